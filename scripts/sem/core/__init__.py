@@ -1,0 +1,1 @@
+"""Contracts every stage shares: errors, files, settings, schemas, examples, runs."""

@@ -1,0 +1,136 @@
+"""The face of every script: flags, tables, progress, errors and exit codes.
+
+Results go to stdout, progress and notes to stderr, the path of the result on the last line.
+"""
+
+import argparse
+import errno
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from sem.core.errors import SemError
+
+FLAGS: dict[str, dict[str, Any]] = {
+    "sem": {"default": None, "help": "project under configs/ (default: $SEM, then 'demo')"},
+    "run": {"default": None, "help": "training run, 'base' or 'strong' (default: the latest)"},
+    "split": {"default": "test", "help": "val, test or golden (default: test)"},
+    "snapshot": {"default": None, "help": "version as 3 or v3 (default: the latest)"},
+    "set": {
+        "action": "append",
+        "default": [],
+        "metavar": "FILE.KEY=VALUE",
+        "help": "override one setting, e.g. train.epochs=1 (repeatable)",
+    },
+}
+
+# Set before any of these libraries is imported: no telemetry, no look-ups, same order every time.
+DEFAULT_ENVIRONMENT = {
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_DATASETS_OFFLINE": "1",
+    "HF_HUB_OFFLINE": "1",
+    "WANDB_MODE": "offline",
+    "WANDB_SILENT": "true",
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+}
+
+
+def parser(doc: str | None, *flags: str) -> argparse.ArgumentParser:
+    """A parser that shows the script's own docstring and takes the named common FLAGS."""
+    made = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for flag in flags:
+        made.add_argument(f"--{flag}", **FLAGS[flag])
+    return made
+
+
+def run(main: Callable[[], None]) -> NoReturn:
+    """Run MAIN and leave with its exit code: 0 done, 1 user error, 2 usage, 3 insufficient."""
+    for name, value in DEFAULT_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    try:
+        main()
+        sys.stdout.flush()
+    except SemError as error:
+        fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        fail("interrupted\n       the same command goes on where this one stopped", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG):
+            raise
+        where = error.filename or "the output folder"
+        fail(f"cannot write {where}: {error.strerror}\n       free space, then run again", 1)
+    sys.exit(0)
+
+
+def fail(text: str, code: int) -> NoReturn:
+    """Say TEXT on stderr as an error and exit with CODE."""
+    print(f"error: {printable(text)}", file=sys.stderr)
+    sys.exit(code)
+
+
+def printable(text: str) -> str:
+    """TEXT without the control characters that steer a terminal."""
+    return "".join(
+        c if c in "\n\t" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
+
+
+def note(text: str) -> None:
+    """Tell the user something on stderr."""
+    print(printable(text), file=sys.stderr)
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table on stdout; cells are data, never markup."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(title=Text(title), title_justify="left")
+    for number, column in enumerate(columns):
+        made.add_column(Text(column), justify="left" if number == 0 else "right")
+    for row in rows:
+        made.add_row(*(Text(printable(str(cell))) for cell in row))
+    width = None if sys.stdout.isatty() else 120
+    Console(width=width, highlight=False).print(made)
+
+
+def progress(items: Iterable[Any], total: int | None, label: str) -> Iterator[Any]:
+    """ITEMS unchanged, with a bar on stderr: LABEL, count, rate, time left."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        yield from bar.track(items, total=total, description=label)
+
+
+def done(path: Path | str) -> None:
+    """Name the result on the last line of stdout, relative to the working directory if below."""
+    path = Path(path)
+    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    print(shown)

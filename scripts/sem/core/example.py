@@ -1,0 +1,69 @@
+"""Example: one input and its reference, as every stage passes it on."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sem.core import jsonio
+from sem.core.errors import SemError, nearest
+
+# Older spellings (docs/formats.md), read and never written.
+SPELLINGS = {
+    "input_text": ("input_text", "prompt_text", "prompt", "user_prompt"),
+    "output_json": (
+        "output_json",
+        "response_strong",
+        "response_payload",
+        "response",
+        "target",
+        "expected",
+        "answer",
+    ),
+    "meta": ("meta", "metadata"),
+}
+
+
+@dataclass(frozen=True)
+class Example:
+    """One record. `output_json` is any JSON value the task's io_schema allows."""
+
+    id: str
+    task: str
+    input_text: str
+    output_json: Any
+    meta: dict[str, Any] = field(default_factory=dict)
+    system_prompt: str | None = None  # None: the TaskSpec's own
+    slot_specs: dict[str, Any] | None = None  # None: the TaskSpec's own
+    source_id: str | None = None  # the document the example came from
+    negative_examples: list[Any] | None = None  # wrong answers, for preference training
+
+    @property
+    def domain(self) -> str:
+        """The registered domain, or '' where the input has none."""
+        return str(self.meta.get("domain") or "")
+
+    @property
+    def stratum(self) -> str:
+        """Page type and language, as splits are balanced by."""
+        return f"{self.meta.get('page_type') or '-'}|{self.meta.get('language') or 'und'}"
+
+    def as_json(self) -> dict[str, Any]:
+        """One row of a snapshot; absent options are left out."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def content(self) -> str:
+        """What makes two examples the same: task, input and reference."""
+        return jsonio.dumps([self.task, self.input_text, self.output_json])
+
+
+def from_json(row: Any, where: str) -> Example:
+    """The Example in ROW of a snapshot or JSONL file; SemError at WHERE when it does not fit."""
+    if not isinstance(row, dict):
+        raise SemError(f"{where}: a row is an object", "write one JSON object a line")
+    known = {f.name for f in Example.__dataclass_fields__.values()}
+    for name in row:
+        if name not in known:
+            raise SemError(f"{where}: unknown field {name!r}", nearest(name, known))
+    missing = {"id", "task", "input_text", "output_json"} - set(row)
+    if missing:
+        raise SemError(f"{where}: field {min(missing)!r} is missing", "cut the snapshot anew")
+    return Example(**row)

@@ -1,0 +1,82 @@
+"""Strict JSON in, canonical JSON out.
+
+The standard reader takes NaN, repeated keys and 4,300-digit integers; a label file
+must not. Canonical means sorted keys, UTF-8 as it is, no NaN (close to RFC 8785).
+"""
+
+import json
+import math
+import re
+from typing import Any
+
+MAX_DEPTH = 64
+MAX_CHARS = 32_000_000
+_STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"', re.S)
+_BRACKETS = re.compile(r"[\[\]{}]")
+
+Json = Any
+
+
+def loads(text: str) -> Json:
+    """The value of TEXT, or ValueError: NaN, infinity, repeated keys and depth > 64 are refused."""
+    if len(text) > MAX_CHARS:
+        raise ValueError(f"longer than {MAX_CHARS:,} characters")
+    if _too_deep(text):
+        raise ValueError(f"nested deeper than {MAX_DEPTH}")
+    try:
+        value = json.loads(
+            text, object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite
+        )
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+    _check_text(text)
+    return value
+
+
+def dumps(value: Json) -> str:
+    """VALUE as canonical one-line JSON; ValueError when it holds NaN or infinity."""
+    return json.dumps(
+        value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+    )
+
+
+def pretty(value: Json) -> str:
+    """VALUE as indented canonical JSON with a final newline."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+
+
+def _too_deep(text: str) -> bool:
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return False
+    depth = 0
+    for bracket in _BRACKETS.findall(_STRINGS.sub("", text)):
+        depth += 1 if bracket in "[{" else -1
+        if depth > MAX_DEPTH:
+            return True
+    return False
+
+
+def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"key {twice!r} appears twice")
+    return found
+
+
+def _refuse(constant: str) -> Json:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{digits[:20]} does not fit a double")
+    return number
+
+
+def _check_text(text: str) -> None:
+    # "\ud800" parses, then breaks every UTF-8 writer downstream.
+    if re.search(r"\\u[dD][89a-fA-F]", text) or any("\ud800" <= c <= "\udfff" for c in text):
+        json.dumps(json.loads(text), ensure_ascii=False).encode("utf-8")

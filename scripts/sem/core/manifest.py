@@ -1,0 +1,72 @@
+"""Manifest: the list of hashes that makes a folder complete. It is written last."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from sem.core import files, jsonio
+from sem.core.errors import SemError
+
+NAME = "manifest.json"
+
+
+def seal(folder: Path, facts: dict[str, Any] | None = None) -> Path:
+    """Hash and sync every file below FOLDER, then write its manifest with FACTS beside them."""
+    listed = {str(path.relative_to(folder)): _entry(path) for path in _files(folder)}
+    for path in _files(folder):
+        _sync(path)
+    return files.write(folder / NAME, jsonio.pretty({**(facts or {}), "files": listed}))
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """FOLDER's manifest; SemError when it has none, which means it is unfinished."""
+    path = folder / NAME
+    if not path.exists():
+        raise SemError(f"{folder}: no {NAME}: unfinished", "run the stage that writes it again")
+    return files.read_json(path)
+
+
+def faults(folder: Path) -> list[str]:
+    """What differs between FOLDER and its manifest, a line each; empty when nothing does."""
+    listed = read(folder).get("files", {})
+    there = {str(path.relative_to(folder)) for path in _files(folder)}
+    found = [f"{name}: missing" for name in sorted(set(listed) - there)]
+    found += [f"{name}: not in the manifest" for name in sorted(there - set(listed))]
+    for name in sorted(set(listed) & there):
+        entry = _entry(folder / name)
+        if entry != listed[name]:
+            found.append(
+                f"{name}: {entry['sha256'][:12]}…, the manifest says "
+                f"{listed[name]['sha256'][:12]}…"
+            )
+    return found
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether FOLDER has a manifest and every file matches it."""
+    try:
+        return not faults(folder)
+    except (SemError, OSError, KeyError, TypeError):
+        return False
+
+
+def _files(folder: Path) -> list[Path]:
+    found = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink():
+            raise SemError(f"{path}: a link", "a sealed folder holds plain files only")
+        if path.is_file() and path != folder / NAME and not path.name.startswith(".tmp-"):
+            found.append(path)
+    return found
+
+
+def _entry(path: Path) -> dict[str, Any]:
+    return {"bytes": path.stat().st_size, "sha256": files.sha256(path)}
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

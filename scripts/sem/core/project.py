@@ -1,0 +1,118 @@
+"""Project: where one sem's files are, and its checked settings and tasks."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+from sem.core import files, settings, taskspec
+from sem.core.errors import SemError, nearest
+from sem.core.taskspec import TaskSpec
+
+Settings = TypeVar("Settings")
+
+ROOT = Path(__file__).resolve().parents[3]
+DEFAULT_SEM = "demo"
+
+
+@dataclass(frozen=True)
+class Project:
+    """One sem: its name, the tree it lives in, and the --set overrides of this call."""
+
+    sem: str
+    root: Path = ROOT
+    overrides: tuple[str, ...] = ()
+
+    @classmethod
+    def load(cls, sem: str | None = None, overrides: Sequence[str] = ()) -> "Project":
+        """The project called SEM (default $SEM, then 'demo'); SemError when it does not exist."""
+        root = Path(os.environ.get("SEM_ROOT") or ROOT)
+        name = files.safe_name("sem", sem or os.environ.get("SEM") or DEFAULT_SEM)
+        if not (root / "configs" / name).is_dir():
+            known = [path.parent.name for path in root.glob("configs/*/tasks")]
+            raise SemError(
+                f"no sem called {name!r} under {root / 'configs'}", nearest(name, known)
+            )
+        return cls(name, root, tuple(overrides))
+
+    @property
+    def configs(self) -> Path:
+        return self.root / "configs" / self.sem
+
+    @property
+    def store(self) -> Path:
+        """The DuckDB file of raw examples."""
+        named = os.environ.get("DATASET_DB_PATH")
+        return Path(named) if named else self.root / "data" / self.sem / "raw" / "dataset.duckdb"
+
+    @property
+    def processed(self) -> Path:
+        return self.root / "data" / self.sem / "processed"
+
+    @property
+    def golden(self) -> Path:
+        return self.root / "data" / self.sem / "golden" / "golden.jsonl"
+
+    @property
+    def ledger(self) -> Path:
+        """The list of snapshots."""
+        return self.configs / "datasets.yaml"
+
+    @property
+    def adapters(self) -> Path:
+        return self.root / "models" / self.sem / "adapters"
+
+    @property
+    def packages(self) -> Path:
+        return self.root / "models" / self.sem / "packages"
+
+    @property
+    def base_models(self) -> Path:
+        return self.root / "models" / "base"
+
+    @property
+    def reports(self) -> Path:
+        return self.root / "reports" / self.sem
+
+    def settings(self, name: str, cls: type[Settings]) -> Settings:
+        """configs/SEM/NAME.yaml as a CLS, with `--set NAME.key=value` applied."""
+        prefix = f"{name}."
+        mine = [o.removeprefix(prefix) for o in self.overrides if o.startswith(prefix)]
+        return settings.load(cls, self.configs / f"{name}.yaml", mine)
+
+    @cached_property
+    def tasks(self) -> dict[str, TaskSpec]:
+        """Every TaskSpec of this sem by task_id; all name the same base model."""
+        paths = sorted(p for p in self.configs.glob("tasks/*") if p.suffix in SUFFIXES)
+        specs = [taskspec.load(path) for path in paths]
+        if not specs:
+            raise SemError(f"{self.configs / 'tasks'}: no TaskSpec", "add tasks/NAME.yaml")
+        found = {spec.task_id: spec for spec in specs}
+        if len(found) != len(specs):
+            raise SemError(
+                f"{self.configs / 'tasks'}: two TaskSpecs share a task_id", "rename one"
+            )
+        models = {spec.base_model_id for spec in specs}
+        if len(models) > 1:
+            raise SemError(
+                f"{self.configs / 'tasks'}: tasks name different base models: {sorted(models)}",
+                "one sem is one adapter over one base model: name the same one in each",
+            )
+        if len({spec.eval_split for spec in specs}) > 1:
+            raise SemError(
+                f"{self.configs / 'tasks'}: tasks disagree on eval_split", "write the same in each"
+            )
+        return found
+
+    @property
+    def split(self) -> taskspec.EvalSplit:
+        return next(iter(self.tasks.values())).eval_split
+
+    @property
+    def base_model_id(self) -> str:
+        return next(iter(self.tasks.values())).base_model_id
+
+
+SUFFIXES = (".yaml", ".yml", ".json")

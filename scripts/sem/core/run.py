@@ -1,0 +1,71 @@
+"""Run: one training attempt, a folder that is complete when its manifest is there."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sem.core import files, jsonio, manifest
+from sem.core.errors import SemError, nearest
+from sem.core.project import Project
+
+BASE = "base"  # the untouched model
+STRONG = "strong"  # the model being replaced: its answers are the references
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run by id; `base` has no folder of its own."""
+
+    id: str
+    folder: Path | None
+
+    @property
+    def is_base(self) -> bool:
+        return self.id == BASE
+
+    @property
+    def adapter(self) -> Path | None:
+        """The folder of the trained adapter, None for `base`."""
+        return self.folder / "adapter" if self.folder else None
+
+    @property
+    def is_finished(self) -> bool:
+        return self.folder is None or (self.folder / manifest.NAME).exists()
+
+    def plan(self) -> dict[str, Any]:
+        """run.json: everything `train.prepare` resolved."""
+        if self.folder is None:
+            raise SemError("the run 'base' was never trained", "name a trained run with --run")
+        return files.read_json(self.folder / "run.json")
+
+
+def create(project: Project, plan: dict[str, Any], at: datetime) -> Run:
+    """A new run folder holding PLAN; its id is the time AT and a hash of the plan."""
+    run_id = f"{at:%Y%m%d-%H%M%S}-{files.sha256_json(plan)[:4]}"
+    folder = project.adapters / run_id
+    files.write(folder / "run.json", jsonio.pretty({"run_id": run_id, **plan}))
+    return Run(run_id, folder)
+
+
+def find(project: Project, run_id: str | None, finished: bool = True) -> Run:
+    """The run called RUN_ID, or the newest (FINISHED ones only); SemError when there is none."""
+    if run_id == BASE:
+        return Run(BASE, None)
+    known = sorted(path.parent.name for path in project.adapters.glob("*/run.json"))
+    if run_id is None:
+        runs = [Run(name, project.adapters / name) for name in known]
+        runs = [run for run in runs if run.is_finished or not finished]
+        if not runs:
+            state = "finished" if finished else "prepared"
+            raise SemError(
+                f"{project.sem}: no {state} run under {project.adapters}",
+                "make one with `fab train.prepare train.run`",
+            )
+        return runs[-1]
+    if run_id not in known:
+        raise SemError(f"{project.sem}: no run {run_id!r}", nearest(run_id, [BASE, *known]))
+    run = Run(run_id, project.adapters / run_id)
+    if finished and not run.is_finished:
+        raise SemError(f"run {run_id!r} is not finished", "go on with `fab train.resume`")
+    return run

@@ -1,0 +1,113 @@
+"""JSON Schema at the borders, without its traps.
+
+The stock validator fetches `$ref` over http and file, lets a regular expression run
+forever, takes 1.0 for an integer and NaN for a number, and ignores `format`.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+from sem.core import jsonio
+from sem.core.errors import SemError
+
+PATTERN_TIMEOUT_S = 0.2
+
+
+def check(schema: Any, where: str) -> None:
+    """SemError when SCHEMA, found at WHERE, is not a valid schema of its own `$schema` draft."""
+    from jsonschema.exceptions import SchemaError
+
+    if not isinstance(schema, dict):
+        raise SemError(f"{where}: a schema is an object", "write {type: object, …}")
+    try:
+        _dialect(schema, where).check_schema(schema)
+    except SchemaError as error:
+        path = "/".join(str(part) for part in error.absolute_path) or "the root"
+        raise SemError(
+            f"{where}: not a valid JSON Schema: {path}: {error.message[:200]}",
+            "correct that key; the draft is the one `$schema` names (default 2020-12)",
+        ) from error
+    _refuse_remote(schema, where)
+
+
+def problems(value: Any, schema: dict[str, Any], limit: int = 20) -> list[str]:
+    """What keeps VALUE from fitting SCHEMA, as `path: message` lines; empty when it fits."""
+    found = []
+    try:
+        for error in _validator(jsonio.dumps(schema)).iter_errors(value):
+            path = "/".join(str(part) for part in error.absolute_path) or "(root)"
+            found.append(f"{path}: {error.message[:160]}")
+            if len(found) == limit:
+                break
+    except (ValueError, RecursionError, TimeoutError) as error:
+        found.append(f"(root): cannot be checked: {error}")
+    return sorted(found)
+
+
+@lru_cache(maxsize=64)
+def _validator(schema_text: str) -> Any:
+    from jsonschema import FormatChecker, validators
+    from referencing import Registry
+
+    schema = jsonio.loads(schema_text)
+    dialect = _dialect(schema, "schema")
+    strict = validators.extend(
+        dialect,
+        validators={"pattern": _pattern},
+        type_checker=dialect.TYPE_CHECKER.redefine("integer", _is_integer).redefine(
+            "number", _is_number
+        ),
+    )
+    return strict(schema, registry=Registry(), format_checker=FormatChecker())
+
+
+def _dialect(schema: dict[str, Any], where: str) -> Any:
+    from jsonschema import Draft202012Validator, validators
+
+    named = schema.get("$schema")
+    if named is None:
+        return Draft202012Validator
+    found = validators.validator_for(schema, default=None) if isinstance(named, str) else None
+    if found is None:
+        raise SemError(
+            f"{where}: unknown draft {named!r}",
+            "use https://json-schema.org/draft/2020-12/schema or an older draft's own address",
+        )
+    return found
+
+
+def _refuse_remote(schema: Any, where: str) -> None:
+    if isinstance(schema, dict):
+        reference = schema.get("$ref") or schema.get("$dynamicRef")
+        if isinstance(reference, str) and not reference.startswith("#"):
+            raise SemError(
+                f"{where}: $ref {reference!r} leaves the document", "copy the part into $defs"
+            )
+        for value in schema.values():
+            _refuse_remote(value, where)
+    elif isinstance(schema, list):
+        for value in schema:
+            _refuse_remote(value, where)
+
+
+def _pattern(_: Any, pattern: str, instance: Any, schema: Any) -> Any:
+    import regex
+    from jsonschema.exceptions import ValidationError
+
+    if not isinstance(instance, str):
+        return
+    try:
+        if not regex.search(pattern, instance, timeout=PATTERN_TIMEOUT_S):
+            yield ValidationError(f"{instance[:60]!r} does not match {pattern!r}")
+    except TimeoutError:
+        yield ValidationError(f"pattern {pattern[:60]!r} takes longer than {PATTERN_TIMEOUT_S} s")
+
+
+def _is_integer(_: Any, value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(_: Any, value: Any) -> bool:
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, int) or (isinstance(value, float) and abs(value) < float("inf"))

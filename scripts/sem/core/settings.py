@@ -1,0 +1,171 @@
+"""YAML to a frozen dataclass, strictly.
+
+An unknown key is an error that names the nearest one; `2e-4` is a number; `no` is text only
+where text is wanted and otherwise refused with a hint; a repeated key, an alias and nesting
+deeper than 32 are refused.
+"""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sem.core import files
+from sem.core.errors import SemError, nearest
+
+Settings = TypeVar("Settings")
+
+MAX_DEPTH = 32
+MAX_CHARS = 4_000_000
+
+
+def load(cls: type[Settings], path: Path, overrides: Sequence[str] = ()) -> Settings:
+    """The settings in PATH as a CLS; OVERRIDES (`a.b=1`) win; an absent file means the defaults."""
+    values = read_yaml(path) if path.exists() else {}
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        raise SemError(f"{path}: holds no settings", "write `key: value` lines")
+    for override in overrides:
+        _override(values, override)
+    return build(cls, values, str(path))
+
+
+def build(cls: type[Settings], values: dict[str, Any], where: str) -> Settings:
+    """VALUES, found at WHERE, as a CLS; SemError names the first key that does not fit."""
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+    _forbid_unknown(cls, ConfigDict(extra="forbid", allow_inf_nan=False))
+    try:
+        return TypeAdapter(cls).validate_python(values)
+    except ValidationError as error:
+        raise _explained(cls, error.errors()[0], where) from error
+
+
+def read_yaml(path: Path) -> Any:
+    """The plain value in the YAML file PATH; SemError when it is not plain and strict YAML."""
+    return parse_yaml(files.read_text(path), str(path))
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """The plain value of YAML TEXT, found at WHERE."""
+    import yaml
+
+    if len(text) > MAX_CHARS:
+        raise SemError(
+            f"{where}: longer than {MAX_CHARS:,} characters", "settings are small files"
+        )
+    try:
+        _refuse_aliases_and_depth(yaml, text)
+        return yaml.load(text, Loader=_loader(yaml))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        detail = " ".join(str(error).split())[:300]
+        raise SemError(f"{where}: not usable YAML: {detail}", "correct that line") from error
+
+
+def _refuse_aliases_and_depth(yaml: Any, text: str) -> None:
+    # Events, not nodes: a 436-byte alias bomb composes fast and never ends when walked.
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError(f"line {event.start_mark.line + 1}: aliases are not read")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            raise ValueError(f"line {event.start_mark.line + 1}: nested deeper than {MAX_DEPTH}")
+
+
+def _loader(yaml: Any) -> Any:
+    class Loader(yaml.SafeLoader):
+        """SafeLoader with YAML 1.2 numbers and booleans, and without repeated keys."""
+
+        yaml_implicit_resolvers = {  # noqa: RUF012
+            first: [(tag, pattern) for tag, pattern in resolvers if not _is_replaced(tag)]
+            for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+            for key in keys:
+                if not isinstance(key, str | int):
+                    raise ValueError(f"line {node.start_mark.line + 1}: key {key!r} is not text")
+                if keys.count(key) > 1:
+                    raise ValueError(f"line {node.start_mark.line + 1}: key {key!r} appears twice")
+            return super().construct_mapping(node, deep=deep)
+
+    number = re.compile(r"[-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?$")
+    whole = re.compile(r"[-+]?(?:0|[1-9][\d_]*)$")
+    Loader.add_implicit_resolver(
+        "tag:yaml.org,2002:bool", re.compile("(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+    )
+    Loader.add_implicit_resolver("tag:yaml.org,2002:int", whole, list("-+0123456789"))
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+.0123456789"))
+    return Loader
+
+
+def _is_replaced(tag: str) -> bool:
+    # Dates too: 2026-01-01 stays the text a person wrote.
+    return tag.rsplit(":", 1)[-1] in ("bool", "int", "float", "timestamp")
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise SemError(f"--set {override!r}: not KEY=VALUE", "write it as key.sub=value")
+    *parents, last = key.split(".")
+    for parent in parents:
+        inner = values.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            raise SemError(f"--set {override!r}: {parent!r} has no keys below it", "shorten it")
+        values = inner
+    values[last] = parse_yaml(text, f"--set {key}")
+
+
+def _forbid_unknown(cls: Any, config: Any) -> None:
+    if not dataclasses.is_dataclass(cls):
+        return
+    cls.__pydantic_config__ = config
+    for inner in _dataclasses_in(cls):
+        if getattr(inner, "__pydantic_config__", None) != config:
+            _forbid_unknown(inner, config)
+
+
+def _dataclasses_in(cls: Any) -> list[Any]:
+    import typing
+
+    found, pending = [], list(typing.get_type_hints(cls).values())
+    while pending:
+        kind = pending.pop()
+        pending.extend(typing.get_args(kind))
+        if dataclasses.is_dataclass(kind):
+            found.append(kind)
+    return found
+
+
+def _explained(cls: Any, fault: Any, where: str) -> SemError:
+    location = [str(part) for part in fault["loc"]]
+    name = ".".join(location)
+    if fault["type"] == "unexpected_keyword_argument":
+        known = _keys_at(cls, location[:-1])
+        return SemError(f"{where}: unknown key {name!r}", nearest(location[-1], known))
+    if fault["type"] in ("missing", "missing_argument"):
+        return SemError(f"{where}: key {name!r} is missing", f"add a line `{location[-1]}: …`")
+    shown = repr(fault.get("input"))[:80]
+    hint = "write true or false" if str(fault.get("input")) in ("yes", "no", "on", "off") else ""
+    return SemError(
+        f"{where}: {name or 'the file'}: {fault['msg']}, not {shown}",
+        hint or f"correct {location[-1] if location else 'it'!r}",
+    )
+
+
+def _keys_at(cls: Any, location: Sequence[str]) -> list[str]:
+    import typing
+
+    for part in location:
+        hint = typing.get_type_hints(cls).get(part) if dataclasses.is_dataclass(cls) else None
+        kinds = [hint, *typing.get_args(hint)]
+        cls = next((kind for kind in reversed(kinds) if dataclasses.is_dataclass(kind)), cls)
+    return [field.name for field in dataclasses.fields(cls)]

@@ -1,0 +1,217 @@
+"""TaskSpec: one task's contract, read strictly from YAML or JSON (format v1).
+
+The root takes no other keys than the table in docs/formats.md. Slot levels live in the
+free-form `rubric`, under `slots`, so that a v1 reader elsewhere still accepts the file.
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sem.core import files, jsonio, schema, settings
+from sem.core.errors import SemError, nearest
+
+PLACEHOLDER = "{{input_text}}"
+LEVELS = ("exact", "substring", "numeric_tol", "set_match", "date_norm", "llm_similarity")
+# The plan's pass thresholds per level (requirements, "Slot Similarity Levels").
+THRESHOLDS = {
+    "exact": 1.0,
+    "substring": 0.8,
+    "numeric_tol": 0.9,
+    "set_match": 0.95,
+    "date_norm": 0.9,
+    "llm_similarity": 0.85,
+}
+
+
+@dataclass(frozen=True)
+class SlotSpec:
+    """How one field of the output is compared with its reference."""
+
+    level: str = "exact"
+    tolerance: float = 0.0  # absolute, for numeric_tol
+    threshold: float | None = None  # score from which the slot passes; None: the level's own
+    critical: bool = False  # the gate looks at critical slots first
+
+    def __post_init__(self) -> None:
+        if self.level not in LEVELS:
+            raise SemError(f"slot level {self.level!r} is unknown", nearest(self.level, LEVELS))
+        if self.tolerance < 0:
+            raise SemError(f"slot tolerance {self.tolerance} is negative", "use 0 or more")
+
+    @property
+    def passes_from(self) -> float:
+        """The score from which this slot passes."""
+        return THRESHOLDS[self.level] if self.threshold is None else self.threshold
+
+
+@dataclass(frozen=True)
+class EvalSplit:
+    """Shares of the parts; whole groups (domains) move together, chosen by `seed`."""
+
+    strategy: str = "random"
+    train_ratio: float = 0.8
+    val_ratio: float = 0.1
+    test_ratio: float = 0.1
+    seed: int = 42
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """One pair that shows the task; checked against io_schema."""
+
+    input_text: str
+    output_json: Any
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """One narrow job: a prompt in, a JSON value out."""
+
+    task_id: str
+    task_version: str
+    base_model_id: str
+    system_prompt: str
+    instruction_template: str
+    io_schema: dict[str, Any]
+    rubric: dict[str, Any]
+    eval_split: EvalSplit
+    label_enums: dict[str, list[str]] = field(default_factory=dict)
+    example: Demonstration | None = None
+
+    def prompt(self, input_text: str) -> str:
+        """The user's turn: the instruction with INPUT_TEXT put in once."""
+        before, _, after = self.instruction_template.partition(PLACEHOLDER)
+        return before + input_text + after
+
+    def slots(self, specs: dict[str, Any] | None = None) -> dict[str, SlotSpec]:
+        """Level of every field: the example's own SPECS, then the rubric, then the type's default."""
+        named = self.rubric.get("slots", {}) | (specs or {})
+        fields = self.io_schema.get("properties", {})
+        return {
+            name: settings.build(SlotSpec, named[name], f"slot {name!r} of {self.task_id}")
+            if name in named
+            else SlotSpec(_default_level(kind))
+            for name, kind in fields.items()
+        }
+
+    def fingerprint(self) -> str:
+        """sha256 over everything that changes what the model sees or how it is scored."""
+        return files.sha256_json(self.as_json())
+
+    def as_json(self) -> dict[str, Any]:
+        """This spec as `task_spec.json` in the package holds it."""
+        made = {
+            "task_id": self.task_id,
+            "task_version": self.task_version,
+            "base_model_id": self.base_model_id,
+            "system_prompt": self.system_prompt,
+            "instruction_template": self.instruction_template,
+            "io_schema": self.io_schema,
+            "label_enums": self.label_enums,
+            "rubric": self.rubric,
+            "eval_split": vars(self.eval_split),
+        }
+        if self.example:
+            made["example"] = vars(self.example)
+        return made
+
+
+def load(path: Path) -> TaskSpec:
+    """The TaskSpec in PATH (.yaml, .yml or .json), checked; SemError names what is wrong."""
+    if path.suffix == ".json":
+        values = files.read_json(path)
+    else:
+        values = settings.read_yaml(path)
+    if not isinstance(values, dict):
+        raise SemError(f"{path}: holds no TaskSpec", "write its keys at the top level")
+    spec = settings.build(TaskSpec, _without_schema_key(values), str(path))
+    _check_text(spec, values, path)
+    _check_ratios(values.get("eval_split") or {}, spec.eval_split, path)
+    schema.check(spec.io_schema, f"{path}: io_schema")
+    _check_fields(spec, path)
+    _check_example(spec, path)
+    return spec
+
+
+def _without_schema_key(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key != "$schema"}
+
+
+def _check_text(spec: TaskSpec, values: dict[str, Any], path: Path) -> None:
+    for name in ("task_id", "base_model_id", "system_prompt", "instruction_template"):
+        if not values[name].strip():
+            raise SemError(f"{path}: {name} is empty", "say something there")
+    # \Z and [0-9]: `$` would let "1.0.0\n" through, \d other scripts' digits.
+    if not re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+", spec.task_version):
+        raise SemError(
+            f"{path}: task_version {spec.task_version!r} is not MAJOR.MINOR.PATCH",
+            "write three numbers, as 1.0.0",
+        )
+    count = spec.instruction_template.count(PLACEHOLDER)
+    if count != 1:
+        raise SemError(
+            f"{path}: instruction_template holds {PLACEHOLDER} {count} times", "put it in once"
+        )
+
+
+def _check_ratios(written: dict[str, Any], split: EvalSplit, path: Path) -> None:
+    names = [name for name in written if name.endswith("_ratio")]
+    if split.strategy != "random":
+        raise SemError(f"{path}: eval_split.strategy {split.strategy!r}", "v1 knows only 'random'")
+    if names and len(names) != 3:
+        raise SemError(f"{path}: eval_split names {len(names)} of 3 ratios", "give all or none")
+    ratios = (split.train_ratio, split.val_ratio, split.test_ratio)
+    if any(not 0 <= ratio <= 1 for ratio in ratios) or abs(sum(ratios) - 1) > 1e-6:
+        raise SemError(f"{path}: eval_split ratios {ratios} do not add up to 1", "correct them")
+
+
+def _check_fields(spec: TaskSpec, path: Path) -> None:
+    fields = spec.io_schema.get("properties", {})
+    slots = spec.rubric.get("slots", {})
+    if not isinstance(slots, dict):
+        raise SemError(f"{path}: rubric.slots is not a mapping", "write `field: {level: exact}`")
+    for where, names in (("label_enums", spec.label_enums), ("rubric.slots", slots)):
+        for name in names:
+            if not has_field(spec.io_schema, name):
+                raise SemError(
+                    f"{path}: {where} names {name!r}, which io_schema does not have",
+                    nearest(name, fields) if fields else "io_schema declares no properties",
+                )
+    spec.slots()
+
+
+def has_field(io_schema: Any, name: str) -> bool:
+    """Whether NAME is a property anywhere in IO_SCHEMA."""
+    if isinstance(io_schema, dict):
+        properties = io_schema.get("properties")
+        if isinstance(properties, dict) and name in properties:
+            return True
+        return any(has_field(value, name) for value in io_schema.values())
+    if isinstance(io_schema, list):
+        return any(has_field(value, name) for value in io_schema)
+    return False
+
+
+def _check_example(spec: TaskSpec, path: Path) -> None:
+    if spec.example is None:
+        return
+    found = schema.problems(spec.example.output_json, spec.io_schema)
+    if found:
+        raise SemError(
+            f"{path}: example.output_json breaks io_schema: {found[0]}", "correct one of the two"
+        )
+
+
+def _default_level(kind: Any) -> str:
+    types = kind.get("type") if isinstance(kind, dict) else None
+    types = types if isinstance(types, list) else [types]
+    if "number" in types:
+        return "numeric_tol"
+    return "set_match" if "array" in types else "exact"
+
+
+def as_text(value: jsonio.Json) -> str:
+    """VALUE as the model is taught to write it: canonical JSON on one line."""
+    return jsonio.dumps(value)

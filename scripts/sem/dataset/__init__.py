@@ -1,0 +1,1 @@
+"""From a store of raw examples to frozen snapshots."""

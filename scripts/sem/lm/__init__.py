@@ -1,0 +1,1 @@
+"""Weights, chat rendering and generation."""

@@ -1,0 +1,1 @@
+"""What runs beside the main path: budgets."""

@@ -1,0 +1,1 @@
+"""Merge, bundle and verify the deliverable."""

@@ -1,0 +1,1 @@
+"""One recipe, fine-tuned by the engine that fits the machine."""
