@@ -18,7 +18,7 @@ Json = Any
 
 
 def loads(text: str) -> Json:
-    """The value of TEXT, or ValueError: NaN, infinity, repeated keys and depth > 64 are refused."""
+    """The value of TEXT; ValueError on NaN, infinity, repeated keys and depth beyond 64."""
     if len(text) > MAX_CHARS:
         raise ValueError(f"longer than {MAX_CHARS:,} characters")
     if _too_deep(text):

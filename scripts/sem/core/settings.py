@@ -21,7 +21,7 @@ MAX_CHARS = 4_000_000
 
 
 def load(cls: type[Settings], path: Path, overrides: Sequence[str] = ()) -> Settings:
-    """The settings in PATH as a CLS; OVERRIDES (`a.b=1`) win; an absent file means the defaults."""
+    """The settings in PATH as a CLS; OVERRIDES (`a.b=1`) win; no file means the defaults."""
     values = read_yaml(path) if path.exists() else {}
     if values is None:
         values = {}
@@ -58,7 +58,7 @@ def parse_yaml(text: str, where: str) -> Any:
         )
     try:
         _refuse_aliases_and_depth(yaml, text)
-        return yaml.load(text, Loader=_loader(yaml))
+        return yaml.load(text, Loader=_loader(yaml))  # noqa: S506 - a SafeLoader
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         detail = " ".join(str(error).split())[:300]
         raise SemError(f"{where}: not usable YAML: {detail}", "correct that line") from error

@@ -86,7 +86,7 @@ class TaskSpec:
         return before + input_text + after
 
     def slots(self, specs: dict[str, Any] | None = None) -> dict[str, SlotSpec]:
-        """Level of every field: the example's own SPECS, then the rubric, then the type's default."""
+        """Level of every field: the example's SPECS, then the rubric, then the type's default."""
         named = self.rubric.get("slots", {}) | (specs or {})
         fields = self.io_schema.get("properties", {})
         return {
@@ -120,10 +120,7 @@ class TaskSpec:
 
 def load(path: Path) -> TaskSpec:
     """The TaskSpec in PATH (.yaml, .yml or .json), checked; SemError names what is wrong."""
-    if path.suffix == ".json":
-        values = files.read_json(path)
-    else:
-        values = settings.read_yaml(path)
+    values = files.read_json(path) if path.suffix == ".json" else settings.read_yaml(path)
     if not isinstance(values, dict):
         raise SemError(f"{path}: holds no TaskSpec", "write its keys at the top level")
     spec = settings.build(TaskSpec, _without_schema_key(values), str(path))
