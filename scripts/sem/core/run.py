@@ -5,9 +5,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, jsonio, manifest
+from sem.core import files, jsonio, manifest, settings
 from sem.core.errors import SemError, nearest
 from sem.core.project import Project
+from sem.core.taskspec import TaskSpec
 
 BASE = "base"  # the untouched model
 STRONG = "strong"  # the model being replaced: its answers are the references
@@ -69,3 +70,8 @@ def find(project: Project, run_id: str | None, finished: bool = True) -> Run:
     if finished and not run.is_finished:
         raise SemError(f"run {run_id!r} is not finished", "go on with `fab train.resume`")
     return run
+
+
+def tasks_of(plan: dict[str, Any]) -> dict[str, TaskSpec]:
+    """The TaskSpecs a run was prepared with, not today's files."""
+    return {n: settings.build(TaskSpec, v, f"run.json: {n}") for n, v in plan["tasks"].items()}

@@ -1,0 +1,293 @@
+"""Every job of this repository, as `fab GROUP.TASK`.
+
+A job builds one list of arguments and hands it to scripts/GROUP_TASK.py, so whatever Fabric does
+can also be done by hand, from cron or over SSH. Nothing heavier than Fabric is imported here.
+
+    fab demo                             the main path on the embedded data
+    fab dataset.clean dataset.split      jobs chain, left to right; the first failure stops
+    fab train.run --sem shop             any project under configs/
+    fab --dry train.run                  print the command, run nothing
+"""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from fabric import Connection, task
+from fabric.tasks import Task
+from invoke import Collection, Context, Exit
+
+ROOT = Path(__file__).resolve().parent
+# One argument of a program cannot be longer than this on Linux, and `bash -c` gets one.
+LONGEST_COMMAND = 120_000
+
+GROUPS = {
+    "demo": "The embedded example.",
+    "env": "The Python environment and the base weights.",
+    "dataset": "Import, clean, split and describe examples.",
+    "train": "Fine-tune an adapter.",
+    "eval": "Generate answers and report on them.",
+    "package": "Export and verify the deliverable.",
+    "ops": "Budgets.",
+}
+
+SEM = {"sem": "project under configs/ (default: $SEM, then fabric.yaml)"}
+RUN = {"run": "training run, or `base` for the untouched model (default: the latest)"}
+OLDER_SPLITS = {"validation": "val"}
+SPLIT = {"split": "val, test or golden (default: test)"}
+SNAPSHOT = {"snapshot": "version of the splits, as 3 or v3 (default: the latest)"}
+SET = {"set": "override one setting, as FILE.KEY=VALUE (repeatable)"}
+
+
+# --- running a script ---------------------------------------------------------------------
+
+
+def script(c: Context, name: str, *words: str, sem: str | None = None, **flags: object) -> None:
+    """Run scripts/NAME.py on this machine for the project SEM."""
+    chosen = sem or os.environ.get("SEM") or c.config.get("sem")
+    execute(c, command(program(name), {"sem": chosen, **flags}, words))
+
+
+def program(name: str) -> list[str]:
+    """The words that start scripts/NAME.py, from any working directory."""
+    return [sys.executable, str(ROOT / "scripts" / f"{name}.py")]
+
+
+def command(start: list[str], flags: dict[str, object], words: tuple[str, ...] = ()) -> str:
+    """One shell line: True is a bare flag, a list repeats it, None and False drop it.
+
+    `--flag=value` in one piece and `--` before plain words, so that a value that starts with a
+    dash stays a value.
+    """
+    arguments = list(start)
+    for flag, value in flags.items():
+        option = "--" + flag.replace("_", "-")
+        if value is True:
+            arguments.append(option)
+            continue
+        values = value if isinstance(value, list | tuple) else [value]
+        arguments += [f"{option}={item}" for item in values if item not in (None, False)]
+    arguments += ["--", *words] if words else []
+    if any("\0" in argument or not _is_text(argument) for argument in arguments):
+        raise Exit("error: an argument holds a NUL or is not text\n       leave it out", 2)
+    line = shlex.join(arguments)
+    if len(line.encode("utf-8", "surrogateescape")) > LONGEST_COMMAND:
+        raise Exit("error: the arguments are too long for a shell\n       put them in a file", 2)
+    return line
+
+
+def _is_text(argument: str) -> bool:
+    # Bytes of a file name that are not UTF-8 arrive as surrogate escapes and go out the same.
+    try:
+        argument.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def execute(c: Context, line: str) -> None:
+    """Run LINE here and stop with its exit code when that is not 0."""
+    refuse_hosts(c)
+    # in_stream=False: with stdin closed (cron, CI) a job would otherwise hang.
+    result = c.run(line, warn=True, pty=sys.stdout.isatty(), in_stream=False)
+    if result.exited:
+        raise Exit(code=result.exited if result.exited > 0 else 128 - result.exited)
+
+
+def refuse_hosts(c: Context) -> None:
+    """Stop a job under `fab -H` before anything is connected or sent."""
+    if isinstance(c, Connection):
+        raise Exit(
+            f"error: -H {c.host}: remote hosts are not supported yet\n"
+            "       log in there and run the same job; `fab -H` comes with remote training",
+            2,
+        )
+
+
+# --- the whole path -----------------------------------------------------------------------
+
+
+@task
+def demo_run(c):
+    """The main path on the embedded data: baseline against tuned."""
+    script(c, "demo_data", sem="demo")
+    script(c, "pipeline", sem="demo")
+
+
+@task
+def demo_data(c):
+    """Write the embedded example store."""
+    script(c, "demo_data", sem="demo")
+
+
+@task(help=SEM | SET, iterable=["set"])
+def pipeline(c, sem=None, set=None):
+    """The main path of one sem, from clean to a verified package."""
+    script(c, "pipeline", sem=sem, set=set)
+
+
+@task(help={"slow": "also the tests that take minutes"})
+def check(c, slow=False):
+    """Lint and test, as CI does."""
+    refuse_hosts(c)
+    python, root = [sys.executable, "-m"], str(ROOT)
+    tests = ["pytest", "-c", f"{root}/pyproject.toml", "--rootdir", root, f"{root}/tests"]
+    steps = [
+        [*python, "ruff", "check", root],
+        [*python, "ruff", "format", "--check", root],
+        [*python, *tests, *(["-m", "slow or not slow"] if slow else [])],
+    ]
+    failed = 0
+    for step in steps:  # each one is told, also when an earlier one fails
+        result = c.run(command(step, {}), warn=True, pty=sys.stdout.isatty(), in_stream=False)
+        failed = failed or result.exited
+    if failed:
+        raise Exit(code=1)
+
+
+# --- env ----------------------------------------------------------------------------------
+
+
+@task(
+    help=SEM | {"name": "short name or base_model_id (default: the sem's own)"}, optional=["name"]
+)
+def env_weights(c, name=None, sem=None):
+    """Fetch base weights once, check and convert them."""
+    script(c, "env_weights", *([name] if name else []), sem=sem)
+
+
+@task
+def env_check(c):
+    """Show versions, hardware and what is missing."""
+    execute(c, command(program("env_check"), {}))
+
+
+# --- dataset ------------------------------------------------------------------------------
+
+
+IMPORT = {
+    "path": "DuckDB, Parquet, CSV, JSON, JSONL or ZIP file",
+    "task": "task_id of rows that name none",
+    "only": "import only the rows of this task (repeatable)",
+    "rename": "read the task OLD as NEW, as OLD=NEW (repeatable)",
+    "limit": "stop after that many rows",
+    "on_conflict": "error, skip or replace a row whose id is in the store",
+}
+
+
+@task(help=SEM | IMPORT | SET, iterable=["only", "rename", "set"])
+def dataset_import(
+    c, path, sem=None, task=None, only=None, rename=None, limit=None, on_conflict=None, set=None
+):
+    """Append a file of examples to the store."""
+    chosen = {"task": task, "only": only, "rename": rename, "limit": limit, "set": set}
+    script(c, "dataset_import", path, sem=sem, on_conflict=on_conflict, **chosen)
+
+
+@task(help=SEM | SET, iterable=["set"])
+def dataset_clean(c, sem=None, set=None):
+    """Simplify, validate and dedupe the raw examples."""
+    script(c, "dataset_clean", sem=sem, set=set)
+
+
+@task(help=SEM | SET, iterable=["set"])
+def dataset_split(c, sem=None, set=None):
+    """Cut train, val and test and freeze them as the next snapshot."""
+    script(c, "dataset_split", sem=sem, set=set)
+
+
+@task(help=SEM | SNAPSHOT)
+def dataset_stats(c, sem=None, snapshot=None):
+    """Count tokens, slots, domains and languages."""
+    script(c, "dataset_stats", sem=sem, snapshot=snapshot)
+
+
+# --- train --------------------------------------------------------------------------------
+
+
+@task(help=SEM | SNAPSHOT | SET, iterable=["set"])
+def train_prepare(c, sem=None, snapshot=None, set=None):
+    """Resolve and write down everything the next run uses."""
+    script(c, "train_prepare", sem=sem, snapshot=snapshot, set=set)
+
+
+@task(help=SEM | RUN | {"resume": "older spelling of train.resume"})
+def train_run(c, sem=None, run=None, resume=False):
+    """Train a prepared run."""
+    script(c, "train_run", sem=sem, run=run, resume=resume)
+
+
+@task(help=SEM | RUN)
+def train_resume(c, sem=None, run=None):
+    """Continue a run from its last whole checkpoint."""
+    script(c, "train_run", sem=sem, run=run, resume=True)
+
+
+# --- eval ---------------------------------------------------------------------------------
+
+
+EVAL = SEM | RUN | SPLIT | SNAPSHOT | SET | {"run_id": "older spelling of --run"}
+
+
+@task(help=EVAL, iterable=["set"])
+def eval_generate(c, sem=None, run=None, split="test", snapshot=None, run_id=None, set=None):
+    """Answer a split with a run's model."""
+    chosen = {"run": run or run_id, "split": OLDER_SPLITS.get(split, split)}
+    script(c, "eval_generate", sem=sem, snapshot=snapshot, set=set, **chosen)
+
+
+@task(help=EVAL | {"baseline": "run to compare with (default: base)"}, iterable=["set"])
+def eval_report(
+    c, sem=None, run=None, split="test", snapshot=None, baseline=None, run_id=None, set=None
+):
+    """Score a run against the untouched model."""
+    chosen = {"run": run or run_id, "split": OLDER_SPLITS.get(split, split), "baseline": baseline}
+    script(c, "eval_report", sem=sem, snapshot=snapshot, set=set, **chosen)
+
+
+# --- package ------------------------------------------------------------------------------
+
+
+@task(help=SEM | RUN | {"target": "transformers, vllm or ollama (default: transformers)"})
+def package_export(c, sem=None, run=None, target=None):
+    """Write a self-describing package of a run."""
+    script(c, "package_export", sem=sem, run=run, target=target)
+
+
+VERIFY = {"path": "a package elsewhere", "answers": "also answer that many prompts again"}
+
+
+@task(help=SEM | RUN | VERIFY)
+def package_verify(c, sem=None, run=None, path=None, answers=None):
+    """Check every hash and schema of a package."""
+    script(c, "package_verify", sem=sem, run=run, path=path, answers=answers)
+
+
+# --- ops ----------------------------------------------------------------------------------
+
+
+@task(help=SEM | RUN | SPLIT | {"config": "budget file (default: configs/budget.yaml)"})
+def ops_project_tokens(c, sem=None, run=None, split=None, config=None):
+    """Project daily tokens against the budget; exit 1 past the alert threshold."""
+    script(c, "ops_project_tokens", sem=sem, run=run, split=split, config=config)
+
+
+# --- names --------------------------------------------------------------------------------
+
+
+def collect(group: str, doc: str) -> Collection:
+    """The jobs called GROUP_* above, as one namespace; `run` of demo is what `fab demo` does."""
+    found = Collection(group, auto_dash_names=False)
+    found.__doc__ = doc
+    for name, job in globals().items():
+        if isinstance(job, Task) and name.startswith(f"{group}_"):
+            found.add_task(job, name=name.removeprefix(f"{group}_"), default=name == "demo_run")
+    return found
+
+
+ns = Collection(auto_dash_names=False)
+for job in (pipeline, check):
+    ns.add_task(job)
+for group, doc in GROUPS.items():
+    ns.add_collection(collect(group, doc))

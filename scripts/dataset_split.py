@@ -1,0 +1,36 @@
+"""Cut train, val and test, whole domains apart, and freeze them as the next snapshot.
+
+    python scripts/dataset_split.py --sem shop
+
+Reads   data/SEM/processed/clean.jsonl, configs/SEM/dataset.yaml, eval_split of the TaskSpecs
+Writes  data/SEM/processed/{train,val,test}.vN.jsonl and vN.json, configs/SEM/datasets.yaml
+"""
+
+from datetime import UTC, datetime
+
+from sem.core import console
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = console.parser(__doc__, "sem", "set").parse_args(argv)
+
+    from sem.core.project import Project
+    from sem.dataset import snapshot, splits
+
+    project = Project.load(args.sem, args.set)
+    frozen, is_new = snapshot.freeze(project, datetime.now(UTC))
+    if not is_new:
+        console.note(f"the cut is the same as snapshot {frozen.name}: no new version")
+    facts = frozen.facts
+    rows = [
+        (part, facts["rows"][part], facts["groups"][part], len(facts["domains"][part]))
+        for part in splits.PARTS
+    ]
+    console.table(f"Snapshot {frozen.name}", ("part", "rows", "groups", "domains"), rows)
+    shared = facts["shared"]["domains"]
+    console.note("domains in common: " + ", ".join(f"{k} = {n}" for k, n in shared.items()))
+    console.done(frozen.folder / f"{frozen.name}.json")
+
+
+if __name__ == "__main__":
+    console.run(main)

@@ -1,0 +1,38 @@
+"""Answer a split with a run's model; `base` is the untouched one.
+
+    python scripts/eval_generate.py --sem shop --run base --split test
+
+Answers are appended row by row: a killed job goes on where it stopped.
+
+Reads   data/SEM/processed/*.vN.jsonl, models/SEM/adapters/RUN/, configs/SEM/eval.yaml
+Writes  reports/SEM/RUN/answers.SPLIT.jsonl and .json (what the answers depend on)
+"""
+
+from sem.core import console
+from sem.core.project import Project
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = console.parser(__doc__, "sem", "run", "split", "snapshot", "set").parse_args(argv)
+    from sem.eval import answers, subject
+
+    project = Project.load(args.sem, args.set)
+    found = subject.resolve(project, args.run, args.split, console.version(args.snapshot))
+    book = found.book
+    there = book.open()
+    if any(example.id not in there for example in found.examples):
+        made = subject.generator(found)
+        pairs = answers.prompts(
+            found.examples, found.tasks, made.chat, found.settings.max_new_tokens
+        )
+        steps = answers.generate(book, pairs, made, found.settings)
+        total = len(pairs)
+        for _ in console.progress(steps, total, f"answers of {found.run.id}", weight=True):
+            pass
+    rows = [("answered", len(found.examples)), ("answered before", len(there))]
+    console.table(f"{found.run.id} on {args.split}", ("what", "rows"), rows)
+    console.done(book.path)
+
+
+if __name__ == "__main__":
+    console.run(main)

@@ -1,0 +1,33 @@
+"""Score a run against the baseline on the same examples and say what is shown.
+
+    python scripts/eval_report.py --sem shop --run RUN --split test
+
+Reads   reports/SEM/{base,RUN}/answers.SPLIT.jsonl, data/SEM/processed/*.vN.jsonl
+Writes  reports/SEM/RUN/{scores.json, report.md}
+"""
+
+from sem.core import console
+from sem.core.project import Project
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = console.parser(__doc__, "sem", "run", "split", "snapshot", "set")
+    parser.add_argument("--baseline", default="base", help="run to compare with (default: base)")
+    args = parser.parse_args(argv)
+    from sem.eval import compare, report
+
+    project = Project.load(args.sem, args.set)
+    version = console.version(args.snapshot)
+    found = compare.scores(project, args.run, args.baseline, args.split, version)
+    run = found["tuned"]["run"]
+    path = report.write(project.reports / run, found)
+    title = f"{project.sem}: {args.baseline} vs {run}, {args.split}, n = {found['tuned']['n']}"
+    console.table(title, ("metric", "baseline", "tuned", "difference"), report.table(found))
+    columns, rows = report.FIELD_COLUMNS, report.field_rows(found)
+    console.table("by field (tuned)", columns, rows)
+    print(found["verdict"])
+    console.done(path)
+
+
+if __name__ == "__main__":
+    console.run(main)

@@ -1,0 +1,54 @@
+"""Check every hash of a package, and that it answers as the run that was proven.
+
+    python scripts/package_verify.py --sem shop --run RUN --answers 20
+
+Exit 1 names each fault. --answers N repeats at least N proven prompts with the packaged model
+and wants the same bytes; the same machine and precision as the evaluation are needed for that.
+
+Reads   models/SEM/packages/RUN/, reports/SEM/RUN/answers.test.jsonl
+"""
+
+import argparse
+from pathlib import Path
+
+from sem.core import console
+from sem.core.errors import SemError
+from sem.core.project import Project
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = console.parser(__doc__, "sem", "run", "set")
+    parser.add_argument("--path", type=Path, help="a package folder anywhere (hashes only)")
+    parser.add_argument("--answers", type=int, default=0, help="repeat N proven prompts")
+    args = parser.parse_args(argv)
+    from sem.package import bundle, verify
+
+    folder = args.path or bundle.latest(Project.load(args.sem), args.run)
+    faults = verify.faults(folder)
+    if faults:
+        raise SemError(f"{folder}: {len(faults)} faults:\n       " + "\n       ".join(faults),
+                       "do not use it: restore the files or export it again")  # fmt: skip
+    print(f"every file of {folder.name} is as the manifest says")
+    if args.answers:
+        same_answers(args, folder)
+    console.done(folder)
+
+
+def same_answers(args: argparse.Namespace, folder: Path) -> None:
+    """Say how many proven answers come back byte for byte; SemError unless all do."""
+    from sem.eval import subject
+    from sem.package import verify
+
+    project = Project.load(args.sem, args.set)
+    proven = subject.resolve(project, folder.name, "test", None)
+    equal, asked = verify.answers_again(proven, folder, args.answers)
+    print(f"{equal} of {asked} proven answers are byte-equal")
+    if equal < asked:
+        raise SemError(
+            f"{folder}: {asked - equal} of {asked} answers differ from the proven ones",
+            "was it evaluated on another machine or precision? evaluate again here",
+        )
+
+
+if __name__ == "__main__":
+    console.run(main)

@@ -1,0 +1,71 @@
+"""Run the whole path: from raw examples to a proven, verified package.
+
+    python scripts/pipeline.py --sem shop
+
+Stages that are done and unchanged are not repeated: after a crash the same command goes on.
+
+Reads   data/SEM/raw/dataset.duckdb, configs/SEM/
+Writes  data/SEM/processed/, models/SEM/, reports/SEM/
+"""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from sem.core import console
+from sem.core.errors import SemError
+from sem.core.project import Project
+from sem.core.run import find
+
+HERE = Path(__file__).resolve().parent
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = console.parser(__doc__, "sem", "set").parse_args(argv)
+    project = Project.load(args.sem, args.set)
+    sem, settings = ["--sem", project.sem], [part for s in args.set for part in ("--set", s)]
+    took: list[tuple[str, str]] = []
+    for stage in ("dataset_clean", "dataset_split", "dataset_stats", "train_prepare"):
+        run(stage, [*sem, *settings], took)
+    trained = find(project, None, finished=False)
+    name = ["--run", trained.id]
+    run("eval_generate", [*sem, "--run", "base", *settings], took)
+    if not trained.is_finished:
+        run("train_run", [*sem, *name], took)
+    run("eval_generate", [*sem, *name, *settings], took)
+    run("eval_report", [*sem, *name, *settings], took)
+    run("package_export", [*sem, *name], took)
+    run("package_verify", [*sem, *name, "--answers", "20", *settings], took)
+    console.table("time", ("stage", "seconds"), took)
+    report = project.reports / trained.id / "scores.json"
+    show(project, report)
+    print(f"report:  {report.with_name('report.md')}")
+    print(f"package: {project.packages / trained.id}")
+
+
+def run(stage: str, flags: list[str], took: list[tuple[str, str]]) -> None:
+    """Run scripts/STAGE.py as its own process and note how long it took."""
+    console.note(f"--- {stage} {' '.join(flags)}")
+    began = time.monotonic()
+    code = subprocess.run([sys.executable, str(HERE / f"{stage}.py"), *flags]).returncode
+    if code:
+        raise SemError(
+            f"{stage} ended with exit code {code}", "see above; then run the same command again"
+        )
+    took.append((stage, f"{time.monotonic() - began:.0f}"))
+
+
+def show(project: Project, path: Path) -> None:
+    """The table baseline vs tuned, and the verdict."""
+    from sem.core import files
+    from sem.eval import report
+
+    found = files.read_json(path)
+    title = f"{project.sem}: baseline vs tuned, n = {found['tuned']['n']} unseen examples"
+    console.table(title, ("metric", "baseline", "tuned", "difference"), report.table(found))
+    print(found["verdict"])
+
+
+if __name__ == "__main__":
+    console.run(main)

@@ -1,0 +1,44 @@
+"""Where a result comes from: commit, package versions, time."""
+
+import subprocess
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers",
+            "safetensors", "duckdb", "selectolax", "unsloth")  # fmt: skip
+
+
+def now() -> datetime:
+    """The time, UTC, to the second."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def commit(root: Path) -> dict[str, Any]:
+    """The git commit of ROOT and whether files differ from it; empty outside a checkout."""
+    head = _git(root, "rev-parse", "HEAD")
+    if not head:
+        return {"commit": None, "dirty": None}
+    return {"commit": head, "dirty": bool(_git(root, "status", "--porcelain", "-uno"))}
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of what decides a result."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _git(root: Path, *argv: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", *argv], cwd=root, capture_output=True, text=True, timeout=20, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

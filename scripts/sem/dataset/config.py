@@ -1,0 +1,54 @@
+"""configs/SEM/dataset.yaml as frozen dataclasses; the defaults are the file's defaults."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class TaskOptions:
+    """How the inputs and references of one task are cleaned."""
+
+    input: Literal["auto", "html", "text"] = "auto"
+    page_starts_at: str | None = None  # drop what stands before this marker in the prompt
+    max_chars: int | None = None  # budget of the cleaned input, met by ranked pruning
+    links: Literal["all", "content", "paging", "none"] = "content"
+    hidden: Literal["reveal", "drop"] = "reveal"  # long blocks that a click shows
+    images: int = 8  # image addresses kept per page, best first
+    nulls: Literal["keep", "fill"] = "keep"
+    system_prompt: Literal["row", "task"] = "row"
+    min_chars: int = 1
+
+
+@dataclass(frozen=True)
+class Clean:
+    """Limits of cleaning and what to do with rows that contradict each other."""
+
+    workers: int = 2
+    max_bytes: int = 5_000_000
+    max_depth: int = 2_000
+    max_attributes: int = 2_000
+    deadline_s: float = 2.0
+    memory_mib: int = 512
+    conflicts: Literal["reject", "keep"] = "reject"
+    default: TaskOptions = field(default_factory=TaskOptions)
+    tasks: dict[str, TaskOptions] = field(default_factory=dict)
+
+    def of(self, task: str) -> TaskOptions:
+        """The options of TASK."""
+        return self.tasks.get(task, self.default)
+
+
+@dataclass(frozen=True)
+class Split:
+    """What moves together and what the parts are balanced by; ratios and seed: eval_split."""
+
+    group_by: Literal["domain", "source_id", "row"] = "domain"
+    stratify: tuple[str, ...] = ("task", "page_type", "language")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Everything in dataset.yaml."""
+
+    clean: Clean = field(default_factory=Clean)
+    split: Split = field(default_factory=Split)

@@ -1,0 +1,79 @@
+"""The demo store: rows of the examples table, written whole or not at all."""
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from sem.core import files, jsonio
+from sem.core.taskspec import TaskSpec
+from sem.dataset import store
+from sem.dataset.demo import seeded
+from sem.dataset.demo.page import Page, make
+from sem.dataset.demo.shops import COUNT, shops
+from sem.dataset.demo.templates import TEMPLATES
+from sem.dataset.store import RawRow
+
+EXAMPLES = 1200
+DUPLICATE_SHARE = 0.03
+CAPTURED_AT = "2026-01-15T09:00:00Z"
+
+
+def rows(tasks: Mapping[str, TaskSpec], seed: int = 42, count: int = EXAMPLES) -> list[RawRow]:
+    """COUNT rows for SEED, sorted by id; about 3 % repeat another row's page and reference."""
+    repeated = int(count * DUPLICATE_SHARE)
+    found = shops(seed, tuple(TEMPLATES))
+    made = [
+        _row(tasks, seed, number, make(seed, found[number % COUNT], number // COUNT))
+        for number in range(count - repeated)
+    ]
+    again = seeded.draw(seed, "duplicates").sample(range(len(made)), repeated)
+    made += [_again(made[number], seed) for number in again]
+    return sorted(made, key=lambda row: row.id)
+
+
+def write(path: Path, made: Sequence[RawRow]) -> Path:
+    """Replace the store at PATH by one with MADE rows; readers never see half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        files.lock(path.with_name(path.name + ".lock"), str(path)),
+        tempfile.TemporaryDirectory(dir=path.parent, prefix=".tmp-demo-") as folder,
+    ):
+        fresh = Path(folder) / path.name
+        store.append(fresh, made)
+        with fresh.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(fresh, path)
+    files.sync_folder(path.parent)
+    return path
+
+
+def _row(tasks: Mapping[str, TaskSpec], seed: int, number: int, page: Page) -> RawRow:
+    spec = tasks[page.task]
+    return RawRow(
+        id=f"ex-{seeded.token(seed, number, size=12)}",
+        task=page.task,
+        input_text=page.prompt,
+        reference=jsonio.dumps(page.reference),
+        metadata=jsonio.dumps(_metadata(page, number)),
+        slot_specs=jsonio.dumps(spec.rubric["slots"]),
+        system_prompt=spec.system_prompt,
+    )
+
+
+def _metadata(page: Page, number: int) -> dict[str, str]:
+    return {
+        "domain": page.shop.host.removeprefix("www."),
+        "url": page.url,
+        "page_type": page.kind,
+        "language": page.shop.market.language,
+        "template": page.shop.template,
+        "captured_at": CAPTURED_AT,
+        "consent": "generated",
+        "source_id": f"demo/{page.shop.host}/{number}",
+    }
+
+
+def _again(row: RawRow, seed: int) -> RawRow:
+    return replace(row, id=f"ex-{seeded.token(seed, 'again', row.id, size=12)}")

@@ -1,0 +1,155 @@
+"""Is a reference value findable in a text: verbatim, or after normalising what does not matter.
+
+Case, Unicode form, spaces, punctuation between words, thousands separators, currency signs and
+date order do not matter; digits and letters do. Booleans and labels are not looked for.
+"""
+
+import html
+import re
+import unicodedata
+from collections.abc import Iterator
+from decimal import Decimal, InvalidOperation
+from functools import cached_property
+from typing import Any
+
+NOT_WORD = re.compile(r"[\W_]+")
+TAGS = re.compile(r"<[^<>]*>")
+CODE = re.compile(
+    r"<!--.*?-->|<style\b.*?</style|<svg\b.*?</svg|<link\b[^<>]*>|"
+    r"<script\b(?![^<>]*(?:ld\+json|text/(?:template|html))).*?</script",
+    re.I | re.S,
+)
+NUMBER = re.compile(r"\d[\d.,'\u2019 \u00a0\u202f]*\d|\d")
+ISO_DATE = re.compile(r"(\d{4})-(\d{2})-(\d{2})(?:$|[T ])")
+HOURS = re.compile(
+    r"(\d{1,3})\s*(?:h|hr|hrs|hour|hours|std|stunden?|uur|uren|timm(?:ar|e)|timer?|ore?|hora?s?|"
+    r"heures?|godz|ч)\b\.?(?:[\s,]*(?:and|und|et|e|y|en)?\s*(\d{1,2})\s*m?)?",
+    re.I,
+)
+LONG = 60
+SHORT = 4
+PARTS_NEEDED = 0.9
+
+
+class Text:
+    """A text prepared for many look-ups."""
+
+    def __init__(self, value: str) -> None:
+        self.value = value
+
+    @cached_property
+    def flat(self) -> str:
+        """Lower case, compatible characters united, words separated by one space."""
+        return f" {' '.join(NOT_WORD.split(_fold(self.value)))} "
+
+    @cached_property
+    def packed(self) -> str:
+        """Letters and digits only."""
+        return self.flat.replace(" ", "")
+
+    @cached_property
+    def numbers(self) -> frozenset[Decimal]:
+        """Every number the text may be read to contain, in either separator style."""
+        folded = unicodedata.normalize("NFKC", self.value)
+        found: set[Decimal] = set()
+        for match in set(NUMBER.findall(folded)):
+            found.update(_readings(match))
+        for hours, minutes in HOURS.findall(folded):
+            found.add((Decimal(hours) * 60 + Decimal(minutes or 0)).normalize())
+        return frozenset(found)
+
+
+def of_page(page: str) -> Text:
+    """PAGE as markup and as text: attributes count, and words that tags cut in two.
+
+    Code does not count: `90` in the name of a script file is no evidence for a cooking time.
+    """
+    page = CODE.sub(" ", page)
+    plain = html.unescape(TAGS.sub("", page))
+    return Text(f"{html.unescape(page)}\n{plain}")
+
+
+def found(value: Any, text: Text) -> bool:
+    """Whether the scalar VALUE is in TEXT."""
+    if isinstance(value, int | float):
+        return Decimal(str(value)).normalize() in text.numbers
+    wanted = NOT_WORD.sub("", _fold(value))
+    if not wanted:
+        return value.strip() in text.value
+    if len(wanted) < SHORT:
+        return f" {' '.join(NOT_WORD.split(_fold(value))).strip()} " in text.flat
+    if wanted in text.packed or _date(value, text):
+        return True
+    return len(value) > LONG and _in_parts(value, text)
+
+
+def leaves(reference: Any) -> Iterator[tuple[str, Any]]:
+    """(slot, scalar) of everything in REFERENCE that can be looked for."""
+    if not isinstance(reference, dict):
+        reference = {"answer": reference}
+    for slot, value in reference.items():
+        for scalar in _scalars(value):
+            yield slot, scalar
+
+
+def survival(reference: Any, page: str, text: str) -> dict[str, list[int]]:
+    """Per slot of REFERENCE: values, found in PAGE, found in PAGE and in TEXT, found in TEXT."""
+    before, after = of_page(page), Text(text)
+    counts: dict[str, list[int]] = {}
+    for slot, value in leaves(reference):
+        count = counts.setdefault(slot, [0, 0, 0, 0])
+        there, left = found(value, before), found(value, after)
+        for number, holds in enumerate((True, there, there and left, left)):
+            count[number] += holds
+    return counts
+
+
+def _scalars(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for inner in value:
+            yield from _scalars(inner)
+    elif value is not None and not isinstance(value, bool) and value != "":
+        yield value
+
+
+def _fold(value: str) -> str:
+    return unicodedata.normalize("NFKC", value).casefold()
+
+
+def _readings(digits: str) -> set[Decimal]:
+    """'1.234,50' -> 1234.5; '1,234' -> 1234 and 1.234, as nobody can tell."""
+    compact = re.sub(r"[\s'\u2019]", "", digits)
+    made = {compact.replace(",", ""), compact.replace(".", "").replace(",", ".")}
+    made.update(part for part in re.split(r"[^\d.,]", digits))
+    made.update(re.split(r"[.,]\s|\s", digits))
+    return {number for text in made if (number := _decimal(text.strip(".,"))) is not None}
+
+
+def _decimal(text: str) -> Decimal | None:
+    try:
+        return Decimal(text).normalize() if 0 < len(text) < 40 else None
+    except InvalidOperation:
+        return None
+
+
+def _date(value: str, text: Text) -> bool:
+    """An ISO date is found when year, month and day stand within a few words of each other."""
+    match = ISO_DATE.match(value)
+    if match is None:
+        return False
+    year, month, day = match.groups()
+    m, d = int(month), int(day)
+    pattern = rf" (?:{day}|{d})(?:st|nd|rd|th)? .{{0,14}}{year} | {year} 0?{m} 0?{d} |" + (
+        rf" 0?{m} 0?{d} {year} | \w+ 0?{d}(?:st|nd|rd|th)? {year} "
+    )
+    return re.search(pattern, text.flat) is not None
+
+
+def _in_parts(value: str, text: Text) -> bool:
+    """A long text counts when nearly all of its sentences are there."""
+    parts = [NOT_WORD.sub("", _fold(part)) for part in re.split(r"[.!?\n;:,]+", value)]
+    parts = [part for part in parts if len(part) >= SHORT]
+    there = sum(len(part) for part in parts if part in text.packed)
+    return bool(parts) and there >= PARTS_NEEDED * sum(map(len, parts))

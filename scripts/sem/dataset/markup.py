@@ -1,0 +1,87 @@
+"""Hostile, bloated HTML to the few lines that answers live in. The HTML parser's only door.
+
+    <div class="product-price"><b>12,99 €</b></div>   ->   price: 12,99 €
+
+A line is one block of visible text with a short address: `#` headings, `-` list items, ` | `
+table cells, `word:` what a class, id or itemprop says, `(address)` of a link or image. Pure and
+deterministic: same page, same options, same text. Call it through `guard`: pages bite.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from sem.core import files
+from sem.dataset import facts, prune, text, words
+from sem.dataset.config import TaskOptions
+from sem.dataset.walk import Walk
+
+VERSION = 1
+CODE = ["script", "style", "svg", "template", "iframe", "math", "object", "video", "audio"]
+PLACEHOLDERS = re.compile(r"\{\{|<%|\$\{")
+MIN_TEMPLATE = 400
+FINGERPRINT = files.sha256_json(
+    {"version": VERSION, "hints": words.HINT_OF, "sections": words.SECTION_OF}
+)[:16]
+
+
+@dataclass(frozen=True)
+class Simplified:
+    """A page's text, and what was done to it, in numbers."""
+
+    text: str
+    language: str
+    report: dict[str, int]
+
+
+def simplify(page: str, options: TaskOptions | None = None, budget: int | None = None) -> Simplified:
+    """The evidence in PAGE as lines of at most BUDGET characters in all."""
+    from selectolax.lexbor import LexborHTMLParser
+
+    options = options or TaskOptions()
+    if not words.HTML.search(page):
+        plain = text.normalise(page)
+        return Simplified(plain, "", {"chars_before": len(page), "chars_after": len(plain)})
+    tree = LexborHTMLParser(page)
+    told = facts.lines(tree)
+    templates = _templates(tree)
+    tree.strip_tags(CODE)
+    body = tree.body
+    walk = Walk(options)
+    if body is not None:
+        walk.down(body)
+    for source in templates:
+        inner = LexborHTMLParser(source).body
+        if inner is not None:
+            walk.down(inner)
+    lines = told + walk.out.lines
+    root = tree.root
+    language = (root.attributes.get("lang") or "") if root is not None else ""
+    kept = prune.unique(lines)
+    fitted = prune.fit(kept, budget, options)
+    made = "\n".join(fitted.texts)
+    report = {
+        "chars_before": len(page),
+        "chars_after": len(made),
+        "lines": len(fitted.texts),
+        "repeated_lines": len(lines) - len(kept),
+        "hidden_nodes": walk.hidden,
+        **fitted.report,
+    }
+    return Simplified(made, language, report)
+
+
+def _templates(tree: Any) -> list[str]:
+    """Markup that some blogs keep in `<script type="text/template">` until it is shown."""
+    found = []
+    for node in tree.css("body script[type]"):
+        if (node.attributes.get("type") or "").lower() in ("text/template", "text/html"):
+            source = node.text()
+            if len(source) > MIN_TEMPLATE and not PLACEHOLDERS.search(source):
+                found.append(source)
+    return found
+
+
+def is_html(value: str) -> bool:
+    """Whether VALUE holds at least one tag that a browser knows."""
+    return words.HTML.search(value) is not None

@@ -1,0 +1,246 @@
+"""One stored row to the parts of an example, or to the reason why it cannot be one."""
+
+import re
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+from urllib.parse import urlsplit
+
+from sem.core import jsonio, schema
+from sem.core.errors import SemError
+from sem.core.taskspec import TaskSpec
+from sem.dataset import text, words
+from sem.dataset.config import TaskOptions
+from sem.dataset.store import RawRow
+
+URL_LINE = re.compile(r"^\s*url:\s*(\S{4,2000})", re.I | re.M)
+LANGUAGE = re.compile(r"[a-z]{2,3}(?=$|[-_])")
+HOST = re.compile(r"(?:[\w-]{1,63}\.)+[\w-]{2,63}")
+FENCED = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n\s*```\s*", re.S)
+
+
+class Reject(Exception):
+    """This row cannot be used: REASON is one of the report's words, DETAIL says where."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail[:300]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A row whose reference and metadata are in order; its page is still raw."""
+
+    id: str
+    spec: TaskSpec
+    options: TaskOptions
+    before: str  # text that precedes the page in the prompt
+    page: str
+    reference: Any
+    meta: dict[str, Any]
+    system_prompt: str | None
+    slot_specs: dict[str, Any] | None
+    source_id: str | None
+    notes: tuple[str, ...] = field(default=())
+
+
+def prepare(row: RawRow, tasks: dict[str, TaskSpec], options: Any) -> Prepared:
+    """ROW checked against its task; Reject with the reason when it does not pass."""
+    if not row.id or not row.id.strip():
+        raise Reject("no_id")
+    meta, notes = _meta(row.metadata)
+    spec = _task(row, meta, tasks)
+    if row.input_text is None or not row.input_text.strip():
+        raise Reject("no_input")
+    chosen = options.of(spec.task_id)
+    before, page, found = cut(row.input_text, chosen)
+    reference = _reference(row.reference, spec, chosen)
+    facts, more = _facts(row, meta, before, reference)
+    notes += more if found else (*more, "page_marker_missing")
+    return Prepared(
+        id=row.id,
+        spec=spec,
+        options=chosen,
+        before=before,
+        page=page,
+        reference=reference,
+        meta={**meta, **facts},
+        system_prompt=_system_prompt(row, meta, spec, chosen),
+        slot_specs=_slot_specs(row, spec),
+        source_id=row.source_id or _text(meta.get("source_id")),
+        notes=notes,
+    )
+
+
+def cut(prompt: str, options: TaskOptions) -> tuple[str, str, bool]:
+    """What precedes the page, the page, and whether the marker that was asked for is there."""
+    marker = options.page_starts_at
+    start = prompt.find(marker) if marker else 0
+    kept = prompt[max(0, start) :]
+    if options.input == "text":
+        return "", kept, start >= 0
+    tag = words.HTML.search(kept)
+    if tag is None:
+        return "", kept, start >= 0
+    # A comment, doctype or stray text may open the page: the page starts at the first `<`.
+    opened = kept.find("<", 0, tag.start() + 1)
+    return text.normalise(kept[:opened]), kept[opened:], start >= 0
+
+
+def _meta(stored: str | None) -> tuple[dict[str, Any], tuple[str, ...]]:
+    if stored is None or not stored.strip():
+        return {}, ()
+    try:
+        value = jsonio.loads(stored)
+    except ValueError:
+        return {}, ("metadata_not_json",)
+    return (value, ()) if isinstance(value, dict) else ({}, ("metadata_not_an_object",))
+
+
+def _task(row: RawRow, meta: dict[str, Any], tasks: dict[str, TaskSpec]) -> TaskSpec:
+    named = row.task or meta.get("task") or row.page_type or meta.get("page_type")
+    if not named:
+        raise Reject("no_task")
+    if named not in tasks:
+        raise Reject("unknown_task", str(named))
+    return tasks[named]
+
+
+def _reference(stored: str | None, spec: TaskSpec, options: TaskOptions) -> Any:
+    if stored is None or not stored.strip():
+        raise Reject("no_reference")
+    value = tidy(_parsed(stored, spec))
+    if options.nulls == "fill" and isinstance(value, dict):
+        value = {**_absent(spec), **value}
+    found = schema.problems(value, spec.io_schema, limit=3)
+    if found:
+        raise Reject("reference_breaks_schema", "; ".join(found))
+    return value
+
+
+def _parsed(stored: str, spec: TaskSpec) -> Any:
+    is_text = "string" in _types(spec.io_schema)
+    fenced = FENCED.fullmatch(stored)
+    try:
+        value = jsonio.loads(fenced[1] if fenced else stored)
+        # JSON held as text inside JSON, as stores that encode twice leave it.
+        if isinstance(value, str) and not is_text:
+            value = jsonio.loads(value)
+    except ValueError as error:
+        if is_text and stored.lstrip()[0] not in '{["':
+            return stored
+        raise Reject("reference_not_json", str(error)) from error
+    if value is None and "null" not in _types(spec.io_schema):
+        raise Reject("no_reference")
+    if is_text and not isinstance(value, str):
+        return stored.strip()
+    return value
+
+
+def _types(io_schema: dict[str, Any]) -> list[str]:
+    kind = io_schema.get("type", [])
+    return kind if isinstance(kind, list) else [kind]
+
+
+def _absent(spec: TaskSpec) -> dict[str, None]:
+    fields = spec.io_schema.get("properties", {})
+    return {
+        name: None
+        for name in spec.io_schema.get("required", [])
+        if isinstance(fields.get(name), dict) and "null" in _types(fields[name])
+    }
+
+
+def tidy(value: Any) -> Any:
+    """VALUE with its texts as cleaned pages spell them, or no model could copy them."""
+    if isinstance(value, str):
+        return text.clean(value).strip()
+    if isinstance(value, list):
+        return [tidy(inner) for inner in value]
+    if isinstance(value, dict):
+        return {text.clean(key): tidy(inner) for key, inner in value.items()}
+    return value
+
+
+def _facts(
+    row: RawRow, meta: dict[str, Any], before: str, reference: Any
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    line = URL_LINE.search(before)
+    url = _text(meta.get("url")) or (line[1] if line else "")
+    named = _text(meta.get("domain"))
+    domain = registered_domain(url) or registered_domain(named or "")
+    answered = reference.get("page_type") if isinstance(reference, dict) else None
+    kind = meta.get("page_type") or row.page_type or answered or ""
+    facts = {"domain": domain, "page_type": _text(kind) or "", "url": url}
+    notes = ("no_domain",) if not domain else ()
+    return facts, (*notes, "bad_url") if url and not registered_domain(url) else notes
+
+
+def language(meta: dict[str, Any], page_language: str) -> str:
+    """Two or three letters from the metadata or the page, 'und' when neither says."""
+    for named in (meta.get("language"), page_language):
+        found = LANGUAGE.match(named.strip().lower()) if isinstance(named, str) else None
+        if found:
+            return found[0]
+    return "und"
+
+
+@lru_cache(maxsize=50_000)
+def registered_domain(address: str) -> str:
+    """'https://www.a.co.uk:80/x' -> 'a.co.uk'; an IP address as it is; '' when there is none."""
+    if "://" not in address and "/" not in address:
+        address = f"//{address}"
+    try:
+        host = (urlsplit(address.strip()).hostname or "").rstrip(".").lower()
+        host = host.encode("idna").decode("ascii") if not host.isascii() else host
+    except (ValueError, UnicodeError):
+        return ""
+    if re.fullmatch(r"[0-9.]+|.*:.*", host):
+        return host if _is_ip(host) else ""
+    if not HOST.fullmatch(host):
+        return ""
+    return _suffixes().privatesuffix(host) or ""
+
+
+def _is_ip(host: str) -> bool:
+    import ipaddress
+
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+@lru_cache(maxsize=1)
+def _suffixes() -> Any:
+    from publicsuffixlist import PublicSuffixList
+
+    return PublicSuffixList()
+
+
+def _system_prompt(
+    row: RawRow, meta: dict[str, Any], spec: TaskSpec, options: TaskOptions
+) -> str | None:
+    named = row.system_prompt or _text(meta.get("system_prompt"))
+    if options.system_prompt == "task" or not named or named.strip() == spec.system_prompt.strip():
+        return None
+    return text.normalise(named)
+
+
+def _slot_specs(row: RawRow, spec: TaskSpec) -> dict[str, Any] | None:
+    if row.slot_specs is None or row.slot_specs.strip() in ("", "null"):
+        return None
+    try:
+        value = jsonio.loads(row.slot_specs)
+        if not isinstance(value, dict):
+            raise ValueError("not an object")
+        spec.slots(value)
+    except (ValueError, SemError, TypeError) as error:
+        raise Reject("slot_specs", str(error)) from error
+    return value
+
+
+def _text(value: Any) -> str | None:
+    return value.strip() if isinstance(value, str) and value.strip() else None

@@ -1,0 +1,33 @@
+"""Text as people see it: composed, without invisible or steering characters, single-spaced."""
+
+import re
+import unicodedata
+
+# Zero-width, bidi, tag and control characters, soft hyphens, lone surrogates. Joiners stay after
+# Arabic and Indic letters, where they are spelling; elsewhere they only hide words from readers.
+INVISIBLE = re.compile(
+    "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
+    "\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb\ud800-\udfff"
+    "\U000e0000-\U000e0fff]|(?<![\u0600-\u0dff])[\u200c\u200d]"
+)
+SPACE = re.compile(r"[^\S\n]+")
+LINES = re.compile(r" *\n[ \n]*")
+BLANK = re.compile(r" *\n(?: *\n)+ *")
+
+
+def line(value: str) -> str:
+    """VALUE on one line."""
+    return " ".join(clean(value).split())
+
+
+def normalise(value: str) -> str:
+    """VALUE with its lines kept, runs of spaces and blank lines reduced to one."""
+    spaced = SPACE.sub(" ", clean(value).replace("\r\n", "\n").replace("\r", "\n"))
+    return BLANK.sub("\n\n", re.sub(r" ?\n ?", "\n", spaced)).strip()
+
+
+def clean(value: str) -> str:
+    """VALUE in NFC without invisible characters."""
+    if value.isascii() and value.isprintable():
+        return value
+    return unicodedata.normalize("NFC", INVISIBLE.sub("", value))

@@ -1,0 +1,122 @@
+"""reports/SEM/dataset_validation.md: what cleaning read, kept, refused and lost."""
+
+import html
+from collections.abc import Callable
+from typing import Any
+
+REASONS = {
+    "no_id": "the id is NULL or empty",
+    "duplicate_id": "rows with different content share the id",
+    "row_twice": "the same row is there more than once",
+    "no_task": "no task is named",
+    "unknown_task": "the task has no TaskSpec",
+    "no_input": "the prompt is NULL or empty",
+    "no_reference": "the reference is NULL or empty",
+    "reference_not_json": "the reference is not strict JSON (truncated, NaN, repeated key, …)",
+    "reference_breaks_schema": "the reference does not fit io_schema",
+    "slot_specs": "the row's slot_specs cannot be used",
+    "page_size": "the page is larger than clean.max_bytes",
+    "page_depth": "tags nest deeper than clean.max_depth",
+    "page_attributes": "a tag has more attributes than clean.max_attributes",
+    "page_undecodable": "more than 1 % of the characters are U+FFFD: wrong encoding",
+    "page_timeout": "parsing took longer than clean.deadline_s",
+    "page_memory": "parsing took more memory than clean.memory_mib",
+    "page_crash": "the parser died on the page",
+    "empty_input": "nothing, or less than min_chars, is left after cleaning",
+    "duplicate": "task, cleaned input and reference are the same as of an earlier row",
+    "conflict": "the same cleaned input has different references",
+}
+SLOT_COLUMNS = ("slot", "values", "in the raw page", "kept", "share")
+
+
+def render(sem: str, tally: Any, facts: dict[str, Any], tokens: dict[str, Any] | None) -> str:
+    """The report of one cleaning as Markdown."""
+    parts = [
+        f"# Dataset validation: {escape(sem)}\n",
+        f"Store sha256 `{facts['store_sha256'][:16]}`, cleaner `{facts['cleaner']}`. "
+        f"{tally.read:,} rows read, {tally.kept:,} kept, {tally.read - tally.kept:,} rejected.\n",
+        "Personal data is not removed by this stage.\n",
+        _section("Rejected rows", ("reason", "rows", "first ids"), _reject_rows(tally)),
+        _section("Tasks", _task_columns(tally), _task_rows(tally)),
+        _section("Notes", ("note", "rows"), sorted(tally.notes.items())),
+        _section("Evidence that survives cleaning", SLOT_COLUMNS, _survival_rows(tally)),
+        _tokens(tokens),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _reject_rows(tally: Any) -> list[tuple[Any, ...]]:
+    ordered = sorted(tally.reasons.items(), key=lambda item: (-item[1], item[0]))
+    return [
+        (f"{reason}: {REASONS[reason]}", count, ", ".join(map(escape, tally.first_ids[reason])))
+        for reason, count in ordered
+    ]
+
+
+def _task_columns(tally: Any) -> tuple[str, ...]:
+    return ("task", *dict.fromkeys(name for counts in tally.tasks.values() for name in counts))
+
+
+def _task_rows(tally: Any) -> list[tuple[Any, ...]]:
+    columns = _task_columns(tally)[1:]
+    return [
+        (escape(task), *(f"{counts.get(name, 0):,}" for name in columns))
+        for task, counts in sorted(tally.tasks.items())
+    ]
+
+
+def _survival_rows(tally: Any) -> list[tuple[Any, ...]]:
+    made = [(escape(slot), *_shares(counts)) for slot, counts in sorted(tally.survival.items())]
+    if made:
+        totals = [sum(column) for column in zip(*tally.survival.values(), strict=True)]
+        made.append(("**all**", *_shares(totals)))
+    return made
+
+
+def _shares(counts: list[int]) -> tuple[str, ...]:
+    values, before, kept, _ = counts
+    share = f"{kept / before:.2%}" if before else "-"
+    return f"{values:,}", f"{before:,}", f"{kept:,}", share
+
+
+def _tokens(tokens: dict[str, Any] | None) -> str:
+    if tokens is None:
+        return "Tokens are not counted: the base model's tokenizer is not installed.\n"
+    return (
+        f"Tokens by the base model's tokenizer over {tokens['rows']} sampled rows: "
+        f"{tokens['before']:,} before, {tokens['after']:,} after "
+        f"({tokens['after'] / max(1, tokens['before']):.1%}).\n"
+    )
+
+
+def count_tokens(
+    samples: list[tuple[str, str]], cleaned: dict[str, str], count: Callable[[str], int]
+) -> dict[str, int]:
+    """Tokens of the sampled inputs before and after cleaning."""
+    both = [(raw, cleaned[name]) for name, raw in samples if name in cleaned]
+    return {
+        "rows": len(both),
+        "before": sum(count(raw) for raw, _ in both),
+        "after": sum(count(made) for _, made in both),
+    }
+
+
+def _section(title: str, columns: tuple[str, ...], rows: Any) -> str:
+    rows = list(rows)
+    if not rows:
+        return f"## {title}\n\nnone\n"
+    lines = [f"## {title}\n", _row(columns), "|" + " --- |" * len(columns)]
+    return "\n".join([*lines, *(_row(row) for row in rows)]) + "\n"
+
+
+def _row(cells: Any) -> str:
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def escape(value: str) -> str:
+    """VALUE as inert text of a table cell: no markup, no control characters, no formulas."""
+    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in value[:80])
+    for mark in "\\`*_[]|!#":
+        shown = shown.replace(mark, f"&#{ord(mark)};") if mark != "_" else shown
+    shown = html.escape(shown, quote=False).replace("&amp;#", "&#")
+    return f"'{shown}" if shown[:1] in "=+-@" else shown

@@ -1,0 +1,149 @@
+"""Answers: what a run's model said, a row an example, appended and resumable."""
+
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sem.core import files, jsonio
+from sem.core.errors import SemError
+from sem.core.example import Example
+from sem.core.taskspec import TaskSpec
+from sem.eval.config import EvalSettings
+from sem.lm.chat import Chat
+from sem.lm.generator import Completion, Generator, Prompt
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One model output. `latency_ms` is the wall time of its whole batch of `batch` prompts."""
+
+    id: str
+    task: str
+    text: str
+    finish: str  # stop | length | refused
+    tokens_in: int
+    tokens_out: int
+    latency_ms: int
+    batch: int
+
+
+@dataclass(frozen=True)
+class Book:
+    """The answers of one run on one split: a JSONL file and a header that says of what."""
+
+    path: Path
+    header: dict[str, Any]
+
+    @property
+    def header_path(self) -> Path:
+        return self.path.with_suffix(".json")
+
+    def open(self) -> set[str]:
+        """Ids already answered; answers under another header are set aside, never mixed in."""
+        if self.header_path.exists() and self.is_stale():
+            self._set_aside()
+        files.write(self.header_path, jsonio.pretty(self.header))
+        if not self.path.exists():
+            return set()
+        with files.appending(self.path):
+            pass  # cuts the torn last line of a killed writer
+        return {row["id"] for row in files.rows(self.path)}
+
+    def is_stale(self) -> bool:
+        """Whether the answers there were given under another header."""
+        return not self.header_path.exists() or files.read_json(self.header_path) != self.header
+
+    def _set_aside(self) -> None:
+        old = files.sha256_json(files.read_json(self.header_path))[:8]
+        for path in (self.path, self.header_path):
+            if path.exists():
+                path.rename(path.with_name(f"{path.stem}.{old}{path.suffix}"))
+
+
+def book(folder: Path, split: str, header: dict[str, Any]) -> Book:
+    """The Book of SPLIT in a run's report FOLDER."""
+    return Book(folder / f"answers.{split}.jsonl", header)
+
+
+def read(path: Path) -> dict[str, Answer]:
+    """Answers in PATH by example id; SemError when a row does not fit."""
+    found = {}
+    for number, row in enumerate(files.rows(path), 1):
+        try:
+            found[row["id"]] = Answer(**row)
+        except (TypeError, KeyError) as error:
+            raise SemError(f"{path}:{number}: no answer row", "generate it again") from error
+    return found
+
+
+def sample(examples: Sequence[Example], count: int | None, seed: int) -> list[Example]:
+    """COUNT examples spread evenly over domains, chosen by SEED; in id order."""
+    ordered = sorted(examples, key=lambda e: e.id)
+    if count is None or count >= len(ordered):
+        return ordered
+    dice = random.Random(seed)
+    by_domain: dict[str, list[Example]] = {}
+    for example in ordered:
+        by_domain.setdefault(example.domain or example.id, []).append(example)
+    queues = [dice.sample(rows, len(rows)) for _, rows in sorted(by_domain.items())]
+    chosen: list[Example] = []
+    while len(chosen) < count:
+        chosen += [queue.pop() for queue in queues if queue]
+    return sorted(chosen[:count], key=lambda e: e.id)
+
+
+def prompts(
+    examples: Sequence[Example], tasks: dict[str, TaskSpec], chat: Chat, max_new_tokens: int
+) -> list[tuple[Example, Prompt]]:
+    """Each example with its prompt, longest first: batches are fixed and little is padding."""
+    made = []
+    for example in examples:
+        spec = tasks[example.task]
+        system = example.system_prompt or spec.system_prompt
+        ids = chat.prompt_ids(system, spec.prompt(example.input_text))
+        made.append((example, Prompt(tuple(ids), max_new_tokens)))
+    return sorted(made, key=lambda pair: (-len(pair[1].ids), pair[0].id))
+
+
+def generate(
+    target: Book,
+    pairs: Sequence[tuple[Example, Prompt]],
+    generator: Generator,
+    settings: EvalSettings,
+) -> Iterator[int]:
+    """Answer PAIRS batch by batch into TARGET; yields how many rows each batch settled.
+
+    A batch interrupted half-way is decoded again as a whole, so that padding, and with it the
+    last bit of every logit, is what an undisturbed run has; rows already there are not repeated.
+    """
+    there = target.open()
+    with files.appending(target.path) as file:
+        for start in range(0, len(pairs), settings.batch):
+            batch = pairs[start : start + settings.batch]
+            if any(example.id not in there for example, _ in batch):
+                began = time.perf_counter()
+                said = generator.generate([prompt for _, prompt in batch])
+                took = round((time.perf_counter() - began) * 1000)
+                for (example, prompt), completion in zip(batch, said, strict=True):
+                    if example.id not in there:
+                        row = _answer(example, prompt, completion, took, len(batch))
+                        files.append(file, asdict(row))
+            yield len(batch)
+
+
+def _answer(
+    example: Example, prompt: Prompt, completion: Completion, took_ms: int, batch: int
+) -> Answer:
+    return Answer(
+        id=example.id,
+        task=example.task,
+        text=completion.text,
+        finish=completion.finish,
+        tokens_in=len(prompt.ids),
+        tokens_out=completion.tokens_out,
+        latency_ms=took_ms,
+        batch=batch,
+    )

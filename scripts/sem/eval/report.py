@@ -1,0 +1,184 @@
+"""scores.json and report.md: what is shown, with what error, and what is not."""
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sem.core import files, jsonio
+from sem.eval import metrics, stats
+from sem.eval.config import EvalSettings
+from sem.eval.metrics import Score
+
+RATES = {
+    "accuracy": "slot accuracy",
+    "row_exact": "row exact (every slot passes)",
+    "json_valid": "JSON validity (raw text)",
+    "schema_valid": "schema validity",
+}
+COUNTS = ("recovered", "cut", "refused", "missing", "unscored_slots")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs on the same examples, and everything the report says about them."""
+
+    baseline: str
+    run: str
+    split: str
+    before: Sequence[Score]
+    after: Sequence[Score]
+    facts: dict[str, Any]  # snapshot, domains, hardware, weights, settings
+
+
+def scores(comparison: Comparison, settings: EvalSettings) -> dict[str, Any]:
+    """Everything in the report as one JSON value."""
+    differences = {
+        name: stats.paired(
+            comparison.before, comparison.after, name, settings.draws, settings.seed
+        ).as_json()
+        for name in RATES
+    }
+    return {
+        "format": "scores.v1",
+        "baseline": {"run": comparison.baseline, **metrics.totals(comparison.before)},
+        "tuned": {"run": comparison.run, **metrics.totals(comparison.after)},
+        "difference_points": differences,
+        "verdict": verdict(comparison, settings).sentence(),
+        "tasks": _groups(comparison, "task"),
+        "strata": _groups(comparison, "stratum"),
+        "split": comparison.split,
+        **comparison.facts,
+    }
+
+
+def verdict(comparison: Comparison, settings: EvalSettings) -> stats.Difference:
+    """The difference in slot accuracy."""
+    return stats.paired(
+        comparison.before, comparison.after, "accuracy", settings.draws, settings.seed
+    )
+
+
+def table(found: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Rows `metric, baseline, tuned, difference [95 % interval]` for terminal and report."""
+    before, after = found["baseline"], found["tuned"]
+    rows = []
+    for name, label in RATES.items():
+        change = found["difference_points"][name]
+        shown = f"{change['points']:+.1f} [{change['low']:+.1f}, {change['high']:+.1f}]"
+        rows.append((label, _percent(before[name]), _percent(after[name]), shown))
+    for name in ("tokens_in", "tokens_out"):
+        rows.append((f"{name} (mean)", f"{before[name]:.0f}", f"{after[name]:.0f}", ""))
+    for name in COUNTS:
+        rows.append((name.replace("_", " "), str(before[name]), str(after[name]), ""))
+    for share in ("p50", "p95"):
+        name = f"batch_latency_ms_{share}"
+        rows.append((f"batch latency ms {share}", str(before[name]), str(after[name]), ""))
+    return rows
+
+
+def write(folder: Path, found: dict[str, Any]) -> Path:
+    """Write scores.json, then report.md, into FOLDER; the path of report.md."""
+    files.write(folder / "scores.json", jsonio.pretty(found))
+    return files.write(folder / "report.md", markdown(found))
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """The report for a person to read."""
+    parts = [
+        f"# {cell(found['sem'])}: {cell(found['tuned']['run'])} against "
+        f"{cell(found['baseline']['run'])}",
+        f"**{found['verdict']}** (percentage points of slot accuracy, 95 % interval).",
+        f"n = {found['tuned']['n']} examples of {found['tuned']['domains']} domains, "
+        f"split {found['split']} of snapshot v{found['snapshot']['version']}. "
+        f"Interval: paired percentile bootstrap over domains, {found['settings']['draws']:,} "
+        f"draws, seed {found['settings']['seed']}.",
+        _section("Result", ("metric", "baseline", "tuned", "difference"), table(found)),
+        _section("By field", FIELD_COLUMNS, field_rows(found)),
+        _section("By task", GROUP_COLUMNS, _group_rows(found["tasks"])),
+        _section("By page type and language", GROUP_COLUMNS, _group_rows(found["strata"])),
+        _domains(found["snapshot"]),
+        _notes(found),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+FIELD_COLUMNS = ("field", "n", "pass base", "pass tuned", "precision", "recall", "F1",
+                 "missing", "spurious")  # fmt: skip
+GROUP_COLUMNS = ("group", "n", "accuracy base", "accuracy tuned", "schema valid tuned")
+
+
+def field_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    """One row a field; precision, recall, F1, missing and spurious are the tuned run's."""
+    before = found["baseline"]["fields"]
+    return [
+        (
+            name,
+            str(after["n"]),
+            _percent(before.get(name, {}).get("pass")),
+            _percent(after["pass"]),
+            *(_percent(after[key]) for key in ("precision", "recall", "f1")),
+            str(after["missing"]),
+            str(after["spurious"]),
+        )
+        for name, after in found["tuned"]["fields"].items()
+    ]
+
+
+def cell(text: object) -> str:
+    """TEXT as it may stand in a Markdown table: no markup, no link, no new line."""
+    flat = " ".join(str(text).split())
+    escaped = html.escape(flat, quote=False)
+    return "".join("\\" + c if c in "|`*_[]!\\#~<>" else c for c in escaped if c.isprintable())
+
+
+def _section(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    lines += ["| " + " | ".join(cell(value) for value in row) + " |" for row in rows]
+    return f"## {title}\n" + "\n".join(lines)
+
+
+def _groups(comparison: Comparison, key: str) -> dict[str, dict[str, Any]]:
+    before = metrics.by(comparison.before, key)
+    groups = {}
+    for name, after in metrics.by(comparison.after, key).items():
+        was, now = metrics.totals(before.get(name, [])), metrics.totals(after)
+        groups[name] = {
+            "n": now["n"],
+            "accuracy_base": was["accuracy"],
+            "accuracy_tuned": now["accuracy"],
+            "schema_valid_tuned": now["schema_valid"],
+        }
+    return groups
+
+
+def _group_rows(groups: dict[str, dict[str, Any]]) -> list[tuple[str, ...]]:
+    return [
+        (
+            name,
+            str(group["n"]),
+            *(_percent(group[k]) for k in ("accuracy_base", "accuracy_tuned")),
+            _percent(group["schema_valid_tuned"]),
+        )
+        for name, group in groups.items()
+    ]
+
+
+def _domains(snapshot: dict[str, Any]) -> str:
+    shared = snapshot["shared_domains"]
+    named = ", ".join(cell(name) for name in shared) if shared else "none"
+    return (
+        "## Unseen domains\n"
+        f"Domains in train: {snapshot['train_domains']}; in this split: "
+        f"{snapshot['split_domains']}; in both: **{len(shared)}** ({named}).\n"
+        f"Query: `{snapshot['query']}`"
+    )
+
+
+def _notes(found: dict[str, Any]) -> str:
+    return "## Read with care\n" + "\n".join(f"- {cell(note)}" for note in found["notes"])
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value * 100:.1f} %"

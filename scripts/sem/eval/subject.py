@@ -1,0 +1,96 @@
+"""What is evaluated: a run's model, its tasks, and the examples of one split."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sem.core import example, files, run
+from sem.core.errors import SemError
+from sem.core.example import Example
+from sem.core.project import Project
+from sem.core.run import Run
+from sem.core.taskspec import TaskSpec
+from sem.dataset import snapshot
+from sem.eval import answers
+from sem.eval.config import EvalSettings
+from sem.lm import chat, hardware, model, pinned, weights
+from sem.lm.hf import HfGenerator
+
+PARTS = ("val", "test", "golden")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A run on a split, resolved; `header` is what its answers depend on."""
+
+    project: Project
+    run: Run
+    split: str
+    settings: EvalSettings
+    base: weights.Weights
+    tasks: dict[str, TaskSpec]
+    frozen: Any  # the Snapshot
+    examples: Sequence[Example]
+    machine: hardware.Hardware
+
+    @property
+    def header(self) -> dict[str, Any]:
+        adapter = self.run.adapter
+        return {
+            "format": "answers.v1",
+            "run": self.run.id,
+            "split": self.split,
+            "snapshot": {"version": self.frozen.version, "sha256": self.frozen.sha256},
+            "tasks": {name: spec.fingerprint() for name, spec in self.tasks.items()},
+            "base_model": self.base.revision,
+            "adapter": files.sha256(adapter / "adapter_model.safetensors") if adapter else None,
+            "dtype": self.machine.dtype,
+            "batch": self.settings.batch,
+            "max_new_tokens": self.settings.max_new_tokens,
+            "examples": files.sha256_json([e.id for e in self.examples]),
+        }
+
+    @property
+    def book(self) -> answers.Book:
+        return answers.book(self.project.reports / self.run.id, self.split, self.header)
+
+
+def resolve(project: Project, run_id: str | None, split: str, version: int | None) -> Subject:
+    """The Subject of RUN_ID on SPLIT; the snapshot is VERSION, the run's own, or the latest."""
+    if split not in PARTS:
+        raise SemError(f"split {split!r} is not evaluated", f"use one of {', '.join(PARTS)}")
+    target = run.find(project, run_id)
+    settings = project.settings("eval", EvalSettings)
+    if target.is_base:
+        tasks = project.tasks
+        base = weights.resolve(project.base_model_id, project.root)
+    else:
+        plan = target.plan()
+        tasks = run.tasks_of(plan)
+        base = pinned.resolve(plan["base_model"], project.root)
+        version = version or plan["snapshot"]["version"]
+    frozen = snapshot.load(project, version)
+    pool = _golden(project) if split == "golden" else list(frozen.examples(split))
+    chosen = answers.sample(pool, settings.max_examples, settings.seed)
+    machine = hardware.detect()
+    return Subject(project, target, split, settings, base, tasks, frozen, chosen, machine)
+
+
+def generator(subject: Subject) -> HfGenerator:
+    """SUBJECT's model, loaded, its adapter merged in."""
+    loaded = model.load(subject.base.folder, subject.machine.dtype, subject.machine.device)
+    if subject.run.adapter:
+        loaded = model.merged(loaded, subject.run.adapter)
+    return HfGenerator(loaded, chat.load(subject.base.folder))
+
+
+def from_folder(subject: Subject, folder: Path) -> HfGenerator:
+    """The generator of an exported model in FOLDER, on SUBJECT's machine and precision."""
+    loaded = model.load(folder, subject.machine.dtype, subject.machine.device)
+    return HfGenerator(loaded, chat.load(folder))
+
+
+def _golden(project: Project) -> list[Example]:
+    rows = enumerate(files.rows(project.golden), 1)
+    return [example.from_json(row, f"{project.golden}:{number}") for number, row in rows]

@@ -1,0 +1,116 @@
+"""One renderer for training and generation: what the model saw is what it will see.
+
+Text from a page can never become a control token: every special token of the tokenizer is
+broken up in content before the chat template is applied, so the joined text tokenises the
+same here, in vLLM and in Ollama, and holds exactly the markers the template put there.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sem.core import files
+from sem.core.errors import SemError
+
+VERSION = "1"
+_ANSWER = "\u0001ANSWER\u0001"
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A tokenizer with its chat template: prompts and answers as token ids."""
+
+    tokenizer: Any
+
+    def prompt_ids(self, system: str, user: str) -> list[int]:
+        """Ids up to where the model's turn begins; SemError if content forged a marker."""
+        text = self.prompt_text(system, user)
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        forged = self._markers(ids) - self._markers_of_template
+        if forged != 0:
+            raise SemError(
+                f"{forged:+d} control tokens beside the template's own in a prompt",
+                "report this input: the page's text forged a turn marker",
+            )
+        return ids
+
+    def prompt_text(self, system: str, user: str) -> str:
+        """The rendered prompt, control tokens in SYSTEM and USER broken up."""
+        turns = self._turns(self.neutral(system), self.neutral(user))
+        return self.tokenizer.apply_chat_template(
+            turns, tokenize=False, add_generation_prompt=True
+        )
+
+    def answer_ids(self, answer: str) -> list[int]:
+        """Ids of the model's turn: ANSWER and the end-of-turn token, which is trained too."""
+        ids = self.tokenizer(self.neutral(answer), add_special_tokens=False)["input_ids"]
+        return [*ids, self.end_of_turn]
+
+    def neutral(self, text: str) -> str:
+        """TEXT with every control token broken by a space, as `< end_of_turn>`."""
+        found = 1
+        while found:
+            text, found = self._control.subn(lambda match: match[0][0] + " " + match[0][1:], text)
+        return text
+
+    @cached_property
+    def end_of_turn(self) -> int:
+        """The id that closes the model's turn in this template."""
+        turns = [*self._turns("s", "u"), {"role": "assistant", "content": _ANSWER}]
+        text = self.tokenizer.apply_chat_template(turns, tokenize=False)
+        after = self.tokenizer(text.partition(_ANSWER)[2], add_special_tokens=False)["input_ids"]
+        special = set(self.tokenizer.all_special_ids) | set(self._special.values())
+        closing = [token for token in after if token in special]
+        if not closing:
+            raise SemError("the chat template closes no turn", "use a model with a chat template")
+        return closing[0]
+
+    @cached_property
+    def stop_ids(self) -> list[int]:
+        """Ids that end a generation."""
+        eos = self.tokenizer.eos_token_id
+        return sorted({self.end_of_turn} | ({eos} if eos is not None else set()))
+
+    def fingerprint(self) -> str:
+        """sha256 of all that decides the ids: renderer, template, control tokens."""
+        parts = [VERSION, self.tokenizer.chat_template, sorted(self._special)]
+        return files.sha256_json(parts)
+
+    @cached_property
+    def _special(self) -> dict[str, int]:
+        added = self.tokenizer.added_tokens_decoder
+        return {str(t): number for number, t in added.items() if t.special and str(t).strip()}
+
+    @cached_property
+    def _control(self) -> re.Pattern[str]:
+        longest = sorted((s for s in self._special if len(s) > 1), key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, longest)) or r"(?!)")
+
+    @cached_property
+    def _markers_of_template(self) -> int:
+        text = self.tokenizer.apply_chat_template(
+            self._turns("s", "u"), tokenize=False, add_generation_prompt=True
+        )
+        return self._markers(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _markers(self, ids: Sequence[int]) -> int:
+        special = set(self._special.values())
+        return sum(token in special for token in ids)
+
+    def _turns(self, system: str, user: str) -> list[dict[str, str]]:
+        return [{"role": "system", "content": system}, {"role": "user", "content": user}]
+
+
+def load(folder: Path) -> Chat:
+    """The Chat of the model in FOLDER; SemError when it has no chat template."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    if not tokenizer.chat_template:
+        raise SemError(f"{folder}: the tokenizer has no chat template", "use an instruct model")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return Chat(tokenizer)

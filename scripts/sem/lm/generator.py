@@ -1,0 +1,28 @@
+"""Generator: prompts in, answers out, whatever runs the model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What one call sends: token ids of the rendered prompt and how long the answer may be."""
+
+    ids: tuple[int, ...]
+    max_new_tokens: int
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What came back. `finish` is stop, length or refused (the prompt does not fit)."""
+
+    text: str
+    finish: str
+    tokens_out: int
+
+
+class Generator(Protocol):
+    """Greedy answers to a batch of prompts, in order."""
+
+    def generate(self, prompts: Sequence[Prompt]) -> list[Completion]: ...

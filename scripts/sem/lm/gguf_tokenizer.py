@@ -1,0 +1,178 @@
+"""The tokenizer inside a GGUF file, as the tokenizer.json that transformers loads.
+
+Two kinds: byte-level BPE with its merges (SmolLM2) and SentencePiece BPE, whose merges follow
+from the scores (Gemma; ids equal to the official tokenizer's on 83,000 tokens).
+"""
+
+from pathlib import Path
+from typing import Any
+
+from sem.core.errors import SemError
+from sem.lm.gguf_reader import HINT, Gguf
+
+NORMAL, CONTROL, USER_DEFINED = 1, 3, 4  # tokenizer.ggml.token_type
+TURN_ENDS = ("<|im_end|>", "<end_of_turn>")
+LONGEST_TOKEN = 256  # characters; every split of a token is tried when merges are rebuilt
+
+# Gemma knows the turns `user` and `model` only, so system text opens the first user turn.
+GEMMA_TEMPLATE = """\
+{{- bos_token -}}
+{%- set system = messages[0].content | trim if messages[0].role == 'system' else '' -%}
+{%- for message in (messages[1:] if system or messages[0].role == 'system' else messages) -%}
+{%- if message.role != ('user' if loop.index0 % 2 == 0 else 'assistant') -%}
+{{- raise_exception('turns must go user, assistant, user, ..., after at most one system text') -}}
+{%- endif -%}
+{{- '<start_of_turn>' + ('model' if message.role == 'assistant' else 'user') + '\\n' -}}
+{{- system + '\\n\\n' if loop.first and system else '' -}}
+{{- message.content | trim + '<end_of_turn>\\n' -}}
+{%- endfor -%}
+{{- '<start_of_turn>model\\n' if add_generation_prompt else '' -}}
+"""
+
+
+def special_ids(gguf: Gguf) -> dict[str, int]:
+    """The ids of the begin, end and padding tokens; padding falls back to the end."""
+    size = len(gguf.need("tokenizer.ggml.tokens", list))
+    ids = {name: gguf.need(f"tokenizer.ggml.{name}_token_id", int) for name in ("bos", "eos")}
+    ids["pad"] = gguf.metadata.get("tokenizer.ggml.padding_token_id", ids["eos"])
+    if any(not isinstance(i, int) or i >= size for i in ids.values()):
+        raise SemError(f"{gguf.path.name}: special ids {ids} of {size} tokens", HINT)
+    return {f"{name}_token_id": number for name, number in ids.items()}
+
+
+def end_ids(gguf: Gguf) -> list[int]:
+    """Where generation stops: the end of text, and the end of a turn when it is another token."""
+    tokens = gguf.metadata["tokenizer.ggml.tokens"]
+    turns = [tokens.index(token) for token in TURN_ENDS if token in tokens]
+    return list(dict.fromkeys([special_ids(gguf)["eos_token_id"], *turns]))
+
+
+def save(gguf: Gguf, folder: Path) -> dict[str, Any]:
+    """Write FOLDER/tokenizer.json; the content of the tokenizer_config.json beside it."""
+    from tokenizers import AddedToken
+
+    tokens, types = _vocabulary(gguf)
+    is_gemma = gguf.metadata["general.architecture"] == "gemma3"
+    made = _sentencepiece(gguf, tokens, types) if is_gemma else _byte_level(gguf, tokens)
+    for kind, special in ((CONTROL, True), (USER_DEFINED, False)):
+        names = [token for token, its in zip(tokens, types, strict=True) if its == kind]
+        added = [AddedToken(name, special=special, normalized=False) for name in names]
+        (made.add_special_tokens if special else made.add_tokens)(added)
+    if gguf.metadata.get("tokenizer.ggml.add_bos_token") is True:
+        _begin_with(made, tokens, special_ids(gguf)["bos_token_id"])
+    made.save(str(folder / "tokenizer.json"))
+    return _settings(gguf, tokens, is_gemma)
+
+
+def _settings(gguf: Gguf, tokens: list[str], is_gemma: bool) -> dict[str, Any]:
+    ids = special_ids(gguf)
+    template = GEMMA_TEMPLATE if is_gemma else gguf.need("tokenizer.chat_template", str)
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": gguf.metadata[
+            f"{gguf.metadata['general.architecture']}.context_length"
+        ],
+        "bos_token": tokens[ids["bos_token_id"]],
+        "eos_token": tokens[ids["eos_token_id"]],
+        "pad_token": tokens[ids["pad_token_id"]],
+        "unk_token": tokens[_unknown(gguf)],
+        "chat_template": template,
+    }
+
+
+def _vocabulary(gguf: Gguf) -> tuple[list[str], list[int]]:
+    tokens = gguf.need("tokenizer.ggml.tokens", list)
+    types = gguf.need("tokenizer.ggml.token_type", list)
+    if not all(isinstance(token, str) for token in tokens) or len(set(tokens)) != len(tokens):
+        raise SemError(f"{gguf.path.name}: its vocabulary repeats a token", HINT)
+    if len(types) != len(tokens):
+        raise SemError(f"{gguf.path.name}: {len(types)} types of {len(tokens)} tokens", HINT)
+    return tokens, types
+
+
+def _unknown(gguf: Gguf) -> int:
+    number = gguf.metadata.get("tokenizer.ggml.unknown_token_id", 0)
+    size = len(gguf.metadata["tokenizer.ggml.tokens"])
+    if not isinstance(number, int) or number >= size:
+        raise SemError(f"{gguf.path.name}: unknown token {number!r} of {size}", HINT)
+    return number
+
+
+def _byte_level(gguf: Gguf, tokens: list[str]) -> Any:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+
+    if gguf.metadata.get("tokenizer.ggml.pre") != "smollm":
+        kind = gguf.metadata.get("tokenizer.ggml.pre")
+        raise SemError(f"{gguf.path.name}: pre-tokenizer {kind!r} is not known", "one of: smollm")
+    pairs = [tuple(merge.split(" ")) for merge in gguf.need("tokenizer.ggml.merges", list)]
+    known = set(tokens)
+    if any(len(pair) != 2 or not known.issuperset((*pair, "".join(pair))) for pair in pairs):
+        raise SemError(f"{gguf.path.name}: a merge joins unknown tokens", HINT)
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    made = Tokenizer(models.BPE(vocab=vocabulary, merges=pairs))
+    made.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+        ]
+    )
+    made.decoder = decoders.ByteLevel()
+    made.post_processor = processors.ByteLevel(trim_offsets=False)
+    return made
+
+
+def _sentencepiece(gguf: Gguf, tokens: list[str], types: list[int]) -> Any:
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    merges = _merges(vocabulary, types, _scores(gguf, tokens))
+    made = Tokenizer(
+        models.BPE(
+            vocab=vocabulary,
+            merges=merges,
+            unk_token=tokens[_unknown(gguf)],
+            fuse_unk=True,
+            byte_fallback=True,
+        )
+    )
+    made.normalizer = normalizers.Replace(" ", "▁")
+    made.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    made.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    return made
+
+
+def _scores(gguf: Gguf, tokens: list[str]) -> list[float]:
+    scores = gguf.need("tokenizer.ggml.scores", list)
+    if len(scores) != len(tokens) or max(map(len, tokens)) > LONGEST_TOKEN:
+        raise SemError(f"{gguf.path.name}: {len(scores)} scores of {len(tokens)} tokens", HINT)
+    return scores
+
+
+def _merges(
+    vocabulary: dict[str, int], types: list[int], scores: list[float]
+) -> list[tuple[str, str]]:
+    """Every way to join two tokens into a third, best score of the result first."""
+    found: list[tuple[float, str, str]] = []
+    for token, number in vocabulary.items():
+        if types[number] != NORMAL:
+            continue
+        cuts = [(token[:at], token[at:]) for at in range(1, len(token))]
+        whole = [cut for cut in cuts if cut[0] in vocabulary and cut[1] in vocabulary]
+        whole.sort(key=lambda cut: (vocabulary[cut[0]], vocabulary[cut[1]]))
+        found.extend((scores[number], *cut) for cut in whole)
+    found.sort(key=lambda merge: -merge[0])
+    return [(left, right) for _, left, right in found]
+
+
+def _begin_with(made: Any, tokens: list[str], begin: int) -> None:
+    from tokenizers import processors
+
+    name = tokens[begin]
+    made.post_processor = processors.TemplateProcessing(
+        single=f"{name}:0 $A:0",
+        pair=f"{name}:0 $A:0 {name}:1 $B:1",
+        special_tokens=[(name, begin)],
+    )

@@ -1,0 +1,65 @@
+"""What this machine can do, and what follows for precision, batch and engine."""
+
+import os
+import platform
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """The device work runs on; memory in GiB."""
+
+    device: str  # cpu | cuda (ROCm shows as cuda) | mps
+    name: str
+    memory_gib: float
+    threads: int
+    dtype: str  # bfloat16 | float32: what the base model is held in
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def detect() -> Hardware:
+    """The best device here; SEM_DEVICE=cpu keeps off the GPU. Imports torch."""
+    import torch
+
+    wanted = os.environ.get("SEM_DEVICE", "")
+    if wanted != "cpu" and torch.cuda.is_available():
+        card = torch.cuda.get_device_properties(0)
+        dtype = "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+        return Hardware("cuda", card.name, card.total_memory / 2**30, _threads(), dtype)
+    torch.set_num_threads(_threads())
+    return Hardware("cpu", cpu_name(), _ram_gib(), _threads(), _cpu_dtype())
+
+
+def _cpu_dtype() -> str:
+    # Without AMX or AVX-512 BF16 instructions bf16 is emulated and slower than fp32.
+    flags = _cpuinfo("flags").split()
+    return "bfloat16" if {"amx_bf16", "avx512_bf16"} & set(flags) else "float32"
+
+
+def _threads() -> int:
+    return (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+
+
+def _ram_gib() -> float:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+
+
+def cpu_name() -> str:
+    """The processor's own name."""
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def _cpuinfo(key: str) -> str:
+    path = Path("/proc/cpuinfo")
+    if not path.exists():
+        return ""
+    for line in path.read_text("utf-8").splitlines():
+        if line.startswith(key):
+            return line.partition(":")[2].strip()
+    return ""

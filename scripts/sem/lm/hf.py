@@ -1,0 +1,58 @@
+"""The Transformers generator: greedy, batched, left-padded, on any device."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sem.lm.chat import Chat
+from sem.lm.generator import Completion, Prompt
+
+ROUND_TO = 64
+
+
+@dataclass(frozen=True)
+class HfGenerator:
+    """A loaded model with its Chat."""
+
+    model: Any
+    chat: Chat
+
+    def generate(self, prompts: Sequence[Prompt]) -> list[Completion]:
+        """Greedy completions; a prompt that leaves no room in the context is refused, not cut."""
+        limit = self.model.config.max_position_embeddings
+        fits = [p for p in prompts if len(p.ids) + p.max_new_tokens <= limit]
+        done = iter(self._decode(fits) if fits else [])
+        refused = Completion("", "refused", 0)
+        return [next(done) if p in fits else refused for p in prompts]
+
+    def _decode(self, prompts: Sequence[Prompt]) -> list[Completion]:
+        import torch
+        from transformers import GenerationConfig
+
+        ids, mask = self._padded(prompts)
+        config = GenerationConfig(
+            max_new_tokens=max(p.max_new_tokens for p in prompts),
+            do_sample=False,
+            eos_token_id=self.chat.stop_ids,
+            pad_token_id=self.chat.tokenizer.pad_token_id,
+        )
+        with torch.inference_mode():
+            out = self.model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
+        return [self._completion(row[ids.shape[1] :].tolist()) for row in out]
+
+    def _completion(self, ids: list[int]) -> Completion:
+        stops = [i for i, token in enumerate(ids) if token in self.chat.stop_ids]
+        kept = ids[: stops[0]] if stops else ids
+        text = self.chat.tokenizer.decode(kept, skip_special_tokens=False)
+        return Completion(text, "stop" if stops else "length", len(kept) + bool(stops))
+
+    def _padded(self, prompts: Sequence[Prompt]) -> tuple[Any, Any]:
+        import torch
+
+        # Few distinct widths: on CPU every new shape compiles new kernels.
+        width = -(-max(len(p.ids) for p in prompts) // ROUND_TO) * ROUND_TO
+        pad = self.chat.tokenizer.pad_token_id
+        ids = [[pad] * (width - len(p.ids)) + list(p.ids) for p in prompts]
+        mask = [[0] * (width - len(p.ids)) + [1] * len(p.ids) for p in prompts]
+        device = self.model.device
+        return torch.tensor(ids, device=device), torch.tensor(mask, device=device)

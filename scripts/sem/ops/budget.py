@@ -1,0 +1,179 @@
+"""Daily tokens against a budget: what the traffic costs, measured where it was measured.
+
+    tokens a day = requests x (1 - cache hits) x (prompt, cut at the truncation, + completion)
+
+A row of answers that failed still cost its tokens, so every row counts.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sem.core import files, settings
+from sem.core.errors import SemError
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What may be spent."""
+
+    daily_tokens: int
+    alert_threshold: float = 0.85  # share of daily_tokens from which to alert
+
+    def __post_init__(self) -> None:
+        if self.daily_tokens < 1 or not 0 < self.alert_threshold <= 1:
+            raise SemError(
+                f"budget of {self.daily_tokens} tokens, alert at {self.alert_threshold}",
+                "daily_tokens is at least 1, alert_threshold above 0 and at most 1",
+            )
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """One kind of page: how often, and how many tokens where nothing was measured."""
+
+    requests_per_day: int
+    avg_prompt_tokens: float
+    avg_completion_tokens: float
+    task: str = (
+        ""  # the TaskSpec that measures it; empty: the task whose name begins like the page
+    )
+
+    def __post_init__(self) -> None:
+        if min(self.requests_per_day, self.avg_prompt_tokens, self.avg_completion_tokens) < 0:
+            raise SemError(f"traffic below zero: {self}", "write counts of 0 or more")
+
+
+@dataclass(frozen=True)
+class Mitigations:
+    """What lowers the tokens."""
+
+    html_truncation_tokens: int | None = None
+    caching_hit_rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.caching_hit_rate <= 1 or (self.html_truncation_tokens or 1) < 1:
+            raise SemError(
+                f"mitigations out of range: {self}",
+                "caching_hit_rate is a share from 0 to 1, html_truncation_tokens at least 1",
+            )
+
+
+@dataclass(frozen=True)
+class BudgetSettings:
+    """configs/budget.yaml; `notes` is free text that older files carry."""
+
+    budget: Budget
+    traffic_profile: dict[str, Traffic]
+    mitigations: Mitigations = field(default_factory=Mitigations)
+    notes: str = ""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Mean tokens of one task over ROWS answers."""
+
+    rows: int
+    tokens_in: float
+    tokens_out: float
+
+
+@dataclass(frozen=True)
+class Line:
+    """The projection of one kind of page."""
+
+    page: str
+    requests: int
+    prompt_tokens: float
+    completion_tokens: float
+    daily_tokens: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Every line, and what their sum means for the budget."""
+
+    lines: tuple[Line, ...]
+    budget: Budget
+
+    @property
+    def daily_tokens(self) -> float:
+        return sum(line.daily_tokens for line in self.lines)
+
+    @property
+    def share(self) -> float:
+        """Of the budget: 1.0 spends all of it."""
+        return self.daily_tokens / self.budget.daily_tokens
+
+    @property
+    def is_alert(self) -> bool:
+        return self.share >= self.budget.alert_threshold
+
+
+def load(path: Path) -> BudgetSettings:
+    """The budget in the YAML file PATH; the older `usage.yaml` has the same keys."""
+    if not path.is_file():
+        raise SemError(f"{path}: no such file", "name a budget file with --config")
+    found = settings.load(BudgetSettings, path)
+    if not found.traffic_profile:
+        raise SemError(f"{path}: traffic_profile is empty", "add one entry per kind of page")
+    return found
+
+
+def measure(answers: Path) -> dict[str, Measured]:
+    """Mean tokens by task over the rows of the file ANSWERS."""
+    sums: dict[str, list[float]] = {}
+    for number, row in enumerate(files.rows(answers), 1):
+        tokens = [row.get(key) if isinstance(row, dict) else None for key in COUNTS]
+        if any(not isinstance(count, int) or count < 0 for count in tokens):
+            raise SemError(
+                f"{answers}:{number}: no usable {' and '.join(COUNTS)}",
+                "make the answers again with `fab eval.generate`",
+            )
+        total = sums.setdefault(str(row.get("task")), [0, 0, 0])
+        for place, count in enumerate((1, *tokens)):
+            total[place] += count
+    return {task: Measured(int(n), a / n, b / n) for task, (n, a, b) in sums.items()}
+
+
+COUNTS = ("tokens_in", "tokens_out")
+
+
+def project(config: BudgetSettings, measured: Mapping[str, Measured]) -> Projection:
+    """The daily tokens of CONFIG's traffic, with MEASURED tokens where a task has them."""
+    lines = []
+    for page, traffic in config.traffic_profile.items():
+        found = measured.get(traffic.task or _task_like(page, measured))
+        prompt = found.tokens_in if found else traffic.avg_prompt_tokens
+        completion = found.tokens_out if found else traffic.avg_completion_tokens
+        prompt = min(prompt, config.mitigations.html_truncation_tokens or prompt)
+        asked = traffic.requests_per_day * (1 - config.mitigations.caching_hit_rate)
+        source = f"measured, n={found.rows:,}" if found else "profile"
+        daily = asked * (prompt + completion)
+        lines.append(Line(page, traffic.requests_per_day, prompt, completion, daily, source))
+    return Projection(tuple(lines), config.budget)
+
+
+def _task_like(page: str, tasks: Iterable[str]) -> str:
+    # Older files name no task: `navpage` is measured by `navpage_classifier`.
+    return next((task for task in sorted(tasks) if task.startswith(f"{page}_")), page)
+
+
+def rows(projection: Projection) -> list[tuple[Any, ...]]:
+    """The projection as table rows, the sum last."""
+    made: list[tuple[Any, ...]] = [
+        (
+            line.page,
+            f"{line.requests:,}",
+            f"{line.prompt_tokens:,.0f}",
+            f"{line.completion_tokens:,.0f}",
+            f"{line.daily_tokens / 1e6:,.1f} M",
+            line.source,
+        )
+        for line in projection.lines
+    ]
+    total = f"{projection.daily_tokens / 1e6:,.1f} M"
+    limit = f"{projection.budget.daily_tokens / 1e6:,.1f} M"
+    return [*made, ("all", "", "", "", total, f"{projection.share:,.1f} x the budget of {limit}")]

@@ -1,0 +1,104 @@
+"""What each runtime wants beside the merged model: a table of writers, one a target."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sem.core import files
+
+Writer = Callable[[Path, dict[str, Any]], None]
+TARGETS: dict[str, Writer] = {}
+
+
+def target(write: Writer) -> Writer:
+    """Register WRITE under its own name, as `package.export --target` spells it."""
+    TARGETS[write.__name__] = write
+    return write
+
+
+@target
+def transformers(folder: Path, plan: dict[str, Any]) -> None:
+    """How to load the package with Transformers."""
+    files.write(folder / "serve" / "TRANSFORMERS.md", TRANSFORMERS)
+
+
+@target
+def vllm(folder: Path, plan: dict[str, Any]) -> None:
+    """A `vllm serve --config` file and notes for CUDA, ROCm and CPU."""
+    limit = plan["recipe"]["max_tokens"]
+    name = plan["sem"]
+    lines = VLLM_CONFIG.format(name=name, dtype=plan["hardware"]["dtype"], limit=limit)
+    files.write(folder / "serve" / "vllm.yaml", lines)
+    files.write(folder / "serve" / "VLLM.md", VLLM)
+
+
+@target
+def ollama(folder: Path, plan: dict[str, Any]) -> None:
+    """A Modelfile over the merged safetensors, with the template the model was trained in."""
+    config = files.read_json(folder / "model" / "config.json")
+    template, stops = OLLAMA_TEMPLATES[config["model_type"]]
+    parameters = [
+        "PARAMETER temperature 0",
+        f"PARAMETER num_ctx {plan['recipe']['max_tokens']}",
+        *(f'PARAMETER stop "{stop}"' for stop in stops),
+    ]
+    text = 'FROM ./model\nTEMPLATE """' + template + '"""\n' + "\n".join(parameters) + "\n"
+    files.write(folder / "Modelfile", text)
+
+
+CHATML = """<|im_start|>system
+{{ .System }}<|im_end|>
+<|im_start|>user
+{{ .Prompt }}<|im_end|>
+<|im_start|>assistant
+"""
+# Gemma has no system turn: its text opens the first user turn.
+GEMMA = """<start_of_turn>user
+{{ if .System }}{{ .System }}
+
+{{ end }}{{ .Prompt }}<end_of_turn>
+<start_of_turn>model
+"""
+OLLAMA_TEMPLATES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "llama": (CHATML, ("<|im_end|>",)),
+    "qwen2": (CHATML, ("<|im_end|>",)),
+    "gemma3_text": (GEMMA, ("<end_of_turn>",)),
+}
+
+TRANSFORMERS = """# Serve with Transformers
+
+`model/` is the base model with the adapter merged in; it needs nothing else.
+
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    tokenizer = AutoTokenizer.from_pretrained("model")
+    model = AutoModelForCausalLM.from_pretrained("model", dtype="auto")
+
+The prompt is `system_prompt` and `instruction_template` of `task_spec.json`, rendered with the
+tokenizer's own chat template. Break control tokens in the input (`<|im_end|>` becomes
+`< |im_end|>`) before rendering: a page must not open a turn.
+"""
+
+VLLM_CONFIG = """# vllm serve model --config serve/vllm.yaml   (run from the package folder)
+host: 127.0.0.1
+port: 8001
+served-model-name: {name}
+dtype: {dtype}
+max-model-len: {limit}
+generation-config: model
+seed: 0
+"""
+
+VLLM = """# Serve with vLLM
+
+    cd PACKAGE && VLLM_API_KEY=… vllm serve model --config serve/vllm.yaml
+
+- The server listens on 127.0.0.1; put a proxy in front of it for anything else. The key comes
+  from the environment, so that it shows in no process list.
+- Never pass `--trust-remote-code`; the model needs no code of its own.
+- CUDA: `requirements-vllm.lock` (vllm 0.32.0) in an environment of its own.
+- ROCm: AMD's container for the card (`rocm/vllm`), the same `model/` and config. ROCm wheels
+  bring their own torch and must not share an environment with the training lock. bf16 is held by
+  CDNA and by RDNA 3 cards. Not run on a ROCm card by the authors.
+- CPU: `requirements-vllm-cpu.lock`; needs AVX-512; set `VLLM_CPU_KVCACHE_SPACE=1`.
+- Greedy decoding: send `"temperature": 0`.
+"""

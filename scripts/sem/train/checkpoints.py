@@ -1,0 +1,44 @@
+"""Checkpoints that are complete or not there.
+
+The stock trainer resumes from the highest number whether or not it was fully written (0 of 16
+kills survived). Here a checkpoint counts when its manifest, written last, matches every file.
+"""
+
+import os
+from pathlib import Path
+
+from sem.core import console, files, manifest
+
+NEEDED = {
+    "adapter_model.safetensors",
+    "adapter_config.json",
+    "optimizer.pt",
+    "scheduler.pt",
+    "rng_state.pth",
+    "trainer_state.json",
+}
+
+
+def seal(folder: Path) -> None:
+    """Mark the checkpoint in FOLDER as complete."""
+    manifest.seal(folder)
+    files.sync_folder(folder.parent)
+
+
+def newest(run: Path) -> Path | None:
+    """The newest complete checkpoint below RUN; broken ones are set aside and named."""
+    numbers = sorted((int(p.name.split("-")[1]) for p in run.glob("checkpoint-*")), reverse=True)
+    for number in numbers:
+        folder = run / f"checkpoint-{number}"
+        if is_complete(folder):
+            return folder
+        aside = run / f"quarantine-{number}-{os.getpid()}"
+        folder.rename(aside)
+        console.note(f"checkpoint {number} is incomplete: set aside as {aside.name}")
+    return None
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether FOLDER holds every file a resume needs, unchanged since it was sealed."""
+    present = {path.name for path in folder.iterdir()} >= NEEDED
+    return present and manifest.is_whole(folder)

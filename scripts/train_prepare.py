@@ -1,0 +1,24 @@
+"""Resolve everything the next run will use and write it down as run.json.
+
+    python scripts/train_prepare.py --sem shop --set train.epochs=1
+
+Reads   configs/SEM/train.yaml, configs/SEM/tasks/, data/SEM/processed/*.vN.jsonl
+Writes  models/SEM/adapters/RUN/run.json
+"""
+
+from sem.core import console
+from sem.core.project import Project
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = console.parser(__doc__, "sem", "snapshot", "set").parse_args(argv)
+    from sem.train import plan
+
+    project = Project.load(args.sem, args.set)
+    run = plan.prepare(project, console.version(args.snapshot))
+    console.table(f"run {run.id}", ("what", "value"), plan.summary(run.plan()))
+    console.done(run.folder / "run.json")
+
+
+if __name__ == "__main__":
+    console.run(main)

@@ -1,0 +1,33 @@
+"""Fine-tune a prepared run; a function of its run.json.
+
+    python scripts/train_run.py --sem shop
+    python scripts/train_run.py --sem shop --run RUN --resume
+
+With --resume it goes on from the last complete checkpoint; a broken one is set aside.
+
+Reads   models/SEM/adapters/RUN/run.json, data/SEM/processed/*.vN.jsonl
+Writes  models/SEM/adapters/RUN/{adapter/, metrics.jsonl, checkpoint-*/, manifest.json}
+"""
+
+from sem.core import console
+from sem.core.project import Project
+from sem.core.run import find
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = console.parser(__doc__, "sem", "run")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    args = parser.parse_args(argv)
+    from sem.train import plan
+
+    project = Project.load(args.sem)
+    run = find(project, args.run, finished=False)
+    result = plan.train(project, run, args.resume)
+    wanted = ("steps", "train_loss", "train_runtime", "resumed_from")
+    rows = [(name, result[name]) for name in wanted if result.get(name) is not None]
+    console.table(f"run {run.id}", ("what", "value"), rows)
+    console.done(run.folder)
+
+
+if __name__ == "__main__":
+    console.run(main)

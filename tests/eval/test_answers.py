@@ -1,0 +1,77 @@
+"""Answers: fixed batches, resumable, never mixed."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from sem.core.example import Example
+from sem.eval import answers
+from sem.eval.config import EvalSettings
+from sem.lm.generator import Completion, Prompt
+
+SETTINGS = EvalSettings(batch=4, max_new_tokens=8)
+PAIRS = [
+    (Example(f"e{i:02}", "t", "x", {}, {"domain": f"d{i % 3}"}), Prompt((i, i), 8))
+    for i in range(10)
+]
+
+
+class Counting:
+    """A generator that answers with the batch it saw and may be killed."""
+
+    def __init__(self, dies_at: int | None = None) -> None:
+        self.calls: list[int] = []
+        self.dies_at = dies_at
+
+    def generate(self, prompts: Sequence[Prompt]) -> list[Completion]:
+        if len(self.calls) == self.dies_at:
+            raise KeyboardInterrupt
+        self.calls.append(len(prompts))
+        seen = sum(p.ids[0] for p in prompts)  # what padding would do: depends on the batch
+        return [Completion(f"{p.ids[0]} of {seen}", "stop", 2) for p in prompts]
+
+
+def finish(book: answers.Book, generator: Counting) -> dict[str, str]:
+    for _ in answers.generate(book, PAIRS, generator, SETTINGS):
+        pass
+    return {name: row.text for name, row in answers.read(book.path).items()}
+
+
+def test_an_interrupted_generation_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
+    whole = finish(answers.book(tmp_path / "a", "test", {"v": 1}), Counting())
+    book = answers.book(tmp_path / "b", "test", {"v": 1})
+    with pytest.raises(KeyboardInterrupt):
+        finish(book, Counting(dies_at=2))
+    with book.path.open("ab") as file:
+        file.write(b'{"id":"e09","te')  # killed in the middle of a row
+    again = Counting()
+    assert finish(book, again) == whole
+    assert again.calls == [2]
+
+
+def test_half_a_batch_is_decoded_whole_and_written_once(tmp_path: Path) -> None:
+    whole = finish(answers.book(tmp_path / "a", "test", {"v": 1}), Counting())
+    lines = (tmp_path / "a" / "answers.test.jsonl").read_bytes().splitlines(keepends=True)
+    book = answers.book(tmp_path / "b", "test", {"v": 1})
+    book.open()
+    book.path.write_bytes(b"".join(lines[:5]))
+    again = Counting()
+    assert finish(book, again) == whole
+    assert again.calls == [4, 2]
+    assert len(book.path.read_bytes().splitlines()) == 10
+
+
+def test_answers_to_something_else_are_set_aside(tmp_path: Path) -> None:
+    finish(answers.book(tmp_path, "test", {"v": 1}), Counting())
+    book = answers.book(tmp_path, "test", {"v": 2})
+    assert book.is_stale()
+    assert book.open() == set()
+    assert len(list(tmp_path.glob("answers.test.*.jsonl"))) == 1
+
+
+def test_the_sample_is_even_over_domains_and_depends_on_the_seed_alone() -> None:
+    pool = [example for example, _ in PAIRS]
+    chosen = answers.sample(pool, 6, seed=1)
+    assert [e.domain for e in chosen].count("d0") == 2
+    assert chosen == answers.sample(list(reversed(pool)), 6, seed=1)
+    assert answers.sample(pool, None, 1) == pool

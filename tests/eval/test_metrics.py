@@ -1,0 +1,80 @@
+"""Scores and totals: failures stay in the denominator."""
+
+import pytest
+from sem.core import settings
+from sem.core.example import Example
+from sem.core.taskspec import TaskSpec
+from sem.eval import metrics, stats
+from sem.eval.answers import Answer
+from toy import SPEC
+
+TASK = settings.build(TaskSpec, SPEC | {"base_model_id": "x"}, "spec")
+MUG = Example("1", "price", "page", {"title": "Mug", "price": 9.5}, {"domain": "a.example"})
+
+
+def answer(text: str, finish: str = "stop") -> Answer:
+    return Answer("1", "price", text, finish, 10, 5, 100, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "json_valid", "schema_valid", "recovered", "accuracy"),
+    [
+        ('{"title": "Mug", "price": 9.5}', True, True, False, 1.0),
+        ('{"title": "Mug", "price": 1}', True, True, False, 0.5),
+        ('{"title": "Mug"}', True, False, False, 0.5),  # absent is null, null is wrong here
+        ('```json\n{"title": "Mug", "price": 9.5}\n```', False, False, True, 1.0),
+        ('{"title": "Mug", "price": NaN}', False, False, False, 0.0),
+        ('{"title": "Mug", "pri', False, False, False, 0.0),
+        ("[1, 2]", True, False, False, 0.0),
+        ("", False, False, False, 0.0),
+    ],
+)
+def test_one_answer(text, json_valid, schema_valid, recovered, accuracy) -> None:
+    score = metrics.score(MUG, answer(text), TASK, None)
+    found = (score.json_valid, score.schema_valid, score.recovered, score.accuracy)
+    assert found == (json_valid, schema_valid, recovered, accuracy)
+
+
+def test_a_missing_answer_is_wrong_and_counted() -> None:
+    totals = metrics.totals([metrics.score(MUG, None, TASK, None)])
+    assert (totals["n"], totals["missing"], totals["accuracy"]) == (1, 1, 0.0)
+
+
+def test_precision_and_recall_tell_missing_from_spurious() -> None:
+    silent = Example("2", "price", "page", {"title": "Cup", "price": None}, {"domain": "b"})
+    scores = [
+        metrics.score(MUG, answer('{"title": "Mug", "price": null}'), TASK, None),
+        metrics.score(silent, answer('{"title": "Cup", "price": 3}'), TASK, None),
+    ]
+    price = metrics.fields(scores)["price.price"]
+    assert (price["missing"], price["spurious"]) == (1, 1)
+    assert (price["precision"], price["recall"], price["f1"]) == (0.0, 0.0, 0.0)
+
+
+def scored(name: str, domain: str, right: bool) -> metrics.Score:
+    example = Example(name, "price", "page", {"title": "Mug", "price": 9.5}, {"domain": domain})
+    text = '{"title": "Mug", "price": 9.5}' if right else "no"
+    return metrics.score(example, answer(text), TASK, None)
+
+
+def test_the_interval_respects_domains() -> None:
+    # All the gain sits in one domain of four: by rows it is certain, by domains it is not.
+    before = [scored(f"{d}{i}", f"{d}.example", False) for d in "abcd" for i in range(50)]
+    after = [scored(f"{d}{i}", f"{d}.example", d == "a") for d in "abcd" for i in range(50)]
+    found = stats.paired(before, after, "accuracy", 2000, 1)
+    assert found.points == 25.0
+    assert found.low == 0.0
+    assert not found.is_shown
+    assert found.sentence().startswith("no improvement shown: +25.0 points")
+
+
+def test_a_gain_everywhere_is_shown() -> None:
+    before = [scored(f"{d}{i}", f"{d}.example", False) for d in "abcd" for i in range(5)]
+    after = [scored(f"{d}{i}", f"{d}.example", True) for d in "abcd" for i in range(5)]
+    found = stats.paired(before, after, "accuracy", 2000, 1)
+    assert found.sentence() == "Accuracy improved by 100.0 points [+100.0, +100.0]"
+
+
+def test_one_domain_shows_nothing() -> None:
+    before, after = [scored("1", "a", False)], [scored("1", "a", True)]
+    assert not stats.paired(before, after, "accuracy", 100, 1).is_shown

@@ -1,0 +1,255 @@
+"""Jobs: listed at once, named as the plan names them, and deaf to hostile arguments."""
+
+import importlib.util
+import json
+import random
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fabric import Connection
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from invoke import Context, Exit
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def load():
+    spec = importlib.util.spec_from_file_location("fabfile", ROOT / "fabfile.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+fabfile = load()
+JOBS = [
+    *("check", "demo", "demo.data", "pipeline", "env.weights", "env.check"),
+    *("dataset.import", "dataset.clean", "dataset.split", "dataset.stats"),
+    *("train.prepare", "train.run", "train.resume", "eval.generate", "eval.report"),
+    *("package.export", "package.verify", "ops.project_tokens"),
+]
+
+
+def fab(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
+    argv = [str(Path(sys.executable).parent / "fab"), *words]
+    return subprocess.run(
+        argv, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_every_job_of_the_plan_is_listed_under_its_own_name(job):
+    names = fabfile.ns.task_names
+    assert job in {*names, *(alias for aliases in names.values() for alias in aliases)}
+
+
+def test_the_list_shows_underscores_and_no_dashes():
+    listed = fab("--list").stdout
+
+    assert "ops.project_tokens" in listed
+    assert "project-tokens" not in listed
+
+
+def test_every_job_starts_a_script_that_exists():
+    # A job that a later version brings is not listed until it works.
+    named = set(re.findall(r'(?:script\(c, |program\()"(\w+)"', (ROOT / "fabfile.py").read_text()))
+
+    assert len(named) > 12
+    assert {name for name in named if not (ROOT / "scripts" / f"{name}.py").is_file()} == set()
+
+
+# What `fab --dry` prints for each job; the script's own parser must take it.
+CALLS = [
+    "dataset.import x.parquet --task t --only t --rename a=b --limit 5 --on-conflict skip",
+    "dataset.clean --set dataset.x=1",
+    "dataset.split --set dataset.x=1",
+    "dataset.stats --snapshot 3",
+    "train.prepare --snapshot 3 --set train.epochs=1 --set train.seed=2",
+    "train.run --run r",
+    "train.resume --run r",
+    "eval.generate --run r --split val --snapshot 3 --set eval.batch=1",
+    "eval.report --run r --split val --snapshot 3 --baseline base",
+    "package.export --run r --target vllm",
+    "package.verify --run r --path p --answers 5",
+    "ops.project_tokens --run r --split val --config c.yaml",
+    "env.weights --name x",
+    "env.check",
+    "pipeline --set train.epochs=1",
+    "demo.data",
+]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_every_flag_of_a_job_is_one_that_its_script_takes(call):
+    argv = shlex.split(re.sub(r"\x1b\[[0-9;]*m", "", fab("--dry", *call.split()).stdout))
+    # --help after the flags: unknown flags fail first when the parser is asked to be strict.
+    words = [*argv[:2], *argv[2:], "--definitely-unknown"]
+    if "--" in words:
+        words.remove("--")
+    done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+    assert done.returncode == 2
+    assert "unrecognized arguments: --definitely-unknown" in done.stderr
+
+
+def test_demo_writes_the_data_and_then_runs_the_whole_path():
+    lines = fab("--dry", "demo").stdout.splitlines()
+
+    assert "demo_data.py --sem=demo" in lines[0]
+    assert "pipeline.py --sem=demo" in lines[1]
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_host_is_refused_before_anything_is_connected(job):
+    extra = ["x"] if job == "dataset.import" else []
+    done = fab("-H", "nowhere.invalid", job, *extra)
+
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: -H nowhere.invalid: remote hosts are not supported yet")
+
+
+def test_a_connection_is_refused_without_opening_it():
+    connection = Connection("nowhere.invalid")
+
+    with pytest.raises(Exit, match="not supported yet"):
+        fabfile.execute(connection, "true")
+
+    assert not connection.is_connected
+
+
+def test_older_spellings_reach_the_same_script():
+    line = fab("--dry", "eval.generate", "--split", "validation", "--run-id", "r1").stdout
+
+    assert "eval_generate.py" in line
+    assert "--run=r1 --split=val" in line
+    assert "train_run.py --sem=demo --resume" in fab("--dry", "train.run", "--resume").stdout
+
+
+@pytest.mark.parametrize("code", [1, 2, 3, 130])
+def test_the_exit_code_of_a_script_is_the_exit_code_of_its_job(code):
+    line = fabfile.command([sys.executable, "-c", f"raise SystemExit({code})"], {})
+
+    with pytest.raises(Exit) as caught:
+        fabfile.execute(Context(), line)
+
+    assert caught.value.code == code
+
+
+def test_a_killed_script_is_a_failed_job():
+    line = fabfile.command([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"], {})
+
+    with pytest.raises(Exit) as caught:
+        fabfile.execute(Context(), line)
+
+    assert caught.value.code == 137
+
+
+def test_jobs_run_from_a_folder_below_the_root():
+    assert "ops_project_tokens.py" in fab("--dry", "ops.project_tokens", cwd=ROOT / "tests").stdout
+
+
+# --- hostile arguments ----------------------------------------------------------------------
+
+PIECES = (
+    *("'", '"', "`", "\\", "\n", "\r", "\t", " ", "$(touch CANARY)", "`touch CANARY`", ";"),
+    *("; touch CANARY", "&& touch CANARY", "| touch CANARY", "> CANARY", "$HOME", "${IFS}", "!"),
+    *("*", "?", "[a-z]", "{a,b}", "~", "#", "&", "(", ")", "<(touch CANARY)", "--help", "-c"),
+    *(
+        "-",
+        "--",
+        "=",
+        "é",
+        "日本",
+        "\u202e",
+        "\u2028",
+        "\x1b[31m",
+        "\x07",
+        "\x7f",
+        "%s",
+        "{{",
+        "a",
+    ),
+    *(
+        "'; touch CANARY; '",
+        '"; touch CANARY; "',
+        "$'\\x00'",
+        "\\\n",
+        "<<EOF",
+        "$((1/0))",
+        "\udce9",
+    ),
+)
+PER_CALL = 50
+
+
+def hostile(count: int, seed: int = 0) -> list[str]:
+    """COUNT strings of one to six pieces a shell reads something into."""
+    pick = random.Random(seed)
+    made = list(PIECES)
+    while len(made) < count:
+        made.append("".join(pick.choices(PIECES, k=pick.randint(1, 6))))
+    return made
+
+
+@pytest.fixture(scope="module")
+def arrived(tmp_path_factory):
+    """A function that sends values through the helper and a real bash, and returns what came."""
+    folder = tmp_path_factory.mktemp("shell")
+    echo = folder / "echo.py"
+    echo.write_text(
+        "import json, os, sys\nprint(json.dumps([os.fsencode(a).hex() for a in sys.argv[1:]]))\n"
+    )
+
+    def send(flags: dict, words: tuple = ()) -> list[bytes]:
+        line = fabfile.command([sys.executable, "-S", str(echo)], flags, words)
+        done = subprocess.run(["bash", "-c", line], cwd=folder, capture_output=True, check=True)
+        assert sorted(path.name for path in folder.iterdir()) == ["echo.py"], "a canary appeared"
+        return [bytes.fromhex(word) for word in json.loads(done.stdout)]
+
+    return send
+
+
+def test_2000_hostile_values_arrive_byte_for_byte(arrived):
+    values = hostile(2_000)
+    for start in range(0, len(values), PER_CALL):
+        batch = values[start : start + PER_CALL]
+        expected = [f"--set={value}".encode("utf-8", "surrogateescape") for value in batch]
+
+        assert arrived({"set": batch}) == expected
+
+
+def test_hostile_words_arrive_behind_a_double_dash(arrived):
+    batch = hostile(200, seed=1)
+    expected = [b"--", *(word.encode("utf-8", "surrogateescape") for word in batch)]
+
+    assert arrived({}, tuple(batch)) == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=80), max_size=40))
+def test_any_text_arrives_or_is_refused(arrived, values):
+    if any("\0" in value for value in values):
+        with pytest.raises(Exit, match="NUL"):
+            fabfile.command(["true"], {"set": values})
+    else:
+        assert arrived({"set": values}) == [f"--set={value}".encode() for value in values]
+
+
+def test_what_no_shell_can_carry_is_refused():
+    for value in ("a\0b", "\ud800"):
+        with pytest.raises(Exit, match="NUL or is not text"):
+            fabfile.command(["true"], {"run": value})
+    with pytest.raises(Exit, match="too long"):
+        fabfile.command(["true"], {"run": "x" * 200_000})
+
+
+def test_the_jobs_build_no_command_of_their_own():
+    source = (ROOT / "fabfile.py").read_text()
+
+    for forbidden in ('run(f"', "run(f'", "env=", ".cd(", ".prefix(", ".sudo(", "os.system"):
+        assert forbidden not in source

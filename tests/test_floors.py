@@ -1,0 +1,268 @@
+"""The floors of the house: who imports whom, through which door, and when.
+
+The rules are in docs/architecture.md. Imports are read from the source, also those inside
+functions, so nothing has to run.
+"""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = ROOT / "scripts"
+LIBRARY = SCRIPTS / "sem"
+
+# A floor imports its own and lower ones. `dataset` and `lm` share a number: blind to each other.
+FLOORS = {
+    "core": 0,
+    "dataset": 1,
+    "lm": 1,
+    "forge": 2,
+    "eval": 2,
+    "train": 3,
+    "package": 4,
+    "ops": 5,
+    "preview": 6,
+    "optimizer": 6,
+    "web": 6,
+    "cli": 6,
+}
+# A third-party package enters through these modules only (a name ending in a dot: a whole floor).
+DOORS = {
+    "accelerate": ("train.",),
+    "charset_normalizer": ("dataset.",),
+    "datasets": ("train.",),
+    "dateutil": ("eval.slots", "dataset."),
+    "duckdb": ("dataset.store",),
+    "filelock": ("core.files",),
+    "gguf": ("lm.gguf_convert",),
+    "huggingface_hub": ("lm.hub",),
+    "jsonschema": ("core.schema",),
+    "litellm": ("lm.client",),
+    "numpy": ("dataset.", "eval.", "lm.", "train."),
+    "peft": ("lm.", "package.", "train."),
+    "publicsuffixlist": ("dataset.",),
+    "pydantic": ("core.settings",),
+    "referencing": ("core.schema",),
+    "regex": ("core.schema",),
+    "rich": ("core.console",),
+    "safetensors": ("lm.", "package.", "train."),
+    "selectolax": ("dataset.markup", "dataset.walk", "dataset.prune"),
+    "tokenizers": ("lm.",),
+    "torch": ("eval.similarity", "lm.", "package.", "train."),
+    "transformers": ("eval.similarity", "lm.", "package.", "train."),
+    "trl": ("train.",),
+    "unsloth": ("train.backend_unsloth",),
+    "vllm": ("lm.vllm",),
+    "wandb": ("train.callbacks",),
+    "yaml": ("core.settings",),
+}
+# 0.2 to 20 s each: inside functions only, so that every --help answers at once.
+HEAVY = {
+    *("accelerate", "datasets", "gguf", "huggingface_hub", "litellm", "numpy", "peft", "pydantic"),
+    *("safetensors", "tokenizers", "torch", "transformers", "trl", "unsloth", "vllm", "wandb"),
+}
+
+
+def modules() -> list[Path]:
+    return sorted(LIBRARY.rglob("*.py"))
+
+
+def scripts() -> list[Path]:
+    return sorted(SCRIPTS.glob("*.py"))
+
+
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"), str(path))
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """The dotted name of every module TREE imports, wherever the import stands."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def name_of(path: Path) -> str:
+    """`lm.weights` for scripts/sem/lm/weights.py."""
+    return ".".join(path.relative_to(LIBRARY).with_suffix("").parts)
+
+
+def is_inside(module: str, door: str) -> bool:
+    return module == door or module.startswith(door if door.endswith(".") else f"{door}.")
+
+
+def test_there_is_something_to_check():
+    assert len(modules()) > 20
+    assert len(scripts()) > 1
+
+
+def test_a_module_imports_only_what_stands_below_it():
+    wrong = []
+    for path in modules():
+        floor = name_of(path).split(".")[0]
+        for imported in imports(parsed(path)):
+            parts = imported.split(".")
+            if parts[0] != "sem" or len(parts) < 2 or floor == "__init__":
+                continue
+            if parts[1] != floor and FLOORS[parts[1]] >= FLOORS[floor]:
+                wrong.append(f"{name_of(path)} imports {imported}")
+
+    assert not wrong
+
+
+def test_a_third_party_package_enters_through_its_door():
+    wrong = []
+    for path in modules():
+        for imported in imports(parsed(path)):
+            package = imported.split(".")[0]
+            if package == "sem" or package in sys.stdlib_module_names:
+                continue
+            doors = DOORS.get(package, ())
+            if not any(is_inside(name_of(path), door) for door in doors):
+                wrong.append(f"{name_of(path)} imports {package}; its doors: {doors}")
+
+    assert not wrong
+
+
+def test_scripts_import_sem_and_the_standard_library_only():
+    wrong = [
+        f"{path.name} imports {imported}"
+        for path in scripts()
+        for imported in imports(parsed(path))
+        if imported.split(".")[0] not in {"sem", *sys.stdlib_module_names}
+    ]
+
+    assert not wrong
+
+
+def test_the_fabfile_imports_fabric_invoke_and_the_standard_library_only():
+    found = {name.split(".")[0] for name in imports(parsed(ROOT / "fabfile.py"))}
+
+    assert found <= {"fabric", "invoke", *sys.stdlib_module_names}
+
+
+def at_module_level(tree: ast.Module) -> Iterator[ast.AST]:
+    """The nodes of TREE that run when it is imported."""
+    pending: list[ast.AST] = list(tree.body)
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        # `if TYPE_CHECKING:` never runs.
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            continue
+        yield node
+        pending.extend(ast.iter_child_nodes(node))
+
+
+def test_heavy_packages_are_imported_inside_functions():
+    wrong = []
+    for path in [*modules(), *scripts()]:
+        for node in at_module_level(parsed(path)):
+            names = list(imports(node)) if isinstance(node, ast.Import | ast.ImportFrom) else []
+            wrong += [f"{path}: {name}" for name in names if name.split(".")[0] in HEAVY]
+
+    assert not wrong
+
+
+@pytest.mark.parametrize("path", scripts(), ids=lambda path: path.name)
+def test_help_loads_nothing_heavy_and_shows_the_docstring(path):
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = [{path.name!r}, '--help']\n"
+        f"sys.path.insert(0, {str(SCRIPTS)!r})\n"  # as `python scripts/x.py` does
+        "try:\n"
+        f"    runpy.run_path({str(path)!r}, run_name='__main__')\n"
+        "except SystemExit as end:\n"
+        "    heavy = sorted(set(sys.modules) & set(sys.stdin.read().split()))\n"
+        "    print('HEAVY', heavy, 'EXIT', end.code or 0)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=" ".join(HEAVY), capture_output=True, text=True
+    )
+
+    assert "HEAVY [] EXIT 0" in done.stdout, done.stdout[-300:] + done.stderr[-300:]
+    assert (ast.get_docstring(parsed(path)) or "?").splitlines()[0] in done.stdout
+
+
+@pytest.mark.parametrize("path", [*scripts(), *modules()], ids=lambda path: path.name)
+def test_no_script_or_package_shadows_the_standard_library(path):
+    # scripts/ is first on the path: scripts/json.py would break every import of json.
+    top = path.stem if path.parent == SCRIPTS else "sem"
+
+    assert top not in sys.stdlib_module_names
+    assert top not in DOORS
+
+
+def calls(tree: ast.AST, names: set[str]) -> Iterator[ast.Call]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            called = node.func
+            name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+            if name in names:
+                yield node
+
+
+def error_classes() -> set[str]:
+    """SemError and every class of the library that derives from one."""
+    found = {"SemError"}
+    nodes = [node for path in modules() for node in ast.walk(parsed(path))]
+    classes = [node for node in nodes if isinstance(node, ast.ClassDef)]
+    for _ in classes:
+        found |= {c.name for c in classes if any(getattr(b, "id", "") in found for b in c.bases)}
+    return found
+
+
+def test_every_error_says_what_happened_and_what_to_do():
+    names, wrong, seen = error_classes(), [], 0
+    for path in [*modules(), *scripts()]:
+        for call in calls(parsed(path), names):
+            seen += 1
+            given = [*call.args, *(keyword.value for keyword in call.keywords)]
+            empty = [v for v in given if isinstance(v, ast.Constant) and not str(v.value).strip()]
+            if len(given) != 2 or empty:
+                wrong.append(f"{path.relative_to(ROOT)}:{call.lineno}")
+
+    assert seen > 50
+    assert not wrong
+
+
+def test_no_error_is_swallowed():
+    wrong = []
+    for path in [*modules(), *scripts(), ROOT / "fabfile.py"]:
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.ExceptHandler):
+                broad = node.type is None or getattr(node.type, "id", "") in (
+                    "Exception",
+                    "BaseException",
+                )
+                silent = all(isinstance(statement, ast.Pass) for statement in node.body)
+                if broad and silent:
+                    wrong.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+
+    assert not wrong
+
+
+LONGEST_FILE = 300
+LONGEST_FUNCTION = 60
+
+
+def test_files_and_functions_stay_short():
+    wrong = []
+    for path in [*modules(), *scripts()]:
+        lines = len(path.read_text("utf-8").splitlines())
+        if lines > LONGEST_FILE:
+            wrong.append(f"{path.relative_to(ROOT)}: {lines} lines")
+        for node in ast.walk(parsed(path)):
+            is_function = isinstance(node, ast.FunctionDef)
+            if is_function and node.end_lineno - node.lineno >= LONGEST_FUNCTION:
+                wrong.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name}")
+
+    assert not wrong

@@ -1,0 +1,137 @@
+"""setup_env.sh: sets up once, does nothing when nothing changed, says in one line what failed."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SYSTEM = "/usr/local/bin:/usr/bin:/bin"
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory) -> Path:
+    """A checkout whose lock is empty, in a folder with a space, so that nothing is fetched."""
+    folder = tmp_path_factory.mktemp("a clone")
+    (folder / "scripts").mkdir()
+    shutil.copy(ROOT / "scripts" / "setup_env.sh", folder / "scripts")
+    shutil.copy(ROOT / ".env.example", folder)
+    (folder / "requirements.lock").write_text("# nothing\n")
+    return folder
+
+
+def setup(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess:
+    environment = {
+        "PATH": f"{Path(sys.base_prefix) / 'bin'}:{SYSTEM}",
+        "HOME": str(folder),
+        "SEM_NO_UV": "1",
+        "SEM_DEVICE": "cpu",
+        "SEM_PYTHON": str(Path(sys.base_prefix) / "bin" / "python3"),
+        "PIP_NO_INDEX": "1",
+        **variables,
+    }
+    return subprocess.run(
+        [str(folder / "scripts" / "setup_env.sh"), *words],
+        cwd="/",
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_it_sets_up_and_then_runs_the_command_from_the_environment(clone):
+    done = setup(clone, "python", "-c", "import sys; print(sys.prefix, sys.argv[1:])", "a b", "$x")
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{clone}/.venv ['a b', '$x']\n"
+    assert (clone / ".env").read_text() == (clone / ".env.example").read_text()
+
+
+def test_the_library_is_importable_from_any_directory(clone):
+    (clone / "scripts" / "sem").mkdir(exist_ok=True)
+    (clone / "scripts" / "sem" / "__init__.py").write_text("HERE = 1\n")
+
+    done = setup(clone, "python", "-c", "import sem; print(sem.HERE)")
+
+    assert done.stdout == "1\n"
+
+
+def test_a_second_run_installs_nothing_and_says_nothing(clone):
+    setup(clone)
+    before = (clone / ".venv" / "setup.log").stat().st_mtime_ns
+
+    done = setup(clone, "true")
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (clone / ".venv" / "setup.log").stat().st_mtime_ns == before
+
+
+def test_a_changed_lock_is_installed_again_and_an_own_env_file_is_kept(clone):
+    setup(clone)
+    (clone / ".env").write_text("MINE=1\n")
+    (clone / "requirements.lock").write_text("# nothing, again\n")
+
+    done = setup(clone)
+
+    assert "installing requirements.lock for cpu" in done.stderr
+    assert (clone / ".env").read_text() == "MINE=1\n"
+
+
+def test_the_exit_code_of_the_command_is_kept(clone):
+    assert setup(clone, "python", "-c", "raise SystemExit(3)").returncode == 3
+
+
+def test_an_install_that_fails_is_one_line_and_is_tried_again(clone):
+    lock = clone / "requirements.lock"
+    lock.write_text("no-such-package==1.0\n")
+    failed = setup(clone, "echo", "not reached")
+    lock.write_text("# nothing\n")
+
+    assert failed.returncode == 1
+    assert failed.stdout == ""
+    line = failed.stderr.splitlines()[-1]
+    assert line.startswith("error: set-up: requirements.lock cannot be installed:")
+    assert "no-such-package==1.0" in line
+    assert setup(clone).returncode == 0
+
+
+FAULTS = {
+    "SEM_DEVICE=tpu is unknown; use cpu, cuda or rocm": {"SEM_DEVICE": "tpu"},
+    "requirements-gpu.lock is missing": {"SEM_DEVICE": "cuda"},
+}
+
+
+@pytest.mark.parametrize("message", FAULTS)
+def test_a_wrong_setting_is_one_clear_line(clone, message):
+    done = setup(clone, **FAULTS[message])
+
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_no_usable_python_is_one_clear_line(tmp_path, clone):
+    shutil.copytree(clone, tmp_path / "fresh", ignore=shutil.ignore_patterns(".venv"))
+
+    done = setup(tmp_path / "fresh", SEM_PYTHON="python2.7")
+
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: set-up: no Python 3.11, 3.12 or 3.13; install one, or name it in SEM_PYTHON\n"
+    )
+
+
+def test_it_runs_with_stdin_closed(clone):
+    script = clone / "scripts" / "setup_env.sh"
+    closed = subprocess.run(
+        ["bash", "-c", 'exec 0<&-; "$0" cat', str(script)],
+        env={**os.environ, "SEM_NO_UV": "1", "SEM_DEVICE": "cpu"},
+        capture_output=True,
+        timeout=60,
+    )
+
+    assert closed.returncode == 0

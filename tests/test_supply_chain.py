@@ -1,0 +1,123 @@
+"""What is installed is what is locked, and nothing runs at start-up that was not looked at."""
+
+import json
+import re
+import subprocess
+import sys
+import sysconfig
+import urllib.request
+from importlib.metadata import distributions
+from pathlib import Path
+
+import pytest
+
+from sem.ops import environment
+
+ROOT = Path(__file__).resolve().parents[1]
+LOCK = ROOT / "requirements.lock"
+AUDIT = ROOT / "requirements-audit.lock"
+SITE = Path(sysconfig.get_path("purelib"))
+ADVISORIES = "https://pypi.org/pypi/{}/{}/json"  # the service pip-audit asks
+# A .pth line that begins with `import` runs in every Python: only these files may exist.
+START_FILES = {"distutils-precedence.pth", "sem.pth"}
+NOT_WANTED = {
+    "kernels": "with it, a model's config can load code from a hub",
+    "diskcache": "its entries are pickle",
+    "torchvision": "its PyPI build is CUDA's and breaks the import of transformers",
+    "triton": "1 GB, and of no use without a GPU",
+}
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def installed() -> dict[str, str]:
+    return {normal(d.metadata["Name"]): d.version for d in distributions(path=[str(SITE)])}
+
+
+def test_every_locked_package_is_installed_in_its_locked_version():
+    assert len(environment.pins(LOCK)) > 100
+    assert environment.differing(LOCK) == []
+
+
+def test_the_lock_is_for_any_machine():
+    text = LOCK.read_text()
+
+    for word in ("nvidia", "triton", "cuda", "+cpu", "file://", "http://", "https://", "--hash"):
+        assert word not in text
+
+
+def test_what_the_project_asks_for_is_in_the_lock():
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    locked = {normal(name) for name, _, _ in environment.pins(LOCK)}
+
+    assert {normal(re.match(r"[\w.-]+", line)[0]) for line in wanted} <= locked
+
+
+def test_the_audit_lock_is_the_lock_with_a_hash_for_every_package():
+    text = AUDIT.read_text()
+    blocks = re.findall(r"^([A-Za-z0-9][\w.-]*)==(\S+).*?(?=^[A-Za-z0-9]|\Z)", text, re.M | re.S)
+    hashed = re.findall(
+        r"^[A-Za-z0-9][\w.-]*==[^\n]*\\\n    --hash=sha256:[0-9a-f]{64}", text, re.M
+    )
+    pins = [(name, version) for name, version, _ in environment.pins(LOCK)]
+
+    assert sorted(blocks) == sorted(pins)
+    assert len(hashed) == len(pins)
+
+
+def test_no_unknown_file_runs_when_python_starts():
+    found = {path.name for path in SITE.glob("*.pth")}
+
+    assert found <= START_FILES
+    for path in SITE.glob("sem.pth"):  # a path, not a program
+        assert not path.read_text().startswith("import")
+    assert not list(SITE.glob("sitecustomize.py")) + list(SITE.glob("usercustomize.py"))
+
+
+@pytest.mark.parametrize("name", NOT_WANTED)
+def test_a_package_that_opens_a_door_is_not_there(name):
+    assert name not in installed(), NOT_WANTED[name]
+    assert name not in {normal(locked) for locked, _, _ in environment.pins(LOCK)}
+
+
+def test_locks_of_other_machines_keep_the_shared_versions():
+    shared = {normal(name): version for name, version, _ in environment.pins(LOCK)}
+    for lock in ("requirements-gpu.lock", "requirements-vllm.lock"):
+        pins = environment.pins(ROOT / lock)
+        odd = [n for n, version, _ in pins if shared.get(normal(n), version) != version]
+        assert not odd, lock
+
+
+def why_not() -> str:
+    """Why the advisory service cannot be asked from here; empty when it can."""
+    name, version, _ = environment.pins(LOCK)[0]
+    try:
+        with urllib.request.urlopen(ADVISORIES.format(name, version), timeout=10) as answer:
+            return "" if "vulnerabilities" in json.load(answer) else "it lists no advisories"
+    except (OSError, ValueError) as error:
+        return f"{type(error).__name__}: {error}"
+
+
+@pytest.mark.slow
+def test_pip_audit_knows_every_package_and_finds_nothing():
+    if reason := why_not():
+        pytest.skip(f"no advisories to be had for the locked packages: {reason}")
+    argv = [sys.executable, "-m", "pip_audit", "--strict", "--disable-pip", "--require-hashes"]
+    done = subprocess.run(
+        [*argv, "-r", str(AUDIT), "--format", "json", "--progress-spinner", "off"],
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+    assert done.returncode == 0, done.stderr[-2000:] + done.stdout[-2000:]
+    # Without --strict it prints "could not be audited" and exits 0: the count is the proof.
+    audited = [d for d in json.loads(done.stdout)["dependencies"] if "skip_reason" not in d]
+    assert {normal(d["name"]) for d in audited} <= set(installed())
+    applicable = [name for name, _, marker in environment.pins(LOCK) if not marker]
+    assert len(audited) >= len(applicable)

@@ -1,0 +1,104 @@
+"""A toy task, its store and a tiny random model: real parts, milliseconds each."""
+
+import json
+from pathlib import Path
+
+SPEC = {
+    "task_id": "price",
+    "task_version": "1.0.0",
+    "system_prompt": "Answer with one JSON object.",
+    "instruction_template": "Title and price?\n{{input_text}}",
+    "io_schema": {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["title", "price"],
+        "properties": {"title": {"type": "string"}, "price": {"type": ["number", "null"]}},
+    },
+    "rubric": {
+        "slots": {
+            "title": {"level": "substring", "critical": True},
+            "price": {"level": "numeric_tol", "tolerance": 0.01},
+        }
+    },
+    "eval_split": {
+        "strategy": "random",
+        "train_ratio": 0.6,
+        "val_ratio": 0.2,
+        "test_ratio": 0.2,
+        "seed": 1,
+    },
+}
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def make_model(folder: Path) -> Path:
+    """Write a random Llama (2 layers, 64 wide) and a byte-level ChatML tokenizer to FOLDER."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=special, initial_alphabet=alphabet
+    )
+    raw.train_from_iterator([json.dumps(SPEC)] * 4, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw, eos_token="<|im_end|>", pad_token="<|endoftext|>"
+    )
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
+    tokenizer.chat_template = CHATML
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        eos_token_id=2,
+        pad_token_id=0,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def page(shop: int, number: int) -> tuple[str, dict[str, object]]:
+    """The page NUMBER of SHOP and its reference."""
+    title, price = f"Mug {shop}-{number}", round(shop + number / 10, 2)
+    html = (
+        f"<html lang=en><head><title>{title}</title></head><body><h1>{title}</h1>"
+        f"<p>Price <b>${price:.2f}</b></p><script>track({shop})</script></body></html>"
+    )
+    url = f"https://shop{shop}.example/p/{number}"
+    return f"URL: {url}\n\n{html}", {"title": title, "price": price}
+
+
+def make_store(path: Path, shops: int = 12, pages: int = 5) -> Path:
+    """A store of SHOPS x PAGES examples in the seven-column layout."""
+    import duckdb
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with duckdb.connect(str(path)) as connection:
+        connection.execute(
+            "CREATE TABLE examples (id TEXT PRIMARY KEY, task TEXT, prompt_text TEXT, "
+            "response_strong JSON, metadata JSON, slot_specs JSON, system_prompt TEXT)"
+        )
+        for shop in range(shops):
+            for number in range(pages):
+                prompt, reference = page(shop, number)
+                meta = {"domain": f"shop{shop}.example", "page_type": "product"}
+                values = [f"p{shop:02}-{number}", "price", prompt]
+                values += [json.dumps(reference), json.dumps(meta), None, None]
+                connection.execute("INSERT INTO examples VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+    return path
