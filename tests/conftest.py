@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from sem.core import files, jsonio
 from toy import SPEC, make_model, make_store
 

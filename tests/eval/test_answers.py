@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
 from sem.core.example import Example
 from sem.eval import answers
 from sem.eval.config import EvalSettings

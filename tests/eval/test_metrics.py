@@ -1,6 +1,7 @@
 """Scores and totals: failures stay in the denominator."""
 
 import pytest
+
 from sem.core import settings
 from sem.core.example import Example
 from sem.core.taskspec import TaskSpec

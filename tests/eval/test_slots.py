@@ -1,6 +1,7 @@
 """The six levels, each with the counter-example that decides it."""
 
 import pytest
+
 from sem.core.taskspec import SlotSpec
 from sem.eval import slots
 
@@ -34,8 +35,9 @@ def test_levels(level: str, said: object, wanted: object, score: float) -> None:
 
 
 @pytest.mark.parametrize("level", sorted({case[0] for case in CASES}))
-@pytest.mark.parametrize(("said", "wanted", "score"), [(None, None, 1), ("", None, 1),
-                                                       (None, "x", 0), ("x", None, 0)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("said", "wanted", "score"), [(None, None, 1), ("", None, 1), (None, "x", 0), ("x", None, 0)]
+)
 def test_null_is_right_only_where_null_is_wanted(level, said, wanted, score) -> None:
     assert slots.score(said, wanted, SlotSpec(level)) == score
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from sem.core import settings
 from sem.core.errors import SemError
 from sem.core.example import Example
@@ -57,6 +58,7 @@ def test_batch_order_is_a_permutation_that_depends_on_seed_and_epoch_alone() -> 
 
 def test_answer_loss_equals_the_full_head(tiny_model: Path, speaker, tasks) -> None:
     import torch
+
     from sem.lm import model as models
     from sem.train.loss import answer_loss
 

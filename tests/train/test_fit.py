@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from conftest import ROOT, rows
 from sem.core import files, run
 from sem.core.errors import SemError

@@ -11,7 +11,9 @@ BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-DECLARED = re.compile(rb"<(?:meta|\?xml)[^<>]*?(?:charset|encoding)\s*=\s*[\"']?\s*([\w:.-]{2,40})", re.I)
+DECLARED = re.compile(
+    rb"<(?:meta|\?xml)[^<>]*?(?:charset|encoding)\s*=\s*[\"']?\s*([\w:.-]{2,40})", re.I
+)
 # What browsers read under another name (WHATWG encoding standard); UTF-16 in a meta is a lie,
 # as the meta could not have been read.
 ALIASES = {

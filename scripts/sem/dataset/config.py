@@ -29,6 +29,7 @@ class Clean:
     max_attributes: int = 2_000
     deadline_s: float = 2.0
     memory_mib: int = 512
+    evidence_rows: int = 5_000  # about so many rows' evidence is measured, chosen by id
     conflicts: Literal["reject", "keep"] = "reject"
     default: TaskOptions = field(default_factory=TaskOptions)
     tasks: dict[str, TaskOptions] = field(default_factory=dict)

@@ -1,6 +1,7 @@
 """What a page says about itself outside its body: title, meta, link relations, JSON-LD."""
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from sem.core import jsonio
@@ -10,7 +11,9 @@ from sem.dataset.prune import Address, Line
 MAX_VALUE = 1_000
 MAX_LEAVES = 120
 RELATIONS = {"canonical": "link", "next": "paging", "prev": "paging", "image_src": "image"}
-NOT_LD = frozenset("@context @id potentialaction sameas mainentityofpage query-input".split())
+NOT_LD = frozenset(
+    ["@context", "@id", "potentialaction", "sameas", "mainentityofpage", "query-input"]
+)
 
 
 def lines(tree: Any) -> list[Line]:
@@ -53,7 +56,10 @@ def _metas(tree: Any) -> Iterator[tuple[str, str]]:
         given = node.attributes
         name = given.get("property") or given.get("name") or given.get("itemprop") or ""
         if words.META.search(name) and not words.NOT_META.search(name):
-            yield name.removeprefix("og:").removeprefix("twitter:"), given.get("content") or given.get("value") or ""
+            yield (
+                name.removeprefix("og:").removeprefix("twitter:"),
+                given.get("content") or given.get("value") or "",
+            )
 
 
 def _linked_data(source: str) -> Iterator[tuple[str, str]]:
@@ -61,12 +67,7 @@ def _linked_data(source: str) -> Iterator[tuple[str, str]]:
         value = jsonio.loads(source.strip().removeprefix("<!--").removesuffix("-->"))
     except ValueError:
         return
-    leaves = 0
-    for name, leaf in _leaves(value, ""):
-        yield name, leaf
-        leaves += 1
-        if leaves == MAX_LEAVES:
-            return
+    yield from islice(_leaves(value, ""), MAX_LEAVES)
 
 
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:

@@ -64,7 +64,9 @@ def _piece(kind: str, given: Given) -> str:
     name = given.get("name") or given.get("id") or ""
     label = given.get("placeholder") or given.get("aria-label") or given.get("title") or ""
     value = given.get("value") or ""
-    shown = dict.fromkeys(text.line(part) for part in (name[:60], label[:MAX_LABEL], value) if part)
+    shown = dict.fromkeys(
+        text.line(part) for part in (name[:60], label[:MAX_LABEL], value) if part
+    )
     return "[" + " ".join((kind, *shown)) + "]"
 
 

@@ -12,12 +12,13 @@ from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from typing import Any
 
+from sem.dataset.text import end_of
+
 NOT_WORD = re.compile(r"[\W_]+")
 TAGS = re.compile(r"<[^<>]*>")
 CODE = re.compile(
-    r"<!--.*?-->|<style\b.*?</style|<svg\b.*?</svg|<link\b[^<>]*>|"
-    r"<script\b(?![^<>]*(?:ld\+json|text/(?:template|html))).*?</script",
-    re.I | re.S,
+    r"<(?:(!--)|(style|svg)\b|(script)\b(?![^<>]*(?:ld\+json|text/(?:template|html)))|link\b[^<>]*>)",
+    re.I,
 )
 NUMBER = re.compile(r"\d[\d.,'\u2019 \u00a0\u202f]*\d|\d")
 ISO_DATE = re.compile(r"(\d{4})-(\d{2})-(\d{2})(?:$|[T ])")
@@ -64,9 +65,19 @@ def of_page(page: str) -> Text:
 
     Code does not count: `90` in the name of a script file is no evidence for a cooking time.
     """
-    page = CODE.sub(" ", page)
+    page = _without_code(page)
     plain = html.unescape(TAGS.sub("", page))
     return Text(f"{html.unescape(page)}\n{plain}")
+
+
+def _without_code(page: str) -> str:
+    kept, position = [], 0
+    while match := CODE.search(page, position):
+        kept.append(page[position : match.start()])
+        opened = next((name for name in match.groups() if name), None)
+        end = match.end()
+        position = end if opened is None else end_of(page, opened.lower(), end)
+    return " ".join([*kept, page[position:]])
 
 
 def found(value: Any, text: Text) -> bool:

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+from sem.dataset import text, words
 from sem.dataset.config import Clean, TaskOptions
 
 Context = TypeVar("Context")
@@ -26,9 +27,9 @@ Context = TypeVar("Context")
 SCRIPTS = Path(__file__).resolve().parents[2]
 SERVE = "from sem.dataset.guard import serve; serve()"
 TAG = re.compile(r"<(?:(/?)([a-zA-Z][a-zA-Z0-9:-]*)([^<>]*)>|!--)")
-NOT_NESTING = frozenset(
+NOT_NESTING = words.to_set(
     "area base br col embed hr img input link meta source track wbr param p li td th tr option "
-    "dt dd thead tbody tfoot colgroup caption rp rt html body head".split()
+    "dt dd thead tbody tfoot colgroup caption rp rt html body head"
 )
 RAW_TEXT = frozenset(("script", "style", "textarea", "title", "xmp", "iframe", "noframes"))
 # Of the wall clock; many times the processor time, so that a busy machine rejects nothing.
@@ -38,7 +39,7 @@ REPLACEMENT_SHARE = 0.01
 
 @dataclass(frozen=True)
 class Job:
-    """One page to simplify, and the reference whose survival is measured with it."""
+    """One page to simplify, and the reference whose survival is measured, None for no measure."""
 
     page: str
     options: TaskOptions
@@ -66,7 +67,7 @@ def fault(page: str, limits: Clean) -> str | None:
         position = match.end()
         closing, name, rest = match.groups()
         if name is None:
-            position = _after(page, "-->", position)
+            position = text.end_of(page, "!--", position)
             continue
         name = name.lower()
         if closing:
@@ -75,18 +76,12 @@ def fault(page: str, limits: Clean) -> str | None:
         if len(rest) > limits.max_attributes and len(rest.split()) > limits.max_attributes:
             return "page_attributes"
         if name in RAW_TEXT:
-            position = _after(page, f"</{name}", position)
+            position = text.end_of(page, name, position)
         elif name not in NOT_NESTING and not rest.endswith("/"):
             depth += 1
             if depth > limits.max_depth:
                 return "page_depth"
     return None
-
-
-def _after(page: str, end: str, position: int) -> int:
-    # Not a lazy regular expression: thousands of unclosed comments would make that quadratic.
-    found = page.find(end, position)
-    return len(page) if found < 0 else found + len(end)
 
 
 class Pool:
@@ -132,10 +127,11 @@ class Pool:
         yield context, outcome
 
     def _refused(self, job: Job | None) -> Outcome | None:
-        if job is not None and len(job.page) > self._limits.max_bytes // 4:
-            if len(job.page.encode("utf-8", "replace")) > self._limits.max_bytes:
-                return Outcome(reason="page_size")
-        return None
+        limit = self._limits.max_bytes
+        if job is None or len(job.page) * 4 <= limit:
+            return None
+        is_large = len(job.page) > limit or len(job.page.encode("utf-8", "replace")) > limit
+        return Outcome(reason="page_size") if is_large else None
 
 
 class _Worker:
@@ -152,7 +148,8 @@ class _Worker:
         _write(self._process.stdin, asdict(job))
 
     def receive(self) -> Outcome:
-        assert self._process is not None and self._process.stdout is not None
+        assert self._process is not None
+        assert self._process.stdout is not None
         answer = _read(self._process.stdout)
         if answer is not None:
             return Outcome(**answer)
@@ -179,7 +176,8 @@ class _Worker:
             stderr=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": str(SCRIPTS)},
         )
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         _write(process.stdin, asdict(self._limits))
         if _read(process.stdout) is None:
             raise RuntimeError("the page worker does not start: import sem.dataset.markup by hand")
@@ -213,7 +211,8 @@ def _answer(request: dict[str, Any], limits: Clean, markup: Any, grounding: Any)
         if options.input != "text" and (reason := fault(page, limits)):
             return {"reason": reason}
         made = markup.simplify(page, options, request["budget"])
-        survival = grounding.survival(request["reference"], page, made.text)
+        wanted = request["reference"]
+        survival = grounding.survival(wanted, page, made.text) if wanted is not None else {}
     except MemoryError:
         return {"reason": "page_memory"}
     return {

@@ -34,7 +34,9 @@ class Simplified:
     report: dict[str, int]
 
 
-def simplify(page: str, options: TaskOptions | None = None, budget: int | None = None) -> Simplified:
+def simplify(
+    page: str, options: TaskOptions | None = None, budget: int | None = None
+) -> Simplified:
     """The evidence in PAGE as lines of at most BUDGET characters in all."""
     from selectolax.lexbor import LexborHTMLParser
 

@@ -28,8 +28,8 @@ LEGAL = re.compile(
 )
 DIGIT = re.compile(r"\d")
 REPEATS = 12
-COST = 30
-COST_CAP = 30
+COST = 12
+COST_CAP = 40
 AMOUNT = 16
 
 

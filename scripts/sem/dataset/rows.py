@@ -11,10 +11,11 @@ from sem.core.errors import SemError
 from sem.core.taskspec import TaskSpec
 from sem.dataset import text, words
 from sem.dataset.config import TaskOptions
-from sem.dataset.store import RawRow
+from sem.dataset.layout import RawRow
 
 URL_LINE = re.compile(r"^\s*url:\s*(\S{4,2000})", re.I | re.M)
 LANGUAGE = re.compile(r"[a-z]{2,3}(?=$|[-_])")
+LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 HOST = re.compile(r"(?:[\w-]{1,63}\.)+[\w-]{2,63}")
 FENCED = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n\s*```\s*", re.S)
 
@@ -50,6 +51,8 @@ def prepare(row: RawRow, tasks: dict[str, TaskSpec], options: Any) -> Prepared:
     if not row.id or not row.id.strip():
         raise Reject("no_id")
     meta, notes = _meta(row.metadata)
+    if row.capture:
+        meta = {"capture": _meta(row.capture)[0], **meta}
     spec = _task(row, meta, tasks)
     if row.input_text is None or not row.input_text.strip():
         raise Reject("no_input")
@@ -68,7 +71,7 @@ def prepare(row: RawRow, tasks: dict[str, TaskSpec], options: Any) -> Prepared:
         meta={**meta, **facts},
         system_prompt=_system_prompt(row, meta, spec, chosen),
         slot_specs=_slot_specs(row, spec),
-        source_id=row.source_id or _text(meta.get("source_id")),
+        source_id=_text(row.source_id) or _text(meta.get("source_id")),
         notes=notes,
     )
 
@@ -189,7 +192,7 @@ def language(meta: dict[str, Any], page_language: str) -> str:
 @lru_cache(maxsize=50_000)
 def registered_domain(address: str) -> str:
     """'https://www.a.co.uk:80/x' -> 'a.co.uk'; an IP address as it is; '' when there is none."""
-    if "://" not in address and "/" not in address:
+    if "/" not in address:
         address = f"//{address}"
     try:
         host = (urlsplit(address.strip()).hostname or "").rstrip(".").lower()
@@ -198,9 +201,9 @@ def registered_domain(address: str) -> str:
         return ""
     if re.fullmatch(r"[0-9.]+|.*:.*", host):
         return host if _is_ip(host) else ""
-    if not HOST.fullmatch(host):
-        return ""
-    return _suffixes().privatesuffix(host) or ""
+    if LABEL.fullmatch(host):
+        return host  # a host of an intranet: pages of it still belong together
+    return (_suffixes().privatesuffix(host) or "") if HOST.fullmatch(host) else ""
 
 
 def _is_ip(host: str) -> bool:

@@ -67,9 +67,11 @@ def freeze(project: Project, at: datetime) -> tuple[Snapshot, bool]:
         _recover(project, at)
         inputs = _inputs(project, source, options)
         last = latest(project)
-        if last is not None and load(project, last).facts["inputs"] == inputs:
+        if last in versions(project) and load(project, last).facts["inputs"] == inputs:
             return load(project, last), False
-        made = splits.cut((splits.item(e, options) for e in clean.examples(project)), project.split)
+        made = splits.cut(
+            (splits.item(e, options) for e in clean.examples(project)), project.split
+        )
         version = (last or 0) + 1
         facts = _write_parts(project, version, made, inputs)
         _write_new(project.processed / f"v{version}.json", jsonio.pretty(facts).encode())
@@ -144,9 +146,10 @@ def proof(paths: dict[str, Path], groups: dict[str, set[str]]) -> dict[str, dict
 
 def _publish(temporary: Path, path: Path) -> None:
     """Give TEMPORARY its name, read-only; an existing file of that name is never replaced."""
+    if path.exists():
+        raise SemError(f"{path} is there already", "move it away, then run again")
     os.chmod(temporary, 0o444)
-    os.link(temporary, path)
-    temporary.unlink()
+    os.rename(temporary, path)  # under the lock of this project's snapshots
     files.sync_folder(path.parent)
 
 
@@ -225,7 +228,9 @@ def load(project: Project, version: int | str | None = None) -> Snapshot:
     found = _faults(project.processed, {"version": number, "sha256": entry["sha256"]})
     there = files.sha256(path) if path.exists() else "missing"
     if there != entry["facts_sha256"]:
-        found.append(f"{path.name} is {there[:12]}…, the ledger says {entry['facts_sha256'][:12]}…")
+        found.append(
+            f"{path.name} is {there[:12]}…, the ledger says {entry['facts_sha256'][:12]}…"
+        )
     if found:
         raise SemError(
             f"snapshot v{number} changed on disk: {found[0]}",
@@ -252,7 +257,9 @@ def _enter(project: Project, version: int, facts: dict[str, Any], at: datetime) 
         **facts["inputs"],
     }
     entries = {**ledger(project), f"v{version}": entry}
-    head = "# Snapshots of this sem, written by `fab dataset.split`; restore from git, never edit.\n"
+    head = (
+        "# Snapshots of this sem, written by `fab dataset.split`; restore from git, never edit.\n"
+    )
     files.write(project.ledger, head + "\n".join(_yaml({"snapshots": entries})) + "\n")
 
 

@@ -6,7 +6,7 @@ Same seed and same rows: same parts, whatever the order of the rows.
 """
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 

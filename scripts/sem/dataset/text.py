@@ -11,8 +11,19 @@ INVISIBLE = re.compile(
     "\U000e0000-\U000e0fff]|(?<![\u0600-\u0dff])[\u200c\u200d]"
 )
 SPACE = re.compile(r"[^\S\n]+")
-LINES = re.compile(r" *\n[ \n]*")
 BLANK = re.compile(r" *\n(?: *\n)+ *")
+CLOSERS = {"!--": re.compile("-->")}
+CODE_TAGS = ("script", "style", "svg", "textarea", "title", "xmp", "iframe", "noframes")
+CLOSERS |= {name: re.compile(f"</{name}", re.I) for name in CODE_TAGS}
+
+
+def end_of(page: str, opened: str, position: int) -> int:
+    """Where the comment or raw text OPENED before POSITION ends in PAGE; its end when it does not.
+
+    Not a lazy regular expression: thousands of unclosed comments would make that quadratic.
+    """
+    found = CLOSERS[opened].search(page, position)
+    return found.end() if found else len(page)
 
 
 def line(value: str) -> str:

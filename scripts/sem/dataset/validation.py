@@ -81,7 +81,7 @@ def _shares(counts: list[int]) -> tuple[str, ...]:
 
 def _tokens(tokens: dict[str, Any] | None) -> str:
     if tokens is None:
-        return "Tokens are not counted: the base model's tokenizer is not installed.\n"
+        return "Tokens are counted by `dataset_clean.py --tokens` and `dataset.stats`.\n"
     return (
         f"Tokens by the base model's tokenizer over {tokens['rows']} sampled rows: "
         f"{tokens['before']:,} before, {tokens['after']:,} after "
@@ -116,7 +116,7 @@ def _row(cells: Any) -> str:
 def escape(value: str) -> str:
     """VALUE as inert text of a table cell: no markup, no control characters, no formulas."""
     shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in value[:80])
-    for mark in "\\`*_[]|!#":
-        shown = shown.replace(mark, f"&#{ord(mark)};") if mark != "_" else shown
-    shown = html.escape(shown, quote=False).replace("&amp;#", "&#")
+    shown = html.escape(shown, quote=False)
+    for mark in "\\`*[]|!":
+        shown = shown.replace(mark, f"&#{ord(mark)};")
     return f"'{shown}" if shown[:1] in "=+-@" else shown

@@ -143,9 +143,9 @@ class Walk:
             return
         at = frame.at
         is_new = at.mark != self._frames[-1].at.mark
-        if is_new and at.hint in INLINE_HINTS and not self.out.is_empty:
-            if not self.out.prefix.startswith("#"):
-                self.out.put(f" {at.hint}: ", at)
+        within = not self.out.is_empty and not self.out.prefix.startswith("#")
+        if within and is_new and at.hint in INLINE_HINTS:
+            self.out.put(f" {at.hint}: ", at)
         for name, value in frame.given.items():
             if value and name.startswith("data-") and words.DATA.match(name):
                 self._fact(frame, name.removeprefix("data-"), value)
@@ -234,11 +234,11 @@ class Walk:
         wanted, section = self._options.links, frame.at.section
         if wanted != "none" and _is_paging(frame, label, href):
             return Address("paging", href)
-        if wanted == "all" or (wanted == "content" and section in ("", "main")):
-            if href not in self._seen:
-                self._seen.add(href)
-                return Address("link", href)
-        return None
+        is_content = wanted == "content" and section in ("", "main")
+        if href in self._seen or not (wanted == "all" or is_content):
+            return None
+        self._seen.add(href)
+        return Address("link", href)
 
 
 def _section(node: Any, tag: str, given: fields.Given, label: str) -> str:

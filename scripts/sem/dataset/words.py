@@ -6,17 +6,23 @@ Generic words only (schema.org, landmarks, common class names); nothing here nam
 import re
 from functools import lru_cache
 
-DROPPED = frozenset(
+
+def to_set(spelled: str) -> frozenset[str]:
+    """The words of SPELLED."""
+    return frozenset(spelled.split())
+
+
+DROPPED = to_set(
     "script style svg template iframe object embed canvas video audio source track param math "
-    "link base head".split()
+    "link base head"
 )
-BLOCKS = frozenset(
-    "address article aside blockquote body caption center dd details dialog dir div dl dt fieldset "
-    "figcaption figure footer form h1 h2 h3 h4 h5 h6 header hgroup hr html legend li main menu nav "
-    "ol optgroup p pre section summary table tbody td tfoot th thead tr ul".split()
+BLOCKS = to_set(
+    "address article aside blockquote body caption center dd details dialog dir div dl dt "
+    "fieldset figcaption figure footer form h1 h2 h3 h4 h5 h6 header hgroup hr html legend li "
+    "main menu nav ol optgroup p pre section summary table tbody td tfoot th thead tr ul"
 )
 # Neighbours of these are one word in the source and one word on the screen: <b>W</b>ord.
-GLUE = frozenset("b i em strong u s small big sup sub font mark wbr bdi bdo ruby rb q".split())
+GLUE = to_set("b i em strong u s small big sup sub font mark wbr bdi bdo ruby rb q")
 HEADINGS = {f"h{level}": "#" * level for level in range(1, 7)}
 KNOWN_TAGS = (
     "!doctype|html|head|body|title|meta|div|p|a|span|table|tr|td|ul|ol|li|h[1-6]|br|img|form|"
@@ -114,13 +120,13 @@ DATA = re.compile(
     r"^data-(?:.*-)?(?:price|sku|brand|rating|currency|availability|stock|datetime|date|mpn|gtin|"
     r"ean|isbn|color|colour|score|average|count|votes|email|phone)$"
 )
-PAGING_WORDS = frozenset(
+PAGING_WORDS = to_set(
     "next prev previous first last older newer weiter zurück vor nächste vorherige erste letzte "
     "suivant suivante précédent précédente premier dernier siguiente anterior primera última "
     "próximo próxima último seguinte avanti successiva precedente volgende vorige nästa "
     "föregående далее назад следующая предыдущая вперед 次 次へ 前 前へ 下一页 上一页 下页 上页 "
     "следующий предыдущий näytä seuraava edellinen következő előző następna poprzednia další "
-    "předchozí sonraki önceki التالي السابق הבא הקודם »  « › ‹ > < >> << → ← … more".split()
+    "předchozí sonraki önceki التالي السابق הבא הקודם »  « › ‹ > < >> << → ← … more"
 )
 PAGING_HREF = re.compile(
     r"(?:[?&/](?:page|p|pg|paged|pageno|pagenum|start|offset|seite|pagina|sivu|strona)[=/_-]?\d+)|"

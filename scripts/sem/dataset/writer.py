@@ -6,7 +6,9 @@ from sem.dataset import text
 from sem.dataset.prune import Address, Line
 
 # Inside a line only these are worth a word: `12 old price: 15`.
-INLINE_HINTS = frozenset(("price", "old price", "currency", "availability", "brand", "sku", "rating"))
+INLINE_HINTS = frozenset(
+    ("price", "old price", "currency", "availability", "brand", "sku", "rating")
+)
 FIELD_KINDS = ("[text", "[select", "[submit", "[email", "[password", "[search", "[button",
                "[tel", "[image", "[textarea")  # fmt: skip
 LIST_SHARE = 0.6
@@ -82,6 +84,8 @@ class Writer:
 
     def flush(self) -> None:
         """End the line being written."""
+        if not self._parts:
+            return
         linked, self._linked = self._linked, 0
         parts, self._parts = _tidy(self._parts), []
         self.apart = False
@@ -103,8 +107,10 @@ class Writer:
 
     def unite(self, start: int, limit: int, is_row: bool) -> None:
         """Make the lines from START on one, if they are plain and at most LIMIT characters."""
+        if len(self.lines) - start < 2:
+            return
         found = self.lines[start:]
-        if len(found) < 2 or any(_is_closed(line) for line in found):
+        if any(_is_closed(line) for line in found):
             return
         if any(line.prefix for line in found[1:]) or sum(map(len, found)) > limit:
             return

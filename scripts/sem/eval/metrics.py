@@ -116,7 +116,7 @@ def totals(scores: Sequence[Score]) -> dict[str, Any]:
 
 
 def fields(scores: Sequence[Score]) -> dict[str, dict[str, Any]]:
-    """Per `task.field`: pass rate, precision, recall, F1, and how often it went missing or wild."""
+    """Per `task.field`: pass rate, precision, recall, F1, how often missing or spurious."""
     found: dict[str, list[Slot]] = defaultdict(list)
     for one in scores:
         for name, slot in one.slots.items():

@@ -8,7 +8,7 @@ from typing import Any
 
 from sem.core import files, jsonio, manifest, provenance, run, schema
 from sem.core.errors import SemError
-from sem.core.project import Project
+from sem.core.project import ROOT, Project
 from sem.core.run import Run
 from sem.lm import model as models
 from sem.lm import pinned
@@ -91,9 +91,7 @@ def _specs(plan: dict[str, Any]) -> Any:
     return specs[0] if len(specs) == 1 else {"format": "task_specs.v1", "tasks": specs}
 
 
-def _facts(
-    project: Project, target: Run, folder: Path, wanted: Sequence[str]
-) -> dict[str, Any]:
+def _facts(project: Project, target: Run, folder: Path, wanted: Sequence[str]) -> dict[str, Any]:
     plan = target.plan()
     scores = files.read_json(folder / "scores.json")
     return {
@@ -139,10 +137,11 @@ def _report(project: Project, target: Run) -> Path:
 
 
 def _lock(project: Project, plan: dict[str, Any]) -> str:
-    lock = files.read_text(project.root / "requirements.lock")
+    lock = files.read_text(ROOT / "requirements.lock")
     version = ".".join(map(str, sys.version_info[:3]))
+    source = plan["source"]
     head = [
-        f"# Python {version}; source {plan['source']['commit']} (dirty: {plan['source']['dirty']})",
+        f"# Python {version}; commit {source['commit']} (dirty: {source['dirty']})",
         *(f"# trained with {name} {number}" for name, number in sorted(plan["packages"].items())),
     ]
     return "\n".join(head) + "\n" + lock

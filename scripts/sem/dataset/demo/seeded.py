@@ -6,7 +6,7 @@ import random
 
 def draw(*parts: object) -> random.Random:
     """A generator of its own for what PARTS name."""
-    return random.Random("/".join(map(str, parts)))  # noqa: S311 (data, not secrets)
+    return random.Random("/".join(map(str, parts)))
 
 
 def token(*parts: object, size: int = 6) -> str:

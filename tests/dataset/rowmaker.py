@@ -1,0 +1,64 @@
+"""Small projects and stores for the dataset tests."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from sem.core import files, jsonio
+from sem.core.project import Project
+from sem.dataset import store
+from sem.dataset.store import RawRow
+
+SPEC: dict[str, Any] = {
+    "task_id": "product",
+    "task_version": "1.0.0",
+    "base_model_id": "any/model",
+    "system_prompt": "Answer with one JSON object.",
+    "instruction_template": "Title and price?\n{{input_text}}",
+    "io_schema": {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["title", "price"],
+        "properties": {"title": {"type": "string"}, "price": {"type": ["number", "null"]}},
+    },
+    "rubric": {},
+    "eval_split": {"strategy": "random", "seed": 7},
+}
+
+
+def project(root: Path, settings: str = "", **changes: Any) -> Project:
+    """A sem called `shop` with the task `product`, no rows yet."""
+    configs = root / "configs" / "shop"
+    files.write(configs / "tasks" / "product.json", jsonio.pretty(SPEC | changes))
+    files.write(configs / "dataset.yaml", settings)
+    return Project("shop", root)
+
+
+def row(name: str, **changes: Any) -> RawRow:
+    """A good row of a shop named after the first letter of NAME."""
+    shop = f"shop{name[0]}.example"
+    page = f"<html lang=en><body><h1>Mug {name}</h1><p>Price $4.50</p></body></html>"
+    made = {
+        "id": name,
+        "task": "product",
+        "input_text": f"URL: https://www.{shop}/p/{name}\n\n{page}",
+        "reference": json.dumps({"title": f"Mug {name}", "price": 4.5}),
+        "metadata": json.dumps({"url": f"https://www.{shop}/p/{name}", "page_type": "product"}),
+    }
+    return RawRow(**(made | changes))
+
+
+def fill(made: Project, *rows: RawRow) -> Project:
+    """MADE with ROWS in its store."""
+    store.append(made.store, rows)
+    return made
+
+
+def shops(count: int, pages: int = 3) -> list[RawRow]:
+    """COUNT shops with PAGES good rows each."""
+    return [row(f"{chr(97 + shop)}{page}") for shop in range(count) for page in range(pages)]
+
+
+def read(path: Path) -> list[Any]:
+    """The JSON lines of PATH."""
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]

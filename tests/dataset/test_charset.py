@@ -1,0 +1,60 @@
+"""Bytes are read in the encoding they are in, whatever they claim."""
+
+import codecs
+
+import pytest
+
+from sem.dataset import charset
+
+TEXT = "<p>Zażółć gęślą jaźń, naïve café, Straße, 12 €</p>" * 5
+JAPANESE = "<p>日本語のページです。価格は千円です。</p>" * 8
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (TEXT.encode(), TEXT),
+        (codecs.BOM_UTF8 + TEXT.encode(), TEXT),
+        (TEXT.encode("utf-16"), TEXT),
+        (codecs.BOM_UTF16_BE + TEXT.encode("utf-16-be"), TEXT),
+        ("<meta charset=iso-8859-1><p>café – 5".encode("cp1252"), "<meta charset=iso-8859-1><p>café – 5"),
+        ("<meta charset='gb2312'><p>中文网页".encode("gb18030"), "<meta charset='gb2312'><p>中文网页"),
+        (b"<meta charset=utf-16><p>plain", "<meta charset=utf-16><p>plain"),
+        (b"<meta charset=rot13><p>plain", "<meta charset=rot13><p>plain"),
+        (b"<meta charset=nothing><p>plain", "<meta charset=nothing><p>plain"),
+        (b"", ""),
+    ],
+)
+def test_known_encodings_are_read_without_loss(data, text):
+    found = charset.decode(data)
+
+    assert found.text == text
+    assert found.replaced == 0
+
+
+@pytest.mark.parametrize(("text", "encoding"), [(JAPANESE, "shift_jis"), (JAPANESE, "euc_jp")])
+def test_undeclared_encodings_are_guessed(text, encoding):
+    assert "価格は千円" in charset.decode(text.encode(encoding)).text
+
+
+def test_a_wrong_claim_does_not_win_over_readable_bytes():
+    data = f"<meta charset=shift_jis>{TEXT}".encode()
+
+    assert charset.decode(data).replaced == 0 or "Zażółć" in charset.decode(data).text
+
+
+def test_unreadable_bytes_are_counted_not_raised():
+    found = charset.decode(bytes(range(256)) * 10)
+
+    assert isinstance(found.text, str)
+
+
+def test_real_untouched_pages_are_read(shared):
+    from sem.dataset import store
+
+    with store.parquet(shared / "data" / "html" / "raw_pages.parquet") as rows:
+        pages = [next(v for v in row.values() if isinstance(v, bytes)) for row in rows]
+    shares = [(d := charset.decode(page)).replaced / max(1, len(d.text)) for page in pages]
+
+    assert len(pages) == 123
+    assert sum(share < 0.001 for share in shares) >= 120

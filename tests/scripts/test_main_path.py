@@ -1,0 +1,86 @@
+"""The whole path on a tiny real model, as a user runs it: scripts, files, exit codes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT, rows
+from sem.core import files
+
+
+def sem(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run scripts/WORDS[0].py with the rest as its flags."""
+    command = [sys.executable, str(ROOT / "scripts" / f"{words[0]}.py"), *words[1:]]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=280)
+
+
+@pytest.fixture
+def finished(toy: Path) -> Path:
+    """The toy project after `pipeline`."""
+    done = sem("pipeline", "--sem", "toy")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "10 of 10 proven answers are byte-equal" in done.stdout
+    return toy
+
+
+def test_the_path_ends_with_a_report_and_a_verified_package(finished: Path) -> None:
+    run = next((finished / "models/toy/adapters").glob("2*"))
+    report = finished / "reports/toy" / run.name
+    scores = files.read_json(report / "scores.json")
+    assert scores["tuned"]["n"] == scores["baseline"]["n"] == 10
+    assert scores["snapshot"]["shared_domains"] == []
+    assert "no improvement shown" in (report / "report.md").read_text()
+    package = finished / "models/toy/packages" / run.name
+    names = {str(p.relative_to(package)) for p in package.rglob("*") if p.is_file()}
+    assert names >= {
+        "adapter/adapter_model.safetensors", "model/model.safetensors", "model/tokenizer.json",
+        "serve/vllm.yaml", "Modelfile", "task_spec.json", "eval_report.md", "scores.json",
+        "repro.lock", "manifest.json"}  # fmt: skip
+    again(finished, run.name)
+    tampered(package, run.name)
+
+
+def again(root: Path, run: str) -> None:
+    """A second pipeline repeats nothing and makes no second run."""
+    answered = rows(root / "reports/toy" / run / "answers.test.jsonl")
+    done = sem("pipeline", "--sem", "toy")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [p.name for p in (root / "models/toy/adapters").glob("2*")] == [run]
+    assert rows(root / "reports/toy" / run / "answers.test.jsonl") == answered
+
+
+def tampered(package: Path, run: str) -> None:
+    """One flipped bit is named, with exit code 1."""
+    path = package / "model/model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+    done = sem("package_verify", "--sem", "toy", "--run", run)
+    assert done.returncode == 1
+    assert "model/model.safetensors" in done.stderr
+
+
+BAD = [
+    (("eval_generate", "--sem", "nope"), "no sem called 'nope'"),
+    (("eval_generate", "--sem", "../x"), "is not a usable name"),
+    (("eval_generate", "--sem", "toy", "--split", "tset"), "split 'tset' is not evaluated"),
+    (("eval_generate", "--sem", "toy", "--run", "zzz"), "no run 'zzz'"),
+    (("eval_report", "--sem", "toy"), "no finished run"),
+    (("train_prepare", "--sem", "toy", "--snapshot", "vx"), "snapshot 'vx' is no version"),
+    (("train_prepare", "--sem", "toy", "--set", "train.rnk=1"), "unknown key 'rnk'"),
+    (("train_run", "--sem", "toy"), "no prepared run"),
+    (("package_export", "--sem", "toy"), "no finished run"),
+    (("package_verify", "--path", "/nonexistent"), "unfinished"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), BAD)
+def test_bad_input_gets_one_clear_line(toy: Path, words: tuple[str, ...], message: str) -> None:
+    done = sem(*words)
+    assert done.returncode == 1, done.stderr
+    assert message in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
