@@ -37,6 +37,7 @@ DOORS = {
     "charset_normalizer": ("dataset.",),
     "datasets": ("train.",),
     "dateutil": ("eval.slots", "dataset."),
+    "dotenv": ("core.console",),
     "duckdb": ("dataset.store",),
     "filelock": ("core.files",),
     "gguf": ("lm.gguf_convert",),

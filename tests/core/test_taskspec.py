@@ -92,5 +92,5 @@ def test_formats_are_checked() -> None:
 
 
 def test_a_pattern_that_never_ends_is_a_problem_not_a_hang() -> None:
-    evil = {"type": "string", "pattern": "^(a+)+$"}
-    assert "takes longer than" in schema.problems("a" * 40 + "!", evil)[0]
+    evil = {"type": "string", "pattern": "^(a|aa)+$"}
+    assert "takes longer than" in schema.problems("a" * 60 + "!", evil)[0]

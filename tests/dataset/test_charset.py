@@ -17,8 +17,14 @@ JAPANESE = "<p>日本語のページです。価格は千円です。</p>" * 8
         (codecs.BOM_UTF8 + TEXT.encode(), TEXT),
         (TEXT.encode("utf-16"), TEXT),
         (codecs.BOM_UTF16_BE + TEXT.encode("utf-16-be"), TEXT),
-        ("<meta charset=iso-8859-1><p>café – 5".encode("cp1252"), "<meta charset=iso-8859-1><p>café – 5"),
-        ("<meta charset='gb2312'><p>中文网页".encode("gb18030"), "<meta charset='gb2312'><p>中文网页"),
+        (
+            "<meta charset=iso-8859-1><p>café – 5".encode("cp1252"),
+            "<meta charset=iso-8859-1><p>café – 5",
+        ),
+        (
+            "<meta charset='gb2312'><p>中文网页".encode("gb18030"),
+            "<meta charset='gb2312'><p>中文网页",
+        ),
         (b"<meta charset=utf-16><p>plain", "<meta charset=utf-16><p>plain"),
         (b"<meta charset=rot13><p>plain", "<meta charset=rot13><p>plain"),
         (b"<meta charset=nothing><p>plain", "<meta charset=nothing><p>plain"),

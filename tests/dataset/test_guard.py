@@ -82,7 +82,6 @@ def test_an_odd_page_is_simplified_or_refused_with_a_reason(pool, name):
 def test_a_page_that_takes_too_long_ends_its_worker_only(pool):
     # One `>` in quotes hides the attributes from the linear scan, not from the clock.
     hidden = '<div x=">" ' + " ".join(f"a{n}=1" for n in range(120_000)) + ">x</div>"
-    hidden = hidden.replace(">", ">", 1)
     limits = Clean(workers=1, deadline_s=0.3, max_attributes=10**9)
     with Pool(limits) as small:
         jobs = [(n, Job(page, OPTIONS, None)) for n, page in enumerate([GOOD, hidden, GOOD])]
@@ -116,8 +115,7 @@ def test_a_killed_worker_is_replaced(pool):
         if worker._process is not None:
             os.kill(worker._process.pid, signal.SIGKILL)
 
-    assert {one(pool, GOOD).reason for _ in range(4)} <= {None, "page_crash"}
-    assert one(pool, GOOD).reason is None
+    assert {one(pool, GOOD).reason for _ in range(4)} == {None}
 
 
 def test_text_tasks_are_not_judged_as_markup(pool):
@@ -130,7 +128,9 @@ def test_common_markup_without_end_tags_is_not_deep():
     assert guard.fault(page, Clean()) is None
 
 
-@pytest.mark.parametrize("mark", ["<", "<!--", "<script>", "<div ", "<a href='", "</", "<svg><![CDATA["])
+@pytest.mark.parametrize(
+    "mark", ["<", "<!--", "<script>", "<div ", "<a href='", "</", "<svg><![CDATA["]
+)
 def test_the_scan_takes_linear_time(mark):
     def seconds(count: int) -> float:
         start = time.process_time()

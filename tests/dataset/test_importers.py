@@ -82,7 +82,9 @@ KINDS = {
 
 
 def without_order(rows: list[store.RawRow]) -> list[tuple]:
-    return [(r.id, r.task, r.input_text, json.loads(r.reference), json.loads(r.metadata)) for r in rows]
+    return [
+        (r.id, r.task, r.input_text, json.loads(r.reference), json.loads(r.metadata)) for r in rows
+    ]
 
 
 @pytest.mark.parametrize("name", KINDS)

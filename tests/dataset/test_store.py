@@ -81,9 +81,7 @@ def test_older_column_names_are_read(tmp_path, prompt, answer):
         "INSERT INTO examples VALUES (7, 'in', '{}', 'product')",
     )
 
-    assert read(path) == [
-        store.RawRow("7", input_text="in", reference="{}", page_type="product")
-    ]
+    assert read(path) == [store.RawRow("7", input_text="in", reference="{}", page_type="product")]
 
 
 def test_structs_are_read_as_json(tmp_path):
@@ -129,7 +127,9 @@ def test_a_file_that_is_no_store_gives_one_clear_error(tmp_path, content):
 def test_a_store_being_written_names_the_process(tmp_path):
     path = tmp_path / "d.duckdb"
     store.append(path, [row("a1")])
-    code = f"import duckdb,time; c=duckdb.connect({str(path)!r}); print(1,flush=True); time.sleep(60)"
+    code = (
+        f"import duckdb,time; c=duckdb.connect({str(path)!r}); print(1,flush=True); time.sleep(60)"
+    )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as holder:
         holder.stdout.readline()
 

@@ -35,7 +35,6 @@ DEFAULT_ENVIRONMENT = {
     "TRANSFORMERS_VERBOSITY": "error",
     "HF_DATASETS_OFFLINE": "1",
     "HF_HUB_OFFLINE": "1",
-    "WANDB_MODE": "offline",
     "WANDB_SILENT": "true",
     # Threads that wait by spinning lose 3 to 10 times the speed when another job shares the cores.
     "OMP_WAIT_POLICY": "passive",
@@ -56,8 +55,7 @@ def parser(doc: str | None, *flags: str) -> argparse.ArgumentParser:
 
 def run(main: Callable[[], None]) -> NoReturn:
     """Run MAIN and leave with its exit code: 0 done, 1 user error, 2 usage, 3 insufficient."""
-    for name, value in DEFAULT_ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    _set_environment()
     try:
         main()
         sys.stdout.flush()
@@ -74,6 +72,16 @@ def run(main: Callable[[], None]) -> NoReturn:
         where = error.filename or "the output folder"
         fail(f"cannot write {where}: {error.strerror}\n       free space, then run again", 1)
     sys.exit(0)
+
+
+def _set_environment() -> None:
+    env = Path(__file__).resolve().parents[3] / ".env"
+    if env.exists():
+        from dotenv import load_dotenv
+
+        load_dotenv(env, override=False)
+    for name, value in DEFAULT_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
 
 
 def fail(text: str, code: int) -> NoReturn:

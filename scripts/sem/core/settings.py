@@ -40,7 +40,15 @@ def build(cls: type[Settings], values: dict[str, Any], where: str) -> Settings:
     try:
         return TypeAdapter(cls).validate_python(values)
     except ValidationError as error:
-        raise _explained(cls, error.errors()[0], where) from error
+        raise _explained(cls, _worst(error.errors()), where) from error
+    except SemError as error:  # a value that a dataclass itself refused
+        raise SemError(f"{where}: {error.message}", error.hint) from error
+
+
+def _worst(faults: Sequence[Any]) -> Any:
+    # An unknown key first: a misspelt required key is reported as missing, too.
+    unknown = [fault for fault in faults if fault["type"] == "unexpected_keyword_argument"]
+    return (unknown or faults)[0]
 
 
 def read_yaml(path: Path) -> Any:

@@ -85,12 +85,16 @@ class TaskSpec:
         before, _, after = self.instruction_template.partition(PLACEHOLDER)
         return before + input_text + after
 
-    def slots(self, specs: dict[str, Any] | None = None) -> dict[str, SlotSpec]:
+    def slots(
+        self, specs: dict[str, Any] | None = None, where: str = "slot_specs"
+    ) -> dict[str, SlotSpec]:
         """Level of every field: the example's SPECS, then the rubric, then the type's default."""
         named = self.rubric.get("slots", {}) | (specs or {})
         fields = self.io_schema.get("properties", {})
         return {
-            name: settings.build(SlotSpec, named[name], f"slot {name!r} of {self.task_id}")
+            name: settings.build(
+                SlotSpec, named[name], f"{where}: slot {name!r} of {self.task_id}"
+            )
             if name in named
             else SlotSpec(_default_level(kind))
             for name, kind in fields.items()
@@ -176,7 +180,7 @@ def _check_fields(spec: TaskSpec, path: Path) -> None:
                     f"{path}: {where} names {name!r}, which io_schema does not have",
                     nearest(name, fields) if fields else "io_schema declares no properties",
                 )
-    spec.slots()
+    spec.slots(where=str(path))
 
 
 def has_field(io_schema: Any, name: str) -> bool:

@@ -38,7 +38,7 @@ def _line(name: str, value: str) -> Line:
 
 
 def _all(tree: Any) -> Iterator[tuple[str, str]]:
-    title = tree.css_first("title")
+    title = tree.css_first("head > title")
     if title is not None:
         yield "title", title.text()
     yield from _metas(tree)
@@ -54,7 +54,8 @@ def _all(tree: Any) -> Iterator[tuple[str, str]]:
 def _metas(tree: Any) -> Iterator[tuple[str, str]]:
     for node in tree.css("meta"):
         given = node.attributes
-        name = given.get("property") or given.get("name") or given.get("itemprop") or ""
+        # Microdata within the body is told where it stands.
+        name = given.get("property") or given.get("name") or ""
         if words.META.search(name) and not words.NOT_META.search(name):
             yield (
                 name.removeprefix("og:").removeprefix("twitter:"),

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -140,12 +141,19 @@ class _Worker:
     def __init__(self, limits: Clean) -> None:
         self._limits = limits
         self._process: subprocess.Popen[bytes] | None = None
+        self._job: dict[str, Any] = {}
+        self._again = True
 
     def send(self, job: Job) -> None:
+        self._job = asdict(job)
+        self._again = True
+        self._send()
+
+    def _send(self) -> None:
         if self._process is None:
             self._process = self._start()
         assert self._process.stdin is not None
-        _write(self._process.stdin, asdict(job))
+        _write(self._process.stdin, self._job)
 
     def receive(self) -> Outcome:
         assert self._process is not None
@@ -155,16 +163,22 @@ class _Worker:
             return Outcome(**answer)
         code = self._process.wait()
         self.stop()
-        timed_out = code in (-signal.SIGPROF, -signal.SIGALRM)
-        return Outcome(reason="page_timeout" if timed_out else "page_crash")
+        if code in (-signal.SIGPROF, -signal.SIGALRM):
+            return Outcome(reason="page_timeout")
+        if not self._again:
+            return Outcome(reason="page_crash")
+        # Once more: somebody else may have killed the worker, and the page is innocent.
+        self._again = False
+        self._send()
+        return self.receive()
 
     def stop(self) -> None:
         if self._process is None:
             return
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
         self._process.kill()
+        for pipe in (self._process.stdin, self._process.stdout):
+            with suppress(BrokenPipeError):
+                pipe.close()  # type: ignore[union-attr]
         self._process.wait()
         self._process = None
 

@@ -14,6 +14,7 @@ from typing import Any
 from sem.core import files
 from sem.dataset import facts, prune, text, words
 from sem.dataset.config import TaskOptions
+from sem.dataset.prune import Line
 from sem.dataset.walk import Walk
 
 VERSION = 1
@@ -41,24 +42,12 @@ def simplify(
     from selectolax.lexbor import LexborHTMLParser
 
     options = options or TaskOptions()
-    if not words.HTML.search(page):
-        plain = text.normalise(page)
-        return Simplified(plain, "", {"chars_before": len(page), "chars_after": len(plain)})
+    if options.input == "text" or (options.input == "auto" and not words.HTML.search(page)):
+        return _plain(page, budget)
     tree = LexborHTMLParser(page)
-    told = facts.lines(tree)
-    templates = _templates(tree)
-    tree.strip_tags(CODE)
-    body = tree.body
-    walk = Walk(options)
-    if body is not None:
-        walk.down(body)
-    for source in templates:
-        inner = LexborHTMLParser(source).body
-        if inner is not None:
-            walk.down(inner)
-    lines = told + walk.out.lines
     root = tree.root
     language = (root.attributes.get("lang") or "") if root is not None else ""
+    lines, hidden = _lines(tree, options)
     kept = prune.unique(lines)
     fitted = prune.fit(kept, budget, options)
     made = "\n".join(fitted.texts)
@@ -67,10 +56,32 @@ def simplify(
         "chars_after": len(made),
         "lines": len(fitted.texts),
         "repeated_lines": len(lines) - len(kept),
-        "hidden_nodes": walk.hidden,
+        "hidden_nodes": hidden,
         **fitted.report,
     }
     return Simplified(made, language, report)
+
+
+def _plain(value: str, budget: int | None) -> Simplified:
+    """Text that is no HTML: spaces are normalised, nothing is left out, whatever its length."""
+    made = text.normalise(value)
+    over = int(budget is not None and len(made) > budget)
+    report = {"chars_before": len(value), "chars_after": len(made), "text_over_budget": over}
+    return Simplified(made, "", report)
+
+
+def _lines(tree: Any, options: TaskOptions) -> tuple[list[Line], int]:
+    """The lines of TREE, and how many hidden elements it has."""
+    from selectolax.lexbor import LexborHTMLParser
+
+    told = facts.lines(tree)
+    templates = _templates(tree)
+    tree.strip_tags(CODE)
+    walk = Walk(options)
+    for body in (tree.body, *(LexborHTMLParser(source).body for source in templates)):
+        if body is not None:
+            walk.down(body)
+    return told + walk.out.lines, walk.hidden
 
 
 def _templates(tree: Any) -> list[str]:
@@ -82,8 +93,3 @@ def _templates(tree: Any) -> list[str]:
             if len(source) > MIN_TEMPLATE and not PLACEHOLDERS.search(source):
                 found.append(source)
     return found
-
-
-def is_html(value: str) -> bool:
-    """Whether VALUE holds at least one tag that a browser knows."""
-    return words.HTML.search(value) is not None

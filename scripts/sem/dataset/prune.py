@@ -125,14 +125,20 @@ def _length(texts: Sequence[str]) -> int:
 
 def _best_images(lines: Sequence[Line], limit: int) -> list[Line]:
     ranked = sorted(
-        (-part.rank, number)
+        (-part.rank, number, place)
         for number, line in enumerate(lines)
-        for part in line.parts
+        for place, part in enumerate(line.parts)
         if isinstance(part, Address) and part.kind == "image"
     )
-    best = {number for _, number in ranked[:limit]}
-    image = frozenset({"image"})
-    return [line if number in best else line.without(image) for number, line in enumerate(lines)]
+    poor: dict[int, set[int]] = {}
+    for _, number, place in ranked[limit:]:
+        poor.setdefault(number, set()).add(place)
+    return [
+        replace(line, parts=tuple(p for n, p in enumerate(line.parts) if n not in poor[number]))
+        if number in poor
+        else line
+        for number, line in enumerate(lines)
+    ]
 
 
 def _greedy(texts: Sequence[str], worth: Sequence[float], budget: int) -> list[bool]:

@@ -195,7 +195,9 @@ def registered_domain(address: str) -> str:
     if "/" not in address:
         address = f"//{address}"
     try:
-        host = (urlsplit(address.strip()).hostname or "").rstrip(".").lower()
+        parts = urlsplit(address.strip())
+        _ = parts.port  # refuses `javascript:alert(1)` and other ports that are none
+        host = (parts.hostname or "").rstrip(".").lower()
         host = host.encode("idna").decode("ascii") if not host.isascii() else host
     except (ValueError, UnicodeError):
         return ""

@@ -165,15 +165,15 @@ def _write_new(path: Path, content: bytes) -> None:
 def _recover(project: Project, at: datetime) -> None:
     """Finish or remove what a killed freeze left."""
     files.sweep(project.processed)
-    listed = versions(project)
+    listed = ledger(project)
     for path in sorted(project.processed.glob("*.v*.jsonl")):
         match = re.fullmatch(r"(?:train|val|test)\.v([0-9]+)\.jsonl", path.name)
-        if match is None or int(match[1]) in listed:
+        if match is None or f"v{match[1]}" in listed:
             continue
         facts = project.processed / f"v{match[1]}.json"
         if facts.exists() and not _faults(project.processed, files.read_json(facts)):
             _enter(project, int(match[1]), files.read_json(facts), at)
-            listed = versions(project)
+            listed = ledger(project)
         else:
             path.unlink()
             facts.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from sem.core.taskspec import EvalSplit
 from sem.dataset.config import Split
 
 PARTS = ("train", "val", "test")
-ATTEMPTS = 24
+ATTEMPTS = 16
 # One domain may fill at most this share of val or test while others are left to choose.
 LARGEST_SHARE = 0.25
 SWAPS = 500
@@ -80,7 +80,7 @@ def cut(items: Iterable[Item], split: EvalSplit) -> Cut:
             "split.group_by to source_id or row in dataset.yaml",
         )
     targets = apportion(sum(group.size for group in groups), split)
-    attempts = max(1, min(ATTEMPTS, 400_000 // len(groups)))
+    attempts = max(1, min(ATTEMPTS, 60_000 // len(groups)))
     cuts = [_attempt(groups, targets, wanted, f"{split.seed}:{n}") for n in range(attempts)]
     return min(cuts, key=lambda made: cost(made, groups, targets, wanted))
 

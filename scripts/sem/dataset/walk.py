@@ -14,8 +14,8 @@ MAX_VALUE = 80
 REVEALED = frozenset(("tab", "tabs", "panel", "pane", "panes", "accordion", "tabpanel"))
 HIDDEN_CHARS = 200
 HINT_DEPTH = 5  # levels below its element at which a hint is still about the text
-ITEMS = {"li": 240, "tr": 240, "dd": 240}
-SMALL_BLOCK = 90
+# Blocks whose lines are one thing to a reader, and up to how many characters: `2`, `cups`.
+ITEMS = {"li": 240, "tr": 240, "dd": 240, "div": 90}
 
 
 @dataclass
@@ -64,6 +64,8 @@ class Walk:
         """Open NODE; the node to read next."""
         tag = node.tag
         if not tag or tag in words.DROPPED or tag[0] in "-_!":
+            return node.next
+        if tag == "meta" and "itemprop" not in node.attributes:
             return node.next
         frame = self._frame(node, tag)
         if tag in words.BLOCKS:
@@ -176,7 +178,8 @@ class Walk:
             out.put(": ", frame.at)
         elif tag in words.BLOCKS and tag not in ("td", "th"):
             out.flush()
-            out.unite(frame.place[0], ITEMS.get(tag, SMALL_BLOCK), tag == "tr")
+            if tag in ITEMS:
+                out.unite(frame.place[0], ITEMS[tag], tag == "tr")
             if tag == "li" or tag in words.HEADINGS:
                 out.prefix = ""
         elif tag not in words.GLUE:

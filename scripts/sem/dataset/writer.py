@@ -114,8 +114,11 @@ class Writer:
             return
         if any(line.prefix for line in found[1:]) or sum(map(len, found)) > limit:
             return
-        parts = list(found[0].parts)
+        parts, seen = list(found[0].parts), {found[0].parts}
         for line in found[1:]:
+            if line.parts in seen:
+                continue
+            seen.add(line.parts)
             label = line.label if line.hint in INLINE_HINTS else ""
             parts += [f" | {label}" if is_row else f" {label}", *line.parts]
         self.lines[start:] = [replace(found[0], parts=_addresses_last(tuple(parts)))]

@@ -83,9 +83,10 @@ def progress_bar() -> Any:
 
 def trackers() -> list[str]:
     """Where the trainer reports besides metrics.jsonl: W&B when a key is set."""
-    if os.environ.get("WANDB_API_KEY") or os.environ.get("SEM_WANDB") == "offline":
+    if os.environ.get("SEM_WANDB") == "offline":
+        os.environ["WANDB_MODE"] = "offline"
         return ["wandb"]
-    return []
+    return ["wandb"] if os.environ.get("WANDB_API_KEY") else []
 
 
 def _plain(value: Any) -> Any:

@@ -51,12 +51,12 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.effective_batch % self.micro_batch:
             raise SemError(
-                f"train.yaml: effective_batch {self.effective_batch} is no multiple of "
+                f"effective_batch {self.effective_batch} is no multiple of "
                 f"micro_batch {self.micro_batch}",
                 "choose micro_batch so that it divides effective_batch",
             )
         for name in ("effective_batch", "micro_batch", "checkpoint_steps", "log_steps"):
             if getattr(self, name) < 1:
-                raise SemError(f"train.yaml: {name} is below 1", f"write a {name} of 1 or more")
+                raise SemError(f"{name} is below 1", f"write a {name} of 1 or more")
         if not 0 < self.learning_rate < 1:
-            raise SemError(f"train.yaml: learning_rate {self.learning_rate}", "0 < rate < 1")
+            raise SemError(f"learning_rate {self.learning_rate}", "0 < rate < 1")

@@ -1,0 +1,305 @@
+"""Every stored row becomes an example or a counted reject; the same store gives the same bytes."""
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from rowmaker import fill, project, read, row, shops
+
+from sem.core.errors import SemError
+from sem.dataset import clean, store, validation
+
+SCRIPTS = Path(clean.__file__).resolve().parents[2]
+PAGE = "URL: https://www.shopa.example/p/1\n\n<html><body>"
+
+REJECTED = {
+    "no_task": {"task": None, "metadata": "{}"},
+    "unknown_task": {"task": "other"},
+    "no_input": {"input_text": "  \n"},
+    "no_reference": {"reference": None},
+    "null": {"reference": "null"},
+    "truncated": {"reference": json.dumps('{"title": "a", "pri')},
+    "nan": {"reference": json.dumps('{"title": "a", "price": NaN}')},
+    "twice": {"reference": json.dumps('{"title": "a", "title": "b", "price": 1}')},
+    "type": {"reference": '{"title": 1, "price": 1}'},
+    "key": {"reference": '{"title": "a", "price": 1, "more": 1}'},
+    "required": {"reference": '{"title": "a"}'},
+    "slot_specs": {"slot_specs": '{"title": {"level": "nearly"}}'},
+    "page_depth": {"input_text": PAGE + "<div>" * 10_000 + "x"},
+    "page_attributes": {"input_text": f"{PAGE}<p {' '.join(f'a{n}' for n in range(9999))}>"},
+    "page_size": {"input_text": PAGE + "<p>" + "x" * 50_000_000},
+    "page_undecodable": {"input_text": PAGE + "<p>caf\ufffd</p>" * 50},
+    "empty_input": {"input_text": "<html><script>x()</script></html>"},
+}
+REASONS = {
+    "null": "no_reference",
+    "truncated": "reference_not_json",
+    "nan": "reference_not_json",
+    "twice": "reference_not_json",
+    "type": "reference_breaks_schema",
+    "key": "reference_breaks_schema",
+    "required": "reference_breaks_schema",
+}
+
+
+def rejects(made) -> dict[str, str]:
+    return {one["id"]: one["reason"] for one in read(made.processed / clean.REJECTS)}
+
+
+def test_each_bad_row_is_rejected_with_its_reason_and_the_good_ones_stay(tmp_path):
+    bad = [row(f"{name}-bad", **changes) for name, changes in REJECTED.items()]
+    made = fill(project(tmp_path), *bad, *shops(2))
+
+    done = clean.run(made)
+
+    assert rejects(made) == {f"{name}-bad": REASONS.get(name, name) for name in REJECTED}
+    assert [e.id for e in clean.examples(made)] == ["a0", "a1", "a2", "b0", "b1", "b2"]
+    assert (done.tally.read, done.tally.kept) == (len(bad) + 6, 6)
+    assert set(done.tally.reasons) <= set(validation.REASONS)
+    assert "| no_task: no task is named | 1 | no_task-bad |" in done.report.read_text("utf-8")
+
+
+def test_a_good_row_becomes_an_example_with_its_facts(tmp_path):
+    made = fill(project(tmp_path), row("a1", slot_specs='{"title":{"level":"exact"}}'))
+
+    clean.run(made)
+
+    [example] = clean.examples(made)
+    assert example.input_text == "URL: https://www.shopa.example/p/a1\n# Mug a1\nPrice $4.50"
+    assert example.output_json == {"title": "Mug a1", "price": 4.5}
+    assert (example.domain, example.stratum) == ("shopa.example", "product|en")
+    assert example.slot_specs == {"title": {"level": "exact"}}
+    assert example.system_prompt is None
+
+
+@pytest.mark.parametrize(
+    "url", ["http:/x", "not a url", "http://[::1", "http://a..b/", "//", "x" * 9999]
+)
+def test_a_bad_address_never_stops_cleaning(tmp_path, url):
+    made = fill(project(tmp_path), row("a1", metadata=json.dumps({"url": url}), input_text="<p>x"))
+
+    done = clean.run(made)
+
+    assert done.tally.kept == 1
+
+
+def test_unusable_metadata_is_counted_and_the_row_stays(tmp_path):
+    made = fill(project(tmp_path), row("a1", metadata='"text"'))
+
+    assert clean.run(made).tally.notes["metadata_not_an_object"] == 1
+
+
+def test_the_same_input_and_answer_is_kept_once_with_the_smallest_id(tmp_path):
+    made = fill(project(tmp_path), row("b1"), row("c1", **same("b1")), row("a1", **same("b1")))
+
+    clean.run(made)
+
+    assert [e.id for e in clean.examples(made)] == ["a1"]
+    assert rejects(made) == {"b1": "duplicate", "c1": "duplicate"}
+
+
+def same(name: str) -> dict[str, str | None]:
+    other = row(name)
+    return {"input_text": other.input_text, "reference": other.reference}
+
+
+CONTRADICTION = [
+    row("a1"),
+    row("a2", input_text=row("a1").input_text),
+    row("a3", **same("a1")),
+    row("b1"),
+]
+
+
+def test_contradicting_answers_are_all_rejected(tmp_path):
+    made = fill(project(tmp_path), *CONTRADICTION)
+
+    clean.run(made)
+
+    assert [e.id for e in clean.examples(made)] == ["b1"]
+    assert rejects(made) == {"a1": "conflict", "a2": "conflict", "a3": "duplicate"}
+
+
+def test_contradicting_answers_can_be_kept(tmp_path):
+    made = fill(project(tmp_path, "clean: {conflicts: keep}"), *CONTRADICTION)
+
+    assert clean.run(made).tally.kept == 3
+
+
+def test_two_rows_with_one_id_are_refused_unless_they_are_equal(tmp_path):
+    import duckdb
+
+    made = project(tmp_path)
+    made.store.parent.mkdir(parents=True)
+    with duckdb.connect(str(made.store)) as connection:
+        connection.execute(store.layout.SCHEMA.replace(" PRIMARY KEY", ""))
+        for one in (row("a1"), row("a1"), row("b1"), row("b1", reference="{}"), row("c1")):
+            connection.execute("INSERT INTO examples VALUES (?, ?, ?, ?, ?, ?, ?)", one.columns())
+
+    clean.run(made)
+
+    assert [e.id for e in clean.examples(made)] == ["a1", "c1"]
+    assert sorted(one["reason"] for one in read(made.processed / clean.REJECTS)) == [
+        "duplicate_id",
+        "duplicate_id",
+        "row_twice",
+    ]
+
+
+def test_absent_nulls_can_be_filled(tmp_path):
+    settings = "clean: {tasks: {product: {nulls: fill}}}"
+    made = fill(project(tmp_path, settings), row("a1", reference='{"title": "Mug"}'))
+
+    clean.run(made)
+
+    assert next(clean.examples(made)).output_json == {"title": "Mug", "price": None}
+
+
+def test_the_repeated_instruction_is_dropped_at_its_marker(tmp_path):
+    settings = "clean: {default: {page_starts_at: 'URL:'}}"
+    prompt = "Extract it.\nURL: https://a.org/\n\nHTML:\n<!-- x --><p>Mug</p>"
+    made = fill(
+        project(tmp_path, settings), row("a1", input_text=prompt), row("b1", input_text="<p>Q")
+    )
+
+    done = clean.run(made)
+
+    assert next(clean.examples(made)).input_text == "URL: https://a.org/\n\nHTML:\nMug"
+    assert done.tally.notes["page_marker_missing"] == 1
+
+
+def test_a_budget_is_met_and_counted(tmp_path):
+    page = PAGE + "".join(f"<p>line {n} of many</p>" for n in range(300))
+    made = fill(
+        project(tmp_path, "clean: {default: {max_chars: 500}}"), row("a1", input_text=page)
+    )
+
+    done = clean.run(made)
+
+    assert len(next(clean.examples(made)).input_text) <= 500
+    assert done.tally.tasks["product"]["over_budget"] == 1
+
+
+def test_a_setting_for_an_unknown_task_names_the_nearest(tmp_path):
+    made = fill(project(tmp_path, "clean: {tasks: {produkt: {}}}"), row("a1"))
+
+    with pytest.raises(SemError) as caught:
+        clean.run(made)
+
+    assert caught.value.hint == "did you mean 'product'?"
+
+
+def test_a_store_of_which_nothing_is_left_is_an_error_with_the_report(tmp_path):
+    made = fill(project(tmp_path), row("a1", reference=None))
+
+    with pytest.raises(SemError, match="none of 1 rows can be used"):
+        clean.run(made)
+
+    assert (made.reports / clean.REPORT).exists()
+
+
+def test_hostile_ids_are_inert_in_the_report(tmp_path):
+    ids = ["<script>x</script>", "a|b\n# h", "=1+1", "\x1b[31m", "![x](http://e.org/y)", "`x`"]
+    made = fill(project(tmp_path), row("z1"), *(row(f"{n}", reference=None) for n in ids))
+
+    report = clean.run(made).report.read_text()
+
+    assert "<script" not in report
+    assert "\x1b" not in report
+    assert "![" not in report
+    assert all(line.count("|") < 20 for line in report.splitlines())
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """A store of 150 rows, some of them bad, and its undisturbed result."""
+    bad = [row(f"x{n}", reference=None) for n in range(5)]
+    bad.append(row("x9", input_text=row("a1").input_text))
+    made = fill(project(tmp_path_factory.mktemp("shop")), *shops(20, 7), *bad)
+    clean.run(made)
+    return made, result(made)
+
+
+def result(made) -> dict[str, bytes]:
+    names = (clean.NAME, clean.REJECTS, clean.FACTS)
+    found = {name: (made.processed / name).read_bytes() for name in names}
+    return found | {"report": (made.reports / clean.REPORT).read_bytes()}
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_the_result_does_not_depend_on_the_number_of_workers(shop, workers):
+    made, undisturbed = shop
+    (made.configs / "dataset.yaml").write_text(f"clean: {{workers: {workers}}}")
+
+    clean.run(made)
+
+    (made.configs / "dataset.yaml").write_text("")
+    changed = {n for n, content in result(made).items() if content != undisturbed[n]}
+    assert changed <= {clean.FACTS}  # which names the settings
+
+
+KILLED = """
+import sys; sys.path.insert(0, {scripts!r})
+from pathlib import Path
+from sem.core.project import Project
+from sem.dataset import clean
+print("going", flush=True)
+clean.run(Project("shop", Path({root!r})))
+"""
+
+
+def test_a_killed_run_is_repeated_with_the_same_bytes(shop):
+    made, undisturbed = shop
+    chance = random.Random(3)
+    code = KILLED.format(scripts=str(SCRIPTS), root=str(made.root))
+    for _ in range(4):
+        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as running:
+            running.stdout.readline()
+            time.sleep(chance.uniform(0.05, 0.9))
+            os.kill(running.pid, signal.SIGKILL)
+        assert clean.facts(made)["rows"] == len(list(clean.examples(made)))
+
+    clean.run(made)
+
+    assert result(made) == undisturbed
+    assert not list(made.processed.glob(".tmp-*"))
+
+
+def test_a_full_disk_keeps_the_old_result(shop):
+    made, undisturbed = shop
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            clean.run(made)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    assert result(made) == undisturbed
+    clean.run(made)
+    assert result(made) == undisturbed
+
+
+def test_a_result_that_was_edited_is_not_used(shop):
+    made, undisturbed = shop
+    (made.processed / clean.NAME).write_bytes(undisturbed[clean.NAME][:-100])
+
+    with pytest.raises(SemError, match=r"clean\.json says"):
+        clean.facts(made)
+
+    clean.run(made)
+    assert result(made) == undisturbed
+
+
+def test_cleaning_without_a_store_says_what_to_do(tmp_path):
+    with pytest.raises(SemError, match="no such store") as caught:
+        clean.run(project(tmp_path))
+
+    assert "fab dataset.import" in caught.value.hint

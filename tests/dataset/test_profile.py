@@ -1,0 +1,76 @@
+"""Figures of a set: nearest-rank quantiles, coverage, balance."""
+
+from collections import Counter
+
+import pytest
+
+from sem.core import taskspec
+from sem.core.example import Example
+from sem.dataset import profile
+
+SPEC = taskspec.TaskSpec(
+    task_id="t",
+    task_version="1.0.0",
+    base_model_id="m",
+    system_prompt="s",
+    instruction_template="i {{input_text}}",
+    io_schema={
+        "type": "object",
+        "properties": {"kind": {"enum": ["a", "b"]}, "price": {"type": ["number", "null"]}},
+    },
+    rubric={},
+    eval_split=taskspec.EvalSplit(),
+)
+EXAMPLES = [
+    Example("1", "t", "x" * 10, {"kind": "a", "price": 1}, {"domain": "a.org", "language": "de"}),
+    Example("2", "t", "x" * 20, {"kind": "a", "price": None}, {"domain": "b.org"}),
+    Example("3", "t", "x" * 30, {"kind": "b"}, {}),
+]
+
+
+def lengths(texts: list[str]) -> list[int]:
+    return [len(text) for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("share", "value"), [(0.5, 50), (0.95, 95), (0.99, 99), (1.0, 100), (0.0, 1)]
+)
+def test_quantiles_are_values_that_occur(share, value):
+    assert profile.quantile(list(range(100, 0, -1)), share) == value
+
+
+def test_the_quantile_of_nothing_is_none():
+    assert profile.quantile([], 0.5) is None
+
+
+def test_tokens_are_those_of_the_whole_prompt_and_the_canonical_answer():
+    found = profile.as_json(profile.describe(EXAMPLES, {"t": SPEC}, lengths)["t"])
+
+    assert found["prompt_tokens"] == {"p50": 24, "p95": 34, "p99": 34, "max": 34, "sum": 72}
+    assert found["answer_tokens"]["max"] == len('{"kind":"a","price":null}')
+
+
+def test_slots_are_there_null_or_absent():
+    slots = profile.as_json(profile.describe(EXAMPLES, {"t": SPEC}, None)["t"])["slots"]
+
+    assert slots["price"] == {"coverage": 0.3333, "null": 0.3333, "absent": 0.3333}
+    assert slots["kind"]["labels"] == {"a": 2, "b": 1}
+
+
+def test_strata_and_domains_are_counted():
+    found = profile.as_json(profile.describe(EXAMPLES, {"t": SPEC}, None)["t"])
+
+    assert found["strata"] == {"-|und": 2, "-|de": 1}
+    assert found["domains"] == {
+        "count": 2,
+        "rows_without": 1,
+        "largest": {"a.org": 1, "b.org": 1, "": 1},
+    }
+
+
+@pytest.mark.parametrize(
+    ("labels", "share"),
+    [({"a": 5, "b": 5}, 1.0), ({"a": 5}, 0.0), ({}, 0.0), ({"a": 9, "b": 1}, 0.469)],
+)
+def test_balance_is_one_when_labels_are_equally_frequent(labels, share):
+    assert profile.balance(Counter(labels)) == pytest.approx(share, abs=1e-3)
