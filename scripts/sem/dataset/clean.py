@@ -1,14 +1,14 @@
 """The store to clean.jsonl: checked references, simplified pages, no exact duplicates.
 
-Every row that does not make it is a row of rejects.jsonl with a reason. Files are replaced
-whole, clean.json last: a killed run leaves the old set, and the next one writes the same bytes.
+Every row that does not make it is a row of rejects.jsonl with a reason. Rows are read as they
+are stored, spilled, and written in order of id. Files are replaced whole, clean.json last: a
+killed run leaves the old set, and the next one writes the same bytes.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
-from itertools import groupby
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from sem.core import files, jsonio
 from sem.core.errors import SemError, nearest
@@ -17,29 +17,13 @@ from sem.core.project import Project
 from sem.dataset import dedupe, guard, markup, rows, store, validation
 from sem.dataset.config import Clean, Dataset
 from sem.dataset.layout import RawRow
+from sem.dataset.tally import Tally, lot
 
 NAME = "clean.jsonl"
 REJECTS = "rejects.jsonl"
 FACTS = "clean.json"  # written last: without it, or with another hash in it, cleaning is undone
 REPORT = "dataset_validation.md"
-CANDIDATES = ".tmp-candidates"
-REFUSED = ".tmp-rejects"
-SAMPLES = 200
-SAMPLED = 0.25
-
-
-@dataclass
-class Tally:
-    """Counts that the report shows."""
-
-    read: int = 0
-    kept: int = 0
-    tasks: dict[str, dict[str, int]] = field(default_factory=dict)
-    reasons: dict[str, int] = field(default_factory=dict)
-    first_ids: dict[str, list[str]] = field(default_factory=dict)
-    notes: dict[str, int] = field(default_factory=dict)
-    survival: dict[str, list[int]] = field(default_factory=dict)
-    samples: list[tuple[str, str]] = field(default_factory=list)
+SPILL = ".tmp-spill"
 
 
 @dataclass(frozen=True)
@@ -59,12 +43,17 @@ def run(
     """Clean PROJECT's store; SemError when the store cannot be used or nothing is left."""
     settings = project.settings("dataset", Dataset).clean
     _check_options(settings, project)
-    folder = project.processed
+    folder, tally = project.processed, Tally()
     with files.lock(folder / ".clean.lock", str(folder / NAME)):
         files.sweep(folder)
-        source = files.sha256(project.store) if project.store.is_file() else ""
-        with store.reading(project.store) as opened:
-            tally = _clean(project, settings, opened, progress)
+        with store.reading(project.store) as opened, (folder / SPILL).open("wb") as spill:
+            source = files.sha256(project.store)
+            raw = progress(opened.rows(), opened.count) if progress else opened.rows()
+            share = settings.evidence_rows / opened.count
+            jobs = _jobs(raw, project, settings, tally, share)
+            entries = _spill(spill, jobs, settings, tally, count_tokens is not None)
+        _settle(folder, entries, settings, tally)
+        (folder / SPILL).unlink()
         return _publish(project, settings, tally, source, count_tokens)
 
 
@@ -78,175 +67,111 @@ def _check_options(settings: Clean, project: Project) -> None:
             )
 
 
-def _clean(project: Project, settings: Clean, opened: store.Store, progress: Any) -> Tally:
-    """Write candidates and rejects beside their final places; what happened, in counts."""
-    tally, seen = Tally(), dedupe.Seen()
-    folder = project.processed
-    folder.mkdir(parents=True, exist_ok=True)
-    raw = progress(opened.rows(), opened.count) if progress else opened.rows()
-    with (
-        guard.Pool(settings) as pool,
-        (folder / CANDIDATES).open("wb") as candidates,
-        (folder / REFUSED).open("wb") as refused,
-    ):
-        share = settings.evidence_rows / opened.count
-        for item, outcome in pool.map(_jobs(raw, project, settings, tally, share)):
-            try:
-                example = _finish(item, outcome, seen, tally)
-            except rows.Reject as reject:
-                _refuse(refused, tally, item, reject)
-            else:
-                _write(candidates, example.as_json())
-    _settle(folder, settings, seen, tally)
-    return tally
+@dataclass(frozen=True)
+class Item:
+    """A stored row on its way: prepared, or the reject it earned."""
+
+    row: RawRow
+    prepared: rows.Prepared | None
+    reject: rows.Reject | None
 
 
 def _jobs(
-    raw: Iterator[RawRow], project: Project, settings: Clean, tally: Tally, share: float
-) -> Iterator[tuple[Any, guard.Job | None]]:
-    for row, fault in _one_per_id(raw):
+    raw: Iterable[RawRow], project: Project, settings: Clean, tally: Tally, share: float
+) -> Iterator[tuple[Item, guard.Job | None]]:
+    for row in raw:
         tally.read += 1
         try:
-            if fault:
-                raise fault
             made = rows.prepare(row, project.tasks, settings)
         except rows.Reject as reject:
-            yield (row, reject), None
+            yield Item(row, None, reject), None
             continue
         budget = made.options.max_chars
         left = None if budget is None else max(0, budget - len(made.before) - 1)
-        _sample(tally, row)
-        measured = made.reference if _lot(row.id) < share else None
-        yield made, guard.Job(made.page, made.options, left, measured)
+        measured = made.reference if lot(made.id) < share else None
+        yield Item(row, made, None), guard.Job(made.page, made.options, left, measured)
 
 
-def _lot(name: str | None) -> float:
-    """A number from 0 to 1 that NAME alone decides."""
-    return int(files.sha256_text(name or "")[:8], 16) / (1 << 32)
+def _spill(
+    file: IO[bytes], jobs: Any, settings: Clean, tally: Tally, sampled: bool
+) -> list[dedupe.Entry]:
+    """Write what each row became to FILE, as it comes; where, and what decides about it."""
+    entries, offset = [], 0
+    with guard.Pool(settings) as pool:
+        for item, outcome in pool.map(jobs):
+            name, example = item.row.id or "", None
+            try:
+                example = _finish(item, outcome)
+            except rows.Reject as reject:
+                made = _rejected(item.row, reject)
+            else:
+                made = example.as_json()
+                tally.page(item.prepared, outcome)
+                if sampled:
+                    tally.see(name, item.row.input_text)
+            entries.append(dedupe.entry(name, item.row, offset, example))
+            offset += file.write((jsonio.dumps(made) + "\n").encode("utf-8"))
+    return entries
 
 
-def _one_per_id(raw: Iterator[RawRow]) -> Iterator[tuple[RawRow, rows.Reject | None]]:
-    """Rows with the reject that sharing an id earns: equal rows count once, others not at all."""
-    for name, group in groupby(raw, key=lambda row: row.id):
-        same = list(group)
-        if len(same) == 1 or name is None:
-            yield from ((row, None) for row in same)
-        elif all(row == same[0] for row in same):
-            yield same[0], None
-            yield from ((row, rows.Reject("row_twice")) for row in same[1:])
-        else:
-            yield from ((row, rows.Reject("duplicate_id")) for row in same)
-
-
-def _finish(item: Any, outcome: Any, seen: dedupe.Seen, tally: Tally) -> Example:
-    if isinstance(item, tuple):
-        raise item[1]
+def _finish(item: Item, outcome: guard.Outcome | None) -> Example:
+    if item.prepared is None or outcome is None:
+        raise item.reject or rows.Reject("page_crash")
     if outcome.reason:
         raise rows.Reject(outcome.reason)
-    if len(outcome.text) < max(1, item.options.min_chars):
+    made = item.prepared
+    if len(outcome.text) < max(1, made.options.min_chars):
         raise rows.Reject("empty_input", f"{len(outcome.text)} characters after cleaning")
-    parts = (item.before, outcome.text)
-    example = Example(
-        id=item.id,
-        task=item.spec.task_id,
-        input_text="\n".join(part for part in parts if part),
-        output_json=item.reference,
+    negatives = made.meta.get("negative_examples")
+    return Example(
+        id=made.id,
+        task=made.spec.task_id,
+        input_text="\n".join(part for part in (made.before, outcome.text) if part),
+        output_json=made.reference,
         meta={
-            **item.meta,
-            "language": rows.language(item.meta, outcome.language),
-            "chars_before": len(item.page),
+            **made.meta,
+            "language": rows.language(made.meta, outcome.language),
+            "chars_before": len(made.page),
             "chars_after": len(outcome.text),
         },
-        system_prompt=item.system_prompt,
-        slot_specs=item.slot_specs,
-        source_id=item.source_id,
-        negative_examples=_negatives(item.meta),
+        system_prompt=made.system_prompt,
+        slot_specs=made.slot_specs,
+        source_id=made.source_id,
+        negative_examples=negatives if isinstance(negatives, list) else None,
     )
-    if seen.is_repeat(example):
-        raise rows.Reject("duplicate")
-    _count(tally, item, outcome)
-    return example
 
 
-def _negatives(meta: dict[str, Any]) -> list[Any] | None:
-    value = meta.get("negative_examples")
-    return value if isinstance(value, list) else None
+def _rejected(row: RawRow, reject: rows.Reject) -> dict[str, Any]:
+    return {"id": row.id, "task": row.task, "reason": reject.reason, "detail": reject.detail}
 
 
-def _count(tally: Tally, item: rows.Prepared, outcome: guard.Outcome) -> None:
-    task = tally.tasks.setdefault(item.spec.task_id, {"kept": 0, "pages": 0})
-    task["pages"] += 1
-    for name, number in (outcome.report or {}).items():
-        task[name] = task.get(name, 0) + number
-    for note in item.notes:
-        tally.notes[note] = tally.notes.get(note, 0) + 1
-    labels = _labels(item.spec.io_schema)
-    for slot, counts in (outcome.survival or {}).items():
-        if slot in labels:
-            continue
-        total = tally.survival.setdefault(f"{item.spec.task_id}.{slot}", [0, 0, 0, 0])
-        for number, count in enumerate(counts):
-            total[number] += count
-
-
-def _labels(io_schema: dict[str, Any]) -> set[str]:
-    """Slots whose value is chosen from a list, so that no page need spell it."""
-    fields = {**io_schema.get("properties", {}), "answer": io_schema}
-    closed = set()
-    for name, kind in fields.items():
-        inner = kind.get("items", {}) if isinstance(kind, dict) else {}
-        if any(isinstance(k, dict) and ("enum" in k or "const" in k) for k in (kind, inner)):
-            closed.add(name)
-    return closed
-
-
-def _sample(tally: Tally, row: RawRow) -> None:
-    """Keep a few raw inputs, for the token figures."""
-    if _lot(row.id) < SAMPLED and len(tally.samples) < SAMPLES and row.id:
-        tally.samples.append((row.id, row.input_text or ""))
-
-
-def _refuse(file: Any, tally: Tally, item: Any, reject: rows.Reject) -> None:
-    row = item[0] if isinstance(item, tuple) else item
-    task = row.spec.task_id if isinstance(row, rows.Prepared) else row.task
-    tally.reasons[reject.reason] = tally.reasons.get(reject.reason, 0) + 1
-    ids = tally.first_ids.setdefault(reject.reason, [])
-    if len(ids) < 5:
-        ids.append(str(row.id))
-    detail = {"id": row.id, "task": task, "reason": reject.reason, "detail": reject.detail}
-    _write(file, detail)
-
-
-def _settle(folder: Path, settings: Clean, seen: dedupe.Seen, tally: Tally) -> None:
-    """Move inputs with contradicting references from the candidates to the rejects."""
-    drop = seen.conflicting if settings.conflicts == "reject" else set()
-    tally.notes["conflicting_inputs"] = len(seen.conflicting)
-    with files.replacing(folder / NAME) as kept, (folder / REFUSED).open("ab") as refused:
-        for row in files.rows(folder / CANDIDATES):
-            example = Example(**row)
-            if drop and dedupe.input_key(example) in drop:
-                reject = rows.Reject("conflict", "same input, another reference")
-                _refuse(refused, tally, (RawRow(example.id, example.task), reject), reject)
-            else:
-                tally.kept += 1
-                tally.tasks[example.task]["kept"] += 1
-                _write(kept, row)
-    (folder / CANDIDATES).unlink()
-
-
-def _write(file: Any, value: jsonio.Json) -> None:
-    file.write((jsonio.dumps(value) + "\n").encode("utf-8"))
+def _settle(folder: Path, entries: list[dedupe.Entry], settings: Clean, tally: Tally) -> None:
+    """Write the rows that stay and the rejects, both in order of id."""
+    with (
+        (folder / SPILL).open("rb") as spill,
+        files.replacing(folder / REJECTS) as refused,
+        files.replacing(folder / NAME) as kept,
+    ):
+        for entry, reason in dedupe.verdicts(entries, settings.conflicts):
+            spill.seek(entry.offset)
+            line = spill.readline()
+            row = jsonio.loads(line.decode("utf-8"))
+            if reason is None:
+                tally.keep(row["task"])
+                kept.write(line)
+                continue
+            if reason != dedupe.OWN:
+                reject = rows.Reject(reason)
+                row = _rejected(RawRow(entry.id, row["task"]), reject)
+            tally.refuse(row["reason"], entry.id)
+            refused.write((jsonio.dumps(row) + "\n").encode("utf-8"))
 
 
 def _publish(
     project: Project, settings: Clean, tally: Tally, source: str, count_tokens: Any
 ) -> Cleaned:
     folder = project.processed
-    with files.replacing(folder / REJECTS) as out, (folder / REFUSED).open("rb") as refused:
-        while block := refused.read(1 << 20):
-            out.write(block)
-    (folder / REFUSED).unlink()
-    facts = {
+    found = {
         "store_sha256": source,
         "cleaner": markup.FINGERPRINT,
         "settings_sha256": files.sha256_json(jsonio.loads(jsonio.dumps(asdict(settings)))),
@@ -258,9 +183,9 @@ def _publish(
     }
     tokens = _tokens(folder / NAME, tally, count_tokens) if count_tokens else None
     report = files.write(
-        project.reports / REPORT, validation.render(project.sem, tally, facts, tokens)
+        project.reports / REPORT, validation.render(project.sem, tally, found, tokens)
     )
-    files.write(folder / FACTS, jsonio.pretty(facts))
+    files.write(folder / FACTS, jsonio.pretty(found))
     if not tally.kept:
         raise SemError(
             f"{project.store}: none of {tally.read:,} rows can be used",
@@ -270,13 +195,18 @@ def _publish(
 
 
 def _tokens(path: Path, tally: Tally, count: Callable[[str], int]) -> dict[str, int]:
-    wanted = {name for name, _ in tally.samples}
-    cleaned = {row["id"]: row["input_text"] for row in files.rows(path) if row["id"] in wanted}
-    return validation.count_tokens(tally.samples, cleaned, count)
+    """Tokens of the sampled inputs before and after cleaning."""
+    raw = {name: page for _, name, page in tally.sample}
+    both = [(raw[r["id"]], r["input_text"]) for r in files.rows(path) if r["id"] in raw]
+    return {
+        "rows": len(both),
+        "before": sum(count(page) for page, _ in both),
+        "after": sum(count(made) for _, made in both),
+    }
 
 
 def examples(project: Project) -> Iterator[Example]:
-    """The cleaned rows in order of id; SemError when cleaning is undone or was cut short."""
+    """The cleaned rows in order of id."""
     for row in files.rows(project.processed / NAME):
         yield Example(**row)
 

@@ -1,7 +1,6 @@
 """reports/SEM/dataset_validation.md: what cleaning read, kept, refused and lost."""
 
 import html
-from collections.abc import Callable
 from typing import Any
 
 REASONS = {
@@ -87,18 +86,6 @@ def _tokens(tokens: dict[str, Any] | None) -> str:
         f"{tokens['before']:,} before, {tokens['after']:,} after "
         f"({tokens['after'] / max(1, tokens['before']):.1%}).\n"
     )
-
-
-def count_tokens(
-    samples: list[tuple[str, str]], cleaned: dict[str, str], count: Callable[[str], int]
-) -> dict[str, int]:
-    """Tokens of the sampled inputs before and after cleaning."""
-    both = [(raw, cleaned[name]) for name, raw in samples if name in cleaned]
-    return {
-        "rows": len(both),
-        "before": sum(count(raw) for raw, _ in both),
-        "after": sum(count(made) for _, made in both),
-    }
 
 
 def _section(title: str, columns: tuple[str, ...], rows: Any) -> str:

@@ -164,7 +164,7 @@ class Walk:
 
     def _leave(self, frame: Frame) -> None:
         out, tag = self.out, frame.tag
-        if not frame.muted and out.said == frame.said and len(out.lines) == frame.place[0]:
+        if not frame.muted and out.said == frame.said:
             label = frame.given.get("aria-label") or frame.given.get("title")
             if label:
                 out.say(label[:MAX_LABEL], frame.at)

@@ -129,8 +129,8 @@ PAGING_WORDS = to_set(
     "předchozí sonraki önceki التالي السابق הבא הקודם »  « › ‹ > < >> << → ← … more"
 )
 PAGING_HREF = re.compile(
-    r"(?:[?&/](?:page|p|pg|paged|pageno|pagenum|start|offset|seite|pagina|sivu|strona)[=/_-]?\d+)|"
-    r"[?&][\w.%-]*(?:page|start|offset|from)[\w.%-]*=\d+|[-_/](?:page|p)[-_]?\d+(?:[./?]|$)",
+    r"(?:[?&/;](?:page|p|pg|paged|pageno|pagenum|start|offset|seite|pagina|sivu|strona)[=/_-]?\d+)|"
+    r"[?&;][\w.%-]*(?:page|start|offset|from)[\w.%-]*=\d+|[-_/](?:page|p)[-_]?\d+(?:[./?]|$)",
     re.I,
 )
 TRACKER = re.compile(

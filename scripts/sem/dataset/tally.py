@@ -1,0 +1,74 @@
+"""What cleaning counts while it runs, for the report."""
+
+import heapq
+from dataclasses import dataclass, field
+from typing import Any
+
+from sem.core import files
+from sem.dataset.guard import Outcome
+from sem.dataset.rows import Prepared
+
+SAMPLES = 200
+FIRST = 5
+
+
+@dataclass
+class Tally:
+    """Counts of one run; `survival` holds values, found before, kept, found after, by slot."""
+
+    read: int = 0
+    kept: int = 0
+    tasks: dict[str, dict[str, int]] = field(default_factory=dict)
+    reasons: dict[str, int] = field(default_factory=dict)
+    first_ids: dict[str, list[str]] = field(default_factory=dict)
+    notes: dict[str, int] = field(default_factory=dict)
+    survival: dict[str, list[int]] = field(default_factory=dict)
+    sample: list[tuple[float, str, str]] = field(default_factory=list)
+
+    def page(self, item: Prepared, outcome: Outcome) -> None:
+        """Count a page that was cleaned; duplicates are among them, they are seen later."""
+        task = self.tasks.setdefault(item.spec.task_id, {"kept": 0, "pages": 0})
+        task["pages"] += 1
+        for name, number in (outcome.report or {}).items():
+            task[name] = task.get(name, 0) + number
+        for note in item.notes:
+            self.notes[note] = self.notes.get(note, 0) + 1
+        labels = closed_slots(item.spec.io_schema)
+        for slot, counts in (outcome.survival or {}).items():
+            if slot not in labels:
+                name = f"{item.spec.task_id}.{slot}"
+                before = self.survival.setdefault(name, [0, 0, 0, 0])
+                self.survival[name] = [a + b for a, b in zip(before, counts, strict=True)]
+
+    def keep(self, task: str) -> None:
+        """Count a row of TASK that is in the result."""
+        self.kept += 1
+        self.tasks[task]["kept"] += 1
+
+    def refuse(self, reason: str, name: str) -> None:
+        """Count the row called NAME as rejected for REASON."""
+        self.reasons[reason] = self.reasons.get(reason, 0) + 1
+        names = self.first_ids.setdefault(reason, [])
+        if len(names) < FIRST:
+            names.append(name)
+
+    def see(self, name: str, page: str) -> None:
+        """Keep a few raw inputs, chosen by their ids, for the token figures."""
+        heapq.heappush(self.sample, (-lot(name), name, page))
+        if len(self.sample) > SAMPLES:
+            heapq.heappop(self.sample)
+
+
+def lot(name: str) -> float:
+    """A number from 0 to 1 that NAME alone decides."""
+    return int(files.sha256_text(name)[:8], 16) / (1 << 32)
+
+
+def closed_slots(io_schema: dict[str, Any]) -> set[str]:
+    """Slots whose value is chosen from a list, so that no page need spell it."""
+    closed = set()
+    for name, kind in {**io_schema.get("properties", {}), "answer": io_schema}.items():
+        inner = kind.get("items") if isinstance(kind, dict) else None
+        if any(isinstance(k, dict) and ("enum" in k or "const" in k) for k in (kind, inner)):
+            closed.add(name)
+    return closed
