@@ -11,10 +11,12 @@ import argparse
 import json
 import os
 import platform
+import re
 import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -178,14 +180,42 @@ def child(folder: str) -> None:
     """Clean the store in FOLDER, and print what it took."""
     project = Project("bench", Path(folder))
     start = time.perf_counter()
+    watch = Watch()
+    watch.start()
     clean.run(project)
     found = {
         "seconds": time.perf_counter() - start,
         "main_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "worker_mib": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
+        "worker_mib": watch.peak_mib,
         "store_mib": project.store.stat().st_size / (1 << 20),
     }
     print(json.dumps(found))
+
+
+class Watch(threading.Thread):
+    """Remembers the largest peak among this process's children.
+
+    Not RUSAGE_CHILDREN: a child starts with its parent's peak there, before it is itself.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.peak_mib = 0.0
+
+    def run(self) -> None:
+        while True:
+            for task in Path("/proc/self/task").glob("*/children"):
+                for pid in task.read_text().split():
+                    self.peak_mib = max(self.peak_mib, _peak_mib(Path("/proc") / pid / "status"))
+            time.sleep(0.2)
+
+
+def _peak_mib(status: Path) -> float:
+    try:
+        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+    except OSError:  # it has just ended
+        return 0.0
+    return int(found[1]) / 1024 if found else 0.0
 
 
 def fill(folder: Path, count: int) -> None:

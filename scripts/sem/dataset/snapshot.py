@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, jsonio, settings
+from sem.core import console, files, jsonio, settings
 from sem.core.errors import SemError, nearest
 from sem.core.example import Example, from_json
 from sem.core.project import Project
@@ -67,8 +67,9 @@ def freeze(project: Project, at: datetime) -> tuple[Snapshot, bool]:
         _recover(project, at)
         inputs = _inputs(project, source, options)
         last = latest(project)
-        if last in versions(project) and load(project, last).facts["inputs"] == inputs:
-            return load(project, last), False
+        same = _same(project, last, inputs)
+        if same is not None:
+            return same, False
         made = splits.cut(
             (splits.item(e, options) for e in clean.examples(project)), project.split
         )
@@ -77,6 +78,18 @@ def freeze(project: Project, at: datetime) -> tuple[Snapshot, bool]:
         _write_new(project.processed / f"v{version}.json", jsonio.pretty(facts).encode())
         _enter(project, version, facts, at)
         return load(project, version), True
+
+
+def _same(project: Project, last: int | None, inputs: dict[str, Any]) -> Snapshot | None:
+    """Snapshot LAST when it is whole and was cut from the same INPUTS."""
+    if last not in versions(project):
+        return None
+    try:
+        found = load(project, last)
+    except SemError as error:  # a ledger from git without its data, or a damaged part
+        console.note(f"{error.message}: cutting v{(last or 0) + 1}")
+        return None
+    return found if found.facts["inputs"] == inputs else None
 
 
 def _inputs(project: Project, source: dict[str, Any], options: Split) -> dict[str, Any]:
