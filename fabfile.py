@@ -249,7 +249,7 @@ def eval_report(
 # --- package ------------------------------------------------------------------------------
 
 
-@task(help=SEM | RUN | {"target": "transformers, vllm or ollama (default: transformers)"})
+@task(help=SEM | RUN | {"target": "transformers, vllm or ollama (default: all three)"})
 def package_export(c, sem=None, run=None, target=None):
     """Write a self-describing package of a run."""
     script(c, "package_export", sem=sem, run=run, target=target)

@@ -195,7 +195,8 @@ def child(folder: str) -> None:
 class Watch(threading.Thread):
     """Remembers the largest peak among this process's children.
 
-    Not RUSAGE_CHILDREN: a child starts with its parent's peak there, before it is itself.
+    Not RUSAGE_CHILDREN, and not before its own program runs: until then a child shares its
+    parent's memory, and would be counted with the parent's peak.
     """
 
     def __init__(self) -> None:
@@ -206,13 +207,15 @@ class Watch(threading.Thread):
         while True:
             for task in Path("/proc/self/task").glob("*/children"):
                 for pid in task.read_text().split():
-                    self.peak_mib = max(self.peak_mib, _peak_mib(Path("/proc") / pid / "status"))
+                    self.peak_mib = max(self.peak_mib, _peak_mib(Path("/proc") / pid))
             time.sleep(0.2)
 
 
-def _peak_mib(status: Path) -> float:
+def _peak_mib(process: Path) -> float:
     try:
-        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+        if b"serve()" not in (process / "cmdline").read_bytes():
+            return 0.0
+        found = re.search(r"VmHWM:\s+(\d+) kB", (process / "status").read_text())
     except OSError:  # it has just ended
         return 0.0
     return int(found[1]) / 1024 if found else 0.0

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sem.core import console
 from sem.core.project import Project
-from sem.core.run import find
+from sem.core.run import Run
 
 HERE = Path(__file__).resolve().parent
 
@@ -25,9 +25,9 @@ def main(argv: list[str] | None = None) -> None:
     project = Project.load(args.sem, args.set)
     sem, settings = ["--sem", project.sem], [part for s in args.set for part in ("--set", s)]
     took: list[tuple[str, str]] = []
-    for stage in ("dataset_clean", "dataset_split", "dataset_stats", "train_prepare"):
+    for stage in ("dataset_clean", "dataset_split", "dataset_stats"):
         run(stage, [*sem, *settings], took)
-    trained = find(project, None, finished=False)
+    trained = prepare(project)
     name = ["--run", trained.id]
     run("eval_generate", [*sem, "--run", "base", *settings], took)
     if not trained.is_finished:
@@ -41,6 +41,15 @@ def main(argv: list[str] | None = None) -> None:
     show(project, report)
     print(f"report:  {report.with_name('report.md')}")
     print(f"package: {project.packages / trained.id}")
+
+
+def prepare(project: Project) -> Run:
+    """The run of today's settings: the very one that was prepared before, where there is one."""
+    from sem.train import plan
+
+    made = plan.prepare(project, None)
+    console.table(f"run {made.id}", ("what", "value"), plan.summary(made.plan()))
+    return made
 
 
 def run(stage: str, flags: list[str], took: list[tuple[str, str]]) -> None:

@@ -90,7 +90,8 @@ def markdown(found: dict[str, Any]) -> str:
         f"# {cell(found['sem'])}: {cell(found['tuned']['run'])} against "
         f"{cell(found['baseline']['run'])}",
         f"**{found['verdict']}** (percentage points of slot accuracy, 95 % interval).",
-        f"n = {found['tuned']['n']} examples of {found['tuned']['domains']} domains, "
+        f"n = {found['tuned']['n']} examples of {found['tuned']['domains']} domains "
+        f"(an example without a domain is its own), "
         f"split {found['split']} of snapshot v{found['snapshot']['version']}. "
         f"Interval: paired percentile bootstrap over domains, {found['settings']['draws']:,} "
         f"draws, seed {found['settings']['seed']}.",
