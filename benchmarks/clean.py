@@ -91,9 +91,14 @@ def strip_tags(html: str) -> str:
 
 
 def lxml_text(html: str) -> str:
+    from lxml import etree
     from lxml import html as parser
 
-    tree = parser.document_fromstring(html.encode("utf-8", "replace"))
+    try:
+        utf8 = parser.HTMLParser(encoding="utf-8")
+        tree = parser.document_fromstring(html.encode("utf-8", "replace"), parser=utf8)
+    except etree.ParserError:  # it finds some real pages "empty"
+        return ""
     for node in tree.xpath("//script|//style|//svg|//noscript|//template"):
         node.drop_tree()
     return " ".join(tree.text_content().split())

@@ -8,13 +8,16 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from rowmaker import fill, project, read, row, shops
 
+from sem.core import settings
 from sem.core.errors import SemError
 from sem.dataset import clean, store, validation
+from sem.dataset.config import Clean, Dataset, Split, TaskOptions
 
 SCRIPTS = Path(clean.__file__).resolve().parents[2]
 PAGE = "URL: https://www.shopa.example/p/1\n\n<html><body>"
@@ -194,6 +197,30 @@ def test_a_setting_for_an_unknown_task_names_the_nearest(tmp_path):
         clean.run(made)
 
     assert caught.value.hint == "did you mean 'product'?"
+
+
+def test_a_task_inherits_what_it_does_not_change(tmp_path):
+    text = "clean: {default: {images: 3, links: all}, tasks: {product: {links: none}}}"
+    options = project(tmp_path, text).settings("dataset", Dataset).clean.of("product")
+
+    assert (options.images, options.links) == (3, "none")
+
+
+def test_an_unknown_setting_of_a_task_names_the_nearest(tmp_path):
+    made = project(tmp_path, "clean: {tasks: {product: {image: 3}}}")
+
+    with pytest.raises(SemError) as caught:
+        made.settings("dataset", Dataset)
+
+    assert caught.value.hint == "did you mean 'images'?"
+
+
+def test_the_demo_shows_every_setting():
+    shown = settings.read_yaml(SCRIPTS.parent / "configs" / "demo" / "dataset.yaml")
+
+    assert set(shown["clean"]) == {f.name for f in fields(Clean)}
+    assert set(shown["clean"]["default"]) == {f.name for f in fields(TaskOptions)}
+    assert set(shown["split"]) == {f.name for f in fields(Split)}
 
 
 def test_a_store_of_which_nothing_is_left_is_an_error_with_the_report(tmp_path):

@@ -238,7 +238,7 @@ def gemma(turns: list[dict], **options: bool) -> str:
     from sem.lm.gguf_tokenizer import GEMMA_TEMPLATE
 
     rendered, _ = render_jinja_template(
-        [turns], chat_template=GEMMA_TEMPLATE, bos_token="<bos>", **options
+        [turns], chat_template=GEMMA_TEMPLATE, bos_token="<bos>", eos_token="<eos>", **options
     )
     return rendered[0]
 
@@ -246,7 +246,7 @@ def gemma(turns: list[dict], **options: bool) -> str:
 def test_gemma_turns_are_user_and_model_with_the_system_text_in_the_first():
     assert gemma(TURNS, add_generation_prompt=True) == (
         "<bos><start_of_turn>user\nBe brief.\n\nHi<end_of_turn>\n"
-        "<start_of_turn>model\nHello<end_of_turn>\n"
+        "<start_of_turn>model\nHello<eos>\n"
         "<start_of_turn>user\nBye<end_of_turn>\n"
         "<start_of_turn>model\n"
     )

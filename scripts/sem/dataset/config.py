@@ -1,7 +1,9 @@
 """configs/SEM/dataset.yaml as frozen dataclasses; the defaults are the file's defaults."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from sem.core import settings
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,18 @@ class Clean:
     evidence_rows: int = 5_000  # about so many rows' evidence is measured, chosen by id
     conflicts: Literal["reject", "keep"] = "reject"
     default: TaskOptions = field(default_factory=TaskOptions)
-    tasks: dict[str, TaskOptions] = field(default_factory=dict)
+    tasks: dict[str, dict[str, Any]] = field(default_factory=dict)  # what differs from `default`
+
+    def __post_init__(self) -> None:
+        for task in self.tasks:
+            self.of(task)
 
     def of(self, task: str) -> TaskOptions:
-        """The options of TASK."""
-        return self.tasks.get(task, self.default)
+        """The options of TASK: its own keys over `default`; SemError when a key is unknown."""
+        if task not in self.tasks:
+            return self.default
+        values = {**asdict(self.default), **self.tasks[task]}
+        return settings.build(TaskOptions, values, f"dataset.yaml: clean.tasks.{task}")
 
 
 @dataclass(frozen=True)

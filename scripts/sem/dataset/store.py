@@ -6,6 +6,7 @@ from, so files are opened read-only, without external access, with their setting
 
 import os
 import re
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -98,6 +99,11 @@ def _explained(path: Path, error: Exception) -> SemError:
         holder = re.search(r"PID (\d+)", text)
         who = f"process {holder[1]}" if holder else "another process"
         return SemError(f"{path}: {who} is writing this store", "wait for it, then run again")
+    if text.startswith("Out of Memory"):
+        return SemError(
+            f"{path}: 2,048 pages at a time do not fit into {CLOSED['memory_limit']}",
+            "leave out pages beyond clean.max_bytes, or import the rows in parts",
+        )
     return SemError(
         f"{path}: cannot be used as a DuckDB store: {text[:200]}",
         "check that the file is whole, and copy it again together with its .wal",
@@ -191,6 +197,7 @@ def append(path: Path, rows: Iterable[RawRow], on_conflict: str = "error") -> Ap
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.lock(path.with_name(path.name + ".lock"), str(path)):
         is_new = not path.exists()
+        shutil.rmtree(path.with_name(path.name + ".tmp"), ignore_errors=True)  # of a killed one
         connection, done = _open_for_writing(path), None
         try:
             connection.execute("BEGIN")

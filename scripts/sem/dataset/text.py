@@ -3,12 +3,14 @@
 import re
 import unicodedata
 
-# Zero-width, bidi, tag and control characters, soft hyphens, lone surrogates. Joiners stay after
-# Arabic and Indic letters, where they are spelling; elsewhere they only hide words from readers.
+# Zero-width, bidi, tag and control characters, soft hyphens, lone surrogates, noncharacters and
+# private use (the glyphs of icon fonts). Joiners stay after Arabic and Indic letters, where they
+# are spelling; elsewhere they only hide words from readers.
 INVISIBLE = re.compile(
     "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
     "\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb\ud800-\udfff"
-    "\U000e0000-\U000e0fff]|(?<![\u0600-\u0dff])[\u200c\u200d]"
+    "\ue000-\uf8ff\ufdd0-\ufdef\ufffe\uffff\U0001fffe\U0001ffff\U0002fffe\U0002ffff"
+    "\U0003fffe-\U0010ffff]|(?<![\u0600-\u0dff])[\u200c\u200d]"
 )
 SPACE = re.compile(r"[^\S\n]+")
 BLANK = re.compile(r" *\n(?: *\n)+ *")

@@ -207,6 +207,7 @@ class Walk:
         self._picture(frame, fields.image_source(frame.given))
 
     def _picture(self, frame: Frame, source: str) -> None:
+        source = text.line(source)
         if source and source not in self._seen and frame.at.section not in ("nav", "footer"):
             self._seen.add(source)
             rank = fields.image_rank(frame.given, frame.at.hint, frame.at.section)
@@ -228,7 +229,7 @@ class Walk:
             out.attach(address)
 
     def _address(self, frame: Frame, label: str) -> Address | None:
-        href = (frame.given.get("href") or "").strip()
+        href = text.line(frame.given.get("href") or "")
         if not href or href.startswith("#") or href.lower().startswith(("javascript:", "data:")):
             return None
         scheme, _, rest = href.partition(":")

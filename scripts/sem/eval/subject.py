@@ -33,6 +33,7 @@ class Subject:
     frozen: Any  # the Snapshot
     examples: Sequence[Example]
     machine: hardware.Hardware
+    renderer: str  # fingerprint of what turns an example into token ids
 
     @property
     def header(self) -> dict[str, Any]:
@@ -44,6 +45,7 @@ class Subject:
             "snapshot": {"version": self.frozen.version, "sha256": self.frozen.sha256},
             "tasks": {name: spec.fingerprint() for name, spec in self.tasks.items()},
             "base_model": self.base.revision,
+            "renderer": self.renderer,
             "adapter": files.sha256(adapter / "adapter_model.safetensors") if adapter else None,
             "dtype": self.machine.dtype,
             "batch": self.settings.batch,
@@ -74,7 +76,10 @@ def resolve(project: Project, run_id: str | None, split: str, version: int | Non
     pool = _golden(project) if split == "golden" else list(frozen.examples(split))
     chosen = answers.sample(pool, settings.max_examples, settings.seed)
     machine = hardware.detect()
-    return Subject(project, target, split, settings, base, tasks, frozen, chosen, machine)
+    renderer = chat.load(base.folder).fingerprint()
+    return Subject(
+        project, target, split, settings, base, tasks, frozen, chosen, machine, renderer
+    )
 
 
 def generator(subject: Subject) -> HfGenerator:

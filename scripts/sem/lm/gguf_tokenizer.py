@@ -14,7 +14,9 @@ NORMAL, CONTROL, USER_DEFINED = 1, 3, 4  # tokenizer.ggml.token_type
 TURN_ENDS = ("<|im_end|>", "<end_of_turn>")
 LONGEST_TOKEN = 256  # characters; every split of a token is tried when merges are rebuilt
 
-# Gemma knows the turns `user` and `model` only, so system text opens the first user turn.
+# Gemma knows the turns `user` and `model` only, so system text opens the first user turn. The
+# pretrained model never saw <end_of_turn>: in its tied head that token cannot be told from the
+# unused ones (a tuned adapter said <unused33> instead), so the model's turn ends with <eos>.
 GEMMA_TEMPLATE = """\
 {{- bos_token -}}
 {%- set system = messages[0].content | trim if messages[0].role == 'system' else '' -%}
@@ -24,7 +26,8 @@ GEMMA_TEMPLATE = """\
 {%- endif -%}
 {{- '<start_of_turn>' + ('model' if message.role == 'assistant' else 'user') + '\\n' -}}
 {{- system + '\\n\\n' if loop.first and system else '' -}}
-{{- message.content | trim + '<end_of_turn>\\n' -}}
+{{- message.content | trim -}}
+{{- (eos_token if message.role == 'assistant' else '<end_of_turn>') + '\\n' -}}
 {%- endfor -%}
 {{- '<start_of_turn>model\\n' if add_generation_prompt else '' -}}
 """

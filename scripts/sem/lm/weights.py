@@ -22,7 +22,7 @@ from sem.lm import gguf_convert, weight_packages, wheels
 from sem.lm.weight_packages import GGUF, Package
 
 SOURCE = "SOURCE.json"
-FORMAT = 1  # raised when the conversion changes: folders of an older format are made again
+FORMAT = 2  # raised when the conversion changes: folders of an older format are made again
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")

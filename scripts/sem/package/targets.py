@@ -62,7 +62,7 @@ GEMMA = """<start_of_turn>user
 OLLAMA_TEMPLATES: dict[str, tuple[str, tuple[str, ...]]] = {
     "llama": (CHATML, ("<|im_end|>",)),
     "qwen2": (CHATML, ("<|im_end|>",)),
-    "gemma3_text": (GEMMA, ("<end_of_turn>",)),
+    "gemma3_text": (GEMMA, ("<eos>", "<end_of_turn>")),
 }
 
 TRANSFORMERS = """# Serve with Transformers
