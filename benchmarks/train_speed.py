@@ -93,10 +93,7 @@ def stock(job: object, options: dict, dtype: str) -> tuple[float, float, float]:
     from sem.train.fit import lora_config
 
     rows = [
-        {
-            "input_ids": list(r.ids),
-            "completion_mask": [0] * r.prompt + [1] * (len(r.ids) - r.prompt),
-        }
+        {"input_ids": list(r.ids), "labels": [-100] * r.prompt + list(r.ids[r.prompt :])}
         for r in job.train.kept
     ]
     set_seed(1)

@@ -79,3 +79,14 @@ def test_a_gain_everywhere_is_shown() -> None:
 def test_one_domain_shows_nothing() -> None:
     before, after = [scored("1", "a", False)], [scored("1", "a", True)]
     assert not stats.paired(before, after, "accuracy", 100, 1).is_shown
+
+
+def test_a_key_that_neither_side_writes_is_not_scored() -> None:
+    # Counting it as right, {"title": …} alone would score half of every optional field.
+    bare = Example("3", "price", "page", {"title": "Mug"}, {"domain": "c"})
+    right = metrics.score(bare, answer('{"title": "Mug"}'), TASK, None)
+    assert set(right.slots) == {"title"}
+    spurious = metrics.score(bare, answer('{"title": "Mug", "price": 3}'), TASK, None)
+    assert spurious.accuracy == 0.5
+    failed = metrics.score(bare, answer("no"), TASK, None)
+    assert (set(failed.slots), failed.accuracy) == ({"title"}, 0.0)

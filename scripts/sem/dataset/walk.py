@@ -5,7 +5,7 @@ from typing import Any
 
 from sem.dataset import fields, text, words
 from sem.dataset.config import TaskOptions
-from sem.dataset.prune import Address, Line
+from sem.dataset.prune import CONTACT, Address, Line
 from sem.dataset.writer import INLINE_HINTS, Writer
 
 MAX_LABEL = 300
@@ -99,8 +99,10 @@ class Walk:
         return Frame(tag, node.next, given, at, muted, out.said, out.written, out.place)
 
     def _is_revealed(self, node: Any, label: str, at: Line) -> bool:
-        if self._options.hidden == "drop" or at.section not in ("", "main", "hidden"):
+        if self._options.hidden == "drop":
             return False
+        if at.section not in ("", "main", "hidden"):
+            return CONTACT.search(node.text()) is not None  # the address in a drop-down menu
         if node.attributes.get("role") == "tabpanel" or REVEALED & set(words.words(label)):
             return True
         return len(node.text()) > HIDDEN_CHARS

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from sem.dataset import text
+from sem.dataset import text, words
 from sem.dataset.prune import Address, Line
 
 # Inside a line only these are worth a word: `12 old price: 15`.
@@ -100,7 +100,9 @@ class Writer:
         label = ""
         if first.hint and first.mark != self._last_mark and not prefix.startswith("#"):
             self._last_mark = first.mark
-            if first.hint not in shown[: len(first.hint) + 4].casefold():
+            # `## Ingredients` has said it already.
+            is_said = first.hint in words.WHOLE and self.lines and self.lines[-1].prefix[:1] == "#"
+            if not is_said and first.hint not in shown[: len(first.hint) + 4].casefold():
                 label = f"{first.hint}: "
         kind = _kind(prefix, shown)
         self.lines.append(replace(first, kind=kind, parts=parts, prefix=prefix, label=label))

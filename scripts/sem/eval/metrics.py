@@ -78,6 +78,7 @@ def score(
         slots={
             name: _slot(_field(said, name), _field(example.output_json, name), level, similarity)
             for name, level in levels.items()
+            if _is_there(said, name) or _is_there(example.output_json, name)
         },
         tokens_in=answer.tokens_in if answer else 0,
         tokens_out=answer.tokens_out if answer else 0,
@@ -150,6 +151,12 @@ def _field_totals(found: list[Slot]) -> dict[str, Any]:
         "missing": sum(s.wanted and not s.said for s in scored),  # FORMATS: MISS
         "spurious": sum(s.said and not s.wanted for s in scored),  # FORMATS: HALL
     }
+
+
+def _is_there(value: Any, name: str) -> bool:
+    # A key that neither side writes is no decision: counting it as right would reward an answer
+    # of one field with all the optional ones. A key written as null is one.
+    return name == WHOLE or (isinstance(value, dict) and name in value)
 
 
 def _slot(said: Any, wanted: Any, spec: SlotSpec, similarity: Similarity | None) -> Slot:
