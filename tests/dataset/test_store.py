@@ -227,3 +227,15 @@ def test_a_full_disk_leaves_the_old_rows(tmp_path):
     assert str(path) in str(caught.value)
     assert read(path) == shops(3)
     assert store.append(path, [row("y1")]).added == 1
+
+
+def test_a_new_store_appears_whole_whatever_a_killed_writer_left(tmp_path):
+    path = tmp_path / "s.duckdb"
+    (tmp_path / "s.duckdb.new").write_bytes(b"\0" * 4096)  # a header that was never written
+    (tmp_path / "s.duckdb.new.wal").write_bytes(b"torn")
+
+    store.append(path, [row("1")])
+
+    with store.reading(path) as opened:
+        assert opened.count == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["s.duckdb", "s.duckdb.lock"]

@@ -33,6 +33,7 @@ class SlotSpec:
     tolerance: float = 0.0  # absolute, for numeric_tol
     threshold: float | None = None  # score from which the slot passes; None: the level's own
     critical: bool = False  # the gate looks at critical slots first
+    arguable: bool = False  # where the rule fails, the judge may have another opinion
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS:

@@ -1,5 +1,6 @@
 """The table `examples`: its columns, their older spellings, and one row of it."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -88,3 +89,15 @@ def outcome(where: str, old: Any, new: tuple[Any, ...], on_conflict: str) -> str
             "nothing was imported; choose with --on-conflict skip or --on-conflict replace",
         )
     return "skipped" if on_conflict == "skip" else "replaced"
+
+
+def batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """ITEMS in lists of SIZE, the last one shorter."""
+    batch: list[Any] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

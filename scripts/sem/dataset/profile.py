@@ -10,7 +10,7 @@ from typing import Any
 from sem.core import taskspec
 from sem.core.example import Example
 from sem.core.taskspec import TaskSpec
-from sem.dataset.store import batched
+from sem.dataset.layout import batched
 
 CountTokens = Callable[[list[str]], list[int]]
 

@@ -16,7 +16,7 @@ from typing import Any
 from sem.core import files
 from sem.core.errors import SemError, nearest
 from sem.dataset import layout
-from sem.dataset.layout import CAPTURE, COLUMNS, FIELDS, NEEDED, Appended, RawRow
+from sem.dataset.layout import CAPTURE, COLUMNS, FIELDS, NEEDED, Appended, RawRow, batched
 
 # DuckDB 1.2 and later can read what is written here; 2.0's own default locks 1.x out.
 STORAGE_VERSION = "v1.2.0"
@@ -196,16 +196,16 @@ def append(path: Path, rows: Iterable[RawRow], on_conflict: str = "error") -> Ap
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.lock(path.with_name(path.name + ".lock"), str(path)):
-        is_new = not path.exists()
-        shutil.rmtree(path.with_name(path.name + ".tmp"), ignore_errors=True)  # of a killed one
-        connection, done = _open_for_writing(path), None
+        # A new store appears whole: one torn while its header is written opens never again.
+        place = path if path.exists() else path.with_name(path.name + ".new")
+        _sweep(path)
+        connection = _open_for_writing(place)
         try:
             connection.execute("BEGIN")
             _ensure_table(connection, path)
             done = _insert(connection, path, rows, on_conflict)
             connection.execute("COMMIT")
             connection.execute("CHECKPOINT")
-            return done
         except duckdb.Error as error:
             raise SemError(
                 f"{path}: not written: {' '.join(str(error).split())[:200]}",
@@ -213,8 +213,18 @@ def append(path: Path, rows: Iterable[RawRow], on_conflict: str = "error") -> Ap
             ) from error
         finally:
             connection.close()
-            if is_new and done is None:
-                path.unlink(missing_ok=True)
+        if place != path:
+            os.replace(place, path)
+            files.sync_folder(path.parent)
+        return done
+
+
+def _sweep(path: Path) -> None:
+    """Remove what a killed writer of a store at PATH left beside it."""
+    for name in (".tmp", ".new.tmp"):
+        shutil.rmtree(path.with_name(path.name + name), ignore_errors=True)
+    for name in (".new", ".new.wal"):
+        path.with_name(path.name + name).unlink(missing_ok=True)
 
 
 def _open_for_writing(path: Path) -> Any:
@@ -265,18 +275,6 @@ def _write(connection: Any, rows: Sequence[tuple[Any, ...]]) -> None:
         f"INSERT OR REPLACE INTO examples ({', '.join(COLUMNS)}) VALUES {marks}",  # noqa: S608
         [value for row in rows for value in row],
     )
-
-
-def batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    """ITEMS in lists of SIZE, the last one shorter."""
-    batch: list[Any] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def shared_domains(train: Path, split: Path) -> tuple[list[str], int, int, str]:

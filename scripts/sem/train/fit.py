@@ -45,6 +45,7 @@ def fit(job: Job, model: Any, resume: bool) -> dict[str, Any]:
 
 def build(job: Job, model: Any) -> Any:
     """An SFTTrainer over JOB that computes the head at labels only and seals checkpoints."""
+    from peft.helpers import disable_input_dtype_casting
     from trl import SFTConfig, SFTTrainer
 
     class SealedTrainer(SFTTrainer):
@@ -63,7 +64,7 @@ def build(job: Job, model: Any) -> Any:
         ) -> Any:
             labels = inputs["labels"]
             count = num_items_in_batch if num_items_in_batch is not None else _labelled(labels)
-            with precision(job):
+            with precision(job), disable_input_dtype_casting(model):
                 loss = answer_loss(self.accelerator.unwrap_model(model), inputs, count)
             return (loss, {"loss": loss}) if return_outputs else loss
 
