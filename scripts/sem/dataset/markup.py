@@ -17,7 +17,7 @@ from sem.dataset.config import TaskOptions
 from sem.dataset.prune import Line
 from sem.dataset.walk import Walk
 
-VERSION = 1
+VERSION = 2
 CODE = ["script", "style", "svg", "template", "iframe", "math", "object", "video", "audio"]
 PLACEHOLDERS = re.compile(r"\{\{|<%|\$\{")
 MIN_TEMPLATE = 400

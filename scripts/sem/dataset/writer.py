@@ -92,7 +92,7 @@ class Writer:
         if not parts:
             return
         shown = "".join(part for part in parts if isinstance(part, str))
-        links = sum(isinstance(part, Address) for part in parts)
+        links = sum(isinstance(part, Address) and part.kind == "link" for part in parts)
         if links < 2 or linked < LIST_SHARE * len(shown) or self.prefix.startswith("-"):
             parts = _addresses_last(parts)
         first, prefix = self._first, self.prefix
