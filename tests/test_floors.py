@@ -52,6 +52,7 @@ DOORS = {
     "regex": ("core.schema",),
     "rich": ("core.console",),
     "safetensors": ("lm.", "package.", "train."),
+    "scipy": ("eval.",),
     "selectolax": ("dataset.markup", "dataset.walk", "dataset.prune"),
     "tokenizers": ("lm.",),
     "torch": ("eval.similarity", "lm.", "package.", "train."),
@@ -65,7 +66,8 @@ DOORS = {
 # 0.2 to 20 s each: inside functions only, so that every --help answers at once.
 HEAVY = {
     *("accelerate", "datasets", "gguf", "huggingface_hub", "litellm", "numpy", "peft", "pydantic"),
-    *("safetensors", "tokenizers", "torch", "transformers", "trl", "unsloth", "vllm", "wandb"),
+    *("safetensors", "scipy", "tokenizers", "torch", "transformers", "trl", "unsloth", "vllm"),
+    *("wandb",),
 }
 
 

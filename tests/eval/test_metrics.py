@@ -64,7 +64,7 @@ def test_the_interval_respects_domains() -> None:
     after = [scored(f"{d}{i}", f"{d}.example", d == "a") for d in "abcd" for i in range(50)]
     found = stats.paired(before, after, "accuracy", 2000, 1)
     assert found.points == 25.0
-    assert found.low == 0.0
+    assert found.low < 0
     assert not found.is_shown
     assert found.sentence().startswith("no improvement shown: +25.0 points")
 
@@ -73,7 +73,7 @@ def test_a_gain_everywhere_is_shown() -> None:
     before = [scored(f"{d}{i}", f"{d}.example", False) for d in "abcd" for i in range(5)]
     after = [scored(f"{d}{i}", f"{d}.example", True) for d in "abcd" for i in range(5)]
     found = stats.paired(before, after, "accuracy", 2000, 1)
-    assert found.sentence() == "Accuracy improved by 100.0 points [+100.0, +100.0]"
+    assert found.sentence() == "Accuracy improved by 100.0 points [+54.5, +100.0]"  # 4 domains
 
 
 def test_one_domain_shows_nothing() -> None:
