@@ -1,22 +1,42 @@
 """Read two runs' answers, score both on the same examples, and gather what the report says."""
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset import store
 from sem.eval import answers, metrics, report, similarity, subject
+from sem.eval.answers import Answer
 from sem.eval.metrics import Score
 from sem.eval.slots import Similarity
 from sem.eval.subject import Subject
 from sem.lm import weights
 
 
+@dataclass(frozen=True)
+class Reading:
+    """Two runs' answers, read and scored: what the report and the gate both rest on."""
+
+    before: Subject
+    after: Subject
+    compared: report.Comparison
+    closeness: Similarity | None
+
+
 def scores(
     project: Project, run_id: str | None, baseline: str, split: str, version: int | None
 ) -> dict[str, Any]:
     """Everything scores.json holds; SemError when one of the runs has not answered yet."""
+    found = read(project, run_id, baseline, split, version)
+    return report.scores(found.compared, found.after.settings)
+
+
+def read(
+    project: Project, run_id: str | None, baseline: str, split: str, version: int | None
+) -> Reading:
+    """Both runs on SPLIT, scored; SemError when one of them has not answered yet."""
     after = subject.resolve(project, run_id, split, version)
     before = subject.resolve(project, baseline, split, after.frozen.version)
     closeness = _similarity(after)
@@ -28,7 +48,7 @@ def scores(
         after=_scored(after, closeness),
         facts=_facts(after, closeness is not None),
     )
-    return report.scores(compared, after.settings)
+    return Reading(before, after, compared, closeness)
 
 
 def _scored(found: Subject, closeness: Similarity | None) -> list[Score]:
@@ -43,7 +63,13 @@ def _scored(found: Subject, closeness: Similarity | None) -> list[Score]:
             f"{book.path}: answers to other examples, settings or weights",
             f"answer again with `fab eval.generate --run {found.run.id} --split {found.split}`",
         )
-    said = answers.read(book.path)
+    return marked(found, answers.read(book.path), closeness)
+
+
+def marked(
+    found: Subject, said: Mapping[str, Answer], closeness: Similarity | None
+) -> list[Score]:
+    """The answers SAID, scored on every example of FOUND; one that is missing is wrong."""
     return [
         metrics.score(example, said.get(example.id), found.tasks[example.task], closeness)
         for example in found.examples
