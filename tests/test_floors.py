@@ -41,6 +41,7 @@ DOORS = {
     "duckdb": ("dataset.store",),
     "filelock": ("core.files",),
     "gguf": ("lm.gguf_convert",),
+    "httpx": ("lm.wire",),
     "huggingface_hub": ("lm.hub",),
     "jsonschema": ("core.schema",),
     "litellm": ("lm.client",),
@@ -54,6 +55,7 @@ DOORS = {
     "safetensors": ("lm.", "package.", "train."),
     "scipy": ("eval.",),
     "selectolax": ("dataset.markup", "dataset.walk", "dataset.prune"),
+    "tenacity": ("lm.client",),
     "tokenizers": ("lm.",),
     "torch": ("eval.similarity", "lm.", "package.", "train."),
     "transformers": ("eval.similarity", "lm.", "package.", "train."),
@@ -65,7 +67,8 @@ DOORS = {
 }
 # 0.2 to 20 s each: inside functions only, so that every --help answers at once.
 HEAVY = {
-    *("accelerate", "datasets", "gguf", "huggingface_hub", "litellm", "numpy", "peft", "pydantic"),
+    *("accelerate", "datasets", "gguf", "httpx", "huggingface_hub", "litellm", "numpy", "peft"),
+    "pydantic",
     *("safetensors", "scipy", "tokenizers", "torch", "transformers", "trl", "unsloth", "vllm"),
     *("wandb",),
 }

@@ -1,0 +1,122 @@
+"""One call of a chat model: what is asked, what came back, and every way it can fail.
+
+A fault is data, never an exception: the caller counts it. Nothing that failed is ever cached.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sem.core import files, jsonio, schema
+
+# The provider did not serve: another try may.
+TRANSIENT = frozenset(
+    ("rate_limited", "server_error", "unavailable", "timeout", "connection", "cut_off")
+)
+# The provider served something that is no usable answer: it may be asked again.
+UNUSABLE = frozenset(("empty", "invalid_json", "not_finite", "wrong_schema", "wrong_echo"))
+# Asking again would not help: a wrong key, a wrong request, a page instead of an API.
+FINAL = frozenset(
+    ("auth", "forbidden", "bad_request", "not_json", "length", "filtered", "too_large")
+)
+# Nothing was sent at all.
+UNSENT = frozenset(("budget", "circuit"))
+FAULTS = TRANSIENT | UNUSABLE | FINAL | UNSENT
+# What speaks against the provider, not against one request: the circuit breaker counts these.
+PROVIDER = TRANSIENT | frozenset(("auth", "forbidden", "not_json"))
+
+FENCE = re.compile(r"\A\s*```(?:json)?\s*\n(.*)\n\s*```\s*\Z", re.S | re.I)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked. `echo` names fields whose value the reply must repeat, as a nonce."""
+
+    messages: tuple[tuple[str, str], ...]  # (role, text)
+    schema: dict[str, Any] | None = None  # the reply is JSON of this form; None: any text
+    echo: dict[str, Any] = field(default_factory=dict)
+    max_tokens: int = 512
+    temperature: float = 0.0
+    reasks: int = 2  # further tries after an unusable answer, within the tries of a call
+    prompt_version: str = ""
+    epoch: str = ""  # changes the key: an equal request under another epoch is asked anew
+
+    def key(self, where: dict[str, Any]) -> str:
+        """sha256 of everything that decides the reply; WHERE is the provider's part."""
+        return files.sha256_json(
+            {
+                **where,
+                "messages": [list(message) for message in self.messages],
+                "max_tokens": self.max_tokens,
+                "temperature": self.temperature,
+                "schema": files.sha256_json(self.schema),
+                "echo": self.echo,
+                "prompt_version": self.prompt_version,
+                "epoch": self.epoch,
+            }
+        )
+
+    @property
+    def most_tokens_in(self) -> int:
+        """An upper bound: no tokenizer makes more tokens than a text has bytes."""
+        return 64 + sum(16 + len(text.encode("utf-8")) for _, text in self.messages)
+
+    @property
+    def likely_tokens_in(self) -> int:
+        """About what a prompt of English and JSON takes."""
+        return sum(8 + len(text.encode("utf-8")) * 2 // 7 for _, text in self.messages)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a call: a text and its value, or the name of a fault."""
+
+    text: str = ""
+    value: Any = None
+    fault: str | None = None
+    detail: str = ""  # for a person; keys are redacted
+    model: str = ""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    usd: float = 0.0
+    latency_ms: int = 0
+    requests: int = 0  # HTTP requests this call has cost
+    cached: bool = False
+    key: str = ""
+    retry_after_s: float = 0.0
+
+    @property
+    def is_usable(self) -> bool:
+        return self.fault is None
+
+
+def read(text: str, request: Request) -> tuple[Any, str | None, str]:
+    """The value in TEXT as REQUEST wants it, else a fault and what is wrong with it."""
+    if request.schema is None:
+        return text, (None if text.strip() else "empty"), "an empty text"
+    if not text.strip():
+        return None, "empty", "an empty text"
+    fenced = FENCE.match(text)
+    try:
+        value = jsonio.loads(fenced[1] if fenced else text)
+    except ValueError as error:
+        kind = "not_finite" if str(error).endswith("is not JSON") else "invalid_json"
+        return None, kind, str(error)[:200]
+    wrong = _echo_faults(value, request.echo)
+    if wrong:
+        return None, "wrong_echo", wrong
+    found = schema.problems(value, request.schema, limit=3)
+    return (None, "wrong_schema", "; ".join(found)[:300]) if found else (value, None, "")
+
+
+def _echo_faults(value: Any, echo: dict[str, Any]) -> str:
+    if not isinstance(value, dict):
+        return ""
+    wrong = [name for name in echo if name in value and value[name] != echo[name]]
+    return f"{', '.join(sorted(wrong))} not repeated" if wrong else ""
+
+
+def total_usd(outcomes: Sequence[Outcome]) -> float:
+    """What OUTCOMES have cost."""
+    return round(sum(outcome.usd for outcome in outcomes), 12)

@@ -1,0 +1,277 @@
+"""The one door to litellm: a call of a chat model that can be trusted with money.
+
+litellm is used for one HTTP request at a time, and for nothing else: its cache is pickle, its
+budget stops no call, its retries send three requests and hide the error, and its exceptions can
+echo the key. Caps, limits, cache, retries and fallbacks are this project's own.
+"""
+
+import os
+import random
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from sem.core import jsonio
+from sem.core.errors import SemError
+from sem.lm import calls, redact, replies, wire
+from sem.lm.breaker import Breaker
+from sem.lm.calls import Outcome, Request
+from sem.lm.ledger import Bid, Cap, Ledger
+from sem.lm.limits import Limits
+from sem.lm.provider import PICO, Calls, Price, Provider
+
+LONGEST_WAIT_S = 60.0  # a Retry-After beyond it is a failure, not a pause
+FIRST_BACKOFF_S = 0.5
+# After these nobody knows whether the provider counts the request: it stays paid in full.
+MAYBE_PAID = frozenset(("timeout", "connection", "cut_off", "too_large", "not_json"))
+REASK = (
+    "Your last reply was not one complete JSON object of the form that is asked for. "
+    "Answer again with that object and nothing else."
+)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a list of calls will cost, without retries; `at_most` is what will be reserved."""
+
+    calls: int
+    cached: int
+    tokens_in: int
+    tokens_out: int
+    likely_usd: float
+    at_most_usd: float
+
+
+class Client:
+    """Calls of the models in SETTINGS, paid from ACCOUNT; safe for threads and processes."""
+
+    def __init__(
+        self, settings: Calls, folder: Path, account: str, at: datetime, window_s: float = 60.0
+    ) -> None:
+        if not settings.models:
+            raise SemError("no model is configured", "name one under `models:`")
+        self.settings = settings
+        self.ledger = Ledger(folder)
+        self.account = f"{account} {at:%Y-%m-%d}" if settings.period == "day" else account
+        self._prices = {provider.lane: price_of(provider) for provider in settings.models}
+        self._keys = {provider.lane: _key_of(provider) for provider in settings.models}
+        self._window_s = window_s
+        self._breaker = Breaker()
+        cap = settings.max_usd
+        self._cap = Cap(
+            self.account, None if cap is None else int(cap * PICO), settings.max_requests
+        )
+
+    def ask(self, request: Request) -> Outcome:
+        """The reply to REQUEST of the first model that gives a usable one, or the last fault."""
+        spent: list[Outcome] = []
+        for provider in self.settings.models:
+            outcome = self._kept(provider, request) or self._called(provider, request)
+            spent.append(outcome)
+            if outcome.is_usable or outcome.fault == "budget":
+                break
+        count = sum(outcome.requests for outcome in spent)
+        return replace(spent[-1], requests=count, usd=calls.total_usd(spent))
+
+    def ask_all(self, requests: Iterable[Request]) -> Iterator[tuple[int, Outcome]]:
+        """(number, outcome) of every request as it is ready, `workers` at a time."""
+        _door()  # before the first reservation: its import takes seconds
+        source = enumerate(requests)
+        with ThreadPoolExecutor(self.settings.workers) as pool:
+            flying: dict[Future[Outcome], int] = {}
+            try:
+                while True:
+                    for number, request in source:
+                        flying[pool.submit(self.ask, request)] = number
+                        if len(flying) > self.settings.workers:
+                            break
+                    if not flying:
+                        return
+                    ready, _ = wait(flying, return_when=FIRST_COMPLETED)
+                    for future in ready:
+                        yield flying.pop(future), future.result()
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def estimate(self, requests: Sequence[Request]) -> Estimate:
+        """What REQUESTS will cost with the first model; nothing is sent."""
+        provider = self.settings.models[0]
+        price = self._prices[provider.lane]
+        fresh = [r for r in requests if self._kept(provider, r) is None]
+        tokens_in = sum(request.likely_tokens_in for request in fresh)
+        tokens_out = sum(request.max_tokens // 4 for request in fresh)
+        most = sum(price.pico_usd(r.most_tokens_in, r.max_tokens) for r in fresh)
+        likely = price.pico_usd(tokens_in, tokens_out) / PICO
+        cached = len(requests) - len(fresh)
+        return Estimate(len(fresh), cached, tokens_in, tokens_out, likely, most / PICO)
+
+    def _kept(self, provider: Provider, request: Request) -> Outcome | None:
+        """The cached reply, read and checked again as if it had just arrived."""
+        key = request.key(provider.identity)
+        body = self.ledger.reply(key)
+        if not isinstance(body, dict) or not isinstance(body.get("text"), str):
+            return None
+        value, fault, _ = calls.read(body["text"], request)
+        if fault:
+            return None
+        counts = {name: int(body.get(name) or 0) for name in ("tokens_in", "tokens_out")}
+        return Outcome(body["text"], value, model=provider.model, cached=True, key=key, **counts)
+
+    def _called(self, provider: Provider, request: Request) -> Outcome:
+        """REQUEST sent to PROVIDER, again where that may help, at most `tries` times."""
+        import tenacity
+
+        sent: list[Outcome] = []
+
+        def attempt() -> Outcome:
+            again = bool(sent) and sent[-1].fault in calls.UNUSABLE
+            sent.append(self._try(provider, request, again))
+            return sent[-1]
+
+        def is_worth_another(outcome: Outcome) -> bool:
+            if outcome.fault in calls.UNUSABLE:
+                return sum(o.fault in calls.UNUSABLE for o in sent) <= request.reasks
+            return outcome.fault in calls.TRANSIENT and outcome.retry_after_s <= LONGEST_WAIT_S
+
+        last = tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(self.settings.tries),
+            retry=tenacity.retry_if_result(is_worth_another),
+            wait=_pause,
+            retry_error_callback=lambda state: state.outcome.result(),
+        )(attempt)
+        count = sum(outcome.requests for outcome in sent)
+        return replace(last, requests=count, usd=calls.total_usd(sent))
+
+    def _try(self, provider: Provider, request: Request, again: bool) -> Outcome:
+        """One HTTP request: reserved, sent, settled."""
+        key = request.key(provider.identity)
+        if self._breaker.is_open(provider.lane):
+            return _fault("circuit", f"{provider.model} failed too often in a row", provider, key)
+        messages = [*request.messages, *([("user", REASK)] if again else [])]
+        most_in = replace(request, messages=tuple(messages)).most_tokens_in
+        price = self._prices[provider.lane]
+        bid = Bid(
+            provider.lane,
+            key,
+            most_in + request.max_tokens,
+            price.pico_usd(most_in, request.max_tokens),
+        )
+        number = self._reserved(bid, provider)
+        if number is None:
+            return _fault("budget", f"the cap of {self.account!r} is reached", provider, key)
+        outcome = self._exchange(provider, request, messages, number)
+        self._breaker.note(provider.lane, outcome.fault in calls.PROVIDER)
+        return self._settled(number, bid, price, replace(outcome, key=key))
+
+    def _reserved(self, bid: Bid, provider: Provider) -> int | None:
+        limits = Limits(provider.requests_per_minute, provider.tokens_per_minute, self._window_s)
+        _door()
+        while isinstance(answer := self.ledger.reserve(bid, self._cap, limits), float):
+            # Settled tokens make room before the window moves on: look again soon.
+            time.sleep(min(answer, 1.0 if limits.tokens else answer))
+        return answer
+
+    def _settled(self, number: int, bid: Bid, price: Price, outcome: Outcome) -> Outcome:
+        tokens, pico = outcome.tokens_in + outcome.tokens_out, 0
+        if outcome.fault in MAYBE_PAID:
+            tokens, pico = bid.tokens, bid.pico_usd
+        elif outcome.requests and tokens:
+            pico = price.pico_usd(outcome.tokens_in, outcome.tokens_out)
+        elif outcome.is_usable or outcome.fault in calls.UNUSABLE:
+            tokens, pico = bid.tokens, bid.pico_usd  # a reply that counts no tokens
+        body = None
+        if outcome.is_usable:
+            counts = {"tokens_in": outcome.tokens_in, "tokens_out": outcome.tokens_out}
+            body = jsonio.dumps({"text": outcome.text, **counts})
+        self.ledger.settle(number, tokens, pico, outcome.fault, body)
+        return replace(outcome, usd=pico / PICO)
+
+    def _exchange(
+        self, provider: Provider, request: Request, messages: list[tuple[str, str]], number: int
+    ) -> Outcome:
+        began = time.perf_counter()
+        line = wire.begin(self.settings.timeout_s, lambda: self.ledger.sent(number))
+        try:
+            said = _door().completion(
+                model=provider.model,
+                messages=[{"role": role, "content": text} for role, text in messages],
+                api_base=provider.api_base,
+                api_key=self._keys[provider.lane],
+                temperature=request.temperature,
+                max_tokens=request.max_tokens,
+                timeout=self.settings.timeout_s,
+                max_retries=0,
+                num_retries=0,
+                **({"response_format": {"type": "json_object"}} if provider.json_mode else {}),
+            )
+        except Exception as error:  # litellm raises some thirty classes, and bare ones too
+            made = replies.of_error(error, line)
+        else:
+            made = replies.of_reply(said, request)
+        took = round((time.perf_counter() - began) * 1000)
+        return replace(
+            made,
+            model=provider.model,
+            latency_ms=took,
+            requests=1,
+            retry_after_s=line.retry_after_s,
+        )
+
+
+def price_of(provider: Provider) -> Price:
+    """The price in the settings, else litellm's list; SemError when nobody knows it."""
+    if provider.price is not None:
+        return provider.price
+    listed = {} if provider.api_base else _door().model_cost
+    name = provider.model
+    found = listed.get(name) or listed.get(name.partition("/")[2]) or {}
+    costs = [found.get("input_cost_per_token"), found.get("output_cost_per_token")]
+    if not all(isinstance(cost, int | float) for cost in costs):
+        raise SemError(
+            f"the price of {provider.model} is unknown, so no cap could hold",
+            "add price: {input_per_million: …, output_per_million: …} (0 for your own server)",
+        )
+    return Price(*(cost * 1_000_000 for cost in costs))
+
+
+def _key_of(provider: Provider) -> str | None:
+    if provider.key_env is None:
+        # Else litellm would send the OpenAI key of the environment to whatever address is named.
+        return "none" if provider.api_base else None
+    key = os.environ.get(provider.key_env, "").strip()
+    if not key:
+        raise SemError(
+            f"{provider.key_env} is not set: the key of {provider.model}",
+            "export it, or write it to .env",
+        )
+    return key
+
+
+@lru_cache(maxsize=1)
+def _door() -> Any:
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else a look-up at import
+    import litellm
+
+    litellm.suppress_debug_info = True
+    litellm.telemetry = False
+    litellm.client_session = wire.client()
+    redact.watch("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "openai", "httpx")
+    return litellm
+
+
+def _pause(state: Any) -> float:
+    """Retry-After where the provider gave one, else full jitter over a doubling span."""
+    outcome = state.outcome.result()
+    if outcome.fault in calls.UNUSABLE:
+        return 0.0
+    jitter = random.uniform(0, FIRST_BACKOFF_S * 2**state.attempt_number)
+    return max(outcome.retry_after_s, jitter)
+
+
+def _fault(kind: str, detail: str, provider: Provider, key: str) -> Outcome:
+    return Outcome(fault=kind, detail=detail, model=provider.model, key=key)

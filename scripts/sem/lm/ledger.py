@@ -1,0 +1,204 @@
+"""What was spent and what was answered, in one SQLite file that processes share.
+
+A request is reserved in full before it is sent and settled with what it really took: a process
+that dies in between leaves its reservation standing, so a cap is never passed, and no restart
+forgets. Replies are JSON text with their hash, never pickle; the folder is the owner's alone.
+"""
+
+import os
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sem.core import files, jsonio
+from sem.core.errors import SemError
+from sem.lm.limits import Limits, wait_s
+
+NAME = "calls.sqlite"
+BUSY_S = 60.0  # how long a writer waits for its turn
+TABLES = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS accounts (
+  account TEXT PRIMARY KEY, requests INTEGER NOT NULL, pico_usd INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS requests (
+  id INTEGER PRIMARY KEY, account TEXT NOT NULL, lane TEXT NOT NULL, key TEXT NOT NULL,
+  state TEXT NOT NULL, at REAL NOT NULL, tokens INTEGER NOT NULL, pico_usd INTEGER NOT NULL,
+  fault TEXT);
+CREATE INDEX IF NOT EXISTS requests_by_lane ON requests (lane, at);
+CREATE TABLE IF NOT EXISTS replies (
+  key TEXT PRIMARY KEY, body TEXT NOT NULL, sha256 TEXT NOT NULL, at REAL NOT NULL);
+"""
+
+
+@dataclass(frozen=True)
+class Cap:
+    """The most an account may spend; None: no limit of that kind."""
+
+    account: str
+    pico_usd: int | None = None
+    requests: int | None = None
+
+
+@dataclass(frozen=True)
+class Bid:
+    """One HTTP request that wants to be sent: where, for which call, at most how much."""
+
+    lane: str
+    key: str
+    tokens: int
+    pico_usd: int
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Sums of one account; `open_requests` were reserved and never settled (killed)."""
+
+    requests: int
+    usd: float
+    open_requests: int
+
+
+class Ledger:
+    """The file in FOLDER; safe for threads and processes."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.chmod(0o700)
+        self.path = folder / NAME
+        self._local = threading.local()
+        with self._writing() as db:
+            for statement in TABLES.split(";"):
+                db.execute(statement)
+            db.execute("INSERT OR IGNORE INTO meta VALUES ('salt', ?)", (secrets.token_hex(16),))
+
+    @property
+    def salt(self) -> str:
+        """A random text of this ledger: nonces are made from it, so that no page can guess one."""
+        return self._one("SELECT value FROM meta WHERE name = 'salt'")[0]
+
+    def reserve(self, bid: Bid, cap: Cap, limits: Limits) -> int | float | None:
+        """The id of the reservation (int), seconds to wait (float), or None: the cap refuses."""
+        with self._writing() as db:
+            row = db.execute(
+                "SELECT requests, pico_usd FROM accounts WHERE account = ?", (cap.account,)
+            ).fetchone()
+            requests, spent = row or (0, 0)
+            if cap.requests is not None and requests + 1 > cap.requests:
+                return None
+            if cap.pico_usd is not None and spent + bid.pico_usd > cap.pico_usd:
+                return None
+            now = time.time()
+            pause = wait_s(db, bid.lane, bid.tokens, limits, now)
+            if pause > 0:
+                return float(pause)
+            _add(db, cap.account, 1, bid.pico_usd)
+            values = (cap.account, bid.lane, bid.key, now, bid.tokens, bid.pico_usd)
+            made = db.execute(
+                "INSERT INTO requests (account, lane, key, state, at, tokens, pico_usd) "
+                "VALUES (?, ?, ?, 'reserved', ?, ?, ?)",
+                values,
+            )
+            return int(made.lastrowid or 0)
+
+    def sent(self, number: int) -> None:
+        """Stamp reservation NUMBER as it leaves: the rate window counts from there."""
+        # Not synced: a stamp lost with the power loses milliseconds, and nothing of the cap.
+        db = self._connection()
+        db.execute("PRAGMA synchronous = NORMAL")
+        try:
+            db.execute("UPDATE requests SET at = ? WHERE id = ?", (time.time(), number))
+        finally:
+            db.execute("PRAGMA synchronous = FULL")
+
+    def settle(
+        self, number: int, tokens: int, pico_usd: int, fault: str | None, body: str | None = None
+    ) -> None:
+        """Replace reservation NUMBER by what it took; BODY, if given, is kept as the reply."""
+        with self._writing() as db:
+            account, key, reserved = db.execute(
+                "SELECT account, key, pico_usd FROM requests WHERE id = ?", (number,)
+            ).fetchone()
+            db.execute(
+                "UPDATE requests SET state = 'settled', tokens = ?, pico_usd = ?, fault = ? "
+                "WHERE id = ?",
+                (tokens, pico_usd, fault, number),
+            )
+            _add(db, account, 0, pico_usd - reserved)
+            if body is not None:
+                values = (key, body, files.sha256_text(body), time.time())
+                db.execute("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?)", values)
+
+    def reply(self, key: str) -> Any:
+        """The kept reply of KEY; None when there is none or its text does not match its hash."""
+        row = self._one("SELECT body, sha256 FROM replies WHERE key = ?", key)
+        if row is None or files.sha256_text(row[0]) != row[1]:
+            return None
+        try:
+            return jsonio.loads(row[0])
+        except ValueError:
+            return None
+
+    def spent(self, account: str) -> Spent:
+        """Sums of ACCOUNT so far."""
+        sums = self._one("SELECT requests, pico_usd FROM accounts WHERE account = ?", account)
+        left = self._one(
+            "SELECT count(*) FROM requests WHERE account = ? AND state = 'reserved'", account
+        )
+        requests, pico = sums or (0, 0)
+        return Spent(requests, pico / 10**12, left[0])
+
+    def damage(self) -> list[str]:
+        """What SQLite's own check and the hashes of the replies find wrong; empty when sound."""
+        found = [r for (r,) in self._connection().execute("PRAGMA integrity_check") if r != "ok"]
+        rows = self._connection().execute("SELECT key, body, sha256 FROM replies")
+        return found + [f"reply {k}" for k, body, sha in rows if files.sha256_text(body) != sha]
+
+    def _one(self, query: str, *values: object) -> Any:
+        return self._connection().execute(query, values).fetchone()
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        db = self._connection()
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            yield db
+        except BaseException:
+            db.execute("ROLLBACK")
+            raise
+        db.execute("COMMIT")
+
+    def _connection(self) -> sqlite3.Connection:
+        # One for each thread of each process: a connection must not cross a fork.
+        kept = getattr(self._local, "kept", None)
+        if kept is None or kept[0] != os.getpid():
+            kept = (os.getpid(), _connected(self.path))
+            self._local.kept = kept
+        return kept[1]
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    try:
+        db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+        path.chmod(0o600)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+    except sqlite3.Error as error:
+        raise SemError(
+            f"{path}: not a usable ledger: {error}",
+            "move it away to begin a new one; what it knew to be spent is then forgotten",
+        ) from error
+    return db
+
+
+def _add(db: sqlite3.Connection, account: str, requests: int, pico_usd: int) -> None:
+    db.execute(
+        "INSERT INTO accounts VALUES (?, ?, ?) ON CONFLICT (account) DO UPDATE SET "
+        "requests = requests + excluded.requests, pico_usd = pico_usd + excluded.pico_usd",
+        (account, requests, pico_usd),
+    )

@@ -1,0 +1,114 @@
+"""The HTTP client under litellm: what really came over the wire, and limits on it.
+
+httpx counts a timeout anew with every byte and reads bodies of any size; litellm drops
+`Retry-After` and reports a broken connection as status 500. Here a whole reply has one deadline
+and one size, is never compressed and never redirected, and its true status is kept.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+MAX_BYTES = 4_000_000  # of a reply; a long answer has some 40 kB
+
+
+@dataclass
+class Wire:
+    """One HTTP exchange of this thread."""
+
+    timeout_s: float
+    deadline: float = float("inf")
+    status: int | None = None
+    retry_after_s: float = 0.0
+    fault: str | None = None
+    sent: Callable[[], None] | None = field(default=None, repr=False)
+
+
+_here = threading.local()
+
+
+def begin(timeout_s: float, sent: Callable[[], None] | None = None) -> Wire:
+    """A fresh Wire for the next exchange of this thread; SENT is called as the request leaves."""
+    _here.wire = Wire(timeout_s, sent=sent)
+    return _here.wire
+
+
+def client() -> Any:
+    """An httpx client whose exchanges are noted and limited."""
+    import httpx
+
+    return httpx.Client(
+        headers={"accept-encoding": "identity"},  # a compressed reply can be 1,000 times larger
+        event_hooks={"request": [_on_request], "response": [_on_response]},
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
+        follow_redirects=False,  # a key follows no redirect
+    )
+
+
+def _on_request(request: Any) -> None:
+    wire = getattr(_here, "wire", None)
+    if wire is None:
+        return
+    # From here, not before: litellm's first call loads modules for seconds.
+    wire.deadline = time.monotonic() + wire.timeout_s
+    if wire.sent is not None:
+        wire.sent()
+
+
+def _on_response(response: Any) -> None:
+    wire = getattr(_here, "wire", None)
+    if wire is None:
+        return
+    wire.status = response.status_code
+    wire.retry_after_s = _seconds(response.headers.get("retry-after", ""))
+    if response.headers.get("content-encoding", "identity") != "identity":
+        wire.fault = "too_large"
+        raise ConnectionError("a compressed reply that nobody asked for")
+    response.stream = _limited(response.stream, wire)
+
+
+def _seconds(text: str) -> float:
+    """Retry-After in seconds: a number, or an HTTP date; 0 where it says nothing usable."""
+    from email.utils import parsedate_to_datetime
+
+    try:
+        return max(0.0, min(float(text), 3600.0)) if text else 0.0
+    except ValueError:
+        pass
+    try:
+        return max(0.0, min(parsedate_to_datetime(text).timestamp() - time.time(), 3600.0))
+    except (ValueError, TypeError):
+        return 0.0
+
+
+def _limited(stream: Any, wire: Wire) -> Any:
+    import httpx
+
+    class Limited(httpx.SyncByteStream):
+        """STREAM, ended at the deadline, at the size limit, and noted where it breaks."""
+
+        def __iter__(self) -> Iterator[bytes]:
+            size = 0
+            try:
+                for chunk in stream:
+                    size += len(chunk)
+                    if size > MAX_BYTES:
+                        wire.fault = "too_large"
+                        raise ConnectionError(f"a reply of more than {MAX_BYTES:,} bytes")
+                    if time.monotonic() > wire.deadline:
+                        wire.fault = "timeout"
+                        raise ConnectionError("a reply that does not end in time")
+                    yield chunk
+            except httpx.TimeoutException:
+                wire.fault = "timeout"
+                raise
+            except httpx.HTTPError:
+                wire.fault = "cut_off"
+                raise
+
+        def close(self) -> None:
+            stream.close()
+
+    return Limited()
