@@ -9,42 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, jsonio, schema, settings
+from sem.core import files, jsonio, schema, settings, slotspec
 from sem.core.errors import SemError, nearest
+from sem.core.slotspec import LEVELS, THRESHOLDS, SlotFile, SlotSpec
+
+__all__ = ["LEVELS", "THRESHOLDS", "SlotSpec", "TaskSpec", "load"]
 
 PLACEHOLDER = "{{input_text}}"
-LEVELS = ("exact", "substring", "numeric_tol", "set_match", "date_norm", "llm_similarity")
-# The plan's pass thresholds per level (requirements, "Slot Similarity Levels").
-THRESHOLDS = {
-    "exact": 1.0,
-    "substring": 0.8,
-    "numeric_tol": 0.9,
-    "set_match": 0.95,
-    "date_norm": 0.9,
-    "llm_similarity": 0.85,
-}
-
-
-@dataclass(frozen=True)
-class SlotSpec:
-    """How one field of the output is compared with its reference."""
-
-    level: str = "exact"
-    tolerance: float = 0.0  # absolute, for numeric_tol
-    threshold: float | None = None  # score from which the slot passes; None: the level's own
-    critical: bool = False  # the gate looks at critical slots first
-    arguable: bool = False  # where the rule fails, the judge may have another opinion
-
-    def __post_init__(self) -> None:
-        if self.level not in LEVELS:
-            raise SemError(f"slot level {self.level!r} is unknown", nearest(self.level, LEVELS))
-        if self.tolerance < 0:
-            raise SemError(f"slot tolerance {self.tolerance} is negative", "use 0 or more")
-
-    @property
-    def passes_from(self) -> float:
-        """The score from which this slot passes."""
-        return THRESHOLDS[self.level] if self.threshold is None else self.threshold
 
 
 @dataclass(frozen=True)
@@ -87,19 +58,14 @@ class TaskSpec:
         return before + input_text + after
 
     def slots(
-        self, specs: dict[str, Any] | None = None, where: str = "slot_specs"
+        self,
+        specs: dict[str, Any] | None = None,
+        where: str = "slot_specs",
+        shared: SlotFile | None = None,
     ) -> dict[str, SlotSpec]:
-        """Level of every field: the example's SPECS, then the rubric, then the type's default."""
+        """Level of every field: the example's SPECS, the rubric, SHARED, the type's default."""
         named = self.rubric.get("slots", {}) | (specs or {})
-        fields = self.io_schema.get("properties", {})
-        return {
-            name: settings.build(
-                SlotSpec, named[name], f"{where}: slot {name!r} of {self.task_id}"
-            )
-            if name in named
-            else SlotSpec(_default_level(kind))
-            for name, kind in fields.items()
-        }
+        return slotspec.of(self.io_schema, named, f"{where} of {self.task_id}", shared)
 
     def fingerprint(self) -> str:
         """sha256 over everything that changes what the model sees or how it is scored."""
@@ -174,14 +140,20 @@ def _check_fields(spec: TaskSpec, path: Path) -> None:
     slots = spec.rubric.get("slots", {})
     if not isinstance(slots, dict):
         raise SemError(f"{path}: rubric.slots is not a mapping", "write `field: {level: exact}`")
-    for where, names in (("label_enums", spec.label_enums), ("rubric.slots", slots)):
-        for name in names:
-            if not has_field(spec.io_schema, name):
-                raise SemError(
-                    f"{path}: {where} names {name!r}, which io_schema does not have",
-                    nearest(name, fields) if fields else "io_schema declares no properties",
-                )
+    for name in spec.label_enums:
+        if not has_field(spec.io_schema, name):
+            _refuse_field(f"{path}: label_enums names {name!r}", name, fields)
+    known = slotspec.leaves(spec.io_schema, slots)
+    for name in slots:
+        if name not in known:
+            every = slotspec.leaves(spec.io_schema)
+            _refuse_field(f"{path}: rubric.slots names {name!r}", name, every)
     spec.slots(where=str(path))
+
+
+def _refuse_field(what: str, name: str, known: Any) -> None:
+    hint = nearest(name, known) if known else "io_schema declares no properties"
+    raise SemError(f"{what}, which io_schema does not have", hint)
 
 
 def has_field(io_schema: Any, name: str) -> bool:
@@ -204,14 +176,6 @@ def _check_example(spec: TaskSpec, path: Path) -> None:
         raise SemError(
             f"{path}: example.output_json breaks io_schema: {found[0]}", "correct one of the two"
         )
-
-
-def _default_level(kind: Any) -> str:
-    types = kind.get("type") if isinstance(kind, dict) else None
-    types = types if isinstance(types, list) else [types]
-    if "number" in types:
-        return "numeric_tol"
-    return "set_match" if "array" in types else "exact"
 
 
 def as_text(value: jsonio.Json) -> str:

@@ -1,23 +1,24 @@
 """The six similarity levels: a candidate and a reference in, a score from 0 to 1 out.
 
-Both null is right, one null is wrong, whatever the level. A score of None means unscored: it
+Both empty is right, one empty is wrong, whatever the level. A score of None means unscored: it
 is counted as such and never taken for 0.
 """
 
-import unicodedata
+import math
 from collections import Counter
 from collections.abc import Callable
-from datetime import date
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from sem.core import jsonio
-from sem.core.taskspec import SlotSpec
+from sem.core.slotspec import SlotSpec
+from sem.eval.dates import as_date
+from sem.eval.values import agree, amount, as_text, canonical, folded, is_empty, is_json
 
 Scorer = Callable[[Any, Any, SlotSpec], float | None]
 Similarity = Callable[[str, str], float]
 
 LEVELS: dict[str, Scorer] = {}
+SHORT = 4  # a shorter reference must stand as a word: "HP" is in "shipping"
+SLACK = {"substring": 60, "llm_similarity": 500}  # characters beyond the reference
 
 
 def level(score: Scorer) -> Scorer:
@@ -30,8 +31,10 @@ def score(
     candidate: Any, reference: Any, spec: SlotSpec, similarity: Similarity | None = None
 ) -> float | None:
     """How well CANDIDATE meets REFERENCE at SPEC's level; None when it cannot be scored here."""
-    if _is_empty(reference) or _is_empty(candidate):
-        return float(_is_empty(reference) and _is_empty(candidate))
+    if not (is_json(candidate) and is_json(reference)):
+        return 0.0
+    if is_empty(reference) or is_empty(candidate):
+        return float(is_empty(reference) and is_empty(candidate))
     if spec.level == "llm_similarity":
         return llm_similarity(candidate, reference, similarity)
     return LEVELS[spec.level](candidate, reference, spec)
@@ -40,46 +43,45 @@ def score(
 @level
 def exact(candidate: Any, reference: Any, spec: SlotSpec) -> float:
     """1.0 when the values are the same JSON: `true` is not `1`, `"1"` is not `1`; 1.0 is 1."""
-    return float(_comparable(candidate) == _comparable(reference))
+    return float(canonical(candidate) == canonical(reference))
 
 
 @level
 def substring(candidate: Any, reference: Any, spec: SlotSpec) -> float:
-    """1.0 when the candidate holds the reference, case and white space apart.
+    """1.0 when the candidate holds the reference, case, typography and white space apart.
 
-    A candidate longer than three references (or the reference and 200 characters) is 0: an
-    answer that pastes the whole page contains everything and says nothing.
+    A candidate longer than three references (or the reference and 60 characters) is 0: an
+    answer that pastes the whole page contains everything and says nothing. A reference shorter
+    than 4 characters must stand as a word, and one that starts or ends in a digit must not go
+    on with another: "iPhone 1" is not in "iPhone 15".
     """
     if not isinstance(candidate, str) or not isinstance(reference, str):
         return exact(candidate, reference, spec)
     said, wanted = folded(candidate), folded(reference)
-    if len(said) > max(3 * len(wanted), len(wanted) + 200):
-        return 0.0
-    return float(wanted in said)
+    return float(not is_dump(said, wanted, "substring") and _holds(said, wanted))
 
 
 @level
 def numeric_tol(candidate: Any, reference: Any, spec: SlotSpec) -> float:
     """1.0 when two finite numbers differ by at most the tolerance."""
-    said, wanted = _decimal(candidate), _decimal(reference)
+    said, wanted = amount(candidate, spec), amount(reference, spec)
     if said is None or wanted is None:
         return exact(candidate, reference, spec)
-    # Decimal, because prices sit on the boundary: 20 - 19.99 > 0.01 in floats.
-    return float(abs(said - wanted) <= Decimal(str(spec.tolerance)))
+    return float(agree(said, wanted, spec))
 
 
 @level
 def set_match(candidate: Any, reference: Any, spec: SlotSpec) -> float:
     """Shared members over all members, order apart; repeats count (["a","a"] is not ["a"])."""
     said, wanted = _members(candidate), _members(reference)
-    union = sum((said | wanted).values())
-    return sum((said & wanted).values()) / union if union else 1.0
+    return (said & wanted).total() / (said | wanted).total()
 
 
 @level
 def date_norm(candidate: Any, reference: Any, spec: SlotSpec) -> float:
-    """1.0 when both name the same day once read as dates."""
-    said, wanted = as_date(candidate), as_date(reference)
+    """1.0 when both name the same day once read as dates (the rules: eval/dates.py)."""
+    said = as_date(candidate, spec.day_first)
+    wanted = as_date(reference, spec.day_first)
     if said is None or wanted is None:
         return exact(candidate, reference, spec)
     return float(said == wanted)
@@ -87,74 +89,45 @@ def date_norm(candidate: Any, reference: Any, spec: SlotSpec) -> float:
 
 def llm_similarity(candidate: Any, reference: Any, similarity: Similarity | None) -> float | None:
     """Closeness of two texts by SIMILARITY; equal texts are 1.0, None without a scorer."""
-    said, wanted = _as_text(candidate), _as_text(reference)
+    said, wanted = as_text(candidate), as_text(reference)
     if folded(said) == folded(wanted):
         return 1.0
-    return None if similarity is None else max(0.0, min(1.0, similarity(said, wanted)))
-
-
-def folded(text: str) -> str:
-    """TEXT without differences of case, width, composition and white space."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-
-
-def as_date(value: Any) -> date | None:
-    """The day VALUE names, ISO first; None when it names none completely."""
-    from dateutil import parser
-
-    if not isinstance(value, str) or len(value) > 60:
+    if is_dump(said, wanted, "llm_similarity"):
+        return 0.0
+    if similarity is None:
         return None
-    try:
-        return date.fromisoformat(value.strip()[:10])
-    except ValueError:
-        pass
-    try:
-        # Two defaults: a day, month or year that is not written comes out different.
-        first = parser.parse(value, default=_day(2000, 1, 1)).date()
-        second = parser.parse(value, default=_day(2001, 2, 2)).date()
-    except (ValueError, OverflowError, parser.ParserError):
-        return None
-    return first if first == second else None
+    closeness = similarity(said, wanted)
+    # min(1.0, nan) is 1.0: a scorer that breaks would pass everything.
+    return max(0.0, min(1.0, closeness)) if math.isfinite(closeness) else None
 
 
-def _day(year: int, month: int, day: int) -> Any:
-    from datetime import datetime
-
-    return datetime(year, month, day)
-
-
-def _is_empty(value: Any) -> bool:
-    return value is None or value == "" or value == [] or value == {}
+def is_dump(said: str, wanted: str, kind: str) -> bool:
+    """Whether SAID is so much longer than WANTED that it answers by saying everything."""
+    return len(said) > max(3 * len(wanted), len(wanted) + SLACK[kind])
 
 
-def _comparable(value: Any) -> str:
-    """Canonical text in which 1 and 1.0 are one number and true stays true."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    elif isinstance(value, list):
-        return "[" + ",".join(_comparable(item) for item in value) + "]"
-    elif isinstance(value, dict):
-        pairs = (f"{jsonio.dumps(k)}:{_comparable(v)}" for k, v in sorted(value.items()))
-        return "{" + ",".join(pairs) + "}"
-    elif isinstance(value, str):
-        value = unicodedata.normalize("NFC", value)
-    return jsonio.dumps(value)
+def _holds(said: str, wanted: str) -> bool:
+    start = said.find(wanted)
+    while start >= 0:
+        before, after = said[:start][-1:], said[start + len(wanted) :][:1]
+        if not (_runs_on(before, wanted[0], wanted) or _runs_on(after, wanted[-1], wanted)):
+            return True
+        start = said.find(wanted, start + 1)
+    return False
 
 
-def _decimal(value: Any) -> Decimal | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = Decimal(str(value).strip())
-    except InvalidOperation:
-        return None
-    return number if number.is_finite() else None
+def _runs_on(beside: str, edge: str, wanted: str) -> bool:
+    """Whether the character BESIDE the EDGE of WANTED makes it part of a longer word."""
+    if edge.isdigit():
+        return beside.isdigit()
+    return len(wanted) < SHORT and _is_cased(beside) and _is_cased(edge)
+
+
+def _is_cased(character: str) -> bool:
+    # Chinese and Japanese have no case and put no space between words.
+    return character.isdigit() or character != character.upper()
 
 
 def _members(value: Any) -> Counter[str]:
     items = value if isinstance(value, list) else [value]
-    return Counter(folded(item) if isinstance(item, str) else _comparable(item) for item in items)
-
-
-def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else jsonio.dumps(value)
+    return Counter(folded(item) if isinstance(item, str) else canonical(item) for item in items)

@@ -1,0 +1,197 @@
+"""SlotSpec: how one field of the output is compared; the same in cleaning, scoring and gating.
+
+A field inside an object is addressed as `seller.name`, one of a list of objects as
+`line_items[].price`. `configs/judge_slots.yaml` holds levels shared by all tasks; a TaskSpec's
+`rubric.slots` and then an example's `slot_specs` win over it.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from sem.core import jsonio, settings, units
+from sem.core.errors import SemError, nearest
+
+LEVELS = ("exact", "substring", "numeric_tol", "set_match", "date_norm", "llm_similarity")
+# The plan's pass thresholds per level (requirements, "Slot Similarity Levels").
+THRESHOLDS = {
+    "exact": 1.0,
+    "substring": 0.8,
+    "numeric_tol": 0.9,
+    "set_match": 0.95,
+    "date_norm": 0.9,
+    "llm_similarity": 0.85,
+}
+MAX_DEPTH = 6  # objects nested deeper are compared whole; a recursive $ref ends there
+
+
+@dataclass(frozen=True)
+class SlotSpec:
+    """How one field of the output is compared with its reference."""
+
+    level: str = "exact"
+    tolerance: float = 0.0  # absolute, for numeric_tol, in `unit` where one is named
+    relative: float = 0.0  # share of the reference; the larger of the two tolerances counts
+    unit: str | None = None  # currency, an ISO 4217 code, or kg, cm, min …: reads "€ 1.234,50"
+    decimal_mark: str | None = None  # "." or ",": decides "1.234", which is 1234 or 1.234
+    day_first: bool | None = None  # decides 03/04/2024; None: it names no day
+    threshold: float | None = None  # score from which the slot passes; None: the level's own
+    critical: bool = False  # the gate looks at critical slots first
+    arguable: bool = False  # where the rule fails, the judge may have another opinion
+
+    def __post_init__(self) -> None:
+        if self.level not in LEVELS:
+            raise SemError(f"slot level {self.level!r} is unknown", nearest(self.level, LEVELS))
+        for name in ("tolerance", "relative"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise SemError(f"slot {name} {getattr(self, name)} is negative", "use 0 or more")
+        if self.threshold is not None and not 0 < self.threshold <= 1:
+            # 0 would pass every answer, also one that is not there.
+            raise SemError(f"slot threshold {self.threshold} is not in (0, 1]", "use 0.01 to 1")
+        if self.unit is not None and not units.is_known(self.unit):
+            raise SemError(
+                f"slot unit {self.unit!r} is unknown", nearest(self.unit, units.known())
+            )
+        if self.decimal_mark not in (None, ".", ","):
+            raise SemError(f"slot decimal_mark {self.decimal_mark!r}", "write '.' or ','")
+
+    @property
+    def passes_from(self) -> float:
+        """The score from which this slot passes."""
+        return THRESHOLDS[self.level] if self.threshold is None else self.threshold
+
+
+@dataclass(frozen=True)
+class Level:
+    """What judge_slots.yaml says about one level."""
+
+    description: str = ""
+    threshold: float | None = None  # for slots of this level that name none
+
+
+@dataclass(frozen=True)
+class SlotFile:
+    """judge_slots.yaml, as far as slots go; `defaults` are the judge's own."""
+
+    defaults: dict[str, Any] = field(default_factory=dict)
+    slots: dict[str, Any] = field(default_factory=dict)
+    levels: dict[str, Level] = field(default_factory=dict)
+
+
+def load(path: Path) -> SlotFile:
+    """The levels in PATH (judge_slots.yaml), checked; without a file, the plan's own."""
+    found = settings.load(SlotFile, path)
+    for name, note in found.levels.items():
+        if name not in LEVELS:
+            raise SemError(f"{path}: levels: {name!r} is unknown", nearest(name, LEVELS))
+        read({"level": name, "threshold": note.threshold}, f"{path}: level {name!r}")
+    for name, values in found.slots.items():
+        read(values, f"{path}: slot {name!r}")
+    return found
+
+
+def read(values: Any, where: str) -> SlotSpec:
+    """The SlotSpec in VALUES: a mapping, in which `similarity` is read as `level`, or a level."""
+    if isinstance(values, str):
+        values = {"level": values}
+    if isinstance(values, dict) and "similarity" in values:
+        older = values["similarity"]
+        if values.get("level", older) != older:
+            raise SemError(f"{where}: level and similarity differ", "keep `level`")
+        values = {k: v for k, v in values.items() if k != "similarity"} | {"level": older}
+    return settings.build(SlotSpec, values, where)
+
+
+def of(
+    io_schema: dict[str, Any], named: dict[str, Any], where: str, shared: SlotFile | None = None
+) -> dict[str, SlotSpec]:
+    """The SlotSpec of every field of IO_SCHEMA: as NAMED, as SHARED, or by its type."""
+    shared = shared or SlotFile()
+    thresholds = {name: note.threshold for name, note in shared.levels.items()}
+    texts = [jsonio.dumps(v) for v in (io_schema, shared.slots | named, thresholds)]
+    return dict(_of(*texts, where))
+
+
+@lru_cache(maxsize=256)
+def _of(schema_text: str, named_text: str, levels_text: str, where: str) -> dict[str, SlotSpec]:
+    named, thresholds = jsonio.loads(named_text), jsonio.loads(levels_text)
+    made = {
+        name: read(named[name], f"{where}: slot {name!r}")
+        if name in named
+        else SlotSpec(default_level(kind))
+        for name, kind in leaves(jsonio.loads(schema_text), named).items()
+    }
+    return {
+        name: replace(spec, threshold=thresholds[spec.level])
+        if spec.threshold is None and thresholds.get(spec.level) is not None
+        else spec
+        for name, spec in made.items()
+    }
+
+
+def leaves(io_schema: dict[str, Any], named: Collection[str] = ()) -> dict[str, Any]:
+    """Path -> schema of every compared field; an object that NAMED names is compared whole."""
+    found: dict[str, Any] = {}
+    _open(io_schema, io_schema, "", named, found)
+    return found
+
+
+def _open(kind: Any, root: Any, prefix: str, named: Collection[str], found: dict) -> None:
+    for name, inner in kind.get("properties", {}).items():
+        path = prefix + name
+        opened, mark = _inside(resolved(inner, root), root)
+        is_deep = path.count(".") >= MAX_DEPTH or "." in name or "[" in name
+        if opened is None or path in named or is_deep:
+            found[path] = resolved(inner, root)
+        else:
+            _open(opened, root, f"{path}{mark}.", named, found)
+
+
+def _inside(kind: Any, root: Any) -> tuple[Any, str]:
+    """The object that KIND is, or is a list of, and the mark that its path takes."""
+    if not isinstance(kind, dict):
+        return None, ""
+    if isinstance(kind.get("properties"), dict) and kind["properties"]:
+        return kind, ""
+    items = resolved(kind.get("items"), root)
+    if isinstance(items, dict) and isinstance(items.get("properties"), dict):
+        return (items, "[]") if items["properties"] else (None, "")
+    return None, ""
+
+
+def resolved(kind: Any, root: Any) -> Any:
+    """KIND with its local `$ref` followed and `anyOf: [X, null]` read as X."""
+    for _ in range(8):
+        if not isinstance(kind, dict):
+            return kind
+        branches = [
+            inner
+            for inner in kind.get("anyOf") or kind.get("oneOf") or []
+            if not (isinstance(inner, dict) and inner.get("type") == "null")
+        ]
+        if isinstance(kind.get("$ref"), str):
+            kind = _pointed(kind["$ref"], root)
+        elif len(branches) == 1 and "properties" not in kind:
+            kind = branches[0]
+        else:
+            return kind
+    return kind
+
+
+def _pointed(reference: str, root: Any) -> Any:
+    here = root
+    for part in reference.removeprefix("#").strip("/").split("/") if reference != "#" else []:
+        key = part.replace("~1", "/").replace("~0", "~")
+        here = here.get(key) if isinstance(here, dict) else None
+    return here
+
+
+def default_level(kind: Any) -> str:
+    """The level of a field that nobody names: numeric_tol, set_match or exact, by its type."""
+    types = kind.get("type") if isinstance(kind, dict) else None
+    types = types if isinstance(types, list) else [types]
+    if "number" in types:
+        return "numeric_tol"
+    return "set_match" if "array" in types else "exact"
