@@ -15,15 +15,11 @@ from sem.core import jsonio, units
 from sem.core.slotspec import SlotSpec
 
 LONGEST = 60  # characters of a text that may still be one number or one date
-_TYPOGRAPHY = str.maketrans(
-    {
-        **dict.fromkeys("‘’‚‛ʼ´`", "'"),
-        **dict.fromkeys("“”„‟«»", '"'),
-        **dict.fromkeys("‐‑‒–—−", "-"),
-    }
-)
+_TYPOGRAPHY = str.maketrans("‘’‚‛ʼ´`′“”„‟«»‐‑‒–—−", "'" * 8 + '"' * 6 + "-" * 6)
 _PLAIN = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
-_AMOUNT = re.compile(r"([+-]?)\s*([^\d+-]*?)\s*([+-]?)\s*(\d[\d.,' ]*|[.,]\d+)\s*([^\d]*)")
+_AMOUNT = re.compile(
+    r"([+-]?)\s*([^\d+-]*?)\s*([+-]?)\s*(\d(?:[\d.,' ]*[\d.,])?|[.,]\d+)\s*([^\d]*)"
+)
 _LAKHS = re.compile(r"\d{1,2}(?:,\d{2})*,\d{3}")
 
 
