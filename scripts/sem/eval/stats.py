@@ -80,12 +80,15 @@ def paired(
 
 
 def difference(made: Pairs, draws: int = DRAWS, seed: int = SEED) -> Difference:
-    """The mean of MADE with its intervals, in points; without pairs everything is possible."""
+    """The mean of MADE with its intervals, in points; without pairs everything is possible.
+
+    Without DRAWS there is no bootstrap interval beside the one that decides.
+    """
     found = made.found
     if not found.count:
         return Difference(0.0, -100.0, 100.0, 0, 0, made.unpaired, made.unscored)
-    low, high = clusters.bounds(found)
-    shown = [found.mean, low, high, *clusters.bootstrap(found, draws, seed)]
+    drawn = clusters.bootstrap(found, draws, seed) if draws else ()
+    shown = [found.mean, *clusters.bounds(found), *drawn]
     points, low, high, *drawn = (round(float(value) * 100, 2) for value in shown)
     return Difference(
         points, low, high, found.count, found.domains, made.unpaired, made.unscored, *drawn

@@ -1,0 +1,140 @@
+"""gate.yaml: what a run must show before it may replace another."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from sem.core import settings
+from sem.core.errors import SemError
+from sem.core.project import Project
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a difference, run minus baseline in points, must show."""
+
+    test: Literal["non_inferiority", "superiority"] = "non_inferiority"
+    margin_points: float = 2.0  # loss that is tolerated, or gain that must be exceeded
+    worth_points: float = 2.0  # superiority fails once a gain this large is ruled out
+    by: Literal["interval", "point"] = "interval"  # point: the estimate alone decides
+
+    def __post_init__(self) -> None:
+        if self.margin_points < 0 or self.worth_points < 0:
+            raise SemError("a margin is negative", "give it as points, 2.0 and not -2.0")
+        if self.test == "non_inferiority" and self.margin_points == 0:
+            raise SemError(
+                "a non-inferiority margin of 0 cannot be shown", "tolerate some loss, e.g. 1.0"
+            )
+        if self.test == "superiority" and self.worth_points <= self.margin_points:
+            raise SemError(
+                f"worth_points {self.worth_points:g} is not above margin_points "
+                f"{self.margin_points:g}",
+                "name a gain worth having that is larger than the margin",
+            )
+
+    @property
+    def target(self) -> float:
+        """The difference that must be exceeded, as a fraction."""
+        sign = -1 if self.test == "non_inferiority" else 1
+        return sign * self.margin_points / 100
+
+    @property
+    def fails_below(self) -> float:
+        """The difference that, once ruled out from above, fails the rule."""
+        return 0.0 if self.test == "non_inferiority" else self.worth_points / 100
+
+    @property
+    def planned(self) -> float:
+        """Distance from the target to the difference one plans for."""
+        return self.fails_below - self.target
+
+
+@dataclass(frozen=True)
+class Overall(Rule):
+    """The one measure that must improve."""
+
+    test: Literal["non_inferiority", "superiority"] = "superiority"
+    margin_points: float = 0.0
+    measure: Literal["accuracy", "row_exact"] = "accuracy"
+
+
+@dataclass(frozen=True)
+class Validity:
+    """The share of answers that are valid."""
+
+    measure: Literal["json_valid", "schema_valid"] = "json_valid"
+    at_least: float = 0.99
+    by: Literal["lower_bound", "point"] = "lower_bound"  # 99 % by bound: 299 rows, no failure
+    confidence: float = 0.95  # of the one-sided Clopper-Pearson bound
+
+    def __post_init__(self) -> None:
+        if self.by == "lower_bound" and not 0 < self.at_least < 1:
+            raise SemError(
+                f"validity.at_least {self.at_least:g} cannot be shown by a lower bound",
+                "ask for a share below 1, or set `by: point`",
+            )
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Upper limits of a cost; null asks nothing."""
+
+    at_most: float | None = None
+    ratio: float | None = None  # of the baseline's
+
+
+@dataclass(frozen=True)
+class Strong:
+    """The model being replaced, on critical slots, where references are independent of it."""
+
+    test: Literal["auto", "off"] = "auto"
+    margin_points: float = 2.0
+    independent: tuple[str, ...] = ("human",)  # meta.reference_source of such references
+
+
+@dataclass(frozen=True)
+class Worn:
+    """A test set that many gates have used is learnt by selection."""
+
+    after: int = 20  # gates on one split file
+    then: Literal["warn", "insufficient", "fail"] = "warn"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The promotion policy of one sem."""
+
+    side: float = 0.025  # one-sided level of every claim: the lower end of a 95 % interval
+    power: float = 0.8  # with which the rows still needed would show the claim
+    min_domains: int = 10  # below it no interval is believed
+    overall: Overall = field(default_factory=Overall)
+    critical: Rule = field(default_factory=Rule)
+    non_critical: Rule = field(default_factory=lambda: Rule(margin_points=5.0, by="point"))
+    validity: Validity = field(default_factory=Validity)
+    strong: Strong = field(default_factory=Strong)
+    latency_ms: Limit = field(default_factory=Limit)  # p95
+    tokens: Limit = field(default_factory=Limit)  # mean of input and output together
+    shared_domains: int | None = 0  # of train and this split; null: not looked at
+    takedown: Literal["required", "off"] = "required"
+    parity: Literal["required", "off"] = "off"  # required: a whole package of this very run
+    judge: Literal["calibrated", "any"] = "calibrated"
+    worn: Worn = field(default_factory=Worn)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.side < 0.5 or not 0.5 <= self.power < 1:
+            raise SemError(
+                f"side {self.side:g} or power {self.power:g} is out of range",
+                "use side below 0.5 (0.025 is usual) and power from 0.5 to below 1",
+            )
+
+
+def path_of(project: Project) -> Path:
+    """The sem's own gate.yaml where it has one, else the one for all sems."""
+    own = project.configs / "gate.yaml"
+    return own if own.exists() else project.root / "configs" / "gate.yaml"
+
+
+def load(project: Project) -> Policy:
+    """The policy of PROJECT, with `--set gate.key=value` applied."""
+    mine = [o.removeprefix("gate.") for o in project.overrides if o.startswith("gate.")]
+    return settings.load(Policy, path_of(project), mine)
