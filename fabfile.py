@@ -27,7 +27,7 @@ GROUPS = {
     "env": "The Python environment and the base weights.",
     "dataset": "Import, clean, split and describe examples.",
     "train": "Fine-tune an adapter.",
-    "eval": "Generate answers and report on them.",
+    "eval": "Generate answers, report on them, decide on promotion.",
     "package": "Export and verify the deliverable.",
     "ops": "Budgets.",
 }
@@ -230,10 +230,12 @@ def train_resume(c, sem=None, run=None):
 EVAL = SEM | RUN | SPLIT | SNAPSHOT | SET | {"run_id": "older spelling of --run"}
 
 
-@task(help=EVAL, iterable=["set"])
-def eval_generate(c, sem=None, run=None, split="test", snapshot=None, run_id=None, set=None):
+@task(help=EVAL | {"decoding": "free, or constrained to io_schema"}, iterable=["set"])
+def eval_generate(
+    c, sem=None, run=None, split="test", snapshot=None, decoding=None, run_id=None, set=None
+):
     """Answer a split with a run's model."""
-    chosen = {"run": run or run_id, "split": OLDER_SPLITS.get(split, split)}
+    chosen = {"run": run or run_id, "split": OLDER_SPLITS.get(split, split), "decoding": decoding}
     script(c, "eval_generate", sem=sem, snapshot=snapshot, set=set, **chosen)
 
 
@@ -244,6 +246,15 @@ def eval_report(
     """Score a run against the untouched model."""
     chosen = {"run": run or run_id, "split": OLDER_SPLITS.get(split, split), "baseline": baseline}
     script(c, "eval_report", sem=sem, snapshot=snapshot, set=set, **chosen)
+
+
+@task(help=EVAL | {"baseline": "run to compare with (default: base)"}, iterable=["set"])
+def eval_gate(
+    c, sem=None, run=None, split="test", snapshot=None, baseline=None, run_id=None, set=None
+):
+    """Decide on promotion: exit 0 PASS, 1 FAIL, 3 INSUFFICIENT."""
+    chosen = {"run": run or run_id, "split": OLDER_SPLITS.get(split, split), "baseline": baseline}
+    script(c, "eval_gate", sem=sem, snapshot=snapshot, set=set, **chosen)
 
 
 # --- package ------------------------------------------------------------------------------
