@@ -95,30 +95,33 @@ def error(found: Clusters) -> Any:
 def bounds(found: Clusters, confidence: float = 0.95) -> tuple[Any, Any]:
     """The interval of the mean difference at CONFIDENCE, within -1 and 1."""
     import numpy as np
-    from scipy import stats
+    from scipy import special
 
     if found.domains < 2:
         return np.full(found.sums.shape[:-1], -1.0), np.full(found.sums.shape[:-1], 1.0)
     side = (1 - confidence) / 2
-    wide = stats.t.isf(side, found.freedom) * error(found)
+    wide = -special.stdtrit(found.freedom, side) * error(found)
     low, high = found.mean - wide, found.mean + wide
-    floor, ceiling = _exact(found, side)
-    low = np.where(found.is_few, np.minimum(low, floor), low)
-    high = np.where(found.is_few, np.maximum(high, ceiling), high)
+    if np.any(found.is_few):
+        floor, ceiling = _exact(found, side)
+        low = np.where(found.is_few, np.minimum(low, floor), low)
+        high = np.where(found.is_few, np.maximum(high, ceiling), high)
     return np.clip(low, -1, 1), np.clip(high, -1, 1)
 
 
 def p_above(found: Clusters, target: float) -> Any:
     """One-sided p-value of "the mean difference is at most TARGET"."""
     import numpy as np
-    from scipy import stats
+    from scipy import special
 
     if found.domains < 2:
         return np.ones(found.sums.shape[:-1])
     distance, wide = found.mean - target, error(found)
     with np.errstate(divide="ignore", invalid="ignore"):
         score = np.where(wide > 0, distance / wide, np.sign(distance) * np.inf)
-    p = np.where(distance == 0, 0.5, stats.t.sf(score, found.freedom))
+    p = np.where(distance == 0, 0.5, special.stdtr(found.freedom, -score))
+    if not np.any(found.is_few):
+        return p
     return np.where(found.is_few, np.maximum(p, _p_exact(found, target)), p)
 
 
@@ -161,12 +164,13 @@ def binomial(hits: Any, rows: float, side: Any) -> tuple[Any, Any]:
     HITS and ROWS may be fractions (effective counts): the beta quantiles are defined for them.
     """
     import numpy as np
-    from scipy import stats
+    from scipy import special
 
     hits = np.asarray(hits, float)
-    low = stats.beta.ppf(side, hits, rows - hits + 1)
-    high = stats.beta.isf(side, hits + 1, rows - hits)
-    return np.where(hits <= 0, 0.0, low), np.where(hits >= rows, 1.0, high)
+    none, every = hits <= 0, hits >= rows
+    low = special.betaincinv(np.where(none, 1, hits), rows - hits + 1, side)
+    high = special.betainccinv(hits + 1, np.where(every, 1, rows - hits), side)
+    return np.where(none, 0.0, low), np.where(every, 1.0, high)
 
 
 def bootstrap(found: Clusters, draws: int, seed: int) -> tuple[float, float]:

@@ -19,18 +19,18 @@ def rows_to_certify(failures: int, share: float = 0.99, side: float = 0.05) -> i
 
     299, 473 and 773 rows certify 99 % with 0, 1 and 3 failures. None beyond MOST.
     """
-    from scipy import stats
+    from scipy import special
 
     if not share < 1:
         return None
     low, high = failures, failures + 1
-    while stats.binom.cdf(failures, high, 1 - share) > side:
+    while special.bdtr(failures, high, 1 - share) > side:
         low, high = high, high * 2
         if high > MOST:
             return None
     while high - low > 1:
         middle = (low + high) // 2
-        reached = stats.binom.cdf(failures, middle, 1 - share) <= side
+        reached = special.bdtr(failures, middle, 1 - share) <= side
         low, high = (low, middle) if reached else (middle, high)
     return high
 
@@ -102,20 +102,20 @@ def _fewest(distance: float, one: float, weight: float, side: float, power: floa
 
 def _power(domains: int, distance: float, one: float, weight: float, side: float) -> float:
     """Power of the one-sided t test; WEIGHT is effective domains per domain."""
-    from scipy import stats
+    from scipy import special
 
     freedom = max(domains * weight - 1, 0.5)
     if one == 0:
         return 1.0
     shift = distance * math.sqrt(domains) / one
-    limit = float(stats.t.isf(side, freedom))
+    limit = -float(special.stdtrit(freedom, side))
     # nct is slow and unstable far out, where the answer is 1 or the normal one.
     if freedom > 200:
-        return float(stats.norm.sf(limit - shift))
-    return float(stats.nct.sf(limit, freedom, min(shift, 30.0)))
+        return float(special.ndtr(shift - limit))
+    return 1 - float(special.nctdtr(freedom, min(shift, 30.0), limit))
 
 
 def _quantiles(side: float, power: float) -> float:
-    from scipy import stats
+    from scipy import special
 
-    return float(stats.norm.isf(side) + stats.norm.ppf(power))
+    return float(special.ndtri(1 - side) + special.ndtri(power))

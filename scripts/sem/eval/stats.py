@@ -147,9 +147,9 @@ def _passes(field: str) -> Value:
 
 def mcnemar(gains: int, losses: int) -> float:
     """Exact two-sided McNemar p-value of GAINS against LOSSES; takes rows as independent."""
-    from scipy import stats
+    from scipy import special
 
-    tail = stats.binom.cdf(min(gains, losses), gains + losses, 0.5)
+    tail = special.bdtr(min(gains, losses), gains + losses, 0.5)
     return min(1.0, 2 * float(tail))
 
 
@@ -187,12 +187,12 @@ def spread(figures: Sequence[float]) -> Spread:
     import math
     from statistics import fmean, stdev
 
-    from scipy import stats
+    from scipy import special
 
     mean, runs = fmean(figures), len(figures)
     if runs < 2:
         return Spread(mean, 0.0, mean, mean, runs, None)
-    sd, factor = stdev(figures), float(stats.t.isf(0.025, runs - 1))
+    sd, factor = stdev(figures), -float(special.stdtrit(runs - 1, 0.025))
     half = factor * sd / math.sqrt(runs)
     return Spread(mean, sd, mean - half, mean + half, runs, factor * sd * math.sqrt(2))
 
