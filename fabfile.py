@@ -239,6 +239,24 @@ def eval_generate(
     script(c, "eval_generate", sem=sem, snapshot=snapshot, set=set, **chosen)
 
 
+JUDGE = {
+    "mode": "slots, golden or pairwise (default: slots)",
+    "baseline": "the other run of pairwise mode (default: base)",
+    "estimate": "say what it would cost, and stop",
+}
+
+
+@task(help=EVAL | JUDGE, iterable=["set"])
+def eval_judge(
+    c, sem=None, run=None, split="test", snapshot=None, mode=None, baseline=None, estimate=False,
+    run_id=None, set=None,
+):  # fmt: skip
+    """Have a judge model decide what rules cannot."""
+    chosen = {"run": run or run_id, "split": OLDER_SPLITS.get(split, split), "mode": mode}
+    chosen |= {"baseline": baseline, "estimate": estimate, "set": set}
+    script(c, "eval_judge", sem=sem, snapshot=snapshot, **chosen)
+
+
 @task(help=EVAL | {"baseline": "run to compare with (default: base)"}, iterable=["set"])
 def eval_report(
     c, sem=None, run=None, split="test", snapshot=None, baseline=None, run_id=None, set=None

@@ -13,18 +13,23 @@ from sem.core.project import Project
 
 
 def main(argv: list[str] | None = None) -> None:
-    args = console.parser(__doc__, "sem", "run", "split", "snapshot", "set").parse_args(argv)
+    parser = console.parser(__doc__, "sem", "run", "split", "snapshot", "set")
+    parser.add_argument(
+        "--decoding",
+        choices=("free", "constrained"),
+        help="constrained: each token is held to io_schema (default: eval.decoding)",
+    )
+    args = parser.parse_args(argv)
     from sem.eval import answers, subject
 
-    project = Project.load(args.sem, args.set)
+    decoding = [f"eval.decoding={args.decoding}"] if args.decoding else []
+    project = Project.load(args.sem, [*args.set, *decoding])
     found = subject.resolve(project, args.run, args.split, console.version(args.snapshot))
     book = found.book
     there = book.open()
     if any(example.id not in there for example in found.examples):
         made = subject.generator(found)
-        pairs = answers.prompts(
-            found.examples, found.tasks, made.chat, found.settings.max_new_tokens
-        )
+        pairs = answers.prompts(found.examples, found.tasks, made.chat, found.settings)
         steps = answers.generate(book, pairs, made, found.settings)
         total = len(pairs)
         for _ in console.progress(steps, total, f"answers of {found.run.id}", weight=True):

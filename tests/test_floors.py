@@ -44,6 +44,8 @@ DOORS = {
     "httpx": ("lm.wire",),
     "huggingface_hub": ("lm.hub",),
     "jsonschema": ("core.schema",),
+    "json_repair": ("eval.decoding",),
+    "llguidance": ("lm.constrain",),
     "litellm": ("lm.client",),
     "numpy": ("dataset.", "eval.", "lm.", "train."),
     "peft": ("lm.", "package.", "train."),

@@ -23,7 +23,7 @@ class Answer:
     id: str
     task: str
     text: str
-    finish: str  # stop | length | refused
+    finish: str  # stop | length | refused | closed (constrained, made to end for want of room)
     tokens_in: int
     tokens_out: int
     latency_ms: int
@@ -64,8 +64,10 @@ class Book:
 
 
 def book(folder: Path, split: str, header: dict[str, Any]) -> Book:
-    """The Book of SPLIT in a run's report FOLDER."""
-    return Book(folder / f"answers.{split}.jsonl", header)
+    """The Book of SPLIT in a run's report FOLDER; constrained answers have one of their own."""
+    decoding = header.get("decoding", "free")
+    middle = split if decoding == "free" else f"{split}.{decoding}"
+    return Book(folder / f"answers.{middle}.jsonl", header)
 
 
 def read(path: Path) -> dict[str, Answer]:
@@ -96,15 +98,17 @@ def sample(examples: Sequence[Example], count: int | None, seed: int) -> list[Ex
 
 
 def prompts(
-    examples: Sequence[Example], tasks: dict[str, TaskSpec], chat: Chat, max_new_tokens: int
+    examples: Sequence[Example], tasks: dict[str, TaskSpec], chat: Chat, settings: EvalSettings
 ) -> list[tuple[Example, Prompt]]:
     """Each example with its prompt, longest first: batches are fixed and little is padding."""
+    is_held = settings.decoding == "constrained"
     made = []
     for example in examples:
         spec = tasks[example.task]
         system = example.system_prompt or spec.system_prompt
         ids = chat.prompt_ids(system, spec.prompt(example.input_text))
-        made.append((example, Prompt(tuple(ids), max_new_tokens)))
+        held = jsonio.dumps(spec.io_schema) if is_held else None
+        made.append((example, Prompt(tuple(ids), settings.max_new_tokens, held)))
     return sorted(made, key=lambda pair: (-len(pair[1].ids), pair[0].id))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset import store
-from sem.eval import answers, metrics, report, similarity, subject
+from sem.eval import answers, decoding, metrics, report, similarity, subject
 from sem.eval.answers import Answer
 from sem.eval.metrics import Score
 from sem.eval.slots import Similarity
@@ -30,7 +30,15 @@ def scores(
 ) -> dict[str, Any]:
     """Everything scores.json holds; SemError when one of the runs has not answered yet."""
     found = read(project, run_id, baseline, split, version)
-    return report.scores(found.compared, found.after.settings)
+    ways = {
+        "baseline": _decodings(found.before, found.closeness),
+        "tuned": _decodings(found.after, found.closeness),
+    }
+    return {**report.scores(found.compared, found.after.settings), "decoding": ways}
+
+
+def _decodings(found: Subject, closeness: Similarity | None) -> dict[str, dict[str, Any]]:
+    return decoding.variants(found, lambda said: marked(found, said, closeness))
 
 
 def read(

@@ -1,6 +1,7 @@
 """eval.yaml: what is answered and how it is compared."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -9,6 +10,7 @@ class EvalSettings:
 
     batch: int = 16  # prompts decoded together; changes latency, not which rows are scored
     max_new_tokens: int = 256  # an answer is cut there and counted as cut
+    decoding: Literal["free", "constrained"] = "free"  # constrained: held to io_schema
     max_examples: int | None = None  # a seeded sample of whole domains' rows; None: every row
     draws: int = 10_000  # bootstrap draws over domains
     seed: int = 42

@@ -99,6 +99,7 @@ def markdown(found: dict[str, Any]) -> str:
         _section("By field", FIELD_COLUMNS, field_rows(found)),
         _section("By task", GROUP_COLUMNS, _group_rows(found["tasks"])),
         _section("By page type and language", GROUP_COLUMNS, _group_rows(found["strata"])),
+        _section("Decoding", DECODING_COLUMNS, decoding_rows(found)),
         _domains(found["snapshot"]),
         _notes(found),
     ]
@@ -108,6 +109,26 @@ def markdown(found: dict[str, Any]) -> str:
 FIELD_COLUMNS = ("field", "n", "pass base", "pass tuned", "precision", "recall", "F1",
                  "missing", "spurious")  # fmt: skip
 GROUP_COLUMNS = ("group", "n", "accuracy base", "accuracy tuned", "schema valid tuned")
+
+
+DECODING_COLUMNS = ("run", "decoding", "slot accuracy", "JSON validity", "schema validity",
+                    "tokens out", "cut", "batch latency ms p50")  # fmt: skip
+
+
+def decoding_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    """One row a run and way of decoding: free, repaired and, where it was run, constrained."""
+    return [
+        (
+            found[side]["run"],
+            way,
+            *(_percent(totals[name]) for name in ("accuracy", "json_valid", "schema_valid")),
+            f"{totals['tokens_out']:.0f}",
+            str(totals["cut"]),
+            str(totals["batch_latency_ms_p50"]),
+        )
+        for side in ("baseline", "tuned")
+        for way, totals in found["decoding"][side].items()
+    ]
 
 
 def field_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:

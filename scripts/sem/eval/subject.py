@@ -50,6 +50,8 @@ class Subject:
             "dtype": self.machine.dtype,
             "batch": self.settings.batch,
             "max_new_tokens": self.settings.max_new_tokens,
+            # Free decoding has no key, so that older answers stay what they are.
+            **({} if self.settings.decoding == "free" else {"decoding": self.settings.decoding}),
             "examples": files.sha256_json([e.id for e in self.examples]),
         }
 

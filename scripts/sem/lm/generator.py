@@ -7,15 +7,22 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Prompt:
-    """What one call sends: token ids of the rendered prompt and how long the answer may be."""
+    """What one call sends: token ids of the rendered prompt and how long the answer may be.
+
+    `schema` is the text of a JSON Schema that the answer is held to while it is decoded.
+    """
 
     ids: tuple[int, ...]
     max_new_tokens: int
+    schema: str | None = None
 
 
 @dataclass(frozen=True)
 class Completion:
-    """What came back. `finish` is stop, length or refused (the prompt does not fit)."""
+    """What came back. `finish` is stop, length, refused (the prompt does not fit) or closed.
+
+    A closed answer ran out of room and was made to end by the shortest text that fits.
+    """
 
     text: str
     finish: str

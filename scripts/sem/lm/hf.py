@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from sem.lm.chat import Chat
+from sem.lm.constrain import Mask, Vocabulary
 from sem.lm.generator import Completion, Prompt
 
 ROUND_TO = 64
@@ -30,21 +32,45 @@ class HfGenerator:
         from transformers import GenerationConfig
 
         ids, mask = self._padded(prompts)
+        room = max(p.max_new_tokens for p in prompts)
         config = GenerationConfig(
-            max_new_tokens=max(p.max_new_tokens for p in prompts),
+            max_new_tokens=room,
             do_sample=False,
             eos_token_id=self.chat.stop_ids,
             pad_token_id=self.chat.tokenizer.pad_token_id,
         )
+        limits = self._limits(prompts, room)
         with torch.inference_mode():
-            out = self.model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
-        return [self._completion(row[ids.shape[1] :].tolist()) for row in out]
+            out = self.model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                generation_config=config,
+                logits_processor=[limits] if limits else None,
+            )
+        closed = limits.closed if limits else set()
+        rows = enumerate(row[ids.shape[1] :].tolist() for row in out)
+        return [self._completion(said, number in closed) for number, said in rows]
 
-    def _completion(self, ids: list[int]) -> Completion:
+    def _limits(self, prompts: Sequence[Prompt], room: int) -> Mask | None:
+        schemas = [p.schema for p in prompts if p.schema is not None]
+        if not schemas:
+            return None
+        if len(schemas) != len(prompts):
+            raise ValueError("a batch is decoded with a schema for each prompt, or with none")
+        return Mask(self.vocabulary, schemas, room)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """This model's tokens as constrained decoding needs them."""
+        size = self.model.get_output_embeddings().weight.shape[0]
+        return Vocabulary(self.chat.tokenizer, size, tuple(self.chat.stop_ids))
+
+    def _completion(self, ids: list[int], was_closed: bool) -> Completion:
         stops = [i for i, token in enumerate(ids) if token in self.chat.stop_ids]
         kept = ids[: stops[0]] if stops else ids
         text = self.chat.tokenizer.decode(kept, skip_special_tokens=False)
-        return Completion(text, "stop" if stops else "length", len(kept) + bool(stops))
+        finish = "closed" if was_closed and stops else "stop" if stops else "length"
+        return Completion(text, finish, len(kept) + bool(stops))
 
     def _padded(self, prompts: Sequence[Prompt]) -> tuple[Any, Any]:
         import torch

@@ -67,7 +67,10 @@ def _fill(
 ) -> None:
     plan = target.plan()
     base = pinned.resolve(plan["base_model"], project.root)
-    shutil.copytree(target.adapter, folder / "adapter")
+    # File by file: copytree gathers a full disk into an error without its number.
+    (folder / "adapter").mkdir()
+    for path in sorted(target.adapter.iterdir()):
+        shutil.copyfile(path, folder / "adapter" / path.name)
     merged = models.merged(models.load(base.folder, plan["hardware"]["dtype"]), target.adapter)
     models.save(merged, folder / "model")
     for name in TOKENIZER_FILES:

@@ -51,9 +51,7 @@ def answers_again(proven: Subject, folder: Path, count: int) -> tuple[int, int]:
     """
     recorded = answers.read(proven.book.path)
     packaged = subject.from_folder(proven, folder / "model")
-    pairs = answers.prompts(
-        proven.examples, proven.tasks, packaged.chat, proven.settings.max_new_tokens
-    )
+    pairs = answers.prompts(proven.examples, proven.tasks, packaged.chat, proven.settings)
     size = proven.settings.batch
     # The shortest prompts come last and are the quickest to repeat.
     first = max(0, (len(pairs) - count) // size * size)

@@ -1,0 +1,167 @@
+"""JSON Schema as a mask over tokens: the model can only say what fits, and always ends.
+
+llguidance compiles the schema. Keys come in the order that training taught (sorted) and
+separators are compact: free white space is how constrained answers run out of tokens. When
+little room is left, only tokens that close the answer are allowed, so it is never cut.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+from sem.core import jsonio
+from sem.core.errors import SemError
+
+# What ends an answer soonest, best first: inside a string, and outside.
+IN_STRING = (re.compile(r'"[\]}]*'),)
+OUTSIDE = (re.compile(r"[\]}]+"), re.compile(r'""?[\]}]*'), re.compile(r'[,:]"?'))
+OPTIONS = {"whitespace_flexible": False, "lenient": True}
+SLACK = 24  # tokens beyond the shortest instance that closing may take
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """A tokenizer prepared for masks over `size` logits; END are the ids that stop."""
+
+    tokenizer: Any
+    size: int
+    ends: tuple[int, ...]
+
+    @cached_property
+    def guide(self) -> Any:
+        """llguidance's view of the tokenizer; takes a second or two."""
+        from llguidance.hf import from_tokenizer
+
+        return from_tokenizer(self.tokenizer, n_vocab=self.size, eos_token=list(self.ends))
+
+    @cached_property
+    def closing(self) -> dict[bool, tuple[Any, ...]]:
+        """Masks of the tokens that close an answer, best first: inside a string, and outside."""
+        texts = self.tokenizer.batch_decode([[token] for token in range(len(self.tokenizer))])
+        return {
+            True: tuple(self._matching(texts, pattern) for pattern in IN_STRING),
+            False: tuple(self._matching(texts, pattern) for pattern in OUTSIDE),
+        }
+
+    @cached_property
+    def letters(self) -> list[int]:
+        """Tokens of one letter that no literal of JSON holds: allowed inside strings only."""
+        return self.tokenizer.convert_tokens_to_ids(["q", "j", "z"])
+
+    def _matching(self, texts: Sequence[str], pattern: re.Pattern[str]) -> Any:
+        import numpy as np
+
+        found = [bool(pattern.fullmatch(text)) for text in texts[: self.size]]
+        return np.array(found + [False] * (self.size - len(found)))
+
+
+@lru_cache(maxsize=64)
+def grammar(schema_text: str) -> str:
+    """The grammar of the JSON Schema SCHEMA_TEXT; SemError when no decoder can hold to it."""
+    from llguidance import LLMatcher
+
+    made = LLMatcher.grammar_from_json_schema(
+        jsonio.dumps(ordered(jsonio.loads(schema_text))), overrides=OPTIONS
+    )
+    failed, messages = LLMatcher.validate_grammar_with_warnings(made)
+    if failed:
+        raise SemError(
+            f"io_schema cannot constrain decoding: {' '.join(messages)[:200]}",
+            "decode freely (eval.decoding: free), or simplify the schema",
+        )
+    return made
+
+
+def unenforced(schema_text: str) -> list[str]:
+    """What of the JSON Schema SCHEMA_TEXT the mask does not hold to, in llguidance's words."""
+    from llguidance import LLMatcher
+
+    return list(LLMatcher.validate_grammar_with_warnings(grammar(schema_text))[1])
+
+
+def ordered(schema: Any) -> Any:
+    """SCHEMA with the properties of every object sorted: the order answers are taught in."""
+    if isinstance(schema, list):
+        return [ordered(item) for item in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    made = {key: ordered(value) for key, value in schema.items()}
+    if isinstance(made.get("properties"), dict):
+        made["properties"] = dict(sorted(made["properties"].items()))
+    return made
+
+
+class Mask:
+    """A logits processor over rows of (tokens, logits); one per call of generate.
+
+    SCHEMAS: one JSON Schema text a row; ROOM: how many tokens a row may say.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, schemas: Sequence[str], room: int) -> None:
+        from llguidance import LLMatcher
+
+        self.vocabulary = vocabulary
+        self.matchers = [LLMatcher(vocabulary.guide, grammar(text)) for text in schemas]
+        self.reserves = [reserve(vocabulary.tokenizer, text) for text in schemas]
+        self.room = room
+        self.said = 0
+        self.closed: set[int] = set()  # rows that were made to end
+
+    def __call__(self, ids: Any, scores: Any) -> Any:
+        """SCORES with -inf wherever a token does not fit."""
+        import torch
+
+        for row, matcher in enumerate(self.matchers):
+            if self.said and not matcher.is_stopped():
+                matcher.consume_token(int(ids[row, -1]))
+            banned = torch.from_numpy(~self._allowed(row, matcher)).to(scores.device)
+            scores[row].masked_fill_(banned, float("-inf"))
+        self.said += 1
+        return scores
+
+    def _allowed(self, row: int, matcher: Any) -> Any:
+        import numpy as np
+        from llguidance import numpy as guide
+
+        size, ends = self.vocabulary.size, list(self.vocabulary.ends)
+        stop = np.zeros(size, dtype=bool)
+        stop[ends] = True
+        if matcher.is_stopped():
+            return stop
+        bits = guide.allocate_token_bitmask(1, size)
+        guide.fill_next_token_bitmask(matcher, bits, 0)
+        if matcher.is_error():
+            raise SemError(f"constrained decoding: {matcher.get_error()[:200]}", "report this")
+        allowed = np.unpackbits(bits[0].view(np.uint8), bitorder="little")[:size].astype(bool)
+        if self.room - self.said > self.reserves[row]:
+            return allowed
+        return stop if allowed[ends].any() else self._closing(row, allowed)
+
+    def _closing(self, row: int, allowed: Any) -> Any:
+        self.closed.add(row)
+        is_in_string = bool(allowed[self.vocabulary.letters].all())
+        for tier in self.vocabulary.closing[is_in_string]:
+            if (allowed & tier).any():
+                return allowed & tier
+        return allowed  # forced text, digits, an enum
+
+
+def reserve(tokenizer: Any, schema_text: str) -> int:
+    """Tokens to keep back so that an answer can always be closed."""
+    shortest = jsonio.dumps(_shortest(jsonio.loads(schema_text)))
+    return len(tokenizer(shortest, add_special_tokens=False)["input_ids"]) + SLACK
+
+
+def _shortest(schema: Any) -> Any:
+    if not isinstance(schema, dict):
+        return None
+    if schema.get("enum"):
+        return max(schema["enum"], key=lambda value: len(jsonio.dumps(value)))
+    if "properties" in schema:
+        needed = schema.get("required", [])
+        return {name: _shortest(schema["properties"].get(name)) for name in needed}
+    if schema.get("minItems"):
+        return [_shortest(schema.get("items"))] * schema["minItems"]
+    return "0" * max(6, schema.get("minLength", 0))

@@ -1,0 +1,115 @@
+"""Constrained decoding: a random model, whatever it prefers, says what fits its schema."""
+
+import re
+
+import numpy as np
+import pytest
+
+from sem.core import jsonio, schema
+from sem.core.errors import SemError
+from sem.lm import chat, constrain, model
+from sem.lm.generator import Prompt
+from sem.lm.hf import HfGenerator
+from toy import SPEC, make_model
+
+NESTED = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["lines", "kind"],
+    "properties": {
+        "kind": {"enum": ["invoice", "order"]},
+        "lines": {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["name", "qty"],
+                "properties": {"qty": {"type": "integer"}, "name": {"type": "string"}},
+            },
+        },
+        "code": {"type": "string", "pattern": "^[A-Z]{3}$"},
+    },
+}
+SCHEMAS = {"flat": SPEC["io_schema"], "nested": NESTED, "one word": {"enum": ["YES", "NO"]}}
+
+
+@pytest.fixture(scope="module")
+def generator(tmp_path_factory):
+    folder = make_model(tmp_path_factory.mktemp("model"))
+    return HfGenerator(model.load(folder, "float32"), chat.load(folder))
+
+
+def prompts(generator, text: str, room: int) -> list[Prompt]:
+    pages = ("a mug", '{"title": "x"', "<p>1,5 €</p>", "]]]}}", 'say "no"', "naïve 日本")
+    return [Prompt(tuple(generator.chat.prompt_ids("s", p)), room, text) for p in pages]
+
+
+@pytest.mark.parametrize("room", [40, 160])
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_every_answer_fits_its_schema_however_little_room_there_is(generator, name, room):
+    text = jsonio.dumps(SCHEMAS[name])
+
+    said = generator.generate(prompts(generator, text, room + reserved(generator, text)))
+
+    assert {one.finish for one in said} <= {"stop", "closed"}
+    for one in said:
+        assert schema.problems(jsonio.loads(one.text), SCHEMAS[name]) == []
+
+
+def reserved(generator, text: str) -> int:
+    return constrain.reserve(generator.chat.tokenizer, text)
+
+
+def test_an_answer_that_runs_out_of_room_says_that_it_was_closed(generator):
+    text = jsonio.dumps(SPEC["io_schema"])
+    free = [Prompt(p.ids, 40) for p in prompts(generator, text, 40)]
+
+    held = generator.generate(prompts(generator, text, reserved(generator, text)))
+
+    assert {one.finish for one in generator.generate(free)} == {"length"}
+    assert "closed" in {one.finish for one in held}
+
+
+def test_keys_come_in_the_order_that_training_taught(generator):
+    text = jsonio.dumps(NESTED)
+
+    said = generator.generate(prompts(generator, text, 160))
+
+    for one in said:
+        keys = re.findall(r'"(code|kind|lines)":', one.text)
+        assert keys == sorted(keys)
+        assert keys[-2:] == ["kind", "lines"]
+
+
+def test_tasks_share_a_batch(generator):
+    texts = [jsonio.dumps(SCHEMAS[name]) for name in ("flat", "one word")]
+    ids = tuple(generator.chat.prompt_ids("s", "x"))
+
+    flat, word = generator.generate([Prompt(ids, 120, text) for text in texts])
+
+    assert set(jsonio.loads(flat.text)) == {"price", "title"}
+    assert jsonio.loads(word.text) in ("YES", "NO")
+
+
+def test_what_the_mask_cannot_hold_to_is_said():
+    text = jsonio.dumps({"type": "array", "uniqueItems": True})
+
+    assert any("uniqueItems" in line for line in constrain.unenforced(text))
+
+
+def test_a_schema_that_nothing_fits_is_refused():
+    with pytest.raises(SemError, match="io_schema cannot constrain decoding"):
+        constrain.grammar(jsonio.dumps({"type": "string", "pattern": "(?=a)b"}))
+
+
+def test_a_row_that_has_ended_only_stops_again(generator):
+    text = jsonio.dumps({"enum": ["YES"]})
+    mask = constrain.Mask(generator.vocabulary, [text], 40)
+    said = generator.chat.tokenizer('"YES"', add_special_tokens=False)["input_ids"]
+    import torch
+
+    for token in [0, *said]:
+        scores = mask(torch.tensor([[token]]), torch.zeros(1, generator.vocabulary.size))
+
+    assert np.flatnonzero(np.isfinite(scores[0].numpy())).tolist() == generator.chat.stop_ids
