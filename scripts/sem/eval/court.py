@@ -1,0 +1,132 @@
+"""One sitting of the judge: a run's answers, what is asked about them, and what came of it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sem.core import files, jsonio
+from sem.core.errors import SemError
+from sem.core.project import Project
+from sem.eval import asking, docket, judge, judging, subject, verdicts
+from sem.eval.answers import Book
+from sem.eval.docket import Case
+from sem.eval.judge import Judge
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a sitting has before it."""
+
+    run: str
+    judge: Judge
+    cases: list[Case]
+    book: Book
+
+    def hear(self) -> Iterator[str]:
+        """Judge what is open, one id a time; the summary is written however the sitting ends."""
+        lock = self.book.path.with_suffix(".lock")
+        with files.lock(lock, f"{self.book.path.name} of {self.run}"):
+            void = None
+            try:
+                yield from docket.run(self.judge, self.cases, self.book)
+            except SemError as error:
+                void = error.message
+                raise
+            finally:
+                files.write(docket.summary_path(self.book), jsonio.pretty(summary(self, void)))
+
+
+def open_session(
+    project: Project,
+    run_id: str | None,
+    split: str,
+    version: int | None,
+    mode: str,
+    baseline: str,
+    at: datetime,
+) -> Session:
+    """The Session of RUN_ID on SPLIT in MODE; SemError when no judge is configured."""
+    settings = judging.load(project)
+    client = judging.client(project, settings, at)
+    found = subject.resolve(project, run_id, split, version)
+    said = docket.read(found)
+    if mode == "slots":
+        cases = docket.slots(found, said)
+    elif mode == "golden":
+        cases = docket.whole(found, said)
+    else:
+        other = subject.resolve(project, baseline, split, found.frozen.version)
+        cases = docket.whole(found, said, docket.read(other))
+    transcript = project.reports / f"judge_run_{at:%Y%m%dT%H%M%SZ}.jsonl"
+    made = Judge(asking.MODES[mode], settings, client, transcript)
+    return Session(found.run.id, made, cases, docket.book(found, mode, settings))
+
+
+def summary(session: Session, stopped: str | None = None) -> dict[str, Any]:
+    """judge.SPLIT.json: rates over every example, counts of what has no verdict, and the cost."""
+    rows = verdicts.rows(session.book.path) if session.book.path.exists() else {}
+    wanted = {case.item.id for case in session.cases}
+    found = {name: row for name, row in rows.items() if name in wanted}
+    client = session.judge.client
+    return {
+        "format": "judge.v1",
+        **verdicts.summary(found),
+        "examples_without_verdict": len(wanted - set(found)),
+        "stopped": stopped,
+        "header": session.book.header,
+        "spending": judge.as_json(session.judge.spending),
+        "account": {"name": client.account, **vars(client.ledger.spent(client.account))},
+        "transcript": session.judge.transcript.name,
+    }
+
+
+def summary_rows(session: Session) -> list[tuple[str, object]]:
+    """The summary as table rows."""
+    found = summary(session)
+    keys = ("total_examples", "judged_examples", "by_rule_examples", "missing_candidates")
+    states = ("judged_slots", "undecided_slots", "unjudged_slots")
+    spent = found["spending"]
+    rate = found["overall_pass_rate"]
+    return [
+        *((key.replace("_", " "), found[key]) for key in (*keys, *states)),
+        ("overall pass rate", "-" if rate is None else f"{rate * 100:.1f} %"),
+        ("canaries, all as they should be", spent["canaries"]),
+        ("calls / from the ledger / requests", f"{spent['calls']} / {spent['cached']} / "
+         f"{spent['requests']}"),
+        ("spent now", f"${spent['usd']:.6f}"),
+        (f"spent on {found['account']['name']!r}", f"${found['account']['usd']:.6f}"),
+    ]  # fmt: skip
+
+
+def estimate(session: Session) -> list[tuple[str, object]]:
+    """What the whole sitting would cost, as table rows; replies in the ledger cost nothing."""
+    done = verdicts.rows(session.book.path) if not _is_new(session.book) else {}
+    left = [case.item for case in session.cases if case.item.id not in done]
+    found = session.judge.estimate(left)
+    cap = session.judge.settings.calls.max_usd
+    return [
+        ("examples", len(session.cases)),
+        ("questions", sum(len(item.questions) for item in left)),
+        ("calls, canaries and both orders included", found.calls),
+        ("calls with a reply in the ledger", found.cached),
+        ("tokens in / out, about", f"{found.tokens_in:,} / {found.tokens_out:,}"),
+        ("cost, about", f"${found.likely_usd:.4f}"),
+        ("cost, at most reserved", f"${found.at_most_usd:.4f}"),
+        ("cap", "none" if cap is None else f"${cap:.4f} a {session.judge.settings.calls.period}"),
+    ]
+
+
+def _is_new(book: Book) -> bool:
+    return not book.path.exists() or book.is_stale()
+
+
+def current(path: Path, answers: Path) -> dict[tuple[str, str], verdicts.Verdict]:
+    """The verdicts in PATH when they are on the answers in the file ANSWERS; else none."""
+    header = path.with_suffix(".json")
+    if not path.exists() or not header.exists() or not answers.exists():
+        return {}
+    if files.read_json(header).get("answers") != files.sha256(answers):
+        return {}
+    return verdicts.load(path)

@@ -1,0 +1,205 @@
+"""The judge: asked only what rules cannot decide, in batches that canaries guard.
+
+Replies of a batch become verdicts when every canary in it was answered as it should be. A killed
+job asks again only what it holds no reply to.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sem.core import files
+from sem.core.errors import SemError
+from sem.eval import asking, canaries
+from sem.eval.asking import Mode, Opinion, Question
+from sem.eval.canaries import Canary
+from sem.eval.judging import JudgeSettings
+from sem.lm.calls import Outcome, Request
+from sem.lm.client import Client, Estimate
+
+# Faults that all further calls would meet as well: the job stops and can be continued.
+STOPS = {
+    "budget": "raise calls.max_usd or calls.max_requests, or wait for the next day",
+    "circuit": "see what the server says in the transcript, then run again",
+    "auth": "check the key that calls.models names",
+    "forbidden": "check what the key may use",
+}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing to be judged as a whole: an id and its questions."""
+
+    id: str
+    questions: tuple[Question, ...]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Items that share canaries; `name` depends on what is asked alone."""
+
+    name: str
+    items: tuple[Item, ...]
+    canaries: tuple[Canary, ...]
+
+    @property
+    def questions(self) -> list[Question]:
+        """Each distinct question once."""
+        found = {q.text: q for item in self.items for q in item.questions}
+        return list(found.values())
+
+
+@dataclass
+class Spending:
+    """What a job has cost so far."""
+
+    calls: int = 0
+    cached: int = 0
+    requests: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    usd: float = 0.0
+    canaries: int = 0
+    faults: dict[str, int] = field(default_factory=dict)
+
+    def add(self, outcome: Outcome) -> None:
+        self.calls += 1
+        self.cached += outcome.cached
+        self.requests += outcome.requests
+        self.tokens_in += 0 if outcome.cached else outcome.tokens_in
+        self.tokens_out += 0 if outcome.cached else outcome.tokens_out
+        self.usd = round(self.usd + outcome.usd, 12)
+        if outcome.fault:
+            self.faults[outcome.fault] = self.faults.get(outcome.fault, 0) + 1
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A mode of judging, its settings, its client and its transcript."""
+
+    mode: Mode
+    settings: JudgeSettings
+    client: Client
+    transcript: Path
+    spending: Spending = field(default_factory=Spending)
+
+    def batches(self, items: Sequence[Item]) -> list[Batch]:
+        """ITEMS cut so that each batch holds about `batch` questions."""
+        groups: list[list[Item]] = []
+        size = self.settings.batch
+        for item in items:
+            if size >= self.settings.batch:
+                groups.append([])
+                size = 0
+            groups[-1].append(item)
+            size += len(item.questions)
+        return [self._batch(group) for group in groups if any(item.questions for item in group)]
+
+    def _batch(self, items: list[Item]) -> Batch:
+        asked = [question.text for item in items for question in item.questions]
+        name = files.sha256_json(asked)[:12]
+        return Batch(name, tuple(items), tuple(canaries.of(self.mode.name, name)))
+
+    def estimate(self, items: Sequence[Item]) -> Estimate:
+        """What judging ITEMS will cost; nothing is sent."""
+        asks = [request for batch in self.batches(items) for *_, request in self._asks(batch)]
+        return self.client.estimate(asks)
+
+    def opinions(self, batch: Batch) -> dict[str, Opinion]:
+        """The opinion on each question of BATCH by its text; SemError when the batch is void."""
+        found = self._asked(batch)
+        said = {
+            canary.question.id: asking.opinion(self.mode, found[canary.question.id])
+            for canary in batch.canaries
+        }
+        self.spending.canaries += len(said)
+        wrong = canaries.wrong(list(batch.canaries), said)
+        if wrong:
+            raise SemError(
+                f"batch {batch.name} is void, {len(wrong)} of {len(said)} canaries were judged "
+                f"wrong: {'; '.join(wrong)}",
+                f"none of its verdicts counts; use another judge model ({self.transcript})",
+            )
+        return {q.text: asking.opinion(self.mode, found[q.text]) for q in batch.questions}
+
+    def _asked(self, batch: Batch) -> dict[str, list[Outcome]]:
+        """Outcomes in both orders, by question text or canary id."""
+        asks = self._asks(batch)
+        found: dict[str, dict[bool, Outcome]] = {}
+        outcomes = self.client.ask_all(request for *_, request in asks)
+        with files.appending(self.transcript) as file, closing(outcomes):
+            for number, outcome in outcomes:
+                name, question, swapped, request = asks[number]
+                self.spending.add(outcome)
+                files.append(file, self._line(batch, question, swapped, request, outcome))
+                if outcome.fault in STOPS:
+                    raise SemError(
+                        f"the judge stopped: {outcome.fault}: {outcome.detail}",
+                        f"{STOPS[outcome.fault]}; verdicts so far are kept",
+                    )
+                found.setdefault(name, {})[swapped] = outcome
+        return {name: [both[key] for key in sorted(both)] for name, both in found.items()}
+
+    def _asks(self, batch: Batch) -> list[tuple[str, Question, bool, Request]]:
+        """Everything to ask, canaries at random places among the questions."""
+        orders = (False, True) if self.settings.both_orders else (False,)
+        asks = [
+            (question.text, question, swapped, self._request(question, swapped, ""))
+            for question in batch.questions
+            for swapped in orders
+        ]
+        # Canaries in both orders always: else a judge that prefers a place is not noticed.
+        asks += [
+            (c.question.id, c.question, swapped, self._request(c.question, swapped, batch.name))
+            for c in batch.canaries
+            for swapped in (False, True)
+        ]
+        random.Random(f"{self.settings.seed} {batch.name}").shuffle(asks)
+        return asks
+
+    def _request(self, question: Question, swapped: bool, tag: str) -> Request:
+        salt = self.client.ledger.salt
+        return asking.request(self.mode, question, swapped, salt, tag, self.settings.ask)
+
+    def _line(
+        self, batch: Batch, question: Question, swapped: bool, request: Request, outcome: Outcome
+    ) -> dict[str, Any]:
+        """One row of the transcript."""
+        return {
+            "batch": batch.name,
+            "id": question.id,
+            "slot": question.slot,
+            "mode": self.mode.name,
+            "swapped": swapped,
+            "prompt_sha256": files.sha256_json([list(m) for m in request.messages]),
+            "prompt_version": request.prompt_version,
+            "model": outcome.model,
+            "tokens_in": outcome.tokens_in,
+            "tokens_out": outcome.tokens_out,
+            "usd": outcome.usd,
+            "latency_ms": outcome.latency_ms,
+            "requests": outcome.requests,
+            "cached": outcome.cached,
+            "fault": outcome.fault,
+            "detail": outcome.detail,
+            "reply": outcome.text,
+        }
+
+
+def judged(judge: Judge, items: Sequence[Item]) -> Iterator[tuple[Item, list[Opinion]]]:
+    """Each of ITEMS with the opinions on its questions; those without one come first."""
+    for item in items:
+        if not item.questions:
+            yield item, []
+    for batch in judge.batches([item for item in items if item.questions]):
+        found = judge.opinions(batch)
+        for item in batch.items:
+            yield item, [found[question.text] for question in item.questions]
+
+
+def as_json(spending: Spending) -> dict[str, Any]:
+    """SPENDING as the summary holds it."""
+    return {**asdict(spending), "usd": round(spending.usd, 9)}
