@@ -1,98 +1,32 @@
-"""From answers to scores: one Score an example, then totals by field, task and stratum.
+"""From scores to totals: rates over answers, per field, and by task, page type, domain and so on.
 
-Every test example is in every denominator: an answer that is missing, cut or no JSON has all
-its slots wrong. A slot nobody could score is `None` and counted apart.
+Every test example is in every denominator, also where there is no answer. The names FEM, FWT,
+MISS and HALL and their denominators are those of docs/formats.md.
 """
 
-import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sem.core import jsonio, schema
-from sem.core.example import Example
-from sem.core.taskspec import SlotSpec, TaskSpec
-from sem.eval import slots
-from sem.eval.answers import Answer
-from sem.eval.slots import Similarity
+from sem.eval import confusion
+from sem.eval.align import Items
+from sem.eval.scoring import WHOLE, Counts, Score, Slot, levels_of, score
+from sem.eval.taxonomy import KINDS
 
-WHOLE = "(answer)"  # the one slot of a task whose output is no object
-
-
-@dataclass(frozen=True)
-class Slot:
-    """One compared field: score 0..1 or None, whether it passes, and which sides have a value."""
-
-    score: float | None
-    passed: bool | None
-    said: bool
-    wanted: bool
+__all__ = ["WHOLE", "Counts", "Score", "Slot", "by", "fields", "levels_of", "score", "totals"]
+GROUPS = ("task", "page_type", "language", "domain", "stratum")
 
 
 @dataclass(frozen=True)
-class Score:
-    """What one answer is worth."""
+class Prices:
+    """US dollars for a million tokens."""
 
-    id: str
-    task: str
-    domain: str
-    stratum: str
-    json_valid: bool  # the raw text is one strict JSON value
-    schema_valid: bool  # and fits io_schema
-    recovered: bool  # no valid JSON, but an object could be cut out of the text and was scored
-    slots: dict[str, Slot]
-    tokens_in: int
-    tokens_out: int
-    latency_ms: int
-    finish: str
-
-    @property
-    def accuracy(self) -> float:
-        """Share of scored slots that pass; unscored slots are left out and counted apart."""
-        scored = [slot.passed for slot in self.slots.values() if slot.passed is not None]
-        return sum(scored) / len(scored) if scored else 0.0
-
-    @property
-    def row_exact(self) -> bool:
-        """Whether every slot passes."""
-        return all(slot.passed for slot in self.slots.values() if slot.passed is not None)
+    tokens_in: float = 0.0
+    tokens_out: float = 0.0
 
 
-def score(
-    example: Example, answer: Answer | None, spec: TaskSpec, similarity: Similarity | None
-) -> Score:
-    """ANSWER to EXAMPLE, compared field by field; no answer is a wrong one."""
-    text = answer.text if answer else ""
-    value, json_valid = _parse(text)
-    said, recovered = (value, False) if json_valid else _recover(text)
-    levels = levels_of(spec, example)
-    return Score(
-        id=example.id,
-        task=example.task,
-        domain=example.domain or example.id,
-        stratum=example.stratum,
-        json_valid=json_valid,
-        schema_valid=json_valid and not schema.problems(value, spec.io_schema, limit=1),
-        recovered=recovered,
-        slots={
-            name: _slot(_field(said, name), _field(example.output_json, name), level, similarity)
-            for name, level in levels.items()
-            if _is_there(said, name) or _is_there(example.output_json, name)
-        },
-        tokens_in=answer.tokens_in if answer else 0,
-        tokens_out=answer.tokens_out if answer else 0,
-        latency_ms=answer.latency_ms if answer else 0,
-        finish=answer.finish if answer else "missing",
-    )
-
-
-def levels_of(spec: TaskSpec, example: Example) -> dict[str, SlotSpec]:
-    """The level of every field of EXAMPLE's task; one for the whole answer where it has none."""
-    return spec.slots(example.slot_specs) or {WHOLE: SlotSpec()}
-
-
-def totals(scores: Sequence[Score]) -> dict[str, Any]:
+def totals(scores: Sequence[Score], prices: Prices | None = None) -> dict[str, Any]:
     """Rates over SCORES; `n` and `unscored_slots` are counts."""
     count = len(scores)
     latency = sorted(s.latency_ms for s in scores)
@@ -112,6 +46,14 @@ def totals(scores: Sequence[Score]) -> dict[str, Any]:
         "tokens_out": _mean(s.tokens_out for s in scores),
         "batch_latency_ms_p50": _quantile(latency, 0.50),
         "batch_latency_ms_p95": _quantile(latency, 0.95),
+        "cost_usd_per_1000": _cost(scores, prices),
+        **_micro([slot for s in scores for slot in s.slots.values()]),
+        "errors": _errors(slot for s in scores for slot in s.slots.values()),
+        "doc_crit_ok": _share(s.critical_ok for s in scores),
+        "total_consist": _arithmetic(scores),
+        "li_align": _items(scores),
+        "rubric_score": _share(s.rubric for s in scores),
+        "proxies": _proxies(scores),
         "fields": fields(scores),
     }
 
@@ -119,86 +61,148 @@ def totals(scores: Sequence[Score]) -> dict[str, Any]:
 def fields(scores: Sequence[Score]) -> dict[str, dict[str, Any]]:
     """Per `task.field`: pass rate, precision, recall, F1, how often missing or spurious."""
     found: dict[str, list[Slot]] = defaultdict(list)
+    expected: Counter[str] = Counter()
     for one in scores:
+        expected.update(f"{one.task}.{name}" for name in {*one.expected, *one.slots})
         for name, slot in one.slots.items():
             found[f"{one.task}.{name}"].append(slot)
-    return {name: _field_totals(found[name]) for name in sorted(found)}
+    return {name: _field_totals(found[name], expected[name]) for name in sorted(found)}
 
 
 def by(scores: Sequence[Score], key: str) -> dict[str, list[Score]]:
-    """SCORES grouped by one of their attributes, e.g. task or stratum."""
+    """SCORES grouped by one of their attributes, e.g. task, stratum, page_type or language."""
     groups: dict[str, list[Score]] = defaultdict(list)
     for one in scores:
         groups[getattr(one, key)].append(one)
     return dict(sorted(groups.items()))
 
 
-def _field_totals(found: list[Slot]) -> dict[str, Any]:
+def breakdown(scores: Sequence[Score]) -> dict[str, dict[str, dict[str, Any]]]:
+    """totals() of every group, by task, page type, language, domain and stratum."""
+    return {
+        key: {name: totals(group) for name, group in by(scores, key).items()} for key in GROUPS
+    }
+
+
+def confusions(scores: Sequence[Score]) -> dict[str, dict[str, Any]]:
+    """Per `task.field` with a closed list of values: its confusion matrix."""
+    found: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for one in scores:
+        for name, labels in one.labels.items():
+            found[f"{one.task}.{name}"].append(labels)
+    return {name: confusion.matrix(found[name]) for name in sorted(found)}
+
+
+def _field_totals(found: list[Slot], documents: int) -> dict[str, Any]:
     scored = [slot for slot in found if slot.passed is not None]
-    right = sum(bool(s.passed) and s.wanted for s in scored)
-    said, wanted = sum(s.said for s in scored), sum(s.wanted for s in scored)
-    precision = right / said if said else None
-    recall = right / wanted if wanted else None
-    both = (precision or 0) + (recall or 0)
+    wanted = [slot for slot in found if slot.wanted]
+    ineligible = documents - len(wanted)
+    micro = _micro(scored)
     return {
         "n": len(found),
         "unscored": len(found) - len(scored),
         "pass": _mean(bool(s.passed) for s in scored),
         "score": _mean(s.score or 0.0 for s in scored),
-        "precision": precision,
-        "recall": recall,
-        "f1": 2 * (precision or 0) * (recall or 0) / both if both else 0.0 if wanted else None,
-        "missing": sum(s.wanted and not s.said for s in scored),  # FORMATS: MISS
-        "spurious": sum(s.said and not s.wanted for s in scored),  # FORMATS: HALL
+        **{name: micro[name] for name in ("precision", "recall", "f1")},
+        "missing": micro["missing_values"],
+        "spurious": micro["spurious_values"],
+        "eligible": len(wanted),
+        "ineligible": ineligible,
+        "fem": _share(slot.exact for slot in wanted),
+        "fwt": _share(slot.within or bool(slot.passed) for slot in wanted),
+        "miss": _share(not slot.said for slot in wanted),
+        "hall": sum(s.said and not s.wanted for s in found) / ineligible if ineligible else None,
+        "errors": _errors(found),
     }
 
 
-def _is_there(value: Any, name: str) -> bool:
-    # A key that neither side writes is no decision: counting it as right would reward an answer
-    # of one field with all the optional ones. A key written as null is one.
-    return name == WHOLE or (isinstance(value, dict) and name in value)
+def _micro(found: Iterable[Slot]) -> dict[str, Any]:
+    """Precision over what was said, recall over what was wanted; items of lists count singly."""
+    counts = [slot.counts or _single(slot) for slot in found if slot.passed is not None]
+    right, said = sum(c.right for c in counts), sum(c.said for c in counts)
+    wanted = sum(c.wanted for c in counts)
+    return {
+        "precision": right / said if said else None,
+        "recall": right / wanted if wanted else None,
+        "f1": 2 * right / (said + wanted) if wanted else None,
+        "missing_values": sum(c.missing for c in counts),
+        "spurious_values": sum(c.spurious for c in counts),
+    }
 
 
-def _slot(said: Any, wanted: Any, spec: SlotSpec, similarity: Similarity | None) -> Slot:
-    if said is _NOTHING:
-        return Slot(0.0, False, said=False, wanted=wanted is not None)
-    value = slots.score(said, wanted, spec, similarity)
-    passed = None if value is None else value >= spec.passes_from
-    return Slot(value, passed, said=said is not None, wanted=wanted is not None)
+def _single(slot: Slot) -> Counts:
+    return Counts(
+        right=bool(slot.passed) and slot.wanted,
+        said=slot.said,
+        wanted=slot.wanted,
+        missing=slot.wanted and not slot.said,
+        spurious=slot.said and not slot.wanted,
+    )
 
 
-_NOTHING = object()
+def _errors(found: Iterable[Slot]) -> dict[str, int]:
+    # A judge may have passed what the rule failed: its errors are none.
+    failed = (slot for slot in found if slot.passed is False)
+    counted = Counter(error for slot in failed for error in slot.errors)
+    return {kind: counted[kind] for kind in KINDS if counted[kind]}
 
 
-def _field(value: Any, name: str) -> Any:
-    """Field NAME of VALUE; an absent one is null; no usable answer at all is nothing."""
-    if value is _NOTHING or name == WHOLE:
-        return value
-    return value.get(name) if isinstance(value, dict) else _NOTHING
+def _arithmetic(scores: Sequence[Score]) -> dict[str, dict[str, Any]]:
+    """Per rubric check: documents it applies to, share that pass, references that fail it."""
+    found: dict[str, list[Any]] = defaultdict(list)
+    for one in scores:
+        for check in one.checks:
+            found[check.id].append(check)
+    return {
+        name: {
+            "n": len(checks),
+            "pass": _mean(check.passed for check in checks),
+            "reference_fails": sum(check.reference is False for check in checks),
+        }
+        for name, checks in sorted(found.items())
+    }
 
 
-def _parse(text: str) -> tuple[Any, bool]:
-    try:
-        return jsonio.loads(text), True
-    except ValueError:
-        return _NOTHING, False
+def _items(scores: Sequence[Score]) -> dict[str, float | None]:
+    """Per list of objects: items with a partner over the items of either side."""
+    found: dict[str, Items] = {}
+    for one in scores:
+        for name, items in one.items.items():
+            if name.endswith("[]"):
+                key = f"{one.task}.{name}"
+                found[key] = found.get(key, Items(0, 0, 0)) + items
+    return {name: _overlap(items) for name, items in sorted(found.items())}
 
 
-def _recover(text: str) -> tuple[Any, bool]:
-    # A base model wraps its JSON in a fence or a sentence: format is judged by json_valid,
-    # knowledge by the slots, so that the baseline is not beaten by punctuation alone.
-    match = re.search(r"\{.*\}", text[:20_000], re.S)
-    if match:
-        for candidate in (match[0], text[match.start() : text.find("}", match.start()) + 1]):
-            value, valid = _parse(candidate)
-            if valid and isinstance(value, dict):
-                return value, True
-    return _NOTHING, False
+def _overlap(items: Items) -> float | None:
+    either = items.said + items.wanted - items.paired
+    return items.paired / either if either else None
+
+
+def _proxies(scores: Sequence[Score]) -> dict[str, Any]:
+    """Sums of the hallucination proxies, and the share of looked-up values not in the input."""
+    names = ("forbidden_keys", "out_of_enum", "ungrounded", "looked_up", "extra_entities")
+    sums = {name: sum(getattr(s.proxies, name) for s in scores) for name in names}
+    looked_up = sums["looked_up"]
+    return {**sums, "ungrounded_share": sums["ungrounded"] / looked_up if looked_up else None}
+
+
+def _cost(scores: Sequence[Score], prices: Prices | None) -> float | None:
+    if prices is None or not scores:
+        return None
+    spent = sum(s.tokens_in for s in scores) * prices.tokens_in
+    spent += sum(s.tokens_out for s in scores) * prices.tokens_out
+    return spent / 1e6 / len(scores) * 1000
 
 
 def _mean(values: Iterable[float]) -> float:
     found = [float(value) for value in values]
     return sum(found) / len(found) if found else 0.0
+
+
+def _share(values: Iterable[float | None]) -> float | None:
+    found = [float(value) for value in values if value is not None]
+    return sum(found) / len(found) if found else None
 
 
 def _quantile(ordered: Sequence[int], share: float) -> int:
