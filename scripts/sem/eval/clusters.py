@@ -187,16 +187,17 @@ def bootstrap(found: Clusters, draws: int, seed: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def correlation(found: Clusters) -> float:
-    """Intraclass correlation of binary differences (ANOVA estimator), from 0 to 1."""
-    if found.domains < 2 or found.count <= found.domains:
-        return ICC
+def correlation(found: Clusters) -> float | None:
+    """Intraclass correlation of binary differences (ANOVA estimator), 0 to 1; None: unknown."""
+    if not found.binary or found.domains < 2 or found.count <= found.domains:
+        return None
     mean = float(found.mean)
     squares = float((found.gains + found.losses).sum())
     among = float((found.sums**2 / found.rows).sum()) - found.count * mean**2
     within = squares - float((found.sums**2 / found.rows).sum())
-    between_mean, within_mean = among / (found.domains - 1), within / (found.count - found.domains)
+    between_mean = among / (found.domains - 1)
+    within_mean = within / (found.count - found.domains)
     own = float((found.rows**2).sum()) / found.count
     size = (found.count - own) / (found.domains - 1)
     total = between_mean + (size - 1) * within_mean
-    return min(1.0, max(0.0, (between_mean - within_mean) / total)) if total > 0 else ICC
+    return min(1.0, max(0.0, (between_mean - within_mean) / total)) if total > 0 else None

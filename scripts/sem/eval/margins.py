@@ -51,6 +51,7 @@ class Bar:
     rule: Rule
     policy: Policy
     is_whole: bool = True  # a member with an unscored pair decides nothing
+    may_gain: bool = True  # whether a gain of a member may be claimed
 
 
 def family(made: Mapping[str, Pairs], bar: Bar) -> list[Check]:
@@ -88,7 +89,9 @@ def _check(name: str, made: Pairs, bar: Bar, p: dict[str, float], members: int) 
         "gains": made.gains,
         "losses": made.losses,
         "mcnemar_p": stats.mcnemar(made.gains, made.losses),
-        "improved": p["p_gain"] <= bar.policy.side,
+        "icc": clusters.correlation(made.found) if made.found.count else None,
+        "detectable_points": _detectable(made, bar),
+        "improved": bar.may_gain and p["p_gain"] <= bar.policy.side,
     }
     return Check(
         name=name,
@@ -99,6 +102,14 @@ def _check(name: str, made: Pairs, bar: Bar, p: dict[str, float], members: int) 
         need=_needed(made, bar, bar.policy.side / members) if is_open else Need(),
         facts=facts,
     )
+
+
+def _detectable(made: Pairs, bar: Bar) -> float | None:
+    """The true difference, in points, that data like these show with the planned power."""
+    if made.found.domains < 2:
+        return None
+    policy = bar.policy
+    return round(100 * planning.detectable_with(made.found, policy.side, policy.power), 2)
 
 
 def _wanted(rule: Rule) -> str:

@@ -54,6 +54,14 @@ def detectable(
     return _quantiles(side, power) * math.sqrt(discordance / pairs)
 
 
+def detectable_with(found: Clusters, side: float = SIDE, power: float = POWER) -> float:
+    """The smallest true difference that data like FOUND show; at most 1."""
+    from scipy import special
+
+    quantiles = special.stdtrit(found.freedom, [1 - side, power])
+    return min(1.0, float(quantiles.sum() * clusters.error(found)))
+
+
 def design_effect(rows_per_domain: float, icc: float) -> float:
     """How many times more rows are needed when they come in domains (Kish 1965)."""
     return 1 + (rows_per_domain - 1) * icc

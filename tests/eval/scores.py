@@ -1,0 +1,26 @@
+"""Scores made by hand, for tests of what is computed from them."""
+
+from sem.eval.metrics import Score, Slot
+
+RIGHT = Slot(1.0, True, said=True, wanted=True)
+WRONG = Slot(0.0, False, said=True, wanted=True)
+OPEN = Slot(None, None, said=True, wanted=True)
+SLOT = {"+": RIGHT, "-": WRONG, "?": OPEN}
+
+
+def one(name: str, domain: str = "d", marks: dict[str, str] | None = None, **other) -> Score:
+    """A Score whose MARKS say of each slot: + right, - wrong, ? unscored."""
+    fixed = {
+        "task": "price", "stratum": "-|en", "json_valid": True, "schema_valid": True,
+        "recovered": False, "tokens_in": 100, "tokens_out": 20, "latency_ms": 50, "finish": "stop",
+    }  # fmt: skip
+    slots = {slot: SLOT[mark] for slot, mark in (marks or {"title": "+"}).items()}
+    return Score(id=name, domain=domain, slots=slots, **(fixed | other))
+
+
+def column(marks: str, rows_per_domain: int = 1, slot: str = "title", **other) -> list[Score]:
+    """One Score a character of MARKS, so many in a domain."""
+    return [
+        one(f"e{n:04}", f"d{n // rows_per_domain}", {slot: mark}, **other)
+        for n, mark in enumerate(marks)
+    ]
