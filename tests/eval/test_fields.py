@@ -1,0 +1,250 @@
+"""FEM, FWT, MISS, HALL, precision, recall and confusion: by hand, and beside scikit-learn."""
+
+import json
+import random
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
+
+from sem.core import settings, slotspec
+from sem.core.example import Example
+from sem.core.taskspec import TaskSpec
+from sem.eval import confusion, metrics
+from sem.eval.align import ABSENT, NOTHING, Part
+from sem.eval.answers import Answer
+from sem.eval.metrics import Prices, Score
+from toy import SPEC
+
+LINE = {"type": "object", "properties": {"name": {"type": "string"}, "price": {"type": "number"}}}
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "title": {"type": "string"},
+        "price": {"type": ["number", "null"]},
+        "colour": {"enum": ["red", "green", "blue", None]},
+        "new": {"type": "boolean"},
+        "seller": {"type": "object", "properties": {"name": {"type": "string"}}},
+        "lines": {"type": "array", "items": LINE},
+    },
+}
+RUBRIC = {
+    "slots": {
+        "title": {"level": "substring", "critical": True},
+        "price": {"level": "numeric_tol"},
+        "lines[].price": {"level": "numeric_tol", "tolerance": 0.01},
+    }
+}
+VALUES = SPEC | {"base_model_id": "x", "io_schema": SCHEMA, "rubric": RUBRIC}
+TASK = settings.build(TaskSpec, VALUES, "spec")
+COLOURS = ["red", "green", "blue", None]
+
+
+def scored(said: Any, wanted: Any, page: str = "page", **meta: Any) -> Score:
+    """The Score of SAID, a value or a raw text, where WANTED is the reference."""
+    example = Example(meta.pop("id", "1"), "t", page, wanted, {"domain": "d", **meta})
+    text = said if isinstance(said, str) else json.dumps(said)
+    return metrics.score(example, Answer("1", "t", text, "stop", 100, 10, 50, 1), TASK, None)
+
+
+def field(name: str, *pairs: tuple[Any, Any]) -> dict[str, Any]:
+    return metrics.fields([scored(said, wanted) for said, wanted in pairs])[f"t.{name}"]
+
+
+def test_the_four_rates_have_the_denominators_of_the_formats() -> None:
+    found = field(
+        "price",
+        ({"price": 10}, {"price": 10}),  # exact
+        ({"price": "10,00"}, {"price": 10}),  # exact but for spelling; the strict slot fails
+        ({"price": 10.01}, {"price": 10}),  # within 0.01
+        ({"price": 11}, {"price": 10}),
+        ({"price": None}, {"price": 10}),
+        ({}, {"price": 10}),
+        ("no JSON", {"price": 10}),
+        ({"price": 5}, {"price": None}),
+        ({"price": 5}, {"title": "x"}),
+        ({"price": None}, {"price": None}),
+        ({"title": "x"}, {"title": "x"}),  # nobody writes it: ineligible, and no slot
+    )
+    assert (found["n"], found["eligible"], found["ineligible"]) == (10, 7, 4)
+    assert found["fem"] == 2 / 7
+    assert found["fwt"] == 3 / 7
+    assert found["miss"] == 3 / 7
+    assert found["hall"] == 2 / 4
+    assert (found["missing"], found["spurious"]) == (3, 2)
+    assert found["pass"] == 2 / 10
+    assert found["score"] == 2 / 10
+
+
+def test_rates_without_a_denominator_are_not_zero() -> None:
+    found = field("price", ({"price": 1}, {}))
+    assert (found["fem"], found["fwt"], found["miss"], found["hall"]) == (None, None, None, 1.0)
+    assert (found["precision"], found["recall"], found["f1"]) == (0.0, None, None)
+    found = field("price", ({}, {"price": 1}))
+    assert (found["precision"], found["recall"], found["f1"], found["hall"]) == (None, 0, 0, None)
+
+
+def test_the_level_passes_within_its_threshold_and_counts_for_fwt() -> None:
+    found = field("title", ({"title": "Blue mug, large"}, {"title": "blue mug"}))
+    assert (found["fem"], found["fwt"], found["pass"]) == (0.0, 1.0, 1.0)
+
+
+def test_a_list_of_objects_is_one_slot_a_field_and_counts_its_items() -> None:
+    wanted = {"lines": [{"name": "a", "price": 1}, {"name": "b", "price": 2}]}
+    said = {"lines": [{"name": "b", "price": 3}, {"name": "a", "price": 1}, {"name": "c"}]}
+    score = scored(said, wanted)
+    name, price = score.slots["lines[].name"], score.slots["lines[].price"]
+    assert (name.score, name.passed, name.exact, name.within) == (2 / 3, False, False, False)
+    assert (price.score, price.passed, price.errors) == (0.5, False, ("truncated_evidence",))
+    assert name.errors == ("hallucinated",)
+    found = metrics.fields([score])
+    assert found["t.lines[].name"]["precision"] == 2 / 3
+    assert found["t.lines[].name"]["recall"] == 1.0
+    assert found["t.lines[].name"]["f1"] == 0.8
+    assert (found["t.lines[].name"]["spurious"], found["t.lines[].price"]["missing"]) == (1, 0)
+    assert metrics.totals([score])["li_align"] == {"t.lines[]": 2 / 3}
+    lost = metrics.fields([scored({}, wanted)])["t.lines[].price"]
+    assert (lost["missing"], lost["miss"], lost["recall"]) == (2, 1.0, 0.0)
+    right = scored(wanted, wanted)
+    assert (right.accuracy, right.row_exact) == (1.0, True)
+    assert metrics.totals([right, score])["li_align"] == {"t.lines[]": 4 / 5}
+    assert right.slots["lines[].price"].counts == metrics.Counts(2, 2, 2, 0, 0)
+
+
+def test_fields_of_objects_have_their_own_slots() -> None:
+    score = scored({"seller": {"name": "X"}}, {"seller": {"name": "Y"}, "title": "Mug"})
+    assert set(score.slots) == {"seller.name", "title"}
+    assert score.accuracy == 0.0
+    assert score.expected == tuple(TASK.slots())
+
+
+def test_errors_are_counted_by_kind_and_a_judges_pass_clears_them() -> None:
+    page = "Mug for 5 EUR, was 7"
+    failed = scored({"title": "Cup", "price": 7, "new": True}, {"title": "Mug", "price": 5}, page)
+    assert metrics.totals([failed])["errors"] == {"wrong_neighbour": 1, "hallucinated": 2}
+    assert metrics.fields([failed])["t.price"]["errors"] == {"wrong_neighbour": 1}
+    slot = failed.slots["title"]
+    assert (slot.errors, slot.passed) == (("hallucinated",), False)
+    cleared = replace(failed, slots={"title": replace(slot, score=1.0, passed=True)})
+    assert metrics.totals([cleared])["errors"] == {}
+    assert metrics.fields([cleared])["t.title"]["fwt"] == 1.0
+
+
+def test_critical_fields_decide_a_document() -> None:
+    right = scored({"title": "Mug"}, {"title": "Mug", "price": 5})
+    wrong = scored({"price": 5}, {"title": "Mug", "price": 5})
+    none = scored({"price": 5}, {"price": 5})
+    assert [s.critical_ok for s in (right, wrong, none)] == [True, False, None]
+    assert metrics.totals([right, wrong, none])["doc_crit_ok"] == 0.5
+    assert metrics.totals([none])["doc_crit_ok"] is None
+
+
+def test_proxies_are_summed() -> None:
+    scores = [scored({"title": "Mug", "price": 9, "odd": "x"}, {"title": "Mug"}, "a Mug")] * 2
+    found = metrics.totals(scores)["proxies"]
+    assert found == {
+        "forbidden_keys": 0, "out_of_enum": 0, "ungrounded": 4, "looked_up": 6,
+        "extra_entities": 0, "ungrounded_share": 4 / 6,
+    }  # fmt: skip
+    assert metrics.totals([scored("no", {})])["proxies"]["ungrounded_share"] is None
+
+
+def test_cost_needs_prices() -> None:
+    scores = [scored({}, {"title": "x"})] * 4
+    assert metrics.totals(scores)["cost_usd_per_1000"] is None
+    assert metrics.totals([], Prices(1, 1))["cost_usd_per_1000"] is None
+    found = metrics.totals(scores, Prices(tokens_in=2.0, tokens_out=10.0))
+    assert found["cost_usd_per_1000"] == pytest.approx((100 * 2 + 10 * 10) / 1e6 * 1000)
+
+
+def test_everything_is_broken_down_by_five_keys() -> None:
+    scores = [
+        scored({"title": "x"}, {"title": "x"}, id="1", page_type="product", language="de"),
+        scored("no", {"title": "x"}, id="2", page_type="listing", language="de"),
+    ]
+    found = metrics.breakdown(scores)
+    assert set(found) == {"task", "page_type", "language", "domain", "stratum"}
+    assert found["page_type"]["product"]["accuracy"] == 1.0
+    assert found["page_type"]["listing"]["accuracy"] == 0.0
+    assert found["language"]["de"]["n"] == 2
+    assert set(found["stratum"]) == {"product|de", "listing|de"}
+    assert set(found["task"]) == {"t"}
+    assert set(found["domain"]) == {"d"}
+
+
+def test_shared_levels_stand_below_the_rubric() -> None:
+    shared = slotspec.SlotFile(slots={"title": "exact", "seller.name": "substring"})
+    example = Example("1", "t", "p", {"title": "mug", "seller": {"name": "acme"}})
+    text = '{"title": "a mug", "seller": {"name": "Acme Ltd"}}'
+    said = Answer("1", "t", text, "stop", 1, 1, 1, 1)
+    assert metrics.score(example, said, TASK, None).accuracy == 0.5
+    assert metrics.score(example, said, TASK, None, shared).accuracy == 1.0
+
+
+def test_an_answer_that_is_no_object() -> None:
+    values = VALUES | {"io_schema": {"enum": ["YES", "NO"]}, "rubric": {}}
+    task = settings.build(TaskSpec, values, "spec")
+    made = [
+        metrics.score(Example("1", "t", "p", wanted), Answer("1", "t", text, *REST), task, None)
+        for wanted, text in (("YES", '"YES"'), ("YES", '"NO"'), ("NO", "NO"), ("NO", '"MAYBE"'))
+    ]
+    assert [s.accuracy for s in made] == [1, 0, 0, 0]
+    assert metrics.confusions(made)["t.(answer)"]["counts"] == {
+        "NO": {"(no answer)": 1, "(other)": 1},
+        "YES": {"NO": 1, "YES": 1},
+    }
+    assert metrics.totals(made)["errors"] == {"format": 2, "label": 1}
+
+
+REST = ("stop", 1, 1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("part", "labels"),
+    [
+        (Part("red", "red"), ("red", "red")),
+        (Part(None, "red"), ("red", "(null)")),
+        (Part("red", None), ("(null)", "red")),
+        (Part("red", ABSENT), ("(null)", "red")),
+        (Part(NOTHING, "red"), ("red", "(no answer)")),
+        (Part("pink", "red"), ("red", "(other)")),
+        (Part(True, False), ("false", "true")),
+        (Part("", None), ("(null)", "(null)")),
+    ],
+)
+def test_labels(part: Part, labels: tuple[str, str]) -> None:
+    assert confusion.labels(part, frozenset(('"red"', '"blue"', "true", "false"))) == labels
+
+
+def test_the_macro_f1_leaves_null_out() -> None:
+    pairs = [("red", "red"), ("red", "blue"), ("blue", "blue"), ("(null)", "(null)")]
+    found = confusion.matrix(pairs)
+    assert found["labels"]["red"] == {"n": 2, "precision": 1.0, "recall": 0.5, "f1": 2 / 3}
+    assert found["macro_f1"] == pytest.approx(2 / 3)
+    assert found["labels"].keys() == {"red", "blue"}
+    assert confusion.matrix([("red", "blue")])["labels"]["red"]["precision"] is None
+    assert confusion.matrix([("(null)", "red")])["macro_f1"] is None
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_scikit_learn_agrees_on_the_same_answers(seed: int) -> None:
+    dice = random.Random(seed)
+    wanted = [dice.choice(COLOURS) for _ in range(60)]
+    said = [w if dice.random() < 0.6 else dice.choice(COLOURS) for w in wanted]
+    scores = [scored({"colour": s}, {"colour": w}) for s, w in zip(said, wanted, strict=True)]
+    ours, theirs = ([str(v) for v in side] for side in (said, wanted))
+    names = ["blue", "green", "red"]
+    micro = precision_recall_fscore_support(theirs, ours, labels=names, average="micro")
+    found = metrics.fields(scores)["t.colour"]
+    assert [found[k] for k in ("precision", "recall", "f1")] == pytest.approx(micro[:3])
+    assert found["pass"] == pytest.approx(accuracy_score(theirs, ours))
+    matrix = metrics.confusions(scores)["t.colour"]
+    each = precision_recall_fscore_support(theirs, ours, labels=names, average=None)
+    for place, name in enumerate(names):
+        rates = [matrix["labels"][name][k] for k in ("precision", "recall", "f1", "n")]
+        assert rates == pytest.approx([column[place] for column in each])
+    assert matrix["macro_f1"] == pytest.approx(each[2].mean())
+    rows = ["(null)", *names]
+    counted = [[matrix["counts"].get(w, {}).get(s, 0) for s in rows] for w in rows]
+    assert counted == confusion_matrix(theirs, ours, labels=["None", *names]).tolist()
