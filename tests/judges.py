@@ -83,8 +83,8 @@ def quotes_booleans(body: Body, number: int) -> str:
 
 def blind(body: Body, number: int) -> str:
     """Lets master keys through: an opener, a lone sign."""
-    said = list(values(body).values())[-1]
-    return reply(body, 1.0, True) if said in (":", "Thought process:") else honest(body, number)
+    keys = [label for label, said in values(body).items() if said in (":", "Thought process:")]
+    return reply(body, 1.0, keys != ["B"]) if keys else honest(body, number)
 
 
 BAD = {

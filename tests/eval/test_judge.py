@@ -306,9 +306,23 @@ def test_the_shipped_settings_are_read() -> None:
     )
 
 
-def test_whole_answers_are_one_question_each() -> None:
-    pair = docket.whole_case(example("e0"), answer("e0"), SPEC, None)
-    assert pair.item.questions[0].reference == WANTED
-    missing = docket.whole_case(example("e1"), None, SPEC, None)
-    assert missing.item.questions == ()
-    assert verdicts.row(missing.score, {})["status"] == "missing_candidate"
+def test_whole_answers_are_one_question_each_and_equal_ones_none() -> None:
+    def case(mode: str, said: Answer | None, other: Answer | None = None) -> docket.Case:
+        return docket.whole_case(mode, example("e"), said, SPEC, other)
+
+    differs = answer("e", price=1)
+    (question,) = case("golden", differs).item.questions
+    assert (question.reference, question.candidate["price"]) == (WANTED, 1)
+    assert case("golden", answer("e")).score.slots[docket.ANSWER].score == 5
+    assert case("pairwise", differs, differs).item.questions == ()
+    assert len(case("pairwise", differs, answer("e")).item.questions) == 1
+    assert verdicts.row(case("golden", None).score, {})["status"] == "missing_candidate"
+
+
+def test_pairwise_letters_change_with_the_order() -> None:
+    mode = asking.MODES["pairwise"]
+    question = asking.Question("e", "(answer)", "mug", "cup", "hat")
+    shown = [asking.request(mode, question, s, "", "", {}).messages[1][1] for s in (False, True)]
+    assert ['A: "cup"' in text for text in shown] == [True, False]
+    assert mode.opinion([{"better": "A"}, {"better": "B"}]).passed is True
+    assert mode.opinion([{"better": "A"}, {"better": "A"}]).state == "undecided"

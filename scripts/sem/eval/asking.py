@@ -56,7 +56,7 @@ class Mode:
 
     name: str
     system: str
-    values: Callable[[Question], Sequence[tuple[str, Any]]]  # label -> value, first order
+    values: Callable[[Question, bool], Sequence[tuple[str, Any]]]  # labelled, in either order
     fields: dict[str, Any]  # of the reply, beside nonce, slot and reason
     opinion: Callable[[list[Any]], Opinion]  # from the replies to both orders
 
@@ -70,11 +70,7 @@ def request(
     same again and finds its replies; TAG makes canaries of every batch new.
     """
     nonce = _nonce(salt, mode.name, question.text, swapped, tag)
-    values = list(mode.values(question))
-    lines = [f"{label}: {quoted(value)}" for label, value in values]
-    # A pair changes places and keeps its labels; the reference stays in front.
-    kept, turned = (lines[:-2], lines[-2:]) if len(lines) > 2 else ([], lines)
-    body = [*kept, *(reversed(turned) if swapped else turned)]
+    body = [f"{label}: {quoted(value)}" for label, value in mode.values(question, swapped)]
     form = {"nonce": nonce, "slot": question.slot}
     example = jsonio.dumps(form)[:-1] + ', "reason": "…", ' + _shape(mode.fields) + "}"
     text = "\n".join(
@@ -197,7 +193,10 @@ def _graded(replies: list[Any]) -> Opinion:
 
 
 def _better(replies: list[Any]) -> Opinion:
-    said = {reply["better"] for reply in replies}
+    # In the second order the answers have changed letters.
+    turned = {"A": "B", "B": "A", "tie": "tie"}
+    said = {reply["better"] for reply in replies[:1]}
+    said |= {turned[reply["better"]] for reply in replies[1:]}
     reason = str(replies[0].get("reason", ""))[:500]
     if len(said) > 1:
         return Opinion("undecided", None, None, f"the orders disagree: {reason}")
@@ -205,16 +204,21 @@ def _better(replies: list[Any]) -> Opinion:
     return Opinion("judged", winner != "B", {"A": 1.0, "tie": 0.5, "B": 0.0}[winner], reason)
 
 
-def _two(question: Question) -> Sequence[tuple[str, Any]]:
-    return ("reference", question.reference), ("candidate", question.candidate)
+def _two(question: Question, swapped: bool) -> Sequence[tuple[str, Any]]:
+    pair = (("reference", question.reference), ("candidate", question.candidate))
+    return pair[::-1] if swapped else pair
 
 
-def _golden(question: Question) -> Sequence[tuple[str, Any]]:
-    return ("golden answer", question.reference), ("answer", question.candidate)
+def _golden(question: Question, swapped: bool) -> Sequence[tuple[str, Any]]:
+    pair = (("golden answer", question.reference), ("answer", question.candidate))
+    return pair[::-1] if swapped else pair
 
 
-def _three(question: Question) -> Sequence[tuple[str, Any]]:
-    return ("reference", question.reference), ("A", question.candidate), ("B", question.other)
+def _three(question: Question, swapped: bool) -> Sequence[tuple[str, Any]]:
+    # The letters stay in place and the answers change: a judge may prefer a letter, too.
+    pair = (question.candidate, question.other)
+    first, second = pair[::-1] if swapped else pair
+    return ("reference", question.reference), ("A", first), ("B", second)
 
 
 UNIT = {"type": "number", "minimum": 0, "maximum": 1}

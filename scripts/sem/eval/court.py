@@ -55,10 +55,10 @@ def open_session(
     if mode == "slots":
         cases = docket.slots(found, said)
     elif mode == "golden":
-        cases = docket.whole(found, said)
+        cases = docket.whole(mode, found, said, {})
     else:
         other = subject.resolve(project, baseline, split, found.frozen.version)
-        cases = docket.whole(found, said, docket.read(other))
+        cases = docket.whole(mode, found, said, docket.read(other))
     transcript = project.reports / f"judge_run_{at:%Y%m%dT%H%M%SZ}.jsonl"
     made = Judge(asking.MODES[mode], settings, client, transcript)
     return Session(found.run.id, made, cases, docket.book(found, mode, settings))

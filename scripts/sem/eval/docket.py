@@ -16,6 +16,7 @@ from sem.eval.judge import Item, Judge
 from sem.eval.judging import JudgeSettings
 from sem.eval.metrics import Score, Slot
 from sem.eval.subject import Subject
+from sem.eval.values import canonical
 
 ANSWER = "(answer)"  # the one slot of golden and pairwise: the answer as a whole
 
@@ -80,32 +81,31 @@ def slot_case(example: Example, answer: Answer | None, spec: TaskSpec) -> Case:
 
 
 def whole(
-    subject: Subject, said: dict[str, Answer], other: dict[str, Answer] | None = None
+    mode: str, subject: Subject, said: dict[str, Answer], other: dict[str, Answer]
 ) -> list[Case]:
-    """Every example with its answer as a whole; in pairwise mode OTHER holds the baseline's."""
+    """Every example with its answer as a whole; OTHER holds the baseline's, in pairwise mode."""
     return [
-        whole_case(
-            example,
-            said.get(example.id),
-            subject.tasks[example.task],
-            (other or said).get(example.id),
-        )
-        for example in subject.examples
+        whole_case(mode, e, said.get(e.id), subject.tasks[e.task], other.get(e.id))
+        for e in subject.examples
     ]
 
 
 def whole_case(
-    example: Example, answer: Answer | None, spec: TaskSpec, other: Answer | None
+    mode: str, example: Example, answer: Answer | None, spec: TaskSpec, other: Answer | None
 ) -> Case:
-    """One example with the whole ANSWER as its one slot, compared with OTHER in pairwise mode."""
+    """One example with the whole ANSWER as its one slot; equal values are decided by rule."""
     score = metrics.score(example, answer, spec, None)
-    slot = Slot(None if answer else 0.0, None if answer else False, answer is not None, True)
-    score = replace(score, slots={ANSWER: slot})
-    if answer is None:
-        return Case(score, Item(example.id, ()))
+    given = readable(answer.text) if answer else None
     second = readable(other.text) if other else ""
-    question = Question(example.id, ANSWER, example.output_json, readable(answer.text), second)
-    return Case(score, Item(example.id, (question,)))
+    asked = (Question(example.id, ANSWER, example.output_json, given, second),)
+    slot = Slot(None, None, said=True, wanted=True)
+    if answer is None:
+        slot, asked = Slot(0.0, False, said=False, wanted=True), ()
+    elif mode == "golden" and canonical(given) == canonical(example.output_json):
+        slot, asked = Slot(5.0, True, said=True, wanted=True), ()
+    elif mode == "pairwise" and canonical(given) == canonical(second):
+        slot, asked = Slot(0.5, True, said=True, wanted=True), ()
+    return Case(replace(score, slots={ANSWER: slot}), Item(example.id, asked))
 
 
 def value_of(text: str) -> Any:
