@@ -32,7 +32,10 @@ TESTS = {
     "slots": ["tests/eval/test_slots.py"],
     "metrics": ["tests/eval/test_metrics.py"],
     "stats": ["tests/eval/test_stats.py"],
+    "clusters": ["tests/eval/test_stats.py"],
     "planning": ["tests/eval/test_planning.py"],
+    "margins": ["tests/eval/test_gate.py"],
+    "policy": ["tests/eval/test_gate.py"],
     "gate": ["tests/eval/test_gate.py"],
 }
 # Not `sem`: the fork must import the mutated copy.

@@ -305,6 +305,10 @@ def test_validity(valid, rows, wanted, verdict, more) -> None:
 def test_validity_is_told_with_its_interval() -> None:
     said = gate.validity([one(f"e{n}", json_valid=n < 90) for n in range(100)], Validity())
     assert said.found == "90.00% [83.63%, 94.47%]"
+    assert said.facts == pytest.approx({"hits": 90, "rows": 100, "low": 0.83635, "high": 0.94467},
+                                       abs=1e-4)  # fmt: skip
+    near = gate.validity([one("e", json_valid=True)], Validity())
+    assert near.why == "rows without a further failure"
     assert said.wanted == "lower bound >= 99.00%"
     assert gate.validity([], Validity(by="point")).wanted == ">= 99.00%"
 
@@ -329,6 +333,8 @@ def test_the_strong_model_is_tested_only_on_references_that_are_not_its_own() ->
 
 def test_costs_are_held_to_limits_and_ratios() -> None:
     fast = [replace(s, latency_ms=n, tokens_in=90, tokens_out=30) for n, s in enumerate(AFTER)]
+    few = replace(GOOD, after=fast[9::-1])  # ten rows: the 95th percentile is the tenth
+    assert [c.found for c in gate.costs(few, Policy(latency_ms=Limit(1)))] == ["9"]
     rules = Policy(latency_ms=Limit(379, 7.6), tokens=Limit(120, 1.0))
     said = {c.name: c for c in gate.costs(replace(GOOD, after=fast), rules)}
     assert [(c.name, c.verdict) for c in said.values()] == [
@@ -340,10 +346,45 @@ def test_costs_are_held_to_limits_and_ratios() -> None:
     assert said["latency ms p95, ratio"].found == "379 of 50"
     assert said["tokens, mean"].facts == {"baseline": 120.0, "run": 120.0}
     rules = Policy(latency_ms=Limit(378, 7.5), tokens=Limit(119, 0.99))
-    said = gate.costs(replace(GOOD, after=fast), rules)
+    said = gate.costs(replace(GOOD, after=list(reversed(fast))), rules)
     assert {c.verdict for c in said} == {FAIL}
     assert list(gate.costs(GOOD, Policy())) == []
     assert [c.found for c in gate.costs(Evidence([], [], TITLE), rules)][::2] == ["0", "0"]
+
+
+def test_the_words_of_the_table() -> None:
+    said = gate.decide(replace(GOOD, package=None), Policy(parity="required"))
+    words = {c.name: (c.found, c.wanted, c.why) for c in said.checks[:7]}
+    assert words == {
+        "takedown": ("none withdrawn", "no withdrawn snapshot", ""),
+        "leakage: domains": ("0", "0 shared with train", ""),
+        "leakage: ids": ("0", "0 shared with train", ""),
+        "answers": ("400 pairs", "every example, by both", ""),
+        "package": ("none", "whole", "make it with `fab package.export`"),
+        "test set": ("gate 3", "at most 20 gates", ""),
+        "json_valid": ("100.00% [99.25%, 100.00%]", "lower bound >= 99.00%", ""),
+    }
+    whole = gate.decide(replace(GOOD, package=()), Policy(parity="required"))
+    assert check(whole, "package").wanted == "whole"
+    worn = named(replace(GOOD, uses=21), "test set")
+    assert worn.why == "worn: choosing runs by it has fitted it; cut a new snapshot"
+    both = [replace(s, finish="missing") for s in AFTER[1:]]
+    assert named(replace(GOOD, after=both), "answers").found == (
+        "399 not answered by the run, 1 unpaired"
+    )
+    assert Evidence([], [], TITLE).uses == 1
+
+
+def test_the_most_that_any_check_needs_is_needed() -> None:
+    needs = [Need(3, 30), Need(7, 21), Need(more_rows=99), Need()]
+    checks = [margins.Check(f"c{n}", INSUFFICIENT, "", "", "", n_) for n, n_ in enumerate(needs)]
+    verdict = gate.Verdict(tuple(checks))
+    assert (verdict.more_domains, verdict.more_rows) == (7, 99)
+    assert verdict.sentence() == "INSUFFICIENT: c0, c1, c2, c3; about 7 more domains (99 rows)"
+    checks = [margins.Check(f"c{n}", FAIL, "", "") for n in range(5)]
+    assert gate.Verdict(tuple(checks)).sentence() == "FAIL: c0, c1, c2, c3 and 1 more"
+    unknown = margins.Check("c", INSUFFICIENT, "", "")
+    assert gate.Verdict((unknown,)).sentence() == "INSUFFICIENT: c"
 
 
 def test_the_verdict_names_what_decided_it() -> None:

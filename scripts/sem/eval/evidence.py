@@ -123,7 +123,7 @@ def _evidence(found: Reading, gone: tuple[str, ...], used: int) -> Evidence:
     return Evidence(
         before=found.compared.before,
         after=found.compared.after,
-        critical=frozenset(_critical(after)),
+        critical=frozenset(_critical(found)),
         shared=_shared(found),
         withdrawn=gone,
         package=_package_faults(after),
@@ -134,10 +134,13 @@ def _evidence(found: Reading, gone: tuple[str, ...], used: int) -> Evidence:
     )
 
 
-def _critical(after: Subject) -> Iterator[str]:
-    for example in after.examples:
-        levels = metrics.levels_of(after.tasks[example.task], example)
+def _critical(found: Reading) -> Iterator[str]:
+    """Critical slots of the TaskSpecs, also those no row has, and those that were compared."""
+    for example in found.after.examples:
+        levels = metrics.levels_of(found.after.tasks[example.task], example)
         yield from (f"{example.task}.{name}" for name in levels if levels[name].critical)
+    for score in (*found.compared.before, *found.compared.after):
+        yield from (f"{score.task}.{name}" for name in score.critical)
 
 
 def _shared(found: Reading) -> dict[str, int]:

@@ -1,0 +1,221 @@
+"""The gate on a real project: what it reads, writes and remembers, and the script's exits."""
+
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT, rows
+from sem.core import files, jsonio, manifest, provenance, run
+from sem.core.errors import SemError
+from sem.core.project import Project
+from sem.eval import answers, evidence, subject
+from toy import make_store
+
+AT = provenance.now()
+POLICY = """min_domains: 5
+critical: {margin_points: 10}
+validity: {at_least: 0.9}
+worn: {after: 2}
+"""
+
+
+@pytest.fixture
+def project(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The toy project with 40 shops, a snapshot, a run that is right and a base that is not."""
+    once = tmp_path_factory.getbasetemp() / "gate-project"  # made once, then copied
+    if not once.exists():
+        build(toy)
+        shutil.copytree(toy, once)
+    shutil.copytree(once, toy, dirs_exist_ok=True)
+    return Project.load("toy")
+
+
+def build(toy: Path) -> None:
+    from sem.dataset import clean, snapshot
+    from sem.lm import chat, pinned, weights
+
+    files.write(toy / "configs/toy/gate.yaml", POLICY)
+    store = toy / "data/toy/raw/dataset.duckdb"
+    store.unlink()
+    make_store(store, shops=40)
+    made = Project.load("toy")
+    clean.run(made)
+    frozen, _ = snapshot.freeze(made, AT)
+    base = weights.resolve(made.base_model_id, made.root)
+    plan = {
+        "tasks": {name: spec.as_json() for name, spec in made.tasks.items()},
+        "snapshot": {"version": frozen.version, "sha256": frozen.sha256},
+        "base_model": pinned.describe(made.base_model_id, base),
+        "renderer": chat.load(base.folder).fingerprint(),
+    }
+    trained = run.create(made, plan, AT)
+    files.write(trained.adapter / "adapter_model.safetensors", b"weights")
+    manifest.seal(trained.folder)
+    answer(made, trained.id, lambda n, wanted: wanted)
+    answer(made, "base", lambda n, wanted: {**wanted, "title": "?"} if n % 2 else wanted)
+
+
+def answer(made: Project, run_id: str, say, split: str = "test") -> None:
+    """Write the answers SAY(number, reference) of RUN_ID to SPLIT."""
+    found = subject.resolve(made, run_id, split, None)
+    found.book.open()
+    with files.replacing(found.book.path) as file:
+        for n, one in enumerate(found.examples):
+            text = jsonio.dumps(say(n, one.output_json))
+            row = answers.Answer(one.id, one.task, text, "stop", 10, 5, 20, 4)
+            files.append(file, vars(row))
+
+
+def asked(made: Project, **other) -> evidence.Request:
+    return evidence.Request(**({"project": made, "run_id": None, "baseline": "base",
+                                "split": "test", "version": None} | other))  # fmt: skip
+
+
+def script(capsys: pytest.CaptureFixture, *words: str) -> tuple[int, list[str], str]:
+    """Exit code, lines of stdout and stderr of scripts/eval_gate.py WORDS, in this process."""
+    sys.argv = ["eval_gate.py", "--sem", "toy", *words]
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(ROOT / "scripts" / "eval_gate.py"), run_name="__main__")
+    said = capsys.readouterr()
+    return int(end.value.code or 0), said.out.splitlines(), said.err
+
+
+def test_exits_0_1_and_3_with_one_line_and_a_file(project: Project, capsys) -> None:
+    code, out, err = script(capsys)
+    trained = run.find(project, None).id
+    path = project.reports / trained / "gate.json"
+    assert (code, err) == (0, "")
+    assert out[-2].startswith("PASS: ")
+    assert Path(out[-1]) == path
+    said = files.read_json(path)
+    assert (said["verdict"], said["format"], said["run"]) == ("PASS", "gate.v1", trained)
+    code, out, err = script(capsys, "--set", "gate.validity.at_least=0.99")
+    assert (code, out[-2][:26]) == (3, "INSUFFICIENT: json_valid; ")
+    assert "add the rows or domains" in err
+    tested = files.read_json(project.processed / "v1.json")["rows"]["test"]
+    assert files.read_json(path)["more_rows"] == 299 - tested
+    answer(project, trained, lambda n, wanted: {"title": "?", "price": 0})
+    code, out, err = script(capsys)
+    assert (code, err.startswith("error: FAIL: ")) == (1, True)
+    assert "critical price.title" in out[-2]
+    assert [row["verdict"] for row in rows(project.reports / "gates.jsonl")] == [
+        *("PASS", "INSUFFICIENT", "FAIL")
+    ]
+
+
+def test_the_script_runs_as_a_user_runs_it(project: Project) -> None:
+    command = [sys.executable, str(ROOT / "scripts/eval_gate.py"), "--sem=toy", "--split=tset"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
+    assert (done.returncode, done.stderr.splitlines()[0]) == (
+        1,
+        "error: split 'tset' is not evaluated",
+    )
+
+
+def test_the_verdict_names_the_hash_of_everything_it_rests_on(project: Project) -> None:
+    case = evidence.judge(asked(project))
+    rests = case.rests_on
+    trained = project.reports / case.run_id
+    assert rests["answers"] == {
+        "run": files.sha256(trained / "answers.test.jsonl"),
+        "baseline": files.sha256(project.reports / "base" / "answers.test.jsonl"),
+        "strong": None,
+    }
+    test = project.processed / "test.v1.jsonl"
+    assert rests["split"] == {"name": "test", "sha256": files.sha256(test)}
+    assert case.split_sha256 == files.sha256(test)
+    assert rests["tasks"] == {"price": project.tasks["price"].fingerprint()}
+    assert rests["policy"]["file"] == "configs/toy/gate.yaml"
+    assert rests["policy"]["values"]["min_domains"] == 5
+    assert rests["snapshot"]["version"] == 1
+    assert set(rests) >= {"settings", "scores", "package", "judge_slots", "code", "answered"}
+    files.write(trained / "scores.json", "{}")
+    again = evidence.judge(asked(project))
+    assert again.rests_on["scores"] == files.sha256(trained / "scores.json")
+    assert again.sha256 == case.sha256  # written anew, the evidence is the same
+
+
+def test_the_same_gate_again_wears_nothing_and_another_does(project: Project) -> None:
+    def gate(*overrides: str) -> tuple[str, str]:
+        request = asked(Project.load("toy", overrides))
+        case = evidence.judge(request)
+        evidence.write(request, case, AT)
+        found = next(check for check in case.verdict.checks if check.name == "test set")
+        return found.verdict, found.found
+
+    assert gate() == gate() == ("PASS", "gate 1")
+    assert gate("gate.power=0.7") == ("PASS", "gate 2")
+    assert gate("gate.power=0.6") == ("WARN", "gate 3")
+    assert gate("gate.worn.then=fail") == ("FAIL", "gate 4")
+    ledger = rows(project.reports / "gates.jsonl")
+    assert len(ledger) == 5
+    path = project.reports / ledger[0]["run"] / "gate.json"
+    assert ledger[-1]["gate_sha256"] == files.sha256(path)
+
+
+def test_a_withdrawn_snapshot_fails_without_being_read(project: Project, capsys) -> None:
+    text = files.read_text(project.ledger)
+    files.write(project.ledger, text.replace('"frozen"', '"withdrawn"'))
+    code, out, _ = script(capsys)
+    assert (code, out[-2]) == (1, "FAIL: takedown")
+    said = files.read_json(Path(out[-1]))
+    assert said["rests_on"]["withdrawn"] == ["v1"]
+    assert said["checks"][0]["found"] == "withdrawn: v1"
+    assert evidence.withdrawn(asked(project, run_id="base", version=1)) == ("v1",)
+    assert evidence.withdrawn(asked(project, run_id="base")) == ()
+    with pytest.raises(SemError, match="no snapshot"):
+        evidence.judge(asked(Project.load("toy", ["gate.takedown=off"])))
+
+
+def test_a_run_without_answers_is_told_what_to_do(project: Project) -> None:
+    shutil.rmtree(project.reports / "base")
+    with pytest.raises(SemError, match="fab eval.generate --run base"):
+        evidence.judge(asked(project))
+    assert not (project.reports / "gates.jsonl").exists()
+
+
+def named(made: Project, name: str, *overrides: str):
+    case = evidence.judge(asked(Project.load("toy", overrides)))
+    return next(check for check in case.verdict.checks if check.name == name)
+
+
+def test_a_package_of_another_adapter_is_no_proof(project: Project) -> None:
+    trained = run.find(project, None)
+    needed = "gate.parity=required"
+    assert named(project, "package", needed).found == "none"
+    folder = project.packages / trained.id
+    files.write(folder / "adapter.bin", b"x")
+    manifest.seal(folder, {"lineage": {"adapter": "0" * 64}})
+    assert named(project, "package", needed).found == "made from another adapter"
+    right = files.sha256(trained.adapter / "adapter_model.safetensors")
+    manifest.seal(folder, {"lineage": {"adapter": right}})
+    assert named(project, "package", needed).verdict == "PASS"
+    files.write(folder / "adapter.bin", b"y")
+    assert "adapter.bin" in named(project, "package", needed).found
+
+
+def test_the_strong_model_counts_where_a_human_wrote_the_reference(project: Project) -> None:
+    assert "own output" in named(project, "against strong").why
+    human = [
+        {**row, "meta": {**row["meta"], "reference_source": "human"}}
+        for row in rows(project.processed / "val.v1.jsonl")
+    ]
+    files.write_rows(project.golden, human)
+    for name in ("base", run.find(project, None).id):
+        answer(project, name, lambda n, wanted: wanted, "golden")
+    request = asked(project, split="golden")
+    assert "no answers of the strong model" in [
+        c.why for c in evidence.judge(request).verdict.checks
+    ]
+    base = project.reports / "base" / "answers.golden.jsonl"
+    files.write(project.reports / "strong" / "answers.golden.jsonl", base.read_bytes())
+    case = evidence.judge(request)
+    found = [c.facts["pairs"] for c in case.verdict.checks if c.name.startswith("against strong")]
+    assert found == [len(human)]
+    assert case.rests_on["answers"]["strong"] == case.rests_on["answers"]["baseline"]
+    assert case.split_sha256 == files.sha256(project.golden)
