@@ -3,7 +3,7 @@
     python scripts/eval_report.py --sem shop --run RUN --split test
 
 Reads   reports/SEM/{base,RUN}/answers.SPLIT.jsonl, data/SEM/processed/*.vN.jsonl
-Writes  reports/SEM/RUN/{scores.json, report.md}
+Writes  reports/SEM/RUN/{scores.json, report.md, report.html}
 """
 
 from sem.core import console
@@ -14,13 +14,16 @@ def main(argv: list[str] | None = None) -> None:
     parser = console.parser(__doc__, "sem", "run", "split", "snapshot", "set")
     parser.add_argument("--baseline", default="base", help="run to compare with (default: base)")
     args = parser.parse_args(argv)
-    from sem.eval import compare, report
+    from sem.eval import compare, page, report
 
     project = Project.load(args.sem, args.set)
     version = console.version(args.snapshot)
-    found = compare.scores(project, args.run, args.baseline, args.split, version)
+    reading = compare.read(project, args.run, args.baseline, args.split, version)
+    found = compare.scores(reading)
     run = found["tuned"]["run"]
-    path = report.write(project.reports / run, found)
+    folder = project.reports / run
+    report.write(folder, found)
+    path = page.write(folder, found, reading)
     title = f"{project.sem}: {args.baseline} vs {run}, {args.split}, n = {found['tuned']['n']}"
     console.table(title, ("metric", "baseline", "tuned", "difference"), report.table(found))
     columns, rows = report.FIELD_COLUMNS, report.field_rows(found)

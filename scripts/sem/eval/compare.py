@@ -24,12 +24,13 @@ class Reading:
     compared: report.Comparison
     closeness: Similarity | None
 
+    def answers(self, side: Subject) -> Mapping[str, Answer]:
+        """What the run of SIDE, one of the two, said by example id."""
+        return answers.read(side.book.path)
 
-def scores(
-    project: Project, run_id: str | None, baseline: str, split: str, version: int | None
-) -> dict[str, Any]:
-    """Everything scores.json holds; SemError when one of the runs has not answered yet."""
-    found = read(project, run_id, baseline, split, version)
+
+def scores(found: Reading) -> dict[str, Any]:
+    """Everything scores.json holds."""
     ways = {
         "baseline": _decodings(found.before, found.closeness),
         "tuned": _decodings(found.after, found.closeness),

@@ -19,7 +19,8 @@ SHOWN = ("n", "accuracy", "json_valid", "schema_valid", "tokens_out", "cut",
 def variants(found: Subject, marked: Marked) -> dict[str, dict[str, Any]]:
     """Totals of FOUND's run by way of decoding; constrained only where it has answered so.
 
-    MARKED scores answers on every example. Repaired are the free answers after json-repair: its latency is that of free decoding.
+    MARKED scores answers on every example. Repaired are the free answers after json-repair,
+    with the latency of free decoding.
     """
     free = replace(found, settings=replace(found.settings, decoding="free"))
     held = replace(found, settings=replace(found.settings, decoding="constrained"))

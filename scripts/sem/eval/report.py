@@ -97,8 +97,8 @@ def markdown(found: dict[str, Any]) -> str:
         f"draws, seed {found['settings']['seed']}.",
         _section("Result", ("metric", "baseline", "tuned", "difference"), table(found)),
         _section("By field", FIELD_COLUMNS, field_rows(found)),
-        _section("By task", GROUP_COLUMNS, _group_rows(found["tasks"])),
-        _section("By page type and language", GROUP_COLUMNS, _group_rows(found["strata"])),
+        _section("By task", GROUP_COLUMNS, group_rows(found["tasks"])),
+        _section("By page type and language", GROUP_COLUMNS, group_rows(found["strata"])),
         _section("Decoding", DECODING_COLUMNS, decoding_rows(found)),
         _domains(found["snapshot"]),
         _notes(found),
@@ -175,7 +175,8 @@ def _groups(comparison: Comparison, key: str) -> dict[str, dict[str, Any]]:
     return groups
 
 
-def _group_rows(groups: dict[str, dict[str, Any]]) -> list[tuple[str, ...]]:
+def group_rows(groups: dict[str, dict[str, Any]]) -> list[tuple[str, ...]]:
+    """One row a task or stratum."""
     return [
         (
             name,

@@ -1,0 +1,112 @@
+"""Figures as numbers for report.html: where a mark stands in its track, in percent of its width.
+
+Plain HTML and CSS draw them, so that text keeps its size on a phone; the step plot is SVG.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A difference in points with its 95 % interval."""
+
+    label: str
+    points: float
+    low: float
+    high: float
+    pairs: int
+
+
+@dataclass(frozen=True)
+class Dumbbell:
+    """Two percentages of one thing."""
+
+    label: str
+    before: float
+    after: float
+    rows: int
+
+
+def forest(rows: Sequence[Interval]) -> dict[str, Any]:
+    """Tracks from -100 to 100 points, or as far as the intervals go; the zero line's place."""
+    reach = max([10.0, *(abs(end) for row in rows for end in (row.low, row.high))])
+    reach = min(100.0, reach * 1.05)
+
+    def place(value: float) -> float:
+        return round((max(-reach, min(reach, value)) + reach) / (2 * reach) * 100, 2)
+
+    return {
+        "reach": round(reach),
+        "rows": [
+            {
+                "row": row,
+                "left": place(row.low),
+                "width": round(place(row.high) - place(row.low), 2),
+                "at": place(row.points),
+                "shown": "gain" if row.low > 0 else "loss" if row.high < 0 else "open",
+            }
+            for row in rows
+        ],
+    }
+
+
+def dumbbells(rows: Sequence[Dumbbell]) -> list[dict[str, Any]]:
+    """Tracks from 0 to 100 %."""
+    return [
+        {
+            "row": row,
+            "left": round(min(row.before, row.after), 2),
+            "width": round(abs(row.after - row.before), 2),
+            "shown": "gain" if row.after > row.before else "loss" if row.after < row.before
+            else "open",
+        }
+        for row in rows
+    ]  # fmt: skip
+
+
+def steps(series: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """Shares of values up to x as SVG paths in a box of 600 x 200, one a series."""
+    most = max([1.0, *(value for values in series.values() for value in values)])
+    return {"most": most, "paths": {name: _path(values, most) for name, values in series.items()}}
+
+
+def _path(values: Sequence[float], most: float) -> str:
+    ordered = sorted(values)
+    if not ordered:
+        return ""
+    points, height = ["M0 200"], 200.0
+    for number, value in enumerate(ordered, 1):
+        x, below = value / most * 600, height
+        height = 200 - number / len(ordered) * 200
+        points.append(f"L{x:.1f} {below:.1f}L{x:.1f} {height:.1f}")
+    return "".join(points) + "L600 0"
+
+
+def heat(confusions: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Confusion matrices as tables: rows wanted, columns answered, shade by share of the row.
+
+    CONFUSIONS: field -> matrix of `confusion.matrix`.
+    """
+    return [
+        {"name": name, **_table(found["counts"])}
+        for name, found in sorted(confusions.items())
+        if found["counts"]
+    ]
+
+
+def _table(counts: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+    columns = sorted({said for row in counts.values() for said in row} | set(counts))
+    rows = [
+        {
+            "label": wanted,
+            "cells": [
+                {"count": row.get(said, 0), "share": round(row.get(said, 0) / sum(row.values()), 3),
+                 "right": said == wanted}
+                for said in columns
+            ],
+        }
+        for wanted, row in sorted(counts.items())
+    ]  # fmt: skip
+    return {"columns": columns, "rows": rows}
