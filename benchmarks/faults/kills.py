@@ -33,7 +33,9 @@ QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 def main(argv: list[str] | None = None) -> None:
     parser = console.parser(__doc__)
     parser.add_argument("--kills", type=int, default=10, help="kills of each stage")
-    parser.add_argument("--store-kills", type=int, default=200, help="kills during imports")
+    parser.add_argument(
+        "--store-kills", type=int, default=200, help="kills during imports, and of a file writer"
+    )
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
@@ -71,7 +73,7 @@ def measure(args: argparse.Namespace, root: Path) -> list[tuple[str, ...]]:
                      lambda: shutil.rmtree(answers.parent), answers),
     }  # fmt: skip
     rows = [stage(name, *parts, args.kills, dice) for name, parts in stages.items()]
-    return [*rows, store(root, args.store_kills, dice)]
+    return [*rows, store(root, args.store_kills, dice), torn(root, args.store_kills, dice)]
 
 
 def prepare(root: Path) -> None:
@@ -136,6 +138,28 @@ def store(root: Path, kills: int, dice: random.Random) -> tuple[str, ...]:
         sound += now in (base + acked, base + acked + 150) if died else now == base + acked + 150
         acked = now - base
     return "import", str(kills), str(alive), f"{sound}/{kills}", "0"
+
+
+WRITER = """
+import sys; sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from sem.core import files, jsonio
+while True:
+    files.write(Path(sys.argv[2]), jsonio.pretty({"rows": ["x" * 50] * 20_000}))
+"""
+
+
+def torn(root: Path, kills: int, dice: random.Random) -> tuple[str, ...]:
+    """Kill a writer of one manifest over and over: the file is whole each time."""
+    path = files.write(root / "torn" / "manifest.json", jsonio.pretty({"rows": ["x" * 50]}))
+    whole = 0
+    for _ in range(kills):
+        words = [sys.executable, "-c", WRITER, str(ROOT / "scripts"), str(path)]
+        with subprocess.Popen(words) as process:
+            time.sleep(dice.uniform(0.2, 0.6))
+            process.kill()
+        whole += files.read_json(path)["rows"][-1] == "x" * 50
+    return "write a file", str(kills), str(kills), f"{whole}/{kills}", "0"
 
 
 def write_rows(source: Path, batch: str) -> None:
