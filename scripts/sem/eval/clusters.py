@@ -3,7 +3,7 @@
 Pages of one shop share a template, so domains, not pages, are what was drawn. The interval is a
 t interval on the delete-one-domain jackknife error (CR3; MacKinnon, Nielsen & Webb 2023) with
 N²/Σn² - 1 degrees of freedom, the effective number of domains less one. It was chosen by
-simulation (benchmarks/proof/statistics.py): with 14 domains the percentile bootstrap covers
+simulation (benchmarks/proof/simulations.py): with 14 domains the percentile bootstrap covers
 about 90 % where 95 % is said, this covers 94 to 96 %. Where fewer than five domains moved at
 all, normal theory knows nothing ("0 of 30 rows changed" is not "± 0"), and the interval is
 widened to what exact binomial bounds on gains and losses allow.

@@ -1,6 +1,6 @@
 """Do the statistics keep their word? Simulations with known truth, through the gate's own code.
 
-    python benchmarks/proof/statistics.py --sims 1000
+    python benchmarks/proof/simulations.py --sims 1000
 
 1. coverage of the 95 % interval with clustered rows, beside the naive and the bootstrap one
 2. A/A: two runs of equal quality are gated; how often is an improvement claimed
@@ -259,7 +259,7 @@ def main(argv: list[str] | None = None) -> None:
         lines = ["| " + " | ".join(row) + " |" for row in (columns, *rows)]
         parts.append("\n".join([f"## {title}", lines[0], "|" + "---|" * len(columns), *lines[1:]]))
     command = (
-        f"Command: `python benchmarks/proof/statistics.py --sims {args.sims} --seed {args.seed}`"
+        f"Command: `python benchmarks/proof/simulations.py --sims {args.sims} --seed {args.seed}`"
     )
     text = "\n\n".join(["# Do the statistics keep their word?", command, *parts, NOTES]) + "\n"
     console.done(files.write(ROOT / "benchmarks" / "results" / "proof_statistics.md", text))
