@@ -44,6 +44,7 @@ DOORS = {
     "httpx": ("lm.wire",),
     "huggingface_hub": ("lm.hub",),
     "jsonschema": ("core.schema",),
+    "jinja2": ("eval.page",),
     "json_repair": ("eval.decoding",),
     "llguidance": ("lm.constrain",),
     "litellm": ("lm.client",),
