@@ -156,6 +156,7 @@ def test_cost_needs_prices() -> None:
     assert metrics.totals([], Prices(1, 1))["cost_usd_per_1000"] is None
     found = metrics.totals(scores, Prices(tokens_in=2.0, tokens_out=10.0))
     assert found["cost_usd_per_1000"] == pytest.approx((100 * 2 + 10 * 10) / 1e6 * 1000)
+    assert metrics.totals(scores, Prices())["cost_usd_per_1000"] == 0.0
 
 
 def test_everything_is_broken_down_by_five_keys() -> None:

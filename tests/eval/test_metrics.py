@@ -41,6 +41,76 @@ def test_a_missing_answer_is_wrong_and_counted() -> None:
     assert (totals["n"], totals["missing"], totals["accuracy"]) == (1, 1, 0.0)
 
 
+@pytest.mark.parametrize("finish", ["stop", "length", "refused", "missing"])
+def test_how_an_answer_ended_is_counted(finish: str) -> None:
+    found = metrics.totals([metrics.score(MUG, answer("", finish), TASK, None)] * 3)
+    ends = {"length": "cut", "refused": "refused", "missing": "missing"}
+    for name in ends.values():
+        assert found[name] == (3 if name == ends.get(finish) else 0)
+
+
+def test_totals_are_means_counts_and_quantiles() -> None:
+    texts = ['{"title": "Mug", "price": 9.5}', '```{"title": "Mug"}```', "no"]
+    scores = []
+    for number, text in enumerate(texts * 7):
+        said = Answer("1", "price", text, "stop", 10 + number, number, 100 * (number * 8 % 21), 1)
+        example = Example(
+            str(number), "price", "page", MUG.output_json, {"domain": f"d{number % 3}"}
+        )
+        scores.append(metrics.score(example, said, TASK, None))
+    found = metrics.totals(scores)
+    assert (found["n"], found["domains"], found["recovered"]) == (21, 3, 7)
+    assert found["accuracy"] == pytest.approx((1 + 0.5 + 0) / 3)
+    assert (found["row_exact"], found["json_valid"]) == (
+        pytest.approx(1 / 3),
+        pytest.approx(1 / 3),
+    )
+    assert (found["tokens_in"], found["tokens_out"]) == (20.0, 10.0)
+    assert (found["batch_latency_ms_p50"], found["batch_latency_ms_p95"]) == (1000, 1900)
+    assert (found["missing_values"], found["spurious_values"]) == (21, 0)
+    assert (found["precision"], found["recall"]) == (1.0, 0.5)
+    assert found["f1"] == pytest.approx(2 / 3)
+    assert (found["unscored_slots"], found["errors"]) == (
+        0,
+        {"format": 14, "truncated_evidence": 7},
+    )
+
+
+def test_no_scores_have_totals() -> None:
+    found = metrics.totals([])
+    assert (found["n"], found["accuracy"], found["batch_latency_ms_p95"]) == (0, 0.0, 0)
+    assert (found["precision"], found["doc_crit_ok"], found["fields"]) == (None, None, {})
+
+
+def test_what_nobody_could_score_is_counted_apart() -> None:
+    rubric = {"slots": {"title": {"level": "llm_similarity"}}}
+    free = settings.build(TaskSpec, SPEC | {"base_model_id": "x", "rubric": rubric}, "spec")
+    said = answer('{"title": "Cup", "price": 9.5}')
+    score = metrics.score(MUG, said, free, None)
+    found = metrics.totals([score])
+    assert (found["unscored_slots"], found["accuracy"], found["recall"]) == (1, 1.0, 1.0)
+    title = metrics.fields([score])["price.title"]
+    assert (title["n"], title["unscored"], title["pass"], title["recall"]) == (1, 1, 0.0, None)
+    assert score.row_exact
+    judged = metrics.score(MUG, said, free, lambda a, b: 0.9)
+    assert metrics.fields([judged])["price.title"]["score"] == 0.9
+
+
+def test_the_names_that_others_import_are_here() -> None:
+    assert {"Score", "Slot", "totals"} <= set(metrics.__all__)
+    assert all(hasattr(metrics, name) for name in metrics.__all__)
+
+
+def test_groups_are_sorted() -> None:
+    one, two = (Example(n, "price", "p", {}, {"domain": n}) for n in "ba")
+    scores = [metrics.score(e, answer("{}"), TASK, None) for e in (one, two)]
+    assert list(metrics.by(scores, "domain")) == ["a", "b"]
+    assert metrics.by(scores, "domain")["b"] == [scores[0]]
+    other = metrics.score(Example("c", "a", "p", {"title": "x"}), answer("{}"), TASK, None)
+    named = metrics.score(MUG, answer("{}"), TASK, None)
+    assert list(metrics.fields([named, other])) == ["a.title", "price.price", "price.title"]
+
+
 def test_precision_and_recall_tell_missing_from_spurious() -> None:
     silent = Example("2", "price", "page", {"title": "Cup", "price": None}, {"domain": "b"})
     scores = [
