@@ -1,6 +1,7 @@
 """EvalReport v1 and scores.json: valid against their schemas, numbered, and read from others."""
 
 import json
+from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -169,9 +170,13 @@ def test_times_are_local_with_their_offset() -> None:
 
 
 def test_what_breaks_the_schema_is_not_written(tmp_path: Path) -> None:
-    value = found() | {"verdict": 5}
-    with pytest.raises(SemError, match=r"breaks eval-report.v1: checks/.*/evidence"):
-        evalreport.write(tmp_path, value, {"price": TASK}, TODAY)
+    older = found()
+    del older["tuned"]["doc_crit_ok"]
+    with pytest.raises(SemError, match=r"scores.json: breaks scores.v1: .*'doc_crit_ok'"):
+        evalreport.write(tmp_path, older, {"price": TASK}, TODAY)
+    wordless = {"": replace(TASK, system_prompt="")}
+    with pytest.raises(SemError, match=r"breaks eval-report.v1: task/goal"):
+        evalreport.write(tmp_path, found(), wordless, TODAY)
     assert list(tmp_path.iterdir()) == []
 
 

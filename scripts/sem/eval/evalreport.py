@@ -17,6 +17,7 @@ from sem.core.project import ROOT
 from sem.core.taskspec import TaskSpec
 
 VERSION = "eval-report.v1"
+SCORES = "scores.v1"
 SUFFIX = ".eval-report.json"
 OLDER_SUFFIX = ".evalreport.json"
 SCHEMAS = ROOT / "configs" / "schemas"
@@ -71,9 +72,10 @@ def write(
 ) -> Path:
     """Write the EvalReport of FOUND (scores.json) into FOLDER; the path.
 
-    The same scores keep their number; others get the next one. SemError when the report would
-    not fit the schema.
+    The same scores keep their number; others get the next one. SemError when the scores or the
+    report do not fit their schemas.
     """
+    check(found, SCORES, str(folder / "scores.json"))
     name = _name(found, tasks)
     digest = files.sha256_json(found)
     path = _place(folder, name, digest, today)
@@ -118,7 +120,9 @@ def check(value: Any, name: str, where: str) -> None:
     """SemError when VALUE, to be written to WHERE, breaks configs/schemas/NAME.schema.json."""
     problems = schema.problems(value, files.read_json(SCHEMAS / f"{name}.schema.json"))
     if problems:
-        raise SemError(f"{where}: breaks {name}: {problems[0]}", "nothing was written; report it")
+        raise SemError(
+            f"{where}: breaks {name}: {problems[0]}", "make it again: `fab eval.report`"
+        )
 
 
 def read(path: Path) -> dict[str, Any]:
