@@ -6,9 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
-from sem.core import settings, slotspec
+from sem.core import jsonio, settings, slotspec
 from sem.core.example import Example
 from sem.core.taskspec import TaskSpec
 from sem.eval import confusion, metrics
@@ -199,6 +201,33 @@ def test_an_answer_that_is_no_object() -> None:
 
 
 REST = ("stop", 1, 1, 1, 1)
+SCALAR = st.none() | st.booleans() | st.integers() | st.text(max_size=8)
+SCALAR |= st.floats(allow_nan=False, allow_infinity=False)
+INNER = st.dictionaries(st.sampled_from(["name", "price", "x"]), SCALAR, max_size=3)
+ANSWER = st.dictionaries(
+    st.sampled_from([*SCHEMA["properties"], "x", "lines[].name"]),
+    SCALAR | INNER | st.lists(SCALAR | INNER, max_size=3),
+    max_size=5,
+)
+
+
+@given(ANSWER | SCALAR, ANSWER)
+def test_no_answer_breaks_the_scoring(said: Any, wanted: Any) -> None:
+    score = scored(jsonio.dumps(said), wanted)
+    assert 0.0 <= score.accuracy <= 1.0
+    for slot in score.slots.values():
+        assert (slot.passed is False) == bool(slot.errors)
+        assert slot.passed is not True or slot.within
+    totals = metrics.totals([score])
+    assert jsonio.loads(jsonio.dumps(totals)) == totals
+
+
+@given(ANSWER)
+def test_the_reference_is_right_beside_itself(wanted: Any) -> None:
+    score = scored(jsonio.dumps(wanted), wanted)
+    assert score.row_exact
+    assert all(slot.exact and not slot.errors for slot in score.slots.values())
+    assert score.proxies.extra_entities == 0
 
 
 @pytest.mark.parametrize(
