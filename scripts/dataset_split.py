@@ -27,6 +27,11 @@ def main(argv: list[str] | None = None) -> None:
         for part in splits.PARTS
     ]
     console.table(f"Snapshot {frozen.name}", ("part", "rows", "groups", "domains"), rows)
+    if facts.get("held_groups"):
+        console.note(
+            f"{facts['held_groups']} groups stay in test: they were tested on before, and what "
+            "was tested on is never trained on"
+        )
     shared = facts["shared"]["domains"]
     console.note("domains in common: " + ", ".join(f"{k} = {n}" for k, n in shared.items()))
     console.done(frozen.folder / f"{frozen.name}.json")

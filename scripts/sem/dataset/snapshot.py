@@ -17,7 +17,7 @@ from sem.core import console, files, jsonio, settings
 from sem.core.errors import SemError, nearest
 from sem.core.example import Example, from_json
 from sem.core.project import Project
-from sem.dataset import clean, splits
+from sem.dataset import clean, holdout, splits
 from sem.dataset.config import Dataset, Split
 
 VERSION = re.compile(r"v?([1-9][0-9]{0,5})")
@@ -70,9 +70,8 @@ def freeze(project: Project, at: datetime) -> tuple[Snapshot, bool]:
         same = _same(project, last, inputs)
         if same is not None:
             return same, False
-        made = splits.cut(
-            (splits.item(e, options) for e in clean.examples(project)), project.split
-        )
+        items = (splits.item(e, options) for e in clean.examples(project))
+        made = splits.cut(items, project.split, holdout.ids(project))
         version = (last or 0) + 1
         facts = _write_parts(project, version, made, inputs)
         _write_new(project.processed / f"v{version}.json", jsonio.pretty(facts).encode())
@@ -136,6 +135,7 @@ def _write_parts(
         "rows": {part: sum(tasks[part].values()) for part in splits.PARTS},
         "sha256": {part: files.sha256(paths[part]) for part in splits.PARTS},
         "groups": {part: len(made[part]) for part in splits.PARTS},
+        "held_groups": sum(group.is_held for group in made["test"]),
         "tasks": {part: dict(sorted(tasks[part].items())) for part in splits.PARTS},
         "strata": {part: dict(sorted(strata[part].items())) for part in splits.PARTS},
         "domains": {part: dict(sorted(domains[part].items())) for part in splits.PARTS},

@@ -2,15 +2,16 @@
 
 Whole groups move; within that, row counts meet the ratios (largest remainder), tasks are in
 every part, and strata are balanced (iterative stratification, Sechidis et al. 2011, on groups).
-Same seed and same rows: same parts, whatever the order of the rows.
+Same seed and same rows: same parts, whatever the order of the rows. A group with a row that was
+tested on before stays in test: it never comes into train, and figures stay comparable.
 """
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from sem.core.errors import Insufficient
+from sem.core.errors import Insufficient, SemError
 from sem.core.example import Example
 from sem.core.taskspec import EvalSplit
 from sem.dataset.config import Split
@@ -40,6 +41,7 @@ class Group:
     ids: list[str] = field(default_factory=list)
     strata: Counter[str] = field(default_factory=Counter)
     tasks: set[str] = field(default_factory=set)
+    is_held: bool = False  # was tested on: stays in test
 
     @property
     def size(self) -> int:
@@ -67,25 +69,41 @@ def item(example: Example, options: Split) -> Item:
     return Item(example.id, example.task, group or f"row:{example.id}", stratum)
 
 
-def cut(items: Iterable[Item], split: EvalSplit) -> Cut:
-    """The groups of each part; Insufficient when there are fewer groups than parts to fill."""
-    groups = grouped(items)
+def cut(items: Iterable[Item], split: EvalSplit, held: Collection[str] = ()) -> Cut:
+    """The groups of each part; Insufficient when there are fewer groups than parts to fill.
+
+    A group with one of the ids HELD goes into test.
+    """
+    groups = grouped(items, held)
     wanted = [part for part, ratio in zip(PARTS, _ratios(split), strict=True) if ratio > 0]
-    if len(groups) < len(wanted):
-        rows = sum(group.size for group in groups)
-        raise Insufficient(
-            f"{rows} rows in {len(groups)} groups cannot fill {len(wanted)} parts "
-            f"({', '.join(wanted)}) without a group on two sides",
-            f"add examples of at least {len(wanted) - len(groups)} more domains, or set "
-            "split.group_by to source_id or row in dataset.yaml",
-        )
+    _check(groups, wanted)
     targets = apportion(sum(group.size for group in groups), split)
     attempts = max(1, min(ATTEMPTS, 60_000 // len(groups)))
     cuts = [_attempt(groups, targets, wanted, f"{split.seed}:{n}") for n in range(attempts)]
     return min(cuts, key=lambda made: cost(made, groups, targets, wanted))
 
 
-def grouped(items: Iterable[Item]) -> list[Group]:
+def _check(groups: Sequence[Group], wanted: Sequence[str]) -> None:
+    free = [group for group in groups if not group.is_held]
+    if len(free) < len(groups) and "test" not in wanted:
+        raise SemError(
+            "eval_split.test_ratio is 0, but rows were tested on before",
+            "give test a ratio: what was tested on is never trained on",
+        )
+    short = len(wanted) - len(free) - (len(free) < len(groups))
+    if short > 0:
+        rows = sum(group.size for group in groups)
+        tested = len(groups) - len(free)
+        held = f", {tested} of them tested on before" if tested else ""
+        raise Insufficient(
+            f"{rows} rows in {len(groups)} groups{held} cannot fill {len(wanted)} parts "
+            f"({', '.join(wanted)}) without a group on two sides",
+            f"add examples of at least {short} more domains, or set "
+            "split.group_by to source_id or row in dataset.yaml",
+        )
+
+
+def grouped(items: Iterable[Item], held: Collection[str] = ()) -> list[Group]:
     """ITEMS by group, in order of id and name whatever order they come in."""
     groups: dict[str, Group] = {}
     for one in sorted(items, key=lambda one: one.id):
@@ -93,6 +111,7 @@ def grouped(items: Iterable[Item]) -> list[Group]:
         group.ids.append(one.id)
         group.strata[one.stratum] += 1
         group.tasks.add(one.task)
+        group.is_held |= one.id in held
     return [groups[name] for name in sorted(groups)]
 
 
@@ -118,8 +137,10 @@ def _ratios(split: EvalSplit) -> tuple[float, float, float]:
 def _attempt(
     groups: Sequence[Group], targets: dict[str, int], wanted: Sequence[str], salt: str
 ) -> Cut:
-    order = sorted(groups, key=lambda group: (-group.size, _shuffled(salt, group.name)))
     made: Cut = {part: [] for part in PARTS}
+    made["test"] = [group for group in groups if group.is_held]
+    free = [group for group in groups if not group.is_held]
+    order = sorted(free, key=lambda group: (-group.size, _shuffled(salt, group.name)))
     left = _seed_tasks(order, made, targets, wanted, salt)
     filler = _Filler(groups, made, targets, wanted)
     for group in left:
@@ -238,9 +259,9 @@ def _one_per_size(groups: Sequence[Group]) -> list[Group]:
 
 
 def _is_spare(groups: Sequence[Group], group: Group) -> bool:
-    """Whether the part keeps all its tasks, and a group, without GROUP."""
+    """Whether GROUP may go: the part keeps all its tasks, and a group, without it."""
     others = {task for other in groups if other is not group for task in other.tasks}
-    return len(groups) > 1 and group.tasks <= others
+    return not group.is_held and len(groups) > 1 and group.tasks <= others
 
 
 def cost(
