@@ -120,7 +120,7 @@ def faults(args: argparse.Namespace, folder: Path) -> list[Row]:
 
 
 def caps(args: argparse.Namespace, folder: Path) -> list[Row]:
-    """1,000 calls with a cap of 100, by 8 workers and by 8 processes; a restart forgets nothing."""
+    """1,000 calls with a cap of 100: 8 workers, 8 processes, a restart, a cap in dollars."""
     os.environ["STUB_KEY"] = KEYS[0]
     with ChatServer(lambda body, number: GOOD) as server:
         made = client(server.url, folder, max_requests=100, workers=8)
@@ -159,6 +159,11 @@ def split(work: Callable[[int], None], count: int) -> int:
     return sum(os.waitpid(child, 0)[1] == 0 for child in children)
 
 
+def warm(url: str, folder: Path) -> None:
+    """One call: litellm loads modules for seconds at its first, and children inherit them."""
+    client(url, folder / "warm").ask(ask("warm"))
+
+
 def fork(work: Callable[[], None]) -> int:
     child = os.fork()
     if child:
@@ -175,8 +180,9 @@ def fork(work: Callable[[], None]) -> int:
 def pace(args: argparse.Namespace, folder: Path) -> list[Row]:
     """600 requests a minute by 8 processes: the most in any 60 s, and how much of it is used."""
     os.environ["STUB_KEY"] = KEYS[0]
-    client_module._door()
     with served("good") as (url, log):
+        warm(url, folder / "warm")
+        log.write_text("")
         end = time.time() + args.pace_s
         began = time.time()
         done = split(lambda number: hurry(url, folder, number, end), 8)
@@ -284,22 +290,23 @@ def kills(args: argparse.Namespace, folder: Path) -> list[Row]:
 
 def killed(args: argparse.Namespace, folder: Path, workers: int) -> list[Row]:
     os.environ["STUB_KEY"] = KEYS[0]
-    client_module._door()
     dice, done, count, rounds = random.Random(workers), 0, 0, 0
     complete = twice = lost = 0
     with served("honest") as (url, log):
+        warm(url, folder)
+        log.write_text("")
         while count < args.kills:
             home = folder / str(rounds)
             rounds, done = rounds + 1, 0
             while not done:
                 child = fork(lambda home=home: sit(url, home, workers))
-                ended = finished(child, 0.25 + dice.random() * 0.5)
+                ended = finished(child, 0.3 + dice.random() * 2.2)
                 if ended is None:
                     os.kill(child, signal.SIGKILL)
                     os.waitpid(child, 0)
                     count += 1
                 done = ended == 0
-            rows = [line for line in files.rows(home / "verdicts.test.jsonl")]
+            rows = list(files.rows(home / "verdicts.test.jsonl"))
             complete += {row["id"] for row in rows} == {f"e{n:03}" for n in range(200)}
             twice += len(rows) - len({row["id"] for row in rows})
             lost += sum(row["status"] != "judged" for row in rows)

@@ -13,7 +13,6 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "scripts")]
 import judges  # noqa: E402
 from chatserver import Body, ChatServer  # noqa: E402
-
 from sem.core import files  # noqa: E402
 
 GOOD = '{"pass": true, "nonce": "n"}'

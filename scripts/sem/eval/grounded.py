@@ -1,0 +1,58 @@
+"""A check after the model, whatever the model: only what the schema allows and the page says.
+
+An injected page can make a model say anything; it cannot make this check pass a value that does
+not stand in the cleaned page. A value that the page shows is evidence, also where an attacker
+wrote it: that limit is in the documentation, not in a rule.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sem.core import schema, slotspec
+from sem.core.taskspec import TaskSpec
+from sem.dataset import grounding
+from sem.dataset.grounding import Text
+
+LONGEST = 2_000  # characters of one text in an answer
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why an answer is refused: `schema`, `ungrounded` or `length`, and where."""
+
+    kind: str
+    slot: str
+    detail: str
+
+
+def problems(answer: Any, spec: TaskSpec, page: str | Text) -> list[Problem]:
+    """What keeps ANSWER to the cleaned PAGE from being used; empty when it may be."""
+    wrong = schema.problems(answer, spec.io_schema, limit=5)
+    if wrong:
+        return [Problem("schema", line.partition(":")[0], line) for line in wrong]
+    text = page if isinstance(page, Text) else Text(page)
+    return list(_values(answer, "", spec.io_schema, spec, text))
+
+
+def _values(value: Any, path: str, shape: Any, spec: TaskSpec, text: Text) -> Iterator[Problem]:
+    shape = slotspec.resolved(shape, spec.io_schema)
+    shape = shape if isinstance(shape, dict) else {}
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            place = f"{path}.{name}" if path else name
+            yield from _values(inner, place, shape.get("properties", {}).get(name), spec, text)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _values(inner, f"{path}[]", shape.get("items"), spec, text)
+    elif value is not None and not isinstance(value, bool) and not _is_label(path, shape, spec):
+        if isinstance(value, str) and len(value) > LONGEST:
+            yield Problem("length", path, f"{len(value):,} characters")
+        elif value != "" and not grounding.found(value, text):
+            yield Problem("ungrounded", path, repr(value)[:120])
+
+
+def _is_label(path: str, shape: dict[str, Any], spec: TaskSpec) -> bool:
+    """Whether the schema or the label lists name every value that PATH may take."""
+    last = path.rpartition(".")[2].removesuffix("[]")
+    return "enum" in shape or "const" in shape or last in spec.label_enums
