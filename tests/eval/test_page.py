@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from scores import one
+
 from sem.core.example import Example
 from sem.eval import page, plots, report
 from sem.eval.answers import Answer

@@ -92,7 +92,7 @@ def _slot_differences(before: Sequence[Score], after: Sequence[Score]) -> list[p
 
 
 def _by_domain(before: Sequence[Score], after: Sequence[Score]) -> list[plots.Dumbbell]:
-    """Slot accuracy of both runs by domain, the largest losses first; none where rows have none."""
+    """Slot accuracy of both runs by domain, largest losses first; none where rows have none."""
     if all(score.domain == score.id for score in after):
         return []
     sides: dict[str, tuple[list[float], list[float]]] = {}

@@ -102,8 +102,8 @@ def _table(counts: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
         {
             "label": wanted,
             "cells": [
-                {"count": row.get(said, 0), "share": round(row.get(said, 0) / sum(row.values()), 3),
-                 "right": said == wanted}
+                {"count": row.get(said, 0), "right": said == wanted,
+                 "share": round(row.get(said, 0) / sum(row.values()), 3)}
                 for said in columns
             ],
         }
