@@ -36,6 +36,8 @@ def test_clopper_pearson_is_that_of_scipy_and_statsmodels(hits, rows, confidence
 
 def test_without_rows_a_share_is_anything() -> None:
     assert stats.clopper_pearson(0, 0) == (0.0, 1.0)
+    assert stats.clopper_pearson(7, 9) == stats.clopper_pearson(7, 9, 0.95)
+    assert stats.clopper_pearson(0, 20)[1] == pytest.approx(1 - 0.025 ** (1 / 20))
 
 
 @pytest.mark.parametrize("members", [1, 2, 3, 7, 12])
@@ -51,6 +53,7 @@ def test_holm_of_nothing_is_nothing() -> None:
     assert stats.holm({"a": 0.01, "b": 0.03, "c": 0.02}) == pytest.approx(
         {"a": 0.03, "b": 0.04, "c": 0.04}
     )
+    assert stats.holm({"a": 0.6, "b": 0.9}) == {"a": 1.0, "b": 1.0}
 
 
 def by_hand(values: list[float], domains: list[str]) -> tuple[float, float, float]:
@@ -206,6 +209,7 @@ def test_a_spurious_slot_of_one_run_is_a_loss() -> None:
     after = [one("a", "d1", {"title": "+", "price": "-"}), one("b", "d2", {"title": "+"})]
     made = stats.slot_pairs(before, after)["price.price"]
     assert (made.found.count, made.gains, made.losses) == (1, 0, 1)
+    assert float(made.found.mean) == -1.0
     back = stats.slot_pairs(after, before)["price.price"]
     assert (back.gains, back.losses) == (1, 0)
 
@@ -213,6 +217,9 @@ def test_a_spurious_slot_of_one_run_is_a_loss() -> None:
 def test_slots_of_different_tasks_are_different_slots() -> None:
     before = [one("a", task="nav"), one("b", task="product")]
     assert list(stats.slot_pairs(before, before)) == ["nav.title", "product.title"]
+    assert list(stats.slot_pairs(before, before[:1])) == ["nav.title"]
+    many = [one("a", marks=dict.fromkeys("zyxwvutsrq", "+"))]
+    assert list(stats.slot_pairs(many, many)) == [f"price.{name}" for name in "qrstuvwxyz"]
 
 
 def test_a_difference_is_in_points_and_says_how_it_was_made() -> None:
