@@ -159,6 +159,40 @@ def test_cost_needs_prices() -> None:
     found = metrics.totals(scores, Prices(tokens_in=2.0, tokens_out=10.0))
     assert found["cost_usd_per_1000"] == pytest.approx((100 * 2 + 10 * 10) / 1e6 * 1000)
     assert metrics.totals(scores, Prices())["cost_usd_per_1000"] == 0.0
+    assert metrics.totals(scores, Prices(tokens_in=10_000.0))["cost_usd_per_1000"] == 1000.0
+
+
+def test_arithmetic_is_counted_where_it_applies() -> None:
+    rubric = {"checks": [{"id": "totals_equation"}, {"id": "line_items_sum"}],
+              "scoring": {"arithmetic_checks_weight": 1}}  # fmt: skip
+    task = settings.build(TaskSpec, SPEC | {"base_model_id": "x", "rubric": rubric}, "spec")
+    right = {"subtotal": 1, "total": 1, "line_items": [{"line_total": 1}]}
+    wrong = right | {"total": 2}
+    pairs = [(right, right), (wrong, wrong), (wrong, {}), ({}, {})]
+    scores = [
+        metrics.score(
+            Example("1", "t", "p", wanted), Answer("1", "t", json.dumps(said), *REST), task, None
+        )
+        for said, wanted in pairs
+    ]
+    found = metrics.totals(scores)
+    assert found["total_consist"] == {
+        "arith.line_items_sum": {"n": 3, "pass": 1.0, "reference_fails": 0},
+        "arith.totals_equation": {"n": 3, "pass": 1 / 3, "reference_fails": 1},
+    }
+    assert list(found["total_consist"]) == ["arith.line_items_sum", "arith.totals_equation"]
+    assert [s.rubric for s in scores] == [1.0, 0.5, 0.5, None]
+    assert found["rubric_score"] == pytest.approx(2 / 3)
+
+
+def test_lists_are_named_in_order() -> None:
+    line = {"type": "array", "items": LINE}
+    schema = {"type": "object", "properties": {"b": line, "a": line}}
+    task = settings.build(TaskSpec, VALUES | {"io_schema": schema, "rubric": {}}, "spec")
+    said = Answer("1", "t", '{"b": [{"name": "x"}], "a": []}', *REST)
+    score = metrics.score(Example("1", "t", "p", {"b": [], "a": []}), said, task, None)
+    twin = metrics.score(Example("1", "s", "p", {"b": [], "a": [{"name": "y"}]}), said, task, None)
+    assert list(metrics.totals([score, twin])["li_align"]) == ["s.a[]", "s.b[]", "t.b[]"]
 
 
 def test_everything_is_broken_down_by_five_keys() -> None:

@@ -65,6 +65,7 @@ def test_totals_are_means_counts_and_quantiles() -> None:
         pytest.approx(1 / 3),
         pytest.approx(1 / 3),
     )
+    assert found["schema_valid"] == pytest.approx(1 / 3)
     assert (found["tokens_in"], found["tokens_out"]) == (20.0, 10.0)
     assert (found["batch_latency_ms_p50"], found["batch_latency_ms_p95"]) == (1000, 1900)
     assert (found["missing_values"], found["spurious_values"]) == (21, 0)
@@ -89,8 +90,9 @@ def test_what_nobody_could_score_is_counted_apart() -> None:
     score = metrics.score(MUG, said, free, None)
     found = metrics.totals([score])
     assert (found["unscored_slots"], found["accuracy"], found["recall"]) == (1, 1.0, 1.0)
-    title = metrics.fields([score])["price.title"]
-    assert (title["n"], title["unscored"], title["pass"], title["recall"]) == (1, 1, 0.0, None)
+    right = metrics.score(MUG, answer('{"title": "Mug", "price": 1}'), free, None)
+    title = metrics.fields([score, right])["price.title"]
+    assert (title["n"], title["unscored"], title["pass"], title["recall"]) == (2, 1, 1.0, 1.0)
     assert score.row_exact
     judged = metrics.score(MUG, said, free, lambda a, b: 0.9)
     assert metrics.fields([judged])["price.title"]["score"] == 0.9
