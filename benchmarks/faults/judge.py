@@ -58,7 +58,7 @@ Row = tuple[str, str, str, str]
 def main(argv: list[str] | None = None) -> None:
     parser = console.parser(__doc__)
     parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--pace-s", type=float, default=150.0, help="seconds of 600 a minute")
+    parser.add_argument("--pace-s", type=float, default=175.0, help="seconds of 600 a minute")
     parser.add_argument("--alarms", type=int, default=100, help="batches of the honest judge")
     parser.add_argument("--only", nargs="*", choices=PARTS, default=list(PARTS))
     args = parser.parse_args(argv)
@@ -192,12 +192,13 @@ def pace(args: argparse.Namespace, folder: Path) -> list[Row]:
         while at[left] <= moment - 60.0:
             left += 1
         most = max(most, right - left + 1)
-    allowed = 600 * (1 + (args.pace_s // 60))
-    share = len([t for t in at if t <= began + args.pace_s // 60 * 60 + 2]) / allowed
+    allowed = 600 * -(-args.pace_s // 60)  # of every minute begun
+    share = sum(moment <= began + args.pace_s for moment in at) / allowed
     return [
         ("R16", f"requests in any 60 s of {args.pace_s:.0f} s, 8 processes, 600 a minute, "
          f"{len(at):,} windows", f"{most} ({done} processes ended well)", "<= 600"),
-        ("R16", "of the allowed rate used", f"{share:.1%}", ">= 95 %"),
+        ("R16", f"of {allowed:.0f} allowed requests sent in {args.pace_s:.0f} s", f"{share:.1%}",
+         ">= 95 %"),
     ]  # fmt: skip
 
 

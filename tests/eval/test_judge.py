@@ -225,6 +225,20 @@ def test_a_second_sitting_pays_for_nothing(server: ChatServer, make: Make, tmp_p
     assert first == second
 
 
+def test_a_sitting_killed_between_rows_of_a_batch_pays_for_nothing_again(
+    server: ChatServer, make: Make, tmp_path: Path
+) -> None:
+    book = Book(tmp_path / "verdicts.test.jsonl", {"v": 1})
+    list(docket.run(make(batch=2), cases(*MIXED), book))
+    lines = book.path.read_bytes().splitlines(keepends=True)
+    count = len(server.seen)
+    # Cut from the rows that are left, the batch and so its canaries would be new ones.
+    book.path.write_bytes(b"".join(lines[:4]) + lines[4][:9])
+    list(docket.run(make(batch=2), cases(*MIXED), book))
+    assert book.path.read_bytes() == b"".join(lines)
+    assert len(server.seen) == count
+
+
 def test_a_cap_stops_the_sitting_and_keeps_what_is_judged(
     server: ChatServer, make: Make, tmp_path: Path
 ) -> None:

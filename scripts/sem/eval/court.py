@@ -103,8 +103,9 @@ def summary_rows(session: Session) -> list[tuple[str, object]]:
 def estimate(session: Session) -> list[tuple[str, object]]:
     """What the whole sitting would cost, as table rows; replies in the ledger cost nothing."""
     done = verdicts.rows(session.book.path) if not _is_new(session.book) else {}
-    left = [case.item for case in session.cases if case.item.id not in done]
-    found = session.judge.estimate(left)
+    items = [case.item for case in session.cases]
+    left = [item for item in items if item.id not in done]
+    found = session.judge.estimate(items if left else [])
     cap = session.judge.settings.calls.max_usd
     return [
         ("examples", len(session.cases)),

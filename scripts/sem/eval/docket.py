@@ -149,10 +149,9 @@ def run(made: Judge, cases: list[Case], target: Book) -> Iterator[str]:
     there = verdicts.rows(target.path) if target.path.exists() else {}
     done = {name for name, line in there.items() if line["status"] != verdicts.UNJUDGED}
     scores = {case.item.id: case.score for case in cases}
-    left = [case.item for case in cases if case.item.id not in done]
     yield from sorted(done & set(scores))
     with files.appending(target.path) as file:
-        for item, found in judge.judged(made, left):
+        for item, found in judge.judged(made, [case.item for case in cases], done):
             pairs = zip(item.questions, found, strict=True)
             row = verdicts.row(scores[item.id], {q.slot: (q, said) for q, said in pairs})
             if there.get(item.id) != row:

@@ -5,7 +5,7 @@ job asks again only what it holds no reply to.
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -189,15 +189,24 @@ class Judge:
         }
 
 
-def judged(judge: Judge, items: Sequence[Item]) -> Iterator[tuple[Item, list[Opinion]]]:
-    """Each of ITEMS with the opinions on its questions; those without one come first."""
+def judged(
+    judge: Judge, items: Sequence[Item], done: Collection[str] = ()
+) -> Iterator[tuple[Item, list[Opinion]]]:
+    """Each of ITEMS that is not DONE with the opinions on its questions, those without any first.
+
+    Batches are cut from all ITEMS: a resumed sitting asks the same canaries as the killed one,
+    finds their replies in the ledger and pays for none of them again.
+    """
     for item in items:
-        if not item.questions:
+        if not item.questions and item.id not in done:
             yield item, []
     for batch in judge.batches([item for item in items if item.questions]):
+        if all(item.id in done for item in batch.items):
+            continue
         found = judge.opinions(batch)
         for item in batch.items:
-            yield item, [found[question.text] for question in item.questions]
+            if item.id not in done:
+                yield item, [found[question.text] for question in item.questions]
 
 
 def as_json(spending: Spending) -> dict[str, Any]:
