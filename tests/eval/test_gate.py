@@ -1,6 +1,7 @@
 """The gate: three verdicts, each for its reason, and the script's exits on a real project."""
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from scores import column, one
 from conftest import ROOT
 from sem.core import settings
 from sem.core.errors import SemError
-from sem.eval import gate, margins, stats
+from sem.eval import clusters, gate, margins, planning, stats
 from sem.eval.gate import Evidence
 from sem.eval.margins import FAIL, INSUFFICIENT, NOT_TESTABLE, PASS, WARN, Bar, Need
 from sem.eval.policy import Limit, Overall, Policy, Rule, Strong, Validity, Worn
@@ -99,6 +100,14 @@ def test_what_is_lost_on_one_page_of_a_shop_is_lost_on_all() -> None:
     assert verdicts == [FAIL, INSUFFICIENT]
 
 
+def test_the_words_and_the_json_of_a_check() -> None:
+    assert (PASS, FAIL, INSUFFICIENT) == ("PASS", "FAIL", "INSUFFICIENT")
+    assert (WARN, NOT_TESTABLE) == ("WARN", "not testable")
+    said = margins.Check("c", PASS, "1", "2", need=Need(1, 2)).as_json()
+    assert said == {"name": "c", "verdict": "PASS", "found": "1", "wanted": "2", "why": "",
+                    "need": {"more_domains": 1, "more_rows": 2}, "facts": {}}  # fmt: skip
+
+
 def rule_verdict(marks_before: str, marks_after: str, rule: Rule, domains: int = 1) -> str:
     made = stats.slot_pairs(column(marks_before, domains), column(marks_after, domains))
     return margins.family(made, Bar("", rule, Policy()))[0]
@@ -158,6 +167,7 @@ def test_levels_are_shared_by_the_members_of_a_family() -> None:
     assert single.verdict == PASS
     checks = margins.family(together, Bar("", rule, Policy(side=0.005)))
     assert {c.verdict for c in checks} == {INSUFFICIENT}
+    assert [c.name for c in checks] == [f"price.s{n}" for n in range(4)]
     assert checks[0].facts["p_pass"] == pytest.approx(4 * single.facts["p_pass"])
     assert not checks[0].facts["improved"]
     assert single.facts["improved"]
@@ -196,13 +206,108 @@ def test_a_smaller_level_and_more_power_need_more() -> None:
     assert need(Policy(side=0.01)) > need(Policy()) > need(Policy(power=0.6))
 
 
+def made(before: str, after: str, rows: int = 1) -> stats.Pairs:
+    return stats.slot_pairs(column(before, rows), column(after, rows))["price.title"]
+
+
+def test_members_of_a_family_are_told_in_order_and_planned_at_their_share() -> None:
+    pairs = made("+-" * 5 + "+" * 70, "-+" * 5 + "+" * 70)
+    checks = margins.family(
+        dict.fromkeys("ba", pairs), Bar("x", Rule(margin_points=5.0), Policy())
+    )
+    assert [c.name for c in checks] == ["x a", "x b"]
+    total = planning.more_domains(pairs.found, 0.05, 0.0125, 0.8)
+    assert {c.need for c in checks} == {Need(total - 80, total - 80)}
+
+
+def need(pairs: stats.Pairs, rule: Rule, rules: Policy | None = None) -> Need:
+    (found,) = margins.family({"s": pairs}, Bar("", rule, rules or Policy()))
+    assert found.verdict == INSUFFICIENT
+    return found.need
+
+
+def test_a_need_is_planned_on_no_difference() -> None:
+    pairs = made("+-" * 5 + "+" * 70, "-+" * 5 + "+" * 70)
+    total = planning.more_domains(pairs.found, 0.05, 0.025, 0.8)
+    assert need(pairs, Rule(margin_points=5.0)) == Need(total - 80, total - 80)
+
+
+def test_a_need_follows_the_estimate_where_the_plan_was_met_in_vain() -> None:
+    # 9 lost and 2 gained of 280: a plan for no difference asks for 230 rows.
+    pairs = made("-" * 2 + "+" * 278, "+" * 271 + "-" * 9)
+    assert planning.more_domains(pairs.found, 0.04, 0.025, 0.8) < 280
+    total = planning.more_domains(pairs.found, 0.04 - 7 / 280, 0.025, 0.8)
+    assert total > 1000
+    assert need(pairs, Rule(margin_points=4.0)) == Need(total - 280, total - 280)
+
+
+def test_a_need_where_few_domains_moved_is_that_of_the_exact_bound() -> None:
+    for losses in (0, 1):
+        pairs = made("+" * 40, "-" * losses + "+" * (40 - losses))
+        rows = planning.rows_to_certify(losses, 0.9, 0.025)
+        assert need(pairs, Rule(margin_points=10.0), Policy(min_domains=41)).more_rows == max(
+            rows - 40, planning.more_domains(pairs.found, 0.1, 0.025, 0.8) - 40, 1
+        )
+    # Four lost rows of fifteen domains of six are worth three of sixty independent ones.
+    pairs = made("+" * 90, "-+++++" * 4 + "+" * 66, 6)
+    assert pairs.found.effective == pytest.approx(60)
+    rows = planning.rows_to_certify(3, 0.9, 0.025)
+    total = math.ceil(rows / 60 * 15)
+    assert total > planning.more_domains(pairs.found, 0.1, 0.025, 0.8)
+    assert need(pairs, Rule(margin_points=10.0)) == Need(total - 15, (total - 15) * 6)
+
+
+def test_a_need_of_a_gain_is_planned_on_the_gain_worth_having() -> None:
+    pairs = made("-" * 2 + "+" * 38, "+" * 40)
+    total = planning.more_domains(pairs.found, 0.04, 0.025, 0.8)
+    assert need(pairs, Rule("superiority", 1.0, 5.0)) == Need(total - 40, total - 40)
+
+
+def test_a_need_has_at_least_the_fewest_domains() -> None:
+    rule = Rule("superiority", 0.0)
+    assert need(made("-" * 9, "+" * 9), rule, Policy(min_domains=30)) == Need(21, 21)
+    assert need(made("+" * 9, "+" * 9), rule, Policy(min_domains=30)) == Need(21, 21)
+    assert need(made("+" * 2, "+" * 2), rule) == Need(8, 8)
+    assert need(made("+", "+"), rule) == Need()
+    # 21 rows of 10 domains and one to go: 2.1 rows are three.
+    assert need(made("-" * 21, "+" * 21, 2), rule, Policy(min_domains=12)) == Need(1, 2)
+    assert need(made("-" * 20, "+" * 20, 3), rule, Policy(min_domains=8)) == Need(1, 3)
+
+
+def test_the_rule_decides_at_its_edges() -> None:
+    pairs = made("+-" * 5 + "+" * 70, "-+" * 5 + "+" * 70)
+    p = float(clusters.p_above(pairs.found, -0.05))
+    bar = Bar("", Rule(margin_points=5.0), Policy(side=p))
+    assert margins.family({"s": pairs}, bar)[0].verdict == PASS
+    lost = made("+" * 40, "-" * 20 + "+" * 20)
+    p = float(clusters.p_below(lost.found, 0.0))
+    bar = Bar("", Rule(margin_points=5.0), Policy(side=p))
+    assert margins.family({"s": lost}, bar)[0].verdict == FAIL
+    even = Bar("", Rule(margin_points=50.0, by="point"), Policy())
+    assert margins.family({"s": lost}, even)[0].verdict == FAIL  # not above -50 points
+
+
+def test_a_claim_of_a_gain_stands_at_its_level() -> None:
+    pairs = made("-" * 20 + "+" * 20, "+" * 40)
+    p = float(clusters.p_above(pairs.found, 0.0))
+    bar = Bar("", Rule(), Policy(side=p))
+    assert margins.family({"s": pairs}, bar)[0].facts["improved"]
+
+
 def test_facts_say_what_the_data_could_have_shown() -> None:
     facts = rule_verdict("+-" * 20, "++" * 20, Rule(), 4).facts
     assert facts["mcnemar_p"] == pytest.approx(2 * 0.5**20)
     assert (facts["gains"], facts["losses"], facts["domains"]) == (20, 0, 10)
     assert facts["icc"] == 0.0
     assert facts["bootstrap_low"] is None
-    assert 0 <= facts["detectable_points"] < 1
+    # Every domain gained two rows of four: nothing varies between domains.
+    assert facts["detectable_points"] == 0.0
+    some = made("+-" * 5 + "+" * 70, "-+" * 5 + "+" * 70)
+    (check,) = margins.family({"s": some}, Bar("", Rule(), Policy(side=0.01, power=0.7)))
+    could = round(100 * planning.detectable_with(some.found, 0.01, 0.7), 2)
+    assert check.facts["detectable_points"] == could
+    two = rule_verdict("++", "-+", Rule()).facts
+    assert two["detectable_points"] == 100.0
     alone = rule_verdict("+", "-", Rule()).facts
     assert (alone["detectable_points"], alone["icc"]) == (None, None)
     json.dumps(facts, allow_nan=False)
