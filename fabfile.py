@@ -275,6 +275,18 @@ def eval_gate(
     script(c, "eval_gate", sem=sem, snapshot=snapshot, set=set, **chosen)
 
 
+TAKE = {"count": "slots on the sheet (default: 40)", "take": "a filled-in sheet to read back"}
+
+
+@task(help=SEM | RUN | SPLIT | SNAPSHOT | SET | TAKE, iterable=["set"])
+def eval_sample(
+    c, sem=None, run=None, split="test", snapshot=None, count=None, take=None, set=None
+):
+    """Pick slots for a person to check, or take the filled-in sheet back."""
+    chosen = {"run": run, "split": OLDER_SPLITS.get(split, split), "count": count, "take": take}
+    script(c, "eval_sample", sem=sem, snapshot=snapshot, set=set, **chosen)
+
+
 # --- package ------------------------------------------------------------------------------
 
 

@@ -3,10 +3,11 @@
     python scripts/eval_report.py --sem shop --run RUN --split test
 
 Reads   reports/SEM/{base,RUN}/answers.SPLIT.jsonl, data/SEM/processed/*.vN.jsonl
-Writes  reports/SEM/RUN/{scores.json, report.md, report.html}
+Writes  reports/SEM/RUN/{scores.json, report.md, report.html, *.eval-report.json},
+        reports/SEM/backlog.jsonl (what the run still gets wrong, and why)
 """
 
-from sem.core import console
+from sem.core import console, provenance
 from sem.core.project import Project
 
 
@@ -14,7 +15,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = console.parser(__doc__, "sem", "run", "split", "snapshot", "set")
     parser.add_argument("--baseline", default="base", help="run to compare with (default: base)")
     args = parser.parse_args(argv)
-    from sem.eval import compare, page, report
+    from sem.eval import backlog, compare, evalreport, page, report
 
     project = Project.load(args.sem, args.set)
     version = console.version(args.snapshot)
@@ -23,11 +24,15 @@ def main(argv: list[str] | None = None) -> None:
     run = found["tuned"]["run"]
     folder = project.reports / run
     report.write(folder, found)
+    evalreport.write(folder, found, reading.after.tasks, provenance.now().date())
     path = page.write(folder, found, reading)
+    hard = backlog.rows(reading.compared.after, run, args.split)
+    backlog.update(project, hard, args.split)
     title = f"{project.sem}: {args.baseline} vs {run}, {args.split}, n = {found['tuned']['n']}"
     console.table(title, ("metric", "baseline", "tuned", "difference"), report.table(found))
     columns, rows = report.FIELD_COLUMNS, report.field_rows(found)
     console.table("by field (tuned)", columns, rows)
+    console.table(f"{len(hard)} hard examples (backlog)", ("why", "examples"), backlog.tags(hard))
     print(found["verdict"])
     console.done(path)
 

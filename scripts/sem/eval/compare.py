@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset import store
-from sem.eval import answers, decoding, metrics, report, similarity, subject
+from sem.eval import answers, decoding, docket, metrics, report, similarity, subject
 from sem.eval.answers import Answer
 from sem.eval.metrics import Score
 from sem.eval.slots import Similarity
@@ -53,26 +52,16 @@ def read(
         baseline=before.run.id,
         run=after.run.id,
         split=split,
-        before=_scored(before, closeness),
-        after=_scored(after, closeness),
+        before=scored(before, closeness),
+        after=scored(after, closeness),
         facts=_facts(after, closeness is not None),
     )
     return Reading(before, after, compared, closeness)
 
 
-def _scored(found: Subject, closeness: Similarity | None) -> list[Score]:
-    book = found.book
-    if not book.path.exists():
-        raise SemError(
-            f"run {found.run.id} has no answers: {book.path}",
-            f"make them with `fab eval.generate --run {found.run.id} --split {found.split}`",
-        )
-    if book.is_stale():
-        raise SemError(
-            f"{book.path}: answers to other examples, settings or weights",
-            f"answer again with `fab eval.generate --run {found.run.id} --split {found.split}`",
-        )
-    return marked(found, answers.read(book.path), closeness)
+def scored(found: Subject, closeness: Similarity | None = None) -> list[Score]:
+    """The answers of FOUND's run, scored; SemError when it has not answered these examples."""
+    return marked(found, docket.read(found), closeness or _similarity(found))
 
 
 def marked(

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sem.core import example, files, run
+from sem.core import files, run
 from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.core.project import Project
 from sem.core.run import Run
 from sem.core.taskspec import TaskSpec
 from sem.dataset import snapshot
-from sem.eval import answers
+from sem.eval import answers, golden
 from sem.eval.config import EvalSettings
 from sem.lm import chat, hardware, model, pinned, weights
 from sem.lm.hf import HfGenerator
@@ -75,7 +75,7 @@ def resolve(project: Project, run_id: str | None, split: str, version: int | Non
         base = pinned.resolve(plan["base_model"], project.root)
         version = version or plan["snapshot"]["version"]
     frozen = snapshot.load(project, version)
-    pool = _golden(project) if split == "golden" else list(frozen.examples(split))
+    pool = golden.examples(project) if split == "golden" else list(frozen.examples(split))
     chosen = answers.sample(pool, settings.max_examples, settings.seed)
     machine = hardware.detect()
     renderer = chat.load(base.folder).fingerprint()
@@ -96,8 +96,3 @@ def from_folder(subject: Subject, folder: Path) -> HfGenerator:
     """The generator of an exported model in FOLDER, on SUBJECT's machine and precision."""
     loaded = model.load(folder, subject.machine.dtype, subject.machine.device)
     return HfGenerator(loaded, chat.load(folder))
-
-
-def _golden(project: Project) -> list[Example]:
-    rows = enumerate(files.rows(project.golden), 1)
-    return [example.from_json(row, f"{project.golden}:{number}") for number, row in rows]

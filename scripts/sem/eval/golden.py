@@ -1,0 +1,111 @@
+"""Golden sets: hand-made questions with their answers, never trained on.
+
+`data/SEM/golden/golden_set.json`, or the flat `evals/golden_set.json`: a list of objects, or an
+object with one under `examples`. Each names its input and its answer in any of the spellings
+below; what has no id or task gets one. They are checked and kept as rows in golden.jsonl.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from sem.core import files, jsonio, schema
+from sem.core.errors import SemError, nearest
+from sem.core.example import SPELLINGS, Example, from_json
+from sem.core.project import Project
+from sem.core.taskspec import TaskSpec
+
+INPUT = (*SPELLINGS["input_text"], "question", "input", "instruction")
+ANSWER = (*SPELLINGS["output_json"], "golden_answer", "output", "reference")
+OTHER = ("id", "task", "task_id", "meta", "metadata", "domain", "source_id", "slot_specs")
+LISTS = ("examples", "items", "questions", "golden_set")
+
+
+def examples(project: Project) -> list[Example]:
+    """The golden examples of PROJECT; SemError names the entry that cannot be used."""
+    source = written(project)
+    if source is not None:
+        made = _read(source, project.tasks)
+        files.write_rows(project.golden, [example.as_json() for example in made])
+        return made
+    if not project.golden.exists():
+        raise SemError(
+            f"{project.sem} has no golden set",
+            f"write {project.golden.with_name('golden_set.json')}: a list of input and answer",
+        )
+    rows = enumerate(files.rows(project.golden), 1)
+    return [from_json(row, f"{project.golden}:{number}") for number, row in rows]
+
+
+def written(project: Project) -> Path | None:
+    """The golden set a person wrote for PROJECT: its own, else the flat one."""
+    own = project.golden.with_name("golden_set.json")
+    flat = project.root / "evals" / "golden_set.json"
+    return next((path for path in (own, flat) if path.exists()), None)
+
+
+def _read(path: Path, tasks: dict[str, TaskSpec]) -> list[Example]:
+    value = files.read_json(path)
+    if isinstance(value, dict):
+        value = next((value[name] for name in LISTS if name in value), None)
+    if not isinstance(value, list) or not value:
+        raise SemError(f"{path}: holds no list of examples", "write [{input_text, output_json}]")
+    made: dict[str, Example] = {}
+    for number, item in enumerate(value, 1):
+        one = _example(item, f"{path}: entry {number}", number, tasks)
+        if one.id in made:
+            raise SemError(f"{path}: entry {number}: id {one.id!r} is there twice", "rename one")
+        made[one.id] = one
+    return [made[name] for name in sorted(made)]
+
+
+def _example(item: Any, where: str, number: int, tasks: dict[str, TaskSpec]) -> Example:
+    if not isinstance(item, dict):
+        raise SemError(f"{where} is no object", "write input_text and output_json")
+    unknown = sorted(set(item) - {*INPUT, *ANSWER, *OTHER})
+    if unknown:
+        raise SemError(f"{where}: unknown key {unknown[0]!r}", nearest(unknown[0], OTHER + INPUT))
+    task = _task(item, where, tasks)
+    said = _one_of(item, INPUT, where)
+    if "instruction" in item and "input" in item:
+        said = f"{item['instruction']}\n\n{item['input']}"
+    reference = _one_of(item, ANSWER, where)
+    spec = tasks[task]
+    if isinstance(reference, str) and spec.io_schema.get("type") != "string":
+        reference = _parsed(reference)
+    wrong = schema.problems(reference, spec.io_schema, limit=1)
+    if wrong:
+        raise SemError(f"{where}: the answer breaks io_schema of {task}: {wrong[0]}", "correct it")
+    meta = item.get("meta") or item.get("metadata") or {}
+    named = {"domain": item["domain"]} if item.get("domain") else {}
+    return Example(
+        id=str(item.get("id") or f"golden-{number:04}"),
+        task=task,
+        input_text=str(said),
+        output_json=reference,
+        meta={"reference_source": "human", **meta, **named},
+        slot_specs=item.get("slot_specs"),
+        source_id=item.get("source_id"),
+    )
+
+
+def _task(item: dict[str, Any], where: str, tasks: dict[str, TaskSpec]) -> str:
+    named = item.get("task") or item.get("task_id")
+    if named is None and len(tasks) == 1:
+        return next(iter(tasks))
+    if named not in tasks:
+        raise SemError(f"{where}: task {named!r} is none of this sem", nearest(str(named), tasks))
+    return str(named)
+
+
+def _one_of(item: dict[str, Any], names: tuple[str, ...], where: str) -> Any:
+    found = next((item[name] for name in names if name in item), None)
+    if found is None or found == "":
+        raise SemError(f"{where}: {names[0]} is missing", f"name it {', '.join(names[:3])} or so")
+    return found
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return jsonio.loads(text)
+    except ValueError:
+        return text

@@ -1,0 +1,75 @@
+"""Golden sets in the spellings people use."""
+
+import json
+
+import pytest
+
+from sem.core.errors import SemError
+from sem.core.project import Project
+from sem.eval import golden
+from toy import SPEC
+
+REFERENCE = {"title": "Mug", "price": 9.5}
+
+
+@pytest.fixture
+def project(tmp_path):
+    folder = tmp_path / "configs" / "toy" / "tasks"
+    folder.mkdir(parents=True)
+    (folder / "price.json").write_text(json.dumps(SPEC | {"base_model_id": "x"}))
+    return Project("toy", tmp_path)
+
+
+def put(project, value, flat: bool = False) -> None:
+    own = project.golden.with_name("golden_set.json")
+    path = project.root / "evals" / "golden_set.json" if flat else own
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [{"input_text": "a mug", "output_json": REFERENCE}],
+        {"examples": [{"question": "a mug", "answer": json.dumps(REFERENCE)}]},
+        [{"instruction": "a", "input": "mug", "output": REFERENCE, "task": "price"}],
+        [{"prompt": "a mug", "expected": REFERENCE, "metadata": {"language": "en"}}],
+    ],
+    ids=["ours", "question and answer", "alpaca", "older"],
+)
+@pytest.mark.parametrize("flat", [False, True])
+def test_a_golden_set_is_read(project, value, flat):
+    put(project, value, flat)
+
+    (one,) = golden.examples(project)
+
+    assert (one.id, one.task, one.output_json) == ("golden-0001", "price", REFERENCE)
+    assert "mug" in one.input_text
+    assert one.meta["reference_source"] == "human"
+    assert json.loads(project.golden.read_text())["id"] == "golden-0001"
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ([], "holds no list of examples"),
+        ({"rows": []}, "holds no list of examples"),
+        ([1], "entry 1 is no object"),
+        ([{"output_json": REFERENCE}], "entry 1: input_text is missing"),
+        ([{"input_text": "x", "answr": 1}], "entry 1: unknown key 'answr'"),
+        ([{"input_text": "x", "answer": {"title": 3}}], "entry 1: the answer breaks io_schema"),
+        ([{"input_text": "x", "answer": REFERENCE, "task": "prise"}], "task 'prise' is none"),
+        ([{"id": "a", "input_text": "x", "answer": REFERENCE}] * 2, "id 'a' is there twice"),
+    ],
+)
+def test_a_golden_set_that_cannot_be_used_says_where(project, value, message):
+    put(project, value)
+
+    with pytest.raises(SemError, match=message):
+        golden.examples(project)
+    assert not project.golden.exists()
+
+
+def test_without_a_golden_set_the_place_is_named(project):
+    with pytest.raises(SemError, match="toy has no golden set"):
+        golden.examples(project)

@@ -1,0 +1,134 @@
+"""Spot-checks: what a person is shown first, and what the person's words do."""
+
+import csv
+import io
+from dataclasses import dataclass, field
+
+import pytest
+from scores import column, one
+
+from rowmaker import fill, row
+from rowmaker import project as make_project
+from sem.core import files
+from sem.core.errors import SemError
+from sem.core.example import Example
+from sem.dataset import holdout, store
+from sem.eval import answers, backlog, calibration, spotcheck
+from sem.eval.verdicts import Verdict
+
+JUDGE_FAIL = Verdict("judged", False, 0.0, "no")
+
+
+def test_where_judge_and_rule_disagree_comes_first():
+    scores = column("+-+?+")
+    verdicts = {("e0002", "title"): JUDGE_FAIL}
+
+    lines = spotcheck.choose(scores, verdicts, 3, 1)
+
+    assert [line.why for line in lines] == ["judge and rule disagree", "nobody decided", "wrong"]
+    assert [line.score.id for line in lines] == ["e0002", "e0003", "e0001"]
+
+
+def test_critical_slots_come_before_others_and_strata_take_turns():
+    first = one("a", marks={"title": "-", "price": "-"}, critical=("price",))
+    other = one("b", marks={"title": "+"}, stratum="-|de")
+
+    lines = spotcheck.choose([first, other], {}, 3, 1)
+
+    assert [(line.score.id, line.slot) for line in lines] == [
+        ("b", "title"), ("a", "price"), ("a", "title")]  # fmt: skip
+
+
+@dataclass
+class FakeSubject:
+    """A run that answered one example."""
+
+    book: answers.Book
+    examples: list[Example]
+    split: str = "test"
+    run: object = field(default_factory=lambda: type("Run", (), {"id": "r1"})())
+
+
+@pytest.fixture
+def subject(tmp_path):
+    book = answers.book(tmp_path, "test", {"format": "x"})
+    book.open()
+    text = '{"price":1,"title":"=HYPERLINK()"}'
+    said = answers.Answer("b1", "product", text, "stop", 1, 1, 1, 1)
+    files.write_rows(book.path, [vars(said)])
+    reference = {"title": "Mug b1", "price": 4.5}
+    return FakeSubject(book, [Example("b1", "product", "=cmd|page", reference)])
+
+
+def test_no_cell_of_the_sheet_starts_a_formula(subject):
+    lines = spotcheck.choose([one("b1", marks={"title": "-", "price": "-"})], {}, 9, 1)
+
+    rows = list(csv.DictReader(io.StringIO(spotcheck.sheet(lines, subject))))
+
+    assert [row["slot"] for row in rows] in (["title", "price"], ["price", "title"])
+    assert all(row["input"] == "'=cmd|page" for row in rows)
+    assert {row["candidate"] for row in rows} == {'"=HYPERLINK()"', "1"}
+    assert not any(cell[:1] in "=+-@" for row in rows for cell in row.values() if cell)
+
+
+@pytest.fixture
+def shop(tmp_path):
+    return fill(make_project(tmp_path / "work"), row("a1"), row("b1"))
+
+
+def filled(folder, *lines: str):
+    path = folder / "sheet.csv"
+    path.write_text("id,slot,human_pass,correction\n" + "\n".join(lines) + "\n")
+    return path
+
+
+def test_a_filled_in_sheet_labels_and_corrects(shop, subject, tmp_path):
+    known = {"b1": subject.examples[0]}
+    path = filled(tmp_path, 'b1,title,no,"""Cup"""', "b1,price,Yes,", "b1,sku,,")
+
+    taken = spotcheck.take(path, shop.tasks, known)
+    changed = spotcheck.keep(shop, subject, taken, "2026-05-04T00:00:00+00:00")
+
+    assert (taken.blank, changed) == (1, 1)
+    human = calibration.labels(calibration.labels_path(shop.reports / "r1"))
+    assert human == {("b1", "title"): False, ("b1", "price"): True}
+    assert holdout.ids(shop) == {"b1"}
+    with store.reading(shop.store) as opened:
+        stored = {r.id: r for r in opened.rows()}
+    assert stored["b1"].reference == '{"price":4.5,"title":"Cup"}'
+    assert '"before":{"price":4.5,"title":"Mug b1"}' in stored["b1"].metadata
+    assert stored["a1"].reference == '{"title": "Mug a1", "price": 4.5}'
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("zz,title,yes,", "sheet.csv:2: no example 'zz'"),
+        ("b1,title,maybe,", "human_pass 'maybe'"),
+        ("b1,title,no,Cup", "correction 'Cup' is no JSON"),
+        ("b1,title,no,7", "correction of b1"),
+    ],
+)
+def test_a_sheet_that_cannot_be_used_changes_nothing(shop, subject, tmp_path, line, message):
+    with pytest.raises(SemError, match=message):
+        spotcheck.take(filled(tmp_path, line), shop.tasks, {"b1": subject.examples[0]})
+
+
+def test_the_backlog_says_why_and_lists_critical_failures_first(shop):
+    scores = [
+        one("a", marks={"title": "+"}),
+        one("b", marks={"title": "-"}),
+        one("c", marks={"title": "+", "price": "-"}, critical=("price",), finish="length"),
+        one("d", marks={"title": "?"}),
+    ]
+
+    made = backlog.rows(scores, "r1", "test")
+    backlog.update(shop, [{**made[0], "id": "old"}], "test")
+    backlog.update(shop, [{**made[0], "id": "other", "split": "val"}], "val")
+    backlog.update(shop, made, "test")
+
+    assert [(row["id"], row["critical_failed"]) for row in made] == [("c", 1), ("b", 0), ("d", 0)]
+    assert (made[0]["tags"], made[2]["tags"]) == (["length"], ["unscored"])
+    assert backlog.tags(made)[0] == ("length", 1)
+    kept = [row["id"] for row in files.rows(shop.reports / "backlog.jsonl")]
+    assert kept == ["other", "c", "b", "d"]
