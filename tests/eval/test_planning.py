@@ -26,6 +26,10 @@ def test_one_row_less_does_not_certify(failures: int, share: float, side: float)
 
 def test_certainty_cannot_be_certified() -> None:
     assert planning.rows_to_certify(0, 1.0) is None
+    assert planning.rows_to_certify(0, 1.5) is None
+    # 0.5 ** 4 is 0.0625: at that very level four rows do.
+    assert planning.rows_to_certify(0, 0.5, 0.0625) == 4
+    assert planning.rows_to_certify(0, 0.0) == 1
     assert planning.rows_to_certify(0, 1 - 1e-9) is None
 
 
@@ -34,6 +38,10 @@ def test_pairs_for_a_margin_of_five_points(discordance: float, pairs: int) -> No
     assert planning.pairs_needed(0.05, discordance) == pairs
     assert planning.detectable(pairs, discordance) <= 0.05
     assert planning.detectable(pairs - 1, discordance) > 0.05
+
+
+def test_the_level_and_power_of_the_plan() -> None:
+    assert (planning.SIDE, planning.POWER, planning.MOST) == (0.025, 0.8, 10_000_000)
 
 
 def test_less_power_and_a_laxer_level_need_fewer_pairs() -> None:
