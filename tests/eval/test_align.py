@@ -79,6 +79,14 @@ def test_a_key_with_a_point_is_itself() -> None:
         "a.b": [(1, 2)],
         "a.c": [(None, 3)],
     }
+    assert beside({"a.b": 1}, {}, levels) == {"a.b": [(1, ABSENT)]}
+    assert beside(NOTHING, {"a.b": 1}, levels) == {"a.b": [(NOTHING, 1)]}
+
+
+def test_a_path_is_named_as_the_task_writes_it() -> None:
+    levels = {"Xa.b": TEXT, "Xa.c.d": TEXT}
+    assert beside({}, {"Xa": None}, levels) == {"Xa": [(None, None)]}
+    assert beside({}, {"Xa": {"c": None}}, levels) == {"Xa.c": [(None, None)]}
 
 
 @pytest.mark.parametrize(
@@ -96,6 +104,9 @@ def test_a_key_with_a_point_is_itself() -> None:
         ("A", [A], [(None, "A")], Items(0, 1, 0)),
         ([A], None, [("A", ABSENT)], Items(1, 0, 0)),
         (["A", A], [A], [("A", "A")], Items(2, 1, 1)),
+        (["zzz"], [A], [(None, "A")], Items(1, 1, 0)),
+        ([A], ["zzz"], [("A", ABSENT)], Items(1, 1, 0)),
+        ([{"z": 1}], [{"z": 2}], [], Items(1, 1, 0)),
         ([A, {}], [A], [("A", "A")], Items(2, 1, 1)),
     ],
 )
@@ -129,6 +140,38 @@ def test_strangers_have_no_partner() -> None:
     assert align.align(said, wanted, levels).items["lines[]"] == Items(1, 1, 0)
     close = {"lines": [dict.fromkeys("cd", "x") | {"a": 1, "b": "y"}]}
     assert align.align(close, wanted, levels).items["lines[]"] == Items(1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted", "paired"),
+    [
+        ("a b c d", "a w x y", 0),  # 2 of 8 words
+        ("a b c", "a w x", 1),  # 2 of 6
+        ("a b c d e", "a", 1),
+        ("a a a", "a w x", 1),
+        ("A-B c", "a-b  C", 1),
+    ],
+)
+def test_partners_by_their_words(said: str, wanted: str, paired: int) -> None:
+    levels = {"lines[].name": TEXT}
+    found = align.align({"lines": [{"name": said}]}, {"lines": [{"name": wanted}]}, levels)
+    assert found.items["lines[]"].paired == paired
+
+
+@pytest.mark.parametrize(("right", "paired"), [(2, 0), (3, 1), (10, 1)])
+@pytest.mark.parametrize("other", ["y", None])
+def test_partners_by_their_fields(right: int, paired: int, other: str | None) -> None:
+    levels = {f"lines[].{n}": TEXT for n in range(10)}
+    wanted = {str(n): f"x{n}" for n in range(10)}
+    said = {str(n): f"x{n}" if n < right else other for n in range(10)}
+    said |= {"more": 1}
+    found = align.align({"lines": [said]}, {"lines": [wanted]}, levels)
+    assert found.items["lines[]"].paired == paired
+
+
+def test_parts_stand_in_the_order_of_the_answer() -> None:
+    found = align.align({"lines": [{"name": "A", "price": 9}, B]}, {"lines": [B, A]}, LEVELS)
+    assert [p.said for p in found.parts["lines[].name"]] == ["A", "B"]
 
 
 def test_equal_lines_keep_their_order() -> None:

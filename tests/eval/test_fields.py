@@ -112,6 +112,15 @@ def test_a_list_of_objects_is_one_slot_a_field_and_counts_its_items() -> None:
     assert (right.accuracy, right.row_exact) == (1.0, True)
     assert metrics.totals([right, score])["li_align"] == {"t.lines[]": 4 / 5}
     assert right.slots["lines[].price"].counts == metrics.Counts(2, 2, 2, 0, 0)
+    half = scored(
+        {"lines": [{"name": "a"}]}, {"lines": [{"name": "a", "price": 1}, {"name": "b"}]}
+    )
+    name, price = half.slots["lines[].name"], half.slots["lines[].price"]
+    assert (name.said, name.wanted, price.said, price.wanted) == (True, True, False, True)
+    assert name.counts == metrics.Counts(1, 1, 2, 1, 0)
+    more = scored({"lines": [{"name": "a"}, {"name": "b"}]}, {"lines": [{"name": "a"}]})
+    assert more.slots["lines[].name"].counts == metrics.Counts(1, 2, 1, 0, 1)
+    assert (more.slots["lines[].name"].said, more.slots["lines[].name"].wanted) == (True, True)
 
 
 def test_fields_of_objects_have_their_own_slots() -> None:
@@ -140,6 +149,52 @@ def test_critical_fields_decide_a_document() -> None:
     assert [s.critical_ok for s in (right, wrong, none)] == [True, False, None]
     assert metrics.totals([right, wrong, none])["doc_crit_ok"] == 0.5
     assert metrics.totals([none])["doc_crit_ok"] is None
+    both = replace(right, critical=("title", "price"))
+    assert (right.slots["price"].passed, both.critical_ok) == (False, False)
+
+
+def test_the_first_object_in_a_text_is_scored() -> None:
+    for text in ('So: {"title": "Mug"} or {"title": Cup}', '{"title": "Mug"}, {"title": "Cup"}'):
+        score = scored(text, {"title": "Mug"})
+        assert (score.json_valid, score.recovered, score.accuracy) == (False, True, 1.0)
+    late = " " * 19_990 + '{"title": "Mug"}'  # valid JSON is read whole, prose to 20,000
+    assert scored(late, {"title": "Mug"}).accuracy == 1.0
+    assert scored(f"So: {late}", {"title": "Mug"}).recovered is False
+    assert scored(f"So: [{late}", {"title": "Mug"}).accuracy == 0.0
+
+
+def test_labels_in_lists_of_objects_are_no_matrix() -> None:
+    line = {"type": "object", "properties": {"unit": {"enum": ["kg", "pc"]}}}
+    lines = {"lines": {"type": "array", "items": line}, "unit": line["properties"]["unit"]}
+    schema = {"type": "object", "properties": lines}
+    task = settings.build(TaskSpec, VALUES | {"io_schema": schema, "rubric": {}}, "spec")
+    text = '{"unit": "kg", "lines": [{"unit": "kg"}]}'
+    example = Example("1", "t", "p", {"unit": "pc", "lines": [{"unit": "pc"}]})
+    score = metrics.score(example, Answer("1", "t", text, *REST), task, None)
+    assert score.labels == {"unit": ("pc", "kg")}
+    assert score.slots["lines[].unit"].errors == ("missing", "hallucinated")
+
+
+def test_the_rubric_weighs_exact_fields() -> None:
+    rubric = RUBRIC | {"scoring": {"field_exact_match_weight": 1}}
+    task = settings.build(TaskSpec, VALUES | {"rubric": rubric}, "spec")
+    wanted = {"title": "Mug", "price": 5, "new": None}
+    text = '{"title": "mug", "price": 6, "new": null}'
+    score = metrics.score(
+        Example("1", "t", "p", wanted), Answer("1", "t", text, *REST), task, None
+    )
+    assert score.rubric == 0.5
+    empty = metrics.score(Example("1", "t", "p", {}), Answer("1", "t", "{}", *REST), task, None)
+    assert empty.rubric == 0.0
+
+
+def test_a_slot_made_by_hand_claims_nothing() -> None:
+    slot = metrics.Slot(1.0, True, said=True, wanted=True)
+    assert (slot.exact, slot.within, slot.errors, slot.counts) == (False, False, (), None)
+    assert scored({}, {}).accuracy == 0.0
+    missing = metrics.score(Example("1", "t", "p", {"price": 1}), None, TASK, None)
+    assert (missing.tokens_in, missing.tokens_out, missing.latency_ms) == (0, 0, 0)
+    assert missing.slots["price"].exact is False
 
 
 def test_proxies_are_summed() -> None:

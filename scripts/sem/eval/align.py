@@ -91,8 +91,9 @@ def align(said: Any, wanted: Any, levels: Mapping[str, SlotSpec]) -> Alignment:
     A key that the reference does not write is a decision only where the answer puts a value
     there: otherwise an answer of one field would be rewarded with all the optional ones.
     """
-    literal = frozenset(
-        name for name in levels if any(isinstance(v, dict) and name in v for v in (said, wanted))
+    sides = [side for side in (said, wanted) if isinstance(side, dict)]
+    literal = frozenset(  # a key that is spelt like a path
+        name for name in levels if "." in name and any(name in side for side in sides)
     )
     found = Alignment()
     _walk(_tree(tuple(levels.items()), literal), _object(said), wanted, found)
