@@ -63,12 +63,13 @@ _ERAS = {"令和": 2018, "平成": 1988, "昭和": 1925}
 _ERA = re.compile(r"(令和|平成|昭和)\s?(\d{1,2}|元)\s?年")
 _CJK = re.compile(r"(\d{4})\s?[年년]\s?(\d{1,2})\s?[月월]\s?(\d{1,2})\s?[日号號일]")
 _TIME = re.compile(
-    r"(?:\bum |\bat |\bkl\.? |\ba las |[t,à])?\s*(?<!\d)\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?"
+    r"(?:\bum |\bat |\bkl\.? |\ba las |[t,à])?\s*(?<!\d)\d{1,2}[:h]\d{2}(?::\d{2}(?:[.,]\d+)?)?"
     r"\s*(?:[ap]\.?m\b\.?|uhr|h\b)?\s*(?:z\b|utc|gmt|[ce]e?[sd]?t\b|[pm][sd]t\b)?"
     r"(?:[+-]\d{2}:?\d{2})?"
 )
 _NUMERIC = re.compile(r"(\d{1,4})\s?([./-])\s?(\d{1,2})\s?\2\s?(\d{1,4})\.?")
-_COMPACT = re.compile(r"(\d{4})(\d{2})(\d{2})")
+_COMPACT = re.compile(r"(\d{4})(\d{2})(\d{2})(?:t\d{4}(?:\d{2})?z?)?")
+_WEEK = re.compile(r"(\d{4})-?w(\d{2})-?(\d)")
 _ORDINAL = re.compile(r"(\d{1,2})(?:st|nd|rd|th|er|re|e|o|a)\b")
 _WORD = re.compile(r"[^\W\d_]+|\d+")
 
@@ -104,7 +105,14 @@ def _numeric(match: re.Match[str], day_first: bool | None) -> date | None:
     return _date(year, two, one) if is_day_first else _date(year, one, two)
 
 
-_READERS = ((_COMPACT, _ymd), (_CJK, _ymd), (_NUMERIC, _numeric))
+def _week(match: re.Match[str], _: bool | None) -> date | None:
+    try:
+        return date.fromisocalendar(*(int(part) for part in match.groups()))
+    except ValueError:
+        return None
+
+
+_READERS = ((_COMPACT, _ymd), (_CJK, _ymd), (_WEEK, _week), (_NUMERIC, _numeric))
 
 
 def _in_words(text: str) -> date | None:
