@@ -110,6 +110,23 @@ def test_nothing_helps_an_estimate_that_misses_its_target(distance: float) -> No
     assert planning.more_domains(FOUND, distance, 0.025, 0.8) is None
 
 
+def test_a_plan_counts_effective_domains() -> None:
+    rows = np.array([30.0, 10.0] * 6)
+    found = Clusters(FOUND.sums, FOUND.gains, FOUND.losses, rows)
+    one = float(clusters.error(found)) * np.sqrt(12)
+    share = 240**2 / (6 * 900 + 6 * 100) / 12
+    assert share == pytest.approx(0.8)
+    total = planning.more_domains(found, 0.03, 0.025, 0.8)
+    for count, reached in ((total - 1, False), (total, True)):
+        limit = peer.t.isf(0.025, share * count - 1)
+        power = peer.nct.sf(limit, share * count - 1, 0.03 * np.sqrt(count) / one)
+        assert (power >= 0.8) == reached
+
+
+def test_two_domains_are_enough_to_plan_with() -> None:
+    assert planning.more_domains(like([1, 3]), 0.1, 0.025, 0.8) > 2
+
+
 def test_one_domain_plans_nothing_and_no_spread_needs_two() -> None:
     assert planning.more_domains(like([1]), 0.1, 0.025, 0.8) is None
     assert planning.more_domains(like([0, 0, 0]), 0.1, 0.025, 0.8) == 2

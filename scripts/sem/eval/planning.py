@@ -5,6 +5,7 @@ Levels are one-sided: 0.025 is the lower end of a 95 % interval. Shares and marg
 """
 
 import math
+from collections.abc import Callable
 
 from sem.eval import clusters
 from sem.eval.clusters import Clusters
@@ -23,16 +24,7 @@ def rows_to_certify(failures: int, share: float = 0.99, side: float = 0.05) -> i
 
     if not share < 1:
         return None
-    low, high = failures, failures + 1
-    while special.bdtr(failures, high, 1 - share) > side:
-        low, high = high, high * 2
-        if high > MOST:
-            return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        reached = special.bdtr(failures, middle, 1 - share) <= side
-        low, high = (low, middle) if reached else (middle, high)
-    return high
+    return _first(failures + 1, lambda rows: special.bdtr(failures, rows, 1 - share) <= side)
 
 
 def pairs_needed(
@@ -96,15 +88,19 @@ def more_domains(found: Clusters, distance: float, side: float, power: float) ->
 
 def _fewest(distance: float, one: float, weight: float, side: float, power: float) -> int | None:
     """Fewest domains of error ONE / √domains whose t test has POWER at DISTANCE."""
-    low, high = 1, 2
-    while _power(high, distance, one, weight, side) < power:
-        low, high = high, high * 2
+    return _first(2, lambda count: _power(count, distance, one, weight, side) >= power)
+
+
+def _first(least: int, is_enough: Callable[[int], bool]) -> int | None:
+    """The smallest number from LEAST that IS_ENOUGH, as all larger ones are; None beyond MOST."""
+    low, high = least - 1, least
+    while not is_enough(high):
+        low, high = high, 2 * high
         if high > MOST:
             return None
     while high - low > 1:
         middle = (low + high) // 2
-        enough = _power(middle, distance, one, weight, side) >= power
-        low, high = (low, middle) if enough else (middle, high)
+        low, high = (low, middle) if is_enough(middle) else (middle, high)
     return high
 
 
