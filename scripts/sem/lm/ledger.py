@@ -18,7 +18,7 @@ from typing import Any
 
 from sem.core import files, jsonio
 from sem.core.errors import SemError
-from sem.lm.limits import Limits, wait_s
+from sem.lm.limits import DELIVERY_S, Limits, wait_s
 
 NAME = "calls.sqlite"
 BUSY_S = 60.0  # how long a writer waits for its turn
@@ -125,9 +125,9 @@ class Ledger:
                 "SELECT account, key, pico_usd FROM requests WHERE id = ?", (number,)
             ).fetchone()
             db.execute(
-                "UPDATE requests SET state = 'settled', tokens = ?, pico_usd = ?, fault = ? "
-                "WHERE id = ?",
-                (tokens, pico_usd, fault, number),
+                "UPDATE requests SET state = 'settled', tokens = ?, pico_usd = ?, fault = ?, "
+                "at = min(at + ?, ?) WHERE id = ?",
+                (tokens, pico_usd, fault, DELIVERY_S, time.time(), number),
             )
             _add(db, account, 0, pico_usd - reserved)
             if body is not None:

@@ -1,7 +1,9 @@
 """Requests and tokens a minute, counted in one table that every process writes to.
 
-An exact sliding window: a request may leave when the requests of the last minute, and their
-tokens, leave room for it. Tokens count as reserved until they are settled.
+An exact sliding window. Nobody here knows when a request arrives, only that it was sent before
+and answered after: it counts from its answer, at most `DELIVERY_S` after it was sent, and while it
+is under way as if it arrived now. So no window at the provider holds more than allowed, unless a
+request takes longer than that to get there. Tokens count as reserved until they are settled.
 """
 
 import sqlite3
@@ -9,9 +11,8 @@ from dataclasses import dataclass
 
 from sem.core.errors import SemError
 
-# Two requests can swap places on their way: the window is a little longer than the minute.
-SLACK = 0.01
-LEAST_SLACK_S = 0.1
+DELIVERY_S = 2.0
+SLACK_S = 0.05  # two clocks, and the time a provider takes to look at its own
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,6 @@ class Limits:
     requests: int | None = None
     tokens: int | None = None
     window_s: float = 60.0
-
-    @property
-    def span_s(self) -> float:
-        return self.window_s + max(self.window_s * SLACK, LEAST_SLACK_S)
 
 
 def wait_s(db: sqlite3.Connection, lane: str, tokens: int, limits: Limits, now: float) -> float:
@@ -36,15 +33,19 @@ def wait_s(db: sqlite3.Connection, lane: str, tokens: int, limits: Limits, now: 
             f"one request of up to {tokens:,} tokens, {limits.tokens:,} a minute are allowed",
             "raise tokens_per_minute, or lower max_tokens",
         )
+    span = limits.window_s + SLACK_S
     # A clock that was set back leaves rows from the future: they count as of now.
     rows = db.execute(
-        "SELECT min(at, ?), tokens FROM requests WHERE lane = ? AND at > ? ORDER BY at DESC",
-        (now, lane, now - limits.span_s),
+        "SELECT min(CASE state WHEN 'reserved' THEN at + ? ELSE at END, ?) AS arrived, tokens "
+        "FROM requests WHERE lane = ? AND at > ? ORDER BY arrived DESC",
+        (DELIVERY_S, now, lane, now - span - DELIVERY_S),
     )
     count, used = 1, tokens
-    for at, taken in rows:
+    for arrived, taken in rows:
+        if arrived <= now - span:
+            break
         count, used = count + 1, used + taken
         full = limits.requests is not None and count > limits.requests
         if full or (limits.tokens is not None and used > limits.tokens):
-            return max(0.001, at + limits.span_s - now)
+            return max(0.001, arrived + span - now)
     return 0.0
