@@ -29,12 +29,11 @@ GROUPS = {
     "train": "Fine-tune an adapter.",
     "eval": "Generate answers, report on them, decide on promotion.",
     "package": "Export and verify the deliverable.",
-    "ops": "Budgets.",
+    "ops": "Budgets, promotion, the nightly check.",
 }
 
 SEM = {"sem": "project under configs/ (default: $SEM, then fabric.yaml)"}
 RUN = {"run": "training run, or `base` for the untouched model (default: the latest)"}
-OLDER_SPLITS = {"validation": "val"}
 SPLIT = {"split": "val, test or golden (default: test)"}
 SNAPSHOT = {"snapshot": "version of the splits, as 3 or v3 (default: the latest)"}
 SET = {"set": "override one setting, as FILE.KEY=VALUE (repeatable)"}
@@ -105,6 +104,11 @@ def refuse_hosts(c: Context) -> None:
         )
 
 
+def older(split: str) -> str:
+    """SPLIT, also where an older system's flags spell it."""
+    return "val" if split == "validation" else split
+
+
 # --- the whole path -----------------------------------------------------------------------
 
 
@@ -146,9 +150,6 @@ def check(c, slow=False):
         raise Exit(code=1)
 
 
-# --- env ----------------------------------------------------------------------------------
-
-
 @task(
     help=SEM | {"name": "short name or base_model_id (default: the sem's own)"}, optional=["name"]
 )
@@ -161,9 +162,6 @@ def env_weights(c, name=None, sem=None):
 def env_check(c):
     """Show versions, hardware and what is missing."""
     execute(c, command(program("env_check"), {}))
-
-
-# --- dataset ------------------------------------------------------------------------------
 
 
 IMPORT = {
@@ -203,9 +201,6 @@ def dataset_stats(c, sem=None, snapshot=None):
     script(c, "dataset_stats", sem=sem, snapshot=snapshot)
 
 
-# --- train --------------------------------------------------------------------------------
-
-
 @task(help=SEM | SNAPSHOT | SET, iterable=["set"])
 def train_prepare(c, sem=None, snapshot=None, set=None):
     """Resolve and write down everything the next run uses."""
@@ -224,9 +219,6 @@ def train_resume(c, sem=None, run=None):
     script(c, "train_run", sem=sem, run=run, resume=True)
 
 
-# --- eval ---------------------------------------------------------------------------------
-
-
 EVAL = SEM | RUN | SPLIT | SNAPSHOT | SET | {"run_id": "older spelling of --run"}
 
 
@@ -235,7 +227,7 @@ def eval_generate(
     c, sem=None, run=None, split="test", snapshot=None, decoding=None, run_id=None, set=None
 ):
     """Answer a split with a run's model."""
-    chosen = {"run": run or run_id, "split": OLDER_SPLITS.get(split, split), "decoding": decoding}
+    chosen = {"run": run or run_id, "split": older(split), "decoding": decoding}
     script(c, "eval_generate", sem=sem, snapshot=snapshot, set=set, **chosen)
 
 
@@ -252,7 +244,7 @@ def eval_judge(
     run_id=None, set=None,
 ):  # fmt: skip
     """Have a judge model decide what rules cannot."""
-    chosen = {"run": run or run_id, "split": OLDER_SPLITS.get(split, split), "mode": mode}
+    chosen = {"run": run or run_id, "split": older(split), "mode": mode}
     chosen |= {"baseline": baseline, "estimate": estimate, "set": set}
     script(c, "eval_judge", sem=sem, snapshot=snapshot, **chosen)
 
@@ -262,8 +254,8 @@ def eval_report(
     c, sem=None, run=None, split="test", snapshot=None, baseline=None, run_id=None, set=None
 ):
     """Score a run against the untouched model."""
-    chosen = {"run": run or run_id, "split": OLDER_SPLITS.get(split, split), "baseline": baseline}
-    script(c, "eval_report", sem=sem, snapshot=snapshot, set=set, **chosen)
+    more = {"snapshot": snapshot, "baseline": baseline, "set": set}
+    script(c, "eval_report", sem=sem, run=run or run_id, split=older(split), **more)
 
 
 @task(help=EVAL | {"baseline": "run to compare with (default: base)"}, iterable=["set"])
@@ -271,23 +263,20 @@ def eval_gate(
     c, sem=None, run=None, split="test", snapshot=None, baseline=None, run_id=None, set=None
 ):
     """Decide on promotion: exit 0 PASS, 1 FAIL, 3 INSUFFICIENT."""
-    chosen = {"run": run or run_id, "split": OLDER_SPLITS.get(split, split), "baseline": baseline}
+    chosen = {"run": run or run_id, "split": older(split), "baseline": baseline}
     script(c, "eval_gate", sem=sem, snapshot=snapshot, set=set, **chosen)
 
 
-TAKE = {"count": "slots on the sheet (default: 40)", "take": "a filled-in sheet to read back"}
+SHEET = {"count": "slots on the sheet (default: 40)", "take": "a filled-in sheet to read back"}
 
 
-@task(help=SEM | RUN | SPLIT | SNAPSHOT | SET | TAKE, iterable=["set"])
+@task(help=SEM | RUN | SPLIT | SNAPSHOT | SET | SHEET, iterable=["set"])
 def eval_sample(
     c, sem=None, run=None, split="test", snapshot=None, count=None, take=None, set=None
 ):
     """Pick slots for a person to check, or take the filled-in sheet back."""
-    chosen = {"run": run, "split": OLDER_SPLITS.get(split, split), "count": count, "take": take}
-    script(c, "eval_sample", sem=sem, snapshot=snapshot, set=set, **chosen)
-
-
-# --- package ------------------------------------------------------------------------------
+    sheet = {"snapshot": snapshot, "count": count, "take": take, "set": set}
+    script(c, "eval_sample", sem=sem, run=run, split=older(split), **sheet)
 
 
 @task(help=SEM | RUN | {"target": "transformers, vllm or ollama (default: all three)"})
@@ -305,7 +294,22 @@ def package_verify(c, sem=None, run=None, path=None, answers=None):
     script(c, "package_verify", sem=sem, run=run, path=path, answers=answers)
 
 
-# --- ops ----------------------------------------------------------------------------------
+@task(help=SEM | SET | {"again": "also when this date has run"}, iterable=["set"])
+def ops_nightly(c, sem=None, again=False, set=None):
+    """Watch the promoted run: answer again, compare with its record, ring when worse."""
+    script(c, "ops_nightly", sem=sem, again=again, set=set)
+
+
+@task(help=SEM | RUN | {"reason": "why it serves without a passed gate"})
+def ops_promote(c, sem=None, run=None, reason=None):
+    """Name the run that serves; needs a passed gate or a reason."""
+    script(c, "ops_promote", sem=sem, run=run, reason=reason)
+
+
+@task(help=SEM | {"write": "change this user's crontab instead of printing the line"})
+def ops_install_cron(c, sem=None, write=False):
+    """Run ops.nightly from cron."""
+    script(c, "ops_install_cron", sem=sem, write=write)
 
 
 @task(help=SEM | RUN | SPLIT | {"config": "budget file (default: configs/budget.yaml)"})

@@ -24,6 +24,7 @@ class Project:
     sem: str
     root: Path = ROOT
     overrides: tuple[str, ...] = ()
+    reports_at: Path | None = None  # elsewhere than reports/SEM, for a night's own answers
 
     @classmethod
     def load(cls, sem: str | None = None, overrides: Sequence[str] = ()) -> "Project":
@@ -74,7 +75,12 @@ class Project:
 
     @property
     def reports(self) -> Path:
-        return self.root / "reports" / self.sem
+        return self.reports_at or self.root / "reports" / self.sem
+
+    @property
+    def promoted(self) -> Path:
+        """Which run serves now, and what that rests on."""
+        return self.root / "models" / self.sem / "promoted.json"
 
     def settings(self, name: str, cls: type[Settings]) -> Settings:
         """configs/SEM/NAME.yaml as a CLS, with `--set NAME.key=value` applied."""

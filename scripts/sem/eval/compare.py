@@ -47,7 +47,7 @@ def read(
     """Both runs on SPLIT, scored; SemError when one of them has not answered yet."""
     after = subject.resolve(project, run_id, split, version)
     before = subject.resolve(project, baseline, split, after.frozen.version)
-    closeness = _similarity(after)
+    closeness = similarity_of(after)
     compared = report.Comparison(
         baseline=before.run.id,
         run=after.run.id,
@@ -61,7 +61,7 @@ def read(
 
 def scored(found: Subject, closeness: Similarity | None = None) -> list[Score]:
     """The answers of FOUND's run, scored; SemError when it has not answered these examples."""
-    return marked(found, docket.read(found), closeness or _similarity(found))
+    return marked(found, docket.read(found), closeness or similarity_of(found))
 
 
 def marked(
@@ -74,7 +74,8 @@ def marked(
     ]
 
 
-def _similarity(found: Subject) -> Similarity | None:
+def similarity_of(found: Subject) -> Similarity | None:
+    """The local scorer of free texts, where a field of FOUND needs one."""
     wanted = any(
         level.level == "llm_similarity"
         for example in found.examples

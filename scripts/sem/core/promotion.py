@@ -1,0 +1,45 @@
+"""The promoted run: the one that serves, and the gate that let it through."""
+
+from datetime import datetime
+from typing import Any
+
+from sem.core import files, jsonio, run
+from sem.core.errors import SemError
+from sem.core.project import Project
+
+
+def promote(project: Project, run_id: str | None, reason: str | None, at: datetime) -> str:
+    """Make RUN_ID the promoted run of PROJECT; without a passed gate only for a REASON."""
+    target = run.find(project, run_id)
+    gate = project.reports / target.id / "gate.json"
+    verdict = files.read_json(gate)["verdict"] if gate.exists() else None
+    if verdict != "PASS" and not reason:
+        found = f"its gate says {verdict}" if verdict else "it has no gate verdict"
+        raise SemError(
+            f"run {target.id} cannot be promoted: {found}",
+            "run `fab eval.gate`, or say why it serves all the same with --reason",
+        )
+    before = read(project)
+    made = {
+        "format": "promoted.v1",
+        "run": target.id,
+        "promoted_at": at.isoformat(),
+        "gate": {"verdict": verdict, "sha256": files.sha256(gate) if gate.exists() else None},
+        "reason": reason,
+        "before": before["run"] if before else None,
+    }
+    files.write(project.promoted, jsonio.pretty(made))
+    return target.id
+
+
+def read(project: Project) -> dict[str, Any] | None:
+    """What promoted.json says; None when no run was promoted."""
+    return files.read_json(project.promoted) if project.promoted.exists() else None
+
+
+def of(project: Project) -> str:
+    """The id of the promoted run; SemError when there is none."""
+    found = read(project)
+    if found is None:
+        raise SemError(f"{project.sem} has no promoted run", "name one with `fab ops.promote`")
+    return str(found["run"])

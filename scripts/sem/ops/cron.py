@@ -1,0 +1,57 @@
+"""One line of a crontab, in a marked block that is ours to replace."""
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from sem.core.errors import SemError
+from sem.core.project import Project
+
+LIMIT_S = 6 * 3600
+
+
+def line(project: Project) -> str:
+    """The hourly line: a missed night is caught up within the hour, and none runs twice.
+
+    Absolute paths and quotes, because cron has another PATH and folder; `%` is a new line there.
+    """
+    log = project.root / "reports" / project.sem / "nightly" / "cron.log"
+    script = project.root / "scripts" / "ops_nightly.py"
+    words = ["timeout", str(LIMIT_S), sys.executable, str(script), f"--sem={project.sem}"]
+    command = f"mkdir -p {shlex.quote(str(log.parent))} && {shlex.join(words)}"
+    return f"17 * * * * {command} >>{shlex.quote(str(log))} 2>&1".replace("%", "\\%")
+
+
+def installed(text: str, project: Project) -> str:
+    """The crontab TEXT with the block of PROJECT in it once, everything else as it was."""
+    first, last = (f"# {edge} sem nightly {project.sem}" for edge in ("begin", "end"))
+    kept, inside = [], False
+    for row in text.splitlines():
+        inside = inside or row == first
+        if not inside:
+            kept.append(row)
+        inside = inside and row != last
+    return "\n".join([*kept, first, line(project), last]) + "\n"
+
+
+def write(project: Project) -> None:
+    """Put the block of PROJECT into this user's crontab."""
+    try:
+        read = subprocess.run(["crontab", "-l"], capture_output=True, text=True)
+    except FileNotFoundError as error:
+        raise SemError(
+            "there is no crontab program here", "install cron, or use --print"
+        ) from error
+    if read.returncode and "no crontab" not in read.stderr:
+        raise SemError(f"crontab -l: {read.stderr.strip()[:200]}", "ask who runs this machine")
+    done = subprocess.run(
+        ["crontab", "-"], input=installed(read.stdout, project), capture_output=True, text=True
+    )
+    if done.returncode:
+        raise SemError(f"crontab: {done.stderr.strip()[:200]}", "the crontab is as it was")
+
+
+def log(project: Project) -> Path:
+    """Where cron's output goes."""
+    return project.root / "reports" / project.sem / "nightly" / "cron.log"

@@ -1,0 +1,188 @@
+"""One night: the promoted run answers again, is judged, and is compared with its own record.
+
+The first night after a promotion is the record. Decoding is greedy, so on the same machine every
+answer is the same; what differs later is drift of weights, libraries, hardware or the judge.
+"""
+
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sem.core import console, files, promotion
+from sem.core.errors import SemError
+from sem.core.project import Project
+from sem.eval import answers, compare, court, golden, judging, metrics, stats, subject, verdicts
+from sem.eval.subject import Subject
+from sem.ops import alert
+from sem.ops.config import Nightly
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Where the nights of one sem are kept."""
+
+    project: Project
+    settings: Nightly
+
+    @property
+    def folder(self) -> Path:
+        return self.project.root / "reports" / self.project.sem / "nightly"
+
+    @property
+    def history(self) -> Path:
+        return self.folder / "history.jsonl"
+
+    @property
+    def alert(self) -> Path:
+        return self.folder / "ALERT.json"
+
+    def record(self, run_id: str) -> Project:
+        """The project whose reports are the record of RUN_ID."""
+        return replace(self.project, reports_at=self.folder / "record" / run_id)
+
+    def night(self, at: datetime) -> Project:
+        """The project whose reports are those of the night of AT (UTC date)."""
+        return replace(self.project, reports_at=self.folder / f"{at:%Y-%m-%d}")
+
+
+def desk(project: Project) -> Desk:
+    """The Desk of PROJECT."""
+    return Desk(project, project.settings("nightly", Nightly))
+
+
+def is_done(found: Desk, at: datetime) -> bool:
+    """Whether the night of AT has a row in the history already."""
+    day = f"{at:%Y-%m-%d}"
+    rows = files.rows(found.history) if found.history.exists() else ()
+    return any(row["date"] == day for row in rows)
+
+
+def run(found: Desk, at: datetime) -> dict[str, Any]:
+    """The night of AT: one row of the history, whatever happens, and the alert it deserves."""
+    began = time.monotonic()
+    night: dict[str, Any] = {"date": f"{at:%Y-%m-%d}", "at": at.isoformat(), "splits": {}}
+    try:
+        night["run"] = promotion.of(found.project)
+        for split in _splits(found):
+            night["splits"][split] = watch(found, night["run"], split, at)
+        night["status"] = "regressed" if _regressions(night) else "ok"
+    except SemError as error:
+        night |= {"status": "failed", "error": error.message}
+    except Exception as error:  # the night's row and alert must be written; the type says what
+        night |= {"status": "failed", "error": f"{type(error).__name__}: {str(error)[:300]}"}
+    night["seconds"] = round(time.monotonic() - began)
+    if night["status"] == "ok":
+        found.alert.unlink(missing_ok=True)
+    else:
+        night["alert"] = alert.ring(found.alert, night)
+    with files.appending(found.history) as file:
+        files.append(file, night)
+    night["archived"] = list(archive(found, at))
+    return night
+
+
+def watch(found: Desk, run_id: str, split: str, at: datetime) -> dict[str, Any]:
+    """What the run says on SPLIT tonight, against its record."""
+    tonight = subject.resolve(found.night(at), run_id, split, None)
+    _answer(tonight)
+    judged = _judge(found, tonight, at)
+    record = replace(tonight, project=found.record(run_id))
+    is_first = not record.book.path.exists()
+    if is_first:
+        _keep(tonight, record)
+    was, now = _read(record), _read(tonight)
+    before, after = _scores(record, was), _scores(tonight, now)
+    change = stats.paired(before, after, "accuracy")
+    totals = metrics.totals(after)
+    return {
+        "n": totals["n"],
+        "accuracy": round(totals["accuracy"], 6),
+        "json_valid": round(totals["json_valid"], 6),
+        "schema_valid": round(totals["schema_valid"], 6),
+        "is_record": is_first,
+        "difference": change.as_json(),
+        "other_answers": sum(was[i].text != now[i].text for i in was.keys() & now.keys()),
+        "changed": _changed(record, tonight),
+        "regressed": change.high < 0 or change.points < -found.settings.drop_points,
+        "judge": judged,
+    }
+
+
+def _splits(found: Desk) -> Iterator[str]:
+    for split in found.settings.splits:
+        project = found.project
+        if split != "golden" or golden.written(project) or project.golden.exists():
+            yield split
+
+
+def _regressions(night: dict[str, Any]) -> list[str]:
+    return [name for name, split in night["splits"].items() if split["regressed"]]
+
+
+def _answer(found: Subject) -> None:
+    there = found.book.open()
+    if all(example.id in there for example in found.examples):
+        return
+    made = subject.generator(found)
+    pairs = answers.prompts(found.examples, found.tasks, made.chat, found.settings)
+    steps = answers.generate(found.book, pairs, made, found.settings)
+    for _ in console.progress(steps, len(pairs), f"{found.run.id} on {found.split}", weight=True):
+        pass
+
+
+def _judge(found: Desk, tonight: Subject, at: datetime) -> str:
+    """Judge TONIGHT's answers within the judge's own cap; what became of it, in words."""
+    if not found.settings.judge:
+        return "off (nightly.judge)"
+    if not judging.load(found.project).calls.models:
+        return "none configured"
+    session = court.open_session(
+        tonight.project, tonight.run.id, tonight.split, None, "slots", "base", at
+    )
+    for _ in session.hear():
+        pass
+    return f"{court.summary(session)['spending']['usd']:.6f} USD"
+
+
+def _keep(tonight: Subject, record: Subject) -> None:
+    """Copy tonight's answers and verdicts as the record; the answers last."""
+    source, target = tonight.book.path.parent, record.book.path.parent
+    target.mkdir(parents=True, exist_ok=True)
+    for path in sorted(source.glob(f"verdicts.{tonight.split}.json*")):
+        files.write(target / path.name, path.read_bytes())
+    files.write(record.book.header_path, tonight.book.header_path.read_bytes())
+    files.write(record.book.path, tonight.book.path.read_bytes())
+
+
+def _read(found: Subject) -> dict[str, answers.Answer]:
+    return answers.read(found.book.path)
+
+
+def _scores(found: Subject, said: dict[str, answers.Answer]) -> list[metrics.Score]:
+    path = found.project.reports / found.run.id / f"verdicts.{found.split}.jsonl"
+    scores = compare.marked(found, said, compare.similarity_of(found))
+    return verdicts.applied(scores, verdicts.load(path))
+
+
+def _changed(record: Subject, tonight: Subject) -> list[str]:
+    """What the answers depend on that is not as it was for the record."""
+    was, now = (files.read_json(one.book.header_path) for one in (record, tonight))
+    return sorted(key for key in was.keys() | now.keys() if was.get(key) != now.get(key))
+
+
+def archive(found: Desk, at: datetime) -> Iterator[str]:
+    """Pack nights before AT into ZIP files and drop the oldest beyond `keep`; their names."""
+    nights = [path for path in sorted(found.folder.glob("20??-??-??")) if path.is_dir()]
+    for folder in nights:
+        if folder.name < f"{at:%Y-%m-%d}":
+            shutil.make_archive(str(folder), "zip", folder)
+            shutil.rmtree(folder)
+            yield f"{folder.name}.zip"
+    packed = sorted(found.folder.glob("20??-??-??.zip"))
+    for path in packed[: max(0, len(packed) - found.settings.keep)]:
+        path.unlink()
+        yield f"{path.name} removed (nightly.keep: {found.settings.keep})"

@@ -1,0 +1,37 @@
+"""The crontab block: ours is replaced, everything else stays."""
+
+import subprocess
+from pathlib import Path
+
+from sem.core.project import Project
+from sem.ops import alert, cron
+
+
+def test_the_line_survives_odd_folders_and_percent_signs():
+    line = cron.line(Project("toy", Path("/srv/my sems/100%")))
+
+    assert line.startswith("17 * * * * mkdir -p '/srv/my sems/100\\%/reports/toy/nightly' && ")
+    assert line.count("%") == line.count("\\%") == 3
+    words = line.removeprefix("17 * * * * ").replace("\\%", "%")
+    assert subprocess.run(["bash", "-n", "-c", words]).returncode == 0
+
+
+def test_a_second_install_replaces_the_block_and_keeps_the_rest():
+    mine = "MAILTO=me\n0 1 * * * backup\n"
+    toy, other = Project("toy", Path("/a")), Project("other", Path("/a"))
+
+    once = cron.installed(cron.installed(mine, toy), other)
+    twice = cron.installed(cron.installed(once, Project("toy", Path("/b"))), other)
+
+    assert twice.startswith(mine)
+    assert twice.count("ops_nightly.py") == 2
+    assert "/a/scripts/ops_nightly.py --sem=toy" not in twice
+
+
+def test_the_signature_is_hmac_over_time_and_body():
+    # Computed with: printf '2026.{}' | openssl dgst -sha256 -hmac key
+    expected = subprocess.run(
+        ["openssl", "dgst", "-sha256", "-hmac", "key"], input=b"2026.{}", capture_output=True
+    ).stdout.decode()
+
+    assert alert.signature("key", "2026", "{}").partition("=")[2] in expected
