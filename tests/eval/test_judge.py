@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.core.project import Project
 from sem.core.taskspec import TaskSpec
-from sem.eval import asking, canaries, docket, judging, metrics, verdicts
+from sem.eval import asking, canaries, court, docket, judging, metrics, verdicts
 from sem.eval.answers import Answer, Book
 from sem.eval.judge import Item, Judge
 from sem.lm import client as client_module
@@ -318,6 +319,24 @@ def test_the_shipped_settings_are_read() -> None:
     assert settings.load(judging.JudgeSettings, path) == judging.JudgeSettings(
         calls=judging.Calls(max_usd=1.0)
     )
+
+
+def test_verdicts_on_other_answers_or_tasks_are_none(root: Path) -> None:
+    folder = root / "reports" / "toy" / "base"
+    said = files.write(folder / "answers.test.jsonl", "{}\n")
+    found = SimpleNamespace(
+        project=Project.load("toy"),
+        run=SimpleNamespace(id="base"),
+        split="test",
+        tasks={"product": SPEC},
+        book=SimpleNamespace(path=said),
+    )
+    row = verdicts.row(cases(answer("e0"))[0].score, {})
+    files.write_rows(folder / "verdicts.test.jsonl", [row])
+    header = docket.book(found, "slots", judging.JudgeSettings()).header
+    for changed, wanted in (({}, True), ({"answers": "0"}, False), ({"tasks": {}}, False)):
+        files.write(folder / "verdicts.test.json", json.dumps(header | changed))
+        assert bool(court.current(found)[1]) is wanted
 
 
 def test_whole_answers_are_one_question_each_and_equal_ones_none() -> None:

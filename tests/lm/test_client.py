@@ -258,6 +258,25 @@ def test_the_key_comes_from_the_environment_alone(
         Provider("openai/stub", api_base="http://me:secret@host/v1")
 
 
+def test_a_reply_that_repeats_the_key_is_kept_without_it(
+    server: ChatServer, make: Make, tmp_path: Path
+) -> None:
+    server.script = lambda body, number: f"your key is {KEY}"
+    outcome = make().ask(Request((("user", "x"),)))
+    assert outcome.text == "your key is [key]"
+    assert KEY.encode() not in b"".join(p.read_bytes() for p in (tmp_path / "lm").iterdir())
+
+
+def test_a_request_counts_from_its_answer_and_while_it_is_under_way(tmp_path: Path) -> None:
+    ledger, limits = Ledger(tmp_path), Limits(requests=1, window_s=0.5)
+    first = ledger.reserve(Bid("l", "a", 1, 0), Cap("c"), limits)
+    time.sleep(0.6)  # still under way: the provider may see it only now
+    assert isinstance(ledger.reserve(Bid("l", "b", 1, 0), Cap("c"), limits), float)
+    ledger.settle(first, 1, 0, None)
+    pause = ledger.reserve(Bid("l", "b", 1, 0), Cap("c"), limits)
+    assert 0.4 < pause <= 0.55
+
+
 def test_the_ledger_is_for_its_owner_alone(make: Make, tmp_path: Path) -> None:
     make().ask(ask())
     assert stat.S_IMODE((tmp_path / "lm").stat().st_mode) == 0o700

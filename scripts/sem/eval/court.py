@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from sem.core import files, jsonio
@@ -13,6 +12,8 @@ from sem.eval import asking, docket, judge, judging, subject, verdicts
 from sem.eval.answers import Book
 from sem.eval.docket import Case
 from sem.eval.judge import Judge
+from sem.eval.subject import Subject
+from sem.eval.verdicts import Verdict
 
 
 @dataclass(frozen=True)
@@ -123,11 +124,17 @@ def _is_new(book: Book) -> bool:
     return not book.path.exists() or book.is_stale()
 
 
-def current(path: Path, answers: Path) -> dict[tuple[str, str], verdicts.Verdict]:
-    """The verdicts in PATH when they are on the answers in the file ANSWERS; else none."""
-    header = path.with_suffix(".json")
-    if not path.exists() or not header.exists() or not answers.exists():
-        return {}
-    if files.read_json(header).get("answers") != files.sha256(answers):
-        return {}
-    return verdicts.load(path)
+def current(found: Subject) -> tuple[dict[tuple[str, str], Verdict], dict[str, Any]]:
+    """The verdicts on FOUND's answers and the identity of their judge; both empty without any.
+
+    Verdicts on other answers, or under other TaskSpecs, are none.
+    """
+    path = found.project.reports / found.run.id / f"verdicts.{found.split}.jsonl"
+    header_path = path.with_suffix(".json")
+    if not path.exists() or not header_path.exists() or not found.book.path.exists():
+        return {}, {}
+    header = files.read_json(header_path)
+    tasks = {name: spec.fingerprint() for name, spec in found.tasks.items()}
+    if (header["answers"], header["tasks"]) != (files.sha256(found.book.path), tasks):
+        return {}, {}
+    return verdicts.load(path), header["judge"]
