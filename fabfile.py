@@ -222,12 +222,19 @@ def train_resume(c, sem=None, run=None):
 EVAL = SEM | RUN | SPLIT | SNAPSHOT | SET | {"run_id": "older spelling of --run"}
 
 
-@task(help=EVAL | {"decoding": "free, or constrained to io_schema"}, iterable=["set"])
+GENERATE = {
+    "decoding": "free, or constrained to io_schema",
+    "take": "JSONL of id and candidate: answers of the model being replaced",
+}
+
+
+@task(help=EVAL | GENERATE, iterable=["set"])
 def eval_generate(
-    c, sem=None, run=None, split="test", snapshot=None, decoding=None, run_id=None, set=None
-):
+    c, sem=None, run=None, split="test", snapshot=None, decoding=None, take=None, run_id=None,
+    set=None,
+):  # fmt: skip
     """Answer a split with a run's model."""
-    chosen = {"run": run or run_id, "split": older(split), "decoding": decoding}
+    chosen = {"run": run or run_id, "split": older(split), "decoding": decoding, "take": take}
     script(c, "eval_generate", sem=sem, snapshot=snapshot, set=set, **chosen)
 
 

@@ -2,11 +2,16 @@
 
     python scripts/eval_generate.py --sem shop --run base --split test
 
+    python scripts/eval_generate.py --sem shop --take strong.jsonl
+
 Answers are appended row by row: a killed job goes on where it stopped.
 
 Reads   data/SEM/processed/*.vN.jsonl, models/SEM/adapters/RUN/, configs/SEM/eval.yaml
 Writes  reports/SEM/RUN/answers.SPLIT.jsonl and .json (what the answers depend on)
 """
+
+from argparse import Namespace
+from pathlib import Path
 
 from sem.core import console
 from sem.core.project import Project
@@ -19,11 +24,19 @@ def main(argv: list[str] | None = None) -> None:
         choices=("free", "constrained"),
         help="constrained: each token is held to io_schema (default: eval.decoding)",
     )
+    parser.add_argument(
+        "--take",
+        type=Path,
+        help="answers of the model being replaced: JSONL of id and candidate, kept as run strong",
+    )
     args = parser.parse_args(argv)
     from sem.eval import answers, subject
 
     decoding = [f"eval.decoding={args.decoding}"] if args.decoding else []
     project = Project.load(args.sem, [*args.set, *decoding])
+    if args.take:
+        take(project, args)
+        return
     found = subject.resolve(project, args.run, args.split, console.version(args.snapshot))
     book = found.book
     there = book.open()
@@ -37,6 +50,19 @@ def main(argv: list[str] | None = None) -> None:
     rows = [("answered", len(found.examples)), ("answered before", len(there))]
     console.table(f"{found.run.id} on {args.split}", ("what", "rows"), rows)
     console.done(book.path)
+
+
+def take(project: Project, args: Namespace) -> None:
+    """Keep the answers in args.take as those of the run called `strong`."""
+    from sem.eval import answers, subject
+
+    found = subject.resolve(project, None, args.split, console.version(args.snapshot))
+    target = project.reports / "strong" / f"answers.{args.split}.jsonl"
+    tasks = {example.id: example.task for example in found.examples}
+    kept, strangers, missing = answers.take(args.take, target, tasks)
+    rows = [("kept", kept), ("of no example here", strangers), ("without an answer", missing)]
+    console.table(f"strong on {args.split}", ("what", "rows"), rows)
+    console.done(target)
 
 
 if __name__ == "__main__":

@@ -29,9 +29,8 @@ def main(argv: list[str] | None = None) -> None:
     hard = backlog.rows(reading.compared.after, run, args.split)
     backlog.update(project, hard, args.split)
     title = f"{project.sem}: {args.baseline} vs {run}, {args.split}, n = {found['tuned']['n']}"
-    console.table(title, ("metric", "baseline", "tuned", "difference"), report.table(found))
-    columns, rows = report.FIELD_COLUMNS, report.field_rows(found)
-    console.table("by field (tuned)", columns, rows)
+    console.table(title, report.columns(found), report.table(found))
+    console.table("by field (tuned)", report.FIELD_COLUMNS, report.field_rows(found))
     console.table(f"{len(hard)} hard examples (backlog)", ("why", "examples"), backlog.tags(hard))
     print(found["verdict"])
     console.done(path)

@@ -69,6 +69,7 @@ def written(folder: Path, text: str) -> Path:
     totals = {"accuracy": 0.5, "json_valid": 1.0, "schema_valid": 1.0, "tokens_out": 9.0,
               "cut": 0, "batch_latency_ms_p50": 40}  # fmt: skip
     found = report.scores(made.compared, EvalSettings(draws=100))
+    found |= {"strong": None, "confusions": {"t.kind": {"counts": {text: {text: 2, "B": 1}}}}}
     found["decoding"] = {"baseline": {"free": totals}, "tuned": {"free": totals}}
     return page.write(folder, found, made)
 

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from sem.core.taskspec import TaskSpec
 from sem.eval.config import EvalSettings
 from sem.lm.chat import Chat
 from sem.lm.generator import Completion, Generator, Prompt
+
+CANDIDATE = ("candidate", "text", "answer", "response", "response_strong")
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,27 @@ def read(path: Path) -> dict[str, Answer]:
         except (TypeError, KeyError) as error:
             raise SemError(f"{path}:{number}: no answer row", "generate it again") from error
     return found
+
+
+def take(path: Path, target: Path, task_of: Mapping[str, str]) -> tuple[int, int, int]:
+    """Keep answers made elsewhere, rows of id and candidate in PATH, as TARGET.
+
+    TASK_OF: task by example id. Returns (kept, of no example here, examples without an answer).
+    """
+    found: dict[str, Answer] = {}
+    strangers = 0
+    for number, row in enumerate(files.rows(path), 1):
+        text = next((row[name] for name in CANDIDATE if name in row), None)
+        if "id" not in row or text is None:
+            raise SemError(f"{path}:{number}: no id or no candidate", "write both in each row")
+        if row["id"] not in task_of:
+            strangers += 1
+            continue
+        said = text if isinstance(text, str) else jsonio.dumps(text)
+        counts = (int(row.get(name) or 0) for name in ("tokens_in", "tokens_out", "latency_ms"))
+        found[row["id"]] = Answer(row["id"], task_of[row["id"]], said, "stop", *counts, 1)
+    files.write_rows(target, [asdict(found[name]) for name in sorted(found)])
+    return len(found), strangers, len(task_of) - len(found)
 
 
 def sample(examples: Sequence[Example], count: int | None, seed: int) -> list[Example]:

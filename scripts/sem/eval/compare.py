@@ -6,7 +6,18 @@ from typing import Any
 
 from sem.core.project import Project
 from sem.dataset import store
-from sem.eval import answers, decoding, docket, metrics, report, similarity, subject
+from sem.eval import (
+    answers,
+    calibration,
+    court,
+    decoding,
+    docket,
+    metrics,
+    report,
+    similarity,
+    subject,
+    verdicts,
+)
 from sem.eval.answers import Answer
 from sem.eval.metrics import Score
 from sem.eval.slots import Similarity
@@ -34,7 +45,13 @@ def scores(found: Reading) -> dict[str, Any]:
         "baseline": _decodings(found.before, found.closeness),
         "tuned": _decodings(found.after, found.closeness),
     }
-    return {**report.scores(found.compared, found.after.settings), "decoding": ways}
+    strong = strong_scores(found.after, found.closeness)
+    return {
+        **report.scores(found.compared, found.after.settings),
+        "strong": metrics.totals(strong) if strong else None,
+        "confusions": metrics.confusions(found.compared.after),
+        "decoding": ways,
+    }
 
 
 def _decodings(found: Subject, closeness: Similarity | None) -> dict[str, dict[str, Any]]:
@@ -44,19 +61,44 @@ def _decodings(found: Subject, closeness: Similarity | None) -> dict[str, dict[s
 def read(
     project: Project, run_id: str | None, baseline: str, split: str, version: int | None
 ) -> Reading:
-    """Both runs on SPLIT, scored; SemError when one of them has not answered yet."""
+    """Both runs on SPLIT, scored; SemError when one of them has not answered yet.
+
+    A judge's verdicts count where both runs have them from the same judge: one side judged and
+    the other measured by embeddings would compare two scales.
+    """
     after = subject.resolve(project, run_id, split, version)
     before = subject.resolve(project, baseline, split, after.frozen.version)
     closeness = similarity_of(after)
-    compared = report.Comparison(
-        baseline=before.run.id,
-        run=after.run.id,
-        split=split,
-        before=scored(before, closeness),
-        after=scored(after, closeness),
-        facts=_facts(after, closeness is not None),
-    )
+    sides = scored(before, closeness), scored(after, closeness)
+    (was, first), (now, second) = court.current(before), court.current(after)
+    facts = _facts(after, closeness is not None)
+    if second and first == second:
+        sides = verdicts.applied(sides[0], was), verdicts.applied(sides[1], now)
+        human = calibration.labels_path(project.reports / after.run.id)
+        facts["judge"] = calibration.facts(human, now, second)
+        facts["notes"].append(_judge_note(facts["judge"]))
+    elif second or first:
+        facts["notes"].append(
+            "Verdicts of a judge are left out: both runs need them, from the same judge "
+            f"(`fab eval.judge --run {before.run.id}`, `--run {after.run.id}`)."
+        )
+    compared = report.Comparison(before.run.id, after.run.id, split, *sides, facts)
     return Reading(before, after, compared, closeness)
+
+
+def strong_scores(found: Subject, closeness: Similarity | None) -> list[Score] | None:
+    """The answers of the model being replaced, where they were kept, on FOUND's examples."""
+    path = found.project.reports / "strong" / f"answers.{found.split}.jsonl"
+    return marked(found, answers.read(path), closeness) if path.exists() else None
+
+
+def _judge_note(judge: dict[str, Any]) -> str:
+    counts = judge["slots"]
+    trust = "calibrated" if judge["calibrated"] else f"NOT calibrated: {judge['missing'][0]}"
+    return (
+        f"A judge decided {counts['judged']} slots, left {counts['undecided']} undecided and "
+        f"{counts['unjudged']} unjudged; it is {trust}."
+    )
 
 
 def scored(found: Subject, closeness: Similarity | None = None) -> list[Score]:
@@ -69,8 +111,8 @@ def marked(
 ) -> list[Score]:
     """The answers SAID, scored on every example of FOUND; one that is missing is wrong."""
     return [
-        metrics.score(example, said.get(example.id), found.tasks[example.task], closeness)
-        for example in found.examples
+        metrics.score(e, said.get(e.id), found.tasks[e.task], closeness, found.shared)
+        for e in found.examples
     ]
 
 
@@ -79,7 +121,7 @@ def similarity_of(found: Subject) -> Similarity | None:
     wanted = any(
         level.level == "llm_similarity"
         for example in found.examples
-        for level in metrics.levels_of(found.tasks[example.task], example).values()
+        for level in metrics.levels_of(found.tasks[example.task], example, found.shared).values()
     )
     named = found.settings.similarity_model
     if not wanted or named is None:

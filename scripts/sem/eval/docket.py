@@ -8,6 +8,7 @@ from typing import Any
 from sem.core import files, jsonio
 from sem.core.errors import SemError
 from sem.core.example import Example
+from sem.core.slotspec import SlotFile
 from sem.core.taskspec import TaskSpec
 from sem.eval import answers, asking, judge, metrics, verdicts
 from sem.eval.answers import Answer, Book
@@ -59,15 +60,17 @@ def read(subject: Subject) -> dict[str, Answer]:
 def slots(subject: Subject, said: dict[str, Answer]) -> list[Case]:
     """Every example, with questions on free texts that differ and on arguable failures."""
     return [
-        slot_case(example, said.get(example.id), subject.tasks[example.task])
+        slot_case(example, said.get(example.id), subject.tasks[example.task], subject.shared)
         for example in subject.examples
     ]
 
 
-def slot_case(example: Example, answer: Answer | None, spec: TaskSpec) -> Case:
+def slot_case(
+    example: Example, answer: Answer | None, spec: TaskSpec, shared: SlotFile | None = None
+) -> Case:
     """One example's Case: rules first, the judge for what they leave open."""
-    score = metrics.score(example, answer, spec, None)
-    levels = metrics.levels_of(spec, example)
+    score = metrics.score(example, answer, spec, None, shared)
+    levels = metrics.levels_of(spec, example, shared)
     value = value_of(answer.text) if answer else None
     asked = []
     for name, slot in score.slots.items():

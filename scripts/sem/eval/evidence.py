@@ -10,10 +10,9 @@ from sem.core import files, jsonio, manifest, provenance, run
 from sem.core.project import ROOT, Project
 from sem.core.run import STRONG
 from sem.dataset import snapshot
-from sem.eval import answers, compare, gate, metrics, policy
+from sem.eval import compare, gate, metrics, policy
 from sem.eval.compare import Reading
 from sem.eval.gate import Evidence, Verdict
-from sem.eval.metrics import Score
 from sem.eval.policy import Policy
 from sem.eval.subject import Subject
 
@@ -129,7 +128,7 @@ def _evidence(found: Reading, gone: tuple[str, ...], used: int) -> Evidence:
         package=_package_faults(after),
         uses=used,
         is_judge_calibrated=None if judged is None else bool(judged.get("calibrated")),
-        strong=_strong(found),
+        strong=compare.strong_scores(found.after, found.closeness),
         independent=frozenset(e.id for e in examples if e.meta.get("reference_source") in rules),
     )
 
@@ -137,7 +136,7 @@ def _evidence(found: Reading, gone: tuple[str, ...], used: int) -> Evidence:
 def _critical(found: Reading) -> Iterator[str]:
     """Critical slots of the TaskSpecs, also those no row has, and those that were compared."""
     for example in found.after.examples:
-        levels = metrics.levels_of(found.after.tasks[example.task], example)
+        levels = metrics.levels_of(found.after.tasks[example.task], example, found.after.shared)
         yield from (f"{example.task}.{name}" for name in levels if levels[name].critical)
     for score in (*found.compared.before, *found.compared.after):
         yield from (f"{score.task}.{name}" for name in score.critical)
@@ -163,14 +162,6 @@ def _package_faults(after: Subject) -> tuple[str, ...] | None:
     if lineage.get("adapter") != after.header["adapter"]:
         faults.append("made from another adapter")
     return tuple(faults)
-
-
-def _strong(found: Reading) -> list[Score] | None:
-    """The strong model's own answers to this split, where they were kept."""
-    path = _answers(found.after.project, STRONG, found.after.split)
-    if not path.exists():
-        return None
-    return compare.marked(found.after, answers.read(path), found.closeness)
 
 
 def _answers(project: Project, run_id: str, split: str) -> Path:

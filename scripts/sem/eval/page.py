@@ -57,7 +57,10 @@ def html(found: dict[str, Any], reading: Reading) -> str:
     shown, counts = flips(reading)
     return template.render(
         found=found,
+        rate_columns=report.columns(found),
         rates=report.table(found),
+        error_columns=report.ERROR_COLUMNS,
+        errors=report.error_rows(found),
         slots=plots.forest(_slot_differences(before, after)),
         domains=plots.dumbbells(_by_domain(before, after)[:MOST_DOMAINS]),
         hidden_domains=max(0, len({s.domain for s in after}) - MOST_DOMAINS),
@@ -67,7 +70,7 @@ def html(found: dict[str, Any], reading: Reading) -> str:
                 found["tuned"]["run"]: [s.latency_ms for s in after],
             }
         ),
-        confusions=plots.heat(found["tuned"].get("confusions", {})),
+        confusions=plots.heat(found["confusions"]),
         field_columns=report.FIELD_COLUMNS,
         fields=report.field_rows(found),
         group_columns=report.GROUP_COLUMNS,

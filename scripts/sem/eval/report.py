@@ -1,7 +1,7 @@
 """scores.json and report.md: what is shown, with what error, and what is not."""
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,22 +60,54 @@ def verdict(comparison: Comparison, settings: EvalSettings) -> stats.Difference:
     )
 
 
-def table(found: dict[str, Any]) -> list[tuple[str, str, str, str]]:
-    """Rows `metric, baseline, tuned, difference [95 % interval]` for terminal and report."""
-    before, after = found["baseline"], found["tuned"]
-    rows = []
+def columns(found: dict[str, Any]) -> tuple[str, ...]:
+    """The columns of `table`; the model being replaced has one where its answers were kept."""
+    first = ("metric", "baseline", "tuned", "difference")
+    return (*first, "strong") if found["strong"] else first
+
+
+def table(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Rows of `columns`: metric, baseline, tuned, difference [95 % interval], for every report."""
+    made = []
     for name, label in RATES.items():
         change = found["difference_points"][name]
         shown = f"{change['points']:+.1f} [{change['low']:+.1f}, {change['high']:+.1f}]"
-        rows.append((label, _percent(before[name]), _percent(after[name]), shown))
+        made.append(_row(found, name, label, _percent, shown))
+    for name in ("precision", "recall", "f1"):
+        made.append(_row(found, name, f"{name} (micro)", _percent))
     for name in ("tokens_in", "tokens_out"):
-        rows.append((f"{name} (mean)", f"{before[name]:.0f}", f"{after[name]:.0f}", ""))
+        made.append(_row(found, name, f"{name} (mean)", "{:.0f}".format))
     for name in COUNTS:
-        rows.append((name.replace("_", " "), str(before[name]), str(after[name]), ""))
+        made.append(_row(found, name, name.replace("_", " "), str))
     for share in ("p50", "p95"):
         name = f"batch_latency_ms_{share}"
-        rows.append((f"batch latency ms {share}", str(before[name]), str(after[name]), ""))
-    return rows
+        made.append(_row(found, name, f"batch latency ms {share}", str))
+    return made
+
+
+def _row(
+    found: dict[str, Any], name: str, label: str, shown: Callable[[Any], str], change: str = ""
+) -> tuple[str, ...]:
+    sides = ("baseline", "tuned", "strong")
+    was, now, *strong = [shown(found[side][name]) for side in sides if found[side]]
+    return (label, was, now, change, *strong)
+
+
+ERROR_COLUMNS = ("why a slot failed", "baseline", "tuned")
+
+
+def error_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    """One row an error kind or hallucination proxy that occurs: how often in either run."""
+    made = []
+    for group in ("errors", "proxies"):
+        was, now = found["baseline"][group], found["tuned"][group]
+        for name in {**was, **now}:
+            pair = (was.get(name) or 0, now.get(name) or 0)
+            if any(pair) and name != "ungrounded_share":
+                label = name.replace("_", " ")
+                prefix = "" if group == "errors" else "proxy: "
+                made.append((f"{prefix}{label}", *map(str, pair)))
+    return made
 
 
 def write(folder: Path, found: dict[str, Any]) -> Path:
@@ -95,10 +127,11 @@ def markdown(found: dict[str, Any]) -> str:
         f"split {found['split']} of snapshot v{found['snapshot']['version']}. "
         f"Interval: paired percentile bootstrap over domains, {found['settings']['draws']:,} "
         f"draws, seed {found['settings']['seed']}.",
-        _section("Result", ("metric", "baseline", "tuned", "difference"), table(found)),
+        _section("Result", columns(found), table(found)),
         _section("By field", FIELD_COLUMNS, field_rows(found)),
         _section("By task", GROUP_COLUMNS, group_rows(found["tasks"])),
         _section("By page type and language", GROUP_COLUMNS, group_rows(found["strata"])),
+        _section("Why slots fail", ERROR_COLUMNS, error_rows(found)),
         _section("Decoding", DECODING_COLUMNS, decoding_rows(found)),
         _domains(found["snapshot"]),
         _notes(found),

@@ -1,15 +1,16 @@
 """What is evaluated: a run's model, its tasks, and the examples of one split."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, run
+from sem.core import files, run, slotspec
 from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.core.project import Project
 from sem.core.run import Run
+from sem.core.slotspec import SlotFile
 from sem.core.taskspec import TaskSpec
 from sem.dataset import snapshot
 from sem.eval import answers, golden
@@ -34,6 +35,7 @@ class Subject:
     examples: Sequence[Example]
     machine: hardware.Hardware
     renderer: str  # fingerprint of what turns an example into token ids
+    shared: SlotFile = field(default_factory=SlotFile)  # levels of judge_slots.yaml
 
     @property
     def header(self) -> dict[str, Any]:
@@ -79,8 +81,9 @@ def resolve(project: Project, run_id: str | None, split: str, version: int | Non
     chosen = answers.sample(pool, settings.max_examples, settings.seed)
     machine = hardware.detect()
     renderer = chat.load(base.folder).fingerprint()
+    shared = slotspec.load(project.root / "configs" / "judge_slots.yaml")
     return Subject(
-        project, target, split, settings, base, tasks, frozen, chosen, machine, renderer
+        project, target, split, settings, base, tasks, frozen, chosen, machine, renderer, shared
     )
 
 
