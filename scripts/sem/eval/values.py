@@ -120,7 +120,7 @@ def _bounded(digits: int | str) -> Decimal | None:
 
 def _written(text: str, spec: SlotSpec) -> Amount | None:
     # "10²" folds to "102": a digit that is not a decimal digit is no number.
-    if len(text) > LONGEST or any(unicodedata.category(c) in ("No", "Nl") for c in text):
+    if len(text) > LONGEST or any(unicodedata.category(c) == "No" for c in text):
         return None
     plain = re.sub(r"[.,]\s?-{1,2}(?!\d)", "", _ascii_digits(folded(text)))  # "12,-" is 12
     is_negative = plain.startswith("(") and plain.endswith(")")
