@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     console.table("time", ("stage", "seconds"), took)
     report = project.reports / trained.id / "scores.json"
     show(project, report)
-    print(f"report:  {report.with_name('report.md')}")
+    print(f"report:  {report.with_name('report.html')}")
     print(f"package: {project.packages / trained.id}")
 
 
