@@ -25,8 +25,24 @@ def test_where_judge_and_rule_disagree_comes_first():
 
     lines = spotcheck.choose(scores, verdicts, 3, 1)
 
+    assert [line.drawn for line in lines] == ["at random", "ranked", "ranked"]
     assert [line.why for line in lines] == ["judge and rule disagree", "nobody decided", "wrong"]
     assert [line.score.id for line in lines] == ["e0002", "e0003", "e0001"]
+
+
+def test_half_of_the_sheet_is_drawn_at_random_from_what_was_judged():
+    scores = column("+" * 40 + "-" * 60)
+    verdicts = {
+        (score.id, "title"): Verdict("judged", number % 2 == 0, 1.0, "")
+        for number, score in enumerate(scores)
+    }
+
+    lines = spotcheck.choose(scores, verdicts, 20, 1)
+
+    drawn = [line for line in lines if line.drawn == "at random"]
+    assert len(drawn) == 10
+    assert len({(line.score.id, line.slot) for line in lines}) == 20
+    assert {line.why for line in lines if line.drawn == "ranked"} == {"judge and rule disagree"}
 
 
 def test_critical_slots_come_before_others_and_strata_take_turns():
@@ -78,20 +94,21 @@ def shop(tmp_path):
 
 def filled(folder, *lines: str):
     path = folder / "sheet.csv"
-    path.write_text("id,slot,human_pass,correction\n" + "\n".join(lines) + "\n")
+    path.write_text("id,slot,human_pass,correction,drawn\n" + "\n".join(lines) + "\n")
     return path
 
 
 def test_a_filled_in_sheet_labels_and_corrects(shop, subject, tmp_path):
     known = {"b1": subject.examples[0]}
-    path = filled(tmp_path, 'b1,title,no,"""Cup"""', "b1,price,Yes,", "b1,sku,,")
+    path = filled(tmp_path, 'b1,title,no,"""Cup""",at random', "b1,price,Yes,,ranked", "b1,sku,,,")
 
     taken = spotcheck.take(path, shop.tasks, known)
     changed = spotcheck.keep(shop, subject, taken, "2026-05-04T00:00:00+00:00")
 
     assert (taken.blank, changed) == (1, 1)
     human = calibration.labels(calibration.labels_path(shop.reports / "r1"))
-    assert human == {("b1", "title"): False, ("b1", "price"): True}
+    assert human == {("b1", "title"): False}  # what was ranked does not measure the judge
+    assert taken.labels[("b1", "price")] == (True, "ranked")
     assert holdout.ids(shop) == {"b1"}
     with store.reading(shop.store) as opened:
         stored = {r.id: r for r in opened.rows()}

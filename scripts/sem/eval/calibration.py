@@ -79,7 +79,11 @@ class Need:
 
 
 def labels(path: Path) -> dict[tuple[str, str], bool]:
-    """Human labels in the JSONL file PATH, {id, slot, human_pass}; of two the later one counts."""
+    """Human labels in the JSONL file PATH, {id, slot, human_pass}; of two the later one counts.
+
+    Labels on slots that were `ranked`, not drawn at random, are left out: they were chosen where
+    the judge is doubtful, and would make it look worse than it is.
+    """
     found = {}
     for number, row in enumerate(files.rows(path), 1):
         wrong = schema.problems(row, LABEL, limit=1)
@@ -87,7 +91,8 @@ def labels(path: Path) -> dict[tuple[str, str], bool]:
             raise SemError(
                 f"{path}:{number}: no label: {wrong[0]}", "write {id, slot, human_pass}"
             )
-        found[row["id"], row["slot"]] = row["human_pass"]
+        if row.get("drawn") != "ranked":
+            found[row["id"], row["slot"]] = row["human_pass"]
     return found
 
 

@@ -125,8 +125,8 @@ def markdown(found: dict[str, Any]) -> str:
         f"n = {found['tuned']['n']} examples of {found['tuned']['domains']} domains "
         f"(an example without a domain is its own), "
         f"split {found['split']} of snapshot v{found['snapshot']['version']}. "
-        "Interval: paired, jackknife over domains with a t quantile; exact bounds where fewer than "
-        "five domains moved. The percentile bootstrap is in scores.json.",
+        "Interval: paired, jackknife over domains with a t quantile; exact bounds where fewer "
+        "than five domains moved. The percentile bootstrap is in scores.json.",
         _section("Result", columns(found), table(found)),
         _section("By field", FIELD_COLUMNS, field_rows(found)),
         _section("By task", GROUP_COLUMNS, group_rows(found["tasks"])),

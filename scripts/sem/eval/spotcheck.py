@@ -1,9 +1,10 @@
 """Slots a person should look at, and what becomes of the person's opinion.
 
-A sheet (CSV) lists one slot a line, spread over strata; within one, first where judge and rule
-disagree or nobody decided, critical slots before others. Its `human_pass` labels calibrate the
-judge; a `correction` replaces the reference in the store, says where it came from, and keeps the
-row out of train for good.
+A sheet (CSV) lists one slot a line. Half of them are drawn at random from what the judge decided:
+only those measure its errors, for a choice by disagreement would make it look worse than it is.
+The others are spread over strata, first where judge and rule disagree or nobody decided, critical
+slots before others. A `correction` replaces the reference in the store, says where it came from,
+and keeps the row out of train for good.
 """
 
 import csv
@@ -26,11 +27,12 @@ from sem.eval.subject import Subject
 from sem.eval.verdicts import Verdict
 
 COLUMNS = ("id", "slot", "task", "stratum", "critical", "why", "rule", "judge", "reference",
-           "candidate", "input", "human_pass", "correction", "note")  # fmt: skip
+           "candidate", "input", "drawn", "human_pass", "correction", "note")  # fmt: skip
 EXCERPT = 2_000
 WORDS = {"yes": True, "true": True, "1": True, "pass": True,
          "no": False, "false": False, "0": False, "fail": False}  # fmt: skip
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would run it
+RANDOM, RANKED = "at random", "ranked"
 DECIDED = {True: "pass", False: "fail", None: "open"}
 # How much a look is worth; a critical slot counts twice.
 WORTH = {"judge and rule disagree": 4.0, "nobody decided": 3.0, "wrong": 1.0, "right": 0.5}
@@ -45,13 +47,14 @@ class Line:
     why: str
     worth: float
     judge: str
+    drawn: str = RANKED
 
 
 @dataclass(frozen=True)
 class Taken:
     """What a filled-in sheet says."""
 
-    labels: dict[tuple[str, str], bool]
+    labels: dict[tuple[str, str], tuple[bool, str]]  # passed, how the slot was drawn
     corrections: dict[tuple[str, str], Any]
     blank: int
 
@@ -59,13 +62,25 @@ class Taken:
 def choose(
     scores: Sequence[Score], verdicts: Mapping[tuple[str, str], Verdict], count: int, seed: int
 ) -> list[Line]:
-    """COUNT slots, round robin over strata, the most worthwhile of each first; ties by SEED."""
-    queues: dict[str, list[Line]] = defaultdict(list)
-    for line in _lines(scores, verdicts):
-        queues[line.score.stratum].append(line)
+    """COUNT slots: half of them of those judged, at random; then the most worthwhile ones.
+
+    These go round robin over strata, ties by SEED.
+    """
     dice = random.Random(seed)
+    lines = sorted(_lines(scores, verdicts), key=lambda line: (line.score.id, line.slot))
+    judged = [line for line in lines if line.judge in ("pass", "fail")]
+    drawn = dice.sample(judged, min(len(judged), (count + 1) // 2))
+    there = {(line.score.id, line.slot) for line in drawn}
+    left = [line for line in lines if (line.score.id, line.slot) not in there]
+    ranked = _ranked(left, count - len(drawn), dice)
+    return [*(replace(line, drawn=RANDOM) for line in drawn), *ranked]
+
+
+def _ranked(lines: Sequence[Line], count: int, dice: random.Random) -> list[Line]:
+    queues: dict[str, list[Line]] = defaultdict(list)
+    for line in lines:
+        queues[line.score.stratum].append(line)
     for name in sorted(queues):
-        queues[name].sort(key=lambda line: (line.score.id, line.slot))
         dice.shuffle(queues[name])
         queues[name].sort(key=lambda line: line.worth)
     chosen: list[Line] = []
@@ -107,7 +122,8 @@ def sheet(lines: Sequence[Line], subject: Subject) -> str:
             "yes" if line.slot in line.score.critical else "no", line.why,
             DECIDED[line.score.slots[line.slot].passed], line.judge,
             jsonio.dumps(docket.at(example.output_json, line.slot)),
-            jsonio.dumps(docket.at(answer, line.slot)), example.input_text[:EXCERPT], "", "", "",
+            jsonio.dumps(docket.at(answer, line.slot)), example.input_text[:EXCERPT], line.drawn,
+            "", "", "",
         )  # fmt: skip
         writer.writerow([_guarded(cell) for cell in cells])
     return text.getvalue()
@@ -115,7 +131,7 @@ def sheet(lines: Sequence[Line], subject: Subject) -> str:
 
 def take(path: Path, tasks: Mapping[str, Any], known: Mapping[str, Example]) -> Taken:
     """The labels and corrections in the sheet PATH; SemError names a line that cannot be used."""
-    labels: dict[tuple[str, str], bool] = {}
+    labels: dict[tuple[str, str], tuple[bool, str]] = {}
     corrections: dict[tuple[str, str], Any] = {}
     blank = 0
     for number, row in enumerate(_rows(path), 2):
@@ -127,7 +143,8 @@ def take(path: Path, tasks: Mapping[str, Any], known: Mapping[str, Example]) -> 
         if word and word not in WORDS:
             raise SemError(f"{where}: human_pass {word!r}", f"write {', '.join(WORDS)} or nothing")
         if word:
-            labels[place] = WORDS[word]
+            drawn = RANDOM if row.get("drawn") == RANDOM else RANKED
+            labels[place] = WORDS[word], drawn
         if row["correction"].strip():
             corrections[place] = _value(row["correction"], where)
         blank += not (word or row["correction"].strip())
@@ -184,8 +201,9 @@ def keep(project: Project, subject: Subject, taken: Taken, at: str) -> int:
     """
     folder = project.reports / subject.run.id
     with files.appending(calibration.labels_path(folder)) as file:
-        for (name, slot), passed in sorted(taken.labels.items()):
-            files.append(file, {"id": name, "slot": slot, "human_pass": passed, "at": at})
+        for (name, slot), (passed, drawn) in sorted(taken.labels.items()):
+            label = {"id": name, "slot": slot, "human_pass": passed}
+            files.append(file, {**label, "drawn": drawn, "at": at})
     names = {name for name, _ in taken.corrections}
     if not names:
         return 0
