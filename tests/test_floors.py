@@ -36,7 +36,6 @@ DOORS = {
     "accelerate": ("train.",),
     "charset_normalizer": ("dataset.",),
     "datasets": ("train.",),
-    "dateutil": ("eval.slots", "dataset."),
     "dotenv": ("core.console",),
     "duckdb": ("dataset.store",),
     "filelock": ("core.files",),

@@ -29,14 +29,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = Path("scripts/sem/eval")
 TESTS = {
-    "slots": ["tests/eval/test_slots.py"],
-    "metrics": ["tests/eval/test_metrics.py"],
+    **{name: [f"tests/eval/test_{name}.py"] for name in ("slots", "metrics", "align")},
     "stats": ["tests/eval/test_stats.py"],
     "clusters": ["tests/eval/test_stats.py"],
     "planning": ["tests/eval/test_planning.py"],
-    "margins": ["tests/eval/test_gate.py"],
-    "policy": ["tests/eval/test_gate.py"],
-    "gate": ["tests/eval/test_gate.py"],
+    **dict.fromkeys(("margins", "policy", "gate"), ["tests/eval/test_gate.py"]),
 }
 # Not `sem`: the fork must import the mutated copy.
 WARM = ("pytest", "hypothesis", "numpy", "scipy.stats", "scipy.optimize", "pydantic", "yaml",
