@@ -200,7 +200,7 @@ def against_strong(evidence: Evidence, policy: Policy) -> list[Check]:
         return []
     wanted = f"> -{policy.strong.margin_points:.1f} points"
     for there, why in (
-        (evidence.independent, "every reference is the strong model's own output"),
+        (evidence.independent, "no reference is marked independent of it (meta.reference_source)"),
         (evidence.strong, "no answers of the strong model"),
     ):
         if not there:
