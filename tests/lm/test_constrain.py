@@ -58,7 +58,7 @@ def test_every_answer_fits_its_schema_however_little_room_there_is(generator, na
 
 
 def reserved(generator, text: str) -> int:
-    return constrain.reserve(generator.chat.tokenizer, text)
+    return constrain.Reserve.of(generator.chat.tokenizer, text).total
 
 
 def test_an_answer_that_runs_out_of_room_says_that_it_was_closed(generator):
@@ -69,6 +69,16 @@ def test_an_answer_that_runs_out_of_room_says_that_it_was_closed(generator):
 
     assert {one.finish for one in generator.generate(free)} == {"length"}
     assert "closed" in {one.finish for one in held}
+
+
+def test_what_was_said_needs_no_room_any_more(generator):
+    needed = constrain.Reserve.of(generator.chat.tokenizer, jsonio.dumps(SPEC["io_schema"]))
+
+    assert needed.after("") == needed.after('{"pri') == needed.total
+    # The title is all that is left, however long the price was.
+    costs = dict(needed.costs)
+    assert needed.after('{"price":9.5,"title":"Mu') == costs["title"] + constrain.SLACK
+    assert needed.total >= sum(costs.values()) + constrain.SLACK
 
 
 def test_keys_come_in_the_order_that_training_taught(generator):

@@ -18,7 +18,7 @@ from sem.core.errors import SemError
 IN_STRING = (re.compile(r'"[\]}]*'),)
 OUTSIDE = (re.compile(r"[\]}]+"), re.compile(r'""?[\]}]*'), re.compile(r'[,:]"?'))
 OPTIONS = {"whitespace_flexible": False, "lenient": True}
-SLACK = 24  # tokens beyond the shortest instance that closing may take
+SLACK = 10  # tokens beyond the shortest rest of an answer that closing may take
 
 
 @dataclass(frozen=True)
@@ -104,24 +104,27 @@ class Mask:
 
         self.vocabulary = vocabulary
         self.matchers = [LLMatcher(vocabulary.guide, grammar(text)) for text in schemas]
-        self.reserves = [reserve(vocabulary.tokenizer, text) for text in schemas]
+        self.reserves = [Reserve.of(vocabulary.tokenizer, text) for text in schemas]
         self.room = room
         self.said = 0
+        self.start = 0  # width of the prompts
         self.closed: set[int] = set()  # rows that were made to end
 
     def __call__(self, ids: Any, scores: Any) -> Any:
         """SCORES with -inf wherever a token does not fit."""
         import torch
 
+        self.start = self.start or ids.shape[1]
         for row, matcher in enumerate(self.matchers):
             if self.said and not matcher.is_stopped():
                 matcher.consume_token(int(ids[row, -1]))
-            banned = torch.from_numpy(~self._allowed(row, matcher)).to(scores.device)
+            allowed = self._allowed(row, matcher, ids[row, self.start :])
+            banned = torch.from_numpy(~allowed).to(scores.device)
             scores[row].masked_fill_(banned, float("-inf"))
         self.said += 1
         return scores
 
-    def _allowed(self, row: int, matcher: Any) -> Any:
+    def _allowed(self, row: int, matcher: Any, said: Any) -> Any:
         import numpy as np
         from llguidance import numpy as guide
 
@@ -135,9 +138,15 @@ class Mask:
         if matcher.is_error():
             raise SemError(f"constrained decoding: {matcher.get_error()[:200]}", "report this")
         allowed = np.unpackbits(bits[0].view(np.uint8), bitorder="little")[:size].astype(bool)
-        if self.room - self.said > self.reserves[row]:
+        if not self._is_short(row, said):
             return allowed
         return stop if allowed[ends].any() else self._closing(row, allowed)
+
+    def _is_short(self, row: int, said: Any) -> bool:
+        left, needed = self.room - self.said, self.reserves[row]
+        if left > needed.total:
+            return False
+        return left <= needed.after(self.vocabulary.tokenizer.decode(said))
 
     def _closing(self, row: int, allowed: Any) -> Any:
         self.closed.add(row)
@@ -148,10 +157,31 @@ class Mask:
         return allowed  # forced text, digits, an enum
 
 
-def reserve(tokenizer: Any, schema_text: str) -> int:
-    """Tokens to keep back so that an answer can always be closed."""
-    shortest = jsonio.dumps(_shortest(jsonio.loads(schema_text)))
-    return len(tokenizer(shortest, add_special_tokens=False)["input_ids"]) + SLACK
+@dataclass(frozen=True)
+class Reserve:
+    """Tokens to keep back so that an answer can always be closed: by top-level key, in order."""
+
+    costs: tuple[tuple[str, int], ...]
+    total: int
+
+    @classmethod
+    def of(cls, tokenizer: Any, schema_text: str) -> "Reserve":
+        """The Reserve of answers to the JSON Schema SCHEMA_TEXT."""
+        shortest = _shortest(jsonio.loads(schema_text))
+        parts = sorted(shortest.items()) if isinstance(shortest, dict) else []
+        costs = tuple((key, _count(tokenizer, {key: value})) for key, value in parts)
+        return cls(costs, max(_count(tokenizer, shortest), sum(c for _, c in costs)) + SLACK)
+
+    def after(self, said: str) -> int:
+        """What the rest of an answer that begins with SAID takes at least."""
+        begun = [n for n, (key, _) in enumerate(self.costs) if f"{jsonio.dumps(key)}:" in said]
+        if not begun:
+            return self.total
+        return sum(cost for _, cost in self.costs[begun[-1] :]) + SLACK
+
+
+def _count(tokenizer: Any, value: Any) -> int:
+    return len(tokenizer(jsonio.dumps(value), add_special_tokens=False)["input_ids"])
 
 
 def _shortest(schema: Any) -> Any:
@@ -164,4 +194,5 @@ def _shortest(schema: Any) -> Any:
         return {name: _shortest(schema["properties"].get(name)) for name in needed}
     if schema.get("minItems"):
         return [_shortest(schema.get("items"))] * schema["minItems"]
-    return "0" * max(6, schema.get("minLength", 0))
+    # A pattern's length is not known; two numbers and a text of six are longer than most.
+    return "0" * max(6 if schema.get("pattern") else 2, schema.get("minLength", 0))
