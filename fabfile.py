@@ -256,16 +256,21 @@ def eval_judge(
     script(c, "eval_judge", sem=sem, snapshot=snapshot, **chosen)
 
 
-@task(help=EVAL | {"baseline": "run to compare with (default: base)"}, iterable=["set"])
+BASELINE = {"baseline": "run to compare with (default: base)"}
+ALSO = {"also": "the same recipe with another seed (repeatable)"}
+
+
+@task(help=EVAL | BASELINE | ALSO, iterable=["set", "also"])
 def eval_report(
-    c, sem=None, run=None, split="test", snapshot=None, baseline=None, run_id=None, set=None
-):
+    c, sem=None, run=None, split="test", snapshot=None, baseline=None, also=None, run_id=None,
+    set=None,
+):  # fmt: skip
     """Score a run against the untouched model."""
-    more = {"snapshot": snapshot, "baseline": baseline, "set": set}
+    more = {"snapshot": snapshot, "baseline": baseline, "also": also, "set": set}
     script(c, "eval_report", sem=sem, run=run or run_id, split=older(split), **more)
 
 
-@task(help=EVAL | {"baseline": "run to compare with (default: base)"}, iterable=["set"])
+@task(help=EVAL | BASELINE, iterable=["set"])
 def eval_gate(
     c, sem=None, run=None, split="test", snapshot=None, baseline=None, run_id=None, set=None
 ):

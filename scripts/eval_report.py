@@ -14,6 +14,9 @@ from sem.core.project import Project
 def main(argv: list[str] | None = None) -> None:
     parser = console.parser(__doc__, "sem", "run", "split", "snapshot", "set")
     parser.add_argument("--baseline", default="base", help="run to compare with (default: base)")
+    parser.add_argument(
+        "--also", action="append", default=[], metavar="RUN", help="the same with another seed"
+    )
     args = parser.parse_args(argv)
     from sem.eval import backlog, compare, evalreport, page, report
 
@@ -21,6 +24,9 @@ def main(argv: list[str] | None = None) -> None:
     version = console.version(args.snapshot)
     reading = compare.read(project, args.run, args.baseline, args.split, version)
     found = compare.scores(reading)
+    if args.also:
+        found["over_seeds"] = vars(compare.over_seeds(reading, args.also))
+        found["notes"].append(report.seeds_note(found["over_seeds"]))
     run = found["tuned"]["run"]
     folder = project.reports / run
     report.write(folder, found)
@@ -32,6 +38,8 @@ def main(argv: list[str] | None = None) -> None:
     console.table(title, report.columns(found), report.table(found))
     console.table("by field (tuned)", report.FIELD_COLUMNS, report.field_rows(found))
     console.table(f"{len(hard)} hard examples (backlog)", ("why", "examples"), backlog.tags(hard))
+    for line in report.test_sentences(found):
+        print(line)
     print(found["verdict"])
     console.done(path)
 

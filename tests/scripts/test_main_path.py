@@ -39,8 +39,23 @@ def test_the_path_ends_with_a_report_and_a_verified_package(finished: Path) -> N
         "adapter/adapter_model.safetensors", "model/model.safetensors", "model/tokenizer.json",
         "serve/vllm.yaml", "Modelfile", "task_spec.json", "eval_report.md", "scores.json",
         "repro.lock", "manifest.json"}  # fmt: skip
+    assert "USD" not in (report / "report.md").read_text()
+    assert (report / "report.html").stat().st_size > 10_000
+    assert len(list(report.glob("*.eval-report.json"))) == 1
+    seeds(report, run.name)
     again(finished, run.name)
     tampered(package, run.name)
+
+
+def seeds(report: Path, run: str) -> None:
+    """A report with another seed's run says how far two runs differ by chance."""
+    priced = "eval.prices={tuned: {tokens_in: 2.0, tokens_out: 4.0}}"
+    done = sem("eval_report", "--sem", "toy", "--also", run, "--set", priced)
+    assert done.returncode == 0, done.stderr[-2000:]
+    text = (report / "report.md").read_text()
+    assert "Slot accuracy over 2 seeds" in text
+    assert "standard deviation 0.0 points" in text
+    assert "USD for 1,000 requests | - | $" in text
 
 
 def again(root: Path, run: str) -> None:

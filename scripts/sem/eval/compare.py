@@ -1,6 +1,6 @@
 """Read two runs' answers, score both on the same examples, and gather what the report says."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from sem.eval import (
     metrics,
     report,
     similarity,
+    stats,
     subject,
     verdicts,
 )
@@ -46,9 +47,10 @@ def scores(found: Reading) -> dict[str, Any]:
         "tuned": _decodings(found.after, found.closeness),
     }
     strong = strong_scores(found.after, found.closeness)
+    prices = found.after.settings.prices
     return {
         **report.scores(found.compared, found.after.settings),
-        "strong": metrics.totals(strong) if strong else None,
+        "strong": metrics.totals(strong, prices.get("strong")) if strong else None,
         "confusions": metrics.confusions(found.compared.after),
         "decoding": ways,
     }
@@ -84,6 +86,16 @@ def read(
         )
     compared = report.Comparison(before.run.id, after.run.id, split, *sides, facts)
     return Reading(before, after, compared, closeness)
+
+
+def over_seeds(found: Reading, others: Sequence[str]) -> stats.Spread:
+    """The spread of slot accuracy, in points, over the tuned run and the runs OTHERS."""
+    after = found.after
+    sides = [
+        subject.resolve(after.project, name, after.split, after.frozen.version) for name in others
+    ]
+    scored_sides = [scored(side, found.closeness) for side in sides]
+    return stats.noise_floor([found.compared.after, *scored_sides], "accuracy")
 
 
 def strong_scores(found: Subject, closeness: Similarity | None) -> list[Score] | None:

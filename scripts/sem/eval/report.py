@@ -17,6 +17,7 @@ RATES = {
     "json_valid": "JSON validity (raw text)",
     "schema_valid": "schema validity",
 }
+SIDES = ("baseline", "tuned", "strong")
 COUNTS = ("recovered", "cut", "refused", "missing", "unscored_slots")
 
 
@@ -40,17 +41,63 @@ def scores(comparison: Comparison, settings: EvalSettings) -> dict[str, Any]:
         ).as_json()
         for name in RATES
     }
+
+    def totals(side: str, scored: Sequence[Score]) -> dict[str, Any]:
+        return metrics.totals(scored, settings.prices.get(side))
+
     return {
         "format": "scores.v1",
-        "baseline": {"run": comparison.baseline, **metrics.totals(comparison.before)},
-        "tuned": {"run": comparison.run, **metrics.totals(comparison.after)},
+        "baseline": {"run": comparison.baseline, **totals("baseline", comparison.before)},
+        "tuned": {"run": comparison.run, **totals("tuned", comparison.after)},
         "difference_points": differences,
+        "tests": _tests(comparison),
         "verdict": verdict(comparison, settings).sentence(),
         "tasks": _groups(comparison, "task"),
         "strata": _groups(comparison, "stratum"),
         "split": comparison.split,
         **comparison.facts,
     }
+
+
+def _tests(comparison: Comparison) -> dict[str, Any]:
+    """Exact tests that take rows as independent: McNemar on whole rows, bounds of validity."""
+    rows = stats.pair(comparison.before, comparison.after, lambda one: float(one.row_exact))
+    after = comparison.after
+    valid = {
+        name: stats.clopper_pearson(sum(getattr(s, name) for s in after), len(after))
+        for name in ("json_valid", "schema_valid")
+    }
+    return {
+        "row_exact": {
+            "gained": rows.gains,
+            "lost": rows.losses,
+            "mcnemar_p": stats.mcnemar(rows.gains, rows.losses),
+        },
+        "bounds": {name: {"low": low, "high": high} for name, (low, high) in valid.items()},
+    }
+
+
+def test_sentences(found: dict[str, Any]) -> list[str]:
+    """What the exact tests say, a sentence each."""
+    rows, bounds = found["tests"]["row_exact"], found["tests"]["bounds"]
+    return [
+        f"Rows with every slot right: {rows['gained']} gained, {rows['lost']} lost, exact McNemar "
+        f"p = {rows['mcnemar_p']:.2g} (rows taken as independent).",
+        *(
+            f"{RATES[name]} of the tuned run, exact 95 % interval: "
+            f"{_percent(bound['low'])} to {_percent(bound['high'])}."
+            for name, bound in bounds.items()
+        ),
+    ]
+
+
+def seeds_note(spread: dict[str, Any]) -> str:
+    """What other seeds of the same recipe say of one run's figure."""
+    return (
+        f"Slot accuracy over {spread['runs']} seeds: mean {spread['mean']:.1f} %, standard "
+        f"deviation {spread['sd']:.1f} points; a difference of two runs below "
+        f"{spread['noise']:.1f} points is noise."
+    )
 
 
 def verdict(comparison: Comparison, settings: EvalSettings) -> stats.Difference:
@@ -79,6 +126,8 @@ def table(found: dict[str, Any]) -> list[tuple[str, ...]]:
         made.append(_row(found, name, f"{name} (mean)", "{:.0f}".format))
     for name in COUNTS:
         made.append(_row(found, name, name.replace("_", " "), str))
+    if any(found[side] and found[side]["cost_usd_per_1000"] is not None for side in SIDES):
+        made.append(_row(found, "cost_usd_per_1000", "USD for 1,000 requests", _usd))
     for share in ("p50", "p95"):
         name = f"batch_latency_ms_{share}"
         made.append(_row(found, name, f"batch latency ms {share}", str))
@@ -88,8 +137,7 @@ def table(found: dict[str, Any]) -> list[tuple[str, ...]]:
 def _row(
     found: dict[str, Any], name: str, label: str, shown: Callable[[Any], str], change: str = ""
 ) -> tuple[str, ...]:
-    sides = ("baseline", "tuned", "strong")
-    was, now, *strong = [shown(found[side][name]) for side in sides if found[side]]
+    was, now, *strong = [shown(found[side][name]) for side in SIDES if found[side]]
     return (label, was, now, change, *strong)
 
 
@@ -128,6 +176,7 @@ def markdown(found: dict[str, Any]) -> str:
         "Interval: paired, jackknife over domains with a t quantile; exact bounds where fewer "
         "than five domains moved. The percentile bootstrap is in scores.json.",
         _section("Result", columns(found), table(found)),
+        "\n".join(f"- {line}" for line in test_sentences(found)),
         _section("By field", FIELD_COLUMNS, field_rows(found)),
         _section("By task", GROUP_COLUMNS, group_rows(found["tasks"])),
         _section("By page type and language", GROUP_COLUMNS, group_rows(found["strata"])),
@@ -238,3 +287,7 @@ def _notes(found: dict[str, Any]) -> str:
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{value * 100:.1f} %"
+
+
+def _usd(value: float | None) -> str:
+    return "-" if value is None else f"${value:.4f}"
