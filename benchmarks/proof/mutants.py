@@ -33,7 +33,7 @@ TESTS = {
     "stats": ["tests/eval/test_stats.py"],
     "clusters": ["tests/eval/test_stats.py"],
     "planning": ["tests/eval/test_planning.py"],
-    **dict.fromkeys(("margins", "policy", "gate"), ["tests/eval/test_gate.py"]),
+    **{key: ["tests/eval/test_gate.py"] for key in ("margins", "policy", "gate")},
 }
 # Not `sem`: the fork must import the mutated copy.
 WARM = ("pytest", "hypothesis", "numpy", "scipy.stats", "scipy.optimize", "pydantic", "yaml",
