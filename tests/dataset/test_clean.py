@@ -12,8 +12,8 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from rowmaker import fill, project, read, row, shops
 
+from rowmaker import fill, project, read, row, shops
 from sem.core import settings
 from sem.core.errors import SemError
 from sem.dataset import clean, store, validation

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from rowmaker import row, shops
 
+from rowmaker import row, shops
 from sem.core.errors import SemError
 from sem.dataset import store
 
