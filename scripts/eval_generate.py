@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> None:
         help="answers of the model being replaced: JSONL of id and candidate, kept as run strong",
     )
     args = parser.parse_args(argv)
-    from sem.eval import answers, subject
+    from sem.eval import subject
 
     decoding = [f"eval.decoding={args.decoding}"] if args.decoding else []
     project = Project.load(args.sem, [*args.set, *decoding])
@@ -38,18 +38,10 @@ def main(argv: list[str] | None = None) -> None:
         take(project, args)
         return
     found = subject.resolve(project, args.run, args.split, console.version(args.snapshot))
-    book = found.book
-    there = book.open()
-    if any(example.id not in there for example in found.examples):
-        made = subject.generator(found)
-        pairs = answers.prompts(found.examples, found.tasks, made.chat, found.settings)
-        steps = answers.generate(book, pairs, made, found.settings)
-        total = len(pairs)
-        for _ in console.progress(steps, total, f"answers of {found.run.id}", weight=True):
-            pass
-    rows = [("answered", len(found.examples)), ("answered before", len(there))]
+    before = subject.answer(found)
+    rows = [("answered", len(found.examples)), ("answered before", before)]
     console.table(f"{found.run.id} on {args.split}", ("what", "rows"), rows)
-    console.done(book.path)
+    console.done(found.book.path)
 
 
 def take(project: Project, args: Namespace) -> None:

@@ -14,7 +14,7 @@ import os
 import shutil
 
 from sem.core import console, files, provenance
-from sem.core.errors import SemError
+from sem.core.errors import Busy, SemError
 from sem.core.project import Project
 
 
@@ -34,9 +34,7 @@ def main(argv: list[str] | None = None) -> None:
             if args.again:
                 shutil.rmtree(found.night(at).reports, ignore_errors=True)
             night = nightly.run(found, at)
-    except SemError as error:
-        if "is being written by another process" not in error.message:
-            raise
+    except Busy:
         console.note("another nightly run is at work: nothing to do")
         return
     rows = [

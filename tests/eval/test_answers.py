@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from sem.core import files
+from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.eval import answers
 from sem.eval.config import EvalSettings
@@ -76,3 +78,33 @@ def test_the_sample_is_even_over_domains_and_depends_on_the_seed_alone() -> None
     assert [e.domain for e in chosen].count("d0") == 2
     assert chosen == answers.sample(list(reversed(pool)), 6, seed=1)
     assert answers.sample(pool, None, 1) == pool
+
+
+def taken(folder: Path, *rows: object) -> tuple[int, int, int]:
+    path = folder / "strong.jsonl"
+    files.write_rows(path, rows)
+    return answers.take(path, folder / "out.jsonl", {"a": "t", "b": "t"})
+
+
+def test_answers_made_elsewhere_are_kept_and_counted(tmp_path):
+    found = taken(tmp_path, {"id": "a", "candidate": {"x": 1}}, {"id": "z", "text": "?"})
+
+    assert found == (1, 1, 1)
+    assert answers.read(tmp_path / "out.jsonl")["a"].text == '{"x":1}'
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], "answers none of the 2 examples here"),
+        ([{"id": "z", "text": "x"}], "answers none of the 2 examples here"),
+        ([[1]], "strong.jsonl:1: no id or no candidate"),
+        (["id candidate"], "strong.jsonl:1: no id or no candidate"),
+        ([{"id": "a"}], "strong.jsonl:1: no id or no candidate"),
+        ([{"id": "a", "text": "x", "tokens_in": "many"}], "is no whole number"),
+    ],
+)
+def test_answers_made_elsewhere_that_cannot_be_used_write_nothing(tmp_path, rows, message):
+    with pytest.raises(SemError, match=message):
+        taken(tmp_path, *rows)
+    assert not (tmp_path / "out.jsonl").exists()

@@ -30,6 +30,11 @@ def test_where_judge_and_rule_disagree_comes_first():
     assert [line.score.id for line in lines] == ["e0002", "e0003", "e0001"]
 
 
+def test_a_sheet_of_no_slots_is_refused():
+    with pytest.raises(SemError, match="a sheet of -5 slots"):
+        spotcheck.choose(column("+"), {}, -5, 1)
+
+
 def test_half_of_the_sheet_is_drawn_at_random_from_what_was_judged():
     scores = column("+" * 40 + "-" * 60)
     verdicts = {
@@ -124,6 +129,7 @@ def test_a_filled_in_sheet_labels_and_corrects(shop, subject, tmp_path):
         ("b1,title,maybe,", "human_pass 'maybe'"),
         ("b1,title,no,Cup", "correction 'Cup' is no JSON"),
         ("b1,title,no,7", "correction of b1"),
+        ('b1,seller.name,no,"""x"""', "'seller.name' lies inside another field"),
     ],
 )
 def test_a_sheet_that_cannot_be_used_changes_nothing(shop, subject, tmp_path, line, message):

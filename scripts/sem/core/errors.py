@@ -1,6 +1,7 @@
 """What a user can fix.
 
 SemError            exit 1: bad input, failed check
+├── Busy            exit 1: another process holds what is needed
 └── Insufficient    exit 3: not enough evidence to decide
 Anything else that escapes is a bug and keeps its traceback.
 """
@@ -18,6 +19,10 @@ class SemError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\n       {self.hint}"
+
+
+class Busy(SemError):
+    """Another process is writing the same thing."""
 
 
 class Insufficient(SemError):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from sem.core import jsonio
-from sem.core.errors import SemError
+from sem.core.errors import Busy, SemError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 RESERVED = {"base", "strong", "con", "nul", "aux", "prn"}
@@ -171,7 +171,7 @@ def _cut_torn_line(file: IO[bytes]) -> None:
 
 @contextmanager
 def lock(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock file PATH while WHAT is written; SemError when someone else holds it."""
+    """Hold the lock file PATH while WHAT is written; Busy when someone else holds it."""
     from filelock import FileLock, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -179,6 +179,6 @@ def lock(path: Path, what: str) -> Iterator[None]:
         with FileLock(str(path), timeout=0):
             yield
     except Timeout as error:
-        raise SemError(
+        raise Busy(
             f"{what} is being written by another process", f"wait for it ({path} is locked)"
         ) from error

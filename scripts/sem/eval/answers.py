@@ -91,17 +91,31 @@ def take(path: Path, target: Path, task_of: Mapping[str, str]) -> tuple[int, int
     found: dict[str, Answer] = {}
     strangers = 0
     for number, row in enumerate(files.rows(path), 1):
-        text = next((row[name] for name in CANDIDATE if name in row), None)
-        if "id" not in row or text is None:
-            raise SemError(f"{path}:{number}: no id or no candidate", "write both in each row")
-        if row["id"] not in task_of:
-            strangers += 1
-            continue
-        said = text if isinstance(text, str) else jsonio.dumps(text)
-        counts = (int(row.get(name) or 0) for name in ("tokens_in", "tokens_out", "latency_ms"))
-        found[row["id"]] = Answer(row["id"], task_of[row["id"]], said, "stop", *counts, 1)
+        one = _taken(row, f"{path}:{number}", task_of)
+        strangers += one is None
+        if one is not None:
+            found[one.id] = one
+    if not found:
+        raise SemError(
+            f"{path}: answers none of the {len(task_of)} examples here",
+            "write rows of id and candidate, with the ids of this split",
+        )
     files.write_rows(target, [asdict(found[name]) for name in sorted(found)])
     return len(found), strangers, len(task_of) - len(found)
+
+
+def _taken(row: Any, where: str, task_of: Mapping[str, str]) -> Answer | None:
+    fields = row if isinstance(row, dict) else {}
+    text = next((fields[name] for name in CANDIDATE if name in fields), None)
+    if not isinstance(fields.get("id"), str) or text is None:
+        raise SemError(f"{where}: no id or no candidate", "write both in each row")
+    if fields["id"] not in task_of:
+        return None
+    counts = [fields.get(name) or 0 for name in ("tokens_in", "tokens_out", "latency_ms")]
+    if not all(isinstance(count, int) for count in counts):
+        raise SemError(f"{where}: tokens or latency_ms is no whole number", "correct the row")
+    said = text if isinstance(text, str) else jsonio.dumps(text)
+    return Answer(fields["id"], task_of[fields["id"]], said, "stop", *counts, 1)
 
 
 def sample(examples: Sequence[Example], count: int | None, seed: int) -> list[Example]:

@@ -76,6 +76,8 @@ def _example(item: Any, where: str, number: int, tasks: dict[str, TaskSpec]) -> 
     if wrong:
         raise SemError(f"{where}: the answer breaks io_schema of {task}: {wrong[0]}", "correct it")
     meta = item.get("meta") or item.get("metadata") or {}
+    if not isinstance(meta, dict):
+        raise SemError(f"{where}: meta is no object", 'write {"domain": …} or leave it out')
     named = {"domain": item["domain"]} if item.get("domain") else {}
     return Example(
         id=str(item.get("id") or f"golden-{number:04}"),
@@ -92,7 +94,7 @@ def _task(item: dict[str, Any], where: str, tasks: dict[str, TaskSpec]) -> str:
     named = item.get("task") or item.get("task_id")
     if named is None and len(tasks) == 1:
         return next(iter(tasks))
-    if named not in tasks:
+    if str(named) not in tasks:
         raise SemError(f"{where}: task {named!r} is none of this sem", nearest(str(named), tasks))
     return str(named)
 

@@ -38,7 +38,7 @@ def scores(comparison: Comparison, settings: EvalSettings) -> dict[str, Any]:
     differences = {
         name: stats.paired(
             comparison.before, comparison.after, name, settings.draws, settings.seed
-        ).as_json()
+        )
         for name in RATES
     }
 
@@ -49,9 +49,9 @@ def scores(comparison: Comparison, settings: EvalSettings) -> dict[str, Any]:
         "format": "scores.v1",
         "baseline": {"run": comparison.baseline, **totals("baseline", comparison.before)},
         "tuned": {"run": comparison.run, **totals("tuned", comparison.after)},
-        "difference_points": differences,
+        "difference_points": {name: made.as_json() for name, made in differences.items()},
         "tests": _tests(comparison),
-        "verdict": verdict(comparison, settings).sentence(),
+        "verdict": differences["accuracy"].sentence(),
         "tasks": _groups(comparison, "task"),
         "strata": _groups(comparison, "stratum"),
         "split": comparison.split,
@@ -97,13 +97,6 @@ def seeds_note(spread: dict[str, Any]) -> str:
         f"Slot accuracy over {spread['runs']} seeds: mean {spread['mean']:.1f} %, standard "
         f"deviation {spread['sd']:.1f} points; a difference of two runs below "
         f"{spread['noise']:.1f} points is noise."
-    )
-
-
-def verdict(comparison: Comparison, settings: EvalSettings) -> stats.Difference:
-    """The difference in slot accuracy."""
-    return stats.paired(
-        comparison.before, comparison.after, "accuracy", settings.draws, settings.seed
     )
 
 

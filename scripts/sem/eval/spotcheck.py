@@ -22,7 +22,7 @@ from sem.core.example import Example
 from sem.core.project import Project
 from sem.dataset import holdout, store
 from sem.eval import calibration, docket
-from sem.eval.metrics import Score
+from sem.eval.metrics import WHOLE, Score
 from sem.eval.subject import Subject
 from sem.eval.verdicts import Verdict
 
@@ -66,6 +66,8 @@ def choose(
 
     These go round robin over strata, ties by SEED.
     """
+    if count < 1:
+        raise SemError(f"a sheet of {count} slots", "ask for 1 or more")
     dice = random.Random(seed)
     lines = sorted(_lines(scores, verdicts), key=lambda line: (line.score.id, line.slot))
     judged = [line for line in lines if line.judge in ("pass", "fail")]
@@ -178,6 +180,15 @@ def _check(
     tasks: Mapping[str, Any],
     path: Path,
 ) -> None:
+    for name, slot in corrections:
+        reference = known[name].output_json
+        # Put in as it stands, `seller.name` would become a key of its own.
+        is_field = not isinstance(reference, dict) or slot == WHOLE or slot in reference
+        if not is_field and ("." in slot or "[]" in slot):
+            raise SemError(
+                f"{path}: correction of {name}: {slot!r} lies inside another field",
+                f"correct the whole of {slot.partition('.')[0].removesuffix('[]')!r} instead",
+            )
     for name in sorted({name for name, _ in corrections}):
         task = tasks[known[name].task]
         wrong = schema.problems(corrected(known[name], corrections), task.io_schema, limit=1)
@@ -190,7 +201,8 @@ def corrected(example: Example, corrections: Mapping[tuple[str, str], Any]) -> A
     reference = example.output_json
     for (name, slot), value in corrections.items():
         if name == example.id:
-            reference = {**reference, slot: value} if isinstance(reference, dict) else value
+            is_field = isinstance(reference, dict) and slot != WHOLE
+            reference = {**reference, slot: value} if is_field else value
     return reference
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, run, slotspec
+from sem.core import console, files, run, slotspec
 from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.core.project import Project
@@ -85,6 +85,19 @@ def resolve(project: Project, run_id: str | None, split: str, version: int | Non
     return Subject(
         project, target, split, settings, base, tasks, frozen, chosen, machine, renderer, shared
     )
+
+
+def answer(subject: Subject) -> int:
+    """Let SUBJECT's run answer every example that it has not; how many it had answered before."""
+    there = subject.book.open()
+    if any(example.id not in there for example in subject.examples):
+        made = generator(subject)
+        pairs = answers.prompts(subject.examples, subject.tasks, made.chat, subject.settings)
+        steps = answers.generate(subject.book, pairs, made, subject.settings)
+        title = f"answers of {subject.run.id} on {subject.split}"
+        for _ in console.progress(steps, len(pairs), title, weight=True):
+            pass
+    return len(there)
 
 
 def generator(subject: Subject) -> HfGenerator:

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sem.core import console, files, promotion
+from sem.core import files, promotion
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.eval import answers, compare, court, golden, judging, metrics, stats, subject, verdicts
@@ -88,7 +88,7 @@ def run(found: Desk, at: datetime) -> dict[str, Any]:
 def watch(found: Desk, run_id: str, split: str, at: datetime) -> dict[str, Any]:
     """What the run says on SPLIT tonight, against its record."""
     tonight = subject.resolve(found.night(at), run_id, split, None)
-    _answer(tonight)
+    subject.answer(tonight)
     judged = _judge(found, tonight, at)
     record = replace(tonight, project=found.record(run_id))
     is_first = not record.book.path.exists()
@@ -121,17 +121,6 @@ def _splits(found: Desk) -> Iterator[str]:
 
 def _regressions(night: dict[str, Any]) -> list[str]:
     return [name for name, split in night["splits"].items() if split["regressed"]]
-
-
-def _answer(found: Subject) -> None:
-    there = found.book.open()
-    if all(example.id in there for example in found.examples):
-        return
-    made = subject.generator(found)
-    pairs = answers.prompts(found.examples, found.tasks, made.chat, found.settings)
-    steps = answers.generate(found.book, pairs, made, found.settings)
-    for _ in console.progress(steps, len(pairs), f"{found.run.id} on {found.split}", weight=True):
-        pass
 
 
 def _judge(found: Desk, tonight: Subject, at: datetime) -> str:
