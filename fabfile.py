@@ -9,18 +9,15 @@ can also be done by hand, from cron or over SSH. Nothing heavier than Fabric is 
     fab --dry train.run                  print the command, run nothing
 """
 
-import os
-import shlex
 import sys
 from pathlib import Path
 
-from fabric import Connection, task
+from fabric import task
 from fabric.tasks import Task
-from invoke import Collection, Context, Exit
+from invoke import Collection, Exit
 
-ROOT = Path(__file__).resolve().parent
-# One argument of a program cannot be longer than this on Linux, and `bash -c` gets one.
-LONGEST_COMMAND = 120_000
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # also when this file is loaded by path
+from fabjobs import ROOT, command, execute, older, program, refuse_hosts, script
 
 GROUPS = {
     "demo": "The embedded example.",
@@ -37,76 +34,6 @@ RUN = {"run": "training run, or `base` for the untouched model (default: the lat
 SPLIT = {"split": "val, test or golden (default: test)"}
 SNAPSHOT = {"snapshot": "version of the splits, as 3 or v3 (default: the latest)"}
 SET = {"set": "override one setting, as FILE.KEY=VALUE (repeatable)"}
-
-
-# --- running a script ---------------------------------------------------------------------
-
-
-def script(c: Context, name: str, *words: str, sem: str | None = None, **flags: object) -> None:
-    """Run scripts/NAME.py on this machine for the project SEM."""
-    chosen = sem or os.environ.get("SEM") or c.config.get("sem")
-    execute(c, command(program(name), {"sem": chosen, **flags}, words))
-
-
-def program(name: str) -> list[str]:
-    """The words that start scripts/NAME.py, from any working directory."""
-    return [sys.executable, str(ROOT / "scripts" / f"{name}.py")]
-
-
-def command(start: list[str], flags: dict[str, object], words: tuple[str, ...] = ()) -> str:
-    """One shell line: True is a bare flag, a list repeats it, None and False drop it.
-
-    `--flag=value` in one piece and `--` before plain words, so that a value that starts with a
-    dash stays a value.
-    """
-    arguments = list(start)
-    for flag, value in flags.items():
-        option = "--" + flag.replace("_", "-")
-        if value is True:
-            arguments.append(option)
-            continue
-        values = value if isinstance(value, list | tuple) else [value]
-        arguments += [f"{option}={item}" for item in values if item not in (None, False)]
-    arguments += ["--", *words] if words else []
-    if any("\0" in argument or not _is_text(argument) for argument in arguments):
-        raise Exit("error: an argument holds a NUL or is not text\n       leave it out", 2)
-    line = shlex.join(arguments)
-    if len(line.encode("utf-8", "surrogateescape")) > LONGEST_COMMAND:
-        raise Exit("error: the arguments are too long for a shell\n       put them in a file", 2)
-    return line
-
-
-def _is_text(argument: str) -> bool:
-    # Bytes of a file name that are not UTF-8 arrive as surrogate escapes and go out the same.
-    try:
-        argument.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def execute(c: Context, line: str) -> None:
-    """Run LINE here and stop with its exit code when that is not 0."""
-    refuse_hosts(c)
-    # in_stream=False: with stdin closed (cron, CI) a job would otherwise hang.
-    result = c.run(line, warn=True, pty=sys.stdout.isatty(), in_stream=False)
-    if result.exited:
-        raise Exit(code=result.exited if result.exited > 0 else 128 - result.exited)
-
-
-def refuse_hosts(c: Context) -> None:
-    """Stop a job under `fab -H` before anything is connected or sent."""
-    if isinstance(c, Connection):
-        raise Exit(
-            f"error: -H {c.host}: remote hosts are not supported yet\n"
-            "       log in there and run the same job; `fab -H` comes with remote training",
-            2,
-        )
-
-
-def older(split: str) -> str:
-    """SPLIT, also where an older system's flags spell it."""
-    return "val" if split == "validation" else split
 
 
 # --- the whole path -----------------------------------------------------------------------
