@@ -21,6 +21,25 @@ class TaskOptions:
     min_chars: int = 1
 
 
+PiiAction = Literal["keep", "redact", "reject"]
+
+
+@dataclass(frozen=True)
+class Pii:
+    """What happens to personal data: per kind, and per slot of the reference, which wins."""
+
+    email: PiiAction = "redact"
+    phone: PiiAction = "redact"
+    card: PiiAction = "redact"
+    iban: PiiAction = "redact"
+    national_id: PiiAction = "redact"
+    ip: PiiAction = "redact"
+    name: PiiAction = "keep"  # found by patterns only, so it is for sems that ask
+    # A slot that is kept keeps its values in the input as well: a shop's own number is the answer.
+    slots: dict[str, PiiAction] = field(default_factory=dict)
+    regions: tuple[str, ...] = ()  # ISO 3166 codes whose national phone numbers are looked for
+
+
 @dataclass(frozen=True)
 class Clean:
     """Limits of cleaning and what to do with rows that contradict each other."""
@@ -33,6 +52,7 @@ class Clean:
     memory_mib: int = 512
     evidence_rows: int = 5_000  # about so many rows' evidence is measured, chosen by id
     conflicts: Literal["reject", "keep"] = "reject"
+    pii: Pii = field(default_factory=Pii)
     default: TaskOptions = field(default_factory=TaskOptions)
     tasks: dict[str, dict[str, Any]] = field(default_factory=dict)  # what differs from `default`
 

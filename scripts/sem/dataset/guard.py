@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from sem.dataset import text, words
-from sem.dataset.config import Clean, TaskOptions
+from sem.dataset.config import Clean, Pii, TaskOptions
 
 Context = TypeVar("Context")
 
@@ -202,7 +202,9 @@ def serve() -> None:
     """Simplify pages from stdin until it ends; the limits come first. Runs in the worker."""
     from sem.dataset import grounding, markup
 
-    limits = Clean(**{**(_read(sys.stdin.buffer) or {}), "default": TaskOptions(), "tasks": {}})
+    given = _read(sys.stdin.buffer) or {}
+    pii = Pii(**given.pop("pii", {}))
+    limits = Clean(**{**given, "default": TaskOptions(), "tasks": {}, "pii": pii})
     cap = limits.memory_mib << 20
     resource.setrlimit(resource.RLIMIT_AS, (cap, cap))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
