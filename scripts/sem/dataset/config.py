@@ -4,6 +4,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from sem.core import settings
+from sem.core.errors import SemError
+
+Fate = Literal["keep", "null", "reject"]
+FATES = ("keep", "null", "reject")
+Policy = Literal["repair", "refuse", "report"]
 
 
 @dataclass(frozen=True)
@@ -13,12 +18,36 @@ class TaskOptions:
     input: Literal["auto", "html", "text"] = "auto"
     page_starts_at: str | None = None  # drop what stands before this marker in the prompt
     max_chars: int | None = None  # budget of the cleaned input, met by ranked pruning
+    max_tokens: int | None = None  # the same in the base model's tokens; the smaller one holds
+    page_tokens: dict[str, int] = field(default_factory=dict)  # page type -> its own max_tokens
+    form: Literal["lines", "addressed", "blocks"] = "lines"  # how a line says where it stood
     links: Literal["all", "content", "paging", "none"] = "content"
     hidden: Literal["reveal", "drop"] = "reveal"  # long blocks that a click shows
     images: int = 8  # image addresses kept per page, best first
     nulls: Literal["keep", "fill"] = "keep"
     system_prompt: Literal["row", "task"] = "row"
     min_chars: int = 1
+    lost: Fate = "keep"  # a value that the page held and the cleaned input does not
+    ungrounded: Fate = "keep"  # a value that not even the page holds: it teaches to invent
+    slots: dict[str, dict[str, str]] = field(default_factory=dict)  # slot -> {lost, ungrounded}
+
+    def __post_init__(self) -> None:
+        for slot, fates in self.slots.items():
+            if set(fates) - {"lost", "ungrounded"} or set(fates.values()) - set(FATES):
+                raise SemError(
+                    f"dataset.yaml: clean.….slots.{slot}: {fates}",
+                    "write lost and ungrounded, each keep, null or reject",
+                )
+
+    def fate(self, slot: str, of: str) -> str:
+        """What happens to a value of SLOT that is OF 'lost' or 'ungrounded'."""
+        return self.slots.get(slot, {}).get(of, getattr(self, of))
+
+    @property
+    def judges_evidence(self) -> bool:
+        """Whether any value may be changed or refused for want of evidence."""
+        named = [fate for fates in self.slots.values() for fate in fates.values()]
+        return any(fate != "keep" for fate in (self.lost, self.ungrounded, *named))
 
 
 PiiAction = Literal["keep", "redact", "reject"]
@@ -41,6 +70,15 @@ class Pii:
 
 
 @dataclass(frozen=True)
+class Near:
+    """Near-duplicate inputs: how alike, and what becomes of them."""
+
+    threshold: float = 0.8  # Jaccard index of 5-grams
+    # same_answer: the first of a cluster stays for each answer of a task, the others go
+    drop: Literal["none", "same_answer"] = "none"
+
+
+@dataclass(frozen=True)
 class Clean:
     """Limits of cleaning and what to do with rows that contradict each other."""
 
@@ -52,6 +90,7 @@ class Clean:
     memory_mib: int = 512
     evidence_rows: int = 5_000  # about so many rows' evidence is measured, chosen by id
     conflicts: Literal["reject", "keep"] = "reject"
+    near: Near = field(default_factory=Near)
     pii: Pii = field(default_factory=Pii)
     default: TaskOptions = field(default_factory=TaskOptions)
     tasks: dict[str, dict[str, Any]] = field(default_factory=dict)  # what differs from `default`
@@ -69,11 +108,27 @@ class Clean:
 
 
 @dataclass(frozen=True)
+class Leaks:
+    """What two parts may have in common.
+
+    repair: what shares it moves together; refuse: no snapshot is made; report: it is counted.
+    """
+
+    exact: Policy = "repair"  # the same input
+    near: Policy = "repair"  # inputs of one near-duplicate cluster
+    source: Policy = "repair"  # one source document
+    domain: Policy = "report"  # one registered domain; `group_by: domain` never lets it happen
+    template: Policy = "report"  # one page template, text aside
+    answer: Policy = "report"  # equal references; common where answers are labels
+
+
+@dataclass(frozen=True)
 class Split:
     """What moves together and what the parts are balanced by; ratios and seed: eval_split."""
 
     group_by: Literal["domain", "source_id", "row"] = "domain"
     stratify: tuple[str, ...] = ("task", "page_type", "language")
+    leaks: Leaks = field(default_factory=Leaks)
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,32 @@
 """Which cleaned rows stay: one per id, one per content, none that contradicts another.
 
-Exact, by digest: memory grows by some 200 bytes a row, not by pages. Rows come in any order;
-what is decided depends on their ids and contents alone.
+Exact, by digest, in a table on disk: memory does not grow with pages and hardly with rows. Rows
+come in any order; what is decided depends on their ids and contents alone.
 """
 
 import hashlib
+import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 
 from sem.core import jsonio
 from sem.core.example import Example
 
 OWN = "own"  # the row was refused before it came here; its reject says why
+BATCH = 2_000
+TABLES = """
+PRAGMA journal_mode = off; PRAGMA synchronous = off; PRAGMA cache_size = -65536;
+PRAGMA temp_store = file;
+CREATE TABLE entries (id TEXT, row BLOB, offset INTEGER, key BLOB, answer BLOB, number INTEGER);
+CREATE TABLE refused (number INTEGER PRIMARY KEY, reason TEXT);
+"""
+ORDERED = "SELECT id, row, offset, key, answer, number FROM entries ORDER BY id, row, offset"
+CONTRADICTED = """
+SELECT key FROM entries WHERE key <> x'' AND number NOT IN (SELECT number FROM refused)
+GROUP BY key HAVING min(answer) <> max(answer)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,56 +38,106 @@ class Entry:
     offset: int
     key: bytes = b""  # empty for a row that is refused already
     answer: bytes = b""
+    number: int = 0  # how many rows came before it
+
+
+class Index:
+    """Entries in a throw-away SQLite file; use it as a context manager."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        if path is not None:
+            path.unlink(missing_ok=True)
+        self._path, self._pending, self.count = path, [], 0
+        self._table = sqlite3.connect(":memory:" if path is None else str(path))
+        self._table.executescript(TABLES)
+
+    def __enter__(self) -> "Index":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._table.close()
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+    def add(self, entry: Entry) -> None:
+        """Take one more ENTRY, in any order."""
+        self._pending.append((entry.id, entry.row, entry.offset, entry.key, entry.answer,
+                              self.count))  # fmt: skip
+        self.count += 1
+        if len(self._pending) == BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._table.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)", self._pending)
+        self._pending = []
+
+    def verdicts(self, conflicts: str) -> Iterator[tuple[Entry, str | None]]:
+        """Every entry in order of id, with the reason to refuse it or None.
+
+        Equal inputs with different answers are all refused when CONFLICTS is 'reject'.
+        """
+        self._flush()
+        found = ((entry.number, why) for entry, why in self._one_per_id() if why is not None)
+        self._table.executemany("INSERT INTO refused VALUES (?, ?)", found)
+        contradicted: set[bytes] = set()
+        if conflicts == "reject":
+            contradicted = {key for (key,) in self._table.execute(CONTRADICTED)}
+        seen: set[bytes] = set()
+        for entry, reason in self._one_per_id():
+            both = digest_of(entry.key + entry.answer)
+            if reason is not None:
+                yield entry, reason
+            elif both in seen:
+                yield entry, "duplicate"
+            else:
+                seen.add(both)
+                yield entry, "conflict" if entry.key in contradicted else None
+
+    def _one_per_id(self) -> Iterator[tuple[Entry, str | None]]:
+        """Equal rows under one id count once, different ones not at all."""
+        ordered = (Entry(*values) for values in self._table.execute(ORDERED))
+        for name, group in groupby(ordered, key=lambda entry: entry.id):
+            same = list(group)
+            is_clear = not name or all(entry.row == same[0].row for entry in same)
+            for number, entry in enumerate(same):
+                if not is_clear:
+                    yield entry, "duplicate_id"
+                elif name and number:
+                    yield entry, "row_twice"
+                else:
+                    yield entry, None if entry.key else OWN
 
 
 def verdicts(entries: Iterable[Entry], conflicts: str) -> Iterator[tuple[Entry, str | None]]:
-    """Every entry in order of id, with the reason to refuse it or None.
-
-    Equal inputs with different answers are all refused when CONFLICTS is 'reject'.
-    """
-    ordered = list(_one_per_id(sorted(entries, key=lambda e: (e.id, e.row, e.offset))))
-    seen: set[bytes] = set()
-    contradicted = contradictions(e for e, reason in ordered if reason is None)
-    for entry, reason in ordered:
-        both = entry.key + entry.answer
-        if reason is not None:
-            yield entry, reason
-        elif both in seen:
-            yield entry, "duplicate"
-        else:
-            seen.add(both)
-            refused = conflicts == "reject" and entry.key in contradicted
-            yield entry, "conflict" if refused else None
-
-
-def contradictions(entries: Iterable[Entry]) -> set[bytes]:
-    """The inputs that have more than one answer."""
-    first: dict[bytes, bytes] = {}
-    return {e.key for e in entries if first.setdefault(e.key, e.answer) != e.answer}
-
-
-def _one_per_id(ordered: list[Entry]) -> Iterator[tuple[Entry, str | None]]:
-    """Equal rows under one id count once, different ones not at all."""
-    for name, group in groupby(ordered, key=lambda e: e.id):
-        same = list(group)
-        is_clear = not name or all(entry.row == same[0].row for entry in same)
-        for number, entry in enumerate(same):
-            if not is_clear:
-                yield entry, "duplicate_id"
-            elif name and number:
-                yield entry, "row_twice"
-            else:
-                yield entry, None if entry.key else OWN
+    """The verdicts of an Index in memory that holds ENTRIES."""
+    with Index() as index:
+        for entry in entries:
+            index.add(entry)
+        yield from index.verdicts(conflicts)
 
 
 def entry(name: str, row: object, offset: int, example: Example | None) -> Entry:
     """The Entry of the stored ROW called NAME, and of the EXAMPLE it became, if it did."""
     if example is None:
         return Entry(name, digest(repr(row)), offset)
-    key = digest(jsonio.dumps([example.task, example.input_text]))
-    return Entry(name, digest(repr(row)), offset, key, digest(jsonio.dumps(example.output_json)))
+    return Entry(name, digest(repr(row)), offset, input_key(example), answer_key(example))
+
+
+def input_key(example: Example) -> bytes:
+    """What two rows of one task with the same input have in common."""
+    return digest(jsonio.dumps([example.task, example.input_text]))
+
+
+def answer_key(example: Example) -> bytes:
+    """What two rows with the same reference have in common."""
+    return digest(jsonio.dumps(example.output_json))
 
 
 def digest(text: str) -> bytes:
     """16 bytes that stand for TEXT."""
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return digest_of(text.encode("utf-8", "surrogatepass"))
+
+
+def digest_of(content: bytes) -> bytes:
+    """16 bytes that stand for CONTENT."""
+    return hashlib.blake2b(content, digest_size=16).digest()
