@@ -92,22 +92,36 @@ def env_check(c):
 
 
 IMPORT = {
-    "path": "DuckDB, Parquet, CSV, JSON, JSONL or ZIP file",
+    "path": "DuckDB, Parquet, CSV, JSON, JSONL or ZIP file, or a folder of chunks",
     "task": "task_id of rows that name none",
     "only": "import only the rows of this task (repeatable)",
     "rename": "read the task OLD as NEW, as OLD=NEW (repeatable)",
+    "map": "read the column THEIRS as OURS, as OURS=THEIRS (repeatable)",
     "limit": "stop after that many rows",
+    "again": "also chunks that were taken before",
     "on_conflict": "error, skip or replace a row whose id is in the store",
 }
 
 
-@task(help=SEM | IMPORT | SET, iterable=["only", "rename", "set"])
+@task(help=SEM | IMPORT | SET, iterable=["only", "rename", "map", "set"])
 def dataset_import(
-    c, path, sem=None, task=None, only=None, rename=None, limit=None, on_conflict=None, set=None
-):
-    """Append a file of examples to the store."""
-    chosen = {"task": task, "only": only, "rename": rename, "limit": limit, "set": set}
-    script(c, "dataset_import", path, sem=sem, on_conflict=on_conflict, **chosen)
+    c, path, sem=None, task=None, only=None, rename=None, map=None, limit=None, again=False,
+    on_conflict=None, set=None,
+):  # fmt: skip
+    """Append a file of examples, or the chunks of a folder not yet taken, to the store."""
+    chosen = {"task": task, "only": only, "rename": rename, "map": map, "limit": limit}
+    more = {"again": again, "on_conflict": on_conflict, "set": set}
+    script(c, "dataset_import", path, sem=sem, **chosen, **more)
+
+
+EXPORT = {"format": "sharegpt, alpaca, messages or taskspec", "out": "the file to write"}
+
+
+@task(help=SEM | SNAPSHOT | EXPORT | {"split": "train, val or test (default: train)"})
+def dataset_export(c, format, out, sem=None, split=None, snapshot=None):
+    """Write one part of a snapshot in a form that other trainers read."""
+    chosen = {"format": format, "out": out, "split": split, "snapshot": snapshot}
+    script(c, "dataset_export", sem=sem, **chosen)
 
 
 @task(help=SEM | SET, iterable=["set"])

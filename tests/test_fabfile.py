@@ -65,6 +65,8 @@ def test_every_job_starts_a_script_that_exists():
 # What `fab --dry` prints for each job; the script's own parser must take it.
 CALLS = [
     "dataset.import x.parquet --task t --only t --rename a=b --limit 5 --on-conflict skip",
+    "dataset.import folder --map input_text=html --map meta.url=url --again",
+    "dataset.export --format alpaca --out x.jsonl --split val --snapshot 3",
     "dataset.clean --set dataset.x=1",
     "dataset.split --set dataset.x=1",
     "dataset.stats --snapshot 3",

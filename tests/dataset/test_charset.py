@@ -56,9 +56,9 @@ def test_unreadable_bytes_are_counted_not_raised():
 
 
 def test_real_untouched_pages_are_read(shared):
-    from sem.dataset import store
+    from sem.dataset import tables
 
-    with store.parquet(shared / "data" / "html" / "raw_pages.parquet") as rows:
+    with tables.parquet(shared / "data" / "html" / "raw_pages.parquet") as rows:
         pages = [next(v for v in row.values() if isinstance(v, bytes)) for row in rows]
     shares = [(d := charset.decode(page)).replaced / max(1, len(d.text)) for page in pages]
 

@@ -11,7 +11,7 @@ import pytest
 
 from rowmaker import SPEC, fill, project, read, row, shops
 from sem.core.errors import SemError
-from sem.dataset import importers, store
+from sem.dataset import importers, store, tables
 from sem.dataset.importers import Options
 
 ROWS = shops(3)
@@ -137,9 +137,9 @@ def test_rows_that_cannot_be_one_are_counted_with_their_line(tmp_path):
     assert result.stored.added == 1
     assert reasons == [
         ("line 2", "not_json"),
-        ("row 2", "not_an_object"),
+        ("line 3", "not_an_object"),
         ("line 4", "not_utf8"),
-        ("line 4", "not_json"),
+        ("line 5", "not_json"),
         ("e", "no_input"),
     ]
 
@@ -221,7 +221,7 @@ def test_a_gzip_bomb_stops(tmp_path):
         ("a.txt", b"x", "unknown kind"),
         ("a.json", b'{"a": 1}', "no list of rows"),
         ("a.json", b"[" * 100_000, "not JSON"),
-        ("a.csv", b"id,id\n1,2\n", "names no columns"),
+        ("a.csv", b"id,id\n1,2\n", "names the column 'id' twice"),
         ("a.parquet", b"PAR1 nothing PAR1", "not usable Parquet"),
         ("a.zip", b"PK\x03\x04", "not a usable ZIP"),
         ("a.jsonl.gz", b"\x1f\x8bnothing", "cannot be read"),
@@ -244,7 +244,7 @@ def test_an_unknown_task_is_refused_with_the_nearest(tmp_path):
 
 def test_hostile_files_of_others_are_imported_or_refused_never_worse(tmp_path, shared):
     made = project(tmp_path, **{"task_id": SPEC["task_id"]})
-    with store.parquet(shared / "data" / "hostile" / "files.parquet") as found:
+    with tables.parquet(shared / "data" / "hostile" / "files.parquet") as found:
         cases = [one for one in found if str(one["kind"]) in ("parquet", "csv", "zip", "json")]
     cases = cases[::5]  # all 188 take 15 s
     outcomes = {"imported": 0, "refused": 0}

@@ -11,7 +11,8 @@ from typing import Any
 
 MAX_DEPTH = 64
 MAX_CHARS = 32_000_000
-_STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"', re.S)
+MAX_VALUES = 3_000_000  # `[{},{},…` of 32 MB would take 1 GB; strings may hold commas, too
+_STRINGS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.S)
 _BRACKETS = re.compile(r"[\[\]{}]")
 
 Json = Any
@@ -21,6 +22,8 @@ def loads(text: str) -> Json:
     """The value of TEXT; ValueError on NaN, infinity, repeated keys and depth beyond 64."""
     if len(text) > MAX_CHARS:
         raise ValueError(f"longer than {MAX_CHARS:,} characters")
+    if sum(map(text.count, ",[{")) > MAX_VALUES:
+        raise ValueError(f"more than {MAX_VALUES:,} commas and brackets")
     if _too_deep(text):
         raise ValueError(f"nested deeper than {MAX_DEPTH}")
     try:

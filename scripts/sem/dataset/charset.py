@@ -67,6 +67,19 @@ def decode(data: bytes) -> Decoded:
     return min(candidates, key=lambda made: made.replaced)
 
 
+def of_start(data: bytes) -> str:
+    """The codec for a text file that starts with DATA: its mark, UTF-8, or the likeliest."""
+    for mark, encoding in BOMS:
+        if data.startswith(mark):
+            # Codecs of that name take the mark away; those with a byte order keep it.
+            return "utf-8-sig" if encoding == "utf-8" else encoding[:6]
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(data)
+    except UnicodeDecodeError:
+        return _guess(data)
+    return "utf-8"
+
+
 def _decoded(data: bytes, encoding: str) -> Decoded:
     text = data.decode(encoding, "replace")
     return Decoded(text, encoding, text.count("\N{REPLACEMENT CHARACTER}"))

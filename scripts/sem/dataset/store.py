@@ -1,4 +1,4 @@
-"""The only door to DuckDB: the table `examples`, read untrusted and written in one transaction.
+"""The door to DuckDB: the table `examples`, read untrusted and written in one transaction.
 
 A received file can hide a VIEW called `examples` that reads local files when it is selected
 from, so files are opened read-only, without external access, with their settings locked.
@@ -157,25 +157,17 @@ def _as_text(column: str, kind: str) -> str:
 
 
 @contextmanager
-def parquet(path: Path) -> Iterator[Iterator[dict[str, Any]]]:
-    """The rows of the Parquet file at PATH as dicts; nothing but that file can be read."""
+def records(path: Path) -> Iterator[Iterator[dict[str, Any]]]:
+    """Every row of the table at PATH with all its columns, for a mapping to choose from."""
     import duckdb
 
-    connection = duckdb.connect(":memory:", config={"threads": "1", "memory_limit": "1GB"})
+    table, connection = table_name(), _connect(path)
     try:
-        # Settings take no parameters; a quote in the name must not end the literal.
-        quoted = str(path.resolve()).replace("'", "''")
-        connection.execute(f"SET allowed_paths = ['{quoted}']")
-        connection.execute("SET enable_external_access = false")
-        connection.execute("SET lock_configuration = true")
-        found = connection.execute("SELECT * FROM read_parquet(?)", [str(path.resolve())])
-        names = [column[0] for column in found.description]
-        yield _records(found, names)
+        _check_table(connection, path, table)
+        found = connection.execute(f"SELECT * FROM {table}")  # noqa: S608 - a checked name
+        yield _records(found, [column[0] for column in found.description])
     except duckdb.Error as error:
-        raise SemError(
-            f"{path}: not usable Parquet: {' '.join(str(error).split())[:200]}",
-            "copy the file again",
-        ) from error
+        raise _explained(path, error) from error
     finally:
         connection.close()
 

@@ -1,0 +1,183 @@
+"""Chat sets of others to one input and one answer, and back: ShareGPT, Alpaca, OpenAI messages.
+
+An explicit `input_text`, `output_json` or `system_prompt` in a record always wins over its turns.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sem.core import jsonio, taskspec
+from sem.core.example import SPELLINGS, Example
+from sem.core.taskspec import PLACEHOLDER, TaskSpec
+
+ROLES = {
+    "system": "system", "developer": "system",
+    "human": "user", "user": "user", "prompter": "user",
+    "gpt": "assistant", "assistant": "assistant", "model": "assistant", "bot": "assistant",
+    "chatgpt": "assistant",
+}  # fmt: skip
+TOOLS = ("tool", "function", "function_call", "function_response", "observation", "ipython")
+OWN = ("input_text", "output_json", "system_prompt")
+# What says the same as the turns do, in part: a `prompt` beside `messages` is the first turn.
+SHADOWED = {*SPELLINGS["input_text"], *SPELLINGS["output_json"], *OWN, "response_strong"}
+TURNS = ("conversations", "messages", "conversation")
+
+
+class Unusable(ValueError):
+    """A conversation that is not one input and one answer; its text is the reason."""
+
+
+def unfold(record: dict[str, Any], tasks: Mapping[str, TaskSpec], task: str | None) -> Any:
+    """RECORD with its turns as input_text, output_json and system_prompt, or as it is.
+
+    The task's instruction around the input is taken off, and its own system prompt is none of
+    the row's. Unusable when the turns are not one question and one answer in text.
+    """
+    turns = next((record[name] for name in TURNS if record.get(name) is not None), None)
+    if turns is None and not ("instruction" in record and "output" in record):
+        return record
+    own = {name: record[name] for name in OWN if record.get(name) is not None}
+    rest = {name: value for name, value in record.items() if name not in SHADOWED}
+    spec = tasks.get(str(record.get("task") or record.get("task_id") or task))
+    made = _alpaca(record, spec) if turns is None else _chat(turns, record, spec)
+    if spec is not None and (made["system_prompt"] or "") == spec.system_prompt:
+        made["system_prompt"] = None
+    if "output_json" in own:
+        del made["response_strong"]
+    return {**rest, **made, **own}
+
+
+def _chat(turns: Any, record: dict[str, Any], spec: TaskSpec | None) -> dict[str, Any]:
+    said = _said(turns, record.get("system"))
+    roles = [role for role, _ in said]
+    if roles.count("system") > 1:
+        raise Unusable("conversation_two_system_turns")
+    if roles.count("user") > 1 or roles.count("assistant") > 1:
+        raise Unusable("conversation_many_turns")
+    if "user" not in roles or "assistant" not in roles:
+        raise Unusable("conversation_no_answer" if "user" in roles else "conversation_no_question")
+    if roles[-2:] != ["user", "assistant"]:
+        raise Unusable("conversation_out_of_order")
+    texts = dict(said)
+    return {
+        "input_text": _without_instruction(texts["user"], spec),
+        "response_strong": texts["assistant"],  # a text that holds JSON, or words
+        "system_prompt": texts.get("system"),
+    }
+
+
+def _said(turns: Any, system: Any) -> list[tuple[str, str]]:
+    """(role, text) of every turn, the record's own system prompt first."""
+    turns = _parsed(turns)
+    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
+        raise Unusable("conversation_no_turns")
+    said = [("system", system)] if isinstance(system, str) and system else []
+    for turn in turns:
+        named = str(turn.get("from") or turn.get("role") or "").lower()
+        if named in TOOLS or turn.get("tool_calls") or turn.get("function_call"):
+            raise Unusable("conversation_tools")
+        if named not in ROLES:
+            raise Unusable(f"conversation_role: {named[:40]!r}")
+        said.append((ROLES[named], _content(turn.get("value", turn.get("content")))))
+    return said
+
+
+def _parsed(turns: Any) -> Any:
+    """TURNS, also where a CSV cell holds them as JSON text."""
+    if not isinstance(turns, str):
+        return turns
+    try:
+        return jsonio.loads(turns)
+    except ValueError as error:
+        raise Unusable("conversation_no_turns") from error
+
+
+def _content(value: Any) -> str:
+    """The text of one turn; parts of it are joined when all of them are text."""
+    if isinstance(value, str):
+        return value
+    parts = value if isinstance(value, list) else []
+    texts = [part.get("text") for part in parts if isinstance(part, dict)]
+    if not parts or len(texts) != len(parts) or not all(isinstance(one, str) for one in texts):
+        raise Unusable("conversation_not_text")
+    return "".join(texts)
+
+
+def _alpaca(record: dict[str, Any], spec: TaskSpec | None) -> dict[str, Any]:
+    if record.get("history"):
+        raise Unusable("conversation_many_turns")
+    instruction, given = record["instruction"] or "", record.get("input") or ""
+    if not isinstance(instruction, str) or not isinstance(given, str):
+        raise Unusable("conversation_not_text")
+    is_ours = spec is not None and instruction == _instruction(spec) and given
+    asked = given if is_ours else "\n\n".join(part for part in (instruction, given) if part)
+    return {
+        "input_text": asked if is_ours else _without_instruction(asked, spec),
+        "response_strong": record["output"],
+        "system_prompt": record.get("system") or None,
+    }
+
+
+def _without_instruction(text: str, spec: TaskSpec | None) -> str:
+    if spec is None:
+        return text
+    before, _, after = spec.instruction_template.partition(PLACEHOLDER)
+    inner = text[len(before) : len(text) - len(after)]
+    return inner if before + inner + after == text else text
+
+
+def _instruction(spec: TaskSpec) -> str:
+    return spec.instruction_template.replace(PLACEHOLDER, "").strip()
+
+
+def record(example: Example, spec: TaskSpec, form: str) -> dict[str, Any]:
+    """EXAMPLE as a row of FORM, one of FORMS; reading it back gives the same example.
+
+    What the turns alone would not give back (an input that is empty) is written beside them.
+    """
+    whole = example.as_json()
+    if form == "taskspec":
+        return whole
+    made = {name: value for name, value in whole.items() if name not in OWN}
+    made |= FORMS[form](example, spec)
+    back = unfold(made, {spec.task_id: spec}, spec.task_id)
+    for name in ("input_text", "system_prompt"):
+        if back[name] != whole.get(name):
+            made[name] = whole.get(name)
+    return made
+
+
+def _sharegpt(example: Example, spec: TaskSpec) -> dict[str, Any]:
+    system, asked, answer = _three(example, spec)
+    turns = (("system", system), ("human", asked), ("gpt", answer))
+    return {"conversations": [{"from": name, "value": text} for name, text in turns]}
+
+
+def _messages(example: Example, spec: TaskSpec) -> dict[str, Any]:
+    system, asked, answer = _three(example, spec)
+    turns = (("system", system), ("user", asked), ("assistant", answer))
+    return {"messages": [{"role": name, "content": text} for name, text in turns]}
+
+
+def _alpaca_row(example: Example, spec: TaskSpec) -> dict[str, Any]:
+    system, _, answer = _three(example, spec)
+    instruction = _instruction(spec)
+    asked = (instruction, example.input_text) if instruction else (example.input_text, "")
+    return {"instruction": asked[0], "input": asked[1], "output": answer, "system": system}
+
+
+def _three(example: Example, spec: TaskSpec) -> tuple[str, str, str]:
+    """What the model is taught: system prompt, whole question, answer."""
+    return (
+        example.system_prompt or spec.system_prompt,
+        spec.prompt(example.input_text),
+        taskspec.as_text(example.output_json),
+    )
+
+
+FORMS: dict[str, Any] = {
+    "sharegpt": _sharegpt,
+    "alpaca": _alpaca_row,
+    "messages": _messages,
+    "taskspec": None,
+}

@@ -1,0 +1,34 @@
+"""A part of a snapshot as a file that others train on: ShareGPT, Alpaca, messages, TaskSpec."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sem.core import files
+from sem.core.errors import SemError, nearest
+from sem.core.project import Project
+from sem.dataset import conversations
+from sem.dataset.snapshot import Snapshot
+
+
+def check(form: str) -> str:
+    """FORM when it is one that can be written; SemError otherwise."""
+    if form not in conversations.FORMS:
+        raise SemError(f"--format {form!r} is none", nearest(form, conversations.FORMS))
+    return form
+
+
+def write(project: Project, snapshot: Snapshot, part: str, form: str, out: Path) -> int:
+    """Write PART of SNAPSHOT to OUT as JSON lines of FORM, all or nothing; how many rows.
+
+    `fab dataset.import OUT` gives the same examples again.
+    """
+    if out.resolve().is_relative_to(project.processed.resolve()):
+        raise SemError(f"{out}: snapshots stand there", "write the export somewhere else")
+    check(form)
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for example in snapshot.examples(part):
+            yield conversations.record(example, project.tasks[example.task], form)
+
+    return files.write_rows(out, rows())

@@ -1,0 +1,221 @@
+"""Chunks are taken once, in order; a bad one stops nothing and is named at the end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import zipfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from rowmaker import project, read, row
+from sem.core.errors import SemError
+from sem.dataset import feed, store
+from sem.dataset.importers import Options
+
+AT = datetime(2026, 11, 20, 8, 30, tzinfo=UTC)
+CAPTURE = {
+    "llm_signature": "sig-1",
+    "provider": "openrouter",
+    "model_name": "qwen3-coder",
+    "input_tokens": 812,
+    "output_tokens": 33,
+    "latency_ms": 1204,
+    "created_at": "2026-01-02 03:04:05",
+    "prompt_hash": None,
+}
+
+
+def chunk(
+    folder: Path, stamp: str, names: str, hashes: list[str] | None = None, count=None
+) -> Path:
+    """A 15-column chunk with a row for each letter of NAMES."""
+    folder.mkdir(exist_ok=True)
+    name = f"llm_training_chunk_{stamp}"
+    inner = folder.parent / f"{name}.duckdb"
+    with duckdb.connect(str(inner)) as connection:
+        connection.execute(
+            "CREATE TABLE examples (id TEXT PRIMARY KEY, task TEXT, prompt_text TEXT, "
+            "response_strong JSON, metadata JSON, slot_specs JSON, system_prompt TEXT, "
+            "llm_signature TEXT, provider TEXT, model_name TEXT, input_tokens BIGINT, "
+            "output_tokens BIGINT, latency_ms BIGINT, created_at TIMESTAMP, prompt_hash TEXT)"
+        )
+        for number, letter in enumerate(names):
+            values = [*row(f"{letter}1").columns(), *CAPTURE.values()]
+            values[-1] = hashes[number] if hashes else None
+            connection.execute(f"INSERT INTO examples VALUES ({','.join('?' * 15)})", values)
+    path = folder / f"{name}.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(inner, f"{name}.duckdb")
+        told = {"row_count": len(names) if count is None else count, "timestamp": stamp}
+        archive.writestr(f"{name}.json", json.dumps(told))
+    inner.unlink()
+    return path
+
+
+def stored(made) -> dict[str, store.RawRow]:
+    with store.reading(made.store) as opened:
+        return {one.id: one for one in opened.rows()}
+
+
+def test_a_folder_is_taken_in_order_and_only_once(tmp_path):
+    made = project(tmp_path)
+    for stamp, names in (("10", "ef"), ("9", "cd"), ("8", "ab")):
+        chunk(tmp_path / "in", stamp, names)
+
+    first = feed.run(made, [tmp_path / "in"], Options(), AT)
+    chunk(tmp_path / "in", "11", "g")
+    second = feed.run(made, [tmp_path / "in"], Options(), AT)
+
+    assert [one.path.stem.rpartition("_")[2] for one in first.items] == ["8", "9", "10"]
+    assert [one.outcome for one in second.items] == ["before", "before", "before", "taken"]
+    assert sorted(stored(made)) == ["a1", "b1", "c1", "d1", "e1", "f1", "g1"]
+    assert [one["added"] for one in feed.ledger(made)] == [2, 2, 2, 1]
+    assert feed.ledger(made)[0]["at"] == "2026-11-20T08:30:00Z"
+
+
+def test_all_fifteen_columns_survive(tmp_path):
+    made = project(tmp_path)
+
+    feed.run(made, [chunk(tmp_path / "in", "1", "a")], Options(), AT)
+
+    meta = json.loads(stored(made)["a1"].metadata)
+    assert meta["capture"] == CAPTURE
+    assert meta["page_type"] == "product"
+
+
+def test_a_prompt_hash_is_compared_where_its_rule_is_known(tmp_path):
+    import hashlib
+
+    made = project(tmp_path)
+    right = hashlib.sha256(row("a1").input_text.encode()).hexdigest()
+
+    done = feed.run(made, [chunk(tmp_path / "in", "1", "ab", [right, "0" * 64])], Options(), AT)
+
+    assert sorted(stored(made)) == ["a1"]
+    assert dict(done.counts()) == {"rejected: prompt_hash_differs": 1}
+    assert "prompt_hash agrees with the prompt: 1 rows" in done.notes
+
+
+def test_a_prompt_hash_of_an_unknown_rule_is_kept_and_said(tmp_path):
+    made = project(tmp_path)
+
+    done = feed.run(made, [chunk(tmp_path / "in", "1", "ab", ["0" * 64, "x"])], Options(), AT)
+
+    assert sorted(stored(made)) == ["a1", "b1"]
+    assert "prompt_hash kept unchecked, its rule is not known: 2 rows" in done.notes
+
+
+def test_a_bad_chunk_is_named_at_the_end_and_the_rest_is_in(tmp_path):
+    made = project(tmp_path)
+    chunk(tmp_path / "in", "1", "a")
+    chunk(tmp_path / "in", "2", "b", count=7)
+    chunk(tmp_path / "in", "3", "c")
+
+    done = feed.run(made, [tmp_path / "in"], Options(), AT)
+
+    assert sorted(stored(made)) == ["a1", "c1"]
+    with pytest.raises(SemError) as caught:
+        done.check()
+    assert caught.value.message.startswith(
+        "1 of 3 files were not imported: llm_training_chunk_2.zip: "
+    )
+    assert "holds 1 rows, its sidecar says 7" in caught.value.message
+
+
+def test_a_repaired_chunk_of_the_same_name_is_taken(tmp_path):
+    made = project(tmp_path)
+    chunk(tmp_path / "in", "1", "a", count=9)
+    feed.run(made, [tmp_path / "in"], Options(), AT)
+    chunk(tmp_path / "in", "1", "a")
+
+    done = feed.run(made, [tmp_path / "in"], Options(), AT)
+
+    assert [one.outcome for one in done.items] == ["taken"]
+
+
+def test_other_options_take_a_chunk_again_and_a_limit_is_no_whole_chunk(tmp_path):
+    made = project(tmp_path)
+    path = chunk(tmp_path / "in", "1", "abc")
+
+    first = feed.run(made, [path], Options(limit=1), AT)
+    second = feed.run(made, [path], Options(), AT)
+    third = feed.run(made, [path], Options(rename={"x": "y"}, on_conflict="skip"), AT)
+
+    assert [one.items[0].outcome for one in (first, second, third)] == ["taken"] * 3
+    assert len(feed.ledger(made)) == 2
+
+
+def test_a_new_store_takes_everything_again(tmp_path):
+    made = project(tmp_path)
+    path = chunk(tmp_path / "in", "1", "a")
+    feed.run(made, [path], Options(), AT)
+    made.store.unlink()
+
+    done = feed.run(made, [path], Options(), AT)
+
+    assert done.notes["the store is new: chunks taken before are taken again"] == 1
+    assert sorted(stored(made)) == ["a1"]
+
+
+def test_what_is_no_chunk_in_a_folder_is_said(tmp_path):
+    made = project(tmp_path)
+    chunk(tmp_path / "in", "1", "a")
+    (tmp_path / "in" / "notes.txt").write_text("x")
+    (tmp_path / "in" / "llm_training_chunk_0.zip").symlink_to("/etc/hostname")
+
+    done = feed.run(made, [tmp_path / "in"], Options(), AT)
+
+    assert set(done.notes) >= {
+        "not a chunk: 'notes.txt'",
+        "not a chunk: 'llm_training_chunk_0.zip'",
+    }
+    assert len(done.items) == 1
+
+
+def test_a_folder_without_chunks_is_refused(tmp_path):
+    (tmp_path / "in").mkdir()
+
+    with pytest.raises(SemError, match="no chunk in this folder"):
+        feed.run(project(tmp_path), [tmp_path / "in"], Options(), AT)
+
+
+KILLED = """
+import os, signal, sys
+from datetime import datetime, UTC
+from pathlib import Path
+from sem.core.project import Project
+from sem.dataset import feed
+from sem.dataset.importers import Options
+feed._remember = lambda *a: os.kill(os.getpid(), signal.SIGKILL)
+feed.run(Project("shop", Path(sys.argv[1])), [Path(sys.argv[2])], Options(), datetime.now(UTC))
+"""
+
+
+def test_killed_between_the_rows_and_the_ledger_it_is_repeated_harmlessly(tmp_path):
+    made = project(tmp_path)
+    path = chunk(tmp_path / "in", "1", "ab")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    argv = [sys.executable, "-c", KILLED, str(tmp_path), str(path)]
+
+    assert subprocess.run(argv, env=environment, check=False).returncode == -signal.SIGKILL
+    assert sorted(stored(made)) == ["a1", "b1"]
+    assert feed.ledger(made) == []
+    done = feed.run(made, [path], Options(), AT)
+
+    assert done.items[0].result.stored.already_there == 2
+    assert len(feed.ledger(made)) == 1
+
+
+def test_every_refusal_of_a_call_is_in_one_report(tmp_path):
+    made = project(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.jsonl").write_text('{"task": "product", "input_text": "x"}\n{\n')
+
+    done = feed.run(made, [tmp_path / "a.jsonl", tmp_path / "b.jsonl"], Options(), AT)
+
+    assert [one["file"] for one in read(done.report)] == ["a.jsonl", "b.jsonl"]
