@@ -19,9 +19,11 @@ ISSUERS = re.compile(
     r"220[0-4]\d{12,15}|"  # Mir
     r"1\d{14}"  # UATP
 )
-RUN = re.compile(r"\d(?<![\w.,+].)(?:[ -]?\d){11,}+(?!\w)")
+RUN = re.compile(
+    r"\d(?<![\w.,+].)(?<!\w-.)"
+    r"(?:\d{3}([ -])\d{4}\1\d{4}\1\d{1,7}|\d{3}([ -])\d{6}\2\d{4,5}|\d{11,18})(?![\w-])"
+)
 SURE = 15  # shorter numbers, and those of UATP, are cards only where the text says so
-GROUPS = re.compile(r"\d{4}([ -])\d{4}\1\d{4}\1\d{1,7}|\d{4}([ -])\d{6}\2\d{4,5}|\d+")
 
 
 def cards(value: str) -> Iterator[Span]:
@@ -34,10 +36,10 @@ def cards(value: str) -> Iterator[Span]:
 
     for match in RUN.finditer(value):
         digits = re.sub(r"[ -]", "", match[0])
-        if len(digits) > 19 or not luhn.is_valid(digits):
+        if not luhn.is_valid(digits):
             continue
         named = label(value, match.start())
-        is_sure = len(digits) >= SURE and digits[0] != "1" and GROUPS.fullmatch(match[0])
+        is_sure = len(digits) >= SURE and digits[0] != "1"
         is_plain = named in ("", "call", "ip") and not in_address(value, match.start())
         if named == "card" or (is_plain and is_sure and ISSUERS.fullmatch(digits)):
             yield Span("card", match.start(), match.end(), match[0])

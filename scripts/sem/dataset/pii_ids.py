@@ -41,7 +41,7 @@ SURE = (
     _sure(r"[XYZ]-?\d{7}-?[A-Z]", "es.nie"),
     _sure(r"\d{8}-[A-Z]", "es.dni"),
     _sure(r"[0-3]\d[01]\d{3}[-+A-FU-Y]\d{3}[0-9A-Y]", "fi.hetu"),
-    _sure(r"\d{6}-[0-9]\d{6}", "kr.rrn"),
+    _sure(r"\d{6}-[1-8]\d{6}", "kr.rrn"),
     _sure(r"(?:19|20)?\d\d[01]\d[0-3]\d[-+]\d{4}", "se.personnummer"),
     _sure(r"\d{3}\.\d{3}\.\d{3}-\d\d", "br.cpf"),
     _sure(r"\d\d\.\d\d\.\d\d-\d{3}\.\d\d", "be.nn"),
@@ -143,4 +143,6 @@ def _is_valid(module: str, found: str) -> bool:
     if not module:
         return True
     packed = found.upper() if module in SIGNED else re.sub(r"[ :/.-]", "", found.upper())
-    return importlib.import_module(f"stdnum.{module}").is_valid(packed)
+    # Numbers for foreigners and newborns are temporary; they name a person all the same.
+    more = {"allow_temporary": True} if module == "fi.hetu" else {}
+    return importlib.import_module(f"stdnum.{module}").is_valid(packed, **more)

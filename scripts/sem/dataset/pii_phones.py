@@ -43,7 +43,7 @@ BRACKETED = re.compile(r"\(0?\d{1,4}\)[ .-]{0,2}\d{2,4}(?:[ .-]{0,2}\d{2,4}){1,3
 TRUNK = re.compile(r"0\d{1,5}[ ./()–-]{1,3}\d[\d ./–-]{4,14}")
 TOLL_FREE = re.compile(r"1?[-. ]?(?:800|1300|1800|0800)(?:[-. ]\d{2,4}){2,4}")
 SPLITS = re.compile(
-    r"(?<=\d{4})[ ]*(?=[(+])|[ ]+[-–/][ ]+|[ \u00a0]{2,}|/(?=[0(+])|/[ ]+|"
+    r"(?<=\d{4})[ ]*(?=[(+])|[ ]+[-–/][ ]+|[ \u00a0]{2,}|/(?=[0(+])|/[ ]+|(?<=\d{7}\))[ ]+|"
     r"(?<=\d{4})[ ](?=\d{3}[-.])"
 )
 GROUPS = re.compile(r"\d+")
@@ -83,18 +83,22 @@ def _pieces(
 ) -> Iterator[tuple[int, int]]:
     """The numbers in the run from START to END: itself, or its parts where it holds several."""
     start += value[start] == "(" and ")" not in value[start:end]
-    if _is_phone(value, start, end, last, regions):
+    cuts = [match.span() for match in SPLITS.finditer(value, start, end)][:64]
+    is_one = not cuts or _confirmed(value[start:end], (*regions, NANP))
+    if is_one and _is_phone(value, start, end, last, regions):
         yield start, end
         return
-    cuts = [match.span() for match in SPLITS.finditer(value, start, end)][:64]
     edges = [start, *(edge for cut in cuts for edge in cut), end]
     parts = [pair for pair in zip(edges[::2], edges[1::2], strict=True) if pair != (start, end)]
+    found = False
     for part in parts or _trimmed(value, start, end):
         if _is_phone(value, *part, last, regions):
             yield part
-            last = part[1]
+            found, last = True, part[1]
             if not parts:
                 return
+    if not found and not is_one and _is_phone(value, start, end, last, regions):
+        yield start, end
 
 
 def _trimmed(value: str, start: int, end: int) -> list[tuple[int, int]]:
@@ -119,7 +123,7 @@ def _is_phone(value: str, start: int, end: int, last: int, regions: tuple[str, .
     is_grouped = len(GROUPS.findall(found)) > 1
     if named == "phone" or labelled_after(value, end):
         is_plain = is_grouped and not AMOUNT.fullmatch(found)
-        if is_tight(value, start) and (is_grouped or len(digits) >= 7):
+        if is_tight(value, start, int(is_grouped)) and (is_grouped or len(digits) >= 7):
             return is_plain or named == "phone"
     is_chained = last > 0 and start - last <= 12 and CHAINED.fullmatch(value, last, start)
     if named == "call" or is_chained:
@@ -147,7 +151,7 @@ def _has_shape(found: str, digits: str, regions: tuple[str, ...]) -> bool:
         is_spaced = not re.search(r"[-.()]", found)
         return _is_valid(digits, NANP) and (not is_spaced or NANP in regions)
     if BRACKETED.fullmatch(found):
-        return len(digits) >= 9 or _confirmed(found, regions)
+        return len(digits) >= 9
     is_trunk = TRUNK.fullmatch(found) or TOLL_FREE.fullmatch(found)
     return bool(is_trunk) and _confirmed(found, regions)
 

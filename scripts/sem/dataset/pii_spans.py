@@ -40,8 +40,9 @@ TRAILING = re.compile(
 
 FILLED = re.compile(
     r"(?:[\W_]*\b(?:nos?|nr|n|num(?:ber|éro|ero)?s?|nummer|is|at|on|to|us|uns|unter|me|or|oder|and|und|"
-    r"free|gratis|tel|fax|mobile?)\b)*[\W_]*(?:[^\W\d_]{1,15}[\W_]*)?"
+    r"free|gratis|tel|fax)\b)*"
 )
+WORD = re.compile(r"[^\W\d_]+")
 LINKED = re.compile(r"(?:tel|phone|fax|callto|sms|wa\.me|whatsapp)[:=/+]{1,4}\Z", re.I)
 
 
@@ -60,9 +61,11 @@ def label(value: str, start: int) -> str:
     return _nearest(value, start)[0]
 
 
-def is_tight(value: str, start: int) -> bool:
-    """Whether little but `no.`, `is`, `at` and one more word stands between label and START."""
-    return FILLED.fullmatch(_nearest(value, start)[1]) is not None
+def is_tight(value: str, start: int, words: int = 1) -> bool:
+    """Whether between label and START stand only `no.`, `is` and the like, and WORDS more."""
+    between = _nearest(value, start)[1]
+    filled = FILLED.match(between)
+    return filled is not None and len(WORD.findall(between, filled.end())) <= words
 
 
 def _nearest(value: str, start: int) -> tuple[str, str]:
@@ -164,6 +167,7 @@ INTRODUCED = re.compile(
     r"(?:contact(?: person)?|ansprechpartner(?:in)?|author|autor|by|signed|name|sincerely|regards|"
     r"attn|owner|inhaber|geschäftsführer|ceo|managing director)[ ]?[:,][ \n]?|"
     r"(?:my name is|i am called|ich heiße|je m'appelle|me llamo|mi chiamo)[ ])"
+    r"(?:(?:mrs?|ms|dr|prof|dipl|ing|herr|frau)\b\.?[ -]){0,3}"
     rf"(?P<name>{CAPITAL}(?:[ ](?:(?:van|von|de|der|den|di|da|la|le|al|bin|zu)[ ]){{0,2}}"
     rf"{CAPITAL}){{0,3}})",
     re.I,
