@@ -168,6 +168,7 @@ INTRODUCED = re.compile(
     r"attn|owner|inhaber|geschäftsführer|ceo|managing director)[ ]?[:,][ \n]?|"
     r"(?:my name is|i am called|ich heiße|je m'appelle|me llamo|mi chiamo)[ ])"
     r"(?:(?:mrs?|ms|dr|prof|dipl|ing|herr|frau)\b\.?[ -]){0,3}"
+    r"(?!(?:mrs?|ms|dr|prof|dipl|ing|herr|frau)\b)"
     rf"(?P<name>{CAPITAL}(?:[ ](?:(?:van|von|de|der|den|di|da|la|le|al|bin|zu)[ ]){{0,2}}"
     rf"{CAPITAL}){{0,3}})",
     re.I,
