@@ -7,7 +7,7 @@ Writes  data/SEM/processed/{clean.jsonl,rejects.jsonl,clean.json},
         reports/SEM/dataset_validation.md
 """
 
-from collections.abc import Callable
+from datetime import UTC, datetime
 
 from sem.core import console
 from sem.core.project import Project
@@ -16,18 +16,31 @@ from sem.core.project import Project
 def main(argv: list[str] | None = None) -> None:
     parser = console.parser(__doc__, "sem", "set")
     parser.add_argument(
-        "--tokens", action="store_true", help="report tokens before and after, on a sample"
+        "--tokens", action="store_true", help="count tokens before and after; into every row"
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="this machine's cores, or a Ray cluster; the same bytes (default: local)",
+    )
+    parser.add_argument(
+        "--ray-address", help="of a running cluster, as ray://HOST:10001 (default: one here)"
     )
     args = parser.parse_args(argv)
 
     from sem.dataset import clean
+    from sem.dataset.config import Dataset
 
     project = Project.load(args.sem, args.set)
-    done = clean.run(
-        project,
-        _counter(project) if args.tokens else None,
-        lambda rows, count: console.progress(rows, count, "cleaning"),
+    counts = args.tokens or project.settings("dataset", Dataset).clean.counts_tokens
+    how = clean.How(
+        args.engine,
+        args.ray_address,
+        _tokenizer(project) if counts else None,
+        f"{datetime.now(UTC):%Y-%m-%d}",
     )
+    done = clean.run(project, how, lambda rows, count: console.progress(rows, count, "cleaning"))
     counts = [("read", done.tally.read), ("kept", done.tally.kept)]
     counts += [(f"rejected: {name}", n) for name, n in sorted(done.tally.reasons.items())]
     console.table(f"Cleaned {project.sem}", ("rows", "count"), counts)
@@ -35,11 +48,11 @@ def main(argv: list[str] | None = None) -> None:
     console.done(done.path)
 
 
-def _counter(project: Project) -> Callable[[str], int]:
+def _tokenizer(project: Project) -> str:
     from sem.lm import chat, weights
 
-    tokenizer = chat.load(weights.resolve(project.base_model_id, project.base_models).folder)
-    return lambda text: len(tokenizer.tokenizer(text, add_special_tokens=False)["input_ids"])
+    chosen = chat.load(weights.resolve(project.base_model_id, project.base_models).folder)
+    return chosen.definition
 
 
 if __name__ == "__main__":

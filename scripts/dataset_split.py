@@ -15,7 +15,7 @@ def main(argv: list[str] | None = None) -> None:
     args = console.parser(__doc__, "sem", "set").parse_args(argv)
 
     from sem.core.project import Project
-    from sem.dataset import snapshot, splits
+    from sem.dataset import certificate, snapshot, splits
 
     project = Project.load(args.sem, args.set)
     frozen, is_new = snapshot.freeze(project, datetime.now(UTC))
@@ -23,17 +23,18 @@ def main(argv: list[str] | None = None) -> None:
         console.note(f"the cut is the same as snapshot {frozen.name}: no new version")
     facts = frozen.facts
     rows = [
-        (part, facts["rows"][part], facts["groups"][part], len(facts["domains"][part]))
+        (part, facts["rows"][part], facts["groups"][part], len(facts["domains"][part]),
+         *facts["quality"][part].values())
         for part in splits.PARTS
-    ]
-    console.table(f"Snapshot {frozen.name}", ("part", "rows", "groups", "domains"), rows)
+    ]  # fmt: skip
+    columns = ("part", "rows", "groups", "domains", "rows off target", "balance")
+    console.table(f"Snapshot {frozen.name}", columns, rows)
     if facts.get("held_groups"):
         console.note(
             f"{facts['held_groups']} groups stay in test: they were tested on before, and what "
             "was tested on is never trained on"
         )
-    shared = facts["shared"]["domains"]
-    console.note("domains in common: " + ", ".join(f"{k} = {n}" for k, n in shared.items()))
+    console.table("Leakage certificate", certificate.COLUMNS, certificate.table(facts))
     console.done(frozen.folder / f"{frozen.name}.json")
 
 

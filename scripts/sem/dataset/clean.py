@@ -1,12 +1,14 @@
-"""The store to clean.jsonl: checked references, simplified pages, no exact duplicates.
+"""The store to clean.jsonl: checked references, simplified pages, no personal data that policy
+forbids, no exact duplicates, near-duplicates marked.
 
 Every row that does not make it is a row of rejects.jsonl with a reason. Rows are read as they
 are stored, spilled, and written in order of id. Files are replaced whole, clean.json last: a
 killed run leaves the old set, and the next one writes the same bytes.
 """
 
+from array import array
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,16 +16,30 @@ from sem.core import files, jsonio
 from sem.core.errors import SemError, nearest
 from sem.core.example import Example
 from sem.core.project import Project
-from sem.dataset import dedupe, guard, markup, rows, store, validation
+from sem.dataset import dedupe, engine, engine_ray, markup, neardup, store, validation
 from sem.dataset.config import Clean, Dataset
-from sem.dataset.layout import RawRow
-from sem.dataset.tally import Tally, lot
+from sem.dataset.engine import Engine, Record
+from sem.dataset.rowwork import Plan
+from sem.dataset.tally import Tally
 
 NAME = "clean.jsonl"
 REJECTS = "rejects.jsonl"
 FACTS = "clean.json"  # written last: without it, or with another hash in it, cleaning is undone
 REPORT = "dataset_validation.md"
 SPILL = ".tmp-spill"
+BANDS = ".tmp-bands"
+INDEX = ".tmp-index"
+NEAR = "near_duplicate"
+
+
+@dataclass(frozen=True)
+class How:
+    """Where the work runs and what it may use besides the settings."""
+
+    engine: Engine = "local"
+    address: str | None = None  # of a Ray cluster; None starts one on this machine
+    tokenizer: str | None = None  # a tokenizer.json, for counts and budgets in tokens
+    today: str = ""  # YYYY-MM-DD
 
 
 @dataclass(frozen=True)
@@ -35,29 +51,52 @@ class Cleaned:
     tally: Tally
 
 
+@dataclass
+class Ordered:
+    """Every row in order of id: where it is in the spill, its number, why it is refused."""
+
+    offsets: "array[int]" = field(default_factory=lambda: array("q"))
+    numbers: "array[int]" = field(default_factory=lambda: array("q"))
+    reasons: "array[int]" = field(default_factory=lambda: array("b"))  # places in REASONS
+    near: dict[int, str] = field(default_factory=dict)  # place -> id of its cluster's first row
+
+
+REASONS = (None, dedupe.OWN, "duplicate_id", "row_twice", "duplicate", "conflict", NEAR)
+
+
 def run(
     project: Project,
-    count_tokens: Callable[[str], int] | None = None,
+    how: How | None = None,
     progress: Callable[[Any, int], Any] | None = None,
 ) -> Cleaned:
     """Clean PROJECT's store; SemError when the store cannot be used or nothing is left."""
+    how = how or How()
     settings = project.settings("dataset", Dataset).clean
-    _check_options(settings, project)
+    _check_options(settings, project, how)
     folder, tally = project.processed, Tally()
     with files.lock(folder / ".clean.lock", str(folder / NAME)):
         files.sweep(folder)
-        with store.reading(project.store) as opened, (folder / SPILL).open("wb") as spill:
+        with store.reading(project.store) as opened, dedupe.Index(folder / INDEX) as index:
             source = files.sha256(project.store)
             raw = progress(opened.rows(), opened.count) if progress else opened.rows()
             share = settings.evidence_rows / opened.count
-            jobs = _jobs(raw, project, settings, tally, share)
-            entries = _spill(spill, jobs, settings, tally, count_tokens is not None)
-        _settle(folder, entries, settings, tally)
-        (folder / SPILL).unlink()
-        return _publish(project, settings, tally, source, count_tokens)
+            plan = Plan(settings, project.tasks, share, how.tokenizer, how.today)
+            _spill(folder, _records(raw, plan, how), index, tally, settings)
+            ordered = _ordered(index, settings)
+        _mark_near(folder, ordered, settings, tally)
+        _settle(folder, ordered, tally)
+        for name in (SPILL, BANDS):
+            (folder / name).unlink()
+        return _publish(project, settings, tally, source)
 
 
-def _check_options(settings: Clean, project: Project) -> None:
+def _records(raw: Iterable[Any], plan: Plan, how: How) -> Iterator[Record]:
+    if how.engine == "ray":
+        return engine_ray.run(raw, plan, how.address)
+    return engine.local(raw, plan)
+
+
+def _check_options(settings: Clean, project: Project, how: How) -> None:
     for name in settings.tasks:
         if name not in project.tasks:
             raise SemError(
@@ -65,111 +104,112 @@ def _check_options(settings: Clean, project: Project) -> None:
                 "which has no TaskSpec",
                 nearest(name, project.tasks),
             )
-
-
-@dataclass(frozen=True)
-class Item:
-    """A stored row on its way: prepared, or the reject it earned."""
-
-    row: RawRow
-    prepared: rows.Prepared | None
-    reject: rows.Reject | None
-
-
-def _jobs(
-    raw: Iterable[RawRow], project: Project, settings: Clean, tally: Tally, share: float
-) -> Iterator[tuple[Item, guard.Job | None]]:
-    for row in raw:
-        tally.read += 1
-        try:
-            made = rows.prepare(row, project.tasks, settings)
-        except rows.Reject as reject:
-            yield Item(row, None, reject), None
-            continue
-        budget = made.options.max_chars
-        left = None if budget is None else max(0, budget - len(made.before) - 1)
-        measured = made.reference if lot(made.id) < share else None
-        yield Item(row, made, None), guard.Job(made.page, made.options, left, measured)
+    if how.tokenizer is None and settings.counts_tokens:
+        raise SemError(
+            f"{project.configs / 'dataset.yaml'}: max_tokens needs the base model's tokenizer",
+            "fetch it with `fab env.weights`, or give max_chars instead",
+        )
 
 
 def _spill(
-    file: IO[bytes], jobs: Any, settings: Clean, tally: Tally, sampled: bool
-) -> list[dedupe.Entry]:
-    """Write what each row became to FILE, as it comes; where, and what decides about it."""
-    entries, offset = [], 0
-    with guard.Pool(settings) as pool:
-        for item, outcome in pool.map(jobs):
-            name, example = item.row.id or "", None
-            try:
-                example = _finish(item, outcome)
-            except rows.Reject as reject:
-                made = _rejected(item.row, reject)
-            else:
-                made = example.as_json()
-                tally.page(item.prepared, outcome)
-                if sampled:
-                    tally.see(name, item.row.input_text)
-            entries.append(dedupe.entry(name, item.row, offset, example))
-            offset += file.write((jsonio.dumps(made) + "\n").encode("utf-8"))
-    return entries
+    folder: Path, records: Iterable[Record], index: dedupe.Index, tally: Tally, settings: Clean
+) -> None:
+    """Write what each row became as it comes; where it is, and what decides about it, to INDEX."""
+    offset, blank = 0, bytes(8 * neardup.shape(settings.near.threshold)[0])
+    with (folder / SPILL).open("wb") as spill, (folder / BANDS).open("wb") as keys:
+        for record in records:
+            made = record.made
+            line = made.line or jsonio.dumps(_rejected(record))
+            tally.page(made)
+            index.add(
+                dedupe.Entry(record.id, record.row, offset, bytes.fromhex(made.key),
+                             bytes.fromhex(made.answer))
+            )  # fmt: skip
+            offset += spill.write((line + "\n").encode("utf-8"))
+            keys.write(bytes.fromhex(made.bands) or blank)
 
 
-def _finish(item: Item, outcome: guard.Outcome | None) -> Example:
-    if item.prepared is None or outcome is None:
-        raise item.reject or rows.Reject("page_crash")
-    if outcome.reason:
-        raise rows.Reject(outcome.reason)
-    made = item.prepared
-    if len(outcome.text) < max(1, made.options.min_chars):
-        raise rows.Reject("empty_input", f"{len(outcome.text)} characters after cleaning")
-    negatives = made.meta.get("negative_examples")
-    return Example(
-        id=made.id,
-        task=made.spec.task_id,
-        input_text="\n".join(part for part in (made.before, outcome.text) if part),
-        output_json=made.reference,
-        meta={
-            **made.meta,
-            "language": rows.language(made.meta, outcome.language),
-            "chars_before": len(made.page),
-            "chars_after": len(outcome.text),
-        },
-        system_prompt=made.system_prompt,
-        slot_specs=made.slot_specs,
-        source_id=made.source_id,
-        negative_examples=negatives if isinstance(negatives, list) else None,
-    )
+def _rejected(record: Record) -> dict[str, Any]:
+    made = record.made
+    return {"id": record.id or None, "task": record.task, "reason": made.reason,
+            "detail": made.detail}  # fmt: skip
 
 
-def _rejected(row: RawRow, reject: rows.Reject) -> dict[str, Any]:
-    return {"id": row.id, "task": row.task, "reason": reject.reason, "detail": reject.detail}
+def _ordered(index: dedupe.Index, settings: Clean) -> Ordered:
+    made = Ordered()
+    for entry, reason in index.verdicts(settings.conflicts):
+        made.offsets.append(entry.offset)
+        made.numbers.append(entry.number)
+        made.reasons.append(REASONS.index(reason))
+    return made
 
 
-def _settle(folder: Path, entries: list[dedupe.Entry], settings: Clean, tally: Tally) -> None:
+def _mark_near(folder: Path, ordered: Ordered, settings: Clean, tally: Tally) -> None:
+    """Name the near-duplicate cluster of every row that stays and has one; drop by policy."""
+    import numpy as np
+
+    places = [place for place, reason in enumerate(ordered.reasons) if not reason]
+    if not places:
+        return
+    count, _ = neardup.shape(settings.near.threshold)
+    keys = np.memmap(folder / BANDS, "<u8", "r").reshape(-1, count)
+    numbers = np.frombuffer(ordered.numbers, np.int64)[places]
+    with (folder / SPILL).open("rb") as spill:
+
+        def row_at(row: int) -> dict[str, Any]:
+            return _row(spill, ordered.offsets[places[row]])
+
+        found = neardup.cluster(
+            keys, lambda row: row_at(row)["input_text"], settings.near.threshold, numbers
+        )
+        members = found.members()
+        for head, cluster in members.items():
+            name, seen = row_at(head)["id"], set()
+            for row in cluster:
+                ordered.near[places[row]] = name
+                if settings.near.drop == "same_answer":
+                    one = row_at(row)
+                    key = jsonio.dumps([one["task"], one["output_json"]])
+                    if key in seen:
+                        ordered.reasons[places[row]] = REASONS.index(NEAR)
+                    seen.add(key)
+    tally.near = {
+        "clusters": len(members),
+        "rows": sum(map(len, members.values())),
+        "largest": max(map(len, members.values()), default=0),
+        "compared_pairs": found.compared,
+        "skipped_pairs": found.skipped,
+    }
+
+
+def _row(spill: IO[bytes], offset: int) -> dict[str, Any]:
+    spill.seek(offset)
+    return jsonio.loads(spill.readline().decode("utf-8"))
+
+
+def _settle(folder: Path, ordered: Ordered, tally: Tally) -> None:
     """Write the rows that stay and the rejects, both in order of id."""
     with (
         (folder / SPILL).open("rb") as spill,
         files.replacing(folder / REJECTS) as refused,
         files.replacing(folder / NAME) as kept,
     ):
-        for entry, reason in dedupe.verdicts(entries, settings.conflicts):
-            spill.seek(entry.offset)
-            line = spill.readline()
-            row = jsonio.loads(line.decode("utf-8"))
+        for place, offset in enumerate(ordered.offsets):
+            row, reason = _row(spill, offset), REASONS[ordered.reasons[place]]
             if reason is None:
                 tally.keep(row["task"])
-                kept.write(line)
+                if place in ordered.near:
+                    row["meta"]["near"] = ordered.near[place]
+                kept.write((jsonio.dumps(row) + "\n").encode("utf-8"))
                 continue
             if reason != dedupe.OWN:
-                reject = rows.Reject(reason)
-                row = _rejected(RawRow(entry.id, row["task"]), reject)
-            tally.refuse(row["reason"], entry.id)
+                detail = f"near {ordered.near[place]}" if reason == NEAR else ""
+                row = {"id": row["id"], "task": row["task"], "reason": reason, "detail": detail}
+            tally.refuse(row["reason"], row["id"] or "")
             refused.write((jsonio.dumps(row) + "\n").encode("utf-8"))
 
 
-def _publish(
-    project: Project, settings: Clean, tally: Tally, source: str, count_tokens: Any
-) -> Cleaned:
+def _publish(project: Project, settings: Clean, tally: Tally, source: str) -> Cleaned:
     folder = project.processed
     found = {
         "store_sha256": source,
@@ -180,11 +220,10 @@ def _publish(
         "rows": tally.kept,
         "read": tally.read,
         "rejected": dict(sorted(tally.reasons.items())),
+        "near": {"threshold": settings.near.threshold, **tally.near},
+        "pii": tally.pii,
     }
-    tokens = _tokens(folder / NAME, tally, count_tokens) if count_tokens else None
-    report = files.write(
-        project.reports / REPORT, validation.render(project.sem, tally, found, tokens)
-    )
+    report = files.write(project.reports / REPORT, validation.render(project.sem, tally, found))
     files.write(folder / FACTS, jsonio.pretty(found))
     if not tally.kept:
         raise SemError(
@@ -192,17 +231,6 @@ def _publish(
             f"the reasons are in {report}",
         )
     return Cleaned(folder / NAME, report, tally)
-
-
-def _tokens(path: Path, tally: Tally, count: Callable[[str], int]) -> dict[str, int]:
-    """Tokens of the sampled inputs before and after cleaning."""
-    raw = {name: page for _, name, page in tally.sample}
-    both = [(raw[r["id"]], r["input_text"]) for r in files.rows(path) if r["id"] in raw]
-    return {
-        "rows": len(both),
-        "before": sum(count(page) for page, _ in both),
-        "after": sum(count(made) for _, made in both),
-    }
 
 
 def examples(project: Project) -> Iterator[Example]:

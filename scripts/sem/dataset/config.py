@@ -20,7 +20,7 @@ class TaskOptions:
     max_chars: int | None = None  # budget of the cleaned input, met by ranked pruning
     max_tokens: int | None = None  # the same in the base model's tokens; the smaller one holds
     page_tokens: dict[str, int] = field(default_factory=dict)  # page type -> its own max_tokens
-    form: Literal["lines", "addressed", "blocks"] = "lines"  # how a line says where it stood
+    form: Literal["lines", "addressed"] = "lines"  # `price: 9 €`, or `main>p.price | 9 €`
     links: Literal["all", "content", "paging", "none"] = "content"
     hidden: Literal["reveal", "drop"] = "reveal"  # long blocks that a click shows
     images: int = 8  # image addresses kept per page, best first
@@ -105,6 +105,12 @@ class Clean:
             return self.default
         values = {**asdict(self.default), **self.tasks[task]}
         return settings.build(TaskOptions, values, f"dataset.yaml: clean.tasks.{task}")
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether any budget is in tokens."""
+        every = [self.default, *map(self.of, self.tasks)]
+        return any(options.max_tokens or options.page_tokens for options in every)
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,11 @@ Exact, by digest, in a table on disk: memory does not grow with pages and hardly
 come in any order; what is decided depends on their ids and contents alone.
 """
 
+import errno
 import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -49,7 +51,8 @@ class Index:
             path.unlink(missing_ok=True)
         self._path, self._pending, self.count = path, [], 0
         self._table = sqlite3.connect(":memory:" if path is None else str(path))
-        self._table.executescript(TABLES)
+        with self._disk():
+            self._table.executescript(TABLES)
 
     def __enter__(self) -> "Index":
         return self
@@ -68,8 +71,16 @@ class Index:
             self._flush()
 
     def _flush(self) -> None:
-        self._table.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)", self._pending)
+        with self._disk():
+            self._table.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)", self._pending)
         self._pending = []
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise OSError(errno.ENOSPC, f"cannot be written: {error}", str(self._path)) from error
 
     def verdicts(self, conflicts: str) -> Iterator[tuple[Entry, str | None]]:
         """Every entry in order of id, with the reason to refuse it or None.
@@ -78,7 +89,8 @@ class Index:
         """
         self._flush()
         found = ((entry.number, why) for entry, why in self._one_per_id() if why is not None)
-        self._table.executemany("INSERT INTO refused VALUES (?, ?)", found)
+        with self._disk():
+            self._table.executemany("INSERT INTO refused VALUES (?, ?)", found)
         contradicted: set[bytes] = set()
         if conflicts == "reject":
             contradicted = {key for (key,) in self._table.execute(CONTRADICTED)}

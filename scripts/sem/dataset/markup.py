@@ -8,19 +8,22 @@ deterministic: same page, same options, same text. Call it through `guard`: page
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sem.core import files
 from sem.dataset import facts, prune, text, words
 from sem.dataset.config import TaskOptions
-from sem.dataset.prune import Line
+from sem.dataset.prune import Budget, Line
 from sem.dataset.walk import Walk
 
 VERSION = 2
 CODE = ["script", "style", "svg", "template", "iframe", "math", "object", "video", "audio"]
 PLACEHOLDERS = re.compile(r"\{\{|<%|\$\{")
 MIN_TEMPLATE = 400
+FRAME = frozenset(("header", "nav", "footer"))
+DIGITS = re.compile(r"[0-9]+")
 FINGERPRINT = files.sha256_json(
     {"version": VERSION, "hints": words.HINT_OF, "sections": words.SECTION_OF}
 )[:16]
@@ -33,23 +36,27 @@ class Simplified:
     text: str
     language: str
     report: dict[str, int]
+    template: str = ""  # 16 hex digits that pages of one layout share; '' for plain text
 
 
 def simplify(
-    page: str, options: TaskOptions | None = None, budget: int | None = None
+    page: str,
+    options: TaskOptions | None = None,
+    budget: int | None = None,
+    also: Sequence[Budget] = (),
 ) -> Simplified:
-    """The evidence in PAGE as lines of at most BUDGET characters in all."""
+    """The evidence in PAGE as lines of at most BUDGET characters in all, and within ALSO."""
     from selectolax.lexbor import LexborHTMLParser
 
     options = options or TaskOptions()
     if options.input == "text" or (options.input == "auto" and not words.HTML.search(page)):
-        return _plain(page, budget)
+        return _plain(page, (Budget(budget), *also))
     tree = LexborHTMLParser(page)
     root = tree.root
     language = (root.attributes.get("lang") or "") if root is not None else ""
     lines, hidden = _lines(tree, options)
     kept = prune.unique(lines)
-    fitted = prune.fit(kept, budget, options)
+    fitted = prune.fit(kept, (Budget(budget), *also), options)
     made = "\n".join(fitted.texts)
     report = {
         "chars_before": len(page),
@@ -59,13 +66,20 @@ def simplify(
         "hidden_nodes": hidden,
         **fitted.report,
     }
-    return Simplified(made, language, report)
+    return Simplified(made, language, report, _template(lines))
 
 
-def _plain(value: str, budget: int | None) -> Simplified:
+def _template(lines: Sequence[Line]) -> str:
+    """What the frame of a page is built of, texts and numbers aside."""
+    frame = {line.shape for line in lines if line.section in FRAME and line.shape}
+    shapes = frame or {line.shape for line in lines if line.shape}
+    return files.sha256_json(sorted({DIGITS.sub("0", s) for s in shapes}))[:16] if shapes else ""
+
+
+def _plain(value: str, budgets: Sequence[Budget]) -> Simplified:
     """Text that is no HTML: spaces are normalised, nothing is left out, whatever its length."""
     made = text.normalise(value)
-    over = int(budget is not None and len(made) > budget)
+    over = int(not all(budget.holds([made]) for budget in budgets))
     report = {"chars_before": len(value), "chars_after": len(made), "text_over_budget": over}
     return Simplified(made, "", report)
 

@@ -1,28 +1,40 @@
 """Near-duplicates: MinHash bands to find candidates, the exact Jaccard index to decide.
 
 A text is the set of 5-grams of its letters and digits (case, punctuation and spaces aside). Two
-texts are near-duplicates when those sets agree by THRESHOLD of their union. Candidates share one
-of 20 bands of 6 minima (Broder 1997; banding: Leskovec et al., Mining of Massive Datasets, 3.4):
-1 - (1 - 0.8^6)^20 = 99.8 % of the pairs at 0.8 are seen. Every candidate is then compared
-exactly, so what limits precision is the threshold alone.
+texts are near-duplicates when those sets agree by THRESHOLD of their union. Candidates share a
+band of minima (Broder 1997; banding: Leskovec et al., Mining of Massive Datasets, 3.4), as many
+and as wide as sees 99 % of the pairs at the threshold. Pairs with two bands in common, 98 % of
+those at 0.8 and 99.9 % at 0.85, are then compared exactly: precision depends on no estimate.
 """
 
-import re
 import unicodedata
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
-BANDS, WIDTH = 20, 6
+MINIMA = 120
+SHAPES = ((20, 6), (30, 4), (40, 3), (60, 2), (120, 1))  # bands and their widths
+SEEN = 0.99
+# Bands in common before two texts are compared: one is mostly chance, true pairs have five.
+LEAST_BANDS = 2
 GRAM = 5
 SEED = 42
 THRESHOLD = 0.8
 # In a band with thousands of members each is compared with so many clusters at most.
 MOST_COMPARED = 32
 CACHED = 2_000
-NOT_WORD = re.compile(r"[\W_]+")
 FACTORS = tuple(pow(0x100000001B3, power, 1 << 64) for power in reversed(range(GRAM)))
+CHUNK = 256
+
+
+def shape(threshold: float) -> tuple[int, int]:
+    """How many bands of how many minima: the widest that see SEEN of the pairs at THRESHOLD."""
+    for count, width in SHAPES:
+        if 1 - (1 - threshold**width) ** count >= SEEN:
+            return count, width
+    return SHAPES[-1]
 
 
 def grams(text: str) -> Any:
@@ -32,40 +44,66 @@ def grams(text: str) -> Any:
     """
     import numpy as np
 
-    folded = " ".join(NOT_WORD.split(unicodedata.normalize("NFKC", text).casefold())).strip()
-    if not folded:
-        return np.empty(0, np.uint64)
-    points = np.frombuffer(folded.encode("utf-32-le", "surrogatepass"), "<u4").astype(np.uint64)
+    return np.unique(_hashes(text))
+
+
+def _hashes(text: str) -> Any:
+    """The hash of every 5-gram of TEXT, in order."""
+    import numpy as np
+
+    folded = text.casefold() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
+    points = np.frombuffer(folded.encode("utf-32-le", "surrogatepass"), "<u4")
+    is_word = _word_characters()[points]
+    # One space between words: a character that is none stays where it follows one that is.
+    stays = is_word.copy()
+    stays[1:] |= is_word[:-1]
+    points = np.where(is_word, points, 32)[stays].astype(np.uint64)
+    points = points[:-1] if len(points) and points[-1] == 32 else points
+    if not len(points):
+        return points
     points = np.concatenate([points, np.zeros(max(0, GRAM - len(points)), np.uint64)])
     windows = len(points) - GRAM + 1
-    made = np.zeros(windows, np.uint64)
-    for place, factor in enumerate(FACTORS):
-        made += points[place : place + windows] * np.uint64(factor)
+    made = points[:windows] * FACTORS[0]
+    for place in range(1, GRAM):
+        made += points[place : place + windows] * FACTORS[place]
     # The finaliser of splitmix64 (Steele et al. 2014): neighbours must not hash alike.
-    made = (made ^ (made >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    made = (made ^ (made >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.unique(made ^ (made >> np.uint64(31)))
+    made = (made ^ (made >> 30)) * 0xBF58476D1CE4E5B9
+    made = (made ^ (made >> 27)) * 0x94D049BB133111EB
+    return made ^ (made >> 31)
 
 
-def bands(text: str) -> bytes:
-    """The 20 band keys of TEXT, 8 bytes each; b'' for a text without letters and digits."""
-    hashes = grams(text)
-    return _keys(hashes) if len(hashes) else b""
+@cache
+def _word_characters() -> Any:
+    """For every code point whether it is a letter or a digit (bool, 1.1 MB)."""
+    import sys
+
+    import numpy as np
+
+    return np.fromiter((chr(n).isalnum() for n in range(sys.maxunicode + 1)), np.bool_)
 
 
-def _keys(hashes: Any) -> bytes:
+def bands(texts: Sequence[str], threshold: float = THRESHOLD) -> list[bytes]:
+    """The band keys of each of TEXTS, 8 bytes each, so many as shape(THRESHOLD) says.
+
+    Zeros for a text without letters and digits.
+    """
     import numpy as np
     from rensa import RMinHash
 
+    count, width = shape(threshold)
+    hashed = [_hashes(text) for text in texts]
+    ends = np.cumsum([0, *map(len, hashed)])
     digest = RMinHash.digest_matrix_from_flat_token_hashes(
-        hashes, [0, len(hashes)], num_perm=BANDS * WIDTH, seed=SEED
-    )
-    minima = np.array(digest.to_rows()[0], np.uint64).reshape(BANDS, WIDTH)
-    made = np.zeros(BANDS, np.uint64)
-    for column in range(WIDTH):
-        made = (made ^ minima[:, column]) * np.uint64(0x9E3779B97F4A7C15)
-        made ^= made >> np.uint64(29)
-    return bytes(made.astype("<u8").tobytes())
+        np.concatenate([np.empty(0, np.uint64), *hashed]), ends.tolist(), num_perm=MINIMA,
+        seed=SEED,
+    )  # fmt: skip
+    minima = np.array(digest.to_rows(), np.uint64).reshape(len(hashed), count, width)
+    made = np.zeros((len(hashed), count), np.uint64)
+    for column in range(width):
+        made = (made ^ minima[:, :, column]) * 0x9E3779B97F4A7C15
+        made ^= made >> 29
+    made[ends[1:] == ends[:-1]] = 0
+    return [bytes(row.tobytes()) for row in made.astype("<u8")]
 
 
 def similarity(a: str, b: str) -> float:
@@ -73,11 +111,11 @@ def similarity(a: str, b: str) -> float:
     return jaccard(grams(a), grams(b))
 
 
-def jaccard(a: Any, b: Any) -> float:
-    """Shared over all of two sorted arrays without repeats; 0.0 when either is empty."""
+def jaccard(a: Any, b: Any, least: float = 0.0) -> float:
+    """Shared over all of two sorted arrays without repeats; 0.0 when it cannot reach LEAST."""
     import numpy as np
 
-    if not len(a) or not len(b):
+    if not len(a) or not len(b) or min(len(a), len(b)) < least * max(len(a), len(b)):
         return 0.0
     both = len(np.intersect1d(a, b, assume_unique=True))
     return both / (len(a) + len(b) - both)
@@ -101,18 +139,37 @@ class Clusters:
         return found
 
 
-def cluster(keys: Any, text_of: Callable[[int], str], threshold: float = THRESHOLD) -> Clusters:
+def cluster(
+    keys: Any,
+    text_of: Callable[[int], str],
+    threshold: float = THRESHOLD,
+    chosen: Any = None,
+) -> Clusters:
     """Rows joined wherever a chain of pairs agrees by THRESHOLD (single linkage).
 
-    KEYS is uint64 of shape (rows, 20); a row of zeros has no text and stays alone. TEXT_OF gives
-    the text of a row. Memory: about 40 bytes a row besides KEYS, which may be mapped from a file.
+    KEYS is uint64 of shape (rows, bands) as `bands` gives them, also mapped from a file; CHOSEN
+    holds the numbers of the rows to look at, by default all, and rows are numbered as in it.
+    TEXT_OF(row) is the input of a row. Memory: about 40 bytes a row besides KEYS.
     """
-    join = _Join(len(keys), text_of, threshold)
-    for band in range(BANDS):
-        for group in _same(keys[:, band]):
+    import numpy as np
+
+    chosen = np.arange(len(keys)) if chosen is None else chosen
+    join = _Join(keys, chosen, text_of, threshold)
+    for band in range(keys.shape[1]):
+        for group in _same(keys[:, band][chosen]):
             join.group(group)
-    return Clusters([join.find(n) for n in range(len(keys))], join.compared, join.skipped,
-                    join.pairs)  # fmt: skip
+    first = [join.find(n) for n in range(len(chosen))]
+    return Clusters(first, join.compared, join.skipped, join.pairs)
+
+
+def of_texts(texts: Sequence[str], threshold: float = THRESHOLD) -> Clusters:
+    """The clusters among TEXTS, all in memory."""
+    import numpy as np
+
+    chunks = (texts[n : n + CHUNK] for n in range(0, len(texts), CHUNK))
+    found = b"".join(key for chunk in chunks for key in bands(chunk, threshold))
+    keys = np.frombuffer(found, "<u8").reshape(len(texts), -1)
+    return cluster(keys, texts.__getitem__, threshold)
 
 
 def _same(column: Any) -> Iterator[Sequence[int]]:
@@ -132,10 +189,13 @@ def _same(column: Any) -> Iterator[Sequence[int]]:
 class _Join:
     """Disjoint sets of rows, joined by comparing texts; the smallest row leads its set."""
 
-    def __init__(self, rows: int, text_of: Callable[[int], str], threshold: float) -> None:
+    def __init__(
+        self, keys: Any, chosen: Any, text_of: Callable[[int], str], threshold: float
+    ) -> None:
         from array import array
 
-        self._leader = array("l", range(rows))
+        self._keys, self._chosen = keys, chosen
+        self._leader = array("l", range(len(chosen)))
         self._text_of, self._threshold = text_of, threshold
         self._grams: OrderedDict[int, Any] = OrderedDict()
         self.compared = self.skipped = 0
@@ -163,8 +223,11 @@ class _Join:
             seen[self.find(row)] = row
 
     def _agree(self, a: int, b: int) -> bool:
+        both = self._keys[self._chosen[a]] == self._keys[self._chosen[b]]
+        if both.sum() < LEAST_BANDS:
+            return False
         self.compared += 1
-        index = jaccard(self._of(a), self._of(b))
+        index = jaccard(self._of(a), self._of(b), self._threshold)
         if index < self._threshold:
             return False
         low, high = sorted((self.find(a), self.find(b)))

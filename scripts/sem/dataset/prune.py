@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from sem.dataset.config import TaskOptions
@@ -31,6 +31,21 @@ REPEATS = 12
 COST = 12
 COST_CAP = 40
 AMOUNT = 16
+SHAPE_WORDS = re.compile(r"[^\W\d_]{2,}")
+
+Size = Callable[[str], int]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much a page may take, in what SIZE counts: characters, or tokens of a model."""
+
+    limit: int | None = None
+    size: Size = len
+
+    def holds(self, texts: Sequence[str]) -> bool:
+        """Whether TEXTS, as lines of one text, are within it."""
+        return self.limit is None or self.size("\n".join(texts)) <= self.limit
 
 
 @dataclass(frozen=True)
@@ -59,9 +74,19 @@ class Line:
     mark: int = 0  # which element the hint comes from
     depth: int = 0  # how deep that element is
 
-    def render(self) -> str:
+    def render(self, form: str = "lines") -> str:
         shown = "".join(str(part) for part in self.parts).strip()
-        return f"{self.prefix}{self.label}{shown}" if shown else ""
+        if not shown or form == "lines":
+            return f"{self.prefix}{self.label}{shown}" if shown else ""
+        return f"{self.address} | {shown}"
+
+    @property
+    def address(self) -> str:
+        """Where the line stood: `main>div.product price`, the names as the page spells them."""
+        tag, _, label = self.shape.partition(".")
+        names = " ".join(SHAPE_WORDS.findall(label)[:3])
+        tag = f"h{len(self.prefix) - 1}" if self.prefix.startswith("#") else tag or self.kind
+        return f"{self.section or 'main'}>{tag}{'.' if names else ''}{names}"
 
     def __len__(self) -> int:
         return sum(len(part if isinstance(part, str) else part.value) for part in self.parts)
@@ -104,23 +129,24 @@ def _may_repeat(line: Line, shown: str) -> bool:
     return line.kind == "field" or (is_amount and line.section in ("", "main"))
 
 
-def fit(lines: Sequence[Line], budget: int | None, options: TaskOptions) -> Fitted:
-    """LINES within BUDGET characters: images beyond the limit go, then links, then whole lines."""
+def fit(lines: Sequence[Line], budgets: Sequence[Budget], options: TaskOptions) -> Fitted:
+    """LINES within BUDGETS: images beyond the limit go, then links, then whole lines."""
     chosen = _best_images(lines, options.images)
-    texts = [line.render() for line in chosen]
-    if budget is None or _length(texts) <= budget:
+    texts = [line.render(options.form) for line in chosen]
+    if all(budget.holds(texts) for budget in budgets):
         return Fitted([text for text in texts if text], {"over_budget": 0, "pruned_lines": 0})
     bare = [line.without(frozenset({"link"})) for line in chosen]
-    texts = [line.render() for line in bare]
-    kept = _greedy(texts, scores(bare, texts), budget)
+    texts = [line.render(options.form) for line in bare]
+    worth = scores(bare, [line.render() for line in bare])
+    order = sorted(range(len(texts)), key=lambda n: (-worth[n], n))
+    kept = [True] * len(texts)
+    for budget in budgets:
+        if not budget.holds([text for text, keep in zip(texts, kept, strict=True) if keep]):
+            kept = _greedy(texts, kept, order, budget)
     return Fitted(
         [text for text, keep in zip(texts, kept, strict=True) if keep and text],
         {"over_budget": 1, "pruned_lines": len(kept) - sum(kept)},
     )
-
-
-def _length(texts: Sequence[str]) -> int:
-    return sum(map(len, texts)) + max(0, len(texts) - 1)
 
 
 def _best_images(lines: Sequence[Line], limit: int) -> list[Line]:
@@ -141,14 +167,21 @@ def _best_images(lines: Sequence[Line], limit: int) -> list[Line]:
     ]
 
 
-def _greedy(texts: Sequence[str], worth: Sequence[float], budget: int) -> list[bool]:
+def _greedy(
+    texts: Sequence[str], there: Sequence[bool], order: Sequence[int], budget: Budget
+) -> list[bool]:
     kept = [False] * len(texts)
-    left = budget + 1
-    for number in sorted(range(len(texts)), key=lambda n: (-worth[n], n)):
-        size = len(texts[number]) + 1
+    left = (budget.limit or 0) + 1
+    chosen = []
+    for number in order:
+        size = budget.size(texts[number]) + 1 if there[number] else left + 1
         if size <= left:
             kept[number] = True
+            chosen.append(number)
             left -= size
+    # Tokens of lines need not add up to those of their text: what is too much goes, worst first.
+    while chosen and not budget.holds([t for t, keep in zip(texts, kept, strict=True) if keep]):
+        kept[chosen.pop()] = False
     return kept
 
 

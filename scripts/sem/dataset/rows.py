@@ -43,6 +43,7 @@ class Prepared:
     system_prompt: str | None
     slot_specs: dict[str, Any] | None
     source_id: str | None
+    page_type: str = ""  # as the row names it, never the reference: a budget may depend on it
     notes: tuple[str, ...] = field(default=())
 
 
@@ -72,6 +73,7 @@ def prepare(row: RawRow, tasks: dict[str, TaskSpec], options: Any) -> Prepared:
         system_prompt=_system_prompt(row, meta, spec, chosen),
         slot_specs=_slot_specs(row, spec),
         source_id=_text(row.source_id) or _text(meta.get("source_id")),
+        page_type=_text(meta.get("page_type")) or _text(row.page_type) or "",
         notes=notes,
     )
 

@@ -17,7 +17,8 @@ from sem.core import console, files, jsonio, settings
 from sem.core.errors import SemError, nearest
 from sem.core.example import Example, from_json
 from sem.core.project import Project
-from sem.dataset import clean, holdout, splits
+from sem.dataset import certificate, clean, holdout, splits
+from sem.dataset.certificate import proof
 from sem.dataset.config import Dataset, Split
 
 VERSION = re.compile(r"v?([1-9][0-9]{0,5})")
@@ -73,7 +74,7 @@ def freeze(project: Project, at: datetime) -> tuple[Snapshot, bool]:
         items = (splits.item(e, options) for e in clean.examples(project))
         made = splits.cut(items, project.split, holdout.ids(project))
         version = (last or 0) + 1
-        facts = _write_parts(project, version, made, inputs)
+        facts = _write_parts(project, version, made, inputs, options)
         _write_new(project.processed / f"v{version}.json", jsonio.pretty(facts).encode())
         _enter(project, version, facts, at)
         return load(project, version), True
@@ -101,12 +102,14 @@ def _inputs(project: Project, source: dict[str, Any], options: Split) -> dict[st
         "tasks": source["tasks"],
         "group_by": options.group_by,
         "stratify": list(options.stratify),
+        "leaks": vars(options.leaks),
+        "near_threshold": source["near"]["threshold"],
         "eval_split": vars(project.split),
     }
 
 
 def _write_parts(
-    project: Project, version: int, made: splits.Cut, inputs: dict[str, Any]
+    project: Project, version: int, made: splits.Cut, inputs: dict[str, Any], options: Split
 ) -> dict[str, Any]:
     part_of = {name: part for part in made for group in made[part] for name in group.ids}
     paths = {part: project.processed / f"{part}.v{version}.jsonl" for part in splits.PARTS}
@@ -127,6 +130,13 @@ def _write_parts(
             file.flush()
             os.fsync(file.fileno())
             file.close()
+    certified = certificate.certify(temporary, inputs["near_threshold"], project.processed)
+    try:
+        certificate.enforce(certified, options.leaks)
+    except SemError:
+        for path in temporary.values():
+            path.unlink()
+        raise
     for part, path in paths.items():
         _publish(temporary[part], path)
     return {
@@ -139,21 +149,9 @@ def _write_parts(
         "tasks": {part: dict(sorted(tasks[part].items())) for part in splits.PARTS},
         "strata": {part: dict(sorted(strata[part].items())) for part in splits.PARTS},
         "domains": {part: dict(sorted(domains[part].items())) for part in splits.PARTS},
+        "quality": splits.quality(made, project.split),
+        "certificate": certified,
         "shared": proof(paths, {p: {g.name for g in made[p]} for p in made}),
-    }
-
-
-def proof(paths: dict[str, Path], groups: dict[str, set[str]]) -> dict[str, dict[str, int]]:
-    """How many ids, domains and groups each pair of parts has in common, read from the files."""
-    found: dict[str, dict[str, set[str]]] = {"groups": groups, "ids": {}, "domains": {}}
-    for part, path in paths.items():
-        rows = [(row["id"], row["meta"].get("domain") or "") for row in files.rows(path)]
-        found["ids"][part] = {name for name, _ in rows}
-        found["domains"][part] = {domain for _, domain in rows if domain}
-    pairs = (("train", "test"), ("train", "val"), ("val", "test"))
-    return {
-        kind: {f"{a}∩{b}": len(names[a] & names[b]) for a, b in pairs}
-        for kind, names in sorted(found.items())
     }
 
 
@@ -269,10 +267,12 @@ def _enter(project: Project, version: int, facts: dict[str, Any], at: datetime) 
         "facts_sha256": files.sha256(project.processed / f"v{version}.json"),
         **facts["inputs"],
     }
-    entries = {**ledger(project), f"v{version}": entry}
-    head = (
-        "# Snapshots of this sem, written by `fab dataset.split`; restore from git, never edit.\n"
-    )
+    write_ledger(project, {**ledger(project), f"v{version}": entry})
+
+
+def write_ledger(project: Project, entries: dict[str, Any]) -> None:
+    """Replace the ledger by ENTRIES, from `vN` to what is known of it."""
+    head = "# Snapshots, written by `fab dataset.split`; restore from git, never edit.\n"
     files.write(project.ledger, head + "\n".join(_yaml({"snapshots": entries})) + "\n")
 
 

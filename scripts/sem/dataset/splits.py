@@ -1,26 +1,27 @@
 """Cut examples into train, val and test so that no domain is on two sides.
 
-Whole groups move; within that, row counts meet the ratios (largest remainder), tasks are in
-every part, and strata are balanced (iterative stratification, Sechidis et al. 2011, on groups).
-Same seed and same rows: same parts, whatever the order of the rows. A group with a row that was
-tested on before stays in test: it never comes into train, and figures stay comparable.
+Whole groups move: what shares a domain, a document or nearly the whole input (`links`). Within
+that, row counts meet the ratios (largest remainder), tasks are in every part, and strata are
+balanced (iterative stratification, Sechidis et al. 2011, on groups). Same seed and same rows: same
+parts, whatever the order of the rows. A group with a row that was tested on before stays in test:
+it never comes into train, and figures stay comparable.
 """
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from sem.core.errors import Insufficient, SemError
 from sem.core.example import Example
 from sem.core.taskspec import EvalSplit
+from sem.dataset import evening, links
 from sem.dataset.config import Split
 
 PARTS = ("train", "val", "test")
 ATTEMPTS = 16
 # One domain may fill at most this share of val or test while others are left to choose.
 LARGEST_SHARE = 0.25
-SWAPS = 500
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Item:
     task: str
     group: str
     stratum: str
+    links: tuple[str, ...] = ()  # items that share one are of one group, too
 
 
 @dataclass
@@ -66,7 +68,8 @@ def item(example: Example, options: Split) -> Item:
         "domain": example.domain,
     }
     stratum = "|".join(parts[name] for name in options.stratify)
-    return Item(example.id, example.task, group or f"row:{example.id}", stratum)
+    tied = links.binding(example, options.leaks)
+    return Item(example.id, example.task, group or f"row:{example.id}", stratum, tied)
 
 
 def cut(items: Iterable[Item], split: EvalSplit, held: Collection[str] = ()) -> Cut:
@@ -104,15 +107,39 @@ def _check(groups: Sequence[Group], wanted: Sequence[str]) -> None:
 
 
 def grouped(items: Iterable[Item], held: Collection[str] = ()) -> list[Group]:
-    """ITEMS by group, in order of id and name whatever order they come in."""
+    """ITEMS by group, in order of id and name whatever order they come in.
+
+    Groups with a link in common are one, under the name that sorts first.
+    """
     groups: dict[str, Group] = {}
-    for one in sorted(items, key=lambda one: one.id):
-        group = groups.setdefault(one.group, Group(one.group))
+    ordered = sorted(items, key=lambda one: one.id)
+    names = _joined(ordered)
+    for one in ordered:
+        name = names(one.group)
+        group = groups.setdefault(name, Group(name))
         group.ids.append(one.id)
         group.strata[one.stratum] += 1
         group.tasks.add(one.task)
         group.is_held |= one.id in held
     return [groups[name] for name in sorted(groups)]
+
+
+def _joined(items: Sequence[Item]) -> Callable[[str], str]:
+    """From the name of a group to the name of the one it became part of."""
+    leader: dict[str, str] = {}
+
+    def find(name: str) -> str:
+        while leader.setdefault(name, name) != name:
+            leader[name] = leader[leader[name]]
+            name = leader[name]
+        return name
+
+    first: dict[str, str] = {}
+    for one in items:
+        for link in one.links:
+            a, b = sorted((find(first.setdefault(link, one.group)), find(one.group)))
+            leader[b] = a
+    return find
 
 
 def apportion(rows: int, split: EvalSplit) -> dict[str, int]:
@@ -145,7 +172,7 @@ def _attempt(
     filler = _Filler(groups, made, targets, wanted)
     for group in left:
         filler.place(group)
-    _even_out(made, targets, wanted)
+    evening.even_out(made, targets, wanted)
     return made
 
 
@@ -215,55 +242,6 @@ class _Filler:
         return (min(0, room) if small else min(-group.size, room), need, room / max(1, target))
 
 
-def _even_out(made: Cut, targets: dict[str, int], wanted: Sequence[str]) -> None:
-    """Move or swap groups between parts while that brings row counts nearer to TARGETS."""
-    for _ in range(SWAPS):
-        over = {part: sum(g.size for g in made[part]) - targets[part] for part in wanted}
-        giver = max(wanted, key=lambda part: over[part])
-        taker = min(wanted, key=lambda part: over[part])
-        step = _best_step(made, giver, taker, min(over[giver], -over[taker]))
-        if step is None:
-            return
-        given, taken = step
-        made[giver].remove(given)
-        made[taker].append(given)
-        if taken is not None:
-            made[taker].remove(taken)
-            made[giver].append(taken)
-
-
-def _best_step(made: Cut, giver: str, taker: str, gap: int) -> tuple[Group, Group | None] | None:
-    """The move or swap that shifts the number of rows nearest to GAP, if it helps at all."""
-    if gap <= 0:
-        return None
-    back: dict[int, Group | None] = {0: None}
-    for group in made[taker]:
-        if _is_spare(made[taker], group):
-            back.setdefault(group.size, group)
-    options = [
-        (abs(gap - (given.size - size)), given.name, given, taken)
-        for given in _one_per_size(made[giver])
-        for size, taken in back.items()
-        if 0 < given.size - size < 2 * gap
-    ]
-    best = min(options, key=lambda option: option[:2], default=None)
-    return None if best is None else (best[2], best[3])
-
-
-def _one_per_size(groups: Sequence[Group]) -> list[Group]:
-    chosen: dict[int, Group] = {}
-    for group in groups:
-        if group.size not in chosen and _is_spare(groups, group):
-            chosen[group.size] = group
-    return list(chosen.values())
-
-
-def _is_spare(groups: Sequence[Group], group: Group) -> bool:
-    """Whether GROUP may go: the part keeps all its tasks, and a group, without it."""
-    others = {task for other in groups if other is not group for task in other.tasks}
-    return not group.is_held and len(groups) > 1 and group.tasks <= others
-
-
 def cost(
     made: Cut, groups: Sequence[Group], targets: dict[str, int], wanted: Sequence[str]
 ) -> tuple[float, float, float]:
@@ -284,3 +262,20 @@ def cost(
 
 def _shuffled(salt: str, name: str) -> bytes:
     return hashlib.sha256(f"{salt}:{name}".encode()).digest()
+
+
+def quality(made: Cut, split: EvalSplit) -> dict[str, dict[str, float]]:
+    """Of each part: rows off its target, and how alike its strata are to those of all rows.
+
+    The likeness is 1 - the total variation distance of both distributions: 1.0 is the same.
+    """
+    total = sum((group.strata for groups in made.values() for group in groups), Counter[str]())
+    rows = sum(total.values())
+    targets = apportion(rows, split)
+    found = {}
+    for part, groups in made.items():
+        have = sum((group.strata for group in groups), Counter[str]())
+        size = sum(have.values())
+        apart = sum(abs(have[s] / max(1, size) - n / rows) for s, n in total.items()) / 2
+        found[part] = {"rows_off": size - targets[part], "balance": round(1 - apart, 4)}
+    return found

@@ -1,14 +1,10 @@
 """What cleaning counts while it runs, for the report."""
 
-import heapq
 from dataclasses import dataclass, field
 from typing import Any
 
 from sem.core import files
-from sem.dataset.guard import Outcome
-from sem.dataset.rows import Prepared
 
-SAMPLES = 200
 FIRST = 5
 
 
@@ -23,22 +19,28 @@ class Tally:
     first_ids: dict[str, list[str]] = field(default_factory=dict)
     notes: dict[str, int] = field(default_factory=dict)
     survival: dict[str, list[int]] = field(default_factory=dict)
-    sample: list[tuple[float, str, str]] = field(default_factory=list)
+    pii: dict[str, dict[str, int]] = field(default_factory=dict)  # kind -> action -> spans
+    near: dict[str, int] = field(default_factory=dict)  # how near-duplicates were found
 
-    def page(self, item: Prepared, outcome: Outcome) -> None:
-        """Count a page that was cleaned; duplicates are among them, they are seen later."""
-        task = self.tasks.setdefault(item.spec.task_id, {"kept": 0, "pages": 0})
+    def page(self, made: Any) -> None:
+        """Count what became of a row; duplicates are among them, they are seen later."""
+        self.read += 1
+        if made.reason is not None:
+            return
+        task = self.tasks.setdefault(made.task, {"kept": 0, "pages": 0})
         task["pages"] += 1
-        for name, number in (outcome.report or {}).items():
+        for name, number in made.report.items():
             task[name] = task.get(name, 0) + number
-        for note in item.notes:
+        for note in made.notes:
             self.notes[note] = self.notes.get(note, 0) + 1
-        labels = closed_slots(item.spec.io_schema)
-        for slot, counts in (outcome.survival or {}).items():
-            if slot not in labels:
-                name = f"{item.spec.task_id}.{slot}"
-                before = self.survival.setdefault(name, [0, 0, 0, 0])
-                self.survival[name] = [a + b for a, b in zip(before, counts, strict=True)]
+        for slot, counts in made.survival.items():
+            name = f"{made.task}.{slot}"
+            before = self.survival.setdefault(name, [0, 0, 0, 0])
+            self.survival[name] = [a + b for a, b in zip(before, counts, strict=True)]
+        for kind, actions in made.pii.items():
+            counted = self.pii.setdefault(kind, {})
+            for action, number in actions.items():
+                counted[action] = counted.get(action, 0) + number
 
     def keep(self, task: str) -> None:
         """Count a row of TASK that is in the result."""
@@ -51,12 +53,6 @@ class Tally:
         names = self.first_ids.setdefault(reason, [])
         if len(names) < FIRST:
             names.append(name)
-
-    def see(self, name: str, page: str) -> None:
-        """Keep a few raw inputs, chosen by their ids, for the token figures."""
-        heapq.heappush(self.sample, (-lot(name), name, page))
-        if len(self.sample) > SAMPLES:
-            heapq.heappop(self.sample)
 
 
 def lot(name: str) -> float:

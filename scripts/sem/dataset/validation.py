@@ -21,25 +21,31 @@ REASONS = {
     "page_timeout": "parsing took longer than clean.deadline_s",
     "page_memory": "parsing took more memory than clean.memory_mib",
     "page_crash": "the parser died on the page",
+    "row_fault": "this program failed on the row: please report it with the detail in rejects",
     "empty_input": "nothing, or less than min_chars, is left after cleaning",
     "duplicate": "task, cleaned input and reference are the same as of an earlier row",
     "conflict": "the same cleaned input has different references",
+    "near_duplicate": "near.drop is same_answer: an earlier row is nearly the same",
+    "evidence_lost": "a value the page held is not in the cleaned input (policy: reject)",
+    "evidence_ungrounded": "a value is not even in the page (policy: reject)",
 }
+PII_ACTIONS = ("keep", "redact", "reject")
 SLOT_COLUMNS = ("slot", "values", "in the raw page", "kept", "share")
 
 
-def render(sem: str, tally: Any, facts: dict[str, Any], tokens: dict[str, Any] | None) -> str:
+def render(sem: str, tally: Any, facts: dict[str, Any]) -> str:
     """The report of one cleaning as Markdown."""
     parts = [
         f"# Dataset validation: {escape(sem)}\n",
         f"Store sha256 `{facts['store_sha256'][:16]}`, cleaner `{facts['cleaner']}`. "
         f"{tally.read:,} rows read, {tally.kept:,} kept, {tally.read - tally.kept:,} rejected.\n",
-        "Personal data is not removed by this stage.\n",
         _section("Rejected rows", ("reason", "rows", "first ids"), _reject_rows(tally)),
         _section("Tasks", _task_columns(tally), _task_rows(tally)),
         _section("Notes", ("note", "rows"), sorted(tally.notes.items())),
         _section("Evidence that survives cleaning", SLOT_COLUMNS, _survival_rows(tally)),
-        _tokens(tokens),
+        _tokens(tally),
+        _section("Personal data", ("kind", *PII_ACTIONS), _pii_rows(tally)),
+        _section("Near-duplicates", ("what", "count"), sorted(tally.near.items())),
     ]
     return "\n".join(part for part in parts if part)
 
@@ -78,13 +84,23 @@ def _shares(counts: list[int]) -> tuple[str, ...]:
     return f"{values:,}", f"{before:,}", f"{kept:,}", share
 
 
-def _tokens(tokens: dict[str, Any] | None) -> str:
-    if tokens is None:
+def _pii_rows(tally: Any) -> list[tuple[Any, ...]]:
+    return [
+        (kind, *(f"{actions.get(action, 0):,}" for action in PII_ACTIONS))
+        for kind, actions in sorted(tally.pii.items())
+    ]
+
+
+def _tokens(tally: Any) -> str:
+    before, after = (
+        sum(counts.get(name, 0) for counts in tally.tasks.values())
+        for name in ("tokens_before", "tokens_after")
+    )
+    if not before:
         return "Tokens are counted by `dataset_clean.py --tokens` and `dataset.stats`.\n"
     return (
-        f"Tokens by the base model's tokenizer over {tokens['rows']} sampled rows: "
-        f"{tokens['before']:,} before, {tokens['after']:,} after "
-        f"({tokens['after'] / max(1, tokens['before']):.1%}).\n"
+        f"Tokens by the base model's tokenizer: {before:,} before, {after:,} after "
+        f"({after / before:.1%}).\n"
     )
 
 

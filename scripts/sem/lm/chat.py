@@ -56,6 +56,11 @@ class Chat:
             text, found = self._control.subn(lambda match: match[0][0] + " " + match[0][1:], text)
         return text
 
+    @property
+    def definition(self) -> str:
+        """The tokenizer as a tokenizer.json, for counting elsewhere."""
+        return self.tokenizer.backend_tokenizer.to_str()
+
     @cached_property
     def end_of_turn(self) -> int:
         """The id that closes the model's turn in this template."""

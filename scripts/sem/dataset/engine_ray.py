@@ -1,0 +1,130 @@
+"""The per-row work on a Ray cluster, or on a local one. Ray's only door.
+
+Rows go out in windows of some 64 MiB, so that the driver and Ray's object store stay small; each
+node works in the same caged processes as the local engine. A worker that dies is Ray's to
+replace: its batch is done again, and gives the same bytes.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from sem.core.errors import SemError
+from sem.dataset import engine, guard
+from sem.dataset.engine import Record
+from sem.dataset.layout import RawRow
+from sem.dataset.rowwork import Made, Plan, plan_of
+
+WINDOW_CHARS = 32 << 20
+WINDOW_ROWS = 50_000
+BLOCK_ROWS = 512
+STORE_BYTES = 256 << 20
+_POOLS: dict[str, guard.Pool] = {}  # of this Ray worker process: one cage, kept between batches
+
+
+def run(stored: Iterable[RawRow], plan: Plan, address: str | None) -> Iterator[Record]:
+    """The record of every row of STORED, in any order; ADDRESS None starts a cluster here."""
+    ray = _started(plan, address)
+    try:
+        described = ray.put(plan.as_json())
+        for window in engine.batches(stored, WINDOW_CHARS, WINDOW_ROWS):
+            yield from _window(ray, window, described, plan.clean.workers)
+    finally:
+        ray.shutdown()
+
+
+def _started(plan: Plan, address: str | None) -> Any:
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise SemError(
+            f"--engine ray: {error}", "install the extra: pip install 'sem[cluster]'"
+        ) from error
+    import logging
+
+    scripts = str(Path(__file__).resolve().parents[2])
+    given: dict[str, Any] = {"address": address} if address else {
+        "address": "local", "num_cpus": plan.clean.workers, "include_dashboard": False,
+        "object_store_memory": STORE_BYTES,
+    }  # fmt: skip
+    try:
+        ray.init(
+            **given,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=True,
+            runtime_env={"py_modules": [f"{scripts}/sem"]}
+            if address
+            else {"env_vars": {"PYTHONPATH": scripts}},
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise SemError(
+            f"--engine ray: no cluster at {address or 'this machine'}: {str(error)[:200]}",
+            "check `ray status` there, or leave out --ray-address",
+        ) from error
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    return ray
+
+
+def _window(ray: Any, rows: tuple[RawRow, ...], plan: Any, workers: int) -> Iterator[Record]:
+    import pyarrow
+
+    names = list(RawRow.__dataclass_fields__)
+    blocks = [
+        ray.put(
+            pyarrow.table(
+                {name: pyarrow.array([getattr(row, name) for row in part], pyarrow.large_string())
+                 for name in names}
+            )
+        )
+        for part in (rows[at : at + BLOCK_ROWS] for at in range(0, len(rows), BLOCK_ROWS))
+    ]  # fmt: skip
+    found = ray.data.from_arrow_refs(blocks).map_batches(
+        _work, batch_size=BLOCK_ROWS, batch_format="pyarrow", fn_kwargs={"plan": plan},
+        num_cpus=1, concurrency=workers,
+    )  # fmt: skip
+    for batch in found.iter_batches(batch_size=None, batch_format="pyarrow"):
+        for line in batch.column("record").to_pylist():
+            yield _record(line)
+
+
+def _work(table: Any, plan: Any) -> Any:
+    """A block of rows to their records, on a node."""
+    import pyarrow
+    import ray
+
+    given = ray.get(plan) if isinstance(plan, ray.ObjectRef) else plan
+    pool = _pool(given)
+    rows = [RawRow(**row) for row in table.to_pylist()]
+    made = []
+    jobs = ((batch, guard.RowsJob(batch)) for batch in engine.batches(rows))
+    for batch, outcome in pool.map(jobs):
+        made += [_line(engine.record(*pair)) for pair in zip(batch, outcome, strict=True)]
+    return pyarrow.table({"record": pyarrow.array(made, pyarrow.large_string())})
+
+
+def _pool(given: dict[str, Any]) -> guard.Pool:
+    from dataclasses import replace
+
+    from sem.core import files, jsonio
+
+    key = files.sha256_text(jsonio.dumps(jsonio.loads(jsonio.dumps(given))))
+    if key not in _POOLS:
+        plan = plan_of(given)
+        _POOLS[key] = guard.Pool(replace(plan.clean, workers=1), plan)
+    return _POOLS[key]
+
+
+def _line(record: Record) -> str:
+    import json
+
+    return json.dumps([record.id, record.task, record.row.hex(), vars(record.made)])
+
+
+def _record(line: str) -> Record:
+    import json
+
+    name, task, row, made = json.loads(line)
+    return Record(name, task, bytes.fromhex(row), Made(**made))
