@@ -166,6 +166,14 @@ def test_what_else_belongs_to_the_row_has_the_same_placeholders():
     assert made.reference == {"m": "[EMAIL_2]"}
 
 
+def test_the_country_of_a_page_is_told_by_its_address_or_its_language():
+    text, policy = "Ruf 030 1234567", Pii()
+
+    assert pii.apply(text, {}, policy, {"language": "de"}).text == "Ruf [PHONE_1]"
+    assert pii.apply(text, {}, policy, {"url": "https://x.de/"}).text == "Ruf [PHONE_1]"
+    assert pii.apply(text, {}, policy, {"url": None, "language": "pl"}).text == text
+
+
 def test_where_everything_is_kept_nothing_is_looked_for():
     keep = Pii(**dict.fromkeys(pii.KINDS, "keep"))
 
@@ -180,10 +188,12 @@ PIECES = st.sampled_from(
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.one_of(PIECES, st.text(max_size=20)), max_size=6), st.booleans())
 def test_twice_is_the_same_as_once_and_nothing_found_is_left(pieces, is_named):
-    policy = Pii(name="redact" if is_named else "keep", slots={"author": "redact"})
+    policy = Pii(
+        name="redact" if is_named else "keep", slots={"author": "redact"}, regions=("DE", "US")
+    )
     reference = {"author": "Jo Smith", "text": " ".join(pieces[:2])}
-    once = pii.apply(" ".join(pieces), reference, policy, ("DE", "US"))
-    twice = pii.apply(once.text, once.reference, policy, ("DE", "US"))
+    once = pii.apply(" ".join(pieces), reference, policy)
+    twice = pii.apply(once.text, once.reference, policy)
 
     assert (twice.text, twice.reference) == (once.text, once.reference)
     kinds = [kind for kind in pii.KINDS if getattr(policy, kind) == "redact"]
@@ -251,7 +261,7 @@ def test_naughty_strings_and_injections_pass_unharmed(shared):
     for file in ("naughty_strings", "prompt_injection"):
         lines = (shared / "data" / "hostile" / f"{file}.jsonl").read_text("utf-8").splitlines()
         for row in map(json.loads, lines):
-            made = pii.apply(row["text"], {"a": [row["text"]]}, Pii(), ("US",))
+            made = pii.apply(row["text"], {"a": [row["text"]]}, Pii(regions=("US",)))
             spans = pii.find(row["text"], REDACTED, ("US",))
             assert (made.text == row["text"]) == (not spans)
             assert made.reference == {"a": [made.text]}

@@ -8,7 +8,7 @@ model shall copy is still there to be copied.
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,10 +40,15 @@ class Applied:
 
 
 def apply(
-    text: str, reference: Any, policy: Pii, regions: tuple[str, ...] = (), also: Any = None
+    text: str,
+    reference: Any,
+    policy: Pii,
+    hints: Mapping[str, Any] | None = None,
+    also: Any = None,
 ) -> Applied:
     """TEXT and REFERENCE under POLICY; a reason where the row must not be used.
 
+    HINTS are the page's `language` and `url`, which tell the country of its telephone numbers.
     A value in a slot that POLICY keeps is kept everywhere. A slot that POLICY redacts holds
     personal data by declaration: a value of no known kind counts as a name. A number that is
     the whole of another slot's value is an answer (an article number) and stays. ALSO is more of
@@ -53,7 +58,9 @@ def apply(
     """
     if not policy.slots and all(getattr(policy, kind) == "keep" for kind in KINDS):
         return Applied(text, reference, {}, None, also)
-    row = _Row(policy, tuple(regions))
+    told = {name: str(value or "") for name, value in (hints or {}).items()}
+    countries = regions(told.get("language", ""), told.get("url", ""), policy.regions)
+    row = _Row(policy, countries)
     row.read(text, reference, also)
     made = row.rewritten(text)
     answer, more = row.rewritten_all(reference), row.rewritten_all(also)
