@@ -1,6 +1,6 @@
 """Example: one input and its reference, as every stage passes it on."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from sem.core import jsonio
@@ -48,7 +48,8 @@ class Example:
 
     def as_json(self) -> dict[str, Any]:
         """One row of a snapshot; absent options are left out."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        # Not asdict: it copies every value of every page, and nobody changes them.
+        return {name: value for name, value in vars(self).items() if value is not None}
 
     def content(self) -> str:
         """What makes two examples the same: task, input and reference."""

@@ -16,7 +16,7 @@ from sem.core import files, jsonio
 from sem.core.errors import SemError, nearest
 from sem.core.example import Example
 from sem.core.project import Project
-from sem.dataset import dedupe, engine, engine_ray, markup, neardup, store, validation
+from sem.dataset import dedupe, engine, engine_ray, markup, neardup, store, tombstones, validation
 from sem.dataset.config import Clean, Dataset
 from sem.dataset.engine import Engine, Record
 from sem.dataset.rowwork import Plan
@@ -78,10 +78,12 @@ def run(
         files.sweep(folder)
         with store.reading(project.store) as opened, dedupe.Index(folder / INDEX) as index:
             source = files.sha256(project.store)
-            raw = progress(opened.rows(), opened.count) if progress else opened.rows()
             share = settings.evidence_rows / opened.count
-            plan = Plan(settings, project.tasks, share, how.tokenizer, how.today)
-            _spill(folder, _records(raw, plan, how), index, tally, settings)
+            stones = tombstones.load(project).as_json()
+            plan = Plan(settings, project.tasks, share, how.tokenizer, how.today, stones)
+            records = _records(opened.rows(), plan, how)
+            shown = progress(records, opened.count) if progress else records
+            _spill(folder, shown, index, tally, settings)
             ordered = _ordered(index, settings)
         _mark_near(folder, ordered, settings, tally)
         _settle(folder, ordered, tally)

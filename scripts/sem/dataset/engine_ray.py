@@ -65,6 +65,8 @@ def _started(plan: Plan, address: str | None) -> Any:
         ) from error
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
+    for name in ("ray.data", "ray"):  # the caller has a progress bar of its own
+        logging.getLogger(name).setLevel(logging.ERROR)
     return ray
 
 
@@ -83,7 +85,7 @@ def _window(ray: Any, rows: tuple[RawRow, ...], plan: Any, workers: int) -> Iter
     ]  # fmt: skip
     found = ray.data.from_arrow_refs(blocks).map_batches(
         _work, batch_size=BLOCK_ROWS, batch_format="pyarrow", fn_kwargs={"plan": plan},
-        num_cpus=1, concurrency=workers,
+        num_cpus=1, compute=ray.data.TaskPoolStrategy(size=workers),
     )  # fmt: skip
     for batch in found.iter_batches(batch_size=None, batch_format="pyarrow"):
         for line in batch.column("record").to_pylist():
