@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sem.core import files, jsonio, run
+from sem.core import files, jsonio, run, taint
 from sem.core.errors import SemError
 from sem.core.project import Project
 
@@ -11,6 +11,7 @@ from sem.core.project import Project
 def promote(project: Project, run_id: str | None, reason: str | None, at: datetime) -> str:
     """Make RUN_ID the promoted run of PROJECT; without a passed gate only for a REASON."""
     target = run.find(project, run_id)
+    taint.refuse(target.folder, f"run {target.id}")
     gate = project.reports / target.id / "gate.json"
     verdict = files.read_json(gate)["verdict"] if gate.exists() else None
     if verdict != "PASS" and not reason:
@@ -38,8 +39,9 @@ def read(project: Project) -> dict[str, Any] | None:
 
 
 def of(project: Project) -> str:
-    """The id of the promoted run; SemError when there is none."""
+    """The id of the promoted run; SemError when there is none, or a takedown tainted it."""
     found = read(project)
     if found is None:
         raise SemError(f"{project.sem} has no promoted run", "name one with `fab ops.promote`")
+    taint.refuse(project.adapters / found["run"], f"promoted run {found['run']}")
     return str(found["run"])

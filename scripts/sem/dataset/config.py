@@ -79,6 +79,16 @@ class Near:
 
 
 @dataclass(frozen=True)
+class Consent:
+    """Which rows may be used, by what their metadata says of consent and licence."""
+
+    require: Literal["any", "granted"] = "any"  # any: a no counts, silence does not
+    on_expired: Literal["reject", "keep"] = "reject"
+    licenses: tuple[str, ...] = ()  # none named: any licence, or none
+    purposes: tuple[str, ...] = ()  # none named: any purpose; else a row names one of these
+
+
+@dataclass(frozen=True)
 class Clean:
     """Limits of cleaning and what to do with rows that contradict each other."""
 
@@ -92,6 +102,7 @@ class Clean:
     conflicts: Literal["reject", "keep"] = "reject"
     near: Near = field(default_factory=Near)
     pii: Pii = field(default_factory=Pii)
+    consent: Consent = field(default_factory=Consent)
     default: TaskOptions = field(default_factory=TaskOptions)
     tasks: dict[str, dict[str, Any]] = field(default_factory=dict)  # what differs from `default`
 

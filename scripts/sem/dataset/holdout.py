@@ -9,17 +9,28 @@ from pathlib import Path
 
 from sem.core import files
 from sem.core.project import Project
+from sem.dataset import tombstones
 
 
 def ids(project: Project) -> frozenset[str]:
     """Every id of PROJECT that must stay out of train."""
-    return frozenset(row["id"] for path in _sources(project) for row in files.rows(path))
+    return _ids(_sources(project))
+
+
+def ids_without(project: Project, version: int) -> frozenset[str]:
+    """What `ids` would say if the test part of snapshot VERSION were gone."""
+    name = f"test.v{version}.jsonl"
+    return _ids(path for path in _sources(project) if path.name != name)
+
+
+def _ids(paths: Iterable[Path]) -> frozenset[str]:
+    return frozenset(row["id"] for path in paths for row in files.rows(path))
 
 
 def hold(project: Project, names: Iterable[str], reason: str) -> None:
     """Keep the examples NAMES out of train from the next cut on."""
     with files.appending(_held(project)) as file:
-        for name in names:
+        for name in tombstones.living(project, names):
             files.append(file, {"id": name, "reason": reason})
 
 

@@ -14,7 +14,18 @@ from pathlib import Path
 from sem.core import files, jsonio
 from sem.core.errors import SemError, nearest
 from sem.core.project import Project
-from sem.dataset import capture, chunk, layout, mapping, readers, records, sheets, store, tables
+from sem.dataset import (
+    capture,
+    chunk,
+    layout,
+    mapping,
+    readers,
+    records,
+    sheets,
+    store,
+    tables,
+    tombstones,
+)
 from sem.dataset.layout import RawRow
 from sem.dataset.readers import Told
 
@@ -57,12 +68,15 @@ class _NothingUsable(Exception):
     """Every row of a file was refused."""
 
 
-def run(project: Project, path: Path, options: Options) -> Result:
-    """Import PATH into PROJECT's store, all of it or nothing; SemError when it cannot be read."""
+def run(project: Project, path: Path, options: Options, into: Path | None = None) -> Result:
+    """Import PATH into PROJECT's store, all of it or nothing; SemError when it cannot be read.
+
+    INTO: another store than the project's, for a caller that puts it in its place.
+    """
     check(project, options)
     result = Result(report=project.reports / REJECTS)
     with files.replacing(project.reports / REJECTS) as rejects:
-        taken = take(project, path, options, result, rejects)
+        taken = take(project, path, options, result, rejects, into)
     if not taken:
         raise nothing_usable(path, result)
     return result
@@ -77,7 +91,14 @@ def check(project: Project, options: Options) -> None:
         )
 
 
-def take(project: Project, path: Path, options: Options, result: Result, rejects: object) -> bool:
+def take(
+    project: Project,
+    path: Path,
+    options: Options,
+    result: Result,
+    rejects: object,
+    into: Path | None = None,
+) -> bool:
     """Add the rows of PATH to the store and to RESULT; False when all of them were refused.
 
     REJECTS: a binary file that gets a line for each row that is not taken.
@@ -97,7 +118,8 @@ def take(project: Project, path: Path, options: Options, result: Result, rejects
     try:
         with rows(project, path, options, told) as found:
             chosen = _chosen(capture.checked(found, told), options, result, told)
-            result.stored = store.append(project.store, chosen, options.on_conflict)
+            chosen = tombstones.sift(project, chosen, told.refuse)
+            result.stored = store.append(into or project.store, chosen, options.on_conflict)
     except _NothingUsable:
         return False
     return True

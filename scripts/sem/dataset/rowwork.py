@@ -11,7 +11,18 @@ from typing import Any
 from sem.core import jsonio, schema, settings
 from sem.core.example import Example
 from sem.core.taskspec import TaskSpec
-from sem.dataset import bombs, dedupe, evidence, markup, neardup, pii, rows, tokens
+from sem.dataset import (
+    bombs,
+    consent,
+    dedupe,
+    evidence,
+    markup,
+    neardup,
+    pii,
+    rows,
+    tokens,
+    tombstones,
+)
 from sem.dataset.config import Clean, TaskOptions
 from sem.dataset.layout import RawRow
 from sem.dataset.prune import Budget
@@ -28,6 +39,7 @@ class Plan:
     share: float = 0.0  # of the rows whose evidence is measured, chosen by id
     tokenizer: str | None = None  # a tokenizer.json; None: tokens are not counted
     today: str = ""  # the date that consent is judged by, as YYYY-MM-DD
+    stones: dict[str, Any] = field(default_factory=dict)  # tombstones, as their as_json()
 
     def as_json(self) -> dict[str, Any]:
         """This plan as plain JSON, for a worker elsewhere."""
@@ -72,6 +84,7 @@ class Worker:
             name: frozenset(closed_slots(spec.io_schema)) for name, spec in plan.tasks.items()
         }
         self._count = tokens.counter(plan.tokenizer) if plan.tokenizer else None
+        self._stones = tombstones.of_json(plan.stones)
 
     def of(self, task: str) -> TaskOptions:
         """The options of TASK."""
@@ -81,7 +94,9 @@ class Worker:
         """What ROW becomes."""
         self._restart()
         try:
+            self._stones.refuse(row)
             prepared = rows.prepare(row, self._plan.tasks, self)
+            prepared = consent.checked(prepared, self._plan.clean.consent, self._plan.today)
             return self._finish(prepared, self._simplified(prepared))
         except Reject as reject:
             return Made(reason=reject.reason, detail=reject.detail)

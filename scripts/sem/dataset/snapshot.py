@@ -65,7 +65,7 @@ def freeze(project: Project, at: datetime) -> tuple[Snapshot, bool]:
     options = project.settings("dataset", Dataset).split
     with files.lock(project.processed / ".snapshot.lock", f"the snapshots of {project.sem}"):
         source = clean.facts(project)
-        _recover(project, at)
+        recover(project, at)
         inputs = _inputs(project, source, options)
         last = latest(project)
         same = _same(project, last, inputs)
@@ -75,8 +75,8 @@ def freeze(project: Project, at: datetime) -> tuple[Snapshot, bool]:
         made = splits.cut(items, project.split, holdout.ids(project))
         version = (last or 0) + 1
         facts = _write_parts(project, version, made, inputs, options)
-        _write_new(project.processed / f"v{version}.json", jsonio.pretty(facts).encode())
-        _enter(project, version, facts, at)
+        write_new(project.processed / f"v{version}.json", jsonio.pretty(facts).encode())
+        enter(project, version, facts, at)
         return load(project, version), True
 
 
@@ -138,7 +138,7 @@ def _write_parts(
             path.unlink()
         raise
     for part, path in paths.items():
-        _publish(temporary[part], path)
+        publish(temporary[part], path)
     return {
         "version": version,
         "inputs": inputs,
@@ -155,7 +155,7 @@ def _write_parts(
     }
 
 
-def _publish(temporary: Path, path: Path) -> None:
+def publish(temporary: Path, path: Path) -> None:
     """Give TEMPORARY its name, read-only; an existing file of that name is never replaced."""
     if path.exists():
         raise SemError(f"{path} is there already", "move it away, then run again")
@@ -164,16 +164,17 @@ def _publish(temporary: Path, path: Path) -> None:
     files.sync_folder(path.parent)
 
 
-def _write_new(path: Path, content: bytes) -> None:
+def write_new(path: Path, content: bytes) -> None:
+    """Write CONTENT as the read-only file PATH, which must not be there."""
     temporary = path.with_name(f".tmp-{path.name}")
     with temporary.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    _publish(temporary, path)
+    publish(temporary, path)
 
 
-def _recover(project: Project, at: datetime) -> None:
+def recover(project: Project, at: datetime) -> None:
     """Finish or remove what a killed freeze left."""
     files.sweep(project.processed)
     listed = ledger(project)
@@ -183,7 +184,7 @@ def _recover(project: Project, at: datetime) -> None:
             continue
         facts = project.processed / f"v{match[1]}.json"
         if facts.exists() and not _faults(project.processed, files.read_json(facts)):
-            _enter(project, int(match[1]), files.read_json(facts), at)
+            enter(project, int(match[1]), files.read_json(facts), at)
             listed = ledger(project)
         else:
             path.unlink()
@@ -231,6 +232,11 @@ def load(project: Project, version: int | str | None = None) -> Snapshot:
     if not known:
         raise SemError(f"{project.sem}: no snapshot", "cut one with `fab dataset.split`")
     number = known[-1] if version is None else _number(version)
+    by = ledger(project).get(f"v{number}", {}).get("takedown")
+    if by:
+        raise SemError(
+            f"snapshot v{number} was withdrawn by takedown {by}", f"the newest is v{known[-1]}"
+        )
     if number not in known:
         names = [f"v{n}" for n in known]
         raise SemError(f"{project.sem}: no snapshot v{number}", nearest(f"v{number}", names))
@@ -257,7 +263,8 @@ def _number(version: int | str) -> int:
     return int(match[1])
 
 
-def _enter(project: Project, version: int, facts: dict[str, Any], at: datetime) -> None:
+def enter(project: Project, version: int, facts: dict[str, Any], at: datetime) -> None:
+    """List VERSION with its FACTS in the ledger."""
     entry = {
         "status": "frozen",
         "frozen_at": f"{at:%Y-%m-%dT%H:%M:%SZ}",

@@ -49,13 +49,19 @@ class Store:
             for row in batch:
                 yield RawRow(**dict(zip(names, row, strict=True)))
 
+    def ids(self) -> Iterator[str]:
+        """The id of every row."""
+        found = self.connection.execute(f"SELECT {self.columns['id']} FROM {self.table}")  # noqa: S608
+        while batch := found.fetchmany(2_048):
+            yield from (row[0] for row in batch)
+
 
 @contextmanager
 def reading(path: Path) -> Iterator[Store]:
     """The store at PATH, opened read-only; SemError when it is not one or has no rows."""
     import duckdb
 
-    table, connection = table_name(), _connect(path)
+    table, connection = table_name(), connect(path)
     try:
         columns = _columns(connection, path, table)
         count = connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608
@@ -65,7 +71,7 @@ def reading(path: Path) -> Iterator[Store]:
             )
         yield Store(path, table, columns, count, connection)
     except duckdb.Error as error:
-        raise _explained(path, error) from error
+        raise explained(path, error) from error
     finally:
         connection.close()
 
@@ -78,7 +84,8 @@ def table_name() -> str:
     return name
 
 
-def _connect(path: Path) -> Any:
+def connect(path: Path) -> Any:
+    """A read-only connection to the store at PATH; SemError when it cannot be opened."""
     import duckdb
 
     if not path.is_file():
@@ -90,10 +97,11 @@ def _connect(path: Path) -> Any:
             str(path), read_only=True, config={**CLOSED, "lock_configuration": "true"}
         )
     except duckdb.Error as error:
-        raise _explained(path, error) from error
+        raise explained(path, error) from error
 
 
-def _explained(path: Path, error: Exception) -> SemError:
+def explained(path: Path, error: Exception) -> SemError:
+    """What to say of DuckDB's ERROR on the store at PATH."""
     text = " ".join(str(error).split())
     if "conflicting lock" in text.lower():
         holder = re.search(r"PID (\d+)", text)
@@ -161,13 +169,13 @@ def records(path: Path) -> Iterator[Iterator[dict[str, Any]]]:
     """Every row of the table at PATH with all its columns, for a mapping to choose from."""
     import duckdb
 
-    table, connection = table_name(), _connect(path)
+    table, connection = table_name(), connect(path)
     try:
         _check_table(connection, path, table)
         found = connection.execute(f"SELECT * FROM {table}")  # noqa: S608 - a checked name
         yield _records(found, [column[0] for column in found.description])
     except duckdb.Error as error:
-        raise _explained(path, error) from error
+        raise explained(path, error) from error
     finally:
         connection.close()
 
@@ -190,8 +198,8 @@ def append(path: Path, rows: Iterable[RawRow], on_conflict: str = "error") -> Ap
     with files.lock(path.with_name(path.name + ".lock"), str(path)):
         # A new store appears whole: one torn while its header is written opens never again.
         place = path if path.exists() else path.with_name(path.name + ".new")
-        _sweep(path)
-        connection = _open_for_writing(place)
+        sweep(path)
+        connection = open_for_writing(place)
         try:
             connection.execute("BEGIN")
             _ensure_table(connection, path)
@@ -211,7 +219,7 @@ def append(path: Path, rows: Iterable[RawRow], on_conflict: str = "error") -> Ap
         return done
 
 
-def _sweep(path: Path) -> None:
+def sweep(path: Path) -> None:
     """Remove what a killed writer of a store at PATH left beside it."""
     for name in (".tmp", ".new.tmp"):
         shutil.rmtree(path.with_name(path.name + name), ignore_errors=True)
@@ -219,14 +227,15 @@ def _sweep(path: Path) -> None:
         path.with_name(path.name + name).unlink(missing_ok=True)
 
 
-def _open_for_writing(path: Path) -> Any:
+def open_for_writing(path: Path) -> Any:
+    """A connection that may write the store at PATH, in the format of STORAGE_VERSION."""
     import duckdb
 
     config = {**CLOSED, "storage_compatibility_version": STORAGE_VERSION}
     try:
         return duckdb.connect(str(path), config=config)
     except duckdb.Error as error:
-        raise _explained(path, error) from error
+        raise explained(path, error) from error
 
 
 def _ensure_table(connection: Any, path: Path) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, jsonio, manifest, provenance, run
+from sem.core import files, jsonio, manifest, provenance, run, taint
 from sem.core.project import ROOT, Project
 from sem.core.run import STRONG
 from sem.dataset import snapshot
@@ -71,7 +71,8 @@ def withdrawn(asked: Request) -> tuple[str, ...]:
     trained = None if target.is_base else target.plan()["snapshot"]["version"]
     entries = snapshot.ledger(asked.project)
     names = {f"v{version}" for version in (trained, asked.version) if version is not None}
-    return tuple(sorted(n for n in names if entries.get(n, {}).get("status") == "withdrawn"))
+    gone = sorted(n for n in names if entries.get(n, {}).get("status") == "withdrawn")
+    return (*gone, *(f"run tainted by {name}" for name in taint.takedowns(target.folder)))
 
 
 def uses(project: Project, case: Case) -> int:

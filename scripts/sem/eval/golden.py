@@ -13,6 +13,7 @@ from sem.core.errors import SemError, nearest
 from sem.core.example import SPELLINGS, Example, from_json
 from sem.core.project import Project
 from sem.core.taskspec import TaskSpec
+from sem.dataset import tombstones
 
 INPUT = (*SPELLINGS["input_text"], "question", "input", "instruction")
 ANSWER = (*SPELLINGS["output_json"], "golden_answer", "output", "reference")
@@ -24,7 +25,7 @@ def examples(project: Project) -> list[Example]:
     """The golden examples of PROJECT; SemError names the entry that cannot be used."""
     source = written(project)
     if source is not None:
-        made = _read(source, project.tasks)
+        made = tombstones.spared(project, _read(source, project.tasks), str(source))
         files.write_rows(project.golden, [example.as_json() for example in made])
         return made
     if not project.golden.exists():

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, jsonio, manifest, provenance, run, schema
+from sem.core import files, jsonio, manifest, provenance, run, schema, taint
 from sem.core.errors import SemError
 from sem.core.project import ROOT, Project
 from sem.core.run import Run
@@ -46,6 +46,7 @@ def export(project: Project, target: Run, wanted: Sequence[str]) -> Path:
     """Build the package of TARGET for the runtimes WANTED, whole or not at all; its folder."""
     if target.folder is None:
         raise SemError("the run 'base' has nothing to package", "name a trained run with --run")
+    taint.refuse(target.folder, f"run {target.id}")
     for name in wanted:
         if name not in targets.TARGETS:
             raise SemError(f"target {name!r} is unknown", f"use {', '.join(targets.TARGETS)}")

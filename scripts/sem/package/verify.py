@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sem.core import manifest, schema
+from sem.core import manifest, schema, taint
 from sem.core.errors import SemError
 from sem.eval import answers, subject
 from sem.eval.subject import Subject
@@ -14,7 +14,11 @@ NAMES = {"Modelfile"}
 
 
 def faults(folder: Path) -> list[str]:
-    """What is wrong with the package in FOLDER, a line each; reads files, runs nothing."""
+    """What is wrong with the package in FOLDER, a line each; reads files, runs nothing.
+
+    SemError when a takedown tainted it: then nothing in it may be used, whole or not.
+    """
+    taint.refuse(folder, f"package {folder.name}")
     facts = manifest.read(folder)
     found = [f"manifest.json: {line}" for line in schema.problems(facts, MANIFEST_SCHEMA)]
     found += manifest.faults(folder)

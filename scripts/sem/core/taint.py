@@ -1,0 +1,43 @@
+"""Taint: runs and packages whose data were taken down; nobody may promote, package or serve them.
+
+`tainted.json` lies beside the manifest of a run or package, so that it travels with a copy.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from sem.core import files, jsonio
+from sem.core.errors import SemError
+
+NAME = "tainted.json"
+
+
+def mark(folder: Path, takedown: str, at: str, facts: dict[str, Any]) -> None:
+    """Mark the run or package in FOLDER; an earlier takedown's mark stays and is added to."""
+    marks = [m for m in read(folder) if m["takedown"] != takedown]
+    made = {
+        "format": "tainted.v1",
+        "marks": [*marks, {"takedown": takedown, "at": at, **facts}],
+    }
+    files.write(folder / NAME, jsonio.pretty(made))
+
+
+def read(folder: Path) -> list[dict[str, Any]]:
+    """The marks of FOLDER, the oldest first; empty when it is clean."""
+    path = folder / NAME
+    return files.read_json(path)["marks"] if path.exists() else []
+
+
+def takedowns(folder: Path | None) -> tuple[str, ...]:
+    """The takedowns that marked FOLDER; `base` has no folder and is never marked."""
+    return tuple(m["takedown"] for m in read(folder)) if folder else ()
+
+
+def refuse(folder: Path | None, what: str) -> None:
+    """SemError when FOLDER is marked; WHAT names it, as in `run 2026…`."""
+    found = takedowns(folder)
+    if found:
+        raise SemError(
+            f"{what} is tainted: takedown {', '.join(found)} removed rows it rests on",
+            "train a new run on a snapshot cut after it: `fab train.prepare train.run`",
+        )

@@ -1,0 +1,212 @@
+"""The byte scan: every file under a project's root, unpacked, searched for what was erased.
+
+Archives, gzip, Parquet, DuckDB and SQLite are read by what they hold, DuckDB and SQLite files also
+as bytes, since deleted rows can still lie in them. Weights hold no text and are counted, not read.
+"""
+
+import gzip
+import sqlite3
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from sem.core import jsonio
+from sem.core.errors import SemError
+from sem.core.project import Project
+from sem.dataset import erase, marks, person, tables
+from sem.dataset.person import Person
+from sem.dataset.shingles import Trace
+
+ROOTS = ("data", "reports", "models", "configs", "evals", "wandb")
+WEIGHTS = {".safetensors", ".gguf", ".bin", ".pt", ".pth", ".onnx", ".npy", ".npz"}
+VOCABULARY = {"tokenizer.json", "vocab.json", "merges.txt", "tokenizer.model"}
+BLOCK, OVERLAP = 8 << 20, 4_096
+MOST_UNPACKED = 8 << 30
+WORKING = ".takedown-"  # what a takedown that goes on works with, and removes at its end
+SPACES = bytes.maketrans(b"\"'<>,;|()[]{}&`\\\r\n\t", b" " * 19)
+
+
+@dataclass(frozen=True)
+class Sought:
+    """What was erased: its shingles, the ids of its rows, the people it was about."""
+
+    trace: Trace
+    names: frozenset[str] = frozenset()
+    people: tuple[Person, ...] = ()
+
+    def inside(self, data: bytes) -> bool:
+        """Whether DATA, bytes of any text, holds a shingle or one of the people."""
+        if self.trace.count(data):
+            return True
+        text = data.decode("utf-8", "replace") if self.people else ""
+        return any(person.mentions(text, one) for one in self.people)
+
+    def named(self, data: bytes) -> bool:
+        """Whether DATA spells one of the ids, with nothing but punctuation around it."""
+        found = data.translate(SPACES).split(b" ")
+        return any(word in self._words for word in found) if self._words else False
+
+    @property
+    def _words(self) -> frozenset[bytes]:
+        return _encoded(self.names)
+
+    def is_row(self, row: Any) -> bool:
+        """Whether ROW, a JSON value, is about one of the ids or holds erased text."""
+        if any(text in self.names for text in _names(row)):
+            return True
+        return self.inside(jsonio.dumps(row).encode("utf-8", "surrogatepass"))
+
+
+_KEPT: dict[frozenset[str], frozenset[bytes]] = {}
+LEAST_NAME = 5  # an id such as `a1` or `2024` is part of too much else
+
+
+def is_telling(name: str) -> bool:
+    """Whether the id NAME is looked for in documents, where nothing says what is an id."""
+    return len(name) >= LEAST_NAME and not name.isdigit()
+
+
+def _encoded(names: frozenset[str]) -> frozenset[bytes]:
+    if names not in _KEPT:
+        _KEPT.clear()
+        _KEPT[names] = frozenset(n.encode() for n in names if is_telling(n))
+    return _KEPT[names]
+
+
+def _names(row: Any) -> Iterator[str]:
+    yield from marks.strings(row)
+    if isinstance(row, dict):
+        yield from row
+        for inner in row.values():
+            if isinstance(inner, dict | list):
+                yield from _keys(inner)
+
+
+def _keys(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield from value
+    for inner in value.values() if isinstance(value, dict) else value:
+        if isinstance(inner, dict | list):
+            yield from _keys(inner)
+
+
+@dataclass
+class Found:
+    """What a scan met: files with traces, how many it read, what it could not read."""
+
+    hits: list[str] = field(default_factory=list)  # relative to the root
+    read: int = 0
+    bytes: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+
+def tree(project: Project, sought: Sought, told: Callable[[Path], object] | None = None) -> Found:
+    """Every trace of SOUGHT below PROJECT's root."""
+    found = Found()
+    for path in paths(project):
+        if path.suffix in WEIGHTS or path.name in VOCABULARY:
+            found.left_out["weights and vocabularies"] += 1
+            continue
+        if told:
+            told(path)
+        found.read += 1
+        found.bytes += path.stat().st_size
+        where = shown(project, path)
+        try:
+            if holds(path, sought):
+                found.hits.append(where)
+        except (SemError, OSError, EOFError, zipfile.BadZipFile, zlib.error,
+                sqlite3.Error) as error:  # fmt: skip
+            found.unreadable[where] = " ".join(str(error).split())[:160]
+    return found
+
+
+def paths(project: Project) -> Iterator[Path]:
+    """The files of PROJECT's root that could hold rows, its store included, in order."""
+    roots = [project.root / name for name in ROOTS]
+    there = {path for root in roots if root.is_dir() for path in root.rglob("*")}
+    there |= set(project.store.parent.glob(project.store.name + "*"))
+    base = project.base_models
+    for path in sorted(there):
+        is_working = path.name.startswith(WORKING)
+        if (
+            path.is_file()
+            and not path.is_symlink()
+            and not is_working
+            and base not in path.parents
+        ):
+            yield path
+
+
+def shown(project: Project, path: Path) -> str:
+    """PATH as a receipt names it."""
+    return path.relative_to(project.root).as_posix() if project.root in path.parents else str(path)
+
+
+def holds(path: Path, sought: Sought) -> bool:
+    """Whether the file at PATH, read by what it is, holds a trace of SOUGHT."""
+    return any(sought.inside(block) or sought.named(block) for block in blocks(path))
+
+
+def blocks(path: Path) -> Iterator[bytes]:
+    """The bytes of the file at PATH, then what they unpack to, in overlapping blocks."""
+    with path.open("rb") as file:
+        head = file.read(16)
+        file.seek(0)
+        yield from pieces(file)
+    suffix = path.suffix.lower()
+    if head[8:12] == b"DUCK":
+        yield from joined(erase.texts(path))
+    elif head.startswith(b"SQLite format 3"):
+        yield from joined(_sqlite(path))
+    elif head.startswith(b"PAR1"):
+        with tables.parquet(path) as records:
+            yield from joined(text for record in records for text in marks.strings(record))
+    elif head.startswith(b"\x1f\x8b"):
+        with gzip.open(path, "rb") as file:
+            yield from pieces(file)
+    elif head.startswith(b"PK\x03\x04") or suffix == ".zip":
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                with archive.open(entry) as file:
+                    yield from pieces(file)
+
+
+def pieces(file: IO[bytes]) -> Iterator[bytes]:
+    """FILE in blocks, each with the end of the one before, so that nothing is cut in two."""
+    tail, total = b"", 0
+    while block := file.read(BLOCK):
+        total += len(block)
+        if total > MOST_UNPACKED:
+            raise SemError(f"unpacks to more than {MOST_UNPACKED:,} bytes", "look at it yourself")
+        yield tail + block
+        tail = block[-OVERLAP:]
+
+
+def joined(texts: Iterable[str]) -> Iterator[bytes]:
+    """TEXTS in blocks; a text is never cut."""
+    made: list[bytes] = []
+    size = 0
+    for text in texts:
+        made.append(text.encode("utf-8", "surrogatepass"))
+        size += len(made[-1])
+        if size > BLOCK:
+            yield b" \n".join(made)
+            made, size = [], 0
+    if made:
+        yield b" \n".join(made)
+
+
+def _sqlite(path: Path) -> Iterator[str]:
+    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
+        names = [n for (n,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        for name in names:
+            quoted = name.replace('"', '""')
+            for row in db.execute(f'SELECT * FROM "{quoted}"'):  # noqa: S608
+                yield from (str(value) for value in row if isinstance(value, str))
+    db.close()

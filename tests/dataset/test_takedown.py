@@ -1,0 +1,522 @@
+"""A takedown leaves no trace of a row, keeps it out, blocks what rests on it, survives kills."""
+
+import gzip
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import zipfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rowmaker import fill, project, read, row, shops
+from sem.core import files, jsonio, promotion, run, taint
+from sem.core.errors import SemError
+from sem.core.project import Project
+from sem.dataset import (
+    asked,
+    clean,
+    holdout,
+    importers,
+    scan,
+    snapshot,
+    store,
+    takedown,
+    takedowns,
+    tombstones,
+    withdraw,
+)
+from sem.dataset.asked import Ask
+
+AT = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
+SECRET = "handmade by Ada Lovelace in a workshop beside the river Ouse"
+SCRIPT = Path(store.__file__).resolve().parents[2] / "dataset_takedown.py"
+
+
+def page(name: str, more: str = "") -> str:
+    shop, text = f"shop{name[0]}.example", more or f"Fired in kiln {name * 9}"
+    title = f"Mug {name} number {sum(map(ord, name)) * 7919}"
+    return (
+        f"URL: https://www.{shop}/p/{name}\n\n"
+        f"<html lang=en><body><h1>{title}</h1><p>{text}</p></body></html>"
+    )
+
+
+def frozen(root: Path, *more: object, count: int = 6) -> Project:
+    """A sem of COUNT shops and MORE rows, cleaned and cut into v1."""
+    made = fill(project(root, "clean:\n  pii: {email: keep, phone: keep, name: keep}\n"))
+    rows = [row(one.id, input_text=page(one.id)) for one in shops(count)]
+    store.append(made.store, [*rows, *more])
+    clean.run(made)
+    snapshot.freeze(made, AT)
+    return made
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Project:
+    return frozen(tmp_path, row("amber9", input_text=page("amber9", SECRET)))
+
+
+def take(made: Project, **ask: object) -> takedown.Done:
+    """One takedown, to its end."""
+    (done,) = takedowns.run(made, Ask(**ask), AT, lambda text: None)
+    return done
+
+
+def ids(made: Project) -> set[str]:
+    with store.reading(made.store) as opened:
+        return {str(one.id) for one in opened.rows()}
+
+
+def traces(made: Project, *needles: str) -> list[str]:
+    """Files under the root that hold one of NEEDLES, read here by other means than the scan."""
+    found = []
+    for path in sorted(made.root.rglob("*")):
+        if path.is_file() and any(needle.encode() in path.read_bytes() for needle in needles):
+            found.append(path.relative_to(made.root).as_posix())
+    return found
+
+
+def test_a_row_leaves_every_file_and_the_others_stay_as_they_are(shop: Project) -> None:
+    before = {
+        line
+        for part in ("train", "val", "test")
+        for line in (shop.processed / f"{part}.v1.jsonl").read_bytes().splitlines()
+    }
+
+    done = take(shop, ids=("amber9",), reason="request 17")
+
+    after = {
+        line
+        for part in ("train", "val", "test")
+        for line in (shop.processed / f"{part}.v2.jsonl").read_bytes().splitlines()
+    }
+    assert traces(shop, "Lovelace", "river Ouse", "amber9") == []
+    assert ids(shop) == {one.id for one in shops(6)}
+    assert after == {line for line in before if b'"id":"amber9"' not in line}
+    assert done.hits == []
+    assert done.receipt["snapshot_made"] == "v2"
+    assert sum(done.receipt["snapshots_withdrawn"]["v1"].values()) == 1
+    assert snapshot.load(shop).name == "v2"
+    assert snapshot.freeze(shop, AT)[1] is False
+    assert clean.facts(shop)["rows"] == 18
+
+
+def test_the_ledger_says_withdrawn_and_the_stub_holds_numbers_only(shop: Project) -> None:
+    done = take(shop, ids=("amber9",), reason="request 17")
+
+    entry = snapshot.ledger(shop)["v1"]
+    assert entry["status"] == "withdrawn"
+    assert entry["takedown"] == done.receipt["takedown"]
+    assert entry["reason"] == "request 17"
+    assert not list(shop.processed.glob("*.v1.jsonl"))
+    assert set(files.read_json(shop.processed / "v1.json")) == {*withdraw.STUB, "withdrawn"}
+    with pytest.raises(SemError) as caught:
+        snapshot.load(shop, 1)
+    assert caught.value.message == f"snapshot v1 was withdrawn by takedown {entry['takedown']}"
+    assert caught.value.hint == "the newest is v2"
+
+
+WAYS = [
+    ({"ids": ("amber9",)}, {"amber9"}),
+    ({"sources": ("doc 7",)}, {"b9", "c9"}),
+    ({"domains": ("shopa.example",)}, {"a0", "a1", "a2", "amber9"}),
+]
+
+
+@pytest.mark.parametrize(("ask", "gone"), WAYS)
+def test_rows_are_chosen_by_id_source_and_registered_domain(
+    tmp_path: Path, ask: dict[str, object], gone: set[str]
+) -> None:
+    more = [row(n, input_text=page(n), source_id="doc 7") for n in ("b9", "c9")]
+    more = [row(n.id, input_text=n.input_text, metadata='{"source_id": "doc 7"}') for n in more]
+    made = frozen(tmp_path, row("amber9", input_text=page("amber9")), *more)
+    everyone = ids(made)
+
+    take(made, **ask)
+
+    assert everyone - ids(made) == gone
+
+
+PEOPLE = [
+    ("ada@example.com", "Write to <a href='mailto:ADA%40example.com'>us</a>", True),
+    ("ada@example.com", "Write to ada@example.com.au", False),
+    ("+49 30 1234567", "Call 030 / 123 45 67 now", True),
+    ("+49 30 1234567", "Article 301234568", False),
+    ("Ada Lovelace", "by LOVELACE, Ada; edited", True),
+    ("José Núñez", "by <b>Jose</b> <i>Nuñez</i>", True),
+    ("Ada Lovelace", "Ada said that Lovelace came", False),
+]
+
+
+@pytest.mark.parametrize(("person", "text", "is_named"), PEOPLE)
+def test_a_person_is_found_however_it_is_spelled(person: str, text: str, is_named: bool) -> None:
+    ask = asked.parse([], [], [], [person], "")
+    found = asked.marks.of_raw(row("a1", input_text=f"<p>{text}</p>"))
+
+    assert ask.wants(found) == ("person" if is_named else None)
+
+
+BAD = [
+    (("", "", "", "Ada"), "--person 'Ada' is no e-mail address, phone number or full name"),
+    (("", "", "", "12345"), "--person '12345': a number of 5 digits"),
+    (("", "", "a b", ""), "--domain 'a b' is no domain"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), BAD)
+def test_what_cannot_be_looked_for_is_refused(words: tuple[str, ...], message: str) -> None:
+    with pytest.raises(SemError) as caught:
+        asked.parse(*([word] if word else [] for word in words), "")
+
+    assert caught.value.message == message
+
+
+def test_a_reason_that_names_the_person_is_refused() -> None:
+    with pytest.raises(SemError, match="the reason names the person, and reasons are kept"):
+        asked.parse([], [], [], ["ada@example.com"], "ada@example.com wrote to us")
+
+
+def test_a_twin_under_another_id_goes_too_and_cannot_come_back(shop: Project) -> None:
+    twin = page("amber9", SECRET).replace("<p>", "\n<P  class='x'>").replace("www.", "m.")
+    plain = page("amber9", SECRET).upper().replace("\n", " \n")
+    store.append(shop.store, [row("z1", input_text=plain.replace("URL:", "URL:"))])
+
+    done = take(shop, ids=("amber9",))
+
+    assert done.receipt["rows"] == {"id": 1, "total": 2, "twin": 1}
+    assert ids(shop) == {one.id for one in shops(6)}
+    back = shop.root / "back.jsonl"
+    again = [{"id": "q1", "task": "product", "input_text": plain, "output_json": {"title": "x",
+              "price": 1}}]  # fmt: skip
+    files.write_rows(back, [*again, {**again[0], "id": "q2", "input_text": twin}])
+    result = importers.run(shop, back, importers.Options())
+    assert (result.rejects, result.stored.added) == ({"taken_down": 1}, 1)  # markup differs
+
+
+def test_what_comes_back_is_refused_by_id_in_every_way(shop: Project) -> None:
+    take(shop, ids=("amber9",), domains=("shopb.example",))
+    rows = [
+        {"id": "amber9", "task": "product", "input_text": "other", "output_json": {}},
+        {"id": "n1", "task": "product", "input_text": "URL: https://eu.shopb.example/x\n\nhi",
+         "output_json": {}},
+        {"id": "n2", "task": "product", "input_text": "something new", "output_json": {}},
+    ]  # fmt: skip
+    files.write_rows(shop.root / "in.jsonl", rows)
+
+    result = importers.run(shop, shop.root / "in.jsonl", importers.Options())
+
+    assert result.rejects == {"taken_down": 2}
+    refused = read(shop.reports / importers.REJECTS)
+    assert [(one["row"], one["reason"]) for one in refused] == [
+        ("amber9", "taken_down"), ("n1", "taken_down"),
+    ]  # fmt: skip
+    store.append(shop.store, [row("amber9")])  # by hand, past the importer
+    done = clean.run(shop)
+    assert done.tally.reasons["taken_down"] == 1
+    holdout.hold(shop, ["amber9", "c1"], "corrected")
+    assert {"amber9"} & holdout.ids(shop) == set()
+    assert "c1" in holdout.ids(shop)
+
+
+def test_a_person_cannot_come_back_on_another_page(tmp_path: Path) -> None:
+    made = frozen(tmp_path, row("amber9", input_text=page("amber9", SECRET)))
+    takes = Ask(people=(asked.person.parse("Ada Lovelace"),))
+    list(takedowns.run(made, takes, AT, lambda text: None))
+    new = row("z5", input_text=page("z5", "A talk with Ms. Lovelace, Ada, on looms"))
+
+    stones = tombstones.load(made)
+
+    assert stones.holds(asked.marks.of_raw(new)) == "person"
+    assert stones.holds(asked.marks.of_raw(row("z6", input_text=page("z6")))) is None
+    assert traces(made, "Lovelace", "lovelace") == []
+
+
+def test_without_the_salt_nothing_is_imported(shop: Project) -> None:
+    take(shop, ids=("amber9",))
+    (tombstones.folder(shop) / "salt").unlink()
+    files.write_rows(shop.root / "in.jsonl", [{"id": "x", "task": "product", "input_text": "y",
+                                               "output_json": {}}])  # fmt: skip
+
+    with pytest.raises(SemError, match="what was taken down can no longer be told"):
+        importers.run(shop, shop.root / "in.jsonl", importers.Options())
+
+
+def test_tombstones_and_receipt_spell_nothing(shop: Project) -> None:
+    done = take(shop, ids=("amber9",), domains=("shopa.example",), reason="request 17")
+
+    kept = (tombstones.folder(shop) / "tombstones.jsonl").read_text() + done.path.read_text()
+    assert "amber9" not in kept
+    assert "shopa" not in kept
+    kinds = {one["kind"] for one in read(tombstones.folder(shop) / "tombstones.jsonl")}
+    assert kinds == {"id", "content", "page", "domain"}
+
+
+# --- artefacts ----------------------------------------------------------------------------
+
+
+def artefacts(made: Project) -> dict[str, Path]:
+    """A file of every kind that holds the row amber9, beside rows that stay."""
+    reports, about = made.reports / "r1", {"id": "amber9", "text": f"it is {SECRET}"}
+    other = {"id": "b1", "text": "another answer altogether"}
+    found = {
+        "answers": reports / "answers.test.jsonl",
+        "sheet": reports / "spotcheck.test.csv",
+        "page": reports / "report.html",
+        "ledger": made.root / "data" / ".lm" / "calls.sqlite",
+        "golden": made.golden.with_name("golden_set.json"),
+        "night": made.reports / "nightly" / "2026-01-01.zip",
+        "packed": made.processed / "augmented.train.jsonl.gz",
+    }
+    files.write_rows(found["answers"], [about, other])
+    files.write(found["sheet"], f'id,slot,input\nb1,title,x\na9,title,"{SECRET}"\n')
+    files.write(found["page"], f"<td>b1</td><td>{SECRET.replace(' ', '&#32;')}</td>")
+    files.write(found["golden"], jsonio.pretty({"examples": [
+        {"id": "g1", "question": SECRET, "answer": "x"}, {"id": "g2", "question": "and?",
+                                                          "answer": "y"}]}))  # fmt: skip
+    found["ledger"].parent.mkdir(parents=True)
+    db = sqlite3.connect(found["ledger"])
+    with db:
+        db.execute("CREATE TABLE replies (key TEXT PRIMARY KEY, body TEXT)")
+        db.executemany("INSERT INTO replies VALUES (?, ?)",
+                       [("k1", json.dumps(about)), ("k2", json.dumps(other))])  # fmt: skip
+    db.close()
+    found["night"].parent.mkdir(parents=True)
+    with zipfile.ZipFile(found["night"], "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("r1/answers.test.jsonl", f"{json.dumps(about)}\n{json.dumps(other)}\n")
+        archive.writestr("r1/report.md", SECRET)
+    packed = f"{json.dumps(about)}\n{json.dumps(other)}\n".encode()
+    files.write(found["packed"], gzip.compress(packed))
+    return found
+
+
+def test_every_kind_of_artefact_is_rewritten_or_removed(shop: Project) -> None:
+    found = artefacts(shop)
+
+    done = take(shop, ids=("amber9",))
+
+    assert done.hits == []
+    assert traces(shop, "Lovelace") == []
+    assert [one["id"] for one in read(found["answers"])] == ["b1"]
+    assert found["sheet"].read_text() == "id,slot,input\nb1,title,x\n"
+    assert not found["page"].exists()
+    assert [one["id"] for one in files.read_json(found["golden"])["examples"]] == ["g2"]
+    assert gzip.decompress(found["packed"].read_bytes()).count(b"\n") == 1
+    with sqlite3.connect(found["ledger"]) as db:
+        assert [key for (key,) in db.execute("SELECT key FROM replies")] == ["k2"]
+    with zipfile.ZipFile(found["night"]) as archive:
+        assert archive.namelist() == ["r1/", "r1/answers.test.jsonl"]
+        assert archive.read("r1/answers.test.jsonl").count(b"\n") == 1
+    assert done.receipt["purged"]["documents"] == ["reports/shop/r1/report.html"]
+    assert set(done.receipt["purged"]["rows"].values()) == {1, 2}
+
+
+def test_a_trace_in_a_file_of_others_is_listed_and_left(shop: Project) -> None:
+    theirs = shop.root / "data" / "other" / "notes.txt"
+    files.write(theirs, f"As I said: {SECRET}.")
+
+    first = take(shop, ids=("amber9",))
+    theirs.unlink()
+    (again,) = takedowns.run(shop, Ask(), AT, lambda text: None)
+
+    assert first.hits == ["data/other/notes.txt"]
+    assert again.hits == []
+    assert again.receipt["takedown"] == first.receipt["takedown"]
+    assert takedown.unfinished(shop) == []
+
+
+def test_a_dry_run_writes_nothing_but_the_salt(shop: Project) -> None:
+    before = {path: path.read_bytes() for path in shop.root.rglob("*") if path.is_file()}
+
+    said = dict(takedowns.preview(shop, Ask(ids=("amber9",))))
+
+    after = {path: path.read_bytes() for path in shop.root.rglob("*") if path.is_file()}
+    assert {path.name for path in set(after) - set(before)} == {"salt"}
+    assert all(after[path] == before[path] for path in before)
+    assert (said["rows"], said["first ids"]) == (1, "amber9")
+    assert "snapshot v1 withdrawn" in said
+
+
+# --- taint --------------------------------------------------------------------------------
+
+
+def trained(made: Project, version: int) -> run.Run:
+    """A finished run on snapshot VERSION, its package beside it."""
+    frozen_at = snapshot.load(made, version)
+    plan = {"snapshot": {"version": version, "sha256": frozen_at.sha256}, "tasks": {}}
+    found = run.create(made, plan, AT)
+    files.write(found.folder / "manifest.json", jsonio.pretty({"run_id": found.id}))
+    lineage = {"lineage": {"snapshot": plan["snapshot"]}, "files": {}}
+    files.write(made.packages / found.id / "manifest.json", jsonio.pretty(lineage))
+    return found
+
+
+def test_runs_and_packages_of_a_withdrawn_snapshot_are_blocked_by_name(shop: Project) -> None:
+    from sem.package import bundle, verify
+
+    made = trained(shop, 1)
+    promotion.promote(shop, made.id, "it serves", AT)
+
+    done = take(shop, ids=("amber9",))
+
+    name = done.receipt["takedown"]
+    assert done.receipt["runs_tainted"] == [made.id]
+    assert done.receipt["packages_tainted"] == [made.id]
+    assert done.receipt["promoted_and_tainted"] == made.id
+    calls = {
+        f"run {made.id}": lambda: promotion.promote(shop, made.id, "please", AT),
+        f"promoted run {made.id}": lambda: promotion.of(shop),
+        f"package {made.id}": lambda: verify.faults(shop.packages / made.id),
+        f"run {made.id} ": lambda: bundle.export(shop, made, ["vllm"]),
+    }
+    for what, call in calls.items():
+        with pytest.raises(SemError) as caught:
+            call()
+        assert caught.value.message == (
+            f"{what.strip()} is tainted: takedown {name} removed rows it rests on"
+        )
+    fresh = trained(shop, 2)
+    assert taint.read(fresh.folder) == []
+
+
+def test_the_gate_names_the_takedown(shop: Project) -> None:
+    from sem.eval import evidence
+
+    made = trained(shop, 1)
+    done = take(shop, ids=("amber9",))
+
+    case = evidence.judge(evidence.Request(shop, made.id, "base", "test", None))
+
+    name = done.receipt["takedown"]
+    assert case.verdict.checks[0].found == f"withdrawn: v1, run tainted by {name}"
+    assert case.verdict.exit_code == 1
+
+
+# --- again, and after a kill ----------------------------------------------------------------
+
+
+def test_the_same_takedown_twice_does_nothing_the_second_time(shop: Project) -> None:
+    take(shop, ids=("amber9",))
+    said: list[str] = []
+
+    assert list(takedowns.run(shop, Ask(ids=("amber9",)), AT, said.append)) == []
+    assert said == ["it was taken down before, and no row of it has come back"]
+
+
+def test_an_id_nobody_has_gets_its_stone(shop: Project) -> None:
+    done = take(shop, ids=("nobody",))
+
+    assert done.receipt["rows"] == {"total": 0}
+    assert done.receipt["snapshot_made"] is None
+    assert snapshot.versions(shop) == [1]
+    assert tombstones.load(shop).has("id", "nobody")
+
+
+def test_nothing_named_is_an_error(shop: Project) -> None:
+    with pytest.raises(SemError, match="nothing is named to take down"):
+        list(takedowns.run(shop, Ask(), AT, lambda text: None))
+
+
+@pytest.mark.parametrize("step", takedown.STEPS)
+def test_killed_before_any_step_the_next_run_finishes(
+    tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = frozen(tmp_path, row("amber9", input_text=page("amber9", SECRET)))
+
+    class Killed(BaseException):
+        """As final as a signal: nothing in between catches it."""
+
+    def stop(text: str) -> None:
+        if text == step:
+            raise Killed
+
+    with pytest.raises(Killed):
+        list(takedowns.run(made, Ask(ids=("amber9",)), AT, stop))
+    (done,) = takedowns.run(made, Ask(), AT, lambda text: None)
+
+    assert traces(made, "Lovelace", "amber9") == []
+    assert done.receipt["snapshot_made"] == "v2"
+    assert sorted(snapshot.versions(made)) == [2]
+    assert snapshot.freeze(made, AT)[1] is False
+    assert takedown.unfinished(made) == []
+
+
+def test_the_script_prints_the_receipt_and_exits_1_on_a_trace(shop: Project) -> None:
+    files.write(shop.root / "data" / "other" / "notes.txt", SECRET)
+    env = {**os.environ, "SEM_ROOT": str(shop.root)}
+    words = [
+        sys.executable,
+        str(SCRIPT),
+        "--sem",
+        "shop",
+        "--id",
+        "amber9",
+        "--reason",
+        "request 17",
+    ]
+
+    done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=120)
+
+    assert done.returncode == 1
+    assert "snapshot v1 withdrawn" in done.stdout
+    assert done.stderr.splitlines()[-2:] == [
+        "error: 1 files still hold a trace: data/other/notes.txt",
+        "       remove them or run the takedown in the sem they belong to, then run this again",
+    ]
+
+
+# --- properties -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cut(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return frozen(tmp_path_factory.mktemp("cut"))
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_any_row_leaves_no_trace_in_new_snapshots_and_stays_out(
+    cut: Project, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    root = tmp_path_factory.mktemp("copy") / "sem"
+    shutil.copytree(cut.root, root)
+    made = Project("shop", root)
+    with store.reading(made.store) as opened:
+        there = {str(one.id): one for one in opened.rows()}
+    name = data.draw(st.sampled_from(sorted(there)))
+
+    take(made, ids=(name,))
+    store.append(made.store, [row("zz", input_text=page("zz"))])
+    clean.run(made)
+    newest, _ = snapshot.freeze(made, AT)
+
+    seen = [e for part in newest.counts for e in newest.examples(part)]
+    assert name not in {e.id for e in seen}
+    assert all(name * 9 not in e.input_text for e in seen)
+    files.write_rows(root / "back.jsonl", [_record(there[name]), _record(there[name], "fresh")])
+    result = importers.run(made, root / "back.jsonl", importers.Options())
+    assert (result.rejects["taken_down"], result.stored.added) == (2, 0)
+
+
+def _record(one: object, name: str | None = None) -> dict[str, object]:
+    return {
+        "id": name or one.id,
+        "task": one.task,
+        "input_text": one.input_text,
+        "output_json": json.loads(one.reference),
+    }
+
+
+def test_the_scan_reads_escapes_and_entities(tmp_path: Path) -> None:
+    trace = scan.Trace.of([SECRET + " für 3 € — “ganz” neu"])
+    sought = scan.Sought(trace)
+
+    assert sought.inside(json.dumps({"a": SECRET.replace(" ", "\n")}).encode())
+    assert sought.inside(b"HANDMADE by Ada&nbsp;Lovelace&#32;in a workshop")
+    assert not sought.inside(b"handmade by Ada Byron in another place, at the sea")
