@@ -1,0 +1,156 @@
+"""Wrong answers: each is wrong, none is a target, and only train rows have any."""
+
+import random
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+import kettles
+from sem.core import files, jsonio
+from sem.core.errors import SemError
+from sem.core.example import Example
+from sem.core.project import Project
+from sem.core.taskspec import as_text
+from sem.dataset import negatives, wrongs
+from sem.dataset.wrongs import Case
+
+
+@pytest.fixture
+def shop(tmp_path) -> Project:
+    """A cleaned and cut project of 36 product pages of 12 shops."""
+    return kettles.make(tmp_path)
+
+
+ANSWER = {"price": 12.5, "sku": "A-17", "tags": ["red", "blue"], "seller": {"name": "Acme"}}
+SHORT = {"price": 12.5, "sku": "A"}
+BROKEN = {
+    *("truncated", "trailing_comma", "single_quotes", "unquoted_keys", "prose_before"),
+    *("code_fence", "not_a_number", "duplicate_key"),
+}
+
+
+def case(answer=ANSWER, others=(), text="A-17 by Acme, 12.5, red, blue") -> Case:
+    examples = [Example("a", "t", text, answer)]
+    examples += [Example(f"b{n}", "t", "", other) for n, other in enumerate(others)]
+    return Case(examples[0], negatives.collected(iter(examples)))
+
+
+def made(kind: str, one: Case, seed: int = 0):
+    return wrongs.KINDS[kind](one, random.Random(seed))
+
+
+TEXTS = [
+    ("trailing_comma", '{"price":12.5,"sku":"A",}'),
+    ("unquoted_keys", '{price:12.5,sku:"A"}'),
+    ("single_quotes", "{'price':12.5,'sku':'A'}"),
+    ("not_a_number", '{"price":NaN,"sku":"A"}'),
+    ("code_fence", '```json\n{"price":12.5,"sku":"A"}\n```'),
+]
+
+
+@pytest.mark.parametrize(("kind", "wanted"), TEXTS)
+def test_broken_json_looks_as_models_break_it(kind, wanted):
+    assert made(kind, case(SHORT)) == ((), wanted)
+
+
+def test_wrong_slots_differ_in_the_slot_they_name():
+    one = case(others=[{"price": 99.0, "sku": "Z-9", "tags": ["x"], "seller": {"name": "Bolt"}}])
+
+    for kind in sorted(set(wrongs.KINDS) - BROKEN):
+        found = made(kind, one, 3)
+        assert found is not None, kind
+        slot, text = found
+        value = jsonio.loads(text)
+        assert not wrongs.is_same(wrongs.at(value, slot), wrongs.at(ANSWER, slot)), kind
+
+
+def test_an_invented_value_is_not_in_the_input():
+    one = case({"sku": "A-17"}, [{"sku": "blue"}, {"sku": "Q-1"}])
+
+    assert {made("invented", one, seed)[1] for seed in range(9)} == {'{"sku":"Q-1"}'}
+
+
+def test_what_may_be_right_after_all_is_refused_and_counted():
+    # `red` is inside `red wine`: a slot of level substring would pass it.
+    one = case({"sku": "red wine"}, [{"sku": "red"}, {"sku": "green"}])
+    refused = Counter()
+
+    found = list(negatives.of(one, 99, 0, refused))
+
+    assert '{"sku":"red"}' not in {negative.text for negative in found}
+    assert refused["other_row:is_a_reference"] == 1
+    assert refused["factor_ten:not_applicable"] == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "wanted"),
+    [
+        (12, 12.0, True),
+        (True, 1, False),
+        ("Red Wine", "red-wine", True),
+        ("red", "red wine", True),
+        ("red", "blue", False),
+        (["a"], ["a"], True),
+        (["a", "b"], ["b"], False),
+        (None, "x", False),
+    ],
+)
+def test_values_count_as_the_same_when_only_spelling_differs(one, other, wanted):
+    assert wrongs.is_same(one, other) is wanted
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-99, 99) | st.floats(0, 99) | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=6,
+)
+
+
+@hypothesis_settings(max_examples=150, deadline=None)
+@given(st.dictionaries(st.text(min_size=1, max_size=4), VALUES, max_size=4), st.integers(0, 9))
+def test_every_wrong_answer_of_any_reference_is_wrong(answer, seed):
+    one = case(answer, [{"a": 1, "b": "x"}])
+
+    for negative in negatives.of(one, 99, seed, Counter()):
+        assert negative.text != as_text(answer)
+        try:
+            value = jsonio.loads(negative.text)
+        except ValueError:
+            continue
+        assert jsonio.dumps(value) != as_text(answer)
+
+
+def test_pairs_come_from_train_and_no_rejected_text_is_a_target(shop):
+    done = negatives.run(shop, None, 4, 0)
+    found = list(negatives.pairs(shop))
+    train = kettles.rows(shop, "train")
+    targets = {as_text(row["output_json"]) for part in ("train", "val", "test")
+               for row in kettles.rows(shop, part).values()}  # fmt: skip
+
+    assert done.facts["rows"] == len(found) == 4 * len(train)
+    assert {row["id"] for row in found} == set(train)
+    assert not {row["rejected"] for row in found} & targets
+    assert all(row["chosen"] == as_text(train[row["id"]]["output_json"]) for row in found)
+    assert all(row["input_text"] == train[row["id"]]["input_text"] for row in found)
+    assert set(found[0]) == {"id", "task", "input_text", "chosen", "rejected", "kind", "slot"}
+
+
+def test_the_same_seed_writes_the_same_bytes(shop):
+    first = negatives.run(shop, "v1", 2, 7).facts["sha256"]
+
+    assert negatives.run(shop, "v1", 2, 7).facts["sha256"] == first
+    assert negatives.run(shop, "v1", 2, 8).facts["sha256"] != first
+
+
+def test_pairs_that_were_touched_are_refused(shop):
+    path = negatives.run(shop, None, 1, 0).path
+    path.chmod(0o644)
+    files.write(path, "{}\n")
+
+    with pytest.raises(SemError) as caught:
+        list(negatives.pairs(shop))
+    assert caught.value.message.startswith("preferences.v1.jsonl is ca3d")
+    assert caught.value.hint == "make it again with `fab dataset.augment --negatives 2`"
