@@ -136,6 +136,23 @@ def dataset_split(c, sem=None, set=None):
     script(c, "dataset_split", sem=sem, set=set)
 
 
+VARIANTS = {
+    "each": "variants of a row (default: 2)",
+    "seed": "of every choice (default: 0)",
+    "kind": "only this kind of variant (repeatable)",
+    "negatives": "write that many wrong answers of each row, as pairs, instead",
+}
+
+
+@task(help=SEM | SNAPSHOT | SET | VARIANTS, iterable=["set", "kind"])
+def dataset_augment(
+    c, sem=None, snapshot=None, each=None, seed=None, kind=None, negatives=None, set=None
+):
+    """Vary the training rows where the answer stays the same, or write wrong answers."""
+    chosen = {"each": each, "seed": seed, "kind": kind, "negatives": negatives, "set": set}
+    script(c, "dataset_augment", sem=sem, snapshot=snapshot, **chosen)
+
+
 @task(help=SEM | SNAPSHOT)
 def dataset_stats(c, sem=None, snapshot=None):
     """Count tokens, slots, domains and languages."""

@@ -69,6 +69,7 @@ CALLS = [
     "dataset.export --format alpaca --out x.jsonl --split val --snapshot 3",
     "dataset.clean --set dataset.x=1",
     "dataset.split --set dataset.x=1",
+    "dataset.augment --snapshot 3 --each 2 --seed 1 --kind shuffle --negatives 2",
     "dataset.stats --snapshot 3",
     "train.prepare --snapshot 3 --set train.epochs=1 --set train.seed=2",
     "train.run --run r",
