@@ -317,6 +317,20 @@ def test_every_kind_of_artefact_is_rewritten_or_removed(shop: Project) -> None:
     assert set(done.receipt["purged"]["rows"].values()) == {1, 2}
 
 
+def test_variants_of_other_rows_that_quote_it_go_too(shop: Project) -> None:
+    quoting = {"id": "b1~distractor", "task": "product", "input_text": f"Mug b1. {SECRET}",
+               "output_json": {}, "meta": {"augmented": {"of": "b1"}}}  # fmt: skip
+    files.write_rows(shop.processed / "augmented.v1.jsonl", [quoting])
+    files.write_rows(shop.processed / "preferences.v7.jsonl", [quoting, {"id": "b1"}])
+
+    done = take(shop, ids=("amber9",))
+
+    assert done.hits == []
+    assert traces(shop, "Lovelace") == []
+    assert not (shop.processed / "augmented.v1.jsonl").exists()
+    assert read(shop.processed / "preferences.v7.jsonl") == [{"id": "b1"}]
+
+
 def test_a_trace_in_a_file_of_others_is_listed_and_left(shop: Project) -> None:
     theirs = shop.root / "data" / "other" / "notes.txt"
     files.write(theirs, f"As I said: {SECRET}.")

@@ -1,7 +1,7 @@
 """Which rows a takedown is about: those asked for, their twins, their near-duplicates.
 
-Rows are looked for in the store and in every file that holds rows of it: clean.jsonl, snapshots,
-the golden set, and what else stands in the processed folder.
+Rows are looked for in the store and in every file that holds rows of it one by one: clean.jsonl,
+snapshots and the golden set.
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ from typing import Any
 from sem.core import files
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.dataset import dedupe, marks, person, rows, store
+from sem.dataset import dedupe, marks, person, rows, splits, store
 from sem.dataset.marks import Marks
 from sem.dataset.person import Person
 from sem.dataset.shingles import Trace
@@ -155,9 +155,12 @@ def _examples(project: Project) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def row_files(project: Project) -> list[Path]:
-    """The JSON-lines files that hold examples: clean.jsonl, parts of snapshots, golden.jsonl."""
+    """The JSON-lines files of examples: clean.jsonl, parts of snapshots, golden.jsonl.
+
+    Not what is made from several rows (variants, pairs): a row that goes can be inside another.
+    """
     found = sorted(project.processed.glob("*.jsonl"))
-    named = [path for path in found if not path.name.startswith(".")]
+    named = [p for p in found if p.name == "clean.jsonl" or p.name.split(".")[0] in splits.PARTS]
     return named + [path for path in (project.golden,) if path.exists()]
 
 

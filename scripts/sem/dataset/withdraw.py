@@ -198,8 +198,9 @@ def _enter(project: Project, version: int, counts: dict[str, int], note: dict[st
 
 
 def _strip(project: Project, version: int) -> None:
-    for part in splits.PARTS:
-        _part(project, part, version).unlink(missing_ok=True)
+    # Variants and pairs made from the snapshot are named after it and go with it.
+    for path in sorted(project.processed.glob(f"*.v{version}.json*")):
+        path.unlink()
     path = project.processed / f"v{version}.json"
     facts = files.read_json(path) if path.exists() else {}
     if facts and WITHDRAWN not in facts:
