@@ -8,7 +8,7 @@ from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import Run
 from sem.core.taskspec import TaskSpec
-from sem.dataset import snapshot
+from sem.dataset import acknowledge, snapshot
 from sem.lm import chat, hardware, pinned, weights
 from sem.train import data
 from sem.train.fit import Job, total_steps
@@ -21,6 +21,7 @@ def prepare(project: Project, version: int | None) -> Run:
     """A new run of PROJECT on snapshot VERSION: checked, resolved, written to run.json."""
     recipe = project.settings("train", Recipe)
     frozen = snapshot.load(project, version)
+    acknowledge.require(project, frozen)
     machine = hardware.detect()
     base = weights.resolve(project.base_model_id, project.root)
     speaker = chat.load(base.folder)
