@@ -103,7 +103,7 @@ class _Places:
                     example = Example(**jsonio.loads(line.decode("utf-8")))
                     self.rows[part] += 1
                     self._places.append((part, offset, example.id))
-                    self._keys += neardup.bands([example.input_text], self._threshold)[0]
+                    self._keys += neardup.sketches([example.input_text], self._threshold).tobytes()
                     offset += len(line)
                     for kind, key in links.keys(example).items():
                         if kind != "near":

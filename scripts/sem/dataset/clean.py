@@ -27,7 +27,7 @@ REJECTS = "rejects.jsonl"
 FACTS = "clean.json"  # written last: without it, or with another hash in it, cleaning is undone
 REPORT = "dataset_validation.md"
 SPILL = ".tmp-spill"
-BANDS = ".tmp-bands"
+SKETCHES = ".tmp-sketches"
 INDEX = ".tmp-index"
 NEAR = "near_duplicate"
 
@@ -87,7 +87,7 @@ def run(
             ordered = _ordered(index, settings)
         _mark_near(folder, ordered, settings, tally)
         _settle(folder, ordered, tally)
-        for name in (SPILL, BANDS):
+        for name in (SPILL, SKETCHES):
             (folder / name).unlink()
         return _publish(project, settings, tally, source)
 
@@ -117,8 +117,8 @@ def _spill(
     folder: Path, records: Iterable[Record], index: dedupe.Index, tally: Tally, settings: Clean
 ) -> None:
     """Write what each row became as it comes; where it is, and what decides about it, to INDEX."""
-    offset, blank = 0, bytes(8 * neardup.shape(settings.near.threshold)[0])
-    with (folder / SPILL).open("wb") as spill, (folder / BANDS).open("wb") as keys:
+    offset, blank = 0, neardup.empty(settings.near.threshold)
+    with (folder / SPILL).open("wb") as spill, (folder / SKETCHES).open("wb") as keys:
         for record in records:
             made = record.made
             line = made.line or jsonio.dumps(_rejected(record))
@@ -128,7 +128,7 @@ def _spill(
                              bytes.fromhex(made.answer))
             )  # fmt: skip
             offset += spill.write((line + "\n").encode("utf-8"))
-            keys.write(bytes.fromhex(made.bands) or blank)
+            keys.write(bytes.fromhex(made.sketch) or blank)
 
 
 def _rejected(record: Record) -> dict[str, Any]:
@@ -153,8 +153,8 @@ def _mark_near(folder: Path, ordered: Ordered, settings: Clean, tally: Tally) ->
     places = [place for place, reason in enumerate(ordered.reasons) if not reason]
     if not places:
         return
-    count, _ = neardup.shape(settings.near.threshold)
-    keys = np.memmap(folder / BANDS, "<u8", "r").reshape(-1, count)
+    keys = np.memmap(folder / SKETCHES, "<u8", "r")
+    keys = keys.reshape(-1, neardup.words(settings.near.threshold))
     numbers = np.frombuffer(ordered.numbers, np.int64)[places]
     with (folder / SPILL).open("rb") as spill:
 

@@ -64,7 +64,7 @@ class Made:
     line: str = ""  # canonical JSON of the example
     key: str = ""  # digest of the input, hex
     answer: str = ""  # digest of the reference, hex
-    bands: str = ""  # near-duplicate keys, hex
+    sketch: str = ""  # of the input, for near-duplicates, hex
     task: str = ""
     reason: str | None = None
     detail: str = ""
@@ -135,11 +135,12 @@ class Worker:
         example = self._example(made, page, private.text, private.reference)
         if judged.lost and made.options.judges_evidence:
             example = replace(example, meta={**example.meta, "evidence_lost": judged.lost})
+        threshold = self._plan.clean.near.threshold
         return Made(
             line=jsonio.dumps(example.as_json()),
             key=dedupe.input_key(example).hex(),
             answer=dedupe.answer_key(example).hex(),
-            bands=neardup.bands([example.input_text], self._plan.clean.near.threshold)[0].hex(),
+            sketch=neardup.sketches([example.input_text], threshold).tobytes().hex(),
             task=example.task,
             report={**page.report, **self._tokens(example)},
             survival=judged.survival,

@@ -101,8 +101,8 @@ def _check(groups: Sequence[Group], wanted: Sequence[str]) -> None:
         raise Insufficient(
             f"{rows} rows in {len(groups)} groups{held} cannot fill {len(wanted)} parts "
             f"({', '.join(wanted)}) without a group on two sides",
-            f"add examples of at least {short} more domains, or set "
-            "split.group_by to source_id or row in dataset.yaml",
+            f"add examples of at least {short} more domains, or set split.group_by to source_id "
+            "or row, or what ties them under split.leaks to report, in dataset.yaml",
         )
 
 
