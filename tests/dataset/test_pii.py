@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sem.core.errors import SemError
 from sem.dataset import pii, pii_phones
 from sem.dataset.config import Pii
 
@@ -172,6 +173,37 @@ def test_the_country_of_a_page_is_told_by_its_address_or_its_language():
     assert pii.apply(text, {}, policy, {"language": "de"}).text == "Ruf [PHONE_1]"
     assert pii.apply(text, {}, policy, {"url": "https://x.de/"}).text == "Ruf [PHONE_1]"
     assert pii.apply(text, {}, policy, {"url": None, "language": "pl"}).text == text
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "phones": {"type": "array", "items": {"type": "string"}},
+        "seller": {"type": "object", "properties": {"mail": {"type": "string"}}},
+    },
+}
+
+
+def test_a_slot_that_no_task_has_names_the_nearest():
+    pii.check(
+        Pii(slots={"phones": "keep", "seller.mail": "keep", "seller": "redact"}), [SCHEMA], "x"
+    )
+    pii.check(Pii(slots={"anything": "keep"}), [{"type": "object"}], "x")
+
+    with pytest.raises(SemError) as caught:
+        pii.check(Pii(slots={"phone": "keep"}), [SCHEMA], "dataset.yaml")
+    assert caught.value.message == "dataset.yaml: pii.slots: no slot 'phone'"
+    assert caught.value.hint == "did you mean 'phones'?"
+
+
+def test_a_region_is_a_country():
+    pii.check(Pii(regions=("DE", "US")), [SCHEMA], "x")
+
+    with pytest.raises(SemError) as caught:
+        pii.check(Pii(regions=("UK",)), [SCHEMA], "dataset.yaml")
+    assert caught.value.message == (
+        "dataset.yaml: pii.regions: 'UK' is no country with telephone numbers"
+    )
 
 
 def test_where_everything_is_kept_nothing_is_looked_for():

@@ -8,15 +8,18 @@ model shall copy is still there to be copied.
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sem.core import slotspec
+from sem.core.errors import SemError, nearest
 from sem.dataset.config import Pii, PiiAction
 from sem.dataset.pii_find import KINDS, find, key, merged, regions
+from sem.dataset.pii_phones import is_country
 from sem.dataset.pii_spans import Span
 
-__all__ = ["KINDS", "Applied", "Span", "apply", "find", "regions"]
+__all__ = ["KINDS", "Applied", "Span", "apply", "check", "find", "regions"]
 
 NOT_TEXT = "pii_not_text"  # a number in the reference cannot hold a placeholder
 PLACEHOLDER = re.compile(r"\[(EMAIL|IBAN|IP|CARD|NATIONAL_ID|PHONE|NAME)_(\d{1,6})\]")
@@ -68,6 +71,30 @@ def apply(
     rejects = [kind for kind, n in counts.items() if n.get("reject")]
     reason = f"pii_{rejects[0]}" if rejects else NOT_TEXT if row.is_stuck else None
     return Applied(made, answer, counts, reason, more)
+
+
+def check(policy: Pii, schemas: Iterable[dict[str, Any]], where: str) -> None:
+    """SemError at WHERE when POLICY names a slot of none of SCHEMAS, or no country.
+
+    A slot that is misspelled would be redacted, and nobody would miss it.
+    """
+    slots: set[str] = set()
+    for io_schema in schemas:
+        if not io_schema.get("properties"):
+            return  # objects of any shape: any slot may be there
+        for path in slotspec.leaves(io_schema):
+            parts = path.split(".")
+            held = {".".join(parts[:size]) for size in range(1, len(parts) + 1)}
+            slots |= held | {name.removesuffix("[]") for name in held}
+    for name in policy.slots:
+        if name not in slots:
+            raise SemError(f"{where}: pii.slots: no slot {name!r}", nearest(name, slots))
+    for region in policy.regions:
+        if not is_country(region):
+            raise SemError(
+                f"{where}: pii.regions: {region!r} is no country with telephone numbers",
+                "write ISO 3166 codes, as [DE, US]",
+            )
 
 
 class _Row:

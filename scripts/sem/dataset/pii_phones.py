@@ -182,3 +182,10 @@ def key(found: str, regions: tuple[str, ...] = ()) -> str:
         except phonenumbers.NumberParseException:
             continue
     return "".join(filter(str.isalnum, bare)).lower()
+
+
+def is_country(region: str) -> bool:
+    """Whether libphonenumber knows the telephone numbers of REGION, an ISO 3166 code."""
+    import phonenumbers
+
+    return region in phonenumbers.SUPPORTED_REGIONS
