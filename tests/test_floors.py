@@ -37,7 +37,7 @@ DOORS = {
     "charset_normalizer": ("dataset.",),
     "datasets": ("train.",),
     "dotenv": ("core.console",),
-    "duckdb": ("dataset.store", "dataset.tables", "dataset.erase"),
+    "duckdb": ("dataset.store", "dataset.storewrite", "dataset.tables", "dataset.erase"),
     "filelock": ("core.files",),
     "gguf": ("lm.gguf_convert",),
     "httpx": ("lm.wire", "ops.alert"),

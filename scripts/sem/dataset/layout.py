@@ -11,6 +11,8 @@ SCHEMA = (
     "CREATE TABLE examples (id VARCHAR PRIMARY KEY, task VARCHAR, prompt_text VARCHAR, "
     "response_strong JSON, metadata JSON, slot_specs JSON, system_prompt VARCHAR)"
 )
+SCHEMA_META = "CREATE TABLE IF NOT EXISTS schema_meta (version INTEGER NOT NULL)"
+SCHEMA_VERSION = "INSERT INTO schema_meta VALUES (2)"  # of a new store: storewrite.CURRENT
 COLUMNS = (
     "id",
     "task",

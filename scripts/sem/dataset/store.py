@@ -241,7 +241,8 @@ def open_for_writing(path: Path) -> Any:
 def _ensure_table(connection: Any, path: Path) -> None:
     query = "SELECT 1 FROM information_schema.tables WHERE table_name = 'examples'"
     if connection.execute(query).fetchone() is None:
-        connection.execute(layout.SCHEMA)
+        for statement in (layout.SCHEMA, layout.SCHEMA_META, layout.SCHEMA_VERSION):
+            connection.execute(statement)
     _check_table(connection, path, "examples")
 
 

@@ -1,0 +1,105 @@
+"""The store's own version, and changes of single rows; a door to DuckDB beside `store`.
+
+A store without the table `schema_meta` is of version 1. Steps are in STEPS, each from one version
+to the next, all of them in one transaction.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sem.core import files
+from sem.core.errors import SemError
+from sem.dataset import layout, store
+
+
+@dataclass(frozen=True)
+class Change:
+    """A row's new reference and metadata, as JSON text."""
+
+    id: str
+    reference: str
+    metadata: str
+
+
+def _say_version(connection: Any) -> None:
+    """1 to 2: the store says of which version it is."""
+    connection.execute(layout.SCHEMA_META)
+    connection.execute("INSERT INTO schema_meta SELECT 1 WHERE NOT EXISTS (FROM schema_meta)")
+
+
+STEPS: tuple[Callable[[Any], None], ...] = (_say_version,)  # the n-th leads to version n + 2
+CURRENT = 1 + len(STEPS)
+
+
+def version(path: Path) -> int:
+    """The version of the store at PATH; SemError when a newer Sem wrote it."""
+    connection = store.connect(path)
+    try:
+        found = _version(connection)
+    finally:
+        connection.close()
+    if found > CURRENT:
+        raise SemError(
+            f"{path}: the store is of version {found}, this Sem knows {CURRENT}",
+            "use the Sem that wrote it, or a newer one",
+        )
+    return found
+
+
+def _version(connection: Any) -> int:
+    query = "SELECT 1 FROM information_schema.tables WHERE table_name = 'schema_meta'"
+    if connection.execute(query).fetchone() is None:
+        return 1
+    return int(connection.execute("SELECT max(version) FROM schema_meta").fetchone()[0] or 1)
+
+
+def migrate(path: Path) -> list[str]:
+    """Bring the store at PATH to CURRENT; what each step did, none when it was there."""
+    if version(path) == CURRENT:
+        return []
+    done = []
+
+    def act(connection: Any) -> None:
+        for number in range(_version(connection), CURRENT):
+            STEPS[number - 1](connection)
+            connection.execute("UPDATE schema_meta SET version = ?", [number + 1])
+            done.append((STEPS[number - 1].__doc__ or "").strip())
+
+    _within(path, act)
+    return done
+
+
+def update(path: Path, changes: Iterable[Change]) -> int:
+    """Give rows of the store at PATH their CHANGES, all or none; how many there were."""
+    values = [[one.reference, one.metadata, one.id] for one in changes]
+
+    def act(connection: Any) -> None:
+        connection.executemany(
+            "UPDATE examples SET response_strong = ?, metadata = ? WHERE id = ?", values
+        )
+
+    if values:
+        _within(path, act)
+    return len(values)
+
+
+def _within(path: Path, act: Callable[[Any], None]) -> None:
+    """Let ACT work in one transaction on the store at PATH, alone."""
+    import duckdb
+
+    with files.lock(path.with_name(path.name + ".lock"), str(path)):
+        connection = store.open_for_writing(path)
+        try:
+            connection.execute("BEGIN")
+            act(connection)
+            connection.execute("COMMIT")
+            connection.execute("CHECKPOINT")
+        except duckdb.Error as error:
+            raise SemError(
+                f"{path}: not changed: {' '.join(str(error).split())[:200]}",
+                "the rows are as before; free space or correct the input, then run again",
+            ) from error
+        finally:
+            connection.close()
