@@ -84,6 +84,7 @@ class Consent:
 
     require: Literal["any", "granted"] = "any"  # any: a no counts, silence does not
     on_expired: Literal["reject", "keep"] = "reject"
+    on_unreadable: Literal["reject", "keep"] = "reject"  # what is neither a yes nor a no
     licenses: tuple[str, ...] = ()  # none named: any licence, or none
     purposes: tuple[str, ...] = ()  # none named: any purpose; else a row names one of these
 

@@ -97,16 +97,17 @@ def licence(text: str) -> str:
 def reason(meta: dict[str, Any], policy: Consent, today: str) -> str | None:
     """Why POLICY refuses a row with META on the day TODAY (YYYY-MM-DD); None when it does not.
 
-    What cannot be read is refused: it may have been a no.
+    What cannot be read is refused unless POLICY keeps it: it may have been a no.
     """
     found = flags(meta)
-    if UNREADABLE in (found.consent, found.expires):
+    if UNREADABLE in (found.consent, found.expires) and policy.on_unreadable == "reject":
         return "consent_unreadable"
     if found.consent in ("denied", "withdrawn"):
         return f"consent_{found.consent}"
     if policy.require == "granted" and found.consent != "granted":
         return "consent_missing"
-    if found.expires and policy.on_expired == "reject" and _is_past(found.expires, today):
+    is_dated = found.expires and found.expires != UNREADABLE
+    if is_dated and policy.on_expired == "reject" and _is_past(found.expires, today):
         return "consent_expired"
     if policy.licenses and found.license not in set(map(licence, policy.licenses)):
         return "license_not_allowed"
@@ -132,4 +133,5 @@ def checked(row: Prepared, policy: Consent, today: str) -> Prepared:
         return row
     notes = [f"consent {said.consent}"] if said.consent else []
     notes += [f"license {said.license}"] if said.license else []
-    return replace(row, meta={**row.meta, **said.as_meta()}, notes=(*row.notes, *notes))
+    readable = {key: value for key, value in said.as_meta().items() if value != UNREADABLE}
+    return replace(row, meta={**row.meta, **readable}, notes=(*row.notes, *notes))

@@ -21,6 +21,11 @@ REASONS = {
     "page_timeout": "parsing took longer than clean.deadline_s",
     "page_memory": "parsing took more memory than clean.memory_mib",
     "page_crash": "the parser died on the page",
+    **{
+        f"pii_{kind}": f"clean.pii: rows with personal data of this kind ({kind}) are rejected"
+        for kind in ("email", "phone", "card", "iban", "national_id", "ip", "name")
+    },
+    "pii_not_text": "a number in the reference is personal data: it cannot hold a placeholder",
     "row_fault": "this program failed on the row: please report it with the detail in rejects",
     "empty_input": "nothing, or less than min_chars, is left after cleaning",
     "duplicate": "task, cleaned input and reference are the same as of an earlier row",
