@@ -203,3 +203,11 @@ def test_scanning_takes_linear_time(bomb):
 
     # Quadratic would be 16; processor time on a busy machine wavers.
     assert large < 9 * small + 0.05
+
+
+def test_a_row_has_as_many_variants_as_were_asked_for_where_that_many_differ(shop):
+    done = augment.run(shop, None, Wanted(each=1))
+    made = [example.meta["augmented"]["of"] for example in augment.examples(shop)]
+
+    assert len(made) == len(set(made)) == len(kettles.rows(shop, "train"))
+    assert done.facts["refused"]["not_needed"] > 0

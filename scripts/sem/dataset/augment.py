@@ -27,6 +27,7 @@ from sem.dataset.snapshot import Snapshot
 
 MARK = "~"  # between a row's id and the kind of its variant
 NOT_APPLICABLE = "not_applicable"
+NOT_NEEDED = "not_needed"  # the row has its variants already
 BASE_DIFFERS = "row_differs_from_snapshot"
 
 
@@ -139,6 +140,9 @@ def _checked(
             continue
         if base is None:
             continue
+        if len(seen) == wanted.each:
+            refused[NOT_NEEDED] += 1
+            continue
         reason, example = _verdict(record, base, seen)
         if reason:
             refused[f"{variant}:{reason}"] += 1
@@ -212,18 +216,14 @@ def _page(made: rows.Prepared) -> Page:
 
 
 def _edited(row: RawRow, page: Page, wanted: Wanted, refused: Counter) -> Iterator[RawRow]:
-    """The first variants of ROW that apply, in an order of its own."""
+    """Every variant of ROW that applies, in an order of its own: many leave the text as it is."""
     prompt, name = row.input_text or "", row.id or ""
-    left = wanted.each
     kinds = sorted(wanted.kinds)
     for variant in random_of(wanted.seed, name, "").sample(kinds, len(kinds)):
-        if not left:
-            return
         edited = edits.KINDS[variant](page, random_of(wanted.seed, name, variant))
         if edited is None or edited == page.source:
             refused[f"{variant}:{NOT_APPLICABLE}"] += 1
             continue
-        left -= 1
         whole = prompt.removesuffix(page.source) + edited
         yield replace(row, id=f"{name}{MARK}{variant}", input_text=whole)
 
