@@ -16,7 +16,17 @@ from sem.core import files, jsonio
 from sem.core.errors import SemError, nearest
 from sem.core.example import Example
 from sem.core.project import Project
-from sem.dataset import dedupe, engine, engine_ray, markup, neardup, store, tombstones, validation
+from sem.dataset import (
+    dedupe,
+    engine,
+    engine_ray,
+    markup,
+    neardup,
+    pii,
+    store,
+    tombstones,
+    validation,
+)
 from sem.dataset.config import Clean, Dataset
 from sem.dataset.engine import Engine, Record
 from sem.dataset.rowwork import Plan
@@ -106,6 +116,8 @@ def _check_options(settings: Clean, project: Project, how: How) -> None:
                 "which has no TaskSpec",
                 nearest(name, project.tasks),
             )
+    where = f"{project.configs / 'dataset.yaml'}: clean"
+    pii.check(settings.pii, [spec.io_schema for spec in project.tasks.values()], where)
     if how.tokenizer is None and settings.counts_tokens:
         raise SemError(
             f"{project.configs / 'dataset.yaml'}: max_tokens needs the base model's tokenizer",

@@ -17,7 +17,7 @@ STATES = {
     "granted": "granted given yes true opt_in optin opted_in accepted consented",
     "denied": "denied no false opt_out optout opted_out refused rejected",
     "withdrawn": "withdrawn revoked retracted",
-    "unknown": "unknown none unspecified not_asked",
+    "unknown": "unknown none unspecified not_asked generated synthetic",
 }
 _STATE = {word: state for state, words in STATES.items() for word in words.split()}
 KEYS = ("consent", "consent_expires", "license", "purpose")

@@ -5,6 +5,7 @@ node works in the same caged processes as the local engine. A worker that dies i
 replace: its batch is done again, and gives the same bytes.
 """
 
+import socket
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ def _started(plan: Plan, address: str | None) -> Any:
         ) from error
     import logging
 
+    _check(address)
     scripts = str(Path(__file__).resolve().parents[2])
     given: dict[str, Any] = {"address": address} if address else {
         "address": "local", "num_cpus": plan.clean.workers, "include_dashboard": False,
@@ -68,6 +70,20 @@ def _started(plan: Plan, address: str | None) -> Any:
     for name in ("ray.data", "ray"):  # the caller has a progress bar of its own
         logging.getLogger(name).setLevel(logging.ERROR)
     return ray
+
+
+def _check(address: str | None) -> None:
+    """SemError when nothing answers at ADDRESS: Ray itself tries for minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise SemError(
+            f"--engine ray: no cluster at {address}: {error}",
+            "check `ray status` there, or leave out --ray-address",
+        ) from error
 
 
 def _window(ray: Any, rows: tuple[RawRow, ...], plan: Any, workers: int) -> Iterator[Record]:

@@ -29,6 +29,9 @@ from sem.dataset.prune import Budget
 from sem.dataset.rows import Prepared, Reject
 from sem.dataset.tally import closed_slots, lot
 
+# Where a row is from and what it is: addresses and names of ours, not of people.
+ABOUT = frozenset(("url", "domain", "site", "page_type", "language", "task", "capture"))
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -128,11 +131,8 @@ class Worker:
         self._restart()
         judged = self._judged(made, page)
         input_text = "\n".join(part for part in (made.before, page.text) if part)
-        hints = {"url": made.meta.get("url"), "language": page.language}
-        private = pii.apply(input_text, judged.reference, self._plan.clean.pii, hints)
-        if private.reason:
-            raise Reject(private.reason)
-        example = self._example(made, page, private.text, private.reference)
+        private = self._private(made, page, input_text, judged.reference)
+        example = self._example(made, page, private)
         if judged.lost and made.options.judges_evidence:
             example = replace(example, meta={**example.meta, "evidence_lost": judged.lost})
         threshold = self._plan.clean.near.threshold
@@ -148,6 +148,24 @@ class Worker:
             pii=private.counts,
         )
 
+    def _private(
+        self, made: Prepared, page: markup.Simplified, input_text: str, reference: Any
+    ) -> pii.Applied:
+        """The row's texts after the policy for personal data, also those beside the input."""
+        beside = {
+            "meta": {key: value for key, value in made.meta.items() if key not in ABOUT},
+            "system_prompt": made.system_prompt,
+        }
+        hints = {"url": made.meta.get("url"), "language": page.language}
+        private = pii.apply(input_text, reference, self._plan.clean.pii, hints, beside)
+        if private.reason:
+            raise Reject(private.reason)
+        if private.reference != reference:
+            found = schema.problems(private.reference, made.spec.io_schema, limit=1)
+            if found:
+                raise Reject("pii_breaks_schema", found[0])
+        return private
+
     def _judged(self, made: Prepared, page: markup.Simplified) -> evidence.Judged:
         if not made.options.judges_evidence and lot(made.id) >= self._plan.share:
             return evidence.Judged(made.reference)
@@ -162,10 +180,9 @@ class Worker:
             raise Reject("evidence_lost", f"without evidence, and needed: {found[0]}")
         return judged
 
-    def _example(
-        self, made: Prepared, page: markup.Simplified, input_text: str, reference: Any
-    ) -> Example:
-        negatives = made.meta.get("negative_examples")
+    def _example(self, made: Prepared, page: markup.Simplified, private: pii.Applied) -> Example:
+        meta = {**made.meta, **private.also["meta"]}
+        negatives = meta.get("negative_examples")
         facts: dict[str, Any] = {
             "language": rows.language(made.meta, page.language),
             "chars_before": len(made.page),
@@ -175,14 +192,14 @@ class Worker:
             facts["template"] = page.template
         if self._count is not None:
             facts["tokens_before"] = self._count(made.page)
-            facts["tokens_after"] = self._count(input_text)
+            facts["tokens_after"] = self._count(private.text)
         return Example(
             id=made.id,
             task=made.spec.task_id,
-            input_text=input_text,
-            output_json=reference,
-            meta={**made.meta, **facts},
-            system_prompt=made.system_prompt,
+            input_text=private.text,
+            output_json=private.reference,
+            meta={**meta, **facts},
+            system_prompt=private.also["system_prompt"],
             slot_specs=made.slot_specs,
             source_id=made.source_id,
             negative_examples=negatives if isinstance(negatives, list) else None,

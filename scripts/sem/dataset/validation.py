@@ -25,6 +25,7 @@ REASONS = {
         f"pii_{kind}": f"clean.pii: rows with personal data of this kind ({kind}) are rejected"
         for kind in ("email", "phone", "card", "iban", "national_id", "ip", "name")
     },
+    "pii_breaks_schema": "with its personal data redacted the reference does not fit io_schema",
     "pii_not_text": "a number in the reference is personal data: it cannot hold a placeholder",
     "row_fault": "this program failed on the row: please report it with the detail in rejects",
     "empty_input": "nothing, or less than min_chars, is left after cleaning",
