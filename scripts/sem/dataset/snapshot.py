@@ -17,7 +17,7 @@ from sem.core import console, files, jsonio, settings
 from sem.core.errors import SemError, nearest
 from sem.core.example import Example, from_json
 from sem.core.project import Project
-from sem.dataset import certificate, clean, holdout, splits
+from sem.dataset import certificate, clean, holdout, specs, splits
 from sem.dataset.certificate import proof
 from sem.dataset.config import Dataset, Split
 
@@ -264,7 +264,8 @@ def _number(version: int | str) -> int:
 
 
 def enter(project: Project, version: int, facts: dict[str, Any], at: datetime) -> None:
-    """List VERSION with its FACTS in the ledger."""
+    """List VERSION with its FACTS in the ledger; keep the TaskSpecs it was cut for."""
+    specs.keep(project)
     entry = {
         "status": "frozen",
         "frozen_at": f"{at:%Y-%m-%dT%H:%M:%SZ}",

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sem.core import files
-from sem.core.errors import SemError, nearest
+from sem.core.errors import Busy, SemError, nearest
 from sem.dataset import layout
 from sem.dataset.layout import CAPTURE, COLUMNS, FIELDS, NEEDED, Appended, RawRow, batched
 
@@ -40,11 +40,14 @@ class Store:
     count: int
     connection: Any
 
-    def rows(self) -> Iterator[RawRow]:
-        """Every row, in the order it is stored: sorting pages would spill gigabytes."""
+    def rows(self, only: Sequence[str] = ()) -> Iterator[RawRow]:
+        """Every row, or those with the ids ONLY, as stored: sorting pages spills gigabytes."""
         names, chosen = list(self.columns), ", ".join(self.columns.values())
+        query = f"SELECT {chosen} FROM {self.table}"  # noqa: S608 - checked names
+        if only:
+            query += f" WHERE {self.columns['id']} IN ({', '.join('?' for _ in only)})"
         # DuckDB streams this; it holds one vector of 2,048 rows, whatever the store's size.
-        found = self.connection.execute(f"SELECT {chosen} FROM {self.table}")  # noqa: S608
+        found = self.connection.execute(query, list(only))
         while batch := found.fetchmany(BATCH):
             for row in batch:
                 yield RawRow(**dict(zip(names, row, strict=True)))
@@ -106,7 +109,7 @@ def explained(path: Path, error: Exception) -> SemError:
     if "conflicting lock" in text.lower():
         holder = re.search(r"PID (\d+)", text)
         who = f"process {holder[1]}" if holder else "another process"
-        return SemError(f"{path}: {who} is writing this store", "wait for it, then run again")
+        return Busy(f"{path}: {who} is writing this store", "wait for it, then run again")
     if text.startswith("Out of Memory"):
         return SemError(
             f"{path}: 2,048 pages at a time do not fit into {CLOSED['memory_limit']}",

@@ -1,0 +1,72 @@
+"""TaskSpecs as they were: kept by fingerprint when a snapshot is cut, so that a later one can be
+compared with what rows were made for.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sem.core import files, jsonio
+from sem.core.project import Project
+from sem.core.taskspec import TaskSpec
+
+PROMPT = ("system_prompt", "instruction_template")
+WHOLE = "answer"  # the slot of a task whose output is no object
+
+
+@dataclass(frozen=True)
+class Touched:
+    """What a change of a TaskSpec touches: slots of every row of its task, and why."""
+
+    slots: tuple[str, ...] = ()
+    why: str = ""  # prompt | schema | unknown: the older TaskSpec was not kept
+
+
+def folder(project: Project) -> Path:
+    """Where older TaskSpecs of PROJECT are kept."""
+    return project.root / "data" / project.sem / "specs"
+
+
+def keep(project: Project) -> None:
+    """Keep today's TaskSpecs of PROJECT; each once."""
+    for spec in project.tasks.values():
+        path = folder(project) / f"{spec.fingerprint()}.json"
+        if not path.exists():
+            files.write(path, jsonio.pretty(spec.as_json()))
+
+
+def find(project: Project, task: str, fingerprint: str) -> dict[str, Any] | None:
+    """The TaskSpec of TASK with FINGERPRINT as JSON, from what was kept or from a run."""
+    path = folder(project) / f"{fingerprint}.json"
+    if path.exists():
+        return files.read_json(path)
+    for plan in sorted(project.adapters.glob("*/run.json")):
+        found = files.read_json(plan)
+        if found.get("task_hashes", {}).get(task) == fingerprint:
+            return found["tasks"][task]
+    return None
+
+
+def touched(old: dict[str, Any] | None, new: TaskSpec) -> Touched:
+    """The slots of NEW that OLD's references cannot be right for any more.
+
+    Another prompt touches all of them; another io_schema those whose own schema differs; rubric,
+    split and example touch none. An OLD that is not known touches all.
+    """
+    slots = tuple(sorted(new.io_schema.get("properties", {}))) or (WHOLE,)
+    now = new.as_json()
+    if old is None:
+        return Touched(slots, "unknown")
+    if any(old.get(key) != now.get(key) for key in PROMPT):
+        return Touched(slots, "prompt")
+    before, after = (_slots(spec) for spec in (old, now))
+    changed = tuple(sorted(slot for slot in after if before.get(slot) != after[slot]))
+    return Touched(changed, "schema" if changed else "")
+
+
+def _slots(spec: dict[str, Any]) -> dict[str, str]:
+    """Each slot's own schema and labels, as text that can be compared."""
+    io_schema = spec["io_schema"]
+    labels = spec.get("label_enums") or {}
+    found = io_schema.get("properties") or {WHOLE: io_schema}
+    return {slot: jsonio.dumps([inner, labels.get(slot)]) for slot, inner in found.items()}

@@ -1,0 +1,208 @@
+"""Rows brought up to date, item by item: references migrated, slots relabelled, pages recleaned.
+
+Whatever is done is done once: an item's work is settled in its own file first (the store, in one
+transaction), then in the queue, and doing it again changes nothing. Recleaned rows wait in the
+queue until they are put into clean.jsonl together; duplicates among them are looked for by the
+next `fab dataset.clean`.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sem.core.errors import Busy
+from sem.core.project import Project
+from sem.dataset import dedupe, engine, migrate, store, storewrite, tombstones
+from sem.dataset.config import Dataset
+from sem.dataset.layout import RawRow
+from sem.dataset.rowwork import Plan
+from sem.lm.client import Client
+from sem.ops import placing, relabel, touched
+from sem.ops.config import Backfill
+from sem.ops.queue import Item, Queue, Work
+
+FILE = "backfill.sqlite"
+MOST = {touched.MIGRATE: 256, touched.RELABEL: 16, touched.RECLEAN: 128}
+PATIENCE_S = 60.0  # for another worker that writes the store
+
+
+@dataclass
+class Desk:
+    """One worker: what it works with, and what it has done; clock in seconds since 1970."""
+
+    project: Project
+    queue: Queue
+    worker: str
+    at: datetime
+    settings: Backfill = field(default_factory=Backfill)
+    model: Client | None = None
+    per_minute: int | None = None
+    tokenizer: str | None = None  # a tokenizer.json, where budgets are in tokens
+    clock: Callable[[], float] = time.time
+    sleep: Callable[[float], None] = time.sleep
+    done: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What became of an item: digests of the row before and after, or why it failed."""
+
+    item: Item
+    before: str | None = None
+    after: str | None = None
+    result: str | None = None
+    fault: str | None = None
+    is_final: bool = False  # trying again would not help
+
+
+def path(project: Project) -> Path:
+    """The file of PROJECT's queue."""
+    return project.root / "data" / project.sem / FILE
+
+
+def run(desk: Desk) -> Counter[str]:
+    """Work until nothing is left that this worker can do; what it did, counted."""
+    for kind in touched.KINDS:
+        if kind == touched.RELABEL and desk.model is None:
+            continue
+        while items := _leased(desk, kind):
+            for settled in ACTS[kind](desk, items):
+                _settle(desk, settled)
+    desk.done["put into clean.jsonl"] += _patient(
+        desk, lambda: placing.place(desk.project, desk.queue, desk.clock())
+    )
+    return desk.done
+
+
+def _leased(desk: Desk, kind: str) -> list[Item]:
+    """The next items of KIND; waits while only the pace holds them back."""
+    while True:
+        now = desk.clock()
+        items = desk.queue.lease(
+            kind, desk.worker, now, desk.settings.lease_s, MOST[kind], desk.per_minute
+        )
+        if items or not desk.queue.counts(now).get((kind, "queued")):
+            return items
+        desk.sleep(1.0)
+
+
+def _settle(desk: Desk, settled: Settled) -> None:
+    item, now = settled.item, desk.clock()
+    if settled.fault is not None:
+        tries = item.tries if settled.is_final else desk.settings.tries
+        is_held = desk.queue.failed(item, desk.worker, now, settled.fault, tries)
+        desk.done[f"{item.work.kind}: not done" if is_held else "lease lost"] += 1
+        return
+    if not desk.queue.done(item, desk.worker, now, settled.before, settled.after, settled.result):
+        desk.done["lease lost"] += 1
+        return
+    is_same = settled.before == settled.after
+    desk.done[f"{item.work.kind}: {'as it was' if is_same else 'changed'}"] += 1
+    if item.work.kind != touched.RECLEAN and not is_same:
+        # The clean set still has the old reference.
+        again = Work(touched.RECLEAN, item.work.row, item.work.task, (), str(settled.after))
+        desk.queue.add([again])
+
+
+def _rows(desk: Desk, items: Sequence[Item]) -> dict[str, RawRow]:
+    names = sorted({item.work.row for item in items})
+
+    def read() -> dict[str, RawRow]:
+        with store.reading(desk.project.store) as opened:
+            return {str(row.id): row for row in opened.rows(names)}
+
+    return _patient(desk, read)
+
+
+def _digest(reference: str | None) -> str:
+    return dedupe.digest(reference or "").hex()
+
+
+def _migrate(desk: Desk, items: Sequence[Item]) -> Iterator[Settled]:
+    rows, listed = _rows(desk, items), migrate.load(desk.project)
+    changes, settled = [], []
+    for item in items:
+        row, steps = rows.get(item.work.row), listed.get(item.work.task)
+        if row is None or not steps:
+            settled.append(Settled(item, fault="the row or its migration is gone", is_final=True))
+            continue
+        try:
+            change, _ = migrate.change_of(row, steps, desk.project.tasks[item.work.task])
+        except migrate.Stuck as error:
+            settled.append(Settled(item, fault=str(error), is_final=True))
+            continue
+        before = _digest(row.reference)
+        after = before if change is None else _digest(change.reference)
+        changes += [] if change is None else [change]
+        settled.append(Settled(item, before, after))
+    _update(desk, changes)
+    yield from settled
+
+
+def _update(desk: Desk, changes: Sequence[storewrite.Change]) -> None:
+    _patient(desk, lambda: storewrite.update(desk.project.store, changes))
+
+
+def _patient(desk: Desk, act: Callable[[], Any]) -> Any:
+    """What ACT gives once no other worker writes the same file; Busy after PATIENCE_S."""
+    ends = desk.clock() + PATIENCE_S
+    while True:
+        try:
+            return act()
+        except Busy:
+            if desk.clock() >= ends:
+                raise
+            desk.sleep(0.2)
+
+
+def _relabel(desk: Desk, items: Sequence[Item]) -> Iterator[Settled]:
+    rows = _rows(desk, items)
+    inputs = placing.inputs(desk.project, set(rows))
+    by_task: dict[str, list[tuple[Item, RawRow]]] = {}
+    for item in items:
+        if item.work.row in rows:
+            by_task.setdefault(item.work.task, []).append((item, rows[item.work.row]))
+        else:
+            yield Settled(item, fault="the row is gone", is_final=True)
+    for task, pairs in sorted(by_task.items()):
+        spec = desk.project.tasks[task]
+        for item, row, outcome in relabel.ask(desk.model, spec, pairs, desk.settings, inputs):
+            if outcome.fault == "budget":
+                desk.queue.give_back(item, desk.worker, desk.clock())
+                desk.done["relabel: waits, the cap is reached"] += 1
+                desk.model = None  # nothing more can be paid for; the rest stays queued
+                continue
+            try:
+                change = relabel.change(item, row, outcome, spec, desk.at)
+            except relabel.Wrong as error:
+                yield Settled(item, fault=str(error))
+                continue
+            _update(desk, [change])
+            yield Settled(item, _digest(row.reference), _digest(change.reference))
+
+
+def _reclean(desk: Desk, items: Sequence[Item]) -> Iterator[Settled]:
+    rows = _rows(desk, items)
+    before = placing.lines(desk.project, {item.work.row for item in items})
+    settings = desk.project.settings("dataset", Dataset).clean
+    stones = tombstones.load(desk.project).as_json()
+    day = f"{desk.at:%Y-%m-%d}"
+    plan = Plan(settings, desk.project.tasks, 0.0, desk.tokenizer, day, stones)
+    made = {one.id: one.made for one in engine.local(iter(rows.values()), plan)}
+    for item in items:
+        name = item.work.row
+        was = before.get(name)
+        result = placing.result(made.get(name), was)
+        old = None if was is None else _digest(was)
+        yield Settled(item, old, _digest(result), result)
+
+
+ACTS: dict[str, Callable[[Desk, Sequence[Item]], Iterator[Settled]]] = {
+    touched.MIGRATE: _migrate,
+    touched.RELABEL: _relabel,
+    touched.RECLEAN: _reclean,
+}

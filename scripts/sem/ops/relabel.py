@@ -1,0 +1,83 @@
+"""The strong model answers anew, and only the touched slots of its answer are taken."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from sem.core import jsonio, schema
+from sem.core.project import Project
+from sem.core.taskspec import TaskSpec
+from sem.dataset import specs
+from sem.dataset.layout import RawRow
+from sem.dataset.storewrite import Change
+from sem.eval import judging
+from sem.lm.calls import Outcome, Request
+from sem.lm.client import Client
+from sem.ops.config import Backfill
+from sem.ops.queue import Item
+from sem.ops.touched import NOTE
+
+
+class Wrong(Exception):
+    """The model's answer cannot be used; it says why."""
+
+
+def client(project: Project, settings: Backfill, at: datetime) -> Client | None:
+    """The client of backfill.yaml's models, else of the judge's; None when neither names one."""
+    calls = settings.calls
+    if not calls.models:
+        calls = judging.load(project).calls
+    if not calls.models:
+        return None
+    return Client(calls, project.root / calls.ledger, "backfill", at)
+
+
+def ask(
+    model: Client,
+    spec: TaskSpec,
+    rows: Sequence[tuple[Item, RawRow]],
+    settings: Backfill,
+    inputs: dict[str, str],
+) -> Iterator[tuple[Item, RawRow, Outcome]]:
+    """The model's outcome for each of ROWS; INPUTS: cleaned input by id, else the stored one."""
+    requests = [
+        Request(
+            messages=(
+                ("system", spec.system_prompt),
+                ("user", spec.prompt(inputs.get(str(row.id), row.input_text or ""))),
+            ),
+            schema=spec.io_schema,
+            max_tokens=settings.max_tokens,
+            prompt_version=spec.fingerprint(),
+        )
+        for _, row in rows
+    ]  # fmt: skip
+    for number, outcome in model.ask_all(requests):
+        yield *rows[number], outcome
+
+
+def change(item: Item, row: RawRow, outcome: Outcome, spec: TaskSpec, at: datetime) -> Change:
+    """The Change of ROW by the touched slots of OUTCOME; Wrong when they cannot be used."""
+    if not outcome.is_usable:
+        raise Wrong(f"{outcome.fault}: {outcome.detail}")
+    try:
+        old = jsonio.loads(row.reference or "null")
+        meta = jsonio.loads(row.metadata) if row.metadata else {}
+    except ValueError:
+        old, meta = None, {}
+    new = _taken(old, outcome.value, item.work.slots)
+    wrong = schema.problems(new, spec.io_schema, limit=1)
+    if wrong:
+        raise Wrong(f"breaks io_schema: {wrong[0]}")
+    note = {"spec": spec.fingerprint(), "slots": list(item.work.slots), "model": outcome.model,
+            "at": f"{at:%Y-%m-%dT%H:%M:%SZ}"}  # fmt: skip
+    meta = meta if isinstance(meta, dict) else {}
+    told = {**meta, NOTE: [*meta.get(NOTE, []), note]}
+    return Change(str(row.id), jsonio.dumps(new), jsonio.dumps(told))
+
+
+def _taken(old: Any, said: Any, slots: Sequence[str]) -> Any:
+    """OLD with SLOTS as SAID has them; all of SAID where the output is no object."""
+    if specs.WHOLE in slots or not isinstance(old, dict) or not isinstance(said, dict):
+        return said
+    return {**old, **{slot: said[slot] for slot in slots if slot in said}}

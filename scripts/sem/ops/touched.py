@@ -1,0 +1,116 @@
+"""Which rows and slots a change of schema, prompt or cleaner touches, and nothing else.
+
+Compared are what rows were made with and what is current: the TaskSpecs and the cleaner of the
+snapshot that `--since` names, the schema version in a row's metadata, the clean set's cleaner.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sem.core import files, jsonio
+from sem.core.errors import SemError
+from sem.core.project import Project
+from sem.dataset import clean, markup, migrate, snapshot, specs, store
+from sem.dataset.config import Dataset
+from sem.dataset.layout import RawRow
+from sem.dataset.specs import Touched
+from sem.ops.queue import Work
+
+DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+MIGRATE, RELABEL, RECLEAN = "migrate", "relabel", "reclean"
+KINDS = (MIGRATE, RELABEL, RECLEAN)  # in the order they are done
+NOTE = "backfill"  # in a row's metadata: what was relabelled, with what
+
+
+@dataclass
+class Change:
+    """What is not as it was, by task, and why rows are left out."""
+
+    since: str
+    tasks: dict[str, Touched] = field(default_factory=dict)
+    migrations: dict[str, list[migrate.Migration]] = field(default_factory=dict)
+    cleaner: str | None = None  # the current one, when the clean set was made by another
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def since(project: Project, text: str) -> tuple[str, dict[str, Any]]:
+    """The snapshot TEXT means, a version or the newest one of a day, and its ledger entry."""
+    entries = snapshot.ledger(project)
+    if DAY.fullmatch(text):
+        older = [n for n, e in entries.items() if str(e["frozen_at"])[:10] <= text]
+        if not older:
+            raise SemError(f"no snapshot was frozen on or before {text}", "name a later day")
+        name = max(older, key=lambda n: int(n.removeprefix("v")))
+        return name, entries[name]
+    name = text if text.startswith("v") else f"v{text}"
+    if name not in entries:
+        raise SemError(
+            f"--since {text!r} is no snapshot and no day",
+            f"write a version, {', '.join(entries) or 'once there is one'}, or 2026-01-31",
+        )
+    return name, entries[name]
+
+
+def change(project: Project, text: str) -> Change:
+    """What differs between the snapshot that TEXT means and what is current."""
+    name, entry = since(project, text)
+    made = Change(name, migrations=migrate.load(project))
+    for task, spec in sorted(project.tasks.items()):
+        was = entry["tasks"].get(task)
+        if was is not None and was != spec.fingerprint():
+            found = specs.touched(specs.find(project, task, was), spec)
+            if found.slots:
+                made.tasks[task] = found
+    facts = project.processed / clean.FACTS
+    is_old = entry["cleaner"] != markup.FINGERPRINT
+    if is_old and facts.exists() and files.read_json(facts)["cleaner"] != markup.FINGERPRINT:
+        made.cleaner = markup.FINGERPRINT
+    return made
+
+
+def work(project: Project, made: Change) -> Iterator[Work]:
+    """The work that MADE asks for, row by row; rows left out are counted in it."""
+    reclean = target_of_cleaning(project)
+    with store.reading(project.store) as opened:
+        for row in opened.rows():
+            if row.task in project.tasks and row.id:
+                yield from _row(project, row, made, reclean)
+
+
+def _row(project: Project, row: RawRow, made: Change, reclean: str) -> Iterator[Work]:
+    name, task, meta = str(row.id), str(row.task), _meta(row)
+    listed = made.migrations.get(task, [])
+    pending = [one for one in listed if one.to > migrate.of(meta)]
+    moved = {slot for one in pending for step in one.steps for slot in step.slots}
+    if pending:
+        yield Work(MIGRATE, name, task, tuple(sorted(moved)), f"version {listed[-1].to}")
+    fingerprint = project.tasks[task].fingerprint()
+    # A migration says what becomes of its slots, also where it was done before.
+    moved |= {slot for one in listed for step in one.steps for slot in step.slots}
+    slots = tuple(s for s in made.tasks.get(task, Touched()).slots if s not in moved)
+    if slots and meta.get("reference_source") == "human":
+        made.left_out["a person wrote the reference"] += 1
+    elif slots and any(note.get("spec") == fingerprint for note in meta.get(NOTE, [])):
+        made.left_out["relabelled before"] += 1
+    elif slots:
+        yield Work(RELABEL, name, task, slots, fingerprint)
+    if made.cleaner:
+        yield Work(RECLEAN, name, task, (), reclean)
+
+
+def _meta(row: RawRow) -> dict[str, Any]:
+    try:
+        value = jsonio.loads(row.metadata) if row.metadata else {}
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def target_of_cleaning(project: Project) -> str:
+    """What a cleaned row depends on besides itself: cleaner, settings and TaskSpecs."""
+    settings = jsonio.loads(jsonio.dumps(asdict(project.settings("dataset", Dataset).clean)))
+    tasks = {name: spec.fingerprint() for name, spec in sorted(project.tasks.items())}
+    return files.sha256_json([markup.FINGERPRINT, settings, tasks])
