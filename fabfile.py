@@ -114,6 +114,22 @@ def dataset_import(
     script(c, "dataset_import", path, sem=sem, **chosen, **more)
 
 
+PULL = {
+    "source": "[user@]host:/path of a DuckDB file or a folder of chunks, or a path here",
+    "ssh_config": "ssh configuration file (default: the user's)",
+    "replace": "make it the whole store, also when rows here are not in it",
+}
+
+
+@task(help=SEM | PULL | {k: IMPORT[k] for k in ("task", "map", "on_conflict")}, iterable=["map"])
+def dataset_pull(
+    c, source, sem=None, ssh_config=None, task=None, map=None, on_conflict=None, replace=False
+):
+    """Fetch examples from another machine, whole or not at all, into the store."""
+    chosen = {"source": source, "ssh_config": ssh_config, "task": task, "map": map}
+    script(c, "dataset_pull", sem=sem, on_conflict=on_conflict, replace=replace, **chosen)
+
+
 EXPORT = {"format": "sharegpt, alpaca, messages or taskspec", "out": "the file to write"}
 
 

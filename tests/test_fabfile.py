@@ -66,6 +66,7 @@ def test_every_job_starts_a_script_that_exists():
 CALLS = [
     "dataset.import x.parquet --task t --only t --rename a=b --limit 5 --on-conflict skip",
     "dataset.import folder --map input_text=html --map meta.url=url --again",
+    "dataset.pull --source h:/x --ssh-config c --task t --map id=a --on-conflict skip --replace",
     "dataset.export --format alpaca --out x.jsonl --split val --snapshot 3",
     "dataset.clean --set dataset.x=1",
     "dataset.split --set dataset.x=1",

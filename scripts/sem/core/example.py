@@ -47,9 +47,10 @@ class Example:
         return f"{self.meta.get('page_type') or '-'}|{self.meta.get('language') or 'und'}"
 
     def as_json(self) -> dict[str, Any]:
-        """One row of a snapshot; absent options are left out."""
+        """One row of a snapshot; absent options are left out, a null answer is none of them."""
         # Not asdict: it copies every value of every page, and nobody changes them.
-        return {name: value for name, value in vars(self).items() if value is not None}
+        given = vars(self).items()
+        return {n: value for n, value in given if value is not None or n == "output_json"}
 
     def content(self) -> str:
         """What makes two examples the same: task, input and reference."""

@@ -12,7 +12,7 @@ from typing import Any
 MAX_DEPTH = 64
 MAX_CHARS = 32_000_000
 MAX_VALUES = 3_000_000  # `[{},{},…` of 32 MB would take 1 GB; strings may hold commas, too
-_STRINGS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.S)
+_STRINGS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.S)
 _BRACKETS = re.compile(r"[\[\]{}]")
 
 Json = Any
@@ -82,4 +82,7 @@ def _finite(digits: str) -> float:
 def _check_text(text: str) -> None:
     # "\ud800" parses, then breaks every UTF-8 writer downstream.
     if re.search(r"\\u[dD][89a-fA-F]", text) or any("\ud800" <= c <= "\udfff" for c in text):
-        json.dumps(json.loads(text), ensure_ascii=False).encode("utf-8")
+        try:
+            json.dumps(json.loads(text), ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ValueError("holds half of a surrogate pair, which is no text") from error

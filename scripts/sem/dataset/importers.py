@@ -37,6 +37,7 @@ TEXTS = {
     "csv": sheets.rows,
     "tsv": sheets.rows,
 }
+HOPELESS = 50_000  # refusals without one usable row: the columns are called otherwise
 TYPED = ("jsonl", "ndjson", "json")
 
 
@@ -57,7 +58,9 @@ class Result:
     """What an import read, wrote and refused."""
 
     read: int = 0
+    taken: int = 0
     other_task: int = 0
+    refused: int = 0
     rejects: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
     stored: layout.Appended | None = None
@@ -108,8 +111,11 @@ def take(
 
     def refuse(name: str, reason: str) -> None:
         result.rejects[reason] += 1
+        result.refused += 1
         row = {"file": path.name, "row": name, "reason": reason}
         rejects.write((jsonio.dumps(row) + "\n").encode())  # type: ignore[attr-defined]
+        if result.refused >= HOPELESS and not result.taken and not result.other_task:
+            raise _NothingUsable
 
     def note(text: str) -> None:
         result.notes[text] += 1
@@ -131,7 +137,8 @@ def nothing_usable(path: Path, result: Result) -> SemError:
     fields = [note.removeprefix("not read: field ") for note in result.notes if "field" in note]
     columns = f"; not read: {', '.join(fields[:8])}" if fields else ""
     return SemError(
-        f"{path}: none of its rows can be used: {count:,} times {reason}{columns}",
+        f"{path}: none of its {'first ' if result.refused >= HOPELESS else ''}rows can be used: "
+        f"{count:,} times {reason}{columns}",
         f"name the columns with --map, as --map input_text=TEXT; the rows are in {result.report}",
     )
 
@@ -139,7 +146,6 @@ def nothing_usable(path: Path, result: Result) -> SemError:
 def _chosen(
     found: Iterator[tuple[str, RawRow]], options: Options, result: Result, told: Told
 ) -> Iterator[RawRow]:
-    taken = 0
     for where, row in found:
         result.read += 1
         task = row.task or options.task
@@ -152,12 +158,12 @@ def _chosen(
         if not row.input_text or not row.input_text.strip():
             told.refuse(row.id or where, "no_input")
             continue
-        if options.limit is not None and taken == options.limit:
+        if options.limit is not None and result.taken == options.limit:
             result.read -= 1
             return
-        taken += 1
+        result.taken += 1
         yield _named(replace(row, task=options.rename.get(task, task)))
-    if not taken and result.rejects and not result.other_task:
+    if not result.taken and result.rejects and not result.other_task:
         raise _NothingUsable
 
 

@@ -11,7 +11,8 @@ from sem.core.errors import SemError
 
 BLOCK = 1 << 20
 MARK = re.compile(r'["\[\]{},]')
-STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.S)
+STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.S)
+MOST_MARKS = 2_000_000
 SPACE = " \t\r\n\ufeff"
 
 
@@ -64,14 +65,15 @@ class Source:
 
     def _element(self) -> tuple[str, bool]:
         """The text of the next element, and whether the list ends after it."""
-        depth, self._at = 0, self._start
+        depth = marks = 0
+        self._at = self._start
         while True:
             found = MARK.search(self._held, self._at)
             if found is None:
                 self._at = len(self._held)
                 self._need()
                 continue
-            mark, self._at = found[0], found.end()
+            mark, self._at, marks = found[0], found.end(), marks + 1
             if mark == '"':
                 self._at = found.start()
                 self._skip_string()
@@ -81,6 +83,8 @@ class Source:
                 return text, mark == "]"
             else:
                 depth += 1 if mark in "[{" else -(mark in "]}")
+            if marks > MOST_MARKS:
+                raise self._fault(f"an element of more than {MOST_MARKS:,} values")
 
     def _skip_string(self) -> None:
         while (whole := STRING.match(self._held, self._at)) is None:

@@ -18,6 +18,7 @@ PAGE_FACTS = ("url", "language", "page_type", "site", "domain", "source", "relia
 BESIDE = ("html", "negative_examples", *conversations.TURNS, "system", "instruction", "input")
 KNOWN = {*CAPTURE, *PAGE_FACTS, *BESIDE, "output", "history"}.union(*FIELDS.values())
 MOST_NOTES = 40
+MOST_FIELDS = 10_000
 
 
 def rows(
@@ -35,6 +36,9 @@ def rows(
     for where, record in records:
         if not isinstance(record, dict):
             told.refuse(where, "not_an_object")
+            continue
+        if len(record) > MOST_FIELDS:
+            told.refuse(where, "too_many_fields")
             continue
         unread |= dict.fromkeys(map(str, record.keys() - KNOWN))
         name = record.get("id") or record.get("example_id")
@@ -99,8 +103,9 @@ def _page(record: dict[str, Any]) -> str:
 
 
 def _reference(record: dict[str, Any], value: Any, typed: bool) -> str | None:
-    is_own = typed and isinstance(value, str) and value is record.get("output_json")
-    return jsonio.dumps(value) if is_own else _json(value)
+    if typed and "output_json" in record and value is record["output_json"]:
+        return jsonio.dumps(value)  # null, too: whether that is a label, the schema says
+    return _json(value)
 
 
 def _json(value: Any) -> str | None:

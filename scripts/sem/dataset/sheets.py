@@ -9,9 +9,10 @@ from typing import Any
 
 from sem.core.errors import SemError
 from sem.dataset import charset, readers
-from sem.dataset.readers import MAX_LINE, Row, Told
+from sem.dataset.readers import Row, Told
 
 HEAD = 1 << 16
+MAX_LINE = 32_000_000  # characters; also of a cell
 SAMPLE = 50  # rows that decide on the delimiter
 DELIMITERS = ",;\t|"
 BLOCK = 1 << 20
@@ -51,13 +52,14 @@ def _line_end(text: str) -> str:
 
 
 def _cells(lines: "_Lines", path: Path, mark: str, told: Told) -> Iterator[Row]:
-    names: list[str] | None = None
+    names, count = None, 0
     found = csv.reader(lines, delimiter=mark, strict=True)
     try:
         for cells in found:
             where = f"line {lines.number}"
             if not any(cell.strip() for cell in cells):
                 continue
+            count += 1
             if names is None:
                 names = _header([cell.strip() for cell in cells], path)
             elif len(cells) != len(names):
@@ -70,6 +72,8 @@ def _cells(lines: "_Lines", path: Path, mark: str, told: Told) -> Iterator[Row]:
         ) from error
     if names is None:
         raise SemError(f"{path}: the first line names no columns", "add a header")
+    if count == 1:
+        raise SemError(f"{path}: has a header and no rows", "was it cut off? copy it again")
 
 
 def _header(names: list[str], path: Path) -> list[str]:
@@ -84,7 +88,7 @@ class _Lines:
 
     def __init__(self, file: Any, path: Path, encoding: str, end: str, told: Told) -> None:
         self.number = 0
-        self._blocks = iter(lambda: file.read(BLOCK), b"")
+        self._file = file
         # Bytes that are no text come out as lone surrogates; a real U+FFFD stays a character.
         errors = "replace" if encoding.startswith(("utf-16", "utf-32")) else "surrogateescape"
         self._decoder = codecs.getincrementaldecoder(encoding)(errors)
@@ -107,12 +111,13 @@ class _Lines:
             self._told.refuse(f"line {self.number}", f"not_{self._encoding}")
 
     def _fill(self) -> None:
-        block = next(self._blocks, None)
-        text = self._rest + self._decoder.decode(block or b"", block is None)
-        if block is None and not text:
+        # As much again as is held, or a long line would be copied once for each block.
+        block = self._file.read(max(BLOCK, len(self._rest)))
+        text = self._rest + self._decoder.decode(block, not block)
+        if not block and not text:
             raise StopIteration
         *whole, self._rest = text.split(self._end)
-        if block is None:
+        if not block:
             whole, self._rest = [*whole, self._rest], ""
         if len(self._rest) > MAX_LINE:
             raise SemError(f"{self._path}: a line is longer than {MAX_LINE:,}", "is it CSV?")

@@ -14,6 +14,9 @@ from sem.dataset.readers import MAX_RATIO
 
 BATCH = 64
 MIN_CAP = 1 << 28
+SUSPECT = 1 << 26  # a small file that makes much is a bomb; a large one is read as it is
+VECTOR = 2_048
+MOST_VECTOR = 200 << 20
 CELL = 8  # bytes a cell takes at least
 MEMORY = "512MB"  # a vector of 2,048 pages is 128 MB
 
@@ -30,10 +33,13 @@ def parquet(path: Path) -> Iterator[Iterator[dict[str, Any]]]:
         connection.execute(f"SET allowed_paths = ['{quoted}']")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
-        found = connection.execute("SELECT * FROM read_parquet(?)", [str(path.resolve())])
+        # No row yet: executing already reads the first 2,048 of them.
+        found = connection.execute("SELECT * FROM read_parquet(?) LIMIT 0", [str(path.resolve())])
         names = [column[0] for column in found.description]
         limit = max(MIN_CAP, MAX_RATIO * path.stat().st_size)
         _check_rows(connection, path, len(names), limit)
+        if path.stat().st_size < SUSPECT:
+            _check_vectors(connection, path, found.description)
         found = connection.execute("SELECT * FROM read_parquet(?)", [str(path.resolve())])
         yield _weighed(found, names, path, limit)
     except duckdb.Error as error:
@@ -52,6 +58,29 @@ def _check_rows(connection: Any, path: Path, columns: int, limit: int) -> None:
         raise SemError(
             f"{path}: says {rows:,} rows of {columns} columns in {path.stat().st_size:,} bytes",
             "read it yourself if you trust it, and write the rows as JSON lines",
+        )
+
+
+def _check_vectors(connection: Any, path: Path, columns: Any) -> None:
+    """Refuse what does not fit into memory 2,048 rows at a time, which is how DuckDB reads.
+
+    A dictionary holds a text once, however often the rows repeat it, and so does this query.
+    """
+    texts = [f'coalesce(octet_length("{name}"::BLOB), 0)' if kind == "BLOB" else
+             f'coalesce(strlen("{name}"), 0)'
+             for name, kind in ((c[0].replace('"', '""'), str(c[1])) for c in columns)
+             if kind in ("VARCHAR", "BLOB")]  # fmt: skip
+    if not texts:
+        return
+    query = (
+        f"SELECT max(bytes) FROM (SELECT sum({' + '.join(texts)}) AS bytes "  # noqa: S608
+        f"FROM read_parquet(?, file_row_number = true) GROUP BY file_row_number // {VECTOR})"
+    )
+    most = connection.execute(query, [str(path.resolve())]).fetchone()[0] or 0
+    if most > MOST_VECTOR:
+        raise SemError(
+            f"{path}: {VECTOR:,} of its rows take {int(most):,} bytes",
+            "write the rows as JSON lines, which are read one by one",
         )
 
 
