@@ -43,7 +43,7 @@ DOORS = {
     "httpx": ("lm.wire", "ops.alert"),
     "huggingface_hub": ("lm.hub",),
     "jsonschema": ("core.schema",),
-    "jinja2": ("eval.page",),
+    "jinja2": ("dataset.stats", "eval.page"),
     "json_repair": ("eval.decoding",),
     "llguidance": ("lm.constrain",),
     "litellm": ("lm.client",),

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from rowmaker import SPEC, project, read
 from sem.core import taskspec
-from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.dataset import conversations, importers, records, store
 from sem.dataset.importers import Options
@@ -166,10 +165,3 @@ def test_what_is_exported_comes_back_equal(example, form, template):
         slot_specs=None if row.slot_specs is None else json.loads(row.slot_specs),
     )
     assert back == example
-
-
-def test_a_form_that_is_none_of_these_is_refused(tmp_path):
-    from sem.dataset import export
-
-    with pytest.raises(SemError, match="--format 'sharegtp'"):
-        export.check("sharegtp")

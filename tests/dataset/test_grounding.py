@@ -79,3 +79,20 @@ def test_survival_counts_what_was_there_and_what_is_left():
 @pytest.mark.parametrize("opened", ["<!--", "<script>", "<svg>", "<style>"])
 def test_unclosed_code_takes_linear_time(opened):
     assert grounding.of_page("<p>Mug" + opened * 200_000).flat.split()[0] == "p"
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "stands"),
+    [
+        ("Blue Mug", "a Blue Mug here", "verbatim"),
+        ("Blue Mug", "a blue\xa0mug here", "normalised"),
+        ("Blue Mug", "a red mug here", "absent"),
+        (4.5, "costs 4.5 today", "verbatim"),
+        (4.5, "costs 4.50 today", "normalised"),
+        (4.5, "costs 14.5 today", "absent"),
+        (45, "costs 45.", "verbatim"),
+        ("2026-01-02", "on 2 January 2026", "normalised"),
+    ],
+)
+def test_a_value_stands_as_written_after_normalising_or_not_at_all(value, text, stands):
+    assert grounding.how(value, grounding.Text(text)) == stands

@@ -44,21 +44,22 @@ def test_the_quantile_of_nothing_is_none():
 
 
 def test_tokens_are_those_of_the_whole_prompt_and_the_canonical_answer():
-    found = profile.as_json(profile.describe(EXAMPLES, {"t": SPEC}, lengths)["t"])
+    found = profile.as_json(profile.describe({"train": EXAMPLES}, {"t": SPEC}, lengths)["t"])
 
     assert found["prompt_tokens"] == {"p50": 24, "p95": 34, "p99": 34, "max": 34, "sum": 72}
     assert found["answer_tokens"]["max"] == len('{"kind":"a","price":null}')
 
 
 def test_slots_are_there_null_or_absent():
-    slots = profile.as_json(profile.describe(EXAMPLES, {"t": SPEC}, None)["t"])["slots"]
+    slots = profile.as_json(profile.describe({"train": EXAMPLES}, {"t": SPEC}, None)["t"])["slots"]
 
-    assert slots["price"] == {"coverage": 0.3333, "null": 0.3333, "absent": 0.3333}
+    shares = {name: slots["price"][name] for name in ("coverage", "null", "absent")}
+    assert shares == {"coverage": 0.3333, "null": 0.3333, "absent": 0.3333}
     assert slots["kind"]["labels"] == {"a": 2, "b": 1}
 
 
 def test_strata_and_domains_are_counted():
-    found = profile.as_json(profile.describe(EXAMPLES, {"t": SPEC}, None)["t"])
+    found = profile.as_json(profile.describe({"train": EXAMPLES}, {"t": SPEC}, None)["t"])
 
     assert found["strata"] == {"-|und": 2, "-|de": 1}
     assert found["domains"] == {
@@ -74,3 +75,40 @@ def test_strata_and_domains_are_counted():
 )
 def test_balance_is_one_when_labels_are_equally_frequent(labels, share):
     assert profile.balance(Counter(labels)) == pytest.approx(share, abs=1e-3)
+
+
+def test_values_are_looked_for_in_the_input_and_labels_are_not():
+    told = []
+
+    def tell(example, slot, value):
+        told.append((example.id, slot, value))
+
+    examples = [
+        Example("1", "t", "costs 1,50 today", {"kind": "a", "price": 1.5}),
+        Example("2", "t", "costs 1.5 today", {"kind": "b", "price": 1.5}),
+        Example("3", "t", "costs 14.5 today", {"kind": "b", "price": 4.5}),
+    ]
+    found = profile.describe({"train": examples}, {"t": SPEC}, None, tell)
+    slots = profile.as_json(found["t"])["slots"]
+
+    third = 0.3333
+    assert slots["price"]["grounding"] == {
+        "verbatim": third, "normalised": third, "absent": third, "values": 3,
+    }  # fmt: skip
+    assert "grounding" not in slots["kind"]
+    assert told == [("3", "price", 4.5)]
+
+
+def test_tokens_are_counted_by_part():
+    parts = {"train": EXAMPLES[:2], "test": EXAMPLES[2:]}
+    found = profile.as_json(profile.describe(parts, {"t": SPEC}, lengths)["t"])["parts"]
+
+    assert {name: one["rows"] for name, one in found.items()} == {"train": 2, "test": 1}
+    assert found["test"]["prompt_tokens"]["max"] == 34
+    assert found["train"]["histogram"]["prompt"][:4] == [1, 1, 0, 0]
+
+
+def test_every_length_falls_into_one_column():
+    counts = profile.histogram([0, 16, 17, 99_999])
+
+    assert (counts[0], counts[1], counts[-1], sum(counts)) == (2, 1, 1, 4)

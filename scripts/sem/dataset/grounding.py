@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from sem.dataset.text import end_of
 
@@ -27,6 +27,7 @@ HOURS = re.compile(
     r"heures?|godz|ч)\b\.?(?:[\s,]*(?:and|und|et|e|y|en)?\s*(\d{1,2})\s*m?)?",
     re.I,
 )
+How = Literal["verbatim", "normalised", "absent"]
 LONG = 60
 SHORT = 4
 PARTS_NEEDED = 0.9
@@ -92,6 +93,19 @@ def found(value: Any, text: Text) -> bool:
     if wanted in text.packed or _date(value, text):
         return True
     return len(value) > LONG and _in_parts(value, text)
+
+
+def how(value: Any, text: Text) -> How:
+    """Whether the scalar VALUE stands in TEXT as it is written, only after normalising, or not.
+
+    A number stands there as JSON spells it, not inside a longer one: `4.5` is not in `14.50`.
+    """
+    if isinstance(value, int | float):
+        spelled = rf"(?<![\d.,]){re.escape(str(value))}(?![\d]|[.,]\d)"
+        there = re.search(spelled, text.value) is not None
+    else:
+        there = value.strip() != "" and value in text.value
+    return "verbatim" if there else "normalised" if found(value, text) else "absent"
 
 
 def leaves(reference: Any) -> Iterator[tuple[str, Any]]:

@@ -2,14 +2,16 @@
 
 import math
 from array import array
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sem.core import taskspec
 from sem.core.example import Example
 from sem.core.taskspec import TaskSpec
+from sem.dataset import grounding
 from sem.dataset.layout import batched
 
 CountTokens = Callable[[list[str]], list[int]]
@@ -17,6 +19,8 @@ CountTokens = Callable[[list[str]], list[int]]
 BATCH = 64
 QUANTILES = (0.5, 0.95, 0.99)
 MAX_LABELS = 200
+HOW = ("verbatim", "normalised", "absent")
+EDGES = (16, 32, 64, 128, 256, 512, 1_024, 1_536, 2_048, 4_096, 8_192, 16_384)  # tokens
 
 
 @dataclass
@@ -27,6 +31,16 @@ class Slot:
     null: int = 0
     absent: int = 0
     labels: Counter[str] = field(default_factory=Counter)
+    grounding: Counter[str] = field(default_factory=Counter)  # how each value stands in the input
+
+
+@dataclass
+class Part:
+    """Lengths of one part of a snapshot."""
+
+    rows: int = 0
+    prompt_tokens: "array[int]" = field(default_factory=lambda: array("L"))
+    answer_tokens: "array[int]" = field(default_factory=lambda: array("L"))
 
 
 @dataclass
@@ -41,19 +55,29 @@ class Profile:
     slots: dict[str, Slot] = field(default_factory=dict)
     strata: Counter[str] = field(default_factory=Counter)
     domains: Counter[str] = field(default_factory=Counter)
+    parts: dict[str, Part] = field(default_factory=dict)
 
 
 def describe(
-    examples: Iterable[Example], tasks: dict[str, TaskSpec], count_tokens: CountTokens | None
+    parts: Mapping[str, Iterable[Example]],
+    tasks: dict[str, TaskSpec],
+    count_tokens: CountTokens | None = None,
+    ungrounded: Callable[[Example, str, Any], None] | None = None,
 ) -> dict[str, Profile]:
-    """The figures of EXAMPLES by task; tokens by COUNT_TOKENS, none when it is None."""
+    """The figures of all PARTS by task; tokens by COUNT_TOKENS, none when it is None.
+
+    UNGROUNDED is told every (example, slot, value) that its input does not hold, labels aside.
+    """
     found: dict[str, Profile] = {}
-    for batch in batched(examples, BATCH):
-        for example in batch:
-            profile = found.setdefault(example.task, Profile())
-            _add(profile, example, tasks[example.task])
-        if count_tokens is not None:
-            _count(found, batch, tasks, count_tokens)
+    for part, examples in parts.items():
+        for batch in batched(examples, BATCH):
+            for example in batch:
+                profile = found.setdefault(example.task, Profile())
+                profile.parts.setdefault(part, Part()).rows += 1
+                _add(profile, example, tasks[example.task])
+                _ground(profile, example, tasks[example.task], ungrounded)
+            if count_tokens is not None:
+                _count(found, part, batch, tasks, count_tokens)
     return dict(sorted(found.items()))
 
 
@@ -77,6 +101,26 @@ def _add(profile: Profile, example: Example, spec: TaskSpec) -> None:
             _label(slot, value[name], fields.get(name), spec.label_enums.get(name))
 
 
+def _ground(profile: Profile, example: Example, spec: TaskSpec, ungrounded: Any) -> None:
+    text = grounding.Text(example.input_text)
+    fields = spec.io_schema.get("properties", {})
+    for name, value in grounding.leaves(example.output_json):
+        kind = fields.get(name, spec.io_schema if name == "answer" else None)
+        if is_closed(kind, spec.label_enums.get(name)):
+            continue  # a label is chosen, not copied
+        stands = grounding.how(value, text)
+        profile.slots[name].grounding[stands] += 1
+        if stands == "absent" and ungrounded is not None:
+            ungrounded(example, name, value)
+
+
+def is_closed(kind: Any, enum: Sequence[str] | None) -> bool:
+    """Whether the values of a field come from a list: of its schema KIND, its items, or ENUM."""
+    if not isinstance(kind, dict):
+        return bool(enum)
+    return bool(enum or kind.get("enum") or "const" in kind) or is_closed(kind.get("items"), None)
+
+
 def _label(slot: Slot, value: Any, kind: Any, enum: Sequence[str] | None) -> None:
     closed = enum or (kind.get("enum") if isinstance(kind, dict) else None)
     if closed or isinstance(value, bool):
@@ -87,6 +131,7 @@ def _label(slot: Slot, value: Any, kind: Any, enum: Sequence[str] | None) -> Non
 
 def _count(
     found: dict[str, Profile],
+    part: str,
     batch: Sequence[Example],
     tasks: dict[str, TaskSpec],
     count_tokens: CountTokens,
@@ -99,8 +144,9 @@ def _count(
     answers = [taskspec.as_text(example.output_json) for example in batch]
     counts = zip(batch, count_tokens(prompts), count_tokens(answers), strict=True)
     for example, prompt, answer in counts:
-        found[example.task].prompt_tokens.append(prompt)
-        found[example.task].answer_tokens.append(answer)
+        for one in (found[example.task], found[example.task].parts[part]):
+            one.prompt_tokens.append(prompt)
+            one.answer_tokens.append(answer)
 
 
 def quantile(values: Sequence[int], share: float) -> int | None:
@@ -117,6 +163,18 @@ def as_json(profile: Profile) -> dict[str, Any]:
         "prompt_tokens": _spread(profile.prompt_tokens),
         "answer_tokens": _spread(profile.answer_tokens),
         "chars": {"raw": profile.chars_before, "cleaned": profile.chars_after},
+        "parts": {
+            name: {
+                "rows": part.rows,
+                "prompt_tokens": _spread(part.prompt_tokens),
+                "answer_tokens": _spread(part.answer_tokens),
+                "histogram": {
+                    "prompt": histogram(part.prompt_tokens),
+                    "answer": histogram(part.answer_tokens),
+                },
+            }
+            for name, part in profile.parts.items()
+        },
         "slots": {name: _slot(slot, profile.rows) for name, slot in profile.slots.items()},
         "strata": dict(profile.strata.most_common()),
         "domains": {
@@ -125,6 +183,14 @@ def as_json(profile: Profile) -> dict[str, Any]:
             "largest": dict(profile.domains.most_common(10)),
         },
     }
+
+
+def histogram(values: Sequence[int]) -> list[int]:
+    """How many of VALUES lie up to each of EDGES, and beyond the last."""
+    counts = [0] * (len(EDGES) + 1)
+    for value in values:
+        counts[bisect_left(EDGES, value)] += 1
+    return counts
 
 
 def _spread(values: Sequence[int]) -> dict[str, int | None]:
@@ -138,6 +204,10 @@ def _slot(slot: Slot, rows: int) -> dict[str, Any]:
         "null": round(slot.null / rows, 4),
         "absent": round(slot.absent / rows, 4),
     }
+    if slot.grounding:
+        total = slot.grounding.total()
+        made["grounding"] = {how: round(slot.grounding[how] / total, 4) for how in HOW}
+        made["grounding"]["values"] = total
     if slot.labels:
         made["labels"] = dict(slot.labels.most_common())
         made["balance"] = round(balance(slot.labels), 4)

@@ -1,0 +1,82 @@
+"""A part of a snapshot goes out in each form and comes back as the same rows."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from rowmaker import fill, project, read, row, shops
+from sem.core.errors import SemError
+from sem.core.project import Project
+from sem.dataset import clean, conversations, export, importers, rows, snapshot, store
+from sem.dataset.config import Clean
+from sem.dataset.importers import Options
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Project:
+    made = fill(
+        project(tmp_path_factory.mktemp("export")),
+        *shops(8),
+        row("s1", system_prompt="Be brief.", slot_specs='{"price": {"level": "exact"}}'),
+    )
+    clean.run(made)
+    snapshot.freeze(made, datetime(2026, 1, 1, tzinfo=UTC))
+    return made
+
+
+@pytest.mark.parametrize("form", conversations.FORMS)
+def test_what_is_exported_is_imported_equal(made, tmp_path, form):
+    frozen, out = snapshot.load(made), tmp_path / "train.jsonl"
+    wanted = list(frozen.examples("train"))
+    other = project(tmp_path / "other")
+
+    assert export.write(made, frozen, "train", form, out) == len(wanted) > 5
+    importers.run(other, out, Options())
+
+    with store.reading(other.store) as opened:
+        found = {one.id: rows.prepare(one, other.tasks, Clean()) for one in opened.rows()}
+    for example in wanted:
+        back = found[example.id]
+        assert (back.page, back.reference) == (example.input_text, example.output_json)
+        assert back.meta.items() >= example.meta.items()
+        assert (back.system_prompt, back.slot_specs) == (
+            example.system_prompt,
+            example.slot_specs,
+        )
+
+
+def test_the_usual_shapes_are_written(made, tmp_path):
+    frozen, shown = snapshot.load(made), {}
+    for form in conversations.FORMS:
+        export.write(made, frozen, "test", form, tmp_path / form)
+        shown[form] = read(tmp_path / form)[0]
+
+    asked = f"Title and price?\n{shown['taskspec']['input_text']}"
+    assert [turn["from"] for turn in shown["sharegpt"]["conversations"]] == [
+        "system",
+        "human",
+        "gpt",
+    ]
+    assert shown["sharegpt"]["conversations"][1]["value"] == asked
+    assert [turn["role"] for turn in shown["messages"]["messages"]] == [
+        "system",
+        "user",
+        "assistant",
+    ]
+    assert shown["alpaca"]["instruction"] == "Title and price?"
+    assert shown["alpaca"]["input"] == shown["taskspec"]["input_text"]
+    assert shown["alpaca"]["output"].startswith('{"price":4.5,"title":"Mug ')
+
+
+def test_a_snapshot_is_never_written_over(made):
+    with pytest.raises(SemError, match="snapshots stand there"):
+        out = made.processed / "train.v1.jsonl"
+        export.write(made, snapshot.load(made), "train", "alpaca", out)
+
+
+def test_a_form_that_is_none_of_these_is_refused():
+    with pytest.raises(SemError) as caught:
+        export.check("sharegtp")
+
+    assert caught.value.message == "--format 'sharegtp' is none"
+    assert caught.value.hint == "did you mean 'sharegpt'?"
