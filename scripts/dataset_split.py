@@ -22,11 +22,11 @@ def main(argv: list[str] | None = None) -> None:
     if not is_new:
         console.note(f"the cut is the same as snapshot {frozen.name}: no new version")
     facts = frozen.facts
-    rows = [
-        (part, facts["rows"][part], facts["groups"][part], len(facts["domains"][part]),
-         *facts["quality"][part].values())
-        for part in splits.PARTS
-    ]  # fmt: skip
+    rows = []
+    for part in splits.PARTS:
+        cut = facts["quality"][part]
+        held = (facts["rows"][part], facts["groups"][part], len(facts["domains"][part]))
+        rows.append((part, *held, cut["rows_off"], cut["balance"]))
     columns = ("part", "rows", "groups", "domains", "rows off target", "balance")
     console.table(f"Snapshot {frozen.name}", columns, rows)
     if facts.get("held_groups"):

@@ -86,21 +86,28 @@ def name(frozen: Snapshot) -> str:
     return f"augmented.{frozen.name}.jsonl"
 
 
-def examples(project: Project, version: int | str | None = None) -> Iterator[Example]:
-    """The variants of snapshot VERSION; SemError when there are none or they changed on disk."""
+def facts(project: Project, version: int | str | None = None) -> dict[str, Any]:
+    """What the variants of snapshot VERSION are; SemError when there are none or they changed."""
     frozen = snapshot.load(project, version)
     path = project.processed / name(frozen)
     if not path.with_suffix(".json").exists():
         raise SemError(
             f"{path.name}: no variants of {frozen.name}", "make them with `fab dataset.augment`"
         )
-    facts = files.read_json(path.with_suffix(".json"))
+    found = files.read_json(path.with_suffix(".json"))
     there = files.sha256(path) if path.exists() else "missing"
-    if there != facts["sha256"] or facts["snapshot_sha256"] != frozen.sha256:
+    if there != found["sha256"] or found["snapshot_sha256"] != frozen.sha256:
         raise SemError(
-            f"{path.name} is {there[:12]}…, {path.stem}.json says {facts['sha256'][:12]}…",
+            f"{path.name} is {there[:12]}…, {path.stem}.json says {found['sha256'][:12]}…",
             "make it again with `fab dataset.augment`",
         )
+    return found
+
+
+def examples(project: Project, version: int | str | None = None) -> Iterator[Example]:
+    """The variants of snapshot VERSION, after they were verified."""
+    facts(project, version)
+    path = project.processed / name(snapshot.load(project, version))
     for number, row in enumerate(files.rows(path), 1):
         yield from_json(row, f"{path}:{number}")
 

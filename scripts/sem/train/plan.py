@@ -1,6 +1,7 @@
 """train.prepare resolves everything into run.json; train.run is a function of that file."""
 
 from dataclasses import asdict
+from itertools import chain
 from typing import Any
 
 from sem.core import files, jsonio, manifest, provenance, run, settings
@@ -8,7 +9,8 @@ from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import Run
 from sem.core.taskspec import TaskSpec
-from sem.dataset import acknowledge, snapshot
+from sem.dataset import acknowledge, augment, snapshot
+from sem.dataset.snapshot import Snapshot
 from sem.lm import chat, hardware, pinned, weights
 from sem.train import data
 from sem.train.fit import Job, total_steps
@@ -25,8 +27,7 @@ def prepare(project: Project, version: int | None) -> Run:
     machine = hardware.detect()
     base = weights.resolve(project.base_model_id, project.root)
     speaker = chat.load(base.folder)
-    rows = _rows(frozen, "train", project.tasks, speaker, recipe, recipe.max_train_examples)
-    val = _rows(frozen, "val", project.tasks, speaker, recipe, recipe.val_examples)
+    variants, rows, val = _parts(project, frozen, project.tasks, speaker, recipe)
     data.check(rows, f"snapshot v{frozen.version}, train")
     plan = {
         "format": FORMAT,
@@ -38,6 +39,7 @@ def prepare(project: Project, version: int | None) -> Run:
         "tasks": {name: spec.as_json() for name, spec in project.tasks.items()},
         "task_hashes": {name: spec.fingerprint() for name, spec in project.tasks.items()},
         "snapshot": {"version": frozen.version, "sha256": frozen.sha256},
+        **({"augmented": variants} if variants else {}),
         "base_model": pinned.describe(project.base_model_id, base),
         "renderer": speaker.fingerprint(),
         "counts": {"train": rows.counts(), "val": val.counts()},
@@ -71,7 +73,12 @@ def job(project: Project, target: Run) -> Job:
     speaker = chat.load(base.folder)
     if speaker.fingerprint() != plan["renderer"]:
         raise SemError(f"run {target.id}: the chat renderer has changed", "prepare a new run")
-    tasks = run.tasks_of(plan)
+    variants, rows, val = _parts(project, frozen, run.tasks_of(plan), speaker, recipe)
+    if variants != plan.get("augmented"):
+        raise SemError(
+            f"run {target.id}: the variants of snapshot v{frozen.version} have changed",
+            "prepare a new run with `fab train.prepare`",
+        )
     return Job(
         run=target,
         recipe=recipe,
@@ -79,8 +86,8 @@ def job(project: Project, target: Run) -> Job:
         dtype=plan["hardware"]["dtype"],
         device=plan["hardware"]["device"],
         chat=speaker,
-        train=_rows(frozen, "train", tasks, speaker, recipe, recipe.max_train_examples),
-        val=_rows(frozen, "val", tasks, speaker, recipe, recipe.val_examples),
+        train=rows,
+        val=val,
     )
 
 
@@ -93,16 +100,26 @@ def engine(recipe: Recipe, machine: hardware.Hardware) -> str:
     return "unsloth" if machine.device == "cuda" and find_spec("unsloth") else "trl"
 
 
-def _rows(
-    frozen: Any,
-    part: str,
+def _parts(
+    project: Project,
+    frozen: Snapshot,
     tasks: dict[str, TaskSpec],
     speaker: chat.Chat,
     recipe: Recipe,
-    count: int | None,
-) -> data.Rows:
-    rows = data.encode(frozen.examples(part), tasks, speaker, recipe.max_tokens)
-    return data.sample(rows, count, recipe.seed)
+) -> tuple[dict[str, Any] | None, data.Rows, data.Rows]:
+    """What the variants are, where RECIPE asks for them; the rows of train and of val."""
+    variants, examples = None, frozen.examples("train")
+    if recipe.augmented:
+        facts = augment.facts(project, frozen.version)
+        variants = {"sha256": facts["sha256"], "rows": facts["rows"]}
+        examples = chain(examples, augment.examples(project, frozen.version))
+    rows = data.encode(examples, tasks, speaker, recipe.max_tokens)
+    val = data.encode(frozen.examples("val"), tasks, speaker, recipe.max_tokens)
+    return (
+        variants,
+        data.sample(rows, recipe.max_train_examples, recipe.seed),
+        data.sample(val, recipe.val_examples, recipe.seed),
+    )
 
 
 def summary(plan: dict[str, Any]) -> list[tuple[str, object]]:

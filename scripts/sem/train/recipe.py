@@ -46,6 +46,7 @@ class Recipe:
     log_steps: int = 5
     val_examples: int = 32  # validation loss is taken on that many, at each checkpoint
     max_train_examples: int | None = None  # a seeded sample of the train part
+    augmented: bool = False  # also the checked variants that `fab dataset.augment` wrote
     seed: int = 42
 
     def __post_init__(self) -> None:

@@ -1,0 +1,55 @@
+"""A run that asks for variants trains on them, says so, and refuses any but its own."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sem.core.errors import SemError
+from sem.core.project import Project
+from sem.dataset import augment, clean, snapshot
+from sem.train import plan
+
+ASKED = ("train.augmented=true",)
+
+
+@pytest.fixture
+def cut(toy: Path) -> Project:
+    project = Project.load("toy", ASKED)
+    clean.run(project)
+    snapshot.freeze(project, plan.provenance.now())
+    return project
+
+
+def test_without_variants_preparing_says_how_to_make_them(cut) -> None:
+    with pytest.raises(SemError, match=r"augmented\.v1\.jsonl: no variants of v1") as caught:
+        plan.prepare(cut, None)
+
+    assert "fab dataset.augment" in caught.value.hint
+
+
+def test_variants_are_trained_on_and_named_in_the_run(cut) -> None:
+    made = augment.run(cut, None, augment.Wanted(each=4, seed=1)).facts
+    assert made["rows"] > 0
+    plain = plan.prepare(Project.load("toy"), None)
+
+    target = plan.prepare(cut, None)
+
+    found = target.plan()
+    assert "augmented" not in plain.plan()
+    assert found["augmented"] == {"rows": made["rows"], "sha256": made["sha256"]}
+    train = plan.job(cut, target).train
+    assert sum("~" in row.id for row in train.kept) == made["rows"]
+    assert len(train.kept) == len(plan.job(cut, plain).train.kept) + made["rows"]
+
+
+def test_a_run_refuses_variants_that_are_not_its_own(cut) -> None:
+    augment.run(cut, None, augment.Wanted(each=4, seed=1))
+    target = plan.prepare(cut, None)
+    path = cut.processed / "augmented.v1.json"
+    facts = json.loads(path.read_text()) | {"rows": 1}
+    path.chmod(0o644)
+    path.write_text(json.dumps(facts))
+
+    with pytest.raises(SemError, match="the variants of snapshot v1 have changed"):
+        plan.job(cut, target)
