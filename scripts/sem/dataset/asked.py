@@ -170,10 +170,10 @@ def trace(project: Project, names: frozenset[str]) -> Trace:
     if len(made.hashes):
         seen: set[bytes] = set()
         for _, row in everything(project):
-            key = dedupe.digest("\0".join(row.texts))
+            key = dedupe.digest("\0".join((*row.texts, *row.stored)))
             if row.id not in names and key not in seen:
                 seen.add(key)
-                for text in row.texts:
+                for text in (*row.texts, *row.stored):
                     made.forget(text)
         for path in sorted(project.configs.glob("tasks/*")):
             made.forget(files.read_text(path))

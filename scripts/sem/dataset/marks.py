@@ -7,7 +7,7 @@ letters and digits, composed, case aside: a page that comes back indented otherw
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sem.core import jsonio
@@ -30,13 +30,15 @@ class Marks:
     source: str | None
     domains: tuple[str, ...]
     texts: tuple[str, ...]  # every text of the row: the input first, then values and metadata
+    stored: tuple[str, ...] = ()  # columns of JSON as their text stands in the store's file
 
 
 def of_raw(row: RawRow) -> Marks:
     """The Marks of a stored ROW."""
     reference, meta = _value(row.reference), _value(row.metadata)
     texts = (row.input_text or "", *strings(reference), *strings(meta), row.system_prompt or "")
-    return _marks(row.id or "", texts, reference, meta, row.source_id)
+    made = _marks(row.id or "", texts, reference, meta, row.source_id)
+    return replace(made, stored=tuple(filter(None, (row.reference, row.metadata, row.slot_specs))))
 
 
 def of_json(row: dict[str, Any]) -> Marks:

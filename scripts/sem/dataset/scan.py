@@ -4,7 +4,9 @@ Archives, gzip, Parquet, DuckDB and SQLite are read by what they hold, DuckDB an
 as bytes, since deleted rows can still lie in them. Weights hold no text and are counted, not read.
 """
 
+import csv
 import gzip
+import io
 import sqlite3
 import zipfile
 import zlib
@@ -27,7 +29,10 @@ VOCABULARY = {"tokenizer.json", "vocab.json", "merges.txt", "tokenizer.model"}
 BLOCK, OVERLAP = 8 << 20, 4_096
 MOST_UNPACKED = 8 << 30
 WORKING = ".takedown-"  # what a takedown that goes on works with, and removes at its end
-SPACES = bytes.maketrans(b"\"'<>,;|()[]{}&`\\\r\n\t", b" " * 19)
+SEPARATOR = b"\xff"  # in no UTF-8 text, and no punctuation to a shingle
+SPACES = bytes.maketrans(b"\"'<>,;|()[]{}&`\\\r\n\t\xff", b" " * 20)
+BREAKS = bytes(0xFF if c < 9 or 13 < c < 32 else c for c in range(256))
+MOST_JSON = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class Sought:
         """Whether ROW, a JSON value, is about one of the ids or holds erased text."""
         if any(text in self.names for text in _names(row)):
             return True
-        return self.inside(jsonio.dumps(row).encode("utf-8", "surrogatepass"))
+        return any(self.inside(block) for block in joined(_names(row)))
 
 
 _KEPT: dict[frozenset[str], frozenset[bytes]] = {}
@@ -77,21 +82,17 @@ def _encoded(names: frozenset[str]) -> frozenset[bytes]:
     return _KEPT[names]
 
 
-def _names(row: Any) -> Iterator[str]:
-    yield from marks.strings(row)
-    if isinstance(row, dict):
-        yield from row
-        for inner in row.values():
-            if isinstance(inner, dict | list):
-                yield from _keys(inner)
-
-
-def _keys(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
+def _names(value: Any) -> Iterator[str]:
+    """Every text and every key in VALUE."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
         yield from value
-    for inner in value.values() if isinstance(value, dict) else value:
-        if isinstance(inner, dict | list):
-            yield from _keys(inner)
+        for inner in value.values():
+            yield from _names(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _names(inner)
 
 
 @dataclass
@@ -154,27 +155,56 @@ def holds(path: Path, sought: Sought) -> bool:
 
 
 def blocks(path: Path) -> Iterator[bytes]:
-    """The bytes of the file at PATH, then what they unpack to, in overlapping blocks."""
+    """What the file at PATH holds, by what it is; SEPARATOR stands where one text ends.
+
+    Without it the end of one value and the start of the next would read as erased text.
+    """
     with path.open("rb") as file:
         head = file.read(16)
         file.seek(0)
-        yield from pieces(file)
-    suffix = path.suffix.lower()
+        yield from _texts(file, path.name)
     if head[8:12] == b"DUCK":
-        yield from joined(erase.texts(path))
+        yield from joined(text for value in erase.texts(path) for text in _values(value))
     elif head.startswith(b"SQLite format 3"):
-        yield from joined(_sqlite(path))
+        yield from joined(text for value in _sqlite(path) for text in _values(value))
     elif head.startswith(b"PAR1"):
         with tables.parquet(path) as records:
             yield from joined(text for record in records for text in marks.strings(record))
     elif head.startswith(b"\x1f\x8b"):
         with gzip.open(path, "rb") as file:
-            yield from pieces(file)
-    elif head.startswith(b"PK\x03\x04") or suffix == ".zip":
+            yield from _texts(file, path.name.removesuffix(".gz"))
+    elif head.startswith(b"PK\x03\x04") or path.suffix == ".zip":
         with zipfile.ZipFile(path) as archive:
             for entry in archive.infolist():
                 with archive.open(entry) as file:
-                    yield from pieces(file)
+                    yield from _texts(file, entry.filename)
+
+
+def _texts(file: IO[bytes], name: str) -> Iterator[bytes]:
+    """FILE, called NAME, as its rows and cells where it has such, else as it stands."""
+    if name.endswith(".jsonl"):
+        lines = (line.decode("utf-8", "replace") for line in file)
+        yield from joined(text for line in lines for text in _values(line))
+    elif name.endswith(".json"):
+        data = file.read(MOST_JSON)
+        yield from joined(_values(data.decode("utf-8", "replace")))
+        yield from pieces(file)
+    elif name.endswith(".csv"):
+        csv.field_size_limit(MOST_JSON)
+        lines = io.TextIOWrapper(file, "utf-8-sig", "replace", newline="")
+        yield from joined(cell for cells in csv.reader(lines) for cell in cells)
+    else:
+        yield from pieces(file)
+
+
+def _values(text: str) -> Iterator[str]:
+    """Every text and key in TEXT where it is JSON, else TEXT itself."""
+    if text.lstrip()[:1] not in ("{", "["):
+        return iter((text,))
+    try:
+        return _names(jsonio.loads(text))
+    except ValueError:
+        return iter((text,))
 
 
 def pieces(file: IO[bytes]) -> Iterator[bytes]:
@@ -184,22 +214,23 @@ def pieces(file: IO[bytes]) -> Iterator[bytes]:
         total += len(block)
         if total > MOST_UNPACKED:
             raise SemError(f"unpacks to more than {MOST_UNPACKED:,} bytes", "look at it yourself")
-        yield tail + block
+        # Control characters end a text in binary files.
+        yield (tail + block).translate(BREAKS)
         tail = block[-OVERLAP:]
 
 
 def joined(texts: Iterable[str]) -> Iterator[bytes]:
-    """TEXTS in blocks; a text is never cut."""
+    """TEXTS in blocks with SEPARATOR between them; a text is never cut."""
     made: list[bytes] = []
     size = 0
     for text in texts:
         made.append(text.encode("utf-8", "surrogatepass"))
         size += len(made[-1])
         if size > BLOCK:
-            yield b" \n".join(made)
+            yield SEPARATOR.join(made)
             made, size = [], 0
     if made:
-        yield b" \n".join(made)
+        yield SEPARATOR.join(made)
 
 
 def _sqlite(path: Path) -> Iterator[str]:
