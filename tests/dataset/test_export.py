@@ -69,8 +69,8 @@ def test_the_usual_shapes_are_written(made, tmp_path):
 
 
 def test_a_snapshot_is_never_written_over(made):
+    out = made.processed / "train.v1.jsonl"
     with pytest.raises(SemError, match="snapshots stand there"):
-        out = made.processed / "train.v1.jsonl"
         export.write(made, snapshot.load(made), "train", "alpaca", out)
 
 
