@@ -26,7 +26,7 @@ GROUPS = {
     "train": "Fine-tune an adapter.",
     "eval": "Generate answers, report on them, decide on promotion.",
     "package": "Export and verify the deliverable.",
-    "ops": "Budgets, promotion, the nightly check.",
+    "ops": "Budgets, promotion, the nightly check, backfills.",
 }
 
 SEM = {"sem": "project under configs/ (default: $SEM, then fabric.yaml)"}
@@ -169,6 +169,27 @@ def dataset_augment(
     script(c, "dataset_augment", sem=sem, snapshot=snapshot, **chosen)
 
 
+@task(help=SEM | {"reason": "why; names nobody"}, iterable=["id", "source", "domain", "person"])
+def dataset_takedown(
+    c, sem=None, id=None, source=None, domain=None, person=None, reason=None, dry_run=False
+):
+    """Erase rows by id, source, domain or person; block what was made from them."""
+    named = {"id": id, "source": source, "domain": domain, "person": person}
+    script(c, "dataset_takedown", sem=sem, reason=reason, dry_run=dry_run, **named)
+
+
+@task(help=SEM | {"acknowledge": "why the difference is wanted", "tokens": "not characters"})
+def dataset_diff(c, before, after, sem=None, acknowledge=None, tokens=False):
+    """Compare two snapshots by row and slot."""
+    script(c, "dataset_diff", before, after, sem=sem, acknowledge=acknowledge, tokens=tokens)
+
+
+@task(help=SEM | {"dry_run": "count what would change"})
+def dataset_migrate(c, sem=None, dry_run=False):
+    """Bring the store and its references to today's version."""
+    script(c, "dataset_migrate", sem=sem, dry_run=dry_run)
+
+
 @task(help=SEM | SNAPSHOT)
 def dataset_stats(c, sem=None, snapshot=None):
     """Count tokens, slots, domains and languages."""
@@ -194,7 +215,6 @@ def train_resume(c, sem=None, run=None):
 
 
 EVAL = SEM | RUN | SPLIT | SNAPSHOT | SET | {"run_id": "older spelling of --run"}
-
 
 GENERATE = {
     "decoding": "free, or constrained to io_schema",
@@ -284,6 +304,12 @@ def package_verify(c, sem=None, run=None, path=None, answers=None):
 def ops_nightly(c, sem=None, again=False, set=None):
     """Watch the promoted run: answer again, compare with its record, ring when worse."""
     script(c, "ops_nightly", sem=sem, again=again, set=set)
+
+
+@task(help=SEM | {"since": "a snapshot or a day", "per_minute": "items begun a minute"})
+def ops_backfill(c, sem=None, since=None, per_minute=None, dry_run=False):
+    """Bring rows up to date that a schema, prompt or cleaner change touches."""
+    script(c, "ops_backfill", sem=sem, since=since, per_minute=per_minute, dry_run=dry_run)
 
 
 @task(help=SEM | RUN | {"reason": "why it serves without a passed gate"})

@@ -29,6 +29,7 @@ fabfile = load()
 JOBS = [
     *("check", "demo", "demo.data", "pipeline", "env.weights", "env.check"),
     *("dataset.import", "dataset.clean", "dataset.split", "dataset.stats"),
+    *("dataset.migrate", "dataset.takedown", "ops.backfill"),
     *("train.prepare", "train.run", "train.resume", "eval.generate", "eval.report"),
     *("package.export", "package.verify", "ops.project_tokens"),
 ]
@@ -72,6 +73,10 @@ CALLS = [
     "dataset.split --set dataset.x=1",
     "dataset.augment --snapshot 3 --each 2 --seed 1 --kind shuffle --negatives 2",
     "dataset.stats --snapshot 3",
+    "dataset.takedown --id a --id b --source s --domain d --person p --reason r --dry-run",
+    "dataset.diff v1 v2 --acknowledge why --tokens",
+    "dataset.migrate --dry-run",
+    "ops.backfill --since v1 --per-minute 5 --dry-run",
     "train.prepare --snapshot 3 --set train.epochs=1 --set train.seed=2",
     "train.run --run r",
     "train.resume --run r",
