@@ -5,13 +5,19 @@ from itertools import permutations
 from typing import Any
 
 STEPS = 500
+# One group may fill at most this share of val or test, unless groups are that large as a rule.
+LARGEST_SHARE = 0.25
 
 
 def even_out(made: dict[str, list[Any]], targets: dict[str, int], wanted: Sequence[str]) -> None:
     """Move or swap groups while that lowers the sum of the parts' distances from TARGETS."""
+    sizes = sorted(group.size for groups in made.values() for group in groups)
+    usual = 2 * sizes[len(sizes) // 2] if sizes else 0
+    most = {part: max(LARGEST_SHARE * targets[part], usual) for part in wanted}
+    most["train"] = float("inf")
     for _ in range(STEPS):
         over = {part: sum(g.size for g in made[part]) - targets[part] for part in wanted}
-        step = min(_steps(made, over), default=None, key=lambda step: step[:3])
+        step = min(_steps(made, over, most), default=None, key=lambda step: step[:3])
         if step is None:
             return
         _, _, _, (giver, given), (taker, taken) = step
@@ -22,13 +28,21 @@ def even_out(made: dict[str, list[Any]], targets: dict[str, int], wanted: Sequen
             made[giver].append(taken)
 
 
-def _steps(made: dict[str, list[Any]], over: dict[str, int]) -> Iterator[tuple[Any, ...]]:
-    """Every step that helps: (gain, given, taken, from, to), the largest gain least."""
+def _steps(
+    made: dict[str, list[Any]], over: dict[str, int], most: dict[str, float]
+) -> Iterator[tuple[Any, ...]]:
+    """Every step that helps: (gain, given, taken, from, to), the largest gain least.
+
+    No group comes to a part that is larger than MOST says of it.
+    """
     for giver, taker in permutations(over, 2):
         if over[giver] <= over[taker]:
             continue
         back: dict[int, Any] = {0: None, **{g.size: g for g in one_per_size(made[taker])}}
+        back = {size: group for size, group in back.items() if size <= most[giver]}
         for given in one_per_size(made[giver]):
+            if given.size > most[taker]:
+                continue
             for size, taken in back.items():
                 shift = given.size - size
                 after = abs(over[giver] - shift) + abs(over[taker] + shift)

@@ -20,8 +20,6 @@ from sem.dataset.config import Split
 
 PARTS = ("train", "val", "test")
 ATTEMPTS = 16
-# One domain may fill at most this share of val or test while others are left to choose.
-LARGEST_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -200,10 +198,10 @@ def _seed_tasks(
 def _seed_cost(
     group: Group, missing: set[str], counts: Counter[str], target: int, salt: str
 ) -> tuple[float, ...]:
-    """Rare tasks first, many at once, not too large, then by lot."""
+    """Not too large, then rare tasks first, many at once, then by lot."""
     rarest = min((counts[task] for task in group.tasks & missing), default=0)
-    oversize = max(0.0, group.size - max(1.0, target * LARGEST_SHARE))
-    return (rarest, -len(group.tasks & missing), oversize, _shuffled(salt, group.name))
+    oversize = max(0.0, group.size - max(1.0, target * evening.LARGEST_SHARE))
+    return (oversize, rarest, -len(group.tasks & missing), _shuffled(salt, group.name))
 
 
 class _Filler:
@@ -233,7 +231,7 @@ class _Filler:
     def _wish(self, part: str, group: Group) -> tuple[float, float, float]:
         target = self._targets[part]
         room = target - self._size[part] - group.size
-        small = part == "train" or group.size <= max(1.0, target * LARGEST_SHARE)
+        small = part == "train" or group.size <= max(1.0, target * evening.LARGEST_SHARE)
         share = target / self._rows
         need = sum(
             count * (1 - self._have[part][name] / max(1e-9, share * self._total[name]))
