@@ -44,7 +44,8 @@ def main(argv: list[str] | None = None) -> None:
     console.table(f"Import into {project.sem}", feed.COLUMNS, [one.row() for one in made.items])
     counts = list(made.counts())
     if counts:
-        console.table(f"Rows left out, {made.report}", ("why", "rows"), counts)
+        console.table("Rows left out", ("why", "rows"), counts)
+        console.note(f"each of them: {made.report}")
     for text, count in sorted(made.notes.items()):
         console.note(f"note: {text}" + (f" ({count} files)" if count > 1 else ""))
     made.check()

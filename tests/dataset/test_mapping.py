@@ -56,8 +56,9 @@ def test_columns_are_mapped_in_every_kind_of_file(tmp_path, name):
     made = project(tmp_path)
     KINDS[name](tmp_path / name)
 
-    importers.run(made, tmp_path / name, Options(task="product", columns=COLUMNS))
+    done = importers.run(made, tmp_path / name, Options(task="product", columns=COLUMNS))
 
+    assert not done.notes  # what is mapped is not called unread
     with store.reading(made.store) as opened:
         (row,) = opened.rows()
     assert (row.id, row.input_text) == ("k1", RECORD["body"])

@@ -175,7 +175,7 @@ def test_a_cut_line_goes_on_from_where_it_was(tmp_path, server, monkeypatch):
         yield from real(self, name, offset, length)
 
     monkeypatch.setattr(remote.Remote, "blocks", counted)
-    with Line(server.port, [800_000, 1_200_000, 500_000]) as between:
+    with Line(server.port, [2_000_000, 800_000, 500_000]) as between:
         server.reach(between.at)
         done = pulled(made, f"far:{path}", server)
         server.reach(server.port)
@@ -183,7 +183,7 @@ def test_a_cut_line_goes_on_from_where_it_was(tmp_path, server, monkeypatch):
     assert between.made == 3
     assert len(seen) == 4
     assert seen == sorted(seen)
-    assert seen[1] > 100_000
+    assert 0 < seen[1] < 2_000_000
     assert done.feed.items[0].result.stored.added == 4_000
 
 
@@ -227,6 +227,18 @@ def test_a_host_with_an_unknown_or_another_key_is_refused(tmp_path, far, server,
     assert caught.value.message == said
     assert not isinstance(caught.value, remote.Cut)
     assert not made.store.exists()
+
+
+@NEEDS_SSHD
+def test_a_host_that_does_not_answer_is_said(tmp_path, far, server):
+    try:
+        server.reach(1)
+        with pytest.raises(remote.Cut) as caught:
+            pulled(project(tmp_path), f"far:{far}", server)
+    finally:
+        server.reach(server.port)
+
+    assert caught.value.message == "far: cannot be reached: Connection refused"
 
 
 @NEEDS_SSHD

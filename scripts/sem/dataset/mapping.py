@@ -45,12 +45,13 @@ def mapped(
         yield from rows
         return
     missing, seen, number = dict(columns), {}, 0
+    used = {part for theirs in columns.values() for part in (theirs, theirs.partition(".")[0])}
     for number, (place, record) in enumerate(rows, 1):
         if isinstance(record, dict):
             seen |= dict.fromkeys(record)
             found = {ours: _at(record, theirs) for ours, theirs in columns.items()}
             missing = {o: t for o, t in missing.items() if found[o] is None}
-            record = _renamed(record, found)
+            record = _renamed(record, found, used)
         if number == patience:
             _check(missing, seen, where)
         yield place, record
@@ -98,8 +99,9 @@ def _opened(value: Any) -> Any:
         return None
 
 
-def _renamed(record: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+def _renamed(record: dict[str, Any], found: dict[str, Any], used: Iterable[str]) -> dict[str, Any]:
     replaced = {s for ours in found for s in NAMES.get(ours, ())}
+    replaced |= {name for name in used if name not in NAMES}
     made = {name: value for name, value in record.items() if name not in replaced}
     made |= {ours: value for ours, value in found.items() if ours in NAMES}
     added = {

@@ -158,6 +158,11 @@ class Remote:
         for mark, message, hint in REFUSALS:
             if mark in said:
                 raise SemError(f"{self.host}: {message}", hint)
+        if "ssh: connect to host" in said:
+            raise Cut(
+                f"{self.host}: cannot be reached: {last.rpartition(': ')[2]}",
+                "check the host and its port, then run it again",
+            )
         raise Cut(f"{self.host}: the line was cut: {last}", "run it again: it goes on from there")
 
 
