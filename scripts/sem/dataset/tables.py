@@ -54,6 +54,13 @@ def parquet(path: Path) -> Iterator[Iterator[dict[str, Any]]]:
 def _check_rows(connection: Any, path: Path, columns: int, limit: int) -> None:
     query = "SELECT num_rows FROM parquet_file_metadata(?)"
     rows = connection.execute(query, [str(path.resolve())]).fetchone()[0]
+    query = "SELECT sum(total_uncompressed_size) FROM parquet_metadata(?)"
+    size = connection.execute(query, [str(path.resolve())]).fetchone()[0] or 0
+    if not 0 <= size <= limit:
+        raise SemError(
+            f"{path}: unpacks to {int(size):,} bytes from {path.stat().st_size:,}",
+            "read it yourself if you trust it, and write the rows as JSON lines",
+        )
     if not 0 <= rows * max(1, columns) * CELL <= limit:
         raise SemError(
             f"{path}: says {rows:,} rows of {columns} columns in {path.stat().st_size:,} bytes",
