@@ -13,11 +13,10 @@ import sys
 from pathlib import Path
 
 from fabric import task
-from fabric.tasks import Task
 from invoke import Collection, Exit
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # also when this file is loaded by path
-from fabjobs import ROOT, command, execute, older, program, refuse_hosts, script
+from fabjobs import ROOT, collect, command, execute, older, program, refuse_hosts, script
 
 GROUPS = {
     "demo": "The embedded example.",
@@ -140,10 +139,18 @@ def dataset_export(c, format, out, sem=None, split=None, snapshot=None):
     script(c, "dataset_export", sem=sem, **chosen)
 
 
-@task(help=SEM | SET, iterable=["set"])
-def dataset_clean(c, sem=None, set=None):
-    """Simplify, validate and dedupe the raw examples."""
-    script(c, "dataset_clean", sem=sem, set=set)
+CLEAN = {
+    "tokens": "count tokens before and after, in every row",
+    "engine": "local, or ray for a cluster; the same bytes (default: local)",
+    "ray_address": "of a running cluster, as ray://HOST:10001 (default: one here)",
+}
+
+
+@task(help=SEM | CLEAN | SET, iterable=["set"])
+def dataset_clean(c, sem=None, tokens=False, engine=None, ray_address=None, set=None):
+    """Simplify, check, redact and dedupe the raw examples."""
+    chosen = {"tokens": tokens, "engine": engine, "ray_address": ray_address, "set": set}
+    script(c, "dataset_clean", sem=sem, **chosen)
 
 
 @task(help=SEM | SET, iterable=["set"])
@@ -333,18 +340,8 @@ def ops_project_tokens(c, sem=None, run=None, split=None, config=None):
 # --- names --------------------------------------------------------------------------------
 
 
-def collect(group: str, doc: str) -> Collection:
-    """The jobs called GROUP_* above, as one namespace; `run` of demo is what `fab demo` does."""
-    found = Collection(group, auto_dash_names=False)
-    found.__doc__ = doc
-    for name, job in globals().items():
-        if isinstance(job, Task) and name.startswith(f"{group}_"):
-            found.add_task(job, name=name.removeprefix(f"{group}_"), default=name == "demo_run")
-    return found
-
-
 ns = Collection(auto_dash_names=False)
 for job in (pipeline, check):
     ns.add_task(job)
 for group, doc in GROUPS.items():
-    ns.add_collection(collect(group, doc))
+    ns.add_collection(collect(group, doc, globals()))

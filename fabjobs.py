@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from fabric import Connection
-from invoke import Context, Exit
+from fabric.tasks import Task
+from invoke import Collection, Context, Exit
 
 ROOT = Path(__file__).resolve().parent
 # One argument of a program cannot be longer than this on Linux, and `bash -c` gets one.
@@ -78,3 +79,13 @@ def refuse_hosts(c: Context) -> None:
 def older(split: str) -> str:
     """SPLIT, also where an older system's flags spell it."""
     return "val" if split == "validation" else split
+
+
+def collect(group: str, doc: str, jobs: dict[str, object]) -> Collection:
+    """Those of JOBS that are called GROUP_*, as one namespace; `run` of demo is what `fab demo` does."""
+    found = Collection(group, auto_dash_names=False)
+    found.__doc__ = doc
+    for name, job in jobs.items():
+        if isinstance(job, Task) and name.startswith(f"{group}_"):
+            found.add_task(job, name=name.removeprefix(f"{group}_"), default=name == "demo_run")
+    return found

@@ -69,7 +69,7 @@ CALLS = [
     "dataset.import folder --map input_text=html --map meta.url=url --again",
     "dataset.pull --source h:/x --ssh-config c --task t --map id=a --on-conflict skip --replace",
     "dataset.export --format alpaca --out x.jsonl --split val --snapshot 3",
-    "dataset.clean --set dataset.x=1",
+    "dataset.clean --tokens --engine ray --ray-address ray://h:10001 --set dataset.x=1",
     "dataset.split --set dataset.x=1",
     "dataset.augment --snapshot 3 --each 2 --seed 1 --kind shuffle --negatives 2",
     "dataset.stats --snapshot 3",
