@@ -1,4 +1,4 @@
-"""How a job becomes one command line and where it runs; fabfile.py holds the jobs themselves."""
+"""How a job becomes one command line, where it runs, what it is called; fabfile.py holds them."""
 
 import os
 import shlex
@@ -82,7 +82,7 @@ def older(split: str) -> str:
 
 
 def collect(group: str, doc: str, jobs: dict[str, object]) -> Collection:
-    """Those of JOBS that are called GROUP_*, as one namespace; `run` of demo is what `fab demo` does."""
+    """Those of JOBS called GROUP_*, as one namespace; `run` of demo is what `fab demo` does."""
     found = Collection(group, auto_dash_names=False)
     found.__doc__ = doc
     for name, job in jobs.items():
