@@ -79,13 +79,14 @@ class Chosen:
     def take(self, row: Marks, why: str) -> None:
         """Let ROW go for WHY; what it holds is then known as well."""
         self.why.setdefault(row.id, why)
+        page = row.page
         self.contents.add(dedupe.digest(row.content))
-        if row.page is not None:
-            self.pages.add(dedupe.digest(row.page))
+        self.pages |= set() if page is None else {dedupe.digest(page)}
 
     def is_twin(self, row: Marks) -> bool:
         """Whether ROW says the same as one that goes."""
-        is_page = row.page is not None and dedupe.digest(row.page) in self.pages
+        page = row.page
+        is_page = page is not None and dedupe.digest(page) in self.pages
         return is_page or dedupe.digest(row.content) in self.contents
 
 

@@ -94,16 +94,15 @@ class Trace:
         """The Trace of the texts ERASED."""
         import numpy as np
 
-        step, made = 1, np.empty(0, np.uint64)
+        step, made, parts, size = 1, np.empty(0, np.uint64), [], 0
         for text in erased:
-            parts = [_kept(windows(folded), step) for folded in _readings(text)]
-            made = np.concatenate([made, *parts])
-            if len(made) > 2 * MOST:
-                made = np.unique(made)
-            while len(made) > MOST * 2:
-                step *= 2
-                made = _kept(made, step)
-        return cls(np.unique(made), step)
+            parts += [_kept(windows(folded), step) for folded in _readings(text)]
+            size = sum(map(len, parts)) if len(parts) % 64 == 0 else size
+            if size > MOST:
+                made, step = _thinned(np.unique(np.concatenate([made, *parts])), step)
+                parts, size = [], 0
+        made, step = _thinned(np.unique(np.concatenate([made, *parts])), step)
+        return cls(made, step)
 
     def forget(self, text: str) -> None:
         """Leave out the shingles of TEXT: what says the same and stays is no trace."""
@@ -139,3 +138,11 @@ def _readings(text: str) -> Iterator[bytes]:
 
 def _kept(hashes: Any, step: int) -> Any:
     return hashes if step == 1 else hashes[(hashes & hashes.dtype.type(step - 1)) == 0]
+
+
+def _thinned(hashes: Any, step: int) -> tuple[Any, int]:
+    """At most MOST of HASHES, by a larger STEP where there are more; and that step."""
+    while len(hashes) > MOST:
+        step *= 2
+        hashes = _kept(hashes, step)
+    return hashes, step

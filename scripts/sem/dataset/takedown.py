@@ -104,8 +104,9 @@ def _stones(
     found |= {("domain", name) for name in ask.domains}
     for _, row in asked.everything(project) if chosen.why else ():
         if row.id in chosen.why:
+            page = row.page
             found.add(("content", row.content))
-            found |= {("page", row.page)} if row.page else set()
+            found |= {("page", page)} if page else set()
     yield from ({"kind": k, "digest": stones.digest(k, text)} for k, text in sorted(found))
     for one in ask.people:
         digest = stones.digest("person", f"{one.form} {one.key}")

@@ -50,8 +50,11 @@ class Stones:
 
     def holds(self, row: Marks) -> str | None:
         """The kind of stone that ROW lies under, None when it may stay."""
-        for kind, text in (("id", row.id), ("content", row.content), ("page", row.page)):
-            if self.has(kind, text):
+        if self.has("id", row.id):
+            return "id"
+        for kind in ("content", "page"):
+            # Folding a page takes its time: not where nothing of that kind was taken down.
+            if kind in self.digests and self.has(kind, getattr(row, kind)):
                 return kind
         if self.has("source", row.source):
             return "source"
