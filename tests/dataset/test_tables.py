@@ -31,6 +31,7 @@ def test_two_hundred_million_rows_in_a_small_file_are_refused_at_once(tmp_path):
 
 def test_a_long_text_repeated_is_stopped_while_it_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "MIN_CAP", 1 << 22)
+    monkeypatch.setattr(tables, "SUSPECT", 0)
     query = "SELECT repeat('x', 100_000) AS input_text, 'a' AS answer FROM range(1_000)"
     made = project(tmp_path)
 
@@ -38,6 +39,16 @@ def test_a_long_text_repeated_is_stopped_while_it_is_read(tmp_path, monkeypatch)
         importers.run(made, parquet(tmp_path / "a.parquet", query), Options(task="product"))
 
     assert not made.store.exists()
+
+
+def test_a_dictionary_that_makes_a_small_file_large_is_refused_before_a_row_is_read(tmp_path):
+    query = "SELECT repeat('x', 300_000) AS input_text, 'a' AS answer FROM range(3_000)"
+    path = parquet(tmp_path / "a.parquet", query)
+
+    with pytest.raises(SemError, match="2,048 of its rows take 614,402,048 bytes"):
+        importers.run(project(tmp_path), path, Options(task="product"))
+
+    assert path.stat().st_size < 5_000
 
 
 def test_nested_types_dates_and_decimals_become_json(tmp_path):

@@ -35,11 +35,12 @@ def parquet(path: Path) -> Iterator[Iterator[dict[str, Any]]]:
         connection.execute("SET lock_configuration = true")
         # No row yet: executing already reads the first 2,048 of them.
         found = connection.execute("SELECT * FROM read_parquet(?) LIMIT 0", [str(path.resolve())])
-        names = [column[0] for column in found.description]
+        columns = found.description  # of the connection: the next query replaces it
+        names = [column[0] for column in columns]
         limit = max(MIN_CAP, MAX_RATIO * path.stat().st_size)
         _check_rows(connection, path, len(names), limit)
         if path.stat().st_size < SUSPECT:
-            _check_vectors(connection, path, found.description)
+            _check_vectors(connection, path, columns)
         found = connection.execute("SELECT * FROM read_parquet(?)", [str(path.resolve())])
         yield _weighed(found, names, path, limit)
     except duckdb.Error as error:
