@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ def traces(made: Project, wanted: dict[str, list]) -> dict[str, set[str]]:
     """Rows that are still found, and in which files: raw bytes, and what they unpack to."""
     found: dict[str, set[str]] = {}
     for path in scan.paths(made):
-        for block in scan.blocks(path):
+        for block in chain((path.read_bytes(),), scan.blocks(path)):
             for name, pieces in wanted.items():
                 if any(piece in block for piece in pieces):
                     found.setdefault(name, set()).add(path.name)

@@ -345,6 +345,21 @@ def test_a_trace_in_a_file_of_others_is_listed_and_left(shop: Project) -> None:
     assert takedown.unfinished(shop) == []
 
 
+def test_deleted_rows_in_free_pages_are_seen(tmp_path: Path) -> None:
+    path, text = tmp_path / "x.sqlite", "handmade by Ada Lovelace in a workshop beside the Ouse"
+    db = sqlite3.connect(path)
+    with db:
+        db.execute("PRAGMA secure_delete = OFF")
+        db.execute("CREATE TABLE t (a TEXT)")
+        db.executemany("INSERT INTO t VALUES (?)", [(text,)] * 50)
+        db.execute("DELETE FROM t")
+    db.close()
+    sought = scan.Sought(scan.Trace.of([text]))
+
+    assert list(scan.blocks(path)) == []
+    assert scan.holds(path, sought)
+
+
 def test_a_dry_run_writes_nothing_but_the_salt(shop: Project) -> None:
     before = {path: path.read_bytes() for path in shop.root.rglob("*") if path.is_file()}
 
