@@ -102,7 +102,7 @@ def test_the_fingerprint_changes_with_the_output():
     assert (markup.VERSION, files.sha256_text(made)[:12]) == PINNED
 
 
-PINNED = (2, "71c0b8af7cfe")
+PINNED = (3, "71c0b8af7cfe")
 
 
 def test_the_language_comes_from_the_page():
@@ -119,12 +119,21 @@ PAGE = (
 )
 
 
-@pytest.mark.parametrize("budget", [60, 200, 1_000, 5_000])
-def test_a_budget_drops_the_least_telling_lines_not_the_end(budget):
+# What stands 150 lines below the heading is worth less: a few cards near it come before the SKU.
+@pytest.mark.parametrize(
+    ("budget", "kept"),
+    [
+        (60, {"# Blue Mug", "price: $4.50"}),
+        (200, {"# Blue Mug", "price: $4.50"}),
+        (600, {"# Blue Mug", "price: $4.50", "SKU X-77"}),
+        (5_000, {"# Blue Mug", "price: $4.50", "SKU X-77"}),
+    ],
+)
+def test_a_budget_drops_the_least_telling_lines_not_the_end(budget, kept):
     made = markup.simplify(PAGE, budget=budget)
 
     assert len(made.text) <= budget
-    assert {"# Blue Mug", "price: $4.50", "SKU X-77"} <= set(made.text.splitlines())
+    assert kept <= set(made.text.splitlines())
     assert made.report["over_budget"] == 1
     assert made.report["pruned_lines"] > 0
 

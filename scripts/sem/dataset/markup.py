@@ -18,7 +18,7 @@ from sem.dataset.config import TaskOptions
 from sem.dataset.prune import Budget, Line
 from sem.dataset.walk import Walk
 
-VERSION = 2
+VERSION = 3
 CODE = ["script", "style", "svg", "template", "iframe", "math", "object", "video", "audio"]
 PLACEHOLDERS = re.compile(r"\{\{|<%|\$\{")
 MIN_TEMPLATE = 400

@@ -1,24 +1,14 @@
 """Fit a page into a budget by leaving out its least informative lines, never its end."""
 
+import math
 import re
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from sem.dataset import worth
 from sem.dataset.config import TaskOptions
 
-VALUE = {"fact": 60, "heading": 45, "row": 34, "field": 40, "item": 26, "text": 30}
-SECTION = {"nav": -28, "header": -8, "footer": -30, "aside": -26, "main": 8, "hidden": -12}
-HINTS = {
-    "price": 40, "old price": 20, "sale": 8, "currency": 30, "availability": 30, "brand": 34,
-    "sku": 34, "title": 34, "name": 16, "author": 34, "date": 26, "rating": 28, "reviews": 16,
-    "breadcrumb": 24, "category": 14, "tags": 14, "description": 20, "ingredients": 30,
-    "instructions": 24, "yield": 30, "time": 28, "prep time": 28, "cook time": 28,
-    "nutrition": 26, "address": 32, "city": 30, "state": 28, "zip": 30, "country": 24,
-    "phone": 34, "fax": 34, "email": 34, "hours": 32, "pager": 36, "next": 36, "prev": 36,
-    "color": 16, "specs": 12, "publisher": 26, "event": 16, "search": 6, "image": 20,
-    "canonical": -20, "comments": -12, "related": -24, "cookies": -40, "newsletter": -14,
-}  # fmt: skip
 MONEY = re.compile(r"[$€£¥₹₽]\s?\d|\d\s?(?:[$€£¥₹₽]|(?:EUR|USD|GBP|kr|zł|Kč|руб|SEK|CHF)\b)")
 CONTACT = re.compile(r"[\w.+-]+@[\w-]+\.\w|\+?\(?\d[\d\s()./-]{7,}\d|\b(?:tel|fax|phone)\b", re.I)
 LEGAL = re.compile(
@@ -27,10 +17,17 @@ LEGAL = re.compile(
     re.I,
 )
 DIGIT = re.compile(r"\d")
-REPEATS = 12
-COST = 12
-COST_CAP = 40
 AMOUNT = 16
+IMAGES = 3  # addresses of images that a page over its budget keeps: 40 tokens each
+SHORTEST = 8  # characters: what is shorter costs as much
+TOLD = 12  # letters from which on a text that a kept line holds is said twice
+NOT_LETTER = re.compile(r"[\W_]+")
+# Lines since the first `# ` heading, or from the start of the page, and what that is called.
+AFTER = ((9, "title: at"), (26, "title: near"), (71, "title: after"), (151, "title: far after"))
+FROM_START = ((40, "start: near"), (150, "start: after"))
+REPEATS = ((3, "repeat: few"), (12, "repeat: some"), (30, "repeat: many"))
+LINK = frozenset({"link"})
+PAGING = frozenset({"paging"})
 SHAPE_WORDS = re.compile(r"[^\W\d_]{2,}")
 
 Size = Callable[[str], int]
@@ -135,14 +132,17 @@ def fit(lines: Sequence[Line], budgets: Sequence[Budget], options: TaskOptions) 
     texts = [line.render(options.form) for line in chosen]
     if all(budget.holds(texts) for budget in budgets):
         return Fitted([text for text in texts if text], {"over_budget": 0, "pruned_lines": 0})
-    bare = [line.without(frozenset({"link"})) for line in chosen]
+    chosen = _best_images(lines, min(options.images, IMAGES))
+    bare = [line.without(LINK) for line in chosen]
     texts = [line.render(options.form) for line in bare]
-    worth = scores(bare, [line.render() for line in bare])
-    order = sorted(range(len(texts)), key=lambda n: (-worth[n], n))
+    plain = [line.render() for line in bare]
+    points = scores(chosen, plain)
+    order = sorted(range(len(texts)), key=lambda n: (-points[n], n))
+    said = [_said(line, text) for line, text in zip(bare, plain, strict=True)]
     kept = [True] * len(texts)
     for budget in budgets:
         if not budget.holds([text for text, keep in zip(texts, kept, strict=True) if keep]):
-            kept = _greedy(texts, kept, order, budget)
+            kept = _greedy(texts, kept, order, budget, said)
     return Fitted(
         [text for text, keep in zip(texts, kept, strict=True) if keep and text],
         {"over_budget": 1, "pruned_lines": len(kept) - sum(kept)},
@@ -167,17 +167,37 @@ def _best_images(lines: Sequence[Line], limit: int) -> list[Line]:
     ]
 
 
+def _said(line: Line, text: str) -> str:
+    """The letters of TEXT, to see that a kept line says them; '' where saying twice is a fact."""
+    if line.kind == "field":
+        return ""
+    value = text.partition(": ")[2] if line.kind == "fact" else text
+    letters = NOT_LETTER.sub("", value.casefold())
+    return letters if len(letters) >= TOLD else ""
+
+
 def _greedy(
-    texts: Sequence[str], there: Sequence[bool], order: Sequence[int], budget: Budget
+    texts: Sequence[str],
+    there: Sequence[bool],
+    order: Sequence[int],
+    budget: Budget,
+    said: Sequence[str],
 ) -> list[bool]:
     kept = [False] * len(texts)
     left = (budget.limit or 0) + 1
-    chosen = []
-    for number in order:
-        size = budget.size(texts[number]) + 1 if there[number] else left + 1
+    chosen: list[int] = []
+    told = ""
+    queue = deque((number, True) for number in order if there[number] and texts[number])
+    while queue:
+        number, is_new = queue.popleft()
+        if is_new and said[number] and said[number] in told:
+            queue.append((number, False))  # what a kept line says already comes last
+            continue
+        size = budget.size(texts[number]) + 1
         if size <= left:
             kept[number] = True
             chosen.append(number)
+            told += f"{said[number]} "
             left -= size
     # Tokens of lines need not add up to those of their text: what is too much goes, worst first.
     while chosen and not budget.holds([t for t, keep in zip(texts, kept, strict=True) if keep]):
@@ -186,44 +206,82 @@ def _greedy(
 
 
 def scores(lines: Sequence[Line], texts: Sequence[str]) -> list[float]:
-    """How much each line is worth keeping: what it is, where it is and how long."""
+    """How much each line is worth keeping for what it takes, in points (see `worth`).
+
+    TEXTS are the LINES as they are shown, without the addresses of links.
+    """
+    return [
+        round(worth.of(found) - worth.LENGTH * math.log(max(SHORTEST, len(text))), 2)
+        for found, text in zip(traits(lines, texts), texts, strict=True)
+    ]
+
+
+def traits(lines: Sequence[Line], texts: Sequence[str]) -> Iterator[list[str]]:
+    """What is known of each line, in the words of the table of weights."""
     top = next((n for n, text in enumerate(texts) if text.startswith("# ")), None)
+    best = max((rank for line in lines if (rank := _image_rank(line)) is not None), default=None)
     shapes: Counter[str] = Counter()
-    made = []
+    before = None
     for number, (line, text) in enumerate(zip(lines, texts, strict=True)):
-        shapes[line.shape] += 1
-        repeats = _repeats(line, shapes[line.shape])
-        made.append(_score(line, text) + _nearness(number, top) - repeats - _length_cost(text))
-    return made
+        found = [f"kind: {line.kind}", f"section: {line.section}", f"hint: {line.hint}"]
+        found += _addressed(line, best)
+        found += _told(text)
+        if line.kind != "fact":
+            found.append(_stands(number, top))
+            shapes[line.shape] += 1
+            if line.shape:
+                found.append(_name(shapes[line.shape] - 1, REPEATS, "repeat: endless"))
+                if (line.kind, line.shape) == before:
+                    found.append("like the line before")
+        before = (line.kind, line.shape)
+        yield found
 
 
-def _length_cost(text: str) -> float:
-    return min(COST_CAP, len(text) / COST)
+def _addressed(line: Line, best: int | None) -> Iterator[str]:
+    if line.has(LINK):
+        yield "link"
+    pages = sum(isinstance(part, Address) and part.kind == "paging" for part in line.parts)
+    if pages:
+        yield "pages" if pages > 2 else "page"
+    if line.has(frozenset({"contact"})):
+        yield "contact address"
+    if line.has(frozenset({"meta image"})):
+        yield "image: told"
+    rank = _image_rank(line)
+    if rank is not None:
+        yield "image: best" if rank == best else "image: other"
 
 
-def _score(line: Line, text: str) -> float:
-    score = VALUE[line.kind] + SECTION.get(line.section, 0) + HINTS.get(line.hint, 0)
-    if line.has(frozenset({"paging"})):
-        score += 40
-    if text.startswith(("# ", "title: ")):
-        score += 60
+def _image_rank(line: Line) -> int | None:
+    ranks = (
+        part.rank for part in line.parts if isinstance(part, Address) and part.kind == "image"
+    )
+    return max(ranks, default=None)
+
+
+def _told(text: str) -> Iterator[str]:
+    if text.startswith("#"):
+        yield f"level: {text.partition(' ')[0]}"
+    elif text.startswith("title: "):
+        yield "level: title"
     if CONTACT.search(text):
-        score += 24
+        yield "contact"
     if MONEY.search(text):
-        score += 22
+        yield "money"
     elif DIGIT.search(text):
-        score += 6
-    return score - 16 if LEGAL.search(text) else score
+        yield "digit"
+    if LEGAL.search(text):
+        yield "legal"
 
 
-def _nearness(number: int, top: int | None) -> float:
+def _stands(number: int, top: int | None) -> str:
     if top is None:
-        return max(0.0, 10 - number / 20)
-    after = number - top
-    return max(0.0, 24 - after / 4) if after >= 0 else max(0.0, 10 + after / 4)
+        return _name(number, FROM_START, "start: far after")
+    if number < top:
+        return "title: far before" if top - number > 40 else "title: before"
+    return _name(number - top, AFTER, "title: end")
 
 
-def _repeats(line: Line, count: int) -> float:
-    if not line.shape or line.hint in ("ingredients", "instructions", "pager"):
-        return 0.0
-    return min(30.0, max(0, count - REPEATS) * 1.5)
+def _name(number: int, steps: Sequence[tuple[int, str]], last: str) -> str:
+    """The name of the first of STEPS that NUMBER is below."""
+    return next((name for below, name in steps if number < below), last)
