@@ -3,7 +3,6 @@
 import resource
 import signal
 import sys
-from pathlib import Path
 from typing import Any
 
 from sem.dataset import bombs, frames, grounding, markup
@@ -24,8 +23,9 @@ def serve() -> None:
     )
     worker = Worker(plan, lambda: _set_timers(limits.deadline_s)) if plan else None
     markup.simplify("<p>warm</p>")
-    # What is loaded by now does not count: the limit is what a page may take.
-    cap = _address_space() + (limits.memory_mib << 20)
+    # Libraries map far more than they use: what is resident, and may yet be, is what counts.
+    mapped, resident = frames.memory()
+    cap = mapped + max(64 << 20, (limits.memory_mib << 20) - resident)
     resource.setrlimit(resource.RLIMIT_AS, (cap, cap))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
@@ -44,14 +44,6 @@ def serve() -> None:
 def _set_timers(seconds: float) -> None:
     signal.setitimer(signal.ITIMER_PROF, seconds)
     signal.setitimer(signal.ITIMER_REAL, seconds * WALL_FACTOR)
-
-
-def _address_space() -> int:
-    """Bytes of address space this process has mapped."""
-    statm = Path("/proc/self/statm")
-    if not statm.exists():  # not Linux: the limit then includes the interpreter
-        return 0
-    return int(statm.read_text().split()[0]) * resource.getpagesize()
 
 
 def _answer(request: dict[str, Any], limits: Clean) -> dict[str, Any]:

@@ -1,7 +1,9 @@
-"""Frames between a guard and its workers: a length and JSON, never pickle."""
+"""Between a guard and its workers: frames of a length and JSON, never pickle; their memory."""
 
 import json
+import resource
 import struct
+from pathlib import Path
 from typing import IO, Any
 
 
@@ -24,3 +26,12 @@ def read(pipe: IO[bytes]) -> dict[str, Any] | None:
     size = struct.unpack(">Q", head)[0]
     body = pipe.read(size)
     return json.loads(body) if len(body) == size else None
+
+
+def memory(pid: int | str = "self") -> tuple[int, int]:
+    """Bytes that process PID has mapped and has resident; (0, 0) where /proc does not tell."""
+    try:
+        mapped, resident = Path(f"/proc/{pid}/statm").read_text().split()[:2]
+    except OSError:
+        return 0, 0
+    return int(mapped) * resource.getpagesize(), int(resident) * resource.getpagesize()

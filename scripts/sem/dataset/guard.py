@@ -25,6 +25,8 @@ Context = TypeVar("Context")
 
 SCRIPTS = Path(__file__).resolve().parents[2]
 SERVE = "from sem.dataset.cage import serve; serve()"
+# Share of memory_mib beyond which a worker is started anew after a page.
+RETIRED_AT = 0.6
 # Thread pools of numerical libraries map hundreds of megabytes that a worker never uses.
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1",
               "TOKENIZERS_PARALLELISM": "false"}  # fmt: skip
@@ -157,6 +159,7 @@ class _Worker:
 
     def __init__(self, start: dict[str, Any]) -> None:
         self._given = start
+        self._limit = start["limits"]["memory_mib"] << 20
         self._process: subprocess.Popen[bytes] | None = None
         self._job: dict[str, Any] = {}
         self._again = True
@@ -176,6 +179,7 @@ class _Worker:
         assert self._process.stdout is not None
         answer = frames.read(self._process.stdout)
         if answer is not None:
+            self._retire()
             return answer
         code = self._process.wait()
         self.stop()
@@ -187,6 +191,12 @@ class _Worker:
         self._again = False
         self._send()
         return self.receive()
+
+    def _retire(self) -> None:
+        """Stop a process that a large page left bloated: the next page starts in a fresh one."""
+        assert self._process is not None
+        if frames.memory(self._process.pid)[1] > RETIRED_AT * self._limit:
+            self.stop()
 
     def stop(self) -> None:
         if self._process is None:
