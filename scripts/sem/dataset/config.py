@@ -23,7 +23,7 @@ class TaskOptions:
     form: Literal["lines", "addressed"] = "lines"  # `price: 9 €`, or `main>p.price | 9 €`
     links: Literal["all", "content", "paging", "none"] = "content"
     hidden: Literal["reveal", "drop"] = "reveal"  # long blocks that a click shows
-    images: int = 8  # image addresses kept per page, best first
+    images: int = 8  # image addresses kept per page, best first; 3 at most over its budget
     nulls: Literal["keep", "fill"] = "keep"
     system_prompt: Literal["row", "task"] = "row"
     min_chars: int = 1

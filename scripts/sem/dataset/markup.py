@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sem.core import files
-from sem.dataset import facts, prune, text, words
+from sem.dataset import facts, prune, text, words, worth
 from sem.dataset.config import TaskOptions
 from sem.dataset.prune import Budget, Line
 from sem.dataset.walk import Walk
@@ -25,7 +25,12 @@ MIN_TEMPLATE = 400
 FRAME = frozenset(("header", "nav", "footer"))
 DIGITS = re.compile(r"[0-9]+")
 FINGERPRINT = files.sha256_json(
-    {"version": VERSION, "hints": words.HINT_OF, "sections": words.SECTION_OF}
+    {
+        "version": VERSION,
+        "hints": words.HINT_OF,
+        "sections": words.SECTION_OF,
+        "weights": worth.WEIGHTS,
+    }
 )[:16]
 
 
