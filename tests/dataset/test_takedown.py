@@ -22,6 +22,7 @@ from sem.core.project import Project
 from sem.dataset import (
     asked,
     clean,
+    erase,
     holdout,
     importers,
     scan,
@@ -470,6 +471,7 @@ def test_killed_before_any_step_the_next_run_finishes(
     (done,) = takedowns.run(made, Ask(), AT, lambda text: None)
 
     assert traces(made, "Lovelace", "amber9") == []
+    assert list(tombstones.folder(made).glob(".takedown-*")) == []
     assert done.receipt["snapshot_made"] == "v2"
     assert sorted(snapshot.versions(made)) == [2]
     assert snapshot.freeze(made, AT)[1] is False
@@ -498,6 +500,18 @@ def test_the_script_prints_the_receipt_and_exits_1_on_a_trace(shop: Project) -> 
         "error: 1 files still hold a trace: data/other/notes.txt",
         "       remove them or run the takedown in the sem they belong to, then run this again",
     ]
+
+
+@pytest.mark.slow
+def test_no_copy_of_the_store_carries_erased_bytes_along(tmp_path: Path) -> None:
+    # Written by the process that had read them, 2 of 60 files held them in the ends of blocks.
+    made = fill(project(tmp_path), *(row(f"r{n}", input_text=page(f"r{n}", f"x{n}y" * 9_000))
+                                     for n in range(40)))  # fmt: skip
+    whole = made.store.read_bytes()
+    for number in range(40):
+        made.store.write_bytes(whole)
+        assert erase.erase(made.store, {f"r{number}"}) == 1
+        assert f"x{number}y".encode() * 3 not in made.store.read_bytes()
 
 
 # --- properties -----------------------------------------------------------------------------

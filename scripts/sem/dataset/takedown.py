@@ -138,6 +138,13 @@ def _log(project: Project, made: Plan, state: str, facts: dict[str, Any]) -> Non
         files.append(file, {"takedown": made.takedown, "state": state, **facts})
 
 
+def sweep(project: Project) -> None:
+    """Remove traces whose plan a killed takedown did not come to write, or removed already."""
+    for path in tombstones.folder(project).glob(f"{scan.WORKING}*.npy"):
+        if not path.with_suffix(".json").exists():
+            path.unlink()
+
+
 def unfinished(project: Project) -> list[Plan]:
     """The takedowns that were begun and are not at their end, the oldest first."""
     paths = sorted(tombstones.folder(project).glob(f"{scan.WORKING}*.json"))
