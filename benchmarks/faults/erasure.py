@@ -147,7 +147,7 @@ def measure(args: argparse.Namespace, root: Path) -> list[tuple[str, str, str]]:
          f"{gone.get('id', 0)}, {gone.get('twin', 0)}, {gone.get('near', 0)}", "-"),
         ("rows with snippets of their own / found before",
          f"{sum(map(bool, wanted.values()))} / {len(there)}", "-"),
-        ("rows found afterwards by snippets", f"{len(left)} of {len(names)}", "0"),
+        ("rows found afterwards by snippets", f"{len(left)} of {sum(map(bool, wanted.values()))}", "0"),
         ("files with a trace by the scan", str(len(done.hits)), "0"),
         ("runs on the snapshot listed and blocked", f"{len(tainted)} of 3", "3 of 3"),
         ("packages listed and blocked", f"{len(packages)} of 3", "3 of 3"),
