@@ -27,9 +27,10 @@ from typing import Any
 import clean as cleaning
 
 from sem.core import jsonio
-from sem.dataset import grounding, markup, prune, rows, store, worth
+from sem.dataset import grounding, markup, rows, store, worth
 from sem.dataset.config import TaskOptions
-from sem.dataset.prune import Budget, Line
+from sem.dataset.html import prune
+from sem.dataset.html.prune import Budget, Line
 
 ROOT = Path(__file__).resolve().parents[1]
 HAND = "48e267e"  # the last prune.py whose points were set by hand

@@ -22,10 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import clean as cleaning
+
 from sem.core import jsonio
 from sem.dataset import grounding, markup, store
 from sem.dataset.config import TaskOptions
-from sem.dataset.prune import Budget
+from sem.dataset.html.prune import Budget
 
 ROOT = Path(__file__).resolve().parents[1]
 FIRST = "daa59eb"

@@ -25,8 +25,9 @@ def main(argv: list[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
 
-    from sem.dataset import augment, edits, negatives
+    from sem.dataset import augment
     from sem.dataset.config import Dataset
+    from sem.dataset.variants import edits, negatives
 
     project = Project.load(args.sem, args.set)
     if args.negatives:

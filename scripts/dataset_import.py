@@ -31,7 +31,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     from sem.core.project import Project
-    from sem.dataset import feed, importers, mapping
+    from sem.dataset import importers
+    from sem.dataset.feed.feed import feed, mapping
 
     names = dict(pair.partition("=")[::2] for pair in args.rename)
     if not all(names.values()):

@@ -27,7 +27,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     from sem.core.project import Project
-    from sem.dataset import feed, importers, mapping, pull
+    from sem.dataset import importers, pull
+    from sem.dataset.feed.feed import feed, mapping
 
     project = Project.load(args.sem, args.set)
     options = importers.Options(

@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     from sem.core import provenance
-    from sem.dataset import asked, takedowns
+    from sem.dataset.erasure import asked, takedowns
 
     project = Project.load(args.sem, args.set)
     ask = asked.parse(args.id, args.source, args.domain, args.person, args.reason)

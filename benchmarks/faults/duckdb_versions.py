@@ -19,7 +19,8 @@ from pathlib import Path
 
 from sem.core import console, files
 from sem.core.errors import SemError
-from sem.dataset import erase, store
+from sem.dataset import store
+from sem.dataset.erasure import erase
 from sem.dataset.layout import RawRow
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -31,8 +31,9 @@ from artefacts import AT, quote, trained
 from sem.core import console, files, taint
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.dataset import clean, importers, marks, scan, snapshot, store, takedown, takedowns
-from sem.dataset.asked import Ask
+from sem.dataset import clean, importers, snapshot, store, takedown
+from sem.dataset.erasure import marks, scan, takedowns
+from sem.dataset.erasure.asked import Ask
 from sem.dataset.layout import RawRow
 
 ROOT = Path(__file__).resolve().parents[2]

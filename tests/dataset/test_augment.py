@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 import kettles
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.dataset import augment, edits, grounding, markup, snapshot, store, tags
+from sem.dataset import augment, grounding, markup, snapshot, store
 from sem.dataset.augment import Wanted
-from sem.dataset.edits import Page
 from sem.dataset.layout import RawRow
+from sem.dataset.variants import edits, tags
+from sem.dataset.variants.edits import Page
 
 
 @pytest.fixture

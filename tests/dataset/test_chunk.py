@@ -9,7 +9,8 @@ import pytest
 
 from rowmaker import project, row
 from sem.core.errors import SemError
-from sem.dataset import chunk, store
+from sem.dataset import store
+from sem.dataset.feed.feed import chunk
 
 NAME = "llm_training_chunk_1"
 

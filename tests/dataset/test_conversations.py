@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from rowmaker import SPEC, project, read
 from sem.core import taskspec
 from sem.core.example import Example
-from sem.dataset import conversations, importers, records, store
+from sem.dataset import importers, store
+from sem.dataset.feed.feed import conversations, records
 from sem.dataset.importers import Options
 
 TASK = taskspec.TaskSpec(**{**SPEC, "eval_split": taskspec.EvalSplit()})

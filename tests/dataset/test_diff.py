@@ -12,8 +12,9 @@ from rowmaker import fill, project, read, row, shops
 from sem.core import files, jsonio, promotion, run
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.dataset import acknowledge, clean, diff, diffreport, snapshot, store, takedowns
-from sem.dataset.asked import Ask
+from sem.dataset import acknowledge, clean, diff, diffreport, snapshot, store
+from sem.dataset.erasure import takedowns
+from sem.dataset.erasure.asked import Ask
 
 AT = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 

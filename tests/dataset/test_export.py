@@ -7,8 +7,9 @@ import pytest
 from rowmaker import fill, project, read, row, shops
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.dataset import clean, conversations, export, importers, rows, snapshot, store
+from sem.dataset import clean, export, importers, rows, snapshot, store
 from sem.dataset.config import Clean
+from sem.dataset.feed.feed import conversations
 from sem.dataset.importers import Options
 
 

@@ -12,7 +12,8 @@ import pytest
 from chunks import CAPTURE, chunk
 from rowmaker import project, read, row
 from sem.core.errors import SemError
-from sem.dataset import feed, store
+from sem.dataset import store
+from sem.dataset.feed.feed import feed
 from sem.dataset.importers import Options
 
 AT = datetime(2026, 11, 20, 8, 30, tzinfo=UTC)

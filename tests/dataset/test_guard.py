@@ -6,9 +6,10 @@ import time
 
 import pytest
 
-from sem.dataset import bombs, guard
+from sem.dataset import guard
 from sem.dataset.config import Clean, TaskOptions
 from sem.dataset.guard import Job, Pool
+from sem.dataset.html import bombs
 
 OPTIONS = TaskOptions()
 GOOD = "<h1>Mug</h1><p>$4.50</p>"

@@ -14,8 +14,8 @@ from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.core.project import Project
 from sem.core.taskspec import as_text
-from sem.dataset import negatives, wrongs
-from sem.dataset.wrongs import Case
+from sem.dataset.variants import negatives, wrongs
+from sem.dataset.variants.wrongs import Case
 
 
 @pytest.fixture

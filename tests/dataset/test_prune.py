@@ -3,9 +3,10 @@
 import pytest
 
 from sem.core import jsonio
-from sem.dataset import grounding, markup, prune, store, words, worth
+from sem.dataset import grounding, markup, store, worth
 from sem.dataset.config import TaskOptions
-from sem.dataset.prune import Address, Budget, Line
+from sem.dataset.html import prune, words
+from sem.dataset.html.prune import Address, Budget, Line
 
 OPTIONS = TaskOptions()
 # The second line of each pair is worth less.

@@ -14,8 +14,9 @@ import pytest
 from chunks import chunk
 from rowmaker import fill, project, row, shops
 from sem.core.errors import SemError
-from sem.dataset import feed, fetch, pull, remote, store
-from sem.dataset.fetch import Source
+from sem.dataset import pull, store
+from sem.dataset.feed.feed import feed, fetch, remote
+from sem.dataset.feed.fetch import Source
 from sem.dataset.importers import Options
 from sshd import SSHD, Line, serving
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from sem.core import jsonio
 from sem.core.errors import SemError
-from sem.dataset import jsonarray, readers
-from sem.dataset.readers import Told
+from sem.dataset.feed.feed import jsonarray, readers
+from sem.dataset.feed.readers import Told
 
 
 def read(path, data: bytes, reader=readers.array):

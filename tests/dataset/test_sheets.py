@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 
 from sem.core.errors import SemError
-from sem.dataset import sheets
-from sem.dataset.readers import Told
+from sem.dataset.feed.feed import sheets
+from sem.dataset.feed.readers import Told
 
 WANTED = [{"id": "1", "text": "Größe, ünd"}, {"id": "2", "text": None}]
 

@@ -19,21 +19,9 @@ from rowmaker import fill, project, read, row, shops
 from sem.core import files, jsonio, promotion, run, taint
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.dataset import (
-    asked,
-    clean,
-    erase,
-    holdout,
-    importers,
-    scan,
-    snapshot,
-    store,
-    takedown,
-    takedowns,
-    tombstones,
-    withdraw,
-)
-from sem.dataset.asked import Ask
+from sem.dataset import clean, holdout, importers, snapshot, store, takedown
+from sem.dataset.erasure import asked, erase, scan, takedowns, tombstones, withdraw
+from sem.dataset.erasure.asked import Ask
 
 AT = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 SECRET = "handmade by Ada Lovelace in a workshop beside the river Ouse"

@@ -18,12 +18,14 @@ from sem.core import files, jsonio
 from sem.core.errors import SemError, nearest
 from sem.core.example import Example, from_json
 from sem.core.project import Project
-from sem.dataset import edits, engine, grounding, markup, rows, snapshot, store, words
+from sem.dataset import engine, grounding, markup, rows, snapshot, store
 from sem.dataset.config import Dataset
-from sem.dataset.edits import Page
+from sem.dataset.html import words
 from sem.dataset.layout import RawRow
 from sem.dataset.rowwork import Plan, Worker
 from sem.dataset.snapshot import Snapshot
+from sem.dataset.variants import edits
+from sem.dataset.variants.edits import Page
 
 MARK = "~"  # between a row's id and the kind of its variant
 NOT_APPLICABLE = "not_applicable"

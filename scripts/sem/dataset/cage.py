@@ -5,8 +5,9 @@ import signal
 import sys
 from typing import Any
 
-from sem.dataset import bombs, frames, grounding, markup
+from sem.dataset import frames, grounding, markup
 from sem.dataset.config import Clean, Near, Pii, TaskOptions
+from sem.dataset.html import bombs
 from sem.dataset.layout import RawRow
 from sem.dataset.rowwork import Worker, plan_of
 

@@ -16,19 +16,10 @@ from sem.core import files, jsonio
 from sem.core.errors import SemError, nearest
 from sem.core.example import Example
 from sem.core.project import Project
-from sem.dataset import (
-    dedupe,
-    engine,
-    engine_ray,
-    markup,
-    neardup,
-    pii,
-    store,
-    tombstones,
-    validation,
-)
+from sem.dataset import dedupe, engine, engine_ray, markup, neardup, pii, store, validation
 from sem.dataset.config import Clean, Dataset
 from sem.dataset.engine import Engine, Record
+from sem.dataset.erasure import tombstones
 from sem.dataset.rowwork import Plan
 from sem.dataset.tally import Tally
 

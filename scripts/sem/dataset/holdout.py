@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sem.core import files
 from sem.core.project import Project
-from sem.dataset import tombstones
+from sem.dataset.erasure import tombstones
 
 
 def ids(project: Project) -> frozenset[str]:

@@ -14,20 +14,11 @@ from pathlib import Path
 from sem.core import files, jsonio
 from sem.core.errors import SemError, nearest
 from sem.core.project import Project
-from sem.dataset import (
-    capture,
-    chunk,
-    layout,
-    mapping,
-    readers,
-    records,
-    sheets,
-    store,
-    tables,
-    tombstones,
-)
+from sem.dataset import layout, store
+from sem.dataset.erasure import tombstones
+from sem.dataset.feed.feed import capture, chunk, mapping, readers, records, sheets, tables
+from sem.dataset.feed.readers import Told
 from sem.dataset.layout import RawRow
-from sem.dataset.readers import Told
 
 REJECTS = "import_rejects.jsonl"
 TEXTS = {

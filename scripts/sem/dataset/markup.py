@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from sem.core import files
-from sem.dataset import facts, prune, text, words, worth
+from sem.dataset import text, worth
 from sem.dataset.config import TaskOptions
-from sem.dataset.prune import Budget, Line
-from sem.dataset.walk import Walk
+from sem.dataset.html import facts, prune, words
+from sem.dataset.html.prune import Budget, Line
+from sem.dataset.html.walk import Walk
 
 VERSION = 3
 CODE = ["script", "style", "svg", "template", "iframe", "math", "object", "video", "audio"]

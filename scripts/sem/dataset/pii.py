@@ -15,9 +15,9 @@ from typing import Any
 from sem.core import slotspec
 from sem.core.errors import SemError, nearest
 from sem.dataset.config import Pii, PiiAction
-from sem.dataset.pii_find import KINDS, find, key, merged, regions
-from sem.dataset.pii_phones import is_country
-from sem.dataset.pii_spans import Span
+from sem.dataset.personal.pii_find import KINDS, find, key, merged, regions
+from sem.dataset.personal.pii_phones import is_country
+from sem.dataset.personal.pii_spans import Span
 
 __all__ = ["KINDS", "Applied", "Span", "apply", "check", "find", "regions"]
 

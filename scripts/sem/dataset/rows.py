@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 from sem.core import jsonio, schema
 from sem.core.errors import SemError
 from sem.core.taskspec import TaskSpec
-from sem.dataset import text, words
+from sem.dataset import text
 from sem.dataset.config import TaskOptions
+from sem.dataset.html import words
 from sem.dataset.layout import RawRow
 
 URL_LINE = re.compile(r"^\s*url:\s*(\S{4,2000})", re.I | re.M)

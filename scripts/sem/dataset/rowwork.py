@@ -11,21 +11,12 @@ from typing import Any
 from sem.core import jsonio, schema, settings
 from sem.core.example import Example
 from sem.core.taskspec import TaskSpec
-from sem.dataset import (
-    bombs,
-    consent,
-    dedupe,
-    evidence,
-    markup,
-    neardup,
-    pii,
-    rows,
-    tokens,
-    tombstones,
-)
+from sem.dataset import consent, dedupe, evidence, markup, neardup, pii, rows, tokens
 from sem.dataset.config import Clean, TaskOptions
+from sem.dataset.erasure import tombstones
+from sem.dataset.html import bombs
+from sem.dataset.html.prune import Budget
 from sem.dataset.layout import RawRow
-from sem.dataset.prune import Budget
 from sem.dataset.rows import Prepared, Reject
 from sem.dataset.tally import closed_slots, lot
 

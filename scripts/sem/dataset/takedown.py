@@ -14,12 +14,13 @@ from typing import Any
 
 from sem.core import files, jsonio, promotion, taint
 from sem.core.project import Project
-from sem.dataset import asked, cleanset, erase, purge, scan, tombstones, withdraw
-from sem.dataset.asked import Ask, Chosen
-from sem.dataset.person import Person
-from sem.dataset.scan import Found, Sought
-from sem.dataset.shingles import Trace
-from sem.dataset.tombstones import Stones
+from sem.dataset import cleanset
+from sem.dataset.erasure import asked, erase, purge, scan, tombstones, withdraw
+from sem.dataset.erasure.asked import Ask, Chosen
+from sem.dataset.erasure.scan import Found, Sought
+from sem.dataset.erasure.shingles import Trace
+from sem.dataset.erasure.tombstones import Stones
+from sem.dataset.personal.person import Person
 
 JOURNAL = "takedown.jsonl"
 STEPS = ("tombstones", "store", "clean", "snapshots", "purge", "taint", "scan")

@@ -13,7 +13,7 @@ from sem.core.errors import SemError, nearest
 from sem.core.example import SPELLINGS, Example, from_json
 from sem.core.project import Project
 from sem.core.taskspec import TaskSpec
-from sem.dataset import tombstones
+from sem.dataset.erasure import tombstones
 
 INPUT = (*SPELLINGS["input_text"], "question", "input", "instruction")
 ANSWER = (*SPELLINGS["output_json"], "golden_answer", "output", "reference")

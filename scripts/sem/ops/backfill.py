@@ -16,8 +16,9 @@ from typing import Any
 
 from sem.core.errors import Busy
 from sem.core.project import Project
-from sem.dataset import dedupe, engine, migrate, store, storewrite, tombstones
+from sem.dataset import dedupe, engine, migrate, store, storewrite
 from sem.dataset.config import Dataset
+from sem.dataset.erasure import tombstones
 from sem.dataset.layout import RawRow
 from sem.dataset.rowwork import Plan
 from sem.lm.client import Client

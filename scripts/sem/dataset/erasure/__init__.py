@@ -1,0 +1,1 @@
+"""What was asked to go: found, erased, kept out, and looked for again."""

@@ -1,0 +1,1 @@
+"""Files of others: read, unpacked, decoded, mapped, fetched."""

@@ -1,0 +1,1 @@
+"""A page, line by line: parsed, walked, written, ranked and pruned."""

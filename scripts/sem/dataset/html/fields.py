@@ -1,0 +1,122 @@
+"""What form fields and images say, as short bracketed pieces of text."""
+
+import re
+from typing import Any
+
+from sem.dataset import text
+from sem.dataset.html import words
+
+Given = dict[str, str | None]
+
+HIDDEN_FIELD_HINTS = frozenset(("price", "sku", "brand", "currency", "availability"))
+MAX_OPTIONS = 24
+MAX_LABEL = 120
+MAX_TEXTAREA = 2_000
+TINY = ("0", "1", "2")
+SIZES = re.compile(r"\s*,\s+")
+BACKGROUND = re.compile(r"background(?:-image)?\s*:[^;{}]*url\(\s*[\"']?([^\"')]{8,500})", re.I)
+SOURCES = ("src", "data-src", "data-original", "data-lazy-src", "data-lazy", "data-image")
+
+
+def is_hidden(given: Given) -> bool:
+    """Whether an element with the attributes GIVEN is not shown to anybody."""
+    if "hidden" in given or given.get("aria-hidden") == "true":
+        return True
+    style = given.get("style")
+    if not style or ("none" not in style and "hidden" not in style):
+        return False
+    packed = style.replace(" ", "").lower()
+    return "display:none" in packed or "visibility:hidden" in packed
+
+
+def form(given: Given) -> str:
+    """`form NAME ACTION method`, as far as the page says."""
+    names = [given.get("id"), given.get("name"), given.get("class"), given.get("action")]
+    shown = list(dict.fromkeys(text.line(name)[:60] for name in names if name))
+    method = "post" if (given.get("method") or "").lower() == "post" else ""
+    return " ".join(part for part in ("form", *shown, method) if part)
+
+
+def leaf(node: Any, tag: str, given: Given) -> str | None:
+    """The piece for an input, select or textarea; '' for one that says nothing; else None."""
+    if tag == "input":
+        return _input(given)
+    if tag == "select":
+        return _select(node, given)
+    if tag == "textarea":
+        return _piece("textarea", {**given, "value": node.text()[:MAX_TEXTAREA]})
+    return None
+
+
+def _input(given: Given) -> str:
+    kind = (given.get("type") or "text").lower()
+    value = text.line(given.get("value") or "")[:MAX_LABEL]
+    if kind == "hidden":
+        name = given.get("name") or ""
+        return f"[{name}={value}]" if value and words.hint(name) in HIDDEN_FIELD_HINTS else ""
+    if kind in ("submit", "button", "reset", "image"):
+        return f"[{kind} {value or given.get('alt') or ''}".rstrip() + "]"
+    if kind in ("checkbox", "radio"):
+        return f"[{kind}*]" if "checked" in given else f"[{kind}]"
+    return _piece(kind, given)
+
+
+def _piece(kind: str, given: Given) -> str:
+    name = given.get("name") or given.get("id") or ""
+    label = given.get("placeholder") or given.get("aria-label") or given.get("title") or ""
+    value = given.get("value") or ""
+    shown = dict.fromkeys(
+        text.line(part) for part in (name[:60], label[:MAX_LABEL], value) if part
+    )
+    return "[" + " ".join((kind, *shown)) + "]"
+
+
+def _select(node: Any, given: Given) -> str:
+    options = node.css("option")
+    shown = []
+    for option in options[:MAX_OPTIONS]:
+        label = text.line(option.text())[:MAX_LABEL]
+        if label:
+            shown.append(label + "*" if "selected" in option.attributes else label)
+    for option in options[MAX_OPTIONS:]:
+        if "selected" in option.attributes:
+            shown.append(text.line(option.text())[:MAX_LABEL] + "*")
+    if len(options) > MAX_OPTIONS:
+        shown.append(f"… {len(options)} options")
+    name = text.line(given.get("name") or given.get("id") or "")[:60]
+    return f"[select {name}: {', '.join(shown)}]"
+
+
+def image_source(given: Given) -> str:
+    """The address of the picture, not of its placeholder; '' when there is none worth keeping."""
+    if given.get("width") in TINY or given.get("height") in TINY:
+        return ""
+    for name in SOURCES:
+        value = (given.get(name) or "").strip()
+        if value and value[0] != "#" and not words.TRACKER.search(value):
+            return value
+    last = SIZES.split((given.get("srcset") or given.get("data-srcset") or "").strip())[-1]
+    address = last.split(" ")[0]
+    return "" if words.TRACKER.search(address) else address
+
+
+def background(given: Given) -> str:
+    """The address of the picture behind an element, '' for none."""
+    style = given.get("style")
+    found = BACKGROUND.search(style) if style and "url(" in style else None
+    return "" if found is None or words.TRACKER.search(found[1]) else found[1].strip()
+
+
+def image_rank(given: Given, hint: str, section: str) -> int:
+    """How likely the picture is what the page is about: larger is likelier."""
+    rank = {"": 2, "main": 3, "header": 1}.get(section, 0) * 10
+    rank += 20 if given.get("itemprop") == "image" else 0
+    label = f"{given.get('class') or ''} {given.get('id') or ''}".lower()
+    rank += 10 if re.search(r"main|primary|hero|product|featured|large|zoom", label) else 0
+    rank -= 20 if re.search(r"logo|icon|avatar|sprite|thumb|flag", label) else 0
+    rank -= 10 if hint in ("related", "comments") else 0
+    for name in ("width", "height"):
+        size = (given.get(name) or "").removesuffix("px")
+        if size.isdigit() and len(size) < 6:
+            rank += 8 if int(size) >= 200 else -15 if int(size) < 60 else 0
+    return rank

@@ -1,0 +1,271 @@
+"""One pass over a parsed page, in document order, that feeds a Writer."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sem.dataset import text
+from sem.dataset.config import TaskOptions
+from sem.dataset.html import fields, words
+from sem.dataset.html.prune import CONTACT, Address, Line
+from sem.dataset.html.writer import INLINE_HINTS, Writer
+
+MAX_LABEL = 300
+MAX_VALUE = 80
+# Hidden by script until somebody clicks, or until the page has loaded: content, not clutter.
+REVEALED = frozenset(("tab", "tabs", "panel", "pane", "panes", "accordion", "tabpanel"))
+HIDDEN_CHARS = 200
+HINT_DEPTH = 5  # levels below its element at which a hint is still about the text
+# Blocks whose lines are one thing to a reader, and up to how many characters: `2`, `cups`.
+ITEMS = {"li": 240, "tr": 240, "dd": 240, "div": 90}
+
+
+@dataclass
+class Frame:
+    """An element whose children are being read."""
+
+    tag: str
+    after: Any  # the sibling to go on with
+    given: fields.Given
+    at: Line  # section, hint, shape and item that its text gets
+    muted: bool
+    said: int  # how many pieces of text there were before its children
+    written: int  # how many characters
+    place: tuple[int, int]  # where the writer was
+
+
+class Walk:
+    """State of the pass."""
+
+    def __init__(self, options: TaskOptions) -> None:
+        self.out = Writer()
+        self.hidden = 0
+        self._options = options
+        self._frames: list[Frame] = []
+        self._marks = 0
+        self._seen: set[str] = set()
+
+    def down(self, top: Any) -> None:
+        """Read everything below TOP. A loop, because pages nest deeper than Python."""
+        self._frames.append(Frame("body", None, {}, Line("text", ()), False, 0, 0, (0, 0)))
+        node = top.child
+        while self._frames:
+            if node is None:
+                frame = self._frames.pop()
+                self._leave(frame)
+                node = frame.after
+            elif node.tag == "-text":
+                if not self._frames[-1].muted and (value := node.text_content):
+                    self.out.say(value, self._frames[-1].at)
+                node = node.next
+            else:
+                node = self._enter(node)
+        self.out.flush()
+
+    def _enter(self, node: Any) -> Any:
+        """Open NODE; the node to read next."""
+        tag = node.tag
+        if not tag or tag in words.DROPPED or tag[0] in "-_!":
+            return node.next
+        if tag == "meta" and "itemprop" not in node.attributes:
+            return node.next
+        frame = self._frame(node, tag)
+        if tag in words.BLOCKS:
+            self._open_block(frame)
+        elif tag not in words.GLUE:
+            self.out.apart = True
+        piece = fields.leaf(node, tag, frame.given)
+        if piece is not None:
+            self._field(frame, piece)
+        elif tag == "img":
+            self._image(frame)
+        elif tag == "br":
+            self._break(frame)
+        else:
+            self._attributes(frame)
+            self._frames.append(frame)
+            return node.child
+        return frame.after
+
+    def _frame(self, node: Any, tag: str) -> Frame:
+        parent = self._frames[-1]
+        given = node.attributes
+        label = given.get("class") or given.get("id") or ""
+        muted = parent.muted
+        at = self._at(node, tag, given, label, parent.at)
+        if not muted and given and fields.is_hidden(given):
+            self.hidden += 1
+            muted = not self._is_revealed(node, label, at)
+            at = at if muted else replace(at, section="hidden")
+        out = self.out
+        return Frame(tag, node.next, given, at, muted, out.said, out.written, out.place)
+
+    def _is_revealed(self, node: Any, label: str, at: Line) -> bool:
+        if self._options.hidden == "drop":
+            return False
+        if at.section not in ("", "main", "hidden"):
+            return CONTACT.search(node.text()) is not None  # the address in a drop-down menu
+        if node.attributes.get("role") == "tabpanel" or REVEALED & set(words.words(label)):
+            return True
+        return len(node.text()) > HIDDEN_CHARS
+
+    def _at(self, node: Any, tag: str, given: fields.Given, label: str, above: Line) -> Line:
+        """What ABOVE says of a line, as changed by an element with TAG and LABEL."""
+        section, hint, mark, depth = above.section, above.hint, above.mark, len(self._frames)
+        if section in ("", "main", "header"):
+            section = _section(node, tag, given, label) or section
+        if hint and depth - above.depth > HINT_DEPTH:
+            hint, mark = "", 0
+        if hint not in words.WHOLE:
+            own = words.hint(given.get("itemprop") or "") or (words.hint(label) if label else "")
+            if own and own != hint:
+                self._marks += 1
+                hint, mark = own, self._marks
+        shape = f"{tag}.{label[:40]}" if label else above.shape
+        if (section, hint, mark, shape) == (above.section, above.hint, above.mark, above.shape):
+            return above
+        depth = above.depth if mark == above.mark else depth
+        return Line("text", (), section, hint, shape, mark=mark, depth=depth)
+
+    def _open_block(self, frame: Frame) -> None:
+        tag = frame.tag
+        if tag in ("td", "th"):
+            if not self.out.is_empty:
+                self.out.put(" | ", frame.at)
+            return
+        if not (tag == "dd" and self.out.awaits_value):
+            self.out.flush()
+        if tag in words.HEADINGS:
+            self.out.prefix = words.HEADINGS[tag] + " "
+        elif tag == "li":
+            self.out.prefix = "- "
+        elif tag == "form":
+            form = Line("field", (fields.form(frame.given),), frame.at.section)
+            self.out.add(form)
+
+    def _attributes(self, frame: Frame) -> None:
+        """Say what FRAME's attributes add to its text."""
+        if frame.muted:
+            return
+        at = frame.at
+        is_new = at.mark != self._frames[-1].at.mark
+        within = not self.out.is_empty and not self.out.prefix.startswith("#")
+        if within and is_new and at.hint in INLINE_HINTS:
+            self.out.put(f" {at.hint}: ", at)
+        for name, value in frame.given.items():
+            if value and name.startswith("data-") and words.DATA.match(name):
+                self._fact(frame, name.removeprefix("data-"), value)
+        if source := fields.background(frame.given):
+            self._picture(frame, source)
+        if content := frame.given.get("content"):
+            self._fact(frame, frame.given.get("itemprop") or "content", content)
+
+    def _fact(self, frame: Frame, name: str, value: str) -> None:
+        piece = f" [{name}={text.line(value)[:MAX_VALUE]}] "
+        if piece not in self._seen:
+            self._seen.add(piece)
+            self.out.put(piece, frame.at)
+
+    def _leave(self, frame: Frame) -> None:
+        out, tag = self.out, frame.tag
+        if not frame.muted and out.said == frame.said:
+            label = frame.given.get("aria-label") or frame.given.get("title")
+            if label:
+                out.say(label[:MAX_LABEL], frame.at)
+        if tag == "a":
+            self._link(frame)
+        elif tag == "time" and frame.given.get("datetime") and not frame.muted:
+            self._fact(frame, "time", frame.given["datetime"] or "")
+        elif tag == "button" and out.said > frame.said and not out.is_empty:
+            out.put(" [button]", frame.at)
+        elif tag == "dt":
+            out.put(": ", frame.at)
+        elif tag in words.BLOCKS and tag not in ("td", "th"):
+            out.flush()
+            if tag in ITEMS:
+                out.unite(frame.place[0], ITEMS[tag], tag == "tr")
+            if tag == "li" or tag in words.HEADINGS:
+                out.prefix = ""
+        elif tag not in words.GLUE:
+            out.apart = True
+
+    def _field(self, frame: Frame, piece: str) -> None:
+        if piece:
+            self.out.put(f" {piece} ", frame.at)
+            self.out.said += 1
+
+    def _break(self, frame: Frame) -> None:
+        if self.out.prefix.startswith("#"):
+            self.out.say(" ", frame.at)
+        else:
+            self.out.flush()
+
+    def _image(self, frame: Frame) -> None:
+        if frame.muted:
+            return
+        alt = text.line(frame.given.get("alt") or frame.given.get("title") or "")[:MAX_LABEL]
+        if alt:
+            self.out.apart = True
+            self.out.say(alt, frame.at)
+            self.out.apart = True
+        self._picture(frame, fields.image_source(frame.given))
+
+    def _picture(self, frame: Frame, source: str) -> None:
+        source = text.line(source)
+        if source and source not in self._seen and frame.at.section not in ("nav", "footer"):
+            self._seen.add(source)
+            rank = fields.image_rank(frame.given, frame.at.hint, frame.at.section)
+            self.out.put(Address("image", source, rank), frame.at)
+
+    def _link(self, frame: Frame) -> None:
+        out = self.out
+        out.apart = True
+        if frame.muted:
+            return
+        label = out.since(frame.place)
+        out.linked(out.written - frame.written)
+        address = self._address(frame, label)
+        if address is None:
+            return
+        if not out.is_empty or len(out.lines) == frame.place[0]:
+            out.put(address, frame.at)
+        else:
+            out.attach(address)
+
+    def _address(self, frame: Frame, label: str) -> Address | None:
+        href = text.line(frame.given.get("href") or "")
+        if not href or href.startswith("#") or href.lower().startswith(("javascript:", "data:")):
+            return None
+        scheme, _, rest = href.partition(":")
+        if scheme.lower() in ("mailto", "tel", "callto", "sms", "fax"):
+            return None if rest in label else Address("contact", rest)
+        wanted, section = self._options.links, frame.at.section
+        if wanted != "none" and _is_paging(frame, label, href):
+            return Address("paging", href)
+        is_content = wanted == "content" and section in ("", "main")
+        if href in self._seen or not (wanted == "all" or is_content):
+            return None
+        self._seen.add(href)
+        return Address("link", href)
+
+
+def _section(node: Any, tag: str, given: fields.Given, label: str) -> str:
+    named = words.SECTION_TAGS.get(tag) or words.ROLES.get(given.get("role") or "")
+    if not named and tag == "header":
+        named = "header"
+    if not named and label and tag in words.BLOCKS:
+        named = words.section(label)
+    # A wrapper called "has-sidebar" holds the main heading; a sidebar does not.
+    if named and named != "main" and node.css_first("h1") is not None:
+        return ""
+    return named or ""
+
+
+def _is_paging(frame: Frame, label: str, href: str) -> bool:
+    if frame.at.hint in ("pager", "next", "prev"):
+        return True
+    if (frame.given.get("rel") or "").lower() in ("next", "prev"):
+        return True
+    last = label.casefold()
+    if words.PAGING_HREF.search(href):
+        return len(last) < 40
+    return last in words.PAGING_WORDS or (last.isdecimal() and len(last) < 5)

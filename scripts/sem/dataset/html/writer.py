@@ -1,0 +1,172 @@
+"""Writes a page line by line: text glued as a browser shows it, hints where they change."""
+
+from dataclasses import replace
+
+from sem.dataset import text
+from sem.dataset.html import words
+from sem.dataset.html.prune import Address, Line
+
+# Inside a line only these are worth a word: `12 old price: 15`.
+INLINE_HINTS = frozenset(
+    ("price", "old price", "currency", "availability", "brand", "sku", "rating")
+)
+FIELD_KINDS = ("[text", "[select", "[submit", "[email", "[password", "[search", "[button",
+               "[tel", "[image", "[textarea")  # fmt: skip
+LIST_SHARE = 0.6
+
+
+class Writer:
+    """The lines made so far and the one being written."""
+
+    def __init__(self) -> None:
+        self.lines: list[Line] = []
+        self.said = 0  # pieces of text so far
+        self.written = 0  # characters of them
+        self.prefix = ""  # of the next line: `# `, `- `
+        self.apart = False  # an inline element began or ended since the last text
+        self._parts: list[str | Address] = []
+        self._linked = 0
+        self._first = Line("text", ())
+        self._last_mark = 0
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._parts
+
+    def say(self, value: str, at: Line) -> None:
+        """Add visible text; AT carries the section, hint, shape and item of its element."""
+        if value.isspace():
+            if self._parts:
+                self._parts.append(" ")
+            return
+        if not self._parts:
+            self._first = at
+        elif self.apart and _touch(self._parts[-1], value):
+            self._parts.append(" ")
+        self.apart = False
+        self.said += 1
+        self.written += len(value)
+        self._parts.append(value)
+
+    def put(self, piece: str | Address, at: Line) -> None:
+        """Add a piece that is not page text: an address, a field, a cell mark."""
+        if not self._parts:
+            self._first = at
+        self._parts.append(piece)
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Where writing is: lines made, pieces in the line."""
+        return len(self.lines), len(self._parts)
+
+    def since(self, place: tuple[int, int]) -> str:
+        """What was written in the line since PLACE."""
+        start = place[1] if place[0] == len(self.lines) else 0
+        return "".join(part for part in self._parts[start:] if isinstance(part, str)).strip()
+
+    @property
+    def awaits_value(self) -> bool:
+        """Whether a term was just written and its definition may follow on the line."""
+        return bool(self._parts) and self._parts[-1] == ": "
+
+    def linked(self, characters: int) -> None:
+        """Note that the last CHARACTERS were the text of a link."""
+        self._linked += characters
+
+    def add(self, line: Line) -> None:
+        """End the line and add LINE as it is."""
+        self.flush()
+        self.lines.append(line)
+
+    def attach(self, address: Address) -> None:
+        """Put ADDRESS at the end of the last line."""
+        last = self.lines[-1]
+        self.lines[-1] = replace(last, parts=(*last.parts, address))
+
+    def flush(self) -> None:
+        """End the line being written."""
+        if not self._parts:
+            return
+        linked, self._linked = self._linked, 0
+        parts, self._parts = _tidy(self._parts), []
+        self.apart = False
+        if not parts:
+            return
+        shown = "".join(part for part in parts if isinstance(part, str))
+        links = sum(isinstance(part, Address) and part.kind == "link" for part in parts)
+        if links < 2 or linked < LIST_SHARE * len(shown) or self.prefix.startswith("-"):
+            parts = _addresses_last(parts)
+        first, prefix = self._first, self.prefix
+        self.prefix = ""
+        label = ""
+        if first.hint and first.mark != self._last_mark and not prefix.startswith("#"):
+            self._last_mark = first.mark
+            # `## Ingredients` has said it already.
+            is_said = first.hint in words.WHOLE and self.lines and self.lines[-1].prefix[:1] == "#"
+            if not is_said and first.hint not in shown[: len(first.hint) + 4].casefold():
+                label = f"{first.hint}: "
+        kind = _kind(prefix, shown)
+        self.lines.append(replace(first, kind=kind, parts=parts, prefix=prefix, label=label))
+
+    def unite(self, start: int, limit: int, is_row: bool) -> None:
+        """Make the lines from START on one, if they are plain and at most LIMIT characters."""
+        if len(self.lines) - start < 2:
+            return
+        found = self.lines[start:]
+        if any(_is_closed(line) for line in found):
+            return
+        if any(line.prefix for line in found[1:]) or sum(map(len, found)) > limit:
+            return
+        parts, seen = list(found[0].parts), {found[0].parts}
+        for line in found[1:]:
+            if line.parts in seen:
+                continue
+            seen.add(line.parts)
+            label = line.label if line.hint in INLINE_HINTS else ""
+            parts += [f" | {label}" if is_row else f" {label}", *line.parts]
+        self.lines[start:] = [replace(found[0], parts=_addresses_last(tuple(parts)))]
+
+
+def _is_closed(line: Line) -> bool:
+    return line.kind in ("heading", "field", "fact") or line.has(frozenset(("paging",)))
+
+
+def _tidy(parts: list[str | Address]) -> tuple[str | Address, ...]:
+    """PARTS with neighbouring text joined and spaced once."""
+    made: list[str | Address] = []
+    for part in parts:
+        if isinstance(part, str) and made and isinstance(made[-1], str):
+            made[-1] += part
+        else:
+            made.append(part)
+    tidy: list[str | Address] = []
+    for part in made:
+        shown = text.line(part) if isinstance(part, str) else part
+        if isinstance(shown, str) and tidy:
+            shown = f" {shown}" if shown and shown[0] not in ",.;:!?)" else shown
+        if shown != "":
+            tidy.append(shown)
+    if all(isinstance(part, str) and not part.strip(" :|") for part in tidy):
+        return ()
+    return tuple(tidy)
+
+
+def _addresses_last(parts: tuple[str | Address, ...]) -> tuple[str | Address, ...]:
+    """Prose reads on: its addresses stand after it, except those of pages to turn to."""
+    late = [p for p in parts if isinstance(p, Address) and p.kind in ("link", "image")]
+    return (*(part for part in parts if part not in late), *late)
+
+
+def _kind(prefix: str, shown: str) -> str:
+    if prefix.startswith("#"):
+        return "heading"
+    if "[" in shown and any(kind in shown for kind in FIELD_KINDS):
+        return "field"
+    if prefix.startswith("-"):
+        return "item"
+    return "row" if " | " in shown else "text"
+
+
+def _touch(before: str | Address, after: str) -> bool:
+    """Whether two texts would run together: 'Brand' + 'Foo', but not '12' + '.99'."""
+    return isinstance(before, str) and before[-1:].isalnum() and after[:1].isalnum()

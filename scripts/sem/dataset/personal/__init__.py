@@ -1,0 +1,1 @@
+"""Personal data, kind by kind: found by label, shape and checksum."""

@@ -1,0 +1,83 @@
+"""Every kind of personal data in one text, and what makes two spellings the same value."""
+
+import re
+from collections.abc import Collection, Iterator
+
+from sem.dataset.personal import pii_cards, pii_ids, pii_phones, pii_spans
+from sem.dataset.personal.pii_spans import Span
+
+# Those that are told apart by a checksum come first: 16 digits in fours are no phone number.
+FINDERS = {
+    "email": pii_spans.emails,
+    "iban": pii_cards.ibans,
+    "ip": pii_spans.addresses,
+    "card": pii_cards.cards,
+    "national_id": pii_ids.national_ids,
+    "phone": pii_phones.phones,
+    "name": pii_spans.names,
+}
+KINDS = tuple(FINDERS)
+# Countries whose numbers a page in LANGUAGE most likely shows; en: also Canada's, as +1 is shared.
+SPOKEN = {
+    "de": ("DE", "AT", "CH"),
+    "en": ("US", "GB", "AU", "IN", "IE", "NZ", "ZA"),
+    "es": ("ES", "MX", "AR", "CO"),
+    "fr": ("FR", "BE", "CH", "CA"),
+    "nl": ("NL", "BE"),
+    "pt": ("BR", "PT"),
+    "ar": ("SA", "EG", "AE"),
+    **{"cs": ("CZ",), "da": ("DK",), "el": ("GR",), "fa": ("IR",), "fi": ("FI",), "he": ("IL",)},
+    **{"hi": ("IN",), "hu": ("HU",), "id": ("ID",), "it": ("IT",), "ja": ("JP",), "ko": ("KR",)},
+    **{"nb": ("NO",), "no": ("NO",), "pl": ("PL",), "ro": ("RO",), "ru": ("RU",), "sk": ("SK",)},
+    **{"sv": ("SE",), "th": ("TH",), "tr": ("TR",), "uk": ("UA",), "vi": ("VN",), "zh": ("CN",)},
+}
+HOST = re.compile(r"(?:\w+://)?[^/\s?#]{0,253}\.([a-z]{2})(?=[/:?#]|$)", re.I)
+NO_COUNTRY = frozenset(("ai", "cc", "co", "eu", "fm", "gg", "io", "me", "tv", "ws"))
+
+
+def find(text: str, kinds: Collection[str] = KINDS, regions: Collection[str] = ()) -> list[Span]:
+    """The spans of KINDS in TEXT, in order, none inside another.
+
+    REGIONS are the countries whose national telephone numbers are looked for.
+    """
+    taken: list[Span] = []
+    for kind in KINDS:
+        if kind in kinds:
+            more = {"regions": tuple(regions)} if kind == "phone" else {}
+            taken = merged(taken, FINDERS[kind](text, **more))
+    return taken
+
+
+def merged(taken: list[Span], found: Iterator[Span]) -> list[Span]:
+    """TAKEN and what of FOUND does not overlap it, in order."""
+    ranked = [(span.start, 0, span) for span in taken]
+    ranked += [(span.start, 1, span) for span in found]
+    kept: list[tuple[int, Span]] = []
+    for _, rank, span in sorted(ranked, key=lambda entry: entry[:2]):
+        if kept and kept[-1][1].end > span.start:
+            if rank >= kept[-1][0]:
+                continue
+            kept.pop()
+        kept.append((rank, span))
+    return [span for _, span in kept]
+
+
+def regions(language: str = "", url: str = "", asked: Collection[str] = ()) -> tuple[str, ...]:
+    """Countries to read a page's national numbers by: ASKED, then its host's, its language's."""
+    found = list(asked)
+    top = HOST.match(url)
+    if top and top[1].lower() not in NO_COUNTRY:
+        found.append({"UK": "GB"}.get(top[1].upper(), top[1].upper()))
+    spoken, _, land = language.replace("_", "-").partition("-")
+    found += [land.upper()] if len(land) == 2 else []
+    return tuple(dict.fromkeys((*found, *SPOKEN.get(spoken.lower(), ()))))
+
+
+def key(span: Span, regions: tuple[str, ...] = ()) -> tuple[str, str]:
+    """What makes two spellings the same value: kind and normal form."""
+    if span.kind == "phone":
+        return span.kind, pii_phones.key(span.text, regions)
+    if span.kind in ("email", "name"):
+        plain = re.sub(r"%40|[ ]?[\[({](?:at|ät)[\])}][ ]?", "@", span.text, flags=re.I)
+        return span.kind, " ".join(plain.casefold().split())
+    return span.kind, re.sub(r"[\W_]", "", span.text).casefold()

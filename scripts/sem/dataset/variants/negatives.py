@@ -1,0 +1,164 @@
+"""Wrong answers for preference training: broken JSON, and right JSON with a wrong slot.
+
+    {"price":12.5,"sku":"A1"}   ->   {"price":125.0,"sku":"A1"}   factor_ten, price
+
+Each is checked to be wrong: it is no JSON, or its value differs from the reference by more than a
+spelling, and no reference of the set has its text. They are the *rejected* side of a pair and
+never a target: nothing reads them as examples.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sem.core import files, jsonio
+from sem.core.errors import SemError
+from sem.core.example import Example
+from sem.core.project import Project
+from sem.core.taskspec import as_text
+from sem.dataset import snapshot
+from sem.dataset.augment import random_of
+from sem.dataset.snapshot import Snapshot
+from sem.dataset.variants import wrongs
+from sem.dataset.variants.wrongs import Case, Known, Slot
+
+MOST_VALUES = 256  # of one slot, from which another row's is taken
+NOT_APPLICABLE = "not_applicable"
+TARGET = "is_a_reference"
+WORDS = ("system_prompt", "slot_specs", "source_id")
+
+
+@dataclass(frozen=True)
+class Negative:
+    """A wrong answer: its kind, the slot it is wrong in ('' for the whole), its text."""
+
+    kind: str
+    slot: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Preferences:
+    """A written set of pairs and its facts."""
+
+    facts: dict[str, Any]
+    path: Path
+
+
+def run(
+    project: Project,
+    version: int | str | None,
+    each: int,
+    seed: int,
+    progress: Callable[[Any, int], Any] | None = None,
+) -> Preferences:
+    """Write at most EACH pairs for every train row of snapshot VERSION, read-only, facts last."""
+    if each < 1:
+        raise SemError(f"{each} wrong answers of each row", "ask for 1 or more")
+    frozen = snapshot.load(project, version)
+    path, refused, kinds = project.processed / name(frozen), Counter[str](), Counter[str]()
+    with files.lock(project.processed / ".augment.lock", str(path)):
+        known = collected(frozen.examples("train"))
+        rows = frozen.examples("train")
+        rows = progress(rows, frozen.counts["train"]) if progress else rows
+        made = (
+            row(example, negative, kinds)
+            for example in rows
+            for negative in of(Case(example, known), each, seed, refused)
+        )
+        count = files.write_rows(path, made, 0o444)
+        facts = {
+            "snapshot": frozen.name,
+            "snapshot_sha256": frozen.sha256,
+            "seed": seed,
+            "each": each,
+            "rows": count,
+            "by_kind": dict(sorted(kinds.items())),
+            "refused": dict(sorted(refused.items())),
+            "sha256": files.sha256(path),
+        }
+        files.write(path.with_suffix(".json"), jsonio.pretty(facts))
+    return Preferences(facts, path)
+
+
+def name(frozen: Snapshot) -> str:
+    """The file of the pairs of snapshot FROZEN."""
+    return f"preferences.{frozen.name}.jsonl"
+
+
+def pairs(project: Project, version: int | str | None = None) -> Iterator[dict[str, Any]]:
+    """The pairs of snapshot VERSION; SemError when there are none or they changed on disk."""
+    frozen = snapshot.load(project, version)
+    path = project.processed / name(frozen)
+    if not path.with_suffix(".json").exists():
+        raise SemError(
+            f"{path.name}: no pairs of {frozen.name}",
+            "make them with `fab dataset.augment --negatives 2`",
+        )
+    facts = files.read_json(path.with_suffix(".json"))
+    there = files.sha256(path) if path.exists() else "missing"
+    if there != facts["sha256"] or facts["snapshot_sha256"] != frozen.sha256:
+        raise SemError(
+            f"{path.name} is {there[:12]}…, {path.stem}.json says {facts['sha256'][:12]}…",
+            "make it again with `fab dataset.augment --negatives 2`",
+        )
+    yield from files.rows(path)
+
+
+def row(example: Example, negative: Negative, kinds: Counter[str]) -> dict[str, Any]:
+    """One pair as it is written; KINDS counts it."""
+    kinds[negative.kind] += 1
+    words = {name: getattr(example, name) for name in WORDS}
+    return {
+        "id": example.id,
+        "task": example.task,
+        "input_text": example.input_text,
+        **{name: value for name, value in words.items() if value is not None},
+        "chosen": as_text(example.output_json),
+        "rejected": negative.text,
+        "kind": negative.kind,
+        "slot": negative.slot,
+    }
+
+
+def collected(examples: Iterator[Example]) -> Known:
+    """Every reference's text, and the first values of every slot in order of id."""
+    known = Known()
+    for example in examples:
+        known.targets.add(files.sha256_text(as_text(example.output_json)))
+        for slot, value in wrongs.slots(example.output_json):
+            held = known.values.setdefault((example.task, slot), [])
+            if value not in (None, "", []) and len(held) < MOST_VALUES and value not in held:
+                held.append(value)
+    return known
+
+
+def of(case: Case, each: int, seed: int, refused: Counter[str]) -> Iterator[Negative]:
+    """At most EACH wrong answers of CASE, each of another kind; those that fail are counted."""
+    rng = random_of(seed, case.example.id, "negative")
+    for kind in rng.sample(sorted(wrongs.KINDS), len(wrongs.KINDS)):
+        if not each:
+            return
+        made = wrongs.KINDS[kind](case, rng)
+        reason = NOT_APPLICABLE if made is None else _fault(case, *made)
+        if made is None or reason:
+            refused[f"{kind}:{reason}"] += 1
+            continue
+        each -= 1
+        yield Negative(kind, ".".join(made[0]), made[1])
+
+
+def _fault(case: Case, slot: Slot, text: str) -> str | None:
+    """Why TEXT must not be a rejected side: it may be right after all."""
+    if files.sha256_text(text) in case.others.targets:
+        return TARGET
+    try:
+        value = jsonio.loads(text)
+    except ValueError:
+        return None
+    if not slot:
+        return "is_valid"
+    is_equal = wrongs.is_same(wrongs.at(value, slot), wrongs.at(case.answer, slot))
+    return "is_equal" if is_equal else None
