@@ -1,7 +1,7 @@
 """A million rows: cleaned and near-duplicates found in bounded memory; Ray gives the same bytes.
 
-    python benchmarks/million.py --rows 1000000            local engine, memory, a peer in one run
-    python benchmarks/million.py --rows 100000 --ray       also Ray with 2 workers, one of them killed
+    python benchmarks/million.py --rows 1000000        local engine, memory, a peer in one run
+    python benchmarks/million.py --rows 100000 --ray   also Ray with 2 workers, one of them killed
 
 Synthetic shop pages of about 700 characters; one row in 20 repeats another, one in 20 nearly so.
 
@@ -58,9 +58,13 @@ SELECT printf('r%07d', (i * 7919) % {rows}), 'page', page, answer, meta, NULL, N
     SELECT i, twin, 'Item ' || twin || ' ' || 'w' || (hash(twin) % 4000) AS title,
       printf('%.2f', (hash(twin * 3) % 90000 + 100) / 100.0 + (i % 20 = 13)::INT) AS price,
       array_to_string(list_transform(range(60),
-        lambda k: 'w' || (hash(twin * 61 + k) % 4000) || CASE WHEN k = 30 AND i % 20 = 13 THEN 'x' ELSE '' END),
+        lambda k: 'w' || (hash(twin * 61 + k) % 4000)
+          || CASE WHEN k = 30 AND i % 20 = 13 THEN 'x' ELSE '' END),
         ' ') AS body
-    FROM (SELECT i, CASE WHEN i % 20 IN (7, 13) THEN i - 1 ELSE i END AS twin FROM range({start}, {end}) t(i))
+    FROM (
+      SELECT i, CASE WHEN i % 20 IN (7, 13) THEN i - 1 ELSE i END AS twin
+      FROM range({start}, {end}) t(i)
+    )
   )
 )
 """
@@ -209,10 +213,17 @@ def main() -> None:
     root = args.keep or Path(tempfile.mkdtemp(prefix="sem-million-"))
     shutil.rmtree(root, ignore_errors=True)
     store = build(root, args.rows)
-    lines = [f"# {args.rows:,} rows", "", f"{machine()}. Store {store.stat().st_size >> 20:,} MiB.",
-             "", f"Command: `python benchmarks/million.py --rows {args.rows}{' --ray' * args.ray}`", "",
-             "| engine | seconds | rows/s | peak, main process | peak, all processes | clean.jsonl |",
-             "| --- | ---: | ---: | ---: | ---: | --- |"]  # fmt: skip
+    flags = " --ray" * args.ray
+    lines = [
+        f"# {args.rows:,} rows",
+        "",
+        f"{machine()}. Store {store.stat().st_size >> 20:,} MiB.",
+        "",
+        f"Command: `python benchmarks/million.py --rows {args.rows}{flags}`",
+        "",
+        "| engine | seconds | rows/s | peak, main process | peak, all processes | sha256 |",
+        "| --- | ---: | ---: | ---: | ---: | --- |",
+    ]
     runs = [("local, 2 workers", (), False)]
     if args.ray:
         runs += [("Ray, 2 workers", ("--engine", "ray"), False),
@@ -222,22 +233,32 @@ def main() -> None:
         seconds, watch, hashes = clean(root, *words, kill=kill)
         seen.append(hashes)
         note = f" (killed {len(watch.killed)})" if kill else ""
-        lines.append(
-            f"| {name}{note} | {seconds:,.0f} | {args.rows / seconds:,.0f} | {gib(watch.peak_main)} |"
-            f" {gib(watch.peak_tree)} | `{hashes['clean.jsonl'][:16]}` |"
+        cells = (
+            f"{name}{note}",
+            f"{seconds:,.0f}",
+            f"{args.rows / seconds:,.0f}",
+            gib(watch.peak_main),
+            gib(watch.peak_tree),
+            f"`{hashes['clean.jsonl'][:16]}`",
         )
+        lines.append(f"| {' | '.join(cells)} |")  # fmt: skip
         print(lines[-1], flush=True)
     same = all(one == seen[0] for one in seen)
     if args.ray:
-        lines += ["", f"clean.jsonl, rejects.jsonl and clean.json are {'equal' if same else 'NOT EQUAL'} "
-                  "by sha256 in all three."]  # fmt: skip
+        said = "equal" if same else "NOT EQUAL"
+        lines += ["", f"clean.jsonl, rejects.jsonl and clean.json: {said} by sha256 in all three."]
     else:
         rate = peer(store, min(args.rows, 20_000))
-        lines += ["", f"The peer in the same run, lxml text and datasketch on one core, 20,000 of the rows: "
-                  f"{rate:,.0f} rows/s (its index holds everything in memory; no schema, no personal "
-                  "data, no order, no rejects)."]  # fmt: skip
+        lines += [
+            "",
+            "The peer in the same run, lxml text and datasketch on one core, 20,000 of the rows: "
+            f"{rate:,.0f} rows/s",
+            "(its index holds everything in memory; no schema, no personal data, no order, no "
+            "rejects).",
+        ]
     report = (root / "reports" / "million" / "dataset_validation.md").read_text().splitlines()
-    lines += ["", *(line for line in report if line.startswith(("Store", "| clusters", "| rows |", "| largest", "| compared", "| skipped")))]  # fmt: skip
+    told = ("Store", "| clusters", "| rows |", "| largest", "| compared", "| skipped")
+    lines += ["", *(line for line in report if line.startswith(told))]
     text = "\n".join(lines) + "\n"
     name = "million_ray.md" if args.ray else "million.md"
     (ROOT / "benchmarks" / "results" / name).write_text(text, "utf-8")

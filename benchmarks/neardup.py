@@ -200,8 +200,8 @@ def main() -> None:
     lines.append(
         f"| **all pages** | | | {' | '.join(shares(mine))} | {' | '.join(shares(theirs))} |"
     )
-    lines += ["", "Entity pairs are another question: the same thing, described anew. At 0.8 what is",
-              "found is right and most is not near enough; `near.threshold` may be lower.", "",
+    lines += ["", "Entity pairs are another question: the same thing, described anew. At 0.8 what",
+              "is found is right and most is not near enough; `near.threshold` may be lower.", "",
               lines[6].replace("pairs", "entity pairs, threshold", 1), lines[7]]  # fmt: skip
     for name, pairs in sorted(entities().items()):
         for threshold in (THRESHOLD, 0.5):

@@ -27,9 +27,9 @@ from typing import Any
 import clean as cleaning
 
 from sem.core import jsonio
-from sem.dataset import grounding, markup, rows, store, worth
+from sem.dataset import grounding, markup, rows, store
 from sem.dataset.config import TaskOptions
-from sem.dataset.html import prune
+from sem.dataset.html import prune, worth
 from sem.dataset.html.prune import Budget, Line
 
 ROOT = Path(__file__).resolve().parents[1]

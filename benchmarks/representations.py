@@ -204,8 +204,8 @@ def main() -> None:
     lines = [
         "# Representations of real pages",
         "",
-        f"{len(sample)} real pages; evidence: reference values that annotators saw on the page and",
-        "that its HTML holds. Tokens by SmolLM2's tokenizer. The cells are shares of those values",
+        f"{len(sample)} real pages; evidence: reference values that annotators saw on the page",
+        "and that its HTML holds. Tokens by SmolLM2's tokenizer. Cells are shares of those values",
         f"that what the model reads still holds. {cleaning.machine()}.",
         "",
         f"Command: `python benchmarks/representations.py{limit}`",

@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> None:
 
     from sem.core.project import Project
     from sem.dataset import importers
-    from sem.dataset.feed.feed import feed, mapping
+    from sem.dataset.feed import feed, mapping
 
     names = dict(pair.partition("=")[::2] for pair in args.rename)
     if not all(names.values()):

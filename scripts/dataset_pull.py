@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
 
     from sem.core.project import Project
     from sem.dataset import importers, pull
-    from sem.dataset.feed.feed import feed, mapping
+    from sem.dataset.feed import feed, mapping
 
     project = Project.load(args.sem, args.set)
     options = importers.Options(

@@ -20,7 +20,7 @@ from rowmaker import project, row, shops
 from sem.core import files, jsonio, schema, settings
 from sem.core.errors import SemError
 from sem.dataset import clean, importers, markup, store
-from sem.dataset.feed.feed import charset
+from sem.dataset.feed import charset
 from sem.dataset.importers import Options
 
 Case = tuple[str, str, Callable[[], object]]

@@ -10,7 +10,7 @@ import pytest
 from rowmaker import project, row
 from sem.core.errors import SemError
 from sem.dataset import store
-from sem.dataset.feed.feed import chunk
+from sem.dataset.feed import chunk
 
 NAME = "llm_training_chunk_1"
 

@@ -10,7 +10,7 @@ from rowmaker import SPEC, project, read
 from sem.core import taskspec
 from sem.core.example import Example
 from sem.dataset import importers, store
-from sem.dataset.feed.feed import conversations, records
+from sem.dataset.feed import conversations, records
 from sem.dataset.importers import Options
 
 TASK = taskspec.TaskSpec(**{**SPEC, "eval_split": taskspec.EvalSplit()})

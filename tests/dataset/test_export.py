@@ -9,7 +9,7 @@ from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset import clean, export, importers, rows, snapshot, store
 from sem.dataset.config import Clean
-from sem.dataset.feed.feed import conversations
+from sem.dataset.feed import conversations
 from sem.dataset.importers import Options
 
 

@@ -13,7 +13,7 @@ from chunks import CAPTURE, chunk
 from rowmaker import project, read, row
 from sem.core.errors import SemError
 from sem.dataset import store
-from sem.dataset.feed.feed import feed
+from sem.dataset.feed import feed
 from sem.dataset.importers import Options
 
 AT = datetime(2026, 11, 20, 8, 30, tzinfo=UTC)
@@ -151,7 +151,7 @@ import os, signal, sys
 from datetime import datetime, UTC
 from pathlib import Path
 from sem.core.project import Project
-from sem.dataset import feed
+from sem.dataset.feed import feed
 from sem.dataset.importers import Options
 feed._remember = lambda *a: os.kill(os.getpid(), signal.SIGKILL)
 feed.run(Project("shop", Path(sys.argv[1])), [Path(sys.argv[2])], Options(), datetime.now(UTC))

@@ -12,7 +12,7 @@ import pytest
 from rowmaker import SPEC, fill, project, read, row, shops
 from sem.core.errors import SemError
 from sem.dataset import importers, store
-from sem.dataset.feed.feed import tables
+from sem.dataset.feed import tables
 from sem.dataset.importers import Options
 
 ROWS = shops(3)

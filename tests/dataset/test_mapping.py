@@ -8,7 +8,7 @@ import pytest
 from rowmaker import project
 from sem.core.errors import SemError
 from sem.dataset import importers, store
-from sem.dataset.feed.feed import mapping
+from sem.dataset.feed import mapping
 from sem.dataset.importers import Options
 
 RECORD = {

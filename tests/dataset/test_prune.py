@@ -3,9 +3,9 @@
 import pytest
 
 from sem.core import jsonio
-from sem.dataset import grounding, markup, store, worth
+from sem.dataset import grounding, markup, store
 from sem.dataset.config import TaskOptions
-from sem.dataset.html import prune, words
+from sem.dataset.html import prune, words, worth
 from sem.dataset.html.prune import Address, Budget, Line
 
 OPTIONS = TaskOptions()

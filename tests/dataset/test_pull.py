@@ -15,7 +15,7 @@ from chunks import chunk
 from rowmaker import fill, project, row, shops
 from sem.core.errors import SemError
 from sem.dataset import pull, store
-from sem.dataset.feed.feed import feed, fetch, remote
+from sem.dataset.feed import feed, fetch, remote
 from sem.dataset.feed.fetch import Source
 from sem.dataset.importers import Options
 from sshd import SSHD, Line, serving

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sem.core import jsonio
 from sem.core.errors import SemError
-from sem.dataset.feed.feed import jsonarray, readers
+from sem.dataset.feed import jsonarray, readers
 from sem.dataset.feed.readers import Told
 
 

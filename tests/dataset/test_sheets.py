@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from sem.core.errors import SemError
-from sem.dataset.feed.feed import sheets
+from sem.dataset.feed import sheets
 from sem.dataset.feed.readers import Told
 
 WANTED = [{"id": "1", "text": "Größe, ünd"}, {"id": "2", "text": None}]

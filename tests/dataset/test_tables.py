@@ -9,7 +9,7 @@ import pytest
 from rowmaker import project
 from sem.core.errors import SemError
 from sem.dataset import importers, store
-from sem.dataset.feed.feed import tables
+from sem.dataset.feed import tables
 from sem.dataset.importers import Options
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from sem.core import files
 from sem.core.errors import SemError, nearest
 from sem.core.project import Project
-from sem.dataset.feed.feed import conversations
+from sem.dataset.feed import conversations
 from sem.dataset.snapshot import Snapshot
 
 

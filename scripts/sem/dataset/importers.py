@@ -16,7 +16,7 @@ from sem.core.errors import SemError, nearest
 from sem.core.project import Project
 from sem.dataset import layout, store
 from sem.dataset.erasure import tombstones
-from sem.dataset.feed.feed import capture, chunk, mapping, readers, records, sheets, tables
+from sem.dataset.feed import capture, chunk, mapping, readers, records, sheets, tables
 from sem.dataset.feed.readers import Told
 from sem.dataset.layout import RawRow
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sem.core import files
-from sem.dataset import text, worth
+from sem.dataset import text
 from sem.dataset.config import TaskOptions
-from sem.dataset.html import facts, prune, words
+from sem.dataset.html import facts, prune, words, worth
 from sem.dataset.html.prune import Budget, Line
 from sem.dataset.html.walk import Walk
 

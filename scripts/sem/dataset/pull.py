@@ -17,7 +17,7 @@ from sem.core import files
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset import importers, store
-from sem.dataset.feed.feed import feed, fetch, remote
+from sem.dataset.feed import feed, fetch, remote
 from sem.dataset.feed.fetch import Changed, Sleep, Source
 from sem.dataset.importers import Options
 

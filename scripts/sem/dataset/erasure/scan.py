@@ -21,7 +21,7 @@ from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset.erasure import erase, marks
 from sem.dataset.erasure.shingles import Trace
-from sem.dataset.feed.feed import tables
+from sem.dataset.feed import tables
 from sem.dataset.personal import person
 from sem.dataset.personal.person import Person
 

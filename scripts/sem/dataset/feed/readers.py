@@ -101,7 +101,7 @@ def _lines(file: Any, told: Told) -> Iterator[tuple[str, str]]:
 
 def array(path: Path, told: Told) -> Iterator[Row]:
     """The elements of the JSON list in PATH, or of the one an object there holds as `rows`."""
-    from sem.dataset.feed.feed import jsonarray
+    from sem.dataset.feed import jsonarray
 
     with opened(path) as file:
         source = jsonarray.Source(file, path)

@@ -9,7 +9,7 @@ from typing import Any
 from sem.core import jsonio
 from sem.core.taskspec import TaskSpec
 from sem.dataset import layout
-from sem.dataset.feed.feed import charset, conversations
+from sem.dataset.feed import charset, conversations
 from sem.dataset.feed.readers import Row, Told
 from sem.dataset.layout import CAPTURE, RawRow
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sem.core.errors import SemError
-from sem.dataset.feed.feed import charset, readers
+from sem.dataset.feed import charset, readers
 from sem.dataset.feed.readers import Row, Told
 
 HEAD = 1 << 16

@@ -6,8 +6,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from sem.dataset import worth
 from sem.dataset.config import TaskOptions
+from sem.dataset.html import worth
 
 MONEY = re.compile(r"[$€£¥₹₽]\s?\d|\d\s?(?:[$€£¥₹₽]|(?:EUR|USD|GBP|kr|zł|Kč|руб|SEK|CHF)\b)")
 CONTACT = re.compile(r"[\w.+-]+@[\w-]+\.\w|\+?\(?\d[\d\s()./-]{7,}\d|\b(?:tel|fax|phone)\b", re.I)
