@@ -1,4 +1,4 @@
-"""What a line of a page is worth: fits the table in `dataset/worth.py`, and compares the pruning.
+"""What a line of a page is worth: fits the table in `dataset/html/worth.py`, and compares the pruning.
 
     python benchmarks/pruning.py [--limit 300]
 
@@ -230,11 +230,11 @@ def render(found: dict[tuple[str, str, int], Kept], times: dict[str, float]) -> 
 
 def _shipped(table: dict[str, int]) -> str:
     if table == worth.WEIGHTS:
-        return "The table in `dataset/worth.py` is this fit."
+        return "The table in `dataset/html/worth.py` is this fit."
     changed = sorted(
         t for t in table.keys() | worth.WEIGHTS if table.get(t) != worth.WEIGHTS.get(t)
     )
-    return f"The table in `dataset/worth.py` differs from this fit in {len(changed)} weights."
+    return f"The table in `dataset/html/worth.py` differs from this fit in {len(changed)} weights."
 
 
 def main() -> None:
