@@ -1,4 +1,4 @@
-"""What a line of a page is worth: fits the table in `dataset/html/worth.py`, and compares the pruning.
+"""What a line of a page is worth: fits `dataset/html/worth.py`, and compares the pruning.
 
     python benchmarks/pruning.py [--limit 300]
 
