@@ -69,6 +69,19 @@ def test_strata_and_domains_are_counted():
     }
 
 
+def test_what_rows_say_of_consent_and_licence_is_counted():
+    said = [{"consent": "granted", "license": "cc-by-4.0"}, {"consent": "granted"}, {}]
+    rows = [Example(str(n), "t", "x", {"kind": "a"}, meta) for n, meta in enumerate(said)]
+    found = profile.as_json(profile.describe({"train": rows}, {"t": SPEC}, None)["t"])
+
+    assert found["rights"] == {
+        "consent: granted": 2,
+        "consent: not said": 1,
+        "license: cc-by-4.0": 1,
+        "license: not said": 2,
+    }
+
+
 @pytest.mark.parametrize(
     ("labels", "share"),
     [({"a": 5, "b": 5}, 1.0), ({"a": 5}, 0.0), ({}, 0.0), ({"a": 9, "b": 1}, 0.469)],

@@ -54,6 +54,7 @@ class Profile:
     chars_after: int = 0
     slots: dict[str, Slot] = field(default_factory=dict)
     strata: Counter[str] = field(default_factory=Counter)
+    rights: Counter[str] = field(default_factory=Counter)  # consent and licence, as rows say
     domains: Counter[str] = field(default_factory=Counter)
     parts: dict[str, Part] = field(default_factory=dict)
 
@@ -84,6 +85,11 @@ def describe(
 def _add(profile: Profile, example: Example, spec: TaskSpec) -> None:
     profile.rows += 1
     profile.strata[example.stratum] += 1
+    for key in ("consent", "license"):
+        said = f"{key}: {str(example.meta.get(key) or 'not said')[:60]}"
+        if len(profile.rights) >= MAX_LABELS and said not in profile.rights:
+            said = f"{key}: other"
+        profile.rights[said] += 1
     profile.domains[example.domain] += 1
     profile.chars_before += int(example.meta.get("chars_before") or 0)
     profile.chars_after += int(example.meta.get("chars_after") or 0)
@@ -177,6 +183,7 @@ def as_json(profile: Profile) -> dict[str, Any]:
         },
         "slots": {name: _slot(slot, profile.rows) for name, slot in profile.slots.items()},
         "strata": dict(profile.strata.most_common()),
+        "rights": dict(profile.rights.most_common()),
         "domains": {
             "count": len(set(profile.domains) - {""}),
             "rows_without": profile.domains[""],

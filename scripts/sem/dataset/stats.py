@@ -133,6 +133,8 @@ def markdown(found: dict[str, Any]) -> str:
     for task, whole in found["tasks"].items():
         strata = list(islice(whole["strata"].items(), MOST))
         parts.append(_table(f"Page type and language, {task}", ("stratum", "rows"), strata))
+        rights = list(whole["rights"].items())
+        parts.append(_table(f"Consent and licence, {task}", ("said", "rows"), rights))
         largest = list(whole["domains"]["largest"].items())
         title = f"Largest of {whole['domains']['count']:,} domains, {task}"
         parts.append(_table(title, ("domain", "rows"), largest))
@@ -202,6 +204,7 @@ def _bars(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
             if "labels" in one:
                 yield _bar(f"Labels of {task}.{slot}, balance {one['balance']}", one["labels"])
         yield _bar(f"Page type and language, {task}", whole["strata"])
+        yield _bar(f"Consent and licence, {task}", whole["rights"])
         count = whole["domains"]["count"]
         yield _bar(f"Largest of {count:,} domains, {task}", whole["domains"]["largest"])
 
