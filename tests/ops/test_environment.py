@@ -30,7 +30,7 @@ def test_a_package_of_another_version_or_absent_is_named(tmp_path):
 
 
 def test_a_package_for_another_system_may_be_absent(tmp_path):
-    assert not environment.differing(lock(tmp_path, "colorama==9 ; sys_platform == 'win32'"))
+    assert not environment.differing(lock(tmp_path, "pywin32==9 ; sys_platform == 'win32'"))
 
 
 def test_a_cpu_build_counts_as_its_version(tmp_path, monkeypatch):
