@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,10 @@ from sem.core.errors import SemError
 from sem.dataset import clean, engine
 
 SCRIPTS = Path(clean.__file__).resolve().parents[2]
+# Not importorskip: importing Ray puts packages of its own on the path of every later test.
+needs_ray = pytest.mark.skipif(
+    find_spec("ray") is None, reason="the extra `cluster` is not installed"
+)
 RESULT = (clean.NAME, clean.REJECTS, clean.FACTS)
 
 
@@ -58,8 +63,8 @@ def kill_one_worker(pid: int, killed: list[int], done: threading.Event) -> None:
                 continue
 
 
+@needs_ray
 def test_ray_gives_the_same_bytes_also_with_a_worker_killed(shop):
-    pytest.importorskip("ray", reason="the extra `cluster` is not installed")
     clean.run(shop)
     local = hashes(shop)
     for name in RESULT:
@@ -79,8 +84,8 @@ def test_ray_gives_the_same_bytes_also_with_a_worker_killed(shop):
     assert hashes(shop) == local
 
 
+@needs_ray
 def test_a_cluster_that_is_not_there_is_one_clear_line(shop):
-    pytest.importorskip("ray", reason="the extra `cluster` is not installed")
 
     process = script(shop, "--engine", "ray", "--ray-address", "127.0.0.1:9")
     _, said = process.communicate(timeout=120)
