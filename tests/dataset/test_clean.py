@@ -330,3 +330,23 @@ def test_cleaning_without_a_store_says_what_to_do(tmp_path):
         clean.run(project(tmp_path))
 
     assert "fab dataset.import" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("settings_", "message"),
+    [
+        ("{near: {threshold: 7}}", "clean.near.threshold 7.0 is no share of 5-grams"),
+        ("{default: {slots: {titel: {lost: reject}}}}", "clean.default.slots: no slot 'titel'"),
+        (
+            "{tasks: {product: {slots: {prize: {lost: reject}}}}}",
+            "clean.tasks.product.slots: no slot 'prize'",
+        ),
+    ],
+)
+def test_a_setting_that_would_do_nothing_is_an_error(tmp_path, settings_, message):
+    made = fill(project(tmp_path, f"clean: {settings_}\n"), row("a1"))
+
+    with pytest.raises(SemError) as caught:
+        clean.run(made)
+
+    assert message in caught.value.message

@@ -259,3 +259,14 @@ def test_hostile_files_of_others_are_imported_or_refused_never_worse(tmp_path, s
             outcomes["refused"] += 1
 
     assert sum(outcomes.values()) == len(cases) > 20
+
+
+def test_an_empty_file_is_refused_and_makes_no_store(tmp_path):
+    made = project(tmp_path)
+    path = tmp_path / "rows.jsonl"
+    path.touch()
+
+    with pytest.raises(SemError, match=r"rows\.jsonl: the file is empty"):
+        importers.run(made, path, importers.Options())
+
+    assert not made.store.exists()

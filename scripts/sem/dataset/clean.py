@@ -16,7 +16,17 @@ from sem.core import files, jsonio
 from sem.core.errors import SemError, nearest
 from sem.core.example import Example
 from sem.core.project import Project
-from sem.dataset import dedupe, engine, engine_ray, markup, neardup, pii, store, validation
+from sem.dataset import (
+    dedupe,
+    engine,
+    engine_ray,
+    evidence,
+    markup,
+    neardup,
+    pii,
+    store,
+    validation,
+)
 from sem.dataset.config import Clean, Dataset
 from sem.dataset.engine import Engine, Record
 from sem.dataset.erasure import tombstones
@@ -108,7 +118,11 @@ def _check_options(settings: Clean, project: Project, how: How) -> None:
                 nearest(name, project.tasks),
             )
     where = f"{project.configs / 'dataset.yaml'}: clean"
-    pii.check(settings.pii, [spec.io_schema for spec in project.tasks.values()], where)
+    schemas = {name: spec.io_schema for name, spec in project.tasks.items()}
+    pii.check(settings.pii, schemas.values(), where)
+    evidence.check(settings.default, schemas.values(), f"{where}.default")
+    for name in settings.tasks:
+        evidence.check(settings.of(name), [schemas[name]], f"{where}.tasks.{name}")
     if how.tokenizer is None and settings.counts_tokens:
         raise SemError(
             f"{project.configs / 'dataset.yaml'}: max_tokens needs the base model's tokenizer",

@@ -77,6 +77,13 @@ class Near:
     # same_answer: the first of a cluster stays for each answer of a task, the others go
     drop: Literal["none", "same_answer"] = "none"
 
+    def __post_init__(self) -> None:
+        if not 0.1 <= self.threshold <= 1:
+            raise SemError(
+                f"dataset.yaml: clean.near.threshold {self.threshold} is no share of 5-grams",
+                "write a number from 0.1 to 1; 0.8 is usual",
+            )
+
 
 @dataclass(frozen=True)
 class Consent:

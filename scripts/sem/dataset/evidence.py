@@ -4,9 +4,11 @@ A small model can only copy what it reads. A value whose evidence was pruned is 
 not even the page holds is `ungrounded`, and teaches to invent. Policy says keep, null or reject.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from sem.core.errors import SemError, nearest
 from sem.dataset import grounding
 from sem.dataset.config import TaskOptions
 
@@ -41,6 +43,18 @@ def judge(
     if judged.reason is None and kept != slots:
         judged.reference = kept if is_object else kept["answer"]
     return judged
+
+
+def check(options: TaskOptions, schemas: Iterable[dict[str, Any]], where: str) -> None:
+    """SemError at WHERE when OPTIONS name a field that is in none of SCHEMAS."""
+    known: set[str] = {"answer"}
+    for io_schema in schemas:
+        if io_schema.get("type") == "object" and not io_schema.get("properties"):
+            return  # objects of any shape: any field may be there
+        known.update(io_schema.get("properties", {}))
+    for name in options.slots:
+        if name not in known:
+            raise SemError(f"{where}.slots: no slot {name!r}", nearest(name, known))
 
 
 def _slot(

@@ -99,6 +99,8 @@ def take(
     """
     if not path.is_file():
         raise SemError(f"{path}: no such file", "check the path")
+    if not path.stat().st_size:
+        raise SemError(f"{path}: the file is empty", "copy it again, or make it anew")
 
     def refuse(name: str, reason: str) -> None:
         result.rejects[reason] += 1
