@@ -1,6 +1,5 @@
 """Manifest: the list of hashes that makes a folder complete. It is written last."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ def seal(folder: Path, facts: dict[str, Any] | None = None) -> Path:
     """Hash and sync every file below FOLDER, then write its manifest with FACTS beside them."""
     listed = {str(path.relative_to(folder)): _entry(path) for path in _files(folder)}
     for path in _files(folder):
-        _sync(path)
+        files.sync(path)
     return files.write(folder / NAME, jsonio.pretty({**(facts or {}), "files": listed}))
 
 
@@ -62,11 +61,3 @@ def _files(folder: Path) -> list[Path]:
 
 def _entry(path: Path) -> dict[str, Any]:
     return {"bytes": path.stat().st_size, "sha256": files.sha256(path)}
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -176,7 +176,7 @@ def _mark_near(folder: Path, ordered: Ordered, settings: Clean, tally: Tally) ->
     with (folder / SPILL).open("rb") as spill:
 
         def row_at(row: int) -> dict[str, Any]:
-            return _row(spill, ordered.offsets[places[row]])
+            return _row(_line(spill, ordered.offsets[places[row]]))
 
         found = neardup.cluster(
             keys, lambda row: row_at(row)["input_text"], settings.near.threshold, numbers
@@ -201,9 +201,13 @@ def _mark_near(folder: Path, ordered: Ordered, settings: Clean, tally: Tally) ->
     }
 
 
-def _row(spill: IO[bytes], offset: int) -> dict[str, Any]:
+def _line(spill: IO[bytes], offset: int) -> bytes:
     spill.seek(offset)
-    return jsonio.loads(spill.readline().decode("utf-8"))
+    return spill.readline()
+
+
+def _row(line: bytes) -> dict[str, Any]:
+    return jsonio.loads(line.decode("utf-8"))
 
 
 def _settle(folder: Path, ordered: Ordered, tally: Tally) -> None:
@@ -214,12 +218,14 @@ def _settle(folder: Path, ordered: Ordered, tally: Tally) -> None:
         files.replacing(folder / NAME) as kept,
     ):
         for place, offset in enumerate(ordered.offsets):
-            row, reason = _row(spill, offset), REASONS[ordered.reasons[place]]
+            line, reason = _line(spill, offset), REASONS[ordered.reasons[place]]
+            row = _row(line)
             if reason is None:
                 tally.keep(row["task"])
                 if place in ordered.near:
                     row["meta"]["near"] = ordered.near[place]
-                kept.write((jsonio.dumps(row) + "\n").encode("utf-8"))
+                    line = (jsonio.dumps(row) + "\n").encode("utf-8")
+                kept.write(line)
                 continue
             if reason != dedupe.OWN:
                 detail = f"near {ordered.near[place]}" if reason == NEAR else ""

@@ -5,8 +5,10 @@ node works in the same caged processes as the local engine. A worker that dies i
 replace: its batch is done again, and gives the same bytes.
 """
 
+import json
 import socket
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,38 +113,29 @@ def _window(ray: Any, rows: tuple[RawRow, ...], plan: Any, workers: int) -> Iter
 def _work(table: Any, plan: Any) -> Any:
     """A block of rows to their records, on a node."""
     import pyarrow
-    import ray
 
-    given = ray.get(plan) if isinstance(plan, ray.ObjectRef) else plan
-    pool = _pool(given)
     rows = [RawRow(**row) for row in table.to_pylist()]
     made = []
     jobs = ((batch, guard.RowsJob(batch)) for batch in engine.batches(rows))
-    for batch, outcome in pool.map(jobs):
+    for batch, outcome in _pool(plan).map(jobs):
         made += [_line(engine.record(*pair)) for pair in zip(batch, outcome, strict=True)]
     return pyarrow.table({"record": pyarrow.array(made, pyarrow.large_string())})
 
 
-def _pool(given: dict[str, Any]) -> guard.Pool:
-    from dataclasses import replace
+def _pool(plan: Any) -> guard.Pool:
+    """This process's cage for PLAN, a reference: it is fetched once, not with every block."""
+    import ray
 
-    from sem.core import files, jsonio
-
-    key = files.sha256_text(jsonio.dumps(jsonio.loads(jsonio.dumps(given))))
-    if key not in _POOLS:
-        plan = plan_of(given)
-        _POOLS[key] = guard.Pool(replace(plan.clean, workers=1), plan)
-    return _POOLS[key]
+    if plan.hex() not in _POOLS:
+        given = plan_of(ray.get(plan))
+        _POOLS[plan.hex()] = guard.Pool(replace(given.clean, workers=1), given)
+    return _POOLS[plan.hex()]
 
 
 def _line(record: Record) -> str:
-    import json
-
     return json.dumps([record.id, record.task, record.row.hex(), vars(record.made)])
 
 
 def _record(line: str) -> Record:
-    import json
-
     name, task, row, made = json.loads(line)
     return Record(name, task, bytes.fromhex(row), Made(**made))

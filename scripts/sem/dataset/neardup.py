@@ -11,7 +11,7 @@ exactly, so precision depends on no estimate.
 import unicodedata
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -116,7 +116,7 @@ def sketches(texts: Sequence[str], threshold: float = THRESHOLD) -> Any:
 
 def empty(threshold: float) -> bytes:
     """The sketch of a row that has no text."""
-    return bytes(8 * (shape(threshold)[0] + BYTES))
+    return bytes(8 * words(threshold))
 
 
 def words(threshold: float) -> int:
@@ -146,7 +146,6 @@ class Clusters:
     first: list[int]
     compared: int  # pairs whose index was computed
     skipped: int  # candidate pairs beyond MOST_COMPARED that were not
-    pairs: list[tuple[int, int, float]] = field(default_factory=list)  # joined, with their index
 
     def members(self) -> dict[int, list[int]]:
         """The rows of every cluster of two or more, by its first row."""
@@ -177,7 +176,7 @@ def cluster(
         for group in _same(keys[:, band][chosen]):
             join.group(group)
     first = [join.find(n) for n in range(len(chosen))]
-    return Clusters(first, join.compared, join.skipped, join.pairs)
+    return Clusters(first, join.compared, join.skipped)
 
 
 def of_texts(texts: Sequence[str], threshold: float = THRESHOLD) -> Clusters:
@@ -218,7 +217,6 @@ class _Join:
         self._text_of, self._threshold = text_of, threshold
         self._grams: OrderedDict[int, Any] = OrderedDict()
         self.compared = self.skipped = 0
-        self.pairs: list[tuple[int, int, float]] = []
 
     def find(self, row: int) -> int:
         leader = self._leader
@@ -246,12 +244,10 @@ class _Join:
         if (low[0] == low[1]).mean() < self._threshold - MARGIN:
             return False
         self.compared += 1
-        index = jaccard(self._of(a), self._of(b), self._threshold)
-        if index < self._threshold:
+        if jaccard(self._of(a), self._of(b), self._threshold) < self._threshold:
             return False
         low, high = sorted((self.find(a), self.find(b)))
         self._leader[high] = low
-        self.pairs.append((min(a, b), max(a, b), round(index, 4)))
         return True
 
     def _of(self, row: int) -> Any:

@@ -110,7 +110,7 @@ def _replace(project: Project, copied: Path, options: Options) -> Pulled:
         result = importers.run(project, copied, options, into=fresh)
         lost = len(_ids(place) - _ids(fresh)) if place.exists() else 0
         os.replace(fresh, place)
-        files.sync_folder(place.parent)
+        files.sync(place.parent)
     # Its chunks are not in this store: the next import takes them again.
     (place.parent / feed.LEDGER).unlink(missing_ok=True)
     return Pulled(feed.Feed([feed.Item(copied, "taken", result)], result.notes), lost=lost)

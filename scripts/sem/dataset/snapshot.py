@@ -161,7 +161,7 @@ def publish(temporary: Path, path: Path) -> None:
         raise SemError(f"{path} is there already", "move it away, then run again")
     os.chmod(temporary, 0o444)
     os.rename(temporary, path)  # under the lock of this project's snapshots
-    files.sync_folder(path.parent)
+    files.sync(path.parent)
 
 
 def write_new(path: Path, content: bytes) -> None:

@@ -218,7 +218,7 @@ def append(path: Path, rows: Iterable[RawRow], on_conflict: str = "error") -> Ap
             connection.close()
         if place != path:
             os.replace(place, path)
-            files.sync_folder(path.parent)
+            files.sync(path.parent)
         return done
 
 

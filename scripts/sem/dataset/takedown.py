@@ -177,7 +177,7 @@ def finish(
     if not done.hits:
         _plan_path(folder, made.takedown).unlink()
         _trace_path(folder, made.takedown).unlink()
-        files.sync_folder(folder)
+        files.sync(folder)
     _log(project, made, "open" if done.hits else "done", {"hits": len(done.hits)})
     return done
 

@@ -8,7 +8,6 @@ A folder under models/base/ is whole or absent: it is built beside its place, sy
 with SOURCE.json, its last file, inside. Pickle is never read and no model code is ever run.
 """
 
-import os
 import re
 import shutil
 from collections.abc import Callable
@@ -188,10 +187,10 @@ def _make(folder: Path, base_model_id: str, build: Callable[[Path], dict[str, An
         source = {"base_model_id": base_model_id, "format": FORMAT, **facts}
         source |= {"weights_bytes": sizes, "weights_sha256": hashes}
         for path in temporary.iterdir():
-            _sync(path)
+            files.sync(path)
         files.write(temporary / SOURCE, jsonio.pretty(source))
         temporary.rename(folder)
-        files.sync_folder(folder.parent)
+        files.sync(folder.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -211,8 +210,3 @@ def _read(folder: Path, base_model_id: str) -> Weights | None:
     return Weights(
         folder, base_model_id, source["revision"], source["precision_note"], source["licence"]
     )
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

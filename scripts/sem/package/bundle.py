@@ -164,7 +164,7 @@ def _replace(building: Path, folder: Path) -> None:
         shutil.rmtree(old)
     else:
         building.rename(folder)
-    files.sync_folder(folder.parent)
+    files.sync(folder.parent)
 
 
 def latest(project: Project, run_id: str | None) -> Path:

@@ -22,7 +22,7 @@ NEEDED = {
 def seal(folder: Path) -> None:
     """Mark the checkpoint in FOLDER as complete."""
     manifest.seal(folder)
-    files.sync_folder(folder.parent)
+    files.sync(folder.parent)
 
 
 def newest(run: Path) -> Path | None:

@@ -45,7 +45,7 @@ def write(path: Path, made: Sequence[RawRow]) -> Path:
         with fresh.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(fresh, path)
-    files.sync_folder(path.parent)
+    files.sync(path.parent)
     return path
 
 

@@ -42,9 +42,9 @@ def erase(path: Path, names: Collection[str]) -> int:
                 f"{path}: not rewritten: {' '.join(str(error).split())[:200]}",
                 "the old file is whole; free space, then run the same command again",
             ) from error
-        _sync(fresh)
+        files.sync(fresh)
         os.replace(fresh, path)
-        files.sync_folder(path.parent)
+        files.sync(path.parent)
         store.sweep(path)
     return gone
 
@@ -127,14 +127,6 @@ def _tables(connection: Any) -> list[tuple[str, str]]:
     if any('"' in name for name, _ in found):
         raise SemError(f"a table is called {found!r}", "a store holds one plain table of rows")
     return found
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def texts(path: Path) -> Iterator[str]:

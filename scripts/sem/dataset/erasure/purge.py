@@ -50,7 +50,7 @@ def run(project: Project, sought: Sought) -> Purged:
             done.rows[where] = way(path, sought)
         elif path.suffix in DOCUMENTS and project.adapters not in path.parents:
             path.unlink()
-            files.sync_folder(path.parent)
+            files.sync(path.parent)
             done.documents.append(where)
     return done
 

@@ -206,4 +206,4 @@ def _strip(project: Project, version: int) -> None:
     if facts and WITHDRAWN not in facts:
         stub = {key: facts[key] for key in STUB if key in facts}
         files.write(path, jsonio.pretty({**stub, WITHDRAWN: True}))
-    files.sync_folder(project.processed)
+    files.sync(project.processed)

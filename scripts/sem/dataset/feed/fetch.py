@@ -132,7 +132,7 @@ def fetch(source: Source, facts: Facts, path: Path, sleep: Sleep = time.sleep) -
         _forget(path)
         raise Changed(f"{source} was written while it was copied", "copy it again")
     part.replace(path)
-    files.sync_folder(path.parent)
+    files.sync(path.parent)
     note.unlink()
 
 
