@@ -56,7 +56,7 @@ def replacing(path: Path, mode: int = 0o644) -> Iterator[IO[bytes]]:
 
 
 def sync(path: Path) -> None:
-    """Make the content of the file PATH, or the renames in the folder PATH, survive a power cut."""
+    """Make the file PATH, or the renames in the folder PATH, survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
