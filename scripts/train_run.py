@@ -2,12 +2,15 @@
 
     python scripts/train_run.py --sem shop
     python scripts/train_run.py --sem shop --run RUN --resume
+    python scripts/train_run.py --sem shop --host me@gpu        push, train there, fetch
 
 With --resume it goes on from the last complete checkpoint; a broken one is set aside.
 
 Reads   models/SEM/adapters/RUN/run.json, data/SEM/processed/*.vN.jsonl
 Writes  models/SEM/adapters/RUN/{adapter/, metrics.jsonl, checkpoint-*/, manifest.json}
 """
+
+import sys
 
 from sem.core import console
 from sem.core.project import Project
@@ -17,11 +20,20 @@ from sem.core.run import find
 def main(argv: list[str] | None = None) -> None:
     parser = console.parser(__doc__, "sem", "run")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument("--host", help="train there: [user@]name, or a name of hosts.yaml")
+    parser.add_argument("--detach", action="store_true", help="with --host: start it and leave")
     args = parser.parse_args(argv)
-    from sem.train import plan
-
     project = Project.load(args.sem)
     run = find(project, args.run, finished=False)
+    if args.host:
+        from sem.train.remote import desk
+
+        code = desk.run(project, run, args.host, args.resume, args.detach)
+        if code:
+            sys.exit(code)
+        return console.done(run.folder)
+    from sem.train import plan
+
     result = plan.train(project, run, args.resume)
     wanted = ("steps", "train_loss", "train_runtime", "resumed_from")
     rows = [(name, result[name]) for name in wanted if result.get(name) is not None]

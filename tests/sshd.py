@@ -33,6 +33,11 @@ class Server:
     def key(self, name: str = "host") -> str:
         return (self.folder / f"{name}.pub").read_text()
 
+    def fingerprint(self, name: str = "host") -> str:
+        """What ssh shows of the key NAME, as `ed25519 SHA256:…`."""
+        argv = ["ssh-keygen", "-l", "-f", str(self.folder / f"{name}.pub")]
+        return f"ed25519 {subprocess.check_output(argv, text=True).split()[1]}"
+
     def reach(self, port: int) -> None:
         """Write the configuration; PORT may be that of a line in between."""
         (self.folder / "config").write_text(

@@ -13,6 +13,7 @@ import pytest
 
 from chunks import chunk
 from rowmaker import fill, project, row, shops
+from sem.core import ssh
 from sem.core.errors import SemError
 from sem.dataset import pull, store
 from sem.dataset.feed import feed, fetch, remote
@@ -194,7 +195,7 @@ def test_a_line_that_stays_cut_leaves_a_part_that_the_next_call_continues(tmp_pa
     facts = remote.Local().facts(str(far))
     with Line(server.port, [90_000, *[0] * 40]) as between:
         server.reach(between.at)
-        with pytest.raises(remote.Cut, match="the line was cut"):
+        with pytest.raises(ssh.Cut, match="the line was cut"):
             pulled(made, f"far:{far}", server)
         server.reach(server.port)
 
@@ -225,8 +226,9 @@ def test_a_host_with_an_unknown_or_another_key_is_refused(tmp_path, far, server,
     finally:
         server.known(server.key())
 
-    assert caught.value.message == said
-    assert not isinstance(caught.value, remote.Cut)
+    shown = server.fingerprint("host")
+    assert caught.value.message == f"{said}: [127.0.0.1]:{server.port} shows {shown}"
+    assert not isinstance(caught.value, ssh.Cut)
     assert not made.store.exists()
 
 
@@ -234,7 +236,7 @@ def test_a_host_with_an_unknown_or_another_key_is_refused(tmp_path, far, server,
 def test_a_host_that_does_not_answer_is_said(tmp_path, far, server):
     try:
         server.reach(1)
-        with pytest.raises(remote.Cut) as caught:
+        with pytest.raises(ssh.Cut) as caught:
             pulled(project(tmp_path), f"far:{far}", server)
     finally:
         server.reach(server.port)

@@ -15,7 +15,8 @@ from typing import Any
 
 from sem.core import files, jsonio
 from sem.core.errors import SemError
-from sem.dataset.feed.remote import Cut, Facts, Local, Remote
+from sem.core.ssh import Cut
+from sem.dataset.feed.remote import Facts, Local, Remote
 
 TRIES = 6
 CUTS = 5  # in a row, without a byte gained

@@ -5,36 +5,23 @@ The far side needs a POSIX shell, `wc`, `head`, `tail` and `sha256sum` or `shasu
 """
 
 import hashlib
-import re
 import select
-import shlex
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from sem.core.errors import SemError
+from sem.core.ssh import ALONE, HASH, HOST, Cut, Far
 
-HOST = re.compile(r"(?:\w[\w.-]*@)?(?:[A-Za-z0-9][\w.-]*|\[[0-9a-f:]+\])", re.ASCII)
 BLOCK = 1 << 18
 STALL_S = 60.0
-ANSWER_S = 3_600.0  # a hash of a large file on a slow disk
-SSH = (
-    *("ssh", "-T", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"),
-    *("-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=3"),
-    *("-o", "ForwardAgent=no", "-o", "ForwardX11=no", "-o", "PermitLocalCommand=no"),
-)
-HASH = "h(){ if command -v sha256sum >/dev/null 2>&1; then sha256sum; else shasum -a 256; fi; }; "
 KIND = 'if [ -d "$1" ]; then echo folder; elif [ -f "$1" ]; then echo file; else echo none; fi'
 FACTS = HASH + 'if [ -f "$1" ]; then wc -c <"$1"; h <"$1"; else echo none; fi'
 PREFIX = HASH + 'head -c "$2" <"$1" | h'
 BLOCKS = 'tail -c "+$2" <"$1" | head -c "$3"'
 BESIDE = 'for f in "$1".*; do [ -e "$f" ] && printf "%s\\n" "${f##*/}"; done; :'
 ZIPS = 'for f in "$1"/*.zip; do [ -f "$f" ] && [ ! -L "$f" ] && printf "%s\\n" "${f##*/}"; done; :'
-
-
-class Cut(SemError):
-    """The line to a host ended; the same call may succeed later."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +98,13 @@ class Remote:
 
     def blocks(self, path: str, offset: int, length: int) -> Iterator[bytes]:
         """The bytes of PATH from OFFSET, LENGTH at most; Cut when the line ends before them."""
-        argv = self._argv(BLOCKS, path, str(offset + 1), str(length))
+        argv = self._far.argv(BLOCKS, path, str(offset + 1), str(length))
         with subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            **ALONE,
         ) as process:
             assert process.stdout is not None
             assert process.stderr is not None
@@ -126,58 +117,16 @@ class Remote:
                 else:
                     raise Cut(f"{self.host}: nothing came for {STALL_S:.0f} s", "run it again")
                 said = process.stderr.read().decode("utf-8", "replace")
-                self._check(process.wait(), said)
+                self._far.check(process.wait(), said)
             finally:
                 process.kill()
 
+    @property
+    def _far(self) -> Far:
+        return Far(self.host, self.config)
+
     def _ask(self, script: str, *words: str) -> str:
-        argv = self._argv(script, *words)
-        try:
-            done = subprocess.run(
-                argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=ANSWER_S
-            )
-        except FileNotFoundError as error:
-            raise SemError("no `ssh` on this machine", "install OpenSSH's client") from error
-        except subprocess.TimeoutExpired as error:
-            raise Cut(f"{self.host}: no answer for {ANSWER_S:.0f} s", "run it again") from error
-        self._check(done.returncode, done.stderr.decode("utf-8", "replace"))
-        return done.stdout.decode("utf-8", "replace").strip()
-
-    def _argv(self, script: str, *words: str) -> list[str]:
-        """The words that run SCRIPT there; one string, as every sshd hands it to a shell."""
-        config = ("-F", self.config) if self.config else ()
-        line = shlex.join(["sh", "-c", script, "sem", *words])
-        return [*SSH, *config, "--", self.host, line]
-
-    def _check(self, code: int, said: str) -> None:
-        if code == 0:
-            return
-        last = " ".join((said.strip().splitlines() or ["no reason given"])[-1].split())[:200]
-        if code != 255:
-            raise SemError(f"{self.host}: {last} (exit {code})", "look at the file there")
-        for mark, message, hint in REFUSALS:
-            if mark in said:
-                raise SemError(f"{self.host}: {message}", hint)
-        if "ssh: connect to host" in said:
-            raise Cut(
-                f"{self.host}: cannot be reached: {last.rpartition(': ')[2]}",
-                "check the host and its port, then run it again",
-            )
-        raise Cut(f"{self.host}: the line was cut: {last}", "run it again: it goes on from there")
-
-
-# What OpenSSH says when trying again cannot help.
-REFUSALS = (
-    ("REMOTE HOST IDENTIFICATION HAS CHANGED", "its host key is another one than before",
-     "somebody may be listening: ask its owner for the key's fingerprint before anything else"),
-    ("Host key verification failed", "its host key is not known here",
-     "compare the fingerprint with its owner's, then log in once by hand with `ssh`"),
-    ("Permission denied", "it does not let us in",
-     "give the host this machine's public key, or name one in ~/.ssh/config"),
-    ("Could not resolve hostname", "no host of that name", "check the name in --source"),
-    ("Bad configuration option", "the ssh configuration cannot be read", "correct that file"),
-    ("Can't open user config file", "the ssh configuration is not there", "check the path"),
-)  # fmt: skip
+        return self._far.ask(script, *words).decode("utf-8", "replace").strip()
 
 
 def parse(source: str, config: str | None) -> tuple[Local | Remote, str]:

@@ -1,0 +1,154 @@
+"""Hosts over OpenSSH's own `ssh`: how it is called, and what its refusals mean.
+
+OpenSSH rather than a library: ProxyJump, agents, certificates and hashed known_hosts are then
+those of the user's own `ssh`. Host keys must be known, nothing is asked of a person, and what
+runs there is one shell-quoted line.
+"""
+
+import re
+import shlex
+import subprocess
+from dataclasses import dataclass
+from typing import Any
+
+from sem.core.errors import SemError
+
+HOST = re.compile(r"(?:\w[\w.-]*@)?(?:[A-Za-z0-9][\w.-]*|\[[0-9a-f:]+\])", re.ASCII)
+ANSWER_S = 3_600.0  # a hash of a large file on a slow disk
+# One program argument is at most 128 KiB on Linux, and the far shell gets the line as one.
+LONGEST_LINE = 120_000
+SSH = (
+    *("ssh", "-T", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"),
+    *("-o", "ConnectTimeout=10", "-o", "ServerAliveCountMax=3"),
+    *("-o", "ForwardAgent=no", "-o", "ForwardX11=no", "-o", "PermitLocalCommand=no"),
+    *("-o", "UpdateHostKeys=no", "-o", "ClearAllForwardings=yes"),
+)
+# The `ssh` of a jump host gets none of these options: without a terminal it cannot ask either.
+ALONE: dict[str, Any] = {"start_new_session": True}
+HASH = "h(){ if command -v sha256sum >/dev/null 2>&1; then sha256sum; else shasum -a 256; fi; }; "
+
+
+class Cut(SemError):
+    """The line to a host ended; the same call may succeed later."""
+
+
+@dataclass(frozen=True)
+class Far:
+    """A host as `user@host` or a name of the user's ssh configuration."""
+
+    host: str
+    config: str | None = None  # another ssh configuration than the user's own
+    port: int | None = None
+    alive_s: int = 10  # a silent line is given up after three of these
+
+    def argv(self, script: str, *words: str) -> list[str]:
+        """What runs the shell SCRIPT there with WORDS as "$1", "$2", …; nothing is expanded."""
+        line = shlex.join(["sh", "-c", script, "sem", *words])
+        if "\0" in line or len(line.encode("utf-8", "surrogateescape")) > LONGEST_LINE:
+            raise SemError(
+                f"{self.host}: a word for it holds a NUL or is too long", "put it into a file"
+            )
+        return [*self.words(), "--", self.host.replace("[", "").replace("]", ""), line]
+
+    def words(self) -> list[str]:
+        """`ssh` and its options, before the host."""
+        config = ("-F", self.config) if self.config else ()
+        port = ("-p", str(self.port)) if self.port else ()
+        return [*SSH, "-o", f"ServerAliveInterval={self.alive_s}", *config, *port]
+
+    def ask(
+        self, script: str, *words: str, said: bytes = b"", timeout_s: float = ANSWER_S
+    ) -> bytes:
+        """What SCRIPT prints there, given SAID on its stdin; Cut when no answer comes in time."""
+        try:
+            done = subprocess.run(
+                self.argv(script, *words), input=said, capture_output=True, timeout=timeout_s,
+                **ALONE,
+            )  # fmt: skip
+        except FileNotFoundError as error:
+            raise SemError("no `ssh` on this machine", "install OpenSSH's client") from error
+        except subprocess.TimeoutExpired as error:
+            raise Cut(f"{self.host}: no answer for {timeout_s:.0f} s", "run it again") from error
+        self.check(done.returncode, done.stderr.decode("utf-8", "replace"))
+        return done.stdout
+
+    def check(self, code: int, said: str) -> None:
+        """Raise what exit CODE and the words SAID on stderr mean; nothing when CODE is 0."""
+        if code == 0:
+            return
+        last = " ".join((said.strip().splitlines() or ["no reason given"])[-1].split())[:200]
+        if code != 255:
+            raise SemError(f"{self.host}: {last} (exit {code})", "look at the file there")
+        for mark, message, hint in REFUSALS:
+            if mark in said:
+                raise SemError(f"{self.host}: {message}", hint)
+        for mark, message in KEYS:
+            if mark in said:
+                raise self._unverified(message)
+        if "ssh: connect to host" in said:
+            raise Cut(
+                f"{self.host}: cannot be reached: {last.rpartition(': ')[2]}",
+                "check the host and its port, then run it again",
+            )
+        raise Cut(f"{self.host}: the line was cut: {last}", "run it again: it goes on from there")
+
+    def _unverified(self, message: str) -> SemError:
+        """The refusal of a host key, with the fingerprint that was shown and how to add it."""
+        shown = self._look()
+        key = re.findall(r"Server host key: (?:ssh-)?(\S+) (SHA256:\S+)", shown)
+        where = re.findall(r"(?:No \S+ host key is known for|[Hh]ost key for) (\S+)", shown)
+        if not key or not where:
+            return SemError(
+                f"{self.host}: {message}",
+                "compare the fingerprint with its owner's, then log in once by hand with `ssh`",
+            )
+        kind, fingerprint = key[-1]
+        return SemError(
+            f"{self.host}: {message}: {where[-1]} shows {kind} {fingerprint}",
+            f"ask its owner whether that is right; only then: {_add(where[-1], kind, shown)}",
+        )
+
+    def _look(self) -> str:
+        """What `ssh -v` says up to the refusal of the key; nothing is proven to the host."""
+        argv = [*self.words(), "-v", "-o", "PreferredAuthentications=none", "--", self.host, ":"]
+        try:
+            done = subprocess.run(
+                argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, **ALONE
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+        return done.stderr.decode("utf-8", "replace")
+
+
+def checked(host: str) -> str:
+    """HOST when ssh can only read it as a host; SemError for options, spaces and shell text."""
+    if not HOST.fullmatch(host):
+        raise SemError(f"host {host!r} is no [user@]host", "write it as ssh does, without options")
+    return host
+
+
+def _add(label: str, kind: str, shown: str) -> str:
+    """The commands that put the key of LABEL into the known hosts, replacing an older one."""
+    match = re.fullmatch(r"\[(.+)\]:(\d+)", label)
+    name, port = (match[1], match[2]) if match else (label, "22")
+    asked = re.findall(r"Connecting to (\S+) \[\S+ port (\d+)", shown)
+    through = "<jump host> " if "Executing proxy command" in shown else ""
+    scan = f"ssh-keyscan -t {kind.lower()} -p {port} {name} >> ~/.ssh/known_hosts"
+    if through and (name, port) not in asked:
+        scan = f"ssh JUMP {scan}"
+    forget = f"ssh-keygen -R {shlex.quote(label)} && " if "HAS CHANGED" in shown else ""
+    return f"`{forget}{scan}`"
+
+
+KEYS = (
+    ("REMOTE HOST IDENTIFICATION HAS CHANGED", "its host key is another one than before"),
+    ("Host key verification failed", "its host key is not known here"),
+)
+# What OpenSSH says when trying again cannot help.
+REFUSALS = (
+    ("Permission denied", "it does not let us in",
+     "give the host this machine's public key, or name one in ~/.ssh/config"),
+    ("Could not resolve hostname", "no host of that name", "check the name"),
+    ("Bad configuration option", "the ssh configuration cannot be read", "correct that file"),
+    ("Can't open user config file", "the ssh configuration is not there", "check the path"),
+)  # fmt: skip

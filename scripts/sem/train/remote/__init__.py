@@ -1,0 +1,1 @@
+"""Training on a host over SSH: what is sent, started, watched and fetched."""

@@ -1,0 +1,223 @@
+"""The file that works for us on the host: built here, sent once by its hash, asked in JSON.
+
+What is asked and what is answered goes through stdin and stdout; the command line holds the
+folder, the hash, the interpreter and a verb, nothing of the user's data and no secret.
+"""
+
+import io
+import json
+import subprocess
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import IO, Any
+
+from sem.core import console, files
+from sem.core.errors import SemError
+from sem.core.ssh import ALONE, HASH, Cut, Far
+from sem.train.remote.far import parcel
+from sem.train.remote.far.disk import Refusal
+from sem.train.remote.far.verbs import ANSWER, STREAM
+
+FOLDER = Path(__file__).parent / "far"
+MAIN = "from far.verbs import main\nmain()\n"
+ENTER = 'cd && cd -- "$1" >/dev/null 2>&1 || exit 97; '
+CALL = (
+    HASH + ENTER + 'case "$(h <"agent/$2.pyz" 2>/dev/null)" in "$2"*) ;; *) exit 97 ;; esac; '
+    'command -v "$3" >/dev/null || exit 96; exec "$3" -I "agent/$2.pyz" "$4"'
+)
+INSTALL = (
+    HASH + 'umask 077; cd && mkdir -p -- "$1/agent" && cd -- "$1/agent" >/dev/null && '
+    'cat >".tmp-$2-$$" && case "$(h <".tmp-$2-$$")" in "$2"*) mv ".tmp-$2-$$" "$2.pyz" ;; '
+    '*) rm ".tmp-$2-$$"; exit 95 ;; esac'
+)
+ABSENT, NO_PYTHON, DAMAGED = "(exit 97)", "(exit 96)", "(exit 95)"
+ASK_S = 30.0
+TRIES, PATIENCE_S, PAUSE_S = 3, 60.0, 1.0
+Json = dict[str, Any]
+
+
+class Unreachable(SemError):
+    """The host did not answer; what runs there may well go on. Exit 75: try again later."""
+
+    exit_code = 75
+
+
+@dataclass(frozen=True)
+class Agent:
+    """Our file on a host: FOLDER there, and the interpreter that runs it."""
+
+    far: Far
+    folder: str = "sem"  # below the home folder, or absolute
+    python: str = "python3"
+    ask_s: float = ASK_S
+    patience_s: float = PATIENCE_S
+
+    def ask(self, verb: str, request: Json, more_s: float = 0.0) -> Json:
+        """What the host answers to VERB; a cut line is tried again, then Unreachable."""
+        return self.patient(lambda: self._once(verb, request, more_s))
+
+    def patient(self, ask: Callable[[], Any]) -> Any:
+        """What ASK gives, over cut lines: TRIES times at least and PATIENCE_S seconds long."""
+        began, tries = time.monotonic(), 0
+        while True:
+            try:
+                return ask()
+            except Cut as cut:
+                tries += 1
+                gone = time.monotonic() - began
+                if tries >= TRIES and gone > self.patience_s:
+                    raise Unreachable(
+                        f"{cut.message} ({tries} tries in {gone:.0f} s); its state is unknown",
+                        "what runs there goes on: ask again with `fab train.attach`",
+                    ) from cut
+                time.sleep(min(PAUSE_S * tries, 5.0))
+
+    def _once(self, verb: str, request: Json, more_s: float) -> Json:
+        line = json.dumps(request).encode("ascii") + b"\n"
+        for attempt in range(2):
+            try:
+                said = self.far.ask(CALL, *self._words(verb), said=line,
+                                    timeout_s=self.ask_s + more_s)  # fmt: skip
+                return self.answer(said)
+            except SemError as error:
+                self._install(error, attempt)
+        raise AssertionError("unreachable")
+
+    def _words(self, verb: str) -> tuple[str, str, str, str]:
+        return self.folder, name(), self.python, verb
+
+    def _install(self, error: SemError, attempt: int) -> None:
+        """Send our file when it was not there; raise ERROR when that is not what it says."""
+        if NO_PYTHON in error.message:
+            raise SemError(
+                f"{self.far.host}: no {self.python!r} there",
+                "install Python 3.11, or name one under `python:` in configs/hosts.yaml",
+            ) from error
+        if attempt or ABSENT not in error.message:
+            raise error
+        self.far.ask(INSTALL, self.folder, name(), said=built(), timeout_s=self.ask_s)
+
+    def answer(self, said: bytes) -> Json:
+        """The answer in what came, whatever a login script printed before it."""
+        lines = [line for line in said.splitlines() if line.startswith(ANSWER)]
+        if not lines:
+            raise Cut(f"{self.far.host}: it answered nothing", "run it again")
+        answer = json.loads(lines[-1].removeprefix(ANSWER))
+        if "error" in answer:
+            raise SemError(f"{self.far.host}: {answer['error']}", answer["hint"])
+        return answer
+
+    def push(self, request: Json, root: Path, label: str) -> int:
+        """Send the files of REQUEST below ROOT; how many bytes went over, cut lines included."""
+        sent, last = 0, None
+        while needed := self.ask("offer", request, more_s=600)["needed"]:
+            by_path = {entry["path"]: entry for entry in request["listed"]}
+            wanted = [(by_path[path], offset) for path, offset in needed]
+            size = sum(entry["size"] - offset for entry, offset in wanted)
+            console.note(f"{label}: sending {len(wanted):,} files, {size:,} bytes")
+            sent += size
+            stuck = needed == last
+            last = needed
+            ask = lambda wanted=wanted: self._send(request, root, wanted)  # noqa: E731
+            self._or_again(ask, stuck)
+        return sent
+
+    def _or_again(self, ask: Callable[[], Any], stuck: bool) -> None:
+        """Run ASK; a cut is forgiven as long as every turn brings the receiver further."""
+        try:
+            ask()
+        except Cut as cut:
+            if stuck:
+                raise Unreachable(
+                    cut.message, "run the same again: it goes on from there"
+                ) from cut
+            time.sleep(PAUSE_S)
+
+    def _send(self, request: Json, root: Path, wanted: list[tuple[Json, int]]) -> None:
+        with self.stream("receive", request) as (process, target, source):
+            try:
+                parcel.pack(target, root, wanted)
+                target.close()
+            except BrokenPipeError:
+                pass  # the exit code and the answer say why
+            except Refusal as refusal:
+                raise SemError(refusal.message, refusal.hint) from refusal
+            said = source.read()
+            self._ended(process)
+            self.answer(said)
+
+    def fetch(self, request: Json, folder: Path, label: str) -> None:
+        """Bring the files that REQUEST lists into FOLDER, over cut lines."""
+        last = None
+        while needed := parcel.missing(folder, request["listed"]):
+            size = sum(entry["size"] - offset for entry, offset in needed)
+            console.note(f"{label}: fetching {len(needed):,} files, {size:,} bytes")
+            asked = {**request, "wanted": needed}
+            self._or_again(lambda asked=asked: self._receive(asked, folder), needed == last)
+            last = needed
+
+    def _receive(self, request: Json, folder: Path) -> None:
+        listed = request.pop("listed")
+        with self.stream("send", request) as (process, target, source):
+            target.close()
+            while (line := source.readline()) and line != STREAM:
+                if line.startswith(ANSWER):
+                    self.answer(line)
+            if line:
+                try:
+                    parcel.unpack(source, folder, listed)
+                except Refusal as refusal:
+                    raise SemError(
+                        f"{self.far.host}: {refusal.message}", refusal.hint
+                    ) from refusal
+            source.read()
+            self._ended(process)
+
+    def _ended(self, process: "subprocess.Popen[bytes]") -> None:
+        assert process.stderr is not None
+        self.far.check(process.wait(), process.stderr.read().decode("utf-8", "replace"))
+
+    @contextmanager
+    def stream(
+        self, verb: str, request: Json
+    ) -> Iterator[tuple["subprocess.Popen[bytes]", IO[bytes], IO[bytes]]]:
+        """A running VERB: the process, what it reads and what it writes; killed at the end."""
+        argv = self.far.argv(CALL, *self._words(verb))
+        pipe = subprocess.PIPE
+        with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, **ALONE) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            try:
+                process.stdin.write(json.dumps(request).encode("ascii") + b"\n")
+                yield process, process.stdin, process.stdout
+            except BrokenPipeError:
+                self._ended(process)
+                raise Cut(f"{self.far.host}: the line was cut", "run it again") from None
+            finally:
+                process.kill()
+
+
+@cache
+def built() -> bytes:
+    """Our file: the modules of `far` as one zip that Python runs; the same bytes every time."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        _add(archive, "__main__.py", MAIN.encode())
+        for path in sorted(FOLDER.glob("*.py")):
+            _add(archive, f"far/{path.name}", path.read_bytes())
+    return made.getvalue()
+
+
+def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    archive.writestr(zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0)), content)
+
+
+@cache
+def name() -> str:
+    """The hash of our file, which is its name there."""
+    return files.hashlib.sha256(built()).hexdigest()

@@ -1,0 +1,84 @@
+"""Follow a job on a host by its log, from the byte where the last look ended, to its exit code."""
+
+import base64
+import codecs
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sem.core import console, files
+from sem.core.errors import SemError
+from sem.train.remote.agent import Agent, Unreachable
+from sem.train.remote.far.jobs import ENDED
+
+WAIT_S = 15.0  # the host answers at once when there is more
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Log:
+    """The copy here of the log of one attempt."""
+
+    path: Path
+
+    def size(self) -> int:
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def add(self, data: bytes) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab") as file:
+            file.write(data)
+
+
+def follow(agent: Agent, sem: str, run: str, folder: Path, attempt: str | None = None) -> Json:
+    """The last state of the job, its whole log in FOLDER and on stderr as it grows.
+
+    Unreachable when the line stays cut: the next call goes on from the byte where this one was.
+    """
+    named = {"sem": sem, "run": run, **({"attempt": attempt} if attempt else {})}
+    first = agent.ask("tail", {**named, "offset": 0, "wait_s": 0})
+    named["attempt"] = first["attempt"]
+    log = Log(folder / f"log.{first['attempt']}")
+    if log.size() > first["log"]:  # of another host, or of a job that was removed there
+        log.path.unlink()
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    while True:
+        asked = {**named, "offset": log.size(), "wait_s": WAIT_S}
+        try:
+            said = agent.ask("tail", asked, more_s=WAIT_S)
+        except Unreachable as error:
+            raise Unreachable(
+                error.message,
+                f"the job there goes on; `fab -H … train.attach --run {run}` shows the rest "
+                f"from byte {log.size():,}",
+            ) from error
+        data = base64.b64decode(said.pop("data"))
+        log.add(data)
+        show(decoder.decode(data))
+        if said["state"] in ENDED and "log_sha256" in said:
+            return _whole(log, said)
+
+
+def _whole(log: Log, said: Json) -> Json:
+    """SAID, once the log here is byte for byte the one there."""
+    here = files.sha256(log.path) if log.path.exists() else ""
+    if here != said["log_sha256"] and said["log"]:
+        log.path.unlink()
+        raise SemError(
+            f"{log.path.name} differs from the log on the host", "attach again: it is read anew"
+        )
+    return said
+
+
+def show(text: str) -> None:
+    """Print TEXT of a log to stderr, without what steers a terminal."""
+    print(console.printable(text.replace("\r", "\n")), end="", file=sys.stderr, flush=True)
+
+
+def words(said: Json) -> str:
+    """The state of a job for a person, as `failed: ENOSPC` or `lost: host rebooted`."""
+    why, code = said.get("why") or "", said.get("code")
+    if said["state"] in ("running", "starting", "done") and not why:
+        return str(said["state"])
+    return f"{said['state']}: {why or f'exit {code}'}"

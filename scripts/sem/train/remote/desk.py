@@ -1,0 +1,91 @@
+"""The jobs of train.* that work on a host: run, attach, status, cancel, pull."""
+
+from typing import Any
+
+from sem.core import console, files, jsonio
+from sem.core.errors import SemError
+from sem.core.project import Project
+from sem.core.run import Run
+from sem.train.remote import attach as following
+from sem.train.remote import hosts
+from sem.train.remote import pull as fetching
+from sem.train.remote import start as beginning
+from sem.train.remote.agent import Agent
+
+COLUMNS = ("run", "attempt", "state", "step", "loss", "log bytes", "heartbeat, s ago")
+Json = dict[str, Any]
+
+
+def run(project: Project, target: Run, host: str, resume: bool, detach: bool) -> int:
+    """Push, start, follow and fetch; the exit code of the job there (0: it is fetched)."""
+    if target.is_finished:
+        raise SemError(
+            f"run {target.id} is finished", "prepare a new one with `fab train.prepare`"
+        )
+    _only_there(target, host)
+    known = hosts.find(project.root, host)
+    begun = beginning.start(known.agent(), known, project, target, resume)
+    _remember(target, host)
+    if detach:
+        console.note(f"it goes on without us; look with `fab -H {host} train.attach`")
+        return 0
+    code = attach(project, target, host, begun["attempt"])
+    if code == 0:
+        pull(project, target, host, False)
+    return code
+
+
+def attach(project: Project, target: Run, host: str, attempt: str | None = None) -> int:
+    """Follow the job of TARGET on HOST to its end; its exit code."""
+    said = following.follow(_agent(project, host), project.sem, target.id, _notes(target), attempt)
+    console.note(f"run {target.id} on {host}: {following.words(said)}")
+    return int(said["code"])
+
+
+def pull(project: Project, target: Run, host: str, with_checkpoints: bool) -> int:
+    """Fetch TARGET from HOST; how many files came."""
+    count = fetching.pull(_agent(project, host), project.sem, target, with_checkpoints)
+    console.note(f"run {target.id}: {count} files fetched from {host}, every hash as listed")
+    return count
+
+
+def status(project: Project, host: str) -> list[tuple[object, ...]]:
+    """A row for every run of the sem on HOST."""
+    return [_row(one) for one in _agent(project, host).ask("table", {"sem": project.sem})["jobs"]]
+
+
+def cancel(project: Project, target: Run, host: str) -> str:
+    """End the job of TARGET on HOST; its state then."""
+    named = {"sem": project.sem, "run": target.id}
+    return following.words(_agent(project, host).ask("cancel", named, more_s=60))
+
+
+def _row(one: Json) -> tuple[object, ...]:
+    progress = one["progress"]
+    shown = [progress.get(key, "") for key in ("step", "loss")]
+    beat = one["heartbeat_s"] if one["state"] == "running" else ""
+    return (one["run"], one["attempt"], following.words(one), *shown, one["log"], beat)
+
+
+def _agent(project: Project, host: str) -> Agent:
+    return hosts.find(project.root, host).agent()
+
+
+def _notes(target: Run) -> Any:
+    assert target.folder is not None
+    return target.folder / "host"
+
+
+def _only_there(target: Run, host: str) -> None:
+    """Refuse a second host for a run that is on one already: two would train it."""
+    path = _notes(target) / "where.json"
+    known = files.read_json(path)["host"] if path.exists() else host
+    if known != host:
+        raise SemError(
+            f"run {target.id} was sent to {known!r}",
+            f"fetch or cancel it there; to move it here remove {path}",
+        )
+
+
+def _remember(target: Run, host: str) -> None:
+    files.write(_notes(target) / "where.json", jsonio.pretty({"host": host}))

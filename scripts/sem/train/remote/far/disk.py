@@ -1,0 +1,68 @@
+"""Small files that are whole or absent, and the refusal that both ends understand."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+class Refusal(Exception):
+    """What cannot be done and what a person can do about it."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.message, self.hint = message, hint
+
+
+def write(path: Path, value: Any) -> None:
+    """Replace PATH by VALUE as JSON in one step."""
+    temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}")
+    with temporary.open("wb") as file:
+        file.write(dumps(value))
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    sync(path.parent)
+
+
+def read(path: Path) -> Any:
+    """The JSON value of PATH; None when it is not there or torn."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def dumps(value: Any) -> bytes:
+    """VALUE as JSON of one line."""
+    return json.dumps(value, sort_keys=True).encode("ascii")
+
+
+def loads(line: bytes) -> Any:
+    """The JSON value in LINE; None when it is none."""
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
+
+
+def sync(folder: Path) -> None:
+    """Make renames in FOLDER durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256(path: Path, length: int | None = None) -> str:
+    """Hex digest of the file at PATH, or of its first LENGTH bytes."""
+    digest, left = hashlib.sha256(), length
+    with path.open("rb") as file:
+        while block := file.read(1 << 20 if left is None else min(1 << 20, left)):
+            digest.update(block)
+            left = None if left is None else left - len(block)
+    return digest.hexdigest()

@@ -1,0 +1,226 @@
+"""Jobs on the host: one folder per attempt, started once, read and ended by files.
+
+jobs/SEM/RUN/0001/   spec.json  pid.json  child.json  heartbeat  log  exit.json
+                     cancel (asked for)  seen (somebody looked)  stopped.json
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from . import disk, process
+from .disk import Refusal
+
+MOST = 1 << 18  # bytes of log in one answer
+STARTING_S = 30.0
+GRACE_S = 30.0  # between TERM and KILL: a checkpoint may be written meanwhile
+ENDED = ("done", "failed", "killed", "cancelled", "lost")
+Json = dict[str, Any]
+
+
+def start(root: Path, request: Json) -> Json:
+    """Begin an attempt of a run, or say which one is there: asked twice it starts once."""
+    folder = place(root, request)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _lock(folder / ".lock"):
+        job = newest(folder)
+        known = state(job) if job else None
+        if job and known and (known["state"] not in ENDED or not _again(known, request)):
+            return {**known, "attempt": job.name, "new": False}
+        job = folder / f"{(int(job.name) if job else 0) + 1:04d}"
+        job.mkdir()
+        disk.write(job / "spec.json", request["spec"])
+        _detach(root, job, request.get("secrets") or {})
+        return {**_begun(job), "attempt": job.name, "new": True}
+
+
+def _again(known: Json, request: Json) -> bool:
+    return known["state"] != "done" or bool(request.get("again"))
+
+
+def _detach(root: Path, job: Path, secrets: dict[str, str]) -> None:
+    """Start the watcher of JOB in a session of its own; secrets go through its stdin alone."""
+    request = {"job": str(job.relative_to(root)), "secrets": secrets}
+    argv = [sys.executable, "-I", os.path.abspath(sys.argv[0]), "watch"]
+    with (job / "watch.log").open("wb") as log:
+        watcher = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=root, start_new_session=True
+        )
+    assert watcher.stdin is not None
+    watcher.stdin.write(disk.dumps(request) + b"\n")
+    watcher.stdin.close()
+
+
+def _begun(job: Path) -> Json:
+    for _ in range(int(STARTING_S / 0.05)):
+        if (job / "pid.json").exists():
+            return state(job)
+        time.sleep(0.05)
+    raise Refusal(f"{job.name} did not start", f"look at {job}/watch.log there")
+
+
+def state(job: Path) -> Json:
+    """What became of JOB: `state`, the reason in words and the exit code where there is one."""
+    known = {"log": _size(job / "log"), "heartbeat_s": _age(job / "heartbeat")}
+    ended, pid = disk.read(job / "exit.json"), disk.read(job / "pid.json")
+    if ended is None and not process.is_alive(pid):
+        ended = disk.read(job / "exit.json")  # it ended between the two looks
+    if ended is not None:
+        return {**known, **_verdict(ended)}
+    if pid is None:
+        fresh = (_age(job / "spec.json") or 0.0) < STARTING_S
+        return {**known, **({"state": "starting"} if fresh else _lost("never started"))}
+    if pid["boot"] != process.boot_id():
+        return {**known, **_lost("host rebooted")}
+    if process.is_alive(pid):
+        return {**known, "state": "running", "why": "", "code": None}
+    if process.is_alive(disk.read(job / "child.json")):
+        return {**known, "state": "running", "why": "its watcher is gone", "code": None}
+    return {**known, "state": "killed", "why": "it ended without a word", "code": 137}
+
+
+def _lost(why: str) -> Json:
+    return {"state": "lost", "why": why, "code": 137}
+
+
+def _verdict(ended: Json) -> Json:
+    code, why = ended["code"], ended.get("why", "")
+    name = "done" if code == 0 else "failed"
+    if why.startswith("cancelled") or why.startswith("max_hours"):
+        name = "cancelled"
+    elif code in (137, 143):
+        name, why = "killed", why or f"signal {code - 128}"
+    return {"state": name, "why": why, "code": code, "ended": ended.get("at")}
+
+
+def tail(root: Path, request: Json) -> Json:
+    """The log of a run from a byte on, waiting up to `wait_s` for more or for the end."""
+    job = wanted(root, request)
+    offset, deadline = int(request["offset"]), time.monotonic() + float(request["wait_s"])
+    _touch(job / "seen")
+    while True:
+        known = state(job)
+        if known["log"] > offset or known["state"] in ENDED or time.monotonic() > deadline:
+            break
+        time.sleep(0.2)
+    data = _bytes(job / "log", offset)
+    answer = {**known, "attempt": job.name, "offset": offset}
+    answer["data"] = base64.b64encode(data).decode("ascii")
+    if known["state"] in ENDED and offset + len(data) >= known["log"]:
+        answer["log_sha256"] = disk.sha256(job / "log") if (job / "log").exists() else ""
+    return answer
+
+
+def cancel(root: Path, request: Json) -> Json:
+    """End a run, TERM and later KILL; its watcher does it, or this where that is gone."""
+    job = wanted(root, request)
+    known = state(job)
+    if known["state"] in ENDED:
+        return {**known, "attempt": job.name}
+    _touch(job / "cancel")
+    deadline = time.monotonic() + float(request.get("wait_s", GRACE_S + 5))
+    while time.monotonic() < deadline and state(job)["state"] not in ENDED:
+        if not process.is_alive(disk.read(job / "pid.json")):
+            _end_orphan(job)
+        time.sleep(0.2)
+    return {**state(job), "attempt": job.name}
+
+
+def _end_orphan(job: Path) -> None:
+    child = disk.read(job / "child.json")
+    if process.is_alive(child):
+        process.end_group(child, signal.SIGTERM)
+        time.sleep(min(GRACE_S, 5))
+        process.end_group(child, signal.SIGKILL)
+    if not (job / "exit.json").exists():
+        disk.write(job / "exit.json", {"code": 143, "why": "cancelled", "at": time.time()})
+
+
+def table(root: Path, request: Json) -> Json:
+    """The newest attempt of every run of the sem, or of all sems."""
+    rows = []
+    for folder in sorted((root / "jobs").glob(f"{request.get('sem') or '*'}/*")):
+        job = newest(folder)
+        if job is not None:
+            name = {"sem": folder.parent.name, "run": folder.name, "attempt": job.name}
+            progress = last_row(root, folder.parent.name, folder.name)
+            rows.append({**name, **state(job), "progress": progress})
+            if request.get("run") == folder.name:
+                _touch(job / "seen")
+    return {"jobs": rows}
+
+
+def last_row(root: Path, sem: str, run: str) -> Json:
+    """The last whole row of the run's metrics.jsonl, for a table."""
+    path = root / "runs" / sem / run / "models" / sem / "adapters" / run / "metrics.jsonl"
+    data = _bytes(path, max(0, _size(path) - 4_096))
+    rows = [disk.loads(line) for line in data.splitlines()]
+    steps = [row for row in rows if isinstance(row, dict) and "step" in row]
+    return {k: v for k, v in steps[-1].items() if k in ("step", "loss", "epoch")} if steps else {}
+
+
+def place(root: Path, request: Json) -> Path:
+    """The folder of all attempts of a run."""
+    return root / "jobs" / name(request, "sem") / name(request, "run")
+
+
+def name(request: Json, key: str) -> str:
+    """The value of KEY when it can be one folder's name."""
+    value = request.get(key)
+    good = isinstance(value, str) and value and not value.startswith((".", "-"))
+    if not good or not all(c.isascii() and (c.isalnum() or c in "._-") for c in value):
+        raise Refusal(f"{key} {value!r} is no name", "use letters, digits, '.', '_' and '-'")
+    return value
+
+
+def wanted(root: Path, request: Json) -> Path:
+    """The attempt that is asked for, by default the newest; Refusal when there is none."""
+    folder = place(root, request)
+    job = folder / name(request, "attempt") if request.get("attempt") else newest(folder)
+    if job is None or not job.is_dir():
+        raise Refusal(f"no job of run {request['run']} here", "start it with `fab train.run`")
+    return job
+
+
+def newest(folder: Path) -> Path | None:
+    """The last attempt in FOLDER."""
+    found = sorted(path for path in folder.glob("[0-9]*") if path.is_dir())
+    return found[-1] if found else None
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    with path.open("a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _bytes(path: Path, offset: int) -> bytes:
+    if not path.exists():
+        return b""
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read(MOST)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _age(path: Path) -> float | None:
+    return round(time.time() - path.stat().st_mtime, 1) if path.exists() else None
+
+
+def _touch(path: Path) -> None:
+    path.touch()
+    os.utime(path)

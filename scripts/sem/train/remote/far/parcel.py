@@ -1,0 +1,221 @@
+"""A parcel: files by path, size and sha256, sent as one tar stream that can be cut anywhere.
+
+The receiver trusts the list, not the stream: a member must be a plain file of the list, its bytes
+go into `.parts/SHA256` and get their name only when they have that hash. What came before a cut
+stays there, and the next stream goes on behind it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Any
+
+from .disk import Refusal, sha256, sync
+
+PARTS = ".parts"
+OFFSET = "SEM.offset"  # pax header: how many bytes the receiver has
+BLOCK = 1 << 18
+LONGEST_PART, LONGEST_PATH = 255, 1_000
+SHA256 = re.compile(r"[0-9a-f]{64}")
+Entry = dict[str, Any]  # path, size, sha256
+
+
+def checked(path: object) -> str:
+    """PATH when it is a plain relative path of text that cannot leave its folder."""
+    good = isinstance(path, str) and path and not any(ord(c) < 32 or ord(c) == 127 for c in path)
+    if good:
+        parts = str(path).split("/")
+        good = all(p not in ("", ".", "..", PARTS) and len(p) <= LONGEST_PART for p in parts)
+    if not good or not _is_text(str(path)) or len(str(path)) > LONGEST_PATH:
+        raise Refusal(f"file name {str(path)[:120]!r} is not sent", "rename that file")
+    return str(path)
+
+
+def _is_text(path: str) -> bool:
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def entries(root: Path, paths: Iterable[str]) -> list[Entry]:
+    """The list of PATHS below ROOT; a link or what is no plain file is refused by name."""
+    found = []
+    for path in sorted(set(paths)):
+        full = _plain(root, checked(path))
+        size = full.stat().st_size
+        found.append({"path": path, "size": size, "sha256": sha256(full)})
+    return found
+
+
+def below(root: Path, *skipped: str) -> list[str]:
+    """Every path below ROOT that is no folder; names in SKIPPED are not entered."""
+    found = []
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if name not in skipped]
+        at = Path(folder).relative_to(root)
+        links = [name for name in folders if (Path(folder) / name).is_symlink()]
+        found += [(at / name).as_posix() for name in (*names, *links) if name not in skipped]
+    return sorted(found)
+
+
+def _plain(root: Path, path: str) -> Path:
+    full = root / path
+    if full.resolve() != root.resolve() / path or not full.is_file():
+        raise Refusal(f"{path!r} is a link or no plain file", "put the file itself there")
+    return full
+
+
+def agreed(listed: object) -> list[Entry]:
+    """LISTED when each entry is one; what came over a line is checked before it is used."""
+    if not isinstance(listed, list):
+        raise Refusal("the list of files is none", "send it again")
+    for entry in listed:
+        known = isinstance(entry, dict) and set(entry) == {"path", "size", "sha256"}
+        if not known or not isinstance(entry["size"], int) or entry["size"] < 0:
+            raise Refusal("the list of files holds something else", "send it again")
+        if not SHA256.fullmatch(str(entry["sha256"])):
+            raise Refusal(f"{entry['path']!r} has no sha256", "send it again")
+        checked(entry["path"])
+    if len({entry["path"] for entry in listed}) != len(listed):
+        raise Refusal("the list of files names one twice", "send it again")
+    return listed
+
+
+def missing(folder: Path, listed: list[Entry]) -> list[tuple[Entry, int]]:
+    """What FOLDER lacks of LISTED, each with the bytes of it that are there already."""
+    found: list[tuple[Entry, int]] = []
+    offered = set()
+    for entry in listed:
+        path = folder / entry["path"]
+        if has(path, entry):
+            continue
+        part = folder / PARTS / entry["sha256"]
+        first = entry["sha256"] not in offered and part.is_file()
+        there = part.stat().st_size if first else 0
+        offered.add(entry["sha256"])
+        found.append((entry, there if there <= entry["size"] else 0))
+    return found
+
+
+def has(path: Path, entry: Entry) -> bool:
+    """Whether PATH is the plain file that ENTRY describes."""
+    plain = path.is_file() and not path.is_symlink() and path.stat().st_size == entry["size"]
+    return plain and sha256(path) == entry["sha256"]
+
+
+def pack(target: IO[bytes], root: Path, wanted: Iterable[tuple[Entry, int]]) -> None:
+    """Write WANTED files below ROOT to TARGET as a tar stream, each from its offset."""
+    with tarfile.open(fileobj=target, mode="w|", format=tarfile.PAX_FORMAT) as tar:
+        for entry, offset in wanted:
+            with _plain(root, entry["path"]).open("rb") as file:
+                if os.fstat(file.fileno()).st_size != entry["size"]:
+                    raise Refusal(f"{entry['path']} changed while it was sent", "run it again")
+                file.seek(offset)
+                info = tarfile.TarInfo(entry["path"])
+                info.size = entry["size"] - offset
+                info.pax_headers = {OFFSET: str(offset)}
+                tar.addfile(info, file)
+
+
+def unpack(source: IO[bytes], folder: Path, listed: list[Entry]) -> int:
+    """Take the files of the tar stream SOURCE into FOLDER; how many got their name.
+
+    A stream that ends early leaves what came; a member that is not of LISTED, is no plain file or
+    has another hash is refused by name, and nothing of it stays.
+    """
+    wanted, count = {entry["path"]: entry for entry in listed}, 0
+    (folder / PARTS).mkdir(parents=True, exist_ok=True)
+    try:
+        with tarfile.open(fileobj=source, mode="r|") as tar:
+            for info in tar:
+                entry = wanted.get(info.name)
+                if entry is None or not info.isreg():
+                    raise Refusal(f"{info.name[:120]!r} was not announced", "send it again")
+                if not _take(tar.extractfile(info), info, folder, entry):
+                    return count
+                count += 1
+    except tarfile.ReadError:
+        return count  # cut in a header
+    return count
+
+
+def _take(data: Any, info: tarfile.TarInfo, folder: Path, entry: Entry) -> bool:
+    """Whether the member INFO came whole; it then has its name and its hash."""
+    said = info.pax_headers.get(OFFSET, "0")
+    offset = int(said) if re.fullmatch(r"\d{1,15}", said) else -1
+    part = folder / PARTS / entry["sha256"]
+    if offset < 0 or offset + info.size != entry["size"]:
+        raise Refusal(f"{entry['path']!r} has another size", "send it again")
+    there = part.stat().st_size if part.is_file() else 0
+    if offset > there:
+        raise Refusal(f"{entry['path']!r} begins behind what is here", "send it again")
+    with part.open("r+b" if there else "wb") as file:
+        file.truncate(offset)
+        file.seek(offset)
+        _copy(data, file)
+        file.flush()
+        os.fsync(file.fileno())
+        if file.tell() < entry["size"]:
+            return False
+    _name(part, folder, entry)
+    return True
+
+
+def _copy(data: Any, file: IO[bytes]) -> None:
+    try:
+        while block := data.read(BLOCK):
+            file.write(block)
+    except tarfile.ReadError:
+        return  # cut: the size tells
+
+
+def _name(part: Path, folder: Path, entry: Entry) -> None:
+    found = sha256(part)
+    if found != entry["sha256"]:
+        part.unlink()
+        raise Refusal(
+            f"{entry['path']} came as {found[:12]}…, its sender's list says "
+            f"{entry['sha256'][:12]}…",
+            "run it again: that file is sent anew",
+        )
+    path = folder / entry["path"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.parent.resolve() != folder.resolve() / Path(entry["path"]).parent:
+        raise Refusal(f"{entry['path']!r} leads out of its folder", "remove the link there")
+    os.replace(part, path)
+    sync(path.parent)
+
+
+def place(staging: Path, target: Path, listed: list[Entry], last: str = "") -> None:
+    """Move the verified files of STAGING below TARGET, the one called LAST at the end.
+
+    A new TARGET appears in one step; an existing one gets file by file, each in one step.
+    """
+    here = {entry["path"] for entry in listed if (staging / entry["path"]).exists()}
+    faults = [e["path"] for e in listed if e["path"] in here and not has(staging / e["path"], e)]
+    if faults:
+        (staging / faults[0]).unlink()
+        raise Refusal(f"{faults[0]} has another hash than its sender's list", "run it again")
+    lost = [e["path"] for e in listed if e["path"] not in here and not has(target / e["path"], e)]
+    if lost:
+        raise Refusal(f"{len(lost)} files did not come, as {lost[0]}", "run it again")
+    shutil.rmtree(staging / PARTS, ignore_errors=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.exists():
+        os.rename(staging, target)
+        sync(target.parent)
+        return
+    for path in sorted(here, key=lambda one: (one == last, one)):
+        (target / path).parent.mkdir(parents=True, exist_ok=True)
+        if (target / path).parent.resolve() != target.resolve() / Path(path).parent:
+            raise Refusal(f"{path!r} leads out of its folder", "remove the link there")
+        os.replace(staging / path, target / path)
+        sync((target / path).parent)
+    shutil.rmtree(staging)

@@ -1,0 +1,45 @@
+"""Which process is meant: a number alone may be another one's after a while or a reboot."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+
+def boot_id() -> str:
+    """What changes when this machine starts anew; '' where it is not told."""
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return path.read_text("utf-8").strip() if path.exists() else ""
+
+
+def started(pid: int) -> str | None:
+    """When PID began, in clock ticks; '' where it is not told, None when there is no PID."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        pass  # no such process, or a system without /proc
+    with suppress(OSError):
+        os.kill(pid, 0)
+        return None if Path("/proc/self").exists() else ""
+    return None
+
+
+def mark(pid: int) -> dict[str, Any]:
+    """What finds the process PID again."""
+    return {"pid": pid, "started": started(pid), "boot": boot_id()}
+
+
+def is_alive(known: dict[str, Any] | None) -> bool:
+    """Whether the process that was marked as KNOWN still runs."""
+    if not known or known["boot"] != boot_id():
+        return False
+    return known["started"] is not None and started(known["pid"]) == known["started"]
+
+
+def end_group(known: dict[str, Any], number: signal.Signals) -> None:
+    """Send NUMBER to the session that the process KNOWN leads."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(known["pid"], number)

@@ -1,0 +1,223 @@
+"""What the host is asked: one JSON line in, one out, file streams behind or before it."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from . import disk, jobs, parcel
+from .disk import Refusal
+from .watch import watch
+
+Json = dict[str, Any]
+ANSWER, STREAM = b"SEM-ANSWER ", b"SEM-STREAM\n"
+KINDS = ("code", "run", "weights")
+
+
+def main() -> None:
+    """Answer the verb in argv with the request on stdin; the folder is the working directory."""
+    os.umask(0o077)
+    root, verb = Path.cwd(), sys.argv[1]
+    try:
+        answer = VERBS[verb](root, json.loads(sys.stdin.buffer.readline()))
+    except Refusal as refusal:
+        answer = {"error": refusal.message, "hint": refusal.hint}
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        hint = "free space there, then run it again" if full else "look at that folder there"
+        where = os.path.relpath(error.filename, root) if error.filename else "the folder there"
+        answer = {"error": f"{where}: {error.strerror}", "hint": hint}
+    sys.stdout.buffer.write(b"\n" + ANSWER + disk.dumps(answer) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def hello(root: Path, _: Json) -> Json:
+    """What kind of machine this is."""
+    cards = len(list(Path("/dev").glob("nvidia[0-9]*")))
+    free = os.statvfs(root)
+    loose = Path("/etc/systemd/logind.conf")
+    text = loose.read_text("utf-8") if loose.is_file() else ""
+    kills = any(line.strip() == "KillUserProcesses=yes" for line in text.splitlines())
+    return {
+        "folder": str(root),
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "gpus": cards or int(Path("/dev/kfd").exists()),
+        "free": free.f_bavail * free.f_frsize,
+        "kills_left_processes": kills,
+    }
+
+
+def has(root: Path, request: Json) -> Json:
+    """Whether a file is there and the newest checkpoint of a run, where one is named."""
+    found = {"file": Path(request["path"]).is_file() if request.get("path") else False}
+    if request.get("run"):
+        folder = _run_folder(root, request)
+        sealed = folder.glob("checkpoint-*/manifest.json")
+        numbers = [path.parent.name.split("-")[1] for path in sealed]
+        found["checkpoint"] = max((int(n) for n in numbers if n.isdigit()), default=0)
+        found["run"] = (folder / "run.json").is_file()
+    return found
+
+
+def offer(root: Path, request: Json) -> Json:
+    """What of a list of files is not here yet, and how much of each is."""
+    listed, target = parcel.agreed(request["listed"]), _target(root, request)
+    _refuse_other_run(target, listed, request)
+    lacking = {entry["path"] for entry, _ in parcel.missing(target, listed)}
+    wanted = [entry for entry in listed if entry["path"] in lacking]
+    if not wanted:
+        return {"needed": []}
+    staging = _staging(root, request)
+    if request["kind"] == "code":
+        wanted = listed  # a new folder: what an older one has is copied, not sent
+        _copy_known(root, staging, wanted)
+    needed = parcel.missing(staging, wanted)
+    if not needed:
+        parcel.place(staging, target, wanted, _last(request))
+    return {"needed": [[entry["path"], offset] for entry, offset in needed]}
+
+
+def receive(root: Path, request: Json) -> Json:
+    """Take the stream behind REQUEST; when all is here, give it its place."""
+    listed, target = parcel.agreed(request["listed"]), _target(root, request)
+    staging = _staging(root, request)
+    with (root / "incoming" / f".{_label(request)}.lock").open("a+b") as lock:
+        _take_over(lock)
+        parcel.unpack(sys.stdin.buffer, staging, listed)
+        return offer(root, request) if target else {}
+
+
+def send(root: Path, request: Json) -> Json:
+    """Write the asked files of a run to stdout as one stream."""
+    folder = _run_folder(root, request)
+    wanted = [(entry, offset) for entry, offset in request["wanted"]]
+    parcel.agreed([entry for entry, _ in wanted])
+    sys.stdout.buffer.write(b"\n" + STREAM)
+    parcel.pack(sys.stdout.buffer, folder, wanted)
+    return {"sent": len(wanted)}
+
+
+def list_files(root: Path, request: Json) -> Json:
+    """The files of a run with their hashes; checkpoints only where they are asked for."""
+    folder = _run_folder(root, request)
+    job = jobs.newest(jobs.place(root, request))
+    if job is not None:
+        (job / "seen").touch()
+    if not folder.is_dir():
+        raise Refusal(f"no run {request['run']} here", "send it with `fab train.run`")
+    names = [n for n in parcel.below(folder) if _is_asked(n, bool(request.get("checkpoints")))]
+    known = jobs.state(job) if job is not None else {"state": "none"}
+    return {**known, "files": parcel.entries(folder, names)}
+
+
+def _is_asked(name: str, checkpoints: bool) -> bool:
+    top = name.split("/")[0]
+    if top.startswith((".", "quarantine-", "host")):
+        return False
+    return checkpoints if top.startswith("checkpoint-") else True
+
+
+def start(root: Path, request: Json) -> Json:
+    """Link the shared base weights into the run, then begin the job."""
+    home = root / "runs" / jobs.name(request, "sem") / jobs.name(request, "run")
+    shared = root / "models" / "base"
+    shared.mkdir(parents=True, exist_ok=True)
+    link = home / "models" / "base"
+    if home.is_dir() and not link.exists():
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(shared)
+    return jobs.start(root, request)
+
+
+def _target(root: Path, request: Json) -> Path:
+    kind = request.get("kind")
+    if kind not in KINDS:
+        raise Refusal(f"nothing of kind {kind!r} is taken", "send it with the same version of sem")
+    if kind == "code":
+        return root / "code" / jobs.name(request, "name")
+    if kind == "weights":
+        return root / "models" / "base" / jobs.name(request, "name")
+    return root / "runs" / jobs.name(request, "sem") / jobs.name(request, "run")
+
+
+def _refuse_other_run(target: Path, listed: list[Json], request: Json) -> None:
+    """A run's run.json is what it is: another one of the same id is not written over it."""
+    last = _last(request)
+    entry = next((entry for entry in listed if entry["path"] == last), None)
+    if entry and (target / last).is_file() and disk.sha256(target / last) != entry["sha256"]:
+        raise Refusal(f"{last} here is another one", "prepare a new run, or remove that one here")
+
+
+def _last(request: Json) -> str:
+    if request["kind"] != "run":
+        return ""
+    return f"models/{request['sem']}/adapters/{request['run']}/run.json"
+
+
+def _label(request: Json) -> str:
+    words = [request["kind"], *(jobs.name(request, k) for k in ("name",) if request.get(k))]
+    words += [jobs.name(request, k) for k in ("sem", "run") if request.get(k)]
+    return "-".join(words)
+
+
+def _staging(root: Path, request: Json) -> Path:
+    folder = root / "incoming" / f"{_label(request)}.tmp"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _run_folder(root: Path, request: Json) -> Path:
+    sem, run = jobs.name(request, "sem"), jobs.name(request, "run")
+    return root / "runs" / sem / run / "models" / sem / "adapters" / run
+
+
+def _copy_known(root: Path, staging: Path, wanted: list[Json]) -> None:
+    """Copy what the newest folder of code has already, file by file of the same hash."""
+    older = sorted((root / "code").glob("*"), key=lambda path: path.stat().st_mtime)[-1:]
+    for entry in wanted if older else []:
+        known, path = older[0] / entry["path"], staging / entry["path"]
+        if not path.exists() and parcel.has(known, entry):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(known.read_bytes())
+
+
+def _take_over(lock: IO[bytes]) -> None:
+    """Hold LOCK; a receiver whose line is dead may not know that yet, so it is ended."""
+    for _ in range(100):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            lock.seek(0)
+            pid = lock.read().strip()
+            if pid.isdigit():  # the holder of the lock wrote its number, so it is that process
+                os.kill(int(pid), signal.SIGKILL)
+            time.sleep(0.1)
+    else:
+        raise Refusal("another one sends the same", "wait for it, then run it again")
+    lock.truncate(0)
+    lock.write(str(os.getpid()).encode())
+    lock.flush()
+
+
+VERBS: dict[str, Callable[[Path, Json], Json]] = {
+    "hello": hello,
+    "has": has,
+    "offer": offer,
+    "receive": receive,
+    "send": send,
+    "list": list_files,
+    "start": start,
+    "tail": jobs.tail,
+    "cancel": jobs.cancel,
+    "table": jobs.table,
+    "watch": watch,
+}

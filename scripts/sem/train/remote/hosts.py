@@ -1,0 +1,73 @@
+"""configs/hosts.yaml: the hosts that train for us, and what each may be used for."""
+
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from sem.core import settings
+from sem.core.errors import SemError
+from sem.core.ssh import Far, checked
+from sem.train.remote.agent import Agent
+
+
+@dataclass(frozen=True)
+class Host:
+    """One host; every key has the default that a host which is not listed gets."""
+
+    address: str | None = None  # [user@]name, or a Host of the ssh configuration
+    port: int | None = None
+    ssh_config: str | None = None
+    folder: str = "sem"
+    python: str | None = None  # has everything; null: set up from the lock
+    device: Literal["cpu", "cuda", "rocm"] | None = None
+    gpus: str | None = None  # CUDA_VISIBLE_DEVICES
+    weights: Literal["push", "fetch"] = "push"
+    max_hours: float | None = None
+    stop_after_idle_minutes: float | None = None
+    stop: Literal["nothing"] | list[str] = "nothing"
+
+    def __post_init__(self) -> None:
+        if self.address is not None:
+            checked(self.address)
+        if not self.folder or self.folder.startswith(("-", "~")) or not self.folder.isprintable():
+            raise SemError(f"folder {self.folder!r}", "a path below the home folder, or absolute")
+        if self.port is not None and not 0 < self.port < 65_536:
+            raise SemError(f"port {self.port}", "a number from 1 to 65535")
+        for key in ("max_hours", "stop_after_idle_minutes"):
+            if getattr(self, key) is not None and not 0 < getattr(self, key) < 100_000:
+                raise SemError(f"{key} {getattr(self, key)}", "a number above 0")
+        if self.gpus is not None and not re.fullmatch(r"\d+(,\d+)*", self.gpus):
+            raise SemError(f"gpus {self.gpus!r}", 'write their numbers, as "0" or "0,1"')
+        if (self.stop != "nothing") != (self.stop_after_idle_minutes is not None):
+            raise SemError(
+                "stop and stop_after_idle_minutes need each other", "set both, or neither"
+            )
+
+    def agent(self) -> Agent:
+        """How this host is asked."""
+        assert self.address is not None
+        config = str(Path(self.ssh_config).expanduser()) if self.ssh_config else None
+        far = Far(self.address, config, self.port)
+        return Agent(far, self.folder, self.python or "python3")
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """All hosts by the name that -H takes."""
+
+    hosts: dict[str, Host] = field(default_factory=dict)
+
+
+def find(root: Path, named: str) -> Host:
+    """The host NAMED as `[user@]name[:port]`: an entry of hosts.yaml, or ssh's own name."""
+    match = re.fullmatch(r"(?:([^@]*)@)?(.*?)(?::(\d{1,5}))?", named, re.S)
+    assert match is not None
+    user, name, port = match.groups()
+    checked(f"{user}@{name}" if user is not None else name)
+    known = settings.load(Hosts, root / "configs" / "hosts.yaml").hosts
+    host = known.get(name, Host())
+    address = host.address or name
+    if user is not None:
+        address = f"{user}@{address.rpartition('@')[2]}"
+    return replace(host, address=address, port=int(port) if port else host.port)

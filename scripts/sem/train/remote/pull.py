@@ -1,0 +1,106 @@
+"""Fetch a run from a host: into a folder beside, checked twice, then file by file into its place.
+
+The host's list gives a hash for every file; the run's own manifest.json must agree with what came,
+and with the run.json that is here. manifest.json is moved last: without it the run is unfinished.
+"""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from sem.core import console, files, manifest
+from sem.core.errors import SemError
+from sem.core.run import Run
+from sem.train import checkpoints
+from sem.train.remote.agent import Agent
+from sem.train.remote.far import parcel
+from sem.train.remote.far.disk import Refusal
+
+INCOMING = "host/incoming"
+Json = dict[str, Any]
+
+
+def pull(agent: Agent, sem: str, run: Run, with_checkpoints: bool = False) -> int:
+    """Bring the finished RUN here, or its whole checkpoints; how many files got their place.
+
+    SemError names a file whose hash is wrong; the files that were here then stay as they were.
+    """
+    assert run.folder is not None
+    request = {"sem": sem, "run": run.id, "checkpoints": with_checkpoints}
+    said = agent.ask("list", request, more_s=600)
+    listed = _agreed(agent, said["files"])
+    names = {entry["path"] for entry in listed}
+    if manifest.NAME not in names and not with_checkpoints:
+        raise SemError(
+            f"run {run.id} is not finished on {agent.far.host}: {said['state']}",
+            "wait with `fab train.attach`, or fetch its checkpoints with --checkpoints",
+        )
+    own = next((entry for entry in listed if entry["path"] == "run.json"), None)
+    if own is None or own["sha256"] != files.sha256(run.folder / "run.json"):
+        raise SemError(
+            f"run {run.id}: run.json on {agent.far.host} is not the one here",
+            "it is another run: nothing was fetched",
+        )
+    wanted = [e for e in listed if e["path"] != "run.json" and not _is_here(run.folder, e)]
+    staging = run.folder / INCOMING
+    staging.mkdir(parents=True, exist_ok=True)
+    agent.fetch({**request, "listed": wanted}, staging, f"run {run.id}")
+    _verify(run, staging, listed)
+    _move(run.folder, staging, [entry["path"] for entry in wanted])
+    return len(wanted)
+
+
+def _agreed(agent: Agent, listed: Any) -> list[Json]:
+    try:
+        return parcel.agreed(listed)
+    except Refusal as refusal:
+        raise SemError(f"{agent.far.host}: {refusal.message}", refusal.hint) from refusal
+
+
+def _is_here(folder: Path, entry: Json) -> bool:
+    return parcel.has(folder / entry["path"], entry)
+
+
+def _verify(run: Run, staging: Path, listed: list[Json]) -> None:
+    """Compare what came with the manifests that the run itself wrote."""
+    assert run.folder is not None
+    at = {e["path"]: _where(run.folder, staging, e) for e in listed if e["path"] != "run.json"}
+    if manifest.NAME in at:
+        facts = files.read_json(at[manifest.NAME])
+        if facts.get("run_json_sha256") != files.sha256(run.folder / "run.json"):
+            raise SemError(
+                f"run {run.id}: its manifest names another run.json", "it is another run"
+            )
+        for name, wanted in facts.get("adapter", {}).items():
+            _compare(at.get(f"adapter/{name}"), f"adapter/{name}", wanted)
+    for name in {path.split("/")[0] for path in at if path.startswith("checkpoint-")}:
+        if not (staging / name).is_dir() or not checkpoints.is_complete(staging / name):
+            console.note(f"{name} is not whole on the host, or here already: left out")
+            shutil.rmtree(staging / name, ignore_errors=True)
+
+
+def _where(folder: Path, staging: Path, entry: Json) -> Path:
+    came = staging / entry["path"]
+    return came if came.exists() else folder / entry["path"]
+
+
+def _compare(path: Path | None, name: str, wanted: str) -> None:
+    found = files.sha256(path) if path is not None and path.is_file() else "missing"
+    if found != wanted:
+        raise SemError(
+            f"{name} is {found[:12]}…, the run's manifest says {wanted[:12]}…",
+            "the files here were not changed; look at that run on the host",
+        )
+
+
+def _move(folder: Path, staging: Path, names: list[str]) -> None:
+    """Give every file its place in one step each, manifest.json last."""
+    for name in sorted(names, key=lambda one: (one == manifest.NAME, one)):
+        if not (staging / name).exists():
+            continue  # a checkpoint that was left out
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        files.sync(staging / name)
+        os.replace(staging / name, folder / name)
+        files.sync((folder / name).parent)
+    shutil.rmtree(staging)

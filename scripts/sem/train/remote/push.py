@@ -1,0 +1,133 @@
+"""What a run needs on a host, and nothing else: tracked code, its snapshot, run.json, weights.
+
+Every list is made here with sha256 of each file; the host answers what it lacks, and gives a
+folder its name only when every hash is right. Never sent: .env, keys, the raw store, other runs.
+"""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from sem.core import console, files, jsonio
+from sem.core.errors import SemError
+from sem.core.project import ROOT, Project
+from sem.core.run import Run
+from sem.lm import pinned
+from sem.train import checkpoints
+from sem.train.remote.agent import Agent
+from sem.train.remote.far import parcel
+from sem.train.remote.far.disk import Refusal
+from sem.train.remote.hosts import Host
+
+CODE = ("scripts", "pyproject.toml", "README.md", "LICENSE", ".env.example")
+SHARED = re.compile(r"requirements[\w.-]*\.lock|configs/[\w.-]+\.yaml|configs/schemas/.+")
+SETTINGS = (".yaml", ".yml", ".json", ".jsonl")
+# By name: what stands beside settings and is nobody's to send.
+SECRET = re.compile(r"(^|/)(\.env($|\.)|id_[a-z0-9]+$|[^/]*\.(pem|key|p12|pfx)$)")
+OPEN = ".env.example"
+Json = dict[str, Any]
+
+
+def push(agent: Agent, host: Host, project: Project, run: Run, resume: bool) -> str:
+    """Bring to the host what RUN needs there; the name of its folder of code."""
+    code = listed(ROOT, code_files())
+    name = files.sha256_json(code)[:16]
+    sent = agent.push({"kind": "code", "name": name, "listed": code}, ROOT, "code")
+    sent += _weights(agent, host, project, run)
+    named = {"sem": project.sem, "run": run.id}
+    parts = listed(project.root, run_files(project, run))
+    parts += _progress(agent, project, run) if resume else []
+    sent += agent.push({"kind": "run", "listed": parts, **named}, project.root, f"run {run.id}")
+    console.note(f"{agent.far.host}: everything is there ({sent:,} bytes were sent)")
+    return name
+
+
+def listed(root: Path, paths: list[str]) -> list[Json]:
+    """PATHS below ROOT with size and sha256; SemError for one that is not sent."""
+    secret = [path for path in paths if SECRET.search(path) and path != OPEN]
+    if secret:
+        raise SemError(f"{secret[0]!r} looks like a secret and is not sent", "move it away")
+    try:
+        return parcel.entries(root, paths)
+    except Refusal as refusal:
+        raise SemError(f"{root}: {refusal.message}", refusal.hint) from refusal
+
+
+def code_files() -> list[str]:
+    """The files of this program that training needs: tracked ones, where git knows them."""
+    done = subprocess.run(
+        ["git", "ls-files", "-z", "--cached"], cwd=ROOT, capture_output=True, check=False
+    )
+    tracked = done.stdout.decode("utf-8", "replace").split("\0") if not done.returncode else []
+    if not tracked:
+        tracked = parcel.below(ROOT, "__pycache__", ".venv", ".git")
+    wanted = [name for name in tracked if name and _is_code(name) and (ROOT / name).exists()]
+    return sorted({*wanted, *_new_modules()})
+
+
+def _is_code(name: str) -> bool:
+    return name.split("/")[0] in CODE or bool(SHARED.fullmatch(name))
+
+
+def _new_modules() -> list[str]:
+    # A module that is not added to git yet is imported all the same.
+    return [path.relative_to(ROOT).as_posix() for path in (ROOT / "scripts").rglob("*.py")]
+
+
+def run_files(project: Project, run: Run) -> list[str]:
+    """The settings of the sem, the snapshot of RUN with what was made from it, run.json."""
+    assert run.folder is not None
+    version = run.plan()["snapshot"]["version"]
+    settings = [p for p in project.configs.rglob("*") if p.suffix in SETTINGS and p.is_file()]
+    frozen = [p for p in project.processed.glob(f"*.v{version}.json*") if p.is_file()]
+    frozen.append(project.processed / f"v{version}.json")
+    found = [*settings, *frozen, run.folder / "run.json"]
+    return [path.relative_to(project.root).as_posix() for path in found]
+
+
+def _progress(agent: Agent, project: Project, run: Run) -> list[Json]:
+    """Our newest whole checkpoint and its metrics, when the host is not further than that."""
+    assert run.folder is not None
+    newest = checkpoints.newest(run.folder)
+    if newest is None:
+        return []
+    number = int(newest.name.split("-")[1])
+    there = agent.ask("has", {"sem": project.sem, "run": run.id})["checkpoint"]
+    if there >= number:
+        console.note(f"the host has checkpoint {there}, here is {number}: theirs is used")
+        return []
+    names = [f"{newest.name}/{name}" for name in parcel.below(newest)]
+    names += ["metrics.jsonl"] if (run.folder / "metrics.jsonl").exists() else []
+    home = run.folder.relative_to(project.root).as_posix()
+    return listed(project.root, [f"{home}/{name}" for name in names])
+
+
+def _weights(agent: Agent, host: Host, project: Project, run: Run) -> int:
+    """Send the base weights when the host has none of that revision; the bytes that went over."""
+    named = run.plan()["base_model"]
+    model = named["base_model_id"]
+    if Path(model).is_absolute():
+        if agent.ask("has", {"path": f"{model}/config.json"})["file"]:
+            return 0
+        raise SemError(
+            f"{agent.far.host}: no base model at {model}, and a path of this machine is not made",
+            "move the folder below models/base/, name it so in the TaskSpec, prepare a new run",
+        )
+    if host.weights == "fetch":
+        console.note(f"{model}: the host fetches it (weights: fetch)")
+        return 0
+    folder = pinned.resolve(named, project.root).folder
+    paths = [name for name in parcel.below(folder, ".git") if not name.startswith(".")]
+    request = {"kind": "weights", "name": folder.name, "listed": listed(folder, paths)}
+    if folder.parent.resolve() != project.base_models.resolve():
+        raise SemError(
+            f"base model {model}: not below models/base/", "move its folder there, prepare anew"
+        )
+    return agent.push(request, folder, f"base model {folder.name}")
+
+
+def lock_hash() -> str:
+    """What decides the environment there: the locks and how they are installed."""
+    wanted = [*sorted(ROOT.glob("requirements*.lock")), ROOT / "scripts" / "setup_env.sh"]
+    return files.sha256_text(jsonio.dumps([files.sha256(path) for path in wanted]))[:16]

@@ -1,0 +1,96 @@
+"""Begin a run on a host: push, set up from the lock, train; detached from the line."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from sem.core import console
+from sem.core.errors import SemError
+from sem.core.project import Project
+from sem.core.run import Run
+from sem.train.remote import push
+from sem.train.remote.agent import Agent
+from sem.train.remote.hosts import Host
+
+# Handed to the training process there through its watcher's stdin, only where they are set here.
+SECRETS = ("WANDB_API_KEY",)
+PLAIN = ("SEM_WANDB", "WANDB_PROJECT", "WANDB_ENTITY", "WANDB_BASE_URL")
+Json = dict[str, Any]
+
+
+def start(agent: Agent, host: Host, project: Project, run: Run, resume: bool) -> Json:
+    """Push what RUN needs and begin it, or find it running: asked twice it runs once."""
+    _check(agent, agent.ask("hello", {}), run)
+    named = {"sem": project.sem, "run": run.id}
+    known = [one for one in agent.ask("table", named)["jobs"] if one["run"] == run.id]
+    if known and known[0]["state"] in ("running", "starting"):
+        console.note(f"run {run.id} is {known[0]['state']} on {agent.far.host}: attaching")
+        return known[0]
+    code = push.push(agent, host, project, run, resume=True)
+    spec = {"steps": steps(host, project, run, code, resume), "run": run.id, **limits(host)}
+    begun = begin(agent, project.sem, run.id, spec, resume)
+    console.note(f"{agent.far.host}: run {run.id}, attempt {begun['attempt']}: {begun['state']}")
+    return begun
+
+
+def begin(agent: Agent, sem: str, run: str, spec: Json, again: bool) -> Json:
+    """Start the job of SPEC on the host, once however often it is asked."""
+    secrets = {name: os.environ[name] for name in SECRETS if os.environ.get(name)}
+    request = {"sem": sem, "run": run, "spec": spec, "again": again, "secrets": secrets}
+    return agent.ask("start", request)
+
+
+def _check(agent: Agent, hello: Json, run: Run) -> None:
+    """Refuse a run that was prepared for another kind of machine; warn where jobs are ended."""
+    if hello["kills_left_processes"]:
+        console.note(
+            f"{agent.far.host}: logind ends what a login leaves running (KillUserProcesses=yes): "
+            "the job may end with the line; set it to no there"
+        )
+    wanted = run.plan()["hardware"]["device"]
+    if wanted == "cuda" and not hello["gpus"]:
+        raise SemError(
+            f"run {run.id} was prepared for a GPU, and {agent.far.host} shows none",
+            "prepare one here with SEM_DEVICE=cpu, or choose another host",
+        )
+    if wanted == "cpu" and hello["gpus"]:
+        console.note(
+            f"run {run.id} was prepared for a CPU and trains on one, though {agent.far.host} "
+            "has a GPU: prepare it on a machine with the same kind of device"
+        )
+
+
+def steps(host: Host, project: Project, run: Run, code: str, resume: bool) -> Sequence[Json]:
+    """What the host runs, one after the other, in the folder of CODE."""
+    cwd, lock = f"code/{code}", push.lock_hash()
+    environment = {
+        "SEM_ROOT": f"@/runs/{project.sem}/{run.id}",
+        "PYTHONUNBUFFERED": "1",
+        **({"SEM_DEVICE": host.device} if host.device else {}),
+        **({"CUDA_VISIBLE_DEVICES": host.gpus} if host.gpus else {}),
+        **{name: os.environ[name] for name in PLAIN if os.environ.get(name)},
+    }
+    train = ["scripts/train_run.py", f"--sem={project.sem}", f"--run={run.id}"]
+    train += ["--resume"] if resume else []
+    python = host.python or f"../../envs/{lock}/bin/python"
+    work = {"argv": [python, *train], "cwd": cwd, "env": environment, "secret": True}
+    if host.python:
+        console.note(f"set-up is skipped: hosts.yaml names {host.python}")
+        return [work]
+    device = {"SEM_DEVICE": host.device} if host.device else {}
+    set_up = {
+        "argv": ["bash", "scripts/setup_env.sh"],
+        "cwd": cwd,
+        "env": {"SEM_VENV": f"../../envs/{lock}", **device},
+        "ready": f"envs/{lock}/ready",
+    }
+    return [set_up, work]
+
+
+def limits(host: Host) -> Json:
+    """When the host ends the job, and what it does when nobody comes back."""
+    return {
+        "max_hours": host.max_hours,
+        "stop_after_idle_minutes": host.stop_after_idle_minutes,
+        "stop": None if host.stop == "nothing" else list(host.stop),
+    }
