@@ -7,6 +7,7 @@ can also be done by hand, from cron or over SSH. Nothing heavier than Fabric is 
     fab dataset.clean dataset.split      jobs chain, left to right; the first failure stops
     fab train.run --sem shop             any project under configs/
     fab --dry train.run                  print the command, run nothing
+    fab -H me@gpu train.run              train on a host (docs/hosts.md); fabtrain.py holds these
 """
 
 import sys
@@ -16,7 +17,22 @@ from fabric import task
 from invoke import Collection, Exit
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # also when this file is loaded by path
-from fabjobs import ROOT, collect, command, execute, older, program, refuse_hosts, script
+import fabtrain
+from fabjobs import (
+    ROOT,
+    RUN,
+    SEM,
+    SET,
+    SNAPSHOT,
+    SPLIT,
+    collect,
+    command,
+    execute,
+    older,
+    program,
+    refuse_hosts,
+    script,
+)
 
 GROUPS = {
     "demo": "The embedded example.",
@@ -27,12 +43,6 @@ GROUPS = {
     "package": "Export and verify the deliverable.",
     "ops": "Budgets, promotion, the nightly check, backfills.",
 }
-
-SEM = {"sem": "project under configs/ (default: $SEM, then fabric.yaml)"}
-RUN = {"run": "training run, or `base` for the untouched model (default: the latest)"}
-SPLIT = {"split": "val, test or golden (default: test)"}
-SNAPSHOT = {"snapshot": "version of the splits, as 3 or v3 (default: the latest)"}
-SET = {"set": "override one setting, as FILE.KEY=VALUE (repeatable)"}
 
 
 # --- the whole path -----------------------------------------------------------------------
@@ -203,24 +213,6 @@ def dataset_stats(c, sem=None, snapshot=None):
     script(c, "dataset_stats", sem=sem, snapshot=snapshot)
 
 
-@task(help=SEM | SNAPSHOT | SET, iterable=["set"])
-def train_prepare(c, sem=None, snapshot=None, set=None):
-    """Resolve and write down everything the next run uses."""
-    script(c, "train_prepare", sem=sem, snapshot=snapshot, set=set)
-
-
-@task(help=SEM | RUN | {"resume": "older spelling of train.resume"})
-def train_run(c, sem=None, run=None, resume=False):
-    """Train a prepared run."""
-    script(c, "train_run", sem=sem, run=run, resume=resume)
-
-
-@task(help=SEM | RUN)
-def train_resume(c, sem=None, run=None):
-    """Continue a run from its last whole checkpoint."""
-    script(c, "train_run", sem=sem, run=run, resume=True)
-
-
 EVAL = SEM | RUN | SPLIT | SNAPSHOT | SET | {"run_id": "older spelling of --run"}
 
 GENERATE = {
@@ -344,4 +336,4 @@ ns = Collection(auto_dash_names=False)
 for job in (pipeline, check):
     ns.add_task(job)
 for group, doc in GROUPS.items():
-    ns.add_collection(collect(group, doc, globals()))
+    ns.add_collection(collect(group, doc, globals() | vars(fabtrain)))

@@ -1,5 +1,6 @@
 """How a job becomes one command line, where it runs, what it is called; fabfile.py holds them."""
 
+import getpass
 import os
 import shlex
 import sys
@@ -13,11 +14,46 @@ ROOT = Path(__file__).resolve().parent
 # One argument of a program cannot be longer than this on Linux, and `bash -c` gets one.
 LONGEST_COMMAND = 120_000
 
+# Flags that many jobs share.
+SEM = {"sem": "project under configs/ (default: $SEM, then fabric.yaml)"}
+RUN = {"run": "training run, or `base` for the untouched model (default: the latest)"}
+SPLIT = {"split": "val, test or golden (default: test)"}
+SNAPSHOT = {"snapshot": "version of the splits, as 3 or v3 (default: the latest)"}
+SET = {"set": "override one setting, as FILE.KEY=VALUE (repeatable)"}
+
+# What `fab -H` may be given: these talk to the host themselves, over the user's own ssh.
+ON_HOSTS = ("run", "resume", "attach", "status", "cancel", "pull")
+
 
 def script(c: Context, name: str, *words: str, sem: str | None = None, **flags: object) -> None:
     """Run scripts/NAME.py on this machine for the project SEM."""
+    refuse_hosts(c)
+    execute(c, _line(c, name, words, sem, flags))
+
+
+def script_for_host(
+    c: Context, name: str, host: str | None, sem: str | None = None, **flags: object
+) -> None:
+    """Run scripts/NAME.py on this machine and tell it the HOST, or the one of `fab -H`."""
+    there = host or (named_host(c) if isinstance(c, Connection) else None)
+    # A Connection's own `run` would connect, trust any host key and hand a shell our line.
+    here = Context(c.config) if isinstance(c, Connection) else c
+    execute(here, _line(c, name, (), sem, {"host": there, **flags}))
+
+
+def named_host(c: Connection) -> str:
+    """What -H said, as ssh takes it: Fabric has split it and filled in what was not given."""
+    user = c.ssh_config.get("user", getpass.getuser())
+    port = int(c.ssh_config.get("port", 22))
+    who = "" if c.user == user else f"{c.user}@"
+    return f"{who}{c.original_host}{'' if c.port == port else f':{c.port}'}"
+
+
+def _line(
+    c: Context, name: str, words: tuple[str, ...], sem: str | None, flags: dict[str, object]
+) -> str:
     chosen = sem or os.environ.get("SEM") or c.config.get("sem")
-    execute(c, command(program(name), {"sem": chosen, **flags}, words))
+    return command(program(name), {"sem": chosen, **flags}, words)
 
 
 def program(name: str) -> list[str]:
@@ -70,8 +106,8 @@ def refuse_hosts(c: Context) -> None:
     """Stop a job under `fab -H` before anything is connected or sent."""
     if isinstance(c, Connection):
         raise Exit(
-            f"error: -H {c.host}: remote hosts are not supported yet\n"
-            "       log in there and run the same job; `fab -H` comes with remote training",
+            f"error: -H {c.original_host}: this job runs on this machine only\n"
+            f"       on a host run: train.{', train.'.join(ON_HOSTS)}; log in there for others",
             2,
         )
 

@@ -26,11 +26,12 @@ def load():
 
 
 fabfile = load()
+ON_HOSTS = [f"train.{name}" for name in ("run", "resume", "attach", "status", "cancel", "pull")]
 JOBS = [
     *("check", "demo", "demo.data", "pipeline", "env.weights", "env.check"),
     *("dataset.import", "dataset.clean", "dataset.split", "dataset.stats"),
     *("dataset.migrate", "dataset.takedown", "ops.backfill"),
-    *("train.prepare", "train.run", "train.resume", "eval.generate", "eval.report"),
+    *("train.prepare", "eval.generate", "eval.report", *ON_HOSTS),
     *("package.export", "package.verify", "ops.project_tokens"),
 ]
 
@@ -57,7 +58,8 @@ def test_the_list_shows_underscores_and_no_dashes():
 
 def test_every_job_starts_a_script_that_exists():
     # A job that a later version brings is not listed until it works.
-    named = set(re.findall(r'(?:script\(c, |program\()"(\w+)"', (ROOT / "fabfile.py").read_text()))
+    source = "".join((ROOT / name).read_text() for name in ("fabfile.py", "fabtrain.py"))
+    named = set(re.findall(r'(?:script(?:_for_host)?\(c, |program\()"(\w+)"', source))
 
     assert len(named) > 12
     assert {name for name in named if not (ROOT / "scripts" / f"{name}.py").is_file()} == set()
@@ -80,6 +82,11 @@ CALLS = [
     "train.prepare --snapshot 3 --set train.epochs=1 --set train.seed=2",
     "train.run --run r",
     "train.resume --run r",
+    "train.run --run r --host me@h --detach",
+    "train.attach --run r --host h",
+    "train.status --host h",
+    "train.cancel --run r --host h",
+    "train.pull --run r --host h --checkpoints",
     "eval.generate --run r --split val --snapshot 3 --set eval.batch=1",
     "eval.report --run r --split val --snapshot 3 --baseline base",
     "package.export --run r --target vllm",
@@ -112,20 +119,40 @@ def test_demo_writes_the_data_and_then_runs_the_whole_path():
     assert "pipeline.py --sem=demo" in lines[1]
 
 
-@pytest.mark.parametrize("job", JOBS)
+@pytest.mark.parametrize("job", [job for job in JOBS if job not in ON_HOSTS])
 def test_a_host_is_refused_before_anything_is_connected(job):
     extra = ["x"] if job == "dataset.import" else []
     done = fab("-H", "nowhere.invalid", job, *extra)
 
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr.startswith("error: -H nowhere.invalid: remote hosts are not supported yet")
+    assert done.stderr.splitlines()[:2] == [
+        "error: -H nowhere.invalid: this job runs on this machine only",
+        f"       on a host run: {', '.join(ON_HOSTS)}; log in there for others",
+    ]
+
+
+@pytest.mark.parametrize("job", ON_HOSTS)
+def test_a_job_for_a_host_is_a_script_here_that_gets_its_name(job):
+    done = fab("--dry", "-H", "me@nowhere.invalid:2222", job)
+
+    assert "--host=me@nowhere.invalid:2222" in done.stdout
+    assert "/scripts/train_" in done.stdout
+
+
+def test_a_host_named_like_an_option_stays_a_value_and_is_refused(tmp_path):
+    canary = tmp_path / "canary"
+    done = fab("-H", f"-oProxyCommand=touch {canary}", "train.status", "--sem", "demo")
+
+    assert done.returncode == 1
+    assert "is no [user@]host" in done.stderr
+    assert not canary.exists()
 
 
 def test_a_connection_is_refused_without_opening_it():
     connection = Connection("nowhere.invalid")
 
-    with pytest.raises(Exit, match="not supported yet"):
+    with pytest.raises(Exit, match="this machine only"):
         fabfile.execute(connection, "true")
 
     assert not connection.is_connected
@@ -258,7 +285,7 @@ def test_what_no_shell_can_carry_is_refused():
 
 
 def test_the_jobs_build_no_command_of_their_own():
-    source = (ROOT / "fabfile.py").read_text() + (ROOT / "fabjobs.py").read_text()
+    source = "".join(path.read_text() for path in ROOT.glob("fab*.py"))
 
     for forbidden in ('run(f"', "run(f'", "env=", ".cd(", ".prefix(", ".sudo(", "os.system"):
         assert forbidden not in source

@@ -1,0 +1,53 @@
+"""The jobs of train.*, here and on a host; fabfile.py collects them.
+
+`fab -H me@gpu train.run` never opens Fabric's own connection: the name goes to a script on this
+machine, which talks to the host through OpenSSH's `ssh`.
+"""
+
+from fabjobs import RUN, SEM, SET, SNAPSHOT, script, script_for_host
+from fabric import task
+
+HOST = {"host": "[user@]name or a name of configs/hosts.yaml (default: what -H says)"}
+DETACH = {"detach": "on a host: start it and leave"}
+
+
+@task(help=SEM | SNAPSHOT | SET, iterable=["set"])
+def train_prepare(c, sem=None, snapshot=None, set=None):
+    """Resolve and write down everything the next run uses."""
+    script(c, "train_prepare", sem=sem, snapshot=snapshot, set=set)
+
+
+@task(help=SEM | RUN | HOST | DETACH | {"resume": "older spelling of train.resume"})
+def train_run(c, sem=None, run=None, resume=False, host=None, detach=False):
+    """Train a prepared run, here or on a host."""
+    script_for_host(c, "train_run", host, sem=sem, run=run, resume=resume, detach=detach)
+
+
+@task(help=SEM | RUN | HOST | DETACH)
+def train_resume(c, sem=None, run=None, host=None, detach=False):
+    """Continue a run from its last whole checkpoint, here or on a host."""
+    script_for_host(c, "train_run", host, sem=sem, run=run, resume=True, detach=detach)
+
+
+@task(help=SEM | RUN | HOST)
+def train_attach(c, sem=None, run=None, host=None):
+    """Follow a run on a host to its exit code, from where the last look ended."""
+    script_for_host(c, "train_attach", host, sem=sem, run=run)
+
+
+@task(help=SEM | HOST)
+def train_status(c, sem=None, host=None):
+    """Show the runs of a sem on a host."""
+    script_for_host(c, "train_status", host, sem=sem)
+
+
+@task(help=SEM | RUN | HOST)
+def train_cancel(c, sem=None, run=None, host=None):
+    """End a run on a host: TERM, half a minute, KILL."""
+    script_for_host(c, "train_cancel", host, sem=sem, run=run)
+
+
+@task(help=SEM | RUN | HOST | {"checkpoints": "also its whole checkpoints, when unfinished too"})
+def train_pull(c, sem=None, run=None, host=None, checkpoints=False):
+    """Fetch a run from a host, every file checked by its hash."""
+    script_for_host(c, "train_pull", host, sem=sem, run=run, checkpoints=checkpoints)
