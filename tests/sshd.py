@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 import shutil
 import socket
 import subprocess
@@ -23,6 +24,34 @@ class Server:
     folder: Path
     port: int
     config: Path
+    process: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        """Listen; its log goes on where it was."""
+        argv = [SSHD, "-D", "-e", "-f", str(self.folder / "sshd_config")]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(argv, stderr=log)
+        _wait_for(self.port)
+
+    def stop(self) -> None:
+        """End the server; sessions it has begun are processes of their own."""
+        self.process.terminate()
+        self.process.wait()
+
+    def restart(self) -> None:
+        """Listen anew, with the configuration as it is now."""
+        self.stop()
+        self.start()
+
+    def sessions(self) -> list[int]:
+        """The processes of the server that serve one line each."""
+        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(pid) for pid in path.read_text().split()]
+
+    def attempts(self) -> int:
+        """How often somebody got as far as proving who they are."""
+        said = (self.folder / "log").read_text("utf-8", "replace")
+        return len(re.findall("Accepted |Failed |Postponed |authenticating user", said))
 
     def known(self, key: str) -> None:
         """Make KEY the host key that this machine knows."""
@@ -66,16 +95,15 @@ def serving(folder: Path) -> Iterator[Server]:
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nPidFile none\n"
         f"AuthorizedKeysFile {folder}/authorized\nStrictModes no\nUsePAM no\n"
         "PasswordAuthentication no\nPermitRootLogin prohibit-password\nMaxStartups 100\n"
+        "LogLevel VERBOSE\n"
     )
     server.known(server.key())
     server.reach(port)
-    argv = [SSHD, "-D", "-e", "-f", str(folder / "sshd_config")]
-    with (folder / "log").open("wb") as log, subprocess.Popen(argv, stderr=log) as process:
-        try:
-            _wait_for(port)
-            yield server
-        finally:
-            process.terminate()
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 def _free_port() -> int:

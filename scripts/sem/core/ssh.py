@@ -96,7 +96,10 @@ class Far:
         """The refusal of a host key, with the fingerprint that was shown and how to add it."""
         shown = self._look()
         key = re.findall(r"Server host key: (?:ssh-)?(\S+) (SHA256:\S+)", shown)
-        where = re.findall(r"(?:No \S+ host key is known for|[Hh]ost key for) (\S+)", shown)
+        # A jump host that may ask, and cannot, does not name itself: the last place then does.
+        said = r"(?:No \S+ host key is known for|[Hh]ost key for) (\S+)"
+        asked = re.findall(r"Authenticating to (\S+):(\d+) as ", shown)
+        where = re.findall(said, shown) or [label(*place) for place in asked]
         if not key or not where:
             return SemError(
                 f"{self.host}: {message}",
@@ -127,16 +130,21 @@ def checked(host: str) -> str:
     return host
 
 
-def _add(label: str, kind: str, shown: str) -> str:
-    """The commands that put the key of LABEL into the known hosts, replacing an older one."""
-    match = re.fullmatch(r"\[(.+)\]:(\d+)", label)
-    name, port = (match[1], match[2]) if match else (label, "22")
+def label(name: str, port: str) -> str:
+    """What known_hosts calls a host."""
+    return name if port == "22" else f"[{name}]:{port}"
+
+
+def _add(named: str, kind: str, shown: str) -> str:
+    """The commands that put the key of NAMED into the known hosts, replacing an older one."""
+    match = re.fullmatch(r"\[(.+)\]:(\d+)", named)
+    name, port = (match[1], match[2]) if match else (named, "22")
     asked = re.findall(r"Connecting to (\S+) \[\S+ port (\d+)", shown)
-    through = "<jump host> " if "Executing proxy command" in shown else ""
-    scan = f"ssh-keyscan -t {kind.lower()} -p {port} {name} >> ~/.ssh/known_hosts"
+    through = "Executing proxy command" in shown
+    scan = f"ssh-keyscan -t {kind.lower().split('-')[0]} -p {port} {name} >> ~/.ssh/known_hosts"
     if through and (name, port) not in asked:
         scan = f"ssh JUMP {scan}"
-    forget = f"ssh-keygen -R {shlex.quote(label)} && " if "HAS CHANGED" in shown else ""
+    forget = f"ssh-keygen -R {shlex.quote(named)} && " if "HAS CHANGED" in shown else ""
     return f"`{forget}{scan}`"
 
 

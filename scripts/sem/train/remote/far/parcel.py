@@ -19,7 +19,7 @@ from .disk import Refusal, sha256, sync
 
 PARTS = ".parts"
 OFFSET = "SEM.offset"  # pax header: how many bytes the receiver has
-BLOCK = 1 << 18
+BLOCK = 1 << 14  # what a cut can lose: a stream gives whole blocks or none
 LONGEST_PART, LONGEST_PATH = 255, 1_000
 SHA256 = re.compile(r"[0-9a-f]{64}")
 Entry = dict[str, Any]  # path, size, sha256
