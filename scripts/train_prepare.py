@@ -1,6 +1,8 @@
-"""Resolve everything the next run will use and write it down as run.json.
+"""Resolve everything the next run will use, look for faults, and write it down as run.json.
 
     python scripts/train_prepare.py --sem shop --set train.epochs=1
+
+Stops with exit 1, before anything is written, when a check fails; the rows are named.
 
 Reads   configs/SEM/train.yaml, configs/SEM/tasks/, data/SEM/processed/*.vN.jsonl
 Writes  models/SEM/adapters/RUN/run.json
@@ -16,7 +18,10 @@ def main(argv: list[str] | None = None) -> None:
 
     project = Project.load(args.sem, args.set)
     run = plan.prepare(project, console.version(args.snapshot))
-    console.table(f"run {run.id}", ("what", "value"), plan.summary(run.plan()))
+    found = run.plan()
+    looked = [(check["name"], check["found"]) for check in found["preflight"]]
+    console.table("looked at", ("what", "found"), looked)
+    console.table(f"run {run.id}", ("what", "value"), plan.summary(found))
     console.done(run.folder / "run.json")
 
 

@@ -38,9 +38,9 @@ def test_variants_are_trained_on_and_named_in_the_run(cut) -> None:
     found = target.plan()
     assert "augmented" not in plain.plan()
     assert found["augmented"] == {"rows": made["rows"], "sha256": made["sha256"]}
-    train = plan.job(cut, target).train
+    train = plan.job(cut, target).stages[0].rows
     assert sum("~" in row.id for row in train.kept) == made["rows"]
-    assert len(train.kept) == len(plan.job(cut, plain).train.kept) + made["rows"]
+    assert len(train.kept) == len(plan.job(cut, plain).stages[0].rows.kept) + made["rows"]
 
 
 def test_a_run_refuses_variants_that_are_not_its_own(cut) -> None:

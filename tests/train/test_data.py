@@ -1,4 +1,4 @@
-"""Token rows, batch order and the answer-only loss."""
+"""Token rows, their masks and weights, batch order."""
 
 from pathlib import Path
 
@@ -7,10 +7,13 @@ import pytest
 from sem.core import settings
 from sem.core.errors import SemError
 from sem.core.example import Example
+from sem.core.slotspec import SlotFile
 from sem.core.taskspec import TaskSpec
 from sem.lm import chat
-from sem.train import data
-from sem.train.data import IGNORED, BatchOrder, Collator
+from sem.train import classes, data, trainer
+from sem.train.batches import IGNORED, BatchOrder, Collator
+from sem.train.data import Row, Writer
+from sem.train.recipe import Recipe
 from toy import SPEC, page
 
 
@@ -29,15 +32,24 @@ def examples(count: int) -> list[Example]:
     return [Example(f"e{i:03}", "price", text, ref) for i, (text, ref) in enumerate(made)]
 
 
+def writer(speaker, tasks, **recipe) -> Writer:
+    built = settings.build(Recipe, {"max_tokens": 512, **recipe}, "recipe")
+    return Writer(tasks, speaker, built, SlotFile())
+
+
+def batch_of(rows: tuple[Row, ...]) -> dict:
+    return Collator(0)([trainer.record(n, row) for n, row in enumerate(rows)])
+
+
 def test_only_the_answer_and_its_end_of_turn_carry_loss(speaker, tasks) -> None:
-    row = data.encode(examples(1), tasks, speaker, 512).kept[0]
-    batch = Collator(0)([{"input_ids": list(row.ids), "prompt": row.prompt}])
+    batch = batch_of(data.encode(examples(1), writer(speaker, tasks)).kept)
     labelled = batch["labels"][0][batch["labels"][0] != IGNORED].tolist()
     assert speaker.tokenizer.decode(labelled) == '{"price":1.0,"title":"Mug 1-0"}<|im_end|>'
+    assert batch["weights"].sum() == len(labelled)
 
 
 def test_rows_that_are_too_long_are_named_not_cut(speaker, tasks) -> None:
-    rows = data.encode(examples(3), tasks, speaker, 50)
+    rows = data.encode(examples(3), writer(speaker, tasks, max_tokens=50))
     assert rows.kept == ()
     assert rows.too_long == ("e000", "e001", "e002")
     with pytest.raises(SemError, match="longer than max_tokens"):
@@ -56,16 +68,37 @@ def test_batch_order_is_a_permutation_that_depends_on_seed_and_epoch_alone() -> 
     assert batch == sorted(batch)
 
 
-def test_answer_loss_equals_the_full_head(tiny_model: Path, speaker, tasks) -> None:
-    import torch
+def test_each_token_of_an_answer_has_its_place_in_the_json(speaker) -> None:
+    answer = {"items": [{"price": 1.5}], "name": 'say "hi"', "tags": ["a", None]}
+    found = list(classes.pieces(answer))
+    assert "".join(piece.text for piece in found) == data.as_text(answer)
+    values = [(piece.slot, piece.text) for piece in found if piece.kind == classes.VALUE]
+    assert values == [
+        ("items[].price", "1.5"),
+        ("name", '"say \\"hi\\""'),
+        ("tags[]", '"a"'),
+        ("tags[]", "null"),
+    ]
+    tokens = classes.of_tokens(answer, speaker)
+    assert len(tokens) == len(speaker.answer_ids(data.as_text(answer)))
+    assert tokens[-1].kind == classes.END
 
-    from sem.lm import model as models
-    from sem.train.loss import answer_loss
 
-    model = models.load(tiny_model, "float32")
-    rows = data.encode(examples(3), tasks, speaker, 512).kept
-    batch = Collator(0)([{"input_ids": list(r.ids), "prompt": r.prompt} for r in rows])
-    count = (batch["labels"] != IGNORED).sum()
-    ours = answer_loss(model, batch, count)
-    full = model(**batch).loss
-    assert torch.allclose(ours, full, atol=1e-5)
+def test_weights_follow_the_recipe_and_critical_slots(speaker, tasks) -> None:
+    loss = {"value": 2.0, "key": 0.5, "punctuation": 0.25, "critical": 3.0}
+    wanted = writer(speaker, tasks, loss=loss, task_weights={"price": 10.0})
+    row = data.encode(examples(1), wanted).kept[0]
+    tokens = classes.of_tokens(examples(1)[0].output_json, speaker)
+    by_kind = {(t.kind, t.slot): w for t, w in zip(tokens, row.weights, strict=True)}
+    assert by_kind == {
+        ("punctuation", ""): 2.5,
+        ("key", ""): 5.0,
+        ("value", "price"): 20.0,
+        ("value", "title"): 60.0,
+        ("end of turn", ""): 10.0,
+    }
+
+
+def test_text_that_forges_a_control_token_is_still_weighted_token_by_token(speaker) -> None:
+    answer = {"t": "a<|im_end|>b"}
+    assert len(classes.of_tokens(answer, speaker)) == len(speaker.answer_ids(data.as_text(answer)))

@@ -39,7 +39,7 @@ def totals(scores: Sequence[Score], prices: Prices | None = None) -> dict[str, A
         "batch_latency_ms_p50": _quantile(latency, 0.50),
         "batch_latency_ms_p95": _quantile(latency, 0.95),
         "cost_usd_per_1000": _cost(scores, prices),
-        **_micro([slot for s in scores for slot in s.slots.values()]),
+        **micro([slot for s in scores for slot in s.slots.values()]),
         "errors": _errors(slot for s in scores for slot in s.slots.values()),
         "doc_crit_ok": _share(s.critical_ok for s in scores),
         "total_consist": _arithmetic(scores),
@@ -89,15 +89,15 @@ def _field_totals(found: list[Slot], documents: int) -> dict[str, Any]:
     scored = [slot for slot in found if slot.passed is not None]
     wanted = [slot for slot in found if slot.wanted]
     ineligible = documents - len(wanted)
-    micro = _micro(scored)
+    rates = micro(scored)
     return {
         "n": len(found),
         "unscored": len(found) - len(scored),
         "pass": _mean(bool(s.passed) for s in scored),
         "score": _mean(s.score or 0.0 for s in scored),
-        **{name: micro[name] for name in ("precision", "recall", "f1")},
-        "missing": micro["missing_values"],
-        "spurious": micro["spurious_values"],
+        **{name: rates[name] for name in ("precision", "recall", "f1")},
+        "missing": rates["missing_values"],
+        "spurious": rates["spurious_values"],
         "eligible": len(wanted),
         "ineligible": ineligible,
         "fem": _share(slot.exact for slot in wanted),
@@ -108,7 +108,7 @@ def _field_totals(found: list[Slot], documents: int) -> dict[str, Any]:
     }
 
 
-def _micro(found: Iterable[Slot]) -> dict[str, Any]:
+def micro(found: Iterable[Slot]) -> dict[str, Any]:
     """Precision over what was said, recall over what was wanted; items of lists count singly."""
     counts = [slot.counts or _single(slot) for slot in found if slot.passed is not None]
     right, said = sum(c.right for c in counts), sum(c.said for c in counts)

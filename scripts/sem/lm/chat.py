@@ -49,6 +49,28 @@ class Chat:
         ids = self.tokenizer(self.neutral(answer), add_special_tokens=False)["input_ids"]
         return [*ids, self.end_of_turn]
 
+    def conversation_ids(self, system: str, user: str, answer: str) -> list[int]:
+        """Ids of the whole conversation as the template itself renders it, the answer included."""
+        turns = self._turns(self.neutral(system), self.neutral(user))
+        said = {"role": "assistant", "content": self.neutral(answer)}
+        text = self.tokenizer.apply_chat_template([*turns, said], tokenize=False)
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Where each token of TEXT (neutral already) begins and ends, in characters."""
+        if not self.tokenizer.is_fast:
+            raise SemError(
+                "this tokenizer does not say where its tokens are",
+                "leave train.loss and train.task_weights out",
+            )
+        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        return [(start, end) for start, end in encoded["offset_mapping"]]
+
+    def text_ids(self, text: str) -> list[int]:
+        """Ids of a text that is no turn, and the token that ends it."""
+        ids = self.tokenizer(self.neutral(text), add_special_tokens=False)["input_ids"]
+        return [*ids, self.tokenizer.eos_token_id]
+
     def neutral(self, text: str) -> str:
         """TEXT with every control token broken by a space, as `< end_of_turn>`."""
         found = 1

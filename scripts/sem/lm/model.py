@@ -11,45 +11,81 @@ from sem.core import files
 from sem.core.errors import SemError
 
 
-def load(folder: Path, dtype: str, device: str = "cpu") -> Any:
-    """The causal model in FOLDER in eval mode; safetensors only, no remote code."""
+def load(folder: Path, dtype: str, device: str = "cpu", **options: Any) -> Any:
+    """The model in FOLDER in eval mode; safetensors only, no remote code.
+
+    A causal model, or the sequence-to-sequence one that its config.json says. OPTIONS: further
+    words for transformers, as quantization_config.
+    """
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     refuse_foreign_code(folder)
-    model = AutoModelForCausalLM.from_pretrained(
+    encodes = files.read_json(folder / "config.json").get("is_encoder_decoder")
+    kind = AutoModelForSeq2SeqLM if encodes else AutoModelForCausalLM
+    model = kind.from_pretrained(
         folder,
         dtype=getattr(torch, dtype),
         use_safetensors=True,
         trust_remote_code=False,
-        attn_implementation="sdpa",
+        # T5 adds a bias to its scores, for which transformers has no fused attention.
+        **({} if encodes else {"attn_implementation": "sdpa"}),
+        **options,
     )
-    return model.to(device).eval()
+    return (model if options else model.to(device)).eval()
 
 
 def merged(model: Any, adapter: Path) -> Any:
-    """MODEL with the LoRA in ADAPTER added to its weights, in place."""
+    """MODEL with what was trained in ADAPTER (LoRA, DoRA or every weight), in place."""
     import torch
     from safetensors import safe_open
 
     config = files.read_json(adapter / "adapter_config.json")
-    modules = dict(model.named_modules())
     with safe_open(adapter / "adapter_model.safetensors", framework="pt") as tensors:
-        pairs = _pairs(list(tensors.keys()))
-        for name, (a, b) in sorted(pairs.items()):
-            weight = modules[name].weight
-            delta = tensors.get_tensor(b).float() @ tensors.get_tensor(a).float()
-            scaled = delta * scale(config)
-            with torch.no_grad():
-                weight.copy_((weight.cpu().float() + scaled).to(weight.dtype))
+        if config.get("method") == "full":
+            put(model, {name: tensors.get_tensor(name) for name in tensors.keys()}, adapter)  # noqa: SIM118
+        else:
+            _add(model, tensors, scale(config), bool(config.get("use_dora")))
     if not all(torch.isfinite(p).all() for p in model.parameters()):
         raise SemError(f"{adapter}: holds values that are not finite", "train it again")
     return model
 
 
+def _add(model: Any, tensors: Any, factor: float, dora: bool) -> None:
+    import torch
+
+    modules = dict(model.named_modules())
+    for name, pair in sorted(_pairs(list(tensors.keys()), dora).items()):
+        a, b, *magnitude = (tensors.get_tensor(key).float() for key in pair)
+        weight = modules[name].weight
+        whole = weight.cpu().float() + b @ a * factor
+        if magnitude:  # DoRA: each output's direction is normed, its length learnt
+            whole *= (magnitude[0] / whole.norm(dim=1))[:, None]
+        with torch.no_grad():
+            weight.copy_(whole.to(weight.dtype))
+
+
+def put(model: Any, tensors: dict[str, Any], folder: Path) -> None:
+    """Set MODEL's weights to TENSORS, by name; SemError when one is missing or of another shape.
+
+    FOLDER is named in the error.
+    """
+    import torch
+
+    weights = dict(model.named_parameters())
+    if weights.keys() != tensors.keys():
+        other = sorted(weights.keys() ^ tensors.keys())[0]
+        raise SemError(f"{folder}: {other} is not in both models", "train it again on this base")
+    for name, weight in weights.items():
+        if weight.shape != tensors[name].shape:
+            raise SemError(f"{folder}: {name} has another shape", "train it again on this base")
+        with torch.no_grad():
+            weight.copy_(tensors[name].to(weight.dtype))
+
+
 def scale(config: dict[str, Any]) -> float:
     """What B·A is multiplied by: alpha/r, or alpha/sqrt(r) for rank-stabilised LoRA."""
-    unsupported = [k for k in ("use_dora", "rank_pattern", "alpha_pattern") if config.get(k)]
+    unsupported = [k for k in ("rank_pattern", "alpha_pattern") if config.get(k)]
     if unsupported:
         raise SemError(
             f"adapter_config.json: {unsupported[0]} is not merged here", "retrain plain"
@@ -58,14 +94,16 @@ def scale(config: dict[str, Any]) -> float:
     return config["lora_alpha"] / (rank**0.5 if config.get("use_rslora") else rank)
 
 
-def _pairs(keys: list[str]) -> dict[str, tuple[str, str]]:
+def _pairs(keys: list[str], dora: bool) -> dict[str, tuple[str, ...]]:
+    """Module -> the keys of its A, its B and, with DORA, its magnitudes."""
     found = {}
     for key in keys:
         name, _, rest = key.partition(".lora_A.")
         if rest:
             module = name.removeprefix("base_model.model.")
-            found[module] = (key, key.replace(".lora_A.", ".lora_B."))
-    if len(found) * 2 != len(keys):
+            magnitude = (f"{name}.lora_magnitude_vector",) if dora else ()
+            found[module] = (key, key.replace(".lora_A.", ".lora_B."), *magnitude)
+    if sorted(key for pair in found.values() for key in pair) != sorted(keys):
         raise SemError("the adapter holds tensors that are no LoRA pair", "train it with LoRA")
     return found
 

@@ -3,18 +3,39 @@
 from typing import Any
 
 from sem.lm import model as models
-from sem.train.fit import Job, fit, lora_config
+from sem.train import adapters
+from sem.train.fit import fit
+from sem.train.stages import Job
 
 
 def train(job: Job, resume: bool) -> dict[str, Any]:
     """Train JOB with transformers, PEFT and TRL."""
-    from peft import get_peft_model
+    return fit(job, load(job), resume)
+
+
+def load(job: Job) -> Any:
+    """JOB's base model, ready to train, the same from the same seed."""
     from transformers import set_seed
 
     set_seed(job.recipe.seed)  # the adapter starts from random numbers too
-    base = models.load(job.base, job.dtype, job.device)
-    # fp32 adapter weights over a bf16 base: bf16 loses updates of 2e-4 on weights near 0.05.
-    model = get_peft_model(base, lora_config(job.recipe), autocast_adapter_dtype=True)
-    if job.recipe.gradient_checkpointing:
+    base = models.load(job.base, job.dtype, job.device, **quantized(job))
+    model = adapters.wrap(base, job.recipe)
+    if job.recipe.gradient_checkpointing and hasattr(model, "enable_input_require_grads"):
         model.enable_input_require_grads()
-    return fit(job, model, resume)
+    return model
+
+
+def quantized(job: Job) -> dict[str, Any]:
+    """Words that load the base in 4-bit NormalFloat for QLoRA, where the recipe asks for it."""
+    if not job.recipe.load_in_4bit:
+        return {}
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, job.dtype),
+    )
+    return {"quantization_config": config, "device_map": {"": job.device}}

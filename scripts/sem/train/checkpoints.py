@@ -9,14 +9,9 @@ from pathlib import Path
 
 from sem.core import console, files, manifest
 
-NEEDED = {
-    "adapter_model.safetensors",
-    "adapter_config.json",
-    "optimizer.pt",
-    "scheduler.pt",
-    "rng_state.pth",
-    "trainer_state.json",
-}
+STATE = {"optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"}
+# Either kind of weights: an adapter, or every weight of a full fine-tune.
+WEIGHTS = ({"adapter_model.safetensors", "adapter_config.json"}, {"model.safetensors"})
 
 
 def seal(folder: Path) -> None:
@@ -40,5 +35,6 @@ def newest(run: Path) -> Path | None:
 
 def is_complete(folder: Path) -> bool:
     """Whether FOLDER holds every file a resume needs, unchanged since it was sealed."""
-    present = {path.name for path in folder.iterdir()} >= NEEDED
-    return present and manifest.is_whole(folder)
+    present = {path.name for path in folder.iterdir()}
+    has_all = present >= STATE and any(present >= kind for kind in WEIGHTS)
+    return has_all and manifest.is_whole(folder)

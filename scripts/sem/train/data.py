@@ -1,25 +1,42 @@
 """Examples as token ids: the prompt unlabelled, the answer and its end of turn labelled."""
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sem.core.errors import SemError
 from sem.core.example import Example
+from sem.core.slotspec import SlotFile
 from sem.core.taskspec import TaskSpec, as_text
+from sem.eval import scoring
 from sem.lm.chat import Chat
-
-IGNORED = -100
+from sem.train import classes
+from sem.train.recipe import Recipe
 
 
 @dataclass(frozen=True)
 class Row:
-    """One training sequence: the first `prompt` ids carry no loss."""
+    """One training sequence: the first `prompt` ids carry no loss.
+
+    `weights` is what each further id counts in the loss; None: each counts 1.
+    """
 
     id: str
     ids: tuple[int, ...]
     prompt: int
+    weights: tuple[float, ...] | None = None
+    task: str = ""
+
+    @property
+    def length(self) -> int:
+        """Tokens that one forward pass sees."""
+        return len(self.ids)
+
+    @property
+    def trained(self) -> int:
+        """Tokens that carry loss."""
+        return len(self.ids) - self.prompt
 
 
 @dataclass(frozen=True)
@@ -27,25 +44,56 @@ class Rows:
     """What is trained on, and the ids of examples left out because they are too long."""
 
     kept: tuple[Row, ...]
-    too_long: tuple[str, ...]
+    too_long: tuple[str, ...] = ()
 
     def counts(self) -> dict[str, int]:
         return {
             "examples": len(self.kept),
             "too_long": len(self.too_long),
-            "tokens": sum(len(row.ids) for row in self.kept),
-            "trained_tokens": sum(len(row.ids) - row.prompt for row in self.kept),
+            "tokens": sum(row.length for row in self.kept),
+            "trained_tokens": sum(row.trained for row in self.kept),
         }
 
 
-def encode(
-    examples: Iterable[Example], tasks: dict[str, TaskSpec], chat: Chat, max_tokens: int
-) -> Rows:
-    """Rows of EXAMPLES in order; one with more than MAX_TOKENS is left out and named."""
+@dataclass(frozen=True)
+class Writer:
+    """How an example becomes a row."""
+
+    tasks: dict[str, TaskSpec]
+    chat: Chat
+    recipe: Recipe
+    slots: SlotFile  # judge_slots.yaml: which slots are critical
+
+    def row(self, example: Example) -> Row:
+        """EXAMPLE as one sequence."""
+        prompt = self.prompt(example)
+        answer = self.chat.answer_ids(as_text(example.output_json))
+        weights = self._weights(example)
+        return Row(example.id, (*prompt, *answer), len(prompt), weights, example.task)
+
+    def prompt(self, example: Example) -> tuple[int, ...]:
+        """The ids up to where the model's turn begins, the same as at generation."""
+        spec = self.tasks[example.task]
+        system = example.system_prompt or spec.system_prompt
+        return tuple(self.chat.prompt_ids(system, spec.prompt(example.input_text)))
+
+    def _weights(self, example: Example) -> tuple[float, ...] | None:
+        by_task = self.recipe.task_weights.get(example.task, 1.0)
+        loss = self.recipe.loss
+        if loss.is_flat and by_task == 1.0:
+            return None
+        levels = scoring.levels_of(self.tasks[example.task], example, self.slots)
+        critical = {name for name, spec in levels.items() if spec.critical}
+        found = classes.of_tokens(example.output_json, self.chat)
+        return tuple(weight * by_task for weight in classes.weights(found, loss, critical))
+
+
+def encode(examples: Iterable[Example], writer: Writer) -> Rows:
+    """Rows of EXAMPLES in order; one with more than max_tokens is left out and named."""
     kept, too_long = [], []
     for example in examples:
-        row = _row(example, tasks[example.task], chat)
-        if len(row.ids) > max_tokens:
+        row = writer.row(example)
+        if row.length > writer.recipe.max_tokens:
             too_long.append(example.id)
         else:
             kept.append(row)
@@ -56,8 +104,14 @@ def sample(rows: Rows, count: int | None, seed: int) -> Rows:
     """COUNT rows chosen by SEED, in id order; all of them when COUNT is None."""
     if count is None or count >= len(rows.kept):
         return rows
-    chosen = random.Random(seed).sample(sorted(rows.kept, key=lambda r: r.id), count)
-    return Rows(tuple(sorted(chosen, key=lambda r: r.id)), rows.too_long)
+    return Rows(tuple(chosen(rows.kept, count, seed)), rows.too_long)
+
+
+def chosen(pool: Sequence[Any], count: int, seed: int) -> list[Any]:
+    """COUNT of POOL (things with an `id`) by SEED, in id order."""
+    by_id = sorted(pool, key=lambda each: each.id)
+    picked = random.Random(seed).sample(by_id, min(count, len(by_id)))
+    return sorted(picked, key=lambda each: each.id)
 
 
 def check(rows: Rows, what: str) -> None:
@@ -67,68 +121,3 @@ def check(rows: Rows, what: str) -> None:
             f"{what}: every one of {len(rows.too_long)} examples is longer than max_tokens",
             "raise train.max_tokens, or give dataset.yaml a smaller budget",
         )
-    untrained = [row.id for row in rows.kept if row.prompt >= len(row.ids)]
-    if untrained:
-        raise SemError(f"{what}: {untrained[0]} has no trained tokens", "report this example")
-
-
-def _row(example: Example, spec: TaskSpec, chat: Chat) -> Row:
-    system = example.system_prompt or spec.system_prompt
-    prompt = chat.prompt_ids(system, spec.prompt(example.input_text))
-    answer = chat.answer_ids(as_text(example.output_json))
-    return Row(example.id, (*prompt, *answer), len(prompt))
-
-
-@dataclass
-class BatchOrder:
-    """Sampler: random optimizer batches, each sorted by length so that little is padding.
-
-    The order depends on SEED and the epoch alone, so that a resumed run sees the same batches.
-    """
-
-    lengths: Sequence[int]
-    effective: int
-    seed: int
-    epoch: int = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def __iter__(self) -> Iterator[int]:
-        order = list(range(len(self.lengths)))
-        random.Random(self.seed * 1_000_003 + self.epoch).shuffle(order)
-        for start in range(0, len(order), self.effective):
-            batch = order[start : start + self.effective]
-            yield from sorted(batch, key=lambda i: (self.lengths[i], i))
-
-
-@dataclass(frozen=True)
-class Collator:
-    """Right-pads rows to the longest of a micro-batch, rounded up to a multiple of `round_to`.
-
-    oneDNN compiles a kernel for every new shape; unrounded widths cost several times the work.
-    """
-
-    pad: int
-    round_to: int = 64
-
-    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        import torch
-
-        width = _rounded(max(len(row["input_ids"]) for row in rows), self.round_to)
-        ids = torch.full((len(rows), width), self.pad)
-        mask = torch.zeros((len(rows), width), dtype=torch.long)
-        labels = torch.full((len(rows), width), IGNORED)
-        for number, row in enumerate(rows):
-            size = len(row["input_ids"])
-            ids[number, :size] = torch.tensor(row["input_ids"])
-            mask[number, :size] = 1
-            labels[number, row["prompt"] : size] = ids[number, row["prompt"] : size]
-        return {"input_ids": ids, "attention_mask": mask, "labels": labels}
-
-
-def _rounded(size: int, multiple: int) -> int:
-    return -(-size // multiple) * multiple

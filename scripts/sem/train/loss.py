@@ -1,24 +1,110 @@
-"""Cross-entropy with the head computed only where there is a label.
+"""Losses with the head computed only where there is a label.
 
 Prompts are about ten times longer than answers and the head of a 262k-token vocabulary is
 most of the model, so the hidden states of prompt positions never meet it.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from sem.train.data import IGNORED
+from sem.train.batches import IGNORED
 
 ROUND_TO = 64  # few distinct shapes: oneDNN compiles a kernel for each
 
 
-def answer_loss(model: Any, inputs: dict[str, Any], denominator: Any) -> Any:
-    """Summed next-token loss over labelled positions, divided by DENOMINATOR (their count).
+@dataclass(frozen=True)
+class Scored:
+    """Cross-entropy `values` of the labelled tokens, the `sequence` each is in, its `weights`.
 
-    INPUTS: input_ids, attention_mask, labels of shape (rows, width). MODEL: a PeftModel.
+    All of shape (tokens,), filled up with zeros to a multiple of 64.
+    """
+
+    values: Any
+    sequence: Any
+    weights: Any
+    sequences: int
+
+    def by_sequence(self) -> Any:
+        """log p of each sequence's labelled tokens, shape (sequences,)."""
+        import torch
+
+        zeros = torch.zeros(self.sequences, device=self.values.device)
+        return -zeros.index_add(0, self.sequence, self.values)
+
+    def mean(self) -> Any:
+        """Weighted mean over tokens."""
+        return (self.values * self.weights).sum() / self.weights.sum()
+
+
+Loss = Callable[[Any, dict[str, Any], Any, float], Any]
+
+
+def answer(model: Any, inputs: dict[str, Any], denominator: Any, _: float = 0.0) -> Any:
+    """Weighted sum of next-token losses, divided by DENOMINATOR (the step's sum of weights).
+
+    INPUTS as `batches.Collator` makes them. MODEL: a PeftModel or the model itself.
+    """
+    scored = score(model, inputs)
+    return (scored.values * scored.weights).sum() / denominator
+
+
+def dpo(model: Any, inputs: dict[str, Any], denominator: Any, beta: float) -> Any:
+    """-log sigmoid(BETA · (margin - reference margin)), summed over pairs (Rafailov et al. 2023).
+
+    DENOMINATOR: pairs in the step. inputs["reference"]: (pairs, 2) log p of chosen and rejected
+    under the model as it was before this stage.
+    """
+    from torch.nn.functional import logsigmoid
+
+    chosen, rejected = score(model, inputs).by_sequence().chunk(2)
+    before = inputs["reference"].to(chosen.device)
+    margin = (chosen - rejected) - (before[:, 0] - before[:, 1])
+    return -logsigmoid(beta * margin).sum() / denominator
+
+
+def orpo(model: Any, inputs: dict[str, Any], denominator: Any, beta: float) -> Any:
+    """The loss on the chosen answer, minus BETA · log sigmoid(log odds ratio) (Hong et al. 2024).
+
+    Odds are of the mean token: log p - log(1 - p) with log p the mean over labelled tokens.
     """
     import torch
 
-    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    scored = score(model, inputs)
+    lengths = (inputs["labels"] != IGNORED).sum(dim=1).to(scored.values.device)
+    chosen, rejected = (scored.by_sequence() / lengths).chunk(2)
+    ratio = (chosen - rejected) - (_log1mexp(chosen) - _log1mexp(rejected))
+    return (-chosen - beta * torch.nn.functional.logsigmoid(ratio)).sum() / denominator
+
+
+LOSSES: dict[str, Loss] = {"answer": answer, "dpo": dpo, "orpo": orpo}
+
+
+def score(model: Any, inputs: dict[str, Any]) -> Scored:
+    """The cross-entropy of every labelled token of INPUTS under MODEL."""
+    import torch
+
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if inner.config.is_encoder_decoder:
+        hidden, targets, weights = _decoded(inner, inputs)
+    else:
+        hidden, targets, weights = _continued(inner, inputs)
+    width = targets.shape[1]
+    targets, weights = targets.flatten(), weights.flatten()
+    place, count = _rounded((targets != IGNORED).nonzero().flatten())
+    # One contiguous (labels, width) matrix: a sliced 3-d input copies the whole head instead.
+    logits = inner.get_output_embeddings()(hidden.flatten(0, 1)[place]).float()
+    softcap = getattr(inner.config, "final_logit_softcapping", None)
+    if softcap:
+        logits = torch.tanh(logits / softcap) * softcap
+    wanted, weighed = targets[place], weights[place]
+    wanted[count:], weighed[count:] = IGNORED, 0.0  # what only fills up has no loss
+    values = torch.nn.functional.cross_entropy(logits, wanted, reduction="none")
+    return Scored(values, place // width, weighed, len(hidden))
+
+
+def _continued(causal: Any, inputs: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """Hidden states that predict the next token, those tokens, their weights."""
     mask = inputs["attention_mask"]
     hidden = causal.get_decoder()(
         input_ids=inputs["input_ids"],
@@ -26,21 +112,37 @@ def answer_loss(model: Any, inputs: dict[str, Any], denominator: Any) -> Any:
         attention_mask=None if bool(mask.all()) else mask,
         use_cache=False,
     ).last_hidden_state
-    targets = inputs["labels"][:, 1:].flatten()
-    place = _rounded((targets != IGNORED).nonzero().flatten())
-    # One contiguous (labels, width) matrix: a sliced 3-d input copies the whole head instead.
-    chosen = hidden[:, :-1].flatten(0, 1)[place]
-    logits = causal.get_output_embeddings()(chosen).float()
-    softcap = getattr(causal.config, "final_logit_softcapping", None)
-    if softcap:
-        logits = torch.tanh(logits / softcap) * softcap
-    loss = torch.nn.functional.cross_entropy(logits, targets[place], reduction="sum")
-    return loss / denominator
+    return hidden[:, :-1], inputs["labels"][:, 1:], inputs["weights"][:, 1:]
 
 
-def _rounded(place: Any) -> Any:
-    """PLACE filled up to a multiple of 64 with position 0, which never has a label."""
+def _decoded(seq2seq: Any, inputs: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """The same of an encoder-decoder: the decoder sees the answer one place to the right."""
+    labels = inputs["labels"]
+    found = seq2seq.model if hasattr(seq2seq, "model") else seq2seq
+    encoded = found.get_encoder()(
+        input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]
+    ).last_hidden_state
+    hidden = found.get_decoder()(
+        input_ids=seq2seq.prepare_decoder_input_ids_from_labels(labels),
+        encoder_hidden_states=encoded,
+        encoder_attention_mask=inputs["attention_mask"],
+        use_cache=False,
+    ).last_hidden_state
+    if getattr(seq2seq.config, "scale_decoder_outputs", False):
+        hidden = hidden * seq2seq.model_dim**-0.5
+    return hidden, labels, inputs["weights"]
+
+
+def _log1mexp(log_p: Any) -> Any:
+    """log(1 - p) of a log probability; p is held below 1 by what float32 can tell apart."""
+    import torch
+
+    return torch.log(-torch.expm1(log_p.clamp(max=-1e-7)))
+
+
+def _rounded(place: Any) -> tuple[Any, int]:
+    """PLACE filled up with zeros to a multiple of 64, and its length before."""
     import torch
 
     missing = -len(place) % ROUND_TO
-    return torch.cat([place, place.new_zeros(missing)])
+    return torch.cat([place, place.new_zeros(missing)]), len(place)

@@ -1,49 +1,60 @@
 """train.prepare resolves everything into run.json; train.run is a function of that file."""
 
 from dataclasses import asdict
-from itertools import chain
 from typing import Any
 
 from sem.core import files, jsonio, manifest, provenance, run, settings
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import Run
-from sem.core.taskspec import TaskSpec
-from sem.dataset import acknowledge, augment, snapshot
-from sem.dataset.snapshot import Snapshot
+from sem.dataset import acknowledge, snapshot
+from sem.eval.config import EvalSettings
 from sem.lm import chat, hardware, pinned, weights
-from sem.train import data
-from sem.train.fit import Job, total_steps
-from sem.train.recipe import Recipe
+from sem.train import data, engines, memory, parts, preflight
+from sem.train.recipe import Recipe, check_tasks
+from sem.train.stages import Job
 
 FORMAT = "run.v1"
+VOLATILE = ("created_at", "source", "preflight")  # of two runs that are the same
 
 
 def prepare(project: Project, version: int | None) -> Run:
     """A new run of PROJECT on snapshot VERSION: checked, resolved, written to run.json."""
     recipe = project.settings("train", Recipe)
+    check_tasks(recipe, project.tasks)
     frozen = snapshot.load(project, version)
     acknowledge.require(project, frozen)
     machine = hardware.detect()
     base = weights.resolve(project.base_model_id, project.root)
     speaker = chat.load(base.folder)
-    variants, rows, val = _parts(project, frozen, project.tasks, speaker, recipe)
-    data.check(rows, f"snapshot v{frozen.version}, train")
+    found = parts.load(project, frozen, project.tasks, speaker, recipe)
+    data.check(found.rows, f"snapshot v{frozen.version}, train")
+    recipe = found.writer.recipe
+    looked = preflight.run(
+        preflight.Subject(
+            project, found.writer, found.examples, found.rows, found.stages, base.folder, machine
+        )
+    )
     plan = {
         "format": FORMAT,
         "sem": project.sem,
         "created_at": provenance.now().isoformat(),
         "recipe": asdict(recipe),
-        "engine": engine(recipe, machine),
+        "engine": engines.choose(recipe, machine, base.folder),
         "hardware": machine.as_json(),
         "tasks": {name: spec.as_json() for name, spec in project.tasks.items()},
         "task_hashes": {name: spec.fingerprint() for name, spec in project.tasks.items()},
         "snapshot": {"version": frozen.version, "sha256": frozen.sha256},
-        **({"augmented": variants} if variants else {}),
+        **found.facts,
         "base_model": pinned.describe(project.base_model_id, base),
         "renderer": speaker.fingerprint(),
-        "counts": {"train": rows.counts(), "val": val.counts()},
-        "total_steps": total_steps(recipe, len(rows.kept)),
+        "counts": {
+            **{stage.name: stage.rows.counts() for stage in found.stages},
+            "train": found.rows.counts(),
+            "val": found.val.counts(),
+        },
+        "total_steps": sum(stage.steps(recipe) for stage in found.stages),
+        "preflight": [check.as_json() for check in looked],
         "source": provenance.commit(project.root),
         "packages": provenance.versions(),
     }
@@ -54,7 +65,7 @@ def _same(project: Project, plan: dict[str, Any]) -> Run | None:
     """The newest run prepared with the very same plan: preparing twice makes one run."""
     for path in sorted(project.adapters.glob("*/run.json"), reverse=True):
         known = files.read_json(path)
-        if all(known.get(key) == plan[key] for key in plan if key not in ("created_at", "source")):
+        if all(known.get(key) == plan[key] for key in plan if key not in VOLATILE):
             return Run(path.parent.name, path.parent)
     return None
 
@@ -73,12 +84,14 @@ def job(project: Project, target: Run) -> Job:
     speaker = chat.load(base.folder)
     if speaker.fingerprint() != plan["renderer"]:
         raise SemError(f"run {target.id}: the chat renderer has changed", "prepare a new run")
-    variants, rows, val = _parts(project, frozen, run.tasks_of(plan), speaker, recipe)
-    if variants != plan.get("augmented"):
-        raise SemError(
-            f"run {target.id}: the variants of snapshot v{frozen.version} have changed",
-            "prepare a new run with `fab train.prepare`",
-        )
+    tasks = run.tasks_of(plan)
+    found = parts.load(project, frozen, tasks, speaker, recipe)
+    for name, words in parts.FACTS.items():
+        if found.facts.get(name) != plan.get(name):
+            raise SemError(
+                f"run {target.id}: the {words} of snapshot v{frozen.version} have changed",
+                "prepare a new run with `fab train.prepare`",
+            )
     return Job(
         run=target,
         recipe=recipe,
@@ -86,39 +99,11 @@ def job(project: Project, target: Run) -> Job:
         dtype=plan["hardware"]["dtype"],
         device=plan["hardware"]["device"],
         chat=speaker,
-        train=rows,
-        val=val,
-    )
-
-
-def engine(recipe: Recipe, machine: hardware.Hardware) -> str:
-    """The engine that trains: the recipe's own word, or unsloth on a GPU that has it."""
-    from importlib.util import find_spec
-
-    if recipe.engine != "auto":
-        return recipe.engine
-    return "unsloth" if machine.device == "cuda" and find_spec("unsloth") else "trl"
-
-
-def _parts(
-    project: Project,
-    frozen: Snapshot,
-    tasks: dict[str, TaskSpec],
-    speaker: chat.Chat,
-    recipe: Recipe,
-) -> tuple[dict[str, Any] | None, data.Rows, data.Rows]:
-    """What the variants are, where RECIPE asks for them; the rows of train and of val."""
-    variants, examples = None, frozen.examples("train")
-    if recipe.augmented:
-        facts = augment.facts(project, frozen.version)
-        variants = {"sha256": facts["sha256"], "rows": facts["rows"]}
-        examples = chain(examples, augment.examples(project, frozen.version))
-    rows = data.encode(examples, tasks, speaker, recipe.max_tokens)
-    val = data.encode(frozen.examples("val"), tasks, speaker, recipe.max_tokens)
-    return (
-        variants,
-        data.sample(rows, recipe.max_train_examples, recipe.seed),
-        data.sample(val, recipe.val_examples, recipe.seed),
+        stages=found.stages,
+        tasks=tasks,
+        slots=found.writer.slots,
+        val_examples=tuple(found.val_examples),
+        answering=project.settings("eval", EvalSettings),
     )
 
 
@@ -138,19 +123,22 @@ def summary(plan: dict[str, Any]) -> list[tuple[str, object]]:
 
 def train(project: Project, target: Run, resume: bool) -> dict[str, Any]:
     """Run the engine run.json names; write the manifest last. The final metrics."""
-    from sem.train import backend_trl, backend_unsloth
-
     if target.folder is None or target.is_finished:
         raise SemError(
             f"run {target.id} is finished", "prepare a new one with `fab train.prepare`"
         )
-    engines = {"trl": backend_trl.train, "unsloth": backend_unsloth.train}
     with files.lock(target.folder.parent / f".{target.id}.lock", f"run {target.id}"):
-        plan = target.plan()
-        result = engines[plan["engine"]](job(project, target), resume)
+        engine = engines.load(target.plan()["engine"])
+        memory.enforce(*_means(target))
+        result = memory.with_room(job(project, target), lambda given: engine(given, resume))
         result["adapter_sha256"] = files.sha256(target.adapter / "adapter_model.safetensors")
         _seal(target, result)
     return result
+
+
+def _means(target: Run) -> tuple[Recipe, hardware.Hardware]:
+    recipe = settings.build(Recipe, target.plan()["recipe"], f"{target.id}/run.json: recipe")
+    return recipe, hardware.detect()
 
 
 def _seal(target: Run, result: dict[str, Any]) -> None:

@@ -1,0 +1,77 @@
+"""Which tokens of an answer are values, keys and punctuation: the loss weighs them apart."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sem.core import jsonio
+from sem.lm.chat import Chat
+from sem.train.recipe import LossWeights
+
+VALUE, KEY, PUNCTUATION, END = "value", "key", "punctuation", "end of turn"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of the answer's text, and the slot (`seller.name`, `items[].price`) it is in."""
+
+    text: str
+    kind: str
+    slot: str = ""
+
+
+def pieces(value: Any, slot: str = "") -> Iterator[Piece]:
+    """VALUE as its canonical JSON text, in pieces; quotes belong to their string."""
+    if isinstance(value, dict):
+        yield Piece("{", PUNCTUATION)
+        for number, key in enumerate(sorted(value)):
+            if number:
+                yield Piece(",", PUNCTUATION)
+            yield Piece(jsonio.dumps(key), KEY)
+            yield Piece(":", PUNCTUATION)
+            yield from pieces(value[key], f"{slot}.{key}" if slot else key)
+        yield Piece("}", PUNCTUATION)
+    elif isinstance(value, list):
+        yield Piece("[", PUNCTUATION)
+        for number, item in enumerate(value):
+            if number:
+                yield Piece(",", PUNCTUATION)
+            yield from pieces(item, f"{slot}[]")
+        yield Piece("]", PUNCTUATION)
+    else:
+        yield Piece(jsonio.dumps(value), VALUE, slot)
+
+
+def of_tokens(answer: Any, chat: Chat) -> list[Piece]:
+    """For each token of ANSWER (a JSON value) and its end of turn, the piece it lies in most."""
+    found = [Piece(chat.neutral(piece.text), piece.kind, piece.slot) for piece in pieces(answer)]
+    text = chat.neutral(jsonio.dumps(answer))
+    if "".join(piece.text for piece in found) != text:  # a control token lay across two pieces
+        found = [Piece(text, VALUE)]
+    owner = [number for number, piece in enumerate(found) for _ in piece.text]
+    spans = chat.spans(text)
+    return [found[_most(owner[start:end])] for start, end in spans] + [Piece("", END)]
+
+
+def weights(found: Sequence[Piece], wanted: LossWeights, critical: set[str]) -> tuple[float, ...]:
+    """What each of FOUND counts in the loss; values of CRITICAL slots count more."""
+    return tuple(_weight(piece, wanted, critical) for piece in found)
+
+
+def _weight(piece: Piece, wanted: LossWeights, critical: set[str]) -> float:
+    if piece.kind == END:
+        return 1.0
+    if piece.kind == VALUE:
+        is_critical = piece.slot.removesuffix("[]") in critical
+        return wanted.value * (wanted.critical if is_critical else 1.0)
+    return wanted.key if piece.kind == KEY else wanted.punctuation
+
+
+def _most(owners: Sequence[int]) -> int:
+    """The piece that most characters of a token belong to; the last of equals, as `":` is a key.
+
+    A token without characters (a byte of a longer one) belongs to the first piece.
+    """
+    if not owners:
+        return 0
+    return max(owners, key=lambda owner: (owners.count(owner), -owner))

@@ -1,0 +1,43 @@
+"""Which engine trains a run: a table, one a backend."""
+
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from sem.core import files
+from sem.core.errors import SemError
+from sem.lm.hardware import Hardware
+from sem.train.recipe import Recipe
+from sem.train.stages import Job
+
+Engine = Callable[[Job, bool], dict[str, Any]]
+ENGINES = ("trl", "unsloth", "seq2seq")
+
+
+def choose(recipe: Recipe, machine: Hardware, base: Path) -> str:
+    """The recipe's own word, or what fits base model and machine; SemError if it cannot."""
+    encodes = bool(files.read_json(base / "config.json").get("is_encoder_decoder"))
+    fits = "seq2seq" if encodes else "trl"
+    if recipe.engine == "auto":
+        unsloth = machine.device == "cuda" and not encodes and find_spec("unsloth")
+        fits = "unsloth" if unsloth else fits
+    elif (recipe.engine == "seq2seq") != encodes:
+        kind = "an encoder-decoder" if encodes else "a causal model"
+        raise SemError(f"engine: {recipe.engine} does not train {kind}", f"use engine: {fits}")
+    else:
+        fits = recipe.engine
+    if recipe.load_in_4bit and (machine.device != "cuda" or not find_spec("bitsandbytes")):
+        raise SemError(
+            f"load_in_4bit needs a GPU and bitsandbytes; this is {machine.name}",
+            "leave it out here: LoRA over a bf16 base learns the same",
+        )
+    if encodes and recipe.preference.method != "none":
+        raise SemError("preference training needs a causal model", "set preference.method: none")
+    return fits
+
+
+def load(name: str) -> Engine:
+    """The engine called NAME."""
+    return import_module(f"sem.train.backend_{name}").train
