@@ -54,7 +54,9 @@ DOORS = {
     "json_repair": ("eval.decoding",),
     "llguidance": ("lm.constrain",),
     "litellm": ("lm.client",),
+    "mlflow": ("train.trackers",),
     "numpy": ("dataset.", "eval.", "lm.", "train."),
+    "optuna": ("train.sweep",),
     "peft": ("lm.", "package.", "train."),
     "phonenumbers": ("dataset.personal.pii_phones",),
     "publicsuffixlist": ("dataset.",),
@@ -76,7 +78,7 @@ DOORS = {
     "trl": ("train.",),
     "unsloth": ("train.backend_unsloth",),
     "vllm": ("lm.vllm",),
-    "wandb": ("train.callbacks",),
+    "wandb": ("train.trackers",),
     "yaml": ("core.settings",),
 }
 # 0.2 to 20 s each: inside functions only, so that every --help answers at once.
@@ -84,7 +86,7 @@ HEAVY = {
     *("accelerate", "datasets", "gguf", "httpx", "huggingface_hub", "litellm", "numpy", "peft"),
     "pydantic",
     *("safetensors", "scipy", "tokenizers", "torch", "transformers", "trl", "unsloth", "vllm"),
-    *("pyarrow", "ray", "wandb"),
+    *("mlflow", "optuna", "pyarrow", "ray", "wandb"),
 }
 
 

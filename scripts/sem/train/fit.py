@@ -3,7 +3,7 @@
 from typing import Any
 
 from sem.core import console, files, manifest
-from sem.train import adapters, arguments, callbacks, checkpoints, trainer
+from sem.train import adapters, arguments, callbacks, checkpoints, gauge, tracking, trainer
 from sem.train import loss as losses
 from sem.train.stages import PREFERENCE, Job, Stage
 
@@ -17,13 +17,13 @@ def fit(job: Job, model: Any, resume: bool) -> dict[str, Any]:
     """
     results, last = {}, job.stages[-1].name
     stop = callbacks.Stop()
-    with stop.listening():
+    with stop.listening(), tracking.following(job.run, job.tracking) as follow:
         for number, stage in enumerate(job.stages):
             if stage.is_over(job.run):
                 adapters.load(model, stage.result(job.run), job.recipe)
                 console.note(f"{stage.name}: finished before")
                 continue
-            results[stage.name] = _stage(job, stage, number, model, resume, stop)
+            results[stage.name] = _stage(job, number, model, resume, stop, follow)
             if stage.name != last:
                 _finish(job, stage, model)
     base = job.run.plan()["base_model"]["base_model_id"]
@@ -32,10 +32,16 @@ def fit(job: Job, model: Any, resume: bool) -> dict[str, Any]:
 
 
 def _stage(
-    job: Job, stage: Stage, number: int, model: Any, resume: bool, stop: callbacks.Stop
+    job: Job,
+    number: int,
+    model: Any,
+    resume: bool,
+    stop: callbacks.Stop,
+    follow: tracking.Following,
 ) -> dict[str, Any]:
     from transformers import set_seed
 
+    stage = job.stages[number]
     folder = stage.folder(job.run)
     folder.mkdir(parents=True, exist_ok=True)
     start = checkpoints.newest(folder)
@@ -46,7 +52,9 @@ def _stage(
     if number:  # the first stage was seeded before its adapter was made
         set_seed(job.recipe.seed + number)
     reference = _reference(job, stage, model) if stage.loss == "dpo" else None
-    built = trainer.build(job, stage, model, _callbacks(job, stage, stop), reference)
+    before = sum(each.steps(job.recipe) for each in job.stages[:number])
+    watching = [*_callbacks(job, stage, stop), follow.callback(stage.name, before)]
+    built = trainer.build(job, stage, model, watching, reference)
     made = built.train(resume_from_checkpoint=str(start) if start else None)
     state = built.state
     stop.raise_if_asked(state.global_step, state.max_steps)
@@ -66,6 +74,7 @@ def _stage(
 
 def _callbacks(job: Job, stage: Stage, stop: callbacks.Stop) -> list[Any]:
     found = [
+        gauge.callback(job, stage),
         callbacks.metrics_log(job.folder / "metrics.jsonl", stage.name),
         callbacks.rebase(stage.folder(job.run)),
         callbacks.progress_bar("training" if len(job.stages) == 1 else stage.name),

@@ -1,6 +1,6 @@
 """A run's stages, in order: raw text, the examples, preferences. Each has rows and a loss."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sem.core import manifest
@@ -13,6 +13,7 @@ from sem.lm.chat import Chat
 from sem.train.data import Rows
 from sem.train.pairs import Pairs
 from sem.train.recipe import Recipe
+from sem.train.tracking import Tracking
 
 PRETRAIN, EXAMPLES, PREFERENCE = "pretrain", "examples", "preference"
 
@@ -67,6 +68,7 @@ class Job:
     slots: SlotFile
     answering: EvalSettings  # how the examples below are answered
     val_examples: tuple[Example, ...] = ()  # that slot F1 is taken on
+    tracking: Tracking = field(default_factory=Tracking)  # besides metrics.jsonl
 
     @property
     def folder(self) -> Path:
