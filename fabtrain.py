@@ -23,10 +23,20 @@ def train_run(c, sem=None, run=None, resume=False, host=None, detach=False):
     script_for_host(c, "train_run", host, sem=sem, run=run, resume=resume, detach=detach)
 
 
-@task(help=SEM | RUN | HOST | DETACH)
-def train_resume(c, sem=None, run=None, host=None, detach=False):
-    """Continue a run from its last whole checkpoint, here or on a host."""
-    script_for_host(c, "train_run", host, sem=sem, run=run, resume=True, detach=detach)
+@task(help=SEM | RUN | HOST | DETACH | SET, iterable=["set"])
+def train_resume(c, sem=None, run=None, host=None, detach=False, set=None):
+    """Continue a run from its last whole checkpoint, with what may soundly change changed."""
+    flags = {"run": run, "resume": True, "detach": detach, "set": set}
+    script_for_host(c, "train_run", host, sem=sem, **flags)
+
+
+@task(
+    help=SEM | SNAPSHOT | SET | {"rows": "how many", "id": "of this example (repeatable)"},
+    iterable=["set", "id"],
+)
+def train_show(c, sem=None, snapshot=None, rows=None, id=None, set=None):
+    """Show rows as the model will see them, what is learnt in colour."""
+    script(c, "train_show", sem=sem, snapshot=snapshot, rows=rows, id=id, set=set)
 
 
 @task(help=SEM | RUN | HOST)

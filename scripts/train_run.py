@@ -1,10 +1,11 @@
 """Fine-tune a prepared run; a function of its run.json.
 
     python scripts/train_run.py --sem shop
-    python scripts/train_run.py --sem shop --run RUN --resume
+    python scripts/train_run.py --sem shop --run RUN --resume --set train.epochs=5
     python scripts/train_run.py --sem shop --host me@gpu        push, train there, fetch
 
-With --resume it goes on from the last complete checkpoint; a broken one is set aside.
+With --resume it goes on from the last complete checkpoint; a broken one is set aside. --set then
+changes what can soundly change in a run that has begun; anything else is refused.
 
 Reads   models/SEM/adapters/RUN/run.json, data/SEM/processed/*.vN.jsonl
 Writes  models/SEM/adapters/RUN/{adapter/, metrics.jsonl, checkpoint-*/, manifest.json}
@@ -13,18 +14,21 @@ Writes  models/SEM/adapters/RUN/{adapter/, metrics.jsonl, checkpoint-*/, manifes
 import sys
 
 from sem.core import console
+from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.core.run import find
+from sem.core.run import Run, find
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = console.parser(__doc__, "sem", "run")
+    parser = console.parser(__doc__, "sem", "run", "set")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument("--host", help="train there: [user@]name, or a name of hosts.yaml")
     parser.add_argument("--detach", action="store_true", help="with --host: start it and leave")
     args = parser.parse_args(argv)
     project = Project.load(args.sem)
     run = find(project, args.run, finished=False)
+    if args.set:
+        update(run, args.set, args.resume)
     if args.host:
         from sem.train.remote import desk
 
@@ -39,6 +43,19 @@ def main(argv: list[str] | None = None) -> None:
     rows = [(name, result[name]) for name in wanted if result.get(name) is not None]
     console.table(f"run {run.id}", ("what", "value"), rows)
     console.done(run.folder)
+
+
+def update(run: Run, given: list[str], resume: bool) -> None:
+    """Change the recipe of a begun RUN as GIVEN, and say what was changed."""
+    from sem.train import updates
+
+    if not resume:
+        raise SemError(
+            "--set changes nothing in a prepared run",
+            "prepare one with `fab train.prepare --set …`, or add --resume to go on with a change",
+        )
+    changed = updates.apply(run, given)
+    console.table(f"run {run.id} goes on with", ("key", "was", "is"), changed)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """Fixtures: a tiny real model, a small project on it, the shared real data."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,6 +42,56 @@ def toy(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     files.write(configs / "eval.yaml", "batch: 4\nmax_new_tokens: 8\ndraws: 500\n")
     make_store(tmp_path / "data" / "toy" / "raw" / "dataset.duckdb")
     return tmp_path
+
+
+@pytest.fixture
+def cut_toy(toy: Path) -> Any:
+    """The toy project, cleaned and split."""
+    from sem.core import provenance
+    from sem.core.project import Project
+    from sem.dataset import clean, snapshot
+
+    project = Project.load("toy")
+    clean.run(project)
+    snapshot.freeze(project, provenance.now())
+    return project
+
+
+@pytest.fixture
+def prepared_toy(cut_toy: Any) -> tuple[Any, Any]:
+    """The toy project with a prepared run."""
+    from sem.train import plan
+
+    return cut_toy, plan.prepare(cut_toy, None)
+
+
+@pytest.fixture
+def trained_toy(prepared_toy, monkeypatch) -> Callable[..., tuple[Any, Any]]:
+    """A run of the toy project that the system asked to stop after a step."""
+
+    from sem.train import callbacks, fit, plan
+
+    def until(stop_after: int) -> tuple[Any, Any]:
+        project, made = prepared_toy
+        usual = fit._callbacks
+
+        def with_signal(job, stage, stop, *more):
+            from transformers import TrainerCallback
+
+            class Ask(TrainerCallback):
+                def on_step_begin(self, args, state, control, **_):
+                    if state.global_step + 1 == stop_after:
+                        stop._hear(15, None)
+
+            return [Ask(), *usual(job, stage, stop, *more)]
+
+        with monkeypatch.context() as patch:
+            patch.setattr(fit, "_callbacks", with_signal)
+            with pytest.raises(callbacks.Preempted, match="stopped at step"):
+                plan.train(project, made, resume=False)
+        return project, made
+
+    return until
 
 
 TRAIN = """epochs: 1

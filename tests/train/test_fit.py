@@ -18,14 +18,8 @@ from sem.train import checkpoints, plan
 
 
 @pytest.fixture
-def prepared(toy: Path) -> tuple[Project, run.Run]:
-    """The toy project cleaned, split and prepared."""
-    from sem.dataset import clean, snapshot
-
-    project = Project.load("toy")
-    clean.run(project)
-    snapshot.freeze(project, plan.provenance.now())
-    return project, plan.prepare(project, None)
+def prepared(prepared_toy) -> tuple[Project, run.Run]:
+    return prepared_toy
 
 
 def test_preparing_twice_makes_one_run(prepared) -> None:

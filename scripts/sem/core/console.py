@@ -36,6 +36,8 @@ DEFAULT_ENVIRONMENT = {
     "HF_DATASETS_OFFLINE": "1",
     "HF_HUB_OFFLINE": "1",
     "WANDB_SILENT": "true",
+    "WANDB_ERROR_REPORTING": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
     # Threads that wait by spinning lose 3 to 10 times the speed when another job shares the cores.
     "OMP_WAIT_POLICY": "passive",
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "4096",  # the default of 1,024 recompiles kernels
@@ -115,6 +117,26 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
         made.add_row(*(Text(printable(str(cell))) for cell in row))
     width = None if sys.stdout.isatty() else 120
     Console(width=width, highlight=False).print(made)
+
+
+def marked(title: str, parts: Iterable[tuple[str, str, bool]]) -> None:
+    """Print TITLE and PARTS (text, style, whether it stands out) as one text on stdout.
+
+    In colour on a terminal; elsewhere what stands out is set between ⟦ and ⟧.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    made, inside = Text(f"{title}\n", style="bold"), False
+    plain = not sys.stdout.isatty()
+    for text, style, stands_out in parts:
+        if plain and stands_out != inside:
+            made.append("⟦" if stands_out else "⟧")
+        inside = stands_out
+        made.append(printable(text), style=style)
+    if plain and inside:
+        made.append("⟧")
+    Console(highlight=False, soft_wrap=True).print(made, "")
 
 
 def version(text: str | None) -> int | None:

@@ -27,8 +27,8 @@ def load(cls: type[Settings], path: Path, overrides: Sequence[str] = ()) -> Sett
         values = {}
     if not isinstance(values, dict):
         raise SemError(f"{path}: holds no settings", "write `key: value` lines")
-    for override in overrides:
-        _override(values, override)
+    for given in overrides:
+        override(values, given)
     return build(cls, values, str(path))
 
 
@@ -119,17 +119,19 @@ def _is_replaced(tag: str) -> bool:
     return tag.rsplit(":", 1)[-1] in ("bool", "int", "float", "timestamp")
 
 
-def _override(values: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
+def override(values: dict[str, Any], given: str) -> str:
+    """Set in VALUES what GIVEN (`a.b=1`) says; the key, as `a.b`."""
+    key, equals, text = given.partition("=")
     if not equals or not key:
-        raise SemError(f"--set {override!r}: not KEY=VALUE", "write it as key.sub=value")
+        raise SemError(f"--set {given!r}: not KEY=VALUE", "write it as key.sub=value")
     *parents, last = key.split(".")
     for parent in parents:
         inner = values.setdefault(parent, {})
         if not isinstance(inner, dict):
-            raise SemError(f"--set {override!r}: {parent!r} has no keys below it", "shorten it")
+            raise SemError(f"--set {given!r}: {parent!r} has no keys below it", "shorten it")
         values = inner
     values[last] = parse_yaml(text, f"--set {key}")
+    return key
 
 
 def _forbid_unknown(cls: Any, config: Any) -> None:

@@ -46,11 +46,16 @@ def keep_until(path: Path, stage: str, step: int) -> None:
 
 
 def rebase(folder: Path) -> Any:
-    """A callback that finds the best checkpoint again after the run moved or lost it."""
+    """A callback that takes the recipe's word over what a checkpoint recorded.
+
+    How often to log and save, and where the best checkpoint is after the run moved or lost it.
+    """
     from transformers import TrainerCallback
 
     class Rebase(TrainerCallback):
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            for name in ("logging_steps", "eval_steps", "save_steps"):
+                setattr(state, name, getattr(args, name))
             if not state.best_global_step:
                 return
             best = folder / f"checkpoint-{state.best_global_step}"

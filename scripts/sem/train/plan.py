@@ -8,9 +8,11 @@ from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import Run
 from sem.dataset import acknowledge, snapshot
+from sem.dataset.snapshot import Snapshot
 from sem.eval.config import EvalSettings
 from sem.lm import chat, hardware, pinned, weights
-from sem.train import data, engines, memory, parts, preflight
+from sem.train import data, engines, memory, parts, preflight, tracking
+from sem.train.parts import Parts
 from sem.train.recipe import Recipe, check_tasks
 from sem.train.stages import Job
 
@@ -22,6 +24,7 @@ def prepare(project: Project, version: int | None) -> Run:
     """A new run of PROJECT on snapshot VERSION: checked, resolved, written to run.json."""
     recipe = project.settings("train", Recipe)
     check_tasks(recipe, project.tasks)
+    tracking.resolve(project)
     frozen = snapshot.load(project, version)
     acknowledge.require(project, frozen)
     machine = hardware.detect()
@@ -59,6 +62,15 @@ def prepare(project: Project, version: int | None) -> Run:
         "packages": provenance.versions(),
     }
     return _same(project, plan) or run.create(project, plan, provenance.now())
+
+
+def look(project: Project, frozen: Snapshot, base: weights.Weights) -> Parts:
+    """What a run of PROJECT's recipe on FROZEN and BASE would be trained on."""
+    recipe = project.settings("train", Recipe)
+    check_tasks(recipe, project.tasks)
+    found = parts.load(project, frozen, project.tasks, chat.load(base.folder), recipe)
+    data.check(found.rows, f"snapshot v{frozen.version}, train")
+    return found
 
 
 def _same(project: Project, plan: dict[str, Any]) -> Run | None:
@@ -104,6 +116,7 @@ def job(project: Project, target: Run) -> Job:
         slots=found.writer.slots,
         val_examples=tuple(found.val_examples),
         answering=project.settings("eval", EvalSettings),
+        tracking=tracking.resolve(project),
     )
 
 
@@ -117,8 +130,17 @@ def summary(plan: dict[str, Any]) -> list[tuple[str, object]]:
         ("examples", f"{counts['examples']:,}"),
         ("left out: longer than max_tokens", f"{counts['too_long']:,}"),
         ("tokens an epoch", f"{counts['tokens']:,} ({counts['trained_tokens']:,} trained)"),
+        (
+            "examples a step",
+            f"{plan['recipe']['effective_batch']} ({_tokens_a_step(plan):,} tokens)",
+        ),
         ("optimizer steps", plan["total_steps"]),
     ]
+
+
+def _tokens_a_step(plan: dict[str, Any]) -> int:
+    counts = plan["counts"]["train"]
+    return round(counts["tokens"] / counts["examples"] * plan["recipe"]["effective_batch"])
 
 
 def train(project: Project, target: Run, resume: bool) -> dict[str, Any]:

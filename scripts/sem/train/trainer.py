@@ -187,10 +187,13 @@ def _set_rates(trainer: Any) -> None:
     for group in trainer.optimizer.param_groups:
         group["initial_lr"] = args.learning_rate
         group["weight_decay"] = args.weight_decay if group["weight_decay"] else 0.0
-    scheduler = trainer.lr_scheduler
+    wrapped = trainer.lr_scheduler
+    scheduler = getattr(wrapped, "scheduler", wrapped)
     scheduler.base_lrs = [args.learning_rate for _ in scheduler.base_lrs]
-    for group, share in zip(trainer.optimizer.param_groups, scheduler.lr_lambdas, strict=True):
-        group["lr"] = args.learning_rate * share(scheduler.last_epoch)
+    shares = [share(scheduler.last_epoch) for share in scheduler.lr_lambdas]
+    scheduler._last_lr = [args.learning_rate * share for share in shares]
+    for group, rate in zip(trainer.optimizer.param_groups, scheduler._last_lr, strict=True):
+        group["lr"] = rate
 
 
 def _count(batch: dict[str, Any], stage: Stage) -> Any:
