@@ -82,6 +82,7 @@ def serving(folder: Path) -> Iterator[Server]:
     """A server with keys of its own below FOLDER; needs `sshd`, see SSHD."""
     assert SSHD
     folder.chmod(0o700)
+    (folder / "homedir").mkdir()  # nobody's login scripts run in tests
     for name in ("host", "user", "other"):
         argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
         subprocess.run(argv, check=True)
@@ -95,7 +96,7 @@ def serving(folder: Path) -> Iterator[Server]:
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nPidFile none\n"
         f"AuthorizedKeysFile {folder}/authorized\nStrictModes no\nUsePAM no\n"
         "PasswordAuthentication no\nPermitRootLogin prohibit-password\nMaxStartups 100\n"
-        "LogLevel VERBOSE\n"
+        f"LogLevel VERBOSE\nSetEnv HOME={folder}/homedir\n"
     )
     server.known(server.key())
     server.reach(port)

@@ -1,6 +1,7 @@
 """Begin a run on a host: push, set up from the lock, train; detached from the line."""
 
 import os
+import uuid
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,6 +37,7 @@ def start(agent: Agent, host: Host, project: Project, run: Run, resume: bool) ->
 def begin(agent: Agent, sem: str, run: str, spec: Json, again: bool) -> Json:
     """Start the job of SPEC on the host, once however often it is asked."""
     secrets = {name: os.environ[name] for name in SECRETS if os.environ.get(name)}
+    spec = {**spec, "token": uuid.uuid4().hex}  # a request that a cut line sends twice is one
     request = {"sem": sem, "run": run, "spec": spec, "again": again, "secrets": secrets}
     return agent.ask("start", request)
 

@@ -35,7 +35,7 @@ def start(root: Path, request: Json) -> Json:
     with _lock(folder / ".lock"):
         job = newest(folder)
         known = state(job) if job else None
-        if job and known and (known["state"] not in ENDED or not _again(known, request)):
+        if job and known and not _is_free(job, known, request):
             return {**known, "attempt": job.name, "new": False}
         job = folder / f"{(int(job.name) if job else 0) + 1:04d}"
         job.mkdir()
@@ -44,7 +44,11 @@ def start(root: Path, request: Json) -> Json:
         return {**_begun(job), "attempt": job.name, "new": True}
 
 
-def _again(known: Json, request: Json) -> bool:
+def _is_free(job: Path, known: Json, request: Json) -> bool:
+    """Whether another attempt may begin; the same request, sent twice by a cut, begins none."""
+    spec = disk.read(job / "spec.json") or {}
+    if known["state"] not in ENDED or spec.get("token") == request["spec"].get("token", ""):
+        return False
     return known["state"] != "done" or bool(request.get("again"))
 
 
@@ -128,7 +132,7 @@ def cancel(root: Path, request: Json) -> Json:
     if known["state"] in ENDED:
         return {**known, "attempt": job.name}
     _touch(job / "cancel")
-    deadline = time.monotonic() + float(request.get("wait_s", GRACE_S + 5))
+    deadline = time.monotonic() + grace_s(job) + 10
     while time.monotonic() < deadline and state(job)["state"] not in ENDED:
         if not process.is_alive(disk.read(job / "pid.json")):
             _end_orphan(job)
@@ -140,10 +144,21 @@ def _end_orphan(job: Path) -> None:
     child = disk.read(job / "child.json")
     if process.is_alive(child):
         process.end_group(child, signal.SIGTERM)
-        time.sleep(min(GRACE_S, 5))
+        _wait(child, grace_s(job))
         process.end_group(child, signal.SIGKILL)
     if not (job / "exit.json").exists():
         disk.write(job / "exit.json", {"code": 143, "why": "cancelled", "at": time.time()})
+
+
+def _wait(child: Json, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.is_alive(child):
+        time.sleep(0.1)
+
+
+def grace_s(job: Path) -> float:
+    """Seconds between TERM and KILL of JOB."""
+    return float((disk.read(job / "spec.json") or {}).get("grace_s", GRACE_S))
 
 
 def table(root: Path, request: Json) -> Json:

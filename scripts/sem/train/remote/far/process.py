@@ -18,7 +18,8 @@ def boot_id() -> str:
 def started(pid: int) -> str | None:
     """When PID began, in clock ticks; '' where it is not told, None when there is no PID."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[19]
+        fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+        return None if fields[0] in "ZX" else fields[19]  # ended, and nobody asked how
     except (OSError, IndexError):
         pass  # no such process, or a system without /proc
     with suppress(OSError):

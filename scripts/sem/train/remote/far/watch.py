@@ -112,16 +112,16 @@ def _run(
             _look(job, deadline)
             time.sleep(LOOK_S)
     except Stopped as stopped:
-        return _end(child, mark), str(stopped)
+        return _end(child, mark, job), str(stopped)
     process.end_group(mark, signal.SIGKILL)  # what it left running
     return (code if code >= 0 else 128 - code), ""
 
 
-def _end(child: subprocess.Popen[bytes], mark: Json) -> int:
+def _end(child: subprocess.Popen[bytes], mark: Json, job: Path) -> int:
     """TERM, grace, KILL."""
     process.end_group(mark, signal.SIGTERM)
     try:
-        child.wait(jobs.GRACE_S)
+        child.wait(jobs.grace_s(job))
     except subprocess.TimeoutExpired:
         process.end_group(mark, signal.SIGKILL)
     child.wait()
