@@ -56,7 +56,7 @@ DOORS = {
     "litellm": ("lm.client",),
     "mlflow": ("train.trackers",),
     "numpy": ("dataset.", "eval.", "lm.", "train."),
-    "optuna": ("train.sweep",),
+    "optuna": ("train.search",),
     "peft": ("lm.", "package.", "train."),
     "phonenumbers": ("dataset.personal.pii_phones",),
     "publicsuffixlist": ("dataset.",),

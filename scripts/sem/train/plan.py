@@ -20,7 +20,7 @@ FORMAT = "run.v1"
 VOLATILE = ("created_at", "source", "preflight")  # of two runs that are the same
 
 
-def prepare(project: Project, version: int | None) -> Run:
+def prepare(project: Project, version: int | None, sweep: str | None = None) -> Run:
     """A new run of PROJECT on snapshot VERSION: checked, resolved, written to run.json."""
     recipe = project.settings("train", Recipe)
     check_tasks(recipe, project.tasks)
@@ -60,6 +60,7 @@ def prepare(project: Project, version: int | None) -> Run:
         "preflight": [check.as_json() for check in looked],
         "source": provenance.commit(project.root),
         "packages": provenance.versions(),
+        **({"sweep": sweep} if sweep else {}),
     }
     return _same(project, plan) or run.create(project, plan, provenance.now())
 
