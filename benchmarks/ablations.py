@@ -111,7 +111,7 @@ def report(found: list[dict], args: argparse.Namespace) -> str:
         f"Command: `python benchmarks/ablations.py --train {args.train} --test {args.test} "
         f"--seeds {args.seeds}`",
         "",
-        "| variant | seeds | slot accuracy, by seed | JSON validity | − default, 95 % | train, s |",
+        "| variant | seeds | slot accuracy, by seed | JSON valid | − default, 95 % | train, s |",
         "| --- | ---: | --- | ---: | --- | ---: |",
     ]
     for name in VARIANTS:

@@ -49,9 +49,9 @@ def load(
         facts["augmented"] = {"sha256": known["sha256"], "rows": known["rows"]}
         examples = chain(examples, augment.examples(project, frozen.version))
     read = list(examples)
-    rows = data.sample(data.encode(read, writer), recipe.max_train_examples, recipe.seed)
+    rows = data.sample(data.encode(read, writer), recipe.max_train_examples, recipe.data_seed)
     held = list(frozen.examples("val"))
-    val = data.sample(data.encode(held, writer), recipe.val_examples, recipe.seed)
+    val = data.sample(data.encode(held, writer), recipe.val_examples, recipe.data_seed)
     writer = replace(writer, recipe=resolved(recipe, rows))
     read_texts = written = None
     if recipe.pretrain.texts is not None:
@@ -66,7 +66,7 @@ def load(
         [example for example in read if example.id in kept],
         rows,
         val,
-        data.chosen(held, recipe.val_answers, recipe.seed),
+        data.chosen(held, recipe.val_answers, recipe.data_seed),
         stages.of(writer.recipe, read_texts, rows, val, written),
         facts,
     )
@@ -80,7 +80,7 @@ def _preferences(project: Project, frozen: Snapshot, writer: Writer) -> pairs.Pa
             f"preference: every one of {len(found.too_long)} pairs exceeds max_tokens",
             "raise train.max_tokens",
         )
-    return pairs.sample(found, recipe.preference.max_pairs, recipe.seed)
+    return pairs.sample(found, recipe.preference.max_pairs, recipe.data_seed)
 
 
 def resolved(recipe: Recipe, rows: Rows) -> Recipe:

@@ -115,6 +115,7 @@ class Recipe:
     max_grad_norm: float = 1.0
     max_tokens: int = 2048  # prompt + answer; longer examples are left out and counted
     gradient_checkpointing: bool = False
+    fast: bool = True  # on a CPU: blocked attention, joined low-rank products, compiled parts
     loss: LossWeights = LossWeights()
     task_weights: dict[str, float] = field(default_factory=dict)  # of rows, by task; others 1
     pretrain: Pretrain = Pretrain()
@@ -129,7 +130,8 @@ class Recipe:
     max_train_examples: int | None = None  # a seeded sample of the train part
     augmented: bool = False  # also the checked variants that `fab dataset.augment` wrote
     checks: Checks = Checks()
-    seed: int = 42
+    seed: int = 42  # the adapter's start, dropout and the order of the rows
+    data_seed: int = 42  # which rows are sampled, and which texts are held out
 
     def __post_init__(self) -> None:
         if self.effective_batch % self.micro_batch:

@@ -55,13 +55,13 @@ def facts(project: Project, recipe: Recipe) -> list[dict[str, Any]]:
 
 
 def rows(project: Project, recipe: Recipe, chat: Chat) -> tuple[Rows, Rows]:
-    """(trained, held out) sequences of block_tokens; whole texts are held out, by the seed.
+    """(trained, held out) sequences of block_tokens; whole texts are held out, by data_seed.
 
     Texts are joined with the end-of-text token between them and the last block is shorter.
     """
     paths = found(project, recipe.pretrain)
     order = list(paths)
-    random.Random(recipe.seed).shuffle(order)
+    random.Random(recipe.data_seed).shuffle(order)
     away = set(order[: round(len(order) * recipe.pretrain.held_out)])
     parts = ([p for p in paths if p not in away], sorted(away))
     if not parts[0]:
