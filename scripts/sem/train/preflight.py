@@ -14,7 +14,7 @@ from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.core.project import Project
 from sem.core.taskspec import as_text
-from sem.dataset import evidence, store
+from sem.dataset import evidence, grounding, store
 from sem.dataset.config import TaskOptions
 from sem.dataset.tally import closed_slots
 from sem.eval import answers
@@ -27,6 +27,7 @@ from sem.train.recipe import Recipe
 from sem.train.stages import Stage
 
 NAMED = 5  # rows that a finding names
+LONG_ENOUGH = 3  # characters; the 7 of `7 products` stands somewhere in most pages by chance
 GIB = 2**30
 
 
@@ -224,7 +225,10 @@ def _lost(example: Example, page: str, closed: dict[str, frozenset[str]]) -> boo
     judged = evidence.judge(
         example.output_json, page, example.input_text, TaskOptions(), closed[example.task]
     )
-    return bool(judged.lost)
+    answer = example.output_json
+    slots = answer if isinstance(answer, dict) else {"answer": answer}
+    found = (value for slot in judged.lost for _, value in grounding.leaves({slot: slots[slot]}))
+    return any(len(str(value)) >= LONG_ENOUGH for value in found)
 
 
 def _named(rows: Sequence[str]) -> str:
