@@ -50,7 +50,7 @@ DOORS = {
     "httpx": ("lm.wire", "ops.alert"),
     "huggingface_hub": ("lm.hub",),
     "jsonschema": ("core.schema",),
-    "jinja2": ("dataset.stats", "eval.page"),
+    "jinja2": ("dataset.stats", "eval.page", "train.compare"),
     "json_repair": ("eval.decoding",),
     "llguidance": ("lm.constrain",),
     "litellm": ("lm.client",),

@@ -110,3 +110,22 @@ def _table(counts: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
         for wanted, row in sorted(counts.items())
     ]  # fmt: skip
     return {"columns": columns, "rows": rows}
+
+
+def curves(series: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, Any]:
+    """Lines of (x, y) points as SVG paths in a box of 600 x 200, with the box's corners."""
+    points = [point for line in series.values() for point in line]
+    most = max([1.0, *(x for x, _ in points)])
+    low, high = (pick([y for _, y in points], default=0.0) for pick in (min, max))
+    tall = (high - low) or 1.0
+
+    def path(line: Sequence[tuple[float, float]]) -> str:
+        steps = [f"{x / most * 600:.1f} {200 - (y - low) / tall * 200:.1f}" for x, y in line]
+        return "M" + "L".join(steps) if steps else ""
+
+    return {
+        "most": most,
+        "low": low,
+        "high": high,
+        "paths": {name: path(line) for name, line in series.items()},
+    }
