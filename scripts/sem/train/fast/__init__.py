@@ -1,0 +1,1 @@
+"""The same mathematics of training in fewer and smaller passes over memory, for CPUs."""

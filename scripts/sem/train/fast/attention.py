@@ -1,0 +1,116 @@
+"""Causal attention in blocks of queries: what the mask would hide is not computed.
+
+PyTorch's CPU kernel takes the backward pass in small pieces; here both passes are batched matrix
+products with a softmax in fp32 between. Scores are rounded to the model's dtype, as in
+transformers' eager attention. Grouped queries meet their key head without copies of it.
+"""
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+BLOCK = 256  # queries at a time: fewer waste less above the diagonal, more multiply faster
+KEPT = 2**23  # scores up to which a layer keeps its probabilities; above, they are made again
+
+Block = tuple[int, int, int]  # first key, first query, end of both
+
+
+def attend(query: Any, key: Any, value: Any, scale: float, window: int | None) -> Any:
+    """softmax(SCALE · q·k) · v where a query sees itself and the WINDOW - 1 positions before it.
+
+    QUERY of shape (rows, heads, width, size), KEY and VALUE with as many heads or a divisor of
+    them. The result has shape (rows, width, heads, size).
+    """
+    # Autocast over fp32 weights makes bf16 values; rotation has made the other two fp32.
+    query, key = query.to(value.dtype), key.to(value.dtype)
+    return _function().apply(query, key, value, scale, window)
+
+
+@cache
+def _function() -> Any:
+    import torch
+
+    class Causal(torch.autograd.Function):
+        """Forward and backward over the same blocks."""
+
+        @staticmethod
+        def forward(ctx: Any, query: Any, key: Any, value: Any, *how: Any) -> Any:
+            out, kept = _forward(query, key, value, *how)
+            ctx.save_for_backward(query, key, value, *kept)
+            ctx.how = how
+            return out
+
+        @staticmethod
+        def backward(ctx: Any, grad: Any) -> tuple[Any, ...]:
+            return (*_backward(grad, ctx.saved_tensors, *ctx.how), None, None)
+
+    return Causal
+
+
+def _forward(query: Any, key: Any, value: Any, scale: float, window: int | None) -> Any:
+    rows, heads, width, size = query.shape
+    out = query.new_empty(rows, width, heads, size)
+    is_small, kept = rows * heads * width * width <= KEPT, []
+    for first, start, stop in _blocks(width, window):
+        seen = _probabilities(query, key, scale, window, (first, start, stop))
+        found = seen @ value[:, :, first:stop]
+        out[:, start:stop] = found.view(rows, heads, stop - start, size).transpose(1, 2)
+        kept += [seen] if is_small else []
+    return out, kept
+
+
+def _backward(grad: Any, saved: tuple[Any, ...], scale: float, window: int | None) -> Any:
+    import torch
+
+    query, key, value, *kept = saved
+    grad, (rows, heads, width, size) = grad.transpose(1, 2), query.shape
+    to_query, to_key, to_value = (torch.zeros_like(each) for each in (query, key, value))
+    for number, block in enumerate(_blocks(width, window)):
+        first, start, stop = block
+        seen = kept[number] if kept else _probabilities(query, key, scale, window, block)
+        above = _grouped(grad, start, stop, key.shape[1])
+        to_value[:, :, first:stop].add_(seen.mT @ above)
+        change = above @ value[:, :, first:stop].mT
+        change = torch._softmax_backward_data(change, seen, -1, seen.dtype)
+        asked = _grouped(query, start, stop, key.shape[1]) * scale
+        to_key[:, :, first:stop].add_(change.mT @ asked)
+        found = (change @ key[:, :, first:stop]) * scale
+        to_query[:, :, start:stop] = found.view(rows, heads, stop - start, size)
+    return to_query, to_key, to_value
+
+
+def _probabilities(query: Any, key: Any, scale: float, window: int | None, block: Block) -> Any:
+    """Of shape (rows, key heads, queries of a group, keys)."""
+    first, start, stop = block
+    rows, groups = key.shape[:2]
+    scores = (_grouped(query, start, stop, groups) * scale) @ key[:, :, first:stop].mT
+    hidden = _hidden(stop - start, stop - first, window, scores.dtype)
+    split = scores.view(rows, groups, -1, stop - start, stop - first)
+    split[..., -hidden.shape[1] :].add_(hidden)  # `+=` would copy the slice onto itself
+    return scores.softmax(-1)
+
+
+def _grouped(states: Any, start: int, stop: int, groups: int) -> Any:
+    """The queries START to STOP of all heads that share a key head, one below the other."""
+    return states[:, :, start:stop].reshape(states.shape[0], groups, -1, states.shape[3])
+
+
+def _blocks(width: int, window: int | None) -> Iterator[Block]:
+    for start in range(0, width, BLOCK):
+        # A multiple of 64: few distinct shapes.
+        first = max(0, start - window + 1) // 64 * 64 if window else 0
+        yield first, start, min(start + BLOCK, width)
+
+
+@cache
+def _hidden(queries: int, keys: int, window: int | None, dtype: Any) -> Any:
+    """0 where the last QUERIES of KEYS may look, -inf elsewhere; only the columns that vary."""
+    import torch
+
+    at, to = torch.arange(keys - queries, keys)[:, None], torch.arange(keys)
+    shut = to > at
+    if window and keys > window:
+        shut |= at - to >= window
+    else:
+        shut = shut[:, -queries:]
+    return torch.zeros(shut.shape, dtype=dtype).masked_fill_(shut, float("-inf"))
