@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sem.train.batches import IGNORED
+from sem.train.fast import head
 
 ROUND_TO = 64  # few distinct shapes: oneDNN compiles a kernel for each
 
@@ -82,8 +83,6 @@ LOSSES: dict[str, Loss] = {"answer": answer, "dpo": dpo, "orpo": orpo}
 
 def score(model: Any, inputs: dict[str, Any]) -> Scored:
     """The cross-entropy of every labelled token of INPUTS under MODEL."""
-    import torch
-
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     if inner.config.is_encoder_decoder:
         hidden, targets, weights = _decoded(inner, inputs)
@@ -92,15 +91,25 @@ def score(model: Any, inputs: dict[str, Any]) -> Scored:
     width = targets.shape[1]
     targets, weights = targets.flatten(), weights.flatten()
     place, count = _rounded((targets != IGNORED).nonzero().flatten())
+    wanted, weighed = targets[place], weights[place]
+    wanted[count:], weighed[count:] = IGNORED, 0.0  # what only fills up has no loss
     # One contiguous (labels, width) matrix: a sliced 3-d input copies the whole head instead.
-    logits = inner.get_output_embeddings()(hidden.flatten(0, 1)[place]).float()
+    values = _cross_entropy(inner, hidden.flatten(0, 1)[place], wanted)
+    return Scored(values, place // width, weighed, len(hidden))
+
+
+def _cross_entropy(inner: Any, hidden: Any, targets: Any) -> Any:
+    """The loss of each of TARGETS after HIDDEN; 0 where there is none."""
+    import torch
+
+    embeddings = inner.get_output_embeddings()
+    if head.fits(embeddings, inner.config):
+        return head.token_losses(hidden, embeddings.weight, targets)
+    logits = embeddings(hidden).float()
     softcap = getattr(inner.config, "final_logit_softcapping", None)
     if softcap:
         logits = torch.tanh(logits / softcap) * softcap
-    wanted, weighed = targets[place], weights[place]
-    wanted[count:], weighed[count:] = IGNORED, 0.0  # what only fills up has no loss
-    values = torch.nn.functional.cross_entropy(logits, wanted, reduction="none")
-    return Scored(values, place // width, weighed, len(hidden))
+    return torch.nn.functional.cross_entropy(logits, targets, reduction="none")
 
 
 def _continued(causal: Any, inputs: dict[str, Any]) -> tuple[Any, Any, Any]:
