@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from sem.core import console
 from sem.lm import model as models
 from sem.train import adapters
+from sem.train.fast import layers
 from sem.train.fit import fit
 from sem.train.stages import Job
 
@@ -22,6 +24,9 @@ def load(job: Job) -> Any:
     model = adapters.wrap(base, job.recipe)
     if job.recipe.gradient_checkpointing and hasattr(model, "enable_input_require_grads"):
         model.enable_input_require_grads()
+    if job.recipe.fast:
+        tokens = sum(stage.tokens() for stage in job.stages)
+        console.note(f"speed: {', '.join(layers.speed_up(model, tokens))}")
     return model
 
 

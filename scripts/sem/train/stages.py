@@ -38,6 +38,10 @@ class Stage:
         planned = max(1, round(per_epoch * self.epochs))
         return min(planned, self.max_steps) if self.max_steps else planned
 
+    def tokens(self) -> int:
+        """Tokens that all its epochs read, at most."""
+        return round(sum(row.length for row in self.rows.kept) * self.epochs)
+
     def folder(self, run: Run) -> Path:
         """Where its checkpoints lie: the run's own folder for the examples."""
         if run.folder is None:
