@@ -276,14 +276,14 @@ def test_a_name_that_is_no_folder_is_refused_there(there, run):
         start.begin(there, "toy", run, shell("true"), False)
 
 
-def test_a_secret_goes_through_stdin_alone(there, tmp_path, monkeypatch):
-    monkeypatch.setenv("WANDB_API_KEY", "canary-5f2e")
+def test_a_secret_goes_through_stdin_alone(there, tmp_path):
     step = {**shell('sleep 3; test -n "$WANDB_API_KEY"')["steps"][0], "secret": True}
     seen: list[str] = []
     stop = threading.Event()
     watching = threading.Thread(target=lambda: watch_ps(seen, stop))
     watching.start()
-    start.begin(there, "toy", "secret", {"steps": [step]}, False)
+    told = {"WANDB_API_KEY": "canary-5f2e"}
+    start.begin(there, "toy", "secret", {"steps": [step]}, False, told)
     code = ended(there, "secret", tmp_path)["code"]
     stop.set()
     watching.join()

@@ -56,7 +56,11 @@ def test_a_run_on_a_host_survives_its_client_and_is_the_run_that_is_trained_here
     command = script("train_run", "--host=gpu")
     with subprocess.Popen(command, env=os.environ, start_new_session=True) as client:
         deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and not list(far.glob("models/toy/adapters/*/che*/m*")):
+        while (
+            client.poll() is None
+            and time.monotonic() < deadline
+            and not list(far.glob("models/toy/adapters/*/che*/m*"))
+        ):
             time.sleep(0.05)
         os.killpg(client.pid, signal.SIGKILL)
     assert not made.is_finished

@@ -56,6 +56,12 @@ class Agent:
     python: str = "python3"
     ask_s: float = ASK_S
     patience_s: float = PATIENCE_S
+    alias: str = ""  # its name in hosts.yaml
+
+    @property
+    def named(self) -> str:
+        """What -H takes."""
+        return self.alias or self.far.host
 
     def ask(self, verb: str, request: Json, more_s: float = 0.0) -> Json:
         """What the host answers to VERB; a cut line is tried again, then Unreachable."""
@@ -73,7 +79,8 @@ class Agent:
                 if tries >= TRIES and gone > self.patience_s:
                     raise Unreachable(
                         f"{cut.message} ({tries} tries in {gone:.0f} s); its state is unknown",
-                        "what runs there goes on: ask again with `fab train.attach`",
+                        "what runs there goes on: ask again with "
+                        f"`fab -H {self.named} train.attach`",
                     ) from cut
                 time.sleep(min(PAUSE_S * tries, 5.0))
 
@@ -168,15 +175,17 @@ class Agent:
             while (line := source.readline()) and line != STREAM:
                 if line.startswith(ANSWER):
                     self.answer(line)
+            rest = Rest(source)
             if line:
                 try:
-                    parcel.unpack(source, folder, listed)
+                    parcel.unpack(rest, folder, listed)
                 except Refusal as refusal:
                     raise SemError(
                         f"{self.far.host}: {refusal.message}", refusal.hint
                     ) from refusal
-            source.read()
+            rest.read(1 << 20)
             self._ended(process)
+            self.answer(rest.end)
 
     def _ended(self, process: "subprocess.Popen[bytes]") -> None:
         assert process.stderr is not None
@@ -200,6 +209,18 @@ class Agent:
                 raise Cut(f"{self.far.host}: the line was cut", "run it again") from None
             finally:
                 process.kill()
+
+
+class Rest:
+    """A stream whose last bytes are kept: behind the files stands how it went."""
+
+    def __init__(self, source: IO[bytes]) -> None:
+        self.source, self.end = source, b""
+
+    def read(self, size: int) -> bytes:
+        data = self.source.read(size)
+        self.end = (self.end + data)[-65_536:]
+        return data
 
 
 @cache

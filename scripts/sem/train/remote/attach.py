@@ -37,7 +37,7 @@ def follow(agent: Agent, sem: str, run: str, folder: Path, attempt: str | None =
     Unreachable when the line stays cut: the next call goes on from the byte where this one was.
     """
     named = {"sem": sem, "run": run, **({"attempt": attempt} if attempt else {})}
-    first = agent.ask("tail", {**named, "offset": 0, "wait_s": 0})
+    first = agent.ask("tail", {**named, "offset": 1 << 53, "wait_s": 0})
     named["attempt"] = first["attempt"]
     log = Log(folder / f"log.{first['attempt']}")
     if log.size() > first["log"]:  # of another host, or of a job that was removed there
@@ -50,8 +50,8 @@ def follow(agent: Agent, sem: str, run: str, folder: Path, attempt: str | None =
         except Unreachable as error:
             raise Unreachable(
                 error.message,
-                f"the job there goes on; `fab -H … train.attach --run {run}` shows the rest "
-                f"from byte {log.size():,}",
+                f"the job there goes on; `fab -H {agent.named} train.attach --run {run}` shows "
+                f"the rest from byte {log.size():,}",
             ) from error
         data = base64.b64decode(said.pop("data"))
         log.add(data)

@@ -24,7 +24,7 @@ def run(project: Project, target: Run, host: str, resume: bool, detach: bool) ->
         )
     _only_there(target, host)
     known = hosts.find(project.root, host)
-    begun = beginning.start(known.agent(), known, project, target, resume)
+    begun = beginning.start(known.agent(host), known, project, target, resume)
     _remember(target, host)
     if detach:
         console.note(f"it goes on without us; look with `fab -H {host} train.attach`")
@@ -68,7 +68,7 @@ def _row(one: Json) -> tuple[object, ...]:
 
 
 def _agent(project: Project, host: str) -> Agent:
-    return hosts.find(project.root, host).agent()
+    return hosts.find(project.root, host).agent(host)
 
 
 def _notes(target: Run) -> Any:

@@ -44,12 +44,12 @@ class Host:
                 "stop and stop_after_idle_minutes need each other", "set both, or neither"
             )
 
-    def agent(self) -> Agent:
-        """How this host is asked."""
+    def agent(self, named: str = "") -> Agent:
+        """How this host, which -H calls NAMED, is asked."""
         assert self.address is not None
         config = str(Path(self.ssh_config).expanduser()) if self.ssh_config else None
         far = Far(self.address, config, self.port)
-        return Agent(far, self.folder, self.python or "python3")
+        return Agent(far, self.folder, self.python or "python3", alias=named)
 
 
 @dataclass(frozen=True)

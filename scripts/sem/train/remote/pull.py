@@ -12,7 +12,6 @@ from typing import Any
 from sem.core import console, files, manifest
 from sem.core.errors import SemError
 from sem.core.run import Run
-from sem.train import checkpoints
 from sem.train.remote.agent import Agent
 from sem.train.remote.far import parcel
 from sem.train.remote.far.disk import Refusal
@@ -29,7 +28,7 @@ def pull(agent: Agent, sem: str, run: Run, with_checkpoints: bool = False) -> in
     assert run.folder is not None
     request = {"sem": sem, "run": run.id, "checkpoints": with_checkpoints}
     said = agent.ask("list", request, more_s=600)
-    listed = _agreed(agent, said["files"])
+    listed = _sealed(_agreed(agent, said["files"]))
     names = {entry["path"] for entry in listed}
     if manifest.NAME not in names and not with_checkpoints:
         raise SemError(
@@ -74,10 +73,27 @@ def _verify(run: Run, staging: Path, listed: list[Json]) -> None:
             )
         for name, wanted in facts.get("adapter", {}).items():
             _compare(at.get(f"adapter/{name}"), f"adapter/{name}", wanted)
-    for name in {path.split("/")[0] for path in at if path.startswith("checkpoint-")}:
-        if not (staging / name).is_dir() or not checkpoints.is_complete(staging / name):
-            console.note(f"{name} is not whole on the host, or here already: left out")
-            shutil.rmtree(staging / name, ignore_errors=True)
+    for path in [path for path in at if path.endswith(f"/{manifest.NAME}")]:
+        folder = path.removesuffix(f"/{manifest.NAME}")
+        for name, entry in files.read_json(at[path]).get("files", {}).items():
+            _compare(at.get(f"{folder}/{name}"), f"{folder}/{name}", entry["sha256"])
+
+
+def _sealed(listed: list[Json]) -> list[Json]:
+    """LISTED without checkpoints that have no manifest: one was just being written."""
+    names = {entry["path"] for entry in listed}
+    kept, left = [], set()
+    for entry in listed:
+        parts = entry["path"].split("/")
+        at = next((n for n, part in enumerate(parts) if part.startswith("checkpoint-")), None)
+        folder = "/".join(parts[: at + 1]) if at is not None else ""
+        if at is None or f"{folder}/{manifest.NAME}" in names:
+            kept.append(entry)
+        else:
+            left.add(folder)
+    for folder in sorted(left):
+        console.note(f"{folder} is not complete on the host: left out")
+    return kept
 
 
 def _where(folder: Path, staging: Path, entry: Json) -> Path:
@@ -97,8 +113,6 @@ def _compare(path: Path | None, name: str, wanted: str) -> None:
 def _move(folder: Path, staging: Path, names: list[str]) -> None:
     """Give every file its place in one step each, manifest.json last."""
     for name in sorted(names, key=lambda one: (one == manifest.NAME, one)):
-        if not (staging / name).exists():
-            continue  # a checkpoint that was left out
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         files.sync(staging / name)
         os.replace(staging / name, folder / name)

@@ -26,19 +26,22 @@ SETTINGS = (".yaml", ".yml", ".json", ".jsonl")
 # By name: what stands beside settings and is nobody's to send.
 SECRET = re.compile(r"(^|/)(\.env($|\.)|id_[a-z0-9]+$|[^/]*\.(pem|key|p12|pfx)$)")
 OPEN = ".env.example"
+CHANGED = ("recipe", "updates")  # what a begun run's run.json may differ in
 Json = dict[str, Any]
 
 
-def push(agent: Agent, host: Host, project: Project, run: Run, resume: bool) -> str:
+def push(agent: Agent, host: Host, project: Project, run: Run) -> str:
     """Bring to the host what RUN needs there; the name of its folder of code."""
+    named = {"sem": project.sem, "run": run.id}
+    there = agent.ask("has", named)
+    replaced = _replaced(run, there["run_json"], agent)
     code = listed(ROOT, code_files())
     name = files.sha256_json(code)[:16]
     sent = agent.push({"kind": "code", "name": name, "listed": code}, ROOT, "code")
     sent += _weights(agent, host, project, run)
-    named = {"sem": project.sem, "run": run.id}
-    parts = listed(project.root, run_files(project, run))
-    parts += _progress(agent, project, run) if resume else []
-    sent += agent.push({"kind": "run", "listed": parts, **named}, project.root, f"run {run.id}")
+    paths = [*run_files(project, run), *progress(project, run, there["rows"])]
+    request = {"kind": "run", "listed": listed(project.root, paths), "replaces": replaced, **named}
+    sent += agent.push(request, project.root, f"run {run.id}")
     console.note(f"{agent.far.host}: everything is there ({sent:,} bytes were sent)")
     return name
 
@@ -78,29 +81,56 @@ def _new_modules() -> list[str]:
 def run_files(project: Project, run: Run) -> list[str]:
     """The settings of the sem, the snapshot of RUN with what was made from it, run.json."""
     assert run.folder is not None
-    version = run.plan()["snapshot"]["version"]
+    plan = run.plan()
+    version = plan["snapshot"]["version"]
+    data = project.processed.parent
     settings = [p for p in project.configs.rglob("*") if p.suffix in SETTINGS and p.is_file()]
     frozen = [p for p in project.processed.glob(f"*.v{version}.json*") if p.is_file()]
     frozen.append(project.processed / f"v{version}.json")
-    found = [*settings, *frozen, run.folder / "run.json"]
+    texts = [data / text["name"] for text in plan.get("texts", [])]
+    found = [*settings, *frozen, *texts, run.folder / "run.json"]
     return [path.relative_to(project.root).as_posix() for path in found]
 
 
-def _progress(agent: Agent, project: Project, run: Run) -> list[Json]:
-    """Our newest whole checkpoint and its metrics, when the host is not further than that."""
+def progress(project: Project, run: Run, rows_there: int) -> list[str]:
+    """The whole checkpoints of RUN here and its metrics, when the host has fewer ROWS_THERE."""
     assert run.folder is not None
-    newest = checkpoints.newest(run.folder)
-    if newest is None:
+    metrics = run.folder / "metrics.jsonl"
+    rows = metrics.read_bytes().count(b"\n") if metrics.exists() else 0
+    if rows <= rows_there:
+        if rows:
+            console.note(f"the host is as far ({rows_there} rows of metrics): its own are used")
         return []
-    number = int(newest.name.split("-")[1])
-    there = agent.ask("has", {"sem": project.sem, "run": run.id})["checkpoint"]
-    if there >= number:
-        console.note(f"the host has checkpoint {there}, here is {number}: theirs is used")
-        return []
-    names = [f"{newest.name}/{name}" for name in parcel.below(newest)]
-    names += ["metrics.jsonl"] if (run.folder / "metrics.jsonl").exists() else []
-    home = run.folder.relative_to(project.root).as_posix()
-    return listed(project.root, [f"{home}/{name}" for name in names])
+    home, found = run.folder.relative_to(project.root).as_posix(), []
+    for name in parcel.below(run.folder, "host"):
+        parts = name.split("/")
+        left = any(part.startswith((".", "quarantine-")) for part in parts)
+        if not left and name != "run.json" and _is_whole(run.folder, parts):
+            found.append(f"{home}/{name}")
+    return found
+
+
+def _is_whole(folder: Path, parts: list[str]) -> bool:
+    """Whether the file at PARTS is outside any checkpoint, or in one that is complete."""
+    at = next((n for n, part in enumerate(parts) if part.startswith("checkpoint-")), None)
+    if at is None:
+        return True
+    return checkpoints.is_complete(folder.joinpath(*parts[: at + 1]))
+
+
+def _replaced(run: Run, there: Json | None, agent: Agent) -> Json | None:
+    """The run.json THERE when ours is the same run, changed since by `--set`; else SemError."""
+    ours = run.plan()
+    if there is None or there == ours:
+        return there
+    fixed = [{k: v for k, v in one.items() if k not in CHANGED} for one in (ours, there)]
+    before, now = (one.get("updates", []) for one in (there, ours))
+    if fixed[0] != fixed[1] or now[: len(before)] != before:
+        raise SemError(
+            f"run {run.id}: run.json on {agent.far.host} is another one",
+            "prepare a new run, or remove that one there",
+        )
+    return there
 
 
 def _weights(agent: Agent, host: Host, project: Project, run: Run) -> int:

@@ -9,13 +9,22 @@ from sem.core import console
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import Run
+from sem.train import tracking
 from sem.train.remote import push
 from sem.train.remote.agent import Agent
 from sem.train.remote.hosts import Host
 
 # Handed to the training process there through its watcher's stdin, only where they are set here.
-SECRETS = ("WANDB_API_KEY",)
-PLAIN = ("SEM_WANDB", "WANDB_PROJECT", "WANDB_ENTITY", "WANDB_BASE_URL")
+SECRETS = {
+    "wandb": ("WANDB_API_KEY",),
+    "mlflow": (
+        "MLFLOW_TRACKING_URI",  # may hold a password
+        "MLFLOW_TRACKING_TOKEN",
+        "MLFLOW_TRACKING_USERNAME",
+        "MLFLOW_TRACKING_PASSWORD",
+    ),
+}
+PLAIN = ("WANDB_PROJECT", "WANDB_ENTITY", "WANDB_BASE_URL")
 Json = dict[str, Any]
 
 
@@ -27,19 +36,27 @@ def start(agent: Agent, host: Host, project: Project, run: Run, resume: bool) ->
     if known and known[0]["state"] in ("running", "starting"):
         console.note(f"run {run.id} is {known[0]['state']} on {agent.far.host}: attaching")
         return known[0]
-    code = push.push(agent, host, project, run, resume=True)
+    code = push.push(agent, host, project, run)
     spec = {"steps": steps(host, project, run, code, resume), "run": run.id, **limits(host)}
-    begun = begin(agent, project.sem, run.id, spec, resume)
+    begun = begin(agent, project.sem, run.id, spec, False, secrets(project))
     console.note(f"{agent.far.host}: run {run.id}, attempt {begun['attempt']}: {begun['state']}")
     return begun
 
 
-def begin(agent: Agent, sem: str, run: str, spec: Json, again: bool) -> Json:
-    """Start the job of SPEC on the host, once however often it is asked."""
-    secrets = {name: os.environ[name] for name in SECRETS if os.environ.get(name)}
+def begin(
+    agent: Agent, sem: str, run: str, spec: Json, again: bool, told: dict[str, str] | None = None
+) -> Json:
+    """Start the job of SPEC on the host, once however often it is asked; TOLD are its secrets."""
     spec = {**spec, "token": uuid.uuid4().hex}  # a request that a cut line sends twice is one
-    request = {"sem": sem, "run": run, "spec": spec, "again": again, "secrets": secrets}
+    request = {"sem": sem, "run": run, "spec": spec, "again": again, "secrets": told or {}}
     return agent.ask("start", request)
+
+
+def secrets(project: Project) -> dict[str, str]:
+    """The keys of the trackers that are asked for online, and no others."""
+    active = tracking.resolve(project).active
+    wanted = [name for kind, mode in active.items() if mode == "online" for name in SECRETS[kind]]
+    return {name: os.environ[name] for name in wanted if os.environ.get(name)}
 
 
 def _check(agent: Agent, hello: Json, run: Run) -> None:
@@ -71,6 +88,7 @@ def steps(host: Host, project: Project, run: Run, code: str, resume: bool) -> Se
         **({"SEM_DEVICE": host.device} if host.device else {}),
         **({"CUDA_VISIBLE_DEVICES": host.gpus} if host.gpus else {}),
         **{name: os.environ[name] for name in PLAIN if os.environ.get(name)},
+        **{f"SEM_{name.upper()}": mode for name, mode in tracking.resolve(project).modes},
     }
     train = ["scripts/train_run.py", f"--sem={project.sem}", f"--run={run.id}"]
     train += ["--resume"] if resume else []

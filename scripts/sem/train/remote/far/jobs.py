@@ -221,7 +221,7 @@ def _lock(path: Path) -> Iterator[None]:
 
 
 def _bytes(path: Path, offset: int) -> bytes:
-    if not path.exists():
+    if _size(path) <= offset:
         return b""
     with path.open("rb") as file:
         file.seek(offset)

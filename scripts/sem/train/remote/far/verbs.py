@@ -56,15 +56,13 @@ def hello(root: Path, _: Json) -> Json:
 
 
 def has(root: Path, request: Json) -> Json:
-    """Whether a file is there and the newest checkpoint of a run, where one is named."""
-    found = {"file": Path(request["path"]).is_file() if request.get("path") else False}
-    if request.get("run"):
-        folder = _run_folder(root, request)
-        sealed = folder.glob("checkpoint-*/manifest.json")
-        numbers = [path.parent.name.split("-")[1] for path in sealed]
-        found["checkpoint"] = max((int(n) for n in numbers if n.isdigit()), default=0)
-        found["run"] = (folder / "run.json").is_file()
-    return found
+    """Whether a file is there; the run.json of a run and how many rows its metrics have."""
+    if request.get("path"):
+        return {"file": Path(request["path"]).is_file()}
+    folder = _run_folder(root, request)
+    metrics = folder / "metrics.jsonl"
+    rows = metrics.read_bytes().count(b"\n") if metrics.is_file() else 0
+    return {"run_json": disk.read(folder / "run.json"), "rows": rows}
 
 
 def offer(root: Path, request: Json) -> Json:
@@ -119,10 +117,10 @@ def list_files(root: Path, request: Json) -> Json:
 
 
 def _is_asked(name: str, checkpoints: bool) -> bool:
-    top = name.split("/")[0]
-    if top.startswith((".", "quarantine-", "host")):
+    parts = name.split("/")
+    if parts[0] == "host" or any(part.startswith((".", "quarantine-")) for part in parts):
         return False
-    return checkpoints if top.startswith("checkpoint-") else True
+    return checkpoints or not any(part.startswith("checkpoint-") for part in parts)
 
 
 def start(root: Path, request: Json) -> Json:
@@ -149,10 +147,12 @@ def _target(root: Path, request: Json) -> Path:
 
 
 def _refuse_other_run(target: Path, listed: list[Json], request: Json) -> None:
-    """A run's run.json is what it is: another one of the same id is not written over it."""
+    """A run.json is replaced only by one whose sender knows and means to replace it."""
     last = _last(request)
     entry = next((entry for entry in listed if entry["path"] == last), None)
-    if entry and (target / last).is_file() and disk.sha256(target / last) != entry["sha256"]:
+    here = disk.read(target / last) if last else None
+    known = here is None or here == request.get("replaces")
+    if entry and not known and disk.sha256(target / last) != entry["sha256"]:
         raise Refusal(f"{last} here is another one", "prepare a new run, or remove that one here")
 
 
