@@ -331,7 +331,7 @@ def main(argv: list[str] | None = None) -> None:
     console.table("training under faults", columns, rows)
     lines = [
         "# Training under faults (R1, R2, R3)",
-        f"Command: `python benchmarks/faults/training.py --kills {args.kills}`; a two-layer model,",
+        f"Command: `python benchmarks/faults/training.py --kills {args.kills}`; a 2-layer model,",
         "54 steps, a checkpoint every 3, CPU. Bit-equal: the adapter's sha256, every logged loss.",
         "",
         "| " + " | ".join(columns) + " |",
