@@ -15,7 +15,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from clean import machine
@@ -23,6 +22,7 @@ from clean import machine
 from sem.core import files
 from sem.core.project import Project
 from sem.eval import clusters, compare, subject
+from sem.train import plan
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT = "default"
@@ -67,12 +67,13 @@ def measure(root: Path, name: str, seed: int, args: argparse.Namespace) -> dict:
     words = [*VARIANTS[name], *FIXED, f"max_train_examples={args.train}", f"seed={seed}"]
     given = [f"train.{word}" for word in words] + [f"eval.max_examples={args.test}"]
     flags = [word for one in given for word in ("--set", one)]
-    run(root, "train_prepare", *flags)
-    began = time.perf_counter()
-    run(root, "train_run", "--resume")
-    took = time.perf_counter() - began
-    run(root, "eval_generate", "--split", "test", *flags)
-    found = subject.resolve(Project("demo", root, tuple(given)), None, "test", None)
+    project = Project("demo", root, tuple(given))
+    made = plan.prepare(project, None)  # the same settings make the same run
+    if not made.is_finished:
+        run(root, "train_run", "--resume", "--run", made.id)
+    took = files.read_json(made.folder / "manifest.json")["result"]["train_runtime"]
+    run(root, "eval_generate", "--split", "test", "--run", made.id, *flags)
+    found = subject.resolve(project, made.id, "test", None)
     scores = compare.scored(found)
     return {
         "variant": name,
