@@ -21,8 +21,8 @@ from sshd import SSHD, serving
 from test_fabfile import hostile
 
 pytestmark = pytest.mark.skipif(SSHD is None, reason="no sshd on this machine")
-LINES = "i=0; while [ $i -lt 40 ]; do i=$((i+1)); echo line $i; sleep 0.1; done; exit 5"
-WHOLE = "".join(f"line {number}\n" for number in range(1, 41))
+LINES = "i=0; while [ $i -lt 25 ]; do i=$((i+1)); echo line $i; sleep 0.1; done; exit 5"
+WHOLE = "".join(f"line {number}\n" for number in range(1, 26))
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_a_cut_line_changes_neither_the_job_nor_its_log(server, there, tmp_path,
     start.begin(there, "toy", f"cut-{kind}", shell(LINES), False)
     with Proxy(server.port) as between:
         server.reach(between.at)
-        cutter = threading.Timer(1.5, lambda: broken(server, between, kind))
+        cutter = threading.Timer(1.0, lambda: broken(server, between, kind))
         cutter.start()
         said = ended(there, f"cut-{kind}", tmp_path)
         cutter.join()
@@ -132,7 +132,7 @@ def test_a_host_that_does_not_answer_is_unknown_and_not_failed(server, there, tm
 
 
 def test_a_black_hole_is_given_up_in_bounded_time(server, there):
-    fast = Agent(there.far, there.folder, ask_s=2, patience_s=0)
+    fast = Agent(there.far, there.folder, ask_s=1, patience_s=0)
     with Proxy(server.port) as between:
         server.reach(between.at)
         between.limit(0, towards=False, kind="hole")
@@ -142,7 +142,7 @@ def test_a_black_hole_is_given_up_in_bounded_time(server, there):
         took = time.monotonic() - began
         server.reach(server.port)
 
-    assert took < 3 * (2 + 2) + 5
+    assert took < 3 * (1 + 2) + 5
 
 
 def test_what_ended_a_job_is_told_apart(there, tmp_path):

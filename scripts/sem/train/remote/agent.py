@@ -10,7 +10,7 @@ import subprocess
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -122,30 +122,31 @@ class Agent:
     def push(self, request: Json, root: Path, label: str) -> int:
         """Send the files of REQUEST below ROOT; how many bytes went over, cut lines included."""
         sent, last = 0, None
-        while needed := self.ask("offer", request, more_s=600)["needed"]:
-            by_path = {entry["path"]: entry for entry in request["listed"]}
+        needed = self.ask("offer", request, more_s=600)["needed"]
+        by_path = {entry["path"]: entry for entry in request["listed"]}
+        while needed:
             wanted = [(by_path[path], offset) for path, offset in needed]
             size = sum(entry["size"] - offset for entry, offset in wanted)
             console.note(f"{label}: sending {len(wanted):,} files, {size:,} bytes")
             sent += size
-            stuck = needed == last
-            last = needed
-            ask = lambda wanted=wanted: self._send(request, root, wanted)  # noqa: E731
-            self._or_again(ask, stuck)
+            stuck, last = needed == last, needed
+            said = self._or_again(lambda w=wanted: self._send(request, root, w), stuck)
+            needed = (said or self.ask("offer", request, more_s=600))["needed"]
         return sent
 
-    def _or_again(self, ask: Callable[[], Any], stuck: bool) -> None:
-        """Run ASK; a cut is forgiven as long as every turn brings the receiver further."""
+    def _or_again(self, ask: Callable[[], Any], stuck: bool) -> Any:
+        """What ASK gives; a cut gives None as long as every turn brings the receiver further."""
         try:
-            ask()
+            return ask()
         except Cut as cut:
             if stuck:
                 raise Unreachable(
                     cut.message, "run the same again: it goes on from there"
                 ) from cut
             time.sleep(PAUSE_S)
+            return None
 
-    def _send(self, request: Json, root: Path, wanted: list[tuple[Json, int]]) -> None:
+    def _send(self, request: Json, root: Path, wanted: list[tuple[Json, int]]) -> Json:
         with self.stream("receive", request) as (process, target, source):
             try:
                 parcel.pack(target, root, wanted)
@@ -156,7 +157,7 @@ class Agent:
                 raise SemError(refusal.message, refusal.hint) from refusal
             said = source.read()
             self._ended(process)
-            self.answer(said)
+            return self.answer(said)
 
     def fetch(self, request: Json, folder: Path, label: str) -> None:
         """Bring the files that REQUEST lists into FOLDER, over cut lines."""
@@ -209,6 +210,8 @@ class Agent:
                 raise Cut(f"{self.far.host}: the line was cut", "run it again") from None
             finally:
                 process.kill()
+                with suppress(BrokenPipeError):  # closing flushes what the line did not take
+                    process.stdin.close()
 
 
 class Rest:

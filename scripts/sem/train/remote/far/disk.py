@@ -49,9 +49,9 @@ def loads(line: bytes) -> Any:
         return None
 
 
-def sync(folder: Path) -> None:
-    """Make renames in FOLDER durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Make the content of the file PATH, or the renames in the folder PATH, durable."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

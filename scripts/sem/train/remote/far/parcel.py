@@ -160,8 +160,6 @@ def _take(data: Any, info: tarfile.TarInfo, folder: Path, entry: Entry) -> bool:
         file.truncate(offset)
         file.seek(offset)
         _copy(data, file)
-        file.flush()
-        os.fsync(file.fileno())
         if file.tell() < entry["size"]:
             return False
     _name(part, folder, entry)
@@ -190,7 +188,6 @@ def _name(part: Path, folder: Path, entry: Entry) -> None:
     if path.parent.resolve() != folder.resolve() / Path(entry["path"]).parent:
         raise Refusal(f"{entry['path']!r} leads out of its folder", "remove the link there")
     os.replace(part, path)
-    sync(path.parent)
 
 
 def place(staging: Path, target: Path, listed: list[Entry], last: str = "") -> None:
@@ -207,6 +204,8 @@ def place(staging: Path, target: Path, listed: list[Entry], last: str = "") -> N
     if lost:
         raise Refusal(f"{len(lost)} files did not come, as {lost[0]}", "run it again")
     shutil.rmtree(staging / PARTS, ignore_errors=True)
+    for folder in {staging, *(_synced(staging / path).parent for path in here)}:
+        sync(folder)
     target.parent.mkdir(parents=True, exist_ok=True)
     if not target.exists():
         os.rename(staging, target)
@@ -219,3 +218,9 @@ def place(staging: Path, target: Path, listed: list[Entry], last: str = "") -> N
         os.replace(staging / path, target / path)
         sync((target / path).parent)
     shutil.rmtree(staging)
+
+
+def _synced(path: Path) -> Path:
+    """PATH, whose content survives a power cut from now on."""
+    sync(path)
+    return path
