@@ -12,7 +12,7 @@ from sem.core import files, jsonio, run
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.ssh import Cut
-from sem.train.remote import desk, hosts, pull, push, start
+from sem.train.remote import attach, desk, hosts, pull, push, start
 from sem.train.remote.agent import Agent, Unreachable
 from sem.train.remote.hosts import Host
 from sshd import SSHD, serving
@@ -269,6 +269,26 @@ def test_only_the_keys_of_trackers_that_are_asked_for_go_along(project, monkeypa
     assert start.secrets(project) == {"WANDB_API_KEY": "k"}
     monkeypatch.setenv("SEM_WANDB", "offline")
     assert start.secrets(project) == {}
+
+
+@NEEDS_SSHD
+def test_the_environment_is_made_there_from_the_lock(project, target, there, tmp_path):
+    tree = tmp_path / "tree"
+    for name in ("scripts/setup_env.sh", ".env.example"):
+        files.write(tree / name, (push.ROOT / name).read_bytes())
+    files.write(tree / "requirements.lock", "# nothing\n")
+    names = ["scripts/setup_env.sh", ".env.example", "requirements.lock"]
+    there.push({"kind": "code", "name": "t", "listed": push.listed(tree, names)}, tree, "code")
+    set_up, work = start.steps(Host("far", device="cpu"), project, target, "t", False)
+    work["argv"][1:] = ["-c", "import sys; print(sys.prefix)"]
+    start.begin(there, "toy", "env", {"steps": [set_up, work]}, False)
+
+    said = attach.follow(there, "toy", "env", tmp_path / "notes")
+
+    made = Path(there.folder) / "envs" / push.lock_hash()
+    assert said["state"] == "done"
+    assert (tmp_path / "notes/log.0001").read_text().splitlines()[-1] == str(made)
+    assert (made / "ready").exists()
 
 
 # --- hosts.yaml -----------------------------------------------------------------------------
