@@ -31,7 +31,7 @@ def named_jobs(text: str) -> set[str]:
     """The first words after `fab`, and later ones that look like GROUP.TASK."""
     found = set()
     for command in commands(text):
-        words = command.split("#")[0].split()
+        words = re.sub(r"-H \S+", "", command.split("#")[0]).split()
         words = words[: next((i for i, w in enumerate(words) if w in ("|", "&&", ";")), None)]
         first = next((word for word in words if not word.startswith("-")), "")
         found.add(first)

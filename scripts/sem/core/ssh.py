@@ -78,7 +78,9 @@ class Far:
             return
         last = " ".join((said.strip().splitlines() or ["no reason given"])[-1].split())[:200]
         if code != 255:
-            raise SemError(f"{self.host}: {last} (exit {code})", "look at the file there")
+            raise SemError(
+                f"{self.host}: {last} (exit {code})", "the words are the host's own: look there"
+            )
         for mark, message, hint in REFUSALS:
             if mark in said:
                 raise SemError(f"{self.host}: {message}", hint)

@@ -24,7 +24,12 @@ from sem.train.remote.far.disk import Refusal
 from sem.train.remote.far.verbs import ANSWER, STREAM
 
 FOLDER = Path(__file__).parent / "far"
-MAIN = "from far.verbs import main\nmain()\n"
+MAIN = """import sys
+if sys.version_info < (3, 9):
+    sys.exit("Python 3.9 or newer is needed, this is %d.%d" % sys.version_info[:2])
+from far.verbs import main
+main()
+"""
 ENTER = 'cd && cd -- "$1" >/dev/null 2>&1 || exit 97; '
 CALL = (
     HASH + ENTER + 'case "$(h <"agent/$2.pyz" 2>/dev/null)" in "$2"*) ;; *) exit 97 ;; esac; '
