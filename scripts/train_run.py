@@ -3,6 +3,7 @@
     python scripts/train_run.py --sem shop
     python scripts/train_run.py --sem shop --run RUN --resume --set train.epochs=5
     python scripts/train_run.py --sem shop --host me@gpu        push, train there, fetch
+    python scripts/train_run.py --sem shop --processes 4        one a GPU; the same steps
 
 With --resume it goes on from the last complete checkpoint; a broken one is set aside. --set then
 changes what can soundly change in a run that has begun; anything else is refused.
@@ -24,6 +25,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument("--host", help="train there: [user@]name, or a name of hosts.yaml")
     parser.add_argument("--detach", action="store_true", help="with --host: start it and leave")
+    parser.add_argument("--processes", type=int, default=1, help="one a GPU of this host")
     args = parser.parse_args(argv)
     project = Project.load(args.sem)
     run = find(project, args.run, finished=False)
@@ -36,6 +38,12 @@ def main(argv: list[str] | None = None) -> None:
         if code:
             sys.exit(code)
         return console.done(run.folder)
+    if args.processes != 1:
+        from sem.train import launch
+
+        words = [__file__, f"--sem={project.sem}", f"--run={run.id}"]
+        words += ["--resume"] if args.resume else []
+        sys.exit(launch.start(words, args.processes))
     from sem.train import plan
 
     result = plan.train(project, run, args.resume)

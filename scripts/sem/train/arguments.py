@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from sem.core import files
+from sem.train import several
 from sem.train.recipe import Recipe
 from sem.train.stages import Job, Stage
 
@@ -40,6 +41,7 @@ def precision(job: Job, model: Any) -> AbstractContextManager[None]:
 def of(job: Job, stage: Stage) -> dict[str, Any]:
     """The recipe in the trainer's words; what TRL alone knows only where TRL trains."""
     recipe, steps = job.recipe, stage.steps(job.recipe)
+    at_once = recipe.micro_batch * several.count()
     decides = selects(recipe, stage)
     checks = {"eval_strategy": "steps", "eval_steps": recipe.checkpoint_steps}
     best = {
@@ -58,7 +60,7 @@ def of(job: Job, stage: Stage) -> dict[str, Any]:
         "max_grad_norm": recipe.max_grad_norm,
         "per_device_train_batch_size": recipe.micro_batch,
         "per_device_eval_batch_size": recipe.micro_batch,
-        "gradient_accumulation_steps": recipe.effective_batch // recipe.micro_batch,
+        "gradient_accumulation_steps": recipe.effective_batch // at_once,
         "gradient_checkpointing": recipe.gradient_checkpointing,
         "logging_steps": recipe.log_steps,
         "logging_nan_inf_filter": False,

@@ -9,7 +9,7 @@ from typing import Any
 
 from sem.core import console, files
 from sem.core.errors import SemError
-from sem.train import checkpoints
+from sem.train import checkpoints, several
 
 
 class Preempted(SemError):
@@ -105,6 +105,7 @@ class Stop:
 
         class Stopper(TrainerCallback):
             def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+                asked.asked = several.largest(asked.asked or 0) or None
                 if asked.asked is not None:
                     control.should_save = control.should_training_stop = True
                     control.should_evaluate = False

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from sem.core import console, files, manifest
 
-STATE = {"optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"}
+STATE = {"optimizer.pt", "scheduler.pt", "trainer_state.json"}
+RANDOM = {"rng_state.pth", "rng_state_0.pth"}  # of one process, or of the first of several
 # Either kind of weights: an adapter, or every weight of a full fine-tune.
 WEIGHTS = ({"adapter_model.safetensors", "adapter_config.json"}, {"model.safetensors"})
 
@@ -36,5 +37,5 @@ def newest(run: Path) -> Path | None:
 def is_complete(folder: Path) -> bool:
     """Whether FOLDER holds every file a resume needs, unchanged since it was sealed."""
     present = {path.name for path in folder.iterdir()}
-    has_all = present >= STATE and any(present >= kind for kind in WEIGHTS)
-    return has_all and manifest.is_whole(folder)
+    has_all = present >= STATE and present & RANDOM and any(present >= kind for kind in WEIGHTS)
+    return bool(has_all) and manifest.is_whole(folder)

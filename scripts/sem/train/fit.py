@@ -3,7 +3,16 @@
 from typing import Any
 
 from sem.core import console, files, manifest
-from sem.train import adapters, arguments, callbacks, checkpoints, gauge, tracking, trainer
+from sem.train import (
+    adapters,
+    arguments,
+    callbacks,
+    checkpoints,
+    gauge,
+    several,
+    tracking,
+    trainer,
+)
 from sem.train import loss as losses
 from sem.train.stages import PREFERENCE, Job, Stage
 
@@ -27,7 +36,9 @@ def fit(job: Job, model: Any, resume: bool) -> dict[str, Any]:
             if stage.name != last:
                 _finish(job, stage, model)
     base = job.run.plan()["base_model"]["base_model_id"]
-    adapters.save(model, job.folder / "adapter", base, job.recipe)
+    if several.is_first():
+        adapters.save(model, job.folder / "adapter", base, job.recipe)
+    several.meet()
     return {**results.get(last, {}), "stages": results}
 
 
@@ -44,14 +55,16 @@ def _stage(
     stage = job.stages[number]
     folder = stage.folder(job.run)
     folder.mkdir(parents=True, exist_ok=True)
-    start = checkpoints.newest(folder)
+    start = several.once(lambda: checkpoints.newest(folder))
     if start or resume:
         console.note(
             f"{stage.name}: going on from {start.name if start else 'step 0: no checkpoint'}"
         )
     if number:  # the first stage was seeded before its adapter was made
         set_seed(job.recipe.seed + number)
-    reference = _reference(job, stage, model) if stage.loss == "dpo" else None
+    reference = None
+    if stage.loss == "dpo":
+        reference = several.once(lambda: _reference(job, stage, model))
     before = sum(each.steps(job.recipe) for each in job.stages[:number])
     watching = [*_callbacks(job, stage, stop), follow.callback(stage.name, before)]
     built = trainer.build(job, stage, model, watching, reference)
@@ -73,13 +86,14 @@ def _stage(
 
 
 def _callbacks(job: Job, stage: Stage, stop: callbacks.Stop) -> list[Any]:
-    found = [
-        gauge.callback(job, stage),
-        callbacks.metrics_log(job.folder / "metrics.jsonl", stage.name),
-        callbacks.rebase(stage.folder(job.run)),
-        callbacks.progress_bar("training" if len(job.stages) == 1 else stage.name),
-        stop.callback(),
-    ]
+    found = [callbacks.rebase(stage.folder(job.run)), stop.callback()]
+    if several.is_first():
+        found = [
+            gauge.callback(job, stage),
+            callbacks.metrics_log(job.folder / "metrics.jsonl", stage.name),
+            callbacks.progress_bar("training" if len(job.stages) == 1 else stage.name),
+            *found,
+        ]
     if job.recipe.patience and arguments.selects(job.recipe, stage) != "last":
         from transformers import EarlyStoppingCallback
 
@@ -91,8 +105,10 @@ def _finish(job: Job, stage: Stage, model: Any) -> None:
     """Write the weights at the end of STAGE, complete or not there."""
     folder = stage.result(job.run)
     base = job.run.plan()["base_model"]["base_model_id"]
-    adapters.save(model, folder, base, job.recipe)
-    manifest.seal(folder)
+    if several.is_first():
+        adapters.save(model, folder, base, job.recipe)
+        manifest.seal(folder)
+    several.meet()
 
 
 def _reference(job: Job, stage: Stage, model: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 from sem.core import console, files
 from sem.core.errors import SemError
 from sem.lm.hardware import Hardware
+from sem.train import several
 from sem.train.recipe import Recipe
 from sem.train.stages import Job, Stage
 
@@ -106,7 +107,7 @@ def with_room(job: Job, train: Callable[[Job], dict[str, Any]]) -> dict[str, Any
             if not is_out_of_memory(error):
                 raise
             smaller = _smaller(job.recipe)
-            if smaller is None or halved == HALVINGS:
+            if smaller is None or halved == HALVINGS or several.count() > 1:
                 raise _exhausted(job.recipe) from error
         halved += 1
         _release()

@@ -1,5 +1,6 @@
 """train.prepare resolves everything into run.json; train.run is a function of that file."""
 
+from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +12,7 @@ from sem.dataset import acknowledge, snapshot
 from sem.dataset.snapshot import Snapshot
 from sem.eval.config import EvalSettings
 from sem.lm import chat, hardware, pinned, weights
-from sem.train import data, engines, memory, parts, preflight, tracking
+from sem.train import data, engines, memory, parts, preflight, several, tracking
 from sem.train.parts import Parts
 from sem.train.recipe import Recipe, check_tasks
 from sem.train.stages import Job
@@ -43,7 +44,7 @@ def prepare(project: Project, version: int | None, sweep: str | None = None) -> 
         "sem": project.sem,
         "created_at": provenance.now().isoformat(),
         "recipe": asdict(recipe),
-        "engine": engines.choose(recipe, machine, base.folder),
+        "engine": engine,
         "hardware": machine.as_json(),
         "tasks": {name: spec.as_json() for name, spec in project.tasks.items()},
         "task_hashes": {name: spec.fingerprint() for name, spec in project.tasks.items()},
@@ -150,12 +151,17 @@ def train(project: Project, target: Run, resume: bool) -> dict[str, Any]:
         raise SemError(
             f"run {target.id} is finished", "prepare a new one with `fab train.prepare`"
         )
-    with files.lock(target.folder.parent / f".{target.id}.lock", f"run {target.id}"):
+    path = target.folder.parent / f".{target.id}.lock"
+    alone = files.lock(path, f"run {target.id}") if several.is_first() else nullcontext()
+    recipe, machine = _means(target)
+    with alone, several.joined(target.plan()["hardware"]["device"], recipe):
         engine = engines.load(target.plan()["engine"])
-        memory.enforce(*_means(target))
+        memory.enforce(recipe, machine)
         result = memory.with_room(job(project, target), lambda given: engine(given, resume))
         result["adapter_sha256"] = files.sha256(target.adapter / "adapter_model.safetensors")
-        _seal(target, result)
+        result["processes"] = several.count()
+        if several.is_first():
+            _seal(target, result)
     return result
 
 

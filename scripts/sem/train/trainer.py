@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sem.core.errors import SemError
-from sem.train import adapters, arguments, checkpoints
+from sem.train import adapters, arguments, checkpoints, several
 from sem.train import loss as losses
 from sem.train.arguments import SELECT, precision
 from sem.train.batches import BatchOrder, Collator, Seq2SeqCollator
@@ -32,12 +32,15 @@ def build(job: Job, stage: Stage, model: Any, callbacks: list[Any], reference: A
     from transformers import PrinterCallback
 
     base, config = _engine(model)
-    made = type("SealedTrainer", (Sealed, base), {})
+    apart = (several.Apart, Sealed, several.Met) if several.count() > 1 else (Sealed,)
+    made = type("SealedTrainer", (*apart, base), {})
+    args = config(**arguments.of(job, stage))
+    args._n_gpu = min(args.n_gpu, 1)  # DataParallel over every GPU would multiply the batch
     trainer = made(
         job,
         stage,
         model=model,
-        args=config(**arguments.of(job, stage)),
+        args=args,
         train_dataset=_numbers(len(stage.rows.kept)),
         eval_dataset=_numbers(len(stage.val.kept)) if stage.val.kept else None,
         processing_class=job.chat.tokenizer,
