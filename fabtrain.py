@@ -9,6 +9,7 @@ from fabric import task
 
 HOST = {"host": "[user@]name or a name of configs/hosts.yaml (default: what -H says)"}
 DETACH = {"detach": "on a host: start it and leave"}
+PROCESSES = {"processes": "how many train it together, one a GPU (default: 1)"}
 
 
 @task(help=SEM | SNAPSHOT | SET, iterable=["set"])
@@ -17,16 +18,17 @@ def train_prepare(c, sem=None, snapshot=None, set=None):
     script(c, "train_prepare", sem=sem, snapshot=snapshot, set=set)
 
 
-@task(help=SEM | RUN | HOST | DETACH | {"resume": "older spelling of train.resume"})
-def train_run(c, sem=None, run=None, resume=False, host=None, detach=False):
+@task(help=SEM | RUN | HOST | DETACH | PROCESSES | {"resume": "older spelling of train.resume"})
+def train_run(c, sem=None, run=None, resume=False, host=None, detach=False, processes=None):
     """Train a prepared run, here or on a host."""
-    script_for_host(c, "train_run", host, sem=sem, run=run, resume=resume, detach=detach)
+    flags = {"run": run, "resume": resume, "detach": detach, "processes": processes}
+    script_for_host(c, "train_run", host, sem=sem, **flags)
 
 
-@task(help=SEM | RUN | HOST | DETACH | SET, iterable=["set"])
-def train_resume(c, sem=None, run=None, host=None, detach=False, set=None):
+@task(help=SEM | RUN | HOST | DETACH | PROCESSES | SET, iterable=["set"])
+def train_resume(c, sem=None, run=None, host=None, detach=False, processes=None, set=None):
     """Continue a run from its last whole checkpoint, with what may soundly change changed."""
-    flags = {"run": run, "resume": True, "detach": detach, "set": set}
+    flags = {"run": run, "resume": True, "detach": detach, "processes": processes, "set": set}
     script_for_host(c, "train_run", host, sem=sem, **flags)
 
 
@@ -61,3 +63,15 @@ def train_cancel(c, sem=None, run=None, host=None):
 def train_pull(c, sem=None, run=None, host=None, checkpoints=False):
     """Fetch a run from a host, every file checked by its hash."""
     script_for_host(c, "train_pull", host, sem=sem, run=run, checkpoints=checkpoints)
+
+
+@task(help=SEM | SNAPSHOT | SET, iterable=["set"])
+def train_sweep(c, sem=None, snapshot=None, set=None):
+    """Try points of the recipe's space with several seeds; the best on val, never on test."""
+    script(c, "train_sweep", sem=sem, snapshot=snapshot, set=set)
+
+
+@task(help=SEM | {"also": "another run (repeatable)"}, iterable=["also"])
+def train_compare(c, run, other, sem=None, also=None):
+    """Show runs side by side, and what is not comparable."""
+    script(c, "train_compare", run, other, *(also or []), sem=sem)

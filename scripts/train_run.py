@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.host:
         from sem.train.remote import desk
 
-        code = desk.run(project, run, args.host, args.resume, args.detach)
+        code = desk.run(project, run, args.host, args.resume, args.detach, args.processes)
         if code:
             sys.exit(code)
         return console.done(run.folder)

@@ -1,8 +1,9 @@
 """The jobs of train.* that work on a host: run, attach, status, cancel, pull."""
 
+from dataclasses import replace
 from typing import Any
 
-from sem.core import console, files, jsonio
+from sem.core import console, files
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import Run
@@ -16,7 +17,9 @@ COLUMNS = ("run", "attempt", "state", "step", "loss", "log bytes", "heartbeat, s
 Json = dict[str, Any]
 
 
-def run(project: Project, target: Run, host: str, resume: bool, detach: bool) -> int:
+def run(
+    project: Project, target: Run, host: str, resume: bool, detach: bool, processes: int = 1
+) -> int:
     """Push, start, follow and fetch; the exit code of the job there (0: it is fetched)."""
     if target.is_finished:
         raise SemError(
@@ -24,8 +27,8 @@ def run(project: Project, target: Run, host: str, resume: bool, detach: bool) ->
         )
     _only_there(target, host)
     known = hosts.find(project.root, host)
+    known = replace(known, processes=processes) if processes != 1 else known
     begun = beginning.start(known.agent(host), known, project, target, resume)
-    _remember(target, host)
     if detach:
         console.note(f"it goes on without us; look with `fab -H {host} train.attach`")
         return 0
@@ -78,14 +81,10 @@ def _notes(target: Run) -> Any:
 
 def _only_there(target: Run, host: str) -> None:
     """Refuse a second host for a run that is on one already: two would train it."""
-    path = _notes(target) / "where.json"
+    path = beginning.where(target)
     known = files.read_json(path)["host"] if path.exists() else host
     if known != host:
         raise SemError(
             f"run {target.id} was sent to {known!r}",
             f"fetch or cancel it there; to move it here remove {path}",
         )
-
-
-def _remember(target: Run, host: str) -> None:
-    files.write(_notes(target) / "where.json", jsonio.pretty({"host": host}))

@@ -22,6 +22,7 @@ class Host:
     python: str | None = None  # has everything; null: set up from the lock
     device: Literal["cpu", "cuda", "rocm"] | None = None
     gpus: str | None = None  # CUDA_VISIBLE_DEVICES
+    processes: int = 1  # that train a run together, one a GPU
     weights: Literal["push", "fetch"] = "push"
     max_hours: float | None = None
     stop_after_idle_minutes: float | None = None
@@ -34,6 +35,8 @@ class Host:
             raise SemError(f"folder {self.folder!r}", "a path below the home folder, or absolute")
         if self.port is not None and not 0 < self.port < 65_536:
             raise SemError(f"port {self.port}", "a number from 1 to 65535")
+        if not 0 < self.processes < 65:
+            raise SemError(f"processes {self.processes}", "one for each GPU, 1 to 64")
         for key in ("max_hours", "stop_after_idle_minutes"):
             if getattr(self, key) is not None and not 0 < getattr(self, key) < 100_000:
                 raise SemError(f"{key} {getattr(self, key)}", "a number above 0")

@@ -3,9 +3,10 @@
 import os
 import uuid
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from sem.core import console
+from sem.core import console, files, jsonio
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import Run
@@ -38,9 +39,17 @@ def start(agent: Agent, host: Host, project: Project, run: Run, resume: bool) ->
         return known[0]
     code = push.push(agent, host, project, run)
     spec = {"steps": steps(host, project, run, code, resume), "run": run.id, **limits(host)}
+    # Before it is asked for: a cut line may hide that it began.
+    files.write(where(run), jsonio.pretty({"host": agent.named}))
     begun = begin(agent, project.sem, run.id, spec, False, secrets(project))
     console.note(f"{agent.far.host}: run {run.id}, attempt {begun['attempt']}: {begun['state']}")
     return begun
+
+
+def where(run: Run) -> Path:
+    """The note of the host that RUN was sent to, so that it is not trained in two places."""
+    assert run.folder is not None
+    return run.folder / "host" / "where.json"
 
 
 def begin(
@@ -92,6 +101,7 @@ def steps(host: Host, project: Project, run: Run, code: str, resume: bool) -> Se
     }
     train = ["scripts/train_run.py", f"--sem={project.sem}", f"--run={run.id}"]
     train += ["--resume"] if resume else []
+    train += [f"--processes={host.processes}"] if host.processes != 1 else []
     python = host.python or f"../../envs/{lock}/bin/python"
     work = {"argv": [python, *train], "cwd": cwd, "env": environment, "secret": True}
     if host.python:
