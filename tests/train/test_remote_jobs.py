@@ -116,7 +116,7 @@ def broken(server, between: Proxy, kind: str) -> None:
 
 
 def test_a_host_that_does_not_answer_is_unknown_and_not_failed(server, there, tmp_path):
-    start.begin(there, "toy", "unknown", shell(LINES), False)
+    start.begin(there, "toy", "unknown", shell("sleep 120", grace_s=1), False)
     fast = Agent(there.far, there.folder, ask_s=2, patience_s=0)
     try:
         server.reach(1)
@@ -129,6 +129,7 @@ def test_a_host_that_does_not_answer_is_unknown_and_not_failed(server, there, tm
     assert caught.value.message.startswith("far: cannot be reached: Connection refused (3 tries ")
     assert caught.value.message.endswith("its state is unknown")
     assert states(there)["unknown"] == "running"
+    there.ask("cancel", {"sem": "toy", "run": "unknown"})
 
 
 def test_a_black_hole_is_given_up_in_bounded_time(server, there):

@@ -52,9 +52,11 @@ def pull(agent: Agent, sem: str, run: Run, with_checkpoints: bool = False) -> in
 
 def _agreed(agent: Agent, listed: Any) -> list[Json]:
     try:
-        return parcel.agreed(listed)
+        agreed = parcel.agreed(listed)
     except Refusal as refusal:
         raise SemError(f"{agent.far.host}: {refusal.message}", refusal.hint) from refusal
+    # What this machine notes of the host is not the host's to write.
+    return [entry for entry in agreed if not entry["path"].startswith("host/")]
 
 
 def _is_here(folder: Path, entry: Json) -> bool:
