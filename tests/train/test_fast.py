@@ -200,10 +200,10 @@ def test_what_is_not_known_is_left_and_said() -> None:
     before = [module.forward for module in model.modules()]
     assert layers.speed_up(model, 0) == ["layers as they are: gpt2 is not known here"]
     assert [module.forward for module in model.modules()] == before
-    assert layers.speed_up(made("llama"), 49_999) == [
+    assert layers.speed_up(made("llama"), 99_999) == [
         "attention in blocks",
         "low-rank products in place",
-        "not compiled: fewer than 50,000 tokens",
+        "not compiled: fewer than 100,000 tokens",
     ]
 
 

@@ -69,7 +69,7 @@ def compiled(function: Function) -> Function:
     """FUNCTION compiled for any number of tokens."""
     import torch
 
-    return torch.compile(function, dynamic=True, fullgraph=True)
+    return torch.compile(function, dynamic=True)
 
 
 @cache

@@ -7,7 +7,7 @@ from typing import Any
 
 from sem.train.fast import fused, interface, lowrank
 
-COMPILES_FROM = 50_000  # tokens of a run: compiling costs up to half a minute once a machine
+COMPILES_FROM = 100_000  # tokens of a run: compiling costs about half a minute, once a machine
 
 
 @dataclass(frozen=True)
