@@ -80,6 +80,8 @@ class Agent:
                 return ask()
             except Cut as cut:
                 tries += 1
+                if tries == 1:
+                    console.note(f"{cut.message}: trying for {self.patience_s:.0f} s more")
                 gone = time.monotonic() - began
                 if tries >= TRIES and gone > self.patience_s:
                     raise Unreachable(
