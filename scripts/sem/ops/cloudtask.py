@@ -1,0 +1,177 @@
+"""A run as a SkyPilot task: a folder with only what it needs, and the YAML that says what to do.
+
+Source of the keys: SkyPilot 0.14.1, sky/utils/schemas.py; `benchmarks/cloud_task.py` hands the
+YAML to that version's own reader.
+"""
+
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sem.core import files, jsonio, manifest
+from sem.core.errors import SemError
+from sem.core.project import ROOT, Project
+from sem.core.run import Run
+from sem.lm import pinned
+from sem.train import checkpoints
+from sem.train.remote import push
+
+CLOUD = re.compile(r"[a-z][a-z0-9]{1,20}(?:/[A-Za-z0-9*_-]{1,40}){0,2}")
+GPU = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,30}")
+SET_UP_H = 0.5  # hours that are paid before and after training: image, set-up, fetching
+IDLE_MINUTES = 10  # then the machine ends itself, also when nobody is left to end it
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is rented and for how much at most; MAX_COST in US dollars for the whole run."""
+
+    cloud: str = "runpod"
+    gpu: str = "RTX4090"
+    count: int = 1
+    spot: bool = False
+    max_cost: float = 0.0
+    max_hours: float = 6.0
+    disk_gb: int = 60
+
+    def __post_init__(self) -> None:
+        if not CLOUD.fullmatch(self.cloud) or not GPU.fullmatch(self.gpu):
+            raise SemError(
+                f"--cloud {self.cloud!r} --gpu {self.gpu!r}", "write them as runpod and RTX4090"
+            )
+        if not 1 <= self.count <= 16 or not 0 < self.max_hours <= 240 or self.max_cost < 0:
+            raise SemError(
+                f"{self.count} GPUs, {self.max_hours} hours, {self.max_cost} dollars",
+                "1 to 16 GPUs, up to 240 hours, dollars above 0",
+            )
+
+    @property
+    def hourly(self) -> float:
+        """The most an hour may cost so that the whole stays within max_cost."""
+        return int(self.max_cost / (self.max_hours + SET_UP_H) * 1000) / 1000
+
+
+def name_of(project: Project, run: Run) -> str:
+    """The cluster's name: one for a run, so that asking twice rents one machine."""
+    return f"sem-{re.sub('[^a-z0-9]', '-', f'{project.sem}-{run.id}'.lower())}"
+
+
+def task(project: Project, run: Run, wanted: Wanted, folder: Path) -> Json:
+    """What SkyPilot is asked for; FOLDER is what it sends. No variable holds a secret."""
+    train = f"scripts/train_run.py --sem={project.sem} --run={run.id} --resume"
+    if wanted.count > 1:
+        train += f" --processes={wanted.count}"
+    limit = f"timeout --signal=TERM --kill-after=120 {round(wanted.max_hours * 3600)}"
+    cost = {"max_hourly_cost": wanted.hourly} if wanted.max_cost else {}
+    return {
+        "name": name_of(project, run),
+        "workdir": str(folder),
+        "resources": {
+            "infra": wanted.cloud,
+            "accelerators": {wanted.gpu: wanted.count},
+            "use_spot": wanted.spot,
+            "disk_size": wanted.disk_gb,
+            "autostop": {"idle_minutes": IDLE_MINUTES, "down": True},
+            **cost,
+        },
+        "envs": {"SEM_DEVICE": "cuda", "PYTHONUNBUFFERED": "1"},
+        "setup": "set -e\npython3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' "
+        "|| { command -v uv || python3 -m pip install -q uv; uv python install 3.11; }\n"
+        "bash scripts/setup_env.sh\n",
+        "run": f"set -e\n{limit} .venv/bin/python {train}\n",
+    }
+
+
+def as_yaml(found: Json) -> str:
+    """FOUND as YAML: what is JSON is YAML, and a person can still read it."""
+    head = (
+        "# SkyPilot task, written by `fab ops.launch`; sky launch --dryrun shows what it costs\n"
+    )
+    return head + jsonio.pretty(found)
+
+
+def staged(project: Project, run: Run, folder: Path) -> list[Json]:
+    """Fill FOLDER with what RUN needs and nothing else; name, size and sha256 of each file.
+
+    Code, the sem's settings and snapshot, run.json, the base weights where they are ours, and
+    our newest whole checkpoint.
+    """
+    assert run.folder is not None
+    shutil.rmtree(folder, ignore_errors=True)
+    parts = [(ROOT, push.code_files()), (project.root, push.run_files(project, run))]
+    base = pinned.resolve(run.plan()["base_model"], project.root).folder
+    if Path(run.plan()["base_model"]["base_model_id"]).is_absolute():
+        raise SemError(
+            f"base model {base}: a path of this machine",
+            "name it as models/base/NAME, prepare anew",
+        )
+    parts.append((project.root, _below(project, base)))
+    newest = checkpoints.newest(run.folder)
+    if newest:
+        log = run.folder / "metrics.jsonl"
+        parts.append(
+            (project.root, [*_below(project, newest), str(log.relative_to(project.root))])
+        )
+    listed = [(root, entry) for root, paths in parts for entry in push.listed(root, paths)]
+    for root, entry in listed:
+        _put(root / entry["path"], folder / entry["path"])
+    return [entry for _, entry in listed]
+
+
+def _below(project: Project, folder: Path) -> list[str]:
+    if not folder.resolve().is_relative_to(project.root.resolve()):
+        raise SemError(
+            f"base model {folder}: not below {project.root}",
+            "move it below models/base/, name it so in the TaskSpec, prepare a new run",
+        )
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return [path.relative_to(project.root).as_posix() for path in paths]
+
+
+def _put(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)  # a snapshot or model is not copied on the same disk
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def taken(run: Run, came: Path) -> bool:
+    """Give what CAME from the cloud its place in RUN; whether the run is finished.
+
+    SemError names a file whose hash is not the one its manifest says; nothing is placed then.
+    """
+    assert run.folder is not None
+    if not (came / "run.json").exists():
+        return False
+    ours = files.sha256(run.folder / "run.json")
+    if files.sha256(came / "run.json") != ours:
+        raise SemError(f"run {run.id}: another run.json came back", "nothing was taken")
+    for folder in sorted(came.rglob("checkpoint-*")):
+        there = run.folder / folder.relative_to(came)
+        if not there.exists() and checkpoints.is_complete(folder):
+            there.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copytree(folder, there.with_name(f".coming-{there.name}"), dirs_exist_ok=True)
+            there.with_name(f".coming-{there.name}").rename(there)
+    if (came / "metrics.jsonl").exists():
+        files.write(run.folder / "metrics.jsonl", (came / "metrics.jsonl").read_bytes())
+    sealed = came / manifest.NAME
+    if not sealed.exists():
+        return False
+    facts = files.read_json(sealed)
+    for name, digest in facts["adapter"].items():
+        path = came / "adapter" / name
+        found = files.sha256(path) if path.is_file() else "missing"
+        if found != digest or facts["run_json_sha256"] != ours:
+            raise SemError(
+                f"adapter/{name} is {found[:12]}…, the run's manifest says {digest[:12]}…",
+                "what came is kept beside; fetch it again",
+            )
+    for name in facts["adapter"]:
+        files.write(run.folder / "adapter" / name, (came / "adapter" / name).read_bytes())
+    files.write(run.folder / manifest.NAME, sealed.read_bytes())
+    return True

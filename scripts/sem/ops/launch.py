@@ -1,0 +1,145 @@
+"""Train a run on a rented GPU through SkyPilot: cost first, resumed when taken away, then ended.
+
+SkyPilot needs another `click` than wandb, so it runs as a tool in an environment of its own.
+"""
+
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sem.core import console, files
+from sem.core.errors import SemError
+from sem.core.project import Project
+from sem.core.run import Run
+from sem.ops import cloudtask
+from sem.ops.cloudtask import Wanted
+
+SKY = ("uvx", "--from", "skypilot[{cloud}]==0.14.1", "sky")
+UNKNOWN = "cost unknown: ask `sky show-gpus`"
+LOOK_S = 300.0  # how often checkpoints are fetched while it trains: what a lost machine costs
+ATTEMPTS = 5  # machines that may be taken away before it is given up
+
+
+@dataclass(frozen=True)
+class Tools:
+    """The programs that are called, as argv; another `sky` where one is installed already."""
+
+    sky: tuple[str, ...]
+    rsync: tuple[str, ...] = ("rsync", "-rt", "--partial")
+
+    @classmethod
+    def of(cls, cloud: str) -> "Tools":
+        extra = cloud.partition("/")[0]
+        return cls(tuple(word.format(cloud=extra) for word in SKY))
+
+    def call(self, *words: str) -> int:
+        """Run sky with WORDS, its output as it comes; the exit code."""
+        return _run([*self.sky, *words])
+
+
+def write(project: Project, run: Run, wanted: Wanted) -> Path:
+    """Stage what RUN needs and write its task; the path of the YAML."""
+    if run.folder is None or run.is_finished:
+        raise SemError(f"run {run.id} is finished", "prepare a new one with `fab train.prepare`")
+    home = project.root / "models" / project.sem / "cloud" / run.id
+    listed = cloudtask.staged(project, run, home / "workdir")
+    size = sum(entry["size"] for entry in listed)
+    console.note(f"to send: {len(listed):,} files, {size:,} bytes; no key is among them")
+    made = cloudtask.task(project, run, wanted, home / "workdir")
+    return files.write(home / "task.yaml", cloudtask.as_yaml(made))
+
+
+def refuse_cpu(run: Run) -> None:
+    """SemError when RUN would leave the GPU idle: the device is part of what was prepared."""
+    device = run.plan()["hardware"]["device"]
+    if device != "cuda":
+        raise SemError(
+            f"run {run.id} was prepared for a {device}", "prepare it on a machine with a GPU"
+        )
+
+
+def price(tools: Tools, path: Path) -> bool:
+    """Show what SkyPilot would rent for the task in PATH and its price; whether it could say."""
+    if tools.call("launch", "--dryrun", "--yes", str(path)) == 0:
+        return True
+    console.note(UNKNOWN)
+    return False
+
+
+def train(project: Project, run: Run, wanted: Wanted, tools: Tools) -> bool:
+    """Rent, train, fetch and end; whether the run is finished here.
+
+    However this ends, by an error or ^C too, the machine is ended; it also ends itself when idle.
+    """
+    if not wanted.max_cost:
+        raise SemError("no --max-cost", "say how many dollars this run may cost at most")
+    name = cloudtask.name_of(project, run)
+    came = project.root / "models" / project.sem / "cloud" / run.id / "came"
+    with _rented(tools, name):
+        for attempt in range(1, ATTEMPTS + 1):
+            path = write(project, run, wanted)
+            if not price(tools, path):
+                raise SemError(UNKNOWN, "nothing was rented; check `sky check`")
+            with _fetching(project, run, tools, came):
+                code = tools.call("launch", "--yes", "--down", "--cluster", name, str(path))
+            reached = fetch(project, run, tools, came)
+            if cloudtask.taken(run, came):
+                return True
+            if reached or not wanted.spot:
+                raise SemError(
+                    f"run {run.id} did not finish in the cloud (sky ended with {code})",
+                    "its checkpoints are here: `fab ops.launch` or `fab train.resume` goes on",
+                )
+            console.note(f"machine {attempt} was taken away: going on from the last checkpoint")
+            tools.call("down", "--yes", name)
+    raise SemError(f"{ATTEMPTS} machines were taken away", "leave --spot out, or try later")
+
+
+def fetch(project: Project, run: Run, tools: Tools, came: Path) -> bool:
+    """Copy the run's folder from the machine to CAME; whether it could be reached."""
+    came.mkdir(parents=True, exist_ok=True)
+    name = cloudtask.name_of(project, run)
+    there = f"{name}:sky_workdir/models/{project.sem}/adapters/{run.id}/"
+    return _run([*tools.rsync, there, f"{came}/"]) == 0
+
+
+@contextmanager
+def _rented(tools: Tools, name: str) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        if tools.call("down", "--yes", name) != 0:
+            console.note(
+                f"sky did not confirm that {name} is gone: look with `sky status`; it ends "
+                f"itself after {cloudtask.IDLE_MINUTES} idle minutes"
+            )
+
+
+@contextmanager
+def _fetching(project: Project, run: Run, tools: Tools, came: Path) -> Iterator[None]:
+    """Fetch checkpoints again and again as long as this is open."""
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(LOOK_S):
+            fetch(project, run, tools, came)
+
+    worker = threading.Thread(target=look, daemon=True)
+    worker.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        worker.join()
+
+
+def _run(argv: Sequence[str]) -> int:
+    try:
+        return subprocess.run(argv, check=False, stdin=subprocess.DEVNULL).returncode
+    except FileNotFoundError as error:
+        raise SemError(
+            f"no `{argv[0]}` on this machine", "install uv (pip install uv) and rsync"
+        ) from error
