@@ -116,6 +116,12 @@ def test_a_tracker_that_fails_is_said_once_and_counted(tmp_path, capsys) -> None
     assert kept.calls == 4  # left alone after three failures in a row
 
 
+def test_what_a_tracker_says_is_told_without_keys(monkeypatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "tok-in-env")
+    said = "API request to http://me:word@h:9/api failed:\n401, sent tok-in-env"
+    assert tracking.clean(said) == "API request to http://h:9/api failed: 401, sent [key]"
+
+
 def test_what_is_no_finite_number_is_not_sent(tmp_path) -> None:
     kept = Kept()
     Following({"kept": kept}, tmp_path / "t.json").row(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from sem.core import console
-from sem.train.tracking import Tracker, Tracking
+from sem.train.tracking import Tracker, Tracking, clean
 
 WAIT_S = 20  # for a server that does not answer, at the beginning and at the end
 
@@ -51,8 +51,9 @@ class Wandb:
         except wandb.errors.Error as error:
             if self.mode == "offline":
                 raise
-            said = " ".join(str(error).split())[:160]
-            console.note(f"wandb: {said}; it is kept offline: `wandb sync` sends it later")
+            console.note(
+                f"wandb: {clean(str(error))}; it is kept offline: `wandb sync` sends it later"
+            )
             self.run = self._init(facts, "offline")
         self.run.define_metric("step", hidden=True)
         self.run.define_metric("*", step_metric="step")

@@ -6,6 +6,7 @@ online, offline or none; unset, WANDB_API_KEY and MLFLOW_TRACKING_URI say online
 
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,9 +18,11 @@ from sem.core import console, files, jsonio
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import Run
+from sem.lm import redact
 
 MODES = ("online", "offline", "none")
 LEDGER = "tracking.json"  # what each tracker has: a resumed run repeats no step
+USER = re.compile(r"//[^/@\s]+@")
 PATIENCE = 3  # rows in a row that a tracker may refuse before it is left alone
 INSTALL = "uv pip install -p .venv 'mlflow-skinny==3.17.2' -c requirements.lock"
 # name: (mode, what makes online work, what installs it)
@@ -179,11 +182,16 @@ class Following:
             getattr(self.trackers[name], verb)(*given)
         except Exception as error:  # each library has its own, and none may stop training
             if not self.failed[name]:
-                said = " ".join(str(error).split())[:200]
-                console.note(f"{name}: {verb}: {type(error).__name__}: {said}; training goes on")
+                said = f"{type(error).__name__}: {clean(str(error))}"
+                console.note(f"{name}: {verb}: {said}; training goes on")
             self.failed[name] += 1
             return False
         return True
+
+
+def clean(text: str) -> str:
+    """TEXT on one short line, without keys and without what stands before the @ of an address."""
+    return USER.sub("//", redact.redacted(" ".join(text.split())))[:200]
 
 
 def _is_number(value: Any) -> bool:
