@@ -19,11 +19,11 @@ def main(argv: list[str] | None = None) -> None:
         help="transformers, vllm or ollama (repeatable; default: all three)",
     )
     args = parser.parse_args(argv)
-    from sem.package import bundle, targets
+    from sem.package import bundle
 
     project = Project.load(args.sem)
     run = find(project, args.run)
-    folder = bundle.export(project, run, args.target or sorted(targets.TARGETS))
+    folder = bundle.export(project, run, args.target or [])
     files = [p for p in sorted(folder.rglob("*")) if p.is_file()]
     rows = [(p.relative_to(folder), f"{p.stat().st_size:,}") for p in files]
     console.table(f"package of {run.id}", ("file", "bytes"), rows)

@@ -73,6 +73,38 @@ def make_model(folder: Path) -> Path:
     return folder
 
 
+def make_t5(folder: Path) -> Path:
+    """Write a random T5 (2 + 2 layers, 64 wide), its tokenizer as T5's own: no `{`, no lines."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+
+    letters = [c for c in map(chr, range(33, 127)) if c not in "{}<\\`~^"]
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("\u2581", -2.0)]
+    pieces += [(c, -3.0) for c in letters] + [("\u2581" + c, -2.5) for c in letters]
+    raw = Tokenizer(models.Unigram(pieces, unk_id=2))
+    # As sentencepiece's nmt_nfkc does: lines and tabs become spaces, runs of spaces one.
+    raw.normalizer = normalizers.Sequence(
+        [normalizers.NFKC(), normalizers.Replace("\n", " "), normalizers.Replace("\t", " ")]
+    )
+    raw.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()]
+    )
+    raw.decoder = decoders.Metaspace()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw, eos_token="</s>", pad_token="<pad>", unk_token="<unk>",
+        additional_special_tokens=[f"<extra_id_{n}>" for n in range(99, -1, -1)],
+    )  # fmt: skip
+    torch.manual_seed(0)
+    config = T5Config(
+        vocab_size=len(tokenizer), d_model=64, d_kv=16, d_ff=128, num_layers=2, num_heads=4,
+        feed_forward_proj="gated-gelu", tie_word_embeddings=False, decoder_start_token_id=0,
+    )  # fmt: skip
+    T5ForConditionalGeneration(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 def page(shop: int, number: int) -> tuple[str, dict[str, object]]:
     """The page NUMBER of SHOP and its reference."""
     title, price = f"Mug {shop}-{number}", round(shop + number / 10, 2)

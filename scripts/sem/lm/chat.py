@@ -14,6 +14,8 @@ from typing import Any
 
 from sem.core import files
 from sem.core.errors import SemError
+from sem.lm import spelling as spellings
+from sem.lm.spelling import Spelling
 
 VERSION = "1"
 _ANSWER = "\u0001ANSWER\u0001"
@@ -21,14 +23,19 @@ _ANSWER = "\u0001ANSWER\u0001"
 
 @dataclass(frozen=True)
 class Chat:
-    """A tokenizer with its chat template: prompts and answers as token ids."""
+    """A tokenizer with its chat template: prompts and answers as token ids.
+
+    Without TURNS (an encoder-decoder) the prompt is text, and it and the answer end alike.
+    """
 
     tokenizer: Any
+    turns: bool = True
 
     def prompt_ids(self, system: str, user: str) -> list[int]:
         """Ids up to where the model's turn begins; SemError if content forged a marker."""
-        text = self.prompt_text(system, user)
-        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        ids = self._ids(self.prompt_text(system, user))
+        if not self.turns:
+            return [*ids, self.end_of_turn]
         forged = self._markers(ids) - self._markers_of_template
         if forged != 0:
             raise SemError(
@@ -39,6 +46,8 @@ class Chat:
 
     def prompt_text(self, system: str, user: str) -> str:
         """The rendered prompt, control tokens in SYSTEM and USER broken up."""
+        if not self.turns:
+            return "\n\n".join(part for part in (self.neutral(system), self.neutral(user)) if part)
         turns = self._turns(self.neutral(system), self.neutral(user))
         return self.tokenizer.apply_chat_template(
             turns, tokenize=False, add_generation_prompt=True
@@ -46,19 +55,25 @@ class Chat:
 
     def answer_ids(self, answer: str) -> list[int]:
         """Ids of the model's turn: ANSWER and the end-of-turn token, which is trained too."""
-        ids = self.tokenizer(self.neutral(answer), add_special_tokens=False)["input_ids"]
-        return [*ids, self.end_of_turn]
+        return [*self._ids(self.neutral(answer)), self.end_of_turn]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of IDS, control tokens included."""
+        text = self.tokenizer.decode(ids, skip_special_tokens=False)
+        return self.spelling.back(text) if self.spelling else text
 
     def conversation_ids(self, system: str, user: str, answer: str) -> list[int]:
         """Ids of the whole conversation as the template itself renders it, the answer included."""
+        if not self.turns:
+            return [*self.prompt_ids(system, user), *self.answer_ids(answer)]
         turns = self._turns(self.neutral(system), self.neutral(user))
         said = {"role": "assistant", "content": self.neutral(answer)}
         text = self.tokenizer.apply_chat_template([*turns, said], tokenize=False)
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return self._ids(text)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Where each token of TEXT (neutral already) begins and ends, in characters."""
-        if not self.tokenizer.is_fast:
+        if not self.tokenizer.is_fast or self.spelling:
             raise SemError(
                 "this tokenizer does not say where its tokens are",
                 "leave train.loss and train.task_weights out",
@@ -68,8 +83,7 @@ class Chat:
 
     def text_ids(self, text: str) -> list[int]:
         """Ids of a text that is no turn, and the token that ends it."""
-        ids = self.tokenizer(self.neutral(text), add_special_tokens=False)["input_ids"]
-        return [*ids, self.tokenizer.eos_token_id]
+        return [*self._ids(self.neutral(text)), self.tokenizer.eos_token_id]
 
     def neutral(self, text: str) -> str:
         """TEXT with every control token broken by a space, as `< end_of_turn>`."""
@@ -86,6 +100,8 @@ class Chat:
     @cached_property
     def end_of_turn(self) -> int:
         """The id that closes the model's turn in this template."""
+        if not self.turns:
+            return self.tokenizer.eos_token_id
         turns = [*self._turns("s", "u"), {"role": "assistant", "content": _ANSWER}]
         text = self.tokenizer.apply_chat_template(turns, tokenize=False)
         after = self.tokenizer(text.partition(_ANSWER)[2], add_special_tokens=False)["input_ids"]
@@ -103,8 +119,19 @@ class Chat:
 
     def fingerprint(self) -> str:
         """sha256 of all that decides the ids: renderer, template, control tokens."""
-        parts = [VERSION, self.tokenizer.chat_template, sorted(self._special)]
+        parts: list[Any] = [VERSION, self.tokenizer.chat_template, sorted(self._special)]
+        if self.spelling:
+            parts.append(self.spelling.tokens)
         return files.sha256_json(parts)
+
+    def _ids(self, text: str) -> list[int]:
+        spelled = self.spelling.out(text) if self.spelling else text
+        return self.tokenizer(spelled, add_special_tokens=False)["input_ids"]
+
+    @cached_property
+    def spelling(self) -> Spelling | None:
+        """How characters are written that an encoder-decoder's tokenizer does not know."""
+        return None if self.turns else spellings.of(self.tokenizer)
 
     @cached_property
     def _special(self) -> dict[str, int]:
@@ -132,10 +159,13 @@ class Chat:
 
 
 def load(folder: Path) -> Chat:
-    """The Chat of the model in FOLDER; SemError when it has no chat template."""
+    """The Chat of the model in FOLDER; SemError when it has no chat template and needs one."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    config = folder / "config.json"
+    if config.exists() and files.read_json(config).get("is_encoder_decoder"):
+        return Chat(tokenizer, turns=False)
     if not tokenizer.chat_template:
         raise SemError(f"{folder}: the tokenizer has no chat template", "use an instruct model")
     if tokenizer.pad_token_id is None:

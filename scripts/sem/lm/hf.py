@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from sem.core.errors import SemError
 from sem.lm.chat import Chat
 from sem.lm.constrain import Mask, Vocabulary
 from sem.lm.generator import Completion, Prompt
@@ -21,8 +22,8 @@ class HfGenerator:
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Completion]:
         """Greedy completions; a prompt that leaves no room in the context is refused, not cut."""
-        limit = self.model.config.max_position_embeddings
-        fits = [p for p in prompts if len(p.ids) + p.max_new_tokens <= limit]
+        limit = getattr(self.model.config, "max_position_embeddings", None)  # T5 has no limit
+        fits = [p for p in prompts if not limit or len(p.ids) + p.max_new_tokens <= limit]
         done = iter(self._decode(fits) if fits else [])
         refused = Completion("", "refused", 0)
         return [next(done) if p in fits else refused for p in prompts]
@@ -48,16 +49,25 @@ class HfGenerator:
                 logits_processor=[limits] if limits else None,
             )
         closed = limits.closed if limits else set()
-        rows = enumerate(row[ids.shape[1] :].tolist() for row in out)
+        # An encoder-decoder's output begins with its own start token, not with the prompt.
+        start = 1 if self.encodes else ids.shape[1]
+        rows = enumerate(row[start:].tolist() for row in out)
         return [self._completion(said, number in closed) for number, said in rows]
 
     def _limits(self, prompts: Sequence[Prompt], room: int) -> Mask | None:
         schemas = [p.schema for p in prompts if p.schema is not None]
         if not schemas:
             return None
+        if self.encodes:
+            raise SemError("an encoder-decoder is not decoded with a schema", "use decoding: free")
         if len(schemas) != len(prompts):
             raise ValueError("a batch is decoded with a schema for each prompt, or with none")
         return Mask(self.vocabulary, schemas, room)
+
+    @property
+    def encodes(self) -> bool:
+        """Whether the model reads the prompt with an encoder."""
+        return bool(self.model.config.is_encoder_decoder)
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -68,7 +78,7 @@ class HfGenerator:
     def _completion(self, ids: list[int], was_closed: bool) -> Completion:
         stops = [i for i, token in enumerate(ids) if token in self.chat.stop_ids]
         kept = ids[: stops[0]] if stops else ids
-        text = self.chat.tokenizer.decode(kept, skip_special_tokens=False)
+        text = self.chat.decode(kept)
         finish = "closed" if was_closed and stops else "stop" if stops else "length"
         return Completion(text, finish, len(kept) + bool(stops))
 
@@ -78,7 +88,11 @@ class HfGenerator:
         # Few distinct widths: on CPU every new shape compiles new kernels.
         width = -(-max(len(p.ids) for p in prompts) // ROUND_TO) * ROUND_TO
         pad = self.chat.tokenizer.pad_token_id
-        ids = [[pad] * (width - len(p.ids)) + list(p.ids) for p in prompts]
-        mask = [[0] * (width - len(p.ids)) + [1] * len(p.ids) for p in prompts]
+        fill = [(width - len(p.ids)) for p in prompts]
+        ids = [[pad] * empty + list(p.ids) for p, empty in zip(prompts, fill, strict=True)]
+        mask = [[0] * empty + [1] * len(p.ids) for p, empty in zip(prompts, fill, strict=True)]
+        if self.encodes:  # relative positions: the encoder is padded on the right
+            ids = [row[empty:] + row[:empty] for row, empty in zip(ids, fill, strict=True)]
+            mask = [row[empty:] + row[:empty] for row, empty in zip(mask, fill, strict=True)]
         device = self.model.device
         return torch.tensor(ids, device=device), torch.tensor(mask, device=device)

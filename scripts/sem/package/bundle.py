@@ -43,13 +43,22 @@ MANIFEST_SCHEMA: dict[str, Any] = {
 
 
 def export(project: Project, target: Run, wanted: Sequence[str]) -> Path:
-    """Build the package of TARGET for the runtimes WANTED, whole or not at all; its folder."""
+    """Build the package of TARGET, whole or not at all; its folder.
+
+    WANTED: runtimes; none means every one that serves such a model.
+    """
     if target.folder is None:
         raise SemError("the run 'base' has nothing to package", "name a trained run with --run")
     taint.refuse(target.folder, f"run {target.id}")
     for name in wanted:
         if name not in targets.TARGETS:
             raise SemError(f"target {name!r} is unknown", f"use {', '.join(targets.TARGETS)}")
+    base = pinned.resolve(target.plan()["base_model"], project.root).folder
+    suited = targets.suited(base)
+    for name in wanted:
+        if name not in suited:
+            raise SemError(f"{name} does not serve an encoder-decoder", f"use {', '.join(suited)}")
+    wanted = wanted or suited
     folder = project.packages / target.id
     wanted = sorted({*wanted, *_present(folder)})
     _check_adapter(target)

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sem.core import files
+from sem.core import files, jsonio
+from sem.lm import chat
 
 Writer = Callable[[Path, dict[str, Any]], None]
 TARGETS: dict[str, Writer] = {}
@@ -16,10 +17,21 @@ def target(write: Writer) -> Writer:
     return write
 
 
+def suited(base: Path) -> list[str]:
+    """The names of the runtimes that serve a model like the one in BASE."""
+    if files.read_json(base / "config.json").get("is_encoder_decoder"):
+        return ["transformers"]
+    return sorted(TARGETS)
+
+
 @target
 def transformers(folder: Path, plan: dict[str, Any]) -> None:
-    """How to load the package with Transformers."""
-    files.write(folder / "serve" / "TRANSFORMERS.md", TRANSFORMERS)
+    """How to load the package with Transformers; how an encoder-decoder's texts are spelled."""
+    speaker = chat.load(folder / "model")
+    text = TRANSFORMERS if speaker.turns else SEQ2SEQ
+    if speaker.spelling:
+        files.write(folder / "serve" / "spelling.json", jsonio.pretty(speaker.spelling.tokens))
+    files.write(folder / "serve" / "TRANSFORMERS.md", text)
 
 
 @target
@@ -76,6 +88,20 @@ TRANSFORMERS = """# Serve with Transformers
 The prompt is `system_prompt` and `instruction_template` of `task_spec.json`, rendered with the
 tokenizer's own chat template. Break control tokens in the input (`<|im_end|>` becomes
 `< |im_end|>`) before rendering: a page must not open a turn.
+"""
+
+SEQ2SEQ = """# Serve with Transformers
+
+`model/` is the base model with what was trained merged in; it needs nothing else.
+
+    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+    tokenizer = AutoTokenizer.from_pretrained("model")
+    model = AutoModelForSeq2SeqLM.from_pretrained("model", dtype="auto")
+
+The prompt is `system_prompt`, an empty line and `instruction_template` of `task_spec.json`, then
+the end token. Where `spelling.json` is here, the tokenizer cannot spell those characters: write
+the token instead of the character; also of a space that stands beside such a token, beside another
+space or at an end. Reading an answer back, drop the spaces that decoding puts beside a token.
 """
 
 VLLM_CONFIG = """# vllm serve model --config serve/vllm.yaml   (run from the package folder)

@@ -23,17 +23,13 @@ VOLATILE = ("created_at", "source", "preflight")  # of two runs that are the sam
 
 def prepare(project: Project, version: int | None, sweep: str | None = None) -> Run:
     """A new run of PROJECT on snapshot VERSION: checked, resolved, written to run.json."""
-    recipe = project.settings("train", Recipe)
-    check_tasks(recipe, project.tasks)
-    tracking.resolve(project)
     frozen = snapshot.load(project, version)
     acknowledge.require(project, frozen)
     machine = hardware.detect()
     base = weights.resolve(project.base_model_id, project.root)
-    speaker = chat.load(base.folder)
-    found = parts.load(project, frozen, project.tasks, speaker, recipe)
-    data.check(found.rows, f"snapshot v{frozen.version}, train")
-    recipe = found.writer.recipe
+    engine = engines.choose(project.settings("train", Recipe), machine, base.folder)
+    found = look(project, frozen, base)
+    recipe, speaker = found.writer.recipe, found.writer.chat
     looked = preflight.run(
         preflight.Subject(
             project, found.writer, found.examples, found.rows, found.stages, base.folder, machine

@@ -101,11 +101,11 @@ def prompt_unlearnt(subject: Subject) -> Check:
     for example, row in _pairs(subject):
         record = {"number": 0, "ids": row.ids, "prompt": row.prompt, "weights": row.weights}
         labels = pad([record])["labels"][0]
-        said = chat.tokenizer.decode(labels[labels != IGNORED][:-1], skip_special_tokens=False)
+        said = chat.decode(labels[labels != IGNORED][:-1].tolist())
         if said.strip() != chat.neutral(as_text(example.output_json)).strip():
             rows.append(row.id)
     found = f"the loss sees more or less in {len(rows)} rows" if rows else "the loss sees it alone"
-    return _check("answer", found, rows, "the mask is wrong: report these rows")
+    return _check("answer", found, rows, "the mask is wrong, or the tokenizer cannot spell it: report these")
 
 
 def template(subject: Subject) -> Check:
