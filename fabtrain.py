@@ -1,4 +1,4 @@
-"""The jobs of train.*, here and on a host; fabfile.py collects them.
+"""The jobs of train.*, here and on a host, and ops.launch; fabfile.py collects them.
 
 `fab -H me@gpu train.run` never opens Fabric's own connection: the name goes to a script on this
 machine, which talks to the host through OpenSSH's `ssh`.
@@ -75,3 +75,26 @@ def train_sweep(c, sem=None, snapshot=None, set=None):
 def train_compare(c, run, other, sem=None, also=None):
     """Show runs side by side, and what is not comparable."""
     script(c, "train_compare", run, other, *(also or []), sem=sem)
+
+
+LAUNCH = {
+    "cloud": "of SkyPilot (default: runpod)",
+    "gpu": "by SkyPilot's name (default: RTX4090)",
+    "count": "GPUs of that machine (default: 1)",
+    "spot": "cheaper, may be taken away",
+    "max_cost": "US dollars at most; needed with --yes",
+    "max_hours": "of training (default: 6)",
+    "price": "ask SkyPilot for the price",
+    "yes": "rent, train, fetch, end",
+}
+
+
+@task(help=SEM | RUN | LAUNCH)
+def ops_launch(
+    c, sem=None, run=None, cloud=None, gpu=None, count=None, spot=False, max_cost=None,
+    max_hours=None, price=False, yes=False,
+):  # fmt: skip
+    """Train a run on a rented GPU; without --yes the task is only shown."""
+    chosen = {"run": run, "cloud": cloud, "gpu": gpu, "count": count, "spot": spot}
+    more = {"max_cost": max_cost, "max_hours": max_hours, "price": price, "yes": yes}
+    script(c, "ops_launch", sem=sem, **chosen, **more)

@@ -89,6 +89,7 @@ CALLS = [
     "train.pull --run r --host h --checkpoints",
     "train.sweep --snapshot 3 --set sweep.points=2",
     "train.compare r1 r2 --also r3",
+    "ops.launch --run r --cloud aws --gpu L4 --count 2 --spot --max-cost 5 --max-hours 2 --price",
     "eval.generate --run r --split val --snapshot 3 --set eval.batch=1",
     "eval.report --run r --split val --snapshot 3 --baseline base",
     "package.export --run r --target vllm",
