@@ -106,6 +106,16 @@ def test_a_killed_sweep_goes_on_and_ends_the_same(project) -> None:
     assert len(list(project.adapters.glob("*/run.json"))) == 4
 
 
+@pytest.mark.slow
+def test_val_loss_compares_points_that_weigh_tokens_differently(project) -> None:
+    # The adapter begins as no change and hardly learns: the model is the same at every point.
+    said = "metric: loss\nseeds: [1, 2]\nspace: {loss.value: [1, 9], learning_rate: [1e-12]}\n"
+    files.write(project.configs / "sweep.yaml", said)
+    found, _ = sweep.run(project, None)
+    values = [value for one in found.tried for value in one.values]
+    assert values == pytest.approx([values[0]] * 4, abs=1e-5)
+
+
 def test_a_point_that_cannot_be_trained_is_left_out_and_said(project) -> None:
     said = "metric: loss\nseeds: [1, 2]\nspace: {max_tokens: [9, 2048]}\n"
     files.write(project.configs / "sweep.yaml", said)

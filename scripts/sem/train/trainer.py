@@ -141,7 +141,8 @@ class Sealed:
     def _loss_on_val(self) -> dict[str, float]:
         import torch
 
-        rows = [record(n, row) for n, row in enumerate(self.stage.val.kept)]
+        # Each token counts one here: else runs with other loss weights could not be compared.
+        rows = [record(n, row) | {"weights": None} for n, row in enumerate(self.stage.val.kept)]
         pad = collator(self.job, self.model)
         size, total, weight = self.job.recipe.micro_batch, 0.0, 0.0
         self.model.eval()
