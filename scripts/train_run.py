@@ -25,7 +25,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument("--host", help="train there: [user@]name, or a name of hosts.yaml")
     parser.add_argument("--detach", action="store_true", help="with --host: start it and leave")
-    parser.add_argument("--processes", type=int, default=1, help="one a GPU of this host")
+    parser.add_argument(
+        "--processes", type=int, default=1, help="one a GPU of this host; not across hosts"
+    )
     args = parser.parse_args(argv)
     project = Project.load(args.sem)
     run = find(project, args.run, finished=False)

@@ -58,6 +58,14 @@ def test_a_step_that_cannot_be_shared_out_is_refused(monkeypatch) -> None:
     )
 
 
+def test_several_hosts_are_refused(monkeypatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")  # as torchrun sets them on two hosts with two GPUs each
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with pytest.raises(SemError) as caught, several.joined("cpu", Recipe()):
+        pass
+    assert caught.value.message == "4 processes on several hosts: not supported"
+
+
 @pytest.mark.parametrize("count", [0, 1, -3, 1000])
 def test_a_senseless_number_of_processes_is_refused(count) -> None:
     with pytest.raises(SemError, match="one for each GPU of this host, 2 to 64"):

@@ -41,6 +41,11 @@ def joined(device: str, recipe: Recipe) -> Iterator[None]:
     if count() == 1:
         yield
         return
+    if int(os.environ.get("LOCAL_WORLD_SIZE", count())) != count():
+        raise SemError(
+            f"{count()} processes on several hosts: not supported",
+            "start all of them on one host: they share the run's folder",
+        )
     if recipe.effective_batch % (recipe.micro_batch * count()):
         raise SemError(
             f"effective_batch {recipe.effective_batch} is no multiple of micro_batch "
