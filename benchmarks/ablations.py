@@ -36,6 +36,7 @@ VARIANTS: dict[str, list[str]] = {
     "then dpo": ["preference.method=dpo", "preference.max_pairs=80"],
     "then orpo": ["preference.method=orpo", "preference.max_pairs=80"],
     "dora": ["lora.dora=true"],
+    "the plan's turns": ["renderer=plan"],
 }
 # What decides which checkpoint is kept must not differ: the last one is.
 FIXED = ["select=last", "val_answers=0", "val_examples=4", "checkpoint_steps=1000"]

@@ -29,12 +29,10 @@ def prompts(args: argparse.Namespace) -> None:
     """One row a prompt: id, token ids, the answer that was proven."""
     from sem.core.project import Project
     from sem.eval import answers, subject
-    from sem.lm import chat
 
     found = subject.resolve(Project.load(args.sem), None, "test", None)
     said = answers.read(found.book.path)
-    speaker = chat.load(found.base.folder)
-    pairs = answers.prompts(found.examples, found.tasks, speaker, found.settings.max_new_tokens)
+    pairs = answers.prompts(found.examples, found.tasks, found.speaker, found.settings)
     for example, prompt in pairs[-args.count :]:
         row = {"id": example.id, "ids": prompt.ids, "proven": said[example.id].text}
         print(json.dumps({**row, "max_new_tokens": prompt.max_new_tokens}))

@@ -2,6 +2,10 @@
 
     python scripts/train_prepare.py --sem shop --set train.epochs=1
 
+`--set train.renderer=plan` writes the plan's turns, `system: `, `user: `, `assistant: `, between
+<start_of_turn> and <end_of_turn>, or between <|im_start|> and <|im_end|> where the tokenizer has
+those; by default the tokenizer's own chat template is used.
+
 Stops with exit 1, before anything is written, when a check fails; the rows are named.
 
 Reads   configs/SEM/train.yaml, configs/SEM/tasks/, data/SEM/processed/*.vN.jsonl

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sem.core import files, settings, taskspec
 from sem.core.errors import SemError, nearest
@@ -84,9 +84,15 @@ class Project:
 
     def settings(self, name: str, cls: type[Settings]) -> Settings:
         """configs/SEM/NAME.yaml as a CLS, with `--set NAME.key=value` applied."""
+        return settings.load(cls, self.configs / f"{name}.yaml", self._set(name))
+
+    def setting(self, name: str, key: str, default: Any) -> Any:
+        """KEY of configs/SEM/NAME.yaml, for a floor that cannot import its dataclass."""
+        return settings.read(self.configs / f"{name}.yaml", self._set(name)).get(key, default)
+
+    def _set(self, name: str) -> list[str]:
         prefix = f"{name}."
-        mine = [o.removeprefix(prefix) for o in self.overrides if o.startswith(prefix)]
-        return settings.load(cls, self.configs / f"{name}.yaml", mine)
+        return [o.removeprefix(prefix) for o in self.overrides if o.startswith(prefix)]
 
     @cached_property
     def tasks(self) -> dict[str, TaskSpec]:

@@ -22,6 +22,11 @@ MAX_CHARS = 4_000_000
 
 def load(cls: type[Settings], path: Path, overrides: Sequence[str] = ()) -> Settings:
     """The settings in PATH as a CLS; OVERRIDES (`a.b=1`) win; no file means the defaults."""
+    return build(cls, read(path, overrides), str(path))
+
+
+def read(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The values in PATH, checked against nothing; OVERRIDES win; no file means none."""
     values = read_yaml(path) if path.exists() else {}
     if values is None:
         values = {}
@@ -29,7 +34,7 @@ def load(cls: type[Settings], path: Path, overrides: Sequence[str] = ()) -> Sett
         raise SemError(f"{path}: holds no settings", "write `key: value` lines")
     for given in overrides:
         override(values, given)
-    return build(cls, values, str(path))
+    return values
 
 
 def build(cls: type[Settings], values: dict[str, Any], where: str) -> Settings:

@@ -15,7 +15,7 @@ from sem.core.taskspec import TaskSpec
 from sem.dataset import snapshot
 from sem.eval import answers, golden
 from sem.eval.config import EvalSettings
-from sem.lm import chat, hardware, model, pinned, weights
+from sem.lm import chat, hardware, model, pinned, turns, weights
 from sem.lm.hf import HfGenerator
 
 PARTS = ("val", "test", "golden")
@@ -36,6 +36,7 @@ class Subject:
     machine: hardware.Hardware
     renderer: str  # fingerprint of what turns an example into token ids
     shared: SlotFile = field(default_factory=SlotFile)  # levels of judge_slots.yaml
+    turns: str = turns.TEMPLATE  # the renderer's name: whose turns a prompt is written in
 
     @property
     def header(self) -> dict[str, Any]:
@@ -56,6 +57,11 @@ class Subject:
             **({} if self.settings.decoding == "free" else {"decoding": self.settings.decoding}),
             "examples": files.sha256_json([e.id for e in self.examples]),
         }
+
+    @property
+    def speaker(self) -> chat.Chat:
+        """What writes this run's prompts."""
+        return chat.load(self.base.folder, self.turns)
 
     @property
     def book(self) -> answers.Book:
@@ -80,11 +86,20 @@ def resolve(project: Project, run_id: str | None, split: str, version: int | Non
     pool = golden.examples(project) if split == "golden" else list(frozen.examples(split))
     chosen = answers.sample(pool, settings.max_examples, settings.seed)
     machine = hardware.detect()
-    renderer = chat.load(base.folder).fingerprint()
+    named = _renderer(project, target)
+    renderer = chat.load(base.folder, named).fingerprint()
     shared = slotspec.load(project.root / "configs" / "judge_slots.yaml")
     return Subject(
-        project, target, split, settings, base, tasks, frozen, chosen, machine, renderer, shared
-    )
+        project, target, split, settings, base, tasks, frozen, chosen, machine, renderer, shared,
+        named,
+    )  # fmt: skip
+
+
+def _renderer(project: Project, target: Run) -> str:
+    # The untouched model is asked as the next run would be.
+    if target.is_base:
+        return project.setting("train", "renderer", turns.TEMPLATE)
+    return target.plan().get("recipe", {}).get("renderer", turns.TEMPLATE)
 
 
 def answer(subject: Subject) -> int:
@@ -105,7 +120,7 @@ def generator(subject: Subject) -> HfGenerator:
     loaded = model.load(subject.base.folder, subject.machine.dtype, subject.machine.device)
     if subject.run.adapter:
         loaded = model.merged(loaded, subject.run.adapter)
-    return HfGenerator(loaded, chat.load(subject.base.folder))
+    return HfGenerator(loaded, subject.speaker)
 
 
 def from_folder(subject: Subject, folder: Path) -> HfGenerator:

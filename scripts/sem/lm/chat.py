@@ -15,6 +15,7 @@ from typing import Any
 from sem.core import files
 from sem.core.errors import SemError
 from sem.lm import spelling as spellings
+from sem.lm import turns as renderers
 from sem.lm.spelling import Spelling
 
 VERSION = "1"
@@ -69,6 +70,10 @@ class Chat:
         turns = self._turns(self.neutral(system), self.neutral(user))
         said = {"role": "assistant", "content": self.neutral(answer)}
         text = self.tokenizer.apply_chat_template([*turns, said], tokenize=False)
+        sent = self.prompt_text(system, user)
+        if sent.endswith(" ") and text.startswith(sent):
+            # In one text that space would be a token with the answer's first characters.
+            return [*self._ids(sent), *self._ids(text.removeprefix(sent))]
         return self._ids(text)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
@@ -158,16 +163,25 @@ class Chat:
         return [{"role": "system", "content": system}, {"role": "user", "content": user}]
 
 
-def load(folder: Path) -> Chat:
-    """The Chat of the model in FOLDER; SemError when it has no chat template and needs one."""
+def load(folder: Path, renderer: str = renderers.TEMPLATE) -> Chat:
+    """The Chat of the model in FOLDER, its turns written by RENDERER (`template` or `plan`).
+
+    SemError when it has no chat template and needs one, or none of the plan's turns.
+    """
     from transformers import AutoTokenizer
 
+    renderers.check(renderer)
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     config = folder / "config.json"
     if config.exists() and files.read_json(config).get("is_encoder_decoder"):
+        if renderer != renderers.TEMPLATE:
+            raise SemError("an encoder-decoder has no turns", renderers.INSTEAD)
         return Chat(tokenizer, turns=False)
     if not tokenizer.chat_template:
         raise SemError(f"{folder}: the tokenizer has no chat template", "use an instruct model")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    if renderer == renderers.PLAN:
+        ends = tokenizer.convert_ids_to_tokens(Chat(tokenizer).end_of_turn)
+        tokenizer.chat_template = renderers.plan(tokenizer, ends)
     return Chat(tokenizer)

@@ -10,8 +10,8 @@ from sem.core import files, jsonio, manifest, provenance, run, schema, taint
 from sem.core.errors import SemError
 from sem.core.project import ROOT, Project
 from sem.core.run import Run
+from sem.lm import chat, pinned, turns
 from sem.lm import model as models
-from sem.lm import pinned
 from sem.package import targets
 
 FORMAT = "package.v1"
@@ -86,6 +86,9 @@ def _fill(
     for name in TOKENIZER_FILES:
         if (base.folder / name).exists():
             shutil.copyfile(base.folder / name, folder / "model" / name)
+    renderer = plan["recipe"].get("renderer", turns.TEMPLATE)
+    if renderer != turns.TEMPLATE:
+        turns.save(chat.load(base.folder, renderer).tokenizer.chat_template, folder / "model")
     shutil.copyfile(report, folder / "eval_report.md")
     shutil.copyfile(report.parent / "scores.json", folder / "scores.json")
     files.write(folder / "task_spec.json", jsonio.pretty(_specs(plan)))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sem.core import files, jsonio
-from sem.lm import chat
+from sem.lm import chat, turns
 
 Writer = Callable[[Path, dict[str, Any]], None]
 TARGETS: dict[str, Writer] = {}
@@ -19,19 +19,21 @@ def target(write: Writer) -> Writer:
 
 def suited(base: Path) -> list[str]:
     """The names of the runtimes that serve a model like the one in BASE."""
-    if files.read_json(base / "config.json").get("is_encoder_decoder"):
-        return ["transformers"]
-    return sorted(TARGETS)
+    return ["transformers"] if _encodes(base) else sorted(TARGETS)
+
+
+def _encodes(model: Path) -> bool:
+    return bool(files.read_json(model / "config.json").get("is_encoder_decoder"))
 
 
 @target
 def transformers(folder: Path, plan: dict[str, Any]) -> None:
     """How to load the package with Transformers; how an encoder-decoder's texts are spelled."""
-    speaker = chat.load(folder / "model")
-    text = TRANSFORMERS if speaker.turns else SEQ2SEQ
-    if speaker.spelling:
-        files.write(folder / "serve" / "spelling.json", jsonio.pretty(speaker.spelling.tokens))
-    files.write(folder / "serve" / "TRANSFORMERS.md", text)
+    encodes = _encodes(folder / "model")
+    spelling = chat.load(folder / "model").spelling if encodes else None
+    if spelling:
+        files.write(folder / "serve" / "spelling.json", jsonio.pretty(spelling.tokens))
+    files.write(folder / "serve" / "TRANSFORMERS.md", SEQ2SEQ if encodes else TRANSFORMERS)
 
 
 @target
@@ -49,6 +51,9 @@ def ollama(folder: Path, plan: dict[str, Any]) -> None:
     """A Modelfile over the merged safetensors, with the template the model was trained in."""
     config = files.read_json(folder / "model" / "config.json")
     template, stops = OLLAMA_TEMPLATES[config["model_type"]]
+    if plan["recipe"].get("renderer") == turns.PLAN:
+        opens, closes = turns.markers(chat.load(folder / "model").tokenizer)
+        template = PLAN.replace("OPENS", opens).replace("CLOSES", closes)
     parameters = [
         "PARAMETER temperature 0",
         f"PARAMETER num_ctx {plan['recipe']['max_tokens']}",
@@ -71,6 +76,11 @@ GEMMA = """<start_of_turn>user
 {{ end }}{{ .Prompt }}<end_of_turn>
 <start_of_turn>model
 """
+PLAN = """OPENSsystem: {{ .System }}
+CLOSES
+OPENSuser: {{ .Prompt }}
+CLOSES
+OPENSassistant: """
 OLLAMA_TEMPLATES: dict[str, tuple[str, tuple[str, ...]]] = {
     "llama": (CHATML, ("<|im_end|>",)),
     "qwen2": (CHATML, ("<|im_end|>",)),

@@ -66,7 +66,8 @@ def look(project: Project, frozen: Snapshot, base: weights.Weights) -> Parts:
     """What a run of PROJECT's recipe on FROZEN and BASE would be trained on."""
     recipe = project.settings("train", Recipe)
     check_tasks(recipe, project.tasks)
-    found = parts.load(project, frozen, project.tasks, chat.load(base.folder), recipe)
+    speaker = chat.load(base.folder, recipe.renderer)
+    found = parts.load(project, frozen, project.tasks, speaker, recipe)
     data.check(found.rows, f"snapshot v{frozen.version}, train")
     return found
 
@@ -91,7 +92,7 @@ def job(project: Project, target: Run) -> Job:
             "prepare a new run with `fab train.prepare`",
         )
     base = pinned.resolve(plan["base_model"], project.root)
-    speaker = chat.load(base.folder)
+    speaker = chat.load(base.folder, recipe.renderer)
     if speaker.fingerprint() != plan["renderer"]:
         raise SemError(f"run {target.id}: the chat renderer has changed", "prepare a new run")
     tasks = run.tasks_of(plan)

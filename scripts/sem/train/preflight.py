@@ -105,7 +105,8 @@ def prompt_unlearnt(subject: Subject) -> Check:
         if said.strip() != chat.neutral(as_text(example.output_json)).strip():
             rows.append(row.id)
     found = f"the loss sees more or less in {len(rows)} rows" if rows else "the loss sees it alone"
-    return _check("answer", found, rows, "the mask is wrong, or the tokenizer cannot spell it: report these")
+    hint = "the mask is wrong, or the tokenizer cannot spell it: report these"
+    return _check("answer", found, rows, hint)
 
 
 def template(subject: Subject) -> Check:

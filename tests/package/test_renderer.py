@@ -1,0 +1,52 @@
+"""`renderer: plan` from the recipe to the package: trained, answered, served in one way."""
+
+import pytest
+
+from sem.core import files
+from sem.core.project import Project
+from sem.core.run import BASE
+from sem.eval import compare, report, subject
+from sem.lm import chat
+from sem.package import bundle, verify
+from sem.train import plan
+
+PLAN = ["train.renderer=plan"]
+SHORT = ["train.val_answers=0", "train.max_train_examples=8"]
+
+
+@pytest.fixture
+def packaged(cut_toy):
+    """The toy project in the plan's turns, through the whole loop: (project, run, folder)."""
+    project = Project.load("toy", [*PLAN, *SHORT])
+    made = plan.prepare(project, None)
+    plan.train(project, made, resume=False)
+    # From here on the run alone says how it was trained: train.yaml does not.
+    plain = Project.load("toy")
+    for named in (BASE, made.id):
+        subject.answer(subject.resolve(plain, named, "test", None))
+    found = compare.scores(compare.read(plain, made.id, BASE, "test", None))
+    report.write(plain.reports / made.id, found)
+    return plain, made, bundle.export(plain, made, [])
+
+
+@pytest.mark.slow
+def test_a_package_answers_in_the_turns_it_was_trained_in(packaged) -> None:
+    project, made, folder = packaged
+    assert verify.faults(folder) == []
+    proven = subject.resolve(project, made.id, "test", None)
+    equal, asked = verify.answers_again(proven, folder, 100)
+    assert (equal, asked) == (len(proven.examples), len(proven.examples))
+    served = chat.load(folder / "model")
+    assert served.fingerprint() == made.plan()["renderer"] == proven.renderer
+    assert served.prompt_text("s", "u").endswith("<|im_start|>assistant: ")
+
+    template = files.read_text(folder / "Modelfile").split('"""')[1]
+    said = template.replace("{{ .System }}", "s").replace("{{ .Prompt }}", "u")
+    assert said == chat.load(folder / "model").prompt_text("s", "u")
+
+
+def test_the_untouched_model_is_asked_as_the_next_run_would_be(cut_toy) -> None:
+    plain = subject.resolve(cut_toy, BASE, "test", None)
+    other = subject.resolve(Project.load("toy", PLAN), BASE, "test", None)
+    assert plain.renderer == plain.speaker.fingerprint()
+    assert other.renderer == other.speaker.fingerprint() != plain.renderer
