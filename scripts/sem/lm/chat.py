@@ -78,13 +78,18 @@ class Chat:
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Where each token of TEXT (neutral already) begins and ends, in characters."""
-        if not self.tokenizer.is_fast or self.spelling:
+        if not self.tokenizer.is_fast:
             raise SemError(
                 "this tokenizer does not say where its tokens are",
                 "leave train.loss and train.task_weights out",
             )
-        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        return [(start, end) for start, end in encoded["offset_mapping"]]
+        said, places = self.spelling.placed(text) if self.spelling else (text, None)
+        encoded = self.tokenizer(said, add_special_tokens=False, return_offsets_mapping=True)
+        spans = [(start, end) for start, end in encoded["offset_mapping"]]
+        if places is None:
+            return spans
+        ends = [*places, len(text)]
+        return [(ends[a], places[b - 1] + 1 if b > a else ends[a]) for a, b in spans]
 
     def text_ids(self, text: str) -> list[int]:
         """Ids of a text that is no turn, and the token that ends it."""

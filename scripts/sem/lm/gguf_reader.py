@@ -7,6 +7,7 @@ refused before anything is allocated for it. Layout: ggml's docs/gguf.md, versio
 import math
 import mmap
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -82,17 +83,28 @@ class Gguf:
         return value
 
 
+Parts = tuple[dict[str, Any], dict[str, Tensor]]  # metadata, tensors by name
+
 HINT = "it is not a whole GGUF file of a supported model; fetch it again"
 
 
 def read(path: Path) -> Gguf:
     """The GGUF file at PATH; SemError when any part of its header cannot be trusted."""
+    return _opened(path, lambda cursor: cursor.header())
+
+
+def head(path: Path) -> Gguf:
+    """The GGUF file at PATH without its tensors: it may be cut anywhere after its metadata."""
+    return _opened(path, lambda cursor: (cursor.start()[1], {}))
+
+
+def _opened(path: Path, parts: "Callable[[_Cursor], Parts]") -> Gguf:
     with path.open("rb") as file:
         if path.stat().st_size < 24:
             raise SemError(f"{path.name}: too short for GGUF", HINT)
         content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     try:
-        metadata, tensors = _Cursor(content).header()
+        metadata, tensors = parts(_Cursor(content))
     except (ValueError, UnicodeDecodeError, struct.error) as error:
         content.close()
         raise SemError(f"{path.name}: not usable GGUF: {error}", HINT) from error
@@ -106,7 +118,12 @@ class _Cursor:
         self.content = content
         self.position = 0
 
-    def header(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def header(self) -> "Parts":
+        tensor_count, metadata = self.start()
+        return metadata, self.tensors(tensor_count, metadata)
+
+    def start(self) -> tuple[int, dict[str, Any]]:
+        """How many tensors there are, and the metadata that stand before their table."""
         magic, version = self.take(4), self.number("I")
         if magic != b"GGUF" or version not in (2, 3):
             raise ValueError(f"magic {magic!r}, version {version}")
@@ -119,7 +136,7 @@ class _Cursor:
             if key in metadata:
                 raise ValueError(f"metadata {key!r} appears twice")
             metadata[key] = self.value(self.number("I"))
-        return metadata, self.tensors(tensor_count, metadata)
+        return tensor_count, metadata
 
     def tensors(self, count: int, metadata: dict[str, Any]) -> dict[str, Tensor]:
         entries = [self.entry() for _ in range(count)]

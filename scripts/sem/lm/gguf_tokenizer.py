@@ -1,7 +1,7 @@
 """The tokenizer inside a GGUF file, as the tokenizer.json that transformers loads.
 
-Two kinds: byte-level BPE with its merges (SmolLM2) and SentencePiece BPE, whose merges follow
-from the scores (Gemma; ids equal to the official tokenizer's on 83,000 tokens).
+Two kinds: byte-level BPE with its merges (SmolLM2, Qwen2) and SentencePiece BPE, whose merges
+follow from the scores (Gemma; ids equal to the official tokenizer's on 83,000 tokens).
 """
 
 from pathlib import Path
@@ -13,6 +13,12 @@ from sem.lm.gguf_reader import HINT, Gguf
 NORMAL, CONTROL, USER_DEFINED = 1, 3, 4  # tokenizer.ggml.token_type
 TURN_ENDS = ("<|im_end|>", "<end_of_turn>")
 LONGEST_TOKEN = 256  # characters; every split of a token is tried when merges are rebuilt
+
+# How transformers' Qwen2Tokenizer cuts a text before its merges.
+QWEN2_CUTS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
 # Gemma knows the turns `user` and `model` only, so system text opens the first user turn. The
 # pretrained model never saw <end_of_turn>: in its tied head that token cannot be told from the
@@ -79,8 +85,8 @@ def _settings(gguf: Gguf, tokens: list[str], is_gemma: bool) -> dict[str, Any]:
         "bos_token": tokens[ids["bos_token_id"]],
         "eos_token": tokens[ids["eos_token_id"]],
         "pad_token": tokens[ids["pad_token_id"]],
-        "unk_token": tokens[_unknown(gguf)],
         "chat_template": template,
+        **_unknown_token(gguf, tokens),
     }
 
 
@@ -94,6 +100,14 @@ def _vocabulary(gguf: Gguf) -> tuple[list[str], list[int]]:
     return tokens, types
 
 
+def _unknown_token(gguf: Gguf, tokens: list[str]) -> dict[str, str]:
+    # Qwen2 names none and its token 0 is `!`: named here, every `!` would become a token apart.
+    number = _unknown(gguf)
+    is_said = "tokenizer.ggml.unknown_token_id" in gguf.metadata
+    is_control = gguf.metadata["tokenizer.ggml.token_type"][number] == CONTROL
+    return {"unk_token": tokens[number]} if is_said or is_control else {}
+
+
 def _unknown(gguf: Gguf) -> int:
     number = gguf.metadata.get("tokenizer.ggml.unknown_token_id", 0)
     size = len(gguf.metadata["tokenizer.ggml.tokens"])
@@ -103,26 +117,50 @@ def _unknown(gguf: Gguf) -> int:
 
 
 def _byte_level(gguf: Gguf, tokens: list[str]) -> Any:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+    from tokenizers import Tokenizer, decoders, models, normalizers, processors
 
-    if gguf.metadata.get("tokenizer.ggml.pre") != "smollm":
-        kind = gguf.metadata.get("tokenizer.ggml.pre")
-        raise SemError(f"{gguf.path.name}: pre-tokenizer {kind!r} is not known", "one of: smollm")
+    kind = gguf.metadata.get("tokenizer.ggml.pre")
+    if kind not in CUTS:
+        known = f"one of: {', '.join(CUTS)}"
+        raise SemError(f"{gguf.path.name}: pre-tokenizer {kind!r} is not known", known)
     pairs = [tuple(merge.split(" ")) for merge in gguf.need("tokenizer.ggml.merges", list)]
     known = set(tokens)
     if any(len(pair) != 2 or not known.issuperset((*pair, "".join(pair))) for pair in pairs):
         raise SemError(f"{gguf.path.name}: a merge joins unknown tokens", HINT)
     vocabulary = {token: number for number, token in enumerate(tokens)}
     made = Tokenizer(models.BPE(vocab=vocabulary, merges=pairs))
-    made.pre_tokenizer = pre_tokenizers.Sequence(
+    made.pre_tokenizer = CUTS[kind]()
+    if kind == "qwen2":
+        made.normalizer = normalizers.NFC()
+    made.decoder = decoders.ByteLevel()
+    made.post_processor = processors.ByteLevel(trim_offsets=False)
+    return made
+
+
+def _cut_smollm() -> Any:
+    from tokenizers import pre_tokenizers
+
+    return pre_tokenizers.Sequence(
         [
             pre_tokenizers.Digits(individual_digits=True),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
         ]
     )
-    made.decoder = decoders.ByteLevel()
-    made.post_processor = processors.ByteLevel(trim_offsets=False)
-    return made
+
+
+def _cut_qwen2() -> Any:
+    from tokenizers import Regex, pre_tokenizers
+
+    return pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(QWEN2_CUTS), behavior="isolated", invert=False),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+
+
+# tokenizer.ggml.pre -> how a text is cut before the merges.
+CUTS = {"smollm": _cut_smollm, "qwen2": _cut_qwen2}
 
 
 def _sentencepiece(gguf: Gguf, tokens: list[str], types: list[int]) -> Any:

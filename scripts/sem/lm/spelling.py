@@ -25,13 +25,32 @@ class Spelling:
 
     def out(self, text: str) -> str:
         """TEXT as the tokenizer is given it."""
-        made = self._unspelled.sub(lambda match: self.tokens[match[0]], text)
+        return self.placed(text)[0]
+
+    def placed(self, text: str) -> tuple[str, list[int]]:
+        """`out(TEXT)`, and for each of its characters the place in TEXT that it stands for."""
+        made, places = self._spelled(self._unspelled, text, list(range(len(text))))
         # A space beside a sentinel, or at an end, or beside another, is dropped by some tokenizer.
-        return self._spaces.sub(lambda match: self.tokens[SPACE] * len(match[0]), made)
+        return self._spelled(self._spaces, made, places)
 
     def back(self, text: str) -> str:
         """What was meant by TEXT, decoded ids: the inverse of `out`."""
         return self._written.sub(lambda match: self._characters[match[1]], text)
+
+    def _spelled(
+        self, found: re.Pattern[str], text: str, places: list[int]
+    ) -> tuple[str, list[int]]:
+        parts: list[str] = []
+        moved: list[int] = []
+        last = 0
+        for match in found.finditer(text):
+            parts.append(text[last : match.start()])
+            moved += places[last : match.start()]
+            last = match.end()
+            for number in range(*match.span()):
+                parts.append(self.tokens[text[number]])
+                moved += [places[number]] * len(parts[-1])
+        return "".join([*parts, text[last:]]), moved + places[last:]
 
     @cached_property
     def _characters(self) -> dict[str, str]:

@@ -31,7 +31,7 @@ class Span:
 
 def spans(row: Row, example: Example, writer: Writer) -> Iterator[Span]:
     """ROW, made of EXAMPLE, from its first token to its last."""
-    decode = writer.chat.tokenizer.decode
+    decode = writer.chat.decode
     yield Span(decode(row.ids[: row.prompt]), PROMPT, row.prompt, 0.0)
     answer = row.ids[row.prompt :]
     kinds = [piece.kind for piece in classes.of_tokens(example.output_json, writer.chat)]
