@@ -130,3 +130,17 @@ def test_a_turn_ends_as_the_family_ends_it(request: Any, speaker: Chat) -> None:
     name = request.node.callspec.id.partition("-")[0]
     end = "</s>" if name == "t5" else FAMILIES[name].end
     assert speaker.tokenizer.convert_ids_to_tokens(speaker.end_of_turn) == end
+
+
+def test_a_spelled_token_says_where_it_stands(t5: Path) -> None:
+    speaker = chat.load(t5)
+    text = '{"a b":  [1,"x"],\n"c":"{y}"}'
+    spans = speaker.spans(text)
+    ids = speaker.answer_ids(text)[:-1]
+    assert len(spans) == len(ids)
+    assert spans == sorted(spans)
+    covered = {place for start, end in spans for place in range(start, end)}
+    assert {n for n, c in enumerate(text) if c != " "} <= covered
+    brace = speaker.tokenizer.convert_tokens_to_ids(speaker.spelling.tokens["{"])
+    found = [text[slice(*span)] for span, token in zip(spans, ids, strict=True) if token == brace]
+    assert found == ["{", "{"]
