@@ -22,7 +22,7 @@ RUNTIME_GIB = {"cpu": 0.9, "cuda": 1.0}  # Python and its libraries; a CUDA cont
 # that stores no scores (Korthikanti et al. 2022, eq. 2, without dropout masks): 34 - 10.
 KEPT = 24
 # What a CPU's allocator keeps of freed activations: fitted on SmolLM2 (demo, 2,824 tokens a
-# micro-batch: 3.1 GiB measured, 3.1 forecast); Gemma 3 270M was then 2.7 measured, 2.7 forecast.
+# micro-batch: 3.1 GiB measured, 3.1 forecast); Gemma 3 270M was then 2.70 measured, 2.75 forecast.
 HELD = {"cpu": 1.6}
 HALVINGS = 2
 
