@@ -81,9 +81,10 @@ def save(model: Any, folder: Path, base_model_id: str, recipe: Recipe) -> None:
     model.save_pretrained(folder)
     path = folder / "adapter_config.json"
     config = files.read_json(path)
-    # The order of target_modules changes with the hash seed; the path is this machine's.
-    config["target_modules"] = sorted(config["target_modules"])
-    config["base_model_name_or_path"] = base_model_id
+    # PEFT's order changes with the hash seed; unsloth's is one pattern, and PEFT reads a list.
+    config["target_modules"] = _adapted(model)
+    config["auto_mapping"] = None  # unsloth: its generated module; task_type says the class
+    config["base_model_name_or_path"] = base_model_id  # not this machine's path
     files.write(path, jsonio.pretty(config))
     (folder / "README.md").unlink(missing_ok=True)
 
@@ -115,6 +116,12 @@ def refuse_infinite(model: Any, when: str) -> None:
 def trained(model: Any) -> Sequence[tuple[str, Any]]:
     """The names and weights of MODEL that training changes."""
     return [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+
+
+def _adapted(model: Any) -> list[str]:
+    """The names of the layers that an adapter stands around in MODEL."""
+    names = [name.partition(".lora_")[0] for name, _ in trained(model) if ".lora_" in name]
+    return sorted({name.rpartition(".")[2] for name in names})
 
 
 def _save_full(model: Any, folder: Path, base_model_id: str) -> None:
