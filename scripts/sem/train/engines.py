@@ -33,11 +33,20 @@ def choose(recipe: Recipe, machine: Hardware, base: Path) -> str:
             f"load_in_4bit needs a GPU and bitsandbytes; this is {machine.name}",
             "leave it out here: LoRA over a bf16 base learns the same",
         )
+    if recipe.load_in_4bit and machine.dtype != "bfloat16":
+        # TRL trains a quantised model's adapter in bf16; in fp32 the first product is an error.
+        raise SemError(
+            f"load_in_4bit computes in bf16, which {machine.name} does not have",
+            "leave it out here, or take a card with bf16 (Ampere, MI200 or newer)",
+        )
     if encodes and recipe.preference.method != "none":
         raise SemError("preference training needs a causal model", "set preference.method: none")
     return fits
 
 
 def load(name: str) -> Engine:
-    """The engine called NAME."""
-    return import_module(f"sem.train.backend_{name}").train
+    """The engine called NAME; what must be imported before all else is."""
+    module = import_module(f"sem.train.backend_{name}")
+    if name == "unsloth":
+        module.library()  # patches transformers and trl, which loading a job imports
+    return module.train
