@@ -122,6 +122,7 @@ def prepared(args: Namespace, folder: Path) -> Any:
         tasks=project.tasks,
         slots=slotspec.load(project.root / "configs" / "judge_slots.yaml"),
         answering=project.settings("eval", EvalSettings),
+        val_examples=tuple(found.val_examples),
     )
 
 
@@ -234,13 +235,12 @@ def clock() -> tuple[float, float]:
 TRAINERS = {"ours": ours, "ours, fast: false": ours_plain, "TRL": peer, "TRL tuned": peer_tuned}
 
 
-def floor(job: Any) -> dict[str, Any]:
-    """The products that an epoch needs, and this machine's rate at them just now.
+def operations(job: Any) -> dict[str, Any]:
+    """The operations of the products that an epoch needs, its tokens and its rows.
 
-    Operations: 4 a weight and token (frozen weights have no gradient), 6 an adapter weight and
+    4 a weight and token (frozen weights have no gradient), 6 an adapter weight and
     token, 12 a query's width and attended pair, 4 a head weight and labelled token.
     """
-    import torch
     from transformers import AutoConfig
 
     shape, rows = AutoConfig.from_pretrained(job.base), job.stages[0].rows.kept
@@ -252,14 +252,24 @@ def floor(job: Any) -> dict[str, Any]:
     adapter = deep * sum(a + b for a, b in sides) * job.recipe.lora.rank * 6
     pairs = sum(row.length**2 / 2 for row in rows) * deep * q * 6 * 2
     labels = sum(row.trained for row in rows) * shape.vocab_size * wide * 4
+    flop = tokens * (weights + adapter) + pairs + labels
+    return {"flop": flop, "tokens": tokens, "rows": len(rows)}
+
+
+def floor(job: Any) -> dict[str, Any]:
+    """The operations of an epoch, and this machine's rate at its widest products just now."""
+    import torch
+    from transformers import AutoConfig
+
+    shape = AutoConfig.from_pretrained(job.base)
+    wide, mid = shape.hidden_size, shape.intermediate_size
     states, weight = torch.randn(2048, wide).bfloat16(), torch.randn(mid, wide).bfloat16()
     rates = []
     for _ in range(200):
         began = time.perf_counter()
         torch.nn.functional.linear(states, weight)
         rates.append(2 * 2048 * wide * mid / (time.perf_counter() - began))
-    flop = tokens * (weights + adapter) + pairs + labels
-    return {"flop": flop, "rate": max(rates), "tokens": tokens, "rows": len(rows)}
+    return operations(job) | {"rate": max(rates)}
 
 
 def write(args: Namespace, runs: dict[str, list[Timed]], limits: dict[str, Any]) -> Path:
