@@ -1,6 +1,6 @@
 """R18: ten canary secrets through training and evaluation; where one of them turns up.
 
-    python benchmarks/faults/secrets.py
+    python benchmarks/faults/secret_leaks.py
 
 Eight canaries stand in variables of the environment, one in the path of the program (argv), one
 in an address with a password. A sandbox with a tiny model goes through every script of training,
@@ -10,7 +10,7 @@ W&B and MLflow folders, logs, reports, manifests, checkpoints) and of stdout and
 searched. The path of the project is searched for in W&B's and MLflow's files only: its own
 files may name it. The tiny model is made here; MLflow is part of it where the extra is there.
 
-Writes  benchmarks/results/faults_secrets.md
+Writes  benchmarks/results/faults_secret_leaks.md
 """
 
 import argparse
@@ -186,11 +186,11 @@ def told(
         f"Control: after a plain `wandb.init` with two of them in argv and stdout the same search "
         f"finds {len(control)} ({', '.join(control) or 'none'}).",
         "The last canary row is no secret: the path of the project in W&B's and MLflow's files.",
-        f"Machine: {hardware.cpu_name()}. Command: `python benchmarks/faults/secrets.py`.",
+        f"Machine: {hardware.cpu_name()}. Command: `python benchmarks/faults/secret_leaks.py`.",
     ]  # fmt: skip
     text = "\n".join(lines) + "\n"
     print(text)
-    files.write(ROOT / "benchmarks" / "results" / "faults_secrets.md", text)
+    files.write(ROOT / "benchmarks" / "results" / "faults_secret_leaks.md", text)
     if total:
         sys.exit(1)
 
