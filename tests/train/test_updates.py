@@ -4,7 +4,7 @@ import pytest
 
 from conftest import rows
 from sem.core.errors import SemError
-from sem.train import plan, updates
+from sem.train import plan, trainer, updates
 
 
 def test_a_longer_run_goes_on_where_the_shorter_one_stopped(trained_toy) -> None:
@@ -31,6 +31,20 @@ def test_a_new_learning_rate_is_used_at_once(trained_toy) -> None:
     rates = {row["step"]: row["learning_rate"] for row in found if "learning_rate" in row}
     assert rates[3] > 6e-3
     assert rates[4] < 2e-3  # the stock trainer goes on with the rate that is in scheduler.pt
+
+
+def test_a_decay_that_was_none_is_used(trained_toy, monkeypatch) -> None:
+    project, made = trained_toy(stop_after=3)
+    updates.apply(made, ["train.weight_decay=0.25"])
+    usual, seen = trainer._set_rates, []
+
+    def look(given) -> None:
+        usual(given)
+        seen.append([group["weight_decay"] for group in given.optimizer.param_groups])
+
+    monkeypatch.setattr(trainer, "_set_rates", look)
+    plan.train(project, made, resume=True)
+    assert seen == [[0.25, 0.0]]
 
 
 @pytest.mark.parametrize(

@@ -171,13 +171,15 @@ class Sealed:
         """Write none: the package has its own."""
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        from safetensors import SafetensorError
+
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         adapters.refuse_infinite(self.model, f"at step {self.state.global_step}")
         try:
             super()._save_checkpoint(*args, **kwargs)
             if self.is_world_process_zero():
                 checkpoints.seal(folder)
-        except Exception as error:  # safetensors, torch and the system each have their own
+        except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError: torch's own
             shutil.rmtree(folder, ignore_errors=True)
             raise SemError(
                 f"{folder.name} was not written: {' '.join(str(error).split())[:200]}",
@@ -188,9 +190,10 @@ class Sealed:
 def _set_rates(trainer: Any) -> None:
     """Give the loaded optimizer and schedule the learning rate and decay of the arguments."""
     args = trainer.args
-    for group in trainer.optimizer.param_groups:
+    for number, group in enumerate(trainer.optimizer.param_groups):
         group["initial_lr"] = args.learning_rate
-        group["weight_decay"] = args.weight_decay if group["weight_decay"] else 0.0
+        # The trainer's first group decays; biases and norms, its second, never do.
+        group["weight_decay"] = 0.0 if number else args.weight_decay
     wrapped = trainer.lr_scheduler
     scheduler = getattr(wrapped, "scheduler", wrapped)
     scheduler.base_lrs = [args.learning_rate for _ in scheduler.base_lrs]
