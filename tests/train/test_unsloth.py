@@ -120,7 +120,7 @@ def test_a_gemma_3_is_trained_as_trl_trains_it(here, tiny_model, tmp_path) -> No
     assert [row["step"] for row in evaluated] == [3, 6, 9]
     for run in (plain, words):
         assert_stock(base, run)
-    assert losses(full) == pytest.approx(losses(full_trl), rel=10 * HALF)
+    assert losses(full) == pytest.approx(losses(full_trl), rel=50 * HALF)
     models.merged(models.load(base, "float32"), full.adapter)
 
 

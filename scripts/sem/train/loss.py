@@ -105,7 +105,8 @@ def _cross_entropy(inner: Any, hidden: Any, targets: Any) -> Any:
     embeddings = inner.get_output_embeddings()
     if head.fits(embeddings, inner.config):
         return head.token_losses(hidden, embeddings.weight, targets)
-    logits = embeddings(hidden).float()
+    # Unsloth's Gemma 3 leaves fp16 states before fp32 weights where a card has no bf16.
+    logits = embeddings(hidden.to(embeddings.weight.dtype)).float()
     softcap = getattr(inner.config, "final_logit_softcapping", None)
     if softcap:
         logits = torch.tanh(logits / softcap) * softcap
