@@ -23,11 +23,14 @@ VOLATILE = ("created_at", "source", "preflight")  # of two runs that are the sam
 
 def prepare(project: Project, version: int | None, sweep: str | None = None) -> Run:
     """A new run of PROJECT on snapshot VERSION: checked, resolved, written to run.json."""
+    wanted = project.settings("train", Recipe)
+    check_tasks(wanted, project.tasks)
+    tracking.resolve(project)
     frozen = snapshot.load(project, version)
     acknowledge.require(project, frozen)
     machine = hardware.detect()
     base = weights.resolve(project.base_model_id, project.root)
-    engine = engines.choose(project.settings("train", Recipe), machine, base.folder)
+    engine = engines.choose(wanted, machine, base.folder)
     found = look(project, frozen, base)
     recipe, speaker = found.writer.recipe, found.writer.chat
     looked = preflight.run(
