@@ -118,7 +118,7 @@ def test_small_rows_travel_together_and_large_ones_alone(lengths, sizes):
 def test_a_batch_that_kills_its_worker_costs_the_row_that_did_it_alone(tmp_path):
     # A page that takes longer than its time, among innocent ones of one batch.
     slow = row("m1", input_text="<p>" + "<div>" * 60_000 + "x")
-    made = fill(project(tmp_path, "clean: {deadline_s: 0.3, max_depth: 1000000}\n"), *shops(3, 2))
+    made = fill(project(tmp_path, "clean: {deadline_s: 3, max_depth: 1000000}\n"), *shops(3, 2))
     fill(made, slow)
 
     began = time.monotonic()
