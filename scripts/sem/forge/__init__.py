@@ -1,0 +1,1 @@
+"""Documents, pages, tables and images in; checked examples with their provenance out."""

@@ -1,0 +1,166 @@
+"""BaseForge, the one interface of every forge, and the nouns that pass between its steps.
+
+A forge turns what a project holds (documents, pages, a table, images) into examples:
+`load` yields items, `synthesize` turns items into pairs, `format` turns pairs into rows of the
+example store. A forge of one's own overrides what differs:
+
+    class Headings(BaseForge):
+        def load(self):
+            yield from self.config.raw.glob("*.md")
+
+        def synthesize(self, items):
+            for path in items:
+                title, _, body = path.read_text().partition("\\n")
+                yield Pair("Give the title.", {"title": title.strip("# ")}, body, source=path.name)
+
+The older spelling load_data / synthesize / format_data works, too.
+"""
+
+from abc import ABC
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sem.core import files, jsonio
+from sem.core.errors import SemError
+from sem.core.project import Project
+
+
+@dataclass(frozen=True)
+class Document:
+    """One source as text: what chunks, provenance and takedowns refer to."""
+
+    name: str  # path below the raw folder, with forward slashes; the source_id of its examples
+    sha256: str  # of the file's bytes
+    text: str  # as converted; the spans of chunks count its characters
+    kind: str  # txt, md, html, pdf, docx
+    title: str = ""
+    notes: tuple[str, ...] = ()  # what the conversion lost or replaced, for the report
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The characters [start, end) of a document's text, with the headings they stand under."""
+
+    document: str  # Document.name
+    sha256: str  # Document.sha256
+    start: int
+    end: int
+    text: str
+    headings: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """Names the same characters of the same bytes, and nothing else."""
+        return f"{self.sha256[:12]}:{self.start}-{self.end}"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One example in the making: what is asked, and the answer as a JSON value."""
+
+    instruction: str
+    output: Any
+    input: str = ""  # what the instruction is about, empty for a question that stands alone
+    source: str = ""  # Document.name, or what else must never be on two sides of a split
+    task: str | None = None  # the task_id; None where the sem has one task
+    # document_sha256, span [start, end], teacher, prompt_sha256, kind, checks, reason
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """The same for the same content from the same source."""
+        return files.sha256_json([self.task, self.instruction, self.input, self.output, self.source])[:24]
+
+    @property
+    def prompt(self) -> str:
+        """What becomes the example's input_text."""
+        return f"{self.instruction}\n\n{self.input}" if self.input else self.instruction
+
+    def as_json(self) -> dict[str, Any]:
+        """One line of pairs.jsonl."""
+        return {"id": self.id, **vars(self), "provenance": dict(self.provenance)}
+
+
+@dataclass(frozen=True)
+class ForgeConfig:
+    """What a forge may look at: folders, its own `params`, and the teacher when it has one."""
+
+    project: Project
+    raw: Path  # where the sources lie
+    processed: Path  # data/SEM/processed/forge: reports and pairs
+    params: Mapping[str, Any] = field(default_factory=dict)  # `params:` of forge.yaml
+    ask: Callable[..., Any] | None = None  # forge.teacher.Teacher, None without a teacher
+    seed: int = 42
+    notes: list[str] = field(default_factory=list)  # what a forge wants said in the report
+
+    def __getitem__(self, name: str) -> Any:
+        return self.params[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """One of `params`, as older forges read it."""
+        return self.params.get(name, default)
+
+
+class BaseForge(ABC):
+    """The strategy: what is loaded, how pairs are made of it, and what a row looks like."""
+
+    def __init__(self, config: ForgeConfig) -> None:
+        self.config = config
+
+    def load(self) -> Iterable[Any]:
+        """The items to work on, one by one."""
+        return self._older("load_data")()
+
+    def synthesize(self, items: Iterable[Any]) -> Iterator[Pair | Mapping[str, Any]]:
+        """Pairs made of ITEMS; a mapping {instruction, input, output} counts as one."""
+        raise NotImplementedError
+
+    def format(self, pairs: Iterable[Pair]) -> Iterable[dict[str, Any]]:
+        """Rows of the example store; a forge that changes what the model sees overrides this."""
+        if _overrides(self, "format_data"):
+            made = self._older("format_data")([pair_as_older(pair) for pair in pairs])
+            return () if made is None else made
+        return (row(pair) for pair in pairs)
+
+    def _older(self, name: str) -> Callable[..., Any]:
+        if not _overrides(self, name):
+            wanted = {"load_data": "load", "format_data": "format"}[name]
+            raise SemError(
+                f"{type(self).__name__} has no {wanted}", f"define {wanted} (or {name}) in it"
+            )
+        return getattr(self, name)
+
+
+def row(pair: Pair) -> dict[str, Any]:
+    """PAIR as a row of the example store."""
+    made = {
+        "id": pair.id,
+        "input_text": pair.prompt,
+        "output_json": pair.output,
+        "source_id": pair.source or None,
+        "meta": {"reference_source": "forge", "forge": jsonio.loads(jsonio.dumps(dict(pair.provenance)))},
+    }
+    return made if pair.task is None else {**made, "task": pair.task}
+
+
+def pair_of(made: Pair | Mapping[str, Any], where: str) -> Pair:
+    """MADE as a Pair; SemError names WHERE it does not fit."""
+    if isinstance(made, Pair):
+        return made
+    if not isinstance(made, Mapping) or not {"instruction", "output"} <= set(made):
+        raise SemError(f"{where}: a pair needs instruction and output", "yield Pair(…) or a mapping")
+    known = {name: made[name] for name in Pair.__dataclass_fields__ if name in made}
+    extra = {name: value for name, value in made.items() if name not in known}
+    provenance = {**extra, **known.pop("provenance", {})}
+    return Pair(**known, provenance=provenance)
+
+
+def pair_as_older(pair: Pair) -> dict[str, Any]:
+    """PAIR as older forges know it."""
+    return {"instruction": pair.instruction, "input": pair.input, "output": pair.output}
+
+
+def _overrides(forge: BaseForge, name: str) -> bool:
+    return callable(getattr(type(forge), name, None))
