@@ -16,8 +16,8 @@ example store. A forge of one's own overrides what differs:
 The older spelling load_data / synthesize / format_data works, too.
 """
 
-from abc import ABC
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,9 @@ class Pair:
     @property
     def id(self) -> str:
         """The same for the same content from the same source."""
-        return files.sha256_json([self.task, self.instruction, self.input, self.output, self.source])[:24]
+        return files.sha256_json(
+            [self.task, self.instruction, self.input, self.output, self.source]
+        )[:24]
 
     @property
     def prompt(self) -> str:
@@ -113,9 +115,9 @@ class BaseForge(ABC):
         """The items to work on, one by one."""
         return self._older("load_data")()
 
-    def synthesize(self, items: Iterable[Any]) -> Iterator[Pair | Mapping[str, Any]]:
+    @abstractmethod
+    def synthesize(self, items: Iterable[Any]) -> Iterable[Pair | Mapping[str, Any]]:
         """Pairs made of ITEMS; a mapping {instruction, input, output} counts as one."""
-        raise NotImplementedError
 
     def format(self, pairs: Iterable[Pair]) -> Iterable[dict[str, Any]]:
         """Rows of the example store; a forge that changes what the model sees overrides this."""
@@ -140,7 +142,10 @@ def row(pair: Pair) -> dict[str, Any]:
         "input_text": pair.prompt,
         "output_json": pair.output,
         "source_id": pair.source or None,
-        "meta": {"reference_source": "forge", "forge": jsonio.loads(jsonio.dumps(dict(pair.provenance)))},
+        "meta": {
+            "reference_source": "forge",
+            "forge": jsonio.loads(jsonio.dumps(dict(pair.provenance))),
+        },
     }
     return made if pair.task is None else {**made, "task": pair.task}
 
@@ -150,7 +155,9 @@ def pair_of(made: Pair | Mapping[str, Any], where: str) -> Pair:
     if isinstance(made, Pair):
         return made
     if not isinstance(made, Mapping) or not {"instruction", "output"} <= set(made):
-        raise SemError(f"{where}: a pair needs instruction and output", "yield Pair(…) or a mapping")
+        raise SemError(
+            f"{where}: a pair needs instruction and output", "yield Pair(…) or a mapping"
+        )
     known = {name: made[name] for name in Pair.__dataclass_fields__ if name in made}
     extra = {name: value for name, value in made.items() if name not in known}
     provenance = {**extra, **known.pop("provenance", {})}
