@@ -20,11 +20,12 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     from sem.dataset import snapshot
     from sem.lm import weights
-    from sem.train import plan, show
+    from sem.train import plan, recipe, show
 
     project = Project.load(args.sem, args.set)
     frozen = snapshot.load(project, console.version(args.snapshot))
-    found = plan.look(project, frozen, weights.resolve(project.base_model_id, project.root))
+    base = weights.resolve(project.base_model_id, project.root)
+    found = plan.look(project, frozen, base, recipe.of(project))
     examples = {example.id: example for example in found.examples}
     for row in show.picked(found.rows, args.rows, args.id):
         spans = show.spans(row, examples[row.id], found.writer)

@@ -25,7 +25,7 @@ def shop(tmp_path) -> Project:
 def test_variants_keep_the_answer_and_change_the_input(shop):
     done = augment.run(shop, None, Wanted(each=6))
     train = kettles.rows(shop, "train")
-    made = list(augment.examples(shop))
+    made = list(augment.examples(shop, snapshot.load(shop, None)))
 
     assert done.facts["rows"] == len(made) > len(train)
     assert {e.meta["augmented"]["kind"] for e in made} >= {"shuffle", "distract", "currency"}
@@ -49,7 +49,7 @@ def test_val_and_test_are_neither_read_nor_reached(shop, monkeypatch):
 
     assert set(read) == {"train"}
     others = {**kettles.rows(shop, "val"), **kettles.rows(shop, "test")}
-    made = list(augment.examples(shop))
+    made = list(augment.examples(shop, snapshot.load(shop, None)))
     assert not {e.meta["augmented"]["of"] for e in made} & set(others)
     assert not {e.domain for e in made} & {row["meta"]["domain"] for row in others.values()}
 
@@ -74,7 +74,8 @@ def test_a_row_that_changed_in_the_store_has_no_variants_and_is_counted(shop):
     done = augment.run(shop, None, Wanted())
 
     assert done.facts["refused"]["row_differs_from_snapshot"] == 1
-    assert name not in {e.meta["augmented"]["of"] for e in augment.examples(shop)}
+    made = augment.examples(shop, snapshot.load(shop, None))
+    assert name not in {example.meta["augmented"]["of"] for example in made}
 
 
 def test_variants_that_were_touched_are_refused(shop):
@@ -83,13 +84,13 @@ def test_variants_that_were_touched_are_refused(shop):
     done.path.write_text("{}\n", "utf-8")
 
     with pytest.raises(SemError, match=r"augmented\.v1\.jsonl is ca3d") as caught:
-        list(augment.examples(shop))
+        list(augment.examples(shop, snapshot.load(shop, None)))
     assert caught.value.hint == "make it again with `fab dataset.augment`"
 
 
 def test_before_there_are_variants_the_job_is_named(shop):
     with pytest.raises(SemError) as caught:
-        list(augment.examples(shop))
+        list(augment.examples(shop, snapshot.load(shop, None)))
 
     assert caught.value.message == "augmented.v1.jsonl: no variants of v1"
     assert caught.value.hint == "make them with `fab dataset.augment`"
@@ -208,7 +209,8 @@ def test_scanning_takes_linear_time(bomb):
 
 def test_a_row_has_as_many_variants_as_were_asked_for_where_that_many_differ(shop):
     done = augment.run(shop, None, Wanted(each=1))
-    made = [example.meta["augmented"]["of"] for example in augment.examples(shop)]
+    variants = augment.examples(shop, snapshot.load(shop, None))
+    made = [example.meta["augmented"]["of"] for example in variants]
 
     assert len(made) == len(set(made)) == len(kettles.rows(shop, "train"))
     assert done.facts["refused"]["not_needed"] > 0

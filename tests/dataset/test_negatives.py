@@ -14,6 +14,7 @@ from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.core.project import Project
 from sem.core.taskspec import as_text
+from sem.dataset import snapshot
 from sem.dataset.variants import negatives, wrongs
 from sem.dataset.variants.wrongs import Case
 
@@ -125,7 +126,7 @@ def test_every_wrong_answer_of_any_reference_is_wrong(answer, seed):
 
 def test_pairs_come_from_train_and_no_rejected_text_is_a_target(shop):
     done = negatives.run(shop, None, 4, 0)
-    found = list(negatives.pairs(shop))
+    found = list(negatives.pairs(shop, snapshot.load(shop, None)))
     train = kettles.rows(shop, "train")
     targets = {as_text(row["output_json"]) for part in ("train", "val", "test")
                for row in kettles.rows(shop, part).values()}  # fmt: skip
@@ -151,6 +152,6 @@ def test_pairs_that_were_touched_are_refused(shop):
     files.write(path, "{}\n")
 
     with pytest.raises(SemError) as caught:
-        list(negatives.pairs(shop))
+        list(negatives.pairs(shop, snapshot.load(shop, None)))
     assert caught.value.message.startswith("preferences.v1.jsonl is ca3d")
     assert caught.value.hint == "make it again with `fab dataset.augment --negatives 2`"

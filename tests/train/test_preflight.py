@@ -12,7 +12,7 @@ from sem.core.project import Project
 from sem.dataset import snapshot
 from sem.lm import chat, hardware, weights
 from sem.lm.chat import Chat
-from sem.train import plan, preflight
+from sem.train import plan, preflight, recipe
 from sem.train.data import Row, Rows
 from sem.train.preflight import Subject
 from sem.train.recipe import Checks
@@ -22,7 +22,7 @@ from sem.train.recipe import Checks
 def subject(cut_toy) -> Subject:
     """What the toy project is about to be trained on."""
     base = weights.resolve(cut_toy.base_model_id, cut_toy.root)
-    found = plan.look(cut_toy, snapshot.load(cut_toy, None), base)
+    found = plan.look(cut_toy, snapshot.load(cut_toy, None), base, recipe.of(cut_toy))
     machine = hardware.Hardware("cpu", "a processor", 8.0, 2, "bfloat16")
     return Subject(
         cut_toy, found.writer, found.examples, found.rows, found.stages, base.folder, machine

@@ -24,9 +24,10 @@ from sem.dataset.html import words
 from sem.dataset.layout import RawRow
 from sem.dataset.rowwork import Plan, Worker
 from sem.dataset.snapshot import Snapshot
-from sem.dataset.variants import edits
+from sem.dataset.variants import edits, written
 from sem.dataset.variants.edits import Page
 
+COMMAND = "fab dataset.augment"
 MARK = "~"  # between a row's id and the kind of its variant
 NOT_APPLICABLE = "not_applicable"
 NOT_NEEDED = "not_needed"  # the row has its variants already
@@ -88,28 +89,15 @@ def name(frozen: Snapshot) -> str:
     return f"augmented.{frozen.name}.jsonl"
 
 
-def facts(project: Project, version: int | str | None = None) -> dict[str, Any]:
-    """What the variants of snapshot VERSION are; SemError when there are none or they changed."""
-    frozen = snapshot.load(project, version)
+def facts(project: Project, frozen: Snapshot) -> dict[str, Any]:
+    """What the variants of snapshot FROZEN are; SemError when there are none or they changed."""
+    return written.facts(project.processed / name(frozen), frozen, "variants", COMMAND)
+
+
+def examples(project: Project, frozen: Snapshot) -> Iterator[Example]:
+    """The variants of snapshot FROZEN, verified before the first one."""
+    facts(project, frozen)
     path = project.processed / name(frozen)
-    if not path.with_suffix(".json").exists():
-        raise SemError(
-            f"{path.name}: no variants of {frozen.name}", "make them with `fab dataset.augment`"
-        )
-    found = files.read_json(path.with_suffix(".json"))
-    there = files.sha256(path) if path.exists() else "missing"
-    if there != found["sha256"] or found["snapshot_sha256"] != frozen.sha256:
-        raise SemError(
-            f"{path.name} is {there[:12]}…, {path.stem}.json says {found['sha256'][:12]}…",
-            "make it again with `fab dataset.augment`",
-        )
-    return found
-
-
-def examples(project: Project, version: int | str | None = None) -> Iterator[Example]:
-    """The variants of snapshot VERSION, after they were verified."""
-    facts(project, version)
-    path = project.processed / name(snapshot.load(project, version))
     for number, row in enumerate(files.rows(path), 1):
         yield from_json(row, f"{path}:{number}")
 

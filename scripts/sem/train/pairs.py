@@ -4,11 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sem.core import files, jsonio
+from sem.core import jsonio
 from sem.core.example import Example
-from sem.core.project import Project
-from sem.dataset.snapshot import Snapshot
-from sem.dataset.variants import negatives
 from sem.train.data import Row, Writer, chosen
 
 
@@ -45,13 +42,6 @@ class Pairs:
             "tokens": sum(pair.length for pair in self.kept),
             "trained_tokens": sum(p.chosen.trained + p.rejected.trained for p in self.kept),
         }
-
-
-def facts(project: Project, frozen: Snapshot) -> dict[str, Any]:
-    """Rows, hash and kinds of the written pairs of FROZEN; SemError when there are none."""
-    next(iter(negatives.pairs(project, frozen.version)), None)  # checked against their hash
-    path = project.processed / negatives.name(frozen)
-    return files.read_json(path.with_suffix(".json"))
 
 
 def encode(found: Iterable[dict[str, Any]], writer: Writer) -> Pairs:

@@ -45,9 +45,9 @@ def load(
     facts: dict[str, Any] = {}
     examples: Iterable[Example] = frozen.examples("train")
     if recipe.augmented:
-        known = augment.facts(project, frozen.version)
+        known = augment.facts(project, frozen)
         facts["augmented"] = {"sha256": known["sha256"], "rows": known["rows"]}
-        examples = chain(examples, augment.examples(project, frozen.version))
+        examples = chain(examples, augment.examples(project, frozen))
     read = list(examples)
     rows = data.sample(data.encode(read, writer), recipe.max_train_examples, recipe.data_seed)
     held = list(frozen.examples("val"))
@@ -58,7 +58,7 @@ def load(
         facts["texts"] = texts.facts(project, recipe)
         read_texts = texts.rows(project, recipe, chat)
     if recipe.preference.method != "none":
-        facts["pairs"] = {"sha256": pairs.facts(project, frozen)["sha256"]}
+        facts["pairs"] = {"sha256": negatives.facts(project, frozen)["sha256"]}
         written = _preferences(project, frozen, writer)
     kept = {row.id for row in rows.kept}
     return Parts(
@@ -74,7 +74,7 @@ def load(
 
 def _preferences(project: Project, frozen: Snapshot, writer: Writer) -> pairs.Pairs:
     recipe = writer.recipe
-    found = pairs.encode(negatives.pairs(project, frozen.version), writer)
+    found = pairs.encode(negatives.pairs(project, frozen), writer)
     if not found.kept:
         raise SemError(
             f"preference: every one of {len(found.too_long)} pairs exceeds max_tokens",

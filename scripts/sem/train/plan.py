@@ -13,8 +13,9 @@ from sem.dataset.snapshot import Snapshot
 from sem.eval.config import EvalSettings
 from sem.lm import chat, hardware, pinned, weights
 from sem.train import data, engines, memory, parts, preflight, several, tracking
+from sem.train import recipe as recipes
 from sem.train.parts import Parts
-from sem.train.recipe import Recipe, check_tasks
+from sem.train.recipe import Recipe
 from sem.train.stages import Job
 
 FORMAT = "run.v1"
@@ -23,15 +24,14 @@ VOLATILE = ("created_at", "source", "preflight")  # of two runs that are the sam
 
 def prepare(project: Project, version: int | None, sweep: str | None = None) -> Run:
     """A new run of PROJECT on snapshot VERSION: checked, resolved, written to run.json."""
-    wanted = project.settings("train", Recipe)
-    check_tasks(wanted, project.tasks)
+    wanted = recipes.of(project)
     tracking.resolve(project)
     frozen = snapshot.load(project, version)
     acknowledge.require(project, frozen)
     machine = hardware.detect()
     base = weights.resolve(project.base_model_id, project.root)
     engine = engines.choose(wanted, machine, base.folder)
-    found = look(project, frozen, base)
+    found = look(project, frozen, base, wanted)
     recipe, speaker = found.writer.recipe, found.writer.chat
     looked = preflight.run(
         preflight.Subject(
@@ -65,10 +65,8 @@ def prepare(project: Project, version: int | None, sweep: str | None = None) -> 
     return _same(project, plan) or run.create(project, plan, provenance.now())
 
 
-def look(project: Project, frozen: Snapshot, base: weights.Weights) -> Parts:
-    """What a run of PROJECT's recipe on FROZEN and BASE would be trained on."""
-    recipe = project.settings("train", Recipe)
-    check_tasks(recipe, project.tasks)
+def look(project: Project, frozen: Snapshot, base: weights.Weights, recipe: Recipe) -> Parts:
+    """What a run of RECIPE on FROZEN and BASE would be trained on."""
     speaker = chat.load(base.folder, recipe.renderer)
     found = parts.load(project, frozen, project.tasks, speaker, recipe)
     data.check(found.rows, f"snapshot v{frozen.version}, train")

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from sem.core.errors import SemError, nearest
+from sem.core.project import Project
 
 
 def _rate(value: float) -> None:
@@ -167,8 +168,10 @@ class Recipe:
         return "loss" if self.select == "slot_f1" and not self.val_answers else self.select
 
 
-def check_tasks(recipe: Recipe, tasks: dict[str, object]) -> None:
-    """SemError when RECIPE weighs a task that is none of TASKS."""
+def of(project: Project) -> Recipe:
+    """train.yaml of PROJECT; SemError when it weighs a task that is none of the sem's."""
+    recipe = project.settings("train", Recipe)
     for name in recipe.task_weights:
-        if name not in tasks:
-            raise SemError(f"task_weights: no task {name!r}", nearest(name, tasks))
+        if name not in project.tasks:
+            raise SemError(f"task_weights: no task {name!r}", nearest(name, project.tasks))
+    return recipe

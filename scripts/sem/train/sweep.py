@@ -14,9 +14,9 @@ from sem.core.errors import Busy, SemError
 from sem.core.project import Project
 from sem.core.run import Run
 from sem.dataset import snapshot
-from sem.train import memory, plan, points, search
+from sem.train import memory, plan, points, recipe, search
 from sem.train.points import Table, Trained, Tried
-from sem.train.recipe import Recipe, check_tasks
+from sem.train.recipe import Recipe
 from sem.train.search import METRICS, Asked, Point, Sweep
 from sem.train.trainer import NotFinite
 
@@ -56,7 +56,7 @@ def load(project: Project) -> Sweep:
         )
     sweep = project.settings("sweep", Sweep)
     for point in sweep.corners():
-        check_tasks(at(project, point, 0).settings("train", Recipe), project.tasks)
+        recipe.of(at(project, point, 0))
     return sweep
 
 

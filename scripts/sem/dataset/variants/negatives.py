@@ -21,9 +21,10 @@ from sem.core.taskspec import as_text
 from sem.dataset import snapshot
 from sem.dataset.augment import random_of
 from sem.dataset.snapshot import Snapshot
-from sem.dataset.variants import wrongs
+from sem.dataset.variants import written, wrongs
 from sem.dataset.variants.wrongs import Case, Known, Slot
 
+COMMAND = "fab dataset.augment --negatives 2"
 MOST_VALUES = 256  # of one slot, from which another row's is taken
 NOT_APPLICABLE = "not_applicable"
 TARGET = "is_a_reference"
@@ -88,23 +89,15 @@ def name(frozen: Snapshot) -> str:
     return f"preferences.{frozen.name}.jsonl"
 
 
-def pairs(project: Project, version: int | str | None = None) -> Iterator[dict[str, Any]]:
-    """The pairs of snapshot VERSION; SemError when there are none or they changed on disk."""
-    frozen = snapshot.load(project, version)
-    path = project.processed / name(frozen)
-    if not path.with_suffix(".json").exists():
-        raise SemError(
-            f"{path.name}: no pairs of {frozen.name}",
-            "make them with `fab dataset.augment --negatives 2`",
-        )
-    facts = files.read_json(path.with_suffix(".json"))
-    there = files.sha256(path) if path.exists() else "missing"
-    if there != facts["sha256"] or facts["snapshot_sha256"] != frozen.sha256:
-        raise SemError(
-            f"{path.name} is {there[:12]}…, {path.stem}.json says {facts['sha256'][:12]}…",
-            "make it again with `fab dataset.augment --negatives 2`",
-        )
-    yield from files.rows(path)
+def facts(project: Project, frozen: Snapshot) -> dict[str, Any]:
+    """What the pairs of snapshot FROZEN are; SemError when there are none or they changed."""
+    return written.facts(project.processed / name(frozen), frozen, "pairs", COMMAND)
+
+
+def pairs(project: Project, frozen: Snapshot) -> Iterator[dict[str, Any]]:
+    """The pairs of snapshot FROZEN, verified before the first one."""
+    facts(project, frozen)
+    yield from files.rows(project.processed / name(frozen))
 
 
 def row(example: Example, negative: Negative, kinds: Counter[str]) -> dict[str, Any]:

@@ -1,0 +1,25 @@
+"""Is a file beside a snapshot still what its facts say, and made for that snapshot?"""
+
+from pathlib import Path
+from typing import Any
+
+from sem.core import files
+from sem.core.errors import SemError
+from sem.dataset.snapshot import Snapshot
+
+
+def facts(path: Path, frozen: Snapshot, what: str, command: str) -> dict[str, Any]:
+    """The facts of PATH, which holds WHAT of snapshot FROZEN and was made by COMMAND.
+
+    SemError when it is not there, changed on disk, or belongs to other rows.
+    """
+    if not path.with_suffix(".json").exists():
+        raise SemError(f"{path.name}: no {what} of {frozen.name}", f"make them with `{command}`")
+    found = files.read_json(path.with_suffix(".json"))
+    there = files.sha256(path) if path.exists() else "missing"
+    if there != found["sha256"] or found["snapshot_sha256"] != frozen.sha256:
+        raise SemError(
+            f"{path.name} is {there[:12]}…, {path.stem}.json says {found['sha256'][:12]}…",
+            f"make it again with `{command}`",
+        )
+    return found
