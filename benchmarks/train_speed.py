@@ -166,15 +166,22 @@ def peer_tuned(job: Any) -> Timed:
 
 def stock(job: Any, options: dict[str, Any], dtype: str) -> Timed:
     """A stock SFTTrainer over the same token rows, timed."""
-    from datasets import Dataset
     from transformers import AutoModelForCausalLM, set_seed
-    from trl import SFTConfig, SFTTrainer
 
     from sem.train.adapters import lora_config
 
     set_seed(1)
-    recipe = job.recipe
     model = AutoModelForCausalLM.from_pretrained(job.base, dtype=dtype)
+    options = options | {"use_cpu": job.device == "cpu"}
+    return timed(stock_trainer(job, model, options, lora_config(job.recipe, model)), [0.0, 0.0])
+
+
+def stock_trainer(job: Any, model: Any, options: dict[str, Any], peft: Any = None) -> Any:
+    """TRL's SFTTrainer over MODEL and JOB's token rows, with JOB's recipe and OPTIONS."""
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    recipe = job.recipe
     rows = [
         {"input_ids": list(r.ids), "labels": [-100] * r.prompt + list(r.ids[r.prompt :])}
         for r in job.stages[0].rows.kept
@@ -191,18 +198,16 @@ def stock(job: Any, options: dict[str, Any], dtype: str) -> Timed:
         max_length=None,
         save_strategy="no",
         report_to=[],
-        use_cpu=job.device == "cpu",
         disable_tqdm=True,
         **options,
     )
-    trainer = SFTTrainer(
+    return SFTTrainer(
         model=model,
         args=args,
         train_dataset=Dataset.from_list(rows),
         processing_class=job.chat.tokenizer,
-        peft_config=lora_config(recipe, model),
+        peft_config=peft,
     )
-    return timed(trainer, [0.0, 0.0])
 
 
 def timed(trainer: Any, spent: list[float]) -> Timed:

@@ -180,37 +180,10 @@ TRAINERS = {"ours": ours, "bare Unsloth": bare_unsloth, "bare TRL": bare_trl}
 
 def stock(job: Any, model: Any, kept: Path) -> Trained:
     """MODEL in a stock SFTTrainer over the token rows of JOB; its adapter goes to KEPT."""
-    from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
+    import train_speed
 
-    recipe = job.recipe
-    rows = [
-        {"input_ids": list(r.ids), "labels": [-100] * r.prompt + list(r.ids[r.prompt :])}
-        for r in job.stages[0].rows.kept
-    ]
-    args = SFTConfig(
-        output_dir=str(job.folder),
-        num_train_epochs=recipe.epochs,
-        learning_rate=recipe.learning_rate,
-        per_device_train_batch_size=recipe.micro_batch,
-        gradient_accumulation_steps=recipe.effective_batch // recipe.micro_batch,
-        gradient_checkpointing=False,
-        lr_scheduler_type=recipe.schedule,
-        warmup_steps=round(recipe.warmup_ratio * job.stages[0].steps(recipe)),
-        logging_steps=1,
-        max_length=None,
-        save_strategy="no",
-        seed=recipe.seed,
-        report_to=[],
-        bf16=True,
-        disable_tqdm=True,
-    )
-    trainer = SFTTrainer(
-        model=model,
-        args=args,
-        train_dataset=Dataset.from_list(rows),
-        processing_class=job.chat.tokenizer,
-    )
+    options = {"gradient_checkpointing": False, "seed": job.recipe.seed, "bf16": True}
+    trainer = train_speed.stock_trainer(job, model, options)
     found = timed(trainer)
     trainer.model.save_pretrained(kept)
     return found
