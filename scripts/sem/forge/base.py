@@ -96,6 +96,9 @@ class ForgeConfig:
     ask: Callable[..., Any] | None = None  # forge.teacher.Teacher, None without a teacher
     seed: int = 42
     notes: list[str] = field(default_factory=list)  # what a forge wants said in the report
+    # rows of skipped.jsonl {what, where, reason, detail}: every source, chunk or reply that
+    # became nothing
+    skipped: list[dict[str, Any]] = field(default_factory=list)
 
     def __getitem__(self, name: str) -> Any:
         return self.params[name]
