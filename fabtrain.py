@@ -9,13 +9,14 @@ from fabric import task
 
 HOST = {"host": "[user@]name or a name of configs/hosts.yaml (default: what -H says)"}
 DETACH = {"detach": "on a host: start it and leave"}
+DEVICE = {"device": "where it will be trained: cpu, cuda or cuda:GIB (default: this machine)"}
 PROCESSES = {"processes": "how many train it together, one a GPU (default: 1)"}
 
 
-@task(help=SEM | SNAPSHOT | SET, iterable=["set"])
-def train_prepare(c, sem=None, snapshot=None, set=None):
+@task(help=SEM | SNAPSHOT | SET | DEVICE, iterable=["set"])
+def train_prepare(c, sem=None, snapshot=None, device=None, set=None):
     """Resolve and write down everything the next run uses."""
-    script(c, "train_prepare", sem=sem, snapshot=snapshot, set=set)
+    script(c, "train_prepare", sem=sem, snapshot=snapshot, device=device, set=set)
 
 
 @task(help=SEM | RUN | HOST | DETACH | PROCESSES | {"resume": "older spelling of train.resume"})

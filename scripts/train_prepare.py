@@ -1,6 +1,7 @@
 """Resolve everything the next run will use, look for faults, and write it down as run.json.
 
     python scripts/train_prepare.py --sem shop --set train.epochs=1
+    python scripts/train_prepare.py --sem shop --device cuda:24    for a host with such a GPU
 
 `--set train.renderer=plan` writes the plan's turns, `system: `, `user: `, `assistant: `, between
 <start_of_turn> and <end_of_turn>, or between <|im_start|> and <|im_end|> where the tokenizer has
@@ -17,11 +18,17 @@ from sem.core.project import Project
 
 
 def main(argv: list[str] | None = None) -> None:
-    args = console.parser(__doc__, "sem", "snapshot", "set").parse_args(argv)
+    parser = console.parser(__doc__, "sem", "snapshot", "set")
+    parser.add_argument(
+        "--device", help="where it will be trained: cpu, cuda or cuda:GIB (default: this machine)"
+    )
+    args = parser.parse_args(argv)
+    from sem.lm import hardware
     from sem.train import plan
 
     project = Project.load(args.sem, args.set)
-    run = plan.prepare(project, console.version(args.snapshot))
+    machine = hardware.described(args.device) if args.device else None
+    run = plan.prepare(project, console.version(args.snapshot), machine=machine)
     found = run.plan()
     looked = [(check["name"], check["found"]) for check in found["preflight"]]
     console.table("looked at", ("what", "found"), looked)

@@ -79,7 +79,7 @@ CALLS = [
     "dataset.diff v1 v2 --acknowledge why --tokens",
     "dataset.migrate --dry-run",
     "ops.backfill --since v1 --per-minute 5 --dry-run",
-    "train.prepare --snapshot 3 --set train.epochs=1 --set train.seed=2",
+    "train.prepare --snapshot 3 --device cuda:24 --set train.epochs=1 --set train.seed=2",
     "train.run --run r",
     "train.resume --run r",
     "train.run --run r --host me@h --detach --processes 2",

@@ -88,7 +88,11 @@ class Project:
 
     def setting(self, name: str, key: str, default: Any) -> Any:
         """KEY of configs/SEM/NAME.yaml, for a floor that cannot import its dataclass."""
-        return settings.read(self.configs / f"{name}.yaml", self._set(name)).get(key, default)
+        return self.values(name).get(key, default)
+
+    def values(self, name: str) -> dict[str, Any]:
+        """configs/SEM/NAME.yaml with its overrides, checked against nothing yet."""
+        return settings.read(self.configs / f"{name}.yaml", self._set(name))
 
     def _set(self, name: str) -> list[str]:
         prefix = f"{name}."

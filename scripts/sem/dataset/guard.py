@@ -98,7 +98,7 @@ class Pool:
     def __init__(self, limits: Clean, plan: Plan | None = None) -> None:
         self._limits = limits
         start = {"limits": asdict(limits), "plan": plan and plan.as_json()}
-        self._workers = [_Worker(start) for _ in range(max(1, limits.workers))]
+        self._workers = [Worker(start) for _ in range(max(1, limits.workers))]
 
     def __enter__(self) -> "Pool":
         return self
@@ -109,7 +109,7 @@ class Pool:
 
     def map(self, jobs: Iterable[tuple[Context, Any]]) -> Iterator[tuple[Context, Any]]:
         """The outcome of every Job or RowsJob, in order; a job that is None passes through."""
-        waiting: deque[tuple[Context, Any, _Worker | None, Any]] = deque()
+        waiting: deque[tuple[Context, Any, Worker | None, Any]] = deque()
         free = deque(self._workers)
         for context, job in jobs:
             refused = self._refused(job)
@@ -141,7 +141,7 @@ class Pool:
         return job.outcome({"reason": "page_size"}) if is_large else None
 
 
-def _outcome(job: Any, worker: "_Worker") -> Any:
+def _outcome(job: Any, worker: "Worker") -> Any:
     """What WORKER answers to JOB, which it was sent; a batch it died of is done row by row."""
     answer = worker.receive()
     parts = job.parts() if "reason" in answer and "made" not in answer else []
@@ -154,11 +154,15 @@ def _outcome(job: Any, worker: "_Worker") -> Any:
     return made
 
 
-class _Worker:
-    """One process that does a job at a time and is started anew after it was killed."""
+class Worker:
+    """One process that does a job at a time and is started anew after it was killed.
 
-    def __init__(self, start: dict[str, Any]) -> None:
+    It runs the code SERVE, which reads START (`limits.memory_mib` in it) and then jobs as frames.
+    """
+
+    def __init__(self, start: dict[str, Any], serve: str = SERVE) -> None:
         self._given = start
+        self._serve = serve
         self._limit = start["limits"]["memory_mib"] << 20
         self._process: subprocess.Popen[bytes] | None = None
         self._job: dict[str, Any] = {}
@@ -210,7 +214,7 @@ class _Worker:
 
     def _start(self) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-c", SERVE],
+            [sys.executable, "-P", "-c", self._serve],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -95,7 +95,9 @@ class ForgeConfig:
     params: Mapping[str, Any] = field(default_factory=dict)  # `params:` of forge.yaml
     ask: Callable[..., Any] | None = None  # forge.teacher.Teacher, None without a teacher
     seed: int = 42
+    settings: Any = None  # forge.config.ForgeSettings, all of forge.yaml; None in a forge's test
     notes: list[str] = field(default_factory=list)  # what a forge wants said in the report
+    skipped: list[dict[str, Any]] = field(default_factory=list)  # {where, what, reason, detail, …}
     # rows of skipped.jsonl {what, where, reason, detail}: every source, chunk or reply that
     # became nothing
     skipped: list[dict[str, Any]] = field(default_factory=list)

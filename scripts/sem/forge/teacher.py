@@ -1,25 +1,26 @@
 """The teacher: a model that is asked in bulk, through `lm.client`, with its cost known first.
 
-Money, cache, retries and pace are the client's. Here are presets, replies in the order of their
-requests within bounded memory, and what can be told of the cost before it is spent. Each reply
-that cannot be used is an Outcome with a fault, counted, never an exception; what all further
-calls would meet as well (the cap, a refused key, a dead server) stops the run, which goes on
-from the cached replies when it is run again.
+Money, cache, retries and pace are the client's. Here are presets, and replies in the order of
+their requests within bounded memory. Each reply that cannot be used is an Outcome with a fault,
+counted, never an exception; what all further calls would meet as well (the cap, a refused key, a
+dead server) stops the run, which goes on from the cached replies when it is run again.
 """
 
-import os
+import threading
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sem.core.errors import SemError, nearest
-from sem.lm.calls import Outcome, Request
+from sem.core import files
+from sem.core.errors import SemError
+from sem.forge.presets import TeacherSettings, calls_of, of_settings
+from sem.lm.calls import FINAL, UNUSABLE, Outcome, Request
 from sem.lm.client import Client
-from sem.lm.provider import Calls, Price, Provider
 
 Item = TypeVar("Item")
 
@@ -31,37 +32,13 @@ STOPS = {
     "forbidden": "check what the key may use",
 }
 UNSENT = "not_sent"  # the fault of a request that a dry run or a pilot left out
-AHEAD = 4  # replies held back per worker while an earlier one is awaited
-LOCAL = "http://127.0.0.1:8080/v1"
-KEYS = {
-    "openai": "OPENAI_API_KEY",
-    "anthropic": "ANTHROPIC_API_KEY",
-    "gemini": "GEMINI_API_KEY",
-    "mistral": "MISTRAL_API_KEY",
-    "openrouter": "OPENROUTER_API_KEY",
-}
-
-
-@dataclass(frozen=True)
-class TeacherSettings:
-    """`teacher:` of forge.yaml; a bare word there is the name of a preset."""
-
-    preset: str | None = None  # cheap, good or local; what stands below wins over it
-    model: str | None = None  # another model than the preset's, as litellm spells it
-    api_base: str | None = None  # another address than the preset's
-    calls: Calls | None = None  # everything, as in configs/judge.yaml; instead of a preset
-    max_usd: float | None = None  # hard cap of a day; None: the preset's
-    max_requests: int | None = None  # the same, in HTTP requests
-    workers: int | None = None  # calls in flight; a kill repeats at most this many
-    temperature: float = 0.7  # higher: more various questions, more of them off the text
-    max_tokens: int = 1_500  # of a reply; a longer one is cut and counts as unusable
-    reasks: int = 1  # further tries of a reply that is not of the asked form
-    pilot: int = 20  # calls made before the question about the rest
+SETTLED = (UNUSABLE | FINAL) - frozenset(STOPS)  # answered, and no better when asked again
+AHEAD = 4  # replies held per worker while an earlier one is awaited
 
 
 @dataclass
 class Spending:
-    """What a teacher was asked and what it cost, in this run."""
+    """What a teacher was asked and what it cost, in this process."""
 
     calls: int = 0
     cached: int = 0
@@ -70,33 +47,108 @@ class Spending:
     tokens_in: int = 0
     tokens_out: int = 0
     usd: float = 0.0
+    latency_ms: int = 0
     faults: Counter[str] = field(default_factory=Counter)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one call."""
+        self.calls += 1
+        self.cached += outcome.cached
+        self.unsent += outcome.fault == UNSENT
+        self.requests += outcome.requests
+        self.usd = round(self.usd + outcome.usd, 12)
+        self.latency_ms += outcome.latency_ms
+        if not outcome.cached:
+            self.tokens_in += outcome.tokens_in
+            self.tokens_out += outcome.tokens_out
+        if outcome.fault and outcome.fault != UNSENT:
+            self.faults[outcome.fault] += 1
+
+
+class Journal:
+    """Replies that were paid and cannot be used, so that no run asks for them again.
+
+    The client caches only what is usable. Kept as {key, fault, detail} in the file PATH.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._known: dict[str, dict[str, str]] = {}
+        if path.exists():
+            with files.appending(path):  # a torn last line of a killed writer is cut
+                self._known = {row["key"]: row for row in files.rows(path)}
+
+    def outcome(self, key: str) -> Outcome | None:
+        """What is known of the call KEY."""
+        row = self._known.get(key)
+        return row and Outcome(fault=row["fault"], detail=row["detail"], cached=True, key=key)
+
+    def note(self, key: str, outcome: Outcome) -> None:
+        """Keep OUTCOME of the call KEY."""
+        row = {"key": key, "fault": outcome.fault, "detail": outcome.detail}
+        with self._lock, files.appending(self.path) as file:
+            self._known[key] = row
+            files.append(file, row)
 
 
 class Teacher:
-    """A configured teacher; what forges reach as `config.ask`."""
+    """A configured teacher; what forges reach as `config.ask`. Its client opens at first use."""
 
-    settings: TeacherSettings
-    spending: Spending
+    def __init__(
+        self,
+        settings: TeacherSettings,
+        client: Callable[[], Client],
+        journal: Journal | None = None,
+        skips: Callable[[Request], bool] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.spending = Spending()
+        self._open, self._opening = client, threading.Lock()
+        self._opened: Client | None = None
+        self._journal, self._skips = journal, skips
+        self._models = calls_of(settings, dry=True).models
+        self._workers = calls_of(settings, dry=True).workers
 
     @property
     def name(self) -> str:
         """The model that is asked first, as provenance names it."""
-        raise NotImplementedError
+        first = self._models[0]
+        return f"{first.model}@{first.revision}" if first.revision else first.model
+
+    @property
+    def client(self) -> Client:
+        """What the calls go through; SemError when its key or price is missing."""
+        with self._opening:
+            if self._opened is None:
+                self._opened = self._open()
+            return self._opened
 
     def request(
         self, messages: tuple[tuple[str, str], ...], schema: dict[str, Any] | None, version: str
     ) -> Request:
         """A Request with this teacher's temperature and length."""
-        raise NotImplementedError
+        return Request(
+            messages,
+            schema,
+            max_tokens=self.settings.max_tokens,
+            temperature=self.settings.temperature,
+            reasks=self.settings.reasks,
+            prompt_version=version,
+        )
+
+    def key(self, request: Request) -> str:
+        """Names REQUEST to these models, whichever of them will answer."""
+        return request.key({"models": [provider.identity for provider in self._models]})
 
     def __call__(self, request: Request) -> Outcome:
         """The reply to one REQUEST."""
-        raise NotImplementedError
+        return self._counted(self._ask(request))
 
     def ask_all(self, requests: Iterable[Request]) -> Iterator[tuple[int, Outcome]]:
         """(number, outcome) of every request in input order, `workers` at a time."""
-        raise NotImplementedError
+        for number, _, outcome in self.answered(enumerate(requests)):
+            yield number, outcome
 
     def answered(
         self, items: Iterable[tuple[Item, Request]]
@@ -106,19 +158,55 @@ class Teacher:
         Only the items in flight are held: ITEMS may be a generator over a whole library.
         SemError when the teacher cannot go on (see STOPS); replies so far are cached.
         """
-        raise NotImplementedError
+        source, room = iter(items), self._workers * AHEAD
+        flying: deque[tuple[Item, Request, Future[Outcome]]] = deque()
+        with ThreadPoolExecutor(self._workers) as pool:
+            try:
+                while True:
+                    for item, request in islice(source, room - len(flying)):
+                        flying.append((item, request, pool.submit(self._ask, request)))
+                    if not flying:
+                        return
+                    item, request, future = flying.popleft()
+                    yield item, request, self._counted(future.result())
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _ask(self, request: Request) -> Outcome:
+        key = self.key(request)
+        known = self._journal.outcome(key) if self._journal else None
+        found = known or self.client.kept(request)
+        if found is not None:
+            return found
+        if self._skips is not None and self._skips(request):
+            return Outcome(fault=UNSENT, model=self.name, key=key)
+        outcome = self.client.ask(request)
+        if outcome.fault in SETTLED and self._journal is not None:
+            self._journal.note(key, outcome)
+        return outcome
+
+    def _counted(self, outcome: Outcome) -> Outcome:
+        self.spending.add(outcome)
+        if outcome.fault in STOPS:
+            raise SemError(
+                f"the teacher stopped: {outcome.fault}: {outcome.detail}",
+                f"{STOPS[outcome.fault]}; replies so far are kept, the same command goes on",
+            )
+        return outcome
 
 
-def calls_of(settings: TeacherSettings) -> Calls:
-    """The client's settings that SETTINGS stand for; SemError when no model is named."""
-    raise NotImplementedError
+def teacher(
+    given: str | TeacherSettings,
+    root: Path,
+    at: datetime,
+    journal: Journal | None = None,
+    skips: Callable[[Request], bool] | None = None,
+) -> Teacher:
+    """The Teacher of GIVEN for the project tree at ROOT, paid from the account `forge`."""
+    settings = of_settings(given)
+    calls = calls_of(settings)
 
+    def client() -> Client:
+        return Client(calls, root / calls.ledger, "forge", at)
 
-def of_settings(given: "str | TeacherSettings") -> TeacherSettings:
-    """GIVEN, a preset's name or settings, as settings; SemError when no preset is called so."""
-    raise NotImplementedError
-
-
-def teacher(given: "str | TeacherSettings", root: Path, at: datetime) -> Teacher:
-    """The Teacher of GIVEN for the project tree at ROOT, paid from today's account `forge`."""
-    raise NotImplementedError
+    return Teacher(settings, client, journal, skips)

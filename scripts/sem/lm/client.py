@@ -110,6 +110,21 @@ class Client:
         cached = len(requests) - len(fresh)
         return Estimate(len(fresh), cached, tokens_in, tokens_out, likely, most / PICO)
 
+    def kept(self, request: Request) -> Outcome | None:
+        """The reply to REQUEST that is there already, of the first model that has one."""
+        found = (self._kept(provider, request) for provider in self.settings.models)
+        return next((outcome for outcome in found if outcome is not None), None)
+
+    def list_usd(self, outcome: Outcome) -> float:
+        """What the tokens of OUTCOME cost at its model's price, also where it was cached."""
+        lanes = (provider.lane for provider in self.settings.models)
+        lane = next((lane for lane in lanes if lane.split(" ")[0] == outcome.model), None)
+        return (
+            self._prices[lane].pico_usd(outcome.tokens_in, outcome.tokens_out) / PICO
+            if lane
+            else 0.0
+        )
+
     def _kept(self, provider: Provider, request: Request) -> Outcome | None:
         """The cached reply, read and checked again as if it had just arrived."""
         key = request.key(provider.identity)

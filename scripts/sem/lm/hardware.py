@@ -2,9 +2,14 @@
 
 import os
 import platform
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from sem.core.errors import SemError
+
+DEFAULT_GPU_GIB = 24  # of a workstation's card, and what most clouds rent first
 
 
 @dataclass(frozen=True)
@@ -16,6 +21,7 @@ class Hardware:
     memory_gib: float
     threads: int
     dtype: str  # bfloat16 | float32: what the base model is held in
+    is_here: bool = True  # False: described, not seen
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -32,6 +38,20 @@ def detect() -> Hardware:
         return Hardware("cuda", card.name, card.total_memory / 2**30, _threads(), dtype)
     torch.set_num_threads(_threads())
     return Hardware("cpu", cpu_name(), _ram_gib(), _threads(), _cpu_dtype())
+
+
+def described(text: str) -> Hardware:
+    """What `--device` names: cpu, cuda, or a GPU elsewhere with its memory in GiB as cuda:24."""
+    if text == "cpu":
+        return Hardware("cpu", cpu_name(), _ram_gib(), _threads(), _cpu_dtype())
+    named = re.fullmatch(r"cuda(?::([1-9][0-9]{0,3}))?", text)
+    if named is None:
+        raise SemError(
+            f"--device {text!r} is none", "write cpu, cuda, or cuda:24 for a GPU of 24 GiB"
+        )
+    size = float(named[1] or DEFAULT_GPU_GIB)
+    name = f"a GPU of {size:g} GiB on another machine"
+    return Hardware("cuda", name, size, _threads(), "bfloat16", is_here=False)
 
 
 def _cpu_dtype() -> str:

@@ -57,7 +57,8 @@ def refuse_cpu(run: Run) -> None:
     device = run.plan()["hardware"]["device"]
     if device != "cuda":
         raise SemError(
-            f"run {run.id} was prepared for a {device}", "prepare it on a machine with a GPU"
+            f"run {run.id} was prepared for a {device}",
+            "prepare one with `fab train.prepare --device cuda`",
         )
 
 

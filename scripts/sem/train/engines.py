@@ -21,14 +21,14 @@ def choose(recipe: Recipe, machine: Hardware, base: Path) -> str:
     encodes = bool(files.read_json(base / "config.json").get("is_encoder_decoder"))
     fits = "seq2seq" if encodes else "trl"
     if recipe.engine == "auto":
-        unsloth = machine.device == "cuda" and not encodes and find_spec("unsloth")
+        unsloth = machine.device == "cuda" and not encodes and _has(machine, "unsloth")
         fits = "unsloth" if unsloth else fits
     elif (recipe.engine == "seq2seq") != encodes:
         kind = "an encoder-decoder" if encodes else "a causal model"
         raise SemError(f"engine: {recipe.engine} does not train {kind}", f"use engine: {fits}")
     else:
         fits = recipe.engine
-    if recipe.load_in_4bit and (machine.device != "cuda" or not find_spec("bitsandbytes")):
+    if recipe.load_in_4bit and (machine.device != "cuda" or not _has(machine, "bitsandbytes")):
         raise SemError(
             f"load_in_4bit needs a GPU and bitsandbytes; this is {machine.name}",
             "leave it out here: LoRA over a bf16 base learns the same",
@@ -42,6 +42,11 @@ def choose(recipe: Recipe, machine: Hardware, base: Path) -> str:
     if encodes and recipe.preference.method != "none":
         raise SemError("preference training needs a causal model", "set preference.method: none")
     return fits
+
+
+def _has(machine: Hardware, package: str) -> bool:
+    # A host's environment comes from requirements-gpu.lock, which holds both that are asked for.
+    return not machine.is_here or find_spec(package) is not None
 
 
 def load(name: str) -> Engine:

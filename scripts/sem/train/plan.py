@@ -4,7 +4,7 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
 
-from sem.core import files, jsonio, manifest, provenance, run, settings
+from sem.core import console, files, jsonio, manifest, provenance, run, settings
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import Run
@@ -12,6 +12,7 @@ from sem.dataset import acknowledge, snapshot
 from sem.dataset.snapshot import Snapshot
 from sem.eval.config import EvalSettings
 from sem.lm import chat, hardware, pinned, weights
+from sem.lm.hardware import Hardware
 from sem.train import data, engines, memory, parts, preflight, several, tracking
 from sem.train import recipe as recipes
 from sem.train.parts import Parts
@@ -22,13 +23,21 @@ FORMAT = "run.v1"
 VOLATILE = ("created_at", "source", "preflight")  # of two runs that are the same
 
 
-def prepare(project: Project, version: int | None, sweep: str | None = None) -> Run:
-    """A new run of PROJECT on snapshot VERSION: checked, resolved, written to run.json."""
+def prepare(
+    project: Project,
+    version: int | None,
+    sweep: str | None = None,
+    machine: Hardware | None = None,
+) -> Run:
+    """A new run of PROJECT on snapshot VERSION: checked, resolved, written to run.json.
+
+    MACHINE: where it will be trained, this one when None.
+    """
     wanted = recipes.of(project)
     tracking.resolve(project)
     frozen = snapshot.load(project, version)
     acknowledge.require(project, frozen)
-    machine = hardware.detect()
+    machine = machine or hardware.detect()
     base = weights.resolve(project.base_model_id, project.root)
     engine = engines.choose(wanted, machine, base.folder)
     found = look(project, frozen, base, wanted)
@@ -152,6 +161,7 @@ def train(project: Project, target: Run, resume: bool) -> dict[str, Any]:
     path = target.folder.parent / f".{target.id}.lock"
     alone = files.lock(path, f"run {target.id}") if several.is_first() else nullcontext()
     recipe, machine = _means(target)
+    _check_device(target, machine)
     with alone, several.joined(target.plan()["hardware"]["device"], recipe):
         engine = engines.load(target.plan()["engine"])
         memory.enforce(recipe, machine)
@@ -163,7 +173,18 @@ def train(project: Project, target: Run, resume: bool) -> dict[str, Any]:
     return result
 
 
-def _means(target: Run) -> tuple[Recipe, hardware.Hardware]:
+def _check_device(target: Run, machine: Hardware) -> None:
+    wanted = target.plan()["hardware"]["device"]
+    if wanted == "cuda" and machine.device != "cuda":
+        raise SemError(
+            f"run {target.id} was prepared for a GPU, and this machine shows none",
+            "train it on a host with `fab -H HOST train.run`, or prepare one here",
+        )
+    if wanted == "cpu" and machine.device == "cuda":
+        console.note(f"run {target.id} was prepared for a CPU and trains on it, not on the GPU")
+
+
+def _means(target: Run) -> tuple[Recipe, Hardware]:
     recipe = settings.build(Recipe, target.plan()["recipe"], f"{target.id}/run.json: recipe")
     return recipe, hardware.detect()
 

@@ -79,12 +79,12 @@ def _check(agent: Agent, hello: Json, run: Run) -> None:
     if wanted == "cuda" and not hello["gpus"]:
         raise SemError(
             f"run {run.id} was prepared for a GPU, and {agent.far.host} shows none",
-            "prepare one here with SEM_DEVICE=cpu, or choose another host",
+            "prepare one with `fab train.prepare --device cpu`, or choose another host",
         )
     if wanted == "cpu" and hello["gpus"]:
         console.note(
             f"run {run.id} was prepared for a CPU and trains on one, though {agent.far.host} "
-            "has a GPU: prepare it on a machine with the same kind of device"
+            "has a GPU: prepare one with `fab train.prepare --device cuda` to use it"
         )
 
 

@@ -1,0 +1,43 @@
+"""A run is prepared for the machine that will train it, also on another one."""
+
+import pytest
+
+from sem.core.errors import SemError
+from sem.lm import hardware
+from sem.train import engines, plan
+from sem.train.recipe import Recipe
+
+
+@pytest.mark.parametrize(("text", "gib"), [("cuda", 24.0), ("cuda:80", 80.0), ("cuda:8", 8.0)])
+def test_a_gpu_elsewhere_is_described(text, gib) -> None:
+    found = hardware.described(text)
+    assert (found.device, found.memory_gib, found.dtype) == ("cuda", gib, "bfloat16")
+    assert not found.is_here
+
+
+@pytest.mark.parametrize("text", ["", "gpu", "cuda:", "cuda:0", "cuda:-1", "cuda:24gb", "cpu:8"])
+def test_a_device_that_is_none_is_refused(text) -> None:
+    with pytest.raises(SemError) as caught:
+        hardware.described(text)
+    assert caught.value.message == f"--device {text!r} is none"
+    assert caught.value.hint == "write cpu, cuda, or cuda:24 for a GPU of 24 GiB"
+
+
+def test_this_processor_may_be_named() -> None:
+    assert hardware.described("cpu").device == "cpu"
+    assert hardware.described("cpu").is_here
+
+
+def test_a_run_for_a_gpu_is_prepared_here_and_refused_where_there_is_none(cut_toy) -> None:
+    made = plan.prepare(cut_toy, None, machine=hardware.described("cuda:24"))
+    found = made.plan()
+    assert (found["engine"], found["hardware"]["device"]) == ("unsloth", "cuda")
+    assert found["hardware"]["name"] == "a GPU of 24 GiB on another machine"
+    with pytest.raises(SemError, match=r"was prepared for a GPU, and this machine shows none"):
+        plan.train(cut_toy, made, resume=False)
+    assert not made.is_finished
+
+
+def test_a_gpu_elsewhere_has_what_its_lock_holds(tiny_model) -> None:
+    recipe = Recipe(load_in_4bit=True)
+    assert engines.choose(recipe, hardware.described("cuda"), tiny_model) == "unsloth"
