@@ -201,10 +201,14 @@ def teacher(
     at: datetime,
     journal: Journal | None = None,
     skips: Callable[[Request], bool] | None = None,
+    dry: bool = False,
 ) -> Teacher:
-    """The Teacher of GIVEN for the project tree at ROOT, paid from the account `forge`."""
+    """The Teacher of GIVEN for the project tree at ROOT, paid from the account `forge`.
+
+    JOURNAL holds unusable replies; what SKIPS claims is not sent. DRY: no key is needed.
+    """
     settings = of_settings(given)
-    calls = calls_of(settings)
+    calls = calls_of(settings, dry)
 
     def client() -> Client:
         return Client(calls, root / calls.ledger, "forge", at)
