@@ -97,7 +97,6 @@ class ForgeConfig:
     seed: int = 42
     settings: Any = None  # forge.config.ForgeSettings, all of forge.yaml; None in a forge's test
     notes: list[str] = field(default_factory=list)  # what a forge wants said in the report
-    skipped: list[dict[str, Any]] = field(default_factory=list)  # {where, what, reason, detail, …}
     # rows of skipped.jsonl {what, where, reason, detail}: every source, chunk or reply that
     # became nothing
     skipped: list[dict[str, Any]] = field(default_factory=list)

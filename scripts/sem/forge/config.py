@@ -1,0 +1,142 @@
+"""configs/SEM/forge.yaml as a frozen dataclass; the older data_config.yaml is read where none is.
+
+Every default here is the file's default. What an older spelling was taken for is said.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from sem.core import settings
+from sem.core.errors import SemError
+from sem.core.project import Project
+from sem.forge.diversity import Diversity
+from sem.forge.quality import Quality
+from sem.forge.teacher import TeacherSettings
+
+FILE, OLDER_FILE = "forge", "data_config"
+TEXT = "sem.forge.text.TextForge"
+# Names that the forge's class had elsewhere.
+OLDER_CLASSES = {
+    f"{package}.forge.{name}": TEXT
+    for package in ("opensem", "openssme", "src")
+    for name in ("TextForge", "text_forge.TextForge")
+} | {"TextForge": TEXT}
+# A model's name without its provider, as older files write it.
+PROVIDERS = {"gpt-": "openai", "o1": "openai", "o3": "openai", "claude": "anthropic",
+             "gemini": "gemini", "mistral": "mistral"}  # fmt: skip
+MOST_PAIRS = 50
+
+
+@dataclass(frozen=True)
+class ForgeSettings:
+    """What is forged, of what, by whom, and which pairs stay."""
+
+    forge_class: str = TEXT  # dotted path; a class of your own is loaded as docs/forges.md says
+    task: str | None = None  # task_id the pairs are for; None: the sem's only one
+    params: dict[str, Any] = field(default_factory=dict)  # the forge's own settings
+    teacher: TeacherSettings = field(default_factory=lambda: TeacherSettings("local"))
+    pairs_per_chunk: int = 3  # questions asked of a chunk; more repeat themselves
+    diversity: Diversity = field(default_factory=Diversity)
+    language: str | None = None  # ISO 639-1 of the pairs; None: each chunk's own
+    quality: Quality = field(default_factory=Quality)
+    format: Literal["sharegpt", "alpaca", "chatml", "taskspec", "axolotl"] = "sharegpt"
+    raw: str | None = None  # where the sources lie, below the root; None: data/SEM/raw
+    seed: int = 42  # another one asks other questions, and pays for them
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.pairs_per_chunk <= MOST_PAIRS:
+            raise SemError(f"pairs_per_chunk: {self.pairs_per_chunk}", f"write 1 to {MOST_PAIRS}")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The settings, and what was taken for what on the way."""
+
+    settings: ForgeSettings
+    notes: tuple[str, ...] = ()
+
+
+def load(project: Project) -> Loaded:
+    """The forge settings of PROJECT; SemError names the file and the key that does not fit."""
+    path = project.configs / f"{FILE}.yaml"
+    older = project.configs / f"{OLDER_FILE}.yaml"
+    values, notes, where = project.values(FILE), [], path
+    if not path.exists() and older.exists():
+        values = _from_older(settings.read(older), older, notes) | values
+        where = older
+    values = _plain(values, notes)
+    made = settings.build(ForgeSettings, values, str(where))
+    return Loaded(made, tuple(notes))
+
+
+def raw_folder(project: Project, made: ForgeSettings) -> Path:
+    """Where the sources of PROJECT lie; SemError when `raw` leaves the tree."""
+    if made.raw is None:
+        return project.root / "data" / project.sem / "raw"
+    folder = (project.root / made.raw).resolve()
+    if not folder.is_relative_to(project.root.resolve()):
+        raise SemError(
+            f"raw: {made.raw!r} is not below {project.root}", "copy the sources into data/SEM/raw"
+        )
+    return folder
+
+
+def _plain(values: dict[str, Any], notes: list[str]) -> dict[str, Any]:
+    """VALUES with a preset's bare name and an older class name spelled out."""
+    made = dict(values)
+    if isinstance(made.get("teacher"), str):
+        made["teacher"] = {"preset": made["teacher"]}
+    named = made.get("forge_class")
+    if isinstance(named, str) and named in OLDER_CLASSES:
+        made["forge_class"] = OLDER_CLASSES[named]
+        notes.append(f"forge_class {named} is {OLDER_CLASSES[named]} here")
+    return made
+
+
+def _from_older(given: Mapping[str, Any], path: Path, notes: list[str]) -> dict[str, Any]:
+    """The values of a data_config.yaml as forge.yaml spells them; NOTES say each change."""
+    known = {"forge_class", "params", "raw_data_dir", "processed_data_dir"}
+    made = {key: value for key, value in given.items() if key not in known}
+    notes.append(f"{path.name} is read, as there is no forge.yaml")
+    params = dict(given.get("params") or {})
+    if given.get("forge_class"):
+        made["forge_class"] = given["forge_class"]
+    teacher = params.get("teacher_model")
+    if teacher:
+        made["teacher"] = {"model": _spelled(str(teacher)), "preset": "cheap"}
+        notes.append(f"params.teacher_model {teacher} is teacher.model {_spelled(str(teacher))}")
+    if OLDER_CLASSES.get(str(given.get("forge_class")), given.get("forge_class")) in (None, TEXT):
+        params = _text_params(params, notes)
+    if given.get("raw_data_dir"):
+        made["raw"] = str(given["raw_data_dir"])
+        notes.append(f"raw_data_dir {made['raw']} is raw")
+    if given.get("processed_data_dir"):
+        notes.append("processed_data_dir is not read: results go to data/SEM/processed")
+    return made | {"params": params}
+
+
+def _text_params(params: dict[str, Any], notes: list[str]) -> dict[str, Any]:
+    """PARAMS of the older TextForge as ours names them; a forge of one's own keeps its own."""
+    params.pop("teacher_model", None)
+    size = params.pop("chunk_size", None)
+    if size is not None:
+        params["chunks"] = {"max_chars": size}
+        notes.append(f"params.chunk_size {size} is params.chunks.max_chars")
+    most = params.pop("max_chars_per_doc", None)
+    if most is not None:
+        params["max_chars_per_document"] = most
+        notes.append(
+            f"params.max_chars_per_doc {most} is params.max_chars_per_document: "
+            "what stands beyond it is counted as skipped"
+        )
+    return params
+
+
+def _spelled(model: str) -> str:
+    """MODEL with its provider, as litellm spells it."""
+    if "/" in model:
+        return model
+    provider = next((p for start, p in PROVIDERS.items() if model.startswith(start)), None)
+    return f"{provider}/{model}" if provider else model
