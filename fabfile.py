@@ -17,6 +17,7 @@ from fabric import task
 from invoke import Collection, Exit
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # also when this file is loaded by path
+import fabforge
 import fabtrain
 from fabjobs import (
     ROOT,
@@ -42,6 +43,8 @@ GROUPS = {
     "eval": "Generate answers, report on them, decide on promotion.",
     "package": "Export and verify the deliverable.",
     "ops": "Budgets, promotion, the nightly check, backfills.",
+    "sem": "Projects side by side.",
+    "forge": "Examples out of documents.",
 }
 
 
@@ -336,4 +339,4 @@ ns = Collection(auto_dash_names=False)
 for job in (pipeline, check):
     ns.add_task(job)
 for group, doc in GROUPS.items():
-    ns.add_collection(collect(group, doc, globals() | vars(fabtrain)))
+    ns.add_collection(collect(group, doc, globals() | vars(fabtrain) | vars(fabforge)))

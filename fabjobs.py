@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent
 LONGEST_COMMAND = 120_000
 
 # Flags that many jobs share.
-SEM = {"sem": "project under configs/ (default: $SEM, then fabric.yaml)"}
+SEM = {"sem": "project under configs/ (default: $SEM, sem.use's, fabric.yaml's)"}
 RUN = {"run": "training run, or `base` for the untouched model (default: the latest)"}
 SPLIT = {"split": "val, test or golden (default: test)"}
 SNAPSHOT = {"snapshot": "version of the splits, as 3 or v3 (default: the latest)"}
@@ -29,6 +29,11 @@ def script(c: Context, name: str, *words: str, sem: str | None = None, **flags: 
     """Run scripts/NAME.py on this machine for the project SEM."""
     refuse_hosts(c)
     execute(c, _line(c, name, words, sem, flags))
+
+
+def project_script(c: Context, name: str, *words: str, **flags: object) -> None:
+    """Run scripts/NAME.py on this machine for the projects WORDS name, not for the current one."""
+    execute(c, command(program(name), flags, words))
 
 
 def script_for_host(
@@ -52,8 +57,15 @@ def named_host(c: Connection) -> str:
 def _line(
     c: Context, name: str, words: tuple[str, ...], sem: str | None, flags: dict[str, object]
 ) -> str:
-    chosen = sem or os.environ.get("SEM") or c.config.get("sem")
+    # With a current project the script itself looks it up: core/projects.py checks its name.
+    default = None if _has_current() else c.config.get("sem")
+    chosen = sem if sem is not None else os.environ.get("SEM") or default
     return command(program(name), {"sem": chosen, **flags}, words)
+
+
+def _has_current() -> bool:
+    tree = Path(os.environ.get("SEM_ROOT") or ROOT)
+    return any((tree / name).is_file() for name in (".opensem_project", ".openssme_project"))
 
 
 def program(name: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import random
 import re
 import shlex
@@ -26,6 +27,7 @@ def load():
 
 
 fabfile = load()
+FILES = ("fabfile.py", "fabforge.py", "fabtrain.py")
 ON_HOSTS = [f"train.{name}" for name in ("run", "resume", "attach", "status", "cancel", "pull")]
 JOBS = [
     *("check", "demo", "demo.data", "pipeline", "env.weights", "env.check"),
@@ -33,14 +35,18 @@ JOBS = [
     *("dataset.migrate", "dataset.takedown", "ops.backfill"),
     *("train.prepare", "eval.generate", "eval.report", *ON_HOSTS),
     *("package.export", "package.verify", "ops.project_tokens"),
+    *("sem.new", "sem.list", "sem.status", "sem.use", "sem.add_data", "sem.delete"),
 ]
 
 
-def fab(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
+def fab(*words: str, cwd: Path = ROOT, tree: Path = ROOT / "tests") -> subprocess.CompletedProcess:
+    """`fab WORDS`; the current project is that of TREE, not the one a developer works on."""
     argv = [str(Path(sys.executable).parent / "fab"), *words]
+    environment = {name: value for name, value in os.environ.items() if name != "SEM"}
     return subprocess.run(
-        argv, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
-    )
+        argv, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+        env={**environment, "SEM_ROOT": str(tree)},
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("job", JOBS)
@@ -58,8 +64,8 @@ def test_the_list_shows_underscores_and_no_dashes():
 
 def test_every_job_starts_a_script_that_exists():
     # A job that a later version brings is not listed until it works.
-    source = "".join((ROOT / name).read_text() for name in ("fabfile.py", "fabtrain.py"))
-    named = set(re.findall(r'(?:script(?:_for_host)?\(c, |program\()"(\w+)"', source))
+    source = "".join((ROOT / name).read_text() for name in FILES)
+    named = set(re.findall(r'(?:script(?:_for_host)?\(\s*c, |program\()"(\w+)"', source))
 
     assert len(named) > 12
     assert {name for name in named if not (ROOT / "scripts" / f"{name}.py").is_file()} == set()
@@ -98,6 +104,12 @@ CALLS = [
     "env.weights --name x",
     "env.check",
     "pipeline --set train.epochs=1",
+    "sem.new x --template qa --base-model y --from-older",
+    "sem.list",
+    "sem.status",
+    "sem.use x",
+    "sem.add_data --files a.md --files b.md --replace",
+    "sem.delete x --yes",
     "demo.data",
 ]
 
@@ -124,7 +136,9 @@ def test_demo_writes_the_data_and_then_runs_the_whole_path():
 
 @pytest.mark.parametrize("job", [job for job in JOBS if job not in ON_HOSTS])
 def test_a_host_is_refused_before_anything_is_connected(job):
-    extra = ["x"] if job == "dataset.import" else []
+    words = {"dataset.import": ["x"], "sem.add_data": ["--files", "x"]}
+    named = ("sem.new", "sem.use", "sem.delete")
+    extra = words.get(job, ["x"] if job in named else [])
     done = fab("-H", "nowhere.invalid", job, *extra)
 
     assert done.returncode == 2

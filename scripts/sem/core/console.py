@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from sem.core.errors import SemError
 
 FLAGS: dict[str, dict[str, Any]] = {
-    "sem": {"default": None, "help": "project under configs/ (default: $SEM, then 'demo')"},
+    "sem": {"default": None, "help": "project under configs/ (default: $SEM, sem.use's, demo)"},
     "run": {"default": None, "help": "training run, 'base' or 'strong' (default: the latest)"},
     "split": {"default": "test", "help": "val, test or golden (default: test)"},
     "snapshot": {"default": None, "help": "version as 3 or v3 (default: the latest)"},
@@ -183,6 +183,15 @@ def bar() -> Any:
         TimeRemainingColumn(),
     )
     return Progress(*columns, console=Console(stderr=True))
+
+
+def agreed(question: str) -> bool:
+    """Whether a person answers QUESTION with y or yes; nobody there is a no."""
+    print(f"{printable(question)} [y/N] ", end="", file=sys.stderr, flush=True)
+    answer = sys.stdin.readline()
+    if not answer.endswith("\n"):
+        print(file=sys.stderr)
+    return answer.strip().lower() in ("y", "yes")
 
 
 def done(path: Path | str) -> None:

@@ -7,14 +7,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sem.core import files, settings, taskspec
-from sem.core.errors import SemError, nearest
+from sem.core import projects, settings, taskspec
+from sem.core.errors import SemError
 from sem.core.taskspec import TaskSpec
 
 Settings = TypeVar("Settings")
 
-ROOT = Path(__file__).resolve().parents[3]
-DEFAULT_SEM = "demo"
+ROOT = projects.ROOT
 
 
 @dataclass(frozen=True)
@@ -28,14 +27,15 @@ class Project:
 
     @classmethod
     def load(cls, sem: str | None = None, overrides: Sequence[str] = ()) -> "Project":
-        """The project called SEM (default $SEM, then 'demo'); SemError when it does not exist."""
-        root = Path(os.environ.get("SEM_ROOT") or ROOT)
-        name = files.safe_name("sem", sem or os.environ.get("SEM") or DEFAULT_SEM)
-        if not (root / "configs" / name).is_dir():
-            known = [path.parent.name for path in root.glob("configs/*/tasks")]
-            raise SemError(
-                f"no sem called {name!r} under {root / 'configs'}", nearest(name, known)
-            )
+        """The project called SEM; SemError when it does not exist.
+
+        Without SEM: $SEM, then the current project (`projects.chosen`), then fabric.yaml's.
+        """
+        root = projects.tree()
+        name, named_by = projects.chosen(sem, root)
+        place = projects.Place(name, root)
+        if place.is_older or not place.folder("configs").is_dir():
+            projects.find(root, name, named_by)
         return cls(name, root, tuple(overrides))
 
     @property

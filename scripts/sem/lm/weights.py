@@ -45,6 +45,22 @@ def resolve(base_model_id: str, root: Path) -> Weights:
     folder = root / base_model_id  # an absolute id wins over root
     if folder.is_dir():
         return _local(base_model_id, folder)
+    name, commit = _hub_name(base_model_id)
+    return _hub(base_model_id, name, commit, root)
+
+
+def named(given: str, root: Path) -> str:
+    """The base_model_id that GIVEN, an id or a package's short name, is; nothing is fetched."""
+    by_slug = {package.slug: id_ for id_, package in weight_packages.KNOWN.items()}
+    if given in by_slug or given.startswith("pip:"):
+        return by_slug.get(given) or known(given).base_model_id
+    if not (root / given).is_dir():
+        _hub_name(given)
+    return given
+
+
+def _hub_name(base_model_id: str) -> tuple[str, str]:
+    """The model and its commit in BASE_MODEL_ID; SemError when it is no hub id."""
     name, _, commit = base_model_id.partition("@")
     if not HUB_ID.fullmatch(name):
         raise SemError(
@@ -57,7 +73,7 @@ def resolve(base_model_id: str, root: Path) -> Weights:
             f"write {name}@ and 40 hex digits; find them with "
             f"`git ls-remote https://huggingface.co/{name} HEAD`",
         )
-    return _hub(base_model_id, name, commit, root)
+    return name, commit
 
 
 def known(base_model_id: str) -> Package:

@@ -1,0 +1,5 @@
+"""`python -m sem.cli VERB`."""
+
+from sem.cli import main
+
+main()

@@ -1,0 +1,125 @@
+"""Documents into a project's raw folder: known kinds, whole or not at all, nothing overwritten."""
+
+import os
+import shutil
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from sem.core import files
+from sem.core.errors import SemError
+from sem.core.projects import Place
+
+KINDS = (
+    *(".txt", ".md", ".html", ".htm", ".pdf", ".docx"),
+    *(".csv", ".parquet", ".jsonl", ".png", ".jpg", ".jpeg"),
+)
+MAX_NAME = 200  # bytes; file systems end at 255, and temporary names are longer
+
+
+@dataclass(frozen=True)
+class Added:
+    """What became of one file: `state` is added, replaced, or same (its bytes are there)."""
+
+    name: str  # below the raw folder
+    bytes: int
+    state: str
+
+
+def add(place: Place, given: Sequence[Path], replace: bool = False) -> list[Added]:
+    """Copy the files GIVEN, and those in folders GIVEN, to the raw folder of PLACE.
+
+    Everything is looked at before anything is copied: SemError names the first file that cannot
+    be taken, and then nothing was.
+    """
+    if place.raw.is_symlink() or place.folder("data").is_symlink():
+        raise SemError(f"{place.raw} is a link", "a project has folders of its own")
+    wanted: dict[str, Path] = {}
+    for path in given:
+        for name, source in _found(path):
+            if name in wanted:
+                raise SemError(f"{source} and {wanted[name]} have one name", "rename one of them")
+            wanted[name] = source
+    plans = [_plan(place, name, source, replace) for name, source in wanted.items()]
+    return [
+        _copy(place, source, plan) for source, plan in zip(wanted.values(), plans, strict=True)
+    ]
+
+
+def documents(raw: Path) -> list[Path]:
+    """The files below RAW that a forge reads, by name; never a link, a hidden file or a store."""
+    if raw.is_symlink() or not raw.is_dir():
+        return []
+    found = (path for path in raw.rglob("*") if path.suffix.lower() in KINDS)
+    return sorted(path for path in found if _is_plain(path) and not _is_hidden(path, raw))
+
+
+def _is_hidden(path: Path, below: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(below).parts)
+
+
+def _is_plain(path: Path) -> bool:
+    return not path.is_symlink() and path.is_file()
+
+
+def _found(path: Path) -> Iterable[tuple[str, Path]]:
+    """(name below the raw folder, file) of PATH, a file or a folder of them."""
+    if path.is_symlink():
+        raise SemError(f"{path} is a link", "name the file that it points to")
+    if path.is_dir():
+        inside = documents(path)
+        if not inside:
+            raise SemError(f"{path}: no file of a known kind in it", f"known: {' '.join(KINDS)}")
+        return [(f"{path.resolve().name}/{p.relative_to(path).as_posix()}", p) for p in inside]
+    return [(path.name, path)]
+
+
+def _plan(place: Place, name: str, source: Path, replace: bool) -> Added:
+    _check_name(name, source)
+    if not source.is_file():
+        raise SemError(f"{source}: no such file", "check the path")
+    target, size = place.raw / name, source.stat().st_size
+    if not target.exists() and not target.is_symlink():
+        return Added(name, size, "added")
+    if target.is_symlink() or not target.is_file():
+        raise SemError(f"{target} is there and no plain file", "move it away")
+    if files.sha256(source) == files.sha256(target):
+        return Added(name, size, "same")
+    if not replace:
+        raise SemError(
+            f"{target} is there with other content", "add --replace, or rename the new one"
+        )
+    return Added(name, size, "replaced")
+
+
+def _check_name(name: str, source: Path) -> None:
+    kind = Path(name).suffix.lower()
+    if kind not in KINDS:
+        raise SemError(f"{source}: no forge reads {kind or 'it'!r}", f"known: {' '.join(KINDS)}")
+    for part in name.split("/"):
+        # A hidden file is no source; a control character would steer whoever lists the folder.
+        odd = not part.isprintable() or part.startswith((".", "-")) or part.strip() != part
+        if odd or "\\" in part or len(os.fsencode(part)) > MAX_NAME:
+            raise SemError(
+                f"{source}: {part!r} is no usable file name",
+                f"rename it: printable, at most {MAX_NAME} bytes, no dot, dash or space in front",
+            )
+
+
+def _copy(place: Place, source: Path, plan: Added) -> Added:
+    if plan.state == "same":
+        return plan
+    with _opened(source) as content, files.replacing(place.raw / plan.name) as copy:
+        shutil.copyfileobj(content, copy, 1 << 20)
+    return plan
+
+
+def _opened(source: Path) -> IO[bytes]:
+    # O_NOFOLLOW and fstat: what was looked at may have become a link or a pipe since.
+    descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise SemError(f"{source} is no plain file", "name a plain file")
+    return os.fdopen(descriptor, "rb")

