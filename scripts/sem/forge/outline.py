@@ -30,6 +30,7 @@ WORD = re.compile(r"\s*+\S++\s*+|\s++")
 CLAUSE = re.compile(r"[^\r\n,;:、，；：]*+(?:[\r\n]++|[,;:](?=\s)\s*+|[、，；：]|[,;:]|$)")
 HEADING = 60  # strength of a break before the least heading; a greater one adds up to 5
 PAGE, BLOCK, PART, SENTENCE, CLAUSE_END, WORD_END, NONE = 55, 50, 40, 30, 20, 10, 0
+ENDS = frozenset((*'.!?…:。！？”"»)', ""))  # how a page ends whose last sentence is whole
 MAX_ABOVE = 120  # characters of a heading that chunks carry with them
 
 
@@ -85,7 +86,7 @@ def _strength(block: Block, text: str, made: list[Atom]) -> int:
     if block.kind == "heading":
         return HEADING + 6 - block.level
     if text.startswith("\f", block.start):
-        return PAGE
+        return PAGE if text[max(0, block.start - 40) : block.start].rstrip()[-1:] in ENDS else NONE
     is_apart = made and text[: block.start].endswith(("\n\n", "\r\n\r\n", "\r\r"))
     return BLOCK if block.kind in ("text", "code") or is_apart else PART
 

@@ -1,0 +1,181 @@
+"""The sources of a forge: which files are there, and each of them as text or as a named skip.
+
+A folder that strangers fill is read with care: no link leads out of it, nothing is parsed in this
+process, and a file that cannot be read never ends the run.
+"""
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from sem.core.errors import SemError
+from sem.dataset import text
+from sem.forge.base import Document
+from sem.forge.chunks import Skip
+from sem.forge.convert import Converter, Reading
+
+KINDS = {".txt": "txt", ".text": "txt", ".md": "md", ".markdown": "md", ".html": "html",
+         ".htm": "html", ".xhtml": "html", ".pdf": "pdf", ".docx": "docx"}  # fmt: skip
+# What other jobs keep in the raw folder.
+NOT_SOURCES = ("dataset.duckdb", "feed.jsonl")
+MOST_FILES = 100_000
+# How files begin that are no text, and what they are.
+MAGIC = (
+    (b"%PDF-", "pdf"), (b"PK\x03\x04", "zip"), (b"PK\x05\x06", "zip"), (b"GIF8", "gif"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "ole"), (b"\x89PNG\r\n", "png"), (b"BZh", "bzip2"),
+    (b"\xff\xd8\xff", "jpeg"), (b"\x1f\x8b", "gzip"), (b"\xfd7zXZ", "xz"), (b"Rar!", "rar"),
+    (b"7z\xbc\xaf", "7z"), (b"\x7fELF", "program"), (b"MZ\x90", "program"), (b"OggS", "ogg"),
+    (b"{\\rtf", "rtf"), (b"SQLite format 3", "sqlite"), (b"PAR1", "parquet"), (b"II*\x00", "tiff"),
+    (b"MM\x00*", "tiff"), (b"%!PS", "postscript"), (b"\x00asm", "program"),
+)  # fmt: skip
+PAGE = (b"<!doctype html", b"<html")
+Told = Callable[[Skip], None]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that may be read, and what its name says it is."""
+
+    path: Path
+    name: str  # below the raw folder, with forward slashes
+    kind: str
+
+
+def read(raw: Path, limits: Reading, told: Told) -> Iterator[Document]:
+    """Every readable source below RAW in the order of their names; TOLD hears of the others."""
+    seen: dict[str, str] = {}
+    with Converter(limits) as converter:
+        for source in sources(raw, told):
+            document = _read(source, limits, converter, seen, told)
+            if document is not None:
+                yield document
+
+
+def sources(raw: Path, told: Told) -> list[Source]:
+    """The files below RAW that may be read, sorted; TOLD hears of every other but dot files."""
+    if not raw.is_dir():
+        raise SemError(f"{raw}: no such folder", "put the documents there")
+    paths = list(_files(raw, told))
+    links = Counter((s.st_dev, s.st_ino) for s in (os.lstat(path) for path in paths))
+    found = [_source(raw, path, links, told) for path in paths]
+    return sorted((s for s in found if s is not None), key=lambda source: source.name)
+
+
+def _files(raw: Path, told: Told) -> Iterator[Path]:
+    """Paths below RAW that are no folders; links to folders count as paths."""
+    count = 0
+    for folder, folders, names in os.walk(raw, onerror=lambda e: told(_unreadable(raw, e))):
+        here = Path(folder)
+        linked = [name for name in folders if (here / name).is_symlink()]
+        folders[:] = sorted(n for n in folders if not n.startswith(".") and n not in linked)
+        for name in sorted([*names, *linked]):
+            if name.startswith(".") or (here == raw and name.startswith(NOT_SOURCES)):
+                continue
+            count += 1
+            if count > MOST_FILES:
+                raise SemError(f"{raw}: more than {MOST_FILES:,} files", "split the sources")
+            yield here / name
+
+
+def _unreadable(raw: Path, error: OSError) -> Skip:
+    return Skip(_shown(raw, Path(error.filename or raw)), "file", "no_access", str(error.strerror))
+
+
+def _source(raw: Path, path: Path, links: Counter[tuple[int, int]], told: Told) -> Source | None:
+    """PATH as a Source, or None when TOLD heard why not."""
+    reason, detail = _fault(raw, path, links)
+    name = _shown(raw, path)
+    if reason:
+        told(Skip(name, "file", reason, detail))
+        return None
+    return Source(path, name, KINDS[path.suffix.lower()])
+
+
+def _fault(raw: Path, path: Path, links: Counter[tuple[int, int]]) -> tuple[str, str]:
+    """Why the file at PATH is not read, judged without opening it; ('', '') when it may be."""
+    name = str(path.relative_to(raw))
+    if not name.isprintable() or text.INVISIBLE.search(name):
+        return (
+            "unsafe_name",
+            "its name holds characters that steer a terminal or cannot be written",
+        )
+    found = os.lstat(path)
+    if stat.S_ISLNK(found.st_mode):
+        inside = path.resolve().is_relative_to(raw.resolve())
+        return (
+            ("link", "its target is read itself") if inside else ("link_leaves", "copy the file")
+        )
+    if not stat.S_ISREG(found.st_mode):
+        return "not_a_file", "a device, a pipe or a socket"
+    if found.st_nlink > links[found.st_dev, found.st_ino]:
+        return "link_leaves", "the file has another name outside this folder; copy it"
+    if path.suffix.lower() not in KINDS:
+        return "unknown_kind", f"read are {', '.join(sorted(KINDS))}"
+    return "", ""
+
+
+def _shown(raw: Path, path: Path) -> str:
+    """The name of PATH below RAW as JSON can hold it."""
+    name = path.relative_to(raw).as_posix() if path.is_relative_to(raw) else path.name
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _read(
+    source: Source, limits: Reading, converter: Converter, seen: dict[str, str], told: Told
+) -> Document | None:
+    data, reason, detail = _bytes(source.path, limits)
+    digest = sha256(data).hexdigest() if not reason else ""
+    if not reason:
+        reason, detail = _content_fault(source, data)
+    if not reason and digest in seen:
+        reason, detail = "same_bytes", seen[digest]
+    if reason:
+        told(Skip(source.name, "file", reason, detail, sha256=digest))
+        return None
+    seen[digest] = source.name
+    made = converter.read(source.kind, data)
+    if made.reason:
+        told(Skip(source.name, "file", made.reason, made.detail, sha256=digest))
+        return None
+    return Document(source.name, digest, made.text, source.kind, made.title, made.notes)
+
+
+def _bytes(path: Path, limits: Reading) -> tuple[bytes, str, str]:
+    """The content of PATH, or the reason why it has none; what was checked is checked again."""
+    try:
+        # NOFOLLOW and NONBLOCK: the file may have become a link or a pipe since it was listed.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        return b"", "no_access", str(error.strerror)
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return b"", "not_a_file", "a device, a pipe or a socket"
+        try:
+            data = file.read(limits.max_bytes + 1)
+        except OSError as error:
+            return b"", "no_access", str(error.strerror)
+    if len(data) > limits.max_bytes:
+        return b"", "too_large", f"more than {limits.max_bytes:,} bytes"
+    return (data, "", "") if data.strip() else (data, "empty", f"{len(data):,} bytes")
+
+
+def _content_fault(source: Source, data: bytes) -> tuple[str, str]:
+    """Whether the bytes are another kind of file than the name says."""
+    found = next((kind for start, kind in MAGIC if data.startswith(start)), "text")
+    if source.kind == "pdf":
+        is_right = b"%PDF-" in data[:1_024]
+    elif source.kind == "docx":
+        if found == "ole":
+            return "docx_encrypted", "encrypted, or an older .doc: save it anew as .docx"
+        is_right = found == "zip"
+    else:
+        is_right = found == "text"
+        if source.kind == "txt" and data[:64].lstrip().lower().startswith(PAGE):
+            is_right, found = False, "html"
+    if is_right:
+        return "", ""
+    return "wrong_extension", f"named {source.path.suffix.lower()}, its bytes are {found}"

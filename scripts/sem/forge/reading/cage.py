@@ -1,0 +1,104 @@
+"""The inside of a cage for documents: reads what it is sent, within limits it sets itself."""
+
+import base64
+import re
+import resource
+import signal
+import sys
+import time
+from typing import Any
+
+from sem.dataset import frames, text
+from sem.forge.convert import Reading
+from sem.forge.reading import docx, html, pdf, plain
+from sem.forge.reading.refusals import Refused, Step, Text
+
+READERS = {"txt": plain.read, "md": plain.read, "html": html.read, "pdf": pdf.read,
+           "docx": docx.read}  # fmt: skip
+# Of the wall clock; many times the processor time, so that a busy machine rejects nothing.
+WALL_FACTOR = 15
+HEADING = re.compile(r"^#{1,6}[ \t]++(.{1,200}+)", re.M)
+TITLE_WITHIN = 4_000
+GROWTH = 2  # characters of text that a byte of the largest file may become
+# What no reader of a document has a reason to do.
+FORBIDDEN = ("socket.", "subprocess.", "os.system", "os.exec", "os.fork", "os.posix_spawn",
+             "ftplib.", "smtplib.", "urllib.", "http.", "webbrowser.", "ctypes.")  # fmt: skip
+
+
+def serve() -> None:
+    """Read documents from stdin until it ends; the limits come first. Runs in the worker."""
+    given = frames.read(sys.stdin.buffer) or {}
+    limits = Reading(**given["limits"])
+    _warm()
+    # Libraries map far more than they use: what is resident, and may yet be, is what counts.
+    mapped, resident = frames.memory()
+    cap = mapped + max(64 << 20, (limits.memory_mib << 20) - resident)
+    resource.setrlimit(resource.RLIMIT_AS, (cap, cap))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    sys.addaudithook(_forbid)
+    frames.write(sys.stdout.buffer, {})
+    while (request := frames.read(sys.stdin.buffer)) is not None:
+        answer = _answer(request, limits)
+        _set_timers(0)
+        frames.write(sys.stdout.buffer, answer)
+
+
+def _warm() -> None:
+    """Import what readers need, before the limits count it."""
+    import mammoth  # noqa: F401
+    import pypdf  # noqa: F401
+
+    plain.read("ein Gefäß voller Möglichkeiten".encode("cp1252"), lambda _: None)
+    html.of_page("<p>warm</p>")
+
+
+def _forbid(event: str, _: Any) -> None:
+    if event.startswith(FORBIDDEN):
+        raise Refused("document_forbidden", f"reading it would {event}")
+
+
+def _answer(request: dict[str, Any], limits: Reading) -> dict[str, Any]:
+    kind = request["kind"]
+    try:
+        made = READERS[kind](base64.b64decode(request["data"]), _clock(limits))
+        return _told(made, limits)
+    except Refused as refused:
+        return {"reason": refused.reason, "detail": refused.detail}
+    except MemoryError:
+        return {"reason": "document_memory", "detail": f"more than {limits.memory_mib} MiB"}
+    except RecursionError:
+        return {"reason": "document_depth", "detail": "nested deeper than its reader can go"}
+    except Exception as error:  # readers raise dozens of classes, bare ones too
+        detail = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return {"reason": f"{kind}_unreadable", "detail": detail[:300]}
+
+
+def _told(made: Text, limits: Reading) -> dict[str, Any]:
+    """MADE without characters that nobody sees but a model reads."""
+    if len(made.text) > GROWTH * limits.max_bytes:
+        raise Refused("document_bomb", f"{len(made.text):,} characters of text")
+    shown, removed = text.INVISIBLE.subn("", made.text)
+    if not shown.strip():
+        raise Refused("empty", "no text in it")
+    notes = [*made.notes, *([f"{removed:,} invisible characters removed"] if removed else [])]
+    found = HEADING.search(shown, 0, TITLE_WITHIN)
+    title = text.line(made.title) or (text.line(found[1]) if found else "")
+    return {"text": shown, "title": title, "notes": notes}
+
+
+def _clock(limits: Reading) -> Step:
+    """A step sets the time that a reader may take until its next one, within the whole."""
+    began = time.process_time()
+
+    def step(megabytes: float) -> None:
+        left = limits.total_s - (time.process_time() - began)
+        _set_timers(min(limits.deadline_s * (1 + megabytes), max(0.01, left)))
+
+    return step
+
+
+def _set_timers(seconds: float) -> None:
+    # The default action of both signals ends the process even inside a parser written in C.
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds * WALL_FACTOR)

@@ -1,0 +1,84 @@
+"""Pages, by the project's own reader of pages; preformatted text keeps its lines."""
+
+import html
+import re
+
+from sem.core import files
+from sem.dataset import markup
+from sem.dataset.config import Clean, TaskOptions
+from sem.dataset.feed import charset
+from sem.dataset.html import bombs
+from sem.forge.reading.refusals import Refused, Step, Text, counted
+
+# A text is read for what it says: no addresses, and nothing that a reader cannot see.
+OPTIONS = TaskOptions(input="html", links="none", images=0, hidden="drop")
+PRE = re.compile(r"<pre\b[^<>]*>", re.I)
+END = re.compile(r"</pre\b[^<>]*>", re.I)
+TAG = re.compile(r"<[^<>]*>")
+TICKS = re.compile(r"`{3,}+")
+TIGHT = ("- ", "| ")
+
+
+def read(data: bytes, step: Step) -> Text:
+    """The page DATA as lines, headings as Markdown."""
+    step(len(data) / 1e6)
+    decoded = charset.decode(data)
+    made = of_page(decoded.text)
+    notes = () if decoded.encoding == "utf-8" else (f"read as {decoded.encoding}",)
+    notes += counted(decoded.replaced, "characters unreadable")
+    return Text(made.text, made.title, notes + made.notes)
+
+
+def of_page(page: str) -> Text:
+    """PAGE as lines; what it shows twice or hides is left out and counted."""
+    fault = bombs.fault(page, Clean())
+    if fault:
+        raise Refused(fault.replace("page_", "html_"))
+    mark = f"preformatted{files.sha256_text(page)[:12]}"
+    bare, blocks = _without_code(page, mark)
+    made = markup.simplify(bare, OPTIONS)
+    text, lost = _with_code(_spaced(made.text), mark, blocks)
+    notes = counted(made.report.get("repeated_lines", 0), "repeated lines left out")
+    notes += counted(made.report.get("hidden_nodes", 0), "hidden elements left out")
+    notes += counted(lost, "preformatted blocks were not shown")
+    return Text(text, "", notes)
+
+
+def _without_code(page: str, mark: str) -> tuple[str, list[str]]:
+    """PAGE with each `<pre>` as one word that MARK begins, and what stood there."""
+    kept, blocks, position = [], [], 0
+    while opened := PRE.search(page, position):
+        closed = END.search(page, opened.end())
+        if closed is None:
+            break
+        kept.append(f"{page[position : opened.start()]}<p>{mark}x{len(blocks):06}</p>")
+        blocks.append(html.unescape(TAG.sub("", page[opened.end() : closed.start()])))
+        position = closed.end()
+    return "".join([*kept, page[position:]]), blocks
+
+
+def _with_code(text: str, mark: str, blocks: list[str]) -> tuple[str, int]:
+    """TEXT with BLOCKS put back as fences, and how many of them had no place any more."""
+    used = set()
+
+    def fence(match: re.Match[str]) -> str:
+        number = int(match[1])
+        used.add(number)
+        code = blocks[number].strip("\r\n")
+        ticks = "`" * max([3, *(len(run) + 1 for run in TICKS.findall(code))])
+        return f"\n{ticks}\n{code}\n{ticks}\n"
+
+    made = re.sub(rf"[ \t|]*+{mark}x([0-9]{{6}})[ \t|]*+", fence, text)
+    return made, len(blocks) - len(used)
+
+
+def _spaced(text: str) -> str:
+    """TEXT with an empty line between paragraphs; list items and table rows stay together."""
+    made: list[str] = []
+    for line in text.split("\n"):
+        is_row = " | " in line
+        shown = f"| {line} |" if is_row and not line.startswith(("#", "- ")) else line
+        if made and not (shown.startswith(TIGHT) and made[-1].startswith(shown[:2])):
+            made.append("")
+        made.append(shown)
+    return "\n".join(made)

@@ -1,0 +1,57 @@
+"""PDF files: the text of each page in order; a form feed begins the next one."""
+
+import io
+import re
+from typing import Any
+
+from sem.forge.reading.refusals import Refused, Step, Text, counted
+
+# `exam-` at a line's end and `ple` on the next; a capital after it may be a name: `Jean-\nPaul`.
+HYPHEN = re.compile(r"(?<=[^\W\d_])(?:-|\u00ad)\r?\n(?=[^\W\d_])")
+SOFT = "\u00ad"
+HEADER = 1_024  # bytes in which a reader looks for %PDF-
+
+
+def read(data: bytes, step: Step) -> Text:
+    """The text that DATA draws; a scan draws none and is refused."""
+    import pypdf
+
+    step(0)
+    reader = pypdf.PdfReader(io.BytesIO(data), strict=False)
+    # Many files are encrypted with an empty password, so that they cannot be edited.
+    if reader.is_encrypted and not reader.decrypt(""):
+        raise Refused("pdf_encrypted", "it needs a password")
+    pages, joined = [], 0
+    for page in reader.pages:
+        step(0)
+        text, count = _joined(page.extract_text())
+        joined += count
+        pages.append(text.strip())
+    empty = sum(not page for page in pages)
+    if empty == len(pages):
+        raise Refused("pdf_without_text", f"{len(pages)} pages; recognise its text first (OCR)")
+    notes = (
+        *counted(len(pages), "pages"),
+        *counted(empty, "pages hold no text"),
+        *counted(joined, "words joined at a hyphen"),
+    )
+    return Text("\n\f".join(pages), _title(reader), notes)
+
+
+def _joined(text: str) -> tuple[str, int]:
+    """TEXT with words that a line end cuts joined, and how many there were."""
+    count = 0
+
+    def join(match: re.Match[str]) -> str:
+        nonlocal count
+        if match[0][0] != SOFT and not text[match.end()].islower():
+            return match[0]
+        count += 1
+        return ""
+
+    return HYPHEN.sub(join, text), count
+
+
+def _title(reader: Any) -> str:
+    found = reader.metadata.title if reader.metadata else None
+    return " ".join(str(found or "").split())[:200]

@@ -1,0 +1,30 @@
+"""What readers of a format share: the text they make, and how they refuse a file."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+# A reader calls it with the megabytes it goes on with: the clock of its next step starts anew.
+Step = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Text:
+    """A document as text, and what was lost or replaced on the way."""
+
+    text: str
+    title: str = ""
+    notes: tuple[str, ...] = ()
+
+
+class Refused(Exception):
+    """A file that is not read, by REASON, with DETAIL for a person."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.detail = detail
+
+
+def counted(count: int, what: str) -> tuple[str, ...]:
+    """A note that names COUNT of WHAT; none for nothing."""
+    return (f"{count:,} {what}",) if count else ()

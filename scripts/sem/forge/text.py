@@ -1,0 +1,205 @@
+"""TextForge: documents -> chunks -> what the teacher is asked -> question and answer pairs.
+
+class Handbook(TextForge):
+    def chunks(self, document):            # one section of each document alone
+        pieces = super().chunks(document)
+        return [c for c in pieces if "Policy" in c.headings]
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal
+
+from sem.core import settings
+from sem.core.errors import SemError
+from sem.core.taskspec import TaskSpec
+from sem.forge import chunks, documents, prompts, secretscan
+from sem.forge.base import BaseForge, Chunk, Document, Pair
+from sem.forge.chunks import Cut, Skip
+from sem.forge.convert import Reading
+from sem.forge.secretscan import Found
+
+
+@dataclass(frozen=True)
+class TextParams:
+    """`params:` of forge.yaml for documents."""
+
+    documents: Reading = field(default_factory=Reading)
+    chunks: Cut = field(default_factory=Cut)
+    secrets: Literal["skip", "redact"] = "skip"  # what happens to a chunk with a key in it
+    min_chars: int = 80  # a chunk with fewer visible characters is skipped: nothing to ask
+    max_chars_per_document: int | None = None  # what stands beyond it is a counted skip
+
+
+@dataclass
+class Tally:
+    """What became of one document's characters."""
+
+    document: Document
+    chunks: int = 0
+    in_chunks: int = 0
+    in_skips: int = 0
+    missing: int = 0  # in neither: never, or it is a bug
+    reasons: dict[str, int] = field(default_factory=dict)
+
+
+class TextForge(BaseForge):
+    """Chunks of documents are its items; the teacher asks and answers about each."""
+
+    @cached_property
+    def params(self) -> TextParams:
+        """The checked `params:`."""
+        return settings.build(TextParams, dict(self.config.params), "forge.yaml: params")
+
+    @cached_property
+    def task(self) -> TaskSpec | None:
+        """The TaskSpec that the pairs are for; None in a test without forge.yaml."""
+        return task_of(self.config)
+
+    def load(self) -> Iterator[Chunk]:
+        """Every chunk of every readable document; the rest is in `config.skipped`."""
+        for document in self.documents():
+            yield from self.chunks(document)
+
+    def synthesize(self, items: Iterable[Chunk]) -> Iterator[Pair]:
+        """What the teacher makes of each chunk, in their order; unusable replies are skipped."""
+        ask = self.config.ask
+        if ask is None:
+            raise SemError(f"{type(self).__name__} needs a teacher", "name one in forge.yaml")
+        brief = self.brief()
+        asked = ((chunk, prompts.request(chunk, brief, ask)) for chunk in items)
+        for chunk, request, outcome in ask.answered(asked):
+            made, unusable = prompts.pairs(chunk, request, outcome, brief)
+            self.config.skipped.extend(row.as_json() for row in unusable)
+            yield from made
+
+    def documents(self) -> Iterator[Document]:
+        """The readable sources in the order of their names."""
+        for document in documents.read(self.config.raw, self.params.documents, self.skip):
+            if secretscan.find(document.name):
+                self.skip(Skip(document.name, "file", "secret", "in its name"))
+                continue
+            for note in document.notes:
+                self.config.notes.append(f"{document.name}: {note}")
+            yield document
+
+    def chunks(self, document: Document) -> list[Chunk]:
+        """The chunks of DOCUMENT that may be sent, without keys; what is left out is said."""
+        return self._chunks(document)[0]
+
+    def tallied(self) -> Iterator[tuple[list[Chunk], Tally]]:
+        """The chunks of each document and what became of its characters; nobody is asked."""
+        for document in self.documents():
+            yield self._chunks(document)
+
+    def brief(self) -> prompts.Brief:
+        """What all requests have in common."""
+        given, task = self.config.settings, self.task
+        if given is None:
+            return prompts.Brief(seed=self.config.seed)
+        return prompts.Brief(
+            pairs=given.pairs_per_chunk,
+            diversity=given.diversity,
+            language=given.language,
+            about=task.system_prompt if task else "",
+            answer=task.io_schema if task else None,
+            task=task.task_id if task else None,
+            seed=self.config.seed,
+        )
+
+    def skip(self, skip: Skip) -> None:
+        """Note what is left out."""
+        self.config.skipped.append(skip.as_json())
+
+    def _chunks(self, document: Document) -> tuple[list[Chunk], Tally]:
+        found = secretscan.find(document.text)
+        whole, beyond = self._shortened(document)
+        pieces = chunks.cut(whole, self.params.chunks, self._tokens)
+        pieces = replace(pieces, skips=(*pieces.skips, *beyond))
+        kept, skips = [], list(pieces.skips)
+        for chunk in pieces.chunks:
+            checked = self._checked(chunk, found)
+            if isinstance(checked, Skip):
+                skips.append(checked)
+            else:
+                kept.append(checked)
+        for skip in skips:
+            self.skip(skip)
+        return kept, tally(document, kept, skips)
+
+    def _shortened(self, document: Document) -> tuple[Document, list[Skip]]:
+        most = self.params.max_chars_per_document
+        if most is None or len(document.text) <= most:
+            return document, []
+        span = (most, len(document.text))
+        return replace(document, text=document.text[:most]), [
+            Skip(document.name, "span", "max_chars_per_document", span=span)
+        ]
+
+    def _checked(self, chunk: Chunk, found: list[Found]) -> Chunk | Skip:
+        """CHUNK as it may be sent, or why it may not."""
+        span = (chunk.start, chunk.end)
+        secrets = secretscan.within(found, *span)
+        if secrets and self.params.secrets == "skip":
+            kinds = ", ".join(sorted({one.kind for one in secrets}))
+            return Skip(chunk.document, "chunk", "secret", kinds, span, chunk.sha256)
+        if sum(not c.isspace() for c in chunk.text) < self.params.min_chars:
+            return Skip(chunk.document, "chunk", "short", "", span, chunk.sha256)
+        if secrets:
+            kinds = ", ".join(sorted({one.kind for one in secrets}))
+            self.config.notes.append(f"{chunk.document}: {kinds} masked in {chunk.id}")
+        text = secretscan.masked(chunk.text, secrets, chunk.start)
+        # A heading goes with every chunk below it, and its secret would, too.
+        above = tuple(secretscan.masked(h, secretscan.find(h)) for h in chunk.headings)
+        return replace(chunk, text=text, headings=above)
+
+    @cached_property
+    def _tokens(self) -> chunks.Count | None:
+        if self.params.chunks.max_tokens is None:
+            return None
+        return counter_of(self.config.project)
+
+
+def tally(document: Document, kept: list[Chunk], skips: list[Skip]) -> Tally:
+    """How many characters of DOCUMENT are in KEPT chunks, in SKIPS, or in neither."""
+    pieces = chunks.Pieces(tuple(kept), tuple(skips))
+    in_chunks = len(document.text) - _length(chunks.Pieces(tuple(kept)).missing(document))
+    missing = _length(pieces.missing(document))
+    reasons: dict[str, int] = {}
+    for skip in skips:
+        reasons[skip.reason] = reasons.get(skip.reason, 0) + 1
+    rest = len(document.text) - in_chunks - missing
+    return Tally(document, len(kept), in_chunks, rest, missing, reasons)
+
+
+def _length(spans: list[tuple[int, int]]) -> int:
+    return sum(end - start for start, end in spans)
+
+
+def task_of(config: Any) -> TaskSpec | None:
+    """The TaskSpec that CONFIG's pairs are for; SemError when it does not say which of several."""
+    if config.settings is None:
+        return None
+    tasks = config.project.tasks
+    named = config.settings.task
+    if named is None and len(tasks) > 1:
+        raise SemError(
+            f"forge.yaml: task is not named, and there are {len(tasks)}",
+            f"write task: {sorted(tasks)[0]}, or another of: {', '.join(sorted(tasks))}",
+        )
+    if named is not None and named not in tasks:
+        from sem.core.errors import nearest
+
+        raise SemError(f"forge.yaml: no task {named!r}", nearest(named, tasks))
+    return tasks[named] if named else next(iter(tasks.values()))
+
+
+def counter_of(project: Any) -> chunks.Count:
+    """Counts tokens by the base model's tokenizer; SemError when its weights are not there."""
+    from sem.core import files
+    from sem.dataset import tokens
+    from sem.lm import weights
+
+    folder = weights.resolve(project.base_model_id, project.base_models).folder
+    return tokens.counter(files.read_text(folder / "tokenizer.json"))
