@@ -16,7 +16,7 @@ from sem.core.errors import SemError
 from sem.core.taskspec import TaskSpec
 from sem.forge import chunks, documents, prompts, secretscan
 from sem.forge.base import BaseForge, Chunk, Document, Pair
-from sem.forge.chunks import Cut, Skip
+from sem.forge.chunks import Count, Cut, Skip
 from sem.forge.convert import Reading
 from sem.forge.secretscan import Found
 
@@ -155,7 +155,7 @@ class TextForge(BaseForge):
         return replace(chunk, text=text, headings=above)
 
     @cached_property
-    def _tokens(self) -> chunks.Count | None:
+    def _tokens(self) -> Count | None:
         if self.params.chunks.max_tokens is None:
             return None
         return counter_of(self.config.project)
@@ -195,7 +195,7 @@ def task_of(config: Any) -> TaskSpec | None:
     return tasks[named] if named else next(iter(tasks.values()))
 
 
-def counter_of(project: Any) -> chunks.Count:
+def counter_of(project: Any) -> Count:
     """Counts tokens by the base model's tokenizer; SemError when its weights are not there."""
     from sem.core import files
     from sem.dataset import tokens

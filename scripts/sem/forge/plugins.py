@@ -1,0 +1,107 @@
+"""The class that `forge_class:` names. Naming one is running it, so few names are enough.
+
+Ours are loaded by their path. A class of somebody else is code that a settings file would start:
+it comes from an installed package that says so itself (entry point group `sem.forges`), or, when
+the person at the keyboard passes --allow-plugins, from a module below the project's own root or
+from any installed package. Python's own modules never count.
+"""
+
+import re
+import sys
+from importlib import import_module, metadata
+from pathlib import Path
+from types import ModuleType
+
+from sem.core.errors import SemError, nearest
+from sem.forge.base import BaseForge
+
+GROUP = "sem.forges"
+OURS = {
+    "sem.forge.text.TextForge",
+    "sem.forge.extraction.ExtractionForge",
+    "sem.forge.table.TableForge",
+    "sem.forge.image.ImageForge",
+}
+DOTTED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)+", re.A)
+HINT = "docs/forges.md says how a forge of your own is loaded"
+
+
+def load(dotted: str, root: Path, allowed: bool = False) -> type[BaseForge]:
+    """The forge class at the path DOTTED; ALLOWED lets it be a stranger's, ROOT's first.
+
+    SemError for everything else, before anything of it is imported.
+    """
+    if dotted in OURS:
+        return _class(import_module(dotted.rpartition(".")[0]), dotted)
+    if dotted.startswith("sem."):
+        raise SemError(f"forge_class {dotted!r} is none of ours", nearest(dotted, OURS))
+    installed = {entry.name: entry for entry in metadata.entry_points(group=GROUP)}
+    by_path = {entry.value.replace(":", "."): entry for entry in installed.values()}
+    entry = installed.get(dotted) or by_path.get(dotted)
+    if entry is not None:
+        return _checked(entry.load(), dotted)
+    if not DOTTED.fullmatch(dotted) or len(dotted) > 200:
+        raise SemError(f"forge_class {dotted!r} is no package.module.Class", HINT)
+    if not allowed:
+        raise SemError(
+            f"forge_class {dotted!r} is not loaded: it is neither ours nor installed as a forge",
+            f"pass --allow-plugins if you wrote it and trust it; {HINT}",
+        )
+    return _class(_allowed(dotted, root), dotted)
+
+
+def _allowed(dotted: str, root: Path) -> ModuleType:
+    """The module of DOTTED: a file below ROOT, else an installed package of somebody else."""
+    name = dotted.rpartition(".")[0]
+    top = name.partition(".")[0]
+    if top in sys.stdlib_module_names:
+        raise SemError(f"forge_class {dotted!r}: {top} is Python's own", HINT)
+    path = _file(name, root)
+    # At the end of the path: a module of this project shadows no installed one.
+    if path is not None and str(root.resolve()) not in sys.path:
+        sys.path.append(str(root.resolve()))
+    try:
+        module = import_module(name)
+    except ImportError as error:
+        where = f"below {root} or installed" if path is None else "as it is"
+        raise SemError(
+            f"forge_class {dotted!r} cannot be imported {where}: {error}",
+            f"put {name.replace('.', '/')}.py below {root}, or correct its imports",
+        ) from error
+    found = Path(getattr(module, "__file__", None) or "/").resolve()
+    if path is not None and found != path:
+        raise SemError(
+            f"forge_class {dotted!r}: {top} is the name of another package, at {found.parent}",
+            "give your module another name",
+        )
+    return module
+
+
+def _file(name: str, root: Path) -> Path | None:
+    """The file of module NAME below ROOT, None when there is none; a link may not lead out."""
+    base = root.resolve().joinpath(*name.split("."))
+    for path in (base.with_name(f"{base.name}.py"), base / "__init__.py"):
+        if path.is_file():
+            if not path.resolve().is_relative_to(root.resolve()):
+                raise SemError(f"{path} leads out of {root}", "copy the file")
+            return path.resolve()
+    return None
+
+
+def _class(module: ModuleType, dotted: str) -> type[BaseForge]:
+    name = dotted.rpartition(".")[2]
+    if not hasattr(module, name):
+        known = [n for n, v in vars(module).items() if isinstance(v, type)]
+        raise SemError(f"{module.__name__} has no {name!r}", nearest(name, known))
+    return _checked(getattr(module, name), dotted)
+
+
+def _checked(found: object, dotted: str) -> type[BaseForge]:
+    if not isinstance(found, type) or not issubclass(found, BaseForge):
+        raise SemError(
+            f"forge_class {dotted!r} is no forge", "derive it from sem.forge.base.BaseForge"
+        )
+    missing = sorted(getattr(found, "__abstractmethods__", ()))
+    if missing:
+        raise SemError(f"{dotted} has no {', '.join(missing)}", "define it in the class")
+    return found

@@ -1,0 +1,87 @@
+"""What documents become before anybody is asked: chunks, coverage, and what is in no chunk."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sem.core import files
+from sem.core.errors import SemError
+from sem.core.project import Project
+from sem.forge import config, plugins
+from sem.forge.base import Chunk, ForgeConfig
+from sem.forge.text import Tally, TextForge
+
+DOCUMENTS = ("document", "kind", "characters", "chunks", "in chunks", "in skips", "in neither")
+SKIPPED = ("reason", "what", "count", "first of them")
+TOTALS = ("documents", "files skipped", "characters", "chunks", "median", "longest", "covered")
+CHUNKS, SKIPS = "chunks.jsonl", "skipped.chunks.jsonl"
+
+
+@dataclass
+class Survey:
+    """The chunks of every document, and what became of each character."""
+
+    chunks: list[Chunk] = field(default_factory=list)
+    tallies: list[Tally] = field(default_factory=list)
+    skipped: list[dict[str, object]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def document_rows(self) -> list[tuple[object, ...]]:
+        """A row for each document."""
+        return [
+            (t.document.name, t.document.kind, f"{len(t.document.text):,}", t.chunks,
+             f"{t.in_chunks:,}", f"{t.in_skips:,}", t.missing)
+            for t in self.tallies
+        ]  # fmt: skip
+
+    def skip_rows(self) -> list[tuple[object, ...]]:
+        """A row for each reason."""
+        kinds = Counter((str(s["reason"]), str(s["what"])) for s in self.skipped)
+        first = {(s["reason"], s["what"]): s["where"] for s in reversed(self.skipped)}
+        return [(*kind, count, first[kind]) for kind, count in sorted(kinds.items())]
+
+    def total_rows(self) -> list[tuple[object, ...]]:
+        """One row over all documents; SemError in words where a character is lost."""
+        sizes = sorted(len(chunk.text) for chunk in self.chunks)
+        characters = sum(len(t.document.text) for t in self.tallies)
+        missing = sum(t.missing for t in self.tallies)
+        whole = f"{100 * (characters - missing) / characters:.1f} %" if characters else "-"
+        skipped = sum(s["what"] == "file" for s in self.skipped)
+        return [
+            (len(self.tallies), skipped, f"{characters:,}", len(sizes),
+             sizes[len(sizes) // 2] if sizes else 0, sizes[-1] if sizes else 0, whole)
+        ]  # fmt: skip
+
+
+def look(project: Project, allow_plugins: bool = False) -> Survey:
+    """The chunks that PROJECT's documents would be asked about."""
+    loaded = config.load(project)
+    given = ForgeConfig(
+        project,
+        config.raw_folder(project, loaded.settings),
+        project.processed / "forge",
+        loaded.settings.params,
+        seed=loaded.settings.seed,
+        settings=loaded.settings,
+        notes=list(loaded.notes),
+    )
+    forge = plugins.load(loaded.settings.forge_class, project.root, allow_plugins)(given)
+    if not isinstance(forge, TextForge):
+        raise SemError(
+            f"{loaded.settings.forge_class} makes no chunks of documents",
+            "forge.run runs it; forge.chunks is for TextForge and what derives from it",
+        )
+    made = Survey(skipped=given.skipped, notes=given.notes)
+    for chunks, tally in forge.tallied():
+        made.chunks += chunks
+        made.tallies.append(tally)
+    return made
+
+
+def write(project: Project, made: Survey) -> Path:
+    """Write the chunks and what is in none; the path of the chunks."""
+    folder = project.processed / "forge"
+    rows = [{**vars(chunk), "id": chunk.id} for chunk in made.chunks]
+    files.write_rows(folder / SKIPS, made.skipped)
+    files.write_rows(folder / CHUNKS, rows)
+    return folder / CHUNKS
