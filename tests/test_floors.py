@@ -50,7 +50,7 @@ DOORS = {
     "httpx": ("lm.wire", "ops.alert"),
     "huggingface_hub": ("lm.hub",),
     "jsonschema": ("core.schema",),
-    "jinja2": ("dataset.stats", "eval.page", "train.compare"),
+    "jinja2": ("dataset.stats", "eval.page", "forge.report", "train.compare"),
     "json_repair": ("eval.decoding",),
     "llguidance": ("lm.constrain",),
     "litellm": ("lm.client",),
@@ -61,6 +61,7 @@ DOORS = {
     "peft": ("lm.", "package.", "train."),
     "phonenumbers": ("dataset.personal.pii_phones",),
     "publicsuffixlist": ("dataset.",),
+    "py3langid": ("forge.language",),
     "pyarrow": ("dataset.engine_ray",),
     "pydantic": ("core.settings",),
     "pypdf": ("forge.reading.",),
@@ -88,7 +89,7 @@ HEAVY = {
     *("accelerate", "datasets", "gguf", "httpx", "huggingface_hub", "litellm", "numpy", "peft"),
     "pydantic",
     *("safetensors", "scipy", "tokenizers", "torch", "transformers", "trl", "unsloth", "vllm"),
-    *("mlflow", "optuna", "pyarrow", "ray", "wandb"),
+    *("mlflow", "optuna", "py3langid", "pyarrow", "ray", "wandb"),
 }
 
 

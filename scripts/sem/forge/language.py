@@ -17,7 +17,7 @@ NAMES = {
 }  # fmt: skip
 SAME = {"no": "nb", "nn": "nb"}
 NOT_PROSE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`|<[^<>\n]*>|https?://\S+|[\w.+-]+@\S+", re.S)
-FEWEST_LETTERS = 24  # below it the classifier is right less than 9 times of 10
+FEWEST_LETTERS = 24  # of shorter slices in four languages it is sure of less than two thirds
 SURE = 0.9
 
 

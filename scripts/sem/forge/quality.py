@@ -1,58 +1,179 @@
-"""Which pairs stay: checks by rule first, then near-duplicates, then the teacher where asked.
+"""Which pairs stay: rules first, then faithfulness, near-duplicates, and the teacher where asked.
 
-A pair is kept or dropped by the first check it fails; every check that ran is in its provenance.
+A pair is dropped by the first check it fails, and is told apart by every check that ran: they are
+in its provenance, kept or dropped. A check that cannot run (no passage to compare with) says so.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from sem.core.errors import SemError
+from sem.forge import nearby, rules, second
 from sem.forge.base import Pair
+from sem.forge.faithful import Passage
+from sem.forge.prompts import PASSAGE
+from sem.forge.rules import Case, Lengths
 from sem.forge.teacher import Teacher
 
-PASSAGE = "passage"  # key of provenance: the text a pair is made from; never written
+NO_PASSAGE = "no_passage"  # the check did not run: the forge names no text for the pair
+# Capitals inside a sentence are names there, not every noun.
+NO_NAMES = frozenset(("de", "lb"))
 
 
 @dataclass(frozen=True)
 class Quality:
     """`quality:` of forge.yaml: the checks and their thresholds."""
 
-    faithful: bool = True  # words, numbers, names and code of the answer stand in its passage
+    rules: bool = True  # refusals, leaks, loops, secrets, questions that cannot stand alone
+    faithful: bool = True  # numbers, names, code and words of the answer stand in its passage
     min_support: float = 0.6  # share of the answer's content words found; higher drops more
-    judge: bool = False  # ask the teacher whether the passage supports the answer: one call more
-    consistent: bool = False  # ask it its own question again and compare: one call more
+    judge: bool = False  # ask the teacher whether the passage supports the answer: a call more
+    consistent: bool = False  # ask it its own question again and compare: a call more
     min_agreement: float = 0.4  # token F1 of both answers; higher drops more
-    near_threshold: float = 0.8  # Jaccard index of 5-grams of questions; lower drops more
+    near: bool = True  # drop questions near an earlier one, a golden or a test question
+    near_threshold: float = 0.8  # Jaccard index of 5-grams of the question; lower drops more
+    near_words: float = 0.8  # the same of its sorted content words; lower drops more paraphrases
     language: str = "same"  # same (as the passage), any, or an ISO 639-1 code
     min_question: int = 12  # characters
-    max_question: int = 600
+    max_question: int = 2_000
     min_answer: int = 1
-    max_answer: int = 4_000
+    max_answer: int = 8_000
+
+    def __post_init__(self) -> None:
+        for name in ("min_support", "min_agreement"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise SemError(f"quality.{name} {getattr(self, name)}", "write 0 to 1")
+        for name in ("near_threshold", "near_words"):
+            if not 0.1 <= getattr(self, name) <= 1:
+                raise SemError(f"quality.{name} {getattr(self, name)}", "write 0.1 to 1")
+        if self.language not in ("same", "any") and len(self.language) != 2:
+            raise SemError(
+                f"quality.language {self.language!r}", "write same, any or two letters, as en"
+            )
+
+    @property
+    def lengths(self) -> Lengths:
+        """The four limits of length."""
+        return Lengths(self.min_question, self.max_question, self.min_answer, self.max_answer)
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What became of one pair."""
 
-    pair: Pair  # with its checks in the provenance and without its passage
+    pair: Pair  # with checks and reason in its provenance, without its passage
     kept: bool
     reason: str | None  # the first check it failed
     checks: dict[str, Any]  # check -> True, False, a number, or why it did not run
 
     def as_json(self) -> dict[str, Any]:
         """One line of pairs.jsonl or dropped.jsonl."""
-        raise NotImplementedError
+        return self.pair.as_json()
 
 
 @dataclass(frozen=True)
 class Context:
     """What pairs are checked against."""
 
-    settings: Quality
-    others: tuple[tuple[str, str], ...] = ()  # (where, question) of golden and test rows
+    settings: Quality = field(default_factory=Quality)
+    others: tuple[tuple[str, str], ...] = ()  # (golden or test, question)
     teacher: Teacher | None = None
 
 
+@dataclass
+class _Trial:
+    """A pair on its way through the checks."""
+
+    pair: Pair
+    checks: dict[str, Any] = field(default_factory=dict)
+    reason: str | None = None
+
+    @property
+    def has_passage(self) -> bool:
+        return bool(self.pair.provenance.get(PASSAGE))
+
+    def note(self, check: str, found: Any, reason: str | None) -> None:
+        self.checks[check] = found
+        self.reason = self.reason or reason
+
+    def verdict(self) -> Verdict:
+        told = {name: value for name, value in self.pair.provenance.items() if name != PASSAGE}
+        told |= {"checks": self.checks, "reason": self.reason}
+        made = replace(self.pair, provenance=told)
+        return Verdict(made, self.reason is None, self.reason, self.checks)
+
+
 def sift(pairs: Iterable[Pair], context: Context) -> Iterator[Verdict]:
-    """A Verdict on every one of PAIRS, in their order."""
-    raise NotImplementedError
+    """A Verdict on every one of PAIRS, in their order; all are held, about 3 kB each."""
+    trials = [_alone(pair, context.settings) for pair in pairs]
+    if context.settings.near:
+        _compared(trials, context)
+    for check in ("judge", "consistent"):
+        if getattr(context.settings, check) and context.teacher is not None:
+            _asked(trials, check, context.settings, context.teacher)
+    for trial in trials:
+        yield trial.verdict()
+
+
+def _alone(pair: Pair, settings: Quality) -> _Trial:
+    """PAIR after the checks that need nothing else."""
+    trial = _Trial(pair)
+    case = Case(pair, rules.expected(pair, settings.language))
+    trial.note("length", *_passed(rules.length(case, settings.lengths)))
+    for name, rule in rules.RULES.items() if settings.rules else ():
+        trial.note(name, *_passed(rule(case)))
+    if settings.faithful:
+        _supported(trial, case, settings)
+    return trial
+
+
+def _passed(reason: str | None) -> tuple[bool, str | None]:
+    return reason is None, reason
+
+
+def _supported(trial: _Trial, case: Case, settings: Quality) -> None:
+    if not trial.has_passage:
+        trial.note("faithful", NO_PASSAGE, None)
+        return
+    told = trial.pair.provenance
+    also = (*map(str, told.get("headings", ())), trial.pair.source)
+    found = Passage(str(told[PASSAGE]), also).support(trial.pair.output, case.question)
+    if case.expected in NO_NAMES:
+        found = replace(found, names=())
+    trial.note("faithful", round(found.words, 4), found.fault(settings.min_support))
+
+
+def _compared(trials: list[_Trial], context: Context) -> None:
+    """Note what is near to what, among those that passed so far."""
+    left = [trial for trial in trials if trial.reason is None]
+    found = nearby.near(
+        [trial.pair.prompt for trial in left],
+        context.others,
+        context.settings.near_threshold,
+        context.settings.near_words,
+    )
+    for number, trial in enumerate(left):
+        near = found.get(number)
+        trial.note("near", near is None, None if near is None else f"near_{near.where}")
+
+
+def _asked(trials: list[_Trial], check: str, settings: Quality, teacher: Teacher) -> None:
+    """Note the teacher's second opinion of those that passed so far."""
+    left = [trial for trial in trials if trial.reason is None]
+    for trial in left:
+        if not trial.has_passage:
+            trial.note(check, NO_PASSAGE, None)
+    items = ((trial, _question(trial, check, teacher)) for trial in left if trial.has_passage)
+    for trial, _, outcome in teacher.answered(items):
+        if check == "judge":
+            trial.note(check, *second.judged(outcome))
+        else:
+            said = Case(trial.pair, None).answer
+            trial.note(check, *second.agreed(outcome, said, settings.min_agreement))
+
+
+def _question(trial: _Trial, check: str, teacher: Teacher) -> Any:
+    if check == "judge":
+        return second.judge(trial.pair, Case(trial.pair, None).answer, teacher)
+    return second.again(trial.pair, teacher)

@@ -1,0 +1,116 @@
+"""Does a passage support an answer, by rule: its numbers, names, code and content words.
+
+Words are compared by their stems, so that "borrowing" is found in "borrows". A number, a name or
+an identifier that the passage does not hold is one invention too many; of other words a share may
+be the teacher's own. The rule knows no meaning: "A owns B" supports "B owns A" (the judge is for
+that), and an answer taken from the right passage for the wrong question passes.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from sem.dataset import grounding
+from sem.forge.words import NUMBERS, WORD, fold, stem, stems
+
+FENCE = re.compile(r"```[^\n]*\n?(.*?)(?:```|\Z)", re.S)
+TICKED = re.compile(r"`([^`\n]+)`")
+IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+SHAPED = re.compile(  # what is code without being marked as such: a_b, a::b, f(), m!, camelCase
+    r"\b(?:[A-Za-z]\w*(?:_\w+)+|\w+(?:::\w+)+|[a-z]\w*\(\)|[a-z]\w*!(?=[\s(\[{,.;:)]|$)"
+    r"|[a-z]+(?:[A-Z][a-z0-9]+)+)"
+)
+NAME = re.compile(r"(?<=[a-z,;:)] )[A-Z][\w]*[a-z]\w*")  # a capital inside a sentence
+CODE_SHARE = 0.7  # of the identifiers in a block of code: examples name their own variables
+
+
+@dataclass(frozen=True)
+class Support:
+    """What of an answer its passage holds."""
+
+    words: float  # share of content words, with one more found; 1.0 where there are none
+    numbers: tuple[str, ...] = ()  # those the passage does not hold
+    names: tuple[str, ...] = ()
+    code: tuple[str, ...] = ()
+
+    def fault(self, least: float) -> str | None:
+        """The first thing that speaks against the answer; LEAST is the share of words needed."""
+        for name in ("numbers", "code", "names"):
+            if getattr(self, name):
+                return f"unfaithful_{name}"
+        return "unfaithful_words" if self.words < least else None
+
+
+class Passage:
+    """A passage prepared for many answers; HEADINGS and the like count as part of it."""
+
+    def __init__(self, text: str, also: Iterable[str] = ()) -> None:
+        self.text = "\n".join((text, *also))
+
+    @cached_property
+    def stems(self) -> frozenset[str]:
+        return frozenset(stems(self.text))
+
+    @cached_property
+    def prepared(self) -> grounding.Text:
+        return grounding.Text(self.text)
+
+    @cached_property
+    def identifiers(self) -> frozenset[str]:
+        return frozenset(IDENTIFIER.findall(self.text))
+
+    @cached_property
+    def folded(self) -> str:
+        return fold(self.text)
+
+    def support(self, answer: Any, question: str = "") -> Support:
+        """What of ANSWER, text or JSON, this passage holds; words of QUESTION need no support."""
+        text = "\n".join(str(value) for _, value in grounding.leaves(answer))
+        bare = TICKED.sub(" ", FENCE.sub(" ", text))
+        asked = Passage(question)
+        return Support(
+            self._words(text, asked),
+            tuple(n for n in _numbers(text) if not self._has_number(n, asked)),
+            tuple(dict.fromkeys(n for n in NAME.findall(bare) if not self._has_name(n, asked))),
+            tuple(self._strange_code(text, asked)),
+        )
+
+    def _words(self, text: str, asked: "Passage") -> float:
+        wanted = [stem for stem in stems(text) if stem not in asked.stems]
+        # One word more that is found: of two words one may be the teacher's own.
+        return (1 + sum(s in self.stems for s in wanted)) / (1 + len(wanted))
+
+    def _has_number(self, number: str, asked: "Passage") -> bool:
+        readings = grounding.Text(number).numbers
+        for place in (self, asked):
+            if readings & place.prepared.numbers:
+                return True
+            spelled = (word for word, value in NUMBERS.items() if value in readings)
+            if any(f" {word} " in place.prepared.flat for word in spelled):
+                return True
+        return False
+
+    def _has_name(self, name: str, asked: "Passage") -> bool:
+        root = stem(fold(name))
+        return any(root in place.stems or fold(name) in place.folded for place in (self, asked))
+
+    def _strange_code(self, text: str, asked: "Passage") -> list[str]:
+        known = self.identifiers | asked.identifiers
+        bare = FENCE.sub(" ", text)
+        marked = [*TICKED.findall(bare), *SHAPED.findall(TICKED.sub(" ", bare))]
+        names = [name for one in marked for name in IDENTIFIER.findall(one)]
+        strange = [name for name in dict.fromkeys(names) if name not in known]
+        blocks = [n for block in FENCE.findall(text) for n in IDENTIFIER.findall(block)]
+        own = sum(name not in known for name in blocks)
+        if blocks and own > (1 - CODE_SHARE) * len(blocks):
+            strange += [name for name in dict.fromkeys(blocks) if name not in known]
+        return strange
+
+
+def _numbers(text: str) -> list[str]:
+    """The numbers of TEXT as written, number words from two to twelve included."""
+    found = [n.strip() for n in grounding.NUMBER.findall(text)]
+    words = (word for word in WORD.findall(fold(text)) if word in NUMBERS)
+    return list(dict.fromkeys([*found, *(str(NUMBERS[word]) for word in words)]))
