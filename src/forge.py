@@ -1,0 +1,22 @@
+"""Make examples of the current project's documents.
+
+    python src/forge.py
+
+The same as `opensem-cli run-forge` and `fab forge.run`; the flags are theirs.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+from sem.cli import verbs
+from sem.core import console
+
+
+def main() -> None:
+    console.note("src/forge.py is `fab forge.run`, and `opensem-cli run-forge`")
+    verbs.main(["run-forge", *sys.argv[1:]])
+
+
+if __name__ == "__main__":
+    console.run(main)

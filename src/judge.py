@@ -1,0 +1,31 @@
+"""Score the current project's untouched model, or its fine-tuned one against it.
+
+    python src/judge.py --mode baseline
+    python src/judge.py --mode fine-tuned
+
+The same as `opensem-cli baseline` and `opensem-cli eval`; further flags are theirs.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+from sem.cli import verbs
+from sem.core import console
+
+VERBS = {"baseline": "baseline", "fine-tuned": "eval"}
+
+
+def main() -> None:
+    shape = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=shape)
+    parser.add_argument("--mode", choices=VERBS, required=True)
+    args, rest = parser.parse_known_args()
+    console.note(f"src/judge.py --mode {args.mode} is `opensem-cli {VERBS[args.mode]}`, and")
+    console.note("`fab eval.generate`, with `fab eval.report` for the comparison")
+    verbs.main([VERBS[args.mode], *rest])
+
+
+if __name__ == "__main__":
+    console.run(main)

@@ -1,0 +1,22 @@
+"""Fine-tune the current project's model.
+
+    python src/train.py
+
+The same as `opensem-cli train` and `fab train.prepare train.run`; the flags are theirs.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+from sem.cli import verbs
+from sem.core import console
+
+
+def main() -> None:
+    console.note("src/train.py is `fab train.prepare train.run`, and `opensem-cli train`")
+    verbs.main(["train", *sys.argv[1:]])
+
+
+if __name__ == "__main__":
+    console.run(main)
