@@ -1,9 +1,9 @@
 """The difference of two snapshots as Markdown and as tables."""
 
 from pathlib import Path
-from typing import Any
 
 from sem.core import files, jsonio
+from sem.core.markdown import section
 from sem.core.project import Project
 from sem.dataset.diff import KINDS, Diff
 from sem.dataset.validation import escape
@@ -60,11 +60,11 @@ def markdown(found: Diff) -> str:
         f"# {found.before.name} to {found.after.name}\n",
         f"{found.before.name} is `{found.before.sha256[:16]}`, {found.after.name} is "
         f"`{found.after.sha256[:16]}`, their difference is `{found.sha256[:16]}`.\n",
-        _section("Rows", row_columns(found), row_table(found)),
-        _section("Fields and parts", ("task", "what", "rows"), field_table(found)),
-        _section("Slots, in rows of both", SLOT_COLUMNS, slot_table(found)),
-        _section("Examples", ("slot", "id", "before", "after"), _examples(found)),
-        _section("First ids", ("what", "ids"), _ids(found)),
+        section("Rows", row_columns(found), row_table(found)),
+        section("Fields and parts", ("task", "what", "rows"), field_table(found)),
+        section("Slots, in rows of both", SLOT_COLUMNS, slot_table(found)),
+        section("Examples", ("slot", "id", "before", "after"), _examples(found)),
+        section("First ids", ("what", "ids"), _ids(found)),
     ]
     return "\n".join(parts)
 
@@ -80,14 +80,3 @@ def _examples(found: Diff) -> list[tuple[object, ...]]:
 
 def _ids(found: Diff) -> list[tuple[object, ...]]:
     return [(kind, ", ".join(map(escape, ids))) for kind, ids in sorted(found.ids.items())]
-
-
-def _section(title: str, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
-    if not rows:
-        return f"## {title}\n\nnone\n"
-    lines = [f"## {title}\n", _line(columns), "|" + " --- |" * len(columns), *map(_line, rows)]
-    return "\n".join(lines) + "\n"
-
-
-def _line(cells: tuple[object, ...]) -> str:
-    return "| " + " | ".join(str(cell) for cell in cells) + " |"

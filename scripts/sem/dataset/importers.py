@@ -58,8 +58,11 @@ class Result:
     report: Path | None = None
 
 
-class _NothingUsable(Exception):
+class _NothingUsable(SemError):
     """Every row of a file was refused."""
+
+    def __init__(self) -> None:
+        super().__init__("none of the rows can be used", "see the reasons in the rejects")
 
 
 def run(project: Project, path: Path, options: Options, into: Path | None = None) -> Result:
@@ -97,6 +100,19 @@ def take(
 
     REJECTS: a binary file that gets a line for each row that is not taken.
     """
+    try:
+        with ready(project, path, options, result, rejects) as chosen:
+            result.stored = store.append(into or project.store, chosen, options.on_conflict)
+    except _NothingUsable:
+        return False
+    return True
+
+
+@contextmanager
+def ready(
+    project: Project, path: Path, options: Options, result: Result, rejects: object
+) -> Iterator[Iterator[RawRow]]:
+    """The rows of PATH as the store holds them; those it cannot hold go to RESULT and REJECTS."""
     if not path.is_file():
         raise SemError(f"{path}: no such file", "check the path")
     if not path.stat().st_size:
@@ -114,14 +130,9 @@ def take(
         result.notes[text] += 1
 
     told = Told(refuse, note)
-    try:
-        with rows(project, path, options, told) as found:
-            chosen = _chosen(capture.checked(found, told), options, result, told)
-            chosen = tombstones.sift(project, chosen, told.refuse)
-            result.stored = store.append(into or project.store, chosen, options.on_conflict)
-    except _NothingUsable:
-        return False
-    return True
+    with rows(project, path, options, told) as found:
+        chosen = _chosen(capture.checked(found, told), options, result, told)
+        yield tombstones.sift(project, chosen, told.refuse)
 
 
 def nothing_usable(path: Path, result: Result) -> SemError:

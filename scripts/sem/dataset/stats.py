@@ -11,6 +11,7 @@ from typing import Any
 
 from sem.core import files, jsonio
 from sem.core.example import Example
+from sem.core.markdown import section
 from sem.core.project import Project
 from sem.dataset import certificate, clean, profile, snapshot, splits
 from sem.dataset.validation import REASONS, escape
@@ -142,11 +143,8 @@ def markdown(found: dict[str, Any]) -> str:
 
 
 def _table(title: str, columns: Any, rows: Any) -> str:
-    if not rows:
-        return f"## {escape(title)}\n\nnone\n"
-    lines = [f"## {escape(title)}\n", " | ".join(columns), " | ".join("---" for _ in columns)]
-    lines += [" | ".join(escape(str(cell)) for cell in row) for row in rows]
-    return "\n".join([lines[0], *(f"| {line} |" for line in lines[1:])]) + "\n"
+    inert = ([escape(str(cell)) for cell in row] for row in rows)
+    return section(escape(title), columns, inert)
 
 
 def html(found: dict[str, Any]) -> str:

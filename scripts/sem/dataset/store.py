@@ -206,7 +206,7 @@ def append(path: Path, rows: Iterable[RawRow], on_conflict: str = "error") -> Ap
         try:
             connection.execute("BEGIN")
             _ensure_table(connection, path)
-            done = _insert(connection, path, rows, on_conflict)
+            done = insert(connection, path, rows, on_conflict)
             connection.execute("COMMIT")
             connection.execute("CHECKPOINT")
         except duckdb.Error as error:
@@ -249,7 +249,8 @@ def _ensure_table(connection: Any, path: Path) -> None:
     _check_table(connection, path, "examples")
 
 
-def _insert(connection: Any, path: Path, rows: Iterable[RawRow], on_conflict: str) -> Appended:
+def insert(connection: Any, path: Path, rows: Iterable[RawRow], on_conflict: str) -> Appended:
+    """Add ROWS within the transaction of CONNECTION, to the store at PATH."""
     counts = vars(Appended()).copy()
     for batch in batched(rows, BATCH):
         fresh: dict[str, tuple[Any, ...]] = {}

@@ -12,6 +12,7 @@ from typing import Any
 from sem.core import files
 from sem.core.errors import SemError
 from sem.dataset import layout, store
+from sem.dataset.layout import RawRow
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,62 @@ def update(path: Path, changes: Iterable[Change]) -> int:
     if values:
         _within(path, act)
     return len(values)
+
+
+@dataclass(frozen=True)
+class Exchanged:
+    """What became of the rows of one origin."""
+
+    added: int = 0
+    unchanged: int = 0
+    replaced: int = 0
+    removed: int = 0
+
+
+def exchange(path: Path, rows: Iterable[RawRow], origin: str) -> Exchanged:
+    """Make ROWS the only ones of ORIGIN in the store at PATH, in one transaction.
+
+    A row's origin is `reference_source` in its metadata. Rows of other origin stay as they are;
+    one with the id of a new row is a SemError. A store that holds just ROWS already is not touched.
+    """
+    fresh = {str(row.id): row for row in rows}
+    if not path.exists():
+        return Exchanged(added=store.append(path, fresh.values()).added if fresh else 0)
+    connection = store.connect(path)
+    try:
+        old = _of_origin(connection, path, origin)
+    finally:
+        connection.close()
+    same = {name for name, row in fresh.items() if old.get(name) == row.columns()}
+    changed = [row for name, row in fresh.items() if name in old and name not in same]
+    added = [row for name, row in fresh.items() if name not in old]
+    gone = sorted(old.keys() - fresh.keys())
+
+    def act(connection: Any) -> None:
+        if gone:
+            names = [[name] for name in gone]
+            connection.executemany("DELETE FROM examples WHERE id = ?", names)
+        store.insert(connection, path, changed, "replace")
+        store.insert(connection, path, added, "error")
+
+    if gone or changed or added:
+        _within(path, act)
+    return Exchanged(len(added), len(same), len(changed), len(gone))
+
+
+def _of_origin(connection: Any, path: Path, origin: str) -> dict[str, tuple[Any, ...]]:
+    """id -> columns of every row of ORIGIN."""
+    import duckdb
+
+    chosen = ", ".join(f"{name}::VARCHAR" for name in layout.COLUMNS)
+    query = (
+        f"SELECT {chosen} FROM examples "  # noqa: S608 - our names
+        "WHERE json_extract_string(metadata, '$.reference_source') = ?"
+    )
+    try:
+        return {row[0]: row for row in connection.execute(query, [origin]).fetchall()}
+    except duckdb.Error as error:
+        raise store.explained(path, error) from error
 
 
 def _within(path: Path, act: Callable[[Any], None]) -> None:

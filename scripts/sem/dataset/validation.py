@@ -3,6 +3,8 @@
 import html
 from typing import Any
 
+from sem.core.markdown import section
+
 REASONS = {
     "no_id": "the id is NULL or empty",
     "duplicate_id": "rows with different content share the id",
@@ -53,13 +55,13 @@ def render(sem: str, tally: Any, facts: dict[str, Any]) -> str:
         f"# Dataset validation: {escape(sem)}\n",
         f"Store sha256 `{facts['store_sha256'][:16]}`, cleaner `{facts['cleaner']}`. "
         f"{tally.read:,} rows read, {tally.kept:,} kept, {tally.read - tally.kept:,} rejected.\n",
-        _section("Rejected rows", ("reason", "rows", "first ids"), _reject_rows(tally)),
-        _section("Tasks", _task_columns(tally), _task_rows(tally)),
-        _section("Notes", ("note", "rows"), sorted(tally.notes.items())),
-        _section("Evidence that survives cleaning", SLOT_COLUMNS, _survival_rows(tally)),
+        section("Rejected rows", ("reason", "rows", "first ids"), _reject_rows(tally)),
+        section("Tasks", _task_columns(tally), _task_rows(tally)),
+        section("Notes", ("note", "rows"), sorted(tally.notes.items())),
+        section("Evidence that survives cleaning", SLOT_COLUMNS, _survival_rows(tally)),
         _tokens(tally),
-        _section("Personal data", ("kind", *PII_ACTIONS), _pii_rows(tally)),
-        _section("Near-duplicates", ("what", "count"), sorted(tally.near.items())),
+        section("Personal data", ("kind", *PII_ACTIONS), _pii_rows(tally)),
+        section("Near-duplicates", ("what", "count"), sorted(tally.near.items())),
     ]
     return "\n".join(part for part in parts if part)
 
@@ -116,18 +118,6 @@ def _tokens(tally: Any) -> str:
         f"Tokens by the base model's tokenizer: {before:,} before, {after:,} after "
         f"({after / before:.1%}).\n"
     )
-
-
-def _section(title: str, columns: tuple[str, ...], rows: Any) -> str:
-    rows = list(rows)
-    if not rows:
-        return f"## {title}\n\nnone\n"
-    lines = [f"## {title}\n", _row(columns), "|" + " --- |" * len(columns)]
-    return "\n".join([*lines, *(_row(row) for row in rows)]) + "\n"
-
-
-def _row(cells: Any) -> str:
-    return "| " + " | ".join(str(cell) for cell in cells) + " |"
 
 
 def escape(value: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sem.core import files, jsonio
+from sem.core.markdown import grid
 from sem.eval import metrics, stats
 from sem.eval.config import EvalSettings
 from sem.eval.metrics import Score
@@ -231,9 +232,8 @@ def cell(text: object) -> str:
 
 
 def _section(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    lines += ["| " + " | ".join(cell(value) for value in row) + " |" for row in rows]
-    return f"## {title}\n" + "\n".join(lines)
+    inert = ([cell(value) for value in row] for row in rows)
+    return f"## {title}\n{grid(columns, inert)}"
 
 
 def _groups(comparison: Comparison, key: str) -> dict[str, dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Any
 from sem.core import console, files, jsonio
 from sem.core import run as runs
 from sem.core.errors import SemError
+from sem.core.markdown import grid
 from sem.core.project import Project
 from sem.core.run import Run
 from sem.eval import compare as scoring
@@ -247,14 +248,15 @@ def write(project: Project, found: Json, sides: Sequence[Side]) -> Path:
 def markdown(found: Json) -> str:
     """The table and its notes in Markdown."""
     columns = ["what", *found["runs"]]
-    lines = [f"# {found['sem']}: {len(found['runs'])} runs", "", _row(columns)]
-    lines += [_row(["---"] * len(columns)), *map(_row, table(found)), ""]
+    inert = ([_inert(cell) for cell in row] for row in table(found))
+    lines = [f"# {found['sem']}: {len(found['runs'])} runs", ""]
+    lines += [grid([*map(_inert, columns)], inert), ""]
     lines += [f"- {line}" for line in (*notes(found), *map(test_sentence, found["test"]))]
     return "\n".join(lines) + "\n"
 
 
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(console.printable(cell).replace("|", "\\|") for cell in cells) + " |"
+def _inert(cell: str) -> str:
+    return console.printable(cell).replace("|", "\\|")
 
 
 def html(found: Json, sides: Sequence[Side]) -> str:
