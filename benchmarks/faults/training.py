@@ -44,9 +44,11 @@ lora: {rank: 4, alpha: 8, dropout: 0.1}
 class Bench:
     """A prepared run, what it ends with undisturbed, and a way to run it in a child."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, recipe: str = TRAIN, compiles: bool = False) -> None:
         self.root = root
-        make_project(root)
+        self.compiles = compiles  # also a run as short as this one
+        os.environ["SEM_ROOT"] = str(root)
+        make_project(root, recipe)
         from sem.core.project import Project
         from sem.train import plan
 
@@ -78,7 +80,10 @@ class Bench:
             os.dup2(quiet, 1), os.dup2(quiet, 2)
             signal.signal(signal.SIGINT, signal.default_int_handler)
             from sem.train import plan
+            from sem.train.fast import layers
 
+            if self.compiles:
+                layers.COMPILES_FROM = 1
             first()
             plan.train(self.project, self.made, resume=True)
             code = 0
@@ -110,7 +115,7 @@ class Bench:
         return self.child(lambda: None) == 0 and self.result() == self.whole
 
 
-def make_project(root: Path) -> None:
+def make_project(root: Path, recipe: str) -> None:
     from toy import SPEC, make_model, make_store
 
     configs = root / "configs" / "toy"
@@ -118,7 +123,7 @@ def make_project(root: Path) -> None:
     files.write(
         configs / "tasks" / "price.json", jsonio.pretty(SPEC | {"base_model_id": str(tiny)})
     )
-    files.write(configs / "train.yaml", TRAIN)
+    files.write(configs / "train.yaml", recipe)
     make_store(root / "data" / "toy" / "raw" / "dataset.duckdb")
     from sem.core import provenance
     from sem.core.project import Project
@@ -129,7 +134,7 @@ def make_project(root: Path) -> None:
     snapshot.freeze(project, provenance.now())
 
 
-def killed(bench: Bench, count: int, dice: random.Random) -> tuple[str, str, str]:
+def killed(bench: Bench, count: int, dice: random.Random, how: str = "") -> tuple[str, str, str]:
     """kill -9 at random: half at any moment, half while a checkpoint is being written."""
     equal = inside = 0
     for number in range(count):
@@ -144,7 +149,7 @@ def killed(bench: Bench, count: int, dice: random.Random) -> tuple[str, str, str
         os.waitpid(pid, 0)
         equal += bench.is_equal_after()
     return (
-        "R1 random kill -9, resumed and bit-equal",
+        f"R1 random kill -9{how}, resumed and bit-equal",
         f"{equal} of {count}",
         (f"{inside} had an unsealed checkpoint"),
     )
@@ -309,10 +314,10 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     dice = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as folder:
-        os.environ |= {"SEM_ROOT": folder, "SEM_DEVICE": "cpu", "WANDB_MODE": "disabled"}
+        os.environ |= {"SEM_DEVICE": "cpu", "WANDB_MODE": "disabled"}
         import trl  # noqa: F401  before the forks
 
-        bench = Bench(Path(folder))
+        bench = Bench(Path(folder) / "plain")
         if bench.child(lambda: None) != 99:
             raise SystemExit("a finished run was trained again")
         bench.fresh()
@@ -327,6 +332,8 @@ def main(argv: list[str] | None = None) -> None:
             starved(bench, dice),
             doubled(bench),
         ]
+        quick = Bench(Path(folder) / "quick", TRAIN.replace("dropout: 0.1", "dropout: 0"), True)
+        rows.insert(1, killed(quick, max(4, args.kills // 10), dice, ", compiled, no dropout"))
     columns = ("what", "result", "and")
     console.table("training under faults", columns, rows)
     lines = [
