@@ -13,7 +13,7 @@ from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.forge.diversity import Diversity
 from sem.forge.quality import Quality
-from sem.forge.teacher import TeacherSettings
+from sem.forge.presets import TeacherSettings
 
 FILE, OLDER_FILE = "forge", "data_config"
 TEXT = "sem.forge.text.TextForge"

@@ -146,4 +146,5 @@ def _looks_secret(value: str) -> bool:
         return False
     counts = Counter(value)
     bits = -sum(n / len(value) * math.log2(n / len(value)) for n in counts.values())
-    return bits >= MIN_BITS and any(c.isdigit() or not c.isalnum() for c in value)
+    # `rand::thread_rng` is code: names have neither digits nor such signs.
+    return bits >= MIN_BITS and any(c.isdigit() or c in "!#@^&*+?~|" for c in value)

@@ -4,20 +4,37 @@ from sem.dataset.feed import charset
 from sem.forge.reading.refusals import Refused, Step, Text, counted
 
 UNREADABLE_SHARE = 0.01
-CONTROL = {chr(n): None for n in range(32) if chr(n) not in "\t\n\r\f\x1b"}
+FEW = 8  # of either, which a short text may have
+# Short texts in cp1252 look like these, too: `Größe` reads `Grˆþe` in one of a Macintosh.
+RARE = ("mac", "cp4", "cp7", "cp8", "cp10", "cp11", "cp1250", "cp1257", "cp1258", "hp_", "hz",
+        "iso8859_1", "iso8859_3", "iso8859_4", "kz", "latin", "ptcp", "utf_7", "big5hk", "johab",
+        "tis", "cp037", "cp273", "cp500")  # fmt: skip
+CONTROL = {n: None for n in range(32) if chr(n) not in "\t\n\r\f\x1b"}
 CONTROL_SHARE = 0.01
 
 
 def read(data: bytes, step: Step) -> Text:
     """DATA as text; what a page would declare is not asked: a text may be about pages."""
     step(len(data) / 1e6)
-    encoding = charset.of_start(data)
+    encoding = _encoding(data)
     text = data.decode(encoding, "replace")
-    replaced = text.count("\N{REPLACEMENT CHARACTER}")
-    if replaced > UNREADABLE_SHARE * len(text):
-        raise Refused("undecodable", f"{replaced:,} of {len(text):,} characters, as {encoding}")
     control = len(text) - len(text.translate(CONTROL))
-    if control > CONTROL_SHARE * len(text):
+    if control > max(FEW, CONTROL_SHARE * len(text)):
         raise Refused("binary", f"{control:,} of {len(text):,} characters are control codes")
+    replaced = text.count("\N{REPLACEMENT CHARACTER}")
+    if replaced > max(FEW, UNREADABLE_SHARE * len(text)):
+        raise Refused("undecodable", f"{replaced:,} of {len(text):,} characters, as {encoding}")
     notes = () if encoding.startswith("utf-8") else (f"read as {encoding}",)
     return Text(text, notes=(*notes, *counted(replaced, "characters unreadable")))
+
+
+def _encoding(data: bytes) -> str:
+    """What DATA is written in; of the single-byte ones that statistics mix up, the commonest."""
+    found = charset.of_start(data)
+    if not found.startswith(RARE):
+        return found
+    try:
+        data.decode("cp1252")
+    except UnicodeDecodeError:
+        return found
+    return "cp1252"

@@ -1,0 +1,122 @@
+"""Secrets: known forms are found, prose and documentation are not, nothing is quadratic."""
+
+import random
+import time
+
+import pytest
+
+from sem.forge import secretscan
+
+HEX = "0123456789abcdef"
+MIX = "abcdefghijkLMNOPQRSTUVWXYZ0123456789"
+
+
+def made(count: int, letters: str = MIX) -> str:
+    return "".join(random.Random(count).choices(letters, k=count))
+
+
+# Put together here, so that no scanner of this repository takes them for real ones.
+PLANTED = {
+    "aws": "AKIA" + made(16, "ABCDEFGHIJ234567"),
+    "aws temporary": "ASIA" + made(16, "ABCDEFGHIJ234567"),
+    "github": "ghp_" + made(36),
+    "github fine": "github_" + "pat_" + made(60),
+    "gitlab": "glpat-" + made(20),
+    "slack": "xoxb-" + made(12, "0123456789") + "-" + made(24),
+    "slack hook": "https://hooks.slack.com/services/T" + made(8) + "/B" + made(8) + "/" + made(24),
+    "openai": "sk-" + made(48),
+    "openai project": "sk-proj-" + made(60),
+    "anthropic": "sk-ant-api03-" + made(80),
+    "stripe": "sk_live_" + made(24),
+    "google": "AIza" + made(35),
+    "google oauth": "ya29." + made(60),
+    "hugging face": "hf_" + made(34, "abcdefghijkLMNOPQ"),
+    "npm": "npm_" + made(36),
+    "pypi": "pypi-" + made(80),
+    "sendgrid": "SG." + made(22) + "." + made(43),
+    "twilio": "SK" + made(32, HEX),
+    "telegram": "123456789:AA" + made(33),
+    "discord": "https://discord.com/api/webhooks/123456789012345678/" + made(68),
+    "databricks": "dapi" + made(32, HEX),
+    "digitalocean": "dop_v1_" + made(64, HEX),
+    "shopify": "shpat_" + made(32, HEX),
+    "azure": "AccountName=a;AccountKey=" + made(86) + "==",
+    "jwt": "eyJ" + made(30) + ".eyJ" + made(60) + "." + made(43),
+    "bearer": "Authorization: Bearer " + made(40),
+    "pem": "-----BEGIN RSA PRIVATE KEY-----\n" + made(64) + "\n-----END RSA PRIVATE KEY-----",
+    "openssh": "-----BEGIN OPENSSH PRIVATE KEY-----\n" + made(70) + "\n" + made(64),
+    "pgp": "-----BEGIN PGP PRIVATE KEY BLOCK-----\n\n" + made(64) + "\n"
+    "-----END PGP PRIVATE KEY BLOCK-----",
+    "address": "postgres://svc:" + made(14) + "@db.internal:5432/app",
+    "password": "password = 'T7#kq" + made(8) + "'",
+    "yaml": "api_key: " + made(32),
+    "json": '{"client_secret": "' + made(30) + '"}',
+    "german": "Passwort: Zug!" + made(7) + "9",
+}
+INNOCENT = [
+    "Store the password in a variable and never print it.",
+    "password: your-password-here",
+    'let secret_number = rand::thread_rng().gen_range(1..=100); // "secret"',
+    "See https://example.com:8080/path@x and mailto:a@b.example.",
+    "token = os.environ['API_TOKEN']",
+    "api_key: ${API_KEY}",
+    "The function returns a Box<dyn Error>, `access_token: String` is a field.",
+    "sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+    "Use sk-learn, sk-image and sk-video.",
+    "-----BEGIN PUBLIC KEY-----\nMIIBIjANBgkqh\n-----END PUBLIC KEY-----",
+    "ghp_ is how such tokens begin; AKIA begins the others.",
+    "postgres://user:password@localhost/db",
+]
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_secret_is_found_and_masked(name):
+    secret = PLANTED[name]
+    text = f"Before it.\n{secret}\nAfter it."
+    found = secretscan.find(text)
+    shown = secretscan.masked(text, found)
+
+    assert len(found) == 1
+    assert secretscan.MASK in shown
+    assert shown.startswith("Before it.")
+    half = len(secret) // 2
+    assert secret[half : half + 6] not in shown
+    assert secretscan.find(shown) == []
+
+
+@pytest.mark.parametrize("text", INNOCENT)
+def test_documentation_and_prose_are_left_alone(text):
+    assert secretscan.find(text) == []
+
+
+def test_values_of_this_machines_own_variables_are_found(monkeypatch):
+    monkeypatch.setenv("SHOP_API_TOKEN", "plain words only")
+
+    assert [f.kind for f in secretscan.find("He wrote plain words only.")] == [
+        "a variable's value"
+    ]
+
+
+def test_a_mask_is_placed_in_a_part_of_the_text():
+    text = "a" * 50 + " " + PLANTED["github"] + " end"
+    found = secretscan.find(text)
+
+    assert secretscan.masked(text[55:], found, 55) == "[SECRET] end"
+    assert secretscan.masked(text[:50], found) == "a" * 50
+    assert secretscan.within(found, 0, 50) == []
+
+
+@pytest.mark.parametrize(
+    "piece", ["eyJ-", "eyJaaaaaaaa.", "sk-", "password=", "-----BEGIN PRIVATE KEY-----\n",
+              "://a:", "bearer ", "AKIA", "SG.", "password ", "AGE-SECRET-KEY-1"]
+)  # fmt: skip
+def test_no_text_takes_more_than_linear_time(piece):
+    def spent(count: int) -> float:
+        text = piece * (count // len(piece))
+        began = time.process_time()
+        secretscan.find(text)
+        return time.process_time() - began
+
+    short, long = spent(100_000), spent(800_000)
+
+    assert long < 8 * 4 * max(short, 0.01)
