@@ -178,7 +178,7 @@ def test_settings_that_contradict_are_refused(values, message):
 
 def test_no_key_is_needed_to_look_and_one_is_to_ask(tmp_path, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    made = teacher("cheap", tmp_path, AT, skips=lambda request: True, dry=True)
+    made = teacher("cheap", tmp_path, AT, watch=lambda *_: True, dry=True)
     outcome = made(next(asks(made, 1)))
 
     assert outcome.fault == "not_sent"

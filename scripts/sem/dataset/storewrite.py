@@ -100,7 +100,7 @@ def exchange(path: Path, rows: Iterable[RawRow], origin: str) -> Exchanged:
     """Make ROWS the only ones of ORIGIN in the store at PATH, in one transaction.
 
     A row's origin is `reference_source` in its metadata. Rows of other origin stay as they are;
-    one with the id of a new row is a SemError. A store that holds just ROWS already is not touched.
+    one with the id of a new row is a SemError. A store that holds just ROWS is not touched.
     """
     fresh = {str(row.id): row for row in rows}
     if not path.exists():

@@ -61,7 +61,7 @@ class Brief:
     diversity: Diversity = field(default_factory=Diversity)
     language: str | None = None  # ISO 639-1 of questions and answers; None: the chunk's own
     about: str = ""  # what the expert is for: the TaskSpec's system prompt
-    answer: Mapping[str, Any] | None = None  # JSON Schema of an answer; None: {"answer": text}
+    answer: Mapping[str, Any] | None = None  # io_schema; None, or one text: {"answer": text}
     task: str | None = None
     seed: int = 42
 
@@ -73,6 +73,13 @@ class Brief:
                 f"io_schema of {self.task or 'the task'} holds $ref: a reply cannot",
                 "write the parts it refers to in their places",
             )
+
+    @property
+    def shape(self) -> dict[str, Any] | None:
+        """The JSON Schema of an answer, None where it is one text under `answer`."""
+        fields = (self.answer or {}).get("properties") or {}
+        is_text = list(fields) == ["answer"] and fields["answer"].get("type") == "string"
+        return None if self.answer is None or is_text else dict(self.answer)
 
 
 @dataclass(frozen=True)
@@ -128,7 +135,7 @@ def _plain(text: str) -> str:
 def schema(brief: Brief) -> dict[str, Any]:
     """The form of a reply: pairs and nothing else."""
     texts = {name: {"type": "string", "maxLength": 8_000} for name in ("question", "quote")}
-    answer = dict(brief.answer) if brief.answer else {"type": "string", "maxLength": 16_000}
+    answer = brief.shape or {"type": "string", "maxLength": 16_000}
     item = {
         "type": "object",
         "additionalProperties": False,
@@ -144,12 +151,12 @@ def schema(brief: Brief) -> dict[str, Any]:
 
 
 def _form(brief: Brief) -> str:
-    answer = '"…"' if brief.answer is None else "{…}"
+    answer = '"…"' if brief.shape is None else "{…}"
     made = '{"pairs": [{"number": 1, "question": "…", "answer": ANSWER, "quote": "…"}]}'
     made = made.replace("ANSWER", answer)
-    if brief.answer is None:
+    if brief.shape is None:
         return made
-    return f"{made}, where an answer is JSON of this schema: {jsonio.dumps(brief.answer)}"
+    return f"{made}, where an answer is JSON of this schema: {jsonio.dumps(brief.shape)}"
 
 
 def prompt_sha256(request: Request) -> str:
@@ -200,7 +207,7 @@ def _fault(said: dict[str, Any], place: int, brief: Brief) -> str | None:
 def _pair(
     chunk: Chunk, said: dict[str, Any], angle: Angle, brief: Brief, told: dict[str, str]
 ) -> Pair:
-    output = said["answer"] if brief.answer is not None else {"answer": said["answer"].strip()}
+    output = said["answer"] if brief.shape is not None else {"answer": said["answer"].strip()}
     return Pair(
         said["question"].strip(),
         output,

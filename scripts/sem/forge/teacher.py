@@ -47,12 +47,21 @@ class Spending:
     tokens_in: int = 0
     tokens_out: int = 0
     usd: float = 0.0
+    listed_usd: float = 0.0  # what all replies cost by their tokens, cached ones too
+    listed_squares: float = 0.0  # sum of the squares of those, for an interval
     latency_ms: int = 0
     faults: Counter[str] = field(default_factory=Counter)
 
-    def add(self, outcome: Outcome) -> None:
+    @property
+    def asked(self) -> int:
+        """Calls that have a reply, cached or not, or a fault."""
+        return self.calls - self.unsent
+
+    def add(self, outcome: Outcome, listed_usd: float = 0.0) -> None:
         """Count one call."""
         self.calls += 1
+        self.listed_usd = round(self.listed_usd + listed_usd, 12)
+        self.listed_squares += listed_usd**2
         self.cached += outcome.cached
         self.unsent += outcome.fault == UNSENT
         self.requests += outcome.requests
@@ -100,13 +109,13 @@ class Teacher:
         settings: TeacherSettings,
         client: Callable[[], Client],
         journal: Journal | None = None,
-        skips: Callable[[Request], bool] | None = None,
+        watch: "Callable[[Teacher, Request, bool], bool] | None" = None,
     ) -> None:
         self.settings = settings
         self.spending = Spending()
         self._open, self._opening = client, threading.Lock()
         self._opened: Client | None = None
-        self._journal, self._skips = journal, skips
+        self._journal, self._watch = journal, watch
         self._models = calls_of(settings, dry=True).models
         self._workers = calls_of(settings, dry=True).workers
 
@@ -176,9 +185,10 @@ class Teacher:
         key = self.key(request)
         known = self._journal.outcome(key) if self._journal else None
         found = known or self.client.kept(request)
+        leaves_out = self._watch is not None and self._watch(self, request, found is not None)
         if found is not None:
             return found
-        if self._skips is not None and self._skips(request):
+        if leaves_out:
             return Outcome(fault=UNSENT, model=self.name, key=key)
         outcome = self.client.ask(request)
         if outcome.fault in SETTLED and self._journal is not None:
@@ -186,7 +196,8 @@ class Teacher:
         return outcome
 
     def _counted(self, outcome: Outcome) -> Outcome:
-        self.spending.add(outcome)
+        known = outcome.usd or (self.client.list_usd(outcome) if outcome.tokens_in else 0.0)
+        self.spending.add(outcome, known)
         if outcome.fault in STOPS:
             raise SemError(
                 f"the teacher stopped: {outcome.fault}: {outcome.detail}",
@@ -200,12 +211,13 @@ def teacher(
     root: Path,
     at: datetime,
     journal: Journal | None = None,
-    skips: Callable[[Request], bool] | None = None,
+    watch: Callable[[Teacher, Request, bool], bool] | None = None,
     dry: bool = False,
 ) -> Teacher:
     """The Teacher of GIVEN for the project tree at ROOT, paid from the account `forge`.
 
-    JOURNAL holds unusable replies; what SKIPS claims is not sent. DRY: no key is needed.
+    JOURNAL holds unusable replies. WATCH sees every request, and whether its reply is known; what
+    it says True to is not sent. DRY: no key is needed.
     """
     settings = of_settings(given)
     calls = calls_of(settings, dry)
@@ -213,4 +225,4 @@ def teacher(
     def client() -> Client:
         return Client(calls, root / calls.ledger, "forge", at)
 
-    return Teacher(settings, client, journal, skips)
+    return Teacher(settings, client, journal, watch)

@@ -1,0 +1,45 @@
+"""Make question and answer pairs of a sem's sources with a teacher, sift them, clean and cut.
+
+    python scripts/forge_run.py --sem handbook --dry-run
+    python scripts/forge_run.py --sem handbook --limit 50 --yes
+
+Reads   data/SEM/raw/, configs/SEM/forge.yaml or data_config.yaml, configs/SEM/tasks/
+Writes  data/SEM/processed/forge/{pairs,dropped,skipped}.jsonl and forge.json, data/SEM/raw/
+        dataset.duckdb, data/SEM/processed/{train,test}.jsonl, a snapshot,
+        reports/SEM/forge_report.{md,html}
+"""
+
+from datetime import UTC, datetime
+
+from sem.core import console
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = console.parser(__doc__, "sem", "set")
+    parser.add_argument("--dry-run", action="store_true", help="send nothing; show what it costs")
+    parser.add_argument("--yes", action="store_true", help="agree to the cost beforehand")
+    parser.add_argument("--limit", type=int, help="so many chunks, drawn from all of them")
+    parser.add_argument("--allow-plugins", action="store_true", help="load a forge of your own")
+    args = parser.parse_args(argv)
+
+    from sem.core.project import Project
+    from sem.forge import forecast, run, shown
+
+    project = Project.load(args.sem, args.set)
+    options = run.Options(args.limit, args.yes, args.allow_plugins)
+    prepared = run.prepare(project, options, datetime.now(UTC))
+    shown.plan(prepared)
+    if args.dry_run:
+        shown.first(prepared)
+        return
+    cost = run.pilot(prepared)
+    if cost is not None:
+        forecast.allow(str(cost), args.yes)
+    forged = run.forge(prepared, lambda items, total: console.progress(items, total, "asking"))
+    run.finish(prepared, forged, shown.cleaning(prepared.at), shown.bar)
+    shown.result(prepared, forged)
+    console.done(forged.report)
+
+
+if __name__ == "__main__":
+    console.run(main)

@@ -1,0 +1,141 @@
+"""What a forge run will ask and cost, before it is spent: a plan, then a pilot.
+
+The plan walks through everything with a teacher that sends nothing. The pilot makes the calls of
+a sample that depends on the seed alone, with all that follows from their replies; they are cached,
+so the run pays for none of them again, and a pilot that is repeated costs nothing.
+"""
+
+import hashlib
+import heapq
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sem.core.errors import SemError
+from sem.forge.teacher import Spending, Teacher
+from sem.lm.calls import Request
+
+Work = Callable[[Teacher], None]  # a whole forge run with that teacher, its results thrown away
+# 97.5 % quantiles of Student's t for 1, 2, … degrees of freedom (NIST/SEMATECH 1.3.6.7.2).
+T975 = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160),
+    *(2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056),
+    *(2.052, 2.048, 2.045, 2.042),
+)
+
+
+@dataclass
+class Plan:
+    """What would be asked, by a teacher that sends nothing; `skips` is that teacher's."""
+
+    size: int  # of the pilot's sample
+    seed: int = 42
+    calls: int = 0
+    cached: int = 0
+    tokens_in: int = 0  # about, of what is not cached
+    most_tokens: int = 0  # of what is not cached, in and out: none can take more
+    at_most_usd: float = 0.0  # without further tries
+    first: Request | None = None
+    keys: set[bytes] = field(default_factory=set)
+    _sample: list[tuple[int, bytes]] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def fresh(self) -> int:
+        """Calls that are not cached."""
+        return self.calls - self.cached
+
+    @property
+    def sample(self) -> set[bytes]:
+        """The keys of the pilot's calls."""
+        return {key for _, key in self._sample}
+
+    def note(self, teacher: Teacher, request: Request, is_known: bool) -> None:
+        """Count one call that a run would make."""
+        key = bytes.fromhex(teacher.key(request))[:16]
+        told = None if is_known else teacher.client.estimate([request])
+        lot = hashlib.sha256(b"%d" % self.seed + key).digest()
+        with self._lock:
+            if key in self.keys:
+                return
+            self.calls += 1
+            self.cached += is_known
+            self.first = self.first or request
+            if told is not None:
+                self.tokens_in += told.tokens_in
+                self.most_tokens += request.most_tokens_in + request.max_tokens
+                self.at_most_usd += told.at_most_usd
+            self.keys.add(key)
+            # The calls with the smallest lots: the same sample in whatever order they come.
+            heapq.heappush(self._sample, (-int.from_bytes(lot[:8], "big"), key))
+            if len(self._sample) > self.size:
+                heapq.heappop(self._sample)
+
+    def skips(self, teacher: Teacher, request: Request) -> bool:
+        """Whether the pilot leaves REQUEST out: it is planned, and not of the sample."""
+        key = bytes.fromhex(teacher.key(request))[:16]
+        return key in self.keys and key not in self.sample
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What is left to spend after a pilot: the mean and a 95 % prediction interval."""
+
+    calls: int  # that are left, follow-ups included
+    usd: float
+    low: float
+    high: float
+    minutes: float
+    pilot_calls: int
+    pilot_usd: float  # at list price, also where it was cached
+
+    def __str__(self) -> str:
+        time = f"{self.minutes:.0f} min" if self.minutes >= 1 else "less than a minute"
+        return (
+            f"about {self.calls:,} more calls for ${self.usd:.2f} "
+            f"(95 %: ${self.low:.2f} to ${self.high:.2f}), {time}, "
+            f"by a pilot of {self.pilot_calls} calls for ${self.pilot_usd:.4f}"
+        )
+
+
+def forecast(plan: Plan, spent: Spending, workers: int) -> Forecast:
+    """The rest of PLAN at what its pilot SPENT.
+
+    A prediction interval for the sum of the calls that are left: mean ± t · s · √(m + m²/n),
+    from n calls of the pilot for m more, never below zero and never above what the plan reserves.
+    """
+    count = max(1, spent.asked)
+    share = count / max(1, min(plan.size, plan.calls))  # calls that follow from one of the plan
+    left = max(0.0, (plan.calls - min(plan.size, plan.calls)) * share)
+    if plan.fresh < left:  # some of the rest was paid in a run before
+        left = plan.fresh * share
+    mean = spent.listed_usd / count
+    spread = max(0.0, spent.listed_squares / count - mean**2) * count / max(1, count - 1)
+    quantile = T975[min(count - 1, len(T975)) - 1] if count > 1 else T975[0]
+    wide = quantile * (spread * (left + left**2 / count)) ** 0.5
+    most = plan.at_most_usd * max(1.0, share)
+    sent = max(1, spent.asked - spent.cached)
+    return Forecast(
+        round(left),
+        min(mean * left, most),
+        max(0.0, mean * left - wide),
+        min(mean * left + wide, most),
+        left * spent.latency_ms / sent / workers / 60_000,
+        spent.asked,
+        spent.listed_usd,
+    )
+
+
+def allow(question: str, yes: bool) -> None:
+    """Return when a person, or YES, agrees to QUESTION; SemError otherwise."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise SemError(
+            f"{question}: nobody is there to say yes",
+            "add --yes to go on; what was asked so far is kept and costs nothing again",
+        )
+    print(f"{question}. Go on? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise SemError("stopped before the rest was spent", "what was asked so far is kept")

@@ -1,0 +1,149 @@
+"""The files of a forge run: pairs, what was dropped and skipped, train and test, forge.json."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sem.core import files, jsonio
+from sem.core.example import SPELLINGS
+from sem.core.project import Project
+from sem.dataset.feed import conversations
+from sem.dataset.snapshot import Snapshot
+from sem.forge import prompts
+from sem.forge.quality import Verdict
+from sem.forge.teacher import Spending
+
+if TYPE_CHECKING:
+    from sem.forge.run import Forged, Job
+
+PAIRS, DROPPED, SKIPPED, FACTS = "pairs.jsonl", "dropped.jsonl", "skipped.jsonl", "forge.json"
+QUESTION = (*SPELLINGS["input_text"], "question", "input", "instruction")
+LISTS = ("examples", "items", "questions", "golden_set")
+TRAIN, TEST = "train.jsonl", "test.jsonl"
+
+
+def others(project: Project, origin: str) -> Iterator[tuple[str, str]]:
+    """(golden or test, question) of what must never be forged, but for rows of ORIGIN itself."""
+    for path in _golden(project):
+        value = list(files.rows(path)) if path.suffix == ".jsonl" else files.read_json(path)
+        if isinstance(value, dict):
+            value = next((value[name] for name in LISTS if name in value), [])
+        for item in value if isinstance(value, list) else ():
+            found = (item.get(name) for name in QUESTION) if isinstance(item, dict) else ()
+            text = next((one for one in found if isinstance(one, str) and one.strip()), None)
+            if text:
+                yield "golden", text
+    for path in sorted(project.processed.glob("test.v*.jsonl")):
+        for row in files.rows(path):
+            if (row.get("meta") or {}).get("reference_source") != origin:
+                yield "test", str(row["input_text"])
+
+
+def _golden(project: Project) -> list[Path]:
+    own = project.golden.with_name("golden_set.json")
+    flat = project.root / "evals" / "golden_set.json"
+    return [path for path in (own, flat, project.golden) if path.exists()]
+
+
+def write_pairs(
+    folder: Path, verdicts: Sequence[Verdict], skipped: Sequence[dict[str, Any]]
+) -> None:
+    """Pairs, dropped pairs and skipped sources with their provenance."""
+    files.write_rows(folder / PAIRS, (v.as_json() for v in verdicts if v.kept))
+    files.write_rows(folder / DROPPED, (v.as_json() for v in verdicts if not v.kept))
+    files.write_rows(folder / SKIPPED, skipped)
+
+
+def write_parts(project: Project, frozen: Snapshot, form: str) -> dict[str, int]:
+    """train.jsonl (train and val of FROZEN) and test.jsonl, in FORM; rows of each."""
+
+    def rows(parts: Sequence[str]) -> Iterator[dict[str, Any]]:
+        for example in chain.from_iterable(frozen.examples(part) for part in parts):
+            yield conversations.record(example, project.tasks[example.task], form)
+
+    return {
+        TRAIN: files.write_rows(project.processed / TRAIN, rows(("train", "val"))),
+        TEST: files.write_rows(project.processed / TEST, rows(("test",))),
+    }
+
+
+def task_of(job: "Job") -> str | None:
+    """The task of rows that name none: the one in forge.yaml, else the sem's only one."""
+    tasks = job.project.tasks
+    return job.settings.task or (next(iter(tasks)) if len(tasks) == 1 else None)
+
+
+def spent(folder: Path, spending: Spending, at: datetime) -> None:
+    """Add what one process asked and paid to spending.jsonl, however it ended."""
+    row = {**vars(spending), "faults": dict(sorted(spending.faults.items()))}
+    del row["listed_squares"]
+    with files.appending(folder / "spending.jsonl") as file:
+        files.append(file, {**row, "at": f"{at:%Y-%m-%dT%H:%M:%SZ}"})
+
+
+def publish(job: "Job", teacher: str, forged: "Forged") -> Path:
+    """forge.json and the report; the report's path."""
+    from sem.forge import report
+
+    found = facts(job, teacher, forged)
+    path = report.write(job.project, found, forged.made.verdicts)
+    files.write(job.folder / FACTS, jsonio.pretty(found))
+    return path
+
+
+def facts(job: "Job", teacher: str, forged: "Forged") -> dict[str, Any]:
+    """forge.json: every count and hash, nothing that differs when the same is run again."""
+    made, project = forged.made, job.project
+    settings = jsonio.loads(jsonio.dumps(asdict(job.settings)))
+    documents = {(v.pair.source, v.pair.provenance.get("document_sha256")) for v in made.verdicts}
+    listed = sorted([str(name), str(sha)] for name, sha in documents)
+    written = [job.folder / name for name in (PAIRS, DROPPED, SKIPPED)]
+    written += [project.processed / name for name in forged.parts]
+    return {
+        "format": "forge.v1",
+        "sem": project.sem,
+        "forge_class": job.settings.forge_class,
+        "settings": settings,
+        "settings_sha256": files.sha256_json(settings),
+        "limit": job.options.limit,
+        "teacher": teacher,
+        "prompt_version": prompts.VERSION,
+        "items": made.items,
+        "sources": {"count": len(listed), "sha256": files.sha256_json(listed)},
+        "calls": forged.spending.asked,
+        "unusable": dict(sorted(forged.spending.faults.items())),
+        "pairs": len(made.verdicts),
+        "kept": len(made.kept),
+        "dropped": _counts(v.reason for v in made.verdicts if not v.kept),
+        "checks": checks(made.verdicts),
+        "skipped": _counts(f"{s.get('what')}: {s.get('reason')}" for s in made.config.skipped),
+        "compared_with": _counts(where for where, _ in job.others),
+        "notes": [*job.notes, *made.config.notes],
+        "refused": forged.refused,
+        "snapshot": forged.snapshot,
+        "files": {
+            str(path.relative_to(project.processed)): {
+                "rows": sum(1 for _ in path.open("rb")),
+                "sha256": files.sha256(path),
+            }
+            for path in written
+        },
+    }
+
+
+def checks(verdicts: Iterable[Verdict]) -> dict[str, dict[str, int]]:
+    """Of each check: pairs that passed, failed first there, and that it could not look at."""
+    found: dict[str, dict[str, int]] = {}
+    for verdict in verdicts:
+        for name, value in verdict.checks.items():
+            count = found.setdefault(name, {"ran": 0, "did_not_run": 0})
+            count["did_not_run" if isinstance(value, str) else "ran"] += 1
+    return dict(sorted(found.items()))
+
+
+def _counts(names: Iterable[Any]) -> dict[str, int]:
+    return dict(sorted(Counter(str(name) for name in names).items()))

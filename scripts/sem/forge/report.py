@@ -1,0 +1,196 @@
+"""The report of a forge run: rates, distributions and samples, as Markdown and as one HTML page.
+
+Everything in it was written by strangers (documents, teachers): cells are made inert in Markdown
+and escaped in HTML, which runs no script and asks for nothing.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from sem.core import files
+from sem.core.markdown import section
+from sem.core.project import Project
+from sem.dataset import grounding
+from sem.dataset.validation import escape
+from sem.forge.language import language
+from sem.forge.quality import Verdict
+
+NAME = "forge_report"
+TEMPLATE = Path(__file__).with_name("report.html.j2")
+SAMPLES = 10
+LONGEST = 700  # characters of a sample
+EDGES = (25, 50, 100, 200, 400, 800, 1_600)
+DROPPED = ("reason", "pairs", "share of pairs")
+CHECKS = ("check", "ran", "did not run")
+SKIPPED = ("what: reason", "count")
+FILES = ("file", "rows", "sha256")
+
+
+def write(project: Project, facts: dict[str, Any], verdicts: Sequence[Verdict]) -> Path:
+    """Write the report of FACTS and VERDICTS in both forms; the HTML page's path."""
+    found = gather(facts, verdicts)
+    files.write(project.reports / f"{NAME}.md", markdown(found))
+    return files.write(project.reports / f"{NAME}.html", html(found))
+
+
+def gather(facts: dict[str, Any], verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """Everything both forms show: rates, distributions of the kept pairs, samples of both."""
+    kept = [verdict for verdict in verdicts if verdict.kept]
+    told = [verdict.pair.provenance for verdict in kept]
+    answers = [_text(verdict) for verdict in kept]
+    pairs = len(verdicts)
+    return {
+        "facts": facts,
+        "rates": [
+            ("calls", facts["calls"], None),
+            ("unusable replies", sum(facts["unusable"].values()), facts["calls"]),
+            ("pairs", pairs, None),
+            ("kept", len(kept), pairs),
+            ("dropped", pairs - len(kept), pairs),
+        ],
+        "unusable": list(facts["unusable"].items()),
+        "dropped": [(n, c, _percent(c, pairs)) for n, c in _ordered(facts["dropped"])],
+        "checks": [(n, c["ran"], c["did_not_run"]) for n, c in facts["checks"].items()],
+        "skipped": _ordered(facts["skipped"]),
+        "files": [(n, f["rows"], f["sha256"][:16]) for n, f in facts["files"].items()],
+        "bars": [
+            _bar("Kept and dropped", [("kept", len(kept)), *_ordered(facts["dropped"])]),
+            _bar("Kinds", _counted(one.get("kind") for one in told)),
+            _bar("Difficulty", _counted(one.get("difficulty") for one in told)),
+            _bar("Asked by", _counted(one.get("persona") for one in told)),
+            _bar("Language of the answers", _counted(language(text) for text in answers)),
+            _bar("Characters of questions", _lengths(v.pair.prompt for v in kept)),
+            _bar("Characters of answers", _lengths(answers)),
+            _bar("Documents with the most pairs", _counted(v.pair.source for v in kept)[:12]),
+        ],
+        "samples": [_sample(verdict) for verdict in _drawn(kept)],
+        "refused": [_sample(verdict) for verdict in _drawn(v for v in verdicts if not v.kept)],
+    }
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """The figures as tables, the samples as lists."""
+    facts = found["facts"]
+    head = (
+        f"# Forge of {escape(facts['sem'])}\n\n"
+        f"Teacher {escape(facts['teacher'])}, prompts {facts['prompt_version']}, "
+        f"{facts['items']:,} items of {facts['sources']['count']:,} sources with pairs, "
+        f"snapshot {facts['snapshot'] or 'none'}.\n"
+    )
+    rates = [(name, f"{count:,}", _percent(count, of)) for name, count, of in found["rates"]]
+    parts = [
+        head,
+        _table("Rates", ("", "count", "share"), rates),
+        _table("Unusable replies", ("reason", "calls"), found["unusable"]),
+        _table("Dropped pairs, by the first check they failed", DROPPED, found["dropped"]),
+        _table("Checks", CHECKS, found["checks"]),
+        _table("Skipped", SKIPPED, found["skipped"]),
+    ]
+    for bar in found["bars"][1:]:
+        rows = [(row["label"], row["count"]) for row in bar["rows"]]
+        parts.append(_table(bar["title"], ("", "pairs"), rows))
+    for title, name in (("Sample of kept pairs", "samples"), ("Sample of dropped", "refused")):
+        parts += [f"## {title}\n", *(map(_item, found[name]))]
+    parts += [_table("Files", FILES, found["files"])]
+    parts += [f"- {escape(note)}" for note in facts["notes"][:50]]
+    return "\n".join(parts) + "\n"
+
+
+def _item(sample: dict[str, Any]) -> str:
+    lines = [f"- **{escape(sample['question'])}**", f"  {escape(sample['answer'])}"]
+    lines += [f"  {escape(name)}: {escape(str(value))}" for name, value in sample["told"]]
+    return "  \n".join(lines) + "\n"
+
+
+def html(found: dict[str, Any]) -> str:
+    """The page, its plots drawn by CSS."""
+    from jinja2 import Environment, StrictUndefined
+
+    made = Environment(autoescape=True, undefined=StrictUndefined)
+    tables = {
+        "Unusable replies": (("reason", "calls"), found["unusable"]),
+        "Dropped pairs, by the first check they failed": (DROPPED, found["dropped"]),
+        "Checks": (CHECKS, found["checks"]),
+        "Skipped": (SKIPPED, found["skipped"]),
+        "Files": (FILES, found["files"]),
+    }
+    rates = [(name, f"{count:,}", _percent(count, of)) for name, count, of in found["rates"]]
+    return made.from_string(TEMPLATE.read_text("utf-8")).render(
+        found=found, rates=rates, tables=tables
+    )
+
+
+def _table(title: str, columns: Any, rows: Any) -> str:
+    return section(title, columns, ([escape(str(cell)) for cell in row] for row in rows))
+
+
+def _drawn(verdicts: Iterable[Verdict]) -> list[Verdict]:
+    """SAMPLES of VERDICTS, the same ones for the same pairs."""
+    lots = {verdict.pair.id: verdict for verdict in verdicts}
+    chosen = sorted(lots, key=lambda name: hashlib.sha256(name.encode()).digest())
+    return [lots[name] for name in chosen[:SAMPLES]]
+
+
+def _sample(verdict: Verdict) -> dict[str, Any]:
+    told = verdict.pair.provenance
+    names = ("kind", "difficulty", "persona", "topic", "span", "document_sha256", "teacher",
+             "prompt_sha256", "reason", "checks")  # fmt: skip
+    shown = [(name, told[name]) for name in names if told.get(name)]
+    return {
+        "question": _cut(verdict.pair.prompt),
+        "answer": _cut(_text(verdict)),
+        "source": verdict.pair.source,
+        "told": [("source", verdict.pair.source), *shown],
+    }
+
+
+def _text(verdict: Verdict) -> str:
+    return "\n".join(str(value) for _, value in grounding.leaves(verdict.pair.output))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else text[:LONGEST] + " …"
+
+
+def _bar(title: str, counts: Sequence[tuple[str, int]]) -> dict[str, Any]:
+    most = max((count for _, count in counts), default=0) or 1
+    rows = [
+        {"label": label, "count": count, "width": round(100 * count / most, 1)}
+        for label, count in counts
+    ]
+    return {"title": title, "rows": rows}
+
+
+def _lengths(texts: Iterable[str]) -> list[tuple[str, int]]:
+    """How many of TEXTS are up to each of EDGES long, and longer."""
+    counts = Counter(next((e for e in EDGES if len(t) <= e), 0) for t in texts)
+    rows = [(f"up to {edge:,}", counts[edge]) for edge in EDGES]
+    return [*rows, (f"over {EDGES[-1]:,}", counts[0])]
+
+
+def _counted(names: Iterable[Any]) -> list[tuple[str, int]]:
+    return _ordered(Counter(str(name) if name else "not told" for name in names))
+
+
+def _ordered(counts: dict[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+
+
+def _percent(count: int, of: int | None) -> str:
+    return f"{100 * count / of:.1f} %" if of else ""
+
+
+def rate_rows(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What a script's table shows of FACTS."""
+    yield "calls", f"{facts['calls']:,}"
+    for reason, count in _ordered(facts["unusable"]):
+        yield f"unusable: {reason}", f"{count:,}"
+    yield "pairs", f"{facts['pairs']:,}"
+    yield "kept", f"{facts['kept']:,} ({_percent(facts['kept'], facts['pairs']) or '-'})"
+    for reason, count in _ordered(facts["dropped"]):
+        yield f"dropped: {reason}", f"{count:,}"
+    for reason, count in _ordered(facts["skipped"]):
+        yield f"skipped: {reason}", f"{count:,}"

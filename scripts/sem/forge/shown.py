@@ -1,0 +1,74 @@
+"""What `forge.run` says on the way: the plan, the first request, the result."""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Any
+
+from sem.core import console, files
+from sem.dataset import clean
+from sem.forge import outputs, report
+from sem.forge.presets import calls_of
+from sem.forge.run import Forged, Prepared
+
+
+def plan(prepared: Prepared) -> None:
+    """Print what would be asked, and what it can cost at most."""
+    found, calls = prepared.plan, calls_of(prepared.job.settings.teacher, dry=True)
+    cap = [f"${calls.max_usd:.2f}"] if calls.max_usd is not None else []
+    cap += [f"{calls.max_requests:,} requests"] if calls.max_requests is not None else []
+    rows = [
+        ("items", f"{prepared.items:,}"),
+        ("calls", f"{found.calls:,}"),
+        ("answered before", f"{found.cached:,}"),
+        ("tokens in, about", f"{found.tokens_in:,}"),
+        ("tokens in and out, at most", f"{found.most_tokens:,}"),
+        ("cost, at most, each call once", f"${found.at_most_usd:.2f}"),
+        (f"cap of a {calls.period}", " and ".join(cap) or "none"),
+    ]
+    for note in prepared.job.notes:
+        console.note(note)
+    console.table(f"Teacher {calls.models[0].model}", ("plan", ""), rows)
+    settings = prepared.job.settings.quality
+    extra = [name for name in ("judge", "consistent") if getattr(settings, name)]
+    if extra and found.calls:
+        console.note(f"each pair that the rules keep is one more call for {' and '.join(extra)}")
+
+
+def first(prepared: Prepared) -> None:
+    """Print the first request as it would be sent."""
+    if prepared.plan.first is None:
+        console.note("nothing would be asked")
+        return
+    console.note("the first request, of which nothing was sent:")
+    for role, text in prepared.plan.first.messages:
+        print(console.printable(f"[{role}]\n{text}\n"))
+
+
+def cleaning(at: datetime) -> clean.How:
+    """How forged rows are cleaned: here, with no tokenizer."""
+    return clean.How(today=f"{at:%Y-%m-%d}")
+
+
+def bar(rows: Iterable[Any], count: int) -> Iterator[Any]:
+    """Cleaning's progress."""
+    return console.progress(rows, count, "cleaning")
+
+
+def result(prepared: Prepared, forged: Forged) -> None:
+    """Print what became of the pairs, what it cost and where everything is."""
+    facts = files.read_json(prepared.job.folder / outputs.FACTS)
+    console.table(f"Forged {facts['sem']}", ("pairs", "count"), report.rate_rows(facts))
+    spent = forged.spending
+    rows = [
+        ("answered before", f"{spent.cached:,}"),
+        ("requests sent", f"{spent.requests:,}"),
+        ("tokens in / out", f"{spent.tokens_in:,} / {spent.tokens_out:,}"),
+        ("cost", f"${spent.usd:.4f}"),
+    ]
+    console.table("Spent by this run", ("", ""), rows)
+    said = ", ".join(f"{count:,} {name}" for name, count in forged.rows.items())
+    console.note(f"rows of the store: {said}")
+    for reason, count in forged.refused.items():
+        console.note(f"{count:,} rows were not taken: {reason}")
+    parts = ", ".join(f"{count:,} rows in {name}" for name, count in forged.parts.items())
+    console.note(f"snapshot {forged.snapshot}; {parts} ({prepared.job.settings.format})")

@@ -1,0 +1,207 @@
+"""A forge run end to end over real HTTP: rows, split, files, cost, resume, replacement."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+import handbook
+import teachers
+from chatserver import ChatServer
+from sem.core import files
+from sem.core.errors import SemError
+from sem.core.project import Project
+from sem.dataset import clean, store
+from sem.forge import forecast, run
+from sem.lm import client as client_module
+
+AT = datetime(2026, 11, 21, tzinfo=UTC)
+OUT = ("pairs.jsonl", "dropped.jsonl", "skipped.jsonl", "forge.json", "../train.jsonl",
+       "../test.jsonl", "../clean.jsonl")  # fmt: skip
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("STUB_KEY", "sk-canary-0123456789")
+    monkeypatch.setattr(client_module, "FIRST_BACKOFF_S", 0.01)
+    with ChatServer(teachers.honest) as made:
+        yield made
+
+
+@pytest.fixture
+def project(tmp_path, server, monkeypatch):
+    monkeypatch.setenv("SEM_ROOT", str(tmp_path))
+    handbook.make(tmp_path, server.url)
+    return Project.load("handbook")
+
+
+def forged(project, **options):
+    prepared = run.prepare(project, run.Options(**options), AT)
+    return run.finish(prepared, run.forge(prepared), clean.How(today="2026-11-21"))
+
+
+def written(project):
+    folder = project.processed / "forge"
+    found = {name: (folder / name).read_bytes() for name in OUT}
+    reports = ("forge_report.md", "forge_report.html")
+    return found | {name: (project.reports / name).read_bytes() for name in reports}
+
+
+def test_documents_become_train_and_test_split_by_document(project):
+    made = forged(project)
+
+    train, test = (list(files.rows(project.processed / f"{n}.jsonl")) for n in ("train", "test"))
+    assert (len(train), len(test)) == (36, 4)
+    assert [turn["from"] for turn in train[0]["conversations"]] == ["system", "human", "gpt"]
+    assert made.rows == {"added": 40, "unchanged": 0, "replaced": 0, "removed": 0}
+    sources = [{row["source_id"] for row in rows} for rows in (train, test)]
+    assert not sources[0] & sources[1]
+
+
+def test_provenance_leads_from_a_pair_to_the_characters_it_is_made_from(project):
+    forged(project)
+
+    pair = next(files.rows(project.processed / "forge" / "pairs.jsonl"))
+    told, path = pair["provenance"], project.root / "data" / "handbook" / "raw" / pair["source"]
+    start, end = told["span"]
+    assert told["document_sha256"] == files.sha256(path)
+    assert pair["output"]["answer"] in path.read_text("utf-8")[start:end]
+    assert told["teacher"] == "openai/stub"
+    assert told["checks"]["faithful"] == 1.0
+    assert told["reason"] is None
+    assert "passage" not in told
+
+
+def test_run_again_asks_nothing_and_writes_the_same_bytes(project, server):
+    forged(project)
+    first, sent = written(project), len(server.seen)
+    store_before = files.sha256(project.store)
+
+    again = forged(project)
+
+    assert len(server.seen) == sent == 20
+    assert written(project) == first
+    assert files.sha256(project.store) == store_before
+    assert again.rows["unchanged"] == 40
+
+
+def test_rows_of_the_run_before_go_and_rows_of_other_origin_stay(project, server):
+    forged(project)
+    other = store.RawRow("mine", "qa", "What is mine?", '{"answer":"This."}', "{}")
+    store.append(project.store, [other])
+    path = next((project.root / "data" / "handbook" / "raw").glob("*.md"))
+    path.unlink()
+
+    made = forged(project)
+
+    with store.reading(project.store) as opened:
+        ids = set(opened.ids())
+    assert made.rows["removed"] == 4
+    assert len(ids) == 37
+    assert "mine" in ids
+
+
+def test_a_dry_run_needs_no_key_sends_nothing_and_leaves_nothing(project, server, monkeypatch):
+    monkeypatch.delenv("STUB_KEY")
+
+    prepared = run.prepare(project, run.Options(), AT)
+
+    assert not server.seen
+    assert (prepared.plan.calls, prepared.plan.fresh, prepared.items) == (20, 20, 20)
+    assert 0 < prepared.plan.at_most_usd < 0.05
+    assert "===== PASSAGE" in prepared.plan.first.messages[1][1]
+    assert not (project.processed / "forge").exists()
+
+
+def test_a_pilot_asks_its_sample_once_and_foretells_the_rest(project, server):
+    handbook.make(project.root, server.url, documents=10, sections=6)
+    prepared = run.prepare(project, run.Options(), AT)
+    cost = run.pilot(prepared)
+    piloted = len(server.seen)
+
+    assert piloted == 20
+    assert cost.calls == 40
+    assert 0 < cost.low <= cost.usd <= cost.high < prepared.plan.at_most_usd
+    run.pilot(prepared)
+    assert len(server.seen) == piloted
+    made = run.forge(prepared)
+    assert len(server.seen) == 60
+    # 40 and 10 tokens in every reply of the server: the forecast is exact.
+    assert made.spending.usd == pytest.approx(cost.usd, rel=0.01)
+
+
+def test_without_a_terminal_the_question_is_answered_by_yes_alone(monkeypatch):
+    monkeypatch.setattr("sys.stdin", open("/dev/null"))
+
+    forecast.allow("about 40 more calls for $1.00", yes=True)
+    with pytest.raises(SemError) as stopped:
+        forecast.allow("about 40 more calls for $1.00", yes=False)
+
+    assert stopped.value.message == "about 40 more calls for $1.00: nobody is there to say yes"
+    assert "--yes" in stopped.value.hint
+
+
+def test_a_limit_draws_from_all_documents_and_always_the_same(project, server):
+    prepared = [run.prepare(project, run.Options(limit=5), AT) for _ in range(2)]
+
+    assert [one.plan.calls for one in prepared] == [5, 5]
+    assert prepared[0].plan.keys == prepared[1].plan.keys
+    assert list(run.drawn(range(100), 5, 1)) != list(range(5))
+
+
+def test_golden_questions_are_not_forged(project, server):
+    forged(project)
+    pair = next(files.rows(project.processed / "forge" / "pairs.jsonl"))
+    golden = [{"question": pair["instruction"].lower(), "golden_answer": "x"}]
+    files.write(project.golden.with_name("golden_set.json"), json.dumps(golden))
+
+    forged(project)
+
+    dropped = list(files.rows(project.processed / "forge" / "dropped.jsonl"))
+    assert [row["provenance"]["reason"] for row in dropped] == ["near_golden"]
+
+
+def test_nothing_left_is_an_error_that_keeps_the_rows_of_before(project, server):
+    forged(project)
+    server.script = teachers.refuses
+    files.write(
+        project.configs / "forge.yaml",
+        files.read_text(project.configs / "forge.yaml") + "seed: 7\n",
+    )
+
+    with pytest.raises(SemError, match="none of 20 pairs is left"):
+        forged(project)
+
+    with store.reading(project.store) as opened:
+        assert opened.count == 40
+    facts = files.read_json(project.processed / "forge" / "forge.json")
+    assert facts["dropped"] == {"refusal": 20}
+
+
+def test_a_taken_down_document_does_not_come_back(project, server):
+    from sem.dataset.erasure import tombstones
+
+    forged(project)
+    name = "00-owners.md"
+    stones = tombstones.keyed(project)
+    stone = {"kind": "source", "digest": stones.digest("source", name), "at": "", "reason": ""}
+    tombstones.add(project, [stone | {"takedown": "t"}])
+
+    made = forged(project)
+
+    assert made.refused == {"taken_down": 4}
+    with store.reading(project.store) as opened:
+        assert opened.count == 36
+
+
+def test_the_report_is_inert_and_tells_the_rates(project, server):
+    evil = "The <script>alert(1)</script> keeps ![x](http://evil.example/p) | a table row here."
+    path = project.root / "data" / "handbook" / "raw" / "99-evil.md"
+    files.write(path, f"# <b>Evil</b>\n\n{evil} And a second sentence of the evil document.\n")
+    forged(project)
+
+    html, text = (project.reports / f"forge_report.{end}" for end in ("html", "md"))
+    assert "default-src 'none'" in html.read_text()
+    assert "<script" not in html.read_text()
+    assert "![x](http" not in text.read_text()
+    assert "| kept | 4" in text.read_text()

@@ -1,0 +1,76 @@
+"""A small Q&A project over documents: settings, TaskSpec and a folder of Markdown files."""
+
+from pathlib import Path
+
+from sem.core import files, jsonio
+
+SPEC = {
+    "task_id": "qa",
+    "task_version": "1.0.0",
+    "system_prompt": "Answer the question about the handbook.",
+    "instruction_template": "{{input_text}}",
+    "io_schema": {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["answer"],
+        "properties": {"answer": {"type": "string"}},
+    },
+    "rubric": {"slots": {"answer": {"level": "substring", "critical": True}}},
+    "eval_split": {"train_ratio": 0.8, "val_ratio": 0.1, "test_ratio": 0.1, "strategy": "random"},
+}
+FORGE = """teacher:
+  calls:
+    models:
+      - {{model: openai/stub, api_base: "{url}", key_env: STUB_KEY, price: {price}}}
+    workers: {workers}
+    timeout_s: {timeout_s}
+    tries: 2
+    max_usd: {max_usd}
+    max_requests: {max_requests}
+  max_tokens: 400
+  reasks: 0
+params: {{chunks: {{max_chars: 700}}}}
+pairs_per_chunk: 2
+"""
+TOPICS = ("owners", "borrowing", "slices", "traits", "errors", "threads", "macros", "cargo",
+          "closures", "iterators")  # fmt: skip
+
+
+def make(root: Path, url: str, documents: int = 10, sections: int = 2, **changes: object) -> Path:
+    """Write the project `handbook` below ROOT, its teacher at URL; ROOT."""
+    values = {"workers": 4, "timeout_s": 5.0, "max_usd": 5, "max_requests": "null"}
+    values |= {"price": "{input_per_million: 1, output_per_million: 1}", **changes}
+    configs = root / "configs" / "handbook"
+    spec = SPEC | {"base_model_id": "pip:none"}
+    files.write(configs / "tasks" / "qa.json", jsonio.pretty(spec))
+    files.write(configs / "forge.yaml", FORGE.format(url=url, **values))
+    files.write(configs / "dataset.yaml", "split: {group_by: source_id}\n")
+    for number in range(documents):
+        path = root / "data" / "handbook" / "raw" / f"{number:02}-{TOPICS[number % 10]}.md"
+        files.write(path, document(number, sections))
+    return root
+
+
+def document(number: int, sections: int) -> str:
+    """A document of its own words: no sentence of it is in another one."""
+    topic = f"{TOPICS[number % 10]} {WORDS[number % len(WORDS)]}"
+    parts = [f"# The {topic} chapter\n"]
+    for section in range(sections):
+        word = WORDS[(number * 7 + section * 3) % len(WORDS)]
+        other = WORDS[(number * 5 + section * 11 + 1) % len(WORDS)]
+        place = f"{word} {number}.{section}"
+        parts.append(
+            f"## About {place}\n\n"
+            f"The {topic} keeps the {word} of part {section} beside a {other} cabinet number "
+            f"{number + 20}. Whoever opens the {other} drawer {section + 40} finds the {topic} "
+            f"ledger there. A {word} inspector of {topic} visits room {number + 60} every "
+            f"{other} season.\n"
+        )
+    return "\n".join(parts)
+
+
+WORDS = (
+    "amber", "basalt", "cedar", "dolomite", "ebony", "flint", "garnet", "hazel", "indigo",
+    "jasper", "kelp", "linen", "marble", "nickel", "onyx", "pewter", "quartz", "russet",
+    "saffron", "topaz", "umber", "velvet", "walnut", "xenon", "yarrow", "zircon",
+)  # fmt: skip

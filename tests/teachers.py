@@ -1,0 +1,70 @@
+"""Teacher models for tests: functions from a request body to a reply, honest and faulty ones."""
+
+import json
+import re
+from collections.abc import Callable
+
+from chatserver import Body
+
+PASSAGE = re.compile(r"===== PASSAGE ([0-9a-f]{16}) =====\n(.*)\n===== END", re.S)
+SENTENCE = re.compile(r"[A-Z][^.!?\n]{30,200}[.!?]")
+COUNT = re.compile(r"^Write (\d+) pairs? ", re.M)
+
+
+def passage(body: Body) -> str:
+    """What stands between the markers."""
+    return PASSAGE.search(body["messages"][1]["content"])[2]  # type: ignore[index]
+
+
+def pairs(body: Body) -> list[dict[str, object]]:
+    """As many pairs as are asked for: a sentence of the passage, and a question that names it."""
+    found = COUNT.search(body["messages"][1]["content"])
+    made = []
+    for number, said in enumerate(SENTENCE.findall(passage(body))[: int(found[1])], 1):  # type: ignore[index]
+        words = re.findall(r"[A-Za-z]{4,}", said)
+        question = f"What is true of {' '.join(words[:6])}?"
+        made.append({"number": number, "question": question, "answer": said, "quote": said})
+    return made
+
+
+def honest(body: Body, number: int) -> str:
+    """Answers from the passage; as a judge it agrees, and a second time it says the same."""
+    asked = body["messages"][0]["content"]
+    if "supported:" in asked:
+        return '{"supported": true, "answers": true}'
+    if "Answer the question" in asked:
+        return json.dumps({"answer": passage(body)[:2_000]})
+    return json.dumps({"pairs": pairs(body)})
+
+
+def wrong_schema(body: Body, number: int) -> str:
+    """Calls the answer something else."""
+    return json.dumps({"pairs": [{"question": "What is it?", "response": "That."}]})
+
+
+def refuses(body: Body, number: int) -> str:
+    """Is polite in the right form."""
+    said = "I'm sorry, but I can't help with that."
+    return json.dumps({"pairs": [{"question": "What would you like to know?", "answer": said}]})
+
+
+def in_german(body: Body, number: int) -> str:
+    """Answers an English passage in German."""
+    said = "Der Wert wird freigegeben, sobald der Besitzer den Gültigkeitsbereich verlässt."
+    asked = "Was geschieht mit dem Wert, wenn der Besitzer den Bereich verlässt?"
+    return json.dumps({"pairs": [{"question": asked, "answer": said}]})
+
+
+def echoes_the_key(key: str) -> Callable[[Body, int], str]:
+    """Repeats the key it was called with."""
+
+    def script(body: Body, number: int) -> str:
+        made = pairs(body)
+        return json.dumps({"pairs": [{**one, "answer": f"The key is {key}."} for one in made]})
+
+    return script
+
+
+def prose(body: Body, number: int) -> str:
+    """Means well and writes no JSON."""
+    return "Here are your pairs: 1. What is it? That."
