@@ -56,7 +56,7 @@ DOORS = {
     "litellm": ("lm.client",),
     "mammoth": ("forge.reading.",),
     "mlflow": ("train.trackers",),
-    "numpy": ("dataset.", "eval.", "lm.", "train."),
+    "numpy": ("dataset.", "eval.", "lm.", "preview.", "train."),
     "optuna": ("train.search",),
     "peft": ("lm.", "package.", "train."),
     "phonenumbers": ("dataset.personal.pii_phones",),
@@ -71,7 +71,7 @@ DOORS = {
     "rensa": ("dataset.neardup",),
     "rich": ("core.console",),
     "safetensors": ("lm.", "package.", "train."),
-    "scipy": ("eval.",),
+    "scipy": ("eval.", "preview."),
     "stdnum": ("dataset.personal.pii_cards", "dataset.personal.pii_ids"),
     "selectolax": ("dataset.markup", "dataset.html.walk", "dataset.html.prune"),
     "tenacity": ("lm.client", "ops.alert"),
@@ -82,6 +82,7 @@ DOORS = {
     "unsloth": ("train.backend_unsloth",),
     "vllm": ("lm.vllm",),
     "wandb": ("train.trackers",),
+    "xllamacpp": ("lm.llamacpp",),
     "yaml": ("core.settings",),
 }
 # 0.2 to 20 s each: inside functions only, so that every --help answers at once.

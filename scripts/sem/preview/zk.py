@@ -1,0 +1,135 @@
+"""The strict document that a proof is made of, its hashes, and what is wrong with one.
+
+It holds nothing of a preview: the root and every object refuse unknown keys. Hashes follow the
+published outputs (docs/preview.md): a document verifies when its public_inputs_hash comes out
+again from its own contents in two steps.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sem.core import files, jsonio, schema
+from sem.core.errors import SemError
+
+SCHEMA = Path(__file__).resolve().parents[3] / "configs" / "schemas" / "zk-output.v1.schema.json"
+ROOT_PARTS = ("delta_computation", "baseline_model", "new_model", "evaluation_metadata")
+CONTRIBUTOR = ("contributed_samples", "total_samples", "contributor_weights", "data_manifest")
+TEST, NONE = "test", "none"
+
+
+def sha256(value: Any, compact: bool = False) -> str:
+    """Hex digest of VALUE as sorted JSON, with `, ` and `: ` between its parts unless COMPACT."""
+    separators = (",", ":") if compact else None
+    text = json.dumps(value, sort_keys=True, separators=separators, allow_nan=False)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def model_hash(model: Mapping[str, Any]) -> str:
+    """What names MODEL: its id, type and metrics, not its weights."""
+    return sha256({name: model[name] for name in ("model_id", "model_type", "metrics")})
+
+
+def dataset_hash(benchmark: Mapping[str, Any]) -> str:
+    """What names a benchmark: its size, type and features, not its rows."""
+    return sha256({name: benchmark[name] for name in ("size", "type", "features")})
+
+
+def root_hash(legacy: Mapping[str, Any]) -> str:
+    """hash_tree_root of the LEGACY output: one digest, not a Merkle tree."""
+    return sha256({name: legacy[name] for name in ROOT_PARTS})
+
+
+def public_inputs_hash(document: Mapping[str, Any]) -> str:
+    """The hash that DOCUMENT's attestation must hold, whatever it holds now.
+
+    First the public inputs alone, then the whole document with that digest in its place.
+    """
+    contributor = document.get("contributor_info")
+    if contributor is None:
+        raise SemError(
+            "a document of several contributors has no contributor_hash to start from",
+            "check it against the schema only; the published recipe knows one contributor",
+        )
+    first = sha256(
+        {
+            "delta_one_score": document["delta_computation"]["delta_one_score"],
+            "baseline_metrics": document["evaluation_results"]["baseline_metrics"],
+            "new_metrics": document["evaluation_results"]["new_metrics"],
+            "contributor_hash": contributor["data_hash"],
+        }
+    )
+    attestation = {**document["attestation"], "public_inputs_hash": first}
+    return sha256({**document, "attestation": attestation}, compact=True)
+
+
+def document(legacy: Mapping[str, Any], version: str, environment: str = TEST) -> dict[str, Any]:
+    """The strict form of the LEGACY output, proven to fit the schema; VERSION: of this program."""
+    evaluated, told = legacy["evaluation_metadata"], legacy["pipeline_metadata"]
+    benchmark, given = evaluated["benchmark_dataset"], legacy["contributor_attribution"]
+    deltas = legacy["delta_computation"]
+    made = {
+        "schema_version": legacy["schema_version"],
+        "metadata": {
+            "pipeline_run_id": told["run_id"],
+            "timestamp": told["timestamp"],
+            "pipeline_version": version,
+            "environment": environment,
+            "dry_run": told["dry_run"],
+        },
+        "evaluation_results": {
+            "baseline_metrics": legacy["baseline_model"]["metrics"],
+            "new_metrics": legacy["new_model"]["metrics"],
+            "benchmark_metadata": {**benchmark, "dataset_hash": dataset_hash(benchmark)},
+            "evaluation_timestamp": evaluated["evaluation_timestamp"],
+            "evaluation_time_seconds": evaluated["evaluation_time_seconds"],
+        },
+        "delta_computation": {"improved_metrics": [], "degraded_metrics": [], **deltas},
+        "models": {
+            "baseline": _model(legacy["baseline_model"]),
+            "new": _model(legacy["new_model"]),
+        },
+        "contributor_info": {
+            "data_hash": given["data_hash"],
+            **{name: given[name] for name in CONTRIBUTOR},
+            "validation_status": "valid",
+        },
+        "attestation": {
+            "hash_tree_root": root_hash(legacy),
+            "proof_ready": True,
+            "signature_blob": None,
+            "verification_key": None,
+            "proof_system": NONE,
+            "circuit_hash": None,
+        },
+    }
+    made["attestation"]["public_inputs_hash"] = public_inputs_hash(made)
+    wrong = problems(made)
+    if wrong:
+        raise SemError(f"the ZK document breaks its schema: {wrong[0]}", "report this")
+    return made
+
+
+def _model(model: Mapping[str, Any]) -> dict[str, Any]:
+    trained = model.get("training_metadata")
+    made = {
+        "model_id": model["model_id"],
+        "model_type": model["model_type"],
+        "model_hash": model_hash(model),
+        "training_config_hash": sha256(trained or {}),
+        "mlflow_run_id": model.get("mlflow_run_id"),
+        "metrics": model["metrics"],
+    }
+    return {**made, "training_metadata": trained} if trained else made
+
+
+def problems(value: Any) -> list[str]:
+    """What keeps VALUE from being a ZK document, as `path: message` lines."""
+    return schema.problems(value, jsonio.loads(files.read_text(SCHEMA)))
+
+
+def is_proven(value: Mapping[str, Any]) -> bool:
+    """Whether VALUE, which fits the schema, holds the public_inputs_hash of its contents."""
+    return value["attestation"].get("public_inputs_hash") == public_inputs_hash(value)

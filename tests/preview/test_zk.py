@@ -1,0 +1,127 @@
+"""The strict document: our schema accepts and refuses as the published one, hashes come out."""
+
+import copy
+from pathlib import Path
+
+import pytest
+
+from sem.core import files, schema
+from sem.core.errors import SemError
+from sem.preview import zk
+
+RUN = "1749778254976095"
+
+
+@pytest.fixture
+def hokusai(shared: Path) -> Path:
+    return shared / "compat" / "hokusai"
+
+
+@pytest.fixture
+def shipped(hokusai: Path) -> dict:
+    return files.read_json(hokusai / "outputs" / f"delta_output_{RUN}_zk.json")
+
+
+@pytest.fixture
+def legacy(hokusai: Path) -> dict:
+    return files.read_json(hokusai / "outputs" / f"delta_output_{RUN}.json")
+
+
+def test_the_shipped_document_fits_and_verifies(shipped) -> None:
+    assert zk.problems(shipped) == []
+    assert zk.is_proven(shipped)
+
+
+@pytest.mark.parametrize("path", ["valid_zk_output", "valid_zk_output_multiple_contributors"])
+def test_the_valid_examples_fit(hokusai, path) -> None:
+    assert zk.problems(files.read_json(hokusai / "schema" / "examples" / f"{path}.json")) == []
+
+
+def test_the_invalid_example_and_a_preview_do_not(hokusai) -> None:
+    invalid = files.read_json(hokusai / "schema" / "examples" / "invalid_example.json")
+    assert len(zk.problems(invalid)) >= 10
+    assert len(zk.problems(files.read_json(hokusai / "outputs" / "preview_test.json"))) >= 7
+
+
+def test_every_hash_of_the_shipped_document_is_made_again(legacy, shipped) -> None:
+    for side in ("baseline", "new"):
+        assert zk.model_hash(legacy[f"{side}_model"]) == shipped["models"][side]["model_hash"]
+    benchmark = legacy["evaluation_metadata"]["benchmark_dataset"]
+    told = shipped["evaluation_results"]["benchmark_metadata"]
+    assert zk.dataset_hash(benchmark) == told["dataset_hash"]
+    assert zk.root_hash(legacy) == shipped["attestation"]["hash_tree_root"]
+
+
+def test_our_document_of_the_legacy_output_is_the_shipped_one(legacy, shipped) -> None:
+    timed = copy.deepcopy(legacy)
+    timed["pipeline_metadata"]["timestamp"] = shipped["metadata"]["timestamp"]
+    evaluated = shipped["evaluation_results"]["evaluation_timestamp"]
+    timed["evaluation_metadata"]["evaluation_timestamp"] = evaluated
+    made = zk.document(timed, shipped["metadata"]["pipeline_version"])
+    made["attestation"]["hash_tree_root"] = shipped["attestation"]["hash_tree_root"]
+    made["contributor_info"] = {
+        name: value
+        for name, value in made["contributor_info"].items()
+        if name in shipped["contributor_info"]
+    }
+    made["attestation"]["public_inputs_hash"] = zk.public_inputs_hash(made)
+    assert made == shipped
+
+
+def test_our_schema_refuses_what_the_published_one_refuses(hokusai, shipped) -> None:
+    published = files.read_json(hokusai / "schema" / "zk_output_schema.json")
+    for spoil in SPOILS:
+        spoilt = copy.deepcopy(shipped)
+        spoil(spoilt)
+        assert schema.problems(spoilt, published), spoil
+        assert zk.problems(spoilt), spoil
+
+
+def put(value: object, *path: str):
+    def spoil(document: dict) -> None:
+        for name in path[:-1]:
+            document = document[name]
+        if value is ...:
+            del document[path[-1]]
+        else:
+            document[path[-1]] = value
+
+    return spoil
+
+
+SPOILS = [
+    put(1, "more"),
+    put(..., "models"),
+    put(..., "contributor_info"),
+    put("1", "schema_version"),
+    put("a b", "metadata", "pipeline_run_id"),
+    put("yesterday", "metadata", "timestamp"),
+    put("unknown", "metadata", "environment"),
+    put(0, "evaluation_results", "benchmark_metadata", "size"),
+    put(1.5, "evaluation_results", "new_metrics", "accuracy"),
+    put(..., "evaluation_results", "baseline_metrics", "accuracy"),
+    put("x", "evaluation_results", "new_metrics", "other"),
+    put("mean", "delta_computation", "computation_method"),
+    put("True", "delta_computation", "metric_deltas", "f1", "improvement"),
+    put(..., "delta_computation", "metric_deltas", "f1", "relative_delta"),
+    put({}, "delta_computation", "metric_deltas", "F-1"),
+    put("A" * 64, "models", "new", "model_hash"),
+    put(2, "contributor_info", "contributor_weights"),
+    put("0x12", "contributor_info", "wallet_address"),
+    put(-1, "contributor_info", "data_manifest", "row_count"),
+    put([], "contributors"),
+    put("no", "attestation", "proof_ready"),
+    put("snark", "attestation", "proof_system"),
+]
+
+
+def test_a_changed_figure_is_noticed(shipped) -> None:
+    shipped["delta_computation"]["delta_one_score"] += 1e-9
+    assert zk.problems(shipped) == []
+    assert not zk.is_proven(shipped)
+
+
+def test_several_contributors_have_no_recipe(shipped) -> None:
+    del shipped["contributor_info"]
+    with pytest.raises(SemError, match="several contributors"):
+        zk.public_inputs_hash(shipped)
