@@ -1,6 +1,6 @@
 """The jobs of sem.*, forge.* and golden.*: projects and what is made of documents."""
 
-from fabjobs import SEM, project_script, script
+from fabjobs import SEM, SET, project_script, script
 from fabric import task
 
 NEW = {
@@ -46,3 +46,42 @@ def sem_add_data(c, files, sem=None, replace=False):
 def sem_delete(c, name, yes=False):
     """Delete one project with its data, models and reports."""
     project_script(c, "sem_delete", name, yes=yes)
+
+
+PLUGINS = {"allow_plugins": "load a forge of your own (docs/forges.md)"}
+FORGE = PLUGINS | {
+    "dry_run": "say what would be asked and what it would cost; nothing is sent",
+    "yes": "agree to the cost beforehand",
+    "limit": "so many chunks, drawn from all of them",
+}
+
+
+@task(help=SEM | FORGE | SET, iterable=["set"])
+def forge_run(
+    c, sem=None, dry_run=False, yes=False, limit=None, allow_plugins=False, set=None
+):  # fmt: skip
+    """Make examples of a project's documents."""
+    chosen = {"dry_run": dry_run, "yes": yes, "limit": limit, "allow_plugins": allow_plugins}
+    script(c, "forge_run", sem=sem, set=set, **chosen)
+
+
+@task(help=SEM | PLUGINS | SET, iterable=["set"])
+def forge_chunks(c, sem=None, allow_plugins=False, set=None):
+    """Show what the documents become; nobody is asked."""
+    script(c, "forge_chunks", sem=sem, allow_plugins=allow_plugins, set=set)
+
+
+SERVE = {
+    "model": "smollm2, qwen2.5-coder-0.5b or PATH.gguf (default: qwen2.5-coder-0.5b)",
+    "port": "default: 8080; 0: any that is free",
+    "context": "tokens of prompt and reply (default: 4096)",
+    "slots": "requests at once (default: 1)",
+    "threads": "default: every core",
+}
+
+
+@task(help=SERVE)
+def forge_serve(c, model=None, port=None, context=None, slots=None, threads=None):
+    """Serve a small model on this machine as the teacher: free, offline."""
+    chosen = {"model": model, "port": port, "context": context}
+    project_script(c, "forge_serve", **chosen, slots=slots, threads=threads)

@@ -39,13 +39,13 @@ JOBS = [
 ]
 
 
-def fab(*words: str, cwd: Path = ROOT, tree: Path = ROOT / "tests") -> subprocess.CompletedProcess:
-    """`fab WORDS`; the current project is that of TREE, not the one a developer works on."""
+def fab(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
+    """`fab WORDS`; what is only shown does not depend on a developer's current project."""
     argv = [str(Path(sys.executable).parent / "fab"), *words]
-    environment = {name: value for name, value in os.environ.items() if name != "SEM"}
+    tree = {"SEM_ROOT": str(ROOT / "tests")} if "--dry" in words else {}
     return subprocess.run(
         argv, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
-        env={**environment, "SEM_ROOT": str(tree)},
+        env={**{n: v for n, v in os.environ.items() if n != "SEM"}, **tree},
     )  # fmt: skip
 
 
@@ -110,6 +110,9 @@ CALLS = [
     "sem.use x",
     "sem.add_data --files a.md --files b.md --replace",
     "sem.delete x --yes",
+    "forge.run --dry-run --yes --limit 5 --allow-plugins --set forge.seed=1",
+    "forge.chunks --allow-plugins --set forge.seed=1",
+    "forge.serve --model smollm2 --port 1 --context 512 --slots 2 --threads 1",
     "demo.data",
 ]
 

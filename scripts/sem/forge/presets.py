@@ -55,7 +55,7 @@ PRESETS: dict[str, Calls] = {
     "good": Calls((Provider("openai/gpt-4o", json_mode=True),), max_usd=20.0, workers=8),
     # A small model on a CPU takes minutes for a reply, and one at a time.
     "local": Calls(
-        (Provider("openai/local", api_base=LOCAL, price=_OWN, json_mode=True),),
+        (Provider("openai/local", api_base=LOCAL, price=_OWN, json_mode="schema"),),
         workers=1,
         timeout_s=900.0,
     ),

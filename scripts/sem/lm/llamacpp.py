@@ -1,0 +1,100 @@
+"""llama.cpp in this process: a local model behind an OpenAI-compatible address, free and offline.
+
+Through xllamacpp (the extra `local`). It listens on 127.0.0.1 only, shows nobody's prompts and
+answers no web page: a browser's cross-origin request is not allowed. Replies are held to the JSON
+Schema of the request (`json_mode: schema`).
+"""
+
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sem.core.errors import SemError
+
+HOST = "127.0.0.1"
+CACHE_MIB = 256  # of prompts that may come again; llama.cpp's own default is 8 GiB
+WARNINGS_ONLY = 1
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What is served, and with how much."""
+
+    model: Path
+    port: int = 8080
+    context: int = 4096  # tokens of prompt and reply; a longer prompt is refused, never cut
+    slots: int = 1  # requests at once; each takes a context of its own
+    threads: int | None = None  # None: every core this process may use
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65_535:
+            raise SemError(f"port {self.port}", "use 1024 to 65535, or 0 for any that is free")
+        threads = 1 if self.threads is None else self.threads
+        if self.context < 256 or not 1 <= self.slots <= 64 or threads < 1:
+            raise SemError(
+                f"context {self.context}, slots {self.slots}, threads {self.threads}",
+                "context from 256, slots from 1 to 64, threads from 1",
+            )
+
+
+class Server:
+    """A running server; its `address` is what `api_base` names."""
+
+    def __init__(self, serving: Serving) -> None:
+        cpp = _door()
+        try:
+            self._server = cpp.Server(_params(cpp, serving))
+        except (RuntimeError, ValueError) as error:
+            raise SemError(
+                f"{serving.model.name}: llama.cpp cannot serve it: {error}",
+                f"is port {serving.port} taken? --port names another, --model another file",
+            ) from error
+        self.name = serving.model.stem
+
+    @property
+    def address(self) -> str:
+        """The base address of its OpenAI API."""
+        return f"{self._server.listening_address}/v1"
+
+    def chat(self, request: dict[str, Any]) -> Any:
+        """The reply to REQUEST, of the form that is posted to /v1/chat/completions."""
+        return self._server.handle_chat_completions(request)
+
+    def wait(self) -> None:
+        """Serve until this process is interrupted."""
+        threading.Event().wait()
+
+
+def _door() -> Any:
+    try:
+        import xllamacpp
+    except ImportError as error:
+        raise SemError(
+            "the local server needs xllamacpp, which is not installed",
+            "pip install 'sem[local]', or name another server as the teacher's api_base",
+        ) from error
+    return xllamacpp
+
+
+def _params(cpp: Any, serving: Serving) -> Any:
+    made = cpp.CommonParams()
+    made.model.path = str(serving.model)
+    made.model_alias = {"local"}
+    made.check_tensors = True  # NaN in a file's weights end the server, not the replies
+    made.offline = True
+    made.n_ctx = serving.context * serving.slots
+    made.n_parallel = serving.slots
+    made.ctx_shift = made.fit_params = False
+    made.cpuparams.n_threads = made.cpuparams_batch.n_threads = serving.threads or _cores()
+    made.cache_ram_mib = CACHE_MIB
+    made.hostnames, made.port = [HOST], serving.port
+    made.ui = made.endpoint_slots = made.endpoint_props = made.cors_credentials = False
+    made.cors_origins, made.cors_origins_explicit = f"http://{HOST}", True
+    made.verbosity = WARNINGS_ONLY
+    return made
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
