@@ -5,7 +5,6 @@ a file that hangs, swells or crashes its reader takes one worker with it and not
 """
 
 import base64
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -38,6 +37,7 @@ class Made:
     text: str = ""
     title: str = ""
     notes: tuple[str, ...] = ()
+    page: str = ""  # the markup of an HTML file, where it was asked for
     reason: str | None = None
     detail: str = ""
 
@@ -54,22 +54,14 @@ class Converter:
     def __exit__(self, *_: object) -> None:
         self._worker.stop()
 
-    def read(self, kind: str, data: bytes) -> Made:
-        """DATA, a file of KIND txt, md, html, pdf or docx, as text."""
-        self._worker.send({"kind": kind, "data": base64.b64encode(data).decode("ascii")})
+    def read(self, kind: str, data: bytes, page: bool = False) -> Made:
+        """DATA, a file of KIND txt, md, html, pdf or docx, as text; with PAGE its markup, too."""
+        packed = base64.b64encode(data).decode("ascii")
+        self._worker.send({"kind": kind, "data": packed, "page": page})
         answer: dict[str, Any] = self._worker.receive()
         reason = answer.get("reason")
         if reason:
             # The guard's own words are about pages; here the whole file is meant.
             named = reason.replace("page_", "document_")
             return Made(reason=named, detail=str(answer.get("detail", ""))[:300])
-        return Made(answer["text"], answer["title"], tuple(answer["notes"]))
-
-
-def read_all(
-    files: Iterator[tuple[Any, str, bytes]], limits: Reading
-) -> Iterator[tuple[Any, Made]]:
-    """(what came with it, Made) of each of FILES (anything, kind, bytes), in order."""
-    with Converter(limits) as converter:
-        for given, kind, data in files:
-            yield given, converter.read(kind, data)
+        return Made(answer["text"], answer["title"], tuple(answer["notes"]), answer["page"])

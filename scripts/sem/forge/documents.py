@@ -7,7 +7,7 @@ process, and a file that cannot be read never ends the run.
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -45,23 +45,29 @@ class Source:
     kind: str
 
 
-def read(raw: Path, limits: Reading, told: Told) -> Iterator[Document]:
-    """Every readable source below RAW in the order of their names; TOLD hears of the others."""
+def read(raw: Path, limits: Reading, told: Told, pages: bool = False) -> Iterator[Document]:
+    """Every readable source below RAW in the order of their names; TOLD hears of the others.
+
+    With PAGES the text of an HTML file is its markup, as the example store keeps pages.
+    """
     seen: dict[str, str] = {}
     with Converter(limits) as converter:
         for source in sources(raw, told):
-            document = _read(source, limits, converter, seen, told)
+            document = _read(source, limits, converter, seen, told, pages)
             if document is not None:
                 yield document
 
 
-def sources(raw: Path, told: Told) -> list[Source]:
-    """The files below RAW that may be read, sorted; TOLD hears of every other but dot files."""
+def sources(raw: Path, told: Told, kinds: Mapping[str, str] = KINDS) -> list[Source]:
+    """The files below RAW that may be read, sorted; TOLD hears of every other but dot files.
+
+    KINDS: the kind of a file by its suffix.
+    """
     if not raw.is_dir():
         raise SemError(f"{raw}: no such folder", "put the documents there")
     paths = list(_files(raw, told))
     links = Counter((s.st_dev, s.st_ino) for s in (os.lstat(path) for path in paths))
-    found = [_source(raw, path, links, told) for path in paths]
+    found = [_source(raw, path, links, told, kinds) for path in paths]
     return sorted((s for s in found if s is not None), key=lambda source: source.name)
 
 
@@ -85,14 +91,22 @@ def _unreadable(raw: Path, error: OSError) -> Skip:
     return Skip(_shown(raw, Path(error.filename or raw)), "file", "no_access", str(error.strerror))
 
 
-def _source(raw: Path, path: Path, links: Counter[tuple[int, int]], told: Told) -> Source | None:
+def _source(
+    raw: Path,
+    path: Path,
+    links: Counter[tuple[int, int]],
+    told: Told,
+    kinds: Mapping[str, str],
+) -> Source | None:
     """PATH as a Source, or None when TOLD heard why not."""
     reason, detail = _fault(raw, path, links)
+    if not reason and path.suffix.lower() not in kinds:
+        reason, detail = "unknown_kind", f"read are {', '.join(sorted(kinds))}"
     name = _shown(raw, path)
     if reason:
         told(Skip(name, "file", reason, detail))
         return None
-    return Source(path, name, KINDS[path.suffix.lower()])
+    return Source(path, name, kinds[path.suffix.lower()])
 
 
 def _fault(raw: Path, path: Path, links: Counter[tuple[int, int]]) -> tuple[str, str]:
@@ -113,8 +127,6 @@ def _fault(raw: Path, path: Path, links: Counter[tuple[int, int]]) -> tuple[str,
         return "not_a_file", "a device, a pipe or a socket"
     if found.st_nlink > links[found.st_dev, found.st_ino]:
         return "link_leaves", "the file has another name outside this folder; copy it"
-    if path.suffix.lower() not in KINDS:
-        return "unknown_kind", f"read are {', '.join(sorted(KINDS))}"
     return "", ""
 
 
@@ -125,9 +137,14 @@ def _shown(raw: Path, path: Path) -> str:
 
 
 def _read(
-    source: Source, limits: Reading, converter: Converter, seen: dict[str, str], told: Told
+    source: Source,
+    limits: Reading,
+    converter: Converter,
+    seen: dict[str, str],
+    told: Told,
+    pages: bool,
 ) -> Document | None:
-    data, reason, detail = _bytes(source.path, limits)
+    data, reason, detail = content(source.path, limits.max_bytes)
     digest = sha256(data).hexdigest() if not reason else ""
     if not reason:
         reason, detail = _content_fault(source, data)
@@ -137,15 +154,16 @@ def _read(
         told(Skip(source.name, "file", reason, detail, sha256=digest))
         return None
     seen[digest] = source.name
-    made = converter.read(source.kind, data)
+    made = converter.read(source.kind, data, pages)
     if made.reason:
         told(Skip(source.name, "file", made.reason, made.detail, sha256=digest))
         return None
-    return Document(source.name, digest, made.text, source.kind, made.title, made.notes)
+    text = made.page if pages and made.page else made.text
+    return Document(source.name, digest, text, source.kind, made.title, made.notes)
 
 
-def _bytes(path: Path, limits: Reading) -> tuple[bytes, str, str]:
-    """The content of PATH, or the reason why it has none; what was checked is checked again."""
+def content(path: Path, max_bytes: int) -> tuple[bytes, str, str]:
+    """(bytes, reason, detail) of the file at PATH; what its name told is checked again."""
     try:
         # NOFOLLOW and NONBLOCK: the file may have become a link or a pipe since it was listed.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -155,11 +173,11 @@ def _bytes(path: Path, limits: Reading) -> tuple[bytes, str, str]:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return b"", "not_a_file", "a device, a pipe or a socket"
         try:
-            data = file.read(limits.max_bytes + 1)
+            data = file.read(max_bytes + 1)
         except OSError as error:
             return b"", "no_access", str(error.strerror)
-    if len(data) > limits.max_bytes:
-        return b"", "too_large", f"more than {limits.max_bytes:,} bytes"
+    if len(data) > max_bytes:
+        return b"", "too_large", f"more than {max_bytes:,} bytes"
     return (data, "", "") if data.strip() else (data, "empty", f"{len(data):,} bytes")
 
 

@@ -81,7 +81,8 @@ class Job:
         made = Made(config, [])
         forge = self.forge(config)
         pairs = self._pairs(forge, made, progress)
-        made.verdicts = list(sift(pairs, Context(self.settings.quality, self.others, asked)))
+        quality = forge.checks(self.settings.quality)
+        made.verdicts = list(sift(pairs, Context(quality, self.others, asked)))
         return made
 
     def _pairs(self, forge: BaseForge, made: Made, progress: Progress | None) -> Iterator[Pair]:

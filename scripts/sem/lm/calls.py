@@ -26,6 +26,8 @@ FAULTS = TRANSIENT | UNUSABLE | FINAL | UNSENT
 # What speaks against the provider, not against one request: the circuit breaker counts these.
 PROVIDER = TRANSIENT | frozenset(("auth", "forbidden", "not_json"))
 
+# Providers count 85 to some 37,000 tokens for an image of the size that forges send.
+MOST_IMAGE_TOKENS, LIKELY_IMAGE_TOKENS = 40_000, 1_500
 FENCE = re.compile(r"\A\s*```(?:json)?\s*\n(.*)\n\s*```\s*\Z", re.S | re.I)
 
 
@@ -41,6 +43,7 @@ class Request:
     reasks: int = 2  # further tries after an unusable answer, within the tries of a call
     prompt_version: str = ""
     epoch: str = ""  # changes the key: an equal request under another epoch is asked anew
+    images: tuple[str, ...] = ()  # data URLs that stand after the text of the last message
 
     def key(self, where: dict[str, Any]) -> str:
         """sha256 of everything that decides the reply; WHERE is the provider's part."""
@@ -54,18 +57,31 @@ class Request:
                 "echo": self.echo,
                 "prompt_version": self.prompt_version,
                 "epoch": self.epoch,
+                # Absent without images: the keys of all other requests stay what they were.
+                **({"images": [files.sha256_text(i) for i in self.images]} if self.images else {}),
             }
         )
 
     @property
     def most_tokens_in(self) -> int:
         """An upper bound: no tokenizer makes more tokens than a text has bytes."""
-        return 64 + sum(16 + len(text.encode("utf-8")) for _, text in self.messages)
+        words = sum(16 + len(text.encode("utf-8")) for _, text in self.messages)
+        return 64 + words + MOST_IMAGE_TOKENS * len(self.images)
 
     @property
     def likely_tokens_in(self) -> int:
         """About what a prompt of English and JSON takes."""
-        return sum(8 + len(text.encode("utf-8")) * 2 // 7 for _, text in self.messages)
+        words = sum(8 + len(text.encode("utf-8")) * 2 // 7 for _, text in self.messages)
+        return words + LIKELY_IMAGE_TOKENS * len(self.images)
+
+    def content(self, messages: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+        """MESSAGES, which begin with this request's, as the chat protocol spells them."""
+        made: list[dict[str, Any]] = [{"role": role, "content": text} for role, text in messages]
+        if self.images:
+            last = made[len(self.messages) - 1]
+            shown = [{"type": "image_url", "image_url": {"url": image}} for image in self.images]
+            last["content"] = [{"type": "text", "text": last["content"]}, *shown]
+        return made
 
 
 @dataclass(frozen=True)

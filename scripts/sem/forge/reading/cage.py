@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from sem.dataset import frames, text
+from sem.dataset.feed import charset
 from sem.forge.convert import Reading
 from sem.forge.reading import docx, html, pdf, plain
 from sem.forge.reading.refusals import Refused, Step, Text
@@ -62,7 +63,8 @@ def _answer(request: dict[str, Any], limits: Reading) -> dict[str, Any]:
     kind = request["kind"]
     try:
         made = READERS[kind](base64.b64decode(request["data"]), _clock(limits))
-        return _told(made, limits)
+        page = _page(kind, request["data"]) if request.get("page") else ""
+        return _told(made, limits) | {"page": page}
     except Refused as refused:
         return {"reason": refused.reason, "detail": refused.detail}
     except MemoryError:
@@ -72,6 +74,11 @@ def _answer(request: dict[str, Any], limits: Reading) -> dict[str, Any]:
     except Exception as error:  # readers raise dozens of classes, bare ones too
         detail = f"{type(error).__name__}: {' '.join(str(error).split())}"
         return {"reason": f"{kind}_unreadable", "detail": detail[:300]}
+
+
+def _page(kind: str, data: str) -> str:
+    decoded = charset.decode(base64.b64decode(data)).text if kind == "html" else ""
+    return text.INVISIBLE.sub("", decoded)
 
 
 def _told(made: Text, limits: Reading) -> dict[str, Any]:

@@ -1,0 +1,142 @@
+"""Which classes a settings file may name, and a stranger's forge of twenty lines."""
+
+import sys
+
+import pytest
+
+from sem.core.errors import SemError
+from sem.forge import plugins
+from sem.forge.base import BaseForge
+from sem.forge.text import TextForge
+
+HOSTILE = [
+    "os.system",
+    "builtins.eval",
+    "subprocess.Popen",
+    "sem.core.files.write",
+    "sem.forge.base.BaseForge",
+    "requests.get",
+    "../../evil.Forge",
+    "__main__.main",
+    "evil_module.Canary; import os",
+    "evil_module.Canary",
+    "antigravity.geohash",
+    "importlib.import_module",
+    "",
+    "TextForgé.x",
+    "a" * 300 + ".B",
+]
+EVIL = """
+from pathlib import Path
+Path({canary!r}).write_text("ran")
+class Canary: pass
+"""
+MINE = '''
+from sem.forge.base import BaseForge, Pair
+
+class Headings(BaseForge):
+    """A question for each file: its title."""
+    def load(self):
+        yield from sorted(self.config.raw.glob("*.md"))
+
+    def synthesize(self, items):
+        for path in items:
+            title, _, body = path.read_text("utf-8").partition("\\n")
+            yield Pair("Give the title.", {"answer": title.strip("# ")}, body.strip(), path.name)
+
+class Half(BaseForge):
+    """Not whole."""
+
+LIMIT = 3
+'''
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "evil_module.py").write_text(EVIL.format(canary=str(tmp_path / "canary")))
+    (tmp_path / "my_forges").mkdir()
+    (tmp_path / "my_forges" / "__init__.py").write_text("")
+    (tmp_path / "my_forges" / "titles.py").write_text(MINE)
+    (tmp_path / "pytest.py").write_text(EVIL.format(canary=str(tmp_path / "canary")))
+    yield tmp_path
+    for name in ("evil_module", "my_forges", "my_forges.titles"):
+        sys.modules.pop(name, None)
+
+
+def test_our_own_forges_are_loaded_by_their_path(tmp_path):
+    assert plugins.load("sem.forge.text.TextForge", tmp_path) is TextForge
+    for path in plugins.OURS:
+        assert issubclass(plugins.load(path, tmp_path), BaseForge)
+
+
+@pytest.mark.parametrize("dotted", HOSTILE)
+def test_a_hostile_path_is_refused_before_anything_runs(dotted, home):
+    before = set(sys.modules)
+    with pytest.raises(SemError) as found:
+        plugins.load(dotted, home)
+
+    assert found.value.hint
+    assert not (home / "canary").exists()
+    assert "antigravity" not in set(sys.modules) - before
+
+
+@pytest.mark.parametrize("dotted", ["os.system", "builtins.eval", "importlib.import_module",
+                                    "sem.core.files.write", "subprocess.Popen"])  # fmt: skip
+def test_what_is_no_forge_is_refused_even_when_plugins_are_allowed(dotted, home):
+    with pytest.raises(SemError):
+        plugins.load(dotted, home, allowed=True)
+
+
+def test_a_refusal_says_how_to_load_ones_own(home):
+    with pytest.raises(SemError) as found:
+        plugins.load("my_forges.titles.Headings", home)
+
+    assert str(found.value) == (
+        "forge_class 'my_forges.titles.Headings' is not loaded: it is neither ours nor installed "
+        "as a forge\n       pass --allow-plugins if you wrote it and trust it; docs/forges.md "
+        "says how a forge of your own is loaded"
+    )
+
+
+def test_a_module_below_the_root_is_loaded_when_allowed(home):
+    made = plugins.load("my_forges.titles.Headings", home, allowed=True)
+
+    assert issubclass(made, BaseForge)
+    assert made.__name__ == "Headings"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("my_forges.titles.Half", "my_forges.titles.Half has no synthesize"),
+        ("my_forges.titles.LIMIT", "forge_class 'my_forges.titles.LIMIT' is no forge"),
+        ("my_forges.titles.Headngs", "my_forges.titles has no 'Headngs'"),
+    ],
+)
+def test_what_a_module_lacks_is_said(name, message, home):
+    with pytest.raises(SemError) as found:
+        plugins.load(name, home, allowed=True)
+
+    assert found.value.message == message
+
+
+def test_a_module_may_not_take_the_name_of_an_installed_package(home):
+    with pytest.raises(SemError, match="pytest is the name of another package"):
+        plugins.load("pytest.Canary", home, allowed=True)
+
+    assert not (home / "canary").exists()
+
+
+def test_an_installed_package_that_registers_a_forge_needs_no_flag(home, monkeypatch):
+    info = home / "my_forges-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-forges\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[sem.forges]\nheadings = my_forges.titles:Headings\n")
+    monkeypatch.syspath_prepend(str(home))
+
+    by_name = plugins.load("headings", home)
+    by_path = plugins.load("my_forges.titles.Headings", home)
+
+    assert by_name is by_path
+    assert issubclass(by_name, BaseForge)
