@@ -1,0 +1,197 @@
+"""What the columns of a contribution are: the label, and what is learnt from.
+
+A column is numeric where nearly all of its values are; names that end in `_id` never are.
+"""
+
+import ast
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sem.core import files, jsonio
+from sem.core.errors import SemError
+
+Kind = Literal["text", "table"]
+LABELS = ("label", "labels", "target", "class", "category", "intent", "y")
+TEXTS = (
+    "text", "query_text", "question", "prompt", "input_text", "utterance", "sentence", "query",
+)  # fmt: skip
+FEATURES = "features"
+MOST_COLUMNS = 10_000
+MOST_DISTINCT = 200_000  # of one column; beyond it the number is left out and said
+NUMERIC = 0.99  # share of a column's values that must be numbers
+IDS = ("id", "index", "row", "uuid")
+NAMED = 8  # columns that a message names
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the columns are."""
+
+    kind: Kind
+    label: str
+    text: str | None = None  # the column, kind `text`
+    features: tuple[str, ...] = ()  # the columns, kind `table`; ("features",) for a list
+    width: int = 0  # of a row's features
+
+
+class Columns:
+    """What the first pass sees of each column."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.nulls: Counter[str] = Counter()
+        self.kinds: dict[str, Counter[str]] = {}
+        self.distinct: dict[str, set[int] | None] = {}
+        self.widths: Counter[int] = Counter()  # of lists in `features`
+        self.notes: Counter[str] = Counter()
+
+    def add(self, row: Any, path: Path) -> None:
+        """Count ROW, when it is one."""
+        if not isinstance(row, dict):
+            return
+        self.rows += 1
+        for name, value in row.items():
+            if name not in self.kinds:
+                self._new(str(name), path)
+            self._value(name, value)
+
+    def _new(self, name: str, path: Path) -> None:
+        if len(self.kinds) == MOST_COLUMNS:
+            raise SemError(
+                f"{path}: more than {MOST_COLUMNS:,} columns",
+                "write a row's numbers as one list in the column `features`",
+            )
+        self.kinds[name] = Counter()
+        self.distinct[name] = set()
+
+    def _value(self, name: str, value: Any) -> None:
+        if value is None or value == "":
+            self.nulls[name] += 1
+            return
+        if name == FEATURES:
+            listed = as_list(value)
+            self.kinds[name]["list" if listed is not None else "text"] += 1
+            self.widths[len(listed or ())] += 1
+        else:
+            self.kinds[name][type_of(value)] += 1
+        seen = self.distinct[name]
+        if seen is not None:
+            seen.add(hash(str(value)))
+            if len(seen) > MOST_DISTINCT:
+                self.distinct[name] = None
+                self.notes[f"column {name}: more than {MOST_DISTINCT:,} different values"] += 1
+
+    def manifest(self, path: Path) -> dict[str, Any]:
+        """data_manifest as the legacy output has it."""
+        unique = {name: len(seen) for name, seen in self.distinct.items() if seen is not None}
+        return {
+            "source_path": path.name,
+            "row_count": self.rows,
+            "column_count": len(self.kinds),
+            "columns": list(self.kinds),
+            "data_hash": files.sha256(path),
+            "dtypes": {name: _dtype(kinds) for name, kinds in self.kinds.items()},
+            "null_counts": {name: self.nulls[name] for name in self.kinds},
+            "unique_counts": unique,
+        }
+
+
+def type_of(value: Any) -> str:
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, int):
+        return "int"
+    if isinstance(value, float):
+        return "float"
+    if not isinstance(value, str):
+        return "object"
+    try:
+        number = float(value)
+    except ValueError:
+        return "text"
+    return "int" if number.is_integer() and "." not in value else "float"
+
+
+def _dtype(kinds: Counter[str]) -> str:
+    found = set(kinds)
+    if found and found <= {"int"}:
+        return "int64"
+    if found and found <= {"int", "float"}:
+        return "float64"
+    return "bool" if found == {"bool"} else "object"
+
+
+def as_list(value: Any) -> list[Any] | None:
+    """VALUE as a list, also where CSV holds it as text (`[0.1, 0.2]`); None when it is none."""
+    if isinstance(value, list | tuple):
+        return list(value)
+    if not isinstance(value, str) or not value.lstrip().startswith(("[", "(")):
+        return None
+    try:
+        found = jsonio.loads(value)
+    except ValueError:
+        try:
+            found = ast.literal_eval(value)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            return None
+    return list(found) if isinstance(found, list | tuple) else None
+
+
+def shape_of(found: Columns, path: Path, like: Shape | None) -> Shape:
+    """What the columns FOUND in PATH are, as LIKE has them where it is given; SemError if none."""
+    if not found.rows:
+        raise SemError(f"{path}: holds no rows", "was it cut off? copy it again")
+    names = {name.casefold(): name for name in found.kinds}
+    if like is not None:
+        return _as(like, names, path)
+    label = next((names[one] for one in LABELS if one in names), None)
+    if label is None:
+        raise SemError(
+            f"{path}: no column says what a row is: {_named(found.kinds)}",
+            f"name it {LABELS[0]}, or one of {', '.join(LABELS[1:])}",
+        )
+    if FEATURES in found.kinds and found.kinds[FEATURES]["list"]:
+        width = found.widths.most_common(1)[0][0]
+        return Shape("table", label, features=(FEATURES,), width=width)
+    text = next((names[one] for one in TEXTS if one in names and names[one] != label), None)
+    if text is not None and found.kinds[text]["text"]:
+        return Shape("text", label, text=text)
+    numeric = tuple(name for name in found.kinds if name != label and _is_numeric(found, name))
+    if not numeric:
+        raise SemError(
+            f"{path}: neither a text nor numbers to learn from: {_named(found.kinds)}",
+            "name a column text, or give numeric columns or a list in `features`",
+        )
+    return Shape("table", label, features=numeric, width=len(numeric))
+
+
+def _as(like: Shape, names: Mapping[str, str], path: Path) -> Shape:
+    """LIKE with the spelling of this file's columns; SemError names what is missing."""
+    wanted = [like.label, *([like.text] if like.text else like.features)]
+    missing = [name for name in wanted if name.casefold() not in names]
+    if missing:
+        raise SemError(
+            f"{path}: column {missing[0]!r} is missing, which the base data have",
+            f"it has {_named(names.values())}",
+        )
+    spelled = [names[name.casefold()] for name in wanted]
+    text = spelled[1] if like.text else None
+    features = () if like.text else tuple(spelled[1:])
+    return Shape(like.kind, spelled[0], text, features, like.width)
+
+
+def _is_numeric(found: Columns, name: str) -> bool:
+    lowered = name.casefold()
+    if lowered in IDS or lowered.endswith(("_id", "_index", "_uuid")) or lowered == "unnamed: 0":
+        return False
+    kinds = found.kinds[name]
+    total = sum(kinds.values())
+    return bool(total) and (kinds["int"] + kinds["float"] + kinds["bool"]) / total >= NUMERIC
+
+
+def _named(names: Iterable[str]) -> str:
+    """The first of NAMES, for a message."""
+    return ", ".join(list(names)[:NAMED])
