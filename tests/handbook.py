@@ -29,7 +29,7 @@ FORGE = """teacher:
     max_requests: {max_requests}
   max_tokens: 400
   reasks: 0
-params: {{chunks: {{max_chars: 700}}}}
+params: {{chunks: {{max_chars: 400, overlap_chars: 0}}}}
 pairs_per_chunk: 2
 """
 TOPICS = ("owners", "borrowing", "slices", "traits", "errors", "threads", "macros", "cargo",
@@ -52,25 +52,22 @@ def make(root: Path, url: str, documents: int = 10, sections: int = 2, **changes
 
 
 def document(number: int, sections: int) -> str:
-    """A document of its own words: no sentence of it is in another one."""
-    topic = f"{TOPICS[number % 10]} {WORDS[number % len(WORDS)]}"
+    """A document of its own words: no question about one part of it fits another."""
+    topic = TOPICS[number % 10]
     parts = [f"# The {topic} chapter\n"]
     for section in range(sections):
-        word = WORDS[(number * 7 + section * 3) % len(WORDS)]
-        other = WORDS[(number * 5 + section * 11 + 1) % len(WORDS)]
-        place = f"{word} {number}.{section}"
+        a, b, c, d, e, f = (word(number * 600 + section * 6 + n) for n in range(6))
         parts.append(
-            f"## About {place}\n\n"
-            f"The {topic} keeps the {word} of part {section} beside a {other} cabinet number "
-            f"{number + 20}. Whoever opens the {other} drawer {section + 40} finds the {topic} "
-            f"ledger there. A {word} inspector of {topic} visits room {number + 60} every "
-            f"{other} season.\n"
+            f"## About the {a}\n\n"
+            f"The {a} {b} keeps its {topic} beside the {c} cabinet number {number + 20}. "
+            f"Whoever opens the {d} drawer {section + 40} finds the {e} ledger there. "
+            f"An inspector of the {f} visits {a} room {number + 60} every {b} season.\n"
         )
     return "\n".join(parts)
 
 
-WORDS = (
-    "amber", "basalt", "cedar", "dolomite", "ebony", "flint", "garnet", "hazel", "indigo",
-    "jasper", "kelp", "linen", "marble", "nickel", "onyx", "pewter", "quartz", "russet",
-    "saffron", "topaz", "umber", "velvet", "walnut", "xenon", "yarrow", "zircon",
-)  # fmt: skip
+def word(number: int) -> str:
+    """The NUMBERth invented word; neighbours have little in common."""
+    number = (number * 7_919 + 104_729) % 90**3
+    syllables = [f"{c}{v}{e}" for c in "bdfgklmnprstvz" for v in "aeiou" for e in ("", "n")][:90]
+    return "".join(syllables[number // 90**place % 90] for place in range(3))

@@ -8,6 +8,8 @@ from chatserver import Body
 
 PASSAGE = re.compile(r"===== PASSAGE ([0-9a-f]{16}) =====\n(.*)\n===== END", re.S)
 SENTENCE = re.compile(r"[A-Z][^.!?\n]{30,200}[.!?]")
+COMMON = frozenset(("keeps", "beside", "cabinet", "number", "opens", "drawer", "finds", "there",
+                    "ledger", "inspector", "visits", "room", "every", "season"))  # fmt: skip
 COUNT = re.compile(r"^Write (\d+) pairs? ", re.M)
 
 
@@ -21,8 +23,8 @@ def pairs(body: Body) -> list[dict[str, object]]:
     found = COUNT.search(body["messages"][1]["content"])
     made = []
     for number, said in enumerate(SENTENCE.findall(passage(body))[: int(found[1])], 1):  # type: ignore[index]
-        words = re.findall(r"[A-Za-z]{4,}", said)
-        question = f"What is true of {' '.join(words[:6])}?"
+        words = [word for word in re.findall(r"[a-z]{4,}", said) if word not in COMMON]
+        question = f"What is {' '.join(words[:5])} about?"
         made.append({"number": number, "question": question, "answer": said, "quote": said})
     return made
 

@@ -1,5 +1,6 @@
 """A forge run end to end over real HTTP: rows, split, files, cost, resume, replacement."""
 
+import io
 import json
 from datetime import UTC, datetime
 
@@ -40,6 +41,11 @@ def forged(project, **options):
     return run.finish(prepared, run.forge(prepared), clean.How(today="2026-11-21"))
 
 
+def stored(project):
+    """As far as the store, which is all that most tests look at."""
+    return run.forge(run.prepare(project, run.Options(), AT))
+
+
 def written(project):
     folder = project.processed / "forge"
     found = {name: (folder / name).read_bytes() for name in OUT}
@@ -59,7 +65,7 @@ def test_documents_become_train_and_test_split_by_document(project):
 
 
 def test_provenance_leads_from_a_pair_to_the_characters_it_is_made_from(project):
-    forged(project)
+    stored(project)
 
     pair = next(files.rows(project.processed / "forge" / "pairs.jsonl"))
     told, path = pair["provenance"], project.root / "data" / "handbook" / "raw" / pair["source"]
@@ -86,13 +92,13 @@ def test_run_again_asks_nothing_and_writes_the_same_bytes(project, server):
 
 
 def test_rows_of_the_run_before_go_and_rows_of_other_origin_stay(project, server):
-    forged(project)
+    stored(project)
     other = store.RawRow("mine", "qa", "What is mine?", '{"answer":"This."}', "{}")
     store.append(project.store, [other])
     path = next((project.root / "data" / "handbook" / "raw").glob("*.md"))
     path.unlink()
 
-    made = forged(project)
+    made = stored(project)
 
     with store.reading(project.store) as opened:
         ids = set(opened.ids())
@@ -131,7 +137,7 @@ def test_a_pilot_asks_its_sample_once_and_foretells_the_rest(project, server):
 
 
 def test_without_a_terminal_the_question_is_answered_by_yes_alone(monkeypatch):
-    monkeypatch.setattr("sys.stdin", open("/dev/null"))
+    monkeypatch.setattr("sys.stdin", io.StringIO())
 
     forecast.allow("about 40 more calls for $1.00", yes=True)
     with pytest.raises(SemError) as stopped:
@@ -150,19 +156,19 @@ def test_a_limit_draws_from_all_documents_and_always_the_same(project, server):
 
 
 def test_golden_questions_are_not_forged(project, server):
-    forged(project)
+    stored(project)
     pair = next(files.rows(project.processed / "forge" / "pairs.jsonl"))
     golden = [{"question": pair["instruction"].lower(), "golden_answer": "x"}]
     files.write(project.golden.with_name("golden_set.json"), json.dumps(golden))
 
-    forged(project)
+    stored(project)
 
     dropped = list(files.rows(project.processed / "forge" / "dropped.jsonl"))
     assert [row["provenance"]["reason"] for row in dropped] == ["near_golden"]
 
 
 def test_nothing_left_is_an_error_that_keeps_the_rows_of_before(project, server):
-    forged(project)
+    stored(project)
     server.script = teachers.refuses
     files.write(
         project.configs / "forge.yaml",
@@ -170,7 +176,7 @@ def test_nothing_left_is_an_error_that_keeps_the_rows_of_before(project, server)
     )
 
     with pytest.raises(SemError, match="none of 20 pairs is left"):
-        forged(project)
+        stored(project)
 
     with store.reading(project.store) as opened:
         assert opened.count == 40
@@ -181,13 +187,13 @@ def test_nothing_left_is_an_error_that_keeps_the_rows_of_before(project, server)
 def test_a_taken_down_document_does_not_come_back(project, server):
     from sem.dataset.erasure import tombstones
 
-    forged(project)
+    stored(project)
     name = "00-owners.md"
     stones = tombstones.keyed(project)
     stone = {"kind": "source", "digest": stones.digest("source", name), "at": "", "reason": ""}
     tombstones.add(project, [stone | {"takedown": "t"}])
 
-    made = forged(project)
+    made = stored(project)
 
     assert made.refused == {"taken_down": 4}
     with store.reading(project.store) as opened:

@@ -1,12 +1,15 @@
 """Questions that were there before: nearly the same text, or nearly the same words.
 
-Twice the exact Jaccard index of `dataset.neardup`: once of 5-grams of the question as it stands,
-once of 5-grams of its content words, stemmed and sorted, so that "What does `?` do" and "Tell me
-what `?` is doing" meet. What is compared against (golden and test questions) comes first, so that
-a pair never pushes one of those out; of two pairs the first stays.
+First the exact Jaccard index of 5-grams (`dataset.neardup`) of the question as it stands. Then the
+exact Jaccard index of its content words by their stems, so that "What does `?` do" and "Tell me
+what `?` is doing" meet. 5-grams of those words would not do: "cargo" and "error" have much in
+common. What is compared against (golden and test questions) comes first, so that a pair never
+pushes one of those out; of two pairs the first stays.
 """
 
+import math
 import re
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -40,27 +43,48 @@ def near(
 ) -> dict[int, Near]:
     """For each of QUESTIONS that is near an earlier one or one of OTHERS (where, question), which.
 
-    THRESHOLD: Jaccard index of 5-grams of the text; WORDS: of its sorted content words.
+    THRESHOLD: Jaccard index of 5-grams of the text; WORDS: of its content words.
     """
     texts = [text for _, text in others] + list(questions)
+    first = neardup.of_texts(texts, threshold).first
+    by_words = _by_words([content(text) for text in texts], words)
     found: dict[int, Near] = {}
-    for spelled, least in ((texts, threshold), ([content(text) for text in texts], words)):
-        clusters = neardup.of_texts(spelled, least)
-        for row, head in enumerate(clusters.first):
-            number = row - len(others)
-            if row == head or number < 0 or number in found:
-                continue
+    for row in range(len(others), len(texts)):
+        head = first[row] if first[row] != row else by_words.get(row)
+        if head is not None:
             where = others[head][0] if head < len(others) else "pair"
-            found[number] = Near(where, texts[head])
+            found[row - len(others)] = Near(where, texts[head])
     return found
 
 
-def content(question: str) -> str:
-    """The content words of QUESTION by their stems, sorted, each once.
+def _by_words(sets: Sequence[frozenset[str]], least: float) -> dict[int, int]:
+    """For each row the first earlier one whose set agrees with its own by LEAST (Jaccard).
 
-    Code keeps its signs: `&mut` is not `mut`.
+    Two such sets share one of their rarest words, of each so many as could be missing and one
+    more (prefix filtering, Bayardo et al. 2007), so only those are looked up.
     """
+    rarity = Counter(word for one in sets for word in one)
+    rows_of: dict[str, list[int]] = defaultdict(list)
+    found: dict[int, int] = {}
+    for row, own in enumerate(sets):
+        ordered = sorted(own, key=lambda word: (rarity[word], word))
+        rarest = ordered[: len(own) - math.ceil(least * len(own)) + 1]
+        near = sorted({other for word in rarest for other in rows_of[word]})
+        head = next((o for o in near if _jaccard(own, sets[o]) >= least), None)
+        if head is not None:
+            found[row] = head
+        for word in rarest if head is None else ():
+            rows_of[word].append(row)
+    return found
+
+
+def _jaccard(one: frozenset[str], other: frozenset[str]) -> float:
+    return len(one & other) / len(one | other)
+
+
+def content(question: str) -> frozenset[str]:
+    """The content words of QUESTION by their stems; code keeps its signs: `&mut` is not `mut`."""
     folded = fold(question)
     code = [part for part in re.findall(r"`([^`]*)`", folded) if SIGNS.search(part)]
     words = {stem(word) for word in WORD.findall(folded) if word not in STOP or word in ASKS}
-    return " ".join(sorted((words - OPENING) | {"".join(part.split()) for part in code}))
+    return frozenset((words - OPENING) | {"".join(part.split()) for part in code})

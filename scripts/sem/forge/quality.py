@@ -33,7 +33,7 @@ class Quality:
     min_agreement: float = 0.4  # token F1 of both answers; higher drops more
     near: bool = True  # drop questions near an earlier one, a golden or a test question
     near_threshold: float = 0.8  # Jaccard index of 5-grams of the question; lower drops more
-    near_words: float = 0.8  # the same of its sorted content words; lower drops more paraphrases
+    near_words: float = 0.85  # the same of its content words; lower drops more paraphrases
     language: str = "same"  # same (as the passage), any, or an ISO 639-1 code
     min_question: int = 12  # characters
     max_question: int = 2_000
