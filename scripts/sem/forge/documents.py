@@ -45,10 +45,17 @@ class Source:
     kind: str
 
 
+@dataclass(frozen=True)
+class WebPage(Document):
+    """A document that keeps its markup, as the example store keeps pages."""
+
+    page: str = ""
+
+
 def read(raw: Path, limits: Reading, told: Told, pages: bool = False) -> Iterator[Document]:
     """Every readable source below RAW in the order of their names; TOLD hears of the others.
 
-    With PAGES the text of an HTML file is its markup, as the example store keeps pages.
+    With PAGES each is a WebPage.
     """
     seen: dict[str, str] = {}
     with Converter(limits) as converter:
@@ -158,8 +165,8 @@ def _read(
     if made.reason:
         told(Skip(source.name, "file", made.reason, made.detail, sha256=digest))
         return None
-    text = made.page if pages and made.page else made.text
-    return Document(source.name, digest, text, source.kind, made.title, made.notes)
+    given = (source.name, digest, made.text, source.kind, made.title, made.notes)
+    return WebPage(*given, page=made.page or made.text) if pages else Document(*given)
 
 
 def content(path: Path, max_bytes: int) -> tuple[bytes, str, str]:

@@ -47,10 +47,12 @@ class Tally:
 class TextForge(BaseForge):
     """Chunks of documents are its items; the teacher asks and answers about each."""
 
+    Params: type[TextParams] = TextParams
+
     @cached_property
-    def params(self) -> TextParams:
+    def params(self) -> Any:
         """The checked `params:`."""
-        return settings.build(TextParams, dict(self.config.params), "forge.yaml: params")
+        return settings.build(self.Params, dict(self.config.params), "forge.yaml: params")
 
     @cached_property
     def task(self) -> TaskSpec | None:

@@ -1,0 +1,275 @@
+"""What can be asked of a few rows of a table, and the exact answer. Pure; decimals, not floats.
+
+    | month   | sales |        What is the sum of `sales`?                     ->  30
+    | 2026-01 | 10    |        In which row is `sales` highest? Give its `month`. ->  2026-02
+    | 2026-02 | 20    |        By how much does `sales` change from 2026-01 to 2026-02?  ->  10
+
+A question is asked only where the answer is one: no highest value that two rows share.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import ROUND_HALF_EVEN, Decimal
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+from sem.core import jsonio
+from sem.dataset import text
+
+NUMBER = re.compile(r"[+-]?(?:[0-9]{1,15}(?:\.[0-9]{1,9})?|\.[0-9]{1,9})")
+DATE = re.compile(r"[0-9]{4}-[0-9]{2}(?:-[0-9]{2}(?:[T ][0-9:.]{4,15}(?:Z|[+-][0-9:]{5,6})?)?)?")
+QUOTED = re.compile(r"`([^`]*)`|([0-9]+(?:[.-][0-9]+)*)")
+NAMING = ("id", "nr", "no", "index", "row")
+CENT = Decimal("0.01")
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A question and its answer as text."""
+
+    question: str
+    answer: str
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A few rows of a table that follow each other, as texts."""
+
+    table: str
+    sha256: str
+    first: int  # number of the first row, from 1
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    meanings: Mapping[str, str]
+
+    @property
+    def last(self) -> int:
+        """Number of the last row."""
+        return self.first + len(self.rows) - 1
+
+    @property
+    def name(self) -> str:
+        """What must never be on two sides of a split."""
+        return f"{self.table} rows {self.first}-{self.last}"
+
+    @cached_property
+    def text(self) -> str:
+        """The window as Markdown, with what its columns mean."""
+        told = [f"{c}: {self.meanings[c]}" for c in self.columns if c in self.meanings]
+        head = [_line(self.columns), _line(["---"] * len(self.columns))]
+        return "\n".join([*told, *([""] if told else []), *head, *map(_line, self.rows)])
+
+    def column(self, number: int) -> list[str]:
+        """The cells of a column."""
+        return [row[number] for row in self.rows]
+
+    @cached_property
+    def numbers(self) -> dict[int, list[Decimal]]:
+        """Columns whose every cell is a plain number: `1,234` may be one or a thousand."""
+        found = {}
+        for number in range(len(self.columns)):
+            cells = self.column(number)
+            if all(NUMBER.fullmatch(cell) for cell in cells):
+                found[number] = [Decimal(cell) for cell in cells]
+        return {n: values for n, values in found.items() if n not in self._codes}
+
+    @cached_property
+    def _codes(self) -> set[int]:
+        """Columns of whole numbers that count up or have a leading zero name rows, not amounts."""
+        found = set()
+        for number in range(len(self.columns)):
+            cells = self.column(number)
+            if any(re.match(r"0[0-9]", cell) for cell in cells):
+                found.add(number)
+            elif all(cell.isdecimal() for cell in cells):
+                values = [int(cell) for cell in cells]
+                is_named = self.columns[number].casefold().strip("_ ") in NAMING
+                if is_named or all(b - a == 1 for a, b in pairwise(values)):
+                    found.add(number)
+        return found
+
+    @cached_property
+    def key(self) -> int | None:
+        """The first column whose cells name the rows: unlike each other, and no amounts."""
+        for number in range(len(self.columns)):
+            cells = self.column(number)
+            if number not in self.numbers and all(cells) and len(set(cells)) == len(cells):
+                return number
+        return None
+
+    @cached_property
+    def time(self) -> int | None:
+        """The column of dates that only go on, of a time series."""
+        for number in range(len(self.columns)):
+            cells = self.column(number)
+            is_date = all(map(DATE.fullmatch, cells)) and len(set(map(len, cells))) == 1
+            if is_date and all(a < b for a, b in pairwise(cells)):
+                return number
+        return None
+
+    @cached_property
+    def groups(self) -> list[int]:
+        """Columns with few texts that come again."""
+        keep = []
+        for number in range(len(self.columns)):
+            counts = Counter(self.column(number))
+            is_text = number not in self.numbers and number != self.time and all(counts)
+            if is_text and 1 < len(counts) <= len(self.rows) // 2:
+                keep.append(number)
+        return keep
+
+
+def window(
+    table: str,
+    sha256: str,
+    first: int,
+    rows: Sequence[dict[str, Any]],
+    meanings: Mapping[str, str],
+) -> Window:
+    """ROWS of TABLE, from row FIRST on, as texts on one line; columns in their order."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    cells = tuple(tuple(_cell(row.get(name)) for name in columns) for row in rows)
+    names = tuple(_cell(name) or "column" for name in columns)
+    return Window(table, sha256, first, names, cells, meanings)
+
+
+def lookup(w: Window) -> list[Answered]:
+    """A cell by the name of its row."""
+    if w.key is None:
+        return []
+    return [
+        Answered(f"What is `{w.columns[n]}` where `{w.columns[w.key]}` is `{row[w.key]}`?", cell)
+        for row in w.rows for n, cell in enumerate(row) if n != w.key and cell
+    ]  # fmt: skip
+
+
+def aggregate(w: Window) -> list[Answered]:
+    """Sum, mean, smallest and greatest of a column."""
+    made = []
+    for n, values in w.numbers.items():
+        name = w.columns[n]
+        made += [
+            Answered(f"What is the sum of `{name}` over all rows?", plain(sum(values, Decimal()))),
+            Answered(f"What is the greatest `{name}`?", plain(max(values))),
+            Answered(f"What is the smallest `{name}`?", plain(min(values))),
+            Answered(
+                f"What is the mean of `{name}`, rounded to 2 decimals?",
+                rounded(sum(values, Decimal()) / len(values)),
+            ),
+        ]
+    return made
+
+
+def extreme(w: Window) -> list[Answered]:
+    """The row with the greatest or smallest value, where one row has it."""
+    if w.key is None:
+        return []
+    made = []
+    for n, values in w.numbers.items():
+        for word, value in (("greatest", max(values)), ("smallest", min(values))):
+            if values.count(value) == 1:
+                named = w.rows[values.index(value)][w.key]
+                asks = f"Which `{w.columns[w.key]}` has the {word} `{w.columns[n]}`?"
+                made.append(Answered(asks, named))
+    return made
+
+
+def count(w: Window) -> list[Answered]:
+    """How many rows have a value, or more than one."""
+    made = [
+        Answered(f"How many rows have `{w.columns[n]}` equal to `{value}`?", str(times))
+        for n in w.groups for value, times in Counter(w.column(n)).items()
+    ]  # fmt: skip
+    for n, values in w.numbers.items():
+        for limit in sorted(set(values))[1:-1]:
+            over = sum(value > limit for value in values)
+            asks = f"How many rows have `{w.columns[n]}` above `{plain(limit)}`?"
+            made.append(Answered(asks, str(over)))
+    return made
+
+
+def grouped(w: Window) -> list[Answered]:
+    """The sum of a column over the rows of one group."""
+    made = []
+    for g in w.groups:
+        for n, values in w.numbers.items():
+            for value in dict.fromkeys(w.column(g)):
+                total = sum((v for v, c in zip(values, w.column(g), strict=True) if c == value),
+                            Decimal())  # fmt: skip
+                asks = (f"What is the sum of `{w.columns[n]}` where `{w.columns[g]}` is "
+                        f"`{value}`?")  # fmt: skip
+                made.append(Answered(asks, plain(total)))
+    return made
+
+
+def trend(w: Window) -> list[Answered]:
+    """How a time series changes, and when it changes most."""
+    if w.time is None or len(w.rows) < 3:
+        return []
+    made, times = [], w.column(w.time)
+    for n, values in w.numbers.items():
+        name, steps = w.columns[n], [b - a for a, b in pairwise(values)]
+        change = values[-1] - values[0]
+        asks = f"By how much does `{name}` change from `{times[0]}` to `{times[-1]}`?"
+        made.append(Answered(asks, plain(change)))
+        asks = f"Is `{name}` at `{times[-1]}` higher, lower or the same as at `{times[0]}`?"
+        made.append(Answered(asks, ("same", "higher", "lower")[(change > 0) - (change < 0)]))
+        for word, step in (("greatest rise", max(steps)), ("greatest fall", min(steps))):
+            if steps.count(step) == 1 and (step > 0) == (word == "greatest rise") and step:
+                asks = f"At which `{w.columns[w.time]}` is the {word} of `{name}` from row to row?"
+                made.append(Answered(asks, times[steps.index(step) + 1]))
+        rises = sum(step > 0 for step in steps)
+        asks = f"How many times does `{name}` rise from one row to the next?"
+        made.append(Answered(asks, str(rises)))
+    return made
+
+
+KINDS: dict[str, Callable[[Window], list[Answered]]] = {
+    "lookup": lookup,
+    "aggregate": aggregate,
+    "extreme": extreme,
+    "count": count,
+    "grouped": grouped,
+    "trend": trend,
+}
+
+
+def plain(value: Decimal) -> str:
+    """VALUE without an exponent and without zeros at its end."""
+    shown = f"{value:f}"
+    shown = shown.rstrip("0").rstrip(".") if "." in shown else shown
+    return "0" if shown in ("-0", "") else shown
+
+
+def rounded(value: Decimal) -> str:
+    """VALUE to two decimals, halves to the even one."""
+    return plain(value.quantize(CENT, ROUND_HALF_EVEN))
+
+
+def values(question: str) -> Counter[str]:
+    """The values and numbers in QUESTION, with or without their marks."""
+    return Counter(part for match in QUOTED.findall(question) for part in match if part)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float | Decimal) and Decimal(str(value)).is_finite():
+        return plain(Decimal(str(value)))
+    shown = value if isinstance(value, str) else _said(value)
+    # A bar would begin another cell, a backtick end a name.
+    return text.line(shown).replace("|", "/").replace("`", "'")
+
+
+def _said(value: Any) -> str:
+    return jsonio.dumps(value) if isinstance(value, dict | list) else str(value)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,195 @@
+"""TableForge: CSV, Parquet and JSON lines, time series too -> questions with exact answers.
+
+A table is cut into windows of a few rows; each pair shows its window and asks what can be read or
+computed from it alone. The answers are computed here, in decimals, so no teacher is needed; one
+may reword the questions, and a wording that loses a value is not taken.
+"""
+
+import random
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from sem.core import files, jsonio, settings
+from sem.core.errors import SemError
+from sem.dataset import text
+from sem.dataset.feed import readers, sheets, tables
+from sem.dataset.feed.readers import Told
+from sem.forge import asked, documents, prompts, secretscan
+from sem.forge.asked import Answered, Window
+from sem.forge.base import BaseForge, Pair
+from sem.forge.chunks import Skip
+from sem.forge.text import task_of
+from sem.lm.calls import Request
+
+KINDS = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".jsonl": "jsonl",
+         ".ndjson": "jsonl"}  # fmt: skip
+VERSION = "forge-table-1"  # raised when the prompt changes
+REWORD = (
+    "Reword the question so that a person might ask it. Keep its meaning and every value, name "
+    'and number exactly. Reply with JSON and nothing else: {"question": "…"}'
+)
+SCHEMA = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["question"],
+    "properties": {"question": {"type": "string", "minLength": 8, "maxLength": 1_000}},
+}
+
+
+@dataclass(frozen=True)
+class TableParams:
+    """`params:` of forge.yaml for tables."""
+
+    rows: int = 12  # of a window, which every pair shows; more is harder and longer
+    questions: int = 6  # of a window, drawn by the seed; fewer where it gives fewer
+    kinds: tuple[str, ...] = tuple(asked.KINDS)
+    columns: dict[str, str] = field(default_factory=dict)  # column -> what it means, shown
+    paraphrase: bool = False  # let the teacher reword each question: a call more
+    max_bytes: int = 50_000_000  # a larger file is skipped
+    max_rows: int = 100_000  # of a file; rows beyond are a counted skip
+    max_cell: int = 200  # characters; a window with a longer cell is skipped
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.rows <= 200 or not 1 <= self.questions <= 50:
+            raise SemError("rows or questions out of range", "write 2 to 200, and 1 to 50")
+        unknown = sorted(set(self.kinds) - set(asked.KINDS))
+        if unknown:
+            raise SemError(f"kinds: {', '.join(unknown)}", f"one of: {', '.join(asked.KINDS)}")
+
+
+class TableForge(BaseForge):
+    """Windows are its items: a window is what stays on one side of a split."""
+
+    @cached_property
+    def params(self) -> TableParams:
+        """The checked `params:`."""
+        return settings.build(TableParams, dict(self.config.params), "forge.yaml: params")
+
+    def load(self) -> Iterator[Window]:
+        """The windows of every table, in the order of their names."""
+        limits = self.params  # checked here: below, a SemError is a file that cannot be read
+        for source in documents.sources(self.config.raw, self._skip, KINDS):
+            try:
+                yield from self._windows(source, limits)
+            except SemError as error:
+                self._skip(Skip(source.name, "file", "unreadable", error.message[:300]))
+
+    def synthesize(self, items: Iterable[Window]) -> Iterator[Pair]:
+        """Questions on each window with their answers; reworded where that is asked for."""
+        made = (self._pair(window, one) for window in items for one in self._drawn(window))
+        if not self.params.paraphrase:
+            yield from made
+            return
+        ask = self.config.ask
+        if ask is None:
+            raise SemError("paraphrase needs a teacher", "name one, or leave paraphrase out")
+        for pair, _, outcome in ask.answered((pair, self._request(pair)) for pair in made):
+            yield self._reworded(pair, outcome)
+
+    def checks(self, quality: Any) -> Any:
+        """Without checks of support and likeness: answers are computed, questions alike."""
+        off = dict.fromkeys(("faithful", "near", "judge", "consistent"), False)
+        return replace(quality, **off, language="any", max_question=10**6)
+
+    def _skip(self, skip: Skip) -> None:
+        self.config.skipped.append(skip.as_json())
+
+    def _windows(self, source: documents.Source, limits: TableParams) -> Iterator[Window]:
+        if source.path.stat().st_size > limits.max_bytes:
+            detail = f"more than {limits.max_bytes:,} bytes"
+            self._skip(Skip(source.name, "file", "too_large", detail))
+            return
+        digest, first = files.sha256(source.path), 1
+        rows = self._rows(source)
+        while batch := list(islice(rows, limits.rows)):
+            if first > limits.max_rows:
+                left = len(batch) + sum(1 for _ in rows)
+                self._skip(Skip(source.name, "rows", "max_rows", f"{left:,} rows beyond"))
+                return
+            window = asked.window(source.name, digest, first, batch, limits.columns)
+            reason = self._fault(window)
+            if reason:
+                self._skip(Skip(window.name, "rows", reason, sha256=digest))
+            else:
+                yield window
+            first += len(batch)
+
+    def _fault(self, window: Window) -> str:
+        cells = [cell for row in window.rows for cell in row]
+        if len(window.rows) < 2:
+            return "one_row"
+        if max(map(len, cells), default=0) > self.params.max_cell:
+            return "long_cell"
+        return "secret" if secretscan.find(window.text) else ""
+
+    def _rows(self, source: documents.Source) -> Iterator[dict[str, Any]]:
+        """The rows of SOURCE as dicts; what a reader refuses is a counted skip."""
+
+        def refuse(where: str, reason: str) -> None:
+            self._skip(Skip(f"{source.name} {where}", "rows", "unreadable", reason))
+
+        def note(said: str) -> None:
+            self.config.notes.append(f"{source.name}: {said}")
+
+        told = Told(refuse, note)
+        if source.kind == "parquet":
+            with tables.parquet(source.path) as rows:
+                yield from rows
+            return
+        read = sheets.rows if source.kind == "csv" else readers.jsonl
+        for where, row in read(Path(source.path), told):
+            if isinstance(row, dict):
+                yield row
+            else:
+                refuse(where, "no object")
+
+    def _drawn(self, window: Window) -> list[Answered]:
+        """Some of the questions that WINDOW gives, of as many kinds as can be, by the seed."""
+        chance = random.Random(f"{self.config.seed} {window.name} {window.sha256}")
+        decks = [(kind, asked.KINDS[kind](window)) for kind in self.params.kinds]
+        for _, deck in decks:
+            chance.shuffle(deck)
+        chance.shuffle(decks)
+        found: list[Answered] = []
+        while len(found) < self.params.questions and any(deck for _, deck in decks):
+            for kind, deck in decks:
+                if deck and len(found) < self.params.questions:
+                    found.append(replace(deck.pop(), kind=kind))
+        return found
+
+    def _pair(self, window: Window, one: Answered) -> Pair:
+        task = self._task
+        return Pair(
+            one.question,
+            one.answer if task and task.io_schema.get("type") == "string" else
+            {"answer": one.answer},
+            window.text,
+            window.name,
+            task.task_id if task else None,
+            {"document_sha256": window.sha256, "rows": [window.first, window.last],
+             "teacher": None, "kind": one.kind},
+        )  # fmt: skip
+
+    @cached_property
+    def _task(self) -> Any:
+        return task_of(self.config)
+
+    def _request(self, pair: Pair) -> Request:
+        messages = (("system", REWORD), ("user", prompts.neutral(pair.instruction)))
+        ask: Any = self.config.ask
+        return ask.request(messages, SCHEMA, VERSION)
+
+    def _reworded(self, pair: Pair, outcome: Any) -> Pair:
+        """PAIR in the teacher's words, or as it was where they lose or add a value."""
+        if not outcome.is_usable:
+            return replace(pair, provenance={**pair.provenance, "reworded": str(outcome.fault)})
+        said = text.line(outcome.value["question"])
+        if asked.values(said) != asked.values(pair.instruction):
+            return replace(pair, provenance={**pair.provenance, "reworded": "lost_a_value"})
+        told = {**pair.provenance, "teacher": outcome.model, "reworded": True,
+                "template": pair.instruction}  # fmt: skip
+        return replace(pair, instruction=said, provenance=jsonio.loads(jsonio.dumps(told)))
