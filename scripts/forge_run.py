@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     cost = run.pilot(prepared)
     if cost is not None:
         forecast.allow(str(cost), args.yes)
-    forged = run.forge(prepared, lambda items, total: console.progress(items, total, "asking"))
+    forged = run.forge(prepared, lambda items: console.progress(items, prepared.items, "asking"))
     run.finish(prepared, forged, shown.cleaning(prepared.at), shown.bar)
     shown.result(prepared, forged)
     console.done(forged.report)

@@ -93,10 +93,15 @@ class Forecast:
     def __str__(self) -> str:
         time = f"{self.minutes:.0f} min" if self.minutes >= 1 else "less than a minute"
         return (
-            f"about {self.calls:,} more calls for ${self.usd:.2f} "
-            f"(95 %: ${self.low:.2f} to ${self.high:.2f}), {time}, "
-            f"by a pilot of {self.pilot_calls} calls for ${self.pilot_usd:.4f}"
+            f"about {self.calls:,} more calls for {dollars(self.usd)} "
+            f"(95 %: {dollars(self.low)} to {dollars(self.high)}), {time}, "
+            f"by a pilot of {self.pilot_calls} calls for {dollars(self.pilot_usd)}"
         )
+
+
+def dollars(usd: float) -> str:
+    """USD with its cents, or with what is below a cent."""
+    return f"${usd:,.2f}" if usd >= 1 or not usd else f"${usd:.4f}"
 
 
 def forecast(plan: Plan, spent: Spending, workers: int) -> Forecast:

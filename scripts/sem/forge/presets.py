@@ -31,6 +31,7 @@ class TeacherSettings:
     max_tokens: int = 1_500  # of a reply; a longer one is cut and counts as unusable
     reasks: int = 1  # further tries of a reply that is not of the asked form
     pilot: int = 20  # calls made before the question about the rest; 0: none, nothing is asked
+    min_right: float = 0.5  # share of golden answers that forge.teacher asks for: below, no-go
 
     def __post_init__(self) -> None:
         if self.max_tokens < 16 or self.pilot < 0 or not 0 <= self.reasks <= 9:
@@ -38,6 +39,8 @@ class TeacherSettings:
                 f"max_tokens {self.max_tokens}, pilot {self.pilot}, reasks {self.reasks}",
                 "max_tokens from 16, pilot from 0, reasks from 0 to 9",
             )
+        if not 0 <= self.min_right <= 1:
+            raise SemError(f"teacher.min_right {self.min_right}", "write a share, 0 to 1")
         if self.calls is not None and (self.preset or self.model or self.api_base):
             raise SemError(
                 "teacher: `calls` beside preset, model or api_base",

@@ -180,7 +180,7 @@ def _ordered(counts: dict[str, int]) -> list[tuple[str, int]]:
 
 
 def _percent(count: int, of: int | None) -> str:
-    return f"{100 * count / of:.1f} %" if of else ""
+    return f"{100 * count / of:.1f} %" if of else "-"
 
 
 def rate_rows(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -189,7 +189,7 @@ def rate_rows(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for reason, count in _ordered(facts["unusable"]):
         yield f"unusable: {reason}", f"{count:,}"
     yield "pairs", f"{facts['pairs']:,}"
-    yield "kept", f"{facts['kept']:,} ({_percent(facts['kept'], facts['pairs']) or '-'})"
+    yield "kept", f"{facts['kept']:,} ({_percent(facts['kept'], facts['pairs'])})"
     for reason, count in _ordered(facts["dropped"]):
         yield f"dropped: {reason}", f"{count:,}"
     for reason, count in _ordered(facts["skipped"]):

@@ -26,7 +26,7 @@ from sem.forge.teacher import Journal, Spending, Teacher, teacher
 
 ORIGIN = "forge"  # meta.reference_source of the rows a forge run may replace
 JOURNAL = "unusable.jsonl"
-Progress = Callable[[Iterable[Any], int | None], Iterable[Any]]
+Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Job:
         items = forge.load()
         if not hasattr(type(forge), "load_data"):  # an older forge gets what it loaded, as it is
             items = _counted(drawn(items, self.options.limit, self.settings.seed), made)
-            items = progress(items, self.options.limit) if progress else items
+            items = progress(items) if progress else items
         for number, one in enumerate(forge.synthesize(items), 1):
             yield pair_of(one, f"{type(forge).__name__}: pair {number}")
 

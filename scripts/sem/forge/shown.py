@@ -6,7 +6,7 @@ from typing import Any
 
 from sem.core import console, files
 from sem.dataset import clean
-from sem.forge import outputs, report
+from sem.forge import forecast, outputs, report
 from sem.forge.presets import calls_of
 from sem.forge.run import Forged, Prepared
 
@@ -22,7 +22,7 @@ def plan(prepared: Prepared) -> None:
         ("answered before", f"{found.cached:,}"),
         ("tokens in, about", f"{found.tokens_in:,}"),
         ("tokens in and out, at most", f"{found.most_tokens:,}"),
-        ("cost, at most, each call once", f"${found.at_most_usd:.2f}"),
+        ("cost, at most, each call once", forecast.dollars(found.at_most_usd)),
         (f"cap of a {calls.period}", " and ".join(cap) or "none"),
     ]
     for note in prepared.job.notes:
@@ -63,7 +63,7 @@ def result(prepared: Prepared, forged: Forged) -> None:
         ("answered before", f"{spent.cached:,}"),
         ("requests sent", f"{spent.requests:,}"),
         ("tokens in / out", f"{spent.tokens_in:,} / {spent.tokens_out:,}"),
-        ("cost", f"${spent.usd:.4f}"),
+        ("cost", forecast.dollars(spent.usd)),
     ]
     console.table("Spent by this run", ("", ""), rows)
     said = ", ".join(f"{count:,} {name}" for name, count in forged.rows.items())
