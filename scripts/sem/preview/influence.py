@@ -1,0 +1,216 @@
+"""Which rows help: a value for each contributed row, doubtful labels, gaps that are filled.
+
+The value is the row's exact Shapley share of a nearest-neighbour model's accuracy on the
+benchmark (Jia et al. 2019), over base and contributed rows together. Labels are doubted where a
+model that did not see the row prefers another class with confidence (confident learning,
+Northcutt et al. 2021).
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from sem.preview import learners
+from sem.preview.contribution import Sample
+from sem.preview.estimate import Rows
+from sem.preview.learners import Budget
+from sem.preview.overlap import Overlap
+
+if TYPE_CHECKING:
+    import numpy as np
+
+NEIGHBOURS = 5
+FOLDS = 2  # a fit of all rows each: more would double the time of a preview
+DOUBTED = 0.5
+BLOCK = 128  # benchmark rows compared at once
+FEW = 3  # base rows of a class below which it is a gap
+FAR = 0.3  # cosine below which the nearest row says nothing about another
+Advice = Literal["keep", "drop", "inspect"]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One contributed row: its share of the gain, what its label is doubted for, what to do."""
+
+    where: str
+    label: str
+    value: float
+    advice: Advice
+    reason: str
+    better: str | None = None  # the class that a model without this row prefers
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """What the contribution adds that the base data lack."""
+
+    classes: dict[str, int]  # class -> contributed rows, where the base has fewer than FEW
+    benchmark_rows: int  # near no base row, and near a contributed one of the same class
+    share: float  # of the benchmark
+
+
+def values(rows: Rows) -> "np.ndarray[Any, Any]":
+    """The Shapley value of every row of `rows.given`, shape (rows,); they sum over the benchmark.
+
+    Values of base and contributed rows together add up to the model's accuracy.
+    """
+    import numpy as np
+
+    samples = (*rows.base, *rows.given)
+    encoder = learners.encoder_of(rows.shape, samples)
+    left = learners.encoded(encoder, rows.shape.kind, samples)
+    labels = np.array([sample.label for sample in samples])
+    total, count = np.zeros(len(samples)), len(samples)
+    for start in range(0, len(rows.benchmark), BLOCK):
+        block = rows.benchmark[start : start + BLOCK]
+        right = learners.encoded(encoder, rows.shape.kind, block)
+        order = np.argsort(_apart(left, right), axis=0, kind="stable")
+        agrees = labels[order] == np.array([sample.label for sample in block])
+        share = np.zeros(agrees.shape)
+        share[-1] = agrees[-1] * min(NEIGHBOURS, count) / (NEIGHBOURS * count)
+        ranks = np.arange(1, count)[:, None]
+        steps = (agrees[:-1].astype(float) - agrees[1:]) / NEIGHBOURS
+        steps *= np.minimum(NEIGHBOURS, ranks) / ranks
+        share[:-1] = share[-1] + np.cumsum(steps[::-1], axis=0)[::-1]
+        for column in range(len(block)):
+            total[order[:, column]] += share[:, column]
+    return total[len(rows.base) :] / len(rows.benchmark)
+
+
+def doubts(rows: Rows, budget: Budget) -> dict[int, str]:
+    """Row number of `rows.given` -> the class that a model without its fold is confident of.
+
+    Folds hold whole groups of equal content, or a duplicate would vouch for its twin's label.
+    """
+    import numpy as np
+
+    samples = [*rows.base, *rows.given]
+    classes = tuple(sorted({sample.label for sample in samples}))
+    place = {name: number for number, name in enumerate(classes)}
+    own = np.array([place[sample.label] for sample in samples])
+    chances = np.zeros((len(samples), len(classes)))
+    folds = _folds(samples)
+    for fold in range(FOLDS):
+        learnt = [s for s, at in zip(samples, folds, strict=True) if at != fold]
+        asked = [n for n, at in enumerate(folds) if at == fold]
+        if not learnt or not asked:
+            continue
+        encoder = learners.encoder_of(rows.shape, learnt)
+        model = learners.fit(rows.shape, encoder, learnt, budget)
+        found = model.probabilities([samples[n] for n in asked])
+        for column, name in enumerate(model.classes):
+            chances[asked, place[name]] = found[:, column]
+    return _preferred(chances, own, classes, len(rows.base))
+
+
+def _preferred(
+    chances: "np.ndarray[Any, Any]", own: Any, classes: Sequence[str], base: int
+) -> dict[int, str]:
+    """Rows from BASE on that a model would call otherwise, with little left for their own class.
+
+    Little: less than DOUBTED of what it gives that class's members on average.
+    """
+    import numpy as np
+
+    rows, best = np.arange(len(own)), chances.argmax(axis=1)
+    mean = np.array(
+        [chances[own == n, n].mean() if (own == n).any() else 1.0 for n in range(len(classes))]
+    )
+    doubted = (best != own) & (chances[rows, own] < DOUBTED * mean[own])
+    return {int(n) - base: classes[best[n]] for n in np.flatnonzero(doubted) if n >= base}
+
+
+def _folds(samples: Sequence[Sample]) -> list[int]:
+    """The fold of each sample, the same for equal content, classes spread over folds."""
+    found: dict[str, int] = {}
+    counts: Counter[str] = Counter()
+    for sample in samples:
+        content = sample.content()
+        if content not in found:
+            found[content] = counts[sample.label] % FOLDS
+            counts[sample.label] += 1
+    return [found[sample.content()] for sample in samples]
+
+
+def judged(
+    given: Sequence[Sample],
+    shares: Sequence[float],
+    doubted: dict[int, str],
+    overlap: Overlap,
+) -> list[Judged]:
+    """What to do with each of GIVEN, the rows of the file before any was left out.
+
+    SHARES and DOUBTED are numbered as the rows that are not in the benchmark.
+    """
+    found, number = [], 0
+    for row, sample in enumerate(given):
+        if row in overlap.benchmark:
+            found.append(Judged(sample.where, sample.label, 0.0, "drop", "in_benchmark"))
+            continue
+        advice, reason = _advice(row, number, shares[number], doubted, overlap)
+        better = doubted.get(number)
+        found.append(
+            Judged(sample.where, sample.label, float(shares[number]), advice, reason, better)
+        )
+        number += 1
+    return found
+
+
+def _advice(
+    row: int, number: int, share: float, doubted: dict[int, str], overlap: Overlap
+) -> tuple[Advice, str]:
+    if row in overlap.base:
+        return "drop", "known_already"
+    if row in overlap.contradicts:
+        return "inspect", "contradicts_base"
+    if number in doubted:
+        return "inspect", "label_doubtful"
+    return ("inspect", "hurts_neighbours") if share < 0 else ("keep", "")
+
+
+def gaps(rows: Rows) -> Gaps:
+    """Classes and benchmark rows that only the contribution covers."""
+    import numpy as np
+
+    base = Counter(sample.label for sample in rows.base)
+    given = Counter(sample.label for sample in rows.given)
+    classes = {name: count for name, count in sorted(given.items()) if base[name] < FEW}
+    encoder = learners.encoder_of(rows.shape, (*rows.base, *rows.given))
+
+    def nearest(samples: Sequence[Sample], block: Sequence[Sample]) -> Any:
+        """For each of BLOCK the cosine to the nearest of SAMPLES of its own class."""
+        if not samples:
+            return np.full(len(block), -1.0)
+        left = _unit(learners.encoded(encoder, rows.shape.kind, samples))
+        right = _unit(learners.encoded(encoder, rows.shape.kind, block))
+        near = _dense(left @ right.T)
+        same = np.array([s.label for s in samples])[:, None] == np.array([b.label for b in block])
+        return np.where(same, near, -1.0).max(axis=0)
+
+    filled = 0
+    for start in range(0, len(rows.benchmark), BLOCK):
+        block = rows.benchmark[start : start + BLOCK]
+        was, now = nearest(rows.base, block), nearest(rows.given, block)
+        filled += int(((was < FAR) & (now >= FAR)).sum())
+    return Gaps(classes, filled, filled / len(rows.benchmark))
+
+
+def _apart(left: Any, right: Any) -> Any:
+    """Squared distances less what each column has in common, (rows of LEFT, rows of RIGHT)."""
+    import numpy as np
+
+    if hasattr(left, "toarray"):  # TF-IDF rows are of length 1
+        return -_dense(left @ right.T)
+    return (left**2).sum(axis=1)[:, None] - 2 * np.asarray(left @ right.T)
+
+
+def _unit(matrix: Any) -> Any:
+    """Rows of length 1, so that products are cosines."""
+    from sklearn.preprocessing import normalize
+
+    return normalize(matrix)
+
+
+def _dense(matrix: Any) -> Any:
+    return matrix.toarray() if hasattr(matrix, "toarray") else matrix
