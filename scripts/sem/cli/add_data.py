@@ -81,6 +81,9 @@ def _plan(place: Place, name: str, source: Path, replace: bool) -> Added:
     if not source.is_file():
         raise SemError(f"{source}: no such file", "check the path")
     target, size = place.raw / name, source.stat().st_size
+    linked = next((p for p in target.parents if p.is_symlink() and place.raw in p.parents), None)
+    if linked is not None:
+        raise SemError(f"{linked} is a link", "remove it: documents lie in folders of the project")
     if not target.exists() and not target.is_symlink():
         return Added(name, size, "added")
     if target.is_symlink() or not target.is_file():

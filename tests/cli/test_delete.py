@@ -1,0 +1,176 @@
+"""A delete takes one project and nothing else, asks first, and can be run again after a kill."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sem.cli import delete, new, verbs
+from sem.core import console, files, projects
+from sem.core.errors import Busy, SemError
+
+
+def fingerprint(root: Path, without: str = "") -> dict[str, str]:
+    """Every file and folder of ROOT by path with its content, those of WITHOUT left out."""
+    found = {}
+    for path in sorted(root.rglob("*")):
+        name = path.relative_to(root).as_posix()
+        if not without or f"/{without}/" not in f"/{name}/":
+            found[name] = files.sha256(path) if path.is_file() else "folder"
+    return found
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """A tree with the projects `mine` and `yours`, both with files everywhere."""
+    tree = tmp_path / "tree"
+    monkeypatch.setenv("SEM_ROOT", str(tree))
+    monkeypatch.delenv("SEM", raising=False)
+    for name in ("mine", "yours"):
+        new.create(tree, name)
+        for place in (f"data/{name}/raw/a.md", f"data/{name}/processed/v1.json",
+                      f"models/{name}/adapters/r1/run.json", f"reports/{name}/r1/report.md",
+                      f"models/{name}/packages/r1/manifest.json",
+                      f"models/{name}/promoted.json"):  # fmt: skip
+            files.write(tree / place, name)
+    files.write(tree / "data" / ".lm" / "calls.sqlite", "shared")
+    files.write(tree / "configs" / "gate.yaml", "shared")
+    return tree
+
+
+def run(argv: list[str], answer: str, monkeypatch) -> int:
+    """The exit code of `opensem-cli ARGV` with ANSWER typed."""
+    read, write = os.pipe()
+    os.write(write, answer.encode())
+    os.close(write)
+    with os.fdopen(read) as typed:
+        monkeypatch.setattr(sys, "stdin", typed)
+        with pytest.raises(SystemExit) as end:
+            console.run(lambda: verbs.main(argv))
+    return int(end.value.code or 0)
+
+
+def test_it_takes_one_project_and_leaves_every_other_file(root):
+    before = fingerprint(root, without="mine")
+
+    delete.delete(delete.look(root, "mine"))
+
+    assert fingerprint(root) == before
+    assert [place.name for place in projects.every(root)] == ["yours"]
+
+
+def test_it_shows_what_goes(root):
+    files.write(root / projects.CURRENT, "mine\n")
+    listing = delete.look(root, "mine")
+
+    assert [(s.folder.relative_to(root).as_posix(), s.files) for s in listing.shares] == [
+        *(("models/mine", 3), ("reports/mine", 1), ("data/mine", 2), ("configs/mine", 5))
+    ]
+    assert (listing.runs, listing.packages, listing.promoted) == (1, 1, True)
+    assert listing.is_current
+
+
+@pytest.mark.parametrize("answer", ["n\n", "\n", "", "no\n", "yes please\n", "Y\0\n"])
+def test_without_a_yes_nothing_goes_and_the_exit_code_says_so(root, answer, monkeypatch, capsys):
+    before = fingerprint(root)
+
+    assert run(["delete", "mine"], answer, monkeypatch) == 1
+
+    assert fingerprint(root) == before
+    said = capsys.readouterr()
+    assert "delete mine? [y/N]" in said.err
+    assert "error: nothing was deleted\n       answer y, or add --yes\n" in said.err
+    assert "configs/mine" in said.out
+
+
+@pytest.mark.parametrize("answer", ["y\n", "YES\n"])
+def test_with_a_yes_it_goes_and_is_no_longer_the_current_one(root, answer, monkeypatch):
+    projects.use(root, "mine")
+
+    assert run(["delete", "mine"], answer, monkeypatch) == 0
+
+    assert projects.current(root) is None
+    assert [place.name for place in projects.every(root)] == ["yours"]
+
+
+@pytest.mark.parametrize("kind", projects.KINDS)
+def test_a_folder_that_leads_elsewhere_is_refused_and_untouched(root, tmp_path, kind):
+    outside = tmp_path / "outside"
+    files.write(outside / "precious.txt", "precious")
+    folder = root / kind / "mine"
+    folder.rename(tmp_path / "moved")
+    folder.symlink_to(outside)
+    before = fingerprint(tmp_path)
+
+    with pytest.raises(SemError, match=f"{kind}/mine is a link to"):
+        delete.look(root, "mine")
+
+    assert fingerprint(tmp_path) == before
+
+
+def test_a_link_inside_goes_and_what_it_points_to_stays(root, tmp_path):
+    files.write(tmp_path / "outside" / "precious.txt", "precious")
+    (root / "data" / "mine" / "raw" / "link").symlink_to(tmp_path / "outside")
+    (root / "data" / "mine" / "raw" / "other").symlink_to(root / "data" / "yours")
+    before = fingerprint(tmp_path / "outside") | fingerprint(root, without="mine")
+
+    delete.delete(delete.look(root, "mine"))
+
+    assert fingerprint(tmp_path / "outside") | fingerprint(root) == before
+
+
+@pytest.mark.parametrize(
+    "lock", ["data/mine/processed/.snapshot.lock", "models/mine/adapters/.r1.lock"]
+)
+def test_while_a_job_holds_a_lock_nothing_goes(root, lock):
+    listing = delete.look(root, "mine")
+    with files.lock(root / lock, "a job"):
+        before = fingerprint(root)
+        with pytest.raises(Busy, match="something of mine is being written by another process"):
+            delete.delete(listing)
+
+        assert fingerprint(root) == before
+
+    delete.delete(delete.look(root, "mine"))
+    assert not (root / "configs" / "mine").exists()
+
+
+KILLED = """
+import os, shutil, signal, sys
+from pathlib import Path
+from sem.cli import delete
+left, real = [int(sys.argv[2])], os.unlink
+def counted(*given, **named):
+    if not left[0]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    left[0] -= 1
+    return real(*given, **named)
+os.unlink = counted
+delete.delete(delete.look(Path(sys.argv[1]), "mine"))
+"""
+
+
+@pytest.mark.parametrize("after", [0, 1, 3, 4, 5, 7, 8])
+def test_a_killed_delete_is_run_again_to_its_end(root, after):
+    before = fingerprint(root, without="mine")
+    words = [sys.executable, "-P", "-c", KILLED, str(root), str(after)]
+    assert subprocess.run(words).returncode == -signal.SIGKILL
+
+    delete.delete(delete.look(root, "mine"))
+
+    assert fingerprint(root) == before
+    with pytest.raises(SemError, match="no sem called 'mine'"):
+        delete.look(root, "mine")
+
+
+def test_a_project_of_the_older_layout_can_go_too(root):
+    files.write(root / "configs" / "old" / "data_config.yaml", "params: {}\n")
+    files.write(root / "data" / "old" / "raw" / "a.md", "a")
+
+    delete.delete(delete.look(root, "old"))
+
+    assert not (root / "configs" / "old").exists()
+    assert not (root / "data" / "old").exists()
