@@ -6,6 +6,7 @@ model that did not see the row prefers another class with confidence (confident 
 Northcutt et al. 2021).
 """
 
+import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -107,9 +108,10 @@ def doubts(rows: Rows, budget: Budget) -> dict[int, str]:
 def _preferred(
     chances: "np.ndarray[Any, Any]", own: Any, classes: Sequence[str], base: int
 ) -> dict[int, str]:
-    """Rows from BASE on that a model would call otherwise, with little left for their own class.
+    """Rows from BASE on that a model calls otherwise with confidence, and hardly their own class.
 
-    Little: less than DOUBTED of what it gives that class's members on average.
+    With confidence: what it gives the other class's members on average; hardly: less than DOUBTED
+    of that for their own.
     """
     import numpy as np
 
@@ -117,7 +119,8 @@ def _preferred(
     mean = np.array(
         [chances[own == n, n].mean() if (own == n).any() else 1.0 for n in range(len(classes))]
     )
-    doubted = (best != own) & (chances[rows, own] < DOUBTED * mean[own])
+    sure = chances[rows, best] >= mean[best]
+    doubted = (best != own) & sure & (chances[rows, own] < DOUBTED * mean[own])
     return {int(n) - base: classes[best[n]] for n in np.flatnonzero(doubted) if n >= base}
 
 
@@ -143,12 +146,14 @@ def judged(
 
     SHARES and DOUBTED are numbered as the rows that are not in the benchmark.
     """
-    found, number = [], 0
+    found, number, worst = [], 0, -_typical(shares)
     for row, sample in enumerate(given):
         if row in overlap.benchmark:
             found.append(Judged(sample.where, sample.label, 0.0, "drop", "in_benchmark"))
             continue
-        advice, reason = _advice(row, number, shares[number], doubted, overlap)
+        advice, reason = _advice(row, number, doubted, overlap)
+        if advice == "keep" and shares[number] < worst:
+            advice, reason = "inspect", "hurts_neighbours"
         better = doubted.get(number)
         found.append(
             Judged(sample.where, sample.label, float(shares[number]), advice, reason, better)
@@ -157,8 +162,14 @@ def judged(
     return found
 
 
+def _typical(shares: Sequence[float]) -> float:
+    """What a helpful row is worth: a row that takes as much away is worth a look."""
+    helpful = [share for share in shares if share > 0]
+    return statistics.median(helpful) if helpful else 0.0
+
+
 def _advice(
-    row: int, number: int, share: float, doubted: dict[int, str], overlap: Overlap
+    row: int, number: int, doubted: dict[int, str], overlap: Overlap
 ) -> tuple[Advice, str]:
     if row in overlap.base:
         return "drop", "known_already"
@@ -166,7 +177,7 @@ def _advice(
         return "inspect", "contradicts_base"
     if number in doubted:
         return "inspect", "label_doubtful"
-    return ("inspect", "hurts_neighbours") if share < 0 else ("keep", "")
+    return "keep", ""
 
 
 def gaps(rows: Rows) -> Gaps:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 NAMES = {"text": "tfidf-logistic.v1", "table": "impute-scale-logistic.v1"}
-MOST_TERMS = 60_000  # words and pairs, the most frequent
+MOST_TERMS = 30_000  # words and pairs, the most frequent
 STRENGTH = {"text": 10.0, "table": 1.0}  # inverse of the L2 penalty: texts are few and sparse
 TOLERANCE = 1e-3
 PASSES = 25  # steps of the optimiser between two looks at the clock

@@ -1,0 +1,188 @@
+"""The preview's JSON: what older readers expect, with real booleans and numbers, and what is new.
+
+Its top level is the legacy one, so that a reader of the pipeline's output can read a preview; the
+rest stands under `preview_metadata`, `estimate` and `rows`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sem.core import files
+from sem.preview import decision, deltaone, learners
+from sem.preview.contribution import Contribution
+from sem.preview.decision import Decision
+from sem.preview.estimate import Estimate, Gain, Rows
+from sem.preview.influence import Gaps, Judged
+from sem.preview.overlap import Overlap
+
+SCHEMA_VERSION = "1.0"
+DISCLAIMER = (
+    "PREVIEW - NON-BINDING ESTIMATE: computed on a sample, by small models, within minutes. "
+    "Only the full pipeline decides; its result can differ from this one in size and in sign."
+)
+MOST_ROWS = 1_000  # of those to look at; the counts are of all
+
+
+@dataclass(frozen=True)
+class Found:
+    """Everything a preview knows when it is done."""
+
+    contribution: Contribution
+    rows: Rows
+    overlap: Overlap
+    estimate: Estimate
+    judged: Sequence[Judged]
+    gaps: Gaps
+    decision: Decision
+    benchmark: str  # what the benchmark is, in words
+    at: datetime
+    seconds: float
+    seed: int
+    test_mode: bool
+
+
+def legacy(found: Found) -> dict[str, Any]:
+    """The pipeline's own output of the same result; `zk.document` takes it."""
+    estimate, given = found.estimate, found.contribution
+    used, base = len(found.rows.given), len(found.rows.base)
+    ratio = used / max(1, used + base)
+    model = {"model_type": learners.NAMES[found.rows.shape.kind], "mlflow_run_id": None}
+    stamp = found.at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    run_id = _run_id(found)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "delta_computation": deltaone.metric_deltas(
+            estimate.before.metrics, estimate.after.metrics
+        ),
+        "baseline_model": {
+            "model_id": f"baseline_{run_id}",
+            **model,
+            "metrics": estimate.before.metrics,
+        },
+        "new_model": {
+            "model_id": f"preview_{run_id}",
+            **model,
+            "metrics": estimate.after.metrics,
+            "training_metadata": {
+                "base_samples": base,
+                "contributed_samples": used,
+                "contribution_ratio": ratio,
+                "data_manifest": given.manifest,
+            },
+        },
+        "contributor_attribution": {
+            "data_hash": given.manifest["data_hash"],
+            "contributor_weights": ratio,
+            "contributed_samples": used,
+            "total_samples": used + base,
+            "data_manifest": given.manifest,
+        },
+        "evaluation_metadata": {
+            "benchmark_dataset": {
+                "size": len(found.rows.benchmark),
+                "features": list(found.rows.shape.features or (found.rows.shape.text,)),
+                "type": found.benchmark,
+            },
+            "evaluation_timestamp": stamp,
+            "evaluation_time_seconds": round(estimate.seconds, 3),
+            "pipeline_run_id": run_id,
+        },
+        "pipeline_metadata": {
+            "run_id": run_id,
+            "timestamp": stamp,
+            "config": {"random_seed": found.seed, "sample_size": len(given.samples)},
+            "dry_run": True,
+        },
+    }
+
+
+def preview(found: Found) -> dict[str, Any]:
+    """The whole document."""
+    given, estimate = found.contribution, found.estimate
+    used = len(found.rows.given)
+    known = decision.features(estimate, used, given.size, given.classes)
+    return {
+        **legacy(found),
+        "preview_metadata": {
+            "preview_mode": True,
+            "test_mode": found.test_mode,
+            "estimation_confidence": decision.confidence(known),
+            "legacy_confidence": decision.legacy_confidence(used),
+            "sample_size_used": used,
+            "original_data_size": given.size,
+            "time_elapsed": round(found.seconds, 3),
+            "data_path": given.manifest["source_path"],
+            "timestamp": found.at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "random_seed": found.seed,
+        },
+        "estimate": {
+            "decision": found.decision.word,
+            "reason": found.decision.reason,
+            "primary_metric": "accuracy",
+            "percentage_points": _points(estimate.gain),
+            "relative_mean": _relative(estimate),
+            "log_likelihood": asdict(estimate.likelihood),
+            "learning_curve": [
+                {"rows": step.rows, **_points(step.gain)} for step in estimate.ladder
+            ],
+            "complete": estimate.complete,
+            "notes": list(estimate.notes),
+        },
+        "rows": _rows(found),
+        "disclaimer": DISCLAIMER,
+    }
+
+
+def _points(gain: Gain) -> dict[str, float | int]:
+    """GAIN in percentage points with its 95 % interval."""
+    bounds = {"mean": gain.mean, "ci95_low": gain.low, "ci95_high": gain.high}
+    return {**{name: value * decision.POINTS for name, value in bounds.items()}, "n": gain.n}
+
+
+def _relative(estimate: Estimate) -> float:
+    found = deltaone.metric_deltas(estimate.before.metrics, estimate.after.metrics)
+    deltas = {n: deltaone.MetricDelta(**d) for n, d in found["metric_deltas"].items()}
+    return deltaone.relative(deltas)
+
+
+def _rows(found: Found) -> dict[str, Any]:
+    """What became of the contribution's rows, and those worth a look, the worst first."""
+    advice = dict.fromkeys(("keep", "drop", "inspect"), 0)
+    reasons: dict[str, int] = {}
+    for one in found.judged:
+        advice[one.advice] += 1
+        if one.reason:
+            reasons[one.reason] = reasons.get(one.reason, 0) + 1
+    shown = sorted((one for one in found.judged if one.advice != "keep"), key=lambda j: j.value)
+    return {
+        "advice": advice,
+        "reasons": dict(sorted(reasons.items())),
+        "skipped": dict(sorted(found.contribution.skipped.items())),
+        "notes": dict(sorted(found.contribution.notes.items())),
+        "in_benchmark": {
+            "exact": len(found.overlap.benchmark_exact),
+            "near": len(found.overlap.benchmark_near),
+        },
+        "gaps_filled": asdict(found.gaps),
+        "by_class": _by_class(found.judged),
+        "to_look_at": [asdict(one) for one in shown[:MOST_ROWS]],
+    }
+
+
+def _by_class(judged: Sequence[Judged]) -> dict[str, dict[str, float]]:
+    """Rows and summed value of each class: groups that help, and groups that do not."""
+    made: dict[str, dict[str, float]] = {}
+    for one in judged:
+        group = made.setdefault(one.label, {"rows": 0, "value": 0.0})
+        group["rows"] += 1
+        group["value"] += one.value
+    return dict(sorted(made.items(), key=lambda item: -item[1]["value"]))
+
+
+def _run_id(found: Found) -> str:
+    """The same for the same data, base, benchmark and seed."""
+    rows = [[s.label, s.content()] for s in (*found.rows.base, *found.rows.benchmark)]
+    told = [found.contribution.manifest["data_hash"], files.sha256_json(rows), found.seed]
+    return files.sha256_json(told)[:16]

@@ -1,0 +1,96 @@
+"""What a contribution is compared with: base rows, a benchmark, and who says so.
+
+`preview.yaml` of a sem names both files. Without one the contribution is cut in three: what the
+second part adds to the first, on the third. That says what more data of this kind are worth, not
+what they are worth to a model that exists.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sem.core.errors import SemError
+from sem.core.project import Project
+from sem.preview import contribution
+from sem.preview.columns import Shape
+from sem.preview.contribution import Contribution, Sample
+from sem.preview.decision import MIN_POINTS
+
+SHARES = (0.4, 0.8)  # base up to the first, contribution up to the second, then the benchmark
+MOST_BENCHMARK = 5_000  # rows: more take longer and decide nothing else
+FEWEST = 10  # rows that can be cut in three
+
+
+@dataclass(frozen=True)
+class PreviewSettings:
+    """configs/SEM/preview.yaml."""
+
+    base: str  # file of the rows the model has learnt from, below the root
+    benchmark: str  # file of the rows it is tested on, never learnt from
+    min_points: float = MIN_POINTS  # what counts as an improvement
+    seconds: float = 240.0  # what a preview may take
+    sample_size: int = 10_000  # rows of the contribution that are used at most
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The base rows and the benchmark, and what they are in words."""
+
+    base: tuple[Sample, ...]
+    benchmark: tuple[Sample, ...]
+    words: str
+    min_points: float = MIN_POINTS
+
+
+def settings(project: Project) -> PreviewSettings:
+    """preview.yaml of PROJECT; SemError where it has none."""
+    if not (project.configs / "preview.yaml").exists():
+        raise SemError(
+            f"{project.sem} has no preview.yaml: nothing says what to compare with",
+            "write base and benchmark there, or leave out --sem to cut the contribution in three",
+        )
+    return project.settings("preview", PreviewSettings)
+
+
+def of_sem(project: Project, wanted: PreviewSettings, seed: int) -> tuple[Compared, Shape]:
+    """What PROJECT's preview.yaml names, and the shape that a contribution must have."""
+    base = contribution.read(_below(project, wanted.base), wanted.sample_size, seed)
+    tested = contribution.read(_below(project, wanted.benchmark), MOST_BENCHMARK, seed, base.shape)
+    words = f"{wanted.benchmark} of {project.sem}"
+    made = Compared(tuple(base.samples), tuple(tested.samples), words, wanted.min_points)
+    return made, base.shape
+
+
+def _below(project: Project, name: str) -> Path:
+    path = project.root / name
+    if not path.resolve().is_relative_to(project.root.resolve()):
+        raise SemError(
+            f"preview.yaml: {name} is not below {project.root}", "copy the file into data/SEM/"
+        )
+    return path
+
+
+def of_itself(given: Contribution, seed: int) -> tuple[Compared, tuple[Sample, ...]]:
+    """GIVEN cut in three by content, so that twins stay together; the parts and what is given."""
+    parts: tuple[list[Sample], ...] = ([], [], [])
+    for sample in given.samples:
+        parts[sum(_place(sample, seed) >= share for share in SHARES)].append(sample)
+    base, own, benchmark = map(tuple, parts)
+    if len(given.samples) < FEWEST or len(benchmark) < 2 or not base or not own:
+        raise SemError(
+            f"{len(given.samples)} usable rows cannot be cut in base, contribution and benchmark",
+            f"give {FEWEST} different rows or more, or --sem with a preview.yaml",
+        )
+    return Compared(base, benchmark, "a fifth of the contribution, held out"), own
+
+
+def _place(sample: Sample, seed: int) -> float:
+    """Where SAMPLE falls between 0 and 1, the same for the same content."""
+    digest = hashlib.sha256(f"{seed}:{sample.content()}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def without(samples: Sequence[Sample], rows: frozenset[int]) -> tuple[Sample, ...]:
+    """SAMPLES but for those numbered ROWS."""
+    return tuple(sample for number, sample in enumerate(samples) if number not in rows)
