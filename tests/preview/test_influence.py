@@ -74,8 +74,8 @@ def test_wrong_labels_are_worth_least_and_are_doubted() -> None:
     lowest = set(np.argsort(shares)[: len(planted)])
     assert len(lowest & planted) >= 10
     doubted = influence.doubts(rows, Budget())
-    assert len(planted & set(doubted)) >= 10  # two of them lie between both centres
-    assert len(set(doubted) - planted) <= 6
+    assert len(planted & set(doubted)) >= 8  # two of them lie between both centres
+    assert len(set(doubted) - planted) <= 2
     assert all(doubted[n] != given[n].label for n in doubted)
 
 
