@@ -1,8 +1,9 @@
 """Teacher models for tests: functions from a request body to a reply, honest and faulty ones."""
 
+import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from chatserver import Body
 
@@ -70,3 +71,47 @@ def echoes_the_key(key: str) -> Callable[[Body, int], str]:
 def prose(body: Body, number: int) -> str:
     """Means well and writes no JSON."""
     return "Here are your pairs: 1. What is it? That."
+
+
+# What a teacher can do wrong -> reasons under which its chunk is found again.
+KINDS = {
+    "429": ("rate_limited",),
+    "500": ("server_error",),
+    "503": ("unavailable",),
+    "hang": ("timeout",),
+    "reset": ("connection",),
+    "half": ("cut_off",),
+    "html": ("not_json",),
+    "empty": ("empty",),
+    "length": ("length",),
+    "huge": ("too_large",),
+    "prose": ("invalid_json",),
+    "wrong schema": ("wrong_schema",),
+    "refusal": ("refusal",),
+    "wrong language": ("wrong_language",),
+    "echoes the key": ("secret",),
+}
+SPOKEN = {"prose": prose, "wrong schema": wrong_schema, "refusal": refuses,
+          "wrong language": in_german}  # fmt: skip
+
+
+def kind_of(body: Body, left_out: Collection[str] = (), share: float = 0.6) -> str | None:
+    """What goes wrong with BODY: decided by its text, so that every try meets the same."""
+    text = body["messages"][1]["content"]
+    lot = int(hashlib.sha256(text.encode()).hexdigest(), 16)
+    kinds = [kind for kind in KINDS if kind not in left_out]
+    return kinds[lot % len(kinds)] if lot // len(kinds) % 100 < share * 100 else None
+
+
+def faulty(key: str, left_out: Collection[str] = ()) -> Callable[[Body, int], str]:
+    """A teacher of every fault in KINDS, each on some of the chunks."""
+
+    def script(body: Body, number: int) -> str:
+        kind = kind_of(body, left_out)
+        if kind is None:
+            return honest(body, number)
+        if kind == "echoes the key":
+            return echoes_the_key(key)(body, number)
+        return SPOKEN[kind](body, number) if kind in SPOKEN else kind
+
+    return script

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from sem.core import files
 from sem.core.errors import SemError
 from sem.forge.presets import TeacherSettings, calls_of, of_settings
-from sem.lm.calls import FINAL, UNUSABLE, Outcome, Request
+from sem.lm.calls import UNUSABLE, Outcome, Request
 from sem.lm.client import Client
 
 Item = TypeVar("Item")
@@ -32,7 +32,8 @@ STOPS = {
     "forbidden": "check what the key may use",
 }
 UNSENT = "not_sent"  # the fault of a request that a dry run or a pilot left out
-SETTLED = (UNUSABLE | FINAL) - frozenset(STOPS)  # answered, and no better when asked again
+# Answered, paid, and no better when asked again.
+SETTLED = UNUSABLE | frozenset(("length", "filtered", "too_large"))
 AHEAD = 4  # replies held per worker while an earlier one is awaited
 
 
