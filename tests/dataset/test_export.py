@@ -81,3 +81,20 @@ def test_a_form_that_is_none_of_these_is_refused():
 
     assert caught.value.message == "--format 'sharegtp' is none"
     assert caught.value.hint == "did you mean 'sharegpt'?"
+
+
+def test_axolotl_is_told_which_keys_hold_the_turns(tmp_path):
+    out = tmp_path / "a b.jsonl"
+
+    assert export.how_to_use("axolotl", out) == (
+        "datasets:\n"
+        f'  - path: "{out}"\n'
+        "    ds_type: json\n"
+        "    type: chat_template\n"
+        "    field_messages: messages\n"
+        "    message_property_mappings: {role: role, content: content}\n"
+        "    roles_to_train: [assistant]\n"
+        "    train_on_eos: turn"
+    )
+    assert "{role: from, content: value}" in export.how_to_use("sharegpt", out)
+    assert export.how_to_use("alpaca", out) is None

@@ -1,8 +1,9 @@
-"""Chat sets of others to one input and one answer, and back: ShareGPT, Alpaca, OpenAI messages.
+"""Chat sets of others to one input and one answer, and back: ShareGPT, Alpaca, messages, ChatML.
 
 An explicit `input_text`, `output_json` or `system_prompt` in a record always wins over its turns.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +22,11 @@ OWN = ("input_text", "output_json", "system_prompt")
 # What says the same as the turns do, in part: a `prompt` beside `messages` is the first turn.
 SHADOWED = {*SPELLINGS["input_text"], *SPELLINGS["output_json"], *OWN, "response_strong"}
 TURNS = ("conversations", "messages", "conversation")
+CHATML = re.compile(r"<\|im_start\|>(\w+)\n(.*?)<\|im_end\|>\n?", re.S)
+CONTROL = re.compile(r"<(?=\|im_(?:start|end)\|>)")
+# Read by `datasets`, which wants one type a column: what differs from row to row is JSON text.
+FLAT = {"chatml", "axolotl"}
+VARIOUS = ("meta", "slot_specs", "negative_examples")
 
 
 class Unusable(ValueError):
@@ -34,6 +40,9 @@ def unfold(record: dict[str, Any], tasks: Mapping[str, TaskSpec], task: str | No
     the row's. Unusable when the turns are not one question and one answer in text.
     """
     turns = next((record[name] for name in TURNS if record.get(name) is not None), None)
+    if turns is None and str(record.get("text", "")).startswith("<|im_start|>"):
+        turns = _chatml_turns(record["text"])
+        record = {name: value for name, value in record.items() if name != "text"}
     if turns is None and not ("instruction" in record and "output" in record):
         return record
     own = {name: record[name] for name in OWN if record.get(name) is not None}
@@ -80,6 +89,13 @@ def _said(turns: Any, system: Any) -> list[tuple[str, str]]:
             raise Unusable(f"conversation_role: {named[:40]!r}")
         said.append((ROLES[named], _content(turn.get("value", turn.get("content")))))
     return said
+
+
+def _chatml_turns(text: str) -> list[dict[str, str]]:
+    """The turns that TEXT writes as ChatML; Unusable when there is anything beside them."""
+    if CHATML.sub("", text).strip():
+        raise Unusable("conversation_not_chatml")
+    return [{"role": role, "content": said} for role, said in CHATML.findall(text)]
 
 
 def _parsed(turns: Any) -> Any:
@@ -144,6 +160,10 @@ def record(example: Example, spec: TaskSpec, form: str) -> dict[str, Any]:
     for name in ("input_text", "system_prompt"):
         if back[name] != whole.get(name):
             made[name] = whole.get(name)
+    if back["response_strong"] != taskspec.as_text(example.output_json):
+        made["output_json"] = taskspec.as_text(example.output_json)
+    if form in FLAT:
+        made |= {name: jsonio.dumps(made[name]) for name in VARIOUS if name in made}
     return made
 
 
@@ -157,6 +177,13 @@ def _messages(example: Example, spec: TaskSpec) -> dict[str, Any]:
     system, asked, answer = _three(example, spec)
     turns = (("system", system), ("user", asked), ("assistant", answer))
     return {"messages": [{"role": name, "content": text} for name, text in turns]}
+
+
+def _chatml(example: Example, spec: TaskSpec) -> dict[str, Any]:
+    # A control token in a text is broken by a space: it would end its turn for whoever trains.
+    turns = zip(("system", "user", "assistant"), _three(example, spec), strict=True)
+    parts = [f"<|im_start|>{role}\n{CONTROL.sub('< ', said)}<|im_end|>\n" for role, said in turns]
+    return {"text": "".join(parts)}
 
 
 def _alpaca_row(example: Example, spec: TaskSpec) -> dict[str, Any]:
@@ -179,5 +206,7 @@ FORMS: dict[str, Any] = {
     "sharegpt": _sharegpt,
     "alpaca": _alpaca_row,
     "messages": _messages,
+    "chatml": _chatml,
+    "axolotl": _messages,
     "taskspec": None,
 }
