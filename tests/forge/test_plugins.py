@@ -1,14 +1,21 @@
 """Which classes a settings file may name, and a stranger's forge of twenty lines."""
 
+import re
 import sys
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
+from sem.core import files
 from sem.core.errors import SemError
-from sem.forge import plugins
+from sem.core.project import Project
+from sem.dataset import clean
+from sem.forge import plugins, run
 from sem.forge.base import BaseForge
 from sem.forge.text import TextForge
 
+AT = datetime(2026, 11, 21, tzinfo=UTC)
 HOSTILE = [
     "os.system",
     "builtins.eval",
@@ -140,3 +147,42 @@ def test_an_installed_package_that_registers_a_forge_needs_no_flag(home, monkeyp
 
     assert by_name is by_path
     assert issubclass(by_name, BaseForge)
+
+
+def cookbook() -> str:
+    """The forge of twenty lines, as docs/forges.md prints it."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "forges.md").read_text("utf-8")
+    return re.search(r"```python\n(\"\"\"my_forges/titles.py.*?)```", page, re.S)[1]
+
+
+def test_the_cookbooks_forge_runs_end_to_end(tmp_path, monkeypatch):
+    import handbook
+
+    monkeypatch.setenv("SEM_ROOT", str(tmp_path))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    handbook.make(tmp_path, "http://127.0.0.1:9/v1")  # nobody listens there: nobody is asked
+    mine = tmp_path / "my_forges"
+    mine.mkdir()
+    (mine / "__init__.py").write_text("")
+    (mine / "titles.py").write_text(cookbook(), "utf-8")
+    raw = tmp_path / "data" / "handbook" / "raw"
+    (raw / "alone.md").write_text("# Alone\n")
+    settings = "forge_class: my_forges.titles.Titles\nquality: {near: false}\n"
+    (tmp_path / "configs" / "handbook" / "forge.yaml").write_text(settings)
+    count = len(list(raw.glob("*.md"))) - 1
+    project = Project.load("handbook")
+    for name in ("my_forges", "my_forges.titles"):
+        sys.modules.pop(name, None)
+
+    with pytest.raises(SemError, match="is not loaded"):
+        run.prepare(project, run.Options(), AT)
+    prepared = run.prepare(project, run.Options(allow_plugins=True), AT)
+    forged = run.finish(prepared, run.forge(prepared), clean.How(today="2026-11-21"))
+
+    assert forged.rows["added"] == count
+    assert sum(forged.parts.values()) == count
+    train = list(files.rows(project.processed / "train.jsonl"))
+    assert train[0]["conversations"][1]["value"].startswith("Which title fits this text?\n\n")
+    skipped = list(files.rows(project.processed / "forge" / "skipped.jsonl"))
+    assert skipped == [{"where": "alone.md", "what": "file", "reason": "title_alone"}]
+    assert len(cookbook().splitlines()) <= 24

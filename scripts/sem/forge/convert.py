@@ -20,8 +20,8 @@ class Reading:
     """`params.documents` of forge.yaml: what a document may cost."""
 
     max_bytes: int = 10_000_000  # a larger file is skipped
-    deadline_s: float = 2.0  # processor time of a page of a PDF, of a megabyte of anything else
-    total_s: float = 60.0  # of a whole document; a long scan without text meets it
+    deadline_s: float = 1.5  # processor time; as much again for each megabyte and each 10 pages
+    total_s: float = 60.0  # of a whole document, however long it is
     memory_mib: int = 512  # of the process that reads; less skips large documents
 
     def __post_init__(self) -> None:

@@ -126,7 +126,8 @@ def _fault(raw: Path, path: Path, links: Counter[tuple[int, int]]) -> tuple[str,
         )
     found = os.lstat(path)
     if stat.S_ISLNK(found.st_mode):
-        inside = path.resolve().is_relative_to(raw.resolve())
+        # Not Path.resolve, which raises where a link leads to itself.
+        inside = Path(os.path.realpath(path)).is_relative_to(os.path.realpath(raw))
         return (
             ("link", "its target is read itself") if inside else ("link_leaves", "copy the file")
         )

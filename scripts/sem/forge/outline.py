@@ -31,6 +31,7 @@ CLAUSE = re.compile(r"[^\r\n,;:、，；：]*+(?:[\r\n]++|[,;:](?=\s)\s*+|[、�
 HEADING = 60  # strength of a break before the least heading; a greater one adds up to 5
 PAGE, BLOCK, PART, SENTENCE, CLAUSE_END, WORD_END, NONE = 55, 50, 40, 30, 20, 10, 0
 ENDS = frozenset((*'.!?…:。！？”"»)', ""))  # how a page ends whose last sentence is whole
+MOST_MARKS = 8  # of a letter, which are not torn off it
 MAX_ABOVE = 120  # characters of a heading that chunks carry with them
 
 
@@ -226,8 +227,11 @@ def _letters(text: str, start: int, end: int, fits: Fits, grain: int) -> Iterato
         while size > 1 and not fits(start, start + size):
             size //= 2
         stop = start + size
-        while stop < end and stop - start > 1 and _joins(text, stop):
+        whole = stop
+        # A letter with more marks than that is no letter, and looking for its start takes forever.
+        while stop < end and whole - stop < MOST_MARKS and stop - start > 1 and _joins(text, stop):
             stop -= 1
+        stop = whole if whole - stop == MOST_MARKS else stop
         yield start, stop
         start = stop
 

@@ -95,12 +95,13 @@ def _told(made: Text, limits: Reading) -> dict[str, Any]:
 
 
 def _clock(limits: Reading) -> Step:
-    """A step sets the time that a reader may take until its next one, within the whole."""
-    began = time.process_time()
+    """What sets the time that is left: of all steps so far, and never beyond the whole."""
+    began, allowed = time.process_time(), limits.deadline_s
 
     def step(megabytes: float) -> None:
-        left = limits.total_s - (time.process_time() - began)
-        _set_timers(min(limits.deadline_s * (1 + megabytes), max(0.01, left)))
+        nonlocal allowed
+        allowed = min(allowed + limits.deadline_s * megabytes, limits.total_s)
+        _set_timers(max(0.01, allowed - (time.process_time() - began)))
 
     return step
 

@@ -8,8 +8,8 @@ from sem.forge.reading.refusals import Refused, Step, Text, counted
 
 # `exam-` at a line's end and `ple` on the next; a capital after it may be a name: `Jean-\nPaul`.
 HYPHEN = re.compile(r"(?<=[^\W\d_])(?:-|\u00ad)\r?\n(?=[^\W\d_])")
+A_PAGE = 0.1  # of a megabyte of text: what a page may take on average
 SOFT = "\u00ad"
-HEADER = 1_024  # bytes in which a reader looks for %PDF-
 
 
 def read(data: bytes, step: Step) -> Text:
@@ -23,7 +23,7 @@ def read(data: bytes, step: Step) -> Text:
         raise Refused("pdf_encrypted", "it needs a password")
     pages, joined = [], 0
     for page in reader.pages:
-        step(0)
+        step(A_PAGE)
         text, count = _joined(page.extract_text())
         joined += count
         pages.append(text.strip())

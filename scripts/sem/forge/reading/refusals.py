@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-# A reader calls it with the megabytes it goes on with: the clock of its next step starts anew.
+# A reader calls it with what it goes on with, in megabytes of text: it gets that much more time.
 Step = Callable[[float], None]
 
 
