@@ -1,0 +1,13 @@
+"""Check a strict (ZK) document against its schema, and its hashes with --zk-check.
+
+    python scripts/preview_validate.py proof.json --zk-check --output-hash
+
+Reads   the document
+Writes  stdout; exit 0 when it holds, 1 when it does not
+"""
+
+from sem.core import console
+from sem.preview.validate import main
+
+if __name__ == "__main__":
+    console.run(main)
