@@ -27,7 +27,7 @@ FORGE = """teacher:
     tries: 2
     max_usd: {max_usd}
     max_requests: {max_requests}
-  max_tokens: 400
+  max_tokens: {max_tokens}
   reasks: 0
 params: {{chunks: {{max_chars: 400, overlap_chars: 0}}}}
 pairs_per_chunk: 2
@@ -38,7 +38,8 @@ TOPICS = ("owners", "borrowing", "slices", "traits", "errors", "threads", "macro
 
 def make(root: Path, url: str, documents: int = 10, sections: int = 2, **changes: object) -> Path:
     """Write the project `handbook` below ROOT, its teacher at URL; ROOT."""
-    values = {"workers": 4, "timeout_s": 5.0, "max_usd": 5, "max_requests": "null"}
+    values = {"workers": 4, "timeout_s": 5.0, "max_usd": 5, "max_requests": "null",
+              "max_tokens": 400}  # fmt: skip
     values |= {"price": "{input_per_million: 1, output_per_million: 1}", **changes}
     configs = root / "configs" / "handbook"
     spec = SPEC | {"base_model_id": "pip:none"}

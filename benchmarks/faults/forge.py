@@ -58,7 +58,6 @@ def main(argv: list[str] | None = None) -> None:
     rows: list[Row] = []
     for name in args.only:
         with tempfile.TemporaryDirectory() as folder:
-            os.environ["SEM_ROOT"] = folder
             rows += PARTS[name](args, Path(folder))
         console.table(name, COLUMNS, rows)
     command = f"python benchmarks/faults/forge.py {' '.join(argv or sys.argv[1:])}".strip()
@@ -73,6 +72,7 @@ COLUMNS = ("row", "what", "measured", "target")
 
 
 def project(root: Path, url: str, args: argparse.Namespace, **changes: Any) -> Project:
+    os.environ["SEM_ROOT"] = str(root)
     handbook.make(root, url, documents=args.documents, sections=6, **changes)
     return Project.load("handbook")
 
@@ -155,14 +155,15 @@ def caps(args: argparse.Namespace, folder: Path) -> list[Row]:
         for what in ("sent of a cap of 50 requests, 8 workers", "the same after a restart"):
             stopped = _stops(made)
             rows.append(("R16", f"{what}; stopped {stopped}", str(len(server.seen)), "<= 50"))
-        dear = "{input_per_million: 0, output_per_million: 1000}"  # 0.4 dollars reserved a call
-        made = project(folder / "usd", server.url, args, workers=8, max_usd=5, price=dear)
+        # 16 cents are reserved for a call, 10 settle it.
+        dear = {"price": "{input_per_million: 0, output_per_million: 10000}", "max_tokens": 16}
+        made = project(folder / "usd", server.url, args, workers=8, max_usd=3, **dear)
         before = len(server.seen)
         _stops(made)
         client = run.prepare(made, run.Options(), AT).teacher().client
         spent = client.ledger.spent(client.account)
         told = f"${spent.usd:.2f} in {len(server.seen) - before} requests"
-        rows.append(("R16", "spent of a cap of $5, 8 workers", told, "<= $5"))
+        rows.append(("R16", "spent of a cap of $3, 8 workers", told, "<= $3"))
     return rows
 
 
@@ -183,7 +184,7 @@ def kills(args: argparse.Namespace, folder: Path) -> list[Row]:
     with served() as (url, log):
         took, reference = undisturbed(folder / "reference", url, args)
         while done < args.kills:
-            made = project_at(folder / str(rounds), url, args, workers)
+            made = project(folder / str(rounds), url, args, workers=workers)
             keys, status = request_keys(made), None
             log.write_text("")
             while status is None:
@@ -208,14 +209,9 @@ def kills(args: argparse.Namespace, folder: Path) -> list[Row]:
     ]  # fmt: skip
 
 
-def project_at(root: Path, url: str, args: argparse.Namespace, workers: int) -> Project:
-    os.environ["SEM_ROOT"] = str(root)
-    return project(root, url, args, workers=workers)
-
-
 def undisturbed(root: Path, url: str, args: argparse.Namespace) -> tuple[float, dict[str, bytes]]:
     """How long a run takes in a child, and what it writes."""
-    made = project_at(root, url, args, 4)
+    made = project(root, url, args, workers=4)
     run.prepare(made, run.Options(), AT).teacher().client.ledger  # noqa: B018 - loads litellm
     began = time.monotonic()
     if finished(fork(lambda: whole_run(root)), 3_600.0) != 0:
@@ -329,9 +325,7 @@ def secrets(args: argparse.Namespace, folder: Path) -> list[Row]:
             os.environ["STUB_KEY"] = key
             server.script = teachers.faulty(key, ("huge", "hang"))
             small = argparse.Namespace(documents=4)
-            home = folder / str(number)
-            os.environ["SEM_ROOT"] = str(home)
-            made = project(home, server.url, small, timeout_s=10.0)
+            made = project(folder / str(number), server.url, small, timeout_s=10.0)
             try:
                 stored(made)
             except SemError as error:

@@ -13,7 +13,7 @@ import pytest
 
 from rowmaker import row, shops
 from sem.core.errors import SemError
-from sem.dataset import store
+from sem.dataset import store, storewrite
 
 SCRIPTS = Path(store.__file__).resolve().parents[2]
 SEVEN = "id VARCHAR, task VARCHAR, prompt_text VARCHAR, response_strong JSON, metadata JSON"
@@ -188,7 +188,7 @@ SLOW_IMPORT = """
 import sys; sys.path[:0] = [{scripts!r}, {tests!r}]
 from pathlib import Path
 from rowmaker import row
-from sem.dataset import store
+from sem.dataset import store, storewrite
 def rows():
     for number in range(100000):
         yield row(f"n{{number:06}}", input_text="x" * 4000)
@@ -239,3 +239,44 @@ def test_a_new_store_appears_whole_whatever_a_killed_writer_left(tmp_path):
     with store.reading(path) as opened:
         assert opened.count == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["s.duckdb", "s.duckdb.lock"]
+
+
+def forged(name: str, answer: str = "a") -> store.RawRow:
+    origin = '{"reference_source":"forge"}'
+    return store.RawRow(name, "qa", f"What is {name}?", f'{{"answer":"{answer}"}}', origin)
+
+
+def mine(name: str) -> store.RawRow:
+    return store.RawRow(name, "qa", f"What is {name}?", '{"answer":"m"}', "{}")
+
+
+def test_rows_of_one_origin_are_exchanged_and_others_stay(tmp_path):
+    path = tmp_path / "d.duckdb"
+    store.append(path, [mine("m")])
+    first = storewrite.exchange(path, [forged("a"), forged("b"), forged("c")], "forge")
+    second = storewrite.exchange(path, [forged("b"), forged("c", "new"), forged("d")], "forge")
+
+    assert first == storewrite.Exchanged(added=3)
+    assert second == storewrite.Exchanged(added=1, unchanged=1, replaced=1, removed=1)
+    assert [one.id for one in read(path)] == ["b", "c", "d", "m"]
+    assert '"new"' in read(path)[1].reference
+
+
+def test_an_exchange_that_changes_nothing_leaves_the_bytes(tmp_path):
+    path = tmp_path / "d.duckdb"
+    storewrite.exchange(path, [forged("a")], "forge")
+    before = path.read_bytes()
+
+    assert storewrite.exchange(path, [forged("a")], "forge").unchanged == 1
+    assert path.read_bytes() == before
+
+
+def test_an_exchange_never_takes_the_id_of_a_row_of_other_origin(tmp_path):
+    path = tmp_path / "d.duckdb"
+    store.append(path, [mine("m")])
+    storewrite.exchange(path, [forged("a")], "forge")
+
+    with pytest.raises(SemError, match="id 'm' is there with other content"):
+        storewrite.exchange(path, [forged("b"), forged("m")], "forge")
+
+    assert [one.id for one in read(path)] == ["a", "m"]
