@@ -24,7 +24,7 @@ from sem.core import console, files
 from sem.eval.stats import clopper_pearson
 from sem.forge import nearby
 from sem.forge.base import Chunk, Document
-from sem.forge.chunks import Cut, cut
+from sem.forge.chunks import Sizes, cut
 from sem.forge.faithful import Passage
 from sem.forge.quality import Quality
 from sem.forge.words import stems
@@ -79,7 +79,7 @@ def main(argv: list[str] | None = None) -> None:
 def chunked() -> Iterator[Chunk]:
     for path in sorted((BOOK / "raw").glob("*.md")):
         text = path.read_text("utf-8")
-        yield from cut(Document(path.name, files.sha256(path), text, "md"), Cut()).chunks
+        yield from cut(Document(path.name, files.sha256(path), text, "md"), Sizes()).chunks
 
 
 def quiz() -> list[dict[str, Any]]:

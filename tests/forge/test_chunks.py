@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sem.core.errors import SemError
 from sem.forge import chunks, outline
 from sem.forge.base import Document
-from sem.forge.chunks import Cut
+from sem.forge.chunks import Sizes
 
 PROSE = ["word", "Ein Satz. ", "文章です。", "汉字没有空格", "...", "e.g. this", "؟ ", '."']
 MARKS = ["# Title\n", "```\n", "~~~\n", "- item\n", "| a | b |\n", "---\n", "===\n", "1. one\n"]
@@ -18,7 +18,7 @@ SPACE = ["\r\n", "\n", "\n\n", "\r", "\f", "\t", " " * 30, "\u2028", "\x00"]
 WORDS = st.sampled_from([*PROSE, *MARKS, *SPACE, "x" * 90, "e\u0301\u0301", "👩\u200d🚀", "["])
 TEXTS = st.one_of(st.text(max_size=400), st.lists(WORDS, max_size=120).map("".join))
 CUTS = st.builds(
-    lambda most, share: Cut(most, int(most * share)), st.integers(40, 300), st.floats(0, 0.5)
+    lambda most, share: Sizes(most, int(most * share)), st.integers(40, 300), st.floats(0, 0.5)
 )
 
 
@@ -27,7 +27,7 @@ def document(text: str) -> Document:
 
 
 def texts(text: str, most: int = 200, overlap: int = 0) -> list[str]:
-    return [chunk.text for chunk in chunks.cut(document(text), Cut(most, overlap)).chunks]
+    return [chunk.text for chunk in chunks.cut(document(text), Sizes(most, overlap)).chunks]
 
 
 def sentences(count: int) -> str:
@@ -58,7 +58,7 @@ def test_a_limit_in_tokens_holds_as_well(text, most):
     def tokens(value: str) -> int:
         return len(value.encode("utf-8")) // 2 + 1
 
-    made = chunks.cut(document(text), Cut(300, 40, max_tokens=most), tokens)
+    made = chunks.cut(document(text), Sizes(300, 40, max_tokens=most), tokens)
 
     assert made.missing(document(text)) == []
     assert all(tokens(chunk.text) <= most for chunk in made.chunks)
@@ -74,7 +74,7 @@ def test_blocks_follow_each_other_without_a_gap(text):
 
 
 def test_a_piece_that_is_lost_is_found():
-    made = chunks.cut(document(sentences(20)), Cut(200, 0))
+    made = chunks.cut(document(sentences(20)), Sizes(200, 0))
     torn = chunks.Pieces(made.chunks[:1] + made.chunks[2:])
 
     assert torn.missing(document(sentences(20))) == [(made.chunks[1].start, made.chunks[1].end)]
@@ -98,7 +98,7 @@ def test_overlap_repeats_whole_sentences():
 
 def test_a_chunk_begins_with_a_heading_rather_than_ending_with_one():
     text = f"# One\n\n{sentences(4)}\n\n## Two\n\n{sentences(4)}\n\n## Three\n\n{sentences(4)}\n"
-    made = chunks.cut(document(text), Cut(260, 60)).chunks
+    made = chunks.cut(document(text), Sizes(260, 60)).chunks
 
     assert [chunk.text.splitlines()[0] for chunk in made] == ["# One", "## Two", "## Three"]
     assert [chunk.headings for chunk in made] == [(), ("One",), ("One",)]
@@ -106,7 +106,7 @@ def test_a_chunk_begins_with_a_heading_rather_than_ending_with_one():
 
 def test_a_chunk_in_the_middle_of_a_section_knows_its_headings():
     text = f"# One\n\n## Two\n\n{sentences(30)}"
-    made = chunks.cut(document(text), Cut(300, 0)).chunks
+    made = chunks.cut(document(text), Sizes(300, 0)).chunks
 
     assert made[1].headings == ("One", "Two")
 
@@ -124,7 +124,7 @@ def test_code_that_fits_is_never_cut_and_longer_code_only_between_lines():
 def test_a_hash_in_code_is_no_heading():
     text = f"# Real\n\n```sh\n# comment\nls\n```\n\n{sentences(20)}"
 
-    assert chunks.cut(document(text), Cut(200, 0)).chunks[-1].headings == ("Real",)
+    assert chunks.cut(document(text), Sizes(200, 0)).chunks[-1].headings == ("Real",)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_a_letter_with_200_000_marks_costs_no_more_than_as_many_letters():
 
 
 def test_a_long_blank_stretch_is_a_counted_skip():
-    made = chunks.cut(document(f"One.\n{' ' * 500}\nTwo."), Cut(100, 0))
+    made = chunks.cut(document(f"One.\n{' ' * 500}\nTwo."), Sizes(100, 0))
 
     assert {skip.reason for skip in made.skips} == {"blank"}
     assert made.skips[0].as_json()["what"] == "span"
@@ -187,6 +187,6 @@ def test_the_same_bytes_give_the_same_ids():
 )
 def test_limits_that_cannot_be_are_refused(values, message):
     with pytest.raises(SemError) as found:
-        Cut(**values)
+        Sizes(**values)
 
     assert found.value.message == message

@@ -227,5 +227,5 @@ def test_pages_of_a_pdf_end_chunks_when_their_last_sentence_is_whole(converter):
     made = converter.read("pdf", papers.pdf(sentences, sentences))
     document = documents.Document("a.pdf", "0" * 64, made.text, "pdf")
 
-    cut = chunks.cut(document, chunks.Cut(900, 0)).chunks
+    cut = chunks.cut(document, chunks.Sizes(900, 0)).chunks
     assert [c.text.startswith("\f") for c in cut] == [False, True]

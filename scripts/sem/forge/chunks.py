@@ -22,7 +22,7 @@ FILLED = 0.5  # share of its limit that a chunk has before it may end at a bette
 
 
 @dataclass(frozen=True)
-class Cut:
+class Sizes:
     """`params.chunks` of forge.yaml: how long chunks are."""
 
     max_chars: int = 2_000  # higher: fewer and longer requests, less of a chunk asked about
@@ -76,9 +76,9 @@ class Pieces:
         return found
 
 
-def cut(document: Document, settings: Cut | None = None, tokens: Count | None = None) -> Pieces:
+def cut(document: Document, settings: Sizes | None = None, tokens: Count | None = None) -> Pieces:
     """DOCUMENT as chunks within SETTINGS; TOKENS counts where max_tokens is set."""
-    settings = settings or Cut()
+    settings = settings or Sizes()
     if settings.max_tokens is not None and tokens is None:
         raise SemError("max_tokens is set, but nothing counts tokens", "leave it out")
     text = document.text
@@ -113,13 +113,13 @@ class _Measure:
         return self.tokens(self.text[start:end]) if self.tokens is not None else 0
 
 
-def _measure(text: str, settings: Cut, tokens: Count | None) -> _Measure:
+def _measure(text: str, settings: Sizes, tokens: Count | None) -> _Measure:
     counted = tokens if settings.max_tokens is not None else None
     return _Measure(text, settings.max_chars, settings.max_tokens, counted)
 
 
 def _runs(
-    atoms: Sequence[Atom], settings: Cut, measure: _Measure
+    atoms: Sequence[Atom], settings: Sizes, measure: _Measure
 ) -> Iterator[tuple[int, int, int, tuple[str, ...]]]:
     """(start with overlap, start, end, headings above it) of every chunk, end to end."""
     weights = [measure.weight(atom.start, atom.end) for atom in atoms]
@@ -152,7 +152,7 @@ def _end(
 
 
 def _overlap(
-    atoms: Sequence[Atom], first: int, settings: Cut, measure: _Measure, weights: Sequence[int]
+    atoms: Sequence[Atom], first: int, settings: Sizes, measure: _Measure, weights: Sequence[int]
 ) -> int:
     """The atom that the chunk which owns FIRST begins at, to repeat what leads up to it."""
     back, owner = first, atoms[first]

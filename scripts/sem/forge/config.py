@@ -12,8 +12,8 @@ from sem.core import settings
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.forge.diversity import Diversity
-from sem.forge.quality import Quality
 from sem.forge.presets import TeacherSettings
+from sem.forge.quality import Quality
 
 FILE, OLDER_FILE = "forge", "data_config"
 TEXT = "sem.forge.text.TextForge"

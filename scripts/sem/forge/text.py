@@ -16,7 +16,7 @@ from sem.core.errors import SemError
 from sem.core.taskspec import TaskSpec
 from sem.forge import chunks, documents, prompts, secretscan
 from sem.forge.base import BaseForge, Chunk, Document, Pair
-from sem.forge.chunks import Count, Cut, Skip
+from sem.forge.chunks import Count, Sizes, Skip
 from sem.forge.convert import Reading
 from sem.forge.secretscan import Found
 
@@ -26,7 +26,7 @@ class TextParams:
     """`params:` of forge.yaml for documents."""
 
     documents: Reading = field(default_factory=Reading)
-    chunks: Cut = field(default_factory=Cut)
+    chunks: Sizes = field(default_factory=Sizes)
     secrets: Literal["skip", "redact"] = "skip"  # what happens to a chunk with a key in it
     min_chars: int = 80  # a chunk with fewer visible characters is skipped: nothing to ask
     max_chars_per_document: int | None = None  # what stands beyond it is a counted skip
