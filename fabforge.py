@@ -71,6 +71,15 @@ def forge_chunks(c, sem=None, allow_plugins=False, set=None):
     script(c, "forge_chunks", sem=sem, allow_plugins=allow_plugins, set=set)
 
 
+EXAM = {"rows": "golden questions (default: 50)", "yes": FORGE["yes"]}
+
+
+@task(help=SEM | EXAM | SET, iterable=["set"])
+def forge_teacher(c, sem=None, rows=None, yes=False, set=None):
+    """Let the teacher answer the golden questions: go or no-go."""
+    script(c, "forge_teacher", sem=sem, rows=rows, yes=yes, set=set)
+
+
 SERVE = {
     "model": "smollm2, qwen2.5-coder-0.5b or PATH.gguf (default: qwen2.5-coder-0.5b)",
     "port": "default: 8080; 0: any that is free",

@@ -112,6 +112,7 @@ CALLS = [
     "sem.delete x --yes",
     "forge.run --dry-run --yes --limit 5 --allow-plugins --set forge.seed=1",
     "forge.chunks --allow-plugins --set forge.seed=1",
+    "forge.teacher --rows 5 --yes --set forge.seed=1",
     "forge.serve --model smollm2 --port 1 --context 512 --slots 2 --threads 1",
     "demo.data",
 ]
