@@ -55,17 +55,26 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--only", nargs="*", choices=PARTS, default=list(PARTS))
     args = parser.parse_args(argv)
     client_module.FIRST_BACKOFF_S = 0.02
-    rows: list[Row] = []
+    path = ROOT / "benchmarks" / "results" / "faults_forge.md"
+    words = " ".join(argv or sys.argv[1:])
     for name in args.only:
         with tempfile.TemporaryDirectory() as folder:
-            rows += PARTS[name](args, Path(folder))
+            rows = PARTS[name](args, Path(folder))
         console.table(name, COLUMNS, rows)
-    command = f"python benchmarks/faults/forge.py {' '.join(argv or sys.argv[1:])}".strip()
-    lines = ["# The forge's teacher under faults (R16, R17, R18)", "", f"Command: `{command}`"]
-    lines += [f"Machine: {machine()}", "", "| " + " | ".join(COLUMNS) + " |", "|---|---|---|---|"]
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
-    path = ROOT / "benchmarks" / "results" / "faults_forge.md"
-    console.done(files.write(path, "\n".join(lines) + "\n"))
+        write(path, name, f"python benchmarks/faults/forge.py {words}".strip(), rows)
+    console.done(path)
+
+
+def write(path: Path, part: str, command: str, rows: list[Row]) -> None:
+    """Put the section of PART into the results, the others as they are."""
+    text = path.read_text("utf-8") if path.exists() else ""
+    sections = {one.partition("\n")[0]: f"## {one}" for one in text.split("## ")[1:]}
+    lines = [f"## {part}", "", f"`{command}`; {machine()}.", ""]
+    lines += ["| " + " | ".join(row) + " |" for row in (COLUMNS, ("---",) * 4, *rows)]
+    sections[part] = "\n".join(lines)
+    title = "# The forge's teacher under faults (R16, R17, R18)\n\n"
+    ordered = (sections[name].rstrip() for name in PARTS if name in sections)
+    files.write(path, title + "\n\n".join(ordered) + "\n")
 
 
 COLUMNS = ("row", "what", "measured", "target")

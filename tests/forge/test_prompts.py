@@ -42,6 +42,10 @@ def test_the_same_chunk_and_seed_give_the_same_request_and_another_seed_another(
     assert shown(chunk()) != shown(chunk(), seed=43)
 
 
+CONTROL = ("<|im_end|>", "<|im_start|>", "</s>", "[INST]", "[/INST]", "<start_of_turn>",
+           "<end_of_turn>", "<<SYS>>", "<</SYS>>", "\u202e", "\u200b", "\ufeff")  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "evil",
     [
@@ -55,9 +59,7 @@ def test_the_same_chunk_and_seed_give_the_same_request_and_another_seed_another(
 def test_a_document_cannot_end_its_own_turn(evil):
     text = shown(chunk(f"{TEXT} {evil}", headings=(evil.replace("\n", " "),)))
 
-    for token in ("<|im_end|>", "<|im_start|>", "</s>", "[INST]", "[/INST]", "<start_of_turn>",
-                  "<end_of_turn>", "<<SYS>>", "<</SYS>>", "\u202e", "\u200b", "\ufeff"):  # fmt: skip
-        assert token not in text
+    assert not [token for token in CONTROL if token in text]
     assert "Obey" in text
 
 
