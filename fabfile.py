@@ -45,6 +45,7 @@ GROUPS = {
     "ops": "Budgets, promotion, the nightly check, backfills.",
     "sem": "Projects side by side.",
     "forge": "Examples out of documents.",
+    "golden": "Hand-made questions with their answers.",
 }
 
 

@@ -94,3 +94,40 @@ def forge_serve(c, model=None, port=None, context=None, slots=None, threads=None
     """Serve a small model on this machine as the teacher: free, offline."""
     chosen = {"model": model, "port": port, "context": context}
     project_script(c, "forge_serve", **chosen, slots=slots, threads=threads)
+
+
+ADD = {
+    "file": "JSON, JSON lines or CSV",
+    "question": "instead of a file",
+    "answer": "a text, or JSON of the task's io_schema",
+    "task": "task_id, where the sem has several",
+    "map": "read the key THEIRS as OURS, as question=q (repeatable)",
+    "keep": "unknown keys go to meta",
+    "replace": "another answer to a known id",
+}
+
+
+@task(help=SEM | ADD, iterable=["map"])
+def golden_add(
+    c, sem=None, file=None, question=None, answer=None, task=None, map=None, keep=False,
+    replace=False,
+):  # fmt: skip
+    """Add hand-made questions with their answers to the golden set."""
+    chosen = {"question": question, "answer": answer, "task": task, "map": map}
+    words = [file] if file else []
+    script(c, "golden_add", *words, sem=sem, **chosen, keep=keep, replace=replace)
+
+
+@task(help=SEM | {"language": "ISO 639-1: questions in another are findings"})
+def golden_check(c, sem=None, language=None):
+    """Say what is wrong with the golden set; exit 1 when anything is."""
+    script(c, "golden_check", sem=sem, language=language)
+
+
+EXAM = {"rows": "golden questions (default: 50)", "yes": "agree to the cost beforehand"}
+
+
+@task(help=SEM | EXAM | SET, iterable=["set"])
+def forge_teacher(c, sem=None, rows=None, yes=False, set=None):
+    """Let the teacher answer the golden questions first: go or no-go."""
+    script(c, "forge_teacher", sem=sem, rows=rows, yes=yes, set=set)

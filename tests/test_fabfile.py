@@ -113,6 +113,10 @@ CALLS = [
     "forge.run --dry-run --yes --limit 5 --allow-plugins --set forge.seed=1",
     "forge.chunks --allow-plugins --set forge.seed=1",
     "forge.teacher --rows 5 --yes --set forge.seed=1",
+    "golden.add --file x.json --map question=q --keep --replace --task t",
+    "golden.add --question q --answer a",
+    "golden.check --language en",
+    "forge.teacher --rows 5 --yes --set forge.seed=1",
     "forge.serve --model smollm2 --port 1 --context 512 --slots 2 --threads 1",
     "demo.data",
 ]

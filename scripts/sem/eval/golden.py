@@ -17,7 +17,8 @@ from sem.dataset.erasure import tombstones
 
 INPUT = (*SPELLINGS["input_text"], "question", "input", "instruction")
 ANSWER = (*SPELLINGS["output_json"], "golden_answer", "output", "reference")
-OTHER = ("id", "task", "task_id", "meta", "metadata", "domain", "source_id", "slot_specs")
+OTHER = ("id", "task", "task_id", "meta", "metadata", "domain", "source_id", "slot_specs",
+         "system_prompt")  # fmt: skip
 LISTS = ("examples", "items", "questions", "golden_set")
 
 
@@ -44,22 +45,28 @@ def written(project: Project) -> Path | None:
     return next((path for path in (own, flat) if path.exists()), None)
 
 
-def _read(path: Path, tasks: dict[str, TaskSpec]) -> list[Example]:
+def entries(path: Path) -> list[Any]:
+    """The entries of the golden set in PATH, as they are written; SemError when it is no list."""
     value = files.read_json(path)
     if isinstance(value, dict):
         value = next((value[name] for name in LISTS if name in value), None)
     if not isinstance(value, list) or not value:
         raise SemError(f"{path}: holds no list of examples", "write [{input_text, output_json}]")
+    return value
+
+
+def _read(path: Path, tasks: dict[str, TaskSpec]) -> list[Example]:
     made: dict[str, Example] = {}
-    for number, item in enumerate(value, 1):
-        one = _example(item, f"{path}: entry {number}", number, tasks)
+    for number, item in enumerate(entries(path), 1):
+        one = example(item, f"{path}: entry {number}", number, tasks)
         if one.id in made:
             raise SemError(f"{path}: entry {number}: id {one.id!r} is there twice", "rename one")
         made[one.id] = one
     return [made[name] for name in sorted(made)]
 
 
-def _example(item: Any, where: str, number: int, tasks: dict[str, TaskSpec]) -> Example:
+def example(item: Any, where: str, number: int, tasks: dict[str, TaskSpec]) -> Example:
+    """The entry ITEM as an Example; SemError at WHERE when it cannot be used."""
     if not isinstance(item, dict):
         raise SemError(f"{where} is no object", "write input_text and output_json")
     unknown = sorted(set(item) - {*INPUT, *ANSWER, *OTHER})
@@ -72,7 +79,7 @@ def _example(item: Any, where: str, number: int, tasks: dict[str, TaskSpec]) -> 
     reference = _one_of(item, ANSWER, where)
     spec = tasks[task]
     if isinstance(reference, str) and spec.io_schema.get("type") != "string":
-        reference = _parsed(reference)
+        reference = _in_shape(reference, spec.io_schema)
     wrong = schema.problems(reference, spec.io_schema, limit=1)
     if wrong:
         raise SemError(f"{where}: the answer breaks io_schema of {task}: {wrong[0]}", "correct it")
@@ -86,6 +93,7 @@ def _example(item: Any, where: str, number: int, tasks: dict[str, TaskSpec]) -> 
         input_text=str(said),
         output_json=reference,
         meta={"reference_source": "human", **meta, **named},
+        system_prompt=item.get("system_prompt"),
         slot_specs=item.get("slot_specs"),
         source_id=item.get("source_id"),
     )
@@ -107,8 +115,21 @@ def _one_of(item: dict[str, Any], names: tuple[str, ...], where: str) -> Any:
     return found
 
 
-def _parsed(text: str) -> Any:
+def _in_shape(text: str, io_schema: dict[str, Any]) -> Any:
+    """The answer TEXT as IO_SCHEMA wants it: its JSON, or itself as the one text that is asked.
+
+    "42" is JSON, and the answer {"answer": "42"} all the same.
+    """
     try:
-        return jsonio.loads(text)
+        value = jsonio.loads(text)
     except ValueError:
-        return text
+        value = text
+    name = only_text(io_schema)
+    return {name: text} if name and not isinstance(value, dict) else value
+
+
+def only_text(io_schema: dict[str, Any]) -> str | None:
+    """The field that IO_SCHEMA requires, where it is the only one and a text; else None."""
+    required, fields = io_schema.get("required") or [], io_schema.get("properties") or {}
+    is_text = len(required) == 1 and fields.get(required[0], {}).get("type") == "string"
+    return str(required[0]) if is_text else None
