@@ -143,7 +143,10 @@ def dataset_pull(
     script(c, "dataset_pull", sem=sem, on_conflict=on_conflict, replace=replace, **chosen)
 
 
-EXPORT = {"format": "sharegpt, alpaca, messages, chatml, axolotl, taskspec", "out": "the file to write"}
+EXPORT = {
+    "format": "sharegpt, alpaca, messages, chatml, axolotl, taskspec",
+    "out": "the file to write",
+}
 
 
 @task(help=SEM | SNAPSHOT | EXPORT | {"split": "train, val or test (default: train)"})

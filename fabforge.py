@@ -122,12 +122,3 @@ def golden_add(
 def golden_check(c, sem=None, language=None):
     """Say what is wrong with the golden set; exit 1 when anything is."""
     script(c, "golden_check", sem=sem, language=language)
-
-
-EXAM = {"rows": "golden questions (default: 50)", "yes": "agree to the cost beforehand"}
-
-
-@task(help=SEM | EXAM | SET, iterable=["set"])
-def forge_teacher(c, sem=None, rows=None, yes=False, set=None):
-    """Let the teacher answer the golden questions first: go or no-go."""
-    script(c, "forge_teacher", sem=sem, rows=rows, yes=yes, set=set)
