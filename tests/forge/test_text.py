@@ -1,11 +1,14 @@
 """TextForge over real HTTP: what is sent, what comes back, what never leaves."""
 
+import html
 import json
 from datetime import UTC, datetime
 
 import pytest
 
+import papers
 from chatserver import ChatServer
+from lockpicks import PLANTED
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.forge import teacher as teachers
@@ -64,18 +67,30 @@ def test_documents_become_pairs_that_know_where_they_come_from(tmp_path):
 
 
 def test_no_planted_secret_is_ever_sent(tmp_path):
-    texts = {f"s{n}": f"{about('Mugs')}\nkey {KEY[:-1]}{n}\n" for n in "ABCDEFGHIJKLMNOPQRST"}
-    texts["z"] = about("Plates")
-    write(tmp_path, **texts)
+    write(tmp_path, z=about("Plates"))
+    for number, (name, secret) in enumerate(PLANTED.items()):
+        text = f"{about('Mugs')}\n{name}:\n\n{secret}\n\nMore about it.\n"
+        kind = ("md", "html", "docx", "txt")[number % 4 if "\n" not in secret else 0]
+        made = {
+            "docx": papers.docx(*text.splitlines()),
+            "html": f"<h1>x</h1><pre>{html.escape(text)}</pre>".encode(),
+        }
+        path = tmp_path / "raw" / f"s{number:02}.{kind}"
+        path.write_bytes(made.get(kind, text.encode()))
     with ChatServer(one_pair) as server:
         made = forge(tmp_path, server, min_chars=20)
         pairs = list(made.synthesize(made.load()))
         sent = json.dumps(server.seen)
 
-    assert "AKIA" not in sent
+    assert not [secret for secret in PLANTED.values() if middle(secret) in sent]
     assert len(server.seen) == len(pairs) == 1
-    assert [s["reason"] for s in made.config.skipped] == ["secret"] * 20
-    assert made.config.skipped[0]["detail"] == "aws key"
+    assert [s["reason"] for s in made.config.skipped] == ["secret"] * len(PLANTED)
+    assert len(PLANTED) >= 20
+
+
+def middle(secret: str) -> str:
+    """Letters of SECRET that nothing else holds."""
+    return secret[len(secret) // 2 :][:6]
 
 
 def test_secrets_are_masked_when_asked_in_headings_too(tmp_path):
