@@ -136,6 +136,20 @@ def test_a_pilot_asks_its_sample_once_and_foretells_the_rest(project, server):
     assert made.spending.usd == pytest.approx(cost.usd, rel=0.01)
 
 
+def test_what_was_asked_before_is_not_foretold_again(project, server):
+    handbook.make(project.root, server.url, documents=10, sections=6)
+    run.forge(run.prepare(project, run.Options(limit=30), AT))
+    prepared = run.prepare(project, run.Options(), AT)
+    before = len(server.seen)
+
+    cost = run.pilot(prepared)
+
+    piloted = len(server.seen) - before
+    assert (prepared.plan.calls, prepared.plan.fresh) == (60, 30)
+    assert 0 < piloted < 20
+    assert cost.calls == 30 - piloted
+
+
 def test_without_a_terminal_the_question_is_answered_by_yes_alone(monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO())
 

@@ -38,7 +38,7 @@ class Plan:
     at_most_usd: float = 0.0  # without further tries
     first: Request | None = None
     keys: set[bytes] = field(default_factory=set)
-    _sample: list[tuple[int, bytes]] = field(default_factory=list)
+    _sample: list[tuple[int, bytes, bool]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -49,7 +49,12 @@ class Plan:
     @property
     def sample(self) -> set[bytes]:
         """The keys of the pilot's calls."""
-        return {key for _, key in self._sample}
+        return {key for _, key, _ in self._sample}
+
+    @property
+    def left(self) -> int:
+        """Calls that neither the pilot makes nor a run before has made."""
+        return self.fresh - sum(not is_known for *_, is_known in self._sample)
 
     def note(self, teacher: Teacher, request: Request, is_known: bool) -> None:
         """Count one call that a run would make."""
@@ -68,7 +73,7 @@ class Plan:
                 self.at_most_usd += told.at_most_usd
             self.keys.add(key)
             # The calls with the smallest lots: the same sample in whatever order they come.
-            heapq.heappush(self._sample, (-int.from_bytes(lot[:8], "big"), key))
+            heapq.heappush(self._sample, (-int.from_bytes(lot[:8], "big"), key, is_known))
             if len(self._sample) > self.size:
                 heapq.heappop(self._sample)
 
@@ -111,10 +116,8 @@ def forecast(plan: Plan, spent: Spending, workers: int) -> Forecast:
     from n calls of the pilot for m more, never below zero and never above what the plan reserves.
     """
     count = max(1, spent.asked)
-    share = count / max(1, min(plan.size, plan.calls))  # calls that follow from one of the plan
-    left = max(0.0, (plan.calls - min(plan.size, plan.calls)) * share)
-    if plan.fresh < left:  # some of the rest was paid in a run before
-        left = plan.fresh * share
+    share = count / max(1, len(plan.sample))  # calls that follow from one of the plan
+    left = plan.left * share
     mean = spent.listed_usd / count
     spread = max(0.0, spent.listed_squares / count - mean**2) * count / max(1, count - 1)
     quantile = T975[min(count - 1, len(T975)) - 1] if count > 1 else T975[0]

@@ -134,7 +134,7 @@ def prepare(project: Project, options: Options, at: datetime) -> Prepared:
 
     def watch(asked: Teacher, request: Any, is_known: bool) -> bool:
         plan.note(asked, request, is_known)
-        return True
+        return not is_known
 
     made = job.pass_over(prepared.teacher(watch, dry=True))
     return Prepared(job, plan, made.items, at)

@@ -186,11 +186,10 @@ class Teacher:
         key = self.key(request)
         known = self._journal.outcome(key) if self._journal else None
         found = known or self.client.kept(request)
-        leaves_out = self._watch is not None and self._watch(self, request, found is not None)
+        if self._watch is not None and self._watch(self, request, found is not None):
+            return Outcome(fault=UNSENT, model=self.name, key=key)
         if found is not None:
             return found
-        if leaves_out:
-            return Outcome(fault=UNSENT, model=self.name, key=key)
         outcome = self.client.ask(request)
         if outcome.fault in SETTLED and self._journal is not None:
             self._journal.note(key, outcome)
@@ -218,7 +217,7 @@ def teacher(
     """The Teacher of GIVEN for the project tree at ROOT, paid from the account `forge`.
 
     JOURNAL holds unusable replies. WATCH sees every request, and whether its reply is known; what
-    it says True to is not sent. DRY: no key is needed.
+    it says True to is left out. DRY: no key is needed.
     """
     settings = of_settings(given)
     calls = calls_of(settings, dry)
