@@ -44,6 +44,7 @@ AT = datetime(2026, 11, 21, tzinfo=UTC)
 KEYS = [f"sk-canary-{number:02}-0123456789abcdef" for number in range(10)]
 OUT = ("forge/pairs.jsonl", "forge/dropped.jsonl", "forge/skipped.jsonl", "forge/forge.json",
        "train.jsonl", "test.jsonl", "clean.jsonl")  # fmt: skip
+KILLS_OF_A_RUN = 5
 UNANSWERED = {"429", "500", "503", "hang", "reset", "half", "html"}
 Row = tuple[str, str, str, str]
 
@@ -194,13 +195,14 @@ def kills(args: argparse.Namespace, folder: Path) -> list[Row]:
         took, reference = undisturbed(folder / "reference", url, args)
         while done < args.kills:
             made = project(folder / str(rounds), url, args, workers=workers)
-            keys, status = request_keys(made), None
+            keys, status, hits = request_keys(made), None, 0
             log.write_text("")
             while status is None:
                 known, before = kept(made, keys), len(log.read_text().splitlines())
-                limit = 0.2 + dice.random() * took if done < args.kills else 3_600.0
+                is_spared = done == args.kills or hits == KILLS_OF_A_RUN
+                limit = 3_600.0 if is_spared else 0.2 + dice.random() * took
                 status = finished(fork(lambda root=made.root: whole_run(root)), limit)
-                done += status is None
+                done, hits = done + (status is None), hits + (status is None)
                 lines = log.read_text().splitlines()
                 answered += sum(line in known for line in lines[before:])
             rounds += 1
