@@ -95,8 +95,10 @@ def main(argv: list[str] | None = None) -> None:
 def tried(family: str, name: str, put: document_cases.Put, allowed: frozenset[str]) -> Said:
     """What becomes of the files that PUT lays."""
     Watched(Reading())
-    Watched.shared.read("txt", b"warm")  # a reader that died is started again outside the clock
-    worker = Watched.shared._worker._process.pid
+    kind = {"pdf": "pdf", "docx": "docx"}.get(family, "docx" if "docx" in name else "txt")
+    kind = "pdf" if family == "damaged" and name.startswith("pdf") else kind
+    Watched.shared.read(kind, b"warm")  # a reader that died is started again outside the clock
+    worker = Watched.shared.worker(kind)._process.pid
     Path(f"/proc/{worker}/clear_refs").write_text("5")  # its peak starts anew
     with tempfile.TemporaryDirectory(prefix="sem-papers-") as folder:
         raw = Path(folder) / "raw"

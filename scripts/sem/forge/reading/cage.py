@@ -10,8 +10,8 @@ from typing import Any
 
 from sem.dataset import frames, text
 from sem.dataset.feed import charset
-from sem.forge.convert import Reading
 from sem.forge.reading import docx, html, pdf, plain
+from sem.forge.reading.limits import Reading
 from sem.forge.reading.refusals import Refused, Step, Text
 
 READERS = {"txt": plain.read, "md": plain.read, "html": html.read, "pdf": pdf.read,
@@ -30,7 +30,7 @@ def serve() -> None:
     """Read documents from stdin until it ends; the limits come first. Runs in the worker."""
     given = frames.read(sys.stdin.buffer) or {}
     limits = Reading(**given["limits"])
-    _warm()
+    _warm(given["papers"])
     # Libraries map far more than they use: what is resident, and may yet be, is what counts.
     mapped, resident = frames.memory()
     cap = mapped + max(64 << 20, (limits.memory_mib << 20) - resident)
@@ -45,11 +45,12 @@ def serve() -> None:
         frames.write(sys.stdout.buffer, answer)
 
 
-def _warm() -> None:
-    """Import what readers need, before the limits count it."""
-    import mammoth  # noqa: F401
-    import pypdf  # noqa: F401
-
+def _warm(papers: str) -> None:
+    """Load what readers need before the limits count it, and before loading is forbidden."""
+    if papers == "pdf":
+        import pypdf  # noqa: F401
+    if papers == "docx":
+        import mammoth  # noqa: F401
     plain.read("ein Gefäß voller Möglichkeiten".encode("cp1252"), lambda _: None)
     html.of_page("<p>warm</p>")
 
