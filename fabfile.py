@@ -18,6 +18,7 @@ from invoke import Collection, Exit
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # also when this file is loaded by path
 import fabforge
+import fabpreview
 import fabtrain
 from fabjobs import (
     ROOT,
@@ -46,6 +47,7 @@ GROUPS = {
     "sem": "Projects side by side.",
     "forge": "Examples out of documents.",
     "golden": "Hand-made questions with their answers.",
+    "preview": "What a contribution of data is worth.",
 }
 
 
@@ -342,5 +344,6 @@ def ops_project_tokens(c, sem=None, run=None, split=None, config=None):
 ns = Collection(auto_dash_names=False)
 for job in (pipeline, check):
     ns.add_task(job)
+jobs = globals() | vars(fabtrain) | vars(fabforge) | vars(fabpreview)
 for group, doc in GROUPS.items():
-    ns.add_collection(collect(group, doc, globals() | vars(fabtrain) | vars(fabforge)))
+    ns.add_collection(collect(group, doc, jobs))

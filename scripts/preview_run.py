@@ -1,4 +1,4 @@
-"""Estimate what a contribution of data is worth: the command `hokusai-preview`, as a script.
+"""hokusai-preview: what a file of rows is worth, in minutes, on this machine, with no network.
 
     python scripts/preview_run.py --data-path mine.parquet
 

@@ -1,4 +1,4 @@
-"""Check a strict (ZK) document against its schema, and its hashes with --zk-check.
+"""Is a file a ZK document, and does it hold what it says? Exit 0 or 1.
 
     python scripts/preview_validate.py proof.json --zk-check --output-hash
 

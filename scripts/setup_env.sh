@@ -144,8 +144,11 @@ set_up() {
   # A path file instead of `pip install -e .`: no build, so it works offline.
   echo "$PWD/scripts" >"$($VENV/bin/python -c \
     'import sysconfig; print(sysconfig.get_path("purelib"))')/sem.pth"
-  printf '#!/bin/sh\nexec "%s/python" -m sem.cli "$@"\n' "$PWD/$VENV/bin" >$VENV/bin/opensem-cli
-  chmod +x $VENV/bin/opensem-cli
+  for command in opensem-cli:sem.cli hokusai-preview:sem.preview.command; do
+    printf '#!/bin/sh\nexec "%s/python" -m %s "$@"\n' "$PWD/$VENV/bin" "${command#*:}" \
+      >"$VENV/bin/${command%%:*}"
+    chmod +x "$VENV/bin/${command%%:*}"
+  done
   stamp >$STAMP
   say "ready in $((SECONDS - started)) s: $($VENV/bin/python --version), $DEVICE"
 }

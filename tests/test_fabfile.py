@@ -27,7 +27,7 @@ def load():
 
 
 fabfile = load()
-FILES = ("fabfile.py", "fabforge.py", "fabtrain.py")
+FILES = ("fabfile.py", "fabforge.py", "fabpreview.py", "fabtrain.py")
 ON_HOSTS = [f"train.{name}" for name in ("run", "resume", "attach", "status", "cancel", "pull")]
 JOBS = [
     *("check", "demo", "demo.data", "pipeline", "env.weights", "env.check"),
@@ -101,6 +101,9 @@ CALLS = [
     "package.export --run r --target vllm",
     "package.verify --run r --path p --answers 5",
     "ops.project_tokens --run r --split val --config c.yaml",
+    "preview.run --data-path x --output-format json --output-file y --sample-size 5 --sem s "
+    "--test-mode --random-seed 1 --seconds 9 --zk z --verbose --set preview.seconds=1",
+    "preview.validate x --zk-check --output-hash",
     "env.weights --name x",
     "env.check",
     "pipeline --set train.epochs=1",
@@ -112,7 +115,6 @@ CALLS = [
     "sem.delete x --yes",
     "forge.run --dry-run --yes --limit 5 --allow-plugins --set forge.seed=1",
     "forge.chunks --allow-plugins --set forge.seed=1",
-    "forge.teacher --rows 5 --yes --set forge.seed=1",
     "golden.add --file x.json --map question=q --keep --replace --task t",
     "golden.add --question q --answer a",
     "golden.check --language en",
