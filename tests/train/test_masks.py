@@ -134,13 +134,18 @@ def test_a_turn_ends_as_the_family_ends_it(request: Any, speaker: Chat) -> None:
 
 def test_a_spelled_token_says_where_it_stands(t5: Path) -> None:
     speaker = chat.load(t5)
-    text = '{"a b":  [1,"x"],\n"c":"{y}"}'
+    text = '{"a b":  [1,"ł"],\n"c":"{y}"}'
     spans = speaker.spans(text)
     ids = speaker.answer_ids(text)[:-1]
     assert len(spans) == len(ids)
     assert spans == sorted(spans)
     covered = {place for start, end in spans for place in range(start, end)}
     assert {n for n, c in enumerate(text) if c != " "} <= covered
+    escape = speaker.tokenizer.convert_tokens_to_ids(speaker.spelling.escape)
+    escaped = [
+        text[slice(*span)] for span, token in zip(spans, ids, strict=True) if token == escape
+    ]
+    assert escaped == ["ł", "ł"]
     brace = speaker.tokenizer.convert_tokens_to_ids(speaker.spelling.tokens["{"])
     found = [text[slice(*span)] for span, token in zip(spans, ids, strict=True) if token == brace]
     assert found == ["{", "{"]

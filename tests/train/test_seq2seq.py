@@ -40,11 +40,20 @@ def test_what_the_tokenizer_cannot_spell_comes_back_as_it_was(t5: Path) -> None:
     speaker = chat.load(t5)
     assert set(" {}<\n\t\\`~^") == set(speaker.spelling.tokens)
 
-    @given(st.text(st.sampled_from('ab12{}[]"<>\n\t\\:,. ~^|`'), min_size=1, max_size=40))
+    letters = st.sampled_from('ab12{}[]"<>\n\t\\:,. ~^|`złåЖ日é\u0301—“ﬁ😀\u00a0')
+    anything = st.characters(exclude_categories=("Cs",))
+
+    @given(st.text(letters | anything, min_size=1, max_size=40))
     def check(text: str) -> None:
-        assert speaker.decode(speaker.answer_ids(text)[:-1]) == text
+        assert speaker.decode(speaker.answer_ids(text)[:-1]) == speaker.neutral(text)
 
     check()
+
+
+def test_a_code_point_that_is_none_is_nothing(t5: Path) -> None:
+    spelling = chat.load(t5).spelling
+    said = (f"a{spelling.escape}{number}{spelling.escape}b" for number in (55296, 1114112, 322))
+    assert [spelling.back(text) for text in said] == ["ab", "ab", "ałb"]
 
 
 def test_a_page_cannot_forge_what_stands_for_a_character(t5: Path) -> None:

@@ -131,7 +131,7 @@ class Chat:
         """sha256 of all that decides the ids: renderer, template, control tokens."""
         parts: list[Any] = [VERSION, self.tokenizer.chat_template, sorted(self._special)]
         if self.spelling:
-            parts.append(self.spelling.tokens)
+            parts += [self.spelling.tokens, self.spelling.escape]
         return files.sha256_json(parts)
 
     def _ids(self, text: str) -> list[int]:

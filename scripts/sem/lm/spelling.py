@@ -4,24 +4,34 @@ T5's tokenizer reads `{`, `}`, `<` and line ends as unknown or drops them, and f
 it alone a model can neither read lines nor write JSON. Its sentinels `<extra_id_N>` are spare.
 
     {"a": 1}   ->   <extra_id_98>"a": 1<extra_id_97>
+    zł         ->   z<extra_id_80>322<extra_id_80>       any other letter: its code point
 """
 
 import re
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 CHARACTERS = "\n\t{}[]<>\\`~^|"
 SPACE = " "
 SENTINEL = "<extra_id_{}>"
 LAST = 99
+ESCAPE = 80  # below those that CHARACTERS can take
 
 
 @dataclass(frozen=True)
 class Spelling:
-    """Character -> the token that stands for it; a space where the tokenizer would fold it."""
+    """Character -> the token that stands for it; a space where the tokenizer would fold it.
+
+    Every other character that the tokenizer loses or changes is its code point in decimal digits
+    between two ESCAPE tokens; SPELLS tells whether it keeps a character.
+    """
 
     tokens: dict[str, str]
+    escape: str
+    spells: Callable[[str], bool]
 
     def out(self, text: str) -> str:
         """TEXT as the tokenizer is given it."""
@@ -29,13 +39,14 @@ class Spelling:
 
     def placed(self, text: str) -> tuple[str, list[int]]:
         """`out(TEXT)`, and for each of its characters the place in TEXT that it stands for."""
-        made, places = self._spelled(self._unspelled, text, list(range(len(text))))
+        made, places = self._spelled(self._lost(text), text, list(range(len(text))))
         # A space beside a sentinel, or at an end, or beside another, is dropped by some tokenizer.
         return self._spelled(self._spaces, made, places)
 
     def back(self, text: str) -> str:
         """What was meant by TEXT, decoded ids: the inverse of `out`."""
-        return self._written.sub(lambda match: self._characters[match[1]], text)
+        whole = self._escaped.sub(lambda match: _character(int(match[1])), text)
+        return self._written.sub(lambda match: self._characters[match[1]], whole)
 
     def _spelled(
         self, found: re.Pattern[str], text: str, places: list[int]
@@ -48,7 +59,7 @@ class Spelling:
             moved += places[last : match.start()]
             last = match.end()
             for number in range(*match.span()):
-                parts.append(self.tokens[text[number]])
+                parts.append(self._written_as(text[number]))
                 moved += [places[number]] * len(parts[-1])
         return "".join([*parts, text[last:]]), moved + places[last:]
 
@@ -56,9 +67,14 @@ class Spelling:
     def _characters(self) -> dict[str, str]:
         return {token: character for character, token in self.tokens.items()}
 
-    @cached_property
-    def _unspelled(self) -> re.Pattern[str]:
-        return re.compile("|".join(re.escape(c) for c in self.tokens if c != SPACE) or r"(?!)")
+    def _written_as(self, character: str) -> str:
+        known = self.tokens.get(character)
+        return known or f"{self.escape}{ord(character)}{self.escape}"
+
+    def _lost(self, text: str) -> re.Pattern[str]:
+        """What finds the characters of TEXT that the tokenizer does not keep."""
+        lost = (c for c in set(text) if c != SPACE and (c in self.tokens or not self.spells(c)))
+        return re.compile("|".join(map(re.escape, sorted(lost))) or r"(?!)")
 
     @cached_property
     def _spaces(self) -> re.Pattern[str]:
@@ -67,6 +83,11 @@ class Spelling:
     @cached_property
     def _written(self) -> re.Pattern[str]:
         return re.compile(rf" ?({'|'.join(map(re.escape, self.tokens.values()))}) ?")
+
+    @cached_property
+    def _escaped(self) -> re.Pattern[str]:
+        token = re.escape(self.escape)
+        return re.compile(rf" ?{token} ?([0-9]{{1,7}}) ?{token} ?")
 
     @property
     def _any(self) -> str:
@@ -77,9 +98,20 @@ def of(tokenizer: Any) -> Spelling | None:
     """The Spelling that TOKENIZER needs; None when it spells all, or has no spare tokens."""
     if tokenizer.convert_tokens_to_ids(SENTINEL.format(LAST)) in (None, tokenizer.unk_token_id):
         return None
-    lost = [c for c in CHARACTERS if _read(tokenizer, f"a{c}b") != f"a{c}b"]
-    wanted = [SPACE, *lost]
-    return Spelling({c: SENTINEL.format(LAST - n) for n, c in enumerate(wanted)}) if lost else None
+
+    @cache
+    def spells(character: str) -> bool:
+        return _read(tokenizer, f"a{character}b") == f"a{character}b"
+
+    lost = [c for c in CHARACTERS if not spells(c)]
+    tokens = {c: SENTINEL.format(LAST - n) for n, c in enumerate([SPACE, *lost])}
+    return Spelling(tokens, SENTINEL.format(ESCAPE), spells) if lost else None
+
+
+def _character(number: int) -> str:
+    """The character of a code point; nothing for a number that is none."""
+    is_one = number <= sys.maxunicode and not 0xD800 <= number <= 0xDFFF
+    return chr(number) if is_one else ""
 
 
 def _read(tokenizer: Any, text: str) -> str:

@@ -32,7 +32,8 @@ def transformers(folder: Path, plan: dict[str, Any]) -> None:
     encodes = _encodes(folder / "model")
     spelling = chat.load(folder / "model").spelling if encodes else None
     if spelling:
-        files.write(folder / "serve" / "spelling.json", jsonio.pretty(spelling.tokens))
+        written = {"characters": spelling.tokens, "escape": spelling.escape}
+        files.write(folder / "serve" / "spelling.json", jsonio.pretty(written))
     files.write(folder / "serve" / "TRANSFORMERS.md", SEQ2SEQ if encodes else TRANSFORMERS)
 
 
@@ -109,9 +110,11 @@ SEQ2SEQ = """# Serve with Transformers
     model = AutoModelForSeq2SeqLM.from_pretrained("model", dtype="auto")
 
 The prompt is `system_prompt`, an empty line and `instruction_template` of `task_spec.json`, then
-the end token. Where `spelling.json` is here, the tokenizer cannot spell those characters: write
+the end token. Where `spelling.json` is here, the tokenizer cannot spell its `characters`: write
 the token instead of the character; also of a space that stands beside such a token, beside another
-space or at an end. Reading an answer back, drop the spaces that decoding puts beside a token.
+space or at an end. Any other character that does not come back from the tokenizer is its code
+point in decimal digits between two `escape` tokens. Reading an answer back, drop the spaces that
+decoding puts beside a token.
 """
 
 VLLM_CONFIG = """# vllm serve model --config serve/vllm.yaml   (run from the package folder)
