@@ -512,8 +512,8 @@ def docxs() -> Iterator[Case]:
             ("unknown packing", bytes(method)),
             ("4,000 paragraphs", docx(*["Warm."] * 4_000), "read"),
             (
-                "20,000 runs",
-                part(w + "<w:p>" + "<w:r><w:t>a</w:t></w:r>" * 20_000 + "</w:p>" + end),
+                "10,000 runs",
+                part(w + "<w:p>" + "<w:r><w:t>a</w:t></w:r>" * 10_000 + "</w:p>" + end),
                 "read",
             ),
             (
