@@ -42,6 +42,11 @@ class Example:
         return str(self.meta.get("domain") or "")
 
     @property
+    def unit(self) -> str:
+        """What was drawn as one: the domain, where there is none the document, else the row."""
+        return self.domain or self.source_id or self.id
+
+    @property
     def stratum(self) -> str:
         """Page type and language, as splits are balanced by."""
         return f"{self.meta.get('page_type') or '-'}|{self.meta.get('language') or 'und'}"

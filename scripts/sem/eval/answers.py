@@ -119,15 +119,16 @@ def _taken(row: Any, where: str, task_of: Mapping[str, str]) -> Answer | None:
 
 
 def sample(examples: Sequence[Example], count: int | None, seed: int) -> list[Example]:
-    """COUNT examples spread evenly over domains, chosen by SEED; in id order."""
+    """COUNT examples spread evenly over domains or documents, chosen by SEED; in id order."""
     ordered = sorted(examples, key=lambda e: e.id)
     if count is None or count >= len(ordered):
         return ordered
     dice = random.Random(seed)
-    by_domain: dict[str, list[Example]] = {}
+    units: dict[str, list[Example]] = {}
     for example in ordered:
-        by_domain.setdefault(example.domain or example.id, []).append(example)
-    queues = [dice.sample(rows, len(rows)) for _, rows in sorted(by_domain.items())]
+        units.setdefault(example.unit, []).append(example)
+    in_order = sorted(units.values(), key=lambda rows: rows[0].domain or rows[0].id)
+    queues = [dice.sample(rows, len(rows)) for rows in in_order]
     chosen: list[Example] = []
     while len(chosen) < count:
         chosen += [queue.pop() for queue in queues if queue]

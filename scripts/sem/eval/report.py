@@ -165,7 +165,7 @@ def markdown(found: dict[str, Any]) -> str:
         f"{cell(found['baseline']['run'])}",
         f"**{found['verdict']}** (percentage points of slot accuracy, 95 % interval).",
         f"n = {found['tuned']['n']} examples of {found['tuned']['domains']} domains "
-        f"(an example without a domain is its own), "
+        f"(without a domain: its document, else itself), "
         f"split {found['split']} of snapshot v{found['snapshot']['version']}. "
         "Interval: paired, jackknife over domains with a t quantile; exact bounds where fewer "
         "than five domains moved. The percentile bootstrap is in scores.json.",

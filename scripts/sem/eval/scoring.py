@@ -124,7 +124,7 @@ def score(
     return Score(
         id=example.id,
         task=example.task,
-        domain=example.domain or example.id,
+        domain=example.unit,
         stratum=example.stratum,
         json_valid=json_valid,
         schema_valid=schema_valid,
