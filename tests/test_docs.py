@@ -39,7 +39,15 @@ def named_jobs(text: str) -> set[str]:
     return {name for name in found if name} - NOT_JOBS
 
 
-FILES = {"x.parquet", "budget.yaml", "usage.yaml", "mine.parquet", "pages.csv", "example.com"}
+FILES = {
+    "x.parquet",
+    "proof.json",
+    "budget.yaml",
+    "usage.yaml",
+    "mine.parquet",
+    "pages.csv",
+    "example.com",
+}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
