@@ -100,6 +100,7 @@ class Columns:
 
 
 def type_of(value: Any) -> str:
+    """The kind of VALUE: bool, int, float, text or object; a number in a text is a number."""
     if isinstance(value, bool):
         return "bool"
     if isinstance(value, int):

@@ -25,6 +25,7 @@ FORMATS = ("pretty", "json")
 def parser() -> argparse.ArgumentParser:
     """The flags, as older previews had them and a few more."""
     made = console.parser(__doc__, "set")
+    made.prog = "hokusai-preview"
     made.add_argument("--data-path", type=Path, required=True, help="the contribution")
     made.add_argument("--output-format", choices=FORMATS, default="pretty")
     made.add_argument("--output-file", type=Path, help="also write the JSON there")
@@ -54,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     found = run.preview(options, project, provenance.now(), lambda step: console.note(f"… {step}"))
     made = document.preview(found)
-    strict = zk.document(document.legacy(found), _version()) if args.zk else None
+    strict = zk.document(made, _version()) if args.zk else None
     if args.output_file:
         files.write(args.output_file, jsonio.pretty(made))
     if args.zk:

@@ -44,6 +44,11 @@ class Sample:
         """What makes two rows the same, their labels apart."""
         return self.text or jsonio.dumps([repr(value) for value in self.features])
 
+    def lot(self, salt: str) -> float:
+        """Where the row falls between 0 and 1: the same for the same content under one SALT."""
+        digest = hashlib.blake2b(f"{salt}:{self.content()}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "big") / 2**64
+
 
 @dataclass
 class Contribution:
@@ -208,17 +213,15 @@ def _quotas(counts: Counter[str], most: int) -> dict[str, int]:
 
 def _drawn(path: Path, shape: Shape, quotas: dict[str, int], seed: int) -> list[Sample]:
     """The rows whose keyed digest is smallest in each class: the same whatever the order."""
-    kept: dict[str, list[tuple[int, int, Sample]]] = {name: [] for name in quotas}
+    kept: dict[str, list[tuple[float, int, Sample]]] = {name: [] for name in quotas}
     nothing: Counter[str] = Counter()
     with _rows(path) as rows:
         for number, (where, row) in enumerate(rows):
             made = sample(where, row, shape, nothing)
             if not isinstance(made, Sample) or made.label not in kept:
                 continue
-            content = f"{seed}:{made.label}:{made.content()}".encode()
-            key = int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big")
             heap = kept[made.label]
-            item = (-key, -number, made)
+            item = (-made.lot(f"sample {seed}"), -number, made)
             if len(heap) < quotas[made.label]:
                 heapq.heappush(heap, item)
             elif item > heap[0]:

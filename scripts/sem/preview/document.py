@@ -44,7 +44,7 @@ class Found:
 
 
 def legacy(found: Found) -> dict[str, Any]:
-    """The pipeline's own output of the same result; `zk.document` takes it."""
+    """The pipeline's own output of the same result: what `zk.document` reads."""
     estimate, given = found.estimate, found.contribution
     used, base = len(found.rows.given), len(found.rows.base)
     ratio = used / max(1, used + base)

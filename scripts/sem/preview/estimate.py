@@ -75,15 +75,12 @@ class Estimate:
 
 
 def estimate(
-    rows: Rows,
-    budget: Budget,
-    baseline: Model | None = None,
-    watched: Callable[[str], None] = lambda _: None,
+    rows: Rows, budget: Budget, watched: Callable[[str], None] = lambda _: None
 ) -> Estimate:
-    """What `rows.given` adds; BASELINE: a model that was trained elsewhere, taken as it is."""
+    """What `rows.given` adds to `rows.base`."""
     began = time.monotonic()
     watched("baseline")
-    before = baseline or trained(rows.shape, rows.base, budget)
+    before = trained(rows.shape, rows.base, budget)
     old = measure.score(before, rows.benchmark)
     steps, new, after = [], old, before
     for share in LADDER:
@@ -91,7 +88,7 @@ def estimate(
             break
         part = nested(rows.given, share)
         watched(f"candidate on {len(part):,} contributed rows")
-        after = _candidate(rows, part, budget, baseline)
+        after = trained(rows.shape, (*rows.base, *part), budget)
         new = measure.score(after, rows.benchmark)
         steps.append(Step(len(part), gained(old.right, new.right, rows.units)))
     complete = before.converged and after.converged and len(steps) == len(LADDER)
@@ -108,34 +105,16 @@ def estimate(
     )
 
 
-def trained(
-    shape: Shape, samples: Sequence[Sample], budget: Budget, warm: Model | None = None
-) -> Model:
-    """A model of SAMPLES; WARM keeps its own encoder and goes on from its weights."""
-    encoder = warm.encoder if warm else learners.encoder_of(shape, samples)
-    return learners.fit(shape, encoder, samples, budget, warm)
-
-
-def _candidate(
-    rows: Rows, part: Sequence[Sample], budget: Budget, baseline: Model | None
-) -> Model:
-    return trained(rows.shape, (*rows.base, *part), budget, baseline)
+def trained(shape: Shape, samples: Sequence[Sample], budget: Budget) -> Model:
+    """A model of SAMPLES with an encoder of its own."""
+    return learners.fit(shape, learners.encoder_of(shape, samples), samples, budget)
 
 
 def nested(samples: Sequence[Sample], share: float) -> tuple[Sample, ...]:
-    """Every so many of SAMPLES: larger shares hold smaller ones, the order of the file is kept."""
+    """A SHARE of SAMPLES in their order, by lot; larger shares hold the smaller ones."""
     count = max(1, round(len(samples) * share))
-    order = sorted(range(len(samples)), key=lambda n: (_reversed_bits(n), n))
+    order = sorted(range(len(samples)), key=lambda n: (samples[n].lot("ladder"), n))
     return tuple(samples[n] for n in sorted(order[:count]))
-
-
-def _reversed_bits(number: int) -> float:
-    """NUMBER's bits behind the point, the lowest first (van der Corput): spread and nested."""
-    value, place = 0.0, 0.5
-    while number:
-        value += place * (number & 1)
-        number, place = number >> 1, place / 2
-    return value
 
 
 def _is_late(began: float, budget: Budget, done: int) -> bool:

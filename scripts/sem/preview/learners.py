@@ -1,7 +1,7 @@
 """Small models that stand in for the pipeline on a CPU: linear over words, linear over numbers.
 
 `text`: words and pairs of words by TF-IDF; `table`: numbers imputed by their median and scaled.
-Both end in scikit-learn's logistic regression, which can go on from a baseline's weights.
+Both end in scikit-learn's logistic regression.
 """
 
 import time
@@ -81,14 +81,8 @@ def encoded(encoder: Any, kind: str, samples: Sequence[Sample]) -> Any:
     return encoder.transform(given)
 
 
-def fit(
-    shape: Shape,
-    encoder: Any,
-    samples: Sequence[Sample],
-    budget: Budget,
-    warm: Model | None = None,
-) -> Model:
-    """A model of SAMPLES; WARM: one over the same encoder, from whose weights it starts."""
+def fit(shape: Shape, encoder: Any, samples: Sequence[Sample], budget: Budget) -> Model:
+    """A model of SAMPLES over ENCODER."""
     from sklearn.linear_model import LogisticRegression
 
     if not samples:
@@ -100,8 +94,6 @@ def fit(
     linear = LogisticRegression(
         C=STRENGTH[shape.kind], tol=TOLERANCE, max_iter=PASSES, warm_start=True
     )
-    if warm is not None and warm.linear is not None:
-        linear.coef_, linear.intercept_ = _placed(warm, classes)
     matrix, spent = encoded(encoder, shape.kind, samples), 0
     while True:
         with warnings.catch_warnings():
@@ -112,21 +104,3 @@ def fit(
         late = budget.deadline is not None and time.monotonic() > budget.deadline
         if steps < PASSES or spent >= budget.steps or late:
             return Model(shape.kind, encoder, linear, classes, converged=steps < PASSES)
-
-
-def _placed(warm: Model, classes: tuple[str, ...]) -> tuple[Any, Any]:
-    """WARM's weights in the places of CLASSES, zeros for a class it does not know."""
-    import numpy as np
-
-    weights, bias = warm.linear.coef_, warm.linear.intercept_
-    if len(warm.classes) == 2:  # one row there: of the second class against the first
-        weights, bias = np.vstack([-weights, weights]) / 2, np.concatenate([-bias, bias]) / 2
-    known = {name: number for number, name in enumerate(warm.classes)}
-    whole = np.zeros((len(classes), weights.shape[1]))
-    start = np.zeros(len(classes))
-    for number, name in enumerate(classes):
-        if name in known:
-            whole[number], start[number] = weights[known[name]], bias[known[name]]
-    if len(classes) == 2:
-        return whole[1:] - whole[:1], start[1:] - start[:1]
-    return whole, start

@@ -5,7 +5,6 @@ second part adds to the first, on the third. That says what more data of this ki
 what they are worth to a model that exists.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +28,7 @@ class PreviewSettings:
     base: str  # file of the rows the model has learnt from, below the root
     benchmark: str  # file of the rows it is tested on, never learnt from
     min_points: float = MIN_POINTS  # what counts as an improvement
-    seconds: float = 240.0  # what a preview may take
-    sample_size: int = 10_000  # rows of the contribution that are used at most
+    sample_size: int = 10_000  # base rows that are learnt from at most
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ def of_itself(given: Contribution, seed: int) -> tuple[Compared, tuple[Sample, .
     """GIVEN cut in three by content, so that twins stay together; the parts and what is given."""
     parts: tuple[list[Sample], ...] = ([], [], [])
     for sample in given.samples:
-        parts[sum(_place(sample, seed) >= share for share in SHARES)].append(sample)
+        parts[sum(sample.lot(f"cut {seed}") >= share for share in SHARES)].append(sample)
     base, own, benchmark = map(tuple, parts)
     if len(given.samples) < FEWEST or len(benchmark) < 2 or not base or not own:
         raise SemError(
@@ -83,12 +81,6 @@ def of_itself(given: Contribution, seed: int) -> tuple[Compared, tuple[Sample, .
             f"give {FEWEST} different rows or more, or --sem with a preview.yaml",
         )
     return Compared(base, benchmark, "a fifth of the contribution, held out"), own
-
-
-def _place(sample: Sample, seed: int) -> float:
-    """Where SAMPLE falls between 0 and 1, the same for the same content."""
-    digest = hashlib.sha256(f"{seed}:{sample.content()}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def without(samples: Sequence[Sample], rows: frozenset[int]) -> tuple[Sample, ...]:
