@@ -225,3 +225,12 @@ def test_the_report_is_inert_and_tells_the_rates(project, server):
     assert "<script" not in html.read_text()
     assert "![x](http" not in text.read_text()
     assert "| kept | 4" in text.read_text()
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_limit_below_one_is_refused(limit) -> None:
+    with pytest.raises(SemError) as caught:
+        run.Options(limit=limit)
+    assert str(caught.value) == (
+        f"--limit {limit}\n       ask for 1 or more, or leave it out for all"
+    )

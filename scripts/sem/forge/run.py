@@ -37,6 +37,10 @@ class Options:
     yes: bool = False  # the cost is agreed to
     allow_plugins: bool = False  # a forge class that is neither ours nor installed as one
 
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise SemError(f"--limit {self.limit}", "ask for 1 or more, or leave it out for all")
+
 
 @dataclass
 class Made:
