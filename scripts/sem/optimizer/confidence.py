@@ -1,0 +1,56 @@
+"""How likely a rewrite is useful, from the network's own likelihood of it.
+
+calibration.json holds a logistic curve from the mean log p of a rewrite's tokens to the share of
+rewrites that were useful (Platt 1999), fitted on task families the network was not trained on.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sem.core import files, settings
+from sem.optimizer import layout
+from sem.optimizer.rewriter import Rewrite
+
+FILE = "calibration.json"
+DOUBT = 0.5  # above this a client shows the rewrite
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """p(useful) = 1 / (1 + exp(-(intercept + slope * mean_logprob)))."""
+
+    intercept: float
+    slope: float
+    rows: int  # rewrites it was fitted on
+    useful: int  # of them
+    families: int  # that the rewrites come from
+    brier: float  # mean squared error of p on families left out of the fit in turn
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def load(folder: Path) -> Calibration:
+    """The calibration of the optimizer in FOLDER."""
+    path = folder / FILE
+    return settings.build(Calibration, files.read_json(path), str(path))
+
+
+def of(rewrite: Rewrite, raw_prompt: str, calibration: Calibration) -> float:
+    """How likely REWRITE of RAW_PROMPT is useful, 0 to 1.
+
+    It is never above 0.5 for a text that was cut, did not change, or is no whole layout around
+    the task that was given: such a text has nothing to offer, however likely it is.
+    """
+    sure = likelihood(rewrite.mean_logprob, calibration)
+    return (
+        sure if layout.is_useful(rewrite.text, raw_prompt, rewrite.finished) else min(sure, DOUBT)
+    )
+
+
+def likelihood(mean_logprob: float, calibration: Calibration) -> float:
+    """p(useful) of the mean log p alone."""
+    score = calibration.intercept + calibration.slope * mean_logprob
+    return 1 / (1 + math.exp(-max(-60.0, min(60.0, score))))

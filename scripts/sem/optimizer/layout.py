@@ -1,0 +1,104 @@
+"""The layout of a good prompt: persona, context, task, constraints, steps, goal.
+
+    Act as a PERSONA.
+
+    Context: WHY
+
+    Task: THE RAW PROMPT, VERBATIM
+
+    Constraints:
+    - REQUIREMENT
+
+    Steps:
+    1. STEP
+
+    Goal: OUTCOME
+
+`write` makes it from its parts, for training data; `read` takes a text apart, for judging one.
+Nothing here is ever used to make a rewrite.
+"""
+
+import re
+from dataclasses import dataclass
+
+FEWEST, MOST = 2, 8  # constraints, and steps
+LONGEST = 12.0  # times as long as its prompt, and
+ROOM = 1_200  # so many characters more: beyond both a rewrite is bloated
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A prompt in its six parts."""
+
+    persona: str  # with its article: "a careful editor"
+    context: str
+    task: str
+    constraints: tuple[str, ...]
+    steps: tuple[str, ...]
+    goal: str
+
+
+SHAPE = re.compile(
+    r"Act as (?P<persona>an? [^\n]+)\.\n\n"
+    r"Context: (?P<context>[^\n]+)\n\n"
+    r"Task: (?P<task>.+?)\n\n"
+    r"Constraints:\n(?P<constraints>(?:- [^\n]+\n)+)\n"
+    r"Steps:\n(?P<steps>(?:[0-9]+\. [^\n]+\n)+)\n"
+    r"Goal: (?P<goal>[^\n]+)",
+    re.DOTALL,
+)
+
+
+def write(parts: Layout) -> str:
+    """PARTS as one prompt."""
+    constraints = "".join(f"- {each}\n" for each in parts.constraints)
+    steps = "".join(f"{number}. {each}\n" for number, each in enumerate(parts.steps, 1))
+    return (
+        f"Act as {parts.persona}.\n\nContext: {parts.context}\n\nTask: {parts.task}\n\n"
+        f"Constraints:\n{constraints}\nSteps:\n{steps}\nGoal: {parts.goal}"
+    )
+
+
+def read(text: str) -> Layout | None:
+    """The parts of TEXT; None when it is not exactly one such layout."""
+    found = SHAPE.fullmatch(text.strip())
+    if found is None:
+        return None
+    steps = [line.partition(". ") for line in found["steps"].splitlines()]
+    if [number for number, _, _ in steps] != [str(n) for n in range(1, len(steps) + 1)]:
+        return None
+    constraints = tuple(line.removeprefix("- ") for line in found["constraints"].splitlines())
+    return Layout(
+        found["persona"], found["context"], found["task"], constraints,
+        tuple(step for _, _, step in steps), found["goal"],
+    )  # fmt: skip
+
+
+def flaws(text: str, raw_prompt: str) -> list[str]:
+    """Why TEXT is no good rewrite of RAW_PROMPT, each in a word; empty when it is one."""
+    parts = read(text)
+    if parts is None:
+        return ["no_layout"]
+    found = []
+    if folded(parts.task) != folded(raw_prompt):
+        found.append("task_changed")
+    for name, items in (("constraints", parts.constraints), ("steps", parts.steps)):
+        if not FEWEST <= len(items) <= MOST:
+            found.append(f"{name}_count")
+        if len({folded(item) for item in items}) < len(items):
+            found.append(f"{name}_repeated")
+    if re.match(r"an? an?\b", parts.persona):
+        found.append("double_article")
+    if len(text) > LONGEST * len(raw_prompt) and len(text) > len(raw_prompt) + ROOM:
+        found.append("bloated")
+    return found
+
+
+def is_useful(text: str, raw_prompt: str, finished: bool) -> bool:
+    """Whether TEXT is a whole, changed, sound layout around RAW_PROMPT."""
+    return finished and folded(text) != folded(raw_prompt) and not flaws(text, raw_prompt)
+
+
+def folded(text: str) -> str:
+    """TEXT as it is compared: spaces and a final stop aside."""
+    return " ".join(text.split()).rstrip(".")

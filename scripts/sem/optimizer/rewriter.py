@@ -1,0 +1,226 @@
+"""The network that rewrites a prompt, and nothing beside it: no template, no rule, no fallback.
+
+A trained optimizer is a folder models/optimizer/RUN/ with adapter/ (LoRA and tokenizer), run.json
+(what it was trained on), calibration.json (what a likelihood is worth) and manifest.json, written
+last. The network is its base model with the adapter merged, in fp32: T5 in fp16 gives NaN.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from sem.core import files, manifest
+from sem.core.errors import SemError, nearest
+from sem.lm import chat, pinned
+from sem.lm import model as models
+from sem.lm.chat import Chat
+
+PREFIX = "Optimize this prompt: "
+LIMIT = 128  # tokens of a prompt that training has seen, the prefix included
+PROMOTED = "promoted.json"
+TRAIN = "train one with `fab optimizer.data optimizer.train`"
+ROUND_TO = 64  # few distinct widths: on a CPU every new shape compiles new kernels
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How a rewrite is read off the network.
+
+    TEMPERATURE 0: the likeliest text that BEAMS beams find (1 beam: greedy). Above 0: a text is
+    drawn, the same one for the same SEED and prompt whatever else is in the batch.
+    """
+
+    max_tokens: int = 512
+    temperature: float = 0.0
+    beams: int = 4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1 or self.beams < 1 or not 0 <= self.temperature <= 2:
+            raise SemError(
+                f"decoding with max_tokens {self.max_tokens}, beams {self.beams}, "
+                f"temperature {self.temperature}",
+                "1 token and 1 beam or more, and a temperature from 0 to 2",
+            )
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """What the network wrote; MEAN_LOGPROB is the natural log p of its mean token.
+
+    It is taken at temperature 1 whatever the decoding was, the end token counted. FINISHED is
+    false where the text was cut at max_tokens; TOKENS counts the end token too.
+    """
+
+    text: str
+    mean_logprob: float
+    tokens: int
+    finished: bool
+
+
+class Rewriter(Protocol):
+    """Anything that rewrites prompts with the trained network."""
+
+    limit: int  # most input tokens
+
+    def count(self, prompt: str) -> int:
+        """How many input tokens PROMPT is, prefix and end included."""
+
+    def rewrite(self, prompts: Sequence[str], decoding: Decoding) -> list[Rewrite]:
+        """A rewrite of each of PROMPTS, in order; SemError when one exceeds `limit`."""
+
+
+def find(root: Path, name: str | None = None) -> Path:
+    """The folder of the optimizer called NAME, else the promoted, else the newest whole one."""
+    home = root / "models" / "optimizer"
+    whole = sorted(path.parent.name for path in home.glob("*/manifest.json"))
+    if name is None and (home / PROMOTED).exists():
+        name = files.read_json(home / PROMOTED)["run"]
+    if name is None and not whole:
+        raise SemError(f"no trained optimizer in {home}", TRAIN)
+    if name is not None and name not in whole:
+        raise SemError(f"no trained optimizer {name!r} in {home}", nearest(name, whole) or TRAIN)
+    found = home / (name or whole[-1])
+    if wrong := faults(found):
+        raise SemError(f"{found}: {wrong[0]}", TRAIN)
+    return found
+
+
+def faults(folder: Path) -> list[str]:
+    """What differs between FOLDER and the hashes in its manifest; empty when nothing does."""
+    listed = manifest.read(folder).get("files", {})
+    wrong = []
+    for name, sha256 in sorted(listed.items()):
+        path = folder / name
+        if not path.is_file() or path.is_symlink():
+            wrong.append(f"{name} is missing")
+        elif files.sha256(path) != sha256:
+            wrong.append(f"{name} is not what its manifest says")
+    return wrong if listed else ["its manifest lists no file"]
+
+
+def prompt_ids(speaker: Chat, prompt: str) -> list[int]:
+    """The input ids of PROMPT: prefix, prompt and end, spelled as in training."""
+    return speaker.prompt_ids("", PREFIX + prompt)
+
+
+@dataclass(frozen=True)
+class TorchRewriter:
+    """The network in PyTorch: the reference that faster engines are compared with."""
+
+    model: Any
+    speaker: Chat
+    limit: int = LIMIT
+
+    @classmethod
+    def load(cls, folder: Path, root: Path) -> "TorchRewriter":
+        """The optimizer in FOLDER, its base model below ROOT, adapter merged, in fp32."""
+        base = pinned.resolve(files.read_json(folder / "run.json")["base_model"], root)
+        model = models.merged(models.load(base.folder, "float32"), folder / "adapter")
+        return cls(model.eval(), chat.load(base.folder))
+
+    def count(self, prompt: str) -> int:
+        """How many input tokens PROMPT is, prefix and end included."""
+        return len(prompt_ids(self.speaker, prompt))
+
+    def rewrite(self, prompts: Sequence[str], decoding: Decoding) -> list[Rewrite]:
+        """A rewrite of each of PROMPTS, in order; SemError when one exceeds `limit`."""
+        if not prompts:
+            return []
+        sent = [prompt_ids(self.speaker, prompt) for prompt in prompts]
+        longest = max(map(len, sent))
+        if longest > self.limit:
+            raise SemError(
+                f"a prompt is {longest} tokens, {self.limit} are read", "shorten the prompt"
+            )
+        return self._decoded(sent, decoding)
+
+    def _decoded(self, sent: list[list[int]], decoding: Decoding) -> list[Rewrite]:
+        import torch
+        from transformers import GenerationConfig
+
+        ids, mask = self._padded(sent)
+        config = GenerationConfig(
+            max_new_tokens=decoding.max_tokens,
+            do_sample=False,
+            num_beams=1 if decoding.temperature else decoding.beams,
+            eos_token_id=self.end,
+            pad_token_id=self.pad,
+            decoder_start_token_id=self.model.config.decoder_start_token_id,
+        )
+        noise = [Drawn(sent, decoding)] if decoding.temperature else None
+        with torch.inference_mode():
+            out = self.model.generate(
+                input_ids=ids, attention_mask=mask, generation_config=config,
+                logits_processor=noise,
+            )  # fmt: skip
+        said = [self._kept(row[1:].tolist()) for row in out]
+        sure = self._likelihoods(ids, mask, said)
+        return [self._read(row, value) for row, value in zip(said, sure, strict=True)]
+
+    def _padded(self, rows: list[list[int]]) -> tuple[Any, Any]:
+        import torch
+
+        width = -(-max(map(len, rows)) // ROUND_TO) * ROUND_TO
+        ids = torch.full((len(rows), width), self.pad)
+        mask = torch.zeros_like(ids)
+        for place, row in enumerate(rows):
+            ids[place, : len(row)] = torch.tensor(row)
+            mask[place, : len(row)] = 1
+        return ids, mask
+
+    def _kept(self, row: list[int]) -> list[int]:
+        return row[: row.index(self.end) + 1] if self.end in row else row
+
+    def _likelihoods(self, ids: Any, mask: Any, said: list[list[int]]) -> list[float]:
+        """The mean log p of each of SAID after IDS, at temperature 1."""
+        import torch
+
+        labels, told = self._padded(said)
+        with torch.inference_mode():
+            logits = self.model(input_ids=ids, attention_mask=mask, labels=labels).logits
+            found = torch.log_softmax(logits.float(), -1).gather(2, labels[..., None])[..., 0]
+        return ((found * told).sum(1) / told.sum(1)).tolist()
+
+    def _read(self, row: list[int], mean: float) -> Rewrite:
+        finished = row[-1] == self.end
+        text = self.speaker.decode(row[:-1] if finished else row)
+        return Rewrite(text, mean, len(row), finished)
+
+    @cached_property
+    def end(self) -> int:
+        """The id that ends a rewrite."""
+        return self.speaker.end_of_turn
+
+    @property
+    def pad(self) -> int:
+        """The id that fills up."""
+        return self.speaker.tokenizer.pad_token_id
+
+
+class Drawn:
+    """A logits processor that makes the likeliest token a drawn one (the Gumbel-max trick).
+
+    Each row has a generator of its own, so that what is drawn does not depend on the batch.
+    """
+
+    def __init__(self, sent: list[list[int]], decoding: Decoding) -> None:
+        import torch
+
+        self.temperature = decoding.temperature
+        self.dice = [torch.Generator().manual_seed(_seed(decoding.seed, row)) for row in sent]
+
+    def __call__(self, _: Any, scores: Any) -> Any:
+        import torch
+
+        noise = [torch.rand(scores.shape[1], generator=each) for each in self.dice]
+        even = torch.stack(noise).clamp(1e-20, 1 - 1e-7).to(scores.device)
+        return scores.float() / self.temperature - torch.log(-torch.log(even))
+
+
+def _seed(seed: int, row: list[int]) -> int:
+    digest = hashlib.sha256(f"{seed} {row}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
