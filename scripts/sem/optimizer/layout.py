@@ -22,8 +22,7 @@ import re
 from dataclasses import dataclass
 
 FEWEST, MOST = 2, 8  # constraints, and steps
-LONGEST = 12.0  # times as long as its prompt, and
-ROOM = 1_200  # so many characters more: beyond both a rewrite is bloated
+ROOM = 1_200  # characters that a rewrite may add to its prompt; beyond it is bloated
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def flaws(text: str, raw_prompt: str) -> list[str]:
             found.append(f"{name}_repeated")
     if re.match(r"an? an?\b", parts.persona):
         found.append("double_article")
-    if len(text) > LONGEST * len(raw_prompt) and len(text) > len(raw_prompt) + ROOM:
+    if len(text) > len(raw_prompt) + ROOM:
         found.append("bloated")
     return found
 
