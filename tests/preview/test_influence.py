@@ -47,10 +47,8 @@ def test_values_are_shapley_values(count) -> None:
     given, benchmark = blobs(1, count, 1.0), blobs(2, 2, 1.0)
     rows = Rows(TABLE, (), given, benchmark)
     found = influence.values(rows)
-    from sem.preview import learners
-
-    encoder = learners.encoder_of(TABLE, given)
-    left, right = (learners.encoded(encoder, "table", s) for s in (given, benchmark))
+    encoder = rows.features.encoder(given)
+    left, right = (encoder.encode(part) for part in (given, benchmark))
     labels = [s.label for s in given]
     expected = np.zeros(count)
     for column, tested in enumerate(benchmark):

@@ -8,13 +8,15 @@ paired by benchmark row. A ladder of nested parts of the contribution says how t
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from sem.core.errors import SemError
 from sem.eval import clusters
 from sem.preview import learners, measure
 from sem.preview.columns import Shape
 from sem.preview.contribution import Sample
-from sem.preview.learners import Budget, Model
+from sem.preview.encoders import Features
+from sem.preview.learners import Budget
 from sem.preview.measure import Scored
 
 LADDER = (0.25, 0.5, 1.0)  # shares of the contribution
@@ -30,6 +32,11 @@ class Rows:
     given: tuple[Sample, ...]  # the contribution, without what the benchmark holds
     benchmark: tuple[Sample, ...]
     units: tuple[str, ...] | None = None
+
+    @cached_property
+    def features(self) -> Features:
+        """All of them as numbers, computed once."""
+        return Features(self.shape, (*self.base, *self.given, *self.benchmark))
 
     def __post_init__(self) -> None:
         if len(self.benchmark) < 2:
@@ -80,7 +87,7 @@ def estimate(
     """What `rows.given` adds to `rows.base`."""
     began = time.monotonic()
     watched("baseline")
-    before = trained(rows.shape, rows.base, budget)
+    before = learners.fit(rows.features, rows.base, budget)
     old = measure.score(before, rows.benchmark)
     steps, new, after = [], old, before
     for share in LADDER:
@@ -88,7 +95,7 @@ def estimate(
             break
         part = nested(rows.given, share)
         watched(f"candidate on {len(part):,} contributed rows")
-        after = trained(rows.shape, (*rows.base, *part), budget)
+        after = learners.fit(rows.features, (*rows.base, *part), budget)
         new = measure.score(after, rows.benchmark)
         steps.append(Step(len(part), gained(old.right, new.right, rows.units)))
     complete = before.converged and after.converged and len(steps) == len(LADDER)
@@ -103,11 +110,6 @@ def estimate(
         complete,
         (*dict.fromkeys((*old.notes, *new.notes)), *notes),
     )
-
-
-def trained(shape: Shape, samples: Sequence[Sample], budget: Budget) -> Model:
-    """A model of SAMPLES with an encoder of its own."""
-    return learners.fit(shape, learners.encoder_of(shape, samples), samples, budget)
 
 
 def nested(samples: Sequence[Sample], share: float) -> tuple[Sample, ...]:

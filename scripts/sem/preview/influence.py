@@ -59,24 +59,38 @@ def values(rows: Rows) -> "np.ndarray[Any, Any]":
     import numpy as np
 
     samples = (*rows.base, *rows.given)
-    encoder = learners.encoder_of(rows.shape, samples)
-    left = learners.encoded(encoder, rows.shape.kind, samples)
-    labels = np.array([sample.label for sample in samples])
-    total, count = np.zeros(len(samples)), len(samples)
+    encoder = rows.features.encoder(samples)
+    left, count = encoder.encode(samples), len(samples)
+    labels, wanted = _numbered(samples, rows.benchmark)
+    total = np.zeros(count)
     for start in range(0, len(rows.benchmark), BLOCK):
-        block = rows.benchmark[start : start + BLOCK]
-        right = learners.encoded(encoder, rows.shape.kind, block)
-        order = np.argsort(_apart(left, right), axis=0, kind="stable")
-        agrees = labels[order] == np.array([sample.label for sample in block])
-        share = np.zeros(agrees.shape)
-        share[-1] = agrees[-1] * min(NEIGHBOURS, count) / (NEIGHBOURS * count)
-        ranks = np.arange(1, count)[:, None]
-        steps = (agrees[:-1].astype(float) - agrees[1:]) / NEIGHBOURS
-        steps *= np.minimum(NEIGHBOURS, ranks) / ranks
-        share[:-1] = share[-1] + np.cumsum(steps[::-1], axis=0)[::-1]
-        for column in range(len(block)):
-            total[order[:, column]] += share[:, column]
+        right = encoder.encode(rows.benchmark[start : start + BLOCK])
+        order = np.argsort(_apart(right, left), axis=1, kind="stable")
+        agrees = labels[order] == wanted[start : start + BLOCK, None]
+        total += np.bincount(order.ravel(), _shares(agrees).ravel(), count)
     return total[len(rows.base) :] / len(rows.benchmark)
+
+
+def _shares(agrees: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    """The share of each row, nearest first, in the model's vote: (tested rows, rows learnt)."""
+    import numpy as np
+
+    count = agrees.shape[1]
+    share = np.zeros(agrees.shape)
+    share[:, -1] = agrees[:, -1] * min(NEIGHBOURS, count) / (NEIGHBOURS * count)
+    ranks = np.arange(1, count)
+    steps = (agrees[:, :-1].astype(float) - agrees[:, 1:]) / NEIGHBOURS
+    steps *= np.minimum(NEIGHBOURS, ranks) / ranks
+    share[:, :-1] = share[:, -1:] + np.cumsum(steps[:, ::-1], axis=1)[:, ::-1]
+    return share
+
+
+def _numbered(*parts: Sequence[Sample]) -> "list[np.ndarray[Any, Any]]":
+    """The labels of PARTS as numbers, the same label the same number."""
+    import numpy as np
+
+    place: dict[str, int] = {}
+    return [np.array([place.setdefault(s.label, len(place)) for s in part]) for part in parts]
 
 
 def doubts(rows: Rows, budget: Budget) -> dict[int, str]:
@@ -97,8 +111,7 @@ def doubts(rows: Rows, budget: Budget) -> dict[int, str]:
         asked = [n for n, at in enumerate(folds) if at == fold]
         if not learnt or not asked:
             continue
-        encoder = learners.encoder_of(rows.shape, learnt)
-        model = learners.fit(rows.shape, encoder, learnt, budget)
+        model = learners.fit(rows.features, learnt, budget)
         found = model.probabilities([samples[n] for n in asked])
         for column, name in enumerate(model.classes):
             chances[asked, place[name]] = found[:, column]
@@ -182,38 +195,39 @@ def _advice(
 
 def gaps(rows: Rows) -> Gaps:
     """Classes and benchmark rows that only the contribution covers."""
-    import numpy as np
 
     base = Counter(sample.label for sample in rows.base)
     given = Counter(sample.label for sample in rows.given)
     classes = {name: count for name, count in sorted(given.items()) if base[name] < FEW}
-    encoder = learners.encoder_of(rows.shape, (*rows.base, *rows.given))
-
-    def nearest(samples: Sequence[Sample], block: Sequence[Sample]) -> Any:
-        """For each of BLOCK the cosine to the nearest of SAMPLES of its own class."""
-        if not samples:
-            return np.full(len(block), -1.0)
-        left = _unit(learners.encoded(encoder, rows.shape.kind, samples))
-        right = _unit(learners.encoded(encoder, rows.shape.kind, block))
-        near = _dense(left @ right.T)
-        same = np.array([s.label for s in samples])[:, None] == np.array([b.label for b in block])
-        return np.where(same, near, -1.0).max(axis=0)
-
+    encoder = rows.features.encoder((*rows.base, *rows.given))
+    wanted, *labels = _numbered(rows.benchmark, rows.base, rows.given)
+    matrices = [_unit(encoder.encode(part)) for part in (rows.base, rows.given)]
     filled = 0
     for start in range(0, len(rows.benchmark), BLOCK):
-        block = rows.benchmark[start : start + BLOCK]
-        was, now = nearest(rows.base, block), nearest(rows.given, block)
+        right = _unit(encoder.encode(rows.benchmark[start : start + BLOCK]))
+        was, now = (
+            _nearest(left, right, own, wanted[start : start + BLOCK])
+            for left, own in zip(matrices, labels, strict=True)
+        )
         filled += int(((was < FAR) & (now >= FAR)).sum())
     return Gaps(classes, filled, filled / len(rows.benchmark))
 
 
+def _nearest(left: Any, right: Any, own: Any, wanted: Any) -> Any:
+    """For each row of RIGHT the cosine to the nearest row of LEFT that is of its class."""
+    import numpy as np
+
+    near = _dense(right @ left.T)
+    return np.where(own[None, :] == wanted[:, None], near, -1.0).max(axis=1)
+
+
 def _apart(left: Any, right: Any) -> Any:
-    """Squared distances less what each column has in common, (rows of LEFT, rows of RIGHT)."""
+    """Squared distances less what each row of LEFT has in common, (rows LEFT, rows RIGHT)."""
     import numpy as np
 
     if hasattr(left, "toarray"):  # TF-IDF rows are of length 1
         return -_dense(left @ right.T)
-    return (left**2).sum(axis=1)[:, None] - 2 * np.asarray(left @ right.T)
+    return (right**2).sum(axis=1) - 2 * np.asarray(left @ right.T)
 
 
 def _unit(matrix: Any) -> Any:

@@ -1,7 +1,6 @@
 """Small models that stand in for the pipeline on a CPU: linear over words, linear over numbers.
 
-`text`: words and pairs of words by TF-IDF; `table`: numbers imputed by their median and scaled.
-Both end in scikit-learn's logistic regression.
+Both kinds end in scikit-learn's logistic regression over what `encoders` makes of a row.
 """
 
 import time
@@ -11,16 +10,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sem.core.errors import SemError
-from sem.preview.columns import Shape
 from sem.preview.contribution import Sample
+from sem.preview.encoders import Encoder, Features
 
 if TYPE_CHECKING:
     import numpy as np
 
 NAMES = {"text": "tfidf-logistic.v1", "table": "impute-scale-logistic.v1"}
-MOST_TERMS = 30_000  # words and pairs, the most frequent
 STRENGTH = {"text": 10.0, "table": 1.0}  # inverse of the L2 penalty: texts are few and sparse
-TOLERANCE = 1e-3
+# Words are sparse and classes many: saga takes 1/25 of the time of lbfgs there (banking77, 6,198
+# rows, 77 classes: 1 s against 26 s) and ends within 0.2 points of it.
+SOLVERS = {"text": "saga", "table": "lbfgs"}
+TOLERANCE = {"text": 1e-2, "table": 1e-3}
 PASSES = 25  # steps of the optimiser between two looks at the clock
 
 
@@ -30,71 +31,64 @@ class Budget:
 
     steps: int = 300
     deadline: float | None = None
+    strength: float | None = None  # inverse of the L2 penalty; None: the kind's own
 
 
 @dataclass(frozen=True)
 class Model:
-    """A fitted model over an encoder."""
+    """A fitted linear model over an encoder; without weights where its rows had one class."""
 
     kind: str
-    encoder: Any
-    linear: Any  # LogisticRegression, None where the rows had one class only
+    encoder: Encoder
     classes: tuple[str, ...]
+    weights: "np.ndarray[Any, Any] | None"  # (classes, columns of the encoder)
+    biases: "np.ndarray[Any, Any] | None"  # (classes,)
     converged: bool = True
 
     def probabilities(self, samples: Sequence[Sample]) -> "np.ndarray[Any, Any]":
         """(samples, classes), each row adding up to 1."""
         import numpy as np
+        from scipy.special import softmax
 
-        if self.linear is None:
+        if self.weights is None:
             return np.ones((len(samples), 1))
-        return self.linear.predict_proba(encoded(self.encoder, self.kind, samples))
+        return softmax(self.encoder.encode(samples) @ self.weights.T + self.biases, axis=1)
 
     def labels(self, samples: Sequence[Sample]) -> list[str]:
         """The likeliest class of each sample."""
         return [self.classes[place] for place in self.probabilities(samples).argmax(axis=1)]
 
 
-def encoder_of(shape: Shape, samples: Sequence[Sample]) -> Any:
-    """What turns samples into numbers, fitted on SAMPLES."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.impute import SimpleImputer
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    if shape.kind == "table":
-        imputer = SimpleImputer(strategy="median", keep_empty_features=True)
-        pipeline = make_pipeline(imputer, StandardScaler())
-        return pipeline.fit([sample.features for sample in samples])
-    terms = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, max_features=MOST_TERMS)
-    try:
-        return terms.fit([sample.text for sample in samples])
-    except ValueError as error:
-        raise SemError(
-            "the texts hold no words to learn from", "is the text column the right one?"
-        ) from error
-
-
-def encoded(encoder: Any, kind: str, samples: Sequence[Sample]) -> Any:
-    """SAMPLES as a matrix of (samples, terms): sparse for texts."""
-    given = [s.text for s in samples] if kind == "text" else [s.features for s in samples]
-    return encoder.transform(given)
-
-
-def fit(shape: Shape, encoder: Any, samples: Sequence[Sample], budget: Budget) -> Model:
-    """A model of SAMPLES over ENCODER."""
-    from sklearn.linear_model import LogisticRegression
-
+def fit(features: Features, samples: Sequence[Sample], budget: Budget) -> Model:
+    """A model of SAMPLES with an encoder of its own; SemError when there are none."""
     if not samples:
         raise SemError("no rows to learn from", "give base data, or a contribution with rows")
     labels = [sample.label for sample in samples]
     classes = tuple(sorted(set(labels)))
+    kind, encoder = features.shape.kind, features.encoder(samples)
     if len(classes) == 1:
-        return Model(shape.kind, encoder, None, classes)
-    linear = LogisticRegression(
-        C=STRENGTH[shape.kind], tol=TOLERANCE, max_iter=PASSES, warm_start=True
+        return Model(kind, encoder, classes, None, None)
+    linear = _linear(kind, budget)
+    converged = _descend(linear, encoder.encode(samples), labels, budget)
+    return Model(kind, encoder, classes, *_rows(linear), converged)
+
+
+def _linear(kind: str, budget: Budget) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(
+        C=budget.strength or STRENGTH[kind],
+        solver=SOLVERS[kind],
+        tol=TOLERANCE[kind],
+        max_iter=PASSES,
+        warm_start=True,
+        random_state=0,
     )
-    matrix, spent = encoded(encoder, shape.kind, samples), 0
+
+
+def _descend(linear: Any, matrix: Any, labels: Sequence[str], budget: Budget) -> bool:
+    """Fit LINEAR until it stands still (True), or steps or time are up."""
+    spent = 0
     while True:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # ends of PASSES: looked at below
@@ -103,4 +97,14 @@ def fit(shape: Shape, encoder: Any, samples: Sequence[Sample], budget: Budget) -
         spent += steps
         late = budget.deadline is not None and time.monotonic() > budget.deadline
         if steps < PASSES or spent >= budget.steps or late:
-            return Model(shape.kind, encoder, linear, classes, converged=steps < PASSES)
+            return steps < PASSES
+
+
+def _rows(linear: Any) -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":
+    """One row of weights and one bias a class; of two classes the first stands at 0."""
+    import numpy as np
+
+    weights, biases = linear.coef_, linear.intercept_
+    if len(weights) > 1:
+        return weights, biases
+    return np.vstack([np.zeros_like(weights), weights]), np.append(0.0, biases)
