@@ -1,6 +1,7 @@
 """Fixtures: a tiny real model, a small project on it, the shared real data."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,33 +29,56 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_model(tmp_path_factory.mktemp("weights") / "tiny")
 
 
-@pytest.fixture
-def toy(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project called `toy` with a store of 60 pages of 12 shops; the root folder."""
-    monkeypatch.setenv("SEM_ROOT", str(tmp_path))
-    monkeypatch.setenv("SEM_DEVICE", "cpu")
-    monkeypatch.delenv("SEM", raising=False)
-    monkeypatch.delenv("DATASET_DB_PATH", raising=False)
-    configs = tmp_path / "configs" / "toy"
+@pytest.fixture(scope="session")
+def toy_master(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    """What every `toy` is a copy of."""
+    root = tmp_path_factory.mktemp("toy")
+    configs = root / "configs" / "toy"
     spec = SPEC | {"base_model_id": str(tiny_model)}
     files.write(configs / "tasks" / "price.json", jsonio.pretty(spec))
     files.write(configs / "train.yaml", TRAIN)
     files.write(configs / "eval.yaml", "batch: 4\nmax_new_tokens: 8\ndraws: 500\n")
-    make_store(tmp_path / "data" / "toy" / "raw" / "dataset.duckdb")
-    return tmp_path
+    make_store(root / "data" / "toy" / "raw" / "dataset.duckdb")
+    return root
 
 
-@pytest.fixture
-def cut_toy(toy: Path) -> Any:
-    """The toy project, cleaned and split."""
+@pytest.fixture(scope="session")
+def cut_master(tmp_path_factory: pytest.TempPathFactory, toy_master: Path) -> Path:
+    """What every `cut_toy` is a copy of."""
     from sem.core import provenance
     from sem.core.project import Project
     from sem.dataset import clean, snapshot
 
-    project = Project.load("toy")
-    clean.run(project)
-    snapshot.freeze(project, provenance.now())
-    return project
+    root = shutil.copytree(toy_master, tmp_path_factory.mktemp("cut"), dirs_exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        _live_in(root, patch)
+        project = Project.load("toy")
+        clean.run(project)
+        snapshot.freeze(project, provenance.now())
+    return root
+
+
+def _live_in(root: Path, patch: pytest.MonkeyPatch) -> None:
+    patch.setenv("SEM_ROOT", str(root))
+    patch.setenv("SEM_DEVICE", "cpu")
+    patch.delenv("SEM", raising=False)
+    patch.delenv("DATASET_DB_PATH", raising=False)
+
+
+@pytest.fixture
+def toy(tmp_path: Path, toy_master: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project called `toy` with a store of 60 pages of 12 shops; the root folder."""
+    _live_in(tmp_path, monkeypatch)
+    return shutil.copytree(toy_master, tmp_path, dirs_exist_ok=True)
+
+
+@pytest.fixture
+def cut_toy(toy: Path, cut_master: Path) -> Any:
+    """The toy project, cleaned and split."""
+    from sem.core.project import Project
+
+    shutil.copytree(cut_master, toy, dirs_exist_ok=True)
+    return Project.load("toy")
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from sem.eval import asking, canaries
 from sem.eval.asking import Mode, Opinion, Question
 from sem.eval.canaries import Canary
 from sem.eval.judging import JudgeSettings
+from sem.lm import calls
 from sem.lm.calls import Outcome, Request
 from sem.lm.client import Client, Estimate
 
@@ -53,27 +54,10 @@ class Batch:
 
 
 @dataclass
-class Spending:
-    """What a job has cost so far."""
+class Spending(calls.Spending):
+    """What a job has cost so far, and how many canaries were among it."""
 
-    calls: int = 0
-    cached: int = 0
-    requests: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
-    usd: float = 0.0
     canaries: int = 0
-    faults: dict[str, int] = field(default_factory=dict)
-
-    def add(self, outcome: Outcome) -> None:
-        self.calls += 1
-        self.cached += outcome.cached
-        self.requests += outcome.requests
-        self.tokens_in += 0 if outcome.cached else outcome.tokens_in
-        self.tokens_out += 0 if outcome.cached else outcome.tokens_out
-        self.usd = round(self.usd + outcome.usd, 12)
-        if outcome.fault:
-            self.faults[outcome.fault] = self.faults.get(outcome.fault, 0) + 1
 
 
 @dataclass(frozen=True)

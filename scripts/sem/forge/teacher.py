@@ -7,10 +7,10 @@ dead server) stops the run, which goes on from the cached replies when it is run
 """
 
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from sem.core import files
 from sem.core.errors import SemError
 from sem.forge.presets import TeacherSettings, calls_of, of_settings
+from sem.lm import calls
 from sem.lm.calls import UNUSABLE, Outcome, Request
 from sem.lm.client import Client
 
@@ -38,20 +39,13 @@ AHEAD = 4  # replies held per worker while an earlier one is awaited
 
 
 @dataclass
-class Spending:
+class Spending(calls.Spending):
     """What a teacher was asked and what it cost, in this process."""
 
-    calls: int = 0
-    cached: int = 0
     unsent: int = 0
-    requests: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
-    usd: float = 0.0
     listed_usd: float = 0.0  # what all replies cost by their tokens, cached ones too
     listed_squares: float = 0.0  # sum of the squares of those, for an interval
     latency_ms: int = 0
-    faults: Counter[str] = field(default_factory=Counter)
 
     @property
     def asked(self) -> int:
@@ -59,20 +53,14 @@ class Spending:
         return self.calls - self.unsent
 
     def add(self, outcome: Outcome, listed_usd: float = 0.0) -> None:
-        """Count one call."""
-        self.calls += 1
+        """Count one call; what was not sent is no fault of anybody."""
         self.listed_usd = round(self.listed_usd + listed_usd, 12)
         self.listed_squares += listed_usd**2
-        self.cached += outcome.cached
-        self.unsent += outcome.fault == UNSENT
-        self.requests += outcome.requests
-        self.usd = round(self.usd + outcome.usd, 12)
         self.latency_ms += outcome.latency_ms
-        if not outcome.cached:
-            self.tokens_in += outcome.tokens_in
-            self.tokens_out += outcome.tokens_out
-        if outcome.fault and outcome.fault != UNSENT:
-            self.faults[outcome.fault] += 1
+        if outcome.fault == UNSENT:
+            self.calls, self.unsent = self.calls + 1, self.unsent + 1
+        else:
+            super().add(outcome)
 
 
 class Journal:

@@ -107,6 +107,29 @@ class Outcome:
         return self.fault is None
 
 
+@dataclass
+class Spending:
+    """What calls have cost so far, in this process; cached replies cost no tokens."""
+
+    calls: int = 0
+    cached: int = 0
+    requests: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    usd: float = 0.0
+    faults: dict[str, int] = field(default_factory=dict)
+
+    def add(self, outcome: Outcome) -> None:
+        self.calls += 1
+        self.cached += outcome.cached
+        self.requests += outcome.requests
+        self.tokens_in += 0 if outcome.cached else outcome.tokens_in
+        self.tokens_out += 0 if outcome.cached else outcome.tokens_out
+        self.usd = round(self.usd + outcome.usd, 12)
+        if outcome.fault:
+            self.faults[outcome.fault] = self.faults.get(outcome.fault, 0) + 1
+
+
 def read(text: str, request: Request) -> tuple[Any, str | None, str]:
     """The value in TEXT as REQUEST wants it, else a fault and what is wrong with it."""
     if request.schema is None:

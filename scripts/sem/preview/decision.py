@@ -1,19 +1,21 @@
 """What an estimate allows to be said: it improves, it does not, or it cannot be told.
 
 The confidence is the chance that the full pipeline's gain lies within 20 % (or half a point) of
-the preview's, by a logistic curve over what is known before the full run. It is fitted by
+the preview's, by a logistic curve over what is known before the full run. The curve, and how much
+wider than the benchmark's own error an interval must be, are fitted by
 `benchmarks/preview_backtest.py` on half of its contributions and tested on the other half.
 """
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from sem.core import files
 from sem.core.errors import SemError
-from sem.preview.estimate import Estimate, Gain
+from sem.preview.gain import Gain
 
 CURVE = Path(__file__).resolve().parents[3] / "configs" / "preview_confidence.json"
 POINTS = 100.0
@@ -54,32 +56,60 @@ def balance(classes: Counter[str]) -> float:
     return -sum(s * math.log(s) for s in shares if s) / math.log(len(classes))
 
 
-def features(found: Estimate, used: int, size: int, classes: Counter[str]) -> dict[str, float]:
-    """What the confidence is computed from."""
+def features(expected: Gain, used: int, size: int, classes: Counter[str]) -> dict[str, float]:
+    """What the confidence is computed from, all of it known before the full pipeline runs."""
+    effect = abs(expected.mean) * POINTS
     return {
-        "log_width": math.log(max(found.gain.width * POINTS, 0.01)),
-        "log_effect": math.log(max(abs(found.gain.mean) * POINTS, 0.01)),
-        "log_benchmark": math.log(found.gain.n),
-        "log_used": math.log(max(used, 1)),
+        "log_width": math.log(max(expected.width * POINTS, 0.01)),
+        "log_effect": math.log(max(effect, 0.1)),
+        "log_benchmark": math.log(expected.n),
         "share_used": used / max(size, 1),
         "balance": balance(classes),
-        "complete": float(found.complete),
     }
 
 
-def confidence(known: dict[str, float]) -> float | None:
-    """The chance by the fitted curve, None where there is none; KNOWN comes from `features`."""
-    if not CURVE.exists():
-        return None
-    curve: dict[str, Any] = files.read_json(CURVE)
+def widened(found: Gain) -> Gain:
+    """FOUND with what training itself adds to its error, as the backtest found it; else FOUND.
+
+    Another sample and other settings move the result where the benchmark's rows do not.
+    """
+    curve = fitted()
+    if curve is None:
+        return found
+    more = curve["widen"]["points"] / POINTS + curve["widen"]["share"] * abs(found.mean)
+    low, high = (
+        math.hypot(side, more) for side in (found.mean - found.low, found.high - found.mean)
+    )
+    return Gain(found.mean, found.mean - low, found.mean + high, found.n).bounded()
+
+
+def confidence(known: Mapping[str, float]) -> tuple[float | None, str]:
+    """The chance by the fitted curve, or None, and why; KNOWN comes from `features`."""
+    curve = fitted()
+    if curve is None:
+        return None, f"not_fitted: {CURVE.name} is missing"
     missing = set(curve["weights"]) - set(known)
     if missing:
         raise SemError(
             f"{CURVE.name} weighs {min(missing)}, which is not measured",
             "fit it again with `python benchmarks/preview_backtest.py`",
         )
-    score = curve["intercept"] + sum(w * known[name] for name, w in curve["weights"].items())
+    outside = [n for n, (low, high) in curve["ranges"].items() if not low <= known[n] <= high]
+    return chance(curve, known), f"outside_the_backtest: {', '.join(outside)}" if outside else ""
+
+
+def chance(curve: Mapping[str, Any], known: Mapping[str, float]) -> float:
+    """The logistic curve at KNOWN, each value within the range it was fitted on."""
+    score = curve["intercept"]
+    for name, weight in curve["weights"].items():
+        low, high = curve["ranges"][name]
+        score += weight * min(max(known[name], low), high)
     return 1 / (1 + math.exp(-max(-30.0, min(30.0, score))))
+
+
+def fitted() -> dict[str, Any] | None:
+    """The fitted curve, None where there is none."""
+    return files.read_json(CURVE) if CURVE.exists() else None
 
 
 def is_near(preview: float, full: float) -> bool:

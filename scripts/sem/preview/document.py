@@ -10,10 +10,11 @@ from datetime import datetime
 from typing import Any
 
 from sem.core import files
-from sem.preview import decision, deltaone, learners
+from sem.preview import acceptance, decision, deltaone, learners
 from sem.preview.contribution import Contribution
 from sem.preview.decision import Decision
-from sem.preview.estimate import Estimate, Gain, Rows
+from sem.preview.estimate import Estimate, Rows
+from sem.preview.gain import Gain
 from sem.preview.influence import Gaps, Judged
 from sem.preview.overlap import Overlap
 
@@ -26,13 +27,27 @@ MOST_ROWS = 1_000  # of those to look at; the counts are of all
 
 
 @dataclass(frozen=True)
+class Worth:
+    """What contributed rows add."""
+
+    rows: Rows
+    overlap: Overlap
+    estimate: Estimate
+    expected: Gain  # of all of the contribution, with everything that makes it uncertain
+    notes: tuple[str, ...] = ()
+
+    @property
+    def learnt(self) -> int:
+        """Contributed rows that the candidate learnt from."""
+        return self.estimate.ladder[-1].rows
+
+
+@dataclass(frozen=True)
 class Found:
     """Everything a preview knows when it is done."""
 
     contribution: Contribution
-    rows: Rows
-    overlap: Overlap
-    estimate: Estimate
+    worth: Worth
     judged: Sequence[Judged]
     gaps: Gaps
     decision: Decision
@@ -45,10 +60,10 @@ class Found:
 
 def legacy(found: Found) -> dict[str, Any]:
     """The pipeline's own output of the same result: what `zk.document` reads."""
-    estimate, given = found.estimate, found.contribution
-    used, base = len(found.rows.given), len(found.rows.base)
+    estimate, given, rows = found.worth.estimate, found.contribution, found.worth.rows
+    used, base = found.worth.learnt, len(rows.base)
     ratio = used / max(1, used + base)
-    model = {"model_type": learners.NAMES[found.rows.shape.kind], "mlflow_run_id": None}
+    model = {"model_type": learners.NAMES[rows.shape.kind], "mlflow_run_id": None}
     stamp = found.at.strftime("%Y-%m-%dT%H:%M:%SZ")
     run_id = _run_id(found)
     return {
@@ -81,8 +96,8 @@ def legacy(found: Found) -> dict[str, Any]:
         },
         "evaluation_metadata": {
             "benchmark_dataset": {
-                "size": len(found.rows.benchmark),
-                "features": list(found.rows.shape.features or (found.rows.shape.text,)),
+                "size": len(rows.benchmark),
+                "features": list(rows.shape.features or (rows.shape.text,)),
                 "type": found.benchmark,
             },
             "evaluation_timestamp": stamp,
@@ -100,38 +115,60 @@ def legacy(found: Found) -> dict[str, Any]:
 
 def preview(found: Found) -> dict[str, Any]:
     """The whole document."""
-    given, estimate = found.contribution, found.estimate
-    used = len(found.rows.given)
-    known = decision.features(estimate, used, given.size, given.classes)
     return {
         **legacy(found),
-        "preview_metadata": {
-            "preview_mode": True,
-            "test_mode": found.test_mode,
-            "estimation_confidence": decision.confidence(known),
-            "legacy_confidence": decision.legacy_confidence(used),
-            "sample_size_used": used,
-            "original_data_size": given.size,
-            "time_elapsed": round(found.seconds, 3),
-            "data_path": given.manifest["source_path"],
-            "timestamp": found.at.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "random_seed": found.seed,
-        },
-        "estimate": {
-            "decision": found.decision.word,
-            "reason": found.decision.reason,
-            "primary_metric": "accuracy",
-            "percentage_points": _points(estimate.gain),
-            "relative_mean": _relative(estimate),
-            "log_likelihood": asdict(estimate.likelihood),
-            "learning_curve": [
-                {"rows": step.rows, **_points(step.gain)} for step in estimate.ladder
-            ],
-            "complete": estimate.complete,
-            "notes": list(estimate.notes),
-        },
+        "preview_metadata": _told(found),
+        "estimate": _estimate(found),
+        "production_rule": acceptance.rule(
+            found.worth.estimate.before,
+            found.worth.estimate.after,
+            found.worth.rows.benchmark,
+            _run_id(found),
+            found.at,
+        ),
         "rows": _rows(found),
         "disclaimer": DISCLAIMER,
+    }
+
+
+def _told(found: Found) -> dict[str, Any]:
+    """preview_metadata."""
+    given, worth = found.contribution, found.worth
+    known = decision.features(worth.expected, worth.learnt, worth.estimate.reached, given.classes)
+    sure, why = decision.confidence(known)
+    return {
+        "preview_mode": True,
+        "test_mode": found.test_mode,
+        "cached": False,
+        "estimation_confidence": sure,
+        "estimation_confidence_reason": why or None,
+        "legacy_confidence": decision.legacy_confidence(worth.learnt),
+        "sample_size_used": worth.learnt,
+        "original_data_size": given.size,
+        "time_elapsed": round(found.seconds, 3),
+        "data_path": given.manifest["source_path"],
+        "timestamp": found.at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "random_seed": found.seed,
+    }
+
+
+def _estimate(found: Found) -> dict[str, Any]:
+    worth, estimate = found.worth, found.worth.estimate
+    own = len(worth.rows.given) + len(worth.overlap.benchmark)
+    return {
+        "decision": found.decision.word,
+        "reason": found.decision.reason,
+        "primary_metric": acceptance.METRIC,
+        "percentage_points": _points(worth.expected),
+        "measured": {"rows": worth.learnt, **_points(estimate.gain)},
+        "expected": {"rows": estimate.reached, **_points(worth.expected)},
+        "relative_mean": _relative(estimate),
+        "log_likelihood": asdict(estimate.likelihood),
+        "learning_curve": [{"rows": s.rows, **_points(s.gain)} for s in estimate.ladder],
+        "comparators": acceptance.compared(estimate.before, estimate.after, found.seed),
+        "in_benchmark": acceptance.leaks(worth.overlap, own),
+        "complete": estimate.complete,
+        "notes": [*estimate.notes, *worth.notes],
     }
 
 
@@ -161,10 +198,6 @@ def _rows(found: Found) -> dict[str, Any]:
         "reasons": dict(sorted(reasons.items())),
         "skipped": dict(sorted(found.contribution.skipped.items())),
         "notes": dict(sorted(found.contribution.notes.items())),
-        "in_benchmark": {
-            "exact": len(found.overlap.benchmark_exact),
-            "near": len(found.overlap.benchmark_near),
-        },
         "gaps_filled": asdict(found.gaps),
         "by_class": _by_class(found.judged),
         "to_look_at": [asdict(one) for one in shown[:MOST_ROWS]],
@@ -183,6 +216,6 @@ def _by_class(judged: Sequence[Judged]) -> dict[str, dict[str, float]]:
 
 def _run_id(found: Found) -> str:
     """The same for the same data, base, benchmark and seed."""
-    rows = [[s.label, s.content()] for s in (*found.rows.base, *found.rows.benchmark)]
+    rows = [[s.label, s.content()] for s in (*found.worth.rows.base, *found.worth.rows.benchmark)]
     told = [found.contribution.manifest["data_hash"], files.sha256_json(rows), found.seed]
     return files.sha256_json(told)[:16]

@@ -7,16 +7,17 @@ paired by benchmark row. A ladder of nested parts of the contribution says how t
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from sem.core.errors import SemError
-from sem.eval import clusters
-from sem.preview import learners, measure
+from sem.preview import curve, learners, measure
 from sem.preview.columns import Shape
 from sem.preview.contribution import Sample
+from sem.preview.curve import Step
 from sem.preview.encoders import Features
-from sem.preview.learners import Budget
+from sem.preview.gain import Gain, gained
+from sem.preview.learners import Budget, Model
 from sem.preview.measure import Scored
 
 LADDER = (0.25, 0.5, 1.0)  # shares of the contribution
@@ -38,6 +39,12 @@ class Rows:
         """All of them as numbers, computed once."""
         return Features(self.shape, (*self.base, *self.given, *self.benchmark))
 
+    def only(self, base: int, given: int) -> "Rows":
+        """As many base and contributed rows, by lot; the features are shared."""
+        left = replace(self, base=_some(self.base, base), given=_some(self.given, given))
+        left.__dict__["features"] = self.features
+        return left
+
     def __post_init__(self) -> None:
         if len(self.benchmark) < 2:
             raise SemError(
@@ -46,48 +53,36 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Gain:
-    """A paired difference over the benchmark, candidate less baseline, with its 95 % interval."""
-
-    mean: float
-    low: float
-    high: float
-    n: int
-
-    @property
-    def width(self) -> float:
-        return self.high - self.low
-
-
-@dataclass(frozen=True)
-class Step:
-    """One rung of the ladder."""
-
-    rows: int
-    gain: Gain
-
-
-@dataclass(frozen=True)
 class Estimate:
     """What the contribution changed."""
 
     before: Scored
     after: Scored
-    gain: Gain  # of the share of right rows
+    gain: Gain  # of the share of right rows, on the rows learnt from
+    full: Gain  # the same when all of the contribution is learnt from, by the learning curve
+    reached: int  # rows of that: as many as the last rung's where nothing is extrapolated
     likelihood: Gain  # of the log-likelihood of the right class, in nats, within -1 and 1 each
     ladder: tuple[Step, ...]
     seconds: float
     complete: bool  # both models converged and every rung was trained
+    models: tuple[Model, Model]  # baseline and candidate
     notes: tuple[str, ...] = field(default=())
 
 
 def estimate(
-    rows: Rows, budget: Budget, watched: Callable[[str], None] = lambda _: None
+    rows: Rows,
+    budget: Budget,
+    total: int | None = None,
+    baseline: Model | None = None,
+    watched: Callable[[str], None] = lambda _: None,
 ) -> Estimate:
-    """What `rows.given` adds to `rows.base`."""
+    """What `rows.given` adds to `rows.base`, and what TOTAL such rows would add.
+
+    BASELINE: a model of the base rows that exists already.
+    """
     began = time.monotonic()
     watched("baseline")
-    before = learners.fit(rows.features, rows.base, budget)
+    before = baseline or learners.fit(rows.features, rows.base, budget)
     old = measure.score(before, rows.benchmark)
     steps, new, after = [], old, before
     for share in LADDER:
@@ -100,21 +95,28 @@ def estimate(
         steps.append(Step(len(part), gained(old.right, new.right, rows.units)))
     complete = before.converged and after.converged and len(steps) == len(LADDER)
     notes = () if complete else ("the time was up before training was done",)
+    reached = max(total or len(rows.given), steps[-1].rows)
     return Estimate(
-        old,
-        new,
-        steps[-1].gain,
-        _likelier(old, new, rows.units),
-        tuple(steps),
-        time.monotonic() - began,
-        complete,
-        (*dict.fromkeys((*old.notes, *new.notes)), *notes),
+        before=old,
+        after=new,
+        gain=steps[-1].gain,
+        full=curve.grown(steps, len(rows.base), reached),
+        reached=reached,
+        likelihood=_likelier(old, new, rows.units),
+        ladder=tuple(steps),
+        seconds=time.monotonic() - began,
+        complete=complete,
+        models=(before, after),
+        notes=(*dict.fromkeys((*old.notes, *new.notes)), *notes),
     )
 
 
 def nested(samples: Sequence[Sample], share: float) -> tuple[Sample, ...]:
     """A SHARE of SAMPLES in their order, by lot; larger shares hold the smaller ones."""
-    count = max(1, round(len(samples) * share))
+    return _some(samples, max(1, round(len(samples) * share)))
+
+
+def _some(samples: Sequence[Sample], count: int) -> tuple[Sample, ...]:
     order = sorted(range(len(samples)), key=lambda n: (samples[n].lot("ladder"), n))
     return tuple(samples[n] for n in sorted(order[:count]))
 
@@ -123,15 +125,6 @@ def _is_late(began: float, budget: Budget, done: int) -> bool:
     """Whether the next rung, which takes about twice as long as all before, would be too late."""
     spent = time.monotonic() - began
     return budget.deadline is not None and time.monotonic() + spent / done > budget.deadline
-
-
-def gained(before: Sequence[float], after: Sequence[float], units: Sequence[str] | None) -> Gain:
-    """The mean of AFTER - BEFORE, each within -1 and 1, with its interval over units."""
-    differences = [float(b - a) for a, b in zip(before, after, strict=True)]
-    names = list(units) if units else [str(number) for number in range(len(differences))]
-    found = clusters.gather(differences, names)
-    low, high = clusters.bounds(found)
-    return Gain(float(found.mean), float(low), float(high), len(differences))
 
 
 def _likelier(old: Scored, new: Scored, units: Sequence[str] | None) -> Gain:

@@ -59,8 +59,13 @@ class Model:
         return [self.classes[place] for place in self.probabilities(samples).argmax(axis=1)]
 
 
-def fit(features: Features, samples: Sequence[Sample], budget: Budget) -> Model:
-    """A model of SAMPLES with an encoder of its own; SemError when there are none."""
+def fit(
+    features: Features, samples: Sequence[Sample], budget: Budget, passes: int = PASSES
+) -> Model:
+    """A model of SAMPLES with an encoder of its own; SemError when there are none.
+
+    PASSES: steps between two looks at the clock.
+    """
     if not samples:
         raise SemError("no rows to learn from", "give base data, or a contribution with rows")
     labels = [sample.label for sample in samples]
@@ -68,19 +73,19 @@ def fit(features: Features, samples: Sequence[Sample], budget: Budget) -> Model:
     kind, encoder = features.shape.kind, features.encoder(samples)
     if len(classes) == 1:
         return Model(kind, encoder, classes, None, None)
-    linear = _linear(kind, budget)
+    linear = _linear(kind, budget, passes)
     converged = _descend(linear, encoder.encode(samples), labels, budget)
     return Model(kind, encoder, classes, *_rows(linear), converged)
 
 
-def _linear(kind: str, budget: Budget) -> Any:
+def _linear(kind: str, budget: Budget, passes: int) -> Any:
     from sklearn.linear_model import LogisticRegression
 
     return LogisticRegression(
         C=budget.strength or STRENGTH[kind],
         solver=SOLVERS[kind],
         tol=TOLERANCE[kind],
-        max_iter=PASSES,
+        max_iter=passes,
         warm_start=True,
         random_state=0,
     )
@@ -91,13 +96,13 @@ def _descend(linear: Any, matrix: Any, labels: Sequence[str], budget: Budget) ->
     spent = 0
     while True:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # ends of PASSES: looked at below
+            warnings.simplefilter("ignore")  # ends of passes: looked at below
             linear.fit(matrix, labels)
         steps = int(linear.n_iter_.max())
         spent += steps
         late = budget.deadline is not None and time.monotonic() > budget.deadline
-        if steps < PASSES or spent >= budget.steps or late:
-            return steps < PASSES
+        if steps < linear.max_iter or spent >= budget.steps or late:
+            return steps < linear.max_iter
 
 
 def _rows(linear: Any) -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":

@@ -20,6 +20,7 @@ class Scored:
     metrics: dict[str, float]
     right: "np.ndarray[Any, Any]"  # 1.0 where the likeliest class is the row's
     likelihood: "np.ndarray[Any, Any]"  # log of the probability of the row's class
+    ranks: "np.ndarray[Any, Any]"  # classes as likely as the row's or likelier: 1 where right
     notes: tuple[str, ...] = ()
 
 
@@ -36,7 +37,8 @@ def score(model: Model, benchmark: Sequence[Sample]) -> Scored:
     right = (chances.argmax(axis=1) == wanted).astype(float)
     said = [model.classes[number] for number in chances.argmax(axis=1)]
     metrics, notes = _metrics(model, benchmark, said, chances)
-    return Scored(metrics, right, np.log(np.maximum(own, FLOOR)), notes)
+    ranks = np.where(known, (chances >= own[:, None]).sum(axis=1), len(model.classes) + 1)
+    return Scored(metrics, right, np.log(np.maximum(own, FLOOR)), ranks.astype(float), notes)
 
 
 def _metrics(
