@@ -17,7 +17,7 @@ KINDS = ("configs", "data", "models", "reports")
 CURRENT = ".opensem_project"
 OLDER_CURRENT = ".openssme_project"  # an older system's spelling, read where CURRENT is absent
 # Folders that are no project, and names Windows keeps for devices, with or without a suffix.
-SHARED = frozenset(("schemas", "templates", "base", "cloud", "evals", *KINDS))
+SHARED = frozenset(("schemas", "templates", "base", "cloud", "evals", "optimizer", *KINDS))
 DEVICES = frozenset(
     ("con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10)))
 )

@@ -4,9 +4,11 @@
     hokusai-preview --data-path mine.csv --sem banking   against the base and benchmark of a sem
     hokusai-preview --data-path mine.jsonl --output-format json --output-file preview.json
     hokusai-preview --data-path mine.csv --zk proof.json the strict document, too
+    hokusai-preview --data-path mine.csv --sem banking --baseline-model now.safetensors
 
 Reads   CSV, TSV, JSON, JSON lines (each also .gz) or Parquet: a text or numbers, and a label
-Writes  the result to stdout, progress to stderr, files only where they are named
+Writes  the result to stdout, progress to stderr, files only where they are named; with --sem also
+        data/SEM/.preview, so that the same question is answered once
 """
 
 import argparse
@@ -40,6 +42,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--seconds", type=float, default=240.0, help="what it may take (240)")
     made.add_argument("--verbose", action="store_true", help="also list the rows to look at")
     made.add_argument("--zk", type=Path, metavar="FILE", help="also write the strict document")
+    made.add_argument(
+        "--baseline-model", type=Path, metavar="FILE", help="the baseline, by --save-model"
+    )
+    made.add_argument("--save-model", type=Path, metavar="FILE", help="write the candidate there")
+    made.add_argument("--cache", type=Path, metavar="DIR", help="(default: data/SEM/.preview)")
     return made
 
 
@@ -47,14 +54,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command; SemError for what the user can fix."""
     args = parser().parse_args(argv)
     _check(args)
-    from sem.preview import document, run, zk
+    from sem.preview import show, zk
 
     project = Project.load(args.sem, args.set) if args.sem else None
-    options = run.Options(
-        args.data_path, args.sample_size, args.random_seed, args.test_mode, args.seconds
-    )
-    found = run.preview(options, project, provenance.now(), lambda step: console.note(f"… {step}"))
-    made = document.preview(found)
+    made = _made(args, project)
     strict = zk.document(made, _version()) if args.zk else None
     if args.output_file:
         files.write(args.output_file, jsonio.pretty(made))
@@ -63,7 +66,30 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.output_format == "json":
         sys.stdout.write(jsonio.pretty(made))
         return
-    show(made, args.verbose)
+    show.result(made, args.verbose)
+
+
+def _made(args: argparse.Namespace, project: Project | None) -> dict[str, Any]:
+    """The document, from the cache where the same was asked before."""
+    from sem.preview import cache, document, models, run
+
+    folder = args.cache or (project and project.root / "data" / project.sem / cache.FOLDER)
+    options = run.Options(
+        args.data_path, args.sample_size, args.random_seed, args.test_mode, args.seconds,
+        args.baseline_model, folder,
+    )  # fmt: skip
+    name = run.named(options, project) if folder else ""
+    kept = None if args.save_model else cache.find(folder, name)
+    if kept:
+        console.note(f"cached: {folder / f'{name}.json'}")
+        kept["preview_metadata"]["cached"] = True
+        return kept
+    found = run.preview(options, project, provenance.now(), lambda step: console.note(f"… {step}"))
+    made = document.preview(found)
+    cache.keep(folder, name, made)
+    if args.save_model:
+        models.write(args.save_model, found.worth.estimate.models[1], found.worth.learnt_rows)
+    return made
 
 
 def _version() -> str:
@@ -76,65 +102,14 @@ def _check(args: argparse.Namespace) -> None:
         raise SemError(
             f"--sample-size {args.sample_size}, --seconds {args.seconds}", "both are above 0"
         )
-    for path in (args.output_file, args.zk):
+    for path in (args.output_file, args.zk, args.save_model):
         if path is not None and path.resolve() == args.data_path.resolve():
             raise SemError(f"{path}: that is the contribution itself", "name another file")
-
-
-def show(made: dict[str, Any], verbose: bool) -> None:
-    """The result for a person, on stdout; the disclaimer first and last."""
-    print(made["disclaimer"])
-    deltas = made["delta_computation"]["metric_deltas"].items()
-    rows = [
-        (n, f"{d['baseline_value']:.4f}", f"{d['new_value']:.4f}", f"{d['absolute_delta']:+.4f}")
-        for n, d in deltas
-    ]
-    told = made["preview_metadata"]
-    title = (
-        f"{told['data_path']}: {told['sample_size_used']:,} of {told['original_data_size']:,} rows"
-    )
-    console.table(title, ("metric", "baseline", "with the contribution", "delta"), rows)
-    _show_curve(made["estimate"]["learning_curve"])
-    _show_rows(made["rows"], verbose)
-    print(
-        f"DeltaOne score (mean of absolute deltas): "
-        f"{made['delta_computation']['delta_one_score']:+.4f}"
-    )
-    sure = told["estimation_confidence"]
-    shown = "not calibrated here" if sure is None else f"{sure:.0%} to be near the full result"
-    print(f"confidence: {shown}")
-    print(f"{WORDS[made['estimate']['decision']]}: {made['estimate']['reason']}")
-    for note in made["estimate"]["notes"]:
-        print(f"note: {note}")
-    print(made["disclaimer"])
-
-
-WORDS = {
-    "improves": "it improves the model",
-    "does_not_improve": "it does not improve the model",
-    "cannot_tell": "it cannot be told",
-}
-
-
-def _show_curve(curve: list[dict[str, Any]]) -> None:
-    rows = [
-        (f"{s['rows']:,}", f"{s['mean']:+.1f}", f"[{s['ci95_low']:+.1f}, {s['ci95_high']:+.1f}]")
-        for s in curve
-    ]
-    console.table("how the gain grows", ("contributed rows", "points", "95 %"), rows)
-
-
-def _show_rows(rows: dict[str, Any], verbose: bool) -> None:
-    counts = [*rows["advice"].items(), *rows["reasons"].items(), *rows["skipped"].items()]
-    console.table("rows", ("what", "rows"), counts)
-    if not verbose:
-        return
-    looked = [
-        (one["where"], one["label"], one["reason"], one["better"] or "", f"{one['value']:+.6f}")
-        for one in rows["to_look_at"][:20]
-    ]
-    columns = ("row", "label", "why", "rather", "value")
-    console.table("rows to look at, the worst first", columns, looked)
+    if args.baseline_model and not args.sem:
+        raise SemError(
+            "--baseline-model without --sem: what it has learnt from is not known",
+            "name the sem whose preview.yaml holds its base rows",
+        )
 
 
 def entry() -> None:

@@ -88,10 +88,7 @@ def read(path: Path, most: int, seed: int, like: Shape | None = None) -> Contrib
 
 @contextmanager
 def _rows(path: Path, told: Told | None = None) -> Iterator[Iterator[tuple[str, Any]]]:
-    if not path.is_file():
-        raise SemError(f"{path}: no such file", "check the path")
-    if not path.stat().st_size:
-        raise SemError(f"{path}: the file is empty", "copy it again, or make it anew")
+    check(path)
     kind = path.name.lower().removesuffix(".gz").rsplit(".", 1)[-1]
     if kind == "parquet":
         with tables.parquet(path) as found:
@@ -103,6 +100,14 @@ def _rows(path: Path, told: Told | None = None) -> Iterator[Iterator[tuple[str, 
             f"{path}: unknown kind of file {kind!r}",
             "known: .csv .tsv .json .jsonl .parquet, the text ones also .gz",
         )
+
+
+def check(path: Path) -> None:
+    """SemError when PATH is no plain file with something in it."""
+    if not path.is_file():
+        raise SemError(f"{path}: no such file", "check the path")
+    if not path.stat().st_size:
+        raise SemError(f"{path}: the file is empty", "copy it again, or make it anew")
 
 
 def _wanted(shape: Shape) -> str:

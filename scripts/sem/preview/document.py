@@ -11,7 +11,7 @@ from typing import Any
 
 from sem.core import files
 from sem.preview import acceptance, decision, deltaone, learners
-from sem.preview.contribution import Contribution
+from sem.preview.contribution import Contribution, Sample
 from sem.preview.decision import Decision
 from sem.preview.estimate import Estimate, Rows
 from sem.preview.gain import Gain
@@ -31,6 +31,7 @@ class Worth:
     """What contributed rows add."""
 
     rows: Rows
+    trained: Rows  # those of them that fitted the time
     overlap: Overlap
     estimate: Estimate
     expected: Gain  # of all of the contribution, with everything that makes it uncertain
@@ -40,6 +41,12 @@ class Worth:
     def learnt(self) -> int:
         """Contributed rows that the candidate learnt from."""
         return self.estimate.ladder[-1].rows
+
+    @property
+    def learnt_rows(self) -> tuple[Sample, ...]:
+        """Those, and the base rows."""
+        part = self.trained.only(len(self.trained.base), self.learnt)
+        return (*part.base, *part.given)
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,7 @@ class Found:
 
 def legacy(found: Found) -> dict[str, Any]:
     """The pipeline's own output of the same result: what `zk.document` reads."""
-    estimate, given, rows = found.worth.estimate, found.contribution, found.worth.rows
+    estimate, given, rows = found.worth.estimate, found.contribution, found.worth.trained
     used, base = found.worth.learnt, len(rows.base)
     ratio = used / max(1, used + base)
     model = {"model_type": learners.NAMES[rows.shape.kind], "mlflow_run_id": None}

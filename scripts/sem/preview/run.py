@@ -2,16 +2,29 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
+from sem.core import files
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.preview import contribution, decision, estimate, influence, overlap, pace, sources
+from sem.preview import (
+    cache,
+    contribution,
+    decision,
+    estimate,
+    influence,
+    models,
+    overlap,
+    pace,
+    sources,
+)
 from sem.preview.columns import Shape
 from sem.preview.contribution import Contribution, Sample
 from sem.preview.document import Found, Worth
+from sem.preview.encoders import Numbers
 from sem.preview.estimate import Rows
 from sem.preview.learners import Budget, Model
 from sem.preview.sources import Compared
@@ -30,12 +43,13 @@ class Options:
     seed: int = 42
     test_mode: bool = False  # few rows, few steps: the whole path in seconds
     seconds: float = 240.0
-    baseline: Model | None = None  # of the base rows, in place of the one that is trained
+    baseline: Path | None = None  # a model of the base rows, in place of the one that is trained
+    cache: Path | None = None  # where models of base rows are kept
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What is to be estimated: OWN rows, a sample of TOTAL, against what they are compared with."""
+    """What is to be estimated: OWN rows, a sample of TOTAL, against what COMPARED holds."""
 
     shape: Shape
     compared: Compared
@@ -66,7 +80,10 @@ def preview(
     steps = TEST_STEPS if options.test_mode else Budget().steps
     box = Box(steps, options.seconds, began)
     total = given.size if project else len(own)
-    found = worth(Asked(given.shape, compared, own, total), box, options.baseline, watched)
+    baseline, notes = _baseline(options, given.shape, compared, steps)
+    found = worth(Asked(given.shape, compared, own, total), box, baseline, watched)
+    found = replace(found, notes=(*notes, *found.notes))
+    _keep(options, found, steps)
     watched("rows")
     shares = influence.values(found.rows)
     doubted = influence.doubts(found.rows, Budget(steps // 4, began + options.seconds))
@@ -105,9 +122,60 @@ def worth(
     watched("warm-up")
     speed = pace.measured(rows, budget)
     learnt, notes = pace.cut(rows, speed, budget, until - time.monotonic())
+    if len(learnt.base) < len(rows.base):
+        baseline = None  # it knows rows that the candidate would not
     total = round(asked.total * len(left) / len(own))
     found = estimate.estimate(learnt, budget, total, baseline, watched)
-    return Worth(rows, known, found, decision.widened(found.full), notes)
+    return Worth(rows, learnt, known, found, decision.widened(found.full), notes)
+
+
+def _baseline(
+    options: Options, shape: Shape, compared: Compared, steps: int
+) -> tuple[Model | None, tuple[str, ...]]:
+    """The model of the base rows that exists already, named by the user or kept; and notes."""
+    learnt = models.rows_hash(compared.base)
+    if options.baseline is None:
+        return cache.baseline(options.cache, _kept(learnt, shape, steps), learnt), ()
+    found, told = models.read(options.baseline)
+    width = len(found.encoder.medians) if isinstance(found.encoder, Numbers) else 0
+    if (found.kind, width) != (shape.kind, shape.width):
+        raise SemError(
+            f"{options.baseline}: a model of {found.kind}, {width} numbers a row, not of "
+            f"{shape.kind}, {shape.width}",
+            "give a model of this sem's base rows",
+        )
+    if told == learnt:
+        return found, ()
+    return found, ("baseline_model: it has learnt from other rows than the base; the gain holds "
+                   "that difference, too",)  # fmt: skip
+
+
+def _kept(learnt: str, shape: Shape, steps: int) -> str:
+    return cache.key(["baseline", learnt, shape.kind, steps])
+
+
+def _keep(options: Options, found: Worth, steps: int) -> None:
+    """Keep the baseline for the next contribution, when it learnt from every base row."""
+    model, base = found.estimate.models[0], found.trained.base
+    if options.cache is None or options.baseline or found.notes or not model.converged:
+        return
+    name = _kept(models.rows_hash(base), found.rows.shape, steps)
+    models.write(options.cache / f"{name}.safetensors", model, base)
+
+
+def named(options: Options, project: Project | None) -> str:
+    """What names the preview of OPTIONS for PROJECT: the contents it comes from."""
+    contribution.check(options.path)
+    told: list[Any] = [
+        options.path.name, files.sha256(options.path), options.sample_size, options.seed,
+        options.test_mode, options.seconds,
+        files.sha256(options.baseline) if options.baseline else None,
+    ]  # fmt: skip
+    if project:
+        wanted = sources.settings(project)
+        paths = [sources.below(project, name) for name in (wanted.base, wanted.benchmark)]
+        told += [asdict(wanted), *(files.sha256(path) for path in paths)]
+    return cache.key(told)
 
 
 def _read(

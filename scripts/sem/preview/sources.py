@@ -53,19 +53,21 @@ def settings(project: Project) -> PreviewSettings:
 
 def of_sem(project: Project, wanted: PreviewSettings, seed: int) -> tuple[Compared, Shape]:
     """What PROJECT's preview.yaml names, and the shape that a contribution must have."""
-    base = contribution.read(_below(project, wanted.base), wanted.sample_size, seed)
-    tested = contribution.read(_below(project, wanted.benchmark), MOST_BENCHMARK, seed, base.shape)
+    base = contribution.read(below(project, wanted.base), wanted.sample_size, seed)
+    tested = contribution.read(below(project, wanted.benchmark), MOST_BENCHMARK, seed, base.shape)
     words = f"{wanted.benchmark} of {project.sem}"
     made = Compared(tuple(base.samples), tuple(tested.samples), words, wanted.min_points)
     return made, base.shape
 
 
-def _below(project: Project, name: str) -> Path:
+def below(project: Project, name: str) -> Path:
+    """The file NAME below PROJECT's root; SemError when it lies elsewhere or is none."""
     path = project.root / name
     if not path.resolve().is_relative_to(project.root.resolve()):
         raise SemError(
             f"preview.yaml: {name} is not below {project.root}", "copy the file into data/SEM/"
         )
+    contribution.check(path)
     return path
 
 
