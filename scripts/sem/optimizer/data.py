@@ -1,0 +1,176 @@
+"""The optimizer's data: pairs from families, imports and feedback; distinct, split by family.
+
+Whole families are held out: val calibrates the confidence, test proves the rewrites. Feedback and
+imports only ever reach the train part, and never with a prompt that is held out.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sem.core import files, jsonio, settings
+from sem.core.errors import SemError
+from sem.dataset import neardup
+from sem.optimizer import families, layout, pairfiles, pairs
+from sem.optimizer.families import Family
+from sem.optimizer.pairs import Amounts, Pair
+
+CONFIG = "configs/optimizer/data.yaml"
+FOLDER = "data/optimizer"
+PARTS = ("train", "val", "test")
+FACTS = "data.json"
+DESCRIPTION = "vague prompts and their structured rewrites, made from configs/optimizer"
+
+
+@dataclass(frozen=True)
+class DataSettings(Amounts):
+    """data.yaml; what each key moves is said beside it."""
+
+    near_duplicate: float = 0.8
+    held_out_val: float = 0.12
+    held_out_test: float = 0.18
+
+
+@dataclass(frozen=True)
+class Made:
+    """Pairs by part, and what was left out, by reason."""
+
+    parts: dict[str, list[Pair]]
+    left_out: Counter[str]
+
+    def counts(self) -> dict[str, Any]:
+        """What is in each part: pairs, distinct subjects, families, categories."""
+        return {
+            name: {
+                "pairs": len(found),
+                "distinct": len({(p.family, p.subject) for p in found}),
+                "families": len({p.family for p in found}),
+                "categories": len({p.category for p in found}),
+            }
+            for name, found in self.parts.items()
+        }
+
+
+def build(root: Path, wanted: DataSettings, imports: Sequence[Path] = ()) -> Made:
+    """Every pair that ROOT's families, feedback and IMPORTS give, checked and split."""
+    known = families.load(root)
+    ways = pairs.phrasings(root)
+    left_out: Counter[str] = Counter()
+    made = [pair for family in known for pair in pairs.of(family, ways, wanted)]
+    made = _distinct(made, wanted.near_duplicate, left_out)
+    made = _one_meaning(made, left_out)
+    part_of = split(known, wanted)
+    parts: dict[str, list[Pair]] = {name: [] for name in PARTS}
+    for pair in made:
+        parts[part_of[pair.family]].append(pair)
+    held = {_key(pair) for name in ("val", "test") for pair in parts[name]}
+    taken = [pairfiles.read(path) for path in imports]
+    taken.append(pairfiles.feedback(root / FOLDER / pairfiles.FEEDBACK))
+    for intake in taken:
+        left_out.update(intake.refused)
+        fresh = [pair for pair in intake.pairs if _key(pair) not in held]
+        left_out["held_out"] += len(intake.pairs) - len(fresh)
+        parts["train"] += fresh
+    parts["train"] = _one_meaning(parts["train"], left_out, newest=True)
+    return Made(parts, +left_out)
+
+
+def split(known: Sequence[Family], wanted: DataSettings) -> dict[str, str]:
+    """The part of each family: some of every category are held out, the rest is train."""
+    found = {}
+    for category in sorted({family.category for family in known}):
+        names = sorted(family.family for family in known if family.category == category)
+        random.Random(f"{wanted.seed} {category}").shuffle(names)
+        test = round(len(names) * wanted.held_out_test)
+        val = round(len(names) * wanted.held_out_val)
+        for number, name in enumerate(names):
+            held = "test" if number < test else "val"
+            found[name] = held if number < test + val else "train"
+    for part in PARTS:
+        if part not in found.values():
+            raise SemError(f"no family is in {part}", "raise its share in data.yaml")
+    return found
+
+
+def _distinct(made: list[Pair], threshold: float, left_out: Counter[str]) -> list[Pair]:
+    """MADE without the subjects whose rewrite says nearly the same as another subject's."""
+    first: dict[tuple[str, str], Pair] = {}
+    for pair in made:
+        first.setdefault((pair.family, pair.subject), pair)
+    names = list(first)
+    clusters = neardup.of_texts([_said(first[name]) for name in names], threshold)
+    gone = {names[n] for n, head in enumerate(clusters.first) if n != head}
+    left_out["near_duplicate_subject"] += len(gone)
+    return [pair for pair in made if (pair.family, pair.subject) not in gone]
+
+
+def _said(pair: Pair) -> str:
+    """What PAIR's rewrite says besides the words of its layout."""
+    parts = layout.read(pair.target)
+    if parts is None:
+        raise SemError(f"pair {pair.id} is no layout", "correct its family's templates")
+    words = [parts.persona, parts.context, *parts.constraints, *parts.steps, parts.goal]
+    return "\n".join([pair.subject, *words])
+
+
+def _one_meaning(made: list[Pair], left_out: Counter[str], newest: bool = False) -> list[Pair]:
+    """MADE with one rewrite for each prompt: the first, or the NEWEST.
+
+    A prompt that two families would answer differently ("write a script") is nobody's.
+    """
+    by_prompt: dict[str, list[Pair]] = {}
+    for pair in made:
+        by_prompt.setdefault(_key(pair), []).append(pair)
+    kept = []
+    for found in by_prompt.values():
+        if not newest and len({pair.family for pair in found}) > 1:
+            left_out["ambiguous_prompt"] += len(found)
+            continue
+        kept.append(found[-1 if newest else 0])
+        left_out["same_prompt"] += len(found) - 1
+    return kept
+
+
+def _key(pair: Pair) -> str:
+    return layout.folded(pair.input).casefold()
+
+
+def save(root: Path, made: Made, wanted: DataSettings) -> Path:
+    """Write MADE below ROOT in all three formats, and data.json, which names their hashes."""
+    folder = root / FOLDER
+    written = [
+        pairfiles.write_training(folder / f"{name}.json", made.parts[name], DESCRIPTION)
+        for name in PARTS
+    ]
+    written.append(pairfiles.write_triplets(folder / "triplets.json", made.parts["train"]))
+    written.append(pairfiles.write_distillation(folder / "distillation.json", made.parts["train"]))
+    facts = {
+        "format": "optimizer.data.v1",
+        "settings": asdict(wanted),
+        "counts": made.counts(),
+        "left_out": dict(sorted(made.left_out.items())),
+        "held_out_families": {
+            name: sorted({pair.family for pair in made.parts[name]}) for name in ("val", "test")
+        },
+        "files": {path.name: files.sha256(path) for path in written},
+    }
+    return files.write(folder / FACTS, jsonio.pretty(facts))
+
+
+def load(root: Path, part: str) -> list[Pair]:
+    """The pairs of PART below ROOT; SemError when the file is not the one data.json names."""
+    folder = root / FOLDER
+    path = folder / f"{part}.json"
+    if not (folder / FACTS).exists():
+        raise SemError(f"{folder}: no data", "make it with `fab optimizer.data`")
+    if files.read_json(folder / FACTS)["files"].get(path.name) != files.sha256(path):
+        raise SemError(f"{path} is not what {FACTS} says", "make it again: `fab optimizer.data`")
+    return pairfiles.load_training(path)
+
+
+def settings_of(root: Path, overrides: Iterable[str] = ()) -> DataSettings:
+    """data.yaml below ROOT; OVERRIDES (`key=value`) win."""
+    return settings.load(DataSettings, root / CONFIG, list(overrides))

@@ -1,0 +1,130 @@
+"""Task families: what a person asks for, and what a good prompt says about it.
+
+configs/optimizer/families/CATEGORY.yaml holds a list of them, written by hand. Templates speak of
+a subject as {s} (as written), {the} (its head, definite), {bare} (its head) or, at the start of a
+sentence, {S} and {The}; the verb after these two agrees with it.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from sem.core import settings
+from sem.core.errors import SemError
+
+FOLDER = "configs/optimizer/families"
+SPLIT = " | "  # between a subject's head and what only describes it
+ARTICLE = re.compile(r"(an?|the) (.+)")
+# Heads without an article that end in s and are one thing all the same.
+SINGULAR = ("ss", "sis", "tectonics")
+AGREES = {"is": "are", "has": "have", "does": "do", "goes": "go"}
+VERB = re.compile(r"\{(The|S|the)\} ([a-z]+)\b")
+FEWEST_SUBJECTS = 6
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A noun phrase: "a function" that "parses dates"."""
+
+    article: str  # a, an, the or nothing
+    head: str
+    rest: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> "Subject":
+        """The subject that TEXT (`a function | that parses dates`) means."""
+        first, _, rest = text.partition(SPLIT)
+        found = ARTICLE.fullmatch(first)
+        return cls(found[1], found[2], rest) if found else cls("", first, rest)
+
+    @property
+    def whole(self) -> str:
+        """As it is written: "a function that parses dates"."""
+        return " ".join(part for part in (self.article, self.head, self.rest) if part)
+
+    @property
+    def bare(self) -> str:
+        """Without its article."""
+        return f"{self.head} {self.rest}".strip()
+
+    @property
+    def vague(self) -> "Subject":
+        """Its head alone."""
+        return Subject(self.article, self.head)
+
+    @property
+    def is_plural(self) -> bool:
+        if self.article:
+            return False
+        last = self.head.split()[-1]
+        return " and " in self.head or (last.endswith("s") and not last.endswith(SINGULAR))
+
+
+@dataclass(frozen=True)
+class Family:
+    """What is alike in all requests of one kind."""
+
+    family: str
+    persona: str
+    verbs: tuple[str, ...]
+    subjects: tuple[str, ...]
+    context: tuple[str, ...]
+    constraints: tuple[str, ...]
+    steps: tuple[str, ...]
+    goal: tuple[str, ...]
+    details: tuple[str, ...]
+    category: str = ""  # the name of its file
+    patterns: tuple[str, ...] = ()  # ways of asking, where phrasings.yaml does not fit
+
+    def __post_init__(self) -> None:
+        for name, least in (("subjects", FEWEST_SUBJECTS), ("constraints", 3), ("steps", 3)):
+            items = getattr(self, name)
+            if len(items) < least or len(set(items)) < len(items):
+                raise SemError(
+                    f"family {self.family}: {len(set(items))} different {name}",
+                    f"write {least} or more, each once",
+                )
+        if not self.persona.startswith(("a ", "an ", "{s}")):
+            raise SemError(
+                f"family {self.family}: persona {self.persona!r} has no article",
+                "write it as `a careful editor`",
+            )
+
+
+def load(root: Path) -> list[Family]:
+    """Every family below ROOT in order of its name; SemError when a name stands twice."""
+    found: dict[str, Family] = {}
+    paths = sorted((root / FOLDER).glob("*.yaml"))
+    if not paths:
+        raise SemError(f"{root / FOLDER}: no families", "restore the folder with git")
+    for path in paths:
+        for values in settings.read_yaml(path) or []:
+            family = settings.build(Family, {"category": path.stem, **values}, str(path))
+            if family.family in found:
+                raise SemError(f"{path}: family {family.family!r} stands twice", "rename one")
+            found[family.family] = family
+    return [found[name] for name in sorted(found)]
+
+
+def filled(template: str, subject: Subject) -> str:
+    """TEMPLATE about SUBJECT, its verbs agreeing."""
+    if subject.is_plural:
+        template = VERB.sub(_plural, template)
+    definite = f"the {subject.head}"
+    words = {"s": subject.whole, "the": definite, "bare": subject.head}
+    words |= {"S": capital(subject.whole), "The": capital(definite)}
+    return template.format_map(words)
+
+
+def capital(text: str) -> str:
+    """TEXT with its first letter a capital."""
+    return text[:1].upper() + text[1:]
+
+
+def _plural(match: re.Match[str]) -> str:
+    word, verb = match[1], match[2]
+    if verb in AGREES:
+        return f"{{{word}}} {AGREES[verb]}"
+    # After "the", mid-sentence, a word in -s is as often an adverb: "reads {the} afterwards".
+    drops = word != "the" and verb.endswith("s") and not verb.endswith("ss")
+    return f"{{{word}}} {verb[:-1] if drops else verb}"
