@@ -14,19 +14,24 @@ PREVIEW = {
     "seconds": "what it may take (default: 240)",
     "zk": "also write the strict document to this file",
     "verbose": "also list the rows to look at",
+    "baseline_model": "the baseline, a file that save_model wrote (default: trained)",
+    "save_model": "write the candidate model to this file",
+    "cache": "folder of previews made before (default: data/SEM/.preview)",
 }
 
 
 @task(help=PREVIEW | SET, iterable=["set"])
 def preview_run(
     c, data_path, output_format=None, output_file=None, sample_size=None, sem=None,
-    test_mode=False, random_seed=None, seconds=None, zk=None, verbose=False, set=None,
+    test_mode=False, random_seed=None, seconds=None, zk=None, verbose=False,
+    baseline_model=None, save_model=None, cache=None, set=None,
 ):  # fmt: skip
     """Estimate what a contribution is worth, with an interval; not binding."""
     flags = {
         "data_path": data_path, "output_format": output_format, "output_file": output_file,
         "sample_size": sample_size, "sem": sem, "test_mode": test_mode,
-        "random_seed": random_seed, "seconds": seconds, "zk": zk, "verbose": verbose, "set": set,
+        "random_seed": random_seed, "seconds": seconds, "zk": zk, "verbose": verbose,
+        "baseline_model": baseline_model, "save_model": save_model, "cache": cache, "set": set,
     }  # fmt: skip
     project_script(c, "preview_run", **flags)
 

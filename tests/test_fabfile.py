@@ -102,7 +102,8 @@ CALLS = [
     "package.verify --run r --path p --answers 5",
     "ops.project_tokens --run r --split val --config c.yaml",
     "preview.run --data-path x --output-format json --output-file y --sample-size 5 --sem s "
-    "--test-mode --random-seed 1 --seconds 9 --zk z --verbose --set preview.min_points=2",
+    "--test-mode --random-seed 1 --seconds 9 --zk z --verbose --baseline-model m --save-model n "
+    "--cache c --set preview.min_points=2",
     "preview.validate x --zk-check --output-hash",
     "env.weights --name x",
     "env.check",

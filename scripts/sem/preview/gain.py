@@ -1,0 +1,33 @@
+"""A paired difference over the benchmark, and its interval."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sem.eval import clusters
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Candidate less baseline, from -1 to 1, with its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+    n: int  # benchmark rows
+
+    @property
+    def width(self) -> float:
+        return self.high - self.low
+
+    def bounded(self) -> "Gain":
+        """Itself within -1 and 1."""
+        return Gain(*(max(-1.0, min(1.0, v)) for v in (self.mean, self.low, self.high)), self.n)
+
+
+def gained(before: Sequence[float], after: Sequence[float], units: Sequence[str] | None) -> Gain:
+    """The mean of AFTER - BEFORE, each within -1 and 1, with its interval over units."""
+    differences = [float(b - a) for a, b in zip(before, after, strict=True)]
+    names = list(units) if units else [str(number) for number in range(len(differences))]
+    found = clusters.gather(differences, names)
+    low, high = clusters.bounds(found)
+    return Gain(float(found.mean), float(low), float(high), len(differences))
