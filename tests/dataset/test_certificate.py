@@ -103,7 +103,8 @@ def test_near_duplicates_are_marked_and_move_together(tmp_path):
 
     part_of = {e.id: part for part in frozen.counts for e in frozen.examples(part)}
     assert part_of["a1"] == part_of["b1"]
-    assert certificate.verify(made.processed, frozen.facts)
+    paths = {part: made.processed / f"{part}.v1.jsonl" for part in frozen.counts}
+    assert certificate.certify(paths, 0.8, tmp_path) == frozen.facts["certificate"]
     shared = frozen.facts["certificate"]["shared"]
     assert {pair: kinds["near"]["keys"] for pair, kinds in shared.items()} == dict.fromkeys(
         ("train∩test", "train∩val", "val∩test"), 0

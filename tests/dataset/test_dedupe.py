@@ -13,12 +13,21 @@ def entries(rows: list[tuple[str, str, str]]) -> list[dedupe.Entry]:
     made = []
     for offset, (name, page, answer) in enumerate(rows):
         example = Example(name, "t", page, answer) if page else None
-        made.append(dedupe.entry(name, (page, answer), offset, example))
+        row = dedupe.digest(repr((page, answer)))
+        keys = (dedupe.input_key(example), dedupe.answer_key(example)) if example else ()
+        made.append(dedupe.Entry(name, row, offset, *keys))
     return made
 
 
+def verdicts(given: list[dedupe.Entry], conflicts: str) -> list[tuple[dedupe.Entry, str | None]]:
+    with dedupe.Index() as index:
+        for entry in given:
+            index.add(entry)
+        return list(index.verdicts(conflicts))
+
+
 def decided(rows: list[tuple[str, str, str]], conflicts: str = "reject") -> dict[str, str | None]:
-    return {entry.id: reason for entry, reason in dedupe.verdicts(entries(rows), conflicts)}
+    return {entry.id: reason for entry, reason in verdicts(entries(rows), conflicts)}
 
 
 @pytest.mark.parametrize(
@@ -41,13 +50,13 @@ def test_contradictions_may_stay():
 
 
 def test_one_id_for_two_contents_refuses_both():
-    found = [r for _, r in dedupe.verdicts(entries([("a", "x", "1"), ("a", "y", "1")]), "reject")]
+    found = [r for _, r in verdicts(entries([("a", "x", "1"), ("a", "y", "1")]), "reject")]
 
     assert found == ["duplicate_id", "duplicate_id"]
 
 
 def test_one_row_twice_stays_once():
-    found = [r for _, r in dedupe.verdicts(entries([("a", "x", "1")] * 3), "reject")]
+    found = [r for _, r in verdicts(entries([("a", "x", "1")] * 3), "reject")]
 
     assert found == [None, "row_twice", "row_twice"]
 
@@ -63,7 +72,7 @@ def test_the_order_of_rows_does_not_matter(rows, chance, conflicts):
     chance.shuffle(shuffled)
 
     def outcome(given: list[tuple[str, str, str]]) -> list[tuple[str, bytes, str | None]]:
-        made = dedupe.verdicts(entries(given), conflicts)
+        made = verdicts(entries(given), conflicts)
         return sorted((e.id, e.row, str(reason)) for e, reason in made)
 
     assert outcome(rows) == outcome(shuffled)

@@ -94,6 +94,7 @@ FILES = {
     "b.json": '{"examples": [{"q": "Who?", "a": "x; y", "why": "z"}]}',
     "c.jsonl": '{"q": "Who?", "a": "x; y", "why": "z"}\n',
     "d.csv": '\ufeffq,a,why\n"Who?","x; y",z\n',
+    "e.csv": 'q;a;why\n"Who?";"x; y";z\n',
 }
 
 
@@ -116,9 +117,9 @@ def test_every_kind_of_file_gives_the_same_entry(project, tmp_path, name):
         ("a.json", "{", "not JSON"),
         ("a.json", '[{"a": NaN}]', "not JSON"),
         ("a.jsonl", "{}\n{", "a.jsonl:2: not JSON"),
-        ("a.csv", "q,a\n1,2,3\n", "a.csv:2: not as many cells as the header"),
-        ("a.csv", "q,a\n1\n", "a.csv:2: not as many cells as the header"),
-        ("a.csv", 'q,a\n"x,y\n', "not CSV"),
+        ("a.csv", "q,a\n1,2,3\n", "a.csv: line 2 has 3 cells, not 2"),
+        ("a.csv", "q,a\n1\n", "a.csv: line 2 has 1 cells, not 2"),
+        ("a.csv", 'q,a\n"x,y\n', "a.csv: not usable CSV: line 2: unexpected end of data"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_refused(tmp_path, name, content, message):

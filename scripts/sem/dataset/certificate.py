@@ -180,12 +180,3 @@ def table(facts: dict[str, Any]) -> list[tuple[str, ...]]:
 
 def _cell(counted: dict[str, Any]) -> str:
     return f"{counted['keys']} ({counted['rows']} rows)" if counted["keys"] else "0"
-
-
-def verify(folder: Path, facts: dict[str, Any]) -> bool:
-    """Whether the certificate in FACTS is what its files in FOLDER give today."""
-    paths = {part: folder / f"{part}.v{facts['version']}.jsonl" for part in facts["rows"]}
-    written = facts["certificate"]
-    return files.sha256_json(certify(paths, written["near_threshold"], folder)) == (
-        files.sha256_json(written)
-    )

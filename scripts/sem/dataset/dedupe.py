@@ -7,7 +7,7 @@ come in any order; what is decided depends on their ids and contents alone.
 import errno
 import hashlib
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
@@ -118,21 +118,6 @@ class Index:
                     yield entry, "row_twice"
                 else:
                     yield entry, None if entry.key else OWN
-
-
-def verdicts(entries: Iterable[Entry], conflicts: str) -> Iterator[tuple[Entry, str | None]]:
-    """The verdicts of an Index in memory that holds ENTRIES."""
-    with Index() as index:
-        for entry in entries:
-            index.add(entry)
-        yield from index.verdicts(conflicts)
-
-
-def entry(name: str, row: object, offset: int, example: Example | None) -> Entry:
-    """The Entry of the stored ROW called NAME, and of the EXAMPLE it became, if it did."""
-    if example is None:
-        return Entry(name, digest(repr(row)), offset)
-    return Entry(name, digest(repr(row)), offset, input_key(example), answer_key(example))
 
 
 def input_key(example: Example) -> bytes:

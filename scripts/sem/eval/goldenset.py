@@ -3,20 +3,20 @@
 Everything is checked before anything is written, and golden_set.json is replaced in one step.
 """
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, jsonio
+from sem.core import console, files, jsonio
 from sem.core.errors import SemError, nearest
 from sem.core.example import Example
 from sem.core.project import Project
 from sem.dataset import neardup, snapshot
 from sem.dataset.erasure import tombstones
+from sem.dataset.feed import sheets
+from sem.dataset.feed.readers import Told
 from sem.eval import golden
 
 FIELDS = ("question", "answer", "id", "task", "domain", "source_id")
@@ -80,14 +80,13 @@ def read(path: Path) -> list[tuple[str, Any]]:
 
 
 def _csv(path: Path) -> Iterator[tuple[str, Any]]:
-    reader = csv.DictReader(io.StringIO(files.read_text(path).removeprefix("\ufeff")), strict=True)
-    try:
-        for number, row in enumerate(reader, 2):
-            if None in row or None in row.values():
-                raise SemError(f"{path}:{number}: not as many cells as the header", "correct it")
-            yield f"{path}:{number}", dict(row)
-    except csv.Error as error:
-        raise SemError(f"{path}: not CSV: {error}", "correct it; nothing was added") from error
+    """Rows of a sheet with any delimiter and encoding; one that is no row refuses the file."""
+
+    def refuse(where: str, why: str) -> None:
+        raise SemError(f"{path}: {where} {why}", "correct it; nothing was added")
+
+    for where, row in sheets.rows(path, Told(refuse, console.note)):
+        yield f"{path}: {where}", {name: cell or "" for name, cell in row.items()}
 
 
 def add(
