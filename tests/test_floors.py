@@ -67,7 +67,7 @@ DOORS = {
     "prometheus_client": ("optimizer.server.",),
     "py3langid": ("forge.language",),
     "pyarrow": ("dataset.engine_ray",),
-    "pydantic": ("core.settings",),
+    "pydantic": ("core.settings", "optimizer.server.schemas"),
     "pypdf": ("forge.reading.",),
     "ray": ("dataset.engine_ray",),
     "referencing": ("core.schema",),
@@ -85,6 +85,7 @@ DOORS = {
     "transformers": ("eval.similarity", "lm.", "optimizer.", "package.", "train."),
     "trl": ("train.",),
     "unsloth": ("train.backend_unsloth",),
+    "starlette": ("optimizer.server.",),
     "uvicorn": ("optimizer.server.",),
     "vllm": ("lm.vllm",),
     "wandb": ("train.trackers",),
@@ -97,7 +98,7 @@ HEAVY = {
     *("pydantic", "sklearn"),
     *("safetensors", "scipy", "tokenizers", "torch", "transformers", "trl", "unsloth", "vllm"),
     *("ctranslate2", "fastapi", "mlflow", "onnx", "optuna", "py3langid", "pyarrow", "ray"),
-    *("uvicorn", "wandb"),
+    *("starlette", "uvicorn", "wandb"),
 }
 
 

@@ -1,0 +1,190 @@
+"""The same network in CTranslate2: int8 weights on a CPU, several times as fast as PyTorch.
+
+The merged fp32 model is converted once and kept in models/optimizer/RUN/fast/WEIGHTS-HASH/, named
+by all that decides its bytes. With float32 weights greedy rewrites are PyTorch's token for token;
+what int8 changes is measured by benchmarks/optimizer_load.py.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sem.core import files, manifest
+from sem.core.errors import SemError
+from sem.lm import chat, pinned
+from sem.lm import model as models
+from sem.lm.chat import Chat
+from sem.optimizer import rewriter
+from sem.optimizer.rewriter import Decoding, Rewrite
+
+VERSION = 1  # of what `convert` writes
+# What a person names -> what CTranslate2 calls it. "int8" alone would follow the saved type of
+# the other weights, which on some machines is float16.
+WEIGHTS = {"int8": "int8_float32", "float32": "float32"}
+Watch = Callable[[int, int], bool]  # row, token id -> whether that row ends here
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How the network is held and run."""
+
+    weights: str = "int8"  # of the matrices; float32: four times the memory, PyTorch's tokens
+    threads: int = 2  # for one batch; more than there are cores slows it down
+
+    def __post_init__(self) -> None:
+        if self.weights not in WEIGHTS or not 1 <= self.threads <= 256:
+            raise SemError(
+                f"engine with weights {self.weights!r} and {self.threads} threads",
+                f"weights: one of {', '.join(WEIGHTS)}; threads: 1 to 256",
+            )
+
+
+@dataclass(frozen=True)
+class FastRewriter:
+    """The network in CTranslate2; a `rewriter.Rewriter`."""
+
+    translator: Any
+    speaker: Chat
+    limit: int = rewriter.LIMIT
+
+    @classmethod
+    def load(cls, folder: Path, root: Path, engine: Engine | None = None) -> "FastRewriter":
+        """The optimizer in FOLDER, its base model below ROOT; converted if that was not done."""
+        engine = engine or Engine()
+        base = pinned.resolve(files.read_json(folder / "run.json")["base_model"], root)
+        key = _key(base.revision, folder / "adapter")
+        place = folder / "fast" / f"{engine.weights}-{key[:16]}"
+        if not manifest.is_whole(place):
+            merged = models.merged(models.load(base.folder, "float32"), folder / "adapter")
+            convert(merged, chat.load(base.folder), place, engine.weights)
+        return cls.open(place, chat.load(base.folder), engine)
+
+    @classmethod
+    def open(cls, place: Path, speaker: Chat, engine: Engine) -> "FastRewriter":
+        """The converted network in PLACE."""
+        import ctranslate2
+
+        translator = ctranslate2.Translator(
+            str(place),
+            device="cpu",
+            compute_type=WEIGHTS[engine.weights],
+            inter_threads=1,  # batches come one after another, each with every thread
+            intra_threads=engine.threads,
+        )
+        return cls(translator, speaker)
+
+    def count(self, prompt: str) -> int:
+        """How many input tokens PROMPT is, prefix and end included."""
+        return len(rewriter.prompt_ids(self.speaker, prompt))
+
+    def rewrite(
+        self, prompts: Sequence[str], decoding: Decoding, watch: Watch | None = None
+    ) -> list[Rewrite]:
+        """A rewrite of each of PROMPTS, in order; SemError when one exceeds `limit`.
+
+        With a temperature a text is drawn anew each time: CTranslate2 seeds a batch and not a
+        row, so `decoding.seed` is not read. WATCH sees each token as it is chosen, unless there
+        are beams, and may end its row.
+        """
+        sent = [rewriter.prompt_ids(self.speaker, prompt) for prompt in prompts]
+        longest = max(map(len, sent), default=0)
+        if longest > self.limit:
+            raise SemError(
+                f"a prompt is {longest} tokens, {self.limit} are read", "shorten the prompt"
+            )
+        if not sent:
+            return []
+        drawn = {"sampling_topk": 0, "sampling_temperature": decoding.temperature}
+        greedy = decoding.temperature or decoding.beams == 1
+        found = self.translator.translate_batch(
+            [self.speaker.tokenizer.convert_ids_to_tokens(ids) for ids in sent],
+            beam_size=1 if greedy else decoding.beams,
+            max_decoding_length=decoding.max_tokens,
+            min_decoding_length=0,  # the default of 1 forbids an empty text, PyTorch does not
+            max_input_length=0,  # the default cuts at 1,024
+            return_scores=True,
+            return_end_token=True,
+            **(drawn if decoding.temperature else {}),
+            callback=_callback(watch) if watch and greedy else None,
+        )
+        return [self._read(each) for each in found]
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The text of output IDS, the end token not among them."""
+        return self.speaker.decode(ids)
+
+    @property
+    def end(self) -> int:
+        """The id that ends a rewrite."""
+        return self.speaker.end_of_turn
+
+    def _read(self, found: Any) -> Rewrite:
+        ids = self.speaker.tokenizer.convert_tokens_to_ids(found.hypotheses[0])
+        finished = bool(ids) and ids[-1] == self.end
+        text = self.speaker.decode(ids[:-1] if finished else ids)
+        return Rewrite(text, found.scores[0], len(ids), finished)
+
+
+def _callback(watch: Watch) -> Callable[[Any], bool]:
+    return lambda step: watch(step.batch_id, step.token_id)
+
+
+def convert(model: Any, speaker: Chat, place: Path, weights: str) -> Path:
+    """Write MODEL, a merged T5 in fp32, to PLACE for CTranslate2, all or nothing.
+
+    MODEL is not to be used afterwards: CTranslate2 changes its tensors.
+    """
+    import torch
+
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with files.lock(place.parent / f".{place.name}.lock", f"{place}"):
+        if manifest.is_whole(place):
+            return place
+        made = Path(tempfile.mkdtemp(dir=place.parent, prefix=".building-"))
+        try:
+            with torch.no_grad():
+                spec = _spec(model, speaker)
+                spec.validate()
+                spec.optimize(quantization=WEIGHTS[weights])
+                spec.save(str(made))
+            manifest.seal(made, {"format": "ctranslate2", "weights": weights})
+            made.chmod(0o755)
+            shutil.rmtree(place, ignore_errors=True)
+            made.rename(place)
+        except BaseException:
+            shutil.rmtree(made, ignore_errors=True)
+            raise
+    files.sync(place.parent)
+    return place
+
+
+def _spec(model: Any, speaker: Chat) -> Any:
+    import ctranslate2.specs.model_spec as parts
+    from ctranslate2.converters.transformers import T5Loader
+
+    class Loader(T5Loader):
+        def get_vocabulary(self, model: Any, tokenizer: Any) -> list[str]:
+            # T5Loader calls the unused rows of the embedding <extra_id_0> and on, again: a
+            # second token of that name, and the spelling layer writes with the first.
+            known = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+            unused = range(model.config.vocab_size - len(known))
+            return [*known, *(f"<unused_{number}>" for number in unused)]
+
+    made = Loader()(model, speaker.tokenizer)
+    # transformers 5 says tie_word_embeddings: true of every T5, and whether scores are scaled
+    # in another key; T5Loader reads the first alone.
+    if not model.config.scale_decoder_outputs:
+        made.decoder.scale_outputs = parts.OPTIONAL
+    return made
+
+
+def _key(revision: str, adapter: Path) -> str:
+    """What the converted network is made of, as a hash."""
+    import ctranslate2
+
+    parts = [VERSION, ctranslate2.__version__, revision]
+    parts += [files.sha256(path) for path in sorted(adapter.glob("adapter_*"))]
+    return files.sha256_json(parts)

@@ -1,0 +1,47 @@
+"""What people thought of rewrites: appended durably, keys redacted, for the next training run."""
+
+import errno
+import logging
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sem.core import files
+from sem.core.errors import Busy
+from sem.lm import redact
+from sem.optimizer.server.refusal import Refusal
+
+log = logging.getLogger("sem.serve")
+FILE = Path("data") / "optimizer" / "feedback.jsonl"
+SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG, errno.EIO)
+
+
+class Feedback:
+    """The file PATH, which grows to MOST_BYTES and no further."""
+
+    def __init__(self, path: Path, most_bytes: int) -> None:
+        self.path = path
+        self._most_bytes = most_bytes
+        self._turn = threading.Lock()
+
+    def add(self, row: dict[str, Any], model: str | None) -> None:
+        """Append ROW with the time and MODEL; Refusal 503 when it cannot be kept."""
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        kept = {k: redact.redacted(v) if isinstance(v, str) else v for k, v in row.items()}
+        try:
+            with self._turn, files.lock(self.path.with_suffix(".lock"), str(self.path)):
+                self._append(kept | {"at": at, "model": model})
+        except Busy as error:
+            raise Refusal(503, "feedback_busy", "feedback is being read; try again", 1) from error
+        except OSError as error:
+            if error.errno not in SPACE:
+                raise
+            log.error("feedback_not_kept", extra={"facts": {"errno": error.errno}})
+            raise Refusal(503, "feedback_not_kept", "feedback cannot be kept now", 60) from error
+
+    def _append(self, row: dict[str, Any]) -> None:
+        with files.appending(self.path) as file:
+            if file.seek(0, 2) + len(str(row)) > self._most_bytes:
+                raise Refusal(503, "feedback_full", "no more feedback is taken", 3_600)
+            files.append(file, row)

@@ -1,0 +1,183 @@
+"""What every request passes first: who asks, from where, how much, and how slowly.
+
+A web page of another address can reach this server through the user's browser: by a request that
+needs no permission, or by a name that it points at 127.0.0.1 after it was loaded (DNS rebinding).
+So the Host is one we know, and an Origin is ours or listed.
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+import uuid
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from sem.core import jsonio
+from sem.optimizer.server.config import ServeSettings
+from sem.optimizer.server.metrics import Metrics
+from sem.optimizer.server.refusal import Refusal
+
+log = logging.getLogger("sem.serve")
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+OPEN = ("/health", "/", "/page.css", "/page.js", "/docs", "/docs.js")  # no key is asked for
+SECURITY = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+
+@dataclass
+class Passage:
+    """One request on its way through: its id, and what is known of its answer."""
+
+    id: str
+    began: float
+    status: int = 0
+    reason: str | None = None
+
+
+class Guard:
+    """The ASGI application APP behind the checks."""
+
+    def __init__(self, app: App, config: ServeSettings, key: str | None, metrics: Metrics) -> None:
+        self.app, self.config, self.metrics = app, config, metrics
+        self._key = key.encode() if key else None
+        self._hosts = {*LOOPBACK, *config.hosts}
+        if config.host not in ("0.0.0.0", "::"):  # noqa: S104 - what is compared, not bound
+            self._hosts.add(config.host)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        passage = Passage(uuid.uuid4().hex, time.monotonic())
+        scope.setdefault("state", {})["passage"] = passage
+        spoken = self._marked(send, passage)
+        try:
+            self._check(scope)
+            body = await self._body(scope, receive)
+            await self.app(scope, _again(body, receive), spoken)
+        except Refusal as error:
+            passage.reason = error.reason
+            await _refuse(spoken, error, passage)
+        except Exception:
+            log.exception("bug", extra={"facts": {"request_id": passage.id}})
+            passage.reason = "bug"
+            if not passage.status:
+                await _refuse(spoken, Refusal(500, "bug", "an error in the server"), passage)
+        finally:
+            self._tell(scope, passage)
+
+    def _check(self, scope: Scope) -> None:
+        headers = dict(scope["headers"])
+        host = headers.get(b"host", b"").decode("latin-1")
+        if _name(host) not in self._hosts:
+            raise Refusal(400, "unknown_host", "this server is not asked by that name")
+        origin = headers.get(b"origin")
+        if origin is not None and not self._is_ours(origin.decode("latin-1"), host):
+            raise Refusal(403, "foreign_origin", "that page may not ask this server")
+        if self._key and scope["path"] not in OPEN and scope["method"] != "OPTIONS":
+            self._check_key(headers)
+
+    def _is_ours(self, origin: str, host: str) -> bool:
+        return origin in self.config.origins or origin in (f"http://{host}", f"https://{host}")
+
+    def _check_key(self, headers: dict[bytes, bytes]) -> None:
+        shown = headers.get(b"x-api-key") or headers.get(b"authorization", b"")
+        kind, _, rest = shown.partition(b" ")
+        shown = rest if kind.lower() == b"bearer" else shown
+        if not secrets.compare_digest(shown.strip(), self._key or b""):
+            raise Refusal(401, "no_key", "show the API key: Authorization: Bearer KEY")
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+        """The whole body: 413 when it is too long, 408 when it comes too slowly."""
+        most = self.config.max_body_bytes
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if declared.isdigit() and int(declared[:20]) > most:
+            raise _too_long(most)
+        made = bytearray()
+        try:
+            async with asyncio.timeout(self.config.read_timeout_s):
+                while (message := await receive())["type"] == "http.request":
+                    made += message.get("body", b"")
+                    if len(made) > most:
+                        raise _too_long(most)
+                    if not message.get("more_body"):
+                        return bytes(made)
+        except TimeoutError:
+            raise Refusal(408, "slow_body", "the request came too slowly") from None
+        raise Refusal(499, "client_left", "the client closed the connection")
+
+    def _marked(self, send: Send, passage: Passage) -> Send:
+        """SEND with the security headers and the request's id on every answer."""
+        more = [(k.encode(), v.encode()) for k, v in SECURITY.items()]
+        more.append((b"x-request-id", passage.id.encode()))
+
+        async def spoken(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                passage.status = message["status"]
+                there = {name.lower() for name, _ in message.get("headers", [])}
+                message["headers"] = [
+                    *message.get("headers", []),
+                    *((name, value) for name, value in more if name not in there),
+                ]
+            await send(message)
+
+        return spoken
+
+    def _tell(self, scope: Scope, passage: Passage) -> None:
+        route = getattr(scope.get("route"), "path", "other")
+        seconds = time.monotonic() - passage.began
+        self.metrics.answer(route, passage.status, seconds, passage.reason)
+        facts = {
+            "request_id": passage.id, "route": route, "status": passage.status,
+            "ms": round(seconds * 1000, 1), "reason": passage.reason,
+        } | scope["state"].get("facts", {})  # fmt: skip
+        quiet = route in ("/health", "/metrics") and passage.status == 200
+        log.log(logging.DEBUG if quiet else logging.INFO, "request", extra={"facts": facts})
+
+
+def _name(host: str) -> str:
+    """The name in a Host header, without its port; empty when it is none."""
+    try:
+        parsed = urlsplit(f"//{host}")
+        return (parsed.hostname or "") if parsed.netloc == host and "@" not in host else ""
+    except ValueError:
+        return ""
+
+
+def _too_long(most: int) -> Refusal:
+    return Refusal(413, "body_too_long", f"a request is at most {most:,} bytes", limit=most)
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """A receive that gives BODY, then what RECEIVE does: that the client left."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replayed() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return replayed
+
+
+async def _refuse(send: Send, error: Refusal, passage: Passage) -> None:
+    body = jsonio.dumps(error.body(passage.id)).encode()
+    headers = {"content-type": "application/json", "content-length": str(len(body))}
+    # What is left of a body that was not read must not be taken for the next request.
+    headers |= error.headers | ({"connection": "close"} if error.status in (408, 413) else {})
+    listed = [(k.encode(), v.encode()) for k, v in headers.items()]
+    await send({"type": "http.response.start", "status": error.status, "headers": listed})
+    await send({"type": "http.response.body", "body": body})

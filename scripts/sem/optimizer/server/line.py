@@ -1,0 +1,172 @@
+"""The line before the network: bounded, served in batches by one thread.
+
+The thread holds the network alone; CTranslate2 lets go of the interpreter while it computes, so
+the event loop answers /health meanwhile. Batches hold requests of the same decoding, the oldest
+first; whoever left or is late is passed over.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sem.optimizer.rewriter import Decoding, Rewrite
+from sem.optimizer.server import refusal
+
+log = logging.getLogger("sem.serve")
+
+
+@dataclass(eq=False)
+class Waiting:
+    """One prompt in line; TOLD hears each of its tokens, on the event loop."""
+
+    prompt: str
+    decoding: Decoding
+    deadline: float  # of time.monotonic
+    answer: "asyncio.Future[Rewrite]"
+    told: Callable[[int], None] | None = None
+    since: float = field(default_factory=time.monotonic)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody still waits for it."""
+        return not self.answer.done() and time.monotonic() < self.deadline
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How long the line gets, and how batches are filled."""
+
+    max_waiting: int
+    max_batch: int
+    max_wait_s: float
+
+
+class Line:
+    """Prompts that wait for REWRITE, which is called in a thread of the line's own."""
+
+    def __init__(
+        self,
+        bounds: Bounds,
+        rewrite: Callable[..., Sequence[Rewrite]],
+        observe: Callable[[str, float], None] = lambda name, value: None,
+    ) -> None:
+        self.bounds = bounds
+        self._rewrite = rewrite
+        self._observe = observe
+        self._waiting: deque[Waiting] = deque()
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._work, name="network", daemon=True)
+        self._thread.start()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def enter(
+        self,
+        prompts: Sequence[str],
+        decoding: Decoding,
+        timeout_s: float,
+        told: Callable[[int], None] | None = None,
+    ) -> list["asyncio.Future[Rewrite]"]:
+        """Put all PROMPTS in line, or none: Refusal 429 when they do not fit."""
+        with self._changed:
+            if len(self._waiting) + len(prompts) > self.bounds.max_waiting:
+                self._drop_unwanted()
+            if len(self._waiting) + len(prompts) > self.bounds.max_waiting:
+                raise refusal.full(len(self._waiting))
+            end = time.monotonic() + timeout_s
+            made = [
+                Waiting(prompt, decoding, end, self._loop.create_future(), told)
+                for prompt in prompts
+            ]
+            self._waiting += made
+            self._changed.notify()
+        return [each.answer for each in made]
+
+    def stop(self, within_s: float) -> bool:
+        """Take nobody new, answer who is in line; whether that was done WITHIN_S seconds."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join(within_s)
+        return not self._thread.is_alive()
+
+    def _drop_unwanted(self) -> None:
+        kept = [each for each in self._waiting if each.is_wanted]
+        self._observe("passed_over", len(self._waiting) - len(kept))
+        self._waiting = deque(kept)
+
+    def _work(self) -> None:
+        while (batch := self._next()) is not None:
+            self._serve(batch)
+
+    def _next(self) -> list[Waiting] | None:
+        """The next batch; None when the line is empty and stopping."""
+        with self._changed:
+            while True:
+                self._drop_unwanted()
+                if not self._waiting:
+                    if self._stopping:
+                        return None
+                    self._changed.wait()
+                    continue
+                spare = self._waiting[0].since + self.bounds.max_wait_s - time.monotonic()
+                if len(self._alike()) >= self.bounds.max_batch or spare <= 0 or self._stopping:
+                    break
+                self._changed.wait(spare)
+            batch = self._alike()
+            chosen = set(map(id, batch))
+            self._waiting = deque(each for each in self._waiting if id(each) not in chosen)
+        return batch
+
+    def _alike(self) -> list[Waiting]:
+        first = self._waiting[0].decoding
+        return [each for each in self._waiting if each.decoding == first][: self.bounds.max_batch]
+
+    def _serve(self, batch: list[Waiting]) -> None:
+        self._observe("batch", len(batch))
+        for each in batch:
+            self._observe("waited", time.monotonic() - each.since)
+        watch = self._watch(batch) if any(each.told for each in batch) else None
+        try:
+            prompts = [each.prompt for each in batch]
+            done = self._rewrite(prompts, batch[0].decoding, watch)
+        except Exception:
+            log.exception("network_failed", extra={"facts": {"batch": len(batch)}})
+            self._tell(_fail, batch)
+            return
+        self._tell(_settle, batch, done)
+
+    def _watch(self, batch: list[Waiting]) -> Callable[[int, int], bool]:
+        """Passes tokens on, and ends the rows that nobody waits for."""
+
+        def watch(row: int, token: int) -> bool:
+            told = batch[row].told
+            if told is not None:
+                self._tell(told, token)
+            return not batch[row].is_wanted
+
+        return watch
+
+    def _tell(self, heard: Callable[..., Any], *what: Any) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(heard, *what)
+
+
+def _settle(batch: list[Waiting], done: Sequence[Rewrite]) -> None:
+    for each, rewrite in zip(batch, done, strict=True):
+        if not each.answer.done():
+            each.answer.set_result(rewrite)
+
+
+def _fail(batch: list[Waiting]) -> None:
+    for each in batch:
+        if not each.answer.done():
+            each.answer.set_exception(refusal.failed())

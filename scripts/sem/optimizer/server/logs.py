@@ -1,0 +1,31 @@
+"""One JSON object a line on stderr: what was asked and how it ended, never what a prompt says."""
+
+import logging
+import sys
+import traceback
+from datetime import UTC, datetime
+
+from sem.core import jsonio
+from sem.lm import redact
+
+
+class AsJson(logging.Formatter):
+    """A record as one line of canonical JSON, keys redacted."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        made = {"at": at, "level": record.levelname.lower(), "event": record.getMessage()}
+        made |= getattr(record, "facts", {})
+        if record.exc_info:
+            made["traceback"] = "".join(traceback.format_exception(*record.exc_info))
+        return redact.redacted(jsonio.dumps(made))
+
+
+def to_stderr() -> None:
+    """Send what the service and uvicorn say to stderr as JSON lines."""
+    spoken = logging.StreamHandler(sys.stderr)
+    spoken.setFormatter(AsJson())
+    for name in ("sem.serve", "uvicorn.error"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [spoken], False
+        logger.setLevel(logging.INFO if name == "sem.serve" else logging.WARNING)

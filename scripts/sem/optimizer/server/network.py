@@ -1,0 +1,82 @@
+"""What is served: a trained optimizer, its calibration and its name. Never a bare base model."""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sem.core import files
+from sem.core.errors import SemError
+from sem.optimizer import confidence, rewriter
+from sem.optimizer.confidence import Calibration
+from sem.optimizer.fast import Engine, FastRewriter
+
+log = logging.getLogger("sem.serve")
+
+
+@dataclass(frozen=True)
+class Network:
+    """A loaded optimizer."""
+
+    name: str  # of the run
+    base: str  # its base model's id
+    rewriter: FastRewriter
+    calibration: Calibration
+
+
+def load(root: Path, name: str | None, engine: Engine) -> Network:
+    """The optimizer NAME of the tree ROOT; SemError when its adapter changes nothing."""
+    folder = rewriter.find(root, name)
+    if not is_trained(folder / "adapter"):
+        raise SemError(f"{folder}: the adapter is zero everywhere", rewriter.TRAIN)
+    base = files.read_json(folder / "run.json")["base_model"]["base_model_id"]
+    made = FastRewriter.load(folder, root, engine)
+    return Network(folder.name, base, made, confidence.load(folder))
+
+
+def is_trained(adapter: Path) -> bool:
+    """Whether ADAPTER changes its base model: some LoRA B is not zero."""
+    from safetensors import safe_open
+
+    with safe_open(adapter / "adapter_model.safetensors", framework="pt") as tensors:
+        named = [key for key in tensors.keys() if ".lora_B." in key]  # noqa: SIM118
+        return any(bool(tensors.get_tensor(key).any()) for key in named)
+
+
+class Loading(threading.Thread):
+    """Loads in the background, again and again until there is something to load."""
+
+    def __init__(
+        self, load: Callable[[], Network], ready: Callable[[Network], None], retry_s: float
+    ) -> None:
+        super().__init__(name="loading", daemon=True)
+        self._load, self._ready, self._retry_s = load, ready, retry_s
+        self._ended = threading.Event()
+        self.fault = "loading"
+
+    def run(self) -> None:
+        while not self._ended.is_set():
+            found = self._attempt()
+            if found is not None:
+                self.fault = ""
+                self._ready(found)
+                return
+            self._ended.wait(self._retry_s)
+
+    def end(self) -> None:
+        """Look no further."""
+        self._ended.set()
+
+    def _attempt(self) -> Network | None:
+        try:
+            return self._load()
+        except SemError as error:
+            if self.fault != error.message:
+                log.warning("not_loaded", extra={"facts": {"why": error.message}})
+            self.fault = error.message
+        except Exception as error:
+            if self.fault != repr(error):
+                log.exception("not_loaded")
+            self.fault = repr(error)
+        return None

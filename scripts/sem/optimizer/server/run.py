@@ -1,0 +1,132 @@
+"""Uvicorn as the service needs it: slow headers cut off, an exit of 0 when told to end."""
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sem.core.errors import SemError
+from sem.optimizer.fast import Engine
+from sem.optimizer.server import app, config, logs, network
+from sem.optimizer.server.config import ServeSettings
+from sem.optimizer.server.service import Service
+
+# Threads of the interpreter change over this often: by default 5 ms, which a short answer of
+# the event loop would wait for whenever another thread tokenizes.
+SWITCH_S = 0.0005
+
+
+def serve(
+    settings: ServeSettings, root: Path, name: str | None, say: Callable[[str], None]
+) -> None:
+    """Serve the optimizer NAME of the tree ROOT until SIGTERM; SAY hears the address."""
+    key = config.api_key(settings)
+    logs.to_stderr()
+    sys.setswitchinterval(SWITCH_S)
+    engine = Engine(settings.weights, settings.threads)
+    service = Service(settings, root, partial(network.load, root, name, engine))
+    bound = _bound(settings)
+    host, port = bound.getsockname()[:2]
+    say(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+    server = _server(settings, app.build(service, key))
+    # Uvicorn raises the signal again when it is done; by default that is an exit of -15.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    server.run(sockets=[bound])
+    counts = {"accepted": _count(service, "accepted"), "answered": _count(service, "answered")}
+    logging.getLogger("sem.serve").info("ended", extra={"facts": counts})
+
+
+def _count(service: Service, name: str) -> int:
+    value = service.metrics.registry.get_sample_value(f"sem_optimizer_{name}_total")
+    return int(value or 0)
+
+
+def _bound(settings: ServeSettings) -> socket.socket:
+    """A socket at the address of SETTINGS; SemError when another process has it."""
+    try:
+        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, address = found[0]
+        made = socket.socket(family, kind, protocol)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
+        made.listen(settings.max_connections)  # who asks from now on waits, and is not refused
+    except OSError as error:
+        raise SemError(
+            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}",
+            "name another port: --set serve.port=8001, or end what has this one",
+        ) from error
+    return made
+
+
+def _server(settings: ServeSettings, application: Any) -> Any:
+    import uvicorn
+
+    return uvicorn.Server(
+        uvicorn.Config(
+            application,
+            http=_protocol(settings.read_timeout_s),
+            ws="none",
+            loop="asyncio",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            backlog=settings.max_connections,
+            limit_concurrency=settings.max_connections,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=settings.drain_s,
+        )
+    )
+
+
+def _protocol(read_timeout_s: float) -> type[asyncio.Protocol]:
+    """Uvicorn's HTTP/1.1, which waits READ_TIMEOUT_S for a request's headers and no longer.
+
+    Uvicorn itself waits for ever (Kludex/uvicorn#157): a few hundred clients that send a byte a
+    minute would hold every connection.
+    """
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class Hurried(H11Protocol):
+        _waits: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._expect()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if self.cycle is not None and not self.cycle.response_complete:
+                self._expect_no_more()  # the guard has its own deadline for the body
+            elif self._waits is None:
+                self._expect()
+
+        def on_response_complete(self) -> None:
+            self._expect_no_more()
+            super().on_response_complete()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._expect_no_more()
+            super().connection_lost(exc)
+
+        def _expect(self) -> None:
+            self._waits = self.loop.call_later(read_timeout_s, self._cut)
+
+        def _expect_no_more(self) -> None:
+            if self._waits is not None:
+                self._waits.cancel()
+                self._waits = None
+
+        def _cut(self) -> None:
+            self._waits = None
+            if self.cycle is None or self.cycle.response_complete:
+                self.transport.close()
+
+    return Hurried

@@ -1,0 +1,22 @@
+"""Serve the prompt optimizer on http://127.0.0.1:8000.
+
+    python src/start_lora_api.py
+
+The same as `fab optimizer.serve`; the flags are its own.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+import optimizer_serve
+from sem.core import console
+
+
+def main() -> None:
+    console.note("src/start_lora_api.py is `fab optimizer.serve`")
+    optimizer_serve.main(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    console.run(main)
