@@ -1,0 +1,215 @@
+"""Train the rewriter: a LoRA on a frozen base model, by the house's own trainer.
+
+models/optimizer/RUN/ takes run.json first (everything resolved), then checkpoints that a killed
+run goes on from, then adapter/, calibration.json and, last, manifest.json.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sem.core import console, files, jsonio, manifest, provenance, settings, slotspec
+from sem.core.errors import SemError, nearest
+from sem.core.run import Run
+from sem.eval.config import EvalSettings
+from sem.lm import chat, hardware, pinned, weights
+from sem.lm.chat import Chat
+from sem.optimizer import confidence, rewriter
+from sem.optimizer.pairs import Pair
+from sem.train import adapters, backend_trl, engines, memory, stages
+from sem.train import data as rows_of
+from sem.train.data import Row, Rows
+from sem.train.fit import fit
+from sem.train.recipe import Recipe
+from sem.train.stages import Job, Stage
+
+CONFIG = "configs/optimizer/train.yaml"
+FORMAT = "optimizer.v1"
+HOME = "models/optimizer"
+SEALED = ("adapter", "run.json", confidence.FILE)
+DTYPES = {"bf16": "bfloat16", "fp32": "float32"}
+
+
+@dataclass(frozen=True)
+class Training:
+    """train.yaml; what each key moves is said beside it."""
+
+    recipe: Recipe
+    base_model_id: str = "pip:traceforge-title-model==0.2.0"
+    precision: str = "auto"
+    input_tokens: int = rewriter.LIMIT
+    target_tokens: int = 256
+    calibration_prompts: int = 96
+
+    def __post_init__(self) -> None:
+        if self.precision in ("fp16", "float16", "half"):
+            raise SemError(
+                "precision: fp16 gives NaN in T5 (its activations exceed 65,504)",
+                "use precision: bf16 or fp32",
+            )
+        if self.precision not in ("auto", *DTYPES):
+            known = ("auto", *DTYPES)
+            raise SemError(f"precision: {self.precision!r}", nearest(self.precision, known))
+
+    def dtype(self) -> str:
+        """What the base model is held in here."""
+        return DTYPES.get(self.precision) or hardware.detect().dtype
+
+
+def settings_of(root: Path, overrides: Sequence[str] = ()) -> Training:
+    """train.yaml below ROOT; OVERRIDES (`recipe.epochs=1`) win."""
+    return settings.load(Training, root / CONFIG, overrides)
+
+
+def prepare(root: Path, wanted: Training, pairs: Sequence[Pair], val: Sequence[Pair]) -> Run:
+    """A run of WANTED on PAIRS below ROOT; the unfinished one of the very same plan, if any."""
+    base = weights.resolve(wanted.base_model_id, root)
+    engine = engines.choose(wanted.recipe, hardware.detect(), base.folder)
+    speaker = chat.load(base.folder)
+    found, held = _rows(pairs, speaker, wanted), _rows(val, speaker, wanted)
+    rows_of.check(found, "the optimizer's training pairs")
+    plan = {
+        "format": FORMAT,
+        "training": asdict(wanted),
+        "engine": engine,
+        "dtype": wanted.dtype(),
+        "base_model": pinned.describe(wanted.base_model_id, base),
+        "renderer": speaker.fingerprint(),
+        "prefix": rewriter.PREFIX,
+        "data": {name: files.sha256_json([p.as_json() for p in part])
+                 for name, part in (("train", pairs), ("val", val))},
+        "counts": {"train": found.counts(), "val": held.counts()},
+        "packages": provenance.versions(),
+    }  # fmt: skip
+    return _unfinished(root, plan) or _new(root, plan)
+
+
+def _new(root: Path, plan: dict[str, Any]) -> Run:
+    name = f"{provenance.now():%Y%m%d-%H%M%S}-{files.sha256_json(plan)[:4]}"
+    folder = root / HOME / name
+    facts = {"run_id": name, "created_at": provenance.now().isoformat(), **plan}
+    files.write(folder / "run.json", jsonio.pretty(facts))
+    return Run(name, folder)
+
+
+def _unfinished(root: Path, plan: dict[str, Any]) -> Run | None:
+    for path in sorted((root / HOME).glob("*/run.json"), reverse=True):
+        known = files.read_json(path)
+        same = all(known.get(key) == value for key, value in plan.items())
+        if same and not (path.parent / manifest.NAME).exists():
+            return Run(path.parent.name, path.parent)
+    return None
+
+
+def _rows(pairs: Sequence[Pair], speaker: Chat, wanted: Training) -> Rows:
+    """PAIRS as token ids; one longer than WANTED reads or writes is left out and named."""
+    kept, too_long = [], []
+    for pair in sorted(pairs, key=lambda each: each.id):
+        prompt = rewriter.prompt_ids(speaker, pair.input)
+        answer = speaker.answer_ids(pair.target)
+        if len(prompt) > wanted.input_tokens or len(answer) > wanted.target_tokens:
+            too_long.append(pair.id)
+        else:
+            kept.append(Row(pair.id, (*prompt, *answer), len(prompt), None, pair.category))
+    return Rows(tuple(kept), tuple(too_long))
+
+
+def job(root: Path, run: Run, wanted: Training, pairs: Sequence[Pair], val: Sequence[Pair]) -> Job:
+    """RUN as the trainer takes it."""
+    recipe, base = wanted.recipe, pinned.resolve(run.plan()["base_model"], root)
+    speaker = chat.load(base.folder)
+    found = rows_of.sample(
+        _rows(pairs, speaker, wanted), recipe.max_train_examples, recipe.data_seed
+    )
+    held = rows_of.sample(_rows(val, speaker, wanted), recipe.val_examples, recipe.data_seed)
+    goal = (recipe.learning_rate, recipe.epochs, recipe.max_steps)
+    return Job(
+        run=run,
+        recipe=recipe,
+        base=base.folder,
+        dtype=wanted.dtype(),
+        device=hardware.detect().device,
+        chat=speaker,
+        stages=(Stage(stages.EXAMPLES, "answer", found, held, *goal),),
+        tasks={},
+        slots=slotspec.load(root / "configs" / "judge_slots.yaml"),
+        answering=EvalSettings(),
+    )
+
+
+def train(made: Job, resume: bool = True) -> dict[str, Any]:
+    """Train MADE's adapter, from its last checkpoint if there is one; what came out of it.
+
+    SemError when a weight of the base model is not what it was before.
+    """
+    seen: dict[str, Any] = {}
+
+    def engine(given: Job) -> dict[str, Any]:
+        model = backend_trl.load(given)
+        seen.update(share(model))
+        console.note(sentence(seen))
+        before = frozen(model)
+        result = fit(given, model, resume)
+        if (after := frozen(model)) != before:
+            raise SemError(
+                f"training changed the frozen base: {before[:12]}… is now {after[:12]}…",
+                "report this as a bug; the adapter is not sealed",
+            )
+        return result | {"base_sha256_before": before, "base_sha256_after": after}
+
+    result = memory.with_room(made, engine) | seen
+    made.chat.tokenizer.save_pretrained(made.folder / "adapter")
+    return result
+
+
+def share(model: Any) -> dict[str, Any]:
+    """How many parameters of MODEL are trained, and of how many."""
+    trained = sum(weight.numel() for _, weight in adapters.trained(model))
+    return {"trained": trained, "parameters": sum(p.numel() for p in model.parameters())}
+
+
+def sentence(found: dict[str, Any]) -> str:
+    """The trained share as it is."""
+    base = found["parameters"] - found["trained"]
+    return f"trained: {found['trained']:,} parameters, {found['trained'] / base:.2%} of the base's"
+
+
+def frozen(model: Any) -> str:
+    """sha256 of the weights of MODEL that training must not touch, by name."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name, weight in sorted(model.named_parameters()):
+        if not weight.requires_grad:
+            digest.update(name.encode())
+            digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def seal(run: Run, result: dict[str, Any]) -> Path:
+    """Write RUN's manifest: the hash of every file that serving reads, and RESULT."""
+    folder = run.folder or Path()
+    listed = [path for name in SEALED for path in _below(folder / name)]
+    hashes = {str(path.relative_to(folder)): files.sha256(path) for path in listed}
+    facts = {"format": FORMAT, "run_id": run.id, "result": result, "files": hashes}
+    return files.write(folder / manifest.NAME, jsonio.pretty(facts))
+
+
+def _below(path: Path) -> list[Path]:
+    if path.is_dir():
+        return sorted(each for each in path.rglob("*") if each.is_file())
+    if not path.is_file():
+        raise SemError(f"{path} is missing", "train again with `fab optimizer.train`")
+    return [path]
+
+
+def promote(root: Path, run: Run) -> Path:
+    """Make RUN the one that is served."""
+    return files.write(root / HOME / rewriter.PROMOTED, jsonio.pretty({"run": run.id}))
+
+
+def shorter(wanted: Training, steps: int) -> Training:
+    """WANTED stopped after STEPS steps."""
+    return replace(wanted, recipe=replace(wanted.recipe, max_steps=steps))
