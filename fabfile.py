@@ -18,6 +18,7 @@ from invoke import Collection, Exit
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # also when this file is loaded by path
 import fabforge
+import faboptimizer
 import fabpreview
 import fabtrain
 from fabjobs import (
@@ -48,6 +49,7 @@ GROUPS = {
     "forge": "Examples out of documents.",
     "golden": "Hand-made questions with their answers.",
     "preview": "What a contribution of data is worth.",
+    "optimizer": "A small network that rewrites vague prompts.",
 }
 
 
@@ -344,6 +346,6 @@ def ops_project_tokens(c, sem=None, run=None, split=None, config=None):
 ns = Collection(auto_dash_names=False)
 for job in (pipeline, check):
     ns.add_task(job)
-jobs = globals() | vars(fabtrain) | vars(fabforge) | vars(fabpreview)
+jobs = globals() | vars(fabtrain) | vars(fabforge) | vars(fabpreview) | vars(faboptimizer)
 for group, doc in GROUPS.items():
     ns.add_collection(collect(group, doc, jobs))

@@ -1,7 +1,7 @@
 """Write the prompt optimizer's pairs: vague prompts and good ones, split by task family.
 
     python scripts/optimizer_data.py
-    python scripts/optimizer_data.py --also mine.json --set phrasings=6
+    python scripts/optimizer_data.py --also mine.json --set data.phrasings=6
 
 Reads   configs/optimizer/{data,phrasings}.yaml, configs/optimizer/families/*.yaml,
         data/optimizer/feedback.jsonl (edited prompts with a success_score of 0.5 or more)

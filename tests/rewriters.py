@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,6 +16,11 @@ import httpx
 
 from sem.core import files
 from sem.lm import weights
+from sem.optimizer.fast import Engine
+from sem.optimizer.rewriter import Decoding, Rewrite
+from sem.optimizer.server import app, network, run
+from sem.optimizer.server.config import ServeSettings
+from sem.optimizer.server.service import Service
 
 ROOT = Path(__file__).resolve().parents[1]
 CALIBRATION = {"intercept": 3.0, "slope": 2.0, "rows": 10, "useful": 5, "families": 2,
@@ -105,3 +112,77 @@ class Running:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+
+
+class Served:
+    """The service in a thread of this process, on a free port; LOAD gives its network."""
+
+    def __init__(self, root: Path, load: Any, key: str | None = None, **settings: Any) -> None:
+        self.settings = ServeSettings(**{"port": 0, "threads": 1, "retry_s": 0.05} | settings)
+        self.service = Service(self.settings, root, load)
+        bound = run._bound(self.settings)
+        self.port = bound.getsockname()[1]
+        self.server = run._server(self.settings, app.build(self.service, key))
+        self.thread = threading.Thread(target=self.server.run, args=([bound],), daemon=True)
+        self.thread.start()
+        url = f"http://127.0.0.1:{self.port}"
+        self.http = httpx.Client(base_url=url, timeout=30, trust_env=False)
+
+    def until_loaded(self) -> "Served":
+        """Wait for the network."""
+        end = time.monotonic() + 60
+        while not self.http.get("/health").json()["model_loaded"]:
+            assert time.monotonic() < end, self.service.loading.fault
+            time.sleep(0.01)
+        return self
+
+    def post(self, path: str, **body: Any) -> httpx.Response:
+        """POST BODY as JSON."""
+        return self.http.post(path, json=body)
+
+    def end(self) -> None:
+        """End as on SIGTERM; what was accepted is answered."""
+        self.server.should_exit = True
+        self.thread.join(60)
+        assert not self.thread.is_alive()
+
+    def __enter__(self) -> "Served":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        self.http.close()
+        self.end()
+
+
+class Gated:
+    """A rewriter that waits at a gate, then does what the REAL one does; BATCHES is what came."""
+
+    def __init__(self, real: Any) -> None:
+        self.real = real
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Event()
+        self.batches: list[list[str]] = []
+        self.limit, self.end, self.speaker = real.limit, real.end, real.speaker
+        self.text = real.text
+
+    def count(self, prompt: str) -> int:
+        return self.real.count(prompt)
+
+    def rewrite(
+        self, prompts: Sequence[str], decoding: Decoding, watch: Any = None
+    ) -> list[Rewrite]:
+        self.batches.append(list(prompts))
+        self.entered.set()
+        assert self.gate.wait(30)
+        if "BOOM" in prompts:
+            raise RuntimeError("secret detail of BOOM")
+        return self.real.rewrite(prompts, decoding, watch)
+
+
+def load(root: Path) -> network.Network:
+    """The newest optimizer of ROOT, in int8 on one thread."""
+    return network.load(root, None, Engine("int8", 1))

@@ -27,7 +27,7 @@ def load():
 
 
 fabfile = load()
-FILES = ("fabfile.py", "fabforge.py", "fabpreview.py", "fabtrain.py")
+FILES = ("fabfile.py", "fabforge.py", "faboptimizer.py", "fabpreview.py", "fabtrain.py")
 ON_HOSTS = [f"train.{name}" for name in ("run", "resume", "attach", "status", "cancel", "pull")]
 JOBS = [
     *("check", "demo", "demo.data", "pipeline", "env.weights", "env.check"),
@@ -105,6 +105,11 @@ CALLS = [
     "--test-mode --random-seed 1 --seconds 9 --zk z --verbose --baseline-model m --save-model n "
     "--cache c --set preview.min_points=2",
     "preview.validate x --zk-check --output-hash",
+    "optimizer.data --also x --also y --set data.phrasings=2",
+    "optimizer.train --promote --set train.recipe.epochs=1",
+    "optimizer.rewrite x --name r --max-tokens 9 --temperature 0.7 --beams 1 --seed 2 --json",
+    "optimizer.eval --name r --rows 5 --pairs x --seed 1",
+    "optimizer.serve --name r --set serve.port=8001",
     "env.weights --name x",
     "env.check",
     "pipeline --set train.epochs=1",

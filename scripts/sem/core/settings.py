@@ -139,6 +139,14 @@ def override(values: dict[str, Any], given: str) -> str:
     return key
 
 
+def own(name: str, given: Sequence[str]) -> list[str]:
+    """GIVEN (`NAME.key=value`) without NAME; SemError for one of another file."""
+    for each in given:
+        if not each.startswith(f"{name}."):
+            raise SemError(f"--set {each!r}: not one of {name}.yaml", f"write {name}.KEY=VALUE")
+    return [each.removeprefix(f"{name}.") for each in given]
+
+
 def _forbid_unknown(cls: Any, config: Any) -> None:
     if not dataclasses.is_dataclass(cls):
         return

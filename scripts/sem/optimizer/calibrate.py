@@ -7,9 +7,8 @@ language), because a person's prompts are not ours, and a curve fitted on easy o
 
 import random
 from collections.abc import Sequence
-from pathlib import Path
 
-from sem.core import console, jsonio
+from sem.core import console
 from sem.core.errors import SemError
 from sem.optimizer import confidence, layout
 from sem.optimizer.confidence import Calibration
@@ -100,8 +99,3 @@ def _curve(points: Sequence[Point]) -> tuple[float, float]:
     useful = np.concatenate([useful, [True, False]])
     model = LogisticRegression(C=10.0).fit(likely, useful)
     return round(float(model.intercept_[0]), 6), round(float(model.coef_[0, 0]), 6)
-
-
-def as_file(folder: Path, found: Calibration) -> tuple[Path, str]:
-    """Where FOUND is written in FOLDER, and its text."""
-    return folder / confidence.FILE, jsonio.pretty(found.as_json())

@@ -6,7 +6,7 @@ imports only ever reach the train part, and never with a prompt that is held out
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -171,6 +171,6 @@ def load(root: Path, part: str) -> list[Pair]:
     return pairfiles.load_training(path)
 
 
-def settings_of(root: Path, overrides: Iterable[str] = ()) -> DataSettings:
-    """data.yaml below ROOT; OVERRIDES (`key=value`) win."""
-    return settings.load(DataSettings, root / CONFIG, list(overrides))
+def settings_of(root: Path, overrides: Sequence[str] = ()) -> DataSettings:
+    """data.yaml below ROOT; OVERRIDES (`data.key=value`) win."""
+    return settings.load(DataSettings, root / CONFIG, settings.own("data", overrides))

@@ -20,6 +20,7 @@ from sem.optimizer import layout
 from sem.optimizer.pairs import Pair
 
 FEEDBACK = "feedback.jsonl"
+OLDER = "data/lora_training_data.json"  # where the first version of this project looked
 GOOD = 0.5  # success_score from which an edited prompt is worth learning
 LONGEST = 4_000  # characters of one text that is read
 Row = tuple[str, str, str]  # vague prompt, rewrite, category

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from sem.core import files, manifest
 from sem.core.errors import SemError, nearest
-from sem.lm import chat, pinned
+from sem.lm import chat, pinned, weights
 from sem.lm import model as models
 from sem.lm.chat import Chat
 
@@ -119,8 +119,26 @@ class TorchRewriter:
     def load(cls, folder: Path, root: Path) -> "TorchRewriter":
         """The optimizer in FOLDER, its base model below ROOT, adapter merged, in fp32."""
         base = pinned.resolve(files.read_json(folder / "run.json")["base_model"], root)
-        model = models.merged(models.load(base.folder, "float32"), folder / "adapter")
-        return cls(model.eval(), chat.load(base.folder))
+        return cls.of(base.folder, folder / "adapter")
+
+    @classmethod
+    def of(cls, base: Path, adapter: Path | None) -> "TorchRewriter":
+        """The network of the model in BASE with ADAPTER merged; without one, the base itself."""
+        model = models.load(base, "float32")
+        if not model.config.is_encoder_decoder:
+            raise SemError(f"{base}: no encoder-decoder", "name a model of the T5 family")
+        return cls(models.merged(model, adapter) if adapter else model, chat.load(base))
+
+    @classmethod
+    def of_adapter(cls, adapter: Path, root: Path) -> "TorchRewriter":
+        """The network of a PEFT folder ADAPTER alone; its config names the base model."""
+        config = adapter / "adapter_config.json"
+        if not config.is_file() or not (adapter / "adapter_model.safetensors").is_file():
+            raise SemError(f"{adapter}: no trained adapter", TRAIN)
+        named = files.read_json(config).get("base_model_name_or_path")
+        if not isinstance(named, str) or not named:
+            raise SemError(f"{config}: names no base model", TRAIN)
+        return cls.of(weights.resolve(named, root).folder, adapter)
 
     def count(self, prompt: str) -> int:
         """How many input tokens PROMPT is, prefix and end included."""

@@ -6,7 +6,7 @@ run goes on from, then adapter/, calibration.json and, last, manifest.json.
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from sem.core.run import Run
 from sem.eval.config import EvalSettings
 from sem.lm import chat, hardware, pinned, weights
 from sem.lm.chat import Chat
-from sem.optimizer import confidence, rewriter
+from sem.optimizer import calibrate, confidence, rewriter
 from sem.optimizer.pairs import Pair
+from sem.optimizer.rewriter import TorchRewriter
 from sem.train import adapters, backend_trl, engines, memory, stages
 from sem.train import data as rows_of
 from sem.train.data import Row, Rows
@@ -59,8 +60,23 @@ class Training:
 
 
 def settings_of(root: Path, overrides: Sequence[str] = ()) -> Training:
-    """train.yaml below ROOT; OVERRIDES (`recipe.epochs=1`) win."""
-    return settings.load(Training, root / CONFIG, overrides)
+    """train.yaml below ROOT; OVERRIDES (`train.recipe.epochs=1`) win."""
+    return settings.load(Training, root / CONFIG, settings.own("train", overrides))
+
+
+def run(root: Path, wanted: Training, pairs: Sequence[Pair], val: Sequence[Pair]) -> Path:
+    """Train WANTED on PAIRS, calibrate on VAL and seal: the folder of the finished run."""
+    with files.lock(root / HOME / ".train.lock", "an optimizer"):
+        made = prepare(root, wanted, pairs, val)
+        counts = made.plan()["counts"]["train"]
+        console.note(f"run {made.id}: {counts['examples']} pairs, {counts['too_long']} too long")
+        result = train(job(root, made, wanted, pairs, val))
+        network = TorchRewriter.load(made.folder, root)
+        fitted = calibrate.calibrate(network, val, wanted.calibration_prompts)
+        files.write(made.folder / confidence.FILE, jsonio.pretty(fitted.as_json()))
+        seal(made, result)
+    console.note(f"{sentence(result)}; useful: {fitted.useful} of {fitted.rows} hard prompts")
+    return made.folder
 
 
 def prepare(root: Path, wanted: Training, pairs: Sequence[Pair], val: Sequence[Pair]) -> Run:
@@ -205,11 +221,6 @@ def _below(path: Path) -> list[Path]:
     return [path]
 
 
-def promote(root: Path, run: Run) -> Path:
-    """Make RUN the one that is served."""
-    return files.write(root / HOME / rewriter.PROMOTED, jsonio.pretty({"run": run.id}))
-
-
-def shorter(wanted: Training, steps: int) -> Training:
-    """WANTED stopped after STEPS steps."""
-    return replace(wanted, recipe=replace(wanted.recipe, max_steps=steps))
+def promote(root: Path, name: str) -> Path:
+    """Make the run called NAME the one that is served."""
+    return files.write(root / HOME / rewriter.PROMOTED, jsonio.pretty({"run": name}))

@@ -104,6 +104,8 @@ def _rows(path: Path, told: Told | None = None) -> Iterator[Iterator[tuple[str, 
 
 def check(path: Path) -> None:
     """SemError when PATH is no plain file with something in it."""
+    if path.exists() and not path.is_file():
+        raise SemError(f"{path}: not a plain file", "name a file, no folder, pipe or device")
     if not path.is_file():
         raise SemError(f"{path}: no such file", "check the path")
     if not path.stat().st_size:

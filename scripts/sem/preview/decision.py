@@ -56,30 +56,30 @@ def balance(classes: Counter[str]) -> float:
     return -sum(s * math.log(s) for s in shares if s) / math.log(len(classes))
 
 
-def features(expected: Gain, used: int, size: int, classes: Counter[str]) -> dict[str, float]:
-    """What the confidence is computed from, all of it known before the full pipeline runs."""
+def features(expected: Gain, used: int, size: int, evenness: float) -> dict[str, float]:
+    """What the confidence is computed from, all of it known before the full pipeline runs.
+
+    EVENNESS: the `balance` of the contribution's classes.
+    """
     effect = abs(expected.mean) * POINTS
     return {
         "log_width": math.log(max(expected.width * POINTS, 0.01)),
         "log_effect": math.log(max(effect, 0.1)),
         "log_benchmark": math.log(expected.n),
         "share_used": used / max(size, 1),
-        "balance": balance(classes),
+        "balance": evenness,
     }
 
 
-def widened(found: Gain) -> Gain:
-    """FOUND with what training itself adds to its error, as the backtest found it; else FOUND.
+def widened(found: Gain, by: Mapping[str, float] | None = None) -> Gain:
+    """FOUND with what training itself adds to its error: BY, or as the backtest found it.
 
     Another sample and other settings move the result where the benchmark's rows do not.
     """
-    curve = fitted()
-    if curve is None:
-        return found
-    more = curve["widen"]["points"] / POINTS + curve["widen"]["share"] * abs(found.mean)
-    low, high = (
-        math.hypot(side, more) for side in (found.mean - found.low, found.high - found.mean)
-    )
+    by = by or (fitted() or {}).get("widen") or {"points": 0.0, "share": 0.0}
+    more = by["points"] / POINTS + by["share"] * abs(found.mean)
+    sides = (found.mean - found.low, found.high - found.mean)
+    low, high = (math.hypot(side, more) for side in sides)
     return Gain(found.mean, found.mean - low, found.mean + high, found.n).bounded()
 
 

@@ -141,7 +141,8 @@ def preview(found: Found) -> dict[str, Any]:
 def _told(found: Found) -> dict[str, Any]:
     """preview_metadata."""
     given, worth = found.contribution, found.worth
-    known = decision.features(worth.expected, worth.learnt, worth.estimate.reached, given.classes)
+    evenness = decision.balance(given.classes)
+    known = decision.features(worth.expected, worth.learnt, worth.estimate.reached, evenness)
     sure, why = decision.confidence(known)
     return {
         "preview_mode": True,

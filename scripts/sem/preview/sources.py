@@ -79,8 +79,14 @@ def of_itself(given: Contribution, seed: int) -> tuple[Compared, tuple[Sample, .
     base, own, benchmark = map(tuple, parts)
     if len(given.samples) < FEWEST or len(benchmark) < 2 or not base or not own:
         raise SemError(
-            f"{len(given.samples)} usable rows cannot be cut in base, contribution and benchmark",
+            f"{given.manifest['source_path']}: cannot be cut in base, contribution and benchmark: "
+            f"{len(given.samples):,} usable, {len({s.content() for s in given.samples}):,} different",
             f"give {FEWEST} different rows or more, or --sem with a preview.yaml",
+        )
+    if len(given.classes) < 2:
+        raise SemError(
+            f"{given.manifest['source_path']}: all rows are of one class, {next(iter(given.classes))!r}: nothing to tell apart",
+            "compare it with a sem that knows other classes: --sem",
         )
     return Compared(base, benchmark, "a fifth of the contribution, held out"), own
 

@@ -28,7 +28,8 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-OPEN = ("/health", "/", "/page.css", "/page.js", "/docs", "/docs.js")  # no key is asked for
+# No key is asked for here: nothing of it is secret, and the page must come up to ask for one.
+OPEN = ("/health", "/", "/page.css", "/page.js", "/docs", "/docs.js", "/openapi.json")
 SECURITY = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "

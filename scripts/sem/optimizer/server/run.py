@@ -111,6 +111,9 @@ def _protocol(read_timeout_s: float) -> type[asyncio.Protocol]:
         def on_response_complete(self) -> None:
             self._expect_no_more()
             super().on_response_complete()
+            begun = bool(self.conn.trailing_data[0])  # of a next request, sent with this one
+            if begun and self.cycle.response_complete and not self.transport.is_closing():
+                self._expect()
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._expect_no_more()
