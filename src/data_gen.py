@@ -1,0 +1,26 @@
+"""Write ./data/lora_training_data.json: vague prompts and what they should become.
+
+    python src/data_gen.py
+
+The same as `fab optimizer.data`, whose train part it then writes under the older name.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+import optimizer_data
+from sem.core import console, projects
+from sem.optimizer import data, pairfiles
+
+
+def main() -> None:
+    console.note("src/data_gen.py is `fab optimizer.data`")
+    optimizer_data.main(sys.argv[1:])
+    root = projects.tree()
+    pairs = data.load(root, "train")
+    console.done(pairfiles.write_training(root / pairfiles.OLDER, pairs, data.DESCRIPTION))
+
+
+if __name__ == "__main__":
+    console.run(main)

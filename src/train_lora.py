@@ -1,0 +1,59 @@
+"""Train the LoRA of the prompt optimizer, with the flags of its older script.
+
+    python src/train_lora.py --data_path ./data/lora_training_data.json --num_epochs 5
+
+The same as `fab optimizer.train`; the adapter and its tokenizer are also copied to
+OUTPUT_DIR/final_adapter. Only --data_path is trained on; confidence is calibrated on the held-out
+families of data/optimizer/val.json.
+"""
+
+import os
+import shutil
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+from sem.core import console, projects
+from sem.optimizer import data, pairfiles, train
+
+
+def main() -> None:
+    args = parsed()
+    console.note("src/train_lora.py is `fab optimizer.train`")
+    root = projects.tree()
+    taken = pairfiles.read(args.data_path or root / pairfiles.OLDER)
+    for reason, count in sorted(taken.refused.items()):
+        console.note(f"left out: {count} {reason}")
+    if args.device:
+        os.environ["SEM_DEVICE"] = args.device
+    wanted = train.settings_of(root, sets(args))
+    folder = train.run(root, wanted, taken.pairs, data.load(root, "val"))
+    there = (args.output_dir or root / "checkpoints" / "lora_model") / "final_adapter"
+    shutil.copytree(folder / "adapter", there, dirs_exist_ok=True)
+    console.done(there)
+
+
+def parsed() -> Namespace:
+    """The older script's flags."""
+    parser = console.parser(__doc__, "set")
+    parser.add_argument("--data_path", type=Path, help="default: data/lora_training_data.json")
+    parser.add_argument("--output_dir", type=Path, help="default: checkpoints/lora_model")
+    parser.add_argument("--num_epochs", type=float, help="default: that of train.yaml")
+    parser.add_argument("--learning_rate", type=float, help="default: that of train.yaml")
+    parser.add_argument("--batch_size", type=int, help="default: that of train.yaml")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: what is there")
+    return parser.parse_args()
+
+
+def sets(args: Namespace) -> list[str]:
+    """ARGS as settings of train.yaml."""
+    size = args.batch_size
+    given = {"epochs": args.num_epochs, "learning_rate": args.learning_rate}
+    given |= {"effective_batch": size, "micro_batch": size}
+    said = [f"train.recipe.{key}={value}" for key, value in given.items() if value is not None]
+    return [*args.set, *said]
+
+
+if __name__ == "__main__":
+    console.run(main)
