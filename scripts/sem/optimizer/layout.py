@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 FEWEST, MOST = 2, 8  # constraints, and steps
 ROOM = 1_200  # characters that a rewrite may add to its prompt; beyond it is bloated
+REPEATED = 0.15  # share of a rewrite's own three-word runs that stand in it before: stuffed
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,24 @@ def flaws(text: str, raw_prompt: str) -> list[str]:
         found.append("double_article")
     if len(text) > len(raw_prompt) + ROOM:
         found.append("bloated")
+    if is_stuffed(parts):
+        found.append("stuffed")
     return found
+
+
+def is_stuffed(parts: Layout) -> bool:
+    """Whether PARTS say the same again and again, or the task's words outside of the task."""
+    said = [parts.context, *parts.constraints, *parts.steps, parts.goal]
+    runs = [run for line in said for run in _runs(line)]
+    again = len(runs) - len(set(runs))
+    task = folded(parts.task).casefold()
+    echoed = sum(task in folded(line).casefold() for line in said) if " " in task else 0
+    return again > REPEATED * max(len(runs), 1) or echoed > 1
+
+
+def _runs(line: str) -> list[tuple[str, ...]]:
+    words = re.findall(r"\w+", line.casefold())
+    return list(zip(words, words[1:], words[2:], strict=False))
 
 
 def is_useful(text: str, raw_prompt: str, finished: bool) -> bool:

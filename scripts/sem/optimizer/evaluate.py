@@ -1,0 +1,168 @@
+"""Is a rewrite good? Structure, intent, growth and diversity; base against tuned, paired.
+
+Everything here looks at texts only. Structure: `layout.flaws`. Intent: the task kept word for
+word, and the cosine of the raw prompt and what was made of it under a sentence-embedding model.
+Differences are paired by prompt, with the interval of eval/clusters over task families.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import fmean, median
+
+from sem.dataset import neardup
+from sem.eval import clusters, stats
+from sem.eval.slots import Similarity
+from sem.eval.stats import Difference
+from sem.optimizer import confidence, layout
+from sem.optimizer.confidence import Calibration
+from sem.optimizer.rewriter import Decoding, Rewrite, Rewriter
+
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A prompt to rewrite; rows of one FAMILY are alike."""
+
+    id: str
+    prompt: str
+    family: str
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One rewrite and what is true of it; shares are 0 to 1."""
+
+    asked: Asked
+    text: str
+    flaws: tuple[str, ...]
+    has_layout: bool
+    keeps_task: bool  # word for word
+    intent: float  # cosine of prompt and rewrite, 0 where it is negative
+    growth: float  # times as many characters
+    useful: bool
+    confidence: float | None
+    mean_logprob: float
+
+
+def answer(
+    network: Rewriter, asked: Sequence[Asked], decoding: Decoding
+) -> tuple[list[tuple[Asked, Rewrite]], list[Asked]]:
+    """The rewrites of ASKED, and those that are longer than NETWORK reads."""
+    fits = [one for one in asked if network.count(one.prompt) <= network.limit]
+    found: list[tuple[Asked, Rewrite]] = []
+    # Sorted by length, so that little is padding; the order of the result is that of ASKED.
+    order = sorted(range(len(fits)), key=lambda n: (len(fits[n].prompt), n))
+    said: dict[int, Rewrite] = {}
+    for start in range(0, len(order), BATCH):
+        part = order[start : start + BATCH]
+        made = network.rewrite([fits[n].prompt for n in part], decoding)
+        said.update(zip(part, made, strict=True))
+    found = [(one, said[n]) for n, one in enumerate(fits)]
+    return found, [one for one in asked if one not in fits]
+
+
+def judge(
+    asked: Asked, made: Rewrite, similarity: Similarity, worth: Calibration | None = None
+) -> Judged:
+    """What is true of MADE; its confidence under WORTH."""
+    flaws = [*layout.flaws(made.text, asked.prompt), *([] if made.finished else ["cut"])]
+    parts = layout.read(made.text)
+    kept = layout.folded(asked.prompt) in layout.folded(made.text)
+    return Judged(
+        asked=asked,
+        text=made.text,
+        flaws=tuple(flaws),
+        has_layout=parts is not None,
+        keeps_task=layout.folded(parts.task) == layout.folded(asked.prompt) if parts else kept,
+        intent=max(0.0, similarity(asked.prompt, made.text)) if made.text.strip() else 0.0,
+        growth=len(made.text) / max(1, len(asked.prompt)),
+        useful=layout.is_useful(made.text, asked.prompt, made.finished),
+        confidence=confidence.of(made, asked.prompt, worth) if worth else None,
+        mean_logprob=made.mean_logprob,
+    )
+
+
+MEASURES: dict[str, Callable[[Judged], float]] = {
+    "useful: whole, sound, task kept": lambda one: float(one.useful),
+    "has the layout": lambda one: float(one.has_layout),
+    "keeps the task word for word": lambda one: float(one.keeps_task),
+    "intent (cosine with the prompt)": lambda one: one.intent,
+    "not bloated": lambda one: float("bloated" not in one.flaws),
+    "not stuffed": lambda one: float("stuffed" not in one.flaws),
+}
+
+
+def compare(before: Sequence[Judged], after: Sequence[Judged]) -> dict[str, Difference]:
+    """AFTER minus BEFORE in every measure, in points, paired by id, clustered by family."""
+    was = {one.asked.id: one for one in before}
+    pairs = [(was[one.asked.id], one) for one in after if one.asked.id in was]
+    unpaired = len(before) + len(after) - 2 * len(pairs)
+    found = {}
+    for name, value in MEASURES.items():
+        moved = clusters.gather(
+            [value(new) - value(old) for old, new in pairs],
+            [new.asked.family for _, new in pairs],
+        )
+        found[name] = stats.difference(stats.Pairs(moved, unpaired, 0), draws=0)
+    return found
+
+
+def shares(rows: Sequence[Judged]) -> dict[str, float]:
+    """The mean of every measure over ROWS, 0 to 1."""
+    return {name: fmean(map(value, rows)) if rows else 0.0 for name, value in MEASURES.items()}
+
+
+@dataclass(frozen=True)
+class Variety:
+    """How different rewrites are from each other, the tasks left out."""
+
+    distinct_2: float  # different pairs of words over all pairs of words
+    nearest: float  # mean likeness (Jaccard index of 5-grams) to the likest other rewrite
+    same: float  # share that says exactly what another one says
+    growth: float  # median, in characters
+
+
+def variety(rows: Sequence[Judged]) -> Variety:
+    """The variety of ROWS."""
+    said = [row.text.replace(row.asked.prompt, " ") for row in rows]
+    words = [text.casefold().split() for text in said]
+    pairs = [pair for each in words for pair in pairwise(each)]
+    grams = [neardup.grams(text) for text in said]
+    nearest = [
+        max((neardup.jaccard(one, other) for m, other in enumerate(grams) if m != n), default=0.0)
+        for n, one in enumerate(grams)
+    ]
+    exact = sum(value == 1.0 for value in nearest) / max(1, len(rows))
+    growth = median(row.growth for row in rows) if rows else 0.0
+    distinct = len(set(pairs)) / max(1, len(pairs))
+    return Variety(distinct, fmean(nearest) if nearest else 0.0, exact, growth)
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What a confidence above 0.5 is worth."""
+
+    shown: int  # rewrites above 0.5
+    useful_shown: int
+    hidden_useful: int  # useful ones at 0.5 or below
+    brier: float  # mean squared error of the confidence
+    likelihood_shown: int  # above 0.5 by the calibrated likelihood alone
+    likelihood_useful: int
+
+
+def trust(rows: Sequence[Judged], worth: Calibration) -> Trust:
+    """How the confidence of ROWS, and the likelihood behind it, agree with usefulness."""
+    sure = [(row.confidence or 0.0, row.useful) for row in rows]
+    alone = [(confidence.likelihood(row.mean_logprob, worth), row.useful) for row in rows]
+    above = [useful for value, useful in sure if value > confidence.DOUBT]
+    likely = [useful for value, useful in alone if value > confidence.DOUBT]
+    return Trust(
+        shown=len(above),
+        useful_shown=sum(above),
+        hidden_useful=sum(useful for value, useful in sure if value <= confidence.DOUBT),
+        brier=fmean((value - useful) ** 2 for value, useful in sure) if sure else 0.0,
+        likelihood_shown=len(likely),
+        likelihood_useful=sum(likely),
+    )

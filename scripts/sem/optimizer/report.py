@@ -1,0 +1,117 @@
+"""The evaluation as Markdown: what was compared, on what, and twenty rewrites to read."""
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sem.optimizer import evaluate
+from sem.optimizer.confidence import Calibration
+from sem.optimizer.evaluate import Judged
+
+SAMPLE = 20
+
+
+@dataclass(frozen=True)
+class Part:
+    """One set of prompts, answered by the base and by the tuned network."""
+
+    title: str
+    base: list[Judged]
+    tuned: list[Judged]
+    refused: int  # prompts longer than the network reads
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a figure depends on."""
+
+    run: str
+    base: str
+    machine: str
+    command: str
+    judge: str  # that there was one, or why not
+    decoding: str
+
+
+def page(parts: Sequence[Part], facts: Facts, worth: Calibration, seed: int) -> str:
+    """The whole report."""
+    lines = [
+        f"# Prompt optimizer {facts.run}",
+        f"Base: {facts.base}. {facts.decoding}. {facts.machine}.",
+        f"Command: `{facts.command}`",
+        f"Judge: {facts.judge}",
+        "",
+        "Differences are tuned minus base in points, paired by prompt; intervals are 95 %, over "
+        "task families (jackknife t, exact binomial where few families moved).",
+        "",
+    ]
+    for part in parts:
+        lines += [*section(part, worth), ""]
+    lines += [f"## {SAMPLE} rewrites drawn at random (seed {seed})", ""]
+    return "\n".join([*lines, *read(parts, seed)]) + "\n"
+
+
+def section(part: Part, worth: Calibration) -> list[str]:
+    """The tables of one PART."""
+    families = len({row.asked.family for row in part.tuned})
+    base, tuned = evaluate.shares(part.base), evaluate.shares(part.tuned)
+    found = evaluate.compare(part.base, part.tuned)
+    lines = [
+        f"## {part.title}: n = {len(part.tuned)} prompts of {families} families, "
+        f"{part.refused} refused as too long",
+        "",
+        "| measure | base | tuned | difference in points [95 %] |",
+        "|---|---|---|---|",
+    ]
+    for name, gain in found.items():
+        interval = f"{gain.points:+.1f} [{gain.low:+.1f}, {gain.high:+.1f}]"
+        lines.append(f"| {name} | {base[name]:.1%} | {tuned[name]:.1%} | {interval} |")
+    flaws = Counter(flaw for row in part.tuned for flaw in row.flaws)
+    said = ", ".join(f"{name} {count}" for name, count in flaws.most_common()) or "none"
+    was, now = evaluate.variety(part.base), evaluate.variety(part.tuned)
+    kept = evaluate.trust(part.tuned, worth)
+    return [
+        *lines,
+        "",
+        f"Flaws of the tuned network's rewrites: {said}.",
+        f"Variety, tuned (base): distinct-2 {now.distinct_2:.2f} ({was.distinct_2:.2f}), mean "
+        f"likeness to the likest other {now.nearest:.2f} ({was.nearest:.2f}), exactly alike "
+        f"{now.same:.1%} ({was.same:.1%}); median growth {now.growth:.1f}x ({was.growth:.1f}x).",
+        f"Confidence above 0.5: {kept.shown} rewrites, {kept.useful_shown} of them useful; "
+        f"{kept.hidden_useful} useful ones stay at or below 0.5; Brier score {kept.brier:.3f}. "
+        f"By the calibrated likelihood alone: {kept.likelihood_shown}, "
+        f"{kept.likelihood_useful} of them useful.",
+    ]
+
+
+def read(parts: Sequence[Part], seed: int) -> list[str]:
+    """SAMPLE rewrites of PARTS as a table, line ends shown as ` / `."""
+    rows = [row for part in parts for row in part.tuned]
+    chosen = random.Random(seed).sample(rows, min(SAMPLE, len(rows)))
+    lines = ["| prompt | rewrite | confidence | flaws |", "|---|---|---|---|"]
+    for row in chosen:
+        cells = [row.asked.prompt, row.text, f"{row.confidence or 0:.2f}", ", ".join(row.flaws)]
+        lines.append("| " + " | ".join(map(_cell, cells)) + " |")
+    return lines
+
+
+def _cell(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    # Text of a model or a person: neither markup nor a further column.
+    return " / ".join(lines).replace("|", "\\|").replace("<", "&lt;")
+
+
+def rows(part: Part) -> list[dict[str, Any]]:
+    """Every rewrite of PART as JSON rows, the base's beside the tuned network's."""
+    base = {row.asked.id: row.text for row in part.base}
+    return [
+        {
+            "id": row.asked.id, "family": row.asked.family, "prompt": row.asked.prompt,
+            "base": base.get(row.asked.id), "tuned": row.text, "flaws": list(row.flaws),
+            "intent": row.intent, "growth": row.growth, "useful": row.useful,
+            "confidence": row.confidence, "mean_logprob": row.mean_logprob,
+        }
+        for row in part.tuned
+    ]  # fmt: skip
