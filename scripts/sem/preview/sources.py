@@ -77,15 +77,17 @@ def of_itself(given: Contribution, seed: int) -> tuple[Compared, tuple[Sample, .
     for sample in given.samples:
         parts[sum(sample.lot(f"cut {seed}") >= share for share in SHARES)].append(sample)
     base, own, benchmark = map(tuple, parts)
+    name, different = given.manifest["source_path"], len({s.content() for s in given.samples})
     if len(given.samples) < FEWEST or len(benchmark) < 2 or not base or not own:
         raise SemError(
-            f"{given.manifest['source_path']}: cannot be cut in base, contribution and benchmark: "
-            f"{len(given.samples):,} usable, {len({s.content() for s in given.samples}):,} different",
+            f"{name}: cannot be cut in base, contribution and benchmark: "
+            f"{len(given.samples):,} usable, {different:,} different",
             f"give {FEWEST} different rows or more, or --sem with a preview.yaml",
         )
     if len(given.classes) < 2:
         raise SemError(
-            f"{given.manifest['source_path']}: all rows are of one class, {next(iter(given.classes))!r}: nothing to tell apart",
+            f"{name}: all rows are of one class, {next(iter(given.classes))!r}: nothing to tell "
+            "apart",
             "compare it with a sem that knows other classes: --sem",
         )
     return Compared(base, benchmark, "a fifth of the contribution, held out"), own

@@ -1,0 +1,139 @@
+"""Backtest: what previews said of 90 contributions, and what the full computation found.
+
+    python benchmarks/preview_backtest.py            # goes on where it was stopped; reports
+    python benchmarks/preview_backtest.py --report   # the report and the confidence only
+
+Preview: the contributor's file is sampled and read as `hokusai-preview` does, one setting of the
+penalty, a ladder, an extrapolation. Budgets: a quarter of the rows and half of the benchmark; half
+and half; everything. Full: all rows, the whole benchmark, the penalty of baseline and candidate
+each chosen from four by a fifth of their own rows held out, for three seeds of that fifth; the
+mean gain. Both leave out rows that the benchmark holds.
+
+Reads   ../shared/data/preview, scikit-learn's sets
+Writes  benchmarks/results/preview_backtest.{jsonl,md,svg}, configs/preview_confidence.json
+"""
+
+import argparse
+import random
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import preview_cases
+import preview_fit
+from preview_cases import Case
+
+from sem.core import console, files
+from sem.preview import contribution, decision, learners, measure, overlap, run, sources
+from sem.preview.contribution import Sample
+from sem.preview.encoders import Features
+from sem.preview.gain import gained
+from sem.preview.learners import Budget
+from sem.preview.measure import Scored
+from sem.preview.sources import Compared
+
+RESULTS = Path(__file__).resolve().parent / "results"
+BUDGETS = {"quarter": (0.25, 0.5), "half": (0.5, 0.5), "whole": (1.0, 1.0)}  # rows, benchmark
+STRENGTHS = (0.1, 0.3, 1.0, 3.0)  # times the kind's own
+SEEDS = (1, 2, 3)
+HELD_OUT = 0.2
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--report", action="store_true", help="from the rows that are there")
+    parser.add_argument("--only", default="", help="cases whose name holds this")
+    args = parser.parse_args()
+    path = RESULTS / "preview_backtest.jsonl"
+    done = {row["case"] for row in files.rows(path)} if path.exists() else set()
+    if not args.report:
+        baselines: dict[Any, Scored] = {}
+        with files.appending(path) as file:
+            for case in preview_cases.cases():
+                if case.name not in done and args.only in case.name:
+                    files.append(file, one(case, baselines))
+                    console.note(case.name)
+    preview_fit.report(list(files.rows(path)), RESULTS, decision.CURVE)
+
+
+def one(case: Case, baselines: dict[Any, Scored]) -> dict[str, Any]:
+    """Previews of CASE by every budget, and the full result."""
+    began = time.process_time()
+    previews = {name: preview(case, *budget, seed) for seed, (name, budget) in
+                enumerate(BUDGETS.items())}  # fmt: skip
+    between = time.process_time()
+    full = whole(case, baselines)
+    return {
+        "case": case.name, "kind": case.kind, "pool": case.pool.name, "rows": len(case.given),
+        "previews": previews, "full": full,
+        "cpu_s": {"previews": round(between - began, 2),
+                  "full": round(time.process_time() - between, 2)},
+    }  # fmt: skip
+
+
+def preview(case: Case, share: float, tested: float, seed: int) -> dict[str, Any]:
+    """The product's own way from the file to the estimate, before an interval is widened."""
+    pool = case.pool
+    benchmark = sorted(pool.benchmark, key=lambda one: one.lot(f"benchmark {seed}"))
+    benchmark = benchmark[: round(len(benchmark) * tested)]
+    compared = Compared(tuple(pool.base), tuple(benchmark), "the benchmark")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "given.jsonl"
+        files.write_rows(path, map(preview_cases.as_row, case.given))
+        most = max(10, round(len(case.given) * share))
+        given = contribution.read(path, most, seed, pool.shape)
+    asked = run.Asked(pool.shape, compared, tuple(given.samples), given.size)
+    found = run.worth(asked, run.Box(Budget().steps, 1e6, time.monotonic()))
+    gain = found.estimate.full
+    return {
+        "measured": found.estimate.gain.mean, "mean": gain.mean, "low": gain.low,
+        "high": gain.high, "n": gain.n, "used": found.learnt, "size": found.estimate.reached,
+        "balance": decision.balance(given.classes),
+        "leaking": len(found.overlap.benchmark) / len(given.samples),
+    }  # fmt: skip
+
+
+def whole(case: Case, baselines: dict[Any, Scored]) -> dict[str, Any]:
+    """The full computation of CASE; BASELINES holds what was computed of its pool before."""
+    pool = case.pool
+    known = overlap.find(case.given, pool.base, pool.benchmark)
+    left = sources.without(case.given, known.benchmark)
+    features = Features(pool.shape, (*pool.base, *case.given, *pool.benchmark))
+    scored: dict[float, Scored] = {}
+    gains = []
+    for seed in SEEDS:
+        old = chosen(features, pool.base, seed)
+        key = (pool.name, old)
+        baselines.setdefault(key, score(features, pool.base, pool.benchmark, old))
+        learnt = (*pool.base, *left)
+        new = chosen(features, learnt, seed)
+        scored.setdefault(new, score(features, learnt, pool.benchmark, new))
+        gains.append(gained(baselines[key].right, scored[new].right, None))
+    return {
+        "mean": sum(gain.mean for gain in gains) / len(gains),
+        "seeds": [gain.mean for gain in gains],
+        "low": gains[0].low, "high": gains[0].high, "n": len(pool.benchmark),
+    }  # fmt: skip
+
+
+def chosen(features: Features, learnt: Sequence[Sample], seed: int) -> float:
+    """The strength that is right most often on a fifth of LEARNT that it has not seen."""
+    order = list(learnt)
+    random.Random(seed).shuffle(order)
+    cut = max(2, round(len(order) * HELD_OUT))
+    held, rest = order[:cut], order[cut:]
+    tried = [(score(features, rest, held, one).right.mean(), -one) for one in STRENGTHS]
+    return -max(tried)[1]
+
+
+def score(
+    features: Features, learnt: Sequence[Sample], tested: Sequence[Sample], strength: float
+) -> Scored:
+    budget = Budget(strength=strength * learners.STRENGTH[features.shape.kind])
+    return measure.score(learners.fit(features, learnt, budget), tested)
+
+
+if __name__ == "__main__":
+    console.run(main)

@@ -1,0 +1,255 @@
+"""The backtest's figures: intervals and confidence fitted on half of the cases, then tested.
+
+Halves are made of whole cases, by a digest of the name. On the first half: the least widening of
+intervals that covers 95 % of full results, then a logistic curve for "the full result is near".
+Every figure of the report is of the second half, or says that it is of all.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import preview_plot
+from clean import machine
+
+from sem.core import files, jsonio
+from sem.preview import decision
+from sem.preview.gain import Gain
+
+COVER = 0.95
+SHARES, POINTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4), (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
+BINS = ((0.0, 0.5), (0.5, 0.7), (0.7, 0.8), (0.8, 0.9), (0.9, 1.01))
+
+
+@dataclass(frozen=True)
+class Told:
+    """One preview beside the full result, gains in points."""
+
+    case: str
+    kind: str
+    budget: str
+    raw: dict[str, Any]
+    full: float
+    full_open: bool  # whether the full result's own interval holds 0
+
+    def expected(self, widen: dict[str, float]) -> Gain:
+        gain = Gain(self.raw["mean"], self.raw["low"], self.raw["high"], self.raw["n"])
+        return decision.widened(gain, widen)
+
+    @property
+    def is_fitted_on(self) -> bool:
+        return hashlib.sha256(self.case.encode()).digest()[0] % 2 == 0
+
+    @property
+    def is_near(self) -> bool:
+        return decision.is_near(self.raw["mean"] * 100, self.full)
+
+    def known(self, widen: dict[str, float]) -> dict[str, float]:
+        raw = self.raw
+        return decision.features(self.expected(widen), raw["used"], raw["size"], raw["balance"])
+
+    def covered(self, widen: dict[str, float]) -> bool:
+        found = self.expected(widen)
+        return found.low * 100 <= self.full <= found.high * 100
+
+    def word(self, widen: dict[str, float]) -> str:
+        return decision.decide(self.expected(widen)).word
+
+
+def report(rows: list[dict[str, Any]], folder: Path, curve_path: Path) -> None:
+    """Fit, test, and write the table, the plot and the curve."""
+    told = [one for row in rows for one in _told(row)]
+    fitted_on = [one for one in told if one.is_fitted_on]
+    tested = [one for one in told if not one.is_fitted_on]
+    widen = widening(fitted_on)
+    curve = {
+        "version": 1, **logistic(fitted_on, widen), "widen": widen,
+        "near": {"share": decision.NEAR_SHARE, "points": decision.NEAR_POINTS},
+        "fitted_on": len(fitted_on), "rows_sha256": rows_hash(rows),
+        "tested": {"previews": len(tested), **summary(tested, widen)},
+    }  # fmt: skip
+    curve["tested"]["brier"] = brier(tested, widen, curve)
+    curve["tested"]["brier_of_the_base_rate"] = base_rate(fitted_on, tested)
+    files.write(curve_path, jsonio.pretty(curve))
+    lines = table(rows, told, tested, widen, curve)
+    files.write(folder / "preview_backtest.md", "\n".join(lines) + "\n")
+    marks = [(one.full, one.raw["mean"] * 100, one.word(widen)) for one in told]
+    files.write(folder / "preview_backtest.svg", preview_plot.scatter(marks))
+    print("\n".join(lines))
+
+
+def rows_hash(rows: Sequence[dict[str, Any]]) -> str:
+    """What names the rows of the backtest, their times apart."""
+    plain = [{name: row[name] for name in row if name != "cpu_s"} for row in rows]
+    return files.sha256_json(sorted(plain, key=lambda row: str(row["case"])))
+
+
+def _told(row: dict[str, Any]) -> list[Told]:
+    full = row["full"]
+    is_open = full["low"] <= 0 <= full["high"]
+    return [
+        Told(row["case"], row["kind"], budget, raw, full["mean"] * 100, is_open)
+        for budget, raw in row["previews"].items()
+    ]
+
+
+def widening(told: Sequence[Told]) -> dict[str, float]:
+    """The least widening, by the mean width, under which intervals cover COVER of TOLD."""
+    best: tuple[float, dict[str, float]] | None = None
+    for share, points in product(SHARES, POINTS):
+        widen = {"share": share, "points": points}
+        if sum(one.covered(widen) for one in told) < COVER * len(told):
+            continue
+        width = sum(one.expected(widen).width for one in told)
+        if best is None or width < best[0]:
+            best = width, widen
+    return best[1] if best else {"share": max(SHARES), "points": max(POINTS)}
+
+
+def logistic(told: Sequence[Told], widen: dict[str, float]) -> dict[str, Any]:
+    """Weights per unit of each feature, an intercept, and the ranges they were fitted on."""
+    import numpy as np
+    from sklearn.linear_model import LogisticRegression
+
+    known = [one.known(widen) for one in told]
+    names = sorted(known[0])
+    matrix = np.array([[one[name] for name in names] for one in known])
+    mean, spread = matrix.mean(axis=0), np.maximum(matrix.std(axis=0), 1e-9)
+    model = LogisticRegression(C=0.5).fit((matrix - mean) / spread, [o.is_near for o in told])
+    weights = model.coef_[0] / spread
+    return {
+        "weights": {n: round(float(w), 6) for n, w in zip(names, weights, strict=True)},
+        "intercept": round(float(model.intercept_[0] - (weights * mean).sum()), 6),
+        "ranges": {n: [float(c.min()), float(c.max())] for n, c in zip(names, matrix.T,
+                                                                        strict=True)},
+    }  # fmt: skip
+
+
+def brier(told: Sequence[Told], widen: dict[str, float], curve: dict[str, Any]) -> float:
+    chances = [decision.chance(curve, one.known(widen)) for one in told]
+    wrong = sum((c - one.is_near) ** 2 for c, one in zip(chances, told, strict=True))
+    return round(wrong / len(told), 4)
+
+
+def base_rate(fitted_on: Sequence[Told], tested: Sequence[Told]) -> float:
+    """The Brier score of saying, for every case, how often the first half was near."""
+    rate = sum(one.is_near for one in fitted_on) / len(fitted_on)
+    return round(sum((rate - one.is_near) ** 2 for one in tested) / len(tested), 4)
+
+
+def summary(told: Sequence[Told], widen: dict[str, float]) -> dict[str, float]:
+    """Shares between 0 and 1 over TOLD."""
+    from scipy.stats import spearmanr
+
+    said = [one for one in told if one.word(widen) != "cannot_tell"]
+    clear = [one for one in told if not one.full_open]
+    large = [one for one in said if abs(one.full) >= 2.5]
+    means = [one.raw["mean"] * 100 for one in told]
+    called = [one for one in told if one.word(widen) == "improves"]
+    figures = {
+        "abstains": 1 - len(said) / len(told),
+        "near_when_said": _share(said, lambda one: one.is_near),
+        "within_20_percent_of_large": _share(large, _is_within),
+        "covered": _share(told, lambda one: one.covered(widen)),
+        "sign_of_clear": _share(clear, lambda one: one.raw["mean"] * one.full > 0),
+        "rank_correlation": float(spearmanr(means, [one.full for one in told]).statistic),
+        "called_better_but_is_not": _share(called, lambda one: one.full <= 0),
+    }
+    return {name: round(value, 4) for name, value in figures.items()}
+
+
+def _is_within(one: Told) -> bool:
+    return abs(one.raw["mean"] * 100 - one.full) <= 0.2 * abs(one.full)
+
+
+def _share(told: Sequence[Told], holds: Callable[[Told], bool]) -> float:
+    return sum(map(holds, told)) / len(told) if told else 0.0
+
+
+COLUMNS = {
+    "sign (full clear)": "sign_of_clear", "rank": "rank_correlation",
+    "near, when it says": "near_when_said", "±20 % of ≥ 2.5 points": "within_20_percent_of_large",
+    "covered": "covered", "abstains": "abstains",
+}  # fmt: skip
+
+
+def table(
+    rows: Sequence[dict[str, Any]], told: Sequence[Told], tested: Sequence[Told],
+    widen: dict[str, float], curve: dict[str, Any],
+) -> list[str]:  # fmt: skip
+    """The report in Markdown."""
+    cpu = {side: sum(row["cpu_s"][side] for row in rows) for side in ("previews", "full")}
+    kinds = Counter(row["kind"] for row in rows)
+    near = f"{decision.NEAR_SHARE:.0%} or {decision.NEAR_POINTS} points"
+    made = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    lines = [
+        "# Previews against the full computation", "",
+        f"{len(rows)} contributions ({made}) to 6 sets of rows, {len(told)} previews. "
+        f"{machine()}; CPU time: previews {cpu['previews']:.0f} s, full {cpu['full']:.0f} s. "
+        "`python benchmarks/preview_backtest.py`: its docstring says what a preview and the full "
+        "computation are.", "",
+        f"Fitted on {len(told) - len(tested)} previews (half of the cases, by a digest of their "
+        f"names): intervals are widened by {widen['points']} points and {widen['share']:.0%} of "
+        f"the gain. Near: within {near} of the full result.", "",
+        "| previews | n | " + " | ".join(COLUMNS) + " |", "|---|---|" + "---|" * len(COLUMNS),
+    ]  # fmt: skip
+    parts: dict[str, list[Told]] = {"**tested half**": list(tested), "all": list(told)}
+    for budget in ("quarter", "half", "whole"):
+        parts[f"tested half, {budget}"] = [one for one in tested if one.budget == budget]
+    lines += [_line(name, part, widen) for name, part in parts.items() if part]
+    lines += ["", "By kind, all cases:", "", "| kind | n | " + " | ".join(COLUMNS) + " |",
+              "|---|---|" + "---|" * len(COLUMNS)]  # fmt: skip
+    lines += [_line(kind, [o for o in told if o.kind == kind], widen) for kind in sorted(kinds)]
+    lines += ["", *calibration(tested, widen, curve), "", *per_case(rows, told, widen)]
+    return lines
+
+
+def _line(name: str, told: Sequence[Told], widen: dict[str, float]) -> str:
+    if len(told) < 2:
+        return f"| {name} | {len(told)} |" + " |" * len(COLUMNS)
+    found = summary(told, widen)
+    cells = [f"{found[k]:.2f}" if k == "rank_correlation" else f"{found[k]:.0%}" for k in
+             COLUMNS.values()]  # fmt: skip
+    return f"| {name} | {len(told)} | " + " | ".join(cells) + " |"
+
+
+def calibration(told: Sequence[Told], widen: dict[str, float], curve: dict[str, Any]) -> list[str]:
+    lines = ["The confidence on the tested half (Brier score "
+             f"{curve['tested']['brier']:.3f}; of the first half's rate alone "
+             f"{curve['tested']['brier_of_the_base_rate']:.3f}):", "",
+             "| said | previews | said on average | were near |", "|---|---|---|---|"]  # fmt: skip
+    chances = [(decision.chance(curve, one.known(widen)), one.is_near) for one in told]
+    for low, high in BINS:
+        within = [pair for pair in chances if low <= pair[0] < high]
+        if within:
+            said, near = (sum(part) / len(within) for part in zip(*within, strict=True))
+            lines.append(
+                f"| {low:.0%} to {min(high, 1):.0%} | {len(within)} | {said:.0%} | {near:.0%} |"
+            )
+    return lines
+
+
+def per_case(
+    rows: Sequence[dict[str, Any]], told: Sequence[Told], widen: dict[str, float]
+) -> list[str]:
+    """One line a contribution."""
+    lines = [
+        "| contribution | rows | full | quarter | half | whole |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        cells = []
+        for one in (one for one in told if one.case == row["case"]):
+            found, short = one.expected(widen), SHORT[one.word(widen)]
+            cells.append(f"{found.mean * 100:+.1f} [{found.low * 100:+.1f}, "
+                         f"{found.high * 100:+.1f}] {short}")  # fmt: skip
+        lines.append(f"| {row['case']} | {row['rows']:,} | {row['full']['mean'] * 100:+.1f} | "
+                     + " | ".join(cells) + " |")  # fmt: skip
+    return [*lines, "", "↑ improves, – does not, ? cannot be told."]
+
+
+SHORT = {"improves": "↑", "does_not_improve": "–", "cannot_tell": "?"}

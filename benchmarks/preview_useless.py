@@ -1,0 +1,143 @@
+"""Useless and duplicate contributions over 200 seeds; planted label errors and planted good rows.
+
+    python benchmarks/preview_useless.py [--seeds 200]
+
+Called an improvement: the word of the preview with production's least gain of 1 point, and, more
+strictly, its interval above 0. Useless: noise of the base rows' own columns under labels drawn by
+a model-free coin; duplicates: base rows again; alike: base rows moved by a ten-thousandth.
+
+Reads   scikit-learn's digits, ../shared/data/preview (banking77)
+Writes  benchmarks/results/preview_useless.md
+"""
+
+import argparse
+import random
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import preview_cases
+from clean import machine
+from preview_cases import Pool, Rows, alike, duplicates, labelled, scattered
+
+from sem.core import files
+from sem.preview import decision, influence, run
+from sem.preview import estimate as estimates
+from sem.preview.contribution import Sample
+from sem.preview.learners import Budget
+from sem.preview.sources import Compared
+
+RESULTS = Path(__file__).resolve().parent / "results" / "preview_useless.md"
+BASE, TESTED = 120, 400
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=200)
+    seeds = parser.parse_args().seeds
+    pools = {pool.name: pool for pool in preview_cases.tables() if pool.name in ("digits", "made")}
+    lines = [
+        "# Useless contributions, and planted rows", "",
+        f"`python benchmarks/preview_useless.py --seeds {seeds}`. {machine()}. Base of {BASE} "
+        f"rows, benchmark of {TESTED}, both drawn anew for each seed; at most 5 % may be called "
+        "an improvement.", "",
+        "| rows | contribution | seeds | an improvement | interval above 0 | cannot be told |",
+        "|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for name, pool in pools.items():
+        for kind, make in KINDS.items():
+            lines.append(called(name, pool, kind, make, seeds))
+            print(lines[-1], flush=True)
+    lines += ["", *planted()]
+    files.write(RESULTS, "\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+def noise(pool: Pool, dice: random.Random) -> Rows:
+    """As many rows as the base, of values that occur, the label drawn among near rows' own."""
+    return [scattered(pool, dice, 1.0, number) for number in range(len(pool.base))]
+
+
+KINDS: dict[str, Callable[[Pool, random.Random], Rows]] = {
+    "useless: noise": noise,
+    "useless: base rows moved": alike,
+    "duplicates": duplicates,
+}
+
+
+def called(name: str, pool: Pool, kind: str, make: Callable[[Pool, random.Random], Rows],
+           seeds: int) -> str:  # fmt: skip
+    """One line: how often KIND of contribution to POOL is called an improvement."""
+    words, above = [], 0
+    for seed in range(seeds):
+        dice = random.Random(seed)
+        rows = dice.sample([*pool.base, *pool.pool, *pool.benchmark], BASE + TESTED)
+        drawn = Pool(pool.name, pool.shape, rows[:BASE], [], rows[BASE:])
+        compared = Compared(tuple(rows[:BASE]), tuple(rows[BASE:]), "the benchmark")
+        own = tuple(make(drawn, dice))
+        asked = run.Asked(pool.shape, compared, own, len(own))
+        found = run.worth(asked, run.Box(Budget().steps, 1e6, time.monotonic()))
+        words.append(decision.decide(found.expected).word)
+        above += found.expected.low > 0
+    better, open_ = words.count("improves"), words.count("cannot_tell")
+    return (f"| {name} | {kind} | {seeds} | {better / seeds:.1%} | {above / seeds:.1%} | "
+            f"{open_ / seeds:.1%} |")  # fmt: skip
+
+
+def planted() -> list[str]:
+    """Precision and recall of label errors and good rows that were planted."""
+    lines = ["Planted among contributed rows (banking77: 1,220 base rows and 500 of the "
+             "benchmark; digits: 150 and 500). k: as many as were planted.", "",
+             "| rows | planted | of | by | found | precision | recall | at k |",
+             "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    pools = {pool.name: pool for pool in preview_cases.pools()}
+    for name in ("banking77", "digits"):
+        lines += errors(pools[name]) + good(pools[name])
+    return lines
+
+
+def rows_of(pool: Pool, given: Sequence[Sample]) -> estimates.Rows:
+    tested = sorted(pool.benchmark, key=lambda one: one.lot("planted"))[:500]
+    return estimates.Rows(pool.shape, tuple(pool.base), tuple(given), tuple(tested))
+
+
+def errors(pool: Pool) -> list[str]:
+    """One row in ten has another class's label."""
+    dice = random.Random(11)
+    given = pool.pool[:2_000]
+    wrong = set(dice.sample(range(len(given)), len(given) // 10))
+    rows = rows_of(pool, [
+        labelled(one, dice.choice([c for c in pool.classes if c != one.label])) if n in wrong
+        else one for n, one in enumerate(given)
+    ])  # fmt: skip
+    doubted = set(influence.doubts(rows, Budget()))
+    values = influence.values(rows)
+    worst = set(sorted(range(len(given)), key=lambda n: values[n])[: len(wrong)])
+    found = {"label_doubtful": doubted, "lowest value": worst}
+    return [line(pool, "label errors", len(wrong), len(given), by, rows, wrong)
+            for by, rows in found.items()]  # fmt: skip
+
+
+def good(pool: Pool) -> list[str]:
+    """One row in five is good, the others have labels drawn by lot."""
+    dice = random.Random(12)
+    given = pool.pool[:1_500]
+    kept = set(dice.sample(range(len(given)), len(given) // 5))
+    rows = rows_of(pool, [one if n in kept else labelled(one, dice.choice(pool.classes))
+                          for n, one in enumerate(given)])  # fmt: skip
+    kept |= {n for n, one in enumerate(given) if rows.given[n].label == one.label}
+    values = influence.values(rows)
+    best = set(sorted(range(len(given)), key=lambda n: -values[n])[: len(kept)])
+    return [line(pool, "good rows", len(kept), len(given), "highest value", best, kept)]
+
+
+def line(pool: Pool, what: str, planted: int, of: int, by: str, found: set[int],
+         wanted: set[int]) -> str:  # fmt: skip
+    hits = len(found & wanted)
+    at_k = f"{hits / planted:.0%}" if len(found) == planted else ""
+    return (f"| {pool.name} | {planted} {what} | {of:,} | {by} | {len(found)} | "
+            f"{hits / max(1, len(found)):.0%} | {hits / planted:.0%} | {at_k} |")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""What does not fit the time is cut, the contribution first, and said."""
+
+from test_encoders import table, texts
+
+from sem.preview import pace
+from sem.preview.columns import Shape
+from sem.preview.estimate import Rows
+from sem.preview.learners import Budget
+from sem.preview.pace import Pace
+
+TABLE = Shape("table", "y", features=tuple("abcd"), width=4)
+
+
+def rows(base: int = 1_000, given: int = 4_000) -> Rows:
+    samples = table(base + given + 10)
+    return Rows(TABLE, samples[:base], samples[base : base + given], samples[-10:])
+
+
+def test_what_fits_is_left_as_it_is() -> None:
+    whole = rows()
+    assert pace.cut(whole, Pace(1e-9), Budget(), 60) == (whole, ())
+
+
+def test_the_contribution_is_cut_first_and_the_features_are_kept() -> None:
+    whole = rows()
+    speed = Pace(60 / (pace.Pace(1).of(1_000, 2_000, 2, 300)))
+    found, notes = pace.cut(whole, speed, Budget(), 60)
+    assert len(found.base) == 1_000
+    assert 1_400 < len(found.given) <= 2_000
+    assert notes == (f"time_box: {len(found.given):,} of 4,000 contributed rows are learnt from",)
+    assert set(found.given) < set(whole.given)
+    assert found.features is whole.features
+
+
+def test_then_the_base_rows_and_never_all() -> None:
+    found, notes = pace.cut(rows(), Pace(1.0), Budget(), 1)
+    assert (len(found.base), len(found.given)) == (200, 400)
+    assert notes[1] == "time_box: 200 of 1,000 base rows are learnt from"
+
+
+def test_the_pace_is_measured() -> None:
+    samples = texts(400)
+    text = Rows(
+        Shape("text", "label", text="text"), samples[:300], samples[300:390], samples[390:]
+    )
+    assert 0 < pace.measured(text, Budget()).seconds < 0.1
