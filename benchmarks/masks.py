@@ -51,8 +51,8 @@ conversation as the chat template renders it, the answer included. A fault is fo
 names the planted row and no other, or stops where it passed before.
 
 T5 has no template, so there both sides are our own text, and no begin-of-text token, so nothing
-can double. Its vocabulary lacks letters of many languages: an answer that holds one cannot be
-learnt, and `train.prepare` stops and names the row: a limit of the model, no fault of the mask.
+can double. Its vocabulary lacks letters of many languages: they are spelt by their code points
+(`lm/spelling.py`), which costs it more tokens than the others.
 """
 
 
