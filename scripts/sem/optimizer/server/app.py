@@ -106,7 +106,9 @@ def _add_optimize(app: Any, service: Service, models: Any, told: dict[int, Any])
     from fastapi import Request
     from fastapi.responses import StreamingResponse
 
-    @app.post("/optimize", responses=told)
+    events = {200: {"content": {"text/event-stream": {"schema": stream.SCHEMA}}}}
+
+    @app.post("/optimize", responses=told | events)
     async def optimize(body: models.OptimizeRequest, request: Request) -> models.OptimizeReply:
         """Rewrite one prompt; with `stream: true` as server-sent events."""
         if body.stream:
@@ -115,7 +117,7 @@ def _add_optimize(app: Any, service: Service, models: Any, told: dict[int, Any])
         sure = service.confidence(rewrite, body.raw_prompt)
         return models.OptimizeReply(optimized_prompt=rewrite.text, confidence=sure)
 
-    @app.post("/optimize/stream", responses=told, response_class=StreamingResponse)
+    @app.post("/optimize/stream", responses=told | events, response_class=StreamingResponse)
     async def streamed(body: models.OptimizeRequest, request: Request) -> StreamingResponse:
         """Rewrite one prompt as server-sent events: token, token, …, done."""
         tokens: asyncio.Queue[int] = asyncio.Queue()
@@ -158,7 +160,7 @@ def _add_feedback(app: Any, service: Service, models: Any, told: dict[int, Any])
     async def feedback(body: models.FeedbackRequest) -> models.FeedbackReply:
         """Keep what a person made of a rewrite, and how it did; for the next training run."""
         model = service.network.name if service.network else None
-        await asyncio.to_thread(service.feedback.add, body.model_dump(), model)
+        await asyncio.to_thread(service.feedback.add, body.model_dump(exclude_none=True), model)
         return models.FeedbackReply(success=True, message="kept for the next training run")
 
 

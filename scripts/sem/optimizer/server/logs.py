@@ -25,7 +25,7 @@ def to_stderr() -> None:
     """Send what the service and uvicorn say to stderr as JSON lines."""
     spoken = logging.StreamHandler(sys.stderr)
     spoken.setFormatter(AsJson())
-    for name in ("sem.serve", "uvicorn.error"):
+    for name in ("sem.serve", "uvicorn.error", "asyncio"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [spoken], False
         logger.setLevel(logging.INFO if name == "sem.serve" else logging.WARNING)

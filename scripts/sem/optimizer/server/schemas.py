@@ -23,6 +23,7 @@ def build(config: ServeSettings) -> Any:
     Temperature = Annotated[
         float, Field(strict=True, ge=0, le=2, description="0: greedy, the same text each time")
     ]
+    Text = Annotated[str, Field(min_length=1, max_length=4 * config.max_chars)]
     Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 
     class OptimizeRequest(Model):
@@ -49,8 +50,9 @@ def build(config: ServeSettings) -> Any:
 
     class FeedbackRequest(Model):
         raw_prompt: Prompt
-        edited_prompt: Annotated[str, Field(min_length=1, max_length=4 * config.max_chars)]
+        edited_prompt: Text
         success_score: Share
+        optimized_prompt: Annotated[Text | None, Field(description="what was edited")] = None
 
     class FeedbackReply(Model):
         success: bool

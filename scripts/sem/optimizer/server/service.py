@@ -1,6 +1,7 @@
 """The service behind the routes: prompts in, rewrites with their confidence out."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,20 +99,28 @@ class Service:
         self, waiting: Sequence["asyncio.Future[Rewrite]"], left: "asyncio.Future[Any]"
     ) -> list[Rewrite]:
         """What WAITING come to; Refusal when LEFT (the client did) or the time is over first."""
-        whole = asyncio.gather(*waiting)
+        end = time.monotonic() + self.config.timeout_s
+        pending = set(waiting)
         try:
-            await asyncio.wait(
-                {whole, left},
-                timeout=self.config.timeout_s,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            if whole.done():
-                self.metrics.answered.inc(len(waiting))
-                return whole.result()
-            raise refusal.gone() if left.done() else refusal.late(self.config.timeout_s)
+            while pending:
+                if left.done():
+                    raise refusal.gone()
+                spare = max(0.0, end - time.monotonic())
+                done, _ = await asyncio.wait(
+                    {*pending, left}, timeout=spare, return_when=asyncio.FIRST_COMPLETED
+                )
+                if not done:
+                    raise refusal.late(self.config.timeout_s)
+                pending -= done
+            made = [each.result() for each in waiting]
         finally:
-            whole.cancel()  # takes what is still in line out of it
             left.cancel()
+            for each in waiting:
+                # Takes what is still in line out of it; a failure of several is told once.
+                if not each.cancel() and not each.cancelled():
+                    each.exception()
+        self.metrics.answered.inc(len(waiting))
+        return made
 
     def confidence(self, rewrite: Rewrite, prompt: str) -> float:
         """How likely REWRITE of PROMPT is useful, as calibrated."""

@@ -8,6 +8,13 @@ from sem.core import jsonio
 from sem.optimizer.server.refusal import Refusal
 from sem.optimizer.server.service import Service
 
+# Of one event, in the OpenAPI document: `data` is JSON.
+SCHEMA = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {"event": {"enum": ["token", "done", "error"]}, "data": {"type": "string"}},
+}
+
 
 async def events(
     service: Service,

@@ -122,8 +122,8 @@ async function ask(event) {
 
 async function judge(event) {
   event.preventDefault();
-  const body = { raw_prompt: shown.prompt, edited_prompt: at("edited").value.trim() || shown.text,
-    success_score: Number(event.submitter.value) };
+  const body = { raw_prompt: shown.prompt, optimized_prompt: shown.text,
+    edited_prompt: at("edited").value.trim() || shown.text, success_score: Number(event.submitter.value) };
   try {
     const reply = await fetch("/feedback", { method: "POST", headers: headers(), body: JSON.stringify(body) });
     if (!reply.ok) throw await refused(reply);
