@@ -45,31 +45,43 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--report", action="store_true", help="from the rows that are there")
     parser.add_argument("--only", default="", help="cases whose name holds this")
+    parser.add_argument("--full-of", type=Path, help="rows whose full results are taken over")
     args = parser.parse_args()
     path = RESULTS / "preview_backtest.jsonl"
-    done = {row["case"] for row in files.rows(path)} if path.exists() else set()
     if not args.report:
-        baselines: dict[Any, Scored] = {}
-        with files.appending(path) as file:
-            for case in preview_cases.cases():
-                if case.name not in done and args.only in case.name:
-                    files.append(file, one(case, baselines))
-                    console.note(case.name)
+        compute(path, args.only, found_before(args.full_of))
     preview_fit.report(list(files.rows(path)), RESULTS, decision.CURVE)
 
 
-def one(case: Case, baselines: dict[Any, Scored]) -> dict[str, Any]:
-    """Previews of CASE by every budget, and the full result."""
+def found_before(path: Path | None) -> dict[str, dict[str, Any]]:
+    """Full results of an earlier backtest, by case."""
+    return {row["case"]: row for row in files.rows(path)} if path else {}
+
+
+def compute(path: Path, only: str, before: dict[str, dict[str, Any]]) -> None:
+    """Add the cases to PATH that it does not hold; full results may be those BEFORE."""
+    done = found_before(path) if path.exists() else {}
+    baselines: dict[Any, Scored] = {}
+    with files.appending(path) as file:
+        for case in preview_cases.cases():
+            if case.name not in done and only in case.name:
+                files.append(file, one(case, baselines, before.get(case.name)))
+                console.note(case.name)
+
+
+def one(case: Case, baselines: dict[Any, Scored], before: dict[str, Any] | None) -> dict[str, Any]:
+    """Previews of CASE by every budget, and the full result, which may be the one BEFORE."""
     began = time.process_time()
     previews = {name: preview(case, *budget, seed) for seed, (name, budget) in
                 enumerate(BUDGETS.items())}  # fmt: skip
     between = time.process_time()
-    full = whole(case, baselines)
+    full = before["full"] if before else whole(case, baselines)
+    spent = before["cpu_s"]["full"] if before else round(time.process_time() - between, 2)
     return {
         "case": case.name, "kind": case.kind, "pool": case.pool.name, "rows": len(case.given),
         "previews": previews, "full": full,
         "cpu_s": {"previews": round(between - began, 2),
-                  "full": round(time.process_time() - between, 2)},
+                  "full": spent},
     }  # fmt: skip
 
 
@@ -91,6 +103,7 @@ def preview(case: Case, share: float, tested: float, seed: int) -> dict[str, Any
         "measured": found.estimate.gain.mean, "mean": gain.mean, "low": gain.low,
         "high": gain.high, "n": gain.n, "used": found.learnt, "size": found.estimate.reached,
         "balance": decision.balance(given.classes),
+        "learnt": len(pool.base) + found.learnt,
         "leaking": len(found.overlap.benchmark) / len(given.samples),
     }  # fmt: skip
 

@@ -14,6 +14,7 @@ Writes  benchmarks/results/faults_contributions.md
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -193,10 +194,10 @@ def process(argv: list[str], folder: Path, alone: list[str]) -> Ran:
         for file in (out, err):
             file.seek(0)
             texts.append(file.read().decode("utf-8", "replace"))
-    told = texts[1].rpartition("network calls: ")[2].strip()
-    texts[1] = texts[1].rpartition("network calls: ")[0]
+    told = re.search(r"network calls: (\d+)", texts[1])
+    texts[1] = re.sub(r"network calls: \d+", "", texts[1])
     return Ran(child.returncode, *texts, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024,
-               int(told or 0))  # fmt: skip
+               int(told[1]) if told else 0)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ CURVE = {
     "weights": {"log_width": -1.0, "share_used": 2.0},
     "intercept": 0.5,
     "ranges": {"log_width": [0.0, 3.0], "share_used": [0.25, 1.0]},
-    "widen": {"points": 1.0, "share": 0.1},
+    "widen": {"points": 1.0, "root": 0.0, "share": 0.1},
 }
 
 
@@ -50,7 +50,7 @@ def test_an_interval_wider_than_the_decision_abstains(low, mean, high, word, rea
 def test_without_a_fitted_curve_there_is_no_confidence_and_no_widening(unfitted) -> None:
     assert decision.confidence(KNOWN) == (None, "not_fitted: curve.json is missing")
     gain = Gain(0.1, 0.05, 0.15, 100)
-    assert decision.widened(gain) == pytest.approx(gain)
+    assert decision.widened(gain, 50) == pytest.approx(gain)
 
 
 def test_the_curve_is_logistic(fitted) -> None:
@@ -72,10 +72,13 @@ def test_a_curve_of_other_features_is_refused(fitted) -> None:
     assert caught.value.message == "curve.json weighs share_used, which is not measured"
 
 
-def test_intervals_are_widened_in_squares(fitted) -> None:
-    found = decision.widened(Gain(0.2, 0.16, 0.24, 100))
-    assert found.low == pytest.approx(0.2 - (0.04**2 + 0.03**2) ** 0.5)
-    assert found.high == pytest.approx(0.2 + 0.05)
+def test_intervals_are_widened_in_squares_and_more_for_few_rows(fitted) -> None:
+    gain = Gain(0.2, 0.16, 0.24, 100)
+    found = decision.widened(gain, 100)
+    assert found.low == pytest.approx(0.2 - (0.04**2 + 0.01**2 + 0.02**2) ** 0.5)
+    by = {"points": 0.0, "root": 0.3, "share": 0.0}
+    assert decision.widened(gain, 100, by).high == pytest.approx(0.25)
+    assert decision.widened(gain, 10_000, by).width < decision.widened(gain, 100, by).width
 
 
 def test_the_shipped_curve_was_fitted_and_tested() -> None:

@@ -12,6 +12,7 @@ Writes  the result to stdout, progress to stderr, files only where they are name
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -103,7 +104,7 @@ def _check(args: argparse.Namespace) -> None:
             f"--sample-size {args.sample_size}, --seconds {args.seconds}", "both are above 0"
         )
     for path in (args.output_file, args.zk, args.save_model):
-        if path is not None and path.resolve() == args.data_path.resolve():
+        if path is not None and os.path.realpath(path) == os.path.realpath(args.data_path):
             raise SemError(f"{path}: that is the contribution itself", "name another file")
     if args.baseline_model and not args.sem:
         raise SemError(

@@ -82,15 +82,16 @@ def estimate(
     """
     began = time.monotonic()
     watched("baseline")
-    before = baseline or learners.fit(rows.features, rows.base, budget)
+    before = baseline or _fitted(rows.features, rows.base, budget)
     old = measure.score(before, rows.benchmark)
     steps, new, after = [], old, before
+    whole = learners.tuned(rows.features, (*rows.base, *rows.given), budget)
     for share in LADDER:
         if steps and budget.deadline is not None and _is_late(began, budget, len(steps)):
             break
         part = nested(rows.given, share)
         watched(f"candidate on {len(part):,} contributed rows")
-        after = learners.fit(rows.features, (*rows.base, *part), budget)
+        after = learners.fit(rows.features, (*rows.base, *part), whole)
         new = measure.score(after, rows.benchmark)
         steps.append(Step(len(part), gained(old.right, new.right, rows.units)))
     complete = before.converged and after.converged and len(steps) == len(LADDER)
@@ -109,6 +110,10 @@ def estimate(
         models=(before, after),
         notes=(*dict.fromkeys((*old.notes, *new.notes)), *notes),
     )
+
+
+def _fitted(features: Features, samples: Sequence[Sample], budget: Budget) -> Model:
+    return learners.fit(features, samples, learners.tuned(features, samples, budget))
 
 
 def nested(samples: Sequence[Sample], share: float) -> tuple[Sample, ...]:

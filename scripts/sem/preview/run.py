@@ -126,7 +126,8 @@ def worth(
         baseline = None  # it knows rows that the candidate would not
     total = round(asked.total * len(left) / len(own))
     found = estimate.estimate(learnt, budget, total, baseline, watched)
-    return Worth(rows, learnt, known, found, decision.widened(found.full), notes)
+    count = len(learnt.base) + found.ladder[-1].rows
+    return Worth(rows, learnt, known, found, decision.widened(found.full, count), notes)
 
 
 def _baseline(
