@@ -137,7 +137,7 @@ CASES: list[Case] = [
     ("infinite.jsonl", "none of its rows can be used",
      b'{"features": ["nan", "inf"], "label": 1}\n' * 40),
     ("ragged.jsonl", "", lines([{"features": [1.0] * n, "label": n % 2} for n in range(1, 40)])),
-    ("symbols.csv", "the texts hold no words", csv([("!?", b) for _, b in GOOD])),
+    ("symbols.csv", "the texts hold no words", csv([("!" * n + "?", b) for n, (_, b) in enumerate(GOOD)])),
     ("long_line.csv", "", b'text,label\n"' + b"a" * 40_000_000),
     ("quote.csv", "not usable CSV", b'text,label\n"a"b,c\n"a,b\n'),
 ]  # fmt: skip

@@ -36,7 +36,8 @@ def normal(sample: Sample) -> str:
     """SAMPLE's content without what does not matter: case, form, punctuation, spaces."""
     if not sample.text:
         return sample.content()
-    return " ".join(WORD.findall(unicodedata.normalize("NFKC", sample.text).casefold()))
+    words = WORD.findall(unicodedata.normalize("NFKC", sample.text).casefold())
+    return " ".join(words) or sample.text  # `?!` and `...` are not the same
 
 
 def find(given: Sequence[Sample], base: Sequence[Sample], benchmark: Sequence[Sample]) -> Overlap:
