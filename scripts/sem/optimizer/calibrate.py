@@ -97,5 +97,5 @@ def _curve(points: Sequence[Point]) -> tuple[float, float]:
     # Two points of doubt, one each way: a curve is never surer than its number of points.
     likely = np.concatenate([likely, np.full((2, 1), likely.mean())])
     useful = np.concatenate([useful, [True, False]])
-    model = LogisticRegression(C=10.0).fit(likely, useful)
+    model = LogisticRegression(C=1000.0).fit(likely, useful)
     return round(float(model.intercept_[0]), 6), round(float(model.coef_[0, 0]), 6)

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 FEWEST, MOST = 2, 8  # constraints, and steps
 ROOM = 1_200  # characters that a rewrite may add to its prompt; beyond it is bloated
 REPEATED = 0.15  # share of a rewrite's own three-word runs that stand in it before: stuffed
+ECHOED = 5  # words of a task from which saying it again outside of the task is stuffing
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,9 @@ def is_stuffed(parts: Layout) -> bool:
     runs = [run for line in said for run in _runs(line)]
     again = len(runs) - len(set(runs))
     task = folded(parts.task).casefold()
-    echoed = sum(task in folded(line).casefold() for line in said) if " " in task else 0
+    # "Survey answers" is said again in good English; a whole request is not.
+    long = len(task.split()) >= ECHOED
+    echoed = sum(task in folded(line).casefold() for line in said) if long else 0
     return again > REPEATED * max(len(runs), 1) or echoed > 1
 
 

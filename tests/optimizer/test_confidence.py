@@ -1,0 +1,115 @@
+"""Confidence: a likelihood, calibrated on families that training did not see."""
+
+import random
+
+import pytest
+from test_layout import PROMPT, changed
+
+from sem.core.errors import SemError
+from sem.optimizer import calibrate, confidence
+from sem.optimizer.confidence import Calibration
+from sem.optimizer.pairs import Pair
+from sem.optimizer.rewriter import Decoding, Rewrite
+
+WORTH = Calibration(4.0, 10.0, 50, 25, 5, 0.1)
+GOOD = changed()
+
+
+def points(count: int, cut: float = -0.4) -> list[calibrate.Point]:
+    """Rewrites of eight families: those likelier than CUT are useful, but for some noise."""
+    dice = random.Random(1)
+    made = []
+    for number in range(count):
+        sure = -dice.random()
+        useful = (sure > cut) != (dice.random() < 0.05)
+        made.append((sure, useful, f"family{number % 8}"))
+    return made
+
+
+def test_a_likelier_rewrite_is_trusted_more():
+    fitted = calibrate.fit(points(160))
+    values = [confidence.likelihood(-n / 10, fitted) for n in range(11)]
+
+    assert values == sorted(values, reverse=True)
+    assert confidence.likelihood(-0.1, fitted) > 0.8
+    assert confidence.likelihood(-0.9, fitted) < 0.2
+    assert confidence.likelihood(-0.4, fitted) == pytest.approx(0.5, abs=0.15)
+    assert (fitted.rows, fitted.families) == (160, 8)
+    assert fitted.brier < 0.12
+
+
+def test_the_brier_score_is_that_of_families_left_out():
+    # Two families that say the opposite of each other: known to the curve, unknown to its score.
+    told = [(-0.2, True, "a")] * 20 + [(-0.2, False, "b")] * 20
+
+    assert calibrate.fit(told).brier > 0.8
+
+
+def test_a_network_that_is_never_useful_is_not_calibrated():
+    with pytest.raises(SemError, match="none of 12 rewrites is useful"):
+        calibrate.fit([(-0.5, False, "a")] * 12)
+
+
+def test_one_that_is_always_useful_is_still_doubted_a_little():
+    sure = confidence.likelihood(-0.5, calibrate.fit([(-0.5, True, "a"), (-0.6, True, "b")] * 20))
+
+    assert 0.9 < sure < 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "finished"),
+    [
+        (GOOD, False),
+        (PROMPT, True),
+        ("", True),
+        ("Act as a chef and " + PROMPT, True),
+        (changed(task="write a function that parses times"), True),
+        (changed(constraints=tuple(f"Be very precise in case {n}" for n in range(8))), True),
+    ],
+)
+def test_a_useless_rewrite_is_never_shown_however_likely(text, finished):
+    assert confidence.of(Rewrite(text, -0.001, 9, finished), PROMPT, WORTH) <= 0.5
+
+
+def test_a_useful_rewrite_is_as_sure_as_its_likelihood():
+    likely, doubtful = (Rewrite(GOOD, value, 9, True) for value in (-0.1, -0.9))
+
+    assert confidence.of(likely, PROMPT, WORTH) == confidence.likelihood(-0.1, WORTH) > 0.9
+    assert confidence.of(doubtful, PROMPT, WORTH) < 0.1
+
+
+def test_confidence_stays_within_0_and_1():
+    steep = Calibration(0.0, 1e6, 1, 1, 1, 0.0)
+    values = [confidence.of(Rewrite(GOOD, v, 9, True), PROMPT, steep) for v in (-1e9, 0.0, -0.1)]
+
+    assert all(0 <= value <= 1 for value in values)
+
+
+class Parrot:
+    """A rewriter of its own kind: good where a prompt begins with a letter it knows."""
+
+    limit = 128
+
+    def count(self, prompt: str) -> int:
+        return len(prompt.split())
+
+    def rewrite(self, prompts: list[str], _: Decoding) -> list[Rewrite]:
+        return [
+            Rewrite(changed(task=p), -0.1, 9, True)
+            if p.startswith("write")
+            else Rewrite(p, -0.9, 9, True)
+            for p in prompts
+        ]
+
+
+def test_calibration_asks_plain_spoilt_and_foreign_prompts():
+    val = [Pair(f"f{n % 4}.{n}", f"write poem {n}", "", "writing", f"f{n % 4}") for n in range(40)]
+    asked = calibrate.prompts(val, 40)
+    fitted = calibrate.calibrate(Parrot(), val, 40)
+
+    plain = [prompt for prompt, family in asked if prompt in {p.input for p in val}]
+    assert len(asked) == 40 + len(calibrate.FOREIGN)
+    assert 15 <= len(plain) <= 30
+    assert asked == calibrate.prompts(val, 40)
+    assert 0 < fitted.useful < fitted.rows
+    assert confidence.likelihood(-0.1, fitted) > 0.5 > confidence.likelihood(-0.9, fitted)
