@@ -133,9 +133,9 @@ def _plain(text: str) -> str:
 
 
 def schema(brief: Brief) -> dict[str, Any]:
-    """The form of a reply: pairs and nothing else."""
-    texts = {name: {"type": "string", "maxLength": 8_000} for name in ("question", "quote")}
-    answer = brief.shape or {"type": "string", "maxLength": 16_000}
+    """The form of a reply: pairs and nothing else; bounded, or a small model repeats itself."""
+    texts = {name: {"type": "string", "maxLength": 2_000} for name in ("question", "quote")}
+    answer = brief.shape or {"type": "string", "maxLength": 8_000}
     item = {
         "type": "object",
         "additionalProperties": False,
@@ -146,7 +146,7 @@ def schema(brief: Brief) -> dict[str, Any]:
         "type": "object",
         "additionalProperties": False,
         "required": ["pairs"],
-        "properties": {"pairs": {"type": "array", "maxItems": 100, "items": item}},
+        "properties": {"pairs": {"type": "array", "maxItems": 2 * brief.pairs + 2, "items": item}},
     }
 
 
