@@ -14,6 +14,7 @@ MAX_CHARS = 32_000_000
 MAX_VALUES = 3_000_000  # `[{},{},…` of 32 MB would take 1 GB; strings may hold commas, too
 _STRINGS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.S)
 _BRACKETS = re.compile(r"[\[\]{}]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 Json = Any
 
@@ -81,7 +82,7 @@ def _finite(digits: str) -> float:
 
 def _check_text(text: str) -> None:
     # "\ud800" parses, then breaks every UTF-8 writer downstream.
-    if re.search(r"\\u[dD][89a-fA-F]", text) or any("\ud800" <= c <= "\udfff" for c in text):
+    if re.search(r"\\u[dD][89a-fA-F]", text) or _SURROGATE.search(text):
         try:
             json.dumps(json.loads(text), ensure_ascii=False).encode("utf-8")
         except UnicodeEncodeError as error:
