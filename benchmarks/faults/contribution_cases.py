@@ -133,11 +133,12 @@ CASES: list[Case] = [
     ("loop.csv", "", lambda path: path.symlink_to(path.name)),
     ("device.csv", "not a plain file", lambda path: path.symlink_to("/dev/zero")),
     ("nulls.csv", "", b"\0" * 5_000),
-    ("nothing_said.csv", "none of its rows can be used", b"a,b,label\n" + b",,x\n" * 40),
+    ("nothing_said.csv", "neither a text nor numbers", b"a,b,label\n" + b",,x\n" * 40),
     ("infinite.jsonl", "none of its rows can be used",
      b'{"features": ["nan", "inf"], "label": 1}\n' * 40),
     ("ragged.jsonl", "", lines([{"features": [1.0] * n, "label": n % 2} for n in range(1, 40)])),
-    ("symbols.csv", "the texts hold no words", csv([("!" * n + "?", b) for n, (_, b) in enumerate(GOOD)])),
+    ("symbols.csv", "the texts hold no words",
+     csv([("!" * n + "?", b) for n, (_, b) in enumerate(GOOD)])),
     ("long_line.csv", "", b'text,label\n"' + b"a" * 40_000_000),
     ("quote.csv", "not usable CSV", b'text,label\n"a"b,c\n"a,b\n'),
 ]  # fmt: skip
@@ -156,10 +157,9 @@ READ: list[Case] = [
     ("singletons.csv", "", csv(GOOD + [(f"rare word {n}", f"r{n}") for n in range(15)])),
     ("bad_lines.jsonl", "", lines(texts()) + b'{"text": \n' * 30),
     ("control.jsonl", "",
-     lines([{"text": f"\u001b[31m \u202e pay {t}", "label": b} for t, b in GOOD])),
+     lines([{"text": f"\u001b[31m\u202e{t}", "label": b} for t, b in GOOD])),
     ("semicolons.csv", "", csv(GOOD, "text,label").replace(b'",', b'";').replace(b"t,l", b"t;l")),
-    ("imbalanced.csv", "", csv([(f"{t} {n}", "b" if n == 7 else "a")
-                                for n in range(5) for t, _ in GOOD])),
+    ("imbalanced.csv", "", csv([(t, "b" if n == 7 else "a") for n, (t, _) in enumerate(GOOD)])),
 ]  # fmt: skip
 MODELS: list[Case] = [
     *((f"model{n}.{end}", "a pickle, which can run code", pickle.dumps(Boom(), n))

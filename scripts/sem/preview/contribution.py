@@ -8,6 +8,7 @@ of the sample. Two kinds are told apart: `text` (a text and a label) and `table`
 import hashlib
 import heapq
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from sem.preview.columns import FEATURES, Columns, Shape, as_list, shape_of, typ
 
 MOST_CLASSES = 10_000
 BLOCK = 1 << 20
+WORD = re.compile(r"\b\w\w+\b")  # what CountVectorizer takes for one
+LARGEST = 1e100  # its square is still a number
 TEXT_FILES = {
     "jsonl": readers.jsonl,
     "ndjson": readers.jsonl,
@@ -82,6 +85,10 @@ def read(path: Path, most: int, seed: int, like: Shape | None = None) -> Contrib
         reason = f": {skipped.most_common(1)[0][0]}" if skipped else ""
         raise SemError(f"{path}: none of its rows can be used{reason}", _wanted(shape))
     samples = _drawn(path, shape, _quotas(counts, most), seed)
+    if shape.kind == "text" and not any(WORD.search(one.text) for one in samples):
+        raise SemError(
+            f"{path}: the texts hold no words to learn from", "is the text column the right one?"
+        )
     size = sum(counts.values())
     return Contribution(
         shape, samples, size, counts, found.manifest(path), skipped, notes + found.notes
@@ -204,6 +211,9 @@ def _number(value: Any, notes: Counter[str]) -> float:
     if not math.isfinite(number):
         notes["values that are NaN or infinite"] += 1
         return math.nan
+    if abs(number) > LARGEST:
+        notes["values beyond 1e100, taken for it"] += 1
+        return math.copysign(LARGEST, number)
     return number
 
 

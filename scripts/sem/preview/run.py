@@ -167,6 +167,8 @@ def _keep(options: Options, found: Worth, steps: int) -> None:
 def named(options: Options, project: Project | None) -> str:
     """What names the preview of OPTIONS for PROJECT: the contents it comes from."""
     contribution.check(options.path)
+    if options.baseline:
+        models.refuse_code(options.baseline)
     told: list[Any] = [
         options.path.name, files.sha256(options.path), options.sample_size, options.seed,
         options.test_mode, options.seconds,
