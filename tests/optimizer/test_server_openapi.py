@@ -14,7 +14,7 @@ from toy import make_t5
 def served(tmp_path_factory):
     root: Path = tmp_path_factory.mktemp("tree")
     make_optimizer(root, make_t5(root / "t5"))
-    with Served(root, lambda: load(root)) as running:
+    with Served(root, lambda: load(root), max_length=32) as running:
         yield running.until_loaded()
 
 
@@ -25,7 +25,7 @@ def fuzz(served: Served, examples: int) -> dict[str, int]:
 
     document = served.http.get("/openapi.json").json()
     length = document["components"]["schemas"]["OptimizeRequest"]["properties"]["max_length"]
-    assert (length["maximum"], length["default"]) == (512, 512)
+    assert (length["maximum"], length["default"]) == (32, 32)
     schema = schemathesis.openapi.from_url(f"{served.http.base_url}/openapi.json")
     names = ("not_a_server_error", "status_code_conformance", "content_type_conformance",
              "response_schema_conformance")  # fmt: skip
@@ -57,7 +57,7 @@ def fuzz_one(
 
 
 def test_the_openapi_document_is_kept_in_a_short_fuzz(served):
-    seen = fuzz(served, 6)
+    seen = fuzz(served, 4)
 
     assert {key.rsplit(" ", 1)[0] for key in seen} == {
         "POST /optimize", "POST /optimize/stream", "POST /optimize/batch", "POST /feedback",
@@ -68,7 +68,7 @@ def test_the_openapi_document_is_kept_in_a_short_fuzz(served):
 
 @pytest.mark.slow
 def test_the_openapi_document_is_kept_in_a_long_fuzz(served):
-    seen = fuzz(served, 300)
+    seen = fuzz(served, 100)
 
-    assert sum(seen.values()) > 1_000
+    assert sum(seen.values()) > 500
     assert not [key for key in seen if key[-3] == "5"]

@@ -11,6 +11,7 @@ import secrets
 import time
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,6 +28,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+LINGER_S, LINGER = 1.0, 16  # before a 413: seconds, and bodies' worth of bytes
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # No key is asked for here: nothing of it is secret, and the page must come up to ask for one.
 OPEN = ("/health", "/", "/page.css", "/page.js", "/docs", "/docs.js", "/openapi.json")
@@ -73,6 +75,8 @@ class Guard:
             await self.app(scope, _again(body, receive), spoken)
         except Refusal as error:
             passage.reason = error.reason
+            if error.status == 413 and b"expect" not in dict(scope["headers"]):
+                await _drain(receive, self.config.max_body_bytes)
             await _refuse(spoken, error, passage)
         except Exception:
             log.exception("bug", extra={"facts": {"request_id": passage.id}})
@@ -172,6 +176,17 @@ def _again(body: bytes, receive: Receive) -> Receive:
         return messages.pop() if messages else await receive()
 
     return replayed
+
+
+async def _drain(receive: Receive, most: int) -> None:
+    """Throw a little away: a connection closed with bytes unread takes the answer back (RST)."""
+    read = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_S):
+            while read < LINGER * most and (message := await receive())["type"] == "http.request":
+                read += len(message.get("body", b""))
+                if not message.get("more_body"):
+                    return
 
 
 async def _refuse(send: Send, error: Refusal, passage: Passage) -> None:

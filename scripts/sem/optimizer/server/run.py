@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
@@ -24,7 +25,10 @@ SWITCH_S = 0.0005
 def serve(
     settings: ServeSettings, root: Path, name: str | None, say: Callable[[str], None]
 ) -> None:
-    """Serve the optimizer NAME of the tree ROOT until SIGTERM; SAY hears the address."""
+    """Serve the optimizer NAME of the tree ROOT until SIGTERM; SAY hears the address.
+
+    It does not return: the process ends with exit code 0.
+    """
     key = config.api_key(settings)
     logs.to_stderr()
     sys.setswitchinterval(SWITCH_S)
@@ -40,6 +44,10 @@ def serve(
     server.run(sockets=[bound])
     counts = {"accepted": _count(service, "accepted"), "answered": _count(service, "answered")}
     logging.getLogger("sem.serve").info("ended", extra={"facts": counts})
+    logging.shutdown()
+    sys.stdout.flush()
+    # The interpreter takes seconds to take the libraries apart; there is nothing left to lose.
+    os._exit(0)
 
 
 def _count(service: Service, name: str) -> int:

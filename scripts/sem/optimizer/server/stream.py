@@ -30,16 +30,16 @@ async def events(
     # Starlette cancels this when the client leaves, and with it the place in line.
     left: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     whole = asyncio.ensure_future(service.answers([waiting], left))
+    heard = asyncio.ensure_future(tokens.get())
     try:
         while not whole.done():
-            heard = asyncio.ensure_future(tokens.get())
             await asyncio.wait({heard, whole}, return_when=asyncio.FIRST_COMPLETED)
-            heard.cancel()
-            if not heard.done() or heard.cancelled():
+            if not heard.done():
                 continue
             ids.append(heard.result())
             while not tokens.empty():
                 ids.append(tokens.get_nowait())
+            heard = asyncio.ensure_future(tokens.get())
             grown = settled(rewriter, ids, sent)
             if len(grown) > len(sent):
                 yield _event("token", {"text": grown[len(sent) :]})
@@ -50,6 +50,7 @@ async def events(
     except Refusal as error:
         yield _event("error", error.body(request_id))
     finally:
+        heard.cancel()
         whole.cancel()
         waiting.cancel()
 
