@@ -7,7 +7,7 @@ Preview: the contributor's file is sampled and read as `hokusai-preview` does, o
 penalty, a ladder, an extrapolation. Budgets: a quarter of the rows and half of the benchmark; half
 and half; everything. Full: all rows, the whole benchmark, the penalty of baseline and candidate
 each chosen from four by a fifth of their own rows held out, for three seeds of that fifth; the
-mean gain. Both leave out rows that the benchmark holds.
+mean gain. Both leave out rows that the benchmark holds or the base knows.
 
 Reads   ../shared/data/preview, scikit-learn's sets
 Writes  benchmarks/results/preview_backtest.{jsonl,md,svg}, configs/preview_confidence.json
@@ -30,7 +30,7 @@ from sem.preview import contribution, decision, learners, measure, overlap, run,
 from sem.preview.contribution import Sample
 from sem.preview.encoders import Features
 from sem.preview.gain import gained
-from sem.preview.learners import Budget
+from sem.preview.learners import Budget, Model
 from sem.preview.measure import Scored
 from sem.preview.sources import Compared
 
@@ -45,12 +45,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--report", action="store_true", help="from the rows that are there")
     parser.add_argument("--only", default="", help="cases whose name holds this")
+    parser.add_argument("--rows", type=Path, default=RESULTS / "preview_backtest.jsonl")
     parser.add_argument("--full-of", type=Path, help="rows whose full results are taken over")
     args = parser.parse_args()
-    path = RESULTS / "preview_backtest.jsonl"
     if not args.report:
-        compute(path, args.only, found_before(args.full_of))
-    preview_fit.report(list(files.rows(path)), RESULTS, decision.CURVE)
+        compute(args.rows, args.only, found_before(args.full_of))
+    if args.rows.parent == RESULTS:
+        preview_fit.report(list(files.rows(args.rows)), RESULTS, decision.CURVE)
 
 
 def found_before(path: Path | None) -> dict[str, dict[str, Any]]:
@@ -61,21 +62,24 @@ def found_before(path: Path | None) -> dict[str, dict[str, Any]]:
 def compute(path: Path, only: str, before: dict[str, dict[str, Any]]) -> None:
     """Add the cases to PATH that it does not hold; full results may be those BEFORE."""
     done = found_before(path) if path.exists() else {}
-    baselines: dict[Any, Scored] = {}
     with files.appending(path) as file:
         for case in preview_cases.cases():
             if case.name not in done and only in case.name:
-                files.append(file, one(case, baselines, before.get(case.name)))
+                files.append(file, one(case, before.get(case.name)))
                 console.note(case.name)
 
 
-def one(case: Case, baselines: dict[Any, Scored], before: dict[str, Any] | None) -> dict[str, Any]:
+BASELINES: dict[Any, Scored] = {}  # of full computations, by pool and strength
+MODELS: dict[str, Model] = {}  # of previews, by pool: what `--cache` keeps
+
+
+def one(case: Case, before: dict[str, Any] | None) -> dict[str, Any]:
     """Previews of CASE by every budget, and the full result, which may be the one BEFORE."""
     began = time.process_time()
     previews = {name: preview(case, *budget, seed) for seed, (name, budget) in
                 enumerate(BUDGETS.items())}  # fmt: skip
     between = time.process_time()
-    full = before["full"] if before else whole(case, baselines)
+    full = before["full"] if before else whole(case)
     spent = before["cpu_s"]["full"] if before else round(time.process_time() - between, 2)
     return {
         "case": case.name, "kind": case.kind, "pool": case.pool.name, "rows": len(case.given),
@@ -97,7 +101,9 @@ def preview(case: Case, share: float, tested: float, seed: int) -> dict[str, Any
         most = max(10, round(len(case.given) * share))
         given = contribution.read(path, most, seed, pool.shape)
     asked = run.Asked(pool.shape, compared, tuple(given.samples), given.size)
-    found = run.worth(asked, run.Box(Budget().steps, 1e6, time.monotonic()))
+    box = run.Box(Budget().steps, 1e6, time.monotonic())
+    found = run.worth(asked, box, MODELS.get(pool.name))
+    MODELS[pool.name] = found.estimate.models[0]
     gain = found.estimate.full
     return {
         "measured": found.estimate.gain.mean, "mean": gain.mean, "low": gain.low,
@@ -108,22 +114,22 @@ def preview(case: Case, share: float, tested: float, seed: int) -> dict[str, Any
     }  # fmt: skip
 
 
-def whole(case: Case, baselines: dict[Any, Scored]) -> dict[str, Any]:
-    """The full computation of CASE; BASELINES holds what was computed of its pool before."""
+def whole(case: Case) -> dict[str, Any]:
+    """The full computation of CASE."""
     pool = case.pool
     known = overlap.find(case.given, pool.base, pool.benchmark)
-    left = sources.without(case.given, known.benchmark)
+    left = sources.without(case.given, known.left_out)
     features = Features(pool.shape, (*pool.base, *case.given, *pool.benchmark))
     scored: dict[float, Scored] = {}
     gains = []
     for seed in SEEDS:
         old = chosen(features, pool.base, seed)
         key = (pool.name, old)
-        baselines.setdefault(key, score(features, pool.base, pool.benchmark, old))
+        BASELINES.setdefault(key, score(features, pool.base, pool.benchmark, old))
         learnt = (*pool.base, *left)
         new = chosen(features, learnt, seed)
         scored.setdefault(new, score(features, learnt, pool.benchmark, new))
-        gains.append(gained(baselines[key].right, scored[new].right, None))
+        gains.append(gained(BASELINES[key].right, scored[new].right, None))
     return {
         "mean": sum(gain.mean for gain in gains) / len(gains),
         "seeds": [gain.mean for gain in gains],

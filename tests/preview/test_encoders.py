@@ -56,6 +56,15 @@ def test_words_counted_once_are_tfidf_of_the_part() -> None:
         assert found.encode(asked).toarray() == pytest.approx(theirs)
 
 
+def test_texts_that_were_not_counted_are_counted_when_asked() -> None:
+    samples = texts(40)
+    found = Features(TEXT, samples[:30]).encoder(samples[:20])
+    known = Features(TEXT, samples).encoder(samples[:20])
+    assert found.encode(samples[25:]).toarray() == pytest.approx(
+        known.encode(samples[25:]).toarray()
+    )
+
+
 def test_numbers_are_imputed_and_scaled_as_by_the_pipeline() -> None:
     samples = table(60)
     part, others = samples[:40], samples[40:]

@@ -80,7 +80,7 @@ def test_wrong_labels_are_worth_least_and_are_doubted() -> None:
 def test_advice_names_the_first_reason() -> None:
     given = blobs(6, 6)
     overlap = Overlap(frozenset({0}), NONE, frozenset({1}), frozenset({2}))
-    found = influence.judged(given, [0.1, 0.1, 0.1, -0.2, -0.05], {2: "x"}, overlap)
+    found = influence.judged(given, [0.1, 0.1, -0.2, -0.05], {1: "x"}, overlap)
     assert [(one.advice, one.reason) for one in found] == [
         ("drop", "in_benchmark"),
         ("drop", "known_already"),

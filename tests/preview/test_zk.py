@@ -1,13 +1,15 @@
 """The strict document: our schema accepts and refuses as the published one, hashes come out."""
 
 import copy
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
 
-from sem.core import files, schema
+from sem.core import files, jsonio, schema
 from sem.core.errors import SemError
-from sem.preview import zk
+from sem.preview import validate, zk
 
 RUN = "1749778254976095"
 
@@ -125,3 +127,54 @@ def test_several_contributors_have_no_recipe(shipped) -> None:
     del shipped["contributor_info"]
     with pytest.raises(SemError, match="several contributors"):
         zk.public_inputs_hash(shipped)
+
+
+FITTING = {
+    f"delta_output_{RUN}_zk.json",
+    "valid_zk_output.json",
+    "valid_zk_output_multiple_contributors.json",
+}
+
+
+def test_every_published_file_is_accepted_or_refused_as_its_owners_would(hokusai) -> None:
+    published = files.read_json(hokusai / "schema" / "zk_output_schema.json")
+    fitting, count = set(), 0
+    for path in sorted(hokusai.rglob("*.json")):
+        found = files.read_json(path)
+        ours, theirs = zk.problems(found), schema.problems(found, published)
+        assert bool(ours) == bool(theirs), path.name
+        count += 1
+        if not ours:
+            fitting.add(path.name)
+    assert fitting == FITTING
+    assert count >= 50
+
+
+@pytest.mark.parametrize("path", ["configs/model_30_budget.yaml",
+                                  "fixtures/technical_task_router_fixture.csv"])  # fmt: skip
+def test_what_is_no_json_is_one_line(hokusai, path) -> None:
+    with pytest.raises(SemError):
+        validate.main([str(hokusai / path)])
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "valid"),
+    [
+        (f"outputs/delta_output_{RUN}_zk.json", ["--zk-check"], True),
+        ("schema/examples/valid_zk_output_multiple_contributors.json", [], True),
+        ("schema/examples/invalid_example.json", [], False),
+        ("outputs/preview_test.json", [], False),
+        (f"outputs/delta_output_{RUN}.json", [], False),
+    ],
+)
+def test_the_command_says_so_and_names_the_same_hash(hokusai, capsys, name, words, valid) -> None:
+    argv = [str(hokusai / name), "--output-hash", "--format", "json", *words]
+    if valid:
+        validate.main(argv)
+    else:
+        with pytest.raises(SemError, match="problem"):
+            validate.main(argv)
+    said = jsonio.loads(capsys.readouterr().out)
+    assert said["valid"] is valid
+    text = json.dumps(files.read_json(hokusai / name), sort_keys=True, separators=(",", ":"))
+    assert said["sha256"] == hashlib.sha256(text.encode()).hexdigest()

@@ -66,7 +66,7 @@ def features(expected: Gain, used: int, size: int, evenness: float) -> dict[str,
         "log_width": math.log(max(expected.width * POINTS, 0.01)),
         "log_effect": math.log(max(effect, 0.1)),
         "log_benchmark": math.log(expected.n),
-        "share_used": used / max(size, 1),
+        "share_used": used / size if size else 1.0,
         "balance": evenness,
     }
 

@@ -162,7 +162,7 @@ def _told(found: Found) -> dict[str, Any]:
 
 def _estimate(found: Found) -> dict[str, Any]:
     worth, estimate = found.worth, found.worth.estimate
-    own = len(worth.rows.given) + len(worth.overlap.benchmark)
+    own = len(worth.rows.given) + len(worth.overlap.left_out)
     return {
         "decision": found.decision.word,
         "reason": found.decision.reason,

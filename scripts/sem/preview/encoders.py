@@ -46,6 +46,10 @@ class Features:
         """How often each of SAMPLES holds each term, (samples, terms); all are known texts."""
         return self._counts[[self._place[sample.text] for sample in samples]]
 
+    def knows(self, samples: Sequence[Sample]) -> bool:
+        """Whether all texts of SAMPLES were counted."""
+        return all(sample.text in self._place for sample in samples)
+
     def encoder(self, samples: Sequence[Sample]) -> "Encoder":
         """What a model of SAMPLES sees of any row."""
         if self.shape.kind == "table":
@@ -100,7 +104,7 @@ class Words:
         return normalize(counts, copy=False)
 
     def _counted(self, samples: Sequence[Sample]) -> Any:
-        if self.features is not None:
+        if self.features is not None and self.features.knows(samples):
             return self.features.counted(samples)[:, self.columns]
         import numpy as np
         from sklearn.feature_extraction.text import CountVectorizer

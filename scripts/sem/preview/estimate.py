@@ -86,7 +86,9 @@ def estimate(
     old = measure.score(before, rows.benchmark)
     steps, new, after = [], old, before
     whole = learners.tuned(rows.features, (*rows.base, *rows.given), budget)
-    for share in LADDER:
+    if not rows.given:  # nothing new: the candidate is the baseline
+        steps = [Step(0, Gain(0.0, 0.0, 0.0, len(rows.benchmark)))]
+    for share in LADDER if rows.given else ():
         if steps and budget.deadline is not None and _is_late(began, budget, len(steps)):
             break
         part = nested(rows.given, share)
@@ -94,7 +96,9 @@ def estimate(
         after = learners.fit(rows.features, (*rows.base, *part), whole)
         new = measure.score(after, rows.benchmark)
         steps.append(Step(len(part), gained(old.right, new.right, rows.units)))
-    complete = before.converged and after.converged and len(steps) == len(LADDER)
+    complete = (
+        before.converged and after.converged and (len(steps) == len(LADDER) or not rows.given)
+    )
     notes = () if complete else ("the time was up before training was done",)
     reached = max(total or len(rows.given), steps[-1].rows)
     return Estimate(

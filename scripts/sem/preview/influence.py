@@ -157,12 +157,13 @@ def judged(
 ) -> list[Judged]:
     """What to do with each of GIVEN, the rows of the file before any was left out.
 
-    SHARES and DOUBTED are numbered as the rows that are not in the benchmark.
+    SHARES and DOUBTED are numbered as the rows that were learnt from.
     """
     found, number, worst = [], 0, -_typical(shares)
     for row, sample in enumerate(given):
-        if row in overlap.benchmark:
-            found.append(Judged(sample.where, sample.label, 0.0, "drop", "in_benchmark"))
+        if row in overlap.left_out:
+            reason = "in_benchmark" if row in overlap.benchmark else "known_already"
+            found.append(Judged(sample.where, sample.label, 0.0, "drop", reason))
             continue
         advice, reason = _advice(row, number, doubted, overlap)
         if advice == "keep" and shares[number] < worst:
@@ -184,8 +185,6 @@ def _typical(shares: Sequence[float]) -> float:
 def _advice(
     row: int, number: int, doubted: dict[int, str], overlap: Overlap
 ) -> tuple[Advice, str]:
-    if row in overlap.base:
-        return "drop", "known_already"
     if row in overlap.contradicts:
         return "inspect", "contradicts_base"
     if number in doubted:
@@ -199,6 +198,8 @@ def gaps(rows: Rows) -> Gaps:
     base = Counter(sample.label for sample in rows.base)
     given = Counter(sample.label for sample in rows.given)
     classes = {name: count for name, count in sorted(given.items()) if base[name] < FEW}
+    if not rows.given:
+        return Gaps({}, 0, 0.0)
     encoder = rows.features.encoder((*rows.base, *rows.given))
     wanted, *labels = _numbered(rows.benchmark, rows.base, rows.given)
     matrices = [_unit(encoder.encode(part)) for part in (rows.base, rows.given)]

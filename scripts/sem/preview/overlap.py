@@ -2,6 +2,8 @@
 
 A row that is in the benchmark, word for word, by its normal form or nearly, would be graded on
 what it taught: it is left out and counted, and above 1 % of them no score is given for acceptance.
+A row that is known already teaches nothing, and would only count twice: it is left out, too, as
+`dataset.clean` does.
 """
 
 import re
@@ -13,6 +15,8 @@ from sem.dataset import neardup
 from sem.preview.contribution import Sample
 
 NEAR = 0.8  # Jaccard index of 5-grams of the normal form
+CLOSE = 1e-3  # root mean square distance of numbers, in spreads of their columns
+BLOCK = 512  # rows compared with all others at once
 REFUSED_ABOVE = 0.01
 WORD = re.compile(r"\w+")
 
@@ -30,6 +34,11 @@ class Overlap:
     def benchmark(self) -> frozenset[int]:
         """Rows that must not be learnt from."""
         return self.benchmark_exact | self.benchmark_near
+
+    @property
+    def left_out(self) -> frozenset[int]:
+        """Rows that teach nothing or must not: what is left out."""
+        return self.benchmark | self.base
 
 
 def normal(sample: Sample) -> str:
@@ -57,12 +66,39 @@ def find(given: Sequence[Sample], base: Sequence[Sample], benchmark: Sequence[Sa
         elif text in known:
             against.add(number)
         seen.add((text, sample.label))
-    near = _near(given, benchmark) - exact
-    return Overlap(frozenset(exact), frozenset(near), frozenset(again), frozenset(against))
+    near = (_near(given, benchmark) | set(_close(given, benchmark))) - exact
+    for number, other in _close(given, base).items():
+        (again if base[other].label == given[number].label else against).add(number)
+    return Overlap(*map(frozenset, (exact, near, again, against - again)))
+
+
+def _close(given: Sequence[Sample], others: Sequence[Sample]) -> dict[int, int]:
+    """Row of GIVEN -> the row of OTHERS whose numbers are all but its own; texts have none."""
+    import numpy as np
+
+    if not given or not others or given[0].text:
+        return {}
+    left, right = (np.array([one.features for one in part], float) for part in (given, others))
+    rows = np.vstack([left, right])
+    middle = np.nanmedian(np.where(np.isnan(rows).all(axis=0), 0.0, rows), axis=0)
+    spread = np.nanstd(np.where(np.isnan(rows), middle, rows), axis=0)
+    left, right = (
+        (np.where(np.isnan(part), middle, part) - middle) / np.where(spread > 0, spread, 1.0)
+        for part in (left, right)
+    )
+    found: dict[int, int] = {}
+    for start in range(0, len(left), BLOCK):
+        block = left[start : start + BLOCK]
+        near = (block @ right.T) * 2 - (right**2).sum(axis=1)
+        best = near.argmax(axis=1)
+        # Products cancel where numbers are large: the nearest are measured again.
+        apart = ((block - right[best]) ** 2).mean(axis=1)
+        found |= {start + int(n): int(best[n]) for n in np.flatnonzero(apart <= CLOSE**2)}
+    return found
 
 
 def _near(given: Sequence[Sample], benchmark: Sequence[Sample]) -> set[int]:
-    """Rows of GIVEN whose text is nearly one of BENCHMARK's; numbers have no near."""
+    """Rows of GIVEN whose text is nearly one of BENCHMARK's."""
     if not any(sample.text for sample in given):
         return set()
     texts = [sample.text for sample in (*benchmark, *given)]

@@ -90,7 +90,7 @@ def preview(
     return Found(
         contribution=given,
         worth=found,
-        judged=influence.judged(own, shares, doubted, found.overlap),
+        judged=influence.judged(own, shares.tolist(), doubted, found.overlap),
         gaps=influence.gaps(found.rows),
         decision=decision.decide(found.expected, compared.min_points),
         benchmark=compared.words,
@@ -110,12 +110,12 @@ def worth(
     """What the rows ASKED for add: overlap left out, time measured, trained, extrapolated."""
     own, compared = asked.own, asked.compared
     known = overlap.find(own, compared.base, compared.benchmark)
-    left = sources.without(own, known.benchmark)
-    if not left:
+    if len(known.benchmark) == len(own):
         raise SemError(
             f"every one of the {len(own):,} contributed rows is in the benchmark",
             "contribute rows that the benchmark does not hold",
         )
+    left = sources.without(own, known.left_out)
     rows = Rows(asked.shape, compared.base, left, compared.benchmark)
     until = box.began + box.seconds * FOR_ESTIMATE
     budget = Budget(box.steps, until, box.strength)
