@@ -177,7 +177,7 @@ def plain_words(run: str, port: int, max_length: int) -> list[str]:
             "--max-length", str(max_length)]  # fmt: skip
 
 
-def plain(folder: Path, port: int, max_length: int) -> None:
+def plain(folder: Path, port: int, room: int) -> None:
     """The server one writes first, with the same network."""
     import uvicorn
     from fastapi import FastAPI
@@ -187,7 +187,7 @@ def plain(folder: Path, port: int, max_length: int) -> None:
 
     class Asked(BaseModel):
         raw_prompt: str
-        max_length: int = max_length
+        max_length: int = room
         temperature: float = 0.0
 
     loaded = rewriter.TorchRewriter.load(folder, ROOT)

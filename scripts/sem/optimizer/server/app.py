@@ -160,7 +160,7 @@ def _add_feedback(app: Any, service: Service, models: Any, told: dict[int, Any])
     async def feedback(body: models.FeedbackRequest) -> models.FeedbackReply:
         """Keep what a person made of a rewrite, and how it did; for the next training run."""
         model = service.network.name if service.network else None
-        await asyncio.to_thread(service.feedback.add, body.model_dump(exclude_none=True), model)
+        await service.feedback.keep(body.model_dump(exclude_none=True), model)
         return models.FeedbackReply(success=True, message="kept for the next training run")
 
 

@@ -1,8 +1,9 @@
 """What people thought of rewrites: appended durably, keys redacted, for the next training run."""
 
+import asyncio
 import errno
 import logging
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,19 @@ class Feedback:
     def __init__(self, path: Path, most_bytes: int) -> None:
         self.path = path
         self._most_bytes = most_bytes
-        self._turn = threading.Lock()
+        # One thread, and of its own: a slow disk holds up feedback alone.
+        self._pool = ThreadPoolExecutor(1, "feedback")
+
+    async def keep(self, row: dict[str, Any], model: str | None) -> None:
+        """`add` away from the event loop."""
+        await asyncio.get_running_loop().run_in_executor(self._pool, self.add, row, model)
 
     def add(self, row: dict[str, Any], model: str | None) -> None:
         """Append ROW with the time and MODEL; Refusal 503 when it cannot be kept."""
         at = datetime.now(UTC).isoformat(timespec="seconds")
         kept = {k: redact.redacted(v) if isinstance(v, str) else v for k, v in row.items()}
         try:
-            with self._turn, files.lock(self.path.with_suffix(".lock"), str(self.path)):
+            with files.lock(self.path.with_suffix(".lock"), str(self.path)):
                 self._append(kept | {"at": at, "model": model})
         except Busy as error:
             raise Refusal(503, "feedback_busy", "feedback is being read; try again", 1) from error

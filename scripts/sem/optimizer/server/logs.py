@@ -1,6 +1,7 @@
 """One JSON object a line on stderr: what was asked and how it ended, never what a prompt says."""
 
 import logging
+import os
 import sys
 import traceback
 from datetime import UTC, datetime
@@ -22,10 +23,12 @@ class AsJson(logging.Formatter):
 
 
 def to_stderr() -> None:
-    """Send what the service and uvicorn say to stderr as JSON lines."""
+    """Send what the service, its libraries and Python's warnings say to stderr as JSON lines."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # of loading: no JSON
+    logging.captureWarnings(True)
     spoken = logging.StreamHandler(sys.stderr)
     spoken.setFormatter(AsJson())
-    for name in ("sem.serve", "uvicorn.error", "asyncio"):
+    for name in ("sem.serve", "uvicorn.error", "asyncio", "py.warnings"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [spoken], False
         logger.setLevel(logging.INFO if name == "sem.serve" else logging.WARNING)
