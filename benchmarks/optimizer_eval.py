@@ -1,0 +1,46 @@
+"""The prompt optimizer against its untouched base, as Markdown under benchmarks/results/.
+
+    python benchmarks/optimizer_eval.py
+    python benchmarks/optimizer_eval.py --rows 60 --pairs pairs.jsonl
+
+Held-out task families always; with --pairs also real prompts, which are measured and not printed.
+Needs a trained optimizer: `fab optimizer.data optimizer.train`.
+"""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "scripts"))
+from sem.core import console, files, projects
+
+
+def main() -> None:
+    parser = console.parser(__doc__)
+    parser.add_argument("--name", help="a run (default: the promoted, else the newest)")
+    parser.add_argument("--rows", type=int, default=120, help="prompts of a set (default: 120)")
+    parser.add_argument("--pairs", type=Path, help="real prompts as JSON lines")
+    args = parser.parse_args()
+    from sem.optimizer import rewriter, trial
+
+    root = projects.tree()
+    folder = rewriter.find(root, args.name)
+    made = trial.run(root, folder, trial.Wanted(args.rows, args.pairs, 42))
+    facts, sealed = (files.read_json(folder / name) for name in ("run.json", "manifest.json"))
+    result, training = sealed["result"], facts["training"]
+    lines = [
+        made.page.read_text("utf-8"),
+        "## The run",
+        f"{facts['counts']['train']['examples']:,} pairs, {result['steps']} steps of "
+        f"{training['recipe']['effective_batch']}, held in {facts['dtype']}; "
+        f"{result['trained']:,} of {result['parameters']:,} parameters trained; the base's hash "
+        f"is {result['base_sha256_before'][:12]} before and {result['base_sha256_after'][:12]} "
+        "after.",
+    ]
+    text = "\n".join(lines) + "\n"
+    print(text)
+    console.done(files.write(HERE / "results" / "optimizer.md", text))
+
+
+if __name__ == "__main__":
+    console.run(main)
