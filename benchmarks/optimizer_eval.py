@@ -7,12 +7,11 @@ Held-out task families always; with --pairs also real prompts, which are measure
 Needs a trained optimizer: `fab optimizer.data optimizer.train`.
 """
 
-import sys
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "scripts"))
 from sem.core import console, files, projects
+
+HERE = Path(__file__).resolve().parent
 
 
 def main() -> None:
