@@ -31,7 +31,7 @@ def script(c: Context, name: str, *words: str, sem: str | None = None, **flags: 
     execute(c, _line(c, name, words, sem, flags))
 
 
-def project_script(c: Context, name: str, *words: str, **flags: object) -> None:
+def project_script(c: Context, name: str, /, *words: str, **flags: object) -> None:
     """Run scripts/NAME.py on this machine for the projects WORDS name, not for the current one."""
     execute(c, command(program(name), flags, words))
 
