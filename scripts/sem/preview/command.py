@@ -59,6 +59,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     project = Project.load(args.sem, args.set) if args.sem else None
     made = _made(args, project)
+    if args.zk and "evaluation_metadata" not in made:
+        raise SemError(
+            "--zk: a strict document wants an accuracy, and examples have none",
+            "leave out --zk, or name base and benchmark in preview.yaml",
+        )
     strict = zk.document(made, _version()) if args.zk else None
     if args.output_file:
         files.write(args.output_file, jsonio.pretty(made))
@@ -72,25 +77,32 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _made(args: argparse.Namespace, project: Project | None) -> dict[str, Any]:
     """The document, from the cache where the same was asked before."""
-    from sem.preview import cache, document, models, run
+    from sem.preview import cache, document, models, run, sources, taught
 
     folder = args.cache or (project and project.root / "data" / project.sem / cache.FOLDER)
     options = run.Options(
         args.data_path, args.sample_size, args.random_seed, args.test_mode, args.seconds,
         args.baseline_model, folder,
     )  # fmt: skip
-    name = run.named(options, project) if folder else ""
-    kept = None if args.save_model else cache.find(folder, name)
+    by_classes = not project or not sources.settings(project).is_of_examples
+    name = run.named(options, project) if folder and by_classes else ""
+    kept = None if args.save_model or not name else cache.find(folder, name)
     if kept:
         console.note(f"cached: {folder / f'{name}.json'}")
         kept["preview_metadata"]["cached"] = True
         return kept
-    found = run.preview(options, project, provenance.now(), lambda step: console.note(f"… {step}"))
+    if project and not by_classes:
+        return taught.preview(options, project, provenance.now(), _watched)
+    found = run.preview(options, project, provenance.now(), _watched)
     made = document.preview(found)
     cache.keep(folder, name, made)
     if args.save_model:
         models.write(args.save_model, found.worth.estimate.models[1], found.worth.learnt_rows)
     return made
+
+
+def _watched(step: str) -> None:
+    console.note(f"… {step}")
 
 
 def _version() -> str:

@@ -75,7 +75,7 @@ def read(path: Path, most: int, seed: int, like: Shape | None = None) -> Contrib
     if most < 1:
         raise SemError(f"--sample-size {most}", "ask for 1 row or more")
     found = Columns()
-    _unpack(path)
+    unpack(path)
     with _rows(path) as rows:
         for _, row in rows:
             found.add(row, path)
@@ -121,7 +121,7 @@ def check(path: Path) -> None:
         raise SemError(f"{path}: the file is empty", "copy it again, or make it anew")
 
 
-def _unpack(path: Path) -> None:
+def unpack(path: Path) -> None:
     """Unpack PATH once: a bomb is found in a blink, and not row by row."""
     check(path)
     if not path.name.lower().endswith(".gz"):

@@ -3,10 +3,14 @@
 from typing import Any
 
 from sem.core import console
+from sem.preview import taught
 
 
 def result(made: dict[str, Any], verbose: bool) -> None:
     """Print the document MADE; VERBOSE: the rows to look at, too."""
+    if "evaluation_metadata" not in made:
+        taught.show(made, WORDS)
+        return
     print(made["disclaimer"])
     deltas = made["delta_computation"]["metric_deltas"].items()
     rows = [

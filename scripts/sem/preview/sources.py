@@ -25,10 +25,17 @@ FEWEST = 10  # rows that can be cut in three
 class PreviewSettings:
     """configs/SEM/preview.yaml."""
 
-    base: str  # file of the rows the model has learnt from, below the root
-    benchmark: str  # file of the rows it is tested on, never learnt from
+    base: str = ""  # file of the rows the model has learnt from, below the root; "": examples
+    benchmark: str = ""  # file of the rows it is tested on, never learnt from
     min_points: float = MIN_POINTS  # what counts as an improvement
     sample_size: int = 10_000  # base rows that are learnt from at most
+    proxy: str | None = None  # for examples: a smaller base model, when the sem's does not fit
+    min_nats: float = 0.01  # for examples: what counts as an improvement, a token
+
+    @property
+    def is_of_examples(self) -> bool:
+        """Whether a contribution holds examples of the sem's task, and no classes."""
+        return not self.base and not self.benchmark
 
 
 @dataclass(frozen=True)
@@ -42,8 +49,10 @@ class Compared:
 
 
 def settings(project: Project) -> PreviewSettings:
-    """preview.yaml of PROJECT; SemError where it has none."""
+    """preview.yaml of PROJECT; SemError where neither it nor a task says what to compare with."""
     if not (project.configs / "preview.yaml").exists():
+        if any((project.configs / "tasks").glob("*")):
+            return project.settings("preview", PreviewSettings)
         raise SemError(
             f"{project.sem} has no preview.yaml: nothing says what to compare with",
             "write base and benchmark there, or leave out --sem to cut the contribution in three",

@@ -1,0 +1,84 @@
+"""Examples of a sem, as they are spelled, trained by the trainer, scored in nats."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sem.core import files
+from sem.core.errors import SemError
+from sem.dataset import snapshot
+from sem.preview import examples, lora
+
+
+def told(root: Path, rows: list[dict], name: str = "given.jsonl") -> Path:
+    path = root / name
+    files.write_rows(path, rows)
+    return path
+
+
+def page(number: int, **more: object) -> dict:
+    said = {"title": f"Lamp {number}", "price": number + 0.5}
+    return {"task": "price", "input_text": f"Lamp {number} costs {number}.50", "output_json": said,
+            "domain": f"lamps{number % 4}.example", **more}  # fmt: skip
+
+
+def test_older_spellings_are_read_and_wrong_answers_are_counted(cut_toy, tmp_path) -> None:
+    rows = [
+        page(1),
+        {"prompt": "Lamp 2", "response_strong": json.dumps({"title": "Lamp 2", "price": 2})},
+        page(3, output_json={"title": 3}),
+        page(4, task="other"),
+        page(5, input_text=" "),
+        {"task": "price"},
+        7,
+    ]
+    found = examples.read(told(tmp_path, rows), cut_toy.tasks, 10, 1)
+    assert found.size == 2
+    assert {one.output_json["title"] for one in found.kept} == {"Lamp 1", "Lamp 2"}
+    assert found.refused == {
+        "answer_breaks_schema": 1, "no_such_task": 1, "no_input_text": 2, "no_object": 1,
+    }  # fmt: skip
+    assert {one.domain for one in found.kept} == {"lamps1.example", ""}
+
+
+def test_a_file_without_examples_is_one_line(cut_toy, tmp_path) -> None:
+    path = told(tmp_path, [page(1, output_json={})])
+    with pytest.raises(SemError) as caught:
+        examples.read(path, cut_toy.tasks, 10, 1)
+    assert caught.value.message == (
+        f"{path}: none of its rows is an example of price: answer_breaks_schema"
+    )
+    with pytest.raises(SemError, match="are JSON lines"):
+        examples.read(told(tmp_path, [page(1)], "given.csv"), cut_toy.tasks, 10, 1)
+
+
+def test_what_the_snapshot_holds_is_left_out(cut_toy, tmp_path) -> None:
+    frozen = snapshot.load(cut_toy, None)
+    rows = [one.as_json() for part in ("train", "val") for one in frozen.examples(part)]
+    given = examples.read(told(tmp_path, rows), cut_toy.tasks, 100, 1)
+    with pytest.raises(SemError, match="known already or in val or test"):
+        lora.worth(cut_toy, given, None, 600)
+
+
+def test_without_time_for_two_trainings_it_says_so(cut_toy, tmp_path) -> None:
+    given = examples.read(told(tmp_path, [page(n) for n in range(9)]), cut_toy.tasks, 10, 1)
+    with pytest.raises(SemError) as caught:
+        lora.worth(cut_toy, given, None, 0.01)
+    assert caught.value.message.startswith("4 steps of two trainings do not fit ")
+    assert "proxy" in caught.value.hint
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_both_trainings_take_equal_steps_and_nothing_is_left_behind(cut_toy, tmp_path) -> None:
+    rows = [page(n) for n in range(12)]
+    given = examples.read(told(tmp_path, rows), cut_toy.tasks, 100, 1)
+    before = sorted(cut_toy.root.rglob("*"))
+    first = lora.worth(cut_toy, given, None, 600)
+    assert first.steps >= 4
+    assert first.learnt == 12
+    assert first.gain.n == len(list(snapshot.load(cut_toy, None).examples("val")))
+    assert first.gain.low <= first.gain.mean <= first.gain.high
+    assert first.gain.mean == pytest.approx(first.after - first.before, abs=1e-6)
+    assert sorted(cut_toy.root.rglob("*")) == before
