@@ -10,43 +10,59 @@ EXAMPLE = "write a function that reads a csv file"
 
 def build(config: ServeSettings) -> Any:
     """The models, as attributes; fields that a client sends beyond them are ignored."""
-    from pydantic import BaseModel, ConfigDict, Field
+    return SimpleNamespace(**_requests(config), **_feedback(config), **_replies())
+
+
+def _model() -> Any:
+    from pydantic import BaseModel, ConfigDict
 
     class Model(BaseModel):
-        model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+        model_config = ConfigDict(
+            extra="ignore", allow_inf_nan=False, protected_namespaces=()
+        )  # fmt: skip
 
-    Prompt = Annotated[str, Field(min_length=1, max_length=config.max_chars)]
-    Length = Annotated[
-        int,
-        Field(strict=True, ge=1, le=config.max_length, description="most output tokens"),
-    ]
-    Temperature = Annotated[
-        float, Field(strict=True, ge=0, le=2, description="0: greedy, the same text each time")
-    ]
-    Text = Annotated[str, Field(min_length=1, max_length=4 * config.max_chars)]
-    Share = Annotated[float, Field(strict=True, ge=0, le=1)]
+    return Model
 
-    class OptimizeRequest(Model):
-        raw_prompt: Annotated[Prompt, Field(examples=[EXAMPLE])]
-        max_length: Length = config.max_length
-        temperature: Temperature = 0.7
+
+def _share() -> Any:
+    from pydantic import Field
+
+    return Annotated[float, Field(strict=True, ge=0, le=1)]
+
+
+def _prompt(config: ServeSettings) -> Any:
+    from pydantic import Field
+
+    return Annotated[str, Field(min_length=1, max_length=config.max_chars, examples=[EXAMPLE])]
+
+
+def _requests(config: ServeSettings) -> dict[str, Any]:
+    from pydantic import Field
+
+    length = Field(strict=True, ge=1, le=config.max_length, description="most output tokens")
+    heat = Field(strict=True, ge=0, le=2, description="0: greedy, the same text each time")
+    several = Field(min_length=1, max_length=config.max_prompts)
+    Prompt, Model = _prompt(config), _model()
+
+    class Decoded(Model):
+        max_length: Annotated[int, length] = config.max_length
+        temperature: Annotated[float, heat] = 0.7
+
+    class OptimizeRequest(Decoded):
+        raw_prompt: Prompt
         stream: bool = False
 
-    class OptimizeReply(Model):
-        optimized_prompt: str
-        confidence: Share
+    class BatchRequest(Decoded):
+        prompts: Annotated[list[Prompt], several]
 
-    class BatchRequest(Model):
-        prompts: Annotated[
-            list[Prompt],
-            Field(min_length=1, max_length=config.max_prompts, examples=[[EXAMPLE]]),
-        ]
-        max_length: Length = config.max_length
-        temperature: Temperature = 0.7
+    return {"OptimizeRequest": OptimizeRequest, "BatchRequest": BatchRequest}
 
-    class BatchReply(Model):
-        optimized_prompts: list[str]
-        confidences: list[Share]
+
+def _feedback(config: ServeSettings) -> dict[str, Any]:
+    from pydantic import Field
+
+    Prompt, Share, Model = _prompt(config), _share(), _model()
+    Text = Annotated[str, Field(min_length=1, max_length=4 * config.max_chars)]
 
     class FeedbackRequest(Model):
         raw_prompt: Prompt
@@ -58,12 +74,27 @@ def build(config: ServeSettings) -> Any:
         success: bool
         message: str
 
+    return {"FeedbackRequest": FeedbackRequest, "FeedbackReply": FeedbackReply}
+
+
+def _replies() -> dict[str, Any]:
+    from pydantic import ConfigDict, Field
+
+    Share, Model = _share(), _model()
+
+    class OptimizeReply(Model):
+        optimized_prompt: str
+        confidence: Share
+
+    class BatchReply(Model):
+        optimized_prompts: list[str]
+        confidences: list[Share]
+
     class RulesReply(Model):
         rules: list[str]
         note: str
 
     class HealthReply(Model):
-        model_config = ConfigDict(protected_namespaces=())
         status: str
         model_loaded: bool
         device: str
@@ -78,8 +109,5 @@ def build(config: ServeSettings) -> Any:
         reason: Annotated[str, Field(description="a word to program against")]
         request_id: str
 
-    return SimpleNamespace(
-        OptimizeRequest=OptimizeRequest, OptimizeReply=OptimizeReply, BatchRequest=BatchRequest,
-        BatchReply=BatchReply, FeedbackRequest=FeedbackRequest, FeedbackReply=FeedbackReply,
-        RulesReply=RulesReply, HealthReply=HealthReply, ErrorReply=ErrorReply,
-    )  # fmt: skip
+    made = (OptimizeReply, BatchReply, RulesReply, HealthReply, ErrorReply)
+    return {each.__name__: each for each in made}
