@@ -10,7 +10,10 @@ from fabric import task
 HOST = {"host": "[user@]name or a name of configs/hosts.yaml (default: what -H says)"}
 DETACH = {"detach": "on a host: start it and leave"}
 DEVICE = {"device": "where it will be trained: cpu, cuda or cuda:GIB (default: this machine)"}
-PROCESSES = {"processes": "how many train it together, one a GPU (default: 1)"}
+PROCESSES = {
+    "processes": "how many train it together, one a GPU (default: 1)",
+    "ray_address": "of a Ray cluster that places them on its hosts, as HOST:6379",
+}
 
 
 @task(help=SEM | SNAPSHOT | SET | DEVICE, iterable=["set"])
@@ -20,16 +23,22 @@ def train_prepare(c, sem=None, snapshot=None, device=None, set=None):
 
 
 @task(help=SEM | RUN | HOST | DETACH | PROCESSES | {"resume": "older spelling of train.resume"})
-def train_run(c, sem=None, run=None, resume=False, host=None, detach=False, processes=None):
-    """Train a prepared run, here or on a host."""
+def train_run(
+    c, sem=None, run=None, resume=False, host=None, detach=False, processes=None, ray_address=None
+):
+    """Train a prepared run, here, on a host, or on a Ray cluster."""
     flags = {"run": run, "resume": resume, "detach": detach, "processes": processes}
+    flags["ray_address"] = ray_address
     script_for_host(c, "train_run", host, sem=sem, **flags)
 
 
 @task(help=SEM | RUN | HOST | DETACH | PROCESSES | SET, iterable=["set"])
-def train_resume(c, sem=None, run=None, host=None, detach=False, processes=None, set=None):
+def train_resume(
+    c, sem=None, run=None, host=None, detach=False, processes=None, ray_address=None, set=None
+):
     """Continue a run from its last whole checkpoint, with what may soundly change changed."""
     flags = {"run": run, "resume": True, "detach": detach, "processes": processes, "set": set}
+    flags["ray_address"] = ray_address
     script_for_host(c, "train_run", host, sem=sem, **flags)
 
 

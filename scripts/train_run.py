@@ -4,6 +4,7 @@
     python scripts/train_run.py --sem shop --run RUN --resume --set train.epochs=5
     python scripts/train_run.py --sem shop --host me@gpu        push, train there, fetch
     python scripts/train_run.py --sem shop --processes 4        one a GPU; the same steps
+    python scripts/train_run.py --sem shop --processes 16 --ray-address HOST:6379   across hosts
 
 With --resume it goes on from the last complete checkpoint; a broken one is set aside. --set then
 changes what can soundly change in a run that has begun; anything else is refused.
@@ -12,6 +13,7 @@ Reads   models/SEM/adapters/RUN/run.json, data/SEM/processed/*.vN.jsonl
 Writes  models/SEM/adapters/RUN/{adapter/, metrics.jsonl, checkpoint-*/, manifest.json}
 """
 
+import argparse
 import sys
 
 from sem.core import console
@@ -25,8 +27,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument("--host", help="train there: [user@]name, or a name of hosts.yaml")
     parser.add_argument("--detach", action="store_true", help="with --host: start it and leave")
+    parser.add_argument("--processes", type=int, default=1, help="one a GPU")
     parser.add_argument(
-        "--processes", type=int, default=1, help="one a GPU of this host; not across hosts"
+        "--ray-address", help="place them on this Ray cluster, whose hosts share the run's folder"
     )
     args = parser.parse_args(argv)
     project = Project.load(args.sem)
@@ -40,12 +43,10 @@ def main(argv: list[str] | None = None) -> None:
         if code:
             sys.exit(code)
         return console.done(run.folder)
-    if args.processes != 1:
-        from sem.train import launch
-
+    if args.processes != 1 or args.ray_address:
         words = [__file__, f"--sem={project.sem}", f"--run={run.id}"]
         words += ["--resume"] if args.resume else []
-        sys.exit(launch.start(words, args.processes))
+        sys.exit(started(words, args, run))
     from sem.train import plan
 
     result = plan.train(project, run, args.resume)
@@ -53,6 +54,16 @@ def main(argv: list[str] | None = None) -> None:
     rows = [(name, result[name]) for name in wanted if result.get(name) is not None]
     console.table(f"run {run.id}", ("what", "value"), rows)
     console.done(run.folder)
+
+
+def started(words: list[str], args: argparse.Namespace, run: Run) -> int:
+    """Run WORDS in several processes, here or on a cluster; the exit code that tells the most."""
+    from sem.train import cluster, launch
+
+    if not args.ray_address:
+        return launch.start(words, args.processes)
+    gpus = run.plan()["hardware"]["device"] == "cuda"
+    return cluster.start(words, args.processes, args.ray_address, gpus)
 
 
 def update(run: Run, given: list[str], resume: bool) -> None:

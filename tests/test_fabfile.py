@@ -89,6 +89,7 @@ CALLS = [
     "train.run --run r",
     "train.resume --run r",
     "train.run --run r --host me@h --detach --processes 2",
+    "train.run --run r --processes 2 --ray-address h:6379",
     "train.attach --run r --host h",
     "train.status --host h",
     "train.cancel --run r --host h",

@@ -72,7 +72,7 @@ DOORS = {
     "pyarrow": ("dataset.engine_ray",),
     "pydantic": ("core.settings", "optimizer.server.schemas"),
     "pypdf": ("forge.reading.",),
-    "ray": ("dataset.engine_ray",),
+    "ray": ("dataset.engine_ray", "train.cluster"),
     "referencing": ("core.schema",),
     "regex": ("core.schema",),
     "rensa": ("dataset.neardup",),

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from conftest import ROOT, rows
 from sem.core import files, run
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.train import checkpoints, launch, plan, several
+from sem.train import checkpoints, cluster, launch, plan, several
 from sem.train.batches import BatchOrder
 from sem.train.recipe import Recipe
 
@@ -50,7 +51,7 @@ def test_a_step_that_cannot_be_shared_out_is_refused(monkeypatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with (
         pytest.raises(SemError) as caught,
-        several.joined("cpu", Recipe(effective_batch=4, micro_batch=4)),
+        several.joined("cpu", Recipe(effective_batch=4, micro_batch=4), Path()),
     ):
         pass
     assert caught.value.message == (
@@ -58,17 +59,36 @@ def test_a_step_that_cannot_be_shared_out_is_refused(monkeypatch) -> None:
     )
 
 
-def test_several_hosts_are_refused(monkeypatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "4")  # as torchrun sets them on two hosts with two GPUs each
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    with pytest.raises(SemError) as caught, several.joined("cpu", Recipe()):
+APART = """
+import sys
+from pathlib import Path
+from sem.core.errors import SemError
+from sem.train import several
+from sem.train.recipe import Recipe
+several.VISIBLE_S = 1.0
+folder = Path(sys.argv[1]) / (str(several.rank()) if sys.argv[2] == "apart" else "one")
+folder.mkdir(exist_ok=True)
+try:
+    with several.joined("cpu", Recipe(effective_batch=2, micro_batch=1), folder):
         pass
-    assert caught.value.message == "4 processes on several hosts: not supported"
+except SemError as error:
+    sys.exit(7 if "sees another" in error.message else 8)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("folders", "code"), [("apart", 7), ("together", 0)])
+def test_hosts_that_share_no_folder_are_refused(tmp_path, monkeypatch, folders, code) -> None:
+    # as torchrun sets it on two hosts with a process each
+    monkeypatch.setattr(launch, "_local", lambda rank, count: (0, 1))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "scripts"))
+    assert launch.start(["-c", APART, str(tmp_path), folders], 2) == code
+    assert not list(tmp_path.rglob(".shared"))
 
 
 @pytest.mark.parametrize("count", [0, 1, -3, 1000])
 def test_a_senseless_number_of_processes_is_refused(count) -> None:
-    with pytest.raises(SemError, match="one for each GPU of this host, 2 to 64"):
+    with pytest.raises(SemError, match="one for each GPU, 2 to 64"):
         launch.start(["-c", ""], count)
 
 
@@ -162,3 +182,70 @@ def test_two_processes_stop_at_a_checkpoint_and_go_on_from_it(project) -> None:
     assert losses(made) == losses(one)
     adapters = [files.sha256(each.adapter / "adapter_model.safetensors") for each in (one, made)]
     assert adapters[0] == adapters[1]
+
+
+@pytest.fixture
+def hosts(monkeypatch) -> Iterator[str]:
+    """The address of a Ray cluster of two hosts with one core each, both on this machine."""
+    pytest.importorskip("ray", reason="the extra `cluster` is not installed")
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "120")
+    words = {"num_cpus": 1, "object_store_memory": 100 << 20, "include_dashboard": False}
+    made = Cluster(initialize_head=True, head_node_args=words)
+    try:
+        made.add_node(num_cpus=1, object_store_memory=100 << 20)
+        yield made.address
+    finally:
+        made.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_cluster_of_two_hosts_ends_where_one_process_does(project, hosts) -> None:
+    one = plan.prepare(project, None)
+    plan.train(project, one, resume=False)
+    made = again(project, one)
+    done = trained(made, "--processes=2", f"--ray-address={hosts}")
+    assert done.returncode == 0, done.stderr
+    alone = [(step, pytest.approx(value, abs=2e-4)) for step, value in losses(one)]
+    assert losses(made) == alone
+    assert files.read_json(made.folder / "manifest.json")["result"]["processes"] == 2
+    assert not (made.folder / ".shared").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_process_killed_on_its_host_ends_the_run_and_it_goes_on(project, hosts) -> None:
+    made = plan.prepare(project, None)
+    argv = [*COMMAND, f"--run={made.id}", "--processes=2", f"--ray-address={hosts}"]
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 200
+        while time.monotonic() < deadline and not list(made.folder.glob("checkpoint-3/m*")):
+            time.sleep(0.05)
+        subprocess.run(["pkill", "-9", "-f", f"train_run.py --sem=toy --run={made.id}$"])
+        said = process.communicate(timeout=200)[1]
+    assert process.returncode == 128 + 9, said
+    assert "of 2 ended with -9: all are ended" in said
+    done = trained(made, "--resume", "--processes=2", f"--ray-address={hosts}")
+    assert done.returncode == 0, done.stderr
+    assert files.read_json(made.folder / "manifest.json")["result"]["processes"] == 2
+
+
+def test_a_cluster_that_is_not_there_is_one_clear_line(tmp_path) -> None:
+    with pytest.raises(SemError) as caught:
+        cluster.start(["train_run.py"], 2, "127.0.0.1:9", gpus=False)
+    assert caught.value.message.startswith("--ray-address: no cluster at 127.0.0.1:9: ")
+
+
+@pytest.mark.parametrize(
+    ("gpus", "told"),
+    [
+        (False, [("0", "0", "2"), ("1", "1", "2"), ("2", "0", "1")]),
+        (True, [("0", "0", "1"), ("1", "0", "1"), ("2", "0", "1")]),
+    ],
+)
+def test_each_process_is_told_who_it_is(gpus, told) -> None:
+    made = [cluster._told(rank, ["a", "a", "b"], gpus) for rank in range(3)]
+    assert [(m["RANK"], m["LOCAL_RANK"], m["LOCAL_WORLD_SIZE"]) for m in made] == told
+    assert {m["WORLD_SIZE"] for m in made} == {"3"}

@@ -46,7 +46,7 @@ def _started(plan: Plan, address: str | None) -> Any:
         ) from error
     import logging
 
-    _check(address)
+    reach(address, "--engine ray")
     scripts = str(Path(__file__).resolve().parents[2])
     given: dict[str, Any] = {"address": address} if address else {
         "address": "local", "num_cpus": plan.clean.workers, "include_dashboard": False,
@@ -74,8 +74,8 @@ def _started(plan: Plan, address: str | None) -> Any:
     return ray
 
 
-def _check(address: str | None) -> None:
-    """SemError when nothing answers at ADDRESS: Ray itself tries for minutes."""
+def reach(address: str | None, flag: str) -> None:
+    """SemError of FLAG when nothing answers at ADDRESS: Ray itself tries for minutes."""
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return
@@ -83,7 +83,7 @@ def _check(address: str | None) -> None:
         socket.create_connection((host, int(port)), timeout=10).close()
     except OSError as error:
         raise SemError(
-            f"--engine ray: no cluster at {address}: {error}",
+            f"{flag}: no cluster at {address}: {error}",
             "check `ray status` there, or leave out --ray-address",
         ) from error
 

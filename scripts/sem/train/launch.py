@@ -23,24 +23,36 @@ def start(argv: Sequence[str], count: int) -> int:
 
     A process that fails takes the others with it: they would wait for it for ever.
     """
-    if not 2 <= count <= 64:
-        raise SemError(f"--processes {count}", "one for each GPU of this host, 2 to 64")
-    shared = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    check(count)
+    shared = {"WORLD_SIZE": str(count)}
     shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
     children: list[subprocess.Popen[bytes]] = []
-    with _passed_on(children):
+    with passed_on(children):
         for rank in range(count):
-            own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+            local, here = _local(rank, count)
+            own = {"RANK": str(rank), "LOCAL_RANK": str(local), "LOCAL_WORLD_SIZE": str(here)}
             out = None if rank == 0 else subprocess.DEVNULL
             children.append(
                 subprocess.Popen(
                     [sys.executable, *argv], env={**os.environ, **shared, **own}, stdout=out
                 )
             )
-        return _watched(children)
+        return watched(children)
 
 
-def _watched(children: Sequence[subprocess.Popen[bytes]]) -> int:
+def _local(rank: int, count: int) -> tuple[int, int]:
+    """Which process of this host RANK is, and of how many."""
+    return rank, count
+
+
+def check(count: int) -> None:
+    """SemError when so many processes make no sense."""
+    if not 2 <= count <= 64:
+        raise SemError(f"--processes {count}", "one for each GPU, 2 to 64")
+
+
+def watched(children: Sequence[Any]) -> int:
+    """Wait for CHILDREN, told as subprocess.Popen tells them; the code that tells the most."""
     while True:
         codes = [child.poll() for child in children]
         if all(code == 0 for code in codes):
@@ -55,7 +67,7 @@ def _watched(children: Sequence[subprocess.Popen[bytes]]) -> int:
         time.sleep(LOOK_S)
 
 
-def _ended(children: Sequence[subprocess.Popen[bytes]], grace_s: float) -> None:
+def _ended(children: Sequence[Any], grace_s: float) -> None:
     until = time.monotonic() + grace_s
     for child in children:
         try:
@@ -66,7 +78,7 @@ def _ended(children: Sequence[subprocess.Popen[bytes]], grace_s: float) -> None:
 
 
 @contextmanager
-def _passed_on(children: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
+def passed_on(children: Sequence[Any]) -> Iterator[None]:
     """SIGTERM and SIGINT go to CHILDREN, which write a checkpoint and end."""
 
     def hand_on(kind: int, _: Any) -> None:

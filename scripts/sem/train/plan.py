@@ -162,7 +162,8 @@ def train(project: Project, target: Run, resume: bool) -> dict[str, Any]:
     alone = files.lock(path, f"run {target.id}") if several.is_first() else nullcontext()
     recipe, machine = _means(target)
     _check_device(target, machine)
-    with alone, several.joined(target.plan()["hardware"]["device"], recipe):
+    device = target.plan()["hardware"]["device"]
+    with alone, several.joined(device, recipe, target.folder):
         engine = engines.load(target.plan()["engine"])
         memory.enforce(recipe, machine)
         result = memory.with_room(job(project, target), lambda given: engine(given, resume))

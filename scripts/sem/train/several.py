@@ -2,22 +2,28 @@
 
 The environment says who is who (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT), as torchrun sets
 it, so that `torchrun --nproc-per-node N scripts/train_run.py …` is the same as `--processes N`.
-A step has the same rows whatever the number of processes; only the order of sums differs. The
-first process alone writes files, shows progress and tracks.
+On several hosts (`cluster`) they share the run's folder. A step has the same rows whatever the
+number of processes; only the order of sums differs. The first process alone writes files, shows
+progress and tracks.
 """
 
 import io
 import os
+import secrets
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
+from sem.core import files
 from sem.core.errors import SemError
 from sem.train.batches import BatchOrder
 from sem.train.recipe import Recipe
 
 Result = TypeVar("Result")
+VISIBLE_S = 60.0  # how long a network disk may take to show a new file
 BLANK = -1  # the number of a row that is not there: where a step has fewer rows than processes
 
 
@@ -36,16 +42,14 @@ def is_first() -> bool:
 
 
 @contextmanager
-def joined(device: str, recipe: Recipe) -> Iterator[None]:
-    """Together with the other processes as long as this is open; alone it does nothing."""
+def joined(device: str, recipe: Recipe, folder: Path) -> Iterator[None]:
+    """Together with the other processes as long as this is open; alone it does nothing.
+
+    SemError when FOLDER, the run's, is not the same one for all of them.
+    """
     if count() == 1:
         yield
         return
-    if int(os.environ.get("LOCAL_WORLD_SIZE", count())) != count():
-        raise SemError(
-            f"{count()} processes on several hosts: not supported",
-            "start all of them on one host: they share the run's folder",
-        )
     if recipe.effective_batch % (recipe.micro_batch * count()):
         raise SemError(
             f"effective_batch {recipe.effective_batch} is no multiple of micro_batch "
@@ -57,7 +61,9 @@ def joined(device: str, recipe: Recipe) -> Iterator[None]:
 
     PartialState(cpu=device == "cpu")  # gloo or nccl, and each process its own GPU
     if device == "cpu":
-        torch.set_num_threads(max(1, torch.get_num_threads() // count()))
+        torch.set_num_threads(max(1, torch.get_num_threads() // _here()))
+    if _here() != count():
+        _share(folder)
     if is_first():
         yield
     else:  # what the first one says is enough; an error is told after this
@@ -65,6 +71,34 @@ def joined(device: str, recipe: Recipe) -> Iterator[None]:
             yield
     # After an error nobody waits for the others: they are ended.
     torch.distributed.destroy_process_group()
+
+
+def _here() -> int:
+    """How many of them are on this host."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", count()))
+
+
+def _share(folder: Path) -> None:
+    """SemError when the processes do not all see what the first one writes into FOLDER."""
+    mark = folder / ".shared"
+    told = once(lambda: _marked(mark))
+    until = time.monotonic() + VISIBLE_S
+    while not (seen := mark.exists() and mark.read_text() == told) and time.monotonic() < until:
+        time.sleep(0.2)
+    absent = largest(0 if seen else rank())
+    if is_first():
+        mark.unlink()
+    if absent:
+        raise SemError(
+            f"process {absent} of {count()} sees another {folder} than the first",
+            "put the project on a disk that all hosts share, at the same path",
+        )
+
+
+def _marked(mark: Path) -> str:
+    told = secrets.token_hex(8)
+    files.write(mark, told)
+    return told
 
 
 def once(make: Callable[[], Result]) -> Result:
