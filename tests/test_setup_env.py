@@ -135,3 +135,21 @@ def test_it_runs_with_stdin_closed(clone):
     )
 
     assert closed.returncode == 0
+
+
+def test_base_weights_are_fetched_when_they_are_named_and_only_once(clone: Path):
+    fake = "import sys, pathlib\nname = sys.argv[2]\nprint('fetching', name)\n"
+    fake += "made = pathlib.Path('models/base') / name\nmade.mkdir(parents=True)\n"
+    (clone / "scripts" / "env_weights.py").write_text(f"{fake}(made / 'SOURCE.json').touch()\n")
+
+    none, first, again = (
+        setup(clone, "true", SEM_WEIGHTS=names) for names in ("", "t5 lm", "t5 lm")
+    )
+
+    assert "fetching" not in none.stderr
+    assert [line for line in first.stderr.splitlines() if "fetching" in line] == [
+        "fetching t5",
+        "fetching lm",
+    ]
+    assert again.returncode == 0
+    assert "fetching" not in again.stderr

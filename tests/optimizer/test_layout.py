@@ -45,6 +45,7 @@ FLAWED = {
     "constraints_count": changed(constraints=("Use type hints",)),
     "steps_count": changed(steps=tuple(f"Do number {n}" for n in range(9))),
     "steps_repeated": changed(steps=("Write the code", "Write the  code.")),
+    "marker": changed(goal="Readable<extra_id_13> code."),
     "bloated": changed(context=" ".join(f"word{n}" for n in range(200))),
     "stuffed": changed(goal=f"{PROMPT}: yes", context=f"Please {PROMPT} now"),
 }

@@ -21,6 +21,7 @@ Nothing here is ever used to make a rewrite.
 import re
 from dataclasses import dataclass
 
+MARKER = re.compile(r"<extra_id_[0-9]+>")  # a token of T5's that stands for nothing here
 FEWEST, MOST = 2, 8  # constraints, and steps
 ROOM = 1_200  # characters that a rewrite may add to its prompt; beyond it is bloated
 REPEATED = 0.15  # share of a rewrite's own three-word runs that stand in it before: stuffed
@@ -92,6 +93,8 @@ def flaws(text: str, raw_prompt: str) -> list[str]:
         found.append("double_article")
     if len(text) > len(raw_prompt) + ROOM:
         found.append("bloated")
+    if MARKER.search(text) and not MARKER.search(raw_prompt):
+        found.append("marker")
     if is_stuffed(parts):
         found.append("stuffed")
     return found
