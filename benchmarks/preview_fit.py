@@ -22,9 +22,12 @@ from sem.preview import decision
 from sem.preview.gain import Gain
 
 COVER = 0.95
-SHARES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6)
-POINTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
-ROOTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.4, 2.0)
+GRID = {
+    "points": (0.0, 0.25, 0.5, 0.75, 1.0),
+    "share": (0.0, 0.05, 0.1, 0.15, 0.2, 0.3),
+    "unseen_points": (0.0, 0.5, 1.0, 2.0, 4.0, 6.0),
+    "unseen_share": (0.0, 0.1, 0.2, 0.4, 0.6),
+}
 BINS = ((0.0, 0.5), (0.5, 0.7), (0.7, 0.8), (0.8, 0.9), (0.9, 1.01))
 
 
@@ -41,7 +44,8 @@ class Told:
 
     def expected(self, widen: dict[str, float]) -> Gain:
         gain = Gain(self.raw["mean"], self.raw["low"], self.raw["high"], self.raw["n"])
-        return decision.widened(gain, self.raw["learnt"], widen)
+        unseen = 1 - self.raw["used"] / max(1, self.raw["size"])
+        return decision.widened(gain, unseen, widen)
 
     @property
     def is_fitted_on(self) -> bool:
@@ -101,15 +105,17 @@ def _told(row: dict[str, Any]) -> list[Told]:
 
 
 def widening(told: Sequence[Told]) -> dict[str, float]:
-    """The least widening, by the mean log width, under which intervals cover COVER of TOLD."""
-    found = [
-        {"share": share, "points": points, "root": root}
-        for share, points, root in product(SHARES, POINTS, ROOTS)
-    ]
-    holds = [by for by in found if sum(o.covered(by) for o in told) >= COVER * len(told)]
+    """The least widening, by the mean log width, that covers COVER of each budget of TOLD."""
+    found = [dict(zip(GRID, values, strict=True)) for values in product(*GRID.values())]
+    parts = [[one for one in told if one.budget == name] for name in {o.budget for o in told}]
+    holds = [
+        by for by in found
+        if all(sum(o.covered(by) for o in part) >= COVER * len(part) for part in parts)
+    ]  # fmt: skip
     if not holds:
-        return {"share": max(SHARES), "points": max(POINTS), "root": max(ROOTS)}
-    return min(holds, key=lambda by: sum(math.log(one.expected(by).width) for one in told))
+        return {name: max(values) for name, values in GRID.items()}
+    # A width of 0 is of a preview that learnt nothing: every widening leaves it.
+    return min(holds, key=lambda by: sum(math.log(max(o.expected(by).width, 1e-6)) for o in told))
 
 
 def logistic(told: Sequence[Told], widen: dict[str, float]) -> dict[str, Any]:
@@ -151,6 +157,8 @@ def summary(told: Sequence[Told], widen: dict[str, float]) -> dict[str, float]:
     clear = [one for one in told if not one.full_open]
     large = [one for one in said if abs(one.full) >= 2.5]
     means = [one.raw["mean"] * 100 for one in told]
+    fulls = [one.full for one in told]
+    ranks = 0.0 if min(len(set(means)), len(set(fulls))) < 2 else spearmanr(means, fulls).statistic
     called = [one for one in told if one.word(widen) == "improves"]
     figures = {
         "abstains": 1 - len(said) / len(told),
@@ -158,7 +166,7 @@ def summary(told: Sequence[Told], widen: dict[str, float]) -> dict[str, float]:
         "within_20_percent_of_large": _share(large, _is_within),
         "covered": _share(told, lambda one: one.covered(widen)),
         "sign_of_clear": _share(clear, lambda one: one.raw["mean"] * one.full > 0),
-        "rank_correlation": float(spearmanr(means, [one.full for one in told]).statistic),
+        "rank_correlation": float(ranks),
         "called_better_but_is_not": _share(called, lambda one: one.full <= 0),
     }
     return {name: round(value, 4) for name, value in figures.items()}
@@ -195,9 +203,10 @@ def table(
         "`python benchmarks/preview_backtest.py`: its docstring says what a preview and the full "
         "computation are.", "",
         f"Fitted on {len(told) - len(tested)} previews (half of the cases, by a digest of their "
-        f"names): intervals are widened by {widen['points']} points, "
-        f"{widen['root'] * 100:.0f}/√(rows learnt from) points and {widen['share']:.0%} of "
-        f"the gain, added in squares. Near: within {near} of the full result.", "",
+        f"names): intervals are widened by {widen['points']} points and "
+        f"{widen['share']:.0%} of the gain, and by {widen['unseen_points']} points and "
+        f"{widen['unseen_share']:.0%} of the gain times the share of the contribution that was "
+        f"not seen, all added in squares. Near: within {near} of the full result.", "",
         "| previews | n | " + " | ".join(COLUMNS) + " |", "|---|---|" + "---|" * len(COLUMNS),
     ]  # fmt: skip
     parts: dict[str, list[Told]] = {"**tested half**": list(tested), "all": list(told)}

@@ -16,7 +16,7 @@ CURVE = {
     "weights": {"log_width": -1.0, "share_used": 2.0},
     "intercept": 0.5,
     "ranges": {"log_width": [0.0, 3.0], "share_used": [0.25, 1.0]},
-    "widen": {"points": 1.0, "root": 0.0, "share": 0.1},
+    "widen": {"points": 1.0, "share": 0.1, "unseen_points": 0.0, "unseen_share": 0.0},
 }
 
 
@@ -50,7 +50,7 @@ def test_an_interval_wider_than_the_decision_abstains(low, mean, high, word, rea
 def test_without_a_fitted_curve_there_is_no_confidence_and_no_widening(unfitted) -> None:
     assert decision.confidence(KNOWN) == (None, "not_fitted: curve.json is missing")
     gain = Gain(0.1, 0.05, 0.15, 100)
-    assert decision.widened(gain, 50) == pytest.approx(gain)
+    assert decision.widened(gain, 0.5) == gain
 
 
 def test_the_curve_is_logistic(fitted) -> None:
@@ -72,13 +72,19 @@ def test_a_curve_of_other_features_is_refused(fitted) -> None:
     assert caught.value.message == "curve.json weighs share_used, which is not measured"
 
 
-def test_intervals_are_widened_in_squares_and_more_for_few_rows(fitted) -> None:
+def test_intervals_are_widened_in_squares_and_more_for_what_was_not_seen(fitted) -> None:
     gain = Gain(0.2, 0.16, 0.24, 100)
-    found = decision.widened(gain, 100)
+    found = decision.widened(gain, 0.0)
     assert found.low == pytest.approx(0.2 - (0.04**2 + 0.01**2 + 0.02**2) ** 0.5)
-    by = {"points": 0.0, "root": 0.3, "share": 0.0}
-    assert decision.widened(gain, 100, by).high == pytest.approx(0.25)
-    assert decision.widened(gain, 10_000, by).width < decision.widened(gain, 100, by).width
+    by = {"points": 0.0, "share": 0.0, "unseen_points": 3.0, "unseen_share": 0.0}
+    assert decision.widened(gain, 1.0, by).high == pytest.approx(0.25)
+    assert decision.widened(gain, 0.0, by).high == pytest.approx(0.24)
+
+
+def test_where_nothing_was_learnt_nothing_is_widened(fitted) -> None:
+    nothing = Gain(0.0, 0.0, 0.0, 900)
+    assert decision.widened(nothing, 0.0) == nothing
+    assert decision.decide(decision.widened(nothing, 0.0)).word == "does_not_improve"
 
 
 def test_the_shipped_curve_was_fitted_and_tested() -> None:

@@ -71,15 +71,22 @@ def features(expected: Gain, used: int, size: int, evenness: float) -> dict[str,
     }
 
 
-def widened(found: Gain, learnt: int, by: Mapping[str, float] | None = None) -> Gain:
+def widened(found: Gain, unseen: float, by: Mapping[str, float] | None = None) -> Gain:
     """FOUND with what training itself adds to its error: BY, or as the backtest found it.
 
     Other rows and other settings move the result where the benchmark's rows do not: by some
-    points, more when few rows were LEARNT from (base and contributed), and more of a large gain.
+    points and a share of the gain, and by more of both the larger the share of the contribution
+    that is UNSEEN. Where nothing was learnt there is nothing to widen.
     """
-    by = by or (fitted() or {}).get("widen") or {"points": 0.0, "root": 0.0, "share": 0.0}
-    few = by["root"] / math.sqrt(max(1, learnt))
-    more = math.hypot(by["points"] / POINTS, few, by["share"] * abs(found.mean))
+    by = by or (fitted() or {}).get("widen")
+    if not by or not (found.mean or found.width):
+        return found
+    more = math.hypot(
+        by["points"] / POINTS,
+        by["share"] * found.mean,
+        unseen * by["unseen_points"] / POINTS,
+        unseen * by["unseen_share"] * found.mean,
+    )
     sides = (found.mean - found.low, found.high - found.mean)
     low, high = (math.hypot(side, more) for side in sides)
     return Gain(found.mean, found.mean - low, found.mean + high, found.n).bounded()

@@ -126,8 +126,8 @@ def worth(
         baseline = None  # it knows rows that the candidate would not
     total = round(asked.total * len(left) / len(own))
     found = estimate.estimate(learnt, budget, total, baseline, watched)
-    count = len(learnt.base) + found.ladder[-1].rows
-    return Worth(rows, learnt, known, found, decision.widened(found.full, count), notes)
+    unseen = 1 - found.ladder[-1].rows / max(1, found.reached)
+    return Worth(rows, learnt, known, found, decision.widened(found.full, unseen), notes)
 
 
 def _baseline(

@@ -1,0 +1,140 @@
+"""Time and memory of previews, each in a process of its own, as a user starts them.
+
+    python benchmarks/preview_speed.py [--only NAME]
+
+Reads   ../shared/data/preview, scikit-learn's sets
+Writes  benchmarks/results/preview_speed.md
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import preview_cases
+from clean import machine
+
+from sem.core import files
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = preview_cases.SHARED
+MILLION = 1_000_000
+CONFIG = "base: base.parquet\nbenchmark: benchmark.parquet\n"
+COLUMNS = ("contribution", "rows", "learnt from", "classes", "wall s", "CPU s", "peak MiB",
+           "points", "word")  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default="", help="sets whose name holds this")
+    only = parser.parse_args().only
+    rows = []
+    with tempfile.TemporaryDirectory() as named:
+        root = Path(named)
+        for name, path in (("base", "baseline_train"), ("benchmark", "validation")):
+            content = (SHARED / f"banking77_{path}.parquet").read_bytes()
+            files.write(root / f"{name}.parquet", content)
+        (root / "configs" / "banking" / "tasks").mkdir(parents=True)
+        files.write(root / "configs" / "banking" / "preview.yaml", CONFIG)
+        for name, make in SETS.items():
+            if only in name:
+                rows.append(timed(name, make(root), root))
+                print(rows[-1], flush=True)
+                if not only:
+                    written(rows)
+
+
+def written(rows: list[tuple[str, ...]]) -> None:
+    """Write the table of ROWS, so far."""
+    lines = [
+        "# Previews: time and memory", "",
+        f"`python benchmarks/preview_speed.py`. {machine()}; load average at the end "
+        f"{os.getloadavg()[1]:.1f} on {os.cpu_count()} cores, so that CPU seconds say more than "
+        "the clock. Nothing was cached. The peak is of the whole process.", "",
+        "| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS),
+        *("| " + " | ".join(row) + " |" for row in rows), "",
+    ]  # fmt: skip
+    files.write(ROOT / "benchmarks" / "results" / "preview_speed.md", "\n".join(lines))
+
+
+def timed(name: str, words: list[str], root: Path) -> tuple[str, ...]:
+    """One line of the table."""
+    argv = [sys.executable, "-P", str(ROOT / "scripts" / "preview_run.py"), "--output-format",
+            "json", "--cache", str(root / f"cache {name}"), *words]  # fmt: skip
+    env = {**os.environ, "SEM_ROOT": str(root)}
+    began = time.monotonic()
+    with tempfile.TemporaryFile() as out:
+        child = subprocess.Popen(argv, stdout=out, stderr=subprocess.PIPE, env=env)
+        said = child.stderr.read() if child.stderr else b""
+        _, status, used = os.wait4(child.pid, 0)
+        wall = time.monotonic() - began
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode:
+            raise SystemExit(f"{name}: {said.decode()[-500:]}")
+        out.seek(0)
+        made = json.loads(out.read())
+    told, points = made["preview_metadata"], made["estimate"]["percentage_points"]
+    return (
+        name, f"{told['original_data_size']:,}", f"{told['sample_size_used']:,}",
+        str(len(made["rows"]["by_class"])), f"{wall:.0f}", f"{used.ru_utime + used.ru_stime:.0f}",
+        f"{used.ru_maxrss / 1024:.0f}",
+        f"{points['mean']:+.1f} [{points['ci95_low']:+.1f}, {points['ci95_high']:+.1f}]",
+        made["estimate"]["decision"],
+    )  # fmt: skip
+
+
+def shared(name: str) -> Callable[[Path], list[str]]:
+    return lambda root: ["--data-path", str(SHARED / name), "--sem", "banking"]
+
+
+def clinc(root: Path) -> list[str]:
+    return ["--data-path", str(SHARED / "clinc150_full_over_10000.parquet")]
+
+
+def table(name: str) -> Callable[[Path], list[str]]:
+    def make(root: Path) -> list[str]:
+        pool = next(pool for pool in preview_cases.tables() if pool.name == name)
+        path = root / f"{name}.jsonl"
+        rows = (*pool.base, *pool.pool, *pool.benchmark)
+        files.write_rows(path, map(preview_cases.as_row, rows))
+        return ["--data-path", str(path)]
+
+    return make
+
+
+def million(kind: str) -> Callable[[Path], list[str]]:
+    """Two texts of clinc150 after another, both of one class, a million times."""
+
+    def make(root: Path) -> list[str]:
+        path = root / f"million.{kind}"
+        source = SHARED / "clinc150_full_over_10000.parquet"
+        duckdb.sql(
+            f"COPY (SELECT a.text || ' ' || b.text AS text, a.label FROM '{source}' a "
+            f"JOIN '{source}' b ON a.label = b.label AND a.text <> b.text "
+            f"ORDER BY md5(a.text || b.text) LIMIT {MILLION}) TO '{path}' (FORMAT {kind})"
+        )
+        return ["--data-path", str(path)]
+
+    return make
+
+
+SETS: dict[str, Callable[[Path], list[str]]] = {
+    "clinc150, by itself": clinc,
+    "digits, by itself": table("digits"),
+    "banking77 good (csv)": shared("contribution_good.csv"),
+    "1,000,000 texts (Parquet)": million("parquet"),
+    "banking77 noisy labels": shared("contribution_noisy_labels.parquet"),
+    "banking77 duplicates": shared("contribution_duplicates_of_baseline.parquet"),
+    "made table, by itself": table("made"),
+    "banking77 good (json)": shared("contribution_good.json"),
+    "1,000,000 texts (CSV)": million("csv"),
+}
+
+if __name__ == "__main__":
+    main()
