@@ -8,7 +8,9 @@ import pytest
 from sem.core import files
 from sem.core.errors import SemError
 from sem.dataset import snapshot
-from sem.preview import examples, lora
+from sem.preview import command, examples, lora
+from sem.preview.gain import Gain
+from sem.preview.overlap import Overlap
 
 
 def told(root: Path, rows: list[dict], name: str = "given.jsonl") -> Path:
@@ -82,3 +84,22 @@ def test_both_trainings_take_equal_steps_and_nothing_is_left_behind(cut_toy, tmp
     assert first.gain.low <= first.gain.mean <= first.gain.high
     assert first.gain.mean == pytest.approx(first.after - first.before, abs=1e-6)
     assert sorted(cut_toy.root.rglob("*")) == before
+
+
+def test_the_command_takes_examples_for_a_sem_that_names_no_files(
+    cut_toy, tmp_path, capsys, monkeypatch
+) -> None:
+    found = lora.Worth(Gain(0.05, 0.02, 0.08, 12), -1.0, -0.95,
+                       Overlap(*[frozenset()] * 4), 9, 17, "tiny", 0.5, 0)  # fmt: skip
+    monkeypatch.setattr(lora, "worth", lambda *_: found)  # trained for real in the slow test
+    path = told(tmp_path, [page(n) for n in range(9)])
+    command.main(["--data-path", str(path), "--sem", "toy", "--output-format", "json"])
+    made = json.loads(capsys.readouterr().out)
+    assert made["estimate"]["decision"] == "improves"
+    assert made["new_model"]["metrics"]["token_probability"] == pytest.approx(0.38674, abs=1e-5)
+    assert made["preview_metadata"]["estimation_confidence"] is None
+    command.main(["--data-path", str(path), "--sem", "toy"])
+    said = capsys.readouterr().out
+    assert "it improves the model: +0.050 nats a token [+0.020, +0.080], n = 12, 17 steps" in said
+    with pytest.raises(SemError, match="a strict document wants an accuracy"):
+        command.main(["--data-path", str(path), "--sem", "toy", "--zk", str(tmp_path / "z")])

@@ -56,6 +56,14 @@ def test_a_pickle_is_refused_by_its_first_bytes(tmp_path, name, protocol) -> Non
     assert not canary.exists()
 
 
+def test_a_package_is_no_baseline_of_classes(tmp_path) -> None:
+    with pytest.raises(SemError) as caught:
+        models.read(tmp_path)
+    assert caught.value.message == (
+        f"{tmp_path}: a folder; a package answers prompts and tells no classes"
+    )
+
+
 def test_an_archive_of_pytorch_is_refused(tmp_path) -> None:
     path = tmp_path / "model.pt"
     with zipfile.ZipFile(path, "w") as archive:

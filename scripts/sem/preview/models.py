@@ -79,6 +79,8 @@ HINT = "give a file that --save-model wrote"
 
 def refuse_code(path: Path) -> None:
     """SemError when PATH is no plain file of a usable size, or could run code when opened."""
+    if path.is_dir():
+        raise SemError(f"{path}: a folder; a package answers prompts and tells no classes", HINT)
     if not path.is_file():
         raise SemError(f"{path}: no such file", HINT)
     if path.stat().st_size > MOST_BYTES:
