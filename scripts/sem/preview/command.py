@@ -59,11 +59,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     project = Project.load(args.sem, args.set) if args.sem else None
     made = _made(args, project)
-    if args.zk and "evaluation_metadata" not in made:
-        raise SemError(
-            "--zk: a strict document wants an accuracy, and examples have none",
-            "leave out --zk, or name base and benchmark in preview.yaml",
-        )
     strict = zk.document(made, _version()) if args.zk else None
     if args.output_file:
         files.write(args.output_file, jsonio.pretty(made))
@@ -92,6 +87,7 @@ def _made(args: argparse.Namespace, project: Project | None) -> dict[str, Any]:
         kept["preview_metadata"]["cached"] = True
         return kept
     if project and not by_classes:
+        _check_examples(args)
         return taught.preview(options, project, provenance.now(), _watched)
     found = run.preview(options, project, provenance.now(), _watched)
     made = document.preview(found)
@@ -99,6 +95,20 @@ def _made(args: argparse.Namespace, project: Project | None) -> dict[str, Any]:
     if args.save_model:
         models.write(args.save_model, found.worth.estimate.models[1], found.worth.learnt_rows)
     return made
+
+
+def _check_examples(args: argparse.Namespace) -> None:
+    """SemError for what a preview of examples cannot give."""
+    lacking = {
+        "--zk": (args.zk, "a strict document wants an accuracy, and examples have none"),
+        "--save-model": (args.save_model, "adapters of so few steps are thrown away"),
+        "--baseline-model": (args.baseline_model, "the baseline is trained in as many steps"),
+    }
+    for flag, (given, why) in lacking.items():
+        if given:
+            raise SemError(
+                f"{flag}: {why}", f"leave out {flag}, or name base and benchmark in preview.yaml"
+            )
 
 
 def _watched(step: str) -> None:

@@ -13,7 +13,6 @@ from datetime import datetime
 from typing import Any
 
 from sem.core import console, files
-from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.preview import acceptance, decision, deltaone, document, examples, lora, sources
 from sem.preview.run import Options
@@ -26,11 +25,6 @@ def preview(
     options: Options, project: Project, at: datetime, watched: Callable[[str], None]
 ) -> dict[str, Any]:
     """The document of OPTIONS' file for PROJECT."""
-    if options.baseline:
-        raise SemError(
-            f"{options.baseline}: examples are compared with a baseline of equal steps",
-            "leave out --baseline-model, or name base and benchmark in preview.yaml",
-        )
     began, wanted = time.monotonic(), sources.settings(project)
     most = min(options.sample_size, 500) if options.test_mode else options.sample_size
     watched("reading")
