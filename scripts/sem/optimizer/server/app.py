@@ -38,7 +38,7 @@ def build(service: Service, key: str | None) -> Any:
     _add_feedback(app, service, models, told)
     _add_facts(app, service, models, told)
     page.add(app)
-    guarded = Guard(app, service.config, key, service.metrics)
+    guarded = Guard(app, service.config, key, service.metrics, service.full)
     if not service.config.origins:
         return guarded
     return CORSMiddleware(

@@ -28,6 +28,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+REWRITES = ("/optimize", "/optimize/stream", "/optimize/batch")
+QUIET = ("/health", "/metrics")
 LINGER_S, LINGER = 1.0, 16  # before a 413: seconds, and bodies' worth of bytes
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # No key is asked for here: nothing of it is secret, and the page must come up to ask for one.
@@ -56,8 +58,15 @@ class Passage:
 class Guard:
     """The ASGI application APP behind the checks."""
 
-    def __init__(self, app: App, config: ServeSettings, key: str | None, metrics: Metrics) -> None:
-        self.app, self.config, self.metrics = app, config, metrics
+    def __init__(
+        self,
+        app: App,
+        config: ServeSettings,
+        key: str | None,
+        metrics: Metrics,
+        full: Callable[[], Refusal | None],
+    ) -> None:
+        self.app, self.config, self.metrics, self._full = app, config, metrics, full
         self._key = key.encode() if key else None
         self._hosts = {*LOOPBACK, *config.hosts}
         if config.host not in ("0.0.0.0", "::"):  # noqa: S104 - what is compared, not bound
@@ -72,6 +81,9 @@ class Guard:
         try:
             self._check(scope)
             body = await self._body(scope, receive)
+            # Ten times what can be served is refused here, for a tenth of what a route costs.
+            if scope["path"] in REWRITES and (found := self._full()):
+                raise found
             await self.app(scope, _again(body, receive), spoken)
         except Refusal as error:
             passage.reason = error.reason
@@ -144,14 +156,16 @@ class Guard:
         return spoken
 
     def _tell(self, scope: Scope, passage: Passage) -> None:
-        route = getattr(scope.get("route"), "path", "other")
+        there = scope["path"] if scope["path"] in REWRITES else "other"
+        route = getattr(scope.get("route"), "path", there)
         seconds = time.monotonic() - passage.began
         self.metrics.answer(route, passage.status, seconds, passage.reason)
         facts = {
             "request_id": passage.id, "route": route, "status": passage.status,
             "ms": round(seconds * 1000, 1), "reason": passage.reason,
         } | scope["state"].get("facts", {})  # fmt: skip
-        quiet = route in ("/health", "/metrics") and passage.status == 200
+        # These come by the thousand; /metrics counts them.
+        quiet = passage.status == 429 or (route in QUIET and passage.status == 200)
         log.log(logging.DEBUG if quiet else logging.INFO, "request", extra={"facts": facts})
 
 

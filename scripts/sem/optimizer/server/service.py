@@ -69,6 +69,11 @@ class Service:
             raise refusal.not_loaded()
         return self.network
 
+    def full(self) -> Refusal | None:
+        """The refusal of a prompt more, where the line takes none."""
+        waiting = len(self.line or ())
+        return refusal.full(waiting) if waiting >= self.config.max_waiting else None
+
     async def enter(
         self, prompts: Sequence[str], length: int, temperature: float, told: Any = None
     ) -> list["asyncio.Future[Rewrite]"]:
