@@ -47,8 +47,8 @@ def main() -> None:
     lines = [
         "# Useless contributions, and planted rows", "",
         "`python benchmarks/preview_useless.py` (200 seeds; it goes on where it was stopped). "
-        f"{machine()}. Base of {BASE} rows, benchmark of {TESTED}, both drawn anew for each seed; at most 5 % may be called "
-        "an improvement.", "",
+        f"{machine()}. Base of {BASE} rows, benchmark of {TESTED}, both drawn anew for each "
+        "seed; at most 5 % may be called an improvement.", "",
         "| rows | contribution | seeds | an improvement | interval above 0 | cannot be told |",
         "|---|---|---|---|---|---|",
     ]  # fmt: skip
