@@ -62,6 +62,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--max-length", type=int, default=256)
     parser.add_argument("--clients", type=int, nargs="*", default=[1, 8, 32])
     parser.add_argument("--compared", type=int, default=64, help="prompts for parity")
+    parser.add_argument("--weights", default="float32", help="float32 or int8")
     parser.add_argument("--plain", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.plain is not None:
@@ -86,7 +87,7 @@ def both(folder: Path, prompts: list[str], clients: int, args: argparse.Namespac
     waiting = f"max_waiting={2 * max(32, clients)}"
     servers = {
         "plain": plain_words(folder.name, PORT, args.max_length),
-        "sem": sem_words(folder.name, PORT, waiting, "timeout_s=600"),
+        "sem": sem_words(folder.name, PORT, waiting, "timeout_s=600", f"weights={args.weights}"),
     }
     cells = []
     for name, words in servers.items():
@@ -264,7 +265,8 @@ def report(
         f"server share the machine, whose load average was {began[0]:.1f} before and "
         f"{os.getloadavg()[0]:.1f} after: the ratios are the result, the rates are not.", "",
         "`plain` is PyTorch fp32 behind a FastAPI `def` endpoint, one prompt a call; `sem` is "
-        "this project's service (CTranslate2, int8, batches).", "",
+        "this project's service (CTranslate2, "
+        f"{args.weights}, batches).", "",
         "| clients | server | answers | requests/s | p50 s | p95 s | other than 200 | ratio |",
         "|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip

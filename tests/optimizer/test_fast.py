@@ -119,7 +119,7 @@ def test_a_long_prompt_is_refused_and_not_cut(fast):
 
 def test_what_was_converted_is_used_again_until_it_is_damaged_or_the_adapter_changes(root):
     folder = make_optimizer(root, root / "t5", "other")
-    places = lambda: sorted(folder.glob("fast/int8-*"))  # noqa: E731
+    places = lambda: sorted(folder.glob("fast/float32-*"))  # noqa: E731
     FastRewriter.load(folder, root)
     (place,) = places()
     model = place / "model.bin"

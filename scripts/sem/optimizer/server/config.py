@@ -18,7 +18,7 @@ class ServeSettings:
 
     host: str = "127.0.0.1"
     port: int = 8000
-    weights: str = "int8"
+    weights: str = "float32"
     threads: int = 2
     max_batch: int = 16
     max_wait_ms: int = 5
