@@ -1,6 +1,7 @@
 """Fixtures: a tiny real model, a small project on it, the shared real data."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,11 +9,14 @@ from typing import Any
 
 import pytest
 
-from sem.core import files, jsonio
+from sem.core import console, files, jsonio
 from toy import SPEC, make_model, make_store
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
+# As jobs have it: threads that spin make a test ten times slower beside any other work.
+for name in ("OMP_WAIT_POLICY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
+    os.environ.setdefault(name, console.DEFAULT_ENVIRONMENT[name])
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,10 @@ from sem.train.recipe import Recipe
 FILES = {"dataset": Dataset, "train": Recipe, "eval": EvalSettings, "forge": ForgeSettings}
 # What a template sets otherwise than the dataclass does.
 DIFFERENT = {
-    "qa": {"dataset": {"clean.default.input", "split.group_by"}, "forge": {"params"}},
+    "qa": {
+        "dataset": {"clean.default.input", "split.group_by"},
+        "forge": {"params", "teacher.max_tokens"},
+    },
     "extraction": {"forge": {"forge_class", "params", "pairs_per_chunk"}},
 }
 
