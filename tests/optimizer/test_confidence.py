@@ -71,11 +71,11 @@ def test_a_useless_rewrite_is_never_shown_however_likely(text, finished):
     assert confidence.of(Rewrite(text, -0.001, 9, finished), PROMPT, WORTH) <= 0.5
 
 
-def test_a_useful_rewrite_is_as_sure_as_its_likelihood():
-    likely, doubtful = (Rewrite(GOOD, value, 9, True) for value in (-0.1, -0.9))
-
-    assert confidence.of(likely, PROMPT, WORTH) == confidence.likelihood(-0.1, WORTH) > 0.9
-    assert confidence.of(doubtful, PROMPT, WORTH) < 0.1
+@pytest.mark.parametrize(("text", "floor"), [(GOOD, 0.5), (PROMPT, 0.0)])
+def test_the_checks_decide_the_half_and_the_likelihood_the_place_in_it(text, floor):
+    for value in (-0.1, -0.9):
+        found = confidence.of(Rewrite(text, value, 9, True), PROMPT, WORTH)
+        assert found == pytest.approx(floor + confidence.likelihood(value, WORTH) / 2)
 
 
 def test_confidence_stays_within_0_and_1():

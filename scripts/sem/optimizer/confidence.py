@@ -41,13 +41,14 @@ def load(folder: Path) -> Calibration:
 def of(rewrite: Rewrite, raw_prompt: str, calibration: Calibration) -> float:
     """How likely REWRITE of RAW_PROMPT is useful, 0 to 1.
 
-    It is never above 0.5 for a text that was cut, did not change, or is no whole layout around
-    the task that was given: such a text has nothing to offer, however likely it is.
+    What can be checked decides the half: up to 0.5 for a text that was cut, did not change, or is
+    no whole, sound layout around the task that was given, from 0.5 for any other. The calibrated
+    likelihood places it within that half: alone it tells little (a network that repeats itself
+    is sure of it).
     """
     sure = likelihood(rewrite.mean_logprob, calibration)
-    return (
-        sure if layout.is_useful(rewrite.text, raw_prompt, rewrite.finished) else min(sure, DOUBT)
-    )
+    is_useful = layout.is_useful(rewrite.text, raw_prompt, rewrite.finished)
+    return DOUBT * (1 + sure) if is_useful else DOUBT * sure
 
 
 def likelihood(mean_logprob: float, calibration: Calibration) -> float:
