@@ -32,6 +32,11 @@ def main(argv: list[str] | None = None) -> None:
         "--ray-address", help="place them on this Ray cluster, whose hosts share the run's folder"
     )
     args = parser.parse_args(argv)
+    if args.host and args.ray_address:
+        raise SemError(
+            "--host and --ray-address: one names a host, the other a cluster",
+            "leave one out; to start from a host of the cluster, log in there",
+        )
     project = Project.load(args.sem)
     run = find(project, args.run, finished=False)
     if args.set:

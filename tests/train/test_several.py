@@ -60,11 +60,13 @@ def test_a_step_that_cannot_be_shared_out_is_refused(monkeypatch) -> None:
 
 
 APART = """
+import os
 import sys
 from pathlib import Path
 from sem.core.errors import SemError
 from sem.train import several
 from sem.train.recipe import Recipe
+os.environ["LOCAL_WORLD_SIZE"] = "1"  # as torchrun sets it on two hosts with a process each
 several.VISIBLE_S = 1.0
 folder = Path(sys.argv[1]) / (str(several.rank()) if sys.argv[2] == "apart" else "one")
 folder.mkdir(exist_ok=True)
@@ -79,8 +81,6 @@ except SemError as error:
 @pytest.mark.slow
 @pytest.mark.parametrize(("folders", "code"), [("apart", 7), ("together", 0)])
 def test_hosts_that_share_no_folder_are_refused(tmp_path, monkeypatch, folders, code) -> None:
-    # as torchrun sets it on two hosts with a process each
-    monkeypatch.setattr(launch, "_local", lambda rank, count: (0, 1))
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "scripts"))
     assert launch.start(["-c", APART, str(tmp_path), folders], 2) == code
     assert not list(tmp_path.rglob(".shared"))
@@ -230,6 +230,16 @@ def test_a_process_killed_on_its_host_ends_the_run_and_it_goes_on(project, hosts
     done = trained(made, "--resume", "--processes=2", f"--ray-address={hosts}")
     assert done.returncode == 0, done.stderr
     assert files.read_json(made.folder / "manifest.json")["result"]["processes"] == 2
+
+
+def test_a_host_and_a_cluster_are_not_both_asked_for() -> None:
+    import train_run
+
+    with pytest.raises(SemError) as caught:
+        train_run.main(["--host=me@h", "--processes=2", "--ray-address=h:6379"])
+    assert caught.value.message == (
+        "--host and --ray-address: one names a host, the other a cluster"
+    )
 
 
 def test_a_cluster_that_is_not_there_is_one_clear_line(tmp_path) -> None:

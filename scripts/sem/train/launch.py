@@ -24,13 +24,12 @@ def start(argv: Sequence[str], count: int) -> int:
     A process that fails takes the others with it: they would wait for it for ever.
     """
     check(count)
-    shared = {"WORLD_SIZE": str(count)}
+    shared = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
     shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
     children: list[subprocess.Popen[bytes]] = []
     with passed_on(children):
         for rank in range(count):
-            local, here = _local(rank, count)
-            own = {"RANK": str(rank), "LOCAL_RANK": str(local), "LOCAL_WORLD_SIZE": str(here)}
+            own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
             out = None if rank == 0 else subprocess.DEVNULL
             children.append(
                 subprocess.Popen(
@@ -38,11 +37,6 @@ def start(argv: Sequence[str], count: int) -> int:
                 )
             )
         return watched(children)
-
-
-def _local(rank: int, count: int) -> tuple[int, int]:
-    """Which process of this host RANK is, and of how many."""
-    return rank, count
 
 
 def check(count: int) -> None:
