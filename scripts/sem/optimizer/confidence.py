@@ -1,4 +1,4 @@
-"""How likely a rewrite is useful, from the network's own likelihood of it.
+"""How much a rewrite is worth showing: what can be checked, then the network's own likelihood.
 
 calibration.json holds a logistic curve from the mean log p of a rewrite's tokens to the share of
 rewrites that were useful (Platt 1999), fitted on task families the network was not trained on.

@@ -91,12 +91,7 @@ class FastRewriter:
         row, so `decoding.seed` is not read. WATCH sees each token as it is chosen, unless there
         are beams, and may end its row.
         """
-        sent = [rewriter.prompt_ids(self.speaker, prompt) for prompt in prompts]
-        longest = max(map(len, sent), default=0)
-        if longest > self.limit:
-            raise SemError(
-                f"a prompt is {longest} tokens, {self.limit} are read", "shorten the prompt"
-            )
+        sent = rewriter.inputs(self.speaker, prompts, self.limit)
         if not sent:
             return []
         drawn = {"sampling_topk": 0, "sampling_temperature": decoding.temperature}

@@ -107,6 +107,15 @@ def prompt_ids(speaker: Chat, prompt: str) -> list[int]:
     return speaker.prompt_ids("", PREFIX + prompt)
 
 
+def inputs(speaker: Chat, prompts: Sequence[str], limit: int) -> list[list[int]]:
+    """The input ids of each of PROMPTS; SemError when one has more than LIMIT."""
+    sent = [prompt_ids(speaker, prompt) for prompt in prompts]
+    longest = max(map(len, sent), default=0)
+    if longest > limit:
+        raise SemError(f"a prompt is {longest} tokens, {limit} are read", "shorten the prompt")
+    return sent
+
+
 @dataclass(frozen=True)
 class TorchRewriter:
     """The network in PyTorch: the reference that faster engines are compared with."""
@@ -146,15 +155,8 @@ class TorchRewriter:
 
     def rewrite(self, prompts: Sequence[str], decoding: Decoding) -> list[Rewrite]:
         """A rewrite of each of PROMPTS, in order; SemError when one exceeds `limit`."""
-        if not prompts:
-            return []
-        sent = [prompt_ids(self.speaker, prompt) for prompt in prompts]
-        longest = max(map(len, sent))
-        if longest > self.limit:
-            raise SemError(
-                f"a prompt is {longest} tokens, {self.limit} are read", "shorten the prompt"
-            )
-        return self._decoded(sent, decoding)
+        sent = inputs(self.speaker, prompts, self.limit)
+        return self._decoded(sent, decoding) if sent else []
 
     def _decoded(self, sent: list[list[int]], decoding: Decoding) -> list[Rewrite]:
         import torch

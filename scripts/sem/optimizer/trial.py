@@ -127,12 +127,11 @@ def _command(wanted: Wanted) -> str:
 def _write(folder: Path, parts: list[Part], facts: Facts, worth: Calibration, seed: int) -> Trial:
     tables, scores = [], {}
     for each in parts:
-        base, tuned = evaluate.shares(each.base), evaluate.shares(each.tuned)
-        found = evaluate.compare(each.base, each.tuned)
+        base, tuned = each.shares
         rows: list[Sequence[object]] = [
             (name, f"{base[name]:.1%}", f"{tuned[name]:.1%}",
              f"{gain.points:+.1f} [{gain.low:+.1f}, {gain.high:+.1f}]")
-            for name, gain in found.items()
+            for name, gain in each.differences.items()
         ]  # fmt: skip
         title = f"{each.title}: {len(each.tuned)} prompts, {each.refused} refused as too long"
         tables.append((title, ("measure", "base", "tuned", "points [95 %]"), rows))
@@ -145,13 +144,13 @@ def _write(folder: Path, parts: list[Part], facts: Facts, worth: Calibration, se
 
 
 def _scores(each: Part, worth: Calibration) -> dict[str, Any]:
-    found = evaluate.compare(each.base, each.tuned)
+    base, tuned = each.shares
     return {
         "prompts": len(each.tuned),
         "refused": each.refused,
-        "base": evaluate.shares(each.base),
-        "tuned": evaluate.shares(each.tuned),
-        "differences": {name: gain.as_json() for name, gain in found.items()},
+        "base": base,
+        "tuned": tuned,
+        "differences": {name: gain.as_json() for name, gain in each.differences.items()},
         "variety": asdict(evaluate.variety(each.tuned)),
         "trust": asdict(evaluate.trust(each.tuned, worth)),
     }

@@ -84,13 +84,7 @@ RANGES: tuple[tuple[str, float, float], ...] = (
 
 def load(root: Path, overrides: tuple[str, ...] = ()) -> ServeSettings:
     """The settings of the tree ROOT; OVERRIDES are `serve.KEY=VALUE`."""
-    given = []
-    for each in overrides:
-        name, dot, rest = each.partition(".")
-        if name != "serve" or not dot:
-            raise SemError(f"--set {each!r}: not one of serve.yaml", "write serve.KEY=VALUE")
-        given.append(rest)
-    return settings.load(ServeSettings, root / FILE, given)
+    return settings.load(ServeSettings, root / FILE, settings.own("serve", overrides))
 
 
 def api_key(config: ServeSettings) -> str | None:
