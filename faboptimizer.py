@@ -14,6 +14,9 @@ REWRITE = NAME | {
 EVAL = NAME | {
     "rows": "held-out prompts at most (default: 120)",
     "pairs": "also a file of real prompts, for evaluation only",
+    "questions": "also a file of prompts and answers: is a rewritten prompt answered better?",
+    "answer_with": "the model that answers them: weights, local, or provider/model@ADDRESS",
+    "judge": "also ask the model of configs/judge.yaml",
     "seed": "of which prompts (default: 42)",
 }
 
@@ -41,9 +44,12 @@ def optimizer_rewrite(
 
 
 @task(help=EVAL)
-def optimizer_eval(c, name=None, rows=None, pairs=None, seed=None):
+def optimizer_eval(
+    c, name=None, rows=None, pairs=None, questions=None, answer_with=None, judge=False, seed=None
+):
     """Compare the trained network with its untouched base, with intervals."""
-    project_script(c, "optimizer_eval", name=name, rows=rows, pairs=pairs, seed=seed)
+    flags = {"questions": questions, "answer_with": answer_with, "judge": judge}
+    project_script(c, "optimizer_eval", name=name, rows=rows, pairs=pairs, seed=seed, **flags)
 
 
 @task(help=NAME | SET, iterable=["set"])

@@ -2,14 +2,16 @@
 
     python benchmarks/optimizer_eval.py
     python benchmarks/optimizer_eval.py --rows 60 --pairs pairs.jsonl
+    python benchmarks/optimizer_eval.py --questions golden_set.json --answer-with MODEL --judge
 
-Held-out task families always; with --pairs also real prompts, which are measured and not printed.
+Held-out task families always; with --pairs also real prompts, which are measured and not printed;
+with --questions also the answers to raw and to rewritten prompts; with --judge its opinions.
 Needs a trained optimizer: `fab optimizer.data optimizer.train`.
 """
 
 from pathlib import Path
 
-from sem.core import console, files, projects
+from sem.core import console, files, projects, provenance
 
 HERE = Path(__file__).resolve().parent
 
@@ -19,12 +21,16 @@ def main() -> None:
     parser.add_argument("--name", help="a run (default: the promoted, else the newest)")
     parser.add_argument("--rows", type=int, default=120, help="prompts of a set (default: 120)")
     parser.add_argument("--pairs", type=Path, help="real prompts as JSON lines")
+    parser.add_argument("--questions", type=Path, help="prompts and their answers")
+    parser.add_argument("--answer-with", help="the model that answers them")
+    parser.add_argument("--judge", action="store_true", help="ask the one of configs/judge.yaml")
     args = parser.parse_args()
     from sem.optimizer import rewriter, trial
 
     root = projects.tree()
     folder = rewriter.find(root, args.name)
-    made = trial.run(root, folder, trial.Wanted(args.rows, args.pairs, 42))
+    wanted = trial.Wanted(args.rows, args.pairs, 42, args.questions, args.answer_with, args.judge)
+    made = trial.run(root, folder, wanted, provenance.now())
     facts, sealed = (files.read_json(folder / name) for name in ("run.json", "manifest.json"))
     result, training = sealed["result"], facts["training"]
     lines = [
@@ -39,6 +45,8 @@ def main() -> None:
     text = "\n".join(lines) + "\n"
     print(text)
     console.done(files.write(HERE / "results" / "optimizer.md", text))
+    if made.stopped:
+        raise made.stopped
 
 
 if __name__ == "__main__":

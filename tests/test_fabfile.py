@@ -109,7 +109,7 @@ CALLS = [
     "optimizer.data --also x --also y --set data.phrasings=2",
     "optimizer.train --promote --set train.recipe.epochs=1",
     "optimizer.rewrite x --name r --max-tokens 9 --temperature 0.7 --beams 1 --seed 2 --json",
-    "optimizer.eval --name r --rows 5 --pairs x --seed 1",
+    "optimizer.eval --name r --rows 5 --pairs x --questions q --answer-with m --judge --seed 1",
     "optimizer.serve --name r --set serve.port=8001",
     "env.weights --name x",
     "env.check",

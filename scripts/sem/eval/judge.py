@@ -5,7 +5,7 @@ job asks again only what it holds no reply to.
 """
 
 import random
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -28,6 +28,7 @@ STOPS = {
     "auth": "check the key that calls.models names",
     "forbidden": "check what the key may use",
 }
+Guards = Callable[[str, str], list[Canary]]  # from the name of a mode and of a batch
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Judge:
     client: Client
     transcript: Path
     spending: Spending = field(default_factory=Spending)
+    guards: Guards = canaries.of
 
     def batches(self, items: Sequence[Item]) -> list[Batch]:
         """ITEMS cut so that each batch holds about `batch` questions."""
@@ -85,7 +87,7 @@ class Judge:
     def _batch(self, items: list[Item]) -> Batch:
         asked = [question.text for item in items for question in item.questions]
         name = files.sha256_json(asked)[:12]
-        return Batch(name, tuple(items), tuple(canaries.of(self.mode.name, name)))
+        return Batch(name, tuple(items), tuple(self.guards(self.mode.name, name)))
 
     def estimate(self, items: Sequence[Item]) -> Estimate:
         """What judging ITEMS will cost; nothing is sent."""

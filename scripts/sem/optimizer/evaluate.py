@@ -99,14 +99,22 @@ def compare(before: Sequence[Judged], after: Sequence[Judged]) -> dict[str, Diff
     was = {one.asked.id: one for one in before}
     pairs = [(was[one.asked.id], one) for one in after if one.asked.id in was]
     unpaired = len(before) + len(after) - 2 * len(pairs)
-    found = {}
-    for name, value in MEASURES.items():
-        moved = clusters.gather(
-            [value(new) - value(old) for old, new in pairs],
-            [new.asked.family for _, new in pairs],
-        )
-        found[name] = stats.difference(stats.Pairs(moved, unpaired, 0), draws=0)
-    return found
+    return {
+        name: paired([(value(old), value(new), new.asked.family) for old, new in pairs], unpaired)
+        for name, value in MEASURES.items()
+    }
+
+
+def paired(
+    values: Sequence[tuple[float | None, float | None, str]], unpaired: int = 0
+) -> Difference:
+    """After minus before of each of VALUES (before, after, family), 0 to 1, in points.
+
+    A pair in which a side is None is left out and counted as unscored.
+    """
+    known = [(new - old, kin) for old, new, kin in values if old is not None and new is not None]
+    moved = clusters.gather([value for value, _ in known], [kin for _, kin in known])
+    return stats.difference(stats.Pairs(moved, unpaired, len(values) - len(known)), draws=0)
 
 
 def shares(rows: Sequence[Judged]) -> dict[str, float]:

@@ -48,8 +48,14 @@ class Facts:
     decoding: str
 
 
-def page(parts: Sequence[Part], facts: Facts, worth: Calibration, seed: int) -> str:
-    """The whole report."""
+def page(
+    parts: Sequence[Part],
+    facts: Facts,
+    worth: Calibration,
+    seed: int,
+    more: Sequence[str] = (),
+) -> str:
+    """The whole report; MORE lines stand before the rewrites to read."""
     lines = [
         f"# Prompt optimizer {facts.run}",
         f"Base: {facts.base}. {facts.decoding}. {facts.machine}.",
@@ -62,6 +68,7 @@ def page(parts: Sequence[Part], facts: Facts, worth: Calibration, seed: int) -> 
     ]
     for part in parts:
         lines += [*section(part, worth), ""]
+    lines += [*more, ""] if more else []
     lines += [f"## {SAMPLE} rewrites drawn at random (seed {seed})", ""]
     return "\n".join([*lines, *read(parts, seed)]) + "\n"
 

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,24 @@ from sem.eval.config import EvalSettings
 from sem.eval.judging import JudgeSettings
 from sem.eval.slots import Similarity
 from sem.lm import hardware, pinned, weights
-from sem.optimizer import confidence, data, evaluate, report
+from sem.optimizer import (
+    answering,
+    confidence,
+    data,
+    evaluate,
+    intents,
+    jury,
+    lift,
+    opinions,
+    preferences,
+    questions,
+    report,
+)
 from sem.optimizer.confidence import Calibration
 from sem.optimizer.evaluate import Asked
+from sem.optimizer.jury import Jury
+from sem.optimizer.lift import Lift
+from sem.optimizer.opinions import Found
 from sem.optimizer.report import Facts, Part
 from sem.optimizer.rewriter import Decoding, Rewriter, TorchRewriter
 
@@ -26,42 +42,76 @@ PROMPTS = ("vague", "raw_prompt", "input")
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to evaluate on."""
+    """What to evaluate on, and whom to ask."""
 
     rows: int  # prompts of each set at most
     pairs: Path | None  # real prompts, JSON lines
     seed: int
+    questions: Path | None = None  # prompts with a reference answer
+    answer_with: str | None = None  # the model that answers them; None: answering.DEFAULT
+    judge: bool = False  # ask the one of configs/judge.yaml
+
+    def __post_init__(self) -> None:
+        if self.answer_with and self.questions is None:
+            raise SemError(
+                "--answer-with answers nothing without questions",
+                "add --questions FILE: a prompt and its reference in each row",
+            )
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What came out."""
+    """What came out, and why the judge stopped early, if it did."""
 
     page: Path
     tables: list[tuple[str, Sequence[str], list[Sequence[object]]]]
+    stopped: SemError | None
 
 
-def run(root: Path, folder: Path, wanted: Wanted) -> Trial:
+def run(root: Path, folder: Path, wanted: Wanted, at: datetime) -> Trial:
     """Evaluate the optimizer in FOLDER as WANTED; the report is written below ROOT."""
-    named = files.read_json(folder / "run.json")["base_model"]
-    base = pinned.resolve(named, root)
+    seated = jury.seat(root, at) if wanted.judge else None  # first: what it lacks costs no hour
+    base = pinned.resolve(files.read_json(folder / "run.json")["base_model"], root)
     likeness = similarity.load(_similarity(root))
     sets = {"held-out families": held_out(root, wanted.rows, wanted.seed)}
     if wanted.pairs is not None:
         sets[REAL] = real(wanted.pairs, wanted.rows, wanted.seed)
-    plain, tuned = TorchRewriter.of(base.folder, None), TorchRewriter.load(folder, root)
-    worth = confidence.load(folder)
+    tuned, worth = TorchRewriter.load(folder, root), confidence.load(folder)
+    lifted = answered(root, wanted, tuned, worth, likeness, at)
+    plain = TorchRewriter.of(base.folder, None)
     parts = [part(title, asked, plain, tuned, likeness, worth) for title, asked in sets.items()]
-    machine = hardware.detect()
-    facts = Facts(
-        run=folder.name,
-        base=f"{named['base_model_id']} ({named['precision_note']})",
-        machine=f"{machine.name}, {machine.threads} threads",
-        command=_command(wanted),
-        judge=_judge(root),
-        decoding=f"Greedy, at most {DECODING.max_tokens} tokens",
-    )
-    return _write(root / "reports" / "optimizer" / folder.name, parts, facts, worth, wanted.seed)
+    found = heard(lifted, seated, parts)
+    facts = _facts(root, folder, wanted, seated)
+    target = root / "reports" / "optimizer" / folder.name
+    return _write(target, parts, found, facts, worth, wanted.seed)
+
+
+def answered(
+    root: Path,
+    wanted: Wanted,
+    network: Rewriter,
+    worth: Calibration,
+    likeness: Similarity,
+    at: datetime,
+) -> Lift | None:
+    """The questions of WANTED, answered with and without the rewrites of NETWORK."""
+    if wanted.questions is None:
+        return None
+    asked = questions.load(wanted.questions, wanted.rows, wanted.seed)
+    answerer = answering.find(wanted.answer_with or answering.DEFAULT, root, at)
+    turned = lift.turn(asked, network, DECODING, worth)
+    return lift.measure(turned, answerer, likeness)
+
+
+def heard(lifted: Lift | None, seated: Jury | None, parts: Sequence[Part]) -> Found:
+    """What the judge, if one is SEATED, says of the rewrites in PARTS and the answers LIFTED."""
+    if seated is None:
+        return Found(lifted)
+    kept, sitting = intents.hear(seated, [(one.title, one.base, one.tuned) for one in parts])
+    if lifted is None:
+        return Found(None, seated, tuple(kept), sittings=(sitting,))
+    better, another = preferences.hear(seated, lifted)
+    return Found(lifted, seated, tuple(kept), tuple(better), (sitting, another))
 
 
 def part(
@@ -111,20 +161,42 @@ def _similarity(root: Path) -> Path:
     return weights.resolve(str(named), root).folder
 
 
-def _judge(root: Path) -> str:
+def _facts(root: Path, folder: Path, wanted: Wanted, seated: Jury | None) -> Facts:
+    machine = hardware.detect()
+    named = files.read_json(folder / "run.json")["base_model"]
+    return Facts(
+        run=folder.name,
+        base=f"{named['base_model_id']} ({named['precision_note']})",
+        machine=f"{machine.name}, {machine.threads} threads",
+        command=_command(wanted),
+        judge=_judge(root, seated),
+        decoding=f"Greedy, at most {DECODING.max_tokens} tokens",
+    )
+
+
+def _judge(root: Path, seated: Jury | None) -> str:
+    if seated is not None:
+        return f"{seated.name} (configs/judge.yaml); its section is below"
     wanted = settings.load(JudgeSettings, root / "configs" / "judge.yaml")
     if not wanted.calls.models:
         return "none is configured (configs/judge.yaml), so intent is measured by embedding alone"
-    return "configured, and not asked here: intent is measured by embedding alone"
+    return "configured, and not asked (--judge): intent is measured by embedding alone"
 
 
 def _command(wanted: Wanted) -> str:
     given = f"fab optimizer.eval --rows {wanted.rows} --seed {wanted.seed}"
-    # The file's name, not its place: a report says nothing of a machine's folders.
-    return given + (f" --pairs {wanted.pairs.name}" if wanted.pairs else "")
+    # A file's name, not its place: a report says nothing of a machine's folders.
+    given += f" --pairs {wanted.pairs.name}" if wanted.pairs else ""
+    given += f" --questions {wanted.questions.name}" if wanted.questions else ""
+    if wanted.answer_with:
+        model = Path(wanted.answer_with)
+        given += f" --answer-with {model.name if model.is_absolute() else wanted.answer_with}"
+    return given + (" --judge" if wanted.judge else "")
 
 
-def _write(folder: Path, parts: list[Part], facts: Facts, worth: Calibration, seed: int) -> Trial:
+def _write(
+    folder: Path, parts: list[Part], found: Found, facts: Facts, worth: Calibration, seed: int
+) -> Trial:
     tables, scores = [], {}
     for each in parts:
         base, tuned = each.shares
@@ -138,9 +210,12 @@ def _write(folder: Path, parts: list[Part], facts: Facts, worth: Calibration, se
         scores[each.title] = _scores(each, worth)
     written: list[dict[str, Any]] = [row for each in parts for row in report.rows(each)]
     files.write_rows(folder / "rewrites.jsonl", written)
-    files.write(folder / "scores.json", jsonio.pretty(scores))
-    page = files.write(folder / "report.md", report.page(parts, facts, worth, seed))
-    return Trial(page, tables)
+    # Also without questions: answers of another evaluation beside this report would mislead.
+    files.write_rows(folder / "answers.jsonl", opinions.rows(found.lift))
+    files.write(folder / "scores.json", jsonio.pretty(scores | opinions.scores(found)))
+    text = report.page(parts, facts, worth, seed, opinions.lines(found))
+    page = files.write(folder / "report.md", text)
+    return Trial(page, tables + found.tables, found.stopped)
 
 
 def _scores(each: Part, worth: Calibration) -> dict[str, Any]:

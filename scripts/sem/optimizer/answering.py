@@ -1,0 +1,157 @@
+"""Who answers a prompt: weights on this disk, or a model behind an OpenAI-compatible address.
+
+smollm2-135m-instruct, pip:…, FOLDER, org/name@COMMIT    weights, decoded here
+local                                                    the server of `fab forge.serve`
+provider/model                                           LiteLLM, with its company's key
+provider/model@http://HOST:PORT/v1                       any server, without a key
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from sem.core import console
+from sem.core.errors import SemError
+from sem.forge.presets import KEYS, LOCAL, PRESETS
+from sem.lm import chat, hardware, model, weight_packages, weights
+from sem.lm.calls import Outcome, Request
+from sem.lm.client import Client
+from sem.lm.generator import Prompt
+from sem.lm.hf import HfGenerator
+from sem.lm.provider import Calls, Price, Provider
+
+DEFAULT = "smollm2-135m-instruct"
+MOST_TOKENS = 256  # of an answer: a longer one is cut there and counted
+BATCH = 8
+VERSION = "optimizer-answer-1"
+CUT, EMPTY = "length", "empty"
+# Faults that all further calls would meet as well.
+STOPS = {
+    "budget": "wait for the next day, or ask fewer questions with --rows",
+    "circuit": "see that the server answers, then run again",
+    "auth": "check the key in the environment",
+    "forbidden": "check what the key may use",
+}
+
+
+@dataclass(frozen=True)
+class Said:
+    """An answer and how it ended: stop, length (cut), or the fault for which there is none."""
+
+    text: str
+    finish: str
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether there is an answer; an empty one is a bad answer, not a missing one."""
+        return self.finish in ("stop", CUT)
+
+
+class Answerer(Protocol):
+    """A model that answers prompts greedily, as they stand."""
+
+    name: str
+
+    def answer(self, prompts: Sequence[str]) -> list[Said]:
+        """The answer to each of PROMPTS, in order."""
+
+
+@dataclass(frozen=True)
+class Local:
+    """Weights on this disk, decoded by the project's own generator."""
+
+    name: str
+    generator: HfGenerator
+
+    def answer(self, prompts: Sequence[str]) -> list[Said]:
+        """The answer to each of PROMPTS, in order; one that does not fit the model is refused."""
+        sent = [self.generator.chat.prompt_ids("", text) for text in prompts]
+        # Sorted by length, so that little is padding.
+        order = sorted(range(len(sent)), key=lambda n: (len(sent[n]), n))
+        batches = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
+        said: dict[int, Said] = {}
+        for batch in console.progress(batches, len(batches), f"batches of {self.name}"):
+            asked = [Prompt(tuple(sent[n]), MOST_TOKENS) for n in batch]
+            made = self.generator.generate(asked)
+            said |= {n: Said(c.text, c.finish) for n, c in zip(batch, made, strict=True)}
+        return [said[n] for n in range(len(prompts))]
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A model behind an address, through the one door to LiteLLM: capped, cached, paced."""
+
+    name: str
+    client: Client
+
+    def answer(self, prompts: Sequence[str]) -> list[Said]:
+        """The answer to each of PROMPTS, in order; SemError when no further call can be made."""
+        asked = [
+            Request((("user", text),), max_tokens=MOST_TOKENS, reasks=0, prompt_version=VERSION)
+            for text in prompts
+        ]
+        said: dict[int, Said] = {}
+        replies = self.client.ask_all(asked)
+        for number, outcome in console.progress(replies, len(asked), f"answers of {self.name}"):
+            if outcome.fault in STOPS:
+                raise SemError(
+                    f"{self.name} stopped answering: {outcome.fault}: {outcome.detail}",
+                    f"{STOPS[outcome.fault]}; whole answers so far are kept",
+                )
+            said[number] = _said(outcome)
+        return [said[number] for number in range(len(asked))]
+
+
+def _said(outcome: Outcome) -> Said:
+    if outcome.fault == EMPTY:
+        return Said("", "stop")
+    return Said(outcome.text, outcome.fault or "stop")
+
+
+def find(given: str, root: Path, at: datetime) -> Answerer:
+    """The model that GIVEN names by its form (see above), ready to be asked."""
+    if _is_weights(given, root):
+        base = weights.resolve(weights.named(given, root), root)
+        machine = hardware.detect()
+        loaded = model.load(base.folder, machine.dtype, machine.device)
+        if loaded.config.is_encoder_decoder:
+            raise SemError(f"--answer-with: {given} is no chat model", f"use {DEFAULT}")
+        name = f"{Path(given).name} ({base.precision_note}), {machine.dtype}"
+        return Local(name, HfGenerator(loaded, chat.load(base.folder)))
+    calls = calls_of(given)
+    named = calls.models[0]
+    where = f" at {named.api_base}" if named.api_base else ""
+    client = Client(calls, root / calls.ledger, "optimizer.eval", at)
+    return Remote(f"{named.model}{where}", client)
+
+
+def _is_weights(given: str, root: Path) -> bool:
+    slugs = {package.slug for package in weight_packages.KNOWN.values()}
+    is_named = given in slugs or given.startswith("pip:") or (root / given).is_dir()
+    commit = given.rpartition("@")[2]
+    return is_named or bool(weights.COMMIT.fullmatch(commit))
+
+
+def calls_of(given: str) -> Calls:
+    """How the model behind an address that GIVEN names is called; SemError when none is meant."""
+    own = PRESETS["local"]
+    if given == "local":
+        return _plain(own, Provider("openai/local", api_base=LOCAL, price=Price(0, 0)))
+    named, _, address = given.partition("@")
+    company = named.partition("/")[0]
+    if address:
+        # Asked without a key, so it costs nothing that somebody could be billed for.
+        return _plain(own, Provider(named, api_base=address, price=Price(0, 0)))
+    if "/" not in named or company not in KEYS:
+        raise SemError(
+            f"--answer-with {given!r}: no weights, and no model whose key is known",
+            f"{DEFAULT}, a folder, org/name@COMMIT, local, provider/model@http://HOST:PORT/v1, "
+            f"or provider/model with provider one of {', '.join(sorted(KEYS))}",
+        )
+    return _plain(PRESETS["cheap"], Provider(named, key_env=KEYS[company]))
+
+
+def _plain(calls: Calls, provider: Provider) -> Calls:
+    return replace(calls, models=(provider,))

@@ -1,0 +1,72 @@
+"""The judge of configs/judge.yaml, seated for the optimizer.
+
+Everything that makes it safe is its own (eval/judge): fenced data, a strict form of reply, both
+orders, canaries in every batch, caps, cache and ledger. A sitting that ends early keeps the
+batches that were sound.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+from sem.core import console
+from sem.core.errors import SemError
+from sem.core.project import Project
+from sem.eval import canaries, judge, judging
+from sem.eval.asking import Mode, Opinion, Question
+from sem.eval.judge import Guards, Item, Judge, Spending
+from sem.eval.judging import JudgeSettings
+from sem.lm.client import Client
+
+
+@dataclass(frozen=True)
+class Heard:
+    """The opinions of one sitting by question id, and why it ended early, if it did."""
+
+    opinions: dict[str, Opinion]
+    stopped: SemError | None = None
+
+
+@dataclass(frozen=True)
+class Jury:
+    """The configured judge and where its replies are written."""
+
+    settings: JudgeSettings
+    client: Client
+    transcript: Path
+    spending: Spending = field(default_factory=Spending)
+
+    @property
+    def name(self) -> str:
+        """The models, in the order in which they are asked."""
+        return ", ".join(
+            f"{one.model}@{one.revision}" if one.revision else one.model
+            for one in self.settings.calls.models
+        )
+
+    def hear(
+        self, mode: Mode, questions: Sequence[Question], guards: Guards = canaries.of
+    ) -> Heard:
+        """The opinions of MODE on QUESTIONS, each with its own id."""
+        # A judge that prefers a place would decide: what flips with the order decides nothing.
+        settings = replace(self.settings, both_orders=True)
+        seated = Judge(mode, settings, self.client, self.transcript, self.spending, guards)
+        items = [Item(one.id, (one,)) for one in questions]
+        found: dict[str, Opinion] = {}
+        try:
+            said = judge.judged(seated, items)
+            for item, (one,) in console.progress(said, len(items), f"{mode.name}, judged"):
+                found[item.id] = one
+        except SemError as error:
+            return Heard(found, error)
+        return Heard(found)
+
+
+def seat(root: Path, at: datetime) -> Jury:
+    """The judge of configs/judge.yaml below ROOT; SemError when no model is named there."""
+    # The optimizer is no sem, but lies where one would: configs/optimizer/judge.yaml may be its.
+    project = Project("optimizer", root)
+    settings = judging.load(project)
+    transcript = project.reports / f"judge_run_{at:%Y%m%dT%H%M%SZ}.jsonl"
+    return Jury(settings, judging.client(project, settings, at), transcript)

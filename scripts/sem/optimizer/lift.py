@@ -1,0 +1,144 @@
+"""Does a model answer better with the rewritten prompt? Paired by question, with intervals.
+
+Every question is answered twice by the same model, once as it is and once as the trained network
+rewrites it. Two policies say which rewrites are used: all of them, or, as a client does, those
+with a confidence above 0.5. Where none is used the question is asked as it is: a difference of 0,
+and never a missing row.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from sem.core import console
+from sem.eval.slots import Similarity
+from sem.eval.stats import Difference
+from sem.forge import words
+from sem.optimizer import confidence, evaluate
+from sem.optimizer.answering import Answerer, Said
+from sem.optimizer.confidence import Calibration
+from sem.optimizer.evaluate import Asked
+from sem.optimizer.questions import Question
+from sem.optimizer.rewriter import Decoding, Rewriter
+
+COSINE, F1 = "cosine with the reference", "token F1 with the reference"
+MEASURES = (COSINE, F1)
+Scores = dict[str, float]  # by measure, 0 to 1
+
+
+@dataclass(frozen=True)
+class Turned:
+    """A question and what the network made of it: "" where it made nothing."""
+
+    question: Question
+    rewrite: str
+    confidence: float
+    note: str  # too_long, empty (asked as it is), cut, or ""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A question answered as it is and as rewritten; scores are None without an answer."""
+
+    turned: Turned
+    raw: Said
+    rewritten: Said
+    raw_scores: Scores | None
+    rewritten_scores: Scores | None
+
+
+@dataclass(frozen=True)
+class Lift:
+    """Every question with both answers, and who gave them."""
+
+    rows: tuple[Answered, ...]
+    answerer: str
+
+
+Uses = Callable[[Turned], bool]
+POLICIES: dict[str, Uses] = {
+    "every rewrite": lambda one: bool(one.rewrite),
+    "only above 0.5": lambda one: bool(one.rewrite) and one.confidence > confidence.DOUBT,
+}
+
+
+def turn(
+    questions: Sequence[Question], network: Rewriter, decoding: Decoding, worth: Calibration
+) -> list[Turned]:
+    """QUESTIONS as NETWORK rewrites them; one that is longer than it reads has no rewrite."""
+    console.note(f"questions: {len(questions)} prompts to rewrite")
+    asked = [Asked(one.id, one.prompt, one.family) for one in questions]
+    made = {one.id: said for one, said in evaluate.answer(network, asked, decoding)[0]}
+    found = []
+    for one in questions:
+        said = made.get(one.id)
+        if said is None:
+            found.append(Turned(one, "", 0.0, "too_long"))
+            continue
+        note = "empty" if not said.text.strip() else "" if said.finished else "cut"
+        sure = confidence.of(said, one.prompt, worth)
+        found.append(Turned(one, said.text.strip() and said.text, sure, note))
+    return found
+
+
+def measure(turned: Sequence[Turned], answerer: Answerer, similarity: Similarity) -> Lift:
+    """TURNED answered both ways by ANSWERER; a text that is asked twice is answered once."""
+    texts = sorted({text for one in turned for text in _asked(one)})
+    console.note(f"answers: {len(texts)} prompts for {answerer.name}")
+    said = dict(zip(texts, answerer.answer(texts), strict=True))
+    rows = []
+    for one in turned:
+        raw, rewritten = (said[text] for text in _asked(one))
+        reference = one.question.reference
+        scored = [_scores(answer, reference, similarity) for answer in (raw, rewritten)]
+        rows.append(Answered(one, raw, rewritten, *scored))
+    return Lift(tuple(rows), answerer.name)
+
+
+def _asked(one: Turned) -> tuple[str, str]:
+    return one.question.prompt, one.rewrite or one.question.prompt
+
+
+def _scores(said: Said, reference: str, similarity: Similarity) -> Scores | None:
+    if not said.is_scored:
+        return None
+    if not said.text.strip():
+        return dict.fromkeys(MEASURES, 0.0)
+    near = min(1.0, max(0.0, similarity(reference, said.text)))
+    return {COSINE: near, F1: words.f1(reference, said.text)}
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What one policy is worth in one measure."""
+
+    policy: str
+    measure: str
+    used: int  # rewrites
+    before: float  # mean with the raw prompt, 0 to 1, over the pairs that are scored
+    after: float
+    difference: Difference
+
+
+def gains(found: Lift) -> list[Gain]:
+    """Each measure under each policy."""
+    return [_gain(found, policy, name) for policy in POLICIES for name in MEASURES]
+
+
+def _gain(found: Lift, policy: str, name: str) -> Gain:
+    uses, values = POLICIES[policy], []
+    for row in found.rows:
+        raw, rewritten = (
+            scores[name] if scores else None for scores in (row.raw_scores, row.rewritten_scores)
+        )
+        sent = rewritten if uses(row.turned) else raw
+        values.append((raw, sent, row.turned.question.family))
+    known = [(old, new) for old, new, _ in values if old is not None and new is not None]
+    return Gain(
+        policy=policy,
+        measure=name,
+        used=sum(uses(row.turned) for row in found.rows),
+        before=fmean(old for old, _ in known) if known else 0.0,
+        after=fmean(new for _, new in known) if known else 0.0,
+        difference=evaluate.paired(values),
+    )

@@ -1,0 +1,74 @@
+"""Which of two answers is better, the raw prompt's or the rewritten one's? As the judge says it.
+
+Both stand beside the reference, in both orders. A preference that changes with the order is a
+tie; two equal answers, and a question whose rewrite is not used, are one without asking.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from sem.eval import asking
+from sem.eval.asking import Question
+from sem.eval.docket import ANSWER
+from sem.eval.stats import Difference
+from sem.optimizer import evaluate
+from sem.optimizer.jury import Heard, Jury
+from sem.optimizer.lift import POLICIES, Answered, Lift
+
+
+@dataclass(frozen=True)
+class Preference:
+    """Which answers are better under one policy: the rewritten prompt's less the raw one's."""
+
+    policy: str
+    wins: int
+    losses: int
+    ties: int  # said by the judge
+    flips: int  # preferences that changed with the order: ties, too
+    same: int  # no rewrite was used, or both answers are the same text
+    unscored: int  # unjudged, not heard, or an answer is missing
+    difference: Difference
+
+
+def hear(jury: Jury, found: Lift) -> tuple[list[Preference], Heard]:
+    """Which of both answers to each question of FOUND is nearer to its reference?"""
+    asked = [
+        Question(
+            row.turned.question.id,
+            ANSWER,
+            row.turned.question.reference,
+            row.rewritten.text,
+            row.raw.text,
+        )
+        for row in found.rows
+        if row.raw.is_scored and row.rewritten.is_scored and not _is_same(row)
+    ]
+    heard = jury.hear(asking.MODES["pairwise"], asked)
+    return [_preference(policy, found, heard) for policy in POLICIES], heard
+
+
+def _is_same(row: Answered) -> bool:
+    return row.raw.is_scored and row.raw.text.strip() == row.rewritten.text.strip()
+
+
+def _preference(policy: str, found: Lift, heard: Heard) -> Preference:
+    uses = POLICIES[policy]
+    settled = [(_settled(row, uses(row.turned), heard), row.turned.question) for row in found.rows]
+    counts = Counter(kind for (kind, _), _ in settled)
+    values = [(0.0, value, question.family) for (_, value), question in settled]
+    names = ("wins", "losses", "ties", "flips", "same", "unscored")
+    return Preference(policy, *(counts[name] for name in names), evaluate.paired(values))
+
+
+def _settled(row: Answered, is_used: bool, heard: Heard) -> tuple[str, float | None]:
+    """How ROW counts and its value: 1 where the rewritten prompt's answer is better, -1, 0."""
+    if not row.raw.is_scored or (is_used and not row.rewritten.is_scored):
+        return "unscored", None
+    if not is_used or _is_same(row):
+        return "same", 0.0
+    said = heard.opinions.get(row.turned.question.id)
+    if said is not None and said.state == "undecided":
+        return "flips", 0.0
+    if said is None or said.score is None:
+        return "unscored", None
+    return {1.0: ("wins", 1.0), 0.0: ("losses", -1.0)}.get(said.score, ("ties", 0.0))

@@ -1,0 +1,68 @@
+"""Questions with a reference answer: what the worth of a rewrite is measured on."""
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sem.core import files, jsonio
+from sem.core.errors import SemError
+from sem.eval import golden
+
+PROMPT = (*golden.INPUT, "vague", "raw_prompt")
+REFERENCE = golden.ANSWER
+FAMILY = ("family", "domain", "source_id", "file", "category")
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prompt whose right answer is known; questions of one FAMILY are alike."""
+
+    id: str
+    prompt: str
+    reference: str
+    family: str
+
+
+def load(path: Path, count: int, seed: int) -> list[Question]:
+    """COUNT questions of PATH, drawn by SEED: JSON lines, or a golden set when it ends in .json.
+
+    SemError names the row that cannot be used, and never its text.
+    """
+    entries = golden.entries(path) if path.suffix == ".json" else list(files.rows(path))
+    found: dict[str, Question] = {}
+    for number, row in enumerate(entries, 1):
+        one = _question(row, number, f"{path}: row {number}")
+        if one.id in found:
+            raise SemError(f"{path}: row {number}: its id is there twice", "rename one")
+        found[one.id] = one
+    if not found:
+        raise SemError(f"{path}: holds no question", "write prompt and reference in each row")
+    return random.Random(seed).sample(list(found.values()), min(count, len(found)))
+
+
+def _question(row: Any, number: int, where: str) -> Question:
+    fields = row if isinstance(row, dict) else {}
+    prompt = _text(_first(fields, PROMPT))
+    reference = _text(_first(fields, REFERENCE))
+    if not prompt:
+        raise SemError(f"{where} has no prompt", f"one of {', '.join(PROMPT)}")
+    if not reference:
+        raise SemError(f"{where} has no reference answer", f"one of {', '.join(REFERENCE)}")
+    name = str(fields.get("id") or f"row-{number:04}")
+    return Question(name, prompt, reference, str(_first(fields, FAMILY) or name))
+
+
+def _first(fields: dict[str, Any], names: tuple[str, ...]) -> Any:
+    return next((fields[name] for name in names if fields.get(name) not in (None, "")), None)
+
+
+def _text(value: Any) -> str:
+    """VALUE as one text: itself, a list joined, the one field of an object; else nothing."""
+    if isinstance(value, dict):
+        return _text(next(iter(value.values()))) if len(value) == 1 else ""
+    if isinstance(value, list):
+        return ", ".join(filter(None, map(_text, value)))
+    if value is None:
+        return ""
+    return value.strip() if isinstance(value, str) else jsonio.dumps(value)
