@@ -43,6 +43,7 @@ def test_greedy_is_the_model_s_own_argmax(network: TorchRewriter):
     said = [0]
     for _ in range(12):
         found = network.model(input_ids=ids, decoder_input_ids=torch.tensor([said])).logits
+        found[..., network.silent] = -torch.inf
         said.append(int(found[0, -1].argmax()))
     made = network.rewrite([PROMPTS[0]], Decoding(max_tokens=12, beams=1))[0]
 
@@ -56,11 +57,33 @@ def test_the_likelihood_is_the_mean_log_p_of_what_was_written(network: TorchRewr
 
     made = network.rewrite([PROMPTS[0]], Decoding(max_tokens=6, beams=1))[0]
     ids = torch.tensor([rewriter.prompt_ids(network.speaker, PROMPTS[0])])
-    out = network.model.generate(input_ids=ids, max_new_tokens=6, do_sample=False)[:, 1:]
-    loss = network.model(input_ids=ids, labels=out).loss
+    out = network.model.generate(
+        input_ids=ids, max_new_tokens=6, do_sample=False, suppress_tokens=network.silent
+    )[:, 1:]
+    logits = network.model(input_ids=ids, labels=out).logits
+    logits[..., network.silent] = -torch.inf
+    loss = torch.nn.functional.cross_entropy(logits[0], out[0])
 
     assert made.tokens == out.shape[1]
     assert made.mean_logprob == pytest.approx(-loss.item(), abs=1e-4)
+
+
+def test_a_sentinel_that_stands_for_nothing_is_never_written(network: TorchRewriter):
+    import torch
+
+    wanted, head = network.silent[0], network.model.lm_head.weight.data
+    ids = torch.tensor([rewriter.prompt_ids(network.speaker, PROMPTS[0])])
+    seen = network.model(
+        input_ids=ids, decoder_input_ids=torch.tensor([[0]]), output_hidden_states=True
+    )
+    was = head[wanted].clone()
+    head[wanted] = seen.decoder_hidden_states[-1][0, -1].detach() * 100
+    out = network.model.generate(input_ids=ids, max_new_tokens=4, do_sample=False)
+    made = network.rewrite([PROMPTS[0]], Decoding(max_tokens=4, beams=1))[0]
+    head[wanted] = was
+
+    assert wanted in out[0].tolist()  # it would have been the likeliest
+    assert not [token for token in rewriter.unwritten(network.speaker) if token in made.text]
 
 
 @pytest.mark.parametrize("how", [{"beams": 1}, {"beams": 3}, {"temperature": 0.8, "seed": 4}])

@@ -48,6 +48,12 @@ class Spelling:
         whole = self._escaped.sub(lambda match: _character(int(match[1])), text)
         return self._written.sub(lambda match: self._characters[match[1]], whole)
 
+    @cached_property
+    def unused(self) -> tuple[str, ...]:
+        """The spare tokens that stand for nothing: `out` writes none of them."""
+        used = {*self.tokens.values(), self.escape}
+        return tuple(t for t in map(SENTINEL.format, range(LAST + 1)) if t not in used)
+
     def _spelled(
         self, found: re.Pattern[str], text: str, places: list[int]
     ) -> tuple[str, list[int]]:

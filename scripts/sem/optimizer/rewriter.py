@@ -51,8 +51,9 @@ class Decoding:
 class Rewrite:
     """What the network wrote; MEAN_LOGPROB is the natural log p of its mean token.
 
-    It is taken at temperature 1 whatever the decoding was, the end token counted. FINISHED is
-    false where the text was cut at max_tokens; TOKENS counts the end token too.
+    It is taken at temperature 1 whatever the decoding was, over the tokens that can be written,
+    the end token counted. FINISHED is false where the text was cut at max_tokens; TOKENS counts
+    the end token too.
     """
 
     text: str
@@ -116,6 +117,11 @@ def inputs(speaker: Chat, prompts: Sequence[str], limit: int) -> list[list[int]]
     return sent
 
 
+def unwritten(speaker: Chat) -> list[str]:
+    """The tokens that no rewrite holds: T5's sentinels that stand for no character here."""
+    return list(speaker.spelling.unused) if speaker.spelling else []
+
+
 @dataclass(frozen=True)
 class TorchRewriter:
     """The network in PyTorch: the reference that faster engines are compared with."""
@@ -170,6 +176,7 @@ class TorchRewriter:
             eos_token_id=self.end,
             pad_token_id=self.pad,
             decoder_start_token_id=self.model.config.decoder_start_token_id,
+            suppress_tokens=self.silent or None,
         )
         noise = [Drawn(sent, decoding)] if decoding.temperature else None
         with torch.inference_mode():
@@ -202,6 +209,7 @@ class TorchRewriter:
         labels, told = self._padded(said)
         with torch.inference_mode():
             logits = self.model(input_ids=ids, attention_mask=mask, labels=labels).logits
+            logits[..., self.silent] = -torch.inf
             found = torch.log_softmax(logits.float(), -1).gather(2, labels[..., None])[..., 0]
         return ((found * told).sum(1) / told.sum(1)).tolist()
 
@@ -209,6 +217,11 @@ class TorchRewriter:
         finished = row[-1] == self.end
         text = self.speaker.decode(row[:-1] if finished else row)
         return Rewrite(text, mean, len(row), finished)
+
+    @cached_property
+    def silent(self) -> list[int]:
+        """The ids that are never written."""
+        return self.speaker.tokenizer.convert_tokens_to_ids(unwritten(self.speaker))
 
     @cached_property
     def end(self) -> int:
