@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 from sem.core import files
-from sem.lm import weights
+from sem.lm import pinned, weights
 from sem.optimizer.fast import Engine
 from sem.optimizer.rewriter import Decoding, Rewrite
 from sem.optimizer.server import app, network, run
@@ -33,7 +33,8 @@ def make_optimizer(
     """A sealed optimizer below ROOT over BASE; its LoRA is random, zero with a SCALE of 0."""
     folder = root / "models" / "optimizer" / name
     make_adapter(folder / "adapter", stem or base, scale)
-    named = {"base_model_id": str(base), "revision": weights.resolve(str(base), root).revision}
+    found = weights.resolve(str(base), root)
+    named = pinned.describe(str(base), found)
     files.write(folder / "run.json", json.dumps({"base_model": named}))
     files.write(folder / "calibration.json", json.dumps(CALIBRATION))
     listed = {str(p.relative_to(folder)): files.sha256(p) for p in folder.rglob("*.*")}

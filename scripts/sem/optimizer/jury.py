@@ -63,10 +63,18 @@ class Jury:
         return Heard(found)
 
 
+def settings_of(root: Path) -> JudgeSettings:
+    """The judge of configs/judge.yaml below ROOT, or of the environment; it may name no model."""
+    return judging.load(_place(root))
+
+
 def seat(root: Path, at: datetime) -> Jury:
-    """The judge of configs/judge.yaml below ROOT; SemError when no model is named there."""
-    # The optimizer is no sem, but lies where one would: configs/optimizer/judge.yaml may be its.
-    project = Project("optimizer", root)
-    settings = judging.load(project)
-    transcript = project.reports / f"judge_run_{at:%Y%m%dT%H%M%SZ}.jsonl"
-    return Jury(settings, judging.client(project, settings, at), transcript)
+    """The configured judge, ready to be asked; SemError when no model is named."""
+    place, settings = _place(root), settings_of(root)
+    transcript = place.reports / f"judge_run_{at:%Y%m%dT%H%M%SZ}.jsonl"
+    return Jury(settings, judging.client(place, settings, at), transcript)
+
+
+def _place(root: Path) -> Project:
+    # The optimizer is no sem, but lies where one would: it may have its own judge.yaml.
+    return Project("optimizer", root)

@@ -7,11 +7,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sem.core import console, files, jsonio, settings
+from sem.core import console, files, jsonio
 from sem.core.errors import SemError
 from sem.eval import similarity
 from sem.eval.config import EvalSettings
-from sem.eval.judging import JudgeSettings
 from sem.eval.slots import Similarity
 from sem.lm import hardware, pinned, weights
 from sem.optimizer import (
@@ -177,8 +176,7 @@ def _facts(root: Path, folder: Path, wanted: Wanted, seated: Jury | None) -> Fac
 def _judge(root: Path, seated: Jury | None) -> str:
     if seated is not None:
         return f"{seated.name} (configs/judge.yaml); its section is below"
-    wanted = settings.load(JudgeSettings, root / "configs" / "judge.yaml")
-    if not wanted.calls.models:
+    if not jury.settings_of(root).calls.models:
         return "none is configured (configs/judge.yaml), so intent is measured by embedding alone"
     return "configured, and not asked (--judge): intent is measured by embedding alone"
 

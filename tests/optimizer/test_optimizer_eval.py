@@ -1,0 +1,106 @@
+"""The evaluation from its command line: a real network, real HTTP, every section."""
+
+import json
+from pathlib import Path
+
+import pytest
+from test_jury import AT, configure, keeps
+
+import optimizer_eval
+from chatserver import Body, ChatServer
+from rewriters import make_optimizer
+from sem.core import files
+from sem.core.errors import SemError
+from sem.lm import client as client_module
+from sem.optimizer import data, pairfiles, trial
+from sem.optimizer.pairs import Pair
+from toy import make_t5
+
+ROOT = Path(__file__).resolve().parents[2]
+MINILM = ROOT / "models" / "base" / "all-minilm-l6-v2"
+SECRET = "kumquat"  # of a real prompt and its answer
+pytestmark = pytest.mark.skipif(not MINILM.is_dir(), reason="fab env.weights all-minilm-l6-v2")
+
+
+@pytest.fixture(scope="module")
+def master(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_t5(tmp_path_factory.mktemp("weights") / "t5")
+
+
+@pytest.fixture
+def root(master: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A tree with an optimizer, six held-out prompts and three questions."""
+    monkeypatch.setenv("SEM_ROOT", str(tmp_path))
+    monkeypatch.setenv("SEM_DEVICE", "cpu")
+    monkeypatch.delenv("LITELLM_JUDGE_MODEL", raising=False)
+    monkeypatch.setattr(client_module, "FIRST_BACKOFF_S", 0.01)
+    monkeypatch.setattr(trial, "DECODING", trial.Decoding(max_tokens=12, beams=1))
+    make_optimizer(tmp_path, master)
+    (tmp_path / "models" / "base").mkdir()
+    (tmp_path / "models" / "base" / MINILM.name).symlink_to(MINILM)
+    kept = [
+        Pair(f"f{n % 3}.{n}", f"plan a trip {n}", "-", "c", f"f{n % 3}", "s") for n in range(6)
+    ]
+    part = pairfiles.write_training(tmp_path / data.FOLDER / "test.json", kept, "")
+    facts = {"files": {part.name: files.sha256(part)}}
+    files.write(tmp_path / data.FOLDER / data.FACTS, json.dumps(facts))
+    rows = [{"prompt": f"what is {SECRET} {n}", "answer": f"{SECRET} is {n}"} for n in range(3)]
+    files.write_rows(tmp_path / "questions.jsonl", rows)
+    return tmp_path
+
+
+def says(body: Body, number: int) -> str:
+    """A judge where it is asked as one, else somebody who knows about kumquats."""
+    shown = body["messages"][-1]["content"]
+    return keeps(body, number) if "===== DATA" in shown else f"{SECRET} {len(shown)}"
+
+
+def test_every_section_is_written_and_no_real_prompt_is_printed(
+    root: Path, capsys: pytest.CaptureFixture[str]
+):
+    with ChatServer(says) as server:
+        configure(root, server.url)
+        asked = ["--questions", str(root / "questions.jsonl"), "--rows", "4", "--judge"]
+        optimizer_eval.main([*asked, "--answer-with", f"openai/stub@{server.url}"])
+    folder = root / "reports" / "optimizer" / "run1"
+    page, scores = (folder / "report.md").read_text(), files.read_json(folder / "scores.json")
+    shown = capsys.readouterr()
+
+    assert "## Answers to 3 questions of 3 families" in page
+    assert "## The judge: openai/stub" in page
+    assert "| held-out families | " in page
+    assert f"--questions questions.jsonl --answer-with openai/stub@{server.url} --judge" in page
+    assert len(scores["answers"]["gains"]) == 4
+    assert scores["judge"]["intents"][0]["difference"]["pairs"] == 4
+    assert scores["judge"]["preferences"][0]["difference"]["pairs"] == 3
+    assert SECRET not in page + shown.out + shown.err
+    assert sum(SECRET in row["reference"] for row in files.rows(folder / "answers.jsonl")) == 3
+
+
+def test_a_void_judge_is_an_error_after_the_report(root: Path):
+    with ChatServer(lambda body, number: "I cannot help with that.") as server:
+        configure(root, server.url)
+        with pytest.raises(SemError, match=r"is void, 12 of 12 canaries were judged wrong"):
+            optimizer_eval.main(["--rows", "2", "--judge"])
+    page = (root / "reports" / "optimizer" / "run1" / "report.md").read_text()
+    assert "Ended early, what was not heard is unscored: `batch " in page
+
+
+def test_what_is_missing_is_said_before_anything_is_computed(root: Path, monkeypatch):
+    monkeypatch.setattr(trial.TorchRewriter, "load", lambda *_: pytest.fail("loaded"))
+    for flags, said in (
+        (["--judge"], "no judge is configured"),
+        (["--answer-with", "local"], "--answer-with answers nothing without questions"),
+    ):
+        with pytest.raises(SemError, match=said):
+            optimizer_eval.main(flags)
+
+
+def test_without_questions_no_older_answers_stay(root: Path):
+    folder = root / "reports" / "optimizer" / "run1"
+    files.write(folder / "answers.jsonl", '{"id": "old"}\n')
+    made = trial.run(root, root / "models" / "optimizer" / "run1", trial.Wanted(2, None, 1), AT)
+
+    assert made.stopped is None
+    assert (folder / "answers.jsonl").read_text() == ""
+    assert "Answers to" not in made.page.read_text()
