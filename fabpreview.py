@@ -14,7 +14,7 @@ PREVIEW = {
     "seconds": "what it may take (default: 240)",
     "zk": "also write the strict document to this file",
     "verbose": "also list the rows to look at",
-    "baseline_model": "the baseline, a file that save_model wrote (default: trained)",
+    "baseline_model": "what is improved on: save_model's file; for examples a package's folder",
     "save_model": "write the candidate model to this file",
     "cache": "folder of previews made before (default: data/SEM/.preview)",
 }

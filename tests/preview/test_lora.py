@@ -60,13 +60,13 @@ def test_what_the_snapshot_holds_is_left_out(cut_toy, tmp_path) -> None:
     rows = [one.as_json() for part in ("train", "val") for one in frozen.examples(part)]
     given = examples.read(told(tmp_path, rows), cut_toy.tasks, 100, 1)
     with pytest.raises(SemError, match="known already or in val or test"):
-        lora.worth(cut_toy, given, None, 600)
+        lora.worth(lora.Asked(cut_toy, given, 600))
 
 
 def test_without_time_for_two_trainings_it_says_so(cut_toy, tmp_path) -> None:
     given = examples.read(told(tmp_path, [page(n) for n in range(9)]), cut_toy.tasks, 10, 1)
     with pytest.raises(SemError) as caught:
-        lora.worth(cut_toy, given, None, 0.01)
+        lora.worth(lora.Asked(cut_toy, given, 0.01))
     assert caught.value.message.startswith("4 steps of two trainings do not fit ")
     assert "proxy" in caught.value.hint
 
@@ -77,7 +77,7 @@ def test_both_trainings_take_equal_steps_and_nothing_is_left_behind(cut_toy, tmp
     rows = [page(n) for n in range(12)]
     given = examples.read(told(tmp_path, rows), cut_toy.tasks, 100, 1)
     before = sorted(cut_toy.root.rglob("*"))
-    first = lora.worth(cut_toy, given, None, 600)
+    first = lora.worth(lora.Asked(cut_toy, given, 600))
     assert first.steps >= 4
     assert first.learnt == 12
     assert first.gain.n == len(list(snapshot.load(cut_toy, None).examples("val")))
@@ -101,6 +101,6 @@ def test_the_command_takes_examples_for_a_sem_that_names_no_files(
     command.main(["--data-path", str(path), "--sem", "toy"])
     said = capsys.readouterr().out
     assert "it improves the model: +0.050 nats a token [+0.020, +0.080], n = 12, 17 steps" in said
-    for flag in ("--zk", "--save-model", "--baseline-model"):
+    for flag in ("--zk", "--save-model"):
         with pytest.raises(SemError, match=f"^{flag}: "):
             command.main(["--data-path", str(path), "--sem", "toy", flag, str(tmp_path / "z")])

@@ -5,22 +5,28 @@
     hokusai-preview --data-path mine.jsonl --output-format json --output-file preview.json
     hokusai-preview --data-path mine.csv --zk proof.json the strict document, too
     hokusai-preview --data-path mine.csv --sem banking --baseline-model now.safetensors
+    hokusai-preview --data-path mine.jsonl --sem shop --baseline-model models/shop/packages/RUN
 
 Reads   CSV, TSV, JSON, JSON lines (each also .gz) or Parquet: a text or numbers, and a label
 Writes  the result to stdout, progress to stderr, files only where they are named; with --sem also
-        data/SEM/.preview, so that the same question is answered once
+        data/SEM/.preview: the same question is answered once, and a killed preview goes on
 """
 
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sem.core import console, files, jsonio, provenance
 from sem.core.errors import SemError
 from sem.core.project import ROOT, Project
+
+if TYPE_CHECKING:
+    from sem.preview.run import Options
 
 FORMATS = ("pretty", "json")
 
@@ -44,8 +50,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--verbose", action="store_true", help="also list the rows to look at")
     made.add_argument("--zk", type=Path, metavar="FILE", help="also write the strict document")
     made.add_argument(
-        "--baseline-model", type=Path, metavar="FILE", help="the baseline, by --save-model"
-    )
+        "--baseline-model", type=Path, metavar="PATH",
+        help="what is improved on: a file by --save-model; for examples a package (a folder)",
+    )  # fmt: skip
     made.add_argument("--save-model", type=Path, metavar="FILE", help="write the candidate there")
     made.add_argument("--cache", type=Path, metavar="DIR", help="(default: data/SEM/.preview)")
     return made
@@ -72,29 +79,65 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _made(args: argparse.Namespace, project: Project | None) -> dict[str, Any]:
     """The document, from the cache where the same was asked before."""
-    from sem.preview import cache, document, models, run, sources, taught
+    from sem.preview import cache, run, sources
 
     folder = args.cache or (project and project.root / "data" / project.sem / cache.FOLDER)
+    cache.sweep(folder, time.time())
     options = run.Options(
         args.data_path, args.sample_size, args.random_seed, args.test_mode, args.seconds,
         args.baseline_model, folder,
     )  # fmt: skip
-    by_classes = not project or not sources.settings(project).is_of_examples
-    name = run.named(options, project) if folder and by_classes else ""
-    kept = None if args.save_model or not name else cache.find(folder, name)
-    if kept:
-        console.note(f"cached: {folder / f'{name}.json'}")
-        kept["preview_metadata"]["cached"] = True
-        return kept
-    if project and not by_classes:
-        _check_examples(args)
-        return taught.preview(options, project, provenance.now(), _watched)
-    found = run.preview(options, project, provenance.now(), _watched)
-    made = document.preview(found)
-    cache.keep(folder, name, made)
-    if args.save_model:
-        models.write(args.save_model, found.worth.estimate.models[1], found.worth.learnt_rows)
+    if project and sources.settings(project).is_of_examples:
+        question = _of_examples(args, options, project)
+    else:
+        question = _of_rows(args, options, project)
+    options = replace(options, parts=cache.parts(folder, question.name))
+    made = None if args.save_model else cache.find(folder, question.name)
+    if made:
+        console.note(f"cached: {folder / f'{question.name}.json'}")
+        made["preview_metadata"]["cached"] = True
+    else:
+        if there := cache.count(options.parts):
+            console.note(f"goes on: {there} results of a preview that was stopped are kept")
+        made = question.answer(options)
+        cache.keep(folder, question.name, made)
+    cache.forget(options.parts)
     return made
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked: its name, empty where nothing is kept, and what answers it."""
+
+    name: str
+    answer: Callable[["Options"], dict[str, Any]]
+
+
+def _of_rows(args: argparse.Namespace, options: "Options", project: Project | None) -> Question:
+    """What rows with labels are worth."""
+    from sem.preview import document, models, run
+
+    def answer(options: "Options") -> dict[str, Any]:
+        found = run.preview(options, project, provenance.now(), _watched)
+        if args.save_model:
+            learnt = found.worth.learnt_rows
+            models.write(args.save_model, found.worth.estimate.models[1], learnt)
+        return document.preview(found)
+
+    return Question(run.named(options, project) if options.cache else "", answer)
+
+
+def _of_examples(args: argparse.Namespace, options: "Options", project: Project) -> Question:
+    """What examples of the task of PROJECT are worth."""
+    from sem.preview import taught
+
+    _check_examples(args)
+    package = taught.package_of(options, project)
+
+    def answer(options: "Options") -> dict[str, Any]:
+        return taught.preview(options, project, package, provenance.now(), _watched)
+
+    return Question(taught.named(options, project, package), answer)
 
 
 def _check_examples(args: argparse.Namespace) -> None:
@@ -102,7 +145,6 @@ def _check_examples(args: argparse.Namespace) -> None:
     lacking = {
         "--zk": (args.zk, "a strict document wants an accuracy, and examples have none"),
         "--save-model": (args.save_model, "adapters of so few steps are thrown away"),
-        "--baseline-model": (args.baseline_model, "the baseline is trained in as many steps"),
     }
     for flag, (given, why) in lacking.items():
         if given:

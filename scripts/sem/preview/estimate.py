@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from sem.core.errors import SemError
-from sem.preview import curve, learners, measure
+from sem.preview import curve, fits, measure
 from sem.preview.columns import Shape
 from sem.preview.contribution import Sample
 from sem.preview.curve import Step
@@ -85,7 +85,7 @@ def estimate(
     before = baseline or _fitted(rows.features, rows.base, budget)
     old = measure.score(before, rows.benchmark)
     steps, new, after = [], old, before
-    whole = learners.tuned(rows.features, (*rows.base, *rows.given), budget)
+    whole = fits.tuned(rows.features, (*rows.base, *rows.given), budget)
     if not rows.given:  # nothing new: the candidate is the baseline
         steps = [Step(0, Gain(0.0, 0.0, 0.0, len(rows.benchmark)))]
     for share in LADDER if rows.given else ():
@@ -93,7 +93,7 @@ def estimate(
             break
         part = nested(rows.given, share)
         watched(f"candidate on {len(part):,} contributed rows")
-        after = learners.fit(rows.features, (*rows.base, *part), whole)
+        after = fits.fit(rows.features, (*rows.base, *part), whole)
         new = measure.score(after, rows.benchmark)
         steps.append(Step(len(part), gained(old.right, new.right, rows.units)))
     complete = (
@@ -117,7 +117,7 @@ def estimate(
 
 
 def _fitted(features: Features, samples: Sequence[Sample], budget: Budget) -> Model:
-    return learners.fit(features, samples, learners.tuned(features, samples, budget))
+    return fits.fit(features, samples, fits.tuned(features, samples, budget))
 
 
 def nested(samples: Sequence[Sample], share: float) -> tuple[Sample, ...]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from sem.preview import learners
+from sem.preview import fits
 from sem.preview.contribution import Sample
 from sem.preview.estimate import Rows
 from sem.preview.learners import Budget
@@ -111,7 +111,7 @@ def doubts(rows: Rows, budget: Budget) -> dict[int, str]:
         asked = [n for n, at in enumerate(folds) if at == fold]
         if not learnt or not asked:
             continue
-        model = learners.fit(rows.features, learnt, budget)
+        model = fits.fit(rows.features, learnt, budget)
         found = model.probabilities([samples[n] for n in asked])
         for column, name in enumerate(model.classes):
             chances[asked, place[name]] = found[:, column]

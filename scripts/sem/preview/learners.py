@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sem.core.errors import SemError
@@ -35,6 +36,7 @@ class Budget:
     steps: int = 300
     deadline: float | None = None
     strength: float | None = None  # inverse of the L2 penalty; None: the kind's own
+    parts: Path | None = None  # where finished fits are kept; None: nowhere
 
 
 @dataclass(frozen=True)
@@ -72,13 +74,17 @@ def fit(
     if not samples:
         raise SemError("no rows to learn from", "give base data, or a contribution with rows")
     labels = [sample.label for sample in samples]
-    classes = tuple(sorted(set(labels)))
-    kind, encoder = features.shape.kind, features.encoder(samples)
-    if len(classes) == 1:
-        return Model(kind, encoder, classes, None, None)
+    kind, encoder, found = features.shape.kind, features.encoder(samples), classes(samples)
+    if len(found) == 1:
+        return Model(kind, encoder, found, None, None)
     linear = _linear(kind, budget, passes)
     converged = _descend(linear, encoder.encode(samples), labels, budget)
-    return Model(kind, encoder, classes, *_rows(linear), converged)
+    return Model(kind, encoder, found, *_rows(linear), converged)
+
+
+def classes(samples: Sequence[Sample]) -> tuple[str, ...]:
+    """The different labels of SAMPLES, in order."""
+    return tuple(sorted({sample.label for sample in samples}))
 
 
 def tuned(features: Features, samples: Sequence[Sample], budget: Budget) -> Budget:

@@ -1,48 +1,48 @@
 """What examples are worth to the model that a sem trains: LoRA twice, at a budget of equal steps.
 
 The baseline learns from the snapshot's train rows, the candidate from them and the contribution:
-same base model, recipe, seed and number of optimizer steps, so that rows which teach nothing gain
-nothing by more training. The score is the mean log-likelihood a token of the reference answers on
-the snapshot's val rows, paired by row, intervals by domain. A step and a scoring are measured
-first; what does not fit the time with the sem's base model is tried with `proxy`.
+same start, recipe, seed and number of optimizer steps, so that rows which teach nothing gain
+nothing by more training. The start is the sem's base model or a package's model. The score is the
+mean log-likelihood a token of the reference answers on the snapshot's val rows, paired by row,
+intervals by domain. A step and a scoring are measured first; what does not fit the time with the
+sem's base model is tried with `proxy`. What is done is kept until the preview is.
 """
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from sem.core import slotspec
 from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.core.project import Project
-from sem.core.run import Run
 from sem.dataset import snapshot
-from sem.eval.config import EvalSettings
-from sem.lm import chat, hardware, weight_packages, weights
-from sem.lm import model as models
-from sem.preview import overlap
+from sem.dataset.snapshot import Snapshot
+from sem.preview import bench as benches
+from sem.preview import cache, overlap
+from sem.preview.bench import Bench, Split
 from sem.preview.examples import Examples, as_samples
 from sem.preview.gain import Gain, gained
 from sem.preview.overlap import Overlap
-from sem.train import adapters, arguments, data, loss, recipe, stages, trainer
-from sem.train.data import Row, Rows, Writer
-from sem.train.stages import Job
+from sem.preview.packaged import Package
+from sem.train import data
 
 FEWEST_STEPS = 4  # below them nothing is learnt that could be compared
-SPARE = 0.8  # of the time: what a forecast may take
 LONGEST_STEP = 1.0  # nats: a row moves the mean by no more, so that none decides alone
+Watch = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Split:
-    """What is learnt from and tested on."""
+class Asked:
+    """What is to be estimated: GIVEN over PROJECT's snapshot, in as many SECONDS."""
 
-    base: tuple[Example, ...]
-    given: tuple[Example, ...]
-    tested: tuple[Example, ...]
+    project: Project
+    given: Examples
+    seconds: float
+    proxy: str | None = None
+    package: Package | None = None  # what both trainings start from; None: the base model
+    parts: Path | None = None  # where finished fits are kept
 
 
 @dataclass(frozen=True)
@@ -58,165 +58,115 @@ class Worth:
     model: str  # which base model
     seconds_a_step: float
     too_long: int
+    start: float | None = None  # the package's own score, before any step
+    unseen: int = 0  # val rows left out, because the package has learnt them
 
 
-@dataclass(frozen=True)
-class Bench:
-    """One base model, and what its steps take."""
-
-    job: Job
-    writer: Writer
-    name: str
-    seconds_a_step: float = 0.0
-    seconds_a_score: float = 0.0
-
-    def steps(self, seconds: float) -> int:
-        """Steps of each of both trainings that fit SECONDS."""
-        left = seconds * SPARE - 2 * self.seconds_a_score
-        return int(left / (2 * self.seconds_a_step))
-
-
-def worth(
-    project: Project,
-    given: Examples,
-    proxy: str | None,
-    seconds: float,
-    watched: Callable[[str], None] = lambda _: None,
-) -> Worth:
-    """What GIVEN adds to PROJECT's snapshot within SECONDS; SemError when nothing fits them."""
+def worth(asked: Asked, watched: Watch = lambda _: None) -> Worth:
+    """What the examples ASKED for add; SemError when nothing fits the time."""
     began = time.monotonic()
-    frozen = snapshot.load(project, None)
+    frozen = snapshot.load(asked.project, None)
     parts = {name: tuple(frozen.examples(name)) for name in ("train", "val", "test")}
+    more, tested = _learnt_before(asked.package, frozen, parts["val"])
     held = as_samples((*parts["val"], *parts["test"]))
-    known = overlap.find(as_samples(given.kept), as_samples(parts["train"]), held)
-    left = tuple(one for n, one in enumerate(given.kept) if n not in known.left_out)
+    known = overlap.find(
+        as_samples(asked.given.kept), as_samples((*parts["train"], *more)), held
+    )  # fmt: skip
+    left = tuple(one for n, one in enumerate(asked.given.kept) if n not in known.left_out)
     if not left:
         raise SemError(
-            f"every one of the {len(given.kept):,} examples is known already or in val or test",
+            f"every one of the {len(asked.given.kept):,} examples is known already or in val or "
+            "test",
             "contribute examples that the snapshot does not hold",
         )
-    split = Split(parts["train"], left, parts["val"])
+    split = Split(parts["train"], left, tested)
     with tempfile.TemporaryDirectory(prefix="sem-preview-") as folder:
-        bench, steps = _chosen(project, split, proxy, seconds - (time.monotonic() - began),
-                               Path(folder), watched)  # fmt: skip
-        rows, more, tested = (
-            data.encode(part, bench.writer) for part in (split.base, split.given, split.tested)
-        )
-        watched(f"baseline: {steps} steps")
-        old = trained(bench, rows.kept, steps, tested.kept)
-        watched(f"candidate: {steps} steps")
-        new = trained(bench, (*rows.kept, *more.kept), steps, tested.kept)
-    units = {one.id: one.unit for one in split.tested}
+        seconds = asked.seconds - (time.monotonic() - began)
+        bench, steps = _chosen(asked, split, seconds, Path(folder), watched)
+        scored = _Scored(bench, split, asked.parts)
+        start = scored.of("package", 0, False, watched) if asked.package else None
+        old = scored.of("baseline", steps, False, watched)
+        new = scored.of("candidate", steps, True, watched)
     change = [max(-LONGEST_STEP, min(LONGEST_STEP, b - a)) for a, b in zip(old, new, strict=True)]
+    units = {one.id: one.unit for one in tested}
+    rows, added = scored.rows["tested"].kept, scored.rows["given"]
     return Worth(
-        gained([0.0] * len(change), change, [units[row.id] for row in tested.kept]),
-        sum(old) / len(old), sum(new) / len(new), known, len(more.kept), steps, bench.name,
-        bench.seconds_a_step, len(more.too_long),
+        gained([0.0] * len(change), change, [units[row.id] for row in rows]),
+        sum(old) / len(old), sum(new) / len(new), known, len(added.kept), steps, bench.name,
+        bench.seconds_a_step, len(added.too_long),
+        sum(start) / len(start) if start else None, len(parts["val"]) - len(tested),
     )  # fmt: skip
 
 
+class _Scored:
+    """Trainings on one bench, each done once: scores are kept, weights are not."""
+
+    def __init__(self, bench: Bench, split: Split, parts: Path | None) -> None:
+        self.bench, self.parts = bench, parts
+        self.rows = {
+            name: data.encode(getattr(split, name), bench.writer)
+            for name in ("base", "given", "tested")
+        }
+
+    def of(self, name: str, steps: int, with_given: bool, watched: Watch) -> list[float]:
+        """The score of each val row after STEPS, as it is kept or by a training."""
+        tested = self.rows["tested"].kept
+        rows = (*self.rows["base"].kept, *(self.rows["given"].kept if with_given else ()))
+        told = [name, self.bench.name, steps, [row.id for row in (*rows, *tested)]]
+        kept = cache.part(self.parts, told)
+        if kept is not None and len(kept) == len(tested):
+            watched(f"{name}: kept from before")
+            return kept
+        watched(f"{name}: {steps} steps")
+        return cache.keep_part(
+            self.parts, told, benches.trained(self.bench, rows, steps, tested)
+        )  # fmt: skip
+
+
+def _learnt_before(
+    package: Package | None, frozen: Snapshot, val: tuple[Example, ...]
+) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """What PACKAGE has learnt from beside FROZEN, and the rows of VAL that it has not."""
+    if package is None or package.learnt.sha256 == frozen.sha256:
+        return (), val
+    learnt = tuple(package.learnt.examples("train"))
+    seen = overlap.find(as_samples(val), (), as_samples(learnt)).benchmark
+    tested = tuple(one for number, one in enumerate(val) if number not in seen)
+    if len(tested) < 2:
+        raise SemError(
+            f"{package.folder}: has learnt {len(seen)} of the {len(val)} val rows",
+            "give a package that was trained on the latest snapshot",
+        )
+    return learnt, tested
+
+
 def _chosen(
-    project: Project, split: Split, proxy: str | None, seconds: float, folder: Path,
-    watched: Callable[[str], None],
-) -> tuple[Bench, int]:  # fmt: skip
-    """The sem's base model when its steps fit SECONDS, else PROXY; and how many steps do."""
+    asked: Asked, split: Split, seconds: float, folder: Path, watched: Watch
+) -> tuple[Bench, int]:
+    """The sem's base model when its steps fit SECONDS, else the proxy; and how many steps do.
+
+    What was chosen before a preview was killed is chosen again.
+    """
     began, tried = time.monotonic(), []
-    for name in [project.base_model_id, *([proxy] if proxy else [])]:
+    own, proxy = asked.project.base_model_id, asked.proxy if asked.package is None else None
+    kept = cache.part(asked.parts, ["chosen"])
+    if kept and kept[0] in (own, proxy):
+        made = benches.prepared(asked.project, kept[0], folder, asked.package)
+        return replace(made, seconds_a_step=kept[2]), kept[1]
+    for name in [own, *([proxy] if proxy else [])]:
         watched(f"warm-up: {name}")
-        bench = measured(prepared(project, name, folder), split)
+        made = benches.prepared(asked.project, name, folder, asked.package)
+        bench = benches.measured(made, split)
         steps = bench.steps(seconds - (time.monotonic() - began))
         if steps >= FEWEST_STEPS:
             rows = len(split.base) + len(split.given)
             enough = -(-rows // bench.job.recipe.effective_batch) * bench.job.recipe.epochs
-            return bench, min(steps, round(enough) or 1)
+            steps = min(steps, round(enough) or 1)
+            cache.keep_part(asked.parts, ["chosen"], [name, steps, bench.seconds_a_step])
+            return bench, steps
         tried.append(f"{name}: {bench.seconds_a_step:.1f} s a step")
     raise SemError(
         f"{FEWEST_STEPS} steps of two trainings do not fit {seconds:.0f} s: {'; '.join(tried)}",
-        "give more --seconds, or name a smaller model as `proxy` in preview.yaml",
+        "give more --seconds"
+        + ("" if asked.package else ", or name a smaller model as `proxy` in preview.yaml"),
     )
-
-
-def prepared(project: Project, name: str, folder: Path) -> Bench:
-    """The trainer of PROJECT over the base model NAME, writing below FOLDER only."""
-    wanted = replace(
-        recipe.of(project), max_steps=None, val_answers=0, select="last", patience=None,
-        checkpoint_steps=10**6, log_steps=10**6, fast=False, pretrain=recipe.Pretrain(),
-        preference=recipe.Preference(), augmented=False,
-    )  # fmt: skip
-    base, machine = _here(project, name), hardware.detect()
-    speaker = chat.load(base, wanted.renderer)
-    slots = slotspec.load(project.root / "configs" / "judge_slots.yaml")
-    job = Job(
-        run=Run("preview", folder), recipe=wanted, base=base, dtype=machine.dtype,
-        device=machine.device, chat=speaker, stages=(), tasks=project.tasks, slots=slots,
-        answering=project.settings("eval", EvalSettings),
-    )  # fmt: skip
-    return Bench(job, Writer(project.tasks, speaker, wanted, slots), name)
-
-
-def _here(project: Project, name: str) -> Path:
-    """The folder of the base model NAME; SemError where it would have to be fetched."""
-    package = weight_packages.KNOWN.get(name)
-    folder = project.base_models / package.slug if package else project.root / name
-    if not folder.is_dir():
-        raise SemError(
-            f"base model {name!r} is not in {folder}, and a preview fetches nothing",
-            "fetch it once with `fab env.weights`, or name a folder as `proxy` in preview.yaml",
-        )
-    return weights.resolve(name, project.root).folder
-
-
-def measured(bench: Bench, split: Split) -> Bench:
-    """BENCH with the seconds of a step and of scoring all val rows, by one of each."""
-    size = bench.job.recipe.effective_batch
-    few = data.encode((*split.base[: size * 2], *split.given[: size * 2]), bench.writer)
-    data.check(few, "the first rows")
-    model = _adapted(bench.job)
-    train(bench.job, model, few.kept[:1], 1)  # the first step loads libraries
-    began = time.perf_counter()
-    train(bench.job, model, few.kept, 2)
-    step = (time.perf_counter() - began) / 2
-    tested = data.encode(split.tested[: bench.job.recipe.micro_batch], bench.writer)
-    data.check(tested, "val")
-    began = time.perf_counter()
-    score(bench.job, model, tested.kept)
-    once = (time.perf_counter() - began) / len(tested.kept)
-    return replace(bench, seconds_a_step=step, seconds_a_score=once * len(split.tested))
-
-
-def trained(bench: Bench, rows: Sequence[Row], steps: int, tested: Sequence[Row]) -> list[float]:
-    """The score of each of TESTED after STEPS on ROWS, from the same start every time."""
-    model = _adapted(bench.job)
-    train(bench.job, model, rows, steps)
-    return score(bench.job, model, tested)
-
-
-def _adapted(job: Job) -> Any:
-    import torch
-
-    torch.manual_seed(job.recipe.seed)  # the adapter's start; the trainer seeds itself
-    return adapters.wrap(models.load(job.base, job.dtype, job.device), job.recipe)
-
-
-def train(job: Job, model: Any, rows: Sequence[Row], steps: int) -> None:
-    """STEPS optimizer steps of MODEL on ROWS by the project's own trainer."""
-    stage = stages.Stage(
-        stages.EXAMPLES, "answer", Rows(tuple(rows)), Rows(()), job.recipe.learning_rate,
-        job.recipe.epochs, steps,
-    )  # fmt: skip
-    trainer.build(job, stage, model, []).train()
-
-
-def score(job: Job, model: Any, rows: Sequence[Row]) -> list[float]:
-    """The mean log-likelihood a token of the answer of each of ROWS."""
-    import torch
-
-    pad, size = trainer.collator(job, model), job.recipe.micro_batch
-    made = [trainer.record(n, row) | {"weights": None} for n, row in enumerate(rows)]
-    found: list[float] = []
-    model.eval()
-    with torch.no_grad(), arguments.precision(job, model):
-        for start in range(0, len(made), size):
-            batch = {k: v.to(job.device) for k, v in pad(made[start : start + size]).items()}
-            found += loss.score(model, batch).by_sequence().float().tolist()
-    return [value / row.trained for value, row in zip(found, rows, strict=True)]

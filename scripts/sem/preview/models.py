@@ -4,6 +4,7 @@ A file that could run code when it is opened (pickle, joblib, PyTorch) is refuse
 bytes before anything else looks at it, whatever its name.
 """
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 FORMAT = "sem-preview-linear.v1"
 MOST_BYTES = 2**30
+HINT = "give a file that --save-model wrote"
 CODE = {  # first bytes -> what it is
     b"\x80": "a pickle", b"(": "a pickle", b"c": "a pickle",
     b"PK\x03\x04": "a PyTorch or zip archive", b"\x1f\x8b": "a compressed pickle",
@@ -36,6 +38,11 @@ def rows_hash(samples: Sequence[Sample]) -> str:
 
 def write(path: Path, model: Model, learnt: Sequence[Sample]) -> Path:
     """MODEL, which has learnt from LEARNT, as the file PATH; the same model, the same bytes."""
+    return files.write(path, content(model, rows_hash(learnt)))
+
+
+def content(model: Model, learnt: str) -> bytes:
+    """The file of MODEL, which has learnt from what LEARNT names."""
     import numpy as np
     from safetensors.numpy import save
 
@@ -50,9 +57,17 @@ def write(path: Path, model: Model, learnt: Sequence[Sample]) -> Path:
         "kind": model.kind,
         "classes": list(model.classes),
         "terms": list(encoder.terms) if isinstance(encoder, Words) else [],
-        "learnt_sha256": rows_hash(learnt),
+        "converged": model.converged,
+        "learnt_sha256": learnt,
     }
-    return files.write(path, save(tensors, {"sem": jsonio.dumps(told)}))
+    told["sha256"] = _digest(told, tensors)
+    return save(tensors, {"sem": jsonio.dumps(told)})
+
+
+def _digest(told: dict[str, Any], tensors: "dict[str, np.ndarray[Any, Any]]") -> str:
+    """The hash of all that a file holds."""
+    parts = {name: hashlib.sha256(found).hexdigest() for name, found in sorted(tensors.items())}
+    return files.sha256_json([{**told, "sha256": None}, parts])
 
 
 def read(path: Path) -> tuple[Model, str]:
@@ -69,22 +84,22 @@ def read(path: Path) -> tuple[Model, str]:
     if not isinstance(told, dict) or told.get("format") != FORMAT:
         raise SemError(f"{path}: holds no {FORMAT}", HINT)
     wrong = _wrong(told, tensors)
+    # Files that are older than the hash have none.
+    if not wrong and "sha256" in told and told["sha256"] != _digest(told, tensors):
+        wrong = "damaged: not what --save-model wrote"
     if wrong:
         raise SemError(f"{path}: {wrong}", HINT)
     return _model(told, tensors), str(told["learnt_sha256"])
 
 
-HINT = "give a file that --save-model wrote"
-
-
-def refuse_code(path: Path) -> None:
+def refuse_code(path: Path, hint: str = HINT) -> None:
     """SemError when PATH is no plain file of a usable size, or could run code when opened."""
     if path.is_dir():
-        raise SemError(f"{path}: a folder; a package answers prompts and tells no classes", HINT)
+        raise SemError(f"{path}: a folder; a package answers prompts and tells no classes", hint)
     if not path.is_file():
-        raise SemError(f"{path}: no such file", HINT)
+        raise SemError(f"{path}: no such file", hint)
     if path.stat().st_size > MOST_BYTES:
-        raise SemError(f"{path}: larger than {MOST_BYTES // 2**20:,} MiB", HINT)
+        raise SemError(f"{path}: larger than {MOST_BYTES // 2**20:,} MiB", hint)
     with path.open("rb") as file:
         first = file.read(9)
     # The ninth byte of safetensors opens its JSON header; the eight before it may be any number.
@@ -92,7 +107,7 @@ def refuse_code(path: Path) -> None:
         return
     found = next((what for start, what in CODE.items() if first.startswith(start)), None)
     if found:
-        raise SemError(f"{path}: {found}, which can run code when it is opened; refused", HINT)
+        raise SemError(f"{path}: {found}, which can run code when it is opened; refused", hint)
 
 
 def _wrong(told: dict[str, Any], tensors: "dict[str, np.ndarray[Any, Any]]") -> str | None:
@@ -131,4 +146,5 @@ def _model(told: dict[str, Any], tensors: dict[str, Any]) -> Model:
     else:
         encoder = Numbers(*(tensors[name] for name in ARRAYS["table"]))
     weights, biases = tensors.get("weights"), tensors.get("biases")
-    return Model(told["kind"], encoder, tuple(told["classes"]), weights, biases)
+    converged = told.get("converged", True) is True
+    return Model(told["kind"], encoder, tuple(told["classes"]), weights, biases, converged)

@@ -15,6 +15,7 @@ from sem.preview import (
     contribution,
     decision,
     estimate,
+    fits,
     influence,
     models,
     overlap,
@@ -45,6 +46,7 @@ class Options:
     seconds: float = 240.0
     baseline: Path | None = None  # a model of the base rows, in place of the one that is trained
     cache: Path | None = None  # where models of base rows are kept
+    parts: Path | None = None  # where finished fits are kept until the preview is done
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Box:
     seconds: float
     began: float
     strength: float | None = None
+    parts: Path | None = None
 
 
 def preview(
@@ -78,7 +81,7 @@ def preview(
     watched("reading")
     given, compared, own = _read(options, project)
     steps = TEST_STEPS if options.test_mode else Budget().steps
-    box = Box(steps, options.seconds, began)
+    box = Box(steps, options.seconds, began, parts=options.parts)
     total = given.size if project else len(own)
     baseline, notes = _baseline(options, given.shape, compared, steps)
     found = worth(Asked(given.shape, compared, own, total), box, baseline, watched)
@@ -86,7 +89,8 @@ def preview(
     _keep(options, found, steps)
     watched("rows")
     shares = influence.values(found.rows)
-    doubted = influence.doubts(found.rows, Budget(steps // 4, began + options.seconds))
+    last = Budget(steps // 4, began + options.seconds, parts=options.parts)
+    doubted = influence.doubts(found.rows, last)
     return Found(
         contribution=given,
         worth=found,
@@ -118,16 +122,30 @@ def worth(
     left = sources.without(own, known.left_out)
     rows = Rows(asked.shape, compared.base, left, compared.benchmark)
     until = box.began + box.seconds * FOR_ESTIMATE
-    budget = Budget(box.steps, until, box.strength)
+    budget = Budget(box.steps, until, box.strength, box.parts)
     watched("warm-up")
-    speed = pace.measured(rows, budget)
-    learnt, notes = pace.cut(rows, speed, budget, until - time.monotonic())
+    learnt, notes = _cut(rows, budget, until)
     if len(learnt.base) < len(rows.base):
         baseline = None  # it knows rows that the candidate would not
+    if baseline is not None:
+        baseline = fits.joined(baseline, rows.features, rows.base) or baseline
     total = round(asked.total * len(left) / len(own))
     found = estimate.estimate(learnt, budget, total, baseline, watched)
     unseen = 1 - found.ladder[-1].rows / max(1, found.reached)
     return Worth(rows, learnt, known, found, decision.widened(found.full, unseen), notes)
+
+
+def _cut(rows: Rows, budget: Budget, until: float) -> tuple[Rows, tuple[str, ...]]:
+    """ROWS that fit the time UNTIL then, and what was cut; as before, when it was stopped."""
+    told: list[Any] = ["cut", len(rows.base), len(rows.given)]
+    kept = cache.part(budget.parts, told)
+    if kept is None:
+        speed = pace.measured(rows, budget)
+        learnt, notes = pace.cut(rows, speed, budget, until - time.monotonic())
+        cache.keep_part(budget.parts, told, [len(learnt.base), len(learnt.given), *notes])
+        return learnt, notes
+    base, given, *words = kept
+    return (rows.only(base, given) if words else rows), tuple(words)
 
 
 def _baseline(
@@ -161,7 +179,7 @@ def _keep(options: Options, found: Worth, steps: int) -> None:
     if options.cache is None or options.baseline or found.notes or not model.converged:
         return
     name = _kept(models.rows_hash(base), found.rows.shape, steps)
-    models.write(options.cache / f"{name}.safetensors", model, base)
+    cache.keep_baseline(options.cache, name, model, models.rows_hash(base))
 
 
 def named(options: Options, project: Project | None) -> str:

@@ -10,30 +10,90 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
-from sem.core import console, files
+from sem.core import console, files, provenance
+from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.preview import acceptance, decision, deltaone, document, examples, lora, sources
+from sem.dataset import snapshot
+from sem.lm import hardware
+from sem.preview import (
+    acceptance,
+    bench,
+    cache,
+    contribution,
+    decision,
+    deltaone,
+    document,
+    examples,
+    lora,
+    packaged,
+    sources,
+)
+from sem.preview.packaged import Package
 from sem.preview.run import Options
+from sem.train import recipe
 
 METRIC = "token_probability"
 TYPE = "lora"
 
 
+def named(options: Options, project: Project, package: Package | None) -> str:
+    """What names the preview of OPTIONS for PROJECT: all that its result depends on."""
+    contribution.check(options.path)
+    wanted, frozen = sources.settings(project), snapshot.load(project, None)
+    slots, machine = project.root / "configs" / "judge_slots.yaml", hardware.detect()
+    return cache.key([
+        "examples", options.path.name, files.sha256(options.path), options.sample_size,
+        options.seed, options.test_mode, options.seconds, asdict(wanted), frozen.sha256,
+        {name: spec.fingerprint() for name, spec in project.tasks.items()},
+        asdict(recipe.of(project)), files.sha256(slots) if slots.exists() else None,
+        [_revision(project, name) for name in (project.base_model_id, wanted.proxy) if name],
+        package.sha256 if package else None, machine.device, machine.dtype,
+        provenance.versions(), [files.sha256(path) for path in _sources()],
+    ])  # fmt: skip
+
+
+def _revision(project: Project, name: str) -> str | None:
+    try:
+        return bench.here(project, name).revision
+    except SemError:
+        return None  # said when it is needed
+
+
+def _sources() -> list[Path]:
+    """The code that trains and scores."""
+    here = Path(__file__).resolve().parents[1]
+    return sorted(path for part in ("lm", "train") for path in (here / part).rglob("*.py"))
+
+
+def package_of(options: Options, project: Project) -> Package | None:
+    """The package that OPTIONS start from, checked; None for the base model itself."""
+    if options.baseline is None:
+        return None
+    base = bench.here(project, project.base_model_id)
+    return packaged.read(project, options.baseline, base)
+
+
 def preview(
-    options: Options, project: Project, at: datetime, watched: Callable[[str], None]
+    options: Options,
+    project: Project,
+    package: Package | None,
+    at: datetime,
+    watched: Callable[[str], None],
 ) -> dict[str, Any]:
-    """The document of OPTIONS' file for PROJECT."""
+    """The document of OPTIONS' file for PROJECT, both trainings starting from PACKAGE."""
     began, wanted = time.monotonic(), sources.settings(project)
     most = min(options.sample_size, 500) if options.test_mode else options.sample_size
     watched("reading")
     given = examples.read(options.path, project.tasks, most, options.seed)
-    found = lora.worth(project, given, wanted.proxy, options.seconds, watched)
+    asked = lora.Asked(project, given, options.seconds, wanted.proxy, package, options.parts)
+    found = lora.worth(asked, watched)
     stamp = at.strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
         "schema_version": document.SCHEMA_VERSION,
-        **_models(found),
+        **_models(found, package),
         "preview_metadata": {
             "preview_mode": True,
             "test_mode": options.test_mode,
@@ -49,16 +109,17 @@ def preview(
             "timestamp": stamp,
             "random_seed": options.seed,
         },
-        "estimate": _estimate(found, wanted.min_nats, len(given.kept)),
+        "estimate": _estimate(found, package, wanted.min_nats, len(given.kept)),
         "rows": {"skipped": dict(sorted(given.refused.items())), "too_long": found.too_long,
                  "known_already": len(found.overlap.base - found.overlap.benchmark)},
         "disclaimer": document.DISCLAIMER,
     }  # fmt: skip
 
 
-def _models(found: lora.Worth) -> dict[str, Any]:
+def _models(found: lora.Worth, package: Package | None) -> dict[str, Any]:
     before, after = ({METRIC: math.exp(value)} for value in (found.before, found.after))
-    model = {"model_type": TYPE, "base_model_id": found.model, "steps": found.steps}
+    model = {"model_type": TYPE, "base_model_id": found.model, "steps": found.steps,
+             "starts_from": package.run_id if package else "base"}  # fmt: skip
     return {
         "delta_computation": deltaone.metric_deltas(before, after),
         "baseline_model": {"model_id": "baseline", **model, "metrics": before},
@@ -66,7 +127,9 @@ def _models(found: lora.Worth) -> dict[str, Any]:
     }
 
 
-def _estimate(found: lora.Worth, least: float, own: int) -> dict[str, Any]:
+def _estimate(
+    found: lora.Worth, package: Package | None, least: float, own: int
+) -> dict[str, Any]:
     gain = found.gain
     word, why = decide(found, least)
     return {
@@ -80,9 +143,34 @@ def _estimate(found: lora.Worth, least: float, own: int) -> dict[str, Any]:
         "base_model_id": found.model,
         "in_benchmark": acceptance.leaks(found.overlap, own),
         "overlap": {name: len(rows) for name, rows in asdict(found.overlap).items()},
+        "package": _told(found, package) if package else None,
         "notes": ["both trainings take equal steps; the full pipeline takes as many as rows ask "
-                  "for"],
+                  "for", *(_notes(found, package) if package else ())],
     }  # fmt: skip
+
+
+def _told(found: lora.Worth, package: Package) -> dict[str, Any]:
+    """What is said of the package."""
+    return {
+        "run_id": package.run_id,
+        "manifest_sha256": package.sha256,
+        "snapshot": package.learnt.name,
+        METRIC: math.exp(found.start or 0.0),
+        "val_rows_left_out": found.unseen,
+    }
+
+
+def _notes(found: lora.Worth, package: Package) -> list[str]:
+    start, before = (math.exp(value) for value in (found.start or 0.0, found.before))
+    told = [
+        f"baseline_model: both trainings start from package {package.run_id} "
+        f"({package.learnt.name}): its probability of a token is {start:.4f}, "
+        f"after {found.steps} more steps on the train rows {before:.4f}"
+    ]
+    if found.unseen:
+        told.append(f"baseline_model: {found.unseen} val rows that the package has learnt are "
+                    "left out")  # fmt: skip
+    return told
 
 
 def decide(found: lora.Worth, least: float) -> tuple[str, str]:
@@ -107,6 +195,7 @@ def show(made: dict[str, Any], words: dict[str, str]) -> None:
             f"{told['sample_size_used']:,} of {told['original_data_size']:,}",
         ),
         ("base model", estimate["base_model_id"]),
+        ("both trainings start from", made["baseline_model"]["starts_from"]),
         ("steps of each training", estimate["steps"]),
         ("seconds a step", estimate["seconds_a_step"]),
         *((f"refused: {reason}", count) for reason, count in made["rows"]["skipped"].items()),
