@@ -68,7 +68,7 @@ def page(
     ]
     for part in parts:
         lines += [*section(part, worth), ""]
-    lines += [*more, ""] if more else []
+    lines += more
     lines += [f"## {SAMPLE} rewrites drawn at random (seed {seed})", ""]
     return "\n".join([*lines, *read(parts, seed)]) + "\n"
 
