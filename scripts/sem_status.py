@@ -6,6 +6,7 @@ Reads   configs/SEM/, data/SEM/, models/SEM/, reports/SEM/
 """
 
 from sem.core import console
+from sem.core.errors import SemError
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -16,6 +17,10 @@ def main(argv: list[str] | None = None) -> None:
     project = Project.load(args.sem)
     found = status.of(project)
     console.table(f"project {project.sem}", ("what", "found"), found.rows)
+    for fault in found.damaged:
+        console.note(f"damaged: {fault}")
+    if found.damaged:
+        raise SemError(f"{len(found.damaged)} things of {project.sem} cannot be read", "see above")
     print(f"next: {found.next}")
 
 

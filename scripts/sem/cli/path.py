@@ -80,11 +80,13 @@ def report(argv: list[str]) -> None:
     parser.add_argument("--open", action="store_true", help="open it in the browser")
     args = _read(parser, argv)
     project, _ = _project(args)
+    from sem.cli import status
+
     found = sorted(path.parent for path in project.reports.glob("*/scores.json"))
     chosen = next((p for p in reversed(found) if args.run in (None, p.name)), None)
     if chosen is None:
         raise SemError(f"{project.sem}: no report of it", "make one with `opensem-cli eval`")
-    print(verdict(files.read_json(chosen / "scores.json")))
+    print(verdict(status.scores_in(chosen / "scores.json")))
     page = chosen / "report.html"
     if args.open:
         import webbrowser

@@ -1,8 +1,9 @@
 """What a project has so far, and the next command on the way to an expert."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sem.cli import add_data
 from sem.core import files, projects, promotion
@@ -11,6 +12,9 @@ from sem.core.project import Project
 from sem.core.projects import Place
 from sem.core.run import Run
 from sem.dataset import snapshot, store
+from sem.eval import golden
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class Status:
     scores: dict[str, Any] | None  # of the newest report
     packages: int
     promoted: str | None
+    damaged: tuple[SemError, ...] = ()  # what could not be read, and counts as absent above
 
     @property
     def rows(self) -> list[tuple[str, str]]:
@@ -58,20 +63,29 @@ class Status:
 
 
 def of(project: Project) -> Status:
-    """The Status of PROJECT; reads, changes nothing."""
+    """The Status of PROJECT; reads, changes nothing, and one damaged file hides no other thing."""
     place = Place(project.sem, project.root)
-    found = _promoted(project)
-    versions = snapshot.versions(project)
+    damaged: list[SemError] = []
+
+    def look(read: Callable[[], Found], otherwise: Found) -> Found:
+        try:
+            return read()
+        except SemError as error:
+            damaged.append(error)
+            return otherwise
+
+    look(lambda: project.tasks, {})
     return Status(
         sem=project.sem,
         documents=len(add_data.documents(place.raw)),
-        examples=_examples(project.store),
-        golden=_golden(project.golden),
-        snapshot=_snapshot(project, versions[-1]) if versions else None,
+        examples=look(lambda: _examples(project.store), 0),
+        golden=look(lambda: _golden(project), 0),
+        snapshot=look(lambda: _snapshot(project), None),
         runs=tuple(runs(place)),
-        scores=newest_scores(project.reports),
+        scores=look(lambda: newest_scores(project.reports), None),
         packages=len(list(project.packages.glob("*/manifest.json"))),
-        promoted=found,
+        promoted=look(lambda: _promoted(project), None),
+        damaged=tuple(damaged),
     )
 
 
@@ -100,7 +114,15 @@ def runs(place: Place) -> list[Run]:
 def newest_scores(reports: Path) -> dict[str, Any] | None:
     """The scores.json below REPORTS of the run with the latest id; None where none is."""
     found = sorted(reports.glob("*/scores.json"))
-    return files.read_json(found[-1]) if found else None
+    return scores_in(found[-1]) if found else None
+
+
+def scores_in(path: Path) -> dict[str, Any]:
+    """The scores in PATH; SemError when it holds none."""
+    value = files.read_json(path)
+    if not isinstance(value, dict) or not {"baseline", "tuned", "verdict"} <= value.keys():
+        raise SemError(f"{path}: holds no scores", "make it anew with `opensem-cli eval`")
+    return value
 
 
 def _promoted(project: Project) -> str | None:
@@ -121,15 +143,18 @@ def _examples(path: Path) -> int:
         raise
 
 
-def _golden(path: Path) -> int:
-    source = path.with_name("golden_set.json")
-    if source.is_file():
-        value = files.read_json(source)
-        return len(value.get("examples", ()) if isinstance(value, dict) else value)
-    return sum(1 for _ in files.rows(path)) if path.is_file() else 0
+def _golden(project: Project) -> int:
+    source = golden.written(project)
+    if source is not None:
+        return len(golden.entries(source))
+    return sum(1 for _ in files.rows(project.golden)) if project.golden.is_file() else 0
 
 
-def _snapshot(project: Project, version: int) -> str:
+def _snapshot(project: Project) -> str | None:
+    versions = snapshot.versions(project)
+    if not versions:
+        return None
+    version = versions[-1]
     rows = snapshot.ledger(project)[f"v{version}"].get("rows", {})
     return f"v{version}: " + ", ".join(f"{part} {count:,}" for part, count in rows.items())
 

@@ -1,0 +1,59 @@
+"""What a project has is told also where a file of it is damaged."""
+
+import pytest
+
+import handbook
+from sem.cli import status
+from sem.core import files
+from sem.core.errors import SemError
+from sem.core.project import Project
+
+
+@pytest.fixture
+def project(tmp_path):
+    handbook.make(tmp_path, "http://127.0.0.1:9/v1", documents=3)
+    return Project("handbook", tmp_path)
+
+
+def test_a_sound_project_tells_its_next_step(project):
+    found = status.of(project)
+
+    assert (found.documents, found.damaged) == (3, ())
+    assert found.next == "opensem-cli run-forge"
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "message"),
+    [
+        ("configs/handbook/tasks/qa.json", "{", "not JSON"),
+        ("configs/handbook/datasets.yaml", "x", "no key 'snapshots'"),
+        ("data/handbook/raw/dataset.duckdb", "x", "cannot be used as a DuckDB store"),
+        ("data/handbook/golden/golden_set.json", "7", "holds no list of examples"),
+        ("data/handbook/golden/golden_set.json", "{", "not JSON"),
+        ("reports/handbook/r1/scores.json", "{}", "holds no scores"),
+        ("models/handbook/promoted.json", "{", "not JSON"),
+    ],
+)
+def test_a_damaged_file_is_named_and_hides_nothing_else(path, content, message, project):
+    files.write(project.root / path, content)
+
+    found = status.of(project)
+
+    assert [message in fault.message for fault in found.damaged] == [True]
+    assert dict(found.rows)["documents"] == "3"
+
+
+def test_golden_questions_are_counted_as_the_golden_set_reads_them(project):
+    path = project.golden.with_name("golden_set.json")
+    files.write(path, '{"questions": [{"question": "a?", "answer": "b"}]}')
+
+    assert status.of(project).golden == 1
+
+
+def test_scores_that_are_none_are_refused_by_name(tmp_path):
+    path = tmp_path / "scores.json"
+    files.write(path, "[]")
+
+    with pytest.raises(SemError) as found:
+        status.scores_in(path)
+    assert found.value.message == f"{path}: holds no scores"
