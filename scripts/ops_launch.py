@@ -18,7 +18,8 @@ from sem.core.run import find
 
 def main(argv: list[str] | None = None) -> None:
     parser = console.parser(__doc__, "sem", "run")
-    parser.add_argument("--cloud", default="runpod", help="a cloud of SkyPilot (default: runpod)")
+    words = "a cloud of SkyPilot (default: runpod)"
+    parser.add_argument("--cloud", nargs="?", default="runpod", const="runpod", help=words)
     parser.add_argument("--gpu", default="RTX4090", help="by SkyPilot's name (default: RTX4090)")
     parser.add_argument("--count", type=int, default=1, help="GPUs of that machine (default: 1)")
     parser.add_argument("--spot", action="store_true", help="cheaper, and may be taken away")

@@ -51,6 +51,16 @@ def test_a_verb_that_is_none_is_a_usage_error_with_the_nearest(capsys):
     assert capsys.readouterr().err == "error: no verb 'stauts'\n       did you mean 'status'?\n"
 
 
+def test_the_clouds_name_may_be_left_out(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SEM_ROOT", str(tmp_path))
+    monkeypatch.delenv("SEM", raising=False)
+    with pytest.raises(SystemExit) as end:
+        console.run(lambda: verbs.main(["launch", "--cloud", "--project", "nope"]))
+
+    assert end.value.code == 1
+    assert "no sem called 'nope'" in capsys.readouterr().err
+
+
 def test_the_console_script_is_the_module(tmp_path):
     done = run(["-m", "sem.cli", "status", "nope"], tmp_path)
 
