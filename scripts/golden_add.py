@@ -32,6 +32,8 @@ def main(argv: list[str] | None = None) -> None:
 
     if (args.file is None) == (args.question is None):
         raise SemError("give a file, or --question and --answer", "see --help")
+    if args.question is not None and args.answer is None:
+        raise SemError("--question without --answer", "give both")
     project = Project.load(args.sem)
     if args.file is None:
         given = [("--question", {"question": args.question, "answer": args.answer})]

@@ -57,6 +57,15 @@ def test_an_id_is_made_of_the_question_and_stays(project):
     ]
 
 
+def test_a_set_that_was_emptied_by_hand_grows_again(project):
+    path = project.golden.with_name("golden_set.json")
+    files.write(path, "[]")
+
+    goldenset.add(project, one(), Given())
+
+    assert len(golden.entries(path)) == 1
+
+
 def test_another_answer_needs_replace_and_nothing_is_half_written(project):
     goldenset.add(project, one(), Given())
     before = project.golden.with_name("golden_set.json").read_bytes()
