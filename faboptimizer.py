@@ -7,8 +7,9 @@ NAME = {"name": "a trained optimizer (default: the promoted one, else the newest
 REWRITE = NAME | {
     "max_tokens": "of a rewrite (default: 256)",
     "temperature": "0: the likeliest text (default); above 0: drawn",
-    "beams": "of the search; 1: greedy (default: 4)",
+    "beams": "of the search; 1: greedy (default)",
     "seed": "of what is drawn (default: 0)",
+    "penalty": "of saying a token again; 1: none (default: 1.05)",
     "json": "one JSON object a line",
 }
 EVAL = NAME | {
@@ -36,11 +37,12 @@ def optimizer_train(c, promote=False, set=None):
 
 @task(help=REWRITE)
 def optimizer_rewrite(
-    c, prompt, name=None, max_tokens=None, temperature=None, beams=None, seed=None, json=False
-):
+    c, prompt, name=None, max_tokens=None, temperature=None, beams=None, seed=None, penalty=None,
+    json=False,
+):  # fmt: skip
     """Rewrite one prompt with the trained network."""
     flags = {"name": name, "max_tokens": max_tokens, "temperature": temperature, "beams": beams}
-    project_script(c, "optimizer_rewrite", prompt, seed=seed, json=json, **flags)
+    project_script(c, "optimizer_rewrite", prompt, seed=seed, penalty=penalty, json=json, **flags)
 
 
 @task(help=EVAL)

@@ -18,7 +18,9 @@ def main(argv: list[str] | None = None) -> None:
     root = projects.tree()
     folder = rewriter.find(root, args.name)
     network, worth = rewriter.TorchRewriter.load(folder, root), confidence.load(folder)
-    decoding = rewriter.Decoding(args.max_tokens, args.temperature, args.beams, args.seed)
+    decoding = rewriter.Decoding(
+        args.max_tokens, args.temperature, args.beams, args.seed, args.penalty
+    )
     said = network.rewrite(args.prompts, decoding)
     for prompt, one in zip(args.prompts, said, strict=True):
         sure = confidence.of(one, prompt, worth)
@@ -36,8 +38,14 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--name", help="a run (default: the promoted, else the newest)")
     made.add_argument("--max-tokens", type=int, default=256, help="of a rewrite (default: 256)")
     made.add_argument("--temperature", type=float, default=0.0, help="0: the likeliest (default)")
-    made.add_argument("--beams", type=int, default=4, help="of the search; 1: greedy (default: 4)")
+    made.add_argument("--beams", type=int, default=1, help="of the search; 1: greedy (default)")
     made.add_argument("--seed", type=int, default=0, help="of what is drawn (default: 0)")
+    made.add_argument(
+        "--penalty",
+        type=float,
+        default=1.05,
+        help="of saying a token again; 1: none (default: 1.05)",
+    )
     made.add_argument("--json", action="store_true", help="one JSON object a line")
     return made
 

@@ -104,11 +104,12 @@ CALLS = [
     "ops.project_tokens --run r --split val --config c.yaml",
     "preview.run --data-path x --output-format json --output-file y --sample-size 5 --sem s "
     "--test-mode --random-seed 1 --seconds 9 --zk z --verbose --baseline-model m --save-model n "
-    "--cache c --set preview.min_points=2",
+    "--cache c --target number --set preview.min_points=2",
     "preview.validate x --zk-check --output-hash",
     "optimizer.data --also x --also y --set data.phrasings=2",
     "optimizer.train --promote --set train.recipe.epochs=1",
-    "optimizer.rewrite x --name r --max-tokens 9 --temperature 0.7 --beams 1 --seed 2 --json",
+    "optimizer.rewrite x --name r --max-tokens 9 --temperature 0.7 --beams 1 --seed 2 "
+    "--penalty 1.1 --json",
     "optimizer.eval --name r --rows 5 --pairs x --questions q --answer-with m --judge --seed 1",
     "optimizer.serve --name r --set serve.port=8001",
     "env.weights --name x",

@@ -1,6 +1,7 @@
 """The fast engine against the reference: the same tokens, the same likelihoods."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,8 +52,10 @@ def texts(rewrites: list) -> list[tuple[str, int, bool]]:
     return [(each.text, each.tokens, each.finished) for each in rewrites]
 
 
-def test_in_fp32_it_writes_what_pytorch_writes(exact, torch_rewriter):
-    there, here = torch_rewriter.rewrite(PROMPTS, GREEDY), exact.rewrite(PROMPTS, GREEDY)
+@pytest.mark.parametrize("penalty", [1.0, 1.3])
+def test_in_fp32_it_writes_what_pytorch_writes(exact, torch_rewriter, penalty):
+    how = replace(GREEDY, penalty=penalty)
+    there, here = torch_rewriter.rewrite(PROMPTS, how), exact.rewrite(PROMPTS, how)
 
     assert len({each.text for each in there}) > 2  # not one text for every prompt
     assert texts(here) == texts(there)
@@ -71,7 +74,7 @@ def heard(rewriter: FastRewriter, prompt: str, decoding: Decoding) -> tuple[Rewr
 def sure(rewriter: TorchRewriter, prompt: str, ids: list[int]) -> float:
     """What the reference says of IDS as a rewrite of PROMPT: the mean log p."""
     padded = rewriter._padded([prompt_ids(rewriter.speaker, prompt)])
-    return rewriter._likelihoods(*padded, [ids])[0]
+    return rewriter._likelihoods(*padded, [ids], GREEDY.penalty)[0]
 
 
 def test_int8_is_a_quarter_of_the_size(fast, exact, folder):

@@ -45,7 +45,7 @@ def test_greedy_is_the_model_s_own_argmax(network: TorchRewriter):
         found = network.model(input_ids=ids, decoder_input_ids=torch.tensor([said])).logits
         found[..., network.silent] = -torch.inf
         said.append(int(found[0, -1].argmax()))
-    made = network.rewrite([PROMPTS[0]], Decoding(max_tokens=12, beams=1))[0]
+    made = network.rewrite([PROMPTS[0]], Decoding(max_tokens=12, penalty=1))[0]
 
     expected = said[1:13]
     kept = expected[: expected.index(1)] if 1 in expected else expected
@@ -55,7 +55,7 @@ def test_greedy_is_the_model_s_own_argmax(network: TorchRewriter):
 def test_the_likelihood_is_the_mean_log_p_of_what_was_written(network: TorchRewriter):
     import torch
 
-    made = network.rewrite([PROMPTS[0]], Decoding(max_tokens=6, beams=1))[0]
+    made = network.rewrite([PROMPTS[0]], Decoding(max_tokens=6, penalty=1))[0]
     ids = torch.tensor([rewriter.prompt_ids(network.speaker, PROMPTS[0])])
     out = network.model.generate(
         input_ids=ids, max_new_tokens=6, do_sample=False, suppress_tokens=network.silent
@@ -138,7 +138,9 @@ def test_lines_of_a_prompt_reach_the_network_and_come_back(network: TorchRewrite
     assert network.speaker.decode(ids[:-1]) == rewriter.PREFIX + "one\ntwo {x}"
 
 
-WRONG = [{"max_tokens": 0}, {"beams": 0}, {"temperature": -0.1}, {"temperature": 2.1}]
+WRONG = [
+    {"max_tokens": 0}, {"beams": 0}, {"temperature": -0.1}, {"temperature": 2.1}, {"penalty": 0.9},
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("how", WRONG)

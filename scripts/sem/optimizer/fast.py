@@ -104,6 +104,7 @@ class FastRewriter:
             max_input_length=0,  # the default cuts at 1,024
             return_scores=True,
             return_end_token=True,
+            repetition_penalty=decoding.penalty,
             suppress_sequences=[[token] for token in rewriter.unwritten(self.speaker)],
             **(drawn if decoding.temperature else {}),
             callback=_callback(watch) if watch and greedy else None,
