@@ -21,6 +21,8 @@ def main(argv: list[str] | None = None) -> None:
     from sem.eval import goldenset
     from sem.forge import language
 
+    if args.language is not None:
+        language.checked(args.language, "--language")
     project = Project.load(args.sem)
     count, found, spoken = goldenset.check(project, language.language, args.language)
     rows = [(finding.id, finding.problem, finding.detail) for finding in found]

@@ -6,6 +6,7 @@ from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.forge import config
 from sem.forge.config import ForgeSettings
+from sem.forge.quality import Quality
 
 
 def project(tmp_path, overrides=(), **files):
@@ -25,6 +26,14 @@ def test_a_preset_may_be_a_bare_word(tmp_path):
 
     assert made.teacher.preset == "cheap"
     assert made.pairs_per_chunk == 5
+
+
+@pytest.mark.parametrize("code", ["klingon", "EN", "no", "e"])
+def test_a_language_that_no_text_is_found_to_be_in_is_refused(code):
+    for where, build in (("language", ForgeSettings), ("quality.language", Quality)):
+        with pytest.raises(SemError) as found:
+            build(language=code)
+        assert found.value.message == f"{where}: {code!r} is no ISO 639-1 code"
 
 
 def test_overrides_win(tmp_path):

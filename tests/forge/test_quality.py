@@ -182,3 +182,13 @@ def test_what_a_rule_dropped_costs_no_call(tmp_path):
 def test_thresholds_are_checked():
     with pytest.raises(SemError, match="quality.min_support 2"):
         Quality(min_support=2)
+
+
+@pytest.mark.parametrize("question", [QUESTION.upper(), f"  {QUESTION}\n"])
+def test_a_golden_question_itself_is_dropped_also_where_near_ones_are_kept(question):
+    others = (("golden", question), ("test", "Who owns it?"))
+    context = Context(Quality(near=False), others)
+    near = pair(question="What happens to the value when its owner goes out of scope?")
+    verdicts = list(sift([pair(), near, pair(question="Read.", input="Who owns it?")], context))
+
+    assert [verdict.reason for verdict in verdicts] == ["same_as_golden", None, "same_as_test"]

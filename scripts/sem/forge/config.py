@@ -4,13 +4,14 @@ Every default here is the file's default. What an older spelling was taken for i
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from sem.core import settings
 from sem.core.errors import SemError
 from sem.core.project import Project
+from sem.forge import language
 from sem.forge.diversity import Diversity
 from sem.forge.presets import TeacherSettings
 from sem.forge.quality import Quality
@@ -48,6 +49,15 @@ class ForgeSettings:
     def __post_init__(self) -> None:
         if not 1 <= self.pairs_per_chunk <= MOST_PAIRS:
             raise SemError(f"pairs_per_chunk: {self.pairs_per_chunk}", f"write 1 to {MOST_PAIRS}")
+        if self.language is not None:
+            language.checked(self.language, "language")
+
+    @property
+    def checks(self) -> Quality:
+        """`quality` for pairs in the language that is asked for: theirs is not the passage's."""
+        if self.language is None or self.quality.language != "same":
+            return self.quality
+        return replace(self.quality, language=self.language)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ import re
 from functools import cache
 from typing import Any
 
+from sem.core.errors import SemError
+
 NAMES = {
     "en": "English", "de": "German", "fr": "French", "es": "Spanish", "it": "Italian",
     "pt": "Portuguese", "nl": "Dutch", "pl": "Polish", "cs": "Czech", "sv": "Swedish",
@@ -30,6 +32,13 @@ def language(text: str) -> str | None:
         return None
     found, probability = _identifier().classify(prose)
     return SAME.get(found, found) if probability >= SURE else None
+
+
+def checked(code: str, where: str) -> str:
+    """CODE when it is one that `language` gives; SemError at WHERE otherwise."""
+    if code in SAME or not re.fullmatch("[a-z]{2}", code):
+        raise SemError(f"{where}: {code!r} is no ISO 639-1 code", "write two letters, as en or nb")
+    return code
 
 
 @cache

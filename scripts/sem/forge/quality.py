@@ -4,19 +4,21 @@ A pair is dropped by the first check it fails, and is told apart by every check 
 in its provenance, kept or dropped. A check that cannot run (no passage to compare with) says so.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from sem.core import schema
 from sem.core.errors import SemError
-from sem.forge import nearby, rules, second
+from sem.forge import language, nearby, rules, second
 from sem.forge.base import Pair
 from sem.forge.faithful import Passage
 from sem.forge.prompts import PASSAGE
 from sem.forge.rules import Case, Lengths
 from sem.forge.teacher import Teacher
 
-NO_PASSAGE = "no_passage"  # the check did not run: the forge names no text for the pair
+# Why a check did not run: the forge names no text for the pair, or one in another language.
+NO_PASSAGE, OTHER_LANGUAGE = "no_passage", "other_language"
 # Capitals inside a sentence are names there, not every noun.
 NO_NAMES = frozenset(("de", "lb"))
 
@@ -47,10 +49,8 @@ class Quality:
         for name in ("near_threshold", "near_words"):
             if not 0.1 <= getattr(self, name) <= 1:
                 raise SemError(f"quality.{name} {getattr(self, name)}", "write 0.1 to 1")
-        if self.language not in ("same", "any") and len(self.language) != 2:
-            raise SemError(
-                f"quality.language {self.language!r}", "write same, any or two letters, as en"
-            )
+        if self.language not in ("same", "any"):
+            language.checked(self.language, "quality.language")
 
     @property
     def lengths(self) -> Lengths:
@@ -79,6 +79,8 @@ class Context:
     settings: Quality = field(default_factory=Quality)
     others: tuple[tuple[str, str], ...] = ()  # (golden or test, question)
     teacher: Teacher | None = None
+    schemas: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # io_schema by task_id
+    task: str | None = None  # of pairs that name none
 
 
 @dataclass
@@ -106,9 +108,8 @@ class _Trial:
 
 def sift(pairs: Iterable[Pair], context: Context) -> Iterator[Verdict]:
     """A Verdict on every one of PAIRS, in their order; all are held, about 3 kB each."""
-    trials = [_alone(pair, context.settings) for pair in pairs]
-    if context.settings.near:
-        _compared(trials, context)
+    trials = [_alone(pair, context) for pair in pairs]
+    (_compared if context.settings.near else _held_apart)(trials, context)
     for check in ("judge", "consistent"):
         if getattr(context.settings, check) and context.teacher is not None:
             _asked(trials, check, context.settings, context.teacher)
@@ -116,16 +117,28 @@ def sift(pairs: Iterable[Pair], context: Context) -> Iterator[Verdict]:
         yield trial.verdict()
 
 
-def _alone(pair: Pair, settings: Quality) -> _Trial:
-    """PAIR after the checks that need nothing else."""
-    trial = _Trial(pair)
+def _alone(pair: Pair, context: Context) -> _Trial:
+    """PAIR after the checks that need nothing else; what is too long is not read any further."""
+    trial, settings = _Trial(pair), context.settings
+    trial.note("length", *_passed(rules.length(Case(pair, None), settings.lengths)))
+    if trial.reason in ("question_too_long", "answer_too_long"):
+        return trial
+    if context.schemas:
+        trial.note("schema", *_passed(_misfit(pair, context)))
     case = Case(pair, rules.expected(pair, settings.language))
-    trial.note("length", *_passed(rules.length(case, settings.lengths)))
     for name, rule in rules.RULES.items() if settings.rules else ():
         trial.note(name, *_passed(rule(case)))
     if settings.faithful:
         _supported(trial, case, settings)
     return trial
+
+
+def _misfit(pair: Pair, context: Context) -> str | None:
+    """Whether the answer of PAIR is none of its task's; cleaning would refuse it later."""
+    wanted = context.schemas.get(pair.task or context.task or "")
+    if wanted is None:
+        return "unknown_task"
+    return "wrong_schema" if schema.problems(pair.output, dict(wanted), limit=1) else None
 
 
 def _passed(reason: str | None) -> tuple[bool, str | None]:
@@ -137,6 +150,10 @@ def _supported(trial: _Trial, case: Case, settings: Quality) -> None:
         trial.note("faithful", NO_PASSAGE, None)
         return
     told = trial.pair.provenance
+    spoken = language.language(str(told[PASSAGE]))
+    if None not in (spoken, case.expected) and spoken != case.expected:
+        trial.note("faithful", OTHER_LANGUAGE, None)
+        return
     also = (*map(str, told.get("headings", ())), trial.pair.source)
     found = Passage(str(told[PASSAGE]), also).support(trial.pair.output, case.question)
     if case.expected in NO_NAMES:
@@ -156,6 +173,20 @@ def _compared(trials: list[_Trial], context: Context) -> None:
     for number, trial in enumerate(left):
         near = found.get(number)
         trial.note("near", near is None, None if near is None else f"near_{near.where}")
+
+
+def _held_apart(trials: list[_Trial], context: Context) -> None:
+    """Note what is a golden or test question itself: no setting lets one be trained on."""
+    known = {_folded(text): where for where, text in context.others}
+    for trial in trials if known else ():
+        if trial.reason is None:
+            asked = (_folded(trial.pair.prompt), _folded(trial.pair.input))
+            where = next((known[text] for text in asked if text in known), None)
+            trial.note("apart", where is None, where and f"same_as_{where}")
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.casefold().split())
 
 
 def _asked(trials: list[_Trial], check: str, settings: Quality, teacher: Teacher) -> None:
