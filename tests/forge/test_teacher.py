@@ -40,6 +40,28 @@ def asks(made, count):
     return (made.request((("user", str(n)),), SCHEMA, "t") for n in range(count))
 
 
+def test_a_damaged_journal_is_named(tmp_path):
+    path = tmp_path / "unusable.jsonl"
+    path.write_text('{"x": 1}\n')
+
+    with pytest.raises(SemError) as found:
+        Journal(path)
+    assert str(found.value) == (
+        f"{path}: damaged\n       delete it: such replies are asked for again"
+    )
+
+
+def test_a_server_that_is_down_is_told_with_what_it_did_last(tmp_path):
+    settings = settings_at("http://127.0.0.1:9/v1", workers=1, tries=8)
+    made = teacher(settings, tmp_path, AT)
+
+    with pytest.raises(SemError) as found:
+        list(made.ask_all(asks(made, 40)))
+    told = "circuit: openai/stub failed too often in a row (at last connection: "
+    assert told in found.value.message
+    assert "`fab forge.serve` starts the local one" in found.value.hint
+
+
 def test_replies_come_in_the_order_of_their_requests(tmp_path):
     def slow_first(body, number):
         server.delay_s = 0.2 if body["messages"][0]["content"] == "0" else 0.0

@@ -28,7 +28,7 @@ Item = TypeVar("Item")
 # Faults that all further calls would meet as well.
 STOPS = {
     "budget": "raise teacher.max_usd or max_requests in forge.yaml, or take fewer: --limit N",
-    "circuit": "see that the teacher's server answers, then run again",
+    "circuit": "see that the teacher's server answers (`fab forge.serve` starts the local one)",
     "auth": "check the key that the teacher's key_env names",
     "forbidden": "check what the key may use",
 }
@@ -69,13 +69,18 @@ class Journal:
     The client caches only what is usable. Kept as {key, fault, detail} in the file PATH.
     """
 
+    KEYS = frozenset(("key", "fault", "detail"))
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
         self._known: dict[str, dict[str, str]] = {}
         if path.exists():
             with files.appending(path):  # a torn last line of a killed writer is cut
-                self._known = {row["key"]: row for row in files.rows(path)}
+                rows = list(files.rows(path))
+            if not all(isinstance(row, dict) and row.keys() >= self.KEYS for row in rows):
+                raise SemError(f"{path}: damaged", "delete it: such replies are asked for again")
+            self._known = {row["key"]: row for row in rows}
 
     def outcome(self, key: str) -> Outcome | None:
         """What is known of the call KEY."""
@@ -102,7 +107,8 @@ class Teacher:
     ) -> None:
         self.settings = settings
         self.spending = Spending()
-        self._open, self._opening = client, threading.Lock()
+        self._open, self._opening, self._counting = client, threading.Lock(), threading.Lock()
+        self._last = ""  # what the server did wrong last
         self._opened: Client | None = None
         self._journal, self._watch = journal, watch
         self._models = calls_of(settings, dry=True).models
@@ -141,7 +147,7 @@ class Teacher:
 
     def __call__(self, request: Request) -> Outcome:
         """The reply to one REQUEST."""
-        return self._counted(self._ask(request))
+        return self._going(self._ask(request))
 
     def ask_all(self, requests: Iterable[Request]) -> Iterator[tuple[int, Outcome]]:
         """(number, outcome) of every request in input order, `workers` at a time."""
@@ -166,11 +172,21 @@ class Teacher:
                     if not flying:
                         return
                     item, request, future = flying.popleft()
-                    yield item, request, self._counted(future.result())
+                    yield item, request, self._going(future.result())
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
     def _ask(self, request: Request) -> Outcome:
+        """The reply to REQUEST, counted here: what was sent counts also where a run stops."""
+        outcome = self._answer(request)
+        known = outcome.usd or (self.client.list_usd(outcome) if outcome.tokens_in else 0.0)
+        with self._counting:
+            self.spending.add(outcome, known)
+            if outcome.fault in calls.PROVIDER:
+                self._last = f" (at last {outcome.fault}: {outcome.detail})"
+        return outcome
+
+    def _answer(self, request: Request) -> Outcome:
         key = self.key(request)
         known = self._journal.outcome(key) if self._journal else None
         found = known or self.client.kept(request)
@@ -183,12 +199,12 @@ class Teacher:
             self._journal.note(key, outcome)
         return outcome
 
-    def _counted(self, outcome: Outcome) -> Outcome:
-        known = outcome.usd or (self.client.list_usd(outcome) if outcome.tokens_in else 0.0)
-        self.spending.add(outcome, known)
+    def _going(self, outcome: Outcome) -> Outcome:
+        """OUTCOME, where another call may fare better; SemError otherwise."""
         if outcome.fault in STOPS:
+            last = self._last if outcome.fault == "circuit" else ""
             raise SemError(
-                f"the teacher stopped: {outcome.fault}: {outcome.detail}",
+                f"the teacher stopped: {outcome.fault}: {outcome.detail}{last}",
                 f"{STOPS[outcome.fault]}; replies so far are kept, the same command goes on",
             )
         return outcome
