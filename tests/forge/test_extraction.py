@@ -110,6 +110,14 @@ def test_a_value_that_is_not_there_may_become_null_where_the_schema_allows(proje
     assert forge.config.skipped[0]["reason"] == "schema_without_it"
 
 
+def test_a_row_has_the_id_under_which_pairs_jsonl_tells_where_it_is_from(project):
+    with ChatServer(says(GOOD)) as server:
+        forge, (pair,) = made(project, server)
+    (row,) = forge.format([pair])
+
+    assert (row["id"], row["input_text"]) == (pair.id, PAGE)
+
+
 def test_each_rollout_is_a_call_and_a_second_run_costs_none(project):
     with ChatServer(says(GOOD)) as server:
         made(project, server, rollouts=5)

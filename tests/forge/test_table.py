@@ -188,6 +188,7 @@ def test_a_rewording_that_loses_a_value_is_not_taken(tmp_path):
     assert told[True] > 0
     for pair in pairs:
         assert ("Tell me" in pair.instruction) == (pair.provenance["reworded"] is True)
+        assert ("prompt_sha256" in pair.provenance) == (pair.provenance["reworded"] is True)
         assert pair.instruction != "What is it, please?"
 
 

@@ -18,7 +18,7 @@ from sem.dataset import evidence, tally
 from sem.dataset.config import TaskOptions
 from sem.dataset.grounding import NOT_WORD
 from sem.forge import documents, prompts, secretscan
-from sem.forge.base import BaseForge, Pair
+from sem.forge.base import BaseForge, Pair, row
 from sem.forge.chunks import Skip
 from sem.forge.convert import Reading
 from sem.forge.documents import WebPage
@@ -107,8 +107,11 @@ class ExtractionForge(BaseForge):
 
     def format(self, pairs: Iterable[Pair]) -> Iterator[dict[str, Any]]:
         """Rows whose input is the page alone: the TaskSpec holds the instruction."""
-        pages = (replace(pair, instruction=pair.input, input="") for pair in pairs)
-        yield from super().format(pages)
+        return ({**row(pair), "input_text": pair.input} for pair in pairs)
+
+    def source_of(self, item: WebPage) -> str:
+        """Its document."""
+        return item.name
 
     def checks(self, quality: Any) -> Any:
         """Without the checks of questions: agreement and grounding are this forge's own."""

@@ -87,8 +87,13 @@ class TableForge(BaseForge):
         ask = self.config.ask
         if ask is None:
             raise SemError("paraphrase needs a teacher", "name one, or leave paraphrase out")
-        for pair, _, outcome in ask.answered((pair, self._request(pair)) for pair in made):
-            yield self._reworded(pair, outcome)
+        asked_for = ((pair, self._request(pair)) for pair in made)
+        for pair, request, outcome in ask.answered(asked_for):
+            yield self._reworded(pair, request, outcome)
+
+    def source_of(self, item: Window) -> str:
+        """Itself: a window stays on one side of a split."""
+        return item.name
 
     def checks(self, quality: Any) -> Any:
         """Without checks of support and likeness: answers are computed, questions alike."""
@@ -183,7 +188,7 @@ class TableForge(BaseForge):
         ask: Any = self.config.ask
         return ask.request(messages, SCHEMA, VERSION)
 
-    def _reworded(self, pair: Pair, outcome: Any) -> Pair:
+    def _reworded(self, pair: Pair, request: Request, outcome: Any) -> Pair:
         """PAIR in the teacher's words, or as it was where they lose or add a value."""
         if not outcome.is_usable:
             return replace(pair, provenance={**pair.provenance, "reworded": str(outcome.fault)})
@@ -191,5 +196,6 @@ class TableForge(BaseForge):
         if asked.values(said) != asked.values(pair.instruction):
             return replace(pair, provenance={**pair.provenance, "reworded": "lost_a_value"})
         told = {**pair.provenance, "teacher": outcome.model, "reworded": True,
-                "template": pair.instruction}  # fmt: skip
+                "template": pair.instruction, "prompt_version": VERSION,
+                "prompt_sha256": prompts.prompt_sha256(request)}  # fmt: skip
         return replace(pair, instruction=said, provenance=jsonio.loads(jsonio.dumps(told)))

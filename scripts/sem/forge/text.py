@@ -76,6 +76,10 @@ class TextForge(BaseForge):
             self.config.skipped.extend(row.as_json() for row in unusable)
             yield from made
 
+    def source_of(self, item: Chunk) -> str:
+        """Its document."""
+        return item.document
+
     def documents(self) -> Iterator[Document]:
         """The readable sources in the order of their names."""
         for document in documents.read(self.config.raw, self.params.documents, self.skip):
