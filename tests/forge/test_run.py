@@ -10,10 +10,10 @@ import handbook
 import teachers
 from chatserver import ChatServer
 from sem.core import files
-from sem.core.errors import SemError
+from sem.core.errors import Busy, Insufficient, SemError
 from sem.core.project import Project
 from sem.dataset import clean, store
-from sem.forge import forecast, run
+from sem.forge import forecast, run, selection
 from sem.lm import client as client_module
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
@@ -166,7 +166,7 @@ def test_a_limit_draws_from_all_documents_and_always_the_same(project, server):
 
     assert [one.plan.calls for one in prepared] == [5, 5]
     assert prepared[0].plan.keys == prepared[1].plan.keys
-    assert list(run.drawn(range(100), 5, 1)) != list(range(5))
+    assert list(selection.draw(range(100), 5, 1, selection.Count())) != list(range(5))
 
 
 def test_golden_questions_are_not_forged(project, server):
@@ -234,3 +234,109 @@ def test_a_limit_below_one_is_refused(limit) -> None:
     assert str(caught.value) == (
         f"--limit {limit}\n       ask for 1 or more, or leave it out for all"
     )
+
+
+def test_too_few_documents_are_said_before_anybody_is_asked(project, server):
+    handbook.make(project.root, server.url, documents=2)
+    for path in sorted((project.root / "data" / "handbook" / "raw").glob("*.md"))[2:]:
+        path.unlink()
+
+    with pytest.raises(Insufficient) as found:
+        run.prepare(project, run.Options(), AT)
+
+    assert found.value.message == (
+        "2 of 3 sources: 00-owners.md, 01-borrowing.md cannot fill train, val, test, and none "
+        "stands on two sides; nobody was asked"
+    )
+    assert not server.seen
+    store.append(project.store, [store.RawRow("mine", "qa", "What?", '{"answer":"This."}', "{}")])
+    assert run.prepare(project, run.Options(), AT).items == 4
+
+
+def test_a_run_that_cannot_be_cut_still_tells_what_became_of_its_pairs(project, server):
+    topics = {handbook.TOPICS[0], handbook.TOPICS[1]}
+
+    def script(body, number):
+        is_told = any(f"keeps its {topic} " in str(body) for topic in topics)
+        return (teachers.honest if is_told else teachers.refuses)(body, number)
+
+    server.script = script
+
+    with pytest.raises(Insufficient):
+        forged(project)
+
+    facts = files.read_json(project.processed / "forge" / "forge.json")
+    assert (facts["kept"], facts["rows"], facts["snapshot"]) == (8, 8, "")
+    assert facts["dropped"] == {"refusal": 16}
+    assert "snapshot none" in (project.reports / "forge_report.md").read_text()
+
+
+def test_a_second_run_between_writing_and_cutting_is_noticed(project):
+    prepared = run.prepare(project, run.Options(), AT)
+    first = run.forge(prepared)
+    run.forge(run.prepare(project, run.Options(limit=12), AT))
+
+    with pytest.raises(Busy, match="another run has replaced the pairs"):
+        run.finish(prepared, first, clean.How(today="2026-11-21"))
+
+
+def test_every_request_is_in_the_books_the_pilots_and_those_in_flight_too(project, server):
+    handbook.make(project.root, server.url, documents=10, sections=6)
+    prepared = run.prepare(project, run.Options(), AT)
+    run.pilot(prepared)
+    server.script = lambda body, number: "401"
+    with pytest.raises(SemError, match="the teacher stopped: auth"):
+        run.forge(prepared)
+
+    told = list(files.rows(project.processed / "forge" / "spending.jsonl"))
+    client = prepared.teacher().client
+    assert sum(row["requests"] for row in told) == len(server.seen)
+    assert client.ledger.spent(client.account).requests == len(server.seen)
+    assert told[0]["requests"] == prepared.piloted.requests == 20
+
+
+def test_a_language_that_is_asked_for_is_no_wrong_one(project, server):
+    path = project.configs / "forge.yaml"
+    files.write(path, files.read_text(path) + "language: de\n")
+    server.script = teachers.in_german
+
+    made = stored(project)
+
+    (kept,) = made.made.kept  # of all others the question is the same
+    assert kept.checks["faithful"] == "other_language"
+    assert {v.reason for v in made.made.verdicts} == {None, "near_pair"}
+
+
+@pytest.mark.parametrize(
+    ("golden", "expected"),
+    [
+        ([{"instruction": "Say.", "input": "Now?", "output": "x"}], ["Say.\n\nNow?"]),
+        ({"questions": [{"question": 42, "answer": "x"}]}, ["42"]),
+        ([{"question": "Who?", "answer": "x"}] * 2, ["Who?"]),
+        (7, "holds no list of questions"),
+        ([{"q": "Who?"}], "an entry without a question"),
+    ],
+)
+def test_no_golden_question_is_left_out_in_silence(golden, expected, project):
+    files.write(project.golden.with_name("golden_set.json"), json.dumps(golden))
+
+    if isinstance(expected, str):
+        with pytest.raises(SemError, match=expected):
+            run.prepare(project, run.Options(), AT)
+        return
+    job = run.prepare(project, run.Options(), AT).job
+    assert [text for where, text in job.others if where == "golden"] == expected
+
+
+def test_what_a_limit_leaves_out_and_notes_beyond_the_page_are_counted(project):
+    raw = project.root / "data" / "handbook" / "raw"
+    for number in range(60):
+        files.write(raw / f"n{number}.txt", f"A{chr(0x200B)}n {handbook.document(number, 1)}")
+    forged(project, limit=30)
+
+    text = (project.reports / "forge_report.md").read_text()
+    facts = files.read_json(project.processed / "forge" / "forge.json")
+    assert (facts["items"], facts["left_out"]) == (30, 50)
+    assert "| items left out by --limit | 50 | 62.5 % |" in text
+    assert f"and {len(facts['notes']) - 50} more in forge.json" in text
+    assert "more in forge.json" in (project.reports / "forge_report.html").read_text()

@@ -127,6 +127,25 @@ def exchange(path: Path, rows: Iterable[RawRow], origin: str) -> Exchanged:
     return Exchanged(len(added), len(same), len(changed), len(gone))
 
 
+def others(path: Path, origin: str) -> int:
+    """How many rows of the store at PATH are of another origin than ORIGIN; 0 without a store."""
+    if not path.exists():
+        return 0
+    import duckdb
+
+    connection = store.connect(path)
+    try:
+        query = (
+            "SELECT count(*) FROM examples WHERE "
+            "json_extract_string(metadata, '$.reference_source') IS DISTINCT FROM ?"
+        )
+        return int(connection.execute(query, [origin]).fetchone()[0])
+    except duckdb.Error as error:
+        raise store.explained(path, error) from error
+    finally:
+        connection.close()
+
+
 def _of_origin(connection: Any, path: Path, origin: str) -> dict[str, tuple[Any, ...]]:
     """id -> columns of every row of ORIGIN."""
     import duckdb

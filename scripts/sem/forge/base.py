@@ -126,9 +126,16 @@ class BaseForge(ABC):
     def format(self, pairs: Iterable[Pair]) -> Iterable[dict[str, Any]]:
         """Rows of the example store; a forge that changes what the model sees overrides this."""
         if _overrides(self, "format_data"):
-            made = self._older("format_data")([pair_as_older(pair) for pair in pairs])
-            return () if made is None else made
+            kept = list(pairs)
+            made = self._older("format_data")([pair_as_older(pair) for pair in kept])
+            if made is not None:
+                return made
+            pairs = kept  # it wrote files of its own, as it did elsewhere
         return (row(pair) for pair in pairs)
+
+    def source_of(self, item: Any) -> str | None:
+        """The Pair.source that ITEM's pairs will have; None: only its pairs tell."""
+        return None
 
     def checks(self, quality: Any) -> Any:
         """QUALITY as it fits pairs of this kind: a page is no question."""
@@ -159,17 +166,35 @@ def row(pair: Pair) -> dict[str, Any]:
 
 
 def pair_of(made: Pair | Mapping[str, Any], where: str) -> Pair:
-    """MADE as a Pair; SemError names WHERE it does not fit."""
-    if isinstance(made, Pair):
-        return made
+    """MADE as a Pair of texts and JSON; SemError names WHERE it does not fit."""
+    pair = made if isinstance(made, Pair) else _of_mapping(made, where)
+    for name in ("instruction", "input", "source"):
+        value = getattr(pair, name)
+        if not isinstance(value, str):
+            raise SemError(f"{where}: {name} is no text: {value!r:.80}", f"make {name} a str")
+    if not isinstance(pair.provenance, Mapping):
+        raise SemError(f"{where}: provenance is no mapping", "leave it out, or write a dict")
+    try:
+        jsonio.dumps([pair.as_json()]).encode("utf-8")
+    except (TypeError, ValueError) as error:
+        raise SemError(
+            f"{where} cannot be written as JSON: {error}",
+            "output and provenance hold texts, finite numbers, true, false, None, lists, dicts",
+        ) from error
+    return pair
+
+
+def _of_mapping(made: Any, where: str) -> Pair:
     if not isinstance(made, Mapping) or not {"instruction", "output"} <= set(made):
         raise SemError(
             f"{where}: a pair needs instruction and output", "yield Pair(…) or a mapping"
         )
-    known = {name: made[name] for name in Pair.__dataclass_fields__ if name in made}
-    extra = {name: value for name, value in made.items() if name not in known}
-    provenance = {**extra, **known.pop("provenance", {})}
-    return Pair(**known, provenance=provenance)
+    known = {name: made[name] for name in Pair.__dataclass_fields__ if made.get(name) is not None}
+    extra = {name: made[name] for name in made if name not in Pair.__dataclass_fields__}
+    told = known.pop("provenance", {})
+    if not isinstance(told, Mapping):
+        raise SemError(f"{where}: provenance is no mapping", "leave it out, or write a dict")
+    return Pair(**{"output": None, **known}, provenance={**extra, **told})
 
 
 def pair_as_older(pair: Pair) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sem.core import files, jsonio
+from sem.core.errors import SemError
 from sem.core.example import SPELLINGS
 from sem.core.project import Project
 from sem.dataset.feed import conversations
@@ -18,7 +19,7 @@ from sem.forge.quality import Verdict
 from sem.forge.teacher import Spending
 
 if TYPE_CHECKING:
-    from sem.forge.run import Forged, Job
+    from sem.forge.run import Forged, Job, Made
 
 PAIRS, DROPPED, SKIPPED, FACTS = "pairs.jsonl", "dropped.jsonl", "skipped.jsonl", "forge.json"
 QUESTION = (*SPELLINGS["input_text"], "question", "input", "instruction")
@@ -28,19 +29,32 @@ TRAIN, TEST = "train.jsonl", "test.jsonl"
 
 def others(project: Project, origin: str) -> Iterator[tuple[str, str]]:
     """(golden or test, question) of what must never be forged, but for rows of ORIGIN itself."""
-    for path in _golden(project):
-        value = list(files.rows(path)) if path.suffix == ".jsonl" else files.read_json(path)
-        if isinstance(value, dict):
-            value = next((value[name] for name in LISTS if name in value), [])
-        for item in value if isinstance(value, list) else ():
-            found = (item.get(name) for name in QUESTION) if isinstance(item, dict) else ()
-            text = next((one for one in found if isinstance(one, str) and one.strip()), None)
-            if text:
-                yield "golden", text
+    golden = (_asked(item, path) for path in _golden(project) for item in _entries(path))
+    for text in dict.fromkeys(golden):  # golden.jsonl holds what golden_set.json does
+        yield "golden", text
     for path in sorted(project.processed.glob("test.v*.jsonl")):
         for row in files.rows(path):
             if (row.get("meta") or {}).get("reference_source") != origin:
                 yield "test", str(row["input_text"])
+
+
+def _entries(path: Path) -> list[Any]:
+    value = list(files.rows(path)) if path.suffix == ".jsonl" else files.read_json(path)
+    if isinstance(value, dict):
+        value = next((value[name] for name in LISTS if name in value), None)
+    if not isinstance(value, list):
+        raise SemError(f"{path}: holds no list of questions", "see `fab golden.check`")
+    return value
+
+
+def _asked(item: Any, path: Path) -> str:
+    """The question of a golden ITEM, as the golden set reads it."""
+    found = (item.get(name) for name in QUESTION) if isinstance(item, dict) else ()
+    text = next((str(one) for one in found if one not in (None, "")), None)
+    if text is None:
+        raise SemError(f"{path}: an entry without a question", "see `fab golden.check`")
+    is_two = "instruction" in item and "input" in item
+    return f"{item['instruction']}\n\n{item['input']}" if is_two else text
 
 
 def _golden(project: Project) -> list[Path]:
@@ -49,13 +63,12 @@ def _golden(project: Project) -> list[Path]:
     return [path for path in (own, flat, project.golden) if path.exists()]
 
 
-def write_pairs(
-    folder: Path, verdicts: Sequence[Verdict], skipped: Sequence[dict[str, Any]]
-) -> None:
-    """Pairs, dropped pairs and skipped sources with their provenance."""
-    files.write_rows(folder / PAIRS, (v.as_json() for v in verdicts if v.kept))
-    files.write_rows(folder / DROPPED, (v.as_json() for v in verdicts if not v.kept))
-    files.write_rows(folder / SKIPPED, skipped)
+def write_pairs(folder: Path, made: "Made") -> str:
+    """Pairs, dropped pairs and skipped sources with their provenance; the hash of the pairs."""
+    files.write_rows(folder / PAIRS, (v.as_json() for v in made.kept))
+    files.write_rows(folder / DROPPED, (v.as_json() for v in made.verdicts if not v.kept))
+    files.write_rows(folder / SKIPPED, made.config.skipped)
+    return files.sha256(folder / PAIRS)
 
 
 def write_parts(project: Project, frozen: Snapshot, form: str) -> dict[str, int]:
@@ -112,7 +125,8 @@ def facts(job: "Job", teacher: str, forged: "Forged") -> dict[str, Any]:
         "limit": job.options.limit,
         "teacher": teacher,
         "prompt_version": prompts.VERSION,
-        "items": made.items,
+        "items": made.count.items,
+        "left_out": made.count.left_out,
         "sources": {"count": len(listed), "sha256": files.sha256_json(listed)},
         "calls": forged.spending.asked,
         "unusable": dict(sorted(forged.spending.faults.items())),
@@ -123,7 +137,9 @@ def facts(job: "Job", teacher: str, forged: "Forged") -> dict[str, Any]:
         "skipped": _counts(f"{s.get('what')}: {s.get('reason')}" for s in made.config.skipped),
         "compared_with": _counts(where for where, _ in job.others),
         "notes": [*job.notes, *made.config.notes],
+        "rows": forged.formatted,
         "refused": forged.refused,
+        "uncleaned": forged.uncleaned,
         "snapshot": forged.snapshot,
         "files": {
             str(path.relative_to(project.processed)): {
@@ -136,7 +152,7 @@ def facts(job: "Job", teacher: str, forged: "Forged") -> dict[str, Any]:
 
 
 def checks(verdicts: Iterable[Verdict]) -> dict[str, dict[str, int]]:
-    """Of each check: pairs that passed, failed first there, and that it could not look at."""
+    """Of each check: pairs it looked at, and pairs it could not look at."""
     found: dict[str, dict[str, int]] = {}
     for verdict in verdicts:
         for name, value in verdict.checks.items():

@@ -8,6 +8,9 @@ from any installed package. Python's own modules never count.
 
 import re
 import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module, metadata
 from pathlib import Path
 from types import ModuleType
@@ -48,6 +51,27 @@ def load(dotted: str, root: Path, allowed: bool = False) -> type[BaseForge]:
             f"pass --allow-plugins if you wrote it and trust it; {HINT}",
         )
     return _class(_allowed(dotted, root), dotted)
+
+
+@contextmanager
+def blamed(forge: type[BaseForge]) -> Iterator[None]:
+    """What a stranger's FORGE raises, sys.exit too, as a SemError with its line.
+
+    Errors of ours keep their traceback: they are bugs.
+    """
+    dotted = f"{forge.__module__}.{forge.__qualname__}"
+    try:
+        yield
+    except SemError:
+        raise
+    except (Exception, SystemExit) as error:
+        if dotted in OURS:
+            raise
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise SemError(
+            f"{dotted}: {type(error).__name__}: {error} ({last.filename}:{last.lineno})",
+            "correct that forge; replies so far are kept, the same command goes on",
+        ) from error
 
 
 def _allowed(dotted: str, root: Path) -> ModuleType:

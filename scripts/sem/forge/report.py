@@ -26,6 +26,8 @@ EDGES = (25, 50, 100, 200, 400, 800, 1_600)
 DROPPED = ("reason", "pairs", "share of pairs")
 CHECKS = ("check", "ran", "did not run")
 SKIPPED = ("what: reason", "count")
+LOST = ("reason", "rows")
+MOST_NOTES = 50
 FILES = ("file", "rows", "sha256")
 
 
@@ -45,12 +47,20 @@ def gather(facts: dict[str, Any], verdicts: Sequence[Verdict]) -> dict[str, Any]
     return {
         "facts": facts,
         "rates": [
+            ("items", facts["items"], None),
+            ("items left out by --limit", facts["left_out"], facts["items"] + facts["left_out"]),
             ("calls", facts["calls"], None),
             ("unusable replies", sum(facts["unusable"].values()), facts["calls"]),
             ("pairs", pairs, None),
             ("kept", len(kept), pairs),
             ("dropped", pairs - len(kept), pairs),
+            ("rows made of kept pairs", facts["rows"], len(kept)),
         ],
+        "lost": [
+            *((f"not taken: {name}", count) for name, count in facts["refused"].items()),
+            *((f"not kept by cleaning: {name}", n) for name, n in facts["uncleaned"].items()),
+        ],
+        "notes": _some(facts["notes"]),
         "unusable": list(facts["unusable"].items()),
         "dropped": [(n, c, _percent(c, pairs)) for n, c in _ordered(facts["dropped"])],
         "checks": [(n, c["ran"], c["did_not_run"]) for n, c in facts["checks"].items()],
@@ -88,6 +98,7 @@ def markdown(found: dict[str, Any]) -> str:
         _table("Dropped pairs, by the first check they failed", DROPPED, found["dropped"]),
         _table("Checks", CHECKS, found["checks"]),
         _table("Skipped", SKIPPED, found["skipped"]),
+        _table("Rows lost on the way to the snapshot", LOST, found["lost"]),
     ]
     for bar in found["bars"][1:]:
         rows = [(row["label"], row["count"]) for row in bar["rows"]]
@@ -95,7 +106,7 @@ def markdown(found: dict[str, Any]) -> str:
     for title, name in (("Sample of kept pairs", "samples"), ("Sample of dropped", "refused")):
         parts += [f"## {title}\n", *(map(_item, found[name]))]
     parts += [_table("Files", FILES, found["files"])]
-    parts += [f"- {escape(note)}" for note in facts["notes"][:50]]
+    parts += [f"- {escape(note)}" for note in found["notes"]]
     return "\n".join(parts) + "\n"
 
 
@@ -115,6 +126,7 @@ def html(found: dict[str, Any]) -> str:
         "Dropped pairs, by the first check they failed": (DROPPED, found["dropped"]),
         "Checks": (CHECKS, found["checks"]),
         "Skipped": (SKIPPED, found["skipped"]),
+        "Rows lost on the way to the snapshot": (LOST, found["lost"]),
         "Files": (FILES, found["files"]),
     }
     rates = [(name, f"{count:,}", _percent(count, of)) for name, count, of in found["rates"]]
@@ -145,6 +157,11 @@ def _sample(verdict: Verdict) -> dict[str, Any]:
         "source": verdict.pair.source,
         "told": [("source", verdict.pair.source), *shown],
     }
+
+
+def _some(notes: Sequence[str]) -> list[str]:
+    more = len(notes) - MOST_NOTES
+    return [*notes[:MOST_NOTES], *([f"and {more:,} more in forge.json"] if more > 0 else [])]
 
 
 def _text(verdict: Verdict) -> str:

@@ -4,28 +4,28 @@ Files are written whole, forge.json last. A killed run is simply run again: repl
 cache, so nothing is asked twice, and the same bytes are written.
 """
 
-import hashlib
-import heapq
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from sem.core import files
-from sem.core.errors import SemError
+from sem.core.errors import Busy, SemError
 from sem.core.project import Project
 from sem.dataset import clean, importers, snapshot, storewrite
 from sem.forge import config as configs
-from sem.forge import forecast, outputs, plugins
+from sem.forge import forecast, outputs, plugins, selection
 from sem.forge.base import BaseForge, ForgeConfig, Pair, pair_of
 from sem.forge.config import ForgeSettings
 from sem.forge.forecast import Forecast, Plan
-from sem.forge.quality import Context, Verdict, sift
+from sem.forge.quality import Context, Quality, Verdict, sift
 from sem.forge.teacher import Journal, Spending, Teacher, teacher
 
 ORIGIN = "forge"  # meta.reference_source of the rows a forge run may replace
 JOURNAL = "unusable.jsonl"
+MOST_PAIRS = 1_000_000  # of a run, about 3 GB: a forge without an end is stopped here
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
 
@@ -48,7 +48,7 @@ class Made:
 
     config: ForgeConfig
     verdicts: list[Verdict]
-    items: int = 0
+    count: selection.Count = field(default_factory=selection.Count)
 
     @property
     def kept(self) -> list[Verdict]:
@@ -83,19 +83,45 @@ class Job:
             self.settings,
         )
         made = Made(config, [])
-        forge = self.forge(config)
-        pairs = self._pairs(forge, made, progress)
-        quality = forge.checks(self.settings.quality)
-        made.verdicts = list(sift(pairs, Context(quality, self.others, asked)))
+        with plugins.blamed(self.forge):
+            forge = self.forge(config)
+            quality = forge.checks(self.settings.checks)
+        if not isinstance(quality, Quality):
+            raise SemError(
+                f"{self.forge.__name__}.checks gives no quality settings",
+                "return replace(quality, …)",
+            )
+        context = Context(quality, self.others, asked, self._schemas, outputs.task_of(self))
+        made.verdicts = list(sift(self._pairs(forge, made, progress), context))
         return made
 
+    @property
+    def _schemas(self) -> Mapping[str, Mapping[str, Any]]:
+        return {name: spec.io_schema for name, spec in self.project.tasks.items()}
+
     def _pairs(self, forge: BaseForge, made: Made, progress: Progress | None) -> Iterator[Pair]:
-        items = forge.load()
-        if not hasattr(type(forge), "load_data"):  # an older forge gets what it loaded, as it is
-            items = _counted(drawn(items, self.options.limit, self.settings.seed), made)
-            items = progress(items) if progress else items
-        for number, one in enumerate(forge.synthesize(items), 1):
-            yield pair_of(one, f"{type(forge).__name__}: pair {number}")
+        name = type(forge).__name__
+        with plugins.blamed(self.forge):
+            items = self._items(forge, made.count, progress)
+            for number, one in enumerate(forge.synthesize(items), 1):
+                if number > MOST_PAIRS:
+                    raise SemError(f"{name}: more than {MOST_PAIRS:,} pairs", "see that it ends")
+                yield pair_of(one, f"{name}: pair {number}")
+
+    def _items(self, forge: BaseForge, count: selection.Count, progress: Progress | None) -> Any:
+        """What FORGE loads, drawn and counted; an older one gets what it loaded, as it is."""
+        items, limit = forge.load(), self.options.limit
+        if not hasattr(type(forge), "load_data"):
+            some = selection.draw(items, limit, self.settings.seed, count)
+            some = selection.counted(some, forge.source_of, count)
+            return progress(some) if progress else some
+        if limit is not None:
+            raise SemError(
+                f"--limit: {type(forge).__name__} loads everything at once",
+                "leave --limit out, or name its step `load`",
+            )
+        count.items = len(items) if isinstance(items, Sized) else 0
+        return items
 
 
 @dataclass(frozen=True)
@@ -106,6 +132,7 @@ class Prepared:
     plan: Plan
     items: int
     at: datetime
+    piloted: Spending = field(default_factory=Spending)  # what its pilot asked and paid
 
     def teacher(self, watch: Any = None, dry: bool = False) -> Teacher:
         """A teacher for this job; see `forge.teacher.teacher`."""
@@ -123,7 +150,10 @@ class Forged:
     rows: dict[str, int] = field(default_factory=dict)  # of the store: added, unchanged, …
     parts: dict[str, int] = field(default_factory=dict)  # train.jsonl, test.jsonl
     snapshot: str = ""
+    formatted: int = 0  # rows that the forge's format made of the kept pairs
     refused: dict[str, int] = field(default_factory=dict)  # rows the store did not take
+    uncleaned: dict[str, int] = field(default_factory=dict)  # rows that cleaning did not keep
+    pairs_sha256: str = ""  # of pairs.jsonl as this run wrote it
     report: Path | None = None
 
 
@@ -141,7 +171,8 @@ def prepare(project: Project, options: Options, at: datetime) -> Prepared:
         return not is_known
 
     made = job.pass_over(prepared.teacher(watch, dry=True))
-    return Prepared(job, plan, made.items, at)
+    selection.check(project, made.count.sources, ORIGIN)
+    return Prepared(job, plan, made.count.items, at)
 
 
 def pilot(prepared: Prepared) -> Forecast | None:
@@ -150,21 +181,25 @@ def pilot(prepared: Prepared) -> Forecast | None:
     if not plan.size or not plan.at_most_usd or plan.fresh <= plan.size:
         return None
     asked = prepared.teacher(lambda teacher, request, _: plan.skips(teacher, request))
-    prepared.job.pass_over(asked)
+    asked.spending = prepared.piloted
+    try:
+        prepared.job.pass_over(asked)
+    finally:
+        outputs.spent(prepared.job.folder, asked.spending, prepared.at)
     return forecast.forecast(plan, asked.spending, asked.client.settings.workers)
 
 
 def forge(prepared: Prepared, progress: Progress | None = None) -> Forged:
     """Ask, sift and write the pairs of PREPARED; SemError when none of them is left."""
     job, asked = prepared.job, prepared.teacher()
-    with files.lock(job.folder / ".forge.lock", str(job.folder)):
+    with _alone(job):
         files.sweep(job.folder)
         try:
             made = job.pass_over(asked, progress)
         finally:
             outputs.spent(job.folder, asked.spending, prepared.at)
         forged = Forged(made, asked.spending)
-        outputs.write_pairs(job.folder, made.verdicts, made.config.skipped)
+        forged.pairs_sha256 = outputs.write_pairs(job.folder, made)
         if not made.kept:
             forged.report = outputs.publish(job, asked.name, forged)
             raise SemError(
@@ -177,10 +212,13 @@ def forge(prepared: Prepared, progress: Progress | None = None) -> Forged:
 
 def _store(job: Job, made: Made, forged: Forged) -> None:
     """Bring the rows of MADE into the store in place of those of the run before."""
-    maker = job.forge(made.config)
-    rows = (_stamped(row) for row in maker.format([verdict.pair for verdict in made.kept]))
     path = job.folder / "rows.jsonl"
-    files.write_rows(path, rows)
+    forged.formatted = files.write_rows(path, _rows(job, made))
+    if not forged.formatted:
+        raise SemError(
+            f"{job.forge.__name__}.format made no row of {len(made.kept):,} pairs",
+            "yield a row for each; the rows of the run before stay",
+        )
     result = importers.Result()
     options = importers.Options(task=outputs.task_of(job))
     with (
@@ -188,40 +226,48 @@ def _store(job: Job, made: Made, forged: Forged) -> None:
         importers.ready(job.project, path, options, result, rejects) as ready,
     ):
         forged.rows = dict(vars(storewrite.exchange(job.project.store, ready, ORIGIN)))
-    forged.refused = dict(sorted(result.rejects.items()))
+    there = sum(forged.rows.values()) - forged.rows["removed"]
+    result.rejects["same_id"] = forged.formatted - sum(result.rejects.values()) - there
+    forged.refused = {name: count for name, count in sorted(result.rejects.items()) if count}
 
 
-def _stamped(row: dict[str, Any]) -> dict[str, Any]:
-    """ROW marked as the forge's, whatever a forge of one's own wrote there."""
-    return {**row, "meta": {**(row.get("meta") or {}), "reference_source": ORIGIN}}
+def _rows(job: Job, made: Made) -> Iterator[dict[str, Any]]:
+    """Rows of the kept pairs, marked as the forge's, whatever a forge of one's own wrote there."""
+    with plugins.blamed(job.forge):
+        maker = job.forge(made.config)
+        for number, row in enumerate(maker.format([verdict.pair for verdict in made.kept]), 1):
+            if not isinstance(row, Mapping):
+                raise SemError(
+                    f"{job.forge.__name__}.format: row {number} is no mapping: {row!r:.80}",
+                    "yield rows as sem.forge.base.row makes them",
+                )
+            yield {**row, "meta": {**(row.get("meta") or {}), "reference_source": ORIGIN}}
 
 
 def finish(prepared: Prepared, forged: Forged, how: clean.How, progress: Any = None) -> Forged:
-    """Clean and cut what was forged; train.jsonl and test.jsonl, forge.json and the report."""
+    """Clean and cut what was forged; train.jsonl and test.jsonl, forge.json and the report.
+
+    The report is written also where cleaning or cutting stops with a SemError.
+    """
     job = prepared.job
-    clean.run(job.project, how, progress)
-    frozen, _ = snapshot.freeze(job.project, prepared.at)
-    forged.snapshot = frozen.name
-    forged.parts = outputs.write_parts(job.project, frozen, job.settings.format)
-    forged.report = outputs.publish(job, prepared.teacher(dry=True).name, forged)
+    with _alone(job):
+        if files.sha256(job.folder / outputs.PAIRS) != forged.pairs_sha256:
+            raise Busy(
+                f"another run has replaced the pairs in {job.folder}",
+                "run again when it is done: replies are kept",
+            )
+        try:
+            cleaned = clean.run(job.project, how, progress)
+            forged.uncleaned = dict(sorted(cleaned.tally.reasons.items()))
+            frozen, _ = snapshot.freeze(job.project, prepared.at)
+            forged.snapshot = frozen.name
+            forged.parts = outputs.write_parts(job.project, frozen, job.settings.format)
+        finally:
+            forged.report = outputs.publish(job, prepared.teacher(dry=True).name, forged)
     return forged
 
 
-def drawn(items: Iterable[Any], limit: int | None, seed: int) -> Iterator[Any]:
-    """LIMIT of ITEMS in their order, drawn by SEED from all of them; all without a limit."""
-    if limit is None:
-        yield from items
-        return
-    chosen: list[tuple[int, int, Any]] = []
-    for number, item in enumerate(items):
-        lot = hashlib.sha256(b"%d %d" % (seed, number)).digest()
-        heapq.heappush(chosen, (-int.from_bytes(lot[:8], "big"), number, item))
-        if len(chosen) > limit:
-            heapq.heappop(chosen)
-    yield from (item for _, _, item in sorted(chosen, key=lambda one: one[1]))
-
-
-def _counted(items: Iterable[Any], made: Made) -> Iterator[Any]:
-    for item in items:
-        made.items += 1
-        yield item
+@contextmanager
+def _alone(job: Job) -> Iterator[None]:
+    with files.lock(job.folder / ".forge.lock", str(job.folder)):
+        yield

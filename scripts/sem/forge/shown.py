@@ -9,6 +9,7 @@ from sem.dataset import clean
 from sem.forge import forecast, outputs, report
 from sem.forge.presets import calls_of
 from sem.forge.run import Forged, Prepared
+from sem.lm.calls import TRANSIENT
 
 
 def plan(prepared: Prepared) -> None:
@@ -58,17 +59,23 @@ def result(prepared: Prepared, forged: Forged) -> None:
     """Print what became of the pairs, what it cost and where everything is."""
     facts = files.read_json(prepared.job.folder / outputs.FACTS)
     console.table(f"Forged {facts['sem']}", ("pairs", "count"), report.rate_rows(facts))
-    spent = forged.spending
+    pilot, spent = prepared.piloted, forged.spending
     rows = [
-        ("answered before", f"{spent.cached:,}"),
-        ("requests sent", f"{spent.requests:,}"),
-        ("tokens in / out", f"{spent.tokens_in:,} / {spent.tokens_out:,}"),
-        ("cost", forecast.dollars(spent.usd)),
-    ]
+        ("answered before", f"{spent.cached - (pilot.asked - pilot.cached):,}"),
+        ("requests sent", f"{pilot.requests + spent.requests:,}"),
+        ("of them in the pilot", f"{pilot.requests:,}"),
+        ("tokens in / out", f"{pilot.tokens_in + spent.tokens_in:,} / "
+         f"{pilot.tokens_out + spent.tokens_out:,}"),
+        ("cost", forecast.dollars(pilot.usd + spent.usd)),
+    ]  # fmt: skip
     console.table("Spent by this run", ("", ""), rows)
+    unanswered = sum(count for name, count in spent.faults.items() if name in TRANSIENT)
+    if unanswered:
+        console.note(f"{unanswered:,} calls were not answered: the same command asks them again")
     said = ", ".join(f"{count:,} {name}" for name, count in forged.rows.items())
     console.note(f"rows of the store: {said}")
-    for reason, count in forged.refused.items():
-        console.note(f"{count:,} rows were not taken: {reason}")
+    for what, found in (("not taken", forged.refused), ("not kept by cleaning", forged.uncleaned)):
+        for reason, count in found.items():
+            console.note(f"{count:,} rows were {what}: {reason}")
     parts = ", ".join(f"{count:,} rows in {name}" for name, count in forged.parts.items())
     console.note(f"snapshot {forged.snapshot}; {parts} ({prepared.job.settings.format})")

@@ -41,7 +41,7 @@ class Survey:
         return [(*kind, count, first[kind]) for kind, count in sorted(kinds.items())]
 
     def total_rows(self) -> list[tuple[object, ...]]:
-        """One row over all documents; SemError in words where a character is lost."""
+        """One row over all documents."""
         sizes = sorted(len(chunk.text) for chunk in self.chunks)
         characters = sum(len(t.document.text) for t in self.tallies)
         missing = sum(t.missing for t in self.tallies)

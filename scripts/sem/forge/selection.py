@@ -1,0 +1,68 @@
+"""Which items of a forge are worked on: all, or some that a seed draws; counted on the way."""
+
+import hashlib
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Set
+from dataclasses import dataclass, field
+from typing import Any
+
+from sem.core.errors import Insufficient
+from sem.core.project import Project
+from sem.dataset import splits, storewrite
+from sem.dataset.config import Dataset
+
+
+@dataclass
+class Count:
+    """What one pass over the items met."""
+
+    items: int = 0
+    left_out: int = 0  # that --limit did not draw
+    sources: set[str] = field(default_factory=set)  # of the items, where the forge tells them
+
+
+def draw(items: Iterable[Any], limit: int | None, seed: int, count: Count) -> Iterator[Any]:
+    """LIMIT of ITEMS in their order, drawn by SEED from all of them; all without a limit."""
+    if limit is None:
+        yield from items
+        return
+    chosen: list[tuple[int, int, Any]] = []
+    for number, item in enumerate(items):
+        lot = hashlib.sha256(b"%d %d" % (seed, number)).digest()
+        heapq.heappush(chosen, (-int.from_bytes(lot[:8], "big"), number, item))
+        if len(chosen) > limit:
+            heapq.heappop(chosen)
+            count.left_out += 1
+    yield from (item for _, _, item in sorted(chosen, key=lambda one: one[1]))
+
+
+def counted(
+    items: Iterable[Any], source_of: Callable[[Any], str | None], count: Count
+) -> Iterator[Any]:
+    """ITEMS as they are; COUNT learns how many, and of which sources."""
+    for item in items:
+        count.items += 1
+        source = source_of(item)
+        if source is not None:
+            count.sources.add(source)
+        yield item
+
+
+def check(project: Project, sources: Set[str], origin: str) -> None:
+    """Insufficient when SOURCES cannot fill the parts of a split: nobody need be asked first.
+
+    Rows of another origin than ORIGIN may fill them, and without any source it is not known yet.
+    """
+    split, options = project.split, project.settings("dataset", Dataset).split
+    ratios = (split.train_ratio, split.val_ratio, split.test_ratio)
+    wanted = [part for part, ratio in zip(splits.PARTS, ratios, strict=True) if ratio > 0]
+    is_free = options.group_by == "row" and options.leaks.source != "repair"
+    if not sources or len(sources) >= len(wanted) or is_free:
+        return
+    if storewrite.others(project.store, origin):
+        return
+    raise Insufficient(
+        f"{len(sources)} of {len(wanted)} sources: {', '.join(sorted(sources))} cannot fill "
+        f"{', '.join(wanted)}, and none stands on two sides; nobody was asked",
+        "bring more documents (ten or more make a test worth reading), or raise --limit",
+    )
