@@ -26,8 +26,12 @@ def main(argv: list[str] | None = None) -> None:
     project = Project.load(args.sem)
     place = projects.Place(project.sem, project.root)
     made = add_data.add(place, args.files, args.replace)
+    left_out = add_data.left_out(args.files)
     rows = [(one.name, f"{one.bytes:,}", one.state) for one in made]
     console.table(f"documents of {project.sem}", ("file", "bytes", "state"), rows)
+    left = ", ".join(f"{count:,} {kind}" for kind, count in sorted(left_out.items()))
+    if left:
+        console.note(f"left out of folders, as no forge reads them: {left}")
     console.done(place.raw)
 
 

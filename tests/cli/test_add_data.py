@@ -42,6 +42,31 @@ def test_files_and_folders_come_in_with_their_names(place, page, tmp_path):
     }
 
 
+def test_what_a_folder_holds_beside_is_counted(tmp_path):
+    for name in ("one.md", "a.rst", "b/c.RST", "Makefile", ".hidden.md", "feed.jsonl"):
+        files.write(tmp_path / "book" / name, name)
+    (tmp_path / "book" / "again.md").symlink_to(tmp_path / "book" / "one.md")
+
+    assert add_data.left_out([tmp_path / "book"]) == {
+        ".rst": 2, "without a suffix": 1, "hidden": 1, "link": 1, ".jsonl": 1
+    }  # fmt: skip
+
+
+def test_what_a_forge_reads_may_come_in_and_the_projects_own_files_may_not(place, tmp_path):
+    from sem.forge import documents, image, table
+
+    assert {*documents.KINDS, *table.KINDS, *image.KINDS} == set(add_data.KINDS)
+    with pytest.raises(SemError) as caught:
+        add_data.add(place, [files.write(tmp_path / "feed.jsonl", "{}\n")])
+
+    assert str(caught.value) == (
+        f"{tmp_path / 'feed.jsonl'}: 'feed.jsonl' is a file of the project itself\n"
+        "       rename yours"
+    )
+    files.write(place.raw / "feed.jsonl", "{}\n")
+    assert add_data.documents(place.raw) == []
+
+
 def test_the_same_bytes_are_taken_once_and_others_need_replace(place, page):
     add_data.add(place, [page])
     assert add_data.add(place, [page])[0].state == "same"

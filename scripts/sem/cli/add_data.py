@@ -3,6 +3,7 @@
 import os
 import shutil
 import stat
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,10 @@ from typing import IO
 from sem.core import files
 from sem.core.errors import SemError
 from sem.core.projects import Place
+from sem.forge import documents as texts
+from sem.forge import image, table
 
-KINDS = (
-    *(".txt", ".md", ".html", ".htm", ".pdf", ".docx"),
-    *(".csv", ".parquet", ".jsonl", ".png", ".jpg", ".jpeg"),
-)
+KINDS = tuple(dict.fromkeys((*texts.KINDS, *table.KINDS, *image.KINDS)))
 MAX_NAME = 200  # bytes; file systems end at 255, and temporary names are longer
 
 
@@ -53,7 +53,30 @@ def documents(raw: Path) -> list[Path]:
     if raw.is_symlink() or not raw.is_dir():
         return []
     found = (path for path in raw.rglob("*") if path.suffix.lower() in KINDS)
-    return sorted(path for path in found if _is_plain(path) and not _is_hidden(path, raw))
+    return sorted(
+        path
+        for path in found
+        if _is_plain(path)
+        and not _is_hidden(path, raw)
+        and not str(path.relative_to(raw)).startswith(texts.NOT_SOURCES)
+    )
+
+
+def left_out(given: Sequence[Path]) -> Counter[str]:
+    """How many files in the folders GIVEN are not taken, by what they are."""
+    found: Counter[str] = Counter()
+    for folder in (path for path in given if path.is_dir()):
+        taken = set(documents(folder))
+        for path in folder.rglob("*"):
+            if path not in taken and (path.is_symlink() or not path.is_dir()):
+                found[_kind(path, folder)] += 1
+    return found
+
+
+def _kind(path: Path, folder: Path) -> str:
+    if path.is_symlink():
+        return "link"
+    return "hidden" if _is_hidden(path, folder) else path.suffix.lower() or "without a suffix"
 
 
 def _is_hidden(path: Path, below: Path) -> bool:
@@ -101,6 +124,8 @@ def _check_name(name: str, source: Path) -> None:
     kind = Path(name).suffix.lower()
     if kind not in KINDS:
         raise SemError(f"{source}: no forge reads {kind or 'it'!r}", f"known: {' '.join(KINDS)}")
+    if name.startswith(texts.NOT_SOURCES):
+        raise SemError(f"{source}: {name!r} is a file of the project itself", "rename yours")
     for part in name.split("/"):
         # A hidden file is no source; a control character would steer whoever lists the folder.
         odd = not part.isprintable() or part.startswith((".", "-")) or part.strip() != part
