@@ -11,6 +11,7 @@ import sys
 from datetime import UTC, datetime
 
 from sem.core import console
+from sem.core.errors import SemError
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -18,6 +19,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, default=50, help="golden questions (default: 50)")
     parser.add_argument("--yes", action="store_true", help="agree to the cost beforehand")
     args = parser.parse_args(argv)
+    if args.rows < 1:
+        raise SemError(f"--rows {args.rows}", "ask for 1 or more")
 
     from sem.core.project import Project
     from sem.eval import teacher as exams
