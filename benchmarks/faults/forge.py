@@ -1,7 +1,7 @@
 """R16, R17, R18: a forge run against a teacher over real HTTP with scripted faults and kill -9.
 
     python benchmarks/faults/forge.py
-    python benchmarks/faults/forge.py --kills 20 --only kills
+    python benchmarks/faults/forge.py --kills 20 --kills-a-run 4 --only kills
 
 Nothing is mocked: documents are read, calls go through litellm and the ledger, rows are stored,
 cleaned and cut as in a user's run.
@@ -44,7 +44,6 @@ AT = datetime(2026, 11, 21, tzinfo=UTC)
 KEYS = [f"sk-canary-{number:02}-0123456789abcdef" for number in range(10)]
 OUT = ("forge/pairs.jsonl", "forge/dropped.jsonl", "forge/skipped.jsonl", "forge/forge.json",
        "train.jsonl", "test.jsonl", "clean.jsonl")  # fmt: skip
-KILLS_OF_A_RUN = 5
 UNANSWERED = {"429", "500", "503", "hang", "reset", "half", "html"}
 Row = tuple[str, str, str, str]
 
@@ -52,6 +51,7 @@ Row = tuple[str, str, str, str]
 def main(argv: list[str] | None = None) -> None:
     parser = console.parser(__doc__)
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--kills-a-run", type=int, default=4, help="then it is let end")
     parser.add_argument("--documents", type=int, default=24, help="of six chunks each")
     parser.add_argument("--only", nargs="*", choices=PARTS, default=list(PARTS))
     args = parser.parse_args(argv)
@@ -199,7 +199,7 @@ def kills(args: argparse.Namespace, folder: Path) -> list[Row]:
             log.write_text("")
             while status is None:
                 known, before = kept(made, keys), len(log.read_text().splitlines())
-                is_spared = done == args.kills or hits == KILLS_OF_A_RUN
+                is_spared = done == args.kills or hits == args.kills_a_run
                 limit = 3_600.0 if is_spared else 0.2 + dice.random() * took
                 status = finished(fork(lambda root=made.root: whole_run(root)), limit)
                 done, hits = done + (status is None), hits + (status is None)
@@ -211,7 +211,8 @@ def kills(args: argparse.Namespace, folder: Path) -> list[Row]:
             whole += status == 0 and len(asked) == args.documents * 6
             same += output(made) == reference
     return [
-        ("R17", f"runs complete after kills ({done} kills, {workers} in flight)",
+        ("R17", f"runs complete after kills ({done} kills, at most {args.kills_a_run} a run, "
+         f"{workers} in flight)",
          f"{whole}/{rounds}", "all"),
         ("R17", "runs that wrote the same bytes as an undisturbed one", f"{same}/{rounds}", "all"),
         ("R17", f"calls repeated, of {rounds * args.documents * 6}", str(repeated),
