@@ -33,6 +33,8 @@ def main(argv: list[str] | None = None) -> None:
     looked = [(check["name"], check["found"]) for check in found["preflight"]]
     console.table("looked at", ("what", "found"), looked)
     console.table(f"run {run.id}", ("what", "value"), plan.summary(found))
+    for doubt in plan.doubts(found):
+        console.note(doubt)
     console.done(run.folder / "run.json")
 
 

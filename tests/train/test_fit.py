@@ -35,6 +35,16 @@ def test_run_json_resolves_everything(prepared) -> None:
     assert found["recipe"]["lora"]["rank"] == 4
 
 
+def test_few_steps_are_said_before_training(prepared) -> None:
+    few = prepared[1].plan()
+    assert plan.doubts(few) == [
+        f"{few['total_steps']} optimizer steps on {few['counts']['train']['examples']:,} examples "
+        "are few: a model may not even learn the form; raise epochs, lower effective_batch, or "
+        "raise learning_rate (train.yaml)"
+    ]
+    assert plan.doubts(few | {"total_steps": plan.FEW_STEPS}) == []
+
+
 def test_a_run_from_a_checkpoint_ends_bit_equal(prepared) -> None:
     project, made = prepared
     plan.train(project, made, resume=False)

@@ -20,6 +20,7 @@ from sem.train.recipe import Recipe
 from sem.train.stages import Job
 
 FORMAT = "run.v1"
+FEW_STEPS = 40  # one pass of the demo takes 102; told to a person, decides nothing
 VOLATILE = ("created_at", "source", "preflight")  # of two runs that are the same
 
 
@@ -144,6 +145,17 @@ def summary(plan: dict[str, Any]) -> list[tuple[str, object]]:
             f"{plan['recipe']['effective_batch']} ({_tokens_a_step(plan):,} tokens)",
         ),
         ("optimizer steps", plan["total_steps"]),
+    ]
+
+
+def doubts(plan: dict[str, Any]) -> list[str]:
+    """What a person should think about before training PLAN, a line each."""
+    steps, examples = plan["total_steps"], plan["counts"]["train"]["examples"]
+    if steps >= FEW_STEPS:
+        return []
+    return [
+        f"{steps} optimizer steps on {examples:,} examples are few: a model may not even learn the "
+        "form; raise epochs, lower effective_batch, or raise learning_rate (train.yaml)"
     ]
 
 
