@@ -154,8 +154,8 @@ def doubts(plan: dict[str, Any]) -> list[str]:
     if steps >= FEW_STEPS:
         return []
     return [
-        f"{steps} optimizer steps on {examples:,} examples are few: a model may not even learn the "
-        "form; raise epochs, lower effective_batch, or raise learning_rate (train.yaml)"
+        f"{steps} optimizer steps on {examples:,} examples are few: a model may not even learn "
+        "the form; raise epochs, lower effective_batch, or raise learning_rate (train.yaml)"
     ]
 
 
