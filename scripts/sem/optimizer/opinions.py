@@ -97,16 +97,13 @@ def _judged(found: Found, jury: Jury) -> list[str]:
     for one in found.intents:
         states.update(one.states)
     spent = judge.as_json(jury.spending)
-    made = [
+    ended = [heard.stopped.message for heard in found.sittings if heard.stopped]
+    return [
         f"## The judge: {jury.name}",
         f"{spent['calls']} calls ({spent['cached']} from the ledger, {spent['requests']} HTTP "
         f"requests, ${spent['usd']:.6f}), {spent['canaries']} canaries, two calls each; faults: "
         f"{_listed(spent['faults'])}. Every question is asked in both orders.",
-        *(
-            f"Ended early, what was not heard is unscored: {_code(heard.stopped.message)}"
-            for heard in found.sittings
-            if heard.stopped
-        ),
+        *(f"Ended early, what was not heard is unscored: {_code(message)}" for message in ended),
         "",
         "Does the rewrite keep the intent of its prompt?",
         "",
@@ -115,18 +112,20 @@ def _judged(found: Found, jury: Jury) -> list[str]:
         f"How the rewrites of both networks were settled: {_listed(states)}. Undecided: the "
         "orders disagree.",
         "",
+        *(_preferred(found.preferences) if found.preferences else ()),
     ]
-    if found.preferences:
-        made += [
-            "Which answer is nearer to the reference, the rewritten prompt's or the raw one's?",
-            "",
-            markdown.grid(BETTER, [_preference(one) for one in found.preferences]),
-            "",
-            "Points: better less worse over all that are scored, ties included. Same: no rewrite "
-            "was used, or both answers are one text.",
-            "",
-        ]
-    return made
+
+
+def _preferred(found: Sequence[Preference]) -> list[str]:
+    return [
+        "Which answer is nearer to the reference, the rewritten prompt's or the raw one's?",
+        "",
+        markdown.grid(BETTER, [_preference(one) for one in found]),
+        "",
+        "Points: better less worse over all that are scored, ties included. Same: no rewrite was "
+        "used, or both answers are one text.",
+        "",
+    ]
 
 
 def _gain(one: lift.Gain) -> Sequence[object]:
