@@ -9,6 +9,7 @@ PREVIEW = {
     "output_file": "also write the JSON there",
     "sample_size": "rows used at most (default: 10000)",
     "sem": "a sem whose preview.yaml names base and benchmark (default: none)",
+    "target": "what labels are: auto, classes or number (default: auto, as they look)",
     "test_mode": "few rows, few steps: the path, not the figure",
     "random_seed": "of the sample and the cuts (default: 42)",
     "seconds": "what it may take (default: 240)",
@@ -24,14 +25,15 @@ PREVIEW = {
 def preview_run(
     c, data_path, output_format=None, output_file=None, sample_size=None, sem=None,
     test_mode=False, random_seed=None, seconds=None, zk=None, verbose=False,
-    baseline_model=None, save_model=None, cache=None, set=None,
+    baseline_model=None, save_model=None, cache=None, target=None, set=None,
 ):  # fmt: skip
     """Estimate what a contribution is worth, with an interval; not binding."""
     flags = {
         "data_path": data_path, "output_format": output_format, "output_file": output_file,
         "sample_size": sample_size, "sem": sem, "test_mode": test_mode,
         "random_seed": random_seed, "seconds": seconds, "zk": zk, "verbose": verbose,
-        "baseline_model": baseline_model, "save_model": save_model, "cache": cache, "set": set,
+        "baseline_model": baseline_model, "save_model": save_model, "cache": cache,
+        "target": target, "set": set,
     }  # fmt: skip
     project_script(c, "preview_run", **flags)
 

@@ -8,7 +8,7 @@ import pytest
 from sem.core import files
 from sem.core.errors import SemError
 from sem.dataset import snapshot
-from sem.preview import command, examples, lora
+from sem.preview import cache, command, examples, lora
 from sem.preview.gain import Gain
 from sem.preview.overlap import Overlap
 
@@ -86,6 +86,27 @@ def test_both_trainings_take_equal_steps_and_nothing_is_left_behind(cut_toy, tmp
     assert sorted(cut_toy.root.rglob("*")) == before
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_trainings_are_done_once_and_a_damaged_score_again(cut_toy, tmp_path) -> None:
+    given = examples.read(told(tmp_path, [page(n) for n in range(12)]), cut_toy.tasks, 100, 1)
+    parts, said = cache.parts(tmp_path, "a" * 64), []
+    asked = lora.Asked(cut_toy, given, 1500, parts=parts)
+    whole = lora.worth(asked, said.append)
+    both = [f"baseline: {whole.steps} steps", f"candidate: {whole.steps} steps"]
+    assert said[1:] == both
+    _, baseline, candidate = sorted(parts.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    baseline.write_text(baseline.read_text().replace("-", "", 1))
+    candidate.unlink()
+    said.clear()
+    assert lora.worth(asked, said.append) == whole
+    assert said == both
+    candidate.unlink()
+    said.clear()
+    assert lora.worth(asked, said.append) == whole
+    assert said == ["baseline: kept from before", both[1]]
+
+
 def test_the_command_takes_examples_for_a_sem_that_names_no_files(
     cut_toy, tmp_path, capsys, monkeypatch
 ) -> None:
@@ -101,6 +122,7 @@ def test_the_command_takes_examples_for_a_sem_that_names_no_files(
     command.main(["--data-path", str(path), "--sem", "toy"])
     said = capsys.readouterr().out
     assert "it improves the model: +0.050 nats a token [+0.020, +0.080], n = 12, 17 steps" in said
-    for flag in ("--zk", "--save-model"):
+    for flag in ("--zk", "--save-model", "--target"):
+        value = "number" if flag == "--target" else str(tmp_path / "z")
         with pytest.raises(SemError, match=f"^{flag}: "):
-            command.main(["--data-path", str(path), "--sem", "toy", flag, str(tmp_path / "z")])
+            command.main(["--data-path", str(path), "--sem", "toy", flag, value])

@@ -264,7 +264,7 @@ def exported() -> tuple[Project, Path]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_a_real_package_is_improved_on_and_a_killed_preview_of_it_goes_on(cut_toy) -> None:
     project, folder = exported()
     given = cut_toy.root / "given.jsonl"

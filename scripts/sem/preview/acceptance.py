@@ -19,6 +19,7 @@ from sem.preview.overlap import REFUSED_ABOVE, Overlap
 
 METRIC = "accuracy"
 LEAKS = "benchmark_overlap_above_1_percent"
+NO_PROPORTION = "metric_is_no_proportion"  # production decides on a share of right rows only
 UNKNOWN = ("cooldown", "active_spec")  # what the rule asks for and a preview cannot know
 
 
@@ -32,6 +33,8 @@ def rule(
     before: Scored, after: Scored, benchmark: Sequence[Sample], run_id: str, at: datetime
 ) -> dict[str, Any]:
     """The production decision record on the measured metric, and what was not known to it."""
+    if before.errors is not None:
+        return {"accepted": False, "reason": NO_PROPORTION, "not_known": list(UNKNOWN)}
     named, n = dataset_hash(benchmark), len(benchmark)
     sides = [
         Measured(f"{side}_{run_id}", f"{side}_{run_id}", scored.metrics[METRIC], n, named)
@@ -55,13 +58,16 @@ def leaks(known: Overlap, rows: int) -> dict[str, Any]:
 def compared(before: Scored, after: Scored, seed: int) -> dict[str, dict[str, Any]]:
     """Each metric that has rows by its family's test, both sides as independent samples.
 
-    Higher is better: ranks are turned. No metric of classes is mostly zeros.
+    Higher is better: ranks and errors are turned. No metric of classes is mostly zeros.
     """
-    sides = {
-        "accuracy": ("proportion", before.right, after.right),
-        "log_likelihood": ("continuous", before.likelihood, after.likelihood),
-        "rank_of_the_class": ("rank_or_ordinal", -before.ranks, -after.ranks),
-    }
+    if before.errors is not None:
+        sides = {"absolute_error": ("continuous", -before.errors, -after.errors)}
+    else:
+        sides = {
+            "accuracy": ("proportion", before.right, after.right),
+            "log_likelihood": ("continuous", before.likelihood, after.likelihood),
+            "rank_of_the_class": ("rank_or_ordinal", -before.ranks, -after.ranks),
+        }
     return {
         name: asdict(comparators.compare(family, Sides(old.tolist(), new.tolist()), seed=seed))
         for name, (family, old, new) in sides.items()

@@ -14,6 +14,7 @@ from sem.core import files, jsonio
 from sem.core.errors import SemError
 
 Kind = Literal["text", "table"]
+Target = Literal["classes", "number"]
 LABELS = ("label", "labels", "target", "class", "category", "intent", "y")
 TEXTS = (
     "text", "query_text", "question", "prompt", "input_text", "utterance", "sentence", "query",
@@ -23,6 +24,8 @@ MOST_COLUMNS = 10_000
 MOST_DISTINCT = 200_000  # of one column; beyond it the number is left out and said
 NUMERIC = 0.99  # share of a column's values that must be numbers
 IDS = ("id", "index", "row", "uuid")
+MOST_VALUES = 50  # different numbers up to which labels are classes
+ROWS_A_VALUE = 5  # on average, from which on they are classes, too
 NAMED = 8  # columns that a message names
 
 
@@ -35,6 +38,12 @@ class Shape:
     text: str | None = None  # the column, kind `text`
     features: tuple[str, ...] = ()  # the columns, kind `table`; ("features",) for a list
     width: int = 0  # of a row's features
+    target: Target = "classes"
+
+    @property
+    def is_of_numbers(self) -> bool:
+        """Whether what is learnt is a quantity."""
+        return self.target == "number"
 
 
 class Columns:
@@ -141,8 +150,11 @@ def as_list(value: Any) -> list[Any] | None:
     return list(found) if isinstance(found, list | tuple) else None
 
 
-def shape_of(found: Columns, path: Path, like: Shape | None) -> Shape:
-    """What the columns FOUND in PATH are, as LIKE has them where it is given; SemError if none."""
+def shape_of(found: Columns, path: Path, like: Shape | None, target: str = "auto") -> Shape:
+    """What the columns FOUND in PATH are, as LIKE has them where it is given; SemError if none.
+
+    TARGET: `classes`, `number`, or `auto` for what the labels look like.
+    """
     if not found.rows:
         raise SemError(f"{path}: holds no rows", "was it cut off? copy it again")
     names = {name.casefold(): name for name in found.kinds}
@@ -154,19 +166,35 @@ def shape_of(found: Columns, path: Path, like: Shape | None) -> Shape:
             f"{path}: no column says what a row is: {_named(found.kinds)}",
             f"name it {LABELS[0]}, or one of {', '.join(LABELS[1:])}",
         )
+    is_number = is_of_numbers(found, label) if target == "auto" else target == "number"
+    what: Target = "number" if is_number else "classes"
     if FEATURES in found.kinds and found.kinds[FEATURES]["list"]:
         width = found.widths.most_common(1)[0][0]
-        return Shape("table", label, features=(FEATURES,), width=width)
+        return Shape("table", label, features=(FEATURES,), width=width, target=what)
     text = next((names[one] for one in TEXTS if one in names and names[one] != label), None)
     if text is not None and found.kinds[text]["text"]:
-        return Shape("text", label, text=text)
+        return Shape("text", label, text=text, target=what)
     numeric = tuple(name for name in found.kinds if name != label and _is_numeric(found, name))
     if not numeric:
         raise SemError(
             f"{path}: neither a text nor numbers to learn from: {_named(found.kinds)}",
             "name a column text, or give numeric columns or a list in `features`",
         )
-    return Shape("table", label, features=numeric, width=len(numeric))
+    return Shape("table", label, features=numeric, width=len(numeric), target=what)
+
+
+def is_of_numbers(found: Columns, label: str) -> bool:
+    """Whether the column LABEL holds numbers that are no classes: many, and few rows of each.
+
+    151.0 and 75.0 in 442 rows of 214 different values are a quantity; 0 to 149 in 22,500 rows,
+    150 of each, are classes.
+    """
+    kinds, seen = found.kinds[label], found.distinct[label]
+    total, different = sum(kinds.values()), MOST_DISTINCT if seen is None else len(seen)
+    numbers = kinds["int"] + kinds["float"]
+    if not total or numbers / total < NUMERIC or different <= MOST_VALUES:
+        return False
+    return total < ROWS_A_VALUE * different
 
 
 def _as(like: Shape, names: Mapping[str, str], path: Path) -> Shape:
@@ -181,7 +209,7 @@ def _as(like: Shape, names: Mapping[str, str], path: Path) -> Shape:
     spelled = [names[name.casefold()] for name in wanted]
     text = spelled[1] if like.text else None
     features = () if like.text else tuple(spelled[1:])
-    return Shape(like.kind, spelled[0], text, features, like.width)
+    return Shape(like.kind, spelled[0], text, features, like.width, like.target)
 
 
 def _is_numeric(found: Columns, name: str) -> bool:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sem.preview.run import Options
 
 FORMATS = ("pretty", "json")
+TARGETS = ("auto", "classes", "number")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,6 +43,9 @@ def parser() -> argparse.ArgumentParser:
         "--sample-size", type=int, default=10_000, help="rows used at most (default: 10000)"
     )
     made.add_argument("--sem", help="compare with what its preview.yaml names")
+    made.add_argument(
+        "--target", choices=TARGETS, default="auto", help="what labels are (default: as they look)"
+    )
     made.add_argument(
         "--test-mode", action="store_true", help="500 rows, a few steps: the path, not the figure"
     )
@@ -62,10 +66,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command; SemError for what the user can fix."""
     args = parser().parse_args(argv)
     _check(args)
-    from sem.preview import show, zk
+    from sem.preview import acceptance, show, zk
 
     project = Project.load(args.sem, args.set) if args.sem else None
     made = _made(args, project)
+    if args.zk and made["estimate"]["primary_metric"] != acceptance.METRIC:
+        raise SemError(
+            "--zk: a strict document wants an accuracy, and a number has none", "leave out --zk"
+        )
     strict = zk.document(made, _version()) if args.zk else None
     if args.output_file:
         files.write(args.output_file, jsonio.pretty(made))
@@ -85,7 +93,7 @@ def _made(args: argparse.Namespace, project: Project | None) -> dict[str, Any]:
     cache.sweep(folder, time.time())
     options = run.Options(
         args.data_path, args.sample_size, args.random_seed, args.test_mode, args.seconds,
-        args.baseline_model, folder,
+        args.baseline_model, folder, target=args.target,
     )  # fmt: skip
     if project and sources.settings(project).is_of_examples:
         question = _of_examples(args, options, project)
@@ -145,6 +153,7 @@ def _check_examples(args: argparse.Namespace) -> None:
     lacking = {
         "--zk": (args.zk, "a strict document wants an accuracy, and examples have none"),
         "--save-model": (args.save_model, "adapters of so few steps are thrown away"),
+        "--target": (args.target != "auto", "the task's schema says what answers are"),
     }
     for flag, (given, why) in lacking.items():
         if given:

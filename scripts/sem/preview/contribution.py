@@ -67,10 +67,12 @@ class Contribution:
     notes: Counter[str] = field(default_factory=Counter)
 
 
-def read(path: Path, most: int, seed: int, like: Shape | None = None) -> Contribution:
+def read(
+    path: Path, most: int, seed: int, like: Shape | None = None, target: str = "auto"
+) -> Contribution:
     """At most MOST rows of PATH, its classes in their proportions, none lost; SemError if none.
 
-    LIKE: the shape of the base data, which the contribution must have.
+    LIKE: the shape of the base data, which the contribution must have. TARGET: as for `shape_of`.
     """
     if most < 1:
         raise SemError(f"--sample-size {most}", "ask for 1 row or more")
@@ -79,7 +81,7 @@ def read(path: Path, most: int, seed: int, like: Shape | None = None) -> Contrib
     with _rows(path) as rows:
         for _, row in rows:
             found.add(row, path)
-    shape = shape_of(found, path, like)
+    shape = shape_of(found, path, like, target)
     counts, skipped, notes = _counted(path, shape)
     if not counts:
         reason = f": {skipped.most_common(1)[0][0]}" if skipped else ""
@@ -148,11 +150,16 @@ def _counted(path: Path, shape: Shape) -> tuple[Counter[str], Counter[str], Coun
         for where, row in rows:
             made = sample(where, row, shape, notes)
             if isinstance(made, Sample):
-                counts[made.label] += 1
+                counts[_stratum(made, shape)] += 1
                 _check_classes(counts, path)
             else:
                 skipped[made] += 1
     return counts, skipped, notes
+
+
+def _stratum(made: Sample, shape: Shape) -> str:
+    """What MADE is drawn among: rows of its class, or all rows where the target is a number."""
+    return "number" if shape.is_of_numbers else made.label
 
 
 def _check_classes(counts: Counter[str], path: Path) -> None:
@@ -170,6 +177,11 @@ def sample(where: str, row: Any, shape: Shape, notes: Counter[str]) -> Sample | 
     label = as_label(row.get(shape.label))
     if label is None:
         return "no_label"
+    if shape.is_of_numbers:
+        value = _number(label, Counter())
+        if not abs(value) < LARGEST:  # NaN is not, either
+            return "label_is_no_number"
+        label = repr(value)
     if shape.kind == "text":
         text = row.get(shape.text)
         if not isinstance(text, str) or not text.strip():
@@ -247,11 +259,11 @@ def _drawn(path: Path, shape: Shape, quotas: dict[str, int], seed: int) -> list[
     with _rows(path) as rows:
         for number, (where, row) in enumerate(rows):
             made = sample(where, row, shape, nothing)
-            if not isinstance(made, Sample) or made.label not in kept:
+            if not isinstance(made, Sample) or _stratum(made, shape) not in kept:
                 continue
-            heap = kept[made.label]
+            heap = kept[_stratum(made, shape)]
             item = (-made.lot(f"sample {seed}"), -number, made)
-            if len(heap) < quotas[made.label]:
+            if len(heap) < quotas[_stratum(made, shape)]:
                 heapq.heappush(heap, item)
             elif item > heap[0]:
                 heapq.heapreplace(heap, item)

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from sem.core import files
-from sem.preview import acceptance, decision, deltaone, learners
+from sem.preview import acceptance, decision, deltaone, learners, lines
 from sem.preview.contribution import Contribution, Sample
 from sem.preview.decision import Decision
 from sem.preview.estimate import Estimate, Rows
@@ -22,6 +22,12 @@ SCHEMA_VERSION = "1.0"
 DISCLAIMER = (
     "PREVIEW - NON-BINDING ESTIMATE: computed on a sample, by small models, within minutes. "
     "Only the full pipeline decides; its result can differ from this one in size and in sign."
+)
+NUMBERS = (
+    "numbers: a point is a hundredth of what always saying the benchmark's median misses",
+    "numbers: the interval is of the benchmark's rows and the learning curve; what training adds "
+    "was fitted on classes only",
+    "numbers: values of rows, doubts of labels and gaps are of classes and do not apply",
 )
 MOST_ROWS = 1_000  # of those to look at; the counts are of all
 
@@ -56,7 +62,7 @@ class Found:
     contribution: Contribution
     worth: Worth
     judged: Sequence[Judged]
-    gaps: Gaps
+    gaps: Gaps | None  # None of numbers
     decision: Decision
     benchmark: str  # what the benchmark is, in words
     at: datetime
@@ -70,7 +76,8 @@ def legacy(found: Found) -> dict[str, Any]:
     estimate, given, rows = found.worth.estimate, found.contribution, found.worth.trained
     used, base = found.worth.learnt, len(rows.base)
     ratio = used / max(1, used + base)
-    model = {"model_type": learners.NAMES[rows.shape.kind], "mlflow_run_id": None}
+    names = lines.NAMES if rows.shape.is_of_numbers else learners.NAMES
+    model = {"model_type": names[rows.shape.kind], "mlflow_run_id": None}
     stamp = found.at.strftime("%Y-%m-%dT%H:%M:%SZ")
     run_id = _run_id(found)
     return {
@@ -144,6 +151,8 @@ def _told(found: Found) -> dict[str, Any]:
     evenness = decision.balance(given.classes)
     known = decision.features(worth.expected, worth.learnt, worth.estimate.reached, evenness)
     sure, why = decision.confidence(known)
+    if worth.rows.shape.is_of_numbers:
+        sure, why = None, "not_fitted: the backtest was of classes"
     return {
         "preview_mode": True,
         "test_mode": found.test_mode,
@@ -163,21 +172,36 @@ def _told(found: Found) -> dict[str, Any]:
 def _estimate(found: Found) -> dict[str, Any]:
     worth, estimate = found.worth, found.worth.estimate
     own = len(worth.rows.given) + len(worth.overlap.left_out)
+    of_numbers = worth.rows.shape.is_of_numbers
     return {
         "decision": found.decision.word,
         "reason": found.decision.reason,
-        "primary_metric": acceptance.METRIC,
+        "primary_metric": lines.PRIMARY if of_numbers else acceptance.METRIC,
         "percentage_points": _points(worth.expected),
         "measured": {"rows": worth.learnt, **_points(estimate.gain)},
         "expected": {"rows": estimate.reached, **_points(worth.expected)},
         "relative_mean": _relative(estimate),
-        "log_likelihood": asdict(estimate.likelihood),
+        "log_likelihood": asdict(estimate.likelihood) if estimate.likelihood else None,
+        "mean_absolute_error": _missed(worth) if of_numbers else None,
         "learning_curve": [{"rows": s.rows, **_points(s.gain)} for s in estimate.ladder],
         "comparators": acceptance.compared(estimate.before, estimate.after, found.seed),
         "in_benchmark": acceptance.leaks(worth.overlap, own),
         "complete": estimate.complete,
-        "notes": [*estimate.notes, *worth.notes],
+        "notes": [*estimate.notes, *worth.notes, *(NUMBERS if of_numbers else ())],
     }
+
+
+def _missed(worth: Worth) -> dict[str, Any]:
+    """The mean absolute error in the target's own unit; a gain is what less is missed."""
+    estimate, unit = worth.estimate, lines.unit(worth.rows.benchmark)
+    gain = estimate.gain
+    return {
+        "unit_of_a_point": unit / decision.POINTS,
+        "baseline": float(estimate.before.errors.mean()),
+        "new": float(estimate.after.errors.mean()),
+        "gain": {"mean": gain.mean * unit, "ci95_low": gain.low * unit,
+                 "ci95_high": gain.high * unit, "n": gain.n},
+    }  # fmt: skip
 
 
 def _points(gain: Gain) -> dict[str, float | int]:
@@ -206,10 +230,14 @@ def _rows(found: Found) -> dict[str, Any]:
         "reasons": dict(sorted(reasons.items())),
         "skipped": dict(sorted(found.contribution.skipped.items())),
         "notes": dict(sorted(found.contribution.notes.items())),
-        "gaps_filled": asdict(found.gaps),
-        "by_class": _by_class(found.judged),
-        "to_look_at": [asdict(one) for one in shown[:MOST_ROWS]],
+        "gaps_filled": asdict(found.gaps) if found.gaps else None,
+        "by_class": _by_class(found.judged) if found.gaps else {},
+        "to_look_at": [_shown(one, found) for one in shown[:MOST_ROWS]],
     }
+
+
+def _shown(one: Judged, found: Found) -> dict[str, Any]:
+    return asdict(one) if found.gaps else {**asdict(one), "value": None}
 
 
 def _by_class(judged: Sequence[Judged]) -> dict[str, dict[str, float]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from sem.core.errors import SemError
-from sem.preview import curve, fits, measure
+from sem.preview import curve, fits, lines, measure
 from sem.preview.columns import Shape
 from sem.preview.contribution import Sample
 from sem.preview.curve import Step
@@ -61,7 +61,7 @@ class Estimate:
     gain: Gain  # of the share of right rows, on the rows learnt from
     full: Gain  # the same when all of the contribution is learnt from, by the learning curve
     reached: int  # rows of that: as many as the last rung's where nothing is extrapolated
-    likelihood: Gain  # of the log-likelihood of the right class, in nats, within -1 and 1 each
+    likelihood: Gain | None  # of the right class's log-likelihood: nats, within -1 and 1 each
     ladder: tuple[Step, ...]
     seconds: float
     complete: bool  # both models converged and every rung was trained
@@ -83,7 +83,8 @@ def estimate(
     began = time.monotonic()
     watched("baseline")
     before = baseline or _fitted(rows.features, rows.base, budget)
-    old = measure.score(before, rows.benchmark)
+    score = lines.score if rows.shape.is_of_numbers else measure.score
+    old = score(before, rows.benchmark)
     steps, new, after = [], old, before
     whole = fits.tuned(rows.features, (*rows.base, *rows.given), budget)
     if not rows.given:  # nothing new: the candidate is the baseline
@@ -94,7 +95,7 @@ def estimate(
         part = nested(rows.given, share)
         watched(f"candidate on {len(part):,} contributed rows")
         after = fits.fit(rows.features, (*rows.base, *part), whole)
-        new = measure.score(after, rows.benchmark)
+        new = score(after, rows.benchmark)
         steps.append(Step(len(part), gained(old.right, new.right, rows.units)))
     complete = (
         before.converged and after.converged and (len(steps) == len(LADDER) or not rows.given)
@@ -136,9 +137,11 @@ def _is_late(began: float, budget: Budget, done: int) -> bool:
     return budget.deadline is not None and time.monotonic() + spent / done > budget.deadline
 
 
-def _likelier(old: Scored, new: Scored, units: Sequence[str] | None) -> Gain:
+def _likelier(old: Scored, new: Scored, units: Sequence[str] | None) -> Gain | None:
     """The gain in log-likelihood; a row moves it by 1 nat at most, so that none decides alone."""
     import numpy as np
 
+    if old.likelihood is None or new.likelihood is None:
+        return None
     change = np.clip(new.likelihood - old.likelihood, -1.0, 1.0)
     return gained(np.zeros(len(change)).tolist(), change.tolist(), units)

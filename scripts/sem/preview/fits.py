@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from sem.core import files
-from sem.preview import cache, learners
+from sem.preview import cache, learners, lines
 from sem.preview.contribution import Sample
 from sem.preview.encoders import Encoder, Features, Numbers, Words
 from sem.preview.learners import Budget, Model
@@ -19,13 +19,14 @@ from sem.preview.models import ARRAYS
 
 def fit(features: Features, samples: Sequence[Sample], budget: Budget) -> Model:
     """`learners.fit`, or what it made of the same before it was stopped."""
+    by = of(features)
     if budget.parts is None:
-        return learners.fit(features, samples, budget)
+        return by.fit(features, samples, budget)
     told = _told("fit", features, samples, budget)
     found = cache.baseline(budget.parts, cache.key(told), files.sha256_json(told))
     if found is not None and (same := joined(found, features, samples)) is not None:
         return same
-    made = learners.fit(features, samples, budget)
+    made = by.fit(features, samples, budget)
     if not _is_late(budget):
         cache.keep_baseline(budget.parts, cache.key(told), made, files.sha256_json(told))
     return made
@@ -37,16 +38,22 @@ def tuned(features: Features, samples: Sequence[Sample], budget: Budget) -> Budg
     found = cache.part(budget.parts, told)
     if isinstance(found, float):
         return replace(budget, strength=found)
-    made = learners.tuned(features, samples, budget)
+    made = of(features).tuned(features, samples, budget)
     if made.strength is not None and not _is_late(budget):
         cache.keep_part(budget.parts, told, made.strength)
     return made
 
 
+def of(features: Features) -> Any:
+    """The module that fits what FEATURES are learnt for: `learners` or `lines`."""
+    return lines if features.shape.is_of_numbers else learners
+
+
 def joined(model: Model, features: Features, samples: Sequence[Sample]) -> Model | None:
     """MODEL of SAMPLES over the counts of FEATURES; None when it is of something else."""
     encoder, found = features.encoder(samples), model.encoder
-    if (model.kind, model.classes) != (features.shape.kind, learners.classes(samples)):
+    wanted = () if features.shape.is_of_numbers else learners.classes(samples)
+    if (model.kind, model.classes) != (features.shape.kind, wanted):
         return None
     return replace(model, encoder=encoder) if _are_same(encoder, found) else None
 
@@ -66,7 +73,7 @@ def _are_same(one: Encoder, other: Encoder) -> bool:
 def _told(what: str, features: Features, samples: Sequence[Sample], budget: Budget) -> list[Any]:
     """All that the result depends on."""
     rows = files.sha256_json([[sample.label, sample.content()] for sample in samples])
-    return [what, features.shape.kind, rows, budget.steps, budget.strength]
+    return [what, features.shape.kind, features.shape.target, rows, budget.steps, budget.strength]
 
 
 def _is_late(budget: Budget) -> bool:

@@ -41,7 +41,10 @@ class Budget:
 
 @dataclass(frozen=True)
 class Model:
-    """A fitted linear model over an encoder; without weights where its rows had one class."""
+    """A fitted linear model over an encoder; without weights where its rows had one class.
+
+    Without classes it says a number.
+    """
 
     kind: str
     encoder: Encoder
@@ -58,6 +61,10 @@ class Model:
         if self.weights is None:
             return np.ones((len(samples), 1))
         return softmax(self.encoder.encode(samples) @ self.weights.T + self.biases, axis=1)
+
+    def values(self, samples: Sequence[Sample]) -> "np.ndarray[Any, Any]":
+        """(samples,): the number that is said of each, where the target is one."""
+        return (self.encoder.encode(samples) @ self.weights.T + self.biases)[:, 0]
 
     def labels(self, samples: Sequence[Sample]) -> list[str]:
         """The likeliest class of each sample."""

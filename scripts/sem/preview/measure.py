@@ -18,10 +18,11 @@ class Scored:
     """A model on the benchmark; arrays are of shape (rows,)."""
 
     metrics: dict[str, float]
-    right: "np.ndarray[Any, Any]"  # 1.0 where the likeliest class is the row's
-    likelihood: "np.ndarray[Any, Any]"  # log of the probability of the row's class
-    ranks: "np.ndarray[Any, Any]"  # classes as likely as the row's or likelier: 1 where right
+    right: "np.ndarray[Any, Any]"  # 1.0 where the likeliest class is the row's; `lines`: a share
+    likelihood: "np.ndarray[Any, Any] | None" = None  # log of the probability of the row's class
+    ranks: "np.ndarray[Any, Any] | None" = None  # classes as likely as the row's or likelier
     notes: tuple[str, ...] = ()
+    errors: "np.ndarray[Any, Any] | None" = None  # of numbers, in the target's own unit
 
 
 def score(model: Model, benchmark: Sequence[Sample]) -> Scored:

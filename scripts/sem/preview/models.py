@@ -115,16 +115,17 @@ def _wrong(told: dict[str, Any], tensors: "dict[str, np.ndarray[Any, Any]]") -> 
     import numpy as np
 
     kind, classes, terms = (told.get(name) for name in ("kind", "classes", "terms"))
-    if kind not in ARRAYS or not _are_words(classes) or not _are_words(terms) or not classes:
+    if kind not in ARRAYS or not _are_words(classes) or not _are_words(terms):
         return "kind, classes or terms are none"
-    several = len(classes) > 1
+    several = len(classes) != 1  # none: a number is said
     wanted = {*ARRAYS[kind], *(("weights", "biases") if several else ())}
     if set(tensors) != wanted:
         return f"holds {sorted(tensors)}, not {sorted(wanted)}"
     width = len(terms) if kind == "text" else tensors["medians"].size
     shapes = dict.fromkeys(ARRAYS[kind], (width,))
     if several:
-        shapes |= {"weights": (len(classes), width), "biases": (len(classes),)}
+        heads = max(1, len(classes))
+        shapes |= {"weights": (heads, width), "biases": (heads,)}
     for name, tensor in tensors.items():
         if tensor.shape != shapes[name] or tensor.dtype != np.float64:
             return f"{name}: {tensor.shape} of {tensor.dtype}, not {shapes[name]} of float64"

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sem.preview import learners
+from sem.preview import fits
 from sem.preview.contribution import Sample
 from sem.preview.estimate import LADDER, Rows, nested
 from sem.preview.learners import Budget
@@ -35,11 +35,12 @@ def measured(rows: Rows, budget: Budget) -> Pace:
     """The pace of a few steps on a few of the rows."""
     few = nested(rows.base, min(1.0, WARM_ROWS / len(rows.base)))
     wanted = replace(budget, steps=WARM_STEPS, deadline=None)
-    learners.fit(rows.features, few, wanted, passes=1)  # the first loads libraries
+    fit = fits.of(rows.features).fit
+    fit(rows.features, few, wanted, passes=1)  # the first loads libraries
     began = time.perf_counter()
-    learners.fit(rows.features, few, wanted, passes=WARM_STEPS)
+    fit(rows.features, few, wanted, passes=WARM_STEPS)
     spent = time.perf_counter() - began
-    return Pace(spent / (len(few) * _classes(few) * WARM_STEPS))
+    return Pace(spent / (len(few) * _classes(rows, few) * WARM_STEPS))
 
 
 def cut(rows: Rows, pace: Pace, budget: Budget, seconds: float) -> tuple[Rows, tuple[str, ...]]:
@@ -47,7 +48,7 @@ def cut(rows: Rows, pace: Pace, budget: Budget, seconds: float) -> tuple[Rows, t
 
     The contribution is cut first, to a tenth at most, then the base rows.
     """
-    classes = _classes((*rows.base, *rows.given))
+    classes = _classes(rows, (*rows.base, *rows.given))
 
     def fits(base: int, given: int) -> bool:
         return pace.of(base, given, classes, budget.steps) <= seconds
@@ -69,5 +70,6 @@ def cut(rows: Rows, pace: Pace, budget: Budget, seconds: float) -> tuple[Rows, t
     return rows.only(base, given), tuple(told)
 
 
-def _classes(samples: Sequence[Sample]) -> int:
-    return len({sample.label for sample in samples})
+def _classes(rows: Rows, samples: Sequence[Sample]) -> int:
+    """Classes that SAMPLES of ROWS are told apart in; a number is as one."""
+    return 1 if rows.shape.is_of_numbers else len({sample.label for sample in samples})

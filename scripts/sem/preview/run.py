@@ -27,6 +27,7 @@ from sem.preview.contribution import Contribution, Sample
 from sem.preview.document import Found, Worth
 from sem.preview.encoders import Numbers
 from sem.preview.estimate import Rows
+from sem.preview.influence import Gaps, Judged
 from sem.preview.learners import Budget, Model
 from sem.preview.sources import Compared
 
@@ -47,6 +48,7 @@ class Options:
     baseline: Path | None = None  # a model of the base rows, in place of the one that is trained
     cache: Path | None = None  # where models of base rows are kept
     parts: Path | None = None  # where finished fits are kept until the preview is done
+    target: str = "auto"  # what labels are: classes, number, or as they look
 
 
 @dataclass(frozen=True)
@@ -88,14 +90,13 @@ def preview(
     found = replace(found, notes=(*notes, *found.notes))
     _keep(options, found, steps)
     watched("rows")
-    shares = influence.values(found.rows)
-    last = Budget(steps // 4, began + options.seconds, parts=options.parts)
-    doubted = influence.doubts(found.rows, last)
+    judged, gaps = _judged(found, own, Budget(steps // 4, began + options.seconds,
+                                              parts=options.parts))  # fmt: skip
     return Found(
         contribution=given,
         worth=found,
-        judged=influence.judged(own, shares.tolist(), doubted, found.overlap),
-        gaps=influence.gaps(found.rows),
+        judged=judged,
+        gaps=gaps,
         decision=decision.decide(found.expected, compared.min_points),
         benchmark=compared.words,
         at=at,
@@ -103,6 +104,18 @@ def preview(
         seed=options.seed,
         test_mode=options.test_mode,
     )
+
+
+def _judged(
+    found: Worth, own: tuple[Sample, ...], budget: Budget
+) -> tuple[list[Judged], Gaps | None]:
+    """What to do with each row, and what gaps are filled; of numbers only what lies elsewhere."""
+    if found.rows.shape.is_of_numbers:
+        return influence.judged(own, [0.0] * len(own), {}, found.overlap), None
+    shares = influence.values(found.rows)
+    doubted = influence.doubts(found.rows, budget)
+    made = influence.judged(own, shares.tolist(), doubted, found.overlap)
+    return made, influence.gaps(found.rows)
 
 
 def worth(
@@ -132,7 +145,9 @@ def worth(
     total = round(asked.total * len(left) / len(own))
     found = estimate.estimate(learnt, budget, total, baseline, watched)
     unseen = 1 - found.ladder[-1].rows / max(1, found.reached)
-    return Worth(rows, learnt, known, found, decision.widened(found.full, unseen), notes)
+    of_numbers = rows.shape.is_of_numbers  # what training adds was fitted on classes
+    expected = found.full if of_numbers else decision.widened(found.full, unseen)
+    return Worth(rows, learnt, known, found, expected, notes)
 
 
 def _cut(rows: Rows, budget: Budget, until: float) -> tuple[Rows, tuple[str, ...]]:
@@ -157,6 +172,12 @@ def _baseline(
         return cache.baseline(options.cache, _kept(learnt, shape, steps), learnt), ()
     found, told = models.read(options.baseline)
     width = len(found.encoder.medians) if isinstance(found.encoder, Numbers) else 0
+    if bool(found.classes) == shape.is_of_numbers:
+        one, other = ("classes", "a number") if found.classes else ("a number", "classes")
+        raise SemError(
+            f"{options.baseline}: a model of {one}, not of {other}",
+            "give a model of this sem's base rows",
+        )
     if (found.kind, width) != (shape.kind, shape.width):
         raise SemError(
             f"{options.baseline}: a model of {found.kind}, {width} numbers a row, not of "
@@ -170,7 +191,7 @@ def _baseline(
 
 
 def _kept(learnt: str, shape: Shape, steps: int) -> str:
-    return cache.key(["baseline", learnt, shape.kind, steps])
+    return cache.key(["baseline", learnt, shape.kind, shape.target, steps])
 
 
 def _keep(options: Options, found: Worth, steps: int) -> None:
@@ -190,7 +211,7 @@ def named(options: Options, project: Project | None) -> str:
     told: list[Any] = [
         options.path.name, files.sha256(options.path), options.sample_size, options.seed,
         options.test_mode, options.seconds,
-        files.sha256(options.baseline) if options.baseline else None,
+        files.sha256(options.baseline) if options.baseline else None, options.target,
     ]  # fmt: skip
     if project:
         wanted = sources.settings(project)
@@ -205,9 +226,12 @@ def _read(
     """The contribution, what it is compared with, and those of its rows that are contributed."""
     most = min(options.sample_size, TEST_ROWS) if options.test_mode else options.sample_size
     if project is None:
-        given = contribution.read(options.path, most, options.seed)
+        given = contribution.read(options.path, most, options.seed, target=options.target)
         compared, own = sources.of_itself(given, options.seed)
         return given, compared, own
-    compared, shape = sources.of_sem(project, sources.settings(project), options.seed)
+    wanted = sources.settings(project)
+    if options.target != "auto":
+        wanted = replace(wanted, target=options.target)
+    compared, shape = sources.of_sem(project, wanted, options.seed)
     given = contribution.read(options.path, most, options.seed, shape)
     return given, compared, tuple(given.samples)

@@ -24,6 +24,7 @@ def result(made: dict[str, Any], verbose: bool) -> None:
     console.table(title, ("metric", "baseline", "with the contribution", "delta"), rows)
     _show_curve(made["estimate"]["learning_curve"])
     _show_tests(made["estimate"]["comparators"])
+    _show_error(made["estimate"]["mean_absolute_error"])
     _show_rows(made["rows"], verbose)
     print(
         f"DeltaOne score (mean of absolute deltas): "
@@ -81,13 +82,30 @@ def _show_rule(made: dict[str, Any]) -> None:
         )
 
 
+def _show_error(found: dict[str, Any] | None) -> None:
+    """The mean absolute error of a target that is a number."""
+    if found:
+        gain = found["gain"]
+        print(
+            f"mean absolute error: {found['baseline']:.4g}, {found['new']:.4g} with the "
+            f"contribution: {gain['mean']:+.4g} [{gain['ci95_low']:+.4g}, "
+            f"{gain['ci95_high']:+.4g}] less"
+        )
+
+
 def _show_rows(rows: dict[str, Any], verbose: bool) -> None:
     counts = [*rows["advice"].items(), *rows["reasons"].items(), *rows["skipped"].items()]
     console.table("rows", ("what", "rows"), counts)
     if not verbose:
         return
     looked = [
-        (one["where"], one["label"], one["reason"], one["better"] or "", f"{one['value']:+.6f}")
+        (
+            one["where"],
+            one["label"],
+            one["reason"],
+            one["better"] or "",
+            "" if one["value"] is None else f"{one['value']:+.6f}",
+        )
         for one in rows["to_look_at"][:20]
     ]
     columns = ("row", "label", "why", "rather", "value")

@@ -8,6 +8,7 @@ what they are worth to a model that exists.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from sem.core.errors import SemError
 from sem.core.project import Project
@@ -28,6 +29,7 @@ class PreviewSettings:
     base: str = ""  # file of the rows the model has learnt from, below the root; "": examples
     benchmark: str = ""  # file of the rows it is tested on, never learnt from
     min_points: float = MIN_POINTS  # what counts as an improvement
+    target: Literal["auto", "classes", "number"] = "auto"  # what labels are; auto: as they look
     sample_size: int = 10_000  # base rows that are learnt from at most
     proxy: str | None = None  # for examples: a smaller base model, when the sem's does not fit
     min_nats: float = 0.01  # for examples: what counts as an improvement, a token
@@ -62,7 +64,8 @@ def settings(project: Project) -> PreviewSettings:
 
 def of_sem(project: Project, wanted: PreviewSettings, seed: int) -> tuple[Compared, Shape]:
     """What PROJECT's preview.yaml names, and the shape that a contribution must have."""
-    base = contribution.read(below(project, wanted.base), wanted.sample_size, seed)
+    path = below(project, wanted.base)
+    base = contribution.read(path, wanted.sample_size, seed, target=wanted.target)
     tested = contribution.read(below(project, wanted.benchmark), MOST_BENCHMARK, seed, base.shape)
     words = f"{wanted.benchmark} of {project.sem}"
     made = Compared(tuple(base.samples), tuple(tested.samples), words, wanted.min_points)
@@ -93,9 +96,9 @@ def of_itself(given: Contribution, seed: int) -> tuple[Compared, tuple[Sample, .
             f"{len(given.samples):,} usable, {different:,} different",
             f"give {FEWEST} different rows or more, or --sem with a preview.yaml",
         )
-    if len(given.classes) < 2:
+    if len({sample.label for sample in given.samples}) < 2:
         raise SemError(
-            f"{name}: all rows are of one class, {next(iter(given.classes))!r}: nothing to tell "
+            f"{name}: all rows are of one class, {given.samples[0].label!r}: nothing to tell "
             "apart",
             "compare it with a sem that knows other classes: --sem",
         )
