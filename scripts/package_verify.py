@@ -41,6 +41,12 @@ def same_answers(args: argparse.Namespace, folder: Path) -> None:
 
     project = Project.load(args.sem, args.set)
     proven = subject.resolve(project, folder.name, "test", None)
+    if not proven.book.path.exists():
+        raise SemError(
+            f"run {folder.name} has no answers on the test part: the package's hashes are right, "
+            "its answers were not compared",
+            "answer the test part first: `fab eval.generate`, or `opensem-cli eval`",
+        )
     equal, asked = verify.answers_again(proven, folder, args.answers)
     print(f"{equal} of {asked} proven answers are byte-equal")
     if equal < asked:

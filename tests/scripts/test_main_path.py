@@ -44,7 +44,18 @@ def test_the_path_ends_with_a_report_and_a_verified_package(finished: Path) -> N
     assert len(list(report.glob("*.eval-report.json"))) == 1
     seeds(report, run.name)
     again(finished, run.name)
+    unproven(report, run.name)
     tampered(package, run.name)
+
+
+def unproven(report: Path, run: str) -> None:
+    """Answers that were never given are no proof, and it is said what to do."""
+    (report / "answers.test.jsonl").rename(report / "aside")
+    done = sem("package_verify", "--sem", "toy", "--run", run, "--answers", "2")
+    (report / "aside").rename(report / "answers.test.jsonl")
+    assert done.returncode == 1
+    assert "has no answers on the test part: the package's hashes are right" in done.stderr
+    assert "answer the test part first: `fab eval.generate`, or `opensem-cli eval`" in done.stderr
 
 
 def seeds(report: Path, run: str) -> None:

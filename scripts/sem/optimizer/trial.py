@@ -77,11 +77,13 @@ def run(root: Path, folder: Path, wanted: Wanted, at: datetime) -> Trial:
         sets[REAL] = real(wanted.pairs, wanted.rows, wanted.seed)
     tuned, worth = TorchRewriter.load(folder, root), confidence.load(folder)
     lifted = answered(root, wanted, tuned, worth, likeness, at)
+    target = root / "reports" / "optimizer" / folder.name
+    # At once, because they took long; also without questions, because older ones would mislead.
+    files.write_rows(target / "answers.jsonl", opinions.rows(lifted))
     plain = TorchRewriter.of(base.folder, None)
     parts = [part(title, asked, plain, tuned, likeness, worth) for title, asked in sets.items()]
     found = heard(lifted, seated, parts)
     facts = _facts(root, folder, wanted, seated)
-    target = root / "reports" / "optimizer" / folder.name
     return _write(target, parts, found, facts, worth, wanted.seed)
 
 
@@ -208,8 +210,6 @@ def _write(
         scores[each.title] = _scores(each, worth)
     written: list[dict[str, Any]] = [row for each in parts for row in report.rows(each)]
     files.write_rows(folder / "rewrites.jsonl", written)
-    # Also without questions: answers of another evaluation beside this report would mislead.
-    files.write_rows(folder / "answers.jsonl", opinions.rows(found.lift))
     files.write(folder / "scores.json", jsonio.pretty(scores | opinions.scores(found)))
     text = report.page(parts, facts, worth, seed, opinions.lines(found))
     page = files.write(folder / "report.md", text)
