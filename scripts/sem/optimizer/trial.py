@@ -171,7 +171,8 @@ def _facts(root: Path, folder: Path, wanted: Wanted, seated: Jury | None) -> Fac
         machine=f"{machine.name}, {machine.threads} threads",
         command=_command(wanted),
         judge=_judge(root, seated),
-        decoding=f"Greedy, at most {DECODING.max_tokens} tokens",
+        decoding=f"Greedy, repetition penalty {DECODING.penalty}, "
+        f"at most {DECODING.max_tokens} tokens",
     )
 
 
