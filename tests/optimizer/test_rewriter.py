@@ -139,7 +139,7 @@ def test_lines_of_a_prompt_reach_the_network_and_come_back(network: TorchRewrite
 
 
 WRONG = [
-    {"max_tokens": 0}, {"beams": 0}, {"temperature": -0.1}, {"temperature": 2.1}, {"penalty": 0.9},
+    {"max_tokens": 0}, {"beams": 0}, {"temperature": -0.1}, {"temperature": 2.1},
 ]  # fmt: skip
 
 
@@ -147,6 +147,14 @@ WRONG = [
 def test_decoding_that_makes_no_sense_is_refused(how):
     with pytest.raises(SemError, match="1 token and 1 beam or more, and a temperature from 0"):
         Decoding(**how)
+
+
+@pytest.mark.parametrize("penalty", [0.9, 2.1])
+def test_a_penalty_that_makes_no_sense_is_refused(penalty: float):
+    with pytest.raises(
+        SemError, match=rf"decoding with penalty {penalty}\n +from 1 \(none\) to 2"
+    ):
+        Decoding(penalty=penalty)
 
 
 def test_with_a_zero_adapter_the_network_is_its_base(t5: Path, tmp_path):

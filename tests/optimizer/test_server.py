@@ -97,7 +97,8 @@ def test_a_batch_is_what_its_prompts_are_alone(served):
     alone = [served.post("/optimize", raw_prompt=each, **asked).json() for each in prompts]
 
     assert reply["optimized_prompts"] == [each["optimized_prompt"] for each in alone]
-    assert reply["confidences"] == [each["confidence"] for each in alone]
+    sure = [each["confidence"] for each in alone]  # its last bits depend on the batch's width
+    assert reply["confidences"] == pytest.approx(sure, abs=1e-6)
 
 
 def test_a_long_prompt_is_refused_with_its_tokens_and_the_limit(served):

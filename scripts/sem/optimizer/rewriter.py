@@ -182,7 +182,7 @@ class TorchRewriter:
             pad_token_id=self.pad,
             decoder_start_token_id=self.model.config.decoder_start_token_id,
             suppress_tokens=self.silent or None,
-            repetition_penalty=decoding.penalty,
+            repetition_penalty=float(decoding.penalty),
         )
         noise = [Drawn(sent, decoding)] if decoding.temperature else None
         with torch.inference_mode():
@@ -215,7 +215,7 @@ class TorchRewriter:
         import torch
         from transformers import RepetitionPenaltyLogitsProcessor
 
-        again = RepetitionPenaltyLogitsProcessor(penalty)
+        again = RepetitionPenaltyLogitsProcessor(float(penalty))
         labels, told = self._padded(said)
         with torch.inference_mode():
             logits = self.model(input_ids=ids, attention_mask=mask, labels=labels).logits
