@@ -31,6 +31,7 @@ def test_older_spellings_are_read_and_wrong_answers_are_counted(cut_toy, tmp_pat
         {"prompt": "Lamp 2", "response_strong": json.dumps({"title": "Lamp 2", "price": 2})},
         page(3, output_json={"title": 3}),
         page(4, task="other"),
+        page(6, task=None, task_id="other"),
         page(5, input_text=" "),
         {"task": "price"},
         7,
@@ -39,7 +40,7 @@ def test_older_spellings_are_read_and_wrong_answers_are_counted(cut_toy, tmp_pat
     assert found.size == 2
     assert {one.output_json["title"] for one in found.kept} == {"Lamp 1", "Lamp 2"}
     assert found.refused == {
-        "answer_breaks_schema": 1, "no_such_task": 1, "no_input_text": 2, "no_object": 1,
+        "answer_breaks_schema": 1, "no_such_task": 2, "no_input_text": 2, "no_object": 1,
     }  # fmt: skip
     assert {one.domain for one in found.kept} == {"lamps1.example", ""}
 

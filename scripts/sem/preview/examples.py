@@ -49,7 +49,7 @@ def read(path: Path, tasks: Mapping[str, TaskSpec], most: int, seed: int) -> Exa
         reason = f": {refused.most_common(1)[0][0]}" if refused else ""
         raise SemError(
             f"{path}: none of its rows is an example of {', '.join(sorted(tasks))}{reason}",
-            "a row needs input_text and output_json, as the task's schema says",
+            "a row needs input_text, output_json and, in a sem of several tasks, task",
         )
     order = sorted(found, key=lambda one: as_sample(one).lot(f"sample {seed}"))
     return Examples(tuple(order[:most]), len(found), refused)
@@ -63,7 +63,8 @@ def example(where: str, row: Any, tasks: Mapping[str, TaskSpec]) -> Example | st
         name: next((row[one] for one in spelled if one in row), None)
         for name, spelled in SPELLINGS.items()
     }
-    task = str(row.get("task") or (next(iter(tasks)) if len(tasks) == 1 else ""))
+    only = next(iter(tasks)) if len(tasks) == 1 else ""
+    task = str(row.get("task") or row.get("task_id") or only)
     if task not in tasks:
         return "no_such_task"
     prompt, answer = given["input_text"], given["output_json"]
