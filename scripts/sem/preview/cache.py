@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,9 +38,14 @@ Value = TypeVar("Value")
 
 def key(parts: list[Any]) -> str:
     """What names a result of PARTS, made by this program as it is now."""
-    program = [files.sha256(path) for path in sorted(HERE.glob("*.py"))]
     fitted = files.sha256(decision.CURVE) if decision.CURVE.exists() else None
-    return files.sha256_json([program, fitted, parts])
+    return files.sha256_json([_program(), fitted, parts])
+
+
+@cache
+def _program() -> list[str]:
+    """The hashes of this program's files, read once: a preview asks for dozens of names."""
+    return [files.sha256(path) for path in sorted(HERE.glob("*.py"))]
 
 
 def find(folder: Path | None, name: str) -> dict[str, Any] | None:

@@ -23,12 +23,13 @@ def fit(features: Features, samples: Sequence[Sample], budget: Budget) -> Model:
     if budget.parts is None:
         return by.fit(features, samples, budget)
     told = _told("fit", features, samples, budget)
-    found = cache.baseline(budget.parts, cache.key(told), files.sha256_json(told))
+    name, learnt = cache.key(told), files.sha256_json(told)
+    found = cache.baseline(budget.parts, name, learnt)
     if found is not None and (same := joined(found, features, samples)) is not None:
         return same
     made = by.fit(features, samples, budget)
     if not _is_late(budget):
-        cache.keep_baseline(budget.parts, cache.key(told), made, files.sha256_json(told))
+        cache.keep_baseline(budget.parts, name, made, learnt)
     return made
 
 
