@@ -121,11 +121,7 @@ class Judge:
                 name, question, swapped, request = asks[number]
                 self.spending.add(outcome)
                 files.append(file, self._line(batch, question, swapped, request, outcome))
-                if outcome.fault in STOPS:
-                    raise SemError(
-                        f"the judge stopped: {outcome.fault}: {outcome.detail}",
-                        f"{STOPS[outcome.fault]}; verdicts so far are kept",
-                    )
+                calls.going(outcome, "the judge stopped", STOPS, "verdicts so far are kept")
                 found.setdefault(name, {})[swapped] = outcome
         return {name: [both[key] for key in sorted(both)] for name, both in found.items()}
 

@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -201,13 +201,10 @@ class Teacher:
 
     def _going(self, outcome: Outcome) -> Outcome:
         """OUTCOME, where another call may fare better; SemError otherwise."""
-        if outcome.fault in STOPS:
-            last = self._last if outcome.fault == "circuit" else ""
-            raise SemError(
-                f"the teacher stopped: {outcome.fault}: {outcome.detail}{last}",
-                f"{STOPS[outcome.fault]}; replies so far are kept, the same command goes on",
-            )
-        return outcome
+        if outcome.fault == "circuit":
+            outcome = replace(outcome, detail=f"{outcome.detail}{self._last}")
+        kept = "replies so far are kept, the same command goes on"
+        return calls.going(outcome, "the teacher stopped", STOPS, kept)
 
 
 def teacher(

@@ -4,11 +4,12 @@ A fault is data, never an exception: the caller counts it. Nothing that failed i
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sem.core import files, jsonio, schema
+from sem.core.errors import SemError
 
 # The provider did not serve: another try may.
 TRANSIENT = frozenset(
@@ -105,6 +106,19 @@ class Outcome:
     @property
     def is_usable(self) -> bool:
         return self.fault is None
+
+
+def going(outcome: Outcome, who: str, stops: Mapping[str, str], kept: str) -> Outcome:
+    """OUTCOME, where another call may fare better; SemError otherwise.
+
+    STOPS are the faults that all further calls would meet as well, each with what to do about it;
+    WHO stopped and what is KEPT are said.
+    """
+    if outcome.fault in stops:
+        raise SemError(
+            f"{who}: {outcome.fault}: {outcome.detail}", f"{stops[outcome.fault]}; {kept}"
+        )
+    return outcome
 
 
 @dataclass

@@ -15,16 +15,16 @@ from typing import Protocol
 from sem.core import console
 from sem.core.errors import SemError
 from sem.forge.presets import KEYS, LOCAL, PRESETS
-from sem.lm import chat, hardware, model, weight_packages, weights
+from sem.lm import calls, chat, hardware, model, weight_packages, weights
 from sem.lm.calls import Outcome, Request
 from sem.lm.client import Client
 from sem.lm.generator import Prompt
 from sem.lm.hf import HfGenerator
 from sem.lm.provider import Calls, Price, Provider
+from sem.optimizer import evaluate
 
 DEFAULT = "smollm2-135m-instruct"
 MOST_TOKENS = 256  # of an answer: a longer one is cut there and counted
-BATCH = 8
 VERSION = "optimizer-answer-1"
 CUT, EMPTY = "length", "empty"
 # Faults that all further calls would meet as well.
@@ -68,11 +68,9 @@ class Local:
     def answer(self, prompts: Sequence[str]) -> list[Said]:
         """The answer to each of PROMPTS, in order; one that does not fit the model is refused."""
         sent = [self.generator.chat.prompt_ids("", text) for text in prompts]
-        # Sorted by length, so that little is padding.
-        order = sorted(range(len(sent)), key=lambda n: (len(sent[n]), n))
-        batches = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
+        parts = evaluate.batches(sent)
         said: dict[int, Said] = {}
-        for batch in console.progress(batches, len(batches), f"batches of {self.name}"):
+        for batch in console.progress(parts, len(parts), f"batches of {self.name}"):
             asked = [Prompt(tuple(sent[n]), MOST_TOKENS) for n in batch]
             made = self.generator.generate(asked)
             said |= {n: Said(c.text, c.finish) for n, c in zip(batch, made, strict=True)}
@@ -95,12 +93,8 @@ class Remote:
         said: dict[int, Said] = {}
         replies = self.client.ask_all(asked)
         for number, outcome in console.progress(replies, len(asked), f"answers of {self.name}"):
-            if outcome.fault in STOPS:
-                raise SemError(
-                    f"{self.name} stopped answering: {outcome.fault}: {outcome.detail}",
-                    f"{STOPS[outcome.fault]}; whole answers so far are kept",
-                )
-            said[number] = _said(outcome)
+            who, kept = f"{self.name} stopped answering", "whole answers so far are kept"
+            said[number] = _said(calls.going(outcome, who, STOPS, kept))
         return [said[number] for number in range(len(asked))]
 
 
@@ -120,10 +114,10 @@ def find(given: str, root: Path, at: datetime) -> Answerer:
             raise SemError(f"--answer-with: {given} is no chat model", f"use {DEFAULT}")
         name = f"{Path(given).name} ({base.precision_note}), {machine.dtype}"
         return Local(name, HfGenerator(loaded, chat.load(base.folder)))
-    calls = calls_of(given)
-    named = calls.models[0]
+    found = calls_of(given)
+    named = found.models[0]
     where = f" at {named.api_base}" if named.api_base else ""
-    client = Client(calls, root / calls.ledger, "optimizer.eval", at)
+    client = Client(found, root / found.ledger, "optimizer.eval", at)
     return Remote(f"{named.model}{where}", client)
 
 
@@ -153,5 +147,5 @@ def calls_of(given: str) -> Calls:
     return _plain(PRESETS["cheap"], Provider(named, key_env=KEYS[company]))
 
 
-def _plain(calls: Calls, provider: Provider) -> Calls:
-    return replace(calls, models=(provider,))
+def _plain(given: Calls, provider: Provider) -> Calls:
+    return replace(given, models=(provider,))

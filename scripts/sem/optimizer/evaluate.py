@@ -5,7 +5,7 @@ word, and the cosine of the raw prompt and what was made of it under a sentence-
 Differences are paired by prompt, with the interval of eval/clusters over task families.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean, median
@@ -51,16 +51,18 @@ def answer(
 ) -> tuple[list[tuple[Asked, Rewrite]], list[Asked]]:
     """The rewrites of ASKED, and those that are longer than NETWORK reads."""
     fits = [one for one in asked if network.count(one.prompt) <= network.limit]
-    found: list[tuple[Asked, Rewrite]] = []
-    # Sorted by length, so that little is padding; the order of the result is that of ASKED.
-    order = sorted(range(len(fits)), key=lambda n: (len(fits[n].prompt), n))
     said: dict[int, Rewrite] = {}
-    for start in range(0, len(order), BATCH):
-        part = order[start : start + BATCH]
+    for part in batches([one.prompt for one in fits]):
         made = network.rewrite([fits[n].prompt for n in part], decoding)
         said.update(zip(part, made, strict=True))
     found = [(one, said[n]) for n, one in enumerate(fits)]
     return found, [one for one in asked if one not in fits]
+
+
+def batches(texts: Sequence[Sized]) -> list[list[int]]:
+    """The places of TEXTS in batches of like length, so that little is padding."""
+    order = sorted(range(len(texts)), key=lambda n: (len(texts[n]), n))
+    return [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
 
 
 def judge(
