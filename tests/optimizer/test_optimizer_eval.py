@@ -89,6 +89,7 @@ def test_a_void_judge_is_an_error_after_the_report(root: Path):
 def test_what_is_missing_is_said_before_anything_is_computed(root: Path, monkeypatch):
     monkeypatch.setattr(trial.TorchRewriter, "load", lambda *_: pytest.fail("loaded"))
     for flags, said in (
+        (["--rows", "0"], "--rows 0\n +ask for 1 or more"),
         (["--judge"], "no judge is configured"),
         (["--answer-with", "local"], "--answer-with answers nothing without questions"),
     ):

@@ -51,6 +51,8 @@ class Wanted:
     judge: bool = False  # ask the one of configs/judge.yaml
 
     def __post_init__(self) -> None:
+        if self.rows < 1:
+            raise SemError(f"--rows {self.rows}", "ask for 1 or more")
         if self.answer_with and self.questions is None:
             raise SemError(
                 "--answer-with answers nothing without questions",
