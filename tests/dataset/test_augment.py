@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kettles
+from rowmaker import copied
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset import augment, grounding, markup, snapshot, store
@@ -16,10 +17,16 @@ from sem.dataset.variants import edits, tags
 from sem.dataset.variants.edits import Page
 
 
+@pytest.fixture(scope="module")
+def master(tmp_path_factory) -> Project:
+    """What every `shop` is a copy of."""
+    return kettles.make(tmp_path_factory.mktemp("master"))
+
+
 @pytest.fixture
-def shop(tmp_path) -> Project:
+def shop(master, tmp_path) -> Project:
     """A cleaned and cut project of 36 product pages of 12 shops."""
-    return kettles.make(tmp_path)
+    return copied(master, tmp_path)
 
 
 def test_variants_keep_the_answer_and_change_the_input(shop):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rowmaker import fill, project, read, row, shops
+from rowmaker import copied, fill, project, read, row, shops
 from sem.core import files, jsonio, promotion, run
 from sem.core.errors import SemError
 from sem.core.project import Project
@@ -20,9 +20,15 @@ AT = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Project:
+def shop(master: Project, tmp_path: Path) -> Project:
     """v1 of 30 rows; v2 has one title changed, one row more and one less."""
-    made = fill(project(tmp_path), *shops(10), row("c8"))
+    return copied(master, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def master(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """What every `shop` is a copy of."""
+    made = fill(project(tmp_path_factory.mktemp("master")), *shops(10), row("c8"))
     clean.run(made)
     snapshot.freeze(made, AT)
     changed = json.dumps({"title": "Cup a1", "price": 4.5})

@@ -9,6 +9,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 import kettles
+from rowmaker import copied
 from sem.core import files, jsonio
 from sem.core.errors import SemError
 from sem.core.example import Example
@@ -19,10 +20,16 @@ from sem.dataset.variants import negatives, wrongs
 from sem.dataset.variants.wrongs import Case
 
 
+@pytest.fixture(scope="module")
+def master(tmp_path_factory) -> Project:
+    """What every `shop` is a copy of."""
+    return kettles.make(tmp_path_factory.mktemp("master"))
+
+
 @pytest.fixture
-def shop(tmp_path) -> Project:
+def shop(master, tmp_path) -> Project:
     """A cleaned and cut project of 36 product pages of 12 shops."""
-    return kettles.make(tmp_path)
+    return copied(master, tmp_path)
 
 
 ANSWER = {"price": 12.5, "sku": "A-17", "tags": ["red", "blue"], "seller": {"name": "Acme"}}

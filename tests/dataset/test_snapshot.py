@@ -6,18 +6,23 @@ from datetime import UTC, datetime
 
 import pytest
 
-from rowmaker import fill, project, row, shops
+from rowmaker import copied, fill, project, row, shops
 from sem.core.errors import Insufficient, SemError
 from sem.dataset import clean, snapshot, store
 
 AT = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 
 
-@pytest.fixture
-def shop(tmp_path):
-    made = fill(project(tmp_path), *shops(10, 4))
+@pytest.fixture(scope="module")
+def master(tmp_path_factory):
+    made = fill(project(tmp_path_factory.mktemp("master")), *shops(10, 4))
     clean.run(made)
     return made
+
+
+@pytest.fixture
+def shop(master, tmp_path):
+    return copied(master, tmp_path)
 
 
 def files_of(made) -> dict[str, bytes]:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rowmaker import fill, project, read, row, shops
+from rowmaker import copied, fill, project, read, row, shops
 from sem.core import files, jsonio, promotion, run, taint
 from sem.core.errors import SemError
 from sem.core.project import Project
@@ -47,9 +47,15 @@ def frozen(root: Path, *more: object, count: int = 6) -> Project:
     return made
 
 
+@pytest.fixture(scope="module")
+def master(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    root = tmp_path_factory.mktemp("master")
+    return frozen(root, row("amber9", input_text=page("amber9", SECRET)))
+
+
 @pytest.fixture
-def shop(tmp_path: Path) -> Project:
-    return frozen(tmp_path, row("amber9", input_text=page("amber9", SECRET)))
+def shop(master: Project, tmp_path: Path) -> Project:
+    return copied(master, tmp_path)
 
 
 def take(made: Project, **ask: object) -> takedown.Done:
