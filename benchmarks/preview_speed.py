@@ -2,13 +2,14 @@
 
     python benchmarks/preview_speed.py [--only NAME]
 
-Reads   ../shared/data/preview, scikit-learn's sets
+Reads   ../shared/data/preview, scikit-learn's sets, the demo (`fab demo`)
 Writes  benchmarks/results/preview_speed.md
 """
 
 import argparse
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,9 @@ import preview_cases
 from clean import machine
 
 from sem.core import files
+from sem.core.example import Example
+from sem.core.project import Project
+from sem.dataset import snapshot
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = preview_cases.SHARED
@@ -67,7 +71,7 @@ def timed(name: str, words: list[str], root: Path) -> tuple[str, ...]:
     """One line of the table."""
     argv = [sys.executable, "-P", str(ROOT / "scripts" / "preview_run.py"), "--output-format",
             "json", "--cache", str(root / f"cache {name}"), *words]  # fmt: skip
-    env = {**os.environ, "SEM_ROOT": str(root)}
+    env = {**os.environ, "SEM_ROOT": str(ROOT if "demo" in words else root)}
     began = time.monotonic()
     with tempfile.TemporaryFile() as out:
         child = subprocess.Popen(argv, stdout=out, stderr=subprocess.PIPE, env=env)
@@ -79,13 +83,17 @@ def timed(name: str, words: list[str], root: Path) -> tuple[str, ...]:
             raise SystemExit(f"{name}: {said.decode()[-500:]}")
         out.seek(0)
         made = json.loads(out.read())
-    told, points = made["preview_metadata"], made["estimate"]["percentage_points"]
+    told, estimate = made["preview_metadata"], made["estimate"]
+    unit = "nats_per_token" if "nats_per_token" in estimate else "percentage_points"
+    points, form = estimate[unit], "+.3f" if unit == "nats_per_token" else "+.1f"
     return (
         name, f"{told['original_data_size']:,}", f"{told['sample_size_used']:,}",
-        str(len(made["rows"]["by_class"])), f"{wall:.0f}", f"{used.ru_utime + used.ru_stime:.0f}",
+        str(len(made["rows"]["by_class"])) if form == "+.1f" else "-",
+        f"{wall:.0f}", f"{used.ru_utime + used.ru_stime:.0f}",
         f"{used.ru_maxrss / 1024:.0f}",
-        f"{points['mean']:+.1f} [{points['ci95_low']:+.1f}, {points['ci95_high']:+.1f}]",
-        made["estimate"]["decision"],
+        f"{points['mean']:{form}} [{points['ci95_low']:{form}}, {points['ci95_high']:{form}}]"
+        + (" nats a token" if form == "+.3f" else ""),
+        estimate["decision"],
     )  # fmt: skip
 
 
@@ -127,6 +135,27 @@ def million(kind: str) -> Callable[[Path], list[str]]:
     return make
 
 
+def demo(count: int) -> Callable[[Path], list[str]]:
+    """COUNT pages of the demo's task: its train rows in another order, some lines less."""
+
+    def make(root: Path) -> list[str]:
+        frozen = snapshot.load(Project.load("demo"), None)
+        rows, lot = list(frozen.examples("train")), random.Random(1)
+        path = root / f"demo{count}.jsonl"
+        files.write_rows(path, (page(rows[n % len(rows)], n, lot) for n in range(count)))
+        return ["--data-path", str(path), "--sem", "demo"]
+
+    return make
+
+
+def page(one: Example, number: int, lot: random.Random) -> dict[str, object]:
+    head, body = one.input_text.split("\n")[:2], one.input_text.split("\n")[2:]
+    kept = [line for line in body if lot.random() > 0.1]
+    lot.shuffle(kept)
+    return {"input_text": "\n".join([*head, *kept]), "output_json": one.output_json,
+            "task": one.task, "domain": f"made{number % 50}.example"}  # fmt: skip
+
+
 SETS: dict[str, Callable[[Path], list[str]]] = {
     "clinc150, by itself": clinc,
     "digits, by itself": table("digits"),
@@ -137,6 +166,8 @@ SETS: dict[str, Callable[[Path], list[str]]] = {
     "made table, by itself": table("made"),
     "banking77 good (json)": shared("contribution_good.json"),
     "1,000,000 texts (CSV)": million("csv"),
+    "demo, SmolLM2-135M by LoRA, 200 pages": demo(200),
+    "demo, SmolLM2-135M by LoRA, 10,000 pages": demo(10_000),
 }
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Examples of a sem, as they are spelled, trained by the trainer, scored in nats."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,10 @@ import pytest
 from sem.core import files
 from sem.core.errors import SemError
 from sem.dataset import snapshot
-from sem.preview import cache, command, examples, lora
+from sem.preview import cache, command, examples, lora, taught
+from sem.preview.advice import Advised
+from sem.preview.afford import Budget
+from sem.preview.aligned import Pull
 from sem.preview.gain import Gain
 from sem.preview.overlap import Overlap
 
@@ -45,6 +49,23 @@ def test_older_spellings_are_read_and_wrong_answers_are_counted(cut_toy, tmp_pat
     assert {one.domain for one in found.kept} == {"lamps1.example", ""}
 
 
+def test_rows_of_one_id_are_told_apart(cut_toy, tmp_path) -> None:
+    rows = [page(n, id="7") for n in range(3)]
+    found = examples.read(told(tmp_path, rows), cut_toy.tasks, 10, 1)
+    assert {one.id for one in found.kept} == {"7", "line 2", "line 3"}
+
+
+def test_training_itself_widens_the_interval_and_a_larger_share_more() -> None:
+    found, by = Gain(0.02, 0.01, 0.04, 30), {"sd": 0.03, "t": 2.0, "share": 0.2}
+    same = lora.widened(found, 0.2, by)
+    assert (same.mean, same.n) == (0.02, 30)
+    assert same.low == pytest.approx(0.02 - (0.01**2 + 0.06**2) ** 0.5)
+    assert same.high == pytest.approx(0.02 + (0.02**2 + 0.06**2) ** 0.5)
+    wider = lora.widened(found, 0.8, by)
+    assert wider.low == pytest.approx(0.02 - (0.01**2 + 0.12**2) ** 0.5)
+    assert lora.widened(found, 0.2, {}) == found
+
+
 def test_a_file_without_examples_is_one_line(cut_toy, tmp_path) -> None:
     path = told(tmp_path, [page(1, output_json={})])
     with pytest.raises(SemError) as caught:
@@ -79,9 +100,11 @@ def test_both_trainings_take_equal_steps_and_nothing_is_left_behind(cut_toy, tmp
     given = examples.read(told(tmp_path, rows), cut_toy.tasks, 100, 1)
     before = sorted(cut_toy.root.rglob("*"))
     first = lora.worth(lora.Asked(cut_toy, given, 600))
-    assert first.steps >= 4
-    assert first.learnt == 12
-    assert first.gain.n == len(list(snapshot.load(cut_toy, None).examples("val")))
+    assert first.budget.steps >= 4
+    assert first.budget.is_whole
+    assert first.learnt == first.usable == 12
+    assert first.gain.n == first.val == len(list(snapshot.load(cut_toy, None).examples("val")))
+    assert sum(one.pull is not None for one in first.advised) == 12
     assert first.gain.low <= first.gain.mean <= first.gain.high
     assert first.gain.mean == pytest.approx(first.after - first.before, abs=1e-6)
     assert sorted(cut_toy.root.rglob("*")) == before
@@ -94,7 +117,7 @@ def test_trainings_are_done_once_and_a_damaged_score_again(cut_toy, tmp_path) ->
     parts, said = cache.parts(tmp_path, "a" * 64), []
     asked = lora.Asked(cut_toy, given, 1500, parts=parts)
     whole = lora.worth(asked, said.append)
-    both = [f"baseline: {whole.steps} steps", f"candidate: {whole.steps} steps"]
+    both = [f"baseline: {whole.budget.steps} steps", f"candidate: {whole.budget.steps} steps"]
     assert said[1:] == both
     _, baseline, candidate = sorted(parts.iterdir(), key=lambda path: path.stat().st_mtime_ns)
     baseline.write_text(baseline.read_text().replace("-", "", 1))
@@ -108,12 +131,51 @@ def test_trainings_are_done_once_and_a_damaged_score_again(cut_toy, tmp_path) ->
     assert said == ["baseline: kept from before", both[1]]
 
 
+FOUND = lora.Worth(
+    gain=Gain(0.05, 0.02, 0.08, 12), measured=Gain(0.05, 0.03, 0.07, 12), before=-1.0, after=-0.95,
+    overlap=Overlap(*[frozenset()] * 4), learnt=9, usable=9, budget=Budget(17, 12, 1, 17, 0.5),
+    model="tiny", too_long=0, val=12,
+    advised=(Advised("line 1", "lamps1.example", "keep", pull=Pull(-0.5, 0.25)),
+             Advised("line 2", "lamps2.example", "inspect", "value_not_in_input", ("title",))),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("steps", "low", "high", "word", "why"),
+    [
+        (17, 0.02, 0.08, "improves", "above 0, and 0.01 nats or more"),
+        (8, 0.02, 0.08, "improves", "above 0, and 0.01 nats or more"),
+        (17, -0.02, 0.005, "does_not_improve", "below 0.01 nats"),
+        (8, -0.02, 0.005, "cannot_tell", "no gain in 8 steps of the recipe's 17"),
+        (8, -0.08, -0.02, "does_not_improve", "below 0 nats"),
+        (17, -0.02, 0.08, "cannot_tell", "holds both no gain and 0.01 nats or more"),
+    ],
+)
+def test_a_part_of_a_training_that_gains_nothing_decides_nothing(
+    steps, low, high, word, why
+) -> None:
+    found = replace(FOUND, gain=Gain((low + high) / 2, low, high, 12),
+                    budget=replace(FOUND.budget, steps=steps))  # fmt: skip
+    said, reason = taught.decide(found, 0.01)
+    assert said == word
+    assert reason.endswith(why)
+
+
+def test_what_the_time_did_not_hold_is_said(cut_toy, tmp_path, capsys, monkeypatch) -> None:
+    found = replace(FOUND, budget=replace(FOUND.budget, steps=8), learnt=3, val=40)
+    monkeypatch.setattr(lora, "worth", lambda *_: found)
+    command.main(["--data-path", str(told(tmp_path, [page(1)])), "--sem", "toy", "--verbose"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "8 steps of the recipe's 17, in which 3 of 9 contributed rows were learnt" in said
+    assert "12 of 40 val rows, drawn by lot, are scored" in said
+    assert "line 2" in said
+    assert "value_not_in_input" in said
+
+
 def test_the_command_takes_examples_for_a_sem_that_names_no_files(
     cut_toy, tmp_path, capsys, monkeypatch
 ) -> None:
-    found = lora.Worth(Gain(0.05, 0.02, 0.08, 12), -1.0, -0.95,
-                       Overlap(*[frozenset()] * 4), 9, 17, "tiny", 0.5, 0)  # fmt: skip
-    monkeypatch.setattr(lora, "worth", lambda *_: found)  # trained for real in the slow test
+    monkeypatch.setattr(lora, "worth", lambda *_: FOUND)  # trained for real in the slow test
     path = told(tmp_path, [page(n) for n in range(9)])
     command.main(["--data-path", str(path), "--sem", "toy", "--output-format", "json"])
     made = json.loads(capsys.readouterr().out)

@@ -290,7 +290,8 @@ def test_a_real_package_is_improved_on_and_a_killed_preview_of_it_goes_on(cut_to
     told = again["estimate"]["package"]
     assert (told["run_id"], told["snapshot"], told["val_rows_left_out"]) == (folder.name, "v1", 0)
     untouched = bench.prepared(project, project.base_model_id, cut_toy.root / "w")
-    plain = bench.trained(untouched, [], 0, encoded(project, untouched))
+    model = bench.trained(untouched, [], 0)
+    plain = bench.score(untouched.job, model, encoded(project, untouched))
     assert told["token_probability"] > 1.02 * math.exp(sum(plain) / len(plain))  # it has learnt
     cached, said = ended(argv)
     assert cached["preview_metadata"]["cached"] is True

@@ -30,6 +30,7 @@ HOURS = re.compile(
 How = Literal["verbatim", "normalised", "absent"]
 LONG = 60
 SHORT = 4
+TELLING = 3  # characters; the 7 of `7 products` stands somewhere in most pages by chance
 PARTS_NEEDED = 0.9
 
 

@@ -1,10 +1,11 @@
 """One base model on the bench: its trainer, what its steps take, trainings, scores.
 
-The trainer is the project's own; a package's weights are put into the base model first.
+The trainer is the project's own, by the door that `train.run` takes; a package's weights are put
+into the base model first.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,11 @@ from sem.lm import chat, hardware, weight_packages, weights
 from sem.lm import model as models
 from sem.lm.weights import Weights
 from sem.preview.packaged import Package
-from sem.train import adapters, arguments, data, loss, recipe, stages, trainer
+from sem.train import arguments, backend_trl, data, loss, recipe, stages, trainer
 from sem.train.data import Row, Rows, Writer
 from sem.train.stages import Job
 
-SPARE = 0.8  # of the time: what a forecast may take
+WARM_STEPS = 2  # micro-batches that are measured, after the first, which loads libraries
 
 
 @dataclass(frozen=True)
@@ -36,21 +37,30 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Encoded:
+    """The same as token ids; what is longer than the recipe's max_tokens is left out."""
+
+    base: Rows
+    given: Rows
+    tested: Rows
+
+
+@dataclass(frozen=True)
 class Bench:
-    """One base model, what is put into it, and what its steps take."""
+    """One base model and what is put into it."""
 
     job: Job
     writer: Writer
     name: str
     package: Package | None = None
-    seconds_a_step: float = 0.0
-    seconds_a_score: float = 0.0
 
-    def steps(self, seconds: float) -> int:
-        """Steps of each of both trainings that fit SECONDS, scoring included."""
-        scorings = 3 if self.package else 2
-        left = seconds * SPARE - scorings * self.seconds_a_score
-        return int(left / (2 * self.seconds_a_step))
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds of a token on this machine now, trained on and scored."""
+
+    trained: float
+    scored: float
 
 
 def here(project: Project, name: str) -> Weights:
@@ -69,7 +79,7 @@ def prepared(project: Project, name: str, folder: Path, package: Package | None 
     """The trainer of PROJECT over the base model NAME, writing below FOLDER only."""
     wanted = replace(
         recipe.of(project), max_steps=None, val_answers=0, select="last", patience=None,
-        checkpoint_steps=10**6, log_steps=10**6, fast=False, pretrain=recipe.Pretrain(),
+        checkpoint_steps=10**6, log_steps=10**6, pretrain=recipe.Pretrain(),
         preference=recipe.Preference(), augmented=False,
     )  # fmt: skip
     base, machine = here(project, name).folder, hardware.detect()
@@ -83,42 +93,63 @@ def prepared(project: Project, name: str, folder: Path, package: Package | None 
     return Bench(job, Writer(project.tasks, speaker, wanted, slots), name, package)
 
 
-def measured(bench: Bench, split: Split) -> Bench:
-    """BENCH with the seconds of a step and of scoring all val rows, by one of each."""
-    size = bench.job.recipe.effective_batch
-    few = data.encode((*split.base[: size * 2], *split.given[: size * 2]), bench.writer)
-    data.check(few, "the first rows")
+def encoded(bench: Bench, split: Split) -> Encoded:
+    """SPLIT as BENCH's rows; SemError where one part has none that is short enough."""
+    found = Encoded(*(data.encode(part, bench.writer)
+                      for part in (split.base, split.given, split.tested)))  # fmt: skip
+    for rows, what in ((found.base, "train"), (found.given, "given"), (found.tested, "val")):
+        data.check(rows, what)
+    return found
+
+
+def measured(bench: Bench, rows: Encoded) -> Pace:
+    """What a token takes on BENCH, by a few micro-batches of each kind."""
+    size = bench.job.recipe.micro_batch
+    small = replace(bench.job, recipe=replace(bench.job.recipe, effective_batch=size))
+    few = [*rows.given.kept[:size], *rows.base.kept[:size]][: size * WARM_STEPS]
     model = fresh(bench)
-    train(bench.job, model, few.kept[:1], 1)  # the first step loads libraries
+    train(small, model, few[:size], 1)
     began = time.perf_counter()
-    train(bench.job, model, few.kept, 2)
-    step = (time.perf_counter() - began) / 2
-    tested = data.encode(split.tested[: bench.job.recipe.micro_batch], bench.writer)
-    data.check(tested, "val")
+    train(small, model, few, WARM_STEPS)
+    learnt = time.perf_counter() - began
+    tested = rows.tested.kept[:size]
     began = time.perf_counter()
-    score(bench.job, model, tested.kept)
-    once = (time.perf_counter() - began) / len(tested.kept)
-    return replace(bench, seconds_a_step=step, seconds_a_score=once * len(split.tested))
+    score(bench.job, model, tested)
+    looked = time.perf_counter() - began
+    # WARM_STEPS whole micro-batches were learnt, though the rows may be fewer.
+    return Pace(learnt / (WARM_STEPS * size * _mean(few)), looked / (len(tested) * _mean(tested)))
 
 
-def trained(bench: Bench, rows: Sequence[Row], steps: int, tested: Sequence[Row]) -> list[float]:
-    """The score of each of TESTED after STEPS on ROWS, from the same start every time."""
+def seconds_a_step(bench: Bench, rows: Encoded, pace: Pace) -> float:
+    """Of an optimizer step on ROWS."""
+    every = (*rows.base.kept, *rows.given.kept)
+    return pace.trained * _mean(every) * bench.job.recipe.effective_batch
+
+
+def seconds_a_row(rows: Rows, pace: Pace) -> float:
+    """Of scoring one of ROWS."""
+    return pace.scored * _mean(rows.kept)
+
+
+def _mean(rows: Sequence[Row]) -> float:
+    return sum(row.length for row in rows) / len(rows)
+
+
+def trained(bench: Bench, rows: Sequence[Row], steps: int) -> Any:
+    """The model after STEPS on ROWS, from the same start every time."""
     model = fresh(bench)
     if steps:
         train(bench.job, model, rows, steps)
-    return score(bench.job, model, tested)
+    return model
 
 
 def fresh(bench: Bench) -> Any:
     """The model that every training starts from: the same each time."""
-    import torch
-
     job = bench.job
-    torch.manual_seed(job.recipe.seed)  # the adapter's start; the trainer seeds itself
-    model = models.load(job.base, job.dtype, job.device)
+    base = models.load(job.base, job.dtype, job.device, **backend_trl.quantized(job))
     if bench.package:
-        bench.package.put_in(model)
-    return adapters.wrap(model, job.recipe)
+        bench.package.put_in(base)
+    return backend_trl.ready(job, base)[0]
 
 
 def train(job: Job, model: Any, rows: Sequence[Row], steps: int) -> None:
@@ -130,16 +161,21 @@ def train(job: Job, model: Any, rows: Sequence[Row], steps: int) -> None:
     trainer.build(job, stage, model, []).train()
 
 
+def batches(job: Job, model: Any, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+    """ROWS in order as MODEL's padded tensors, a micro-batch at a time; each token counts one."""
+    pad, size = trainer.collator(job, model), job.recipe.micro_batch
+    made = [trainer.record(n, row) | {"weights": None} for n, row in enumerate(rows)]
+    for start in range(0, len(made), size):
+        yield {k: v.to(job.device) for k, v in pad(made[start : start + size]).items()}
+
+
 def score(job: Job, model: Any, rows: Sequence[Row]) -> list[float]:
     """The mean log-likelihood a token of the answer of each of ROWS."""
     import torch
 
-    pad, size = trainer.collator(job, model), job.recipe.micro_batch
-    made = [trainer.record(n, row) | {"weights": None} for n, row in enumerate(rows)]
     found: list[float] = []
     model.eval()
     with torch.no_grad(), arguments.precision(job, model):
-        for start in range(0, len(made), size):
-            batch = {k: v.to(job.device) for k, v in pad(made[start : start + size]).items()}
+        for batch in batches(job, model, rows):
             found += loss.score(model, batch).by_sequence().float().tolist()
     return [value / row.trained for value, row in zip(found, rows, strict=True)]

@@ -6,7 +6,7 @@ not fit the task's schema teaches a wrong form: it is refused and counted, not t
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +38,12 @@ def read(path: Path, tasks: Mapping[str, TaskSpec], most: int, seed: int) -> Exa
         )
     refused: Counter[str] = Counter()
     told = Told(lambda _, reason: refused.update((reason.partition(":")[0],)))
-    found: list[Example] = []
+    found: dict[str, Example] = {}
     for where, row in readers.jsonl(path, told):
         made = example(where, row, tasks)
         if isinstance(made, Example):
-            found.append(made)
+            made = replace(made, id=where) if made.id in found else made
+            found[made.id] = made
         else:
             refused[made] += 1
     if not found:
@@ -51,7 +52,7 @@ def read(path: Path, tasks: Mapping[str, TaskSpec], most: int, seed: int) -> Exa
             f"{path}: none of its rows is an example of {', '.join(sorted(tasks))}{reason}",
             "a row needs input_text, output_json and, in a sem of several tasks, task",
         )
-    order = sorted(found, key=lambda one: as_sample(one).lot(f"sample {seed}"))
+    order = sorted(found.values(), key=lambda one: as_sample(one).lot(f"sample {seed}"))
     return Examples(tuple(order[:most]), len(found), refused)
 
 

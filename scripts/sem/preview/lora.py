@@ -8,27 +8,33 @@ intervals by domain. A step and a scoring are measured first; what does not fit 
 sem's base model is tried with `proxy`. What is done is kept until the preview is.
 """
 
-import tempfile
+import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from sem.core import files
 from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.core.project import Project
 from sem.dataset import snapshot
 from sem.dataset.snapshot import Snapshot
+from sem.preview import advice, afford, aligned, cache, mixture, overlap
 from sem.preview import bench as benches
-from sem.preview import cache, overlap
-from sem.preview.bench import Bench, Split
+from sem.preview.advice import Advised, Known
+from sem.preview.afford import FEWEST_STEPS, Budget
+from sem.preview.aligned import Pull
+from sem.preview.bench import Bench, Encoded, Split
 from sem.preview.examples import Examples, as_samples
 from sem.preview.gain import Gain, gained
 from sem.preview.overlap import Overlap
 from sem.preview.packaged import Package
 from sem.train import data
+from sem.train.data import Row
 
-FEWEST_STEPS = 4  # below them nothing is learnt that could be compared
+FITTED = Path(__file__).resolve().parents[3] / "configs" / "preview_examples.json"
 LONGEST_STEP = 1.0  # nats: a row moves the mean by no more, so that none decides alone
 Watch = Callable[[str], None]
 
@@ -49,15 +55,18 @@ class Asked:
 class Worth:
     """What examples add."""
 
-    gain: Gain  # in nats a token
+    gain: Gain  # in nats a token, with what training itself adds to its error
+    measured: Gain  # the same by the val rows alone
     before: float  # mean log-likelihood a token of the reference answers
     after: float
     overlap: Overlap
-    learnt: int  # contributed rows
-    steps: int
+    learnt: int  # contributed rows that the candidate saw
+    usable: int  # contributed rows that it could have seen
+    budget: Budget
     model: str  # which base model
-    seconds_a_step: float
     too_long: int
+    val: int  # val rows, of which budget.tested were scored
+    advised: tuple[Advised, ...]  # every contributed row
     start: float | None = None  # the package's own score, before any step
     unseen: int = 0  # val rows left out, because the package has learnt them
 
@@ -80,47 +89,90 @@ def worth(asked: Asked, watched: Watch = lambda _: None) -> Worth:
             "contribute examples that the snapshot does not hold",
         )
     split = Split(parts["train"], left, tested)
-    with tempfile.TemporaryDirectory(prefix="sem-preview-") as folder:
+    with TemporaryDirectory(prefix="sem-preview-") as folder:
         seconds = asked.seconds - (time.monotonic() - began)
-        bench, steps = _chosen(asked, split, seconds, Path(folder), watched)
-        scored = _Scored(bench, split, asked.parts)
-        start = scored.of("package", 0, False, watched) if asked.package else None
-        old = scored.of("baseline", steps, False, watched)
-        new = scored.of("candidate", steps, True, watched)
+        found = _trained(asked, split, seconds, Path(folder), watched)
+    old, new, rows = found.old, found.new, found.tested
     change = [max(-LONGEST_STEP, min(LONGEST_STEP, b - a)) for a, b in zip(old, new, strict=True)]
     units = {one.id: one.unit for one in tested}
-    rows, added = scored.rows["tested"].kept, scored.rows["given"]
+    measured = gained([0.0] * len(change), change, [units[row.id] for row in rows])
     return Worth(
-        gained([0.0] * len(change), change, [units[row.id] for row in rows]),
-        sum(old) / len(old), sum(new) / len(new), known, len(added.kept), steps, bench.name,
-        bench.seconds_a_step, len(added.too_long),
-        sum(start) / len(start) if start else None, len(parts["val"]) - len(tested),
+        gain=widened(measured, found.share), measured=measured,
+        before=sum(old) / len(old), after=sum(new) / len(new), overlap=known,
+        learnt=found.learnt, usable=len(found.rows.given.kept), budget=found.budget,
+        model=found.bench.name, too_long=len(found.rows.given.too_long), val=len(tested),
+        advised=tuple(advice.advised(
+            asked.given.kept,
+            Known(asked.project.tasks, parts["train"], known, found.pulls, old,
+                  frozenset(found.rows.given.too_long)),
+        )),
+        start=sum(found.start) / len(found.start) if found.start else None,
+        unseen=len(parts["val"]) - len(tested),
     )  # fmt: skip
 
 
-class _Scored:
-    """Trainings on one bench, each done once: scores are kept, weights are not."""
+def widened(found: Gain, share: float, by: Mapping[str, float] | None = None) -> Gain:
+    """FOUND with what training itself adds to its error, by BY or as FITTED has it.
 
-    def __init__(self, bench: Bench, split: Split, parts: Path | None) -> None:
-        self.bench, self.parts = bench, parts
-        self.rows = {
-            name: data.encode(getattr(split, name), bench.writer)
-            for name in ("base", "given", "tested")
-        }
+    Good rows move the result, too, where others learn in their place, and by more the larger the
+    SHARE of the candidate's rows that is new (its square root: as a sum of so many draws).
+    """
+    if by is None:
+        by = files.read_json(FITTED) if FITTED.exists() else None
+    if not by:
+        return found
+    more = by["t"] * by["sd"] * math.sqrt(share / by["share"])
+    low = found.mean - math.hypot(found.mean - found.low, more)
+    return Gain(found.mean, low, found.mean + math.hypot(found.high - found.mean, more), found.n)
 
-    def of(self, name: str, steps: int, with_given: bool, watched: Watch) -> list[float]:
-        """The score of each val row after STEPS, as it is kept or by a training."""
-        tested = self.rows["tested"].kept
-        rows = (*self.rows["base"].kept, *(self.rows["given"].kept if with_given else ()))
-        told = [name, self.bench.name, steps, [row.id for row in (*rows, *tested)]]
-        kept = cache.part(self.parts, told)
-        if kept is not None and len(kept) == len(tested):
+
+@dataclass(frozen=True)
+class _Found:
+    """Both trainings, row by row."""
+
+    bench: Bench
+    rows: Encoded
+    budget: Budget
+    tested: list[Row]
+    learnt: int  # contributed rows
+    share: float  # of the candidate's rows
+    old: list[float]
+    new: list[float]
+    start: list[float] | None
+    pulls: dict[str, Pull]
+
+
+def _trained(asked: Asked, split: Split, seconds: float, folder: Path, watched: Watch) -> _Found:
+    """Both trainings of SPLIT that fit SECONDS; each is done once, and what it found is kept."""
+    bench, rows, budget = _chosen(asked, split, seconds, folder, watched)
+    wanted = bench.job.recipe
+    seen = budget.steps * wanted.effective_batch
+    both = mixture.mix(rows.base.kept, rows.given.kept, seen, wanted.data_seed)
+    tested = data.chosen(rows.tested.kept, budget.tested, wanted.data_seed)
+    looked = data.chosen(rows.given.kept, budget.looked, wanted.data_seed)
+
+    def once(name: str, steps: int, learnt: tuple[Row, ...], own: list[Row]) -> list[list[float]]:
+        ids = [[row.id for row in part] for part in (learnt, tested, own)]
+        told = [name, bench.name, steps, ids]
+        kept = cache.part(asked.parts, told)
+        if kept is not None and [len(part) for part in kept] == [len(tested), len(own) * 2]:
             watched(f"{name}: kept from before")
-            return kept
+            return list(kept)
         watched(f"{name}: {steps} steps")
-        return cache.keep_part(
-            self.parts, told, benches.trained(self.bench, rows, steps, tested)
-        )  # fmt: skip
+        model = benches.trained(bench, learnt, steps)
+        if not own:
+            made = [benches.score(bench.job, model, tested), []]
+        else:
+            scores, pulls = aligned.pulls(bench.job, model, tested, own)
+            made = [scores, [value for one in pulls for value in (one.score, one.likeness)]]
+        return cache.keep_part(asked.parts, told, made)
+
+    start = once("package", 0, (), [])[0] if asked.package else None
+    old, flat = once("baseline", budget.steps, both.base, looked)
+    new = once("candidate", budget.steps, both.mixed, [])[0]
+    pulls = {row.id: Pull(*flat[n * 2 : n * 2 + 2]) for n, row in enumerate(looked)}
+    share = both.given / len(both.mixed)
+    return _Found(bench, rows, budget, tested, both.given, share, old, new, start, pulls)
 
 
 def _learnt_before(
@@ -142,29 +194,28 @@ def _learnt_before(
 
 def _chosen(
     asked: Asked, split: Split, seconds: float, folder: Path, watched: Watch
-) -> tuple[Bench, int]:
-    """The sem's base model when its steps fit SECONDS, else the proxy; and how many steps do.
+) -> tuple[Bench, Encoded, Budget]:
+    """The sem's base model when its steps fit SECONDS, else the proxy; and how much does.
 
     What was chosen before a preview was killed is chosen again.
     """
     began, tried = time.monotonic(), []
     own, proxy = asked.project.base_model_id, asked.proxy if asked.package is None else None
     kept = cache.part(asked.parts, ["chosen"])
-    if kept and kept[0] in (own, proxy):
-        made = benches.prepared(asked.project, kept[0], folder, asked.package)
-        return replace(made, seconds_a_step=kept[2]), kept[1]
+    if kept and kept["name"] in (own, proxy):
+        bench = benches.prepared(asked.project, kept["name"], folder, asked.package)
+        return bench, benches.encoded(bench, split), Budget(**kept["budget"])
     for name in [own, *([proxy] if proxy else [])]:
         watched(f"warm-up: {name}")
-        made = benches.prepared(asked.project, name, folder, asked.package)
-        bench = benches.measured(made, split)
-        steps = bench.steps(seconds - (time.monotonic() - began))
-        if steps >= FEWEST_STEPS:
-            rows = len(split.base) + len(split.given)
-            enough = -(-rows // bench.job.recipe.effective_batch) * bench.job.recipe.epochs
-            steps = min(steps, round(enough) or 1)
-            cache.keep_part(asked.parts, ["chosen"], [name, steps, bench.seconds_a_step])
-            return bench, steps
-        tried.append(f"{name}: {bench.seconds_a_step:.1f} s a step")
+        bench = benches.prepared(asked.project, name, folder, asked.package)
+        rows = benches.encoded(bench, split)
+        pace = benches.measured(bench, rows)
+        budget = afford.budget(bench, rows, pace, seconds - (time.monotonic() - began))
+        if budget.steps >= FEWEST_STEPS:
+            told = {"name": name, "budget": asdict(budget)}
+            cache.keep_part(asked.parts, ["chosen"], told)
+            return bench, rows, budget
+        tried.append(f"{name}: {budget.seconds_a_step:.1f} s a step")
     raise SemError(
         f"{FEWEST_STEPS} steps of two trainings do not fit {seconds:.0f} s: {'; '.join(tried)}",
         "give more --seconds"

@@ -9,7 +9,7 @@ from sem.preview import taught
 def result(made: dict[str, Any], verbose: bool) -> None:
     """Print the document MADE; VERBOSE: the rows to look at, too."""
     if "evaluation_metadata" not in made:
-        taught.show(made, WORDS)
+        taught.show(made, WORDS, verbose)
         return
     print(made["disclaimer"])
     deltas = made["delta_computation"]["metric_deltas"].items()

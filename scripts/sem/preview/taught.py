@@ -20,6 +20,7 @@ from sem.dataset import snapshot
 from sem.lm import hardware
 from sem.preview import (
     acceptance,
+    advice,
     bench,
     cache,
     contribution,
@@ -31,6 +32,7 @@ from sem.preview import (
     packaged,
     sources,
 )
+from sem.preview.gain import Gain
 from sem.preview.packaged import Package
 from sem.preview.run import Options
 from sem.train import recipe
@@ -51,6 +53,7 @@ def named(options: Options, project: Project, package: Package | None) -> str:
         asdict(recipe.of(project)), files.sha256(slots) if slots.exists() else None,
         [_revision(project, name) for name in (project.base_model_id, wanted.proxy) if name],
         package.sha256 if package else None, machine.device, machine.dtype,
+        files.sha256(lora.FITTED) if lora.FITTED.exists() else None,
         provenance.versions(), [files.sha256(path) for path in _sources()],
     ])  # fmt: skip
 
@@ -110,15 +113,14 @@ def preview(
             "random_seed": options.seed,
         },
         "estimate": _estimate(found, package, wanted.min_nats, len(given.kept)),
-        "rows": {"skipped": dict(sorted(given.refused.items())), "too_long": found.too_long,
-                 "known_already": len(found.overlap.base - found.overlap.benchmark)},
+        "rows": _rows(found, given),
         "disclaimer": document.DISCLAIMER,
     }  # fmt: skip
 
 
 def _models(found: lora.Worth, package: Package | None) -> dict[str, Any]:
     before, after = ({METRIC: math.exp(value)} for value in (found.before, found.after))
-    model = {"model_type": TYPE, "base_model_id": found.model, "steps": found.steps,
+    model = {"model_type": TYPE, "base_model_id": found.model, "steps": found.budget.steps,
              "starts_from": package.run_id if package else "base"}  # fmt: skip
     return {
         "delta_computation": deltaone.metric_deltas(before, after),
@@ -130,23 +132,56 @@ def _models(found: lora.Worth, package: Package | None) -> dict[str, Any]:
 def _estimate(
     found: lora.Worth, package: Package | None, least: float, own: int
 ) -> dict[str, Any]:
-    gain = found.gain
     word, why = decide(found, least)
     return {
         "decision": word,
         "reason": why,
         "primary_metric": "log_likelihood_per_token",
-        "nats_per_token": {"mean": gain.mean, "ci95_low": gain.low, "ci95_high": gain.high,
-                           "n": gain.n},
-        "steps": found.steps,
-        "seconds_a_step": round(found.seconds_a_step, 3),
+        "nats_per_token": _nats(found.gain),
+        "measured": _nats(found.measured),
+        "val_rows": {"scored": found.gain.n, "of": found.val},
+        "steps": found.budget.steps,
+        "steps_of_the_recipe": found.budget.of_steps,
+        "complete": found.budget.is_whole,
+        "contributed_rows": {"learnt": found.learnt, "of": found.usable},
+        "seconds_a_step": round(found.budget.seconds_a_step, 3),
         "base_model_id": found.model,
         "in_benchmark": acceptance.leaks(found.overlap, own),
         "overlap": {name: len(rows) for name, rows in asdict(found.overlap).items()},
         "package": _told(found, package) if package else None,
-        "notes": ["both trainings take equal steps; the full pipeline takes as many as rows ask "
-                  "for", *(_notes(found, package) if package else ())],
+        "notes": [*_boxed(found), *(_notes(found, package) if package else ())],
     }  # fmt: skip
+
+
+def _nats(gain: Gain) -> dict[str, float | int]:
+    return {"mean": gain.mean, "ci95_low": gain.low, "ci95_high": gain.high, "n": gain.n}
+
+
+def _boxed(found: lora.Worth) -> list[str]:
+    """What the time did not hold."""
+    budget, told = found.budget, ["both trainings take equal steps"]
+    if lora.FITTED.exists():
+        told.append("the interval holds what training itself adds, as it was measured on the demo")
+    if not budget.is_whole:
+        told.append(
+            f"time_box: {budget.steps:,} steps of the recipe's {budget.of_steps:,}, in which "
+            f"{found.learnt:,} of {found.usable:,} contributed rows were learnt"
+        )
+    if found.gain.n < found.val:
+        told.append(
+            f"time_box: {found.gain.n:,} of {found.val:,} val rows, drawn by lot, are scored"
+        )
+    return told
+
+
+def _rows(found: lora.Worth, given: examples.Examples) -> dict[str, Any]:
+    """What became of the contribution's rows."""
+    return {
+        **advice.as_json(found.advised, document.MOST_ROWS),
+        "skipped": dict(sorted(given.refused.items())),
+        "too_long": found.too_long,
+        "known_already": len(found.overlap.base - found.overlap.benchmark),
+    }
 
 
 def _told(found: lora.Worth, package: Package) -> dict[str, Any]:
@@ -165,7 +200,7 @@ def _notes(found: lora.Worth, package: Package) -> list[str]:
     told = [
         f"baseline_model: both trainings start from package {package.run_id} "
         f"({package.learnt.name}): its probability of a token is {start:.4f}, "
-        f"after {found.steps} more steps on the train rows {before:.4f}"
+        f"after {found.budget.steps} more steps on the train rows {before:.4f}"
     ]
     if found.unseen:
         told.append(f"baseline_model: {found.unseen} val rows that the package has learnt are "
@@ -174,19 +209,25 @@ def _notes(found: lora.Worth, package: Package) -> list[str]:
 
 
 def decide(found: lora.Worth, least: float) -> tuple[str, str]:
-    """The word that the interval allows, LEAST nats a token being an improvement, and why."""
-    gain = found.gain
+    """The word that the interval allows, LEAST nats a token being an improvement, and why.
+
+    A part of a training that gains nothing says nothing of the rest; one that loses does.
+    """
+    gain, is_whole = found.gain, found.budget.is_whole
     shown = (f"{gain.mean:+.3f} nats a token [{gain.low:+.3f}, {gain.high:+.3f}], n = {gain.n:,}, "
-             f"{found.steps} steps")  # fmt: skip
+             f"{found.budget.steps} steps")  # fmt: skip
     if gain.low > 0 and gain.mean >= least:
         return "improves", f"{shown}: above 0, and {least:g} nats or more"
+    if gain.high < (least if is_whole else 0.0):
+        return "does_not_improve", f"{shown}: below {least if is_whole else 0:g} nats"
     if gain.high < least:
-        return "does_not_improve", f"{shown}: below {least:g} nats"
+        return "cannot_tell", (f"{shown}: no gain in {found.budget.steps:,} steps of the recipe's "
+                               f"{found.budget.of_steps:,}")  # fmt: skip
     return "cannot_tell", f"{shown}: the interval holds both no gain and {least:g} nats or more"
 
 
-def show(made: dict[str, Any], words: dict[str, str]) -> None:
-    """MADE for a person, on stdout."""
+def show(made: dict[str, Any], words: dict[str, str], verbose: bool) -> None:
+    """MADE for a person, on stdout; VERBOSE: the rows to look at, too."""
     print(made["disclaimer"])
     told, estimate = made["preview_metadata"], made["estimate"]
     rows = [
@@ -196,13 +237,15 @@ def show(made: dict[str, Any], words: dict[str, str]) -> None:
         ),
         ("base model", estimate["base_model_id"]),
         ("both trainings start from", made["baseline_model"]["starts_from"]),
-        ("steps of each training", estimate["steps"]),
+        (
+            "steps of each training",
+            f"{estimate['steps']:,} of the recipe's {estimate['steps_of_the_recipe']:,}",
+        ),
+        ("val rows scored", "{scored:,} of {of:,}".format(**estimate["val_rows"])),
         ("seconds a step", estimate["seconds_a_step"]),
-        *((f"refused: {reason}", count) for reason, count in made["rows"]["skipped"].items()),
-        ("known already", made["rows"]["known_already"]),
-        ("too long", made["rows"]["too_long"]),
     ]
     console.table(f"{told['data_path']}: examples", ("what", "found"), rows)
+    _show_rows(made["rows"], verbose)
     leaks = estimate["in_benchmark"]
     if leaks["refused"]:
         print(f"refused: {leaks['refused']}: {leaks['share']:.1%} of the rows; they were left out")
@@ -211,3 +254,20 @@ def show(made: dict[str, Any], words: dict[str, str]) -> None:
     for note in estimate["notes"]:
         print(f"note: {note}")
     print(made["disclaimer"])
+
+
+def _show_rows(rows: dict[str, Any], verbose: bool) -> None:
+    counts = [*rows["advice"].items(), *rows["reasons"].items(), ("too_long", rows["too_long"]),
+              *((f"refused: {reason}", count) for reason, count in rows["skipped"].items()),
+              ("looked at by the model", rows["looked_at_by_the_model"])]  # fmt: skip
+    console.table("rows", ("what", "rows"), counts)
+    if not verbose:
+        return
+    looked = [
+        (one["where"], one["group"], one["reason"], ", ".join(one["slots"]),
+         "" if one["score"] is None else f"{one['score']:+.3f}",
+         "" if one["likeness"] is None else f"{one['likeness']:+.2f}")
+        for one in rows["to_look_at"][:20]
+    ]  # fmt: skip
+    columns = ("row", "group", "why", "slots", "nats a token", "likeness")
+    console.table("rows to look at, the least likely first", columns, looked)

@@ -17,17 +17,23 @@ def train(job: Job, resume: bool) -> dict[str, Any]:
 
 def load(job: Job) -> Any:
     """JOB's base model, ready to train, the same from the same seed."""
+    base = models.load(job.base, job.dtype, job.device, **quantized(job))
+    model, notes = ready(job, base)
+    if notes:
+        console.note(f"speed: {', '.join(notes)}")
+    return model
+
+
+def ready(job: Job, base: Any) -> tuple[Any, list[str]]:
+    """BASE, ready to train as JOB says, the same from the same seed; what made it fast."""
     from transformers import set_seed
 
     set_seed(job.recipe.seed)  # the adapter starts from random numbers too
-    base = models.load(job.base, job.dtype, job.device, **quantized(job))
     model = adapters.wrap(base, job.recipe)
     if job.recipe.gradient_checkpointing and hasattr(model, "enable_input_require_grads"):
         model.enable_input_require_grads()
-    if job.recipe.fast:
-        tokens = sum(stage.tokens() for stage in job.stages)
-        console.note(f"speed: {', '.join(layers.speed_up(model, tokens))}")
-    return model
+    tokens = sum(stage.tokens() for stage in job.stages)
+    return model, layers.speed_up(model, tokens) if job.recipe.fast else []
 
 
 def quantized(job: Job) -> dict[str, Any]:

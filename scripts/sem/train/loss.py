@@ -38,6 +38,19 @@ class Scored:
         return (self.values * self.weights).sum() / self.weights.sum()
 
 
+@dataclass(frozen=True)
+class States:
+    """What stands before the head where there is a label: `hidden` (tokens, width), the token
+    `wanted` next, the `sequence` each is in, its `weights` (tokens,); filled up as Scored is.
+    """
+
+    hidden: Any
+    wanted: Any
+    sequence: Any
+    weights: Any
+    sequences: int
+
+
 Loss = Callable[[Any, dict[str, Any], Any, float], Any]
 
 
@@ -83,7 +96,14 @@ LOSSES: dict[str, Loss] = {"answer": answer, "dpo": dpo, "orpo": orpo}
 
 def score(model: Any, inputs: dict[str, Any]) -> Scored:
     """The cross-entropy of every labelled token of INPUTS under MODEL."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    found = states(model, inputs)
+    values = values_of(model, found.hidden, found.wanted)
+    return Scored(values, found.sequence, found.weights, found.sequences)
+
+
+def states(model: Any, inputs: dict[str, Any]) -> States:
+    """What MODEL's head sees of INPUTS where there is a label."""
+    inner = _inner(model)
     if inner.config.is_encoder_decoder:
         hidden, targets, weights = _decoded(inner, inputs)
     else:
@@ -94,14 +114,14 @@ def score(model: Any, inputs: dict[str, Any]) -> Scored:
     wanted, weighed = targets[place], weights[place]
     wanted[count:], weighed[count:] = IGNORED, 0.0  # what only fills up has no loss
     # One contiguous (labels, width) matrix: a sliced 3-d input copies the whole head instead.
-    values = _cross_entropy(inner, hidden.flatten(0, 1)[place], wanted)
-    return Scored(values, place // width, weighed, len(hidden))
+    return States(hidden.flatten(0, 1)[place], wanted, place // width, weighed, len(hidden))
 
 
-def _cross_entropy(inner: Any, hidden: Any, targets: Any) -> Any:
-    """The loss of each of TARGETS after HIDDEN; 0 where there is none."""
+def values_of(model: Any, hidden: Any, targets: Any) -> Any:
+    """The loss of each of TARGETS after HIDDEN by MODEL's head; 0 where there is none."""
     import torch
 
+    inner = _inner(model)
     embeddings = inner.get_output_embeddings()
     if head.fits(embeddings, inner.config):
         return head.token_losses(hidden, embeddings.weight, targets)
@@ -111,6 +131,10 @@ def _cross_entropy(inner: Any, hidden: Any, targets: Any) -> Any:
     if softcap:
         logits = torch.tanh(logits / softcap) * softcap
     return torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+
+
+def _inner(model: Any) -> Any:
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def _continued(causal: Any, inputs: dict[str, Any]) -> tuple[Any, Any, Any]:

@@ -27,7 +27,6 @@ from sem.train.recipe import Recipe
 from sem.train.stages import Stage
 
 NAMED = 5  # rows that a finding names
-LONG_ENOUGH = 3  # characters; the 7 of `7 products` stands somewhere in most pages by chance
 GIB = 2**30
 
 
@@ -229,7 +228,7 @@ def _lost(example: Example, page: str, closed: dict[str, frozenset[str]]) -> boo
     answer = example.output_json
     slots = answer if isinstance(answer, dict) else {"answer": answer}
     found = (value for slot in judged.lost for _, value in grounding.leaves({slot: slots[slot]}))
-    return any(len(str(value)) >= LONG_ENOUGH for value in found)
+    return any(len(str(value)) >= grounding.TELLING for value in found)
 
 
 def _named(rows: Sequence[str]) -> str:

@@ -1,0 +1,224 @@
+"""What a preview of examples says, and what the whole training finds: contributions to the demo.
+
+    python benchmarks/preview_examples.py            # goes on where it was stopped; reports
+    python benchmarks/preview_examples.py --report   # the report and the fit only
+
+Half of the demo's shops are the base, the other half contribute 100 rows at a time: as they are
+(`same`: by equal steps they should neither help nor harm, so that what they move is what training
+itself adds), with every answer or every second one of another row (`wrong`, `half`), with two
+lines of five left out (`cut`). Three draws. A preview takes STEPS steps and 48 val rows, the
+whole training as many as the demo's recipe asks for and all val rows; the first draw only.
+Rows with right and wrong answers are looked at by each draw's baseline.
+
+Reads   the demo's latest snapshot (`fab demo`), its base model
+Writes  benchmarks/results/preview_examples.{jsonl,md}, configs/preview_examples.json
+"""
+
+import argparse
+import math
+import random
+import statistics
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from clean import machine
+
+from sem.core import console, files, jsonio
+from sem.core.example import Example
+from sem.core.project import Project
+from sem.dataset import snapshot
+from sem.preview import afford, aligned, mixture
+from sem.preview import bench as benches
+from sem.preview.bench import Bench, Split
+from sem.preview.gain import Gain, gained
+from sem.preview.lora import FITTED
+from sem.train import data
+
+RESULTS = Path(__file__).resolve().parent / "results"
+STEPS, TESTED, LOOKED, ROWS = 7, 48, 40, 100
+SEEDS = (1, 2, 3)
+KINDS = ("same a", "same b", "same c", "wrong", "half", "cut")
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One draw of the demo: a base, contributions by kind, val rows."""
+
+    seed: int
+    base: tuple[Example, ...]
+    given: dict[str, tuple[Example, ...]]
+    val: tuple[Example, ...]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--report", action="store_true", help="from the rows that are there")
+    path = RESULTS / "preview_examples.jsonl"
+    if not parser.parse_args().report:
+        compute(path)
+    report(list(files.rows(path)))
+
+
+def compute(path: Path) -> None:
+    """Every training that PATH does not hold yet, previews first."""
+    project, done = (
+        Project.load("demo"),
+        {row["name"] for row in files.rows(path)} if path.exists() else set(),
+    )
+    with tempfile.TemporaryDirectory() as folder, files.appending(path) as out:
+        bench = benches.prepared(project, project.base_model_id, Path(folder))
+        for draw in (drawn(project, seed) for seed in SEEDS):
+            for row in trainings(bench, draw, STEPS, TESTED, done):
+                files.append(out, row)
+        first = drawn(project, SEEDS[0])
+        split = benches.encoded(bench, Split(first.base, first.given["wrong"], first.val))
+        whole = afford.whole(bench, split)
+        for row in trainings(bench, first, whole, len(first.val), done):
+            files.append(out, row)
+
+
+def drawn(project: Project, seed: int) -> Draw:
+    """The draw by SEED."""
+    frozen = snapshot.load(project, None)
+    rows, lot = sorted(frozen.examples("train"), key=lambda one: one.id), random.Random(seed)
+    shops = sorted({one.domain for one in rows})
+    ours = set(lot.sample(shops, len(shops) // 2))
+    others = [one for one in rows if one.domain not in ours]
+    given = {kind: made(kind, lot.sample(others, min(ROWS, len(others))), lot) for kind in KINDS}
+    base = tuple(one for one in rows if one.domain in ours)
+    return Draw(seed, base, given, tuple(frozen.examples("val")))
+
+
+def made(kind: str, rows: Sequence[Example], lot: random.Random) -> tuple[Example, ...]:
+    """ROWS as KIND spoils them."""
+    named = [replace(one, id=f"{kind} {one.id}") for one in rows]
+    if kind in ("wrong", "half"):
+        answers = [one.output_json for one in (*named[1:], named[0])]
+        every = 1 if kind == "wrong" else 2
+        named = [replace(one, output_json=answers[n]) if n % every == 0 else one
+                 for n, one in enumerate(named)]  # fmt: skip
+    if kind == "cut":
+        named = [replace(one, input_text=cut(one.input_text, lot)) for one in named]
+    return tuple(named)
+
+
+def cut(text: str, lot: random.Random) -> str:
+    """TEXT without two lines of five, by lot."""
+    lines = text.split("\n")
+    gone = set(lot.sample(range(len(lines)), len(lines) * 2 // 5))
+    return "\n".join(line for n, line in enumerate(lines) if n not in gone)
+
+
+def trainings(
+    bench: Bench, draw: Draw, steps: int, tested: int, done: set[str]
+) -> Iterator[dict[str, Any]]:
+    """The baseline and each contribution at STEPS, but those that are DONE."""
+    wanted = bench.job.recipe
+    for kind in ("baseline", *KINDS):
+        name = f"draw {draw.seed}, {steps} steps, {kind}"
+        if name in done:
+            continue
+        console.note(name)
+        given = draw.given["same a" if kind == "baseline" else kind]
+        rows = benches.encoded(bench, Split(draw.base, given, draw.val))
+        both = mixture.mix(
+            rows.base.kept, rows.given.kept, steps * wanted.effective_batch, draw.seed
+        )
+        held = data.chosen(rows.tested.kept, tested, draw.seed)
+        learnt = both.base if kind == "baseline" else both.mixed
+        model = benches.trained(bench, learnt, steps)
+        units = {one.id: one.unit for one in draw.val}
+        told = {"name": name, "draw": draw.seed, "steps": steps, "kind": kind,
+                "given": 0 if kind == "baseline" else both.given, "rows": len(learnt),
+                "units": [units[row.id] for row in held]}  # fmt: skip
+        if kind == "baseline" and steps == STEPS:
+            told["looked"] = looked(bench, draw, model, held)
+        yield told | {"scores": benches.score(bench.job, model, held)}
+
+
+def looked(bench: Bench, draw: Draw, model: Any, held: Sequence[Any]) -> dict[str, Any]:
+    """(score, likeness) of rows with right and with wrong answers under the baseline."""
+    found = {}
+    for kind in ("same b", "wrong"):
+        rows = data.encode(draw.given[kind], bench.writer).kept[:LOOKED]
+        _, pulls = aligned.pulls(bench.job, model, held, rows)
+        found[kind] = [[one.score, one.likeness] for one in pulls]
+    return found
+
+
+def gain(rows: dict[str, dict[str, Any]], row: dict[str, Any]) -> Gain:
+    """What ROW gains over the baseline of its draw and steps."""
+    base = rows[f"draw {row['draw']}, {row['steps']} steps, baseline"]
+    change = [b - a for a, b in zip(base["scores"], row["scores"], strict=True)]
+    return gained([0.0] * len(change), [max(-1.0, min(1.0, c)) for c in change], row["units"])
+
+
+def report(found: list[dict[str, Any]]) -> None:
+    """The table, and what training itself adds."""
+    rows = {row["name"]: row for row in found}
+    gains = {name: gain(rows, row) for name, row in rows.items() if row["kind"] != "baseline"}
+    nulls = [n for n in gains if rows[n]["kind"].startswith("same") and rows[n]["steps"] == STEPS]
+    fitted = fit([(gains[n], rows[n]["given"] / rows[n]["rows"]) for n in nulls])
+    fitted |= {"steps": STEPS, "sem": "demo"}
+    files.write(FITTED, jsonio.pretty(fitted))
+    lines = [
+        "# Previews of examples: contributions to the demo", "",
+        f"`python benchmarks/preview_examples.py`. {machine()}. Nats a token over the baseline "
+        "of the same draw, with the 95 % interval of the val rows' shops alone. `same`: rows of "
+        "other shops, as they are.", "",
+        "| draw | contribution | steps | learnt | val rows | gain | with what training adds |",
+        "|---|---|---|---|---|---|---|",
+        *(line(rows[name], each, fitted) for name, each in gains.items()), "",
+        f"What {len(nulls)} contributions of good rows moved at {STEPS} steps beyond the val "
+        f"rows' own error: {fitted['sd']:.4f} nats for one that is a fifth of the rows; times "
+        f"{fitted['t']:.2f} (t, {len(nulls)} draws) it widens the interval of a preview.",
+        "", *planted(rows), "",
+    ]  # fmt: skip
+    files.write(RESULTS / "preview_examples.md", "\n".join(lines))
+    print("\n".join(lines))
+
+
+def fit(nulls: Sequence[tuple[Gain, float]]) -> dict[str, float]:
+    """The error that training adds to a contribution of a share of 1: sd in nats, and its t."""
+    from scipy import stats
+
+    spread = [
+        (each.mean**2 - (each.width / 2 / 1.96) ** 2) / share for each, share in nulls
+    ]  # about 0: good rows at equal steps should neither help nor harm
+    sd = math.sqrt(max(0.0, statistics.fmean(spread)))
+    t = float(stats.t.ppf(0.975, len(nulls)))
+    return {"sd": round(sd * math.sqrt(0.2), 6), "t": round(t, 4), "share": 0.2, "n": len(nulls)}
+
+
+def line(row: dict[str, Any], found: Gain, fitted: dict[str, Any]) -> str:
+    more = fitted["t"] * fitted["sd"] * math.sqrt(row["given"] / row["rows"] / fitted["share"])
+    low = found.mean - math.hypot(found.mean - found.low, more)
+    high = found.mean + math.hypot(found.high - found.mean, more)
+    return (
+        f"| {row['draw']} | {row['kind']} | {row['steps']} | {row['given']} of {row['rows']} | "
+        f"{found.n} | {found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}] | "
+        f"[{low:+.3f}, {high:+.3f}] |"
+    )
+
+
+def planted(rows: dict[str, dict[str, Any]]) -> list[str]:
+    """How well a baseline tells right from wrong answers: area under the ROC curve."""
+    from sklearn.metrics import roc_auc_score
+
+    made = ["| draw | right, wrong rows | by likelihood | by likeness |", "|---|---|---|---|"]
+    for row in rows.values():
+        if "looked" in row:
+            right, wrong = row["looked"]["same b"], row["looked"]["wrong"]
+            truth = [1] * len(right) + [0] * len(wrong)
+            areas = [roc_auc_score(truth, [one[n] for one in (*right, *wrong)]) for n in (0, 1)]
+            made.append(f"| {row['draw']} | {len(right)}, {len(wrong)} | {areas[0]:.2f} | "
+                        f"{areas[1]:.2f} |")  # fmt: skip
+    return ["Area under the ROC curve of rows with right answers against rows with wrong ones, "
+            "under a baseline that saw neither:", "", *made]  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""Which rows both trainings see, where the time is less than one pass over all of them.
+
+The candidate's rows are the baseline's, but for the contribution's share of them: so the two
+differ by the contribution and by nothing else.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sem.train.data import Row
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What baseline and candidate learn from."""
+
+    base: tuple[Row, ...]
+    mixed: tuple[Row, ...]
+    given: int  # contributed rows among MIXED
+
+
+def mix(base: Sequence[Row], given: Sequence[Row], count: int, seed: int) -> Mixture:
+    """At most COUNT rows for each training, drawn by SEED; all of them where COUNT holds them."""
+    total = len(base) + len(given)
+    if count >= total:
+        return Mixture(tuple(base), (*base, *given), len(given))
+    lot = random.Random(seed)
+    old, new = (lot.sample(rows, len(rows)) for rows in (_by_id(base), _by_id(given)))
+    share = min(len(new), max(1, round(count * len(new) / total)))
+    return Mixture(
+        tuple(old[: min(count, len(old))]), (*old[: count - share], *new[:share]), share
+    )
+
+
+def _by_id(rows: Sequence[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: row.id)

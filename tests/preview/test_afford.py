@@ -1,0 +1,72 @@
+"""What fits the time: steps, rows scored, rows looked at."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from sem.preview import afford
+from sem.preview.bench import Encoded, Pace
+from sem.train.data import Row, Rows
+from sem.train.recipe import Recipe
+
+RECIPE = Recipe(effective_batch=8, epochs=1.0, max_train_examples=240)
+PACE = Pace(trained=0.01, scored=0.005)  # 100 tokens a row: 8 s a step, 0.5 s a row
+
+
+def rows(base: int = 800, given: int = 200, tested: int = 116) -> Encoded:
+    def part(count: int) -> Rows:
+        return Rows(tuple(Row(str(n), (0,) * 100, 50) for n in range(count)))
+
+    return Encoded(part(base), part(given), part(tested))
+
+
+def bench(package: object = None, recipe: Recipe = RECIPE) -> SimpleNamespace:
+    return SimpleNamespace(job=SimpleNamespace(recipe=recipe), package=package)
+
+
+def cost(found: afford.Budget, scorings: int = 2) -> float:
+    return found.steps * 16 + found.tested * scorings * 0.5 + found.looked * 0.5
+
+
+@pytest.mark.parametrize("seconds", [150, 240, 290, 600, 5000])
+@pytest.mark.parametrize("package", [None, "one"])
+def test_it_fits_the_time_and_no_step_is_left_over(seconds: int, package: str | None) -> None:
+    found = afford.budget(bench(package), rows(), PACE, seconds)
+    left = seconds * afford.SPARE
+    assert found.steps >= afford.FEWEST_STEPS
+    assert cost(found, 3 if package else 2) <= left
+    if not found.is_whole:
+        assert found.steps < found.of_steps
+        assert cost(found, 3 if package else 2) > left - 16 - 1.5
+    assert found.of_steps == 30  # max_train_examples, not all rows
+
+
+def test_four_minutes_on_two_cores() -> None:
+    found = afford.budget(bench(), rows(), PACE, 240)
+    assert (found.steps, found.tested, found.looked) == (7, 48, 57)
+    assert found.seconds_a_step == pytest.approx(8)
+
+
+def test_what_the_recipe_does_not_need_goes_to_rows() -> None:
+    found = afford.budget(bench(), rows(), PACE, 5000)
+    assert (found.steps, found.tested, found.looked) == (30, 116, 200)
+    assert found.is_whole
+
+
+def test_a_look_is_given_up_before_a_step() -> None:
+    found = afford.budget(bench(), rows(), PACE, 115)
+    assert (found.steps, found.tested, found.looked) == (4, 24, 0)
+
+
+def test_too_little_time_leaves_too_few_steps() -> None:
+    assert afford.budget(bench(), rows(), PACE, 60).steps < afford.FEWEST_STEPS
+    assert afford.budget(bench(), rows(), PACE, -5).steps == 0
+
+
+def test_few_val_rows_are_all_scored() -> None:
+    assert afford.budget(bench(), rows(tested=9), PACE, 240).tested == 9
+
+
+def test_epochs_of_all_rows_where_the_recipe_takes_no_sample() -> None:
+    recipe = Recipe(effective_batch=8, epochs=2.0)
+    assert afford.whole(bench(recipe=recipe), rows()) == 250

@@ -1,0 +1,45 @@
+"""A row's pull: its gradient in a layer before the head, against the benchmark's."""
+
+import pytest
+import torch
+
+from sem.dataset import snapshot
+from sem.preview import aligned, bench
+from sem.train import data, loss
+
+
+@pytest.fixture
+def tried(cut_toy, tmp_path):
+    made = bench.prepared(cut_toy, cut_toy.base_model_id, tmp_path / "w")
+    found = data.encode(tuple(snapshot.load(cut_toy, None).examples("val")), made.writer).kept
+    return made.job, bench.fresh(made), found
+
+
+def layers_gradient(job, model, row) -> torch.Tensor:
+    """The gradient of a square layer that begins as nothing, by torch itself."""
+    batch = next(bench.batches(job, model, [row]))
+    with torch.no_grad():
+        found = loss.states(model, batch)
+    layer = torch.zeros(found.hidden.shape[1], found.hidden.shape[1], requires_grad=True)
+    hidden = found.hidden.float()
+    head = model.get_base_model().get_output_embeddings().weight.detach().float()
+    logits = (hidden + hidden @ layer.mT) @ head.mT
+    torch.nn.functional.cross_entropy(logits, found.wanted, reduction="sum").backward()
+    return layer.grad / row.trained
+
+
+def test_gradients_are_those_of_a_layer_before_the_head(tried) -> None:
+    job, model, rows = tried
+    for row, value, gradient in aligned._gradients(job, model, rows[:5]):
+        expected = layers_gradient(job, model, row)
+        assert torch.allclose(gradient, expected, atol=0.02 * expected.abs().max())
+        assert value == pytest.approx(bench.score(job, model, [row])[0] * row.trained, rel=1e-2)
+
+
+def test_scores_are_the_usual_ones_and_a_row_alone_pulls_as_itself(tried) -> None:
+    job, model, rows = tried
+    scores, pulls = aligned.pulls(job, model, rows[:1], rows[:3])
+    assert scores == pytest.approx(bench.score(job, model, rows[:1]), rel=1e-2)
+    assert pulls[0].likeness == pytest.approx(1.0, abs=1e-3)
+    assert all(-1.0 <= one.likeness < 0.999 for one in pulls[1:])
+    assert pulls[0].score == pytest.approx(scores[0], rel=1e-2)
