@@ -143,9 +143,15 @@ set_up() {
   install_torch
   install -r "$LOCK" || fail "$LOCK cannot be installed: $(last_error)" \
     "check the network and pip's index settings, then run this again (log: $LOG)"
+  local site
+  site=$($VENV/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
   # A path file instead of `pip install -e .`: no build, so it works offline.
-  echo "$PWD/scripts" >"$($VENV/bin/python -c \
-    'import sysconfig; print(sysconfig.get_path("purelib"))')/sem.pth"
+  echo "$PWD/scripts" >"$site/sem.pth"
+  if [ -n "${PYTHONDONTWRITEBYTECODE:-}" ]; then # else every process would compile torch again
+    say "compiling what is installed, because PYTHONDONTWRITEBYTECODE is set"
+    env -u PYTHONDONTWRITEBYTECODE $VENV/bin/python -m compileall -q -j 0 -x '/tests?/' "$site" \
+      >>$LOG 2>&1 || say "not all of it could be compiled (log: $LOG)"
+  fi
   for command in opensem-cli:sem.cli hokusai-preview:sem.preview.command; do
     printf '#!/bin/sh\nexec "%s/python" -m %s "$@"\n' "$PWD/$VENV/bin" "${command#*:}" \
       >"$VENV/bin/${command%%:*}"
