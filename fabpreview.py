@@ -12,7 +12,7 @@ PREVIEW = {
     "target": "what labels are: auto, classes or number (default: auto, as they look)",
     "test_mode": "few rows, few steps: the path, not the figure",
     "random_seed": "of the sample and the cuts (default: 42)",
-    "seconds": "what it may take (default: 240)",
+    "seconds": "what it may take (default: 270)",
     "zk": "also write the strict document to this file",
     "verbose": "also list the rows to look at",
     "baseline_model": "what is improved on: save_model's file; for examples a package's folder",

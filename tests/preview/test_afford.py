@@ -43,7 +43,7 @@ def test_it_fits_the_time_and_no_step_is_left_over(seconds: int, package: str | 
 
 def test_four_minutes_on_two_cores() -> None:
     found = afford.budget(bench(), rows(), PACE, 240)
-    assert (found.steps, found.tested, found.looked) == (7, 48, 57)
+    assert (found.steps, found.tested, found.looked) == (9, 43, 43)
     assert found.seconds_a_step == pytest.approx(8)
 
 
@@ -54,7 +54,7 @@ def test_what_the_recipe_does_not_need_goes_to_rows() -> None:
 
 
 def test_a_look_is_given_up_before_a_step() -> None:
-    found = afford.budget(bench(), rows(), PACE, 115)
+    found = afford.budget(bench(), rows(), PACE, 100)
     assert (found.steps, found.tested, found.looked) == (4, 24, 0)
 
 
@@ -67,6 +67,21 @@ def test_few_val_rows_are_all_scored() -> None:
     assert afford.budget(bench(), rows(tested=9), PACE, 240).tested == 9
 
 
+def test_what_stands_below_the_trained_layers_is_paid_once_a_row() -> None:
+    pace = Pace(trained=0.002, scored=0.001, below=0.003)
+    found = afford.budget(bench(), rows(), pace, 240)
+    # A fifth of the candidate's rows are new, 0.3 s below each; 8 rows a step.
+    below = (found.steps * 8 * 1.2 + found.tested + found.looked) * 0.3
+    above = found.steps * 2 * 8 * 0.2 + (found.tested * 2 + found.looked) * 0.1
+    assert 240 * afford.SPARE - 7 < below + above <= 240 * afford.SPARE
+    assert found.seconds_a_step == pytest.approx(1.6)
+
+
 def test_epochs_of_all_rows_where_the_recipe_takes_no_sample() -> None:
     recipe = Recipe(effective_batch=8, epochs=2.0)
     assert afford.whole(bench(recipe=recipe), rows()) == 250
+
+
+def test_test_mode_takes_the_least() -> None:
+    found = afford.least(afford.budget(bench(), rows(), PACE, 5000))
+    assert (found.steps, found.tested, found.looked, found.is_whole) == (4, 24, 24, False)

@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
         "--test-mode", action="store_true", help="500 rows, a few steps: the path, not the figure"
     )
     made.add_argument("--random-seed", type=int, default=42, help="of the sample and the cuts")
-    made.add_argument("--seconds", type=float, default=240.0, help="what it may take (240)")
+    made.add_argument("--seconds", type=float, default=270.0, help="what it may take (270)")
     made.add_argument("--verbose", action="store_true", help="also list the rows to look at")
     made.add_argument("--zk", type=Path, metavar="FILE", help="also write the strict document")
     made.add_argument(

@@ -5,12 +5,13 @@ same start, recipe, seed and number of optimizer steps, so that rows which teach
 nothing by more training. The start is the sem's base model or a package's model. The score is the
 mean log-likelihood a token of the reference answers on the snapshot's val rows, paired by row,
 intervals by domain. A step and a scoring are measured first; what does not fit the time with the
-sem's base model is tried with `proxy`. What is done is kept until the preview is.
+sem's base model is tried with `proxy`, then with LoRA in the base model's last layers only. What
+is done is kept until the preview is.
 """
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,9 +27,10 @@ from sem.preview import bench as benches
 from sem.preview.advice import Advised, Known
 from sem.preview.afford import FEWEST_STEPS, Budget
 from sem.preview.aligned import Pull
-from sem.preview.bench import Bench, Encoded, Split
+from sem.preview.bench import Bench, Encoded, Pace, Split
 from sem.preview.examples import Examples, as_samples
 from sem.preview.gain import Gain, gained
+from sem.preview.lower import Lower
 from sem.preview.overlap import Overlap
 from sem.preview.packaged import Package
 from sem.train import data
@@ -49,6 +51,7 @@ class Asked:
     proxy: str | None = None
     package: Package | None = None  # what both trainings start from; None: the base model
     parts: Path | None = None  # where finished fits are kept
+    test_mode: bool = False  # few steps, few rows
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,12 @@ class Worth:
     advised: tuple[Advised, ...]  # every contributed row
     start: float | None = None  # the package's own score, before any step
     unseen: int = 0  # val rows left out, because the package has learnt them
+    lower: Lower | None = None  # layers that no training changed
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether both trainings were those of the recipe."""
+        return self.budget.is_whole and self.lower is None
 
 
 def worth(asked: Asked, watched: Watch = lambda _: None) -> Worth:
@@ -107,7 +116,7 @@ def worth(asked: Asked, watched: Watch = lambda _: None) -> Worth:
                   frozenset(found.rows.given.too_long)),
         )),
         start=sum(found.start) / len(found.start) if found.start else None,
-        unseen=len(parts["val"]) - len(tested),
+        unseen=len(parts["val"]) - len(tested), lower=found.bench.lower,
     )  # fmt: skip
 
 
@@ -153,13 +162,14 @@ def _trained(asked: Asked, split: Split, seconds: float, folder: Path, watched: 
 
     def once(name: str, steps: int, learnt: tuple[Row, ...], own: list[Row]) -> list[list[float]]:
         ids = [[row.id for row in part] for part in (learnt, tested, own)]
-        told = [name, bench.name, steps, ids]
+        told = [name, _words(bench), steps, ids]
         kept = cache.part(asked.parts, told)
         if kept is not None and [len(part) for part in kept] == [len(tested), len(own) * 2]:
             watched(f"{name}: kept from before")
             return list(kept)
         watched(f"{name}: {steps} steps")
         model = benches.trained(bench, learnt, steps)
+        benches.through(bench, model, [*tested, *own])
         if not own:
             made = [benches.score(bench.job, model, tested), []]
         else:
@@ -195,29 +205,59 @@ def _learnt_before(
 def _chosen(
     asked: Asked, split: Split, seconds: float, folder: Path, watched: Watch
 ) -> tuple[Bench, Encoded, Budget]:
-    """The sem's base model when its steps fit SECONDS, else the proxy; and how much does.
+    """The first way to train that fits SECONDS, and how much of it does.
 
     What was chosen before a preview was killed is chosen again.
     """
     began, tried = time.monotonic(), []
-    own, proxy = asked.project.base_model_id, asked.proxy if asked.package is None else None
+    encoded: dict[str, Encoded] = {}
     kept = cache.part(asked.parts, ["chosen"])
-    if kept and kept["name"] in (own, proxy):
-        bench = benches.prepared(asked.project, kept["name"], folder, asked.package)
-        return bench, benches.encoded(bench, split), Budget(**kept["budget"])
-    for name in [own, *([proxy] if proxy else [])]:
-        watched(f"warm-up: {name}")
-        bench = benches.prepared(asked.project, name, folder, asked.package)
-        rows = benches.encoded(bench, split)
-        pace = benches.measured(bench, rows)
-        budget = afford.budget(bench, rows, pace, seconds - (time.monotonic() - began))
+    for bench in _ways(asked, folder):
+        told = {"name": bench.name, "trained_layers": bench.lower.trained if bench.lower else None}
+        if kept and kept["way"] != told:
+            continue
+        if bench.name not in encoded:
+            encoded[bench.name] = benches.encoded(bench, split)
+        rows = encoded[bench.name]
+        if kept:
+            return bench, rows, Budget(**kept["budget"])
+        watched(f"warm-up: {_words(bench)}")
+        budget = _measured(bench, rows, asked, seconds - (time.monotonic() - began))
         if budget.steps >= FEWEST_STEPS:
-            told = {"name": name, "budget": asdict(budget)}
-            cache.keep_part(asked.parts, ["chosen"], told)
+            cache.keep_part(asked.parts, ["chosen"], {"way": told, "budget": asdict(budget)})
             return bench, rows, budget
-        tried.append(f"{name}: {budget.seconds_a_step:.1f} s a step")
+        tried.append(f"{_words(bench)}: {budget.seconds_a_step:.1f} s a step")
     raise SemError(
         f"{FEWEST_STEPS} steps of two trainings do not fit {seconds:.0f} s: {'; '.join(tried)}",
         "give more --seconds"
         + ("" if asked.package else ", or name a smaller model as `proxy` in preview.yaml"),
     )
+
+
+def _ways(asked: Asked, folder: Path) -> Iterator[Bench]:
+    """The ways to train, the truest first: the sem's model, the proxy, the model's last layers."""
+    name = asked.project.base_model_id
+    own = benches.prepared(asked.project, name, folder, asked.package)
+    yield own
+    if asked.proxy and asked.package is None:
+        yield benches.prepared(asked.project, asked.proxy, folder)
+    shallow = benches.shallow(own)
+    if shallow:
+        yield shallow
+
+
+def _measured(bench: Bench, rows: Encoded, asked: Asked, seconds: float) -> Budget:
+    """What fits SECONDS less what measuring takes."""
+    began = time.monotonic()
+
+    def budget(pace: Pace) -> Budget:
+        return afford.budget(bench, rows, pace, seconds - (time.monotonic() - began))
+
+    pace = benches.measured(bench, rows, lambda pace: budget(pace).steps >= FEWEST_STEPS)
+    found = budget(pace)
+    return afford.least(found) if asked.test_mode else found
+
+
+def _words(bench: Bench) -> str:
+    lower = bench.lower
+    return f"{bench.name}, last {lower.trained} of {lower.of} layers" if lower else bench.name

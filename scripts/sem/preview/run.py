@@ -44,7 +44,7 @@ class Options:
     sample_size: int = 10_000
     seed: int = 42
     test_mode: bool = False  # few rows, few steps: the whole path in seconds
-    seconds: float = 240.0
+    seconds: float = 270.0
     baseline: Path | None = None  # a model of the base rows, in place of the one that is trained
     cache: Path | None = None  # where models of base rows are kept
     parts: Path | None = None  # where finished fits are kept until the preview is done

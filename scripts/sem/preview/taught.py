@@ -91,7 +91,8 @@ def preview(
     most = min(options.sample_size, 500) if options.test_mode else options.sample_size
     watched("reading")
     given = examples.read(options.path, project.tasks, most, options.seed)
-    asked = lora.Asked(project, given, options.seconds, wanted.proxy, package, options.parts)
+    asked = lora.Asked(project, given, options.seconds, wanted.proxy, package, options.parts,
+                       options.test_mode)  # fmt: skip
     found = lora.worth(asked, watched)
     stamp = at.strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
@@ -142,7 +143,8 @@ def _estimate(
         "val_rows": {"scored": found.gain.n, "of": found.val},
         "steps": found.budget.steps,
         "steps_of_the_recipe": found.budget.of_steps,
-        "complete": found.budget.is_whole,
+        "trained_layers": found.lower.trained if found.lower else "all",
+        "complete": found.is_whole,
         "contributed_rows": {"learnt": found.learnt, "of": found.usable},
         "seconds_a_step": round(found.budget.seconds_a_step, 3),
         "base_model_id": found.model,
@@ -160,6 +162,11 @@ def _nats(gain: Gain) -> dict[str, float | int]:
 def _boxed(found: lora.Worth) -> list[str]:
     """What the time did not hold."""
     budget, told = found.budget, ["both trainings take equal steps"]
+    if found.lower:
+        told.append(
+            f"time_box: LoRA in every layer does not fit, so that both trainings change the last "
+            f"{found.lower.trained} of {found.lower.of} layers only"
+        )
     if lora.FITTED.exists():
         told.append("the interval holds what training itself adds, as it was measured on the demo")
     if not budget.is_whole:
@@ -213,7 +220,7 @@ def decide(found: lora.Worth, least: float) -> tuple[str, str]:
 
     A part of a training that gains nothing says nothing of the rest; one that loses does.
     """
-    gain, is_whole = found.gain, found.budget.is_whole
+    gain, is_whole = found.gain, found.is_whole
     shown = (f"{gain.mean:+.3f} nats a token [{gain.low:+.3f}, {gain.high:+.3f}], n = {gain.n:,}, "
              f"{found.budget.steps} steps")  # fmt: skip
     if gain.low > 0 and gain.mean >= least:
@@ -236,6 +243,7 @@ def show(made: dict[str, Any], words: dict[str, str], verbose: bool) -> None:
             f"{told['sample_size_used']:,} of {told['original_data_size']:,}",
         ),
         ("base model", estimate["base_model_id"]),
+        ("layers trained", estimate["trained_layers"]),
         ("both trainings start from", made["baseline_model"]["starts_from"]),
         (
             "steps of each training",

@@ -1,0 +1,117 @@
+"""The lower layers of a base model, left as they are: every row passes them once.
+
+Where a machine is too slow for LoRA in every layer, a preview trains the last UPPER of them. What
+stands below is the same for both trainings and every scoring, so that what it makes of a row is
+kept: (tokens, width) in the model's dtype. Layers stay in their places, because some families
+give each its own mask and rotation.
+"""
+
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+UPPER = 0.15  # of the layers: 4 of SmolLM2-135M's 30
+
+
+@dataclass
+class Lower:
+    """The first `count` of `of` layers, and what they make of rows by their token ids."""
+
+    count: int
+    of: int
+    states: dict[tuple[int, ...], Any] = field(default_factory=dict)
+    batch: tuple[tuple[int, ...], ...] = ()  # the rows that pass now
+    keeps: bool = False  # whether what passes now is kept
+
+    @property
+    def trained(self) -> int:
+        """Layers that are trained."""
+        return self.of - self.count
+
+    @property
+    def knows(self) -> bool:
+        """Whether all rows that pass now have passed before."""
+        return bool(self.batch) and all(ids in self.states for ids in self.batch)
+
+
+def of(config: Mapping[str, Any]) -> Lower | None:
+    """The layers below the last UPPER of a causal model of CONFIG; None where there are none."""
+    layers = int(config.get("num_hidden_layers") or 0)
+    count = layers - max(1, round(layers * UPPER))
+    return None if config.get("is_encoder_decoder") or count < 1 else Lower(count, layers)
+
+
+def put_in(model: Any, lower: Lower) -> None:
+    """Take the adapters out of MODEL's LOWER layers, which then know what they have seen."""
+    decoder = _decoder(model)
+    decoder.register_forward_pre_hook(_watch(lower), with_kwargs=True)
+    for number, layer in enumerate(decoder.layers[: lower.count]):
+        for name, part in list(layer.named_modules()):
+            if hasattr(part, "base_layer"):
+                layer.set_submodule(name, part.base_layer)
+        is_last = number == lower.count - 1
+        layer.forward = types.MethodType(_forward(layer.forward, lower, is_last), layer)
+
+
+def through(model: Any, lower: Lower, batches: Iterator[dict[str, Any]]) -> None:
+    """Let BATCHES pass the LOWER layers of MODEL alone, and keep what comes out."""
+    from torch.nn import ModuleList
+
+    decoder = _decoder(model)
+    every = decoder.layers
+    decoder.layers, lower.keeps = ModuleList(every[: lower.count]), True
+    try:
+        for batch in batches:
+            decoder(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"],
+                    use_cache=False)  # fmt: skip
+    finally:
+        decoder.layers, lower.keeps = every, False
+
+
+def unseen(lower: Lower, rows: Sequence[Any]) -> list[Any]:
+    """Those of ROWS (things with `ids`) that have not passed, each once, the shortest first."""
+    new = {row.ids: row for row in rows if row.ids not in lower.states}
+    return sorted(new.values(), key=lambda row: (len(row.ids), row.id))
+
+
+def _decoder(model: Any) -> Any:
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return inner.get_decoder()
+
+
+def _watch(lower: Lower) -> Any:
+    """A hook that notes which rows come in."""
+
+    def note(_: Any, args: tuple[Any, ...], words: dict[str, Any]) -> None:
+        ids, mask = words["input_ids"], words.get("attention_mask")
+        sizes = [ids.shape[1]] * len(ids) if mask is None else mask.sum(dim=1).tolist()
+        found = zip(ids.tolist(), sizes, strict=True)
+        lower.batch = tuple(tuple(row[: int(size)]) for row, size in found)
+
+    return note
+
+
+def _forward(plain: Any, lower: Lower, is_last: bool) -> Any:
+    """PLAIN of a layer, not called for rows that have passed before."""
+
+    def forward(self: Any, hidden_states: Any, *args: Any, **words: Any) -> Any:
+        if lower.knows:
+            return _filled(hidden_states, lower) if is_last else hidden_states
+        found = plain(hidden_states, *args, **words)
+        if is_last and lower.keeps:
+            for ids, states in zip(lower.batch, found, strict=True):
+                lower.states[ids] = states[: len(ids)].detach().clone()
+        return found
+
+    return forward
+
+
+def _filled(hidden: Any, lower: Lower) -> Any:
+    """What the rows that pass now left here before; zeros where HIDDEN only fills up."""
+    import torch
+
+    made = torch.zeros_like(hidden)
+    for place, ids in enumerate(lower.batch):
+        made[place, : len(ids)] = lower.states[ids]
+    return made
