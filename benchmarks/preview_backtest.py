@@ -23,6 +23,7 @@ from typing import Any
 
 import preview_cases
 import preview_fit
+from clean import machine
 from preview_cases import Case
 
 from sem.core import console, files
@@ -82,11 +83,15 @@ def one(case: Case, before: dict[str, Any] | None) -> dict[str, Any]:
     full = before["full"] if before else whole(case)
     spent = before["cpu_s"]["full"] if before else round(time.process_time() - between, 2)
     return {
-        "case": case.name, "kind": case.kind, "pool": case.pool.name, "rows": len(case.given),
-        "previews": previews, "full": full,
-        "cpu_s": {"previews": round(between - began, 2),
-                  "full": spent},
-    }  # fmt: skip
+        "case": case.name,
+        "kind": case.kind,
+        "pool": case.pool.name,
+        "rows": len(case.given),
+        "previews": previews,
+        "full": full,
+        "cpu_s": {"previews": round(between - began, 2), "full": spent},
+        "machine": machine(),
+    }
 
 
 def preview(case: Case, share: float, tested: float, seed: int) -> dict[str, Any]:

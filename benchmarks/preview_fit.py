@@ -15,19 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import preview_plot
-from clean import machine
 
 from sem.core import files, jsonio
 from sem.preview import decision
 from sem.preview.gain import Gain
 
 COVER = 0.95
+SAFE = 0.85  # share of told sizes that must be near where it is fitted: 80 % are wanted elsewhere
 GRID = {
     "points": (0.0, 0.25, 0.5, 0.75, 1.0),
     "share": (0.0, 0.05, 0.1, 0.15, 0.2, 0.3),
     "unseen_points": (0.0, 0.5, 1.0, 2.0, 4.0, 6.0),
     "unseen_share": (0.0, 0.1, 0.2, 0.4, 0.6),
 }
+BUDGETS = ("quarter", "half", "whole")
 BINS = ((0.0, 0.5), (0.5, 0.7), (0.7, 0.8), (0.8, 0.9), (0.9, 1.01))
 
 
@@ -79,6 +80,8 @@ def report(rows: list[dict[str, Any]], folder: Path, curve_path: Path) -> None:
         "fitted_on": len(fitted_on), "rows_sha256": rows_hash(rows),
         "tested": {"previews": len(tested), **summary(tested, widen)},
     }  # fmt: skip
+    curve["tells_size_from"] = size_from(fitted_on, widen, curve)
+    curve["tested"] |= sized(tested, widen, curve)
     curve["tested"]["brier"] = brier(tested, widen, curve)
     curve["tested"]["brier_of_the_base_rate"] = base_rate(fitted_on, tested)
     files.write(curve_path, jsonio.pretty(curve))
@@ -90,8 +93,9 @@ def report(rows: list[dict[str, Any]], folder: Path, curve_path: Path) -> None:
 
 
 def rows_hash(rows: Sequence[dict[str, Any]]) -> str:
-    """What names the rows of the backtest, their times apart."""
-    plain = [{name: row[name] for name in row if name != "cpu_s"} for row in rows]
+    """What names the rows of the backtest, their times and machines apart."""
+    plain = [{name: row[name] for name in row if name not in ("cpu_s", "machine")}
+             for row in rows]  # fmt: skip
     return files.sha256_json(sorted(plain, key=lambda row: str(row["case"])))
 
 
@@ -143,6 +147,26 @@ def brier(told: Sequence[Told], widen: dict[str, float], curve: dict[str, Any]) 
     return round(wrong / len(told), 4)
 
 
+def size_from(told: Sequence[Told], widen: dict[str, float], curve: dict[str, Any]) -> float:
+    """The least chance, in hundredths, from which SAFE of the sizes told of TOLD are near."""
+    for hundredth in range(50, 100):
+        found = sized(told, widen, {**curve, "tells_size_from": hundredth / 100})
+        if found["near_when_size_told"] >= SAFE:
+            return hundredth / 100
+    return 1.0
+
+
+def sized(
+    told: Sequence[Told], widen: dict[str, float], curve: dict[str, Any]
+) -> dict[str, float]:
+    """How many of TOLD say how much by CURVE, and how many of those are near."""
+    said = [one for one in told
+            if one.word(widen) != "cannot_tell"
+            and decision.tells_size(curve, decision.chance(curve, one.known(widen)))]  # fmt: skip
+    return {"tells_size": round(len(said) / len(told), 4) if told else 0.0,
+            "near_when_size_told": round(_share(said, lambda one: one.is_near), 4)}  # fmt: skip
+
+
 def base_rate(fitted_on: Sequence[Told], tested: Sequence[Told]) -> float:
     """The Brier score of saying, for every case, how often the first half was near."""
     rate = sum(one.is_near for one in fitted_on) / len(fitted_on)
@@ -183,7 +207,8 @@ def _share(told: Sequence[Told], holds: Callable[[Told], bool]) -> float:
 COLUMNS = {
     "sign (full clear)": "sign_of_clear", "rank": "rank_correlation",
     "near, when it says": "near_when_said", "±20 % of ≥ 2.5 points": "within_20_percent_of_large",
-    "covered": "covered", "abstains": "abstains",
+    "covered": "covered", "cannot tell whether": "abstains", "tells how much": "tells_size",
+    "near, when it tells how much": "near_when_size_told",
 }  # fmt: skip
 
 
@@ -199,31 +224,35 @@ def table(
     lines = [
         "# Previews against the full computation", "",
         f"{len(rows)} contributions ({made}) to 6 sets of rows, {len(told)} previews. "
-        f"{machine()}; CPU time: previews {cpu['previews']:.0f} s, full {cpu['full']:.0f} s. "
+        f"{'; '.join(sorted({row['machine'] for row in rows}))}; CPU time: previews "
+        f"{cpu['previews']:.0f} s, full {cpu['full']:.0f} s. "
         "`python benchmarks/preview_backtest.py`: its docstring says what a preview and the full "
         "computation are.", "",
         f"Fitted on {len(told) - len(tested)} previews (half of the cases, by a digest of their "
         f"names): intervals are widened by {widen['points']} points and "
         f"{widen['share']:.0%} of the gain, and by {widen['unseen_points']} points and "
         f"{widen['unseen_share']:.0%} of the gain times the share of the contribution that was "
-        f"not seen, all added in squares. Near: within {near} of the full result.", "",
+        f"not seen, all added in squares. Near: within {near} of the full result. How much is "
+        f"told from a confidence of {curve['tells_size_from']:.0%}, the least that leaves "
+        f"{SAFE:.0%} of the told sizes near on the same half.", "",
         "| previews | n | " + " | ".join(COLUMNS) + " |", "|---|---|" + "---|" * len(COLUMNS),
     ]  # fmt: skip
     parts: dict[str, list[Told]] = {"**tested half**": list(tested), "all": list(told)}
-    for budget in ("quarter", "half", "whole"):
+    for budget in BUDGETS:
         parts[f"tested half, {budget}"] = [one for one in tested if one.budget == budget]
-    lines += [_line(name, part, widen) for name, part in parts.items() if part]
+    lines += [_line(name, part, widen, curve) for name, part in parts.items() if part]
     lines += ["", "By kind, all cases:", "", "| kind | n | " + " | ".join(COLUMNS) + " |",
               "|---|---|" + "---|" * len(COLUMNS)]  # fmt: skip
-    lines += [_line(kind, [o for o in told if o.kind == kind], widen) for kind in sorted(kinds)]
+    lines += [_line(kind, [o for o in told if o.kind == kind], widen, curve)
+              for kind in sorted(kinds)]  # fmt: skip
     lines += ["", *calibration(tested, widen, curve), "", *per_case(rows, told, widen)]
     return lines
 
 
-def _line(name: str, told: Sequence[Told], widen: dict[str, float]) -> str:
+def _line(name: str, told: Sequence[Told], widen: dict[str, float], curve: dict[str, Any]) -> str:
     if len(told) < 2:
         return f"| {name} | {len(told)} |" + " |" * len(COLUMNS)
-    found = summary(told, widen)
+    found = summary(told, widen) | sized(told, widen, curve)
     cells = [f"{found[k]:.2f}" if k == "rank_correlation" else f"{found[k]:.0%}" for k in
              COLUMNS.values()]  # fmt: skip
     return f"| {name} | {len(told)} | " + " | ".join(cells) + " |"
@@ -255,7 +284,8 @@ def per_case(
     ]
     for row in rows:
         cells = []
-        for one in (one for one in told if one.case == row["case"]):
+        for one in sorted((one for one in told if one.case == row["case"]),
+                          key=lambda one: BUDGETS.index(one.budget)):  # fmt: skip
             found, short = one.expected(widen), SHORT[one.word(widen)]
             cells.append(f"{found.mean * 100:+.1f} [{found.low * 100:+.1f}, "
                          f"{found.high * 100:+.1f}] {short}")  # fmt: skip

@@ -15,6 +15,7 @@ KNOWN = {
 CURVE = {
     "weights": {"log_width": -1.0, "share_used": 2.0},
     "intercept": 0.5,
+    "tells_size_from": 0.75,
     "ranges": {"log_width": [0.0, 3.0], "share_used": [0.25, 1.0]},
     "widen": {"points": 1.0, "share": 0.1, "unseen_points": 0.0, "unseen_share": 0.0},
 }
@@ -51,6 +52,27 @@ def test_without_a_fitted_curve_there_is_no_confidence_and_no_widening(unfitted)
     assert decision.confidence(KNOWN) == (None, "not_fitted: curve.json is missing")
     gain = Gain(0.1, 0.05, 0.15, 100)
     assert decision.widened(gain, 0.5) == gain
+
+
+@pytest.mark.parametrize(
+    ("share", "word", "told", "reason"),
+    [
+        (1.0, "improves", True, None),
+        (1.0, "cannot_tell", False, "whether it improves cannot be told"),
+        (0.5, "does_not_improve", False, "a confidence of 62% is below 75%"),
+    ],
+)
+def test_how_much_is_told_only_where_it_was_near_in_the_backtest(
+    fitted, share, word, told, reason
+) -> None:
+    found = decision.size(KNOWN | {"share_used": share}, word)
+    assert found == {"told": told, "reason": reason}
+
+
+def test_without_a_backtest_the_size_is_not_told(unfitted) -> None:
+    assert decision.size(KNOWN, "improves") == {
+        "told": False, "reason": "not_fitted: curve.json is missing",
+    }  # fmt: skip
 
 
 def test_the_curve_is_logistic(fitted) -> None:

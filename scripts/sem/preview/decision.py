@@ -116,6 +116,26 @@ def chance(curve: Mapping[str, Any], known: Mapping[str, float]) -> float:
     return 1 / (1 + math.exp(-max(-30.0, min(30.0, score))))
 
 
+def tells_size(curve: Mapping[str, Any], chance: float) -> bool:
+    """Whether a CHANCE to be near is enough to say how much, and not only whether."""
+    return bool(chance >= curve["tells_size_from"])
+
+
+def size(known: Mapping[str, float], word: Word) -> dict[str, Any]:
+    """Whether the points are told as the size of the gain, and why not; the WORD is whether."""
+    curve, (sure, why) = fitted(), confidence(known)
+    if curve is None or sure is None:
+        return {"told": False, "reason": why}
+    if word == "cannot_tell":
+        return {"told": False, "reason": "whether it improves cannot be told"}
+    if tells_size(curve, sure):
+        return {"told": True, "reason": None}
+    return {
+        "told": False,
+        "reason": f"a confidence of {sure:.0%} is below {curve['tells_size_from']:.0%}",
+    }
+
+
 def fitted() -> dict[str, Any] | None:
     """The fitted curve, None where there is none."""
     return files.read_json(CURVE) if CURVE.exists() else None

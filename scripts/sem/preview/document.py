@@ -29,6 +29,7 @@ NUMBERS = (
     "was fitted on classes only",
     "numbers: values of rows, doubts of labels and gaps are of classes and do not apply",
 )
+NO_BACKTEST = "not_fitted: the backtest was of classes"
 MOST_ROWS = 1_000  # of those to look at; the counts are of all
 
 
@@ -148,11 +149,9 @@ def preview(found: Found) -> dict[str, Any]:
 def _told(found: Found) -> dict[str, Any]:
     """preview_metadata."""
     given, worth = found.contribution, found.worth
-    evenness = decision.balance(given.classes)
-    known = decision.features(worth.expected, worth.learnt, worth.estimate.reached, evenness)
-    sure, why = decision.confidence(known)
+    sure, why = decision.confidence(_known(found))
     if worth.rows.shape.is_of_numbers:
-        sure, why = None, "not_fitted: the backtest was of classes"
+        sure, why = None, NO_BACKTEST
     return {
         "preview_mode": True,
         "test_mode": found.test_mode,
@@ -169,6 +168,12 @@ def _told(found: Found) -> dict[str, Any]:
     }
 
 
+def _known(found: Found) -> dict[str, float]:
+    """What the confidence is computed from."""
+    worth, evenness = found.worth, decision.balance(found.contribution.classes)
+    return decision.features(worth.expected, worth.learnt, worth.estimate.reached, evenness)
+
+
 def _estimate(found: Found) -> dict[str, Any]:
     worth, estimate = found.worth, found.worth.estimate
     own = len(worth.rows.given) + len(worth.overlap.left_out)
@@ -176,6 +181,9 @@ def _estimate(found: Found) -> dict[str, Any]:
     return {
         "decision": found.decision.word,
         "reason": found.decision.reason,
+        "size": {"told": False, "reason": NO_BACKTEST}
+        if of_numbers
+        else decision.size(_known(found), found.decision.word),
         "primary_metric": lines.PRIMARY if of_numbers else acceptance.METRIC,
         "percentage_points": _points(worth.expected),
         "measured": {"rows": worth.learnt, **_points(estimate.gain)},

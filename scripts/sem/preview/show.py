@@ -33,6 +33,9 @@ def result(made: dict[str, Any], verbose: bool) -> None:
     _show_confidence(told)
     _show_rule(made)
     print(f"{WORDS[made['estimate']['decision']]}: {made['estimate']['reason']}")
+    size = made["estimate"]["size"]
+    if not size["told"]:
+        print(f"how much cannot be told: {size['reason']}")
     for note in made["estimate"]["notes"]:
         print(f"note: {note}")
     print(made["disclaimer"])

@@ -38,6 +38,7 @@ from sem.preview.run import Options
 from sem.train import recipe
 
 METRIC = "token_probability"
+NO_BACKTEST = "not_fitted: no backtest of examples was run"
 TYPE = "lora"
 
 
@@ -103,7 +104,7 @@ def preview(
             "test_mode": options.test_mode,
             "cached": False,
             "estimation_confidence": None,
-            "estimation_confidence_reason": "not_fitted: no backtest of examples was run",
+            "estimation_confidence_reason": NO_BACKTEST,
             "legacy_confidence": decision.legacy_confidence(found.learnt),
             "sample_size_used": found.learnt,
             "original_data_size": given.size,
@@ -137,6 +138,7 @@ def _estimate(
     return {
         "decision": word,
         "reason": why,
+        "size": {"told": False, "reason": NO_BACKTEST},
         "primary_metric": "log_likelihood_per_token",
         "nats_per_token": _nats(found.gain),
         "measured": _nats(found.measured),
