@@ -149,8 +149,9 @@ set_up() {
   echo "$PWD/scripts" >"$site/sem.pth"
   if [ -n "${PYTHONDONTWRITEBYTECODE:-}" ]; then # else every process would compile torch again
     say "compiling what is installed, because PYTHONDONTWRITEBYTECODE is set"
-    env -u PYTHONDONTWRITEBYTECODE $VENV/bin/python -m compileall -q -j 0 -x '/tests?/' "$site" \
-      >>$LOG 2>&1 || say "not all of it could be compiled (log: $LOG)"
+    env -u PYTHONDONTWRITEBYTECODE $VENV/bin/python -m compileall -q -j 0 \
+      -x '/tests?/|/testing/_internal/' "$site" >>$LOG 2>&1 ||
+      say "not all of it could be compiled (log: $LOG)"
   fi
   for command in opensem-cli:sem.cli hokusai-preview:sem.preview.command; do
     printf '#!/bin/sh\nexec "%s/python" -m %s "$@"\n' "$PWD/$VENV/bin" "${command#*:}" \

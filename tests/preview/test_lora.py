@@ -56,7 +56,8 @@ def test_rows_of_one_id_are_told_apart(cut_toy, tmp_path) -> None:
 
 
 def test_training_itself_widens_the_interval_and_a_larger_share_more() -> None:
-    found, by = Gain(0.02, 0.01, 0.04, 30), {"sd": 0.03, "t": 2.0, "share": 0.2}
+    found = Gain(0.02, 0.01, 0.04, 30)
+    by = {"sd": 0.03, "t": 2.0, "share": 0.2, "larger": 0.0, "smaller": 0.0}
     same = lora.widened(found, 0.2, by)
     assert (same.mean, same.n) == (0.02, 30)
     assert same.low == pytest.approx(0.02 - (0.01**2 + 0.06**2) ** 0.5)
@@ -64,6 +65,15 @@ def test_training_itself_widens_the_interval_and_a_larger_share_more() -> None:
     wider = lora.widened(found, 0.8, by)
     assert wider.low == pytest.approx(0.02 - (0.01**2 + 0.12**2) ** 0.5)
     assert lora.widened(found, 0.2, {}) == found
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_rest_of_a_training_makes_a_gain_larger_or_smaller(sign: int) -> None:
+    by = {"sd": 0.0, "t": 2.0, "share": 0.2, "larger": 1.5, "smaller": 0.5}
+    made = lora.widened(Gain(sign * 0.2, sign * 0.2 - 0.04, sign * 0.2 + 0.04, 30), 0.5, by)
+    away, towards = (made.high, made.low) if sign > 0 else (made.low, made.high)
+    assert sign * away == pytest.approx(0.2 + (0.04**2 + 0.3**2) ** 0.5)
+    assert sign * towards == pytest.approx(0.2 - (0.04**2 + 0.1**2) ** 0.5)
 
 
 def test_a_file_without_examples_is_one_line(cut_toy, tmp_path) -> None:

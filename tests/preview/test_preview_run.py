@@ -1,6 +1,8 @@
 """From a file of a contributor to the document: the whole path, by the real command."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 
 from sem.core import files, schema
 from sem.core.errors import SemError
+from sem.core.project import ROOT
 from sem.preview import command, decision, models, zk
 
 WORDS = {
@@ -201,3 +204,21 @@ def test_a_linked_loop_is_one_line(root, capsys) -> None:
     path.symlink_to(path.name)
     with pytest.raises(SemError, match="no such file"):
         command.main(["--data-path", str(path), "--output-file", str(root / "out.json")])
+
+
+@pytest.mark.parametrize("words", [["-m", "sem.preview"], [str(ROOT / "src/hokusai_preview.py")]])
+def test_it_is_started_by_older_names(words: list[str], tmp_path: Path) -> None:
+    argv = [sys.executable, *words, "--data-path", "nowhere.csv"]
+    done = subprocess.run(argv, capture_output=True, text=True, cwd=tmp_path, check=False,
+                          env={"PYTHONPATH": str(ROOT / "scripts")})  # fmt: skip
+    assert done.returncode == 1
+    assert "error: nowhere.csv: no such file" in done.stderr
+    assert done.stdout == ""
+
+
+def test_the_last_lines_say_that_it_is_done(root: Path, capsys) -> None:
+    files.write_rows(root / "given.jsonl", rows(60, 3))
+    command.main(["--data-path", str(root / "given.jsonl"), "--test-mode"])
+    *_, done, disclaimer = capsys.readouterr().out.strip().splitlines()
+    assert done.startswith("Preview complete in ")
+    assert disclaimer.startswith("PREVIEW - NON-BINDING ESTIMATE")

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 from sem.core import files
 from sem.core.errors import SemError
@@ -106,7 +107,8 @@ def worth(asked: Asked, watched: Watch = lambda _: None) -> Worth:
     units = {one.id: one.unit for one in tested}
     measured = gained([0.0] * len(change), change, [units[row.id] for row in rows])
     return Worth(
-        gain=widened(measured, found.share), measured=measured,
+        gain=widened(measured, found.share, fitted("last" if found.bench.lower else "all")),
+        measured=measured,
         before=sum(old) / len(old), after=sum(new) / len(new), overlap=known,
         learnt=found.learnt, usable=len(found.rows.given.kept), budget=found.budget,
         model=found.bench.name, too_long=len(found.rows.given.too_long), val=len(tested),
@@ -120,19 +122,25 @@ def worth(asked: Asked, watched: Watch = lambda _: None) -> Worth:
     )  # fmt: skip
 
 
-def widened(found: Gain, share: float, by: Mapping[str, float] | None = None) -> Gain:
-    """FOUND with what training itself adds to its error, by BY or as FITTED has it.
+def widened(found: Gain, share: float, by: Mapping[str, float]) -> Gain:
+    """FOUND with what training adds to its error, BY what backtests found.
 
     Good rows move the result, too, where others learn in their place, and by more the larger the
-    SHARE of the candidate's rows that is new (its square root: as a sum of so many draws).
+    SHARE of the candidate's rows that is new (its square root: as a sum of so many draws). And
+    the rest of a training makes a gain larger, or smaller, by a share of it.
     """
-    if by is None:
-        by = files.read_json(FITTED) if FITTED.exists() else None
     if not by:
         return found
-    more = by["t"] * by["sd"] * math.sqrt(share / by["share"])
-    low = found.mean - math.hypot(found.mean - found.low, more)
-    return Gain(found.mean, low, found.mean + math.hypot(found.high - found.mean, more), found.n)
+    noise = by["t"] * by["sd"] * math.sqrt(share / by["share"])
+    up, down = ("larger", "smaller") if found.mean > 0 else ("smaller", "larger")
+    below = math.hypot(found.mean - found.low, noise, by[down] * found.mean)
+    above = math.hypot(found.high - found.mean, noise, by[up] * found.mean)
+    return Gain(found.mean, found.mean - below, found.mean + above, found.n)
+
+
+def fitted(way: Literal["all", "last"]) -> Mapping[str, float]:
+    """What backtests found of trainings of all layers, or of the last ones only."""
+    return files.read_json(FITTED)[way] if FITTED.exists() else {}
 
 
 @dataclass(frozen=True)

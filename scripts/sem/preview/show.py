@@ -8,10 +8,24 @@ from sem.preview import taught
 
 def result(made: dict[str, Any], verbose: bool) -> None:
     """Print the document MADE; VERBOSE: the rows to look at, too."""
-    if "evaluation_metadata" not in made:
-        taught.show(made, WORDS, verbose)
-        return
     print(made["disclaimer"])
+    if "evaluation_metadata" in made:
+        _show(made, verbose)
+    else:
+        taught.show(made, WORDS, verbose)
+    print(f"Preview complete in {made['preview_metadata']['time_elapsed']:.0f} s")
+    print(made["disclaimer"])
+
+
+WORDS = {
+    "improves": "it improves the model",
+    "does_not_improve": "it does not improve the model",
+    "cannot_tell": "it cannot be told",
+}
+
+
+def _show(made: dict[str, Any], verbose: bool) -> None:
+    """A preview of classes or numbers."""
     deltas = made["delta_computation"]["metric_deltas"].items()
     rows = [
         (n, f"{d['baseline_value']:.4f}", f"{d['new_value']:.4f}", f"{d['absolute_delta']:+.4f}")
@@ -38,14 +52,6 @@ def result(made: dict[str, Any], verbose: bool) -> None:
         print(f"how much cannot be told: {size['reason']}")
     for note in made["estimate"]["notes"]:
         print(f"note: {note}")
-    print(made["disclaimer"])
-
-
-WORDS = {
-    "improves": "it improves the model",
-    "does_not_improve": "it does not improve the model",
-    "cannot_tell": "it cannot be told",
-}
 
 
 def _show_curve(curve: list[dict[str, Any]]) -> None:

@@ -237,7 +237,6 @@ def decide(found: lora.Worth, least: float) -> tuple[str, str]:
 
 def show(made: dict[str, Any], words: dict[str, str], verbose: bool) -> None:
     """MADE for a person, on stdout; VERBOSE: the rows to look at, too."""
-    print(made["disclaimer"])
     told, estimate = made["preview_metadata"], made["estimate"]
     rows = [
         (
@@ -263,7 +262,6 @@ def show(made: dict[str, Any], words: dict[str, str], verbose: bool) -> None:
     print(f"{words[estimate['decision']]}: {estimate['reason']}")
     for note in estimate["notes"]:
         print(f"note: {note}")
-    print(made["disclaimer"])
 
 
 def _show_rows(rows: dict[str, Any], verbose: bool) -> None:

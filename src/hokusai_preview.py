@@ -1,0 +1,15 @@
+"""What a file of rows is worth: the older name of `hokusai-preview`, with its flags.
+
+python src/hokusai_preview.py --data-path mine.csv
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+from sem.core import console
+from sem.preview.command import main
+
+if __name__ == "__main__":
+    console.note("src/hokusai_preview.py is `hokusai-preview`")
+    console.run(main)
