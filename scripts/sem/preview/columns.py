@@ -46,6 +46,14 @@ class Shape:
         return self.target == "number"
 
 
+def too_wide(path: Path) -> SemError:
+    """The refusal of a file with too many columns."""
+    return SemError(
+        f"{path}: more than {MOST_COLUMNS:,} columns",
+        "write a row's numbers as one list in the column `features`",
+    )
+
+
 class Columns:
     """What the first pass sees of each column."""
 
@@ -69,10 +77,7 @@ class Columns:
 
     def _new(self, name: str, path: Path) -> None:
         if len(self.kinds) == MOST_COLUMNS:
-            raise SemError(
-                f"{path}: more than {MOST_COLUMNS:,} columns",
-                "write a row's numbers as one list in the column `features`",
-            )
+            raise too_wide(path)
         self.kinds[name] = Counter()
         self.distinct[name] = set()
 

@@ -20,7 +20,16 @@ from sem.core import jsonio
 from sem.core.errors import SemError
 from sem.dataset.feed import readers, sheets, tables
 from sem.dataset.feed.readers import Told
-from sem.preview.columns import FEATURES, Columns, Shape, as_list, shape_of, type_of
+from sem.preview.columns import (
+    FEATURES,
+    MOST_COLUMNS,
+    Columns,
+    Shape,
+    as_list,
+    shape_of,
+    too_wide,
+    type_of,
+)
 
 MOST_CLASSES = 10_000
 BLOCK = 1 << 20
@@ -124,13 +133,17 @@ def check(path: Path) -> None:
 
 
 def unpack(path: Path) -> None:
-    """Unpack PATH once: a bomb is found in a blink, and not row by row."""
+    """Unpack PATH once: a bomb, or a row of a million keys, is found in a blink."""
     check(path)
-    if not path.name.lower().endswith(".gz"):
-        return
-    with readers.opened(path) as file:
-        while file.read(BLOCK):
-            continue
+    name = path.name.lower()
+    if name.removesuffix(".gz").endswith(("jsonl", "ndjson")):
+        with readers.opened(path) as file:  # parsing such a row takes seconds
+            if file.readline(readers.MAX_LINE).count(b'":') > 10 * MOST_COLUMNS:
+                raise too_wide(path)
+    if name.endswith(".gz"):
+        with readers.opened(path) as file:
+            while file.read(BLOCK):
+                continue
 
 
 def _wanted(shape: Shape) -> str:
