@@ -38,6 +38,7 @@ from sem.train import data
 from sem.train.data import Row
 
 FITTED = Path(__file__).resolve().parents[3] / "configs" / "preview_examples.json"
+MOST_GIVEN = 2_000  # contributed rows that are read as tokens: no preview learns more of them
 LONGEST_STEP = 1.0  # nats: a row moves the mean by no more, so that none decides alone
 Watch = Callable[[str], None]
 
@@ -98,7 +99,7 @@ def worth(asked: Asked, watched: Watch = lambda _: None) -> Worth:
             "test",
             "contribute examples that the snapshot does not hold",
         )
-    split = Split(parts["train"], left, tested)
+    split = Split(parts["train"], left[:MOST_GIVEN], tested)  # in an order by lot
     with TemporaryDirectory(prefix="sem-preview-") as folder:
         seconds = asked.seconds - (time.monotonic() - began)
         found = _trained(asked, split, seconds, Path(folder), watched)
@@ -110,7 +111,8 @@ def worth(asked: Asked, watched: Watch = lambda _: None) -> Worth:
         gain=widened(measured, found.share, fitted("last" if found.bench.lower else "all")),
         measured=measured,
         before=sum(old) / len(old), after=sum(new) / len(new), overlap=known,
-        learnt=found.learnt, usable=len(found.rows.given.kept), budget=found.budget,
+        learnt=found.learnt, usable=len(left) - len(found.rows.given.too_long),
+        budget=found.budget,
         model=found.bench.name, too_long=len(found.rows.given.too_long), val=len(tested),
         advised=tuple(advice.advised(
             asked.given.kept,
