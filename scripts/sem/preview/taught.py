@@ -38,7 +38,7 @@ from sem.preview.run import Options
 from sem.train import recipe
 
 METRIC = "token_probability"
-NO_BACKTEST = "not_fitted: no backtest of examples was run"
+NO_BACKTEST = "not_fitted: the backtest of examples is of too few contributions"
 TYPE = "lora"
 
 
@@ -170,7 +170,10 @@ def _boxed(found: lora.Worth) -> list[str]:
             f"{found.lower.trained} of {found.lower.of} layers only"
         )
     if lora.FITTED.exists():
-        told.append("the interval holds what training itself adds, as it was measured on the demo")
+        told.append(
+            "the interval holds what training itself adds, measured on the demo, and what the "
+            "rest of a training changes, measured on few contributions"
+        )
     if not budget.is_whole:
         told.append(
             f"time_box: {budget.steps:,} steps of the recipe's {budget.of_steps:,}, in which "
