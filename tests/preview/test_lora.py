@@ -9,6 +9,7 @@ import pytest
 from sem.core import files
 from sem.core.errors import SemError
 from sem.dataset import snapshot
+from sem.preview import bench as benches
 from sem.preview import cache, command, examples, lora, taught
 from sem.preview.advice import Advised
 from sem.preview.afford import Budget
@@ -74,6 +75,32 @@ def test_the_rest_of_a_training_makes_a_gain_larger_or_smaller(sign: int) -> Non
     away, towards = (made.high, made.low) if sign > 0 else (made.low, made.high)
     assert sign * away == pytest.approx(0.2 + (0.04**2 + 0.3**2) ** 0.5)
     assert sign * towards == pytest.approx(0.2 - (0.04**2 + 0.1**2) ** 0.5)
+
+
+@pytest.mark.parametrize("way", ["all", "last"])
+def test_what_backtests_found_is_there_for_each_way_to_train(way: str) -> None:
+    found = Gain(0.02, 0.01, 0.03, 30)
+    made = lora.widened(found, 0.2, lora.fitted(way))
+    assert made.low < found.low < found.high < made.high
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_where_all_layers_do_not_fit_the_last_ones_are_trained_and_it_is_said(
+    cut_toy, tmp_path, capsys, monkeypatch
+) -> None:
+    every = benches.seconds_a_step
+
+    def slow(bench, *more):
+        return every(bench, *more) if bench.lower else 1e9
+
+    monkeypatch.setattr(benches, "seconds_a_step", slow)
+    path = told(tmp_path, [page(n) for n in range(12)])
+    command.main(["--data-path", str(path), "--sem", "toy", "--output-format", "json"])
+    made = json.loads(capsys.readouterr().out)["estimate"]
+    assert made["trained_layers"] == 1
+    assert made["complete"] is False
+    assert any("both trainings change the last 1 of 2 layers only" in n for n in made["notes"])
 
 
 def test_a_file_without_examples_is_one_line(cut_toy, tmp_path) -> None:
