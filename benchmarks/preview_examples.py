@@ -29,10 +29,10 @@ from sem.core import console, files, jsonio
 from sem.core.example import Example
 from sem.core.project import Project
 from sem.dataset import snapshot
-from sem.preview import aligned, mixture
+from sem.preview import aligned, lora, mixture
 from sem.preview import bench as benches
 from sem.preview.bench import Bench, Split
-from sem.preview.gain import Gain, gained
+from sem.preview.gain import Gain
 from sem.train import data
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -90,13 +90,17 @@ def made(kind: str, rows: Sequence[Example], lot: random.Random) -> tuple[Exampl
     """ROWS as KIND spoils them."""
     named = [replace(one, id=f"{kind} {one.id}") for one in rows]
     if kind in ("wrong", "half"):
-        answers = [one.output_json for one in (*named[1:], named[0])]
-        every = 1 if kind == "wrong" else 2
-        named = [replace(one, output_json=answers[n]) if n % every == 0 else one
-                 for n, one in enumerate(named)]  # fmt: skip
+        named = mistaken(named, 1 if kind == "wrong" else 2)
     if kind == "cut":
         named = [replace(one, input_text=cut(one.input_text, lot)) for one in named]
     return tuple(named)
+
+
+def mistaken(rows: Sequence[Example], every: int) -> list[Example]:
+    """ROWS, each EVERYth of them under the next row's answer."""
+    answers = [one.output_json for one in (*rows[1:], rows[0])]
+    return [replace(one, output_json=answers[n]) if n % every == 0 else one
+            for n, one in enumerate(rows)]  # fmt: skip
 
 
 def cut(text: str, lot: random.Random) -> str:
@@ -147,8 +151,7 @@ def looked(bench: Bench, draw: Draw, model: Any, held: Sequence[Any]) -> dict[st
 def gain(rows: dict[str, dict[str, Any]], row: dict[str, Any]) -> Gain:
     """What ROW gains over the baseline of its draw and steps."""
     base = rows[f"draw {row['draw']}, {row['steps']} steps, baseline"]
-    change = [b - a for a, b in zip(base["scores"], row["scores"], strict=True)]
-    return gained([0.0] * len(change), [max(-1.0, min(1.0, c)) for c in change], row["units"])
+    return lora.difference(base["scores"], row["scores"], row["units"])
 
 
 def report(found: list[dict[str, Any]]) -> None:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from clean import machine
+from preview_examples import mistaken
 
 from sem.core import console, files, jsonio, schema
 from sem.core.example import Example
@@ -32,7 +33,7 @@ from sem.core.project import ROOT, Project
 from sem.preview import bench as benches
 from sem.preview import lora, mixture
 from sem.preview.bench import Bench, Split
-from sem.preview.gain import Gain, gained
+from sem.preview.gain import Gain
 from sem.preview.lora import FITTED
 from sem.train import data
 
@@ -158,10 +159,8 @@ def useless(pool: Pool, dice: random.Random) -> Rows:
 
 def wrong(every: int) -> Callable[[Pool, random.Random], Rows]:
     def make(pool: Pool, _: random.Random) -> Rows:
-        answers = [one.output_json for one in (*pool.given[1:], pool.given[0])]
-        return [replace(one, id=f"wrong{every} {one.id}", output_json=answers[n])
-                if n % every == 0 else replace(one, id=f"wrong{every} {one.id}")
-                for n, one in enumerate(pool.given)]  # fmt: skip
+        named = [replace(one, id=f"wrong{every} {one.id}") for one in pool.given]
+        return mistaken(named, every)
 
     return make
 
@@ -270,9 +269,7 @@ class Case:
 def gain(rows: dict[str, dict[str, Any]], pool: str, way: str, kind: str) -> Gain:
     """What KIND gains over the baseline of its pool and way."""
     base, own = (rows[f"{pool}, {way}, {name}"] for name in ("baseline", kind))
-    change = [max(-1.0, min(1.0, b - a))
-              for a, b in zip(base["scores"], own["scores"], strict=True)]  # fmt: skip
-    return gained([0.0] * len(change), change, own["ids"])
+    return lora.difference(base["scores"], own["scores"], own["ids"])
 
 
 def change(cases: Sequence[Case], way: str, nulls: dict[str, Any]) -> dict[str, float]:

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from contribution_cases import FEW, NO_LABEL
+
 Rows = list[dict[str, Any]]
 Case = tuple[str, str, bytes]  # file name, words of the refusal ("" when it is read), content
 SEED = 20261129
-FEW = "cannot be cut in base, contribution and benchmark"
-NO_LABEL = "no column says what a row is"
 NO_TEXT = "neither a text nor numbers"
 
 

@@ -11,7 +11,7 @@ is done is kept until the preview is.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -104,9 +104,8 @@ def worth(asked: Asked, watched: Watch = lambda _: None) -> Worth:
         seconds = asked.seconds - (time.monotonic() - began)
         found = _trained(asked, split, seconds, Path(folder), watched)
     old, new, rows = found.old, found.new, found.tested
-    change = [max(-LONGEST_STEP, min(LONGEST_STEP, b - a)) for a, b in zip(old, new, strict=True)]
     units = {one.id: one.unit for one in tested}
-    measured = gained([0.0] * len(change), change, [units[row.id] for row in rows])
+    measured = difference(old, new, [units[row.id] for row in rows])
     return Worth(
         gain=widened(measured, found.share, fitted("last" if found.bench.lower else "all")),
         measured=measured,
@@ -122,6 +121,12 @@ def worth(asked: Asked, watched: Watch = lambda _: None) -> Worth:
         start=sum(found.start) / len(found.start) if found.start else None,
         unseen=len(parts["val"]) - len(tested), lower=found.bench.lower,
     )  # fmt: skip
+
+
+def difference(old: Sequence[float], new: Sequence[float], units: Sequence[str]) -> Gain:
+    """What NEW log-likelihoods a token gain over OLD ones, with the interval over UNITS."""
+    change = [max(-LONGEST_STEP, min(LONGEST_STEP, b - a)) for a, b in zip(old, new, strict=True)]
+    return gained([0.0] * len(change), change, units)
 
 
 def widened(found: Gain, share: float, by: Mapping[str, float]) -> Gain:
