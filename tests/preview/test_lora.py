@@ -84,23 +84,44 @@ def test_what_backtests_found_is_there_for_each_way_to_train(way: str) -> None:
     assert made.low < found.low < found.high < made.high
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_where_all_layers_do_not_fit_the_last_ones_are_trained_and_it_is_said(
-    cut_toy, tmp_path, capsys, monkeypatch
-) -> None:
+@pytest.fixture
+def slow_machine(monkeypatch) -> None:
+    """LoRA in every layer takes too long; in the last ones it takes what it takes."""
     every = benches.seconds_a_step
 
     def slow(bench, *more):
         return every(bench, *more) if bench.lower else 1e9
 
     monkeypatch.setattr(benches, "seconds_a_step", slow)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("slow_machine")
+def test_where_all_layers_do_not_fit_the_last_ones_are_trained_and_it_is_said(
+    cut_toy, tmp_path, capsys
+) -> None:
     path = told(tmp_path, [page(n) for n in range(12)])
     command.main(["--data-path", str(path), "--sem", "toy", "--output-format", "json"])
     made = json.loads(capsys.readouterr().out)["estimate"]
     assert made["trained_layers"] == 1
     assert made["complete"] is False
     assert any("both trainings change the last 1 of 2 layers only" in n for n in made["notes"])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("slow_machine")
+def test_a_stopped_preview_of_the_last_layers_goes_on_with_them(cut_toy, tmp_path) -> None:
+    given = examples.read(told(tmp_path, [page(n) for n in range(12)]), cut_toy.tasks, 100, 1)
+    parts, said = cache.parts(tmp_path, "a" * 64), []
+    asked = lora.Asked(cut_toy, given, 1500, parts=parts)
+    whole = lora.worth(asked)
+    assert whole.lower.trained == 1
+    max(parts.iterdir(), key=lambda path: path.stat().st_mtime_ns).unlink()
+    again = lora.worth(asked, said.append)
+    assert said == ["baseline: kept from before", f"candidate: {whole.budget.steps} steps"]
+    assert (again.gain, again.advised) == (whole.gain, whole.advised)
 
 
 def test_a_file_without_examples_is_one_line(cut_toy, tmp_path) -> None:
