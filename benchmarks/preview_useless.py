@@ -44,10 +44,11 @@ def main() -> None:
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in files.rows(ROWS):
         found.setdefault((row["pool"], row["kind"]), []).append(row)
+    where = "; ".join(sorted({row["machine"] for rows in found.values() for row in rows}))
     lines = [
         "# Useless contributions, and planted rows", "",
         "`python benchmarks/preview_useless.py` (200 seeds; it goes on where it was stopped). "
-        f"{machine()}. Base of {BASE} rows, benchmark of {TESTED}, both drawn anew for each "
+        f"{where}. Base of {BASE} rows, benchmark of {TESTED}, both drawn anew for each "
         "seed; at most 5 % may be called an improvement.", "",
         "| rows | contribution | seeds | an improvement | interval above 0 | cannot be told |",
         "|---|---|---|---|---|---|",
@@ -99,7 +100,7 @@ def compute(pools: dict[str, Pool], seeds: int) -> None:
         for seed in range(seeds):
             for (name, pool), kind in product(pools.items(), KINDS):
                 if (name, kind, seed) not in done:
-                    files.append(file, one(pool, kind, seed))
+                    files.append(file, one(pool, kind, seed) | {"machine": machine()})
 
 
 def one(pool: Pool, kind: str, seed: int) -> dict[str, Any]:
