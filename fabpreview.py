@@ -38,7 +38,19 @@ def preview_run(
     project_script(c, "preview_run", **flags)
 
 
-@task(help={"zk_check": "also make its hash again", "output_hash": "print its sha256"})
-def preview_validate(c, file, zk_check=False, output_hash=False):
+VALIDATE = {
+    "zk_check": "also make its hash again",
+    "output_hash": "print its sha256",
+    "schema": "another schema than the shipped one",
+    "format": "text or json (default: text)",
+    "verbose": "every problem, not the first ten",
+}
+
+
+@task(help=VALIDATE)
+def preview_validate(
+    c, file, zk_check=False, output_hash=False, schema=None, format=None, verbose=False
+):
     """Check a strict (ZK) document against its schema and its hashes."""
-    project_script(c, "preview_validate", file, zk_check=zk_check, output_hash=output_hash)
+    flags = {"zk_check": zk_check, "output_hash": output_hash, "schema": schema}
+    project_script(c, "preview_validate", file, format=format, verbose=verbose, **flags)

@@ -1,10 +1,12 @@
 """Jobs: listed at once, named as the plan names them, and deaf to hostile arguments."""
 
+import argparse
 import importlib.util
 import json
 import os
 import random
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from fabric import Connection
+from fabric.main import make_program
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from invoke import Context, Exit
@@ -27,6 +30,8 @@ def load():
 
 
 fabfile = load()
+import fabjobs  # noqa: E402 - fabfile.py puts its folder on the path
+
 FILES = ("fabfile.py", "fabforge.py", "faboptimizer.py", "fabpreview.py", "fabtrain.py")
 ON_HOSTS = [f"train.{name}" for name in ("run", "resume", "attach", "status", "cancel", "pull")]
 JOBS = [
@@ -143,6 +148,92 @@ def test_every_flag_of_a_job_is_one_that_its_script_takes(call):
 
     assert done.returncode == 2
     assert "unrecognized arguments: --definitely-unknown" in done.stderr
+
+
+@pytest.mark.parametrize("words", [(), ("x",), ("x", "y")], ids=["none", "one", "two"])
+@pytest.mark.parametrize("job", ["preview.run", "sem.new", "train.compare"])
+def test_help_behind_a_job_shows_its_help_and_runs_nothing(job, words):
+    # `fab preview.run --help` previewed a file called `--help`.
+    done = fab(job, *words, "--help")
+
+    assert done.returncode == 0, done.stderr
+    assert f"Usage: fab [--core-opts] {job} " in done.stdout
+
+
+@pytest.mark.parametrize("job", sorted(context.name for context in fabfile.ns.to_contexts()))
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_is_answered_for_every_job_before_it_is_read(job, flag, monkeypatch):
+    program = make_program()
+    program.parse_core(["fab", "--collection", "x", job, flag])
+    monkeypatch.setattr(fabjobs, "fab", program)
+
+    fabjobs.answer_help(fabfile.ns)
+
+    assert (program.args.help.value, list(program.core.unparsed)) == (job, [])
+
+
+def test_help_as_a_word_for_the_script_is_left_alone(monkeypatch):
+    program = make_program()
+    program.parse_core(["fab", "check"])
+    monkeypatch.setattr(fabjobs, "fab", program)
+
+    fabjobs.answer_help(fabfile.ns)
+
+    assert list(program.core.unparsed) == ["check"]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("train.prepare train.run --sem shop", ["shop", "shop"]),
+        ("dataset.clean --sem shop dataset.split", ["shop", "shop"]),
+        ("dataset.clean --sem shop dataset.split --sem text", ["shop", "text"]),
+        ("dataset.clean eval.generate train.run --sem=shop", ["shop", "shop", "shop"]),
+        ("eval.gate package.export -s shop", ["shop", "shop"]),
+    ],
+)
+def test_the_sem_of_one_job_is_the_sem_of_the_whole_line(line, expected):
+    # The first job worked on the current project, without a word.
+    printed = fab("--dry", *line.split()).stdout
+
+    assert re.findall(r"--sem=(\w+)", printed) == expected
+
+
+def test_a_line_that_leaves_open_which_of_two_sems_a_job_means_runs_nothing():
+    done = fab("--dry", "dataset.clean", "--sem=shop", "dataset.split", "--sem=text", "eval.gate")
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "eval.gate: no --sem, and the line names several: shop, text" in done.stderr
+
+
+def test_a_flag_that_holds_for_one_of_several_jobs_is_said():
+    done = fab("--dry", "eval.generate", "eval.report", "--run", "r1")
+
+    assert "note: eval.report --run does not hold for eval.generate" in done.stderr
+
+
+@pytest.mark.parametrize("job", sorted(context.name for context in fabfile.ns.to_contexts()))
+def test_a_job_takes_every_flag_of_its_script(job, monkeypatch):
+    # package.verify lacked --set, and `env.weights --list` printed Fabric's own list.
+    path = ROOT / "scripts" / f"{job.replace('.', '_')}.py"
+    if not path.exists():
+        assert job in ("check", "demo.run", "train.resume"), "a job without a script of its name"
+        return
+    flags = set()
+
+    def stop(parser, *_args, **_kwargs):
+        flags.update(word for action in parser._actions for word in action.option_strings)
+        raise EOFError
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
+    with pytest.raises(EOFError):
+        runpy.run_path(str(path))["main"]([])
+    taken = next(context for context in fabfile.ns.to_contexts() if context.name == job).args
+
+    missing = {flag[2:].replace("-", "_") for flag in flags if flag.startswith("--")} - {"help"}
+    # What a run that has begun may change is train.resume's.
+    missing -= {"set"} if job == "train.run" else set()
+    assert missing <= {name.replace("-", "_") for name in taken}
 
 
 def test_demo_writes_the_data_and_then_runs_the_whole_path():

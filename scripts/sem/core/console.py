@@ -60,6 +60,7 @@ def run(main: Callable[[], None]) -> NoReturn:
     _set_environment()
     try:
         main()
+        _note_unread_overrides()
         sys.stdout.flush()
     except SemError as error:
         fail(str(error), error.exit_code)
@@ -74,6 +75,13 @@ def run(main: Callable[[], None]) -> NoReturn:
         where = error.filename or "the output folder"
         fail(f"cannot write {where}: {error.strerror}\n       free space, then run again", 1)
     sys.exit(0)
+
+
+def _note_unread_overrides() -> None:
+    from sem.core import project
+
+    for text in project.unread_overrides():
+        note(f"note: --set {text}: this job does not read {text.partition('.')[0]}.yaml")
 
 
 def _set_environment() -> None:

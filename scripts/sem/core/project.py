@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sem.core import projects, settings, taskspec
-from sem.core.errors import SemError
+from sem.core.errors import SemError, nearest
 from sem.core.taskspec import TaskSpec
 
 Settings = TypeVar("Settings")
@@ -36,6 +36,8 @@ class Project:
         place = projects.Place(name, root)
         if place.is_older or not place.folder("configs").is_dir():
             projects.find(root, name, named_by)
+        check_overrides(overrides)
+        _given_overrides.update(dict.fromkeys(overrides))
         return cls(name, root, tuple(overrides))
 
     @property
@@ -84,7 +86,7 @@ class Project:
 
     def settings(self, name: str, cls: type[Settings]) -> Settings:
         """configs/SEM/NAME.yaml as a CLS, with `--set NAME.key=value` applied."""
-        return settings.load(cls, self.configs / f"{name}.yaml", self._set(name))
+        return settings.load(cls, self.configs / f"{name}.yaml", self.overrides_of(name))
 
     def setting(self, name: str, key: str, default: Any) -> Any:
         """KEY of configs/SEM/NAME.yaml, for a floor that cannot import its dataclass."""
@@ -92,11 +94,14 @@ class Project:
 
     def values(self, name: str) -> dict[str, Any]:
         """configs/SEM/NAME.yaml with its overrides, checked against nothing yet."""
-        return settings.read(self.configs / f"{name}.yaml", self._set(name))
+        return settings.read(self.configs / f"{name}.yaml", self.overrides_of(name))
 
-    def _set(self, name: str) -> list[str]:
+    def overrides_of(self, name: str) -> list[str]:
+        """Return the `--set` overrides of NAME.yaml as KEY=VALUE, and remember they were read."""
         prefix = f"{name}."
-        return [o.removeprefix(prefix) for o in self.overrides if o.startswith(prefix)]
+        mine = [text for text in self.overrides if text.startswith(prefix)]
+        _read_overrides.update(mine)
+        return [text.removeprefix(prefix) for text in mine]
 
     @cached_property
     def tasks(self) -> dict[str, TaskSpec]:
@@ -132,3 +137,51 @@ class Project:
 
 
 SUFFIXES = (".yaml", ".yml", ".json")
+
+# The settings files of a sem, and those under configs/ that all sems share.
+SETTINGS_FILES = (
+    *("dataset", "train", "eval", "forge", "sweep", "preview", "backfill", "nightly"),
+    *("gate", "judge"),
+)
+
+# The keys of theirs that hold a section, to name the file that was left out.
+SECTIONS = {
+    "dataset": ("clean", "split"),
+    "train": ("lora", "loss", "pretrain", "preference", "checks"),
+    "forge": ("teacher", "params", "diversity", "quality"),
+}
+# Of this process: what every Project was given, and what was asked for.
+_given_overrides: dict[str, None] = {}
+_read_overrides: set[str] = set()
+
+
+def unread_overrides() -> list[str]:
+    """Return the overrides that no part of this job has asked for, as they were given."""
+    return [text for text in _given_overrides if text not in _read_overrides]
+
+
+def check_overrides(overrides: Sequence[str]) -> None:
+    """Refuse a `--set FILE.KEY=VALUE` whose FILE is not a settings file.
+
+    Nothing would read it, and the job would go on without the setting: `clean.pii.email=keep`
+    (for `dataset.clean.pii.email=keep`) would leave every address redacted.
+    """
+    for text in overrides:
+        name, dot, rest = text.partition("=")[0].partition(".")
+        if "=" not in text or not dot or not rest:
+            raise SemError(f"--set {text!r}: not FILE.KEY=VALUE", f"FILE is {_one_of_files()}")
+        if name not in SETTINGS_FILES:
+            raise SemError(
+                f"--set {text!r}: there is no settings file {name!r}", _right_file(name, text)
+            )
+
+
+def _right_file(name: str, text: str) -> str:
+    homes = [home for home in SETTINGS_FILES if name in SECTIONS.get(home, ())]
+    if homes:
+        return f"did you mean {homes[0]}.{text}?"
+    return nearest(name, SETTINGS_FILES)
+
+
+def _one_of_files() -> str:
+    return f"one of {', '.join(SETTINGS_FILES)}"

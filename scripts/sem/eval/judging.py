@@ -68,7 +68,7 @@ def load(project: Project) -> JudgeSettings:
     """
     own = project.configs / "judge.yaml"
     path = own if own.exists() else project.root / "configs" / "judge.yaml"
-    mine = [o.removeprefix("judge.") for o in project.overrides if o.startswith("judge.")]
+    mine = project.overrides_of("judge")
     found = settings.load(JudgeSettings, path, mine)
     older = _older(project.root / "configs" / "judge_slots.yaml")
     written = settings.read_yaml(path) if path.exists() else {}

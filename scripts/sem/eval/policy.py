@@ -136,5 +136,5 @@ def path_of(project: Project) -> Path:
 
 def load(project: Project) -> Policy:
     """The policy of PROJECT, with `--set gate.key=value` applied."""
-    mine = [o.removeprefix("gate.") for o in project.overrides if o.startswith("gate.")]
+    mine = project.overrides_of("gate")
     return settings.load(Policy, path_of(project), mine)

@@ -41,7 +41,8 @@ def write(project: Project) -> None:
         read = subprocess.run(["crontab", "-l"], capture_output=True, text=True)
     except FileNotFoundError as error:
         raise SemError(
-            "there is no crontab program here", "install cron, or use --print"
+            "there is no crontab program here",
+            "install cron, or leave out --write: the line is printed",
         ) from error
     if read.returncode and "no crontab" not in read.stderr:
         raise SemError(f"crontab -l: {read.stderr.strip()[:200]}", "ask who runs this machine")

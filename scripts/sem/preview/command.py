@@ -184,6 +184,11 @@ def _check(args: argparse.Namespace) -> None:
             "--baseline-model without --sem: what it has learnt from is not known",
             "name the sem whose preview.yaml holds its base rows",
         )
+    if args.set and not args.sem:
+        raise SemError(
+            f"--set {args.set[0]!r} without --sem: no settings file is read",
+            "name the sem whose preview.yaml it changes",
+        )
 
 
 def entry() -> None:
