@@ -174,6 +174,41 @@ def _redirect(handler: Any, server: ChatServer) -> None:
     handler.raw(307, b"", "text/plain", {"location": "http://127.0.0.1:9/elsewhere"})
 
 
+def _many(handler: Any, server: ChatServer) -> None:
+    choice = completion("x")["choices"][0]
+    handler.send(200, completion("x", choices=[choice] * 20_000))
+
+
+# Each part of a reply, a byte at a time: a read timeout begins anew with every byte.
+DRIPS: dict[str, tuple[bytes, bytes]] = {
+    "status line": (b"", b"HTTP/1.1 200 " + b"O" * 400),
+    "header": (b"HTTP/1.1 200 OK\r\nx-a: ", b"a" * 400),
+    "early hints": (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n" * 20),
+    "100 continue": (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 20),
+    "chunk extension": (
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5;a=",
+        b"a" * 400,
+    ),
+    "trailer": (
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nx-a: ",
+        b"a" * 400,
+    ),
+    "body": (b"HTTP/1.1 200 OK\r\ncontent-length: 400\r\n\r\n", b" " * 400),
+}
+
+
+def _drip_part(part: str) -> Callable[[Any, ChatServer], None]:
+    def drip(handler: Any, server: ChatServer) -> None:
+        start, rest = DRIPS[part]
+        handler.wfile.write(start)
+        for byte in rest:
+            handler.wfile.write(bytes([byte]))
+            time.sleep(0.02)
+        handler.close_connection = True
+
+    return drip
+
+
 FAULTS: dict[str, Callable[[Any, ChatServer], None]] = {
     "hang": _hang,
     "drip": _drip,
@@ -185,4 +220,6 @@ FAULTS: dict[str, Callable[[Any, ChatServer], None]] = {
     "huge": _huge,
     "bomb": _bomb,
     "redirect": _redirect,
+    "many": _many,
+    **{f"drip {part}": _drip_part(part) for part in DRIPS},
 }

@@ -52,7 +52,8 @@ DOORS = {
     "fastapi": ("optimizer.server.",),
     "filelock": ("core.files",),
     "gguf": ("lm.gguf_convert",),
-    "httpx": ("lm.wire", "ops.alert"),
+    "httpx": ("lm.wire",),
+    "httpcore": ("lm.deadline",),  # the transport below httpx: where a deadline can be kept
     "huggingface_hub": ("lm.hub",),
     "jsonschema": ("core.schema",),
     "jinja2": ("dataset.stats", "eval.page", "forge.report", "train.compare"),

@@ -1,5 +1,7 @@
 """The client of chat models, over real HTTP: faults, caps, pace, cache, keys."""
 
+import base64
+import json
 import logging
 import os
 import stat
@@ -7,10 +9,11 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
-from chatserver import ChatServer
+from chatserver import DRIPS, ChatServer
 from sem.core.errors import SemError
 from sem.lm import client as client_module
 from sem.lm import redact
@@ -90,6 +93,7 @@ def ask(text: str = "x", **changes: object) -> Request:
         ("empty", "empty", 3),
         ("length", "length", 1),
         ("huge", "too_large", 1),
+        ("many", "too_large", 1),
         ("bomb", "too_large", 1),
         ("redirect", "bad_request", 1),
         ("invalid_json", "invalid_json", 3),
@@ -113,6 +117,22 @@ def test_every_fault_of_a_provider_has_a_name_and_is_never_cached(
     assert not client.ask(ask()).cached
     assert KEY not in repr(outcome)
     assert KEY.encode() not in b"".join(p.read_bytes() for p in (tmp_path / "lm").iterdir())
+
+
+@pytest.mark.parametrize("part", DRIPS)
+def test_one_deadline_holds_from_the_connection_to_the_last_byte(
+    server: ChatServer, make: Make, part: str
+) -> None:
+    # A byte of a header every 0.4 s ran past 30 s at `timeout_s=2`: only bodies had a deadline.
+    server.script = lambda body, number: f"drip {part}"
+    client = make(timeout_s=0.3, tries=1)
+    client.ask(ask())  # what a first call loads is not the server's
+    began = time.monotonic()
+
+    outcome = client.ask(ask("y"))
+
+    assert time.monotonic() - began < 0.3 + 1
+    assert outcome.fault == "timeout"
 
 
 @pytest.mark.parametrize("script", ["good", "fenced"])
@@ -281,6 +301,39 @@ def test_the_ledger_is_for_its_owner_alone(make: Make, tmp_path: Path) -> None:
     make().ask(ask())
     assert stat.S_IMODE((tmp_path / "lm").stat().st_mode) == 0o700
     assert stat.S_IMODE((tmp_path / "lm" / "calls.sqlite").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("STUB_LOGIN", "plain-words-1234"),
+        ("MY_KEY_2", "zzzzzzzzzzzz"),
+        ("JUDGE", "/starts/with/a/slash"),
+        ("AUTH", 'with "quotes" and \\ in it'),
+        ("PASS_PHRASE", "needs+percent/encoding=="),
+    ],
+)
+@pytest.mark.parametrize("spelling", ["as it is", "in a URL", "in JSON", "in Basic auth"])
+def test_every_key_that_was_read_is_masked_whatever_its_variable_is_called(
+    server: ChatServer, tmp_path: Path, monkeypatch, variable: str, value: str, spelling: str
+) -> None:
+    # 7 of 8 leaked: only variables called *_KEY were looked at, and no value with a slash.
+    monkeypatch.setattr(redact, "_registered", set())
+    monkeypatch.setenv(variable, value)
+    settings = Calls(models=(Provider("openai/stub", "", server.url, variable, PAID),))
+    Client(settings, tmp_path / "lm", "test", AT)
+    echo = {
+        "as it is": value,
+        "in a URL": quote(value, safe=""),
+        "in JSON": json.dumps(value),
+        "in Basic auth": base64.b64encode(value.encode()).decode(),
+    }[spelling]
+
+    masked = redact.redacted(f"401: no {echo}, try again")
+
+    assert echo.strip('"=') not in masked
+    assert masked.startswith("401: no ")
+    assert masked.endswith(", try again")
 
 
 def test_keys_are_taken_out_of_text_and_of_log_records(caplog: pytest.LogCaptureFixture) -> None:

@@ -49,6 +49,15 @@ def pretty(value: Json) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
 
 
+def count_marks(text: str) -> int:
+    """Return how many commas and opening brackets `text` has outside its strings.
+
+    It bounds the number of values before anything is parsed, also where `text` is not JSON.
+    """
+    bare = _STRINGS.sub("", text)
+    return sum(map(bare.count, ",[{"))
+
+
 def _too_deep(text: str) -> bool:
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return False

@@ -265,6 +265,7 @@ def _key_of(provider: Provider) -> str | None:
             f"{provider.key_env} is not set: the key of {provider.model}",
             "export it, or write it to .env",
         )
+    redact.register(key)
     return key
 
 

@@ -1,8 +1,12 @@
 """Keys never leave the environment: taken out of every text that is shown, logged or stored."""
 
+import base64
+import json
 import logging
 import os
 import re
+from functools import lru_cache
+from urllib.parse import quote
 
 NAMES = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)\b|_PW\b", re.I)
 SHAPES = re.compile(
@@ -13,21 +17,44 @@ SHORTEST = 6  # a shorter value would blank out ordinary words
 MASK = "[key]"
 
 
+# What was read as a key, whatever its variable is called and whatever it looks like.
+_registered: set[str] = set()
+
+
+def register(value: str) -> None:
+    """Mask `value` from now on in every text; called wherever a key is read."""
+    if len(value.strip()) >= SHORTEST:
+        _registered.add(value.strip())
+
+
 def redacted(text: str) -> str:
-    """TEXT without the value of any secret variable and without what looks like a key."""
+    """Return `text` without the value of any secret and without what looks like a key."""
     for value in secrets():
-        text = text.replace(value, MASK)
+        for spelling in _spellings(value):
+            text = text.replace(spelling, MASK)
     return SHAPES.sub(MASK, text)
 
 
 def secrets() -> list[str]:
-    """The values of variables that are named like secrets, longest first."""
-    found = {
+    """Return the registered keys and the values of secret-looking variables, longest first.
+
+    A variable may also name a file (`CREDENTIALS=/etc/x.json`): a path is masked only where it
+    was registered as a key.
+    """
+    named = {
         value.strip()
         for name, value in os.environ.items()
         if NAMES.search(name) and len(value.strip()) >= SHORTEST and "/" not in value[:1]
     }
-    return sorted(found, key=len, reverse=True)
+    return sorted(named | _registered, key=len, reverse=True)
+
+
+@lru_cache(maxsize=64)
+def _spellings(value: str) -> tuple[str, ...]:
+    """The ways in which an error echoes `value`: as it is, in a URL, in JSON, in Basic auth."""
+    encoded = base64.b64encode(value.encode()).decode().rstrip("=")
+    spellings = (value, quote(value, safe=""), quote(value), json.dumps(value)[1:-1], encoded)
+    return tuple(dict.fromkeys(spellings))
 
 
 class Redacting(logging.Filter):

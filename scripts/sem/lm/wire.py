@@ -1,8 +1,12 @@
-"""The HTTP client under litellm: what really came over the wire, and limits on it.
+"""The HTTP client under litellm and the webhook: the true exchange, and limits on it.
 
 httpx counts a timeout anew with every byte and reads bodies of any size; litellm drops
-`Retry-After` and reports a broken connection as status 500. Here a whole reply has one deadline
-and one size, is never compressed and never redirected, and its true status is kept.
+`Retry-After` and reports a broken connection as status 500. Here an exchange has one deadline from
+the connection to the last byte, one size and a bounded number of JSON values, is never compressed
+and never redirected, and its true status is kept. Only the look-up of a host name is the system's.
+
+    line = wire.begin(timeout_s=10.0)
+    response = wire.client().post(url, content=body)
 """
 
 import threading
@@ -11,7 +15,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from sem.core import jsonio
+
 MAX_BYTES = 4_000_000  # of a reply; a long answer has some 40 kB
+# Of a JSON reply, outside its strings; a usual one has under 100. litellm makes objects of all of
+# them: 3.2 MB of 120,000 choices took it 30 s.
+MAX_MARKS = 10_000
 
 
 @dataclass
@@ -36,15 +45,37 @@ def begin(timeout_s: float, sent: Callable[[], None] | None = None) -> Wire:
 
 
 def client() -> Any:
-    """An httpx client whose exchanges are noted and limited."""
+    """Return an httpx client whose exchanges are noted and limited.
+
+    Each exchange begins with `begin` in the same thread. Proxies of the environment hold.
+    """
     import httpx
 
-    return httpx.Client(
+    from sem.lm import deadline
+
+    made = httpx.Client(
         headers={"accept-encoding": "identity"},  # a compressed reply can be 1,000 times larger
         event_hooks={"request": [_on_request], "response": [_on_response]},
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
         follow_redirects=False,  # a key follows no redirect
     )
+    # A transport given to httpx.Client would switch off the proxies of the environment.
+    for transport in (made._transport, *made._mounts.values()):
+        if transport is not None:
+            pool = transport._pool
+            pool._network_backend = deadline.Backend(pool._network_backend, _left_s)
+    return made
+
+
+def _left_s() -> float:
+    """Seconds that the exchange of this thread has left; none left is its fault `timeout`."""
+    wire = getattr(_here, "wire", None)
+    if wire is None:
+        return float("inf")
+    left = wire.deadline - time.monotonic()
+    if left <= 0:
+        wire.fault = "timeout"
+    return left
 
 
 def _on_request(request: Any) -> None:
@@ -67,6 +98,10 @@ def _on_response(response: Any) -> None:
         wire.fault = "too_large"
         raise ConnectionError("a compressed reply that nobody asked for")
     response.stream = _limited(response.stream, wire)
+    response.read()
+    if jsonio.count_marks(response.text) > MAX_MARKS:
+        wire.fault = "too_large"
+        raise ConnectionError(f"a reply of more than {MAX_MARKS:,} JSON values")
 
 
 def _seconds(text: str) -> float:

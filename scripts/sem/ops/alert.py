@@ -12,9 +12,10 @@ from typing import Any
 
 from sem.core import files, jsonio
 from sem.core.errors import SemError
+from sem.lm import redact, wire
 
 TRIES = 3
-TIMEOUT_S = 10.0
+TIMEOUT_S = 10.0  # of one try, from the connection to the last byte
 
 
 def ring(path: Path, night: dict[str, Any]) -> str:
@@ -28,6 +29,7 @@ def ring(path: Path, night: dict[str, Any]) -> str:
             "SEM_WEBHOOK_URL is set without SEM_WEBHOOK_SECRET",
             "set the secret too: an unsigned alert can be forged",
         )
+    redact.register(secret)
     try:
         return f"webhook: answered {_send(url, secret, jsonio.dumps(night), night['at'])}"
     except Exception as error:  # the alert file and the exit code stand whatever the network says
@@ -41,7 +43,6 @@ def signature(secret: str, timestamp: str, body: str) -> str:
 
 
 def _send(url: str, secret: str, body: str, timestamp: str) -> int:
-    import httpx
     from tenacity import Retrying, stop_after_attempt, wait_exponential
 
     headers = {
@@ -53,6 +54,8 @@ def _send(url: str, secret: str, body: str, timestamp: str) -> int:
         stop=stop_after_attempt(TRIES), wait=wait_exponential(multiplier=0.2), reraise=True
     ):
         with attempt:
-            sent = httpx.post(url, content=body, headers=headers, timeout=TIMEOUT_S)
+            wire.begin(TIMEOUT_S)
+            with wire.client() as client:
+                sent = client.post(url, content=body, headers=headers, timeout=TIMEOUT_S)
             sent.raise_for_status()
     return sent.status_code

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sem.core import settings
 from sem.core.errors import SemError
+from sem.lm import redact
 
 KEY = "SEM_API_KEY"
 FILE = Path("configs") / "optimizer" / "serve.yaml"
@@ -100,4 +101,6 @@ def api_key(config: ServeSettings) -> str | None:
         )
     if key is not None and len(key) < 16:
         raise SemError(f"{KEY} has {len(key)} characters", "use 16 or more, drawn at random")
+    if key is not None:
+        redact.register(key)
     return key
