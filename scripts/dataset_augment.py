@@ -55,7 +55,7 @@ def _progress(rows: object, count: int) -> object:
 def _tokenizer(project: Project) -> str:
     from sem.lm import chat, weights
 
-    chosen = chat.load(weights.resolve(project.base_model_id, project.base_models).folder)
+    chosen = chat.load(weights.base_of(project).folder)
     return chosen.definition
 
 

@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
 def _tokenizer(project: Project) -> str:
     from sem.lm import chat, weights
 
-    chosen = chat.load(weights.resolve(project.base_model_id, project.base_models).folder)
+    chosen = chat.load(weights.base_of(project).folder)
     return chosen.definition
 
 

@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
 def _tokenizer(project: Project) -> Callable[[str], int]:
     from sem.lm import chat, weights
 
-    chosen = chat.load(weights.resolve(project.base_model_id, project.base_models).folder)
+    chosen = chat.load(weights.base_of(project).folder)
     return lambda text: len(chosen.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 

@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> None:
     from sem.lm import chat, weights
 
     project = Project.load(args.sem, args.set)
-    chosen = chat.load(weights.resolve(project.base_model_id, project.base_models).folder)
+    chosen = chat.load(weights.base_of(project).folder)
     found = stats.gather(project, args.snapshot, lambda texts: _count(chosen, texts))
     path = stats.write(project, found)
     console.table(f"Tokens, {found['of']}", stats.TOKENS, stats.token_rows(found))

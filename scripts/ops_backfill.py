@@ -69,7 +69,7 @@ def _tokenizer(project: Project) -> str | None:
 
     if not project.settings("dataset", Dataset).clean.counts_tokens:
         return None
-    return chat.load(weights.resolve(project.base_model_id, project.base_models).folder).definition
+    return chat.load(weights.base_of(project).folder).definition
 
 
 if __name__ == "__main__":

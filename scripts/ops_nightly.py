@@ -2,9 +2,10 @@
 
     python scripts/ops_nightly.py --sem shop            (from cron: `fab ops.install_cron`)
 
-Runs once a UTC date, however often it is started, and once at a time. Exit 0: as it was, done
-before, or running elsewhere. Exit 1: worse or failed; reports/SEM/nightly/ALERT.json says why,
-and $SEM_WEBHOOK_URL gets it, signed with $SEM_WEBHOOK_SECRET.
+Runs once a UTC date, however often it is started, and once at a time; a night that failed is
+tried again by the next start, and rings again only when it fails otherwise. Exit 0: as it was,
+done before, or running elsewhere. Exit 1: worse or failed; reports/SEM/nightly/ALERT.json says
+why, and $SEM_WEBHOOK_URL gets it, signed with $SEM_WEBHOOK_SECRET.
 
 Reads   models/SEM/promoted.json, the run's snapshot, data/SEM/golden/, configs/SEM/nightly.yaml
 Writes  reports/SEM/nightly/{DATE/, record/, history.jsonl, ALERT.json}
@@ -28,8 +29,9 @@ def main(argv: list[str] | None = None) -> None:
     found, at = nightly.desk(Project.load(args.sem, args.set)), provenance.now()
     try:
         with files.lock(found.folder / ".lock", "the nightly run"):
-            if nightly.is_done(found, at) and not args.again:
-                console.note(f"{at:%Y-%m-%d} has run already: {found.history}")
+            ended = nightly.status_of_night(found, at)
+            if ended and not args.again:
+                console.note(f"{at:%Y-%m-%d} has run already, {ended}: {found.history}")
                 return
             if args.again:
                 shutil.rmtree(found.night(at).reports, ignore_errors=True)

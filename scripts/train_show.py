@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> None:
 
     project = Project.load(args.sem, args.set)
     frozen = snapshot.load(project, console.version(args.snapshot))
-    base = weights.resolve(project.base_model_id, project.root)
+    base = weights.base_of(project)
     found = plan.look(project, frozen, base, recipe.of(project))
     examples = {example.id: example for example in found.examples}
     for row in show.picked(found.rows, args.rows, args.id):

@@ -207,5 +207,5 @@ def counter_of(project: Any) -> Count:
     from sem.dataset import tokens
     from sem.lm import weights
 
-    folder = weights.resolve(project.base_model_id, project.base_models).folder
+    folder = weights.base_of(project).folder
     return tokens.counter(files.read_text(folder / "tokenizer.json"))

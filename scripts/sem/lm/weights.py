@@ -17,6 +17,7 @@ from typing import Any
 
 from sem.core import files, jsonio
 from sem.core.errors import SemError, nearest
+from sem.core.project import Project
 from sem.lm import gguf_convert, onnx_convert, weight_packages, wheels
 from sem.lm.weight_packages import GGUF, ONNX, Package
 
@@ -47,6 +48,11 @@ def resolve(base_model_id: str, root: Path) -> Weights:
         return _local(base_model_id, folder)
     name, commit = _hub_name(base_model_id)
     return _hub(base_model_id, name, commit, root)
+
+
+def base_of(project: Project) -> Weights:
+    """Return the base model of `project`; a relative folder lies below the root of its tree."""
+    return resolve(project.base_model_id, project.root)
 
 
 def named(given: str, root: Path) -> str:

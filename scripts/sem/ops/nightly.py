@@ -54,11 +54,23 @@ def desk(project: Project) -> Desk:
     return Desk(project, project.settings("nightly", Nightly))
 
 
-def is_done(found: Desk, at: datetime) -> bool:
-    """Whether the night of AT has a row in the history already."""
+FAILED = "failed"  # the status of a night that could not compare anything
+
+
+def nights_of(found: Desk, at: datetime) -> list[dict[str, Any]]:
+    """Return the rows of the history that are of the UTC date of `at`, the oldest first."""
     day = f"{at:%Y-%m-%d}"
     rows = files.rows(found.history) if found.history.exists() else ()
-    return any(row["date"] == day for row in rows)
+    return [row for row in rows if row["date"] == day]
+
+
+def status_of_night(found: Desk, at: datetime) -> str | None:
+    """Return how the night of `at` ended, `ok` or `regressed`; None where it has not run.
+
+    A night that failed has not run: cron's next call tries it again.
+    """
+    ended = [row["status"] for row in nights_of(found, at) if row["status"] != FAILED]
+    return ended[-1] if ended else None
 
 
 def run(found: Desk, at: datetime) -> dict[str, Any]:
@@ -71,18 +83,26 @@ def run(found: Desk, at: datetime) -> dict[str, Any]:
             night["splits"][split] = watch(found, night["run"], split, at)
         night["status"] = "regressed" if _regressions(night) else "ok"
     except SemError as error:
-        night |= {"status": "failed", "error": error.message}
+        night |= {"status": FAILED, "error": error.message}
     except Exception as error:  # the night's row and alert must be written; the type says what
-        night |= {"status": "failed", "error": f"{type(error).__name__}: {str(error)[:300]}"}
+        night |= {"status": FAILED, "error": f"{type(error).__name__}: {str(error)[:300]}"}
     night["seconds"] = round(time.monotonic() - began)
     if night["status"] == "ok":
         found.alert.unlink(missing_ok=True)
+    elif _has_rung(found, night, at):
+        night["alert"] = "webhook: told of this failure before"
     else:
         night["alert"] = alert.ring(found.alert, night)
     with files.appending(found.history) as file:
         files.append(file, night)
     night["archived"] = list(archive(found, at))
     return night
+
+
+def _has_rung(found: Desk, night: dict[str, Any], at: datetime) -> bool:
+    """Whether the same failure has rung on this date: cron tries a failed night every hour."""
+    before = [row.get("error") for row in nights_of(found, at) if row["status"] == FAILED]
+    return night["status"] == FAILED and bool(before) and before[-1] == night["error"]
 
 
 def watch(found: Desk, run_id: str, split: str, at: datetime) -> dict[str, Any]:

@@ -1,0 +1,47 @@
+"""A base model in a folder of the tree: every job finds it there, and nothing is fetched."""
+
+import json
+import runpy
+import shutil
+
+import pytest
+
+from conftest import ROOT
+
+MOVES = {
+    "dataset_stats": [],
+    "dataset_clean": ["--tokens"],
+    "dataset_diff": ["--tokens", "v1", "v1"],
+    "dataset_augment": ["--set", "dataset.clean.default.max_tokens=400"],
+    "train_show": ["--rows", "1"],
+    "train_prepare": [],
+}
+
+
+@pytest.fixture
+def toy_with_a_folder(cut_toy, toy, tiny_model, monkeypatch):
+    """The cut toy sem on `weights/tiny`, a folder below its root; the hub cannot be reached."""
+    shutil.copytree(tiny_model, toy / "weights" / "tiny")
+    path = toy / "configs/toy/tasks/price.json"
+    spec = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps(spec | {"base_model_id": "weights/tiny"}), "utf-8")
+    monkeypatch.setenv("SEM_OFFLINE", "1")
+    return toy
+
+
+@pytest.mark.parametrize("script", MOVES)
+def test_a_base_model_in_a_folder_lies_below_the_root_for_every_job(
+    toy_with_a_folder, script, capsys
+):
+    # Six jobs looked below models/base: they failed with the weights there, or fetched a copy.
+    runpy.run_path(str(ROOT / "scripts" / f"{script}.py"))["main"](
+        ["--sem", "toy", *MOVES[script]]
+    )
+
+    assert not (toy_with_a_folder / "models" / "base").exists()
+
+
+def test_no_module_joins_a_base_model_to_another_folder_than_the_root():
+    paths = [*(ROOT / "scripts").glob("*.py"), *(ROOT / "scripts/sem").rglob("*.py")]
+
+    assert not [path.name for path in paths if "base_models)" in path.read_text("utf-8")]
