@@ -86,17 +86,31 @@ def test_a_small_benchmark_is_no_ground_for_acceptance(root, capsys) -> None:
     assert shown(root, capsys)["production_rule"]["reason"] == "insufficient_samples"
 
 
-def test_rows_of_the_benchmark_are_left_out_and_above_a_hundredth_refused(root, capsys) -> None:
+def test_a_contribution_that_copies_the_benchmark_is_refused_and_never_accepted(
+    root, capsys
+) -> None:
+    # The same document said `refused` and `accepted: true`, `improves`, with exit 0.
     files.write_rows(root / "good.jsonl", [*rows(120, 3), *rows(900, 2)[:30]])
-    made = shown(root, capsys)
+    with pytest.raises(SemError, match="refused: benchmark_overlap_above_1_percent: ") as caught:
+        shown(root, capsys, "--output-file", str(root / "told.json"), "--zk", str(root / "z.json"))
+    made = files.read_json(root / "told.json")
     leaks = made["estimate"]["in_benchmark"]
+
     assert leaks["exact"] >= 30
     assert leaks["refused"] == "benchmark_overlap_above_1_percent"
     assert made["rows"]["reasons"]["in_benchmark"] == leaks["exact"] + leaks["near"]
-    command.main(["--data-path", str(root / "good.jsonl"), "--sem", "it"])
+    assert made["estimate"]["decision"] == "refused"
+    assert made["estimate"]["size"] == {"told": False, "reason": "the contribution is refused"}
+    rule = made["production_rule"]
+    assert (rule["accepted"], rule["reason"]) == (False, leaks["refused"])
+    assert not (root / "z.json").exists()
+    assert "z.json was not written" in caught.value.message
+
+    with pytest.raises(SemError):
+        command.main(["--data-path", str(root / "good.jsonl"), "--sem", "it"])
     said = capsys.readouterr().out
-    assert "refused: benchmark_overlap_above_1_percent: " in said
-    assert "production rule: accepted (cooldown and active_spec are not known here)" in said
+    assert "it is refused: benchmark_overlap_above_1_percent: " in said
+    assert "production rule: not accepted: benchmark_overlap_above_1_percent" in said
 
 
 def test_a_sample_is_extrapolated_to_the_whole_contribution(root, capsys) -> None:

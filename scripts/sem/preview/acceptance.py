@@ -30,9 +30,18 @@ def dataset_hash(benchmark: Sequence[Sample]) -> str:
 
 
 def rule(
-    before: Scored, after: Scored, benchmark: Sequence[Sample], run_id: str, at: datetime
+    before: Scored,
+    after: Scored,
+    benchmark: Sequence[Sample],
+    run_id: str,
+    at: datetime,
+    refused: str | None = None,
 ) -> dict[str, Any]:
-    """The production decision record on the measured metric, and what was not known to it."""
+    """Return production's decision on the measured metric, and what was not known to it.
+
+    `refused` names why the contribution itself is refused: it is not accepted then, whatever its
+    metric.
+    """
     if before.errors is not None:
         return {"accepted": False, "reason": NO_PROPORTION, "not_known": list(UNKNOWN)}
     named, n = dataset_hash(benchmark), len(benchmark)
@@ -40,8 +49,10 @@ def rule(
         Measured(f"{side}_{run_id}", f"{side}_{run_id}", scored.metrics[METRIC], n, named)
         for side, scored in (("baseline", before), ("preview", after))
     ]
-    made = deltaone.decide(METRIC, *sides, at)
-    return {**asdict(made), "not_known": list(UNKNOWN)}
+    record = asdict(deltaone.decide(METRIC, *sides, at))
+    if refused:
+        record |= {"accepted": False, "reason": refused}
+    return {**record, "not_known": list(UNKNOWN)}
 
 
 def leaks(known: Overlap, rows: int) -> dict[str, Any]:

@@ -74,15 +74,23 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise SemError(
             "--zk: a strict document wants an accuracy, and a number has none", "leave out --zk"
         )
-    strict = zk.document(made, _version()) if args.zk else None
+    is_refused = made["estimate"]["decision"] == "refused"
+    # A strict document has no field for a refusal: it would prove a gain that does not count.
+    strict = zk.document(made, _version()) if args.zk and not is_refused else None
     if args.output_file:
         files.write(args.output_file, jsonio.pretty(made))
-    if args.zk:
+    if strict:
         files.write(args.zk, jsonio.pretty(strict))
     if args.output_format == "json":
         sys.stdout.write(jsonio.pretty(made))
-        return
-    show.result(made, args.verbose)
+    else:
+        show.result(made, args.verbose)
+    if is_refused:
+        unwritten = f"; {args.zk} was not written" if args.zk else ""
+        raise SemError(
+            f"{args.data_path}: refused: {made['estimate']['reason']}{unwritten}",
+            "take out the rows that copy the benchmark; --verbose lists them",
+        )
 
 
 def _made(args: argparse.Namespace, project: Project | None) -> dict[str, Any]:

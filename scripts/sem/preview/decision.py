@@ -22,7 +22,7 @@ POINTS = 100.0
 MIN_POINTS = 1.0  # what production wants at least
 NEAR_SHARE = 0.2  # of the full gain: what counts as the same
 NEAR_POINTS = 0.5
-Word = Literal["improves", "does_not_improve", "cannot_tell"]
+Word = Literal["improves", "does_not_improve", "cannot_tell", "refused"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,22 @@ def decide(gain: Gain, min_points: float = MIN_POINTS) -> Decision:
     return Decision(
         "cannot_tell",
         f"{shown}: the interval holds both no gain and {min_points:g} points or more",
+    )
+
+
+def refused(leaks: Mapping[str, Any]) -> Decision | None:
+    """Return the refusal of a contribution that holds the benchmark, None where it may count.
+
+    `leaks` is what `acceptance.leaks` returns. Whatever was measured without those rows, a
+    contribution that copies what it is graded on is never called an improvement.
+    """
+    if not leaks["refused"]:
+        return None
+    count = leaks["exact"] + leaks["near"]
+    return Decision(
+        "refused",
+        f"{leaks['refused']}: {count:,} rows ({leaks['share']:.1%}) are in the benchmark; "
+        "the figures are of the others",
     )
 
 
@@ -123,6 +139,8 @@ def tells_size(curve: Mapping[str, Any], chance: float) -> bool:
 
 def size(known: Mapping[str, float], word: Word) -> dict[str, Any]:
     """Whether the points are told as the size of the gain, and why not; the WORD is whether."""
+    if word == "refused":
+        return {"told": False, "reason": "the contribution is refused"}
     curve, (sure, why) = fitted(), confidence(known)
     if curve is None or sure is None:
         return {"told": False, "reason": why}

@@ -140,6 +140,7 @@ def preview(found: Found) -> dict[str, Any]:
             found.worth.rows.benchmark,
             _run_id(found),
             found.at,
+            _leaks(found)["refused"],
         ),
         "rows": _rows(found),
         "disclaimer": DISCLAIMER,
@@ -174,16 +175,21 @@ def _known(found: Found) -> dict[str, float]:
     return decision.features(worth.expected, worth.learnt, worth.estimate.reached, evenness)
 
 
+def _leaks(found: Found) -> dict[str, Any]:
+    rows = len(found.worth.rows.given) + len(found.worth.overlap.left_out)
+    return acceptance.leaks(found.worth.overlap, rows)
+
+
 def _estimate(found: Found) -> dict[str, Any]:
-    worth, estimate = found.worth, found.worth.estimate
-    own = len(worth.rows.given) + len(worth.overlap.left_out)
+    worth, estimate, leaks = found.worth, found.worth.estimate, _leaks(found)
+    decided = decision.refused(leaks) or found.decision
     of_numbers = worth.rows.shape.is_of_numbers
     return {
-        "decision": found.decision.word,
-        "reason": found.decision.reason,
+        "decision": decided.word,
+        "reason": decided.reason,
         "size": {"told": False, "reason": NO_BACKTEST}
         if of_numbers
-        else decision.size(_known(found), found.decision.word),
+        else decision.size(_known(found), decided.word),
         "primary_metric": lines.PRIMARY if of_numbers else acceptance.METRIC,
         "percentage_points": _points(worth.expected),
         "measured": {"rows": worth.learnt, **_points(estimate.gain)},
@@ -193,7 +199,7 @@ def _estimate(found: Found) -> dict[str, Any]:
         "mean_absolute_error": _missed(worth) if of_numbers else None,
         "learning_curve": [{"rows": s.rows, **_points(s.gain)} for s in estimate.ladder],
         "comparators": acceptance.compared(estimate.before, estimate.after, found.seed),
-        "in_benchmark": acceptance.leaks(worth.overlap, own),
+        "in_benchmark": leaks,
         "complete": estimate.complete,
         "notes": [*estimate.notes, *worth.notes, *(NUMBERS if of_numbers else ())],
     }

@@ -21,6 +21,7 @@ WORDS = {
     "improves": "it improves the model",
     "does_not_improve": "it does not improve the model",
     "cannot_tell": "it cannot be told",
+    "refused": "it is refused",
 }
 
 
@@ -79,16 +80,10 @@ def _show_confidence(told: dict[str, Any]) -> None:
 
 
 def _show_rule(made: dict[str, Any]) -> None:
-    """Production's rule, and the refusal of a contribution that holds the benchmark."""
-    rule, leaks = made["production_rule"], made["estimate"]["in_benchmark"]
+    rule = made["production_rule"]
     word = "accepted" if rule["accepted"] else f"not accepted: {rule['reason']}"
     unknown = " and ".join(rule["not_known"])
     print(f"production rule: {word} ({unknown} are not known here)")
-    if leaks["refused"]:
-        print(
-            f"refused: {leaks['refused']}: {leaks['exact'] + leaks['near']:,} rows "
-            f"({leaks['share']:.1%}) are in the benchmark; they were left out here"
-        )
 
 
 def _show_error(found: dict[str, Any] | None) -> None:

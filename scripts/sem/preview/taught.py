@@ -134,10 +134,11 @@ def _models(found: lora.Worth, package: Package | None) -> dict[str, Any]:
 def _estimate(
     found: lora.Worth, package: Package | None, least: float, own: int
 ) -> dict[str, Any]:
-    word, why = decide(found, least)
+    leaks = acceptance.leaks(found.overlap, own)
+    decided = decision.refused(leaks) or decision.Decision(*decide(found, least))
     return {
-        "decision": word,
-        "reason": why,
+        "decision": decided.word,
+        "reason": decided.reason,
         "size": {"told": False, "reason": NO_BACKTEST},
         "primary_metric": "log_likelihood_per_token",
         "nats_per_token": _nats(found.gain),
@@ -150,7 +151,7 @@ def _estimate(
         "contributed_rows": {"learnt": found.learnt, "of": found.usable},
         "seconds_a_step": round(found.budget.seconds_a_step, 3),
         "base_model_id": found.model,
-        "in_benchmark": acceptance.leaks(found.overlap, own),
+        "in_benchmark": leaks,
         "overlap": {name: len(rows) for name, rows in asdict(found.overlap).items()},
         "package": _told(found, package) if package else None,
         "notes": [*_boxed(found), *(_notes(found, package) if package else ())],
@@ -258,9 +259,6 @@ def show(made: dict[str, Any], words: dict[str, str], verbose: bool) -> None:
     ]
     console.table(f"{told['data_path']}: examples", ("what", "found"), rows)
     _show_rows(made["rows"], verbose)
-    leaks = estimate["in_benchmark"]
-    if leaks["refused"]:
-        print(f"refused: {leaks['refused']}: {leaks['share']:.1%} of the rows; they were left out")
     print(f"confidence: unknown ({told['estimation_confidence_reason']})")
     print(f"{words[estimate['decision']]}: {estimate['reason']}")
     for note in estimate["notes"]:
