@@ -5,8 +5,9 @@ import random
 import pytest
 from test_layout import PROMPT, changed
 
+from sem.core import files, jsonio
 from sem.core.errors import SemError
-from sem.optimizer import calibrate, confidence
+from sem.optimizer import calibrate, confidence, train
 from sem.optimizer.confidence import Calibration
 from sem.optimizer.pairs import Pair
 from sem.optimizer.rewriter import Decoding, Rewrite
@@ -45,9 +46,22 @@ def test_the_brier_score_is_that_of_families_left_out():
     assert calibrate.fit(told).brier > 0.8
 
 
-def test_a_network_that_is_never_useful_is_not_calibrated():
-    with pytest.raises(SemError, match="none of 12 rewrites is useful"):
-        calibrate.fit([(-0.5, False, "a")] * 12)
+def test_a_network_that_is_never_useful_is_calibrated_to_doubt():
+    # The training ended in an error here, unsealed, although its adapter was there.
+    fitted = calibrate.fit([(-0.5, False, "a"), (-0.4, False, "b")] * 6)
+
+    assert (fitted.useful, fitted.rows) == (0, 12)
+    assert confidence.likelihood(-0.1, fitted) < 0.2
+    assert fitted.brier < 0.05
+
+
+def test_a_network_that_is_never_useful_is_whole_and_not_promoted(tmp_path):
+    fitted = calibrate.fit([(-0.5, False, "a"), (-0.4, False, "b")] * 6)
+    path = tmp_path / train.HOME / "r1" / confidence.FILE
+    files.write(path, jsonio.pretty(fitted.as_json()))
+
+    with pytest.raises(SemError, match="r1 is not promoted: none of 12 rewrites is useful"):
+        train.promote(tmp_path, "r1")
 
 
 def test_one_that_is_always_useful_is_still_doubted_a_little():

@@ -41,6 +41,7 @@ def test_health_says_what_is_loaded(served):
         "approach": "neural rewriting: a frozen T5 with a trained LoRA adapter, no rules",
         "model": "run1",
         "waiting": 0,
+        "cure": None,
     }
 
 
@@ -169,6 +170,11 @@ def test_nothing_is_served_before_a_trained_adapter_is_there(root, tmp_path):
             (503, "Model not loaded")
         ] * 3
         assert (health["status"], health["model_loaded"]) == ("healthy", False)
+        # Nothing named the cure: neither the refusal nor /health nor the page.
+        wait_for(lambda: "optimizer.train" in running.http.get("/health").json()["cure"])
+        assert "fab optimizer.train" in running.post("/optimize", **ASKED).json()["cure"].replace(
+            "optimizer.data ", ""
+        )
 
         make_optimizer(tmp_path, tmp_path / "t5", "zero", scale=0)
         assert running.http.get("/health").json()["model_loaded"] is False
@@ -176,7 +182,8 @@ def test_nothing_is_served_before_a_trained_adapter_is_there(root, tmp_path):
 
         make_optimizer(tmp_path, tmp_path / "t5", "zzz")
         assert running.until_loaded().post("/optimize", **ASKED).status_code == 200
-        assert running.http.get("/health").json()["model"] == "zzz"
+        loaded = running.http.get("/health").json()
+        assert (loaded["model"], loaded["cure"]) == ("zzz", None)
 
 
 def wait_for(claim, within_s: float = 10) -> None:

@@ -9,7 +9,6 @@ import random
 from collections.abc import Sequence
 
 from sem.core import console
-from sem.core.errors import SemError
 from sem.optimizer import confidence, layout
 from sem.optimizer.confidence import Calibration
 from sem.optimizer.pairs import Pair
@@ -67,14 +66,14 @@ def spoilt(prompt: str, dice: random.Random) -> str:
 
 
 def fit(points: Sequence[Point]) -> Calibration:
-    """The logistic curve through POINTS; SemError when all of them are useful or none is.
+    """Return the logistic curve through `points`.
 
-    The Brier score is that of curves fitted without the family they are judged on.
+    Where no rewrite is useful, or every one, it is nearly flat and as sure as its number of points
+    allows: the confidence of a network that writes nothing useful stays below a half. The Brier
+    score is that of curves fitted without the family they are judged on.
     """
     useful = [each for _, each, _ in points]
     families = sorted({family for *_, family in points})
-    if not any(useful):
-        raise SemError(f"none of {len(points)} rewrites is useful", "train longer: recipe.epochs")
     errors = []
     for left_out in families:
         kept = [p for p in points if p[2] != left_out]

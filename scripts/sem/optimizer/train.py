@@ -77,6 +77,11 @@ def run(root: Path, wanted: Training, pairs: Sequence[Pair], val: Sequence[Pair]
         files.write(made.folder / confidence.FILE, jsonio.pretty(fitted.as_json()))
         seal(made, result)
     console.note(f"{sentence(result)}; useful: {fitted.useful} of {fitted.rows} hard prompts")
+    if not fitted.useful:
+        console.note(
+            f"warning: none of {fitted.rows} rewrites is useful: every rewrite of run {made.id} "
+            "gets a confidence below a half; train longer (recipe.epochs) or on more pairs"
+        )
     return made.folder
 
 
@@ -236,5 +241,11 @@ def _below(path: Path) -> list[Path]:
 
 
 def promote(root: Path, name: str) -> Path:
-    """Make the run called NAME the one that is served."""
+    """Make the run `name` the one that is served; SemError where no rewrite of it was useful."""
+    fitted = confidence.load(root / HOME / name)
+    if not fitted.useful:
+        raise SemError(
+            f"run {name} is not promoted: none of {fitted.rows} rewrites is useful",
+            "train longer (recipe.epochs) or on more pairs; the run itself is whole",
+        )
     return files.write(root / HOME / rewriter.PROMOTED, jsonio.pretty({"run": name}))

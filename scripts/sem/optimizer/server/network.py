@@ -44,6 +44,9 @@ def is_trained(adapter: Path) -> bool:
         return any(bool(tensors.get_tensor(key).any()) for key in named)
 
 
+BEING_LOADED = "it is being loaded: try again"
+
+
 class Loading(threading.Thread):
     """Loads in the background, again and again until there is something to load."""
 
@@ -54,6 +57,7 @@ class Loading(threading.Thread):
         self._load, self._ready, self._retry_s = load, ready, retry_s
         self._ended = threading.Event()
         self.fault = "loading"
+        self.cure = BEING_LOADED
 
     def run(self) -> None:
         while not self._ended.is_set():
@@ -74,9 +78,9 @@ class Loading(threading.Thread):
         except SemError as error:
             if self.fault != error.message:
                 log.warning("not_loaded", extra={"facts": {"why": error.message}})
-            self.fault = error.message
+            self.fault, self.cure = error.message, error.hint
         except Exception as error:
             if self.fault != repr(error):
                 log.exception("not_loaded")
-            self.fault = repr(error)
+            self.fault, self.cure = repr(error), "see the log of the service"
         return None

@@ -34,9 +34,9 @@ class Refusal(Exception):
         }
 
 
-def not_loaded() -> Refusal:
-    """No adapter is loaded, and the base model alone is never served."""
-    return Refusal(503, "not_loaded", "Model not loaded", retry_after_s=5)
+def not_loaded(cure: str) -> Refusal:
+    """No adapter is loaded, and the base model alone is never served; `cure` says what helps."""
+    return Refusal(503, "not_loaded", "Model not loaded", retry_after_s=5, cure=cure)
 
 
 def full(waiting: int) -> Refusal:

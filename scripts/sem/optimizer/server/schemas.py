@@ -102,6 +102,7 @@ def _replies() -> dict[str, Any]:
         approach: str
         model: str | None
         waiting: int
+        cure: Annotated[str | None, Field(description="what helps where no model is loaded")]
 
     class ErrorReply(Model):
         model_config = ConfigDict(extra="allow")

@@ -66,7 +66,7 @@ class Service:
 
     def _loaded(self) -> Network:
         if self.network is None:
-            raise refusal.not_loaded()
+            raise refusal.not_loaded(self.cure())
         return self.network
 
     def full(self) -> Refusal | None:
@@ -90,7 +90,7 @@ class Service:
             self.metrics.tokens.labels("in").inc(count)
         line = self.line
         if line is None:
-            raise refusal.not_loaded()
+            raise refusal.not_loaded(self.cure())
         answers = line.enter(
             prompts, Decoding(length, temperature, 1), self.config.timeout_s, told
         )
@@ -132,6 +132,12 @@ class Service:
         self.metrics.tokens.labels("out").inc(rewrite.tokens)
         return confidence.of(rewrite, prompt, self._loaded().calibration)
 
+    def cure(self) -> str | None:
+        """Return what a person can do so that a network is loaded, None where one is."""
+        if self.network is not None:
+            return None
+        return self.loading.cure if self.loading else networks.BEING_LOADED
+
     def health(self) -> dict[str, Any]:
         """What GET /health says."""
         return {
@@ -142,4 +148,5 @@ class Service:
             "approach": APPROACH,
             "model": self.network.name if self.network else None,
             "waiting": len(self.line or ()),
+            "cure": self.cure(),
         }

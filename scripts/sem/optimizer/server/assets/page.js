@@ -10,7 +10,7 @@ function headers() {
 
 async function refused(reply) {
   let detail = `The server answered ${reply.status}.`;
-  try { detail = (await reply.json()).detail || detail; } catch { /* no JSON: the status says it */ }
+  try { const said = await reply.json(); detail = (said.detail || detail) + (said.cure ? `: ${said.cure}.` : ""); } catch { /* no JSON: the status says it */ }
   if (reply.status === 401) { at("locked").hidden = false; at("key").focus(); }
   return new Error(detail);
 }
@@ -142,7 +142,7 @@ async function look() {
   try {
     const health = await (await fetch("/health")).json();
     if (!running) at("state").textContent = health.model_loaded
-      ? `Ready: ${health.model}. Everything stays on this server.` : "The model is not loaded yet.";
+      ? `Ready: ${health.model}. Everything stays on this server.` : `No model is loaded: ${health.cure}.`;
     if (!health.model_loaded) setTimeout(look, 2000);
   } catch { at("state").textContent = "The server cannot be reached."; setTimeout(look, 5000); }
 }
