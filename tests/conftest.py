@@ -14,6 +14,8 @@ from toy import SPEC, make_model, make_store
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
+# Tiny models compute fastest in one thread, and a process of `warm` inherits no pool of threads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # As jobs have it: threads that spin make a test ten times slower beside any other work.
 for name in ("OMP_WAIT_POLICY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
     os.environ.setdefault(name, console.DEFAULT_ENVIRONMENT[name])

@@ -3,12 +3,12 @@
 import os
 import runpy
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import warm
 from conftest import ROOT, rows
 from sem.core import files, jsonio, manifest, provenance, run
 from sem.core.errors import SemError
@@ -110,7 +110,7 @@ def test_exits_0_1_and_3_with_one_line_and_a_file(project: Project, capsys) -> N
 
 def test_the_script_runs_as_a_user_runs_it(project: Project) -> None:
     command = [sys.executable, str(ROOT / "scripts/eval_gate.py"), "--sem=toy", "--split=tset"]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
+    done = warm.run(command, capture_output=True, text=True, env=os.environ)
     assert (done.returncode, done.stderr.splitlines()[0]) == (
         1,
         "error: split 'tset' is not evaluated",

@@ -11,6 +11,7 @@ import pytest
 
 import handbook
 import teachers
+import warm
 from chatserver import ChatServer
 from sem.core import files
 from sem.core.errors import SemError
@@ -120,7 +121,7 @@ def test_a_killed_run_repeats_only_what_was_in_flight(project):
     server.script, server.delay_s = teachers.honest, 0.05
     words = [sys.executable, str(SCRIPT), "--sem", "handbook", "--yes"]
     for enough in (8, 28, 10_000):
-        with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as ran:
+        with warm.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as ran:
             while len(server.seen) < enough and ran.poll() is None:
                 time.sleep(0.005)
             if enough < 10_000:

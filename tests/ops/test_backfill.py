@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import warm
 from chatserver import ChatServer
 from rowmaker import SPEC, fill, project, read, row, shops
 from sem.core import files, jsonio
@@ -304,8 +305,8 @@ def test_the_script_says_what_is_touched_and_what_waits(shop: Project) -> None:
     env = {**os.environ, "SEM_ROOT": str(shop.root)}
     words = [sys.executable, str(SCRIPT), "--sem", "shop", "--since", "v1"]
 
-    dry = subprocess.run([*words, "--dry-run"], env=env, capture_output=True, text=True)
-    done = subprocess.run(words, env=env, capture_output=True, text=True)
+    dry = warm.run([*words, "--dry-run"], env=env, capture_output=True, text=True)
+    done = warm.run(words, env=env, capture_output=True, text=True)
 
     assert "relabel" in dry.stdout
     assert (dry.returncode, done.returncode) == (0, 0), done.stderr
@@ -322,7 +323,7 @@ def test_killed_and_shared_by_two_every_item_is_done_once(shop: Project) -> None
     env = {**os.environ, "SEM_ROOT": str(shop.root)}
     words = [sys.executable, str(SCRIPT), "--sem", "shop", "--set", "backfill.lease_s=2"]
 
-    killed = subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    killed = warm.Popen(words, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while not queue.counts(time.time()).get(("migrate", "leased")):
         assert time.monotonic() < deadline
@@ -330,7 +331,7 @@ def test_killed_and_shared_by_two_every_item_is_done_once(shop: Project) -> None
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     time.sleep(2.1)
-    two = [subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    two = [warm.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
            for _ in range(2)]  # fmt: skip
     ends = [process.communicate(timeout=240)[0].decode() for process in two]
 

@@ -2,12 +2,12 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import warm
 from sem.core.errors import SemError
 from sem.ops import budget
 
@@ -113,7 +113,7 @@ def test_the_job_exits_1_with_the_table_and_one_clear_line(tmp_path):
     (tmp_path / "configs" / "demo").mkdir(parents=True)
     script = [sys.executable, str(ROOT / "scripts" / "ops_project_tokens.py")]
     config = ["--config", str(ROOT / "configs" / "budget.yaml")]
-    done = subprocess.run(
+    done = warm.run(
         [*script, *config],
         env={**os.environ, "SEM_ROOT": str(tmp_path), "SEM": "demo"},
         capture_output=True,
@@ -133,7 +133,7 @@ def test_the_job_reads_the_answers_of_the_run_it_is_given(tmp_path):
     answers(folder, row("navpage_classifier", 10, 1), row("productpage_extractor", 10, 20))
     script = [sys.executable, str(ROOT / "scripts" / "ops_project_tokens.py"), "--run", "base"]
     config = ["--config", str(ROOT / "configs" / "budget.yaml")]
-    done = subprocess.run(
+    done = warm.run(
         [*script, *config],
         env={**os.environ, "SEM_ROOT": str(tmp_path), "SEM": "demo"},
         capture_output=True,

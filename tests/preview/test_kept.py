@@ -12,6 +12,7 @@ import pytest
 from test_encoders import shape_of, table, texts
 from test_preview_run import rows
 
+import warm
 from sem.core import files
 from sem.preview import cache, fits, learners
 from sem.preview.encoders import Features
@@ -36,7 +37,7 @@ def asked(place: Path, *words: str) -> list[str]:
 
 def killed(argv: list[str], at: str) -> bool:
     """Run ARGV and kill it by signal 9 when it says AT; whether it was killed before its end."""
-    with subprocess.Popen(
+    with warm.Popen(
         argv, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=os.environ
     ) as process:
         for line in process.stderr:
@@ -48,7 +49,7 @@ def killed(argv: list[str], at: str) -> bool:
 
 
 def ended(argv: list[str]) -> tuple[dict, str]:
-    done = subprocess.run(argv, capture_output=True, text=True, check=True, env=os.environ)
+    done = warm.run(argv, capture_output=True, text=True, check=True, env=os.environ)
     return json.loads(done.stdout), done.stderr
 
 

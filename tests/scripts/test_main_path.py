@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import warm
 from conftest import ROOT, rows
 from sem.core import files
 
@@ -14,7 +15,7 @@ from sem.core import files
 def sem(*words: str) -> subprocess.CompletedProcess[str]:
     """Run scripts/WORDS[0].py with the rest as its flags."""
     command = [sys.executable, str(ROOT / "scripts" / f"{words[0]}.py"), *words[1:]]
-    return subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=280)
+    return warm.run(command, capture_output=True, text=True, env=os.environ, timeout=280)
 
 
 @pytest.fixture

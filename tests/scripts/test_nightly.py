@@ -11,17 +11,18 @@ import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
+import warm
 from conftest import ROOT, rows
 from sem.core import files, jsonio
 
 BARE = {"PATH": "/usr/bin:/bin"}
 
 
-def start(root: Path, *words: str, **env: str) -> "subprocess.Popen[str]":
+def start(root: Path, *words: str, **env: str) -> warm.Popen:
     """scripts/WORDS[0].py as cron starts it: another folder, hardly any environment."""
     command = [sys.executable, str(ROOT / "scripts" / f"{words[0]}.py"), *words[1:]]
     chosen = {**BARE, "SEM_ROOT": str(root), "SEM_DEVICE": "cpu", **env}
-    return subprocess.Popen(
+    return warm.Popen(
         command, cwd="/", env=chosen, text=True, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip

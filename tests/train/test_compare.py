@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import warm
 from conftest import ROOT
 from sem.core import files
 from sem.core.errors import SemError
@@ -113,7 +114,6 @@ def test_one_run_is_not_compared_with_itself(project, names) -> None:
 
 @pytest.mark.slow
 def test_two_real_runs_are_compared_on_test_with_an_interval(toy) -> None:
-    import subprocess
     import sys
 
     from sem.dataset import clean, snapshot
@@ -130,9 +130,9 @@ def test_two_real_runs_are_compared_on_test_with_an_interval(toy) -> None:
         for script in ("eval_generate", "eval_report"):
             if script == "eval_report":
                 base = [sys.executable, str(ROOT / "scripts/eval_generate.py"), "--sem=toy"]
-                subprocess.run([*base, "--run=base"], check=True, capture_output=True)
+                warm.run([*base, "--run=base"], check=True, capture_output=True)
             command = [sys.executable, str(ROOT / f"scripts/{script}.py"), "--sem=toy"]
-            subprocess.run([*command, f"--run={made.id}"], check=True, capture_output=True)
+            warm.run([*command, f"--run={made.id}"], check=True, capture_output=True)
     sides = compare.read(project, names)
     found = compare.compared(project, sides)
     assert [row["key"] for row in found["recipe"]] == ["learning_rate"]

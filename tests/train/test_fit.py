@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+import warm
 from conftest import ROOT, rows
 from sem.core import files, run
 from sem.core.errors import SemError
@@ -72,13 +73,13 @@ def test_kill_9_then_the_same_command_finishes_with_the_same_weights(prepared) -
     for path in made.folder.glob("checkpoint-*"):
         subprocess.run(["rm", "-r", str(path)], check=True)
     command = [sys.executable, str(ROOT / "scripts/train_run.py"), "--sem", "toy"]
-    with subprocess.Popen(command, env=os.environ, start_new_session=True) as process:
+    with warm.Popen(command, start_new_session=True) as process:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and not list(made.folder.glob("checkpoint-3/m*")):
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGKILL)
     assert not made.is_finished
-    subprocess.run(command, check=True, env=os.environ, timeout=120)
+    warm.run(command, check=True, timeout=120)
     assert files.sha256(made.adapter / "adapter_model.safetensors") == whole
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+import warm
 from conftest import ROOT, rows
 from sem.core import files
 from sem.core.errors import SemError
@@ -119,7 +120,7 @@ def test_a_signal_leaves_a_checkpoint_and_its_own_exit_code(cut_toy, kind, code)
     for path in [*made.folder.glob("checkpoint-*"), made.folder / "metrics.jsonl"]:
         subprocess.run(["rm", "-r", str(path)], check=True)
     command = [sys.executable, str(ROOT / "scripts/train_run.py"), "--sem", "toy"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with warm.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and not (made.folder / "metrics.jsonl").exists():
             time.sleep(0.02)

@@ -3,13 +3,13 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
+import warm
 from conftest import ROOT, rows
 from sem.core import files, settings
 from sem.core.errors import SemError
@@ -91,7 +91,7 @@ def test_rows_of_test_are_never_read(project) -> None:
 @pytest.mark.slow
 def test_a_killed_sweep_goes_on_and_ends_the_same(project) -> None:
     given = ["--set=train.val_answers=0", "--set=train.max_steps=3"]
-    with subprocess.Popen([*COMMAND, *given], start_new_session=True) as process:
+    with warm.Popen([*COMMAND, *given], start_new_session=True) as process:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and not list(project.adapters.glob("*/checkpoint-3/m*")):
             time.sleep(0.02)
@@ -100,7 +100,7 @@ def test_a_killed_sweep_goes_on_and_ends_the_same(project) -> None:
     with (folder / "journal.log").open("ab") as journal:
         journal.write(b'{"op_code":4,"wor')  # half a line, and the lock of a killed writer
     Path(f"{folder}/journal.log.lock").touch()
-    subprocess.run([*COMMAND, *given], check=True, timeout=200)
+    warm.run([*COMMAND, *given], check=True, timeout=200)
     killed = [one["runs"] for one in files.read_json(folder / "sweep.json")["points"]]
     assert [len(one) for one in killed] == [2, 2]
     assert len(list(project.adapters.glob("*/run.json"))) == 4
