@@ -442,6 +442,24 @@ def test_an_id_nobody_has_gets_its_stone(shop: Project) -> None:
     assert tombstones.load(shop).has("id", "nobody")
 
 
+@pytest.mark.parametrize(
+    "name", ["models/shop/x.safetensors", "models/shop/tokenizer.json", "models/shop/vocab.txt"]
+)
+def test_weights_and_vocabularies_are_left_out_and_counted_in_the_receipt(
+    shop: Project, name: str
+) -> None:
+    # Every project that was ever trained crashed here, without a receipt, and no later takedown
+    # could begin.
+    files.write(shop.root / name, b"")
+    left_out = {"weights and vocabularies": 1} if "vocab" not in name else {}
+
+    done = take(shop, ids=("amber9",))
+
+    assert done.receipt["scan"]["left_out"] == left_out
+    assert takedown.unfinished(shop) == []
+    assert take(shop, ids=("birch1",)).receipt["scan"]["left_out"] == left_out
+
+
 def test_nothing_named_is_an_error(shop: Project) -> None:
     with pytest.raises(SemError, match="nothing is named to take down"):
         list(takedowns.run(shop, Ask(), AT, lambda text: None))

@@ -10,7 +10,6 @@ import io
 import sqlite3
 import zipfile
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,7 +106,8 @@ class Found:
     hits: list[str] = field(default_factory=list)  # relative to the root
     read: int = 0
     bytes: int = 0
-    left_out: Counter[str] = field(default_factory=Counter)
+    # A dict, because asdict() of Python 3.11 makes pairs out of a Counter, which are not JSON.
+    left_out: dict[str, int] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
 
 
@@ -116,7 +116,8 @@ def tree(project: Project, sought: Sought, told: Callable[[Path], object] | None
     found = Found()
     for path in paths(project):
         if path.suffix in WEIGHTS or path.name in VOCABULARY:
-            found.left_out["weights and vocabularies"] += 1
+            kind = "weights and vocabularies"
+            found.left_out[kind] = found.left_out.get(kind, 0) + 1
             continue
         if told:
             told(path)
