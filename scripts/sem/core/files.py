@@ -6,16 +6,19 @@ Measured (60 kills each): a plain rewrite is torn 60 times, temp + fsync + renam
 import hashlib
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from sem.core import jsonio
 from sem.core.errors import Busy, SemError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+# Of a text that is read at once. Four bytes a character of the longest JSON that is parsed.
+MAX_TEXT_BYTES = 4 * jsonio.MAX_CHARS
 RESERVED = {"base", "strong", "con", "nul", "aux", "prn"}
 
 
@@ -102,6 +105,7 @@ def read_json(path: Path) -> jsonio.Json:
 def read_text(path: Path) -> str:
     """The UTF-8 text of PATH; SemError when it cannot be read as that."""
     try:
+        check_plain(path)
         return path.read_text("utf-8")
     except FileNotFoundError as error:
         raise SemError(f"{path}: no such file", "check the path") from error
@@ -109,10 +113,32 @@ def read_text(path: Path) -> str:
         raise SemError(f"{path}: not UTF-8: {error.reason}", "save it as UTF-8") from error
 
 
-def rows(path: Path) -> Iterator[jsonio.Json]:
-    """Each row of the JSON-lines file PATH; SemError names the line that is not JSON."""
+def check_plain(path: Path) -> None:
+    """Refuse what is there under the name of a file and cannot be read as one."""
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise SemError(f"{path}: a folder where a file is expected", "move it away")
+    if not stat.S_ISREG(mode):
+        raise SemError(f"{path}: a pipe or device where a file is expected", "move it away")
+    if path.stat().st_size > MAX_TEXT_BYTES:
+        raise SemError(f"{path}: larger than {MAX_TEXT_BYTES:,} bytes", "restore it, or remove it")
+
+
+def rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield each row of the JSON-lines file `path`; SemError names a line that is no object."""
+    for number, value in enumerate(values(path), 1):
+        if not isinstance(value, dict):
+            raise SemError(
+                f"{path}: row {number} is a JSON {type(value).__name__}, not an object",
+                "restore the file, or remove that row",
+            )
+        yield value
+
+
+def values(path: Path) -> Iterator[jsonio.Json]:
+    """Yield each value of the JSON-lines file `path`; SemError names the line that is not JSON."""
     try:
-        with path.open("r", encoding="utf-8", newline="\n") as file:
+        with _opened_rows(path) as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
                     yield _row(path, number, line)
@@ -120,6 +146,13 @@ def rows(path: Path) -> Iterator[jsonio.Json]:
         raise SemError(f"{path}: no such file", "run the stage that writes it first") from error
     except UnicodeDecodeError as error:
         raise SemError(f"{path}: not UTF-8: {error.reason}", "save it as UTF-8") from error
+
+
+def _opened_rows(path: Path) -> IO[str]:
+    try:
+        return path.open("r", encoding="utf-8", newline="\n")
+    except IsADirectoryError as error:
+        raise SemError(f"{path}: a folder where a file is expected", "move it away") from error
 
 
 def _row(path: Path, number: int, line: str) -> jsonio.Json:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, jsonio
+from sem.core import files, jsonio, state
 from sem.core.errors import SemError
 
 NAME = "manifest.json"
@@ -17,17 +17,20 @@ def seal(folder: Path, facts: dict[str, Any] | None = None) -> Path:
     return files.write(folder / NAME, jsonio.pretty({**(facts or {}), "files": listed}))
 
 
-def read(folder: Path) -> dict[str, Any]:
-    """FOLDER's manifest; SemError when it has none, which means it is unfinished."""
+def read(folder: Path, shape: Any = state.Sealed) -> Any:
+    """Return the manifest of `folder`, of the given shape (that of a run lists no files).
+
+    SemError when it has none, which means that the folder is unfinished.
+    """
     path = folder / NAME
     if not path.exists():
         raise SemError(f"{folder}: no {NAME}: unfinished", "run the stage that writes it again")
-    return files.read_json(path)
+    return state.read_state(path, shape)
 
 
 def faults(folder: Path) -> list[str]:
     """What differs between FOLDER and its manifest, a line each; empty when nothing does."""
-    listed = read(folder).get("files", {})
+    listed = read(folder)["files"]
     there = {str(path.relative_to(folder)) for path in _files(folder)}
     found = [f"{name}: missing" for name in sorted(set(listed) - there)]
     found += [f"{name}: not in the manifest" for name in sorted(there - set(listed))]

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sem.core import files, jsonio, run, taint
+from sem.core import files, jsonio, run, state, taint
 from sem.core.errors import SemError
 from sem.core.project import Project
 
@@ -13,7 +13,7 @@ def promote(project: Project, run_id: str | None, reason: str | None, at: dateti
     target = run.find(project, run_id)
     taint.refuse(target.folder, f"run {target.id}")
     gate = project.reports / target.id / "gate.json"
-    verdict = files.read_json(gate)["verdict"] if gate.exists() else None
+    verdict = state.read_state(gate, state.Gate)["verdict"] if gate.exists() else None
     if verdict != "PASS" and not reason:
         found = f"its gate says {verdict}" if verdict else "it has no gate verdict"
         raise SemError(
@@ -35,7 +35,7 @@ def promote(project: Project, run_id: str | None, reason: str | None, at: dateti
 
 def read(project: Project) -> dict[str, Any] | None:
     """What promoted.json says; None when no run was promoted."""
-    return files.read_json(project.promoted) if project.promoted.exists() else None
+    return state.read_if_there(project.promoted, state.Promoted)
 
 
 def of(project: Project) -> str:

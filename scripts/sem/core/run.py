@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, jsonio, manifest, settings
+from sem.core import files, jsonio, manifest, settings, state
 from sem.core.errors import SemError, nearest
 from sem.core.project import Project
 from sem.core.taskspec import TaskSpec
@@ -38,7 +38,7 @@ class Run:
         """run.json: everything `train.prepare` resolved."""
         if self.folder is None:
             raise SemError("the run 'base' was never trained", "name a trained run with --run")
-        return files.read_json(self.folder / "run.json")
+        return state.read_state(self.folder / "run.json", state.Plan)
 
 
 def create(project: Project, plan: dict[str, Any], at: datetime) -> Run:

@@ -168,6 +168,12 @@ def _dataclasses_in(cls: Any) -> list[Any]:
     return found
 
 
+def shortened(value: Any) -> str:
+    """Return `value` as an error shows it: its first 80 characters."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"
+
+
 def _explained(cls: Any, fault: Any, where: str) -> SemError:
     location = [str(part) for part in fault["loc"]]
     name = ".".join(location)
@@ -176,7 +182,7 @@ def _explained(cls: Any, fault: Any, where: str) -> SemError:
         return SemError(f"{where}: unknown key {name!r}", nearest(location[-1], known))
     if fault["type"] in ("missing", "missing_argument"):
         return SemError(f"{where}: key {name!r} is missing", f"add a line `{location[-1]}: …`")
-    shown = repr(fault.get("input"))[:80]
+    shown = shortened(fault.get("input"))
     hint = "write true or false" if str(fault.get("input")) in ("yes", "no", "on", "off") else ""
     return SemError(
         f"{where}: {name or 'the file'}: {fault['msg']}, not {shown}",

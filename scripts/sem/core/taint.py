@@ -6,7 +6,7 @@
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, jsonio
+from sem.core import files, jsonio, state
 from sem.core.errors import SemError
 
 NAME = "tainted.json"
@@ -25,7 +25,7 @@ def mark(folder: Path, takedown: str, at: str, facts: dict[str, Any]) -> None:
 def read(folder: Path) -> list[dict[str, Any]]:
     """The marks of FOLDER, the oldest first; empty when it is clean."""
     path = folder / NAME
-    return files.read_json(path)["marks"] if path.exists() else []
+    return state.read_state(path, state.Tainted)["marks"] if path.exists() else []
 
 
 def takedowns(folder: Path | None) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sem.core import console, files, promotion
+from sem.core import console, files, promotion, state
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset import snapshot
@@ -58,7 +58,7 @@ def require(project: Project, frozen: Snapshot) -> None:
     run = project.adapters / serves["run"] / "run.json" if serves else None
     if serves is None or run is None or not run.exists():
         return
-    rests = files.read_json(run)["snapshot"]
+    rests = state.read_state(run, state.Plan)["snapshot"]
     if rests["sha256"] == frozen.sha256:
         return
     name = f"v{rests['version']}"

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from sem.core import files, jsonio
+from sem.core import files, jsonio, state
 from sem.core.errors import SemError, nearest
 from sem.core.example import Example
 from sem.core.project import Project
@@ -269,7 +269,7 @@ def facts(project: Project) -> dict[str, Any]:
     path = project.processed / FACTS
     if not path.exists():
         raise SemError(f"{path}: no such file", "run `fab dataset.clean` first")
-    found = files.read_json(path)
+    found = state.read_state(path, state.CleanFacts)
     there = files.sha256(project.processed / NAME)
     if there != found["sha256"]:
         raise SemError(

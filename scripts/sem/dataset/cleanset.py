@@ -9,7 +9,7 @@ from collections.abc import Iterable, Set
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, jsonio
+from sem.core import files, jsonio, state
 from sem.core.project import Project
 from sem.dataset import clean
 
@@ -33,7 +33,7 @@ def drop(
     path, facts_path = folder / clean.NAME, folder / clean.FACTS
     with files.lock(folder / ".clean.lock", str(path)):
         files.sweep(folder)
-        facts = files.read_json(facts_path) if facts_path.exists() else None
+        facts = state.read_state(facts_path, state.CleanFacts) if facts_path.exists() else None
         is_whole = facts is not None and facts["sha256"] in (sha256(project), clean_before)
         gone = _filter(path, names) + _filter(folder / clean.REJECTS, names)
         if facts is None or not is_whole:
@@ -53,8 +53,7 @@ def _filter(path: Path, names: Set[str]) -> int:
         return 0
     near, gone = heads([path], names), 0
     with path.open("rb") as old, files.replacing(path) as new:
-        for line in old:
-            row = jsonio.loads(line.decode("utf-8"))
+        for line, row in zip(old, files.rows(path), strict=True):
             if row.get("id") in names:
                 gone += 1
             else:

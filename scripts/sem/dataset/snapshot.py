@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sem.core import console, files, jsonio, settings
+from sem.core import console, files, jsonio, settings, state
 from sem.core.errors import SemError, nearest
 from sem.core.example import Example, from_json
 from sem.core.project import Project
@@ -183,8 +183,9 @@ def recover(project: Project, at: datetime) -> None:
         if match is None or f"v{match[1]}" in listed:
             continue
         facts = project.processed / f"v{match[1]}.json"
-        if facts.exists() and not _faults(project.processed, files.read_json(facts)):
-            enter(project, int(match[1]), files.read_json(facts), at)
+        known = state.read_state(facts, state.SnapshotFacts) if facts.exists() else None
+        if known and not _faults(project.processed, known):
+            enter(project, int(match[1]), known, at)
             listed = ledger(project)
         else:
             path.unlink()
@@ -209,7 +210,18 @@ def ledger(project: Project) -> dict[str, Any]:
     snapshots = value.get("snapshots") if isinstance(value, dict) else None
     if not isinstance(snapshots, dict):
         raise SemError(f"{project.ledger}: no key 'snapshots'", "restore the file from git")
+    for name, entry in snapshots.items():
+        if not VERSION.fullmatch(str(name)):
+            raise SemError(
+                f"{project.ledger}: {name!r} is not a version", state.REMEDIES[state.LedgerEntry]
+            )
+        state.checked(entry, _shape_of(entry), f"{project.ledger}: {name}")
     return snapshots
+
+
+def _shape_of(entry: Any) -> Any:
+    is_frozen = isinstance(entry, dict) and entry.get("status") != "withdrawn"
+    return state.FrozenEntry if is_frozen else state.LedgerEntry
 
 
 def versions(project: Project) -> list[int]:
@@ -253,7 +265,7 @@ def load(project: Project, version: int | str | None = None) -> Snapshot:
             f"snapshot v{number} changed on disk: {found[0]}",
             "restore it, or cut a new one with `fab dataset.split`",
         )
-    return Snapshot(number, project.processed, files.read_json(path))
+    return Snapshot(number, project.processed, state.read_state(path, state.SnapshotFacts))
 
 
 def _number(version: int | str) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, jsonio
+from sem.core import files, jsonio, state
 from sem.core.project import Project
 from sem.core.taskspec import TaskSpec
 
@@ -41,7 +41,7 @@ def find(project: Project, task: str, fingerprint: str) -> dict[str, Any] | None
     if path.exists():
         return files.read_json(path)
     for plan in sorted(project.adapters.glob("*/run.json")):
-        found = files.read_json(plan)
+        found = state.read_state(plan, state.Plan)
         if found.get("task_hashes", {}).get(task) == fingerprint:
             return found["tasks"][task]
     return None

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, jsonio
+from sem.core import files, jsonio, state
 from sem.core.example import Example
 from sem.core.markdown import section
 from sem.core.project import Project
@@ -52,7 +52,7 @@ def gather(project: Project, version: int | str | None, count_tokens: Any) -> di
     with collecting(project) as (take, ungrounded):
         found = profile.describe(parts, project.tasks, count_tokens, take)
     path = project.processed / clean.FACTS
-    cleaned = files.read_json(path) if path.exists() else {}
+    cleaned = state.read_state(path, state.CleanFacts) if path.exists() else {}
     return {
         "sem": project.sem,
         "of": name,

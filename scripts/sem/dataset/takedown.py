@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, jsonio, promotion, taint
+from sem.core import files, jsonio, promotion, state, taint
 from sem.core.project import Project
 from sem.dataset import cleanset
 from sem.dataset.erasure import asked, erase, purge, scan, tombstones, withdraw
@@ -212,9 +212,10 @@ def _taint(project: Project, made: Plan, sought: Sought) -> dict[str, list[str]]
     gone = withdraw.rows_taken(project, made.takedown)
     found: dict[str, list[str]] = {"runs": [], "packages": []}
     for path in sorted(project.adapters.glob("*/run.json")):
-        _mark(path.parent, files.read_json(path)["snapshot"], gone, made, found["runs"])
+        rests = state.read_state(path, state.Plan)["snapshot"]
+        _mark(path.parent, rests, gone, made, found["runs"])
     for path in sorted(project.packages.glob("*/manifest.json")):
-        rests = files.read_json(path).get("lineage", {}).get("snapshot", {})
+        rests = state.read_state(path, state.Package).get("lineage", {}).get("snapshot", {})
         _mark(path.parent, rests, gone, made, found["packages"])
     return found
 
@@ -274,7 +275,8 @@ def _serving(serves: dict[str, Any] | None, runs: list[str]) -> str | None:
 
 def _earlier(path: Path, purged: dict[str, Any]) -> dict[str, Any]:
     """PURGED with what an earlier, interrupted finish of the same takedown says it removed."""
-    before = files.read_json(path)["purged"] if path.exists() else {"rows": {}, "documents": []}
+    receipt = state.read_if_there(path, state.Receipt)
+    before = receipt["purged"] if receipt else {"rows": {}, "documents": []}
     rows = {
         name: before["rows"].get(name, 0) + purged["rows"].get(name, 0)
         for name in sorted({*before["rows"], *purged["rows"]})

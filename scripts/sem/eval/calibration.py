@@ -85,7 +85,7 @@ def labels(path: Path) -> dict[tuple[str, str], bool]:
     the judge is doubtful, and would make it look worse than it is.
     """
     found = {}
-    for number, row in enumerate(files.rows(path), 1):
+    for number, row in enumerate(files.values(path), 1):
         wrong = schema.problems(row, LABEL, limit=1)
         if wrong:
             raise SemError(

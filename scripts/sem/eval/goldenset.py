@@ -75,7 +75,7 @@ def read(path: Path) -> list[tuple[str, Any]]:
     if path.name.lower().endswith(".json"):
         return [(f"{path}: entry {n}", item) for n, item in enumerate(golden.entries(path), 1)]
     if path.name.lower().endswith(".jsonl"):
-        return [(f"{path}: row {n}", item) for n, item in enumerate(files.rows(path), 1)]
+        return [(f"{path}: row {n}", item) for n, item in enumerate(files.values(path), 1)]
     return list(_csv(path))
 
 

@@ -56,7 +56,7 @@ class FastRewriter:
     def load(cls, folder: Path, root: Path, engine: Engine | None = None) -> "FastRewriter":
         """The optimizer in FOLDER, its base model below ROOT; converted if that was not done."""
         engine = engine or Engine()
-        base = pinned.resolve(files.read_json(folder / "run.json")["base_model"], root)
+        base = pinned.resolve(rewriter.base_model_of(folder), root)
         key = _key(base.revision, folder / "adapter")
         place = folder / "fast" / f"{engine.weights}-{key[:16]}"
         if not manifest.is_whole(place):

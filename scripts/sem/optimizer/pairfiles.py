@@ -99,7 +99,7 @@ def feedback(path: Path) -> Intake:
     if not path.exists():
         return taken
     good: dict[str, Row] = {}
-    for row in files.rows(path):
+    for row in files.values(path):
         if reason := _unfit(row):
             taken.refused[reason] += 1
             continue

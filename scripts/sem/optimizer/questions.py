@@ -29,7 +29,7 @@ def load(path: Path, count: int, seed: int) -> list[Question]:
 
     SemError names the row that cannot be used, and never its text.
     """
-    entries = golden.entries(path) if path.suffix == ".json" else list(files.rows(path))
+    entries = golden.entries(path) if path.suffix == ".json" else list(files.values(path))
     found: dict[str, Question] = {}
     for number, row in enumerate(entries, 1):
         one = _question(row, number, f"{path}: row {number}")

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from sem.core import files, manifest
+from sem.core import files, manifest, state
 from sem.core.errors import SemError, nearest
 from sem.lm import chat, pinned, weights
 from sem.lm import model as models
@@ -79,12 +79,17 @@ class Rewriter(Protocol):
         """A rewrite of each of PROMPTS, in order; SemError when one exceeds `limit`."""
 
 
+def base_model_of(folder: Path) -> state.BaseModel:
+    """Return what run.json of the optimizer in `folder` says of its base model."""
+    return state.read_state(folder / "run.json", state.OptimizerPlan)["base_model"]
+
+
 def find(root: Path, name: str | None = None) -> Path:
     """The folder of the optimizer called NAME, else the promoted, else the newest whole one."""
     home = root / "models" / "optimizer"
     whole = sorted(path.parent.name for path in home.glob("*/manifest.json"))
     if name is None and (home / PROMOTED).exists():
-        name = files.read_json(home / PROMOTED)["run"]
+        name = state.read_state(home / PROMOTED, state.Promoted)["run"]
     if name is None and not whole:
         raise SemError(f"no trained optimizer in {home}", TRAIN)
     if name is not None and name not in whole:
@@ -97,7 +102,7 @@ def find(root: Path, name: str | None = None) -> Path:
 
 def faults(folder: Path) -> list[str]:
     """What differs between FOLDER and the hashes in its manifest; empty when nothing does."""
-    listed = manifest.read(folder).get("files", {})
+    listed = manifest.read(folder, state.HashedFiles).get("files", {})
     wrong = []
     for name, sha256 in sorted(listed.items()):
         path = folder / name
@@ -138,7 +143,7 @@ class TorchRewriter:
     @classmethod
     def load(cls, folder: Path, root: Path) -> "TorchRewriter":
         """The optimizer in FOLDER, its base model below ROOT, adapter merged, in fp32."""
-        base = pinned.resolve(files.read_json(folder / "run.json")["base_model"], root)
+        base = pinned.resolve(base_model_of(folder), root)
         return cls.of(base.folder, folder / "adapter")
 
     @classmethod

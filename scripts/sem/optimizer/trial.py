@@ -25,6 +25,7 @@ from sem.optimizer import (
     preferences,
     questions,
     report,
+    rewriter,
 )
 from sem.optimizer.confidence import Calibration
 from sem.optimizer.evaluate import Asked
@@ -72,7 +73,7 @@ class Trial:
 def run(root: Path, folder: Path, wanted: Wanted, at: datetime) -> Trial:
     """Evaluate the optimizer in FOLDER as WANTED; the report is written below ROOT."""
     seated = jury.seat(root, at) if wanted.judge else None  # first: what it lacks costs no hour
-    base = pinned.resolve(files.read_json(folder / "run.json")["base_model"], root)
+    base = pinned.resolve(rewriter.base_model_of(folder), root)
     likeness = similarity.load(_similarity(root))
     sets = {"held-out families": held_out(root, wanted.rows, wanted.seed)}
     if wanted.pairs is not None:
@@ -148,7 +149,7 @@ def held_out(root: Path, count: int, seed: int) -> list[Asked]:
 def real(path: Path, count: int, seed: int) -> list[Asked]:
     """COUNT prompts of the JSON lines in PATH, drawn by SEED; each is a family of its own."""
     found = []
-    for number, row in enumerate(files.rows(path)):
+    for number, row in enumerate(files.values(path)):
         prompt = next((row[key] for key in PROMPTS if isinstance(row.get(key), str)), None)
         if not prompt or not prompt.strip():
             raise SemError(
@@ -166,7 +167,7 @@ def _similarity(root: Path) -> Path:
 
 def _facts(root: Path, folder: Path, wanted: Wanted, seated: Jury | None) -> Facts:
     machine = hardware.detect()
-    named = files.read_json(folder / "run.json")["base_model"]
+    named = rewriter.base_model_of(folder)
     return Facts(
         run=folder.name,
         base=f"{named['base_model_id']} ({named['precision_note']})",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, jsonio, manifest, provenance, run, schema, taint
+from sem.core import files, jsonio, manifest, provenance, run, schema, state, taint
 from sem.core.errors import SemError
 from sem.core.project import ROOT, Project
 from sem.core.run import Run
@@ -133,7 +133,7 @@ def _facts(project: Project, target: Run, folder: Path, wanted: Sequence[str]) -
 
 
 def _check_adapter(target: Run) -> None:
-    sealed = manifest.read(target.folder)["adapter"]
+    sealed = manifest.read(target.folder, state.RunManifest)["adapter"]
     for name, digest in sealed.items():
         path = target.adapter / name
         if not path.exists() or files.sha256(path) != digest:

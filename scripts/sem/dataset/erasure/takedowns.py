@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from sem.core import files
+from sem.core import files, state
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset import takedown
@@ -56,7 +56,7 @@ def preview(project: Project, ask: Ask) -> list[tuple[str, object]]:
     runs = [
         path.parent.name
         for path in sorted(project.adapters.glob("*/run.json"))
-        if f"v{files.read_json(path)['snapshot']['version']}" in versions
+        if f"v{state.read_state(path, state.Plan)['snapshot']['version']}" in versions
     ]
     return [
         *(_counts(made.counts, made.names, made.kept_near)),

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sem.core import console, files, jsonio
+from sem.core import console, files, jsonio, state
 from sem.core.errors import SemError
 from sem.core.example import from_json
 from sem.core.project import Project
@@ -92,7 +92,7 @@ def successor(project: Project, takedown: str) -> str | None:
     """The snapshot that TAKEDOWN made, None when none was needed."""
     for version in snapshot.versions(project):
         path = project.processed / f"v{version}.json"
-        made_by = files.read_json(path).get("made_by") if path.exists() else None
+        made_by = (state.read_if_there(path, state.SnapshotFacts) or {}).get("made_by")
         if made_by and made_by["takedown"] == takedown:
             return f"v{version}"
     return None

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from sem.core import files
+from sem.core import files, state
 from sem.core.errors import SemError
 from sem.dataset.snapshot import Snapshot
 
@@ -15,7 +15,7 @@ def facts(path: Path, frozen: Snapshot, what: str, command: str) -> dict[str, An
     """
     if not path.with_suffix(".json").exists():
         raise SemError(f"{path.name}: no {what} of {frozen.name}", f"make them with `{command}`")
-    found = files.read_json(path.with_suffix(".json"))
+    found = state.read_state(path.with_suffix(".json"), state.Written)
     there = files.sha256(path) if path.exists() else "missing"
     if there != found["sha256"] or found["snapshot_sha256"] != frozen.sha256:
         raise SemError(

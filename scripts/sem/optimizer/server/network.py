@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sem.core import files
 from sem.core.errors import SemError
 from sem.optimizer import confidence, rewriter
 from sem.optimizer.confidence import Calibration
@@ -30,7 +29,7 @@ def load(root: Path, name: str | None, engine: Engine) -> Network:
     folder = rewriter.find(root, name)
     if not is_trained(folder / "adapter"):
         raise SemError(f"{folder}: the adapter is zero everywhere", rewriter.TRAIN)
-    base = files.read_json(folder / "run.json")["base_model"]["base_model_id"]
+    base = rewriter.base_model_of(folder)["base_model_id"]
     made = FastRewriter.load(folder, root, engine)
     return Network(folder.name, base, made, confidence.load(folder))
 

@@ -1,0 +1,316 @@
+"""The project's own files, read back: one reader, one error, the shape of each in one place.
+
+    state.read_state(folder / "run.json", state.Plan)["snapshot"]["version"]
+
+A file that was cut, replaced or edited by hand is told by name, with the first place that does not
+fit and what to do, and never reaches the code as another type. Only keys that some code reads are
+listed; others are left as they are.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from typing_extensions import TypedDict
+
+from sem.core import files, settings
+from sem.core.errors import SemError
+
+State = TypeVar("State")
+Counts = dict[str, int]
+Hashes = dict[str, str]
+
+
+class SnapshotName(TypedDict):
+    version: int
+    sha256: str
+
+
+class _BaseModel(TypedDict):
+    base_model_id: str
+
+
+class BaseModel(_BaseModel, total=False):
+    revision: str
+    precision_note: str
+    licence: str
+
+
+class Hardware(TypedDict, total=False):
+    device: str
+    dtype: str
+
+
+class _Plan(TypedDict):
+    snapshot: SnapshotName
+
+
+class Plan(_Plan, total=False):
+    """run.json of a run."""
+
+    run_id: str
+    sem: str
+    base_model: BaseModel
+    renderer: str
+    tasks: dict[str, dict[str, Any]]
+    task_hashes: Hashes
+    recipe: dict[str, Any]
+    hardware: Hardware
+    engine: str
+    counts: dict[str, Counts]
+    total_steps: int
+
+
+class OptimizerPlan(TypedDict):
+    """run.json of a prompt optimizer."""
+
+    run_id: str
+    base_model: BaseModel
+
+
+class _Promoted(TypedDict):
+    run: str
+
+
+class Promoted(_Promoted, total=False):
+    """promoted.json."""
+
+    promoted_at: str
+    gate: dict[str, str | None]
+    reason: str | None
+
+
+class _Gate(TypedDict):
+    verdict: str
+
+
+class Gate(_Gate, total=False):
+    """gate.json."""
+
+    format: str
+    sem: str
+    run: str
+    baseline: str
+    split: str
+    rests_on: dict[str, Any]
+    evidence_sha256: str
+
+
+class GateEntry(TypedDict):
+    """A line of gates.jsonl."""
+
+    run: str
+    split: str
+    verdict: str
+    evidence_sha256: str
+    split_sha256: str | None
+    gate_sha256: str
+
+
+class FileEntry(TypedDict):
+    bytes: int
+    sha256: str
+
+
+class Sealed(TypedDict):
+    """manifest.json of a package or a checkpoint."""
+
+    files: dict[str, FileEntry]
+
+
+class RunManifest(TypedDict, total=False):
+    """manifest.json of a run."""
+
+    run_id: str
+    adapter: Hashes
+    result: dict[str, Any]
+
+
+class Lineage(TypedDict, total=False):
+    snapshot: SnapshotName
+    base_model: BaseModel
+    renderer: str
+
+
+class Package(Sealed, total=False):
+    """manifest.json of a package."""
+
+    lineage: Lineage
+
+
+class HashedFiles(TypedDict, total=False):
+    """manifest.json of a prompt optimizer."""
+
+    files: Hashes
+
+
+class Mark(TypedDict):
+    takedown: str
+
+
+class Tainted(TypedDict):
+    """tainted.json."""
+
+    marks: list[Mark]
+
+
+class Side(TypedDict):
+    run: str
+    n: int
+    accuracy: float | None
+
+
+class Scores(TypedDict):
+    """scores.json."""
+
+    baseline: Side
+    tuned: Side
+    verdict: str
+
+
+class Near(TypedDict):
+    threshold: float
+
+
+class CleanFacts(TypedDict):
+    """clean.json."""
+
+    sha256: str
+    store_sha256: str
+    cleaner: str
+    tasks: Hashes
+    near: Near
+    read: int
+    rows: int
+    rejected: Counts
+
+
+class _SnapshotFacts(TypedDict):
+    version: int
+    inputs: dict[str, Any]
+    rows: Counts
+    sha256: Hashes
+
+
+class MadeBy(TypedDict):
+    takedown: str
+
+
+class SnapshotFacts(_SnapshotFacts, total=False):
+    """vN.json."""
+
+    made_by: MadeBy | None
+    domains: dict[str, Counts]
+    tasks: dict[str, Counts]
+    strata: dict[str, Counts]
+    shared: dict[str, Counts]
+    groups: Counts
+    certificate: dict[str, Any] | None
+
+
+class LedgerEntry(TypedDict, total=False):
+    """An entry of datasets.yaml; a frozen one also has its hashes."""
+
+    status: str
+    frozen_at: str
+    rows: Counts
+    sha256: Hashes
+    facts_sha256: str
+    tasks: Hashes
+    takedown: str
+
+
+class FrozenEntry(TypedDict):
+    """An entry of datasets.yaml that no takedown withdrew."""
+
+    sha256: Hashes
+    facts_sha256: str
+
+
+class Night(TypedDict):
+    """A line of the nights' history."""
+
+    date: str
+    status: str
+
+
+class Written(TypedDict):
+    """augmented.vN.json and preferences.vN.json."""
+
+    sha256: str
+    snapshot_sha256: str
+
+
+class Purged(TypedDict):
+    rows: Counts
+    documents: list[str]
+
+
+class Receipt(TypedDict):
+    """A takedown's receipt."""
+
+    purged: Purged
+
+
+# What brings a damaged file back. Others: a copy, or the job that writes it.
+REMEDIES: dict[Any, str] = {
+    Plan: "restore it from a copy, or prepare and train a new run: `fab train.prepare train.run`",
+    OptimizerPlan: "restore it from a copy, or train anew: `fab optimizer.train`",
+    Promoted: "name the run again: `fab ops.promote`",
+    Gate: "decide again: `fab eval.gate`",
+    GateEntry: "restore the ledger of gates from a copy: it counts how often a test set was used",
+    Sealed: "restore the folder from a copy, or make it again",
+    RunManifest: "restore the run from a copy, or go on with `fab train.resume`",
+    Tainted: "restore it from a copy: it says which takedowns block this folder",
+    Scores: "make it again: `fab eval.report`",
+    CleanFacts: "clean again: `fab dataset.clean`",
+    SnapshotFacts: "restore it from a copy, or cut a new snapshot: `fab dataset.split`",
+    FrozenEntry: "restore datasets.yaml from git: it says which snapshots there are",
+    LedgerEntry: "restore datasets.yaml from git: it says which snapshots there are",
+    Night: "restore it from a copy, or move it away: the nights begin anew",
+    Written: "make them again: `fab dataset.augment`",
+    Receipt: "restore it from a copy",
+}
+
+
+def read_state(path: Path, shape: type[State]) -> State:
+    """Return the value of the JSON file `path`; SemError names where it is no `shape`."""
+    return checked(files.read_json(path), shape, str(path))
+
+
+def read_if_there(path: Path, shape: type[State]) -> State | None:
+    """Return the value of the JSON file `path`, None where there is no file of that name."""
+    return read_state(path, shape) if path.exists() else None
+
+
+def read_state_rows(path: Path, shape: type[State]) -> Iterator[State]:
+    """Yield each row of the JSON-lines file `path`; SemError names the line that does not fit."""
+    for number, row in enumerate(files.rows(path), 1):
+        yield checked(row, shape, f"{path}:{number}")
+
+
+def checked(value: Any, shape: type[State], where: str) -> State:
+    """Return `value`, untouched, where it is a `shape`; SemError says what at `where` is not."""
+    from pydantic import ValidationError
+
+    try:
+        _adapter(shape).validate_python(value, strict=True)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "missing":
+            problem = f"key {place!r} is missing"
+        else:
+            shown = settings.shortened(fault["input"])
+            problem = f"{place or 'the whole file'}: {fault['msg']}, not {shown}"
+        remedy = REMEDIES.get(shape, "restore it from a copy, or make it anew")
+        raise SemError(f"{where}: damaged: {problem}", remedy) from error
+    return value
+
+
+@lru_cache(maxsize=64)
+def _adapter(shape: Any) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(shape)
