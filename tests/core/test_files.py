@@ -37,7 +37,7 @@ def test_a_killed_writer_never_leaves_a_torn_file(tmp_path: Path) -> None:
             time.sleep(0.25 + turn * 0.013)
             process.send_signal(signal.SIGKILL)
         assert files.read_json(path)["rows"][-1] == "x" * 50
-    assert files.sweep(tmp_path) <= 12
+    assert files.sweep(tmp_path, (".tmp-*",)) <= 12
     assert [p.name for p in tmp_path.iterdir()] == ["manifest.json"]
 
 

@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rowmaker import copied, fill, project, read, row, shops
-from sem.core import files, jsonio, promotion, run
+from sem.core import files, jsonio, run
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset import acknowledge, clean, diff, diffreport, snapshot, store
 from sem.dataset.erasure import takedowns
 from sem.dataset.erasure.asked import Ask
+from sem.ops import promote
 
 AT = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 
@@ -119,7 +120,7 @@ def promoted(made: Project, version: int) -> str:
     rests = {"version": version, "sha256": snapshot.load(made, version).sha256}
     found = run.create(made, {"snapshot": rests, "tasks": {}}, AT)
     files.write(found.folder / "manifest.json", "{}")
-    return promotion.promote(made, found.id, "it serves", AT)
+    return promote.promote(made, found.id, "it serves", AT)
 
 
 def test_training_on_a_difference_nobody_looked_at_is_refused(shop: Project) -> None:

@@ -22,6 +22,7 @@ from sem.core.project import Project
 from sem.dataset import clean, holdout, importers, snapshot, store, takedown
 from sem.dataset.erasure import asked, erase, scan, takedowns, tombstones, withdraw
 from sem.dataset.erasure.asked import Ask
+from sem.ops import promote
 
 AT = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 SECRET = "handmade by Ada Lovelace in a workshop beside the river Ouse"
@@ -385,7 +386,7 @@ def test_runs_and_packages_of_a_withdrawn_snapshot_are_blocked_by_name(shop: Pro
     from sem.package import bundle, verify
 
     made = trained(shop, 1)
-    promotion.promote(shop, made.id, "it serves", AT)
+    promote.promote(shop, made.id, "it serves", AT)
 
     done = take(shop, ids=("amber9",))
 
@@ -394,7 +395,7 @@ def test_runs_and_packages_of_a_withdrawn_snapshot_are_blocked_by_name(shop: Pro
     assert done.receipt["packages_tainted"] == [made.id]
     assert done.receipt["promoted_and_tainted"] == made.id
     calls = {
-        f"run {made.id}": lambda: promotion.promote(shop, made.id, "please", AT),
+        f"run {made.id}": lambda: promote.promote(shop, made.id, "please", AT),
         f"promoted run {made.id}": lambda: promotion.of(shop),
         f"package {made.id}": lambda: verify.faults(shop.packages / made.id),
         f"run {made.id} ": lambda: bundle.export(shop, made, ["vllm"]),
@@ -458,6 +459,54 @@ def test_weights_and_vocabularies_are_left_out_and_counted_in_the_receipt(
     assert done.receipt["scan"]["left_out"] == left_out
     assert takedown.unfinished(shop) == []
     assert take(shop, ids=("birch1",)).receipt["scan"]["left_out"] == left_out
+
+
+@pytest.mark.parametrize("name", [".clean.lock", ".snapshot.lock"])
+def test_a_takedown_waits_for_who_has_read_the_rows_and_changes_nothing(
+    shop: Project, name: str
+) -> None:
+    before = {path: path.read_bytes() for path in shop.root.rglob("*") if path.is_file()}
+    with files.lock(shop.processed / name, "rows"), pytest.raises(SemError, match="being written"):
+        take(shop, ids=("amber9",))
+
+    after = {p: p.read_bytes() for p in shop.root.rglob("*") if p.is_file()}
+    assert {p for p in before if after.get(p) != before[p]} == set()
+    assert takedown.unfinished(shop) == []
+    assert traces(shop, "Lovelace") != []
+    assert take(shop, ids=("amber9",)).receipt["snapshot_made"] == "v2"
+
+
+def test_a_takedown_leaves_the_files_of_a_live_export_and_takes_those_of_a_dead_one(
+    shop: Project,
+) -> None:
+    # It deleted the files of a running export, which then published a package without an adapter.
+    live, dead = (shop.packages / f".building-{name}" / "adapter" / "x.json" for name in "ab")
+    for path in (live, dead):
+        files.write(path, "{}")
+    with files.lock(shop.packages / ".a.lock", "package a"):
+        take(shop, ids=("amber9",))
+
+    assert (live.exists(), dead.exists()) == (True, False)
+
+
+def test_a_sweep_takes_what_its_own_lock_guards_and_nothing_of_a_live_writer(
+    shop: Project,
+) -> None:
+    # A split removed the spill of a running cleaning.
+    folder = shop.processed
+    names = [".tmp-spill", ".tmp-index", ".tmp-train.v9.jsonl", ".tmp-clean.jsonl-x1"]
+    for name in names:
+        files.write(folder / name, "")
+    snapshot.recover(shop, AT)
+    assert [n for n in names if (folder / n).exists()] == [n for n in names if "train" not in n]
+
+    with files.replacing(folder / "clean.jsonl.copy") as file:
+        (writing,) = folder.glob(".tmp-clean.jsonl.copy-*")
+        files.sweep(folder, (".tmp-*",))
+        assert writing.exists()
+        file.write(b"x")
+    assert [n for n in names if (folder / n).exists()] == []
+    assert (folder / "clean.jsonl.copy").read_bytes() == b"x"
 
 
 def test_nothing_named_is_an_error(shop: Project) -> None:

@@ -8,13 +8,18 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from sem.core import jsonio
 from sem.core.errors import Busy, SemError
+
+try:
+    import fcntl
+except ImportError:  # Windows: a killed writer's file is then removed by the next sweep
+    fcntl = None  # type: ignore[assignment]
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 # Of a text that is read at once. Four bytes a character of the longest JSON that is parsed.
@@ -46,12 +51,13 @@ def replacing(path: Path, mode: int = 0o644) -> Iterator[IO[bytes]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".tmp-{path.name}-")
     try:
+        _claim(descriptor)
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, mode)
-        os.replace(temporary, path)
+            os.chmod(temporary, mode)
+            os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
@@ -67,12 +73,35 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def sweep(folder: Path) -> int:
-    """Remove the temporary files that killed writers left in FOLDER; how many there were."""
-    left = list(folder.glob(".tmp-*")) if folder.is_dir() else []
-    for path in left:
+def _claim(descriptor: int) -> None:
+    """Mark an open file as being written, for as long as this process has it open."""
+    if fcntl is not None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def is_being_written(path: Path) -> bool:
+    """Return True if the temporary file at `path` belongs to a writer that is alive."""
+    if fcntl is None or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def sweep(folder: Path, patterns: Sequence[str]) -> int:
+    """Remove temporary files that killed writers left in `folder`; return how many.
+
+    `patterns` are those of the files that the caller's own lock guards: another job may be writing
+    its own in the same folder.
+    """
+    left = [path for pattern in patterns for path in folder.glob(pattern)]
+    dead = [path for path in left if not is_being_written(path)]
+    for path in dead:
         path.unlink(missing_ok=True)
-    return len(left)
+    return len(dead)
 
 
 def sha256(path: Path) -> str:
@@ -202,14 +231,23 @@ def _cut_torn_line(file: IO[bytes]) -> None:
         file.truncate(position)
 
 
+def is_locked(path: Path) -> bool:
+    """Return True if some process holds the lock file `path`."""
+    try:
+        with lock(path, ""):
+            return False
+    except Busy:
+        return True
+
+
 @contextmanager
-def lock(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock file PATH while WHAT is written; Busy when someone else holds it."""
+def lock(path: Path, what: str, timeout_s: float = 0) -> Iterator[None]:
+    """Hold the lock file PATH while WHAT is written; Busy when someone else still holds it."""
     from filelock import FileLock, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(str(path), timeout=0):
+        with FileLock(str(path), timeout=timeout_s):
             yield
     except Timeout as error:
         raise Busy(

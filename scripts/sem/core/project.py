@@ -64,12 +64,16 @@ class Project:
         return self.configs / "datasets.yaml"
 
     @property
+    def models(self) -> Path:
+        return self.root / "models" / self.sem
+
+    @property
     def adapters(self) -> Path:
-        return self.root / "models" / self.sem / "adapters"
+        return self.models / "adapters"
 
     @property
     def packages(self) -> Path:
-        return self.root / "models" / self.sem / "packages"
+        return self.models / "packages"
 
     @property
     def base_models(self) -> Path:

@@ -3,6 +3,8 @@
 `tainted.json` lies beside the manifest of a run or package, so that it travels with a copy.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,18 @@ from sem.core import files, jsonio, state
 from sem.core.errors import SemError
 
 NAME = "tainted.json"
+PUBLISH_WAIT_S = 30.0
+
+
+@contextmanager
+def publishing(models: Path) -> Iterator[None]:
+    """Hold the moment in which something of the sem in `models` is marked, or becomes public.
+
+    Whoever publishes (a package, a promotion, a finished run) asks `refuse` again inside, so that
+    a takedown that began meanwhile either is seen or sees what was published.
+    """
+    with files.lock(models / ".publish.lock", f"a result of {models.name}", PUBLISH_WAIT_S):
+        yield
 
 
 def mark(folder: Path, takedown: str, at: str, facts: dict[str, Any]) -> None:

@@ -40,6 +40,8 @@ REPORT = "dataset_validation.md"
 SPILL = ".tmp-spill"
 SKETCHES = ".tmp-sketches"
 INDEX = ".tmp-index"
+# What a cleaning writes beside its results, under the lock of the clean set.
+TEMPORARY = (f"{SPILL}*", f"{SKETCHES}*", f"{INDEX}*", ".tmp-clean.*", ".tmp-rejects.*")
 NEAR = "near_duplicate"
 
 
@@ -86,7 +88,7 @@ def run(
     _check_options(settings, project, how)
     folder, tally = project.processed, Tally()
     with files.lock(folder / ".clean.lock", str(folder / NAME)):
-        files.sweep(folder)
+        files.sweep(folder, TEMPORARY)
         with store.reading(project.store) as opened, dedupe.Index(folder / INDEX) as index:
             source = files.sha256(project.store)
             share = settings.evidence_rows / opened.count

@@ -32,7 +32,7 @@ def drop(
     folder = project.processed
     path, facts_path = folder / clean.NAME, folder / clean.FACTS
     with files.lock(folder / ".clean.lock", str(path)):
-        files.sweep(folder)
+        files.sweep(folder, clean.TEMPORARY)
         facts = state.read_state(facts_path, state.CleanFacts) if facts_path.exists() else None
         is_whole = facts is not None and facts["sha256"] in (sha256(project), clean_before)
         gone = _filter(path, names) + _filter(folder / clean.REJECTS, names)

@@ -23,6 +23,8 @@ from sem.dataset.config import Dataset, Split
 
 VERSION = re.compile(r"v?([1-9][0-9]{0,5})")
 SCHEMA_VERSION = "1"
+# What a split writes beside its results, under the lock of the snapshots.
+TEMPORARY = (".tmp-train.v*", ".tmp-val.v*", ".tmp-test.v*", ".tmp-v[0-9]*", ".tmp-certificate*")
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,7 @@ def write_new(path: Path, content: bytes) -> None:
 
 def recover(project: Project, at: datetime) -> None:
     """Finish or remove what a killed freeze left."""
-    files.sweep(project.processed)
+    files.sweep(project.processed, TEMPORARY)
     listed = ledger(project)
     for path in sorted(project.processed.glob("*.v*.jsonl")):
         match = re.fullmatch(r"(?:train|val|test)\.v([0-9]+)\.jsonl", path.name)

@@ -14,7 +14,7 @@ from typing import Any
 
 from sem.core import files, jsonio, promotion, state, taint
 from sem.core.project import Project
-from sem.dataset import cleanset
+from sem.dataset import clean, cleanset
 from sem.dataset.erasure import asked, erase, purge, scan, tombstones, withdraw
 from sem.dataset.erasure.asked import Ask, Chosen
 from sem.dataset.erasure.scan import Found, Sought
@@ -211,12 +211,13 @@ def _taint(project: Project, made: Plan, sought: Sought) -> dict[str, list[str]]
     """Mark every run and package that rests on a snapshot which this takedown withdrew."""
     gone = withdraw.rows_taken(project, made.takedown)
     found: dict[str, list[str]] = {"runs": [], "packages": []}
-    for path in sorted(project.adapters.glob("*/run.json")):
-        rests = state.read_state(path, state.Plan)["snapshot"]
-        _mark(path.parent, rests, gone, made, found["runs"])
-    for path in sorted(project.packages.glob("*/manifest.json")):
-        rests = state.read_state(path, state.Package).get("lineage", {}).get("snapshot", {})
-        _mark(path.parent, rests, gone, made, found["packages"])
+    with taint.publishing(project.models):
+        for path in sorted(project.adapters.glob("*/run.json")):
+            rests = state.read_state(path, state.Plan)["snapshot"]
+            _mark(path.parent, rests, gone, made, found["runs"])
+        for path in sorted(project.packages.glob("*/manifest.json")):
+            rests = state.read_state(path, state.Package).get("lineage", {}).get("snapshot", {})
+            _mark(path.parent, rests, gone, made, found["packages"])
     return found
 
 
@@ -231,6 +232,17 @@ def _mark(
 
 def _scan(project: Project, made: Plan, sought: Sought) -> Found:
     return scan.tree(project, sought)
+
+
+def refuse_while_written(project: Project) -> None:
+    """Raise Busy while a cleaning or a split is at work: it has read rows that are to go.
+
+    Nothing is planned and nothing erased before it ends. Exports, trainings and promotions need
+    not be waited for: they ask for taint again before they publish.
+    """
+    for name, what in ((".clean.lock", clean.NAME), (".snapshot.lock", "the snapshots")):
+        with files.lock(project.processed / name, f"{what} of {project.sem}"):
+            pass
 
 
 ACTS: dict[str, Callable[[Project, Plan, Sought], Any]] = {

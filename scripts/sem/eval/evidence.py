@@ -53,7 +53,7 @@ def judge(asked: Request) -> Case:
     rules = policy.load(asked.project)
     target = run.find(asked.project, asked.run_id)
     gone = withdrawn(asked)
-    base = {"policy": _policy(asked.project, rules), "code": provenance.commit(ROOT)}
+    base = {"policy": policy_facts(asked.project, rules), "code": provenance.commit(ROOT)}
     if gone and rules.takedown == "required":
         base["withdrawn"] = list(gone)
         return Case(target.id, gate.refuse(gone), base, None)
@@ -173,7 +173,8 @@ def _split(after: Subject) -> Path:
     return after.project.golden if after.split == "golden" else after.frozen.path(after.split)
 
 
-def _policy(project: Project, rules: Policy) -> dict[str, Any]:
+def policy_facts(project: Project, rules: Policy) -> dict[str, Any]:
+    """Return which policy decides, its values, and the hash of them that a gate rests on."""
     path = policy.path_of(project)
     values = jsonio.loads(jsonio.dumps(asdict(rules)))
     return {

@@ -193,7 +193,7 @@ def forge(prepared: Prepared, progress: Progress | None = None) -> Forged:
     """Ask, sift and write the pairs of PREPARED; SemError when none of them is left."""
     job, asked = prepared.job, prepared.teacher()
     with _alone(job):
-        files.sweep(job.folder)
+        files.sweep(job.folder, (".tmp-*",))
         try:
             made = job.pass_over(asked, progress)
         finally:

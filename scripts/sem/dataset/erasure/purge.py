@@ -17,6 +17,7 @@ from pathlib import Path
 
 from sem.core import files, jsonio
 from sem.core.project import Project
+from sem.dataset import clean, snapshot
 from sem.dataset.erasure import scan
 from sem.dataset.erasure.scan import Sought
 
@@ -40,7 +41,8 @@ def run(project: Project, sought: Sought) -> Purged:
         if not is_own(project, path):
             continue
         if path.name.startswith(".tmp-") or ".building-" in path.as_posix():
-            path.unlink(missing_ok=True)  # a killed writer's; nothing reads it
+            if not has_writer(project, path):
+                path.unlink(missing_ok=True)
             continue
         if path.suffix in scan.WEIGHTS or not _is_hit(path, sought):
             continue
@@ -53,6 +55,23 @@ def run(project: Project, sought: Sought) -> Purged:
             files.sync(path.parent)
             done.documents.append(where)
     return done
+
+
+def has_writer(project: Project, path: Path) -> bool:
+    """Return True if the unfinished file at `path` belongs to a process that is alive.
+
+    An export that is alive asks for taint before it publishes, and takes its files away itself.
+    """
+    building = next((p for p in path.parents if p.name.startswith(".building-")), None)
+    if building is not None:
+        run_id = building.name.removeprefix(".building-")
+        return files.is_locked(building.with_name(f".{run_id}.lock"))
+    if path.parent == project.processed:
+        locks = {".clean.lock": clean.TEMPORARY, ".snapshot.lock": snapshot.TEMPORARY}
+        for name, patterns in locks.items():
+            if any(path.match(pattern) for pattern in patterns):
+                return files.is_locked(project.processed / name)
+    return files.is_being_written(path)
 
 
 def is_own(project: Project, path: Path) -> bool:

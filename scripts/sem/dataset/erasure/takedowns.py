@@ -22,6 +22,7 @@ def run(project: Project, ask: Ask, at: datetime, note: Callable[[str], object])
     """
     folder = tombstones.folder(project)
     with files.lock(folder / ".takedown.lock", f"the takedowns of {project.sem}"):
+        takedown.refuse_while_written(project)
         takedown.sweep(project)
         left = takedown.unfinished(project)
         for made in left:

@@ -1,0 +1,73 @@
+"""Name the run that serves: on a gate that passed on the test set, or for a reason.
+
+    promote.promote(project, "20261130-081907-ab12", reason=None, at=now)
+
+gate.json is a file like any other, and whoever can write it could promote. So it counts only when
+it is of this run, of the test set, decided by today's policy, and stands in the ledger of gates.
+"""
+
+from datetime import datetime
+
+from sem.core import files, jsonio, promotion, run, state, taint
+from sem.core.errors import SemError
+from sem.core.project import Project
+from sem.core.run import Run
+from sem.eval import evidence, policy
+
+SPLIT = "test"  # golden questions are too few, and val has chosen the run
+
+
+def promote(project: Project, run_id: str | None, reason: str | None, at: datetime) -> str:
+    """Make a run the promoted one and return its id; without a usable PASS only for a reason."""
+    target = run.find(project, run_id)
+    taint.refuse(target.folder, f"run {target.id}")
+    path = project.reports / target.id / "gate.json"
+    gate = state.read_if_there(path, state.Gate)
+    faults = [] if gate is None else gate_faults(project, target, gate)
+    verdict = gate["verdict"] if gate and not faults else None
+    if verdict != "PASS" and not reason:
+        raise SemError(
+            f"run {target.id} cannot be promoted: {_obstacle(gate, faults)}",
+            "run `fab eval.gate`, or say why it serves all the same with --reason",
+        )
+    entry = {
+        "format": "promoted.v1",
+        "run": target.id,
+        "promoted_at": at.isoformat(),
+        "gate": {"verdict": verdict, "sha256": files.sha256(path) if gate else None},
+        "gate_faults": faults,
+        "reason": reason,
+        "before": (promotion.read(project) or {"run": None})["run"],
+    }
+    with taint.publishing(project.models):
+        # A takedown may have come in between.
+        taint.refuse(target.folder, f"run {target.id}")
+        files.write(project.promoted, jsonio.pretty(entry))
+    return promotion.of(project)
+
+
+def _obstacle(gate: state.Gate | None, faults: list[str]) -> str:
+    if gate is None:
+        return "it has no gate verdict"
+    if faults:
+        return f"its gate does not count: {faults[0]}"
+    return f"its gate says {gate['verdict']}"
+
+
+def gate_faults(project: Project, target: Run, gate: state.Gate) -> list[str]:
+    """Return why `gate` does not decide on `target`, a clause each; empty when it does."""
+    faults = []
+    for name, wanted in (("sem", project.sem), ("run", target.id), ("split", SPLIT)):
+        if gate.get(name) != wanted:
+            faults.append(f"it is of the {name} {gate.get(name)!r}, not {wanted!r}")
+    rules = evidence.policy_facts(project, policy.load(project))
+    decided_by = gate.get("rests_on", {}).get("policy")
+    if not isinstance(decided_by, dict) or decided_by.get("sha256") != rules["sha256"]:
+        faults.append("the policy (gate.yaml) has changed since")
+    digest = files.sha256(project.reports / target.id / "gate.json")
+    ledger = project.reports / evidence.LEDGER
+    entries = list(state.read_state_rows(ledger, state.GateEntry)) if ledger.exists() else []
+    known = [entry for entry in entries if entry["gate_sha256"] == digest]
+    if not known or known[-1]["run"] != target.id or known[-1]["verdict"] != gate["verdict"]:
+        faults.append(f"{evidence.LEDGER} does not list it")
+    return faults
