@@ -60,11 +60,14 @@ GROUPS = {
 DEMO = {"seed": "another seed, other pages (default: 42)", "examples": "how many rows"}
 
 
-@task
-def demo_run(c):
+MINUTES = {"minutes": "train and answer only what fits; auto: 8 with bf16, 15 without"}
+
+
+@task(help=MINUTES)
+def demo_run(c, minutes="auto"):
     """The main path on the embedded data: baseline against tuned."""
     script(c, "demo_data", sem="demo")
-    script(c, "pipeline", sem="demo")
+    script(c, "pipeline", sem="demo", minutes=minutes)
 
 
 @task(help=SEM | DEMO)
@@ -73,10 +76,10 @@ def demo_data(c, sem="demo", seed=None, examples=None):
     script(c, "demo_data", sem=sem, seed=seed, examples=examples)
 
 
-@task(help=SEM | SET, iterable=["set"])
-def pipeline(c, sem=None, set=None):
+@task(help=SEM | SET | MINUTES, iterable=["set"])
+def pipeline(c, sem=None, minutes=None, set=None):
     """The main path of one sem, from clean to a verified package."""
-    script(c, "pipeline", sem=sem, set=set)
+    script(c, "pipeline", sem=sem, minutes=minutes, set=set)
 
 
 @task(help={"slow": "also the tests that take minutes"})

@@ -1,46 +1,145 @@
 """Run the whole path: from raw examples to a proven, verified package.
 
     python scripts/pipeline.py --sem shop
+    python scripts/pipeline.py --sem demo --minutes 8
 
 Stages that are done and unchanged are not repeated: after a crash the same command goes on.
+With --minutes (or `auto`: 8 where the processor has bf16, else 15) the machine is measured, and as
+many rows are answered and trained on as fit: fewer than the settings say, never more. The choice
+is kept in reports/SEM/pace.json and holds for the same command on the same snapshot and settings.
 
 Reads   data/SEM/raw/dataset.duckdb, configs/SEM/
 Writes  data/SEM/processed/, models/SEM/, reports/SEM/
 """
 
 import gc
+import os
 import runpy
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from sem.core import console
+from sem.core import console, files, jsonio
+from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import Run
 
 HERE = Path(__file__).resolve().parent
 
 
+# After training and before the table: report, package, its hashes, proven answers repeated.
+REST_S = 40.0
+REPEATED = 20
+SPARE = 0.9  # of the time: what a forecast may take
+
+
 def main(argv: list[str] | None = None) -> None:
-    args = console.parser(__doc__, "sem", "set").parse_args(argv)
+    parser = console.parser(__doc__, "sem", "set")
+    parser.add_argument("--minutes", help="train and answer only what fits; auto: 8 or 15")
+    args = parser.parse_args(argv)
+    minutes = minutes_of(args.minutes)
     project = Project.load(args.sem, args.set)
-    sem, settings = ["--sem", project.sem], [part for s in args.set for part in ("--set", s)]
-    took: list[tuple[str, str]] = []
+    sem, took = ["--sem", project.sem], []
+    began = time.monotonic()
     for stage in ("dataset_clean", "dataset_split", "dataset_stats"):
-        run(stage, [*sem, *settings], took)
-    trained = prepare(project)
+        run(stage, [*sem, *as_flags(args.set)], took)
+    given = list(args.set)
+    fitting = Fitting(project, minutes * 60 * SPARE, began) if minutes else None
+    if fitting:
+        given += fitting.answers()
+    answering = time.monotonic()
+    run("eval_generate", [*sem, "--run", "base", *as_flags(given)], took)
+    if fitting:
+        given += fitting.examples(time.monotonic() - answering)
+    settings = as_flags(given)
+    trained = prepare(Project.load(project.sem, given))
     name = ["--run", trained.id]
-    run("eval_generate", [*sem, "--run", "base", *settings], took)
     if not trained.is_finished:
         run("train_run", [*sem, *name], took)
     run("eval_generate", [*sem, *name, *settings], took)
     run("eval_report", [*sem, *name, *settings], took)
     run("package_export", [*sem, *name], took)
-    run("package_verify", [*sem, *name, "--answers", "20", *settings], took)
+    run("package_verify", [*sem, *name, "--answers", str(REPEATED), *settings], took)
     console.table("time", ("stage", "seconds"), took)
     report = project.reports / trained.id / "scores.json"
     show(project, report)
     print(f"report:  {report.with_name('report.html')}")
     print(f"package: {project.packages / trained.id}")
+
+
+def minutes_of(text: str | None) -> float | None:
+    """The minutes that `text` names; `auto`: 8 where the processor has bf16, else 15."""
+    from sem.lm import hardware
+
+    if text == "auto":
+        return 8.0 if hardware.detect().dtype == "bfloat16" else 15.0
+    try:
+        minutes = float(text) if text is not None else None
+    except ValueError:
+        minutes = -1.0
+    if minutes is not None and not minutes > 0:
+        raise SemError(f"--minutes {text!r}", "write a number above 0, or auto")
+    return minutes
+
+
+def as_flags(overrides: list[str]) -> list[str]:
+    """The overrides as flags of a script."""
+    return [part for text in overrides for part in ("--set", text)]
+
+
+class Fitting:
+    """How much is answered and trained on, so that the path ends `seconds` after it `began`."""
+
+    def __init__(self, project: Project, seconds: float, began: float) -> None:
+        self.project, self.seconds, self.began = project, seconds, began
+        self.path = project.reports / "pace.json"
+        kept = files.read_json(self.path) if self.path.is_file() else None
+        key = self._key()
+        self.kept: dict[str, Any] = kept if kept and kept.get("key") == key else {"key": key}
+
+    def _key(self) -> str:
+        from sem.dataset import snapshot
+        from sem.eval.config import EvalSettings
+        from sem.lm import hardware
+        from sem.train import recipe
+
+        project, machine = self.project, hardware.detect()
+        rests_on = [snapshot.load(project).sha256, str(recipe.of(project)), self.seconds]
+        rests_on += [str(project.settings("eval", EvalSettings)), machine.dtype, os.cpu_count()]
+        return files.sha256_json(rests_on)
+
+    def answers(self) -> list[str]:
+        """The override of how many rows are answered; said."""
+        from sem.preview import pacing
+
+        if "answers" not in self.kept:
+            pace = pacing.measure(self.project)
+            self.kept["pace"] = vars(pace)
+            self.kept["answers"] = pacing.answers_that_fit(pace, self.seconds)
+        pace, count = self.kept["pace"], self.kept["answers"]
+        console.note(
+            f"this machine trains an example in {pace['train_example_s']:.2f} s and answers one "
+            f"in about {pace['answer_s']:.2f} s: {count} of {pace['rows']} test rows are answered"
+        )
+        return [f"eval.max_examples={count}"] if count < pace["rows"] else []
+
+    def examples(self, answered_s: float) -> list[str]:
+        """The override of how many examples are trained on; `answered_s` the base took."""
+        from sem.preview import pacing
+
+        if "examples" not in self.kept:
+            pace = pacing.MachinePace(**self.kept["pace"])
+            # The measured time of the untouched model's answers, where it was not taken up.
+            an_answer = max(answered_s / self.kept["answers"], pace.answer_s / 2)
+            later = an_answer * (self.kept["answers"] + REPEATED) + REST_S
+            left = self.seconds - (time.monotonic() - self.began) - later
+            known = replace(pace, answer_s=an_answer)
+            self.kept["examples"] = pacing.examples_that_fit(known, self.project, left)
+            files.write(self.path, jsonio.pretty(self.kept))
+        count, most = self.kept["examples"], self.kept["pace"]["examples"]
+        console.note(f"trained on: {count} of {most} examples, to end in {self.seconds:.0f} s")
+        return [f"train.max_train_examples={count}"] if count < most else []
 
 
 def prepare(project: Project) -> Run:
@@ -66,7 +165,6 @@ def run(stage: str, flags: list[str], took: list[tuple[str, str]]) -> None:
 
 def show(project: Project, path: Path) -> None:
     """The table baseline vs tuned, and the verdict."""
-    from sem.core import files
     from sem.eval import report
 
     found = files.read_json(path)
