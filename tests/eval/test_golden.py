@@ -75,3 +75,45 @@ def test_a_golden_set_that_cannot_be_used_says_where(project, value, message):
 def test_without_a_golden_set_the_place_is_named(project):
     with pytest.raises(SemError, match="toy has no golden set"):
         golden.examples(project)
+
+
+def another(project, sem: str, **changes) -> Project:
+    folder = project.root / "configs" / sem / "tasks"
+    folder.mkdir(parents=True)
+    (folder / "price.json").write_text(json.dumps(SPEC | {"base_model_id": "x"} | changes))
+    return Project(sem, project.root)
+
+
+@pytest.mark.parametrize(
+    ("value", "current", "owner"),
+    [
+        ([{"question": "a mug", "answer": REFERENCE}], "toy", "toy"),
+        ([{"question": "a mug", "answer": REFERENCE}], "other", "other"),
+        ([{"question": "a mug", "answer": REFERENCE}], None, None),
+        ([{"question": "a mug", "answer": REFERENCE, "task": "price"}], "other", "toy"),
+        ([{"question": "a mug", "answer": REFERENCE, "task_id": "cost"}], "toy", "other"),
+        ({"sem": "other", "examples": [{"question": "a", "answer": REFERENCE}]}, "toy", "other"),
+        ({"sem": "third", "examples": [{"question": "a", "answer": REFERENCE}]}, "toy", None),
+    ],
+)
+def test_a_flat_golden_set_is_of_one_project(project, value, current, owner):
+    # One project's questions stopped `--split golden` of every other.
+    other = another(project, "other", task_id="cost")
+    put(project, value, flat=True)
+    if current:
+        (project.root / ".opensem_project").write_text(f"{current}\n")
+
+    owners = [one.sem for one in (project, other) if golden.written(one)]
+
+    assert owners == ([owner] if owner else [])
+
+
+def test_a_flat_golden_set_does_not_hide_the_rows_a_project_has(project):
+    other = another(project, "other", task_id="cost")
+    put(project, [{"question": "a mug", "answer": REFERENCE, "task": "price"}], flat=True)
+    row = {"id": "1", "task": "cost", "input_text": "x", "output_json": REFERENCE, "meta": {}}
+    other.golden.parent.mkdir(parents=True)
+    other.golden.write_text(json.dumps(row) + "\n")
+
+    assert [one.id for one in golden.examples(other)] == ["1"]
+    assert [one.id for one in golden.examples(project)] == ["golden-0001"]

@@ -1,14 +1,15 @@
 """Golden sets: hand-made questions with their answers, never trained on.
 
-`data/SEM/golden/golden_set.json`, or the flat `evals/golden_set.json`: a list of objects, or an
-object with one under `examples`. Each names its input and its answer in any of the spellings
-below; what has no id or task gets one. They are checked and kept as rows in golden.jsonl.
+`data/SEM/golden/golden_set.json`, or the flat `evals/golden_set.json`, which belongs to one
+project (`is_of`): a list of objects, or an object with one under `examples`. Each names its input
+and its answer in any of the spellings below; what has no id or task gets one. They are checked and
+kept as rows in golden.jsonl.
 """
 
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, jsonio, schema
+from sem.core import files, jsonio, projects, schema
 from sem.core.errors import SemError, nearest
 from sem.core.example import SPELLINGS, Example, from_json
 from sem.core.project import Project
@@ -39,10 +40,36 @@ def examples(project: Project) -> list[Example]:
 
 
 def written(project: Project) -> Path | None:
-    """The golden set a person wrote for PROJECT: its own, else the flat one."""
+    """Return the golden set that a person wrote for `project`: its own, else the flat one.
+
+    The flat one is of one project, although every project of the tree could read it.
+    """
     own = project.golden.with_name("golden_set.json")
     flat = project.root / "evals" / "golden_set.json"
-    return next((path for path in (own, flat) if path.exists()), None)
+    if own.exists():
+        return own
+    return flat if flat.exists() and is_of(project, flat) else None
+
+
+def is_of(project: Project, path: Path) -> bool:
+    """Return True if the flat golden set at `path` belongs to `project`.
+
+    Its key `sem` decides, else the tasks that its entries name, else it is the current project's,
+    or that of the only project there is.
+    """
+    value = files.read_json(path)
+    named = value.get("sem") if isinstance(value, dict) else None
+    if named is not None:
+        return bool(named == project.sem)
+    asked = {str(item.get("task") or item.get("task_id") or "") for item in _objects(path)}
+    if asked - {""}:
+        return asked - {""} <= set(project.tasks)
+    there = [place.name for place in projects.every(project.root) if place.exists]
+    return project.sem in (projects.current(project.root), *(there if len(there) == 1 else ()))
+
+
+def _objects(path: Path) -> list[dict[str, Any]]:
+    return [item for item in entries(path) if isinstance(item, dict)]
 
 
 def entries(path: Path) -> list[Any]:
