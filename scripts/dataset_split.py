@@ -25,7 +25,8 @@ def main(argv: list[str] | None = None) -> None:
     rows = []
     for part in splits.PARTS:
         cut = facts["quality"][part]
-        held = (facts["rows"][part], facts["groups"][part], len(facts["domains"][part]))
+        named = sum(bool(domain) for domain in facts["domains"][part])
+        held = (facts["rows"][part], facts["groups"][part], named)
         rows.append((part, *held, cut["rows_off"], cut["balance"]))
     columns = ("part", "rows", "groups", "domains", "rows off target", "balance")
     console.table(f"Snapshot {frozen.name}", columns, rows)
@@ -34,6 +35,8 @@ def main(argv: list[str] | None = None) -> None:
             f"{facts['held_groups']} groups stay in test: they were tested on before, and what "
             "was tested on is never trained on"
         )
+    for text in snapshot.doubts(facts):
+        console.note(f"note: {text}")
     console.table("Leakage certificate", certificate.COLUMNS, certificate.table(facts))
     console.done(frozen.folder / f"{frozen.name}.json")
 

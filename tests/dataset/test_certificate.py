@@ -42,7 +42,8 @@ def found(made, between="train∩test"):
     ("kind", "a", "b"),
     [
         ("source", {"source_id": "doc"}, {"source_id": "doc"}),
-        ("domain", {"meta": {"domain": "a.de"}}, {"meta": {"domain": "a.de"}}),
+        # One shop under two TLDs stood on both sides, and the certificate said 0.
+        ("site", {"meta": {"domain": "acme.de"}}, {"meta": {"domain": "acme.co.uk"}}),
         ("template", {"meta": {"template": "00"}}, {"meta": {"template": "00"}}),
         ("answer", {"output_json": {"a": 1}}, {"output_json": {"a": 1}}),
         ("near", {"input_text": f"{BODY} one"}, {"input_text": f"{BODY} two"}),
@@ -54,6 +55,29 @@ def test_each_kind_of_leak_is_found_with_its_pair(tmp_path, kind, a, b):
     assert found(made) == {kind: (1, 1)}
     assert made["shared"]["train∩test"][kind]["pairs"][0][:2] == ["x", "z"]
     assert found(made, "train∩val") == {}
+
+
+def test_a_domain_that_is_shared_is_a_site_that_is_shared(tmp_path):
+    a = {"meta": {"domain": "a.de"}}
+    made = certified(tmp_path, [one("x", **a), one("y")], [one("v")], [one("z", **a)])
+
+    assert found(made) == {"site": (1, 1), "domain": (1, 1)}
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("shop.de", "shop.fr"),  # a word that many have registered
+        ("10.0.0.1", "10.0.0.2"),
+        ("acme.de", "acne.de"),
+        ("blogspot.com", "blogspot.de"),
+        ("", ""),
+    ],
+)
+def test_domains_of_other_owners_are_no_shared_site(tmp_path, a, b):
+    made = certified(tmp_path, [one("x", meta={"domain": a})], [], [one("z", meta={"domain": b})])
+
+    assert found(made) == {}
 
 
 def test_the_same_input_is_an_exact_and_a_near_leak(tmp_path):

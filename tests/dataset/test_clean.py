@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -121,13 +122,46 @@ CONTRADICTION = [
 ]
 
 
-def test_contradicting_answers_are_all_rejected(tmp_path):
+def test_of_contradicting_answers_the_one_that_the_page_supports_stays(tmp_path):
+    # The grounded row went with its invented twin, and nothing named the twin.
     made = fill(project(tmp_path), *CONTRADICTION)
 
     clean.run(made)
 
-    assert [e.id for e in clean.examples(made)] == ["b1"]
-    assert rejects(made) == {"a1": "conflict", "a2": "conflict", "a3": "duplicate"}
+    assert [e.id for e in clean.examples(made)] == ["a1", "b1"]
+    assert rejects(made) == {"a2": "conflict", "a3": "duplicate"}
+    (detail,) = (r["detail"] for r in read(made.processed / clean.REJECTS) if r["id"] == "a2")
+    assert detail == "a1 answers the same input, and more of its values are in it"
+
+
+@pytest.mark.parametrize(
+    ("answers", "kept"),
+    [
+        # Both on the page, neither on it, and a null beside a value that is there: no telling.
+        ([("Mug a1", 4.5), ("Price", 4.5)], []),
+        ([("Cup", 4.5), ("Pot", 4.5)], []),
+        ([("Mug a1", 4.5), ("Mug a1", None)], []),
+        ([("Mug a1", 4.5), ("Mug a1", 9.9)], ["a1"]),
+        ([("Cup", 9.9), ("Mug a1", 9.9), ("Mug a1", 4.5)], ["a3"]),
+        ([("Cup", 4.5), ("Pot", 4.5), ("Mug a1", 9.9)], []),
+    ],
+)
+def test_answers_that_are_as_well_supported_are_all_refused_and_name_each_other(
+    tmp_path, answers, kept
+):
+    page = row("a1").input_text
+    given = [
+        row(f"a{n}", input_text=page, reference=json.dumps({"title": title, "price": price}))
+        for n, (title, price) in enumerate(answers, 1)
+    ]
+    made = fill(project(tmp_path), row("b1"), *given)
+
+    clean.run(made)
+
+    assert [e.id for e in clean.examples(made)] == [*kept, "b1"]
+    refused = [r for r in read(made.processed / clean.REJECTS) if r["reason"] == "conflict"]
+    assert {r["id"] for r in refused} == {one.id for one in given} - set(kept)
+    assert all(re.match(r"a[123] answers the same input", r["detail"]) for r in refused)
 
 
 def test_contradicting_answers_can_be_kept(tmp_path):

@@ -23,7 +23,7 @@ def verdicts(given: list[dedupe.Entry], conflicts: str) -> list[tuple[dedupe.Ent
     with dedupe.Index() as index:
         for entry in given:
             index.add(entry)
-        return list(index.verdicts(conflicts))
+        return [(entry, reason) for entry, reason, _ in index.verdicts(conflicts)]
 
 
 def decided(rows: list[tuple[str, str, str]], conflicts: str = "reject") -> dict[str, str | None]:

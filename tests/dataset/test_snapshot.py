@@ -191,3 +191,25 @@ def test_a_withdrawn_version_is_neither_loaded_nor_numbered_again(shop):
     assert (second.name, is_new) == ("v2", True)
     with pytest.raises(SemError, match="no snapshot v1"):
         snapshot.load(shop, 1)
+
+
+def facts_of(**parts) -> dict:
+    rows = {part: sum(domains.values()) for part, domains in parts.items()}
+    groups = {part: sum(n if not d else 1 for d, n in ds.items()) for part, ds in parts.items()}
+    return {"rows": rows, "groups": groups, "domains": parts}
+
+
+@pytest.mark.parametrize(
+    ("train", "doubt"),
+    [
+        ({"a.de": 3, "b.de": 2}, None),
+        # One domain for all rows made one group, and nobody said so.
+        ({"acme": 90}, "all 90 rows of train are one group"),
+        ({"": 90}, "90 of 90 rows of train have no domain"),
+        ({"a.de": 2, "": 3}, "3 of 5 rows of train have no domain"),
+    ],
+)
+def test_what_the_parts_cannot_show_is_said(train, doubt):
+    found = snapshot.doubts(facts_of(train=train, val={"v.de": 1}, test={"t.de": 1}))
+
+    assert [text.startswith(doubt) for text in found] == ([True] if doubt else [])

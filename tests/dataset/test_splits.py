@@ -170,3 +170,43 @@ def test_rows_without_a_domain_move_with_their_document_or_alone(group_by, meta,
     example = Example("x", "t", "in", {}, meta, source_id=source)
 
     assert splits.item(example, Split(group_by=group_by)).group == group
+
+
+def test_one_brand_under_three_tlds_is_one_group():
+    # 3 shops and 14 of 197 test rows stood on both sides of a split of real pages.
+    pages = [
+        Example(f"{name}{n}", "t", f"{name} {n}", {}, {"domain": name})
+        for name in ("acme.de", "acme.fr", "acme.co.uk", "shop.de", "shop.fr", "acme.example")
+        for n in range(2)
+    ]
+    groups = splits.grouped(splits.item(page, Split()) for page in pages)
+
+    assert sorted(len(group.ids) for group in groups) == [2, 2, 8]
+
+
+@pytest.mark.parametrize("group_by", ["row", "source_id"])
+def test_who_does_not_group_by_domain_has_sites_on_several_sides(group_by):
+    pages = [Example(f"{n}", "t", f"{n}", {}, {"domain": f"acme.{n}"}) for n in ("de", "fr")]
+    options = Split(group_by=group_by)
+
+    assert len(splits.grouped(splits.item(page, options) for page in pages)) == 2
+
+
+@pytest.mark.parametrize(
+    ("sizes", "ratios"),
+    [
+        # Found by chance in a run of the suite: test was left empty.
+        ([(1, "a"), (2, "b"), (3, "ab"), (12, "ab")], (0.4, 0.4, 0.2)),
+        ([(1, "ab"), (1, "ab"), (9, "a"), (9, "b")], (0.34, 0.33, 0.33)),
+        ([(1, "a"), (1, "a"), (1, "b"), (1, "b"), (20, "ab")], (0.8, 0.1, 0.1)),
+        ([(1, "a"), (1, "b"), (9, "a")], (0.1, 0.1, 0.8)),
+    ],
+)
+def test_few_groups_leave_no_part_empty_and_no_part_without_a_task(sizes, ratios):
+    for seed in range(10):
+        made = splits.cut(items(sizes), split(ratios, seed))
+
+        assert all(made.values())
+        for task in "ab":
+            if sum(task in kinds for _, kinds in sizes) >= 3:
+                assert all(any(task in g.tasks for g in groups) for groups in made.values())

@@ -22,6 +22,29 @@ SPELLINGS = {
 }
 
 
+# Names that many owners have: shop.de and shop.fr need not be one shop.
+_SHARED = (
+    "shop store online web site home info blog news mail email forum wiki app apps media group "
+    "global world international market marketplace outlet sale deals fashion jobs travel hotel "
+    "hotels games sport sports music books food health auto cars test demo example localhost "
+    # Hosts whose customers have folders, not domains of their own.
+    "blogspot wordpress tumblr wixsite weebly jimdo squarespace myshopify webnode github"
+)
+SHARED_NAMES = frozenset(_SHARED.split())
+
+
+def registered_name(domain: str) -> str:
+    """Return the name that an owner registered, without its suffix: `acme.de` -> `acme`.
+
+    One brand sells under many TLDs with one template: its pages belong together. `domain` is a
+    registered domain, an IP address or a name of an intranet; the last two are returned as they
+    are, and so is a domain of SHARED_NAMES.
+    """
+    name, dot, _ = domain.removeprefix("www.").partition(".")
+    is_address = ":" in domain or domain.replace(".", "").isdigit()
+    return domain if not dot or is_address or name in SHARED_NAMES else name
+
+
 @dataclass(frozen=True)
 class Example:
     """One record. `output_json` is any JSON value the task's io_schema allows."""
@@ -42,9 +65,14 @@ class Example:
         return str(self.meta.get("domain") or "")
 
     @property
+    def site(self) -> str:
+        """The registered name, the same under every TLD, or '' where the input has none."""
+        return registered_name(self.domain)
+
+    @property
     def unit(self) -> str:
-        """What was drawn as one: the domain, where there is none the document, else the row."""
-        return self.domain or self.source_id or self.id
+        """What was drawn as one: the site, where there is none the document, else the row."""
+        return self.site or self.source_id or self.id
 
     @property
     def stratum(self) -> str:

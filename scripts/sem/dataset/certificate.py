@@ -23,6 +23,7 @@ NAMES = {
     "exact": "the same input",
     "near": "near-duplicates",
     "source": "a source document",
+    "site": "a registered name, under whatever TLD",
     "domain": "a registered domain",
     "template": "a page template",
     "answer": "the same reference",

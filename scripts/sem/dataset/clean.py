@@ -21,6 +21,7 @@ from sem.dataset import (
     engine,
     engine_ray,
     evidence,
+    grounding,
     markup,
     neardup,
     pii,
@@ -72,6 +73,9 @@ class Ordered:
     numbers: "array[int]" = field(default_factory=lambda: array("q"))
     reasons: "array[int]" = field(default_factory=lambda: array("b"))  # places in REASONS
     near: dict[int, str] = field(default_factory=dict)  # place -> id of its cluster's first row
+    details: dict[int, str] = field(
+        default_factory=dict
+    )  # place -> why, where a word is not enough
 
 
 REASONS = (None, dedupe.OWN, "duplicate_id", "row_twice", "duplicate", "conflict", NEAR)
@@ -97,7 +101,7 @@ def run(
             records = _records(opened.rows(), plan, how)
             shown = progress(records, opened.count) if progress else records
             _spill(folder, shown, index, tally, settings)
-            ordered = _ordered(index, settings)
+            ordered = _ordered(folder, index, settings)
         _mark_near(folder, ordered, settings, tally)
         _settle(folder, ordered, tally)
         for name in (SPILL, SKETCHES):
@@ -156,13 +160,28 @@ def _rejected(record: Record) -> dict[str, Any]:
             "detail": made.detail}  # fmt: skip
 
 
-def _ordered(index: dedupe.Index, settings: Clean) -> Ordered:
+def _ordered(folder: Path, index: dedupe.Index, settings: Clean) -> Ordered:
     made = Ordered()
-    for entry, reason in index.verdicts(settings.conflicts):
-        made.offsets.append(entry.offset)
-        made.numbers.append(entry.number)
-        made.reasons.append(REASONS.index(reason))
+    with (folder / SPILL).open("rb") as spill:
+
+        def absent(entry: dedupe.Entry) -> int:
+            return _absent(_row(_line(spill, entry.offset)))
+
+        for entry, reason, detail in index.verdicts(settings.conflicts, absent):
+            if detail:
+                made.details[len(made.offsets)] = detail
+            made.offsets.append(entry.offset)
+            made.numbers.append(entry.number)
+            made.reasons.append(REASONS.index(reason))
     return made
+
+
+def _absent(row: dict[str, Any]) -> int:
+    """Return how many values of the row's reference its input does not hold."""
+    text = grounding.Text(row["input_text"])
+    return sum(
+        not grounding.found(value, text) for _, value in grounding.leaves(row["output_json"])
+    )
 
 
 def _mark_near(folder: Path, ordered: Ordered, settings: Clean, tally: Tally) -> None:
@@ -230,7 +249,8 @@ def _settle(folder: Path, ordered: Ordered, tally: Tally) -> None:
                 kept.write(line)
                 continue
             if reason != dedupe.OWN:
-                detail = f"near {ordered.near[place]}" if reason == NEAR else ""
+                near = f"near {ordered.near[place]}" if reason == NEAR else ""
+                detail = ordered.details.get(place, near)
                 row = {"id": row["id"], "task": row["task"], "reason": reason, "detail": detail}
             tally.refuse(row["reason"], row["id"] or "")
             refused.write((jsonio.dumps(row) + "\n").encode("utf-8"))

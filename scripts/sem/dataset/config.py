@@ -1,6 +1,6 @@
 """configs/SEM/dataset.yaml as frozen dataclasses; the defaults are the file's defaults."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from sem.core import settings
@@ -142,6 +142,7 @@ class Leaks:
     exact: Policy = "repair"  # the same input
     near: Policy = "repair"  # inputs of one near-duplicate cluster
     source: Policy = "repair"  # one source document
+    site: Policy = "repair"  # one registered name under any TLD; with `group_by: domain` alone
     domain: Policy = "report"  # one registered domain; `group_by: domain` never lets it happen
     template: Policy = "report"  # one page template, text aside
     answer: Policy = "report"  # equal references; common where answers are labels
@@ -154,6 +155,11 @@ class Split:
     group_by: Literal["domain", "source_id", "row"] = "domain"
     stratify: tuple[str, ...] = ("task", "page_type", "language")
     leaks: Leaks = field(default_factory=Leaks)
+
+    @property
+    def enforced(self) -> Leaks:
+        """The leaks as they hold: who does not group by domain has sites on several sides."""
+        return self.leaks if self.group_by == "domain" else replace(self.leaks, site="report")
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ come in any order; what is decided depends on their ids and contents alone.
 import errno
 import hashlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
@@ -26,8 +26,11 @@ CREATE TABLE refused (number INTEGER PRIMARY KEY, reason TEXT);
 """
 ORDERED = "SELECT id, row, offset, key, answer, number FROM entries ORDER BY id, row, offset"
 CONTRADICTED = """
-SELECT key FROM entries WHERE key <> x'' AND number NOT IN (SELECT number FROM refused)
-GROUP BY key HAVING min(answer) <> max(answer)
+SELECT id, row, offset, key, answer, number FROM entries
+WHERE number NOT IN (SELECT number FROM refused) AND key IN (
+    SELECT key FROM entries WHERE key <> x'' AND number NOT IN (SELECT number FROM refused)
+    GROUP BY key HAVING min(answer) <> max(answer))
+ORDER BY key, id, row, offset
 """
 
 
@@ -41,6 +44,24 @@ class Entry:
     key: bytes = b""  # empty for a row that is refused already
     answer: bytes = b""
     number: int = 0  # how many rows came before it
+
+
+@dataclass
+class Conflict:
+    """The answers to one input: how many values of each the input lacks, and its first row."""
+
+    answers: dict[bytes, tuple[int, str]] = field(default_factory=dict)
+
+    def objection(self, entry: Entry) -> str:
+        """Return why `entry` goes, "" when its answer is the one that stays."""
+        mine = self.answers[entry.answer][0]
+        others = [found for answer, found in self.answers.items() if answer != entry.answer]
+        best, twin = min(others)
+        if mine < best:
+            return ""
+        if mine > best:
+            return f"{twin} answers the same input, and more of its values are in it"
+        return f"{twin} answers the same input otherwise, and no better or worse by what is in it"
 
 
 class Index:
@@ -82,28 +103,40 @@ class Index:
         except sqlite3.OperationalError as error:
             raise OSError(errno.ENOSPC, f"cannot be written: {error}", str(self._path)) from error
 
-    def verdicts(self, conflicts: str) -> Iterator[tuple[Entry, str | None]]:
-        """Every entry in order of id, with the reason to refuse it or None.
+    def verdicts(
+        self, conflicts: str, absent: Callable[[Entry], int] = lambda entry: 0
+    ) -> Iterator[tuple[Entry, str | None, str]]:
+        """Yield every entry in order of id, with the reason to refuse it or None, and a detail.
 
-        Equal inputs with different answers are all refused when CONFLICTS is 'reject'.
+        Of equal inputs with different answers, when `conflicts` is 'reject', the answer stays
+        that the input supports best: `absent` says how many of its values the input does not hold.
+        Where two are equally well supported, all are refused. The detail names the twin.
         """
         self._flush()
         found = ((entry.number, why) for entry, why in self._one_per_id() if why is not None)
         with self._disk():
             self._table.executemany("INSERT INTO refused VALUES (?, ?)", found)
-        contradicted: set[bytes] = set()
-        if conflicts == "reject":
-            contradicted = {key for (key,) in self._table.execute(CONTRADICTED)}
+        settled = self._settled(absent) if conflicts == "reject" else {}
         seen: set[bytes] = set()
         for entry, reason in self._one_per_id():
             both = digest_of(entry.key + entry.answer)
             if reason is not None:
-                yield entry, reason
+                yield entry, reason, ""
             elif both in seen:
-                yield entry, "duplicate"
+                yield entry, "duplicate", ""
             else:
                 seen.add(both)
-                yield entry, "conflict" if entry.key in contradicted else None
+                detail = settled[entry.key].objection(entry) if entry.key in settled else ""
+                yield entry, "conflict" if detail else None, detail
+
+    def _settled(self, absent: Callable[[Entry], int]) -> dict[bytes, "Conflict"]:
+        found: dict[bytes, Conflict] = {}
+        for values in self._table.execute(CONTRADICTED):
+            entry = Entry(*values)
+            conflict = found.setdefault(entry.key, Conflict())
+            if entry.answer not in conflict.answers:
+                conflict.answers[entry.answer] = (absent(entry), entry.id)
+        return found
 
     def _one_per_id(self) -> Iterator[tuple[Entry, str | None]]:
         """Equal rows under one id count once, different ones not at all."""

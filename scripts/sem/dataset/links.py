@@ -4,7 +4,7 @@ from sem.core.example import Example
 from sem.dataset import dedupe
 from sem.dataset.config import Leaks
 
-KINDS = ("exact", "near", "source", "domain", "template", "answer")
+KINDS = ("exact", "near", "source", "site", "domain", "template", "answer")
 
 
 def keys(example: Example) -> dict[str, str]:
@@ -13,6 +13,7 @@ def keys(example: Example) -> dict[str, str]:
         "exact": dedupe.digest(example.input_text).hex(),
         "near": str(example.meta.get("near") or ""),
         "source": example.source_id or "",
+        "site": example.site,
         "domain": example.domain,
         "template": str(example.meta.get("template") or ""),
         "answer": dedupe.answer_key(example).hex(),

@@ -104,7 +104,7 @@ def _inputs(project: Project, source: dict[str, Any], options: Split) -> dict[st
         "tasks": source["tasks"],
         "group_by": options.group_by,
         "stratify": list(options.stratify),
-        "leaks": vars(options.leaks),
+        "leaks": vars(options.enforced),
         "near_threshold": source["near"]["threshold"],
         "eval_split": vars(project.split),
     }
@@ -134,7 +134,7 @@ def _write_parts(
             file.close()
     certified = certificate.certify(temporary, inputs["near_threshold"], project.processed)
     try:
-        certificate.enforce(certified, options.leaks)
+        certificate.enforce(certified, options.enforced)
     except SemError:
         for path in temporary.values():
             path.unlink()
@@ -155,6 +155,29 @@ def _write_parts(
         "certificate": certified,
         "shared": proof(paths, {p: {g.name for g in made[p]} for p in made}),
     }
+
+
+def doubts(facts: dict[str, Any]) -> list[str]:
+    """Return what the parts of a snapshot cannot show, a sentence each; empty when nothing.
+
+    A domain that all rows share makes one group of them, and rows without a domain are each their
+    own: either way the number of rows says little about how many shops were seen.
+    """
+    said = []
+    for part in splits.PARTS:
+        rows, groups = facts["rows"][part], facts["groups"][part]
+        if groups == 1 and rows > 1:
+            said.append(
+                f"all {rows} rows of {part} are one group: they are no independent examples; see "
+                "split.group_by in dataset.yaml and the metadata key domain"
+            )
+        without = facts["domains"][part].get("", 0)
+        if without:
+            said.append(
+                f"{without} of {rows} rows of {part} have no domain: each document, or each row, "
+                "counts as one of its own"
+            )
+    return said
 
 
 def publish(temporary: Path, path: Path) -> None:

@@ -66,7 +66,7 @@ def item(example: Example, options: Split) -> Item:
         "domain": example.domain,
     }
     stratum = "|".join(parts[name] for name in options.stratify)
-    tied = links.binding(example, options.leaks)
+    tied = links.binding(example, options.enforced)
     return Item(example.id, example.task, group or f"row:{example.id}", stratum, tied)
 
 
@@ -80,8 +80,14 @@ def cut(items: Iterable[Item], split: EvalSplit, held: Collection[str] = ()) -> 
     _check(groups, wanted)
     targets = apportion(sum(group.size for group in groups), split)
     attempts = max(1, min(ATTEMPTS, 60_000 // len(groups)))
-    cuts = [_attempt(groups, targets, wanted, f"{split.seed}:{n}") for n in range(attempts)]
-    return min(cuts, key=lambda made: cost(made, groups, targets, wanted))
+    salts = [f"{split.seed}:{n}" for n in range(attempts)]
+    cuts = [_attempt(groups, targets, wanted, salt) for salt in salts]
+    best = min(cuts, key=lambda made: cost(made, groups, targets, wanted))
+    if cost(best, groups, targets, wanted)[0] == 0:
+        return best
+    # Few groups: what keeps a part small took the only groups that have a task of another part.
+    cuts = [_attempt(groups, targets, wanted, salt, few=True) for salt in salts]
+    return min([best, *cuts], key=lambda made: cost(made, groups, targets, wanted))
 
 
 def _check(groups: Sequence[Group], wanted: Sequence[str]) -> None:
@@ -160,13 +166,17 @@ def _ratios(split: EvalSplit) -> tuple[float, float, float]:
 
 
 def _attempt(
-    groups: Sequence[Group], targets: dict[str, int], wanted: Sequence[str], salt: str
+    groups: Sequence[Group],
+    targets: dict[str, int],
+    wanted: Sequence[str],
+    salt: str,
+    few: bool = False,
 ) -> Cut:
     made: Cut = {part: [] for part in PARTS}
     made["test"] = [group for group in groups if group.is_held]
     free = [group for group in groups if not group.is_held]
     order = sorted(free, key=lambda group: (-group.size, _shuffled(salt, group.name)))
-    left = _seed_tasks(order, made, targets, wanted, salt)
+    left = _seed_tasks(order, made, targets, wanted, salt, few)
     filler = _Filler(groups, made, targets, wanted)
     for group in left:
         filler.place(group)
@@ -175,33 +185,51 @@ def _attempt(
 
 
 def _seed_tasks(
-    order: list[Group], made: Cut, targets: dict[str, int], wanted: Sequence[str], salt: str
+    order: list[Group],
+    made: Cut,
+    targets: dict[str, int],
+    wanted: Sequence[str],
+    salt: str,
+    few: bool,
 ) -> list[Group]:
-    """Give every part a group of every task that has enough of them; the groups left over."""
+    """Give every part a group of every task that has enough of them; the groups left over.
+
+    With `few` groups those that bring most tasks at once come first, whatever their size, and each
+    part leaves one for every part that is still empty.
+    """
     counts = Counter(task for group in order for task in group.tasks)
     due = {task for task, count in counts.items() if count >= len(wanted)}
     left = list(order)
     for part in sorted(wanted, key=lambda part: targets[part]):
         while left:
+            empty = sum(not made[other] for other in wanted if other != part)
+            if few and made[part] and len(left) <= empty:
+                break
             missing = due - {task for group in made[part] for task in group.tasks}
             if not missing and made[part]:
                 break
             fits = [g for g in left if g.tasks & missing or not missing]
             if not fits:
                 break
-            best = min(fits, key=lambda g: _seed_cost(g, missing, counts, targets[part], salt))
+            costs = {
+                g.name: _seed_cost(g, missing, counts, targets[part], salt, few) for g in fits
+            }
+            best = min(fits, key=lambda g: costs[g.name])
             made[part].append(best)
             left.remove(best)
     return left
 
 
 def _seed_cost(
-    group: Group, missing: set[str], counts: Counter[str], target: int, salt: str
+    group: Group, missing: set[str], counts: Counter[str], target: int, salt: str, few: bool
 ) -> tuple[float, ...]:
-    """Not too large, then rare tasks first, many at once, then by lot."""
+    """Not too large, then rare tasks first, many at once, then by lot; with `few` most tasks."""
     rarest = min((counts[task] for task in group.tasks & missing), default=0)
     oversize = max(0.0, group.size - max(1.0, target * evening.LARGEST_SHARE))
-    return (oversize, rarest, -len(group.tasks & missing), _shuffled(salt, group.name))
+    brought = -len(group.tasks & missing)
+    if few:
+        return (brought, rarest, oversize, _shuffled(salt, group.name))
+    return (oversize, rarest, brought, _shuffled(salt, group.name))
 
 
 class _Filler:
@@ -243,10 +271,11 @@ class _Filler:
 def cost(
     made: Cut, groups: Sequence[Group], targets: dict[str, int], wanted: Sequence[str]
 ) -> tuple[float, float, float]:
-    """Tasks missing from parts, then rows off target, then strata off their shares."""
+    """Empty parts and tasks missing from parts, then rows off target, then strata off shares."""
     counts = Counter(task for group in groups for task in group.tasks)
     due = {task for task, count in counts.items() if count >= len(wanted)}
-    missing = sum(len(due - {t for g in made[part] for t in g.tasks}) for part in wanted)
+    missing = sum(not made[part] for part in wanted)
+    missing += sum(len(due - {t for g in made[part] for t in g.tasks}) for part in wanted)
     off = sum(abs(sum(g.size for g in made[part]) - targets[part]) for part in PARTS)
     total = sum((group.strata for group in groups), Counter())
     rows = max(1, sum(targets.values()))
