@@ -64,3 +64,12 @@ def test_real_untouched_pages_are_read(shared):
 
     assert len(pages) == 123
     assert sum(share < 0.001 for share in shares) >= 120
+
+
+def test_one_bad_byte_does_not_turn_a_page_of_utf_8():
+    data = ("Größe für Gänse " * 9).encode() + b" \xfc " + "Straße".encode()
+
+    made = charset.decode(data)
+
+    assert (made.encoding, made.replaced) == ("utf-8", 1)
+    assert made.text.startswith("Größe für Gänse ")

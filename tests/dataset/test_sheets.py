@@ -57,7 +57,7 @@ def test_a_line_that_cannot_be_decoded_is_refused_and_a_real_u_fffd_is_not(tmp_p
     found, refused, _ = read(tmp_path / "a.csv", good.encode() + b"2,bad \xff\n3,ok\n")
 
     assert len(found) == 8_001
-    assert refused == [("line 8002", "not_utf-8")]
+    assert refused == [("line 8002", "not_utf-8: text of id 2")]
 
 
 def test_a_delimiter_inside_quotes_of_the_header_does_not_count():
@@ -87,3 +87,68 @@ def test_a_file_without_line_ends_does_not_fill_memory(tmp_path, monkeypatch):
 
     with pytest.raises(SemError, match="a line is longer than"):
         read(tmp_path / "a.csv", b"id,text\n" + b"x" * (4 << 20))
+
+
+UMLAUTS = [f'r{n},"<p>Größe {n}\nfür 1</p>",{n}' for n in range(1, 8)]
+
+
+def sheet(*lines: str, before: int = 0) -> bytes:
+    """A sheet whose records have two lines each, after BEFORE bytes of other records."""
+    count = before // 40
+    other = [f"o{n},aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa,{n}" for n in range(count)]
+    return "\n".join(["id,page,price", *other, *lines, ""]).encode()
+
+
+@pytest.mark.parametrize("before", [0, 200_000], ids=["in the head", "past the head"])
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        (b"Gr\xc3\xb6\xc3\x9fe 4\n", b"Gr\xfc\xdfe 4\n"),  # the first line of a cell
+        (b"4\nf\xc3\xbcr", b"4\nf\xfcr"),  # the second
+        (b'r4,"<p>', b'r4,"<!-- \xfc --><p>'),  # the line that opens the record
+        (b'</p>",4', b'</p>\xfc",4'),  # the line that closes it
+        (b'</p>",4', b'</p>",4\xfc'),  # the last cell
+        (b"4\nf", b"4\xfc\nf"),  # the end of a line
+    ],
+)
+def test_a_bad_byte_costs_its_record_whole_and_no_other(tmp_path, good, bad, before):
+    # Past 64 KiB its line was cut out of the cell and the row kept; before it, the whole UTF-8
+    # file was read as cp1250 and every row was garbled. Both with exit 0.
+    data = sheet(*UMLAUTS, before=before)
+    assert data.count(good) == 1
+
+    found, refused, notes = read(tmp_path / "a.csv", data.replace(good, bad))
+
+    kept = [row for _, row in found if row["id"].startswith("r")]
+    assert [row["id"] for row in kept] == ["r1", "r2", "r3", "r5", "r6", "r7"]
+    assert all(row["page"] == f"<p>Größe {row['price']}\nfür 1</p>" for row in kept)
+    assert len(refused) == 1
+    assert "not_utf-8: p" in refused[0][1]
+    assert refused[0][1].endswith(" of id r4")
+    assert notes == {}
+
+
+def test_text_in_an_8_bit_encoding_is_still_read_whole(tmp_path):
+    lines = "\n".join(["id,page,price", *UMLAUTS, ""])
+
+    found, refused, notes = read(tmp_path / "a.csv", lines.encode("cp1252"))
+
+    assert [row["page"] for _, row in found] == [f"<p>Größe {n}\nfür 1</p>" for n in range(1, 8)]
+    assert refused == []
+    assert list(notes) in (["a.csv is read as cp1252"], ["a.csv is read as cp1250"])
+
+
+def test_8_bit_text_that_begins_after_a_long_plain_start_is_read_whole(tmp_path):
+    data = sheet(*UMLAUTS, before=200_000).decode().encode("cp1252")
+
+    found, refused, _ = read(tmp_path / "a.csv", data)
+
+    assert refused == []
+    assert found[-1][1]["page"] == "<p>Größe 7\nfür 1</p>"
+
+
+def test_a_header_with_a_bad_byte_is_one_error(tmp_path):
+    data = "id,größe\n1,é\n2,é\n3,ö\n4,ü\n".encode().replace(b"\xc3\xb6", b"\xf6", 1)
+
+    with pytest.raises(SemError, match="the first line is not utf-8"):
+        read(tmp_path / "a.csv", data)

@@ -3,6 +3,7 @@
 import codecs
 import re
 from dataclasses import dataclass
+from typing import IO
 
 BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -37,6 +38,11 @@ ALIASES = {
 }
 HEAD = 4_096
 SAMPLE = 200_000
+SCANNED = 1 << 22  # bytes of a file that are looked through at a time
+# What `surrogateescape` makes of bytes that are not UTF-8, and whatever is not ASCII.
+UNREADABLE = re.compile("[\udc80-\udcff]")
+BEYOND_ASCII = re.compile("[^\x00-\x7f]")
+NOT_ASCII = re.compile(rb"[^\n]*[\x80-\xff][^\n]*")  # a line that is not ASCII
 
 
 @dataclass(frozen=True)
@@ -60,24 +66,46 @@ def decode(data: bytes) -> Decoded:
         if made is not None and not made.replaced:
             return made
     strict = _decoded(data, "utf-8")
-    if not strict.replaced:
+    if not strict.replaced or _is_utf8(*_counted(data.decode("utf-8", "surrogateescape"))):
         return strict
     guessed = _decoded(data, _guess(data))
     candidates = [made for made in (made if declared else None, guessed, strict) if made]
     return min(candidates, key=lambda made: made.replaced)
 
 
-def of_start(data: bytes) -> str:
-    """The codec for a text file that starts with DATA: its mark, UTF-8, or the likeliest."""
+def of_file(file: IO[bytes]) -> str:
+    """Return the codec for the whole text `file`: its mark, UTF-8, or the likeliest.
+
+    Decided once, over all of it: text that is mostly valid UTF-8 beyond ASCII is UTF-8 whatever
+    single bytes say, because other encodings hardly ever form valid sequences by chance. Reading
+    8-bit text as UTF-8 would refuse its rows; the other way round would garble every one.
+    """
+    head = file.read(SCANNED)
     for mark, encoding in BOMS:
-        if data.startswith(mark):
+        if head.startswith(mark):
             # Codecs of that name take the mark away; those with a byte order keep it.
             return "utf-8-sig" if encoding == "utf-8" else encoding[:6]
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(data)
-    except UnicodeDecodeError:
-        return _guess(data)
-    return "utf-8"
+    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+    valid = bad = 0
+    telling, data = b"", head
+    while data:
+        more_valid, more_bad = _counted(decoder.decode(data))
+        if more_bad and len(telling) < SAMPLE:
+            # Statistics over whole blocks of plain ASCII would see nothing of the encoding.
+            telling += b"\n".join(NOT_ASCII.findall(data)[:SAMPLE])
+        valid, bad = valid + more_valid, bad + more_bad
+        data = file.read(SCANNED)
+    return "utf-8" if _is_utf8(valid, bad) else _guess(telling if head[:SAMPLE].isascii() else head)
+
+
+def _counted(text: str) -> tuple[int, int]:
+    """Return how many characters beyond ASCII were valid UTF-8, and how many bytes were not."""
+    bad = 0 if text.isascii() else len(UNREADABLE.findall(text))
+    return (0 if text.isascii() else len(BEYOND_ASCII.findall(text)) - bad), bad
+
+
+def _is_utf8(valid: int, bad: int) -> bool:
+    return bad == 0 or valid > bad
 
 
 def _decoded(data: bytes, encoding: str) -> Decoded:

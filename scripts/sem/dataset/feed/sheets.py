@@ -23,13 +23,14 @@ WIDE_BAD = re.compile("\ufffd")
 def rows(path: Path, told: Told) -> Iterator[Row]:
     """The rows of the CSV file at PATH as dicts; an empty cell is None."""
     with readers.opened(path) as file:
+        encoding = charset.of_file(file)
+    with readers.opened(path) as file:
         head = file.read(HEAD)
-    encoding = charset.of_start(head)
     if encoding not in ("utf-8", "utf-8-sig"):
         told.note(f"{path.name} is read as {encoding}")
     start = head.decode(encoding, "replace")
     with readers.opened(path) as file:
-        lines = _Lines(file, path, encoding, _line_end(start), told)
+        lines = _Lines(file, path, encoding, _line_end(start))
         yield from _cells(lines, path, delimiter(start), told)
 
 
@@ -60,10 +61,16 @@ def _cells(lines: "_Lines", path: Path, mark: str, told: Told) -> Iterator[Row]:
             if not any(cell.strip() for cell in cells):
                 continue
             count += 1
+            if names is None and any(map(lines.is_bad, cells)):
+                raise SemError(
+                    f"{path}: the first line is not {lines.encoding}", "save it as UTF-8"
+                )
             if names is None:
                 names = _header([cell.strip() for cell in cells], path)
             elif len(cells) != len(names):
                 told.refuse(where, f"has {len(cells)} cells, not {len(names)}")
+            elif bad := [n for n, cell in zip(names, cells, strict=True) if lines.is_bad(cell)]:
+                told.refuse(where, f"not_{lines.encoding}: {bad[0]}{_id_of(names, cells)}")
             else:
                 yield where, {n: cell or None for n, cell in zip(names, cells, strict=True)}
     except csv.Error as error:
@@ -76,6 +83,12 @@ def _cells(lines: "_Lines", path: Path, mark: str, told: Told) -> Iterator[Row]:
         raise SemError(f"{path}: has a header and no rows", "was it cut off? copy it again")
 
 
+def _id_of(names: list[str], cells: list[str]) -> str:
+    """The id of a row that is refused, where it has one that can be shown."""
+    named = dict(zip(names, cells, strict=True)).get("id", "")
+    return f" of id {named}" if named.isprintable() and 0 < len(named) <= 80 else ""
+
+
 def _header(names: list[str], path: Path) -> list[str]:
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -84,16 +97,21 @@ def _header(names: list[str], path: Path) -> list[str]:
 
 
 class _Lines:
-    """Decoded lines of FILE with the number of the one handed out last."""
+    """Decoded lines of FILE with the number of the one handed out last.
 
-    def __init__(self, file: Any, path: Path, encoding: str, end: str, told: Told) -> None:
+    A line that holds a byte that is no text is handed out, too: it may be the middle of a cell.
+    What it spoils is the record, whole.
+    """
+
+    def __init__(self, file: Any, path: Path, encoding: str, end: str) -> None:
         self.number = 0
         self._file = file
         # Bytes that are no text come out as lone surrogates; a real U+FFFD stays a character.
         errors = "replace" if encoding.startswith(("utf-16", "utf-32")) else "surrogateescape"
         self._decoder = codecs.getincrementaldecoder(encoding)(errors)
         self._bad = WIDE_BAD if errors == "replace" else BAD
-        self._path, self._encoding, self._end, self._told = path, encoding, end, told
+        self.encoding = encoding
+        self._path, self._end = path, end
         self._ready: list[str] = []
         self._rest = ""
 
@@ -101,14 +119,14 @@ class _Lines:
         return self
 
     def __next__(self) -> str:
-        while True:
-            while not self._ready:
-                self._fill()
-            line = self._ready.pop()
-            self.number += 1
-            if not self._bad.search(line):
-                return line
-            self._told.refuse(f"line {self.number}", f"not_{self._encoding}")
+        while not self._ready:
+            self._fill()
+        self.number += 1
+        return self._ready.pop()
+
+    def is_bad(self, cell: str) -> bool:
+        """Return True if a byte of `cell` could not be read."""
+        return self._bad.search(cell) is not None
 
     def _fill(self) -> None:
         # As much again as is held, or a long line would be copied once for each block.

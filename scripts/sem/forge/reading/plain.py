@@ -1,5 +1,7 @@
 """Text files: the bytes as they are, in the encoding they are in."""
 
+import io
+
 from sem.dataset.feed import charset
 from sem.forge.reading.refusals import Refused, Step, Text, counted
 
@@ -30,7 +32,7 @@ def read(data: bytes, step: Step) -> Text:
 
 def _encoding(data: bytes) -> str:
     """What DATA is written in; of the single-byte ones that statistics mix up, the commonest."""
-    found = charset.of_start(data)
+    found = charset.of_file(io.BytesIO(data))
     if not found.startswith(RARE):
         return found
     try:
