@@ -14,6 +14,7 @@ from sem.core.errors import SemError
 from sem.dataset import importers, store
 from sem.dataset.feed import tables
 from sem.dataset.importers import Options
+from sem.dataset.layout import RawRow
 
 ROWS = shops(3)
 
@@ -270,3 +271,60 @@ def test_an_empty_file_is_refused_and_makes_no_store(tmp_path):
         importers.run(made, path, importers.Options())
 
     assert not made.store.exists()
+
+
+CUT = '{"page_type": "oth'
+ODD = {
+    "cut": CUT,
+    "plain text": "other",
+    "NaN": '{"price": NaN}',
+    "twice": '{"a": 1, "a": 2}',
+    "empty": "",
+    "number": "5",
+}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD.keys())
+@pytest.mark.parametrize("column", ["response_strong", "metadata", "slot_specs"])
+def test_a_store_of_text_columns_reads_as_the_same_rows_in_any_other_file(tmp_path, odd, column):
+    # One answer that was no JSON refused the whole file for ever: no id, and "free space".
+    def rows_of(number: int) -> dict:
+        made = {
+            "id": f"r{number:02}",
+            "task": "product",
+            "prompt_text": f"page {number}",
+            "response_strong": json.dumps({"title": "a", "price": number}),
+            "metadata": "{}",
+            "slot_specs": None,
+        }
+        return made | ({column: odd} if number == 7 else {})
+
+    given = [rows_of(number) for number in range(12)]
+    source, other = tmp_path / "text.duckdb", tmp_path / "rows.parquet"
+    with duckdb.connect(str(source)) as connection:
+        names = ", ".join(f"{name} VARCHAR" for name in given[0])
+        connection.execute(f"CREATE TABLE examples ({names})")
+        marks = ", ".join("?" for _ in given[0])
+        connection.executemany(
+            f"INSERT INTO examples VALUES ({marks})", [list(one.values()) for one in given]
+        )
+        connection.execute(f"COPY examples TO '{other}' (FORMAT parquet)")
+    one, two = project(tmp_path / "one"), project(tmp_path / "two")
+
+    first = importers.run(one, source, Options())
+    second = importers.run(two, other, Options())
+
+    assert first.stored == second.stored
+    assert (first.rejects, first.stored.added) == (second.rejects, 12)
+    with store.reading(one.store) as a, store.reading(two.store) as b:
+        assert sorted(map(repr, a.rows())) == sorted(map(repr, b.rows()))
+
+
+def test_a_row_that_the_store_cannot_hold_is_named(tmp_path):
+    made = project(tmp_path)
+    rows = [RawRow(f"r{n}", "product", "x", CUT if n == 3 else "{}") for n in range(5)]
+
+    with pytest.raises(SemError, match=r"not written: row 'r3'") as caught:
+        store.append(made.store, rows)
+
+    assert caught.value.hint == "the rows from before are all there; correct that row"

@@ -202,7 +202,8 @@ def rows(
             yield found
     elif kind in ("duckdb", "db") and not options.columns:
         with store.reading(path) as opened:
-            yield ((f"row {n}", row) for n, row in enumerate(opened.rows(), 1))
+            numbered = enumerate(opened.rows(), 1)
+            yield ((f"row {n}", records.as_stored(row)) for n, row in numbered)
     elif kind in ("duckdb", "db", "parquet"):
         with (tables.parquet if kind == "parquet" else store.records)(path) as found:
             numbered = ((f"row {n}", record) for n, record in enumerate(found, 1))

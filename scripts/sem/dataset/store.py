@@ -210,9 +210,11 @@ def append(path: Path, rows: Iterable[RawRow], on_conflict: str = "error") -> Ap
             connection.execute("COMMIT")
             connection.execute("CHECKPOINT")
         except duckdb.Error as error:
+            is_full = isinstance(error, duckdb.IOException | duckdb.OutOfMemoryException)
+            way_out = "free space, then run again" if is_full else "correct that row"
             raise SemError(
                 f"{path}: not written: {' '.join(str(error).split())[:200]}",
-                "the rows from before are all there; free space or correct the input",
+                f"the rows from before are all there; {way_out}",
             ) from error
         finally:
             connection.close()
@@ -276,7 +278,31 @@ def _existing(connection: Any, ids: Sequence[str | None]) -> dict[str, tuple[Any
 def _write(connection: Any, rows: Sequence[tuple[Any, ...]]) -> None:
     if not rows:
         return
+    import duckdb
+
     marks = ", ".join(["(" + ", ".join("?" for _ in COLUMNS) + ")"] * len(rows))
+    try:
+        _insert_all(connection, rows, marks)
+    except duckdb.ConversionException as error:
+        text = " ".join(str(error).split())
+        raise duckdb.ConversionException(f"row {_misfit(connection, rows)!r}: {text}") from error
+
+
+def _misfit(connection: Any, rows: Sequence[tuple[Any, ...]]) -> str:
+    """The id of the first of ROWS with a value that is no JSON where JSON is stored."""
+    import duckdb
+
+    for row in rows:
+        values = dict(zip(COLUMNS, row, strict=True))
+        try:
+            for name in ("response_strong", "metadata", "slot_specs"):
+                connection.cursor().execute("SELECT ?::JSON", [values[name]])
+        except duckdb.ConversionException:
+            return str(values["id"])
+    return "?"
+
+
+def _insert_all(connection: Any, rows: Sequence[tuple[Any, ...]], marks: str) -> None:
     connection.execute(
         f"INSERT OR REPLACE INTO examples ({', '.join(COLUMNS)}) VALUES {marks}",  # noqa: S608
         [value for row in rows for value in row],

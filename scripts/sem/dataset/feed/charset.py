@@ -95,7 +95,9 @@ def of_file(file: IO[bytes]) -> str:
             telling += b"\n".join(NOT_ASCII.findall(data)[:SAMPLE])
         valid, bad = valid + more_valid, bad + more_bad
         data = file.read(SCANNED)
-    return "utf-8" if _is_utf8(valid, bad) else _guess(telling if head[:SAMPLE].isascii() else head)
+    return (
+        "utf-8" if _is_utf8(valid, bad) else _guess(telling if head[:SAMPLE].isascii() else head)
+    )
 
 
 def _counted(text: str) -> tuple[int, int]:

@@ -4,6 +4,7 @@ import datetime
 import decimal
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from sem.core import jsonio
@@ -75,6 +76,20 @@ def from_record(record: dict[str, Any], typed: bool = False) -> RawRow:
         reference=_reference(record, found["reference"], typed),
         capture=_capture(record),
         **made,
+    )
+
+
+def as_stored(row: RawRow) -> RawRow:
+    """Return a row of another store as this one can hold it.
+
+    Its columns may be text: an answer that is no JSON becomes a JSON string, for cleaning to judge,
+    as it does from any other kind of file.
+    """
+    return replace(
+        row,
+        reference=_json(row.reference),
+        metadata=_json(row.metadata),
+        slot_specs=_json(row.slot_specs),
     )
 
 
