@@ -82,8 +82,8 @@ def from_record(record: dict[str, Any], typed: bool = False) -> RawRow:
 def as_stored(row: RawRow) -> RawRow:
     """Return a row of another store as this one can hold it.
 
-    Its columns may be text: an answer that is no JSON becomes a JSON string, for cleaning to judge,
-    as it does from any other kind of file.
+    Its columns may be text: an answer that is no JSON becomes a JSON string, for cleaning to
+    judge, as it does from any other kind of file.
     """
     return replace(
         row,
