@@ -162,3 +162,44 @@ def test_pairs_that_were_touched_are_refused(shop):
         list(negatives.pairs(shop, snapshot.load(shop, None)))
     assert caught.value.message.startswith("preferences.v1.jsonl is ca3d")
     assert caught.value.hint == "make it again with `fab dataset.augment --negatives 2`"
+
+
+WRONG = {"price": 99.0, "sku": "A-17", "tags": ["red"], "seller": {"name": "Acme"}}
+
+
+@pytest.mark.parametrize(
+    ("given", "texts", "refused"),
+    [
+        # They were imported, carried along and used by nothing.
+        ([WRONG, "no JSON at all"], [as_text(WRONG), "no JSON at all"], {}),
+        ([as_text(WRONG)], [as_text(WRONG)], {}),
+        ([ANSWER], [], {"given:is_a_reference": 1}),
+        ([ANSWER | {"sku": "a 17"}], [], {"given:is_equal": 1}),
+        (["", "  "], [], {"given:is_empty": 2}),
+        ([WRONG, WRONG], [as_text(WRONG)], {}),
+        (["a", "b", "c", "d"], ["a", "b", "c"], {"given:beyond_each": 1}),
+        (None, [], {}),
+    ],
+)
+def test_the_wrong_answers_of_a_row_become_its_pairs_first(given, texts, refused):
+    example = Example("a", "t", "A-17 by Acme", ANSWER, negative_examples=given)
+    one = Case(example, negatives.collected(iter([example])))
+    counted = Counter()
+
+    found = list(negatives.of(one, 3, 0, counted))
+
+    assert [each.text for each in found if each.kind == "given"] == texts
+    assert len(found) == 3
+    assert {key: n for key, n in counted.items() if key.startswith("given")} == refused
+
+
+def test_wrong_answers_that_were_imported_are_rejected_sides_of_the_written_pairs(shop):
+    path = next(shop.processed.glob("train.v*.jsonl"))
+    rows = [jsonio.loads(line) for line in path.read_text("utf-8").splitlines()]
+    example = Example(**(rows[0] | {"negative_examples": ["I cannot read this page."]}))
+    found = list(negatives.of(Case(example, wrongs.Known()), 1, 0, Counter()))
+
+    pair = negatives.row(example, found[0], Counter())
+
+    assert (pair["rejected"], pair["kind"]) == ("I cannot read this page.", "given")
+    assert pair["chosen"] == as_text(example.output_json)

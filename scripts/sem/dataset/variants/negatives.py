@@ -2,9 +2,9 @@
 
     {"price":12.5,"sku":"A1"}   ->   {"price":125.0,"sku":"A1"}   factor_ten, price
 
-Each is checked to be wrong: it is no JSON, or its value differs from the reference by more than a
-spelling, and no reference of the set has its text. They are the *rejected* side of a pair and
-never a target: nothing reads them as examples.
+A row's own `negative_examples` are taken first. Each is checked to be wrong: it is no JSON, or its
+value differs from the reference by more than a spelling, and no reference of the set has its text.
+They are the *rejected* side of a pair and never a target: nothing reads them as examples.
 """
 
 from collections import Counter
@@ -27,6 +27,7 @@ from sem.dataset.variants.wrongs import Case, Known, Slot
 COMMAND = "fab dataset.augment --negatives 2"
 MOST_VALUES = 256  # of one slot, from which another row's is taken
 NOT_APPLICABLE = "not_applicable"
+GIVEN = "given"  # the kind of a wrong answer that came with its row
 TARGET = "is_a_reference"
 WORDS = ("system_prompt", "slot_specs", "source_id")
 
@@ -129,7 +130,18 @@ def collected(examples: Iterator[Example]) -> Known:
 
 
 def of(case: Case, each: int, seed: int, refused: Counter[str]) -> Iterator[Negative]:
-    """At most EACH wrong answers of CASE, each of another kind; those that fail are counted."""
+    """Yield at most EACH wrong answers of CASE; those that cannot be used are counted.
+
+    The row's own `negative_examples` come first: somebody saw a model give them. The others are
+    made, each of another kind.
+    """
+    for text in _own(case.example):
+        reason = _fault_of_own(case, text) if each else "beyond_each"
+        if reason:
+            refused[f"{GIVEN}:{reason}"] += 1
+            continue
+        each -= 1
+        yield Negative(GIVEN, "", text)
     rng = random_of(seed, case.example.id, "negative")
     for kind in rng.sample(sorted(wrongs.KINDS), len(wrongs.KINDS)):
         if not each:
@@ -141,6 +153,30 @@ def of(case: Case, each: int, seed: int, refused: Counter[str]) -> Iterator[Nega
             continue
         each -= 1
         yield Negative(kind, ".".join(made[0]), made[1])
+
+
+def _own(example: Example) -> list[str]:
+    """The texts of the row's own wrong answers; a text is taken as it was given."""
+    given = example.negative_examples or []
+    texts = [one if isinstance(one, str) else as_text(one) for one in given]
+    return list(dict.fromkeys(texts))
+
+
+def _fault_of_own(case: Case, text: str) -> str | None:
+    """Why a wrong answer that came with its row must not be a rejected side."""
+    if not text.strip():
+        return "is_empty"
+    if files.sha256_text(text) in case.others.targets:
+        return TARGET
+    try:
+        value = jsonio.loads(text)
+    except ValueError:
+        return None
+    mine, right = (dict(wrongs.slots(one)) for one in (value, case.answer))
+    is_equal = mine.keys() == right.keys() and all(
+        wrongs.is_same(mine[slot], right[slot]) for slot in mine
+    )
+    return "is_equal" if is_equal and type(value) is type(case.answer) else None
 
 
 def _fault(case: Case, slot: Slot, text: str) -> str | None:
