@@ -57,7 +57,7 @@ DOORS = {
     "jsonschema": ("core.schema",),
     "jinja2": ("dataset.stats", "eval.page", "forge.report", "train.compare"),
     "json_repair": ("eval.decoding",),
-    "llguidance": ("lm.constrain",),
+    "llguidance": ("lm.closing", "lm.constrain"),
     "litellm": ("lm.client",),
     "mammoth": ("forge.reading.",),
     "mlflow": ("train.trackers",),

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sem.core import jsonio, settings, units
+from sem.core import jsonio, settings, shape, units
 from sem.core.errors import SemError, nearest
 
 LEVELS = ("exact", "substring", "numeric_tol", "set_match", "date_norm", "llm_similarity")
@@ -132,66 +132,43 @@ def _of(schema_text: str, named_text: str, levels_text: str, where: str) -> dict
 
 
 def leaves(io_schema: dict[str, Any], named: Collection[str] = ()) -> dict[str, Any]:
-    """Path -> schema of every compared field; an object that NAMED names is compared whole."""
+    """Path -> resolved schema of every compared field; an object in NAMED is compared whole."""
     found: dict[str, Any] = {}
     _open(io_schema, io_schema, "", named, found)
     return found
 
 
 def _open(kind: Any, root: Any, prefix: str, named: Collection[str], found: dict) -> None:
-    for name, inner in kind.get("properties", {}).items():
-        path = prefix + name
-        opened, mark = _inside(resolved(inner, root), root)
+    for name, written in shape.properties(kind, root).items():
+        path, inner = prefix + name, shape.resolve(written, root)
+        opened, mark = _inside(inner, root)
         is_deep = path.count(".") >= MAX_DEPTH or "." in name or "[" in name
         if opened is None or path in named or is_deep:
-            found[path] = resolved(inner, root)
+            found[path] = inner
         else:
             _open(opened, root, f"{path}{mark}.", named, found)
 
 
-def _inside(kind: Any, root: Any) -> tuple[Any, str]:
+def _inside(kind: shape.Schema | None, root: Any) -> tuple[Any, str]:
     """The object that KIND is, or is a list of, and the mark that its path takes."""
-    if not isinstance(kind, dict):
-        return None, ""
-    if isinstance(kind.get("properties"), dict) and kind["properties"]:
+    if _is_object(kind):
         return kind, ""
-    items = resolved(kind.get("items"), root)
-    if isinstance(items, dict) and isinstance(items.get("properties"), dict):
-        return (items, "[]") if items["properties"] else (None, "")
-    return None, ""
+    items = shape.resolve((kind or {}).get("items"), root)
+    is_list = shape.types(kind) <= {"array", "null"} and "prefixItems" not in (kind or {})
+    return (items, "[]") if is_list and _is_object(items) else (None, "")
 
 
-def resolved(kind: Any, root: Any) -> Any:
-    """KIND with its local `$ref` followed and `anyOf: [X, null]` read as X."""
-    for _ in range(8):
-        if not isinstance(kind, dict):
-            return kind
-        branches = [
-            inner
-            for inner in kind.get("anyOf") or kind.get("oneOf") or []
-            if not (isinstance(inner, dict) and inner.get("type") == "null")
-        ]
-        if isinstance(kind.get("$ref"), str):
-            kind = _pointed(kind["$ref"], root)
-        elif len(branches) == 1 and "properties" not in kind:
-            kind = branches[0]
-        else:
-            return kind
-    return kind
+def _is_object(kind: shape.Schema | None) -> bool:
+    """Return True if `kind` is an object of named fields, and not one choice of an either-or."""
+    return bool((kind or {}).get("properties")) and shape.types(kind) <= {"object", "null"}
 
 
-def _pointed(reference: str, root: Any) -> Any:
-    here = root
-    for part in reference.removeprefix("#").strip("/").split("/") if reference != "#" else []:
-        key = part.replace("~1", "/").replace("~0", "~")
-        here = here.get(key) if isinstance(here, dict) else None
-    return here
-
-
-def default_level(kind: Any) -> str:
+def default_level(kind: shape.Schema | None) -> str:
     """The level of a field that nobody names: numeric_tol, set_match or exact, by its type."""
-    types = kind.get("type") if isinstance(kind, dict) else None
-    types = types if isinstance(types, list) else [types]
+    types = shape.types(kind)
+    # A number or a text are compared as they are: "1.50" is not 1.5 where both are allowed.
+    if "anyOf" in (kind or {}) and not types <= {"number", "integer", "null"}:
+        return "exact"
     if "number" in types:
         return "numeric_tol"
     return "set_match" if "array" in types else "exact"

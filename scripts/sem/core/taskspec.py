@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, jsonio, schema, settings, slotspec
+from sem.core import files, jsonio, schema, settings, shape, slotspec
 from sem.core.errors import SemError, nearest
 from sem.core.slotspec import LEVELS, THRESHOLDS, SlotFile, SlotSpec
 
@@ -136,7 +136,7 @@ def _check_ratios(written: dict[str, Any], split: EvalSplit, path: Path) -> None
 
 
 def _check_fields(spec: TaskSpec, path: Path) -> None:
-    fields = spec.io_schema.get("properties", {})
+    fields = shape.properties(spec.io_schema, spec.io_schema)
     slots = spec.rubric.get("slots", {})
     if not isinstance(slots, dict):
         raise SemError(f"{path}: rubric.slots is not a mapping", "write `field: {level: exact}`")

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
-from sem.core import jsonio, schema
+from sem.core import jsonio, schema, shape
 from sem.core.errors import SemError
 from sem.core.taskspec import TaskSpec
 from sem.dataset import text
@@ -117,8 +117,8 @@ def _reference(stored: str | None, spec: TaskSpec, options: TaskOptions) -> Any:
     if stored is None or not stored.strip():
         raise Reject("no_reference")
     value = tidy(_parsed(stored, spec))
-    if options.nulls == "fill" and isinstance(value, dict):
-        value = {**_absent(spec), **value}
+    if options.nulls == "fill":
+        value = shape.fill_nulls(value, spec.io_schema, spec.io_schema)
     found = schema.problems(value, spec.io_schema, limit=3)
     if found:
         raise Reject("reference_breaks_schema", "; ".join(found))
@@ -126,7 +126,8 @@ def _reference(stored: str | None, spec: TaskSpec, options: TaskOptions) -> Any:
 
 
 def _parsed(stored: str, spec: TaskSpec) -> Any:
-    is_text = "string" in _types(spec.io_schema)
+    allowed = shape.types(shape.resolve(spec.io_schema, spec.io_schema))
+    is_text = "string" in allowed
     fenced = FENCED.fullmatch(stored)
     try:
         value = jsonio.loads(fenced[1] if fenced else stored)
@@ -137,25 +138,11 @@ def _parsed(stored: str, spec: TaskSpec) -> Any:
         if is_text and stored.lstrip()[0] not in '{["':
             return stored
         raise Reject("reference_not_json", str(error)) from error
-    if value is None and "null" not in _types(spec.io_schema):
+    if value is None and "null" not in allowed:
         raise Reject("no_reference")
     if is_text and not isinstance(value, str):
         return stored.strip()
     return value
-
-
-def _types(io_schema: dict[str, Any]) -> list[str]:
-    kind = io_schema.get("type", [])
-    return kind if isinstance(kind, list) else [kind]
-
-
-def _absent(spec: TaskSpec) -> dict[str, None]:
-    fields = spec.io_schema.get("properties", {})
-    return {
-        name: None
-        for name in spec.io_schema.get("required", [])
-        if isinstance(fields.get(name), dict) and "null" in _types(fields[name])
-    }
 
 
 def tidy(value: Any) -> Any:

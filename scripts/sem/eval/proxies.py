@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sem.core.slotspec import resolved
+from sem.core import shape
 from sem.core.taskspec import TaskSpec
 from sem.dataset import grounding
 from sem.eval.align import NOTHING, Alignment
@@ -45,57 +45,53 @@ def measure(said: Any, spec: TaskSpec, text: grounding.Text, aligned: Alignment)
     )
 
 
-def labels_of(shape: Any, name: str, spec: TaskSpec) -> frozenset[str] | None:
-    """Canonical texts of the values a field NAME of schema SHAPE may take; None: it is open."""
-    shape = resolved(shape, spec.io_schema)
+def labels_of(kind: Any, name: str, spec: TaskSpec) -> frozenset[str] | None:
+    """Canonical texts of the values that field NAME of schema KIND may take; None: it is open."""
+    kind = shape.resolve(kind, spec.io_schema) or {}
     last = name.rpartition(".")[2]
     listed = spec.label_enums.get(name, spec.label_enums.get(last))
     if listed is not None:
         return frozenset(map(canonical, listed))
-    if not isinstance(shape, dict):
-        return None
-    if "const" in shape:
-        return frozenset([canonical(shape["const"])])
-    if shape.get("type") == "boolean":
-        return frozenset(("true", "false"))
-    enum = shape.get("enum")
-    return frozenset(map(canonical, enum)) if isinstance(enum, list) else None
+    if kind.get("enum"):
+        return frozenset(map(canonical, kind["enum"]))
+    is_flag = "boolean" in shape.types(kind) and shape.types(kind) <= {"boolean", "null"}
+    return frozenset(("true", "false")) if is_flag else None
 
 
 def _places(
-    value: Any, shape: Any, name: str, spec: TaskSpec
+    value: Any, kind: Any, name: str, spec: TaskSpec
 ) -> Iterator[tuple[Any, frozenset[str] | None]]:
     """Every scalar in VALUE with the labels it may be chosen from."""
-    shape = resolved(shape, spec.io_schema)
-    shape = shape if isinstance(shape, dict) else {}
+    held = shape.resolve(kind, spec.io_schema)
     if isinstance(value, dict):
         for key, inner in value.items():
-            kind = shape.get("properties", {}).get(key)
-            yield from _places(inner, kind, f"{name}.{key}".lstrip("."), spec)
+            place = f"{name}.{key}".lstrip(".")
+            yield from _places(inner, shape.property_schema(held, key), place, spec)
     elif isinstance(value, list):
-        for inner in value:
-            yield from _places(inner, shape.get("items"), name, spec)
+        for number, inner in enumerate(value):
+            yield from _places(inner, shape.item_schema(held, number), name, spec)
     else:
-        yield value, labels_of(shape, name, spec)
+        yield value, labels_of(held, name, spec)
 
 
-def _forbidden(value: Any, shape: Any, spec: TaskSpec) -> int:
-    shape = resolved(shape, spec.io_schema)
+def _forbidden(value: Any, kind: Any, spec: TaskSpec) -> int:
+    held = shape.resolve(kind, spec.io_schema)
     if isinstance(value, list):
-        items = shape.get("items") if isinstance(shape, dict) else None
-        return sum(_forbidden(inner, items, spec) for inner in value)
-    if not isinstance(value, dict) or not isinstance(shape, dict):
+        items = (shape.item_schema(held, number) for number in range(len(value)))
+        return sum(_forbidden(v, inner, spec) for v, inner in zip(value, items, strict=True))
+    if not isinstance(value, dict) or held is None:
         return 0
-    known = shape.get("properties", {})
-    unknown = 0 if _is_allowed(shape, spec) else sum(key not in known for key in value)
-    return unknown + sum(_forbidden(value[key], known.get(key), spec) for key in value)
+    known = held.get("properties", {})
+    unknown = 0 if _is_allowed(held, spec) else sum(key not in known for key in value)
+    inner = {key: shape.property_schema(held, key) for key in value}
+    return unknown + sum(_forbidden(value[key], inner[key], spec) for key in value)
 
 
-def _is_allowed(shape: dict[str, Any], spec: TaskSpec) -> bool:
+def _is_allowed(held: shape.Schema, spec: TaskSpec) -> bool:
     # An object without a list of its keys is free-form, whatever the rubric says.
-    if "patternProperties" in shape or "properties" not in shape:
-        return shape.get("additionalProperties") is not False or "patternProperties" in shape
-    is_closed = shape.get("additionalProperties") is False
+    if "patternProperties" in held or "properties" not in held:
+        return held.get("additionalProperties") is not False or "patternProperties" in held
+    is_closed = held.get("additionalProperties") is False
     return not (is_closed or spec.rubric.get("forbid_additional_keys") is True)
 
 

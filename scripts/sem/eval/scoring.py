@@ -190,7 +190,7 @@ def _slot(
         exact=all(exact),
         within=all(within),
         errors=tuple(
-            taxonomy.kind(part, shape, is_closed, text)
+            taxonomy.kind(part, shape, is_closed, text, spec.io_schema)
             for part, passed in zip(pair.parts, passes, strict=True)
             if passed is False
         ),
