@@ -53,7 +53,8 @@ def read(subject: Subject) -> dict[str, Answer]:
     if not subject.book.path.exists():
         raise SemError(f"run {subject.run.id} has no answers: {subject.book.path}", f"run {where}")
     if subject.book.is_stale():
-        raise SemError(f"{subject.book.path}: answers to something else", f"run {where} again")
+        changes = "; ".join(subject.book.changes()) or "nobody says what"
+        raise SemError(f"{subject.book.path} answers {changes}", f"run {where} again")
     return answers.read(subject.book.path)
 
 

@@ -196,7 +196,10 @@ def _hashes(found: Reading) -> dict[str, Any]:
             "baseline": files.sha256(before.book.path),
             "strong": _sha256(strong),
         },
-        "answered": {"run": after.header, "baseline": before.header},
+        "answered": {
+            "run": after.header | {"made_on": after.book.made_on},
+            "baseline": before.header | {"made_on": before.book.made_on},
+        },
         "snapshot": {"version": after.frozen.version, "sha256": after.frozen.sha256},
         "tasks": {name: spec.fingerprint() for name, spec in sorted(after.tasks.items())},
         "settings": asdict(after.settings),
