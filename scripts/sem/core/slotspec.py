@@ -24,6 +24,15 @@ THRESHOLDS = {
     "date_norm": 0.9,
     "llm_similarity": 0.85,
 }
+# One score of an answer that costs something for every way to be wrong (requirements: "rubric must
+# penalize invalid JSON, extra keys, and unsupported claims"); a TaskSpec's own wins over it.
+SCORING = {
+    "field_exact_match_weight": 0.5,
+    "schema_validity_weight": 0.2,
+    "arithmetic_checks_weight": 0.1,
+    "no_extra_keys_weight": 0.1,
+    "no_inventions_weight": 0.1,
+}
 MAX_DEPTH = 6  # objects nested deeper are compared whole; a recursive $ref ends there
 
 
@@ -78,11 +87,16 @@ class SlotFile:
     defaults: dict[str, Any] = field(default_factory=dict)
     slots: dict[str, Any] = field(default_factory=dict)
     levels: dict[str, Level] = field(default_factory=dict)
+    # Weights of the rubric score, for tasks whose rubric names none.
+    scoring: dict[str, float] = field(default_factory=lambda: dict(SCORING))
 
 
 def load(path: Path) -> SlotFile:
     """The levels in PATH (judge_slots.yaml), checked; without a file, the plan's own."""
     found = settings.load(SlotFile, path)
+    for name in found.scoring:
+        if name not in SCORING:
+            raise SemError(f"{path}: scoring: {name!r} is unknown", nearest(name, SCORING))
     for name, note in found.levels.items():
         if name not in LEVELS:
             raise SemError(f"{path}: levels: {name!r} is unknown", nearest(name, LEVELS))

@@ -79,6 +79,7 @@ def decide(evidence: Evidence, policy: Policy) -> Verdict:
     checks = [
         *preconditions(evidence, policy),
         validity(evidence.after, policy.validity),
+        *cleanness(evidence.after, policy),
         *differences(evidence, policy),
         *against_strong(evidence, policy),
         *costs(evidence, policy),
@@ -167,6 +168,23 @@ def validity(scores: Sequence[Score], wanted: Validity) -> Check:
     need = Need(more_rows=None if total is None else total - rows)
     why = "rows without a further failure"
     return Check(wanted.measure, INSUFFICIENT, found, asked, why, need, facts)
+
+
+def cleanness(scores: Sequence[Score], policy: Policy) -> Iterator[Check]:
+    """Shares of answers that fit the schema and say nothing beyond input and reference."""
+    for name, least in vars(policy.clean).items():
+        if least is None or name == policy.validity.measure:
+            continue
+        hits, rows = sum(bool(getattr(score, name)) for score in scores), len(scores)
+        low, high = stats.clopper_pearson(hits, rows, 2 * policy.validity.confidence - 1)
+        share = hits / rows if rows else 0.0
+        verdict, why = PASS, ""
+        if share < least:
+            verdict = FAIL if high < least else INSUFFICIENT
+            why = "" if verdict == FAIL else "too few rows to tell"
+        found = f"{share:.2%} [{low:.2%}, {high:.2%}]"
+        facts = {"hits": hits, "rows": rows, "low": low, "high": high}
+        yield Check(name, verdict, found, f">= {least:.2%}", why, facts=facts)
 
 
 def differences(evidence: Evidence, policy: Policy) -> list[Check]:

@@ -14,7 +14,7 @@ from sem.eval.metrics import Score
 
 RATES = {
     "accuracy": "slot accuracy",
-    "row_exact": "row exact (every slot passes)",
+    "row_exact": "row exact (every slot passes, nothing made up)",
     "json_valid": "JSON validity (raw text)",
     "schema_valid": "schema validity",
 }
@@ -116,6 +116,8 @@ def table(found: dict[str, Any]) -> list[tuple[str, ...]]:
         made.append(_row(found, name, label, _percent, shown))
     for name in ("precision", "recall", "f1"):
         made.append(_row(found, name, f"{name} (micro)", _percent))
+    if any(found[side] and found[side]["rubric_score"] is not None for side in SIDES):
+        made.append(_row(found, "rubric_score", "rubric score (weighted)", _percent))
     for name in ("tokens_in", "tokens_out"):
         made.append(_row(found, name, f"{name} (mean)", "{:.0f}".format))
     for name in COUNTS:

@@ -84,8 +84,24 @@ class Score:
 
     @property
     def row_exact(self) -> bool:
-        """Whether every slot passes."""
-        return all(slot.passed for slot in self.slots.values() if slot.passed is not None)
+        """Whether every slot passes, and nothing is said beyond the input and the reference."""
+        passed = all(slot.passed for slot in self.slots.values() if slot.passed is not None)
+        return passed and self.no_extra_keys and self.no_inventions
+
+    @property
+    def no_extra_keys(self) -> bool:
+        """Whether every key beside the schema's own is as the reference has it."""
+        return not self.proxies.extra_keys
+
+    @property
+    def no_unknown_labels(self) -> bool:
+        """Whether every label is on its list."""
+        return not self.proxies.out_of_enum
+
+    @property
+    def no_inventions(self) -> bool:
+        """Whether every value said stands in the input, in the reference or on a list."""
+        return not self.proxies.invented
 
     @property
     def critical_ok(self) -> bool | None:
@@ -120,6 +136,8 @@ def score(
     aligned = _aligned(said, example.output_json, levels)
     compared = _compared(aligned, example, spec, similarity)
     checks = rubric.arithmetic(said, example.output_json, spec)
+    evidence = taxonomy.evidence(example.input_text)
+    found = proxies.measure(said, spec, evidence, aligned, example.output_json)
     schema_valid = json_valid and not schema.problems(value, spec.io_schema, limit=1)
     return Score(
         id=example.id,
@@ -139,8 +157,15 @@ def score(
         labels=_labels(aligned, spec),
         items=dict(aligned.items),
         checks=tuple(checks),
-        proxies=proxies.measure(said, spec, taxonomy.evidence(example.input_text), aligned),
-        rubric=rubric.weighted(_exact_share(compared), schema_valid, checks, spec),
+        proxies=found,
+        rubric=rubric.weighted(
+            _exact_share(compared),
+            schema_valid,
+            checks,
+            spec,
+            clean=(not found.extra_keys, not found.invented),
+            shared=(shared or SlotFile()).scoring,
+        ),
     )
 
 
