@@ -8,12 +8,14 @@ from urllib.parse import urlsplit
 
 from sem.core import jsonio, schema, shape
 from sem.core.errors import SemError
+from sem.core.example import read_alternatives
 from sem.core.taskspec import TaskSpec
 from sem.dataset import text
 from sem.dataset.config import TaskOptions
 from sem.dataset.html import words
 from sem.dataset.layout import RawRow
 
+WHOLE = "(answer)"  # the one slot of a task whose output is no object
 URL_LINE = re.compile(r"^\s*url:\s*(\S{4,2000})", re.I | re.M)
 LANGUAGE = re.compile(r"[a-z]{2,3}(?=$|[-_])")
 LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -63,6 +65,7 @@ def prepare(row: RawRow, tasks: dict[str, TaskSpec], options: Any) -> Prepared:
     reference = _reference(row.reference, spec, chosen)
     facts, more = _facts(row, meta, before, reference)
     notes += more if found else (*more, "page_marker_missing")
+    notes += _alternatives(meta, spec)
     return Prepared(
         id=row.id,
         spec=spec,
@@ -102,6 +105,18 @@ def _meta(stored: str | None) -> tuple[dict[str, Any], tuple[str, ...]]:
     except ValueError:
         return {}, ("metadata_not_json",)
     return (value, ()) if isinstance(value, dict) else ({}, ("metadata_not_an_object",))
+
+
+def _alternatives(meta: dict[str, Any], spec: TaskSpec) -> tuple[str, ...]:
+    """A note where further right answers (`metadata.alternatives`) name no slot or are none."""
+    found = read_alternatives(meta.get("alternatives"))
+    if found is None:
+        return ("alternatives_not_an_object",)
+    known = [*spec.slots(), WHOLE]
+    odd = [
+        s for s in found if not any(n == s or n.startswith((f"{s}.", f"{s}[].")) for n in known)
+    ]
+    return ("alternatives_of_no_slot",) if odd else ()
 
 
 def _task(row: RawRow, meta: dict[str, Any], tasks: dict[str, TaskSpec]) -> TaskSpec:

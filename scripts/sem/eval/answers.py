@@ -1,6 +1,7 @@
 """Answers: what a run's model said, a row an example, appended and resumable."""
 
 import random
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,6 +12,7 @@ from sem.core import console, files, jsonio
 from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.core.taskspec import TaskSpec
+from sem.eval.align import NOTHING
 from sem.eval.config import EvalSettings
 from sem.lm.chat import Chat
 from sem.lm.generator import Completion, Generator, Prompt
@@ -126,6 +128,32 @@ def read(path: Path) -> dict[str, Answer]:
         except (TypeError, KeyError) as error:
             raise SemError(f"{path}:{number}: no answer row", "generate it again") from error
     return found
+
+
+def read_value(text: str) -> tuple[Any, bool, bool]:
+    """Return what an answer's TEXT says, whether all of it is JSON, and whether it was cut out.
+
+    A base model wraps its JSON in a fence or a sentence: format is judged by the second, knowledge
+    by the first, so that the baseline is not beaten by punctuation alone. NOTHING where neither
+    all of the text nor the first object in it is JSON.
+    """
+    value = _parse(text)
+    if value is not NOTHING:
+        return value, True, False
+    match = re.search(r"\{.*\}", text[:20_000], re.S)
+    if match:
+        for candidate in (match[0], text[match.start() : text.find("}", match.start()) + 1]):
+            value = _parse(candidate)
+            if isinstance(value, dict):
+                return value, False, True
+    return NOTHING, False, False
+
+
+def _parse(text: str) -> Any:
+    try:
+        return jsonio.loads(text)
+    except ValueError:
+        return NOTHING
 
 
 def take(path: Path, target: Path, task_of: Mapping[str, str]) -> tuple[int, int, int]:

@@ -18,7 +18,7 @@ from sem.dataset.erasure import tombstones
 INPUT = (*SPELLINGS["input_text"], "question", "input", "instruction")
 ANSWER = (*SPELLINGS["output_json"], "golden_answer", "output", "reference")
 OTHER = ("id", "task", "task_id", "meta", "metadata", "domain", "source_id", "slot_specs",
-         "system_prompt")  # fmt: skip
+         "system_prompt", "alternatives")  # fmt: skip
 LISTS = ("examples", "items", "questions", "golden_set")
 
 
@@ -86,7 +86,7 @@ def example(item: Any, where: str, number: int, tasks: dict[str, TaskSpec]) -> E
     meta = item.get("meta") or item.get("metadata") or {}
     if not isinstance(meta, dict):
         raise SemError(f"{where}: meta is no object", 'write {"domain": …} or leave it out')
-    named = {"domain": item["domain"]} if item.get("domain") else {}
+    named = {key: item[key] for key in ("domain", "alternatives") if item.get(key)}
     return Example(
         id=str(item.get("id") or f"golden-{number:04}"),
         task=task,
