@@ -38,6 +38,7 @@ FLOORS = {
 # A third-party package enters through these modules only (a name ending in a dot: a whole floor).
 DOORS = {
     "accelerate": ("train.",),
+    "babel": ("core.locales",),
     "charset_normalizer": ("dataset.",),
     "ctranslate2": ("optimizer.fast",),
     "datasets": ("train.",),

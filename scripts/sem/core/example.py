@@ -42,6 +42,12 @@ class Example:
         return str(self.meta.get("domain") or "")
 
     @property
+    def language(self) -> str | None:
+        """The language of the input, where it is known."""
+        named = str(self.meta.get("language") or "")
+        return named if named not in ("", "und") else None
+
+    @property
     def unit(self) -> str:
         """What was drawn as one: the domain, where there is none the document, else the row."""
         return self.domain or self.source_id or self.id

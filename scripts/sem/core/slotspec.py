@@ -46,6 +46,7 @@ class SlotSpec:
     unit: str | None = None  # currency, an ISO 4217 code, or kg, cm, min …: reads "€ 1.234,50"
     decimal_mark: str | None = None  # "." or ",": decides "1.234", which is 1234 or 1.234
     day_first: bool | None = None  # decides 03/04/2024; None: it names no day
+    language: str | None = None  # of dates, as "hr"; None: the row's own
     threshold: float | None = None  # score from which the slot passes; None: the level's own
     critical: bool = False  # the gate looks at critical slots first
     arguable: bool = False  # where the rule fails, the judge may have another opinion
@@ -119,17 +120,23 @@ def read(values: Any, where: str) -> SlotSpec:
 
 
 def of(
-    io_schema: dict[str, Any], named: dict[str, Any], where: str, shared: SlotFile | None = None
+    io_schema: dict[str, Any],
+    named: dict[str, Any],
+    where: str,
+    shared: SlotFile | None = None,
+    language: str | None = None,
 ) -> dict[str, SlotSpec]:
     """The SlotSpec of every field of IO_SCHEMA: as NAMED, as SHARED, or by its type."""
     shared = shared or SlotFile()
     thresholds = {name: note.threshold for name, note in shared.levels.items()}
     texts = [jsonio.dumps(v) for v in (io_schema, shared.slots | named, thresholds)]
-    return dict(_of(*texts, where))
+    return dict(_of(*texts, where, language))
 
 
 @lru_cache(maxsize=256)
-def _of(schema_text: str, named_text: str, levels_text: str, where: str) -> dict[str, SlotSpec]:
+def _of(
+    schema_text: str, named_text: str, levels_text: str, where: str, language: str | None
+) -> dict[str, SlotSpec]:
     named, thresholds = jsonio.loads(named_text), jsonio.loads(levels_text)
     made = {
         name: read(named[name], f"{where}: slot {name!r}")
@@ -137,12 +144,18 @@ def _of(schema_text: str, named_text: str, levels_text: str, where: str) -> dict
         else SlotSpec(default_level(kind))
         for name, kind in leaves(jsonio.loads(schema_text), named).items()
     }
-    return {
-        name: replace(spec, threshold=thresholds[spec.level])
-        if spec.threshold is None and thresholds.get(spec.level) is not None
-        else spec
-        for name, spec in made.items()
-    }
+    return {name: _completed(spec, thresholds, language) for name, spec in made.items()}
+
+
+def _completed(
+    spec: SlotSpec, thresholds: dict[str, float | None], language: str | None
+) -> SlotSpec:
+    """SPEC with its level's threshold and the row's language, where it names none."""
+    if spec.threshold is None and thresholds.get(spec.level) is not None:
+        spec = replace(spec, threshold=thresholds[spec.level])
+    if spec.level == "date_norm" and spec.language is None:
+        spec = replace(spec, language=language)
+    return spec
 
 
 def leaves(io_schema: dict[str, Any], named: Collection[str] = ()) -> dict[str, Any]:

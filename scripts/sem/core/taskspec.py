@@ -62,10 +62,15 @@ class TaskSpec:
         specs: dict[str, Any] | None = None,
         where: str = "slot_specs",
         shared: SlotFile | None = None,
+        language: str | None = None,
     ) -> dict[str, SlotSpec]:
-        """Level of every field: the example's SPECS, the rubric, SHARED, the type's default."""
+        """Level of every field: the example's SPECS, the rubric, SHARED, the type's default.
+
+        LANGUAGE is the example's: dates are read in it, where a slot names none.
+        """
         named = self.rubric.get("slots", {}) | (specs or {})
-        return slotspec.of(self.io_schema, named, f"{where} of {self.task_id}", shared)
+        where = f"{where} of {self.task_id}"
+        return slotspec.of(self.io_schema, named, where, shared, language)
 
     def fingerprint(self) -> str:
         """sha256 over everything that changes what the model sees or how it is scored."""

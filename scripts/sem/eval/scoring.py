@@ -173,7 +173,8 @@ def levels_of(
     spec: TaskSpec, example: Example, shared: SlotFile | None = None
 ) -> dict[str, SlotSpec]:
     """The level of every field of EXAMPLE's task; one for the whole answer where it has none."""
-    return spec.slots(example.slot_specs, shared=shared) or {WHOLE: SlotSpec()}
+    levels = spec.slots(example.slot_specs, shared=shared, language=example.language)
+    return levels or {WHOLE: SlotSpec(language=example.language)}
 
 
 def _aligned(said: Any, wanted: Any, levels: Mapping[str, SlotSpec]) -> Alignment:

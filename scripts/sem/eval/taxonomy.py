@@ -117,8 +117,8 @@ def _agree(said: Any, wanted: Any, spec: SlotSpec) -> bool:
 def _same_day(said: Any, wanted: Any, spec: SlotSpec | None) -> bool:
     if spec is not None and spec.level != "date_norm":
         return False
-    order = spec.day_first if spec else None
-    one, other = as_date(said, order), as_date(wanted, order)
+    order, language = (spec.day_first, spec.language) if spec else (None, None)
+    one, other = as_date(said, order, language), as_date(wanted, order, language)
     return one is not None and one == other
 
 
