@@ -14,6 +14,7 @@ from sem.eval import (
     docket,
     metrics,
     report,
+    rivals,
     similarity,
     stats,
     subject,
@@ -35,6 +36,16 @@ class Reading:
     compared: report.Comparison
     closeness: Similarity | None
 
+    def marked(self, side: Subject, said: Mapping[str, Answer]) -> list[Score]:
+        """The answers SAID to SIDE's examples, scored by rule."""
+        return marked(side, said, self.closeness)
+
+    @property
+    def by_rule(self) -> Sequence[Score]:
+        """The run's scores without a judge's verdicts, on the scale of what no judge has seen."""
+        has_judge = "judge" in self.compared.facts
+        return scored(self.after, self.closeness) if has_judge else self.compared.after
+
     def answers(self, side: Subject) -> Mapping[str, Answer]:
         """What the run of SIDE, one of the two, said by example id."""
         return answers.read(side.book.path)
@@ -47,13 +58,27 @@ def scores(found: Reading) -> dict[str, Any]:
         "tuned": _decodings(found.after, found.closeness),
     }
     strong = strong_scores(found.after, found.closeness)
+    beside = rivals.score_rivals(found.after, found.marked)
+    made = rivals.compare_rivals(found.after, found.by_rule, beside)
+    found.compared.facts["notes"].extend(_rival_notes(made))
     prices = found.after.settings.prices
     return {
         **report.scores(found.compared, found.after.settings),
         "strong": metrics.totals(strong, prices.get("strong")) if strong else None,
         "confusions": metrics.confusions(found.compared.after),
         "decoding": ways,
+        "rivals": made,
     }
+
+
+def _rival_notes(found: dict[str, Any]) -> list[str]:
+    missing = [f"Make them with `{found['missing']}`."] if found["missing"] else []
+    return [
+        f"{rivals.CONSTANT}: in every field the most common value of the train part; "
+        f"{rivals.HELD}: the untouched model held to io_schema"
+        + (" (no answers yet). " if missing else ". ")
+        + " ".join(["A field is green only where the run beats the better of them.", *missing])
+    ]
 
 
 def _decodings(found: Subject, closeness: Similarity | None) -> dict[str, dict[str, Any]]:

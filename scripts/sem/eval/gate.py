@@ -5,7 +5,7 @@ only a warning is said and decides nothing. No file is read here.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,9 @@ class Evidence:
     package: tuple[str, ...] | None = None  # faults of the run's package; None: there is none
     uses: int = 1  # gates on this split file, this one included
     is_judge_calibrated: bool | None = None  # None: no judge had a say
+    # Scores by rule of what needs no training, and of the run on their scale.
+    rivals: Mapping[str, Sequence[Score]] = field(default_factory=dict)
+    by_rule: Sequence[Score] | None = None
     strong: Sequence[Score] | None = None  # answers of the model being replaced
     independent: frozenset[str] = frozenset()  # examples whose reference is not its output
 
@@ -81,6 +84,7 @@ def decide(evidence: Evidence, policy: Policy) -> Verdict:
         validity(evidence.after, policy.validity),
         *cleanness(evidence.after, policy),
         *differences(evidence, policy),
+        *against_rivals(evidence, policy),
         *against_strong(evidence, policy),
         *costs(evidence, policy),
     ]
@@ -210,6 +214,17 @@ def differences(evidence: Evidence, policy: Policy) -> list[Check]:
 
 def _no_pairs() -> Pairs:
     return stats.pair([], [], lambda one: None)
+
+
+def against_rivals(evidence: Evidence, policy: Policy) -> list[Check]:
+    """Better than the better of what needs no training, by the rule of the overall measure."""
+    measure = policy.overall.measure
+    best = stats.best_of(evidence.rivals, measure)
+    if policy.rivals == "off" or best is None:
+        return []
+    after = evidence.after if evidence.by_rule is None else evidence.by_rule
+    pairs = stats.pair(evidence.rivals[best], after, lambda one: getattr(one, measure))
+    return margins.family({best: pairs}, Bar("against", policy.overall, policy))
 
 
 def against_strong(evidence: Evidence, policy: Policy) -> list[Check]:

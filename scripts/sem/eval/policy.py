@@ -130,6 +130,7 @@ class Policy:
     non_critical: Rule = field(default_factory=lambda: Rule(margin_points=5.0, by="point"))
     validity: Validity = field(default_factory=Validity)
     clean: Clean = field(default_factory=Clean)
+    rivals: Literal["required", "off"] = "required"  # better than constant and constrained base
     strong: Strong = field(default_factory=Strong)
     latency_ms: Limit = field(default_factory=Limit)  # p95
     tokens: Limit = field(default_factory=Limit)  # mean of input and output together

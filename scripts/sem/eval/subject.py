@@ -6,7 +6,7 @@ what it was is recorded beside the answers as a fact.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,8 @@ def resolve(project: Project, run_id: str | None, split: str, version: int | Non
         tasks = project.tasks
         model_id = project.base_model_id
         base = {"base_model_id": model_id, "revision": weights.revision(model_id, project.root)}
+        if settings.base_decoding != "same":
+            settings = replace(settings, decoding=settings.base_decoding)
     else:
         plan = target.plan()
         tasks = run.tasks_of(plan)
