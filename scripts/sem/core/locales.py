@@ -28,7 +28,7 @@ class Language:
 
 @lru_cache(maxsize=1)
 def languages() -> dict[str, Language]:
-    """Every language that is official somewhere and has names of months, by its code.
+    """Return every language that is official somewhere and has names of months, by its code.
 
     The countries and scripts of one language are read together: Austria's "Jänner" is German.
     Takes a second or two, once.
@@ -46,20 +46,20 @@ def languages() -> dict[str, Language]:
     names: dict[str, list[str]] = {}
     for name in sorted(locale_identifiers()):
         names.setdefault(name.partition("_")[0], []).append(name)
-    found = {
+    by_code = {
         code: _language(code, [Locale.parse(name) for name in names[code]])
         for code in sorted(official & names.keys())
     }
-    return {code: language for code, language in found.items() if language.months}
+    return {code: language for code, language in by_code.items() if language.months}
 
 
 def order(language: str) -> str:
-    """Return the order of a date in figures in LANGUAGE, as "dmy"; '' where countries differ.
+    """Return the order of a date in figures in `language`, as "dmy"; '' where countries differ.
 
     English is written month first in the United States and day first elsewhere.
     """
-    found = languages().get(language.lower().partition("-")[0])
-    return found.order if found else ""
+    written = languages().get(language.lower().partition("-")[0])
+    return written.order if written else ""
 
 
 def _language(code: str, locales: Sequence[Any]) -> Language:
@@ -103,33 +103,33 @@ def _forms(table: Any) -> Iterator[tuple[int, str]]:
 
 @lru_cache(maxsize=1)
 def currencies() -> dict[str, frozenset[str]]:
-    """Every sign, code and name of a currency, as languages write it -> ISO 4217 codes."""
+    """Return every sign, code and name of a currency -> the ISO 4217 codes it stands for."""
     from babel import Locale
     from babel.localedata import locale_identifiers
 
-    found: dict[str, set[str]] = {}
+    codes_of: dict[str, set[str]] = {}
     for name in locale_identifiers():
         locale = Locale.parse(name)
         for code, sign in locale.currency_symbols.items():
-            found.setdefault(str(sign), set()).add(code)
+            codes_of.setdefault(str(sign), set()).add(code)
     for code, name in Locale.parse("en").currencies.items():
-        found.setdefault(code, set()).add(code)
+        codes_of.setdefault(code, set()).add(code)
         # "Sudanese Dinar (1992-2007)" stands in no shop.
         if str(name).replace(" ", "").isalpha():
-            found.setdefault(str(name), set()).add(code)
-    return {sign: frozenset(codes) for sign, codes in found.items()}
+            codes_of.setdefault(str(name), set()).add(code)
+    return {sign: frozenset(codes) for sign, codes in codes_of.items()}
 
 
 @lru_cache(maxsize=256)
 def territory_currencies(territory: str) -> frozenset[str]:
-    """The ISO 4217 codes of what TERRITORY, an ISO 3166 code, pays with today."""
+    """Return the ISO 4217 codes of what `territory`, an ISO 3166 code, pays with today."""
     from babel.numbers import get_territory_currencies
 
     return frozenset(get_territory_currencies(territory)) if len(territory) == 2 else frozenset()
 
 
 def decimals(currency: str) -> int:
-    """Return how many decimals amounts in CURRENCY have: 2 in euros, 3 in Kuwaiti dinars."""
+    """Return how many decimals amounts in `currency` have: 2 in euros, 3 in Kuwaiti dinars."""
     from babel.numbers import get_currency_precision
 
     return int(get_currency_precision(currency))

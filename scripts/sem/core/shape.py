@@ -16,8 +16,8 @@ from sem.core import jsonio, schema
 Schema = dict[str, Any]
 
 _COMPOSED = frozenset(("$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "const", "items", "type"))
-_LARGER = ("minItems", "minLength", "minProperties", "minimum", "exclusiveMinimum")
-_SMALLER = ("maxItems", "maxLength", "maxProperties", "maximum", "exclusiveMaximum")
+_LARGER = ("minItems", "minLength", "minProperties", "minimum")
+_SMALLER = ("maxItems", "maxLength", "maxProperties", "maximum")
 # Marks what may be null beside a value of any type, as pydantic's `Any | None`.
 _NULL = "$null"
 _NOTES = frozenset(("title", "description", "default", "examples", "$defs", "definitions"))
@@ -89,7 +89,7 @@ def item_schemas(kind: Schema | None) -> list[Any]:
 def describe(kind: Any, root: Any) -> str:
     """Return one text for all that `kind` says, definitions behind its references included.
 
-    The text of a `$ref` alone stays the same when the definition behind it changes.
+    A `$ref` alone stays the same when the definition behind it changes.
     """
     targets: dict[str, Any] = {}
     pending = [kind]
@@ -201,39 +201,39 @@ def _followed(reference: str, root: Any, memo: dict[str, Schema | None]) -> Sche
     return memo[reference]
 
 
-def _both(one: Schema, other: Schema) -> Schema:
-    """Return what `one` and `other` allow together."""
-    merged, left = dict(one), {}
-    for key, value in other.items():
+def _both(first: Schema, second: Schema) -> Schema:
+    """Return what `first` and `second` allow together."""
+    merged, rest = dict(first), {}
+    for key, value in second.items():
         if key not in merged:
             merged[key] = value
         elif key in _BOTH:
             merged[key] = _BOTH[key](merged[key], value)
         elif merged[key] != value and key not in _NOTES:
-            left[key] = value
-    if left:
-        merged["allOf"] = [*merged.get("allOf", []), left]
+            rest[key] = value
+    if rest:
+        merged["allOf"] = [*merged.get("allOf", []), rest]
     return merged
 
 
-def _shared_types(one: Sequence[str], other: Sequence[str]) -> list[str]:
+def _shared_types(first: Sequence[str], second: Sequence[str]) -> list[str]:
     # An integer is a number.
-    sides = [{*names, "integer"} if "number" in names else {*names} for names in (one, other)]
+    sides = [{*names, "integer"} if "number" in names else {*names} for names in (first, second)]
     both = sides[0] & sides[1]
     return sorted(both - {"integer"} if "number" in both else both)
 
 
-def _joined(one: Schema, other: Schema) -> Schema:
-    both = {n: {"allOf": [one[n], other[n]]} for n in one if n in other and one[n] != other[n]}
-    return one | other | both
+def _joined(first: Schema, second: Schema) -> Schema:
+    differ = (n for n in first if n in second and first[n] != second[n])
+    return first | second | {n: {"allOf": [first[n], second[n]]} for n in differ}
 
 
-def _tighter(one: Any, other: Any) -> Any:
-    if one is False or other is False:
+def _tighter(first: Any, second: Any) -> Any:
+    if first is False or second is False:
         return False
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one if one == other else {"allOf": [one, other]}
-    return one if isinstance(one, dict) else other
+    if isinstance(first, dict) and isinstance(second, dict):
+        return first if first == second else {"allOf": [first, second]}
+    return first if isinstance(first, dict) else second
 
 
 _BOTH: dict[str, Callable[[Any, Any], Any]] = {
@@ -272,26 +272,26 @@ def _or_null(kind: Schema) -> Schema:
 
 
 def _union(branches: Sequence[Schema]) -> Schema:
-    made: Schema = {}
+    union: Schema = {}
     if all(b.get("type") for b in branches):
-        made["type"] = sorted({name for b in branches for name in b["type"]})
+        union["type"] = sorted({name for b in branches for name in b["type"]})
     if all(b.get("enum") for b in branches):
         texts = {jsonio.dumps(value): value for b in branches for value in b["enum"]}
-        made["enum"] = [texts[text] for text in sorted(texts)]
+        union["enum"] = [texts[text] for text in sorted(texts)]
     objects = [b for b in branches if b.get("properties")]
     if objects:
         names = dict.fromkeys(name for b in objects for name in b["properties"])
-        made["properties"] = {
+        union["properties"] = {
             name: _any_of(b["properties"][name] for b in objects if name in b["properties"])
             for name in names
         }
-        made["required"] = sorted(set.intersection(*({*b.get("required", ())} for b in objects)))
+        union["required"] = sorted(set.intersection(*({*b.get("required", ())} for b in objects)))
         if all(b.get("additionalProperties") is False for b in objects):
-            made["additionalProperties"] = False
+            union["additionalProperties"] = False
     items = [inner for b in branches for inner in item_schemas(b)]
     if items:
-        made["items"] = _any_of(items)
-    return made
+        union["items"] = _any_of(items)
+    return union
 
 
 def _any_of(kinds: Iterable[Any]) -> Any:

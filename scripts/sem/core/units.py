@@ -80,26 +80,28 @@ def __getattr__(name: str) -> object:
 
 @lru_cache(maxsize=1)
 def codes() -> tuple[str, ...]:
-    """Every ISO 4217 code that CLDR names."""
+    """Return every ISO 4217 code that CLDR names."""
     return tuple(sorted(code for code in set().union(*locales.currencies().values())))
 
 
 @lru_cache(maxsize=1)
 def currencies() -> dict[str, frozenset[str]]:
-    """Folded sign, word or code -> the ISO 4217 codes it may stand for."""
-    found: dict[str, set[str]] = {}
+    """Return folded sign, word or code -> the ISO 4217 codes it may stand for."""
+    codes_of: dict[str, set[str]] = {}
     for sign, meant in locales.currencies().items():
-        found.setdefault(_key(sign), set()).update(meant)
+        codes_of.setdefault(_key(sign), set()).update(meant)
     for sign, meant in _MORE_SIGNS.items():
-        found.setdefault(_key(sign), set()).update(meant.split())
+        codes_of.setdefault(_key(sign), set()).update(meant.split())
     return {
-        sign: frozenset(meant) for sign, meant in found.items() if sign and sign not in _SUBUNITS
+        sign: frozenset(meant)
+        for sign, meant in codes_of.items()
+        if sign and sign not in _SUBUNITS
     }
 
 
 @lru_cache(maxsize=1024)
 def currencies_of(text: str) -> frozenset[str] | None:
-    """Return the currencies that TEXT, all that stands on one side of a number, may mean.
+    """Return the currencies that `text`, all that stands on one side of a number, may mean.
 
     `US $` and `$US` are the dollar of that country; `USD $` what both may be. None where
     anything in it is not of a currency.
@@ -112,30 +114,30 @@ def currencies_of(text: str) -> frozenset[str] | None:
     if key in currencies():
         return currencies()[key]
     for cut in range(1, len(key)):
-        one, other = key[:cut], key[cut:]
-        for country, sign in ((one, other), (other, one)):
+        head, tail = key[:cut], key[cut:]
+        for country, sign in ((head, tail), (tail, head)):
             local = locales.territory_currencies(country.upper())
             if local and sign in currencies() and (both := currencies()[sign] & local):
                 return both
-        if one in currencies() and other in currencies():
-            return currencies()[one] & currencies()[other] or None
+        if head in currencies() and tail in currencies():
+            return currencies()[head] & currencies()[tail] or None
     return None
 
 
 def subunit_of(text: str) -> frozenset[str] | None:
-    """Return the currencies of which TEXT, behind a number, names a hundredth; else None."""
+    """Return the currencies of which `text`, behind a number, names a hundredth; else None."""
     meant = _SUBUNITS.get(text.strip())
     return frozenset(meant.split()) if meant else None
 
 
 def _key(text: str) -> str:
     plain = unicodedata.normalize("NFKC", text).casefold()
-    seen = "".join(c for c in plain if unicodedata.category(c) not in ("Cf", "Zs"))
-    return seen.rstrip(".") or seen
+    visible = "".join(c for c in plain if unicodedata.category(c) not in ("Cf", "Zs"))
+    return visible.rstrip(".") or visible
 
 
 def is_money(unit: str | None) -> bool:
-    """Return True if UNIT is `currency` or an ISO 4217 code."""
+    """Return True if `unit` is `currency` or an ISO 4217 code."""
     return unit == "currency" or bool(unit and re.fullmatch("[A-Z]{3}", unit) and unit in codes())
 
 

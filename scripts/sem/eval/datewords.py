@@ -61,7 +61,7 @@ class _Names:
 
 
 def read_words(text: str, language: str | None) -> date | None:
-    """The day of a text with a month's name: 12 de marzo de 2024, March 12th, 2024.
+    """Return the day of a text with a month's name: 12 de marzo de 2024, March 12th, 2024.
 
     Names clash: "listopad" is October in Croatian and November in Polish. A language that writes
     exactly so comes first, then one that knows every word, then a name that means one month in
@@ -69,7 +69,7 @@ def read_words(text: str, language: str | None) -> date | None:
     """
     text = _ORDINAL.sub(r"\1 ", text)
     exact: dict[str, date] = {}
-    known: dict[str, date] = {}
+    possible: dict[str, date] = {}
     clear: set[date] = set()
     for name, before, after in _month_places(text):
         rest = f"{before} {after}"
@@ -82,14 +82,14 @@ def read_words(text: str, language: str | None) -> date | None:
             if any(s in _languages()[code].shapes for s in _shapes(before, after, code)):
                 exact[code] = day
             elif set(words) <= _languages()[code].words:
-                known[code] = day
+                possible[code] = day
         month = month_names().get(" ".join(name))
         if month and set(words) <= _vocabulary() and (day := _day_of(numbers, month)):
             clear.add(day)
-    for found in (exact, known):
-        if language in found:
-            return found[language]
-    days = set(exact.values()) or set(known.values()) or clear
+    for reading in (exact, possible):
+        if language in reading:
+            return reading[language]
+    days = set(exact.values()) or set(possible.values()) or clear
     return days.pop() if len(days) == 1 else None
 
 
@@ -103,7 +103,7 @@ def _day_of(numbers: list[str], month: int) -> date | None:
 
 
 def _month_places(text: str) -> Iterator[tuple[tuple[str, ...], str, str]]:
-    """Every month's name in TEXT with what stands before and after it."""
+    """Yield every month's name in `text` with what stands before and after it."""
     for start, end in _places(text):
         written = text[start:end]
         for name in {_name(written), _name(written, is_plain=False)} & _by_month().keys():
@@ -111,7 +111,7 @@ def _month_places(text: str) -> Iterator[tuple[tuple[str, ...], str, str]]:
 
 
 def _shapes(before: str, after: str, code: str) -> Iterator[str]:
-    """How a date around its month is written: the punctuation and words of CODE's patterns."""
+    """Yield the shapes of a date around its month: punctuation and words, as `code` has them."""
     whole = f"{before}{_MONTH}{after}"
     yield _shape(whole)
     for start, end in _places(whole):
@@ -120,7 +120,7 @@ def _shapes(before: str, after: str, code: str) -> Iterator[str]:
 
 
 def _places(text: str) -> Iterator[tuple[int, int]]:
-    """Where each run of up to MAX_NAME_WORDS words of TEXT begins and ends."""
+    """Yield where each run of up to MAX_NAME_WORDS words of `text` begins and ends."""
     tokens = list(_TOKEN.finditer(text))
     for first, token in enumerate(tokens):
         for last in tokens[first : first + MAX_NAME_WORDS]:
@@ -178,12 +178,15 @@ def _affix(mark: str) -> str:
 def _with_affixes(
     name: tuple[str, ...], mark: str, patterns: Sequence[str]
 ) -> set[tuple[str, ...]]:
-    """NAME, and NAME as patterns write it in one word: Hebrew "בינואר", Basque "urtarrilaren"."""
-    found = {m.groups() for text in patterns if (m := re.search(_affix(mark), text))}
-    made = {name}
-    for before, after in found if name else ():
-        made.add(_name(f"{plain(before)}{' '.join(name)}{plain(after)}", is_plain=False))
-    return made
+    """Return `name`, and `name` as patterns write it in one word.
+
+    Hebrew writes "בינואר" for "in January", Basque "urtarrilaren" for "of January".
+    """
+    affixes = {m.groups() for text in patterns if (m := re.search(_affix(mark), text))}
+    forms = {name}
+    for before, after in affixes if name else ():
+        forms.add(_name(f"{plain(before)}{' '.join(name)}{plain(after)}", is_plain=False))
+    return forms
 
 
 def _name(written: str, is_plain: bool = True) -> tuple[str, ...]:
@@ -192,7 +195,7 @@ def _name(written: str, is_plain: bool = True) -> tuple[str, ...]:
 
 
 def _bare(word: str) -> str:
-    """WORD without the punctuation that scripts beside ours end it with."""
+    """Return `word` without the punctuation that scripts beside ours end it with."""
     while word and unicodedata.category(word[-1])[0] == "P":
         word = word[:-1]
     return word
@@ -206,25 +209,25 @@ def _pattern_text(pattern: Sequence[tuple[str, Any]]) -> str:
 
 @lru_cache(maxsize=1)
 def _by_month() -> dict[tuple[str, ...], list[tuple[str, int]]]:
-    """Name -> the languages that know it, each with the month it means there."""
-    found: dict[tuple[str, ...], list[tuple[str, int]]] = {}
+    """Return name -> the languages that know it, each with the month it means there."""
+    uses: dict[tuple[str, ...], list[tuple[str, int]]] = {}
     for code, names in _languages().items():
         for name, number in names.months.items():
-            found.setdefault(name, []).append((code, number))
-    return found
+            uses.setdefault(name, []).append((code, number))
+    return uses
 
 
 @lru_cache(maxsize=1)
 def month_names() -> dict[str, int]:
-    """Folded month name -> its number, where it means the same month in every language."""
-    found = {}
+    """Return folded month name -> its number, where it means the same month in every language."""
+    names = {}
     for name in _by_month():
         # Who writes a name with its accents may mean the language that writes none.
         uses = [*_by_month()[name], *_by_month().get(tuple(map(plain, name)), ())]
         months = {number for _, number in uses}
         if len(months) == 1:
-            found[" ".join(name)] = months.pop()
-    return found
+            names[" ".join(name)] = months.pop()
+    return names
 
 
 @lru_cache(maxsize=1)
@@ -234,7 +237,7 @@ def _vocabulary() -> frozenset[str]:
 
 
 def plain(word: str) -> str:
-    """WORD folded, without accents; a Turkish dotless i has its dot."""
+    """Return `word` folded, without accents; a Turkish dotless i has its dot."""
     bare = unicodedata.normalize("NFKD", folded(word)).replace("ı", "i")
     return "".join(c for c in bare if not unicodedata.combining(c))
 

@@ -22,19 +22,21 @@ CONSTANT, HELD = "constant", "base, constrained"
 Marked = Callable[[Subject, Mapping[str, Answer]], list[Score]]
 
 
-def constrained_base(found: Subject) -> Subject:
-    """Return the untouched model held to io_schema, on the examples of FOUND.
+def constrained_base(candidate: Subject) -> Subject:
+    """Return the untouched model held to io_schema, on the examples of `candidate`.
 
-    `subject.answer(rivals.constrained_base(found))` lets it answer.
+    `subject.answer(rivals.constrained_base(candidate))` lets it answer.
     """
-    if not found.run.is_base:
-        found = subject.resolve(found.project, BASE, found.split, found.frozen.version)
-    return replace(found, settings=replace(found.settings, decoding="constrained"))
+    if not candidate.run.is_base:
+        candidate = subject.resolve(
+            candidate.project, BASE, candidate.split, candidate.frozen.version
+        )
+    return replace(candidate, settings=replace(candidate.settings, decoding="constrained"))
 
 
-def command(found: Subject) -> str:
-    """Return the command that lets the untouched model answer FOUND's examples constrained."""
-    return f"fab eval.generate --run {BASE} --decoding constrained --split {found.split}"
+def command(candidate: Subject) -> str:
+    """Return the command that answers `candidate`'s examples with the constrained base."""
+    return f"fab eval.generate --run {BASE} --decoding constrained --split {candidate.split}"
 
 
 @dataclass(frozen=True)
@@ -45,24 +47,26 @@ class Rivals:
     constants: dict[str, Any]
 
 
-def score_rivals(found: Subject, marked: Marked) -> Rivals:
-    """Return the rivals on FOUND's examples; HELD only where it has answered."""
-    constants = constant_answers(found)
+def score_rivals(candidate: Subject, marked: Marked) -> Rivals:
+    """Return the rivals on `candidate`'s examples; the base only where it has answered."""
+    constants = constant_answers(candidate)
     texts = {task: jsonio.dumps(value) for task, value in constants.items()}
-    said = {e.id: Answer(e.id, e.task, texts[e.task], "stop", 0, 0, 0, 1) for e in found.examples}
-    scores = {CONSTANT: marked(found, said)}
-    held = constrained_base(found)
+    constant = {
+        e.id: Answer(e.id, e.task, texts[e.task], "stop", 0, 0, 0, 1) for e in candidate.examples
+    }
+    scores = {CONSTANT: marked(candidate, constant)}
+    held = constrained_base(candidate)
     if held.book.path.exists() and not held.book.is_stale():
-        scores[HELD] = marked(found, answers.read(held.book.path))
+        scores[HELD] = marked(candidate, answers.read(held.book.path))
     return Rivals(scores, constants)
 
 
-def constant_answers(found: Subject) -> dict[str, Any]:
+def constant_answers(candidate: Subject) -> dict[str, Any]:
     """Return by task the answer whose every field is the most common one of the train part."""
-    counted: dict[str, dict[str, Counter[str]]] = {name: {} for name in found.tasks}
-    for example in found.frozen.examples("train"):
+    counted: dict[str, dict[str, Counter[str]]] = {name: {} for name in candidate.tasks}
+    for example in candidate.frozen.examples("train"):
         if example.task in counted:
-            _count(counted[example.task], found.tasks[example.task], example.output_json)
+            _count(counted[example.task], candidate.tasks[example.task], example.output_json)
     return {name: _most_common(counts) for name, counts in counted.items()}
 
 
@@ -86,48 +90,48 @@ def _most_common(counts: Mapping[str, Counter[str]]) -> Any:
     }
     if set(values) == {metrics.WHOLE}:
         return values[metrics.WHOLE]
-    made: dict[str, Any] = {}
+    answer: dict[str, Any] = {}
     for path, value in values.items():
         *outer, last = path.split(".")
-        here = made
+        here = answer
         for step in outer:
             here = here.setdefault(step, {})
         here[last] = value
-    return made
+    return answer
 
 
-def compare_rivals(found: Subject, after: Sequence[Score], beside: Rivals) -> dict[str, Any]:
-    """Return what scores.json says of the rivals BESIDE AFTER, the run's scores by rule."""
-    totals = {name: metrics.totals(scores) for name, scores in beside.scores.items()}
-    best = str(stats.best_of(beside.scores, "accuracy"))
-    gain = stats.paired(beside.scores[best], after, "accuracy", draws=0)
+def compare_rivals(candidate: Subject, after: Sequence[Score], rivals: Rivals) -> dict[str, Any]:
+    """Return what scores.json says of `rivals` beside `after`, the run's scores by rule."""
+    totals = {name: metrics.totals(scores) for name, scores in rivals.scores.items()}
+    best = str(stats.best_of(rivals.scores, "accuracy"))
+    gain = stats.paired(rivals.scores[best], after, "accuracy", draws=0)
     fields = metrics.fields(after)
     return {
         CONSTANT: totals[CONSTANT],
         HELD: totals.get(HELD),
-        "missing": None if HELD in totals else command(found),
-        "constant_answers": beside.constants,
+        "missing": None if HELD in totals else command(candidate),
+        "constant_answers": rivals.constants,
         "best": best,
         "difference_points": gain.as_json(),
         "sentence": f"Against {best} ({totals[best]['accuracy']:.1%}): {gain.sentence()}",
-        "fields": {name: _beside(name, totals, beside.scores, after) for name in fields},
+        "fields": {name: _beside(name, totals, rivals.scores, after) for name in fields},
     }
 
 
-def columns(found: dict[str, Any]) -> tuple[str, ...]:
-    """The columns of the rivals in a report of scores FOUND, where they were measured."""
-    return (CONSTANT, HELD) if "rivals" in found else ()
+def columns(scores: dict[str, Any]) -> tuple[str, ...]:
+    """Return the columns of the rivals in a report of `scores`, where they were measured."""
+    return (CONSTANT, HELD) if "rivals" in scores else ()
 
 
-def cells(found: dict[str, Any], name: str) -> tuple[Any, ...]:
-    """The pass rates of the rivals in field NAME of scores FOUND; None where there is none."""
-    made = found["rivals"]["fields"].get(name, {}) if "rivals" in found else {}
-    return tuple(made.get(rival) for rival in columns(found))
+def cells(scores: dict[str, Any], name: str) -> tuple[Any, ...]:
+    """Return the pass rates of the rivals in field `name`; None where a rival has none."""
+    field = scores["rivals"]["fields"].get(name, {}) if "rivals" in scores else {}
+    return tuple(field.get(rival) for rival in columns(scores))
 
 
-def is_beaten(found: dict[str, Any], name: str) -> bool:
-    """Return True if the run is shown to beat the better rival in field NAME."""
-    return bool(found["rivals"]["fields"].get(name, {}).get("beats"))
+def is_beaten(scores: dict[str, Any], name: str) -> bool:
+    """Return True if the run is shown to beat the better rival in field `name`."""
+    return bool(scores["rivals"]["fields"].get(name, {}).get("beats"))
 
 
 def _beside(
@@ -136,21 +140,21 @@ def _beside(
     rivals: Mapping[str, Sequence[Score]],
     after: Sequence[Score],
 ) -> dict[str, Any]:
-    """Field NAME of the run against the rival that is better in it."""
-    passes = {rival: _pass(found, name) for rival, found in totals.items()}
+    """Return field `name` of the run against the rival that is better in it."""
+    passes = {rival: _pass(total, name) for rival, total in totals.items()}
     best = max(passes, key=lambda rival: passes[rival] or 0.0)
     pairs = stats.slot_pairs(rivals[best], after).get(name)
-    made = stats.difference(pairs, draws=0) if pairs else None
+    difference = stats.difference(pairs, draws=0) if pairs else None
     return {
         **{rival: passes[rival] for rival in passes},
         "best": best,
-        "points": made.points if made else None,
-        "low": made.low if made else None,
-        "high": made.high if made else None,
-        "beats": made is not None and made.is_shown,
+        "points": difference.points if difference else None,
+        "low": difference.low if difference else None,
+        "high": difference.high if difference else None,
+        "beats": difference is not None and difference.is_shown,
     }
 
 
 def _pass(totals: dict[str, Any], name: str) -> float | None:
-    found = totals["fields"].get(name)
-    return found["pass"] if found else None
+    field = totals["fields"].get(name)
+    return field["pass"] if field else None

@@ -85,8 +85,8 @@ class Position:
         top, key = self.stack[-1], f'"{self.run}"'
         # "\u0078" is "x", too.
         key = json.dumps(json.loads(key)) if "\\" in key else key
-        made = self._at((*self.stack[:-1], (*top, key, ":")))
-        return replace(made, repeats=True) if key in top else made
+        behind = self._at((*self.stack[:-1], (*top, key, ":")))
+        return replace(behind, repeats=True) if key in top else behind
 
     def _next_item(self) -> tuple[tuple[Any, ...], ...]:
         if not self.stack:
@@ -115,9 +115,9 @@ class Vocabulary:
     @cached_property
     def texts(self) -> list[str]:
         """Each token's text; '' for ids beyond the tokenizer's."""
-        known = min(self.size, len(self.tokenizer))
-        texts = self.tokenizer.batch_decode([[token] for token in range(known)])
-        return [*texts, *[""] * (self.size - known)]
+        size = min(self.size, len(self.tokenizer))
+        texts = self.tokenizer.batch_decode([[token] for token in range(size)])
+        return [*texts, *[""] * (self.size - size)]
 
     def allowed(self, matcher: Any) -> Any:
         """Return a bool a token: whether `matcher` may go on with it."""
@@ -135,9 +135,9 @@ class Vocabulary:
         every other that stands alike.
         """
         key = schema_text, position.skeleton, self.allowed(matcher).tobytes()
-        known = self.plans.get(key)
-        if known is not None and self.is_end(matcher, position, known, schema_text):
-            return known
+        earlier = self.plans.get(key)
+        if earlier is not None and self.is_end(matcher, position, earlier, schema_text):
+            return earlier
         # Few of the many characters that a pattern allows do, unless the rare one ends it.
         for most in (MAX_CHOICES, self.size):
             plan = self._searched(matcher, position, most)
@@ -159,9 +159,9 @@ class Vocabulary:
 
     def _searched(self, matcher: Any, position: Position, most: int) -> list[int] | None:
         order = count()
-        seen: set[Any] = set()
+        visited: set[Any] = set()
         queue = [self._pushed(matcher.deep_copy(), position, [], order)]
-        while queue and len(seen) < MAX_STATES:
+        while queue and len(visited) < MAX_STATES:
             _, _, here, position, path = heapq.heappop(queue)
             if here.is_stopped():
                 return [*path, self.ends[0]]
@@ -169,9 +169,9 @@ class Vocabulary:
             if allowed[list(self.ends)].any():
                 return [*path, next(token for token in self.ends if allowed[token])]
             key = position.skeleton, allowed.tobytes()
-            if key in seen:
+            if key in visited:
                 continue
-            seen.add(key)
+            visited.add(key)
             for token in self._choices(allowed, position, most):
                 child = here.deep_copy()
                 if child.consume_token(token):
@@ -206,12 +206,12 @@ class Vocabulary:
             return [int(words.argmax())]
         empty = self._lengths["empty"] * allowed
         single = np.flatnonzero(self._single * allowed)
-        found = single if len(single) else np.flatnonzero(allowed)
-        if len(found) > most:
-            spread = found[np.linspace(0, len(found) - 1, most, dtype=int)].tolist()
-            begin = [token for token in found.tolist() if self.texts[token] in _BEGINNINGS]
-            found = np.array(list(dict.fromkeys([*begin, *spread])))
-        return [*([int(empty.argmax())] if empty.any() else []), *found.tolist()]
+        tokens = single if len(single) else np.flatnonzero(allowed)
+        if len(tokens) > most:
+            spread = tokens[np.linspace(0, len(tokens) - 1, most, dtype=int)].tolist()
+            begin = [token for token in tokens.tolist() if self.texts[token] in _BEGINNINGS]
+            tokens = np.array(list(dict.fromkeys([*begin, *spread])))
+        return [*([int(empty.argmax())] if empty.any() else []), *tokens.tolist()]
 
     @cached_property
     def _letters(self) -> list[int]:

@@ -23,19 +23,19 @@ MAX_REPEATS = 8
 
 @lru_cache(maxsize=64)
 def grammar(schema_text: str) -> str:
-    """The grammar of the JSON Schema SCHEMA_TEXT; SemError when no decoder can hold to it."""
+    """Return the grammar of a JSON Schema; SemError when no decoder can hold to it."""
     from llguidance import LLMatcher
 
     root = jsonio.loads(schema_text)
     text = jsonio.dumps(ordered(root, root))
-    made = LLMatcher.grammar_from_json_schema(text, overrides=OPTIONS)
-    failed, messages = LLMatcher.validate_grammar_with_warnings(made)
+    compiled = LLMatcher.grammar_from_json_schema(text, overrides=OPTIONS)
+    failed, messages = LLMatcher.validate_grammar_with_warnings(compiled)
     if failed:
         raise SemError(
             f"io_schema cannot constrain decoding: {' '.join(messages)[:200]}",
             "decode freely (eval.decoding: free), or simplify the schema",
         )
-    return made
+    return compiled
 
 
 def ordered(kind: Any, root: Any) -> Any:
@@ -58,7 +58,7 @@ def ordered(kind: Any, root: Any) -> Any:
 
 
 def unenforced(schema_text: str) -> list[str]:
-    """What of the JSON Schema SCHEMA_TEXT the mask does not hold to, in llguidance's words."""
+    """Return what of a JSON Schema the mask does not hold to, as llguidance says it."""
     from llguidance import LLMatcher
 
     return list(LLMatcher.validate_grammar_with_warnings(grammar(schema_text))[1])
@@ -91,7 +91,7 @@ class Mask:
             )
 
     def __call__(self, ids: Any, scores: Any) -> Any:
-        """SCORES with -inf wherever a token does not fit, or leaves no room for the end."""
+        """Return `scores` with -inf where a token does not fit, or leaves no room for the end."""
         import numpy as np
         import torch
 
@@ -109,8 +109,8 @@ class Mask:
                     break
                 scores[number, choice] = float("-inf")
                 choice = int(scores[number].argmax())
-            left = self.room - len(spoken[number])
-            if not row.is_done and not row.can_afford(choice, left - 1):
+            room = self.room - len(spoken[number])
+            if not row.is_done and not row.can_afford(choice, room - 1):
                 scores[number] = float("-inf")
                 scores[number, row.close()] = 0.0
                 self.closed.add(number)
@@ -170,8 +170,8 @@ class _Row:
         if not self.plan and not self.is_done:
             self.plan = self._shortest()
 
-    def can_afford(self, token: int, left: int) -> bool:
-        """Return True if the answer can end within `left` tokens once `token` is said."""
+    def can_afford(self, token: int, room: int) -> bool:
+        """Return True if the answer can end within `room` tokens once `token` is said."""
         if token in self.vocabulary.ends:
             return True
         position = self.position.after(self.vocabulary.texts[token])
@@ -183,11 +183,11 @@ class _Row:
         tails = (self.plan[start:] for start in range(self.plan[0] == token, len(self.plan)))
         is_end = self.vocabulary.is_end
         plan = next((t for t in tails if is_end(after, position, t, self.schema_text)), None)
-        if plan is None or len(plan) > left:
+        if plan is None or len(plan) > room:
             # None where every end repeats a key: {"x1":"","x1 under keys of one digit.
             plan = self.vocabulary.shortest(after, position, self.schema_text)
         self._next = token, plan or []
-        return plan is not None and len(plan) <= left
+        return plan is not None and len(plan) <= room
 
     def close(self) -> int:
         """Return the token that goes the shortest way to the end."""
