@@ -32,7 +32,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     from sem.eval import subject
 
-    decoding = [f"eval.decoding={args.decoding}"] if args.decoding else []
+    # What is asked for here wins over what eval.yaml says of the untouched model.
+    asked = (f"eval.decoding={args.decoding}", "eval.base_decoding=same")
+    decoding = asked if args.decoding else ()
     project = Project.load(args.sem, [*args.set, *decoding])
     if args.take:
         take(project, args)

@@ -36,11 +36,12 @@ def main(argv: list[str] | None = None) -> None:
     backlog.update(project, hard, args.split)
     title = f"{project.sem}: {args.baseline} vs {run}, {args.split}, n = {found['tuned']['n']}"
     console.table(title, report.columns(found), report.table(found))
-    console.table("by field (tuned)", report.FIELD_COLUMNS, report.field_rows(found))
+    console.table("by field (tuned)", report.field_columns(found), report.field_rows(found))
     console.table(f"{len(hard)} hard examples (backlog)", ("why", "examples"), backlog.tags(hard))
     for line in report.test_sentences(found):
         print(line)
     print(found["verdict"])
+    print(found["rivals"]["sentence"])
     console.done(path)
 
 

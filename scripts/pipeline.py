@@ -169,7 +169,7 @@ def show(project: Project, path: Path) -> None:
 
     found = files.read_json(path)
     title = f"{project.sem}: baseline vs tuned, n = {found['tuned']['n']} unseen examples"
-    console.table(title, ("metric", "baseline", "tuned", "difference"), report.table(found))
+    console.table(title, report.columns(found), report.table(found))
     print(found["verdict"])
 
 

@@ -38,6 +38,7 @@ FLOORS = {
 # A third-party package enters through these modules only (a name ending in a dot: a whole floor).
 DOORS = {
     "accelerate": ("train.",),
+    "babel": ("core.locales",),
     "charset_normalizer": ("dataset.",),
     "ctranslate2": ("optimizer.fast",),
     "datasets": ("train.",),
@@ -58,7 +59,7 @@ DOORS = {
     "jsonschema": ("core.schema",),
     "jinja2": ("dataset.stats", "eval.page", "forge.report", "train.compare"),
     "json_repair": ("eval.decoding",),
-    "llguidance": ("lm.constrain",),
+    "llguidance": ("lm.closing", "lm.constrain"),
     "litellm": ("lm.client",),
     "mammoth": ("forge.reading.",),
     "mlflow": ("train.trackers",),

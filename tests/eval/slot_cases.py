@@ -262,7 +262,7 @@ AMOUNTS: list[Case] = [
     (MONEY, "12.50", -12.5, 0.0, "sign"),
     (MONEY, "€ 12.50 (was € 15)", 12.5, 0.0, "two"),
     (MONEY, "12.50 - 15.00", 12.5, 0.0, "range"),
-    (MONEY, "€ 12.50/kg", 12.5, 0.0, "rate"),
+    (MONEY, "€ 12.50/kg", 12.5, 1.0, "rate"),
     (MONEY, "about € 12.50", 12.5, 0.0, "words"),
     (MONEY, "10²", 102, 0.0, "exponent"),
     (MONEY, "½", 0.5, 0.0, "fraction"),

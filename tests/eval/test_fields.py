@@ -202,7 +202,7 @@ def test_proxies_are_summed() -> None:
     found = metrics.totals(scores)["proxies"]
     assert found == {
         "forbidden_keys": 0, "out_of_enum": 0, "ungrounded": 4, "looked_up": 6,
-        "extra_entities": 0, "ungrounded_share": 4 / 6,
+        "extra_entities": 0, "extra_keys": 2, "invented": 2, "ungrounded_share": 4 / 6,
     }  # fmt: skip
     assert metrics.totals([scored("no", {})])["proxies"]["ungrounded_share"] is None
 

@@ -13,12 +13,16 @@ from sem.core.errors import SemError
 from sem.eval import clusters, gate, margins, planning, stats
 from sem.eval.gate import Evidence
 from sem.eval.margins import FAIL, INSUFFICIENT, NOT_TESTABLE, PASS, WARN, Bar, Need
-from sem.eval.policy import Limit, Overall, Policy, Rule, Strong, Validity, Worn
+from sem.eval.policy import Clean, Limit, Overall, Policy, Rule, Strong, Validity, Worn
+from sem.eval.proxies import Proxies
 
 TITLE = frozenset({"price.title"})
 # 400 rows of 100 domains: enough for every default but the last failure.
 BEFORE, AFTER = column("-+" * 200, 4), column("+" * 400, 4)
 GOOD = Evidence(BEFORE, AFTER, TITLE, {"domains": 0, "ids": 0}, uses=3)
+
+
+CLEAN = ("schema_valid", "no_extra_keys", "no_unknown_labels", "no_inventions")
 
 
 def check(verdict: gate.Verdict, name: str) -> margins.Check:
@@ -34,10 +38,59 @@ def test_a_run_that_is_better_everywhere_passes() -> None:
     assert [c.name for c in verdict.checks if c.verdict != PASS] == ["against strong"]
     assert [c.name for c in verdict.checks] == [
         *("takedown", "leakage: domains", "leakage: ids", "answers", "test set", "json_valid"),
+        *CLEAN,
         *("accuracy", "critical price.title", "against strong"),
     ]
     assert (verdict.word, verdict.exit_code) == (PASS, 0)
-    assert verdict.sentence() == "PASS: 8 checks hold"
+    assert verdict.sentence() == "PASS: 12 checks hold"
+
+
+def faulty(name: str, rows: int, faults: int) -> Evidence:
+    """Evidence in which FAULTS of ROWS answers have the fault that the check NAME looks for."""
+    fault = {
+        "schema_valid": {"schema_valid": False},
+        "no_extra_keys": {"proxies": Proxies(extra_keys=2)},
+        "no_unknown_labels": {"proxies": Proxies(out_of_enum=1)},
+        "no_inventions": {"proxies": Proxies(invented=1)},
+    }[name]
+    after = [replace(s, **fault) if n < faults else s for n, s in enumerate(AFTER[:rows])]
+    return replace(GOOD, before=BEFORE[:rows], after=after)
+
+
+@pytest.mark.parametrize("name", CLEAN)
+@pytest.mark.parametrize(
+    ("rows", "faults", "verdict"), [(400, 0, PASS), (400, 200, FAIL), (40, 1, INSUFFICIENT)]
+)
+def test_what_is_made_up_is_a_check_of_the_gate(name, rows, faults, verdict) -> None:
+    # A perfect answer plus two invented keys passed every check.
+    faults = 6 if (name, faults) == ("no_inventions", 1) else faults
+    found = named(faulty(name, rows, faults), name)
+    assert found.verdict == verdict
+    off = Policy(clean=Clean(**dict.fromkeys(CLEAN)))
+    assert not {c.name for c in gate.decide(faulty(name, rows, faults), off).checks} & {*CLEAN}
+
+
+@pytest.mark.parametrize(
+    ("rows", "faults", "share"),
+    [(100, 2, 0.98), (100, 1, 0.99), (100, 10, 0.9)],
+)
+def test_a_share_that_is_just_reached_passes(rows, faults, share) -> None:
+    name = CLEAN[[0.98, 0.99, None, 0.9].index(share)]
+    found = named(faulty(name, rows, faults), name)
+    assert (found.verdict, found.wanted) == (PASS, f">= {share:.2%}")
+    assert named(faulty(name, rows, faults + 1), name).verdict == INSUFFICIENT
+
+
+def test_a_share_that_is_none_is_refused() -> None:
+    with pytest.raises(SemError, match="clean.no_inventions 1.5 is no share"):
+        Clean(no_inventions=1.5)
+    with pytest.raises(SemError, match="clean.schema_valid 0 is no share"):
+        Clean(schema_valid=0.0)
+
+
+def test_schema_validity_is_asked_once() -> None:
+    rules = Policy(validity=Validity("schema_valid"))
+    assert [c.name for c in gate.decide(GOOD, rules).checks].count("schema_valid") == 1
 
 
 def test_an_equal_run_claims_nothing_and_says_what_is_missing() -> None:
@@ -344,7 +397,9 @@ def test_a_baseline_that_did_not_answer_makes_nobody_better() -> None:
 def test_a_policy_may_look_away_and_says_so_by_silence() -> None:
     rules = Policy(shared_domains=None, takedown="off", strong=Strong(test="off"))
     names = [c.name for c in gate.decide(replace(GOOD, withdrawn=("v1",)), rules).checks]
-    assert names == ["answers", "test set", "json_valid", "accuracy", "critical price.title"]
+    assert names == [
+        *("answers", "test set", "json_valid", *CLEAN, "accuracy", "critical price.title"),
+    ]
 
 
 def test_shared_domains_may_be_allowed_shared_ids_never() -> None:

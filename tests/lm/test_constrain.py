@@ -1,11 +1,16 @@
 """Constrained decoding: a random model, whatever it prefers, says what fits its schema."""
 
 import re
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Literal
+from uuid import UUID
 
 import numpy as np
 import pytest
+from pydantic import BaseModel, Field
 
-from sem.core import jsonio, schema
+from sem.core import files, jsonio, schema
 from sem.core.errors import SemError
 from sem.lm import chat, constrain, model
 from sem.lm.generator import Prompt
@@ -58,7 +63,7 @@ def test_every_answer_fits_its_schema_however_little_room_there_is(generator, na
 
 
 def reserved(generator, text: str) -> int:
-    return constrain.Reserve.of(generator.chat.tokenizer, text).total
+    return len(constrain.shortest_answer(generator.vocabulary, text))
 
 
 def test_an_answer_that_runs_out_of_room_says_that_it_was_closed(generator):
@@ -72,13 +77,16 @@ def test_an_answer_that_runs_out_of_room_says_that_it_was_closed(generator):
 
 
 def test_what_was_said_needs_no_room_any_more(generator):
-    needed = constrain.Reserve.of(generator.chat.tokenizer, jsonio.dumps(SPEC["io_schema"]))
+    text = jsonio.dumps(SPEC["io_schema"])
+    row = constrain._Row(generator.vocabulary, text)
+    whole = len(row.plan)
+    said = '{"price":9.5,"title":"Mu'
 
-    assert needed.after("") == needed.after('{"pri') == needed.total
+    row.follow(generator.chat.tokenizer(said, add_special_tokens=False)["input_ids"])
+
     # The title is all that is left, however long the price was.
-    costs = dict(needed.costs)
-    assert needed.after('{"price":9.5,"title":"Mu') == costs["title"] + constrain.SLACK
-    assert needed.total >= sum(costs.values()) + constrain.SLACK
+    assert generator.chat.tokenizer.decode(row.plan[:-1]) == '"}'
+    assert len(row.plan) < whole
 
 
 def test_keys_come_in_the_order_that_training_taught(generator):
@@ -117,9 +125,168 @@ def test_a_row_that_has_ended_only_stops_again(generator):
     text = jsonio.dumps({"enum": ["YES"]})
     mask = constrain.Mask(generator.vocabulary, [text], 40)
     said = generator.chat.tokenizer('"YES"', add_special_tokens=False)["input_ids"]
-    import torch
+    ids = [0]
 
-    for token in [0, *said]:
-        scores = mask(torch.tensor([[token]]), torch.zeros(1, generator.vocabulary.size))
+    for token in [*said, None]:
+        scores = step(mask, generator, ids)
+        ids = [*ids, token]
 
     assert np.flatnonzero(np.isfinite(scores[0].numpy())).tolist() == generator.chat.stop_ids
+
+
+def step(mask, generator, ids):
+    import torch
+
+    return mask(torch.tensor([ids]), torch.zeros(1, generator.vocabulary.size))
+
+
+def test_a_draft_that_is_thrown_away_is_taken_back(generator):
+    # Prompt lookup asks about drafts; what the mask had consumed of them stayed consumed.
+    mask = constrain.Mask(generator.vocabulary, [jsonio.dumps({"enum": ["ab", "cd"]})], 40)
+    draft = generator.chat.tokenizer('"cd', add_special_tokens=False)["input_ids"]
+    step(mask, generator, [0])
+    step(mask, generator, [0, *draft])
+
+    scores = step(mask, generator, [0, draft[0]])
+
+    texts = {generator.vocabulary.texts[n] for n in np.flatnonzero(np.isfinite(scores[0].numpy()))}
+    assert {"a", "c"} <= texts
+
+
+def test_too_little_room_for_any_answer_is_an_error_and_no_cut_answer(generator):
+    text = jsonio.dumps(SPEC["io_schema"])
+
+    with pytest.raises(SemError, match="too few for an answer: the shortest that fits io_schema"):
+        generator.generate(prompts(generator, text, 3))
+
+
+class Address(BaseModel):
+    street: str
+    city: str
+    country: str | None
+
+
+class Colour(StrEnum):
+    RED = "red"
+    GREEN = "green"
+
+
+class Node(BaseModel):
+    name: str
+    children: list["Node"]
+
+
+class Number(BaseModel):
+    value: date
+
+
+class Sum(BaseModel):
+    sign: Literal["+", "-"]
+    left: "Sum | Number"
+    right: "Sum | Number"
+
+
+class Tree(BaseModel):
+    # Going deeper is the shorter way at first: a text ends sooner than a date.
+    label: str
+    sub: "Tree | Number"
+
+
+class Invoice(BaseModel):
+    buyer: Address
+    seller: Address
+    payment: Address | None
+    colour: Colour
+    tags: list[str] = Field(min_length=2)
+    pair: tuple[str, int]
+    rates: dict[str, float]
+    lines: list[Address]
+
+
+class Optional5(BaseModel):
+    name: str
+    # Nothing asks for it; once begun it needs more room than all the rest.
+    many: list[Address] = Field(default_factory=list, min_length=5)
+
+
+class Texts(BaseModel):
+    code: str = Field(pattern=r"^[A-Z]{3}-[0-9]{4}$")
+    longer: str = Field(min_length=30)
+    word: str = Field(pattern="^[a-w]+x$")
+    id: UUID
+    at: datetime
+    count: int = Field(ge=1000)
+
+
+MODELS = (Address, Node, Sum, Tree, Invoice, Optional5, Texts)
+REFERENCE = {"$defs": {"B": {"required": ["z"], "properties": {"z": {"type": "string"}}}}}
+TREES = {model.__name__: model.model_json_schema() for model in MODELS} | {
+    "anything": {},
+    "allOf": REFERENCE
+    | {
+        "type": "object",
+        "allOf": [{"$ref": "#/$defs/B"}, {"required": ["a"], "properties": {"a": {}}}],
+    },
+    "closed by what was evaluated": REFERENCE
+    | {
+        "type": "object",
+        "allOf": [{"$ref": "#/$defs/B"}],
+        "properties": {"a": {"type": "integer"}},
+        "required": ["a"],
+        "unevaluatedProperties": False,
+    },
+    "oneOf": {"oneOf": [{"type": "string", "minLength": 9}, {"const": {"x": [1, 2]}}]},
+    "prefixItems": {"prefixItems": [{"type": "string"}, {"const": 7}], "minItems": 2},
+    "keys by pattern": {
+        "type": "object",
+        "patternProperties": {"^x[0-9]$": {"type": "string"}},
+        "additionalProperties": False,
+        "minProperties": 2,
+    },
+    "keys of its own": {
+        "type": "object",
+        "additionalProperties": {"type": "number"},
+        "minProperties": 3,
+    },
+    "a list that must be long": {
+        "type": "array",
+        "minItems": 3,
+        "items": {"anyOf": [{"$ref": "#/$defs/L"}, {"type": "string", "pattern": "^[0-9]{9}$"}]},
+        "$defs": {"L": {"properties": {"n": {"$ref": "#/$defs/L"}}, "required": ["t"]}},
+    },
+    "Cyrillic": {"enum": ["привет", "прощай", "да"]},
+}
+
+
+@pytest.mark.parametrize("room", [0, 1, 9])
+@pytest.mark.parametrize("name", TREES)
+def test_no_answer_is_cut_whatever_the_schema_is_built_of(generator, name, room):
+    # Five of five answers to `$ref` into `$defs` were cut: the reserve was read off the schema.
+    text = jsonio.dumps(TREES[name])
+
+    said = generator.generate(prompts(generator, text, reserved(generator, text) + room)[:3])
+
+    assert {one.finish for one in said} <= {"stop", "closed"}
+    for one in said:
+        assert schema.problems(jsonio.loads(one.text), TREES[name]) == []
+
+
+@pytest.mark.parametrize("name", ["task_ref.json", "task_inline.json"])
+def test_a_contract_of_references_is_answered_like_the_same_one_written_out(
+    generator, name, shared
+):
+    io_schema = files.read_json(shared / "findings/constrained-ref" / name)["io_schema"]
+    text = jsonio.dumps(io_schema)
+
+    said = generator.generate(prompts(generator, text, reserved(generator, text) + 9)[:2])
+
+    for one in said:
+        assert schema.problems(jsonio.loads(one.text), io_schema) == []
+
+
+def test_keys_of_merged_parts_come_sorted_too(generator):
+    text = jsonio.dumps(TREES["allOf"])
+
+    plan = constrain.shortest_answer(generator.vocabulary, text)
+
+    assert list(jsonio.loads(generator.chat.tokenizer.decode(plan[:-1]))) == ["a", "z"]

@@ -70,6 +70,12 @@ class Example:
         return registered_name(self.domain)
 
     @property
+    def language(self) -> str | None:
+        """The language of the input, where it is known."""
+        named = str(self.meta.get("language") or "")
+        return named if named not in ("", "und") else None
+
+    @property
     def unit(self) -> str:
         """What was drawn as one: the site, where there is none the document, else the row."""
         return self.site or self.source_id or self.id
@@ -78,6 +84,11 @@ class Example:
     def stratum(self) -> str:
         """Page type and language, as splits are balanced by."""
         return f"{self.meta.get('page_type') or '-'}|{self.meta.get('language') or 'und'}"
+
+    @property
+    def alternatives(self) -> dict[str, list[Any]]:
+        """Further right answers by slot, from `meta.alternatives`; none where it holds none."""
+        return read_alternatives(self.meta.get("alternatives")) or {}
 
     def as_json(self) -> dict[str, Any]:
         """One row of a snapshot; absent options are left out, a null answer is none of them."""
@@ -88,6 +99,23 @@ class Example:
     def content(self) -> str:
         """What makes two examples the same: task, input and reference."""
         return jsonio.dumps([self.task, self.input_text, self.output_json])
+
+
+def read_alternatives(value: Any) -> dict[str, list[Any]] | None:
+    """Return further right answers by slot from VALUE, an object or its text; None if unusable.
+
+    `{"sku": ["A-1", "A1"]}`; one value may stand without its list.
+    """
+    if isinstance(value, str):
+        try:
+            value = jsonio.loads(value) if value.strip() else {}
+        except ValueError:
+            return None
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        return None
+    return {slot: v if isinstance(v, list) else [v] for slot, v in value.items()}
 
 
 def from_json(row: Any, where: str) -> Example:

@@ -6,9 +6,10 @@ forever, takes 1.0 for an integer and NaN for a number, and ignores `format`.
 
 from functools import lru_cache
 from typing import Any
+from urllib.parse import unquote
 
 from sem.core import jsonio
-from sem.core.errors import SemError
+from sem.core.errors import SemError, nearest
 
 PATTERN_TIMEOUT_S = 0.2
 
@@ -27,19 +28,31 @@ def check(schema: Any, where: str) -> None:
             f"{where}: not a valid JSON Schema: {path}: {error.message[:200]}",
             "correct that key; the draft is the one `$schema` names (default 2020-12)",
         ) from error
-    _refuse_remote(schema, where)
+    _check_references(schema, where, schema)
 
 
 def problems(value: Any, schema: dict[str, Any], limit: int = 20) -> list[str]:
     """What keeps VALUE from fitting SCHEMA, as `path: message` lines; empty when it fits."""
+    return problems_at(value, schema, schema, limit)
+
+
+def problems_at(value: Any, kind: Any, root: dict[str, Any], limit: int = 20) -> list[str]:
+    """Return what keeps `value` from fitting `kind`, a part of the document `root`.
+
+    References in `kind` are read in `root`: {"$ref": "#/$defs/Seller"} alone points nowhere.
+    """
+    from referencing.exceptions import Unresolvable
+
     found = []
     try:
-        for error in _validator(jsonio.dumps(schema)).iter_errors(value):
+        validator = _validator(jsonio.dumps(root))
+        validator = validator if kind is root else validator.evolve(schema=kind)
+        for error in validator.iter_errors(value):
             path = "/".join(str(part) for part in error.absolute_path) or "(root)"
             found.append(f"{path}: {error.message[:160]}")
             if len(found) == limit:
                 break
-    except (ValueError, RecursionError, TimeoutError) as error:
+    except (ValueError, RecursionError, TimeoutError, Unresolvable) as error:
         found.append(f"(root): cannot be checked: {error}")
     return sorted(found)
 
@@ -76,18 +89,53 @@ def _dialect(schema: dict[str, Any], where: str) -> Any:
     return found
 
 
-def _refuse_remote(schema: Any, where: str) -> None:
+def follow(reference: str, root: Any) -> Any:
+    """Return the part of the document `root` that `reference` names; None where there is none."""
+    pointer = unquote(reference.removeprefix("#"))
+    if pointer and not pointer.startswith("/"):
+        return _anchored(pointer, root)
+    here = root
+    for part in pointer.split("/")[1:]:
+        key = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(here, list):
+            here = here[int(key)] if key.isdecimal() and int(key) < len(here) else None
+        else:
+            here = here.get(key) if isinstance(here, dict) else None
+    return here
+
+
+def _anchored(name: str, here: Any) -> Any:
+    if isinstance(here, dict):
+        if name in (here.get("$anchor"), here.get("$dynamicAnchor")):
+            return here
+        here = list(here.values())
+    if not isinstance(here, list):
+        return None
+    return next((hit for inner in here if (hit := _anchored(name, inner)) is not None), None)
+
+
+def _check_references(schema: Any, where: str, root: Any) -> None:
     if isinstance(schema, dict):
-        reference = schema.get("$ref") or schema.get("$dynamicRef")
-        if isinstance(reference, str) and not reference.startswith("#"):
-            raise SemError(
-                f"{where}: $ref {reference!r} leaves the document", "copy the part into $defs"
-            )
+        for name in ("$ref", "$dynamicRef"):
+            # A property may be called `$ref`, too: then its value is a schema and no text.
+            if isinstance(schema.get(name), str):
+                _check_reference(schema[name], where, root)
         for value in schema.values():
-            _refuse_remote(value, where)
+            _check_references(value, where, root)
     elif isinstance(schema, list):
         for value in schema:
-            _refuse_remote(value, where)
+            _check_references(value, where, root)
+
+
+def _check_reference(reference: str, where: str, root: Any) -> None:
+    if not reference.startswith("#"):
+        raise SemError(
+            f"{where}: $ref {reference!r} leaves the document", "copy the part into $defs"
+        )
+    if follow(reference, root) is None:
+        names = root.get("$defs") or root.get("definitions") or {}
+        last = reference.rpartition("/")[2]
+        raise SemError(f"{where}: $ref {reference!r} points nowhere", nearest(last, names))
 
 
 def _pattern(_: Any, pattern: str, instance: Any, schema: Any) -> Any:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sem.core import jsonio, settings, units
+from sem.core import jsonio, settings, shape, units
 from sem.core.errors import SemError, nearest
 
 LEVELS = ("exact", "substring", "numeric_tol", "set_match", "date_norm", "llm_similarity")
@@ -23,6 +23,15 @@ THRESHOLDS = {
     "set_match": 0.95,
     "date_norm": 0.9,
     "llm_similarity": 0.85,
+}
+# One score of an answer that costs something for every way to be wrong (requirements: "rubric must
+# penalize invalid JSON, extra keys, and unsupported claims"); a TaskSpec's own wins over it.
+SCORING = {
+    "field_exact_match_weight": 0.5,
+    "schema_validity_weight": 0.2,
+    "arithmetic_checks_weight": 0.1,
+    "no_extra_keys_weight": 0.1,
+    "no_inventions_weight": 0.1,
 }
 MAX_DEPTH = 6  # objects nested deeper are compared whole; a recursive $ref ends there
 
@@ -37,6 +46,7 @@ class SlotSpec:
     unit: str | None = None  # currency, an ISO 4217 code, or kg, cm, min …: reads "€ 1.234,50"
     decimal_mark: str | None = None  # "." or ",": decides "1.234", which is 1234 or 1.234
     day_first: bool | None = None  # decides 03/04/2024; None: it names no day
+    language: str | None = None  # of dates, as "hr"; None: the row's own
     threshold: float | None = None  # score from which the slot passes; None: the level's own
     critical: bool = False  # the gate looks at critical slots first
     arguable: bool = False  # where the rule fails, the judge may have another opinion
@@ -78,11 +88,16 @@ class SlotFile:
     defaults: dict[str, Any] = field(default_factory=dict)
     slots: dict[str, Any] = field(default_factory=dict)
     levels: dict[str, Level] = field(default_factory=dict)
+    # Weights of the rubric score, for tasks whose rubric names none.
+    scoring: dict[str, float] = field(default_factory=lambda: dict(SCORING))
 
 
 def load(path: Path) -> SlotFile:
     """The levels in PATH (judge_slots.yaml), checked; without a file, the plan's own."""
     found = settings.load(SlotFile, path)
+    for name in found.scoring:
+        if name not in SCORING:
+            raise SemError(f"{path}: scoring: {name!r} is unknown", nearest(name, SCORING))
     for name, note in found.levels.items():
         if name not in LEVELS:
             raise SemError(f"{path}: levels: {name!r} is unknown", nearest(name, LEVELS))
@@ -105,17 +120,23 @@ def read(values: Any, where: str) -> SlotSpec:
 
 
 def of(
-    io_schema: dict[str, Any], named: dict[str, Any], where: str, shared: SlotFile | None = None
+    io_schema: dict[str, Any],
+    named: dict[str, Any],
+    where: str,
+    shared: SlotFile | None = None,
+    language: str | None = None,
 ) -> dict[str, SlotSpec]:
     """The SlotSpec of every field of IO_SCHEMA: as NAMED, as SHARED, or by its type."""
     shared = shared or SlotFile()
     thresholds = {name: note.threshold for name, note in shared.levels.items()}
     texts = [jsonio.dumps(v) for v in (io_schema, shared.slots | named, thresholds)]
-    return dict(_of(*texts, where))
+    return dict(_of(*texts, where, language))
 
 
 @lru_cache(maxsize=256)
-def _of(schema_text: str, named_text: str, levels_text: str, where: str) -> dict[str, SlotSpec]:
+def _of(
+    schema_text: str, named_text: str, levels_text: str, where: str, language: str | None
+) -> dict[str, SlotSpec]:
     named, thresholds = jsonio.loads(named_text), jsonio.loads(levels_text)
     made = {
         name: read(named[name], f"{where}: slot {name!r}")
@@ -123,75 +144,58 @@ def _of(schema_text: str, named_text: str, levels_text: str, where: str) -> dict
         else SlotSpec(default_level(kind))
         for name, kind in leaves(jsonio.loads(schema_text), named).items()
     }
-    return {
-        name: replace(spec, threshold=thresholds[spec.level])
-        if spec.threshold is None and thresholds.get(spec.level) is not None
-        else spec
-        for name, spec in made.items()
-    }
+    return {name: _completed(spec, thresholds, language) for name, spec in made.items()}
+
+
+def _completed(
+    spec: SlotSpec, thresholds: dict[str, float | None], language: str | None
+) -> SlotSpec:
+    """SPEC with its level's threshold and the row's language, where it names none."""
+    if spec.threshold is None and thresholds.get(spec.level) is not None:
+        spec = replace(spec, threshold=thresholds[spec.level])
+    if spec.level == "date_norm" and spec.language is None:
+        spec = replace(spec, language=language)
+    return spec
 
 
 def leaves(io_schema: dict[str, Any], named: Collection[str] = ()) -> dict[str, Any]:
-    """Path -> schema of every compared field; an object that NAMED names is compared whole."""
+    """Path -> resolved schema of every compared field; an object in NAMED is compared whole."""
     found: dict[str, Any] = {}
     _open(io_schema, io_schema, "", named, found)
     return found
 
 
 def _open(kind: Any, root: Any, prefix: str, named: Collection[str], found: dict) -> None:
-    for name, inner in kind.get("properties", {}).items():
-        path = prefix + name
-        opened, mark = _inside(resolved(inner, root), root)
+    for name, written in shape.properties(kind, root).items():
+        path, inner = prefix + name, shape.resolve(written, root)
+        opened, mark = _inside(inner, root)
         is_deep = path.count(".") >= MAX_DEPTH or "." in name or "[" in name
         if opened is None or path in named or is_deep:
-            found[path] = resolved(inner, root)
+            found[path] = inner
         else:
             _open(opened, root, f"{path}{mark}.", named, found)
 
 
-def _inside(kind: Any, root: Any) -> tuple[Any, str]:
+def _inside(kind: shape.Schema | None, root: Any) -> tuple[Any, str]:
     """The object that KIND is, or is a list of, and the mark that its path takes."""
-    if not isinstance(kind, dict):
-        return None, ""
-    if isinstance(kind.get("properties"), dict) and kind["properties"]:
+    if _is_object(kind):
         return kind, ""
-    items = resolved(kind.get("items"), root)
-    if isinstance(items, dict) and isinstance(items.get("properties"), dict):
-        return (items, "[]") if items["properties"] else (None, "")
-    return None, ""
+    items = shape.resolve((kind or {}).get("items"), root)
+    is_list = shape.types(kind) <= {"array", "null"} and "prefixItems" not in (kind or {})
+    return (items, "[]") if is_list and _is_object(items) else (None, "")
 
 
-def resolved(kind: Any, root: Any) -> Any:
-    """KIND with its local `$ref` followed and `anyOf: [X, null]` read as X."""
-    for _ in range(8):
-        if not isinstance(kind, dict):
-            return kind
-        branches = [
-            inner
-            for inner in kind.get("anyOf") or kind.get("oneOf") or []
-            if not (isinstance(inner, dict) and inner.get("type") == "null")
-        ]
-        if isinstance(kind.get("$ref"), str):
-            kind = _pointed(kind["$ref"], root)
-        elif len(branches) == 1 and "properties" not in kind:
-            kind = branches[0]
-        else:
-            return kind
-    return kind
+def _is_object(kind: shape.Schema | None) -> bool:
+    """Return True if `kind` is an object of named fields, and not one choice of an either-or."""
+    return bool((kind or {}).get("properties")) and shape.types(kind) <= {"object", "null"}
 
 
-def _pointed(reference: str, root: Any) -> Any:
-    here = root
-    for part in reference.removeprefix("#").strip("/").split("/") if reference != "#" else []:
-        key = part.replace("~1", "/").replace("~0", "~")
-        here = here.get(key) if isinstance(here, dict) else None
-    return here
-
-
-def default_level(kind: Any) -> str:
+def default_level(kind: shape.Schema | None) -> str:
     """The level of a field that nobody names: numeric_tol, set_match or exact, by its type."""
-    types = kind.get("type") if isinstance(kind, dict) else None
-    types = types if isinstance(types, list) else [types]
+    types = shape.types(kind)
+    # A number or a text are compared as they are: "1.50" is not 1.5 where both are allowed.
+    if "anyOf" in (kind or {}) and not types <= {"number", "integer", "null"}:
+        return "exact"
     if "number" in types:
         return "numeric_tol"
     return "set_match" if "array" in types else "exact"

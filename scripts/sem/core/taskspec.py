@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, jsonio, schema, settings, slotspec
+from sem.core import files, jsonio, schema, settings, shape, slotspec
 from sem.core.errors import SemError, nearest
 from sem.core.slotspec import LEVELS, THRESHOLDS, SlotFile, SlotSpec
 
@@ -62,10 +62,15 @@ class TaskSpec:
         specs: dict[str, Any] | None = None,
         where: str = "slot_specs",
         shared: SlotFile | None = None,
+        language: str | None = None,
     ) -> dict[str, SlotSpec]:
-        """Level of every field: the example's SPECS, the rubric, SHARED, the type's default."""
+        """Level of every field: the example's SPECS, the rubric, SHARED, the type's default.
+
+        LANGUAGE is the example's: dates are read in it, where a slot names none.
+        """
         named = self.rubric.get("slots", {}) | (specs or {})
-        return slotspec.of(self.io_schema, named, f"{where} of {self.task_id}", shared)
+        where = f"{where} of {self.task_id}"
+        return slotspec.of(self.io_schema, named, where, shared, language)
 
     def fingerprint(self) -> str:
         """sha256 over everything that changes what the model sees or how it is scored."""
@@ -136,7 +141,7 @@ def _check_ratios(written: dict[str, Any], split: EvalSplit, path: Path) -> None
 
 
 def _check_fields(spec: TaskSpec, path: Path) -> None:
-    fields = spec.io_schema.get("properties", {})
+    fields = shape.properties(spec.io_schema, spec.io_schema)
     slots = spec.rubric.get("slots", {})
     if not isinstance(slots, dict):
         raise SemError(f"{path}: rubric.slots is not a mapping", "write `field: {level: exact}`")

@@ -1,31 +1,145 @@
-"""Currencies and units of measure, as texts write them."""
+"""Currencies and units of measure, as texts write them.
 
+Signs, codes and names of currencies are Babel's, of every language; what pages write and CLDR does
+not list stands in `_MORE_SIGNS`.
+"""
+
+import re
+import unicodedata
 from decimal import Decimal
 from functools import lru_cache
 
-# Folded sign, word or code -> the ISO 4217 codes it may stand for: "$" is any dollar.
+from sem.core import locales
+
+# Sign or word -> the ISO 4217 codes it may stand for, beside those of CLDR: "$" is any dollar.
 _DOLLARS = "USD CAD AUD NZD SGD HKD MXN TWD ARS CLP COP"
 _CROWNS = "SEK NOK DKK ISK"
-_SIGNS = {
-    "€": "EUR", "euro": "EUR", "euros": "EUR", "eur.": "EUR",
-    "$": _DOLLARS, "dollar": _DOLLARS, "dollars": _DOLLARS, "us$": "USD", "c$": "CAD",
-    "ca$": "CAD", "a$": "AUD", "au$": "AUD", "nz$": "NZD", "s$": "SGD", "hk$": "HKD",
-    "nt$": "TWD", "mx$": "MXN", "r$": "BRL", "£": "GBP EGP", "pound": "GBP", "pounds": "GBP",
-    "¥": "JPY CNY", "円": "JPY", "元": "CNY", "rmb": "CNY", "kr": _CROWNS, "kr.": _CROWNS,
-    "zł": "PLN", "zl": "PLN", "fr.": "CHF", "sfr": "CHF", "sfr.": "CHF", "kč": "CZK", "ft": "HUF",
-    "₽": "RUB", "руб": "RUB", "руб.": "RUB", "р.": "RUB", "₴": "UAH", "грн": "UAH", "грн.": "UAH",
-    "₹": "INR", "rs": "INR PKR LKR", "rs.": "INR PKR LKR", "₩": "KRW", "원": "KRW", "₺": "TRY",
-    "tl": "TRY", "₪": "ILS", "฿": "THB", "₫": "VND", "₱": "PHP", "₦": "NGN", "lei": "RON",
-    "лв": "BGN", "лв.": "BGN",
-}  # fmt: skip
-_CODE_LIST = (
-    "EUR USD GBP CHF JPY CNY SEK NOK DKK ISK PLN CZK HUF RON BGN RUB UAH TRY ILS INR PKR LKR BRL "
-    "CAD AUD NZD SGD HKD TWD MXN ARS CLP COP KRW THB VND PHP IDR MYR NGN ZAR EGP AED SAR"
-)
-CODES = tuple(_CODE_LIST.split())
-CURRENCIES = {sign: frozenset(codes.split()) for sign, codes in _SIGNS.items()} | {
-    code.casefold(): frozenset([code]) for code in CODES
+_MORE_SIGNS = {
+    **dict.fromkeys(("euro", "euros", "eur."), "EUR"),
+    **dict.fromkeys(("$", "＄", "dollar", "dollars"), _DOLLARS),
+    **dict.fromkeys(("kr", "kr.", "kronor", "kroner", "krona", "krone"), _CROWNS),
+    **dict.fromkeys(("pound", "pounds", "quid"), "GBP"),
+    **dict.fromkeys(("yen", "円"), "JPY"),
+    **dict.fromkeys(("元", "rmb", "yuan"), "CNY"),
+    **dict.fromkeys(("zł", "zl", "zloty", "złotych"), "PLN"),
+    **dict.fromkeys(("fr.", "sfr", "sfr.", "franken", "stutz"), "CHF"),
+    **dict.fromkeys(("руб", "руб.", "р.", "р", "рублей"), "RUB"),
+    **dict.fromkeys(("грн", "грн."), "UAH"),
+    **dict.fromkeys(("rs", "rs.", "rupees"), "INR PKR LKR MUR NPR SCR"),
+    **dict.fromkeys(("лв", "лв."), "BGN"),
+    **dict.fromkeys(("din", "din."), "RSD DZD"),
+    **dict.fromkeys(("dhs", "dhs.", "dh", "dh."), "AED MAD"),
+    **dict.fromkeys(("د.إ", "درهم"), "AED"),
+    "c$": "CAD",
+    "ca$": "CAD",
+    "a$": "AUD",
+    "au$": "AUD",
+    "s$": "SGD",
+    "nt$": "TWD",
+    "mx$": "MXN",
+    "£": "GBP EGP",
+    "¥": "JPY CNY",
+    "원": "KRW",
+    "tl": "TRY",
+    "lei": "RON MDL",
+    "leu": "RON MDL",
+    "ft": "HUF",
+    "﷼": "IRR SAR YER OMR QAR",
+    "ر.س": "SAR",
+    "د.م.": "MAD",
+    "kč": "CZK",
+    "sr": "SAR",
+    "tk": "BDT",
+    "tk.": "BDT",
+    "ksh": "KES",
+    "tsh": "TZS",
+    "ush": "UGX",
+    "rp.": "IDR",
+    "s/.": "PEN",
+    "b/.": "PAB",
+    "gs": "PYG",
+    "gs.": "PYG",
+    "₡": "CRC",
 }
+# Behind a number a hundredth of a currency; before one, a currency: "99p" and "P 99", Botswana's.
+_SUBUNITS = {
+    **dict.fromkeys(("¢", "cent", "cents"), f"{_DOLLARS} EUR"),
+    **dict.fromkeys(("ct", "ct."), "EUR"),
+    **dict.fromkeys(("p", "pence"), "GBP"),
+}
+
+
+def __getattr__(name: str) -> object:
+    # Read when they are asked for: CLDR's tables take a second.
+    if name == "CODES":
+        return codes()
+    if name == "CURRENCIES":
+        return currencies()
+    raise AttributeError(name)
+
+
+@lru_cache(maxsize=1)
+def codes() -> tuple[str, ...]:
+    """Return every ISO 4217 code that CLDR names."""
+    return tuple(sorted(code for code in set().union(*locales.currencies().values())))
+
+
+@lru_cache(maxsize=1)
+def currencies() -> dict[str, frozenset[str]]:
+    """Return folded sign, word or code -> the ISO 4217 codes it may stand for."""
+    codes_of: dict[str, set[str]] = {}
+    for sign, meant in locales.currencies().items():
+        codes_of.setdefault(_key(sign), set()).update(meant)
+    for sign, meant in _MORE_SIGNS.items():
+        codes_of.setdefault(_key(sign), set()).update(meant.split())
+    return {
+        sign: frozenset(meant)
+        for sign, meant in codes_of.items()
+        if sign and sign not in _SUBUNITS
+    }
+
+
+@lru_cache(maxsize=1024)
+def currencies_of(text: str) -> frozenset[str] | None:
+    """Return the currencies that `text`, all that stands on one side of a number, may mean.
+
+    `US $` and `$US` are the dollar of that country; `USD $` what both may be. None where
+    anything in it is not of a currency.
+    """
+    key = _key(text)
+    if not key:
+        return None
+    if key in _SUBUNITS:
+        return locales.currencies().get(text.strip().upper())
+    if key in currencies():
+        return currencies()[key]
+    for cut in range(1, len(key)):
+        head, tail = key[:cut], key[cut:]
+        for country, sign in ((head, tail), (tail, head)):
+            local = locales.territory_currencies(country.upper())
+            if local and sign in currencies() and (both := currencies()[sign] & local):
+                return both
+        if head in currencies() and tail in currencies():
+            return currencies()[head] & currencies()[tail] or None
+    return None
+
+
+def subunit_of(text: str) -> frozenset[str] | None:
+    """Return the currencies of which `text`, behind a number, names a hundredth; else None."""
+    meant = _SUBUNITS.get(text.strip())
+    return frozenset(meant.split()) if meant else None
+
+
+def _key(text: str) -> str:
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    visible = "".join(c for c in plain if unicodedata.category(c) not in ("Cf", "Zs"))
+    return visible.rstrip(".") or visible
+
+
+def is_money(unit: str | None) -> bool:
+    """Return True if `unit` is `currency` or an ISO 4217 code."""
+    return unit == "currency" or bool(unit and re.fullmatch("[A-Z]{3}", unit) and unit in codes())
+
 
 # dimension -> {folded names: how many of the dimension's base unit}
 _MEASURES = {
@@ -63,9 +177,9 @@ def measures() -> dict[str, tuple[str, Decimal]]:
 
 def is_known(unit: str) -> bool:
     """Whether a slot may name UNIT: `currency`, an ISO 4217 code, or a unit of measure."""
-    return unit == "currency" or unit in CODES or unit.casefold() in measures()
+    return unit.casefold() in measures() or is_money(unit)
 
 
 def known() -> list[str]:
     """Everything a slot may name as its unit."""
-    return ["currency", *CODES, *measures()]
+    return ["currency", *codes(), *measures()]

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from sem.core import shape
 from sem.core.errors import SemError, nearest
 from sem.dataset import grounding
 from sem.dataset.config import TaskOptions
@@ -49,9 +50,10 @@ def check(options: TaskOptions, schemas: Iterable[dict[str, Any]], where: str) -
     """SemError at WHERE when OPTIONS name a field that is in none of SCHEMAS."""
     known: set[str] = {"answer"}
     for io_schema in schemas:
-        if io_schema.get("type") == "object" and not io_schema.get("properties"):
+        held = shape.resolve(io_schema, io_schema) or {}
+        if "object" in shape.types(held) and not held.get("properties"):
             return  # objects of any shape: any field may be there
-        known.update(io_schema.get("properties", {}))
+        known.update(held.get("properties", {}))
     for name in options.slots:
         if name not in known:
             raise SemError(f"{where}.slots: no slot {name!r}", nearest(name, known))

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sem.core import slotspec
+from sem.core import shape, slotspec
 from sem.core.errors import SemError, nearest
 from sem.dataset.config import Pii, PiiAction
 from sem.dataset.personal.pii_find import KINDS, find, key, merged, regions
@@ -80,7 +80,7 @@ def check(policy: Pii, schemas: Iterable[dict[str, Any]], where: str) -> None:
     """
     slots: set[str] = set()
     for io_schema in schemas:
-        if not io_schema.get("properties"):
+        if not shape.properties(io_schema, io_schema):
             return  # objects of any shape: any slot may be there
         for path in slotspec.leaves(io_schema):
             parts = path.split(".")

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sem.core import taskspec
+from sem.core import shape, taskspec
 from sem.core.example import Example
 from sem.core.taskspec import TaskSpec
-from sem.dataset import grounding
+from sem.dataset import grounding, tally
 from sem.dataset.layout import batched
 
 CountTokens = Callable[[list[str]], list[int]]
@@ -93,9 +93,10 @@ def _add(profile: Profile, example: Example, spec: TaskSpec) -> None:
     profile.domains[example.domain] += 1
     profile.chars_before += int(example.meta.get("chars_before") or 0)
     profile.chars_after += int(example.meta.get("chars_after") or 0)
-    value, fields = example.output_json, spec.io_schema.get("properties", {})
+    root = spec.io_schema
+    value, fields = example.output_json, shape.properties(root, root)
     if not isinstance(value, dict):
-        value, fields = {"answer": value}, {"answer": spec.io_schema}
+        value, fields = {"answer": value}, {"answer": root}
     for name in {**fields, **value}:
         slot = profile.slots.setdefault(name, Slot())
         if name not in value:
@@ -104,15 +105,17 @@ def _add(profile: Profile, example: Example, spec: TaskSpec) -> None:
             slot.null += 1
         else:
             slot.present += 1
-            _label(slot, value[name], fields.get(name), spec.label_enums.get(name))
+            is_closed = shape.is_closed(shape.resolve(fields.get(name), root))
+            _label(slot, value[name], is_closed or name in spec.label_enums)
 
 
 def _ground(profile: Profile, example: Example, spec: TaskSpec, ungrounded: Any) -> None:
     text = grounding.Text(example.input_text)
-    fields = spec.io_schema.get("properties", {})
+    root = spec.io_schema
+    fields = shape.properties(root, root)
     for name, value in grounding.leaves(example.output_json):
-        kind = fields.get(name, spec.io_schema if name == "answer" else None)
-        if is_closed(kind, spec.label_enums.get(name)):
+        kind = fields.get(name, root if name == "answer" else None)
+        if spec.label_enums.get(name) or tally.is_listed(kind, root):
             continue  # a label is chosen, not copied
         stands = grounding.how(value, text)
         profile.slots[name].grounding[stands] += 1
@@ -120,16 +123,8 @@ def _ground(profile: Profile, example: Example, spec: TaskSpec, ungrounded: Any)
             ungrounded(example, name, value)
 
 
-def is_closed(kind: Any, enum: Sequence[str] | None) -> bool:
-    """Whether the values of a field come from a list: of its schema KIND, its items, or ENUM."""
-    if not isinstance(kind, dict):
-        return bool(enum)
-    return bool(enum or kind.get("enum") or "const" in kind) or is_closed(kind.get("items"), None)
-
-
-def _label(slot: Slot, value: Any, kind: Any, enum: Sequence[str] | None) -> None:
-    closed = enum or (kind.get("enum") if isinstance(kind, dict) else None)
-    if closed or isinstance(value, bool):
+def _label(slot: Slot, value: Any, is_closed: bool) -> None:
+    if is_closed or isinstance(value, bool):
         for label in value if isinstance(value, list) else [value]:
             if len(slot.labels) < MAX_LABELS:
                 slot.labels[str(label)] += 1

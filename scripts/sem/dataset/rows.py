@@ -6,14 +6,16 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
-from sem.core import jsonio, schema
+from sem.core import jsonio, schema, shape
 from sem.core.errors import SemError
+from sem.core.example import read_alternatives
 from sem.core.taskspec import TaskSpec
 from sem.dataset import text
 from sem.dataset.config import TaskOptions
 from sem.dataset.html import words
 from sem.dataset.layout import RawRow
 
+WHOLE = "(answer)"  # the one slot of a task whose output is no object
 URL_LINE = re.compile(r"^\s*url:\s*(\S{4,2000})", re.I | re.M)
 LANGUAGE = re.compile(r"[a-z]{2,3}(?=$|[-_])")
 LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -63,6 +65,7 @@ def prepare(row: RawRow, tasks: dict[str, TaskSpec], options: Any) -> Prepared:
     reference = _reference(row.reference, spec, chosen)
     facts, more = _facts(row, meta, before, reference)
     notes += more if found else (*more, "page_marker_missing")
+    notes += _alternatives(meta, spec)
     return Prepared(
         id=row.id,
         spec=spec,
@@ -104,6 +107,18 @@ def _meta(stored: str | None) -> tuple[dict[str, Any], tuple[str, ...]]:
     return (value, ()) if isinstance(value, dict) else ({}, ("metadata_not_an_object",))
 
 
+def _alternatives(meta: dict[str, Any], spec: TaskSpec) -> tuple[str, ...]:
+    """A note where further right answers (`metadata.alternatives`) name no slot or are none."""
+    found = read_alternatives(meta.get("alternatives"))
+    if found is None:
+        return ("alternatives_not_an_object",)
+    known = [*spec.slots(), WHOLE]
+    odd = [
+        s for s in found if not any(n == s or n.startswith((f"{s}.", f"{s}[].")) for n in known)
+    ]
+    return ("alternatives_of_no_slot",) if odd else ()
+
+
 def _task(row: RawRow, meta: dict[str, Any], tasks: dict[str, TaskSpec]) -> TaskSpec:
     named = row.task or meta.get("task") or row.page_type or meta.get("page_type")
     if not named:
@@ -117,8 +132,8 @@ def _reference(stored: str | None, spec: TaskSpec, options: TaskOptions) -> Any:
     if stored is None or not stored.strip():
         raise Reject("no_reference")
     value = tidy(_parsed(stored, spec))
-    if options.nulls == "fill" and isinstance(value, dict):
-        value = {**_absent(spec), **value}
+    if options.nulls == "fill":
+        value = shape.fill_nulls(value, spec.io_schema, spec.io_schema)
     found = schema.problems(value, spec.io_schema, limit=3)
     if found:
         raise Reject("reference_breaks_schema", "; ".join(found))
@@ -126,7 +141,8 @@ def _reference(stored: str | None, spec: TaskSpec, options: TaskOptions) -> Any:
 
 
 def _parsed(stored: str, spec: TaskSpec) -> Any:
-    is_text = "string" in _types(spec.io_schema)
+    allowed = shape.types(shape.resolve(spec.io_schema, spec.io_schema))
+    is_text = "string" in allowed
     fenced = FENCED.fullmatch(stored)
     try:
         value = jsonio.loads(fenced[1] if fenced else stored)
@@ -137,25 +153,11 @@ def _parsed(stored: str, spec: TaskSpec) -> Any:
         if is_text and stored.lstrip()[0] not in '{["':
             return stored
         raise Reject("reference_not_json", str(error)) from error
-    if value is None and "null" not in _types(spec.io_schema):
+    if value is None and "null" not in allowed:
         raise Reject("no_reference")
     if is_text and not isinstance(value, str):
         return stored.strip()
     return value
-
-
-def _types(io_schema: dict[str, Any]) -> list[str]:
-    kind = io_schema.get("type", [])
-    return kind if isinstance(kind, list) else [kind]
-
-
-def _absent(spec: TaskSpec) -> dict[str, None]:
-    fields = spec.io_schema.get("properties", {})
-    return {
-        name: None
-        for name in spec.io_schema.get("required", [])
-        if isinstance(fields.get(name), dict) and "null" in _types(fields[name])
-    }
 
 
 def tidy(value: Any) -> Any:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, jsonio, state
+from sem.core import files, jsonio, shape, state
 from sem.core.project import Project
 from sem.core.taskspec import TaskSpec
 
@@ -53,7 +53,7 @@ def touched(old: dict[str, Any] | None, new: TaskSpec) -> Touched:
     Another prompt touches all of them; another io_schema those whose own schema differs; rubric,
     split and example touch none. An OLD that is not known touches all.
     """
-    slots = tuple(sorted(new.io_schema.get("properties", {}))) or (WHOLE,)
+    slots = tuple(sorted(shape.properties(new.io_schema, new.io_schema))) or (WHOLE,)
     now = new.as_json()
     if old is None:
         return Touched(slots, "unknown")
@@ -68,5 +68,8 @@ def _slots(spec: dict[str, Any]) -> dict[str, str]:
     """Each slot's own schema and labels, as text that can be compared."""
     io_schema = spec["io_schema"]
     labels = spec.get("label_enums") or {}
-    found = io_schema.get("properties") or {WHOLE: io_schema}
-    return {slot: jsonio.dumps([inner, labels.get(slot)]) for slot, inner in found.items()}
+    found = shape.properties(io_schema, io_schema) or {WHOLE: io_schema}
+    return {
+        slot: jsonio.dumps([shape.describe(inner, io_schema), labels.get(slot)])
+        for slot, inner in found.items()
+    }

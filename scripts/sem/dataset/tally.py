@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from sem.core import files
+from sem.core import files, shape
 
 FIRST = 5
 
@@ -62,9 +62,12 @@ def lot(name: str) -> float:
 
 def closed_slots(io_schema: dict[str, Any]) -> set[str]:
     """Slots whose value is chosen from a list, so that no page need spell it."""
-    closed = set()
-    for name, kind in {**io_schema.get("properties", {}), "answer": io_schema}.items():
-        inner = kind.get("items") if isinstance(kind, dict) else None
-        if any(isinstance(k, dict) and ("enum" in k or "const" in k) for k in (kind, inner)):
-            closed.add(name)
-    return closed
+    fields = {**shape.properties(io_schema, io_schema), "answer": io_schema}
+    return {name for name, kind in fields.items() if is_listed(kind, io_schema)}
+
+
+def is_listed(kind: Any, root: Any) -> bool:
+    """Return True if values of the schema `kind`, or every item of its lists, are labels."""
+    held = shape.resolve(kind, root)
+    items = [shape.resolve(inner, root) for inner in shape.item_schemas(held)]
+    return shape.is_closed(held) or (bool(items) and all(map(shape.is_closed, items)))

@@ -5,7 +5,7 @@ Items of a list are paired so that the sum of their closeness is largest (Kuhn 1
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -98,6 +98,36 @@ def align(said: Any, wanted: Any, levels: Mapping[str, SlotSpec]) -> Alignment:
     found = Alignment()
     _walk(_tree(tuple(levels.items()), literal), _object(said), wanted, found)
     return found
+
+
+def best_reference(
+    wanted: Any,
+    alternatives: Mapping[str, Sequence[Any]],
+    levels: Mapping[str, SlotSpec],
+    worth: Callable[[Any, Collection[str]], float],
+) -> Any:
+    """Return the reference WANTED with, in each slot of ALTERNATIVES, its best right answer.
+
+    Annotators of a benchmark may accept several values of a field; an answer is as right as it
+    is beside the nearest of them, field by field. `worth(reference, names)` is what the answer is
+    worth in the fields NAMES; of equals the reference's own value stays. A slot that is opened
+    (`seller` of `seller.name`) is chosen as a whole.
+    """
+    for slot, values in alternatives.items():
+        names = [n for n in levels if n == slot or n.startswith((f"{slot}.", f"{slot}[]."))]
+        if names:
+            choices = [wanted, *(_with_value(wanted, slot, value) for value in values)]
+            wanted = max(choices, key=lambda choice: worth(choice, names))
+    return wanted
+
+
+def _with_value(wanted: Any, slot: str, value: Any) -> Any:
+    if not isinstance(wanted, dict):
+        return value
+    head, _, rest = slot.partition(".")
+    if not rest or slot in wanted:
+        return wanted | {slot: value}
+    return wanted | {head: _with_value(wanted.get(head) or {}, rest, value)}
 
 
 @lru_cache(maxsize=256)

@@ -1,16 +1,18 @@
 """Answers: what a run's model said, a row an example, appended and resumable."""
 
 import random
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, jsonio
+from sem.core import console, files, jsonio
 from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.core.taskspec import TaskSpec
+from sem.eval.align import NOTHING
 from sem.eval.config import EvalSettings
 from sem.lm.chat import Chat
 from sem.lm.generator import Completion, Generator, Prompt
@@ -34,10 +36,14 @@ class Answer:
 
 @dataclass(frozen=True)
 class Book:
-    """The answers of one run on one split: a JSONL file and a header that says of what."""
+    """The answers of one run on one split: a JSONL file and a header that says of what.
+
+    `facts` are the machine's that adds rows; the file keeps those of every machine that did.
+    """
 
     path: Path
     header: dict[str, Any]
+    facts: dict[str, Any] | None = None
 
     @property
     def header_path(self) -> Path:
@@ -47,29 +53,70 @@ class Book:
         """Ids already answered; answers under another header are set aside, never mixed in."""
         if self.header_path.exists() and self.is_stale():
             self._set_aside()
-        files.write(self.header_path, jsonio.pretty(self.header))
+        files.write(self.header_path, jsonio.pretty(self.recorded() | self.header))
         if not self.path.exists():
             return set()
         with files.appending(self.path):
             pass  # cuts the torn last line of a killed writer
         return {row["id"] for row in files.rows(self.path)}
 
+    def recorded(self) -> dict[str, Any]:
+        """What the file says of its answers; nothing where there are none."""
+        return files.read_json(self.header_path) if self.header_path.exists() else {}
+
     def is_stale(self) -> bool:
         """Whether the answers there were given under another header."""
-        return not self.header_path.exists() or files.read_json(self.header_path) != self.header
+        return not self.header_path.exists() or bool(self.changes())
+
+    def changes(self) -> list[str]:
+        """Return what differs between the answers there and what is asked, in words."""
+        recorded = self.recorded()
+        return [
+            f"another {name.replace('_', ' ')} ({_short(recorded.get(name))}, now {_short(value)})"
+            for name, value in self.header.items()
+            if recorded.get(name) != value
+        ]
+
+    @property
+    def made_on(self) -> list[dict[str, Any]]:
+        """Which machine answered from which row on: `from_row`, `dtype`, `batch`, `machine`."""
+        recorded = self.recorded()
+        older = {name: recorded[name] for name in ("dtype", "batch") if name in recorded}
+        return recorded.get("made_on") or ([{"from_row": 0, **older}] if older else [])
+
+    def note_machine(self, rows: int) -> None:
+        """Record that the rows after the first ROWS are this machine's, where that is new."""
+        made_on = self.made_on if rows else []
+        last = {k: v for k, v in made_on[-1].items() if k != "from_row"} if made_on else None
+        if self.facts is not None and last != self.facts:
+            made_on = [*made_on, {"from_row": rows, **self.facts}]
+            recorded = {k: v for k, v in self.recorded().items() if k not in ("dtype", "batch")}
+            files.write(self.header_path, jsonio.pretty(recorded | {"made_on": made_on}))
 
     def _set_aside(self) -> None:
-        old = files.sha256_json(files.read_json(self.header_path))[:8]
+        changes = "; ".join(self.changes())
+        old = files.sha256_json(self.recorded())[:8]
         for path in (self.path, self.header_path):
             if path.exists():
                 path.rename(path.with_name(f"{path.stem}.{old}{path.suffix}"))
+        console.note(f"{self.path.name} answered {changes}: kept as {self.path.stem}.{old}.jsonl")
 
 
-def book(folder: Path, split: str, header: dict[str, Any]) -> Book:
+def _short(value: Any) -> str:
+    """Return VALUE as one word of a message: a hash by its beginning."""
+    if value is None:
+        return "not recorded"
+    text = value if isinstance(value, str) else jsonio.dumps(value)
+    return text if len(text) <= 24 else f"{files.sha256_text(text)[:8]}…"
+
+
+def book(
+    folder: Path, split: str, header: dict[str, Any], facts: dict[str, Any] | None = None
+) -> Book:
     """The Book of SPLIT in a run's report FOLDER; constrained answers have one of their own."""
     decoding = header.get("decoding", "free")
     middle = split if decoding == "free" else f"{split}.{decoding}"
-    return Book(folder / f"answers.{middle}.jsonl", header)
+    return Book(folder / f"answers.{middle}.jsonl", header, facts)
 
 
 def read(path: Path) -> dict[str, Answer]:
@@ -81,6 +128,32 @@ def read(path: Path) -> dict[str, Answer]:
         except (TypeError, KeyError) as error:
             raise SemError(f"{path}:{number}: no answer row", "generate it again") from error
     return found
+
+
+def read_value(text: str) -> tuple[Any, bool, bool]:
+    """Return what an answer's TEXT says, whether all of it is JSON, and whether it was cut out.
+
+    A base model wraps its JSON in a fence or a sentence: format is judged by the second, knowledge
+    by the first, so that the baseline is not beaten by punctuation alone. NOTHING where neither
+    all of the text nor the first object in it is JSON.
+    """
+    value = _parse(text)
+    if value is not NOTHING:
+        return value, True, False
+    match = re.search(r"\{.*\}", text[:20_000], re.S)
+    if match:
+        for candidate in (match[0], text[match.start() : text.find("}", match.start()) + 1]):
+            value = _parse(candidate)
+            if isinstance(value, dict):
+                return value, False, True
+    return NOTHING, False, False
+
+
+def _parse(text: str) -> Any:
+    try:
+        return jsonio.loads(text)
+    except ValueError:
+        return NOTHING
 
 
 def take(path: Path, target: Path, task_of: Mapping[str, str]) -> tuple[int, int, int]:
@@ -162,6 +235,8 @@ def generate(
     last bit of every logit, is what an undisturbed run has; rows already there are not repeated.
     """
     there = target.open()
+    if any(example.id not in there for example, _ in pairs):
+        target.note_machine(len(there))
     with files.appending(target.path) as file:
         for start in range(0, len(pairs), settings.batch):
             batch = pairs[start : start + settings.batch]

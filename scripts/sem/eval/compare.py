@@ -14,6 +14,7 @@ from sem.eval import (
     docket,
     metrics,
     report,
+    rivals,
     similarity,
     stats,
     subject,
@@ -35,6 +36,16 @@ class Reading:
     compared: report.Comparison
     closeness: Similarity | None
 
+    def marked(self, side: Subject, said: Mapping[str, Answer]) -> list[Score]:
+        """The answers SAID to SIDE's examples, scored by rule."""
+        return marked(side, said, self.closeness)
+
+    @property
+    def by_rule(self) -> Sequence[Score]:
+        """The run's scores without a judge's verdicts, on the scale of what no judge has seen."""
+        has_judge = "judge" in self.compared.facts
+        return scored(self.after, self.closeness) if has_judge else self.compared.after
+
     def answers(self, side: Subject) -> Mapping[str, Answer]:
         """What the run of SIDE, one of the two, said by example id."""
         return answers.read(side.book.path)
@@ -47,13 +58,27 @@ def scores(found: Reading) -> dict[str, Any]:
         "tuned": _decodings(found.after, found.closeness),
     }
     strong = strong_scores(found.after, found.closeness)
+    beside = rivals.score_rivals(found.after, found.marked)
+    made = rivals.compare_rivals(found.after, found.by_rule, beside)
+    found.compared.facts["notes"].extend(_rival_notes(made))
     prices = found.after.settings.prices
     return {
         **report.scores(found.compared, found.after.settings),
         "strong": metrics.totals(strong, prices.get("strong")) if strong else None,
         "confusions": metrics.confusions(found.compared.after),
         "decoding": ways,
+        "rivals": made,
     }
+
+
+def _rival_notes(found: dict[str, Any]) -> list[str]:
+    missing = [f"Make them with `{found['missing']}`."] if found["missing"] else []
+    return [
+        f"{rivals.CONSTANT}: in every field the most common value of the train part; "
+        f"{rivals.HELD}: the untouched model held to io_schema"
+        + (" (no answers yet). " if missing else ". ")
+        + " ".join(["A field is green only where the run beats the better of them.", *missing])
+    ]
 
 
 def _decodings(found: Subject, closeness: Similarity | None) -> dict[str, dict[str, Any]]:
@@ -74,6 +99,7 @@ def read(
     sides = scored(before, closeness), scored(after, closeness)
     (was, first), (now, second) = court.current(before), court.current(after)
     facts = _facts(after, closeness is not None)
+    facts["notes"] += _unlike_machines(before, after)
     if second and first == second:
         sides = verdicts.applied(sides[0], was), verdicts.applied(sides[1], now)
         human = calibration.labels_path(project.reports / after.run.id)
@@ -86,6 +112,18 @@ def read(
         )
     compared = report.Comparison(before.run.id, after.run.id, split, *sides, facts)
     return Reading(before, after, compared, closeness)
+
+
+def _unlike_machines(before: Subject, after: Subject) -> list[str]:
+    """A note where the two runs were answered in different precision."""
+    sides = [sorted({str(m.get("dtype")) for m in side.book.made_on}) for side in (before, after)]
+    if sides[0] == sides[1] and len(sides[0]) <= 1:
+        return []
+    return [
+        f"{before.run.id} was answered in {' and '.join(sides[0]) or 'unknown precision'} "
+        f"({machines(before)}), {after.run.id} in {' and '.join(sides[1]) or 'unknown precision'}:"
+        " the difference holds that of the two precisions, too."
+    ]
 
 
 def over_seeds(found: Reading, others: Sequence[str]) -> stats.Spread:
@@ -138,7 +176,8 @@ def similarity_of(found: Subject) -> Similarity | None:
     named = found.settings.similarity_model
     if not wanted or named is None:
         return None
-    return similarity.load(weights.resolve(named, found.project.root).folder)
+    # Loaded at the first two texts that differ: most reports read none.
+    return similarity.load_lazily(lambda: weights.resolve(named, found.project.root).folder)
 
 
 def _facts(found: Subject, has_similarity: bool) -> dict[str, Any]:
@@ -146,10 +185,30 @@ def _facts(found: Subject, has_similarity: bool) -> dict[str, Any]:
         "sem": found.project.sem,
         "snapshot": _snapshot(found),
         "settings": asdict(found.settings),
-        "hardware": found.machine.as_json(),
-        "base_model": {"revision": found.base.revision, "note": found.base.precision_note},
+        "hardware": _machine(found),
+        "base_model": {
+            "revision": found.base.get("revision"),
+            "note": found.base.get("precision_note", "as the base model's id says"),
+        },
         "notes": _notes(found, has_similarity),
     }
+
+
+def _machine(found: Subject) -> dict[str, Any]:
+    """The machine that gave FOUND's last answers, as it was recorded with them."""
+    last = found.book.made_on[-1:] or [{}]
+    return {"dtype": last[0].get("dtype"), **last[0].get("machine", {})}
+
+
+def machines(found: Subject) -> str:
+    """Return which machines gave FOUND's answers, from which row on, in words."""
+    parts = []
+    for one in found.book.made_on:
+        machine = one.get("machine", {})
+        name = machine.get("name", "a machine that was not recorded")
+        text = f"{name}, {one.get('dtype')}, batches of {one.get('batch')}"
+        parts.append(f"{text}, from row {one['from_row']} on" if one["from_row"] else text)
+    return "; then ".join(parts) or "a machine that was not recorded"
 
 
 def _snapshot(found: Subject) -> dict[str, Any]:
@@ -170,9 +229,10 @@ def _snapshot(found: Subject) -> dict[str, Any]:
 def _notes(found: Subject, has_similarity: bool) -> list[str]:
     pool = found.frozen.counts.get(found.split, len(found.examples))
     notes = [
-        f"Base weights: {found.base.precision_note} ({found.base.revision}).",
-        f"Machine: {found.machine.name}, {found.machine.threads} threads, {found.machine.dtype}. "
-        f"Latency is the wall time of a batch of {found.settings.batch}, not of one call.",
+        f"Base weights: {found.base.get('precision_note', 'as its id says')} "
+        f"({found.base.get('revision')}).",
+        f"Answered on {machines(found)}. Latency is the wall time of a whole batch, not of one "
+        "call.",
         "Slots are scored from the first JSON object in the text even where the raw text is no "
         "valid JSON (`recovered`); validity is judged on the raw text.",
         "An answer that is missing, cut or unreadable has all its slots wrong.",

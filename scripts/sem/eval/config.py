@@ -19,6 +19,8 @@ class EvalSettings:
     batch: int = 16  # prompts decoded together; changes latency, not which rows are scored
     max_new_tokens: int = 256  # an answer is cut there and counted as cut
     decoding: Literal["free", "constrained"] = "free"  # constrained: held to io_schema
+    # Of the untouched model; constrained: held to io_schema, so that it never writes prose.
+    base_decoding: Literal["same", "free", "constrained"] = "same"
     max_examples: int | None = None  # a seeded sample of whole domains' rows; None: every row
     draws: int = 10_000  # bootstrap draws over domains
     seed: int = 42

@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, jsonio
+from sem.core import files
 from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.core.slotspec import SlotFile
 from sem.core.taskspec import TaskSpec
 from sem.eval import answers, asking, judge, metrics, verdicts
+from sem.eval.align import NOTHING
 from sem.eval.answers import Answer, Book
 from sem.eval.asking import Question
 from sem.eval.judge import Item, Judge
@@ -53,7 +54,8 @@ def read(subject: Subject) -> dict[str, Answer]:
     if not subject.book.path.exists():
         raise SemError(f"run {subject.run.id} has no answers: {subject.book.path}", f"run {where}")
     if subject.book.is_stale():
-        raise SemError(f"{subject.book.path}: answers to something else", f"run {where} again")
+        changes = "; ".join(subject.book.changes()) or "nobody says what"
+        raise SemError(f"{subject.book.path} answers {changes}", f"run {where} again")
     return answers.read(subject.book.path)
 
 
@@ -113,13 +115,8 @@ def whole_case(
 
 def value_of(text: str) -> Any:
     """The JSON value of an answer's TEXT: all of it, or the first object in it; else None."""
-    start, end = text.find("{"), text.rfind("}")
-    for candidate in (text, text[start : end + 1], text[start : text.find("}", start) + 1]):
-        try:
-            return jsonio.loads(candidate)
-        except ValueError:
-            continue
-    return None
+    value, *_ = answers.read_value(text)
+    return None if value is NOTHING else value
 
 
 def readable(text: str) -> Any:

@@ -10,7 +10,7 @@ from sem.core import files, jsonio, manifest, provenance, run, taint
 from sem.core.project import ROOT, Project
 from sem.core.run import STRONG
 from sem.dataset import snapshot
-from sem.eval import compare, gate, metrics, policy
+from sem.eval import compare, gate, metrics, policy, rivals
 from sem.eval.compare import Reading
 from sem.eval.gate import Evidence, Verdict
 from sem.eval.policy import Policy
@@ -129,6 +129,8 @@ def _evidence(found: Reading, gone: tuple[str, ...], used: int) -> Evidence:
         package=_package_faults(after),
         uses=used,
         is_judge_calibrated=None if judged is None else bool(judged.get("calibrated")),
+        rivals=rivals.score_rivals(after, found.marked).scores,
+        by_rule=found.by_rule,
         strong=compare.strong_scores(found.after, found.closeness),
         independent=frozenset(e.id for e in examples if e.meta.get("reference_source") in rules),
     )
@@ -196,8 +198,12 @@ def _hashes(found: Reading) -> dict[str, Any]:
             "run": files.sha256(after.book.path),
             "baseline": files.sha256(before.book.path),
             "strong": _sha256(strong),
+            **_held(after),
         },
-        "answered": {"run": after.header, "baseline": before.header},
+        "answered": {
+            "run": after.header | {"made_on": after.book.made_on},
+            "baseline": before.header | {"made_on": before.book.made_on},
+        },
         "snapshot": {"version": after.frozen.version, "sha256": after.frozen.sha256},
         "tasks": {name: spec.fingerprint() for name, spec in sorted(after.tasks.items())},
         "settings": asdict(after.settings),
@@ -205,6 +211,13 @@ def _hashes(found: Reading) -> dict[str, Any]:
         "package": _sha256(package),
         "scores": _sha256(scores),
     }
+
+
+def _held(after: Subject) -> dict[str, str]:
+    """The hash of the constrained base's answers, where it has some."""
+    book = rivals.constrained_base(after).book
+    is_there = book.path.exists() and not book.is_stale()
+    return {"base, constrained": files.sha256(book.path)} if is_there else {}
 
 
 def _sha256(path: Path) -> str | None:

@@ -5,7 +5,7 @@ only a warning is said and decides nothing. No file is read here.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,9 @@ class Evidence:
     package: tuple[str, ...] | None = None  # faults of the run's package; None: there is none
     uses: int = 1  # gates on this split file, this one included
     is_judge_calibrated: bool | None = None  # None: no judge had a say
+    # Scores by rule of what needs no training, and of the run on their scale.
+    rivals: Mapping[str, Sequence[Score]] = field(default_factory=dict)
+    by_rule: Sequence[Score] | None = None
     strong: Sequence[Score] | None = None  # answers of the model being replaced
     independent: frozenset[str] = frozenset()  # examples whose reference is not its output
 
@@ -79,7 +82,9 @@ def decide(evidence: Evidence, policy: Policy) -> Verdict:
     checks = [
         *preconditions(evidence, policy),
         validity(evidence.after, policy.validity),
+        *cleanness(evidence.after, policy),
         *differences(evidence, policy),
+        *against_rivals(evidence, policy),
         *against_strong(evidence, policy),
         *costs(evidence, policy),
     ]
@@ -169,6 +174,23 @@ def validity(scores: Sequence[Score], wanted: Validity) -> Check:
     return Check(wanted.measure, INSUFFICIENT, found, asked, why, need, facts)
 
 
+def cleanness(scores: Sequence[Score], policy: Policy) -> Iterator[Check]:
+    """Shares of answers that fit the schema and say nothing beyond input and reference."""
+    for name, least in vars(policy.clean).items():
+        if least is None or name == policy.validity.measure:
+            continue
+        hits, rows = sum(bool(getattr(score, name)) for score in scores), len(scores)
+        low, high = stats.clopper_pearson(hits, rows, 2 * policy.validity.confidence - 1)
+        share = hits / rows if rows else 0.0
+        verdict, why = PASS, ""
+        if share < least:
+            verdict = FAIL if high < least else INSUFFICIENT
+            why = "" if verdict == FAIL else "too few rows to tell"
+        found = f"{share:.2%} [{low:.2%}, {high:.2%}]"
+        facts = {"hits": hits, "rows": rows, "low": low, "high": high}
+        yield Check(name, verdict, found, f">= {least:.2%}", why, facts=facts)
+
+
 def differences(evidence: Evidence, policy: Policy) -> list[Check]:
     """Run minus baseline: overall, on each critical slot (Holm), on each other slot.
 
@@ -192,6 +214,17 @@ def differences(evidence: Evidence, policy: Policy) -> list[Check]:
 
 def _no_pairs() -> Pairs:
     return stats.pair([], [], lambda one: None)
+
+
+def against_rivals(evidence: Evidence, policy: Policy) -> list[Check]:
+    """Better than the better of what needs no training, by the rule of the overall measure."""
+    measure = policy.overall.measure
+    best = stats.best_of(evidence.rivals, measure)
+    if policy.rivals == "off" or best is None:
+        return []
+    after = evidence.after if evidence.by_rule is None else evidence.by_rule
+    pairs = stats.pair(evidence.rivals[best], after, lambda one: getattr(one, measure))
+    return margins.family({best: pairs}, Bar("against", policy.overall, policy))
 
 
 def against_strong(evidence: Evidence, policy: Policy) -> list[Check]:

@@ -9,7 +9,7 @@ kept as rows in golden.jsonl.
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, jsonio, projects, schema
+from sem.core import files, jsonio, projects, schema, shape
 from sem.core.errors import SemError, nearest
 from sem.core.example import SPELLINGS, Example, from_json
 from sem.core.project import Project
@@ -19,7 +19,7 @@ from sem.dataset.erasure import tombstones
 INPUT = (*SPELLINGS["input_text"], "question", "input", "instruction")
 ANSWER = (*SPELLINGS["output_json"], "golden_answer", "output", "reference")
 OTHER = ("id", "task", "task_id", "meta", "metadata", "domain", "source_id", "slot_specs",
-         "system_prompt")  # fmt: skip
+         "system_prompt", "alternatives")  # fmt: skip
 LISTS = ("examples", "items", "questions", "golden_set")
 
 
@@ -105,7 +105,7 @@ def example(item: Any, where: str, number: int, tasks: dict[str, TaskSpec]) -> E
         said = f"{item['instruction']}\n\n{item['input']}"
     reference = _one_of(item, ANSWER, where)
     spec = tasks[task]
-    if isinstance(reference, str) and spec.io_schema.get("type") != "string":
+    if isinstance(reference, str) and not shape.is_text(spec.io_schema, spec.io_schema):
         reference = _in_shape(reference, spec.io_schema)
     wrong = schema.problems(reference, spec.io_schema, limit=1)
     if wrong:
@@ -113,7 +113,7 @@ def example(item: Any, where: str, number: int, tasks: dict[str, TaskSpec]) -> E
     meta = item.get("meta") or item.get("metadata") or {}
     if not isinstance(meta, dict):
         raise SemError(f"{where}: meta is no object", 'write {"domain": …} or leave it out')
-    named = {"domain": item["domain"]} if item.get("domain") else {}
+    named = {key: item[key] for key in ("domain", "alternatives") if item.get(key)}
     return Example(
         id=str(item.get("id") or f"golden-{number:04}"),
         task=task,
@@ -157,6 +157,8 @@ def _in_shape(text: str, io_schema: dict[str, Any]) -> Any:
 
 def only_text(io_schema: dict[str, Any]) -> str | None:
     """The field that IO_SCHEMA requires, where it is the only one and a text; else None."""
-    required, fields = io_schema.get("required") or [], io_schema.get("properties") or {}
-    is_text = len(required) == 1 and fields.get(required[0], {}).get("type") == "string"
-    return str(required[0]) if is_text else None
+    held = shape.resolve(io_schema, io_schema) or {}
+    required = held.get("required") or []
+    fields = held.get("properties") or {}
+    is_one = len(required) == 1 and required[0] in fields
+    return required[0] if is_one and shape.is_text(fields[required[0]], io_schema) else None

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sem.core import schema, slotspec
+from sem.core import schema, shape
 from sem.core.taskspec import TaskSpec
 from sem.dataset import grounding
 from sem.dataset.grounding import Text
@@ -35,24 +35,24 @@ def problems(answer: Any, spec: TaskSpec, page: str | Text) -> list[Problem]:
     return list(_values(answer, "", spec.io_schema, spec, text))
 
 
-def _values(value: Any, path: str, shape: Any, spec: TaskSpec, text: Text) -> Iterator[Problem]:
-    shape = slotspec.resolved(shape, spec.io_schema)
-    shape = shape if isinstance(shape, dict) else {}
+def _values(value: Any, path: str, kind: Any, spec: TaskSpec, text: Text) -> Iterator[Problem]:
+    held = shape.resolve(kind, spec.io_schema)
     if isinstance(value, dict):
         for name, inner in value.items():
             place = f"{path}.{name}" if path else name
-            yield from _values(inner, place, shape.get("properties", {}).get(name), spec, text)
+            yield from _values(inner, place, shape.property_schema(held, name), spec, text)
     elif isinstance(value, list):
-        for inner in value:
-            yield from _values(inner, f"{path}[]", shape.get("items"), spec, text)
-    elif value is not None and not isinstance(value, bool) and not _is_label(path, shape, spec):
+        for number, inner in enumerate(value):
+            kind = shape.item_schema(held, number)
+            yield from _values(inner, f"{path}[]", kind, spec, text)
+    elif value is not None and not isinstance(value, bool) and not _is_label(path, held, spec):
         if isinstance(value, str) and len(value) > LONGEST:
             yield Problem("length", path, f"{len(value):,} characters")
         elif value != "" and not grounding.found(value, text):
             yield Problem("ungrounded", path, repr(value)[:120])
 
 
-def _is_label(path: str, shape: dict[str, Any], spec: TaskSpec) -> bool:
+def _is_label(path: str, held: shape.Schema | None, spec: TaskSpec) -> bool:
     """Whether the schema or the label lists name every value that PATH may take."""
     last = path.rpartition(".")[2].removesuffix("[]")
-    return "enum" in shape or "const" in shape or last in spec.label_enums
+    return shape.is_closed(held) or last in spec.label_enums

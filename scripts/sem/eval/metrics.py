@@ -39,7 +39,10 @@ def totals(scores: Sequence[Score], prices: Prices | None = None) -> dict[str, A
         "batch_latency_ms_p50": _quantile(latency, 0.50),
         "batch_latency_ms_p95": _quantile(latency, 0.95),
         "cost_usd_per_1000": _cost(scores, prices),
-        **micro([slot for s in scores for slot in s.slots.values()]),
+        **micro(
+            [slot for s in scores for slot in s.slots.values()],
+            sum(s.proxies.extra_keys for s in scores),
+        ),
         "errors": _errors(slot for s in scores for slot in s.slots.values()),
         "doc_crit_ok": _share(s.critical_ok for s in scores),
         "total_consist": _arithmetic(scores),
@@ -108,17 +111,20 @@ def _field_totals(found: list[Slot], documents: int) -> dict[str, Any]:
     }
 
 
-def micro(found: Iterable[Slot]) -> dict[str, Any]:
-    """Precision over what was said, recall over what was wanted; items of lists count singly."""
+def micro(found: Iterable[Slot], extra_keys: int = 0) -> dict[str, Any]:
+    """Precision over what was said, recall over what was wanted; items of lists count singly.
+
+    A key that no slot compares was said and is spurious.
+    """
     counts = [slot.counts or _single(slot) for slot in found if slot.passed is not None]
-    right, said = sum(c.right for c in counts), sum(c.said for c in counts)
+    right, said = sum(c.right for c in counts), sum(c.said for c in counts) + extra_keys
     wanted = sum(c.wanted for c in counts)
     return {
         "precision": right / said if said else None,
         "recall": right / wanted if wanted else None,
         "f1": 2 * right / (said + wanted) if wanted else None,
         "missing_values": sum(c.missing for c in counts),
-        "spurious_values": sum(c.spurious for c in counts),
+        "spurious_values": sum(c.spurious for c in counts) + extra_keys,
     }
 
 
@@ -173,7 +179,15 @@ def _overlap(items: Items) -> float | None:
 
 def _proxies(scores: Sequence[Score]) -> dict[str, Any]:
     """Sums of the hallucination proxies, and the share of looked-up values not in the input."""
-    names = ("forbidden_keys", "out_of_enum", "ungrounded", "looked_up", "extra_entities")
+    names = (
+        "forbidden_keys",
+        "out_of_enum",
+        "ungrounded",
+        "looked_up",
+        "extra_entities",
+        "extra_keys",
+        "invented",
+    )
     sums = {name: sum(getattr(s.proxies, name) for s in scores) for name in names}
     looked_up = sums["looked_up"]
     return {**sums, "ungrounded_share": sums["ungrounded"] / looked_up if looked_up else None}

@@ -62,7 +62,7 @@ def html(found: dict[str, Any], reading: Reading) -> str:
         tests=report.test_sentences(found),
         error_columns=report.ERROR_COLUMNS,
         errors=report.error_rows(found),
-        slots=plots.forest(_slot_differences(before, after)),
+        slots=plots.forest(_slot_differences(before, after, found.get("rivals"))),
         domains=plots.dumbbells(_by_domain(before, after)[:MOST_DOMAINS]),
         hidden_domains=max(0, len({s.domain for s in after}) - MOST_DOMAINS),
         latency=plots.steps(
@@ -72,7 +72,7 @@ def html(found: dict[str, Any], reading: Reading) -> str:
             }
         ),
         confusions=plots.heat(found["confusions"]),
-        field_columns=report.FIELD_COLUMNS,
+        field_columns=report.field_columns(found),
         fields=report.field_rows(found),
         group_columns=report.GROUP_COLUMNS,
         groups={
@@ -87,9 +87,15 @@ def html(found: dict[str, Any], reading: Reading) -> str:
     )
 
 
-def _slot_differences(before: Sequence[Score], after: Sequence[Score]) -> list[plots.Interval]:
+def _slot_differences(
+    before: Sequence[Score], after: Sequence[Score], rivals: dict[str, Any] | None
+) -> list[plots.Interval]:
+    fields = rivals["fields"] if rivals else {}
+    beats = {name: bool(made["beats"]) for name, made in fields.items()}
     return [
-        plots.Interval(name, made.points, made.low, made.high, made.pairs)
+        plots.Interval(
+            name, made.points, made.low, made.high, made.pairs, beats.get(name, not rivals)
+        )
         for name, pairs in stats.slot_pairs(before, after).items()
         if (made := stats.difference(pairs, draws=0)).pairs
     ]

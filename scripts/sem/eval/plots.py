@@ -17,6 +17,8 @@ class Interval:
     low: float
     high: float
     pairs: int
+    # Whether the run is also shown to be better than what needs no training.
+    beats: bool = True
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,11 @@ def forest(rows: Sequence[Interval]) -> dict[str, Any]:
                 "left": place(row.low),
                 "width": round(place(row.high) - place(row.low), 2),
                 "at": place(row.points),
-                "shown": "gain" if row.low > 0 else "loss" if row.high < 0 else "open",
+                "shown": "loss"
+                if row.high < 0
+                else "gain"
+                if row.low > 0 and row.beats
+                else "open",
             }
             for row in rows
         ],

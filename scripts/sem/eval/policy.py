@@ -76,6 +76,24 @@ class Validity:
 
 
 @dataclass(frozen=True)
+class Clean:
+    """The least share of answers, by the estimate, without each fault; null is not looked at.
+
+    A share below fails where the exact interval refutes the least one, and else needs more rows.
+    """
+
+    schema_valid: float | None = 0.98  # what the EvalReport asks, too
+    no_extra_keys: float | None = 0.99
+    no_unknown_labels: float | None = 0.99
+    no_inventions: float | None = 0.9  # values that neither the input nor the reference holds
+
+    def __post_init__(self) -> None:
+        for name, least in vars(self).items():
+            if least is not None and not 0 < least <= 1:
+                raise SemError(f"clean.{name} {least:g} is no share", "use 0.01 to 1, or null")
+
+
+@dataclass(frozen=True)
 class Limit:
     """Upper limits of a cost; null asks nothing."""
 
@@ -111,6 +129,8 @@ class Policy:
     critical: Rule = field(default_factory=Rule)
     non_critical: Rule = field(default_factory=lambda: Rule(margin_points=5.0, by="point"))
     validity: Validity = field(default_factory=Validity)
+    clean: Clean = field(default_factory=Clean)
+    rivals: Literal["required", "off"] = "required"  # better than constant and constrained base
     strong: Strong = field(default_factory=Strong)
     latency_ms: Limit = field(default_factory=Limit)  # p95
     tokens: Limit = field(default_factory=Limit)  # mean of input and output together

@@ -8,17 +8,18 @@ from typing import Any
 
 from sem.core import files, jsonio
 from sem.core.markdown import grid
-from sem.eval import metrics, stats
+from sem.eval import metrics, rivals, stats
 from sem.eval.config import EvalSettings
 from sem.eval.metrics import Score
 
 RATES = {
     "accuracy": "slot accuracy",
-    "row_exact": "row exact (every slot passes)",
+    "row_exact": "row exact (every slot passes, nothing made up)",
     "json_valid": "JSON validity (raw text)",
     "schema_valid": "schema validity",
 }
 SIDES = ("baseline", "tuned", "strong")
+COMPARED = (*RATES, "precision", "recall", "f1", "rubric_score")
 COUNTS = ("recovered", "cut", "refused", "missing", "unscored_slots")
 
 
@@ -103,7 +104,7 @@ def seeds_note(spread: dict[str, Any]) -> str:
 
 def columns(found: dict[str, Any]) -> tuple[str, ...]:
     """The columns of `table`; the model being replaced has one where its answers were kept."""
-    first = ("metric", "baseline", "tuned", "difference")
+    first = ("metric", "baseline", "tuned", "difference", *rivals.columns(found))
     return (*first, "strong") if found["strong"] else first
 
 
@@ -116,6 +117,8 @@ def table(found: dict[str, Any]) -> list[tuple[str, ...]]:
         made.append(_row(found, name, label, _percent, shown))
     for name in ("precision", "recall", "f1"):
         made.append(_row(found, name, f"{name} (micro)", _percent))
+    if any(found[side] and found[side]["rubric_score"] is not None for side in SIDES):
+        made.append(_row(found, "rubric_score", "rubric score (weighted)", _percent))
     for name in ("tokens_in", "tokens_out"):
         made.append(_row(found, name, f"{name} (mean)", "{:.0f}".format))
     for name in COUNTS:
@@ -132,7 +135,10 @@ def _row(
     found: dict[str, Any], name: str, label: str, shown: Callable[[Any], str], change: str = ""
 ) -> tuple[str, ...]:
     was, now, *strong = [shown(found[side][name]) for side in SIDES if found[side]]
-    return (label, was, now, change, *strong)
+    # What a constant answer costs in tokens or time says nothing.
+    others = (found["rivals"][r] if name in COMPARED else None for r in rivals.columns(found))
+    beside = [shown(other[name]) if other else "-" for other in others]
+    return (label, was, now, change, *beside, *strong)
 
 
 ERROR_COLUMNS = ("why a slot failed", "baseline", "tuned")
@@ -164,6 +170,7 @@ def markdown(found: dict[str, Any]) -> str:
         f"# {cell(found['sem'])}: {cell(found['tuned']['run'])} against "
         f"{cell(found['baseline']['run'])}",
         f"**{found['verdict']}** (percentage points of slot accuracy, 95 % interval).",
+        *([f"**{cell(found['rivals']['sentence'])}**."] if "rivals" in found else []),
         f"n = {found['tuned']['n']} examples of {found['tuned']['domains']} domains "
         f"(without a domain: its document, else itself), "
         f"split {found['split']} of snapshot v{found['snapshot']['version']}. "
@@ -171,7 +178,7 @@ def markdown(found: dict[str, Any]) -> str:
         "than five domains moved. The percentile bootstrap is in scores.json.",
         _section("Result", columns(found), table(found)),
         "\n".join(f"- {line}" for line in test_sentences(found)),
-        _section("By field", FIELD_COLUMNS, field_rows(found)),
+        _section("By field", field_columns(found), field_rows(found)),
         _section("By task", GROUP_COLUMNS, group_rows(found["tasks"])),
         _section("By page type and language", GROUP_COLUMNS, group_rows(found["strata"])),
         _section("Why slots fail", ERROR_COLUMNS, error_rows(found)),
@@ -185,8 +192,6 @@ def markdown(found: dict[str, Any]) -> str:
 FIELD_COLUMNS = ("field", "n", "pass base", "pass tuned", "precision", "recall", "F1",
                  "missing", "spurious")  # fmt: skip
 GROUP_COLUMNS = ("group", "n", "accuracy base", "accuracy tuned", "schema valid tuned")
-
-
 DECODING_COLUMNS = ("run", "decoding", "slot accuracy", "JSON validity", "schema validity",
                     "tokens out", "cut", "batch latency ms p50")  # fmt: skip
 
@@ -207,15 +212,24 @@ def decoding_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
     ]
 
 
+def field_columns(found: dict[str, Any]) -> tuple[str, ...]:
+    """The columns of `field_rows`."""
+    others = rivals.columns(found)
+    return (*FIELD_COLUMNS[:4], *others, *["beats the better"][: len(others)], *FIELD_COLUMNS[4:])
+
+
 def field_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
     """One row a field; precision, recall, F1, missing and spurious are the tuned run's."""
     before = found["baseline"]["fields"]
+    has_rivals = bool(rivals.columns(found))
     return [
         (
             name,
             str(after["n"]),
             _percent(before.get(name, {}).get("pass")),
             _percent(after["pass"]),
+            *map(_percent, rivals.cells(found, name)),
+            *(["yes" if rivals.is_beaten(found, name) else "not shown"] if has_rivals else []),
             *(_percent(after[key]) for key in ("precision", "recall", "f1")),
             str(after["missing"]),
             str(after["spurious"]),

@@ -5,7 +5,7 @@ subtotal = sum of the line totals. Names are read in snake_case and camelCase, a
 an object such as `amounts`; an absent or null addend is 0.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -100,17 +100,28 @@ def unknown(spec: TaskSpec) -> list[str]:
     return [name for name in _named(spec) if name not in EQUATIONS]
 
 
-def weighted(fem: float, schema_valid: bool, checks: list[Check], spec: TaskSpec) -> float | None:
-    """The rubric's `scoring`: weights of exact fields, validity and arithmetic; None without.
+def weighted(
+    fem: float,
+    schema_valid: bool,
+    checks: list[Check],
+    spec: TaskSpec,
+    clean: tuple[bool, bool] = (True, True),
+    shared: Mapping[str, float] | None = None,
+) -> float | None:
+    """The rubric's `scoring`: weights of exact fields, validity, arithmetic and what is made up.
 
-    The weight of arithmetic falls away where no check applies.
+    `clean`: no extra key, no invented value. `shared` are the weights of judge_slots.yaml, for a
+    TaskSpec without its own; None without either. The weight of arithmetic falls away where no
+    check applies.
     """
-    weights = spec.rubric.get("scoring")
-    if not isinstance(weights, dict):
+    weights = spec.rubric.get("scoring", shared)
+    if not isinstance(weights, Mapping):
         return None
     parts = [
         (weights.get("field_exact_match_weight", 0), fem),
         (weights.get("schema_validity_weight", 0), float(schema_valid)),
+        (weights.get("no_extra_keys_weight", 0), float(clean[0])),
+        (weights.get("no_inventions_weight", 0), float(clean[1])),
     ]
     if checks:
         share = sum(check.passed for check in checks) / len(checks)

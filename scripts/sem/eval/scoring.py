@@ -4,16 +4,16 @@ An answer that is missing, cut or no JSON has all its slots wrong. A slot nobody
 `None` and counted apart.
 """
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sem.core import jsonio, schema, slotspec
+from sem.core import schema, slotspec
 from sem.core.example import Example
 from sem.core.slotspec import SlotFile, SlotSpec
 from sem.core.taskspec import TaskSpec
-from sem.eval import align, confusion, proxies, rubric, slots, taxonomy
+from sem.dataset import rows
+from sem.eval import align, answers, confusion, proxies, rubric, slots, taxonomy
 from sem.eval.align import ABSENT, NOTHING, Alignment, Items, Pair, Part
 from sem.eval.answers import Answer
 from sem.eval.proxies import Proxies
@@ -84,8 +84,24 @@ class Score:
 
     @property
     def row_exact(self) -> bool:
-        """Whether every slot passes."""
-        return all(slot.passed for slot in self.slots.values() if slot.passed is not None)
+        """Whether every slot passes, and nothing is said beyond the input and the reference."""
+        passed = all(slot.passed for slot in self.slots.values() if slot.passed is not None)
+        return passed and self.no_extra_keys and self.no_inventions
+
+    @property
+    def no_extra_keys(self) -> bool:
+        """Whether every key beside the schema's own is as the reference has it."""
+        return not self.proxies.extra_keys
+
+    @property
+    def no_unknown_labels(self) -> bool:
+        """Whether every label is on its list."""
+        return not self.proxies.out_of_enum
+
+    @property
+    def no_inventions(self) -> bool:
+        """Whether every value said stands in the input, in the reference or on a list."""
+        return not self.proxies.invented
 
     @property
     def critical_ok(self) -> bool | None:
@@ -114,13 +130,15 @@ def score(
     SHARED are the levels of judge_slots.yaml, below the TaskSpec's own.
     """
     text = answer.text if answer else ""
-    value, json_valid = _parse(text)
-    said, recovered = (value, False) if json_valid else _recover(text)
+    said, json_valid, recovered = answers.read_value(text)
     levels = levels_of(spec, example, shared)
+    example = _beside_its_nearest(example, said, levels, similarity)
     aligned = _aligned(said, example.output_json, levels)
     compared = _compared(aligned, example, spec, similarity)
     checks = rubric.arithmetic(said, example.output_json, spec)
-    schema_valid = json_valid and not schema.problems(value, spec.io_schema, limit=1)
+    evidence = taxonomy.evidence(example.input_text)
+    found = proxies.measure(said, spec, evidence, aligned, example.output_json)
+    schema_valid = json_valid and not schema.problems(said, spec.io_schema, limit=1)
     return Score(
         id=example.id,
         task=example.task,
@@ -139,8 +157,15 @@ def score(
         labels=_labels(aligned, spec),
         items=dict(aligned.items),
         checks=tuple(checks),
-        proxies=proxies.measure(said, spec, taxonomy.evidence(example.input_text), aligned),
-        rubric=rubric.weighted(_exact_share(compared), schema_valid, checks, spec),
+        proxies=found,
+        rubric=rubric.weighted(
+            _exact_share(compared),
+            schema_valid,
+            checks,
+            spec,
+            clean=(not found.extra_keys, not found.invented),
+            shared=(shared or SlotFile()).scoring,
+        ),
     )
 
 
@@ -148,7 +173,8 @@ def levels_of(
     spec: TaskSpec, example: Example, shared: SlotFile | None = None
 ) -> dict[str, SlotSpec]:
     """The level of every field of EXAMPLE's task; one for the whole answer where it has none."""
-    return spec.slots(example.slot_specs, shared=shared) or {WHOLE: SlotSpec()}
+    levels = spec.slots(example.slot_specs, shared=shared, language=example.language)
+    return levels or {WHOLE: SlotSpec(language=example.language)}
 
 
 def _aligned(said: Any, wanted: Any, levels: Mapping[str, SlotSpec]) -> Alignment:
@@ -158,6 +184,26 @@ def _aligned(said: Any, wanted: Any, levels: Mapping[str, SlotSpec]) -> Alignmen
     whole.specs[WHOLE] = levels[WHOLE]
     whole.parts[WHOLE].append(Part(said, wanted))
     return whole
+
+
+def _beside_its_nearest(
+    example: Example, said: Any, levels: Mapping[str, SlotSpec], similarity: Similarity | None
+) -> Example:
+    """EXAMPLE with the right answer of each slot that SAID comes nearest to."""
+    if not example.alternatives or said is NOTHING:
+        return example
+
+    def worth(wanted: Any, names: Collection[str]) -> float:
+        pairs = [pair for pair in _aligned(said, wanted, levels).pairs if pair.name in names]
+        each = [
+            _score(part, pair.spec, similarity) or 0.0 for pair in pairs for part in pair.parts
+        ]
+        return sum(each) / len(each) if each else 1.0
+
+    others = rows.tidy(example.alternatives)
+    return replace(
+        example, output_json=align.best_reference(example.output_json, others, levels, worth)
+    )
 
 
 def _compared(
@@ -190,7 +236,7 @@ def _slot(
         exact=all(exact),
         within=all(within),
         errors=tuple(
-            taxonomy.kind(part, shape, is_closed, text)
+            taxonomy.kind(part, shape, is_closed, text, spec.io_schema)
             for part, passed in zip(pair.parts, passes, strict=True)
             if passed is False
         ),
@@ -249,22 +295,3 @@ def _labels(aligned: Alignment, spec: TaskSpec) -> dict[str, tuple[str, str]]:
 def _exact_share(compared: dict[str, Slot]) -> float:
     wanted = [slot.exact for slot in compared.values() if slot.wanted]
     return sum(wanted) / len(wanted) if wanted else 0.0
-
-
-def _parse(text: str) -> tuple[Any, bool]:
-    try:
-        return jsonio.loads(text), True
-    except ValueError:
-        return NOTHING, False
-
-
-def _recover(text: str) -> tuple[Any, bool]:
-    # A base model wraps its JSON in a fence or a sentence: format is judged by json_valid,
-    # knowledge by the slots, so that the baseline is not beaten by punctuation alone.
-    match = re.search(r"\{.*\}", text[:20_000], re.S)
-    if match:
-        for candidate in (match[0], text[match.start() : text.find("}", match.start()) + 1]):
-            value, valid = _parse(candidate)
-            if valid and isinstance(value, dict):
-                return value, True
-    return NOTHING, False

@@ -4,11 +4,25 @@ all-MiniLM-L6-v2 with mean pooling (Reimers & Gurevych 2019), the cosine of two 
 stands in for the judge until one is configured, and the report says so.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from sem.eval.slots import Similarity
+
+
+def load_lazily(folder: Callable[[], Path]) -> Similarity:
+    """Return `load` of what FOLDER gives, loaded when two texts are compared for the first time.
+
+    Imports torch then and not before: a report without free texts needs none.
+    """
+
+    @lru_cache(maxsize=1)
+    def loaded() -> Similarity:
+        return load(folder())
+
+    return lambda one, other: loaded()(one, other)
 
 
 def load(folder: Path) -> Similarity:

@@ -80,8 +80,8 @@ def set_match(candidate: Any, reference: Any, spec: SlotSpec) -> float:
 @level
 def date_norm(candidate: Any, reference: Any, spec: SlotSpec) -> float:
     """1.0 when both name the same day once read as dates (the rules: eval/dates.py)."""
-    said = as_date(candidate, spec.day_first)
-    wanted = as_date(reference, spec.day_first)
+    said = as_date(candidate, spec.day_first, spec.language)
+    wanted = as_date(reference, spec.day_first, spec.language)
     if said is None or wanted is None:
         return exact(candidate, reference, spec)
     return float(said == wanted)

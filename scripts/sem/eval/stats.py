@@ -95,6 +95,15 @@ def difference(made: Pairs, draws: int = DRAWS, seed: int = SEED) -> Difference:
     )
 
 
+def best_of(sides: Mapping[str, Sequence[Score]], measure: str) -> str | None:
+    """Return the name of the side with the highest mean MEASURE; of equals the first."""
+    means = {
+        name: sum(float(getattr(score, measure)) for score in scores) / max(1, len(scores))
+        for name, scores in sides.items()
+    }
+    return max(means, key=lambda name: means[name], default=None)
+
+
 def pair(before: Sequence[Score], after: Sequence[Score], value: Value) -> Pairs:
     """The differences in VALUE, AFTER minus BEFORE, of the examples that both runs have."""
     was = {score.id: score for score in before}

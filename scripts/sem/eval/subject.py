@@ -1,11 +1,17 @@
-"""What is evaluated: a run's model, its tasks, and the examples of one split."""
+"""What is evaluated: a run's model, its tasks, and the examples of one split.
+
+Reading answers asks nothing of a machine: a Subject is made of run.json, the snapshot and the
+settings. The machine that generates (weights, precision, tokenizer) comes in with `answer`, and
+what it was is recorded beside the answers as a fact.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sem.core import console, files, run, slotspec
+from sem.core import console, files, manifest, run, slotspec
 from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.core.project import Project
@@ -19,6 +25,7 @@ from sem.lm import chat, hardware, model, pinned, turns, weights
 from sem.lm.hf import HfGenerator
 
 PARTS = ("val", "test", "golden")
+WEIGHTS = "adapter_model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -29,43 +36,69 @@ class Subject:
     run: Run
     split: str
     settings: EvalSettings
-    base: weights.Weights
+    # As run.json describes the base model; of the untouched one what its id alone says.
+    base: dict[str, Any]
     tasks: dict[str, TaskSpec]
     frozen: Any  # the Snapshot
     examples: Sequence[Example]
-    machine: hardware.Hardware
-    renderer: str  # fingerprint of what turns an example into token ids
     shared: SlotFile = field(default_factory=SlotFile)  # levels of judge_slots.yaml
     turns: str = turns.TEMPLATE  # the renderer's name: whose turns a prompt is written in
 
     @property
     def header(self) -> dict[str, Any]:
-        adapter = self.run.adapter
+        """What the answers depend on, as far as every machine knows it: no dtype, no batch."""
+        known: dict[str, Any] = {}
+        # Free decoding and the template's turns have no key: older answers stay what they are.
+        if self.settings.decoding != "free":
+            known["decoding"] = self.settings.decoding
+        if self.turns != turns.TEMPLATE:
+            known["turns"] = self.turns
+        if self.base.get("revision"):
+            known["base_model"] = self.base["revision"]
+        if not self.run.is_base:
+            known["renderer"] = self.run.plan().get("renderer")
         return {
             "format": "answers.v1",
             "run": self.run.id,
             "split": self.split,
             "snapshot": {"version": self.frozen.version, "sha256": self.frozen.sha256},
             "tasks": {name: spec.fingerprint() for name, spec in self.tasks.items()},
-            "base_model": self.base.revision,
-            "renderer": self.renderer,
-            "adapter": files.sha256(adapter / "adapter_model.safetensors") if adapter else None,
-            "dtype": self.machine.dtype,
-            "batch": self.settings.batch,
+            "adapter": self._adapter_sha256,
             "max_new_tokens": self.settings.max_new_tokens,
-            # Free decoding has no key, so that older answers stay what they are.
-            **({} if self.settings.decoding == "free" else {"decoding": self.settings.decoding}),
             "examples": files.sha256_json([e.id for e in self.examples]),
+            **known,
         }
-
-    @property
-    def speaker(self) -> chat.Chat:
-        """What writes this run's prompts."""
-        return chat.load(self.base.folder, self.turns)
 
     @property
     def book(self) -> answers.Book:
         return answers.book(self.project.reports / self.run.id, self.split, self.header)
+
+    @cached_property
+    def weights(self) -> weights.Weights:
+        """The base model on this disk, at the run's own revision."""
+        if self.run.is_base:
+            return weights.resolve(self.project.base_model_id, self.project.root)
+        return pinned.resolve(self.base, self.project.root)
+
+    @cached_property
+    def speaker(self) -> chat.Chat:
+        """What writes this run's prompts; imports transformers."""
+        return chat.load(self.weights.folder, self.turns)
+
+    @property
+    def renderer(self) -> str:
+        """Fingerprint of what turns an example into token ids, here."""
+        return self.speaker.fingerprint()
+
+    @cached_property
+    def _adapter_sha256(self) -> str | None:
+        if self.run.folder is None:
+            return None
+        path = f"adapter/{WEIGHTS}"
+        if (self.run.folder / path).exists():
+            return files.sha256(self.run.folder / path)
+        # A machine that only reads reports need not hold the weights: the run's manifest does.
+        return manifest.read(self.run.folder).get("files", {}).get(path, {}).get("sha256")
 
 
 def resolve(project: Project, run_id: str | None, split: str, version: int | None) -> Subject:
@@ -76,23 +109,23 @@ def resolve(project: Project, run_id: str | None, split: str, version: int | Non
     settings = project.settings("eval", EvalSettings)
     if target.is_base:
         tasks = project.tasks
-        base = weights.resolve(project.base_model_id, project.root)
+        model_id = project.base_model_id
+        base = {"base_model_id": model_id, "revision": weights.revision(model_id, project.root)}
+        if settings.base_decoding != "same":
+            settings = replace(settings, decoding=settings.base_decoding)
     else:
         plan = target.plan()
         tasks = run.tasks_of(plan)
-        base = pinned.resolve(plan["base_model"], project.root)
+        base = plan["base_model"]
         version = version or plan["snapshot"]["version"]
     frozen = snapshot.load(project, version)
     pool = golden.examples(project) if split == "golden" else list(frozen.examples(split))
     chosen = answers.sample(pool, settings.max_examples, settings.seed)
-    machine = hardware.detect()
-    named = _renderer(project, target)
-    renderer = chat.load(base.folder, named).fingerprint()
     shared = slotspec.load(project.root / "configs" / "judge_slots.yaml")
+    named = _renderer(project, target)
     return Subject(
-        project, target, split, settings, base, tasks, frozen, chosen, machine, renderer, shared,
-        named,
-    )  # fmt: skip
+        project, target, split, settings, base, tasks, frozen, chosen, shared, turns=named
+    )
 
 
 def _renderer(project: Project, target: Run) -> str:
@@ -103,27 +136,53 @@ def _renderer(project: Project, target: Run) -> str:
 
 
 def answer(subject: Subject) -> int:
-    """Let SUBJECT's run answer every example that it has not; how many it had answered before."""
-    there = subject.book.open()
+    """Let SUBJECT's run answer every example that it has not; how many it had answered before.
+
+    Answers of another machine are gone on with, whatever its precision: what answered which rows
+    is recorded, and the report says so.
+    """
+    machine = hardware.detect()
+    book = generated_book(subject, machine)
+    there = book.open()
     if any(example.id not in there for example in subject.examples):
-        made = generator(subject)
+        made = _loaded(subject, machine)
         pairs = answers.prompts(subject.examples, subject.tasks, made.chat, subject.settings)
-        steps = answers.generate(subject.book, pairs, made, subject.settings)
+        steps = answers.generate(book, pairs, made, subject.settings)
         title = f"answers of {subject.run.id} on {subject.split}"
         for _ in console.progress(steps, len(pairs), title, weight=True):
             pass
     return len(there)
 
 
+def generated_book(subject: Subject, machine: hardware.Hardware) -> answers.Book:
+    """Return the book that MACHINE writes: all that a reader checks, and what only it knows."""
+    known = {"base_model": subject.weights.revision, "renderer": subject.renderer}
+    expected = subject.header.get("renderer")
+    if expected not in (None, known["renderer"]):
+        raise SemError(
+            f"run {subject.run.id}: the chat renderer has changed since it was trained "
+            f"({expected[:8]}…, now {known['renderer'][:8]}…)",
+            "restore the tokenizer and the version it was trained with, or prepare a new run",
+        )
+    facts = {"dtype": machine.dtype, "batch": subject.settings.batch, "machine": machine.as_json()}
+    folder = subject.project.reports / subject.run.id
+    return answers.book(folder, subject.split, subject.header | known, facts)
+
+
 def generator(subject: Subject) -> HfGenerator:
     """SUBJECT's model, loaded, its adapter merged in."""
-    loaded = model.load(subject.base.folder, subject.machine.dtype, subject.machine.device)
+    return _loaded(subject, hardware.detect())
+
+
+def _loaded(subject: Subject, machine: hardware.Hardware) -> HfGenerator:
+    loaded = model.load(subject.weights.folder, machine.dtype, machine.device)
     if subject.run.adapter:
         loaded = model.merged(loaded, subject.run.adapter)
     return HfGenerator(loaded, subject.speaker)
 
 
 def from_folder(subject: Subject, folder: Path) -> HfGenerator:
-    """The generator of an exported model in FOLDER, on SUBJECT's machine and precision."""
-    loaded = model.load(folder, subject.machine.dtype, subject.machine.device)
+    """The generator of an exported model in FOLDER, on this machine, in its precision."""
+    machine = hardware.detect()
+    loaded = model.load(folder, machine.dtype, machine.device)
     return HfGenerator(loaded, chat.load(folder))

@@ -14,7 +14,8 @@
 from functools import lru_cache
 from typing import Any
 
-from sem.core import jsonio, schema
+from sem.core import schema
+from sem.core import shape as shapes
 from sem.core.slotspec import SlotSpec
 from sem.dataset import grounding
 from sem.eval import values
@@ -41,22 +42,28 @@ def evidence(input_text: str) -> grounding.Text:
     return grounding.of_page(input_text)
 
 
-def kind(part: Part, shape: Any, is_closed: bool, text: grounding.Text) -> str:
-    """Why PART, a field of schema SHAPE, failed; IS_CLOSED: its values come from a list."""
+def kind(part: Part, shape: Any, is_closed: bool, text: grounding.Text, root: Any = None) -> str:
+    """Return why `part`, a field of schema `shape` of the document `root`, failed.
+
+    `is_closed`: its values come from a list.
+    """
     if part.said is NOTHING:
         return "format"
     if not part.is_wanted:
         return "hallucinated" if is_closed or not is_found(part.said, text) else "wrong_neighbour"
     if not part.is_said:
         return "missing" if is_closed or is_found(part.wanted, text) else "truncated_evidence"
-    return _of_a_wrong_value(part, shape, is_closed, text)
+    return _of_a_wrong_value(part, shape, is_closed, text, root)
 
 
-def _of_a_wrong_value(part: Part, shape: Any, is_closed: bool, text: grounding.Text) -> str:
+def _of_a_wrong_value(
+    part: Part, shape: Any, is_closed: bool, text: grounding.Text, root: Any
+) -> str:
     if is_same(part.said, part.wanted):
         return "normalisation"
-    is_whole = isinstance(shape, dict) and "$ref" not in jsonio.dumps(shape)
-    if is_whole and schema.problems(part.said, shape, limit=1):
+    document = shape if root is None else root
+    is_known = shapes.resolve(shape, document) is not None
+    if is_known and schema.problems_at(part.said, shape, document, limit=1):
         return "format"
     if is_closed:
         return "label"
@@ -110,8 +117,8 @@ def _agree(said: Any, wanted: Any, spec: SlotSpec) -> bool:
 def _same_day(said: Any, wanted: Any, spec: SlotSpec | None) -> bool:
     if spec is not None and spec.level != "date_norm":
         return False
-    order = spec.day_first if spec else None
-    one, other = as_date(said, order), as_date(wanted, order)
+    order, language = (spec.day_first, spec.language) if spec else (None, None)
+    one, other = as_date(said, order, language), as_date(wanted, order, language)
     return one is not None and one == other
 
 

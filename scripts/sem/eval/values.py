@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from sem.core import jsonio, units
+from sem.core import jsonio, locales, units
 from sem.core.slotspec import SlotSpec
 
 LONGEST = 60  # characters of a text that may still be one number or one date
@@ -19,6 +19,29 @@ _TYPOGRAPHY = str.maketrans("‘’‚‛ʼ´`′“”„‟«»‐‑‒–—
 _PLAIN = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 _AMOUNT = re.compile(
     r"([+-]?)\s*([^\d+-]*?)\s*([+-]?)\s*(\d(?:[\d.,' ]*[\d.,])?|[.,]\d+)\s*([^\d]*)"
+)
+# A mark behind a sign or word; behind a digit it could be an exponent.
+_FOOTNOTE = re.compile(r"(?<=[^\W\d_]|[^\w\s])[\s*†‡¹²³⁴]+$|[*†‡]+$")
+_PER_UNIT = re.compile(
+    r"\s?(?:/|\bper\b|\bpro\b|\bje\b|\bpar\b|\bpor\b|\bal\b|\bza\b|\bpr\.?|\ba\b)\s?"
+    r"(?:100\s?|1\s?)?(?:kg|g|mg|l|ml|cl|dl|m|m2|m²|cm|st|stk|stück|stuck|pc|pcs|piece|pièce|each|"
+    r"unit|unidad|ud|szt|ks|kus|db|шт|mo|month|monat|mois|mes|year|jahr|an|day|tag|night|nacht)\b\.?"
+)
+_TAX_WORDS = frozenset(
+    """
+    vat gst hst tax taxes mwst ust moms mva m.v.a btw tva ttc ht taxe iva i.v.a kdv dph áfa áfával
+    nettó bruttó brutto netto podatkiem vatu ндс пдв φπα 税込 税込み 税抜 税抜き 税别 税別 含税
+    含稅 未税 shipping delivery versand versandkosten
+    """.split()  # noqa: SIM905 - a list of words, not of literals
+)
+# What stands between the two, and means nothing without the second.
+_TAX_LINKS = frozenset(
+    """
+    inc incl include includes included including inclusive ex excl exc excluding exclusive plus
+    with without before after sales inkl exkl zzgl hors toutes comprises compris comprise inclus
+    incluido incluida incluído inclusa inclusi incluso con sin più escl esclusa dahil hariç s bez
+    vč z с без з με χωρίς
+    """.split()  # noqa: SIM905 - a list of words, not of literals
 )
 _LAKHS = re.compile(r"\d{1,2}(?:,\d{2})*,\d{3}")
 
@@ -119,22 +142,49 @@ def _bounded(digits: int | str) -> Decimal | None:
 
 
 def _written(text: str, spec: SlotSpec) -> Amount | None:
-    # "10²" folds to "102": a digit that is not a decimal digit is no number.
-    if len(text) > LONGEST or any(unicodedata.category(c) == "No" for c in text):
+    if len(text) > LONGEST:
         return None
-    plain = re.sub(r"[.,]\s?-{1,2}(?!\d)", "", _ascii_digits(folded(text)))  # "12,-" is 12
+    if units.is_money(spec.unit):
+        text = _FOOTNOTE.sub("", text)
+    # "10²" folds to "102": a digit that is not a decimal digit is no number.
+    if any(unicodedata.category(c) == "No" for c in text):
+        return None
+    plain = _ascii_digits(folded(text))
+    if units.is_money(spec.unit):
+        plain = _without_notes(plain)
     is_negative = plain.startswith("(") and plain.endswith(")")
     match = _AMOUNT.fullmatch(plain[1:-1].strip() if is_negative else plain)
     if match is None:
         return None
     sign, before, inner, digits, after = match.groups()
-    number = number_of(digits.strip(), spec)
-    found = _in_unit([name for name in (before.strip(), after.strip()) if name], spec)
-    if number is None or found is None or (sign and inner):
+    if after.startswith("-") and not (sign or inner):
+        # "5,00- €": accounts write the sign behind the number.
+        inner, after = "-", after[1:]
+    found = _in_unit(before.strip(), after.strip(), spec)
+    if found is None or (sign and inner):
         return None
     factor, currencies = found
+    number = number_of(digits.strip(), spec, currencies)
+    if number is None:
+        return None
     negative = is_negative != ("-" in (sign, inner))
     return Amount(-number * factor if negative else number * factor, currencies)
+
+
+def _without_notes(text: str) -> str:
+    """Return the money TEXT without what pages write about a price: tax, unit, no decimals.
+
+    `12,-`, `1 299:-`, `1,23,456/-` and `1299:90` are how some countries end an amount.
+    """
+    text = re.sub(r"(?<=\d)\s?(?:[.,:]\s?-{1,2}|/\s?-)(?!\d)", " ", text)
+    text = re.sub(r"(?<=\d):(\d{2})(?!\d)", r",\1", text)
+    text = re.sub(r"[(\[]([^()\[\]\d]*)[)\]]", r" \1 ", text)
+    text = _PER_UNIT.sub(" ", text)
+    words = {word: word.strip(".,;+*") for word in text.split()}
+    if _TAX_WORDS & {*words.values()}:
+        notes = _TAX_WORDS | _TAX_LINKS
+        text = " ".join(word for word in text.split() if words[word] not in notes)
+    return text.strip(" *;,+")
 
 
 def _ascii_digits(text: str) -> str:
@@ -143,13 +193,13 @@ def _ascii_digits(text: str) -> str:
     )
 
 
-def _in_unit(names: list[str], spec: SlotSpec) -> tuple[Decimal, frozenset[str] | None] | None:
-    """Factor into the slot's unit and the currencies that NAMES allow; None: another unit."""
-    if spec.unit == "currency" or spec.unit in units.CODES:
-        wanted = frozenset(units.CODES if spec.unit == "currency" else [spec.unit])
-        for name in names:
-            wanted &= units.CURRENCIES.get(name, frozenset())
-        return (Decimal(1), wanted if names else None) if wanted else None
+def _in_unit(
+    before: str, after: str, spec: SlotSpec
+) -> tuple[Decimal, frozenset[str] | None] | None:
+    """Factor into the slot's unit and the currencies that the words around allow; else None."""
+    if units.is_money(spec.unit):
+        return _in_money(before, after, spec)
+    names = [name for name in (before, after) if name]
     dimension, base = units.measures()[str(spec.unit).casefold()]
     if not names:
         return Decimal(1), None
@@ -157,22 +207,45 @@ def _in_unit(names: list[str], spec: SlotSpec) -> tuple[Decimal, frozenset[str] 
     return (factor / base, None) if kind == dimension and len(names) == 1 else None
 
 
-def number_of(digits: str, spec: SlotSpec) -> Decimal | None:
+def _in_money(
+    before: str, after: str, spec: SlotSpec
+) -> tuple[Decimal, frozenset[str] | None] | None:
+    factor = Decimal(1)
+    if after[:1] == "k" and (before or after[1:]) and units.currencies_of(after) is None:
+        # "1.5k $": thousands, where a currency stands beside.
+        factor, after = Decimal(1000), after[1:].strip()
+    part = units.subunit_of(after)
+    named = [units.currencies_of(before)] if before else []
+    named += [part or units.currencies_of(after)] if after else []
+    wanted = None if spec.unit == "currency" else frozenset([str(spec.unit)])
+    for meant in named:
+        wanted = meant if wanted is None or meant is None else wanted & meant
+        if not wanted:
+            return None
+    return factor / 100 if part else factor, wanted if named else None
+
+
+def number_of(
+    digits: str, spec: SlotSpec, currencies: frozenset[str] | None = None
+) -> Decimal | None:
     """DIGITS with their marks as a number, by these rules.
 
     Spaces and apostrophes group. Of points and commas, the later is the decimal mark; one that
     repeats groups. A single one before exactly three digits ("1.234") is decided by the slot's
-    `decimal_mark`, else it groups in money, and a comma groups and a point divides in measures.
+    `decimal_mark`, else it groups in money (but divides where each of the CURRENCIES has three
+    decimals), and a comma groups and a point divides in measures.
     """
     marks = [c for c in digits if c in ".,"]
-    mark = _decimal_mark(digits, marks, spec)
+    mark = _decimal_mark(digits, marks, spec, currencies)
     whole, _, part = digits.rpartition(mark) if mark else (digits, "", "")
     if re.search(r"\D", part) or not _is_grouped(whole):
         return None
     return _bounded(re.sub(r"\D", "", whole) + "." + part if part else re.sub(r"\D", "", whole))
 
 
-def _decimal_mark(digits: str, marks: list[str], spec: SlotSpec) -> str:
+def _decimal_mark(
+    digits: str, marks: list[str], spec: SlotSpec, currencies: frozenset[str] | None
+) -> str:
     if not marks:
         return ""
     last = marks[-1]
@@ -182,8 +255,10 @@ def _decimal_mark(digits: str, marks: list[str], spec: SlotSpec) -> str:
         return last
     if spec.decimal_mark:
         return last if spec.decimal_mark == last else ""
-    is_money = spec.unit == "currency" or spec.unit in units.CODES
-    return "" if is_money or last == "," else "."
+    if units.is_money(spec.unit):
+        named = currencies or frozenset({str(spec.unit)} - {"currency"})
+        return last if named and all(locales.decimals(c) == 3 for c in named) else ""
+    return "" if last == "," else "."
 
 
 def _is_grouped(whole: str) -> bool:

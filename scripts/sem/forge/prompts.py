@@ -16,7 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sem.core import files, jsonio
+from sem.core import files, jsonio, shape
+from sem.core import schema as schemas
 from sem.core.errors import SemError
 from sem.forge.base import Chunk, Pair
 from sem.forge.diversity import Angle, Diversity, angles
@@ -68,17 +69,19 @@ class Brief:
     def __post_init__(self) -> None:
         if not 1 <= self.pairs <= 50:
             raise SemError(f"pairs_per_chunk {self.pairs}", "write a number from 1 to 50")
-        if self.answer is not None and '"$ref"' in jsonio.dumps(dict(self.answer)):
-            raise SemError(
-                f"io_schema of {self.task or 'the task'} holds $ref: a reply cannot",
-                "write the parts it refers to in their places",
-            )
+        for reference in shape.references(self.answer):
+            if schemas.follow(reference, self.answer) is None:
+                raise SemError(
+                    f"io_schema of {self.task or 'the task'} holds $ref {reference!r}, which "
+                    "points nowhere",
+                    "write the part it refers to under $defs",
+                )
 
     @property
     def shape(self) -> dict[str, Any] | None:
         """The JSON Schema of an answer, None where it is one text under `answer`."""
-        fields = (self.answer or {}).get("properties") or {}
-        is_text = list(fields) == ["answer"] and fields["answer"].get("type") == "string"
+        fields = shape.properties(self.answer, self.answer) if self.answer else {}
+        is_text = list(fields) == ["answer"] and shape.is_text(fields["answer"], self.answer)
         return None if self.answer is None or is_text else dict(self.answer)
 
 
@@ -135,7 +138,10 @@ def _plain(text: str) -> str:
 def schema(brief: Brief) -> dict[str, Any]:
     """The form of a reply: pairs and nothing else; bounded, or a small model repeats itself."""
     texts = {name: {"type": "string", "maxLength": 2_000} for name in ("question", "quote")}
-    answer = brief.shape or {"type": "string", "maxLength": 8_000}
+    place = "/properties/pairs/items/properties/answer"
+    answer = {"type": "string", "maxLength": 8_000}
+    if brief.shape:
+        answer = shape.move(brief.shape, place)
     item = {
         "type": "object",
         "additionalProperties": False,

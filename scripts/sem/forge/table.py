@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, jsonio, settings
+from sem.core import files, jsonio, settings, shape
 from sem.core.errors import SemError
 from sem.dataset import text
 from sem.dataset.feed import readers, sheets, tables
@@ -170,7 +170,7 @@ class TableForge(BaseForge):
         task = self._task
         return Pair(
             one.question,
-            one.answer if task and task.io_schema.get("type") == "string" else
+            one.answer if task and shape.is_text(task.io_schema, task.io_schema) else
             {"answer": one.answer},
             window.text,
             window.name,

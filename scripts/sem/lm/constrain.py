@@ -1,198 +1,208 @@
 """JSON Schema as a mask over tokens: the model can only say what fits, and always ends.
 
 llguidance compiles the schema. Keys come in the order that training taught (sorted) and
-separators are compact: free white space is how constrained answers run out of tokens. When
-little room is left, only tokens that close the answer are allowed, so it is never cut.
+separators are compact: free white space is how constrained answers run out of tokens. Before a
+token is taken, the shortest end of the answer behind it is known (`lm/closing.py`); one that
+leaves no room for its end is not taken, so an answer is never cut.
 """
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
-from sem.core import jsonio
+from sem.core import jsonio, shape
 from sem.core.errors import SemError
+from sem.lm.closing import Position, Vocabulary
 
-# What ends an answer soonest, best first: inside a string, and outside.
-IN_STRING = (re.compile(r'"[\]}]*'),)
-OUTSIDE = (re.compile(r"[\]}]+"), re.compile(r'""?[\]}]*'), re.compile(r'[,:]"?'))
+__all__ = ["Mask", "Vocabulary", "grammar", "shortest_answer", "unenforced"]
+
 OPTIONS = {"whitespace_flexible": False, "lenient": True}
-SLACK = 10  # tokens beyond the shortest rest of an answer that closing may take
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """A tokenizer prepared for masks over `size` logits; END are the ids that stop."""
-
-    tokenizer: Any
-    size: int
-    ends: tuple[int, ...]
-
-    @cached_property
-    def guide(self) -> Any:
-        """llguidance's view of the tokenizer; takes a second or two."""
-        from llguidance.hf import from_tokenizer
-
-        return from_tokenizer(self.tokenizer, n_vocab=self.size, eos_token=list(self.ends))
-
-    @cached_property
-    def closing(self) -> dict[bool, tuple[Any, ...]]:
-        """Masks of the tokens that close an answer, best first: inside a string, and outside."""
-        texts = self.tokenizer.batch_decode([[token] for token in range(len(self.tokenizer))])
-        return {
-            True: tuple(self._matching(texts, pattern) for pattern in IN_STRING),
-            False: tuple(self._matching(texts, pattern) for pattern in OUTSIDE),
-        }
-
-    @cached_property
-    def letters(self) -> list[int]:
-        """Tokens of one letter that no literal of JSON holds: allowed inside strings only."""
-        return self.tokenizer.convert_tokens_to_ids(["q", "j", "z"])
-
-    def _matching(self, texts: Sequence[str], pattern: re.Pattern[str]) -> Any:
-        import numpy as np
-
-        found = [bool(pattern.fullmatch(text)) for text in texts[: self.size]]
-        return np.array(found + [False] * (self.size - len(found)))
+# Choices that would write a key twice and are passed over, before the answer is made to end.
+MAX_REPEATS = 8
 
 
 @lru_cache(maxsize=64)
 def grammar(schema_text: str) -> str:
-    """The grammar of the JSON Schema SCHEMA_TEXT; SemError when no decoder can hold to it."""
+    """Return the grammar of a JSON Schema; SemError when no decoder can hold to it."""
     from llguidance import LLMatcher
 
-    made = LLMatcher.grammar_from_json_schema(
-        jsonio.dumps(ordered(jsonio.loads(schema_text))), overrides=OPTIONS
-    )
-    failed, messages = LLMatcher.validate_grammar_with_warnings(made)
+    root = jsonio.loads(schema_text)
+    text = jsonio.dumps(ordered(root, root))
+    compiled = LLMatcher.grammar_from_json_schema(text, overrides=OPTIONS)
+    failed, messages = LLMatcher.validate_grammar_with_warnings(compiled)
     if failed:
         raise SemError(
             f"io_schema cannot constrain decoding: {' '.join(messages)[:200]}",
             "decode freely (eval.decoding: free), or simplify the schema",
         )
-    return made
+    return compiled
+
+
+def ordered(kind: Any, root: Any) -> Any:
+    """Return `kind` of the document `root` as the compiler must read it to keep the taught order.
+
+    Answers are taught with sorted keys. Canonical text sorts properties; the parts of an `allOf`
+    are merged first, as the compiler would write one part's keys after the other's.
+    """
+    if isinstance(kind, list):
+        return [ordered(inner, root) for inner in kind]
+    if not isinstance(kind, dict):
+        return kind
+    parts = kind.get("allOf")
+    sides = [kind, *parts] if isinstance(parts, list) else []
+    is_open = bool(sides) and all("additionalProperties" not in side for side in sides)
+    held = shape.resolve(kind, root) if is_open or "unevaluatedProperties" in kind else None
+    if held and held.get("properties") and not {"allOf", "anyOf"} & held.keys():
+        kind = held
+    return {key: ordered(inner, root) for key, inner in kind.items()}
 
 
 def unenforced(schema_text: str) -> list[str]:
-    """What of the JSON Schema SCHEMA_TEXT the mask does not hold to, in llguidance's words."""
+    """Return what of a JSON Schema the mask does not hold to, as llguidance says it."""
     from llguidance import LLMatcher
 
     return list(LLMatcher.validate_grammar_with_warnings(grammar(schema_text))[1])
 
 
-def ordered(schema: Any) -> Any:
-    """SCHEMA with the properties of every object sorted: the order answers are taught in."""
-    if isinstance(schema, list):
-        return [ordered(item) for item in schema]
-    if not isinstance(schema, Mapping):
-        return schema
-    made = {key: ordered(value) for key, value in schema.items()}
-    if isinstance(made.get("properties"), dict):
-        made["properties"] = dict(sorted(made["properties"].items()))
-    return made
+def shortest_answer(vocabulary: Vocabulary, schema_text: str) -> list[int]:
+    """Return the tokens of a short answer to the JSON Schema `schema_text`, the stop included."""
+    return list(_Row(vocabulary, schema_text).plan)
 
 
 class Mask:
     """A logits processor over rows of (tokens, logits); one per call of generate.
 
-    SCHEMAS: one JSON Schema text a row; ROOM: how many tokens a row may say.
+    `schemas`: one JSON Schema text a row; `room`: how many tokens a row may say. SemError when
+    that is too little for the shortest answer.
     """
 
     def __init__(self, vocabulary: Vocabulary, schemas: Sequence[str], room: int) -> None:
+        self.vocabulary = vocabulary
+        self.room = room
+        self.start: int | None = None  # width of the prompts
+        self.closed: set[int] = set()  # rows that were made to end
+        self.rows = [_Row(vocabulary, text) for text in schemas]
+        needed = max(len(row.plan) for row in self.rows)
+        if needed > room:
+            raise SemError(
+                f"{room} tokens are too few for an answer: the shortest that fits io_schema "
+                f"takes {needed}",
+                f"set eval.max_new_tokens to {needed} or, for answers with content, far more",
+            )
+
+    def __call__(self, ids: Any, scores: Any) -> Any:
+        """Return `scores` with -inf where a token does not fit, or leaves no room for the end."""
+        import numpy as np
+        import torch
+
+        if self.start is None:
+            self.start = ids.shape[1]
+        spoken = ids[:, self.start :].tolist()
+        for row, tokens in zip(self.rows, spoken, strict=True):
+            row.follow(tokens)
+        banned = torch.from_numpy(np.stack([~row.allowed() for row in self.rows]))
+        scores = scores.masked_fill(banned.to(scores.device), float("-inf"))
+        for number, choice in enumerate(scores.argmax(-1).tolist()):
+            row = self.rows[number]
+            for _ in range(MAX_REPEATS):
+                if row.is_done or not row.repeats_key(choice):
+                    break
+                scores[number, choice] = float("-inf")
+                choice = int(scores[number].argmax())
+            room = self.room - len(spoken[number])
+            if not row.is_done and not row.can_afford(choice, room - 1):
+                scores[number] = float("-inf")
+                scores[number, row.close()] = 0.0
+                self.closed.add(number)
+        return scores
+
+
+class _Row:
+    """One answer: what of it is said, and the shortest way to its end."""
+
+    def __init__(self, vocabulary: Vocabulary, schema_text: str) -> None:
         from llguidance import LLMatcher
 
         self.vocabulary = vocabulary
-        self.matchers = [LLMatcher(vocabulary.guide, grammar(text)) for text in schemas]
-        self.reserves = [Reserve.of(vocabulary.tokenizer, text) for text in schemas]
-        self.room = room
-        self.said = 0
-        self.start = 0  # width of the prompts
-        self.closed: set[int] = set()  # rows that were made to end
+        self.schema_text = schema_text
+        self.matcher = LLMatcher(vocabulary.guide, grammar(schema_text))
+        self.spoken: list[int] = []
+        self.position = Position()
+        self.plan = self._shortest()
+        # The choice that was looked at last, and the plan behind it.
+        self._next: tuple[int, list[int]] | None = None
 
-    def __call__(self, ids: Any, scores: Any) -> Any:
-        """SCORES with -inf wherever a token does not fit."""
-        import torch
+    @property
+    def is_done(self) -> bool:
+        return self.matcher.is_stopped() or bool(set(self.spoken[-1:]) & set(self.vocabulary.ends))
 
-        self.start = self.start or ids.shape[1]
-        for row, matcher in enumerate(self.matchers):
-            if self.said and not matcher.is_stopped():
-                matcher.consume_token(int(ids[row, -1]))
-            allowed = self._allowed(row, matcher, ids[row, self.start :])
-            banned = torch.from_numpy(~allowed).to(scores.device)
-            scores[row].masked_fill_(banned, float("-inf"))
-        self.said += 1
-        return scores
-
-    def _allowed(self, row: int, matcher: Any, said: Any) -> Any:
+    def allowed(self) -> Any:
+        """Return a bool a token: whether the answer may go on with it."""
         import numpy as np
-        from llguidance import numpy as guide
 
-        size, ends = self.vocabulary.size, list(self.vocabulary.ends)
-        stop = np.zeros(size, dtype=bool)
-        stop[ends] = True
-        if matcher.is_stopped():
+        if self.is_done:
+            stop = np.zeros(self.vocabulary.size, dtype=bool)
+            stop[list(self.vocabulary.ends)] = True
             return stop
-        bits = guide.allocate_token_bitmask(1, size)
-        guide.fill_next_token_bitmask(matcher, bits, 0)
-        if matcher.is_error():
-            raise SemError(f"constrained decoding: {matcher.get_error()[:200]}", "report this")
-        allowed = np.unpackbits(bits[0].view(np.uint8), bitorder="little")[:size].astype(bool)
-        if not self._is_short(row, said):
-            return allowed
-        return stop if allowed[ends].any() else self._closing(row, allowed)
+        allowed = self.vocabulary.allowed(self.matcher)
+        if self.matcher.is_error():
+            raise SemError(
+                f"constrained decoding: {self.matcher.get_error()[:200]}", "report this"
+            )
+        return allowed
 
-    def _is_short(self, row: int, said: Any) -> bool:
-        left, needed = self.room - self.said, self.reserves[row]
-        if left > needed.total:
+    def follow(self, tokens: Sequence[int]) -> None:
+        """Bring the row to where `tokens` are all that is said.
+
+        Drafts of prompt lookup are thrown away, so what was said may also be taken back.
+        """
+        if self.spoken != list(tokens[: len(self.spoken)]):
+            self.matcher.reset()
+            self.spoken, self.position, self._next = [], Position(), None
+            self.plan = []
+        for token in tokens[len(self.spoken) :]:
+            if not self.is_done and token not in self.vocabulary.ends:
+                self.matcher.consume_token(token)
+                self.position = self.position.after(self.vocabulary.texts[token])
+                is_known = self._next is not None and self._next[0] == token
+                self.plan = self._next[1] if is_known and self._next else []
+            self.spoken.append(token)
+        if not self.plan and not self.is_done:
+            self.plan = self._shortest()
+
+    def can_afford(self, token: int, room: int) -> bool:
+        """Return True if the answer can end within `room` tokens once `token` is said."""
+        if token in self.vocabulary.ends:
+            return True
+        position = self.position.after(self.vocabulary.texts[token])
+        if position.repeats:
             return False
-        return left <= needed.after(self.vocabulary.tokenizer.decode(said))
+        after = self.matcher.deep_copy()
+        after.consume_token(token)
+        # What ended the answer before mostly does so now, all of it or from somewhere on.
+        tails = (self.plan[start:] for start in range(self.plan[0] == token, len(self.plan)))
+        is_end = self.vocabulary.is_end
+        plan = next((t for t in tails if is_end(after, position, t, self.schema_text)), None)
+        if plan is None or len(plan) > room:
+            # None where every end repeats a key: {"x1":"","x1 under keys of one digit.
+            plan = self.vocabulary.shortest(after, position, self.schema_text)
+        self._next = token, plan or []
+        return plan is not None and len(plan) <= room
 
-    def _closing(self, row: int, allowed: Any) -> Any:
-        self.closed.add(row)
-        is_in_string = bool(allowed[self.vocabulary.letters].all())
-        for tier in self.vocabulary.closing[is_in_string]:
-            if (allowed & tier).any():
-                return allowed & tier
-        return allowed  # forced text, digits, an enum
+    def close(self) -> int:
+        """Return the token that goes the shortest way to the end."""
+        self._next = self.plan[0], self.plan[1:]
+        return self.plan[0]
 
+    def repeats_key(self, token: int) -> bool:
+        """Return True if `token` ends a key that its object holds already."""
+        return self.position.after(self.vocabulary.texts[token]).repeats
 
-@dataclass(frozen=True)
-class Reserve:
-    """Tokens to keep back so that an answer can always be closed: by top-level key, in order."""
-
-    costs: tuple[tuple[str, int], ...]
-    total: int
-
-    @classmethod
-    def of(cls, tokenizer: Any, schema_text: str) -> "Reserve":
-        """The Reserve of answers to the JSON Schema SCHEMA_TEXT."""
-        shortest = _shortest(jsonio.loads(schema_text))
-        parts = sorted(shortest.items()) if isinstance(shortest, dict) else []
-        costs = tuple((key, _count(tokenizer, {key: value})) for key, value in parts)
-        return cls(costs, max(_count(tokenizer, shortest), sum(c for _, c in costs)) + SLACK)
-
-    def after(self, said: str) -> int:
-        """What the rest of an answer that begins with SAID takes at least."""
-        begun = [n for n, (key, _) in enumerate(self.costs) if f"{jsonio.dumps(key)}:" in said]
-        if not begun:
-            return self.total
-        return sum(cost for _, cost in self.costs[begun[-1] :]) + SLACK
-
-
-def _count(tokenizer: Any, value: Any) -> int:
-    return len(tokenizer(jsonio.dumps(value), add_special_tokens=False)["input_ids"])
-
-
-def _shortest(schema: Any) -> Any:
-    if not isinstance(schema, dict):
-        return None
-    if schema.get("enum"):
-        return max(schema["enum"], key=lambda value: len(jsonio.dumps(value)))
-    if "properties" in schema:
-        needed = schema.get("required", [])
-        return {name: _shortest(schema["properties"].get(name)) for name in needed}
-    if schema.get("minItems"):
-        return [_shortest(schema.get("items"))] * schema["minItems"]
-    # A pattern's length is not known; two numbers and a text of six are longer than most.
-    return "0" * max(6 if schema.get("pattern") else 2, schema.get("minLength", 0))
+    def _shortest(self) -> list[int]:
+        plan = self.vocabulary.shortest(self.matcher, self.position, self.schema_text)
+        if plan is None:
+            raise SemError(
+                "io_schema cannot constrain decoding: no end of an answer was found",
+                "decode freely (eval.decoding: free), or simplify the schema",
+            )
+        return plan

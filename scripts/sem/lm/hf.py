@@ -59,7 +59,10 @@ class HfGenerator:
         if not schemas:
             return None
         if self.encodes:
-            raise SemError("an encoder-decoder is not decoded with a schema", "use decoding: free")
+            raise SemError(
+                "an encoder-decoder is not decoded with a schema",
+                "set eval.decoding and eval.base_decoding to free",
+            )
         if len(schemas) != len(prompts):
             raise ValueError("a batch is decoded with a schema for each prompt, or with none")
         return Mask(self.vocabulary, schemas, room)

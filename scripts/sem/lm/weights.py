@@ -55,6 +55,20 @@ def base_of(project: Project) -> Weights:
     return resolve(project.base_model_id, project.root)
 
 
+def revision(base_model_id: str, root: Path) -> str | None:
+    """Return the revision that BASE_MODEL_ID names; None for a folder that is not here.
+
+    Nothing is fetched and nothing loaded: a machine that only reads answers needs no weights.
+    """
+    if base_model_id.startswith("pip:"):
+        package = known(base_model_id)
+        return f"{package.base_model_id} sha256:{package.source_sha256}"
+    if (root / base_model_id).is_dir():
+        return _local(base_model_id, root / base_model_id).revision
+    commit = base_model_id.partition("@")[2]
+    return commit if COMMIT.fullmatch(commit) else None
+
+
 def named(given: str, root: Path) -> str:
     """The base_model_id that GIVEN, an id or a package's short name, is; nothing is fetched."""
     by_slug = {package.slug: id_ for id_, package in weight_packages.KNOWN.items()}
@@ -101,7 +115,7 @@ def _package(package: Package, root: Path) -> Weights:
     def build(temporary: Path) -> dict[str, Any]:
         _unpack(package, temporary, root / "wheelhouse")
         return {
-            "revision": f"{package.base_model_id} sha256:{package.source_sha256}",
+            "revision": revision(package.base_model_id, root),
             "source_sha256": package.source_sha256,
             "files_read": [f"{member.requirement} {member.path}" for member in package.members],
             "precision_note": package.precision_note,
