@@ -18,21 +18,56 @@ def load(folder: Path, dtype: str, device: str = "cpu", **options: Any) -> Any:
     words for transformers, as quantization_config.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     refuse_foreign_code(folder)
-    encodes = files.read_json(folder / "config.json").get("is_encoder_decoder")
-    kind = AutoModelForSeq2SeqLM if encodes else AutoModelForCausalLM
-    model = kind.from_pretrained(
-        folder,
-        dtype=getattr(torch, dtype),
-        use_safetensors=True,
-        trust_remote_code=False,
-        # T5 adds a bias to its scores, for which transformers has no fused attention.
-        **({} if encodes else {"attn_implementation": "sdpa"}),
+    words = {
+        "dtype": getattr(torch, dtype),
+        "use_safetensors": True,
+        "trust_remote_code": False,
         **options,
-    )
+    }
+    kind = _class(folder)
+    try:
+        model = kind.from_pretrained(folder, attn_implementation=_attention(folder), **words)
+    except ValueError as error:
+        # An architecture without attention, or with one of its own, has no fused one to ask for.
+        if "attention" not in str(error):
+            raise
+        model = kind.from_pretrained(folder, attn_implementation="eager", **words)
     return (model if options else model.to(device)).eval()
+
+
+def skeleton(folder: Path) -> Any:
+    """The model in FOLDER without its weights: names and shapes, in no time and no memory."""
+    import torch
+    from transformers import AutoConfig
+
+    refuse_foreign_code(folder)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    with torch.device("meta"):
+        return _class(folder).from_config(config, trust_remote_code=False)
+
+
+def is_transposed(layer: Any) -> bool:
+    """Return True if `layer` is linear and holds its weight as (in, out), as GPT-2's do."""
+    from transformers.pytorch_utils import Conv1D
+
+    return isinstance(layer, Conv1D)
+
+
+def _class(folder: Path) -> Any:
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    return AutoModelForSeq2SeqLM if _encodes(folder) else AutoModelForCausalLM
+
+
+def _encodes(folder: Path) -> bool:
+    return bool(files.read_json(folder / "config.json").get("is_encoder_decoder"))
+
+
+def _attention(folder: Path) -> str | None:
+    # T5 adds a bias to its scores, for which transformers has no fused attention.
+    return None if _encodes(folder) else "sdpa"
 
 
 def merged(model: Any, adapter: Path) -> Any:
@@ -58,11 +93,12 @@ def _add(model: Any, tensors: Any, factor: float, dora: bool) -> None:
     for name, pair in sorted(_pairs(list(tensors.keys()), dora).items()):
         a, b, *magnitude = (tensors.get_tensor(key).float() for key in pair)
         weight = modules[name].weight
-        whole = weight.cpu().float() + b @ a * factor
+        turned = is_transposed(modules[name])
+        whole = (weight.T if turned else weight).cpu().float() + b @ a * factor
         if magnitude:  # DoRA: each output's direction is normed, its length learnt
             whole *= (magnitude[0] / whole.norm(dim=1))[:, None]
         with torch.no_grad():
-            weight.copy_(whole.to(weight.dtype))
+            weight.copy_((whole.T if turned else whole).to(weight.dtype))
 
 
 def put(model: Any, tensors: dict[str, Any], folder: Path) -> None:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sem.core import console, files
+from sem.core import console
 from sem.core.errors import SemError
+from sem.lm import model as models
 from sem.lm.hardware import Hardware
-from sem.train import several
+from sem.train import adapters, several
 from sem.train.recipe import Recipe
 from sem.train.stages import Job, Stage
 
@@ -46,11 +47,13 @@ def forecast(
     recipe: Recipe, base: Path, dtype: str, device: str, stages: tuple[Stage, ...]
 ) -> Forecast:
     """What training the weights in BASE with RECIPE takes at its longest micro-batch."""
-    shape = _text(files.read_json(base / "config.json"))
+    model = models.skeleton(base)
+    shape = model.config.get_text_config()
     count = parameters(base)
-    width, layers = _first(shape, "hidden_size", "d_model"), _layers(shape)
+    width = shape.hidden_size
+    layers = shape.num_hidden_layers + (getattr(shape, "num_decoder_layers", None) or 0)
     per_weight = 0.55 if recipe.load_in_4bit else WIDE.get(dtype, 2)
-    trained = count if recipe.method == "full" else _adapter(recipe, shape, width, layers)
+    trained = count if recipe.method == "full" else adapters.trained_weights(model, recipe)
     tokens, labels = _longest(recipe, stages)
     kept = KEPT * (2 if dtype == "float32" else 1)
     per_layer = tokens * width * kept
@@ -61,7 +64,7 @@ def forecast(
         weights=count * (4 if recipe.method == "full" else per_weight) / GIB,
         optimizer=trained * (12 if recipe.method == "full" else 16) / GIB,
         activations=deep * HELD.get(device, 1.0) / GIB,
-        head=labels * shape["vocab_size"] * 10 / GIB,
+        head=labels * shape.vocab_size * 10 / GIB,
         runtime=RUNTIME_GIB.get(device, 1.0),
     )
 
@@ -165,28 +168,3 @@ def _longest(recipe: Recipe, stages: tuple[Stage, ...]) -> tuple[int, int]:
         length, trained = max(row.length for row in rows), max(row.trained for row in rows)
         found.append(tuple(each * halves * recipe.micro_batch for each in (length, trained)))
     return max(found)
-
-
-def _adapter(recipe: Recipe, shape: dict[str, Any], width: int, layers: int) -> int:
-    inner = _first(shape, "intermediate_size", "d_ff")
-    sides = {
-        "qv": 4 * width,
-        "attention": 8 * width,
-        "all-linear": 8 * width + 3 * (width + inner),
-    }
-    return recipe.lora.rank * layers * sides[recipe.lora.targets]
-
-
-def _layers(shape: dict[str, Any]) -> int:
-    return _first(shape, "num_hidden_layers", "num_layers") + shape.get("num_decoder_layers", 0)
-
-
-def _text(config: dict[str, Any]) -> dict[str, Any]:
-    return config.get("text_config") or config
-
-
-def _first(shape: dict[str, Any], *names: str) -> int:
-    for name in names:
-        if name in shape:
-            return int(shape[name])
-    raise SemError(f"config.json: none of {', '.join(names)}", "use another base model")
