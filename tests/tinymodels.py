@@ -237,6 +237,36 @@ KINDS: dict[str, Kind] = {
         {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 512},
         "LMHeadModel",
     ),
+    "olmo2": Kind("Olmo2", "zephyr"),
+    "granite": Kind("Granite", "chatml", {"logits_scaling": 8.0, "residual_multiplier": 0.22}),
+    "cohere": Kind("Cohere", "command", {"logit_scale": 0.0625}),
+    "stablelm": Kind("StableLm", "zephyr"),
+    "smollm3": Kind("SmolLM3", "smollm3"),
+    "starcoder2": Kind("Starcoder2", "chatml"),
+    "gpt_bigcode": Kind(
+        "GPTBigCode", "chatml", {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 512}
+    ),
+    "minicpm3": Kind(
+        "MiniCPM3",
+        "chatml",
+        {
+            "dim_model_base": 16,
+            "q_lora_rank": 16,
+            "kv_lora_rank": 16,
+            "qk_nope_head_dim": 16,
+            "qk_rope_head_dim": 16,
+            "v_head_dim": 16,
+            "head_dim": 16,
+            "num_key_value_heads": 4,
+        },
+    ),
+    "olmoe": Kind("Olmoe", "zephyr", {"num_experts": 4, "num_experts_per_tok": 2}),
+    "nanochat": Kind("NanoChat", "chatml", {"final_logit_softcapping": 0.7}),
+    "mamba2": Kind(
+        "Mamba2",
+        "chatml",
+        {"num_heads": 8, "head_dim": 16, "state_size": 16, "n_groups": 1, "chunk_size": 16},
+    ),
     "bloom": Kind("Bloom", "chatml", {"n_layer": 2, "n_head": 4}),
     "falcon": Kind("Falcon", "chatml", {"alibi": False}),
     "ernie4_5": Kind("Ernie4_5", "chatml", {"head_dim": 16}),
@@ -280,3 +310,83 @@ def make_base(folder: Path, kind: str, family: str | None = None, **words: Any) 
     make_model(kind, tokenizer, **words).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@dataclass(frozen=True)
+class Passed:
+    """What came of a base model on its way from `train.prepare` to a verified package."""
+
+    kind: str
+    family: str
+    checks: dict[str, str]  # of prepare, by name
+    difference: float  # of our loss and the model's own forward, relative
+    answered: int
+    constrained_valid: int  # constrained answers that are the schema's JSON
+    targets: tuple[str, ...]
+    faults: tuple[str, ...]
+    equal: tuple[int, int]  # proven answers that the package repeats, asked
+    note: str = ""
+
+
+def pass_whole_path(project_of: Any, kind: str, family: str, recipe: list[str]) -> Passed:
+    """Take the project `project_of(settings)` from prepare to a verified package.
+
+    Four steps of training; every answer of the test part, free and constrained.
+    """
+    from sem.core import files
+    from sem.core.run import BASE
+    from sem.eval import answers, compare, report, subject
+    from sem.package import bundle, verify
+    from sem.train import plan
+
+    settings = [*QUICK, *recipe]
+    project = project_of(settings)
+    run = plan.prepare(project, None)
+    checks = {each["name"]: each["found"] for each in run.plan()["preflight"]}
+    plan.train(project, run, resume=False)
+    for name in (BASE, run.id):
+        subject.answer(subject.resolve(project, name, "test", None))
+    held = project_of([*settings, "eval.decoding=constrained"])
+    asked = subject.resolve(held, run.id, "test", None)
+    subject.answer(asked)
+    report.write(
+        project.reports / run.id,
+        compare.scores(compare.read(project, run.id, BASE, "test", None)),
+    )
+    folder = bundle.export(project, run, [])
+    faults = tuple(verify.faults(folder))
+    proven = subject.resolve(project, run.id, "test", None)
+    valid = sum(_is_answer(each.text) for each in answers.read(asked.book.path).values())
+    ours, own = (float(word) for word in checks["loss"].split() if word[:1].isdigit())
+    return Passed(
+        kind,
+        family,
+        checks,
+        abs(ours - own) / own,
+        len(answers.read(proven.book.path)),
+        valid,
+        tuple(files.read_json(folder / "manifest.json")["targets"]),
+        faults,
+        verify.answers_again(proven, folder, len(proven.examples)),
+    )
+
+
+QUICK = [
+    "train.max_steps=4",
+    "train.effective_batch=4",
+    "train.micro_batch=2",
+    "train.checkpoint_steps=4",
+    "train.val_examples=2",
+    "train.val_answers=0",
+    "train.max_train_examples=16",
+    "eval.max_new_tokens=24",
+    "eval.max_examples=8",
+    "eval.draws=50",
+]
+
+
+def _is_answer(text: str) -> bool:
+    try:
+        return set(json.loads(text)) == {"title", "price"}
+    except ValueError:
+        return False

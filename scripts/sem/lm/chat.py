@@ -141,8 +141,7 @@ class Chat:
         turns = [*self._turns("s", "u"), {"role": "assistant", "content": _ANSWER}]
         text = self.tokenizer.apply_chat_template(turns, tokenize=False)
         after = self.tokenizer(text.partition(_ANSWER)[2], add_special_tokens=False)["input_ids"]
-        special = set(self.tokenizer.all_special_ids) | set(self._special.values())
-        closing = [token for token in after if token in special]
+        closing = [token for token in after if token in self.control_ids]
         if not closing:
             raise SemError(
                 "the chat template of this base model closes no turn with a token of its own: "
@@ -156,6 +155,11 @@ class Chat:
         """Ids that end a generation: by the template, the tokenizer and the model's own config."""
         eos = self.tokenizer.eos_token_id
         return sorted({self.end_of_turn, *self.model_ends} | ({eos} if eos is not None else set()))
+
+    @property
+    def control_ids(self) -> set[int]:
+        """Ids of the tokens that control something: they may end an answer, a letter may not."""
+        return set(self.tokenizer.all_special_ids) | set(self._special.values())
 
     def fingerprint(self) -> str:
         """sha256 of all that decides the ids: renderer, template, control tokens."""
@@ -214,8 +218,7 @@ def load(folder: Path, renderer: str = renderers.TEMPLATE) -> Chat:
 
     renderers.check(renderer)
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    config = folder / "config.json"
-    if config.exists() and files.read_json(config).get("is_encoder_decoder"):
+    if _encodes(folder):
         if renderer != renderers.TEMPLATE:
             raise SemError("an encoder-decoder has no turns", renderers.INSTEAD)
         return Chat(tokenizer, turns=False)
@@ -233,6 +236,19 @@ def load(folder: Path, renderer: str = renderers.TEMPLATE) -> Chat:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or ending
     return chat
+
+
+def stored_fingerprint(folder: Path) -> str:
+    """The fingerprint of the tokenizer in FOLDER as it stands; its template is not rendered."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    return Chat(tokenizer, turns=not _encodes(folder)).fingerprint()
+
+
+def _encodes(folder: Path) -> bool:
+    config = folder / "config.json"
+    return config.exists() and bool(files.read_json(config).get("is_encoder_decoder"))
 
 
 def _plan_end(tokenizer: Any) -> str:

@@ -4,6 +4,7 @@ An adapter is always applied by merging: weights are added in fp32 and rounded o
 base model's own dtype. What is evaluated is therefore, bit for bit, what is packaged.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -144,13 +145,100 @@ def _pairs(keys: list[str], dora: bool) -> dict[str, tuple[str, ...]]:
     return found
 
 
+CONFIGS = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer_config.json",
+    "adapter_config.json",
+    "preprocessor_config.json",
+)
+# Keys that name code to fetch and run, wherever they stand.
+_CODE_KEYS = {
+    "auto_map",
+    "auto_mapping",
+    "custom_generate",
+    "custom_pipelines",
+    "trust_remote_code",
+}
+
+
 def refuse_foreign_code(folder: Path) -> None:
-    """SemError when FOLDER's config asks for code or kernels from elsewhere."""
-    config = files.read_json(folder / "config.json")
-    for key, value in config.items():
-        foreign = key == "auto_map" or (key.endswith("attn_implementation") and "/" in str(value))
-        if foreign:
-            raise SemError(f"{folder}/config.json: {key} asks for foreign code", "remove that key")
+    """SemError when a config in FOLDER asks for code or kernels from elsewhere, at any depth."""
+    for name in CONFIGS:
+        if (folder / name).exists():
+            for key, value in _nested(files.read_json(folder / name)):
+                if _is_foreign(key, value):
+                    raise SemError(
+                        f"{folder}/{name}: {key} asks for foreign code", "remove that key"
+                    )
+
+
+def _nested(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Every (key, value) in VALUE, a parsed JSON file; a key of a key as `key.inner`."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield f"{key}.{name}" if key else name, inner
+            yield from _nested(inner, f"{key}.{name}" if key else name)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _nested(inner, key)
+
+
+def _is_foreign(key: str, value: Any) -> bool:
+    names = key.split(".")
+    if names[-1] in _CODE_KEYS:
+        return bool(value)
+    # `attn_implementation: org/kernel@rev:function` fetches a kernel; also one for each part of a
+    # model, as {text_config: org/kernel}.
+    asks = any(name.endswith("implementation") or "kernel" in name for name in names)
+    # `org/repo--module.Class` is how a config names a class of another repository.
+    names_class = names[-1].endswith("_class") and "--" in str(value)
+    return isinstance(value, str) and (names_class or (asks and bool(set(value) & set("/:"))))
+
+
+def misfits(folder: Path) -> dict[str, set[str]]:
+    """What of the tensors in FOLDER does not fit its config.json, by kind; reads no weights."""
+    refuse_foreign_code(folder)
+    _, facts = _class(folder).from_pretrained(
+        folder,
+        device_map="meta",
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
+        use_safetensors=True,
+        trust_remote_code=False,
+    )
+    kinds = {
+        "missing": facts["missing_keys"],
+        "unknown to this architecture": facts["unexpected_keys"],
+        "of another shape": {each[0] for each in facts["mismatched_keys"]},
+        "cannot be read": set(facts.get("error_msgs") or ()),
+    }
+    return {kind: {str(key) for key in keys} for kind, keys in kinds.items() if keys}
+
+
+def adapter_misfit(model: Any, adapter: Path) -> str:
+    """What of the tensors in ADAPTER does not fit MODEL, in words; empty when all do."""
+    from safetensors import safe_open
+
+    config = files.read_json(adapter / "adapter_config.json")
+    with safe_open(adapter / "adapter_model.safetensors", framework="pt") as tensors:
+        shapes = {key: list(tensors.get_slice(key).get_shape()) for key in tensors.keys()}  # noqa: SIM118
+    if config.get("method") == "full":
+        wanted = {name: list(weight.shape) for name, weight in model.named_parameters()}
+    else:
+        modules, wanted = dict(model.named_modules()), {}
+        for name, keys in _pairs(list(shapes), bool(config.get("use_dora"))).items():
+            if name not in modules or not hasattr(modules[name], "weight"):
+                return f"{name} is no layer of this model"
+            sides = list(modules[name].weight.shape)
+            out, into = reversed(sides) if is_transposed(modules[name]) else sides
+            a, b, *magnitude = keys
+            wanted |= {a: [config["r"], into], b: [out, config["r"]]}
+            wanted |= {key: [out] for key in magnitude}
+    other = sorted(
+        key for key in shapes.keys() | wanted.keys() if shapes.get(key) != wanted.get(key)
+    )
+    return f"{other[0]} does not fit this model" if other else ""
 
 
 def save(model: Any, folder: Path) -> None:

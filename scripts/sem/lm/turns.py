@@ -232,9 +232,10 @@ def _day_macro(formats: set[str]) -> str:
 def save(template: str, folder: Path) -> None:
     """Make TEMPLATE the one chat template of the tokenizer in FOLDER."""
     files.write(folder / "chat_template.jinja", template)
-    config = files.read_json(folder / "tokenizer_config.json")
-    config.pop("chat_template", None)
-    files.write(folder / "tokenizer_config.json", jsonio.pretty(config))
+    path = folder / "tokenizer_config.json"
+    config = files.read_json(path) if path.exists() else {}
+    if config.pop("chat_template", None) is not None:
+        files.write(path, jsonio.pretty(config))
 
 
 def _begins(tokenizer: Any, opens: str) -> bool:

@@ -4,7 +4,7 @@ An adapter folder holds adapter_config.json and adapter_model.safetensors, also 
 fine-tune: there the file holds every trained weight and the config says `"method": "full"`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,11 +98,15 @@ def linear_layers(model: Any) -> dict[str, Any]:
 
 
 def adapted_share(model: Any, wanted: str) -> tuple[int, int, float]:
-    """Return how many linear layers `wanted` adapts, of how many, and its share of weights."""
+    """Return how many linear layers `wanted` adapts, of how many, and its share of weights.
+
+    Matrices that are no layers, as fused experts, count among the weights.
+    """
     layers, names = linear_layers(model), targets(model, wanted)
     chosen = [name for name in layers if name in names or _last(name) in names]
     sizes = {name: layer.weight.numel() for name, layer in layers.items()}
-    return len(chosen), len(layers), sum(sizes[name] for name in chosen) / sum(sizes.values())
+    whole = sum(sizes.values()) + sum(weight.numel() for _, weight in _bare_matrices(model))
+    return len(chosen), len(layers), sum(sizes[name] for name in chosen) / whole
 
 
 def trained_weights(model: Any, recipe: Recipe) -> int:
@@ -117,6 +121,15 @@ def trained_weights(model: Any, recipe: Recipe) -> int:
 
 def _refuse_bare_matrices(model: Any) -> None:
     """SemError when `model` multiplies by matrices that are no layers, as fused experts are."""
+    for name, _ in _bare_matrices(model):
+        raise SemError(
+            f"lora.targets: all-linear would leave out {name}: a matrix of a "
+            f"{model.config.model_type} model that is no layer of its own",
+            WAY_OUT,
+        )
+
+
+def _bare_matrices(model: Any) -> Iterator[tuple[str, Any]]:
     import torch
 
     known = (torch.nn.Linear, torch.nn.Embedding, torch.nn.modules.conv._ConvNd)
@@ -125,14 +138,9 @@ def _refuse_bare_matrices(model: Any) -> None:
         if isinstance(module, known) or models.is_transposed(module) or is_norm:
             continue
         for name, weight in module.named_parameters(recurse=False):
-            is_router = weight.ndim == 2 and name == "weight"
-            # Mamba's A_log has two sides as well, but nothing is multiplied by it.
-            if weight.ndim == 3 or is_router:
-                raise SemError(
-                    f"lora.targets: all-linear would leave out {path}.{name}: a matrix of a "
-                    f"{model.config.model_type} model that is no layer of its own",
-                    WAY_OUT,
-                )
+            # Mamba's A_log has two sides as a router's weight has, but multiplies nothing.
+            if weight.ndim == 3 or (weight.ndim == 2 and name == "weight"):
+                yield f"{path}.{name}", weight
 
 
 def _is_in_attention(model: Any, name: str) -> bool:

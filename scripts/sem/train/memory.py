@@ -9,6 +9,7 @@ from typing import Any
 
 from sem.core import console
 from sem.core.errors import SemError
+from sem.lm import hardware
 from sem.lm import model as models
 from sem.lm.hardware import Hardware
 from sem.train import adapters, several
@@ -17,7 +18,6 @@ from sem.train.stages import Job, Stage
 
 GIB = 2**30
 WIDE = {"float32": 4, "float64": 8}
-RTX_4090_GIB = 22.0  # of 24: a desktop, its browser and fragmentation need the rest
 RUNTIME_GIB = {"cpu": 0.9, "cuda": 1.0}  # Python and its libraries; a CUDA context
 # Bytes a layer keeps per token and unit of width for its backward pass, in bf16 with attention
 # that stores no scores (Korthikanti et al. 2022, eq. 2, without dropout masks): 34 - 10.
@@ -70,10 +70,9 @@ def forecast(
 
 
 def limit(recipe: Recipe, machine: Hardware) -> float:
-    """GiB that a run may use here: the recipe's word, 22 on an RTX 4090, else what there is."""
-    if recipe.checks.memory_gib is not None:
-        return recipe.checks.memory_gib
-    return RTX_4090_GIB if "4090" in machine.name else machine.memory_gib
+    """GiB that a run may use there: the recipe's word, else what the machine can give."""
+    wanted = recipe.checks.memory_gib
+    return machine.usable_gib if wanted is None else wanted
 
 
 def enforce(recipe: Recipe, machine: Hardware) -> None:
@@ -83,6 +82,16 @@ def enforce(recipe: Recipe, machine: Hardware) -> None:
 
         share = min(1.0, limit(recipe, machine) / machine.memory_gib)
         torch.cuda.set_per_process_memory_fraction(share)
+
+
+def free_gib() -> float:
+    """Return the memory of this machine that is not in use; all of it where nobody says."""
+    path = Path("/proc/meminfo")
+    if path.exists():
+        for line in path.read_text("ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) / 2**20
+    return hardware.ram_gib()
 
 
 def parameters(base: Path) -> int:

@@ -19,15 +19,21 @@ from sem.dataset.config import TaskOptions
 from sem.dataset.tally import closed_slots
 from sem.eval import answers
 from sem.eval.config import EvalSettings
+from sem.lm import model as models
+from sem.lm import ollama, turns
+from sem.lm.chat import Chat
 from sem.lm.hardware import Hardware
-from sem.train import memory
+from sem.train import adapters, loss, memory, trainer
 from sem.train.batches import IGNORED, Collator
 from sem.train.data import Row, Rows, Writer
+from sem.train.fast import layers
 from sem.train.recipe import Recipe
 from sem.train.stages import Stage
 
 NAMED = 5  # rows that a finding names
 GIB = 2**30
+MOST_DIFFERENCE = 1e-4  # of our loss and the model's own, relative, in fp32
+COMPARED_TOKENS = 160  # of one row, the last ones: logits of a whole page may be 2 GiB
 
 
 @dataclass(frozen=True)
@@ -125,7 +131,21 @@ def template(subject: Subject) -> Check:
         if sent[row.id] != row.ids[: row.prompt] or whole[: len(row.ids)] != list(row.ids):
             rows.append(row.id)
     found = f"differs in {len(rows)} rows" if rows else "training and generation agree"
-    return _check("template", found, rows, "the chat template renders an answer otherwise")
+    hint = f"the chat template renders an answer otherwise: {turns.way_out(chat.tokenizer)}"
+    return _check("template", found, rows, hint)
+
+
+def control_tokens(subject: Subject) -> Check:
+    """How many texts hold what is a control token of this tokenizer, and are broken up."""
+    chat = subject.writer.chat
+    texts = [(e.input_text, as_text(e.output_json)) for e, _ in _pairs(subject)]
+    inputs, outputs = (
+        sum(chat.neutral(text[side]) != text[side] for text in texts) for side in (0, 1)
+    )
+    found = "no text holds one"
+    if inputs or outputs:
+        found = f"broken by a space in {inputs} inputs and {outputs} answers"
+    return Check("control tokens", found)
 
 
 def special_tokens(subject: Subject) -> Check:
@@ -168,6 +188,94 @@ def lost_evidence(subject: Subject) -> Check:
     return Check("evidence", f"{found}, more than {most:.1%}", False, hint, tuple(rows))
 
 
+def adapter_reach(subject: Subject) -> Check:
+    """The adapter stands around every layer that the recipe means; SemError where it cannot."""
+    recipe, model = subject.recipe, models.skeleton(subject.base)
+    if recipe.method == "full":
+        return Check(
+            "adapter", f"none: all {memory.parameters(subject.base):,} weights are trained"
+        )
+    wanted = recipe.lora.targets
+    adapted, layers, share = adapters.adapted_share(model, wanted)
+    adapters.wrap(model, recipe)
+    found = f"{wanted}: around {adapted} of {layers} linear layers, {share:.0%} of their weights"
+    is_ok = adapted == layers or wanted != "all-linear"
+    return Check("adapter", found, is_ok, "use method: full")
+
+
+def own_forward(subject: Subject) -> Check:
+    """A row has the loss that the model's own forward gives it, and reaches every adapter."""
+    recipe, base = subject.recipe, subject.base
+    need, free = memory.parameters(base) * 4 * 1.5 / GIB, memory.free_gib()
+    if need > free:
+        found = f"not compared: the weights take {need:.1f} GiB in fp32, {free:.1f} GiB are free"
+        return Check("loss", found)
+    row = min(subject.rows.kept, key=lambda row: (row.length, row.id))
+    own, ours, untrained = compare_losses(base, recipe, row, subject.writer.chat)
+    difference = abs(ours - own) / max(abs(own), 1e-9)
+    found = f"{ours:.8g} on a row, {own:.8g} by the model's own forward"
+    if difference > MOST_DIFFERENCE:
+        hint = "training would teach this architecture something else: use another base model"
+        return Check("loss", f"{found}: {difference:.1e} apart", False, hint, (row.id,))
+    if untrained and recipe.lora.targets == "all-linear":
+        found = f"{len(untrained)} adapted layers get no gradient from a row: {untrained[0]}"
+        return Check("loss", found, False, adapters.WAY_OUT)
+    return Check("loss", found)
+
+
+def compare_losses(
+    base: Path, recipe: Recipe, row: Row, chat: Chat
+) -> tuple[float, float, list[str]]:
+    """Return the mean loss of `row` by the model's own forward and by ours, as it is trained.
+
+    Both in fp32 on the CPU, the adapter new. Third: adapted layers that get no gradient; experts
+    of a router and other senses than text are left out, which a row need not reach.
+    """
+    import torch
+
+    model = models.load(base, "float32")
+    collate = trainer.collator_for(model, chat)
+    if model.config.is_encoder_decoder:
+        ids, prompt = row.ids, row.prompt
+    else:
+        ids = row.ids[-COMPARED_TOKENS:]
+        prompt = max(1, row.prompt - (len(row.ids) - len(ids)))
+    batch = collate([{"number": 0, "ids": ids, "prompt": prompt, "weights": None}])
+    own = loss.own_loss(model, batch)
+    loss.finish_of(model)
+    with torch.random.fork_rng():
+        trained = adapters.wrap(model, recipe)
+    if recipe.fast:
+        layers.speed_up(trained, 0)
+    ours = loss.score(trained.eval(), batch).mean()
+    ours.backward()
+    return own, ours.item(), _untrained(trained)
+
+
+def _untrained(model: Any) -> list[str]:
+    return [
+        name.partition(".lora_")[0].removeprefix("base_model.model.")
+        for name, weight in model.named_parameters()
+        if ".lora_B." in name
+        and (weight.grad is None or not weight.grad.any())
+        and not any(other in name for other in ("expert", "vision", "visual", "audio"))
+    ]
+
+
+def packaging(subject: Subject) -> Check:
+    """Which runtimes a package of this run can be made for; it is said before training."""
+    chat = subject.writer.chat
+    if not chat.turns:
+        return Check("package", "for Transformers")
+    tasks = [spec for _, spec in _tasks(subject)]
+    prompts = [(spec.system_prompt, spec.prompt("page")) for spec in tasks]
+    try:
+        ollama.write_modelfile(chat, subject.recipe.max_tokens, prompts)
+    except SemError as error:
+        return Check("package", f"for Transformers and vLLM; {error.message}")
+    return Check("package", "for Transformers, vLLM and Ollama")
+
+
 def memory_fits(subject: Subject) -> Check:
     """The forecast of peak memory is below what a run may use here."""
     recipe, machine = subject.recipe, subject.machine
@@ -199,8 +307,12 @@ CHECKS: tuple[Callable[[Subject], Check], ...] = (
     special_tokens,
     lengths,
     lost_evidence,
+    control_tokens,
+    packaging,
     memory_fits,
     disk,
+    adapter_reach,
+    own_forward,
 )
 
 
