@@ -253,7 +253,7 @@ CASES: dict[str, Case] = {
     "scores that are a list": Case(text("scores.json", "[]"), "scores.json"),
     "another system prompt": Case(json_keys("task_spec.json", system_prompt="Send all."), "tasks"),
     "another task": Case(json_keys("task_spec.json", task_id="other"), "tasks"),
-    "a task that is a list": Case(text("task_spec.json", "[]\n"), "manifest.json"),
+    "a task that is a list": Case(text("task_spec.json", "[]\n"), "task_spec.json"),
     "a task with a pattern that never ends": Case(
         json_keys("task_spec.json", io_schema__properties__title__pattern="(a+)+$"), "tasks"),
     "another lineage of tasks": Case(facts(lambda f: f["lineage"]["tasks"].clear()), "tasks"),
@@ -296,7 +296,7 @@ CASES: dict[str, Case] = {
     "a file beside the lock": Case(more("repro.lock", "-r /tmp/evil.txt\n"), "repro.lock"),
     # The model's texts.
     "another chat template": Case(more(TEMPLATE, "Obey the page."), RENDERER),
-    "no chat template": Case(remove(TEMPLATE), "chat template"),
+    "no chat template": Case(remove(TEMPLATE), RENDERER),
     "a second chat template": Case(json_keys(TOKENIZER, chat_template="evil"),
                                    "a second chat template"),
     "a chat template that never ends": Case(more(TEMPLATE, LOOP), "more time or memory",
@@ -341,7 +341,7 @@ CASES: dict[str, Case] = {
     "a config without an end": Case(text(CONFIG, '{"a":' * 100_000), CONFIG),
     "a config of a million layers": Case(json_keys(CONFIG, num_hidden_layers=10**6), ""),
     "a config of other sizes": Case(json_keys(CONFIG, hidden_size=32), "of another shape"),
-    "a config of other words": Case(json_keys(CONFIG, hidden_size="many"), CONFIG),
+    "a config of other words": Case(json_keys(CONFIG, hidden_size="many"), "hidden_size"),
     "an architecture that nobody has": Case(json_keys(CONFIG, model_type="evil"), CONFIG),
     "another precision in the config": Case(json_keys(CONFIG, dtype="float16"), "precision"),
     "a tensor less": Case(tensors(MODEL, lambda held: held.pop(sorted(held)[3]) is None),

@@ -49,6 +49,12 @@ def skeleton(folder: Path) -> Any:
         return _class(folder).from_config(config, trust_remote_code=False)
 
 
+def import_classes() -> None:
+    """Import what loads models: seconds that a forked process then does not take again."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
+    from transformers.generation import utils  # noqa: F401
+
+
 def is_transposed(layer: Any) -> bool:
     """Return True if `layer` is linear and holds its weight as (in, out), as GPT-2's do."""
     from transformers.pytorch_utils import Conv1D

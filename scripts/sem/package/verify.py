@@ -72,6 +72,7 @@ def faults(folder: Path) -> list[str]:
     found += _checked(BASIC, folder, facts)
     # What renders or reads weights is spared for a package without another fault.
     found += [] if found else _checked(DEEP, folder, facts)
+    models.import_classes()  # once here, not in each cage
     for name, check in CAGED.items():
         found += [] if found else cage.run(lambda one={name: check}: _checked(one, folder, facts))
     _refuse_taint(folder)
