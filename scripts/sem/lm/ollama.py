@@ -16,7 +16,7 @@ from sem.lm.turns import SYSTEM, USER
 Texts = tuple[str, str]  # system, user
 SAMPLES: tuple[Texts, ...] = (
     ("Be brief.", "a\nb"),
-    ("One.\n\nTwo {braces}.", 'x "quoted" \\ y'),
+    ("One.\n\nTwo {braces}.", 'x "quoted" \\ {"y": [1]} <b>z</b> %\n\n  é ß İ'),
     ("", "no system text"),
 )
 SYSTEM_PLACE, USER_PLACE = "{{ .System }}", "{{ .Prompt }}"
