@@ -11,7 +11,7 @@ Reads   models/SEM/packages/RUN/, reports/SEM/RUN/answers.test.jsonl
 import argparse
 from pathlib import Path
 
-from sem.core import console
+from sem.core import console, taint
 from sem.core.errors import SemError
 from sem.core.project import Project
 
@@ -21,9 +21,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--path", type=Path, help="a package folder anywhere (hashes only)")
     parser.add_argument("--answers", type=int, default=0, help="repeat N proven prompts")
     args = parser.parse_args(argv)
-    from sem.package import bundle, verify
+    from sem.package import verify
 
-    folder = args.path or bundle.latest(Project.load(args.sem), args.run)
+    folder = args.path or packaged(args)
     faults = verify.faults(folder)
     if faults:
         raise SemError(f"{folder}: {len(faults)} faults:\n       " + "\n       ".join(faults),
@@ -32,6 +32,16 @@ def main(argv: list[str] | None = None) -> None:
     if args.answers:
         same_answers(args, folder)
     console.done(folder)
+
+
+def packaged(args: argparse.Namespace) -> Path:
+    """The package of the run; SemError when it, or the run itself, was tainted by a takedown."""
+    from sem.package import bundle
+
+    project = Project.load(args.sem)
+    folder = bundle.latest(project, args.run)
+    taint.refuse(project.adapters / folder.name, f"run {folder.name}")
+    return folder
 
 
 def same_answers(args: argparse.Namespace, folder: Path) -> None:

@@ -52,6 +52,49 @@ _LOCK_LINE = re.compile(
     r"\s*(#.*|[A-Za-z0-9._-]+(\[[A-Za-z0-9_,-]+\])?==[A-Za-z0-9.+!_-]+(\s*;[^\\]*)?\s*\\?"
     r"|--hash=sha256:[0-9a-f]{64}\s*\\?)?"
 )
+_NAME = {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"}
+_SHA256 = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+# What every value of a manifest is; MANIFEST_SCHEMA says which there are.
+MANIFEST_VALUES: dict[str, Any] = {
+    "properties": {
+        "sem": _NAME,
+        "run_id": _NAME,
+        "targets": {"uniqueItems": True},
+        "lineage": {
+            "additionalProperties": False,
+            "required": ["renderer", "source"],
+            "properties": {
+                "run_json": _SHA256,
+                "adapter": _SHA256,
+                "renderer": _SHA256,
+                "snapshot": {
+                    "type": "object",
+                    "required": ["version", "sha256"],
+                    "properties": {"version": {"type": "integer"}, "sha256": _SHA256},
+                },
+                "base_model": {
+                    "type": "object",
+                    "required": ["base_model_id", "revision"],
+                    "additionalProperties": {"type": ["string", "null"]},
+                },
+                "tasks": {"type": "object", "minProperties": 1, "additionalProperties": _SHA256},
+                "source": {"type": "object"},
+            },
+        },
+        "scores": {
+            "additionalProperties": False,
+            "properties": {"verdict": {"type": "string"}, "scores_json": _SHA256},
+        },
+        "files": {
+            "additionalProperties": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["bytes", "sha256"],
+                "properties": {"bytes": {"type": "integer", "minimum": 0}, "sha256": _SHA256},
+            },
+        },
+    },
+}
 Check = Callable[[Path, dict[str, Any]], Iterator[str]]
 
 
@@ -64,7 +107,7 @@ def faults(folder: Path) -> list[str]:
     found = list(_tree(folder))
     if found:  # nothing is opened in a folder that holds pipes or devices
         return [_printable(line) for line in found]
-    facts, problems = _manifest(folder)
+    facts, problems = _manifest(folder, {"allOf": [MANIFEST_SCHEMA, MANIFEST_VALUES]})
     if problems:
         return [_printable(line) for line in problems]
     found += _guarded("manifest.json", lambda: manifest.faults(folder))
@@ -77,6 +120,29 @@ def faults(folder: Path) -> list[str]:
         found += [] if found else cage.run(lambda one={name: check}: _checked(one, folder, facts))
     _refuse_taint(folder)
     return [_printable(line) for line in dict.fromkeys(found)]
+
+
+def model_faults(folder: Path) -> list[str]:
+    """What is wrong with the model in the package FOLDER, for whoever takes nothing else of it.
+
+    Taint, the files and their hashes, foreign code and weights that are not finite.
+    """
+    _refuse_taint(folder)
+    found = list(_tree(folder))
+    if not found:
+        _, found = _manifest(folder, MANIFEST_SCHEMA)
+    if found:
+        return [_printable(line) for line in found]
+    found += _guarded("manifest.json", lambda: manifest.faults(folder))
+    found += _guarded("model/config.json", lambda: _refused_code(folder / "model"))
+    if not found:
+        found += _guarded(WEIGHTS[1], lambda: list(_infinite(folder, WEIGHTS[1])))
+    return [_printable(line) for line in found]
+
+
+def _refused_code(folder: Path) -> list[str]:
+    models.refuse_foreign_code(folder)
+    return []
 
 
 def _refuse_taint(folder: Path) -> None:
@@ -140,13 +206,13 @@ def _tree(folder: Path) -> Iterator[str]:
             yield f"{name}: larger than any file of its kind"
 
 
-def _manifest(folder: Path) -> tuple[dict[str, Any], list[str]]:
-    """The manifest of FOLDER and what is wrong with its form; SemError when there is none."""
+def _manifest(folder: Path, wanted: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The manifest of FOLDER and how it breaks the schema WANTED; SemError when there is none."""
     path = folder / manifest.NAME
     if path.is_file() and path.stat().st_size > MAX_MANIFEST_BYTES:
         return {}, ["manifest.json: larger than any manifest"]
     facts: Any = manifest.read(folder)
-    problems = [f"manifest.json: {line}" for line in schema.problems(facts, MANIFEST_SCHEMA)]
+    problems = [f"manifest.json: {line}" for line in schema.problems(facts, wanted)]
     return facts if isinstance(facts, dict) else {}, problems
 
 
@@ -242,23 +308,28 @@ def _lock(folder: Path, _: dict[str, Any]) -> Iterator[str]:
             yield f"repro.lock:{number}: neither a version nor a comment"
 
 
-def _weights(folder: Path, facts: dict[str, Any]) -> Iterator[str]:
+def _weights(folder: Path, _: dict[str, Any]) -> Iterator[str]:
     """Every tensor can be read, is of one precision, and is finite."""
-    import torch
     from safetensors import safe_open
 
     for name in WEIGHTS:
         with safe_open(folder / name, framework="pt") as tensors:
-            keys = list(tensors.keys())
-            formats = {tensors.get_slice(key).get_dtype() for key in keys}
-            if not keys or not formats <= FORMATS.keys() or len(formats) > 1:
-                yield f"{name}: tensors of {', '.join(sorted(formats)) or 'no format'}"
-                continue
-            if name == WEIGHTS[1] and FORMATS[next(iter(formats))] != _dtype(folder):
-                yield f"{name}: its precision is not that of config.json"
-            for key in keys:
-                if not torch.isfinite(tensors.get_tensor(key)).all():
-                    yield f"{name}: {key} is not finite"
+            formats = {tensors.get_slice(key).get_dtype() for key in tensors.keys()}  # noqa: SIM118
+        if not formats <= FORMATS.keys() or len(formats) != 1:
+            yield f"{name}: tensors of {', '.join(sorted(formats)) or 'no format'}"
+        elif name == WEIGHTS[1] and FORMATS[next(iter(formats))] != _dtype(folder):
+            yield f"{name}: its precision is not that of config.json"
+        yield from _infinite(folder, name)
+
+
+def _infinite(folder: Path, name: str) -> Iterator[str]:
+    import torch
+    from safetensors import safe_open
+
+    with safe_open(folder / name, framework="pt") as tensors:
+        for key in tensors.keys():  # noqa: SIM118 - a handle, not a dict
+            if not torch.isfinite(tensors.get_tensor(key)).all():
+                yield f"{name}: {key} is not finite"
 
 
 def _dtype(folder: Path) -> str:
