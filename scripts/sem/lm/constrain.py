@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import takewhile
 from typing import Any
 
 from sem.core import jsonio
@@ -96,7 +97,9 @@ def ordered(schema: Any) -> Any:
 class Mask:
     """A logits processor over rows of (tokens, logits); one per call of generate.
 
-    SCHEMAS: one JSON Schema text a row; ROOM: how many tokens a row may say.
+    SCHEMAS: one JSON Schema text a row; ROOM: how many tokens a row may say. A call may come with
+    any continuation of the prompts: under prompt lookup drafts are looked at and thrown away, so
+    a matcher goes back to what it shares with the tokens it is shown, and on from there.
     """
 
     def __init__(self, vocabulary: Vocabulary, schemas: Sequence[str], room: int) -> None:
@@ -106,9 +109,9 @@ class Mask:
         self.matchers = [LLMatcher(vocabulary.guide, grammar(text)) for text in schemas]
         self.reserves = [Reserve.of(vocabulary.tokenizer, text) for text in schemas]
         self.room = room
-        self.said = 0
         self.start = 0  # width of the prompts
-        self.closed: set[int] = set()  # rows that were made to end
+        self.consumed: list[list[int]] = [[] for _ in schemas]  # tokens each matcher has read
+        self.closed_at: dict[int, int] = {}  # row -> tokens it had said when it was made to end
 
     def __call__(self, ids: Any, scores: Any) -> Any:
         """SCORES with -inf wherever a token does not fit."""
@@ -116,40 +119,62 @@ class Mask:
 
         self.start = self.start or ids.shape[1]
         for row, matcher in enumerate(self.matchers):
-            if self.said and not matcher.is_stopped():
-                matcher.consume_token(int(ids[row, -1]))
-            allowed = self._allowed(row, matcher, ids[row, self.start :])
+            answer = ids[row, self.start :].tolist()
+            self._follow(row, matcher, answer)
+            allowed = self._allowed(row, matcher, answer)
             banned = torch.from_numpy(~allowed).to(scores.device)
             scores[row].masked_fill_(banned, float("-inf"))
-        self.said += 1
         return scores
 
-    def _allowed(self, row: int, matcher: Any, said: Any) -> Any:
+    @property
+    def closed(self) -> set[int]:
+        """Rows that were made to end."""
+        return set(self.closed_at)
+
+    def _follow(self, row: int, matcher: Any, answer: list[int]) -> None:
+        """Bring MATCHER to where ANSWER, the tokens of ROW behind its prompt, ends."""
+        consumed = self.consumed[row]
+        pairs = zip(consumed, answer, strict=False)
+        shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        if shared < len(consumed):
+            matcher.rollback(len(consumed) - shared)
+            del consumed[shared:]
+        if self.closed_at.get(row, -1) > len(answer):  # in a draft that was thrown away
+            del self.closed_at[row]
+        for token in answer[shared:]:
+            # Behind an end stands what fills up; a draft may hold what its own place forbids, and
+            # is thrown away from there on.
+            if matcher.is_stopped() or matcher.validate_tokens([token]) == 0:
+                break
+            matcher.consume_token(token)
+            consumed.append(token)
+
+    def _allowed(self, row: int, matcher: Any, answer: list[int]) -> Any:
         import numpy as np
         from llguidance import numpy as guide
 
         size, ends = self.vocabulary.size, list(self.vocabulary.ends)
         stop = np.zeros(size, dtype=bool)
         stop[ends] = True
-        if matcher.is_stopped():
+        if matcher.is_stopped() or len(self.consumed[row]) < len(answer):
             return stop
         bits = guide.allocate_token_bitmask(1, size)
         guide.fill_next_token_bitmask(matcher, bits, 0)
         if matcher.is_error():
             raise SemError(f"constrained decoding: {matcher.get_error()[:200]}", "report this")
         allowed = np.unpackbits(bits[0].view(np.uint8), bitorder="little")[:size].astype(bool)
-        if not self._is_short(row, said):
+        if not self._is_short(row, answer):
             return allowed
-        return stop if allowed[ends].any() else self._closing(row, allowed)
+        return stop if allowed[ends].any() else self._closing(row, allowed, len(answer))
 
-    def _is_short(self, row: int, said: Any) -> bool:
-        left, needed = self.room - self.said, self.reserves[row]
+    def _is_short(self, row: int, answer: list[int]) -> bool:
+        left, needed = self.room - len(answer), self.reserves[row]
         if left > needed.total:
             return False
-        return left <= needed.after(self.vocabulary.tokenizer.decode(said))
+        return left <= needed.after(self.vocabulary.tokenizer.decode(answer))
 
-    def _closing(self, row: int, allowed: Any) -> Any:
-        self.closed.add(row)
+    def _closing(self, row: int, allowed: Any, place: int) -> Any:
+        self.closed_at.setdefault(row, place)
         is_in_string = bool(allowed[self.vocabulary.letters].all())
         for tier in self.vocabulary.closing[is_in_string]:
             if (allowed & tier).any():
