@@ -8,7 +8,7 @@ import pytest
 from hostilepackages import CASES, UNTELLABLE
 from sem.core import files, jsonio, taint
 from sem.core.errors import SemError
-from sem.package import cage, verify
+from sem.package import cage, checks, verify
 
 
 def flip(path: Path) -> None:
@@ -85,13 +85,13 @@ def test_what_follows_from_nothing_in_a_package_only_a_signature_can_tell(packag
 
 def test_a_takedown_while_a_package_is_looked_at_is_not_missed(package, monkeypatch):
     # A takedown between the first look and the last hash left "every file is as it says".
-    usual = verify._weights
+    usual = checks._weights
 
     def meanwhile(folder, facts):
         taint.mark(folder, "t1", "2026-01-01T00:00:00+00:00", {})
         return usual(folder, facts)
 
-    monkeypatch.setitem(verify.DEEP, "model/model.safetensors", meanwhile)
+    monkeypatch.setitem(checks.DEEP, "model/model.safetensors", meanwhile)
     with pytest.raises(SemError, match="is tainted"):
         verify.faults(package)
 

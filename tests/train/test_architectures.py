@@ -17,9 +17,10 @@ from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.lm import chat
 from sem.lm import model as models
-from sem.train import adapters, loss, memory, plan, preflight
+from sem.train import adapters, conformance, loss, memory, plan
 from sem.train.batches import Collator
 from sem.train.data import Row
+from sem.train.fast import head
 from sem.train.recipe import Lora, Recipe
 from tinymodels import KINDS, make_base, make_model, make_tokenizer, pass_whole_path
 from toy import SPEC, make_t5
@@ -54,14 +55,14 @@ def row(base: Path) -> tuple[Row, chat.Chat]:
 def test_a_row_has_the_loss_of_the_model_s_own_forward(bases, kind) -> None:
     # Before: granite's logits were trained without their division by 8, Cohere's without their
     # factor, MiniCPM's with states four times too large.
-    own, ours, untrained = preflight.compare_losses(bases[kind], LORA, *row(bases[kind]))
+    own, ours, untrained = conformance.compare_losses(bases[kind], LORA, *row(bases[kind]))
     assert abs(ours - own) <= 1e-5 * own
     assert untrained == []
 
 
 @pytest.mark.parametrize("kind", sorted(REFUSED))
 def test_a_full_fine_tune_has_it_as_well(bases, kind) -> None:
-    own, ours, _ = preflight.compare_losses(bases[kind], FULL, *row(bases[kind]))
+    own, ours, _ = conformance.compare_losses(bases[kind], FULL, *row(bases[kind]))
     assert abs(ours - own) <= 1e-5 * own
 
 
@@ -69,11 +70,11 @@ def test_a_full_fine_tune_has_it_as_well(bases, kind) -> None:
 def test_all_linear_is_every_linear_layer_but_the_head(bases, kind) -> None:
     # Before: phi3 33 % of the linear weights, glm 56 %, opt 38 %, phi 29 %, lfm2 13 %.
     model = models.skeleton(bases[kind])
-    head = model.get_output_embeddings()
+    last = model.get_output_embeddings()
     linear = {
         name
         for name, layer in model.named_modules()
-        if isinstance(layer, torch.nn.Linear | Conv1D) and layer is not head
+        if isinstance(layer, torch.nn.Linear | Conv1D) and layer is not last
     }
     wrapped = adapters.wrap(model, LORA).get_base_model()
     around = {name for name, layer in wrapped.named_modules() if hasattr(layer, "lora_A")}
@@ -119,7 +120,7 @@ def test_an_encoder_decoder_is_asked_as_well(tmp_path: Path) -> None:
     speaker = chat.load(base)
     prompt, answer = speaker.prompt_ids("a", "b"), speaker.answer_ids("yes")
     example = Row("r", (*prompt, *answer), len(prompt))
-    own, ours, _ = preflight.compare_losses(base, LORA, example, speaker)
+    own, ours, _ = conformance.compare_losses(base, LORA, example, speaker)
     assert abs(ours - own) <= 1e-5 * own
 
 
@@ -145,16 +146,16 @@ def odd_model(change: Any) -> Any:
 
 
 FINISHES = [
-    (lambda x: x, loss.Finish()),
-    (lambda x: x / 8, loss.Finish(scale=0.125)),
-    (lambda x: torch.tanh(x / 30) * 30, loss.Finish(cap=30.0)),
-    (lambda x: torch.tanh(x * 0.5 / 4) * 4, loss.Finish(scale=0.5, cap=4.0)),
+    (lambda x: x, head.Finish()),
+    (lambda x: x / 8, head.Finish(scale=0.125)),
+    (lambda x: torch.tanh(x / 30) * 30, head.Finish(cap=30.0)),
+    (lambda x: torch.tanh(x * 0.5 / 4) * 4, head.Finish(scale=0.5, cap=4.0)),
 ]
 
 
 @pytest.mark.parametrize(("change", "finish"), FINISHES)
 def test_what_a_model_does_to_its_logits_is_found_out(change, finish) -> None:
-    found = loss.finish_of(odd_model(change))
+    found = head.finish_of(odd_model(change))
     assert found.scale == pytest.approx(finish.scale, rel=1e-5)
     assert (found.cap or 0.0) == pytest.approx(finish.cap or 0.0, rel=1e-5)
 
@@ -162,13 +163,13 @@ def test_what_a_model_does_to_its_logits_is_found_out(change, finish) -> None:
 @pytest.mark.parametrize("change", [lambda x: x + 3, lambda x: x.abs(), lambda x: x**3])
 def test_a_model_that_does_something_else_is_refused(change) -> None:
     with pytest.raises(SemError, match="does something to its logits that training does not know"):
-        loss.finish_of(odd_model(change))
+        head.finish_of(odd_model(change))
 
 
 def test_asking_leaves_a_training_model_as_it_was() -> None:
     model = make_model("llama", make_tokenizer("chatml")).train()
     state = torch.random.get_rng_state()
-    loss.finish_of(model)
+    head.finish_of(model)
     assert model.training
     assert torch.equal(state, torch.random.get_rng_state())
 

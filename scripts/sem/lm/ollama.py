@@ -44,6 +44,17 @@ def write_modelfile(chat: Chat, max_tokens: int, prompts: Sequence[Texts] = ()) 
     return f'FROM ./model\nTEMPLATE """{template}"""\n' + "\n".join(parameters) + "\n"
 
 
+def describe_runtimes(chat: Chat, max_tokens: int, prompts: Sequence[Texts]) -> str:
+    """Return which runtimes a model that `chat` speaks to can be packaged for, in words."""
+    if not chat.turns:
+        return "for Transformers"
+    try:
+        write_modelfile(chat, max_tokens, prompts)
+    except SemError as error:
+        return f"for Transformers and vLLM; {error.message}"
+    return "for Transformers, vLLM and Ollama"
+
+
 def render(template: str, system: str, user: str) -> str:
     """Return what Ollama makes of `template`, one that this module wrote."""
     if template.startswith(_IF):

@@ -1,7 +1,6 @@
 """What is looked at before a run is written down: a fault found here costs seconds, not a night.
 
-Every check reads what training itself will use: the same rows, the same collator, the same prompt
-as generation sends.
+Every check reads what training itself will use: rows, collator, the prompt that generation sends.
 """
 
 import shutil
@@ -21,19 +20,16 @@ from sem.eval import answers
 from sem.eval.config import EvalSettings
 from sem.lm import model as models
 from sem.lm import ollama, turns
-from sem.lm.chat import Chat
 from sem.lm.hardware import Hardware
-from sem.train import adapters, loss, memory, trainer
+from sem.train import adapters, conformance, memory
 from sem.train.batches import IGNORED, Collator
 from sem.train.data import Row, Rows, Writer
-from sem.train.fast import layers
 from sem.train.recipe import Recipe
 from sem.train.stages import Stage
 
 NAMED = 5  # rows that a finding names
 GIB = 2**30
 MOST_DIFFERENCE = 1e-4  # of our loss and the model's own, relative, in fp32
-COMPARED_TOKENS = 160  # of one row, the last ones: logits of a whole page may be 2 GiB
 
 
 @dataclass(frozen=True)
@@ -138,9 +134,10 @@ def template(subject: Subject) -> Check:
 def control_tokens(subject: Subject) -> Check:
     """How many texts hold what is a control token of this tokenizer, and are broken up."""
     chat = subject.writer.chat
-    texts = [(e.input_text, as_text(e.output_json)) for e, _ in _pairs(subject)]
-    inputs, outputs = (
-        sum(chat.neutral(text[side]) != text[side] for text in texts) for side in (0, 1)
+    pairs = list(_pairs(subject))
+    inputs = sum(chat.neutral(e.input_text) != e.input_text for e, _ in pairs)
+    outputs = sum(
+        chat.neutral(text) != text for text in (as_text(e.output_json) for e, _ in pairs)
     )
     found = "no text holds one"
     if inputs or outputs:
@@ -173,7 +170,9 @@ def lost_evidence(subject: Subject) -> Check:
     path = subject.project.store
     if not path.exists():
         return Check("evidence", f"not looked at: no store at {path.name}")
-    closed = {name: frozenset(closed_slots(s.io_schema)) for name, s in _tasks(subject)}
+    closed = {
+        name: frozenset(closed_slots(s.io_schema)) for name, s in subject.writer.tasks.items()
+    }
     wanted, rows = {example.id: example for example in subject.examples}, []
     with store.reading(path) as opened:
         for raw in opened.rows():
@@ -211,7 +210,7 @@ def own_forward(subject: Subject) -> Check:
         found = f"not compared: the weights take {need:.1f} GiB in fp32, {free:.1f} GiB are free"
         return Check("loss", found)
     row = min(subject.rows.kept, key=lambda row: (row.length, row.id))
-    own, ours, untrained = compare_losses(base, recipe, row, subject.writer.chat)
+    own, ours, untrained = conformance.compare_losses(base, recipe, row, subject.writer.chat)
     difference = abs(ours - own) / max(abs(own), 1e-9)
     found = f"{ours:.8g} on a row, {own:.8g} by the model's own forward"
     if difference > MOST_DIFFERENCE:
@@ -223,57 +222,11 @@ def own_forward(subject: Subject) -> Check:
     return Check("loss", found)
 
 
-def compare_losses(
-    base: Path, recipe: Recipe, row: Row, chat: Chat
-) -> tuple[float, float, list[str]]:
-    """Return the mean loss of `row` by the model's own forward and by ours, as it is trained.
-
-    Both in fp32 on the CPU, the adapter new. Third: adapted layers that get no gradient; experts
-    of a router and other senses than text are left out, which a row need not reach.
-    """
-    import torch
-
-    model = models.load(base, "float32")
-    collate = trainer.collator_for(model, chat)
-    if model.config.is_encoder_decoder:
-        ids, prompt = row.ids, row.prompt
-    else:
-        ids = row.ids[-COMPARED_TOKENS:]
-        prompt = max(1, row.prompt - (len(row.ids) - len(ids)))
-    batch = collate([{"number": 0, "ids": ids, "prompt": prompt, "weights": None}])
-    own = loss.own_loss(model, batch)
-    loss.finish_of(model)
-    with torch.random.fork_rng():
-        trained = adapters.wrap(model, recipe)
-    if recipe.fast:
-        layers.speed_up(trained, 0)
-    ours = loss.score(trained.eval(), batch).mean()
-    ours.backward()
-    return own, ours.item(), _untrained(trained)
-
-
-def _untrained(model: Any) -> list[str]:
-    return [
-        name.partition(".lora_")[0].removeprefix("base_model.model.")
-        for name, weight in model.named_parameters()
-        if ".lora_B." in name
-        and (weight.grad is None or not weight.grad.any())
-        and not any(other in name for other in ("expert", "vision", "visual", "audio"))
-    ]
-
-
 def packaging(subject: Subject) -> Check:
     """Which runtimes a package of this run can be made for; it is said before training."""
-    chat = subject.writer.chat
-    if not chat.turns:
-        return Check("package", "for Transformers")
-    tasks = [spec for _, spec in _tasks(subject)]
+    tasks, most = subject.writer.tasks.values(), subject.recipe.max_tokens
     prompts = [(spec.system_prompt, spec.prompt("page")) for spec in tasks]
-    try:
-        ollama.write_modelfile(chat, subject.recipe.max_tokens, prompts)
-    except SemError as error:
-        return Check("package", f"for Transformers and vLLM; {error.message}")
-    return Check("package", "for Transformers, vLLM and Ollama")
+    return Check("package", ollama.describe_runtimes(subject.writer.chat, most, prompts))
 
 
 def memory_fits(subject: Subject) -> Check:
@@ -327,10 +280,6 @@ def _weight(row: Row) -> float:
 def _pairs(subject: Subject) -> Iterator[tuple[Example, Row]]:
     by_id = {example.id: example for example in subject.examples}
     return ((by_id[row.id], row) for row in subject.rows.kept)
-
-
-def _tasks(subject: Subject) -> Any:
-    return subject.writer.tasks.items()
 
 
 def _lost(example: Example, page: str, closed: dict[str, frozenset[str]]) -> bool:
