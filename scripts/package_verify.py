@@ -1,9 +1,11 @@
-"""Check every hash of a package, and that it answers as the run that was proven.
+"""Check that a package is what it says it is, and that it answers as the run that was proven.
 
     python scripts/package_verify.py --sem shop --run RUN --answers 20
 
-Exit 1 names each fault. --answers N repeats at least N proven prompts with the packaged model
-and wants the same bytes; the same machine and precision as the evaluation are needed for that.
+Every hash, and what follows from something else in it: the lineage, the report, what runtimes
+read, the tensors. Exit 1 names each fault. --answers N repeats at least N proven prompts with the
+packaged model and wants the same bytes; the same machine and precision as the evaluation are
+needed for that.
 
 Reads   models/SEM/packages/RUN/, reports/SEM/RUN/answers.test.jsonl
 """
@@ -18,7 +20,7 @@ from sem.core.project import Project
 
 def main(argv: list[str] | None = None) -> None:
     parser = console.parser(__doc__, "sem", "run", "set")
-    parser.add_argument("--path", type=Path, help="a package folder anywhere (hashes only)")
+    parser.add_argument("--path", type=Path, help="a package folder anywhere, not of a sem here")
     parser.add_argument("--answers", type=int, default=0, help="repeat N proven prompts")
     args = parser.parse_args(argv)
     from sem.package import verify

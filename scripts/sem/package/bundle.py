@@ -49,7 +49,7 @@ MANIFEST_SCHEMA: dict[str, Any] = {
 def export(project: Project, target: Run, wanted: Sequence[str]) -> Path:
     """Build the package of TARGET, whole or not at all; its folder.
 
-    WANTED: runtimes; none means every one that serves such a model.
+    WANTED: runtimes; none means every one that can be told how to serve such a model.
     """
     if target.folder is None:
         raise SemError("the run 'base' has nothing to package", "name a trained run with --run")

@@ -88,8 +88,9 @@ MANIFEST_VALUES: dict[str, Any] = {
 
 
 def faults(folder: Path) -> list[str]:
-    """What is wrong with the package in FOLDER, a line each; reads files, runs nothing.
+    """What is wrong with the package in FOLDER, a line each.
 
+    Files are read; the chat template alone is run, in a process with limits.
     SemError when a takedown tainted it, before or meanwhile: then nothing in it may be used.
     """
     _refuse_taint(folder)
