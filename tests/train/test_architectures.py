@@ -166,6 +166,16 @@ def test_a_model_that_does_something_else_is_refused(change) -> None:
         head.finish_of(odd_model(change))
 
 
+@pytest.mark.parametrize("kind", ["mamba2", "falcon_h1", "minicpm3", "granite", "gemma2"])
+def test_a_model_in_bf16_is_found_out_as_well(bases, kind) -> None:
+    # Mamba's states are fp32 until its head rounds them to bf16.
+    wide, half = (
+        head.finish_of(models.load(bases[kind], dtype)) for dtype in ("float32", "bfloat16")
+    )
+    assert half.before == pytest.approx(wide.before, rel=1e-2)
+    assert (half.scale, half.cap) == (wide.scale, wide.cap)
+
+
 def test_asking_leaves_a_training_model_as_it_was() -> None:
     model = make_model("llama", make_tokenizer("chatml")).train()
     state = torch.random.get_rng_state()

@@ -91,7 +91,7 @@ def _scale_and_cap(grid: Any, logits: Any, inner: Any) -> tuple[float, float | N
 
     if logits.shape == grid.shape:
         first = len(grid) // 2  # the smallest above zero
-        scale = _rounded_factor((logits[first] / grid[first]).item())
+        scale = _rounded_factor((logits[first] / grid[first]).item(), CLOSE)
         if torch.allclose(logits, grid * scale, rtol=CLOSE):
             return scale, None
         cap = logits.max().item()
@@ -107,15 +107,17 @@ def _factor(hidden: Any, states: Any, inner: Any) -> float:
         if torch.equal(hidden, states):
             return 1.0
         ours, theirs = hidden.float(), states.float()
-        factor = _rounded_factor(((ours * theirs).sum() / (ours * ours).sum()).item())
-        close = BF16_CLOSE if hidden.dtype in (torch.bfloat16, torch.float16) else CLOSE
+        # Mamba's states are fp32 until its head rounds them.
+        is_half = {hidden.dtype, states.dtype} & {torch.bfloat16, torch.float16}
+        close = BF16_CLOSE if is_half else CLOSE
+        factor = _rounded_factor(((ours * theirs).sum() / (ours * ours).sum()).item(), close)
         if (ours * factor - theirs).norm() <= close * theirs.norm():
             return factor
     raise _unknown(inner, "does something to its states before the head")
 
 
-def _rounded_factor(factor: float) -> float:
-    return 1.0 if abs(factor - 1.0) < CLOSE else factor
+def _rounded_factor(factor: float, close: float) -> float:
+    return 1.0 if abs(factor - 1.0) < close else factor
 
 
 def _unknown(inner: Any, what: str) -> SemError:
