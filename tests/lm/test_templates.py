@@ -179,3 +179,14 @@ def test_a_generation_ends_where_the_model_s_own_config_ends_one(folders, tmp_pa
     config = {"eos_token_id": [own, tokenizer.eos_token_id, 10**6, "x"]}
     (tmp_path / "generation_config.json").write_text(json.dumps(config))
     assert chat.load(tmp_path).stop_ids == sorted({own, tokenizer.eos_token_id})
+
+
+@pytest.mark.parametrize("name", ["config.json", "generation_config.json"])
+@pytest.mark.parametrize("content", ["[]", "null", "5", '"x"', "{"])
+def test_a_config_of_another_type_is_one_line(folders, tmp_path, name, content) -> None:
+    import shutil
+
+    folder = shutil.copytree(folders["chatml"], tmp_path / "base")
+    (folder / name).write_text(content)
+    with pytest.raises(SemError, match=f"{name}: not "):
+        chat.load(folder)

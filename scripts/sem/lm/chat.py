@@ -15,6 +15,7 @@ from typing import Any
 
 from sem.core import files
 from sem.core.errors import SemError
+from sem.lm import model as models
 from sem.lm import spelling as spellings
 from sem.lm import turns as renderers
 from sem.lm.spelling import Spelling
@@ -217,8 +218,9 @@ def load(folder: Path, renderer: str = renderers.TEMPLATE) -> Chat:
     from transformers import AutoTokenizer
 
     renderers.check(renderer)
+    encodes = models.encodes(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    if _encodes(folder):
+    if encodes:
         if renderer != renderers.TEMPLATE:
             raise SemError("an encoder-decoder has no turns", renderers.INSTEAD)
         return Chat(tokenizer, turns=False)
@@ -243,12 +245,7 @@ def stored_fingerprint(folder: Path) -> str:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    return Chat(tokenizer, turns=not _encodes(folder)).fingerprint()
-
-
-def _encodes(folder: Path) -> bool:
-    config = folder / "config.json"
-    return config.exists() and bool(files.read_json(config).get("is_encoder_decoder"))
+    return Chat(tokenizer, turns=not models.encodes(folder)).fingerprint()
 
 
 def _plan_end(tokenizer: Any) -> str:
@@ -268,8 +265,7 @@ def _plan_end(tokenizer: Any) -> str:
 
 def _model_ends(folder: Path, size: int) -> tuple[int, ...]:
     """The ids that end a text by the generation config in FOLDER, those that the tokenizer has."""
-    path = folder / "generation_config.json"
-    ends = files.read_json(path).get("eos_token_id") if path.exists() else None
+    ends = models.read_config(folder / "generation_config.json").get("eos_token_id")
     listed = ends if isinstance(ends, list) else [ends]
     return tuple(each for each in listed if type(each) is int and 0 <= each < size)
 

@@ -65,16 +65,25 @@ def is_transposed(layer: Any) -> bool:
 def _class(folder: Path) -> Any:
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-    return AutoModelForSeq2SeqLM if _encodes(folder) else AutoModelForCausalLM
+    return AutoModelForSeq2SeqLM if encodes(folder) else AutoModelForCausalLM
 
 
-def _encodes(folder: Path) -> bool:
-    return bool(files.read_json(folder / "config.json").get("is_encoder_decoder"))
+def encodes(folder: Path) -> bool:
+    """Return True if the model in `folder` is an encoder-decoder by its config.json."""
+    return bool(read_config(folder / "config.json").get("is_encoder_decoder"))
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return the config in `path`, empty where there is none; SemError when it is no object."""
+    value = files.read_json(path) if path.exists() else {}
+    if not isinstance(value, dict):
+        raise SemError(f"{path}: not a JSON object", "restore the model's own file")
+    return value
 
 
 def _attention(folder: Path) -> str | None:
     # T5 adds a bias to its scores, for which transformers has no fused attention.
-    return None if _encodes(folder) else "sdpa"
+    return None if encodes(folder) else "sdpa"
 
 
 def merged(model: Any, adapter: Path) -> Any:
