@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def packaged(args: argparse.Namespace) -> Path:
-    """The package of the run; SemError when it, or the run itself, was tainted by a takedown."""
+    """Return the package of the run; SemError when a takedown tainted it, or the run."""
     from sem.package import bundle
 
     project = Project.load(args.sem)

@@ -102,7 +102,7 @@ class Chat:
         return [*self._ids(self.neutral(text)), self.end_of_turn if end is None else end]
 
     def neutral(self, text: str) -> str:
-        """TEXT with every control token broken by a space, as `< end_of_turn>`."""
+        """Return `text` with every control token broken by a space, as `< end_of_turn>`."""
         count = 1
         while count:
             text, count = self._control.subn(lambda match: _broken(match[0]), text)
@@ -153,13 +153,13 @@ class Chat:
 
     @cached_property
     def stop_ids(self) -> list[int]:
-        """Ids that end a generation: by the template, the tokenizer and the model's own config."""
+        """Return the ids that end a generation, by template, tokenizer and the model's config."""
         eos = self.tokenizer.eos_token_id
         return sorted({self.end_of_turn, *self.model_ends} | ({eos} if eos is not None else set()))
 
     @property
     def control_ids(self) -> set[int]:
-        """Ids of the tokens that control something: they may end an answer, a letter may not."""
+        """Return the ids of tokens that control something: they may end an answer."""
         return set(self.tokenizer.all_special_ids) | set(self._special.values())
 
     def fingerprint(self) -> str:
@@ -210,7 +210,7 @@ class Chat:
 
 
 def load(folder: Path, renderer: str = renderers.TEMPLATE) -> Chat:
-    """The Chat of the model in FOLDER, its turns written by RENDERER (`template` or `plan`).
+    """Return the Chat of the model in `folder`, with turns by `renderer` (`template`, `plan`).
 
     The tokenizer's template is asked first what it does (`turns.pin_template`); SemError when it
     has none and needs one, when it cannot be used, or when it knows none of the plan's turns.
@@ -241,7 +241,7 @@ def load(folder: Path, renderer: str = renderers.TEMPLATE) -> Chat:
 
 
 def stored_fingerprint(folder: Path) -> str:
-    """The fingerprint of the tokenizer in FOLDER as it stands; its template is not rendered."""
+    """Return the fingerprint of the tokenizer in `folder` without rendering its template."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
@@ -249,7 +249,7 @@ def stored_fingerprint(folder: Path) -> str:
 
 
 def _plan_end(tokenizer: Any) -> str:
-    """What ends the model's turn in the plan's turns: what ends it in TOKENIZER's own template.
+    """Return what ends the model's turn in the plan's: what does in the tokenizer's template.
 
     A template that cannot be used is left out, so that the plan's turns are always a way out.
     """
@@ -264,12 +264,12 @@ def _plan_end(tokenizer: Any) -> str:
 
 
 def _model_ends(folder: Path, size: int) -> tuple[int, ...]:
-    """The ids that end a text by the generation config in FOLDER, those that the tokenizer has."""
+    """Return the ids that end a text by the generation config, those that the tokenizer has."""
     ends = models.read_config(folder / "generation_config.json").get("eos_token_id")
     listed = ends if isinstance(ends, list) else [ends]
     return tuple(each for each in listed if type(each) is int and 0 <= each < size)
 
 
 def _broken(token: str) -> str:
-    """TOKEN with a space behind its first character; a space where it is one character."""
+    """Return `token` with a space behind its first character; a space where it is only one."""
     return f"{token[0]} {token[1:]}" if len(token) > 1 else " "

@@ -97,9 +97,9 @@ def ordered(schema: Any) -> Any:
 class Mask:
     """A logits processor over rows of (tokens, logits); one per call of generate.
 
-    SCHEMAS: one JSON Schema text a row; ROOM: how many tokens a row may say. A call may come with
-    any continuation of the prompts: under prompt lookup drafts are looked at and thrown away, so
-    a matcher goes back to what it shares with the tokens it is shown, and on from there.
+    `schemas`: one JSON Schema text a row; `room`: how many tokens a row may say. A call may come
+    with any continuation of the prompts: under prompt lookup drafts are looked at and thrown away,
+    so a matcher goes back to what it shares with the tokens it is shown, and on from there.
     """
 
     def __init__(self, vocabulary: Vocabulary, schemas: Sequence[str], room: int) -> None:
@@ -114,7 +114,7 @@ class Mask:
         self.closed_at: dict[int, int] = {}  # row -> tokens it had said when it was made to end
 
     def __call__(self, ids: Any, scores: Any) -> Any:
-        """SCORES with -inf wherever a token does not fit."""
+        """Return `scores` with -inf wherever a token does not fit."""
         import torch
 
         self.start = self.start or ids.shape[1]
@@ -128,11 +128,11 @@ class Mask:
 
     @property
     def closed(self) -> set[int]:
-        """Rows that were made to end."""
+        """Return the rows that were made to end."""
         return set(self.closed_at)
 
     def _follow(self, row: int, matcher: Any, answer: list[int]) -> None:
-        """Bring MATCHER to where ANSWER, the tokens of ROW behind its prompt, ends."""
+        """Bring `matcher` to where `answer`, the tokens of `row` behind its prompt, ends."""
         consumed = self.consumed[row]
         pairs = zip(consumed, answer, strict=False)
         shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

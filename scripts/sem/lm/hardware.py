@@ -29,7 +29,7 @@ class Hardware:
 
     @property
     def usable_gib(self) -> float:
-        """What of the memory a run may use: 22 GiB of a card of 24, else all that there is."""
+        """Return the memory that a run may use: 22 GiB of a card of 24, else all there is."""
         if self.device == "cuda" and self.memory_gib <= WORKSTATION_GIB:
             return min(self.memory_gib, WORKSTATION_USABLE_GIB)
         return self.memory_gib

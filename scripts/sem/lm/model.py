@@ -13,9 +13,9 @@ from sem.core.errors import SemError
 
 
 def load(folder: Path, dtype: str, device: str = "cpu", **options: Any) -> Any:
-    """The model in FOLDER in eval mode; safetensors only, no remote code.
+    """Load the model in `folder` in eval mode; safetensors only, no remote code.
 
-    A causal model, or the sequence-to-sequence one that its config.json says. OPTIONS: further
+    A causal model, or the sequence-to-sequence one that its config.json says. `options`: further
     words for transformers, as quantization_config.
     """
     import torch
@@ -39,7 +39,7 @@ def load(folder: Path, dtype: str, device: str = "cpu", **options: Any) -> Any:
 
 
 def skeleton(folder: Path) -> Any:
-    """The model in FOLDER without its weights: names and shapes, in no time and no memory."""
+    """Return the model in `folder` without its weights: names and shapes, in no time."""
     import torch
     from transformers import AutoConfig
 
@@ -178,7 +178,7 @@ _CODE_KEYS = {
 
 
 def refuse_foreign_code(folder: Path) -> None:
-    """SemError when a config in FOLDER asks for code or kernels from elsewhere, at any depth."""
+    """Check that no config in `folder` asks for foreign code or kernels, at any depth."""
     for name in CONFIGS:
         if (folder / name).exists():
             for key, value in _nested(files.read_json(folder / name)):
@@ -189,7 +189,7 @@ def refuse_foreign_code(folder: Path) -> None:
 
 
 def _nested(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Every (key, value) in VALUE, a parsed JSON file; a key of a key as `key.inner`."""
+    """Yield every (key, value) in `value`, parsed JSON; a key of a key as `key.inner`."""
     if isinstance(value, dict):
         for name, inner in value.items():
             yield f"{key}.{name}" if key else name, inner
@@ -212,7 +212,7 @@ def _is_foreign(key: str, value: Any) -> bool:
 
 
 def misfits(folder: Path) -> dict[str, set[str]]:
-    """What of the tensors in FOLDER does not fit its config.json, by kind; reads no weights."""
+    """Return which tensors in `folder` do not fit its config.json, by kind; reads no weights."""
     refuse_foreign_code(folder)
     _, facts = _class(folder).from_pretrained(
         folder,
@@ -232,7 +232,7 @@ def misfits(folder: Path) -> dict[str, set[str]]:
 
 
 def adapter_misfit(model: Any, adapter: Path) -> str:
-    """What of the tensors in ADAPTER does not fit MODEL, in words; empty when all do."""
+    """Return what in `adapter` does not fit `model`, in words; empty when everything does."""
     from safetensors import safe_open
 
     config = files.read_json(adapter / "adapter_config.json")

@@ -55,13 +55,13 @@ _FOLD = (
 
 
 def check(renderer: str) -> None:
-    """SemError when RENDERER is none that there is."""
+    """Check that `renderer` is one that there is; SemError when not."""
     if renderer not in RENDERERS:
         raise SemError(f"train.yaml: renderer {renderer!r}", nearest(renderer, RENDERERS))
 
 
 def markers(tokenizer: Any) -> tuple[str, str]:
-    """What opens and closes a turn in TOKENIZER; SemError when it knows no such tokens."""
+    """Return what opens and closes a turn in `tokenizer`; SemError without such tokens."""
     known = tokenizer.get_vocab()
     for pair in MARKERS:
         if known.keys() >= set(pair):
@@ -71,7 +71,7 @@ def markers(tokenizer: Any) -> tuple[str, str]:
 
 
 def plan(tokenizer: Any, ends: str) -> str:
-    """The chat template of the plan's turns for TOKENIZER, the model's ending with ENDS."""
+    """Return the template of the plan's turns for `tokenizer`, the model's ending with `ends`."""
     opens, closes = markers(tokenizer)
     tokens = {"OPENS": opens, "CLOSES": closes, "ENDS": ends}
     text = _PLAN
@@ -230,7 +230,7 @@ def _day_macro(formats: set[str]) -> str:
 
 
 def save(template: str, folder: Path) -> None:
-    """Make TEMPLATE the one chat template of the tokenizer in FOLDER."""
+    """Make `template` the one chat template of the tokenizer in `folder`."""
     files.write(folder / "chat_template.jinja", template)
     path = folder / "tokenizer_config.json"
     config = files.read_json(path) if path.exists() else {}

@@ -47,9 +47,9 @@ MANIFEST_SCHEMA: dict[str, Any] = {
 
 
 def export(project: Project, target: Run, wanted: Sequence[str]) -> Path:
-    """Build the package of TARGET, whole or not at all; its folder.
+    """Build the package of `target`, whole or not at all, and return its folder.
 
-    WANTED: runtimes; none means every one that can be told how to serve such a model.
+    `wanted`: runtimes; none means every one that can be told how to serve such a model.
     """
     if target.folder is None:
         raise SemError("the run 'base' has nothing to package", "name a trained run with --run")
@@ -92,7 +92,7 @@ def _renderer(plan: dict[str, Any]) -> str:
 
 
 def _writable(served: Served, names: set[str], wanted: set[str]) -> list[str]:
-    """Those of NAMES that can be written, sorted; the others are said, or refused when WANTED."""
+    """Return the `names` that can be written; others are said, or refused when `wanted`."""
     chosen = []
     for name in sorted(names):
         try:
@@ -139,7 +139,7 @@ def _fill(
 
 
 def _write_tokenizer(base: Path, speaker: Chat, folder: Path) -> None:
-    """Write the tokenizer of BASE as SPEAKER uses it: template pinned, greedy, every end."""
+    """Write the tokenizer of `base` as `speaker` uses it: template pinned, greedy, every end."""
     if (base / "tokenizer.json").exists():
         for name in TOKENIZER_FILES:
             if (base / name).exists():
@@ -166,7 +166,7 @@ def generation_config(speaker: Chat) -> dict[str, Any]:
 
 
 def _prove_tokenizer(project: Project, target: Run, speaker: Chat, folder: Path) -> None:
-    """SemError when the tokenizer in FOLDER gives other ids than the one that was proven."""
+    """Check that the tokenizer in `folder` gives the proven ids; SemError when it does not."""
     packaged = chat.load(folder)
     if packaged.fingerprint() != target.plan()["renderer"]:
         raise SemError(

@@ -30,7 +30,7 @@ _LOCK_LINE = re.compile(
 
 
 def _lineage(folder: Path, facts: dict[str, Any]) -> Iterator[str]:
-    """The adapter and the scores are those that the lineage names."""
+    """Check that the adapter and the scores are those that the lineage names."""
     for name, digest in (
         (WEIGHTS[0], facts["lineage"]["adapter"]),
         ("scores.json", facts["scores"]["scores_json"]),
@@ -40,7 +40,7 @@ def _lineage(folder: Path, facts: dict[str, Any]) -> Iterator[str]:
 
 
 def _proof(folder: Path, facts: dict[str, Any]) -> Iterator[str]:
-    """The scores are of this run on its snapshot, and the report is what they make."""
+    """Check that the scores are of this run, and that the report is what they make."""
     scores, lineage = files.read_json(folder / "scores.json"), facts["lineage"]
     claims = {
         "verdict": (scores["verdict"], facts["scores"]["verdict"]),
@@ -60,7 +60,7 @@ def _proof(folder: Path, facts: dict[str, Any]) -> Iterator[str]:
 
 
 def _contract(folder: Path, facts: dict[str, Any]) -> Iterator[str]:
-    """The tasks are those that the lineage names."""
+    """Check that the tasks are those that the lineage names."""
     tasks = {task.task_id: task.fingerprint() for task in _tasks(folder)}
     if tasks != facts["lineage"]["tasks"]:
         yield "task_spec.json: not the tasks that the manifest's lineage names"
@@ -74,7 +74,7 @@ def _tasks(folder: Path) -> list[TaskSpec]:
 
 
 def _adapter_config(folder: Path, facts: dict[str, Any]) -> Iterator[str]:
-    """The adapter is one that evaluation would merge, of the base model of the lineage."""
+    """Check that evaluation would merge the adapter, and that its base is the lineage's."""
     config = files.read_json(folder / "adapter" / "adapter_config.json")
     if config["base_model_name_or_path"] != facts["lineage"]["base_model"]["base_model_id"]:
         yield "adapter/adapter_config.json: names another base model than the lineage"
@@ -90,7 +90,7 @@ def _adapter_config(folder: Path, facts: dict[str, Any]) -> Iterator[str]:
 
 
 def _foreign(folder: Path, _: dict[str, Any]) -> Iterator[str]:
-    """Nothing in the configs asks for code, kernels or weights from elsewhere."""
+    """Check that no config asks for code, kernels or weights from elsewhere."""
     for path in sorted(folder.glob("*/*.json")):
         if not isinstance(files.read_json(path), dict):
             yield f"{path.relative_to(folder)}: not a JSON object"
@@ -105,14 +105,14 @@ def _foreign(folder: Path, _: dict[str, Any]) -> Iterator[str]:
 
 
 def _lock(folder: Path, _: dict[str, Any]) -> Iterator[str]:
-    """repro.lock holds exact versions and nothing that an installer would obey beside."""
+    """Check that repro.lock holds exact versions and nothing else that an installer obeys."""
     for number, line in enumerate(files.read_text(folder / "repro.lock").splitlines(), 1):
         if not _LOCK_LINE.fullmatch(line):
             yield f"repro.lock:{number}: neither a version nor a comment"
 
 
 def _weights(folder: Path, _: dict[str, Any]) -> Iterator[str]:
-    """Every tensor can be read, is of one precision, and is finite."""
+    """Check that every tensor can be read, is of one precision, and is finite."""
     from safetensors import safe_open
 
     for name in WEIGHTS:
@@ -141,13 +141,13 @@ def _dtype(folder: Path) -> str:
 
 
 def _shapes(folder: Path, _: dict[str, Any]) -> Iterator[str]:
-    """The tensors are those that config.json's architecture has, by name and shape."""
+    """Check that the tensors have the names and shapes of config.json's architecture."""
     for kind, keys in models.misfits(folder / "model").items():
         yield from (f"model/model.safetensors: {key}: {kind}" for key in sorted(keys)[:5])
 
 
 def _adapter_shapes(folder: Path, _: dict[str, Any]) -> Iterator[str]:
-    """The adapter fits the model it was merged into."""
+    """Check that the adapter fits the model it was merged into."""
     model = models.skeleton(folder / "model")
     problem = models.adapter_misfit(model, folder / "adapter")
     if problem:
@@ -155,7 +155,7 @@ def _adapter_shapes(folder: Path, _: dict[str, Any]) -> Iterator[str]:
 
 
 def _served(folder: Path, facts: dict[str, Any]) -> Iterator[str]:
-    """Template, ends and what runtimes read are what export would write of this model."""
+    """Check that template, ends and what runtimes read are what export would write."""
     if chat.stored_fingerprint(folder / "model") != facts["lineage"]["renderer"]:
         yield "model/chat_template.jinja: not the renderer that the manifest's lineage names"
         return
@@ -180,7 +180,7 @@ def _served(folder: Path, facts: dict[str, Any]) -> Iterator[str]:
 
 
 def _max_tokens(folder: Path) -> int:
-    """The context that the package was made for; what else its files say is worked out of it."""
+    """Return the context that the package was made for, the one number taken from its files."""
     found = set()
     for name, pattern in (
         ("serve/vllm.yaml", r"^max-model-len: ([1-9][0-9]{0,8})$"),

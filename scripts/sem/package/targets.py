@@ -26,7 +26,7 @@ TARGETS: dict[str, Writer] = {}
 
 
 def target(write: Writer) -> Writer:
-    """Register WRITE under its own name, as `package.export --target` spells it."""
+    """Register `write` under its own name, as `package.export --target` spells it."""
     TARGETS[write.__name__] = write
     return write
 
@@ -40,19 +40,19 @@ FILES = {
 
 
 def suited(chat: Chat) -> list[str]:
-    """The names of the runtimes that serve a model that is spoken to by CHAT."""
+    """Return the names of the runtimes that serve a model which `chat` speaks to."""
     return sorted(TARGETS) if chat.turns else ["transformers"]
 
 
 def write_target(name: str, folder: Path, served: Served) -> None:
-    """Write what the runtime NAME wants into the package FOLDER; SemError when it cannot be."""
+    """Write what the runtime `name` wants into `folder`; SemError when it cannot be."""
     for path, text in TARGETS[name](served).items():
         files.write(folder / path, text)
 
 
 @target
 def transformers(served: Served) -> dict[str, str]:
-    """How to load the package with Transformers; how an encoder-decoder's texts are spelled."""
+    """Write how to load the package with Transformers, and how an encoder-decoder spells."""
     if served.chat.turns:
         return {"serve/TRANSFORMERS.md": TRANSFORMERS}
     spelling = served.chat.spelling
@@ -65,14 +65,14 @@ def transformers(served: Served) -> dict[str, str]:
 
 @target
 def vllm(served: Served) -> dict[str, str]:
-    """A `vllm serve --config` file and notes for CUDA, ROCm and CPU."""
+    """Write a `vllm serve --config` file and notes for CUDA, ROCm and CPU."""
     config = VLLM_CONFIG.format(name=served.sem, dtype=served.dtype, limit=served.max_tokens)
     return {"serve/vllm.yaml": config, "serve/VLLM.md": VLLM}
 
 
 @target
 def ollama(served: Served) -> dict[str, str]:
-    """A Modelfile over the merged safetensors, written from the model's own chat template."""
+    """Write a Modelfile over the merged safetensors, from the model's own chat template."""
     prompts = [(task.system_prompt, task.prompt("page")) for task in served.tasks]
     return {"Modelfile": modelfiles.write_modelfile(served.chat, served.max_tokens, prompts)}
 

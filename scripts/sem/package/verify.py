@@ -88,7 +88,7 @@ MANIFEST_VALUES: dict[str, Any] = {
 
 
 def faults(folder: Path) -> list[str]:
-    """What is wrong with the package in FOLDER, a line each.
+    """Return what is wrong with the package in `folder`, a line each.
 
     Files are read; the chat template alone is run, in a process with limits.
     SemError when a takedown tainted it, before or meanwhile: then nothing in it may be used.
@@ -113,7 +113,7 @@ def faults(folder: Path) -> list[str]:
 
 
 def model_faults(folder: Path) -> list[str]:
-    """What is wrong with the model in the package FOLDER, for whoever takes nothing else of it.
+    """Return what is wrong with the model in `folder`, for whoever takes nothing else of it.
 
     Taint, the files and their hashes, foreign code and weights that are not finite.
     """
@@ -161,7 +161,7 @@ def _checked(checks: dict[str, Check], folder: Path, facts: dict[str, Any]) -> l
 
 
 def _guarded(where: str, check: Callable[[], list[str]]) -> list[str]:
-    """The lines of CHECK; a line as well where it stumbles over what it reads."""
+    """Return the lines of `check`; a line as well where it stumbles over what it reads."""
     try:
         return check()
     except SemError as error:
@@ -173,12 +173,12 @@ def _guarded(where: str, check: Callable[[], list[str]]) -> list[str]:
 
 
 def _printable(line: str) -> str:
-    """LINE without what a terminal would obey; names in a package are a stranger's."""
+    """Return `line` without what a terminal would obey: names in a package are a stranger's."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 
 def _tree(folder: Path) -> Iterator[str]:
-    """Entries that no package holds; SemError for a link, which leads out of it."""
+    """Yield entries that no package holds; SemError for a link, which leads out of it."""
     for path in sorted(folder.rglob("*")):
         name, mode = path.relative_to(folder), path.lstat().st_mode
         if stat.S_ISLNK(mode):
@@ -197,7 +197,7 @@ def _tree(folder: Path) -> Iterator[str]:
 
 
 def _manifest(folder: Path, wanted: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The manifest of FOLDER and how it breaks the schema WANTED; SemError when there is none."""
+    """Return the manifest and how it breaks the schema `wanted`; SemError when there is none."""
     path = folder / manifest.NAME
     if path.is_file() and path.stat().st_size > MAX_MANIFEST_BYTES:
         return {}, ["manifest.json: larger than any manifest"]
@@ -207,7 +207,7 @@ def _manifest(folder: Path, wanted: dict[str, Any]) -> tuple[dict[str, Any], lis
 
 
 def _names(facts: dict[str, Any]) -> Iterator[str]:
-    """Files that are missing, or that belong to no target of the manifest."""
+    """Yield files that are missing, or that belong to no target of the manifest."""
     listed, wanted = set(facts["files"]), set(REQUIRED)
     for name in facts["targets"]:
         wanted |= set(targets.FILES[name])
@@ -217,7 +217,7 @@ def _names(facts: dict[str, Any]) -> Iterator[str]:
 
 
 def answers_again(proven: Subject, folder: Path, count: int) -> tuple[int, int]:
-    """Let the packaged model answer COUNT proven prompts again: (byte-equal, asked).
+    """Let the packaged model answer `count` proven prompts again: (byte-equal, asked).
 
     Whole batches of the evaluation are repeated, because padding changes the last bits.
     """

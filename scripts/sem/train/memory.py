@@ -70,7 +70,7 @@ def forecast(
 
 
 def limit(recipe: Recipe, machine: Hardware) -> float:
-    """GiB that a run may use there: the recipe's word, else what the machine can give."""
+    """Return the GiB that a run may use: the recipe's word, else what `machine` can give."""
     wanted = recipe.checks.memory_gib
     return machine.usable_gib if wanted is None else wanted
 

@@ -132,7 +132,7 @@ def template(subject: Subject) -> Check:
 
 
 def control_tokens(subject: Subject) -> Check:
-    """How many texts hold what is a control token of this tokenizer, and are broken up."""
+    """Count the texts that hold a control token of this tokenizer and are broken up."""
     chat = subject.writer.chat
     pairs = list(_pairs(subject))
     inputs = sum(chat.neutral(e.input_text) != e.input_text for e, _ in pairs)
@@ -188,7 +188,7 @@ def lost_evidence(subject: Subject) -> Check:
 
 
 def adapter_reach(subject: Subject) -> Check:
-    """The adapter stands around every layer that the recipe means; SemError where it cannot."""
+    """Check that the adapter stands around every layer meant; SemError where it cannot."""
     recipe, model = subject.recipe, models.skeleton(subject.base)
     if recipe.method == "full":
         return Check(
@@ -203,7 +203,7 @@ def adapter_reach(subject: Subject) -> Check:
 
 
 def own_forward(subject: Subject) -> Check:
-    """A row has the loss that the model's own forward gives it, and reaches every adapter."""
+    """Check that a row has the loss of the model's own forward, and reaches every adapter."""
     recipe, base = subject.recipe, subject.base
     need, free = memory.parameters(base) * 4 * 1.5 / GIB, memory.free_gib()
     if need > free:
@@ -223,7 +223,7 @@ def own_forward(subject: Subject) -> Check:
 
 
 def packaging(subject: Subject) -> Check:
-    """Which runtimes a package of this run can be made for; it is said before training."""
+    """Say before training which runtimes a package of this run can be made for."""
     tasks, most = subject.writer.tasks.values(), subject.recipe.max_tokens
     prompts = [(spec.system_prompt, spec.prompt("page")) for spec in tasks]
     return Check("package", ollama.describe_runtimes(subject.writer.chat, most, prompts))

@@ -58,7 +58,7 @@ def collator(job: Job, model: Any) -> Collator:
 
 
 def collator_for(model: Any, chat: Chat) -> Collator:
-    """What pads rows that CHAT wrote for MODEL."""
+    """Return what pads rows that `chat` wrote for `model`."""
     kind = Seq2SeqCollator if model.config.is_encoder_decoder else Collator
     return kind(chat.tokenizer.pad_token_id)
 
