@@ -16,7 +16,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--target",
         action="append",
-        help="transformers, vllm or ollama (repeatable; default: all three)",
+        help="transformers, vllm or ollama (repeatable; default: all that can serve it)",
     )
     args = parser.parse_args(argv)
     from sem.package import bundle

@@ -1,9 +1,11 @@
-"""Check every hash of a package, and that it answers as the run that was proven.
+"""Check that a package is what it says it is, and that it answers as the run that was proven.
 
     python scripts/package_verify.py --sem shop --run RUN --answers 20
 
-Exit 1 names each fault. --answers N repeats at least N proven prompts with the packaged model
-and wants the same bytes; the same machine and precision as the evaluation are needed for that.
+Every hash, and what follows from something else in it: the lineage, the report, what runtimes
+read, the tensors. Exit 1 names each fault. --answers N repeats at least N proven prompts with the
+packaged model and wants the same bytes; the same machine and precision as the evaluation are
+needed for that.
 
 Reads   models/SEM/packages/RUN/, reports/SEM/RUN/answers.test.jsonl
 """
@@ -11,19 +13,19 @@ Reads   models/SEM/packages/RUN/, reports/SEM/RUN/answers.test.jsonl
 import argparse
 from pathlib import Path
 
-from sem.core import console
+from sem.core import console, taint
 from sem.core.errors import SemError
 from sem.core.project import Project
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = console.parser(__doc__, "sem", "run", "set")
-    parser.add_argument("--path", type=Path, help="a package folder anywhere (hashes only)")
+    parser.add_argument("--path", type=Path, help="a package folder anywhere, not of a sem here")
     parser.add_argument("--answers", type=int, default=0, help="repeat N proven prompts")
     args = parser.parse_args(argv)
-    from sem.package import bundle, verify
+    from sem.package import verify
 
-    folder = args.path or bundle.latest(Project.load(args.sem), args.run)
+    folder = args.path or packaged(args)
     faults = verify.faults(folder)
     if faults:
         raise SemError(f"{folder}: {len(faults)} faults:\n       " + "\n       ".join(faults),
@@ -32,6 +34,16 @@ def main(argv: list[str] | None = None) -> None:
     if args.answers:
         same_answers(args, folder)
     console.done(folder)
+
+
+def packaged(args: argparse.Namespace) -> Path:
+    """Return the package of the run; SemError when a takedown tainted it, or the run."""
+    from sem.package import bundle
+
+    project = Project.load(args.sem)
+    folder = bundle.latest(project, args.run)
+    taint.refuse(project.adapters / folder.name, f"run {folder.name}")
+    return folder
 
 
 def same_answers(args: argparse.Namespace, folder: Path) -> None:

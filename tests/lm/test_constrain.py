@@ -290,3 +290,87 @@ def test_keys_of_merged_parts_come_sorted_too(generator):
     plan = constrain.shortest_answer(generator.vocabulary, text)
 
     assert list(jsonio.loads(generator.chat.tokenizer.decode(plan[:-1]))) == ["a", "z"]
+
+
+def allowed(mask, generator, *answers: list[int]) -> list[list[int]]:
+    """The tokens that MASK lets follow the last of ANSWERS, shown one after the other."""
+    import torch
+
+    for answer in answers:
+        size = (1, generator.vocabulary.size)
+        scores = mask(torch.tensor([[0, *answer]]), torch.zeros(size))
+    return np.flatnonzero(np.isfinite(scores[0].numpy())).tolist()
+
+
+@pytest.mark.parametrize(
+    "draft",
+    [
+        '"tit',  # a draft that does not fit, thrown away whole
+        '"price":1,"title":"Mug 1',  # right at first, wrong in the end
+        '"price":null,"title":"x"}',  # one that ends the answer
+        "",
+    ],
+)
+def test_a_draft_that_is_thrown_away_leaves_nothing_behind(generator, draft):
+    # Before: every call consumed a token, so a draft of prompt lookup was taken for the answer.
+    text, encode = jsonio.dumps(SPEC["io_schema"]), generator.chat.tokenizer.encode
+    plain, drafted = (constrain.Mask(generator.vocabulary, [text], 200) for _ in range(2))
+    begun, kept = encode("{"), encode('{"price":1.5')
+    drafts = [begun + encode(draft)[:n] for n in range(len(encode(draft)) + 1)]
+    whole = [kept[:n] for n in range(len(begun), len(kept) + 1)]
+
+    first = allowed(plain, generator, [], *whole)
+    assert allowed(drafted, generator, [], begun, *drafts, *whole) == first
+    assert [row.spoken for row in drafted.rows] == [kept]
+
+
+def test_an_end_in_a_draft_that_is_thrown_away_is_no_end(generator):
+    text, tokenizer = jsonio.dumps({"enum": ["YES", "NO"]}), generator.chat.tokenizer
+    mask = constrain.Mask(generator.vocabulary, [text], 40)
+    yes, no = (tokenizer.encode(word) for word in ('"YES"', '"NO"'))
+    ended = [*yes, generator.chat.end_of_turn, 0, 0]
+
+    stops = allowed(mask, generator, [], *[ended[:n] for n in range(1, len(ended) + 1)])
+    assert stops == generator.chat.stop_ids
+    after = allowed(mask, generator, no[:2])
+    assert after == allowed(
+        constrain.Mask(generator.vocabulary, [text], 40), generator, [], no[:2]
+    )
+
+
+def test_a_row_that_was_closed_in_a_draft_alone_was_not_closed(generator):
+    text, encode = jsonio.dumps(SPEC["io_schema"]), generator.chat.tokenizer.encode
+    needed = len(constrain.shortest_answer(generator.vocabulary, text))
+    begun = encode('{"price":1.5,"title":"')
+    draft = begun + encode("a" * needed)
+    mask = constrain.Mask(generator.vocabulary, [text], len(begun) + needed)
+
+    allowed(mask, generator, [], begun, *[draft[:n] for n in range(len(begun), len(draft) + 1)])
+    assert mask.closed == {0}
+    allowed(mask, generator, begun[:3])
+    assert mask.closed == set()
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_prompt_lookup_says_what_plain_decoding_does(generator, name):
+    import torch
+
+    text = jsonio.dumps(SCHEMAS[name])
+    answers = []
+    for lookup in ({}, {"prompt_lookup_num_tokens": 6}):
+        page = generator.chat.prompt_ids("s", '{"price":12.5,"title":"Mug 1"} {"kind":"order"}')
+        ids = torch.tensor([page])
+        mask = constrain.Mask(generator.vocabulary, [text], 100)
+        with torch.inference_mode():
+            out = generator.model.generate(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=100,
+                do_sample=False,
+                eos_token_id=generator.chat.stop_ids,
+                pad_token_id=0,
+                logits_processor=[mask],
+                **lookup,
+            )
+        answers.append(generator.chat.decode(out[0, len(page) :].tolist()))
+    assert answers[0] == answers[1]

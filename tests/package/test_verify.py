@@ -5,29 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from sem.core import files, jsonio, manifest
+from hostilepackages import CASES, UNTELLABLE
+from sem.core import files, jsonio, taint
 from sem.core.errors import SemError
-from sem.package import targets, verify
-
-PLAN = {"sem": "toy", "recipe": {"max_tokens": 64}, "hardware": {"dtype": "float32"}}
-LINEAGE = dict.fromkeys(("run_json", "snapshot", "base_model", "tasks", "adapter"), "0")
-
-
-@pytest.fixture
-def package(tmp_path: Path, tiny_model: Path) -> Path:
-    folder = tmp_path / "20260504-030201-abcd"
-    shutil.copytree(tiny_model, folder / "model")
-    for write in targets.TARGETS.values():
-        write(folder, PLAN)
-    seal(folder)
-    return folder
-
-
-def seal(folder: Path) -> None:
-    manifest.seal(folder, {
-        "format": "package.v1", "sem": "toy", "run_id": folder.name, "targets": ["vllm"],
-        "lineage": LINEAGE, "scores": {"verdict": "v", "scores_json": "0"},
-    })  # fmt: skip
+from sem.package import cage, checks, verify
 
 
 def flip(path: Path) -> None:
@@ -36,20 +17,19 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-def edit_config(folder: Path, **keys: object) -> None:
-    path = folder / "model" / "config.json"
-    files.write(path, jsonio.pretty(files.read_json(path) | keys))
+def list_file(folder: Path, name: str) -> None:
+    path = folder / "manifest.json"
+    facts = files.read_json(path)
+    facts["files"][name] = {"bytes": 0, "sha256": "0" * 64}
+    files.write(path, jsonio.pretty(facts))
 
 
-def poison(folder: Path) -> None:
-    """Weights that are no numbers."""
-    import torch
-    from safetensors.torch import load_file, save_file
-
-    path = folder / "model" / "model.safetensors"
-    tensors = load_file(path)
-    tensors[sorted(tensors)[0]].fill_(torch.nan)
-    save_file(tensors, path, metadata={"format": "pt"})
+def faults(folder: Path) -> list[str]:
+    """What verify says of FOLDER, refusals included; never a traceback."""
+    try:
+        return verify.faults(folder)
+    except SemError as error:
+        return [error.message]
 
 
 def test_a_good_package_has_no_fault(package):
@@ -69,15 +49,8 @@ TAMPERED = {
     "a renamed file": (
         lambda p: (p / "Modelfile").rename(p / "modelfile.md"), "Modelfile: missing"),
     "a path out of the package": (
-        lambda p: rewrite(p, "../../etc/passwd"), "../../etc/passwd: missing"),
+        lambda p: list_file(p, "../../etc/passwd"), "../../etc/passwd: missing"),
 }  # fmt: skip
-
-
-def rewrite(folder: Path, name: str) -> None:
-    path = folder / "manifest.json"
-    facts = files.read_json(path)
-    facts["files"][name] = {"bytes": 0, "sha256": "0" * 64}
-    files.write(path, jsonio.pretty(facts))
 
 
 @pytest.mark.parametrize("name", TAMPERED)
@@ -88,39 +61,54 @@ def test_what_was_changed_after_sealing_is_named(package, name):
     assert any(line.startswith(message) for line in verify.faults(package))
 
 
-HOSTILE = {
-    "a pickle": (
-        lambda p: files.write(p / "model/optimizer.pt", b"\x80\x04"), "a kind of file no package"),
-    "code of its own": (
-        lambda p: files.write(p / "model/x.py", "import os"), "a kind of file no package"),
-    "an auto_map": (
-        lambda p: edit_config(p, auto_map={"AutoModel": "x.Y"}), "auto_map asks for foreign code"),
-    "a kernel from elsewhere": (
-        lambda p: edit_config(p, _attn_implementation="evil/kernel"), "asks for foreign code"),
-    "weights that are not finite": (poison, "is not finite"),
-    "weights that are no safetensors": (
-        lambda p: files.write(p / "model/model.safetensors", b"\xff" * 64), "cannot be read"),
-}  # fmt: skip
+# Before: 32 of 44 such packages were accepted and five more were tracebacks, among them a
+# Modelfile FROM /etc/passwd, `trust-remote-code` in vllm.yaml, a nested auto_map and an adapter
+# that is not the lineage's.
+@pytest.mark.parametrize("name", [name for name in CASES if name not in UNTELLABLE])
+def test_a_package_that_was_sealed_with_something_hostile_is_refused(package, name, monkeypatch):
+    monkeypatch.setattr(cage, "CPU_S", 3)
+    CASES[name].plant(package)
+
+    found = faults(package)
+
+    assert any(CASES[name].words in line for line in found), found
+    assert all(line.isprintable() for line in found)
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-def test_a_package_that_was_sealed_with_something_hostile_is_refused(package, name):
-    plant, message = HOSTILE[name]
-    plant(package)
-    seal(package)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", UNTELLABLE)
+def test_what_follows_from_nothing_in_a_package_only_a_signature_can_tell(package, name):
+    CASES[name].plant(package)
 
-    assert any(message in line for line in verify.faults(package))
+    assert faults(package) == []
 
 
-def test_a_link_is_refused(package):
-    (package / "model" / "link.json").symlink_to("/etc/passwd")
+def test_a_takedown_while_a_package_is_looked_at_is_not_missed(package, monkeypatch):
+    # A takedown between the first look and the last hash left "every file is as it says".
+    usual = checks._weights
 
-    with pytest.raises(SemError, match="a link"):
+    def meanwhile(folder, facts):
+        taint.mark(folder, "t1", "2026-01-01T00:00:00+00:00", {})
+        return usual(folder, facts)
+
+    monkeypatch.setitem(checks.DEEP, "model/model.safetensors", meanwhile)
+    with pytest.raises(SemError, match="is tainted"):
         verify.faults(package)
 
 
-def test_a_package_without_a_manifest_is_unfinished(package):
-    (package / "manifest.json").unlink()
+def test_a_check_that_ends_by_a_signal_is_a_fault():
+    def die() -> list[str]:
+        import os
+        import signal
 
-    with pytest.raises(SemError, match="unfinished"):
-        verify.faults(package)
+        os.kill(os.getpid(), signal.SIGKILL)
+        return []
+
+    assert cage.run(die) == [cage.TOO_MUCH]
+    assert cage.run(lambda: ["a line"]) == ["a line"]
+
+
+def test_a_package_is_known_wherever_it_was_copied_to(package, tmp_path):
+    shutil.move(package, tmp_path / "elsewhere")
+
+    assert verify.faults(tmp_path / "elsewhere") == []

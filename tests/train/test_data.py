@@ -102,3 +102,9 @@ def test_weights_follow_the_recipe_and_critical_slots(speaker, tasks) -> None:
 def test_text_that_forges_a_control_token_is_still_weighted_token_by_token(speaker) -> None:
     answer = {"t": "a<|im_end|>b"}
     assert len(classes.of_tokens(answer, speaker)) == len(speaker.answer_ids(data.as_text(answer)))
+
+
+@pytest.mark.parametrize(("owners", "piece"), [([0, 1], 0), ([0, 1, 1], 1), ([2, 3], 2), ([], 0)])
+def test_a_token_between_two_pieces_is_of_the_first_of_equals(owners, piece) -> None:
+    # `":` is half a key and half punctuation: a key. Its docstring said the last of equals.
+    assert classes._most(owners) == piece

@@ -28,6 +28,16 @@ def test_this_processor_may_be_named() -> None:
     assert hardware.described("cpu").is_here
 
 
+@pytest.mark.parametrize(
+    ("text", "gib"), [("cuda", 22.0), ("cuda:24", 22.0), ("cuda:16", 16.0), ("cuda:80", 80.0)]
+)
+def test_a_gpu_elsewhere_gives_what_the_same_card_here_does(cut_toy, text, gib) -> None:
+    # Before: cuda:24 was checked against 24.0 GiB, the 22 came with the name of a card.
+    made = plan.prepare(cut_toy, None, machine=hardware.described(text))
+    checks = {each["name"]: each["found"] for each in made.plan()["preflight"]}
+    assert checks["memory"].endswith(f"at its peak, {gib} GiB may be used")
+
+
 def test_a_run_for_a_gpu_is_prepared_here_and_refused_where_there_is_none(cut_toy) -> None:
     made = plan.prepare(cut_toy, None, machine=hardware.described("cuda:24"))
     found = made.plan()

@@ -162,9 +162,14 @@ def test_the_forecast_grows_with_what_costs_memory(cut_toy, tiny_model) -> None:
 @pytest.mark.parametrize(
     ("card", "gib", "limit"),
     [("NVIDIA GeForce RTX 4090", 23.6, 22.0), ("NVIDIA A100-SXM4-80GB", 79.2, 79.2),
-     ("NVIDIA H200", 139.8, 139.8)],
+     ("NVIDIA H200", 139.8, 139.8),
+     # It is the memory that counts: this card got 22 of its 16 for its name.
+     ("NVIDIA GeForce RTX 4090 Laptop GPU", 15.99, 15.99),
+     ("NVIDIA GeForce RTX 4090 D", 23.6, 22.0), ("NVIDIA GeForce RTX 3090", 23.7, 22.0),
+     ("NVIDIA L4", 22.0, 22.0), ("Tesla T4", 14.6, 14.6), ("NVIDIA L40S", 44.5, 44.5),
+     ("NVIDIA GeForce RTX 5090", 31.4, 31.4)],
 )  # fmt: skip
-def test_a_4090_is_held_to_22_gib_and_larger_cards_to_nothing(card, gib, limit) -> None:
+def test_a_card_of_24_gib_is_held_to_22_and_others_to_nothing(card, gib, limit) -> None:
     from sem.lm.hardware import Hardware
     from sem.train.recipe import Checks, Recipe
 

@@ -12,7 +12,7 @@ from sem.core.project import Project
 from sem.dataset import snapshot
 from sem.lm import chat, hardware, weights
 from sem.lm.chat import Chat
-from sem.train import plan, preflight, recipe
+from sem.train import loss, plan, preflight, recipe
 from sem.train.data import Row, Rows
 from sem.train.preflight import Subject
 from sem.train.recipe import Checks
@@ -145,6 +145,47 @@ def test_a_forecast_above_the_limit_is_found(subject) -> None:
     assert not found.is_ok
 
 
+def test_a_loss_that_is_not_the_model_s_own_is_found(subject, monkeypatch) -> None:
+    assert preflight.own_forward(subject).is_ok
+    usual = loss.score
+
+    def doubled(*words: Any) -> Any:
+        scored = usual(*words)
+        return replace(scored, values=scored.values * 1.001)
+
+    monkeypatch.setattr(loss, "score", doubled)
+    found = preflight.own_forward(subject)
+    assert found.found.endswith("by the model's own forward: 1.0e-03 apart")
+    assert not found.is_ok
+
+
+def test_an_adapter_that_learns_nothing_is_found(subject, monkeypatch) -> None:
+    # As a fused kernel does that takes a layer's weight and passes its adapter by.
+    from peft.tuners.lora import Linear
+
+    usual = Linear.forward
+
+    def passed_by(layer: Any, x: Any, *words: Any, **more: Any) -> Any:
+        if layer.base_layer.out_features == 128:
+            return layer.base_layer(x)
+        return usual(layer, x, *words, **more)
+
+    monkeypatch.setattr(Linear, "forward", passed_by)
+    found = preflight.own_forward(given(subject, fast=False))
+    assert found.found.startswith("4 adapted layers get no gradient from a row: model.layers.0")
+    assert not found.is_ok
+
+
+def test_texts_that_hold_control_tokens_are_counted(subject) -> None:
+    assert preflight.control_tokens(subject).found == "no text holds one"
+    forged = [
+        replace(e, input_text="a <|im_end|> b") if n < 3 else e
+        for n, e in enumerate(subject.examples)
+    ]
+    found = preflight.control_tokens(replace(subject, examples=forged))
+    assert found.found == "broken by a space in 3 inputs and 0 answers"
+
+
 def test_a_disk_without_room_is_found(subject, monkeypatch) -> None:
     assert preflight.disk(subject).is_ok
     monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: Usage())
@@ -165,7 +206,10 @@ def test_prepare_writes_nothing_when_a_check_fails(cut_toy) -> None:
 def test_every_check_runs_and_every_one_is_tried_here() -> None:
     tried = {check for _, check, _ in FAULTS}
     others = {preflight.special_tokens, preflight.lengths, preflight.lost_evidence,
-              preflight.memory_fits, preflight.disk}  # fmt: skip
+              preflight.memory_fits, preflight.disk, preflight.control_tokens,
+              preflight.own_forward,
+              # tests/train/test_architectures.py
+              preflight.adapter_reach, preflight.packaging}  # fmt: skip
     assert set(preflight.CHECKS) == tried | others
 
 

@@ -240,5 +240,5 @@ def test_run_json_says_what_was_looked_at(prepared_toy) -> None:
     found = json.loads((made.folder / "run.json").read_text())["preflight"]
     assert [check["name"] for check in found] == [
         "trained tokens", "end of turn", "answer", "template", "begin of text", "length",
-        "evidence", "memory", "disk",
+        "evidence", "control tokens", "package", "memory", "disk", "adapter", "loss",
     ]  # fmt: skip

@@ -1,8 +1,9 @@
 """One renderer for training and generation: what the model saw is what it will see.
 
-Text from a page can never become a control token: every special token of the tokenizer is
-broken up in content before the chat template is applied, so the joined text tokenises the
-same here, in vLLM and in Ollama, and holds exactly the markers the template put there.
+Text from a page can never become a control token: every token that was added to the tokenizer's
+vocabulary, special or not, is broken up in content before the chat template is applied, so the
+joined text tokenises the same here, in vLLM and in Ollama, and holds exactly the markers the
+template put there.
 """
 
 import re
@@ -14,11 +15,14 @@ from typing import Any
 
 from sem.core import files
 from sem.core.errors import SemError
+from sem.lm import model as models
 from sem.lm import spelling as spellings
 from sem.lm import turns as renderers
 from sem.lm.spelling import Spelling
 
 VERSION = "1"
+MAX_BREAKS = 8  # passes over a text whose look-alikes of control tokens are broken
+BLANK = " \t\n\r\f\v\u2581"  # the last is how sentencepiece writes a space
 _ANSWER = "\u0001ANSWER\u0001"
 
 
@@ -31,6 +35,7 @@ class Chat:
 
     tokenizer: Any
     turns: bool = True
+    model_ends: tuple[int, ...] = ()  # what ends a text by the model's generation config
 
     def prompt_ids(self, system: str, user: str) -> list[int]:
         """Ids up to where the model's turn begins; SemError if content forged a marker."""
@@ -68,12 +73,12 @@ class Chat:
         if not self.turns:
             return [*self.prompt_ids(system, user), *self.answer_ids(answer)]
         turns = self._turns(self.neutral(system), self.neutral(user))
-        said = {"role": "assistant", "content": self.neutral(answer)}
-        text = self.tokenizer.apply_chat_template([*turns, said], tokenize=False)
-        sent = self.prompt_text(system, user)
-        if sent.endswith(" ") and text.startswith(sent):
+        reply = {"role": "assistant", "content": self.neutral(answer)}
+        text = self.tokenizer.apply_chat_template([*turns, reply], tokenize=False)
+        prompt = self.prompt_text(system, user)
+        if prompt.endswith(" ") and text.startswith(prompt):
             # In one text that space would be a token with the answer's first characters.
-            return [*self._ids(sent), *self._ids(text.removeprefix(sent))]
+            return [*self._ids(prompt), *self._ids(text.removeprefix(prompt))]
         return self._ids(text)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
@@ -93,14 +98,36 @@ class Chat:
 
     def text_ids(self, text: str) -> list[int]:
         """Ids of a text that is no turn, and the token that ends it."""
-        return [*self._ids(self.neutral(text)), self.tokenizer.eos_token_id]
+        end = self.tokenizer.eos_token_id
+        return [*self._ids(self.neutral(text)), self.end_of_turn if end is None else end]
 
     def neutral(self, text: str) -> str:
-        """TEXT with every control token broken by a space, as `< end_of_turn>`."""
-        found = 1
-        while found:
-            text, found = self._control.subn(lambda match: match[0][0] + " " + match[0][1:], text)
+        """Return `text` with every control token broken by a space, as `< end_of_turn>`."""
+        count = 1
+        while count:
+            text, count = self._control.subn(lambda match: _broken(match[0]), text)
+        return self._without_lookalikes(text) if self._reads_lookalikes else text
+
+    def _without_lookalikes(self, text: str) -> str:
+        # A tokenizer that folds widths or case reads `＜/think＞` as </think>.
+        special = set(self._special.values())
+        for _ in range(MAX_BREAKS):
+            encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+            spans = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+            forged = [span for token, span in spans if token in special]
+            if not forged:
+                return text
+            for start, end in reversed(forged):
+                text = text[:start] + _broken(text[start:end]) + text[end:]
         return text
+
+    @cached_property
+    def _reads_lookalikes(self) -> bool:
+        if not self.turns or not self.tokenizer.is_fast:
+            return False
+        added = self.tokenizer.added_tokens_decoder
+        folded = any(added[number].normalized for number in self._special.values())
+        return folded and self.tokenizer.backend_tokenizer.normalizer is not None
 
     @property
     def definition(self) -> str:
@@ -115,17 +142,25 @@ class Chat:
         turns = [*self._turns("s", "u"), {"role": "assistant", "content": _ANSWER}]
         text = self.tokenizer.apply_chat_template(turns, tokenize=False)
         after = self.tokenizer(text.partition(_ANSWER)[2], add_special_tokens=False)["input_ids"]
-        special = set(self.tokenizer.all_special_ids) | set(self._special.values())
-        closing = [token for token in after if token in special]
+        closing = [token for token in after if token in self.control_ids]
         if not closing:
-            raise SemError("the chat template closes no turn", "use a model with a chat template")
+            raise SemError(
+                "the chat template of this base model closes no turn with a token of its own: "
+                "the model could not be told where an answer ends",
+                renderers.way_out(self.tokenizer),
+            )
         return closing[0]
 
     @cached_property
     def stop_ids(self) -> list[int]:
-        """Ids that end a generation."""
+        """Return the ids that end a generation, by template, tokenizer and the model's config."""
         eos = self.tokenizer.eos_token_id
-        return sorted({self.end_of_turn} | ({eos} if eos is not None else set()))
+        return sorted({self.end_of_turn, *self.model_ends} | ({eos} if eos is not None else set()))
+
+    @property
+    def control_ids(self) -> set[int]:
+        """Return the ids of tokens that control something: they may end an answer."""
+        return set(self.tokenizer.all_special_ids) | set(self._special.values())
 
     def fingerprint(self) -> str:
         """sha256 of all that decides the ids: renderer, template, control tokens."""
@@ -145,12 +180,18 @@ class Chat:
 
     @cached_property
     def _special(self) -> dict[str, int]:
+        # Also those added with special=False, as Qwen's </think> and <tool_call>. Runs of spaces,
+        # which Gemma and GPT-NeoX added, control nothing, nor does a letter that somebody added.
         added = self.tokenizer.added_tokens_decoder
-        return {str(t): number for number, t in added.items() if t.special and str(t).strip()}
+        return {
+            str(token): number
+            for number, token in added.items()
+            if str(token).strip(BLANK) and (token.special or len(str(token)) > 1)
+        }
 
     @cached_property
     def _control(self) -> re.Pattern[str]:
-        longest = sorted((s for s in self._special if len(s) > 1), key=len, reverse=True)
+        longest = sorted(self._special, key=len, reverse=True)
         return re.compile("|".join(map(re.escape, longest)) or r"(?!)")
 
     @cached_property
@@ -169,24 +210,66 @@ class Chat:
 
 
 def load(folder: Path, renderer: str = renderers.TEMPLATE) -> Chat:
-    """The Chat of the model in FOLDER, its turns written by RENDERER (`template` or `plan`).
+    """Return the Chat of the model in `folder`, with turns by `renderer` (`template`, `plan`).
 
-    SemError when it has no chat template and needs one, or none of the plan's turns.
+    The tokenizer's template is asked first what it does (`turns.pin_template`); SemError when it
+    has none and needs one, when it cannot be used, or when it knows none of the plan's turns.
     """
     from transformers import AutoTokenizer
 
     renderers.check(renderer)
+    encodes = models.encodes(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    config = folder / "config.json"
-    if config.exists() and files.read_json(config).get("is_encoder_decoder"):
+    if encodes:
         if renderer != renderers.TEMPLATE:
             raise SemError("an encoder-decoder has no turns", renderers.INSTEAD)
         return Chat(tokenizer, turns=False)
-    if not tokenizer.chat_template:
-        raise SemError(f"{folder}: the tokenizer has no chat template", "use an instruct model")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
     if renderer == renderers.PLAN:
-        ends = tokenizer.convert_ids_to_tokens(Chat(tokenizer).end_of_turn)
-        tokenizer.chat_template = renderers.plan(tokenizer, ends)
-    return Chat(tokenizer)
+        tokenizer.chat_template = renderers.plan(tokenizer, _plan_end(tokenizer))
+    elif tokenizer.chat_template:
+        tokenizer.chat_template = renderers.pin_template(tokenizer)
+    else:
+        raise SemError(
+            f"{folder}: the tokenizer has no chat template",
+            f"use an instruct model; or {renderers.way_out(tokenizer)}",
+        )
+    chat = Chat(tokenizer, model_ends=_model_ends(folder, len(tokenizer)))
+    ending = tokenizer.convert_ids_to_tokens(chat.end_of_turn)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token or ending
+    return chat
+
+
+def stored_fingerprint(folder: Path) -> str:
+    """Return the fingerprint of the tokenizer in `folder` without rendering its template."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    return Chat(tokenizer, turns=not models.encodes(folder)).fingerprint()
+
+
+def _plan_end(tokenizer: Any) -> str:
+    """Return what ends the model's turn in the plan's: what does in the tokenizer's template.
+
+    A template that cannot be used is left out, so that the plan's turns are always a way out.
+    """
+    _, closes = renderers.markers(tokenizer)
+    if tokenizer.chat_template:
+        try:
+            tokenizer.chat_template = renderers.pin_template(tokenizer, is_strict=False)
+            return tokenizer.convert_ids_to_tokens(Chat(tokenizer).end_of_turn)
+        except SemError:
+            tokenizer.chat_template = None
+    return closes
+
+
+def _model_ends(folder: Path, size: int) -> tuple[int, ...]:
+    """Return the ids that end a text by the generation config, those that the tokenizer has."""
+    ends = models.read_config(folder / "generation_config.json").get("eos_token_id")
+    listed = ends if isinstance(ends, list) else [ends]
+    return tuple(each for each in listed if type(each) is int and 0 <= each < size)
+
+
+def _broken(token: str) -> str:
+    """Return `token` with a space behind its first character; a space where it is only one."""
+    return f"{token[0]} {token[1:]}" if len(token) > 1 else " "

@@ -80,7 +80,7 @@ class Mask:
         self.vocabulary = vocabulary
         self.room = room
         self.start: int | None = None  # width of the prompts
-        self.closed: set[int] = set()  # rows that were made to end
+        self.closed_at: dict[int, int] = {}  # row -> tokens it had said when it was made to end
         self.rows = [_Row(vocabulary, text) for text in schemas]
         needed = max(len(row.plan) for row in self.rows)
         if needed > room:
@@ -90,6 +90,11 @@ class Mask:
                 f"set eval.max_new_tokens to {needed} or, for answers with content, far more",
             )
 
+    @property
+    def closed(self) -> set[int]:
+        """The rows that were made to end."""
+        return set(self.closed_at)
+
     def __call__(self, ids: Any, scores: Any) -> Any:
         """Return `scores` with -inf where a token does not fit, or leaves no room for the end."""
         import numpy as np
@@ -98,8 +103,10 @@ class Mask:
         if self.start is None:
             self.start = ids.shape[1]
         spoken = ids[:, self.start :].tolist()
-        for row, tokens in zip(self.rows, spoken, strict=True):
+        for number, (row, tokens) in enumerate(zip(self.rows, spoken, strict=True)):
             row.follow(tokens)
+            if self.closed_at.get(number, -1) > len(tokens):  # in a draft that was thrown away
+                del self.closed_at[number]
         banned = torch.from_numpy(np.stack([~row.allowed() for row in self.rows]))
         scores = scores.masked_fill(banned.to(scores.device), float("-inf"))
         for number, choice in enumerate(scores.argmax(-1).tolist()):
@@ -113,7 +120,7 @@ class Mask:
             if not row.is_done and not row.can_afford(choice, room - 1):
                 scores[number] = float("-inf")
                 scores[number, row.close()] = 0.0
-                self.closed.add(number)
+                self.closed_at.setdefault(number, len(spoken[number]))
         return scores
 
 
@@ -128,12 +135,16 @@ class _Row:
         self.matcher = LLMatcher(vocabulary.guide, grammar(schema_text))
         self.spoken: list[int] = []
         self.position = Position()
+        # A draft of prompt lookup may hold what its place forbids: it is thrown away from there.
+        self.is_stray = False
         self.plan = self._shortest()
         # The choice that was looked at last, and the plan behind it.
         self._next: tuple[int, list[int]] | None = None
 
     @property
     def is_done(self) -> bool:
+        if self.is_stray:
+            return True
         return self.matcher.is_stopped() or bool(set(self.spoken[-1:]) & set(self.vocabulary.ends))
 
     def allowed(self) -> Any:
@@ -160,8 +171,12 @@ class _Row:
             self.matcher.reset()
             self.spoken, self.position, self._next = [], Position(), None
             self.plan = []
+        self.is_stray = False
         for token in tokens[len(self.spoken) :]:
             if not self.is_done and token not in self.vocabulary.ends:
+                if not self.matcher.validate_tokens([token]):
+                    self.is_stray = True
+                    return
                 self.matcher.consume_token(token)
                 self.position = self.position.after(self.vocabulary.texts[token])
                 is_known = self._next is not None and self._next[0] == token

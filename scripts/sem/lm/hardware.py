@@ -10,6 +10,10 @@ from typing import Any
 from sem.core.errors import SemError
 
 DEFAULT_GPU_GIB = 24  # of a workstation's card, and what most clouds rent first
+# Of a card of 24 GiB: a desktop, its browser and fragmentation need the rest. Drivers report up
+# to 24.0 of it. What a card is called says less: a 4090 Laptop has 16 GiB.
+WORKSTATION_GIB = 24.5
+WORKSTATION_USABLE_GIB = 22.0
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,13 @@ class Hardware:
     threads: int
     dtype: str  # bfloat16 | float32: what the base model is held in
     is_here: bool = True  # False: described, not seen
+
+    @property
+    def usable_gib(self) -> float:
+        """Return the memory that a run may use: 22 GiB of a card of 24, else all there is."""
+        if self.device == "cuda" and self.memory_gib <= WORKSTATION_GIB:
+            return min(self.memory_gib, WORKSTATION_USABLE_GIB)
+        return self.memory_gib
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -37,13 +48,13 @@ def detect() -> Hardware:
         dtype = "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
         return Hardware("cuda", card.name, card.total_memory / 2**30, _threads(), dtype)
     torch.set_num_threads(_threads())
-    return Hardware("cpu", cpu_name(), _ram_gib(), _threads(), _cpu_dtype())
+    return Hardware("cpu", cpu_name(), ram_gib(), _threads(), _cpu_dtype())
 
 
 def described(text: str) -> Hardware:
     """What `--device` names: cpu, cuda, or a GPU elsewhere with its memory in GiB as cuda:24."""
     if text == "cpu":
-        return Hardware("cpu", cpu_name(), _ram_gib(), _threads(), _cpu_dtype())
+        return Hardware("cpu", cpu_name(), ram_gib(), _threads(), _cpu_dtype())
     named = re.fullmatch(r"cuda(?::([1-9][0-9]{0,3}))?", text)
     if named is None:
         raise SemError(
@@ -66,7 +77,8 @@ def _threads() -> int:
     )
 
 
-def _ram_gib() -> float:
+def ram_gib() -> float:
+    """Return the memory of this machine."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
 
 

@@ -41,13 +41,21 @@ class HfGenerator:
             pad_token_id=self.chat.tokenizer.pad_token_id,
         )
         limits = self._limits(prompts, room)
-        with torch.inference_mode():
-            out = self.model.generate(
-                input_ids=ids,
-                attention_mask=mask,
-                generation_config=config,
-                logits_processor=[limits] if limits else None,
-            )
+        own = self.model.generation_config
+        if not self.encodes:
+            # What is left open would be filled from the base model's own config: its repetition
+            # penalty (1.1 in Qwen 2.5) punishes copying from the page, and is not greedy.
+            self.model.generation_config = config
+        try:
+            with torch.inference_mode():
+                out = self.model.generate(
+                    input_ids=ids,
+                    attention_mask=mask,
+                    generation_config=config,
+                    logits_processor=[limits] if limits else None,
+                )
+        finally:
+            self.model.generation_config = own
         closed = limits.closed if limits else set()
         # An encoder-decoder's output begins with its own start token, not with the prompt.
         start = 1 if self.encodes else ids.shape[1]

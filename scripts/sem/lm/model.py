@@ -4,6 +4,7 @@ An adapter is always applied by merging: weights are added in fp32 and rounded o
 base model's own dtype. What is evaluated is therefore, bit for bit, what is packaged.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +13,77 @@ from sem.core.errors import SemError
 
 
 def load(folder: Path, dtype: str, device: str = "cpu", **options: Any) -> Any:
-    """The model in FOLDER in eval mode; safetensors only, no remote code.
+    """Load the model in `folder` in eval mode; safetensors only, no remote code.
 
-    A causal model, or the sequence-to-sequence one that its config.json says. OPTIONS: further
+    A causal model, or the sequence-to-sequence one that its config.json says. `options`: further
     words for transformers, as quantization_config.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     refuse_foreign_code(folder)
-    encodes = files.read_json(folder / "config.json").get("is_encoder_decoder")
-    kind = AutoModelForSeq2SeqLM if encodes else AutoModelForCausalLM
-    model = kind.from_pretrained(
-        folder,
-        dtype=getattr(torch, dtype),
-        use_safetensors=True,
-        trust_remote_code=False,
-        # T5 adds a bias to its scores, for which transformers has no fused attention.
-        **({} if encodes else {"attn_implementation": "sdpa"}),
+    words = {
+        "dtype": getattr(torch, dtype),
+        "use_safetensors": True,
+        "trust_remote_code": False,
         **options,
-    )
+    }
+    kind = _class(folder)
+    try:
+        model = kind.from_pretrained(folder, attn_implementation=_attention(folder), **words)
+    except ValueError as error:
+        # An architecture without attention, or with one of its own, has no fused one to ask for.
+        if "attention" not in str(error):
+            raise
+        model = kind.from_pretrained(folder, attn_implementation="eager", **words)
     return (model if options else model.to(device)).eval()
+
+
+def skeleton(folder: Path) -> Any:
+    """Return the model in `folder` without its weights: names and shapes, in no time."""
+    import torch
+    from transformers import AutoConfig
+
+    refuse_foreign_code(folder)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    with torch.device("meta"):
+        return _class(folder).from_config(config, trust_remote_code=False)
+
+
+def import_classes() -> None:
+    """Import what loads models: seconds that a forked process then does not take again."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
+    from transformers.generation import utils  # noqa: F401
+
+
+def is_transposed(layer: Any) -> bool:
+    """Return True if `layer` is linear and holds its weight as (in, out), as GPT-2's do."""
+    from transformers.pytorch_utils import Conv1D
+
+    return isinstance(layer, Conv1D)
+
+
+def _class(folder: Path) -> Any:
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    return AutoModelForSeq2SeqLM if encodes(folder) else AutoModelForCausalLM
+
+
+def encodes(folder: Path) -> bool:
+    """Return True if the model in `folder` is an encoder-decoder by its config.json."""
+    return bool(read_config(folder / "config.json").get("is_encoder_decoder"))
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return the config in `path`, empty where there is none; SemError when it is no object."""
+    value = files.read_json(path) if path.exists() else {}
+    if not isinstance(value, dict):
+        raise SemError(f"{path}: not a JSON object", "restore the model's own file")
+    return value
+
+
+def _attention(folder: Path) -> str | None:
+    # T5 adds a bias to its scores, for which transformers has no fused attention.
+    return None if encodes(folder) else "sdpa"
 
 
 def merged(model: Any, adapter: Path) -> Any:
@@ -58,11 +109,12 @@ def _add(model: Any, tensors: Any, factor: float, dora: bool) -> None:
     for name, pair in sorted(_pairs(list(tensors.keys()), dora).items()):
         a, b, *magnitude = (tensors.get_tensor(key).float() for key in pair)
         weight = modules[name].weight
-        whole = weight.cpu().float() + b @ a * factor
+        turned = is_transposed(modules[name])
+        whole = (weight.T if turned else weight).cpu().float() + b @ a * factor
         if magnitude:  # DoRA: each output's direction is normed, its length learnt
             whole *= (magnitude[0] / whole.norm(dim=1))[:, None]
         with torch.no_grad():
-            weight.copy_(whole.to(weight.dtype))
+            weight.copy_((whole.T if turned else whole).to(weight.dtype))
 
 
 def put(model: Any, tensors: dict[str, Any], folder: Path) -> None:
@@ -108,13 +160,100 @@ def _pairs(keys: list[str], dora: bool) -> dict[str, tuple[str, ...]]:
     return found
 
 
+CONFIGS = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer_config.json",
+    "adapter_config.json",
+    "preprocessor_config.json",
+)
+# Keys that name code to fetch and run, wherever they stand.
+_CODE_KEYS = {
+    "auto_map",
+    "auto_mapping",
+    "custom_generate",
+    "custom_pipelines",
+    "trust_remote_code",
+}
+
+
 def refuse_foreign_code(folder: Path) -> None:
-    """SemError when FOLDER's config asks for code or kernels from elsewhere."""
-    config = files.read_json(folder / "config.json")
-    for key, value in config.items():
-        foreign = key == "auto_map" or (key.endswith("attn_implementation") and "/" in str(value))
-        if foreign:
-            raise SemError(f"{folder}/config.json: {key} asks for foreign code", "remove that key")
+    """Check that no config in `folder` asks for foreign code or kernels, at any depth."""
+    for name in CONFIGS:
+        if (folder / name).exists():
+            for key, value in _nested(files.read_json(folder / name)):
+                if _is_foreign(key, value):
+                    raise SemError(
+                        f"{folder}/{name}: {key} asks for foreign code", "remove that key"
+                    )
+
+
+def _nested(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every (key, value) in `value`, parsed JSON; a key of a key as `key.inner`."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield f"{key}.{name}" if key else name, inner
+            yield from _nested(inner, f"{key}.{name}" if key else name)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _nested(inner, key)
+
+
+def _is_foreign(key: str, value: Any) -> bool:
+    names = key.split(".")
+    if names[-1] in _CODE_KEYS:
+        return bool(value)
+    # `attn_implementation: org/kernel@rev:function` fetches a kernel; also one for each part of a
+    # model, as {text_config: org/kernel}.
+    asks = any(name.endswith("implementation") or "kernel" in name for name in names)
+    # `org/repo--module.Class` is how a config names a class of another repository.
+    names_class = names[-1].endswith("_class") and "--" in str(value)
+    return isinstance(value, str) and (names_class or (asks and bool(set(value) & set("/:"))))
+
+
+def misfits(folder: Path) -> dict[str, set[str]]:
+    """Return which tensors in `folder` do not fit its config.json, by kind; reads no weights."""
+    refuse_foreign_code(folder)
+    _, facts = _class(folder).from_pretrained(
+        folder,
+        device_map="meta",
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
+        use_safetensors=True,
+        trust_remote_code=False,
+    )
+    kinds = {
+        "missing": facts["missing_keys"],
+        "unknown to this architecture": facts["unexpected_keys"],
+        "of another shape": {each[0] for each in facts["mismatched_keys"]},
+        "cannot be read": set(facts.get("error_msgs") or ()),
+    }
+    return {kind: {str(key) for key in keys} for kind, keys in kinds.items() if keys}
+
+
+def adapter_misfit(model: Any, adapter: Path) -> str:
+    """Return what in `adapter` does not fit `model`, in words; empty when everything does."""
+    from safetensors import safe_open
+
+    config = files.read_json(adapter / "adapter_config.json")
+    with safe_open(adapter / "adapter_model.safetensors", framework="pt") as tensors:
+        shapes = {key: list(tensors.get_slice(key).get_shape()) for key in tensors.keys()}  # noqa: SIM118
+    if config.get("method") == "full":
+        wanted = {name: list(weight.shape) for name, weight in model.named_parameters()}
+    else:
+        modules, wanted = dict(model.named_modules()), {}
+        for name, keys in _pairs(list(shapes), bool(config.get("use_dora"))).items():
+            if name not in modules or not hasattr(modules[name], "weight"):
+                return f"{name} is no layer of this model"
+            sides = list(modules[name].weight.shape)
+            out, into = reversed(sides) if is_transposed(modules[name]) else sides
+            a, b, *magnitude = keys
+            wanted |= {a: [config["r"], into], b: [out, config["r"]]}
+            wanted |= {key: [out] for key in magnitude}
+    other = sorted(
+        key for key in shapes.keys() | wanted.keys() if shapes.get(key) != wanted.get(key)
+    )
+    return f"{other[0]} does not fit this model" if other else ""
 
 
 def save(model: Any, folder: Path) -> None:

@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, jsonio, manifest, provenance, run, schema, state, taint
+from sem.core import console, files, jsonio, manifest, provenance, run, schema, state, taint
 from sem.core.errors import SemError
 from sem.core.project import ROOT, Project
 from sem.core.run import Run
+from sem.eval import answers, subject
+from sem.eval import report as reports
 from sem.lm import chat, pinned, turns
 from sem.lm import model as models
+from sem.lm.chat import Chat
 from sem.package import targets
+from sem.package.targets import Served
 
 FORMAT = "package.v1"
 TOKENIZER_FILES = (
@@ -20,8 +24,8 @@ TOKENIZER_FILES = (
     "tokenizer_config.json",
     "special_tokens_map.json",
     "chat_template.jinja",
-    "generation_config.json",
 )
+PROVEN_PROMPTS = 64  # that the packaged tokenizer must encode as the proven one did
 MANIFEST_SCHEMA: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
@@ -43,9 +47,9 @@ MANIFEST_SCHEMA: dict[str, Any] = {
 
 
 def export(project: Project, target: Run, wanted: Sequence[str]) -> Path:
-    """Build the package of TARGET, whole or not at all; its folder.
+    """Build the package of `target`, whole or not at all, and return its folder.
 
-    WANTED: runtimes; none means every one that serves such a model.
+    `wanted`: runtimes; none means every one that can be told how to serve such a model.
     """
     if target.folder is None:
         raise SemError("the run 'base' has nothing to package", "name a trained run with --run")
@@ -53,27 +57,70 @@ def export(project: Project, target: Run, wanted: Sequence[str]) -> Path:
     for name in wanted:
         if name not in targets.TARGETS:
             raise SemError(f"target {name!r} is unknown", f"use {', '.join(targets.TARGETS)}")
-    base = pinned.resolve(target.plan()["base_model"], project.root).folder
-    suited = targets.suited(base)
+    plan = target.plan()
+    base = pinned.resolve(plan["base_model"], project.root)
+    speaker = chat.load(base.folder, _renderer(plan))
+    suited = targets.suited(speaker)
     for name in wanted:
         if name not in suited:
             raise SemError(f"{name} does not serve an encoder-decoder", f"use {', '.join(suited)}")
-    wanted = wanted or suited
     folder = project.packages / target.id
-    wanted = sorted({*wanted, *_present(folder)})
+    served = Served(
+        plan["sem"],
+        speaker,
+        plan["hardware"]["dtype"],
+        plan["recipe"]["max_tokens"],
+        tuple(run.tasks_of(plan).values()),
+    )
+    chosen = _writable(served, {*(wanted or suited), *_present(folder)}, set(wanted))
     _check_adapter(target)
     report = _report(project, target)
     building = project.packages / f".building-{target.id}"
     with files.lock(project.packages / f".{target.id}.lock", f"package {target.id}"):
         shutil.rmtree(building, ignore_errors=True)
         building.mkdir(parents=True)
-        _fill(project, target, building, report, wanted)
-        _replace(building, folder)
+        _fill(project, target, building, report, served, chosen)
+        _publish(project, target, building, folder)
     return folder
 
 
+def _publish(project: Project, target: Run, building: Path, folder: Path) -> None:
+    """Give the built package its name, unless a takedown came in between."""
+    with taint.publishing(project.models):
+        try:
+            taint.refuse(target.folder, f"run {target.id}")
+            _check_adapter(target)
+        except SemError:
+            shutil.rmtree(building, ignore_errors=True)
+            raise
+        _replace(building, folder)
+
+
+def _renderer(plan: dict[str, Any]) -> str:
+    return plan["recipe"].get("renderer", turns.TEMPLATE)
+
+
+def _writable(served: Served, names: set[str], wanted: set[str]) -> list[str]:
+    """Return the `names` that can be written; others are said, or refused when `wanted`."""
+    chosen = []
+    for name in sorted(names):
+        try:
+            targets.TARGETS[name](served)
+            chosen.append(name)
+        except SemError as error:
+            if name in wanted:
+                raise
+            console.note(error.message)
+    return chosen
+
+
 def _fill(
-    project: Project, target: Run, folder: Path, report: Path, wanted: Sequence[str]
+    project: Project,
+    target: Run,
+    folder: Path,
+    report: Path,
+    served: Served,
+    chosen: Sequence[str],
 ) -> None:
     plan = target.plan()
     base = pinned.resolve(plan["base_model"], project.root)
@@ -83,23 +130,69 @@ def _fill(
         shutil.copyfile(path, folder / "adapter" / path.name)
     merged = models.merged(models.load(base.folder, plan["hardware"]["dtype"]), target.adapter)
     models.save(merged, folder / "model")
-    for name in TOKENIZER_FILES:
-        if (base.folder / name).exists():
-            shutil.copyfile(base.folder / name, folder / "model" / name)
-    renderer = plan["recipe"].get("renderer", turns.TEMPLATE)
-    if renderer != turns.TEMPLATE:
-        turns.save(chat.load(base.folder, renderer).tokenizer.chat_template, folder / "model")
-    shutil.copyfile(report, folder / "eval_report.md")
+    _write_tokenizer(base.folder, served.chat, folder / "model")
+    _prove_tokenizer(project, target, served.chat, folder / "model")
     shutil.copyfile(report.parent / "scores.json", folder / "scores.json")
+    # Written anew: an older version's report would not be the one that these scores make.
+    scores = files.read_json(folder / "scores.json")
+    files.write(folder / "eval_report.md", reports.markdown(scores))
     files.write(folder / "task_spec.json", jsonio.pretty(_specs(plan)))
     files.write(folder / "repro.lock", _lock(project, plan))
-    for name in wanted:
-        targets.TARGETS[name](folder, plan)
-    facts = _facts(project, target, folder, wanted)
+    for name in chosen:
+        targets.write_target(name, folder, served)
+    facts = _facts(project, target, folder, chosen)
     manifest.seal(folder, facts)
-    found = schema.problems(manifest.read(folder), MANIFEST_SCHEMA)
-    if found:
-        raise AssertionError(f"the manifest breaks its own schema: {found}")
+    problems = schema.problems(manifest.read(folder), MANIFEST_SCHEMA)
+    if problems:
+        raise AssertionError(f"the manifest breaks its own schema: {problems}")
+
+
+def _write_tokenizer(base: Path, speaker: Chat, folder: Path) -> None:
+    """Write the tokenizer of `base` as `speaker` uses it: template pinned, greedy, every end."""
+    if (base / "tokenizer.json").exists():
+        for name in TOKENIZER_FILES:
+            if (base / name).exists():
+                shutil.copyfile(base / name, folder / name)
+    else:  # vocab.json and merges.txt, or a sentencepiece model
+        speaker.tokenizer.save_pretrained(folder)
+    if speaker.turns:
+        turns.save(speaker.tokenizer.chat_template, folder)
+        files.write(folder / "generation_config.json", jsonio.pretty(generation_config(speaker)))
+    elif (base / "generation_config.json").exists():
+        shutil.copyfile(base / "generation_config.json", folder / "generation_config.json")
+
+
+def generation_config(speaker: Chat) -> dict[str, Any]:
+    """Return what a runtime must know of how answers were proven: greedily, and where one ends."""
+    tokenizer = speaker.tokenizer
+    config = {
+        "bos_token_id": tokenizer.bos_token_id,
+        "do_sample": False,
+        "eos_token_id": speaker.stop_ids,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    return {name: value for name, value in config.items() if value is not None}
+
+
+def _prove_tokenizer(project: Project, target: Run, speaker: Chat, folder: Path) -> None:
+    """Check that the tokenizer in `folder` gives the proven ids; SemError when it does not."""
+    packaged = chat.load(folder)
+    if packaged.fingerprint() != target.plan()["renderer"]:
+        raise SemError(
+            f"run {target.id}: the packaged tokenizer renders otherwise than the trained one",
+            "was the base model changed? prepare and train again",
+        )
+    tested = subject.resolve(project, target.id, "test", None)
+    sample = tested.examples[:PROVEN_PROMPTS]
+    proven, served = (
+        [pair[1].ids for pair in answers.prompts(sample, tested.tasks, each, tested.settings)]
+        for each in (speaker, packaged)
+    )
+    if proven != served:
+        raise SemError(
+            f"run {target.id}: the packaged tokenizer gives other ids than the proven one",
+            "report this base model: its tokenizer does not come back from its files",
+        )
 
 
 def _specs(plan: dict[str, Any]) -> Any:

@@ -1,92 +1,81 @@
 """What each runtime wants beside the merged model: a table of writers, one a target."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sem.core import files, jsonio
-from sem.lm import chat, turns
+from sem.core.taskspec import TaskSpec
+from sem.lm import ollama as modelfiles
+from sem.lm.chat import Chat
 
-Writer = Callable[[Path, dict[str, Any]], None]
+
+@dataclass(frozen=True)
+class Served:
+    """What a writer needs to know of a package."""
+
+    sem: str
+    chat: Chat  # of the packaged tokenizer
+    dtype: str
+    max_tokens: int
+    tasks: tuple[TaskSpec, ...] = ()
+
+
+Writer = Callable[[Served], dict[str, str]]  # the texts of its files, by path in the package
 TARGETS: dict[str, Writer] = {}
 
 
 def target(write: Writer) -> Writer:
-    """Register WRITE under its own name, as `package.export --target` spells it."""
+    """Register `write` under its own name, as `package.export --target` spells it."""
     TARGETS[write.__name__] = write
     return write
 
 
-def suited(base: Path) -> list[str]:
-    """The names of the runtimes that serve a model like the one in BASE."""
-    return ["transformers"] if _encodes(base) else sorted(TARGETS)
+# The files that each runtime cannot be served without.
+FILES = {
+    "transformers": ("serve/TRANSFORMERS.md",),
+    "vllm": ("serve/vllm.yaml", "serve/VLLM.md"),
+    "ollama": ("Modelfile",),
+}
 
 
-def _encodes(model: Path) -> bool:
-    return bool(files.read_json(model / "config.json").get("is_encoder_decoder"))
+def suited(chat: Chat) -> list[str]:
+    """Return the names of the runtimes that serve a model which `chat` speaks to."""
+    return sorted(TARGETS) if chat.turns else ["transformers"]
+
+
+def write_target(name: str, folder: Path, served: Served) -> None:
+    """Write what the runtime `name` wants into `folder`; SemError when it cannot be."""
+    for path, text in TARGETS[name](served).items():
+        files.write(folder / path, text)
 
 
 @target
-def transformers(folder: Path, plan: dict[str, Any]) -> None:
-    """How to load the package with Transformers; how an encoder-decoder's texts are spelled."""
-    encodes = _encodes(folder / "model")
-    spelling = chat.load(folder / "model").spelling if encodes else None
+def transformers(served: Served) -> dict[str, str]:
+    """Write how to load the package with Transformers, and how an encoder-decoder spells."""
+    if served.chat.turns:
+        return {"serve/TRANSFORMERS.md": TRANSFORMERS}
+    spelling = served.chat.spelling
+    texts = {"serve/TRANSFORMERS.md": SEQ2SEQ}
     if spelling:
         written = {"characters": spelling.tokens, "escape": spelling.escape}
-        files.write(folder / "serve" / "spelling.json", jsonio.pretty(written))
-    files.write(folder / "serve" / "TRANSFORMERS.md", SEQ2SEQ if encodes else TRANSFORMERS)
+        texts["serve/spelling.json"] = jsonio.pretty(written)
+    return texts
 
 
 @target
-def vllm(folder: Path, plan: dict[str, Any]) -> None:
-    """A `vllm serve --config` file and notes for CUDA, ROCm and CPU."""
-    limit = plan["recipe"]["max_tokens"]
-    name = plan["sem"]
-    lines = VLLM_CONFIG.format(name=name, dtype=plan["hardware"]["dtype"], limit=limit)
-    files.write(folder / "serve" / "vllm.yaml", lines)
-    files.write(folder / "serve" / "VLLM.md", VLLM)
+def vllm(served: Served) -> dict[str, str]:
+    """Write a `vllm serve --config` file and notes for CUDA, ROCm and CPU."""
+    config = VLLM_CONFIG.format(name=served.sem, dtype=served.dtype, limit=served.max_tokens)
+    return {"serve/vllm.yaml": config, "serve/VLLM.md": VLLM}
 
 
 @target
-def ollama(folder: Path, plan: dict[str, Any]) -> None:
-    """A Modelfile over the merged safetensors, with the template the model was trained in."""
-    config = files.read_json(folder / "model" / "config.json")
-    template, stops = OLLAMA_TEMPLATES[config["model_type"]]
-    if plan["recipe"].get("renderer") == turns.PLAN:
-        opens, closes = turns.markers(chat.load(folder / "model").tokenizer)
-        template = PLAN.replace("OPENS", opens).replace("CLOSES", closes)
-    parameters = [
-        "PARAMETER temperature 0",
-        f"PARAMETER num_ctx {plan['recipe']['max_tokens']}",
-        *(f'PARAMETER stop "{stop}"' for stop in stops),
-    ]
-    text = 'FROM ./model\nTEMPLATE """' + template + '"""\n' + "\n".join(parameters) + "\n"
-    files.write(folder / "Modelfile", text)
+def ollama(served: Served) -> dict[str, str]:
+    """Write a Modelfile over the merged safetensors, from the model's own chat template."""
+    prompts = [(task.system_prompt, task.prompt("page")) for task in served.tasks]
+    return {"Modelfile": modelfiles.write_modelfile(served.chat, served.max_tokens, prompts)}
 
-
-CHATML = """<|im_start|>system
-{{ .System }}<|im_end|>
-<|im_start|>user
-{{ .Prompt }}<|im_end|>
-<|im_start|>assistant
-"""
-# Gemma has no system turn: its text opens the first user turn.
-GEMMA = """<start_of_turn>user
-{{ if .System }}{{ .System }}
-
-{{ end }}{{ .Prompt }}<end_of_turn>
-<start_of_turn>model
-"""
-PLAN = """OPENSsystem: {{ .System }}
-CLOSES
-OPENSuser: {{ .Prompt }}
-CLOSES
-OPENSassistant: """
-OLLAMA_TEMPLATES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "llama": (CHATML, ("<|im_end|>",)),
-    "qwen2": (CHATML, ("<|im_end|>",)),
-    "gemma3_text": (GEMMA, ("<eos>", "<end_of_turn>")),
-}
 
 TRANSFORMERS = """# Serve with Transformers
 

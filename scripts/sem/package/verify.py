@@ -1,55 +1,223 @@
-"""Is a package what its manifest says, and does it answer as the run that was proven?"""
+"""Is a package what its manifest says, and does it answer as the run that was proven?
 
+A package comes from strangers: whoever changed it can also write its manifest anew. So everything
+in it that follows from something else in it is worked out again: the adapter and the scores from
+their hashes in the lineage, the report from the scores, what runtimes read from the writers that
+wrote it, names and shapes of tensors from the model's own config. What follows from nothing (other
+weights of the same shape, other vocabulary under the same template) only a signature can tell.
+"""
+
+import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from sem.core import manifest, schema, taint
 from sem.core.errors import SemError
 from sem.eval import answers, subject
 from sem.eval.subject import Subject
-from sem.lm import model
+from sem.lm import model as models
+from sem.package import cage, targets
 from sem.package.bundle import MANIFEST_SCHEMA
+from sem.package.checks import BASIC, CAGED, DEEP, WEIGHTS, Check, infinite
 
 SUFFIXES = {".safetensors", ".json", ".jinja", ".md", ".yaml", ".lock"}
 NAMES = {"Modelfile"}
+MAX_TEXT_BYTES = 64_000_000  # a tokenizer.json of 262k tokens has 33 MB
+MAX_MANIFEST_BYTES = 1_000_000
+REQUIRED = (
+    "adapter/adapter_config.json",
+    *WEIGHTS,
+    "model/config.json",
+    "model/tokenizer.json",
+    "model/tokenizer_config.json",
+    "task_spec.json",
+    "scores.json",
+    "eval_report.md",
+    "repro.lock",
+)
+OPTIONAL = (
+    "model/special_tokens_map.json",
+    "model/chat_template.jinja",
+    "model/generation_config.json",
+    "serve/spelling.json",
+)
+_NAME = {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"}
+_SHA256 = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+# What every value of a manifest is; MANIFEST_SCHEMA says which there are.
+MANIFEST_VALUES: dict[str, Any] = {
+    "properties": {
+        "sem": _NAME,
+        "run_id": _NAME,
+        "targets": {"uniqueItems": True},
+        "lineage": {
+            "additionalProperties": False,
+            "required": ["renderer", "source"],
+            "properties": {
+                "run_json": _SHA256,
+                "adapter": _SHA256,
+                "renderer": _SHA256,
+                "snapshot": {
+                    "type": "object",
+                    "required": ["version", "sha256"],
+                    "properties": {"version": {"type": "integer"}, "sha256": _SHA256},
+                },
+                "base_model": {
+                    "type": "object",
+                    "required": ["base_model_id", "revision"],
+                    "additionalProperties": {"type": ["string", "null"]},
+                },
+                "tasks": {"type": "object", "minProperties": 1, "additionalProperties": _SHA256},
+                "source": {"type": "object"},
+            },
+        },
+        "scores": {
+            "additionalProperties": False,
+            "properties": {"verdict": {"type": "string"}, "scores_json": _SHA256},
+        },
+        "files": {
+            "additionalProperties": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["bytes", "sha256"],
+                "properties": {"bytes": {"type": "integer", "minimum": 0}, "sha256": _SHA256},
+            },
+        },
+    },
+}
 
 
 def faults(folder: Path) -> list[str]:
-    """What is wrong with the package in FOLDER, a line each; reads files, runs nothing.
+    """Return what is wrong with the package in `folder`, a line each.
 
-    SemError when a takedown tainted it: then nothing in it may be used, whole or not.
+    Files are read; the chat template alone is run, in a process with limits.
+    SemError when a takedown tainted it, before or meanwhile: then nothing in it may be used.
     """
-    taint.refuse(folder, f"package {folder.name}")
-    facts = manifest.read(folder)
-    found = [f"manifest.json: {line}" for line in schema.problems(facts, MANIFEST_SCHEMA)]
-    found += manifest.faults(folder)
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.suffix not in SUFFIXES and path.name not in NAMES:
-            found.append(f"{path.relative_to(folder)}: a kind of file no package holds")
+    _refuse_taint(folder)
+    found = list(_tree(folder))
+    if found:  # nothing is opened in a folder that holds pipes or devices
+        return [_printable(line) for line in found]
+    facts, problems = _manifest(folder, {"allOf": [MANIFEST_SCHEMA, MANIFEST_VALUES]})
+    if problems:
+        return [_printable(line) for line in problems]
+    found += _guarded("manifest.json", lambda: manifest.faults(folder))
+    found += _guarded("manifest.json", lambda: list(_names(facts)))
+    found += _checked(BASIC, folder, facts)
+    # What renders or reads weights is spared for a package without another fault.
+    found += [] if found else _checked(DEEP, folder, facts)
+    models.import_classes()  # once here, not in each cage
+    for name, check in CAGED.items():
+        found += [] if found else cage.run(lambda one={name: check}: _checked(one, folder, facts))
+    _refuse_taint(folder)
+    return [_printable(line) for line in dict.fromkeys(found)]
+
+
+def model_faults(folder: Path) -> list[str]:
+    """Return what is wrong with the model in `folder`, for whoever takes nothing else of it.
+
+    Taint, the files and their hashes, foreign code and weights that are not finite.
+    """
+    _refuse_taint(folder)
+    found = list(_tree(folder))
     if not found:
-        found += _weights(folder / "model")
-    return found
+        _, found = _manifest(folder, MANIFEST_SCHEMA)
+    if found:
+        return [_printable(line) for line in found]
+    found += _guarded("manifest.json", lambda: manifest.faults(folder))
+    found += _guarded("model/config.json", lambda: _refused_code(folder / "model"))
+    if not found:
+        found += _guarded(WEIGHTS[1], lambda: list(infinite(folder, WEIGHTS[1])))
+    return [_printable(line) for line in found]
 
 
-def _weights(folder: Path) -> list[str]:
-    import torch
-    from safetensors import safe_open
+def _refused_code(folder: Path) -> list[str]:
+    models.refuse_foreign_code(folder)
+    return []
 
+
+def _refuse_taint(folder: Path) -> None:
+    path = folder / taint.NAME
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise _unreadable(folder)
     try:
-        model.refuse_foreign_code(folder)
-        with safe_open(folder / "model.safetensors", framework="pt") as tensors:
-            return [
-                f"model.safetensors: {name} is not finite"
-                for name in tensors.keys()  # noqa: SIM118 - a handle, not a dict
-                if not torch.isfinite(tensors.get_tensor(name)).all()
-            ]
+        taint.refuse(folder, f"package {folder.name}")
+    except SemError:
+        raise
+    except Exception as error:
+        raise _unreadable(folder) from error
+
+
+def _unreadable(folder: Path) -> SemError:
+    # A mark that cannot be read is a mark all the same.
+    return SemError(f"package {folder.name}: {taint.NAME} cannot be read", "do not use it")
+
+
+def _checked(checks: dict[str, Check], folder: Path, facts: dict[str, Any]) -> list[str]:
+    return [
+        line
+        for name, check in checks.items()
+        for line in _guarded(name, lambda check=check: list(check(folder, facts)))
+    ]
+
+
+def _guarded(where: str, check: Callable[[], list[str]]) -> list[str]:
+    """Return the lines of `check`; a line as well where it stumbles over what it reads."""
+    try:
+        return check()
     except SemError as error:
-        return [error.message]
-    except Exception as error:  # safetensors raises its own types on malformed headers
-        return [f"model.safetensors: cannot be read: {error}"]
+        is_placed = Path(where).name in error.message
+        return [error.message if is_placed else f"{where}: {error.message}"]
+    except Exception as error:  # hostile files break every reader in ways of their own
+        reason = (str(error).splitlines() or [""])[0][:200]
+        return [f"{where}: cannot be read: {type(error).__name__}: {reason}"]
+
+
+def _printable(line: str) -> str:
+    """Return `line` without what a terminal would obey: names in a package are a stranger's."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+
+
+def _tree(folder: Path) -> Iterator[str]:
+    """Yield entries that no package holds; SemError for a link, which leads out of it."""
+    for path in sorted(folder.rglob("*")):
+        name, mode = path.relative_to(folder), path.lstat().st_mode
+        if stat.S_ISLNK(mode):
+            raise SemError(_printable(f"{path}: a link"), "a sealed folder holds plain files only")
+        if stat.S_ISDIR(mode):
+            if not any(path.iterdir()):
+                yield f"{name}: an empty folder"
+        elif not stat.S_ISREG(mode):
+            yield f"{name}: not a plain file"
+        elif path.suffix not in SUFFIXES and path.name not in NAMES:
+            yield f"{name}: a kind of file no package holds"
+        elif path.name.startswith(".tmp-"):
+            yield f"{name}: what a killed writer left, or somebody hid"
+        elif str(name) not in WEIGHTS and path.stat().st_size > MAX_TEXT_BYTES:
+            yield f"{name}: larger than any file of its kind"
+
+
+def _manifest(folder: Path, wanted: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the manifest and how it breaks the schema `wanted`; SemError when there is none."""
+    path = folder / manifest.NAME
+    if path.is_file() and path.stat().st_size > MAX_MANIFEST_BYTES:
+        return {}, ["manifest.json: larger than any manifest"]
+    facts: Any = manifest.read(folder)
+    problems = [f"manifest.json: {line}" for line in schema.problems(facts, wanted)]
+    return facts if isinstance(facts, dict) else {}, problems
+
+
+def _names(facts: dict[str, Any]) -> Iterator[str]:
+    """Yield files that are missing, or that belong to no target of the manifest."""
+    listed, wanted = set(facts["files"]), set(REQUIRED)
+    for name in facts["targets"]:
+        wanted |= set(targets.FILES[name])
+    yield from (f"{name}: missing, a package holds it" for name in sorted(wanted - listed))
+    for name in sorted(listed - wanted - set(OPTIONAL)):
+        yield f"{name}: a kind of file no package holds for {', '.join(facts['targets'])}"
 
 
 def answers_again(proven: Subject, folder: Path, count: int) -> tuple[int, int]:
-    """Let the packaged model answer COUNT proven prompts again: (byte-equal, asked).
+    """Let the packaged model answer `count` proven prompts again: (byte-equal, asked).
 
     Whole batches of the evaluation are repeated, because padding changes the last bits.
     """
@@ -62,8 +230,8 @@ def answers_again(proven: Subject, folder: Path, count: int) -> tuple[int, int]:
     asked = equal = 0
     for start in range(first, len(pairs), size):
         batch = pairs[start : start + size]
-        said = packaged.generate([prompt for _, prompt in batch])
-        for (example, _), completion in zip(batch, said, strict=True):
+        completions = packaged.generate([prompt for _, prompt in batch])
+        for (example, _), completion in zip(batch, completions, strict=True):
             asked += 1
             equal += example.id in recorded and recorded[example.id].text == completion.text
     return equal, asked

@@ -78,7 +78,7 @@ def read(project: Project, folder: Path, base: Weights) -> Package:
     facts = _facts(folder)
     _check_files(folder, base)
     _check_fit(project, folder, facts, base)
-    faults = verify.faults(folder)
+    faults = verify.model_faults(folder)
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise SemError(f"{folder}: {faults[0]}{more}", "export it again: `fab package.export`")

@@ -4,7 +4,7 @@ An adapter folder holds adapter_config.json and adapter_model.safetensors, also 
 fine-tune: there the file holds every trained weight and the config says `"method": "full"`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,9 @@ from sem.core.errors import SemError
 from sem.lm import model as models
 from sem.train.recipe import Recipe
 
-# Linear layers by what they do, in the names of each family; all-linear is every one of them.
-FAMILIES = {
-    "llama": {
-        "qv": ("q_proj", "v_proj"),
-        "attention": ("q_proj", "k_proj", "v_proj", "o_proj"),
-        "all-linear": ("gate_proj", "up_proj", "down_proj"),
-    },
-    "t5": {
-        "qv": ("q", "v"),
-        "attention": ("q", "k", "v", "o"),
-        "all-linear": ("wi", "wi_0", "wi_1", "wo"),
-    },
-}
+# The layers that make queries and values, where each has its own, in the names of the families.
+QUERIES_AND_VALUES = (("q_proj", "v_proj"), ("q", "v"), ("query", "value"), ("q_lin", "v_lin"))
+WAY_OUT = "use lora.targets: attention, or method: full, which trains every weight"
 
 
 def wrap(model: Any, recipe: Recipe) -> Any:
@@ -37,39 +27,141 @@ def wrap(model: Any, recipe: Recipe) -> Any:
         return model
     from peft import get_peft_model
 
-    return get_peft_model(model, lora_config(recipe, model), autocast_adapter_dtype=True)
+    config = lora_config(recipe, model)
+    try:
+        return get_peft_model(model, config, autocast_adapter_dtype=True)
+    except ValueError as error:
+        # PEFT knows layers whose fused kernels would pass an adapter by, as Mamba's out_proj.
+        reason = str(error).splitlines()[0]
+        raise SemError(f"lora.targets: {recipe.lora.targets}: {reason}", WAY_OUT) from error
 
 
 def lora_config(recipe: Recipe, model: Any) -> Any:
-    """The recipe's adapter in PEFT's words, for MODEL's family."""
+    """The recipe's adapter in PEFT's words, for MODEL's layers."""
     from peft import LoraConfig
 
     kind = "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"
+    names = targets(model, recipe.lora.targets)
+    layers = linear_layers(model)
     return LoraConfig(
         r=recipe.lora.rank,
         lora_alpha=recipe.lora.alpha,
         lora_dropout=recipe.lora.dropout,
         use_rslora=recipe.lora.rslora,
         use_dora=recipe.lora.dora,
-        target_modules=targets(model, recipe.lora.targets),
+        target_modules=names,
+        fan_in_fan_out=all(models.is_transposed(layer) for layer in layers.values()),
         task_type=kind,
     )
 
 
 def targets(model: Any, wanted: str) -> list[str]:
-    """The names of MODEL's linear layers that WANTED (all-linear, attention, qv) means."""
+    """Return the names of the linear layers of `model` that all-linear, attention or qv means.
+
+    The model is asked: all-linear is every linear layer but the head, attention those inside a
+    module that is called so. SemError when `wanted` names no layer, or when all-linear would leave
+    matrices out that no adapter can stand around.
+    """
+    layers = linear_layers(model)
+    kind = model.config.model_type
+    if wanted == "all-linear":
+        _refuse_bare_matrices(model)
+        chosen = set(layers)
+    else:
+        chosen = {name for name in layers if _is_in_attention(model, name)}
+    if wanted == "qv":
+        chosen = _queries_and_values(chosen, kind)
+    if not chosen:
+        raise SemError(
+            f"lora.targets: {wanted} names no layer of a {kind} model",
+            f"its linear layers are {', '.join(sorted(set(map(_last, layers))))}: "
+            "use all-linear, or method: full",
+        )
+    suffixes = {_last(name) for name in chosen}
+    # PEFT takes a name as the end of a path: LFM2's out_proj stands in attention and in the
+    # convolution, and a head may be called as a layer is.
+    everything = {name for name, _ in model.named_modules() if _last(name) in suffixes}
+    return sorted(suffixes if everything == chosen else chosen)
+
+
+def linear_layers(model: Any) -> dict[str, Any]:
+    """Return the linear layers of `model` by their path, the head left out."""
     import torch
 
-    family = FAMILIES["t5" if model.config.model_type in ("t5", "mt5") else "llama"]
-    names = {name.rpartition(".")[2] for name, part in model.named_modules()
-             if isinstance(part, torch.nn.Linear)}  # fmt: skip
-    means = {*family[wanted], *(family["attention"] if wanted == "all-linear" else ())}
-    if not means & names:
+    head = model.get_output_embeddings()
+    return {
+        name: layer
+        for name, layer in model.named_modules()
+        if (isinstance(layer, torch.nn.Linear) or models.is_transposed(layer))
+        and layer is not head
+    }
+
+
+def adapted_share(model: Any, wanted: str) -> tuple[int, int, float]:
+    """Return how many linear layers `wanted` adapts, of how many, and its share of weights.
+
+    Matrices that are no layers, as fused experts, count among the weights.
+    """
+    layers, names = linear_layers(model), targets(model, wanted)
+    chosen = [name for name in layers if name in names or _last(name) in names]
+    sizes = {name: layer.weight.numel() for name, layer in layers.items()}
+    whole = sum(sizes.values()) + sum(weight.numel() for _, weight in _bare_matrices(model))
+    return len(chosen), len(layers), sum(sizes[name] for name in chosen) / whole
+
+
+def trained_weights(model: Any, recipe: Recipe) -> int:
+    """Return how many weights training `model` as `recipe` says changes."""
+    if recipe.method == "full":
+        return sum(parameter.numel() for parameter in model.parameters())
+    layers, names = linear_layers(model), targets(model, recipe.lora.targets)
+    sides = [sum(layer.weight.shape) for name, layer in layers.items()
+             if name in names or _last(name) in names]  # fmt: skip
+    return recipe.lora.rank * sum(sides)
+
+
+def _refuse_bare_matrices(model: Any) -> None:
+    """SemError when `model` multiplies by matrices that are no layers, as fused experts are."""
+    for name, _ in _bare_matrices(model):
         raise SemError(
-            f"lora.targets: {wanted} names no layer of a {model.config.model_type} model",
-            f"its linear layers are {', '.join(sorted(names))}: use method: full",
+            f"lora.targets: all-linear would leave out {name}: a matrix of a "
+            f"{model.config.model_type} model that is no layer of its own",
+            WAY_OUT,
         )
-    return sorted(means & names)
+
+
+def _bare_matrices(model: Any) -> Iterator[tuple[str, Any]]:
+    import torch
+
+    known = (torch.nn.Linear, torch.nn.Embedding, torch.nn.modules.conv._ConvNd)
+    for path, module in model.named_modules():
+        is_norm = "norm" in type(module).__name__.lower()  # Cohere's is (heads, width)
+        if isinstance(module, known) or models.is_transposed(module) or is_norm:
+            continue
+        for name, weight in module.named_parameters(recurse=False):
+            # Mamba's A_log has two sides as a router's weight has, but multiplies nothing.
+            if weight.ndim == 3 or (weight.ndim == 2 and name == "weight"):
+                yield f"{path}.{name}", weight
+
+
+def _is_in_attention(model: Any, name: str) -> bool:
+    path = name.split(".")
+    parents = [model.get_submodule(".".join(path[:depth])) for depth in range(1, len(path))]
+    return any("attention" in type(parent).__name__.lower() for parent in parents)
+
+
+def _queries_and_values(attention: set[str], kind: str) -> set[str]:
+    for pair in QUERIES_AND_VALUES:
+        chosen = {name for name in attention if _last(name) in pair}
+        if {_last(name) for name in chosen} == set(pair):
+            return chosen
+    raise SemError(
+        f"lora.targets: qv: a {kind} model has no layers of its own for queries and values",
+        "use lora.targets: attention or all-linear",
+    )
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def save(model: Any, folder: Path, base_model_id: str, recipe: Recipe) -> None:
@@ -119,9 +211,15 @@ def trained(model: Any) -> Sequence[tuple[str, Any]]:
 
 
 def _adapted(model: Any) -> list[str]:
-    """The names of the layers that an adapter stands around in MODEL."""
-    names = [name.partition(".lora_")[0] for name, _ in trained(model) if ".lora_" in name]
-    return sorted({name.rpartition(".")[2] for name in names})
+    """The names of the layers that an adapter stands around in MODEL, as PEFT reads them."""
+    base = model.get_base_model()
+    around = {
+        name for name, _ in base.named_modules() if hasattr(base.get_submodule(name), "lora_A")
+    }
+    suffixes = {_last(name) for name in around}
+    # Inside an adapted layer stands the layer itself, as `base_layer`.
+    everything = {name for name, _ in base.named_modules() if _last(name) in suffixes}
+    return sorted(suffixes if everything == around else around)
 
 
 def _save_full(model: Any, folder: Path, base_model_id: str) -> None:

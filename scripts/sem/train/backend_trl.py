@@ -5,7 +5,7 @@ from typing import Any
 from sem.core import console
 from sem.lm import model as models
 from sem.train import adapters
-from sem.train.fast import layers
+from sem.train.fast import head, layers
 from sem.train.fit import fit
 from sem.train.stages import Job
 
@@ -28,6 +28,7 @@ def ready(job: Job, base: Any) -> tuple[Any, list[str]]:
     """BASE, ready to train as JOB says, the same from the same seed; what made it fast."""
     from transformers import set_seed
 
+    head.finish_of(base)  # asked here, where no layer is compiled yet
     set_seed(job.recipe.seed)  # the adapter starts from random numbers too
     model = adapters.wrap(base, job.recipe)
     if job.recipe.gradient_checkpointing and hasattr(model, "enable_input_require_grads"):

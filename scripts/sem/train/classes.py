@@ -68,7 +68,7 @@ def _weight(piece: Piece, wanted: LossWeights, critical: set[str]) -> float:
 
 
 def _most(owners: Sequence[int]) -> int:
-    """The piece that most characters of a token belong to; the last of equals, as `":` is a key.
+    """The piece that most characters of a token belong to; the first of equals, as `":` is a key.
 
     A token without characters (a byte of a longer one) belongs to the first piece.
     """

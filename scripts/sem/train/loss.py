@@ -1,7 +1,8 @@
 """Losses with the head computed only where there is a label.
 
 Prompts are about ten times longer than answers and the head of a 262k-token vocabulary is
-most of the model, so the hidden states of prompt positions never meet it.
+most of the model, so the hidden states of prompt positions never meet it. What a model does to
+its states before the head, and to its logits behind it, is asked of the model (`head.finish_of`).
 """
 
 from collections.abc import Callable
@@ -122,15 +123,33 @@ def values_of(model: Any, hidden: Any, targets: Any) -> Any:
     import torch
 
     inner = _inner(model)
-    embeddings = inner.get_output_embeddings()
-    if head.fits(embeddings, inner.config):
-        return head.token_losses(hidden, embeddings.weight, targets)
+    embeddings, finish = inner.get_output_embeddings(), head.finish_of(inner)
+    if finish.cap is None and head.fits(embeddings, inner.config):
+        factor = finish.before * finish.scale
+        states = hidden if factor == 1.0 else hidden * factor
+        return head.token_losses(states, embeddings.weight, targets)
+    states = hidden if finish.before == 1.0 else hidden * finish.before
     # Unsloth's Gemma 3 leaves fp16 states before fp32 weights where a card has no bf16.
-    logits = embeddings(hidden.to(embeddings.weight.dtype)).float()
-    softcap = getattr(inner.config, "final_logit_softcapping", None)
-    if softcap:
-        logits = torch.tanh(logits / softcap) * softcap
-    return torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+    logits = embeddings(states.to(embeddings.weight.dtype)).float()
+    return torch.nn.functional.cross_entropy(finish.apply(logits), targets, reduction="none")
+
+
+def own_loss(model: Any, inputs: dict[str, Any]) -> float:
+    """Return the mean loss of the labels of `inputs` by the model's own forward and whole head.
+
+    `inputs` as `batches.Collator` makes them; what ours (`score`) is compared with.
+    """
+    import torch
+
+    inner, labels = _inner(model), inputs["labels"]
+    words = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+    with torch.no_grad():
+        if inner.config.is_encoder_decoder:
+            logits = inner(**words, labels=labels).logits
+        else:
+            logits, labels = inner(**words, use_cache=False).logits[:, :-1], labels[:, 1:]
+    flat = logits.float().flatten(0, 1)
+    return torch.nn.functional.cross_entropy(flat, labels.flatten(), ignore_index=IGNORED).item()
 
 
 def _inner(model: Any) -> Any:

@@ -7,16 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sem.core import console, files
+from sem.core import console
 from sem.core.errors import SemError
+from sem.lm import hardware
+from sem.lm import model as models
 from sem.lm.hardware import Hardware
-from sem.train import several
+from sem.train import adapters, several
 from sem.train.recipe import Recipe
 from sem.train.stages import Job, Stage
 
 GIB = 2**30
 WIDE = {"float32": 4, "float64": 8}
-RTX_4090_GIB = 22.0  # of 24: a desktop, its browser and fragmentation need the rest
 RUNTIME_GIB = {"cpu": 0.9, "cuda": 1.0}  # Python and its libraries; a CUDA context
 # Bytes a layer keeps per token and unit of width for its backward pass, in bf16 with attention
 # that stores no scores (Korthikanti et al. 2022, eq. 2, without dropout masks): 34 - 10.
@@ -46,11 +47,13 @@ def forecast(
     recipe: Recipe, base: Path, dtype: str, device: str, stages: tuple[Stage, ...]
 ) -> Forecast:
     """What training the weights in BASE with RECIPE takes at its longest micro-batch."""
-    shape = _text(files.read_json(base / "config.json"))
+    model = models.skeleton(base)
+    shape = model.config.get_text_config()
     count = parameters(base)
-    width, layers = _first(shape, "hidden_size", "d_model"), _layers(shape)
+    width = shape.hidden_size
+    layers = shape.num_hidden_layers + (getattr(shape, "num_decoder_layers", None) or 0)
     per_weight = 0.55 if recipe.load_in_4bit else WIDE.get(dtype, 2)
-    trained = count if recipe.method == "full" else _adapter(recipe, shape, width, layers)
+    trained = count if recipe.method == "full" else adapters.trained_weights(model, recipe)
     tokens, labels = _longest(recipe, stages)
     kept = KEPT * (2 if dtype == "float32" else 1)
     per_layer = tokens * width * kept
@@ -61,16 +64,15 @@ def forecast(
         weights=count * (4 if recipe.method == "full" else per_weight) / GIB,
         optimizer=trained * (12 if recipe.method == "full" else 16) / GIB,
         activations=deep * HELD.get(device, 1.0) / GIB,
-        head=labels * shape["vocab_size"] * 10 / GIB,
+        head=labels * shape.vocab_size * 10 / GIB,
         runtime=RUNTIME_GIB.get(device, 1.0),
     )
 
 
 def limit(recipe: Recipe, machine: Hardware) -> float:
-    """GiB that a run may use here: the recipe's word, 22 on an RTX 4090, else what there is."""
-    if recipe.checks.memory_gib is not None:
-        return recipe.checks.memory_gib
-    return RTX_4090_GIB if "4090" in machine.name else machine.memory_gib
+    """Return the GiB that a run may use: the recipe's word, else what `machine` can give."""
+    wanted = recipe.checks.memory_gib
+    return machine.usable_gib if wanted is None else wanted
 
 
 def enforce(recipe: Recipe, machine: Hardware) -> None:
@@ -80,6 +82,16 @@ def enforce(recipe: Recipe, machine: Hardware) -> None:
 
         share = min(1.0, limit(recipe, machine) / machine.memory_gib)
         torch.cuda.set_per_process_memory_fraction(share)
+
+
+def free_gib() -> float:
+    """Return the memory of this machine that is not in use; all of it where nobody says."""
+    path = Path("/proc/meminfo")
+    if path.exists():
+        for line in path.read_text("ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) / 2**20
+    return hardware.ram_gib()
 
 
 def parameters(base: Path) -> int:
@@ -165,28 +177,3 @@ def _longest(recipe: Recipe, stages: tuple[Stage, ...]) -> tuple[int, int]:
         length, trained = max(row.length for row in rows), max(row.trained for row in rows)
         found.append(tuple(each * halves * recipe.micro_batch for each in (length, trained)))
     return max(found)
-
-
-def _adapter(recipe: Recipe, shape: dict[str, Any], width: int, layers: int) -> int:
-    inner = _first(shape, "intermediate_size", "d_ff")
-    sides = {
-        "qv": 4 * width,
-        "attention": 8 * width,
-        "all-linear": 8 * width + 3 * (width + inner),
-    }
-    return recipe.lora.rank * layers * sides[recipe.lora.targets]
-
-
-def _layers(shape: dict[str, Any]) -> int:
-    return _first(shape, "num_hidden_layers", "num_layers") + shape.get("num_decoder_layers", 0)
-
-
-def _text(config: dict[str, Any]) -> dict[str, Any]:
-    return config.get("text_config") or config
-
-
-def _first(shape: dict[str, Any], *names: str) -> int:
-    for name in names:
-        if name in shape:
-            return int(shape[name])
-    raise SemError(f"config.json: none of {', '.join(names)}", "use another base model")

@@ -182,7 +182,10 @@ def train(project: Project, target: Run, resume: bool) -> dict[str, Any]:
         result["adapter_sha256"] = files.sha256(target.adapter / "adapter_model.safetensors")
         result["processes"] = several.count()
         if several.is_first():
-            _seal(target, result)
+            with taint.publishing(project.models):
+                # A takedown may have come in between: the adapter has learnt rows that went.
+                taint.refuse(target.folder, f"run {target.id}")
+                _seal(target, result)
     return result
 
 

@@ -1,7 +1,6 @@
 """What is looked at before a run is written down: a fault found here costs seconds, not a night.
 
-Every check reads what training itself will use: the same rows, the same collator, the same prompt
-as generation sends.
+Every check reads what training itself will use: rows, collator, the prompt that generation sends.
 """
 
 import shutil
@@ -19,8 +18,10 @@ from sem.dataset.config import TaskOptions
 from sem.dataset.tally import closed_slots
 from sem.eval import answers
 from sem.eval.config import EvalSettings
+from sem.lm import model as models
+from sem.lm import ollama, turns
 from sem.lm.hardware import Hardware
-from sem.train import memory
+from sem.train import adapters, conformance, memory
 from sem.train.batches import IGNORED, Collator
 from sem.train.data import Row, Rows, Writer
 from sem.train.recipe import Recipe
@@ -28,6 +29,7 @@ from sem.train.stages import Stage
 
 NAMED = 5  # rows that a finding names
 GIB = 2**30
+MOST_DIFFERENCE = 1e-4  # of our loss and the model's own, relative, in fp32
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,22 @@ def template(subject: Subject) -> Check:
         if sent[row.id] != row.ids[: row.prompt] or whole[: len(row.ids)] != list(row.ids):
             rows.append(row.id)
     found = f"differs in {len(rows)} rows" if rows else "training and generation agree"
-    return _check("template", found, rows, "the chat template renders an answer otherwise")
+    hint = f"the chat template renders an answer otherwise: {turns.way_out(chat.tokenizer)}"
+    return _check("template", found, rows, hint)
+
+
+def control_tokens(subject: Subject) -> Check:
+    """Count the texts that hold a control token of this tokenizer and are broken up."""
+    chat = subject.writer.chat
+    pairs = list(_pairs(subject))
+    inputs = sum(chat.neutral(e.input_text) != e.input_text for e, _ in pairs)
+    outputs = sum(
+        chat.neutral(text) != text for text in (as_text(e.output_json) for e, _ in pairs)
+    )
+    found = "no text holds one"
+    if inputs or outputs:
+        found = f"broken by a space in {inputs} inputs and {outputs} answers"
+    return Check("control tokens", found)
 
 
 def special_tokens(subject: Subject) -> Check:
@@ -153,7 +170,9 @@ def lost_evidence(subject: Subject) -> Check:
     path = subject.project.store
     if not path.exists():
         return Check("evidence", f"not looked at: no store at {path.name}")
-    closed = {name: frozenset(closed_slots(s.io_schema)) for name, s in _tasks(subject)}
+    closed = {
+        name: frozenset(closed_slots(s.io_schema)) for name, s in subject.writer.tasks.items()
+    }
     wanted, rows = {example.id: example for example in subject.examples}, []
     with store.reading(path) as opened:
         for raw in opened.rows():
@@ -166,6 +185,48 @@ def lost_evidence(subject: Subject) -> Check:
         return Check("evidence", found)
     hint = "clean with a larger budget (dataset.yaml), or raise checks.lost_evidence"
     return Check("evidence", f"{found}, more than {most:.1%}", False, hint, tuple(rows))
+
+
+def adapter_reach(subject: Subject) -> Check:
+    """Check that the adapter stands around every layer meant; SemError where it cannot."""
+    recipe, model = subject.recipe, models.skeleton(subject.base)
+    if recipe.method == "full":
+        return Check(
+            "adapter", f"none: all {memory.parameters(subject.base):,} weights are trained"
+        )
+    wanted = recipe.lora.targets
+    adapted, layers, share = adapters.adapted_share(model, wanted)
+    adapters.wrap(model, recipe)
+    found = f"{wanted}: around {adapted} of {layers} linear layers, {share:.0%} of their weights"
+    is_ok = adapted == layers or wanted != "all-linear"
+    return Check("adapter", found, is_ok, "use method: full")
+
+
+def own_forward(subject: Subject) -> Check:
+    """Check that a row has the loss of the model's own forward, and reaches every adapter."""
+    recipe, base = subject.recipe, subject.base
+    need, free = memory.parameters(base) * 4 * 1.5 / GIB, memory.free_gib()
+    if need > free:
+        found = f"not compared: the weights take {need:.1f} GiB in fp32, {free:.1f} GiB are free"
+        return Check("loss", found)
+    row = min(subject.rows.kept, key=lambda row: (row.length, row.id))
+    own, ours, untrained = conformance.compare_losses(base, recipe, row, subject.writer.chat)
+    difference = abs(ours - own) / max(abs(own), 1e-9)
+    found = f"{ours:.8g} on a row, {own:.8g} by the model's own forward"
+    if difference > MOST_DIFFERENCE:
+        hint = "training would teach this architecture something else: use another base model"
+        return Check("loss", f"{found}: {difference:.1e} apart", False, hint, (row.id,))
+    if untrained and recipe.lora.targets == "all-linear":
+        found = f"{len(untrained)} adapted layers get no gradient from a row: {untrained[0]}"
+        return Check("loss", found, False, adapters.WAY_OUT)
+    return Check("loss", found)
+
+
+def packaging(subject: Subject) -> Check:
+    """Say before training which runtimes a package of this run can be made for."""
+    tasks, most = subject.writer.tasks.values(), subject.recipe.max_tokens
+    prompts = [(spec.system_prompt, spec.prompt("page")) for spec in tasks]
+    return Check("package", ollama.describe_runtimes(subject.writer.chat, most, prompts))
 
 
 def memory_fits(subject: Subject) -> Check:
@@ -199,8 +260,12 @@ CHECKS: tuple[Callable[[Subject], Check], ...] = (
     special_tokens,
     lengths,
     lost_evidence,
+    control_tokens,
+    packaging,
     memory_fits,
     disk,
+    adapter_reach,
+    own_forward,
 )
 
 
@@ -215,10 +280,6 @@ def _weight(row: Row) -> float:
 def _pairs(subject: Subject) -> Iterator[tuple[Example, Row]]:
     by_id = {example.id: example for example in subject.examples}
     return ((by_id[row.id], row) for row in subject.rows.kept)
-
-
-def _tasks(subject: Subject) -> Any:
-    return subject.writer.tasks.items()
 
 
 def _lost(example: Example, page: str, closed: dict[str, frozenset[str]]) -> bool:

@@ -91,7 +91,7 @@ class Preference:
 class Checks:
     """What `train.prepare` stops at."""
 
-    memory_gib: float | None = None  # peak forecast; none: 22 on an RTX 4090, else what is there
+    memory_gib: float | None = None  # peak forecast; none: 22 of a card of 24, else what is there
     lost_evidence: float = 0.05  # share of rows whose answer is not in what is left of the page
     too_long: float = 0.2  # share of examples left out because they exceed max_tokens
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sem.core.errors import SemError
+from sem.lm.chat import Chat
 from sem.train import adapters, arguments, checkpoints, several
 from sem.train import loss as losses
 from sem.train.arguments import SELECT, precision
@@ -53,8 +54,13 @@ def build(job: Job, stage: Stage, model: Any, callbacks: list[Any], reference: A
 
 def collator(job: Job, model: Any) -> Collator:
     """What pads rows for MODEL: one sequence, or an encoder's and a decoder's."""
+    return collator_for(model, job.chat)
+
+
+def collator_for(model: Any, chat: Chat) -> Collator:
+    """Return what pads rows that `chat` wrote for `model`."""
     kind = Seq2SeqCollator if model.config.is_encoder_decoder else Collator
-    return kind(job.chat.tokenizer.pad_token_id)
+    return kind(chat.tokenizer.pad_token_id)
 
 
 def _engine(model: Any) -> tuple[Any, Any]:

@@ -1,14 +1,130 @@
-"""Cross-entropy through a frozen head whose logits are not kept for the backward pass.
+"""A model's head: what the model does around it, and cross-entropy without keeping its logits.
 
-The gradient of the hidden states is p·W - W[target], row by row times what comes from above, so it
+What it does around the head is asked of its own forward (`finish_of`). Through a frozen head the
+gradient of the hidden states is p·W - W[target], row by row times what comes from above, so it
 is made at once and the logits are dropped (as Liger and TRL's chunked loss do).
 """
 
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
+from weakref import WeakKeyDictionary
+
+from sem.core.errors import SemError
 
 TOKENS = 256  # logits at a time: 128 MiB in bf16 for 262k words
 ROWS = 16  # of them in fp32 at a time: stays in the cache
+ASKED_TOKENS = 8  # that a model is shown to see what it does around its head
+# Powers of ten of the logits it is given: from where a cap changes nothing to where it is all.
+GRID = (-3, 4)
+CLOSE = 1e-4  # relative; states in bf16 are compared at BF16_CLOSE
+BF16_CLOSE = 2e-2
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What a model does around its head: states times `before`, logits times `scale`, a `cap`.
+
+    Granite divides its logits, Cohere multiplies them, Falcon H1 does, Gemma 2 caps them by
+    cap * tanh(logits / cap), MiniCPM 3 scales the states.
+    """
+
+    before: float = 1.0
+    scale: float = 1.0
+    cap: float | None = None
+
+    def apply(self, logits: Any) -> Any:
+        """Return `logits` (fp32) as the model itself leaves them."""
+        import torch
+
+        scaled = logits if self.scale == 1.0 else logits * self.scale
+        return scaled if self.cap is None else torch.tanh(scaled / self.cap) * self.cap
+
+
+_FINISHES: WeakKeyDictionary[Any, Finish] = WeakKeyDictionary()
+
+
+def finish_of(inner: Any) -> Finish:
+    """Return what `inner`, a causal model, does around its head, by asking its own forward once.
+
+    The head is shown a few tokens; its output is exchanged for known numbers, and what the model
+    returns says what it does to logits. SemError when that is none of what `Finish` can say.
+    """
+    if inner.config.is_encoder_decoder:
+        return Finish()  # `_decoded` scales states by itself
+    if inner not in _FINISHES:
+        _FINISHES[inner] = _ask_finish(inner)
+    return _FINISHES[inner]
+
+
+def _ask_finish(inner: Any) -> Finish:
+    import torch
+
+    seen: dict[str, Any] = {}
+
+    def note(_: Any, args: tuple[Any, ...], output: Any) -> Any:
+        half = torch.logspace(*GRID, output.shape[-1] // 2, device=output.device)
+        grid = torch.cat([-half, half, half[: output.shape[-1] % 2]])
+        seen["states"], seen["grid"] = args[0], grid
+        return grid.expand(output.shape)
+
+    was_training = inner.training
+    ids = torch.arange(ASKED_TOKENS, device=inner.device)[None] + 1
+    hook = inner.get_output_embeddings().register_forward_hook(note)
+    try:
+        inner.eval()
+        with torch.no_grad():
+            logits = inner(input_ids=ids, use_cache=False).logits
+            hidden = inner.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
+    finally:
+        hook.remove()
+        inner.train(was_training)
+    if not seen:
+        # Unsloth multiplies by the head's weight itself; its own forward caps by the config.
+        return Finish(cap=getattr(inner.config, "final_logit_softcapping", None) or None)
+    scale, cap = _scale_and_cap(seen["grid"], logits.flatten(0, 1)[0].float(), inner)
+    return Finish(_factor(hidden, seen["states"], inner), scale, cap)
+
+
+def _scale_and_cap(grid: Any, logits: Any, inner: Any) -> tuple[float, float | None]:
+    import torch
+
+    if logits.shape == grid.shape:
+        first = len(grid) // 2  # the smallest above zero
+        scale = _rounded_factor((logits[first] / grid[first]).item(), CLOSE)
+        if torch.allclose(logits, grid * scale, rtol=CLOSE):
+            return scale, None
+        cap = logits.max().item()
+        if torch.allclose(logits, torch.tanh(grid * scale / cap) * cap, rtol=CLOSE, atol=1e-6):
+            return scale, cap
+    raise _unknown(inner, "does something to its logits")
+
+
+def _factor(hidden: Any, states: Any, inner: Any) -> float:
+    import torch
+
+    if hidden.shape == states.shape:
+        if torch.equal(hidden, states):
+            return 1.0
+        ours, theirs = hidden.float(), states.float()
+        # Mamba's states are fp32 until its head rounds them.
+        is_half = {hidden.dtype, states.dtype} & {torch.bfloat16, torch.float16}
+        close = BF16_CLOSE if is_half else CLOSE
+        factor = _rounded_factor(((ours * theirs).sum() / (ours * ours).sum()).item(), close)
+        if (ours * factor - theirs).norm() <= close * theirs.norm():
+            return factor
+    raise _unknown(inner, "does something to its states before the head")
+
+
+def _rounded_factor(factor: float, close: float) -> float:
+    return 1.0 if abs(factor - 1.0) < close else factor
+
+
+def _unknown(inner: Any, what: str) -> SemError:
+    return SemError(
+        f"a {inner.config.model_type} model {what} that training does not know",
+        "use another base model",
+    )
 
 
 def fits(head: Any, config: Any) -> bool:

@@ -1,0 +1,209 @@
+"""What in a package follows from something else in it, worked out again.
+
+Each check takes the folder and its manifest and yields a line for each fault. CAGED ones render
+the package's own template and build its own architecture: they run in `cage`.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from sem.core import files, jsonio, settings
+from sem.core.errors import SemError
+from sem.core.taskspec import TaskSpec
+from sem.eval import report
+from sem.lm import chat
+from sem.lm import model as models
+from sem.package import targets
+from sem.package.bundle import generation_config
+from sem.package.targets import Served
+
+Check = Callable[[Path, dict[str, Any]], Iterator[str]]
+WEIGHTS = ("adapter/adapter_model.safetensors", "model/model.safetensors")
+FORMATS = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+# A line of a lock: a comment, NAME==VERSION with a marker, or the hash of a file.
+_LOCK_LINE = re.compile(
+    r"\s*(#.*|[A-Za-z0-9._-]+(\[[A-Za-z0-9_,-]+\])?==[A-Za-z0-9.+!_-]+(\s*;[^\\]*)?\s*\\?"
+    r"|--hash=sha256:[0-9a-f]{64}\s*\\?)?"
+)
+
+
+def _lineage(folder: Path, facts: dict[str, Any]) -> Iterator[str]:
+    """Check that the adapter and the scores are those that the lineage names."""
+    for name, digest in (
+        (WEIGHTS[0], facts["lineage"]["adapter"]),
+        ("scores.json", facts["scores"]["scores_json"]),
+    ):
+        if files.sha256(folder / name) != digest:
+            yield f"{name}: not the file that the manifest's lineage names"
+
+
+def _proof(folder: Path, facts: dict[str, Any]) -> Iterator[str]:
+    """Check that the scores are of this run, and that the report is what they make."""
+    scores, lineage = files.read_json(folder / "scores.json"), facts["lineage"]
+    claims = {
+        "verdict": (scores["verdict"], facts["scores"]["verdict"]),
+        "sem": (scores["sem"], facts["sem"]),
+        "run": (scores["tuned"]["run"], facts["run_id"]),
+        "snapshot": (
+            [scores["snapshot"][key] for key in ("version", "sha256")],
+            [lineage["snapshot"][key] for key in ("version", "sha256")],
+        ),
+        "base model": (scores["base_model"]["revision"], lineage["base_model"]["revision"]),
+    }
+    for what, (here, there) in claims.items():
+        if here != there:
+            yield f"scores.json: its {what} is not that of the manifest"
+    if report.markdown(scores) != files.read_text(folder / "eval_report.md"):
+        yield "eval_report.md: not the report of scores.json"
+
+
+def _contract(folder: Path, facts: dict[str, Any]) -> Iterator[str]:
+    """Check that the tasks are those that the lineage names."""
+    tasks = {task.task_id: task.fingerprint() for task in _tasks(folder)}
+    if tasks != facts["lineage"]["tasks"]:
+        yield "task_spec.json: not the tasks that the manifest's lineage names"
+
+
+def _tasks(folder: Path) -> list[TaskSpec]:
+    value = files.read_json(folder / "task_spec.json")
+    return [
+        settings.build(TaskSpec, each, "task_spec.json") for each in value.get("tasks", [value])
+    ]
+
+
+def _adapter_config(folder: Path, facts: dict[str, Any]) -> Iterator[str]:
+    """Check that evaluation would merge the adapter, and that its base is the lineage's."""
+    config = files.read_json(folder / "adapter" / "adapter_config.json")
+    if config["base_model_name_or_path"] != facts["lineage"]["base_model"]["base_model_id"]:
+        yield "adapter/adapter_config.json: names another base model than the lineage"
+    if config.get("method") == "full":
+        return
+    if config["peft_type"] != "LORA":
+        yield "adapter/adapter_config.json: no LoRA"
+    for key in ("auto_mapping", "modules_to_save", "layer_replication", "target_parameters"):
+        if config.get(key):
+            yield f"adapter/adapter_config.json: {key} is set, which training never does"
+    if not 0 < models.scale(config) < 1e4:
+        yield "adapter/adapter_config.json: a scale that training never sets"
+
+
+def _foreign(folder: Path, _: dict[str, Any]) -> Iterator[str]:
+    """Check that no config asks for code, kernels or weights from elsewhere."""
+    for path in sorted(folder.glob("*/*.json")):
+        if not isinstance(files.read_json(path), dict):
+            yield f"{path.relative_to(folder)}: not a JSON object"
+    models.refuse_foreign_code(folder / "adapter")
+    models.refuse_foreign_code(folder / "model")
+    config = files.read_json(folder / "model" / "config.json")
+    if "quantization_config" in config:
+        yield "model/config.json: quantization_config is set, merged weights are whole"
+    tokenizer = files.read_json(folder / "model" / "tokenizer_config.json")
+    if "chat_template" in tokenizer and (folder / "model" / "chat_template.jinja").exists():
+        yield "model/tokenizer_config.json: a second chat template"
+
+
+def _lock(folder: Path, _: dict[str, Any]) -> Iterator[str]:
+    """Check that repro.lock holds exact versions and nothing else that an installer obeys."""
+    for number, line in enumerate(files.read_text(folder / "repro.lock").splitlines(), 1):
+        if not _LOCK_LINE.fullmatch(line):
+            yield f"repro.lock:{number}: neither a version nor a comment"
+
+
+def _weights(folder: Path, _: dict[str, Any]) -> Iterator[str]:
+    """Check that every tensor can be read, is of one precision, and is finite."""
+    from safetensors import safe_open
+
+    for name in WEIGHTS:
+        with safe_open(folder / name, framework="pt") as tensors:
+            formats = {tensors.get_slice(key).get_dtype() for key in tensors.keys()}  # noqa: SIM118
+        if not formats <= FORMATS.keys() or len(formats) != 1:
+            yield f"{name}: tensors of {', '.join(sorted(formats)) or 'no format'}"
+        elif name == WEIGHTS[1] and FORMATS[next(iter(formats))] != _dtype(folder):
+            yield f"{name}: its precision is not that of config.json"
+        yield from infinite(folder, name)
+
+
+def infinite(folder: Path, name: str) -> Iterator[str]:
+    import torch
+    from safetensors import safe_open
+
+    with safe_open(folder / name, framework="pt") as tensors:
+        for key in tensors.keys():  # noqa: SIM118 - a handle, not a dict
+            if not torch.isfinite(tensors.get_tensor(key)).all():
+                yield f"{name}: {key} is not finite"
+
+
+def _dtype(folder: Path) -> str:
+    config = files.read_json(folder / "model" / "config.json")
+    return config.get("dtype") or config["torch_dtype"]
+
+
+def _shapes(folder: Path, _: dict[str, Any]) -> Iterator[str]:
+    """Check that the tensors have the names and shapes of config.json's architecture."""
+    for kind, keys in models.misfits(folder / "model").items():
+        yield from (f"model/model.safetensors: {key}: {kind}" for key in sorted(keys)[:5])
+
+
+def _adapter_shapes(folder: Path, _: dict[str, Any]) -> Iterator[str]:
+    """Check that the adapter fits the model it was merged into."""
+    model = models.skeleton(folder / "model")
+    problem = models.adapter_misfit(model, folder / "adapter")
+    if problem:
+        yield f"adapter/adapter_model.safetensors: {problem}"
+
+
+def _served(folder: Path, facts: dict[str, Any]) -> Iterator[str]:
+    """Check that template, ends and what runtimes read are what export would write."""
+    if chat.stored_fingerprint(folder / "model") != facts["lineage"]["renderer"]:
+        yield "model/chat_template.jinja: not the renderer that the manifest's lineage names"
+        return
+    speaker = chat.load(folder / "model")
+    if speaker.turns:
+        path = folder / "model" / "generation_config.json"
+        strangers = set(speaker.stop_ids) - speaker.control_ids
+        if strangers or files.read_json(path) != jsonio.loads(
+            jsonio.dumps(generation_config(speaker))
+        ):
+            yield "model/generation_config.json: not the greedy decoding that was proven"
+    served = Served(
+        facts["sem"], speaker, _dtype(folder), _max_tokens(folder), tuple(_tasks(folder))
+    )
+    for name in facts["targets"]:
+        for path, text in targets.TARGETS[name](served).items():
+            if not (folder / path).exists() or files.read_text(folder / path) != text:
+                yield f"{path}: not what export writes for this model"
+        spelled = "serve/spelling.json"
+        if (folder / spelled).exists() and speaker.spelling is None:
+            yield f"{spelled}: this tokenizer spells everything itself"
+
+
+def _max_tokens(folder: Path) -> int:
+    """Return the context that the package was made for, the one number taken from its files."""
+    found = set()
+    for name, pattern in (
+        ("serve/vllm.yaml", r"^max-model-len: ([1-9][0-9]{0,8})$"),
+        ("Modelfile", r"^PARAMETER num_ctx ([1-9][0-9]{0,8})$"),
+    ):
+        if (folder / name).exists():
+            found.update(re.findall(pattern, files.read_text(folder / name), re.M))
+    if len(found) > 1:
+        raise SemError(f"two contexts: {' and '.join(sorted(found))} tokens", "export it again")
+    return int(next(iter(found), 1))
+
+
+BASIC: dict[str, Check] = {
+    "model/config.json": _foreign,
+    "manifest.json": _lineage,
+    "scores.json": _proof,
+    "task_spec.json": _contract,
+    "adapter/adapter_config.json": _adapter_config,
+    "repro.lock": _lock,
+}
+DEEP: dict[str, Check] = {"model/model.safetensors": _weights}
+CAGED: dict[str, Check] = {
+    "model/tokenizer.json": _served,
+    "model/config.json": _shapes,
+    "adapter/adapter_model.safetensors": _adapter_shapes,
+}

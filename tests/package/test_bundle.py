@@ -1,0 +1,113 @@
+"""Export: whole or not at all, what the run was proven with, and nothing that was taken down."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sem.core import files, jsonio, run, taint
+from sem.core.errors import SemError
+from sem.core.project import Project
+from sem.core.run import Run
+from sem.lm import chat
+from sem.package import bundle, verify
+from sem.package.targets import Served
+from tinymodels import make_tokenizer
+
+
+@pytest.fixture
+def exported(tmp_path: Path, package_master: Path, monkeypatch) -> tuple[Project, Run]:
+    """The project of a trained, reported run that is not packaged yet, and the run."""
+    root = shutil.copytree(package_master.parents[3], tmp_path / "root")
+    monkeypatch.setenv("SEM_ROOT", str(root))
+    monkeypatch.setenv("SEM_DEVICE", "cpu")
+    project = Project.load("toy", ["eval.max_new_tokens=24", "eval.max_examples=8"])
+    shutil.rmtree(project.packages)
+    return project, run.find(project, None)
+
+
+def after_filling(monkeypatch, change) -> None:
+    """Let CHANGE happen between the last file of a package and its rename."""
+    usual = bundle._fill
+
+    def fill(*words) -> None:
+        usual(*words)
+        change()
+
+    monkeypatch.setattr(bundle, "_fill", fill)
+
+
+def test_a_takedown_during_an_export_leaves_no_package(exported, monkeypatch) -> None:
+    # Before: taint was asked for at the start only, so a package of a tainted run was left.
+    project, target = exported
+    mark = ("t1", "2026-01-01T00:00:00+00:00", {})
+    after_filling(monkeypatch, lambda: taint.mark(target.folder, *mark))
+    with pytest.raises(SemError, match="is tainted"):
+        bundle.export(project, target, [])
+    assert not (project.packages / target.id).exists()
+
+
+def test_an_adapter_that_goes_during_an_export_leaves_no_package(exported, monkeypatch) -> None:
+    project, target = exported
+    after_filling(monkeypatch, lambda: shutil.rmtree(target.adapter))
+    with pytest.raises(SemError, match="not the file that training sealed"):
+        bundle.export(project, target, [])
+    assert not (project.packages / target.id).exists()
+
+
+def test_a_tokenizer_that_gives_other_ids_is_not_packaged(exported, monkeypatch) -> None:
+    project, target = exported
+    usual = bundle._write_tokenizer
+
+    def write(base: Path, speaker: chat.Chat, folder: Path) -> None:
+        usual(base, speaker, folder)
+        value = files.read_json(folder / "tokenizer.json")
+        words = value["model"]["vocab"]
+        words["e"], words["i"] = words["i"], words["e"]
+        files.write(folder / "tokenizer.json", jsonio.pretty(value))
+
+    monkeypatch.setattr(bundle, "_write_tokenizer", write)
+    with pytest.raises(SemError, match="gives other ids than the proven one"):
+        bundle.export(project, target, [])
+
+
+def test_one_runtime_alone_is_a_whole_package_and_a_second_joins_it(exported) -> None:
+    project, target = exported
+    folder = bundle.export(project, target, ["vllm"])
+    assert verify.faults(folder) == []
+    assert not (folder / "Modelfile").exists()
+    bundle.export(project, target, ["ollama"])
+    assert files.read_json(folder / "manifest.json")["targets"] == ["ollama", "vllm"]
+    assert verify.faults(folder) == []
+
+
+def test_a_runtime_that_cannot_be_told_is_left_out_or_refused(tmp_path, capsys) -> None:
+    # Before: a KeyError after the whole training.
+    tokenizer = make_tokenizer("chatml")
+    tokenizer.chat_template = tokenizer.chat_template.replace(
+        "{{ m['content'] }}", "{{ m['content'] | replace('{', '[') }}"
+    )
+    tokenizer.save_pretrained(tmp_path)
+    served = Served("shop", chat.load(tmp_path), "bfloat16", 64)
+    everything = {"ollama", "transformers", "vllm"}
+    assert bundle._writable(served, everything, set()) == ["transformers", "vllm"]
+    assert "no Modelfile: the chat template does more" in capsys.readouterr().err
+    with pytest.raises(SemError, match="no Modelfile"):
+        bundle._writable(served, everything, {"ollama"})
+
+
+def test_a_tokenizer_without_a_tokenizer_json_is_packaged_as_one(tmp_path) -> None:
+    # Before: five names were copied, vocab.json and merges.txt not among them: no tokenizer.
+    base, packaged = tmp_path / "base", tmp_path / "packaged"
+    tokenizer = make_tokenizer("chatml")
+    tokenizer.save_pretrained(base)
+    tokenizer.backend_tokenizer.model.save(str(base))
+    (base / "tokenizer.json").unlink()
+    config = files.read_json(base / "tokenizer_config.json") | {"tokenizer_class": "GPT2Tokenizer"}
+    files.write(base / "tokenizer_config.json", jsonio.pretty(config))
+    speaker = chat.load(base)
+    packaged.mkdir()
+    bundle._write_tokenizer(base, speaker, packaged)
+    again = chat.load(packaged)
+    assert again.fingerprint() == speaker.fingerprint()
+    assert again.prompt_ids("s", 'Mug "1" é {x}') == speaker.prompt_ids("s", 'Mug "1" é {x}')
