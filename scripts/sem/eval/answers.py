@@ -163,7 +163,7 @@ def take(path: Path, target: Path, task_of: Mapping[str, str]) -> tuple[int, int
     """
     found: dict[str, Answer] = {}
     strangers = 0
-    for number, row in enumerate(files.rows(path), 1):
+    for number, row in enumerate(files.values(path), 1):
         one = _taken(row, f"{path}:{number}", task_of)
         strangers += one is None
         if one is not None:

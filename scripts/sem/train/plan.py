@@ -4,7 +4,7 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
 
-from sem.core import console, files, jsonio, manifest, provenance, run, settings
+from sem.core import console, files, jsonio, manifest, provenance, run, settings, taint
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import Run
