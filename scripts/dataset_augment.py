@@ -53,9 +53,9 @@ def _progress(rows: object, count: int) -> object:
 
 
 def _tokenizer(project: Project) -> str:
-    from sem.lm import chat, weights
+    from sem.lm import chat
 
-    chosen = chat.load(weights.base_of(project).folder)
+    chosen = chat.load_of(project)
     return chosen.definition
 
 

@@ -49,9 +49,9 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _tokenizer(project: Project) -> str:
-    from sem.lm import chat, weights
+    from sem.lm import chat
 
-    chosen = chat.load(weights.base_of(project).folder)
+    chosen = chat.load_of(project)
     return chosen.definition
 
 

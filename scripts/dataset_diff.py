@@ -43,9 +43,9 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _tokenizer(project: Project) -> Callable[[str], int]:
-    from sem.lm import chat, weights
+    from sem.lm import chat
 
-    chosen = chat.load(weights.base_of(project).folder)
+    chosen = chat.load_of(project)
     return lambda text: len(chosen.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 

@@ -17,10 +17,10 @@ def main(argv: list[str] | None = None) -> None:
 
     from sem.core.project import Project
     from sem.dataset import stats
-    from sem.lm import chat, weights
+    from sem.lm import chat
 
     project = Project.load(args.sem, args.set)
-    chosen = chat.load(weights.base_of(project).folder)
+    chosen = chat.load_of(project)
     found = stats.gather(project, args.snapshot, lambda texts: _count(chosen, texts))
     path = stats.write(project, found)
     console.table(f"Tokens, {found['of']}", stats.TOKENS, stats.token_rows(found))

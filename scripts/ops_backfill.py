@@ -65,11 +65,11 @@ def _touched(rows: "Counter[Any]") -> list[tuple[str, str, int]]:
 
 def _tokenizer(project: Project) -> str | None:
     from sem.dataset.config import Dataset
-    from sem.lm import chat, weights
+    from sem.lm import chat
 
     if not project.settings("dataset", Dataset).clean.counts_tokens:
         return None
-    return chat.load(weights.base_of(project).folder).definition
+    return chat.load_of(project).definition
 
 
 if __name__ == "__main__":

@@ -15,9 +15,11 @@ from typing import Any
 
 from sem.core import files
 from sem.core.errors import SemError
+from sem.core.project import Project
 from sem.lm import model as models
 from sem.lm import spelling as spellings
 from sem.lm import turns as renderers
+from sem.lm import weights
 from sem.lm.spelling import Spelling
 
 VERSION = "1"
@@ -207,6 +209,12 @@ class Chat:
 
     def _turns(self, system: str, user: str) -> list[dict[str, str]]:
         return [{"role": "system", "content": system}, {"role": "user", "content": user}]
+
+
+def load_of(project: Project) -> Chat:
+    """Return the Chat of `project`'s base model, with the renderer that its train.yaml names."""
+    renderer = project.setting("train", "renderer", renderers.TEMPLATE)
+    return load(weights.base_of(project).folder, renderer)
 
 
 def load(folder: Path, renderer: str = renderers.TEMPLATE) -> Chat:
