@@ -5,13 +5,13 @@
 #   ./scripts/lock.sh 2026-11-13   with nothing released after that day
 #
 #   requirements.lock           run, train, evaluate, test on a CPU or a ROCm GPU; every platform
-#   requirements-audit.lock     the same versions with the hash of every file, for audits
+#   requirements-audit.lock     the same versions with the hash of every file: set-up installs by it
 #   requirements-gpu.lock       the CPU set, unsloth, bitsandbytes, quantisation; Linux, CUDA
 #   requirements-vllm.lock      vLLM for CUDA: its own environment, its compressed-tensors differs
 #   requirements-vllm-cpu.lock  vLLM for a CPU with AVX-512: its own environment
 #
 # The main lock carries no hashes: with one hash pip wants all, and then refuses the CPU build of
-# torch that a local wheel folder holds. It also names no CUDA package (locks-excludes.txt), so
+# torch that a local wheel folder holds; set-up leaves torch out of the hashed one. It also names no CUDA package (locks-excludes.txt), so
 # that a machine whose torch is a CPU build stays free of 3 GB of them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

