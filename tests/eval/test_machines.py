@@ -113,6 +113,17 @@ def test_another_renderer_is_noticed_where_the_model_is(answered, capsys):
     assert "another renderer" in capsys.readouterr().err
 
 
+def test_constrained_generation_says_what_the_mask_does_not_hold_to(cut_toy, capsys):
+    spec = files.read_json(cut_toy.configs / "tasks" / "price.json")
+    spec["io_schema"]["properties"]["tags"] = {"type": "array", "uniqueItems": True}
+    files.write(cut_toy.configs / "tasks" / "price.json", json.dumps(spec))
+    project = Project.load("toy", ["eval.decoding=constrained"])
+
+    subject._note_unenforced(subject.resolve(project, BASE, "test", None))
+
+    assert "price: constrained decoding does not hold to all of it" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("script", ["eval_report.py", "eval_gate.py"])
 def test_report_and_gate_load_no_torch(answered, script):
     code = (

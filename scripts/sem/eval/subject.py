@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sem.core import console, files, manifest, run, slotspec
+from sem.core import console, files, jsonio, manifest, run, slotspec
 from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.core.project import Project
@@ -21,7 +21,7 @@ from sem.core.taskspec import TaskSpec
 from sem.dataset import snapshot
 from sem.eval import answers, golden
 from sem.eval.config import EvalSettings
-from sem.lm import chat, hardware, model, pinned, turns, weights
+from sem.lm import chat, constrain, hardware, model, pinned, turns, weights
 from sem.lm.hf import HfGenerator
 
 PARTS = ("val", "test", "golden")
@@ -145,6 +145,7 @@ def answer(subject: Subject) -> int:
     book = generated_book(subject, machine)
     there = book.open()
     if any(example.id not in there for example in subject.examples):
+        _note_unenforced(subject)
         made = _loaded(subject, machine)
         pairs = answers.prompts(subject.examples, subject.tasks, made.chat, subject.settings)
         steps = answers.generate(book, pairs, made, subject.settings)
@@ -152,6 +153,14 @@ def answer(subject: Subject) -> int:
         for _ in console.progress(steps, len(pairs), title, weight=True):
             pass
     return len(there)
+
+
+def _note_unenforced(subject: Subject) -> None:
+    """Say what of a contract constrained decoding does not hold answers to."""
+    if subject.settings.decoding == "constrained":
+        for name, spec in sorted(subject.tasks.items()):
+            for line in constrain.unenforced(jsonio.dumps(spec.io_schema)):
+                console.note(f"{name}: constrained decoding does not hold to all of it: {line}")
 
 
 def generated_book(subject: Subject, machine: hardware.Hardware) -> answers.Book:
