@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from sem.core.example import Example
 from sem.core.project import Project
 from sem.dataset import store
 from sem.eval import (
@@ -226,6 +227,23 @@ def _snapshot(found: Subject) -> dict[str, Any]:
     }
 
 
+def group_notes(examples: Sequence[Example]) -> list[str]:
+    """Return what the groups that an interval rests on cannot show, a sentence each."""
+    said = []
+    without = sum(not example.domain for example in examples)
+    if without:
+        said.append(
+            f"{without} of {len(examples)} examples have no domain: each document, or each "
+            "example, counts as a group of its own, and the interval may be too narrow."
+        )
+    if len(examples) > 1 and len({example.unit for example in examples}) == 1:
+        said.append(
+            f"All {len(examples)} examples are of one group: no interval can be computed, and "
+            "nothing is shown for other groups."
+        )
+    return said
+
+
 def _notes(found: Subject, has_similarity: bool) -> list[str]:
     pool = found.frozen.counts.get(found.split, len(found.examples))
     notes = [
@@ -242,6 +260,7 @@ def _notes(found: Subject, has_similarity: bool) -> list[str]:
             f"{len(found.examples)} of {pool} examples of the split, spread evenly over its "
             f"domains, chosen by seed {found.settings.seed} (eval.max_examples)."
         )
+    notes += group_notes(found.examples)
     if has_similarity:
         notes.append(
             "llm_similarity is scored by a local sentence-embedding model "

@@ -1,0 +1,34 @@
+"""What the groups of a report cannot show is said."""
+
+import pytest
+
+from sem.core.example import Example
+from sem.eval import compare
+
+
+def examples(*domains: str, source_id: str | None = None) -> list[Example]:
+    return [
+        Example(f"e{n}", "t", "x", {}, {"domain": domain}, source_id=source_id)
+        for n, domain in enumerate(domains)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "starts"),
+    [
+        (examples("a.de", "b.de"), []),
+        # The report said "12 examples of 12 domains", though none had one.
+        (examples("", "", ""), ["3 of 3 examples have no domain"]),
+        (examples("a.de", "", "b.de"), ["1 of 3 examples have no domain"]),
+        (examples("acme.de", "acme.fr"), ["All 2 examples are of one group"]),
+        (
+            examples("", "", source_id="d"),
+            ["2 of 2 examples have no domain", "All 2 examples are of one group"],
+        ),
+        (examples("a.de"), []),
+    ],
+)
+def test_rows_without_domains_and_a_part_that_is_one_group_are_said(given, starts):
+    notes = compare.group_notes(given)
+
+    assert [note[: len(start)] for note, start in zip(notes, starts, strict=True)] == starts
