@@ -31,6 +31,7 @@ HERE = Path(__file__).resolve().parent
 # After training and before the table: report, package, its hashes, proven answers repeated.
 REST_S = 40.0
 REPEATED = 20
+MAX_SHOWN = 6  # checks that promotion lacks
 SPARE = 0.9  # of the time: what a forecast may take
 
 
@@ -64,6 +65,8 @@ def main(argv: list[str] | None = None) -> None:
     console.table("time", ("stage", "seconds"), took)
     report = project.reports / trained.id / "scores.json"
     show(project, report)
+    for line in gate(project, trained.id, given):
+        print(line)
     print(f"report:  {report.with_name('report.html')}")
     print(f"package: {project.packages / trained.id}")
 
@@ -81,6 +84,30 @@ def minutes_of(text: str | None) -> float | None:
     if minutes is not None and not minutes > 0:
         raise SemError(f"--minutes {text!r}", "write a number above 0, or auto")
     return minutes
+
+
+def gate(project: Project, run_id: str, overrides: list[str]) -> list[str]:
+    """Decide on promotion and return what it says, and what it still lacks, a line each."""
+    from sem.core import provenance
+    from sem.eval import evidence, margins
+
+    asked = evidence.Request(Project.load(project.sem, overrides), run_id, "base", "test", None)
+    case = evidence.judge(asked)
+    evidence.write(asked, case, provenance.now())
+    lacking = [c for c in case.verdict.checks if c.verdict in (margins.FAIL, margins.INSUFFICIENT)]
+    lacking.sort(key=lambda check: check.verdict != margins.FAIL)
+    lines = [f"gate: {case.verdict.sentence()}"]
+    if case.verdict.exit_code == 0:
+        return [*lines, f"promote it with `fab ops.promote --sem {project.sem}`"]
+    for check in lacking[:MAX_SHOWN]:
+        needs = f"; {check.need}" if str(check.need) else ""
+        lines.append(
+            f"  {check.verdict} {check.name}: {check.found}, wanted {check.wanted}{needs}"
+        )
+    if len(lacking) > MAX_SHOWN:
+        lines.append(f"  and {len(lacking) - MAX_SHOWN} more: `fab eval.gate --sem {project.sem}`")
+    way = f'`fab ops.promote --sem {project.sem} --reason "to try it"`'
+    return [*lines, f"not promoted; to try promotion and the nightly check all the same: {way}"]
 
 
 def as_flags(overrides: list[str]) -> list[str]:
