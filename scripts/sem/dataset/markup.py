@@ -19,7 +19,7 @@ from sem.dataset.html import facts, prune, words, worth
 from sem.dataset.html.prune import Budget, Line
 from sem.dataset.html.walk import Walk
 
-VERSION = 3
+VERSION = 4
 CODE = ["script", "style", "svg", "template", "iframe", "math", "object", "video", "audio"]
 PLACEHOLDERS = re.compile(r"\{\{|<%|\$\{")
 MIN_TEMPLATE = 400

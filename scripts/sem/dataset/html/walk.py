@@ -5,7 +5,7 @@ from typing import Any
 
 from sem.dataset import text
 from sem.dataset.config import TaskOptions
-from sem.dataset.html import fields, words
+from sem.dataset.html import fields, raised, words
 from sem.dataset.html.prune import CONTACT, Address, Line
 from sem.dataset.html.writer import INLINE_HINTS, Writer
 
@@ -31,6 +31,7 @@ class Frame:
     said: int  # how many pieces of text there were before its children
     written: int  # how many characters
     place: tuple[int, int]  # where the writer was
+    raised: str = ""  # how its text is raised
 
 
 class Walk:
@@ -69,7 +70,9 @@ class Walk:
         if tag == "meta" and "itemprop" not in node.attributes:
             return node.next
         frame = self._frame(node, tag)
-        if tag in words.BLOCKS:
+        if frame.raised == "cents" and not frame.muted:
+            self.out.resume()
+        elif tag in words.BLOCKS:
             self._open_block(frame)
         elif tag not in words.GLUE:
             self.out.apart = True
@@ -83,6 +86,8 @@ class Walk:
         else:
             self._attributes(frame)
             self._frames.append(frame)
+            if frame.raised:
+                self.out.open_raised(frame.raised)
             return node.child
         return frame.after
 
@@ -97,7 +102,8 @@ class Walk:
             muted = not self._is_revealed(node, label, at)
             at = at if muted else replace(at, section="hidden")
         out = self.out
-        return Frame(tag, node.next, given, at, muted, out.said, out.written, out.place)
+        kind = raised.kind(tag, label, given.get("style"))
+        return Frame(tag, node.next, given, at, muted, out.said, out.written, out.place, kind)
 
     def _is_revealed(self, node: Any, label: str, at: Line) -> bool:
         if self._options.hidden == "drop":
@@ -149,6 +155,7 @@ class Walk:
         at = frame.at
         is_new = at.mark != self._frames[-1].at.mark
         within = not self.out.is_empty and not self.out.prefix.startswith("#")
+        within = within and frame.raised != "cents"
         if within and is_new and at.hint in INLINE_HINTS:
             self.out.put(f" {at.hint}: ", at)
         for name, value in frame.given.items():
@@ -171,6 +178,8 @@ class Walk:
             label = frame.given.get("aria-label") or frame.given.get("title")
             if label:
                 out.say(label[:MAX_LABEL], frame.at)
+        if frame.raised:
+            out.close_raised()
         if tag == "a":
             self._link(frame)
         elif tag == "time" and frame.given.get("datetime") and not frame.muted:

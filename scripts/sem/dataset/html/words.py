@@ -22,7 +22,7 @@ BLOCKS = to_set(
     "main menu nav ol optgroup p pre section summary table tbody td tfoot th thead tr ul"
 )
 # Neighbours of these are one word in the source and one word on the screen: <b>W</b>ord.
-GLUE = to_set("b i em strong u s small big sup sub font mark wbr bdi bdo ruby rb q")
+GLUE = to_set("b i em strong u small sup sub font mark wbr bdi bdo ruby rb q")
 HEADINGS = {f"h{level}": "#" * level for level in range(1, 7)}
 KNOWN_TAGS = (
     "!doctype|html|head|body|title|meta|div|p|a|span|table|tr|td|ul|ol|li|h[1-6]|br|img|form|"
