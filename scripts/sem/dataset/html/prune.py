@@ -1,34 +1,30 @@
-"""Fit a page into a budget by leaving out its least informative lines, never its end."""
+"""Fit a page into a budget by leaving out its least informative lines, never its end.
+
+A line of several sentences is left out by sentences, so that a paragraph longer than the budget
+keeps its best part; `…` stands where something is gone.
+"""
 
 import math
 import re
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from sem.dataset.config import TaskOptions
-from sem.dataset.html import worth
+from sem.dataset.html import traits, worth
+from sem.dataset.html.line import LINK, Address, Line
 
-MONEY = re.compile(r"[$€£¥₹₽]\s?\d|\d\s?(?:[$€£¥₹₽]|(?:EUR|USD|GBP|kr|zł|Kč|руб|SEK|CHF)\b)")
-CONTACT = re.compile(r"[\w.+-]+@[\w-]+\.\w|\+?\(?\d[\d\s()./-]{7,}\d|\b(?:tel|fax|phone)\b", re.I)
-LEGAL = re.compile(
-    r"cookie|privacy|datenschutz|terms of|all rights reserved|javascript|©|copyright|newsletter|"
-    r"log ?in|sign (?:in|up)|subscribe|share on|follow us|facebook|twitter|pinterest|instagram",
-    re.I,
-)
-DIGIT = re.compile(r"\d")
-AMOUNT = 16
 IMAGES = 3  # addresses of images that a page over its budget keeps: 40 tokens each
 SHORTEST = 8  # characters: what is shorter costs as much
-TOLD = 12  # letters from which on a text that a kept line holds is said twice
+# A text this long that already occurs in a kept line is a repeat.
+MIN_REPEAT = 12
 NOT_LETTER = re.compile(r"[\W_]+")
-# Lines since the first `# ` heading, or from the start of the page, and what that is called.
-AFTER = ((9, "title: at"), (26, "title: near"), (71, "title: after"), (151, "title: far after"))
-FROM_START = ((40, "start: near"), (150, "start: after"))
-REPEATS = ((3, "repeat: few"), (12, "repeat: some"), (30, "repeat: many"))
-LINK = frozenset({"link"})
-PAGING = frozenset({"paging"})
-SHAPE_WORDS = re.compile(r"[^\W\d_]{2,}")
+LONG = 240  # characters: a longer line is left out by sentences
+MIN_PIECE = 100  # characters that a piece of it has, where sentences are shorter
+SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’)\]]{0,2}\s+|(?<=[。！？])")
+GAP = " … "
+MIN_SHARE = 0.3  # of a piece that is cut to what is left of a budget
+MAX_CHARS_PER_UNIT = 24  # no text has tokens of so many characters on average
 
 Size = Callable[[str], int]
 
@@ -42,61 +38,12 @@ class Budget:
 
     def holds(self, texts: Sequence[str]) -> bool:
         """Whether TEXTS, as lines of one text, are within it."""
-        return self.limit is None or self.size("\n".join(texts)) <= self.limit
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where a link or image points: kind is link, paging, contact, image or meta image."""
-
-    kind: str
-    value: str
-    rank: int = 0
-
-    def __str__(self) -> str:
-        return f" ({self.value})"
-
-
-@dataclass(frozen=True)
-class Line:
-    """One block of a page; its parts are text and addresses."""
-
-    kind: str
-    parts: tuple[str | Address, ...]
-    section: str = ""
-    hint: str = ""
-    shape: str = ""  # tag and class of the element, to see cards repeat
-    prefix: str = ""  # `# `, `- `
-    label: str = ""  # the hint, where it is shown
-    mark: int = 0  # which element the hint comes from
-    depth: int = 0  # how deep that element is
-
-    def render(self, form: str = "lines") -> str:
-        shown = "".join(str(part) for part in self.parts).strip()
-        if not shown or form == "lines":
-            return f"{self.prefix}{self.label}{shown}" if shown else ""
-        return f"{self.address} | {shown}"
-
-    @property
-    def address(self) -> str:
-        """Where the line stood: `main>div.product price`, the names as the page spells them."""
-        tag, _, label = self.shape.partition(".")
-        names = " ".join(SHAPE_WORDS.findall(label)[:3])
-        tag = f"h{len(self.prefix) - 1}" if self.prefix.startswith("#") else tag or self.kind
-        return f"{self.section or 'main'}>{tag}{'.' if names else ''}{names}"
-
-    def __len__(self) -> int:
-        return sum(len(part if isinstance(part, str) else part.value) for part in self.parts)
-
-    def without(self, kinds: frozenset[str]) -> "Line":
-        """This line less its addresses of KINDS."""
-        if not self.has(kinds):
-            return self
-        left = tuple(p for p in self.parts if isinstance(p, str) or p.kind not in kinds)
-        return replace(self, parts=left)
-
-    def has(self, kinds: frozenset[str]) -> bool:
-        return any(isinstance(part, Address) and part.kind in kinds for part in self.parts)
+        if self.limit is None:
+            return True
+        joined = "\n".join(texts)
+        if len(joined) > MAX_CHARS_PER_UNIT * max(1, self.limit):
+            return False
+        return self.size(joined) <= self.limit
 
 
 @dataclass(frozen=True)
@@ -107,23 +54,15 @@ class Fitted:
     report: dict[str, int] = field(default_factory=dict)
 
 
-def unique(lines: Sequence[Line]) -> list[Line]:
-    """LINES less empty ones and exact repeats.
+@dataclass(frozen=True)
+class Piece:
+    """Part of a line: all of it, or some of its sentences."""
 
-    Form fields may repeat, their order is a fact; so may short amounts such as `2 cups`.
-    """
-    kept, seen = [], set()
-    for line in lines:
-        shown = line.render()
-        if shown and (shown not in seen or _may_repeat(line, shown)):
-            seen.add(shown)
-            kept.append(line)
-    return kept
-
-
-def _may_repeat(line: Line, shown: str) -> bool:
-    is_amount = len(shown) <= AMOUNT and any(c.isdigit() for c in shown)
-    return line.kind == "field" or (is_amount and line.section in ("", "main"))
+    line: int
+    number: int
+    text: str
+    said: str  # its letters, to see that a kept line says them; '' where saying twice is a fact
+    is_text: bool  # part of it is worth something
 
 
 def fit(lines: Sequence[Line], budgets: Sequence[Budget], options: TaskOptions) -> Fitted:
@@ -131,22 +70,114 @@ def fit(lines: Sequence[Line], budgets: Sequence[Budget], options: TaskOptions) 
     chosen = _best_images(lines, options.images)
     texts = [line.render(options.form) for line in chosen]
     if all(budget.holds(texts) for budget in budgets):
-        return Fitted([text for text in texts if text], {"over_budget": 0, "pruned_lines": 0})
+        shown = [text for text in texts if text]
+        return Fitted(shown, {"over_budget": 0, "pruned_lines": 0, "cut_lines": 0})
     chosen = _best_images(lines, min(options.images, IMAGES))
     bare = [line.without(LINK) for line in chosen]
-    texts = [line.render(options.form) for line in bare]
     plain = [line.render() for line in bare]
-    points = scores(chosen, plain)
-    order = sorted(range(len(texts)), key=lambda n: (-points[n], n))
-    said = [_said(line, text) for line, text in zip(bare, plain, strict=True)]
-    kept = [True] * len(texts)
+    shown = plain if options.form == "lines" else [line.render(options.form) for line in bare]
+    pieces = [piece for n, line in enumerate(bare) for piece in _pieces(n, line, shown[n])]
+    contexts = traits.contexts(chosen, plain)
+    points = [
+        _plain_score(piece.text)
+        if bare[piece.line].kind == "plain"
+        else _score(contexts[piece.line], piece.text) + worth.of(_place(piece))
+        for piece in pieces
+    ]
+    order = sorted(range(len(pieces)), key=lambda n: (-points[n], n))
+    kept = {n: pieces[n] for n in order}
     for budget in budgets:
-        if not budget.holds([text for text, keep in zip(texts, kept, strict=True) if keep]):
-            kept = _greedy(texts, kept, order, budget, said)
+        if not budget.holds(_written(pieces, kept)):
+            kept = _greedy(pieces, kept, order, budget)
+    left = {piece.line for piece in kept.values()}
+    whole = {piece.line for n, piece in enumerate(pieces) if kept.get(n) != piece}
     return Fitted(
-        [text for text, keep in zip(texts, kept, strict=True) if keep and text],
-        {"over_budget": 1, "pruned_lines": len(kept) - sum(kept)},
+        _written(pieces, kept),
+        {
+            "over_budget": 1,
+            "pruned_lines": len(lines) - len(left),
+            "cut_lines": len(left & whole),
+        },
     )
+
+
+def _pieces(number: int, line: Line, text: str) -> Iterator[Piece]:
+    """The pieces that line NUMBER, shown as TEXT, is left out by."""
+    if not text:
+        return
+    is_text = line.kind not in ("heading", "field") and line.section != "nav"
+    parts = _sentences(text) if is_text and len(text) > LONG else (text,)
+    for place, part in enumerate(parts):
+        yield Piece(number, place, part, _said(line, part), is_text)
+
+
+def _sentences(text: str) -> Iterator[str]:
+    """TEXT by sentences of at least MIN_PIECE and words of at most LONG characters."""
+    held = ""
+    last = 0
+    ends = [match.end() for match in SENTENCE_END.finditer(text)]
+    for end in (*ends, len(text)):
+        held, last = held + text[last:end], end
+        while len(held) > LONG:
+            cut = held.rfind(" ", MIN_PIECE, LONG) + 1 or LONG
+            yield held[:cut].strip()
+            held = held[cut:]
+        if len(held) >= MIN_PIECE:
+            yield held.strip()
+            held = ""
+    if held.strip():
+        yield held.strip()
+
+
+def _place(piece: Piece) -> Iterator[str]:
+    if piece.number:
+        yield "part: later" if piece.number < 4 else "part: late"
+
+
+def _plain_score(text: str) -> int:
+    """Rank TEXT of no page: money and contacts, then numbers, then in the order it came."""
+    found = set(traits.told(text))
+    return 2 if found & {"money", "contact"} else int("digit" in found)
+
+
+def _score(context: Sequence[str], text: str) -> float:
+    size = worth.LENGTH * math.log(max(SHORTEST, len(text)))
+    return round(worth.of(context) + worth.of(traits.told(text)) - size, 2)
+
+
+def scores(lines: Sequence[Line], texts: Sequence[str]) -> list[float]:
+    """How much each line is worth keeping for what it takes, in points (see `worth`).
+
+    TEXTS are the LINES as they are shown, without the addresses of links.
+    """
+    contexts = traits.contexts(lines, texts)
+    return [_score(context, text) for context, text in zip(contexts, texts, strict=True)]
+
+
+def _written(pieces: Sequence[Piece], kept: dict[int, Piece]) -> list[str]:
+    """The lines that the pieces KEPT, by their numbers, make."""
+    texts: list[str] = []
+    before: Piece | None = None
+    last = -1
+    for number in sorted(kept):
+        piece = kept[number]
+        is_gap = number != last + 1
+        if before is not None and before.line == piece.line:
+            is_gap = is_gap and not texts[-1].endswith("…")
+            texts[-1] += (GAP if is_gap else " ") + piece.text
+        else:
+            _close(texts, pieces, last)
+            texts.append(f"… {piece.text}" if piece.number else piece.text)
+        before, last = piece, number
+    _close(texts, pieces, last)
+    return texts
+
+
+def _close(texts: list[str], pieces: Sequence[Piece], last: int) -> None:
+    """Let the last of TEXTS say that its line went on behind piece LAST."""
+    is_cut = last + 1 < len(pieces) and pieces[last + 1].line == pieces[last].line
+    if texts and is_cut and not texts[-1].endswith("…"):
+        texts[-1] += " …"
 
 
 def _best_images(lines: Sequence[Line], limit: int) -> list[Line]:
@@ -173,115 +204,61 @@ def _said(line: Line, text: str) -> str:
         return ""
     value = text.partition(": ")[2] if line.kind == "fact" else text
     letters = NOT_LETTER.sub("", value.casefold())
-    return letters if len(letters) >= TOLD else ""
+    return letters if len(letters) >= MIN_REPEAT else ""
 
 
 def _greedy(
-    texts: Sequence[str],
-    there: Sequence[bool],
-    order: Sequence[int],
-    budget: Budget,
-    said: Sequence[str],
-) -> list[bool]:
-    kept = [False] * len(texts)
+    pieces: Sequence[Piece], there: dict[int, Piece], order: Sequence[int], budget: Budget
+) -> dict[int, Piece]:
+    kept: dict[int, Piece] = {}
     left = (budget.limit or 0) + 1
     chosen: list[int] = []
+    passed: list[int] = []
     told = ""
-    queue = deque((number, True) for number in order if there[number] and texts[number])
-    while queue:
+    queue = deque((number, True) for number in order if number in there)
+    while queue and left > 1:
         number, is_new = queue.popleft()
-        if is_new and said[number] and said[number] in told:
-            queue.append((number, False))  # what a kept line says already comes last
+        piece = there[number]
+        if is_new and piece.said and piece.said in told:
+            # What a kept line says already comes last.
+            queue.append((number, False))
             continue
-        size = budget.size(texts[number]) + 1
-        if size <= left:
-            kept[number] = True
+        if len(piece.text) > MAX_CHARS_PER_UNIT * left:
+            passed.append(number)
+            continue
+        size = budget.size(piece.text) + 1
+        if size > left:
+            passed.append(number)
+            continue
+        kept[number] = piece
+        chosen.append(number)
+        told += f"{piece.said} "
+        left -= size
+    # A short line is no loss: half of it would say nothing.
+    long = [n for n in passed if there[n].is_text and len(there[n].text) >= MIN_PIECE]
+    for number in (long if kept else passed)[:8]:
+        share = MIN_SHARE if kept else 0
+        if part := _cut(there[number].text, left - 1, budget.size, share):
+            kept[number] = replace(there[number], text=part)
             chosen.append(number)
-            told += f"{said[number]} "
-            left -= size
+            break
     # Tokens of lines need not add up to those of their text: what is too much goes, worst first.
-    while chosen and not budget.holds([t for t, keep in zip(texts, kept, strict=True) if keep]):
-        kept[chosen.pop()] = False
+    while chosen and not budget.holds(_written(pieces, kept)):
+        del kept[chosen.pop()]
     return kept
 
 
-def scores(lines: Sequence[Line], texts: Sequence[str]) -> list[float]:
-    """How much each line is worth keeping for what it takes, in points (see `worth`).
-
-    TEXTS are the LINES as they are shown, without the addresses of links.
-    """
-    return [
-        round(worth.of(found) - worth.LENGTH * math.log(max(SHORTEST, len(text))), 2)
-        for found, text in zip(traits(lines, texts), texts, strict=True)
-    ]
-
-
-def traits(lines: Sequence[Line], texts: Sequence[str]) -> Iterator[list[str]]:
-    """What is known of each line, in the words of the table of weights."""
-    top = next((n for n, text in enumerate(texts) if text.startswith("# ")), None)
-    best = max((rank for line in lines if (rank := _image_rank(line)) is not None), default=None)
-    shapes: Counter[str] = Counter()
-    before = None
-    for number, (line, text) in enumerate(zip(lines, texts, strict=True)):
-        found = [f"kind: {line.kind}", f"section: {line.section}", f"hint: {line.hint}"]
-        found += _addressed(line, best)
-        found += _told(text)
-        if line.kind != "fact":
-            found.append(_stands(number, top))
-            shapes[line.shape] += 1
-            if line.shape:
-                found.append(_name(shapes[line.shape] - 1, REPEATS, "repeat: endless"))
-                if (line.kind, line.shape) == before:
-                    found.append("like the line before")
-        before = (line.kind, line.shape)
-        yield found
-
-
-def _addressed(line: Line, best: int | None) -> Iterator[str]:
-    if line.has(LINK):
-        yield "link"
-    pages = sum(isinstance(part, Address) and part.kind == "paging" for part in line.parts)
-    if pages:
-        yield "pages" if pages > 2 else "page"
-    if line.has(frozenset({"contact"})):
-        yield "contact address"
-    if line.has(frozenset({"meta image"})):
-        yield "image: told"
-    rank = _image_rank(line)
-    if rank is not None:
-        yield "image: best" if rank == best else "image: other"
-
-
-def _image_rank(line: Line) -> int | None:
-    ranks = (
-        part.rank for part in line.parts if isinstance(part, Address) and part.kind == "image"
-    )
-    return max(ranks, default=None)
-
-
-def _told(text: str) -> Iterator[str]:
-    if text.startswith("#"):
-        yield f"level: {text.partition(' ')[0]}"
-    elif text.startswith("title: "):
-        yield "level: title"
-    if CONTACT.search(text):
-        yield "contact"
-    if MONEY.search(text):
-        yield "money"
-    elif DIGIT.search(text):
-        yield "digit"
-    if LEGAL.search(text):
-        yield "legal"
-
-
-def _stands(number: int, top: int | None) -> str:
-    if top is None:
-        return _name(number, FROM_START, "start: far after")
-    if number < top:
-        return "title: far before" if top - number > 40 else "title: before"
-    return _name(number - top, AFTER, "title: end")
-
-
-def _name(number: int, steps: Sequence[tuple[int, str]], last: str) -> str:
-    """The name of the first of STEPS that NUMBER is below."""
-    return next((name for below, name in steps if number < below), last)
+def _cut(text: str, room: int, size: Size, share: float) -> str:
+    """The longest start of TEXT, by words, that takes ROOM; '' when that is under its SHARE."""
+    if room < share * size(text):
+        return ""
+    ends = [match.start() for match in re.finditer(r"\s", text)]
+    if len(ends) < len(text) / LONG * 4:
+        # Chinese and Japanese are written without spaces.
+        ends = list(range(1, len(text)))
+    low, high = 0, len(ends)
+    while low < high:
+        middle = (low + high + 1) // 2
+        fits = size(f"{text[: ends[middle - 1]]}{GAP}") <= room
+        low, high = (middle, high) if fits else (low, middle - 1)
+    return f"{text[: ends[low - 1]]} …" if low else ""

@@ -6,11 +6,15 @@ from typing import Any
 from sem.dataset import text
 from sem.dataset.config import TaskOptions
 from sem.dataset.html import fields, raised, words
-from sem.dataset.html.prune import CONTACT, Address, Line
+from sem.dataset.html.line import Address, Line
+from sem.dataset.html.traits import CONTACT
 from sem.dataset.html.writer import INLINE_HINTS, Writer
 
 MAX_LABEL = 300
 MAX_VALUE = 80
+# What scripts write where they have no value: `data-brand="None"`.
+NOTHING = frozenset(("", "none", "null", "nil", "undefined", "nan", "n/a", "[]", "{}"))
+BOXES = frozenset("▢□☐◻")
 # Hidden by script until somebody clicks, or until the page has loaded: content, not clutter.
 REVEALED = frozenset(("tab", "tabs", "panel", "pane", "panes", "accordion", "tabpanel"))
 HIDDEN_CHARS = 200
@@ -55,7 +59,8 @@ class Walk:
                 self._leave(frame)
                 node = frame.after
             elif node.tag == "-text":
-                if not self._frames[-1].muted and (value := node.text_content):
+                value = node.text_content
+                if value and not self._frames[-1].muted and value.strip() not in BOXES:
                     self.out.say(value, self._frames[-1].at)
                 node = node.next
             else:
@@ -167,6 +172,8 @@ class Walk:
             self._fact(frame, frame.given.get("itemprop") or "content", content)
 
     def _fact(self, frame: Frame, name: str, value: str) -> None:
+        if value.strip().lower() in NOTHING:
+            return
         piece = f" [{name}={text.line(value)[:MAX_VALUE]}] "
         if piece not in self._seen:
             self._seen.add(piece)

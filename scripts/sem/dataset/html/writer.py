@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from sem.dataset import text
 from sem.dataset.html import raised, words
-from sem.dataset.html.prune import Address, Line
+from sem.dataset.html.line import Address, Line
 from sem.dataset.html.raised import Raised
 
 # Inside a line only these are worth a word: `12 old price: 15`.
@@ -129,10 +129,15 @@ class Writer:
             self._last_mark = first.mark
             # `## Ingredients` has said it already.
             is_said = first.hint in words.WHOLE and self.lines and self.lines[-1].prefix[:1] == "#"
-            if not is_said and first.hint not in shown[: len(first.hint) + 4].casefold():
+            is_said = is_said or first.hint in shown[: len(first.hint) + 4].casefold()
+            whole = "".join(map(str, parts))
+            if not is_said and words.is_plausible(first.hint, whole):
                 label = f"{first.hint}: "
         kind = _kind(prefix, shown)
-        self.lines.append(replace(first, kind=kind, parts=parts, prefix=prefix, label=label))
+        is_linked = linked > 0 and linked >= LIST_SHARE * len(shown)
+        self.lines.append(
+            replace(first, kind=kind, parts=parts, prefix=prefix, label=label, is_linked=is_linked)
+        )
 
     def unite(self, start: int, limit: int, is_row: bool) -> None:
         """Make the lines from START on one, if they are plain and at most LIMIT characters."""
@@ -150,7 +155,9 @@ class Writer:
             seen.add(line.parts)
             label = line.label if line.hint in INLINE_HINTS else ""
             parts += [f" | {label}" if is_row else f" {label}", *line.parts]
-        self.lines[start:] = [replace(found[0], parts=_addresses_last(tuple(parts)))]
+        is_linked = all(line.is_linked for line in found)
+        united = replace(found[0], parts=_addresses_last(tuple(parts)), is_linked=is_linked)
+        self.lines[start:] = [united]
 
 
 def _is_closed(line: Line) -> bool:
