@@ -43,6 +43,6 @@ def _is_boilerplate(line: Line, shown: str) -> bool:
         return False
     if line.section == "nav" or line.kind == "fact":
         return True
-    if line.section in FRAME and (line.is_linked or traits.LEGAL.search(shown)):
+    if line.section in FRAME and (line.is_linked or traits.is_legal(shown)):
         return True
     return BOILERPLATE.fullmatch(shown) is not None or not any(map(str.isalnum, shown))

@@ -25,6 +25,8 @@ SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’)\]]{0,2}\s+|(?<=[。！？])
 GAP = " … "
 MIN_SHARE = 0.3  # of a piece that is cut to what is left of a budget
 MAX_CHARS_PER_UNIT = 24  # no text has tokens of so many characters on average
+START = 6  # characters of a text for each unit of a budget that are counted first
+SLACK = 8  # tokens that the start of a text can have more than belong to it in the whole
 
 Size = Callable[[str], int]
 
@@ -41,7 +43,9 @@ class Budget:
         if self.limit is None:
             return True
         joined = "\n".join(texts)
-        if len(joined) > MAX_CHARS_PER_UNIT * max(1, self.limit):
+        # The start of a page that is far too long says so for less.
+        start = joined[: START * self.limit]
+        if len(start) < len(joined) and self.size(start) > self.limit + SLACK:
             return False
         return self.size(joined) <= self.limit
 
@@ -63,27 +67,26 @@ class Piece:
     text: str
     said: str  # its letters, to see that a kept line says them; '' where saying twice is a fact
     is_text: bool  # part of it is worth something
+    is_part: bool = False  # its line has others
 
 
 def fit(lines: Sequence[Line], budgets: Sequence[Budget], options: TaskOptions) -> Fitted:
     """LINES within BUDGETS: images beyond the limit go, then links, then whole lines."""
-    chosen = _best_images(lines, options.images)
+    chosen = best_images(lines, options.images)
     texts = [line.render(options.form) for line in chosen]
     if all(budget.holds(texts) for budget in budgets):
         shown = [text for text in texts if text]
         return Fitted(shown, {"over_budget": 0, "pruned_lines": 0, "cut_lines": 0})
-    chosen = _best_images(lines, min(options.images, IMAGES))
+    chosen = best_images(lines, min(options.images, IMAGES))
     bare = [line.without(LINK) for line in chosen]
     plain = [line.render() for line in bare]
     shown = plain if options.form == "lines" else [line.render(options.form) for line in bare]
-    pieces = [piece for n, line in enumerate(bare) for piece in _pieces(n, line, shown[n])]
-    contexts = traits.contexts(chosen, plain)
-    points = [
-        _plain_score(piece.text)
-        if bare[piece.line].kind == "plain"
-        else _score(contexts[piece.line], piece.text) + worth.of(_place(piece))
-        for piece in pieces
-    ]
+    pieces = [piece for n, line in enumerate(bare) for piece in pieces_of(n, line, shown[n])]
+    if bare[0].kind == "plain":
+        points = [_plain_score(piece.text) for piece in pieces]
+    else:
+        kind, found = piece_traits(chosen, plain, pieces)
+        points = [_score(known, kind, p.text) for known, p in zip(found, pieces, strict=True)]
     order = sorted(range(len(pieces)), key=lambda n: (-points[n], n))
     kept = {n: pieces[n] for n in order}
     for budget in budgets:
@@ -101,14 +104,17 @@ def fit(lines: Sequence[Line], budgets: Sequence[Budget], options: TaskOptions) 
     )
 
 
-def _pieces(number: int, line: Line, text: str) -> Iterator[Piece]:
+def pieces_of(number: int, line: Line, text: str) -> Iterator[Piece]:
     """The pieces that line NUMBER, shown as TEXT, is left out by."""
     if not text:
         return
-    is_text = line.kind not in ("heading", "field") and line.section != "nav"
+    # A list of 500 countries to choose from is left out by parts, other fields are whole.
+    is_text = line.section != "nav" and (
+        line.kind not in ("heading", "field") or (line.kind == "field" and len(text) > LONG)
+    )
     parts = _sentences(text) if is_text and len(text) > LONG else (text,)
     for place, part in enumerate(parts):
-        yield Piece(number, place, part, _said(line, part), is_text)
+        yield Piece(number, place, part, _said(line, part), is_text, part != text)
 
 
 def _sentences(text: str) -> Iterator[str]:
@@ -129,6 +135,30 @@ def _sentences(text: str) -> Iterator[str]:
         yield held.strip()
 
 
+def piece_traits(
+    lines: Sequence[Line], texts: Sequence[str], pieces: Sequence[Piece]
+) -> tuple[str, list[list[str]]]:
+    """Return what a page is about, and what is known of each of its `pieces`.
+
+    `texts` are the `lines` as they are shown, without the addresses of links.
+    """
+    told = [list(traits.told(text)) for text in texts]
+    found = [
+        context + said for context, said in zip(traits.contexts(lines, texts), told, strict=True)
+    ]
+    kind = traits.page_kind(found)
+    return kind, [
+        found[piece.line]
+        if piece.text == texts[piece.line]
+        else [
+            *found[piece.line][: -len(told[piece.line]) or None],
+            *traits.told(piece.text),
+            *_place(piece),
+        ]
+        for piece in pieces
+    ]
+
+
 def _place(piece: Piece) -> Iterator[str]:
     if piece.number:
         yield "part: later" if piece.number < 4 else "part: late"
@@ -140,9 +170,9 @@ def _plain_score(text: str) -> int:
     return 2 if found & {"money", "contact"} else int("digit" in found)
 
 
-def _score(context: Sequence[str], text: str) -> float:
+def _score(found: Sequence[str], kind: str, text: str) -> float:
     size = worth.LENGTH * math.log(max(SHORTEST, len(text)))
-    return round(worth.of(context) + worth.of(traits.told(text)) - size, 2)
+    return round(worth.of(found, kind) - size, 2)
 
 
 def scores(lines: Sequence[Line], texts: Sequence[str]) -> list[float]:
@@ -150,8 +180,9 @@ def scores(lines: Sequence[Line], texts: Sequence[str]) -> list[float]:
 
     TEXTS are the LINES as they are shown, without the addresses of links.
     """
-    contexts = traits.contexts(lines, texts)
-    return [_score(context, text) for context, text in zip(contexts, texts, strict=True)]
+    pieces = [Piece(n, 0, text, "", True) for n, text in enumerate(texts)]
+    kind, found = piece_traits(lines, texts, pieces)
+    return [_score(known, kind, text) for known, text in zip(found, texts, strict=True)]
 
 
 def _written(pieces: Sequence[Piece], kept: dict[int, Piece]) -> list[str]:
@@ -180,7 +211,7 @@ def _close(texts: list[str], pieces: Sequence[Piece], last: int) -> None:
         texts[-1] += " …"
 
 
-def _best_images(lines: Sequence[Line], limit: int) -> list[Line]:
+def best_images(lines: Sequence[Line], limit: int) -> list[Line]:
     ranked = sorted(
         (-part.rank, number, place)
         for number, line in enumerate(lines)
@@ -215,6 +246,7 @@ def _greedy(
     chosen: list[int] = []
     passed: list[int] = []
     told = ""
+    gap = budget.size(" …")
     queue = deque((number, True) for number in order if number in there)
     while queue and left > 1:
         number, is_new = queue.popleft()
@@ -226,7 +258,9 @@ def _greedy(
         if len(piece.text) > MAX_CHARS_PER_UNIT * left:
             passed.append(number)
             continue
-        size = budget.size(piece.text) + 1
+        size = (
+            budget.size(piece.text) + 1 + (gap * (1 + (piece.number > 0)) if piece.is_part else 0)
+        )
         if size > left:
             passed.append(number)
             continue

@@ -9,10 +9,11 @@ from sem.dataset.html.line import LINK, Address, Line
 
 MONEY = re.compile(r"[$€£¥₹₽]\s?\d|\d\s?(?:[$€£¥₹₽]|(?:EUR|USD|GBP|kr|zł|Kč|руб|SEK|CHF)\b)")
 CONTACT = re.compile(r"[\w.+-]+@[\w-]+\.\w|\+?\(?\d[\d\s()./-]{7,}\d|\b(?:tel|fax|phone)\b", re.I)
-LEGAL = re.compile(
-    r"cookie|privacy|datenschutz|terms of|all rights reserved|javascript|©|copyright|newsletter|"
-    r"log ?in|sign (?:in|up)|subscribe|share on|follow us|facebook|twitter|pinterest|instagram",
-    re.I,
+CALLED = ("tel", "fax", "phone")
+LEGAL_WORDS = (
+    *("cookie", "privacy", "datenschutz", "terms of", "all rights reserved", "javascript", "©"),
+    *("copyright", "newsletter", "login", "log in", "sign in", "sign up", "subscribe"),
+    *("share on", "follow us", "facebook", "twitter", "pinterest", "instagram"),
 )
 DIGIT = re.compile(r"\d")
 STREET = re.compile(
@@ -61,11 +62,24 @@ HEADINGS = {
     "notes": "notes note tips tip",
 }
 HEADING_OF = {word: name for name, spelled in HEADINGS.items() for word in spelled.split()}
-PAGES = (
-    ("ingredients", "recipe"),
-    ("instructions", "recipe"),
-    ("pager", "listing"),
-    ("next", "listing"),
+# What a page is about, by how many of its lines have one of these traits; the first that fits.
+PAGE_KINDS = (
+    (
+        "recipe",
+        4,
+        frozenset(
+            (
+                "hint: ingredients",
+                "hint: instructions",
+                "under: ingredients",
+                "under: instructions",
+            )
+        ),
+    ),
+    ("recipe", 5, frozenset(("amount",))),
+    ("listing", 1, frozenset(("pages", "hint: pager", "hint: next"))),
+    ("product", 1, frozenset(("hint: price", "hint: sku", "hint: old price"))),
+    ("contact", 4, frozenset(("contact", "street", "postcode"))),
 )
 
 
@@ -112,15 +126,26 @@ def contexts(lines: Sequence[Line], texts: Sequence[str]) -> list[list[str]]:
     return found
 
 
+def page_kind(found: Sequence[Sequence[str]]) -> str:
+    """Return what a page is about (see PAGE_KINDS), by the traits of all its lines."""
+    counts = Counter(trait for line in found for trait in line)
+    for name, least, traits in PAGE_KINDS:
+        if sum(counts[trait] for trait in traits) >= least:
+            return name
+    return "other"
+
+
 def told(text: str) -> Iterator[str]:
     """Yield what TEXT says of itself."""
     if text.startswith("#"):
         yield f"level: {text.partition(' ')[0]}"
     elif text.startswith("title: "):
         yield "level: title"
-    if CONTACT.search(text):
-        yield "contact"
+    lowered = text.lower()
     has_digit = DIGIT.search(text) is not None
+    # Plain words first: most lines hold none, and an expression takes ten times as long.
+    if (has_digit or "@" in text or _holds(CALLED, lowered)) and CONTACT.search(text):
+        yield "contact"
     if has_digit:
         yield "money" if MONEY.search(text) else "digit"
         if POSTCODE.search(text):
@@ -131,7 +156,7 @@ def told(text: str) -> Iterator[str]:
             yield "day"
         if AMOUNT.search(text, 0, 60):
             yield "amount"
-    if LEGAL.search(text):
+    if _holds(LEGAL_WORDS, lowered):
         yield "legal"
     if STREET.search(text):
         yield "street"
@@ -144,6 +169,16 @@ def told(text: str) -> Iterator[str]:
     yield _name(text.count(" ") + 1, SIZES, "words: many")
     if SENTENCE.search(text):
         yield "sentence"
+
+
+def is_legal(text: str) -> bool:
+    """Return True if TEXT is small print or leads to accounts and networks."""
+    return _holds(LEGAL_WORDS, text.lower())
+
+
+def _holds(spelled: tuple[str, ...], lowered: str) -> bool:
+    """Return True if one of the words SPELLED is in LOWERED."""
+    return any(word in lowered for word in spelled)
 
 
 def image_rank(line: Line) -> int | None:

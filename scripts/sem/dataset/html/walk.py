@@ -17,7 +17,7 @@ NOTHING = frozenset(("", "none", "null", "nil", "undefined", "nan", "n/a", "[]",
 BOXES = frozenset("▢□☐◻")
 # Hidden by script until somebody clicks, or until the page has loaded: content, not clutter.
 REVEALED = frozenset(("tab", "tabs", "panel", "pane", "panes", "accordion", "tabpanel"))
-HIDDEN_CHARS = 200
+HIDDEN_CHARS = 60
 HINT_DEPTH = 5  # levels below its element at which a hint is still about the text
 # Blocks whose lines are one thing to a reader, and up to how many characters: `2`, `cups`.
 ITEMS = {"li": 240, "tr": 240, "dd": 240, "div": 90}
@@ -205,7 +205,9 @@ class Walk:
             out.apart = True
 
     def _field(self, frame: Frame, piece: str) -> None:
-        if piece:
+        is_form = any(above.tag == "form" for above in self._frames)
+        # Lists to tick off, of ingredients or filters, are no forms.
+        if piece and (is_form or piece not in ("[checkbox]", "[radio]")):
             self.out.put(f" {piece} ", frame.at)
             self.out.said += 1
 
