@@ -252,3 +252,19 @@ def test_a_budget_holds_for_text_too():
     assert "Total 12,99 €" in made.text
     assert made.report["over_budget"] == 1
     assert made.report["pruned_lines"] > 100
+
+
+def test_what_a_page_says_outright_comes_first():
+    # The address of the next page was left out for its length: it lay below its hundred tokens.
+    address = "https://shop.example/list?" + "&".join(f"filter{n}=value{n}" for n in range(12))
+    filler = "".join(f"<p>Card number {n} costs {n},99 €</p>" for n in range(300))
+    page = (
+        f'<title>Mugs | Shop</title><link rel="next" href="{address}">'
+        f'<ul class="breadcrumb"><li>Home</li></ul><p>x</p>{filler}<h1>All our mugs</h1>'
+    )
+
+    lines = markup.simplify(page, budget=900).text.splitlines()
+
+    assert {"title: Mugs | Shop", "# All our mugs"} <= set(lines)
+    assert any(line.startswith("next: (https://shop.example/list?") for line in lines)
+    assert any("Home" in line for line in lines)

@@ -19,6 +19,9 @@ SHORTEST = 8  # characters: what is shorter costs as much
 # A text this long that already occurs in a kept line is a repeat.
 MIN_REPEAT = 12
 NOT_LETTER = re.compile(r"[\W_]+")
+# The first of each is kept before all others: the address of the next page costs too much else.
+OUTRIGHT_NAMES = frozenset(("title", "heading", "breadcrumb", "next", "prev"))
+OUTRIGHT = 100  # points
 LONG = 240  # characters: a longer line is left out by sentences
 MIN_PIECE = 100  # characters that a piece of it has, where sentences are shorter
 SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’)\]]{0,2}\s+|(?<=[。！？])")
@@ -86,7 +89,11 @@ def fit(lines: Sequence[Line], budgets: Sequence[Budget], options: TaskOptions) 
         points = [_plain_score(piece.text) for piece in pieces]
     else:
         kind, found = piece_traits(chosen, plain, pieces)
-        points = [_score(known, kind, p.text) for known, p in zip(found, pieces, strict=True)]
+        first = _outright(bare, plain)
+        points = [
+            _score(known, kind, piece.text) + (OUTRIGHT if piece.line in first else 0)
+            for known, piece in zip(found, pieces, strict=True)
+        ]
     order = sorted(range(len(pieces)), key=lambda n: (-points[n], n))
     kept = {n: pieces[n] for n in order}
     for budget in budgets:
@@ -133,6 +140,24 @@ def _sentences(text: str) -> Iterator[str]:
             held = ""
     if held.strip():
         yield held.strip()
+
+
+def _outright(lines: Sequence[Line], texts: Sequence[str]) -> set[int]:
+    """The lines in which a page says outright what it is and where it goes on."""
+    found: set[int] = set()
+    names = set()
+    for number, (line, text) in enumerate(zip(lines, texts, strict=True)):
+        name = ""
+        if line.kind == "fact":
+            name = text.partition(":")[0]
+        elif text.startswith("# "):
+            name = "heading"
+        elif line.hint == "breadcrumb":
+            name = "breadcrumb"
+        if name in OUTRIGHT_NAMES and name not in names and len(text) <= LONG:
+            names.add(name)
+            found.add(number)
+    return found
 
 
 def piece_traits(
