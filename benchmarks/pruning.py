@@ -33,6 +33,7 @@ from sem.dataset import grounding, markup
 from sem.dataset.config import TaskOptions
 from sem.dataset.html import boilerplate, prune, worth
 from sem.dataset.html.line import LINK, Line
+from sem.dataset.html.pieces import pieces_of
 from sem.dataset.html.prune import Budget
 from sem.eval import clusters
 
@@ -133,7 +134,7 @@ def prepare(row: dict[str, Any]) -> Page | None:
     chosen = prune.best_images(lines, prune.IMAGES)
     bare = [line.without(LINK) for line in chosen]
     texts = [line.render() for line in bare]
-    pieces = [p for n, line in enumerate(bare) for p in prune.pieces_of(n, line, texts[n])]
+    pieces = [p for n, line in enumerate(bare) for p in pieces_of(n, line, texts[n])]
     kind, found = prune.piece_traits(chosen, texts, pieces)
     prepared = [grounding.Text(piece.text) for piece in pieces]
     return Page(

@@ -13,19 +13,13 @@ from dataclasses import dataclass, field, replace
 from sem.dataset.config import TaskOptions
 from sem.dataset.html import traits, worth
 from sem.dataset.html.line import LINK, Address, Line
+from sem.dataset.html.pieces import GAP, LONG, MIN_PIECE, Piece, pieces_of, write_pieces
 
 IMAGES = 3  # addresses of images that a page over its budget keeps: 40 tokens each
 SHORTEST = 8  # characters: what is shorter costs as much
-# A text this long that already occurs in a kept line is a repeat.
-MIN_REPEAT = 12
-NOT_LETTER = re.compile(r"[\W_]+")
 # The first of each is kept before all others: the address of the next page costs too much else.
 OUTRIGHT_NAMES = frozenset(("title", "heading", "breadcrumb", "next", "prev"))
 OUTRIGHT = 100  # points
-LONG = 240  # characters: a longer line is left out by sentences
-MIN_PIECE = 100  # characters that a piece of it has, where sentences are shorter
-SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’)\]]{0,2}\s+|(?<=[。！？])")
-GAP = " … "
 MIN_SHARE = 0.3  # of a piece that is cut to what is left of a budget
 MAX_CHARS_PER_UNIT = 24  # no text has tokens of so many characters on average
 START = 6  # characters of a text for each unit of a budget that are counted first
@@ -61,18 +55,6 @@ class Fitted:
     report: dict[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Piece:
-    """Part of a line: all of it, or some of its sentences."""
-
-    line: int
-    number: int
-    text: str
-    said: str  # its letters, to see that a kept line says them; '' where saying twice is a fact
-    is_text: bool  # part of it is worth something
-    is_part: bool = False  # its line has others
-
-
 def fit(lines: Sequence[Line], budgets: Sequence[Budget], options: TaskOptions) -> Fitted:
     """LINES within BUDGETS: images beyond the limit go, then links, then whole lines."""
     chosen = best_images(lines, options.images)
@@ -97,49 +79,18 @@ def fit(lines: Sequence[Line], budgets: Sequence[Budget], options: TaskOptions) 
     order = sorted(range(len(pieces)), key=lambda n: (-points[n], n))
     kept = {n: pieces[n] for n in order}
     for budget in budgets:
-        if not budget.holds(_written(pieces, kept)):
+        if not budget.holds(write_pieces(pieces, kept)):
             kept = _greedy(pieces, kept, order, budget)
     left = {piece.line for piece in kept.values()}
     whole = {piece.line for n, piece in enumerate(pieces) if kept.get(n) != piece}
     return Fitted(
-        _written(pieces, kept),
+        write_pieces(pieces, kept),
         {
             "over_budget": 1,
             "pruned_lines": len(lines) - len(left),
             "cut_lines": len(left & whole),
         },
     )
-
-
-def pieces_of(number: int, line: Line, text: str) -> Iterator[Piece]:
-    """The pieces that line NUMBER, shown as TEXT, is left out by."""
-    if not text:
-        return
-    # A list of 500 countries to choose from is left out by parts, other fields are whole.
-    is_text = line.section != "nav" and (
-        line.kind not in ("heading", "field") or (line.kind == "field" and len(text) > LONG)
-    )
-    parts = _sentences(text) if is_text and len(text) > LONG else (text,)
-    for place, part in enumerate(parts):
-        yield Piece(number, place, part, _said(line, part), is_text, part != text)
-
-
-def _sentences(text: str) -> Iterator[str]:
-    """TEXT by sentences of at least MIN_PIECE and words of at most LONG characters."""
-    held = ""
-    last = 0
-    ends = [match.end() for match in SENTENCE_END.finditer(text)]
-    for end in (*ends, len(text)):
-        held, last = held + text[last:end], end
-        while len(held) > LONG:
-            cut = held.rfind(" ", MIN_PIECE, LONG) + 1 or LONG
-            yield held[:cut].strip()
-            held = held[cut:]
-        if len(held) >= MIN_PIECE:
-            yield held.strip()
-            held = ""
-    if held.strip():
-        yield held.strip()
 
 
 def _outright(lines: Sequence[Line], texts: Sequence[str]) -> set[int]:
@@ -210,32 +161,6 @@ def scores(lines: Sequence[Line], texts: Sequence[str]) -> list[float]:
     return [_score(known, kind, text) for known, text in zip(found, texts, strict=True)]
 
 
-def _written(pieces: Sequence[Piece], kept: dict[int, Piece]) -> list[str]:
-    """The lines that the pieces KEPT, by their numbers, make."""
-    texts: list[str] = []
-    before: Piece | None = None
-    last = -1
-    for number in sorted(kept):
-        piece = kept[number]
-        is_gap = number != last + 1
-        if before is not None and before.line == piece.line:
-            is_gap = is_gap and not texts[-1].endswith("…")
-            texts[-1] += (GAP if is_gap else " ") + piece.text
-        else:
-            _close(texts, pieces, last)
-            texts.append(f"… {piece.text}" if piece.number else piece.text)
-        before, last = piece, number
-    _close(texts, pieces, last)
-    return texts
-
-
-def _close(texts: list[str], pieces: Sequence[Piece], last: int) -> None:
-    """Let the last of TEXTS say that its line went on behind piece LAST."""
-    is_cut = last + 1 < len(pieces) and pieces[last + 1].line == pieces[last].line
-    if texts and is_cut and not texts[-1].endswith("…"):
-        texts[-1] += " …"
-
-
 def best_images(lines: Sequence[Line], limit: int) -> list[Line]:
     ranked = sorted(
         (-part.rank, number, place)
@@ -252,15 +177,6 @@ def best_images(lines: Sequence[Line], limit: int) -> list[Line]:
         else line
         for number, line in enumerate(lines)
     ]
-
-
-def _said(line: Line, text: str) -> str:
-    """The letters of TEXT, to see that a kept line says them; '' where saying twice is a fact."""
-    if line.kind == "field":
-        return ""
-    value = text.partition(": ")[2] if line.kind == "fact" else text
-    letters = NOT_LETTER.sub("", value.casefold())
-    return letters if len(letters) >= MIN_REPEAT else ""
 
 
 def _greedy(
@@ -302,7 +218,7 @@ def _greedy(
             chosen.append(number)
             break
     # Tokens of lines need not add up to those of their text: what is too much goes, worst first.
-    while chosen and not budget.holds(_written(pieces, kept)):
+    while chosen and not budget.holds(write_pieces(pieces, kept)):
         del kept[chosen.pop()]
     return kept
 
