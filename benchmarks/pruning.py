@@ -1,292 +1,378 @@
-"""What a line of a page is worth: fits `dataset/html/worth.py`, and compares the pruning.
+"""What a line of a page is worth: fits `dataset/html/weights.json`, and says how well it holds.
 
-    python benchmarks/pruning.py [--limit 300]
+    python benchmarks/pruning.py [--limit 300] [--write]
 
-The fit sees the pages of half of the registered domains (SHA-256 of the domain, even); the other
-half says whether it holds. A logistic regression over `prune.traits`: does this line hold a
-reference value. Where several lines of a page hold one, the points set by hand say which counts.
-Compared with those points, which the fit replaced, taken from this project's git history.
+A logistic regression over `prune.piece_traits`: does this piece of a page hold a reference value.
+Where several pieces hold one, the fit before says which counts, first the shipped one. Every
+figure is of sites that its weights have not seen: the sites are dealt into five folds by their
+names (a shop under two top-level domains is one), each is measured with weights fitted to the
+other four. `--write` fits all sites once more, and that is the table that is shipped.
 
-Reads   ../shared/data/html/examples.duckdb, models/base/*/tokenizer.json (or --tokenizer)
-Writes  benchmarks/results/pruning.md
+Reads   ../shared/data/{html,html2}/pages.parquet, models/base/*/tokenizer.json (or --tokenizer)
+Writes  benchmarks/results/pruning.{md,jsonl}, --write: scripts/sem/dataset/html/weights.json
 """
 
 import argparse
 import hashlib
-import subprocess
+import json
+import os
 import sys
 import time
-import types
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from multiprocessing import Pool
 from pathlib import Path
 from typing import Any
 
 import clean as cleaning
 
-from sem.core import jsonio
-from sem.dataset import grounding, markup, rows, store
+from sem.core import files, jsonio
+from sem.dataset import grounding, markup
 from sem.dataset.config import TaskOptions
-from sem.dataset.html import prune, worth
-from sem.dataset.html.prune import Budget, Line
+from sem.dataset.html import boilerplate, prune, worth
+from sem.dataset.html.line import LINK, Line
+from sem.dataset.html.pieces import pieces_of
+from sem.dataset.html.prune import Budget
+from sem.eval import clusters
 
 ROOT = Path(__file__).resolve().parents[1]
-HAND = "48e267e"  # the last prune.py whose points were set by hand
-BUDGETS = (1_500, 750)
-FORMS = "navpage_forms"  # its answers are labels: the fields they tell of are its evidence
-FIELD = 0.5  # what a form field counts there, a value being 1
-RARE = 15  # lines; a trait of fewer gets no weight
+DATA = ROOT.parent / "shared" / "data"
+SETS = ("html", "html2")
+TABLE = ROOT / "scripts" / "sem" / "dataset" / "html" / "weights.json"
+ROWS = ROOT / "benchmarks" / "results" / "pruning.jsonl"
+BUDGETS = (None, 1_500, 750, 420)
+FOLDS = 5
+# Its answers are labels: the fields they tell of are its evidence, each half a value.
+FORMS = "navpage.forms"
+FIELD = 0.5
+# Few pages of these tasks are there, and their evidence is easily outvoted by ingredients.
+TASK_WEIGHTS = {
+    "navpage.pagination": 2.0,
+    "navpage.listing": 2.0,
+    "navpage.first_event": 2.0,
+    "productpage.extract": 2.0,
+    "productpage.extract_property": 2.0,
+    "contactpage.extract": 1.3,
+}
+# A body of text is not one value: half of what its task keeps is another matter than a price.
+BODY = "articlepage.body"
+PARTS = 2.0  # what a sentence of a long value counts, beside its share of it
+MAX_PART = 0.5
+MAX_WORTH = 3.0
+RARE = 15  # pieces; a trait of fewer gets no weight
 SCALE = 10
-C = 1.0  # by two folds of the fitted half, as the choice of traits
-Count = Callable[[str], int]
+C = 0.2
+ROUNDS = 2
+Share = tuple[int, int]  # values kept, values there
 
 
 @dataclass(frozen=True)
 class Page:
-    """A page as lines, and the values, by slot, that its raw HTML holds."""
+    """A page as lines, what is known of its pieces, and the values that its raw HTML holds."""
 
+    id: str
     task: str
-    domain: str
+    site: str
     lines: list[Line]
     tokens: int
     values: list[tuple[str, Any]]
+    kind: str
+    traits: list[list[str]]
+    sizes: list[int]  # characters of each piece
+    fields: list[bool]
+    # By value: the pieces that hold it, else the pieces that are part of it and their share.
+    holders: list[tuple[list[int], list[tuple[int, float]]]]
 
     @property
-    def is_fitted(self) -> bool:
-        return int(hashlib.sha256(self.domain.encode()).hexdigest(), 16) % 2 == 0
+    def fold(self) -> int:
+        return int(hashlib.sha256(self.site.encode()).hexdigest(), 16) % FOLDS
 
 
-def pages(limit: int | None, count: Count) -> list[Page]:
-    with store.reading(cleaning.PAGES) as opened:
-        found = list(opened.rows())
-    found = found[:: max(1, len(found) // limit)] if limit else found
-    return [_page(row, count) for row in found]
+def rows(limit: int | None) -> list[dict[str, Any]]:
+    """The rows of both sets of pages, in the order of their ids."""
+    import pyarrow.parquet as pq
+
+    columns = ["id", "task", "site", "reference", "evidence", "html"]
+    found = [
+        row
+        for name in SETS
+        for row in pq.read_table(DATA / name / "pages.parquet", columns=columns).to_pylist()
+    ]
+    found.sort(key=lambda row: row["id"])
+    return found[:: max(1, len(found) // limit)] if limit else found
 
 
-def _page(row: store.RawRow, count: Count) -> Page:
-    from selectolax.lexbor import LexborHTMLParser
-
-    told = jsonio.loads(row.metadata)
-    where = told.get("evidence", {})
-    html = row.input_text[row.input_text.index("<") :]
-    whole = grounding.of_page(html)
-    leaves = grounding.leaves(jsonio.loads(row.reference))
-    seen = [(s, v) for s, v in leaves if where.get(s, "label") in cleaning.EVIDENCE]
-    lines = prune.unique(markup._lines(LexborHTMLParser(html), TaskOptions())[0])
-    domain = rows.registered_domain(told.get("url") or told.get("domain") or "")
-    shown = "\n".join(line.render() for line in lines)
-    there = [(s, v) for s, v in seen if grounding.found(v, whole)]
-    return Page(row.task or "", domain, lines, count(shown), there)
+@lru_cache(maxsize=1)
+def counter() -> Callable[[str], int]:
+    """The tokens of a text; the tokenizer's path stands in the environment of the workers."""
+    path = os.environ.get("PRUNING_TOKENIZER")
+    return cleaning.tokenizer(Path(path) if path else None)
 
 
-def by_hand() -> Any:
-    """The prune module of HAND, for today's lines."""
-    source = subprocess.run(
-        ["git", "-C", str(ROOT), "show", f"{HAND}:scripts/sem/dataset/prune.py"],
-        stdout=subprocess.PIPE, check=True, text=True,
-    ).stdout  # fmt: skip
-    made = types.ModuleType("prune_by_hand")
-    sys.modules[made.__name__] = made
-    exec(compile(source, "prune_by_hand", "exec"), made.__dict__)
-    made.Address, made.Line = prune.Address, prune.Line
-    return made
+def values_of(row: dict[str, Any]) -> list[tuple[str, Any]]:
+    """The values of a row that annotators saw on the page and that its HTML holds."""
+    where = jsonio.loads(row["evidence"]) if row["evidence"] else {}
+    reference = jsonio.loads(row["reference"]) if row["reference"] else {}
+    page = grounding.of_page(row["html"])
+    return [
+        (slot, value)
+        for slot, value in grounding.leaves(reference)
+        if where.get(slot, "label") in cleaning.EVIDENCE and grounding.found(value, page)
+    ]
 
 
-def examples(page: Page, hand: Any) -> Iterator[tuple[list[str], bool, float]]:
-    """Traits, target and weight of the lines of PAGE that say something about the target.
+def prepare(row: dict[str, Any]) -> Page | None:
+    """The page of a row; None where nothing on it could be lost."""
+    values = values_of(row)
+    if not values and row["task"] != FORMS:
+        return None
+    lines = boilerplate.drop_repeats(markup.read_lines(row["html"], TaskOptions())[0])
+    if not lines:
+        return None
+    chosen = prune.best_images(lines, prune.IMAGES)
+    bare = [line.without(LINK) for line in chosen]
+    texts = [line.render() for line in bare]
+    pieces = [p for n, line in enumerate(bare) for p in pieces_of(n, line, texts[n])]
+    kind, found = prune.piece_traits(chosen, texts, pieces)
+    prepared = [grounding.Text(piece.text) for piece in pieces]
+    return Page(
+        id=row["id"],
+        task=row["task"],
+        site=row["site"] or row["id"],
+        lines=lines,
+        tokens=counter()("\n".join(line.render() for line in lines)),
+        values=values,
+        kind=kind,
+        traits=[list(map(sys.intern, known)) for known in found],
+        sizes=[len(piece.text) for piece in pieces],
+        fields=[bare[piece.line].kind == "field" for piece in pieces],
+        holders=[_holders(value, prepared) for _, value in values],
+    )
+
+
+def _holders(
+    value: Any, pieces: Sequence[grounding.Text]
+) -> tuple[list[int], list[tuple[int, float]]]:
+    holders = [n for n, text in enumerate(pieces) if grounding.found(value, text)]
+    if holders or not isinstance(value, str) or len(value) <= grounding.LONG // 2:
+        return holders, []
+    packed = grounding.Text(value).packed
+    sizes = [(n, len(text.packed)) for n, text in enumerate(pieces) if len(text.packed) >= 12]
+    return [], [(n, size / len(packed)) for n, size in sizes if pieces[n].packed in packed]
+
+
+def scores(page: Page) -> list[float]:
+    """What the table in use says of each piece."""
+    return [
+        worth.of(known, page.kind) - worth.LENGTH * math_log(size)
+        for known, size in zip(page.traits, page.sizes, strict=True)
+    ]
+
+
+@lru_cache(maxsize=4096)
+def math_log(size: int) -> float:
+    import math
+
+    return math.log(max(prune.SHORTEST, size))
+
+
+def examples(page: Page) -> Iterator[tuple[list[str], bool, float]]:
+    """Traits, target and weight of the pieces of PAGE that say something about the target.
 
     A value counts 1 / sqrt(values of its slot on the page): ten ingredients are not ten titles.
-    Other lines that hold a value too are left out: they are no counter-examples.
+    Other pieces that hold a value too are left out: they are no counter-examples.
     """
-    chosen = prune._best_images(page.lines, prune.IMAGES)
-    bare = [line.without(prune.LINK) for line in chosen]
-    texts = [line.render() for line in bare]
-    worths, others = _credit(page, texts, hand.scores(bare, texts))
-    for number, (line, found) in enumerate(zip(chosen, prune.traits(chosen, texts), strict=True)):
-        if page.task == FORMS and line.kind == "field":
-            worths[number] = max(worths[number], FIELD)
-        if worths[number]:
-            yield found, True, min(3.0, worths[number])
-        elif texts[number] and number not in others:
-            yield found, False, 1.0
-
-
-def _credit(
-    page: Page, texts: list[str], points: list[float]
-) -> tuple[dict[int, float], set[int]]:
-    """What the values of PAGE add to each line, and every line that holds one."""
-    prepared = [grounding.Text(text) for text in texts]
+    points = scores(page)
     slots = Counter(slot for slot, _ in page.values)
     worths: dict[int, float] = defaultdict(float)
     others: set[int] = set()
-    for slot, value in page.values:
-        share = slots[slot] ** -0.5
-        holders = [n for n, text in enumerate(prepared) if grounding.found(value, text)]
-        others.update(holders)
+    for (slot, _), (holders, parts) in zip(page.values, page.holders, strict=True):
+        share = TASK_WEIGHTS.get(page.task, 1.0) * slots[slot] ** -0.5
+        others.update(holders, (n for n, _ in parts))
         if holders:
             worths[max(holders, key=lambda n: (points[n], -n))] += share
-        elif isinstance(value, str) and len(value) > grounding.LONG:
-            packed = grounding.Text(value).packed
-            parts = [n for n, text in enumerate(prepared) if 20 <= len(text.packed) < len(packed)]
-            parts = [n for n in parts if prepared[n].packed in packed]
-            for number in parts:
-                worths[number] += 2 * share / len(parts)
-    return worths, others
+        for number, part in parts:
+            worths[number] += min(MAX_PART, PARTS * share * part)
+    for number, known in enumerate(page.traits):
+        if page.task == FORMS and page.fields[number]:
+            worths[number] = max(worths[number], FIELD)
+        if worths[number]:
+            yield known, True, min(MAX_WORTH, worths[number])
+        elif number not in others:
+            yield known, False, 1.0
 
 
-def fit(sample: list[Page], hand: Any) -> tuple[dict[str, int], int, int]:
-    """The table of weights from SAMPLE, and how many lines and positive ones it was fitted on."""
+def fit(sample: Sequence[Page]) -> tuple[dict[str, dict[str, int]], int, int]:
+    """The table of weights from SAMPLE, and how many pieces and positive ones it was fitted on."""
+    shipped = json.loads(TABLE.read_text("utf-8"))
+    worth.use(shipped)
+    table: dict[str, dict[str, int]] = {}
+    for _ in range(ROUNDS):
+        table, pieces, ones = _fit_once(sample)
+        worth.use(table)
+    worth.use(shipped)
+    return table, pieces, ones
+
+
+def _fit_once(sample: Sequence[Page]) -> tuple[dict[str, dict[str, int]], int, int]:
+    import numpy as np
     from scipy.sparse import csr_matrix
     from sklearn.linear_model import LogisticRegression
 
-    made = [found for page in sample for found in examples(page, hand)]
-    often = Counter(trait for traits, _, _ in made for trait in traits)
-    names = sorted(trait for trait, times in often.items() if times >= RARE)
-    number = {name: n for n, name in enumerate(names)}
-    where = [(r, number[t]) for r, (found, _, _) in enumerate(made) for t in found if t in number]
-    cells = ([1.0] * len(where), tuple(zip(*where, strict=True)))
-    matrix = csr_matrix(cells, shape=(len(made), len(names)))
-    model = LogisticRegression(C=C, max_iter=500)
-    model.fit(matrix, [is_one for _, is_one, _ in made], [weight for _, _, weight in made])
-    table = {n: round(SCALE * float(w)) for n, w in zip(names, model.coef_[0], strict=True)}
-    return {n: w for n, w in table.items() if w}, len(made), sum(y for _, y, _ in made)
+    made = [(page.kind, *found) for page in sample for found in examples(page)]
+    often: Counter[tuple[str, str]] = Counter()
+    for kind, known, _, _ in made:
+        often.update((worth.EVERY, trait) for trait in set(known))
+        often.update((kind, trait) for trait in set(known))
+    names = sorted(name for name, times in often.items() if times >= RARE)
+    place = {name: number for number, name in enumerate(names)}
+    cells: list[int] = []
+    ends = [0]
+    for kind, known, _, _ in made:
+        pairs = ((about, trait) for trait in known for about in (worth.EVERY, kind))
+        cells += [place[pair] for pair in pairs if pair in place]
+        ends.append(len(cells))
+    shape = (len(made), len(names))
+    matrix = csr_matrix((np.ones(len(cells), "float32"), cells, ends), shape=shape)
+    model = LogisticRegression(C=C, max_iter=300)
+    model.fit(matrix, [is_one for *_, is_one, _ in made], [weight for *_, weight in made])
+    table: dict[str, dict[str, int]] = {}
+    for (kind, trait), value in zip(names, model.coef_[0], strict=True):
+        if points := round(SCALE * float(value)):
+            table.setdefault(kind, {})[trait] = points
+    return table, len(made), sum(is_one for *_, is_one, _ in made)
 
 
-@dataclass
-class Kept:
-    """Of the pages of one half under one budget: values, by slot, and what is left of them."""
-
-    there: Counter[str]
-    left: Counter[str]
-    tokens: list[int]
-    fields: list[int]
-
-    def share(self) -> float:
-        return sum(self.left.values()) / sum(self.there.values())
-
-    def slots(self) -> float:
-        return sum(self.left[s] / n for s, n in self.there.items()) / len(self.there)
-
-
-def measure(sample: Sequence[Page], pruning: Any, limit: int, count: Count) -> Kept:
-    kept = Kept(Counter(), Counter(), [], [0, 0])
-    for page in sample:
-        texts = pruning.fit(page.lines, (Budget(limit, count),), TaskOptions()).texts
+def measure(job: tuple[Page, dict[str, dict[str, int]]]) -> dict[int | None, Share]:
+    """Values that PAGE keeps under each budget with the weights of its fold."""
+    page, table = job
+    if table != worth.WEIGHTS:
+        worth.use(table)
+    kept = {}
+    for limit in BUDGETS:
+        budget = Budget(limit, counter() if limit else len)
+        texts = prune.fit(page.lines, (budget,), TaskOptions()).texts
         shown = grounding.Text("\n".join(texts))
-        kept.tokens.append(count(shown.value))
-        for slot, value in page.values:
-            kept.there[f"{page.task}.{slot}"] += 1
-            kept.left[f"{page.task}.{slot}"] += grounding.found(value, shown)
-        if page.task == FORMS and page.tokens > limit:
-            fields = [line.render() for line in page.lines if line.kind == "field"]
-            kept.fields[0] += len(fields)
-            kept.fields[1] += len(fields) - sum((Counter(fields) - Counter(texts)).values())
+        kept[limit] = (sum(grounding.found(v, shown) for _, v in page.values), len(page.values))
     return kept
 
 
-def speed(sample: Sequence[Page], ways: dict[str, Any], count: Count) -> dict[str, float]:
-    """Milliseconds of CPU a page that is over 1,500 tokens, the best of 5 rounds in turn."""
-    budgets, best = (Budget(BUDGETS[0], count),), dict.fromkeys(ways, float("inf"))
-    for _ in range(5):
-        for name, pruning in ways.items():
-            start = time.process_time()
-            for page in sample:
-                pruning.fit(page.lines, budgets, TaskOptions())
-            spent = 1_000 * (time.process_time() - start) / len(sample)
-            best[name] = min(best[name], spent)
+def held_out(pages: Sequence[Page], pool: Any) -> tuple[list[dict[int | None, Share]], int, int]:
+    """What each page keeps under each budget, by weights that have not seen its site."""
+    tables = {}
+    pieces = ones = 0
+    for fold in range(FOLDS):
+        tables[fold], *counts = fit([p for p in pages if p.fold != fold and is_long(p)])
+        pieces, ones = max(pieces, counts[0]), max(ones, counts[1])
+        print(f"fold {fold + 1} of {FOLDS}: {counts[0]:,} pieces", file=sys.stderr, flush=True)
+    order = sorted(range(len(pages)), key=lambda n: pages[n].fold)
+    done = pool.map(measure, [(pages[n], tables[pages[n].fold]) for n in order], chunksize=20)
+    found: list[Any] = [None] * len(pages)
+    for number, kept in zip(order, done, strict=True):
+        found[number] = kept
+    return found, pieces, ones
+
+
+def is_long(page: Page) -> bool:
+    return page.tokens > min(limit for limit in BUDGETS if limit)
+
+
+def cell(shares: Sequence[Share], sites: Sequence[str]) -> str:
+    """The mean over pages with its 95 % interval by site, and the share of values."""
+    means = [kept / there for kept, there in shares]
+    gathered = clusters.gather(means, list(sites))
+    low, high = clusters.bounds(gathered)
+    by_value = sum(kept for kept, _ in shares) / sum(there for _, there in shares)
+    mean = sum(means) / len(means)
+    return f"{mean:.1%} [{max(0.0, low):.1%}, {min(1.0, high):.1%}], {by_value:.1%}"
+
+
+def speed(pages: Sequence[Page]) -> float:
+    """Milliseconds of CPU that `prune.fit` takes on a page over 1,500 tokens, best of three."""
+    long = [page for page in pages if page.tokens > 1_500]
+    long = long[:: max(1, len(long) // 60)]
+    best = float("inf")
+    for _ in range(3):
+        start = time.process_time()
+        for page in long:
+            prune.fit(page.lines, (Budget(1_500, counter()),), TaskOptions())
+        best = min(best, 1_000 * (time.process_time() - start) / len(long))
     return best
 
 
-def render(found: dict[tuple[str, str, int], Kept], times: dict[str, float]) -> Iterator[str]:
-    yield "| pages | budget | points | evidence kept | mean of slots | p95 tokens | form fields |"
-    yield "| --- | ---: | --- | ---: | ---: | ---: | ---: |"
-    for (half, name, limit), kept in found.items():
-        p95 = sorted(kept.tokens)[int(0.95 * len(kept.tokens))]
-        fields = f"{kept.fields[1]:,} of {kept.fields[0]:,}"
-        values = sum(kept.there.values())
-        yield (
-            f"| {half} | {limit:,} | {name} | {kept.share():.2%} of {values:,} | "
-            f"{kept.slots():.2%} | {p95:,} | {fields} |"
-        )
-    yield ""
-    yield (
-        "CPU time of `prune.fit` with this tokenizer, pages over 1,500 tokens: "
-        + ", ".join(f"{name} {ms:.1f} ms" for name, ms in times.items())
-        + " a page (best of 5 rounds in turn)."
-    )
-    yield ""
-    yield "Held-out half, slot by slot (values left at each budget):"
-    yield ""
-    columns = [(name, limit) for half, name, limit in found if half == "held out"]
-    yield f"| slot | values | {' | '.join(f'{name}, {limit:,}' for name, limit in columns)} |"
-    yield f"| --- | ---: |{' ---: |' * len(columns)}"
-    there = found["held out", *columns[0]].there
-    for slot, values in sorted(there.items()):
-        cells = (f"{found['held out', *column].left[slot]:,}" for column in columns)
-        yield f"| {slot} | {values:,} | {' | '.join(cells)} |"
-
-
-def _shipped(table: dict[str, int]) -> str:
-    if table == worth.WEIGHTS:
-        return "The table in `dataset/html/worth.py` is this fit."
-    changed = sorted(
-        t for t in table.keys() | worth.WEIGHTS if table.get(t) != worth.WEIGHTS.get(t)
-    )
-    return f"The table in `dataset/html/worth.py` differs from this fit in {len(changed)} weights."
+def load(limit: int | None, pool: Any) -> list[Page]:
+    """The pages that anything can be lost of."""
+    made = pool.imap(prepare, rows(limit), chunksize=10)
+    return [page for page in made if page is not None]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--limit", type=int, help="so many pages, spread over the set")
     parser.add_argument("--tokenizer", type=Path)
+    parser.add_argument("--write", action="store_true", help="write weights.json as well")
     args = parser.parse_args()
-    bare = cleaning.tokenizer(args.tokenizer)
-    count = lru_cache(maxsize=None)(bare)
-    sample = pages(args.limit, count)
-    halves = {"fitted": [p for p in sample if p.is_fitted]}
-    halves["held out"] = [p for p in sample if not p.is_fitted]
-    long = [page for page in halves["fitted"] if page.tokens > min(BUDGETS)]
-    ways = {"by hand": by_hand(), "fitted": prune}
-    table, lines, ones = fit(long, ways["by hand"])
-    shipped = _shipped(table)
-    worth.WEIGHTS = table
-    found = {
-        (half, name, limit): measure(part, pruning, limit, count)
-        for half, part in halves.items()
-        for limit in BUDGETS
-        for name, pruning in ways.items()
-    }
-    over = [page for page in sample if page.tokens > BUDGETS[0]]
-    times = speed(over[:: max(1, len(over) // 60)], ways, bare)
-    limit = f" --limit {args.limit}" if args.limit else ""
-    sites = {half: len({page.domain for page in part}) for half, part in halves.items()}
-    text = "\n".join(
-        [
-            "# Pruning to a budget",
-            "",
-            f"{len(sample)} real pages, {len(over)} over 1,500 tokens; evidence: reference values",
-            "that annotators saw on the page and that its HTML holds. Fitted on "
-            f"{len(long)} pages over {min(BUDGETS)}",
-            f"tokens ({lines:,} lines, {ones:,} of them with a value), of the "
-            f"{len(halves['fitted'])} pages of {sites['fitted']}",
-            f"registered domains; held out: {len(halves['held out'])} pages of "
-            f"{sites['held out']} others. Tokens by SmolLM2's tokenizer.",
-            f"{cleaning.machine()}. {shipped}",
-            "",
-            f"Command: `python benchmarks/pruning.py{limit}`",
-            "",
-            *render(found, times),
-            "",
-            "The fit:",
-            "",
-            "```",
-            *(f'    "{name}": {weight},' for name, weight in table.items()),
-            "```",
-        ]
+    if args.tokenizer:
+        os.environ["PRUNING_TOKENIZER"] = str(args.tokenizer)
+    with Pool(os.cpu_count()) as pool:
+        pages = load(args.limit, pool)
+        valued = [page for page in pages if page.values]
+        found, pieces, ones = held_out(pages, pool)
+        kept = {page.id: shares for page, shares in zip(pages, found, strict=True)}
+    # `representations.py` sets these beside other cleaners.
+    texts = (
+        jsonio.dumps({"id": page.id, "kept": [kept[page.id][limit][0] for limit in BUDGETS]})
+        for page in valued
     )
-    (ROOT / "benchmarks" / "results" / "pruning.md").write_text(text + "\n", "utf-8")
+    files.write(ROWS, "".join(f"{text}\n" for text in texts))
+    table, *_ = fit([page for page in pages if is_long(page)])
+    if args.write:
+        text = json.dumps(table, ensure_ascii=False, indent=0, sort_keys=True)
+        files.write(TABLE, text + "\n")
+    is_shipped = table == json.loads(TABLE.read_text("utf-8"))
+    worth.use(table)
+    sites = {page.site for page in pages}
+    names = ["whole", *(f"{limit:,} tokens" for limit in BUDGETS if limit)]
+    lines = [
+        "# Pruning to a budget",
+        "",
+        f"{len(valued)} real pages of {len({p.site for p in valued})} sites with "
+        f"{sum(len(p.values) for p in valued):,} values that annotators saw on them and that "
+        "their HTML holds.",
+        f"Weights: {sum(map(len, table.values())):,} for traits of a page's pieces, fitted on up "
+        f"to {pieces:,} pieces, {ones:,} with a value, of pages over "
+        f"{min(limit for limit in BUDGETS if limit)} tokens, of {len(sites)} sites in {FOLDS} "
+        "folds.",
+        "Each cell is of sites its weights have not seen: evidence kept as the mean over pages,",
+        "its 95 % interval by site (jackknife), and by value. Tokens by SmolLM2's tokenizer.",
+        f"{cleaning.machine()}.",
+        f"`dataset/html/weights.json` is {'' if is_shipped else 'not '}the fit of all of them.",
+        "",
+        "Command: `python benchmarks/pruning.py" + (" --write`" if args.write else "`"),
+        "",
+        f"| task | pages | sites | {' | '.join(names)} |",
+        f"| --- | ---: | ---: |{' ---: |' * len(names)}",
+    ]
+    for task in [*sorted({page.task for page in valued}), "all", "all but article bodies"]:
+        part = [
+            page
+            for page in valued
+            if page.task == task
+            or task == "all"
+            or (task.startswith("all but") and page.task != BODY)
+        ]
+        homes = [page.site for page in part]
+        cells = [cell([kept[page.id][limit] for page in part], homes) for limit in BUDGETS]
+        lines.append(f"| {task} | {len(part)} | {len(set(homes))} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        f"CPU time of `prune.fit` with this tokenizer in 1,500 tokens: {speed(valued):.1f} ms a "
+        "page over it.",
+    ]
+    text = "\n".join(lines) + "\n"
+    (ROOT / "benchmarks" / "results" / "pruning.md").write_text(text, "utf-8")
     print(text)
 
 

@@ -1,196 +1,120 @@
-"""What each way to show a page to a small model keeps, slot by slot, whole and in 1,500 tokens.
+"""What each way to show a page to a small model keeps: whole, in 1,500, 750 and 420 tokens.
 
     python benchmarks/representations.py [--limit 300]
 
-Peers: trafilatura as text and as HTML, a plain tag-stripper, and this project's first cleaner,
-taken from its git history. In 1,500 tokens a peer that knows no budget is cut at its end.
+Ours comes from `pruning.py`: each page by weights that have not seen its site. Beside it stand a
+plain tag strip and trafilatura, which know no budget and are cut at its end. Evidence: reference
+values that annotators saw on the page and that its HTML holds.
 
-Reads   ../shared/data/html/examples.duckdb, models/base/*/tokenizer.json (or --tokenizer)
+Reads   ../shared/data/{html,html2}/pages.parquet, benchmarks/results/pruning.jsonl,
+        models/base/*/tokenizer.json (or --tokenizer)
 Writes  benchmarks/results/representations.md
 """
 
 import argparse
-import io
-import json
-import subprocess
-import sys
-import tarfile
-import tempfile
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing import Pool
 from pathlib import Path
+from typing import Any
 
 import clean as cleaning
+import pruning
 
 from sem.core import jsonio
-from sem.dataset import grounding, markup, store
-from sem.dataset.config import TaskOptions
-from sem.dataset.html.prune import Budget
+from sem.dataset import grounding, markup
 
 ROOT = Path(__file__).resolve().parents[1]
-FIRST = "daa59eb"
-BUDGET = 1_500
-Count = Callable[[str], int]
+PEERS: dict[str, Callable[[str], str]] = {
+    "tag strip": cleaning.strip_tags,
+    "trafilatura": cleaning.trafilatura_text,
+}
+OURS = "lines (ours)"
 
 
 @dataclass(frozen=True)
-class Page:
-    """A raw page of a task and the values, by slot, that annotators saw on it."""
+class Measured:
+    """A page's values, and per way and budget how many of them are left, and the tokens."""
 
+    id: str
     task: str
-    html: str
-    values: list[tuple[str, object]]
+    site: str
+    there: int
+    kept: dict[str, list[int]]
+    tokens: dict[str, int]
 
 
-def pages(limit: int | None) -> list[Page]:
-    found = []
-    with store.reading(cleaning.PAGES) as opened:
-        for row in opened.rows():
-            where = jsonio.loads(row.metadata).get("evidence", {})
-            leaves = grounding.leaves(jsonio.loads(row.reference))
-            seen = [(s, v) for s, v in leaves if where.get(s, "label") in cleaning.EVIDENCE]
-            html = row.input_text[row.input_text.index("<") :]
-            found.append(Page(row.task or "", html, seen))
-    return found[:: max(1, len(found) // limit)] if limit else found
-
-
-def cut(text: str, count: Count) -> str:
-    """The longest start of TEXT that takes BUDGET tokens at most."""
+def cut(text: str, limit: int | None) -> str:
+    """The longest start of TEXT that takes LIMIT tokens at most."""
+    count = pruning.counter()
+    if limit is None or count(text) <= limit:
+        return text
     low, high = 0, len(text)
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if count(text[:middle]) <= BUDGET else (low, middle - 1)
+        low, high = (middle, high) if count(text[:middle]) <= limit else (low, middle - 1)
     return text[:low]
 
 
-def trafilatura_html(html: str) -> str:
-    import trafilatura
-
-    made = trafilatura.extract(
-        html, output_format="html", include_links=True, include_tables=True, include_images=True,
-        include_formatting=True,
-    )  # fmt: skip
-    return made or ""
-
-
-class First:
-    """The first cleaner of this project, in a process of its own."""
-
-    def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="sem-first-")
-        packed = subprocess.run(
-            ["git", "-C", str(ROOT), "archive", FIRST, "scripts/sem"], stdout=subprocess.PIPE,
-            check=True,
-        ).stdout  # fmt: skip
-        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-            archive.extractall(self._folder.name, filter="data")
-        code = (
-            "import json, sys\nfrom sem.dataset import markup\n"
-            "for line in sys.stdin:\n"
-            "    page, budget = json.loads(line)\n"
-            "    print(json.dumps(markup.simplify(page, budget=budget).text), flush=True)\n"
-        )
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env={"PYTHONPATH": f"{self._folder.name}/scripts"},
-        )  # fmt: skip
-
-    def __call__(self, html: str, budget: int | None = None) -> str:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps([html, budget]) + "\n")
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
-
-    def within(self, html: str, count: Count) -> str:
-        """Its own pruning, by the largest budget in characters that meets the one in tokens."""
-        whole = self(html)
-        if count(whole) <= BUDGET:
-            return whole
-        low, high, best = 500, 8_000, ""
-        for _ in range(6):
-            middle = (low + high) // 2
-            made = self(html, middle)
-            if count(made) <= BUDGET:
-                low, best = middle, made
-            else:
-                high = middle
-        return best
+def measure(row: dict[str, Any]) -> Measured | None:
+    """What the peers keep of a page; None where it holds no value."""
+    values = pruning.values_of(row)
+    if not values:
+        return None
+    kept, tokens = {}, {}
+    count = pruning.counter()
+    for name, method in PEERS.items():
+        whole = method(row["html"])
+        tokens[name] = count(whole)
+        shown = [grounding.Text(cut(whole, limit)) for limit in pruning.BUDGETS]
+        kept[name] = [sum(grounding.found(v, text) for _, v in values) for text in shown]
+    tokens[OURS] = count(markup.simplify(row["html"]).text)
+    tokens["raw page"] = count(row["html"])
+    return Measured(row["id"], row["task"], row["site"] or row["id"], len(values), kept, tokens)
 
 
-def methods(count: Count) -> dict[str, Callable[[str], str]]:
-    first, addressed = First(), TaskOptions(form="addressed")
-    budget = (Budget(BUDGET, count),)
-    whole: dict[str, Callable[[str], str]] = {
-        "lines (ours)": lambda page: markup.simplify(page).text,
-        "address \\| text (ours)": lambda page: markup.simplify(page, addressed).text,
-        "first version": first,
-        "tag strip": cleaning.strip_tags,
-        "trafilatura": cleaning.trafilatura_text,
-        "trafilatura HTML": trafilatura_html,
-    }
-    return whole | {
-        "lines, 1,500": lambda page: markup.simplify(page, None, None, budget).text,
-        "address, 1,500": lambda page: markup.simplify(page, addressed, None, budget).text,
-        "first, 1,500": lambda page: first.within(page, count),
-        "tag strip, 1,500": lambda page: cut(cleaning.strip_tags(page), count),
-        "trafilatura, 1,500": lambda page: cut(cleaning.trafilatura_text(page), count),
-        "trafilatura HTML, 1,500": lambda page: cut(trafilatura_html(page), count),
-    }
+def with_ours(pages: Sequence[Measured]) -> list[Measured]:
+    """PAGES with what `pruning.py` counted on them."""
+    lines = pruning.ROWS.read_text("utf-8").splitlines()
+    ours = {row["id"]: row["kept"] for row in map(jsonio.loads, lines)}
+    for page in pages:
+        page.kept[OURS] = ours[page.id]
+    return list(pages)
 
 
-@dataclass
-class Seen:
-    """What one method kept: values by slot, and tokens by page."""
-
-    kept: dict[str, int]
-    tokens: list[int]
-
-
-def measure(sample: list[Page], count: Count) -> tuple[dict[str, int], list[int], dict[str, Seen]]:
-    ways = methods(count)
-    found = {name: Seen(defaultdict(int), []) for name in ways}
-    there: dict[str, int] = defaultdict(int)
-    raw = []
-    for number, page in enumerate(sample, 1):
-        whole = grounding.of_page(page.html)
-        values = [(s, v) for s, v in page.values if grounding.found(v, whole)]
-        raw.append(count(page.html))
-        for slot, _ in values:
-            there[f"{page.task}.{slot}"] += 1
-        for name, way in ways.items():
-            made = way(page.html)
-            left = grounding.Text(made)
-            found[name].tokens.append(count(made))
-            for slot, value in values:
-                found[name].kept[f"{page.task}.{slot}"] += grounding.found(value, left)
-        if number % 50 == 0:
-            print(f"{number} of {len(sample)} pages", file=sys.stderr, flush=True)
-    return there, raw, found
-
-
-def quantile(values: list[int], share: float) -> int:
-    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
-
-
-def render(there: dict[str, int], raw: list[int], found: dict[str, Seen]) -> Iterator[str]:
-    total = sum(there.values())
-    yield "| representation | tokens a page | of raw | p95 | evidence kept |"
-    yield "| --- | ---: | ---: | ---: | ---: |"
-    for name, seen in {"raw page": Seen(there, raw), **found}.items():
-        share = sum(seen.tokens) / sum(raw)
-        kept = sum(seen.kept.values())
-        yield (
-            f"| {name} | {sum(seen.tokens) / len(raw):,.0f} | {share:.1%} | "
-            f"{quantile(seen.tokens, 0.95):,} | {kept / total:.2%} of {total:,} |"
-        )
-    yield ""
-    yield f"| slot | values | {' | '.join(found)} |"
-    yield f"| --- | ---: |{' ---: |' * len(found)}"
-    for slot, values in sorted(there.items()):
-        cells = (f"{seen.kept[slot] / values:.1%}" for seen in found.values())
-        yield f"| {slot} | {values:,} | {' | '.join(cells)} |"
+def render(pages: Sequence[Measured]) -> Iterator[str]:
+    """The tables: tokens of whole pages, then what is kept by budget and task."""
+    ways = [OURS, *PEERS]
+    raw = sum(page.tokens["raw page"] for page in pages)
+    yield "| representation | tokens a page | of raw | p95 |"
+    yield "| --- | ---: | ---: | ---: |"
+    for name in ("raw page", *ways):
+        sizes = sorted(page.tokens[name] for page in pages)
+        mean = sum(sizes) / len(sizes)
+        p95 = sizes[len(sizes) * 95 // 100]
+        yield f"| {name} | {mean:,.0f} | {sum(sizes) / raw:.1%} | {p95:,} |"
+    tasks = sorted({page.task for page in pages})
+    groups = {task: [page for page in pages if page.task == task] for task in tasks}
+    groups["all"] = list(pages)
+    groups["all but article bodies"] = [p for p in pages if p.task != pruning.BODY]
+    for number, limit in enumerate(pruning.BUDGETS):
+        yield ""
+        yield f"## {f'Within {limit:,} tokens' if limit else 'Whole pages'}"
+        yield ""
+        yield f"| task | pages | sites | values | {' | '.join(ways)} |"
+        yield f"| --- | ---: | ---: | ---: |{' ---: |' * len(ways)}"
+        for task, part in groups.items():
+            sites = [page.site for page in part]
+            cells = [
+                pruning.cell([(page.kept[way][number], page.there) for page in part], sites)
+                for way in ways
+            ]
+            values = sum(page.there for page in part)
+            yield (
+                f"| {task} | {len(part):,} | {len(set(sites)):,} | {values:,} | "
+                f"{' | '.join(cells)} |"
+            )
 
 
 def main() -> None:
@@ -198,19 +122,23 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="so many pages, spread over the set")
     parser.add_argument("--tokenizer", type=Path)
     args = parser.parse_args()
-    sample = pages(args.limit)
-    made = measure(sample, cleaning.tokenizer(args.tokenizer))
+    if args.tokenizer:
+        os.environ["PRUNING_TOKENIZER"] = str(args.tokenizer)
+    with Pool(os.cpu_count()) as pool:
+        made = pool.map(measure, pruning.rows(args.limit), chunksize=10)
+    pages = with_ours([page for page in made if page is not None])
     limit = f" --limit {args.limit}" if args.limit else ""
     lines = [
         "# Representations of real pages",
         "",
-        f"{len(sample)} real pages; evidence: reference values that annotators saw on the page",
-        "and that its HTML holds. Tokens by SmolLM2's tokenizer. Cells are shares of those values",
-        f"that what the model reads still holds. {cleaning.machine()}.",
+        f"{len(pages):,} real pages; evidence: reference values that annotators saw on the page",
+        "and that its HTML holds. Each cell: the mean over pages of the share that is left, its",
+        "95 % interval by site (jackknife), and the share of all values. Ours is cross-validated",
+        f"by site. Tokens by SmolLM2's tokenizer. {cleaning.machine()}.",
         "",
-        f"Command: `python benchmarks/representations.py{limit}`",
+        f"Commands: `python benchmarks/pruning.py`, `python benchmarks/representations.py{limit}`",
         "",
-        *render(*made),
+        *render(pages),
     ]
     text = "\n".join(lines) + "\n"
     (ROOT / "benchmarks" / "results" / "representations.md").write_text(text, "utf-8")

@@ -58,7 +58,7 @@ DOORS = {
     "huggingface_hub": ("lm.hub",),
     "jsonschema": ("core.schema",),
     "jinja2": ("dataset.stats", "eval.page", "forge.report", "train.compare"),
-    "json_repair": ("eval.decoding",),
+    "json_repair": ("dataset.html.facts", "eval.decoding"),
     "llguidance": ("lm.closing", "lm.constrain"),
     "litellm": ("lm.client",),
     "mammoth": ("forge.reading.",),

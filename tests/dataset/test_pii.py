@@ -313,3 +313,48 @@ def test_recall_on_real_contact_pages_is_what_the_target_asks(shared):
 
     assert wanted > 200
     assert found / wanted >= 0.95
+
+
+US = pii.regions("en", "https://shop.example.com", ())
+AD = f"https://ad.example/c?aid=1&{'x' * 300}&cid=4111111111111111"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        # A US ZIP+4 is no telephone number, whatever stands around it.
+        ("Englewood, CO 80112-5816 Phone: (303) 555-0199", ["(303) 555-0199"]),
+        ("Phone: 303-555-0199, Denver CO 80112-5816 Fax", ["303-555-0199"]),
+        ("CEP: 09251-000, call now", []),
+        ("3000-164 Coimbra, fax", []),
+        ("Networks: GSM 850 / 900 / 1800 / 1900", []),
+        # `888-823-⏎2633` was masked in part.
+        ("Call 888-823-\n2633 now", ["888-823-\n2633"]),
+        ("Call 888-\n823-2633 now", ["888-\n823-2633"]),
+        ("1-\n2-\n3-\n4-\n5-\n6-\n7-\n8", []),
+        # `Build` names a version, `cards` a card, but not of such a number.
+        ("Stearns Design-Build, Inc. (979) 696-0524", ["(979) 696-0524"]),
+        ("membership cards, mail x@y.org or (718) 220-5111", ["(718) 220-5111"]),
+        ("Licensed Assistant | 905 336-8600 ext. 220", ["905 336-8600 ext. 220"]),
+        ("at 1-800-584-7263, ext. 7638", ["1-800-584-7263, ext. 7638"]),
+        ("Service 1.888.LUTRON1 (588-7661)", ["1.888.LUTRON1 (588-7661)"]),
+        ("(0xx11) 2509-7626", ["(0xx11) 2509-7626"]),
+        # Ids in the links of advertisers are no cards.
+        ("https://ad.example/c?aid=12&cid=4111111111111111", []),
+        (f"see {AD} here", []),
+        ("redirect%3Fid%3D4111111111111111", []),
+        ("?cid=4111111111111111", []),
+        ("paid with 4111111111111111", ["4111111111111111"]),
+    ],
+)
+def test_numbers_that_are_personal_are_told_from_others(text, wanted):
+    assert [span.text for span in pii.find(text, ("phone", "card"), US)] == wanted
+
+
+def test_an_answer_inside_a_longer_number_is_not_redacted():
+    # The postcode that the model shall answer went with its extension, taken for a fax.
+    text = "Fax: 80112-5816"
+
+    made = pii.apply(text, {"zip": "80112"}, Pii(phone="redact"))
+
+    assert made.text == text

@@ -27,6 +27,16 @@ HOURS = re.compile(
     r"heures?|godz|ч)\b\.?(?:[\s,]*(?:and|und|et|e|y|en)?\s*(\d{1,2})\s*m?)?",
     re.I,
 )
+# `12<sup>99</sup>`, `12<span class="cents">99</span>`: two elements, one price.
+CENTS = re.compile(
+    r"(\d[\d.,'\u2019]{0,12})\s*(?:</[a-z]{1,10}>\s*){0,3}"
+    r"<(?:sup|sub|small|[a-z]+\b[^<>]*\b(?:cents?|decimals?|fraction)\b)[^<>]*>\s*(\d\d)\s*<",
+    re.I,
+)
+# NFKC makes digits of these: `12.99¹` is not 12.991, `1½` is not 11/2.
+SMALL_DIGITS = re.compile(
+    r"(?<=\d)(?=[\u00b2\u00b3\u00b9\u2070-\u2089\u00bc-\u00be\u2150-\u215f])"
+)
 How = Literal["verbatim", "normalised", "absent"]
 LONG = 60
 SHORT = 4
@@ -53,7 +63,7 @@ class Text:
     @cached_property
     def numbers(self) -> frozenset[Decimal]:
         """Every number the text may be read to contain, in either separator style."""
-        folded = unicodedata.normalize("NFKC", self.value)
+        folded = unicodedata.normalize("NFKC", SMALL_DIGITS.sub("_", self.value))
         found: set[Decimal] = set()
         for match in set(NUMBER.findall(folded)):
             found.update(_readings(match))
@@ -69,7 +79,8 @@ def of_page(page: str) -> Text:
     """
     page = _without_code(page)
     plain = html.unescape(TAGS.sub("", page))
-    return Text(f"{html.unescape(page)}\n{plain}")
+    prices = " ".join(f"{whole}.{cents}" for whole, cents in CENTS.findall(page))
+    return Text(f"{html.unescape(page)}\n{plain}\n{prices}")
 
 
 def _without_code(page: str) -> str:

@@ -15,12 +15,17 @@ from typing import Any
 from sem.core import files
 from sem.dataset import text
 from sem.dataset.config import TaskOptions
-from sem.dataset.html import facts, prune, words, worth
-from sem.dataset.html.prune import Budget, Line
+from sem.dataset.html import boilerplate, facts, prune, words, worth
+from sem.dataset.html.line import Line
+from sem.dataset.html.prune import Budget
 from sem.dataset.html.walk import Walk
 
-VERSION = 3
-CODE = ["script", "style", "svg", "template", "iframe", "math", "object", "video", "audio"]
+VERSION = 4
+CODE = ["script", "style", "template", "iframe", "math", "object", "video", "audio"]
+# Text is drawn in an SVG now and then: prices, charts, seals. Other drawings are dropped whole.
+DRAWN_TEXT = re.compile(r"<(?:text|foreignObject)[\s>]", re.I)
+SHADOW = re.compile(r"<(/?)template\b([^<>]*)>", re.I)
+IS_SHADOW = re.compile(r"\bshadowroot(?:mode)?\s*=", re.I)
 PLACEHOLDERS = re.compile(r"\{\{|<%|\$\{")
 MIN_TEMPLATE = 400
 FRAME = frozenset(("header", "nav", "footer"))
@@ -52,16 +57,11 @@ def simplify(
     also: Sequence[Budget] = (),
 ) -> Simplified:
     """The evidence in PAGE as lines of at most BUDGET characters in all, and within ALSO."""
-    from selectolax.lexbor import LexborHTMLParser
-
     options = options or TaskOptions()
     if options.input == "text" or (options.input == "auto" and not words.HTML.search(page)):
-        return _plain(page, (Budget(budget), *also))
-    tree = LexborHTMLParser(page)
-    root = tree.root
-    language = (root.attributes.get("lang") or "") if root is not None else ""
-    lines, hidden = _lines(tree, options)
-    kept = prune.unique(lines)
+        return _plain(page, (Budget(budget), *also), options)
+    lines, language, counts = read_lines(page, options)
+    kept = boilerplate.drop_repeats(lines)
     fitted = prune.fit(kept, (Budget(budget), *also), options)
     made = "\n".join(fitted.texts)
     report = {
@@ -69,7 +69,7 @@ def simplify(
         "chars_after": len(made),
         "lines": len(fitted.texts),
         "repeated_lines": len(lines) - len(kept),
-        "hidden_nodes": hidden,
+        **counts,
         **fitted.report,
     }
     return Simplified(made, language, report, _template(lines))
@@ -82,26 +82,54 @@ def _template(lines: Sequence[Line]) -> str:
     return files.sha256_json(sorted({DIGITS.sub("0", s) for s in shapes}))[:16] if shapes else ""
 
 
-def _plain(value: str, budgets: Sequence[Budget]) -> Simplified:
-    """Text that is no HTML: spaces are normalised, nothing is left out, whatever its length."""
+def _plain(value: str, budgets: Sequence[Budget], options: TaskOptions) -> Simplified:
+    """Text that is no HTML: spaces are normalised; over a budget its lines are ranked too."""
     made = text.normalise(value)
-    over = int(not all(budget.holds([made]) for budget in budgets))
-    report = {"chars_before": len(value), "chars_after": len(made), "text_over_budget": over}
-    return Simplified(made, "", report)
+    report = {"over_budget": 0, "pruned_lines": 0, "cut_lines": 0}
+    if not all(budget.holds([made]) for budget in budgets):
+        lines = [Line("plain", (line,)) for line in made.split("\n") if line]
+        fitted = prune.fit(lines, budgets, options)
+        made, report = "\n".join(fitted.texts), fitted.report
+    return Simplified(made, "", {"chars_before": len(value), "chars_after": len(made), **report})
 
 
-def _lines(tree: Any, options: TaskOptions) -> tuple[list[Line], int]:
-    """The lines of TREE, and how many hidden elements it has."""
+def _with_shadows(page: str) -> str:
+    """PAGE with its declarative shadow roots as elements: browsers show what is in them."""
+    if "shadowroot" not in page:
+        return page
+    parts, open_, last = [], [], 0
+    for match in SHADOW.finditer(page):
+        is_end, attributes = match.groups()
+        if not is_end:
+            open_.append(IS_SHADOW.search(attributes) is not None)
+        is_shadow = bool(open_) and (open_.pop() if is_end else open_[-1])
+        if is_shadow:
+            # Not a div: that would end a paragraph it stands in.
+            parts += [page[last : match.start()], f"<{is_end}shadow-root>"]
+            last = match.end()
+    return "".join((*parts, page[last:]))
+
+
+def read_lines(page: str, options: TaskOptions) -> tuple[list[Line], str, dict[str, int]]:
+    """Return the lines of PAGE before any is left out, its language and what was counted."""
     from selectolax.lexbor import LexborHTMLParser
 
-    told = facts.lines(tree)
+    tree = LexborHTMLParser(_with_shadows(page))
+    root = tree.root
+    language = (root.attributes.get("lang") or "") if root is not None else ""
+    told, counts = facts.lines(tree)
     templates = _templates(tree)
-    tree.strip_tags(CODE)
+    if DRAWN_TEXT.search(page):
+        for node in tree.css(words.UNDRAWN):
+            node.decompose()
+        tree.strip_tags(CODE)
+    else:
+        tree.strip_tags([*CODE, "svg"])
     walk = Walk(options)
     for body in (tree.body, *(LexborHTMLParser(source).body for source in templates)):
         if body is not None:
             walk.down(body)
-    return told + walk.out.lines, walk.hidden
+    return told + walk.out.lines, language, {"hidden_nodes": walk.hidden, **counts}
 
 
 def _templates(tree: Any) -> list[str]:

@@ -27,6 +27,8 @@ CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|[_\W]+")
 TELLING = re.compile(r"\d|@|[\[({]at[\])}]", re.I)
 TOKEN = re.compile(r"(?<![^\W_])[^\W_]{7,34}(?![^\W_])")
 SHORTEST_NAME = 3
+# Digits of an answer inside a longer find that keep the find.
+MIN_ANSWER = 5
 WORDS = ("email", "name")  # what is no number
 Key = tuple[str, str]
 
@@ -167,8 +169,18 @@ class _Row:
         told = self.by_slot.get(self._key(span), set())
         if told:
             return next(action for action in ("reject", "keep", "redact") if action in told)
-        is_answer = span.kind not in WORDS and _packed(span.text) in self.answers
+        is_answer = span.kind not in WORDS and self._holds_answer(_packed(span.text))
         return "keep" if is_answer else getattr(self.policy, span.kind)
+
+    def _holds_answer(self, packed: str) -> bool:
+        """Return True if a number PACKED is an answer of the row, or mostly one: a postcode."""
+        return packed in self.answers or any(
+            len(answer) >= MIN_ANSWER
+            and answer.isdigit()
+            and answer in packed
+            and 2 * len(answer) > len(packed)
+            for answer in self.answers
+        )
 
     def _acts(self, span: Span) -> bool:
         return self._action(span) != "keep"

@@ -1,5 +1,8 @@
 """What a page says about itself outside its body: title, meta, link relations, JSON-LD."""
 
+import html
+import json
+import re
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -7,27 +10,44 @@ from typing import Any
 from sem.core import jsonio
 from sem.dataset import text
 from sem.dataset.html import words
-from sem.dataset.html.prune import Address, Line
+from sem.dataset.html.line import Address, Line
 
 MAX_VALUE = 1_000
 MAX_LEAVES = 120
+# Characters of broken linked data that are repaired: mending hostile data takes quadratic time.
+MAX_BROKEN = 12_000
+TRAILING_COMMA = re.compile(r",(?=\s*[}\]])")
+WRAPPING = re.compile(r"(?://|/\*)?\s*(?:<!\[CDATA\[|\]\]>)\s*(?:\*/)?|<!--|-->")
+ENTITY = re.compile(r"&(?:#\d{2,6}|#x[0-9a-f]{2,5}|[a-z]{2,8});", re.I)
+NOT_LETTER = re.compile(r"[\W_]+")
 RELATIONS = {"canonical": "link", "next": "paging", "prev": "paging", "image_src": "image"}
 NOT_LD = frozenset(
     ["@context", "@id", "potentialaction", "sameas", "mainentityofpage", "query-input"]
 )
 
 
-def lines(tree: Any) -> list[Line]:
-    """The facts of TREE, each value once."""
+def lines(tree: Any) -> tuple[list[Line], dict[str, int]]:
+    """Return the facts of TREE, each value once, and how much linked data was broken."""
     made: list[Line] = []
     seen: set[str] = set()
-    for name, value in _all(tree):
-        shown = text.line(value)[:MAX_VALUE]
-        key = shown.casefold()
+    counts = dict.fromkeys(("linked_data_repaired", "linked_data_unreadable"), 0)
+    for name, value in _all(tree, counts):
+        shown = text.line(_decoded(value))[:MAX_VALUE]
+        # Punctuation aside: a title is told with `|` here and with `-` there.
+        key = NOT_LETTER.sub("", shown.casefold()) or shown
         if shown and key not in seen:
             seen.add(key)
             made.append(_line(name, shown))
-    return made
+    return made, {name: number for name, number in counts.items() if number}
+
+
+def _decoded(value: str) -> str:
+    """VALUE with its entities resolved, which many pages encode twice: `&amp;amp;`."""
+    for _ in range(2):
+        if "&" not in value or not ENTITY.search(value):
+            break
+        value = html.unescape(value)
+    return value
 
 
 def _line(name: str, value: str) -> Line:
@@ -38,7 +58,7 @@ def _line(name: str, value: str) -> Line:
     return Line("fact", (f"{name}: {value}",), hint=words.hint(name))
 
 
-def _all(tree: Any) -> Iterator[tuple[str, str]]:
+def _all(tree: Any, counts: dict[str, int]) -> Iterator[tuple[str, str]]:
     title = tree.css_first("head > title")
     if title is not None:
         yield "title", title.text()
@@ -49,7 +69,7 @@ def _all(tree: Any) -> Iterator[tuple[str, str]]:
             yield relation, node.attributes.get("href") or ""
     for node in tree.css("script[type]"):
         if (node.attributes.get("type") or "").strip().lower() == "application/ld+json":
-            yield from _linked_data(node.text())
+            yield from _linked_data(node.text(), counts)
 
 
 def _metas(tree: Any) -> Iterator[tuple[str, str]]:
@@ -64,12 +84,39 @@ def _metas(tree: Any) -> Iterator[tuple[str, str]]:
             )
 
 
-def _linked_data(source: str) -> Iterator[tuple[str, str]]:
-    try:
-        value = jsonio.loads(source.strip().removeprefix("<!--").removesuffix("-->"))
-    except ValueError:
+def _linked_data(source: str, counts: dict[str, int]) -> Iterator[tuple[str, str]]:
+    source = source.strip().removeprefix("<!--").removesuffix("-->")
+    if not source:
         return
+    try:
+        value = jsonio.loads(source)
+    except ValueError:
+        value = _repaired(source)
+        is_readable = isinstance(value, dict | list) and bool(value)
+        counts["linked_data_repaired" if is_readable else "linked_data_unreadable"] += 1
     yield from islice(_leaves(value, ""), MAX_LEAVES)
+
+
+def _repaired(source: str) -> Any:
+    """The value of SOURCE, which is no JSON: trailing commas, comments, raw line breaks, …"""
+    from json_repair import repair_json
+
+    source = WRAPPING.sub("", source)
+    if "&quot;" in source or "&#34;" in source:
+        source = html.unescape(source)
+    start = min((n for n in map(source.find, "[{") if n >= 0), default=-1)
+    if start < 0:
+        return None
+    source = source[start:].rstrip().rstrip(";").rstrip()
+    for spelled in (source, TRAILING_COMMA.sub("", source)):
+        try:
+            return json.loads(spelled, strict=False)
+        except (ValueError, RecursionError):
+            continue
+    try:
+        return repair_json(source[:MAX_BROKEN], return_objects=True, skip_json_loads=True)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ from sem.dataset.html import words
 Given = dict[str, str | None]
 
 HIDDEN_FIELD_HINTS = frozenset(("price", "sku", "brand", "currency", "availability"))
-MAX_OPTIONS = 24
+MAX_OPTIONS = 600
 MAX_LABEL = 120
 MAX_TEXTAREA = 2_000
 TINY = ("0", "1", "2")
@@ -81,6 +81,7 @@ def _select(node: Any, given: Given) -> str:
     for option in options[MAX_OPTIONS:]:
         if "selected" in option.attributes:
             shown.append(text.line(option.text())[:MAX_LABEL] + "*")
+    shown = list(dict.fromkeys(shown))
     if len(options) > MAX_OPTIONS:
         shown.append(f"… {len(options)} options")
     name = text.line(given.get("name") or given.get("id") or "")[:60]

@@ -5,15 +5,19 @@ from typing import Any
 
 from sem.dataset import text
 from sem.dataset.config import TaskOptions
-from sem.dataset.html import fields, words
-from sem.dataset.html.prune import CONTACT, Address, Line
+from sem.dataset.html import fields, raised, words
+from sem.dataset.html.line import Address, Line
+from sem.dataset.html.traits import CONTACT
 from sem.dataset.html.writer import INLINE_HINTS, Writer
 
 MAX_LABEL = 300
 MAX_VALUE = 80
+# What scripts write where they have no value: `data-brand="None"`.
+NOTHING = frozenset(("", "none", "null", "nil", "undefined", "nan", "n/a", "[]", "{}"))
+BOXES = frozenset("▢□☐◻")
 # Hidden by script until somebody clicks, or until the page has loaded: content, not clutter.
 REVEALED = frozenset(("tab", "tabs", "panel", "pane", "panes", "accordion", "tabpanel"))
-HIDDEN_CHARS = 200
+HIDDEN_CHARS = 60
 HINT_DEPTH = 5  # levels below its element at which a hint is still about the text
 # Blocks whose lines are one thing to a reader, and up to how many characters: `2`, `cups`.
 ITEMS = {"li": 240, "tr": 240, "dd": 240, "div": 90}
@@ -31,6 +35,7 @@ class Frame:
     said: int  # how many pieces of text there were before its children
     written: int  # how many characters
     place: tuple[int, int]  # where the writer was
+    raised: str = ""  # how its text is raised
 
 
 class Walk:
@@ -54,7 +59,8 @@ class Walk:
                 self._leave(frame)
                 node = frame.after
             elif node.tag == "-text":
-                if not self._frames[-1].muted and (value := node.text_content):
+                value = node.text_content
+                if value and not self._frames[-1].muted and value.strip() not in BOXES:
                     self.out.say(value, self._frames[-1].at)
                 node = node.next
             else:
@@ -69,7 +75,9 @@ class Walk:
         if tag == "meta" and "itemprop" not in node.attributes:
             return node.next
         frame = self._frame(node, tag)
-        if tag in words.BLOCKS:
+        if frame.raised == "cents" and not frame.muted:
+            self.out.resume()
+        elif tag in words.BLOCKS:
             self._open_block(frame)
         elif tag not in words.GLUE:
             self.out.apart = True
@@ -83,6 +91,8 @@ class Walk:
         else:
             self._attributes(frame)
             self._frames.append(frame)
+            if frame.raised:
+                self.out.open_raised(frame.raised)
             return node.child
         return frame.after
 
@@ -97,7 +107,8 @@ class Walk:
             muted = not self._is_revealed(node, label, at)
             at = at if muted else replace(at, section="hidden")
         out = self.out
-        return Frame(tag, node.next, given, at, muted, out.said, out.written, out.place)
+        kind = raised.kind(tag, label, given.get("style"))
+        return Frame(tag, node.next, given, at, muted, out.said, out.written, out.place, kind)
 
     def _is_revealed(self, node: Any, label: str, at: Line) -> bool:
         if self._options.hidden == "drop":
@@ -149,6 +160,7 @@ class Walk:
         at = frame.at
         is_new = at.mark != self._frames[-1].at.mark
         within = not self.out.is_empty and not self.out.prefix.startswith("#")
+        within = within and frame.raised != "cents"
         if within and is_new and at.hint in INLINE_HINTS:
             self.out.put(f" {at.hint}: ", at)
         for name, value in frame.given.items():
@@ -160,6 +172,8 @@ class Walk:
             self._fact(frame, frame.given.get("itemprop") or "content", content)
 
     def _fact(self, frame: Frame, name: str, value: str) -> None:
+        if value.strip().lower() in NOTHING:
+            return
         piece = f" [{name}={text.line(value)[:MAX_VALUE]}] "
         if piece not in self._seen:
             self._seen.add(piece)
@@ -171,6 +185,8 @@ class Walk:
             label = frame.given.get("aria-label") or frame.given.get("title")
             if label:
                 out.say(label[:MAX_LABEL], frame.at)
+        if frame.raised:
+            out.close_raised()
         if tag == "a":
             self._link(frame)
         elif tag == "time" and frame.given.get("datetime") and not frame.muted:
@@ -189,7 +205,9 @@ class Walk:
             out.apart = True
 
     def _field(self, frame: Frame, piece: str) -> None:
-        if piece:
+        is_form = any(above.tag == "form" for above in self._frames)
+        # Lists to tick off, of ingredients or filters, are no forms.
+        if piece and (is_form or piece not in ("[checkbox]", "[radio]")):
             self.out.put(f" {piece} ", frame.at)
             self.out.said += 1
 

@@ -6,6 +6,9 @@ Generic words only (schema.org, landmarks, common class names); nothing here nam
 import re
 from functools import lru_cache
 
+# Elements of a drawing that show no text of their own.
+UNDRAWN = "svg title, svg desc, svg defs, svg symbol, svg metadata, svg style"
+
 
 def to_set(spelled: str) -> frozenset[str]:
     """The words of SPELLED."""
@@ -13,7 +16,7 @@ def to_set(spelled: str) -> frozenset[str]:
 
 
 DROPPED = to_set(
-    "script style svg template iframe object embed canvas video audio source track param math "
+    "script style template iframe object embed canvas video audio source track param math "
     "link base head"
 )
 BLOCKS = to_set(
@@ -22,7 +25,7 @@ BLOCKS = to_set(
     "main menu nav ol optgroup p pre section summary table tbody td tfoot th thead tr ul"
 )
 # Neighbours of these are one word in the source and one word on the screen: <b>W</b>ord.
-GLUE = to_set("b i em strong u s small big sup sub font mark wbr bdi bdo ruby rb q")
+GLUE = to_set("b i em strong u small sup sub font mark wbr bdi bdo ruby rb q")
 HEADINGS = {f"h{level}": "#" * level for level in range(1, 7)}
 KNOWN_TAGS = (
     "!doctype|html|head|body|title|meta|div|p|a|span|table|tr|td|ul|ol|li|h[1-6]|br|img|form|"
@@ -47,7 +50,7 @@ _HINTS = {
     "rating": "rating ratings ratingvalue stars score bewertung",
     "reviews": "reviews review reviewcount ratingcount votes",
     "breadcrumb": "breadcrumb breadcrumbs crumb crumbs bread",
-    "category": "category categories cat section cuisine kategorie",
+    "category": "category categories cuisine kategorie",
     "tags": "tags tag keywords taglinks",
     "description": "description desc summary teaser lead excerpt intro subtitle",
     "ingredients": "ingredient ingredients recipeingredient zutaten",
@@ -83,6 +86,12 @@ _HINTS = {
     "search": "search searchform",
     "newsletter": "newsletter subscribe",
 }
+# Beside these, `color` and `size` in a class are about the look: `has-text-color size-full`.
+STYLING = to_set(
+    "text font bg background has full large medium small tiny thumbnail thumb theme primary "
+    "secondary dark light img image button btn link icon border fixed auto inline wp attachment "
+    "screen accent style"
+)
 # Their parts (amount, unit, name) are read as one: nothing inside them gets another hint.
 WHOLE = frozenset(("ingredients", "instructions"))
 HINT_OF = {word: hint for hint, words in _HINTS.items() for word in words.split()}
@@ -154,7 +163,33 @@ def words(label: str) -> tuple[str, ...]:
 @lru_cache(maxsize=20_000)
 def hint(label: str) -> str:
     """The hint of a class, id or itemprop label, '' when it says nothing known."""
-    return next((HINT_OF[word] for word in words(label) if word in HINT_OF), "")
+    spelled = words(label)
+    is_styled = not STYLING.isdisjoint(spelled)
+    for word in spelled:
+        found = HINT_OF.get(word)
+        if found and not (is_styled and found in ("color", "size")):
+            return found
+    return ""
+
+
+# What a text must hold for its hint to be shown; a class often says something else.
+_PLAUSIBLE = {
+    "email": re.compile(r"@|\(at\)|\[at\]|mail", re.I),
+    "phone": re.compile(r"\d(?:\D{0,3}\d){4}"),
+    "fax": re.compile(r"\d(?:\D{0,3}\d){4}"),
+    **dict.fromkeys(("price", "old price", "rating", "zip"), re.compile(r"\d")),
+    "date": re.compile(r"\d|\[time="),
+    "color": re.compile(r"\A.{1,60}\Z"),
+    "size": re.compile(r"\A.{1,60}\Z"),
+    "sku": re.compile(r"\d|[A-Z]{2}"),
+    "currency": re.compile(r"\A.{1,12}\Z"),
+}
+
+
+def is_plausible(hint: str, shown: str) -> bool:
+    """Return True if a text SHOWN may be what HINT says: `email: 3` is not an address."""
+    wanted = _PLAUSIBLE.get(hint)
+    return wanted is None or wanted.search(shown) is not None
 
 
 @lru_cache(maxsize=20_000)

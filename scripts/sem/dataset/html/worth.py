@@ -1,107 +1,43 @@
 """What a line of a page is worth, in points, by what is known of it: a table, fitted, not set.
 
 Ten points are one unit of log-odds that the line holds a value an answer is made of, as a
-logistic regression has it. Fitted by `python benchmarks/pruning.py` on 58,780 lines of 385 real
-pages of 289 registered domains, 2,634 of them with a reference value; how it does on the domains
-it has not seen is in benchmarks/results/pruning.md. A trait the table does not name, such as a
-hint that was rare there, says nothing.
+logistic regression has it. `weights.json` holds the points of each trait on every page, and what
+is added on a recipe, a product, a list, a contact page or another one. It is fitted by
+`python benchmarks/pruning.py --write`; how it does on sites it has not seen is in
+benchmarks/results/pruning.md. A trait the table does not name, such as a hint that was rare
+there, says nothing.
 """
 
+import json
 from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
 
-LENGTH = 9  # points for each factor of e in characters: a line competes by what it takes
-
-WEIGHTS = {
-    "contact": 14,
-    "contact address": 3,
-    "digit": 11,
-    "hint: ": -7,
-    "hint: address": 1,
-    "hint: author": 12,
-    "hint: availability": -6,
-    "hint: brand": -2,
-    "hint: canonical": -5,
-    "hint: category": -9,
-    "hint: city": 7,
-    "hint: color": -8,
-    "hint: comments": -19,
-    "hint: cookies": 1,
-    "hint: country": -2,
-    "hint: current": -11,
-    "hint: date": -5,
-    "hint: description": 6,
-    "hint: email": -5,
-    "hint: event": -9,
-    "hint: hours": -5,
-    "hint: image": -1,
-    "hint: ingredients": 22,
-    "hint: instructions": 26,
-    "hint: login": 8,
-    "hint: name": -2,
-    "hint: newsletter": -3,
-    "hint: next": 9,
-    "hint: nutrition": 4,
-    "hint: pager": 9,
-    "hint: phone": -5,
-    "hint: prep time": -5,
-    "hint: prev": 10,
-    "hint: price": 3,
-    "hint: publisher": -16,
-    "hint: rating": -4,
-    "hint: related": -8,
-    "hint: reviews": -10,
-    "hint: sale": -16,
-    "hint: size": -22,
-    "hint: specs": 16,
-    "hint: state": -3,
-    "hint: tags": -4,
-    "hint: time": 20,
-    "hint: title": 7,
-    "hint: yield": 10,
-    "image: best": -15,
-    "image: other": -13,
-    "image: told": -1,
-    "kind: fact": -3,
-    "kind: field": 6,
-    "kind: heading": -10,
-    "kind: item": -6,
-    "kind: row": -4,
-    "kind: text": -6,
-    "legal": -4,
-    "level: #": 19,
-    "level: ##": -5,
-    "level: ###": -15,
-    "level: ####": -2,
-    "level: #####": -9,
-    "level: title": 8,
-    "like the line before": 8,
-    "link": -9,
-    "money": 9,
-    "page": 8,
-    "pages": 28,
-    "repeat: endless": -16,
-    "repeat: few": -7,
-    "repeat: many": -15,
-    "repeat: some": -13,
-    "section: ": 6,
-    "section: aside": -10,
-    "section: footer": -2,
-    "section: header": 1,
-    "section: hidden": -11,
-    "section: main": 7,
-    "section: nav": -14,
-    "start: after": 7,
-    "start: near": 4,
-    "title: after": 1,
-    "title: at": 11,
-    "title: before": -3,
-    "title: end": -20,
-    "title: far after": -8,
-    "title: far before": -16,
-    "title: near": 6,
-}
+# Points for each factor of e in characters: a line competes by what it takes.
+LENGTH = 9
+EVERY = "every page"
+WEIGHTS: dict[str, dict[str, int]] = json.loads(
+    Path(__file__).with_name("weights.json").read_text("utf-8")
+)
 
 
-def of(traits: Iterable[str]) -> int:
-    """The points of a line with TRAITS, its length aside."""
-    return sum(WEIGHTS.get(trait, 0) for trait in traits)
+def of(found: Iterable[str], kind: str) -> int:
+    """Return the points of a line with the traits `found` on a page about `kind`."""
+    table = _table(kind)
+    return sum(table.get(trait, 0) for trait in found)
+
+
+@lru_cache(maxsize=16)
+def _table(kind: str) -> dict[str, int]:
+    """The points of each trait on a page about KIND."""
+    table = dict(WEIGHTS.get(EVERY, {}))
+    for trait, points in WEIGHTS.get(kind, {}).items():
+        table[trait] = table.get(trait, 0) + points
+    return table
+
+
+def use(weights: dict[str, dict[str, int]]) -> None:
+    """Replace the table, as a benchmark does with one fitted to some of the sites."""
+    WEIGHTS.clear()
+    WEIGHTS.update(weights)
+    _table.cache_clear()

@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 from sem.dataset import text
-from sem.dataset.html import words
-from sem.dataset.html.prune import Address, Line
+from sem.dataset.html import raised, words
+from sem.dataset.html.line import Address, Line
+from sem.dataset.html.raised import Raised
 
 # Inside a line only these are worth a word: `12 old price: 15`.
 INLINE_HINTS = frozenset(
@@ -13,6 +14,7 @@ INLINE_HINTS = frozenset(
 FIELD_KINDS = ("[text", "[select", "[submit", "[email", "[password", "[search", "[button",
                "[tel", "[image", "[textarea")  # fmt: skip
 LIST_SHARE = 0.6
+PRICES = frozenset(("price", "old price", "sale"))
 
 
 class Writer:
@@ -28,6 +30,8 @@ class Writer:
         self._linked = 0
         self._first = Line("text", ())
         self._last_mark = 0
+        self._raised: list[tuple[str, int]] = []  # kinds and numbers of the open elements
+        self._elements = 0
 
     @property
     def is_empty(self) -> bool:
@@ -46,7 +50,29 @@ class Writer:
         self.apart = False
         self.said += 1
         self.written += len(value)
+        if self._raised:
+            value = Raised(value, *self._raised[-1], at.hint in PRICES)
         self._parts.append(value)
+
+    def open_raised(self, kind: str) -> None:
+        """Begin text of a raised KIND (see `raised`), up to the next `close_raised`."""
+        self._elements += 1
+        self._raised.append((kind, self._elements))
+
+    def close_raised(self) -> None:
+        """End the raised text begun last."""
+        self._raised.pop()
+
+    def resume(self) -> None:
+        """Go on with the last line when it ends in a digit: its cents may stand in a block."""
+        if self._parts or not self.lines or not self.lines[-1].parts:
+            return
+        last = self.lines[-1]
+        if isinstance(last.parts[-1], str) and last.parts[-1][-1:].isdigit():
+            self.lines.pop()
+            self._parts, self.prefix = list(last.parts), last.prefix
+            self._first = replace(last, parts=(), label="", prefix="")
+            self._last_mark = 0 if last.label else self._last_mark
 
     def put(self, piece: str | Address, at: Line) -> None:
         """Add a piece that is not page text: an address, a field, a cell mark."""
@@ -88,7 +114,7 @@ class Writer:
         if not self._parts:
             return
         linked, self._linked = self._linked, 0
-        parts, self._parts = _tidy(self._parts), []
+        parts, self._parts = _tidy(raised.settle(self._parts)), []
         self.apart = False
         if not parts:
             return
@@ -103,10 +129,15 @@ class Writer:
             self._last_mark = first.mark
             # `## Ingredients` has said it already.
             is_said = first.hint in words.WHOLE and self.lines and self.lines[-1].prefix[:1] == "#"
-            if not is_said and first.hint not in shown[: len(first.hint) + 4].casefold():
+            is_said = is_said or first.hint in shown[: len(first.hint) + 4].casefold()
+            whole = "".join(map(str, parts))
+            if not is_said and words.is_plausible(first.hint, whole):
                 label = f"{first.hint}: "
         kind = _kind(prefix, shown)
-        self.lines.append(replace(first, kind=kind, parts=parts, prefix=prefix, label=label))
+        is_linked = linked > 0 and linked >= LIST_SHARE * len(shown)
+        self.lines.append(
+            replace(first, kind=kind, parts=parts, prefix=prefix, label=label, is_linked=is_linked)
+        )
 
     def unite(self, start: int, limit: int, is_row: bool) -> None:
         """Make the lines from START on one, if they are plain and at most LIMIT characters."""
@@ -124,7 +155,9 @@ class Writer:
             seen.add(line.parts)
             label = line.label if line.hint in INLINE_HINTS else ""
             parts += [f" | {label}" if is_row else f" {label}", *line.parts]
-        self.lines[start:] = [replace(found[0], parts=_addresses_last(tuple(parts)))]
+        is_linked = all(line.is_linked for line in found)
+        united = replace(found[0], parts=_addresses_last(tuple(parts)), is_linked=is_linked)
+        self.lines[start:] = [united]
 
 
 def _is_closed(line: Line) -> bool:

@@ -12,16 +12,25 @@ from functools import lru_cache
 from sem.dataset.personal.pii_spans import Span, in_address, is_tight, label, labelled_after
 
 GAP = r"[ \u00a0\u2009\u202f.()/–\u2010\u2011-]"
+# A number may go on in the next line, behind a hyphen: `888-823-⏎2633`.
+GAPS = rf"(?:{GAP}{{0,3}}+(?:(?<=[-–\u2010\u2011).])\n[ ]?)?+)"
 # Possessive: a run is read once, whatever its length. It opens with a character, which the engine
 # finds fast, and looks back from there.
 RUN = re.compile(
     r"[+(\d](?<![\w@#].)(?<!\d[.,].)(?:(?<=\d)|(?<=\+)[ ]?\d|(?<=\()\+?[ ]?\d)"
-    rf"(?=(?:{GAP}{{0,3}}\d){{5}})(?:{GAP}{{0,3}}+\d)*+"
+    rf"(?=(?:{GAPS}\d){{5}})(?:{GAPS}\d)*+"
 )
-EXTENSION = re.compile(r"[ ]?(?:x|ext\.?|extension|durchwahl|poste|#)[ ]?\d{1,6}(?!\w)", re.I)
+EXTENSION = re.compile(r",?[ ]?(?:x|ext\.?|extension|durchwahl|poste|#)[ ]?\d{1,6}(?!\w)", re.I)
 VANITY = re.compile(
-    r"(?<![\w,.-])(?:1-)?8(?:00|33|44|55|66|77|88)-(?=[0-9-]{0,4}[A-Z]{3})[A-Z0-9]{3,8}"
-    r"(?:-[A-Z0-9]{2,5})?(?!\w)"
+    r"(?<![\w,.-])(?:1[-.])?8(?:00|33|44|55|66|77|88)[-.](?=[0-9.-]{0,4}[A-Z]{3})[A-Z0-9]{3,8}"
+    r"(?:[-.][A-Z0-9]{2,5})?(?!\w)(?:[ ]?\((?:1?[-. ]?8\d\d[-. ])?\d{3}[-. ]\d{4}\))?"
+)
+# The trunk code of Brazil with its carrier left open: `(0xx11) 2509-7626`.
+CARRIER = re.compile(r"\(0?xx ?\d\d\)[ ]?\d{4,5}[- ]?\d{4}(?!\d)", re.I)
+# US ZIP+4 and the postcodes of Brazil and Portugal.
+POSTCODE = re.compile(r"\d{5}-\d{3,4}|\d{4}-\d{3}")
+BANDS = re.compile(
+    r"(?:7|8|9|1[4-9]|2[0-6])(?:00|50)(?:[ ]?/[ ]?(?:7|8|9|1[4-9]|2[0-6])(?:00|50))+"
 )
 DATE = re.compile(
     r"(?<!\d)(?:\d{1,2}([./-])\d{1,2}\1(?:19|20)\d\d|(?:19|20)\d\d([./-])\d{1,2}\2\d{1,2})(?!\d)"
@@ -37,7 +46,7 @@ MONEY_BEFORE = re.compile(r"(?:[€$£¥₹₽]|(?:EUR|USD|GBP|CHF|Rs|kr|zł)\.?
 MONEY_AFTER = re.compile(r"[ ]?(?:[€$£¥₹₽%]|,\d|\.\d{1,2}\b|(?:EUR|USD|GBP|kg|mm|cm|px|ml)\b)")
 AMERICAN = re.compile(
     r"(?:\+?1[-. ]{0,2})?(?:\([2-9]\d\d\)[ .-]{0,2}|[2-9]\d\d(?P<s>[-. ]))[2-9]\d\d"
-    r"(?:(?(s)(?P=s)|[-. ]))\d{4}"
+    r"(?:(?(s)(?P=s)|[-. ])|(?<=[ ]\d{3})-)\d{4}"
 )
 BRACKETED = re.compile(r"\(0?\d{1,4}\)[ .-]{0,2}\d{2,4}(?:[ .-]{0,2}\d{2,4}){1,3}")
 TRUNK = re.compile(r"0\d{1,5}[ ./()–-]{1,3}\d[\d ./–-]{4,14}")
@@ -62,7 +71,8 @@ def phones(value: str, regions: Sequence[str] = ()) -> Iterator[Span]:
             extension = EXTENSION.match(value, end)
             last = extension.end() if extension else end
             yield Span("phone", start, last, value[start:last])
-    yield from (Span("phone", *match.span(), match[0]) for match in VANITY.finditer(value))
+    for pattern in (VANITY, CARRIER):
+        yield from (Span("phone", *match.span(), match[0]) for match in pattern.finditer(value))
 
 
 def _runs(value: str) -> Iterator[tuple[int, int]]:
@@ -111,20 +121,31 @@ def _trimmed(value: str, start: int, end: int) -> list[tuple[int, int]]:
 
 
 def _is_phone(value: str, start: int, end: int, last: int, regions: tuple[str, ...]) -> bool:
-    found = value[start:end]
+    found = value[start:end].replace("\n", "")
     digits = "".join(filter(str.isdigit, found))
     if not 6 <= len(digits) <= 15 or found.count("(") != found.count(")"):
         return False
     if _is_other(value, start, end):
         return False
     named = label(value, start)
-    if named in ("goods", "version", "card") or in_address(value, start):
+    if in_address(value, start):
+        return False
+    if named in ("goods", "version", "card"):
+        # `Design-Build, Inc. (979) 696-0524`: a word further off says nothing of such a shape.
+        is_shaped = named == "version" or found.startswith(("+", "("))
+        is_shaped = is_shaped and AMERICAN.fullmatch(found) is not None
+        if not is_shaped or is_tight(value, start, 0):
+            return False
+        named = ""
+    if POSTCODE.fullmatch(found) and not (named == "phone" and is_tight(value, start, 0)):
         return False
     is_grouped = len(GROUPS.findall(found)) > 1
     if named == "phone" or labelled_after(value, end):
         is_plain = is_grouped and not AMOUNT.fullmatch(found)
         if is_tight(value, start, int(is_grouped)) and (is_grouped or len(digits) >= 7):
             return is_plain or named == "phone"
+        if named == "phone" and len(digits) >= 8 and _confirmed(found, regions):
+            return True
     is_chained = last > 0 and start - last <= 12 and CHAINED.fullmatch(value, last, start)
     if named == "call" or is_chained:
         return len(digits) >= 7 and (is_grouped or _confirmed(found, regions))
@@ -138,7 +159,12 @@ def _is_other(value: str, start: int, end: int) -> bool:
     if is_glued and not EXTENSION.match(value, end):
         return True
     is_money = MONEY_BEFORE.search(value[max(0, start - 5) : start])
-    return bool(is_money or MONEY_AFTER.match(value, end) or NOT_PHONE.fullmatch(found))
+    return bool(
+        is_money
+        or MONEY_AFTER.match(value, end)
+        or NOT_PHONE.fullmatch(found)
+        or BANDS.fullmatch(found)
+    )
 
 
 def _has_shape(found: str, digits: str, regions: tuple[str, ...]) -> bool:
@@ -148,7 +174,7 @@ def _has_shape(found: str, digits: str, regions: tuple[str, ...]) -> bool:
             re.sub(r"\(0\)", "", found), None
         )
     if AMERICAN.fullmatch(found):
-        is_spaced = not re.search(r"[-.()]", found)
+        is_spaced = not re.search(r"[-.()]", found) or re.match(r"\d{3} \d{3}-", found)
         return _is_valid(digits, NANP) and (not is_spaced or NANP in regions)
     if BRACKETED.fullmatch(found):
         return len(digits) >= 9

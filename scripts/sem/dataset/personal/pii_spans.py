@@ -16,7 +16,7 @@ AFTER = 14  # and after it, as in `040 123456 fax`
 # A label names what the number behind it is; the nearest one counts.
 LABELS = re.compile(
     r"(?P<phone>\b(?:contact (?:number|no)|tfno|tlf|tel(?!\.? aviv)|t[eé]l[eé][fp]\w{0,12}|tél|"
-    r"phone|phones(?=:)|ph|fax(?:es)?|"
+    r"phone|phones(?=:)|ph|fax(?:es)?|faks\w{0,3}|"
     r"fon|mob(?:ile?|il)?|m[oó]vil|cell(?:ulare?)?|handy|gsm|whats ?app|sms|hotline|helpline|"
     r"toll[- ]free|rufnummer|puh(?:elin)?|тел(?:ефон)?|τηλ|phone_number)\b|"
     r"(?<![\w.])[tmfp][:.](?=\s)|电话|電話|전화|טלפון|هاتف)"
@@ -43,6 +43,9 @@ FILLED = re.compile(
     r"free|gratis|tel|fax)\b)*"
 )
 WORD = re.compile(r"[^\W\d_]+")
+# An id in an advertiser's link stands hundreds of characters behind the last slash.
+MAX_ADDRESS = 1_200
+PARAMETER = re.compile(r"(?:[?&;]|%26|%3F)[\w.%-]{1,60}(?:=|%3D)", re.I)
 LINKED = re.compile(r"(?:tel|phone|fax|callto|sms|wa\.me|whatsapp)[:=/+]{1,4}\Z", re.I)
 
 
@@ -90,8 +93,9 @@ def in_address(value: str, start: int) -> bool:
     """Whether START stands inside a web address or path, where digits are page numbers."""
     if start == 0 or value[start - 1].isspace():
         return False
-    token = value[max(0, start - 80) : start].rsplit(None, 1)[-1]
-    return "/" in token and LINKED.search(token) is None
+    token = value[max(0, start - MAX_ADDRESS) : start].rsplit(None, 1)[-1]
+    is_address = "/" in token or PARAMETER.search(token) is not None
+    return is_address and LINKED.search(token) is None
 
 
 AT = re.compile(r"@|%40|[ ]?[\[({](?:at|ät)[\])}][ ]?", re.I)

@@ -1,0 +1,65 @@
+"""One block of a page: its text and addresses, and where on the page it stood."""
+
+import re
+from dataclasses import dataclass, replace
+
+LINK = frozenset({"link"})
+PAGING = frozenset({"paging"})
+SHAPE_WORDS = re.compile(r"[^\W\d_]{2,}")
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a link or image points: kind is link, paging, contact, image or meta image."""
+
+    kind: str
+    value: str
+    rank: int = 0
+
+    def __str__(self) -> str:
+        return f" ({self.value})"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One block of a page; its parts are text and addresses."""
+
+    kind: str
+    parts: tuple[str | Address, ...]
+    section: str = ""
+    hint: str = ""
+    shape: str = ""  # tag and class of the element, to see cards repeat
+    prefix: str = ""  # `# `, `- `
+    label: str = ""  # the hint, where it is shown
+    mark: int = 0  # which element the hint comes from
+    depth: int = 0  # how deep that element is
+    is_linked: bool = False  # most of its text is the text of links
+
+    def render(self, form: str = "lines") -> str:
+        """Return the line as it is shown: `price: 9 €`, or `main>p.price | 9 €` if addressed."""
+        shown = "".join(str(part) for part in self.parts).strip()
+        if not shown or form == "lines":
+            return f"{self.prefix}{self.label}{shown}" if shown else ""
+        return f"{self.address} | {shown}"
+
+    @property
+    def address(self) -> str:
+        """Where the line stood: `main>div.product price`, the names as the page spells them."""
+        tag, _, label = self.shape.partition(".")
+        names = " ".join(SHAPE_WORDS.findall(label)[:3])
+        tag = f"h{len(self.prefix) - 1}" if self.prefix.startswith("#") else tag or self.kind
+        return f"{self.section or 'main'}>{tag}{'.' if names else ''}{names}"
+
+    def __len__(self) -> int:
+        return sum(len(part if isinstance(part, str) else part.value) for part in self.parts)
+
+    def without(self, kinds: frozenset[str]) -> "Line":
+        """Return this line less its addresses of `kinds`."""
+        if not self.has(kinds):
+            return self
+        left = tuple(p for p in self.parts if isinstance(p, str) or p.kind not in kinds)
+        return replace(self, parts=left)
+
+    def has(self, kinds: frozenset[str]) -> bool:
+        """Return True if the line holds an address of `kinds`."""
+        return any(isinstance(part, Address) and part.kind in kinds for part in self.parts)
