@@ -106,6 +106,7 @@ def sweep(folder: Path, patterns: Sequence[str]) -> int:
 
 def sha256(path: Path) -> str:
     """Hex digest of the file at PATH, read in blocks."""
+    check_regular(path)
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -143,14 +144,19 @@ def read_text(path: Path) -> str:
 
 
 def check_plain(path: Path) -> None:
-    """Refuse what is there under the name of a file and cannot be read as one."""
+    """Refuse what is there under the name of a text file and cannot be read as one at once."""
+    check_regular(path)
+    if path.stat().st_size > MAX_TEXT_BYTES:
+        raise SemError(f"{path}: larger than {MAX_TEXT_BYTES:,} bytes", "restore it, or remove it")
+
+
+def check_regular(path: Path) -> None:
+    """Refuse a folder, a pipe or a device under the name of a file."""
     mode = path.stat().st_mode
     if stat.S_ISDIR(mode):
         raise SemError(f"{path}: a folder where a file is expected", "move it away")
     if not stat.S_ISREG(mode):
         raise SemError(f"{path}: a pipe or device where a file is expected", "move it away")
-    if path.stat().st_size > MAX_TEXT_BYTES:
-        raise SemError(f"{path}: larger than {MAX_TEXT_BYTES:,} bytes", "restore it, or remove it")
 
 
 def rows(path: Path) -> Iterator[dict[str, Any]]:

@@ -1,0 +1,128 @@
+"""The project's own files, damaged: one error that names the file, the place and the remedy."""
+
+import json
+
+import pytest
+
+from sem.core import files, manifest, promotion, run, state, taint
+from sem.core.errors import SemError
+from sem.core.project import Project
+from sem.dataset import clean, snapshot
+
+GOOD = {
+    state.Plan: {"snapshot": {"version": 1, "sha256": "x"}},
+    state.OptimizerPlan: {"run_id": "r", "base_model": {"base_model_id": "b"}},
+    state.Promoted: {"run": "r"},
+    state.Gate: {"verdict": "PASS"},
+    state.Sealed: {"files": {"a": {"bytes": 1, "sha256": "x"}}},
+    state.Tainted: {"marks": [{"takedown": "t"}]},
+    state.Receipt: {"purged": {"rows": {}, "documents": []}},
+    state.Written: {"sha256": "x", "snapshot_sha256": "y"},
+    state.Night: {"date": "2026-11-30", "status": "ok"},
+    state.FrozenEntry: {"sha256": {"train": "x"}, "facts_sha256": "y"},
+}
+DAMAGE = {
+    "null": b"null",
+    "list": b"[]",
+    "number": b"5",
+    "text": b'"x"',
+    "an empty object": b"{}",
+    "empty": b"",
+    "cut": b'{"run": "2026',
+    "no text": b"\xff\xfe\x00",
+    "deep": b"[" * 100_000,
+    "folder": None,
+}
+
+
+def damage(path, content: bytes | None) -> None:
+    if path.exists():
+        path.unlink()
+    if content is None:
+        path.mkdir(parents=True)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize("content", DAMAGE.values(), ids=DAMAGE.keys())
+@pytest.mark.parametrize("shape", GOOD, ids=lambda shape: shape.__name__)
+def test_a_damaged_file_is_one_error_that_names_it(tmp_path, shape, content):
+    path = tmp_path / "file.json"
+    path.write_text(json.dumps(GOOD[shape] | {"unknown": 1}))
+    assert state.read_state(path, shape)["unknown"] == 1
+    damage(path, content)
+
+    with pytest.raises(SemError) as caught:
+        state.read_state(path, shape)
+
+    assert str(path) in caught.value.message
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("other", [None, [1], 7, "x", True])
+@pytest.mark.parametrize("shape", GOOD, ids=lambda shape: shape.__name__)
+def test_a_value_of_another_type_names_its_place(tmp_path, shape, other):
+    for key, value in GOOD[shape].items():
+        if type(value) is type(other):
+            continue
+        path = files.write(tmp_path / "f.json", json.dumps(GOOD[shape] | {key: other}))
+
+        with pytest.raises(SemError, match=rf"f\.json: damaged: {key}"):
+            state.read_state(path, shape)
+
+
+def test_a_file_that_is_too_large_to_be_one_is_not_read(tmp_path):
+    path = tmp_path / "huge.json"
+    with path.open("wb") as file:
+        file.truncate(files.MAX_TEXT_BYTES + 1)
+
+    with pytest.raises(SemError, match="larger than"):
+        state.read_state(path, state.Promoted)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, cut_master):
+    """The cut toy tree with a prepared and finished run, made once."""
+    import shutil
+
+    root = shutil.copytree(cut_master, tmp_path_factory.mktemp("state"), dirs_exist_ok=True)
+    folder = root / "models/toy/adapters/20260101-000000-aaaa"
+    plan = {"snapshot": {"version": 1, "sha256": "x"}, "tasks": {}}
+    files.write(folder / "run.json", json.dumps(plan))
+    files.write(folder / "manifest.json", json.dumps({"adapter": {}, "result": {}}))
+    files.write(root / "models/toy/promoted.json", json.dumps({"run": folder.name}))
+    files.write(folder / "tainted.json", json.dumps({"marks": []}))
+    return root
+
+
+READERS = {
+    "models/toy/promoted.json": lambda p: promotion.read(p),
+    "models/toy/adapters/20260101-000000-aaaa/run.json": lambda p: run.find(p, None).plan(),
+    "models/toy/adapters/20260101-000000-aaaa/manifest.json": lambda p: manifest.read(
+        p.adapters / "20260101-000000-aaaa", state.RunManifest
+    ),
+    "models/toy/adapters/20260101-000000-aaaa/tainted.json": lambda p: taint.read(
+        p.adapters / "20260101-000000-aaaa"
+    ),
+    "data/toy/processed/clean.json": clean.facts,
+    "data/toy/processed/v1.json": snapshot.load,
+    "configs/toy/datasets.yaml": snapshot.load,
+}
+
+
+@pytest.mark.parametrize("content", DAMAGE.values(), ids=DAMAGE.keys())
+@pytest.mark.parametrize("name", READERS)
+def test_whoever_reads_a_damaged_file_gets_that_error(finished, tmp_path, name, content):
+    # 27 of 58 were tracebacks.
+    import shutil
+
+    root = shutil.copytree(finished, tmp_path / "tree")
+    project = Project("toy", root)
+    READERS[name](project)
+    damage(root / name, content)
+    if content == b"{}" and name.endswith("manifest.json"):
+        return  # every key of it may be missing
+
+    with pytest.raises(SemError):
+        READERS[name](project)
