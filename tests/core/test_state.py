@@ -10,8 +10,8 @@ from sem.core.project import Project
 from sem.dataset import clean, snapshot
 
 GOOD = {
-    state.Plan: {"snapshot": {"version": 1, "sha256": "x"}},
-    state.OptimizerPlan: {"run_id": "r", "base_model": {"base_model_id": "b"}},
+    state.TrainedPlan: {"snapshot": {"version": 1, "sha256": "x"}},
+    state.OptimizerPlan: {"base_model": {"base_model_id": "b"}},
     state.Promoted: {"run": "r"},
     state.Gate: {"verdict": "PASS"},
     state.Sealed: {"files": {"a": {"bytes": 1, "sha256": "x"}}},

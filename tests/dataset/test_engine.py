@@ -44,7 +44,10 @@ def descendants(pid: int) -> list[int]:
     found, pending = [], [pid]
     while pending:
         for path in Path(f"/proc/{pending.pop()}/task").glob("*/children"):
-            children = [int(child) for child in path.read_text().split()]
+            try:
+                children = [int(child) for child in path.read_text().split()]
+            except OSError:  # a thread that ended meanwhile has none
+                continue
             found += children
             pending += children
     return found

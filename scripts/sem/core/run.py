@@ -38,7 +38,10 @@ class Run:
         """run.json: everything `train.prepare` resolved."""
         if self.folder is None:
             raise SemError("the run 'base' was never trained", "name a trained run with --run")
-        return state.read_state(self.folder / "run.json", state.Plan)
+        # An optimizer's run rests on pairs, not on a snapshot.
+        is_of_a_sem = self.folder.parent.name == "adapters"
+        shape = state.TrainedPlan if is_of_a_sem else state.Plan
+        return state.read_state(self.folder / "run.json", shape)
 
 
 def create(project: Project, plan: dict[str, Any], at: datetime) -> Run:

@@ -1,6 +1,6 @@
 """The project's own files, read back: one reader, one error, the shape of each in one place.
 
-    state.read_state(folder / "run.json", state.Plan)["snapshot"]["version"]
+    state.read_state(folder / "run.json", state.TrainedPlan)["snapshot"]["version"]
 
 A file that was cut, replaced or edited by hand is told by name, with the first place that does not
 fit and what to do, and never reaches the code as another type. Only keys that some code reads are
@@ -22,8 +22,11 @@ Counts = dict[str, int]
 Hashes = dict[str, str]
 
 
-class SnapshotName(TypedDict):
+class _SnapshotName(TypedDict):
     version: int
+
+
+class SnapshotName(_SnapshotName, total=False):
     sha256: str
 
 
@@ -42,12 +45,8 @@ class Hardware(TypedDict, total=False):
     dtype: str
 
 
-class _Plan(TypedDict):
-    snapshot: SnapshotName
-
-
-class Plan(_Plan, total=False):
-    """run.json of a run."""
+class Plan(TypedDict, total=False):
+    """run.json of any run."""
 
     run_id: str
     sem: str
@@ -62,10 +61,15 @@ class Plan(_Plan, total=False):
     total_steps: int
 
 
+class TrainedPlan(Plan):
+    """run.json of a run of a sem, which rests on a snapshot."""
+
+    snapshot: SnapshotName
+
+
 class OptimizerPlan(TypedDict):
     """run.json of a prompt optimizer."""
 
-    run_id: str
     base_model: BaseModel
 
 
@@ -255,7 +259,8 @@ class Receipt(TypedDict):
 
 # What brings a damaged file back. Others: a copy, or the job that writes it.
 REMEDIES: dict[Any, str] = {
-    Plan: "restore it from a copy, or prepare and train a new run: `fab train.prepare train.run`",
+    Plan: "restore it from a copy, or make the run again",
+    TrainedPlan: "restore it, or prepare and train a new run: `fab train.prepare train.run`",
     OptimizerPlan: "restore it from a copy, or train anew: `fab optimizer.train`",
     Promoted: "name the run again: `fab ops.promote`",
     Gate: "decide again: `fab eval.gate`",

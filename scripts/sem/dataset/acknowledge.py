@@ -58,7 +58,7 @@ def require(project: Project, frozen: Snapshot) -> None:
     run = project.adapters / serves["run"] / "run.json" if serves else None
     if serves is None or run is None or not run.exists():
         return
-    rests = state.read_state(run, state.Plan)["snapshot"]
+    rests = state.read_state(run, state.TrainedPlan)["snapshot"]
     if rests["sha256"] == frozen.sha256:
         return
     name = f"v{rests['version']}"

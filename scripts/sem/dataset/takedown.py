@@ -213,7 +213,7 @@ def _taint(project: Project, made: Plan, sought: Sought) -> dict[str, list[str]]
     found: dict[str, list[str]] = {"runs": [], "packages": []}
     with taint.publishing(project.models):
         for path in sorted(project.adapters.glob("*/run.json")):
-            rests = state.read_state(path, state.Plan)["snapshot"]
+            rests = state.read_state(path, state.TrainedPlan)["snapshot"]
             _mark(path.parent, rests, gone, made, found["runs"])
         for path in sorted(project.packages.glob("*/manifest.json")):
             rests = state.read_state(path, state.Package).get("lineage", {}).get("snapshot", {})

@@ -125,7 +125,7 @@ def load(path: Path) -> BudgetSettings:
 def measure(answers: Path) -> dict[str, Measured]:
     """Mean tokens by task over the rows of the file ANSWERS."""
     sums: dict[str, list[float]] = {}
-    for number, row in enumerate(files.rows(answers), 1):
+    for number, row in enumerate(files.values(answers), 1):
         tokens = [row.get(key) if isinstance(row, dict) else None for key in COUNTS]
         if any(not isinstance(count, int) or count < 0 for count in tokens):
             raise SemError(

@@ -57,7 +57,7 @@ def preview(project: Project, ask: Ask) -> list[tuple[str, object]]:
     runs = [
         path.parent.name
         for path in sorted(project.adapters.glob("*/run.json"))
-        if f"v{state.read_state(path, state.Plan)['snapshot']['version']}" in versions
+        if f"v{state.read_state(path, state.TrainedPlan)['snapshot']['version']}" in versions
     ]
     return [
         *(_counts(made.counts, made.names, made.kept_near)),
