@@ -72,14 +72,17 @@ def answers_that_fit(pace: MachinePace, seconds: float) -> int:
 def examples_that_fit(pace: MachinePace, project: Project, seconds: float) -> int:
     """Return how many examples can be learnt in `seconds`, whole optimizer steps of them.
 
-    What each checkpoint costs is counted: validation loss, and answers to validation prompts.
+    What each checkpoint costs is counted: the validation loss, and, where all examples fit, the
+    answers to validation prompts.
     """
     recipe = recipes.of(project)
     most = recipe.epochs * pace.examples
     steps = most / recipe.effective_batch
     checkpoints = max(1.0, steps / recipe.checkpoint_steps)
-    a_checkpoint = recipe.val_examples * pace.val_score_s + recipe.val_answers * pace.answer_s
-    left = seconds - checkpoints * a_checkpoint
+    a_loss, answers = recipe.val_examples * pace.val_score_s, recipe.val_answers * pace.answer_s
+    whole = most * pace.train_example_s + checkpoints * (a_loss + answers)
+    if whole <= seconds:
+        return pace.examples
+    left = seconds - a_loss
     fitting = int(left / (pace.train_example_s * recipe.effective_batch * recipe.epochs))
-    whole = max(MIN_STEPS, fitting) * recipe.effective_batch
-    return min(pace.examples, whole)
+    return min(pace.examples, max(MIN_STEPS, fitting) * recipe.effective_batch)
