@@ -13,6 +13,7 @@ Writes  data/SEM/processed/, models/SEM/, reports/SEM/
 """
 
 import gc
+import math
 import os
 import runpy
 import time
@@ -20,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sem.core import console, files, jsonio
+from sem.core import console, files, jsonio, state
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import Run
@@ -84,7 +85,7 @@ def minutes_of(text: str | None) -> float | None:
         minutes = float(text) if text is not None else None
     except ValueError:
         minutes = -1.0
-    if minutes is not None and not minutes > 0:
+    if minutes is not None and not 0 < minutes < math.inf:
         raise SemError(f"--minutes {text!r}", "write a number above 0, or auto")
     return minutes
 
@@ -124,9 +125,8 @@ class Fitting:
     def __init__(self, project: Project, seconds: float, began: float) -> None:
         self.project, self.seconds, self.began = project, seconds, began
         self.path = project.reports / "pace.json"
-        kept = files.read_json(self.path) if self.path.is_file() else None
-        key = self._key()
-        self.kept: dict[str, Any] = kept if kept and kept.get("key") == key else {"key": key}
+        kept, key = state.read_if_there(self.path, state.Pace), self._key()
+        self.kept: Any = kept if kept and kept["key"] == key else {"key": key}
 
     def _key(self) -> str:
         from sem.dataset import snapshot
@@ -201,7 +201,7 @@ def show(project: Project, path: Path) -> None:
     """The table baseline vs tuned, and the verdict."""
     from sem.eval import report
 
-    found = files.read_json(path)
+    found: Any = state.read_state(path, state.Scores)
     title = f"{project.sem}: baseline vs tuned, n = {found['tuned']['n']} unseen examples"
     console.table(title, report.columns(found), report.table(found))
     print(found["verdict"])

@@ -18,6 +18,12 @@ GOOD = {
     state.Tainted: {"marks": [{"takedown": "t"}]},
     state.Receipt: {"purged": {"rows": {}, "documents": []}},
     state.Written: {"sha256": "x", "snapshot_sha256": "y"},
+    state.Pace: {"key": "k", "pace": {"answer_s": 1.5}, "answers": 28, "examples": 64},
+    state.Scores: {
+        "baseline": {"run": "base", "n": 2, "accuracy": None},
+        "tuned": {"run": "r", "n": 2, "accuracy": 0.5},
+        "verdict": "no improvement shown",
+    },
     state.Night: {"date": "2026-11-30", "status": "ok"},
     state.FrozenEntry: {"sha256": {"train": "x"}, "facts_sha256": "y"},
 }

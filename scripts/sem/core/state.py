@@ -173,6 +173,15 @@ class Scores(TypedDict):
     verdict: str
 
 
+class Pace(TypedDict):
+    """pace.json: what of a pipeline fitted the time."""
+
+    key: str
+    pace: dict[str, float]
+    answers: int
+    examples: int
+
+
 class Near(TypedDict):
     threshold: float
 
@@ -269,6 +278,7 @@ REMEDIES: dict[Any, str] = {
     RunManifest: "restore the run from a copy, or go on with `fab train.resume`",
     Tainted: "restore it from a copy: it says which takedowns block this folder",
     Scores: "make it again: `fab eval.report`",
+    Pace: "remove it: the machine is measured again",
     CleanFacts: "clean again: `fab dataset.clean`",
     SnapshotFacts: "restore it from a copy, or cut a new snapshot: `fab dataset.split`",
     FrozenEntry: "restore datasets.yaml from git: it says which snapshots there are",

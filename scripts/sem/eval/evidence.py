@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, jsonio, manifest, provenance, run, taint
+from sem.core import files, jsonio, manifest, provenance, run, state, taint
 from sem.core.project import ROOT, Project
 from sem.core.run import STRONG
 from sem.dataset import snapshot
@@ -78,7 +78,7 @@ def withdrawn(asked: Request) -> tuple[str, ...]:
 def uses(project: Project, case: Case) -> int:
     """How many different gates have used CASE's split file, CASE included."""
     path = project.reports / LEDGER
-    rows = files.rows(path) if path.exists() else ()
+    rows = state.read_state_rows(path, state.GateEntry) if path.exists() else ()
     same = {row["evidence_sha256"] for row in rows if row["split_sha256"] == case.split_sha256}
     return len(same | {case.sha256})
 

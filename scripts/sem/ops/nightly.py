@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, promotion
+from sem.core import files, promotion, state
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.eval import answers, compare, court, golden, judging, metrics, stats, subject, verdicts
@@ -60,7 +60,7 @@ FAILED = "failed"  # the status of a night that could not compare anything
 def nights_of(found: Desk, at: datetime) -> list[dict[str, Any]]:
     """Return the rows of the history that are of the UTC date of `at`, the oldest first."""
     day = f"{at:%Y-%m-%d}"
-    rows = files.rows(found.history) if found.history.exists() else ()
+    rows = state.read_state_rows(found.history, state.Night) if found.history.exists() else ()
     return [row for row in rows if row["date"] == day]
 
 

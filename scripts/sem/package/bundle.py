@@ -202,7 +202,7 @@ def _specs(plan: dict[str, Any]) -> Any:
 
 def _facts(project: Project, target: Run, folder: Path, wanted: Sequence[str]) -> dict[str, Any]:
     plan = target.plan()
-    scores = files.read_json(folder / "scores.json")
+    scores = state.read_state(folder / "scores.json", state.Scores)
     return {
         "format": FORMAT,
         "sem": project.sem,
