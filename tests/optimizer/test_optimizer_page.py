@@ -84,9 +84,8 @@ class Seen:
         self.page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
         self.page.on("request", lambda request: self.asked.add(request.url))
         self.page.goto(str(served.http.base_url))
-        self.page.wait_for_function(
-            "document.getElementById('state').textContent.startsWith('Ready')"
-        )
+        # Waiting for an expression would evaluate it in the page, whose policy forbids that.
+        self.page.locator("#state").filter(has_text=re.compile("^Ready")).wait_for()
 
     def rewrite(self, prompt: str) -> None:
         """Type PROMPT, press Ctrl+Enter, wait for the result."""
