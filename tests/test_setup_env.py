@@ -141,22 +141,31 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_the_lock_is_installed_by_its_hashes_and_an_exchanged_file_is_not(tmp_path, clone):
+@pytest.mark.parametrize(
+    ("lock", "hashes"),
+    [
+        ("requirements.lock", "requirements-audit.lock"),
+        # The locks of a GPU and of vLLM hold their own.
+        ("requirements-gpu.lock", "requirements-gpu.lock"),
+    ],
+)
+def test_the_lock_is_installed_by_its_hashes_and_an_exchanged_file_is_not(
+    tmp_path, clone, lock, hashes
+):
     # Whoever could exchange a file on an index was installed.
     folder = shutil.copytree(clone, tmp_path / "one", ignore=shutil.ignore_patterns(".venv"))
     wheel = folder / "wheels" / "toypack-1.0-py3-none-any.whl"
     make_wheel(wheel.parent, "toypack")
-    (folder / "requirements.lock").write_text("toypack==1.0\n")
-    hashes = folder / "requirements-audit.lock"
-    hashes.write_text(f"toypack==1.0 \\\n    --hash=sha256:{digest(wheel)}\n    # via x\n")
-    good = setup(folder, "python", "-m", "pip", "list", PIP_FIND_LINKS="wheels")
+    (folder / lock).write_text("toypack==1.0\n")
+    hashed = f"toypack==1.0 \\\n    --hash=sha256:{digest(wheel)}\n    # via x\n"
+    (folder / hashes).write_text(hashed)
+    good = setup(folder, "python", "-m", "pip", "list", PIP_FIND_LINKS="wheels", SEM_LOCK=lock)
     make_wheel(wheel.parent, "toypack", "something-else")
-    (folder / "requirements.lock").write_text("toypack==1.0 # again\n")
-    bad = setup(folder, SEM_VENV=".other", PIP_FIND_LINKS="wheels")
+    bad = setup(folder, SEM_VENV=".other", PIP_FIND_LINKS="wheels", SEM_LOCK=lock)
 
     assert (good.returncode, "toypack" in good.stdout) == (0, True), good.stderr
     assert bad.returncode == 1
-    assert "requirements.lock cannot be installed: " in bad.stderr
+    assert f"{lock} cannot be installed: " in bad.stderr
     assert "HASH" in (folder / ".other" / "setup.log").read_text().upper()
 
 

@@ -11,7 +11,8 @@ from sem.core import files
 from sem.lm import hardware
 
 SHOWN = ("torch", "transformers", "trl", "peft", "duckdb", "fabric")
-PIN = re.compile(r"([A-Za-z0-9][\w.-]*)==([^\s;]+)(?:\s*;\s*(.*))?")
+# A lock with hashes goes on after a backslash.
+PIN = re.compile(r"([A-Za-z0-9][\w.-]*)==([^\s;]+)(?:\s*;\s*([^\\]*[^\\\s]))?")
 KEYS = ("HF_TOKEN", "WANDB_API_KEY")
 Row = tuple[str, str]
 
