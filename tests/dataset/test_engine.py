@@ -66,6 +66,7 @@ def kill_one_worker(pid: int, killed: list[int], done: threading.Event) -> None:
                 continue
 
 
+@pytest.mark.slow
 @needs_ray
 def test_ray_gives_the_same_bytes_also_with_a_worker_killed(shop):
     clean.run(shop)

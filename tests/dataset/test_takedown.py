@@ -583,6 +583,7 @@ def cut(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return frozen(tmp_path_factory.mktemp("cut"))
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_any_row_leaves_no_trace_in_new_snapshots_and_stays_out(

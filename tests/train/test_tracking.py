@@ -186,6 +186,7 @@ def holding(folder: Path, *words: str) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_an_offline_wandb_run_has_the_numbers_and_no_secret(prepared) -> None:
     project, made = prepared
     secret = {"SEM_WANDB": "offline", "CANARY_API_KEY": f"{CANARY}env"}
