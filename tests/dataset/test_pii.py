@@ -5,7 +5,7 @@ import random
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sem.core.errors import SemError
@@ -213,12 +213,32 @@ def test_where_everything_is_kept_nothing_is_looked_for():
     assert pii.apply(TEXT, {"a": "ann@x.de"}, keep) == pii.Applied(TEXT, {"a": "ann@x.de"}, {})
 
 
+def test_a_number_that_another_one_hid_is_found_once_that_is_out_of_its_way():
+    # One run of digits: only the second was found, and the first stayed in the text.
+    text = "Tel.: 030 / 1234567 (415) 555-2671 x123"
+
+    assert [s.text for s in pii.find(text, ["phone"], ("DE", "US"))] == [
+        "030 / 1234567",
+        "(415) 555-2671 x123",
+    ]
+
+
+def test_the_start_of_a_longer_number_is_no_id():
+    # The look-around ended in the middle of the number, and its first nine digits were an SSN.
+    text = "SSN [NATIONAL_ID_1] Tel.: 030 / 1234567 4006381333931 4012345678901"
+
+    assert pii.find(text, ["national_id"]) == []
+
+
 PIECES = st.sampled_from(
     [*(case[1] for case in FOUND), *INNOCENT, TEXT, "[EMAIL_1]", "[PHONE_2]", "\n", " or "]
 )
 
 
 @settings(max_examples=60, deadline=None)
+@example(["Tel.: 030 / 1234567", "(415) 555-2671 x123"], False)
+@example(["SSN 460-89-9847", "Tel.: 030 / 1234567", "4006381333931 4012345678901"], False)
+@example(["mail Ann.B+x@mail.example.co.uk.", "Banner Of Truth,0851519733,Spurgeon"], False)
 @given(st.lists(st.one_of(PIECES, st.text(max_size=20)), max_size=6), st.booleans())
 def test_twice_is_the_same_as_once_and_nothing_found_is_left(pieces, is_named):
     policy = Pii(

@@ -15,14 +15,13 @@ from typing import Any
 from sem.core import shape, slotspec
 from sem.core.errors import SemError, nearest
 from sem.dataset.config import Pii, PiiAction
-from sem.dataset.personal.pii_find import KINDS, find, key, merged, regions
+from sem.dataset.personal.pii_find import KINDS, PLACEHOLDER, find, key, merged, regions
 from sem.dataset.personal.pii_phones import is_country
 from sem.dataset.personal.pii_spans import Span
 
 __all__ = ["KINDS", "Applied", "Span", "apply", "check", "find", "regions"]
 
 NOT_TEXT = "pii_not_text"  # a number in the reference cannot hold a placeholder
-PLACEHOLDER = re.compile(r"\[(EMAIL|IBAN|IP|CARD|NATIONAL_ID|PHONE|NAME)_(\d{1,6})\]")
 CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|[_\W]+")
 TELLING = re.compile(r"\d|@|[\[({]at[\])}]", re.I)
 TOKEN = re.compile(r"(?<![^\W_])[^\W_]{7,34}(?![^\W_])")

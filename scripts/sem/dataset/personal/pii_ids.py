@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from sem.dataset.personal.pii_spans import Span
+from sem.dataset.personal.pii_spans import GONE, Span
 
 SIGNED = ("fi.hetu", "kr.rrn", "se.personnummer")  # a sign in them counts
 NEAR = 60  # characters around a number in which a word must stand
+LONGEST = 40  # characters of a number, and of what must not stand behind it
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,13 @@ def national_ids(value: str) -> Iterator[Span]:
     for known in NAMED:
         past = 0
         for at, end in _places(lowered, known.words):
-            for match in known.shape.finditer(value, max(past, at - NEAR), end + NEAR):
-                if _is_valid(known.module, match[0]):
+            first = max(past, at - NEAR, value.rfind(GONE, max(0, at - NEAR), at) + 1)
+            last = end + NEAR
+            gone = value.find(GONE, end, last)
+            last = gone if gone >= 0 else last
+            # Read beyond the last place: the start of a longer number is none.
+            for match in known.shape.finditer(value, first, last + LONGEST):
+                if match.end() <= last and _is_valid(known.module, match[0]):
                     past = match.end()
                     yield Span("national_id", *match.span(), match[0])
 
