@@ -103,7 +103,7 @@ def test_of_two_answers_the_one_that_knows_the_code_counts():
     "text", ["{" * 150_000, "```\n" * 40_000, '{"' * 60_000, "<think>" * 20_000, '{"a": [' * 9_000]
 )
 def test_a_hostile_reply_is_refused_at_once(text):
-    began = time.perf_counter()
+    began = time.process_time()
 
     assert calls.read(text, PLAIN)[1] == "invalid_json"
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
