@@ -104,6 +104,7 @@ def has_body(row: RawRow) -> bool:
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.slow
 def test_every_planted_defect_is_handled_and_every_clean_row_survives(real, tmp_path):
     # Clean is what cleans alone under the same settings: it depends on no planted row.
     alone = project(tmp_path / "alone")
