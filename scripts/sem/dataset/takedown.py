@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, jsonio, promotion, state, taint
+from sem.core import files, jsonio, promotion, settings, state, taint
 from sem.core.project import Project
 from sem.dataset import clean, cleanset
 from sem.dataset.erasure import asked, erase, purge, scan, tombstones, withdraw
@@ -153,10 +153,7 @@ def unfinished(project: Project) -> list[Plan]:
 
 
 def _read(path: Path) -> Plan:
-    value = files.read_json(path)
-    people = tuple(Person(**one) for one in value["people"])
-    lists = {key: tuple(value[key]) for key in ("names", "stones")}
-    return Plan(**{**value, **lists, "people": people})
+    return settings.build(Plan, files.read_object(path), str(path))
 
 
 def finish(
