@@ -114,9 +114,12 @@ def book(
     folder: Path, split: str, header: dict[str, Any], facts: dict[str, Any] | None = None
 ) -> Book:
     """The Book of SPLIT in a run's report FOLDER; constrained answers have one of their own."""
-    decoding = header.get("decoding", "free")
-    middle = split if decoding == "free" else f"{split}.{decoding}"
-    return Book(folder / f"answers.{middle}.jsonl", header, facts)
+    return Book(folder / file_name(split, header.get("decoding", "free")), header, facts)
+
+
+def file_name(split: str, decoding: str) -> str:
+    """Return the name of the file that holds the answers on `split` of this `decoding`."""
+    return f"answers.{split}.jsonl" if decoding == "free" else f"answers.{split}.{decoding}.jsonl"
 
 
 def read(path: Path) -> dict[str, Answer]:
