@@ -81,7 +81,7 @@ def run(
             "refused": dict(sorted(refused.items())),
             "sha256": files.sha256(path),
         }
-        files.write(path.with_suffix(".json"), jsonio.pretty(facts))
+        written.write_facts(project, frozen, path, facts)
     return Preferences(facts, path)
 
 
