@@ -4,9 +4,10 @@
     python scripts/ops_project_tokens.py --config usage.yaml
 
 Tokens per request are those measured in the answers of --run where there are any, else the
-averages of the budget file; the table says which.
+averages of the budget file; the table says which. Of free and constrained answers those count
+that eval.yaml asks for, else the other ones.
 
-Reads   configs/budget.yaml, reports/SEM/RUN/answers.SPLIT.jsonl
+Reads   configs/budget.yaml, reports/SEM/RUN/answers.SPLIT.jsonl or answers.SPLIT.constrained.jsonl
 """
 
 from pathlib import Path
@@ -24,7 +25,7 @@ def main(argv: list[str] | None = None) -> None:
     project = Project.load(args.sem)
     config = args.config or project.root / "configs" / "budget.yaml"
     settings = budget.load(config)
-    answers = _answers(project, args.run, args.split)
+    answers = budget.find_answers(project, args.run, args.split)
     console.note(f"measured tokens: {answers or 'none yet; using the profile'}")
     projection = budget.project(settings, budget.measure(answers) if answers else {})
     columns = ("page", "requests/day", "prompt", "completion", "tokens/day", "from")
@@ -35,17 +36,6 @@ def main(argv: list[str] | None = None) -> None:
             f"the budget, past the alert at {projection.budget.alert_threshold:g}",
             f"lower traffic or prompt tokens, cache more, or raise daily_tokens in {config}",
         )
-
-
-def _answers(project: Project, run: str | None, split: str) -> Path | None:
-    """The answers of RUN, or the newest of any run; None when there are none."""
-    if run:
-        wanted = project.reports / run / f"answers.{split}.jsonl"
-        if not wanted.is_file():
-            raise SemError(f"{wanted}: no such file", "make it with `fab eval.generate`")
-        return wanted
-    found = project.reports.glob(f"*/answers.{split}.jsonl")
-    return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
 if __name__ == "__main__":

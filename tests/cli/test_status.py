@@ -30,7 +30,11 @@ def test_a_sound_project_tells_its_next_step(project):
         ("data/handbook/raw/dataset.duckdb", "x", "cannot be used as a DuckDB store"),
         ("data/handbook/golden/golden_set.json", "7", "holds no list of examples"),
         ("data/handbook/golden/golden_set.json", "{", "not JSON"),
-        ("reports/handbook/r1/scores.json", "{}", "holds no scores"),
+        (
+            "reports/handbook/r1/scores.json",
+            "{}",
+            "scores.json: damaged: key 'baseline' is missing",
+        ),
         ("models/handbook/promoted.json", "{", "not JSON"),
     ],
 )
@@ -56,4 +60,5 @@ def test_scores_that_are_none_are_refused_by_name(tmp_path):
 
     with pytest.raises(SemError) as found:
         status.scores_in(path)
-    assert found.value.message == f"{path}: holds no scores"
+    wanted = "damaged: the whole file: Input should be a valid dictionary, not []"
+    assert found.value.message == f"{path}: {wanted}"

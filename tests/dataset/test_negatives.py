@@ -203,3 +203,43 @@ def test_wrong_answers_that_were_imported_are_rejected_sides_of_the_written_pair
 
     assert (pair["rejected"], pair["kind"]) == ("I cannot read this page.", "given")
     assert pair["chosen"] == as_text(example.output_json)
+
+
+ALTERNATIVES = {"sku": ["B-2", "C-3"], "seller": {"name": "Acme Germany"}}
+
+
+@pytest.mark.parametrize(
+    ("given", "is_right"),
+    [
+        # A further right answer of the row was trained against as a wrong one.
+        (ANSWER | {"sku": "b 2"}, True),
+        (ANSWER | {"sku": "C-3", "price": 12.50}, True),
+        (ANSWER | {"seller": {"name": "ACME Germany"}}, True),
+        (ANSWER | {"sku": "B-2", "seller": {"name": "Acme Germany"}}, True),
+        (ANSWER | {"sku": "B-2", "price": 13.0}, False),
+        (ANSWER | {"sku": "Z-9"}, False),
+        # An alternative of one slot is right in that slot alone.
+        (ANSWER | {"tags": ["B-2"]}, False),
+    ],
+)
+def test_a_further_right_answer_of_a_row_is_no_rejected_side(given, is_right):
+    meta = {"alternatives": ALTERNATIVES}
+    example = Example("a", "t", "A-17 by Acme", ANSWER, meta, negative_examples=[given])
+    counted = Counter()
+
+    found = list(negatives.of(Case(example, wrongs.Known()), 1, 0, counted))
+
+    assert counted["given:is_equal"] == is_right
+    assert [each.text == as_text(given) for each in found] == [not is_right]
+
+
+def test_a_made_answer_that_an_alternative_makes_right_is_refused_and_counted():
+    meta = {"alternatives": {"sku": ["Q-1"]}}
+    others = wrongs.Known(values={("t", ("sku",)): ["Q-1"]})
+    example = Example("a", "t", "A-17 or Q-1", {"sku": "A-17"}, meta)
+    counted = Counter()
+
+    found = list(negatives.of(Case(example, others), 99, 0, counted))
+
+    assert '{"sku":"Q-1"}' not in {negative.text for negative in found}
+    assert counted["other_row:is_equal"] == 1

@@ -2,7 +2,10 @@
 
 import pytest
 
+from sem.core import settings
+from sem.core.taskspec import TaskSpec
 from sem.dataset import rows
+from toy import SPEC
 
 
 @pytest.mark.parametrize(
@@ -44,3 +47,34 @@ def test_texts_of_a_reference_are_spelled_as_in_cleaned_pages():
         "a": ["Café", {"b": "xy"}],
         "c": 1,
     }
+
+
+OBJECT = {"type": "object", "properties": {"price": {"type": "number"}}}
+TEXT = {"type": "string"}
+REPLIES = [
+    # A store keeps the strong model's reply as it came; only a bare fence was read around.
+    (OBJECT, '<think>12 or 13? {"price": 13}</think>\n{"price": 12.5}', {"price": 12.5}),
+    (OBJECT, '<think>{"price": 13}</think>```json\n{"price": 12.5}\n```', {"price": 12.5}),
+    (OBJECT, 'so it is 12.5</reasoning> {"price": 12.5}', {"price": 12.5}),
+    (OBJECT, 'Here it is:\n```json\n{"price": 12.5}\n```\nAnything else?', {"price": 12.5}),
+    (OBJECT, '\ufeff```\n{"price": 12.5}\n```', {"price": 12.5}),
+    (OBJECT, '"{\\"price\\": 12.5}"', {"price": 12.5}),
+    (OBJECT, '<think>{"price": 13}', "reference_not_json"),
+    (OBJECT, '{"price": 12.5} or {"price": 13}', "reference_not_json"),
+    # Where a text is wanted, what surrounds a value is part of the answer.
+    (TEXT, 'Write {"price": 12.5} into it.', 'Write {"price": 12.5} into it.'),
+    (TEXT, '```json\n"hello"\n```', "hello"),
+]
+
+
+@pytest.mark.parametrize(("io_schema", "stored", "value"), REPLIES)
+def test_a_stored_reply_is_read_as_every_reply_is(io_schema, stored, value):
+    spec = settings.build(
+        TaskSpec, SPEC | {"io_schema": io_schema, "base_model_id": "x"}, "price.json"
+    )
+    try:
+        found = rows._parsed(stored, spec)
+    except rows.Reject as refused:
+        found = refused.reason
+
+    assert found == value

@@ -22,6 +22,7 @@ from sem.core.project import Project
 from sem.dataset import clean, holdout, importers, snapshot, store, takedown
 from sem.dataset.erasure import asked, erase, scan, takedowns, tombstones, withdraw
 from sem.dataset.erasure.asked import Ask
+from sem.dataset.variants import written
 from sem.ops import promote
 
 AT = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
@@ -461,7 +462,7 @@ def test_weights_and_vocabularies_are_left_out_and_counted_in_the_receipt(
     assert take(shop, ids=("birch1",)).receipt["scan"]["left_out"] == left_out
 
 
-@pytest.mark.parametrize("name", [".clean.lock", ".snapshot.lock"])
+@pytest.mark.parametrize("name", [".clean.lock", ".snapshot.lock", ".augment.lock"])
 def test_a_takedown_waits_for_who_has_read_the_rows_and_changes_nothing(
     shop: Project, name: str
 ) -> None:
@@ -474,6 +475,18 @@ def test_a_takedown_waits_for_who_has_read_the_rows_and_changes_nothing(
     assert takedown.unfinished(shop) == []
     assert traces(shop, "Lovelace") != []
     assert take(shop, ids=("amber9",)).receipt["snapshot_made"] == "v2"
+
+
+def test_what_was_made_of_a_snapshot_that_went_meanwhile_is_removed(shop: Project) -> None:
+    # An augmentation that a takedown overtook wrote the row into augmented.v1.jsonl again.
+    before = snapshot.load(shop)
+    take(shop, ids=("amber9",))
+    path = files.write(shop.processed / "augmented.v1.jsonl", SECRET)
+
+    with pytest.raises(SemError, match="snapshot v1 was withdrawn by takedown"):
+        written.write_facts(shop, before, path, {})
+
+    assert traces(shop, "Lovelace") == []
 
 
 def test_a_takedown_leaves_the_files_of_a_live_export_and_takes_those_of_a_dead_one(

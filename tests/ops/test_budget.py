@@ -9,6 +9,7 @@ import pytest
 
 import warm
 from sem.core.errors import SemError
+from sem.core.project import Project
 from sem.ops import budget
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -144,3 +145,36 @@ def test_the_job_reads_the_answers_of_the_run_it_is_given(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "measured, n=1" in done.stdout
     assert "0.3 x the budget" in done.stdout
+
+
+FREE, HELD = "answers.test.jsonl", "answers.test.constrained.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("decoding", "present", "wanted"),
+    [
+        # Who answers constrained got the tokens of the free answers, or none at all.
+        ("constrained", (FREE, HELD), HELD),
+        ("constrained", (FREE,), FREE),
+        ("free", (FREE, HELD), FREE),
+        ("free", (HELD,), HELD),
+        ("free", (), None),
+    ],
+)
+@pytest.mark.parametrize("run", ["r1", None])
+def test_the_measured_answers_are_those_of_the_decoding_that_is_asked(
+    tmp_path, run, decoding, present, wanted
+):
+    project = Project("shop", tmp_path, (f"eval.decoding={decoding}",))
+    for name in present:
+        path = project.reports / "r1" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+    if wanted is None and run:
+        with pytest.raises(SemError, match="no such file"):
+            budget.find_answers(project, run, "test")
+        return
+
+    found = budget.find_answers(project, run, "test")
+
+    assert (found and found.name) == wanted

@@ -63,6 +63,7 @@ def evaluate(argv: list[str]) -> None:
     parser.add_argument("--run", help="training run (default: the latest)")
     args = _read(parser, argv)
     project, common = _project(args)
+    from sem.cli import status
     from sem.core import run
 
     target = run.find(project, args.run)
@@ -70,7 +71,7 @@ def evaluate(argv: list[str]) -> None:
     for name in ("base", target.id):
         stage("eval_generate", [*common, "--run", name, *split, *args.settings])
     stage("eval_report", [*common, "--run", target.id, *split, *args.settings])
-    print(verdict(files.read_json(project.reports / target.id / "scores.json")))
+    print(verdict(status.scores_in(project.reports / target.id / "scores.json")))
 
 
 def report(argv: list[str]) -> None:

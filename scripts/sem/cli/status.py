@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sem.cli import add_data
-from sem.core import files, projects, promotion
+from sem.core import files, projects, promotion, state
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.projects import Place
@@ -119,10 +119,8 @@ def newest_scores(reports: Path) -> dict[str, Any] | None:
 
 def scores_in(path: Path) -> dict[str, Any]:
     """The scores in PATH; SemError when it holds none."""
-    value = files.read_json(path)
-    if not isinstance(value, dict) or not {"baseline", "tuned", "verdict"} <= value.keys():
-        raise SemError(f"{path}: holds no scores", "make it anew with `opensem-cli eval`")
-    return value
+    scores: Any = state.read_state(path, state.Scores)
+    return scores
 
 
 def _promoted(project: Project) -> str | None:

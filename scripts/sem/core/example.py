@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from sem.core import jsonio
+from sem.core import jsonio, state
 from sem.core.errors import SemError, nearest
 
 # Older spellings (docs/formats.md), read and never written.
@@ -129,4 +129,4 @@ def from_json(row: Any, where: str) -> Example:
     missing = {"id", "task", "input_text", "output_json"} - set(row)
     if missing:
         raise SemError(f"{where}: field {min(missing)!r} is missing", "cut the snapshot anew")
-    return Example(**row)
+    return Example(**state.checked(row, state.ExampleRow, where))

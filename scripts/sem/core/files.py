@@ -57,6 +57,7 @@ def replacing(path: Path, mode: int = 0o644) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
             os.chmod(temporary, mode)
+            refuse_folder(path)
             os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -132,6 +133,16 @@ def read_json(path: Path) -> jsonio.Json:
         raise SemError(f"{path}: not JSON: {error}", "restore it, or make it anew") from error
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in `path`; SemError names the file when it holds anything else."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise SemError(
+            f"{path}: a JSON {type(value).__name__}, not an object", "restore it, or make it anew"
+        )
+    return value
+
+
 def read_text(path: Path) -> str:
     """The UTF-8 text of PATH; SemError when it cannot be read as that."""
     try:
@@ -153,10 +164,15 @@ def check_plain(path: Path) -> None:
 def check_regular(path: Path) -> None:
     """Refuse a folder, a pipe or a device under the name of a file."""
     mode = path.stat().st_mode
-    if stat.S_ISDIR(mode):
-        raise SemError(f"{path}: a folder where a file is expected", "move it away")
+    refuse_folder(path)
     if not stat.S_ISREG(mode):
         raise SemError(f"{path}: a pipe or device where a file is expected", "move it away")
+
+
+def refuse_folder(path: Path) -> None:
+    """Refuse a folder under the name of a file that is read or written."""
+    if path.is_dir():
+        raise SemError(f"{path}: a folder where a file is expected", "move it away")
 
 
 def rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -210,6 +226,7 @@ def write_rows(path: Path, items: Iterable[jsonio.Json], mode: int = 0o644) -> i
 def appending(path: Path) -> Iterator[IO[bytes]]:
     """PATH opened for whole-line appends; a torn last line of a killed writer is cut first."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    refuse_folder(path)
     with path.open("a+b") as file:
         _cut_torn_line(file)
         yield file

@@ -1,12 +1,14 @@
 """Strict JSON in, canonical JSON out.
 
 The standard reader takes NaN, repeated keys and 4,300-digit integers; a label file
-must not. Canonical means sorted keys, UTF-8 as it is, no NaN (close to RFC 8785).
+must not. Canonical means sorted keys, UTF-8 as it is, no NaN (close to RFC 8785). What a model
+wrote around its JSON is read in `read_reply`, and nowhere else.
 """
 
 import json
 import math
 import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 MAX_DEPTH = 64
@@ -15,6 +17,17 @@ MAX_VALUES = 3_000_000  # `[{},{},…` of 32 MB would take 1 GB; strings may hol
 _STRINGS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.S)
 _BRACKETS = re.compile(r"[\[\]{}]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+
+# Reasoning models think aloud before they answer; some templates open the tag themselves.
+THOUGHT_END = re.compile(r"</(?:think|thinking|thought|reasoning)>", re.I)
+THOUGHT = re.compile(r"<(?:think|thinking|thought|reasoning)>", re.I)
+FENCE = re.compile(
+    r"^[ \t]*(```+|~~~+)[ \t]*\w*[ \t]*\n?(.*?)(?:\n[ \t]*|[ \t]*)\1[ \t]*$", re.S | re.M
+)
+TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|[{}]', re.S)
+MAX_OBJECTS = 20
+# Characters up to which a reply is searched for its value; longer ones must be JSON themselves.
+MAX_WRAPPED = 200_000
 
 Json = Any
 
@@ -47,6 +60,68 @@ def dumps(value: Json) -> str:
 def pretty(value: Json) -> str:
     """VALUE as indented canonical JSON with a final newline."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+
+
+def read_reply(text: str, echo: Mapping[str, Json] | None = None) -> Json:
+    """Return the one JSON value in the reply `text`; ValueError when there is none, or two.
+
+    Read around: a thought before the answer, a byte order mark, a fence, a sentence before or
+    after. Of several different objects the one counts that repeats `echo` (a nonce that no page
+    knows); without it nobody can tell the answer from a quotation.
+    """
+    text = text.strip().lstrip("\ufeff")
+    try:
+        # First as it is: a text in the value may speak of `</think>`, too.
+        return loads(text)
+    except ValueError as error:
+        whole = error
+    if len(text) > MAX_WRAPPED:
+        raise whole
+    *_, text = THOUGHT_END.split(text)
+    if THOUGHT.search(text):
+        raise ValueError("the reply ends within its thought")
+    # An example in a fence and the answer behind it are two candidates.
+    fenced = [match[2] for match in FENCE.finditer(text)]
+    values, fault = _different_values([*fenced, *_outermost_objects(FENCE.sub("", text))])
+    repeated = [v for v in values if echo and isinstance(v, dict) and echo.items() <= v.items()]
+    if len(repeated) == 1:
+        return repeated[0]
+    if len(values) > 1:
+        raise ValueError(f"{len(values)} different values in one reply")
+    if values and fault is None:
+        return values[0]
+    raise fault or whole
+
+
+def _different_values(candidates: Sequence[str]) -> tuple[list[Json], ValueError | None]:
+    """Return the different values of `candidates`, and the first fault of one that is none."""
+    values: dict[str, Json] = {}
+    fault = None
+    for candidate in candidates:
+        try:
+            value = loads(candidate)
+            values[dumps(value)] = value
+        except ValueError as error:
+            fault = fault or error
+    return list(values.values()), fault
+
+
+def _outermost_objects(text: str) -> Iterator[str]:
+    """Yield each outermost `{…}` of `text` that is closed."""
+    start = text.find("{")
+    for _ in range(MAX_OBJECTS):
+        if start < 0:
+            return
+        depth, end = 0, -1
+        for token in TOKEN.finditer(text, start):
+            depth += {"{": 1, "}": -1}.get(token[0], 0)
+            if depth == 0:
+                end = token.end()
+                break
+        if end > 0:
+            yield text[start:end]
+        # A bracket of the prose is never closed: "{x means".
+        start = text.find("{", end if end > 0 else start + 1)
 
 
 def count_marks(text: str) -> int:

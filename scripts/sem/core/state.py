@@ -123,12 +123,32 @@ class Sealed(TypedDict):
     files: dict[str, FileEntry]
 
 
-class RunManifest(TypedDict, total=False):
+class StageResult(TypedDict, total=False):
+    train_runtime: float
+
+
+class RunResult(TypedDict, total=False):
+    """What training says at its end."""
+
+    kept_step: int | None
+    stages: dict[str, StageResult]
+
+
+class _RunManifest(TypedDict):
+    adapter: Hashes
+
+
+class RunManifest(_RunManifest, total=False):
     """manifest.json of a run."""
 
     run_id: str
-    adapter: Hashes
-    result: dict[str, Any]
+    run_json_sha256: str
+
+
+class FinishedRun(RunManifest):
+    """manifest.json of a run, with what training said at its end."""
+
+    result: RunResult
 
 
 class Lineage(TypedDict, total=False):
@@ -157,6 +177,70 @@ class Tainted(TypedDict):
     """tainted.json."""
 
     marks: list[Mark]
+
+
+class Sent(TypedDict):
+    """host.json of a run that was sent to a host."""
+
+    host: str
+
+
+class LoggedStep(TypedDict):
+    """A line of metrics.jsonl."""
+
+    stage: str
+    step: int
+
+
+class _Answerer(TypedDict):
+    from_row: int
+
+
+class Answerer(_Answerer, total=False):
+    """The machine that answered from a row on."""
+
+    dtype: str | None
+    batch: int | None
+    machine: dict[str, Any]
+
+
+class AnswersHeader(TypedDict, total=False):
+    """answers.SPLIT.json: what the answers depend on, and which machines gave them."""
+
+    made_on: list[Answerer]
+
+
+class AnswerRow(TypedDict):
+    """A line of answers.SPLIT.jsonl."""
+
+    id: str
+    task: str
+    text: str
+    finish: str
+    tokens_in: int
+    tokens_out: int
+    latency_ms: int
+    batch: int
+
+
+class VerdictsHeader(TypedDict):
+    """verdicts.SPLIT.json."""
+
+    answers: str
+    tasks: Hashes
+    judge: dict[str, Any]
+
+
+class EvalReport(TypedDict, total=False):
+    """NAME.eval-report.json, ours or that of another tool."""
+
+    notes: dict[str, Any]
+
+
+class BacklogRow(TypedDict):
+    """A line of backlog.jsonl."""
+
+    split: str
 
 
 class Side(TypedDict):
@@ -241,6 +325,60 @@ class FrozenEntry(TypedDict):
     facts_sha256: str
 
 
+class NamedRow(TypedDict):
+    """A line of which little but the id is read."""
+
+    id: str
+
+
+class ExampleRow(NamedRow, total=False):
+    """A line of a snapshot, of clean.jsonl or of golden.jsonl."""
+
+    task: str
+    input_text: str
+    output_json: Any
+    meta: dict[str, Any]
+    system_prompt: str | None
+    slot_specs: dict[str, Any] | None
+    source_id: str | None
+    negative_examples: list[Any] | None
+
+
+class Tombstone(TypedDict):
+    """A line of tombstones.jsonl."""
+
+    kind: str
+    digest: str
+
+
+class PersonStone(Tombstone):
+    """A tombstone of a person."""
+
+    form: str
+    words: int
+
+
+class Chunk(TypedDict):
+    """A line of feed.jsonl."""
+
+    sha256: str
+    options: dict[str, Any]
+
+
+class Acknowledged(TypedDict):
+    """A line of acknowledged.jsonl."""
+
+    to: SnapshotName
+    diff_sha256: str
+    reason: str
+
+
+class KeptSpec(TypedDict):
+    """A TaskSpec as it was, below data/SEM/specs."""
+
+    io_schema: dict[str, Any]
+
+
 class Night(TypedDict):
     """A line of the nights' history."""
 
@@ -276,6 +414,7 @@ REMEDIES: dict[Any, str] = {
     GateEntry: "restore the ledger of gates from a copy: it counts how often a test set was used",
     Sealed: "restore the folder from a copy, or make it again",
     RunManifest: "restore the run from a copy, or go on with `fab train.resume`",
+    FinishedRun: "restore the run from a copy, or go on with `fab train.resume`",
     Tainted: "restore it from a copy: it says which takedowns block this folder",
     Scores: "make it again: `fab eval.report`",
     Pace: "remove it: the machine is measured again",
@@ -285,6 +424,20 @@ REMEDIES: dict[Any, str] = {
     LedgerEntry: "restore datasets.yaml from git: it says which snapshots there are",
     Night: "restore it from a copy, or move it away: the nights begin anew",
     Written: "make them again: `fab dataset.augment`",
+    Sent: "restore it from a copy: it says on which host the run is",
+    LoggedStep: "restore it from a copy, or move it away: what was logged is lost",
+    AnswersHeader: "answer again: move the answers away, then `fab eval.generate`",
+    AnswerRow: "answer again: move the answers away, then `fab eval.generate`",
+    VerdictsHeader: "judge again: move the verdicts away, then `fab eval.judge`",
+    EvalReport: "move it away: `fab eval.report` writes a new one",
+    BacklogRow: "move it away: `fab eval.report` begins it anew",
+    ExampleRow: "restore the file from a copy, or make it again",
+    NamedRow: "restore the file from a copy, or make it again",
+    Tombstone: "restore it from a copy: it says what was taken down",
+    PersonStone: "restore it from a copy: it says what was taken down",
+    Chunk: "restore it from a copy: it says which chunks were taken",
+    Acknowledged: "restore it from git: it says which differences are wanted",
+    KeptSpec: "restore it from a copy, or remove it: every row then counts as touched",
     Receipt: "restore it from a copy",
 }
 

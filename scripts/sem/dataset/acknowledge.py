@@ -41,11 +41,12 @@ def write(project: Project, found: Diff, why: str, at: datetime) -> Path:
 
 
 def _is_same(row: dict[str, Any], made: dict[str, Any]) -> bool:
-    return all(row[key] == made[key] for key in ("from", "to", "diff_sha256", "reason"))
+    return all(row.get(key) == made[key] for key in ("from", "to", "diff_sha256", "reason"))
 
 
 def _rows(project: Project) -> list[dict[str, Any]]:
-    return list(files.rows(path(project))) if path(project).exists() else []
+    there = path(project)
+    return list(state.read_state_rows(there, state.Acknowledged)) if there.exists() else []
 
 
 def require(project: Project, frozen: Snapshot) -> None:

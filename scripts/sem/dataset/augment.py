@@ -80,7 +80,7 @@ def run(
             made = _checked(raw, plan, wanted, known, refused)
             count = write_sorted(path, made)
         facts = _facts(frozen, wanted, path, count, refused)
-        files.write(path.with_suffix(".json"), jsonio.pretty(facts))
+        written.write_facts(project, frozen, path, facts)
     return Augmented(facts, path)
 
 

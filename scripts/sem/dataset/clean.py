@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from sem.core import files, jsonio, state
 from sem.core.errors import SemError, nearest
-from sem.core.example import Example
+from sem.core.example import Example, from_json
 from sem.core.project import Project
 from sem.dataset import (
     dedupe,
@@ -282,8 +282,9 @@ def _publish(project: Project, settings: Clean, tally: Tally, source: str) -> Cl
 
 def examples(project: Project) -> Iterator[Example]:
     """The cleaned rows in order of id."""
-    for row in files.rows(project.processed / NAME):
-        yield Example(**row)
+    path = project.processed / NAME
+    for number, row in enumerate(files.rows(path), 1):
+        yield from_json(row, f"{path}:{number}")
 
 
 def facts(project: Project) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def heads(paths: Iterable[Path], names: Set[str]) -> dict[str, str]:
     """From an erased id that names a near-duplicate cluster to the first id of it that is left."""
     found: dict[str, str] = {}
     for path in paths:
-        for row in files.rows(path):
+        for row in state.read_state_rows(path, state.ExampleRow):
             head = (row.get("meta") or {}).get("near")
             if head in names and row["id"] not in names:
                 found[head] = min(found.get(head, row["id"]), row["id"])

@@ -7,7 +7,7 @@ while checking a test answer (data/SEM/golden/held.jsonl, appended to, never rew
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from sem.core import files
+from sem.core import files, state
 from sem.core.project import Project
 from sem.dataset.erasure import tombstones
 
@@ -24,7 +24,9 @@ def ids_without(project: Project, version: int) -> frozenset[str]:
 
 
 def _ids(paths: Iterable[Path]) -> frozenset[str]:
-    return frozenset(row["id"] for path in paths for row in files.rows(path))
+    return frozenset(
+        row["id"] for path in paths for row in state.read_state_rows(path, state.NamedRow)
+    )
 
 
 def hold(project: Project, names: Iterable[str], reason: str) -> None:

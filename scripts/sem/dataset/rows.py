@@ -20,7 +20,6 @@ URL_LINE = re.compile(r"^\s*url:\s*(\S{4,2000})", re.I | re.M)
 LANGUAGE = re.compile(r"[a-z]{2,3}(?=$|[-_])")
 LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 HOST = re.compile(r"(?:[\w-]{1,63}\.)+[\w-]{2,63}")
-FENCED = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n\s*```\s*", re.S)
 
 
 class Reject(Exception):
@@ -143,9 +142,9 @@ def _reference(stored: str | None, spec: TaskSpec, options: TaskOptions) -> Any:
 def _parsed(stored: str, spec: TaskSpec) -> Any:
     allowed = shape.types(shape.resolve(spec.io_schema, spec.io_schema))
     is_text = "string" in allowed
-    fenced = FENCED.fullmatch(stored)
     try:
-        value = jsonio.loads(fenced[1] if fenced else stored)
+        # Prose is an answer where a text is wanted: what stands in it is not cut out.
+        value = _fenced(stored) if is_text else jsonio.read_reply(stored)
         # JSON held as text inside JSON, as stores that encode twice leave it.
         if isinstance(value, str) and not is_text:
             value = jsonio.loads(value)
@@ -158,6 +157,12 @@ def _parsed(stored: str, spec: TaskSpec) -> Any:
     if is_text and not isinstance(value, str):
         return stored.strip()
     return value
+
+
+def _fenced(stored: str) -> Any:
+    """Return the JSON that is all of `stored`, or of the one fence around it."""
+    fence = jsonio.FENCE.fullmatch(stored.strip())
+    return jsonio.loads(fence[2] if fence else stored)
 
 
 def tidy(value: Any) -> Any:

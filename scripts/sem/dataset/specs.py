@@ -39,7 +39,7 @@ def find(project: Project, task: str, fingerprint: str) -> dict[str, Any] | None
     """The TaskSpec of TASK with FINGERPRINT as JSON, from what was kept or from a run."""
     path = folder(project) / f"{fingerprint}.json"
     if path.exists():
-        return files.read_json(path)
+        return state.read_state(path, state.KeptSpec)
     for plan in sorted(project.adapters.glob("*/run.json")):
         found = state.read_state(plan, state.Plan)
         if found.get("task_hashes", {}).get(task) == fingerprint:

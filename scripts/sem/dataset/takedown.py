@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, jsonio, promotion, state, taint
+from sem.core import files, jsonio, promotion, settings, state, taint
 from sem.core.project import Project
 from sem.dataset import clean, cleanset
 from sem.dataset.erasure import asked, erase, purge, scan, tombstones, withdraw
@@ -24,6 +24,12 @@ from sem.dataset.personal.person import Person
 
 JOURNAL = "takedown.jsonl"
 STEPS = ("tombstones", "store", "clean", "snapshots", "purge", "taint", "scan")
+# Lock files of jobs that read rows first and write them later.
+WAITED_FOR = {
+    ".clean.lock": clean.NAME,
+    ".snapshot.lock": "the snapshots",
+    ".augment.lock": "what is made of the snapshots",
+}
 OUT_OF_REACH = (
     "git history and remotes",
     "backups and copies on other machines",
@@ -153,10 +159,7 @@ def unfinished(project: Project) -> list[Plan]:
 
 
 def _read(path: Path) -> Plan:
-    value = files.read_json(path)
-    people = tuple(Person(**one) for one in value["people"])
-    lists = {key: tuple(value[key]) for key in ("names", "stones")}
-    return Plan(**{**value, **lists, "people": people})
+    return settings.build(Plan, files.read_object(path), str(path))
 
 
 def finish(
@@ -235,12 +238,12 @@ def _scan(project: Project, made: Plan, sought: Sought) -> Found:
 
 
 def refuse_while_written(project: Project) -> None:
-    """Raise Busy while a cleaning or a split is at work: it has read rows that are to go.
+    """Raise Busy while a cleaning, a split or an augmentation has read rows that are to go.
 
     Nothing is planned and nothing erased before it ends. Exports, trainings and promotions need
     not be waited for: they ask for taint again before they publish.
     """
-    for name, what in ((".clean.lock", clean.NAME), (".snapshot.lock", "the snapshots")):
+    for name, what in WAITED_FOR.items():
         with files.lock(project.processed / name, f"{what} of {project.sem}"):
             pass
 

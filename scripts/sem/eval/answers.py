@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sem.core import console, files, jsonio
+from sem.core import console, files, jsonio, state
 from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.core.taskspec import TaskSpec
@@ -58,11 +58,11 @@ class Book:
             return set()
         with files.appending(self.path):
             pass  # cuts the torn last line of a killed writer
-        return {row["id"] for row in files.rows(self.path)}
+        return {row["id"] for row in state.read_state_rows(self.path, state.NamedRow)}
 
     def recorded(self) -> dict[str, Any]:
         """What the file says of its answers; nothing where there are none."""
-        return files.read_json(self.header_path) if self.header_path.exists() else {}
+        return state.read_if_there(self.header_path, state.AnswersHeader) or {}
 
     def is_stale(self) -> bool:
         """Whether the answers there were given under another header."""
@@ -114,18 +114,21 @@ def book(
     folder: Path, split: str, header: dict[str, Any], facts: dict[str, Any] | None = None
 ) -> Book:
     """The Book of SPLIT in a run's report FOLDER; constrained answers have one of their own."""
-    decoding = header.get("decoding", "free")
-    middle = split if decoding == "free" else f"{split}.{decoding}"
-    return Book(folder / f"answers.{middle}.jsonl", header, facts)
+    return Book(folder / file_name(split, header.get("decoding", "free")), header, facts)
+
+
+def file_name(split: str, decoding: str) -> str:
+    """Return the name of the file that holds the answers on `split` of this `decoding`."""
+    return f"answers.{split}.jsonl" if decoding == "free" else f"answers.{split}.{decoding}.jsonl"
 
 
 def read(path: Path) -> dict[str, Answer]:
     """Answers in PATH by example id; SemError when a row does not fit."""
     found = {}
-    for number, row in enumerate(files.rows(path), 1):
+    for number, row in enumerate(state.read_state_rows(path, state.AnswerRow), 1):
         try:
             found[row["id"]] = Answer(**row)
-        except (TypeError, KeyError) as error:
+        except TypeError as error:
             raise SemError(f"{path}:{number}: no answer row", "generate it again") from error
     return found
 

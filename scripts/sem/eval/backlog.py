@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from sem.core import files
+from sem.core import files, state
 from sem.core.project import Project
 from sem.eval.metrics import Score
 
@@ -28,8 +28,8 @@ def tags(made: Sequence[dict[str, Any]]) -> list[tuple[str, int]]:
 def update(project: Project, made: Sequence[dict[str, Any]], split: str) -> None:
     """Replace the rows of SPLIT in the backlog by those MADE from the latest run."""
     path = project.reports / "backlog.jsonl"
-    kept = [row for row in files.rows(path) if row["split"] != split] if path.exists() else []
-    files.write_rows(path, [*kept, *made])
+    rows = state.read_state_rows(path, state.BacklogRow) if path.exists() else ()
+    files.write_rows(path, [*(row for row in rows if row["split"] != split), *made])
 
 
 def _is_hard(score: Score) -> bool:

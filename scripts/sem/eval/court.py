@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sem.core import files, jsonio
+from sem.core import files, jsonio, state
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.eval import asking, docket, judge, judging, subject, verdicts
@@ -133,7 +133,7 @@ def current(found: Subject) -> tuple[dict[tuple[str, str], Verdict], dict[str, A
     header_path = path.with_suffix(".json")
     if not path.exists() or not header_path.exists() or not found.book.path.exists():
         return {}, {}
-    header = files.read_json(header_path)
+    header = state.read_state(header_path, state.VerdictsHeader)
     tasks = {name: spec.fingerprint() for name, spec in found.tasks.items()}
     if (header["answers"], header["tasks"]) != (files.sha256(found.book.path), tasks):
         return {}, {}

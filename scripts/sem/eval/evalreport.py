@@ -11,7 +11,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, jsonio, schema
+from sem.core import files, jsonio, schema, state
 from sem.core.errors import SemError
 from sem.core.project import ROOT
 from sem.core.taskspec import TaskSpec
@@ -125,6 +125,13 @@ def check(value: Any, name: str, where: str) -> None:
         )
 
 
+def read_scores(path: Path) -> dict[str, Any]:
+    """Return the scores in `path`; SemError when they break their schema."""
+    scores: Any = state.read_state(path, state.Scores)
+    check(scores, SCORES, str(path))
+    return scores
+
+
 def read(path: Path) -> dict[str, Any]:
     """The EvalReport in PATH, ours or another tool's; SemError when it does not fit."""
     if not path.name.endswith((SUFFIX, OLDER_SUFFIX)):
@@ -145,7 +152,8 @@ def _place(folder: Path, name: str, digest: str, today: date) -> Path:
     number = 0
     for path in sorted(folder.glob(f"*__{name}__run-*{SUFFIX}")):
         match = re.fullmatch(r".*__run-([0-9]+)", path.name.removesuffix(SUFFIX))
-        if match and files.read_json(path).get("notes", {}).get("scoresSha256") == digest:
+        notes = state.read_state(path, state.EvalReport).get("notes", {})
+        if match and notes.get("scoresSha256") == digest:
             return path
         number = max(number, int(match[1]) if match else 0)
     return folder / f"{today.isoformat()}__{name}__run-{number + 1}{SUFFIX}"

@@ -57,7 +57,7 @@ def bar(rows: Iterable[Any], count: int) -> Iterator[Any]:
 
 def result(prepared: Prepared, forged: Forged) -> None:
     """Print what became of the pairs, what it cost and where everything is."""
-    facts = files.read_json(prepared.job.folder / outputs.FACTS)
+    facts = files.read_object(prepared.job.folder / outputs.FACTS)
     console.table(f"Forged {facts['sem']}", ("pairs", "count"), report.rate_rows(facts))
     pilot, spent = prepared.piloted, forged.spending
     rows = [

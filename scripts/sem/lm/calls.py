@@ -3,8 +3,7 @@
 A fault is data, never an exception: the caller counts it. Nothing that failed is ever cached.
 """
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,16 +28,6 @@ PROVIDER = TRANSIENT | frozenset(("auth", "forbidden", "not_json"))
 
 # Providers count 85 to some 37,000 tokens for an image of the size that forges send.
 MOST_IMAGE_TOKENS, LIKELY_IMAGE_TOKENS = 40_000, 1_500
-# Reasoning models think aloud before they answer; some templates open the tag themselves.
-THOUGHT_END = re.compile(r"</(?:think|thinking|thought|reasoning)>", re.I)
-THOUGHT = re.compile(r"<(?:think|thinking|thought|reasoning)>", re.I)
-FENCE = re.compile(
-    r"^[ \t]*(```+|~~~+)[ \t]*\w*[ \t]*\n?(.*?)(?:\n[ \t]*|[ \t]*)\1[ \t]*$", re.S | re.M
-)
-TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|[{}]', re.S)
-MAX_OBJECTS = 20
-# Characters up to which a reply is searched for its value; longer ones must be JSON themselves.
-MAX_WRAPPED = 200_000
 
 
 @dataclass(frozen=True)
@@ -160,7 +149,7 @@ def read(text: str, request: Request) -> tuple[Any, str | None, str]:
     if not text.strip():
         return None, "empty", "an empty text"
     try:
-        value = read_json(text, request.echo)
+        value = jsonio.read_reply(text, request.echo)
     except ValueError as error:
         kind = "not_finite" if str(error).endswith("is not JSON") else "invalid_json"
         return None, kind, str(error)[:200]
@@ -169,68 +158,6 @@ def read(text: str, request: Request) -> tuple[Any, str | None, str]:
         return None, "wrong_echo", wrong
     found = schema.problems(value, request.schema, limit=3)
     return (None, "wrong_schema", "; ".join(found)[:300]) if found else (value, None, "")
-
-
-def read_json(text: str, echo: Mapping[str, Any] | None = None) -> Any:
-    """Return the one JSON value that a reply TEXT gives; ValueError when there is none, or two.
-
-    Read around: a thought before the answer, a byte order mark, a fence, a sentence before or
-    after. Of several different objects the one counts that repeats ECHO (a nonce that no page
-    knows); without it nobody can tell the answer from a quotation.
-    """
-    text = text.strip().lstrip("\ufeff")
-    try:
-        # First as it is: a text in the value may speak of `</think>`, too.
-        return jsonio.loads(text)
-    except ValueError as error:
-        whole = error
-    if len(text) > MAX_WRAPPED:
-        raise whole
-    *_, text = THOUGHT_END.split(text)
-    if THOUGHT.search(text):
-        raise ValueError("the reply ends within its thought")
-    # An example in a fence and the answer behind it are two candidates.
-    fenced = [match[2] for match in FENCE.finditer(text)]
-    values, fault = _values([*fenced, *_objects(FENCE.sub("", text))])
-    repeated = [v for v in values if echo and isinstance(v, dict) and echo.items() <= v.items()]
-    if len(repeated) == 1:
-        return repeated[0]
-    if len(values) > 1:
-        raise ValueError(f"{len(values)} different values in one reply")
-    if values and fault is None:
-        return values[0]
-    raise fault or whole
-
-
-def _values(candidates: Sequence[str]) -> tuple[list[Any], ValueError | None]:
-    """The different values of CANDIDATES, and the first fault of one that is none."""
-    values: dict[str, Any] = {}
-    fault = None
-    for candidate in candidates:
-        try:
-            value = jsonio.loads(candidate)
-            values[jsonio.dumps(value)] = value
-        except ValueError as error:
-            fault = fault or error
-    return list(values.values()), fault
-
-
-def _objects(text: str) -> Iterator[str]:
-    """Each outermost `{…}` of TEXT that is closed."""
-    start = text.find("{")
-    for _ in range(MAX_OBJECTS):
-        if start < 0:
-            return
-        depth, end = 0, -1
-        for token in TOKEN.finditer(text, start):
-            depth += {"{": 1, "}": -1}.get(token[0], 0)
-            if depth == 0:
-                end = token.end()
-                break
-        if end > 0:
-            yield text[start:end]
-        # A bracket of the prose is never closed: "{x means".
-        start = text.find("{", end if end > 0 else start + 1)
 
 
 def _echo_faults(value: Any, echo: dict[str, Any]) -> str:

@@ -75,10 +75,7 @@ def encodes(folder: Path) -> bool:
 
 def read_config(path: Path) -> dict[str, Any]:
     """Return the config in `path`, empty where there is none; SemError when it is no object."""
-    value = files.read_json(path) if path.exists() else {}
-    if not isinstance(value, dict):
-        raise SemError(f"{path}: not a JSON object", "restore the model's own file")
-    return value
+    return files.read_object(path) if path.exists() else {}
 
 
 def _attention(folder: Path) -> str | None:
@@ -91,7 +88,7 @@ def merged(model: Any, adapter: Path) -> Any:
     import torch
     from safetensors import safe_open
 
-    config = files.read_json(adapter / "adapter_config.json")
+    config = files.read_object(adapter / "adapter_config.json")
     with safe_open(adapter / "adapter_model.safetensors", framework="pt") as tensors:
         if config.get("method") == "full":
             put(model, {name: tensors.get_tensor(name) for name in tensors.keys()}, adapter)  # noqa: SIM118
@@ -235,7 +232,7 @@ def adapter_misfit(model: Any, adapter: Path) -> str:
     """Return what in `adapter` does not fit `model`, in words; empty when everything does."""
     from safetensors import safe_open
 
-    config = files.read_json(adapter / "adapter_config.json")
+    config = files.read_object(adapter / "adapter_config.json")
     with safe_open(adapter / "adapter_model.safetensors", framework="pt") as tensors:
         shapes = {key: list(tensors.get_slice(key).get_shape()) for key in tensors.keys()}  # noqa: SIM118
     if config.get("method") == "full":

@@ -233,7 +233,7 @@ def save(template: str, folder: Path) -> None:
     """Make `template` the one chat template of the tokenizer in `folder`."""
     files.write(folder / "chat_template.jinja", template)
     path = folder / "tokenizer_config.json"
-    config = files.read_json(path) if path.exists() else {}
+    config = files.read_object(path) if path.exists() else {}
     if config.pop("chat_template", None) is not None:
         files.write(path, jsonio.pretty(config))
 

@@ -190,7 +190,7 @@ def _weight_files(folder: Path) -> list[Path]:
         raise SemError(f"{folder}: {what}", "save the model as safetensors; pickle can run code")
     _refuse_code(folder / "config.json")
     index = folder / "model.safetensors.index.json"
-    wanted = files.read_json(index).get("weight_map", {}).values() if index.is_file() else ()
+    wanted = files.read_object(index).get("weight_map", {}).values() if index.is_file() else ()
     missing = sorted(set(wanted) - {path.name for path in found})
     if missing:
         raise SemError(f"{folder}: {len(missing)} shards missing: {missing[0]}", "copy it again")
@@ -198,9 +198,7 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _refuse_code(path: Path) -> None:
-    config = files.read_json(path)
-    if not isinstance(config, dict):
-        raise SemError(f"{path}: not a model config", "name a folder that transformers can load")
+    config = files.read_object(path)
     attention = str(config.get("_attn_implementation", ""))
     if "auto_map" in config or "/" in attention:
         raise SemError(f"{path}: asks to run code that comes with the model", "use another model")
@@ -245,7 +243,7 @@ def _read(folder: Path, base_model_id: str) -> Weights | None:
     path = folder / SOURCE
     if not path.is_file():
         return None
-    source = files.read_json(path)
+    source = files.read_object(path)
     if source.get("format") != FORMAT or source.get("base_model_id") != base_model_id:
         return None
     # Sizes, not hashes: half a gigabyte is not read again by every job.

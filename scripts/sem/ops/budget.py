@@ -12,6 +12,9 @@ from typing import Any
 
 from sem.core import files, settings
 from sem.core.errors import SemError
+from sem.core.project import Project
+from sem.eval.answers import file_name
+from sem.eval.config import EvalSettings
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,25 @@ def load(path: Path) -> BudgetSettings:
     if not found.traffic_profile:
         raise SemError(f"{path}: traffic_profile is empty", "add one entry per kind of page")
     return found
+
+
+def find_answers(sem: Project, run: str | None, split: str) -> Path | None:
+    """Return the answers of `run`, or the newest of any run; None when there are none.
+
+    Of free and constrained answers those count that eval.yaml asks for, else the other ones.
+    """
+    asked = sem.settings("eval", EvalSettings).decoding
+    kinds = sorted(("free", "constrained"), key=lambda kind: kind != asked)
+    names = [file_name(split, kind) for kind in kinds]
+    for name in names:
+        paths = [sem.reports / run / name] if run else sem.reports.glob(f"*/{name}")
+        present = [path for path in paths if path.is_file()]
+        if present:
+            return max(present, key=lambda path: path.stat().st_mtime)
+    if run:
+        path = sem.reports / run / names[0]
+        raise SemError(f"{path}: no such file", "make it with `fab eval.generate`")
+    return None
 
 
 def measure(answers: Path) -> dict[str, Measured]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, jsonio, manifest
+from sem.core import files, jsonio, manifest, state
 from sem.core.errors import SemError
 from sem.core.project import ROOT, Project
 from sem.core.run import Run
@@ -162,11 +162,11 @@ def taken(run: Run, came: Path) -> bool:
     sealed = came / manifest.NAME
     if not sealed.exists():
         return False
-    facts = files.read_json(sealed)
+    facts = state.read_state(sealed, state.RunManifest)
     for name, digest in facts["adapter"].items():
         path = came / "adapter" / name
         found = files.sha256(path) if path.is_file() else "missing"
-        if found != digest or facts["run_json_sha256"] != ours:
+        if found != digest or facts.get("run_json_sha256") != ours:
             raise SemError(
                 f"adapter/{name} is {found[:12]}…, the run's manifest says {digest[:12]}…",
                 "what came is kept beside; fetch it again",

@@ -179,7 +179,7 @@ def _scores(found: Subject, said: dict[str, answers.Answer]) -> list[metrics.Sco
 
 def _changed(record: Subject, tonight: Subject) -> list[str]:
     """What the answers depend on that is not as it was for the record."""
-    was, now = (files.read_json(one.book.header_path) for one in (record, tonight))
+    was, now = (one.book.recorded() for one in (record, tonight))
     return sorted(key for key in was.keys() | now.keys() if was.get(key) != now.get(key))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, jsonio
+from sem.core import files, jsonio, state
 from sem.core.project import Project
 from sem.dataset import clean, markup
 from sem.dataset.rowwork import Made
@@ -95,7 +95,7 @@ def _line(row: Any) -> bytes:
 def _say(project: Project, rows: int, queue: Queue, now: float) -> None:
     """Let clean.json say what is there; the new cleaner only when every row went through it."""
     path = project.processed / clean.FACTS
-    facts = files.read_json(path)
+    facts: Any = state.read_state(path, state.CleanFacts)
     facts |= {"sha256": files.sha256(project.processed / clean.NAME), "rows": rows}
     counts = queue.counts(now)
     states = ("queued", "leased", "failed")

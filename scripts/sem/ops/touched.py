@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sem.core import files, jsonio
+from sem.core import files, jsonio, state
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset import clean, markup, migrate, snapshot, specs, store
@@ -66,7 +66,8 @@ def change(project: Project, text: str) -> Change:
                 made.tasks[task] = found
     facts = project.processed / clean.FACTS
     is_old = entry["cleaner"] != markup.FINGERPRINT
-    if is_old and facts.exists() and files.read_json(facts)["cleaner"] != markup.FINGERPRINT:
+    cleaned = state.read_if_there(facts, state.CleanFacts) if is_old else None
+    if cleaned and cleaned["cleaner"] != markup.FINGERPRINT:
         made.cleaner = markup.FINGERPRINT
     return made
 

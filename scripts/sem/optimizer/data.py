@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, jsonio, settings
+from sem.core import files, jsonio, settings, state
 from sem.core.errors import SemError
 from sem.dataset import neardup
 from sem.optimizer import families, layout, pairfiles, pairs
@@ -166,7 +166,8 @@ def load(root: Path, part: str) -> list[Pair]:
     path = folder / f"{part}.json"
     if not (folder / FACTS).exists():
         raise SemError(f"{folder}: no data", "make it with `fab optimizer.data`")
-    if files.read_json(folder / FACTS)["files"].get(path.name) != files.sha256(path):
+    hashes = state.read_state(folder / FACTS, state.HashedFiles).get("files", {})
+    if hashes.get(path.name) != files.sha256(path):
         raise SemError(f"{path} is not what {FACTS} says", "make it again: `fab optimizer.data`")
     return pairfiles.load_training(path)
 

@@ -160,7 +160,7 @@ class TorchRewriter:
         config = adapter / "adapter_config.json"
         if not config.is_file() or not (adapter / "adapter_model.safetensors").is_file():
             raise SemError(f"{adapter}: no trained adapter", TRAIN)
-        named = files.read_json(config).get("base_model_name_or_path")
+        named = files.read_object(config).get("base_model_name_or_path")
         if not isinstance(named, str) or not named:
             raise SemError(f"{config}: names no base model", TRAIN)
         return cls.of(weights.resolve(named, root).folder, adapter)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sem.core import console, files, jsonio, manifest, provenance, settings, slotspec
+from sem.core import console, files, jsonio, manifest, provenance, settings, slotspec, state
 from sem.core.errors import SemError, nearest
 from sem.core.run import Run
 from sem.eval.config import EvalSettings
@@ -118,7 +118,11 @@ def _new(root: Path, plan: dict[str, Any]) -> Run:
 
 def _unfinished(root: Path, plan: dict[str, Any]) -> Run | None:
     for path in sorted((root / HOME).glob("*/run.json"), reverse=True):
-        known = files.read_json(path)
+        try:
+            known = state.read_state(path, state.OptimizerPlan)
+        except SemError as error:  # of another run: it does not stand in the way of this one
+            console.note(f"{error.message}: passed over")
+            continue
         same = all(known.get(key) == value for key, value in plan.items())
         if same and not (path.parent / manifest.NAME).exists():
             return Run(path.parent.name, path.parent)

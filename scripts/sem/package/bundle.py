@@ -10,7 +10,7 @@ from sem.core import console, files, jsonio, manifest, provenance, run, schema, 
 from sem.core.errors import SemError
 from sem.core.project import ROOT, Project
 from sem.core.run import Run
-from sem.eval import answers, subject
+from sem.eval import answers, evalreport, subject
 from sem.eval import report as reports
 from sem.lm import chat, pinned, turns
 from sem.lm import model as models
@@ -134,7 +134,7 @@ def _fill(
     _prove_tokenizer(project, target, served.chat, folder / "model")
     shutil.copyfile(report.parent / "scores.json", folder / "scores.json")
     # Written anew: an older version's report would not be the one that these scores make.
-    scores = files.read_json(folder / "scores.json")
+    scores = evalreport.read_scores(folder / "scores.json")
     files.write(folder / "eval_report.md", reports.markdown(scores))
     files.write(folder / "task_spec.json", jsonio.pretty(_specs(plan)))
     files.write(folder / "repro.lock", _lock(project, plan))

@@ -102,7 +102,7 @@ def shallow(bench: Bench) -> Bench | None:
     """BENCH with the last layers trained only; None where its recipe or model has no such form."""
     if bench.job.recipe.method != "lora":
         return None
-    found = lower.of(files.read_json(bench.job.base / "config.json"))
+    found = lower.of(files.read_object(bench.job.base / "config.json"))
     return replace(bench, lower=found) if found else None
 
 

@@ -172,7 +172,7 @@ def save(model: Any, folder: Path, base_model_id: str, recipe: Recipe) -> None:
         return
     model.save_pretrained(folder)
     path = folder / "adapter_config.json"
-    config = files.read_json(path)
+    config = files.read_object(path)
     # PEFT's order changes with the hash seed; unsloth's is one pattern, and PEFT reads a list.
     config["target_modules"] = _adapted(model)
     config["auto_mapping"] = None  # unsloth: its generated module; task_type says the class

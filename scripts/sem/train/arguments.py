@@ -98,4 +98,4 @@ def selects(recipe: Recipe, stage: Stage) -> str:
 
 def _encodes(job: Job) -> bool:
 
-    return bool(files.read_json(job.base / "config.json").get("is_encoder_decoder"))
+    return bool(files.read_object(job.base / "config.json").get("is_encoder_decoder"))

@@ -52,7 +52,7 @@ def load(job: Job) -> Any:
 
 def positions(job: Job) -> int:
     """The tokens of the longest row, within what the model knows: beyond, unsloth bends RoPE."""
-    known = files.read_json(job.base / "config.json").get("max_position_embeddings")
+    known = files.read_object(job.base / "config.json").get("max_position_embeddings")
     return min(job.recipe.max_tokens, known or job.recipe.max_tokens)
 
 

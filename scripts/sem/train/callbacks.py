@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sem.core import console, files
+from sem.core import console, files, state
 from sem.core.errors import SemError
 from sem.train import checkpoints, several
 
@@ -39,9 +39,8 @@ def keep_until(path: Path, stage: str, step: int) -> None:
     if path.exists():
         with files.appending(path):
             pass  # cuts a torn last line
-        rows = [
-            row for row in files.rows(path) if row.get("stage") != stage or row["step"] <= step
-        ]
+        logged = state.read_state_rows(path, state.LoggedStep)
+        rows = [row for row in logged if row["stage"] != stage or row["step"] <= step]
         files.write_rows(path, rows)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sem.core import console, files, jsonio
+from sem.core import console, files, jsonio, manifest, state
 from sem.core import run as runs
 from sem.core.errors import SemError
 from sem.core.markdown import grid
@@ -62,9 +62,10 @@ def read(project: Project, names: Sequence[str]) -> list[Side]:
 def _side(found: Run) -> Side:
     plan = found.plan()
     assert found.folder is not None
-    log, sealed = found.folder / "metrics.jsonl", found.folder / "manifest.json"
-    rows = tuple(files.rows(log)) if log.exists() else ()
-    return Side(found, plan, rows, files.read_json(sealed)["result"] if sealed.exists() else None)
+    log = found.folder / "metrics.jsonl"
+    rows = tuple(state.read_state_rows(log, state.LoggedStep)) if log.exists() else ()
+    sealed = state.read_if_there(found.folder / manifest.NAME, state.FinishedRun)
+    return Side(found, plan, rows, sealed["result"] if sealed else None)
 
 
 # What two runs must share for a figure of theirs to mean the same; why not, when they do not.

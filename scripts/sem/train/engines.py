@@ -18,7 +18,7 @@ ENGINES = ("trl", "unsloth", "seq2seq")
 
 def choose(recipe: Recipe, machine: Hardware, base: Path) -> str:
     """The recipe's own word, or what fits base model and machine; SemError if it cannot."""
-    encodes = bool(files.read_json(base / "config.json").get("is_encoder_decoder"))
+    encodes = bool(files.read_object(base / "config.json").get("is_encoder_decoder"))
     fits = "seq2seq" if encodes else "trl"
     if recipe.engine == "auto":
         unsloth = machine.device == "cuda" and not encodes and _has(machine, "unsloth")

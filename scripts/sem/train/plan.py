@@ -4,7 +4,7 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
 
-from sem.core import console, files, jsonio, manifest, provenance, run, settings, taint
+from sem.core import console, files, jsonio, manifest, provenance, run, settings, state, taint
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import Run
@@ -86,7 +86,11 @@ def look(project: Project, frozen: Snapshot, base: weights.Weights, recipe: Reci
 def _same(project: Project, plan: dict[str, Any]) -> Run | None:
     """The newest run prepared with the very same plan: preparing twice makes one run."""
     for path in sorted(project.adapters.glob("*/run.json"), reverse=True):
-        known = files.read_json(path)
+        try:
+            known = state.read_state(path, state.TrainedPlan)
+        except SemError as error:  # of another run: it does not stand in the way of this one
+            console.note(f"{error.message}: passed over")
+            continue
         if all(known.get(key) == plan[key] for key in plan if key not in VOLATILE):
             return Run(path.parent.name, path.parent)
     return None

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from sem.core import console, files, jsonio
+from sem.core import console, files, jsonio, manifest, state
 from sem.core.errors import Busy, SemError
 from sem.core.project import Project
 from sem.core.run import Run
@@ -118,21 +118,22 @@ def _trained(project: Project, version: int, name: str) -> Run:
 def value(made: Run, metric: str) -> float:
     """METRIC of MADE on val at the step whose weights were kept."""
     key, folder = METRICS[metric][0], _folder(made)
-    found = [row for row in files.rows(folder / "metrics.jsonl") if key in row]
+    logged = state.read_state_rows(folder / "metrics.jsonl", state.LoggedStep)
+    found = [row for row in logged if key in row]
     if not found:
         raise SemError(
             f"run {made.id}: no {key} in metrics.jsonl",
             "lower train.checkpoint_steps, or set train.val_answers above 0",
         )
     last = [row for row in found if row["stage"] == found[-1]["stage"]]
-    kept = files.read_json(folder / "manifest.json")["result"].get("kept_step")
+    kept = manifest.read(folder, state.FinishedRun)["result"].get("kept_step")
     at_kept: Sequence[dict[str, float]] = [row for row in last if row["step"] == kept]
     return float((at_kept or last)[-1][key])
 
 
 def _seconds(made: Run) -> float:
-    stages = files.read_json(_folder(made) / "manifest.json")["result"]["stages"]
-    return float(sum(stage["train_runtime"] for stage in stages.values()))
+    result = manifest.read(_folder(made), state.FinishedRun)["result"]
+    return float(sum(stage.get("train_runtime", 0) for stage in result.get("stages", {}).values()))
 
 
 def _folder(made: Run) -> Path:

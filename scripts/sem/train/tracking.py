@@ -115,7 +115,7 @@ class Following:
 
     def __init__(self, trackers: dict[str, Tracker], ledger: Path) -> None:
         self.trackers, self.ledger = trackers, ledger
-        self.had = files.read_json(ledger) if trackers and ledger.exists() else {}
+        self.had = files.read_object(ledger) if trackers and ledger.exists() else {}
         self.failed = dict.fromkeys(trackers, 0)
         self.missing = dict.fromkeys(trackers, 0)
 

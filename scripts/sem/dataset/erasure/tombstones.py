@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sem.core import console, files
+from sem.core import console, files, state
 from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.core.project import Project
@@ -110,12 +110,23 @@ def load(project: Project) -> Stones:
         )
     digests: dict[str, set[str]] = defaultdict(set)
     people = set()
-    for row in files.rows(path):
+    for number, row in enumerate(state.read_state_rows(path, state.Tombstone), 1):
         digests[row["kind"]].add(row["digest"])
         if row["kind"] == "person":
-            people.add((row["form"], row["words"]))
+            stone = state.checked(row, state.PersonStone, f"{path}:{number}")
+            people.add((stone["form"], stone["words"]))
     frozen = {kind: frozenset(found) for kind, found in digests.items()}
-    return Stones(bytes.fromhex(files.read_text(key).strip()), frozen, frozenset(people))
+    return Stones(_salt(key), frozen, frozenset(people))
+
+
+def _salt(path: Path) -> bytes:
+    try:
+        return bytes.fromhex(files.read_text(path).strip())
+    except ValueError as error:
+        raise SemError(
+            f"{path}: damaged: not hexadecimal: what was taken down can no longer be told",
+            "restore it from a backup: without it nothing may be imported",
+        ) from error
 
 
 def keyed(project: Project) -> Stones:
@@ -125,7 +136,7 @@ def keyed(project: Project) -> Stones:
         with files.replacing(path, 0o600) as file:
             file.write(secrets.token_hex(32).encode())
     found = load(project)
-    return found if found else Stones(bytes.fromhex(files.read_text(path).strip()))
+    return found if found else Stones(_salt(path))
 
 
 def add(project: Project, stones: Iterable[dict[str, Any]]) -> int:

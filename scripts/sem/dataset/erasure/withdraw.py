@@ -39,12 +39,15 @@ def holding(project: Project, names: Set[str]) -> dict[int, dict[str, int]]:
     for version in snapshot.versions(project):
         paths = {part: _part(project, part, version) for part in splits.PARTS}
         counts = {
-            part: sum(row["id"] in names for row in files.rows(path)) if path.exists() else 0
-            for part, path in paths.items()
+            part: _count(path, names) if path.exists() else 0 for part, path in paths.items()
         }
         if sum(counts.values()):
             found[version] = counts
     return found
+
+
+def _count(path: Path, names: Set[str]) -> int:
+    return sum(row["id"] in names for row in state.read_state_rows(path, state.NamedRow))
 
 
 def _part(project: Project, part: str, version: int) -> Path:
@@ -174,9 +177,9 @@ def _copy(
     with old.open("rb") as lines, files.replacing(new) as file:
         for number, line in enumerate(lines, 1):
             row = jsonio.loads(line.decode("utf-8"))
-            if row["id"] not in names:
+            one = from_json(row, f"{old}:{number}")
+            if one.id not in names:
                 file.write(cleanset.relinked(row, line, near))
-                one = from_json(row, f"{old}:{number}")
                 kept.append(Kept(splits.item(one, options), one.task, one.stratum, one.domain))
     return kept
 
@@ -186,7 +189,8 @@ def _hold_tested(project: Project, version: int, names: Set[str]) -> None:
     path = _part(project, "test", version)
     if path.exists():
         known = names | holdout.ids_without(project, version)
-        left = [row["id"] for row in files.rows(path) if row["id"] not in known]
+        tested = (row["id"] for row in state.read_state_rows(path, state.NamedRow))
+        left = [name for name in tested if name not in known]
         holdout.hold(project, left, f"tested in v{version}, withdrawn")
 
 
@@ -202,7 +206,7 @@ def _strip(project: Project, version: int) -> None:
     for path in sorted(project.processed.glob(f"*.v{version}.json*")):
         path.unlink()
     path = project.processed / f"v{version}.json"
-    facts = files.read_json(path) if path.exists() else {}
+    facts = files.read_object(path) if path.exists() else {}
     if facts and WITHDRAWN not in facts:
         stub = {key: facts[key] for key in STUB if key in facts}
         files.write(path, jsonio.pretty({**stub, WITHDRAWN: True}))

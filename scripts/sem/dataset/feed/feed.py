@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, jsonio
+from sem.core import files, jsonio, state
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset import importers
@@ -135,7 +135,7 @@ def _known(project: Project, feed: Feed, again: bool) -> set[tuple[str, str]]:
 def ledger(project: Project) -> list[dict[str, Any]]:
     """The chunks taken so far, oldest first."""
     path = project.store.parent / LEDGER
-    return list(files.rows(path)) if path.exists() else []
+    return list(state.read_state_rows(path, state.Chunk)) if path.exists() else []
 
 
 def _import(

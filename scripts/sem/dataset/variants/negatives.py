@@ -81,7 +81,7 @@ def run(
             "refused": dict(sorted(refused.items())),
             "sha256": files.sha256(path),
         }
-        files.write(path.with_suffix(".json"), jsonio.pretty(facts))
+        written.write_facts(project, frozen, path, facts)
     return Preferences(facts, path)
 
 
@@ -136,7 +136,7 @@ def of(case: Case, each: int, seed: int, refused: Counter[str]) -> Iterator[Nega
     made, each of another kind.
     """
     for text in _own(case.example):
-        reason = _fault_of_own(case, text) if each else "beyond_each"
+        reason = _fault(case, text) if each else "beyond_each"
         if reason:
             refused[f"{GIVEN}:{reason}"] += 1
             continue
@@ -147,7 +147,7 @@ def of(case: Case, each: int, seed: int, refused: Counter[str]) -> Iterator[Nega
         if not each:
             return
         made = wrongs.KINDS[kind](case, rng)
-        reason = NOT_APPLICABLE if made is None else _fault(case, *made)
+        reason = NOT_APPLICABLE if made is None else _fault(case, made[1], made[0])
         if made is None or reason:
             refused[f"{kind}:{reason}"] += 1
             continue
@@ -162,8 +162,11 @@ def _own(example: Example) -> list[str]:
     return list(dict.fromkeys(texts))
 
 
-def _fault_of_own(case: Case, text: str) -> str | None:
-    """Why a wrong answer that came with its row must not be a rejected side."""
+def _fault(case: Case, text: str, slot: Slot | None = None) -> str | None:
+    """Return why `text` must not be a rejected side: it may be right after all.
+
+    `slot` is where it was made wrong, () for the whole; None where it came with its row.
+    """
     if not text.strip():
         return "is_empty"
     if files.sha256_text(text) in case.others.targets:
@@ -172,22 +175,21 @@ def _fault_of_own(case: Case, text: str) -> str | None:
         value = jsonio.loads(text)
     except ValueError:
         return None
-    mine, right = (dict(wrongs.slots(one)) for one in (value, case.answer))
-    is_equal = mine.keys() == right.keys() and all(
-        wrongs.is_same(mine[slot], right[slot]) for slot in mine
-    )
-    return "is_equal" if is_equal and type(value) is type(case.answer) else None
-
-
-def _fault(case: Case, slot: Slot, text: str) -> str | None:
-    """Why TEXT must not be a rejected side: it may be right after all."""
-    if files.sha256_text(text) in case.others.targets:
-        return TARGET
-    try:
-        value = jsonio.loads(text)
-    except ValueError:
-        return None
-    if not slot:
+    if slot == ():
         return "is_valid"
-    is_equal = wrongs.is_same(wrongs.at(value, slot), wrongs.at(case.answer, slot))
+    if slot is not None:
+        return "is_equal" if _is_right(case, slot, wrongs.at(value, slot)) else None
+    slots, wanted = (dict(wrongs.slots(each)) for each in (value, case.answer))
+    is_equal = slots.keys() == wanted.keys() and type(value) is type(case.answer)
+    is_equal = is_equal and all(_is_right(case, each, slots[each]) for each in slots)
     return "is_equal" if is_equal else None
+
+
+def _is_right(case: Case, slot: Slot, value: Any) -> bool:
+    """Return True if `value` in `slot` says what the reference does, or a further right answer."""
+    # An alternative may be of a slot around this one: {"seller": [{"name": "ACME GmbH"}]}.
+    right = [wrongs.at(case.answer, slot)]
+    for depth in range(1, len(slot) + 1):
+        others = case.example.alternatives.get(".".join(slot[:depth]), [])
+        right += [wrongs.at(other, slot[depth:]) for other in others]
+    return any(wrongs.is_same(value, each) for each in right)

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, state
+from sem.core import files, jsonio, state
 from sem.core.errors import SemError
+from sem.core.project import Project
+from sem.dataset import snapshot
 from sem.dataset.snapshot import Snapshot
 
 
@@ -23,3 +25,16 @@ def facts(path: Path, frozen: Snapshot, what: str, command: str) -> dict[str, An
             f"make it again with `{command}`",
         )
     return found
+
+
+def write_facts(project: Project, frozen: Snapshot, path: Path, facts: dict[str, Any]) -> None:
+    """Write the facts of `path`, made of `frozen`; SemError when a takedown withdrew it meanwhile.
+
+    The file then holds rows that were to go, and is removed.
+    """
+    try:
+        snapshot.load(project, frozen.version)
+    except SemError:
+        path.unlink()
+        raise
+    files.write(path.with_suffix(".json"), jsonio.pretty(facts))

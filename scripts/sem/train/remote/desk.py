@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from sem.core import console, files
+from sem.core import console, state
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import Run
@@ -82,7 +82,7 @@ def _notes(target: Run) -> Any:
 def _only_there(target: Run, host: str) -> None:
     """Refuse a second host for a run that is on one already: two would train it."""
     path = beginning.where(target)
-    known = files.read_json(path)["host"] if path.exists() else host
+    known = state.read_state(path, state.Sent)["host"] if path.exists() else host
     if known != host:
         raise SemError(
             f"run {target.id} was sent to {known!r}",

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from sem.core import console, files, manifest
+from sem.core import console, files, manifest, state
 from sem.core.errors import SemError
 from sem.core.run import Run
 from sem.train.remote.agent import Agent
@@ -68,16 +68,16 @@ def _verify(run: Run, staging: Path, listed: list[Json]) -> None:
     assert run.folder is not None
     at = {e["path"]: _where(run.folder, staging, e) for e in listed if e["path"] != "run.json"}
     if manifest.NAME in at:
-        facts = files.read_json(at[manifest.NAME])
+        facts = state.read_state(at[manifest.NAME], state.RunManifest)
         if facts.get("run_json_sha256") != files.sha256(run.folder / "run.json"):
             raise SemError(
                 f"run {run.id}: its manifest names another run.json", "it is another run"
             )
-        for name, wanted in facts.get("adapter", {}).items():
+        for name, wanted in facts["adapter"].items():
             _compare(at.get(f"adapter/{name}"), f"adapter/{name}", wanted)
     for path in [path for path in at if path.endswith(f"/{manifest.NAME}")]:
         folder = path.removesuffix(f"/{manifest.NAME}")
-        for name, entry in files.read_json(at[path]).get("files", {}).items():
+        for name, entry in state.read_state(at[path], state.Sealed)["files"].items():
             _compare(at.get(f"{folder}/{name}"), f"{folder}/{name}", entry["sha256"])
 
 
