@@ -89,7 +89,7 @@ def test_every_weight_is_of_a_trait_that_lines_have():
     known |= {"labelled", "byline"}
     known |= {f"{name}: {value}" for name, found in values.items() for value in found}
 
-    kinds = {worth.EVERY, "other", *(name for name, _, _ in traits.PAGE_KINDS)}
+    kinds = {worth.EVERY, worth.PROSE, "other", *(name for name, _, _ in traits.PAGE_KINDS)}
     assert set(worth.WEIGHTS) <= kinds
     for table in worth.WEIGHTS.values():
         assert {trait for trait in table if not trait.startswith("fact: ")} <= known
@@ -268,3 +268,99 @@ def test_what_a_page_says_outright_comes_first():
     assert {"title: Mugs | Shop", "# All our mugs"} <= set(lines)
     assert any(line.startswith("next: (https://shop.example/list?") for line in lines)
     assert any("Home" in line for line in lines)
+
+
+STORY = [
+    f"Paragraph {n} tells how the harbour was built, who paid the masons and why the tower leans "
+    f"to the west. Nobody in the town remembers the year in which stone {n} was laid."
+    for n in range(1, 7)
+]
+TEASERS = "".join(
+    f'<li><a href="/story/{n}">Ten reasons to visit harbour number {n} this summer</a></li>'
+    for n in range(30)
+)
+COMMENTS = "".join(
+    f'<div class="comment"><b>Reader{n}</b> <p>I paid {n} € there, thanks!</p></div>'
+    for n in range(20)
+)
+ARTICLE = (
+    "<title>The leaning tower</title>"
+    f'<nav><ul>{TEASERS}</ul></nav><main><h1>The leaning tower</h1><p class="date">12 May 2024</p>'
+    '<p class="price">Entry: 12,50 €</p>'
+    + "".join(f'<p>{text} <a href="/source/of/it">Source</a>.</p>' for text in STORY)
+    + f"</main><aside><ul>{TEASERS}</ul></aside><section>{COMMENTS}</section>"
+)
+PROSE = TaskOptions(prose=True)
+
+
+def test_a_task_that_asks_for_prose_keeps_the_running_text_in_one_piece():
+    # Within 1,500 tokens 42 % of article bodies were whole, a plain tag strip kept 75 %: every
+    # line competed by its length, and a body is long.
+    text = "\n".join(f"{text} Source." for text in STORY)
+
+    prose = markup.simplify(ARTICLE, PROSE, len(text) + 10).text
+    record = markup.simplify(ARTICLE, budget=len(text) + 10).text
+
+    assert text in prose
+    assert text not in record
+    assert {"price: Entry: 12,50 €", "date: 12 May 2024"} <= set(record.splitlines())
+
+
+def test_a_text_longer_than_the_budget_keeps_its_beginning():
+    text = markup.simplify(ARTICLE, PROSE, 700).text
+
+    assert all(paragraph in text for paragraph in STORY[:2])
+    assert STORY[5] not in text
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        '<a href="https://paper.example/story/17">the paper</a>',
+        '<a rel="next" href="/page/2?page=2">the paper</a>',
+        '<a href="mailto:desk@paper.example">the paper</a>',
+    ],
+)
+def test_prose_has_no_addresses_in_it(link):
+    # A sentence with `(https://…)` in its middle is not the sentence that the answer holds.
+    page = f"<main><p>The tower leans, {link} reports, since it was built.</p></main>"
+
+    assert "The tower leans, the paper reports, since" in markup.simplify(page, PROSE).text
+    assert "(" in markup.simplify(page, TaskOptions(links="all")).text
+
+
+@pytest.mark.parametrize("inner", ["<ul><li>{}</li><li>{}</li></ul>", "<h2>{}</h2><p>{}</p>"])
+def test_lists_and_headings_inside_a_text_belong_to_it(inner):
+    # A recipe or a press release has both in its body; alone they are worth less than a teaser.
+    part = inner.format("What the masons found below", "Two coins of the year before")
+    page = ARTICLE.replace(f"<p>{STORY[3]}", f"{part}<p>{STORY[3]}")
+
+    lines = markup.simplify(page, PROSE, sum(map(len, STORY)) + 160).text.splitlines()
+
+    assert sum("What the masons" in line or "Two coins" in line for line in lines) == 2
+    assert not any("Ten reasons" in line for line in lines)
+
+
+def test_prose_of_plain_text_is_its_beginning():
+    lines = [f"Line {n} of a letter" for n in range(100)]
+    text = "\n".join([*lines, "Total 12,99 €"])
+
+    made = markup.simplify(text, TaskOptions(input="text", prose=True), 300).text
+
+    assert made.startswith("\n".join(lines[:10]))
+    assert "12,99" not in made
+
+
+def test_a_piece_of_prose_counts_half_by_what_stands_around_it():
+    lines = [Line("text", (f"{text} And so on.",), "main", shape="p") for text in STORY[:4]]
+    caption = Line("text", ("The tower",), "main", shape="figcaption")
+    menu = [Line("item", (f"Topic {n}",), "nav", prefix="- ", is_linked=True) for n in range(9)]
+
+    def points(page: list[Line]) -> float:
+        texts = [line.render() for line in page]
+        pieces = [prune.Piece(n, 0, text, "", True) for n, text in enumerate(texts)]
+        known = prune.piece_traits(page, texts, pieces)[1]
+        return prune.prose_scores(known, pieces)[page.index(caption)]
+
+    assert points([*lines[:2], caption, *lines[2:], *menu]) > 0
+    assert points([*lines, *menu[:5], caption, *menu[5:]]) < 0
