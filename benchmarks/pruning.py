@@ -49,15 +49,20 @@ FORMS = "navpage.forms"
 FIELD = 0.5
 # Few pages of these tasks are there, and their evidence is easily outvoted by ingredients.
 TASK_WEIGHTS = {
-    "navpage.pagination": 2.0,
+    "navpage.pagination": 3.0,
     "navpage.listing": 2.0,
-    "navpage.first_event": 2.0,
+    "navpage.first_event": 3.0,
     "productpage.extract": 2.0,
     "productpage.extract_property": 2.0,
     "contactpage.extract": 1.3,
 }
 # Its answer is the page's running text: one value, of which half is worth nothing.
 BODY = "articlepage.body"
+# Ten ingredients are not ten titles: a value counts by the values of its slot to this power. On
+# a page of many values they are what the page is about.
+SHARE_POWER = -0.5
+MANY_VALUES = 20
+MANY_SHARE_POWER = -0.3
 PARTS = 2.0  # what a sentence of a long value counts, beside its share of it
 MAX_PART = 0.5
 MIN_PART = 12  # letters and digits of a part of a long value
@@ -92,12 +97,17 @@ class Page:
 
     @property
     def options(self) -> TaskOptions:
-        """How the page is cleaned: as dataset.yaml would have it for its task."""
-        return TaskOptions(prose=self.task == BODY)
+        """How the page is cleaned."""
+        return options_of(self.task)
 
     @property
     def fold(self) -> int:
         return int(hashlib.sha256(self.site.encode()).hexdigest(), 16) % FOLDS
+
+
+def options_of(task: str) -> TaskOptions:
+    """Return how the pages of `task` are cleaned, as dataset.yaml would have it."""
+    return TaskOptions(prose=task == BODY)
 
 
 def rows(limit: int | None) -> list[dict[str, Any]]:
@@ -141,7 +151,7 @@ def prepare(row: dict[str, Any]) -> Page | None:
     lines = boilerplate.drop_repeats(markup.read_lines(row["html"], TaskOptions())[0])
     if not lines:
         return None
-    is_prose = row["task"] == BODY
+    is_prose = options_of(row["task"]).prose
     chosen = prune.best_images(lines, 0 if is_prose else prune.IMAGES)
     bare = [line.without(prune.ADDRESSES if is_prose else LINK) for line in chosen]
     texts = [line.render() for line in bare]
@@ -167,20 +177,20 @@ def prepare(row: dict[str, Any]) -> Page | None:
 def _running(
     values: Sequence[tuple[str, Any]], lines: Sequence[Line], pieces: Sequence[Piece]
 ) -> list[bool]:
-    """Whether each piece belongs to VALUES; a fact that repeats the page's text does not."""
+    """Return for each piece whether it belongs to `values`; a fact that repeats text does not."""
     packed = "".join(grounding.Text(value).packed for _, value in values)
     shown = grounding.Text(
         "\n".join(piece.text for piece in pieces if lines[piece.line].kind != "fact")
     ).packed
-    found = []
+    is_prose = []
     for piece in pieces:
         # `description: Three cases …` is the text under a name of ours.
-        told = [grounding.Text(t).packed for t in (piece.text, piece.text.partition(": ")[2])]
-        is_repeat = lines[piece.line].kind == "fact" and told[1] in shown
-        found.append(
-            not is_repeat and any(len(text) >= MIN_PART and text in packed for text in told)
-        )
-    return found
+        bare = piece.text.partition(": ")[2]
+        readings = [grounding.Text(text).packed for text in (piece.text, bare)]
+        is_repeat = lines[piece.line].kind == "fact" and readings[1] in shown
+        is_part = any(len(text) >= MIN_PART and text in packed for text in readings)
+        is_prose.append(is_part and not is_repeat)
+    return is_prose
 
 
 def _holders(
@@ -214,22 +224,24 @@ def math_log(size: int) -> float:
 def examples(page: Page) -> Iterator[tuple[list[str], bool, float]]:
     """Traits, target and weight of the pieces of PAGE that say something about the target.
 
-    A value counts 1 / sqrt(values of its slot on the page): ten ingredients are not ten titles.
+    A value counts less the more of its slot the page holds (see SHARE_POWER).
     Other pieces that hold a value too are left out: they are no counter-examples.
     """
     points = scores(page)
     slots = Counter(slot for slot, _ in page.values)
+    power = MANY_SHARE_POWER if len(page.values) >= MANY_VALUES else SHARE_POWER
     worths: dict[int, float] = defaultdict(float)
     others: set[int] = set()
     for (slot, _), (holders, parts) in zip(page.values, page.holders, strict=True):
-        share = TASK_WEIGHTS.get(page.task, 1.0) * slots[slot] ** -0.5
+        share = TASK_WEIGHTS.get(page.task, 1.0) * slots[slot] ** power
         others.update(holders, (n for n, _ in parts))
         if holders:
             worths[max(holders, key=lambda n: (points[n], -n))] += share
         for number, part in parts:
             worths[number] += min(MAX_PART, PARTS * share * part)
     for number, known in enumerate(page.traits):
-        if page.task == FORMS and page.fields[number]:
+        # The second form with the same fields says no more of what the page can be asked for.
+        if page.task == FORMS and page.fields[number] and "again" not in known:
             worths[number] = max(worths[number], FIELD)
         if worths[number]:
             yield known, True, min(MAX_WORTH, worths[number])
@@ -238,7 +250,7 @@ def examples(page: Page) -> Iterator[tuple[list[str], bool, float]]:
 
 
 def fit(sample: Sequence[Page]) -> tuple[dict[str, dict[str, int]], int, int]:
-    """The table of weights from SAMPLE, and how many pieces and positive ones it was fitted on."""
+    """Return the weights fitted to `sample`, the number of its pieces and of positive ones."""
     shipped = json.loads(TABLE.read_text("utf-8"))
     records = [page for page in sample if not page.prose]
     texts = [(worth.PROSE, *found) for page in sample if page.prose for found in running(page)]
@@ -254,7 +266,7 @@ def fit(sample: Sequence[Page]) -> tuple[dict[str, dict[str, int]], int, int]:
 
 
 def running(page: Page) -> Iterator[tuple[list[str], bool, float]]:
-    """Traits, target and weight of the pieces of PAGE: each character of a text counts alike."""
+    """Yield traits, target and weight of the pieces of `page`: each character counts alike."""
     for known, is_text, size in zip(page.traits, page.prose, page.sizes, strict=True):
         yield known, is_text, size / PROSE_UNIT
 
@@ -262,7 +274,7 @@ def running(page: Page) -> Iterator[tuple[list[str], bool, float]]:
 def _regress(
     made: Sequence[tuple[str, list[str], bool, float]], penalty: float, fit_intercept: bool = True
 ) -> dict[str, dict[str, int]]:
-    """The points of the traits in MADE: kind of page, traits, target and weight of each piece."""
+    """Return the points of the traits in `made`: (page kind, traits, target, weight) by piece."""
     import numpy as np
     from scipy.sparse import csr_matrix
     from sklearn.linear_model import LogisticRegression
@@ -293,7 +305,7 @@ def _regress(
 
 
 def _tables(kind: str) -> tuple[str, ...]:
-    """The tables that a piece of a page about KIND is worth something by."""
+    """Return the tables that a piece of a page about `kind` gets points from."""
     return (kind,) if kind == worth.PROSE else (worth.EVERY, kind)
 
 
@@ -399,7 +411,7 @@ def main() -> None:
         "folds.",
         "Each cell is of sites its weights have not seen: evidence kept as the mean over pages,",
         "its 95 % interval by site (jackknife), and by value. Tokens by SmolLM2's tokenizer.",
-        f"{cleaning.machine()}.",
+        f"Pages of {BODY} are cleaned with `prose: true`. {cleaning.machine()}.",
         f"`dataset/html/weights.json` is {'' if is_shipped else 'not '}the fit of all of them.",
         "",
         "Command: `python benchmarks/pruning.py" + (" --write`" if args.write else "`"),

@@ -142,3 +142,22 @@ def test_the_report_advises_prose_where_a_budget_cuts_texts_that_are_asked_for(
     report = done.report.read_text("utf-8")
     assert ("The answers to 3 of 3 pages of product are mostly long texts" in report) is advised
     assert done.tally.notes == ({"long_answer: product": 3} if advised else {})
+
+
+def test_a_task_may_ask_for_prose_while_another_asks_for_facts(tmp_path):
+    # 42 % of article bodies were whole within 1,500 tokens, and no option could say what counts.
+    settings = "clean: {default: {max_chars: 700}, tasks: {product: {prose: %s}}}"
+    page = f"<h1>Mug</h1><p class=price>$4.50</p><p>{BODY}</p>{MENU}"
+    texts = {}
+    for prose in ("true", "false"):
+        made = fill(
+            project(tmp_path / prose, settings % prose),
+            row("a1", input_text=page, reference=json.dumps({"title": BODY, "price": 4.5})),
+        )
+        clean.run(made)
+        [cleaned] = read(made.processed / clean.NAME)
+        texts[prose] = cleaned["input_text"]
+
+    assert BODY in texts["true"]
+    assert BODY not in texts["false"]
+    assert "$4.50" in texts["false"]
