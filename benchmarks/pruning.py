@@ -33,7 +33,7 @@ from sem.dataset import grounding, markup
 from sem.dataset.config import TaskOptions
 from sem.dataset.html import boilerplate, prune, worth
 from sem.dataset.html.line import LINK, Line
-from sem.dataset.html.pieces import pieces_of
+from sem.dataset.html.pieces import Piece, pieces_of
 from sem.dataset.html.prune import Budget
 from sem.eval import clusters
 
@@ -49,21 +49,29 @@ FORMS = "navpage.forms"
 FIELD = 0.5
 # Few pages of these tasks are there, and their evidence is easily outvoted by ingredients.
 TASK_WEIGHTS = {
-    "navpage.pagination": 2.0,
+    "navpage.pagination": 3.0,
     "navpage.listing": 2.0,
-    "navpage.first_event": 2.0,
+    "navpage.first_event": 3.0,
     "productpage.extract": 2.0,
     "productpage.extract_property": 2.0,
     "contactpage.extract": 1.3,
 }
-# A body of text is not one value: half of what its task keeps is another matter than a price.
+# Its answer is the page's running text: one value, of which half is worth nothing.
 BODY = "articlepage.body"
+# Ten ingredients are not ten titles: a value counts by the values of its slot to this power. On
+# a page of many values they are what the page is about.
+SHARE_POWER = -0.5
+MANY_VALUES = 20
+MANY_SHARE_POWER = -0.3
 PARTS = 2.0  # what a sentence of a long value counts, beside its share of it
 MAX_PART = 0.5
+MIN_PART = 12  # letters and digits of a part of a long value
 MAX_WORTH = 3.0
 RARE = 15  # pieces; a trait of fewer gets no weight
 SCALE = 10
 C = 0.2
+PROSE_C = 0.05
+PROSE_UNIT = 100  # characters of a piece that count as one example
 ROUNDS = 2
 Share = tuple[int, int]  # values kept, values there
 
@@ -84,10 +92,22 @@ class Page:
     fields: list[bool]
     # By value: the pieces that hold it, else the pieces that are part of it and their share.
     holders: list[tuple[list[int], list[tuple[int, float]]]]
+    # By piece, where the task asks for running text: whether it belongs to it.
+    prose: list[bool]
+
+    @property
+    def options(self) -> TaskOptions:
+        """How the page is cleaned."""
+        return options_of(self.task)
 
     @property
     def fold(self) -> int:
         return int(hashlib.sha256(self.site.encode()).hexdigest(), 16) % FOLDS
+
+
+def options_of(task: str) -> TaskOptions:
+    """Return how the pages of `task` are cleaned, as dataset.yaml would have it."""
+    return TaskOptions(prose=task == BODY)
 
 
 def rows(limit: int | None) -> list[dict[str, Any]]:
@@ -131,11 +151,12 @@ def prepare(row: dict[str, Any]) -> Page | None:
     lines = boilerplate.drop_repeats(markup.read_lines(row["html"], TaskOptions())[0])
     if not lines:
         return None
-    chosen = prune.best_images(lines, prune.IMAGES)
-    bare = [line.without(LINK) for line in chosen]
+    is_prose = options_of(row["task"]).prose
+    chosen = prune.best_images(lines, 0 if is_prose else prune.IMAGES)
+    bare = [line.without(prune.ADDRESSES if is_prose else LINK) for line in chosen]
     texts = [line.render() for line in bare]
     pieces = [p for n, line in enumerate(bare) for p in pieces_of(n, line, texts[n])]
-    kind, found = prune.piece_traits(chosen, texts, pieces)
+    kind, found = prune.piece_traits(lines if is_prose else chosen, texts, pieces)
     prepared = [grounding.Text(piece.text) for piece in pieces]
     return Page(
         id=row["id"],
@@ -148,8 +169,28 @@ def prepare(row: dict[str, Any]) -> Page | None:
         traits=[list(map(sys.intern, known)) for known in found],
         sizes=[len(piece.text) for piece in pieces],
         fields=[bare[piece.line].kind == "field" for piece in pieces],
-        holders=[_holders(value, prepared) for _, value in values],
+        holders=[] if is_prose else [_holders(value, prepared) for _, value in values],
+        prose=_running(values, bare, pieces) if is_prose else [],
     )
+
+
+def _running(
+    values: Sequence[tuple[str, Any]], lines: Sequence[Line], pieces: Sequence[Piece]
+) -> list[bool]:
+    """Return for each piece whether it belongs to `values`; a fact that repeats text does not."""
+    packed = "".join(grounding.Text(value).packed for _, value in values)
+    shown = grounding.Text(
+        "\n".join(piece.text for piece in pieces if lines[piece.line].kind != "fact")
+    ).packed
+    is_prose = []
+    for piece in pieces:
+        # `description: Three cases …` is the text under a name of ours.
+        bare = piece.text.partition(": ")[2]
+        readings = [grounding.Text(text).packed for text in (piece.text, bare)]
+        is_repeat = lines[piece.line].kind == "fact" and readings[1] in shown
+        is_part = any(len(text) >= MIN_PART and text in packed for text in readings)
+        is_prose.append(is_part and not is_repeat)
+    return is_prose
 
 
 def _holders(
@@ -159,7 +200,9 @@ def _holders(
     if holders or not isinstance(value, str) or len(value) <= grounding.LONG // 2:
         return holders, []
     packed = grounding.Text(value).packed
-    sizes = [(n, len(text.packed)) for n, text in enumerate(pieces) if len(text.packed) >= 12]
+    sizes = [
+        (n, len(text.packed)) for n, text in enumerate(pieces) if len(text.packed) >= MIN_PART
+    ]
     return [], [(n, size / len(packed)) for n, size in sizes if pieces[n].packed in packed]
 
 
@@ -181,22 +224,24 @@ def math_log(size: int) -> float:
 def examples(page: Page) -> Iterator[tuple[list[str], bool, float]]:
     """Traits, target and weight of the pieces of PAGE that say something about the target.
 
-    A value counts 1 / sqrt(values of its slot on the page): ten ingredients are not ten titles.
+    A value counts less the more of its slot the page holds (see SHARE_POWER).
     Other pieces that hold a value too are left out: they are no counter-examples.
     """
     points = scores(page)
     slots = Counter(slot for slot, _ in page.values)
+    power = MANY_SHARE_POWER if len(page.values) >= MANY_VALUES else SHARE_POWER
     worths: dict[int, float] = defaultdict(float)
     others: set[int] = set()
     for (slot, _), (holders, parts) in zip(page.values, page.holders, strict=True):
-        share = TASK_WEIGHTS.get(page.task, 1.0) * slots[slot] ** -0.5
+        share = TASK_WEIGHTS.get(page.task, 1.0) * slots[slot] ** power
         others.update(holders, (n for n, _ in parts))
         if holders:
             worths[max(holders, key=lambda n: (points[n], -n))] += share
         for number, part in parts:
             worths[number] += min(MAX_PART, PARTS * share * part)
     for number, known in enumerate(page.traits):
-        if page.task == FORMS and page.fields[number]:
+        # The second form with the same fields says no more of what the page can be asked for.
+        if page.task == FORMS and page.fields[number] and "again" not in known:
             worths[number] = max(worths[number], FIELD)
         if worths[number]:
             yield known, True, min(MAX_WORTH, worths[number])
@@ -205,44 +250,63 @@ def examples(page: Page) -> Iterator[tuple[list[str], bool, float]]:
 
 
 def fit(sample: Sequence[Page]) -> tuple[dict[str, dict[str, int]], int, int]:
-    """The table of weights from SAMPLE, and how many pieces and positive ones it was fitted on."""
+    """Return the weights fitted to `sample`, the number of its pieces and of positive ones."""
     shipped = json.loads(TABLE.read_text("utf-8"))
+    records = [page for page in sample if not page.prose]
+    texts = [(worth.PROSE, *found) for page in sample if page.prose for found in running(page)]
+    prose = _regress(texts, PROSE_C, fit_intercept=False)
     worth.use(shipped)
     table: dict[str, dict[str, int]] = {}
     for _ in range(ROUNDS):
-        table, pieces, ones = _fit_once(sample)
+        made = [(page.kind, *found) for page in records for found in examples(page)]
+        table = {**_regress(made, C), **prose}
         worth.use(table)
     worth.use(shipped)
-    return table, pieces, ones
+    return table, len(made) + len(texts), sum(is_one for *_, is_one, _ in (*made, *texts))
 
 
-def _fit_once(sample: Sequence[Page]) -> tuple[dict[str, dict[str, int]], int, int]:
+def running(page: Page) -> Iterator[tuple[list[str], bool, float]]:
+    """Yield traits, target and weight of the pieces of `page`: each character counts alike."""
+    for known, is_text, size in zip(page.traits, page.prose, page.sizes, strict=True):
+        yield known, is_text, size / PROSE_UNIT
+
+
+def _regress(
+    made: Sequence[tuple[str, list[str], bool, float]], penalty: float, fit_intercept: bool = True
+) -> dict[str, dict[str, int]]:
+    """Return the points of the traits in `made`: (page kind, traits, target, weight) by piece."""
     import numpy as np
     from scipy.sparse import csr_matrix
     from sklearn.linear_model import LogisticRegression
 
-    made = [(page.kind, *found) for page in sample for found in examples(page)]
+    if not made:
+        return {}
     often: Counter[tuple[str, str]] = Counter()
     for kind, known, _, _ in made:
-        often.update((worth.EVERY, trait) for trait in set(known))
-        often.update((kind, trait) for trait in set(known))
+        for about in _tables(kind):
+            often.update((about, trait) for trait in set(known))
     names = sorted(name for name, times in often.items() if times >= RARE)
     place = {name: number for number, name in enumerate(names)}
     cells: list[int] = []
     ends = [0]
     for kind, known, _, _ in made:
-        pairs = ((about, trait) for trait in known for about in (worth.EVERY, kind))
+        pairs = ((about, trait) for trait in known for about in _tables(kind))
         cells += [place[pair] for pair in pairs if pair in place]
         ends.append(len(cells))
     shape = (len(made), len(names))
     matrix = csr_matrix((np.ones(len(cells), "float32"), cells, ends), shape=shape)
-    model = LogisticRegression(C=C, max_iter=300)
+    model = LogisticRegression(C=penalty, max_iter=300, fit_intercept=fit_intercept)
     model.fit(matrix, [is_one for *_, is_one, _ in made], [weight for *_, weight in made])
     table: dict[str, dict[str, int]] = {}
     for (kind, trait), value in zip(names, model.coef_[0], strict=True):
         if points := round(SCALE * float(value)):
             table.setdefault(kind, {})[trait] = points
-    return table, len(made), sum(is_one for *_, is_one, _ in made)
+    return table
+
+
+def _tables(kind: str) -> tuple[str, ...]:
+    """Return the tables that a piece of a page about `kind` gets points from."""
+    return (kind,) if kind == worth.PROSE else (worth.EVERY, kind)
 
 
 def measure(job: tuple[Page, dict[str, dict[str, int]]]) -> dict[int | None, Share]:
@@ -253,7 +317,7 @@ def measure(job: tuple[Page, dict[str, dict[str, int]]]) -> dict[int | None, Sha
     kept = {}
     for limit in BUDGETS:
         budget = Budget(limit, counter() if limit else len)
-        texts = prune.fit(page.lines, (budget,), TaskOptions()).texts
+        texts = prune.fit(page.lines, (budget,), page.options).texts
         shown = grounding.Text("\n".join(texts))
         kept[limit] = (sum(grounding.found(v, shown) for _, v in page.values), len(page.values))
     return kept
@@ -297,7 +361,7 @@ def speed(pages: Sequence[Page]) -> float:
     for _ in range(3):
         start = time.process_time()
         for page in long:
-            prune.fit(page.lines, (Budget(1_500, counter()),), TaskOptions())
+            prune.fit(page.lines, (Budget(1_500, counter()),), page.options)
         best = min(best, 1_000 * (time.process_time() - start) / len(long))
     return best
 
@@ -347,7 +411,7 @@ def main() -> None:
         "folds.",
         "Each cell is of sites its weights have not seen: evidence kept as the mean over pages,",
         "its 95 % interval by site (jackknife), and by value. Tokens by SmolLM2's tokenizer.",
-        f"{cleaning.machine()}.",
+        f"Pages of {BODY} are cleaned with `prose: true`. {cleaning.machine()}.",
         f"`dataset/html/weights.json` is {'' if is_shipped else 'not '}the fit of all of them.",
         "",
         "Command: `python benchmarks/pruning.py" + (" --write`" if args.write else "`"),

@@ -69,7 +69,7 @@ def measure(row: dict[str, Any]) -> Measured | None:
         tokens[name] = count(whole)
         shown = [grounding.Text(cut(whole, limit)) for limit in pruning.BUDGETS]
         kept[name] = [sum(grounding.found(v, text) for _, v in values) for text in shown]
-    tokens[OURS] = count(markup.simplify(row["html"]).text)
+    tokens[OURS] = count(markup.simplify(row["html"], pruning.options_of(row["task"])).text)
     tokens["raw page"] = count(row["html"])
     return Measured(row["id"], row["task"], row["site"] or row["id"], len(values), kept, tokens)
 
@@ -134,7 +134,8 @@ def main() -> None:
         f"{len(pages):,} real pages; evidence: reference values that annotators saw on the page",
         "and that its HTML holds. Each cell: the mean over pages of the share that is left, its",
         "95 % interval by site (jackknife), and the share of all values. Ours is cross-validated",
-        f"by site. Tokens by SmolLM2's tokenizer. {cleaning.machine()}.",
+        f"by site; pages of {pruning.BODY} are cleaned with `prose: true`. Tokens by SmolLM2's",
+        f"tokenizer. {cleaning.machine()}.",
         "",
         f"Commands: `python benchmarks/pruning.py`, `python benchmarks/representations.py{limit}`",
         "",

@@ -109,3 +109,55 @@ def test_a_page_type_may_have_its_own_budget(tmp_path, tokenizer):
 
     sizes = {r["id"]: r["meta"]["tokens_after"] for r in read(made.processed / clean.NAME)}
     assert sizes["a1"] <= 60 < sizes["b1"] <= 300
+
+
+BODY = " ".join(f"Sentence {n} tells how the old harbour was built." for n in range(12))
+SUMMARY = " ".join(f"In short, this is point {n} of what the page is about." for n in range(8))
+MENU = "".join(f"<p>Read reason {n} to visit, for {n} €</p>" for n in range(60))
+
+
+@pytest.mark.parametrize(
+    ("title", "settings", "advised"),
+    [
+        (BODY, "max_chars: 900", True),
+        (BODY, "max_chars: 900, prose: true", False),
+        (BODY, "max_chars: null", False),
+        ("Mug", "max_chars: 900", False),
+        # A summary is as long, but not a text of the page.
+        (SUMMARY, "max_chars: 900", False),
+    ],
+)
+def test_the_report_advises_prose_where_a_budget_cuts_texts_that_are_asked_for(
+    tmp_path, title, settings, advised
+):
+    reference = json.dumps({"title": title, "price": 4.5})
+    rows = [
+        row(f"a{n}", input_text=f"<h1>Mug {n}</h1><p>$4.50</p><p>{BODY}</p>{MENU}",
+            reference=reference)
+        for n in range(3)
+    ]  # fmt: skip
+
+    done = clean.run(fill(project(tmp_path, f"clean: {{default: {{{settings}}}}}"), *rows))
+
+    report = done.report.read_text("utf-8")
+    assert ("The answers to 3 of 3 pages of product are mostly long texts" in report) is advised
+    assert done.tally.notes == ({"long_answer: product": 3} if advised else {})
+
+
+def test_a_task_may_ask_for_prose_while_another_asks_for_facts(tmp_path):
+    # 42 % of article bodies were whole within 1,500 tokens, and no option could say what counts.
+    settings = "clean: {default: {max_chars: 700}, tasks: {product: {prose: %s}}}"
+    page = f"<h1>Mug</h1><p class=price>$4.50</p><p>{BODY}</p>{MENU}"
+    texts = {}
+    for prose in ("true", "false"):
+        made = fill(
+            project(tmp_path / prose, settings % prose),
+            row("a1", input_text=page, reference=json.dumps({"title": BODY, "price": 4.5})),
+        )
+        clean.run(made)
+        [cleaned] = read(made.processed / clean.NAME)
+        texts[prose] = cleaned["input_text"]
+
+    assert BODY in texts["true"]
+    assert BODY not in texts["false"]
+    assert "$4.50" in texts["false"]

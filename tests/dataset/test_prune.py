@@ -83,13 +83,15 @@ def test_every_weight_is_of_a_trait_that_lines_have():
     values["words"] = {name.partition(": ")[2] for _, name in traits.SIZES} | {"many"}
     values["around"] = {"text", "mixed", "links", "only links"}
     values["part"] = {"later", "late"}
+    values["names"] = {"some", "most", "many"}
+    values["list"] = {"few", "many"}
     single = {"contact", "contact address", "digit", "legal", "like the line before", "link"}
     known = single | {"money", "page", "pages", "linked", "again", "said often", "sentence"}
     known |= {"like the title", "street", "postcode", "duration", "day", "amount", "button"}
-    known |= {"labelled", "byline"}
+    known |= {"labelled", "byline", "names a contact page", "field again"}
     known |= {f"{name}: {value}" for name, found in values.items() for value in found}
 
-    kinds = {worth.EVERY, "other", *(name for name, _, _ in traits.PAGE_KINDS)}
+    kinds = {worth.EVERY, worth.PROSE, "other", *(name for name, _, _ in traits.PAGE_KINDS)}
     assert set(worth.WEIGHTS) <= kinds
     for table in worth.WEIGHTS.values():
         assert {trait for trait in table if not trait.startswith("fact: ")} <= known
@@ -268,3 +270,180 @@ def test_what_a_page_says_outright_comes_first():
     assert {"title: Mugs | Shop", "# All our mugs"} <= set(lines)
     assert any(line.startswith("next: (https://shop.example/list?") for line in lines)
     assert any("Home" in line for line in lines)
+
+
+STORY = [
+    f"Paragraph {n} tells how the harbour was built, who paid the masons and why the tower leans "
+    f"to the west. Nobody in the town remembers the year in which stone {n} was laid."
+    for n in range(1, 7)
+]
+TEASERS = "".join(
+    f'<li><a href="/story/{n}">Ten reasons to visit harbour number {n} this summer</a></li>'
+    for n in range(30)
+)
+COMMENTS = "".join(
+    f'<div class="comment"><b>Reader{n}</b> <p>I paid {n} € there, thanks!</p></div>'
+    for n in range(20)
+)
+ARTICLE = (
+    "<title>The leaning tower</title>"
+    f'<nav><ul>{TEASERS}</ul></nav><main><h1>The leaning tower</h1><p class="date">12 May 2024</p>'
+    '<p class="price">Entry: 12,50 €</p>'
+    + "".join(f'<p>{text} <a href="/source/of/it">Source</a>.</p>' for text in STORY)
+    + f"</main><aside><ul>{TEASERS}</ul></aside><section>{COMMENTS}</section>"
+)
+PROSE = TaskOptions(prose=True)
+
+
+def test_a_task_that_asks_for_prose_keeps_the_running_text_in_one_piece():
+    # Within 1,500 tokens 42 % of article bodies were whole, a plain tag strip kept 75 %: every
+    # line competed by its length, and a body is long.
+    text = "\n".join(f"{text} Source." for text in STORY)
+
+    prose = markup.simplify(ARTICLE, PROSE, len(text) + 10).text
+    record = markup.simplify(ARTICLE, budget=len(text) + 10).text
+
+    assert text in prose
+    assert text not in record
+    assert {"price: Entry: 12,50 €", "date: 12 May 2024"} <= set(record.splitlines())
+
+
+def test_a_text_longer_than_the_budget_keeps_its_beginning():
+    text = markup.simplify(ARTICLE, PROSE, 700).text
+
+    assert all(paragraph in text for paragraph in STORY[:2])
+    assert STORY[5] not in text
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        '<a href="https://paper.example/story/17">the paper</a>',
+        '<a rel="next" href="/page/2?page=2">the paper</a>',
+        '<a href="mailto:desk@paper.example">the paper</a>',
+    ],
+)
+def test_prose_has_no_addresses_in_it(link):
+    # A sentence with `(https://…)` in its middle is not the sentence that the answer holds.
+    page = f"<main><p>The tower leans, {link} reports, since it was built.</p></main>"
+
+    assert "The tower leans, the paper reports, since" in markup.simplify(page, PROSE).text
+    assert "(" in markup.simplify(page, TaskOptions(links="all")).text
+
+
+@pytest.mark.parametrize("inner", ["<ul><li>{}</li><li>{}</li></ul>", "<h2>{}</h2><p>{}</p>"])
+def test_lists_and_headings_inside_a_text_belong_to_it(inner):
+    # A recipe or a press release has both in its body; alone they are worth less than a teaser.
+    part = inner.format("What the masons found below", "Two coins of the year before")
+    page = ARTICLE.replace(f"<p>{STORY[3]}", f"{part}<p>{STORY[3]}")
+
+    lines = markup.simplify(page, PROSE, sum(map(len, STORY)) + 160).text.splitlines()
+
+    assert sum("What the masons" in line or "Two coins" in line for line in lines) == 2
+    assert not any("Ten reasons" in line for line in lines)
+
+
+def test_prose_of_plain_text_is_its_beginning():
+    lines = [f"Line {n} of a letter" for n in range(100)]
+    text = "\n".join([*lines, "Total 12,99 €"])
+
+    made = markup.simplify(text, TaskOptions(input="text", prose=True), 300).text
+
+    assert made.startswith("\n".join(lines[:10]))
+    assert "12,99" not in made
+
+
+def test_a_piece_of_prose_counts_half_by_what_stands_around_it():
+    lines = [Line("text", (f"{text} And so on.",), "main", shape="p") for text in STORY[:4]]
+    caption = Line("text", ("The tower",), "main", shape="figcaption")
+    menu = [Line("item", (f"Topic {n}",), "nav", prefix="- ", is_linked=True) for n in range(9)]
+
+    def points(page: list[Line]) -> float:
+        texts = [line.render() for line in page]
+        pieces = [prune.Piece(n, 0, text, "", True) for n, text in enumerate(texts)]
+        known = prune.piece_traits(page, texts, pieces)[1]
+        return prune.prose_scores(known, pieces)[page.index(caption)]
+
+    assert points([*lines[:2], caption, *lines[2:], *menu]) > 0
+    assert points([*lines, *menu[:5], caption, *menu[5:]]) < 0
+
+
+@pytest.mark.parametrize(
+    ("title", "kind"),
+    [
+        ("About Us | Acme Bearings", "contact"),
+        ("Acme Bearings - Management Team", "contact"),
+        ("Kontakt – Stadtwerke Bonn", "contact"),
+        ("Contact", "contact"),
+        ("About the night on which the harbour was lost to the sea", "other"),
+        ("How our team of masons moved the tower by a foot", "other"),
+        ("Blue Mug | Acme", "other"),
+    ],
+)
+def test_a_page_that_is_called_contact_or_team_is_a_contact_page(title, kind):
+    # Thirty people without a telephone number ranked as any page does: its form came first.
+    lines = [Line("fact", (f"title: {title}",)), Line("text", ("Ann Lee, Chief Mason",))]
+
+    texts = [line.render() for line in lines]
+
+    assert traits.page_kind(traits.contexts(lines, texts)) == kind
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Ann Lee", {"names: most"}),
+        ("### Ann Lee", {"names: most"}),
+        ("- Ann Lee, Bonn", {"names: most"}),
+        ("we sent Ann to see the masons of Bonn", {"names: some"}),
+        ("Bonn, Köln, Ulm, Jena, Hof", {"names: most", "list: few"}),
+        ("Lee | Roe | Poe | Orr | Fox | Kay | Day | May", {"list: many"}),
+        ("When the masons came, the tower leaned, and nobody who saw it was glad", set()),
+        ("The tower leans", set()),
+    ],
+)
+def test_names_and_lists_of_them_are_told_from_sentences(text, expected):
+    known = {trait for trait in traits.told(text) if trait.startswith(("names", "list"))}
+
+    assert known == expected
+
+
+CITIES = "Antwerp Berlin Cologne Ecully Glendale Hamburg Leipzig London Madrid Milan Paris Turin"
+PEOPLE = "Ann Bea Cleo Dora Eva Fay Gus Hal Ida Jon Kim Lou"
+ASKED = ("First Name", "Last Name", "Email", "Age", "Country of origin", "Work experience")
+FORM = (
+    '<form style="display:none" action="/ask"><h3>Request information</h3>'
+    + "".join(f"<p>{name}: <input type=text name='{name}'> (required)</p>" for name in ASKED)
+    + "</form>"
+)
+MENU_LINKS = "".join(f"<a href=/m{n}>Menu entry {n}</a>" for n in range(25))
+PROGRAMMES = "".join(f"<li>Master of Something {n} (full time)</li>" for n in range(8))
+
+
+def directory(title: str, record: str) -> str:
+    """A page called `title` with `record`, a form and a list for each place."""
+    people = dict(zip(CITIES.split(), PEOPLE.split(), strict=True))
+    records = "".join(
+        record.format(city=city, person=person) + f"<ul>{PROGRAMMES}</ul>{FORM}"
+        for city, person in people.items()
+    )
+    return f"<title>{title}</title><nav>{MENU_LINKS}</nav><h1>{title}</h1>{records}"
+
+
+@pytest.mark.parametrize(
+    ("title", "record"),
+    [
+        (
+            "Our Locations | Acme",
+            "<h2>School of {city}</h2><p>City: {city}</p><p>{person} Miller</p>",
+        ),
+        ("Acme - Team", "<h3>{person} Miller</h3><p>Head of {city}</p><p>{city}, Europe</p>"),
+        ("Contact us", "<div><b>{person} Miller</b></div><div>{city} 2100, Tel. 555-0134</div>"),
+    ],
+)
+def test_a_directory_keeps_its_records_before_a_form_that_comes_with_each(title, record):
+    # Twelve hidden forms of six equal fields came before two thirds of the places and people.
+    text = markup.simplify(directory(title, record), budget=1_800).text
+
+    assert sum(city in text for city in CITIES.split()) == 12
+    assert sum(f"{person} Miller" in text for person in PEOPLE.split()) >= 11

@@ -22,6 +22,8 @@ class TaskOptions:
     page_tokens: dict[str, int] = field(default_factory=dict)  # page type -> its own max_tokens
     form: Literal["lines", "addressed"] = "lines"  # `price: 9 €`, or `main>p.price | 9 €`
     links: Literal["all", "content", "paging", "none"] = "content"
+    # The answer is the page's running text: it is kept first, in one piece, without addresses.
+    prose: bool = False
     hidden: Literal["reveal", "drop"] = "reveal"  # long blocks that a click shows
     images: int = 8  # image addresses kept per page, best first; 3 at most over its budget
     nulls: Literal["keep", "fill"] = "keep"

@@ -11,7 +11,17 @@ from typing import Any
 from sem.core import jsonio, schema, settings
 from sem.core.example import Example
 from sem.core.taskspec import TaskSpec
-from sem.dataset import consent, dedupe, evidence, markup, neardup, pii, rows, tokens
+from sem.dataset import (
+    consent,
+    dedupe,
+    evidence,
+    grounding,
+    markup,
+    neardup,
+    pii,
+    rows,
+    tokens,
+)
 from sem.dataset.config import Clean, TaskOptions
 from sem.dataset.erasure import tombstones
 from sem.dataset.html import bombs
@@ -22,6 +32,9 @@ from sem.dataset.tally import closed_slots, lot
 
 # Where a row is from and what it is: addresses and names of ours, not of people.
 ABOUT = frozenset(("url", "domain", "site", "page_type", "language", "task", "capture"))
+
+# A value of more characters is a text: `prose` keeps it in one piece within a budget.
+LONG_ANSWER = 300
 
 
 @dataclass(frozen=True)
@@ -135,7 +148,7 @@ class Worker:
             task=example.task,
             report={**page.report, **self._tokens(example)},
             survival=judged.survival,
-            notes=[*made.notes, *judged.notes],
+            notes=[*made.notes, *judged.notes, *_advice(made, page)],
             pii=private.counts,
         )
 
@@ -199,3 +212,17 @@ class Worker:
     def _tokens(self, example: Example) -> dict[str, int]:
         names = ("tokens_before", "tokens_after")
         return {name: example.meta[name] for name in names if name in example.meta}
+
+
+def _advice(made: Prepared, page: markup.Simplified) -> list[str]:
+    """Return a note where a budget took from a page whose answer is mostly long texts of it."""
+    if made.options.prose or not page.report.get("over_budget"):
+        return []
+    values = [str(value) for _, value in grounding.leaves(made.reference)]
+    half = sum(map(len, values)) / 2
+    long = [value for value in values if len(value) > LONG_ANSWER]
+    if sum(map(len, long)) <= half:
+        return []
+    source = grounding.of_page(made.page)
+    copied = sum(len(value) for value in long if grounding.found(value, source))
+    return [f"long_answer: {made.spec.task_id}"] if copied > half else []

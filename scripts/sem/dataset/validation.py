@@ -1,6 +1,7 @@
 """reports/SEM/dataset_validation.md: what cleaning read, kept, refused and lost."""
 
 import html
+from collections.abc import Iterator
 from typing import Any
 
 from sem.core.markdown import section
@@ -58,6 +59,7 @@ def render(sem: str, tally: Any, facts: dict[str, Any]) -> str:
         section("Rejected rows", ("reason", "rows", "first ids"), _reject_rows(tally)),
         section("Tasks", _task_columns(tally), _task_rows(tally)),
         section("Notes", ("note", "rows"), sorted(tally.notes.items())),
+        *_advice(tally),
         section("Evidence that survives cleaning", SLOT_COLUMNS, _survival_rows(tally)),
         _tokens(tally),
         section("Personal data", ("kind", *PII_ACTIONS), _pii_rows(tally)),
@@ -84,6 +86,18 @@ def _task_rows(tally: Any) -> list[tuple[Any, ...]]:
         (escape(task), *(f"{counts.get(name, 0):,}" for name in columns))
         for task, counts in sorted(tally.tasks.items())
     ]
+
+
+def _advice(tally: Any) -> Iterator[str]:
+    """Yield a line for each task whose answers are mostly long texts that a budget cuts up."""
+    for task, counts in sorted(tally.tasks.items()):
+        long = tally.notes.get(f"long_answer: {task}", 0)
+        if 2 * long > counts["pages"]:
+            yield (
+                f"The answers to {long:,} of {counts['pages']:,} pages of {escape(task)} are "
+                "mostly long texts, and the budget takes from them: `prose: true` below "
+                "`clean.tasks` in dataset.yaml keeps such a text first and in one piece.\n"
+            )
 
 
 def _survival_rows(tally: Any) -> list[tuple[Any, ...]]:

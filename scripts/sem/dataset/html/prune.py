@@ -25,6 +25,13 @@ MAX_CHARS_PER_UNIT = 24  # no text has tokens of so many characters on average
 START = 6  # characters of a text for each unit of a budget that are counted first
 SLACK = 8  # tokens that the start of a text can have more than belong to it in the whole
 
+ADDRESSES = frozenset(("link", "paging", "contact"))
+# Running text is a block: half of what a piece of it is worth is what stands around it.
+NEIGHBOURS = 4
+# Points at which a piece is running text beyond doubt. Such pieces stay in the page's order, so
+# that a text longer than the budget keeps its beginning and not a sentence here and there.
+CERTAIN = 15
+
 Size = Callable[[str], int]
 
 
@@ -56,19 +63,26 @@ class Fitted:
 
 
 def fit(lines: Sequence[Line], budgets: Sequence[Budget], options: TaskOptions) -> Fitted:
-    """LINES within BUDGETS: images beyond the limit go, then links, then whole lines."""
+    """Return `lines` within `budgets`: images over the limit go, then links, then whole lines.
+
+    A task that asks for prose has no use for addresses in the middle of it: they go at once.
+    """
     chosen = best_images(lines, options.images)
+    if options.prose:
+        chosen = [line.without(ADDRESSES) for line in chosen]
     texts = [line.render(options.form) for line in chosen]
     if all(budget.holds(texts) for budget in budgets):
         shown = [text for text in texts if text]
         return Fitted(shown, {"over_budget": 0, "pruned_lines": 0, "cut_lines": 0})
-    chosen = best_images(lines, min(options.images, IMAGES))
-    bare = [line.without(LINK) for line in chosen]
+    chosen = best_images(lines, 0 if options.prose else min(options.images, IMAGES))
+    bare = [line.without(ADDRESSES if options.prose else LINK) for line in chosen]
     plain = [line.render() for line in bare]
     shown = plain if options.form == "lines" else [line.render(options.form) for line in bare]
     pieces = [piece for n, line in enumerate(bare) for piece in pieces_of(n, line, shown[n])]
     if bare[0].kind == "plain":
-        points = [_plain_score(piece.text) for piece in pieces]
+        points = [0.0 if options.prose else _plain_score(piece.text) for piece in pieces]
+    elif options.prose:
+        points = prose_scores(piece_traits(lines, plain, pieces)[1], pieces)
     else:
         kind, found = piece_traits(chosen, plain, pieces)
         first = _outright(bare, plain)
@@ -138,6 +152,23 @@ def piece_traits(
 def _place(piece: Piece) -> Iterator[str]:
     if piece.number:
         yield "part: later" if piece.number < 4 else "part: late"
+
+
+def prose_scores(traits_by_piece: Sequence[Sequence[str]], pieces: Sequence[Piece]) -> list[float]:
+    """Return how surely each of `pieces` belongs to the running text, in points up to CERTAIN.
+
+    A piece counts half by its own traits and half by the mean of its neighbourhood, itself
+    included, in which each character counts alike and the nearer piece more.
+    """
+    own = [worth.of(known, worth.PROSE) for known in traits_by_piece]
+    sizes = [len(piece.text) for piece in pieces]
+    points = []
+    for number, score in enumerate(own):
+        near = range(max(0, number - NEIGHBOURS), min(len(own), number + NEIGHBOURS + 1))
+        shares = [sizes[n] * (NEIGHBOURS + 1 - abs(n - number)) for n in near]
+        around = sum(share * own[n] for share, n in zip(shares, near, strict=True)) / sum(shares)
+        points.append(min(float(CERTAIN), round((score + around) / 2, 2)))
+    return points
 
 
 def _plain_score(text: str) -> int:

@@ -40,6 +40,21 @@ AMOUNT = re.compile(
 )
 BYLINE = re.compile(r"(?:written |posted |recipe )?(?:by|von|par|por|di|door|av)\b[: ]\s?\w", re.I)
 LABELLED = re.compile(r"[^:|]{2,30}:\s\S")
+# Names stand in capitals behind other words: `the office of Ann Lee in Bonn`, not `The office`.
+NAMED = re.compile(r"(?<=[\w,;] )[A-ZÀ-ÖØ-ÞΑ-ΩА-Я][\w’'-]+")
+SEPARATOR = re.compile(r"[,;|/•·]\s?")
+MIN_LISTED = 4  # parts of a text that may be a list
+LISTED_CHARS, LISTED_SPACES = 40, 4  # that one of them has at most
+MIN_LISTED_SHARE = 0.75
+# A page of this name is about people and places, however few telephone numbers it holds.
+CONTACT_NAMES = re.compile(
+    r"\b(?:contacts?|kontakt|contacto|contatti|about|über uns|impressum|team|locations?|offices?|"
+    r"directory|staff|people|management|directions|support|customer service)\b",
+    re.I,
+)
+TITLE_PARTS = re.compile(r" [|–—»:·-]+ |: ")
+TITLES = 3  # titles and first-level headings that are read for a name of a page
+MAX_NAME_WORDS = 4
 BUTTONS = re.compile(r"\[(?:submit|button|image|reset)\b|\[button\]")
 SENTENCE = re.compile(r"[.!?。…][\"'”’)]?\Z")
 TITLE_WORD = re.compile(r"[^\W_]{3,}")
@@ -77,6 +92,7 @@ PAGE_KINDS = (
         ),
     ),
     ("recipe", 5, frozenset(("amount",))),
+    ("contact", 1, frozenset(("names a contact page",))),
     ("listing", 1, frozenset(("pages", "hint: pager", "hint: next"))),
     ("product", 1, frozenset(("hint: price", "hint: sku", "hint: old price"))),
     ("contact", 4, frozenset(("contact", "street", "postcode"))),
@@ -91,6 +107,7 @@ def contexts(lines: Sequence[Line], texts: Sequence[str]) -> list[list[str]]:
     times = Counter(text for text in texts if text)
     title = _title(lines, texts, top)
     around = _links_around(lines)
+    naming = _naming(lines, texts)
     shapes: Counter[str] = Counter()
     seen: set[str] = set()
     before, heading, below = None, "", 0
@@ -118,7 +135,11 @@ def contexts(lines: Sequence[Line], texts: Sequence[str]) -> list[list[str]]:
             traits.append("linked")
         if times[text] > 1:
             traits.append("again" if text in seen else "said often")
+            if line.kind == "field" and text in seen:
+                traits.append("field again")
             seen.add(text)
+        if number == naming:
+            traits.append("names a contact page")
         if title and line.kind != "fact" and _shares(text, title):
             traits.append("like the title")
         before = (line.kind, line.shape)
@@ -166,9 +187,26 @@ def told(text: str) -> Iterator[str]:
         yield "labelled"
     if BYLINE.match(text.lstrip("#- ")):
         yield "byline"
-    yield _name(text.count(" ") + 1, SIZES, "words: many")
+    count = text.count(" ") + 1
+    yield _name(count, SIZES, "words: many")
+    yield from _enumerated(text, count)
     if SENTENCE.search(text):
         yield "sentence"
+
+
+def _enumerated(text: str, count: int) -> Iterator[str]:
+    """Yield whether `text` of `count` words names people and places, and whether it lists."""
+    bare = text.lstrip("#- ")
+    if names := len(NAMED.findall(bare)):
+        is_most = names * 2 >= count - (bare != text)
+        yield "names: many" if names >= 6 else "names: most" if is_most else "names: some"
+    parts = SEPARATOR.split(text)
+    if len(parts) >= MIN_LISTED:
+        short = sum(
+            1 <= len(part) <= LISTED_CHARS and part.count(" ") <= LISTED_SPACES for part in parts
+        )
+        if short >= MIN_LISTED_SHARE * len(parts):
+            yield "list: many" if len(parts) >= 2 * MIN_LISTED else "list: few"
 
 
 def is_legal(text: str) -> bool:
@@ -205,6 +243,22 @@ def _title(lines: Sequence[Line], texts: Sequence[str], top: int | None) -> froz
     if top is not None:
         said.append(texts[top])
     return frozenset(word for text in said for word in TITLE_WORD.findall(text.casefold()))
+
+
+def _naming(lines: Sequence[Line], texts: Sequence[str]) -> int | None:
+    """Return the first title or heading that names a contact page, None without one."""
+    titles = 0
+    for number, (line, text) in enumerate(zip(lines, texts, strict=True)):
+        is_title = line.kind == "fact" and text.startswith("title: ")
+        if is_title or text.startswith("# "):
+            titles += 1
+            parts = TITLE_PARTS.split(text.removeprefix("title: ").lstrip("# "))
+            short = (part for part in parts if len(part.split()) <= MAX_NAME_WORDS)
+            if any(map(CONTACT_NAMES.search, short)):
+                return number
+        if titles == TITLES:
+            break
+    return None
 
 
 def _shares(text: str, title: frozenset[str]) -> bool:

@@ -2,7 +2,8 @@
 
 Ten points are one unit of log-odds that the line holds a value an answer is made of, as a
 logistic regression has it. `weights.json` holds the points of each trait on every page, and what
-is added on a recipe, a product, a list, a contact page or another one. It is fitted by
+is added on a recipe, a product, a list, a contact page or another one; `prose` stands alone: a
+character's log-odds of belonging to the running text that a task asks for. It is fitted by
 `python benchmarks/pruning.py --write`; how it does on sites it has not seen is in
 benchmarks/results/pruning.md. A trait the table does not name, such as a hint that was rare
 there, says nothing.
@@ -16,6 +17,7 @@ from pathlib import Path
 # Points for each factor of e in characters: a line competes by what it takes.
 LENGTH = 9
 EVERY = "every page"
+PROSE = "prose"
 WEIGHTS: dict[str, dict[str, int]] = json.loads(
     Path(__file__).with_name("weights.json").read_text("utf-8")
 )
@@ -29,8 +31,8 @@ def of(found: Iterable[str], kind: str) -> int:
 
 @lru_cache(maxsize=16)
 def _table(kind: str) -> dict[str, int]:
-    """The points of each trait on a page about KIND."""
-    table = dict(WEIGHTS.get(EVERY, {}))
+    """Return the points of each trait on a page about `kind`."""
+    table = {} if kind == PROSE else dict(WEIGHTS.get(EVERY, {}))
     for trait, points in WEIGHTS.get(kind, {}).items():
         table[trait] = table.get(trait, 0) + points
     return table
