@@ -12,7 +12,7 @@ from sem.dataset import acknowledge, clean, holdout, snapshot, specs
 from sem.dataset.erasure import tombstones
 from sem.dataset.feed import feed
 from sem.eval import answers, backlog, evalreport
-from sem.train import compare
+from sem.train import compare, plan
 
 GOOD = {
     state.TrainedPlan: {"snapshot": {"version": 1, "sha256": "x"}},
@@ -196,3 +196,40 @@ def test_whoever_reads_a_damaged_file_gets_that_error(finished, tmp_path, name, 
 
     with pytest.raises(SemError):
         READERS[name](project)
+
+
+def append_row(path):
+    with files.appending(path) as file:
+        files.append(file, {})
+
+
+WRITERS = {
+    "write": lambda path: files.write(path, "x"),
+    "write_rows": lambda path: files.write_rows(path, [{}]),
+    "appending": append_row,
+}
+
+
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS.keys())
+def test_a_folder_in_the_place_of_a_file_that_is_written_is_named(tmp_path, write):
+    # dataset.clean and dataset.augment ended in an IsADirectoryError after all their work.
+    path = tmp_path / "clean.jsonl"
+    path.mkdir()
+
+    with pytest.raises(SemError, match=r"clean\.jsonl: a folder where a file is expected"):
+        write(path)
+
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("content", [b"null", b"[]", b"{}", b"{"])
+def test_a_damaged_plan_of_another_run_does_not_stop_prepare(prepared_toy, content, capsys):
+    # It was a traceback, and the remedy of its error would have been to prepare a new run.
+    project, made = prepared_toy
+    path = project.adapters / "29990101-000000-ffff" / "run.json"
+    damage(path, content)
+
+    again = plan.prepare(project, None)
+
+    assert again.id == made.id
+    assert f"{path}: " in "".join(capsys.readouterr().err.split("\n")).replace("  ", " ")
