@@ -1,13 +1,18 @@
 """The project's own files, damaged: one error that names the file, the place and the remedy."""
 
 import json
+from datetime import date
 
 import pytest
 
 from sem.core import files, manifest, promotion, run, state, taint
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.dataset import clean, snapshot
+from sem.dataset import acknowledge, clean, holdout, snapshot, specs
+from sem.dataset.erasure import tombstones
+from sem.dataset.feed import feed
+from sem.eval import answers, backlog, evalreport
+from sem.train import compare, plan
 
 GOOD = {
     state.TrainedPlan: {"snapshot": {"version": 1, "sha256": "x"}},
@@ -26,6 +31,10 @@ GOOD = {
     },
     state.Night: {"date": "2026-11-30", "status": "ok"},
     state.FrozenEntry: {"sha256": {"train": "x"}, "facts_sha256": "y"},
+    state.FinishedRun: {"adapter": {"a": "x"}, "result": {"kept_step": 3}},
+    state.VerdictsHeader: {"answers": "x", "tasks": {}, "judge": {}},
+    state.KeptSpec: {"io_schema": {"type": "object"}},
+    state.Sent: {"host": "gpu"},
 }
 DAMAGE = {
     "null": b"null",
@@ -99,7 +108,36 @@ def finished(tmp_path_factory, cut_master):
     files.write(folder / "manifest.json", json.dumps({"adapter": {}, "result": {}}))
     files.write(root / "models/toy/promoted.json", json.dumps({"run": folder.name}))
     files.write(folder / "tainted.json", json.dumps({"marks": []}))
+    files.write(folder / "metrics.jsonl", '{"stage": "sft", "step": 1, "loss": 2.5}\n')
+    other = folder.with_name("20260102-000000-bbbb")
+    files.write(other / "run.json", json.dumps(plan))
+    reports = root / "reports/toy"
+    files.write(reports / "r/answers.test.json", json.dumps({"made_on": []}))
+    files.write(reports / "r/answers.test.jsonl", json.dumps(ANSWER) + "\n")
+    files.write(reports / "backlog.jsonl", '{"split": "test"}\n')
+    files.write(reports / "r/2026-01-01__toy__run-1.eval-report.json", '{"notes": {}}')
+    data = root / "data/toy"
+    files.write(data / "governance/tombstones.jsonl", '{"kind": "id", "digest": "x"}\n')
+    files.write(data / "governance/salt", "00" * 32)
+    files.write(data / "raw/feed.jsonl", '{"sha256": "x", "options": {}}\n')
+    files.write(data / "golden/held.jsonl", '{"id": "a"}\n')
+    files.write(data / "specs/f.json", '{"io_schema": {}}')
+    files.write(root / "configs/toy/acknowledged.jsonl", json.dumps(WANTED) + "\n")
     return root
+
+
+ANSWER = {
+    **{"id": "a", "task": "price", "text": "{}", "finish": "stop"},
+    **{"tokens_in": 1, "tokens_out": 1, "latency_ms": 1, "batch": 1},
+}
+WANTED = {
+    "from": {"version": "v1", "sha256": "x"},
+    **{"to": {"version": "v2", "sha256": "y"}, "diff_sha256": "z", "reason": "asked"},
+}
+
+
+def book(project: Project) -> answers.Book:
+    return answers.Book(project.reports / "r/answers.test.jsonl", {})
 
 
 READERS = {
@@ -111,9 +149,33 @@ READERS = {
     "models/toy/adapters/20260101-000000-aaaa/tainted.json": lambda p: taint.read(
         p.adapters / "20260101-000000-aaaa"
     ),
+    "models/toy/adapters/20260101-000000-aaaa/metrics.jsonl": lambda p: compare.read(
+        p, ["20260101-000000-aaaa", "20260102-000000-bbbb"]
+    ),
+    "reports/toy/r/answers.test.json": lambda p: book(p).made_on,
+    "reports/toy/r/answers.test.jsonl": lambda p: answers.read(book(p).path),
+    "reports/toy/backlog.jsonl": lambda p: backlog.update(p, [], "test"),
+    "reports/toy/r/2026-01-01__toy__run-1.eval-report.json": lambda p: evalreport._place(
+        p.reports / "r", "toy", "x", date(2026, 1, 2)
+    ),
+    "data/toy/governance/tombstones.jsonl": tombstones.load,
+    "data/toy/governance/salt": tombstones.load,
+    "data/toy/raw/feed.jsonl": feed.ledger,
+    "data/toy/golden/held.jsonl": holdout.ids,
+    "data/toy/specs/f.json": lambda p: specs.find(p, "price", "f"),
+    "configs/toy/acknowledged.jsonl": acknowledge._rows,
+    "data/toy/processed/clean.jsonl": lambda p: list(clean.examples(p)),
     "data/toy/processed/clean.json": clean.facts,
     "data/toy/processed/v1.json": snapshot.load,
     "configs/toy/datasets.yaml": snapshot.load,
+}
+
+
+# No rows are none; of a header and another tool's report every key may be missing.
+MAY_BE_EMPTY = {
+    "reports/toy/r/answers.test.json",
+    "reports/toy/r/2026-01-01__toy__run-1.eval-report.json",
+    *(name for name in READERS if name.endswith(".jsonl")),
 }
 
 
@@ -127,8 +189,47 @@ def test_whoever_reads_a_damaged_file_gets_that_error(finished, tmp_path, name, 
     project = Project("toy", root)
     READERS[name](project)
     damage(root / name, content)
-    if content == b"{}" and name.endswith("manifest.json"):
-        return  # every key of it may be missing
+    is_empty = content == (b"" if name.endswith(".jsonl") else b"{}")
+    if is_empty and name in MAY_BE_EMPTY:
+        READERS[name](project)
+        return
 
     with pytest.raises(SemError):
         READERS[name](project)
+
+
+def append_row(path):
+    with files.appending(path) as file:
+        files.append(file, {})
+
+
+WRITERS = {
+    "write": lambda path: files.write(path, "x"),
+    "write_rows": lambda path: files.write_rows(path, [{}]),
+    "appending": append_row,
+}
+
+
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS.keys())
+def test_a_folder_in_the_place_of_a_file_that_is_written_is_named(tmp_path, write):
+    # dataset.clean and dataset.augment ended in an IsADirectoryError after all their work.
+    path = tmp_path / "clean.jsonl"
+    path.mkdir()
+
+    with pytest.raises(SemError, match=r"clean\.jsonl: a folder where a file is expected"):
+        write(path)
+
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("content", [b"null", b"[]", b"{}", b"{"])
+def test_a_damaged_plan_of_another_run_does_not_stop_prepare(prepared_toy, content, capsys):
+    # It was a traceback, and the remedy of its error would have been to prepare a new run.
+    project, made = prepared_toy
+    path = project.adapters / "29990101-000000-ffff" / "run.json"
+    damage(path, content)
+
+    again = plan.prepare(project, None)
+
+    assert again.id == made.id
+    assert f"{path}: " in "".join(capsys.readouterr().err.split("\n")).replace("  ", " ")

@@ -435,6 +435,16 @@ def test_the_same_takedown_twice_does_nothing_the_second_time(shop: Project) -> 
     assert said == ["it was taken down before, and no row of it has come back"]
 
 
+@pytest.mark.parametrize("content", ["null", "[]", "{}", '{"takedown": 5}', "{"])
+def test_a_damaged_plan_of_a_takedown_is_one_error_that_names_it(
+    shop: Project, content: str
+) -> None:
+    files.write(tombstones.folder(shop) / f"{scan.WORKING}td-1.json", content)
+
+    with pytest.raises(SemError, match=r"td-1\.json"):
+        takedown.unfinished(shop)
+
+
 def test_an_id_nobody_has_gets_its_stone(shop: Project) -> None:
     done = take(shop, ids=("nobody",))
 

@@ -365,12 +365,15 @@ class Chunk(TypedDict):
     options: dict[str, Any]
 
 
-class Acknowledged(TypedDict):
-    """A line of acknowledged.jsonl."""
+class HashedSnapshot(TypedDict):
+    sha256: str
 
-    to: SnapshotName
-    diff_sha256: str
-    reason: str
+
+# A line of acknowledged.jsonl; `from` is a word of Python's.
+Acknowledged = TypedDict(
+    "Acknowledged",
+    {"from": HashedSnapshot, "to": HashedSnapshot, "diff_sha256": str, "reason": str},
+)
 
 
 class KeptSpec(TypedDict):

@@ -41,7 +41,7 @@ def write(project: Project, found: Diff, why: str, at: datetime) -> Path:
 
 
 def _is_same(row: dict[str, Any], made: dict[str, Any]) -> bool:
-    return all(row.get(key) == made[key] for key in ("from", "to", "diff_sha256", "reason"))
+    return all(row[key] == made[key] for key in ("from", "to", "diff_sha256", "reason"))
 
 
 def _rows(project: Project) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ it names has a stone.
 """
 
 import hmac
+import re
 import secrets
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +25,7 @@ from sem.dataset.personal import person
 from sem.dataset.rows import Reject
 
 NAME, SALT = "tombstones.jsonl", "salt"
+SALT_BYTES = 32
 REASON = "taken_down"
 KINDS = ("id", "content", "page", "source", "domain", "person")
 
@@ -120,13 +122,15 @@ def load(project: Project) -> Stones:
 
 
 def _salt(path: Path) -> bytes:
-    try:
-        return bytes.fromhex(files.read_text(path).strip())
-    except ValueError as error:
+    # With half a salt no digest matches, and everything that was taken down may come back.
+    text = files.read_text(path).strip()
+    if not re.fullmatch(rf"[0-9a-f]{{{2 * SALT_BYTES}}}", text):
         raise SemError(
-            f"{path}: damaged: not hexadecimal: what was taken down can no longer be told",
+            f"{path}: damaged: not {SALT_BYTES} bytes in hexadecimal: what was taken down can no "
+            "longer be told",
             "restore it from a backup: without it nothing may be imported",
-        ) from error
+        )
+    return bytes.fromhex(text)
 
 
 def keyed(project: Project) -> Stones:
@@ -134,7 +138,7 @@ def keyed(project: Project) -> Stones:
     path = folder(project) / SALT
     if not path.exists() and not (folder(project) / NAME).exists():
         with files.replacing(path, 0o600) as file:
-            file.write(secrets.token_hex(32).encode())
+            file.write(secrets.token_hex(SALT_BYTES).encode())
     found = load(project)
     return found if found else Stones(_salt(path))
 
