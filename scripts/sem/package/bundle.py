@@ -132,9 +132,9 @@ def _fill(
     models.save(merged, folder / "model")
     _write_tokenizer(base.folder, served.chat, folder / "model")
     _prove_tokenizer(project, target, served.chat, folder / "model")
+    scores = evalreport.read_scores(report.parent / "scores.json")
     shutil.copyfile(report.parent / "scores.json", folder / "scores.json")
     # Written anew: an older version's report would not be the one that these scores make.
-    scores = evalreport.read_scores(folder / "scores.json")
     files.write(folder / "eval_report.md", reports.markdown(scores))
     files.write(folder / "task_spec.json", jsonio.pretty(_specs(plan)))
     files.write(folder / "repro.lock", _lock(project, plan))
