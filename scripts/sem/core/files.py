@@ -137,9 +137,7 @@ def read_object(path: Path) -> dict[str, Any]:
     """Return the JSON object in `path`; SemError names the file when it holds anything else."""
     value = read_json(path)
     if not isinstance(value, dict):
-        raise SemError(
-            f"{path}: a JSON {type(value).__name__}, not an object", "restore it, or make it anew"
-        )
+        raise SemError(f"{path}: not a JSON object", "restore it, or make it anew")
     return value
 
 
