@@ -53,16 +53,18 @@ find_python() {
   done
 }
 
-pip_setting() { # NAME: its value from the environment or pip.conf, on one line
-  local variable
+pip_setting() { # NAME: its value from the environment or PIP_CONFIG, on one line
+  local variable section
   variable=PIP_$(echo "$1" | tr 'a-z-' 'A-Z_')
   if [ -n "${!variable:-}" ]; then echo "${!variable}"; return; fi
-  { "$PYTHON" -m pip config get "global.$1" || "$PYTHON" -m pip config get "install.$1"; } \
-    2>/dev/null | tr '\n' ' ' || true
+  for section in global install; do
+    echo "$PIP_CONFIG" | sed -n "s/^$section\.$1=['\"]\(.*\)['\"]\$/\1/p" | sed 's/\\n/ /g'
+  done | sed -n 1p
 }
 
 copy_pip_settings() { # uv reads neither pip.conf nor PIP_* variables
   local cert extra
+  PIP_CONFIG=$("$PYTHON" -m pip config list 2>/dev/null || true)
   FIND_LINKS=$(pip_setting find-links)
   [ -z "${UV_FIND_LINKS:-}" ] && [ -n "$FIND_LINKS" ] &&
     UV_FIND_LINKS=$(echo $FIND_LINKS | tr ' ' ',') && export UV_FIND_LINKS
