@@ -10,6 +10,7 @@ can also be done by hand, from cron or over SSH. Nothing heavier than Fabric is 
     fab -H me@gpu train.run              train on a host (docs/hosts.md); fabtrain.py holds these
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -82,7 +83,7 @@ def pipeline(c, sem=None, minutes=None, set=None):
     script(c, "pipeline", sem=sem, minutes=minutes, set=set)
 
 
-# Of the suite, whole files each: on two cores 638 s with two and 569 s with three, as some wait.
+# Of the suite, whole files each: a third one on two cores, as some of them wait.
 PROCESSES = ["-n", "3", "--dist", "loadfile"]
 
 
@@ -97,6 +98,8 @@ def check(c, slow=False):
         [*python, "ruff", "format", "--check", root],
         [*python, *tests, "-rs", *(["-m", "slow"] if slow else PROCESSES)],
     ]
+    # Where no bytecode is written, every process compiles the library again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     failed = 0
     for step in steps:  # each one is told, also when an earlier one fails
         result = c.run(command(step, {}), warn=True, pty=sys.stdout.isatty(), in_stream=False)

@@ -183,7 +183,7 @@ set_up() {
   if [ -n "${PYTHONDONTWRITEBYTECODE:-}" ]; then # else every process would compile torch again
     say "compiling what is installed, because PYTHONDONTWRITEBYTECODE is set"
     env -u PYTHONDONTWRITEBYTECODE $VENV/bin/python -m compileall -q -j 0 \
-      -x '/tests?/|/testing/_internal/' "$site" >>$LOG 2>&1 ||
+      -x '/tests?/|/testing/_internal/' "$site" scripts >>$LOG 2>&1 ||
       say "not all of it could be compiled (log: $LOG)"
   fi
   for command in opensem-cli:sem.cli hokusai-preview:sem.preview.command; do
