@@ -28,6 +28,18 @@ hypothesis.settings.register_profile("explore", max_examples=2_000, deadline=Non
 hypothesis.settings.load_profile("repeatable")
 
 
+# Folders whose files take longest come first, so that no process is left alone with one of them.
+SLOWEST = ("train", "scripts", "optimizer", "package", "ops", "dataset")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        folder = item.path.parent.name
+        return SLOWEST.index(folder) if folder in SLOWEST else len(SLOWEST)
+
+    items.sort(key=place)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Real data that nobody here wrote; absent outside development machines."""
