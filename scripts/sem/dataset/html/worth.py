@@ -10,6 +10,7 @@ there, says nothing.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -32,10 +33,15 @@ def of(found: Iterable[str], kind: str) -> int:
 @lru_cache(maxsize=16)
 def _table(kind: str) -> dict[str, int]:
     """Return the points of each trait on a page about `kind`."""
-    table = {} if kind == PROSE else dict(WEIGHTS.get(EVERY, {}))
-    for trait, points in WEIGHTS.get(kind, {}).items():
-        table[trait] = table.get(trait, 0) + points
-    return table
+    table: Counter[str] = Counter()
+    for name in tables_of(kind):
+        table.update(WEIGHTS.get(name, {}))
+    return dict(table)
+
+
+def tables_of(kind: str) -> tuple[str, ...]:
+    """Return the names of the tables whose points count on a page about `kind`."""
+    return (kind,) if kind == PROSE else (EVERY, kind)
 
 
 def use(weights: dict[str, dict[str, int]]) -> None:

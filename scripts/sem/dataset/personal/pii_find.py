@@ -37,15 +37,15 @@ NO_COUNTRY = frozenset(("ai", "cc", "co", "eu", "fm", "gg", "io", "me", "tv", "w
 
 
 def find(text: str, kinds: Collection[str] = KINDS, regions: Collection[str] = ()) -> list[Span]:
-    """Return the spans of KINDS in TEXT, in order, none inside another.
+    """Return the spans of `kinds` in `text`, in order, none inside another.
 
-    REGIONS are the countries whose national telephone numbers are looked for. Where some are
-    found, the rest is read again without them: of `030 / 1234567 (415) 555-2671`, one run of
-    digits, the second number is found first, and the first one once the second is out of its way.
-    A placeholder of ours in TEXT is no label: `[PHONE_1]` says nothing of what stands behind it.
+    `regions` are the countries whose national telephone numbers are looked for. Where a span is
+    found, the rest is read again without it: of `030 / 1234567 (415) 555-2671`, one run of digits,
+    the second number is found first, and the first one once the second is out of its way. A
+    placeholder of ours in `text` is not a label: `[PHONE_1]` says nothing about what follows it.
     """
     taken: list[Span] = []
-    bare = PLACEHOLDER.sub(lambda match: _nothing(len(match[0])), text)
+    bare = PLACEHOLDER.sub(lambda match: _blank(len(match[0])), text)
     while True:
         left = _without(bare, taken)
         before = len(taken)
@@ -58,16 +58,16 @@ def find(text: str, kinds: Collection[str] = KINDS, regions: Collection[str] = (
 
 
 def _without(text: str, taken: Sequence[Span]) -> str:
-    """TEXT of the same length with nothing that says anything in place of what is TAKEN."""
+    """Return `text`, as long as before, with a blank in place of each span of `taken`."""
     parts, position = [], 0
     for span in taken:
-        parts += [text[position : span.start], _nothing(span.end - span.start)]
+        parts += [text[position : span.start], _blank(span.end - span.start)]
         position = span.end
     return "".join((*parts, text[position:]))
 
 
-def _nothing(size: int) -> str:
-    """What stands for a find of SIZE characters: with a digit, which no label reaches across."""
+def _blank(size: int) -> str:
+    """Return a blank of `size` characters; its digit keeps labels from reaching across it."""
     return f"{pii_spans.GONE}0{'_' * size}"[:size]
 
 

@@ -14,7 +14,7 @@ from sem.dataset.personal.pii_spans import GONE, Span
 
 SIGNED = ("fi.hetu", "kr.rrn", "se.personnummer")  # a sign in them counts
 NEAR = 60  # characters around a number in which a word must stand
-LONGEST = 40  # characters of a number, and of what must not stand behind it
+MAX_ID_CHARS = 40  # of a number, and of what must not follow it
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,8 @@ def national_ids(value: str) -> Iterator[Span]:
             last = end + NEAR
             gone = value.find(GONE, end, last)
             last = gone if gone >= 0 else last
-            # Read beyond the last place: the start of a longer number is none.
-            for match in known.shape.finditer(value, first, last + LONGEST):
+            # Read past the last place: the start of a longer number is not an id.
+            for match in known.shape.finditer(value, first, last + MAX_ID_CHARS):
                 if match.end() <= last and _is_valid(known.module, match[0]):
                     past = match.end()
                     yield Span("national_id", *match.span(), match[0])

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from sem.dataset.html import words
 
+# Of private use: the first character of the text in place of an earlier find.
+GONE = "\ue000"
 BEFORE = 48  # characters in which a label may stand before a number
-GONE = "\ue000"  # of private use: the first character of what stands in place of an earlier find
 AFTER = 14  # and after it, as in `040 123456 fax`
 # A label names what the number behind it is; the nearest one counts.
 LABELS = re.compile(
