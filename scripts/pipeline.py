@@ -16,6 +16,7 @@ import gc
 import math
 import os
 import runpy
+import shlex
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -109,9 +110,20 @@ def gate(project: Project, run_id: str, overrides: list[str]) -> list[str]:
             f"  {check.verdict} {check.name}: {check.found}, wanted {check.wanted}{needs}"
         )
     if len(lacking) > MAX_SHOWN:
-        lines.append(f"  and {len(lacking) - MAX_SHOWN} more: `fab eval.gate --sem {project.sem}`")
+        lines.append(
+            f"  and {len(lacking) - MAX_SHOWN} more: `{gate_command(project.sem, overrides)}`"
+        )
     way = f'`fab ops.promote --sem {project.sem} --reason "to try it"`'
     return [*lines, f"not promoted; to try promotion and the nightly check all the same: {way}"]
+
+
+def gate_command(sem: str, overrides: list[str]) -> str:
+    """Return the command that decides again by `overrides`, but for those of training.
+
+    With other settings the answers would be those of another part of the test set.
+    """
+    asked = [text for text in overrides if not text.startswith("train.")]
+    return shlex.join(["fab", "eval.gate", "--sem", sem, *as_flags(asked)])
 
 
 def as_flags(overrides: list[str]) -> list[str]:

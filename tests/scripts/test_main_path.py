@@ -1,6 +1,7 @@
 """The whole path on a tiny real model, as a user runs it: scripts, files, exit codes."""
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,17 @@ def test_the_path_ends_with_a_report_and_a_verified_package(finished: Path) -> N
     again(finished, run.name)
     unproven(report, run.name)
     tampered(package, run.name)
+
+
+def test_the_gate_that_the_path_names_is_asked_by_the_settings_of_the_path() -> None:
+    # `fab eval.gate --sem demo` said that the answers of the demo were of another test part.
+    command = runpy.run_path(str(ROOT / "scripts/pipeline.py"))["gate_command"]
+
+    assert command("toy", []) == "fab eval.gate --sem toy"
+    given = ["eval.max_examples=45", "train.max_train_examples=72", "eval.note=a b"]
+    assert command("toy", given) == (
+        "fab eval.gate --sem toy --set eval.max_examples=45 --set 'eval.note=a b'"
+    )
 
 
 def unproven(report: Path, run: str) -> None:

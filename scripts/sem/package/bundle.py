@@ -123,6 +123,8 @@ def _fill(
     chosen: Sequence[str],
 ) -> None:
     plan = target.plan()
+    # First, because merging the weights takes minutes.
+    scores = evalreport.read_scores(report.parent / "scores.json")
     base = pinned.resolve(plan["base_model"], project.root)
     # File by file: copytree gathers a full disk into an error without its number.
     (folder / "adapter").mkdir()
@@ -132,7 +134,6 @@ def _fill(
     models.save(merged, folder / "model")
     _write_tokenizer(base.folder, served.chat, folder / "model")
     _prove_tokenizer(project, target, served.chat, folder / "model")
-    scores = evalreport.read_scores(report.parent / "scores.json")
     shutil.copyfile(report.parent / "scores.json", folder / "scores.json")
     # Written anew: an older version's report would not be the one that these scores make.
     files.write(folder / "eval_report.md", reports.markdown(scores))
