@@ -83,8 +83,8 @@ def pipeline(c, sem=None, minutes=None, set=None):
     script(c, "pipeline", sem=sem, minutes=minutes, set=set)
 
 
-# Of the suite, whole files each: a third one on two cores, as some of them wait.
-PROCESSES = ["-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"]
+# Of the suite, whole files each: twice the two cores, as many tests wait for other processes.
+PROCESSES = ["-n", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
 
 
 @task(help={"slow": "the tests that take minutes, and only these"})

@@ -1,5 +1,6 @@
 """Fixtures: a tiny real model, a small project on it, the shared real data."""
 
+import gc
 import json
 import os
 import shutil
@@ -38,6 +39,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return SLOWEST.index(folder) if folder in SLOWEST else len(SLOWEST)
 
     items.sort(key=place)
+
+
+def pytest_collection_finish() -> None:
+    # The tests and the libraries they import stay to the end: the collector need not walk them.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

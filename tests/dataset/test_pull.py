@@ -119,7 +119,8 @@ connection.close()
 
 # 16 MB is DuckDB's own; at 64 kB it merges many times a second, and refusing is right.
 @pytest.mark.parametrize(
-    ("over_ssh", "every"), [(False, "64KB"), pytest.param(True, "16MB", marks=NEEDS_SSHD)]
+    ("over_ssh", "every"),
+    [(False, "64KB"), pytest.param(True, "16MB", marks=[NEEDS_SSHD, pytest.mark.slow])],
 )
 def test_what_a_live_writer_committed_before_a_pull_is_there_or_it_is_refused(
     tmp_path, far, request, over_ssh, every

@@ -42,6 +42,7 @@ def trained(toy: Path) -> Path:
     return toy
 
 
+@pytest.mark.slow
 def test_a_promoted_run_is_watched_and_rings_when_it_gets_worse(
     trained: Path, httpserver: HTTPServer
 ) -> None:

@@ -65,6 +65,7 @@ def test_a_run_from_a_checkpoint_ends_bit_equal(prepared) -> None:
     assert list(made.folder.glob("quarantine-*"))
 
 
+@pytest.mark.slow
 def test_kill_9_then_the_same_command_finishes_with_the_same_weights(prepared) -> None:
     project, made = prepared
     plan.train(project, made, resume=False)

@@ -112,6 +112,7 @@ def test_a_full_disk_is_said_and_the_run_goes_on_later(prepared_toy, monkeypatch
     assert plan.train(project, made, resume=True)["resumed_from"] == "checkpoint-3"
 
 
+@pytest.mark.slow
 def test_a_signal_leaves_a_checkpoint_and_its_own_exit_code(cut_toy) -> None:
     made = plan.prepare(Project.load("toy", ["train.epochs=6", "train.checkpoint_steps=50"]), None)
     plan.train(cut_toy, made, resume=False)

@@ -50,6 +50,7 @@ def script(name: str, *words: str) -> list[str]:
     return [sys.executable, str(ROOT / "scripts" / f"{name}.py"), "--sem=toy", *words]
 
 
+@pytest.mark.slow
 def test_a_run_on_a_host_survives_its_client_and_is_the_run_that_is_trained_here(prepared):
     project, made = prepared
     far = project.root / "it's far" / "runs" / "toy" / made.id

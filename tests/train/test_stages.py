@@ -58,7 +58,7 @@ def test_three_stages_run_in_order_and_a_finished_one_is_not_repeated(cut_toy) -
     assert files.sha256(made.adapter / "adapter_model.safetensors") == whole
 
 
-@pytest.mark.parametrize("method", ["dpo", "orpo"])
+@pytest.mark.parametrize("method", ["dpo", pytest.param("orpo", marks=pytest.mark.slow)])
 def test_preference_training_prefers_the_right_answers(cut_toy, method) -> None:
     from sem.train import loss, stages, trainer
 
