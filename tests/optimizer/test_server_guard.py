@@ -183,13 +183,24 @@ def test_every_answer_has_the_security_headers(served):
     assert [reply.status_code for reply in replies] == [200, 200, 200, 404, 405]
 
 
+def logged_lines(caplog, request_id: str, within_s: float = 30) -> list[dict]:
+    """Return what was logged, once the request is: the server writes its line after its reply."""
+    end = time.monotonic() + within_s
+    while True:
+        lines = [json.loads(logs.AsJson().format(record)) for record in [*caplog.records]]
+        is_there = any(line.get("request_id") == request_id for line in lines)
+        if is_there or time.monotonic() > end:
+            return lines
+        time.sleep(0.01)
+
+
 def test_the_log_has_the_request_and_neither_prompt_nor_key(served, caplog, monkeypatch):
     monkeypatch.setenv("SEM_API_KEY", "very-secret-value-1234")
     logger = logging.getLogger("sem.serve")
     monkeypatch.setattr(logger, "propagate", True)
     with caplog.at_level(logging.INFO, "sem.serve"):
         reply = served.post("/optimize", raw_prompt="my private words", max_length=4)
-    lines = [json.loads(logs.AsJson().format(record)) for record in caplog.records]
+        lines = logged_lines(caplog, reply.headers["x-request-id"])
     (line,) = [line for line in lines if line.get("request_id") == reply.headers["x-request-id"]]
 
     assert (line["event"], line["route"], line["status"]) == ("request", "/optimize", 200)
