@@ -1,7 +1,8 @@
 """The jobs of sem.*, forge.* and golden.*: projects and what is made of documents."""
 
-from fabjobs import SEM, SET, project_script, script
 from fabric import task
+
+from fabjobs import SEM, SET, project_script, script
 
 NEW = {
     "template": "qa or extraction (default: qa)",

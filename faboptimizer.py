@@ -1,7 +1,8 @@
 """The jobs of optimizer.*: a small network that rewrites vague prompts."""
 
-from fabjobs import SET, project_script
 from fabric import task
+
+from fabjobs import SET, project_script
 
 NAME = {"name": "a trained optimizer (default: the promoted one, else the newest)"}
 REWRITE = NAME | {

@@ -1,7 +1,8 @@
 """The jobs of preview.*: what a contribution of data is worth, and is a document what it says."""
 
-from fabjobs import SET, project_script
 from fabric import task
+
+from fabjobs import SET, project_script
 
 PREVIEW = {
     "data_path": "the contribution: .csv .tsv .json .jsonl .parquet, the text ones also .gz",

@@ -4,8 +4,9 @@
 machine, which talks to the host through OpenSSH's `ssh`.
 """
 
-from fabjobs import RUN, SEM, SET, SNAPSHOT, script, script_for_host
 from fabric import task
+
+from fabjobs import RUN, SEM, SET, SNAPSHOT, script, script_for_host
 
 HOST = {"host": "[user@]name or a name of configs/hosts.yaml (default: what -H says)"}
 DETACH = {"detach": "on a host: start it and leave"}

@@ -9,7 +9,7 @@ names (a shop under two top-level domains is one), each is measured with weights
 other four. `--write` fits all sites once more, and that is the table that is shipped.
 
 Reads   ../shared/data/{html,html2}/pages.parquet, models/base/*/tokenizer.json (or --tokenizer)
-Writes  benchmarks/results/pruning.{md,jsonl}, --write: scripts/sem/dataset/html/weights.json
+Writes  benchmarks/results/pruning.{md,jsonl}, --write: sem/dataset/html/weights.json
 """
 
 import argparse
@@ -40,7 +40,7 @@ from sem.eval import clusters
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
 SETS = ("html", "html2")
-TABLE = ROOT / "scripts" / "sem" / "dataset" / "html" / "weights.json"
+TABLE = ROOT / "sem" / "dataset" / "html" / "weights.json"
 ROWS = ROOT / "benchmarks" / "results" / "pruning.jsonl"
 BUDGETS = (None, 1_500, 750, 420)
 FOLDS = 5

@@ -179,11 +179,11 @@ set_up() {
   local site
   site=$($VENV/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
   # A path file instead of `pip install -e .`: no build, so it works offline.
-  echo "$PWD/scripts" >"$site/sem.pth"
+  echo "$PWD" >"$site/sem.pth"
   if [ -n "${PYTHONDONTWRITEBYTECODE:-}" ]; then # else every process would compile torch again
     say "compiling what is installed, because PYTHONDONTWRITEBYTECODE is set"
     env -u PYTHONDONTWRITEBYTECODE $VENV/bin/python -m compileall -q -j 0 \
-      -x '/tests?/|/testing/_internal/' "$site" scripts >>$LOG 2>&1 ||
+      -x '/tests?/|/testing/_internal/' "$site" sem scripts >>$LOG 2>&1 ||
       say "not all of it could be compiled (log: $LOG)"
   fi
   for command in opensem-cli:sem.cli hokusai-preview:sem.preview.command; do

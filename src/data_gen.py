@@ -8,8 +8,9 @@ The same as `fab optimizer.data`, whose train part it then writes under the olde
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import optimizer_data
+
 from sem.core import console, projects
 from sem.optimizer import data, pairfiles
 

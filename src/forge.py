@@ -8,7 +8,7 @@ The same as `opensem-cli run-forge` and `fab forge.run`; the flags are theirs.
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from sem.cli import verbs
 from sem.core import console
 

@@ -6,7 +6,7 @@ python src/hokusai_preview.py --data-path mine.csv
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from sem.core import console
 from sem.preview.command import main
 

@@ -9,7 +9,7 @@ without a trained adapter nothing is written.
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from sem.core import console, projects
 
 

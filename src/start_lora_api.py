@@ -8,8 +8,9 @@ The same as `fab optimizer.serve`; the flags are its own.
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import optimizer_serve
+
 from sem.core import console
 
 

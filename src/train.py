@@ -8,7 +8,7 @@ The same as `opensem-cli train` and `fab train.prepare train.run`; the flags are
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from sem.cli import verbs
 from sem.core import console
 

@@ -1,7 +1,6 @@
 """Fixtures: a tiny real model, a small project on it, the shared real data."""
 
 import gc
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -10,11 +9,11 @@ from typing import Any
 
 import hypothesis
 import pytest
+from paths import ROOT
+from toy import SPEC, TRAIN, make_model, make_store
 
 from sem.core import console, files, jsonio
-from toy import SPEC, make_model, make_store
 
-ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 # Tiny models compute fastest in one thread, and a process of `warm` inherits no pool of threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -98,8 +97,9 @@ def cut_master(tmp_path_factory: pytest.TempPathFactory, toy_master: Path) -> Pa
 @pytest.fixture(scope="session")
 def package_master(tmp_path_factory: pytest.TempPathFactory, cut_master: Path) -> Path:
     """A whole package of four steps on the toy project; what every `package` is a copy of."""
-    from sem.core.project import Project
     from tinymodels import pass_whole_path
+
+    from sem.core.project import Project
 
     root = shutil.copytree(cut_master, tmp_path_factory.mktemp("packaged"), dirs_exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
@@ -173,19 +173,3 @@ def trained_toy(prepared_toy, monkeypatch) -> Callable[..., tuple[Any, Any]]:
         return project, made
 
     return until
-
-
-TRAIN = """epochs: 1
-effective_batch: 4
-micro_batch: 2
-learning_rate: 1e-2
-checkpoint_steps: 3
-log_steps: 1
-val_examples: 4
-lora: {rank: 4, alpha: 8, dropout: 0.1}
-"""
-
-
-def rows(path: Path) -> list[dict[str, object]]:
-    """The JSON lines of PATH."""
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]

@@ -2,11 +2,10 @@
 
 import importlib.util
 import re
-from pathlib import Path
 
 import pytest
+from paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 # Words after `fab` that are Fabric's own or stand for any name.
 NOT_JOBS = {"GROUP.TASK", "--list", "--dry", "-H"}

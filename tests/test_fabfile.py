@@ -18,8 +18,7 @@ from fabric.main import make_program
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from invoke import Context, Exit
-
-ROOT = Path(__file__).resolve().parents[1]
+from paths import ROOT
 
 
 def load():

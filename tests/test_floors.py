@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ROOT / "scripts"
-LIBRARY = SCRIPTS / "sem"
+LIBRARY = ROOT / "sem"
 FAB = (
     *("fabfile.py", "fabjobs.py", "fabforge.py", "faboptimizer.py", "fabpreview.py"),
     "fabtrain.py",
@@ -130,7 +130,7 @@ def imports(tree: ast.AST) -> Iterator[str]:
 
 
 def name_of(path: Path) -> str:
-    """`lm.weights` for scripts/sem/lm/weights.py."""
+    """`lm.weights` for sem/lm/weights.py."""
     return ".".join(path.relative_to(LIBRARY).with_suffix("").parts)
 
 
@@ -222,7 +222,7 @@ def test_help_loads_nothing_heavy_and_shows_the_docstring(path):
     code = (
         "import runpy, sys\n"
         f"sys.argv = [{path.name!r}, '--help']\n"
-        f"sys.path.insert(0, {str(SCRIPTS)!r})\n"  # as `python scripts/x.py` does
+        f"sys.path[:0] = [{str(SCRIPTS)!r}, {str(ROOT)!r}]\n"  # as `python scripts/x.py` does
         "try:\n"
         f"    runpy.run_path({str(path)!r}, run_name='__main__')\n"
         "except SystemExit as end:\n"

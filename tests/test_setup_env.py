@@ -9,8 +9,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 SYSTEM = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -70,8 +70,8 @@ def test_it_sets_up_and_then_runs_the_command_from_the_environment(clone):
 
 
 def test_the_library_is_importable_from_any_directory(clone):
-    (clone / "scripts" / "sem").mkdir(exist_ok=True)
-    (clone / "scripts" / "sem" / "__init__.py").write_text("HERE = 1\n")
+    (clone / "sem").mkdir(exist_ok=True)
+    (clone / "sem" / "__init__.py").write_text("HERE = 1\n")
 
     done = setup(clone, "python", "-c", "import sem; print(sem.HERE)")
 

@@ -9,10 +9,10 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 
 from sem.ops import environment
 
-ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements.lock"
 AUDIT = ROOT / "requirements-audit.lock"
 SITE = Path(sysconfig.get_path("purelib"))

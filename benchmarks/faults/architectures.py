@@ -4,8 +4,8 @@
     python benchmarks/faults/architectures.py --only qwen3 --only phi3
 
 Two layers, 64 wide, made with the lock's Transformers, each with a tokenizer whose chat template
-is written after its family's own (`tests/tinymodels.py`). Each is prepared, trained four steps,
-answers eight test rows freely and constrained, is reported, exported and verified, and the package
+is written after its family's own (`tests/support/tinymodels.py`). Each is prepared, trained four
+steps, answers eight test rows freely and constrained, is reported, exported and verified, and it
 answers the same rows again. Then: what prepare refuses, and why.
 
 Writes  benchmarks/results/architectures.md
@@ -23,7 +23,7 @@ from sem.core import console, files, jsonio
 from sem.core.errors import SemError
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests" / "support"))
 RECIPE = "learning_rate: 1e-3\n"
 # What all-linear cannot reach is refused; the ways out that the refusal names are taken as well.
 WAYS_OUT = {
@@ -47,10 +47,11 @@ Row = tuple[str, ...]
 
 def make_project(root: Path) -> None:
     """Write the toy project to ROOT, cleaned and cut."""
+    from toy import make_store
+
     from sem.core import provenance
     from sem.core.project import Project
     from sem.dataset import clean, snapshot
-    from toy import make_store
 
     make_store(root / "data" / "toy" / "raw" / "dataset.duckdb")
     files.write(root / "configs" / "toy" / "train.yaml", RECIPE)
@@ -71,8 +72,9 @@ def name_base(root: Path, base: Path) -> None:
 
 def attempt(root: Path, kind: str, family: str, recipe: list[str]) -> tuple[Row, float]:
     """The row of KIND with the words of FAMILY, and how far its loss is from its own forward."""
-    from sem.core.project import Project
     from tinymodels import make_base, pass_whole_path
+
+    from sem.core.project import Project
 
     began = time.perf_counter()
     base = root / "models" / "base" / f"{kind}-{family}"

@@ -29,7 +29,7 @@ from typing import Any, NoReturn
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "benchmarks"), str(HERE)]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks"), str(HERE)]
 
 import contribution_matrix  # noqa: E402
 from contribution_cases import CASES, GOOD, MODELS, READ, Case, csv  # noqa: E402

@@ -19,7 +19,7 @@ from sem.core import console, files, jsonio
 from sem.core.errors import SemError
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests" / "support"))
 SITES = (
     "dataset_import", "dataset_clean", "dataset_split", "dataset_stats", "train_prepare",
     "eval_generate --run base", "train_run", "eval_generate", "eval_report", "package_export",
@@ -62,8 +62,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def measure(outside: Path, disk: Path) -> list[tuple[str, ...]]:
     """One row a write site."""
-    from conftest import TRAIN
-    from toy import SPEC, make_model, make_store
+    from toy import SPEC, TRAIN, make_model, make_store
 
     log, hooks = outside / "network.log", outside / "hooks"
     files.write(hooks / "sitecustomize.py", AUDIT.format(log=str(log)))

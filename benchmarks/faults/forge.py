@@ -33,12 +33,11 @@ from sem.lm import client as client_module
 from sem.lm.ledger import Ledger
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "benchmarks")]
-from clean import machine  # noqa: E402
-
+sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "benchmarks")]
 import handbook  # noqa: E402
 import teachers  # noqa: E402
 from chatserver import ChatServer  # noqa: E402
+from clean import machine  # noqa: E402
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
 KEYS = [f"sk-canary-{number:02}-0123456789abcdef" for number in range(10)]

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rowmaker import project, row, shops
+
 from sem.core import files, jsonio, schema, settings
 from sem.core.errors import SemError
 from sem.dataset import clean, importers, markup, store

@@ -27,7 +27,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 HOSTILE = ROOT.parent / "shared" / "data" / "hostile"
-sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests"), str(HERE)]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support"), str(HERE)]
 
 from sem.core import console, files, jsonio  # noqa: E402
 from sem.core.errors import SemError  # noqa: E402
@@ -143,8 +143,8 @@ def memory(kind: str) -> float:
 def cleaned(kind: str) -> tuple[Any, ...]:
     """Import and clean a store of pages or bombs; what became of its rows."""
     import input_cases
-
     from rowmaker import project
+
     from sem.dataset import clean, importers
 
     pages = input_cases.bombs() if kind == "bombs" else dict(

@@ -34,7 +34,7 @@ from sem.lm.calls import FAULTS, Request
 from sem.lm.client import Client
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests" / "support"))
 import judges  # noqa: E402
 from chatserver import ChatServer  # noqa: E402
 

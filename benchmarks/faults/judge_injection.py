@@ -34,7 +34,7 @@ from sem.lm.provider import Calls, Price, Provider
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared" / "data"
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests" / "support"))
 import judges  # noqa: E402
 from chatserver import Body, ChatServer  # noqa: E402
 

@@ -10,9 +10,10 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "scripts")]
+sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT)]
 import judges  # noqa: E402
 from chatserver import Body, ChatServer  # noqa: E402
+
 from sem.core import files  # noqa: E402
 
 GOOD = '{"pass": true, "nonce": "n"}'

@@ -26,7 +26,7 @@ from pathlib import Path
 from sem.core import console, files, jsonio
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests" / "support"))
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 
@@ -78,8 +78,7 @@ def measure(args: argparse.Namespace, root: Path) -> list[tuple[str, ...]]:
 
 def prepare(root: Path) -> None:
     """The toy project of the tests, cleaned, and the demo's own store and configs."""
-    from conftest import TRAIN
-    from toy import SPEC, make_model, make_store
+    from toy import SPEC, TRAIN, make_model, make_store
 
     model = make_model(root / "tiny")
     configs = root / "configs" / "toy"
@@ -154,7 +153,7 @@ def torn(root: Path, kills: int, dice: random.Random) -> tuple[str, ...]:
     path = files.write(root / "torn" / "manifest.json", jsonio.pretty({"rows": ["x" * 50]}))
     whole = 0
     for _ in range(kills):
-        words = [sys.executable, "-c", WRITER, str(ROOT / "scripts"), str(path)]
+        words = [sys.executable, "-c", WRITER, str(ROOT), str(path)]
         with subprocess.Popen(words) as process:
             time.sleep(dice.uniform(0.2, 0.6))
             process.kill()

@@ -2,7 +2,7 @@
 
     python benchmarks/faults/packages.py
 
-Every case of `tests/hostilepackages.py` is planted in a copy of a real package (a tiny model,
+Every case of `tests/support/hostilepackages.py` is planted in a copy of a real package (tiny, and
 trained four steps) with the manifest's hashes written anew, as an attacker would; knowing ones
 put the hashes of the lineage right, too. Each is refused by name, or stands in the list of those
 that only a signature can tell; a traceback is neither.
@@ -22,15 +22,15 @@ from sem.core import console, files
 from sem.core.errors import SemError
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests"), str(Path(__file__).parent)]
+sys.path[:0] = [str(ROOT / "tests" / "support"), str(Path(__file__).parent)]
 
 
 def make_package(root: Path) -> Path:
     """A good package below ROOT."""
     import architectures
+    from tinymodels import make_base, pass_whole_path
 
     from sem.core.project import Project
-    from tinymodels import make_base, pass_whole_path
 
     architectures.make_project(root)
     architectures.name_base(root, make_base(root / "models" / "base" / "tiny", "llama", "chatml"))

@@ -25,14 +25,15 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests"), str(ROOT / "tests" / "dataset")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support"), str(ROOT / "tests" / "dataset")]
 
 from rowmaker import project, shops  # noqa: E402
+from sshd import SSHD, Line, serving  # noqa: E402
+
 from sem.core import console, files  # noqa: E402
 from sem.core.errors import SemError  # noqa: E402
 from sem.dataset import pull, store  # noqa: E402
 from sem.dataset.importers import Options  # noqa: E402
-from sshd import SSHD, Line, serving  # noqa: E402
 
 WRITER = """
 import sys, time, duckdb

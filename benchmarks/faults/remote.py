@@ -28,9 +28,11 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests"), str(ROOT / "tests" / "core")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support"), str(ROOT / "tests" / "core")]
 
 from proxy import Proxy  # noqa: E402
+from sshd import SSHD, serving  # noqa: E402
+
 from sem.core import console, files  # noqa: E402
 from sem.core.errors import SemError  # noqa: E402
 from sem.core.run import Run  # noqa: E402
@@ -39,7 +41,6 @@ from sem.lm.hardware import cpu_name  # noqa: E402
 from sem.train.remote import attach, pull, start  # noqa: E402
 from sem.train.remote.agent import Agent, Unreachable  # noqa: E402
 from sem.train.remote.far import parcel  # noqa: E402
-from sshd import SSHD, serving  # noqa: E402
 
 LINES = "i=0; while [ $i -lt 40 ]; do i=$((i+1)); echo line $i of $0; sleep 0.1; done; exit $1"
 KINDS = ("RST", "FIN", "black hole", "sshd restart", "client kill -9")
@@ -144,7 +145,7 @@ def broken(server: object, line: Proxy, kind: str) -> int:
 
 
 def killed_client(there: Agent, run: str, notes: Path, after: float) -> int:
-    argv = [sys.executable, "-P", "-c", FOLLOW, str(ROOT / "scripts"), there.far.config]
+    argv = [sys.executable, "-P", "-c", FOLLOW, str(ROOT), there.far.config]
     argv += [there.folder, run, str(notes)]
     with subprocess.Popen(argv, stderr=subprocess.DEVNULL, start_new_session=True) as client:
         time.sleep(after + 0.5)

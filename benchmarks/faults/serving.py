@@ -24,7 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "scripts")]
+sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT)]
 from clean import machine  # noqa: E402
 from optimizer_load import Server, held_out, sem_words  # noqa: E402
 

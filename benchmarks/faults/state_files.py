@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 os.environ |= {"SEM_DEVICE": "cpu", "OMP_NUM_THREADS": "1", "SEM_OFFLINE": "1"}
 
 from sem.core import files, jsonio, settings  # noqa: E402
@@ -213,7 +213,7 @@ def script(name: str, words: list[str]) -> None:
 def finish(root: Path) -> dict[str, str]:
     """Pass the whole path of a toy sem below `root`; return what JOBS puts in braces."""
     import toy
-    from conftest import TRAIN
+    from toy import TRAIN
 
     toy.make_model(root / "weights" / "tiny")
     spec = toy.SPEC | {"base_model_id": "weights/tiny"}

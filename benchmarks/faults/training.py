@@ -25,7 +25,7 @@ from sem.core import console, files, jsonio
 from sem.core.errors import SemError
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests" / "support"))
 LAST = "checkpoint-54"
 TRAIN = """epochs: 6
 effective_batch: 4

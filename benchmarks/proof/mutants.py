@@ -27,7 +27,7 @@ from importlib import import_module
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDER = Path("scripts/sem/eval")
+FOLDER = Path("sem/eval")
 TESTS = {
     **{name: [f"tests/eval/test_{name}.py"] for name in ("slots", "metrics", "align")},
     "stats": ["tests/eval/test_stats.py"],
@@ -207,7 +207,7 @@ def _child(folder: Path, tests: list[str]) -> None:
         log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(log, 1), os.dup2(log, 2)
         os.chdir(folder)
-        sys.path[:] = [p for p in sys.path if not Path(p).is_relative_to(ROOT / "scripts")]
+        sys.path[:] = [p for p in sys.path if not Path(p).is_relative_to(ROOT / "sem")]
         import pytest
 
         fixed = ["-x", "-q", "-p", "no:cacheprovider", "--hypothesis-profile=ci"]
@@ -272,7 +272,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("modules", nargs="+", help="modules of scripts/sem/eval, e.g. stats")
+    parser.add_argument("modules", nargs="+", help="modules of sem/eval, e.g. stats")
     parser.add_argument("--every", type=int, default=1, help="try each n-th mutant only")
     words = list(sys.argv[1:] if argv is None else argv)
     cut = words.index("--") if "--" in words else len(words)

@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 
 from sem.cli import verbs
 from sem.core import console, projects
 from sem.core.errors import SemError
 
-ROOT = Path(__file__).resolve().parents[2]
 HOSTILE = [
     *("", " ", ".", "..", "...", "../x", "x/..", "/", "/etc", "a/b", "a\\b", "..\\x", "C:\\x"),
     *("a..b", ".hidden", ".lm", "x.", "x ", " x", "x\n", "x\r", "x\t", "\nx", "x\0y", "x\x1b[2J"),

@@ -5,11 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from paths import SCRIPTS
 
 from sem.cli import new
 from sem.core import projects, settings
@@ -212,7 +212,7 @@ def test_an_older_project_is_completed_in_place_and_keeps_its_files(older):
 
 
 def test_the_script_makes_it_the_current_project(tmp_path):
-    script = Path(new.__file__).parents[2] / "sem_new.py"
+    script = SCRIPTS / "sem_new.py"
     environment = {**os.environ, "SEM_ROOT": str(tmp_path)}
     words = [sys.executable, str(script), "rust", "--base-model", "smollm2-135m-instruct"]
     done = subprocess.run(words, capture_output=True, text=True, env=environment)

@@ -1,8 +1,8 @@
 """What a project has is told also where a file of it is damaged."""
 
+import handbook
 import pytest
 
-import handbook
 from sem.cli import status
 from sem.core import files
 from sem.core.errors import SemError

@@ -7,15 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
-
 import teachers
 from chatserver import ChatServer
 from handbook import document
+from paths import ROOT
+
 from sem.cli import verbs
 from sem.core import console, files, projects
 from sem.lm import gguf_files, llamacpp
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "tutorial.md").read_text("utf-8")
 LAST = re.compile(r"(Accuracy improved by|No improvement shown:) [+-]?\d+\.\d points \[.*\]")
 

@@ -6,11 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 
 from sem.cli import path, verbs
 from sem.core import console, projects
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(program: list[str], tree: Path) -> subprocess.CompletedProcess:

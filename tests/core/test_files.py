@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from paths import ROOT
 
-from conftest import ROOT
 from sem.core import files, jsonio, manifest
 from sem.core.errors import SemError
 
@@ -29,7 +29,7 @@ while True:
 
 def test_a_killed_writer_never_leaves_a_torn_file(tmp_path: Path) -> None:
     path = tmp_path / "manifest.json"
-    code = WRITER.format(scripts=str(ROOT / "scripts"), path=str(path))
+    code = WRITER.format(scripts=str(ROOT), path=str(path))
     for turn in range(12):  # benchmarks/faults runs 200
         with subprocess.Popen([sys.executable, "-c", code]) as process:
             while turn == 0 and not path.exists():

@@ -198,8 +198,9 @@ def test_a_change_behind_a_reference_touches_the_slots_that_refer_to_it():
 
 
 def spec_of(io_schema: dict[str, Any]) -> TaskSpec:
-    from sem.core import settings
     from toy import SPEC
+
+    from sem.core import settings
 
     return settings.build(
         TaskSpec, SPEC | {"base_model_id": "x", "io_schema": io_schema, "rubric": {}}, "spec"

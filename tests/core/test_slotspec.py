@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from toy import SPEC
 
 from sem.core import settings, slotspec, taskspec
 from sem.core.errors import SemError
 from sem.core.slotspec import SlotSpec
 from sem.core.taskspec import TaskSpec
-from toy import SPEC
 
 PARTY = {"type": "object", "properties": {"name": {"type": "string"}, "vat": {"type": "number"}}}
 INVOICE = {

@@ -4,11 +4,11 @@ import re
 import subprocess
 
 import pytest
+from sshd import SSHD, USER, serving
 
 from sem.core import ssh
 from sem.core.errors import SemError
 from sem.core.ssh import Cut, Far
-from sshd import SSHD, USER, serving
 
 NEEDS_SSHD = pytest.mark.skipif(SSHD is None, reason="no sshd on this machine")
 

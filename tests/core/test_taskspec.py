@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from toy import SPEC
 
 from sem.core import schema, taskspec
 from sem.core.errors import SemError
-from toy import SPEC
 
 
 def load(tmp_path: Path, **changes: object) -> taskspec.TaskSpec:

@@ -2,12 +2,12 @@
 
 import random
 
+import kettles
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-import kettles
 from rowmaker import copied
+
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset import augment, grounding, markup, snapshot, store

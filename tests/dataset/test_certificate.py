@@ -8,8 +8,8 @@ from itertools import product
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from rowmaker import fill, project, read, row
+
 from sem.core import jsonio
 from sem.core.errors import SemError
 from sem.dataset import certificate, clean, links, snapshot

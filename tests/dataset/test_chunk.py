@@ -6,8 +6,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-
 from rowmaker import project, row
+
 from sem.core.errors import SemError
 from sem.dataset import store
 from sem.dataset.feed import chunk

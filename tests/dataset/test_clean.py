@@ -10,17 +10,16 @@ import subprocess
 import sys
 import time
 from dataclasses import fields
-from pathlib import Path
 
 import pytest
-
+from paths import ROOT
 from rowmaker import fill, project, read, row, shops
+
 from sem.core import settings
 from sem.core.errors import SemError
 from sem.dataset import clean, store, validation
 from sem.dataset.config import Clean, Dataset, Split, TaskOptions
 
-SCRIPTS = Path(clean.__file__).resolve().parents[2]
 PAGE = "URL: https://www.shopa.example/p/1\n\n<html><body>"
 
 REJECTED = {
@@ -250,7 +249,7 @@ def test_an_unknown_setting_of_a_task_names_the_nearest(tmp_path):
 
 
 def test_the_demo_shows_every_setting():
-    shown = settings.read_yaml(SCRIPTS.parent / "configs" / "demo" / "dataset.yaml")
+    shown = settings.read_yaml(ROOT / "configs" / "demo" / "dataset.yaml")
 
     assert set(shown["clean"]) == {f.name for f in fields(Clean)}
     assert set(shown["clean"]["default"]) == {f.name for f in fields(TaskOptions)}
@@ -319,7 +318,7 @@ clean.run(Project("shop", Path({root!r})))
 def test_a_killed_run_is_repeated_with_the_same_bytes(shop):
     made, undisturbed = shop
     chance = random.Random(3)
-    code = KILLED.format(scripts=str(SCRIPTS), root=str(made.root))
+    code = KILLED.format(scripts=str(ROOT), root=str(made.root))
     for _ in range(4):
         with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as running:
             running.stdout.readline()

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from rowmaker import fill, project, read, row
+
 from sem.core.errors import SemError
 from sem.dataset import clean, consent, validation
 from sem.dataset.config import Consent

@@ -5,8 +5,8 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from rowmaker import SPEC, project, read
+
 from sem.core import taskspec
 from sem.core.example import Example
 from sem.dataset import importers, store

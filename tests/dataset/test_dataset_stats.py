@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from html.parser import HTMLParser
 
 import pytest
-
 from rowmaker import fill, project, read, row, shops
+
 from sem.dataset import clean, snapshot, stats
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")

@@ -6,11 +6,11 @@ import re
 from collections import Counter, defaultdict
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 
 import duckdb
 import pytest
 from jsonschema import Draft202012Validator
+from paths import ROOT
 from selectolax.lexbor import LexborHTMLParser
 
 from sem.core import taskspec
@@ -20,7 +20,6 @@ from sem.dataset.demo.page import CLASSIFIER, EXTRACTOR
 from sem.dataset.demo.words import speak
 from sem.dataset.store import COLUMNS, RawRow
 
-ROOT = Path(__file__).resolve().parents[2]
 TASKS = {
     name: taskspec.load(ROOT / "configs" / "demo" / "tasks" / f"{name}.yaml")
     for name in (EXTRACTOR, CLASSIFIER)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from rowmaker import copied, fill, project, read, row, shops
+
 from sem.core import files, jsonio, run
 from sem.core.errors import SemError
 from sem.core.project import Project

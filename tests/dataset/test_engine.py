@@ -10,13 +10,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-
+from paths import SCRIPTS
 from rowmaker import fill, project, row, shops
+
 from sem.core import files
 from sem.core.errors import SemError
 from sem.dataset import clean, engine
 
-SCRIPTS = Path(clean.__file__).resolve().parents[2]
 # Not importorskip: importing Ray puts packages of its own on the path of every later test.
 needs_ray = pytest.mark.skipif(
     find_spec("ray") is None, reason="the extra `cluster` is not installed"

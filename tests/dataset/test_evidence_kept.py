@@ -3,8 +3,8 @@
 import json
 
 import pytest
-
 from rowmaker import SPEC, fill, project, read, row
+
 from sem.core.errors import SemError
 from sem.dataset import clean, evidence, tokens
 from sem.dataset.config import TaskOptions

@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 
 import pytest
-
 from rowmaker import fill, project, read, row, shops
+
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset import clean, export, importers, rows, snapshot, store

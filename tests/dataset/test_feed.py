@@ -8,9 +8,9 @@ import sys
 from datetime import UTC, datetime
 
 import pytest
-
 from chunks import CAPTURE, chunk
 from rowmaker import project, read, row
+
 from sem.core.errors import SemError
 from sem.dataset import store
 from sem.dataset.feed import feed

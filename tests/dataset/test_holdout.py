@@ -4,8 +4,8 @@ import random
 from datetime import UTC, datetime
 
 import pytest
-
 from rowmaker import fill, project, row, shops
+
 from sem.core import files
 from sem.core.errors import SemError
 from sem.core.taskspec import EvalSplit

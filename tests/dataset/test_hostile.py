@@ -4,8 +4,8 @@ import json
 from collections import Counter
 
 import pytest
-
 from rowmaker import project, read
+
 from sem.core.errors import SemError
 from sem.dataset import clean, importers
 from sem.dataset.importers import Options

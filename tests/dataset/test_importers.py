@@ -8,8 +8,8 @@ from pathlib import Path
 
 import duckdb
 import pytest
-
 from rowmaker import SPEC, fill, project, read, row, shops
+
 from sem.core.errors import SemError
 from sem.dataset import importers, store
 from sem.dataset.feed import tables

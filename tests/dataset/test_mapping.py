@@ -4,8 +4,8 @@ import json
 
 import duckdb
 import pytest
-
 from rowmaker import project
+
 from sem.core.errors import SemError
 from sem.dataset import importers, store
 from sem.dataset.feed import mapping

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-
 from rowmaker import SPEC, fill, project, row
+
 from sem.core import files
 from sem.core.errors import SemError
 from sem.core.project import Project

@@ -3,13 +3,13 @@
 import random
 from collections import Counter
 
+import kettles
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-
-import kettles
 from rowmaker import copied
+
 from sem.core import files, jsonio
 from sem.core.errors import SemError
 from sem.core.example import Example

@@ -10,14 +10,14 @@ from itertools import cycle
 from pathlib import Path
 
 import pytest
-
+from paths import ROOT
 from rowmaker import read
+
 from sem.core import files
 from sem.core.project import Project
 from sem.dataset import clean, store
 from sem.dataset.layout import RawRow
 
-ROOT = Path(__file__).resolve().parents[2]
 CLEAN, EACH = 230, 8
 SETTINGS = """
 clean:

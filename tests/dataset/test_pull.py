@@ -10,16 +10,16 @@ from pathlib import Path
 
 import duckdb
 import pytest
-
 from chunks import chunk
 from rowmaker import fill, project, row, shops
+from sshd import SSHD, Line, serving
+
 from sem.core import ssh
 from sem.core.errors import SemError
 from sem.dataset import pull, store
 from sem.dataset.feed import feed, fetch, remote
 from sem.dataset.feed.fetch import Source
 from sem.dataset.importers import Options
-from sshd import SSHD, Line, serving
 
 AT = datetime(2026, 11, 20, tzinfo=UTC)
 NEEDS_SSHD = pytest.mark.skipif(SSHD is None, reason="no sshd on this machine")

@@ -1,11 +1,11 @@
 """Addresses, languages and references of stored rows, whatever shape they are in."""
 
 import pytest
+from toy import SPEC
 
 from sem.core import settings
 from sem.core.taskspec import TaskSpec
 from sem.dataset import rows
-from toy import SPEC
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import signal
 from datetime import UTC, datetime
 
 import pytest
-
 from rowmaker import copied, fill, project, row, shops
+
 from sem.core.errors import Insufficient, SemError
 from sem.dataset import clean, snapshot, store
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import duckdb
 import pytest
-
+from paths import ROOT
 from rowmaker import row, shops
+
 from sem.core.errors import SemError
 from sem.dataset import store, storewrite
 
-SCRIPTS = Path(store.__file__).resolve().parents[2]
 SEVEN = "id VARCHAR, task VARCHAR, prompt_text VARCHAR, response_strong JSON, metadata JSON"
 
 
@@ -202,7 +202,7 @@ def test_a_killed_import_leaves_the_old_rows(tmp_path, pause):
     path = tmp_path / "d.duckdb"
     store.append(path, shops(3))
     code = SLOW_IMPORT.format(
-        scripts=str(SCRIPTS), tests=str(Path(__file__).parent), path=str(path)
+        scripts=str(ROOT), tests=str(ROOT / "tests" / "support"), path=str(path)
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as running:
         running.stdout.readline()

@@ -5,8 +5,8 @@ import time
 
 import duckdb
 import pytest
-
 from rowmaker import project
+
 from sem.core.errors import SemError
 from sem.dataset import importers, store
 from sem.dataset.feed import tables

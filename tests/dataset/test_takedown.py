@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
+from paths import SCRIPTS
 from rowmaker import copied, fill, project, read, row, shops
+
 from sem.core import files, jsonio, promotion, run, taint
 from sem.core.errors import SemError
 from sem.core.project import Project
@@ -27,7 +28,7 @@ from sem.ops import promote
 
 AT = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 SECRET = "handmade by Ada Lovelace in a workshop beside the river Ouse"
-SCRIPT = Path(store.__file__).resolve().parents[2] / "dataset_takedown.py"
+SCRIPT = SCRIPTS / "dataset_takedown.py"
 
 
 def page(name: str, more: str = "") -> str:

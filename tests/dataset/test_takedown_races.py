@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-
 import warm
+from paths import ROOT
+
 from sem.core import promotion, run, taint
 from sem.core.errors import Busy, SemError
 from sem.core.project import Project
@@ -19,7 +20,6 @@ from sem.dataset import snapshot, takedown
 from sem.dataset.erasure import takedowns
 from sem.dataset.erasure.asked import Ask
 
-ROOT = Path(__file__).resolve().parents[2]
 AT = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 
 
@@ -105,7 +105,7 @@ def stopped(project: Project, point: Point) -> warm.Popen:
             shutil.rmtree(path)
     words = [point.name, f"{ROOT}/scripts/{point.job}.py", "--sem", "toy", *point.words]
     words = [word.replace("RUN", target.id) for word in words]
-    argv = [sys.executable, f"{ROOT}/tests/stopping.py", point.event, *words]
+    argv = [sys.executable, f"{ROOT}/tests/support/stopping.py", point.event, *words]
     job = warm.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     seen = []
     while "stops\n" not in seen:

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from toy import SPEC
 
 from sem.core import settings
 from sem.core.example import Example
@@ -12,7 +13,6 @@ from sem.dataset import layout, rows
 from sem.dataset.config import TaskOptions
 from sem.eval import golden, metrics
 from sem.eval.answers import Answer
-from toy import SPEC
 
 TEXT = {"type": ["string", "null"]}
 SELLER = {"type": "object", "properties": {"name": TEXT, "city": TEXT}}
@@ -157,8 +157,8 @@ def test_a_golden_question_names_its_further_answers():
 def test_a_published_benchmarks_own_answers_are_right(shared):
     # Prices and article numbers that its annotators accept in two readings.
     import duckdb
+    from paths import ROOT
 
-    from conftest import ROOT
     from sem.core import taskspec
 
     spec = taskspec.load(ROOT / "configs" / "pages" / "tasks" / "productpage.yaml")

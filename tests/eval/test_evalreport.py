@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from toy import SPEC
 
 from sem.core import files, schema, settings
 from sem.core.errors import SemError
@@ -15,7 +16,6 @@ from sem.core.taskspec import TaskSpec
 from sem.eval import evalreport, metrics, report
 from sem.eval.answers import Answer
 from sem.eval.config import EvalSettings
-from toy import SPEC
 
 CHECKS = {"checks": [{"id": "totals_equation", "tolerance": 0.02}]}
 RUBRIC = SPEC["rubric"] | CHECKS | {"json_schema_valid": True}

@@ -7,14 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
-
 import warm
-from conftest import ROOT, rows
+from paths import ROOT
+from toy import make_store, rows
+
 from sem.core import files, jsonio, manifest, provenance, run
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.eval import answers, evidence, subject
-from toy import make_store
 
 AT = provenance.now()
 POLICY = """min_domains: 5

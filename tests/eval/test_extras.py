@@ -4,13 +4,13 @@ import json
 from typing import Any
 
 import pytest
+from toy import SPEC
 
 from sem.core import settings, slotspec
 from sem.core.example import Example
 from sem.core.taskspec import TaskSpec
 from sem.eval import metrics
 from sem.eval.answers import Answer
-from toy import SPEC
 
 PAGE = (
     "URL: https://a.example/p/1\nBlue Mug 3, steel. Now 9.50 USD. Sold by Nuvogard, 12 March 2024."
@@ -148,7 +148,7 @@ def test_the_rubric_score_is_there_without_being_asked_for():
 
 
 def test_shipped_settings_weigh_what_is_made_up(shared):
-    from conftest import ROOT
+    from paths import ROOT
 
     shipped = slotspec.load(ROOT / "configs" / "judge_slots.yaml")
 

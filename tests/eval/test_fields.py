@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
+from toy import SPEC
 
 from sem.core import jsonio, settings, slotspec
 from sem.core.example import Example
@@ -17,7 +18,6 @@ from sem.eval import confusion, metrics
 from sem.eval.align import ABSENT, NOTHING, Part
 from sem.eval.answers import Answer
 from sem.eval.metrics import Prices, Score
-from toy import SPEC
 
 LINE = {"type": "object", "properties": {"name": {"type": "string"}, "price": {"type": "number"}}}
 SCHEMA = {

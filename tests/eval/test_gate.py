@@ -5,9 +5,9 @@ import math
 from dataclasses import replace
 
 import pytest
+from paths import ROOT
 from scores import column, one
 
-from conftest import ROOT
 from sem.core import settings
 from sem.core.errors import SemError
 from sem.eval import clusters, gate, margins, planning, stats

@@ -3,11 +3,11 @@
 import json
 
 import pytest
+from toy import SPEC
 
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.eval import golden
-from toy import SPEC
 
 REFERENCE = {"title": "Mug", "price": 9.5}
 

@@ -7,10 +7,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-
 import judges
+import pytest
 from chatserver import ChatServer
+from paths import ROOT
+
 from sem.core import files, settings
 from sem.core.errors import SemError
 from sem.core.example import Example
@@ -315,7 +316,7 @@ def test_older_settings_are_read(root: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_shipped_settings_are_read() -> None:
-    path = Path(__file__).resolve().parents[2] / "configs" / "judge.yaml"
+    path = ROOT / "configs" / "judge.yaml"
     assert settings.load(judging.JudgeSettings, path) == judging.JudgeSettings(
         calls=judging.Calls(max_usd=1.0)
     )

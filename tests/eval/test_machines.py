@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 import pytest
+from paths import ROOT
 
-from conftest import ROOT
 from sem.core import files
 from sem.core.errors import SemError
 from sem.core.project import Project

@@ -1,13 +1,13 @@
 """Scores and totals: failures stay in the denominator."""
 
 import pytest
+from toy import SPEC
 
 from sem.core import settings
 from sem.core.example import Example
 from sem.core.taskspec import TaskSpec
 from sem.eval import metrics, stats
 from sem.eval.answers import Answer
-from toy import SPEC
 
 TASK = settings.build(TaskSpec, SPEC | {"base_model_id": "x"}, "spec")
 MUG = Example("1", "price", "page", {"title": "Mug", "price": 9.5}, {"domain": "a.example"})

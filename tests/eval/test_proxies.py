@@ -3,12 +3,12 @@
 from typing import Any
 
 import pytest
+from toy import SPEC
 
 from sem.core import settings
 from sem.core.taskspec import TaskSpec
 from sem.eval import align, proxies, taxonomy
 from sem.eval.proxies import Proxies
-from toy import SPEC
 
 TEXT = taxonomy.evidence("Blue mug, 12.50 EUR, by Nuvogard; spoon 3.00")
 LINE = {

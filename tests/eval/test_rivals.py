@@ -60,9 +60,10 @@ def test_a_constant_answer_is_each_fields_most_common_value(project, monkeypatch
 
 
 def test_nested_fields_and_lists_have_a_constant_too():
+    from toy import SPEC
+
     from sem.core import settings
     from sem.core.taskspec import TaskSpec
-    from toy import SPEC
 
     text = {"type": "string"}
     seller = {"type": "object", "properties": {"name": text, "city": text}}

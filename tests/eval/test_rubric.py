@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from toy import SPEC
 
 from sem.core import settings, taskspec
 from sem.core.example import Example
 from sem.core.taskspec import TaskSpec
 from sem.eval import align, metrics, rubric
 from sem.eval.answers import Answer
-from toy import SPEC
 
 CHECKS = [
     {"id": "totals_equation", "tolerance": 0.02},

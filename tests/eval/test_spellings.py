@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from babel.dates import format_date
 from babel.numbers import format_currency
+from toy import SPEC
 
 from sem.core import files, locales, settings, units
 from sem.core.example import Example
@@ -14,7 +15,6 @@ from sem.core.slotspec import SlotSpec
 from sem.core.taskspec import TaskSpec
 from sem.eval import dates, metrics, values
 from sem.eval.answers import Answer
-from toy import SPEC
 
 LOCALES = (
     *("en", "en_GB", "de", "de_AT", "fr", "es", "it", "nl", "pt", "pt_BR", "pl", "sv", "da", "nb"),

@@ -5,10 +5,10 @@ import io
 from dataclasses import dataclass, field
 
 import pytest
-from scores import column, one
-
 from rowmaker import fill, row
 from rowmaker import project as make_project
+from scores import column, one
+
 from sem.core import files
 from sem.core.errors import SemError
 from sem.core.example import Example

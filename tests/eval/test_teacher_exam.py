@@ -4,11 +4,11 @@ import json
 from contextlib import nullcontext
 from datetime import UTC, datetime
 
-import pytest
-
 import forge_teacher
 import handbook
+import pytest
 from chatserver import ChatServer
+
 from sem.core import files
 from sem.core.project import Project
 from sem.eval import teacher as exams

@@ -3,9 +3,9 @@
 import os
 from collections.abc import Iterator
 
+import papers
 import pytest
 
-import papers
 from sem.core.errors import SemError
 from sem.forge import chunks, documents
 from sem.forge.convert import Converter, Made, Reading

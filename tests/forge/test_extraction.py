@@ -4,8 +4,9 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-
 from chatserver import ChatServer
+from toy import SPEC
+
 from sem.core.project import Project
 from sem.forge import config, extraction
 from sem.forge import teacher as teachers
@@ -14,7 +15,6 @@ from sem.forge.config import ForgeSettings
 from sem.forge.extraction import ExtractionForge
 from sem.forge.presets import TeacherSettings
 from sem.lm.provider import Calls, Price, Provider
-from toy import SPEC
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
 PAGE = "<html><body><h1>Red mug</h1><p class='price'>12.50 EUR</p><p>In stock</p></body></html>"

@@ -5,14 +5,14 @@ import sys
 import time
 from collections import Counter
 from datetime import UTC, datetime
-from pathlib import Path
-
-import pytest
 
 import handbook
+import pytest
 import teachers
 import warm
 from chatserver import ChatServer
+from paths import SCRIPTS
+
 from sem.core import files
 from sem.core.errors import SemError
 from sem.core.project import Project
@@ -20,7 +20,7 @@ from sem.forge import run
 from sem.lm import breaker
 from sem.lm import client as client_module
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "forge_run.py"
+SCRIPT = SCRIPTS / "forge_run.py"
 AT = datetime(2026, 11, 21, tzinfo=UTC)
 # 60 MB within a second is no promise of a busy machine; benchmarks/faults/forge.py sends them.
 LEFT_OUT = ("huge",)

@@ -7,8 +7,8 @@ import zlib
 from datetime import UTC, datetime
 
 import pytest
-
 from chatserver import ChatServer
+
 from sem.core.project import Project
 from sem.forge import pictures
 from sem.forge import teacher as teachers

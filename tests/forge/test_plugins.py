@@ -3,9 +3,9 @@
 import re
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
+from paths import ROOT
 
 from sem.core import files
 from sem.core.errors import SemError
@@ -151,7 +151,7 @@ def test_an_installed_package_that_registers_a_forge_needs_no_flag(home, monkeyp
 
 def cookbook() -> str:
     """The forge of twenty lines, as docs/forges.md prints it."""
-    page = (Path(__file__).resolve().parents[2] / "docs" / "forges.md").read_text("utf-8")
+    page = (ROOT / "docs" / "forges.md").read_text("utf-8")
     return re.search(r"```python\n(\"\"\"my_forges/titles.py.*?)```", page, re.S)[1]
 
 

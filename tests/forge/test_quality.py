@@ -4,8 +4,8 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-
 from chatserver import ChatServer
+
 from sem.core.errors import SemError
 from sem.forge.base import Pair
 from sem.forge.presets import TeacherSettings

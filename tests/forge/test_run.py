@@ -4,11 +4,11 @@ import io
 import json
 from datetime import UTC, datetime
 
-import pytest
-
 import handbook
+import pytest
 import teachers
 from chatserver import ChatServer
+
 from sem.core import files
 from sem.core.errors import Busy, Insufficient, SemError
 from sem.core.project import Project

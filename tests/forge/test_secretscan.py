@@ -3,8 +3,8 @@
 import time
 
 import pytest
-
 from lockpicks import PLANTED
+
 from sem.forge import secretscan
 
 INNOCENT = [

@@ -3,9 +3,9 @@
 import sys
 from datetime import UTC, datetime
 
+import handbook
 import pytest
 
-import handbook
 from sem.core import files
 from sem.core.errors import SemError
 from sem.core.project import Project

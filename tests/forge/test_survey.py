@@ -2,12 +2,12 @@
 
 import runpy
 from datetime import UTC, datetime
-from pathlib import Path
-
-import pytest
 
 import handbook
 import papers
+import pytest
+from paths import SCRIPTS
+
 from sem.core import files
 from sem.core.errors import SemError
 from sem.core.project import Project
@@ -15,7 +15,7 @@ from sem.dataset import clean
 from sem.forge import run, survey
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "forge_chunks.py"
+SCRIPT = SCRIPTS / "forge_chunks.py"
 NOBODY = "http://127.0.0.1:9/v1"
 
 

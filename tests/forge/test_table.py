@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from fractions import Fraction
 
 import pytest
+from chatserver import ChatServer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatserver import ChatServer
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.forge import asked

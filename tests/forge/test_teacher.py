@@ -5,8 +5,8 @@ import os
 from datetime import UTC, datetime
 
 import pytest
-
 from chatserver import ChatServer
+
 from sem.core.errors import SemError
 from sem.forge import presets
 from sem.forge.presets import TeacherSettings

@@ -4,11 +4,11 @@ import html
 import json
 from datetime import UTC, datetime
 
-import pytest
-
 import papers
+import pytest
 from chatserver import ChatServer
 from lockpicks import PLANTED
+
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.forge import teacher as teachers

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 
 from sem.lm import chat
 
@@ -49,7 +50,7 @@ def test_training_text_is_the_generation_prompt_and_the_answer(speaker: chat.Cha
 
 
 def test_real_tokenizers_keep_their_own_marker_count(shared: Path) -> None:
-    root = Path(__file__).resolve().parents[2] / "models" / "base"
+    root = ROOT / "models" / "base"
     folders = [path.parent for path in root.glob("*/tokenizer_config.json")]
     chats = [c for c in map(_load, folders) if c is not None]
     if not chats:

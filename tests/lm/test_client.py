@@ -12,8 +12,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-
 from chatserver import DRIPS, ChatServer
+
 from sem.core.errors import SemError
 from sem.lm import client as client_module
 from sem.lm import redact

@@ -9,13 +9,13 @@ from uuid import UUID
 import numpy as np
 import pytest
 from pydantic import BaseModel, Field
+from toy import SPEC, make_model
 
 from sem.core import files, jsonio, schema
 from sem.core.errors import SemError
 from sem.lm import chat, constrain, model
 from sem.lm.generator import Prompt
 from sem.lm.hf import HfGenerator
-from toy import SPEC, make_model
 
 NESTED = {
     "type": "object",

@@ -3,12 +3,12 @@
 import struct
 from contextlib import suppress
 
+import gguf_file
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lm import gguf_file
 from sem.core.errors import SemError
 from sem.lm import gguf_convert, gguf_reader
 

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import gguf_file
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
 from transformers import AutoTokenizer, Qwen2Tokenizer
 
-from lm import gguf_file
 from sem.core import files, jsonio
 from sem.core.errors import SemError
 from sem.lm import gguf_reader, gguf_tokenizer

@@ -6,8 +6,8 @@ import urllib.request
 from datetime import UTC, datetime
 
 import pytest
-
 import tinygguf
+
 from sem.core.errors import SemError
 from sem.lm import llamacpp
 from sem.lm.calls import Request

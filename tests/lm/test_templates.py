@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tinymodels import FAMILIES, make_tokenizer
 
 from sem.core.errors import SemError
 from sem.lm import chat, turns
-from tinymodels import FAMILIES, make_tokenizer
 
 REFUSED = {
     "thinks": ("it may think before it answers", "set `renderer: plan` in train.yaml"),

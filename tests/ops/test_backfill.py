@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 import warm
 from chatserver import ChatServer
+from paths import SCRIPTS
 from rowmaker import SPEC, fill, project, read, row, shops
+
 from sem.core import files, jsonio
 from sem.core.errors import SemError
 from sem.core.project import Project
@@ -26,7 +27,7 @@ from sem.ops.config import Backfill
 from sem.ops.queue import Queue, Work
 
 AT = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
-SCRIPT = Path(store.__file__).resolve().parents[2] / "ops_backfill.py"
+SCRIPT = SCRIPTS / "ops_backfill.py"
 WIDER = SPEC["io_schema"] | {
     "required": ["title", "price", "stock"],
     "properties": SPEC["io_schema"]["properties"] | {"stock": {"enum": ["yes", "no", None]}},

@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
-
 import warm
+from paths import ROOT
+
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.ops import budget
 
-ROOT = Path(__file__).resolve().parents[2]
 # The older file as its users wrote it, in our own words.
 OLDER = """
 budget: {daily_tokens: 10000000, alert_threshold: 0.85}

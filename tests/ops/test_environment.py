@@ -3,9 +3,9 @@
 from importlib.metadata import version
 from pathlib import Path
 
-from sem.ops import environment
+from paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
+from sem.ops import environment
 
 
 def lock(folder: Path, *lines: str) -> Path:

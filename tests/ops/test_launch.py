@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 
-from conftest import ROOT
 from sem.core import files, jsonio, run, settings
 from sem.core.errors import SemError
 from sem.core.project import Project

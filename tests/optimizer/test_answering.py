@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-
 from chatserver import ChatServer
+
 from sem.core.errors import SemError
 from sem.lm import client as client_module
 from sem.optimizer import answering

@@ -2,15 +2,14 @@
 
 import re
 from collections import Counter, defaultdict
-from pathlib import Path
 
 import pytest
+from paths import ROOT
 
 from sem.core.errors import SemError
 from sem.optimizer import families, layout, pairs
 from sem.optimizer.families import Family, Subject
 
-ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = families.load(ROOT)
 PAIRS = [
     pair for family in SHIPPED for pair in pairs.of(family, pairs.phrasings(ROOT), pairs.Amounts())

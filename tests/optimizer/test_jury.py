@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import judges
 import pytest
+from chatserver import Body, ChatServer
 from test_layout import changed
 from test_rewrites import ASKED, good, judged
 
-import judges
-from chatserver import Body, ChatServer
 from sem.core import files, jsonio
 from sem.core.errors import SemError
 from sem.eval import canaries

@@ -5,13 +5,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 from test_layout import changed
 
 from sem.core.errors import SemError
 from sem.dataset import neardup
 from sem.optimizer import data, pairfiles
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

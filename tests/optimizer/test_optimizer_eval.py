@@ -3,21 +3,21 @@
 import json
 from pathlib import Path
 
-import pytest
-from test_jury import AT, configure, keeps
-
 import optimizer_eval
+import pytest
 from chatserver import Body, ChatServer
+from paths import ROOT
 from rewriters import make_optimizer
+from test_jury import AT, configure, keeps
+from toy import make_t5
+
 from sem.core import files
 from sem.core.errors import SemError
 from sem.forge import words
 from sem.lm import client as client_module
 from sem.optimizer import data, pairfiles, trial
 from sem.optimizer.pairs import Pair
-from toy import make_t5
 
-ROOT = Path(__file__).resolve().parents[2]
 MINILM = ROOT / "models" / "base" / "all-minilm-l6-v2"
 SECRET = "kumquat"  # of a real prompt and its answer
 

@@ -5,14 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
 from rewriters import ROOT, make_adapter, make_optimizer
+from toy import make_t5
+
 from sem.core.errors import SemError
 from sem.lm import chat
 from sem.lm import model as models
 from sem.optimizer.fast import Engine, FastRewriter, convert
 from sem.optimizer.rewriter import Decoding, Rewrite, TorchRewriter, prompt_ids
-from toy import make_t5
 
 PROMPTS = [
     "write code", "make {a: 1}\nfoo\n\tbar", "explain the database schema please", "x", "",

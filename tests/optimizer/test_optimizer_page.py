@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from rewriters import Served, load, make_optimizer
+from toy import make_t5
+
 from sem.optimizer.rewriter import Rewrite
 from sem.optimizer.server import network
 from sem.optimizer.server.feedback import FILE
-from toy import make_t5
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")

@@ -5,6 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+from paths import ROOT
+from toy import make_t5
 
 from sem.core import files, jsonio
 from sem.core.errors import SemError
@@ -13,9 +15,7 @@ from sem.lm import model as models
 from sem.optimizer import rewriter, train
 from sem.optimizer.pairs import Pair
 from sem.train import adapters
-from toy import make_t5
 
-ROOT = Path(__file__).resolve().parents[2]
 RECIPE = """
   lora: { rank: 4, alpha: 8, dropout: 0.1, targets: qv }
   learning_rate: 0.01

@@ -5,17 +5,17 @@ import json
 from pathlib import Path
 
 import pytest
-
+from paths import ROOT
 from rewriters import make_optimizer
+from toy import make_t5
+
 from sem.core import files
 from sem.core.errors import SemError
 from sem.lm import chat
 from sem.optimizer import layout, rewriter
 from sem.optimizer.rewriter import Decoding, TorchRewriter
-from toy import make_t5
 
-ROOT = Path(__file__).resolve().parents[2]
-LIBRARY = ROOT / "scripts" / "sem" / "optimizer"
+LIBRARY = ROOT / "sem" / "optimizer"
 PROMPTS = ["plan a trip", "fix {this}\nnow", "a longer prompt about gardens"]
 FLAN = ROOT / "models" / "base" / "flan-t5-small-titler"
 

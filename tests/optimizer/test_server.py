@@ -5,10 +5,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-
 from rewriters import Served, load, make_optimizer
-from sem.optimizer.server.feedback import FILE
 from toy import make_t5
+
+from sem.optimizer.server.feedback import FILE
 
 ASKED = {"raw_prompt": "write code", "temperature": 0, "max_length": 12}
 

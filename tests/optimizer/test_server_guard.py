@@ -7,12 +7,12 @@ import time
 from pathlib import Path
 
 import pytest
-
 from rewriters import Served, load, make_optimizer
+from toy import make_t5
+
 from sem.core.errors import SemError
 from sem.optimizer.server import config, logs
 from sem.optimizer.server.config import ServeSettings
-from toy import make_t5
 
 KEY = "k" * 24
 APP = "https://app.example"
@@ -242,6 +242,7 @@ def test_settings_that_cannot_be_are_refused(tmp_path, given, said):
 
 def test_the_settings_file_says_every_default():
     from rewriters import ROOT
+
     from sem.core import settings
 
     path = ROOT / config.FILE

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-
 from rewriters import Gated, Served, load, make_optimizer
-from sem.optimizer.server import network
 from toy import make_t5
+
+from sem.optimizer.server import network
 
 
 @pytest.fixture(scope="module")

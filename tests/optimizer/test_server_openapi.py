@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
-
 from rewriters import Served, load, make_optimizer
 from toy import make_t5
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-
 from rewriters import ROOT, Running, make_optimizer
+from toy import make_t5
+
 from sem.core.errors import SemError
 from sem.optimizer.server import run
 from sem.optimizer.server.config import ServeSettings
-from toy import make_t5
 
 
 def test_a_port_that_is_taken_is_said_so():

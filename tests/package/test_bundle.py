@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tinymodels import make_tokenizer
 
 from sem.core import files, jsonio, run, taint
 from sem.core.errors import SemError
@@ -12,7 +13,6 @@ from sem.core.run import Run
 from sem.lm import chat
 from sem.package import bundle, verify
 from sem.package.targets import Served
-from tinymodels import make_tokenizer
 
 
 @pytest.fixture

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tinymodels import FAMILIES, make_tokenizer
+from toy import make_t5
 
 from sem.core.errors import SemError
 from sem.lm import chat, ollama
 from sem.package import bundle, targets, verify
 from sem.package.targets import Served
-from tinymodels import FAMILIES, make_tokenizer
-from toy import make_t5
 
 USABLE = sorted(FAMILIES.keys() - {"thinks", "alpaca"})
 

@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-
 from hostilepackages import CASES, UNTELLABLE
+
 from sem.core import files, jsonio, taint
 from sem.core.errors import SemError
 from sem.package import cage, checks, verify

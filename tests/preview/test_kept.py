@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
+from paths import SCRIPTS
 from test_encoders import shape_of, table, texts
 from test_preview_run import rows
 
-import warm
 from sem.core import files
 from sem.preview import cache, fits, learners
 from sem.preview.encoders import Features
 from sem.preview.learners import Budget, Model
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "preview_run.py"
+SCRIPT = SCRIPTS / "preview_run.py"
 TIMES = {"time_elapsed", "timestamp", "evaluation_time_seconds", "evaluation_timestamp",
          "evaluated_at"}  # fmt: skip
 

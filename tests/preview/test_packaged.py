@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from paths import SCRIPTS
 from test_kept import ended, killed, timeless
 from test_lora import page
 
@@ -25,7 +26,7 @@ from sem.preview import bench, command, lora, packaged, taught
 from sem.preview.run import Options
 from sem.train import data, plan
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "preview_run.py"
+SCRIPT = SCRIPTS / "preview_run.py"
 
 
 def lineage(project: Project) -> dict[str, Any]:

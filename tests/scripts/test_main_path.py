@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-
 import warm
-from conftest import ROOT, rows
+from paths import ROOT
+from toy import rows
+
 from sem.core import files
 
 

@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import warm
+from paths import ROOT
 from pytest_httpserver import HTTPServer
+from toy import rows
 from werkzeug import Response
 
-import warm
-from conftest import ROOT, rows
 from sem.core import files, jsonio
 
 BARE = {"PATH": "/usr/bin:/bin"}

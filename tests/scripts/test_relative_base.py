@@ -5,8 +5,7 @@ import runpy
 import shutil
 
 import pytest
-
-from conftest import ROOT
+from paths import ROOT
 
 MOVES = {
     "dataset_stats": [],
@@ -42,6 +41,6 @@ def test_a_base_model_in_a_folder_lies_below_the_root_for_every_job(
 
 
 def test_no_module_joins_a_base_model_to_another_folder_than_the_root():
-    paths = [*(ROOT / "scripts").glob("*.py"), *(ROOT / "scripts/sem").rglob("*.py")]
+    paths = [*(ROOT / "scripts").glob("*.py"), *(ROOT / "sem").rglob("*.py")]
 
     assert not [path.name for path in paths if "base_models)" in path.read_text("utf-8")]

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import torch
+from tinymodels import KINDS, make_base, make_model, make_tokenizer, pass_whole_path
+from toy import SPEC, make_t5
 from transformers.pytorch_utils import Conv1D
 
 from sem.core import files, jsonio
@@ -22,8 +24,6 @@ from sem.train.batches import Collator
 from sem.train.data import Row
 from sem.train.fast import head
 from sem.train.recipe import Lora, Recipe
-from tinymodels import KINDS, make_base, make_model, make_tokenizer, pass_whole_path
-from toy import SPEC, make_t5
 
 LORA = Recipe(lora=Lora(rank=4, alpha=8))
 FULL = Recipe(method="full")

@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
 import warm
-from conftest import ROOT
+from paths import ROOT
+
 from sem.core import files
 from sem.core.errors import SemError
 from sem.core.project import Project

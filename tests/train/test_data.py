@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from toy import SPEC, page
 
 from sem.core import settings
 from sem.core.errors import SemError
@@ -14,7 +15,6 @@ from sem.train import classes, data, trainer
 from sem.train.batches import IGNORED, BatchOrder, Collator
 from sem.train.data import Row, Writer
 from sem.train.recipe import Recipe
-from toy import SPEC, page
 
 
 @pytest.fixture(scope="module")

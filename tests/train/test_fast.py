@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from paths import ROOT
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 from transformers.models.gemma3 import Gemma3ForCausalLM, Gemma3TextConfig
@@ -14,7 +15,6 @@ from transformers.models.llama import LlamaConfig, LlamaForCausalLM
 from transformers.models.qwen2 import Qwen2Config, Qwen2ForCausalLM
 from transformers.models.qwen3 import Qwen3Config, Qwen3ForCausalLM
 
-from conftest import ROOT
 from sem.train.fast import attention, fused, head, layers, lowrank
 
 SHAPE = {

@@ -8,9 +8,10 @@ import sys
 import time
 
 import pytest
-
 import warm
-from conftest import ROOT, rows
+from paths import ROOT
+from toy import rows
+
 from sem.core import files, run
 from sem.core.errors import SemError
 from sem.core.project import Project

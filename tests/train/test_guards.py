@@ -10,9 +10,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-
 import warm
-from conftest import ROOT, rows
+from paths import ROOT
+from toy import rows
+
 from sem.core import files
 from sem.core.errors import SemError
 from sem.core.project import Project

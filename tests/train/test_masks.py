@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from toy import CHATML, SPEC, make_t5, page
 from transformers import AutoTokenizer
 
 from sem.core import jsonio
@@ -17,7 +18,6 @@ from sem.train import classes, data, show
 from sem.train.batches import IGNORED, Collator, Seq2SeqCollator
 from sem.train.data import Row, Writer
 from sem.train.recipe import Recipe
-from toy import CHATML, SPEC, make_t5, page
 
 # As Gemma 3's instruct models have it: system text opens the user turn, the model is `model`.
 GEMMA = (

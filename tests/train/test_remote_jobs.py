@@ -10,14 +10,14 @@ import time
 from pathlib import Path
 
 import pytest
-
 from proxy import Proxy
+from sshd import SSHD, serving
+
 from sem.core import files
 from sem.core.errors import SemError
 from sem.core.ssh import Far
 from sem.train.remote import agent, attach, start
 from sem.train.remote.agent import Agent, Unreachable
-from sshd import SSHD, serving
 from test_fabfile import hostile
 
 pytestmark = pytest.mark.skipif(SSHD is None, reason="no sshd on this machine")

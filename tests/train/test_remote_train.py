@@ -9,13 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
+from paths import ROOT
+from sshd import SSHD, serving
 
-from conftest import ROOT
 from sem.core import files, run
 from sem.core.project import Project
 from sem.train import plan
 from sem.train.remote import desk
-from sshd import SSHD, serving
 
 pytestmark = pytest.mark.skipif(SSHD is None, reason="no sshd on this machine")
 

@@ -6,8 +6,9 @@ import threading
 from pathlib import Path
 
 import pytest
-
 from proxy import Proxy
+from sshd import SSHD, serving
+
 from sem.core import files, jsonio, run
 from sem.core.errors import SemError
 from sem.core.project import Project
@@ -15,7 +16,6 @@ from sem.core.ssh import Cut
 from sem.train.remote import attach, desk, hosts, pull, push, start
 from sem.train.remote.agent import Agent, Unreachable
 from sem.train.remote.hosts import Host
-from sshd import SSHD, serving
 
 NEEDS_SSHD = pytest.mark.skipif(SSHD is None, reason="no sshd on this machine")
 ID = "20261121-090000-abcd"
@@ -98,10 +98,10 @@ def test_what_is_needed_is_sent_once_and_nothing_else(project, target, there, ca
 
     sent = below(there, f"code/{code}")
     assert {"scripts/train_run.py", "scripts/setup_env.sh", "requirements.lock",
-            "scripts/sem/train/remote/far/watch.py", ".env.example", "pyproject.toml",
+            "sem/train/remote/far/watch.py", ".env.example", "pyproject.toml",
             "configs/judge_slots.yaml"} <= sent  # fmt: skip
     assert {name.split("/")[0] for name in sent} <= {
-        *("scripts", "configs", "pyproject.toml", "README.md", "LICENSE", ".env.example"),
+        *("sem", "scripts", "configs", "pyproject.toml", "README.md", "LICENSE", ".env.example"),
         *(path.name for path in push.ROOT.glob("requirements*.lock")),
     }
     assert below(there, f"runs/toy/{ID}") == {

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from toy import make_t5
 
 from sem.core import files
 from sem.core.errors import SemError
@@ -16,7 +17,6 @@ from sem.lm import chat
 from sem.lm import model as models
 from sem.train import loss, plan, trainer
 from sem.train.batches import IGNORED
-from toy import make_t5
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from paths import ROOT
+from toy import rows
 
-from conftest import ROOT, rows
 from sem.core import files, run
 from sem.core.errors import SemError
 from sem.core.project import Project
@@ -81,7 +82,7 @@ except SemError as error:
 @pytest.mark.slow
 @pytest.mark.parametrize(("folders", "code"), [("apart", 7), ("together", 0)])
 def test_hosts_that_share_no_folder_are_refused(tmp_path, monkeypatch, folders, code) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT / "scripts"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     assert launch.start(["-c", APART, str(tmp_path), folders], 2) == code
     assert not list(tmp_path.rglob(".shared"))
 

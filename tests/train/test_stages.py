@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from toy import rows
 
-from conftest import rows
 from sem.core import files
 from sem.core.errors import SemError
 from sem.core.project import Project

@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
-
 import warm
-from conftest import ROOT, rows
+from paths import ROOT
+from toy import rows
+
 from sem.core import files, settings
 from sem.core.errors import SemError
 from sem.core.project import Project

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from paths import ROOT
+from toy import rows
 
-from conftest import ROOT, rows
 from sem.core import files, run
 from sem.core.errors import SemError
 from sem.core.project import Project

@@ -14,8 +14,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from paths import ROOT
+from toy import SPEC, TRAIN, rows
 
-from conftest import ROOT, TRAIN, rows
 from sem.core import files, jsonio
 from sem.core.errors import SemError
 from sem.core.project import Project
@@ -24,7 +25,6 @@ from sem.lm import hardware
 from sem.lm import model as models
 from sem.train import adapters, backend_unsloth, engines, plan
 from sem.train.recipe import Lora, Recipe
-from toy import SPEC
 
 PYTHON = os.environ.get("SEM_UNSLOTH_PYTHON", "")
 WITH_UNSLOTH = pytest.mark.skipif(
@@ -67,7 +67,7 @@ def trained(project: Project, runs: list[Run]) -> dict[str, dict[str, object]]:
     """What the driver saw when it trained RUNS of PROJECT with unsloth, by run."""
     out, here = project.root / "seen.json", project.root / "elsewhere"
     here.mkdir()
-    driver = str(ROOT / "tests" / "train" / "unsloth_cpu.py")
+    driver = str(ROOT / "tests" / "support" / "unsloth_cpu.py")
     command = [PYTHON, "-P", driver, str(out), *(run.id for run in runs)]
     done = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stderr[-3000:]

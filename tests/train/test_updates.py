@@ -1,8 +1,8 @@
 """A begun run goes on with what may soundly change; the rest is refused and nothing is written."""
 
 import pytest
+from toy import rows
 
-from conftest import rows
 from sem.core.errors import SemError
 from sem.train import plan, trainer, updates
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from sem.core import console, files, provenance
 from sem.core.errors import SemError
-from sem.core.project import Project
+from sem.core.project import ROOT, Project
 from sem.dataset import snapshot
 from sem.lm import hardware
 from sem.preview import (
@@ -68,8 +68,8 @@ def _revision(project: Project, name: str) -> str | None:
 
 def _sources() -> list[Path]:
     """The code that trains and scores."""
-    here = Path(__file__).resolve().parents[1]
-    return sorted(path for part in ("lm", "train") for path in (here / part).rglob("*.py"))
+    folders = [ROOT / "sem" / part for part in ("lm", "train")]
+    return sorted(path for folder in folders for path in folder.rglob("*.py"))
 
 
 def package_of(options: Options, project: Project) -> Package | None:

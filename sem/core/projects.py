@@ -11,7 +11,7 @@ from pathlib import Path
 from sem.core import files, settings
 from sem.core.errors import SemError, nearest
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_SEM = "demo"
 KINDS = ("configs", "data", "models", "reports")
 CURRENT = ".opensem_project"

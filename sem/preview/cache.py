@@ -16,10 +16,11 @@ from typing import Any, TypeVar
 
 from sem.core import console, files, jsonio, schema
 from sem.core.errors import SemError
+from sem.core.project import ROOT
 from sem.preview import decision, models
 from sem.preview.learners import Model
 
-HERE = Path(__file__).resolve().parent
+HERE = ROOT / "sem" / "preview"
 FOLDER = ".preview"  # below data/SEM/
 MOST_BYTES = 2**30  # of all that is kept
 MOST_OF_A_FIT = 2**27  # larger weights are not kept: writing them takes as long as the fit
@@ -45,7 +46,7 @@ def key(parts: list[Any]) -> str:
 @cache
 def _program() -> list[str]:
     """The hashes of this program's files, read once: a preview asks for dozens of names."""
-    return [files.sha256(path) for path in sorted(HERE.glob("*.py"))]
+    return [files.sha256(path) for path in sorted(HERE.rglob("*.py"))]
 
 
 def find(folder: Path | None, name: str) -> dict[str, Any] | None:

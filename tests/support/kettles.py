@@ -4,11 +4,12 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
+from toy import SPEC
+
 from sem.core import files, jsonio
 from sem.core.project import Project
 from sem.dataset import clean, snapshot, store
 from sem.dataset.layout import RawRow
-from toy import SPEC
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 KIND = {"type": "array", "items": {"type": "string"}}

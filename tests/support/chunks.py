@@ -5,7 +5,6 @@ import zipfile
 from pathlib import Path
 
 import duckdb
-
 from rowmaker import row
 
 CAPTURE = {

@@ -85,7 +85,7 @@ def _note_unread_overrides() -> None:
 
 
 def _set_environment() -> None:
-    env = Path(__file__).resolve().parents[3] / ".env"
+    env = Path(__file__).resolve().parents[2] / ".env"
     if env.exists():
         from dotenv import load_dotenv
 

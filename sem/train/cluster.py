@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sem.core.errors import SemError
+from sem.core.project import ROOT
 from sem.dataset import engine_ray
 from sem.train import launch
 
@@ -115,9 +116,8 @@ def _joined(address: str) -> Any:
             f"--ray-address: {error}", "install the extra: pip install 'sem[cluster]'"
         ) from error
     engine_ray.reach(address, "--ray-address")
-    scripts = str(Path(__file__).resolve().parents[2])
     try:
-        ray.init(address=address, runtime_env={"env_vars": {"PYTHONPATH": scripts}})
+        ray.init(address=address, runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}})
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise SemError(
             f"--ray-address: no cluster at {address}: {str(error)[:200]}",

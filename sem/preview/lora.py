@@ -20,7 +20,7 @@ from typing import Literal
 from sem.core import files
 from sem.core.errors import SemError
 from sem.core.example import Example
-from sem.core.project import Project
+from sem.core.project import ROOT, Project
 from sem.dataset import snapshot
 from sem.dataset.snapshot import Snapshot
 from sem.preview import advice, afford, aligned, cache, mixture, overlap
@@ -37,7 +37,7 @@ from sem.preview.packaged import Package
 from sem.train import data
 from sem.train.data import Row
 
-FITTED = Path(__file__).resolve().parents[3] / "configs" / "preview_examples.json"
+FITTED = ROOT / "configs" / "preview_examples.json"
 MOST_GIVEN = 2_000  # contributed rows that are read as tokens: no preview learns more of them
 LONGEST_STEP = 1.0  # nats: a row moves the mean by no more, so that none decides alone
 Watch = Callable[[str], None]

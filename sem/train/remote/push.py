@@ -20,7 +20,7 @@ from sem.train.remote.far import parcel
 from sem.train.remote.far.disk import Refusal
 from sem.train.remote.hosts import Host
 
-CODE = ("scripts", "pyproject.toml", "README.md", "LICENSE", ".env.example")
+CODE = ("sem", "scripts", "pyproject.toml", "README.md", "LICENSE", ".env.example")
 SHARED = re.compile(r"requirements[\w.-]*\.lock|configs/[\w.-]+\.yaml|configs/schemas/.+")
 SETTINGS = (".yaml", ".yml", ".json", ".jsonl")
 # By name: what stands beside settings and is nobody's to send.
@@ -75,7 +75,7 @@ def _is_code(name: str) -> bool:
 
 def _new_modules() -> list[str]:
     # A module that is not added to git yet is imported all the same.
-    return [path.relative_to(ROOT).as_posix() for path in (ROOT / "scripts").rglob("*.py")]
+    return [path.relative_to(ROOT).as_posix() for path in (ROOT / "sem").rglob("*.py")]
 
 
 def run_files(project: Project, run: Run) -> list[str]:

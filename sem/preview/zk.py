@@ -8,13 +8,13 @@ again from its own contents in two steps.
 import hashlib
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from sem.core import files, jsonio, schema
 from sem.core.errors import SemError
+from sem.core.project import ROOT
 
-SCHEMA = Path(__file__).resolve().parents[3] / "configs" / "schemas" / "zk-output.v1.schema.json"
+SCHEMA = ROOT / "configs" / "schemas" / "zk-output.v1.schema.json"
 ROOT_PARTS = ("delta_computation", "baseline_model", "new_model", "evaluation_metadata")
 CONTRIBUTOR = ("contributed_samples", "total_samples", "contributor_weights", "data_manifest")
 TEST, NONE = "test", "none"

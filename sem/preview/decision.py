@@ -10,14 +10,14 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from sem.core import files
 from sem.core.errors import SemError
+from sem.core.project import ROOT
 from sem.preview.gain import Gain
 
-CURVE = Path(__file__).resolve().parents[3] / "configs" / "preview_confidence.json"
+CURVE = ROOT / "configs" / "preview_confidence.json"
 POINTS = 100.0
 MIN_POINTS = 1.0  # what production wants at least
 NEAR_SHARE = 0.2  # of the full gain: what counts as the same

@@ -1,6 +1,6 @@
 """Run a script of this project that stops itself (SIGSTOP) where it first touches a file.
 
-    python tests/stopping.py os.rename clean.jsonl scripts/dataset_clean.py --sem toy
+    python tests/support/stopping.py os.rename clean.jsonl scripts/dataset_clean.py --sem toy
 
 The words are an audit event (`open`, `os.rename`), the end of the path it is about (of a rename,
 the new one), and the script. Continued by SIGCONT, it goes on as if nothing had been. It writes

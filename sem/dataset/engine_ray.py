@@ -9,10 +9,10 @@ import json
 import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from sem.core.errors import SemError
+from sem.core.project import ROOT
 from sem.dataset import engine, guard
 from sem.dataset.engine import Record
 from sem.dataset.layout import RawRow
@@ -47,7 +47,6 @@ def _started(plan: Plan, address: str | None) -> Any:
     import logging
 
     reach(address, "--engine ray")
-    scripts = str(Path(__file__).resolve().parents[2])
     given: dict[str, Any] = {"address": address} if address else {
         "address": "local", "num_cpus": plan.clean.workers, "include_dashboard": False,
         "object_store_memory": STORE_BYTES,
@@ -58,9 +57,9 @@ def _started(plan: Plan, address: str | None) -> Any:
             log_to_driver=False,
             logging_level=logging.ERROR,
             configure_logging=True,
-            runtime_env={"py_modules": [f"{scripts}/sem"]}
+            runtime_env={"py_modules": [f"{ROOT}/sem"]}
             if address
-            else {"env_vars": {"PYTHONPATH": scripts}},
+            else {"env_vars": {"PYTHONPATH": str(ROOT)}},
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise SemError(

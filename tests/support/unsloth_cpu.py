@@ -24,7 +24,7 @@ os.environ |= {
 
 
 def main(out: Path, names: list[str]) -> None:
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     from sem.core.project import Project
     from sem.core.run import find
     from sem.train import backend_unsloth, plan

@@ -134,3 +134,19 @@ def make_store(path: Path, shops: int = 12, pages: int = 5) -> Path:
                 values += [json.dumps(reference), json.dumps(meta), None, None]
                 connection.execute("INSERT INTO examples VALUES (?, ?, ?, ?, ?, ?, ?)", values)
     return path
+
+
+TRAIN = """epochs: 1
+effective_batch: 4
+micro_batch: 2
+learning_rate: 1e-2
+checkpoint_steps: 3
+log_steps: 1
+val_examples: 4
+lora: {rank: 4, alpha: 8, dropout: 0.1}
+"""
+
+
+def rows(path: Path) -> list[dict[str, object]]:
+    """The JSON lines of PATH."""
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]

@@ -6,9 +6,8 @@ milliseconds.
 
 from pathlib import Path
 
+import gguf_file
 import numpy as np
-
-from lm import gguf_file
 
 
 class Signed(int):

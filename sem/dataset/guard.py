@@ -13,9 +13,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
+from sem.core.project import ROOT
 from sem.dataset import frames
 from sem.dataset.config import Clean, TaskOptions
 from sem.dataset.layout import RawRow
@@ -23,7 +23,6 @@ from sem.dataset.rowwork import Made, Plan
 
 Context = TypeVar("Context")
 
-SCRIPTS = Path(__file__).resolve().parents[2]
 SERVE = "from sem.dataset.cage import serve; serve()"
 # Share of memory_mib beyond which a worker is started anew after a page.
 RETIRED_AT = 0.6
@@ -218,7 +217,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, **ONE_THREAD, "PYTHONPATH": str(SCRIPTS)},
+            env={**os.environ, **ONE_THREAD, "PYTHONPATH": str(ROOT)},
         )
         assert process.stdin is not None
         assert process.stdout is not None

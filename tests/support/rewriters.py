@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 import httpx
+from paths import ROOT
 
 from sem.core import files
 from sem.lm import pinned, weights
@@ -22,7 +23,6 @@ from sem.optimizer.server import app, network, run
 from sem.optimizer.server.config import ServeSettings
 from sem.optimizer.server.service import Service
 
-ROOT = Path(__file__).resolve().parents[1]
 CALIBRATION = {"intercept": 3.0, "slope": 2.0, "rows": 10, "useful": 5, "families": 2,
                "brier": 0.2}  # fmt: skip
 
@@ -70,7 +70,7 @@ class Running:
         words = [sys.executable, "-P", str(ROOT / "scripts" / "optimizer_serve.py")]
         for each in ("port=0", "threads=1", "retry_s=0.2", *settings):
             words += ["--set", f"serve.{each}"]
-        there = {**os.environ, "SEM_ROOT": str(root), "PYTHONPATH": str(ROOT / "scripts"), **env}
+        there = {**os.environ, "SEM_ROOT": str(root), "PYTHONPATH": str(ROOT), **env}
         self.log = root / "serve.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=log, env=there)

@@ -4,8 +4,9 @@ import importlib
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-from sem.core import console
 from warm import LIBRARIES
+
+from sem.core import console
 
 for name, value in console.DEFAULT_ENVIRONMENT.items():
     os.environ.setdefault(name, value)
