@@ -27,8 +27,10 @@ sys.path.insert(0, str(ROOT))
 
 from sem.core import files, jsonio  # noqa: E402
 from sem.core.project import Project  # noqa: E402
-from sem.dataset import clean, grounding, markup, store  # noqa: E402
-from sem.dataset.store import RawRow  # noqa: E402
+from sem.dataset.clean import clean, grounding  # noqa: E402
+from sem.dataset.html import markup  # noqa: E402
+from sem.dataset.store import store  # noqa: E402
+from sem.dataset.store.store import RawRow  # noqa: E402
 
 PAGES = ROOT.parent / "shared" / "data" / "html" / "examples.duckdb"
 SPEC = {

@@ -21,7 +21,7 @@ from clean import machine
 
 from sem.core import files
 from sem.core.project import Project
-from sem.dataset import snapshot
+from sem.dataset.split import snapshot
 from sem.eval import clusters, compare, subject
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -30,7 +30,7 @@ from sem.core import console, files, jsonio, slotspec
 from sem.core.example import Example
 from sem.core.project import Project
 from sem.core.taskspec import as_text
-from sem.dataset import snapshot
+from sem.dataset.split import snapshot
 from sem.lm import chat, gguf_reader, gguf_tokenizer, hardware, turns
 from sem.train import classes, data, preflight, show, stages
 from sem.train.batches import IGNORED, Collator, Seq2SeqCollator

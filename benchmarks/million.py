@@ -24,7 +24,7 @@ import yaml
 from clean import machine
 
 from sem.core import files
-from sem.dataset import layout
+from sem.dataset.store import examples_table
 
 ROOT = Path(__file__).resolve().parents[1]
 TASK = {
@@ -81,7 +81,7 @@ def build(root: Path, rows: int) -> Path:
     path = root / "data" / "million" / "raw" / "dataset.duckdb"
     path.parent.mkdir(parents=True)
     with duckdb.connect(str(path)) as connection:
-        connection.execute(layout.SCHEMA)
+        connection.execute(examples_table.SCHEMA)
         for start in range(0, rows, BLOCK):
             end = min(rows, start + BLOCK)
             connection.execute(ROWS.format(rows=rows, start=start, end=end))

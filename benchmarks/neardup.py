@@ -18,19 +18,21 @@ from pathlib import Path
 
 from clean import machine
 
-from sem.dataset import markup, neardup, store
+from sem.dataset.clean import near_duplicates
 from sem.dataset.config import TaskOptions
+from sem.dataset.html import markup
+from sem.dataset.store import store
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
-THRESHOLD = neardup.THRESHOLD
+THRESHOLD = near_duplicates.THRESHOLD
 Pair = tuple[str, str, bool]
 Finder = Callable[[list[str], float], set[tuple[int, int]]]
 
 
 def ours(texts: list[str], threshold: float) -> set[tuple[int, int]]:
     """Pairs (2n, 2n+1) that end in one cluster."""
-    first = neardup.of_texts(texts, threshold).first
+    first = near_duplicates.of_texts(texts, threshold).first
     return {(n, n + 1) for n in range(0, len(texts), 2) if first[n] == first[n + 1]}
 
 
@@ -75,7 +77,7 @@ def entities() -> dict[str, list[Pair]]:
 
 def pages() -> list[tuple[str, str]]:
     """Cleaned real pages with their domain."""
-    from sem.dataset import rows
+    from sem.dataset.store import rows
 
     made = []
     with store.reading(SHARED / "html" / "examples.duckdb") as opened:
@@ -157,7 +159,7 @@ def speed(found: list[tuple[str, str]], rows: int) -> list[str]:
         for n in range(rows)
     ]
     began = time.perf_counter()
-    clusters = neardup.of_texts(texts)
+    clusters = near_duplicates.of_texts(texts)
     mine = time.perf_counter() - began
     part = texts[: max(200, rows // 10)]
     began = time.perf_counter()

@@ -22,7 +22,9 @@ sys.path.insert(0, str(ROOT))
 
 from sem.core import console, files  # noqa: E402
 from sem.core.errors import SemError  # noqa: E402
-from sem.dataset import grounding, markup, pii  # noqa: E402
+from sem.dataset.clean import grounding  # noqa: E402
+from sem.dataset.html import markup  # noqa: E402
+from sem.dataset.personal import pii  # noqa: E402
 
 DATA = ROOT.parent / "shared" / "data"
 KINDS = tuple(kind for kind in pii.KINDS if kind != "name")

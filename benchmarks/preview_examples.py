@@ -28,7 +28,7 @@ from clean import machine
 from sem.core import console, files, jsonio
 from sem.core.example import Example
 from sem.core.project import Project
-from sem.dataset import snapshot
+from sem.dataset.split import snapshot
 from sem.preview import aligned, lora, mixture
 from sem.preview import bench as benches
 from sem.preview.bench import Bench, Split

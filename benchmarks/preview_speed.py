@@ -23,7 +23,7 @@ from clean import machine
 from sem.core import files
 from sem.core.example import Example
 from sem.core.project import Project
-from sem.dataset import snapshot
+from sem.dataset.split import snapshot
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = preview_cases.SHARED

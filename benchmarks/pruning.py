@@ -29,9 +29,9 @@ from typing import Any
 import clean as cleaning
 
 from sem.core import files, jsonio
-from sem.dataset import grounding, markup
+from sem.dataset.clean import grounding
 from sem.dataset.config import TaskOptions
-from sem.dataset.html import boilerplate, prune, worth
+from sem.dataset.html import boilerplate, markup, prune, worth
 from sem.dataset.html.line import LINK, Line
 from sem.dataset.html.pieces import Piece, pieces_of
 from sem.dataset.html.prune import Budget

@@ -23,7 +23,8 @@ import clean as cleaning
 import pruning
 
 from sem.core import jsonio
-from sem.dataset import grounding, markup
+from sem.dataset.clean import grounding
+from sem.dataset.html import markup
 
 ROOT = Path(__file__).resolve().parents[1]
 PEERS: dict[str, Callable[[str], str]] = {

@@ -87,7 +87,7 @@ def child(args: Namespace, name: str, cache: str) -> dict[str, Any]:
 def prepared(args: Namespace, folder: Path) -> Any:
     """A job over the chosen rows, every trained token counting 1."""
     from sem.core import slotspec
-    from sem.dataset import snapshot
+    from sem.dataset.split import snapshot
     from sem.eval.config import EvalSettings
     from sem.lm import chat, hardware
     from sem.train import parts, stages

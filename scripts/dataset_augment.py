@@ -25,9 +25,8 @@ def main(argv: list[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
 
-    from sem.dataset import augment
+    from sem.dataset.augment import augment, negatives, page_edits
     from sem.dataset.config import Dataset
-    from sem.dataset.variants import edits, negatives
 
     project = Project.load(args.sem, args.set)
     if args.negatives:
@@ -35,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     else:
         counts = project.settings("dataset", Dataset).clean.counts_tokens
         wanted = augment.Wanted(
-            tuple(args.kind) or tuple(edits.KINDS),
+            tuple(args.kind) or tuple(page_edits.KINDS),
             args.each,
             args.seed,
             _tokenizer(project) if counts else None,

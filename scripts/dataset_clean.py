@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
 
-    from sem.dataset import clean
+    from sem.dataset.clean import clean
     from sem.dataset.config import Dataset
 
     project = Project.load(args.sem, args.set)

@@ -25,17 +25,17 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     from sem.core import provenance
-    from sem.dataset import acknowledge, diff, diffreport
+    from sem.dataset.split import acknowledge, diff_report, snapshot_diff
 
     project = Project.load(args.sem, args.set)
     count = _tokenizer(project) if args.tokens else None
-    found = diff.between(project, args.before, args.after, count)
+    found = snapshot_diff.between(project, args.before, args.after, count)
     title = f"{found.before.name} to {found.after.name}"
-    console.table(title, diffreport.row_columns(found), diffreport.row_table(found))
-    rows = diffreport.field_table(found)
+    console.table(title, diff_report.row_columns(found), diff_report.row_table(found))
+    rows = diff_report.field_table(found)
     console.table("Fields and parts", ("task", "what", "rows"), rows)
-    console.table("Slots", diffreport.SLOT_COLUMNS, diffreport.slot_table(found))
-    path = diffreport.write(project, found)
+    console.table("Slots", diff_report.SLOT_COLUMNS, diff_report.slot_table(found))
+    path = diff_report.write(project, found)
     if args.acknowledge is not None:
         written = acknowledge.write(project, found, args.acknowledge, provenance.now())
         console.note(f"acknowledged in {written}")

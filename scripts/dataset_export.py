@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     from sem.core.project import Project
-    from sem.dataset import export, snapshot
+    from sem.dataset.split import export, snapshot
 
     project = Project.load(args.sem, args.set)
     export.check(args.format)

@@ -31,18 +31,24 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     from sem.core.project import Project
-    from sem.dataset import importers
-    from sem.dataset.feed import feed, mapping
+    from sem.dataset.ingest import capture_feed, column_mapping, importers
 
     names = dict(pair.partition("=")[::2] for pair in args.rename)
     if not all(names.values()):
         raise SemError(f"--rename {args.rename}: not OLD=NEW", "write both names")
     project = Project.load(args.sem, args.set)
     options = importers.Options(
-        args.task, tuple(args.only), names, args.limit, args.on_conflict, mapping.parse(args.map)
+        args.task,
+        tuple(args.only),
+        names,
+        args.limit,
+        args.on_conflict,
+        column_mapping.parse(args.map),
     )
-    made = feed.run(project, args.path, options, datetime.now(UTC), args.again)
-    console.table(f"Import into {project.sem}", feed.COLUMNS, [one.row() for one in made.items])
+    made = capture_feed.run(project, args.path, options, datetime.now(UTC), args.again)
+    console.table(
+        f"Import into {project.sem}", capture_feed.COLUMNS, [one.row() for one in made.items]
+    )
     counts = list(made.counts())
     if counts:
         console.table("Rows left out", ("why", "rows"), counts)

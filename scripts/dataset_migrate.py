@@ -18,17 +18,17 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--dry-run", action="store_true", help="count what would change")
     args = parser.parse_args(argv)
 
-    from sem.dataset import migrate, storewrite
+    from sem.dataset.store import migrate, store_writer
 
     project = Project.load(args.sem, args.set)
-    known = storewrite.version(project.store)
+    known = store_writer.version(project.store)
     if args.dry_run:
-        rows = [("store version", f"{known} of {storewrite.CURRENT}")]
+        rows = [("store version", f"{known} of {store_writer.CURRENT}")]
         rows += list(migrate.table(migrate.plan(project)))
         console.table("would be migrated", ("what", "count"), rows)
         return
     made, path = migrate.run(project)
-    rows = [("store version", storewrite.version(project.store)), *migrate.table(made)]
+    rows = [("store version", store_writer.version(project.store)), *migrate.table(made)]
     console.table(f"migrated {project.sem}", ("what", "count"), rows)
     console.done(path)
 

@@ -27,18 +27,17 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     from sem.core.project import Project
-    from sem.dataset import importers, pull
-    from sem.dataset.feed import feed, mapping
+    from sem.dataset.ingest import capture_feed, column_mapping, importers, pull
 
     project = Project.load(args.sem, args.set)
     options = importers.Options(
-        task=args.task, on_conflict=args.on_conflict, columns=mapping.parse(args.map)
+        task=args.task, on_conflict=args.on_conflict, columns=column_mapping.parse(args.map)
     )
     made = pull.run(
         project, args.source, options, datetime.now(UTC), args.ssh_config, args.replace
     )
     rows = [one.row() for one in made.feed.items]
-    console.table(f"Pull into {project.sem}", feed.COLUMNS, rows)
+    console.table(f"Pull into {project.sem}", capture_feed.COLUMNS, rows)
     counts = [*made.feed.counts(), *(sorted(made.left.items()))]
     if made.lost:
         counts.append(("rows of the store before that are gone", made.lost))

@@ -15,7 +15,7 @@ def main(argv: list[str] | None = None) -> None:
     args = console.parser(__doc__, "sem", "set").parse_args(argv)
 
     from sem.core.project import Project
-    from sem.dataset import certificate, snapshot, splits
+    from sem.dataset.split import certificate, snapshot, splits
 
     project = Project.load(args.sem, args.set)
     frozen, is_new = snapshot.freeze(project, datetime.now(UTC))

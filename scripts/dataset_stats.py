@@ -16,20 +16,20 @@ def main(argv: list[str] | None = None) -> None:
     args = console.parser(__doc__, "sem", "snapshot", "set").parse_args(argv)
 
     from sem.core.project import Project
-    from sem.dataset import stats
+    from sem.dataset.split import dataset_stats
     from sem.lm import chat
 
     project = Project.load(args.sem, args.set)
     chosen = chat.load_of(project)
-    found = stats.gather(project, args.snapshot, lambda texts: _count(chosen, texts))
-    path = stats.write(project, found)
-    console.table(f"Tokens, {found['of']}", stats.TOKENS, stats.token_rows(found))
-    console.table("Slots", stats.SLOTS, stats.slot_rows(found))
+    found = dataset_stats.gather(project, args.snapshot, lambda texts: _count(chosen, texts))
+    path = dataset_stats.write(project, found)
+    console.table(f"Tokens, {found['of']}", dataset_stats.TOKENS, dataset_stats.token_rows(found))
+    console.table("Slots", dataset_stats.SLOTS, dataset_stats.slot_rows(found))
     if found["certificate"]:
-        console.table("In common", stats.SHARED, stats.shared_rows(found))
+        console.table("In common", dataset_stats.SHARED, dataset_stats.shared_rows(found))
     if found["ungrounded"]:
         console.note(f"{found['ungrounded']:,} label values are not in their input: "
-                     f"{project.reports / stats.UNGROUNDED}")  # fmt: skip
+                     f"{project.reports / dataset_stats.UNGROUNDED}")  # fmt: skip
     console.done(path)
 
 

@@ -27,10 +27,10 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     from sem.core import provenance
-    from sem.dataset.erasure import asked, takedowns
+    from sem.dataset.takedown import requested_rows, takedowns
 
     project = Project.load(args.sem, args.set)
-    ask = asked.parse(args.id, args.source, args.domain, args.person, args.reason)
+    ask = requested_rows.parse(args.id, args.source, args.domain, args.person, args.reason)
     if args.dry_run:
         console.table("would be taken down", ("what", "count"), takedowns.preview(project, ask))
         return

@@ -141,7 +141,7 @@ class Fitting:
         self.kept: Any = kept if kept and kept["key"] == key else {"key": key}
 
     def _key(self) -> str:
-        from sem.dataset import snapshot
+        from sem.dataset.split import snapshot
         from sem.eval.config import EvalSettings
         from sem.lm import hardware
         from sem.train import recipe

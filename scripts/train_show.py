@@ -18,7 +18,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, default=3, help="how many (default: 3)")
     parser.add_argument("--id", action="append", help="the row of this example (repeatable)")
     args = parser.parse_args(argv)
-    from sem.dataset import snapshot
+    from sem.dataset.split import snapshot
     from sem.lm import weights
     from sem.train import plan, recipe, show
 

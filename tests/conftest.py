@@ -83,7 +83,8 @@ def cut_master(tmp_path_factory: pytest.TempPathFactory, toy_master: Path) -> Pa
     """What every `cut_toy` is a copy of."""
     from sem.core import provenance
     from sem.core.project import Project
-    from sem.dataset import clean, snapshot
+    from sem.dataset.clean import clean
+    from sem.dataset.split import snapshot
 
     root = shutil.copytree(toy_master, tmp_path_factory.mktemp("cut"), dirs_exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:

@@ -51,7 +51,8 @@ def make_project(root: Path) -> None:
 
     from sem.core import provenance
     from sem.core.project import Project
-    from sem.dataset import clean, snapshot
+    from sem.dataset.clean import clean
+    from sem.dataset.split import snapshot
 
     make_store(root / "data" / "toy" / "raw" / "dataset.duckdb")
     files.write(root / "configs" / "toy" / "train.yaml", RECIPE)

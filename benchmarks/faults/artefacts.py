@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 
 from sem.core import files, jsonio, manifest, run
 from sem.core.project import Project
-from sem.dataset import snapshot
-from sem.dataset.layout import RawRow
+from sem.dataset.split import snapshot
+from sem.dataset.store.examples_table import RawRow
 from sem.lm.ledger import Bid, Cap, Ledger
 from sem.lm.limits import Limits
 

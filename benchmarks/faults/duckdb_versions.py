@@ -19,9 +19,9 @@ from pathlib import Path
 
 from sem.core import console, files
 from sem.core.errors import SemError
-from sem.dataset import store
-from sem.dataset.erasure import erase
-from sem.dataset.layout import RawRow
+from sem.dataset.store import store
+from sem.dataset.store.examples_table import RawRow
+from sem.dataset.takedown import erase
 
 ROOT = Path(__file__).resolve().parents[2]
 READ = ("1.0.0", "1.1.3", "1.2.2", "1.3.2", "1.4.0", "1.5.6")

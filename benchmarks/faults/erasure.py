@@ -31,10 +31,13 @@ from artefacts import AT, quote, trained
 from sem.core import console, files, taint
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.dataset import clean, importers, snapshot, store, takedown
-from sem.dataset.erasure import marks, scan, takedowns
-from sem.dataset.erasure.asked import Ask
-from sem.dataset.layout import RawRow
+from sem.dataset.clean import clean
+from sem.dataset.ingest import importers
+from sem.dataset.split import snapshot
+from sem.dataset.store import row_marks, store
+from sem.dataset.store.examples_table import RawRow
+from sem.dataset.takedown import byte_scan, takedown, takedowns
+from sem.dataset.takedown.requested_rows import Ask
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = ROOT.parent / "shared" / "data" / "html" / "examples.duckdb"
@@ -81,7 +84,7 @@ def build(root: Path, count: int, later: int) -> tuple[Project, list[RawRow]]:
 
 
 def domain_hash(row: RawRow) -> str:
-    return files.sha256_text("|".join(marks.of_raw(row).domains) or str(row.id))
+    return files.sha256_text("|".join(row_marks.of_raw(row).domains) or str(row.id))
 
 
 def snippets(rows: list[RawRow], others: list[RawRow], dice: random.Random) -> dict[str, list]:
@@ -105,8 +108,8 @@ def snippets(rows: list[RawRow], others: list[RawRow], dice: random.Random) -> d
 def traces(made: Project, wanted: dict[str, list]) -> dict[str, set[str]]:
     """Rows that are still found, and in which files: raw bytes, and what they unpack to."""
     found: dict[str, set[str]] = {}
-    for path in scan.paths(made):
-        for block in chain((path.read_bytes(),), scan.blocks(path)):
+    for path in byte_scan.paths(made):
+        for block in chain((path.read_bytes(),), byte_scan.blocks(path)):
             for name, pieces in wanted.items():
                 if any(piece in block for piece in pieces):
                     found.setdefault(name, set()).add(path.name)

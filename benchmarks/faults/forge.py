@@ -26,7 +26,7 @@ from typing import Any
 from sem.core import console, files
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.dataset import clean
+from sem.dataset.clean import clean
 from sem.forge import run
 from sem.lm import breaker
 from sem.lm import client as client_module

@@ -24,9 +24,9 @@ from sem.core import console, files
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.taskspec import TaskSpec
-from sem.dataset import markup
+from sem.dataset.clean.grounding import Text
 from sem.dataset.demo import write
-from sem.dataset.grounding import Text
+from sem.dataset.html import markup
 from sem.eval import grounded
 from sem.lm import chat
 

@@ -20,9 +20,11 @@ from rowmaker import project, row, shops
 
 from sem.core import files, jsonio, schema, settings
 from sem.core.errors import SemError
-from sem.dataset import clean, importers, markup, store
-from sem.dataset.feed import charset
-from sem.dataset.importers import Options
+from sem.dataset.clean import clean
+from sem.dataset.html import markup
+from sem.dataset.ingest import charset, importers
+from sem.dataset.ingest.importers import Options
+from sem.dataset.store import store
 
 Case = tuple[str, str, Callable[[], object]]
 MANY = 100_000

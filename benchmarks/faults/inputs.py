@@ -145,7 +145,8 @@ def cleaned(kind: str) -> tuple[Any, ...]:
     import input_cases
     from rowmaker import project
 
-    from sem.dataset import clean, importers
+    from sem.dataset.clean import clean
+    from sem.dataset.ingest import importers
 
     pages = input_cases.bombs() if kind == "bombs" else dict(
         enumerate(input_cases.page_texts(HOSTILE)))  # fmt: skip

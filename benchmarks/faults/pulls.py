@@ -32,8 +32,9 @@ from sshd import SSHD, Line, serving  # noqa: E402
 
 from sem.core import console, files  # noqa: E402
 from sem.core.errors import SemError  # noqa: E402
-from sem.dataset import pull, store  # noqa: E402
-from sem.dataset.importers import Options  # noqa: E402
+from sem.dataset.ingest import pull  # noqa: E402
+from sem.dataset.ingest.importers import Options  # noqa: E402
+from sem.dataset.store import store  # noqa: E402
 
 WRITER = """
 import sys, time, duckdb

@@ -127,7 +127,8 @@ def make_project(root: Path, recipe: str) -> None:
     make_store(root / "data" / "toy" / "raw" / "dataset.duckdb")
     from sem.core import provenance
     from sem.core.project import Project
-    from sem.dataset import clean, snapshot
+    from sem.dataset.clean import clean
+    from sem.dataset.split import snapshot
 
     project = Project.load("toy")
     clean.run(project)

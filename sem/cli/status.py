@@ -11,7 +11,8 @@ from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.projects import Place
 from sem.core.run import Run
-from sem.dataset import snapshot, store
+from sem.dataset.split import snapshot
+from sem.dataset.store import store
 from sem.eval import golden
 
 Found = TypeVar("Found")

@@ -6,7 +6,7 @@ from typing import Any
 
 from sem.core.example import Example
 from sem.core.project import Project
-from sem.dataset import store
+from sem.dataset.store import store
 from sem.eval import (
     answers,
     calibration,

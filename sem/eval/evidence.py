@@ -9,7 +9,7 @@ from typing import Any
 from sem.core import files, jsonio, manifest, provenance, run, state, taint
 from sem.core.project import ROOT, Project
 from sem.core.run import STRONG
-from sem.dataset import snapshot
+from sem.dataset.split import snapshot
 from sem.eval import compare, gate, metrics, policy, rivals
 from sem.eval.compare import Reading
 from sem.eval.gate import Evidence, Verdict

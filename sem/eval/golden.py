@@ -14,7 +14,7 @@ from sem.core.errors import SemError, nearest
 from sem.core.example import SPELLINGS, Example, from_json
 from sem.core.project import Project
 from sem.core.taskspec import TaskSpec
-from sem.dataset.erasure import tombstones
+from sem.dataset.store import tombstones
 
 INPUT = (*SPELLINGS["input_text"], "question", "input", "instruction")
 ANSWER = (*SPELLINGS["output_json"], "golden_answer", "output", "reference")

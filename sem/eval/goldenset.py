@@ -13,10 +13,11 @@ from sem.core import console, files, jsonio
 from sem.core.errors import SemError, nearest
 from sem.core.example import Example
 from sem.core.project import Project
-from sem.dataset import neardup, snapshot
-from sem.dataset.erasure import tombstones
-from sem.dataset.feed import sheets
-from sem.dataset.feed.readers import Told
+from sem.dataset.clean import near_duplicates
+from sem.dataset.ingest import csv_dialects
+from sem.dataset.ingest.readers import Told
+from sem.dataset.split import snapshot
+from sem.dataset.store import tombstones
 from sem.eval import golden
 
 FIELDS = ("question", "answer", "id", "task", "domain", "source_id")
@@ -85,7 +86,7 @@ def _csv(path: Path) -> Iterator[tuple[str, Any]]:
     def refuse(where: str, why: str) -> None:
         raise SemError(f"{path}: {where} {why}", "correct it; nothing was added")
 
-    for where, row in sheets.rows(path, Told(refuse, console.note)):
+    for where, row in csv_dialects.rows(path, Told(refuse, console.note)):
         yield f"{path}: {where}", {name: cell or "" for name, cell in row.items()}
 
 
@@ -253,7 +254,7 @@ def _alike(given: Sequence[Example], project: Project) -> list[Finding]:
     first_of: dict[str, int] = {}
     for number, text in enumerate(folded):
         first_of.setdefault(text, number)
-    near = neardup.of_texts(texts).first
+    near = near_duplicates.of_texts(texts).first
     found = []
     for number in range(len(trained), len(everything)):
         same, alike = first_of[folded[number]], near[number]

@@ -11,8 +11,8 @@ from typing import Any
 
 from sem.core import schema, shape
 from sem.core.taskspec import TaskSpec
-from sem.dataset import grounding
-from sem.dataset.grounding import Text
+from sem.dataset.clean import grounding
+from sem.dataset.clean.grounding import Text
 
 LONGEST = 2_000  # characters of one text in an answer
 

@@ -9,7 +9,7 @@ from typing import Any
 from sem.core import shape, slotspec
 from sem.core.slotspec import SlotSpec
 from sem.core.taskspec import TaskSpec
-from sem.dataset import grounding
+from sem.dataset.clean import grounding
 from sem.eval import slots
 from sem.eval.align import NOTHING, Alignment, Pair, Part
 from sem.eval.taxonomy import is_same

@@ -12,7 +12,7 @@ from sem.core import schema, slotspec
 from sem.core.example import Example
 from sem.core.slotspec import SlotFile, SlotSpec
 from sem.core.taskspec import TaskSpec
-from sem.dataset import rows
+from sem.dataset.store import rows
 from sem.eval import align, answers, confusion, proxies, rubric, slots, taxonomy
 from sem.eval.align import ABSENT, NOTHING, Alignment, Items, Pair, Part
 from sem.eval.answers import Answer

@@ -20,7 +20,8 @@ from sem.core import files, jsonio, schema
 from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.core.project import Project
-from sem.dataset import holdout, store
+from sem.dataset.split import holdout
+from sem.dataset.store import store
 from sem.eval import calibration, docket
 from sem.eval.metrics import WHOLE, Score
 from sem.eval.subject import Subject

@@ -18,7 +18,7 @@ from sem.core.project import Project
 from sem.core.run import Run
 from sem.core.slotspec import SlotFile
 from sem.core.taskspec import TaskSpec
-from sem.dataset import snapshot
+from sem.dataset.split import snapshot
 from sem.eval import answers, golden
 from sem.eval.config import EvalSettings
 from sem.lm import chat, constrain, hardware, model, pinned, turns, weights

@@ -17,7 +17,7 @@ from typing import Any
 from sem.core import schema
 from sem.core import shape as shapes
 from sem.core.slotspec import SlotSpec
-from sem.dataset import grounding
+from sem.dataset.clean import grounding
 from sem.eval import values
 from sem.eval.align import NOTHING, Part
 from sem.eval.dates import as_date

@@ -8,7 +8,7 @@ import base64
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sem.dataset.guard import Worker
+from sem.dataset.clean.worker_pool import Worker
 from sem.forge.reading.limits import Reading
 
 SERVE = "from sem.forge.reading.cage import serve; serve()"

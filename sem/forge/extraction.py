@@ -14,9 +14,9 @@ from typing import Any, Literal
 from sem.core import files, jsonio, schema, settings
 from sem.core.errors import SemError
 from sem.core.taskspec import TaskSpec
-from sem.dataset import evidence, tally
+from sem.dataset.clean import evidence, tally
+from sem.dataset.clean.grounding import NOT_WORD
 from sem.dataset.config import TaskOptions
-from sem.dataset.grounding import NOT_WORD
 from sem.forge import documents, prompts, secretscan
 from sem.forge.base import BaseForge, Pair, row
 from sem.forge.chunks import Skip

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from sem.dataset import grounding
+from sem.dataset.clean import grounding
 from sem.forge.words import NUMBERS, WORD, fold, stem, stems
 
 FENCE = re.compile(r"```[^\n]*\n?(.*?)(?:```|\Z)", re.S)

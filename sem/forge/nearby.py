@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sem.dataset import neardup
+from sem.dataset.clean import near_duplicates
 from sem.forge.words import STOP, WORD, fold, stem
 
 # How a question is opened tells nothing of what it is about, but for these.
@@ -46,7 +46,7 @@ def near(
     THRESHOLD: Jaccard index of 5-grams of the text; WORDS: of its content words.
     """
     texts = [text for _, text in others] + list(questions)
-    first = neardup.of_texts(texts, threshold).first
+    first = near_duplicates.of_texts(texts, threshold).first
     by_words = _by_words([content(text) for text in texts], words)
     found: dict[int, Near] = {}
     for row in range(len(others), len(texts)):

@@ -12,8 +12,8 @@ from sem.core import files, jsonio
 from sem.core.errors import SemError
 from sem.core.example import SPELLINGS
 from sem.core.project import Project
-from sem.dataset.feed import conversations
-from sem.dataset.snapshot import Snapshot
+from sem.dataset.ingest import conversations
+from sem.dataset.split.snapshot import Snapshot
 from sem.forge import prompts
 from sem.forge.quality import Verdict
 from sem.forge.teacher import Spending

@@ -13,8 +13,8 @@ from typing import Any
 from sem.core import files
 from sem.core.markdown import section
 from sem.core.project import Project
-from sem.dataset import grounding
-from sem.dataset.validation import escape
+from sem.dataset.clean import grounding
+from sem.dataset.clean.validation import escape
 from sem.forge.language import language
 from sem.forge.quality import Verdict
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from sem.dataset import grounding
+from sem.dataset.clean import grounding
 from sem.forge.base import Pair
 from sem.forge.language import language
 from sem.forge.prompts import PASSAGE

@@ -14,7 +14,10 @@ from typing import Any
 from sem.core import files
 from sem.core.errors import Busy, SemError
 from sem.core.project import Project
-from sem.dataset import clean, importers, snapshot, storewrite
+from sem.dataset.clean import clean
+from sem.dataset.ingest import importers
+from sem.dataset.split import snapshot
+from sem.dataset.store import store_writer
 from sem.forge import config as configs
 from sem.forge import forecast, outputs, plugins, selection
 from sem.forge.base import BaseForge, ForgeConfig, Pair, pair_of
@@ -225,7 +228,7 @@ def _store(job: Job, made: Made, forged: Forged) -> None:
         files.replacing(job.folder / "rejects.jsonl") as rejects,
         importers.ready(job.project, path, options, result, rejects) as ready,
     ):
-        forged.rows = dict(vars(storewrite.exchange(job.project.store, ready, ORIGIN)))
+        forged.rows = dict(vars(store_writer.exchange(job.project.store, ready, ORIGIN)))
     there = sum(forged.rows.values()) - forged.rows["removed"]
     result.rejects["same_id"] = forged.formatted - sum(result.rejects.values()) - there
     forged.refused = {name: count for name, count in sorted(result.rejects.items()) if count}

@@ -8,8 +8,9 @@ from typing import Any
 
 from sem.core.errors import Insufficient
 from sem.core.project import Project
-from sem.dataset import splits, storewrite
 from sem.dataset.config import Dataset
+from sem.dataset.split import splits
+from sem.dataset.store import store_writer
 
 
 @dataclass
@@ -59,7 +60,7 @@ def check(project: Project, sources: Set[str], origin: str) -> None:
     is_free = options.group_by == "row" and options.leaks.source != "repair"
     if not sources or len(sources) >= len(wanted) or is_free:
         return
-    if storewrite.others(project.store, origin):
+    if store_writer.others(project.store, origin):
         return
     raise Insufficient(
         f"{len(sources)} of {len(wanted)} sources: {', '.join(sorted(sources))} cannot fill "

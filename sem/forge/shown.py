@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from sem.core import console, files
-from sem.dataset import clean
+from sem.dataset.clean import clean
 from sem.forge import forecast, outputs, report
 from sem.forge.presets import calls_of
 from sem.forge.run import Forged, Prepared

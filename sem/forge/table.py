@@ -16,8 +16,8 @@ from typing import Any
 from sem.core import files, jsonio, settings, shape
 from sem.core.errors import SemError
 from sem.dataset import text
-from sem.dataset.feed import readers, sheets, tables
-from sem.dataset.feed.readers import Told
+from sem.dataset.ingest import csv_dialects, parquet_files, readers
+from sem.dataset.ingest.readers import Told
 from sem.forge import asked, documents, prompts, secretscan
 from sem.forge.asked import Answered, Window
 from sem.forge.base import BaseForge, Pair
@@ -142,10 +142,10 @@ class TableForge(BaseForge):
 
         told = Told(refuse, note)
         if source.kind == "parquet":
-            with tables.parquet(source.path) as rows:
+            with parquet_files.parquet(source.path) as rows:
                 yield from rows
             return
-        read = sheets.rows if source.kind == "csv" else readers.jsonl
+        read = csv_dialects.rows if source.kind == "csv" else readers.jsonl
         for where, row in read(Path(source.path), told):
             if isinstance(row, dict):
                 yield row

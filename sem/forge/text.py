@@ -204,7 +204,7 @@ def task_of(config: Any) -> TaskSpec | None:
 def counter_of(project: Any) -> Count:
     """Counts tokens by the base model's tokenizer; SemError when its weights are not there."""
     from sem.core import files
-    from sem.dataset import tokens
+    from sem.dataset.clean import tokens
     from sem.lm import weights
 
     folder = weights.base_of(project).folder

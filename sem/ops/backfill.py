@@ -16,11 +16,11 @@ from typing import Any
 
 from sem.core.errors import Busy
 from sem.core.project import Project
-from sem.dataset import dedupe, engine, migrate, store, storewrite
+from sem.dataset.clean import dedupe, engine
+from sem.dataset.clean.row_cleaning import Plan
 from sem.dataset.config import Dataset
-from sem.dataset.erasure import tombstones
-from sem.dataset.layout import RawRow
-from sem.dataset.rowwork import Plan
+from sem.dataset.store import migrate, store, store_writer, tombstones
+from sem.dataset.store.examples_table import RawRow
 from sem.lm.client import Client
 from sem.ops import placing, relabel, touched
 from sem.ops.config import Backfill
@@ -144,8 +144,8 @@ def _migrate(desk: Desk, items: Sequence[Item]) -> Iterator[Settled]:
     yield from settled
 
 
-def _update(desk: Desk, changes: Sequence[storewrite.Change]) -> None:
-    _patient(desk, lambda: storewrite.update(desk.project.store, changes))
+def _update(desk: Desk, changes: Sequence[store_writer.Change]) -> None:
+    _patient(desk, lambda: store_writer.update(desk.project.store, changes))
 
 
 def _patient(desk: Desk, act: Callable[[], Any]) -> Any:

@@ -7,8 +7,9 @@ from typing import Any
 
 from sem.core import files, jsonio, state
 from sem.core.project import Project
-from sem.dataset import clean, markup
-from sem.dataset.rowwork import Made
+from sem.dataset.clean import clean
+from sem.dataset.clean.row_cleaning import Made
+from sem.dataset.html import markup
 from sem.ops.queue import Queue
 from sem.ops.touched import RECLEAN
 

@@ -7,9 +7,9 @@ from typing import Any
 from sem.core import jsonio, schema
 from sem.core.project import Project
 from sem.core.taskspec import TaskSpec
-from sem.dataset import specs
-from sem.dataset.layout import RawRow
-from sem.dataset.storewrite import Change
+from sem.dataset.store import spec_archive
+from sem.dataset.store.examples_table import RawRow
+from sem.dataset.store.store_writer import Change
 from sem.eval import judging
 from sem.lm.calls import Outcome, Request
 from sem.lm.client import Client
@@ -78,6 +78,6 @@ def change(item: Item, row: RawRow, outcome: Outcome, spec: TaskSpec, at: dateti
 
 def _taken(old: Any, said: Any, slots: Sequence[str]) -> Any:
     """OLD with SLOTS as SAID has them; all of SAID where the output is no object."""
-    if specs.WHOLE in slots or not isinstance(old, dict) or not isinstance(said, dict):
+    if spec_archive.WHOLE in slots or not isinstance(old, dict) or not isinstance(said, dict):
         return said
     return {**old, **{slot: said[slot] for slot in slots if slot in said}}

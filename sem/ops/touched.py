@@ -13,10 +13,13 @@ from typing import Any
 from sem.core import files, jsonio, state
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.dataset import clean, markup, migrate, snapshot, specs, store
+from sem.dataset.clean import clean
 from sem.dataset.config import Dataset
-from sem.dataset.layout import RawRow
-from sem.dataset.specs import Touched
+from sem.dataset.html import markup
+from sem.dataset.split import snapshot
+from sem.dataset.store import migrate, spec_archive, store
+from sem.dataset.store.examples_table import RawRow
+from sem.dataset.store.spec_archive import Touched
 from sem.ops.queue import Work
 
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -61,7 +64,7 @@ def change(project: Project, text: str) -> Change:
     for task, spec in sorted(project.tasks.items()):
         was = entry["tasks"].get(task)
         if was is not None and was != spec.fingerprint():
-            found = specs.touched(specs.find(project, task, was), spec)
+            found = spec_archive.touched(spec_archive.find(project, task, was), spec)
             if found.slots:
                 made.tasks[task] = found
     facts = project.processed / clean.FACTS

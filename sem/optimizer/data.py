@@ -13,7 +13,7 @@ from typing import Any
 
 from sem.core import files, jsonio, settings, state
 from sem.core.errors import SemError
-from sem.dataset import neardup
+from sem.dataset.clean import near_duplicates
 from sem.optimizer import families, layout, pairfiles, pairs
 from sem.optimizer.families import Family
 from sem.optimizer.pairs import Amounts, Pair
@@ -101,7 +101,7 @@ def _distinct(made: list[Pair], threshold: float, left_out: Counter[str]) -> lis
     for pair in made:
         first.setdefault((pair.family, pair.subject), pair)
     names = list(first)
-    clusters = neardup.of_texts([_said(first[name]) for name in names], threshold)
+    clusters = near_duplicates.of_texts([_said(first[name]) for name in names], threshold)
     gone = {names[n] for n, head in enumerate(clusters.first) if n != head}
     left_out["near_duplicate_subject"] += len(gone)
     return [pair for pair in made if (pair.family, pair.subject) not in gone]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean, median
 
-from sem.dataset import neardup
+from sem.dataset.clean import near_duplicates
 from sem.eval import clusters, stats
 from sem.eval.slots import Similarity
 from sem.eval.stats import Difference
@@ -139,9 +139,12 @@ def variety(rows: Sequence[Judged]) -> Variety:
     said = [row.text.replace(row.asked.prompt, " ") for row in rows]
     words = [text.casefold().split() for text in said]
     pairs = [pair for each in words for pair in pairwise(each)]
-    grams = [neardup.grams(text) for text in said]
+    grams = [near_duplicates.grams(text) for text in said]
     nearest = [
-        max((neardup.jaccard(one, other) for m, other in enumerate(grams) if m != n), default=0.0)
+        max(
+            (near_duplicates.jaccard(one, other) for m, other in enumerate(grams) if m != n),
+            default=0.0,
+        )
         for n, one in enumerate(grams)
     ]
     exact = sum(value == 1.0 for value in nearest) / max(1, len(rows))

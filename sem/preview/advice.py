@@ -13,8 +13,8 @@ from typing import Any, get_args
 
 from sem.core.example import Example
 from sem.core.taskspec import TaskSpec
-from sem.dataset import grounding
-from sem.dataset.tally import closed_slots
+from sem.dataset.clean import grounding
+from sem.dataset.clean.tally import closed_slots
 from sem.preview.aligned import Pull
 from sem.preview.influence import Advice
 from sem.preview.overlap import Overlap

@@ -18,8 +18,8 @@ from typing import Any
 
 from sem.core import jsonio
 from sem.core.errors import SemError
-from sem.dataset.feed import readers, sheets, tables
-from sem.dataset.feed.readers import Told
+from sem.dataset.ingest import csv_dialects, parquet_files, readers
+from sem.dataset.ingest.readers import Told
 from sem.preview.columns import (
     FEATURES,
     MOST_COLUMNS,
@@ -39,8 +39,8 @@ TEXT_FILES = {
     "jsonl": readers.jsonl,
     "ndjson": readers.jsonl,
     "json": readers.array,
-    "csv": sheets.rows,
-    "tsv": sheets.rows,
+    "csv": csv_dialects.rows,
+    "tsv": csv_dialects.rows,
 }
 
 
@@ -111,7 +111,7 @@ def _rows(path: Path, told: Told | None = None) -> Iterator[Iterator[tuple[str, 
     check(path)
     kind = path.name.lower().removesuffix(".gz").rsplit(".", 1)[-1]
     if kind == "parquet":
-        with tables.parquet(path) as found:
+        with parquet_files.parquet(path) as found:
             yield ((f"row {n}", row) for n, row in enumerate(found, 1))
     elif kind in TEXT_FILES:
         yield TEXT_FILES[kind](path, told or Told(lambda *_: None))

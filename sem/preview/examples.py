@@ -14,8 +14,8 @@ from sem.core import jsonio, schema
 from sem.core.errors import SemError
 from sem.core.example import SPELLINGS, Example
 from sem.core.taskspec import TaskSpec
-from sem.dataset.feed import readers
-from sem.dataset.feed.readers import Told
+from sem.dataset.ingest import readers
+from sem.dataset.ingest.readers import Told
 from sem.preview import contribution
 from sem.preview.contribution import Sample
 

@@ -21,8 +21,8 @@ from sem.core import files
 from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.core.project import ROOT, Project
-from sem.dataset import snapshot
-from sem.dataset.snapshot import Snapshot
+from sem.dataset.split import snapshot
+from sem.dataset.split.snapshot import Snapshot
 from sem.preview import advice, afford, aligned, cache, mixture, overlap
 from sem.preview import bench as benches
 from sem.preview.advice import Advised, Known

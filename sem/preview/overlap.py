@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sem.dataset import neardup
+from sem.dataset.clean import near_duplicates
 from sem.preview.contribution import Sample
 
 NEAR = 0.8  # Jaccard index of 5-grams of the normal form
@@ -103,10 +103,10 @@ def _near(given: Sequence[Sample], benchmark: Sequence[Sample]) -> set[int]:
         return set()
     texts = [sample.text for sample in (*benchmark, *given)]
     count, found = len(benchmark), set()
-    for rows in neardup.of_texts(texts, NEAR).members().values():
+    for rows in near_duplicates.of_texts(texts, NEAR).members().values():
         tested = [texts[row] for row in rows if row < count]
         # A cluster is a chain: its ends may be far apart.
         for row in (row for row in rows if row >= count):
-            if any(neardup.similarity(texts[row], text) >= NEAR for text in tested):
+            if any(near_duplicates.similarity(texts[row], text) >= NEAR for text in tested):
                 found.add(row - count)
     return found

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sem.core.project import Project
-from sem.dataset import snapshot
+from sem.dataset.split import snapshot
 from sem.eval.config import EvalSettings
 from sem.preview import bench as benches
 from sem.preview.bench import Split

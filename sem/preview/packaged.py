@@ -11,8 +11,8 @@ from typing import Any
 from sem.core import files, manifest, schema, taint
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.dataset import snapshot
-from sem.dataset.snapshot import Snapshot
+from sem.dataset.split import snapshot
+from sem.dataset.split.snapshot import Snapshot
 from sem.lm import chat
 from sem.lm import model as models
 from sem.lm.weights import Weights

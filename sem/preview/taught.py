@@ -16,7 +16,7 @@ from typing import Any
 from sem.core import console, files, provenance
 from sem.core.errors import SemError
 from sem.core.project import ROOT, Project
-from sem.dataset import snapshot
+from sem.dataset.split import snapshot
 from sem.lm import hardware
 from sem.preview import (
     acceptance,

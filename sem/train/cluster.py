@@ -17,7 +17,7 @@ from typing import Any
 
 from sem.core.errors import SemError
 from sem.core.project import ROOT
-from sem.dataset import engine_ray
+from sem.dataset.clean import ray_engine
 from sem.train import launch
 
 ROOM_S = 120.0  # how long room for all processes is waited for
@@ -115,7 +115,7 @@ def _joined(address: str) -> Any:
         raise SemError(
             f"--ray-address: {error}", "install the extra: pip install 'sem[cluster]'"
         ) from error
-    engine_ray.reach(address, "--ray-address")
+    ray_engine.reach(address, "--ray-address")
     try:
         ray.init(address=address, runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}})
     except (ConnectionError, RuntimeError, ValueError) as error:

@@ -10,9 +10,8 @@ from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.core.project import Project
 from sem.core.taskspec import TaskSpec
-from sem.dataset import augment
-from sem.dataset.snapshot import Snapshot
-from sem.dataset.variants import negatives
+from sem.dataset.augment import augment, negatives
+from sem.dataset.split.snapshot import Snapshot
 from sem.lm.chat import Chat
 from sem.train import data, pairs, stages, texts
 from sem.train.data import Rows, Writer

@@ -8,8 +8,8 @@ from sem.core import console, files, jsonio, manifest, provenance, run, settings
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import Run
-from sem.dataset import acknowledge, snapshot
-from sem.dataset.snapshot import Snapshot
+from sem.dataset.split import acknowledge, snapshot
+from sem.dataset.split.snapshot import Snapshot
 from sem.eval.config import EvalSettings
 from sem.lm import chat, hardware, pinned, weights
 from sem.lm.hardware import Hardware

@@ -13,9 +13,10 @@ from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.core.project import Project
 from sem.core.taskspec import as_text
-from sem.dataset import evidence, grounding, store
+from sem.dataset.clean import evidence, grounding
+from sem.dataset.clean.tally import closed_slots
 from sem.dataset.config import TaskOptions
-from sem.dataset.tally import closed_slots
+from sem.dataset.store import store
 from sem.eval import answers
 from sem.eval.config import EvalSettings
 from sem.lm import model as models

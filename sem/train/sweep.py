@@ -13,7 +13,7 @@ from sem.core import console, files, jsonio, manifest, state
 from sem.core.errors import Busy, SemError
 from sem.core.project import Project
 from sem.core.run import Run
-from sem.dataset import snapshot
+from sem.dataset.split import snapshot
 from sem.train import memory, plan, points, recipe, search
 from sem.train.points import Table, Trained, Tried
 from sem.train.recipe import Recipe

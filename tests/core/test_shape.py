@@ -8,7 +8,8 @@ from pydantic import BaseModel
 from sem.core import schema, shape, slotspec
 from sem.core.errors import SemError
 from sem.core.taskspec import TaskSpec
-from sem.dataset import specs, tally
+from sem.dataset.clean import tally
+from sem.dataset.store import spec_archive
 
 TEXT, NULL = {"type": "string"}, {"type": "null"}
 SELLER = {
@@ -192,7 +193,7 @@ def test_a_change_behind_a_reference_touches_the_slots_that_refer_to_it():
     old, new = contract(**fields), contract(**fields)
     new["$defs"] = {**new["$defs"], "Seller": SELLER | {"required": ["name"]}}
 
-    found = specs.touched(spec_of(old).as_json(), spec_of(new))
+    found = spec_archive.touched(spec_of(old).as_json(), spec_of(new))
 
     assert (found.slots, found.why) == (("seller",), "schema")
 

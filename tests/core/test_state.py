@@ -8,9 +8,10 @@ import pytest
 from sem.core import files, manifest, promotion, run, state, taint
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.dataset import acknowledge, clean, holdout, snapshot, specs
-from sem.dataset.erasure import tombstones
-from sem.dataset.feed import feed
+from sem.dataset.clean import clean
+from sem.dataset.ingest import capture_feed
+from sem.dataset.split import acknowledge, holdout, snapshot
+from sem.dataset.store import spec_archive, tombstones
 from sem.eval import answers, backlog, evalreport
 from sem.train import compare, plan
 
@@ -160,9 +161,9 @@ READERS = {
     ),
     "data/toy/governance/tombstones.jsonl": tombstones.load,
     "data/toy/governance/salt": tombstones.load,
-    "data/toy/raw/feed.jsonl": feed.ledger,
+    "data/toy/raw/feed.jsonl": capture_feed.ledger,
     "data/toy/golden/held.jsonl": holdout.ids,
-    "data/toy/specs/f.json": lambda p: specs.find(p, "price", "f"),
+    "data/toy/specs/f.json": lambda p: spec_archive.find(p, "price", "f"),
     "configs/toy/acknowledged.jsonl": acknowledge._rows,
     "data/toy/processed/clean.jsonl": lambda p: list(clean.examples(p)),
     "data/toy/processed/clean.json": clean.facts,

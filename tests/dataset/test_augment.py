@@ -10,11 +10,14 @@ from rowmaker import copied
 
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.dataset import augment, grounding, markup, snapshot, store
-from sem.dataset.augment import Wanted
-from sem.dataset.layout import RawRow
-from sem.dataset.variants import edits, tags
-from sem.dataset.variants.edits import Page
+from sem.dataset.augment import augment, html_tags, page_edits
+from sem.dataset.augment.augment import Wanted
+from sem.dataset.augment.page_edits import Page
+from sem.dataset.clean import grounding
+from sem.dataset.html import markup
+from sem.dataset.split import snapshot
+from sem.dataset.store import store
+from sem.dataset.store.examples_table import RawRow
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +118,7 @@ LIST = "<ul><li>a1x</li><li>b2y</li><li>c3z</li><li>d4w</li></ul>"
 
 
 def edited(kind: str, source: str, reference=None, seed: int = 1, **more) -> str | None:
-    return edits.KINDS[kind](Page(source, reference or {}, **more), random.Random(seed))
+    return page_edits.KINDS[kind](Page(source, reference or {}, **more), random.Random(seed))
 
 
 def test_siblings_move_but_not_where_they_hold_an_answer_or_are_ordered():
@@ -174,7 +177,7 @@ def test_a_text_that_is_no_page_has_no_markup_to_edit(kind):
 def test_code_and_comments_are_passed_over():
     source = "<script>if (a<b) x='</p>'</script><!-- <p> --><title><b></title><p>y</p>"
 
-    assert [tag.name for tag in tags.scan(source)] == ["script", "title", "p", "p"]
+    assert [tag.name for tag in html_tags.scan(source)] == ["script", "title", "p", "p"]
 
 
 BITS = (
@@ -185,7 +188,7 @@ HTML = st.lists(st.sampled_from(BITS.split("|")), max_size=40).map("".join)
 
 
 @settings(max_examples=150, deadline=None)
-@given(HTML, st.sampled_from(sorted(edits.KINDS)), st.integers(0, 99))
+@given(HTML, st.sampled_from(sorted(page_edits.KINDS)), st.integers(0, 99))
 def test_no_page_is_too_broken_to_edit_and_then_to_clean(source, kind, seed):
     reference = {"price": 12.99, "word": "word"}
     once = edited(kind, f"<body>{source}", reference, seed)
@@ -203,8 +206,8 @@ def test_scanning_takes_linear_time(bomb):
         best = []
         for _ in range(3):
             began = time.process_time()
-            tags.siblings(source, edits.SHUFFLED)
-            list(tags.texts(source))
+            html_tags.siblings(source, page_edits.SHUFFLED)
+            list(html_tags.texts(source))
             best.append(time.process_time() - began)
         return min(best)
 

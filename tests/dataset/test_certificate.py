@@ -12,8 +12,9 @@ from rowmaker import fill, project, read, row
 
 from sem.core import jsonio
 from sem.core.errors import SemError
-from sem.dataset import certificate, clean, links, snapshot
+from sem.dataset.clean import clean
 from sem.dataset.config import Leaks
+from sem.dataset.split import certificate, leak_links, snapshot
 
 AT = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 WORDS = ["".join(letters) for letters in product("abcdef", repeat=4)]
@@ -180,8 +181,8 @@ def test_nothing_that_is_repaired_straddles_a_cut(tmp_path_factory, rows, seed):
     from sem.core.errors import Insufficient
     from sem.core.example import Example
     from sem.core.taskspec import EvalSplit
-    from sem.dataset import splits
     from sem.dataset.config import Split
+    from sem.dataset.split import splits
 
     examples = [
         Example(f"{n:02}", "t", f"text {copy} of {shop}", n, {"domain": f"{shop}.de"},
@@ -199,6 +200,6 @@ def test_nothing_that_is_repaired_straddles_a_cut(tmp_path_factory, rows, seed):
     for kind in ("domain", "source", "exact"):
         parts: dict[str, set[str]] = {}
         for e in examples:
-            if key := links.keys(e).get(kind):
+            if key := leak_links.keys(e).get(kind):
                 parts.setdefault(key, set()).add(part_of[e.id])
         assert all(len(there) == 1 for there in parts.values()), kind

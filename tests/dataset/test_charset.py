@@ -4,7 +4,7 @@ import codecs
 
 import pytest
 
-from sem.dataset.feed import charset
+from sem.dataset.ingest import charset
 
 TEXT = "<p>Zażółć gęślą jaźń, naïve café, Straße, 12 €</p>" * 5
 JAPANESE = "<p>日本語のページです。価格は千円です。</p>" * 8
@@ -56,9 +56,9 @@ def test_unreadable_bytes_are_counted_not_raised():
 
 
 def test_real_untouched_pages_are_read(shared):
-    from sem.dataset.feed import tables
+    from sem.dataset.ingest import parquet_files
 
-    with tables.parquet(shared / "data" / "html" / "raw_pages.parquet") as rows:
+    with parquet_files.parquet(shared / "data" / "html" / "raw_pages.parquet") as rows:
         pages = [next(v for v in row.values() if isinstance(v, bytes)) for row in rows]
     shares = [(d := charset.decode(page)).replaced / max(1, len(d.text)) for page in pages]
 

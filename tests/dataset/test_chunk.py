@@ -9,8 +9,8 @@ import pytest
 from rowmaker import project, row
 
 from sem.core.errors import SemError
-from sem.dataset import store
-from sem.dataset.feed import chunk
+from sem.dataset.ingest import capture_chunk
+from sem.dataset.store import store
 
 NAME = "llm_training_chunk_1"
 
@@ -34,14 +34,14 @@ def packed(path: Path, parts: dict[str, bytes], method: int = zipfile.ZIP_DEFLAT
 
 
 def refused(path: Path) -> str:
-    with pytest.raises(SemError) as caught, chunk.unpacked(path):
+    with pytest.raises(SemError) as caught, capture_chunk.unpacked(path):
         pass
     assert caught.value.hint
     return caught.value.message
 
 
 def test_a_chunk_is_unpacked_and_its_count_told(tmp_path, inner):
-    with chunk.unpacked(packed(tmp_path / "a.zip", entries(inner))) as (path, count):
+    with capture_chunk.unpacked(packed(tmp_path / "a.zip", entries(inner))) as (path, count):
         with store.reading(path) as opened:
             assert [one.id for one in opened.rows()] == ["a1"]
         assert count == 1

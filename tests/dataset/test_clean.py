@@ -17,8 +17,9 @@ from rowmaker import fill, project, read, row, shops
 
 from sem.core import settings
 from sem.core.errors import SemError
-from sem.dataset import clean, store, validation
+from sem.dataset.clean import clean, validation
 from sem.dataset.config import Clean, Dataset, Split, TaskOptions
+from sem.dataset.store import store
 
 PAGE = "URL: https://www.shopa.example/p/1\n\n<html><body>"
 

@@ -8,7 +8,7 @@ import pytest
 from rowmaker import fill, project, read, row
 
 from sem.core.errors import SemError
-from sem.dataset import clean, consent, validation
+from sem.dataset.clean import clean, consent, validation
 from sem.dataset.config import Consent
 
 TODAY = "2026-05-04"

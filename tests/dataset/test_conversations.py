@@ -9,9 +9,9 @@ from rowmaker import SPEC, project, read
 
 from sem.core import taskspec
 from sem.core.example import Example
-from sem.dataset import importers, store
-from sem.dataset.feed import conversations, records
-from sem.dataset.importers import Options
+from sem.dataset.ingest import conversations, importers, records
+from sem.dataset.ingest.importers import Options
+from sem.dataset.store import store
 
 TASK = taskspec.TaskSpec(**{**SPEC, "eval_split": taskspec.EvalSplit()})
 TASKS = {"product": TASK}

@@ -9,7 +9,8 @@ from html.parser import HTMLParser
 import pytest
 from rowmaker import fill, project, read, row, shops
 
-from sem.dataset import clean, snapshot, stats
+from sem.dataset.clean import clean
+from sem.dataset.split import dataset_stats, snapshot
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 EVIL = (
@@ -40,14 +41,14 @@ def frozen(tmp_path):
 @pytest.fixture(scope="module")
 def gathered(tmp_path_factory):
     made = frozen(tmp_path_factory.mktemp("stats"))
-    return made, stats.gather(made, None, lengths)
+    return made, dataset_stats.gather(made, None, lengths)
 
 
 def test_a_label_that_is_not_in_its_input_is_listed(gathered):
     made, found = gathered
 
     assert found["ungrounded"] == 1
-    assert read(made.reports / stats.UNGROUNDED) == [
+    assert read(made.reports / dataset_stats.UNGROUNDED) == [
         {"id": "k1", "task": "product", "slot": "title", "value": "Teapot"}
     ]
 
@@ -65,7 +66,7 @@ def test_the_figures_are_those_of_every_part(gathered):
 
 def test_markdown_holds_each_table(gathered):
     _, found = gathered
-    text = stats.markdown(found)
+    text = dataset_stats.markdown(found)
 
     assert "1 label values are not in their input: `ungrounded.jsonl`" in text
     assert re.search(r"\| product\.title \| 100\.0 % \| 0\.0 % .*\| 3\.2 % \|", text)
@@ -77,8 +78,8 @@ def test_before_the_first_snapshot_the_cleaned_rows_are_described(tmp_path):
     made = fill(project(tmp_path), *shops(3))
     clean.run(made)
 
-    found = stats.gather(made, None, None)
-    path = stats.write(made, found)
+    found = dataset_stats.gather(made, None, None)
+    path = dataset_stats.write(made, found)
 
     assert found["of"] == "clean.jsonl"
     assert found["certificate"] is None
@@ -108,14 +109,14 @@ class Tags(HTMLParser):
 
 
 def test_a_stranger_s_text_is_inert(gathered):
-    text = stats.html(hostile(gathered[1], EVIL))
+    text = dataset_stats.html(hostile(gathered[1], EVIL))
     tags = Tags(text)
 
     assert not tags.names & {"script", "img", "iframe", "a", "form", "link", "object"}
     assert tags.live == []
     assert "{{ 7*7 }}" in text
     assert "default-src 'none'" in text
-    assert "<script" not in stats.markdown(hostile(gathered[1], EVIL))
+    assert "<script" not in dataset_stats.markdown(hostile(gathered[1], EVIL))
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
@@ -126,7 +127,7 @@ def test_a_browser_shows_it_without_any_request(tmp_path, gathered, text, width)
 
     found = gathered[1] if text == "shop" else hostile(gathered[1], text)
     path = tmp_path / "page.html"
-    path.write_text(stats.html(found))
+    path.write_text(dataset_stats.html(found))
     requests: list[str] = []
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])

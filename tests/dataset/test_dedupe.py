@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sem.core.example import Example
-from sem.dataset import dedupe
+from sem.dataset.clean import dedupe
 
 
 def entries(rows: list[tuple[str, str, str]]) -> list[dedupe.Entry]:

@@ -18,7 +18,7 @@ from sem.core.errors import SemError
 from sem.dataset.demo import seeded, spoil, write
 from sem.dataset.demo.page import CLASSIFIER, EXTRACTOR
 from sem.dataset.demo.words import speak
-from sem.dataset.store import COLUMNS, RawRow
+from sem.dataset.store.store import COLUMNS, RawRow
 
 TASKS = {
     name: taskspec.load(ROOT / "configs" / "demo" / "tasks" / f"{name}.yaml")

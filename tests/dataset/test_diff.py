@@ -12,9 +12,11 @@ from rowmaker import copied, fill, project, read, row, shops
 from sem.core import files, jsonio, run
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.dataset import acknowledge, clean, diff, diffreport, snapshot, store
-from sem.dataset.erasure import takedowns
-from sem.dataset.erasure.asked import Ask
+from sem.dataset.clean import clean
+from sem.dataset.split import acknowledge, diff_report, snapshot, snapshot_diff
+from sem.dataset.store import store
+from sem.dataset.takedown import takedowns
+from sem.dataset.takedown.requested_rows import Ask
 from sem.ops import promote
 
 AT = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
@@ -45,7 +47,7 @@ def master(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 def test_rows_and_slots_are_told_apart(shop: Project) -> None:
-    found = diff.between(shop, "v1", "v2")
+    found = snapshot_diff.between(shop, "v1", "v2")
 
     said = found.as_json()
     task = said["tasks"]["product"]
@@ -64,21 +66,21 @@ def test_rows_and_slots_are_told_apart(shop: Project) -> None:
 
 
 def test_tokens_are_counted_where_a_tokenizer_is_given(shop: Project) -> None:
-    found = diff.between(shop, "v1", "v2", lambda text: 7 * len(text.split()))
+    found = snapshot_diff.between(shop, "v1", "v2", lambda text: 7 * len(text.split()))
 
     assert found.unit == "tokens"
     assert found.tasks["product"].input_delta % 7 == 0
 
 
 def test_a_snapshot_does_not_differ_from_itself(shop: Project) -> None:
-    said = diff.between(shop, 2, 2).as_json()
+    said = snapshot_diff.between(shop, 2, 2).as_json()
 
     assert {kind: n for kind, n in said["rows"].items() if n} == {"same": 31}
     assert said["tasks"]["product"]["slots"] == {}
 
 
 def test_the_report_names_everything_and_holds_no_markup(shop: Project) -> None:
-    path = diffreport.write(shop, diff.between(shop, "v1", "v2"))
+    path = diff_report.write(shop, snapshot_diff.between(shop, "v1", "v2"))
 
     text = path.read_text()
     assert path.name == "dataset_diff_v1_v2.md"
@@ -95,7 +97,7 @@ def test_parts_out_of_order_are_refused(shop: Project) -> None:
     path.write_bytes(b"".join(reversed(lines)))
 
     with pytest.raises(SemError, match="stands after"):
-        list(diff.rows(frozen))
+        list(snapshot_diff.rows(frozen))
 
 
 IDS = st.lists(st.text("abc", min_size=1, max_size=3), unique=True).map(sorted)
@@ -105,7 +107,7 @@ IDS = st.lists(st.text("abc", min_size=1, max_size=3), unique=True).map(sorted)
 def test_a_join_meets_every_id_once(before: list[str], after: list[str]) -> None:
     sides = [iter([(name, "train", {}) for name in names]) for names in (before, after)]
 
-    pairs = [(old and old[0], new and new[0]) for old, new in diff.joined(*sides)]
+    pairs = [(old and old[0], new and new[0]) for old, new in snapshot_diff.joined(*sides)]
 
     assert pairs == [
         (n if n in before else None, n if n in after else None) for n in sorted({*before, *after})
@@ -139,7 +141,7 @@ def test_training_on_a_difference_nobody_looked_at_is_refused(shop: Project) -> 
 
 def test_an_acknowledged_difference_is_trained_on(shop: Project) -> None:
     promoted(shop, 1)
-    found = diff.between(shop, 1, 2)
+    found = snapshot_diff.between(shop, 1, 2)
 
     for _ in range(2):
         acknowledge.write(shop, found, "a cup is no mug", AT)
@@ -170,9 +172,9 @@ def test_a_withdrawn_snapshot_cannot_be_compared_and_that_is_said(
 
     assert f"v2, which run {name} was trained on, was withdrawn" in capsys.readouterr().err
     with pytest.raises(SemError, match="snapshot v1 was withdrawn by takedown td-"):
-        diff.between(shop, 1, 3)
+        snapshot_diff.between(shop, 1, 3)
 
 
 def test_a_reason_is_needed(shop: Project) -> None:
     with pytest.raises(SemError, match="--acknowledge without a reason"):
-        acknowledge.write(shop, diff.between(shop, 1, 2), " ", AT)
+        acknowledge.write(shop, snapshot_diff.between(shop, 1, 2), " ", AT)

@@ -15,7 +15,7 @@ from rowmaker import fill, project, row, shops
 
 from sem.core import files
 from sem.core.errors import SemError
-from sem.dataset import clean, engine
+from sem.dataset.clean import clean, engine
 
 # Not importorskip: importing Ray puts packages of its own on the path of every later test.
 needs_ray = pytest.mark.skipif(

@@ -6,7 +6,7 @@ import pytest
 from rowmaker import SPEC, fill, project, read, row
 
 from sem.core.errors import SemError
-from sem.dataset import clean, evidence, tokens
+from sem.dataset.clean import clean, evidence, tokens
 from sem.dataset.config import TaskOptions
 
 PAGE = "<html><body><h1>Mug</h1><p>Price $4.50</p><p>blue</p><p>round</p></body></html>"

@@ -7,10 +7,12 @@ from rowmaker import fill, project, read, row, shops
 
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.dataset import clean, export, importers, rows, snapshot, store
+from sem.dataset.clean import clean
 from sem.dataset.config import Clean
-from sem.dataset.feed import conversations
-from sem.dataset.importers import Options
+from sem.dataset.ingest import conversations, importers
+from sem.dataset.ingest.importers import Options
+from sem.dataset.split import export, snapshot
+from sem.dataset.store import rows, store
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from sem.dataset import grounding
-from sem.dataset.grounding import Text
+from sem.dataset.clean import grounding
+from sem.dataset.clean.grounding import Text
 
 FOUND = [
     ("Blue Mug", "the BLUE  mug"),

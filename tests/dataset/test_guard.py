@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from sem.dataset import guard
+from sem.dataset.clean import worker_pool
+from sem.dataset.clean.worker_pool import Job, Pool
 from sem.dataset.config import Clean, TaskOptions
-from sem.dataset.guard import Job, Pool
 from sem.dataset.html import bombs
 
 OPTIONS = TaskOptions()
@@ -57,7 +57,7 @@ def pool():
         yield made
 
 
-def one(pool: Pool, page: str, **options: object) -> guard.Outcome:
+def one(pool: Pool, page: str, **options: object) -> worker_pool.Outcome:
     [(_, outcome)] = pool.map([(None, Job(page, TaskOptions(**options), None))])
     return outcome
 

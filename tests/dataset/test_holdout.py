@@ -9,8 +9,10 @@ from rowmaker import fill, project, row, shops
 from sem.core import files
 from sem.core.errors import SemError
 from sem.core.taskspec import EvalSplit
-from sem.dataset import clean, holdout, snapshot, splits, store
-from sem.dataset.splits import Item
+from sem.dataset.clean import clean
+from sem.dataset.split import holdout, snapshot, splits
+from sem.dataset.split.splits import Item
+from sem.dataset.store import store
 
 AT = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 

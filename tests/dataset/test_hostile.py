@@ -7,8 +7,9 @@ import pytest
 from rowmaker import project, read
 
 from sem.core.errors import SemError
-from sem.dataset import clean, importers
-from sem.dataset.importers import Options
+from sem.dataset.clean import clean
+from sem.dataset.ingest import importers
+from sem.dataset.ingest.importers import Options
 
 BOMBS = {
     "nesting": ("<div>" * 100_000, "page_depth"),

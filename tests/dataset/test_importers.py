@@ -11,10 +11,10 @@ import pytest
 from rowmaker import SPEC, fill, project, read, row, shops
 
 from sem.core.errors import SemError
-from sem.dataset import importers, store
-from sem.dataset.feed import tables
-from sem.dataset.importers import Options
-from sem.dataset.layout import RawRow
+from sem.dataset.ingest import importers, parquet_files
+from sem.dataset.ingest.importers import Options
+from sem.dataset.store import store
+from sem.dataset.store.examples_table import RawRow
 
 ROWS = shops(3)
 
@@ -246,7 +246,7 @@ def test_an_unknown_task_is_refused_with_the_nearest(tmp_path):
 
 def test_hostile_files_of_others_are_imported_or_refused_never_worse(tmp_path, shared):
     made = project(tmp_path, **{"task_id": SPEC["task_id"]})
-    with tables.parquet(shared / "data" / "hostile" / "files.parquet") as found:
+    with parquet_files.parquet(shared / "data" / "hostile" / "files.parquet") as found:
         cases = [one for one in found if str(one["kind"]) in ("parquet", "csv", "zip", "json")]
     cases = cases[::5]  # all 188 take 15 s
     outcomes = {"imported": 0, "refused": 0}

@@ -7,9 +7,9 @@ import pytest
 from rowmaker import project
 
 from sem.core.errors import SemError
-from sem.dataset import importers, store
-from sem.dataset.feed import mapping
-from sem.dataset.importers import Options
+from sem.dataset.ingest import column_mapping, importers
+from sem.dataset.ingest.importers import Options
+from sem.dataset.store import store
 
 RECORD = {
     "key": "k1",
@@ -106,14 +106,14 @@ def test_a_column_that_is_not_there_stops_the_import(tmp_path, name, columns, me
 )
 def test_a_mapping_that_says_nothing_is_refused(pairs, message):
     with pytest.raises(SemError) as caught:
-        mapping.parse(pairs)
+        column_mapping.parse(pairs)
 
     assert caught.value.message == message
     assert caught.value.hint
 
 
 def test_older_names_of_ours_are_taken_too():
-    assert mapping.parse(["prompt_text=a", "response=b", "meta.shop=c=d"]) == {
+    assert column_mapping.parse(["prompt_text=a", "response=b", "meta.shop=c=d"]) == {
         "prompt_text": "a",
         "response": "b",
         "meta.shop": "c=d",
@@ -123,7 +123,7 @@ def test_older_names_of_ours_are_taken_too():
 def test_a_null_now_and_then_is_no_missing_column():
     rows = [("line 1", {"a": None}), ("line 2", {"b": 1}), ("line 3", {"a": "x"})]
 
-    found = [row for _, row in mapping.mapped(rows, {"input_text": "a"}, "f")]
+    found = [row for _, row in column_mapping.mapped(rows, {"input_text": "a"}, "f")]
 
     assert [row.get("input_text") for row in found] == [None, None, "x"]
 
@@ -131,6 +131,6 @@ def test_a_null_now_and_then_is_no_missing_column():
 def test_metadata_that_is_no_object_is_kept_beside_what_is_mapped():
     rows = [("row 1", {"metadata": "free words", "shop": "a"})]
 
-    ((_, row),) = mapping.mapped(rows, {"meta.shop": "shop"}, "f")
+    ((_, row),) = column_mapping.mapped(rows, {"meta.shop": "shop"}, "f")
 
     assert row["metadata"] == {"unusable": "free words", "shop": "a"}

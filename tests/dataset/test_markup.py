@@ -7,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sem.core import files
-from sem.dataset import grounding, markup, store
+from sem.dataset.clean import grounding
 from sem.dataset.config import TaskOptions
+from sem.dataset.html import markup
+from sem.dataset.store import store
 
 SEEN = {
     "heading": ("<h1>Blue <b>Mug</b></h1>", "# Blue Mug"),

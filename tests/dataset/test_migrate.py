@@ -9,7 +9,7 @@ from rowmaker import SPEC, fill, project, row
 from sem.core import files
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.dataset import migrate, store, storewrite
+from sem.dataset.store import migrate, store, store_writer
 
 STEPS = """task: product
 to: 2
@@ -146,22 +146,22 @@ def test_an_older_store_is_read_and_migrated_on_request(tmp_path: Path) -> None:
         connection.execute("DROP TABLE IF EXISTS schema_meta")
     rows = references(found)
 
-    assert storewrite.version(found.store) == 1
-    assert storewrite.migrate(found.store) == ["1 to 2: the store says of which version it is."]
-    assert storewrite.version(found.store) == storewrite.CURRENT == 2
-    assert storewrite.migrate(found.store) == []
+    assert store_writer.version(found.store) == 1
+    assert store_writer.migrate(found.store) == ["1 to 2: the store says of which version it is."]
+    assert store_writer.version(found.store) == store_writer.CURRENT == 2
+    assert store_writer.migrate(found.store) == []
     assert references(found) == rows
 
 
 def test_a_new_store_is_of_the_current_version(tmp_path: Path) -> None:
-    assert storewrite.version(made(tmp_path, OLD).store) == storewrite.CURRENT
+    assert store_writer.version(made(tmp_path, OLD).store) == store_writer.CURRENT
 
 
 def test_a_store_of_a_newer_sem_is_not_touched(tmp_path: Path) -> None:
     import duckdb
 
     found = made(tmp_path, OLD)
-    storewrite.migrate(found.store)
+    store_writer.migrate(found.store)
     with duckdb.connect(str(found.store)) as connection:
         connection.execute("UPDATE schema_meta SET version = 9")
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sem.dataset import neardup
+from sem.dataset.clean import near_duplicates
 
 CHANCE = random.Random(3)
 WORDS = ["".join(CHANCE.choices(string.ascii_lowercase, k=6)) for _ in range(400)]
@@ -37,7 +37,7 @@ def test_the_index_is_the_jaccard_index_of_five_grams(seed, share):
     a = text(seed)
     b = edited(a, seed + 1, share)
 
-    assert neardup.similarity(a, b) == pytest.approx(same_set(plain(a), plain(b)))
+    assert near_duplicates.similarity(a, b) == pytest.approx(same_set(plain(a), plain(b)))
 
 
 @pytest.mark.parametrize(
@@ -53,16 +53,18 @@ def test_the_index_is_the_jaccard_index_of_five_grams(seed, share):
     ],
 )
 def test_what_does_not_matter_and_what_does(a, b, alike):
-    assert neardup.similarity(a, b) == pytest.approx(alike)
+    assert near_duplicates.similarity(a, b) == pytest.approx(alike)
 
 
 def test_variants_are_found_among_many_and_others_are_not():
     base = [text(seed) for seed in range(300)]
     near = [edited(base[n], n, 0.02) for n in range(100)]
 
-    found = neardup.of_texts([*base, *near])
+    found = near_duplicates.of_texts([*base, *near])
 
-    want = {n: [n, 300 + n] for n in range(100) if neardup.similarity(base[n], near[n]) >= 0.8}
+    want = {
+        n: [n, 300 + n] for n in range(100) if near_duplicates.similarity(base[n], near[n]) >= 0.8
+    }
     assert len(want) > 90
     assert found.members() == want
 
@@ -73,18 +75,18 @@ def test_a_chain_is_one_cluster():
     while len(chain) < 6:
         chain.append(edited(chain[-1], len(chain), 0.03))
 
-    found = neardup.of_texts([text(2), *chain])
+    found = near_duplicates.of_texts([text(2), *chain])
 
-    assert neardup.similarity(chain[0], chain[-1]) < 0.8
+    assert near_duplicates.similarity(chain[0], chain[-1]) < 0.8
     assert found.members() == {1: [1, 2, 3, 4, 5, 6]}
 
 
 def test_texts_without_letters_stay_alone():
-    assert neardup.of_texts(["", "  ", "!?", "!?"]).first == [0, 1, 2, 3]
+    assert near_duplicates.of_texts(["", "  ", "!?", "!?"]).first == [0, 1, 2, 3]
 
 
 def test_many_equal_texts_are_one_cluster_with_few_comparisons():
-    found = neardup.of_texts([text(1)] * 3_000)
+    found = near_duplicates.of_texts([text(1)] * 3_000)
 
     assert set(found.first) == {0}
     assert found.compared < 3_100
@@ -92,15 +94,15 @@ def test_many_equal_texts_are_one_cluster_with_few_comparisons():
 
 @pytest.mark.parametrize("threshold", [0.8, 0.6, 0.5, 0.3])
 def test_bands_fit_the_threshold(threshold):
-    count, width = neardup.shape(threshold)
+    count, width = near_duplicates.shape(threshold)
 
-    assert count * width == neardup.MINIMA
-    assert 1 - (1 - threshold**width) ** count >= neardup.SEEN
+    assert count * width == near_duplicates.MINIMA
+    assert 1 - (1 - threshold**width) ** count >= near_duplicates.SEEN
 
 
 def test_a_lower_threshold_joins_what_a_higher_one_does_not():
     pair = [text(1), edited(text(1), 5, 0.1)]
-    assert 0.5 < neardup.similarity(*pair) < 0.8
+    assert 0.5 < near_duplicates.similarity(*pair) < 0.8
 
-    assert neardup.of_texts(pair, 0.8).members() == {}
-    assert neardup.of_texts(pair, 0.5).members() == {0: [0, 1]}
+    assert near_duplicates.of_texts(pair, 0.8).members() == {}
+    assert near_duplicates.of_texts(pair, 0.5).members() == {0: [0, 1]}

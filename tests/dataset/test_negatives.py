@@ -15,9 +15,9 @@ from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.core.project import Project
 from sem.core.taskspec import as_text
-from sem.dataset import snapshot
-from sem.dataset.variants import negatives, wrongs
-from sem.dataset.variants.wrongs import Case
+from sem.dataset.augment import negatives, wrong_answers
+from sem.dataset.augment.wrong_answers import Case
+from sem.dataset.split import snapshot
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def case(answer=ANSWER, others=(), text="A-17 by Acme, 12.5, red, blue") -> Case
 
 
 def made(kind: str, one: Case, seed: int = 0):
-    return wrongs.KINDS[kind](one, random.Random(seed))
+    return wrong_answers.KINDS[kind](one, random.Random(seed))
 
 
 TEXTS = [
@@ -67,12 +67,14 @@ def test_broken_json_looks_as_models_break_it(kind, wanted):
 def test_wrong_slots_differ_in_the_slot_they_name():
     one = case(others=[{"price": 99.0, "sku": "Z-9", "tags": ["x"], "seller": {"name": "Bolt"}}])
 
-    for kind in sorted(set(wrongs.KINDS) - BROKEN):
+    for kind in sorted(set(wrong_answers.KINDS) - BROKEN):
         found = made(kind, one, 3)
         assert found is not None, kind
         slot, text = found
         value = jsonio.loads(text)
-        assert not wrongs.is_same(wrongs.at(value, slot), wrongs.at(ANSWER, slot)), kind
+        assert not wrong_answers.is_same(
+            wrong_answers.at(value, slot), wrong_answers.at(ANSWER, slot)
+        ), kind
 
 
 def test_an_invented_value_is_not_in_the_input():
@@ -107,7 +109,7 @@ def test_what_may_be_right_after_all_is_refused_and_counted():
     ],
 )
 def test_values_count_as_the_same_when_only_spelling_differs(one, other, wanted):
-    assert wrongs.is_same(one, other) is wanted
+    assert wrong_answers.is_same(one, other) is wanted
 
 
 VALUES = st.recursive(
@@ -197,7 +199,7 @@ def test_wrong_answers_that_were_imported_are_rejected_sides_of_the_written_pair
     path = next(shop.processed.glob("train.v*.jsonl"))
     rows = [jsonio.loads(line) for line in path.read_text("utf-8").splitlines()]
     example = Example(**(rows[0] | {"negative_examples": ["I cannot read this page."]}))
-    found = list(negatives.of(Case(example, wrongs.Known()), 1, 0, Counter()))
+    found = list(negatives.of(Case(example, wrong_answers.Known()), 1, 0, Counter()))
 
     pair = negatives.row(example, found[0], Counter())
 
@@ -227,7 +229,7 @@ def test_a_further_right_answer_of_a_row_is_no_rejected_side(given, is_right):
     example = Example("a", "t", "A-17 by Acme", ANSWER, meta, negative_examples=[given])
     counted = Counter()
 
-    found = list(negatives.of(Case(example, wrongs.Known()), 1, 0, counted))
+    found = list(negatives.of(Case(example, wrong_answers.Known()), 1, 0, counted))
 
     assert counted["given:is_equal"] == is_right
     assert [each.text == as_text(given) for each in found] == [not is_right]
@@ -235,7 +237,7 @@ def test_a_further_right_answer_of_a_row_is_no_rejected_side(given, is_right):
 
 def test_a_made_answer_that_an_alternative_makes_right_is_refused_and_counted():
     meta = {"alternatives": {"sku": ["Q-1"]}}
-    others = wrongs.Known(values={("t", ("sku",)): ["Q-1"]})
+    others = wrong_answers.Known(values={("t", ("sku",)): ["Q-1"]})
     example = Example("a", "t", "A-17 or Q-1", {"sku": "A-17"}, meta)
     counted = Counter()
 

@@ -9,9 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sem.core.errors import SemError
-from sem.dataset import pii
 from sem.dataset.config import Pii
-from sem.dataset.personal import pii_phones
+from sem.dataset.personal import pii, pii_phones
 
 FOUND = [
     ("email", "mail Ann.B+x@mail.example.co.uk.", "Ann.B+x@mail.example.co.uk"),

@@ -15,8 +15,9 @@ from rowmaker import read
 
 from sem.core import files
 from sem.core.project import Project
-from sem.dataset import clean, store
-from sem.dataset.layout import RawRow
+from sem.dataset.clean import clean
+from sem.dataset.store import store
+from sem.dataset.store.examples_table import RawRow
 
 CLEAN, EACH = 230, 8
 SETTINGS = """

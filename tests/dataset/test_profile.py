@@ -6,7 +6,7 @@ import pytest
 
 from sem.core import taskspec
 from sem.core.example import Example
-from sem.dataset import profile
+from sem.dataset.split import profile
 
 SPEC = taskspec.TaskSpec(
     task_id="t",

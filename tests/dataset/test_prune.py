@@ -5,10 +5,11 @@ import math
 import pytest
 
 from sem.core import jsonio
-from sem.dataset import grounding, markup, store
+from sem.dataset.clean import grounding
 from sem.dataset.config import TaskOptions
-from sem.dataset.html import prune, traits, words, worth
+from sem.dataset.html import markup, prune, traits, words, worth
 from sem.dataset.html.prune import Address, Budget, Line
+from sem.dataset.store import store
 
 OPTIONS = TaskOptions()
 # The second line of each pair is worth less.

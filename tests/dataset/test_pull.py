@@ -16,10 +16,10 @@ from sshd import SSHD, Line, serving
 
 from sem.core import ssh
 from sem.core.errors import SemError
-from sem.dataset import pull, store
-from sem.dataset.feed import feed, fetch, remote
-from sem.dataset.feed.fetch import Source
-from sem.dataset.importers import Options
+from sem.dataset.ingest import capture_feed, pull, remote_copy, remote_source
+from sem.dataset.ingest.importers import Options
+from sem.dataset.ingest.remote_copy import Source
+from sem.dataset.store import store
 
 AT = datetime(2026, 11, 20, tzinfo=UTC)
 NEEDS_SSHD = pytest.mark.skipif(SSHD is None, reason="no sshd on this machine")
@@ -174,13 +174,13 @@ def test_a_cut_line_goes_on_from_where_it_was(tmp_path, server, monkeypatch):
     path.write_text("".join(line.replace('"n"', f'"n{i}"') + "\n" for i in range(4_000)))
     made = project(tmp_path)
     seen = []
-    real = remote.Remote.blocks
+    real = remote_source.Remote.blocks
 
     def counted(self, name, offset, length):
         seen.append(offset)
         yield from real(self, name, offset, length)
 
-    monkeypatch.setattr(remote.Remote, "blocks", counted)
+    monkeypatch.setattr(remote_source.Remote, "blocks", counted)
     with Line(server.port, [2_000_000, 800_000, 500_000]) as between:
         server.reach(between.at)
         done = pulled(made, f"far:{path}", server)
@@ -196,7 +196,7 @@ def test_a_cut_line_goes_on_from_where_it_was(tmp_path, server, monkeypatch):
 @NEEDS_SSHD
 def test_a_line_that_stays_cut_leaves_a_part_that_the_next_call_continues(tmp_path, far, server):
     made = project(tmp_path)
-    facts = remote.Local().facts(str(far))
+    facts = remote_source.Local().facts(str(far))
     with Line(server.port, [90_000, *[0] * 40]) as between:
         server.reach(between.at)
         with pytest.raises(ssh.Cut, match="the line was cut"):
@@ -272,25 +272,25 @@ def test_a_hostile_path_stays_a_word(tmp_path, server):
 )
 def test_what_is_no_host_is_refused_before_ssh_starts(source):
     with pytest.raises(SemError, match="is no"):
-        remote.parse(source, None)
+        remote_source.parse(source, None)
 
 
 def test_a_file_with_a_colon_that_is_there_is_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a:b").write_text("")
 
-    assert remote.parse("a:b", None) == (remote.Local(), "a:b")
+    assert remote_source.parse("a:b", None) == (remote_source.Local(), "a:b")
 
 
 def test_replacing_says_how_many_rows_are_lost_and_forgets_the_chunks(tmp_path, far):
     made = fill(project(tmp_path), row("z1"), row("z2"), row("a0"))
-    feed.run(made, [chunk(tmp_path / "in", "1", "y")], Options(), AT)
+    capture_feed.run(made, [chunk(tmp_path / "in", "1", "y")], Options(), AT)
 
     done = pulled(made, far, replaces=True)
 
     assert done.lost == 3
     assert ids(made.store) == ids(far)
-    assert feed.ledger(made) == []
+    assert capture_feed.ledger(made) == []
 
 
 def test_rows_here_stay_unless_replacing_is_asked_for(tmp_path, far):
@@ -313,7 +313,7 @@ def test_a_damaged_source_changes_nothing_here(tmp_path, far):
 
 
 def test_a_copy_from_between_two_checkpoints_is_tried_again(tmp_path, far, monkeypatch):
-    real, written = fetch.fetch, []
+    real, written = remote_copy.fetch, []
 
     def during(source, facts, path, sleep):
         real(source, facts, path, sleep)
@@ -322,23 +322,23 @@ def test_a_copy_from_between_two_checkpoints_is_tried_again(tmp_path, far, monke
             with duckdb.connect(str(far)) as connection:
                 connection.execute("UPDATE examples SET task = 'other' || task")
 
-    monkeypatch.setattr(fetch, "fetch", during)
-    copied = fetch.copy(Source(remote.Local(), str(far)), tmp_path, lambda _: None)
+    monkeypatch.setattr(remote_copy, "fetch", during)
+    copied = remote_copy.copy(Source(remote_source.Local(), str(far)), tmp_path, lambda _: None)
 
     assert len(written) == 2
     assert copied.read_bytes() == far.read_bytes()
 
 
 def test_a_file_that_never_stands_still_is_refused(tmp_path, far, monkeypatch):
-    real = fetch.fetch
+    real = remote_copy.fetch
 
     def during(source, facts, path, sleep):
         real(source, facts, path, sleep)
         far.write_bytes(far.read_bytes() + b"x")
 
-    monkeypatch.setattr(fetch, "fetch", during)
+    monkeypatch.setattr(remote_copy, "fetch", during)
     with pytest.raises(SemError) as caught:
-        fetch.copy(Source(remote.Local(), str(far)), tmp_path, lambda _: None)
+        remote_copy.copy(Source(remote_source.Local(), str(far)), tmp_path, lambda _: None)
 
     assert caught.value.message == (
         f"{far}: changed during each of 6 copies: {far} was written meanwhile"

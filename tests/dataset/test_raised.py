@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from sem.dataset import grounding, markup
+from sem.dataset.clean import grounding
+from sem.dataset.html import markup
 
 # 173<sup>34</sup> Lei was read as 17334 Lei, and 12.99<sup>1</sup> € as 12.991 €.
 SHOWN = {

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from sem.core import jsonio
 from sem.core.errors import SemError
-from sem.dataset.feed import jsonarray, readers
-from sem.dataset.feed.readers import Told
+from sem.dataset.ingest import json_array, readers
+from sem.dataset.ingest.readers import Told
 
 
 def read(path, data: bytes, reader=readers.array):
@@ -33,7 +33,7 @@ def test_a_list_read_in_blocks_is_the_list(tmp_path_factory, values, block, inde
     path = tmp_path_factory.getbasetemp() / "list.json"
     text = json.dumps(values, ensure_ascii=False, indent=1 if indented else None)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jsonarray, "BLOCK", block)
+        patch.setattr(json_array, "BLOCK", block)
         found, refused = read(path, text.encode())
 
     assert [value for _, value in found] == values

@@ -5,7 +5,7 @@ from toy import SPEC
 
 from sem.core import settings
 from sem.core.taskspec import TaskSpec
-from sem.dataset import rows
+from sem.dataset.store import rows
 
 
 @pytest.mark.parametrize(

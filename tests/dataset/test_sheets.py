@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 
 from sem.core.errors import SemError
-from sem.dataset.feed import sheets
-from sem.dataset.feed.readers import Told
+from sem.dataset.ingest import csv_dialects
+from sem.dataset.ingest.readers import Told
 
 WANTED = [{"id": "1", "text": "Größe, ünd"}, {"id": "2", "text": None}]
 
@@ -15,7 +15,7 @@ def read(path, data: bytes):
     path.write_bytes(data)
     refused, notes = [], Counter()
     told = Told(lambda where, reason: refused.append((where, reason)), lambda t: notes.update([t]))
-    return list(sheets.rows(path, told)), refused, notes
+    return list(csv_dialects.rows(path, told)), refused, notes
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "cp1252"])
@@ -61,8 +61,8 @@ def test_a_line_that_cannot_be_decoded_is_refused_and_a_real_u_fffd_is_not(tmp_p
 
 
 def test_a_delimiter_inside_quotes_of_the_header_does_not_count():
-    assert sheets.delimiter('"a,b,c,d";e\n1;2\n3;4\n') == ";"
-    assert sheets.delimiter("price;title\n1,50;a, b, c\n2,50;d\n") == ";"
+    assert csv_dialects.delimiter('"a,b,c,d";e\n1;2\n3;4\n') == ";"
+    assert csv_dialects.delimiter("price;title\n1,50;a, b, c\n2,50;d\n") == ";"
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_what_is_no_table_is_refused(tmp_path, data, said):
 
 
 def test_a_file_without_line_ends_does_not_fill_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(sheets, "MAX_LINE", 1 << 20)
+    monkeypatch.setattr(csv_dialects, "MAX_LINE", 1 << 20)
 
     with pytest.raises(SemError, match="a line is longer than"):
         read(tmp_path / "a.csv", b"id,text\n" + b"x" * (4 << 20))

@@ -8,7 +8,9 @@ import pytest
 from rowmaker import copied, fill, project, row, shops
 
 from sem.core.errors import Insufficient, SemError
-from sem.dataset import clean, snapshot, store
+from sem.dataset.clean import clean
+from sem.dataset.split import snapshot
+from sem.dataset.store import store
 
 AT = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from sem.core.errors import Insufficient
 from sem.core.example import Example
 from sem.core.taskspec import EvalSplit
-from sem.dataset import splits
 from sem.dataset.config import Split
-from sem.dataset.splits import Item
+from sem.dataset.split import splits
+from sem.dataset.split.splits import Item
 
 RATIOS = st.sampled_from([(0.8, 0.1, 0.1), (0.7, 0.1, 0.2), (0.6, 0.2, 0.2), (0.34, 0.33, 0.33)])
 SIZES = st.lists(st.tuples(st.integers(1, 12), st.sampled_from(["a", "b", "ab"])), max_size=40)

@@ -14,7 +14,7 @@ from paths import ROOT
 from rowmaker import row, shops
 
 from sem.core.errors import SemError
-from sem.dataset import store, storewrite
+from sem.dataset.store import store, store_writer
 
 SEVEN = "id VARCHAR, task VARCHAR, prompt_text VARCHAR, response_strong JSON, metadata JSON"
 
@@ -253,30 +253,30 @@ def mine(name: str) -> store.RawRow:
 def test_rows_of_one_origin_are_exchanged_and_others_stay(tmp_path):
     path = tmp_path / "d.duckdb"
     store.append(path, [mine("m")])
-    first = storewrite.exchange(path, [forged("a"), forged("b"), forged("c")], "forge")
-    second = storewrite.exchange(path, [forged("b"), forged("c", "new"), forged("d")], "forge")
+    first = store_writer.exchange(path, [forged("a"), forged("b"), forged("c")], "forge")
+    second = store_writer.exchange(path, [forged("b"), forged("c", "new"), forged("d")], "forge")
 
-    assert first == storewrite.Exchanged(added=3)
-    assert second == storewrite.Exchanged(added=1, unchanged=1, replaced=1, removed=1)
+    assert first == store_writer.Exchanged(added=3)
+    assert second == store_writer.Exchanged(added=1, unchanged=1, replaced=1, removed=1)
     assert [one.id for one in read(path)] == ["b", "c", "d", "m"]
     assert '"new"' in read(path)[1].reference
 
 
 def test_an_exchange_that_changes_nothing_leaves_the_bytes(tmp_path):
     path = tmp_path / "d.duckdb"
-    storewrite.exchange(path, [forged("a")], "forge")
+    store_writer.exchange(path, [forged("a")], "forge")
     before = path.read_bytes()
 
-    assert storewrite.exchange(path, [forged("a")], "forge").unchanged == 1
+    assert store_writer.exchange(path, [forged("a")], "forge").unchanged == 1
     assert path.read_bytes() == before
 
 
 def test_an_exchange_never_takes_the_id_of_a_row_of_other_origin(tmp_path):
     path = tmp_path / "d.duckdb"
     store.append(path, [mine("m")])
-    storewrite.exchange(path, [forged("a")], "forge")
+    store_writer.exchange(path, [forged("a")], "forge")
 
     with pytest.raises(SemError, match="id 'm' is there with other content"):
-        storewrite.exchange(path, [forged("b"), forged("m")], "forge")
+        store_writer.exchange(path, [forged("b"), forged("m")], "forge")
 
     assert [one.id for one in read(path)] == ["a", "m"]

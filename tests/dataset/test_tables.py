@@ -8,9 +8,9 @@ import pytest
 from rowmaker import project
 
 from sem.core.errors import SemError
-from sem.dataset import importers, store
-from sem.dataset.feed import tables
-from sem.dataset.importers import Options
+from sem.dataset.ingest import importers, parquet_files
+from sem.dataset.ingest.importers import Options
+from sem.dataset.store import store
 
 
 def parquet(path, query: str):
@@ -31,8 +31,8 @@ def test_two_hundred_million_rows_in_a_small_file_are_refused_at_once(tmp_path):
 
 
 def test_a_long_text_repeated_is_stopped_while_it_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "MIN_CAP", 1 << 22)
-    monkeypatch.setattr(tables, "SUSPECT", 0)
+    monkeypatch.setattr(parquet_files, "MIN_CAP", 1 << 22)
+    monkeypatch.setattr(parquet_files, "SUSPECT", 0)
     query = "SELECT repeat('x', 100_000) AS input_text, 'a' AS answer FROM range(1_000)"
     made = project(tmp_path)
 

@@ -20,10 +20,13 @@ from rowmaker import copied, fill, project, read, row, shops
 from sem.core import files, jsonio, promotion, run, taint
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.dataset import clean, holdout, importers, snapshot, store, takedown
-from sem.dataset.erasure import asked, erase, scan, takedowns, tombstones, withdraw
-from sem.dataset.erasure.asked import Ask
-from sem.dataset.variants import written
+from sem.dataset.augment import variant_files
+from sem.dataset.clean import clean
+from sem.dataset.ingest import importers
+from sem.dataset.split import holdout, snapshot
+from sem.dataset.store import store, tombstones
+from sem.dataset.takedown import byte_scan, erase, requested_rows, takedown, takedowns, withdraw
+from sem.dataset.takedown.requested_rows import Ask
 from sem.ops import promote
 
 AT = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
@@ -155,8 +158,8 @@ PEOPLE = [
 
 @pytest.mark.parametrize(("person", "text", "is_named"), PEOPLE)
 def test_a_person_is_found_however_it_is_spelled(person: str, text: str, is_named: bool) -> None:
-    ask = asked.parse([], [], [], [person], "")
-    found = asked.marks.of_raw(row("a1", input_text=f"<p>{text}</p>"))
+    ask = requested_rows.parse([], [], [], [person], "")
+    found = requested_rows.marks.of_raw(row("a1", input_text=f"<p>{text}</p>"))
 
     assert ask.wants(found) == ("person" if is_named else None)
 
@@ -171,14 +174,14 @@ BAD = [
 @pytest.mark.parametrize(("words", "message"), BAD)
 def test_what_cannot_be_looked_for_is_refused(words: tuple[str, ...], message: str) -> None:
     with pytest.raises(SemError) as caught:
-        asked.parse(*([word] if word else [] for word in words), "")
+        requested_rows.parse(*([word] if word else [] for word in words), "")
 
     assert caught.value.message == message
 
 
 def test_a_reason_that_names_the_person_is_refused() -> None:
     with pytest.raises(SemError, match="the reason names the person, and reasons are kept"):
-        asked.parse([], [], [], ["ada@example.com"], "ada@example.com wrote to us")
+        requested_rows.parse([], [], [], ["ada@example.com"], "ada@example.com wrote to us")
 
 
 def test_a_twin_under_another_id_goes_too_and_cannot_come_back(shop: Project) -> None:
@@ -225,14 +228,14 @@ def test_what_comes_back_is_refused_by_id_in_every_way(shop: Project) -> None:
 
 def test_a_person_cannot_come_back_on_another_page(tmp_path: Path) -> None:
     made = frozen(tmp_path, row("amber9", input_text=page("amber9", SECRET)))
-    takes = Ask(people=(asked.person.parse("Ada Lovelace"),))
+    takes = Ask(people=(requested_rows.person.parse("Ada Lovelace"),))
     list(takedowns.run(made, takes, AT, lambda text: None))
     new = row("z5", input_text=page("z5", "A talk with Ms. Lovelace, Ada, on looms"))
 
     stones = tombstones.load(made)
 
-    assert stones.holds(asked.marks.of_raw(new)) == "person"
-    assert stones.holds(asked.marks.of_raw(row("z6", input_text=page("z6")))) is None
+    assert stones.holds(requested_rows.marks.of_raw(new)) == "person"
+    assert stones.holds(requested_rows.marks.of_raw(row("z6", input_text=page("z6")))) is None
     assert traces(made, "Lovelace", "lovelace") == []
 
 
@@ -352,10 +355,10 @@ def test_deleted_rows_in_free_pages_are_seen(tmp_path: Path) -> None:
         db.executemany("INSERT INTO t VALUES (?)", [(text,)] * 50)
         db.execute("DELETE FROM t")
     db.close()
-    sought = scan.Sought(scan.Trace.of([text]))
+    sought = byte_scan.Sought(byte_scan.Trace.of([text]))
 
-    assert list(scan.blocks(path)) == []
-    assert scan.holds(path, sought)
+    assert list(byte_scan.blocks(path)) == []
+    assert byte_scan.holds(path, sought)
 
 
 def test_a_dry_run_writes_nothing_but_the_salt(shop: Project) -> None:
@@ -440,7 +443,7 @@ def test_the_same_takedown_twice_does_nothing_the_second_time(shop: Project) -> 
 def test_a_damaged_plan_of_a_takedown_is_one_error_that_names_it(
     shop: Project, content: str
 ) -> None:
-    files.write(tombstones.folder(shop) / f"{scan.WORKING}td-1.json", content)
+    files.write(tombstones.folder(shop) / f"{byte_scan.WORKING}td-1.json", content)
 
     with pytest.raises(SemError, match=r"td-1\.json"):
         takedown.unfinished(shop)
@@ -495,7 +498,7 @@ def test_what_was_made_of_a_snapshot_that_went_meanwhile_is_removed(shop: Projec
     path = files.write(shop.processed / "augmented.v1.jsonl", SECRET)
 
     with pytest.raises(SemError, match="snapshot v1 was withdrawn by takedown"):
-        written.write_facts(shop, before, path, {})
+        variant_files.write_facts(shop, before, path, {})
 
     assert traces(shop, "Lovelace") == []
 
@@ -643,8 +646,8 @@ def _record(one: object, name: str | None = None) -> dict[str, object]:
 
 
 def test_the_scan_reads_escapes_and_entities(tmp_path: Path) -> None:
-    trace = scan.Trace.of([SECRET + " für 3 € — “ganz” neu"])
-    sought = scan.Sought(trace)
+    trace = byte_scan.Trace.of([SECRET + " für 3 € — “ganz” neu"])
+    sought = byte_scan.Sought(trace)
 
     assert sought.inside(json.dumps({"a": SECRET.replace(" ", "\n")}).encode())
     assert sought.inside(b"HANDMADE by Ada&nbsp;Lovelace&#32;in a workshop")

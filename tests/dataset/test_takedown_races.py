@@ -16,9 +16,9 @@ from paths import ROOT
 from sem.core import promotion, run, taint
 from sem.core.errors import Busy, SemError
 from sem.core.project import Project
-from sem.dataset import snapshot, takedown
-from sem.dataset.erasure import takedowns
-from sem.dataset.erasure.asked import Ask
+from sem.dataset.split import snapshot
+from sem.dataset.takedown import takedown, takedowns
+from sem.dataset.takedown.requested_rows import Ask
 
 AT = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 

@@ -9,8 +9,8 @@ from toy import SPEC
 from sem.core import settings
 from sem.core.example import Example
 from sem.core.taskspec import TaskSpec
-from sem.dataset import layout, rows
 from sem.dataset.config import TaskOptions
+from sem.dataset.store import examples_table, rows
 from sem.eval import golden, metrics
 from sem.eval.answers import Answer
 
@@ -127,7 +127,7 @@ def test_an_answer_that_is_none_is_wrong_beside_every_reference():
 )
 def test_cleaning_counts_alternatives_that_no_slot_has(alternatives, note):
     spec = settings.build(TaskSpec, SPEC | {"base_model_id": "x"}, "spec")
-    row = layout.RawRow(
+    row = examples_table.RawRow(
         id="1",
         task="price",
         input_text="<p>Mug</p>",

@@ -36,7 +36,8 @@ def project(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 def build(toy: Path) -> None:
-    from sem.dataset import clean, snapshot
+    from sem.dataset.clean import clean
+    from sem.dataset.split import snapshot
     from sem.lm import chat, pinned, weights
 
     files.write(toy / "configs/toy/gate.yaml", POLICY)

@@ -7,7 +7,7 @@ import pytest
 from sem.core import files, provenance
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.dataset.erasure import tombstones
+from sem.dataset.store import tombstones
 from sem.eval import golden, goldenset
 from sem.eval.goldenset import Given
 
@@ -205,7 +205,7 @@ def test_the_check_names_what_is_wrong(project):
 
 
 def test_the_check_names_questions_that_are_trained_on(cut_toy):
-    from sem.dataset import snapshot
+    from sem.dataset.split import snapshot
 
     row = next(iter(snapshot.load(cut_toy).examples("train")))
     price = {"title": "x", "price": 1}

@@ -12,7 +12,8 @@ from scores import column, one
 from sem.core import files
 from sem.core.errors import SemError
 from sem.core.example import Example
-from sem.dataset import holdout, store
+from sem.dataset.split import holdout
+from sem.dataset.store import store
 from sem.eval import answers, backlog, calibration, spotcheck
 from sem.eval.verdicts import Verdict
 

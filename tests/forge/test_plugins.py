@@ -10,7 +10,7 @@ from paths import ROOT
 from sem.core import files
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.dataset import clean
+from sem.dataset.clean import clean
 from sem.forge import plugins, run
 from sem.forge.base import BaseForge
 from sem.forge.text import TextForge

@@ -12,7 +12,8 @@ from chatserver import ChatServer
 from sem.core import files
 from sem.core.errors import Busy, Insufficient, SemError
 from sem.core.project import Project
-from sem.dataset import clean, store
+from sem.dataset.clean import clean
+from sem.dataset.store import store
 from sem.forge import forecast, run, selection
 from sem.lm import client as client_module
 
@@ -199,7 +200,7 @@ def test_nothing_left_is_an_error_that_keeps_the_rows_of_before(project, server)
 
 
 def test_a_taken_down_document_does_not_come_back(project, server):
-    from sem.dataset.erasure import tombstones
+    from sem.dataset.store import tombstones
 
     stored(project)
     name = "00-owners.md"

@@ -9,7 +9,7 @@ import pytest
 from sem.core import files
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.dataset import store
+from sem.dataset.store import store
 from sem.forge import run
 from sem.forge.base import BaseForge, Pair
 

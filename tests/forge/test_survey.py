@@ -11,7 +11,7 @@ from paths import SCRIPTS
 from sem.core import files
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.dataset import clean
+from sem.dataset.clean import clean
 from sem.forge import run, survey
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)

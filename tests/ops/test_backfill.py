@@ -20,7 +20,10 @@ from rowmaker import SPEC, fill, project, read, row, shops
 from sem.core import files, jsonio
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.dataset import clean, markup, snapshot, store
+from sem.dataset.clean import clean
+from sem.dataset.html import markup
+from sem.dataset.split import snapshot
+from sem.dataset.store import store
 from sem.lm.provider import Calls, Price, Provider
 from sem.ops import backfill, relabel, touched
 from sem.ops.config import Backfill

@@ -58,7 +58,8 @@ def prepared(toy: Path, tiny_model: Path) -> tuple[Project, run.Run]:
     """The toy project prepared on a base model of its own folder."""
     import shutil
 
-    from sem.dataset import clean, snapshot
+    from sem.dataset.clean import clean
+    from sem.dataset.split import snapshot
 
     shutil.copytree(tiny_model, toy / "models" / "base" / "tiny")
     spec = toy / "configs/toy/tasks/price.json"

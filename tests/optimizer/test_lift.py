@@ -3,7 +3,7 @@
 import pytest
 from test_rewrites import WORTH, Said, good
 
-from sem.dataset import neardup
+from sem.dataset.clean import near_duplicates
 from sem.optimizer import answering, lift, opinions
 from sem.optimizer.lift import COSINE, F1
 from sem.optimizer.opinions import Found
@@ -39,7 +39,7 @@ def knows(prompt: str) -> answering.Said:
 
 def measured(rewrite=good, say=knows, asked=ASKED) -> lift.Lift:
     turned = lift.turn(asked, Said(rewrite), Decoding(), WORTH)
-    return lift.measure(turned, Answers(say), neardup.similarity)
+    return lift.measure(turned, Answers(say), near_duplicates.similarity)
 
 
 def gains(found: lift.Lift) -> dict[tuple[str, str], lift.Gain]:
@@ -90,7 +90,7 @@ def test_what_is_not_rewritten_is_asked_as_it_is_and_counted():
     assert used["every rewrite"] == [True, False, True, True, False]
     assert used["only above 0.5"] == [True, False, False, True, False]
     answers = Answers(lambda prompt: answering.Said("an umbrella", "stop"))
-    found = Found(lift.measure(turned, answers, neardup.similarity))
+    found = Found(lift.measure(turned, answers, near_duplicates.similarity))
     page = "\n".join(opinions.lines(found))
     assert "## Answers to 5 questions of 5 families" in page
     assert "1 prompts are longer than the network reads and 1 rewrites are empty" in page

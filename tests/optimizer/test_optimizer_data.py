@@ -9,7 +9,7 @@ from paths import ROOT
 from test_layout import changed
 
 from sem.core.errors import SemError
-from sem.dataset import neardup
+from sem.dataset.clean import near_duplicates
 from sem.optimizer import data, pairfiles
 
 
@@ -41,7 +41,7 @@ def test_no_family_and_no_prompt_is_in_two_parts(made):
 
 def test_no_test_prompt_is_nearly_a_train_prompt(made):
     train, test = ([p.input for p in made[1].parts[name]] for name in ("train", "test"))
-    found = neardup.of_texts([*train, *test], 0.8)
+    found = near_duplicates.of_texts([*train, *test], 0.8)
     sides = {row >= len(train) for members in found.members().values() for row in members
              if {n >= len(train) for n in members} == {True, False}}  # fmt: skip
 

@@ -7,7 +7,7 @@ import pytest
 from test_layout import changed
 
 from sem.core.errors import SemError
-from sem.dataset import neardup
+from sem.dataset.clean import near_duplicates
 from sem.optimizer import evaluate, report, trial
 from sem.optimizer.confidence import Calibration
 from sem.optimizer.evaluate import Asked
@@ -41,7 +41,7 @@ def good(prompt: str) -> str:
 
 def judged(say, asked=ASKED, worth=None) -> list[evaluate.Judged]:
     answers, _ = evaluate.answer(Said(say), asked, Decoding())
-    return [evaluate.judge(one, made, neardup.similarity, worth) for one, made in answers]
+    return [evaluate.judge(one, made, near_duplicates.similarity, worth) for one, made in answers]
 
 
 def test_a_network_that_learnt_it_beats_one_that_did_not():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sem.dataset import snapshot
+from sem.dataset.split import snapshot
 from sem.preview import aligned, bench
 from sem.train import data, loss
 

@@ -8,7 +8,7 @@ import pytest
 
 from sem.core import files
 from sem.core.errors import SemError
-from sem.dataset import snapshot
+from sem.dataset.split import snapshot
 from sem.preview import bench as benches
 from sem.preview import cache, command, examples, lora, taught
 from sem.preview.advice import Advised

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sem.core.project import Project
-from sem.dataset import snapshot
+from sem.dataset.split import snapshot
 from sem.preview import bench, lower
 from sem.preview.bench import Bench, Encoded, Split
 

@@ -16,8 +16,8 @@ from sem.core import files, jsonio, manifest
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import BASE
-from sem.dataset import snapshot
-from sem.dataset.snapshot import Snapshot
+from sem.dataset.split import snapshot
+from sem.dataset.split.snapshot import Snapshot
 from sem.eval import compare, report, subject
 from sem.lm import chat
 from sem.lm import model as models

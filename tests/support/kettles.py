@@ -8,8 +8,10 @@ from toy import SPEC
 
 from sem.core import files, jsonio
 from sem.core.project import Project
-from sem.dataset import clean, snapshot, store
-from sem.dataset.layout import RawRow
+from sem.dataset.clean import clean
+from sem.dataset.split import snapshot
+from sem.dataset.store import store
+from sem.dataset.store.examples_table import RawRow
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 KIND = {"type": "array", "items": {"type": "string"}}

@@ -7,8 +7,8 @@ from typing import Any
 
 from sem.core import files, jsonio
 from sem.core.project import Project
-from sem.dataset import store
-from sem.dataset.store import RawRow
+from sem.dataset.store import store
+from sem.dataset.store.store import RawRow
 
 SPEC: dict[str, Any] = {
     "task_id": "product",

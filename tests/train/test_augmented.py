@@ -7,7 +7,9 @@ import pytest
 
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.dataset import augment, clean, snapshot
+from sem.dataset.augment import augment
+from sem.dataset.clean import clean
+from sem.dataset.split import snapshot
 from sem.train import plan
 
 ASKED = ("train.augmented=true",)

@@ -116,7 +116,8 @@ def test_one_run_is_not_compared_with_itself(project, names) -> None:
 def test_two_real_runs_are_compared_on_test_with_an_interval(toy) -> None:
     import sys
 
-    from sem.dataset import clean, snapshot
+    from sem.dataset.clean import clean
+    from sem.dataset.split import snapshot
 
     project = Project.load("toy", ["train.max_steps=3"])
     clean.run(project)

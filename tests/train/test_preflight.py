@@ -9,7 +9,7 @@ import pytest
 from sem.core import settings
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.dataset import snapshot
+from sem.dataset.split import snapshot
 from sem.lm import chat, hardware, weights
 from sem.lm.chat import Chat
 from sem.train import loss, plan, preflight, recipe

@@ -29,7 +29,8 @@ def server(tmp_path_factory):
 @pytest.fixture
 def prepared(toy: Path, server) -> tuple[Project, run.Run]:
     """The toy project with a prepared run, and a host called `gpu`."""
-    from sem.dataset import clean, snapshot
+    from sem.dataset.clean import clean
+    from sem.dataset.split import snapshot
 
     hosts = {
         "gpu": {

@@ -11,7 +11,8 @@ from toy import make_t5
 from sem.core import files
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.dataset import clean, snapshot
+from sem.dataset.clean import clean
+from sem.dataset.split import snapshot
 from sem.eval import subject
 from sem.lm import chat
 from sem.lm import model as models

@@ -117,7 +117,8 @@ def test_only_the_first_process_writes_to_stdout(capfd) -> None:
 
 @pytest.fixture
 def project(toy: Path) -> Project:
-    from sem.dataset import clean, snapshot
+    from sem.dataset.clean import clean
+    from sem.dataset.split import snapshot
 
     # 35 rows: the last step has 3, so one of two processes is dealt a blank.
     given = ["train.lora.dropout=0", "train.micro_batch=1"]

@@ -25,7 +25,8 @@ COMMAND = [sys.executable, str(ROOT / "scripts/train_sweep.py"), "--sem", "toy"]
 
 @pytest.fixture
 def project(toy: Path) -> Project:
-    from sem.dataset import clean, snapshot
+    from sem.dataset.clean import clean
+    from sem.dataset.split import snapshot
 
     files.write(toy / "configs/toy/sweep.yaml", SWEEP)
     made = Project.load("toy", ["train.val_answers=0", "train.max_steps=3"])

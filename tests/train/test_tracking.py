@@ -30,7 +30,8 @@ def quiet(monkeypatch) -> None:
 
 @pytest.fixture
 def prepared(toy: Path) -> tuple[Project, run.Run]:
-    from sem.dataset import clean, snapshot
+    from sem.dataset.clean import clean
+    from sem.dataset.split import snapshot
 
     project = Project.load("toy")
     clean.run(project)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from sem.core import files, jsonio
 from sem.core.taskspec import TaskSpec
-from sem.dataset import store
 from sem.dataset.demo import seeded
 from sem.dataset.demo.page import Page, make
 from sem.dataset.demo.shops import COUNT, shops
 from sem.dataset.demo.templates import TEMPLATES
-from sem.dataset.store import RawRow
+from sem.dataset.store import store
+from sem.dataset.store.store import RawRow
 
 EXAMPLES = 1200
 DUPLICATE_SHARE = 0.03

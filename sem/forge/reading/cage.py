@@ -8,8 +8,9 @@ import sys
 import time
 from typing import Any
 
-from sem.dataset import frames, text
-from sem.dataset.feed import charset
+from sem.dataset import text
+from sem.dataset.clean import frames
+from sem.dataset.ingest import charset
 from sem.forge.reading import docx, html, pdf, plain
 from sem.forge.reading.limits import Reading
 from sem.forge.reading.refusals import Refused, Step, Text

@@ -4,10 +4,9 @@ import html
 import re
 
 from sem.core import files
-from sem.dataset import markup
 from sem.dataset.config import Clean, TaskOptions
-from sem.dataset.feed import charset
-from sem.dataset.html import bombs
+from sem.dataset.html import bombs, markup
+from sem.dataset.ingest import charset
 from sem.forge.reading.refusals import Refused, Step, Text, counted
 
 # A text is read for what it says: no addresses, and nothing that a reader cannot see.

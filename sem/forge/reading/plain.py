@@ -2,7 +2,7 @@
 
 import io
 
-from sem.dataset.feed import charset
+from sem.dataset.ingest import charset
 from sem.forge.reading.refusals import Refused, Step, Text, counted
 
 UNREADABLE_SHARE = 0.01

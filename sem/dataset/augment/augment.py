@@ -1,0 +1,251 @@
+"""Variants of training rows whose answer stays as it is: other markup, blocks, spellings.
+
+Each variant is cleaned like its row and refused, and counted, when the reference changes, a value
+that was found is found no more, values of a list come in another order, or the cleaned text is
+the one that is there already. Rows of val and test are never read: ids come from train alone.
+"""
+
+import hashlib
+import random
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sem.core import files, jsonio
+from sem.core.errors import SemError, nearest
+from sem.core.example import Example, from_json
+from sem.core.project import Project
+from sem.dataset.augment import page_edits, variant_files
+from sem.dataset.augment.page_edits import Page
+from sem.dataset.clean import engine, grounding
+from sem.dataset.clean.row_cleaning import Plan, Worker
+from sem.dataset.config import Dataset
+from sem.dataset.html import markup, words
+from sem.dataset.split import snapshot
+from sem.dataset.split.snapshot import Snapshot
+from sem.dataset.store import rows, store
+from sem.dataset.store.examples_table import RawRow
+
+COMMAND = "fab dataset.augment"
+MARK = "~"  # between a row's id and the kind of its variant
+NOT_APPLICABLE = "not_applicable"
+NOT_NEEDED = "not_needed"  # the row has its variants already
+BASE_DIFFERS = "row_differs_from_snapshot"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which variants: kinds, how many of each row, the seed; and what cleaning needs."""
+
+    kinds: tuple[str, ...] = tuple(page_edits.KINDS)
+    each: int = 2
+    seed: int = 0
+    tokenizer: str | None = None  # a tokenizer.json, where max_tokens is set
+    today: str = ""  # YYYY-MM-DD, by which consent is judged
+
+    def __post_init__(self) -> None:
+        for name in self.kinds:
+            if name not in page_edits.KINDS:
+                raise SemError(f"no kind of variant {name!r}", nearest(name, page_edits.KINDS))
+        if self.each < 1:
+            raise SemError(f"{self.each} variants of each row", "ask for 1 or more")
+
+
+@dataclass(frozen=True)
+class Augmented:
+    """The facts of a written set of variants: its file, counts and hashes."""
+
+    facts: dict[str, Any]
+    path: Path
+
+
+def run(
+    project: Project,
+    version: int | str | None = None,
+    wanted: Wanted | None = None,
+    progress: Callable[[Any, int], Any] | None = None,
+) -> Augmented:
+    """Write the variants of the train part of snapshot VERSION, read-only, facts last."""
+    wanted = wanted or Wanted()
+    frozen = snapshot.load(project, version)
+    settings = project.settings("dataset", Dataset).clean
+    path, refused = project.processed / name(frozen), Counter[str]()
+    with files.lock(project.processed / ".augment.lock", str(path)):
+        known = {example.id: _digest(example) for example in frozen.examples("train")}
+        plan = Plan(settings, project.tasks, 0.0, wanted.tokenizer, wanted.today)
+        with store.reading(project.store) as opened:
+            stored = (row for row in opened.rows() if row.id in known)
+            raw = progress(stored, len(known)) if progress else stored
+            made = _checked(raw, plan, wanted, known, refused)
+            count = write_sorted(path, made)
+        facts = _facts(frozen, wanted, path, count, refused)
+        variant_files.write_facts(project, frozen, path, facts)
+    return Augmented(facts, path)
+
+
+def name(frozen: Snapshot) -> str:
+    """The file of the variants of snapshot FROZEN."""
+    return f"augmented.{frozen.name}.jsonl"
+
+
+def facts(project: Project, frozen: Snapshot) -> dict[str, Any]:
+    """What the variants of snapshot FROZEN are; SemError when there are none or they changed."""
+    return variant_files.facts(project.processed / name(frozen), frozen, "variants", COMMAND)
+
+
+def examples(project: Project, frozen: Snapshot) -> Iterator[Example]:
+    """The variants of snapshot FROZEN, verified before the first one."""
+    facts(project, frozen)
+    path = project.processed / name(frozen)
+    for number, row in enumerate(files.rows(path), 1):
+        yield from_json(row, f"{path}:{number}")
+
+
+def _digest(example: Example) -> bytes:
+    return hashlib.sha256(example.content().encode("utf-8")).digest()[:16]
+
+
+def write_sorted(path: Path, made: Iterable[dict[str, Any]]) -> int:
+    """Write the rows MADE to PATH in order of id, read-only; how many there were.
+
+    They are spilled as they come: a million variants of pages do not fit into memory.
+    """
+    places: list[tuple[str, int]] = []
+    with tempfile.TemporaryFile(dir=path.parent) as spill:
+        for row in made:
+            places.append((row["id"], spill.tell()))
+            spill.write((jsonio.dumps(row) + "\n").encode("utf-8"))
+        with files.replacing(path, 0o444) as file:
+            for _, offset in sorted(places):
+                spill.seek(offset)
+                file.write(spill.readline())
+    return len(places)
+
+
+def _checked(
+    raw: Iterable[RawRow], plan: Plan, wanted: Wanted, known: dict[str, bytes], refused: Counter
+) -> Iterator[dict[str, Any]]:
+    """Every variant that keeps its row's answer, as a row of a snapshot part."""
+    base: Example | None = None
+    seen: set[str] = set()
+    planned = _variants(raw, plan, wanted, known, refused)
+    for record in engine.local(planned, plan):
+        origin, mark, variant = record.id.rpartition(MARK)
+        if not mark or record.id in known:
+            base, seen = _base(record, known, refused), set()
+            continue
+        if base is None:
+            continue
+        if len(seen) == wanted.each:
+            refused[NOT_NEEDED] += 1
+            continue
+        reason, example = _verdict(record, base, seen)
+        if reason:
+            refused[f"{variant}:{reason}"] += 1
+            continue
+        seen.add(example.input_text)
+        tagged = {"of": origin, "kind": variant, "seed": wanted.seed}
+        yield replace(example, meta={**example.meta, "augmented": tagged}).as_json()
+
+
+def _base(record: engine.Record, known: dict[str, bytes], refused: Counter) -> Example | None:
+    """The row itself, cleaned again; None where it is not what the snapshot holds."""
+    if record.made.reason is None:
+        example = Example(**jsonio.loads(record.made.line))
+        if _digest(example) == known[record.id]:
+            return example
+    refused[BASE_DIFFERS] += 1
+    return None
+
+
+def _verdict(
+    record: engine.Record, base: Example, seen: Collection[str]
+) -> tuple[str | None, Example]:
+    """Why the variant RECORD of BASE is refused, None for not at all; and its example."""
+    if record.made.reason is not None:
+        return record.made.reason, base
+    example = Example(**jsonio.loads(record.made.line))
+    if jsonio.dumps(example.output_json) != jsonio.dumps(base.output_json):
+        return "answer_changed", example
+    if example.input_text == base.input_text or example.input_text in seen:
+        return "same_text", example
+    before, after = grounding.Text(base.input_text), grounding.Text(example.input_text)
+    values = list(grounding.leaves(base.output_json))
+    if any(grounding.found(v, before) and not grounding.found(v, after) for _, v in values):
+        return "evidence_lost", example
+    if _order(values, before) != _order(values, after):
+        return "order_changed", example
+    return None, example
+
+
+def _order(values: list[tuple[str, Any]], text: grounding.Text) -> list[list[int]]:
+    """Per slot of several texts, the order in which they first appear in TEXT."""
+    places: dict[str, list[int]] = {}
+    for slot, value in values:
+        places.setdefault(slot, []).append(text.flat.find(grounding.Text(str(value)).flat))
+    return [sorted(range(len(at)), key=at.__getitem__) for at in places.values() if len(at) > 1]
+
+
+def _variants(
+    raw: Iterable[RawRow], plan: Plan, wanted: Wanted, known: Collection[str], refused: Counter
+) -> Iterator[RawRow]:
+    """Each row of RAW, as it is and then edited."""
+    options = Worker(replace(plan, tokenizer=None))
+    for row in raw:
+        try:
+            made = rows.prepare(row, plan.tasks, options)
+        except rows.Reject:
+            refused[BASE_DIFFERS] += 1
+            continue
+        yield row
+        for variant in _edited(row, _page(made), wanted, refused):
+            if variant.id in known:
+                refused["id_taken"] += 1
+            else:
+                yield variant
+
+
+def _page(made: rows.Prepared) -> Page:
+    kind = made.options.input
+    is_html = kind == "html" or (kind == "auto" and words.HTML.search(made.page) is not None)
+    return Page(made.page, made.reference, rows.language(made.meta, ""), is_html)
+
+
+def _edited(row: RawRow, page: Page, wanted: Wanted, refused: Counter) -> Iterator[RawRow]:
+    """Every variant of ROW that applies, in an order of its own: many leave the text as it is."""
+    prompt, name = row.input_text or "", row.id or ""
+    kinds = sorted(wanted.kinds)
+    for variant in random_of(wanted.seed, name, "").sample(kinds, len(kinds)):
+        edited = page_edits.KINDS[variant](page, random_of(wanted.seed, name, variant))
+        if edited is None or edited == page.source:
+            refused[f"{variant}:{NOT_APPLICABLE}"] += 1
+            continue
+        whole = prompt.removesuffix(page.source) + edited
+        yield replace(row, id=f"{name}{MARK}{variant}", input_text=whole)
+
+
+def random_of(seed: int, row: str, variant: str) -> random.Random:
+    """A generator of its own for each row and kind, so that the order of rows does not matter."""
+    digest = hashlib.sha256(jsonio.dumps([seed, row, variant]).encode()).digest()
+    return random.Random(int.from_bytes(digest[:8], "big"))
+
+
+def _facts(
+    frozen: Snapshot, wanted: Wanted, path: Path, count: int, refused: Counter
+) -> dict[str, Any]:
+    kinds = Counter(row["meta"]["augmented"]["kind"] for row in files.rows(path))
+    return {
+        "snapshot": frozen.name,
+        "snapshot_sha256": frozen.sha256,
+        "cleaner": markup.FINGERPRINT,
+        "seed": wanted.seed,
+        "each": wanted.each,
+        "kinds": sorted(wanted.kinds),
+        "rows": count,
+        "by_kind": dict(sorted(kinds.items())),
+        "refused": dict(sorted(refused.items())),
+        "sha256": files.sha256(path),
+    }

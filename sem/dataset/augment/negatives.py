@@ -1,0 +1,195 @@
+"""Wrong answers for preference training: broken JSON, and right JSON with a wrong slot.
+
+    {"price":12.5,"sku":"A1"}   ->   {"price":125.0,"sku":"A1"}   factor_ten, price
+
+A row's own `negative_examples` are taken first. Each is checked to be wrong: it is no JSON, or its
+value differs from the reference by more than a spelling, and no reference of the set has its text.
+They are the *rejected* side of a pair and never a target: nothing reads them as examples.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sem.core import files, jsonio
+from sem.core.errors import SemError
+from sem.core.example import Example
+from sem.core.project import Project
+from sem.core.taskspec import as_text
+from sem.dataset.augment import variant_files, wrong_answers
+from sem.dataset.augment.augment import random_of
+from sem.dataset.augment.wrong_answers import Case, Known, Slot
+from sem.dataset.split import snapshot
+from sem.dataset.split.snapshot import Snapshot
+
+COMMAND = "fab dataset.augment --negatives 2"
+MOST_VALUES = 256  # of one slot, from which another row's is taken
+NOT_APPLICABLE = "not_applicable"
+GIVEN = "given"  # the kind of a wrong answer that came with its row
+TARGET = "is_a_reference"
+WORDS = ("system_prompt", "slot_specs", "source_id")
+
+
+@dataclass(frozen=True)
+class Negative:
+    """A wrong answer: its kind, the slot it is wrong in ('' for the whole), its text."""
+
+    kind: str
+    slot: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Preferences:
+    """A written set of pairs and its facts."""
+
+    facts: dict[str, Any]
+    path: Path
+
+
+def run(
+    project: Project,
+    version: int | str | None,
+    each: int,
+    seed: int,
+    progress: Callable[[Any, int], Any] | None = None,
+) -> Preferences:
+    """Write at most EACH pairs for every train row of snapshot VERSION, read-only, facts last."""
+    if each < 1:
+        raise SemError(f"{each} wrong answers of each row", "ask for 1 or more")
+    frozen = snapshot.load(project, version)
+    path, refused, kinds = project.processed / name(frozen), Counter[str](), Counter[str]()
+    with files.lock(project.processed / ".augment.lock", str(path)):
+        known = collected(frozen.examples("train"))
+        rows = frozen.examples("train")
+        rows = progress(rows, frozen.counts["train"]) if progress else rows
+        made = (
+            row(example, negative, kinds)
+            for example in rows
+            for negative in of(Case(example, known), each, seed, refused)
+        )
+        count = files.write_rows(path, made, 0o444)
+        facts = {
+            "snapshot": frozen.name,
+            "snapshot_sha256": frozen.sha256,
+            "seed": seed,
+            "each": each,
+            "rows": count,
+            "by_kind": dict(sorted(kinds.items())),
+            "refused": dict(sorted(refused.items())),
+            "sha256": files.sha256(path),
+        }
+        variant_files.write_facts(project, frozen, path, facts)
+    return Preferences(facts, path)
+
+
+def name(frozen: Snapshot) -> str:
+    """The file of the pairs of snapshot FROZEN."""
+    return f"preferences.{frozen.name}.jsonl"
+
+
+def facts(project: Project, frozen: Snapshot) -> dict[str, Any]:
+    """What the pairs of snapshot FROZEN are; SemError when there are none or they changed."""
+    return variant_files.facts(project.processed / name(frozen), frozen, "pairs", COMMAND)
+
+
+def pairs(project: Project, frozen: Snapshot) -> Iterator[dict[str, Any]]:
+    """The pairs of snapshot FROZEN, verified before the first one."""
+    facts(project, frozen)
+    yield from files.rows(project.processed / name(frozen))
+
+
+def row(example: Example, negative: Negative, kinds: Counter[str]) -> dict[str, Any]:
+    """One pair as it is written; KINDS counts it."""
+    kinds[negative.kind] += 1
+    words = {name: getattr(example, name) for name in WORDS}
+    return {
+        "id": example.id,
+        "task": example.task,
+        "input_text": example.input_text,
+        **{name: value for name, value in words.items() if value is not None},
+        "chosen": as_text(example.output_json),
+        "rejected": negative.text,
+        "kind": negative.kind,
+        "slot": negative.slot,
+    }
+
+
+def collected(examples: Iterator[Example]) -> Known:
+    """Every reference's text, and the first values of every slot in order of id."""
+    known = Known()
+    for example in examples:
+        known.targets.add(files.sha256_text(as_text(example.output_json)))
+        for slot, value in wrong_answers.slots(example.output_json):
+            held = known.values.setdefault((example.task, slot), [])
+            if value not in (None, "", []) and len(held) < MOST_VALUES and value not in held:
+                held.append(value)
+    return known
+
+
+def of(case: Case, each: int, seed: int, refused: Counter[str]) -> Iterator[Negative]:
+    """Yield at most EACH wrong answers of CASE; those that cannot be used are counted.
+
+    The row's own `negative_examples` come first: somebody saw a model give them. The others are
+    made, each of another kind.
+    """
+    for text in _own(case.example):
+        reason = _fault(case, text) if each else "beyond_each"
+        if reason:
+            refused[f"{GIVEN}:{reason}"] += 1
+            continue
+        each -= 1
+        yield Negative(GIVEN, "", text)
+    rng = random_of(seed, case.example.id, "negative")
+    for kind in rng.sample(sorted(wrong_answers.KINDS), len(wrong_answers.KINDS)):
+        if not each:
+            return
+        made = wrong_answers.KINDS[kind](case, rng)
+        reason = NOT_APPLICABLE if made is None else _fault(case, made[1], made[0])
+        if made is None or reason:
+            refused[f"{kind}:{reason}"] += 1
+            continue
+        each -= 1
+        yield Negative(kind, ".".join(made[0]), made[1])
+
+
+def _own(example: Example) -> list[str]:
+    """The texts of the row's own wrong answers; a text is taken as it was given."""
+    given = example.negative_examples or []
+    texts = [one if isinstance(one, str) else as_text(one) for one in given]
+    return list(dict.fromkeys(texts))
+
+
+def _fault(case: Case, text: str, slot: Slot | None = None) -> str | None:
+    """Return why `text` must not be a rejected side: it may be right after all.
+
+    `slot` is where it was made wrong, () for the whole; None where it came with its row.
+    """
+    if not text.strip():
+        return "is_empty"
+    if files.sha256_text(text) in case.others.targets:
+        return TARGET
+    try:
+        value = jsonio.loads(text)
+    except ValueError:
+        return None
+    if slot == ():
+        return "is_valid"
+    if slot is not None:
+        return "is_equal" if _is_right(case, slot, wrong_answers.at(value, slot)) else None
+    slots, wanted = (dict(wrong_answers.slots(each)) for each in (value, case.answer))
+    is_equal = slots.keys() == wanted.keys() and type(value) is type(case.answer)
+    is_equal = is_equal and all(_is_right(case, each, slots[each]) for each in slots)
+    return "is_equal" if is_equal else None
+
+
+def _is_right(case: Case, slot: Slot, value: Any) -> bool:
+    """Return True if `value` in `slot` says what the reference does, or a further right answer."""
+    # An alternative may be of a slot around this one: {"seller": [{"name": "ACME GmbH"}]}.
+    right = [wrong_answers.at(case.answer, slot)]
+    for depth in range(1, len(slot) + 1):
+        others = case.example.alternatives.get(".".join(slot[:depth]), [])
+        right += [wrong_answers.at(other, slot[depth:]) for other in others]
+    return any(wrong_answers.is_same(value, each) for each in right)

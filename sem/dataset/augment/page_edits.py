@@ -1,0 +1,258 @@
+"""Edits of a page's source that leave its answer as it is: what a crawler meets every day.
+
+Each takes a Page and a random generator and gives the new source, None where it does not apply.
+None is trusted: `augment` cleans the result and looks for every value again.
+"""
+
+import html
+import random
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from itertools import pairwise
+from typing import Any
+
+from sem.dataset.augment import html_tags
+from sem.dataset.clean import grounding
+from sem.dataset.html import words
+
+Edit = Callable[["Page", random.Random], str | None]
+KINDS: dict[str, Edit] = {}
+MOST_EDITS = 40
+MOST_GROUPS = 4
+MOST_TRIES = 12
+
+
+@dataclass(frozen=True)
+class Page:
+    """The source of one page, its reference and its language; a text that is no HTML is one."""
+
+    source: str
+    reference: Any
+    language: str = "en"
+    is_html: bool = True
+
+
+def kind(edit: Edit) -> Edit:
+    """Register EDIT under its own name, as `--kind` spells it."""
+    KINDS[edit.__name__] = edit
+    return edit
+
+
+SHUFFLED = words.to_set("li div article section option a")
+
+
+@kind
+def shuffle(page: Page, rng: random.Random) -> str | None:
+    """Siblings of one kind in another order, where none holds a value of the answer.
+
+    Never inside `<ol>`: the order of its items says something.
+    """
+    if not page.is_html:
+        return None
+    values = [value for _, value in grounding.leaves(page.reference)]
+    runs = html_tags.siblings(page.source, SHUFFLED)
+    chosen: list[list[html_tags.Element]] = []
+    for run in rng.sample(runs, min(len(runs), MOST_TRIES)):
+        start, end = run[0].tag.start, run[-1].end
+        is_free = all(end <= other[0].tag.start or other[-1].end <= start for other in chosen)
+        is_ordered = run[0].parent is not None and run[0].parent.tag.name == "ol"
+        if is_free and not is_ordered and not _holds(page.source[start:end], values):
+            chosen.append(run)
+        if len(chosen) == MOST_GROUPS:
+            break
+    edits = [
+        (old.tag.start, old.end, page.source[new.tag.start : new.end])
+        for run in chosen
+        for old, new in zip(run, rng.sample(run, len(run)), strict=True)
+    ]
+    return html_tags.spliced(page.source, edits) if edits else None
+
+
+def _holds(source: str, values: list[Any]) -> bool:
+    there = grounding.of_page(source)
+    return any(grounding.found(value, there) for value in values)
+
+
+OPTIONAL = words.to_set("p li td th tr option dt dd span b i em strong small font label")
+STRAY = ("</b>", "</i>", "</font>", "</span>", "</p>", "</em>", "<b>", "</center>")
+
+
+@kind
+def malform(page: Page, rng: random.Random) -> str | None:
+    """End tags lost, stray or in upper case, inline tags closed in the wrong order."""
+    if not page.is_html:
+        return None
+    found = [tag for tag in html_tags.scan(page.source) if tag.name not in html_tags.RAW]
+    ends = [tag for tag in found if tag.is_end and tag.name in OPTIONAL]
+    if len(ends) < 2:
+        return None
+    edits: list[tuple[int, int, str]] = []
+    for tag in rng.sample(ends, min(len(ends), 2 + min(MOST_EDITS, len(ends) // 12))):
+        choice = rng.randrange(3)
+        lost = "" if choice == 0 else f"</{tag.name.upper()} >"
+        edits.append((tag.start, tag.end, lost if choice < 2 else f"</{tag.name}></{tag.name}>"))
+    body = page.source.lower().find("<body")
+    inside = [tag.end for tag in found if tag.start > body and tag.name not in ("html", "head")]
+    for spot in rng.sample(inside, min(len(inside), 2 + min(MOST_EDITS, len(inside) // 40))):
+        edits.append((spot, spot, rng.choice(STRAY)))
+    pairs = [(a, b) for a, b in pairwise(ends) if a.end == b.start and a.name != b.name]
+    for one, two in rng.sample(pairs, min(len(pairs), 1 + len(pairs) // 20)):
+        edits.append((one.start, two.end, f"</{two.name}></{one.name}>"))
+    return html_tags.spliced(page.source, edits)
+
+
+NOISE = ("data-v-", "data-react-", "data-testid-", "jsname-", "ng-", "x-", "data-track-")
+
+
+@kind
+def attributes(page: Page, rng: random.Random) -> str | None:
+    """Attributes and classes that frameworks add, which say nothing."""
+    if not page.is_html:
+        return None
+    found = [t for t in html_tags.scan(page.source) if not t.is_end and not t.rest.endswith("/")]
+    if not found:
+        return None
+    edits = []
+    for tag in rng.sample(found, min(len(found), 3 + len(found) // 5)):
+        hashed = f"{rng.getrandbits(32):08x}"
+        added = f' {rng.choice(NOISE)}{hashed}="{rng.getrandbits(24):06x}"'
+        if "class=" not in tag.rest.lower() and rng.random() < 0.4:
+            added += f' class="css-{hashed}"'
+        edits.append((tag.start + 1 + len(tag.name), tag.start + 1 + len(tag.name), added))
+    return html_tags.spliced(page.source, edits)
+
+
+# Without digits, addresses, forms or headings of rank one, so that no answer can be in them.
+BLOCKS = {
+    "en": (
+        "Sign up for our newsletter and never miss an offer again",
+        "We use cookies to improve your visit. Accept all or manage settings",
+        "You may also like these hand-picked ideas from our editors",
+        "Free returns, secure payment, friendly service",
+        "Follow us for daily inspiration and behind-the-scenes stories",
+    ),
+    "de": (
+        "Jetzt Newsletter abonnieren und kein Angebot mehr verpassen",
+        "Wir verwenden Cookies, um Ihren Besuch zu verbessern. Alle akzeptieren",
+        "Das könnte Ihnen auch gefallen, ausgesucht von unserer Redaktion",
+        "Kostenlose Rücksendung, sichere Zahlung, freundlicher Service",
+        "Folgen Sie uns für tägliche Inspiration",
+    ),
+    "fr": (
+        "Inscrivez-vous à notre lettre d'information",
+        "Nous utilisons des cookies pour améliorer votre visite. Tout accepter",
+        "Vous aimerez aussi ces idées choisies par notre équipe",
+        "Retours gratuits, paiement sécurisé, service aimable",
+    ),
+    "es": (
+        "Suscríbete a nuestro boletín y no te pierdas ninguna oferta",
+        "Usamos cookies para mejorar tu visita. Aceptar todas",
+        "También te puede gustar esta selección de nuestro equipo",
+        "Devoluciones gratuitas, pago seguro, atención amable",
+    ),
+}
+SHELLS = (
+    '<div class="newsletter"><p>{}</p></div>',
+    '<div id="cookie-banner" role="dialog"><span>{}</span></div>',
+    '<section class="promo"><h4>{}</h4></section>',
+    "<aside><ul><li>{}</li></ul></aside>",
+)
+BOUNDARIES = words.to_set("div section article main aside ul table header nav")
+
+
+@kind
+def distract(page: Page, rng: random.Random) -> str | None:
+    """Blocks that every page has and no answer is in: newsletter, cookies, promises."""
+    if not page.is_html:
+        return None
+    found = list(html_tags.scan(page.source))
+    spots = [tag.end for tag in found if tag.is_end and tag.name in BOUNDARIES]
+    bodies = [tag.end for tag in found if tag.name == "body" and not tag.is_end]
+    if not spots:
+        return None
+    lines = BLOCKS.get(page.language, BLOCKS["en"])
+    chosen = rng.sample(lines, min(len(lines), rng.randint(1, 3)))
+    blocks = [rng.choice(SHELLS).format(html.escape(line, quote=False)) for line in chosen]
+    edits = [(spot, spot, block) for block in blocks for spot in [rng.choice([*bodies, *spots])]]
+    return html_tags.spliced(page.source, edits)
+
+
+@kind
+def respell(page: Page, rng: random.Random) -> str | None:
+    """Entities for letters, no-break spaces, comments and line breaks between words."""
+    if not page.is_html:
+        return None
+    edits = []
+    spots = list(html_tags.texts(page.source))
+    for start, end in rng.sample(spots, min(len(spots), 3 + len(spots) // 6)):
+        value = page.source[start:end]
+        at = rng.randrange(len(value))
+        sign = value[at]
+        if "&" in value or not (sign.isalpha() or sign == " "):
+            continue
+        spaces = ("&nbsp;", "\n\t", "  ", " <!-- -->")
+        new = rng.choice(spaces) if sign == " " else f"&#{ord(sign)};"
+        edits.append((start + at, start + at + 1, new))
+    return html_tags.spliced(page.source, edits) if edits else None
+
+
+# Two decimals: `1.234` may be a thousand or one and a bit, `1.234,50` is certain.
+AMOUNT = re.compile(
+    r"(?<![\w.,])(?:(?P<before>[€$£])[ \u00a0]?)?"
+    r"(?P<number>\d{1,3}(?:[.,]\d{3}){0,2}[.,]\d\d|\d{1,7}[.,]\d\d)(?![\w.,]\d)"
+    r"(?:[ \u00a0]?(?P<after>[€$£]))?(?!\w)"
+)
+
+
+@kind
+def currency(page: Page, rng: random.Random) -> str | None:
+    """Every price of the page as another country writes it: `12,99 €` becomes `€12.99`.
+
+    Only where the answer holds an amount of the page as a number, and no text of it holds one as
+    it is written; the currency stays.
+    """
+    numbers = {_decimal(v) for v in _scalars(page.reference) if _is_number(v)}
+    written = [v for v in _scalars(page.reference) if isinstance(v, str)]
+    style = rng.randrange(3)
+    spots = list(html_tags.texts(page.source)) if page.is_html else [(0, len(page.source))]
+    edits, is_asked = [], False
+    for match in (m for spot in spots for m in AMOUNT.finditer(page.source, *spot)):
+        sign, amount = match["before"] or match["after"], _amount(match["number"])
+        if sign is None or amount is None:
+            continue
+        if any(match["number"] in v or (sign in v and v.strip() != sign) for v in written):
+            return None
+        is_asked = is_asked or amount in numbers
+        edits.append((match.start(), match.end(), _written(amount, sign, style)))
+    return html_tags.spliced(page.source, edits) if is_asked else None
+
+
+def _scalars(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        return [scalar for inner in value for scalar in _scalars(inner)]
+    return [value]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _decimal(value: Any) -> Decimal | None:
+    try:
+        return Decimal(str(value)).quantize(Decimal("0.01"))
+    except InvalidOperation:
+        return None
+
+
+def _amount(digits: str) -> Decimal | None:
+    return _decimal(f"{re.sub('[.,]', '', digits[:-3])}.{digits[-2:]}")
+
+
+def _written(amount: Decimal, sign: str, style: int) -> str:
+    english = f"{amount:,.2f}"
+    german = english.translate(str.maketrans(",.", ".,"))
+    return (f"{sign}{english}", f"{german} {sign}", f"{sign} {german}")[style]

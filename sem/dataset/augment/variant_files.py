@@ -1,0 +1,40 @@
+"""Is a file beside a snapshot still what its facts say, and made for that snapshot?"""
+
+from pathlib import Path
+from typing import Any
+
+from sem.core import files, jsonio, state
+from sem.core.errors import SemError
+from sem.core.project import Project
+from sem.dataset.split import snapshot
+from sem.dataset.split.snapshot import Snapshot
+
+
+def facts(path: Path, frozen: Snapshot, what: str, command: str) -> dict[str, Any]:
+    """The facts of PATH, which holds WHAT of snapshot FROZEN and was made by COMMAND.
+
+    SemError when it is not there, changed on disk, or belongs to other rows.
+    """
+    if not path.with_suffix(".json").exists():
+        raise SemError(f"{path.name}: no {what} of {frozen.name}", f"make them with `{command}`")
+    found = state.read_state(path.with_suffix(".json"), state.Written)
+    there = files.sha256(path) if path.exists() else "missing"
+    if there != found["sha256"] or found["snapshot_sha256"] != frozen.sha256:
+        raise SemError(
+            f"{path.name} is {there[:12]}…, {path.stem}.json says {found['sha256'][:12]}…",
+            f"make it again with `{command}`",
+        )
+    return found
+
+
+def write_facts(project: Project, frozen: Snapshot, path: Path, facts: dict[str, Any]) -> None:
+    """Write the facts of `path`, made of `frozen`; SemError when a takedown withdrew it meanwhile.
+
+    The file then holds rows that were to go, and is removed.
+    """
+    try:
+        snapshot.load(project, frozen.version)
+    except SemError:
+        path.unlink()
+        raise
+    files.write(path.with_suffix(".json"), jsonio.pretty(facts))

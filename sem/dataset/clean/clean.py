@@ -1,0 +1,301 @@
+"""The store to clean.jsonl: checked references, simplified pages, no personal data that policy
+forbids, no exact duplicates, near-duplicates marked.
+
+Every row that does not make it is a row of rejects.jsonl with a reason. Rows are read as they
+are stored, spilled, and written in order of id. Files are replaced whole, clean.json last: a
+killed run leaves the old set, and the next one writes the same bytes.
+"""
+
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from sem.core import files, jsonio, state
+from sem.core.errors import SemError, nearest
+from sem.core.example import Example, from_json
+from sem.core.project import Project
+from sem.dataset.clean import (
+    dedupe,
+    engine,
+    evidence,
+    grounding,
+    near_duplicates,
+    ray_engine,
+    validation,
+)
+from sem.dataset.clean.engine import Engine, Record
+from sem.dataset.clean.row_cleaning import Plan
+from sem.dataset.clean.tally import Tally
+from sem.dataset.config import Clean, Dataset
+from sem.dataset.html import markup
+from sem.dataset.personal import pii
+from sem.dataset.store import store, tombstones
+
+NAME = "clean.jsonl"
+REJECTS = "rejects.jsonl"
+FACTS = "clean.json"  # written last: without it, or with another hash in it, cleaning is undone
+REPORT = "dataset_validation.md"
+SPILL = ".tmp-spill"
+SKETCHES = ".tmp-sketches"
+INDEX = ".tmp-index"
+# What a cleaning writes beside its results, under the lock of the clean set.
+TEMPORARY = (f"{SPILL}*", f"{SKETCHES}*", f"{INDEX}*", ".tmp-clean.*", ".tmp-rejects.*")
+NEAR = "near_duplicate"
+
+
+@dataclass(frozen=True)
+class How:
+    """Where the work runs and what it may use besides the settings."""
+
+    engine: Engine = "local"
+    address: str | None = None  # of a Ray cluster; None starts one on this machine
+    tokenizer: str | None = None  # a tokenizer.json, for counts and budgets in tokens
+    today: str = ""  # YYYY-MM-DD
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """Where the result is, and its counts."""
+
+    path: Path
+    report: Path
+    tally: Tally
+
+
+@dataclass
+class Ordered:
+    """Every row in order of id: where it is in the spill, its number, why it is refused."""
+
+    offsets: "array[int]" = field(default_factory=lambda: array("q"))
+    numbers: "array[int]" = field(default_factory=lambda: array("q"))
+    reasons: "array[int]" = field(default_factory=lambda: array("b"))  # places in REASONS
+    near: dict[int, str] = field(default_factory=dict)  # place -> id of its cluster's first row
+    details: dict[int, str] = field(
+        default_factory=dict
+    )  # place -> why, where a word is not enough
+
+
+REASONS = (None, dedupe.OWN, "duplicate_id", "row_twice", "duplicate", "conflict", NEAR)
+
+
+def run(
+    project: Project,
+    how: How | None = None,
+    progress: Callable[[Any, int], Any] | None = None,
+) -> Cleaned:
+    """Clean PROJECT's store; SemError when the store cannot be used or nothing is left."""
+    how = how or How()
+    settings = project.settings("dataset", Dataset).clean
+    _check_options(settings, project, how)
+    folder, tally = project.processed, Tally()
+    with files.lock(folder / ".clean.lock", str(folder / NAME)):
+        files.sweep(folder, TEMPORARY)
+        with store.reading(project.store) as opened, dedupe.Index(folder / INDEX) as index:
+            source = files.sha256(project.store)
+            share = settings.evidence_rows / opened.count
+            stones = tombstones.load(project).as_json()
+            plan = Plan(settings, project.tasks, share, how.tokenizer, how.today, stones)
+            records = _records(opened.rows(), plan, how)
+            shown = progress(records, opened.count) if progress else records
+            _spill(folder, shown, index, tally, settings)
+            ordered = _ordered(folder, index, settings)
+        _mark_near(folder, ordered, settings, tally)
+        _settle(folder, ordered, tally)
+        for name in (SPILL, SKETCHES):
+            (folder / name).unlink()
+        return _publish(project, settings, tally, source)
+
+
+def _records(raw: Iterable[Any], plan: Plan, how: How) -> Iterator[Record]:
+    if how.engine == "ray":
+        return ray_engine.run(raw, plan, how.address)
+    return engine.local(raw, plan)
+
+
+def _check_options(settings: Clean, project: Project, how: How) -> None:
+    for name in settings.tasks:
+        if name not in project.tasks:
+            raise SemError(
+                f"{project.configs / 'dataset.yaml'}: clean.tasks names {name!r}, "
+                "which has no TaskSpec",
+                nearest(name, project.tasks),
+            )
+    where = f"{project.configs / 'dataset.yaml'}: clean"
+    schemas = {name: spec.io_schema for name, spec in project.tasks.items()}
+    pii.check(settings.pii, schemas.values(), where)
+    evidence.check(settings.default, schemas.values(), f"{where}.default")
+    for name in settings.tasks:
+        evidence.check(settings.of(name), [schemas[name]], f"{where}.tasks.{name}")
+    if how.tokenizer is None and settings.counts_tokens:
+        raise SemError(
+            f"{project.configs / 'dataset.yaml'}: max_tokens needs the base model's tokenizer",
+            "fetch it with `fab env.weights`, or give max_chars instead",
+        )
+
+
+def _spill(
+    folder: Path, records: Iterable[Record], index: dedupe.Index, tally: Tally, settings: Clean
+) -> None:
+    """Write what each row became as it comes; where it is, and what decides about it, to INDEX."""
+    offset, blank = 0, near_duplicates.empty(settings.near.threshold)
+    with (folder / SPILL).open("wb") as spill, (folder / SKETCHES).open("wb") as keys:
+        for record in records:
+            made = record.made
+            line = made.line or jsonio.dumps(_rejected(record))
+            tally.page(made)
+            index.add(
+                dedupe.Entry(record.id, record.row, offset, bytes.fromhex(made.key),
+                             bytes.fromhex(made.answer))
+            )  # fmt: skip
+            offset += spill.write((line + "\n").encode("utf-8"))
+            keys.write(bytes.fromhex(made.sketch) or blank)
+
+
+def _rejected(record: Record) -> dict[str, Any]:
+    made = record.made
+    return {"id": record.id or None, "task": record.task, "reason": made.reason,
+            "detail": made.detail}  # fmt: skip
+
+
+def _ordered(folder: Path, index: dedupe.Index, settings: Clean) -> Ordered:
+    made = Ordered()
+    with (folder / SPILL).open("rb") as spill:
+
+        def absent(entry: dedupe.Entry) -> int:
+            return _absent(_row(_line(spill, entry.offset)))
+
+        for entry, reason, detail in index.verdicts(settings.conflicts, absent):
+            if detail:
+                made.details[len(made.offsets)] = detail
+            made.offsets.append(entry.offset)
+            made.numbers.append(entry.number)
+            made.reasons.append(REASONS.index(reason))
+    return made
+
+
+def _absent(row: dict[str, Any]) -> int:
+    """Return how many values of the row's reference its input does not hold."""
+    text = grounding.Text(row["input_text"])
+    return sum(
+        not grounding.found(value, text) for _, value in grounding.leaves(row["output_json"])
+    )
+
+
+def _mark_near(folder: Path, ordered: Ordered, settings: Clean, tally: Tally) -> None:
+    """Name the near-duplicate cluster of every row that stays and has one; drop by policy."""
+    import numpy as np
+
+    places = [place for place, reason in enumerate(ordered.reasons) if not reason]
+    if not places:
+        return
+    keys = np.memmap(folder / SKETCHES, "<u8", "r")
+    keys = keys.reshape(-1, near_duplicates.words(settings.near.threshold))
+    numbers = np.frombuffer(ordered.numbers, np.int64)[places]
+    with (folder / SPILL).open("rb") as spill:
+
+        def row_at(row: int) -> dict[str, Any]:
+            return _row(_line(spill, ordered.offsets[places[row]]))
+
+        found = near_duplicates.cluster(
+            keys, lambda row: row_at(row)["input_text"], settings.near.threshold, numbers
+        )
+        members = found.members()
+        for head, cluster in members.items():
+            name, seen = row_at(head)["id"], set()
+            for row in cluster:
+                ordered.near[places[row]] = name
+                if settings.near.drop == "same_answer":
+                    one = row_at(row)
+                    key = jsonio.dumps([one["task"], one["output_json"]])
+                    if key in seen:
+                        ordered.reasons[places[row]] = REASONS.index(NEAR)
+                    seen.add(key)
+    tally.near = {
+        "clusters": len(members),
+        "rows": sum(map(len, members.values())),
+        "largest": max(map(len, members.values()), default=0),
+        "compared_pairs": found.compared,
+        "skipped_pairs": found.skipped,
+    }
+
+
+def _line(spill: IO[bytes], offset: int) -> bytes:
+    spill.seek(offset)
+    return spill.readline()
+
+
+def _row(line: bytes) -> dict[str, Any]:
+    return jsonio.loads(line.decode("utf-8"))
+
+
+def _settle(folder: Path, ordered: Ordered, tally: Tally) -> None:
+    """Write the rows that stay and the rejects, both in order of id."""
+    with (
+        (folder / SPILL).open("rb") as spill,
+        files.replacing(folder / REJECTS) as refused,
+        files.replacing(folder / NAME) as kept,
+    ):
+        for place, offset in enumerate(ordered.offsets):
+            line, reason = _line(spill, offset), REASONS[ordered.reasons[place]]
+            row = _row(line)
+            if reason is None:
+                tally.keep(row["task"])
+                if place in ordered.near:
+                    row["meta"]["near"] = ordered.near[place]
+                    line = (jsonio.dumps(row) + "\n").encode("utf-8")
+                kept.write(line)
+                continue
+            if reason != dedupe.OWN:
+                near = f"near {ordered.near[place]}" if reason == NEAR else ""
+                detail = ordered.details.get(place, near)
+                row = {"id": row["id"], "task": row["task"], "reason": reason, "detail": detail}
+            tally.refuse(row["reason"], row["id"] or "")
+            refused.write((jsonio.dumps(row) + "\n").encode("utf-8"))
+
+
+def _publish(project: Project, settings: Clean, tally: Tally, source: str) -> Cleaned:
+    folder = project.processed
+    found = {
+        "store_sha256": source,
+        "cleaner": markup.FINGERPRINT,
+        "settings_sha256": files.sha256_json(jsonio.loads(jsonio.dumps(asdict(settings)))),
+        "tasks": {name: spec.fingerprint() for name, spec in sorted(project.tasks.items())},
+        "sha256": files.sha256(folder / NAME),
+        "rows": tally.kept,
+        "read": tally.read,
+        "rejected": dict(sorted(tally.reasons.items())),
+        "near": {"threshold": settings.near.threshold, **tally.near},
+        "pii": tally.pii,
+    }
+    report = files.write(project.reports / REPORT, validation.render(project.sem, tally, found))
+    files.write(folder / FACTS, jsonio.pretty(found))
+    if not tally.kept:
+        raise SemError(
+            f"{project.store}: none of {tally.read:,} rows can be used",
+            f"the reasons are in {report}",
+        )
+    return Cleaned(folder / NAME, report, tally)
+
+
+def examples(project: Project) -> Iterator[Example]:
+    """The cleaned rows in order of id."""
+    path = project.processed / NAME
+    for number, row in enumerate(files.rows(path), 1):
+        yield from_json(row, f"{path}:{number}")
+
+
+def facts(project: Project) -> dict[str, Any]:
+    """clean.json, after its hash was compared with clean.jsonl."""
+    path = project.processed / FACTS
+    if not path.exists():
+        raise SemError(f"{path}: no such file", "run `fab dataset.clean` first")
+    found = state.read_state(path, state.CleanFacts)
+    there = files.sha256(project.processed / NAME)
+    if there != found["sha256"]:
+        raise SemError(
+            f"{project.processed / NAME} is {there[:12]}…, {FACTS} says {found['sha256'][:12]}…",
+            "run `fab dataset.clean` again",
+        )
+    return found

@@ -1,0 +1,86 @@
+"""clean.jsonl and rejects.jsonl without rows that were taken down, and clean.json to match.
+
+Every other line stays byte for byte, except that a near-duplicate whose cluster was named after an
+erased row is named after the first row that is left.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Set
+from pathlib import Path
+from typing import Any
+
+from sem.core import files, jsonio, state
+from sem.core.project import Project
+from sem.dataset.clean import clean
+
+
+def sha256(project: Project) -> str | None:
+    """The hash of clean.jsonl, None before the first cleaning."""
+    path = project.processed / clean.NAME
+    return files.sha256(path) if path.exists() else None
+
+
+def drop(
+    project: Project, names: Set[str], store_before: str | None, clean_before: str | None
+) -> int:
+    """Take the rows NAMES out of the clean set; how many went.
+
+    clean.json keeps saying that it is the cleaning of the store when it said so of the store with
+    the hash STORE_BEFORE. CLEAN_BEFORE tells a clean set that a killed takedown had filtered from
+    one that was changed by hand: that one loses its clean.json, and has to be made anew.
+    """
+    folder = project.processed
+    path, facts_path = folder / clean.NAME, folder / clean.FACTS
+    with files.lock(folder / ".clean.lock", str(path)):
+        files.sweep(folder, clean.TEMPORARY)
+        facts = state.read_state(facts_path, state.CleanFacts) if facts_path.exists() else None
+        is_whole = facts is not None and facts["sha256"] in (sha256(project), clean_before)
+        gone = _filter(path, names) + _filter(folder / clean.REJECTS, names)
+        if facts is None or not is_whole:
+            facts_path.unlink(missing_ok=True)
+            return gone
+        if facts["store_sha256"] == store_before and project.store.exists():
+            facts["store_sha256"] = files.sha256(project.store)
+        kept, refused = (_reasons(folder / name) for name in (clean.NAME, clean.REJECTS))
+        rows = {"rows": kept.total(), "read": kept.total() + refused.total()}
+        facts |= {"sha256": sha256(project), **rows, "rejected": dict(sorted(refused.items()))}
+        files.write(facts_path, jsonio.pretty(facts))
+    return gone
+
+
+def _filter(path: Path, names: Set[str]) -> int:
+    if not path.exists():
+        return 0
+    near, gone = heads([path], names), 0
+    with path.open("rb") as old, files.replacing(path) as new:
+        for line, row in zip(old, files.rows(path), strict=True):
+            if row.get("id") in names:
+                gone += 1
+            else:
+                new.write(relinked(row, line, near))
+    return gone
+
+
+def heads(paths: Iterable[Path], names: Set[str]) -> dict[str, str]:
+    """From an erased id that names a near-duplicate cluster to the first id of it that is left."""
+    found: dict[str, str] = {}
+    for path in paths:
+        for row in state.read_state_rows(path, state.ExampleRow):
+            head = (row.get("meta") or {}).get("near")
+            if head in names and row["id"] not in names:
+                found[head] = min(found.get(head, row["id"]), row["id"])
+    return found
+
+
+def relinked(row: dict[str, Any], line: bytes, near: dict[str, str]) -> bytes:
+    """LINE, which holds ROW; written anew only when its cluster is named otherwise now."""
+    head = (row.get("meta") or {}).get("near")
+    if head not in near:
+        return line
+    row["meta"]["near"] = near[head]
+    return (jsonio.dumps(row) + "\n").encode("utf-8")
+
+
+def _reasons(path: Path) -> Counter[str]:
+    rows = files.rows(path) if path.exists() else ()
+    return Counter(str(row.get("reason") or "kept") for row in rows)

@@ -1,0 +1,137 @@
+"""Consent and licence of a row: read from its metadata, spelled one way, judged by policy.
+
+Metadata keys: `consent` (granted | denied | withdrawn | unknown, or an object with `status`),
+`consent_expires` (a date, the last day on which it holds), `license`, `purpose` (one or a list).
+"""
+
+import re
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Any
+
+from sem.core.errors import SemError
+from sem.dataset.config import Consent
+from sem.dataset.store.rows import Prepared, Reject
+
+STATES = {
+    "granted": "granted given yes true opt_in optin opted_in accepted consented",
+    "denied": "denied no false opt_out optout opted_out refused rejected",
+    "withdrawn": "withdrawn revoked retracted",
+    "unknown": "unknown none unspecified not_asked generated synthetic",
+}
+_STATE = {word: state for state, words in STATES.items() for word in words.split()}
+KEYS = ("consent", "consent_expires", "license", "purpose")
+# Older or local spellings of the keys, and the keys of an object under `consent`.
+SPELLINGS = {
+    "consent": ("consent", "consent_status"),
+    "consent_expires": ("consent_expires", "consent_expiry", "consent_until"),
+    "license": ("license", "licence", "license_id"),
+    "purpose": ("purpose", "purposes"),
+}
+INNER = {
+    "consent": ("status", "state", "value"),
+    "consent_expires": ("expires", "until", "expiry"),
+    "license": ("license", "licence"),
+    "purpose": ("purpose", "purposes"),
+}
+UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True)
+class Flags:
+    """What a row's metadata says; None where it says nothing."""
+
+    consent: str | None = None  # granted | denied | withdrawn | unknown | unreadable
+    expires: str | None = None  # YYYY-MM-DD or unreadable
+    license: str | None = None
+    purposes: tuple[str, ...] = ()
+
+    def as_meta(self) -> dict[str, Any]:
+        """The flags as metadata, in one spelling; only those the row has."""
+        values = (self.consent, self.expires, self.license, list(self.purposes))
+        return {key: value for key, value in zip(KEYS, values, strict=True) if value}
+
+
+def flags(meta: dict[str, Any]) -> Flags:
+    """The Flags in META."""
+    inner = meta.get("consent")
+    inner = inner if isinstance(inner, dict) else {}
+    found = {key: _first(meta, inner, key) for key in KEYS}
+    purposes = found["purpose"]
+    listed = purposes if isinstance(purposes, list) else [purposes] * (purposes is not None)
+    return Flags(
+        consent=_state(found["consent"]),
+        expires=_day(found["consent_expires"]),
+        license=None if found["license"] is None else licence(str(found["license"])),
+        purposes=tuple(sorted({_word(str(one)) for one in listed})),
+    )
+
+
+def _first(meta: dict[str, Any], inner: dict[str, Any], key: str) -> Any:
+    named = [meta.get(name) for name in SPELLINGS[key]] + [inner.get(name) for name in INNER[key]]
+    return next((v for v in named if v not in (None, "") and not isinstance(v, dict)), None)
+
+
+def _state(value: Any) -> str | None:
+    return None if value is None else _STATE.get(_word(str(value)), UNREADABLE)
+
+
+def _day(value: Any) -> str | None:
+    if value is None:
+        return None
+    try:
+        return date.fromisoformat(str(value).strip()[:10]).isoformat()
+    except ValueError:
+        return UNREADABLE
+
+
+def _word(text: str) -> str:
+    return re.sub(r"[\s-]+", "_", text.strip().casefold())
+
+
+def licence(text: str) -> str:
+    """TEXT as SPDX spells identifiers, in lower case: `CC BY 4.0` and `cc-by-4.0` are one."""
+    return re.sub(r"[\s_/]+", "-", text.strip().casefold())
+
+
+def reason(meta: dict[str, Any], policy: Consent, today: str) -> str | None:
+    """Why POLICY refuses a row with META on the day TODAY (YYYY-MM-DD); None when it does not.
+
+    What cannot be read is refused unless POLICY keeps it: it may have been a no.
+    """
+    found = flags(meta)
+    if UNREADABLE in (found.consent, found.expires) and policy.on_unreadable == "reject":
+        return "consent_unreadable"
+    if found.consent in ("denied", "withdrawn"):
+        return f"consent_{found.consent}"
+    if policy.require == "granted" and found.consent != "granted":
+        return "consent_missing"
+    is_dated = found.expires and found.expires != UNREADABLE
+    if is_dated and policy.on_expired == "reject" and _is_past(found.expires, today):
+        return "consent_expired"
+    if policy.licenses and found.license not in set(map(licence, policy.licenses)):
+        return "license_not_allowed"
+    if policy.purposes and not {_word(one) for one in policy.purposes} & set(found.purposes):
+        return "purpose_not_allowed"
+    return None
+
+
+def _is_past(expires: str, today: str) -> bool:
+    if not today:
+        raise SemError("consent_expires cannot be judged: no date was given", "give the date")
+    return expires < today
+
+
+def checked(row: Prepared, policy: Consent, today: str) -> Prepared:
+    """ROW with its flags in one spelling, counted as a note; Reject when POLICY refuses it."""
+    refused = reason(row.meta, policy, today)
+    said = flags(row.meta)
+    if refused:
+        detail = ", ".join(f"{key}: {value}" for key, value in sorted(said.as_meta().items()))
+        raise Reject(refused, detail)
+    if said == Flags():
+        return row
+    notes = [f"consent {said.consent}"] if said.consent else []
+    notes += [f"license {said.license}"] if said.license else []
+    readable = {key: value for key, value in said.as_meta().items() if value != UNREADABLE}
+    return replace(row, meta={**row.meta, **readable}, notes=(*row.notes, *notes))

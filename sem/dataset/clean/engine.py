@@ -1,0 +1,55 @@
+"""Where the per-row work runs: this machine's cores, or a Ray cluster. The records are the same.
+
+Only their order differs, and nothing that is written depends on it.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sem.dataset.clean import dedupe, worker_pool
+from sem.dataset.clean.row_cleaning import Made, Plan
+from sem.dataset.store.examples_table import RawRow
+
+Engine = Literal["local", "ray"]
+
+# Small rows travel together: a frame costs as much as the work on one of them.
+MOST_ROWS = 32
+MOST_CHARS = 200_000
+
+
+@dataclass(frozen=True)
+class Record:
+    """A stored row's id, task and digest, and what it became."""
+
+    id: str
+    task: str | None
+    row: bytes
+    made: Made
+
+
+def local(stored: Iterable[RawRow], plan: Plan) -> Iterator[Record]:
+    """The record of every row of STORED, in order, by `clean.workers` processes here."""
+    with worker_pool.Pool(plan.clean, plan) as pool:
+        for batch, made in pool.map((rows, worker_pool.RowsJob(rows)) for rows in batches(stored)):
+            yield from map(record, batch, made)
+
+
+def record(row: RawRow, made: Made) -> Record:
+    """The Record of ROW and what was MADE of it."""
+    return Record(row.id or "", row.task, dedupe.digest(repr(row)), made)
+
+
+def batches(stored: Iterable[RawRow], chars: int = MOST_CHARS, rows: int = MOST_ROWS) -> Any:
+    """STORED in tuples of at most ROWS rows and about CHARS characters, in order."""
+    batch: list[RawRow] = []
+    size = 0
+    for row in stored:
+        length = len(row.input_text or "")
+        if batch and (size + length > chars or len(batch) == rows):
+            yield tuple(batch)
+            batch, size = [], 0
+        batch.append(row)
+        size += length
+    if batch:
+        yield tuple(batch)

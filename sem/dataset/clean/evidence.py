@@ -1,0 +1,95 @@
+"""What happens to reference values that the cleaned input, or even the page, does not hold.
+
+A small model can only copy what it reads. A value whose evidence was pruned is `lost`; one that
+not even the page holds is `ungrounded`, and teaches to invent. Policy says keep, null or reject.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sem.core import shape
+from sem.core.errors import SemError, nearest
+from sem.dataset.clean import grounding
+from sem.dataset.config import TaskOptions
+
+COUNTS = ("values", "in_page", "kept", "in_input")
+
+
+@dataclass
+class Judged:
+    """A reference after the policy, what was counted by slot, and what was done."""
+
+    reference: Any
+    survival: dict[str, list[int]] = field(default_factory=dict)  # slot -> COUNTS
+    lost: list[str] = field(default_factory=list)  # slots with a value that the page held
+    ungrounded: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    reason: str | None = None
+    detail: str = ""
+
+
+def judge(
+    reference: Any, page: str, made: str, options: TaskOptions, closed: frozenset[str]
+) -> Judged:
+    """REFERENCE looked up in PAGE and in what was MADE of it; labels (CLOSED) are not."""
+    before, after = grounding.of_page(page), grounding.Text(made)
+    judged = Judged(reference)
+    is_object = isinstance(reference, dict)
+    slots = reference if is_object else {"answer": reference}
+    kept = {
+        name: value if name in closed else _slot(name, value, before, after, options, judged)
+        for name, value in slots.items()
+    }
+    if judged.reason is None and kept != slots:
+        judged.reference = kept if is_object else kept["answer"]
+    return judged
+
+
+def check(options: TaskOptions, schemas: Iterable[dict[str, Any]], where: str) -> None:
+    """SemError at WHERE when OPTIONS name a field that is in none of SCHEMAS."""
+    known: set[str] = {"answer"}
+    for io_schema in schemas:
+        held = shape.resolve(io_schema, io_schema) or {}
+        if "object" in shape.types(held) and not held.get("properties"):
+            return  # objects of any shape: any field may be there
+        known.update(held.get("properties", {}))
+    for name in options.slots:
+        if name not in known:
+            raise SemError(f"{where}.slots: no slot {name!r}", nearest(name, known))
+
+
+def _slot(
+    name: str, value: Any, before: Any, after: Any, options: TaskOptions, judged: Judged
+) -> Any:
+    """VALUE of slot NAME, or what the policy leaves of it."""
+    if isinstance(value, list) and not any(isinstance(inner, dict | list) for inner in value):
+        fates = [_fate(name, [inner], before, after, options, judged) for inner in value]
+        return [inner for inner, fate in zip(value, fates, strict=True) if fate != "null"]
+    scalars = [scalar for _, scalar in grounding.leaves({name: value})]
+    return None if _fate(name, scalars, before, after, options, judged) == "null" else value
+
+
+def _fate(
+    name: str, scalars: list[Any], before: Any, after: Any, options: TaskOptions, judged: Judged
+) -> str:
+    """What happens to SCALARS of slot NAME, all together; counted in JUDGED."""
+    fate = "keep"
+    for scalar in (one for _, one in grounding.leaves({name: scalars})):
+        there, left = grounding.found(scalar, before), grounding.found(scalar, after)
+        counts = judged.survival.setdefault(name, [0, 0, 0, 0])
+        for number, holds in enumerate((True, there, there and left, left)):
+            counts[number] += holds
+        if left:
+            continue
+        of = "lost" if there else "ungrounded"
+        listed = getattr(judged, of)
+        if name not in listed:
+            listed.append(name)
+        fate = max(fate, options.fate(name, of), key=("keep", "null", "reject").index)
+        if fate == "reject" and judged.reason is None:
+            judged.reason = f"evidence_{of}"
+            judged.detail = f"{name}: {str(scalar)[:80]!r}"
+        elif fate == "null":
+            judged.notes.append(f"{of}_nulled: {name}")
+    return fate

@@ -1,0 +1,142 @@
+"""The per-row work on a Ray cluster, or on a local one. Ray's only door.
+
+Rows go out in windows of some 64 MiB, so that the driver and Ray's object store stay small; each
+node works in the same caged processes as the local engine. A worker that dies is Ray's to
+replace: its batch is done again, and gives the same bytes.
+"""
+
+import json
+import socket
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from sem.core.errors import SemError
+from sem.core.project import ROOT
+from sem.dataset.clean import engine, worker_pool
+from sem.dataset.clean.engine import Record
+from sem.dataset.clean.row_cleaning import Made, Plan, plan_of
+from sem.dataset.store.examples_table import RawRow
+
+WINDOW_CHARS = 32 << 20
+WINDOW_ROWS = 50_000
+BLOCK_ROWS = 512
+STORE_BYTES = 256 << 20
+_POOLS: dict[
+    str, worker_pool.Pool
+] = {}  # of this Ray worker process: one cage, kept between batches
+
+
+def run(stored: Iterable[RawRow], plan: Plan, address: str | None) -> Iterator[Record]:
+    """The record of every row of STORED, in any order; ADDRESS None starts a cluster here."""
+    ray = _started(plan, address)
+    try:
+        described = ray.put(plan.as_json())
+        for window in engine.batches(stored, WINDOW_CHARS, WINDOW_ROWS):
+            yield from _window(ray, window, described, plan.clean.workers)
+    finally:
+        ray.shutdown()
+
+
+def _started(plan: Plan, address: str | None) -> Any:
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise SemError(
+            f"--engine ray: {error}", "install the extra: pip install 'sem[cluster]'"
+        ) from error
+    import logging
+
+    reach(address, "--engine ray")
+    given: dict[str, Any] = {"address": address} if address else {
+        "address": "local", "num_cpus": plan.clean.workers, "include_dashboard": False,
+        "object_store_memory": STORE_BYTES,
+    }  # fmt: skip
+    try:
+        ray.init(
+            **given,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=True,
+            runtime_env={"py_modules": [f"{ROOT}/sem"]}
+            if address
+            else {"env_vars": {"PYTHONPATH": str(ROOT)}},
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise SemError(
+            f"--engine ray: no cluster at {address or 'this machine'}: {str(error)[:200]}",
+            "check `ray status` there, or leave out --ray-address",
+        ) from error
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    for name in ("ray.data", "ray"):  # the caller has a progress bar of its own
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return ray
+
+
+def reach(address: str | None, flag: str) -> None:
+    """SemError of FLAG when nothing answers at ADDRESS: Ray itself tries for minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise SemError(
+            f"{flag}: no cluster at {address}: {error}",
+            "check `ray status` there, or leave out --ray-address",
+        ) from error
+
+
+def _window(ray: Any, rows: tuple[RawRow, ...], plan: Any, workers: int) -> Iterator[Record]:
+    import pyarrow
+
+    names = list(RawRow.__dataclass_fields__)
+    blocks = [
+        ray.put(
+            pyarrow.table(
+                {name: pyarrow.array([getattr(row, name) for row in part], pyarrow.large_string())
+                 for name in names}
+            )
+        )
+        for part in (rows[at : at + BLOCK_ROWS] for at in range(0, len(rows), BLOCK_ROWS))
+    ]  # fmt: skip
+    found = ray.data.from_arrow_refs(blocks).map_batches(
+        _work, batch_size=BLOCK_ROWS, batch_format="pyarrow", fn_kwargs={"plan": plan},
+        num_cpus=1, compute=ray.data.TaskPoolStrategy(size=workers),
+    )  # fmt: skip
+    for batch in found.iter_batches(batch_size=None, batch_format="pyarrow"):
+        for line in batch.column("record").to_pylist():
+            yield _record(line)
+
+
+def _work(table: Any, plan: Any) -> Any:
+    """A block of rows to their records, on a node."""
+    import pyarrow
+
+    rows = [RawRow(**row) for row in table.to_pylist()]
+    made = []
+    jobs = ((batch, worker_pool.RowsJob(batch)) for batch in engine.batches(rows))
+    for batch, outcome in _pool(plan).map(jobs):
+        made += [_line(engine.record(*pair)) for pair in zip(batch, outcome, strict=True)]
+    return pyarrow.table({"record": pyarrow.array(made, pyarrow.large_string())})
+
+
+def _pool(plan: Any) -> worker_pool.Pool:
+    """This process's cage for PLAN, a reference: it is fetched once, not with every block."""
+    import ray
+
+    if plan.hex() not in _POOLS:
+        given = plan_of(ray.get(plan))
+        _POOLS[plan.hex()] = worker_pool.Pool(replace(given.clean, workers=1), given)
+    return _POOLS[plan.hex()]
+
+
+def _line(record: Record) -> str:
+    return json.dumps([record.id, record.task, record.row.hex(), vars(record.made)])
+
+
+def _record(line: str) -> Record:
+    name, task, row, made = json.loads(line)
+    return Record(name, task, bytes.fromhex(row), Made(**made))

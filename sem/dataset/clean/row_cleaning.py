@@ -1,0 +1,219 @@
+"""One stored row to one line of the clean set: everything that is done to a row by itself.
+
+Pure: the same row and plan give the same bytes, on any machine. It runs in the caged workers of
+`guard`, which the local engine and every node of a cluster start.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from sem.core import jsonio, schema, settings
+from sem.core.example import Example
+from sem.core.taskspec import TaskSpec
+from sem.dataset.clean import consent, dedupe, evidence, grounding, near_duplicates, tokens
+from sem.dataset.clean.tally import closed_slots, lot
+from sem.dataset.config import Clean, TaskOptions
+from sem.dataset.html import bombs, markup
+from sem.dataset.html.prune import Budget
+from sem.dataset.personal import pii
+from sem.dataset.store import rows, tombstones
+from sem.dataset.store.examples_table import RawRow
+from sem.dataset.store.rows import Prepared, Reject
+
+# Where a row is from and what it is: addresses and names of ours, not of people.
+ABOUT = frozenset(("url", "domain", "site", "page_type", "language", "task", "capture"))
+
+# A value of more characters is a text: `prose` keeps it in one piece within a budget.
+LONG_ANSWER = 300
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything the work depends on besides the row."""
+
+    clean: Clean
+    tasks: dict[str, TaskSpec]
+    share: float = 0.0  # of the rows whose evidence is measured, chosen by id
+    tokenizer: str | None = None  # a tokenizer.json; None: tokens are not counted
+    today: str = ""  # the date that consent is judged by, as YYYY-MM-DD
+    stones: dict[str, Any] = field(default_factory=dict)  # tombstones, as their as_json()
+
+    def as_json(self) -> dict[str, Any]:
+        """This plan as plain JSON, for a worker elsewhere."""
+        tasks = {name: spec.as_json() for name, spec in self.tasks.items()}
+        return {**vars(self), "clean": asdict(self.clean), "tasks": tasks}
+
+
+def plan_of(value: dict[str, Any]) -> Plan:
+    """The Plan that VALUE, its as_json(), describes."""
+    tasks = {
+        name: settings.build(TaskSpec, spec, f"TaskSpec {name}")
+        for name, spec in value["tasks"].items()
+    }
+    clean = settings.build(Clean, value["clean"], "dataset.yaml: clean")
+    return Plan(**{**value, "clean": clean, "tasks": tasks})
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a row became: a line of the clean set, or the reject it earned; and its counts."""
+
+    line: str = ""  # canonical JSON of the example
+    key: str = ""  # digest of the input, hex
+    answer: str = ""  # digest of the reference, hex
+    sketch: str = ""  # of the input, for near-duplicates, hex
+    task: str = ""
+    reason: str | None = None
+    detail: str = ""
+    report: dict[str, int] = field(default_factory=dict)
+    survival: dict[str, list[int]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    pii: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+class Worker:
+    """A plan made ready; RESTART is called before each part of the work that takes its time."""
+
+    def __init__(self, plan: Plan, restart: Callable[[], None] = lambda: None) -> None:
+        self._plan, self._restart = plan, restart
+        self._options = {name: plan.clean.of(name) for name in plan.tasks}
+        self._closed = {
+            name: frozenset(closed_slots(spec.io_schema)) for name, spec in plan.tasks.items()
+        }
+        self._count = tokens.counter(plan.tokenizer) if plan.tokenizer else None
+        self._stones = tombstones.of_json(plan.stones)
+
+    def of(self, task: str) -> TaskOptions:
+        """The options of TASK."""
+        return self._options[task]
+
+    def make(self, row: RawRow) -> Made:
+        """What ROW becomes."""
+        self._restart()
+        try:
+            self._stones.refuse(row)
+            prepared = rows.prepare(row, self._plan.tasks, self)
+            prepared = consent.checked(prepared, self._plan.clean.consent, self._plan.today)
+            return self._finish(prepared, self._simplified(prepared))
+        except Reject as reject:
+            return Made(reason=reject.reason, detail=reject.detail)
+        except MemoryError:
+            return Made(reason="page_memory")
+        except Exception as error:  # one row of a million must not end the run, nor pass unseen
+            return Made(reason="row_fault", detail=f"{type(error).__name__}: {error}"[:300])
+
+    def _simplified(self, made: Prepared) -> markup.Simplified:
+        self._restart()
+        options = made.options
+        if len(made.page.encode("utf-8", "replace")) > self._plan.clean.max_bytes:
+            raise Reject("page_size")
+        if options.input != "text" and (reason := bombs.fault(made.page, self._plan.clean)):
+            raise Reject(reason)
+        chars = options.max_chars
+        left = None if chars is None else max(0, chars - len(made.before) - 1)
+        return markup.simplify(made.page, options, left, self._budgets(made))
+
+    def _budgets(self, made: Prepared) -> list[Budget]:
+        limit = made.options.page_tokens.get(made.page_type, made.options.max_tokens)
+        if limit is None or self._count is None:
+            return []
+        return [Budget(max(0, limit - self._count(f"{made.before}\n")), self._count)]
+
+    def _finish(self, made: Prepared, page: markup.Simplified) -> Made:
+        if len(page.text) < max(1, made.options.min_chars):
+            raise Reject("empty_input", f"{len(page.text)} characters after cleaning")
+        self._restart()
+        judged = self._judged(made, page)
+        input_text = "\n".join(part for part in (made.before, page.text) if part)
+        private = self._private(made, page, input_text, judged.reference)
+        example = self._example(made, page, private)
+        if judged.lost and made.options.judges_evidence:
+            example = replace(example, meta={**example.meta, "evidence_lost": judged.lost})
+        threshold = self._plan.clean.near.threshold
+        return Made(
+            line=jsonio.dumps(example.as_json()),
+            key=dedupe.input_key(example).hex(),
+            answer=dedupe.answer_key(example).hex(),
+            sketch=near_duplicates.sketches([example.input_text], threshold).tobytes().hex(),
+            task=example.task,
+            report={**page.report, **self._tokens(example)},
+            survival=judged.survival,
+            notes=[*made.notes, *judged.notes, *_advice(made, page)],
+            pii=private.counts,
+        )
+
+    def _private(
+        self, made: Prepared, page: markup.Simplified, input_text: str, reference: Any
+    ) -> pii.Applied:
+        """The row's texts after the policy for personal data, also those beside the input."""
+        beside = {
+            "meta": {key: value for key, value in made.meta.items() if key not in ABOUT},
+            "system_prompt": made.system_prompt,
+        }
+        hints = {"url": made.meta.get("url"), "language": page.language}
+        private = pii.apply(input_text, reference, self._plan.clean.pii, hints, beside)
+        if private.reason:
+            raise Reject(private.reason)
+        if private.reference != reference:
+            found = schema.problems(private.reference, made.spec.io_schema, limit=1)
+            if found:
+                raise Reject("pii_breaks_schema", found[0])
+        return private
+
+    def _judged(self, made: Prepared, page: markup.Simplified) -> evidence.Judged:
+        if not made.options.judges_evidence and lot(made.id) >= self._plan.share:
+            return evidence.Judged(made.reference)
+        task = made.spec.task_id
+        judged = evidence.judge(
+            made.reference, made.page, page.text, made.options, self._closed[task]
+        )
+        if judged.reason:
+            raise Reject(judged.reason, judged.detail)
+        found = schema.problems(judged.reference, made.spec.io_schema, limit=1)
+        if judged.notes and found:
+            raise Reject("evidence_lost", f"without evidence, and needed: {found[0]}")
+        return judged
+
+    def _example(self, made: Prepared, page: markup.Simplified, private: pii.Applied) -> Example:
+        meta = {**made.meta, **private.also["meta"]}
+        negatives = meta.get("negative_examples")
+        facts: dict[str, Any] = {
+            "language": rows.language(made.meta, page.language),
+            "chars_before": len(made.page),
+            "chars_after": len(page.text),
+        }
+        if page.template:
+            facts["template"] = page.template
+        if self._count is not None:
+            facts["tokens_before"] = self._count(made.page)
+            facts["tokens_after"] = self._count(private.text)
+        return Example(
+            id=made.id,
+            task=made.spec.task_id,
+            input_text=private.text,
+            output_json=private.reference,
+            meta={**meta, **facts},
+            system_prompt=private.also["system_prompt"],
+            slot_specs=made.slot_specs,
+            source_id=made.source_id,
+            negative_examples=negatives if isinstance(negatives, list) else None,
+        )
+
+    def _tokens(self, example: Example) -> dict[str, int]:
+        names = ("tokens_before", "tokens_after")
+        return {name: example.meta[name] for name in names if name in example.meta}
+
+
+def _advice(made: Prepared, page: markup.Simplified) -> list[str]:
+    """Return a note where a budget took from a page whose answer is mostly long texts of it."""
+    if made.options.prose or not page.report.get("over_budget"):
+        return []
+    values = [str(value) for _, value in grounding.leaves(made.reference)]
+    half = sum(map(len, values)) / 2
+    long = [value for value in values if len(value) > LONG_ANSWER]
+    if sum(map(len, long)) <= half:
+        return []
+    source = grounding.of_page(made.page)
+    copied = sum(len(value) for value in long if grounding.found(value, source))
+    return [f"long_answer: {made.spec.task_id}"] if copied > half else []

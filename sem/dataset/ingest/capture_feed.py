@@ -1,0 +1,190 @@
+"""The capture feed: chunks of a folder, each taken once, in order, as they arrive.
+
+A line of feed.jsonl is written after the rows of a chunk are committed. A killed import leaves
+the line out; taken again, the chunk's rows are there already and nothing changes.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sem.core import files, jsonio, state
+from sem.core.errors import SemError
+from sem.core.project import Project
+from sem.dataset.ingest import importers
+from sem.dataset.ingest.importers import Options, Result
+
+LEDGER = "feed.jsonl"
+COLUMNS = ("file", "outcome", "read", "added", "there", "replaced", "skipped", "refused")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One file of an import: `taken`, there from `before`, or `failed` with its error."""
+
+    path: Path
+    outcome: str
+    result: Result
+    error: SemError | None = None
+
+    def row(self) -> tuple[object, ...]:
+        """Its line in the table of COLUMNS."""
+        stored = vars(self.result.stored).values() if self.result.stored else ("-",) * 4
+        refused = sum(self.result.rejects.values())
+        return (self.path.name, self.outcome, self.result.read, *stored, refused)
+
+
+@dataclass
+class Feed:
+    """What an import of several files did."""
+
+    items: list[Item] = field(default_factory=list)
+    notes: Counter[str] = field(default_factory=Counter)
+    report: Path | None = None
+
+    def counts(self) -> Iterator[tuple[str, int]]:
+        """(what, rows) over all files: of another task, then refused by reason."""
+        other = sum(item.result.other_task for item in self.items)
+        if other:
+            yield "of another task", other
+        reasons: Counter[str] = Counter()
+        for item in self.items:
+            reasons.update(item.result.rejects)
+        yield from ((f"rejected: {reason}", count) for reason, count in sorted(reasons.items()))
+
+    def check(self) -> None:
+        """SemError that names the files which could not be imported."""
+        failed = [item for item in self.items if item.error]
+        if len(self.items) == 1 and failed:
+            raise failed[0].error  # type: ignore[misc]
+        if failed:
+            said = "; ".join(f"{i.path.name}: {i.error.message}" for i in failed[:3] if i.error)
+            raise SemError(
+                f"{len(failed)} of {len(self.items)} files were not imported: {said}"[:1_000],
+                "the others are in; run the same command again when these are whole",
+            )
+
+
+def run(
+    project: Project,
+    paths: Sequence[Path],
+    options: Options,
+    at: datetime,
+    again: bool = False,
+    progress: Callable[[Any, int], Any] | None = None,
+) -> Feed:
+    """Import the files and folders of chunks in PATHS that were not yet taken.
+
+    A bad file stops nothing; Feed.check raises at the end. AGAIN: also what was taken before.
+    """
+    importers.check(project, options)
+    feed = Feed(report=project.reports / importers.REJECTS)
+    found = list(expanded(paths, feed.notes))
+    folder = project.store.parent
+    with (
+        files.lock(folder / ".feed.lock", str(folder / LEDGER)),
+        files.replacing(project.reports / importers.REJECTS) as rejects,
+    ):
+        known = _known(project, feed, again)
+        for path in progress(found, len(found)) if progress else found:
+            item = _import(project, path, options, known, rejects, at)
+            feed.items.append(item)
+            feed.notes.update(item.result.notes)
+    return feed
+
+
+def expanded(paths: Iterable[Path], notes: Counter[str]) -> Iterator[Path]:
+    """Every file of PATHS; of a folder its .zip files, in order of the times in their names."""
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        inside = sorted(path.iterdir(), key=_in_order)
+        chunks = [one for one in inside if one.suffix.lower() == ".zip" and _is_plain(one)]
+        notes.update(f"not a chunk: {one.name[:80]!r}" for one in inside if one not in chunks)
+        if not chunks:
+            raise SemError(f"{path}: no chunk in this folder", "chunks are .zip; name a file")
+        yield from chunks
+
+
+def _is_plain(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
+
+
+def _in_order(path: Path) -> tuple[Any, ...]:
+    # 9 before 10, whatever the width of the numbers.
+    return tuple((not p.isdecimal(), int(p) if p.isdecimal() else 0, p)
+                 for p in re.split(r"([0-9]+)", path.name))  # fmt: skip
+
+
+def _known(project: Project, feed: Feed, again: bool) -> set[tuple[str, str]]:
+    """(sha256, options) of every chunk that is in the store."""
+    if again:
+        return set()
+    if not project.store.exists():
+        if (project.store.parent / LEDGER).exists():
+            feed.notes["the store is new: chunks taken before are taken again"] += 1
+        return set()
+    return {(one["sha256"], jsonio.dumps(one["options"])) for one in ledger(project)}
+
+
+def ledger(project: Project) -> list[dict[str, Any]]:
+    """The chunks taken so far, oldest first."""
+    path = project.store.parent / LEDGER
+    return list(state.read_state_rows(path, state.Chunk)) if path.exists() else []
+
+
+def _import(
+    project: Project,
+    path: Path,
+    options: Options,
+    known: set[tuple[str, str]],
+    rejects: Any,
+    at: datetime,
+) -> Item:
+    result = Result(report=project.reports / importers.REJECTS)
+    is_chunk = path.suffix.lower() == ".zip" and path.is_file()
+    digest = files.sha256(path) if is_chunk else ""
+    key = (digest, jsonio.dumps(_remembered(options)))
+    if is_chunk and key in known:
+        return Item(path, "before", result)
+    try:
+        if not importers.take(project, path, options, result, rejects):
+            return Item(path, "failed", result, importers.nothing_usable(path, result))
+    except SemError as error:
+        return Item(path, "failed", result, error)
+    # A limit takes a part; a file that changed meanwhile was another one.
+    if is_chunk and options.limit is None and files.sha256(path) == digest:
+        _remember(project, path, digest, options, result, at)
+        known.add(key)
+    return Item(path, "taken", result)
+
+
+def _remembered(options: Options) -> dict[str, Any]:
+    """What of OPTIONS decides which rows a chunk gives and how they are called."""
+    return {
+        name: value
+        for name, value in asdict(options).items()
+        if value and name not in ("limit", "on_conflict")
+    }
+
+
+def _remember(
+    project: Project, path: Path, digest: str, options: Options, result: Result, at: datetime
+) -> None:
+    stored = vars(result.stored) if result.stored else {}
+    line = {
+        "sha256": digest,
+        "name": path.name,
+        "at": f"{at:%Y-%m-%dT%H:%M:%SZ}",
+        "options": _remembered(options),
+        "read": result.read,
+        "refused": dict(sorted(result.rejects.items())),
+        **stored,
+    }
+    with files.appending(project.store.parent / LEDGER) as file:
+        files.append(file, line)

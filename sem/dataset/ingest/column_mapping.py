@@ -1,0 +1,119 @@
+"""Columns of others under our names: `--map input_text=html --map meta.url=source.link`."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from sem.core import jsonio
+from sem.core.errors import SemError, nearest
+from sem.dataset.ingest.readers import Row
+from sem.dataset.store import examples_table
+
+META = "meta"
+# Our name -> every spelling a record may use for the same thing.
+OURS = {
+    **{
+        name: spellings for name, spellings in examples_table.FIELDS.items() if name != "reference"
+    },
+    "output_json": examples_table.FIELDS["reference"],
+    "negative_examples": ("negative_examples",),
+}
+NAMES = {spelling: spellings for spellings in OURS.values() for spelling in spellings}
+PATIENCE = 1_000  # rows without a column before it is called unknown; JSON may leave nulls out
+
+
+def parse(pairs: Sequence[str]) -> dict[str, str]:
+    """{ours: theirs} of PAIRS written OURS=THEIRS; SemError when ours is no field here."""
+    found = {}
+    for pair in pairs:
+        ours, equals, theirs = pair.partition("=")
+        if not equals or not ours or not theirs:
+            raise SemError(f"--map {pair!r}: not OURS=THEIRS", "write both names")
+        if ours not in NAMES and not ours.startswith(f"{META}."):
+            raise SemError(f"--map {pair!r}: no field {ours!r} here", nearest(ours, NAMES))
+        if ours in found:
+            raise SemError(f"--map names {ours!r} twice", "a field has one source")
+        found[ours] = theirs
+    return found
+
+
+def mapped(
+    rows: Iterable[Row], columns: Mapping[str, str], where: str, patience: int = PATIENCE
+) -> Iterator[Row]:
+    """ROWS with COLUMNS under our names; the rest stays as it is called.
+
+    SemError when a column is in none of the first PATIENCE rows.
+    """
+    if not columns:
+        yield from rows
+        return
+    missing, seen, number = dict(columns), {}, 0
+    used = {part for theirs in columns.values() for part in (theirs, theirs.partition(".")[0])}
+    for number, (place, record) in enumerate(rows, 1):
+        if isinstance(record, dict):
+            seen |= dict.fromkeys(record)
+            found = {ours: _at(record, theirs) for ours, theirs in columns.items()}
+            missing = {o: t for o, t in missing.items() if found[o] is None}
+            record = _renamed(record, found, used)
+        if number == patience:
+            _check(missing, seen, where)
+        yield place, record
+    if number < patience:
+        _check(missing, seen, where)
+
+
+def _check(missing: Mapping[str, str], seen: Iterable[str], where: str) -> None:
+    seen = list(map(str, seen))
+    for ours, theirs in missing.items():
+        top = theirs if theirs in seen else theirs.partition(".")[0]
+        if seen and top not in seen:
+            raise SemError(
+                f"{where}: --map {ours}={theirs}: no column {top!r}", nearest(top, seen)
+            )
+        if seen and top != theirs:
+            raise SemError(
+                f"{where}: --map {ours}={theirs}: no row has {theirs!r}",
+                f"column {top!r} is there: check the path below it",
+            )
+
+
+def _at(record: dict[str, Any], path: str) -> Any:
+    """What PATH leads to in RECORD, through objects, lists and cells that hold JSON text."""
+    if path in record:
+        return record[path]
+    value: Any = record
+    for part in path.split("."):
+        value = _opened(value)
+        if isinstance(value, dict):
+            value = value.get(part)
+        elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            return None
+    return value
+
+
+def _opened(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return jsonio.loads(value)
+    except ValueError:
+        return None
+
+
+def _renamed(record: dict[str, Any], found: dict[str, Any], used: Iterable[str]) -> dict[str, Any]:
+    replaced = {s for ours in found for s in NAMES.get(ours, ())}
+    replaced |= {name for name in used if name not in NAMES}
+    made = {name: value for name, value in record.items() if name not in replaced}
+    made |= {ours: value for ours, value in found.items() if ours in NAMES}
+    added = {
+        ours.removeprefix(f"{META}."): value
+        for ours, value in found.items()
+        if ours not in NAMES and value is not None
+    }
+    if added:
+        kept = next((made[s] for s in OURS["metadata"] if made.get(s) is not None), None)
+        inner = _opened(kept)
+        first = inner if isinstance(inner, dict) else {} if kept is None else {"unusable": kept}
+        made["metadata"] = {**first, **added}
+    return made

@@ -1,0 +1,229 @@
+"""Files of others to rows of the store: DuckDB, Parquet, CSV, JSON, JSONL, and ZIP chunks.
+
+A row that cannot be one is counted with its reason; a file that cannot be read stops the import
+before anything is written.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from sem.core import files, jsonio
+from sem.core.errors import SemError, nearest
+from sem.core.project import Project
+from sem.dataset.ingest import (
+    capture,
+    capture_chunk,
+    column_mapping,
+    csv_dialects,
+    parquet_files,
+    readers,
+    records,
+)
+from sem.dataset.ingest.readers import Told
+from sem.dataset.store import examples_table, store, tombstones
+from sem.dataset.store.examples_table import RawRow
+
+REJECTS = "import_rejects.jsonl"
+TEXTS = {
+    "jsonl": readers.jsonl,
+    "ndjson": readers.jsonl,
+    "json": readers.array,
+    "csv": csv_dialects.rows,
+    "tsv": csv_dialects.rows,
+}
+HOPELESS = 50_000  # refusals without one usable row: the columns are called otherwise
+TYPED = ("jsonl", "ndjson", "json")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which rows are taken and what they are called here."""
+
+    task: str | None = None  # rows that name none get this one
+    only: tuple[str, ...] = ()
+    rename: dict[str, str] = field(default_factory=dict)
+    limit: int | None = None
+    on_conflict: str = "error"
+    columns: dict[str, str] = field(default_factory=dict)  # ours: theirs
+
+
+@dataclass
+class Result:
+    """What an import read, wrote and refused."""
+
+    read: int = 0
+    taken: int = 0
+    other_task: int = 0
+    refused: int = 0
+    rejects: Counter[str] = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
+    stored: examples_table.Appended | None = None
+    report: Path | None = None
+
+
+class _NothingUsable(SemError):
+    """Every row of a file was refused."""
+
+    def __init__(self) -> None:
+        super().__init__("none of the rows can be used", "see the reasons in the rejects")
+
+
+def run(project: Project, path: Path, options: Options, into: Path | None = None) -> Result:
+    """Import PATH into PROJECT's store, all of it or nothing; SemError when it cannot be read.
+
+    INTO: another store than the project's, for a caller that puts it in its place.
+    """
+    check(project, options)
+    result = Result(report=project.reports / REJECTS)
+    with files.replacing(project.reports / REJECTS) as rejects:
+        taken = take(project, path, options, result, rejects, into)
+    if not taken:
+        raise nothing_usable(path, result)
+    return result
+
+
+def check(project: Project, options: Options) -> None:
+    """SemError when OPTIONS name a task that PROJECT does not have."""
+    if options.task is not None and options.task not in project.tasks:
+        raise SemError(
+            f"--task {options.task!r} has no TaskSpec in {project.sem}",
+            nearest(options.task, project.tasks),
+        )
+
+
+def take(
+    project: Project,
+    path: Path,
+    options: Options,
+    result: Result,
+    rejects: object,
+    into: Path | None = None,
+) -> bool:
+    """Add the rows of PATH to the store and to RESULT; False when all of them were refused.
+
+    REJECTS: a binary file that gets a line for each row that is not taken.
+    """
+    try:
+        with ready(project, path, options, result, rejects) as chosen:
+            result.stored = store.append(into or project.store, chosen, options.on_conflict)
+    except _NothingUsable:
+        return False
+    return True
+
+
+@contextmanager
+def ready(
+    project: Project, path: Path, options: Options, result: Result, rejects: object
+) -> Iterator[Iterator[RawRow]]:
+    """The rows of PATH as the store holds them; those it cannot hold go to RESULT and REJECTS."""
+    if not path.is_file():
+        raise SemError(f"{path}: no such file", "check the path")
+    if not path.stat().st_size:
+        raise SemError(f"{path}: the file is empty", "copy it again, or make it anew")
+
+    def refuse(name: str, reason: str) -> None:
+        result.rejects[reason] += 1
+        result.refused += 1
+        row = {"file": path.name, "row": name, "reason": reason}
+        rejects.write((jsonio.dumps(row) + "\n").encode())  # type: ignore[attr-defined]
+        if result.refused >= HOPELESS and not result.taken and not result.other_task:
+            raise _NothingUsable
+
+    def note(text: str) -> None:
+        result.notes[text] += 1
+
+    told = Told(refuse, note)
+    with rows(project, path, options, told) as found:
+        chosen = _chosen(capture.checked(found, told), options, result, told)
+        yield tombstones.sift(project, chosen, told.refuse)
+
+
+def nothing_usable(path: Path, result: Result) -> SemError:
+    """What to say when every row of PATH was refused."""
+    reason, count = result.rejects.most_common(1)[0]
+    fields = [note.removeprefix("not read: field ") for note in result.notes if "field" in note]
+    columns = f"; not read: {', '.join(fields[:8])}" if fields else ""
+    return SemError(
+        f"{path}: none of its {'first ' if result.refused >= HOPELESS else ''}rows can be used: "
+        f"{count:,} times {reason}{columns}",
+        f"name the columns with --map, as --map input_text=TEXT; the rows are in {result.report}",
+    )
+
+
+def _chosen(
+    found: Iterator[tuple[str, RawRow]], options: Options, result: Result, told: Told
+) -> Iterator[RawRow]:
+    for where, row in found:
+        result.read += 1
+        task = row.task or options.task
+        if options.only and task not in options.only:
+            result.other_task += 1
+            continue
+        if task is None:
+            told.refuse(row.id or where, "no_task")
+            continue
+        if not row.input_text or not row.input_text.strip():
+            told.refuse(row.id or where, "no_input")
+            continue
+        if options.limit is not None and result.taken == options.limit:
+            result.read -= 1
+            return
+        result.taken += 1
+        yield _named(replace(row, task=options.rename.get(task, task)))
+    if not result.taken and result.rejects and not result.other_task:
+        raise _NothingUsable
+
+
+def _named(row: RawRow) -> RawRow:
+    """ROW with an id: a hash of its content when it has none, so importing twice adds once."""
+    meta = row.metadata
+    if row.source_id or row.capture:
+        value = records.as_object(meta)
+        if row.source_id:
+            value.setdefault("source_id", row.source_id)
+        if row.capture:
+            value.setdefault("capture", jsonio.loads(row.capture))
+        meta = jsonio.dumps(value)
+    if row.id:
+        return replace(row, metadata=meta)
+    content = jsonio.dumps([row.task, row.input_text, row.reference, row.source_id])
+    return replace(row, id=hashlib.sha256(content.encode()).hexdigest()[:24], metadata=meta)
+
+
+@contextmanager
+def rows(
+    project: Project, path: Path, options: Options, told: Told
+) -> Iterator[Iterator[tuple[str, RawRow]]]:
+    """The rows of PATH with their places, by what its name ends in; the others go to TOLD."""
+    name = path.name.lower().removesuffix(".gz")
+    kind = name.rsplit(".", 1)[-1]
+    if kind == "zip":
+        with (
+            capture_chunk.unpacked(path) as (inner, _),
+            rows(project, inner, options, told) as found,
+        ):
+            yield found
+    elif kind in ("duckdb", "db") and not options.columns:
+        with store.reading(path) as opened:
+            numbered = enumerate(opened.rows(), 1)
+            yield ((f"row {n}", records.as_stored(row)) for n, row in numbered)
+    elif kind in ("duckdb", "db", "parquet"):
+        with (parquet_files.parquet if kind == "parquet" else store.records)(path) as found:
+            numbered = ((f"row {n}", record) for n, record in enumerate(found, 1))
+            named = column_mapping.mapped(numbered, options.columns, str(path), patience=1)
+            yield records.rows(named, told, project.tasks, options.task)
+    elif kind in TEXTS:
+        patience = column_mapping.PATIENCE if kind in TYPED else 1
+        named = column_mapping.mapped(
+            TEXTS[kind](path, told), options.columns, str(path), patience
+        )
+        yield records.rows(named, told, project.tasks, options.task, kind in TYPED)
+    else:
+        raise SemError(
+            f"{path}: unknown kind of file {kind!r}",
+            "known: .duckdb .parquet .csv .json .jsonl, the last three also .gz, and .zip chunks",
+        )

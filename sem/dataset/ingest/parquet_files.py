@@ -1,0 +1,113 @@
+"""Parquet files of others as dicts: the second door to DuckDB, which reads one file and no other.
+
+A 2.6 MB file can say 200 million rows, and its own metadata calls that 2.4 MB; so rows times
+columns is asked before anything is read, and what was read is weighed while it comes.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sem.core.errors import SemError
+from sem.dataset.ingest.readers import MAX_RATIO
+
+BATCH = 64
+MIN_CAP = 1 << 28
+SUSPECT = 1 << 26  # a small file that makes much is a bomb; a large one is read as it is
+VECTOR = 2_048
+MOST_VECTOR = 200 << 20
+CELL = 8  # bytes a cell takes at least
+MEMORY = "512MB"  # a vector of 2,048 pages is 128 MB
+
+
+@contextmanager
+def parquet(path: Path) -> Iterator[Iterator[dict[str, Any]]]:
+    """The rows of the Parquet file at PATH as dicts; nothing but that file can be read."""
+    import duckdb
+
+    connection = duckdb.connect(":memory:", config={"threads": "1", "memory_limit": MEMORY})
+    try:
+        # Settings take no parameters; a quote in the name must not end the literal.
+        quoted = str(path.resolve()).replace("'", "''")
+        connection.execute(f"SET allowed_paths = ['{quoted}']")
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+        # No row yet: executing already reads the first 2,048 of them.
+        found = connection.execute("SELECT * FROM read_parquet(?) LIMIT 0", [str(path.resolve())])
+        columns = found.description  # of the connection: the next query replaces it
+        names = [column[0] for column in columns]
+        limit = max(MIN_CAP, MAX_RATIO * path.stat().st_size)
+        _check_rows(connection, path, len(names), limit)
+        if path.stat().st_size < SUSPECT:
+            _check_vectors(connection, path, columns)
+        found = connection.execute("SELECT * FROM read_parquet(?)", [str(path.resolve())])
+        yield _weighed(found, names, path, limit)
+    except duckdb.Error as error:
+        raise SemError(
+            f"{path}: not usable Parquet: {' '.join(str(error).split())[:200]}",
+            "copy the file again",
+        ) from error
+    finally:
+        connection.close()
+
+
+def _check_rows(connection: Any, path: Path, columns: int, limit: int) -> None:
+    query = "SELECT num_rows FROM parquet_file_metadata(?)"
+    rows = connection.execute(query, [str(path.resolve())]).fetchone()[0]
+    query = "SELECT sum(total_uncompressed_size) FROM parquet_metadata(?)"
+    size = connection.execute(query, [str(path.resolve())]).fetchone()[0] or 0
+    if not 0 <= size <= limit:
+        raise SemError(
+            f"{path}: unpacks to {int(size):,} bytes from {path.stat().st_size:,}",
+            "read it yourself if you trust it, and write the rows as JSON lines",
+        )
+    if not 0 <= rows * max(1, columns) * CELL <= limit:
+        raise SemError(
+            f"{path}: says {rows:,} rows of {columns} columns in {path.stat().st_size:,} bytes",
+            "read it yourself if you trust it, and write the rows as JSON lines",
+        )
+
+
+def _check_vectors(connection: Any, path: Path, columns: Any) -> None:
+    """Refuse what does not fit into memory 2,048 rows at a time, which is how DuckDB reads.
+
+    A dictionary holds a text once, however often the rows repeat it, and so does this query.
+    """
+    texts = [f'coalesce(octet_length("{name}"::BLOB), 0)' if kind == "BLOB" else
+             f'coalesce(strlen("{name}"), 0)'
+             for name, kind in ((c[0].replace('"', '""'), str(c[1])) for c in columns)
+             if kind in ("VARCHAR", "BLOB")]  # fmt: skip
+    if not texts:
+        return
+    query = (
+        f"SELECT max(bytes) FROM (SELECT sum({' + '.join(texts)}) AS bytes "  # noqa: S608
+        f"FROM read_parquet(?, file_row_number = true) GROUP BY file_row_number // {VECTOR})"
+    )
+    most = connection.execute(query, [str(path.resolve())]).fetchone()[0] or 0
+    if most > MOST_VECTOR:
+        raise SemError(
+            f"{path}: {VECTOR:,} of its rows take {int(most):,} bytes",
+            "write the rows as JSON lines, which are read one by one",
+        )
+
+
+def _weighed(found: Any, names: list[str], path: Path, limit: int) -> Iterator[dict[str, Any]]:
+    left = limit
+    while batch := found.fetchmany(BATCH):
+        for row in batch:
+            left -= sum(map(_weight, row))
+            if left < 0:
+                raise SemError(
+                    f"{path}: unpacks to more than {MAX_RATIO} times its size",
+                    "read it yourself if you trust it, and write the rows as JSON lines",
+                )
+            yield dict(zip(names, row, strict=True))
+
+
+def _weight(value: Any) -> int:
+    if isinstance(value, str | bytes | bytearray):
+        return len(value) + CELL
+    if isinstance(value, dict):
+        return CELL + sum(map(_weight, value.values()))
+    return CELL + sum(map(_weight, value)) if isinstance(value, list) else CELL

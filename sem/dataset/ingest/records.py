@@ -1,0 +1,159 @@
+"""One record of somebody else's file to one row of the store, whatever its fields are called."""
+
+import datetime
+import decimal
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from sem.core import jsonio
+from sem.core.taskspec import TaskSpec
+from sem.dataset.ingest import charset, conversations
+from sem.dataset.ingest.readers import Row, Told
+from sem.dataset.store import examples_table
+from sem.dataset.store.examples_table import CAPTURE, RawRow
+
+# Read besides the columns of a store; pages.parquet style sets call them so.
+FIELDS = {**examples_table.FIELDS, "reference": (*examples_table.FIELDS["reference"], "reference")}
+PAGE_FACTS = ("url", "language", "page_type", "site", "domain", "source", "reliability")
+BESIDE = ("html", "negative_examples", *conversations.TURNS, "system", "instruction", "input")
+KNOWN = {*CAPTURE, *PAGE_FACTS, *BESIDE, "output", "history"}.union(*FIELDS.values())
+MOST_NOTES = 40
+MOST_FIELDS = 10_000
+
+
+def rows(
+    records: Iterable[Row],
+    told: Told,
+    tasks: Mapping[str, TaskSpec],
+    task: str | None,
+    typed: bool = False,
+) -> Iterator[tuple[str, RawRow]]:
+    """Each of RECORDS as a row with its place; what cannot be one goes to TOLD with a reason.
+
+    TYPED: the records were JSON, so that a text under `output_json` is the value itself.
+    """
+    unread: dict[str, None] = {}
+    for where, record in records:
+        if not isinstance(record, dict):
+            told.refuse(where, "not_an_object")
+            continue
+        if len(record) > MOST_FIELDS:
+            told.refuse(where, "too_many_fields")
+            continue
+        unread |= dict.fromkeys(map(str, record.keys() - KNOWN))
+        name = record.get("id") or record.get("example_id")
+        try:
+            yield where, from_record(conversations.unfold(record, tasks, task), typed)
+        except conversations.Unusable as error:
+            told.refuse(str(name or where)[:80], str(error))
+        except (ValueError, TypeError) as error:
+            told.refuse(str(name or where)[:80], f"not_json: {error}"[:200])
+    for column in sorted(unread)[:MOST_NOTES]:
+        told.note(f"not read: field {column[:80]!r}")
+
+
+def from_record(record: dict[str, Any], typed: bool = False) -> RawRow:
+    """The row in RECORD; ValueError when a value is no JSON."""
+    record = {name: plain(value) for name, value in record.items()}
+    found = {
+        name: next((record[s] for s in spellings if record.get(s) is not None), None)
+        for name, spellings in FIELDS.items()
+    }
+    if record.get("html") is not None:
+        found["input_text"] = _page(record)
+        found["metadata"] = found["metadata"] or {
+            name: record[name] for name in PAGE_FACTS if record.get(name) is not None
+        }
+    made = {name: _json(found[name]) for name in ("metadata", "slot_specs")}
+    if record.get("negative_examples") is not None:
+        wrong = {"negative_examples": _negatives(record["negative_examples"])}
+        made["metadata"] = jsonio.dumps(wrong | as_object(made["metadata"]))
+    for name in ("id", "task", "page_type", "input_text", "system_prompt", "source_id"):
+        made[name] = None if found[name] is None else str(found[name])
+    return RawRow(
+        reference=_reference(record, found["reference"], typed),
+        capture=_capture(record),
+        **made,
+    )
+
+
+def as_stored(row: RawRow) -> RawRow:
+    """Return a row of another store as this one can hold it.
+
+    Its columns may be text: an answer that is no JSON becomes a JSON string, for cleaning to
+    judge, as it does from any other kind of file.
+    """
+    return replace(
+        row,
+        reference=_json(row.reference),
+        metadata=_json(row.metadata),
+        slot_specs=_json(row.slot_specs),
+    )
+
+
+def plain(value: Any) -> Any:
+    """VALUE of a table as JSON knows it: dates as ISO text, decimals as numbers, bytes as text."""
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, dict):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [plain(inner) for inner in value]
+    if isinstance(value, bytes | bytearray | memoryview):
+        return charset.decode(bytes(value)).text
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, decimal.Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, uuid.UUID | datetime.timedelta):
+        return str(value)
+    raise TypeError(f"a {type(value).__name__} is no value of JSON")
+
+
+def _page(record: dict[str, Any]) -> str:
+    page, url = str(record["html"]), record.get("url")
+    before = record.get("prompt") or (f"URL: {url}" if url else "")
+    return f"{before}\n\n{page}" if before else page
+
+
+def _reference(record: dict[str, Any], value: Any, typed: bool) -> str | None:
+    if typed and "output_json" in record and value is record["output_json"]:
+        return jsonio.dumps(value)  # null, too: whether that is a label, the schema says
+    return _json(value)
+
+
+def _json(value: Any) -> str | None:
+    """VALUE as JSON text; text that is none becomes a JSON string, for cleaning to judge."""
+    if value is None or not isinstance(value, str):
+        return None if value is None else jsonio.dumps(value)
+    try:
+        jsonio.loads(value)
+    except ValueError:
+        return jsonio.dumps(value)
+    return value
+
+
+def _capture(record: dict[str, Any]) -> str | None:
+    found = {name: record[name] for name in CAPTURE if record.get(name) is not None}
+    return jsonio.dumps(found) if found else None
+
+
+def _negatives(value: Any) -> list[Any]:
+    """Wrong answers; a cell of a table holds them as JSON text."""
+    made = jsonio.loads(value) if isinstance(value, str) else value
+    if not isinstance(made, list):
+        raise ValueError("negative_examples is no list")
+    return made
+
+
+def as_object(text: str | None) -> dict[str, Any]:
+    """The JSON object in TEXT; what is none is kept, for a person to see, under `unusable`."""
+    if not text:
+        return {}
+    try:
+        value = jsonio.loads(text)
+    except ValueError:
+        value = text
+    return value if isinstance(value, dict) else {"unusable": value}

@@ -1,0 +1,78 @@
+"""A difference that a person has looked at: without that nobody trains on the newer snapshot.
+
+`configs/SEM/acknowledged.jsonl` names both snapshots by hash, the digest of their difference, and
+why it is wanted. It is compared with the snapshot that the promoted run was trained on.
+"""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sem.core import console, files, promotion, state
+from sem.core.errors import SemError
+from sem.core.project import Project
+from sem.dataset.split import snapshot
+from sem.dataset.split.snapshot import Snapshot
+from sem.dataset.split.snapshot_diff import Diff
+
+NAME = "acknowledged.jsonl"
+
+
+def path(project: Project) -> Path:
+    """Where PROJECT's acknowledgements are; in configs, so that they are reviewed."""
+    return project.configs / NAME
+
+
+def write(project: Project, found: Diff, why: str, at: datetime) -> Path:
+    """Write down that FOUND is wanted, and WHY; the same twice is one line."""
+    if not why.strip():
+        raise SemError("--acknowledge without a reason", "say why the difference is wanted")
+    made = {
+        "from": {"version": found.before.name, "sha256": found.before.sha256},
+        "to": {"version": found.after.name, "sha256": found.after.sha256},
+        "diff_sha256": found.sha256,
+        "reason": why.strip(),
+        "at": f"{at:%Y-%m-%dT%H:%M:%SZ}",
+    }
+    if not any(_is_same(row, made) for row in _rows(project)):
+        with files.appending(path(project)) as file:
+            files.append(file, made)
+    return path(project)
+
+
+def _is_same(row: dict[str, Any], made: dict[str, Any]) -> bool:
+    return all(row[key] == made[key] for key in ("from", "to", "diff_sha256", "reason"))
+
+
+def _rows(project: Project) -> list[dict[str, Any]]:
+    ledger = path(project)
+    return list(state.read_state_rows(ledger, state.Acknowledged)) if ledger.exists() else []
+
+
+def require(project: Project, frozen: Snapshot) -> None:
+    """SemError unless FROZEN is the promoted run's snapshot, or their difference is acknowledged.
+
+    Without a promoted run there is nothing to compare with; nor when its snapshot was withdrawn,
+    which is said.
+    """
+    serves = promotion.read(project)
+    run = project.adapters / serves["run"] / "run.json" if serves else None
+    if serves is None or run is None or not run.exists():
+        return
+    rests = state.read_state(run, state.TrainedPlan)["snapshot"]
+    if rests["sha256"] == frozen.sha256:
+        return
+    name = f"v{rests['version']}"
+    entry = snapshot.ledger(project).get(name, {})
+    if entry.get("status") == "withdrawn":
+        console.note(f"{name}, which run {serves['run']} was trained on, was withdrawn: "
+                     f"{frozen.name} cannot be compared with it")  # fmt: skip
+        return
+    known = ((row["from"]["sha256"], row["to"]["sha256"]) for row in _rows(project))
+    if (rests["sha256"], frozen.sha256) not in known:
+        call = f"fab dataset.diff {name} {frozen.name}"
+        raise SemError(
+            f"snapshot {frozen.name} differs from {name}, which the promoted run "
+            f"{serves['run']} was trained on",
+            f'look at `{call}`, then `{call} --acknowledge "why"`',
+        )

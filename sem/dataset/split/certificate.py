@@ -1,0 +1,188 @@
+"""The leakage certificate of a snapshot: what its parts have in common, read from their files.
+
+Nothing that the cut decided is trusted: near-duplicates are looked for again, over the final
+texts, and every key is computed anew. Counting is SQLite's, so memory does not grow with rows.
+"""
+
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from sem.core import files, jsonio
+from sem.core.errors import SemError
+from sem.core.example import Example
+from sem.dataset.clean import near_duplicates
+from sem.dataset.config import Leaks
+from sem.dataset.split import leak_links
+
+PAIRS = (("train", "test"), ("train", "val"), ("val", "test"))
+COLUMNS = ("in common", *(f"{a}∩{b}" for a, b in PAIRS))
+SHOWN = 5  # offending pairs of ids that are listed for each count
+FILE = ".tmp-certificate"
+NAMES = {
+    "exact": "the same input",
+    "near": "near-duplicates",
+    "source": "a source document",
+    "site": "a registered name, under whatever TLD",
+    "domain": "a registered domain",
+    "template": "a page template",
+    "answer": "the same reference",
+}
+COUNTS = """
+SELECT kind, count(*), sum(there) FROM (
+  SELECT kind, key, sum(part = :b) AS there, sum(part = :a) AS here FROM ties GROUP BY kind, key
+) WHERE here > 0 AND there > 0 GROUP BY kind
+"""
+FIRST = """
+SELECT min(CASE part WHEN :a THEN id END), min(CASE part WHEN :b THEN id END), key
+FROM ties WHERE kind = :kind GROUP BY key
+HAVING sum(part = :a) > 0 AND sum(part = :b) > 0 ORDER BY 1, 2 LIMIT :shown
+"""
+
+
+def certify(paths: dict[str, Path], threshold: float, work: Path) -> dict[str, Any]:
+    """What the parts in PATHS share, by kind and pair of parts, with the first offending pairs.
+
+    Of each pair: `keys` (how many things are shared), `rows` (of the second part that share one)
+    and `pairs` ([id, id, what]). Near means a chain of pairs whose Jaccard index of 5-grams is
+    at least THRESHOLD. WORK is a folder for a temporary file.
+    """
+    found: dict[str, Any] = {
+        "version": 1,
+        "near_threshold": threshold,
+        "near_method": "MinHash {}x{} of 5-grams, Jaccard exact".format(
+            *near_duplicates.shape(threshold)
+        ),
+        "rows": {},
+        "shared": {},
+    }
+    path = work / FILE
+    path.unlink(missing_ok=True)
+    table = sqlite3.connect(str(path))
+    try:
+        table.executescript(
+            "PRAGMA journal_mode = off; PRAGMA synchronous = off; PRAGMA temp_store = file;"
+            "CREATE TABLE ties (kind TEXT, key TEXT, part TEXT, id TEXT);"
+        )
+        places = _Places(paths, threshold)
+        table.executemany("INSERT INTO ties VALUES (?, ?, ?, ?)", places.ties())
+        table.executemany("INSERT INTO ties VALUES (?, ?, ?, ?)", places.near())
+        found["rows"] = places.rows
+        for a, b in PAIRS:
+            found["shared"][f"{a}∩{b}"] = _shared(table, a, b)
+    finally:
+        table.close()
+        path.unlink(missing_ok=True)
+    return found
+
+
+def _shared(table: sqlite3.Connection, a: str, b: str) -> dict[str, Any]:
+    counts = {kind: (keys, rows) for kind, keys, rows in table.execute(COUNTS, {"a": a, "b": b})}
+    made = {}
+    for kind in leak_links.KINDS:
+        keys, rows = counts.get(kind, (0, 0))
+        asked = {"a": a, "b": b, "kind": kind, "shown": SHOWN}
+        pairs = [list(pair) for pair in table.execute(FIRST, asked)] if keys else []
+        made[kind] = {"keys": keys, "rows": rows, "pairs": pairs}
+    return made
+
+
+class _Places:
+    """Where every row is, and its near-duplicate keys, as one pass over the files finds them."""
+
+    def __init__(self, paths: dict[str, Path], threshold: float) -> None:
+        self._threshold = threshold
+        self.rows = dict.fromkeys(paths, 0)
+        self._paths = paths
+        self._places: list[tuple[str, int, str]] = []  # part, offset, id
+        self._keys = bytearray()
+
+    def ties(self) -> Iterable[tuple[str, str, str, str]]:
+        """Every tie of every row; `near` comes later."""
+        for part, path in self._paths.items():
+            offset = 0
+            with path.open("rb") as file:
+                for line in file:
+                    example = Example(**jsonio.loads(line.decode("utf-8")))
+                    self.rows[part] += 1
+                    self._places.append((part, offset, example.id))
+                    self._keys += near_duplicates.sketches(
+                        [example.input_text], self._threshold
+                    ).tobytes()
+                    offset += len(line)
+                    for kind, key in leak_links.keys(example).items():
+                        if kind != "near":
+                            yield kind, key, part, example.id
+
+    def near(self) -> Iterable[tuple[str, str, str, str]]:
+        """The ties between near-duplicates."""
+        import numpy as np
+
+        # In order of id, as cleaning looks for them: which pairs are compared depends on it.
+        order = sorted(range(len(self._places)), key=lambda n: self._places[n][2])
+        self._places = [self._places[n] for n in order]
+        keys = np.frombuffer(bytes(self._keys), "<u8").reshape(len(order), -1)[order]
+        with _Texts(self._paths) as texts:
+            found = near_duplicates.cluster(
+                keys, lambda n: texts.at(*self._places[n][:2]), self._threshold
+            )
+        for head, rows in found.members().items():
+            for row in rows:
+                part, _, name = self._places[row]
+                yield "near", self._places[head][2], part, name
+
+
+class _Texts:
+    """The parts' files, opened for reading single rows."""
+
+    def __init__(self, paths: dict[str, Path]) -> None:
+        self._files = {part: path.open("rb") for part, path in paths.items()}
+
+    def __enter__(self) -> "_Texts":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files.values():
+            file.close()
+
+    def at(self, part: str, offset: int) -> str:
+        """The input of the row of PART that starts at OFFSET."""
+        self._files[part].seek(offset)
+        return str(jsonio.loads(self._files[part].readline().decode("utf-8"))["input_text"])
+
+
+def proof(paths: dict[str, Path], groups: dict[str, set[str]]) -> dict[str, dict[str, int]]:
+    """How many ids, domains and groups each pair of parts has in common, read from the files."""
+    found: dict[str, dict[str, set[str]]] = {"groups": groups, "ids": {}, "domains": {}}
+    for part, path in paths.items():
+        rows = [(row["id"], row["meta"].get("domain") or "") for row in files.rows(path)]
+        found["ids"][part] = {name for name, _ in rows}
+        found["domains"][part] = {domain for _, domain in rows if domain}
+    return {
+        kind: {f"{a}∩{b}": len(names[a] & names[b]) for a, b in PAIRS}
+        for kind, names in sorted(found.items())
+    }
+
+
+def enforce(found: dict[str, Any], leaks: Leaks) -> None:
+    """SemError when the certificate FOUND holds what LEAKS refuses, or says was repaired."""
+    for between, kinds in found["shared"].items():
+        for kind, counted in kinds.items():
+            if counted["keys"] and getattr(leaks, kind) != "report":
+                a, b, _ = counted["pairs"][0]
+                raise SemError(
+                    f"{between} share {NAMES[kind]}: {counted['keys']} times, as {a!r} and {b!r}",
+                    f"set split.leaks.{kind} to repair, or to report if it is no leak here",
+                )
+
+
+def table(facts: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The rows of COLUMNS for the snapshot FACTS: how many things are shared, in how many rows."""
+    shared = facts["certificate"]["shared"]
+    return [(NAMES[kind], *(_cell(shared[f"{a}∩{b}"][kind]) for a, b in PAIRS))
+            for kind in leak_links.KINDS]  # fmt: skip
+
+
+def _cell(counted: dict[str, Any]) -> str:
+    return f"{counted['keys']} ({counted['rows']} rows)" if counted["keys"] else "0"

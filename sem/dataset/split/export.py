@@ -1,0 +1,56 @@
+"""A part of a snapshot as a file that others train on; `conversations.FORMS` are the forms."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sem.core import files, jsonio
+from sem.core.errors import SemError, nearest
+from sem.core.project import Project
+from sem.dataset.ingest import conversations
+from sem.dataset.split.snapshot import Snapshot
+
+
+def check(form: str) -> str:
+    """FORM when it is one that can be written; SemError otherwise."""
+    if form not in conversations.FORMS:
+        raise SemError(f"--format {form!r} is none", nearest(form, conversations.FORMS))
+    return form
+
+
+def how_to_use(form: str, out: Path) -> str | None:
+    """The lines of a trainer's own settings that read OUT; None where there is nothing to say.
+
+    Axolotl's `chat_template` strategy (its docs/dataset-formats/conversation.qmd): each key is
+    written out, also where it is the default, so that another version's default does no harm.
+    """
+    if form not in ("axolotl", "sharegpt"):
+        return None
+    field, role, content = {
+        "axolotl": ("messages", "role", "content"),
+        "sharegpt": ("conversations", "from", "value"),
+    }[form]
+    return f"""datasets:
+  - path: {jsonio.dumps(str(out))}
+    ds_type: json
+    type: chat_template
+    field_messages: {field}
+    message_property_mappings: {{role: {role}, content: {content}}}
+    roles_to_train: [assistant]
+    train_on_eos: turn"""
+
+
+def write(project: Project, snapshot: Snapshot, part: str, form: str, out: Path) -> int:
+    """Write PART of SNAPSHOT to OUT as JSON lines of FORM, all or nothing; how many rows.
+
+    `fab dataset.import OUT` gives the same examples again.
+    """
+    if out.resolve().is_relative_to(project.processed.resolve()):
+        raise SemError(f"{out}: snapshots stand there", "write the export somewhere else")
+    check(form)
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for example in snapshot.examples(part):
+            yield conversations.record(example, project.tasks[example.task], form)
+
+    return files.write_rows(out, rows())

@@ -1,0 +1,333 @@
+"""Snapshots: frozen train, val and test as vN, proven disjoint, listed in the ledger.
+
+Parts are written first, then vN.json, then the ledger entry. A killed freeze leaves parts
+without vN.json, which the next one removes, or vN.json without entry, which it adds.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sem.core import console, files, jsonio, settings, state
+from sem.core.errors import SemError, nearest
+from sem.core.example import Example, from_json
+from sem.core.project import Project
+from sem.dataset.clean import clean
+from sem.dataset.config import Dataset, Split
+from sem.dataset.split import certificate, holdout, splits
+from sem.dataset.split.certificate import proof
+from sem.dataset.store import spec_archive
+
+VERSION = re.compile(r"v?([1-9][0-9]{0,5})")
+SCHEMA_VERSION = "1"
+# What a split writes beside its results, under the lock of the snapshots.
+TEMPORARY = (".tmp-train.v*", ".tmp-val.v*", ".tmp-test.v*", ".tmp-v[0-9]*", ".tmp-certificate*")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One frozen version; its files matched their hashes when it was loaded."""
+
+    version: int
+    folder: Path
+    facts: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return f"v{self.version}"
+
+    @property
+    def sha256(self) -> str:
+        """Hash over everything that is in vN.json."""
+        return files.sha256_json(self.facts)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Rows of each part."""
+        return dict(self.facts["rows"])
+
+    def path(self, part: str) -> Path:
+        """The file of PART."""
+        if part not in splits.PARTS:
+            raise SemError(f"no part {part!r} in a snapshot", nearest(part, splits.PARTS))
+        return self.folder / f"{part}.{self.name}.jsonl"
+
+    def examples(self, part: str) -> Iterator[Example]:
+        """The examples of PART, in order of id."""
+        path = self.path(part)
+        for number, row in enumerate(files.rows(path), 1):
+            yield from_json(row, f"{path}:{number}")
+
+
+def freeze(project: Project, at: datetime) -> tuple[Snapshot, bool]:
+    """The next snapshot of the cleaned rows, and whether it is new; an equal one is not made."""
+    options = project.settings("dataset", Dataset).split
+    with files.lock(project.processed / ".snapshot.lock", f"the snapshots of {project.sem}"):
+        source = clean.facts(project)
+        recover(project, at)
+        inputs = _inputs(project, source, options)
+        last = latest(project)
+        same = _same(project, last, inputs)
+        if same is not None:
+            return same, False
+        items = (splits.item(e, options) for e in clean.examples(project))
+        made = splits.cut(items, project.split, holdout.ids(project))
+        version = (last or 0) + 1
+        facts = _write_parts(project, version, made, inputs, options)
+        write_new(project.processed / f"v{version}.json", jsonio.pretty(facts).encode())
+        enter(project, version, facts, at)
+        return load(project, version), True
+
+
+def _same(project: Project, last: int | None, inputs: dict[str, Any]) -> Snapshot | None:
+    """Snapshot LAST when it is whole and was cut from the same INPUTS."""
+    if last not in versions(project):
+        return None
+    try:
+        found = load(project, last)
+    except SemError as error:  # a ledger from git without its data, or a damaged part
+        console.note(f"{error.message}: cutting v{(last or 0) + 1}")
+        return None
+    return found if found.facts["inputs"] == inputs else None
+
+
+def _inputs(project: Project, source: dict[str, Any], options: Split) -> dict[str, Any]:
+    """Everything the cut is a function of."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "clean_sha256": source["sha256"],
+        "store_sha256": source["store_sha256"],
+        "cleaner": source["cleaner"],
+        "tasks": source["tasks"],
+        "group_by": options.group_by,
+        "stratify": list(options.stratify),
+        "leaks": vars(options.enforced),
+        "near_threshold": source["near"]["threshold"],
+        "eval_split": vars(project.split),
+    }
+
+
+def _write_parts(
+    project: Project, version: int, made: splits.Cut, inputs: dict[str, Any], options: Split
+) -> dict[str, Any]:
+    part_of = {name: part for part in made for group in made[part] for name in group.ids}
+    paths = {part: project.processed / f"{part}.v{version}.jsonl" for part in splits.PARTS}
+    temporary = {part: path.with_name(f".tmp-{path.name}") for part, path in paths.items()}
+    opened = {part: path.open("wb") for part, path in temporary.items()}
+    domains: dict[str, Counter[str]] = {part: Counter() for part in splits.PARTS}
+    strata: dict[str, Counter[str]] = {part: Counter() for part in splits.PARTS}
+    tasks: dict[str, Counter[str]] = {part: Counter() for part in splits.PARTS}
+    try:
+        for example in clean.examples(project):
+            part = part_of[example.id]
+            opened[part].write((jsonio.dumps(example.as_json()) + "\n").encode("utf-8"))
+            domains[part][example.domain] += 1
+            strata[part][example.stratum] += 1
+            tasks[part][example.task] += 1
+    finally:
+        for file in opened.values():
+            file.flush()
+            os.fsync(file.fileno())
+            file.close()
+    certified = certificate.certify(temporary, inputs["near_threshold"], project.processed)
+    try:
+        certificate.enforce(certified, options.enforced)
+    except SemError:
+        for path in temporary.values():
+            path.unlink()
+        raise
+    for part, path in paths.items():
+        publish(temporary[part], path)
+    return {
+        "version": version,
+        "inputs": inputs,
+        "rows": {part: sum(tasks[part].values()) for part in splits.PARTS},
+        "sha256": {part: files.sha256(paths[part]) for part in splits.PARTS},
+        "groups": {part: len(made[part]) for part in splits.PARTS},
+        "held_groups": sum(group.is_held for group in made["test"]),
+        "tasks": {part: dict(sorted(tasks[part].items())) for part in splits.PARTS},
+        "strata": {part: dict(sorted(strata[part].items())) for part in splits.PARTS},
+        "domains": {part: dict(sorted(domains[part].items())) for part in splits.PARTS},
+        "quality": splits.quality(made, project.split),
+        "certificate": certified,
+        "shared": proof(paths, {p: {g.name for g in made[p]} for p in made}),
+    }
+
+
+def doubts(facts: dict[str, Any]) -> list[str]:
+    """Return what the parts of a snapshot cannot show, a sentence each; empty when nothing.
+
+    A domain that all rows share makes one group of them, and rows without a domain are each their
+    own: either way the number of rows says little about how many shops were seen.
+    """
+    said = []
+    for part in splits.PARTS:
+        rows, groups = facts["rows"][part], facts["groups"][part]
+        if groups == 1 and rows > 1:
+            said.append(
+                f"all {rows} rows of {part} are one group: they are no independent examples; see "
+                "split.group_by in dataset.yaml and the metadata key domain"
+            )
+        without = facts["domains"][part].get("", 0)
+        if without:
+            said.append(
+                f"{without} of {rows} rows of {part} have no domain: each document, or each row, "
+                "counts as one of its own"
+            )
+    return said
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Give TEMPORARY its name, read-only; an existing file of that name is never replaced."""
+    if path.exists():
+        raise SemError(f"{path} is there already", "move it away, then run again")
+    os.chmod(temporary, 0o444)
+    os.rename(temporary, path)  # under the lock of this project's snapshots
+    files.sync(path.parent)
+
+
+def write_new(path: Path, content: bytes) -> None:
+    """Write CONTENT as the read-only file PATH, which must not be there."""
+    temporary = path.with_name(f".tmp-{path.name}")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    publish(temporary, path)
+
+
+def recover(project: Project, at: datetime) -> None:
+    """Finish or remove what a killed freeze left."""
+    files.sweep(project.processed, TEMPORARY)
+    listed = ledger(project)
+    for path in sorted(project.processed.glob("*.v*.jsonl")):
+        match = re.fullmatch(r"(?:train|val|test)\.v([0-9]+)\.jsonl", path.name)
+        if match is None or f"v{match[1]}" in listed:
+            continue
+        facts = project.processed / f"v{match[1]}.json"
+        known = state.read_state(facts, state.SnapshotFacts) if facts.exists() else None
+        if known and not _faults(project.processed, known):
+            enter(project, int(match[1]), known, at)
+            listed = ledger(project)
+        else:
+            path.unlink()
+            facts.unlink(missing_ok=True)
+
+
+def _faults(folder: Path, facts: dict[str, Any]) -> list[str]:
+    found = []
+    for part, wanted in facts["sha256"].items():
+        path = folder / f"{part}.v{facts['version']}.jsonl"
+        there = files.sha256(path) if path.exists() else "missing"
+        if there != wanted:
+            found.append(f"{path.name} is {there[:12]}…, the ledger says {wanted[:12]}…")
+    return found
+
+
+def ledger(project: Project) -> dict[str, Any]:
+    """configs/SEM/datasets.yaml; empty when nothing is frozen yet."""
+    if not project.ledger.exists():
+        return {}
+    value = settings.read_yaml(project.ledger) or {}
+    snapshots = value.get("snapshots") if isinstance(value, dict) else None
+    if not isinstance(snapshots, dict):
+        raise SemError(f"{project.ledger}: no key 'snapshots'", "restore the file from git")
+    for name, entry in snapshots.items():
+        if not VERSION.fullmatch(str(name)):
+            raise SemError(
+                f"{project.ledger}: {name!r} is not a version", state.REMEDIES[state.LedgerEntry]
+            )
+        state.checked(entry, _shape_of(entry), f"{project.ledger}: {name}")
+    return snapshots
+
+
+def _shape_of(entry: Any) -> Any:
+    is_frozen = isinstance(entry, dict) and entry.get("status") != "withdrawn"
+    return state.FrozenEntry if is_frozen else state.LedgerEntry
+
+
+def versions(project: Project) -> list[int]:
+    """The versions in the ledger that are not withdrawn, in order."""
+    return sorted(
+        int(name.removeprefix("v"))
+        for name, entry in ledger(project).items()
+        if entry.get("status") != "withdrawn"
+    )
+
+
+def latest(project: Project) -> int | None:
+    """The newest version, withdrawn ones included, so that no number is used twice."""
+    return max((int(name.removeprefix("v")) for name in ledger(project)), default=None)
+
+
+def load(project: Project, version: int | str | None = None) -> Snapshot:
+    """The snapshot VERSION (3, '3', 'v3'; default the newest), verified against the ledger."""
+    known = versions(project)
+    if not known:
+        raise SemError(f"{project.sem}: no snapshot", "cut one with `fab dataset.split`")
+    number = known[-1] if version is None else _number(version)
+    by = ledger(project).get(f"v{number}", {}).get("takedown")
+    if by:
+        raise SemError(
+            f"snapshot v{number} was withdrawn by takedown {by}", f"the newest is v{known[-1]}"
+        )
+    if number not in known:
+        names = [f"v{n}" for n in known]
+        raise SemError(f"{project.sem}: no snapshot v{number}", nearest(f"v{number}", names))
+    entry = ledger(project)[f"v{number}"]
+    path = project.processed / f"v{number}.json"
+    found = _faults(project.processed, {"version": number, "sha256": entry["sha256"]})
+    there = files.sha256(path) if path.exists() else "missing"
+    if there != entry["facts_sha256"]:
+        found.append(
+            f"{path.name} is {there[:12]}…, the ledger says {entry['facts_sha256'][:12]}…"
+        )
+    if found:
+        raise SemError(
+            f"snapshot v{number} changed on disk: {found[0]}",
+            "restore it, or cut a new one with `fab dataset.split`",
+        )
+    return Snapshot(number, project.processed, state.read_state(path, state.SnapshotFacts))
+
+
+def _number(version: int | str) -> int:
+    match = VERSION.fullmatch(str(version))
+    if match is None:
+        raise SemError(f"snapshot {version!r} is not a version", "write it as 3 or v3")
+    return int(match[1])
+
+
+def enter(project: Project, version: int, facts: dict[str, Any], at: datetime) -> None:
+    """List VERSION with its FACTS in the ledger; keep the TaskSpecs it was cut for."""
+    spec_archive.keep(project)
+    entry = {
+        "status": "frozen",
+        "frozen_at": f"{at:%Y-%m-%dT%H:%M:%SZ}",
+        "rows": facts["rows"],
+        "groups": facts["groups"],
+        "sha256": facts["sha256"],
+        "facts_sha256": files.sha256(project.processed / f"v{version}.json"),
+        **facts["inputs"],
+    }
+    write_ledger(project, {**ledger(project), f"v{version}": entry})
+
+
+def write_ledger(project: Project, entries: dict[str, Any]) -> None:
+    """Replace the ledger by ENTRIES, from `vN` to what is known of it."""
+    head = "# Snapshots, written by `fab dataset.split`; restore from git, never edit.\n"
+    files.write(project.ledger, head + "\n".join(_yaml({"snapshots": entries})) + "\n")
+
+
+def _yaml(value: dict[str, Any], indent: str = "") -> Iterator[str]:
+    """VALUE, nested mappings of plain values, as YAML lines; JSON scalars are YAML scalars."""
+    for key, inner in value.items():
+        if isinstance(inner, dict) and inner:
+            yield f"{indent}{key}:"
+            yield from _yaml(inner, indent + "  ")
+        else:
+            yield f"{indent}{key}: {jsonio.dumps(inner)}"

@@ -1,0 +1,204 @@
+"""Two snapshots compared: rows added, removed, moved and changed; slots changed; tokens.
+
+Parts are sorted by id, so both versions are read side by side, a row at a time; memory grows with
+the number of slots, not of rows.
+"""
+
+import hashlib
+import heapq
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Any
+
+from sem.core import files, jsonio
+from sem.core.errors import SemError
+from sem.core.project import Project
+from sem.dataset.split import snapshot, splits
+from sem.dataset.split.snapshot import Snapshot
+
+FORMAT = "dataset_diff.v1"
+EXAMPLES = 5  # of each changed slot
+NAMED = 20  # ids of each kind that are listed
+SHOWN = 120  # characters of a value in an example
+WHOLE = "answer"  # the slot of a reference that is no object
+KINDS = ("same", "added", "removed", "moved", "changed")
+Count = Callable[[str], int]
+Row = dict[str, Any]
+
+
+@dataclass
+class Slot:
+    """What happened to one slot in rows that both versions have."""
+
+    changed: int = 0
+    added: int = 0
+    removed: int = 0
+    examples: list[Row] = field(default_factory=list)
+
+
+@dataclass
+class Task:
+    """Counts of one task; `fields` says what else changed in rows that changed."""
+
+    rows: Counter[str] = field(default_factory=Counter)
+    fields: Counter[str] = field(default_factory=Counter)
+    moves: Counter[str] = field(default_factory=Counter)
+    slots: dict[str, Slot] = field(default_factory=dict)
+    input_delta: int = 0
+    output_delta: int = 0
+
+
+@dataclass
+class Diff:
+    """The difference of two snapshots, whole."""
+
+    before: Snapshot
+    after: Snapshot
+    unit: str  # tokens or characters
+    tasks: dict[str, Task] = field(default_factory=dict)
+    ids: dict[str, list[str]] = field(default_factory=dict)
+    digest: Any = field(default_factory=hashlib.sha256)  # over every row that is not the same
+
+    def as_json(self) -> Row:
+        """The difference as its report holds it."""
+        return {
+            "format": FORMAT,
+            "before": {"version": self.before.name, "sha256": self.before.sha256},
+            "after": {"version": self.after.name, "sha256": self.after.sha256},
+            "unit": self.unit,
+            "rows": {kind: sum(t.rows[kind] for t in self.tasks.values()) for kind in KINDS},
+            "tasks": {name: _task_json(task) for name, task in sorted(self.tasks.items())},
+            "first_ids": {kind: self.ids.get(kind, []) for kind in KINDS if kind != "same"},
+            "rows_sha256": self.digest.hexdigest(),
+        }
+
+    @property
+    def sha256(self) -> str:
+        """What an acknowledgement names: both snapshots and every row that differs."""
+        found = self.as_json()
+        return files.sha256_json([found[k] for k in ("before", "after", "rows", "rows_sha256")])
+
+
+def _task_json(task: Task) -> Row:
+    return {
+        "rows": {kind: task.rows[kind] for kind in KINDS},
+        "fields": dict(sorted(task.fields.items())),
+        "moves": dict(sorted(task.moves.items())),
+        "slots": {name: vars(slot) for name, slot in sorted(task.slots.items())},
+        "input_delta": task.input_delta,
+        "output_delta": task.output_delta,
+    }
+
+
+def between(
+    project: Project, before: str | int, after: str | int, count: Count | None = None
+) -> Diff:
+    """The Diff of snapshots BEFORE and AFTER; COUNT tokens, else characters are counted."""
+    made = Diff(
+        snapshot.load(project, before),
+        snapshot.load(project, after),
+        "tokens" if count else "characters",
+    )
+    for old, new in joined(rows(made.before), rows(made.after)):
+        _compare(made, old, new, count or len)
+    return made
+
+
+def rows(frozen: Snapshot) -> Iterator[tuple[str, str, Row]]:
+    """(id, part, row) of every row of FROZEN, in order of id."""
+    return heapq.merge(*(_part(frozen, part) for part in splits.PARTS), key=itemgetter(0))
+
+
+def _part(frozen: Snapshot, part: str) -> Iterator[tuple[str, str, Row]]:
+    last = ""
+    for row in files.rows(frozen.path(part)):
+        if row["id"] < last:
+            raise SemError(
+                f"{frozen.path(part)}: {row['id']!r} stands after {last!r}",
+                "parts are sorted by id: restore the file, or cut a new snapshot",
+            )
+        last = row["id"]
+        yield last, part, row
+
+
+Side = tuple[str, str, Row] | None
+
+
+def joined(
+    before: Iterator[tuple[str, str, Row]], after: Iterator[tuple[str, str, Row]]
+) -> Iterator[tuple[Side, Side]]:
+    """Rows of BEFORE and AFTER, both sorted by id, in pairs; None where a side has none."""
+    old, new = next(before, None), next(after, None)
+    while old or new:
+        if new is None or (old is not None and old[0] < new[0]):
+            yield old, None
+            old = next(before, None)
+        elif old is None or new[0] < old[0]:
+            yield None, new
+            new = next(after, None)
+        else:
+            yield old, new
+            old, new = next(before, None), next(after, None)
+
+
+def _compare(made: Diff, old: Side, new: Side, count: Count) -> None:
+    name, _, row = new or old
+    task = made.tasks.setdefault(row["task"], Task())
+    kind = _kind(old, new)
+    task.rows[kind] += 1
+    if kind == "same":
+        return
+    if len(made.ids.setdefault(kind, [])) < NAMED:
+        made.ids[kind].append(name)
+    made.digest.update((jsonio.dumps([old, new]) + "\n").encode("utf-8"))
+    task.input_delta += _size(new, "input_text", count) - _size(old, "input_text", count)
+    task.output_delta += _size(new, "output_json", count) - _size(old, "output_json", count)
+    if old and new and old[1] != new[1]:
+        task.moves[f"{old[1]} to {new[1]}"] += 1
+    if old and new and old[2] != new[2]:
+        task.fields.update(_fields(old[2], new[2]))
+        _slots(task, name, old[2].get("output_json"), new[2].get("output_json"))
+
+
+def _kind(old: Side, new: Side) -> str:
+    """A row that moved and changed counts as changed; its move is counted under `moves`."""
+    if old is None or new is None:
+        return "added" if old is None else "removed"
+    if old[2] != new[2]:
+        return "changed"
+    return "same" if old[1] == new[1] else "moved"
+
+
+def _size(side: Side, name: str, count: Count) -> int:
+    if side is None:
+        return 0
+    value = side[2][name]
+    return count(value if isinstance(value, str) else jsonio.dumps(value))
+
+
+def _fields(old: Row, new: Row) -> Iterator[str]:
+    return (name for name in sorted({*old, *new}) if old.get(name) != new.get(name))
+
+
+def _slots(task: Task, name: str, old: Any, new: Any) -> None:
+    old, new = _as_slots(old), _as_slots(new)
+    for slot in sorted({*old, *new}):
+        if slot in old and slot in new and jsonio.dumps(old[slot]) == jsonio.dumps(new[slot]):
+            continue
+        found = task.slots.setdefault(slot, Slot())
+        kind = "changed" if slot in old and slot in new else "added" if slot in new else "removed"
+        setattr(found, kind, getattr(found, kind) + 1)
+        if len(found.examples) < EXAMPLES:
+            sides = {"before": _shown(old.get(slot)), "after": _shown(new.get(slot))}
+            found.examples.append({"id": name, **sides})
+
+
+def _as_slots(reference: Any) -> Row:
+    return reference if isinstance(reference, dict) else {WHOLE: reference}
+
+
+def _shown(value: Any) -> str:
+    text = jsonio.dumps(value)
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"

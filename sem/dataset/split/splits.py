@@ -1,0 +1,309 @@
+"""Cut examples into train, val and test so that no domain is on two sides.
+
+Whole groups move: what shares a domain, a document or nearly the whole input (`links`). Within
+that, row counts meet the ratios (largest remainder), tasks are in every part, and strata are
+balanced (iterative stratification, Sechidis et al. 2011, on groups). Same seed and same rows: same
+parts, whatever the order of the rows. A group with a row that was tested on before stays in test:
+it never comes into train, and figures stay comparable.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from sem.core.errors import Insufficient, SemError
+from sem.core.example import Example
+from sem.core.taskspec import EvalSplit
+from sem.dataset.config import Split
+from sem.dataset.split import leak_links as links
+from sem.dataset.split import rebalance
+
+PARTS = ("train", "val", "test")
+ATTEMPTS = 16
+
+
+@dataclass(frozen=True)
+class Item:
+    """What the cut needs to know of one example."""
+
+    id: str
+    task: str
+    group: str
+    stratum: str
+    links: tuple[str, ...] = ()  # items that share one are of one group, too
+
+
+@dataclass
+class Group:
+    """Examples that move together."""
+
+    name: str
+    ids: list[str] = field(default_factory=list)
+    strata: Counter[str] = field(default_factory=Counter)
+    tasks: set[str] = field(default_factory=set)
+    is_held: bool = False  # was tested on: stays in test
+
+    @property
+    def size(self) -> int:
+        return len(self.ids)
+
+
+Cut = dict[str, list[Group]]
+
+
+def item(example: Example, options: Split) -> Item:
+    """The Item of EXAMPLE: no domain means its document, no document means itself."""
+    names = {
+        "domain": example.domain and f"domain:{example.domain}",
+        "source_id": example.source_id and f"source:{example.source_id}",
+    }
+    order = {"domain": ("domain", "source_id"), "source_id": ("source_id",), "row": ()}
+    group = next((names[key] for key in order[options.group_by] if names[key]), None)
+    parts = {
+        "task": example.task,
+        "page_type": str(example.meta.get("page_type") or "-"),
+        "language": str(example.meta.get("language") or "und"),
+        "domain": example.domain,
+    }
+    stratum = "|".join(parts[name] for name in options.stratify)
+    tied = links.binding(example, options.enforced)
+    return Item(example.id, example.task, group or f"row:{example.id}", stratum, tied)
+
+
+def cut(items: Iterable[Item], split: EvalSplit, held: Collection[str] = ()) -> Cut:
+    """The groups of each part; Insufficient when there are fewer groups than parts to fill.
+
+    A group with one of the ids HELD goes into test.
+    """
+    groups = grouped(items, held)
+    wanted = [part for part, ratio in zip(PARTS, _ratios(split), strict=True) if ratio > 0]
+    _check(groups, wanted)
+    targets = apportion(sum(group.size for group in groups), split)
+    attempts = max(1, min(ATTEMPTS, 60_000 // len(groups)))
+    salts = [f"{split.seed}:{n}" for n in range(attempts)]
+    cuts = [_attempt(groups, targets, wanted, salt) for salt in salts]
+    best = min(cuts, key=lambda made: cost(made, groups, targets, wanted))
+    if cost(best, groups, targets, wanted)[0] == 0:
+        return best
+    # Few groups: what keeps a part small took the only groups that have a task of another part.
+    cuts = [_attempt(groups, targets, wanted, salt, few=True) for salt in salts]
+    return min([best, *cuts], key=lambda made: cost(made, groups, targets, wanted))
+
+
+def _check(groups: Sequence[Group], wanted: Sequence[str]) -> None:
+    free = [group for group in groups if not group.is_held]
+    if len(free) < len(groups) and "test" not in wanted:
+        raise SemError(
+            "eval_split.test_ratio is 0, but rows were tested on before",
+            "give test a ratio: what was tested on is never trained on",
+        )
+    short = len(wanted) - len(free) - (len(free) < len(groups))
+    if short > 0:
+        rows = sum(group.size for group in groups)
+        tested = len(groups) - len(free)
+        held = f", {tested} of them tested on before" if tested else ""
+        raise Insufficient(
+            f"{rows} rows in {len(groups)} groups{held} cannot fill {len(wanted)} parts "
+            f"({', '.join(wanted)}) without a group on two sides",
+            f"add examples of at least {short} more domains, or set split.group_by to source_id "
+            "or row, or what ties them under split.leaks to report, in dataset.yaml",
+        )
+
+
+def grouped(items: Iterable[Item], held: Collection[str] = ()) -> list[Group]:
+    """ITEMS by group, in order of id and name whatever order they come in.
+
+    Groups with a link in common are one, under the name that sorts first.
+    """
+    groups: dict[str, Group] = {}
+    ordered = sorted(items, key=lambda one: one.id)
+    names = _joined(ordered)
+    for one in ordered:
+        name = names(one.group)
+        group = groups.setdefault(name, Group(name))
+        group.ids.append(one.id)
+        group.strata[one.stratum] += 1
+        group.tasks.add(one.task)
+        group.is_held |= one.id in held
+    return [groups[name] for name in sorted(groups)]
+
+
+def _joined(items: Sequence[Item]) -> Callable[[str], str]:
+    """From the name of a group to the name of the one it became part of."""
+    leader: dict[str, str] = {}
+
+    def find(name: str) -> str:
+        while leader.setdefault(name, name) != name:
+            leader[name] = leader[leader[name]]
+            name = leader[name]
+        return name
+
+    first: dict[str, str] = {}
+    for one in items:
+        for link in one.links:
+            a, b = sorted((find(first.setdefault(link, one.group)), find(one.group)))
+            leader[b] = a
+    return find
+
+
+def apportion(rows: int, split: EvalSplit) -> dict[str, int]:
+    """Rows of each part by the largest remainder; a part with a ratio gets one at least."""
+    exact = [ratio * rows for ratio in _ratios(split)]
+    whole = [int(share) for share in exact]
+    # Rounded, so that 0.1 * 30 = 3.0000000000000004 leaves the remainder 0 it means.
+    order = sorted(range(3), key=lambda n: (-round(exact[n] - whole[n], 9), n))
+    for number in order[: rows - sum(whole)]:
+        whole[number] += 1
+    for number, ratio in enumerate(_ratios(split)):
+        if ratio > 0 and whole[number] == 0 and max(whole) > 1:
+            whole[whole.index(max(whole))] -= 1
+            whole[number] = 1
+    return dict(zip(PARTS, whole, strict=True))
+
+
+def _ratios(split: EvalSplit) -> tuple[float, float, float]:
+    return split.train_ratio, split.val_ratio, split.test_ratio
+
+
+def _attempt(
+    groups: Sequence[Group],
+    targets: dict[str, int],
+    wanted: Sequence[str],
+    salt: str,
+    few: bool = False,
+) -> Cut:
+    made: Cut = {part: [] for part in PARTS}
+    made["test"] = [group for group in groups if group.is_held]
+    free = [group for group in groups if not group.is_held]
+    order = sorted(free, key=lambda group: (-group.size, _shuffled(salt, group.name)))
+    left = _seed_tasks(order, made, targets, wanted, salt, few)
+    filler = _Filler(groups, made, targets, wanted)
+    for group in left:
+        filler.place(group)
+    rebalance.even_out(made, targets, wanted)
+    return made
+
+
+def _seed_tasks(
+    order: list[Group],
+    made: Cut,
+    targets: dict[str, int],
+    wanted: Sequence[str],
+    salt: str,
+    few: bool,
+) -> list[Group]:
+    """Give every part a group of every task that has enough of them; the groups left over.
+
+    With `few` groups those that bring most tasks at once come first, whatever their size, and each
+    part leaves one for every part that is still empty.
+    """
+    counts = Counter(task for group in order for task in group.tasks)
+    due = {task for task, count in counts.items() if count >= len(wanted)}
+    left = list(order)
+    for part in sorted(wanted, key=lambda part: targets[part]):
+        while left:
+            empty = sum(not made[other] for other in wanted if other != part)
+            if few and made[part] and len(left) <= empty:
+                break
+            missing = due - {task for group in made[part] for task in group.tasks}
+            if not missing and made[part]:
+                break
+            fits = [g for g in left if g.tasks & missing or not missing]
+            if not fits:
+                break
+            costs = {
+                g.name: _seed_cost(g, missing, counts, targets[part], salt, few) for g in fits
+            }
+            best = min(fits, key=lambda g: costs[g.name])
+            made[part].append(best)
+            left.remove(best)
+    return left
+
+
+def _seed_cost(
+    group: Group, missing: set[str], counts: Counter[str], target: int, salt: str, few: bool
+) -> tuple[float, ...]:
+    """Not too large, then rare tasks first, many at once, then by lot; with `few` most tasks."""
+    rarest = min((counts[task] for task in group.tasks & missing), default=0)
+    oversize = max(0.0, group.size - max(1.0, target * rebalance.LARGEST_SHARE))
+    brought = -len(group.tasks & missing)
+    if few:
+        return (brought, rarest, oversize, _shuffled(salt, group.name))
+    return (oversize, rarest, brought, _shuffled(salt, group.name))
+
+
+class _Filler:
+    """Places groups one by one where their strata are most wanted and there is room."""
+
+    def __init__(
+        self, groups: Sequence[Group], made: Cut, targets: dict[str, int], wanted: Sequence[str]
+    ) -> None:
+        self._made, self._targets, self._wanted = made, targets, wanted
+        self._total = sum((group.strata for group in groups), Counter())
+        self._rows = max(1, sum(targets.values()))
+        self._have = {part: Counter[str]() for part in PARTS}
+        self._size = dict.fromkeys(PARTS, 0)
+        for part in PARTS:
+            for group in made[part]:
+                self._add(part, group)
+
+    def place(self, group: Group) -> None:
+        part = max(self._wanted, key=lambda part: self._wish(part, group))
+        self._made[part].append(group)
+        self._add(part, group)
+
+    def _add(self, part: str, group: Group) -> None:
+        self._have[part].update(group.strata)
+        self._size[part] += group.size
+
+    def _wish(self, part: str, group: Group) -> tuple[float, float, float]:
+        target = self._targets[part]
+        room = target - self._size[part] - group.size
+        small = part == "train" or group.size <= max(1.0, target * rebalance.LARGEST_SHARE)
+        share = target / self._rows
+        need = sum(
+            count * (1 - self._have[part][name] / max(1e-9, share * self._total[name]))
+            for name, count in group.strata.items()
+        )
+        return (min(0, room) if small else min(-group.size, room), need, room / max(1, target))
+
+
+def cost(
+    made: Cut, groups: Sequence[Group], targets: dict[str, int], wanted: Sequence[str]
+) -> tuple[float, float, float]:
+    """Empty parts and tasks missing from parts, then rows off target, then strata off shares."""
+    counts = Counter(task for group in groups for task in group.tasks)
+    due = {task for task, count in counts.items() if count >= len(wanted)}
+    missing = sum(not made[part] for part in wanted)
+    missing += sum(len(due - {t for g in made[part] for t in g.tasks}) for part in wanted)
+    off = sum(abs(sum(g.size for g in made[part]) - targets[part]) for part in PARTS)
+    total = sum((group.strata for group in groups), Counter())
+    rows = max(1, sum(targets.values()))
+    uneven = 0.0
+    for part in wanted:
+        have: Counter[str] = sum((group.strata for group in made[part]), Counter())
+        share = targets[part] / rows
+        uneven += sum(abs(have[name] - share * count) for name, count in total.items())
+    return missing, off, uneven
+
+
+def _shuffled(salt: str, name: str) -> bytes:
+    return hashlib.sha256(f"{salt}:{name}".encode()).digest()
+
+
+def quality(made: Cut, split: EvalSplit) -> dict[str, dict[str, float]]:
+    """Of each part: rows off its target, and how alike its strata are to those of all rows.
+
+    The likeness is 1 - the total variation distance of both distributions: 1.0 is the same.
+    """
+    total = sum((group.strata for groups in made.values() for group in groups), Counter[str]())
+    rows = sum(total.values())
+    targets = apportion(rows, split)
+    found = {}
+    for part, groups in made.items():
+        have = sum((group.strata for group in groups), Counter[str]())
+        size = sum(have.values())
+        apart = sum(abs(have[s] / max(1, size) - n / rows) for s, n in total.items()) / 2
+        found[part] = {"rows_off": size - targets[part], "balance": round(1 - apart, 4)}
+    return found

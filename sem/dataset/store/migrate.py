@@ -1,0 +1,277 @@
+"""References brought from one version of a task's schema to the next, by declared steps.
+
+`configs/SEM/migrations/*.yaml` each say for one task how references of version `to` - 1 become
+those of version `to`. A row says its version in `metadata.schema_version`; without it, it is 1.
+
+    task: product
+    to: 2
+    steps:
+      - rename: {slot: cost, to: price}
+      - drop: {slot: vat}
+      - add: {slot: currency, default: null}
+      - map: {slot: stock, values: {yes: InStock, no: OutOfStock}}
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sem.core import files, jsonio, schema, settings
+from sem.core.errors import SemError, nearest
+from sem.core.project import Project
+from sem.core.taskspec import TaskSpec
+from sem.dataset.store import store, store_writer
+from sem.dataset.store.examples_table import RawRow
+from sem.dataset.store.store_writer import Change
+
+KEY = "schema_version"
+REJECTS = "migrate_rejects.jsonl"
+
+
+@dataclass(frozen=True)
+class Rename:
+    """The slot SLOT is called TO from now on."""
+
+    slot: str
+    to: str
+
+
+@dataclass(frozen=True)
+class Drop:
+    """There is no slot SLOT any more."""
+
+    slot: str
+
+
+@dataclass(frozen=True)
+class Add:
+    """There is a slot SLOT; rows without it get DEFAULT."""
+
+    slot: str
+    default: Any = None
+
+
+@dataclass(frozen=True)
+class Map:
+    """The values of SLOT are spelled otherwise."""
+
+    slot: str
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Step:
+    """Exactly one of the four."""
+
+    rename: Rename | None = None
+    drop: Drop | None = None
+    add: Add | None = None
+    map: Map | None = None
+
+    def __post_init__(self) -> None:
+        if sum(value is not None for value in vars(self).values()) != 1:
+            raise SemError("a step is none or several of the four", "write one: - rename: {…}")
+
+    @property
+    def kind(self) -> str:
+        return next(name for name, value in vars(self).items() if value is not None)
+
+    @property
+    def what(self) -> Any:
+        return getattr(self, self.kind)
+
+    @property
+    def slots(self) -> frozenset[str]:
+        """The slots it touches, as they are called afterwards and before."""
+        return frozenset({self.what.slot, getattr(self.what, "to", self.what.slot)})
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One file of steps."""
+
+    task: str
+    to: int
+    steps: tuple[Step, ...]
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if self.to < 2:
+            raise SemError(f"to: {self.to}", "rows without schema_version are 1: start with 2")
+
+
+class Stuck(Exception):
+    """A step does not apply to a row; it says why."""
+
+
+@dataclass
+class Migrated:
+    """What a migration did, or would do."""
+
+    steps: Counter[str] = field(default_factory=Counter)
+    changes: list[Change] = field(default_factory=list)
+    stuck: list[dict[str, Any]] = field(default_factory=list)
+    already: int = 0  # rows of a task with migrations that are at its version
+    store: list[str] = field(default_factory=list)
+
+
+def load(project: Project) -> dict[str, list[Migration]]:
+    """The migrations of PROJECT by task, in order; SemError on a gap or an unknown task."""
+    found: dict[str, list[Migration]] = {}
+    for path in sorted((project.configs / "migrations").glob("*.y*ml")):
+        value = settings.read_yaml(path)
+        if not isinstance(value, dict) or "name" in value:
+            raise SemError(f"{path}: no migration", "write task, to and steps")
+        made = settings.build(Migration, {**value, "name": path.name}, str(path))
+        if made.task not in project.tasks:
+            raise SemError(
+                f"{path}: task {made.task!r} has no TaskSpec", nearest(made.task, project.tasks)
+            )
+        found.setdefault(made.task, []).append(made)
+    for task, listed in found.items():
+        listed.sort(key=lambda one: one.to)
+        wanted = list(range(2, 2 + len(listed)))
+        if [one.to for one in listed] != wanted:
+            raise SemError(
+                f"migrations of {task} lead to {[one.to for one in listed]}, not to {wanted}",
+                "one file for each version, none left out, none twice",
+            )
+    return found
+
+
+def of(meta: dict[str, Any]) -> int:
+    """The schema version that metadata META names, 1 when it names none."""
+    found = meta.get(KEY, 1)
+    return int(found) if str(found).isdigit() else 1
+
+
+def apply(reference: Any, meta: dict[str, Any], listed: list[Migration]) -> tuple[Any, list[Step]]:
+    """REFERENCE at the newest version of LISTED, and the steps it took; Stuck when one fails."""
+    taken: list[Step] = []
+    for made in listed:
+        if made.to > of(meta):
+            for step in made.steps:
+                if not isinstance(reference, dict):
+                    raise Stuck(f"{made.name}: the reference is no object")
+                try:
+                    reference = ACTS[step.kind](dict(reference), step.what)
+                except Stuck as error:
+                    raise Stuck(f"{made.name}: {step.kind} {step.what.slot}: {error}") from error
+                taken.append(step)
+    return reference, taken
+
+
+def _rename(reference: dict[str, Any], step: Rename) -> dict[str, Any]:
+    if step.slot not in reference:
+        return reference
+    if step.to in reference:
+        raise Stuck(f"{step.to} is there already")
+    reference[step.to] = reference.pop(step.slot)
+    return reference
+
+
+def _drop(reference: dict[str, Any], step: Drop) -> dict[str, Any]:
+    reference.pop(step.slot, None)
+    return reference
+
+
+def _add(reference: dict[str, Any], step: Add) -> dict[str, Any]:
+    reference.setdefault(step.slot, step.default)
+    return reference
+
+
+def _map(reference: dict[str, Any], step: Map) -> dict[str, Any]:
+    value = reference.get(step.slot)
+    if step.slot not in reference or value is None:
+        return reference
+    if isinstance(value, list):
+        reference[step.slot] = [_mapped(one, step) for one in value]
+    else:
+        reference[step.slot] = _mapped(value, step)
+    return reference
+
+
+def _mapped(value: Any, step: Map) -> Any:
+    key = value if isinstance(value, str) else jsonio.dumps(value)
+    if key in step.values:
+        return step.values[key]
+    if any(jsonio.dumps(value) == jsonio.dumps(new) for new in step.values.values()):
+        return value
+    raise Stuck(f"{jsonio.dumps(value)[:60]} is none of its values")
+
+
+ACTS: dict[str, Callable[[dict[str, Any], Any], dict[str, Any]]] = {
+    "rename": _rename,
+    "drop": _drop,
+    "add": _add,
+    "map": _map,
+}
+
+
+def plan(project: Project) -> Migrated:
+    """What a migration of PROJECT's store would do; nothing is written."""
+    listed, made = load(project), Migrated()
+    if listed:
+        with store.reading(project.store) as opened:
+            for row in opened.rows():
+                if row.task in listed:
+                    _one(row, listed[row.task], project.tasks[row.task], made)
+    return made
+
+
+def _one(row: RawRow, listed: list[Migration], spec: TaskSpec, made: Migrated) -> None:
+    try:
+        change, taken = change_of(row, listed, spec)
+    except Stuck as error:
+        made.stuck.append({"id": row.id, "task": row.task, "reason": str(error)})
+        return
+    if change is None:
+        made.already += 1
+        return
+    made.changes.append(change)
+    made.steps.update(f"{row.task}: {step.kind} {step.what.slot}" for step in taken)
+
+
+def change_of(
+    row: RawRow, listed: list[Migration], spec: TaskSpec
+) -> tuple[Change | None, list[Step]]:
+    """The Change that brings ROW to the version LISTED ends at; None when it is there."""
+    try:
+        meta = jsonio.loads(row.metadata) if row.metadata else {}
+        reference = jsonio.loads(row.reference or "null")
+    except ValueError as error:
+        raise Stuck(f"not JSON: {error}"[:200]) from error
+    if not isinstance(meta, dict):
+        raise Stuck("the metadata is no object")
+    if of(meta) >= listed[-1].to:
+        return None, []
+    new, taken = apply(reference, meta, listed)
+    wrong = schema.problems(new, spec.io_schema, limit=1)
+    if wrong:
+        raise Stuck(f"breaks io_schema afterwards: {wrong[0]}"[:200])
+    told = jsonio.dumps({**meta, KEY: listed[-1].to})
+    return Change(str(row.id), jsonio.dumps(new), told), taken
+
+
+def run(project: Project) -> tuple[Migrated, Path]:
+    """Migrate PROJECT's store and its references; the rows left as they are go to a report."""
+    steps = store_writer.migrate(project.store)
+    made = plan(project)
+    made.store = steps
+    store_writer.update(project.store, made.changes)
+    path = project.reports / REJECTS
+    files.write_rows(path, made.stuck)
+    return made, path
+
+
+def table(made: Migrated) -> Iterator[tuple[str, object]]:
+    """MADE as table rows."""
+    yield from (("store", step) for step in made.store)
+    yield "rows changed", len(made.changes)
+    yield "rows at their version already", made.already
+    yield from sorted(made.steps.items())
+    yield "rows left as they are", len(made.stuck)
+    reasons = Counter(one["reason"] for one in made.stuck)
+    yield from ((f"left: {reason}", count) for reason, count in reasons.most_common(12))

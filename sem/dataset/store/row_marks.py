@@ -1,0 +1,119 @@
+"""What a row can be recognised by: its id, content, page, source, domains and texts.
+
+One form for rows as they are stored and for rows as snapshots hold them. Contents are compared as
+letters and digits, composed, case aside: a page that comes back indented otherwise is the same.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sem.core import jsonio
+from sem.core.example import SPELLINGS
+from sem.dataset.html import words
+from sem.dataset.store import rows
+from sem.dataset.store.examples_table import RawRow
+
+LEAST_PAGE = 64  # letters and digits; a shorter input is no page that a digest could tell apart
+HEAD = 4_000  # where the prompt names its address
+ASCII_MARKS = bytes(c for c in range(128) if not chr(c).isalnum())
+NOT_WORD = re.compile(r"[\W_]+")
+
+
+@dataclass(frozen=True)
+class Marks:
+    """One row, ready to be compared with what was asked for."""
+
+    id: str
+    reference: str  # canonical JSON
+    source: str | None
+    domains: tuple[str, ...]
+    texts: tuple[str, ...]  # every text of the row: the input first, then values and metadata
+    stored: tuple[str, ...] = ()  # columns of JSON as their text stands in the store's file
+    input_text: str = ""
+
+    @property
+    def content(self) -> str:
+        """Input and reference, folded."""
+        return f"{fold(self.input_text)}|{fold(self.reference)}"
+
+    @property
+    def page(self) -> str | None:
+        """What follows the instruction, folded, where it is long enough to tell pages apart."""
+        folded = fold(_page(self.input_text))
+        return folded if len(folded) >= LEAST_PAGE else None
+
+
+def of_raw(row: RawRow) -> Marks:
+    """The Marks of a stored ROW."""
+    reference, meta = _value(row.reference), _value(row.metadata)
+    texts = (row.input_text or "", *strings(reference), *strings(meta), row.system_prompt or "")
+    made = _marks(row.id or "", texts, reference, meta, row.source_id)
+    return replace(made, stored=tuple(filter(None, (row.reference, row.metadata, row.slot_specs))))
+
+
+def of_json(row: dict[str, Any]) -> Marks:
+    """The Marks of ROW of a snapshot, of clean.jsonl or of a golden set."""
+    said = next((row[name] for name in SPELLINGS["input_text"] if name in row), "")
+    reference = next((row[name] for name in SPELLINGS["output_json"] if name in row), None)
+    meta = next((row[name] for name in SPELLINGS["meta"] if name in row), None)
+    texts = (str(said), *strings({k: v for k, v in row.items() if k != "id" and v != said}))
+    return _marks(str(row.get("id") or ""), texts, reference, meta, row.get("source_id"))
+
+
+def _marks(name: str, texts: tuple[str, ...], reference: Any, meta: Any, source: Any) -> Marks:
+    meta = meta if isinstance(meta, dict) else {}
+    return Marks(
+        id=name,
+        reference=jsonio.dumps(reference),
+        source=str(source or meta.get("source_id") or "") or None,
+        domains=tuple(sorted(set(_domains(texts[0], meta)))),
+        texts=tuple(text for text in texts if text),
+        input_text=texts[0],
+    )
+
+
+def fold(text: str) -> str:
+    """TEXT as its letters and digits, composed, case aside."""
+    plain = text if text.isascii() else unicodedata.normalize("NFKC", text)
+    # Most of a page is ASCII: bytes drop its markup ten times faster than the expression.
+    short = plain.casefold().encode("utf-8", "surrogatepass").translate(None, ASCII_MARKS)
+    left = short.decode("utf-8", "surrogatepass")
+    return left if left.isascii() else NOT_WORD.sub("", left)
+
+
+def strings(value: Any) -> Iterator[str]:
+    """Every text inside VALUE; the keys of objects are no texts."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from strings(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from strings(inner)
+
+
+def _page(text: str) -> str:
+    tag = words.HTML.search(text)
+    if tag is not None:
+        return text[tag.start() :]
+    line = rows.URL_LINE.search(text[:HEAD])
+    return text[line.end() :] if line else text
+
+
+def _domains(text: str, meta: dict[str, Any]) -> Iterator[str]:
+    line = rows.URL_LINE.search(text[:HEAD])
+    for address in (meta.get("url"), meta.get("domain"), meta.get("site"), line and line[1]):
+        domain = rows.registered_domain(address) if isinstance(address, str) else ""
+        if domain:
+            yield domain
+
+
+def _value(stored: str | None) -> Any:
+    try:
+        return jsonio.loads(stored) if stored else None
+    except ValueError:  # kept as it is: broken JSON holds the same words
+        return stored

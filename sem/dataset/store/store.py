@@ -1,0 +1,337 @@
+"""The door to DuckDB: the table `examples`, read untrusted and written in one transaction.
+
+A received file can hide a VIEW called `examples` that reads local files when it is selected
+from, so files are opened read-only, without external access, with their settings locked.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sem.core import files
+from sem.core.errors import Busy, SemError, nearest
+from sem.dataset.store import examples_table
+from sem.dataset.store.examples_table import (
+    CAPTURE,
+    COLUMNS,
+    FIELDS,
+    NEEDED,
+    Appended,
+    RawRow,
+    batched,
+)
+
+# DuckDB 1.2 and later can read what is written here; 2.0's own default locks 1.x out.
+STORAGE_VERSION = "v1.2.0"
+BATCH = 64
+CLOSED = {
+    "enable_external_access": "false",
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "threads": "1",
+    "memory_limit": "768MB",  # a vector of 2,048 pages is 128 MB; the rest is cache
+}
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open store: its path, the columns that will be read, and how many rows it has."""
+
+    path: Path
+    table: str
+    columns: dict[str, str]  # field -> SQL expression
+    count: int
+    connection: Any
+
+    def rows(self, only: Sequence[str] = ()) -> Iterator[RawRow]:
+        """Every row, or those with the ids ONLY, as stored: sorting pages spills gigabytes."""
+        names, chosen = list(self.columns), ", ".join(self.columns.values())
+        query = f"SELECT {chosen} FROM {self.table}"  # noqa: S608 - checked names
+        if only:
+            query += f" WHERE {self.columns['id']} IN ({', '.join('?' for _ in only)})"
+        # DuckDB streams this; it holds one vector of 2,048 rows, whatever the store's size.
+        found = self.connection.execute(query, list(only))
+        while batch := found.fetchmany(BATCH):
+            for row in batch:
+                yield RawRow(**dict(zip(names, row, strict=True)))
+
+    def ids(self) -> Iterator[str]:
+        """The id of every row."""
+        found = self.connection.execute(f"SELECT {self.columns['id']} FROM {self.table}")  # noqa: S608
+        while batch := found.fetchmany(2_048):
+            yield from (row[0] for row in batch)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Store]:
+    """The store at PATH, opened read-only; SemError when it is not one or has no rows."""
+    import duckdb
+
+    table, connection = table_name(), connect(path)
+    try:
+        columns = _columns(connection, path, table)
+        count = connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608
+        if not count:
+            raise SemError(
+                f"{path}: table {table!r} has no rows", "add some: `fab dataset.import`"
+            )
+        yield Store(path, table, columns, count, connection)
+    except duckdb.Error as error:
+        raise explained(path, error) from error
+    finally:
+        connection.close()
+
+
+def table_name() -> str:
+    """The table of examples: $DATASET_DB_TABLE, by default `examples`."""
+    name = os.environ.get("DATASET_DB_TABLE") or "examples"
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,62}", name):
+        raise SemError(f"DATASET_DB_TABLE {name!r} is not a table name", "use letters, digits, _")
+    return name
+
+
+def connect(path: Path) -> Any:
+    """A read-only connection to the store at PATH; SemError when it cannot be opened."""
+    import duckdb
+
+    if not path.is_file():
+        raise SemError(
+            f"{path}: no such store", "make it with `fab dataset.import` or `fab demo.data`"
+        )
+    try:
+        return duckdb.connect(
+            str(path), read_only=True, config={**CLOSED, "lock_configuration": "true"}
+        )
+    except duckdb.Error as error:
+        raise explained(path, error) from error
+
+
+def explained(path: Path, error: Exception) -> SemError:
+    """What to say of DuckDB's ERROR on the store at PATH."""
+    text = " ".join(str(error).split())
+    if "conflicting lock" in text.lower():
+        holder = re.search(r"PID (\d+)", text)
+        who = f"process {holder[1]}" if holder else "another process"
+        return Busy(f"{path}: {who} is writing this store", "wait for it, then run again")
+    if text.startswith("Out of Memory"):
+        return SemError(
+            f"{path}: 2,048 pages at a time do not fit into {CLOSED['memory_limit']}",
+            "leave out pages beyond clean.max_bytes, or import the rows in parts",
+        )
+    return SemError(
+        f"{path}: cannot be used as a DuckDB store: {text[:200]}",
+        "check that the file is whole, and copy it again together with its .wal",
+    )
+
+
+def _columns(connection: Any, path: Path, table: str) -> dict[str, str]:
+    _check_table(connection, path, table)
+    types = dict(
+        connection.execute(
+            "SELECT column_name, data_type FROM duckdb_columns() "
+            "WHERE table_name = ? AND schema_name = 'main'",
+            [table],
+        ).fetchall()
+    )
+    chosen = {}
+    for name, spellings in FIELDS.items():
+        column = next((s for s in spellings if s in types), None)
+        if column is not None:
+            chosen[name] = _as_text(column, types[column])
+    for name in NEEDED:
+        if name not in chosen:
+            raise SemError(
+                f"{path}: table {table!r} has no column {FIELDS[name][0]!r}",
+                f"it has {', '.join(sorted(types))[:200]}; {nearest(FIELDS[name][0], types)}",
+            )
+    captured = [column for column in CAPTURE if column in types]
+    if captured:
+        pairs = ", ".join(f"'{column}', \"{column}\"" for column in captured)
+        chosen["capture"] = f"json_object({pairs})::VARCHAR"
+    return chosen
+
+
+def _check_table(connection: Any, path: Path, table: str) -> None:
+    kinds = dict(
+        connection.execute(
+            "SELECT table_name, table_type FROM information_schema.tables "
+            "WHERE table_schema = 'main'"
+        ).fetchall()
+    )
+    if kinds.get(table) != "BASE TABLE":
+        found = f"is a {kinds[table]}" if table in kinds else "is missing"
+        raise SemError(f"{path}: table {table!r} {found}", "a store holds one plain table of rows")
+
+
+def _as_text(column: str, kind: str) -> str:
+    """SQL that reads COLUMN, one of ours by name, as text whatever its type."""
+    if kind.startswith(("STRUCT", "MAP")) or kind.endswith("]"):
+        return f'to_json("{column}")::VARCHAR'
+    return f'"{column}"::VARCHAR'
+
+
+@contextmanager
+def records(path: Path) -> Iterator[Iterator[dict[str, Any]]]:
+    """Every row of the table at PATH with all its columns, for a mapping to choose from."""
+    import duckdb
+
+    table, connection = table_name(), connect(path)
+    try:
+        _check_table(connection, path, table)
+        found = connection.execute(f"SELECT * FROM {table}")  # noqa: S608 - a checked name
+        yield _records(found, [column[0] for column in found.description])
+    except duckdb.Error as error:
+        raise explained(path, error) from error
+    finally:
+        connection.close()
+
+
+def _records(found: Any, names: list[str]) -> Iterator[dict[str, Any]]:
+    while batch := found.fetchmany(BATCH):
+        for row in batch:
+            yield dict(zip(names, row, strict=True))
+
+
+def append(path: Path, rows: Iterable[RawRow], on_conflict: str = "error") -> Appended:
+    """Add ROWS to the store at PATH in one transaction: all of them or none.
+
+    A row whose id is there with the same content counts as already there; with other content
+    ON_CONFLICT says 'error' (SemError), 'skip' or 'replace'.
+    """
+    import duckdb
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with files.lock(path.with_name(path.name + ".lock"), str(path)):
+        # A new store appears whole: one torn while its header is written opens never again.
+        place = path if path.exists() else path.with_name(path.name + ".new")
+        sweep(path)
+        connection = open_for_writing(place)
+        try:
+            connection.execute("BEGIN")
+            _ensure_table(connection, path)
+            done = insert(connection, path, rows, on_conflict)
+            connection.execute("COMMIT")
+            connection.execute("CHECKPOINT")
+        except duckdb.Error as error:
+            is_full = isinstance(error, duckdb.IOException | duckdb.OutOfMemoryException)
+            way_out = "free space, then run again" if is_full else "correct that row"
+            raise SemError(
+                f"{path}: not written: {' '.join(str(error).split())[:200]}",
+                f"the rows from before are all there; {way_out}",
+            ) from error
+        finally:
+            connection.close()
+        if place != path:
+            os.replace(place, path)
+            files.sync(path.parent)
+        return done
+
+
+def sweep(path: Path) -> None:
+    """Remove what a killed writer of a store at PATH left beside it."""
+    for name in (".tmp", ".new.tmp"):
+        shutil.rmtree(path.with_name(path.name + name), ignore_errors=True)
+    for name in (".new", ".new.wal"):
+        path.with_name(path.name + name).unlink(missing_ok=True)
+
+
+def open_for_writing(path: Path) -> Any:
+    """A connection that may write the store at PATH, in the format of STORAGE_VERSION."""
+    import duckdb
+
+    config = {**CLOSED, "storage_compatibility_version": STORAGE_VERSION}
+    try:
+        return duckdb.connect(str(path), config=config)
+    except duckdb.Error as error:
+        raise explained(path, error) from error
+
+
+def _ensure_table(connection: Any, path: Path) -> None:
+    query = "SELECT 1 FROM information_schema.tables WHERE table_name = 'examples'"
+    if connection.execute(query).fetchone() is None:
+        for statement in (
+            examples_table.SCHEMA,
+            examples_table.SCHEMA_META,
+            examples_table.SCHEMA_VERSION,
+        ):
+            connection.execute(statement)
+    _check_table(connection, path, "examples")
+
+
+def insert(connection: Any, path: Path, rows: Iterable[RawRow], on_conflict: str) -> Appended:
+    """Add ROWS within the transaction of CONNECTION, to the store at PATH."""
+    counts = vars(Appended()).copy()
+    for batch in batched(rows, BATCH):
+        fresh: dict[str, tuple[Any, ...]] = {}
+        there = _existing(connection, [row.id for row in batch])
+        for row in batch:
+            values = row.columns()
+            old = fresh.get(values[0]) or there.get(values[0])
+            kind = examples_table.outcome(str(path), old, values, on_conflict)
+            counts[kind] += 1
+            if kind in ("added", "replaced"):
+                fresh[values[0]] = values
+        _write(connection, list(fresh.values()))
+    return Appended(**counts)
+
+
+def _existing(connection: Any, ids: Sequence[str | None]) -> dict[str, tuple[Any, ...]]:
+    marks = ", ".join("?" for _ in ids)
+    chosen = ", ".join(f"{name}::VARCHAR" for name in COLUMNS)
+    query = f"SELECT {chosen} FROM examples WHERE id IN ({marks})"  # noqa: S608 - our names
+    return {row[0]: row for row in connection.execute(query, list(ids)).fetchall()}
+
+
+def _write(connection: Any, rows: Sequence[tuple[Any, ...]]) -> None:
+    if not rows:
+        return
+    import duckdb
+
+    marks = ", ".join(["(" + ", ".join("?" for _ in COLUMNS) + ")"] * len(rows))
+    try:
+        _insert_all(connection, rows, marks)
+    except duckdb.ConversionException as error:
+        text = " ".join(str(error).split())
+        raise duckdb.ConversionException(f"row {_misfit(connection, rows)!r}: {text}") from error
+
+
+def _misfit(connection: Any, rows: Sequence[tuple[Any, ...]]) -> str:
+    """The id of the first of ROWS with a value that is no JSON where JSON is stored."""
+    import duckdb
+
+    for row in rows:
+        values = dict(zip(COLUMNS, row, strict=True))
+        try:
+            for name in ("response_strong", "metadata", "slot_specs"):
+                connection.cursor().execute("SELECT ?::JSON", [values[name]])
+        except duckdb.ConversionException:
+            return str(values["id"])
+    return "?"
+
+
+def _insert_all(connection: Any, rows: Sequence[tuple[Any, ...]], marks: str) -> None:
+    connection.execute(
+        f"INSERT OR REPLACE INTO examples ({', '.join(COLUMNS)}) VALUES {marks}",  # noqa: S608
+        [value for row in rows for value in row],
+    )
+
+
+def shared_domains(train: Path, split: Path) -> tuple[list[str], int, int, str]:
+    """Domains in both JSONL parts, domains in TRAIN, in SPLIT, and the query that found them."""
+    import duckdb
+
+    shown = "SELECT DISTINCT json->'meta'->>'domain' AS domain FROM read_ndjson_objects('{}')"
+    part = shown.replace("'{}'", "?")
+    with duckdb.connect(":memory:") as connection:
+        sizes = [
+            len({row[0] for row in connection.execute(part, [str(path)]).fetchall()} - {None, ""})
+            for path in (train, split)
+        ]
+        both = connection.execute(f"{part} INTERSECT {part}", [str(train), str(split)]).fetchall()
+    query = f"{shown.format(train.name)} INTERSECT {shown.format(split.name)}"
+    return sorted(row[0] for row in both if row[0]), *sizes, query

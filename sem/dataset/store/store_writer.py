@@ -1,0 +1,181 @@
+"""The store's own version, and changes of single rows; a door to DuckDB beside `store`.
+
+A store without the table `schema_meta` is of version 1. Steps are in STEPS, each from one version
+to the next, all of them in one transaction.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sem.core import files
+from sem.core.errors import SemError
+from sem.dataset.store import examples_table, store
+from sem.dataset.store.examples_table import RawRow
+
+
+@dataclass(frozen=True)
+class Change:
+    """A row's new reference and metadata, as JSON text."""
+
+    id: str
+    reference: str
+    metadata: str
+
+
+def _say_version(connection: Any) -> None:
+    """1 to 2: the store says of which version it is."""
+    connection.execute(examples_table.SCHEMA_META)
+    connection.execute("INSERT INTO schema_meta SELECT 1 WHERE NOT EXISTS (FROM schema_meta)")
+
+
+STEPS: tuple[Callable[[Any], None], ...] = (_say_version,)  # the n-th leads to version n + 2
+CURRENT = 1 + len(STEPS)
+
+
+def version(path: Path) -> int:
+    """The version of the store at PATH; SemError when a newer Sem wrote it."""
+    connection = store.connect(path)
+    try:
+        found = _version(connection)
+    finally:
+        connection.close()
+    if found > CURRENT:
+        raise SemError(
+            f"{path}: the store is of version {found}, this Sem knows {CURRENT}",
+            "use the Sem that wrote it, or a newer one",
+        )
+    return found
+
+
+def _version(connection: Any) -> int:
+    query = "SELECT 1 FROM information_schema.tables WHERE table_name = 'schema_meta'"
+    if connection.execute(query).fetchone() is None:
+        return 1
+    return int(connection.execute("SELECT max(version) FROM schema_meta").fetchone()[0] or 1)
+
+
+def migrate(path: Path) -> list[str]:
+    """Bring the store at PATH to CURRENT; what each step did, none when it was there."""
+    if version(path) == CURRENT:
+        return []
+    done = []
+
+    def act(connection: Any) -> None:
+        for number in range(_version(connection), CURRENT):
+            STEPS[number - 1](connection)
+            connection.execute("UPDATE schema_meta SET version = ?", [number + 1])
+            done.append((STEPS[number - 1].__doc__ or "").strip())
+
+    _within(path, act)
+    return done
+
+
+def update(path: Path, changes: Iterable[Change]) -> int:
+    """Give rows of the store at PATH their CHANGES, all or none; how many there were."""
+    values = [[one.reference, one.metadata, one.id] for one in changes]
+
+    def act(connection: Any) -> None:
+        connection.executemany(
+            "UPDATE examples SET response_strong = ?, metadata = ? WHERE id = ?", values
+        )
+
+    if values:
+        _within(path, act)
+    return len(values)
+
+
+@dataclass(frozen=True)
+class Exchanged:
+    """What became of the rows of one origin."""
+
+    added: int = 0
+    unchanged: int = 0
+    replaced: int = 0
+    removed: int = 0
+
+
+def exchange(path: Path, rows: Iterable[RawRow], origin: str) -> Exchanged:
+    """Make ROWS the only ones of ORIGIN in the store at PATH, in one transaction.
+
+    A row's origin is `reference_source` in its metadata. Rows of other origin stay as they are;
+    one with the id of a new row is a SemError. A store that holds just ROWS is not touched.
+    """
+    fresh = {str(row.id): row for row in rows}
+    if not path.exists():
+        return Exchanged(added=store.append(path, fresh.values()).added if fresh else 0)
+    connection = store.connect(path)
+    try:
+        old = _of_origin(connection, path, origin)
+    finally:
+        connection.close()
+    same = {name for name, row in fresh.items() if old.get(name) == row.columns()}
+    changed = [row for name, row in fresh.items() if name in old and name not in same]
+    added = [row for name, row in fresh.items() if name not in old]
+    gone = sorted(old.keys() - fresh.keys())
+
+    def act(connection: Any) -> None:
+        if gone:
+            names = [[name] for name in gone]
+            connection.executemany("DELETE FROM examples WHERE id = ?", names)
+        store.insert(connection, path, changed, "replace")
+        store.insert(connection, path, added, "error")
+
+    if gone or changed or added:
+        _within(path, act)
+    return Exchanged(len(added), len(same), len(changed), len(gone))
+
+
+def others(path: Path, origin: str) -> int:
+    """How many rows of the store at PATH are of another origin than ORIGIN; 0 without a store."""
+    if not path.exists():
+        return 0
+    import duckdb
+
+    connection = store.connect(path)
+    try:
+        query = (
+            "SELECT count(*) FROM examples WHERE "
+            "json_extract_string(metadata, '$.reference_source') IS DISTINCT FROM ?"
+        )
+        return int(connection.execute(query, [origin]).fetchone()[0])
+    except duckdb.Error as error:
+        raise store.explained(path, error) from error
+    finally:
+        connection.close()
+
+
+def _of_origin(connection: Any, path: Path, origin: str) -> dict[str, tuple[Any, ...]]:
+    """id -> columns of every row of ORIGIN."""
+    import duckdb
+
+    chosen = ", ".join(f"{name}::VARCHAR" for name in examples_table.COLUMNS)
+    query = (
+        f"SELECT {chosen} FROM examples "  # noqa: S608 - our names
+        "WHERE json_extract_string(metadata, '$.reference_source') = ?"
+    )
+    try:
+        return {row[0]: row for row in connection.execute(query, [origin]).fetchall()}
+    except duckdb.Error as error:
+        raise store.explained(path, error) from error
+
+
+def _within(path: Path, act: Callable[[Any], None]) -> None:
+    """Let ACT work in one transaction on the store at PATH, alone."""
+    import duckdb
+
+    with files.lock(path.with_name(path.name + ".lock"), str(path)):
+        connection = store.open_for_writing(path)
+        try:
+            connection.execute("BEGIN")
+            act(connection)
+            connection.execute("COMMIT")
+            connection.execute("CHECKPOINT")
+        except duckdb.Error as error:
+            raise SemError(
+                f"{path}: not changed: {' '.join(str(error).split())[:200]}",
+                "the rows are as before; free space or correct the input, then run again",
+            ) from error
+        finally:
+            connection.close()

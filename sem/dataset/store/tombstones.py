@@ -1,0 +1,185 @@
+"""Tombstones: what was taken down and may not come back, without a word of what it was.
+
+`data/SEM/governance/tombstones.jsonl` holds keyed digests only; the key is the file `salt` beside
+it. A row is refused when its id, its content, its page, its source, one of its domains or a person
+it names has a stone.
+"""
+
+import hmac
+import re
+import secrets
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sem.core import console, files, state
+from sem.core.errors import SemError
+from sem.core.example import Example
+from sem.core.project import Project
+from sem.dataset.personal import person
+from sem.dataset.store import row_marks
+from sem.dataset.store.examples_table import RawRow
+from sem.dataset.store.row_marks import Marks
+from sem.dataset.store.rows import Reject
+
+NAME, SALT = "tombstones.jsonl", "salt"
+SALT_BYTES = 32
+REASON = "taken_down"
+KINDS = ("id", "content", "page", "source", "domain", "person")
+
+
+@dataclass(frozen=True)
+class Stones:
+    """Everything that was taken down, as keyed digests by kind."""
+
+    salt: bytes = b""
+    digests: dict[str, frozenset[str]] = field(default_factory=dict)
+    people: frozenset[tuple[str, int]] = frozenset()  # form and number of words of each person
+
+    def __bool__(self) -> bool:
+        return bool(self.digests)
+
+    def digest(self, kind: str, text: str) -> str:
+        """What stands for TEXT of KIND: 128 bits of HMAC-SHA256."""
+        made = hmac.new(self.salt, f"{kind}\0{text}".encode("utf-8", "surrogatepass"), "sha256")
+        return made.hexdigest()[:32]
+
+    def has(self, kind: str, text: str | None) -> bool:
+        """Whether TEXT of KIND has a stone."""
+        found = self.digests.get(kind)
+        return bool(found) and text is not None and self.digest(kind, text) in found
+
+    def holds(self, row: Marks) -> str | None:
+        """The kind of stone that ROW lies under, None when it may stay."""
+        if self.has("id", row.id):
+            return "id"
+        for kind in ("content", "page"):
+            # Folding a page takes its time: not where nothing of that kind was taken down.
+            if kind in self.digests and self.has(kind, getattr(row, kind)):
+                return kind
+        if self.has("source", row.source):
+            return "source"
+        if any(self.has("domain", domain) for domain in row.domains):
+            return "domain"
+        return "person" if self.people and self._names(row) else None
+
+    def refuse(self, row: RawRow) -> None:
+        """Reject when ROW was taken down."""
+        if self and (kind := self.holds(row_marks.of_raw(row))):
+            raise Reject(REASON, kind)
+
+    def as_json(self) -> dict[str, Any]:
+        """These stones as plain JSON, for a worker elsewhere; empty when there are none."""
+        if not self:
+            return {}
+        digests = {kind: sorted(found) for kind, found in sorted(self.digests.items())}
+        return {"salt": self.salt.hex(), "digests": digests, "people": sorted(self.people)}
+
+    def _names(self, row: Marks) -> bool:
+        return any(
+            self.has("person", f"{form} {key}")
+            for form, count in sorted(self.people)
+            for text in row.texts
+            for key in set(person.found(text, form, count))
+        )
+
+
+def of_json(value: dict[str, Any]) -> Stones:
+    """The Stones that VALUE, their as_json(), describes."""
+    if not value:
+        return Stones()
+    digests = {kind: frozenset(found) for kind, found in value["digests"].items()}
+    people = frozenset((form, int(words)) for form, words in value["people"])
+    return Stones(bytes.fromhex(value["salt"]), digests, people)
+
+
+def folder(project: Project) -> Path:
+    """Where PROJECT's tombstones and the journal of takedowns are."""
+    return project.root / "data" / project.sem / "governance"
+
+
+def load(project: Project) -> Stones:
+    """PROJECT's tombstones; SemError when they cannot be compared because the salt is gone."""
+    path, key = folder(project) / NAME, folder(project) / SALT
+    if not path.exists():
+        return Stones()
+    if not key.exists():
+        raise SemError(
+            f"{key}: no such file: what was taken down can no longer be told",
+            "restore it from a backup: without it nothing may be imported",
+        )
+    digests: dict[str, set[str]] = defaultdict(set)
+    people = set()
+    for number, row in enumerate(state.read_state_rows(path, state.Tombstone), 1):
+        digests[row["kind"]].add(row["digest"])
+        if row["kind"] == "person":
+            stone = state.checked(row, state.PersonStone, f"{path}:{number}")
+            people.add((stone["form"], stone["words"]))
+    frozen = {kind: frozenset(found) for kind, found in digests.items()}
+    return Stones(_salt(key), frozen, frozenset(people))
+
+
+def _salt(path: Path) -> bytes:
+    # With half a salt no digest matches, and everything that was taken down may come back.
+    text = files.read_text(path).strip()
+    if not re.fullmatch(rf"[0-9a-f]{{{2 * SALT_BYTES}}}", text):
+        raise SemError(
+            f"{path}: damaged: not {SALT_BYTES} bytes in hexadecimal: what was taken down can no "
+            "longer be told",
+            "restore it from a backup: without it nothing may be imported",
+        )
+    return bytes.fromhex(text)
+
+
+def keyed(project: Project) -> Stones:
+    """PROJECT's tombstones with a salt, which is made when there is none yet."""
+    path = folder(project) / SALT
+    if not path.exists() and not (folder(project) / NAME).exists():
+        with files.replacing(path, 0o600) as file:
+            file.write(secrets.token_hex(SALT_BYTES).encode())
+    found = load(project)
+    return found if found else Stones(_salt(path))
+
+
+def add(project: Project, stones: Iterable[dict[str, Any]]) -> int:
+    """Write STONES (kind, digest, takedown, at, reason) that are not there yet; how many."""
+    there = load(project).digests
+    added = 0
+    with files.appending(folder(project) / NAME) as file:
+        for stone in stones:
+            if stone["digest"] not in there.get(stone["kind"], ()):
+                files.append(file, stone)
+                added += 1
+    return added
+
+
+def sift(
+    project: Project, found: Iterable[RawRow], refuse: Callable[[str, str], None]
+) -> Iterator[RawRow]:
+    """The rows of FOUND that were not taken down; each other one goes to REFUSE by its id."""
+    stones = load(project)
+    for row in found:
+        if stones and stones.holds(row_marks.of_raw(row)):
+            refuse(row.id or "", REASON)
+        else:
+            yield row
+
+
+def living(project: Project, names: Iterable[str]) -> list[str]:
+    """Those of the ids NAMES that were not taken down."""
+    stones = load(project)
+    return [name for name in names if not stones.has("id", name)]
+
+
+def spared(project: Project, found: Iterable[Example], where: str) -> list[Example]:
+    """Those of FOUND, read from WHERE, that were not taken down; the others are named."""
+    stones = load(project)
+    kept = []
+    for example in found:
+        if stones and stones.holds(row_marks.of_json(example.as_json())):
+            console.note(f"{where}: {example.id}: {REASON}, left out")
+        else:
+            kept.append(example)
+    return kept

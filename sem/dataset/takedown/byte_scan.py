@@ -1,0 +1,268 @@
+"""The byte scan: every file under a project's root, unpacked, searched for what was erased.
+
+Archives, gzip, Parquet, DuckDB and SQLite are read by what they hold, DuckDB and SQLite files also
+as bytes, since deleted rows can still lie in them. Weights hold no text and are counted, not read.
+"""
+
+import csv
+import gzip
+import io
+import sqlite3
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from sem.core import jsonio
+from sem.core.errors import SemError
+from sem.core.project import Project
+from sem.dataset.ingest import parquet_files
+from sem.dataset.personal import person
+from sem.dataset.personal.person import Person
+from sem.dataset.store import row_marks
+from sem.dataset.takedown import erase
+from sem.dataset.takedown.shingles import Trace
+
+ROOTS = ("data", "reports", "models", "configs", "evals", "wandb")
+WEIGHTS = {".safetensors", ".gguf", ".bin", ".pt", ".pth", ".onnx", ".npy", ".npz"}
+VOCABULARY = {"tokenizer.json", "vocab.json", "merges.txt", "tokenizer.model"}
+BLOCK, OVERLAP = 8 << 20, 4_096
+MOST_UNPACKED = 8 << 30
+WORKING = ".takedown-"  # what a takedown that goes on works with, and removes at its end
+SEPARATOR = b"\xff"  # in no UTF-8 text, and no punctuation to a shingle
+SPACES = bytes.maketrans(b"\"'<>,;|()[]{}&`\\\r\n\t\xff", b" " * 20)
+BREAKS = bytes(0xFF if c < 9 or 13 < c < 32 else c for c in range(256))
+MOST_JSON = 64 << 20
+# In a database's bytes the end of one cell touches the start of the next, so that one shingle can
+# be met by accident (measured: 1 in 9 MB); 16 in a block are a text of 39 letters or more.
+RAW_LEAST = 16
+
+
+@dataclass(frozen=True)
+class Sought:
+    """What was erased: its shingles, the ids of its rows, the people it was about."""
+
+    trace: Trace
+    names: frozenset[str] = frozenset()
+    people: tuple[Person, ...] = ()
+
+    def inside(self, data: bytes) -> bool:
+        """Whether DATA, bytes of any text, holds a shingle or one of the people."""
+        if self.trace.count(data):
+            return True
+        text = data.decode("utf-8", "replace") if self.people else ""
+        return any(person.mentions(text, one) for one in self.people)
+
+    def named(self, data: bytes) -> bool:
+        """Whether DATA spells one of the ids, with nothing but punctuation around it."""
+        found = data.translate(SPACES).split(b" ")
+        return any(word in self._words for word in found) if self._words else False
+
+    @property
+    def _words(self) -> frozenset[bytes]:
+        return _encoded(self.names)
+
+    def is_row(self, row: Any) -> bool:
+        """Whether ROW, a JSON value, is about one of the ids or holds erased text."""
+        if any(text in self.names for text in _names(row)):
+            return True
+        return any(self.inside(block) for block in joined(_names(row)))
+
+
+_KEPT: dict[frozenset[str], frozenset[bytes]] = {}
+LEAST_NAME = 5  # an id such as `a1` or `2024` is part of too much else
+
+
+def is_telling(name: str) -> bool:
+    """Whether the id NAME is looked for in documents, where nothing says what is an id."""
+    return len(name) >= LEAST_NAME and not name.isdigit()
+
+
+def _encoded(names: frozenset[str]) -> frozenset[bytes]:
+    if names not in _KEPT:
+        _KEPT.clear()
+        _KEPT[names] = frozenset(n.encode() for n in names if is_telling(n))
+    return _KEPT[names]
+
+
+def _names(value: Any) -> Iterator[str]:
+    """Every text and every key in VALUE."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from value
+        for inner in value.values():
+            yield from _names(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _names(inner)
+
+
+@dataclass
+class Found:
+    """What a scan met: files with traces, how many it read, what it could not read."""
+
+    hits: list[str] = field(default_factory=list)  # relative to the root
+    read: int = 0
+    bytes: int = 0
+    # A dict, because asdict() of Python 3.11 makes pairs out of a Counter, which are not JSON.
+    left_out: dict[str, int] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+
+def tree(project: Project, sought: Sought, told: Callable[[Path], object] | None = None) -> Found:
+    """Every trace of SOUGHT below PROJECT's root."""
+    found = Found()
+    for path in paths(project):
+        if path.suffix in WEIGHTS or path.name in VOCABULARY:
+            kind = "weights and vocabularies"
+            found.left_out[kind] = found.left_out.get(kind, 0) + 1
+            continue
+        if told:
+            told(path)
+        found.read += 1
+        found.bytes += path.stat().st_size
+        where = shown(project, path)
+        try:
+            if holds(path, sought):
+                found.hits.append(where)
+        except (SemError, OSError, EOFError, zipfile.BadZipFile, zlib.error,
+                sqlite3.Error) as error:  # fmt: skip
+            found.unreadable[where] = " ".join(str(error).split())[:160]
+    return found
+
+
+def paths(project: Project) -> Iterator[Path]:
+    """The files of PROJECT's root that could hold rows, its store included, in order."""
+    roots = [project.root / name for name in ROOTS]
+    there = {path for root in roots if root.is_dir() for path in root.rglob("*")}
+    there |= set(project.store.parent.glob(project.store.name + "*"))
+    base = project.base_models
+    for path in sorted(there):
+        is_working = path.name.startswith(WORKING)
+        if (
+            path.is_file()
+            and not path.is_symlink()
+            and not is_working
+            and base not in path.parents
+        ):
+            yield path
+
+
+def shown(project: Project, path: Path) -> str:
+    """PATH as a receipt names it."""
+    return path.relative_to(project.root).as_posix() if project.root in path.parents else str(path)
+
+
+def holds(path: Path, sought: Sought) -> bool:
+    """Whether the file at PATH, read by what it is, holds a trace of SOUGHT."""
+    if any(sought.inside(block) or sought.named(block) for block in blocks(path)):
+        return True
+    return any(sought.trace.count(block) >= RAW_LEAST for block in leftovers(path))
+
+
+def blocks(path: Path) -> Iterator[bytes]:
+    """What the file at PATH holds, by what it is; SEPARATOR stands where one text ends.
+
+    Without it the end of one value and the start of the next would read as erased text.
+    """
+    head = _head(path)
+    if not _is_database(head):
+        with path.open("rb") as file:
+            yield from _texts(file, path.name)
+    if head[8:12] == b"DUCK":
+        yield from joined(text for value in erase.texts(path) for text in _values(value))
+    elif head.startswith(b"SQLite format 3"):
+        yield from joined(text for value in _sqlite(path) for text in _values(value))
+    elif head.startswith(b"PAR1"):
+        with parquet_files.parquet(path) as records:
+            yield from joined(text for record in records for text in row_marks.strings(record))
+    elif head.startswith(b"\x1f\x8b"):
+        with gzip.open(path, "rb") as file:
+            yield from _texts(file, path.name.removesuffix(".gz"))
+    elif head.startswith(b"PK\x03\x04") or path.suffix == ".zip":
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                with archive.open(entry) as file:
+                    yield from _texts(file, entry.filename)
+
+
+def leftovers(path: Path) -> Iterator[bytes]:
+    """The bytes of a database file as they stand: deleted rows can lie in its free pages."""
+    if _is_database(_head(path)):
+        with path.open("rb") as file:
+            yield from pieces(file)
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(16)
+
+
+def _is_database(head: bytes) -> bool:
+    return head[8:12] == b"DUCK" or head.startswith(b"SQLite format 3")
+
+
+def _texts(file: IO[bytes], name: str) -> Iterator[bytes]:
+    """FILE, called NAME, as its rows and cells where it has such, else as it stands."""
+    if name.endswith(".jsonl"):
+        lines = (line.decode("utf-8", "replace") for line in file)
+        yield from joined(text for line in lines for text in _values(line))
+    elif name.endswith(".json"):
+        data = file.read(MOST_JSON)
+        yield from joined(_values(data.decode("utf-8", "replace")))
+        yield from pieces(file)
+    elif name.endswith(".csv"):
+        csv.field_size_limit(MOST_JSON)
+        lines = io.TextIOWrapper(file, "utf-8-sig", "replace", newline="")
+        yield from joined(cell for cells in csv.reader(lines) for cell in cells)
+    else:
+        yield from pieces(file)
+
+
+def _values(text: str) -> Iterator[str]:
+    """Every text and key in TEXT where it is JSON, else TEXT itself."""
+    if text.lstrip()[:1] not in ("{", "["):
+        return iter((text,))
+    try:
+        return _names(jsonio.loads(text))
+    except ValueError:
+        return iter((text,))
+
+
+def pieces(file: IO[bytes]) -> Iterator[bytes]:
+    """FILE in blocks, each with the end of the one before, so that nothing is cut in two."""
+    tail, total = b"", 0
+    while block := file.read(BLOCK):
+        total += len(block)
+        if total > MOST_UNPACKED:
+            raise SemError(f"unpacks to more than {MOST_UNPACKED:,} bytes", "look at it yourself")
+        # Control characters end a text in binary files.
+        yield (tail + block).translate(BREAKS)
+        tail = block[-OVERLAP:]
+
+
+def joined(texts: Iterable[str]) -> Iterator[bytes]:
+    """TEXTS in blocks with SEPARATOR between them; a text is never cut."""
+    made: list[bytes] = []
+    size = 0
+    for text in texts:
+        made.append(text.encode("utf-8", "surrogatepass"))
+        size += len(made[-1])
+        if size > BLOCK:
+            yield SEPARATOR.join(made)
+            made, size = [], 0
+    if made:
+        yield SEPARATOR.join(made)
+
+
+def _sqlite(path: Path) -> Iterator[str]:
+    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
+        names = [n for (n,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        for name in names:
+            quoted = name.replace('"', '""')
+            for row in db.execute(f'SELECT * FROM "{quoted}"'):  # noqa: S608
+                yield from (str(value) for value in row if isinstance(value, str))
+    db.close()

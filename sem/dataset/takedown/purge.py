@@ -1,0 +1,222 @@
+"""What Sem wrote about erased rows, rewritten without them: rows dropped, documents removed.
+
+A file with rows (JSON lines, CSV, SQLite, golden sets) keeps its other rows byte for byte. A
+document about many rows (a report, a page, a diff) is removed: it can be made again. What a
+person or another program put there is left alone; the scan lists it.
+"""
+
+import csv
+import gzip
+import io
+import shutil
+import sqlite3
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sem.core import files, jsonio
+from sem.core.project import Project
+from sem.dataset.clean import clean
+from sem.dataset.split import snapshot
+from sem.dataset.takedown import byte_scan
+from sem.dataset.takedown.byte_scan import Sought
+
+OWN_STEPS = ("clean.jsonl", "rejects.jsonl")  # the takedown's own steps rewrite these and parts
+GOLDEN = "golden_set.json"
+DOCUMENTS = {".json", ".md", ".html", ".txt", ".log", ".yaml", ".yml", ".png", ".svg", ".parquet"}
+
+
+@dataclass
+class Purged:
+    """How many rows went from which file, and which documents were removed."""
+
+    rows: dict[str, int] = field(default_factory=dict)
+    documents: list[str] = field(default_factory=list)
+
+
+def run(project: Project, sought: Sought) -> Purged:
+    """Rewrite or remove every file of PROJECT's own that holds a trace of SOUGHT."""
+    done = Purged()
+    for path in list(byte_scan.paths(project)):
+        if not is_own(project, path):
+            continue
+        if path.name.startswith(".tmp-") or ".building-" in path.as_posix():
+            if not has_writer(project, path):
+                path.unlink(missing_ok=True)
+            continue
+        if path.suffix in byte_scan.WEIGHTS or not _is_hit(path, sought):
+            continue
+        where = byte_scan.shown(project, path)
+        way = WAYS.get(path.name) or WAYS.get(path.suffix)
+        if way is not None:
+            done.rows[where] = way(path, sought)
+        elif path.suffix in DOCUMENTS and project.adapters not in path.parents:
+            path.unlink()
+            files.sync(path.parent)
+            done.documents.append(where)
+    return done
+
+
+def has_writer(project: Project, path: Path) -> bool:
+    """Return True if the unfinished file at `path` belongs to a process that is alive.
+
+    An export that is alive asks for taint before it publishes, and takes its files away itself.
+    """
+    building = next((p for p in path.parents if p.name.startswith(".building-")), None)
+    if building is not None:
+        run_id = building.name.removeprefix(".building-")
+        return files.is_locked(building.with_name(f".{run_id}.lock"))
+    if path.parent == project.processed:
+        locks = {".clean.lock": clean.TEMPORARY, ".snapshot.lock": snapshot.TEMPORARY}
+        for name, patterns in locks.items():
+            if any(path.match(pattern) for pattern in patterns):
+                return files.is_locked(project.processed / name)
+    return files.is_being_written(path)
+
+
+def is_own(project: Project, path: Path) -> bool:
+    """Whether Sem wrote the file at PATH, for this project, in a way that may be rewritten."""
+    data = project.root / "data"
+    own = (
+        data / project.sem,
+        data / ".lm",
+        project.root / "reports" / project.sem,
+        project.root / "models" / project.sem,
+        project.root / "evals",
+        project.root / "wandb",
+    )
+    not_own = (data / project.sem / "raw", data / project.sem / "governance")
+    is_part = path.parent == project.processed and (
+        path.name in OWN_STEPS or is_frozen(path.name) or path.name == "clean.json"
+    )
+    inside = any(folder in path.parents for folder in own)
+    return inside and not is_part and not any(folder in path.parents for folder in not_own)
+
+
+def is_frozen(name: str) -> bool:
+    """Whether NAME is that of a snapshot's part or of its facts."""
+    stem, _, rest = name.partition(".")
+    if rest == "json":
+        return stem.startswith("v") and stem[1:].isdigit()
+    return stem in ("train", "val", "test") and rest.startswith("v") and rest.endswith(".jsonl")
+
+
+def _is_hit(path: Path, sought: Sought) -> bool:
+    try:
+        return byte_scan.holds(path, sought)
+    except (OSError, EOFError, zipfile.BadZipFile, sqlite3.Error):
+        return False  # the scan at the end names it as unreadable
+
+
+def _lines(path: Path, sought: Sought) -> int:
+    gone = 0
+    with path.open("rb") as old, files.replacing(path) as new:
+        gone = _sift(old, new.write, sought)
+    return gone
+
+
+def _sift(lines: object, write: Callable[[bytes], object], sought: Sought) -> int:
+    gone = 0
+    for line in lines:  # type: ignore[attr-defined]
+        if _is_row(line, sought):
+            gone += 1
+        else:
+            write(line)
+    return gone
+
+
+def _is_row(line: bytes, sought: Sought) -> bool:
+    try:
+        return sought.is_row(jsonio.loads(line.decode("utf-8")))
+    except ValueError:  # a torn line has no fields: what it spells decides
+        return sought.inside(line) or sought.named(line)
+
+
+def _packed_lines(path: Path, sought: Sought) -> int:
+    with (
+        gzip.open(path, "rb") as old,
+        files.replacing(path) as file,
+        gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as new,
+    ):
+        return _sift(old, new.write, sought)
+
+
+def _table(path: Path, sought: Sought) -> int:
+    text = path.read_bytes().decode("utf-8-sig")
+    made, gone = io.StringIO(newline=""), 0
+    writer = csv.writer(made, lineterminator="\n")
+    for number, cells in enumerate(csv.reader(io.StringIO(text, newline=""))):
+        is_gone = number > 0 and sought.is_row([cell.removeprefix("'") for cell in cells])
+        gone += is_gone
+        if not is_gone:
+            writer.writerow(cells)
+    files.write(path, made.getvalue())
+    return gone
+
+
+def _golden(path: Path, sought: Sought) -> int:
+    """A golden set as a person wrote it: its list, wherever it stands, without the entries."""
+    value = files.read_json(path)
+    lists = [value] if isinstance(value, list) else [v for v in value.values() if type(v) is list]
+    gone = 0
+    for entries in lists:
+        kept = [entry for entry in entries if not sought.is_row(entry)]
+        gone += len(entries) - len(kept)
+        entries[:] = kept
+    files.write(path, jsonio.pretty(value))
+    return gone
+
+
+def _sqlite(path: Path, sought: Sought) -> int:
+    """Rows of every table; VACUUM writes a new file, so that no free page keeps them."""
+    gone = 0
+    db = sqlite3.connect(path, timeout=60.0, isolation_level=None)
+    try:
+        db.execute("PRAGMA secure_delete = ON")
+        query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+        for (name,) in db.execute(query).fetchall():
+            quoted = '"' + name.replace('"', '""') + '"'
+            found = [row[0] for row in db.execute(f"SELECT rowid, * FROM {quoted}")  # noqa: S608
+                     if sought.is_row([v for v in row[1:] if isinstance(v, str)])]  # fmt: skip
+            db.executemany(f"DELETE FROM {quoted} WHERE rowid = ?", [(n,) for n in found])  # noqa: S608
+            gone += len(found)
+        db.execute("VACUUM")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    finally:
+        db.close()
+    return gone
+
+
+def _archive(path: Path, sought: Sought) -> int:
+    """A night's ZIP: its JSON lines without the rows, its documents without those that hit."""
+    folder = path.with_name(f".tmp-{path.stem}")
+    shutil.rmtree(folder, ignore_errors=True)
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(folder)  # our own file: no path in it leads elsewhere
+    gone = sum(_member(inner, sought) for inner in sorted(folder.rglob("*")) if inner.is_file())
+    made = Path(shutil.make_archive(str(folder.with_name(f".tmp-new-{path.stem}")), "zip", folder))
+    files.write(path, made.read_bytes())
+    made.unlink()
+    shutil.rmtree(folder)
+    return gone
+
+
+def _member(path: Path, sought: Sought) -> int:
+    if not _is_hit(path, sought):
+        return 0
+    way = WAYS.get(path.suffix)
+    if way is not None:
+        return way(path, sought)
+    path.unlink()
+    return 1
+
+
+WAYS: dict[str, Callable[[Path, Sought], int]] = {
+    GOLDEN: _golden,
+    ".jsonl": _lines,
+    ".gz": _packed_lines,
+    ".csv": _table,
+    ".sqlite": _sqlite,
+    ".zip": _archive,
+}

@@ -1,0 +1,186 @@
+"""Which rows a takedown is about: those asked for, their twins, their near-duplicates.
+
+Rows are looked for in the store and in every file that holds rows of it one by one: clean.jsonl,
+snapshots and the golden set.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sem.core import files
+from sem.core.errors import SemError
+from sem.core.project import Project
+from sem.dataset.clean import dedupe
+from sem.dataset.personal import person
+from sem.dataset.personal.person import Person
+from sem.dataset.split import splits
+from sem.dataset.store import row_marks, rows, store
+from sem.dataset.store.row_marks import Marks
+from sem.dataset.takedown.shingles import Trace
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What is to go: ids, documents, registered domains, people; and why."""
+
+    ids: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    domains: tuple[str, ...] = ()
+    people: tuple[Person, ...] = ()
+    reason: str = ""
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.ids or self.sources or self.domains or self.people)
+
+    def wants(self, row: Marks) -> str | None:
+        """By what ROW is asked for; None when it is not."""
+        if row.id in self.ids:
+            return "id"
+        if row.source is not None and row.source in self.sources:
+            return "source"
+        if any(domain in self.domains for domain in row.domains):
+            return "domain"
+        named = (person.mentions(text, one) for one in self.people for text in row.texts)
+        return "person" if any(named) else None
+
+
+def parse(
+    ids: list[str], sources: list[str], domains: list[str], people: list[str], reason: str
+) -> Ask:
+    """The Ask in what a user wrote; SemError names what cannot be looked for."""
+    hosts = [rows.registered_domain(text) for text in domains]
+    for text, host in zip(domains, hosts, strict=True):
+        if not host:
+            raise SemError(f"--domain {text!r} is no domain", "write it as example.com")
+    wanted = tuple(person.parse(text) for text in people)
+    if any(person.mentions(reason, one) for one in wanted):
+        raise SemError(
+            "the reason names the person, and reasons are kept",
+            "write it without the name, as --reason 'request 2026-17'",
+        )
+    return Ask(tuple(ids), tuple(sources), tuple(hosts), wanted, reason)
+
+
+@dataclass
+class Chosen:
+    """The rows that go: why each one, and their contents as digests."""
+
+    why: dict[str, str] = field(default_factory=dict)  # id -> id, source, domain, person, twin, …
+    contents: set[bytes] = field(default_factory=set)
+    pages: set[bytes] = field(default_factory=set)
+    near: dict[str, list[str]] = field(default_factory=dict)  # cluster -> inputs of rows that go
+    kept_near: set[str] = field(default_factory=set)  # of those clusters, but not alike enough
+
+    def counts(self) -> dict[str, int]:
+        """How many rows go for each reason."""
+        return dict(sorted(Counter(self.why.values()).items()))
+
+    def take(self, row: Marks, why: str) -> None:
+        """Let ROW go for WHY; what it holds is then known as well."""
+        self.why.setdefault(row.id, why)
+        page = row.page
+        self.contents.add(dedupe.digest(row.content))
+        self.pages |= set() if page is None else {dedupe.digest(page)}
+
+    def is_twin(self, row: Marks) -> bool:
+        """Whether ROW says the same as one that goes."""
+        page = row.page
+        is_page = page is not None and dedupe.digest(page) in self.pages
+        return is_page or dedupe.digest(row.content) in self.contents
+
+
+def choose(project: Project, ask: Ask, threshold: float) -> Chosen:
+    """The rows of PROJECT that ASK is about, with twins and near-duplicates at THRESHOLD."""
+    made = Chosen()
+    for _, row in everything(project):
+        if why := ask.wants(row):
+            made.take(row, why)
+    _add_near(project, made, threshold)
+    _add_twins(project, made)
+    return made
+
+
+def _add_twins(project: Project, made: Chosen) -> None:
+    size = -1
+    while made.why and size != len(made.why) + len(made.contents):
+        size = len(made.why) + len(made.contents)
+        for _, row in everything(project):
+            # A row that is known stands elsewhere in another form, which has twins of its own.
+            if row.id in made.why or made.is_twin(row):
+                made.take(row, "twin")
+
+
+def _add_near(project: Project, made: Chosen, threshold: float) -> None:
+    """Rows of the near-duplicate clusters that cleaning found, where they are alike themselves."""
+    from sem.dataset.clean import near_duplicates
+
+    for _, row in _examples(project):
+        if row["id"] in made.why and (cluster := row.get("meta", {}).get("near")):
+            made.near.setdefault(cluster, []).append(row["input_text"])
+    for _, row in _examples(project) if made.near else ():
+        others = made.near.get(row.get("meta", {}).get("near"), ())
+        if row["id"] in made.why or not others:
+            continue
+        if any(
+            near_duplicates.similarity(row["input_text"], other) >= threshold for other in others
+        ):
+            made.take(row_marks.of_json(row), "near")
+        else:
+            made.kept_near.add(row["id"])
+    made.kept_near -= set(made.why)
+
+
+def everything(project: Project) -> Iterator[tuple[str, Marks]]:
+    """Every row of PROJECT in every form it is kept in, with the file it stands in."""
+    if project.store.exists() and not _is_empty(project):
+        with store.reading(project.store) as opened:
+            yield from (("store", row_marks.of_raw(row)) for row in opened.rows())
+    for where, row in _examples(project):
+        yield where, row_marks.of_json(row)
+
+
+def _is_empty(project: Project) -> bool:
+    try:
+        with store.reading(project.store):
+            return False
+    except SemError as error:
+        if "has no rows" in error.message:
+            return True
+        raise
+
+
+def _examples(project: Project) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path in row_files(project):
+        for row in files.rows(path):
+            if isinstance(row, dict) and isinstance(row.get("input_text"), str):
+                yield path.name, row
+
+
+def row_files(project: Project) -> list[Path]:
+    """The JSON-lines files of examples: clean.jsonl, parts of snapshots, golden.jsonl.
+
+    Not what is made from several rows (variants, pairs): a row that goes can be inside another.
+    """
+    found = sorted(project.processed.glob("*.jsonl"))
+    named = [p for p in found if p.name == "clean.jsonl" or p.name.split(".")[0] in splits.PARTS]
+    return named + [path for path in (project.golden,) if path.exists()]
+
+
+def trace(project: Project, names: frozenset[str]) -> Trace:
+    """The shingles that the rows NAMES have and no other row, nor a TaskSpec."""
+    made = Trace.of(t for _, row in everything(project) if row.id in names for t in row.texts)
+    if len(made.hashes):
+        seen: set[bytes] = set()
+        for _, row in everything(project):
+            key = dedupe.digest("\0".join((*row.texts, *row.stored)))
+            if row.id not in names and key not in seen:
+                seen.add(key)
+                for text in (*row.texts, *row.stored):
+                    made.forget(text)
+        for path in sorted(project.configs.glob("tasks/*")):
+            made.forget(files.read_text(path))
+    return made.settled()

@@ -1,0 +1,214 @@
+"""Snapshots without rows that were taken down: a successor, and no content of the old ones.
+
+The successor has the parts of the newest snapshot, every other row's line byte for byte. Then the
+ledger says `withdrawn`, and the parts go; of vN.json only counts and hashes stay. Each step can be
+repeated: a killed takedown goes on from what the ledger and the folder say.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sem.core import console, files, jsonio, state
+from sem.core.errors import SemError
+from sem.core.example import from_json
+from sem.core.project import Project
+from sem.dataset.clean import clean_set
+from sem.dataset.config import Dataset, Split
+from sem.dataset.split import certificate, holdout, snapshot, splits
+
+WITHDRAWN = "withdrawn"
+STUB = ("version", "inputs", "rows", "sha256", "groups")  # of vN.json: numbers and hashes
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a snapshot's facts need to know of one row."""
+
+    item: splits.Item
+    task: str
+    stratum: str
+    domain: str
+
+
+def holding(project: Project, names: Set[str]) -> dict[int, dict[str, int]]:
+    """The snapshots that hold rows NAMES, and how many in each part."""
+    found = {}
+    for version in snapshot.versions(project):
+        paths = {part: _part(project, part, version) for part in splits.PARTS}
+        counts = {
+            part: _count(path, names) if path.exists() else 0 for part, path in paths.items()
+        }
+        if sum(counts.values()):
+            found[version] = counts
+    return found
+
+
+def _count(path: Path, names: Set[str]) -> int:
+    return sum(row["id"] in names for row in state.read_state_rows(path, state.NamedRow))
+
+
+def _part(project: Project, part: str, version: int) -> Path:
+    return project.processed / f"{part}.v{version}.jsonl"
+
+
+def run(
+    project: Project, names: Set[str], note: dict[str, str], renamed: Mapping[str, str]
+) -> list[str]:
+    """Withdraw every snapshot that holds rows NAMES, a successor first; all withdrawn by NOTE.
+
+    NOTE: takedown, at (ISO), reason. RENAMED: from the hashes of clean.jsonl and of the store,
+    before they lost their rows, to those they have now.
+    """
+    at = datetime.fromisoformat(note["at"])
+    with files.lock(project.processed / ".snapshot.lock", f"the snapshots of {project.sem}"):
+        snapshot.recover(project, at)
+        affected = holding(project, names)
+        newest = max(snapshot.versions(project), default=None)
+        if newest in affected:
+            _succeed(project, newest, names, note, renamed)
+        for version, counts in sorted(affected.items()):
+            _hold_tested(project, version, names)
+            _enter(project, version, counts, note)
+        gone = by(project, note["takedown"])
+        for name in gone:
+            _strip(project, int(name.removeprefix("v")))
+    return gone
+
+
+def by(project: Project, takedown: str) -> list[str]:
+    """The snapshots that TAKEDOWN withdrew, in order."""
+    entries = snapshot.ledger(project)
+    names = [name for name, entry in entries.items() if entry.get("takedown") == takedown]
+    return sorted(names, key=lambda name: int(name.removeprefix("v")))
+
+
+def rows_taken(project: Project, takedown: str) -> dict[str, dict[str, int]]:
+    """For each snapshot that TAKEDOWN withdrew how many rows of each part it took."""
+    entries = snapshot.ledger(project)
+    return {name: dict(entries[name]["taken_down"]) for name in by(project, takedown)}
+
+
+def successor(project: Project, takedown: str) -> str | None:
+    """The snapshot that TAKEDOWN made, None when none was needed."""
+    for version in snapshot.versions(project):
+        path = project.processed / f"v{version}.json"
+        made_by = (state.read_if_there(path, state.SnapshotFacts) or {}).get("made_by")
+        if made_by and made_by["takedown"] == takedown:
+            return f"v{version}"
+    return None
+
+
+def _succeed(
+    project: Project,
+    old: int,
+    names: Set[str],
+    note: dict[str, str],
+    renamed: Mapping[str, str],
+) -> None:
+    try:
+        facts = snapshot.load(project, old).facts
+    except SemError as error:  # its content goes all the same
+        console.note(f"{error.message}: no successor is made of it")
+        return
+    version = (snapshot.latest(project) or 0) + 1
+    paths = {part: _part(project, part, version) for part in splits.PARTS}
+    temporary = {part: path.with_name(f".tmp-{path.name}") for part, path in paths.items()}
+    options = project.settings("dataset", Dataset).split
+    whole = {part: _part(project, part, old) for part in splits.PARTS}
+    near = clean_set.heads(whole.values(), names)
+    kept = {p: _copy(whole[p], temporary[p], names, options, near) for p in splits.PARTS}
+    if not any(kept.values()):
+        for path in temporary.values():
+            path.unlink()
+        return  # nothing is left to freeze
+    for part, path in paths.items():
+        snapshot.publish(temporary[part], path)
+    fresh = {
+        **_facts(project, facts, paths, kept),
+        "version": version,
+        "inputs": {k: _renamed(v, renamed) for k, v in facts["inputs"].items()},
+        "made_by": {"takedown": note["takedown"], "from": f"v{old}"},
+    }
+    snapshot.write_new(project.processed / f"v{version}.json", jsonio.pretty(fresh).encode())
+    snapshot.enter(project, version, fresh, datetime.fromisoformat(note["at"]))
+
+
+def _renamed(value: Any, renamed: Mapping[str, str]) -> Any:
+    return renamed.get(value, value) if isinstance(value, str) else value
+
+
+def _facts(
+    project: Project, old: dict[str, Any], paths: dict[str, Path], kept: dict[str, list[Kept]]
+) -> dict[str, Any]:
+    """The facts of the parts in PATHS, counted anew; what cannot change is as in OLD."""
+    made = {part: splits.grouped(one.item for one in rows) for part, rows in kept.items()}
+    counts = {
+        key: {
+            part: dict(sorted(Counter(getattr(one, name) for one in rows).items()))
+            for part, rows in kept.items()
+        }
+        for key, name in (("tasks", "task"), ("strata", "stratum"), ("domains", "domain"))
+    }
+    found = {
+        **old,
+        **counts,
+        "rows": {part: len(rows) for part, rows in kept.items()},
+        "sha256": {part: files.sha256(path) for part, path in paths.items()},
+        "groups": {part: len(groups) for part, groups in made.items()},
+        "held_groups": min(old["held_groups"], len(made["test"])),
+        "shared": snapshot.proof(paths, {p: {g.name for g in made[p]} for p in made}),
+    }
+    if "quality" in old:
+        found["quality"] = splits.quality(made, project.split)
+    if "certificate" in old:
+        threshold = old["inputs"]["near_threshold"]
+        found["certificate"] = certificate.certify(paths, threshold, project.processed)
+    return found
+
+
+def _copy(
+    old: Path, new: Path, names: Set[str], options: Split, near: dict[str, str]
+) -> list[Kept]:
+    """The lines of OLD whose rows are not NAMES, written to NEW as they are."""
+    kept = []
+    with old.open("rb") as lines, files.replacing(new) as file:
+        for number, line in enumerate(lines, 1):
+            row = jsonio.loads(line.decode("utf-8"))
+            one = from_json(row, f"{old}:{number}")
+            if one.id not in names:
+                file.write(clean_set.relinked(row, line, near))
+                kept.append(Kept(splits.item(one, options), one.task, one.stratum, one.domain))
+    return kept
+
+
+def _hold_tested(project: Project, version: int, names: Set[str]) -> None:
+    """Rows tested on in VERSION stay out of train when its test part is gone."""
+    path = _part(project, "test", version)
+    if path.exists():
+        known = names | holdout.ids_without(project, version)
+        tested = (row["id"] for row in state.read_state_rows(path, state.NamedRow))
+        left = [name for name in tested if name not in known]
+        holdout.hold(project, left, f"tested in v{version}, withdrawn")
+
+
+def _enter(project: Project, version: int, counts: dict[str, int], note: dict[str, Any]) -> None:
+    entries = snapshot.ledger(project)
+    said = {"status": WITHDRAWN, "withdrawn_at": note["at"], "taken_down": counts}
+    entry = {**entries[f"v{version}"], **said, **{k: note[k] for k in ("takedown", "reason")}}
+    snapshot.write_ledger(project, {**entries, f"v{version}": entry})
+
+
+def _strip(project: Project, version: int) -> None:
+    # Variants and pairs made from the snapshot are named after it and go with it.
+    for path in sorted(project.processed.glob(f"*.v{version}.json*")):
+        path.unlink()
+    path = project.processed / f"v{version}.json"
+    facts = files.read_object(path) if path.exists() else {}
+    if facts and WITHDRAWN not in facts:
+        stub = {key: facts[key] for key in STUB if key in facts}
+        files.write(path, jsonio.pretty({**stub, WITHDRAWN: True}))
+    files.sync(project.processed)
