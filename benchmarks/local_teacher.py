@@ -24,8 +24,9 @@ from sem.forge.base import Chunk, Document
 from sem.forge.presets import TeacherSettings
 from sem.forge.teacher import Teacher
 from sem.forge.teacher import teacher as teacher_of
-from sem.lm import gguf_files, llamacpp
-from sem.lm.provider import Calls, Price, Provider
+from sem.lm.api.provider import Calls, Price, Provider
+from sem.lm.local import llamacpp
+from sem.lm.weights import gguf_files
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT.parent / "shared" / "data" / "forge" / "rust_book" / "raw"

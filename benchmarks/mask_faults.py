@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from unittest import mock
 
-from sem.lm.chat import Chat
+from sem.lm.local.chat import Chat
 from sem.train import preflight
 from sem.train.data import Row, Rows
 from sem.train.preflight import Check, Subject

@@ -31,7 +31,8 @@ from sem.core.example import Example
 from sem.core.project import Project
 from sem.core.taskspec import as_text
 from sem.dataset.split import snapshot
-from sem.lm import chat, gguf_reader, gguf_tokenizer, hardware, turns
+from sem.lm.local import chat, hardware, turns
+from sem.lm.weights import gguf_reader, gguf_tokenizer
 from sem.train import classes, data, preflight, show, stages
 from sem.train.batches import IGNORED, Collator, Seq2SeqCollator
 from sem.train.data import Row, Rows, Writer

@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200, help="of each base (default: 200)")
     parser.add_argument("--bases", nargs="+", default=BASES, help="base_model_id of each")
     args = parser.parse_args()
-    from sem.lm import hardware
+    from sem.lm.local import hardware
     from sem.optimizer import data
 
     root = projects.tree()

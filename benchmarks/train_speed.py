@@ -89,7 +89,7 @@ def prepared(args: Namespace, folder: Path) -> Any:
     from sem.core import slotspec
     from sem.dataset.split import snapshot
     from sem.eval.config import EvalSettings
-    from sem.lm import chat, hardware
+    from sem.lm.local import chat, hardware
     from sem.train import parts, stages
     from sem.train.recipe import LossWeights, Recipe
 
@@ -136,7 +136,7 @@ def ours(job: Any, fast: bool = True) -> Timed:
     """This project's trainer; its parts compiled as in a run that is worth it."""
     from transformers import set_seed
 
-    from sem.lm import model as models
+    from sem.lm.local import model as models
     from sem.train import adapters, trainer
     from sem.train.fast import layers
 
@@ -279,7 +279,7 @@ def floor(job: Any) -> dict[str, Any]:
 
 def write(args: Namespace, runs: dict[str, list[Timed]], limits: dict[str, Any]) -> Path:
     """The table as Markdown."""
-    from sem.lm import hardware
+    from sem.lm.local import hardware
 
     machine, load = hardware.detect(), os.getloadavg()[1]
     best = {name: min(each.wall for each in found) for name, found in runs.items()}

@@ -213,7 +213,7 @@ def timed(trainer: Any) -> Trained:
 
 def score(job: Any, adapter: Path) -> dict[str, float]:
     """Slot F1 of ADAPTER, merged as everywhere here, on the job's validation examples."""
-    from sem.lm import model as models
+    from sem.lm.local import model as models
     from sem.train.probe import Probe
 
     model = models.merged(models.load(job.base, job.dtype, job.device), adapter)

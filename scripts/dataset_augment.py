@@ -52,7 +52,7 @@ def _progress(rows: object, count: int) -> object:
 
 
 def _tokenizer(project: Project) -> str:
-    from sem.lm import chat
+    from sem.lm.local import chat
 
     chosen = chat.load_of(project)
     return chosen.definition

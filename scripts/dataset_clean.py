@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _tokenizer(project: Project) -> str:
-    from sem.lm import chat
+    from sem.lm.local import chat
 
     chosen = chat.load_of(project)
     return chosen.definition

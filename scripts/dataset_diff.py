@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _tokenizer(project: Project) -> Callable[[str], int]:
-    from sem.lm import chat
+    from sem.lm.local import chat
 
     chosen = chat.load_of(project)
     return lambda text: len(chosen.tokenizer(text, add_special_tokens=False)["input_ids"])

@@ -17,7 +17,7 @@ def main(argv: list[str] | None = None) -> None:
 
     from sem.core.project import Project
     from sem.dataset.split import dataset_stats
-    from sem.lm import chat
+    from sem.lm.local import chat
 
     project = Project.load(args.sem, args.set)
     chosen = chat.load_of(project)

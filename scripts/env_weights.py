@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sem.core import console
 from sem.core.project import ROOT, Project
-from sem.lm import weight_packages, weights
+from sem.lm.weights import weight_packages, weights
 
 
 def main(argv: list[str] | None = None) -> None:

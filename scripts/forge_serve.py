@@ -22,7 +22,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--slots", type=int, default=1, help="requests at once (default: 1)")
     parser.add_argument("--threads", type=int, help="default: the physical cores")
     args = parser.parse_args(argv)
-    from sem.lm import gguf_files, llamacpp
+    from sem.lm.local import llamacpp
+    from sem.lm.weights import gguf_files
 
     path = gguf_files.locate(args.model, projects.tree())
     asked = llamacpp.Serving(path, args.port, args.context, args.slots, args.threads)

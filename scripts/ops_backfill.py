@@ -65,7 +65,7 @@ def _touched(rows: "Counter[Any]") -> list[tuple[str, str, int]]:
 
 def _tokenizer(project: Project) -> str | None:
     from sem.dataset.config import Dataset
-    from sem.lm import chat
+    from sem.lm.local import chat
 
     if not project.settings("dataset", Dataset).clean.counts_tokens:
         return None

@@ -78,7 +78,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def minutes_of(text: str | None) -> float | None:
     """The minutes that `text` names; `auto`: 8 where the processor has bf16, else 15."""
-    from sem.lm import hardware
+    from sem.lm.local import hardware
 
     if text == "auto":
         return 8.0 if hardware.detect().dtype == "bfloat16" else 15.0
@@ -143,7 +143,7 @@ class Fitting:
     def _key(self) -> str:
         from sem.dataset.split import snapshot
         from sem.eval.config import EvalSettings
-        from sem.lm import hardware
+        from sem.lm.local import hardware
         from sem.train import recipe
 
         project, machine = self.project, hardware.detect()

@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     from sem.cli import new
-    from sem.lm import weights
+    from sem.lm.weights import weights
 
     root = projects.tree()
     base = weights.named(args.base_model or new.BASE_MODEL, root)

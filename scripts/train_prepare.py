@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> None:
         "--device", help="where it will be trained: cpu, cuda or cuda:GIB (default: this machine)"
     )
     args = parser.parse_args(argv)
-    from sem.lm import hardware
+    from sem.lm.local import hardware
     from sem.train import plan
 
     project = Project.load(args.sem, args.set)

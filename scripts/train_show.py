@@ -19,7 +19,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--id", action="append", help="the row of this example (repeatable)")
     args = parser.parse_args(argv)
     from sem.dataset.split import snapshot
-    from sem.lm import weights
+    from sem.lm.weights import weights
     from sem.train import plan, recipe, show
 
     project = Project.load(args.sem, args.set)

@@ -130,7 +130,7 @@ def imports(tree: ast.AST) -> Iterator[str]:
 
 
 def name_of(path: Path) -> str:
-    """`lm.weights` for sem/lm/weights.py."""
+    """`lm.weights` for sem/lm/weights/weights.py."""
     return ".".join(path.relative_to(LIBRARY).with_suffix("").parts)
 
 

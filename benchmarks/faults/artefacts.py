@@ -12,8 +12,8 @@ from sem.core import files, jsonio, manifest, run
 from sem.core.project import Project
 from sem.dataset.split import snapshot
 from sem.dataset.store.examples_table import RawRow
-from sem.lm.ledger import Bid, Cap, Ledger
-from sem.lm.limits import Limits
+from sem.lm.api.ledger import Bid, Cap, Ledger
+from sem.lm.api.rate_limits import Limits
 
 AT = datetime(2026, 5, 4, tzinfo=UTC)
 

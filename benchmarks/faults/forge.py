@@ -28,9 +28,9 @@ from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset.clean import clean
 from sem.forge import run
-from sem.lm import breaker
-from sem.lm import client as client_module
-from sem.lm.ledger import Ledger
+from sem.lm.api import circuit_breaker
+from sem.lm.api import client as client_module
+from sem.lm.api.ledger import Ledger
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "benchmarks")]
@@ -93,7 +93,10 @@ def stored(of: Project) -> run.Forged:
 def faults(args: argparse.Namespace, folder: Path) -> list[Row]:
     """Every fault on some chunks of one run; then an honest teacher; then nothing to ask."""
     os.environ["STUB_KEY"] = KEYS[0]
-    usual, breaker.Breaker.is_open = breaker.Breaker.is_open, lambda self, lane: False
+    usual, circuit_breaker.Breaker.is_open = (
+        circuit_breaker.Breaker.is_open,
+        lambda self, lane: False,
+    )
     with ChatServer(teachers.faulty(KEYS[0])) as server:
         server.hang_s = 12.0
         made = project(folder, server.url, args, timeout_s=10.0, workers=8)
@@ -110,7 +113,7 @@ def faults(args: argparse.Namespace, folder: Path) -> list[Row]:
         second = len(server.seen)
         stored(made)
         third = len(server.seen) - second
-    breaker.Breaker.is_open = usual
+    circuit_breaker.Breaker.is_open = usual
     chunks = args.documents * 6
     return [
         ("R16", f"chunks found under the reason of their fault ({len(kinds) - 1} kinds, "

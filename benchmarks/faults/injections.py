@@ -28,7 +28,7 @@ from sem.dataset.clean.grounding import Text
 from sem.dataset.demo import write
 from sem.dataset.html import markup
 from sem.eval import grounded
-from sem.lm import chat
+from sem.lm.local import chat
 
 ROOT = Path(__file__).resolve().parents[2]
 HOSTILE = ROOT.parent / "shared" / "data" / "hostile" / "prompt_injection.jsonl"

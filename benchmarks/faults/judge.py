@@ -29,9 +29,9 @@ from sem.eval import asking, docket, judging, verdicts
 from sem.eval.answers import Book
 from sem.eval.judge import Item, Judge
 from sem.eval.metrics import Score, Slot
-from sem.lm import client as client_module
-from sem.lm.calls import FAULTS, Request
-from sem.lm.client import Client
+from sem.lm.api import client as client_module
+from sem.lm.api.calls import FAULTS, Request
+from sem.lm.api.client import Client
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "support"))

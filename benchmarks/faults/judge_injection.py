@@ -25,12 +25,13 @@ from typing import Any
 from sem.core import console, files, jsonio
 from sem.eval import asking, canaries
 from sem.eval.asking import Opinion, Question
-from sem.lm import chat, model, weights
-from sem.lm.calls import Request
-from sem.lm.client import Client
-from sem.lm.generator import Prompt
-from sem.lm.hf import HfGenerator
-from sem.lm.provider import Calls, Price, Provider
+from sem.lm.api.calls import Request
+from sem.lm.api.client import Client
+from sem.lm.api.provider import Calls, Price, Provider
+from sem.lm.local import chat, model
+from sem.lm.local.generator import Prompt
+from sem.lm.local.hf import HfGenerator
+from sem.lm.weights import weights
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared" / "data"

@@ -37,7 +37,7 @@ from sem.core import console, files  # noqa: E402
 from sem.core.errors import SemError  # noqa: E402
 from sem.core.run import Run  # noqa: E402
 from sem.core.ssh import Cut, Far  # noqa: E402
-from sem.lm.hardware import cpu_name  # noqa: E402
+from sem.lm.local.hardware import cpu_name  # noqa: E402
 from sem.train.remote import attach, pull, start  # noqa: E402
 from sem.train.remote.agent import Agent, Unreachable  # noqa: E402
 from sem.train.remote.far import parcel  # noqa: E402

@@ -28,7 +28,7 @@ ROOT = HERE.parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
 from sem.core import console, files, jsonio  # noqa: E402
-from sem.lm import hardware  # noqa: E402
+from sem.lm.local import hardware  # noqa: E402
 
 MARK = "cnry"
 IN_ENVIRONMENT = (

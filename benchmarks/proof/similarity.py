@@ -22,7 +22,7 @@ from sem.core.errors import SemError
 from sem.core.slotspec import THRESHOLDS
 from sem.eval import similarity, stats
 from sem.eval.config import EvalSettings
-from sem.lm import weights
+from sem.lm.weights import weights
 
 ROOT = Path(__file__).resolve().parents[2]
 PAIRS = ROOT.parent / "shared" / "data" / "pii_neardup" / "sts_similarity.jsonl"

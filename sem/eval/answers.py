@@ -14,8 +14,8 @@ from sem.core.example import Example
 from sem.core.taskspec import TaskSpec
 from sem.eval.align import NOTHING
 from sem.eval.config import EvalSettings
-from sem.lm.chat import Chat
-from sem.lm.generator import Completion, Generator, Prompt
+from sem.lm.local.chat import Chat
+from sem.lm.local.generator import Completion, Generator, Prompt
 
 CANDIDATE = ("candidate", "text", "answer", "response", "response_strong")
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sem.core import jsonio
-from sem.lm.calls import Outcome, Request
+from sem.lm.api.calls import Outcome, Request
 
 VERSION = "judge-1"  # raised when a prompt changes: verdicts under another one are set aside
 PASS_FROM = 4  # of the 1 to 5 scale

@@ -25,7 +25,7 @@ from sem.eval.answers import Answer
 from sem.eval.metrics import Score
 from sem.eval.slots import Similarity
 from sem.eval.subject import Subject
-from sem.lm import weights
+from sem.lm.weights import weights
 
 
 @dataclass(frozen=True)

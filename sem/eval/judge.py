@@ -17,9 +17,9 @@ from sem.eval import asking, canaries
 from sem.eval.asking import Mode, Opinion, Question
 from sem.eval.canaries import Canary
 from sem.eval.judging import JudgeSettings
-from sem.lm import calls
-from sem.lm.calls import Outcome, Request
-from sem.lm.client import Client, Estimate
+from sem.lm.api import calls
+from sem.lm.api.calls import Outcome, Request
+from sem.lm.api.client import Client, Estimate
 
 # Faults that all further calls would meet as well: the job stops and can be continued.
 STOPS = {

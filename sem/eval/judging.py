@@ -9,8 +9,8 @@ from typing import Any
 from sem.core import settings
 from sem.core.errors import SemError, nearest
 from sem.core.project import Project
-from sem.lm.client import Client
-from sem.lm.provider import Calls, Price, Provider
+from sem.lm.api.client import Client
+from sem.lm.api.provider import Calls, Price, Provider
 
 # Keys of `defaults` in judge_slots.yaml, and the key of judge.yaml each stands for.
 OLDER = {

@@ -21,8 +21,9 @@ from sem.core.taskspec import TaskSpec
 from sem.dataset.split import snapshot
 from sem.eval import answers, golden
 from sem.eval.config import EvalSettings
-from sem.lm import chat, constrain, hardware, model, pinned, turns, weights
-from sem.lm.hf import HfGenerator
+from sem.lm.local import chat, constrain, hardware, model, turns
+from sem.lm.local.hf import HfGenerator
+from sem.lm.weights import pinned_base, weights
 
 PARTS = ("val", "test", "golden")
 WEIGHTS = "adapter_model.safetensors"
@@ -78,7 +79,7 @@ class Subject:
         """The base model on this disk, at the run's own revision."""
         if self.run.is_base:
             return weights.resolve(self.project.base_model_id, self.project.root)
-        return pinned.resolve(self.base, self.project.root)
+        return pinned_base.resolve(self.base, self.project.root)
 
     @cached_property
     def speaker(self) -> chat.Chat:

@@ -20,8 +20,8 @@ from sem.eval.config import EvalSettings
 from sem.eval.scoring import Score
 from sem.eval.slots import Similarity
 from sem.eval.stats import clopper_pearson
-from sem.lm import weights
-from sem.lm.calls import Outcome, Request
+from sem.lm.api.calls import Outcome, Request
+from sem.lm.weights import weights
 
 VERSION = "exam-1"
 ROWS = 50

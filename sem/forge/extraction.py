@@ -23,7 +23,7 @@ from sem.forge.chunks import Skip
 from sem.forge.convert import Reading
 from sem.forge.documents import WebPage
 from sem.forge.text import task_of
-from sem.lm.calls import Outcome, Request
+from sem.lm.api.calls import Outcome, Request
 
 VERSION = "forge-extract-1"  # raised when the prompt changes
 SYSTEM = """{about}

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from sem.core.errors import SemError
 from sem.forge.teacher import Spending, Teacher
-from sem.lm.calls import Request
+from sem.lm.api.calls import Request
 
 Work = Callable[[Teacher], None]  # a whole forge run with that teacher, its results thrown away
 # 97.5 % quantiles of Student's t for 1, 2, … degrees of freedom (NIST/SEMATECH 1.3.6.7.2).

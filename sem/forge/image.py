@@ -17,7 +17,7 @@ from sem.forge.base import Document
 from sem.forge.chunks import Skip
 from sem.forge.documents import Source
 from sem.forge.text import TextForge, TextParams
-from sem.lm.calls import Outcome, Request
+from sem.lm.api.calls import Outcome, Request
 
 KINDS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".gif": "gif", ".webp": "webp"}
 VERSION = "forge-image-1"  # raised when the prompt changes

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from sem.core.errors import SemError, nearest
-from sem.lm.provider import Calls, Price, Provider
+from sem.lm.api.provider import Calls, Price, Provider
 
 LOCAL = "http://127.0.0.1:8080/v1"
 KEYS = {

@@ -23,7 +23,7 @@ from sem.forge.base import Chunk, Pair
 from sem.forge.diversity import Angle, Diversity, angles
 from sem.forge.language import NAMES
 from sem.forge.teacher import Teacher
-from sem.lm.calls import Outcome, Request
+from sem.lm.api.calls import Outcome, Request
 
 VERSION = "forge-qa-1"  # raised when a prompt changes: replies to another one are not reused
 PASSAGE = "passage"  # key of provenance: the text a pair is made from; never written to a file

@@ -12,7 +12,7 @@ from sem.dataset.clean import grounding
 from sem.forge.base import Pair
 from sem.forge.language import language
 from sem.forge.prompts import PASSAGE
-from sem.lm import redact
+from sem.lm.api import redact
 
 REFUSAL = re.compile(
     r"\A\W*(?:i['\u2019]?m (?:really |very )?sorry|i am sorry|sorry,|i apologi[sz]e"

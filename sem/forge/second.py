@@ -11,7 +11,7 @@ from sem.forge import prompts
 from sem.forge.base import Pair
 from sem.forge.teacher import Teacher
 from sem.forge.words import f1
-from sem.lm.calls import Outcome, Request
+from sem.lm.api.calls import Outcome, Request
 
 JUDGE_VERSION = "forge-judge-1"
 AGAIN_VERSION = "forge-again-1"

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sem.lm import redact
+from sem.lm.api import redact
 
 MASK = "[SECRET]"
 EDGE = r"(?<![A-Za-z0-9_-])"

@@ -9,7 +9,7 @@ from sem.dataset.clean import clean
 from sem.forge import forecast, outputs, report
 from sem.forge.presets import calls_of
 from sem.forge.run import Forged, Prepared
-from sem.lm.calls import TRANSIENT
+from sem.lm.api.calls import TRANSIENT
 
 
 def plan(prepared: Prepared) -> None:

@@ -23,7 +23,7 @@ from sem.forge.asked import Answered, Window
 from sem.forge.base import BaseForge, Pair
 from sem.forge.chunks import Skip
 from sem.forge.text import task_of
-from sem.lm.calls import Request
+from sem.lm.api.calls import Request
 
 KINDS = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".jsonl": "jsonl",
          ".ndjson": "jsonl"}  # fmt: skip

@@ -205,7 +205,7 @@ def counter_of(project: Any) -> Count:
     """Counts tokens by the base model's tokenizer; SemError when its weights are not there."""
     from sem.core import files
     from sem.dataset.clean import tokens
-    from sem.lm import weights
+    from sem.lm.weights import weights
 
     folder = weights.base_of(project).folder
     return tokens.counter(files.read_text(folder / "tokenizer.json"))

@@ -12,7 +12,7 @@ from typing import Any
 
 from sem.core import files, jsonio
 from sem.core.errors import SemError
-from sem.lm import redact, wire
+from sem.lm.api import redact, wire
 
 TRIES = 3
 TIMEOUT_S = 10.0  # of one try, from the connection to the last byte

@@ -21,7 +21,7 @@ from sem.dataset.clean.row_cleaning import Plan
 from sem.dataset.config import Dataset
 from sem.dataset.store import migrate, store, store_writer, tombstones
 from sem.dataset.store.examples_table import RawRow
-from sem.lm.client import Client
+from sem.lm.api.client import Client
 from sem.ops import placing, relabel, touched
 from sem.ops.config import Backfill
 from sem.ops.queue import Item, Queue, Work

@@ -15,7 +15,7 @@ from sem.core import files, jsonio, manifest, state
 from sem.core.errors import SemError
 from sem.core.project import ROOT, Project
 from sem.core.run import Run
-from sem.lm import pinned
+from sem.lm.weights import pinned_base
 from sem.train import checkpoints
 from sem.train.remote import push
 
@@ -103,7 +103,7 @@ def staged(project: Project, run: Run, folder: Path) -> list[Json]:
     assert run.folder is not None
     shutil.rmtree(folder, ignore_errors=True)
     parts = [(ROOT, push.code_files()), (project.root, push.run_files(project, run))]
-    base = pinned.resolve(run.plan()["base_model"], project.root).folder
+    base = pinned_base.resolve(run.plan()["base_model"], project.root).folder
     if Path(run.plan()["base_model"]["base_model_id"]).is_absolute():
         raise SemError(
             f"base model {base}: a path of this machine",

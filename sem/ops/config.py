@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from sem.lm.provider import Calls
+from sem.lm.api.provider import Calls
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from sem.core import files
-from sem.lm import hardware
+from sem.lm.local import hardware
 
 SHOWN = ("torch", "transformers", "trl", "peft", "duckdb", "fabric")
 # A lock with hashes goes on after a backslash.

@@ -11,8 +11,8 @@ from sem.dataset.store import spec_archive
 from sem.dataset.store.examples_table import RawRow
 from sem.dataset.store.store_writer import Change
 from sem.eval import judging
-from sem.lm.calls import Outcome, Request
-from sem.lm.client import Client
+from sem.lm.api.calls import Outcome, Request
+from sem.lm.api.client import Client
 from sem.ops.config import Backfill
 from sem.ops.queue import Item
 from sem.ops.touched import NOTE

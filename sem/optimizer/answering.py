@@ -15,12 +15,14 @@ from typing import Protocol
 from sem.core import console
 from sem.core.errors import SemError
 from sem.forge.presets import KEYS, LOCAL, PRESETS
-from sem.lm import calls, chat, hardware, model, weight_packages, weights
-from sem.lm.calls import Outcome, Request
-from sem.lm.client import Client
-from sem.lm.generator import Prompt
-from sem.lm.hf import HfGenerator
-from sem.lm.provider import Calls, Price, Provider
+from sem.lm.api import calls
+from sem.lm.api.calls import Outcome, Request
+from sem.lm.api.client import Client
+from sem.lm.api.provider import Calls, Price, Provider
+from sem.lm.local import chat, hardware, model
+from sem.lm.local.generator import Prompt
+from sem.lm.local.hf import HfGenerator
+from sem.lm.weights import weight_packages, weights
 from sem.optimizer import evaluate
 
 DEFAULT = "smollm2-135m-instruct"

@@ -14,9 +14,10 @@ from typing import Any
 
 from sem.core import files, manifest
 from sem.core.errors import SemError
-from sem.lm import chat, pinned
-from sem.lm import model as models
-from sem.lm.chat import Chat
+from sem.lm.local import chat
+from sem.lm.local import model as models
+from sem.lm.local.chat import Chat
+from sem.lm.weights import pinned_base
 from sem.optimizer import rewriter
 from sem.optimizer.rewriter import Decoding, Rewrite
 
@@ -56,7 +57,7 @@ class FastRewriter:
     def load(cls, folder: Path, root: Path, engine: Engine | None = None) -> "FastRewriter":
         """The optimizer in FOLDER, its base model below ROOT; converted if that was not done."""
         engine = engine or Engine()
-        base = pinned.resolve(rewriter.base_model_of(folder), root)
+        base = pinned_base.resolve(rewriter.base_model_of(folder), root)
         key = _key(base.revision, folder / "adapter")
         place = folder / "fast" / f"{engine.weights}-{key[:16]}"
         if not manifest.is_whole(place):

@@ -17,7 +17,7 @@ from sem.eval import canaries, judge, judging
 from sem.eval.asking import Mode, Opinion, Question
 from sem.eval.judge import Guards, Item, Judge, Spending
 from sem.eval.judging import JudgeSettings
-from sem.lm.client import Client
+from sem.lm.api.client import Client
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from typing import Any, Protocol
 
 from sem.core import files, manifest, state
 from sem.core.errors import SemError, nearest
-from sem.lm import chat, pinned, weights
-from sem.lm import model as models
-from sem.lm.chat import Chat
+from sem.lm.local import chat
+from sem.lm.local import model as models
+from sem.lm.local.chat import Chat
+from sem.lm.weights import pinned_base, weights
 
 PREFIX = "Optimize this prompt: "
 LIMIT = 128  # tokens of a prompt that training has seen, the prefix included
@@ -143,7 +144,7 @@ class TorchRewriter:
     @classmethod
     def load(cls, folder: Path, root: Path) -> "TorchRewriter":
         """The optimizer in FOLDER, its base model below ROOT, adapter merged, in fp32."""
-        base = pinned.resolve(base_model_of(folder), root)
+        base = pinned_base.resolve(base_model_of(folder), root)
         return cls.of(base.folder, folder / "adapter")
 
     @classmethod

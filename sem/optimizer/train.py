@@ -14,8 +14,9 @@ from sem.core import console, files, jsonio, manifest, provenance, settings, slo
 from sem.core.errors import SemError, nearest
 from sem.core.run import Run
 from sem.eval.config import EvalSettings
-from sem.lm import chat, hardware, pinned, weights
-from sem.lm.chat import Chat
+from sem.lm.local import chat, hardware
+from sem.lm.local.chat import Chat
+from sem.lm.weights import pinned_base, weights
 from sem.optimizer import calibrate, confidence, rewriter
 from sem.optimizer.pairs import Pair
 from sem.optimizer.rewriter import TorchRewriter
@@ -97,7 +98,7 @@ def prepare(root: Path, wanted: Training, pairs: Sequence[Pair], val: Sequence[P
         "training": asdict(wanted),
         "engine": engine,
         "dtype": wanted.dtype(),
-        "base_model": pinned.describe(wanted.base_model_id, base),
+        "base_model": pinned_base.describe(wanted.base_model_id, base),
         "renderer": speaker.fingerprint(),
         "prefix": rewriter.PREFIX,
         "data": {name: files.sha256_json([p.as_json() for p in part])
@@ -144,7 +145,7 @@ def _rows(pairs: Sequence[Pair], speaker: Chat, wanted: Training) -> Rows:
 
 def job(root: Path, run: Run, wanted: Training, pairs: Sequence[Pair], val: Sequence[Pair]) -> Job:
     """RUN as the trainer takes it."""
-    recipe, base = wanted.recipe, pinned.resolve(run.plan()["base_model"], root)
+    recipe, base = wanted.recipe, pinned_base.resolve(run.plan()["base_model"], root)
     speaker = chat.load(base.folder)
     found = rows_of.sample(
         _rows(pairs, speaker, wanted), recipe.max_train_examples, recipe.data_seed

@@ -12,7 +12,8 @@ from sem.core.errors import SemError
 from sem.eval import similarity
 from sem.eval.config import EvalSettings
 from sem.eval.slots import Similarity
-from sem.lm import hardware, pinned, weights
+from sem.lm.local import hardware
+from sem.lm.weights import pinned_base, weights
 from sem.optimizer import (
     answering,
     confidence,
@@ -73,7 +74,7 @@ class Trial:
 def run(root: Path, folder: Path, wanted: Wanted, at: datetime) -> Trial:
     """Evaluate the optimizer in FOLDER as WANTED; the report is written below ROOT."""
     seated = jury.seat(root, at) if wanted.judge else None  # first: what it lacks costs no hour
-    base = pinned.resolve(rewriter.base_model_of(folder), root)
+    base = pinned_base.resolve(rewriter.base_model_of(folder), root)
     likeness = similarity.load(_similarity(root))
     sets = {"held-out families": held_out(root, wanted.rows, wanted.seed)}
     if wanted.pairs is not None:

@@ -12,9 +12,10 @@ from sem.core.project import ROOT, Project
 from sem.core.run import Run
 from sem.eval import answers, evalreport, subject
 from sem.eval import report as reports
-from sem.lm import chat, pinned, turns
-from sem.lm import model as models
-from sem.lm.chat import Chat
+from sem.lm.local import chat, turns
+from sem.lm.local import model as models
+from sem.lm.local.chat import Chat
+from sem.lm.weights import pinned_base
 from sem.package import targets
 from sem.package.targets import Served
 
@@ -58,7 +59,7 @@ def export(project: Project, target: Run, wanted: Sequence[str]) -> Path:
         if name not in targets.TARGETS:
             raise SemError(f"target {name!r} is unknown", f"use {', '.join(targets.TARGETS)}")
     plan = target.plan()
-    base = pinned.resolve(plan["base_model"], project.root)
+    base = pinned_base.resolve(plan["base_model"], project.root)
     speaker = chat.load(base.folder, _renderer(plan))
     suited = targets.suited(speaker)
     for name in wanted:
@@ -125,7 +126,7 @@ def _fill(
     plan = target.plan()
     # First, because merging the weights takes minutes.
     scores = evalreport.read_scores(report.parent / "scores.json")
-    base = pinned.resolve(plan["base_model"], project.root)
+    base = pinned_base.resolve(plan["base_model"], project.root)
     # File by file: copytree gathers a full disk into an error without its number.
     (folder / "adapter").mkdir()
     for path in sorted(target.adapter.iterdir()):

@@ -13,8 +13,8 @@ from sem.core import files, jsonio, settings
 from sem.core.errors import SemError
 from sem.core.taskspec import TaskSpec
 from sem.eval import report
-from sem.lm import chat
-from sem.lm import model as models
+from sem.lm.local import chat
+from sem.lm.local import model as models
 from sem.package import targets
 from sem.package.bundle import generation_config
 from sem.package.targets import Served

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from sem.core import files, jsonio
 from sem.core.taskspec import TaskSpec
-from sem.lm import ollama as modelfiles
-from sem.lm.chat import Chat
+from sem.lm.local import ollama as modelfiles
+from sem.lm.local.chat import Chat
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from sem.core import manifest, schema, taint
 from sem.core.errors import SemError
 from sem.eval import answers, subject
 from sem.eval.subject import Subject
-from sem.lm import model as models
+from sem.lm.local import model as models
 from sem.package import cage, targets
 from sem.package.bundle import MANIFEST_SCHEMA
 from sem.package.checks import BASIC, CAGED, DEEP, WEIGHTS, Check, infinite

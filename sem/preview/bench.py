@@ -16,9 +16,10 @@ from sem.core.example import Example
 from sem.core.project import Project
 from sem.core.run import Run
 from sem.eval.config import EvalSettings
-from sem.lm import chat, hardware, weight_packages, weights
-from sem.lm import model as models
-from sem.lm.weights import Weights
+from sem.lm.local import chat, hardware
+from sem.lm.local import model as models
+from sem.lm.weights import weight_packages, weights
+from sem.lm.weights.weights import Weights
 from sem.preview import lower
 from sem.preview.lower import Lower
 from sem.preview.packaged import Package

@@ -13,9 +13,9 @@ from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset.split import snapshot
 from sem.dataset.split.snapshot import Snapshot
-from sem.lm import chat
-from sem.lm import model as models
-from sem.lm.weights import Weights
+from sem.lm.local import chat
+from sem.lm.local import model as models
+from sem.lm.weights.weights import Weights
 from sem.package import verify
 from sem.package.bundle import MANIFEST_SCHEMA
 from sem.preview.models import refuse_code

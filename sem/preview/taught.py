@@ -17,7 +17,7 @@ from sem.core import console, files, provenance
 from sem.core.errors import SemError
 from sem.core.project import ROOT, Project
 from sem.dataset.split import snapshot
-from sem.lm import hardware
+from sem.lm.local import hardware
 from sem.preview import (
     acceptance,
     advice,

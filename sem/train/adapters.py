@@ -10,7 +10,7 @@ from typing import Any
 
 from sem.core import files, jsonio
 from sem.core.errors import SemError
-from sem.lm import model as models
+from sem.lm.local import model as models
 from sem.train.recipe import Recipe
 
 # The layers that make queries and values, where each has its own, in the names of the families.

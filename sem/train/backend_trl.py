@@ -3,7 +3,7 @@
 from typing import Any
 
 from sem.core import console
-from sem.lm import model as models
+from sem.lm.local import model as models
 from sem.train import adapters
 from sem.train.fast import head, layers
 from sem.train.fit import fit

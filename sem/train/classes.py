@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sem.core import jsonio
-from sem.lm.chat import Chat
+from sem.lm.local.chat import Chat
 from sem.train.recipe import LossWeights
 
 VALUE, KEY, PUNCTUATION, END = "value", "key", "punctuation", "end of turn"

@@ -6,8 +6,8 @@ own, ours, untrained = compare_losses(base, recipe, row, chat)
 from pathlib import Path
 from typing import Any
 
-from sem.lm import model as models
-from sem.lm.chat import Chat
+from sem.lm.local import model as models
+from sem.lm.local.chat import Chat
 from sem.train import adapters, loss, trainer
 from sem.train.data import Row
 from sem.train.fast import head, layers

@@ -8,7 +8,7 @@ from typing import Any
 
 from sem.core import files
 from sem.core.errors import SemError
-from sem.lm.hardware import Hardware
+from sem.lm.local.hardware import Hardware
 from sem.train.recipe import Recipe
 from sem.train.stages import Job
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from sem.core import console
 from sem.core.errors import SemError
-from sem.lm import hardware
-from sem.lm import model as models
-from sem.lm.hardware import Hardware
+from sem.lm.local import hardware
+from sem.lm.local import model as models
+from sem.lm.local.hardware import Hardware
 from sem.train import adapters, several
 from sem.train.recipe import Recipe
 from sem.train.stages import Job, Stage

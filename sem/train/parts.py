@@ -12,7 +12,7 @@ from sem.core.project import Project
 from sem.core.taskspec import TaskSpec
 from sem.dataset.augment import augment, negatives
 from sem.dataset.split.snapshot import Snapshot
-from sem.lm.chat import Chat
+from sem.lm.local.chat import Chat
 from sem.train import data, pairs, stages, texts
 from sem.train.data import Rows, Writer
 from sem.train.recipe import Recipe

@@ -11,8 +11,9 @@ from sem.core.run import Run
 from sem.dataset.split import acknowledge, snapshot
 from sem.dataset.split.snapshot import Snapshot
 from sem.eval.config import EvalSettings
-from sem.lm import chat, hardware, pinned, weights
-from sem.lm.hardware import Hardware
+from sem.lm.local import chat, hardware
+from sem.lm.local.hardware import Hardware
+from sem.lm.weights import pinned_base, weights
 from sem.train import data, engines, memory, parts, preflight, several, tracking
 from sem.train import recipe as recipes
 from sem.train.parts import Parts
@@ -59,7 +60,7 @@ def prepare(
         "task_hashes": {name: spec.fingerprint() for name, spec in project.tasks.items()},
         "snapshot": {"version": frozen.version, "sha256": frozen.sha256},
         **found.facts,
-        "base_model": pinned.describe(project.base_model_id, base),
+        "base_model": pinned_base.describe(project.base_model_id, base),
         "renderer": speaker.fingerprint(),
         "counts": {
             **{stage.name: stage.rows.counts() for stage in found.stages},
@@ -106,7 +107,7 @@ def job(project: Project, target: Run) -> Job:
             f"run {target.id}: snapshot v{frozen.version} is not the one it was prepared on",
             "prepare a new run with `fab train.prepare`",
         )
-    base = pinned.resolve(plan["base_model"], project.root)
+    base = pinned_base.resolve(plan["base_model"], project.root)
     speaker = chat.load(base.folder, recipe.renderer)
     if speaker.fingerprint() != plan["renderer"]:
         raise SemError(f"run {target.id}: the chat renderer has changed", "prepare a new run")

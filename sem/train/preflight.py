@@ -19,9 +19,9 @@ from sem.dataset.config import TaskOptions
 from sem.dataset.store import store
 from sem.eval import answers
 from sem.eval.config import EvalSettings
-from sem.lm import model as models
-from sem.lm import ollama, turns
-from sem.lm.hardware import Hardware
+from sem.lm.local import model as models
+from sem.lm.local import ollama, turns
+from sem.lm.local.hardware import Hardware
 from sem.train import adapters, conformance, memory
 from sem.train.batches import IGNORED, Collator
 from sem.train.data import Row, Rows, Writer

@@ -5,7 +5,7 @@ from typing import Any
 from sem.core.taskspec import TaskSpec
 from sem.eval import answers, metrics, scoring
 from sem.eval.answers import Answer
-from sem.lm.hf import HfGenerator
+from sem.lm.local.hf import HfGenerator
 from sem.train.stages import Job
 
 

@@ -102,7 +102,7 @@ class Recipe:
 
     engine: Literal["auto", "trl", "unsloth", "seq2seq"] = "auto"
     method: Literal["lora", "full"] = "lora"  # full: every weight, about 8 times the memory
-    renderer: Literal["template", "plan"] = "template"  # whose turns: see sem/lm/turns.py
+    renderer: Literal["template", "plan"] = "template"  # whose turns: see sem/lm/local/turns.py
     load_in_4bit: bool = False  # QLoRA: a frozen 4-bit base (Dettmers et al. 2023); needs a GPU
     lora: Lora = Lora()
     learning_rate: float = 2e-4

@@ -9,7 +9,7 @@ from sem.core.run import Run
 from sem.core.slotspec import SlotFile
 from sem.core.taskspec import TaskSpec
 from sem.eval.config import EvalSettings
-from sem.lm.chat import Chat
+from sem.lm.local.chat import Chat
 from sem.train.data import Rows
 from sem.train.pairs import Pairs
 from sem.train.recipe import Recipe

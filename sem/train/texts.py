@@ -8,7 +8,7 @@ from typing import Any
 from sem.core import files
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.lm.chat import Chat
+from sem.lm.local.chat import Chat
 from sem.train.data import Row, Rows
 from sem.train.recipe import Pretrain, Recipe
 

@@ -18,7 +18,7 @@ from sem.core import console, files, jsonio
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import Run
-from sem.lm import redact
+from sem.lm.api import redact
 
 MODES = ("online", "offline", "none")
 LEDGER = "tracking.json"  # what each tracker has: a resumed run repeats no step

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sem.core.errors import SemError
-from sem.lm.chat import Chat
+from sem.lm.local.chat import Chat
 from sem.train import adapters, arguments, checkpoints, several
 from sem.train import loss as losses
 from sem.train.arguments import SELECT, precision

@@ -14,7 +14,8 @@ from paths import ROOT
 
 from sem.cli import verbs
 from sem.core import console, files, projects
-from sem.lm import gguf_files, llamacpp
+from sem.lm.local import llamacpp
+from sem.lm.weights import gguf_files
 
 PAGE = (ROOT / "docs" / "tutorial.md").read_text("utf-8")
 LAST = re.compile(r"(Accuracy improved by|No improvement shown:) [+-]?\d+\.\d points \[.*\]")

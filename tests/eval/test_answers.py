@@ -10,7 +10,7 @@ from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.eval import answers
 from sem.eval.config import EvalSettings
-from sem.lm.generator import Completion, Prompt
+from sem.lm.local.generator import Completion, Prompt
 
 SETTINGS = EvalSettings(batch=4, max_new_tokens=8)
 PAIRS = [

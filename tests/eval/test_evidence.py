@@ -38,7 +38,8 @@ def project(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
 def build(toy: Path) -> None:
     from sem.dataset.clean import clean
     from sem.dataset.split import snapshot
-    from sem.lm import chat, pinned, weights
+    from sem.lm.local import chat
+    from sem.lm.weights import pinned_base, weights
 
     files.write(toy / "configs/toy/gate.yaml", POLICY)
     store = toy / "data/toy/raw/dataset.duckdb"
@@ -51,7 +52,7 @@ def build(toy: Path) -> None:
     plan = {
         "tasks": {name: spec.as_json() for name, spec in made.tasks.items()},
         "snapshot": {"version": frozen.version, "sha256": frozen.sha256},
-        "base_model": pinned.describe(made.base_model_id, base),
+        "base_model": pinned_base.describe(made.base_model_id, base),
         "renderer": chat.load(base.folder).fingerprint(),
     }
     trained = run.create(made, plan, AT)

@@ -20,7 +20,7 @@ from sem.core.taskspec import TaskSpec
 from sem.eval import asking, canaries, court, docket, judging, metrics, verdicts
 from sem.eval.answers import Answer, Book
 from sem.eval.judge import Item, Judge
-from sem.lm import client as client_module
+from sem.lm.api import client as client_module
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
 SPEC = settings.build(

@@ -13,7 +13,7 @@ from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import BASE
 from sem.eval import compare, court, docket, spotcheck, subject
-from sem.lm import hardware
+from sem.lm.local import hardware
 
 ELSEWHERE = hardware.Hardware("cuda", "NVIDIA H200", 139.0, 16, "bfloat16")
 HERE = hardware.Hardware("cpu", "a laptop", 8.0, 2, "float32")

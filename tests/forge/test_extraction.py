@@ -14,7 +14,7 @@ from sem.forge.base import ForgeConfig
 from sem.forge.config import ForgeSettings
 from sem.forge.extraction import ExtractionForge
 from sem.forge.presets import TeacherSettings
-from sem.lm.provider import Calls, Price, Provider
+from sem.lm.api.provider import Calls, Price, Provider
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
 PAGE = "<html><body><h1>Red mug</h1><p class='price'>12.50 EUR</p><p>In stock</p></body></html>"

@@ -16,8 +16,8 @@ from sem.forge.base import ForgeConfig
 from sem.forge.image import ImageForge
 from sem.forge.pictures import Head
 from sem.forge.presets import TeacherSettings
-from sem.lm.calls import Request
-from sem.lm.provider import Calls, Price, Provider
+from sem.lm.api.calls import Request
+from sem.lm.api.provider import Calls, Price, Provider
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
 

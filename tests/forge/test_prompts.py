@@ -14,7 +14,7 @@ from sem.forge.diversity import KINDS, Diversity, angles
 from sem.forge.language import language
 from sem.forge.prompts import Brief
 from sem.forge.teacher import teacher
-from sem.lm.calls import Outcome
+from sem.lm.api.calls import Outcome
 
 TEXT = "Rust gives a value one owner. When the owner goes out of scope, the value is dropped."
 ASKED = teacher("local", None, datetime(2026, 11, 21, tzinfo=UTC))

@@ -11,7 +11,7 @@ from sem.forge.base import Pair
 from sem.forge.presets import TeacherSettings
 from sem.forge.quality import Context, Quality, sift
 from sem.forge.teacher import teacher
-from sem.lm.provider import Calls, Price, Provider
+from sem.lm.api.provider import Calls, Price, Provider
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
 TEXT = (

@@ -15,7 +15,7 @@ from sem.core.project import Project
 from sem.dataset.clean import clean
 from sem.dataset.store import store
 from sem.forge import forecast, run, selection
-from sem.lm import client as client_module
+from sem.lm.api import client as client_module
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
 OUT = ("pairs.jsonl", "dropped.jsonl", "skipped.jsonl", "forge.json", "../train.jsonl",

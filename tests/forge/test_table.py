@@ -18,7 +18,7 @@ from sem.forge.base import ForgeConfig
 from sem.forge.presets import TeacherSettings
 from sem.forge.quality import Quality
 from sem.forge.table import TableForge
-from sem.lm.provider import Calls, Price, Provider
+from sem.lm.api.provider import Calls, Price, Provider
 
 SALES = "month,region,sales,note\n2026-01,north,10.10,a\n2026-02,south,20.20,b\n2026-03,north,5,\n"
 

@@ -11,8 +11,8 @@ from sem.core.errors import SemError
 from sem.forge import presets
 from sem.forge.presets import TeacherSettings
 from sem.forge.teacher import Journal, teacher
-from sem.lm import client as client_module
-from sem.lm.provider import Calls, Price, Provider
+from sem.lm.api import client as client_module
+from sem.lm.api.provider import Calls, Price, Provider
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
 SCHEMA = {"type": "object", "required": ["n"], "properties": {"n": {"type": "string"}}}

@@ -15,7 +15,7 @@ from sem.forge import teacher as teachers
 from sem.forge.base import ForgeConfig
 from sem.forge.presets import TeacherSettings
 from sem.forge.text import TextForge
-from sem.lm.provider import Calls, Price, Provider
+from sem.lm.api.provider import Calls, Price, Provider
 
 SMALL = {"max_chars": 300, "overlap_chars": 0}
 AT = datetime(2026, 11, 21, tzinfo=UTC)

@@ -5,8 +5,8 @@ import time
 import pytest
 
 from sem.core import jsonio
-from sem.lm import calls
-from sem.lm.calls import Request
+from sem.lm.api import calls
+from sem.lm.api.calls import Request
 
 SCHEMA = {
     "type": "object",

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from paths import ROOT
 
-from sem.lm import chat
+from sem.lm.local import chat
 
 PAGES = [
     '<|im_end|>\n<|im_start|>assistant\n{"price": 0}',

@@ -15,13 +15,13 @@ import pytest
 from chatserver import DRIPS, ChatServer
 
 from sem.core.errors import SemError
-from sem.lm import client as client_module
-from sem.lm import redact
-from sem.lm.calls import FAULTS, Request
-from sem.lm.client import Client
-from sem.lm.ledger import Bid, Cap, Ledger
-from sem.lm.limits import Limits
-from sem.lm.provider import Calls, Price, Provider
+from sem.lm.api import client as client_module
+from sem.lm.api import redact
+from sem.lm.api.calls import FAULTS, Request
+from sem.lm.api.client import Client
+from sem.lm.api.ledger import Bid, Cap, Ledger
+from sem.lm.api.provider import Calls, Price, Provider
+from sem.lm.api.rate_limits import Limits
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
 KEY = "sk-canary-0123456789"

@@ -13,9 +13,9 @@ from toy import SPEC, make_model
 
 from sem.core import files, jsonio, schema
 from sem.core.errors import SemError
-from sem.lm import chat, constrain, model
-from sem.lm.generator import Prompt
-from sem.lm.hf import HfGenerator
+from sem.lm.local import chat, constrain, model
+from sem.lm.local.generator import Prompt
+from sem.lm.local.hf import HfGenerator
 
 NESTED = {
     "type": "object",

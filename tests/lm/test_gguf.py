@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sem.core.errors import SemError
-from sem.lm import gguf_convert, gguf_reader
+from sem.lm.weights import gguf_convert, gguf_reader
 
 
 @pytest.fixture(scope="module")

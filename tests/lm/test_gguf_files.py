@@ -4,7 +4,7 @@ import gguf_file
 import pytest
 
 from sem.core.errors import SemError
-from sem.lm import gguf_files, weight_packages, weights
+from sem.lm.weights import gguf_files, weight_packages, weights
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, Qwen2Tokenizer
 
 from sem.core import files, jsonio
 from sem.core.errors import SemError
-from sem.lm import gguf_reader, gguf_tokenizer
+from sem.lm.weights import gguf_reader, gguf_tokenizer
 
 CONTROLS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 MERGES = ["Ġ Ġ", "i n", "Ġ in", "1 2", "{ \"", "\" :", "Ċ Ċ", "' s", "Ã ©", "! !"]  # fmt: skip

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sem.core.errors import SemError
-from sem.lm import weights
+from sem.lm.weights import weights
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 FILES = {

@@ -9,10 +9,10 @@ import pytest
 import tinygguf
 
 from sem.core.errors import SemError
-from sem.lm import llamacpp
-from sem.lm.calls import Request
-from sem.lm.client import Client
-from sem.lm.provider import Calls, Price, Provider
+from sem.lm.api.calls import Request
+from sem.lm.api.client import Client
+from sem.lm.api.provider import Calls, Price, Provider
+from sem.lm.local import llamacpp
 
 SCHEMA = {
     "type": "object",

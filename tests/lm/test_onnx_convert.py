@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sem.core.errors import SemError
-from sem.lm import onnx_convert
+from sem.lm.weights import onnx_convert
 
 LAYER = "decoder.block.0.layer.0.SelfAttention.q"
 

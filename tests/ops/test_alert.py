@@ -6,7 +6,7 @@ import time
 import pytest
 from chatserver import DRIPS, ChatServer
 
-from sem.lm import redact
+from sem.lm.api import redact
 from sem.ops import alert
 
 NIGHT = {"at": "2026-11-30T00:00:00+00:00", "verdict": "worse"}

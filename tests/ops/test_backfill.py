@@ -24,7 +24,7 @@ from sem.dataset.clean import clean
 from sem.dataset.html import markup
 from sem.dataset.split import snapshot
 from sem.dataset.store import store
-from sem.lm.provider import Calls, Price, Provider
+from sem.lm.api.provider import Calls, Price, Provider
 from sem.ops import backfill, relabel, touched
 from sem.ops.config import Backfill
 from sem.ops.queue import Queue, Work

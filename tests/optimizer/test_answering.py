@@ -8,7 +8,7 @@ import pytest
 from chatserver import ChatServer
 
 from sem.core.errors import SemError
-from sem.lm import client as client_module
+from sem.lm.api import client as client_module
 from sem.optimizer import answering
 from sem.optimizer.answering import Said
 

@@ -16,7 +16,7 @@ from test_rewrites import ASKED, good, judged
 from sem.core import files, jsonio
 from sem.core.errors import SemError
 from sem.eval import canaries
-from sem.lm import client as client_module
+from sem.lm.api import client as client_module
 from sem.optimizer import intents, jury, opinions, preferences
 from sem.optimizer.answering import Said
 from sem.optimizer.intents import Intent

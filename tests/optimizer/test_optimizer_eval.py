@@ -14,7 +14,7 @@ from toy import make_t5
 from sem.core import files
 from sem.core.errors import SemError
 from sem.forge import words
-from sem.lm import client as client_module
+from sem.lm.api import client as client_module
 from sem.optimizer import data, pairfiles, trial
 from sem.optimizer.pairs import Pair
 

@@ -9,8 +9,8 @@ from rewriters import ROOT, make_adapter, make_optimizer
 from toy import make_t5
 
 from sem.core.errors import SemError
-from sem.lm import chat
-from sem.lm import model as models
+from sem.lm.local import chat
+from sem.lm.local import model as models
 from sem.optimizer.fast import Engine, FastRewriter, convert
 from sem.optimizer.rewriter import Decoding, Rewrite, TorchRewriter, prompt_ids
 

@@ -10,8 +10,8 @@ from toy import make_t5
 
 from sem.core import files, jsonio
 from sem.core.errors import SemError
-from sem.lm import chat
-from sem.lm import model as models
+from sem.lm.local import chat
+from sem.lm.local import model as models
 from sem.optimizer import rewriter, train
 from sem.optimizer.pairs import Pair
 from sem.train import adapters

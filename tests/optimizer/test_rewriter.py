@@ -11,7 +11,7 @@ from toy import make_t5
 
 from sem.core import files
 from sem.core.errors import SemError
-from sem.lm import chat
+from sem.lm.local import chat
 from sem.optimizer import layout, rewriter
 from sem.optimizer.rewriter import Decoding, TorchRewriter
 

@@ -10,7 +10,7 @@ from sem.core import files, jsonio, run, taint
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import Run
-from sem.lm import chat
+from sem.lm.local import chat
 from sem.package import bundle, verify
 from sem.package.targets import Served
 

@@ -6,7 +6,7 @@ from sem.core import files
 from sem.core.project import Project
 from sem.core.run import BASE
 from sem.eval import compare, report, subject
-from sem.lm import chat
+from sem.lm.local import chat
 from sem.package import bundle, verify
 from sem.train import plan
 

@@ -8,7 +8,7 @@ from tinymodels import FAMILIES, make_tokenizer
 from toy import make_t5
 
 from sem.core.errors import SemError
-from sem.lm import chat, ollama
+from sem.lm.local import chat, ollama
 from sem.package import bundle, targets, verify
 from sem.package.targets import Served
 

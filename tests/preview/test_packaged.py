@@ -19,8 +19,8 @@ from sem.core.run import BASE
 from sem.dataset.split import snapshot
 from sem.dataset.split.snapshot import Snapshot
 from sem.eval import compare, report, subject
-from sem.lm import chat
-from sem.lm import model as models
+from sem.lm.local import chat
+from sem.lm.local import model as models
 from sem.package import bundle
 from sem.preview import bench, command, lora, packaged, taught
 from sem.preview.run import Options

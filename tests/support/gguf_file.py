@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sem.lm.weight_packages import GGUF, Member, Package
+from sem.lm.weights.weight_packages import GGUF, Member, Package
 
 WIDTH, INNER, HEADS, VOCABULARY = 32, 64, 2, 48
 CODES = {int: (4, "<I"), float: (6, "<f"), bool: (7, "<?")}

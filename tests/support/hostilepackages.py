@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sem.core import files, jsonio, manifest
-from sem.lm import chat
+from sem.lm.local import chat
 
 MODEL = "model/model.safetensors"
 ADAPTER = "adapter/adapter_model.safetensors"

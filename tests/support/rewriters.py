@@ -16,7 +16,7 @@ import httpx
 from paths import ROOT
 
 from sem.core import files
-from sem.lm import pinned, weights
+from sem.lm.weights import pinned_base, weights
 from sem.optimizer.fast import Engine
 from sem.optimizer.rewriter import Decoding, Rewrite
 from sem.optimizer.server import app, network, run
@@ -34,7 +34,7 @@ def make_optimizer(
     folder = root / "models" / "optimizer" / name
     make_adapter(folder / "adapter", stem or base, scale)
     found = weights.resolve(str(base), root)
-    named = pinned.describe(str(base), found)
+    named = pinned_base.describe(str(base), found)
     files.write(folder / "run.json", json.dumps({"base_model": named}))
     files.write(folder / "calibration.json", json.dumps(CALIBRATION))
     listed = {str(p.relative_to(folder)): files.sha256(p) for p in folder.rglob("*.*")}

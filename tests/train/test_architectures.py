@@ -17,8 +17,8 @@ from transformers.pytorch_utils import Conv1D
 from sem.core import files, jsonio
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.lm import chat
-from sem.lm import model as models
+from sem.lm.local import chat
+from sem.lm.local import model as models
 from sem.train import adapters, conformance, loss, memory, plan
 from sem.train.batches import Collator
 from sem.train.data import Row

@@ -10,7 +10,7 @@ from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.core.slotspec import SlotFile
 from sem.core.taskspec import TaskSpec
-from sem.lm import chat
+from sem.lm.local import chat
 from sem.train import classes, data, trainer
 from sem.train.batches import IGNORED, BatchOrder, Collator
 from sem.train.data import Row, Writer

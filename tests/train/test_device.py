@@ -3,7 +3,7 @@
 import pytest
 
 from sem.core.errors import SemError
-from sem.lm import hardware
+from sem.lm.local import hardware
 from sem.train import engines, plan
 from sem.train.recipe import Recipe
 

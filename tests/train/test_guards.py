@@ -184,7 +184,7 @@ def test_the_forecast_grows_with_what_costs_memory(cut_toy, tiny_model) -> None:
      ("NVIDIA GeForce RTX 5090", 31.4, 31.4)],
 )  # fmt: skip
 def test_a_card_of_24_gib_is_held_to_22_and_others_to_nothing(card, gib, limit) -> None:
-    from sem.lm.hardware import Hardware
+    from sem.lm.local.hardware import Hardware
     from sem.train.recipe import Checks, Recipe
 
     machine = Hardware("cuda", card, gib, 8, "bfloat16")

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from sem.lm import chat
-from sem.lm import model as models
+from sem.lm.local import chat
+from sem.lm.local import model as models
 from sem.train import loss, trainer
 from sem.train.batches import IGNORED, Collator
 from sem.train.data import Row

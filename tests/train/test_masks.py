@@ -12,8 +12,8 @@ from sem.core import jsonio
 from sem.core.example import Example
 from sem.core.slotspec import SlotFile
 from sem.core.taskspec import TaskSpec
-from sem.lm import chat, turns
-from sem.lm.chat import Chat
+from sem.lm.local import chat, turns
+from sem.lm.local.chat import Chat
 from sem.train import classes, data, show
 from sem.train.batches import IGNORED, Collator, Seq2SeqCollator
 from sem.train.data import Row, Writer

@@ -10,8 +10,9 @@ from sem.core import settings
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset.split import snapshot
-from sem.lm import chat, hardware, weights
-from sem.lm.chat import Chat
+from sem.lm.local import chat, hardware
+from sem.lm.local.chat import Chat
+from sem.lm.weights import weights
 from sem.train import loss, plan, preflight, recipe
 from sem.train.data import Row, Rows
 from sem.train.preflight import Subject

@@ -46,7 +46,7 @@ def project(tmp_path, monkeypatch) -> Project:
     for name in ("config.json", "model.safetensors"):
         files.write(root / MODEL / name, '{"model_type": "llama"}')
     base = {"base_model_id": MODEL, "revision": ""}
-    from sem.lm import weights
+    from sem.lm.weights import weights
 
     base["revision"] = weights.resolve(MODEL, root).revision
     plan = {"run_id": ID, "snapshot": {"version": 1}, "base_model": base, "recipe": {"epochs": 1},

@@ -14,8 +14,8 @@ from sem.core.project import Project
 from sem.dataset.clean import clean
 from sem.dataset.split import snapshot
 from sem.eval import subject
-from sem.lm import chat
-from sem.lm import model as models
+from sem.lm.local import chat
+from sem.lm.local import model as models
 from sem.train import loss, plan, trainer
 from sem.train.batches import IGNORED
 

@@ -12,7 +12,7 @@ from sem.core import files
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset.augment import negatives
-from sem.lm import model as models
+from sem.lm.local import model as models
 from sem.train import adapters, backend_trl, engines, plan
 from sem.train.recipe import Recipe
 

@@ -21,8 +21,8 @@ from sem.core import files, jsonio
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import Run
-from sem.lm import hardware
-from sem.lm import model as models
+from sem.lm.local import hardware
+from sem.lm.local import model as models
 from sem.train import adapters, backend_unsloth, engines, plan
 from sem.train.recipe import Lora, Recipe
 

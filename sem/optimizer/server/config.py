@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sem.core import settings
 from sem.core.errors import SemError
-from sem.lm import redact
+from sem.lm.api import redact
 
 KEY = "SEM_API_KEY"
 FILE = Path("configs") / "optimizer" / "serve.yaml"

@@ -10,7 +10,7 @@ from typing import Any
 
 from sem.core import files
 from sem.core.errors import Busy
-from sem.lm import redact
+from sem.lm.api import redact
 from sem.optimizer.server.refusal import Refusal
 
 log = logging.getLogger("sem.serve")

@@ -7,7 +7,7 @@ import traceback
 from datetime import UTC, datetime
 
 from sem.core import jsonio
-from sem.lm import redact
+from sem.lm.api import redact
 
 
 class AsJson(logging.Formatter):

@@ -13,7 +13,7 @@ from sem.core import console, files, jsonio
 from sem.core.errors import SemError
 from sem.core.project import ROOT, Project
 from sem.core.run import Run
-from sem.lm import pinned
+from sem.lm.weights import pinned_base
 from sem.train import checkpoints
 from sem.train.remote.agent import Agent
 from sem.train.remote.far import parcel
@@ -147,7 +147,7 @@ def _weights(agent: Agent, host: Host, project: Project, run: Run) -> int:
     if host.weights == "fetch":
         console.note(f"{model}: the host fetches it (weights: fetch)")
         return 0
-    folder = pinned.resolve(named, project.root).folder
+    folder = pinned_base.resolve(named, project.root).folder
     paths = [name for name in parcel.below(folder, ".git") if not name.startswith(".")]
     request = {"kind": "weights", "name": folder.name, "listed": listed(folder, paths)}
     if folder.parent.resolve() != project.base_models.resolve():

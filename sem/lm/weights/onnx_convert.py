@@ -12,7 +12,7 @@ from typing import Any
 
 from sem.core import files, jsonio
 from sem.core.errors import SemError
-from sem.lm.weight_packages import ONNX
+from sem.lm.weights.weight_packages import ONNX
 
 ENCODER, DECODER = ONNX
 HINT = "only the int8 T5 v1.1 pair of a known weight package is converted"

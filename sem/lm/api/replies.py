@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from sem.lm import calls, redact
-from sem.lm.calls import Outcome, Request
-from sem.lm.wire import Wire
+from sem.lm.api import calls, redact
+from sem.lm.api.calls import Outcome, Request
+from sem.lm.api.wire import Wire
 
 STATUS = {401: "auth", 403: "forbidden", 408: "timeout", 429: "rate_limited", 503: "unavailable"}
 

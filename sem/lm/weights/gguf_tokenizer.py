@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sem.core.errors import SemError
-from sem.lm.gguf_reader import HINT, Gguf
+from sem.lm.weights.gguf_reader import HINT, Gguf
 
 NORMAL, CONTROL, USER_DEFINED = 1, 3, 4  # tokenizer.ggml.token_type
 TURN_ENDS = ("<|im_end|>", "<end_of_turn>")

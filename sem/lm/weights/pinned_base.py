@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from sem.core.errors import SemError
-from sem.lm import weights
+from sem.lm.weights import weights
 
 
 def resolve(named: dict[str, Any], root: Path) -> weights.Weights:

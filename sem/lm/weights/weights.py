@@ -18,8 +18,8 @@ from typing import Any
 from sem.core import files, jsonio
 from sem.core.errors import SemError, nearest
 from sem.core.project import Project
-from sem.lm import gguf_convert, onnx_convert, weight_packages, wheels
-from sem.lm.weight_packages import GGUF, ONNX, Package
+from sem.lm.weights import gguf_convert, onnx_convert, weight_packages, wheels
+from sem.lm.weights.weight_packages import GGUF, ONNX, Package
 
 SOURCE = "SOURCE.json"
 FORMAT = 2  # raised when the conversion changes: folders of an older format are made again
@@ -156,7 +156,7 @@ def _hub(base_model_id: str, name: str, commit: str, root: Path) -> Weights:
     slug = f"{name.replace('/', '--')}--{commit[:12]}".lower()
 
     def build(temporary: Path) -> dict[str, Any]:
-        from sem.lm import hub
+        from sem.lm.weights import hub
 
         hub.download(name, commit, temporary)
         return {

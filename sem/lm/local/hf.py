@@ -6,9 +6,9 @@ from functools import cached_property
 from typing import Any
 
 from sem.core.errors import SemError
-from sem.lm.chat import Chat
-from sem.lm.constrain import Mask, Vocabulary
-from sem.lm.generator import Completion, Prompt
+from sem.lm.local.chat import Chat
+from sem.lm.local.constrain import Mask, Vocabulary
+from sem.lm.local.generator import Completion, Prompt
 
 ROUND_TO = 64
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from sem.core import jsonio, shape
 from sem.core.errors import SemError
-from sem.lm.closing import Position, Vocabulary
+from sem.lm.local.shortest_end import Position, Vocabulary
 
 __all__ = ["Mask", "Vocabulary", "grammar", "shortest_answer", "unenforced"]
 

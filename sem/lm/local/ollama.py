@@ -10,8 +10,8 @@ architecture was not tried here.
 from collections.abc import Sequence
 
 from sem.core.errors import SemError
-from sem.lm.chat import Chat
-from sem.lm.turns import SYSTEM, USER
+from sem.lm.local.chat import Chat
+from sem.lm.local.turns import SYSTEM, USER
 
 Texts = tuple[str, str]  # system, user
 SAMPLES: tuple[Texts, ...] = (

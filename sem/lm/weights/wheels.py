@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from sem.core.errors import SemError
-from sem.lm.weight_packages import Member
+from sem.lm.weights.weight_packages import Member
 
 TIMEOUT_S = 1800
 

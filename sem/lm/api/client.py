@@ -18,12 +18,12 @@ from typing import Any
 
 from sem.core import jsonio
 from sem.core.errors import SemError
-from sem.lm import calls, redact, replies, wire
-from sem.lm.breaker import Breaker
-from sem.lm.calls import Outcome, Request
-from sem.lm.ledger import Bid, Cap, Ledger
-from sem.lm.limits import Limits
-from sem.lm.provider import PICO, Calls, Price, Provider
+from sem.lm.api import calls, redact, replies, wire
+from sem.lm.api.calls import Outcome, Request
+from sem.lm.api.circuit_breaker import Breaker
+from sem.lm.api.ledger import Bid, Cap, Ledger
+from sem.lm.api.provider import PICO, Calls, Price, Provider
+from sem.lm.api.rate_limits import Limits
 
 LONGEST_WAIT_S = 60.0  # a Retry-After beyond it is a failure, not a pause
 FIRST_BACKOFF_S = 0.5

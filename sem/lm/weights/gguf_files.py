@@ -8,8 +8,8 @@ from pathlib import Path
 
 from sem.core import files
 from sem.core.errors import SemError, nearest
-from sem.lm import gguf_reader, weight_packages, wheels
-from sem.lm.weight_packages import GGUF, Package
+from sem.lm.weights import gguf_reader, weight_packages, wheels
+from sem.lm.weights.weight_packages import GGUF, Package
 
 
 def locate(named: str, root: Path) -> Path:

@@ -51,7 +51,7 @@ def client() -> Any:
     """
     import httpx
 
-    from sem.lm import deadline
+    from sem.lm.api import deadline
 
     made = httpx.Client(
         headers={"accept-encoding": "identity"},  # a compressed reply can be 1,000 times larger

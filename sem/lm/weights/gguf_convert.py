@@ -11,8 +11,8 @@ from typing import Any
 
 from sem.core import files, jsonio
 from sem.core.errors import SemError
-from sem.lm import gguf_tokenizer
-from sem.lm.gguf_reader import HINT, KINDS, Gguf, read
+from sem.lm.weights import gguf_tokenizer
+from sem.lm.weights.gguf_reader import HINT, KINDS, Gguf, read
 
 COMMON = {
     "attn_norm": "input_layernorm",

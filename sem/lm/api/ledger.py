@@ -18,7 +18,7 @@ from typing import Any
 
 from sem.core import files, jsonio
 from sem.core.errors import SemError
-from sem.lm.limits import DELIVERY_S, Limits, wait_s
+from sem.lm.api.rate_limits import DELIVERY_S, Limits, wait_s
 
 NAME = "calls.sqlite"
 BUSY_S = 60.0  # how long a writer waits for its turn

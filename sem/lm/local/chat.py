@@ -16,11 +16,11 @@ from typing import Any
 from sem.core import files
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.lm import model as models
-from sem.lm import spelling as spellings
-from sem.lm import turns as renderers
-from sem.lm import weights
-from sem.lm.spelling import Spelling
+from sem.lm.local import model as models
+from sem.lm.local import spelling as spellings
+from sem.lm.local import turns as renderers
+from sem.lm.local.spelling import Spelling
+from sem.lm.weights import weights
 
 VERSION = "1"
 MAX_BREAKS = 8  # passes over a text whose look-alikes of control tokens are broken
