@@ -23,10 +23,10 @@ from pathlib import Path
 
 from clean import machine
 
-from sem.forge import chunks, secretscan
 from sem.forge.base import Document
-from sem.forge.chunks import Sizes
-from sem.forge.convert import Converter
+from sem.forge.sources import chunks, secret_scan
+from sem.forge.sources.chunks import Sizes
+from sem.forge.sources.convert import Converter
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT.parent / "shared" / "data" / "forge"
@@ -216,7 +216,7 @@ def speed(documents: list[Document], chars: int, repeat: int, reading: float) ->
             times[name].append(time.process_time() - began)
     began = time.process_time()
     for document in documents:
-        secretscan.find(document.text)
+        secret_scan.find(document.text)
     scanning = time.process_time() - began
     speeds = {name: size / statistics.median(taken) for name, taken in times.items()}
     ratio = speeds["ours, no overlap"] / speeds["recursive"]

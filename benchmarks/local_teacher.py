@@ -19,11 +19,13 @@ from pathlib import Path
 
 from clean import machine
 
-from sem.forge import chunks, prompts, quality
 from sem.forge.base import Chunk, Document
-from sem.forge.presets import TeacherSettings
-from sem.forge.teacher import Teacher
-from sem.forge.teacher import teacher as teacher_of
+from sem.forge.checks import pair_quality
+from sem.forge.sources import chunks
+from sem.forge.teacher import prompts
+from sem.forge.teacher.presets import TeacherSettings
+from sem.forge.teacher.teacher import Teacher
+from sem.forge.teacher.teacher import teacher as teacher_of
 from sem.lm.api.provider import Calls, Price, Provider
 from sem.lm.local import llamacpp
 from sem.lm.weights import gguf_files
@@ -58,7 +60,7 @@ def asked(teacher: Teacher, given: list[Chunk], pairs: int) -> tuple[object, ...
         made += good
         faults.update(row.reason for row in bad)
     took = time.monotonic() - began
-    verdicts = list(quality.sift(made, quality.Context(quality.Quality())))
+    verdicts = list(pair_quality.sift(made, pair_quality.Context(pair_quality.Quality())))
     dropped = Counter(str(v.reason) for v in verdicts if not v.kept)
     spent, count = teacher.spending, len(given)
     return (

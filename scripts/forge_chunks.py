@@ -15,7 +15,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     from sem.core.project import Project
-    from sem.forge import survey
+    from sem.forge.run import survey
 
     project = Project.load(args.sem, args.set)
     found = survey.look(project, args.allow_plugins)

@@ -23,21 +23,24 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     from sem.core.project import Project
-    from sem.forge import forecast, run, shown
+    from sem.forge.run import forge_run, run_display
+    from sem.forge.teacher import cost_forecast
 
     project = Project.load(args.sem, args.set)
-    options = run.Options(args.limit, args.yes, args.allow_plugins)
-    prepared = run.prepare(project, options, datetime.now(UTC))
-    shown.plan(prepared)
+    options = forge_run.Options(args.limit, args.yes, args.allow_plugins)
+    prepared = forge_run.prepare(project, options, datetime.now(UTC))
+    run_display.plan(prepared)
     if args.dry_run:
-        shown.first(prepared)
+        run_display.first(prepared)
         return
-    cost = run.pilot(prepared)
+    cost = forge_run.pilot(prepared)
     if cost is not None:
-        forecast.allow(str(cost), args.yes)
-    forged = run.forge(prepared, lambda items: console.progress(items, prepared.items, "asking"))
-    run.finish(prepared, forged, shown.cleaning(prepared.at), shown.bar)
-    shown.result(prepared, forged)
+        cost_forecast.allow(str(cost), args.yes)
+    forged = forge_run.forge(
+        prepared, lambda items: console.progress(items, prepared.items, "asking")
+    )
+    forge_run.finish(prepared, forged, run_display.cleaning(prepared.at), run_display.bar)
+    run_display.result(prepared, forged)
     console.done(forged.report)
 
 

@@ -24,7 +24,8 @@ def main(argv: list[str] | None = None) -> None:
 
     from sem.core.project import Project
     from sem.eval import teacher as exams
-    from sem.forge import config, forecast, teacher
+    from sem.forge.run import config
+    from sem.forge.teacher import cost_forecast, teacher
 
     project = Project.load(args.sem, args.set)
     settings = config.load(project).settings.teacher
@@ -34,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     told = f"{cost.calls} calls of {asked.name} for at most ${cost.at_most_usd:.4f}"
     console.note(f"{told}, {cost.cached} more answered before")
     if cost.at_most_usd:
-        forecast.allow(told, args.yes)
+        cost_forecast.allow(told, args.yes)
     result = exams.sit(exam, asked, settings.min_right)
     console.table(f"Teacher {asked.name}", ("exam", ""), exams.table(exam, result))
     print(result.verdict)

@@ -282,7 +282,7 @@ def deep(raw: Path) -> None:
 
 
 def misnamed() -> Iterator[Case]:
-    from sem.forge.documents import MAGIC
+    from sem.forge.sources.documents import MAGIC
 
     for start, kind in MAGIC:
         for suffix in ("txt", "md", "html", "pdf", "docx"):

@@ -31,8 +31,9 @@ import document_cases  # noqa: E402
 
 from sem.core import console, files  # noqa: E402
 from sem.core.errors import SemError  # noqa: E402
-from sem.forge import chunks, documents, prompts, secretscan  # noqa: E402
-from sem.forge.convert import Converter, Reading  # noqa: E402
+from sem.forge.sources import chunks, documents, secret_scan  # noqa: E402
+from sem.forge.sources.convert import Converter, Reading  # noqa: E402
+from sem.forge.teacher import prompts  # noqa: E402
 
 LATE_S, MOST_MIB = 2.0, 512
 COLUMNS = (
@@ -125,7 +126,7 @@ def through(raw: Path) -> tuple[str, str]:
         pieces = chunks.cut(document)
         if pieces.missing(document):
             return "raised", f"characters in no chunk: {pieces.missing(document)[:3]}"
-        secretscan.find(document.text)
+        secret_scan.find(document.text)
         for chunk in pieces.chunks[:50]:
             if CONTROL.search(prompts.neutral(chunk.text)):
                 return "raised", "a control token would reach the teacher"

@@ -27,7 +27,7 @@ from sem.core import console, files
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset.clean import clean
-from sem.forge import run
+from sem.forge.run import forge_run
 from sem.lm.api import circuit_breaker
 from sem.lm.api import client as client_module
 from sem.lm.api.ledger import Ledger
@@ -86,8 +86,8 @@ def project(root: Path, url: str, args: argparse.Namespace, **changes: Any) -> P
     return Project.load("handbook")
 
 
-def stored(of: Project) -> run.Forged:
-    return run.forge(run.prepare(of, run.Options(), AT))
+def stored(of: Project) -> forge_run.Forged:
+    return forge_run.forge(forge_run.prepare(of, forge_run.Options(), AT))
 
 
 def faults(args: argparse.Namespace, folder: Path) -> list[Row]:
@@ -172,7 +172,7 @@ def caps(args: argparse.Namespace, folder: Path) -> list[Row]:
         made = project(folder / "usd", server.url, args, workers=8, max_usd=3, **dear)
         before = len(server.seen)
         _stops(made)
-        client = run.prepare(made, run.Options(), AT).teacher().client
+        client = forge_run.prepare(made, forge_run.Options(), AT).teacher().client
         spent = client.ledger.spent(client.account)
         told = f"${spent.usd:.2f} in {len(server.seen) - before} requests"
         rows.append(("R16", "spent of a cap of $3, 8 workers", told, "<= $3"))
@@ -226,7 +226,7 @@ def kills(args: argparse.Namespace, folder: Path) -> list[Row]:
 def undisturbed(root: Path, url: str, args: argparse.Namespace) -> tuple[float, dict[str, bytes]]:
     """How long a run takes in a child, and what it writes."""
     made = project(root, url, args, workers=4)
-    run.prepare(made, run.Options(), AT).teacher().client.ledger  # noqa: B018 - loads litellm
+    forge_run.prepare(made, forge_run.Options(), AT).teacher().client.ledger  # noqa: B018 - loads litellm
     began = time.monotonic()
     if finished(fork(lambda: whole_run(root)), 3_600.0) != 0:
         raise SemError("an undisturbed run failed", "see its message above")
@@ -235,8 +235,8 @@ def undisturbed(root: Path, url: str, args: argparse.Namespace) -> tuple[float, 
 
 def whole_run(root: Path) -> None:
     os.environ["SEM_ROOT"] = str(root)
-    prepared = run.prepare(Project.load("handbook"), run.Options(), AT)
-    run.finish(prepared, run.forge(prepared), clean.How(today="2026-11-21"))
+    prepared = forge_run.prepare(Project.load("handbook"), forge_run.Options(), AT)
+    forge_run.finish(prepared, forge_run.forge(prepared), clean.How(today="2026-11-21"))
 
 
 def output(of: Project) -> dict[str, bytes]:
@@ -256,7 +256,7 @@ def request_keys(of: Project) -> dict[str, str]:
         found[files.sha256_json(messages)] = request.key(identity)
         return True
 
-    prepared = run.prepare(of, run.Options(), AT)
+    prepared = forge_run.prepare(of, forge_run.Options(), AT)
     prepared.job.pass_over(prepared.teacher(watch, dry=True))
     return found
 

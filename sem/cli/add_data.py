@@ -12,8 +12,8 @@ from typing import IO
 from sem.core import files
 from sem.core.errors import SemError
 from sem.core.projects import Place
-from sem.forge import documents as texts
-from sem.forge import image, table
+from sem.forge.kinds import image, table
+from sem.forge.sources import documents as texts
 
 KINDS = tuple(dict.fromkeys((*texts.KINDS, *table.KINDS, *image.KINDS)))
 MAX_NAME = 200  # bytes; file systems end at 255, and temporary names are longer

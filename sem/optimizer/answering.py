@@ -14,7 +14,7 @@ from typing import Protocol
 
 from sem.core import console
 from sem.core.errors import SemError
-from sem.forge.presets import KEYS, LOCAL, PRESETS
+from sem.forge.teacher.presets import KEYS, LOCAL, PRESETS
 from sem.lm.api import calls
 from sem.lm.api.calls import Outcome, Request
 from sem.lm.api.client import Client

@@ -13,7 +13,7 @@ from statistics import fmean
 from sem.core import console
 from sem.eval.slots import Similarity
 from sem.eval.stats import Difference
-from sem.forge import words
+from sem.forge import content_words
 from sem.optimizer import confidence, evaluate
 from sem.optimizer.answering import Answerer, Said
 from sem.optimizer.confidence import Calibration
@@ -105,7 +105,7 @@ def _scores(said: Said, reference: str, similarity: Similarity) -> Scores | None
     if not said.text.strip():
         return dict.fromkeys(MEASURES, 0.0)
     near = min(1.0, max(0.0, similarity(reference, said.text)))
-    return {COSINE: near, F1: words.f1(reference, said.text)}
+    return {COSINE: near, F1: content_words.f1(reference, said.text)}
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,8 @@ def test_what_a_folder_holds_beside_is_counted(tmp_path):
 
 
 def test_what_a_forge_reads_may_come_in_and_the_projects_own_files_may_not(place, tmp_path):
-    from sem.forge import documents, image, table
+    from sem.forge.kinds import image, table
+    from sem.forge.sources import documents
 
     assert {*documents.KINDS, *table.KINDS, *image.KINDS} == set(add_data.KINDS)
     with pytest.raises(SemError) as caught:

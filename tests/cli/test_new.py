@@ -17,10 +17,10 @@ from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset.config import Dataset
 from sem.eval.config import EvalSettings
-from sem.forge import config as forge_config
-from sem.forge.config import ForgeSettings
-from sem.forge.extraction import ExtractionParams
-from sem.forge.text import TextParams
+from sem.forge.kinds.extraction import ExtractionParams
+from sem.forge.kinds.text import TextParams
+from sem.forge.run import config as forge_config
+from sem.forge.run.config import ForgeSettings
 from sem.train.recipe import Recipe
 
 FILES = {"dataset": Dataset, "train": Recipe, "eval": EvalSettings, "forge": ForgeSettings}

@@ -8,7 +8,7 @@ from sem.core import project
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset.config import Dataset
-from sem.forge.config import ForgeSettings
+from sem.forge.run.config import ForgeSettings
 from sem.train.recipe import Recipe
 
 

@@ -12,7 +12,8 @@ from chatserver import ChatServer
 from sem.core import files
 from sem.core.project import Project
 from sem.eval import teacher as exams
-from sem.forge import config, teacher
+from sem.forge.run import config
+from sem.forge.teacher import teacher
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
 KNOWN = 6

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sem.core.errors import SemError
-from sem.forge import chunks, outline
 from sem.forge.base import Document
-from sem.forge.chunks import Sizes
+from sem.forge.sources import chunks, outline
+from sem.forge.sources.chunks import Sizes
 
 PROSE = ["word", "Ein Satz. ", "文章です。", "汉字没有空格", "...", "e.g. this", "؟ ", '."']
 MARKS = ["# Title\n", "```\n", "~~~\n", "- item\n", "| a | b |\n", "---\n", "===\n", "1. one\n"]

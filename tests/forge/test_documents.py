@@ -7,8 +7,8 @@ import papers
 import pytest
 
 from sem.core.errors import SemError
-from sem.forge import chunks, documents
-from sem.forge.convert import Converter, Made, Reading
+from sem.forge.sources import chunks, documents
+from sem.forge.sources.convert import Converter, Made, Reading
 
 HTML = b"""<html><head><title>T</title></head><body><h1>Mugs</h1><p>Red ones hold 300 ml.</p>
 <pre>fn main() {

@@ -8,12 +8,13 @@ from chatserver import ChatServer
 from toy import SPEC
 
 from sem.core.project import Project
-from sem.forge import config, extraction
-from sem.forge import teacher as teachers
 from sem.forge.base import ForgeConfig
-from sem.forge.config import ForgeSettings
-from sem.forge.extraction import ExtractionForge
-from sem.forge.presets import TeacherSettings
+from sem.forge.kinds import extraction
+from sem.forge.kinds.extraction import ExtractionForge
+from sem.forge.run import config
+from sem.forge.run.config import ForgeSettings
+from sem.forge.teacher import teacher as teachers
+from sem.forge.teacher.presets import TeacherSettings
 from sem.lm.api.provider import Calls, Price, Provider
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)

@@ -16,7 +16,7 @@ from paths import SCRIPTS
 from sem.core import files
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.forge import run
+from sem.forge.run import forge_run
 from sem.lm.api import circuit_breaker
 from sem.lm.api import client as client_module
 
@@ -43,7 +43,7 @@ def project(tmp_path, monkeypatch):
 
 
 def stored(project):
-    return run.forge(run.prepare(project, run.Options(), AT))
+    return forge_run.forge(forge_run.prepare(project, forge_run.Options(), AT))
 
 
 def reasons(project):

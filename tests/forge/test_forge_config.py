@@ -4,9 +4,9 @@ import pytest
 
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.forge import config
-from sem.forge.config import ForgeSettings
-from sem.forge.quality import Quality
+from sem.forge.checks.pair_quality import Quality
+from sem.forge.run import config
+from sem.forge.run.config import ForgeSettings
 
 
 def project(tmp_path, overrides=(), **files):
@@ -50,7 +50,7 @@ def test_the_older_file_is_read_where_there_is_none_and_every_change_is_said(tmp
     )
     made = config.load(project(tmp_path, data_config=older))
 
-    assert made.settings.forge_class == "sem.forge.text.TextForge"
+    assert made.settings.forge_class == "sem.forge.kinds.text.TextForge"
     assert made.settings.params == {
         "chunks": {"max_chars": 5000},
         "max_chars_per_document": 10000,
@@ -65,7 +65,7 @@ def test_the_older_file_is_read_where_there_is_none_and_every_change_is_said(tmp
         "is counted as skipped",
         "raw_data_dir data/x/raw is raw",
         "processed_data_dir is not read: results go to data/SEM/processed",
-        "forge_class opensem.forge.TextForge is sem.forge.text.TextForge here",
+        "forge_class opensem.forge.TextForge is sem.forge.kinds.text.TextForge here",
     )
 
 

@@ -10,12 +10,12 @@ import pytest
 from chatserver import ChatServer
 
 from sem.core.project import Project
-from sem.forge import pictures
-from sem.forge import teacher as teachers
 from sem.forge.base import ForgeConfig
-from sem.forge.image import ImageForge
-from sem.forge.pictures import Head
-from sem.forge.presets import TeacherSettings
+from sem.forge.kinds.image import ImageForge
+from sem.forge.sources import pictures
+from sem.forge.sources.pictures import Head
+from sem.forge.teacher import teacher as teachers
+from sem.forge.teacher.presets import TeacherSettings
 from sem.lm.api.calls import Request
 from sem.lm.api.provider import Calls, Price, Provider
 

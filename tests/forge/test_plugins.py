@@ -11,9 +11,10 @@ from sem.core import files
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset.clean import clean
-from sem.forge import plugins, run
 from sem.forge.base import BaseForge
-from sem.forge.text import TextForge
+from sem.forge.kinds import plugins
+from sem.forge.kinds.text import TextForge
+from sem.forge.run import forge_run
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
 HOSTILE = [
@@ -72,7 +73,7 @@ def home(tmp_path, monkeypatch):
 
 
 def test_our_own_forges_are_loaded_by_their_path(tmp_path):
-    assert plugins.load("sem.forge.text.TextForge", tmp_path) is TextForge
+    assert plugins.load("sem.forge.kinds.text.TextForge", tmp_path) is TextForge
     for path in plugins.OURS:
         assert issubclass(plugins.load(path, tmp_path), BaseForge)
 
@@ -175,9 +176,9 @@ def test_the_cookbooks_forge_runs_end_to_end(tmp_path, monkeypatch):
         sys.modules.pop(name, None)
 
     with pytest.raises(SemError, match="is not loaded"):
-        run.prepare(project, run.Options(), AT)
-    prepared = run.prepare(project, run.Options(allow_plugins=True), AT)
-    forged = run.finish(prepared, run.forge(prepared), clean.How(today="2026-11-21"))
+        forge_run.prepare(project, forge_run.Options(), AT)
+    prepared = forge_run.prepare(project, forge_run.Options(allow_plugins=True), AT)
+    forged = forge_run.finish(prepared, forge_run.forge(prepared), clean.How(today="2026-11-21"))
 
     assert forged.rows["added"] == count
     assert sum(forged.parts.values()) == count

@@ -8,12 +8,12 @@ import pytest
 
 from sem.core import schema
 from sem.core.errors import SemError
-from sem.forge import prompts
 from sem.forge.base import Chunk
-from sem.forge.diversity import KINDS, Diversity, angles
 from sem.forge.language import language
-from sem.forge.prompts import Brief
-from sem.forge.teacher import teacher
+from sem.forge.teacher import prompts
+from sem.forge.teacher.diversity import KINDS, Diversity, angles
+from sem.forge.teacher.prompts import Brief
+from sem.forge.teacher.teacher import teacher
 from sem.lm.api.calls import Outcome
 
 TEXT = "Rust gives a value one owner. When the owner goes out of scope, the value is dropped."

@@ -8,9 +8,9 @@ from chatserver import ChatServer
 
 from sem.core.errors import SemError
 from sem.forge.base import Pair
-from sem.forge.presets import TeacherSettings
-from sem.forge.quality import Context, Quality, sift
-from sem.forge.teacher import teacher
+from sem.forge.checks.pair_quality import Context, Quality, sift
+from sem.forge.teacher.presets import TeacherSettings
+from sem.forge.teacher.teacher import teacher
 from sem.lm.api.provider import Calls, Price, Provider
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)

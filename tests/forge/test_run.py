@@ -14,7 +14,8 @@ from sem.core.errors import Busy, Insufficient, SemError
 from sem.core.project import Project
 from sem.dataset.clean import clean
 from sem.dataset.store import store
-from sem.forge import forecast, run, selection
+from sem.forge.run import forge_run, selection
+from sem.forge.teacher import cost_forecast
 from sem.lm.api import client as client_module
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
@@ -38,13 +39,13 @@ def project(tmp_path, server, monkeypatch):
 
 
 def forged(project, **options):
-    prepared = run.prepare(project, run.Options(**options), AT)
-    return run.finish(prepared, run.forge(prepared), clean.How(today="2026-11-21"))
+    prepared = forge_run.prepare(project, forge_run.Options(**options), AT)
+    return forge_run.finish(prepared, forge_run.forge(prepared), clean.How(today="2026-11-21"))
 
 
 def stored(project):
     """As far as the store, which is all that most tests look at."""
-    return run.forge(run.prepare(project, run.Options(), AT))
+    return forge_run.forge(forge_run.prepare(project, forge_run.Options(), AT))
 
 
 def written(project):
@@ -111,7 +112,7 @@ def test_rows_of_the_run_before_go_and_rows_of_other_origin_stay(project, server
 def test_a_dry_run_needs_no_key_sends_nothing_and_leaves_nothing(project, server, monkeypatch):
     monkeypatch.delenv("STUB_KEY")
 
-    prepared = run.prepare(project, run.Options(), AT)
+    prepared = forge_run.prepare(project, forge_run.Options(), AT)
 
     assert not server.seen
     assert (prepared.plan.calls, prepared.plan.fresh, prepared.items) == (20, 20, 20)
@@ -122,16 +123,16 @@ def test_a_dry_run_needs_no_key_sends_nothing_and_leaves_nothing(project, server
 
 def test_a_pilot_asks_its_sample_once_and_foretells_the_rest(project, server):
     handbook.make(project.root, server.url, documents=10, sections=6)
-    prepared = run.prepare(project, run.Options(), AT)
-    cost = run.pilot(prepared)
+    prepared = forge_run.prepare(project, forge_run.Options(), AT)
+    cost = forge_run.pilot(prepared)
     piloted = len(server.seen)
 
     assert piloted == 20
     assert cost.calls == 40
     assert 0 < cost.low <= cost.usd <= cost.high < prepared.plan.at_most_usd
-    run.pilot(prepared)
+    forge_run.pilot(prepared)
     assert len(server.seen) == piloted
-    made = run.forge(prepared)
+    made = forge_run.forge(prepared)
     assert len(server.seen) == 60
     # 40 and 10 tokens in every reply of the server: the forecast is exact.
     assert made.spending.usd == pytest.approx(cost.usd, rel=0.01)
@@ -139,11 +140,11 @@ def test_a_pilot_asks_its_sample_once_and_foretells_the_rest(project, server):
 
 def test_what_was_asked_before_is_not_foretold_again(project, server):
     handbook.make(project.root, server.url, documents=10, sections=6)
-    run.forge(run.prepare(project, run.Options(limit=30), AT))
-    prepared = run.prepare(project, run.Options(), AT)
+    forge_run.forge(forge_run.prepare(project, forge_run.Options(limit=30), AT))
+    prepared = forge_run.prepare(project, forge_run.Options(), AT)
     before = len(server.seen)
 
-    cost = run.pilot(prepared)
+    cost = forge_run.pilot(prepared)
 
     piloted = len(server.seen) - before
     assert (prepared.plan.calls, prepared.plan.fresh) == (60, 30)
@@ -154,16 +155,16 @@ def test_what_was_asked_before_is_not_foretold_again(project, server):
 def test_without_a_terminal_the_question_is_answered_by_yes_alone(monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO())
 
-    forecast.allow("about 40 more calls for $1.00", yes=True)
+    cost_forecast.allow("about 40 more calls for $1.00", yes=True)
     with pytest.raises(SemError) as stopped:
-        forecast.allow("about 40 more calls for $1.00", yes=False)
+        cost_forecast.allow("about 40 more calls for $1.00", yes=False)
 
     assert stopped.value.message == "about 40 more calls for $1.00: nobody is there to say yes"
     assert "--yes" in stopped.value.hint
 
 
 def test_a_limit_draws_from_all_documents_and_always_the_same(project, server):
-    prepared = [run.prepare(project, run.Options(limit=5), AT) for _ in range(2)]
+    prepared = [forge_run.prepare(project, forge_run.Options(limit=5), AT) for _ in range(2)]
 
     assert [one.plan.calls for one in prepared] == [5, 5]
     assert prepared[0].plan.keys == prepared[1].plan.keys
@@ -231,7 +232,7 @@ def test_the_report_is_inert_and_tells_the_rates(project, server):
 @pytest.mark.parametrize("limit", [0, -1])
 def test_a_limit_below_one_is_refused(limit) -> None:
     with pytest.raises(SemError) as caught:
-        run.Options(limit=limit)
+        forge_run.Options(limit=limit)
     assert str(caught.value) == (
         f"--limit {limit}\n       ask for 1 or more, or leave it out for all"
     )
@@ -243,7 +244,7 @@ def test_too_few_documents_are_said_before_anybody_is_asked(project, server):
         path.unlink()
 
     with pytest.raises(Insufficient) as found:
-        run.prepare(project, run.Options(), AT)
+        forge_run.prepare(project, forge_run.Options(), AT)
 
     assert found.value.message == (
         "2 of 3 sources: 00-owners.md, 01-borrowing.md cannot fill train, val, test, and none "
@@ -251,7 +252,7 @@ def test_too_few_documents_are_said_before_anybody_is_asked(project, server):
     )
     assert not server.seen
     store.append(project.store, [store.RawRow("mine", "qa", "What?", '{"answer":"This."}', "{}")])
-    assert run.prepare(project, run.Options(), AT).items == 4
+    assert forge_run.prepare(project, forge_run.Options(), AT).items == 4
 
 
 def test_a_run_that_cannot_be_cut_still_tells_what_became_of_its_pairs(project, server):
@@ -273,21 +274,21 @@ def test_a_run_that_cannot_be_cut_still_tells_what_became_of_its_pairs(project, 
 
 
 def test_a_second_run_between_writing_and_cutting_is_noticed(project):
-    prepared = run.prepare(project, run.Options(), AT)
-    first = run.forge(prepared)
-    run.forge(run.prepare(project, run.Options(limit=12), AT))
+    prepared = forge_run.prepare(project, forge_run.Options(), AT)
+    first = forge_run.forge(prepared)
+    forge_run.forge(forge_run.prepare(project, forge_run.Options(limit=12), AT))
 
     with pytest.raises(Busy, match="another run has replaced the pairs"):
-        run.finish(prepared, first, clean.How(today="2026-11-21"))
+        forge_run.finish(prepared, first, clean.How(today="2026-11-21"))
 
 
 def test_every_request_is_in_the_books_the_pilots_and_those_in_flight_too(project, server):
     handbook.make(project.root, server.url, documents=10, sections=6)
-    prepared = run.prepare(project, run.Options(), AT)
-    run.pilot(prepared)
+    prepared = forge_run.prepare(project, forge_run.Options(), AT)
+    forge_run.pilot(prepared)
     server.script = lambda body, number: "401"
     with pytest.raises(SemError, match="the teacher stopped: auth"):
-        run.forge(prepared)
+        forge_run.forge(prepared)
 
     told = list(files.rows(project.processed / "forge" / "spending.jsonl"))
     client = prepared.teacher().client
@@ -323,9 +324,9 @@ def test_no_golden_question_is_left_out_in_silence(golden, expected, project):
 
     if isinstance(expected, str):
         with pytest.raises(SemError, match=expected):
-            run.prepare(project, run.Options(), AT)
+            forge_run.prepare(project, forge_run.Options(), AT)
         return
-    job = run.prepare(project, run.Options(), AT).job
+    job = forge_run.prepare(project, forge_run.Options(), AT).job
     assert [text for where, text in job.others if where == "golden"] == expected
 
 

@@ -5,7 +5,7 @@ import time
 import pytest
 from lockpicks import PLANTED
 
-from sem.forge import secretscan
+from sem.forge.sources import secret_scan
 
 INNOCENT = [
     "Store the password in a variable and never print it.",
@@ -27,37 +27,37 @@ INNOCENT = [
 def test_a_planted_secret_is_found_and_masked(name):
     secret = PLANTED[name]
     text = f"Before it.\n{secret}\nAfter it."
-    found = secretscan.find(text)
-    shown = secretscan.masked(text, found)
+    found = secret_scan.find(text)
+    shown = secret_scan.masked(text, found)
 
     assert len(found) == 1
-    assert secretscan.MASK in shown
+    assert secret_scan.MASK in shown
     assert shown.startswith("Before it.")
     half = len(secret) // 2
     assert secret[half : half + 6] not in shown
-    assert secretscan.find(shown) == []
+    assert secret_scan.find(shown) == []
 
 
 @pytest.mark.parametrize("text", INNOCENT)
 def test_documentation_and_prose_are_left_alone(text):
-    assert secretscan.find(text) == []
+    assert secret_scan.find(text) == []
 
 
 def test_values_of_this_machines_own_variables_are_found(monkeypatch):
     monkeypatch.setenv("SHOP_API_TOKEN", "plain words only")
 
-    assert [f.kind for f in secretscan.find("He wrote plain words only.")] == [
+    assert [f.kind for f in secret_scan.find("He wrote plain words only.")] == [
         "a variable's value"
     ]
 
 
 def test_a_mask_is_placed_in_a_part_of_the_text():
     text = "a" * 50 + " " + PLANTED["github"] + " end"
-    found = secretscan.find(text)
+    found = secret_scan.find(text)
 
-    assert secretscan.masked(text[55:], found, 55) == "[SECRET] end"
-    assert secretscan.masked(text[:50], found) == "a" * 50
-    assert secretscan.within(found, 0, 50) == []
+    assert secret_scan.masked(text[55:], found, 55) == "[SECRET] end"
+    assert secret_scan.masked(text[:50], found) == "a" * 50
+    assert secret_scan.within(found, 0, 50) == []
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_no_text_takes_more_than_linear_time(piece):
     def spent(count: int) -> float:
         text = piece * (count // len(piece))
         began = time.process_time()
-        secretscan.find(text)
+        secret_scan.find(text)
         return time.process_time() - began
 
     short, long = spent(100_000), spent(800_000)

@@ -10,8 +10,8 @@ from sem.core import files
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset.store import store
-from sem.forge import run
 from sem.forge.base import BaseForge, Pair
+from sem.forge.run import forge_run
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
 NAMES = ("amber", "bronze", "cobalt", "damson")
@@ -37,8 +37,8 @@ def project(tmp_path, monkeypatch):
 
 def forged(project, monkeypatch, made, **options):
     """A run with the class MADE as the forge."""
-    monkeypatch.setattr(run.plugins, "load", lambda *_: made)
-    return run.forge(run.prepare(project, run.Options(**options), AT))
+    monkeypatch.setattr(forge_run.plugins, "load", lambda *_: made)
+    return forge_run.forge(forge_run.prepare(project, forge_run.Options(**options), AT))
 
 
 def refused(project, monkeypatch, made, **options):
@@ -106,11 +106,11 @@ def test_what_a_stranger_raises_is_told_with_its_class_and_line(made, said, proj
 
 
 def test_an_error_of_our_own_keeps_its_traceback(project, monkeypatch):
-    from sem.forge.text import TextForge
+    from sem.forge.kinds.text import TextForge
 
     monkeypatch.setattr(TextForge, "load", lambda self: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        run.prepare(project, run.Options(), AT)
+        forge_run.prepare(project, forge_run.Options(), AT)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_a_forge_without_an_end_is_stopped(project, monkeypatch):
             while True:
                 yield a_pair()
 
-    monkeypatch.setattr(run, "MOST_PAIRS", 100)
+    monkeypatch.setattr(forge_run, "MOST_PAIRS", 100)
     assert refused(project, monkeypatch, Forever) == "Forever: more than 100 pairs"
 
 

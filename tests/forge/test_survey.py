@@ -12,7 +12,7 @@ from sem.core import files
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset.clean import clean
-from sem.forge import run, survey
+from sem.forge.run import forge_run, survey
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
 SCRIPT = SCRIPTS / "forge_chunks.py"
@@ -61,20 +61,20 @@ def test_the_script_prints_tables_and_writes_the_chunks(project, capsys):
 
 
 def test_a_forge_that_makes_no_chunks_is_said(project):
-    setting(project, "forge_class: sem.forge.table.TableForge\n")
+    setting(project, "forge_class: sem.forge.kinds.table.TableForge\n")
     with pytest.raises(SemError) as found:
         survey.look(project)
 
-    assert found.value.message == "sem.forge.table.TableForge makes no chunks of documents"
+    assert found.value.message == "sem.forge.kinds.table.TableForge makes no chunks of documents"
 
 
 def test_a_table_becomes_examples_end_to_end_without_a_teacher(project):
     raw = project.root / "data" / "handbook" / "raw"
     lines = [f"2026-{m:02}-{d:02},s{d % 3},{m * d}.5" for m in range(1, 11) for d in range(1, 13)]
     (raw / "sales.csv").write_text("day,shop,sales\n" + "\n".join(lines) + "\n")
-    setting(project, "forge_class: sem.forge.table.TableForge\n")
-    prepared = run.prepare(project, run.Options(), AT)
-    forged = run.finish(prepared, run.forge(prepared), clean.How(today="2026-11-21"))
+    setting(project, "forge_class: sem.forge.kinds.table.TableForge\n")
+    prepared = forge_run.prepare(project, forge_run.Options(), AT)
+    forged = forge_run.finish(prepared, forge_run.forge(prepared), clean.How(today="2026-11-21"))
 
     assert (prepared.plan.calls, forged.rows["added"]) == (0, 60)
     assert sum(forged.parts.values()) == 60

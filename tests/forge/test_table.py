@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.forge import asked
-from sem.forge import teacher as teachers
 from sem.forge.base import ForgeConfig
-from sem.forge.presets import TeacherSettings
-from sem.forge.quality import Quality
-from sem.forge.table import TableForge
+from sem.forge.checks.pair_quality import Quality
+from sem.forge.kinds import table_questions
+from sem.forge.kinds.table import TableForge
+from sem.forge.teacher import teacher as teachers
+from sem.forge.teacher.presets import TeacherSettings
 from sem.lm.api.provider import Calls, Price, Provider
 
 SALES = "month,region,sales,note\n2026-01,north,10.10,a\n2026-02,south,20.20,b\n2026-03,north,5,\n"
@@ -79,9 +79,9 @@ NUMBERS = st.decimals(-1000, 1000, places=2, allow_nan=False)
 @given(st.lists(st.tuples(NUMBERS, st.sampled_from("ab")), min_size=3, max_size=9))
 def test_every_answer_is_what_another_way_of_counting_gives(rows):
     given_rows = [{"k": f"r{n}", "v": str(v), "g": g} for n, (v, g) in enumerate(rows)]
-    window = asked.window("t", "0", 1, given_rows, {})
+    window = table_questions.window("t", "0", 1, given_rows, {})
     values = [Fraction(str(v)) for v, _ in rows]
-    found = {a.question: a.answer for kind in asked.KINDS.values() for a in kind(window)}
+    found = {a.question: a.answer for kind in table_questions.KINDS.values() for a in kind(window)}
 
     assert Fraction(found["What is the sum of `v` over all rows?"]) == sum(values)
     assert Fraction(found["What is the greatest `v`?"]) == max(values)
@@ -102,7 +102,7 @@ def test_every_answer_is_what_another_way_of_counting_gives(rows):
 
 def test_codes_and_ids_are_no_amounts():
     rows = [{"id": str(n), "zip": "01234", "n": v} for n, v in ((7, "3"), (9, "1"), (8, "5"))]
-    window = asked.window("t", "0", 1, rows, {})
+    window = table_questions.window("t", "0", 1, rows, {})
 
     assert list(window.numbers) == [2]
     assert window.key == 0
@@ -111,9 +111,9 @@ def test_codes_and_ids_are_no_amounts():
 def test_two_greatest_values_are_not_asked_about():
     rows = [{"k": "a", "v": "2"}, {"k": "b", "v": "2"}, {"k": "c", "v": "1"}]
 
-    assert [a.question for a in asked.extreme(asked.window("t", "0", 1, rows, {}))] == [
-        "Which `k` has the smallest `v`?"
-    ]
+    assert [
+        a.question for a in table_questions.extreme(table_questions.window("t", "0", 1, rows, {}))
+    ] == ["Which `k` has the smallest `v`?"]
 
 
 def test_parquet_and_json_lines_are_read_and_faults_are_counted(tmp_path):
@@ -162,7 +162,7 @@ def test_the_same_seed_draws_the_same_questions_of_several_kinds(tmp_path):
 def test_a_cell_cannot_leave_its_cell(tmp_path):
     rows = [{"k": "a|b\n| c", "v": "1"}, {"k": "x`y", "v": "2"}]
 
-    assert asked.window("t", "0", 1, rows, {}).text.splitlines()[2:] == [
+    assert table_questions.window("t", "0", 1, rows, {}).text.splitlines()[2:] == [
         "| a/b / c | 1 |", "| x'y | 2 |"
     ]  # fmt: skip
 

@@ -8,9 +8,9 @@ import pytest
 from chatserver import ChatServer
 
 from sem.core.errors import SemError
-from sem.forge import presets
-from sem.forge.presets import TeacherSettings
-from sem.forge.teacher import Journal, teacher
+from sem.forge.teacher import presets
+from sem.forge.teacher.presets import TeacherSettings
+from sem.forge.teacher.teacher import Journal, teacher
 from sem.lm.api import client as client_module
 from sem.lm.api.provider import Calls, Price, Provider
 

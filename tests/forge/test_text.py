@@ -11,10 +11,10 @@ from lockpicks import PLANTED
 
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.forge import teacher as teachers
 from sem.forge.base import ForgeConfig
-from sem.forge.presets import TeacherSettings
-from sem.forge.text import TextForge
+from sem.forge.kinds.text import TextForge
+from sem.forge.teacher import teacher as teachers
+from sem.forge.teacher.presets import TeacherSettings
 from sem.lm.api.provider import Calls, Price, Provider
 
 SMALL = {"max_chars": 300, "overlap_chars": 0}

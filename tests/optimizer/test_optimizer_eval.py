@@ -13,7 +13,7 @@ from toy import make_t5
 
 from sem.core import files
 from sem.core.errors import SemError
-from sem.forge import words
+from sem.forge import content_words
 from sem.lm.api import client as client_module
 from sem.optimizer import data, pairfiles, trial
 from sem.optimizer.pairs import Pair
@@ -41,7 +41,7 @@ def root(master: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / "models" / "base" / MINILM.name).symlink_to(MINILM)
     else:  # a clean clone has none; how near texts are is not what is tested here
         monkeypatch.setattr(trial, "_similarity", lambda root: root)
-        monkeypatch.setattr(trial.similarity, "load", lambda _: words.f1)
+        monkeypatch.setattr(trial.similarity, "load", lambda _: content_words.f1)
     kept = [
         Pair(f"f{n % 3}.{n}", f"plan a trip {n}", "-", "c", f"f{n % 3}", "s") for n in range(6)
     ]

@@ -20,10 +20,10 @@ from sem.forge.base import BaseForge
 
 GROUP = "sem.forges"
 OURS = {
-    "sem.forge.text.TextForge",
-    "sem.forge.extraction.ExtractionForge",
-    "sem.forge.table.TableForge",
-    "sem.forge.image.ImageForge",
+    "sem.forge.kinds.text.TextForge",
+    "sem.forge.kinds.extraction.ExtractionForge",
+    "sem.forge.kinds.table.TableForge",
+    "sem.forge.kinds.image.ImageForge",
 }
 DOTTED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)+", re.A)
 HINT = "docs/forges.md says how a forge of your own is loaded"

@@ -7,9 +7,10 @@ from pathlib import Path
 from sem.core import files
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.forge import config, plugins
 from sem.forge.base import Chunk, ForgeConfig
-from sem.forge.text import Tally, TextForge
+from sem.forge.kinds import plugins
+from sem.forge.kinds.text import Tally, TextForge
+from sem.forge.run import config
 
 DOCUMENTS = ("document", "kind", "characters", "chunks", "in chunks", "in skips", "in neither")
 SKIPPED = ("reason", "what", "count", "first of them")

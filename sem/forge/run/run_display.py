@@ -6,9 +6,10 @@ from typing import Any
 
 from sem.core import console, files
 from sem.dataset.clean import clean
-from sem.forge import forecast, outputs, report
-from sem.forge.presets import calls_of
-from sem.forge.run import Forged, Prepared
+from sem.forge.run import outputs, report
+from sem.forge.run.forge_run import Forged, Prepared
+from sem.forge.teacher import cost_forecast
+from sem.forge.teacher.presets import calls_of
 from sem.lm.api.calls import TRANSIENT
 
 
@@ -23,7 +24,7 @@ def plan(prepared: Prepared) -> None:
         ("answered before", f"{found.cached:,}"),
         ("tokens in, about", f"{found.tokens_in:,}"),
         ("tokens in and out, at most", f"{found.most_tokens:,}"),
-        ("cost, at most, each call once", forecast.dollars(found.at_most_usd)),
+        ("cost, at most, each call once", cost_forecast.dollars(found.at_most_usd)),
         (f"cap of a {calls.period}", " and ".join(cap) or "none"),
     ]
     for note in prepared.job.notes:
@@ -66,7 +67,7 @@ def result(prepared: Prepared, forged: Forged) -> None:
         ("of them in the pilot", f"{pilot.requests:,}"),
         ("tokens in / out", f"{pilot.tokens_in + spent.tokens_in:,} / "
          f"{pilot.tokens_out + spent.tokens_out:,}"),
-        ("cost", forecast.dollars(pilot.usd + spent.usd)),
+        ("cost", cost_forecast.dollars(pilot.usd + spent.usd)),
     ]  # fmt: skip
     console.table("Spent by this run", ("", ""), rows)
     unanswered = sum(count for name, count in spent.faults.items() if name in TRANSIENT)

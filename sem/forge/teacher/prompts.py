@@ -20,9 +20,9 @@ from sem.core import files, jsonio, shape
 from sem.core import schema as schemas
 from sem.core.errors import SemError
 from sem.forge.base import Chunk, Pair
-from sem.forge.diversity import Angle, Diversity, angles
 from sem.forge.language import NAMES
-from sem.forge.teacher import Teacher
+from sem.forge.teacher.diversity import Angle, Diversity, angles
+from sem.forge.teacher.teacher import Teacher
 from sem.lm.api.calls import Outcome, Request
 
 VERSION = "forge-qa-1"  # raised when a prompt changes: replies to another one are not reused

@@ -14,11 +14,12 @@ from typing import Any, Literal
 from sem.core import settings
 from sem.core.errors import SemError
 from sem.core.taskspec import TaskSpec
-from sem.forge import chunks, documents, prompts, secretscan
 from sem.forge.base import BaseForge, Chunk, Document, Pair
-from sem.forge.chunks import Count, Sizes, Skip
-from sem.forge.convert import Reading
-from sem.forge.secretscan import Found
+from sem.forge.sources import chunks, documents, secret_scan
+from sem.forge.sources.chunks import Count, Sizes, Skip
+from sem.forge.sources.convert import Reading
+from sem.forge.sources.secret_scan import Found
+from sem.forge.teacher import prompts
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class TextForge(BaseForge):
     def documents(self) -> Iterator[Document]:
         """The readable sources in the order of their names."""
         for document in documents.read(self.config.raw, self.params.documents, self.skip):
-            if secretscan.find(document.name):
+            if secret_scan.find(document.name):
                 self.skip(Skip(document.name, "file", "secret", "in its name"))
                 continue
             for note in document.notes:
@@ -119,7 +120,7 @@ class TextForge(BaseForge):
         self.config.skipped.append(skip.as_json())
 
     def _chunks(self, document: Document) -> tuple[list[Chunk], Tally]:
-        found = secretscan.find(document.text)
+        found = secret_scan.find(document.text)
         whole, beyond = self._shortened(document)
         pieces = chunks.cut(whole, self.params.chunks, self._tokens)
         pieces = replace(pieces, skips=(*pieces.skips, *beyond))
@@ -146,7 +147,7 @@ class TextForge(BaseForge):
     def _checked(self, chunk: Chunk, found: list[Found]) -> Chunk | Skip:
         """CHUNK as it may be sent, or why it may not."""
         span = (chunk.start, chunk.end)
-        secrets = secretscan.within(found, *span)
+        secrets = secret_scan.within(found, *span)
         if secrets and self.params.secrets == "skip":
             kinds = ", ".join(sorted({one.kind for one in secrets}))
             return Skip(chunk.document, "chunk", "secret", kinds, span, chunk.sha256)
@@ -155,9 +156,9 @@ class TextForge(BaseForge):
         if secrets:
             kinds = ", ".join(sorted({one.kind for one in secrets}))
             self.config.notes.append(f"{chunk.document}: {kinds} masked in {chunk.id}")
-        text = secretscan.masked(chunk.text, secrets, chunk.start)
+        text = secret_scan.masked(chunk.text, secrets, chunk.start)
         # A heading goes with every chunk below it, and its secret would, too.
-        above = tuple(secretscan.masked(h, secretscan.find(h)) for h in chunk.headings)
+        above = tuple(secret_scan.masked(h, secret_scan.find(h)) for h in chunk.headings)
         return replace(chunk, text=text, headings=above)
 
     @cached_property

@@ -12,11 +12,11 @@ from hashlib import sha256
 from typing import Any
 
 from sem.core.errors import SemError
-from sem.forge import documents, pictures, secretscan
 from sem.forge.base import Document
-from sem.forge.chunks import Skip
-from sem.forge.documents import Source
-from sem.forge.text import TextForge, TextParams
+from sem.forge.kinds.text import TextForge, TextParams
+from sem.forge.sources import documents, pictures, secret_scan
+from sem.forge.sources.chunks import Skip
+from sem.forge.sources.documents import Source
 from sem.lm.api.calls import Outcome, Request
 
 KINDS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".gif": "gif", ".webp": "webp"}
@@ -109,7 +109,7 @@ class ImageForge(TextForge):
         head = pictures.head(data)
         if reason:
             return Skip(source.name, "file", reason, detail)
-        if secretscan.find(source.name):
+        if secret_scan.find(source.name):
             reason, detail = "secret", "in its name"
         elif digest in seen:
             reason, detail = "same_bytes", seen[digest]

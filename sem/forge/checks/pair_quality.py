@@ -10,12 +10,15 @@ from typing import Any
 
 from sem.core import schema
 from sem.core.errors import SemError
-from sem.forge import language, nearby, rules, second
+from sem.forge import language
 from sem.forge.base import Pair
-from sem.forge.faithful import Passage
-from sem.forge.prompts import PASSAGE
-from sem.forge.rules import Case, Lengths
-from sem.forge.teacher import Teacher
+from sem.forge.checks import pair_rules as rules
+from sem.forge.checks import question_duplicates
+from sem.forge.checks.faithfulness import Passage
+from sem.forge.checks.pair_rules import Case, Lengths
+from sem.forge.teacher import second_opinion
+from sem.forge.teacher.prompts import PASSAGE
+from sem.forge.teacher.teacher import Teacher
 
 # Why a check did not run: the forge names no text for the pair, or one in another language.
 NO_PASSAGE, OTHER_LANGUAGE = "no_passage", "other_language"
@@ -164,7 +167,7 @@ def _supported(trial: _Trial, case: Case, settings: Quality) -> None:
 def _compared(trials: list[_Trial], context: Context) -> None:
     """Note what is near to what, among those that passed so far."""
     left = [trial for trial in trials if trial.reason is None]
-    found = nearby.near(
+    found = question_duplicates.near(
         [trial.pair.prompt for trial in left],
         context.others,
         context.settings.near_threshold,
@@ -198,13 +201,13 @@ def _asked(trials: list[_Trial], check: str, settings: Quality, teacher: Teacher
     items = ((trial, _question(trial, check, teacher)) for trial in left if trial.has_passage)
     for trial, _, outcome in teacher.answered(items):
         if check == "judge":
-            trial.note(check, *second.judged(outcome))
+            trial.note(check, *second_opinion.judged(outcome))
         else:
             said = Case(trial.pair, None).answer
-            trial.note(check, *second.agreed(outcome, said, settings.min_agreement))
+            trial.note(check, *second_opinion.agreed(outcome, said, settings.min_agreement))
 
 
 def _question(trial: _Trial, check: str, teacher: Teacher) -> Any:
     if check == "judge":
-        return second.judge(trial.pair, Case(trial.pair, None).answer, teacher)
-    return second.again(trial.pair, teacher)
+        return second_opinion.judge(trial.pair, Case(trial.pair, None).answer, teacher)
+    return second_opinion.again(trial.pair, teacher)

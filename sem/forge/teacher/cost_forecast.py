@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sem.core.errors import SemError
-from sem.forge.teacher import Spending, Teacher
+from sem.forge.teacher.teacher import Spending, Teacher
 from sem.lm.api.calls import Request
 
 Work = Callable[[Teacher], None]  # a whole forge run with that teacher, its results thrown away

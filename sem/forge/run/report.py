@@ -15,8 +15,8 @@ from sem.core.markdown import section
 from sem.core.project import Project
 from sem.dataset.clean import grounding
 from sem.dataset.clean.validation import escape
+from sem.forge.checks.pair_quality import Verdict
 from sem.forge.language import language
-from sem.forge.quality import Verdict
 
 NAME = "forge_report"
 TEMPLATE = Path(__file__).with_name("report.html.j2")

@@ -12,12 +12,12 @@ from sem.core import settings
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.forge import language
-from sem.forge.diversity import Diversity
-from sem.forge.presets import TeacherSettings
-from sem.forge.quality import Quality
+from sem.forge.checks.pair_quality import Quality
+from sem.forge.teacher.diversity import Diversity
+from sem.forge.teacher.presets import TeacherSettings
 
 FILE, OLDER_FILE = "forge", "data_config"
-TEXT = "sem.forge.text.TextForge"
+TEXT = "sem.forge.kinds.text.TextForge"
 # Names that the forge's class had elsewhere.
 OLDER_CLASSES = {
     f"{package}.forge.{name}": TEXT

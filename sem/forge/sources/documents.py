@@ -15,8 +15,8 @@ from pathlib import Path
 from sem.core.errors import SemError
 from sem.dataset import text
 from sem.forge.base import Document
-from sem.forge.chunks import Skip
-from sem.forge.convert import Converter, Reading
+from sem.forge.sources.chunks import Skip
+from sem.forge.sources.convert import Converter, Reading
 
 KINDS = {".txt": "txt", ".text": "txt", ".md": "md", ".markdown": "md", ".html": "html",
          ".htm": "html", ".xhtml": "html", ".pdf": "pdf", ".docx": "docx"}  # fmt: skip

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sem.core.errors import SemError
-from sem.forge import outline
 from sem.forge.base import Chunk, Document
-from sem.forge.outline import Atom
+from sem.forge.sources import outline
+from sem.forge.sources.outline import Atom
 
 Count = Callable[[str], int]
 SMALLEST = 40  # characters; a smaller limit cuts words out of sentences

@@ -11,7 +11,7 @@ from functools import cached_property
 from sem.dataset.clean import grounding
 from sem.forge.base import Pair
 from sem.forge.language import language
-from sem.forge.prompts import PASSAGE
+from sem.forge.teacher.prompts import PASSAGE
 from sem.lm.api import redact
 
 REFUSAL = re.compile(

@@ -14,12 +14,12 @@ from sem.core.example import SPELLINGS
 from sem.core.project import Project
 from sem.dataset.ingest import conversations
 from sem.dataset.split.snapshot import Snapshot
-from sem.forge import prompts
-from sem.forge.quality import Verdict
-from sem.forge.teacher import Spending
+from sem.forge.checks.pair_quality import Verdict
+from sem.forge.teacher import prompts
+from sem.forge.teacher.teacher import Spending
 
 if TYPE_CHECKING:
-    from sem.forge.run import Forged, Job, Made
+    from sem.forge.run.forge_run import Forged, Job, Made
 
 PAIRS, DROPPED, SKIPPED, FACTS = "pairs.jsonl", "dropped.jsonl", "skipped.jsonl", "forge.json"
 QUESTION = (*SPELLINGS["input_text"], "question", "input", "instruction")
@@ -100,7 +100,7 @@ def spent(folder: Path, spending: Spending, at: datetime) -> None:
 
 def publish(job: "Job", teacher: str, forged: "Forged") -> Path:
     """forge.json and the report; the report's path."""
-    from sem.forge import report
+    from sem.forge.run import report
 
     found = facts(job, teacher, forged)
     path = report.write(job.project, found, forged.made.verdicts)

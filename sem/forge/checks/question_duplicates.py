@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sem.dataset.clean import near_duplicates
-from sem.forge.words import STOP, WORD, fold, stem
+from sem.forge.content_words import STOP, WORD, fold, stem
 
 # How a question is opened tells nothing of what it is about, but for these.
 ASKS = frozenset(

@@ -18,11 +18,13 @@ from sem.core.errors import SemError
 from sem.dataset import text
 from sem.dataset.ingest import csv_dialects, parquet_files, readers
 from sem.dataset.ingest.readers import Told
-from sem.forge import asked, documents, prompts, secretscan
-from sem.forge.asked import Answered, Window
 from sem.forge.base import BaseForge, Pair
-from sem.forge.chunks import Skip
-from sem.forge.text import task_of
+from sem.forge.kinds import table_questions
+from sem.forge.kinds.table_questions import Answered, Window
+from sem.forge.kinds.text import task_of
+from sem.forge.sources import documents, secret_scan
+from sem.forge.sources.chunks import Skip
+from sem.forge.teacher import prompts
 from sem.lm.api.calls import Request
 
 KINDS = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".jsonl": "jsonl",
@@ -46,7 +48,7 @@ class TableParams:
 
     rows: int = 12  # of a window, which every pair shows; more is harder and longer
     questions: int = 6  # of a window, drawn by the seed; fewer where it gives fewer
-    kinds: tuple[str, ...] = tuple(asked.KINDS)
+    kinds: tuple[str, ...] = tuple(table_questions.KINDS)
     columns: dict[str, str] = field(default_factory=dict)  # column -> what it means, shown
     paraphrase: bool = False  # let the teacher reword each question: a call more
     max_bytes: int = 50_000_000  # a larger file is skipped
@@ -56,9 +58,11 @@ class TableParams:
     def __post_init__(self) -> None:
         if not 2 <= self.rows <= 200 or not 1 <= self.questions <= 50:
             raise SemError("rows or questions out of range", "write 2 to 200, and 1 to 50")
-        unknown = sorted(set(self.kinds) - set(asked.KINDS))
+        unknown = sorted(set(self.kinds) - set(table_questions.KINDS))
         if unknown:
-            raise SemError(f"kinds: {', '.join(unknown)}", f"one of: {', '.join(asked.KINDS)}")
+            raise SemError(
+                f"kinds: {', '.join(unknown)}", f"one of: {', '.join(table_questions.KINDS)}"
+            )
 
 
 class TableForge(BaseForge):
@@ -115,7 +119,7 @@ class TableForge(BaseForge):
                 left = len(batch) + sum(1 for _ in rows)
                 self._skip(Skip(source.name, "rows", "max_rows", f"{left:,} rows beyond"))
                 return
-            window = asked.window(source.name, digest, first, batch, limits.columns)
+            window = table_questions.window(source.name, digest, first, batch, limits.columns)
             reason = self._fault(window)
             if reason:
                 self._skip(Skip(window.name, "rows", reason, sha256=digest))
@@ -129,7 +133,7 @@ class TableForge(BaseForge):
             return "one_row"
         if max(map(len, cells), default=0) > self.params.max_cell:
             return "long_cell"
-        return "secret" if secretscan.find(window.text) else ""
+        return "secret" if secret_scan.find(window.text) else ""
 
     def _rows(self, source: documents.Source) -> Iterator[dict[str, Any]]:
         """The rows of SOURCE as dicts; what a reader refuses is a counted skip."""
@@ -155,7 +159,7 @@ class TableForge(BaseForge):
     def _drawn(self, window: Window) -> list[Answered]:
         """Some of the questions that WINDOW gives, of as many kinds as can be, by the seed."""
         chance = random.Random(f"{self.config.seed} {window.name} {window.sha256}")
-        decks = [(kind, asked.KINDS[kind](window)) for kind in self.params.kinds]
+        decks = [(kind, table_questions.KINDS[kind](window)) for kind in self.params.kinds]
         for _, deck in decks:
             chance.shuffle(deck)
         chance.shuffle(decks)
@@ -193,7 +197,7 @@ class TableForge(BaseForge):
         if not outcome.is_usable:
             return replace(pair, provenance={**pair.provenance, "reworded": str(outcome.fault)})
         said = text.line(outcome.value["question"])
-        if asked.values(said) != asked.values(pair.instruction):
+        if table_questions.values(said) != table_questions.values(pair.instruction):
             return replace(pair, provenance={**pair.provenance, "reworded": "lost_a_value"})
         told = {**pair.provenance, "teacher": outcome.model, "reworded": True,
                 "template": pair.instruction, "prompt_version": VERSION,

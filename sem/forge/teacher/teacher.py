@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from sem.core import files
 from sem.core.errors import SemError
-from sem.forge.presets import TeacherSettings, calls_of, of_settings
+from sem.forge.teacher.presets import TeacherSettings, calls_of, of_settings
 from sem.lm.api import calls
 from sem.lm.api.calls import UNUSABLE, Outcome, Request
 from sem.lm.api.client import Client

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from sem.dataset.clean import grounding
-from sem.forge.words import NUMBERS, WORD, fold, stem, stems
+from sem.forge.content_words import NUMBERS, WORD, fold, stem, stems
 
 FENCE = re.compile(r"```[^\n]*\n?(.*?)(?:```|\Z)", re.S)
 TICKED = re.compile(r"`([^`\n]+)`")

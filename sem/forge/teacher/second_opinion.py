@@ -7,10 +7,10 @@ the answer stand as data between two lines with a code that none of them can hol
 from typing import Any
 
 from sem.core import files
-from sem.forge import prompts
 from sem.forge.base import Pair
-from sem.forge.teacher import Teacher
-from sem.forge.words import f1
+from sem.forge.content_words import f1
+from sem.forge.teacher import prompts
+from sem.forge.teacher.teacher import Teacher
 from sem.lm.api.calls import Outcome, Request
 
 JUDGE_VERSION = "forge-judge-1"

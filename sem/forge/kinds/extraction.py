@@ -17,12 +17,13 @@ from sem.core.taskspec import TaskSpec
 from sem.dataset.clean import evidence, tally
 from sem.dataset.clean.grounding import NOT_WORD
 from sem.dataset.config import TaskOptions
-from sem.forge import documents, prompts, secretscan
 from sem.forge.base import BaseForge, Pair, row
-from sem.forge.chunks import Skip
-from sem.forge.convert import Reading
-from sem.forge.documents import WebPage
-from sem.forge.text import task_of
+from sem.forge.kinds.text import task_of
+from sem.forge.sources import documents, secret_scan
+from sem.forge.sources.chunks import Skip
+from sem.forge.sources.convert import Reading
+from sem.forge.sources.documents import WebPage
+from sem.forge.teacher import prompts
 from sem.lm.api.calls import Outcome, Request
 
 VERSION = "forge-extract-1"  # raised when the prompt changes
@@ -122,7 +123,7 @@ class ExtractionForge(BaseForge):
         self.config.skipped.append(skip.as_json())
 
     def _page(self, document: WebPage) -> WebPage | None:
-        found = secretscan.find(document.text)
+        found = secret_scan.find(document.text)
         reason = ""
         if found and self.params.secrets == "skip":
             reason = "secret"
@@ -132,7 +133,7 @@ class ExtractionForge(BaseForge):
             detail = f"{len(document.text):,} characters" if reason == "page_too_long" else ""
             self._skip(Skip(document.name, "file", reason, detail, sha256=document.sha256))
             return None
-        return replace(document, text=secretscan.masked(document.text, found))
+        return replace(document, text=secret_scan.masked(document.text, found))
 
     def _request(self, page: WebPage, number: int) -> Request:
         code = files.sha256_json([VERSION, page.sha256, page.text])[:16]

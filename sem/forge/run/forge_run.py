@@ -18,13 +18,15 @@ from sem.dataset.clean import clean
 from sem.dataset.ingest import importers
 from sem.dataset.split import snapshot
 from sem.dataset.store import store_writer
-from sem.forge import config as configs
-from sem.forge import forecast, outputs, plugins, selection
 from sem.forge.base import BaseForge, ForgeConfig, Pair, pair_of
-from sem.forge.config import ForgeSettings
-from sem.forge.forecast import Forecast, Plan
-from sem.forge.quality import Context, Quality, Verdict, sift
-from sem.forge.teacher import Journal, Spending, Teacher, teacher
+from sem.forge.checks.pair_quality import Context, Quality, Verdict, sift
+from sem.forge.kinds import plugins
+from sem.forge.run import config as configs
+from sem.forge.run import outputs, selection
+from sem.forge.run.config import ForgeSettings
+from sem.forge.teacher import cost_forecast
+from sem.forge.teacher.cost_forecast import Forecast, Plan
+from sem.forge.teacher.teacher import Journal, Spending, Teacher, teacher
 
 ORIGIN = "forge"  # meta.reference_source of the rows a forge run may replace
 JOURNAL = "unusable.jsonl"
@@ -189,7 +191,7 @@ def pilot(prepared: Prepared) -> Forecast | None:
         prepared.job.pass_over(asked)
     finally:
         outputs.spent(prepared.job.folder, asked.spending, prepared.at)
-    return forecast.forecast(plan, asked.spending, asked.client.settings.workers)
+    return cost_forecast.forecast(plan, asked.spending, asked.client.settings.workers)
 
 
 def forge(prepared: Prepared, progress: Progress | None = None) -> Forged:
