@@ -21,7 +21,7 @@ from typing import Any
 from clean import machine
 
 from sem.core import console, files
-from sem.eval.stats import clopper_pearson
+from sem.eval.stats.paired_stats import clopper_pearson
 from sem.forge.base import Chunk, Document
 from sem.forge.checks import question_duplicates
 from sem.forge.checks.faithfulness import Passage

@@ -22,7 +22,9 @@ from clean import machine
 from sem.core import files
 from sem.core.project import Project
 from sem.dataset.split import snapshot
-from sem.eval import clusters, compare, subject
+from sem.eval.answers import subject
+from sem.eval.report import compare
+from sem.eval.stats import clusters
 
 ROOT = Path(__file__).resolve().parents[1]
 FORMS = ("lines", "addressed")

@@ -35,7 +35,7 @@ from sem.dataset.html import boilerplate, markup, prune, worth
 from sem.dataset.html.line import LINK, Line
 from sem.dataset.html.pieces import Piece, pieces_of
 from sem.dataset.html.prune import Budget
-from sem.eval import clusters
+from sem.eval.stats import clusters
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"

@@ -28,7 +28,7 @@ def main() -> None:
 def prompts(args: argparse.Namespace) -> None:
     """One row a prompt: id, token ids, the answer that was proven."""
     from sem.core.project import Project
-    from sem.eval import answers, subject
+    from sem.eval.answers import answers, subject
 
     found = subject.resolve(Project.load(args.sem), None, "test", None)
     said = answers.read(found.book.path)

@@ -16,13 +16,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--baseline", default="base", help="run to compare with (default: base)")
     args = parser.parse_args(argv)
     from sem.core import provenance
-    from sem.eval import evidence
+    from sem.eval.gate import gate_inputs
 
     project = Project.load(args.sem, args.set)
     version = console.version(args.snapshot)
-    asked = evidence.Request(project, args.run, args.baseline, args.split, version)
-    case = evidence.judge(asked)
-    path = evidence.write(asked, case, provenance.now())
+    asked = gate_inputs.Request(project, args.run, args.baseline, args.split, version)
+    case = gate_inputs.judge(asked)
+    path = gate_inputs.write(asked, case, provenance.now())
     rows = [
         (c.name, c.verdict, c.found, c.wanted, "; ".join(filter(None, (c.why, str(c.need)))))
         for c in case.verdict.checks

@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> None:
         help="answers of the model being replaced: JSONL of id and candidate, kept as run strong",
     )
     args = parser.parse_args(argv)
-    from sem.eval import subject
+    from sem.eval.answers import subject
 
     # What is asked for here wins over what eval.yaml says of the untouched model.
     asked = (f"eval.decoding={args.decoding}", "eval.base_decoding=same")
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def take(project: Project, args: Namespace) -> None:
     """Keep the answers in args.take as those of the run called `strong`."""
-    from sem.eval import answers, subject
+    from sem.eval.answers import answers, subject
 
     found = subject.resolve(project, None, args.split, console.version(args.snapshot))
     target = project.reports / "strong" / f"answers.{args.split}.jsonl"

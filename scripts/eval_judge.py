@@ -22,21 +22,25 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--baseline", default="base", help="the other run of pairwise mode")
     parser.add_argument("--estimate", action="store_true", help="say what it would cost, and stop")
     args = parser.parse_args(argv)
-    from sem.eval import court
+    from sem.eval.judge import judge_session
 
     project = Project.load(args.sem, args.set)
     version = console.version(args.snapshot)
     at = provenance.now()
-    found = court.open_session(
+    found = judge_session.open_session(
         project, args.run, args.split, version, args.mode, args.baseline, at
     )
     if args.estimate:
-        console.table("estimate, without retries", ("what", "value"), court.estimate(found))
+        console.table(
+            "estimate, without retries", ("what", "value"), judge_session.estimate(found)
+        )
         console.done(found.book.path)
         return
     for _ in console.progress(found.hear(), len(found.cases), f"verdicts of {found.run}"):
         pass
-    console.table(f"{found.run} on {args.split}", ("what", "value"), court.summary_rows(found))
+    console.table(
+        f"{found.run} on {args.split}", ("what", "value"), judge_session.summary_rows(found)
+    )
     console.done(found.book.path)
 
 

@@ -18,7 +18,7 @@ def main(argv: list[str] | None = None) -> None:
         "--also", action="append", default=[], metavar="RUN", help="the same with another seed"
     )
     args = parser.parse_args(argv)
-    from sem.eval import backlog, compare, evalreport, page, report
+    from sem.eval.report import backlog, compare, eval_report_v1, report, report_page
 
     project = Project.load(args.sem, args.set)
     version = console.version(args.snapshot)
@@ -30,8 +30,8 @@ def main(argv: list[str] | None = None) -> None:
     run = found["tuned"]["run"]
     folder = project.reports / run
     report.write(folder, found)
-    evalreport.write(folder, found, reading.after.tasks, provenance.now().date())
-    path = page.write(folder, found, reading)
+    eval_report_v1.write(folder, found, reading.after.tasks, provenance.now().date())
+    path = report_page.write(folder, found, reading)
     hard = backlog.rows(reading.compared.after, run, args.split)
     backlog.update(project, hard, args.split)
     title = f"{project.sem}: {args.baseline} vs {run}, {args.split}, n = {found['tuned']['n']}"

@@ -23,7 +23,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--count", type=int, default=40, help="slots on the sheet (default: 40)")
     parser.add_argument("--take", type=Path, help="a filled-in sheet to read back")
     args = parser.parse_args(argv)
-    from sem.eval import compare, spotcheck, subject, verdicts
+    from sem.eval.answers import subject
+    from sem.eval.judge import verdicts
+    from sem.eval.report import compare, spotcheck
 
     project = Project.load(args.sem, args.set)
     found = subject.resolve(project, args.run, args.split, console.version(args.snapshot))

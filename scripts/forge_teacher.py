@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> None:
         raise SemError(f"--rows {args.rows}", "ask for 1 or more")
 
     from sem.core.project import Project
-    from sem.eval import teacher as exams
+    from sem.eval.judge import teacher_exam as exams
     from sem.forge.run import config
     from sem.forge.teacher import cost_forecast, teacher
 

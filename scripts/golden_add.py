@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--replace", action="store_true", help="another answer to a known id")
     args = parser.parse_args(argv)
     from sem.core.project import Project
-    from sem.eval import goldenset
+    from sem.eval.answers import golden_edit
 
     if (args.file is None) == (args.question is None):
         raise SemError("give a file, or --question and --answer", "see --help")
@@ -38,11 +38,11 @@ def main(argv: list[str] | None = None) -> None:
     if args.file is None:
         given = [("--question", {"question": args.question, "answer": args.answer})]
     else:
-        given = goldenset.read(args.file)
+        given = golden_edit.read(args.file)
     if args.task:
         given = [(where, {"task": args.task, **item}) for where, item in given]
-    how = goldenset.Given(goldenset.columns(args.map), args.keep)
-    told = goldenset.add(project, given, how, args.replace)
+    how = golden_edit.Given(golden_edit.columns(args.map), args.keep)
+    told = golden_edit.add(project, given, how, args.replace)
     rows = [
         ("added", len(told.added)), ("there already", told.same), ("replaced", told.replaced),
         ("taken down, left out", told.taken_down), ("lists joined to one answer", told.joined),

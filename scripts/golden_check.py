@@ -18,13 +18,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--language", help="ISO 639-1: questions in another are findings")
     args = parser.parse_args(argv)
     from sem.core.project import Project
-    from sem.eval import goldenset
+    from sem.eval.answers import golden_edit
     from sem.forge import language
 
     if args.language is not None:
         language.checked(args.language, "--language")
     project = Project.load(args.sem)
-    count, found, spoken = goldenset.check(project, language.language, args.language)
+    count, found, spoken = golden_edit.check(project, language.language, args.language)
     rows = [(finding.id, finding.problem, finding.detail) for finding in found]
     console.table(f"golden set of {project.sem}", ("id", "problem", "detail"), rows)
     said = ", ".join(f"{name} {number}" for name, number in spoken.most_common())

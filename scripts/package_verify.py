@@ -48,7 +48,7 @@ def packaged(args: argparse.Namespace) -> Path:
 
 def same_answers(args: argparse.Namespace, folder: Path) -> None:
     """Say how many proven answers come back byte for byte; SemError unless all do."""
-    from sem.eval import subject
+    from sem.eval.answers import subject
     from sem.package import verify
 
     project = Project.load(args.sem, args.set)

@@ -94,11 +94,11 @@ def minutes_of(text: str | None) -> float | None:
 def gate(project: Project, run_id: str, overrides: list[str]) -> list[str]:
     """Decide on promotion and return what it says, and what it still lacks, a line each."""
     from sem.core import provenance
-    from sem.eval import evidence, margins
+    from sem.eval.gate import gate_inputs, margins
 
-    asked = evidence.Request(Project.load(project.sem, overrides), run_id, "base", "test", None)
-    case = evidence.judge(asked)
-    evidence.write(asked, case, provenance.now())
+    asked = gate_inputs.Request(Project.load(project.sem, overrides), run_id, "base", "test", None)
+    case = gate_inputs.judge(asked)
+    gate_inputs.write(asked, case, provenance.now())
     lacking = [c for c in case.verdict.checks if c.verdict in (margins.FAIL, margins.INSUFFICIENT)]
     lacking.sort(key=lambda check: check.verdict != margins.FAIL)
     lines = [f"gate: {case.verdict.sentence()}"]
@@ -211,7 +211,7 @@ def run(stage: str, flags: list[str], took: list[tuple[str, str]]) -> None:
 
 def show(project: Project, path: Path) -> None:
     """The table baseline vs tuned, and the verdict."""
-    from sem.eval import report
+    from sem.eval.report import report
 
     found: Any = state.read_state(path, state.Scores)
     title = f"{project.sem}: baseline vs tuned, n = {found['tuned']['n']} unseen examples"

@@ -25,10 +25,10 @@ from typing import Any
 
 from sem.core import console, files, settings
 from sem.core.errors import SemError
-from sem.eval import asking, docket, judging, verdicts
-from sem.eval.answers import Book
-from sem.eval.judge import Item, Judge
-from sem.eval.metrics import Score, Slot
+from sem.eval.answers.answers import Book
+from sem.eval.judge import judge_config, judge_prompts, judge_questions, verdicts
+from sem.eval.judge.judge import Item, Judge
+from sem.eval.scoring.metrics import Score, Slot
 from sem.lm.api import client as client_module
 from sem.lm.api.calls import FAULTS, Request
 from sem.lm.api.client import Client
@@ -82,7 +82,7 @@ def client(url: str, folder: Path, **changes: Any) -> Client:
     model |= {"price": changes.pop("price", {"input_per_million": 1, "output_per_million": 1})}
     model |= changes.pop("limits", {})
     values = {"models": [model], "timeout_s": 5.0, **changes}
-    return Client(settings.build(judging.Calls, values, "calls"), folder / "lm", "bench", AT)
+    return Client(settings.build(judge_config.Calls, values, "calls"), folder / "lm", "bench", AT)
 
 
 def ask(text: str) -> Request:
@@ -237,7 +237,7 @@ def bad(args: argparse.Namespace, folder: Path) -> list[Row]:
     os.environ["STUB_KEY"] = KEYS[0]
     caught = kept = tried = alarms = 0
     with ChatServer(judges.honest) as server:
-        for mode in asking.MODES:
+        for mode in judge_prompts.MODES:
             for kind, script in judges.BAD.items():
                 if mode != "slots" and kind == "quotes booleans":
                     continue
@@ -245,14 +245,18 @@ def bad(args: argparse.Namespace, folder: Path) -> list[Row]:
                 book = Book(folder / mode / f"verdicts.{kind}.jsonl", {})
                 tried += 1
                 try:
-                    list(docket.run(court(server.url, folder / mode / kind, mode), cases(2), book))
+                    list(
+                        judge_questions.run(
+                            court(server.url, folder / mode / kind, mode), cases(2), book
+                        )
+                    )
                 except SemError as error:
                     caught += "canaries" in error.message
                 kept += len(verdicts.load(book.path))
         server.script = judges.honest
         made = court(server.url, folder / "honest", "slots")
         for number in range(args.alarms):
-            question = asking.Question("e", "text", f"mug {number}", f"Mug {number}!")
+            question = judge_prompts.Question("e", "text", f"mug {number}", f"Mug {number}!")
             (batch,) = made.batches([Item("e", (question,))])
             try:
                 made.opinions(batch)
@@ -268,19 +272,19 @@ def bad(args: argparse.Namespace, folder: Path) -> list[Row]:
 
 def court(url: str, folder: Path, mode: str, workers: int = 4) -> Judge:
     made = client(url, folder, workers=workers)
-    return Judge(asking.MODES[mode], judging.JudgeSettings(made.settings, batch=40), made,
+    return Judge(judge_prompts.MODES[mode], judge_config.JudgeSettings(made.settings, batch=40), made,
                  folder / "judge_run.jsonl")  # fmt: skip
 
 
-def cases(count: int) -> list[docket.Case]:
+def cases(count: int) -> list[judge_questions.Case]:
     """COUNT examples with one free text each."""
     made = []
     for number in range(count):
         name, said = f"e{number:03}", f"a mug number {number} of clay"
-        question = asking.Question(name, "text", f"a {said}", said)
+        question = judge_prompts.Question(name, "text", f"a {said}", said)
         slot = Slot(None, None, said=True, wanted=True)
         score = Score(name, "t", "d", "s", True, True, False, {"text": slot}, 1, 1, 1, "stop")
-        made.append(docket.Case(score, Item(name, (question,))))
+        made.append(judge_questions.Case(score, Item(name, (question,))))
     return made
 
 
@@ -326,7 +330,7 @@ def killed(args: argparse.Namespace, folder: Path, workers: int) -> list[Row]:
 
 def sit(url: str, folder: Path, workers: int) -> None:
     made = court(url, folder, "slots", workers)
-    for _ in docket.run(made, cases(200), Book(folder / "verdicts.test.jsonl", {"v": 1})):
+    for _ in judge_questions.run(made, cases(200), Book(folder / "verdicts.test.jsonl", {"v": 1})):
         pass
 
 

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from sem.core import console, files, jsonio
-from sem.eval import asking, canaries
-from sem.eval.asking import Opinion, Question
+from sem.eval.judge import canaries, judge_prompts
+from sem.eval.judge.judge_prompts import Opinion, Question
 from sem.lm.api.calls import Request
 from sem.lm.api.client import Client
 from sem.lm.api.provider import Calls, Price, Provider
@@ -106,7 +106,7 @@ def form(body: Body) -> dict[str, Any]:
     shown = judges.form(body)
     mode = "golden" if "1 to 5" in body["messages"][1]["content"] else "slots"
     fixed = {name: {"const": shown[name]} for name in ("nonce", "slot")}
-    fields = {**asking.MODES[mode].fields, **fixed}
+    fields = {**judge_prompts.MODES[mode].fields, **fixed}
     if mode == "slots":
         fields["score"] = {"enum": [0, 0.25, 0.75, 1]}  # else it writes digits without end
     return {"type": "object", "additionalProperties": False, "required": sorted(fields),
@@ -153,13 +153,13 @@ def defended(client: Client, wanted: str, said: str) -> bool | None:
 
 def opinion(client: Client, mode: str, question: Question) -> Opinion:
     """This project's prompt, both orders, strict reading."""
-    made, ask = asking.MODES[mode], {"max_tokens": 80, "reasks": 0}
+    made, ask = judge_prompts.MODES[mode], {"max_tokens": 80, "reasks": 0}
     salt = client.ledger.salt
     outcomes = [
-        client.ask(asking.request(made, question, swapped, salt, "", ask))
+        client.ask(judge_prompts.request(made, question, swapped, salt, "", ask))
         for swapped in (False, True)
     ]
-    found = asking.opinion(made, outcomes)
+    found = judge_prompts.opinion(made, outcomes)
     if found.state != "judged":
         console.note(f"{found.state}: {found.reason} {[o.text for o in outcomes]}"[:300])
     return found

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sem.core import console, files
-from sem.eval import calibration, stats
+from sem.eval.judge import calibration
+from sem.eval.stats import paired_stats
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "proof_judge.md"
 # truth, TPR, TNR, labels
@@ -59,7 +60,7 @@ def scenario(
         seen = dice.choice(args.slots, labels, replace=False)
         found = estimate(right[seen], said[seen], said)
         raw.append(found.raw - right.mean())
-        low, high = stats.clopper_pearson(int(said.sum()), args.slots)
+        low, high = paired_stats.clopper_pearson(int(said.sum()), args.slots)
         covers[0] += low <= truth <= high
         kappas.append(agreement(right[seen], said[seen]))
         if found.rate is not None:

@@ -20,8 +20,9 @@ from scipy import stats as scipy_stats
 from sem.core import console, files
 from sem.core.errors import SemError
 from sem.core.slotspec import THRESHOLDS
-from sem.eval import similarity, stats
 from sem.eval.config import EvalSettings
+from sem.eval.scoring import similarity
+from sem.eval.stats import paired_stats
 from sem.lm.weights import weights
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,7 +90,7 @@ def balanced(said: np.ndarray, wanted: np.ndarray) -> float:
 
 
 def interval(hits: int, count: int) -> str:
-    low, high = stats.clopper_pearson(hits, count)
+    low, high = paired_stats.clopper_pearson(hits, count)
     return f"{hits / max(count, 1) * 100:.1f} % [{low * 100:.1f}, {high * 100:.1f}]"
 
 

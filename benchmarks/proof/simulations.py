@@ -23,11 +23,12 @@ import numpy as np
 from scipy import stats as scipy_stats
 
 from sem.core import console, files
-from sem.eval import clusters, gate, margins, planning, stats
-from sem.eval.clusters import Clusters
-from sem.eval.metrics import Score, Slot
-from sem.eval.policy import Policy, Rule
-from sem.eval.stats import Pairs
+from sem.eval.gate import gate, margins
+from sem.eval.gate.policy import Policy, Rule
+from sem.eval.scoring.metrics import Score, Slot
+from sem.eval.stats import clusters, paired_stats, planning
+from sem.eval.stats.clusters import Clusters
+from sem.eval.stats.paired_stats import Pairs
 
 ROOT = Path(__file__).resolve().parents[2]
 SLOTS = ("title", "price", "currency", "sku")
@@ -205,7 +206,9 @@ def certified(dice: Dice, sims: int) -> Iterator[tuple[str, ...]]:
     for rows in (100, 299, 773):
         passed = 0
         for valid in dice.random((10 * sims, rows)) < 0.989:
-            low, _ = stats.clopper_pearson(int(valid.sum()), rows, 2 * policy.confidence - 1)
+            low, _ = paired_stats.clopper_pearson(
+                int(valid.sum()), rows, 2 * policy.confidence - 1
+            )
             passed += low >= policy.at_least
         yield (f"{rows}", f"{10 * sims}", f"{passed} ({passed / sims / 10:.2%})")
 

@@ -159,7 +159,7 @@ def _splits(project: Project, given: list[str] | None) -> list[str]:
     """The splits GIVEN, else test, and golden where the project has such a set."""
     if given:
         return given
-    from sem.eval import golden
+    from sem.eval.answers import golden
 
     has_golden = project.golden.exists() or golden.written(project) is not None
     return ["test", "golden"] if has_golden else ["test"]
@@ -167,7 +167,9 @@ def _splits(project: Project, given: list[str] | None) -> list[str]:
 
 def _accuracy(project: Project, run_id: str, split: str) -> tuple[str, str, str]:
     """Examples, accuracy and validity of RUN_ID's answers on SPLIT."""
-    from sem.eval import compare, metrics, subject
+    from sem.eval.answers import subject
+    from sem.eval.report import compare
+    from sem.eval.scoring import metrics
 
     scores = compare.scored(subject.resolve(project, run_id, split, None))
     found = metrics.totals(scores)

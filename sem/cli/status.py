@@ -13,7 +13,7 @@ from sem.core.projects import Place
 from sem.core.run import Run
 from sem.dataset.split import snapshot
 from sem.dataset.store import store
-from sem.eval import golden
+from sem.eval.answers import golden
 
 Found = TypeVar("Found")
 

@@ -13,7 +13,7 @@ from typing import Any
 from sem.core import files, settings
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.eval.answers import file_name
+from sem.eval.answers.answers import file_name
 from sem.eval.config import EvalSettings
 
 

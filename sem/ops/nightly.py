@@ -15,8 +15,12 @@ from typing import Any
 from sem.core import files, promotion, state
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.eval import answers, compare, court, golden, judging, metrics, stats, subject, verdicts
-from sem.eval.subject import Subject
+from sem.eval.answers import answers, golden, subject
+from sem.eval.answers.subject import Subject
+from sem.eval.judge import judge_config, judge_session, verdicts
+from sem.eval.report import compare
+from sem.eval.scoring import metrics
+from sem.eval.stats import paired_stats
 from sem.ops import alert
 from sem.ops.config import Nightly
 
@@ -116,7 +120,7 @@ def watch(found: Desk, run_id: str, split: str, at: datetime) -> dict[str, Any]:
         _keep(tonight, record)
     was, now = _read(record), _read(tonight)
     before, after = _scores(record, was), _scores(tonight, now)
-    change = stats.paired(before, after, "accuracy")
+    change = paired_stats.paired(before, after, "accuracy")
     totals = metrics.totals(after)
     return {
         "n": totals["n"],
@@ -147,14 +151,14 @@ def _judge(found: Desk, tonight: Subject, at: datetime) -> str:
     """Judge TONIGHT's answers within the judge's own cap; what became of it, in words."""
     if not found.settings.judge:
         return "off (nightly.judge)"
-    if not judging.load(found.project).calls.models:
+    if not judge_config.load(found.project).calls.models:
         return "none configured"
-    session = court.open_session(
+    session = judge_session.open_session(
         tonight.project, tonight.run.id, tonight.split, None, "slots", "base", at
     )
     for _ in session.hear():
         pass
-    return f"{court.summary(session)['spending']['usd']:.6f} USD"
+    return f"{judge_session.summary(session)['spending']['usd']:.6f} USD"
 
 
 def _keep(tonight: Subject, record: Subject) -> None:

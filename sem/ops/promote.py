@@ -12,7 +12,7 @@ from sem.core import files, jsonio, promotion, run, state, taint
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import Run
-from sem.eval import evidence, policy
+from sem.eval.gate import gate_inputs, policy
 
 SPLIT = "test"  # golden questions are too few, and val has chosen the run
 
@@ -60,14 +60,14 @@ def gate_faults(project: Project, target: Run, gate: state.Gate) -> list[str]:
     for name, wanted in (("sem", project.sem), ("run", target.id), ("split", SPLIT)):
         if gate.get(name) != wanted:
             faults.append(f"it is of the {name} {gate.get(name)!r}, not {wanted!r}")
-    rules = evidence.policy_facts(project, policy.load(project))
+    rules = gate_inputs.policy_facts(project, policy.load(project))
     decided_by = gate.get("rests_on", {}).get("policy")
     if not isinstance(decided_by, dict) or decided_by.get("sha256") != rules["sha256"]:
         faults.append("the policy (gate.yaml) has changed since")
     digest = files.sha256(project.reports / target.id / "gate.json")
-    ledger = project.reports / evidence.LEDGER
+    ledger = project.reports / gate_inputs.LEDGER
     entries = list(state.read_state_rows(ledger, state.GateEntry)) if ledger.exists() else []
     known = [entry for entry in entries if entry["gate_sha256"] == digest]
     if not known or known[-1]["run"] != target.id or known[-1]["verdict"] != gate["verdict"]:
-        faults.append(f"{evidence.LEDGER} does not list it")
+        faults.append(f"{gate_inputs.LEDGER} does not list it")
     return faults

@@ -10,7 +10,7 @@ from sem.core.taskspec import TaskSpec
 from sem.dataset.store import spec_archive
 from sem.dataset.store.examples_table import RawRow
 from sem.dataset.store.store_writer import Change
-from sem.eval import judging
+from sem.eval.judge import judge_config
 from sem.lm.api.calls import Outcome, Request
 from sem.lm.api.client import Client
 from sem.ops.config import Backfill
@@ -26,7 +26,7 @@ def client(project: Project, settings: Backfill, at: datetime) -> Client | None:
     """The client of backfill.yaml's models, else of the judge's; None when neither names one."""
     calls = settings.calls
     if not calls.models:
-        calls = judging.load(project).calls
+        calls = judge_config.load(project).calls
     if not calls.models:
         return None
     return Client(calls, project.root / calls.ledger, "backfill", at)

@@ -11,9 +11,9 @@ from itertools import pairwise
 from statistics import fmean, median
 
 from sem.dataset.clean import near_duplicates
-from sem.eval import clusters, stats
-from sem.eval.slots import Similarity
-from sem.eval.stats import Difference
+from sem.eval.scoring.slots import Similarity
+from sem.eval.stats import clusters, paired_stats
+from sem.eval.stats.paired_stats import Difference
 from sem.optimizer import confidence, layout
 from sem.optimizer.confidence import Calibration
 from sem.optimizer.rewriter import Decoding, Rewrite, Rewriter
@@ -116,7 +116,9 @@ def paired(
     """
     known = [(new - old, kin) for old, new, kin in values if old is not None and new is not None]
     moved = clusters.gather([value for value, _ in known], [kin for _, kin in known])
-    return stats.difference(stats.Pairs(moved, unpaired, len(values) - len(known)), draws=0)
+    return paired_stats.difference(
+        paired_stats.Pairs(moved, unpaired, len(values) - len(known)), draws=0
+    )
 
 
 def shares(rows: Sequence[Judged]) -> dict[str, float]:

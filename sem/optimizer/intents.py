@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sem.eval import asking, canaries
-from sem.eval.asking import Mode, Opinion, Question
-from sem.eval.canaries import Canary
-from sem.eval.stats import Difference
+from sem.eval.judge import canaries, judge_prompts
+from sem.eval.judge.canaries import Canary
+from sem.eval.judge.judge_prompts import Mode, Opinion, Question
+from sem.eval.stats.paired_stats import Difference
 from sem.optimizer import evaluate, layout
 from sem.optimizer.evaluate import Judged
 from sem.optimizer.jury import Heard, Jury
@@ -30,7 +30,7 @@ KEEPS = (
     "candidate, a lone sign or a phrase without content fails. pass is true when the candidate "
     "passes; score is how much of the intent is kept, from 0 to 1."
 )
-INTENT: Mode = replace(asking.MODES["slots"], name="intent", system=KEEPS)
+INTENT: Mode = replace(judge_prompts.MODES["slots"], name="intent", system=KEEPS)
 
 
 @dataclass(frozen=True)

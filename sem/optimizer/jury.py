@@ -13,10 +13,10 @@ from pathlib import Path
 from sem.core import console
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.eval import canaries, judge, judging
-from sem.eval.asking import Mode, Opinion, Question
-from sem.eval.judge import Guards, Item, Judge, Spending
-from sem.eval.judging import JudgeSettings
+from sem.eval.judge import canaries, judge, judge_config
+from sem.eval.judge.judge import Guards, Item, Judge, Spending
+from sem.eval.judge.judge_config import JudgeSettings
+from sem.eval.judge.judge_prompts import Mode, Opinion, Question
 from sem.lm.api.client import Client
 
 
@@ -65,14 +65,14 @@ class Jury:
 
 def settings_of(root: Path) -> JudgeSettings:
     """The judge of configs/judge.yaml below ROOT, or of the environment; it may name no model."""
-    return judging.load(_place(root))
+    return judge_config.load(_place(root))
 
 
 def seat(root: Path, at: datetime) -> Jury:
     """The configured judge, ready to be asked; SemError when no model is named."""
     place, settings = _place(root), settings_of(root)
     transcript = place.reports / f"judge_run_{at:%Y%m%dT%H%M%SZ}.jsonl"
-    return Jury(settings, judging.client(place, settings, at), transcript)
+    return Jury(settings, judge_config.client(place, settings, at), transcript)
 
 
 def _place(root: Path) -> Project:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from sem.core import console
-from sem.eval.slots import Similarity
-from sem.eval.stats import Difference
+from sem.eval.scoring.slots import Similarity
+from sem.eval.stats.paired_stats import Difference
 from sem.forge import content_words
 from sem.optimizer import confidence, evaluate
 from sem.optimizer.answering import Answerer, Said

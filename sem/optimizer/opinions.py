@@ -11,8 +11,8 @@ from typing import Any
 
 from sem.core import markdown
 from sem.core.errors import SemError
-from sem.eval import judge
-from sem.eval.stats import Difference
+from sem.eval.judge import judge
+from sem.eval.stats.paired_stats import Difference
 from sem.optimizer import lift
 from sem.optimizer.answering import CUT, MOST_TOKENS
 from sem.optimizer.intents import Intent

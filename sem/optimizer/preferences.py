@@ -7,10 +7,10 @@ tie; two equal answers, and a question whose rewrite is not used, are one withou
 from collections import Counter
 from dataclasses import dataclass
 
-from sem.eval import asking
-from sem.eval.asking import Question
-from sem.eval.docket import ANSWER
-from sem.eval.stats import Difference
+from sem.eval.judge import judge_prompts
+from sem.eval.judge.judge_prompts import Question
+from sem.eval.judge.judge_questions import ANSWER
+from sem.eval.stats.paired_stats import Difference
 from sem.optimizer import evaluate
 from sem.optimizer.jury import Heard, Jury
 from sem.optimizer.lift import POLICIES, Answered, Lift
@@ -43,7 +43,7 @@ def hear(jury: Jury, found: Lift) -> tuple[list[Preference], Heard]:
         for row in found.rows
         if row.raw.is_scored and row.rewritten.is_scored and not _is_same(row)
     ]
-    heard = jury.hear(asking.MODES["pairwise"], asked)
+    heard = jury.hear(judge_prompts.MODES["pairwise"], asked)
     return [_preference(policy, found, heard) for policy in POLICIES], heard
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from sem.core import files, jsonio
 from sem.core.errors import SemError
-from sem.eval import golden
+from sem.eval.answers import golden
 
 PROMPT = (*golden.INPUT, "vague", "raw_prompt")
 REFERENCE = golden.ANSWER

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from sem.eval.stats import Difference
+from sem.eval.stats.paired_stats import Difference
 from sem.optimizer import evaluate
 from sem.optimizer.confidence import Calibration
 from sem.optimizer.evaluate import Judged

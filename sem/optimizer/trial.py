@@ -9,9 +9,9 @@ from typing import Any
 
 from sem.core import console, files, jsonio
 from sem.core.errors import SemError
-from sem.eval import similarity
 from sem.eval.config import EvalSettings
-from sem.eval.slots import Similarity
+from sem.eval.scoring import similarity
+from sem.eval.scoring.slots import Similarity
 from sem.lm.local import hardware
 from sem.lm.weights import pinned_base, weights
 from sem.optimizer import (

@@ -10,8 +10,9 @@ from sem.core import console, files, jsonio, manifest, provenance, run, schema, 
 from sem.core.errors import SemError
 from sem.core.project import ROOT, Project
 from sem.core.run import Run
-from sem.eval import answers, evalreport, subject
-from sem.eval import report as reports
+from sem.eval.answers import answers, subject
+from sem.eval.report import eval_report_v1
+from sem.eval.report import report as reports
 from sem.lm.local import chat, turns
 from sem.lm.local import model as models
 from sem.lm.local.chat import Chat
@@ -125,7 +126,7 @@ def _fill(
 ) -> None:
     plan = target.plan()
     # First, because merging the weights takes minutes.
-    scores = evalreport.read_scores(report.parent / "scores.json")
+    scores = eval_report_v1.read_scores(report.parent / "scores.json")
     base = pinned_base.resolve(plan["base_model"], project.root)
     # File by file: copytree gathers a full disk into an error without its number.
     (folder / "adapter").mkdir()

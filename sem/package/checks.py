@@ -12,7 +12,7 @@ from typing import Any
 from sem.core import files, jsonio, settings
 from sem.core.errors import SemError
 from sem.core.taskspec import TaskSpec
-from sem.eval import report
+from sem.eval.report import report
 from sem.lm.local import chat
 from sem.lm.local import model as models
 from sem.package import targets

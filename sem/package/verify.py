@@ -14,8 +14,8 @@ from typing import Any
 
 from sem.core import manifest, schema, taint
 from sem.core.errors import SemError
-from sem.eval import answers, subject
-from sem.eval.subject import Subject
+from sem.eval.answers import answers, subject
+from sem.eval.answers.subject import Subject
 from sem.lm.local import model as models
 from sem.package import cage, targets
 from sem.package.bundle import MANIFEST_SCHEMA

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sem.eval import clusters
+from sem.eval.stats import clusters
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,10 @@ from sem.core.errors import SemError
 from sem.core.markdown import grid
 from sem.core.project import Project
 from sem.core.run import Run
-from sem.eval import compare as scoring
-from sem.eval import plots, stats, subject
+from sem.eval.answers import subject
+from sem.eval.report import compare as scoring
+from sem.eval.report import plots
+from sem.eval.stats import paired_stats
 from sem.train.trackers import flat
 
 FORMAT = "train-compare.v1"
@@ -199,7 +201,7 @@ def on_test(project: Project, before: Side, after: Side) -> Json:
         ]
     except SemError as error:  # its answers are older than its adapter, say
         return found | {"reason": error.message}
-    made = stats.paired(*scores, "accuracy")
+    made = paired_stats.paired(*scores, "accuracy")
     return found | {"reason": None, "difference": made.as_json()}
 
 

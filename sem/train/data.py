@@ -9,7 +9,7 @@ from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.core.slotspec import SlotFile
 from sem.core.taskspec import TaskSpec, as_text
-from sem.eval import scoring
+from sem.eval.scoring import scoring
 from sem.lm.local.chat import Chat
 from sem.train import classes
 from sem.train.recipe import Recipe

@@ -17,7 +17,7 @@ from sem.dataset.clean import evidence, grounding
 from sem.dataset.clean.tally import closed_slots
 from sem.dataset.config import TaskOptions
 from sem.dataset.store import store
-from sem.eval import answers
+from sem.eval.answers import answers
 from sem.eval.config import EvalSettings
 from sem.lm.local import model as models
 from sem.lm.local import ollama, turns

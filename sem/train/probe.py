@@ -3,8 +3,9 @@
 from typing import Any
 
 from sem.core.taskspec import TaskSpec
-from sem.eval import answers, metrics, scoring
-from sem.eval.answers import Answer
+from sem.eval.answers import answers
+from sem.eval.answers.answers import Answer
+from sem.eval.scoring import metrics, scoring
 from sem.lm.local.hf import HfGenerator
 from sem.train.stages import Job
 

@@ -12,7 +12,8 @@ from sem.dataset.clean import clean
 from sem.dataset.ingest import capture_feed
 from sem.dataset.split import acknowledge, holdout, snapshot
 from sem.dataset.store import spec_archive, tombstones
-from sem.eval import answers, backlog, evalreport
+from sem.eval.answers import answers
+from sem.eval.report import backlog, eval_report_v1
 from sem.train import compare, plan
 
 GOOD = {
@@ -156,7 +157,7 @@ READERS = {
     "reports/toy/r/answers.test.json": lambda p: book(p).made_on,
     "reports/toy/r/answers.test.jsonl": lambda p: answers.read(book(p).path),
     "reports/toy/backlog.jsonl": lambda p: backlog.update(p, [], "test"),
-    "reports/toy/r/2026-01-01__toy__run-1.eval-report.json": lambda p: evalreport._place(
+    "reports/toy/r/2026-01-01__toy__run-1.eval-report.json": lambda p: eval_report_v1._place(
         p.reports / "r", "toy", "x", date(2026, 1, 2)
     ),
     "data/toy/governance/tombstones.jsonl": tombstones.load,

@@ -416,12 +416,12 @@ def test_runs_and_packages_of_a_withdrawn_snapshot_are_blocked_by_name(shop: Pro
 
 
 def test_the_gate_names_the_takedown(shop: Project) -> None:
-    from sem.eval import evidence
+    from sem.eval.gate import gate_inputs
 
     made = trained(shop, 1)
     done = take(shop, ids=("amber9",))
 
-    case = evidence.judge(evidence.Request(shop, made.id, "base", "test", None))
+    case = gate_inputs.judge(gate_inputs.Request(shop, made.id, "base", "test", None))
 
     name = done.receipt["takedown"]
     assert case.verdict.checks[0].found == f"withdrawn: v1, run tainted by {name}"

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from sem.core.slotspec import SlotSpec
-from sem.eval import align
-from sem.eval.align import ABSENT, NOTHING, Items
+from sem.eval.scoring import align
+from sem.eval.scoring.align import ABSENT, NOTHING, Items
 
 TEXT, NUMBER = SlotSpec(), SlotSpec("numeric_tol", tolerance=0.01)
 LEVELS = {

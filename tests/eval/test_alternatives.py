@@ -11,8 +11,9 @@ from sem.core.example import Example
 from sem.core.taskspec import TaskSpec
 from sem.dataset.config import TaskOptions
 from sem.dataset.store import examples_table, rows
-from sem.eval import golden, metrics
-from sem.eval.answers import Answer
+from sem.eval.answers import golden
+from sem.eval.answers.answers import Answer
+from sem.eval.scoring import metrics
 
 TEXT = {"type": ["string", "null"]}
 SELLER = {"type": "object", "properties": {"name": TEXT, "city": TEXT}}

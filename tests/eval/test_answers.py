@@ -8,7 +8,7 @@ import pytest
 from sem.core import files
 from sem.core.errors import SemError
 from sem.core.example import Example
-from sem.eval import answers
+from sem.eval.answers import answers
 from sem.eval.config import EvalSettings
 from sem.lm.local.generator import Completion, Prompt
 

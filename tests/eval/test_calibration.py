@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from sem.core.errors import SemError
-from sem.eval import calibration
-from sem.eval.calibration import Need, Rate
-from sem.eval.verdicts import Verdict
+from sem.eval.judge import calibration
+from sem.eval.judge.calibration import Need, Rate
+from sem.eval.judge.verdicts import Verdict
 
 
 def judged(passed: bool) -> Verdict:

@@ -14,7 +14,8 @@ from toy import make_store, rows
 from sem.core import files, jsonio, manifest, provenance, run
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.eval import answers, evidence, subject
+from sem.eval.answers import answers, subject
+from sem.eval.gate import gate_inputs
 
 AT = provenance.now()
 POLICY = """min_domains: 5
@@ -73,8 +74,8 @@ def answer(made: Project, run_id: str, say, split: str = "test") -> None:
             files.append(file, vars(row))
 
 
-def asked(made: Project, **other) -> evidence.Request:
-    return evidence.Request(**({"project": made, "run_id": None, "baseline": "base",
+def asked(made: Project, **other) -> gate_inputs.Request:
+    return gate_inputs.Request(**({"project": made, "run_id": None, "baseline": "base",
                                 "split": "test", "version": None} | other))  # fmt: skip
 
 
@@ -120,7 +121,7 @@ def test_the_script_runs_as_a_user_runs_it(project: Project) -> None:
 
 
 def test_the_verdict_names_the_hash_of_everything_it_rests_on(project: Project) -> None:
-    case = evidence.judge(asked(project))
+    case = gate_inputs.judge(asked(project))
     rests = case.rests_on
     trained = project.reports / case.run_id
     assert rests["answers"] == {
@@ -137,7 +138,7 @@ def test_the_verdict_names_the_hash_of_everything_it_rests_on(project: Project) 
     assert rests["snapshot"]["version"] == 1
     assert set(rests) >= {"settings", "scores", "package", "judge_slots", "code", "answered"}
     files.write(trained / "scores.json", "{}")
-    again = evidence.judge(asked(project))
+    again = gate_inputs.judge(asked(project))
     assert again.rests_on["scores"] == files.sha256(trained / "scores.json")
     assert again.sha256 == case.sha256  # written anew, the evidence is the same
 
@@ -145,8 +146,8 @@ def test_the_verdict_names_the_hash_of_everything_it_rests_on(project: Project) 
 def test_the_same_gate_again_wears_nothing_and_another_does(project: Project) -> None:
     def gate(*overrides: str) -> tuple[str, str]:
         request = asked(Project.load("toy", overrides))
-        case = evidence.judge(request)
-        evidence.write(request, case, AT)
+        case = gate_inputs.judge(request)
+        gate_inputs.write(request, case, AT)
         found = next(check for check in case.verdict.checks if check.name == "test set")
         return found.verdict, found.found
 
@@ -168,21 +169,21 @@ def test_a_withdrawn_snapshot_fails_without_being_read(project: Project, capsys)
     said = files.read_json(Path(out[-1]))
     assert said["rests_on"]["withdrawn"] == ["v1"]
     assert said["checks"][0]["found"] == "withdrawn: v1"
-    assert evidence.withdrawn(asked(project, run_id="base", version=1)) == ("v1",)
-    assert evidence.withdrawn(asked(project, run_id="base")) == ()
+    assert gate_inputs.withdrawn(asked(project, run_id="base", version=1)) == ("v1",)
+    assert gate_inputs.withdrawn(asked(project, run_id="base")) == ()
     with pytest.raises(SemError, match="no snapshot"):
-        evidence.judge(asked(Project.load("toy", ["gate.takedown=off"])))
+        gate_inputs.judge(asked(Project.load("toy", ["gate.takedown=off"])))
 
 
 def test_a_run_without_answers_is_told_what_to_do(project: Project) -> None:
     shutil.rmtree(project.reports / "base")
     with pytest.raises(SemError, match="fab eval.generate --run base"):
-        evidence.judge(asked(project))
+        gate_inputs.judge(asked(project))
     assert not (project.reports / "gates.jsonl").exists()
 
 
 def named(made: Project, name: str, *overrides: str):
-    case = evidence.judge(asked(Project.load("toy", overrides)))
+    case = gate_inputs.judge(asked(Project.load("toy", overrides)))
     return next(check for check in case.verdict.checks if check.name == name)
 
 
@@ -212,11 +213,11 @@ def test_the_strong_model_counts_where_a_human_wrote_the_reference(project: Proj
         answer(project, name, lambda n, wanted: wanted, "golden")
     request = asked(project, split="golden")
     assert "no answers of the strong model" in [
-        c.why for c in evidence.judge(request).verdict.checks
+        c.why for c in gate_inputs.judge(request).verdict.checks
     ]
     base = project.reports / "base" / "answers.golden.jsonl"
     files.write(project.reports / "strong" / "answers.golden.jsonl", base.read_bytes())
-    case = evidence.judge(request)
+    case = gate_inputs.judge(request)
     found = [c.facts["pairs"] for c in case.verdict.checks if c.name.startswith("against strong")]
     assert found == [len(human)]
     assert case.rests_on["answers"]["strong"] == case.rests_on["answers"]["baseline"]

@@ -9,8 +9,8 @@ from toy import SPEC
 from sem.core import settings, slotspec
 from sem.core.example import Example
 from sem.core.taskspec import TaskSpec
-from sem.eval import metrics
-from sem.eval.answers import Answer
+from sem.eval.answers.answers import Answer
+from sem.eval.scoring import metrics
 
 PAGE = (
     "URL: https://a.example/p/1\nBlue Mug 3, steel. Now 9.50 USD. Sold by Nuvogard, 12 March 2024."

@@ -14,10 +14,10 @@ from toy import SPEC
 from sem.core import jsonio, settings, slotspec
 from sem.core.example import Example
 from sem.core.taskspec import TaskSpec
-from sem.eval import confusion, metrics
-from sem.eval.align import ABSENT, NOTHING, Part
-from sem.eval.answers import Answer
-from sem.eval.metrics import Prices, Score
+from sem.eval.answers.answers import Answer
+from sem.eval.scoring import confusion, metrics
+from sem.eval.scoring.align import ABSENT, NOTHING, Part
+from sem.eval.scoring.metrics import Prices, Score
 
 LINE = {"type": "object", "properties": {"name": {"type": "string"}, "price": {"type": "number"}}}
 SCHEMA = {

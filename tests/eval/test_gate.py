@@ -10,11 +10,12 @@ from scores import column, one
 
 from sem.core import settings
 from sem.core.errors import SemError
-from sem.eval import clusters, gate, margins, planning, stats
-from sem.eval.gate import Evidence
-from sem.eval.margins import FAIL, INSUFFICIENT, NOT_TESTABLE, PASS, WARN, Bar, Need
-from sem.eval.policy import Clean, Limit, Overall, Policy, Rule, Strong, Validity, Worn
-from sem.eval.proxies import Proxies
+from sem.eval.gate import gate, margins
+from sem.eval.gate.gate import Evidence
+from sem.eval.gate.margins import FAIL, INSUFFICIENT, NOT_TESTABLE, PASS, WARN, Bar, Need
+from sem.eval.gate.policy import Clean, Limit, Overall, Policy, Rule, Strong, Validity, Worn
+from sem.eval.scoring.proxies import Proxies
+from sem.eval.stats import clusters, paired_stats, planning
 
 TITLE = frozenset({"price.title"})
 # 400 rows of 100 domains: enough for every default but the last failure.
@@ -148,7 +149,7 @@ def test_what_is_lost_on_one_page_of_a_shop_is_lost_on_all() -> None:
     verdicts = []
     for after in (by_rows, by_domain):
         before = [one(s.id, s.domain) for s in after]
-        made = stats.slot_pairs(before, after)
+        made = paired_stats.slot_pairs(before, after)
         verdicts.append(margins.family(made, Bar("critical", rule, Policy()))[0].verdict)
     assert verdicts == [FAIL, INSUFFICIENT]
 
@@ -162,7 +163,7 @@ def test_the_words_and_the_json_of_a_check() -> None:
 
 
 def rule_verdict(marks_before: str, marks_after: str, rule: Rule, domains: int = 1) -> str:
-    made = stats.slot_pairs(column(marks_before, domains), column(marks_after, domains))
+    made = paired_stats.slot_pairs(column(marks_before, domains), column(marks_after, domains))
     return margins.family(made, Bar("", rule, Policy()))[0]
 
 
@@ -214,8 +215,8 @@ def test_levels_are_shared_by_the_members_of_a_family() -> None:
     after = [one(s.id, s.domain, dict.fromkeys(slots, "+")) for s in before]
     many = [one(s.id, s.domain, dict.fromkeys(slots, "-" if n < 7 else "+"))
             for n, s in enumerate(before)]  # fmt: skip
-    alone = {"s0": stats.slot_pairs(many, after)["price.s0"]}
-    together = stats.slot_pairs(many, after)
+    alone = {"s0": paired_stats.slot_pairs(many, after)["price.s0"]}
+    together = paired_stats.slot_pairs(many, after)
     (single,) = margins.family(alone, Bar("", rule, Policy(side=0.005)))
     assert single.verdict == PASS
     checks = margins.family(together, Bar("", rule, Policy(side=0.005)))
@@ -244,13 +245,13 @@ def test_the_need_says_how_much_more_and_keeps_its_word() -> None:
     assert found.verdict == INSUFFICIENT
     assert found.need.more_rows == found.need.more_domains > 100
     times = 1 + found.need.more_domains / 80
-    made = stats.slot_pairs(*(column(m * round(times + 0.5)) for m in marks))
+    made = paired_stats.slot_pairs(*(column(m * round(times + 0.5)) for m in marks))
     (later,) = margins.family(made, Bar("", rule, Policy()))
     assert later.verdict == PASS
 
 
 def test_a_smaller_level_and_more_power_need_more() -> None:
-    made = stats.slot_pairs(column("+-" * 5 + "++" * 35), column("-+" * 5 + "++" * 35))
+    made = paired_stats.slot_pairs(column("+-" * 5 + "++" * 35), column("-+" * 5 + "++" * 35))
     rule = Rule(margin_points=5.0)
 
     def need(rules: Policy) -> int:
@@ -259,8 +260,8 @@ def test_a_smaller_level_and_more_power_need_more() -> None:
     assert need(Policy(side=0.01)) > need(Policy()) > need(Policy(power=0.6))
 
 
-def made(before: str, after: str, rows: int = 1) -> stats.Pairs:
-    return stats.slot_pairs(column(before, rows), column(after, rows))["price.title"]
+def made(before: str, after: str, rows: int = 1) -> paired_stats.Pairs:
+    return paired_stats.slot_pairs(column(before, rows), column(after, rows))["price.title"]
 
 
 def test_members_of_a_family_are_told_in_order_and_planned_at_their_share() -> None:
@@ -273,7 +274,7 @@ def test_members_of_a_family_are_told_in_order_and_planned_at_their_share() -> N
     assert {c.need for c in checks} == {Need(total - 80, total - 80)}
 
 
-def need(pairs: stats.Pairs, rule: Rule, rules: Policy | None = None) -> Need:
+def need(pairs: paired_stats.Pairs, rule: Rule, rules: Policy | None = None) -> Need:
     (found,) = margins.family({"s": pairs}, Bar("", rule, rules or Policy()))
     assert found.verdict == INSUFFICIENT
     return found.need

@@ -7,7 +7,7 @@ from toy import SPEC
 
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.eval import golden
+from sem.eval.answers import golden
 
 REFERENCE = {"title": "Mug", "price": 9.5}
 

@@ -8,8 +8,8 @@ from sem.core import files, provenance
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset.store import tombstones
-from sem.eval import golden, goldenset
-from sem.eval.goldenset import Given
+from sem.eval.answers import golden, golden_edit
+from sem.eval.answers.golden_edit import Given
 
 QA = """task_id: qa
 task_version: 1.0.0
@@ -39,15 +39,15 @@ def one(question: str = "Who owns it?", answer: object = "A variable.", **more: 
 def test_a_plain_answer_becomes_the_one_text_the_task_asks_for(project):
     for answer, kept in (("A variable.", "A variable."), ("42", "42"), ('"x"', '"x"'),
                          ('{"answer": "y"}', "y"), ("[1]", "[1]")):  # fmt: skip
-        goldenset.add(project, one(f"What is {answer}?", answer), Given())
+        golden_edit.add(project, one(f"What is {answer}?", answer), Given())
         found = {e.input_text: e.output_json for e in golden.examples(project)}
 
         assert found[f"What is {answer}?"] == {"answer": kept}
 
 
 def test_an_id_is_made_of_the_question_and_stays(project):
-    told = goldenset.add(project, one() + one("And who else?"), Given())
-    again = goldenset.add(project, one("A third?") + one(), Given())
+    told = golden_edit.add(project, one() + one("And who else?"), Given())
+    again = golden_edit.add(project, one("A third?") + one(), Given())
 
     assert (len(told.added), again.added, again.same) == (2, [again.added[0]], 1)
     ids = {e.input_text: e.id for e in golden.examples(project)}
@@ -61,20 +61,20 @@ def test_a_set_that_was_emptied_by_hand_grows_again(project):
     path = project.golden.with_name("golden_set.json")
     files.write(path, "[]")
 
-    goldenset.add(project, one(), Given())
+    golden_edit.add(project, one(), Given())
 
     assert len(golden.entries(path)) == 1
 
 
 def test_another_answer_needs_replace_and_nothing_is_half_written(project):
-    goldenset.add(project, one(), Given())
+    golden_edit.add(project, one(), Given())
     before = project.golden.with_name("golden_set.json").read_bytes()
 
     with pytest.raises(SemError, match="is in the set with another content"):
-        goldenset.add(project, one("New?") + one(answer="A scope."), Given())
+        golden_edit.add(project, one("New?") + one(answer="A scope."), Given())
     assert project.golden.with_name("golden_set.json").read_bytes() == before
 
-    assert goldenset.add(project, one(answer="A scope."), Given(), replace=True).replaced == 1
+    assert golden_edit.add(project, one(answer="A scope."), Given(), replace=True).replaced == 1
     assert golden.examples(project)[0].output_json == {"answer": "A scope."}
 
 
@@ -93,7 +93,7 @@ def test_another_answer_needs_replace_and_nothing_is_half_written(project):
 )
 def test_an_entry_that_cannot_be_used_is_named_and_none_comes_in(project, entry, message):
     with pytest.raises(SemError, match=message):
-        goldenset.add(project, [*one(), ("given", entry)], Given())
+        golden_edit.add(project, [*one(), ("given", entry)], Given())
 
     assert not project.golden.exists()
 
@@ -110,9 +110,9 @@ FILES = {
 @pytest.mark.parametrize("name", FILES)
 def test_every_kind_of_file_gives_the_same_entry(project, tmp_path, name):
     path = files.write(tmp_path / name, FILES[name])
-    how = Given(goldenset.columns(["question=q,answer=a", "meta.reason=why"]))
+    how = Given(golden_edit.columns(["question=q,answer=a", "meta.reason=why"]))
 
-    goldenset.add(project, goldenset.read(path), how)
+    golden_edit.add(project, golden_edit.read(path), how)
 
     (made,) = golden.examples(project)
     assert (made.input_text, made.output_json) == ("Who?", {"answer": "x; y"})
@@ -133,22 +133,22 @@ def test_every_kind_of_file_gives_the_same_entry(project, tmp_path, name):
 )
 def test_a_file_that_cannot_be_read_is_refused(tmp_path, name, content, message):
     with pytest.raises(SemError, match=message):
-        goldenset.read(files.write(tmp_path / name, content))
+        golden_edit.read(files.write(tmp_path / name, content))
 
 
 def test_a_map_names_fields_that_are_there(project, tmp_path):
     with pytest.raises(SemError, match="no field 'questoin' here\n       did you mean 'question'"):
-        goldenset.columns(["questoin=q"])
+        golden_edit.columns(["questoin=q"])
     with pytest.raises(SemError, match="given: no key 'q'"):
-        goldenset.add(project, one(), Given({"question": "q"}))
+        golden_edit.add(project, one(), Given({"question": "q"}))
 
 
 def test_what_was_taken_down_does_not_come_in_again(project, capsys):
-    goldenset.add(project, one(id="g1"), Given())
+    golden_edit.add(project, one(id="g1"), Given())
     stones = tombstones.keyed(project)
     tombstones.add(project, [stone(stones, "g1")])
 
-    told = goldenset.add(project, one("New?", id="g1") + one("Other?", id="g2"), Given())
+    told = golden_edit.add(project, one("New?", id="g1") + one("Other?", id="g2"), Given())
 
     assert (told.taken_down, told.added) == (1, ["g2"])
     assert [e.id for e in golden.examples(project)] == ["g2"]
@@ -162,9 +162,9 @@ def stone(stones, name: str) -> dict:
 def test_the_rust_quizzes_come_in_with_one_flag(project, shared):
     path = shared / "data" / "forge" / "rust_book" / "golden" / "golden_set.json"
     with pytest.raises(SemError, match="entry 1: unknown key 'explanation'"):
-        goldenset.add(project, goldenset.read(path), Given())
+        golden_edit.add(project, golden_edit.read(path), Given())
 
-    told = goldenset.add(project, goldenset.read(path), Given(keep=True))
+    told = golden_edit.add(project, golden_edit.read(path), Given(keep=True))
 
     assert (len(told.added), told.joined) == (222, 39)
     assert told.kept == dict.fromkeys(("explanation", "file", "type", "wrong_answers"), 222)
@@ -175,7 +175,7 @@ def test_the_rust_quizzes_come_in_with_one_flag(project, shared):
 
 def test_the_check_names_what_is_wrong(project):
     long = "The borrow checker rejects a program that keeps a reference to a value that is gone"
-    goldenset.add(
+    golden_edit.add(
         project,
         [
             *one("Who owns a value in this language, and how long?", id="a"),
@@ -190,7 +190,7 @@ def test_the_check_names_what_is_wrong(project):
         Given(),
     )
     language = {"f": "de"}
-    count, found, spoken = goldenset.check(
+    count, found, spoken = golden_edit.check(
         project, lambda text: "de" if text.startswith("Wem") else "en", "en"
     )
 
@@ -211,9 +211,9 @@ def test_the_check_names_questions_that_are_trained_on(cut_toy):
     price = {"title": "x", "price": 1}
     asked = {"same": row.input_text, "near": f"{row.input_text} !", "fine": "Nothing like it"}
     entries = [{"id": i, "input_text": text, "output_json": price} for i, text in asked.items()]
-    goldenset.add(cut_toy, [("given", entry) for entry in entries], Given())
+    golden_edit.add(cut_toy, [("given", entry) for entry in entries], Given())
 
-    _, found, _ = goldenset.check(cut_toy, lambda _: None)
+    _, found, _ = golden_edit.check(cut_toy, lambda _: None)
 
     assert {(f.id, f.problem) for f in found} == {
         ("same", "in train"),
@@ -226,7 +226,7 @@ def test_the_check_lists_every_broken_entry(project):
               {"question": "fine", "answer": "fine"}]  # fmt: skip
     files.write(project.golden.with_name("golden_set.json"), json.dumps(broken))
 
-    _, found, _ = goldenset.check(project, lambda _: None)
+    _, found, _ = golden_edit.check(project, lambda _: None)
 
     assert [(f.id, f.problem) for f in found] == [
         *(("x", "schema"), ("entry 2", "schema"), ("entry 3", "schema"))

@@ -4,7 +4,7 @@ import pytest
 
 from sem.core import settings
 from sem.core.taskspec import TaskSpec
-from sem.eval import grounded
+from sem.eval.scoring import grounded
 
 SPEC = settings.build(
     TaskSpec,

@@ -3,7 +3,7 @@
 import pytest
 
 from sem.core.example import Example
-from sem.eval import compare
+from sem.eval.report import compare
 
 
 def examples(*domains: str, source_id: str | None = None) -> list[Example]:

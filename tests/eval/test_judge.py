@@ -17,9 +17,17 @@ from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.core.project import Project
 from sem.core.taskspec import TaskSpec
-from sem.eval import asking, canaries, court, docket, judging, metrics, verdicts
-from sem.eval.answers import Answer, Book
-from sem.eval.judge import Item, Judge
+from sem.eval.answers.answers import Answer, Book
+from sem.eval.judge import (
+    canaries,
+    judge_config,
+    judge_prompts,
+    judge_questions,
+    judge_session,
+    verdicts,
+)
+from sem.eval.judge.judge import Item, Judge
+from sem.eval.scoring import metrics
 from sem.lm.api import client as client_module
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
@@ -80,9 +88,11 @@ def make(server: ChatServer, tmp_path: Path) -> Make:
         model = {"model": "openai/stub", "api_base": server.url}
         model["price"] = {"input_per_million": 1, "output_per_million": 1}
         calls = {"models": [model], "timeout_s": 5, **changes.pop("calls", {})}
-        found = settings.build(judging.JudgeSettings, {"calls": calls, **changes}, "judge.yaml")
+        found = settings.build(
+            judge_config.JudgeSettings, {"calls": calls, **changes}, "judge.yaml"
+        )
         client = client_module.Client(found.calls, tmp_path / "lm", "judge", AT)
-        return Judge(asking.MODES[mode], found, client, tmp_path / "judge_run.jsonl")
+        return Judge(judge_prompts.MODES[mode], found, client, tmp_path / "judge_run.jsonl")
 
     return made
 
@@ -95,9 +105,11 @@ def answer(name: str, **changes: Any) -> Answer:
     return Answer(name, "product", json.dumps(WANTED | changes), "stop", 1, 1, 1, 1)
 
 
-def cases(*said: Answer | None) -> list[docket.Case]:
+def cases(*said: Answer | None) -> list[judge_questions.Case]:
     names = [f"e{number}" for number in range(len(said))]
-    return [docket.slot_case(example(n), a, SPEC) for n, a in zip(names, said, strict=True)]
+    return [
+        judge_questions.slot_case(example(n), a, SPEC) for n, a in zip(names, said, strict=True)
+    ]
 
 
 CLOSE = "a red mug of clay with handle"  # seven of its eight words
@@ -120,7 +132,7 @@ def test_verdicts_have_the_agreed_shape_and_every_example_counts(
     make: Make, tmp_path: Path
 ) -> None:
     book = Book(tmp_path / "verdicts.test.jsonl", {"v": 1})
-    done = list(docket.run(make(), cases(*MIXED), book))
+    done = list(judge_questions.run(make(), cases(*MIXED), book))
     rows = verdicts.rows(book.path)
     assert sorted(done) == sorted(rows) == [f"e{n}" for n in range(6)]
     assert rows["e1"]["slots"]["text"] == {"pass": True, "score": 0.875, "reason": "because"}
@@ -140,7 +152,7 @@ def test_verdicts_have_the_agreed_shape_and_every_example_counts(
 def test_verdicts_replace_scores_of_judged_slots_only(make: Make, tmp_path: Path) -> None:
     book = Book(tmp_path / "verdicts.test.jsonl", {"v": 1})
     given = cases(*MIXED)
-    list(docket.run(make(), given, book))
+    list(judge_questions.run(make(), given, book))
     scores = verdicts.applied([case.score for case in given], verdicts.load(book.path))
     assert [s.slots["text"].passed for s in scores] == [True, True, False, True, False, False]
     assert scores[3].slots["title"].passed is True  # arguable: "A red mug" is the red mug
@@ -166,7 +178,7 @@ def test_a_slot_without_a_decision_is_never_a_pass(
     ("mode", "kind"),
     [
         (mode, kind)
-        for mode in asking.MODES
+        for mode in judge_prompts.MODES
         for kind in judges.BAD
         if mode == "slots" or kind != "quotes booleans"  # the other modes have no booleans
     ],
@@ -177,7 +189,7 @@ def test_a_bad_judge_is_caught_and_none_of_its_verdicts_counts(
     server.script = judges.BAD[kind]
     book = Book(tmp_path / "verdicts.test.jsonl", {"v": 1})
     with pytest.raises(SemError, match=r"is void, \d+ of 12 canaries were judged wrong") as error:
-        list(docket.run(make(mode), cases(answer("e0", text=CLOSE)), book))
+        list(judge_questions.run(make(mode), cases(answer("e0", text=CLOSE)), book))
     assert error.value.exit_code == 1
     assert verdicts.load(book.path) == {}
 
@@ -186,7 +198,9 @@ def test_a_bad_judge_is_caught_and_none_of_its_verdicts_counts(
 def test_an_honest_judge_raises_no_false_alarm(make: Make, mode: str) -> None:
     made = make(mode)
     for number in range(4):
-        question = asking.Question("e", "text", f"mug {number}", f"mug {number}!", "umbrella")
+        question = judge_prompts.Question(
+            "e", "text", f"mug {number}", f"mug {number}!", "umbrella"
+        )
         (batch,) = made.batches([Item("e", (question,))])
         assert made.opinions(batch)[question.text].passed is True
     assert made.spending.canaries == 4 * len(canaries.of(mode, ""))
@@ -198,7 +212,7 @@ def test_orders_that_disagree_are_undecided(server: ChatServer, make: Make) -> N
         return judges.honest(body, 0) if known else judges.prefers_the_first(body, 0)
 
     server.script = wavers
-    question = asking.Question("e", "text", "mug", "umbrella")
+    question = judge_prompts.Question("e", "text", "mug", "umbrella")
     made = make()
     (batch,) = made.batches([Item("e", (question,))])
     assert made.opinions(batch)[question.text].state == "undecided"
@@ -209,19 +223,19 @@ def test_an_unjudged_slot_is_recorded_and_asked_again_next_time(
 ) -> None:
     server.script = lambda body, n: "no" if "umbrella" in str(body) else judges.honest(body, n)
     book = Book(tmp_path / "verdicts.test.jsonl", {"v": 1})
-    list(docket.run(make(), cases(*MIXED), book))
+    list(judge_questions.run(make(), cases(*MIXED), book))
     found = verdicts.rows(book.path)["e2"]
     assert (found["status"], found["overall"]["pass"]) == ("unjudged", False)
     assert found["judged"]["text"]["reason"].startswith("invalid_json")
     server.script = judges.honest
-    list(docket.run(make(), cases(*MIXED), book))
+    list(judge_questions.run(make(), cases(*MIXED), book))
     assert verdicts.rows(book.path)["e2"]["status"] == "judged"
 
 
 def test_a_second_sitting_pays_for_nothing(server: ChatServer, make: Make, tmp_path: Path) -> None:
-    list(docket.run(make(), cases(*MIXED), Book(tmp_path / "a.jsonl", {"v": 1})))
+    list(judge_questions.run(make(), cases(*MIXED), Book(tmp_path / "a.jsonl", {"v": 1})))
     count = len(server.seen)
-    list(docket.run(make(), cases(*MIXED), Book(tmp_path / "b.jsonl", {"v": 1})))
+    list(judge_questions.run(make(), cases(*MIXED), Book(tmp_path / "b.jsonl", {"v": 1})))
     assert len(server.seen) == count == 2 * (3 + 12)
     first, second = (files.sha256(tmp_path / name) for name in ("a.jsonl", "b.jsonl"))
     assert first == second
@@ -231,12 +245,12 @@ def test_a_sitting_killed_between_rows_of_a_batch_pays_for_nothing_again(
     server: ChatServer, make: Make, tmp_path: Path
 ) -> None:
     book = Book(tmp_path / "verdicts.test.jsonl", {"v": 1})
-    list(docket.run(make(batch=2), cases(*MIXED), book))
+    list(judge_questions.run(make(batch=2), cases(*MIXED), book))
     lines = book.path.read_bytes().splitlines(keepends=True)
     count = len(server.seen)
     # Cut from the rows that are left, the batch and so its canaries would be new ones.
     book.path.write_bytes(b"".join(lines[:4]) + lines[4][:9])
-    list(docket.run(make(batch=2), cases(*MIXED), book))
+    list(judge_questions.run(make(batch=2), cases(*MIXED), book))
     assert book.path.read_bytes() == b"".join(lines)
     assert len(server.seen) == count
 
@@ -246,7 +260,7 @@ def test_a_cap_stops_the_sitting_and_keeps_what_is_judged(
 ) -> None:
     book = Book(tmp_path / "verdicts.test.jsonl", {"v": 1})
     with pytest.raises(SemError, match="the judge stopped: budget"):
-        list(docket.run(make(calls={"max_requests": 10}), cases(*MIXED), book))
+        list(judge_questions.run(make(calls={"max_requests": 10}), cases(*MIXED), book))
     assert len(server.seen) == 10
     assert set(verdicts.rows(book.path)) == {"e0", "e4", "e5"}  # by rule, before any call
 
@@ -255,7 +269,7 @@ def test_the_transcript_says_what_was_asked_of_whom_and_what_it_cost(
     make: Make, tmp_path: Path
 ) -> None:
     made = make()
-    list(docket.run(made, cases(*MIXED), Book(tmp_path / "v.jsonl", {"v": 1})))
+    list(judge_questions.run(made, cases(*MIXED), Book(tmp_path / "v.jsonl", {"v": 1})))
     lines = list(files.rows(tmp_path / "judge_run.jsonl"))
     assert len(lines) == made.spending.calls == 30
     wanted = {"prompt_sha256", "model", "tokens_in", "usd", "latency_ms", "reply", "fault"}
@@ -269,8 +283,8 @@ HOSTILE = (
 
 
 def test_no_candidate_leaves_its_line_or_forges_a_marker() -> None:
-    question = asking.Question("e", "text", "mug", HOSTILE)
-    made = asking.request(asking.MODES["slots"], question, False, "salt", "", {})
+    question = judge_prompts.Question("e", "text", "mug", HOSTILE)
+    made = judge_prompts.request(judge_prompts.MODES["slots"], question, False, "salt", "", {})
     text = made.messages[1][1]
     assert len(text.splitlines()) == 6
     assert not any(sign in text for sign in ("<", ">", "[/INST]"))
@@ -279,9 +293,11 @@ def test_no_candidate_leaves_its_line_or_forges_a_marker() -> None:
 
 
 def test_a_nonce_depends_on_the_secret_and_is_the_same_after_a_restart() -> None:
-    question = asking.Question("e", "text", "mug", "cup")
+    question = judge_prompts.Question("e", "text", "mug", "cup")
     ask = [
-        asking.request(asking.MODES["slots"], question, False, salt, "", {}).echo["nonce"]
+        judge_prompts.request(judge_prompts.MODES["slots"], question, False, salt, "", {}).echo[
+            "nonce"
+        ]
         for salt in ("one", "one", "two")
     ]
     assert ask[0] == ask[1] != ask[2]
@@ -290,7 +306,7 @@ def test_a_nonce_depends_on_the_secret_and_is_the_same_after_a_restart() -> None
 def test_the_parts_of_an_answer_are_found_by_their_path() -> None:
     value = {"seller": {"name": "A"}, "items": [{"text": "x"}, {"text": "y"}], "a.b": 1}
     paths = ("seller.name", "items[].text", "a.b", "none.at.all", metrics.WHOLE)
-    assert [docket.at(value, path) for path in paths] == ["A", ["x", "y"], 1, None, value]
+    assert [judge_questions.at(value, path) for path in paths] == ["A", ["x", "y"], 1, None, value]
 
 
 def test_without_a_judge_one_line_says_how_to_name_one(
@@ -298,27 +314,27 @@ def test_without_a_judge_one_line_says_how_to_name_one(
 ) -> None:
     project = Project.load("toy")
     with pytest.raises(SemError, match="no judge is configured") as error:
-        judging.client(project, judging.load(project), AT)
+        judge_config.client(project, judge_config.load(project), AT)
     assert "configs/judge.yaml" in error.value.hint
 
 
 def test_older_settings_are_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     older = "defaults: {judge_model: openai/gpt-4o-mini, max_tokens: 512, temperature: 0.0, "
     files.write(root / "configs" / "judge_slots.yaml", f"{older}retry_on_invalid_json: 3}}\n")
-    found = judging.load(Project.load("toy"))
+    found = judge_config.load(Project.load("toy"))
     assert (found.max_tokens, found.retry_on_invalid_json) == (512, 3)
     assert found.calls.models[0].model == "openai/gpt-4o-mini"
     monkeypatch.setenv("LITELLM_JUDGE_MODEL", "openai/other")
-    assert judging.load(Project.load("toy")).calls.models[0].model == "openai/other"
+    assert judge_config.load(Project.load("toy")).calls.models[0].model == "openai/other"
     files.write(root / "configs" / "judge_slots.yaml", "defaults: {judge: x}\n")
     with pytest.raises(SemError, match=r"unknown key 'defaults\.judge'"):
-        judging.load(Project.load("toy"))
+        judge_config.load(Project.load("toy"))
 
 
 def test_the_shipped_settings_are_read() -> None:
     path = ROOT / "configs" / "judge.yaml"
-    assert settings.load(judging.JudgeSettings, path) == judging.JudgeSettings(
-        calls=judging.Calls(max_usd=1.0)
+    assert settings.load(judge_config.JudgeSettings, path) == judge_config.JudgeSettings(
+        calls=judge_config.Calls(max_usd=1.0)
     )
 
 
@@ -334,29 +350,31 @@ def test_verdicts_on_other_answers_or_tasks_are_none(root: Path) -> None:
     )
     row = verdicts.row(cases(answer("e0"))[0].score, {})
     files.write_rows(folder / "verdicts.test.jsonl", [row])
-    header = docket.book(found, "slots", judging.JudgeSettings()).header
+    header = judge_questions.book(found, "slots", judge_config.JudgeSettings()).header
     for changed, wanted in (({}, True), ({"answers": "0"}, False), ({"tasks": {}}, False)):
         files.write(folder / "verdicts.test.json", json.dumps(header | changed))
-        assert bool(court.current(found)[1]) is wanted
+        assert bool(judge_session.current(found)[1]) is wanted
 
 
 def test_whole_answers_are_one_question_each_and_equal_ones_none() -> None:
-    def case(mode: str, said: Answer | None, other: Answer | None = None) -> docket.Case:
-        return docket.whole_case(mode, example("e"), said, SPEC, other)
+    def case(mode: str, said: Answer | None, other: Answer | None = None) -> judge_questions.Case:
+        return judge_questions.whole_case(mode, example("e"), said, SPEC, other)
 
     differs = answer("e", price=1)
     (question,) = case("golden", differs).item.questions
     assert (question.reference, question.candidate["price"]) == (WANTED, 1)
-    assert case("golden", answer("e")).score.slots[docket.ANSWER].score == 5
+    assert case("golden", answer("e")).score.slots[judge_questions.ANSWER].score == 5
     assert case("pairwise", differs, differs).item.questions == ()
     assert len(case("pairwise", differs, answer("e")).item.questions) == 1
     assert verdicts.row(case("golden", None).score, {})["status"] == "missing_candidate"
 
 
 def test_pairwise_letters_change_with_the_order() -> None:
-    mode = asking.MODES["pairwise"]
-    question = asking.Question("e", "(answer)", "mug", "cup", "hat")
-    shown = [asking.request(mode, question, s, "", "", {}).messages[1][1] for s in (False, True)]
+    mode = judge_prompts.MODES["pairwise"]
+    question = judge_prompts.Question("e", "(answer)", "mug", "cup", "hat")
+    shown = [
+        judge_prompts.request(mode, question, s, "", "", {}).messages[1][1] for s in (False, True)
+    ]
     assert ['A: "cup"' in text for text in shown] == [True, False]
     assert mode.opinion([{"better": "A"}, {"better": "B"}]).passed is True
     assert mode.opinion([{"better": "A"}, {"better": "A"}]).state == "undecided"

@@ -12,7 +12,9 @@ from sem.core import files
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import BASE
-from sem.eval import compare, court, docket, spotcheck, subject
+from sem.eval.answers import subject
+from sem.eval.judge import judge_questions, judge_session
+from sem.eval.report import compare, spotcheck
 from sem.lm.local import hardware
 
 ELSEWHERE = hardware.Hardware("cuda", "NVIDIA H200", 139.0, 16, "bfloat16")
@@ -41,10 +43,10 @@ def test_answers_of_a_machine_with_another_dtype_are_read(answered):
     reading = compare.read(answered, BASE, BASE, "test", None)
 
     assert not found.book.is_stale()
-    assert len(docket.read(found)) == len(found.examples)
+    assert len(judge_questions.read(found)) == len(found.examples)
     assert (reading.compared.facts["hardware"]["dtype"]) == "bfloat16"
     assert any("NVIDIA H200, bfloat16" in note for note in reading.compared.facts["notes"])
-    assert court.current(found) == ({}, {})
+    assert judge_session.current(found) == ({}, {})
     assert spotcheck.sheet([], found)
 
 
@@ -81,7 +83,7 @@ def test_answers_of_an_older_version_are_still_read(answered):
     files.write(found.book.header_path, json.dumps(older | {"dtype": "bfloat16", "batch": 16}))
 
     assert found.book.made_on == [{"from_row": 0, "dtype": "bfloat16", "batch": 16}]
-    assert docket.read(found)
+    assert judge_questions.read(found)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +101,7 @@ def test_answers_to_something_else_say_to_what(answered, key, value, said):
     files.write(found.book.header_path, json.dumps(found.book.recorded() | {key: value}))
 
     with pytest.raises(SemError, match=said):
-        docket.read(found)
+        judge_questions.read(found)
 
 
 def test_another_renderer_is_noticed_where_the_model_is(answered, capsys):
@@ -108,7 +110,7 @@ def test_another_renderer_is_noticed_where_the_model_is(answered, capsys):
     files.write(found.book.header_path, json.dumps(recorded))
 
     # A machine without the tokenizer cannot know; the one that generates can, and says it.
-    assert docket.read(found)
+    assert judge_questions.read(found)
     assert subject.answer(found) == 0
     assert "another renderer" in capsys.readouterr().err
 
@@ -159,4 +161,4 @@ def test_a_project_without_its_base_model_is_still_reported(answered, tmp_path):
     tasks = {name: task.fingerprint() for name, task in elsewhere.tasks.items()}
     files.write(found.book.header_path, json.dumps(found.book.recorded() | {"tasks": tasks}))
 
-    assert docket.read(elsewhere)
+    assert judge_questions.read(elsewhere)

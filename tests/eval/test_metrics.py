@@ -6,8 +6,9 @@ from toy import SPEC
 from sem.core import settings
 from sem.core.example import Example
 from sem.core.taskspec import TaskSpec
-from sem.eval import metrics, stats
-from sem.eval.answers import Answer
+from sem.eval.answers.answers import Answer
+from sem.eval.scoring import metrics
+from sem.eval.stats import paired_stats
 
 TASK = settings.build(TaskSpec, SPEC | {"base_model_id": "x"}, "spec")
 MUG = Example("1", "price", "page", {"title": "Mug", "price": 9.5}, {"domain": "a.example"})
@@ -134,7 +135,7 @@ def test_the_interval_respects_domains() -> None:
     # All the gain sits in one domain of four: by rows it is certain, by domains it is not.
     before = [scored(f"{d}{i}", f"{d}.example", False) for d in "abcd" for i in range(50)]
     after = [scored(f"{d}{i}", f"{d}.example", d == "a") for d in "abcd" for i in range(50)]
-    found = stats.paired(before, after, "accuracy", 2000, 1)
+    found = paired_stats.paired(before, after, "accuracy", 2000, 1)
     assert found.points == 25.0
     assert found.low < 0
     assert not found.is_shown
@@ -144,13 +145,13 @@ def test_the_interval_respects_domains() -> None:
 def test_a_gain_everywhere_is_shown() -> None:
     before = [scored(f"{d}{i}", f"{d}.example", False) for d in "abcd" for i in range(5)]
     after = [scored(f"{d}{i}", f"{d}.example", True) for d in "abcd" for i in range(5)]
-    found = stats.paired(before, after, "accuracy", 2000, 1)
+    found = paired_stats.paired(before, after, "accuracy", 2000, 1)
     assert found.sentence() == "Accuracy improved by 100.0 points [+54.5, +100.0]"  # 4 domains
 
 
 def test_one_domain_shows_nothing() -> None:
     before, after = [scored("1", "a", False)], [scored("1", "a", True)]
-    assert not stats.paired(before, after, "accuracy", 100, 1).is_shown
+    assert not paired_stats.paired(before, after, "accuracy", 100, 1).is_shown
 
 
 def test_a_key_that_neither_side_writes_is_not_scored() -> None:

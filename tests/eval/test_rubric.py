@@ -9,8 +9,8 @@ from toy import SPEC
 from sem.core import settings, taskspec
 from sem.core.example import Example
 from sem.core.taskspec import TaskSpec
-from sem.eval import align, metrics, rubric
-from sem.eval.answers import Answer
+from sem.eval.answers.answers import Answer
+from sem.eval.scoring import align, metrics, rubric
 
 CHECKS = [
     {"id": "totals_equation", "tolerance": 0.02},

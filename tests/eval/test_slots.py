@@ -12,7 +12,7 @@ from slot_cases import CASES, Case
 
 from sem.core import slotspec, units
 from sem.core.slotspec import LEVELS, SlotSpec
-from sem.eval import dates, slots, values
+from sem.eval.scoring import dates, slots, values
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(max_size=12),

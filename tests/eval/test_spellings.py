@@ -13,8 +13,8 @@ from sem.core import files, locales, settings, units
 from sem.core.example import Example
 from sem.core.slotspec import SlotSpec
 from sem.core.taskspec import TaskSpec
-from sem.eval import dates, metrics, values
-from sem.eval.answers import Answer
+from sem.eval.answers.answers import Answer
+from sem.eval.scoring import dates, metrics, values
 
 LOCALES = (
     *("en", "en_GB", "de", "de_AT", "fr", "es", "it", "nl", "pt", "pt_BR", "pl", "sv", "da", "nb"),

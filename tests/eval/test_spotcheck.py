@@ -14,8 +14,10 @@ from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.dataset.split import holdout
 from sem.dataset.store import store
-from sem.eval import answers, backlog, calibration, spotcheck
-from sem.eval.verdicts import Verdict
+from sem.eval.answers import answers
+from sem.eval.judge import calibration
+from sem.eval.judge.verdicts import Verdict
+from sem.eval.report import backlog, spotcheck
 
 JUDGE_FAIL = Verdict("judged", False, 0.0, "no")
 

@@ -10,8 +10,8 @@ from statsmodels.stats.contingency_tables import mcnemar as peer_mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from sem.eval import clusters, stats
-from sem.eval.clusters import Clusters
+from sem.eval.stats import clusters, paired_stats
+from sem.eval.stats.clusters import Clusters
 
 counts = st.integers(0, 60)
 
@@ -19,7 +19,7 @@ counts = st.integers(0, 60)
 @given(counts, counts)
 def test_mcnemar_is_that_of_statsmodels(gains: int, losses: int) -> None:
     table = [[5, gains], [losses, 5]]
-    assert stats.mcnemar(gains, losses) == pytest.approx(
+    assert paired_stats.mcnemar(gains, losses) == pytest.approx(
         peer_mcnemar(table, exact=True).pvalue if gains + losses else 1.0, abs=1e-9
     )
 
@@ -27,7 +27,7 @@ def test_mcnemar_is_that_of_statsmodels(gains: int, losses: int) -> None:
 @given(counts, st.integers(1, 500), st.sampled_from([0.9, 0.95, 0.99]))
 def test_clopper_pearson_is_that_of_scipy_and_statsmodels(hits, rows, confidence) -> None:
     hits = min(hits, rows)
-    found = stats.clopper_pearson(hits, rows, confidence)
+    found = paired_stats.clopper_pearson(hits, rows, confidence)
     theirs = peer.binomtest(hits, rows).proportion_ci(confidence, "exact")
     assert found == pytest.approx((theirs.low, theirs.high), abs=1e-9)
     other = proportion_confint(hits, rows, 1 - confidence, "beta")
@@ -35,25 +35,25 @@ def test_clopper_pearson_is_that_of_scipy_and_statsmodels(hits, rows, confidence
 
 
 def test_without_rows_a_share_is_anything() -> None:
-    assert stats.clopper_pearson(0, 0) == (0.0, 1.0)
-    assert stats.clopper_pearson(7, 9) == stats.clopper_pearson(7, 9, 0.95)
-    assert stats.clopper_pearson(0, 20)[1] == pytest.approx(1 - 0.025 ** (1 / 20))
+    assert paired_stats.clopper_pearson(0, 0) == (0.0, 1.0)
+    assert paired_stats.clopper_pearson(7, 9) == paired_stats.clopper_pearson(7, 9, 0.95)
+    assert paired_stats.clopper_pearson(0, 20)[1] == pytest.approx(1 - 0.025 ** (1 / 20))
 
 
 @pytest.mark.parametrize("members", [1, 2, 3, 7, 12])
 def test_holm_is_that_of_statsmodels(members: int) -> None:
     values = np.random.default_rng(members).random(members) / 5
-    found = stats.holm({f"s{n}": value for n, value in enumerate(values)})
+    found = paired_stats.holm({f"s{n}": value for n, value in enumerate(values)})
     theirs = multipletests(values, method="holm")[1]
     assert [found[f"s{n}"] for n in range(len(values))] == pytest.approx(list(theirs), abs=1e-9)
 
 
 def test_holm_of_nothing_is_nothing() -> None:
-    assert stats.holm({}) == {}
-    assert stats.holm({"a": 0.01, "b": 0.03, "c": 0.02}) == pytest.approx(
+    assert paired_stats.holm({}) == {}
+    assert paired_stats.holm({"a": 0.01, "b": 0.03, "c": 0.02}) == pytest.approx(
         {"a": 0.03, "b": 0.04, "c": 0.04}
     )
-    assert stats.holm({"a": 0.6, "b": 0.9}) == {"a": 1.0, "b": 1.0}
+    assert paired_stats.holm({"a": 0.6, "b": 0.9}) == {"a": 1.0, "b": 1.0}
 
 
 def by_hand(values: list[float], domains: list[str]) -> tuple[float, float, float]:
@@ -192,13 +192,13 @@ def test_replications_are_worked_out_together_as_alone() -> None:
 def test_pairs_are_made_by_id_and_the_rest_is_counted() -> None:
     before = [*column("+-+-"), one("only-before")]
     after = [*reversed(column("++--")), one("only-after"), one("too")]
-    made = stats.pair(before, after, lambda s: s.accuracy)
+    made = paired_stats.pair(before, after, lambda s: s.accuracy)
     assert (made.found.count, made.unpaired, made.unscored) == (4, 3, 0)
     assert (made.gains, made.losses) == (1, 1)
 
 
 def test_an_unscored_side_leaves_the_pair_out_and_is_counted() -> None:
-    made = stats.slot_pairs(column("+?-?"), column("++?-"))["price.title"]
+    made = paired_stats.slot_pairs(column("+?-?"), column("++?-"))["price.title"]
     assert (made.found.count, made.unscored) == (1, 3)
 
 
@@ -207,42 +207,44 @@ def test_a_spurious_slot_of_one_run_is_a_loss() -> None:
     # slot, inventing one would cost nothing.
     before = [one("a", "d1", {"title": "+"}), one("b", "d2", {"title": "+"})]
     after = [one("a", "d1", {"title": "+", "price": "-"}), one("b", "d2", {"title": "+"})]
-    made = stats.slot_pairs(before, after)["price.price"]
+    made = paired_stats.slot_pairs(before, after)["price.price"]
     assert (made.found.count, made.gains, made.losses) == (1, 0, 1)
     assert float(made.found.mean) == -1.0
-    back = stats.slot_pairs(after, before)["price.price"]
+    back = paired_stats.slot_pairs(after, before)["price.price"]
     assert (back.gains, back.losses) == (1, 0)
 
 
 def test_slots_of_different_tasks_are_different_slots() -> None:
     before = [one("a", task="nav"), one("b", task="product")]
-    assert list(stats.slot_pairs(before, before)) == ["nav.title", "product.title"]
-    assert list(stats.slot_pairs(before, before[:1])) == ["nav.title"]
+    assert list(paired_stats.slot_pairs(before, before)) == ["nav.title", "product.title"]
+    assert list(paired_stats.slot_pairs(before, before[:1])) == ["nav.title"]
     many = [one("a", marks=dict.fromkeys("zyxwvutsrq", "+"))]
-    assert list(stats.slot_pairs(many, many)) == [f"price.{name}" for name in "qrstuvwxyz"]
+    assert list(paired_stats.slot_pairs(many, many)) == [f"price.{name}" for name in "qrstuvwxyz"]
 
 
 def test_a_difference_is_in_points_and_says_how_it_was_made() -> None:
     before, after = column("-" * 40, 4), column("+" * 20 + "-" * 20, 4)
-    found = stats.paired(before, after, "row_exact", draws=500, seed=3)
+    found = paired_stats.paired(before, after, "row_exact", draws=500, seed=3)
     assert (found.points, found.pairs, found.domains) == (50.0, 40, 10)
     assert (found.low, found.high) == (12.3, 87.7)
     assert 10 <= found.bootstrap_low < 50 < found.bootstrap_high <= 90
     assert found.is_shown
     assert found.as_json()["shown"] is True
     assert found.sentence() == "Accuracy improved by 50.0 points [+12.3, +87.7]"
-    assert found == stats.paired(before, after, "row_exact", draws=500, seed=3)
-    assert found != stats.paired(before, after, "row_exact", draws=1, seed=4)
+    assert found == paired_stats.paired(before, after, "row_exact", draws=500, seed=3)
+    assert found != paired_stats.paired(before, after, "row_exact", draws=1, seed=4)
 
 
 def test_without_draws_there_is_no_bootstrap() -> None:
-    found = stats.difference(stats.pair(column("-+-+"), column("++++"), lambda s: 1.0), draws=0)
+    found = paired_stats.difference(
+        paired_stats.pair(column("-+-+"), column("++++"), lambda s: 1.0), draws=0
+    )
     assert (found.bootstrap_low, found.bootstrap_high) == (None, None)
     assert found.points == 0.0
 
 
 def test_without_pairs_everything_is_possible_and_nothing_shown() -> None:
-    found = stats.paired(column("+"), [one("x")], "accuracy")
+    found = paired_stats.paired(column("+"), [one("x")], "accuracy")
     assert (found.points, found.low, found.high) == (0.0, -100.0, 100.0)
     assert (found.pairs, found.domains, found.unpaired, found.unscored) == (0, 0, 2, 0)
     assert not found.is_shown
@@ -250,9 +252,9 @@ def test_without_pairs_everything_is_possible_and_nothing_shown() -> None:
 
 
 def test_one_domain_shows_no_gain() -> None:
-    assert not stats.Difference(50.0, 10.0, 90.0, 5, 1).is_shown
-    assert not stats.Difference(50.0, 0.0, 90.0, 5, 9).is_shown
-    assert stats.Difference(50.0, 0.1, 90.0, 5, 2).is_shown
+    assert not paired_stats.Difference(50.0, 10.0, 90.0, 5, 1).is_shown
+    assert not paired_stats.Difference(50.0, 0.0, 90.0, 5, 9).is_shown
+    assert paired_stats.Difference(50.0, 0.1, 90.0, 5, 2).is_shown
 
 
 def test_the_bootstrap_draws_domains() -> None:
@@ -262,9 +264,11 @@ def test_the_bootstrap_draws_domains() -> None:
 
 
 def test_the_defaults_are_the_plans() -> None:
-    assert (stats.DRAWS, stats.SEED) == (10_000, 42)
-    found = stats.paired(column("-+" * 10), column("+" * 20), "accuracy")
-    assert found == stats.paired(column("-+" * 10), column("+" * 20), "accuracy", 10_000, 42)
+    assert (paired_stats.DRAWS, paired_stats.SEED) == (10_000, 42)
+    found = paired_stats.paired(column("-+" * 10), column("+" * 20), "accuracy")
+    assert found == paired_stats.paired(
+        column("-+" * 10), column("+" * 20), "accuracy", 10_000, 42
+    )
 
 
 def test_the_correlation_is_that_of_analysis_of_variance() -> None:
@@ -297,7 +301,7 @@ def test_the_correlation_where_data_cannot_tell(values, domains, expected) -> No
 
 
 def test_spread_over_seeds() -> None:
-    found = stats.spread([80.0, 82.0, 84.0])
+    found = paired_stats.spread([80.0, 82.0, 84.0])
     assert (found.mean, found.sd, found.runs) == (82.0, 2.0, 3)
     theirs = peer.t.interval(0.95, 2, 82.0, 2 / np.sqrt(3))
     assert (found.low, found.high) == pytest.approx(theirs)
@@ -305,11 +309,11 @@ def test_spread_over_seeds() -> None:
 
 
 def test_one_run_has_no_known_noise() -> None:
-    assert stats.spread([80.0]) == stats.Spread(80.0, 0.0, 80.0, 80.0, 1, None)
+    assert paired_stats.spread([80.0]) == paired_stats.Spread(80.0, 0.0, 80.0, 80.0, 1, None)
 
 
 def test_the_noise_floor_is_the_spread_of_repeats_in_points() -> None:
-    found = stats.noise_floor([column("++--"), column("+++-")], "accuracy")
+    found = paired_stats.noise_floor([column("++--"), column("+++-")], "accuracy")
     assert (found.mean, found.runs) == (62.5, 2)
     assert found.sd == pytest.approx(np.std([50, 75], ddof=1))
-    assert stats.noise_floor([[], []], "accuracy").mean == 0.0
+    assert paired_stats.noise_floor([[], []], "accuracy").mean == 0.0

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from sem.core.slotspec import SlotSpec
-from sem.eval import taxonomy
-from sem.eval.align import ABSENT, NOTHING, Part
+from sem.eval.scoring import taxonomy
+from sem.eval.scoring.align import ABSENT, NOTHING, Part
 
 PAGE = (
     "Kettle Pico 7 by Nuvogard, price 39.90 EUR, old price 49.90. Published 12 March 2024. Steel."

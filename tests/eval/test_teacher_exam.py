@@ -11,7 +11,7 @@ from chatserver import ChatServer
 
 from sem.core import files
 from sem.core.project import Project
-from sem.eval import teacher as exams
+from sem.eval.judge import teacher_exam as exams
 from sem.forge.run import config
 from sem.forge.teacher import teacher
 

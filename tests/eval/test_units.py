@@ -1,7 +1,7 @@
 """Questions of one document were not drawn one by one: intervals and samples count documents."""
 
 from sem.core.example import Example
-from sem.eval import answers
+from sem.eval.answers import answers
 
 
 def example(name: str, source: str | None, domain: str = "") -> Example:

@@ -6,7 +6,7 @@ import pytest
 
 from sem.core import files, jsonio, promotion, provenance, run, state, taint
 from sem.core.errors import SemError
-from sem.eval import evidence, policy
+from sem.eval.gate import gate_inputs, policy
 from sem.ops import promote
 
 NOW = provenance.now()
@@ -19,7 +19,7 @@ def gated(prepared_toy):
     files.write(target.folder / "manifest.json", "{}")
 
     def decide(listed: bool = True, **changes: object) -> None:
-        rules = evidence.policy_facts(project, policy.load(project))
+        rules = gate_inputs.policy_facts(project, policy.load(project))
         gate = {
             "format": "gate.v1",
             "sem": "toy",
@@ -35,7 +35,7 @@ def gated(prepared_toy):
         entry = {name: gate[name] for name in ("run", "split", "verdict", "evidence_sha256")}
         entry |= {"split_sha256": "s", "gate_sha256": files.sha256(path)}
         if listed:
-            with files.appending(project.reports / evidence.LEDGER) as ledger:
+            with files.appending(project.reports / gate_inputs.LEDGER) as ledger:
                 files.append(ledger, entry)
 
     return project, target, decide

@@ -15,7 +15,7 @@ from test_rewrites import ASKED, good, judged
 
 from sem.core import files, jsonio
 from sem.core.errors import SemError
-from sem.eval import canaries
+from sem.eval.judge import canaries
 from sem.lm.api import client as client_module
 from sem.optimizer import intents, jury, opinions, preferences
 from sem.optimizer.answering import Said

@@ -5,7 +5,8 @@ import pytest
 from sem.core import files
 from sem.core.project import Project
 from sem.core.run import BASE
-from sem.eval import compare, report, subject
+from sem.eval.answers import subject
+from sem.eval.report import compare, report
 from sem.lm.local import chat
 from sem.package import bundle, verify
 from sem.train import plan

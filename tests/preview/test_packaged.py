@@ -18,7 +18,8 @@ from sem.core.project import Project
 from sem.core.run import BASE
 from sem.dataset.split import snapshot
 from sem.dataset.split.snapshot import Snapshot
-from sem.eval import compare, report, subject
+from sem.eval.answers import subject
+from sem.eval.report import compare, report
 from sem.lm.local import chat
 from sem.lm.local import model as models
 from sem.package import bundle

@@ -188,7 +188,7 @@ def better(folder: Path) -> None:
 
 
 def forged_proof(folder: Path) -> None:
-    from sem.eval import report
+    from sem.eval.report import report
 
     better(folder)
     scores = files.read_json(folder / "scores.json")

@@ -335,7 +335,8 @@ def pass_whole_path(project_of: Any, kind: str, family: str, recipe: list[str]) 
     """
     from sem.core import files
     from sem.core.run import BASE
-    from sem.eval import answers, compare, report, subject
+    from sem.eval.answers import answers, subject
+    from sem.eval.report import compare, report
     from sem.package import bundle, verify
     from sem.train import plan
 

@@ -12,7 +12,7 @@ from sem.core import files
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import Run
-from sem.eval import plots
+from sem.eval.report import plots
 from sem.train import compare, plan
 from sem.train.compare import Side
 

@@ -13,7 +13,7 @@ from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset.clean import clean
 from sem.dataset.split import snapshot
-from sem.eval import subject
+from sem.eval.answers import subject
 from sem.lm.local import chat
 from sem.lm.local import model as models
 from sem.train import loss, plan, trainer

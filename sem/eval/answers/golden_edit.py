@@ -1,0 +1,271 @@
+"""The golden set, edited: questions added under ids that stay, and what is wrong with the set.
+
+Everything is checked before anything is written, and golden_set.json is replaced in one step.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sem.core import console, files, jsonio
+from sem.core.errors import SemError, nearest
+from sem.core.example import Example
+from sem.core.project import Project
+from sem.dataset.clean import near_duplicates
+from sem.dataset.ingest import csv_dialects
+from sem.dataset.ingest.readers import Told
+from sem.dataset.split import snapshot
+from sem.dataset.store import tombstones
+from sem.eval.answers import golden
+
+FIELDS = ("question", "answer", "id", "task", "domain", "source_id")
+ENDS = (".json", ".jsonl", ".csv")
+LONGEST_SHOWN = 60
+JOINED = "; "  # between the answers of a question that has several
+GIVEN_AWAY = 12  # characters of an answer from which a question that holds it gives it away
+
+
+@dataclass(frozen=True)
+class Given:
+    """How a file is read: columns under our names, and whether unknown ones are kept in meta."""
+
+    columns: Mapping[str, str] = field(default_factory=dict)  # ours -> theirs
+    keep: bool = False
+
+
+@dataclass
+class Added:
+    """What became of the entries."""
+
+    added: list[str] = field(default_factory=list)
+    same: int = 0
+    replaced: int = 0
+    joined: int = 0  # answers that were a list of texts
+    taken_down: int = 0
+    kept: Counter[str] = field(default_factory=Counter)  # keys that went to meta
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong with one question."""
+
+    id: str
+    problem: str
+    detail: str
+
+
+def columns(pairs: Sequence[str]) -> dict[str, str]:
+    """{ours: theirs} of PAIRS (`question=q,answer=a`); SemError when ours is no field."""
+    found: dict[str, str] = {}
+    for pair in ",".join(pairs).split(",") if pairs else ():
+        ours, equals, theirs = pair.partition("=")
+        if not equals or not theirs:
+            raise SemError(f"--map {pair!r}: not OURS=THEIRS", "write question=their_name")
+        if ours not in FIELDS and not ours.startswith("meta."):
+            raise SemError(f"--map {pair!r}: no field {ours!r} here", nearest(ours, FIELDS))
+        found[ours] = theirs
+    return found
+
+
+def read(path: Path) -> list[tuple[str, Any]]:
+    """(where, entry) of the JSON, JSON lines or CSV file PATH; SemError when it is none."""
+    if not path.name.lower().endswith(ENDS):
+        raise SemError(f"{path}: no golden set is read from it", f"known: {' '.join(ENDS)}")
+    if path.name.lower().endswith(".json"):
+        return [(f"{path}: entry {n}", item) for n, item in enumerate(golden.entries(path), 1)]
+    if path.name.lower().endswith(".jsonl"):
+        return [(f"{path}: row {n}", item) for n, item in enumerate(files.values(path), 1)]
+    return list(_csv(path))
+
+
+def _csv(path: Path) -> Iterator[tuple[str, Any]]:
+    """Rows of a sheet with any delimiter and encoding; one that is no row refuses the file."""
+
+    def refuse(where: str, why: str) -> None:
+        raise SemError(f"{path}: {where} {why}", "correct it; nothing was added")
+
+    for where, row in csv_dialects.rows(path, Told(refuse, console.note)):
+        yield f"{path}: {where}", {name: cell or "" for name, cell in row.items()}
+
+
+def add(
+    project: Project, given: Iterable[tuple[str, Any]], how: Given, replace: bool = False
+) -> Added:
+    """Add the entries GIVEN to the golden set of PROJECT; SemError names the first that cannot be.
+
+    An id is the entry's own, else made of task and question: the same question added twice is
+    there once. Another answer under a known id needs REPLACE.
+    """
+    with files.lock(project.golden.with_name(".golden.lock"), f"the golden set of {project.sem}"):
+        entries, told = _there(project), Added()
+        made = [_made(item, where, how, project, told) for where, item in given]
+        living = tombstones.spared(project, [one for one, _ in made], "given")
+        told.taken_down = len(made) - len(living)
+        for example, where in made:
+            if example in living:
+                _put(entries, example, where, replace, told)
+        if told.added or told.replaced:
+            target = project.golden.with_name("golden_set.json")
+            files.write(target, jsonio.pretty(list(entries.values())))
+            golden.examples(project)
+    return told
+
+
+def _there(project: Project) -> dict[str, Any]:
+    """The entries of today's set by id, as golden_set.json holds them."""
+    source = golden.written(project)
+    if source is None and not project.golden.exists():
+        return {}
+    if source is not None and source.parent != project.golden.parent:
+        raise SemError(
+            f"{source} is the golden set of every project without one of its own",
+            f"copy it to {project.golden.with_name('golden_set.json')} first",
+        )
+    if source is not None and files.read_json(source) == []:  # all of them were taken out by hand
+        return {}
+    return {example.id: example.as_json() for example in golden.examples(project)}
+
+
+def _made(item: Any, where: str, how: Given, project: Project, told: Added) -> tuple[Example, str]:
+    if not isinstance(item, dict):
+        raise SemError(f"{where} is no object", "write question and answer")
+    entry = _renamed(item, where, how, told)
+    answer = entry.get("answer")
+    if isinstance(answer, list) and answer and all(isinstance(one, str) for one in answer):
+        entry["answer"] = JOINED.join(answer)
+        told.joined += 1
+    if not str(entry.get("question") or "").strip():
+        raise SemError(f"{where}: the question is empty", "name its key: --map question=THEIRS")
+    if answer is None or (isinstance(answer, str) and not answer.strip()):
+        raise SemError(f"{where}: the answer is empty", "name its key: --map answer=THEIRS")
+    if entry.get("id") is None:
+        said = [entry.get("task"), entry["question"]]
+        entry["id"] = f"golden-{files.sha256_json(said)[:12]}"
+    return golden.example(entry, where, 0, project.tasks), where
+
+
+def _renamed(item: dict[str, Any], where: str, how: Given, told: Added) -> dict[str, Any]:
+    """ITEM under our names; what is left over goes to meta, or is refused by name."""
+    named = dict(how.columns)
+    for ours, spellings in (("question", golden.INPUT), ("answer", golden.ANSWER)):
+        theirs = next((name for name in spellings if name in item), None)
+        if ours not in named and theirs:
+            named[ours] = theirs
+    for ours, theirs in named.items():
+        if theirs not in item and ours in how.columns:
+            raise SemError(f"{where}: no key {theirs!r}", nearest(theirs, item))
+    entry = {ours: item[theirs] for ours, theirs in named.items() if theirs in item}
+    left = {name: value for name, value in item.items() if name not in named.values()}
+    entry |= {name: left.pop(name) for name in golden.OTHER if name in left and name not in entry}
+    meta = {ours.removeprefix("meta."): entry.pop(ours) for ours in [*entry] if "meta." in ours}
+    if left and not how.keep:
+        name = min(left)
+        raise SemError(
+            f"{where}: unknown key {name!r}", "add --keep to keep such keys in meta, or --map it"
+        )
+    told.kept.update(list(left))
+    held = entry.pop("metadata", None) or entry.pop("meta", None) or {}
+    return {**entry, "meta": {**left, **meta, **(held if isinstance(held, dict) else {})}}
+
+
+def _put(
+    entries: dict[str, Any], example: Example, where: str, replace: bool, told: Added
+) -> None:
+    row, before = example.as_json(), entries.get(example.id)
+    if before is None:
+        told.added.append(example.id)
+    elif before == row:
+        told.same += 1
+    elif not replace:
+        raise SemError(
+            f"{where}: id {example.id!r} is in the set with another content",
+            "add --replace, or give it another id",
+        )
+    else:
+        told.replaced += 1
+    entries[example.id] = row
+
+
+def check(
+    project: Project, language: Callable[[str], str | None], wanted: str | None = None
+) -> tuple[int, list[Finding], Counter[str]]:
+    """How many questions there are, what is wrong with them, and their languages.
+
+    LANGUAGE tells the language of a text, None where it cannot; with WANTED others are findings.
+    """
+    found = _broken(project)
+    if found:
+        return len(found), found, Counter()
+    given = golden.examples(project)
+    for example in given:
+        found += _alone(example)
+    found += _alike(given, project)
+    spoken = {example.id: language(example.input_text) for example in given}
+    for name, said in spoken.items():
+        if wanted and said not in (None, wanted):
+            found.append(Finding(name, "language", f"{said}, not {wanted}"))
+    return len(given), found, Counter(said or "too short to tell" for said in spoken.values())
+
+
+def _broken(project: Project) -> list[Finding]:
+    """The entries that cannot be read at all, each with its reason."""
+    source, found = golden.written(project), []
+    for number, item in enumerate(golden.entries(source) if source else (), 1):
+        try:
+            golden.example(item, f"entry {number}", number, project.tasks)
+        except SemError as error:
+            name = item.get("id") if isinstance(item, dict) else None
+            found.append(Finding(str(name or f"entry {number}"), "schema", error.message))
+    return found
+
+
+def _alone(example: Example) -> list[Finding]:
+    answers = _texts(example.output_json)
+    found = []
+    if not example.input_text.strip() or not any(text.strip() for text in answers):
+        found.append(Finding(example.id, "empty", "a question or an answer without a character"))
+    given_away = [t for t in answers if len(t) >= GIVEN_AWAY and t in example.input_text]
+    if given_away:
+        found.append(Finding(example.id, "answer in the question", _short(given_away[0])))
+    return found
+
+
+def _texts(value: Any) -> list[str]:
+    """Every text and number in VALUE, as text."""
+    if isinstance(value, dict):
+        return [text for one in value.values() for text in _texts(one)]
+    if isinstance(value, list):
+        return [text for one in value for text in _texts(one)]
+    return [] if value is None else [str(value)]
+
+
+def _alike(given: Sequence[Example], project: Project) -> list[Finding]:
+    """Questions that are the same or nearly, among themselves and with what is trained on."""
+    known = snapshot.versions(project)
+    trained = []
+    if known:
+        frozen = snapshot.load(project, known[-1])
+        trained = [one for part in ("train", "val") for one in frozen.examples(part)]
+    everything = [*trained, *given]  # what is trained on comes first, so that it is named
+    texts = [example.input_text for example in everything]
+    folded = [" ".join(text.casefold().split()) for text in texts]
+    first_of: dict[str, int] = {}
+    for number, text in enumerate(folded):
+        first_of.setdefault(text, number)
+    near = near_duplicates.of_texts(texts).first
+    found = []
+    for number in range(len(trained), len(everything)):
+        same, alike = first_of[folded[number]], near[number]
+        other = same if same != number else alike
+        if other == number:
+            continue
+        where = "in train" if other < len(trained) else "there twice"
+        kind = where if same != number else f"nearly {where}"
+        found.append(Finding(everything[number].id, kind, everything[other].id))
+    return found
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"

@@ -1,0 +1,198 @@
+"""What is evaluated: a run's model, its tasks, and the examples of one split.
+
+Reading answers asks nothing of a machine: a Subject is made of run.json, the snapshot and the
+settings. The machine that generates (weights, precision, tokenizer) comes in with `answer`, and
+what it was is recorded beside the answers as a fact.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sem.core import console, files, jsonio, manifest, run, slotspec
+from sem.core.errors import SemError
+from sem.core.example import Example
+from sem.core.project import Project
+from sem.core.run import Run
+from sem.core.slotspec import SlotFile
+from sem.core.taskspec import TaskSpec
+from sem.dataset.split import snapshot
+from sem.eval.answers import answers, golden
+from sem.eval.config import EvalSettings
+from sem.lm.local import chat, constrain, hardware, model, turns
+from sem.lm.local.hf import HfGenerator
+from sem.lm.weights import pinned_base, weights
+
+PARTS = ("val", "test", "golden")
+WEIGHTS = "adapter_model.safetensors"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A run on a split, resolved; `header` is what its answers depend on."""
+
+    project: Project
+    run: Run
+    split: str
+    settings: EvalSettings
+    # As run.json describes the base model; of the untouched one what its id alone says.
+    base: dict[str, Any]
+    tasks: dict[str, TaskSpec]
+    frozen: Any  # the Snapshot
+    examples: Sequence[Example]
+    shared: SlotFile = field(default_factory=SlotFile)  # levels of judge_slots.yaml
+    turns: str = turns.TEMPLATE  # the renderer's name: whose turns a prompt is written in
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """What the answers depend on, as far as every machine knows it: no dtype, no batch."""
+        known: dict[str, Any] = {}
+        # Free decoding and the template's turns have no key: older answers stay what they are.
+        if self.settings.decoding != "free":
+            known["decoding"] = self.settings.decoding
+        if self.turns != turns.TEMPLATE:
+            known["turns"] = self.turns
+        if self.base.get("revision"):
+            known["base_model"] = self.base["revision"]
+        if not self.run.is_base:
+            known["renderer"] = self.run.plan().get("renderer")
+        return {
+            "format": "answers.v1",
+            "run": self.run.id,
+            "split": self.split,
+            "snapshot": {"version": self.frozen.version, "sha256": self.frozen.sha256},
+            "tasks": {name: spec.fingerprint() for name, spec in self.tasks.items()},
+            "adapter": self._adapter_sha256,
+            "max_new_tokens": self.settings.max_new_tokens,
+            "examples": files.sha256_json([e.id for e in self.examples]),
+            **known,
+        }
+
+    @property
+    def book(self) -> answers.Book:
+        return answers.book(self.project.reports / self.run.id, self.split, self.header)
+
+    @cached_property
+    def weights(self) -> weights.Weights:
+        """The base model on this disk, at the run's own revision."""
+        if self.run.is_base:
+            return weights.resolve(self.project.base_model_id, self.project.root)
+        return pinned_base.resolve(self.base, self.project.root)
+
+    @cached_property
+    def speaker(self) -> chat.Chat:
+        """What writes this run's prompts; imports transformers."""
+        return chat.load(self.weights.folder, self.turns)
+
+    @property
+    def renderer(self) -> str:
+        """Fingerprint of what turns an example into token ids, here."""
+        return self.speaker.fingerprint()
+
+    @cached_property
+    def _adapter_sha256(self) -> str | None:
+        if self.run.folder is None:
+            return None
+        path = f"adapter/{WEIGHTS}"
+        if (self.run.folder / path).exists():
+            return files.sha256(self.run.folder / path)
+        # A machine that only reads reports need not hold the weights: the run's manifest does.
+        return manifest.read(self.run.folder).get("files", {}).get(path, {}).get("sha256")
+
+
+def resolve(project: Project, run_id: str | None, split: str, version: int | None) -> Subject:
+    """The Subject of RUN_ID on SPLIT; the snapshot is VERSION, the run's own, or the latest."""
+    if split not in PARTS:
+        raise SemError(f"split {split!r} is not evaluated", f"use one of {', '.join(PARTS)}")
+    target = run.find(project, run_id)
+    settings = project.settings("eval", EvalSettings)
+    if target.is_base:
+        tasks = project.tasks
+        model_id = project.base_model_id
+        base = {"base_model_id": model_id, "revision": weights.revision(model_id, project.root)}
+        if settings.base_decoding != "same":
+            settings = replace(settings, decoding=settings.base_decoding)
+    else:
+        plan = target.plan()
+        tasks = run.tasks_of(plan)
+        base = plan["base_model"]
+        version = version or plan["snapshot"]["version"]
+    frozen = snapshot.load(project, version)
+    pool = golden.examples(project) if split == "golden" else list(frozen.examples(split))
+    chosen = answers.sample(pool, settings.max_examples, settings.seed)
+    shared = slotspec.load(project.root / "configs" / "judge_slots.yaml")
+    named = _renderer(project, target)
+    return Subject(
+        project, target, split, settings, base, tasks, frozen, chosen, shared, turns=named
+    )
+
+
+def _renderer(project: Project, target: Run) -> str:
+    # The untouched model is asked as the next run would be.
+    if target.is_base:
+        return project.setting("train", "renderer", turns.TEMPLATE)
+    return target.plan().get("recipe", {}).get("renderer", turns.TEMPLATE)
+
+
+def answer(subject: Subject) -> int:
+    """Let SUBJECT's run answer every example that it has not; how many it had answered before.
+
+    Answers of another machine are gone on with, whatever its precision: what answered which rows
+    is recorded, and the report says so.
+    """
+    machine = hardware.detect()
+    book = generated_book(subject, machine)
+    there = book.open()
+    if any(example.id not in there for example in subject.examples):
+        _note_unenforced(subject)
+        made = _loaded(subject, machine)
+        pairs = answers.prompts(subject.examples, subject.tasks, made.chat, subject.settings)
+        steps = answers.generate(book, pairs, made, subject.settings)
+        title = f"answers of {subject.run.id} on {subject.split}"
+        for _ in console.progress(steps, len(pairs), title, weight=True):
+            pass
+    return len(there)
+
+
+def _note_unenforced(subject: Subject) -> None:
+    """Say what of a contract constrained decoding does not hold answers to."""
+    if subject.settings.decoding == "constrained":
+        for name, spec in sorted(subject.tasks.items()):
+            for line in constrain.unenforced(jsonio.dumps(spec.io_schema)):
+                console.note(f"{name}: constrained decoding does not hold to all of it: {line}")
+
+
+def generated_book(subject: Subject, machine: hardware.Hardware) -> answers.Book:
+    """Return the book that MACHINE writes: all that a reader checks, and what only it knows."""
+    known = {"base_model": subject.weights.revision, "renderer": subject.renderer}
+    expected = subject.header.get("renderer")
+    if expected not in (None, known["renderer"]):
+        raise SemError(
+            f"run {subject.run.id}: the chat renderer has changed since it was trained "
+            f"({expected[:8]}…, now {known['renderer'][:8]}…)",
+            "restore the tokenizer and the version it was trained with, or prepare a new run",
+        )
+    facts = {"dtype": machine.dtype, "batch": subject.settings.batch, "machine": machine.as_json()}
+    folder = subject.project.reports / subject.run.id
+    return answers.book(folder, subject.split, subject.header | known, facts)
+
+
+def generator(subject: Subject) -> HfGenerator:
+    """SUBJECT's model, loaded, its adapter merged in."""
+    return _loaded(subject, hardware.detect())
+
+
+def _loaded(subject: Subject, machine: hardware.Hardware) -> HfGenerator:
+    loaded = model.load(subject.weights.folder, machine.dtype, machine.device)
+    if subject.run.adapter:
+        loaded = model.merged(loaded, subject.run.adapter)
+    return HfGenerator(loaded, subject.speaker)
+
+
+def from_folder(subject: Subject, folder: Path) -> HfGenerator:
+    """The generator of an exported model in FOLDER, on this machine, in its precision."""
+    machine = hardware.detect()
+    loaded = model.load(folder, machine.dtype, machine.device)
+    return HfGenerator(loaded, chat.load(folder))

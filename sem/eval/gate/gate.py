@@ -1,0 +1,276 @@
+"""The promotion decision: PASS, FAIL or INSUFFICIENT, from evidence and a policy alone.
+
+One FAIL fails, else one INSUFFICIENT leaves it open, else it passes. What cannot be tested or is
+only a warning is said and decides nothing. No file is read here.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sem.eval.gate import margins
+from sem.eval.gate.margins import FAIL, INSUFFICIENT, NOT_TESTABLE, PASS, WARN, Bar, Check, Need
+from sem.eval.gate.policy import Limit, Policy, Rule, Validity
+from sem.eval.scoring.metrics import Score
+from sem.eval.stats import paired_stats, planning
+from sem.eval.stats.paired_stats import Pairs
+
+EXIT = {PASS: 0, FAIL: 1, INSUFFICIENT: 3}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything a decision rests on, read and scored."""
+
+    before: Sequence[Score]
+    after: Sequence[Score]
+    critical: frozenset[str]  # `task.field`
+    shared: dict[str, int] = field(default_factory=dict)  # domains, ids, groups in train too
+    withdrawn: tuple[str, ...] = ()  # snapshots of run or split that a takedown withdrew
+    package: tuple[str, ...] | None = None  # faults of the run's package; None: there is none
+    uses: int = 1  # gates on this split file, this one included
+    is_judge_calibrated: bool | None = None  # None: no judge had a say
+    # Scores by rule of what needs no training, and of the run on their scale.
+    rivals: Mapping[str, Sequence[Score]] = field(default_factory=dict)
+    by_rule: Sequence[Score] | None = None
+    strong: Sequence[Score] | None = None  # answers of the model being replaced
+    independent: frozenset[str] = frozenset()  # examples whose reference is not its output
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The decision and the checks it follows from."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def word(self) -> str:
+        found = {check.verdict for check in self.checks}
+        if FAIL in found:
+            return FAIL
+        # Without a single check nothing is shown.
+        return INSUFFICIENT if INSUFFICIENT in found or not found else PASS
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT[self.word]
+
+    @property
+    def more_rows(self) -> int | None:
+        """The most rows an undecided check still needs; None where none says how many."""
+        return max((c.need.more_rows for c in self.checks if c.need.more_rows), default=None)
+
+    @property
+    def more_domains(self) -> int | None:
+        return max((c.need.more_domains for c in self.checks if c.need.more_domains), default=None)
+
+    def sentence(self) -> str:
+        """The verdict in one line, with what decided it."""
+        deciding = [check for check in self.checks if check.verdict == self.word]
+        names = ", ".join(check.name for check in deciding[:4])
+        names += f" and {len(deciding) - 4} more" if len(deciding) > 4 else ""
+        if self.word == PASS:
+            return f"PASS: {len(deciding)} checks hold"
+        if self.word == FAIL:
+            return f"FAIL: {names}"
+        need = Need(self.more_domains, self.more_rows)
+        return f"INSUFFICIENT: {names or 'nothing was checked'}" + (f"; {need}" * bool(str(need)))
+
+
+def decide(evidence: Evidence, policy: Policy) -> Verdict:
+    """The verdict that POLICY gives on EVIDENCE."""
+    checks = [
+        *preconditions(evidence, policy),
+        validity(evidence.after, policy.validity),
+        *cleanness(evidence.after, policy),
+        *differences(evidence, policy),
+        *against_rivals(evidence, policy),
+        *against_strong(evidence, policy),
+        *costs(evidence, policy),
+    ]
+    return Verdict(tuple(checks))
+
+
+def refuse(withdrawn: tuple[str, ...]) -> Verdict:
+    """The verdict on data that were taken down: they are not read again."""
+    return Verdict((_takedown(withdrawn),))
+
+
+def preconditions(evidence: Evidence, policy: Policy) -> Iterator[Check]:
+    """What must hold before any difference counts."""
+    if policy.takedown == "required":
+        yield _takedown(evidence.withdrawn)
+    if policy.shared_domains is not None:
+        yield from _leakage(evidence.shared, policy.shared_domains)
+    yield _complete(evidence)
+    if policy.parity == "required":
+        yield _parity(evidence.package)
+    if evidence.is_judge_calibrated is not None:
+        fine = evidence.is_judge_calibrated or policy.judge == "any"
+        found = "calibrated" if evidence.is_judge_calibrated else "not calibrated"
+        yield Check("judge", PASS if fine else INSUFFICIENT, found, policy.judge)
+    yield _worn(evidence.uses, policy)
+
+
+def _takedown(withdrawn: tuple[str, ...]) -> Check:
+    found = f"withdrawn: {', '.join(withdrawn)}" if withdrawn else "none withdrawn"
+    return Check("takedown", FAIL if withdrawn else PASS, found, "no withdrawn snapshot")
+
+
+def _leakage(shared: dict[str, int], domains: int) -> Iterator[Check]:
+    for kind in sorted(shared):
+        allowed = domains if kind == "domains" else 0
+        verdict = FAIL if shared[kind] > allowed else PASS
+        yield Check(f"leakage: {kind}", verdict, str(shared[kind]), f"{allowed} shared with train")
+
+
+def _complete(evidence: Evidence) -> Check:
+    """Every example answered by both: a silent baseline would make any run look good."""
+    runs = {"baseline": evidence.before, "run": evidence.after}
+    missing = {name: sum(s.finish == "missing" for s in runs[name]) for name in runs}
+    unpaired = len({s.id for s in evidence.before} ^ {s.id for s in evidence.after})
+    faults = [f"{count} not answered by the {name}" for name, count in missing.items() if count]
+    faults += [f"{unpaired} unpaired"] if unpaired else []
+    faults += [] if evidence.after else ["no example"]
+    verdict = INSUFFICIENT if faults else PASS
+    found = ", ".join(faults) or f"{len(evidence.after)} pairs"
+    return Check("answers", verdict, found, "every example, by both")
+
+
+def _parity(package: tuple[str, ...] | None) -> Check:
+    if package is None:
+        return Check("package", INSUFFICIENT, "none", "whole", "make it with `fab package.export`")
+    found = package[0] if package else "whole"
+    return Check("package", FAIL if package else PASS, found, "whole")
+
+
+def _worn(uses: int, policy: Policy) -> Check:
+    is_worn = uses > policy.worn.after
+    verdict = {"warn": WARN, "insufficient": INSUFFICIENT, "fail": FAIL}[policy.worn.then]
+    why = "worn: choosing runs by it has fitted it; cut a new snapshot" if is_worn else ""
+    wanted = f"at most {policy.worn.after} gates"
+    return Check("test set", verdict if is_worn else PASS, f"gate {uses}", wanted, why)
+
+
+def validity(scores: Sequence[Score], wanted: Validity) -> Check:
+    """The share of valid answers, by its exact lower bound or by the share alone."""
+    hits, rows = sum(bool(getattr(s, wanted.measure)) for s in scores), len(scores)
+    # Two-sided with the one-sided level on each side.
+    low, high = paired_stats.clopper_pearson(hits, rows, 2 * wanted.confidence - 1)
+    share = hits / rows if rows else 0.0
+    facts = {"hits": hits, "rows": rows, "low": low, "high": high}
+    found = f"{share:.2%} [{low:.2%}, {high:.2%}]"
+    if wanted.by == "point":
+        verdict = PASS if share >= wanted.at_least else FAIL
+        asked = f">= {wanted.at_least:.2%}"
+        return Check(wanted.measure, verdict, found, asked, facts=facts)
+    asked = f"lower bound >= {wanted.at_least:.2%}"
+    if low >= wanted.at_least or high < wanted.at_least:
+        verdict = PASS if low >= wanted.at_least else FAIL
+        return Check(wanted.measure, verdict, found, asked, facts=facts)
+    total = planning.rows_to_certify(rows - hits, wanted.at_least, 1 - wanted.confidence)
+    need = Need(more_rows=None if total is None else total - rows)
+    why = "rows without a further failure"
+    return Check(wanted.measure, INSUFFICIENT, found, asked, why, need, facts)
+
+
+def cleanness(scores: Sequence[Score], policy: Policy) -> Iterator[Check]:
+    """Shares of answers that fit the schema and say nothing beyond input and reference."""
+    for name, least in vars(policy.clean).items():
+        if least is None or name == policy.validity.measure:
+            continue
+        hits, rows = sum(bool(getattr(score, name)) for score in scores), len(scores)
+        low, high = paired_stats.clopper_pearson(hits, rows, 2 * policy.validity.confidence - 1)
+        share = hits / rows if rows else 0.0
+        verdict, why = PASS, ""
+        if share < least:
+            verdict = FAIL if high < least else INSUFFICIENT
+            why = "" if verdict == FAIL else "too few rows to tell"
+        found = f"{share:.2%} [{low:.2%}, {high:.2%}]"
+        facts = {"hits": hits, "rows": rows, "low": low, "high": high}
+        yield Check(name, verdict, found, f">= {least:.2%}", why, facts=facts)
+
+
+def differences(evidence: Evidence, policy: Policy) -> list[Check]:
+    """Run minus baseline: overall, on each critical slot (Holm), on each other slot.
+
+    A slot's gain is claimed only after the overall one (fixed sequence), so that all claims of
+    an improvement together err as rarely as one.
+    """
+    measure = policy.overall.measure
+    overall = paired_stats.pair(evidence.before, evidence.after, lambda one: getattr(one, measure))
+    slots = paired_stats.slot_pairs(evidence.before, evidence.after)
+    critical = {name: slots.get(name, _no_pairs()) for name in evidence.critical}
+    others = {name: made for name, made in slots.items() if name not in evidence.critical}
+    (first,) = margins.family({measure: overall}, Bar("", policy.overall, policy))
+    gained = bool(first.facts["improved"])
+    rules = (policy.critical, policy.non_critical)
+    return [
+        first,
+        *margins.family(critical, Bar("critical", rules[0], policy, True, gained)),
+        *margins.family(others, Bar("slot", rules[1], policy, False, gained)),
+    ]
+
+
+def _no_pairs() -> Pairs:
+    return paired_stats.pair([], [], lambda one: None)
+
+
+def against_rivals(evidence: Evidence, policy: Policy) -> list[Check]:
+    """Better than the better of what needs no training, by the rule of the overall measure."""
+    measure = policy.overall.measure
+    best = paired_stats.best_of(evidence.rivals, measure)
+    if policy.rivals == "off" or best is None:
+        return []
+    after = evidence.after if evidence.by_rule is None else evidence.by_rule
+    pairs = paired_stats.pair(evidence.rivals[best], after, lambda one: getattr(one, measure))
+    return margins.family({best: pairs}, Bar("against", policy.overall, policy))
+
+
+def against_strong(evidence: Evidence, policy: Policy) -> list[Check]:
+    """At least the strong model on critical slots, where references are not its own output."""
+    if policy.strong.test == "off" or not evidence.critical:
+        return []
+    wanted = f"> -{policy.strong.margin_points:.1f} points"
+    for there, why in (
+        (evidence.independent, "no reference is marked independent of it (meta.reference_source)"),
+        (evidence.strong, "no answers of the strong model"),
+    ):
+        if not there:
+            return [Check("against strong", NOT_TESTABLE, "-", wanted, why)]
+    strong, after = (
+        [score for score in scores if score.id in evidence.independent]
+        for scores in (evidence.strong or (), evidence.after)
+    )
+    slots = paired_stats.slot_pairs(strong, after)
+    made = {name: slots.get(name, _no_pairs()) for name in evidence.critical}
+    rule = Rule("non_inferiority", policy.strong.margin_points)
+    return margins.family(made, Bar("against strong", rule, policy))
+
+
+def costs(evidence: Evidence, policy: Policy) -> Iterator[Check]:
+    """Latency and tokens, as measured; limits that ask nothing are left out."""
+    kinds: dict[str, tuple[Limit, Callable[[Sequence[Score]], float]]] = {
+        "latency ms p95": (policy.latency_ms, _latency_p95),
+        "tokens, mean": (policy.tokens, _tokens_mean),
+    }
+    for name, (limit, measure) in kinds.items():
+        was, now = measure(evidence.before), measure(evidence.after)
+        facts: dict[str, Any] = {"baseline": was, "run": now}
+        if limit.at_most is not None:
+            verdict = PASS if now <= limit.at_most else FAIL
+            yield Check(name, verdict, f"{now:,.0f}", f"<= {limit.at_most:g}", facts=facts)
+        if limit.ratio is not None:
+            verdict = PASS if now <= limit.ratio * was else FAIL
+            found = f"{now:,.0f} of {was:,.0f}"
+            yield Check(f"{name}, ratio", verdict, found, f"<= {limit.ratio:g} x", facts=facts)
+
+
+def _latency_p95(scores: Sequence[Score]) -> float:
+    ordered = sorted(score.latency_ms for score in scores)
+    return float(ordered[math.ceil(0.95 * len(ordered)) - 1]) if ordered else 0.0
+
+
+def _tokens_mean(scores: Sequence[Score]) -> float:
+    return sum(s.tokens_in + s.tokens_out for s in scores) / len(scores) if scores else 0.0

@@ -1,0 +1,226 @@
+"""What a gate rests on, read from disk with its hashes; the verdict and the ledger of gates."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sem.core import files, jsonio, manifest, provenance, run, state, taint
+from sem.core.project import ROOT, Project
+from sem.core.run import STRONG
+from sem.dataset.split import snapshot
+from sem.eval.answers.subject import Subject
+from sem.eval.gate import gate, policy
+from sem.eval.gate.gate import Evidence, Verdict
+from sem.eval.gate.policy import Policy
+from sem.eval.report import baselines, compare
+from sem.eval.report.compare import Reading
+from sem.eval.scoring import metrics
+
+LEDGER = "gates.jsonl"
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which run is to replace which, and on what it is tried."""
+
+    project: Project
+    run_id: str | None
+    baseline: str
+    split: str
+    version: int | None  # of the snapshot; None: the run's own, else the latest
+
+
+@dataclass(frozen=True)
+class Case:
+    """A decided gate and everything it rests on."""
+
+    run_id: str
+    verdict: Verdict
+    rests_on: dict[str, Any]
+    split_sha256: str | None
+
+    @property
+    def sha256(self) -> str:
+        """Hash over what the decision follows from; the same evidence is the same gate."""
+        return files.sha256_json({k: v for k, v in self.rests_on.items() if k not in VARYING})
+
+
+VARYING = ("code", "scores")  # written anew without the evidence having changed
+
+
+def judge(asked: Request) -> Case:
+    """Read what ASKED needs and decide it."""
+    rules = policy.load(asked.project)
+    target = run.find(asked.project, asked.run_id)
+    gone = withdrawn(asked)
+    base = {"policy": policy_facts(asked.project, rules), "code": provenance.commit(ROOT)}
+    if gone and rules.takedown == "required":
+        base["withdrawn"] = list(gone)
+        return Case(target.id, gate.refuse(gone), base, None)
+    found = compare.read(asked.project, asked.run_id, asked.baseline, asked.split, asked.version)
+    split = _split(found.after)
+    base |= _hashes(found) | {"split": {"name": asked.split, "sha256": files.sha256(split)}}
+    case = Case(target.id, Verdict(()), base, files.sha256(split))
+    evidence = _evidence(found, gone, uses(asked.project, case))
+    return Case(target.id, gate.decide(evidence, rules), base, case.split_sha256)
+
+
+def withdrawn(asked: Request) -> tuple[str, ...]:
+    """The snapshots, of training or of this split, that a takedown has withdrawn."""
+    target = run.find(asked.project, asked.run_id)
+    trained = None if target.is_base else target.plan()["snapshot"]["version"]
+    entries = snapshot.ledger(asked.project)
+    names = {f"v{version}" for version in (trained, asked.version) if version is not None}
+    gone = sorted(n for n in names if entries.get(n, {}).get("status") == "withdrawn")
+    return (*gone, *(f"run tainted by {name}" for name in taint.takedowns(target.folder)))
+
+
+def uses(project: Project, case: Case) -> int:
+    """How many different gates have used CASE's split file, CASE included."""
+    path = project.reports / LEDGER
+    rows = state.read_state_rows(path, state.GateEntry) if path.exists() else ()
+    same = {row["evidence_sha256"] for row in rows if row["split_sha256"] == case.split_sha256}
+    return len(same | {case.sha256})
+
+
+def write(asked: Request, case: Case, at: datetime) -> Path:
+    """Write gate.json and enter the gate into the ledger; the path of gate.json."""
+    when = f"{at:%Y-%m-%dT%H:%M:%SZ}"
+    said = {
+        "format": "gate.v1",
+        "at": when,
+        "sem": asked.project.sem,
+        "run": case.run_id,
+        "baseline": asked.baseline,
+        "split": asked.split,
+        "verdict": case.verdict.word,
+        "sentence": case.verdict.sentence(),
+        "more_domains": case.verdict.more_domains,
+        "more_rows": case.verdict.more_rows,
+        "checks": [check.as_json() for check in case.verdict.checks],
+        "rests_on": case.rests_on,
+        "evidence_sha256": case.sha256,
+    }
+    reports = asked.project.reports
+    path = files.write(reports / case.run_id / "gate.json", jsonio.pretty(said))
+    entry = {
+        name: said[name]
+        for name in ("at", "run", "baseline", "split", "verdict", "evidence_sha256")
+    }
+    entry |= {"split_sha256": case.split_sha256, "gate_sha256": files.sha256(path)}
+    with (
+        files.lock(reports / ".gates.lock", "the ledger of gates"),
+        files.appending(reports / LEDGER) as ledger,
+    ):
+        files.append(ledger, entry)
+    return path
+
+
+def _evidence(found: Reading, gone: tuple[str, ...], used: int) -> Evidence:
+    after, examples = found.after, found.after.examples
+    rules = policy.load(after.project).strong.independent
+    judged = found.compared.facts.get("judge")
+    return Evidence(
+        before=found.compared.before,
+        after=found.compared.after,
+        critical=frozenset(_critical(found)),
+        shared=_shared(found),
+        withdrawn=gone,
+        package=_package_faults(after),
+        uses=used,
+        is_judge_calibrated=None if judged is None else bool(judged.get("calibrated")),
+        rivals=baselines.score_rivals(after, found.marked).scores,
+        by_rule=found.by_rule,
+        strong=compare.strong_scores(found.after, found.closeness),
+        independent=frozenset(e.id for e in examples if e.meta.get("reference_source") in rules),
+    )
+
+
+def _critical(found: Reading) -> Iterator[str]:
+    """Critical slots of the TaskSpecs, also those no row has, and those that were compared."""
+    for example in found.after.examples:
+        levels = metrics.levels_of(found.after.tasks[example.task], example, found.after.shared)
+        yield from (f"{example.task}.{name}" for name in levels if levels[name].critical)
+    for score in (*found.compared.before, *found.compared.after):
+        yield from (f"{score.task}.{name}" for name in score.critical)
+
+
+def _shared(found: Reading) -> dict[str, int]:
+    """What train and the split have in common: domains as counted now, the rest as frozen."""
+    counts = {"domains": len(found.compared.facts["snapshot"]["shared_domains"])}
+    frozen = found.after.frozen.facts.get("shared", {})
+    for kind in ("ids", "groups"):
+        pair = f"train∩{found.after.split}"
+        if pair in frozen.get(kind, {}):
+            counts[kind] = int(frozen[kind][pair])
+    return counts
+
+
+def _package_faults(after: Subject) -> tuple[str, ...] | None:
+    folder = after.project.packages / after.run.id
+    if not (folder / manifest.NAME).exists():
+        return None
+    lineage = manifest.read(folder).get("lineage", {})
+    faults = manifest.faults(folder)
+    if lineage.get("adapter") != after.header["adapter"]:
+        faults.append("made from another adapter")
+    return tuple(faults)
+
+
+def _answers(project: Project, run_id: str, split: str) -> Path:
+    return project.reports / run_id / f"answers.{split}.jsonl"
+
+
+def _split(after: Subject) -> Path:
+    return after.project.golden if after.split == "golden" else after.frozen.path(after.split)
+
+
+def policy_facts(project: Project, rules: Policy) -> dict[str, Any]:
+    """Return which policy decides, its values, and the hash of them that a gate rests on."""
+    path = policy.path_of(project)
+    values = jsonio.loads(jsonio.dumps(asdict(rules)))
+    return {
+        "file": path.relative_to(project.root).as_posix() if path.exists() else None,
+        "sha256": files.sha256_json(values),
+        "values": values,
+    }
+
+
+def _hashes(found: Reading) -> dict[str, Any]:
+    """Hashes of every file and contract that the scores depend on."""
+    after, before = found.after, found.before
+    strong = _answers(after.project, STRONG, after.split)
+    package = after.project.packages / after.run.id / manifest.NAME
+    settings = after.project.root / "configs" / "judge_slots.yaml"
+    scores = after.project.reports / after.run.id / "scores.json"
+    return {
+        "answers": {
+            "run": files.sha256(after.book.path),
+            "baseline": files.sha256(before.book.path),
+            "strong": _sha256(strong),
+            **_held(after),
+        },
+        "answered": {
+            "run": after.header | {"made_on": after.book.made_on},
+            "baseline": before.header | {"made_on": before.book.made_on},
+        },
+        "snapshot": {"version": after.frozen.version, "sha256": after.frozen.sha256},
+        "tasks": {name: spec.fingerprint() for name, spec in sorted(after.tasks.items())},
+        "settings": asdict(after.settings),
+        "judge_slots": _sha256(settings),
+        "package": _sha256(package),
+        "scores": _sha256(scores),
+    }
+
+
+def _held(after: Subject) -> dict[str, str]:
+    """The hash of the constrained base's answers, where it has some."""
+    book = baselines.constrained_base(after).book
+    is_there = book.path.exists() and not book.is_stale()
+    return {"base, constrained": files.sha256(book.path)} if is_there else {}
+
+
+def _sha256(path: Path) -> str | None:
+    return files.sha256(path) if path.exists() else None

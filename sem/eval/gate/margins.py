@@ -1,0 +1,169 @@
+"""Paired differences against a rule: shown, refuted, or how much more it would take."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sem.eval.gate.policy import Policy, Rule
+from sem.eval.stats import clusters, paired_stats, planning
+from sem.eval.stats.clusters import Clusters
+from sem.eval.stats.paired_stats import Pairs
+
+PASS, FAIL, INSUFFICIENT = "PASS", "FAIL", "INSUFFICIENT"
+WARN, NOT_TESTABLE = "WARN", "not testable"
+
+
+@dataclass(frozen=True)
+class Need:
+    """What is missing; None where more of it would not help."""
+
+    more_domains: int | None = None
+    more_rows: int | None = None
+
+    def __str__(self) -> str:
+        if self.more_domains is not None:
+            return f"about {self.more_domains:,} more domains ({self.more_rows:,} rows)"
+        return "" if self.more_rows is None else f"{self.more_rows:,} more rows"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the gate: what was found, what was wanted, and what follows."""
+
+    name: str
+    verdict: str
+    found: str
+    wanted: str
+    why: str = ""
+    need: Need = Need()
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        return {**vars(self), "need": vars(self.need)}
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What a family of differences is held against."""
+
+    label: str
+    rule: Rule
+    policy: Policy
+    is_whole: bool = True  # a member with an unscored pair decides nothing
+    may_gain: bool = True  # whether a gain of a member may be claimed
+
+
+def family(made: Mapping[str, Pairs], bar: Bar) -> list[Check]:
+    """One check a member of MADE, levels adjusted by Holm over all of them.
+
+    Passing, failing and improving are three claims, each held over the family at `side`.
+    """
+    rule = bar.rule
+    claims = {
+        "p_pass": paired_stats.holm({n: _p(m, rule.target) for n, m in made.items()}),
+        "p_fail": paired_stats.holm({n: _p(m, rule.fails_below, False) for n, m in made.items()}),
+        "p_gain": paired_stats.holm({n: _p(m, 0.0) for n, m in made.items()}),
+    }
+    checks = []
+    for name, one in sorted(made.items()):
+        p = {claim: adjusted[name] for claim, adjusted in claims.items()}
+        checks.append(_check(f"{bar.label} {name}".strip(), one, bar, p, len(made)))
+    return checks
+
+
+def _p(made: Pairs, target: float, above: bool = True) -> float:
+    if not made.found.count:
+        return 1.0
+    test = clusters.p_above if above else clusters.p_below
+    return float(test(made.found, target))
+
+
+def _check(name: str, made: Pairs, bar: Bar, p: dict[str, float], members: int) -> Check:
+    change = paired_stats.difference(made, draws=0)
+    verdict, why = _judged(made, bar, p)
+    is_open = verdict == INSUFFICIENT and not (bar.is_whole and made.unscored)
+    facts = {
+        **change.as_json(),
+        **p,
+        "gains": made.gains,
+        "losses": made.losses,
+        "mcnemar_p": paired_stats.mcnemar(made.gains, made.losses),
+        "icc": clusters.correlation(made.found) if made.found.count else None,
+        "detectable_points": _detectable(made, bar),
+        "improved": bar.may_gain and p["p_gain"] <= bar.policy.side,
+    }
+    return Check(
+        name=name,
+        verdict=verdict,
+        found=f"{change.points:+.1f} [{change.low:+.1f}, {change.high:+.1f}]",
+        wanted=_wanted(bar.rule),
+        why=why,
+        need=_needed(made, bar, bar.policy.side / members) if is_open else Need(),
+        facts=facts,
+    )
+
+
+def _detectable(made: Pairs, bar: Bar) -> float | None:
+    """The true difference, in points, that data like these show with the planned power."""
+    if made.found.domains < 2:
+        return None
+    policy = bar.policy
+    return round(100 * planning.detectable_with(made.found, policy.side, policy.power), 2)
+
+
+def _wanted(rule: Rule) -> str:
+    shown = f"> {rule.target * 100:+.1f} points"
+    return shown if rule.by == "interval" else f"{shown}, estimate"
+
+
+def _judged(made: Pairs, bar: Bar, p: dict[str, float]) -> tuple[str, str]:
+    """The verdict on one difference, and the reason where it is no plain PASS."""
+    rule, policy, found = bar.rule, bar.policy, made.found
+    if not found.count:
+        return INSUFFICIENT, f"unscored in {made.unscored} rows" if made.unscored else "no row"
+    if bar.is_whole and made.unscored:
+        return INSUFFICIENT, f"unscored in {made.unscored} rows"
+    if rule.by == "point" and float(found.mean) > rule.target:
+        return PASS, ""
+    if found.domains < policy.min_domains:
+        return INSUFFICIENT, f"{found.domains} of at least {policy.min_domains} domains"
+    if rule.by == "interval" and p["p_pass"] <= policy.side:
+        return PASS, ""
+    if p["p_fail"] > policy.side:
+        return INSUFFICIENT, ""
+    return _refuted(rule, float(found.mean))
+
+
+def _refuted(rule: Rule, mean: float) -> tuple[str, str]:
+    if rule.test == "superiority":
+        return FAIL, f"a gain of {rule.worth_points:g} points is ruled out"
+    # A loss that is shown, but by estimate no larger than the tolerated one, decides nothing.
+    if mean > rule.target:
+        return INSUFFICIENT, "a loss is shown, by estimate inside the margin"
+    return FAIL, "a loss is shown"
+
+
+def _needed(made: Pairs, bar: Bar, side: float) -> Need:
+    """Domains and rows still missing, if the truth is what one plans for, else as estimated."""
+    found, least = made.found, bar.policy.min_domains
+    if found.domains < 2:
+        return Need()
+    total = _total(found, bar, bar.rule.planned, side)
+    if total is not None and total <= max(found.domains, least):
+        as_estimated = _total(found, bar, float(found.mean) - bar.rule.target, side)
+        total = least if as_estimated is None and found.domains < least else as_estimated
+    if total is None:
+        return Need()
+    more = max(1, total - found.domains, least - found.domains)
+    return Need(more, math.ceil(more * found.count / found.domains))
+
+
+def _total(found: Clusters, bar: Bar, distance: float, side: float) -> int | None:
+    """Domains like those FOUND that show DISTANCE; None when no number does."""
+    total = planning.more_domains(found, distance, side, bar.policy.power)
+    if total is None or bar.rule.test == "superiority" or not bool(found.is_few):
+        return total
+    failures = round(float(found.losses.sum()) * found.effective / found.count)
+    rows = planning.rows_to_certify(failures, 1 - distance, side)
+    return None if rows is None else max(total, math.ceil(rows / found.effective * found.domains))

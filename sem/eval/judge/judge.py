@@ -1,0 +1,196 @@
+"""The judge: asked only what rules cannot decide, in batches that canaries guard.
+
+Replies of a batch become verdicts when every canary in it was answered as it should be. A killed
+job asks again only what it holds no reply to.
+"""
+
+import random
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sem.core import files
+from sem.core.errors import SemError
+from sem.eval.judge import canaries, judge_prompts
+from sem.eval.judge.canaries import Canary
+from sem.eval.judge.judge_config import JudgeSettings
+from sem.eval.judge.judge_prompts import Mode, Opinion, Question
+from sem.lm.api import calls
+from sem.lm.api.calls import Outcome, Request
+from sem.lm.api.client import Client, Estimate
+
+# Faults that all further calls would meet as well: the job stops and can be continued.
+STOPS = {
+    "budget": "raise calls.max_usd or calls.max_requests, or wait for the next day",
+    "circuit": "see what the server says in the transcript, then run again",
+    "auth": "check the key that calls.models names",
+    "forbidden": "check what the key may use",
+}
+Guards = Callable[[str, str], list[Canary]]  # from the name of a mode and of a batch
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing to be judged as a whole: an id and its questions."""
+
+    id: str
+    questions: tuple[Question, ...]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Items that share canaries; `name` depends on what is asked alone."""
+
+    name: str
+    items: tuple[Item, ...]
+    canaries: tuple[Canary, ...]
+
+    @property
+    def questions(self) -> list[Question]:
+        """Each distinct question once."""
+        found = {q.text: q for item in self.items for q in item.questions}
+        return list(found.values())
+
+
+@dataclass
+class Spending(calls.Spending):
+    """What a job has cost so far, and how many canaries were among it."""
+
+    canaries: int = 0
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A mode of judging, its settings, its client and its transcript."""
+
+    mode: Mode
+    settings: JudgeSettings
+    client: Client
+    transcript: Path
+    spending: Spending = field(default_factory=Spending)
+    guards: Guards = canaries.of
+
+    def batches(self, items: Sequence[Item]) -> list[Batch]:
+        """ITEMS cut so that each batch holds about `batch` questions."""
+        groups: list[list[Item]] = []
+        size = self.settings.batch
+        for item in items:
+            if size >= self.settings.batch:
+                groups.append([])
+                size = 0
+            groups[-1].append(item)
+            size += len(item.questions)
+        return [self._batch(group) for group in groups if any(item.questions for item in group)]
+
+    def _batch(self, items: list[Item]) -> Batch:
+        asked = [question.text for item in items for question in item.questions]
+        name = files.sha256_json(asked)[:12]
+        return Batch(name, tuple(items), tuple(self.guards(self.mode.name, name)))
+
+    def estimate(self, items: Sequence[Item]) -> Estimate:
+        """What judging ITEMS will cost; nothing is sent."""
+        asks = [request for batch in self.batches(items) for *_, request in self._asks(batch)]
+        return self.client.estimate(asks)
+
+    def opinions(self, batch: Batch) -> dict[str, Opinion]:
+        """The opinion on each question of BATCH by its text; SemError when the batch is void."""
+        found = self._asked(batch)
+        said = {
+            canary.question.id: judge_prompts.opinion(self.mode, found[canary.question.id])
+            for canary in batch.canaries
+        }
+        self.spending.canaries += len(said)
+        wrong = canaries.wrong(list(batch.canaries), said)
+        if wrong:
+            raise SemError(
+                f"batch {batch.name} is void, {len(wrong)} of {len(said)} canaries were judged "
+                f"wrong: {'; '.join(wrong)}",
+                f"none of its verdicts counts; use another judge model ({self.transcript})",
+            )
+        return {q.text: judge_prompts.opinion(self.mode, found[q.text]) for q in batch.questions}
+
+    def _asked(self, batch: Batch) -> dict[str, list[Outcome]]:
+        """Outcomes in both orders, by question text or canary id."""
+        asks = self._asks(batch)
+        found: dict[str, dict[bool, Outcome]] = {}
+        outcomes = self.client.ask_all(request for *_, request in asks)
+        with files.appending(self.transcript) as file, closing(outcomes):
+            for number, outcome in outcomes:
+                name, question, swapped, request = asks[number]
+                self.spending.add(outcome)
+                files.append(file, self._line(batch, question, swapped, request, outcome))
+                calls.going(outcome, "the judge stopped", STOPS, "verdicts so far are kept")
+                found.setdefault(name, {})[swapped] = outcome
+        return {name: [both[key] for key in sorted(both)] for name, both in found.items()}
+
+    def _asks(self, batch: Batch) -> list[tuple[str, Question, bool, Request]]:
+        """Everything to ask, canaries at random places among the questions."""
+        orders = (False, True) if self.settings.both_orders else (False,)
+        asks = [
+            (question.text, question, swapped, self._request(question, swapped, ""))
+            for question in batch.questions
+            for swapped in orders
+        ]
+        # Canaries in both orders always: else a judge that prefers a place is not noticed.
+        asks += [
+            (c.question.id, c.question, swapped, self._request(c.question, swapped, batch.name))
+            for c in batch.canaries
+            for swapped in (False, True)
+        ]
+        random.Random(f"{self.settings.seed} {batch.name}").shuffle(asks)
+        return asks
+
+    def _request(self, question: Question, swapped: bool, tag: str) -> Request:
+        salt = self.client.ledger.salt
+        return judge_prompts.request(self.mode, question, swapped, salt, tag, self.settings.ask)
+
+    def _line(
+        self, batch: Batch, question: Question, swapped: bool, request: Request, outcome: Outcome
+    ) -> dict[str, Any]:
+        """One row of the transcript."""
+        return {
+            "batch": batch.name,
+            "id": question.id,
+            "slot": question.slot,
+            "mode": self.mode.name,
+            "swapped": swapped,
+            "prompt_sha256": files.sha256_json([list(m) for m in request.messages]),
+            "prompt_version": request.prompt_version,
+            "model": outcome.model,
+            "tokens_in": outcome.tokens_in,
+            "tokens_out": outcome.tokens_out,
+            "usd": outcome.usd,
+            "latency_ms": outcome.latency_ms,
+            "requests": outcome.requests,
+            "cached": outcome.cached,
+            "fault": outcome.fault,
+            "detail": outcome.detail,
+            "reply": outcome.text,
+        }
+
+
+def judged(
+    judge: Judge, items: Sequence[Item], done: Collection[str] = ()
+) -> Iterator[tuple[Item, list[Opinion]]]:
+    """Each of ITEMS that is not DONE with the opinions on its questions, those without any first.
+
+    Batches are cut from all ITEMS: a resumed sitting asks the same canaries as the killed one,
+    finds their replies in the ledger and pays for none of them again.
+    """
+    for item in items:
+        if not item.questions and item.id not in done:
+            yield item, []
+    for batch in judge.batches([item for item in items if item.questions]):
+        if all(item.id in done for item in batch.items):
+            continue
+        found = judge.opinions(batch)
+        for item in batch.items:
+            if item.id not in done:
+                yield item, [found[question.text] for question in item.questions]
+
+
+def as_json(spending: Spending) -> dict[str, Any]:
+    """SPENDING as the summary holds it."""
+    return {**asdict(spending), "usd": round(spending.usd, 9)}

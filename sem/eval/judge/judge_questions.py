@@ -1,0 +1,168 @@
+"""What a judge has to look at in a run's answers, and the files its verdicts go to."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sem.core import files
+from sem.core.errors import SemError
+from sem.core.example import Example
+from sem.core.slotspec import SlotFile
+from sem.core.taskspec import TaskSpec
+from sem.eval.answers import answers
+from sem.eval.answers.answers import Answer, Book
+from sem.eval.answers.subject import Subject
+from sem.eval.judge import judge, judge_prompts, verdicts
+from sem.eval.judge.judge import Item, Judge
+from sem.eval.judge.judge_config import JudgeSettings
+from sem.eval.judge.judge_prompts import Question
+from sem.eval.scoring import metrics
+from sem.eval.scoring.align import NOTHING
+from sem.eval.scoring.metrics import Score, Slot
+from sem.eval.scoring.values import canonical
+
+ANSWER = "(answer)"  # the one slot of golden and pairwise: the answer as a whole
+
+
+@dataclass(frozen=True)
+class Case:
+    """One example of a docket: its score by rules and what is left to ask."""
+
+    score: Score
+    item: Item
+
+
+def book(subject: Subject, mode: str, settings: JudgeSettings) -> Book:
+    """Where verdicts of SUBJECT in MODE go; the header is what they depend on."""
+    name = "verdicts" if mode == "slots" else f"verdicts.{mode}"
+    said = subject.book.path
+    header = {
+        "format": "verdicts.v1",
+        "mode": mode,
+        "run": subject.run.id,
+        "split": subject.split,
+        "answers": files.sha256(said) if said.exists() else None,
+        "tasks": {name: spec.fingerprint() for name, spec in subject.tasks.items()},
+        "prompt": judge_prompts.VERSION,
+        "judge": settings.identity,
+    }
+    return Book(subject.project.reports / subject.run.id / f"{name}.{subject.split}.jsonl", header)
+
+
+def read(subject: Subject) -> dict[str, Answer]:
+    """The answers of SUBJECT; SemError when there are none, or none to these examples."""
+    where = f"`fab eval.generate --run {subject.run.id} --split {subject.split}`"
+    if not subject.book.path.exists():
+        raise SemError(f"run {subject.run.id} has no answers: {subject.book.path}", f"run {where}")
+    if subject.book.is_stale():
+        changes = "; ".join(subject.book.changes()) or "nobody says what"
+        raise SemError(f"{subject.book.path} answers {changes}", f"run {where} again")
+    return answers.read(subject.book.path)
+
+
+def slots(subject: Subject, said: dict[str, Answer]) -> list[Case]:
+    """Every example, with questions on free texts that differ and on arguable failures."""
+    return [
+        slot_case(example, said.get(example.id), subject.tasks[example.task], subject.shared)
+        for example in subject.examples
+    ]
+
+
+def slot_case(
+    example: Example, answer: Answer | None, spec: TaskSpec, shared: SlotFile | None = None
+) -> Case:
+    """One example's Case: rules first, the judge for what they leave open."""
+    score = metrics.score(example, answer, spec, None, shared)
+    levels = metrics.levels_of(spec, example, shared)
+    value = value_of(answer.text) if answer else None
+    asked = []
+    for name, slot in score.slots.items():
+        is_open = slot.passed is None
+        level = levels.get(name)
+        is_arguable = level is not None and level.arguable and slot.passed is False and slot.said
+        if is_open or is_arguable:
+            wanted, given = at(example.output_json, name), at(value, name)
+            asked.append(Question(example.id, name, wanted, given, rule_failed=not is_open))
+    return Case(score, Item(example.id, tuple(asked)))
+
+
+def whole(
+    mode: str, subject: Subject, said: dict[str, Answer], other: dict[str, Answer]
+) -> list[Case]:
+    """Every example with its answer as a whole; OTHER holds the baseline's, in pairwise mode."""
+    return [
+        whole_case(mode, e, said.get(e.id), subject.tasks[e.task], other.get(e.id))
+        for e in subject.examples
+    ]
+
+
+def whole_case(
+    mode: str, example: Example, answer: Answer | None, spec: TaskSpec, other: Answer | None
+) -> Case:
+    """One example with the whole ANSWER as its one slot; equal values are decided by rule."""
+    score = metrics.score(example, answer, spec, None)
+    given = readable(answer.text) if answer else None
+    second = readable(other.text) if other else ""
+    asked = (Question(example.id, ANSWER, example.output_json, given, second),)
+    slot = Slot(None, None, said=True, wanted=True)
+    if answer is None:
+        slot, asked = Slot(0.0, False, said=False, wanted=True), ()
+    elif mode == "golden" and canonical(given) == canonical(example.output_json):
+        slot, asked = Slot(5.0, True, said=True, wanted=True), ()
+    elif mode == "pairwise" and canonical(given) == canonical(second):
+        slot, asked = Slot(0.5, True, said=True, wanted=True), ()
+    return Case(replace(score, slots={ANSWER: slot}), Item(example.id, asked))
+
+
+def value_of(text: str) -> Any:
+    """The JSON value of an answer's TEXT: all of it, or the first object in it; else None."""
+    value, *_ = answers.read_value(text)
+    return None if value is NOTHING else value
+
+
+def readable(text: str) -> Any:
+    """The value of an answer's TEXT where it has one, else the text."""
+    value = value_of(text)
+    return text if value is None else value
+
+
+def at(value: Any, path: str) -> Any:
+    """The part of VALUE at a slot's PATH: `a`, `a.b`, or `a[].b`, which is a list."""
+    if path == metrics.WHOLE or value is None:
+        return value
+    if isinstance(value, dict) and path in value:
+        return value[path]
+    head, _, rest = path.partition(".")
+    inner = value.get(head.removesuffix("[]")) if isinstance(value, dict) else None
+    if not rest:
+        return inner
+    if head.endswith("[]"):
+        return [at(one, rest) for one in inner] if isinstance(inner, list) else None
+    return at(inner, rest)
+
+
+def run(made: Judge, cases: list[Case], target: Book) -> Iterator[str]:
+    """Judge CASES into TARGET; yields each id that is settled. What is there is not asked again.
+
+    A row that holds an unjudged slot is asked again; its good replies are in the ledger.
+    """
+    target.open()
+    there = verdicts.rows(target.path) if target.path.exists() else {}
+    done = {name for name, line in there.items() if line["status"] != verdicts.UNJUDGED}
+    scores = {case.item.id: case.score for case in cases}
+    yield from sorted(done & set(scores))
+    with files.appending(target.path) as file:
+        for item, found in judge.judged(made, [case.item for case in cases], done):
+            pairs = zip(item.questions, found, strict=True)
+            row = verdicts.row(scores[item.id], {q.slot: (q, said) for q, said in pairs})
+            if there.get(item.id) != row:
+                files.append(file, row)
+            yield item.id
+
+
+def summary_path(target: Book) -> Path:
+    """Where the summary of TARGET's verdicts stands: judge.SPLIT.json beside them."""
+    return target.path.with_name(target.path.name.replace("verdicts", "judge", 1)).with_suffix(
+        ".json"
+    )

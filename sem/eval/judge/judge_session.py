@@ -1,0 +1,143 @@
+"""One sitting of the judge: a run's answers, what is asked about them, and what came of it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sem.core import files, jsonio, state
+from sem.core.errors import SemError
+from sem.core.project import Project
+from sem.eval.answers import subject
+from sem.eval.answers.answers import Book
+from sem.eval.answers.subject import Subject
+from sem.eval.judge import judge, judge_config, judge_prompts, judge_questions, verdicts
+from sem.eval.judge.judge import Judge
+from sem.eval.judge.judge_questions import Case
+from sem.eval.judge.verdicts import Verdict
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a sitting has before it."""
+
+    run: str
+    judge: Judge
+    cases: list[Case]
+    book: Book
+
+    def hear(self) -> Iterator[str]:
+        """Judge what is open, one id a time; the summary is written however the sitting ends."""
+        lock = self.book.path.with_suffix(".lock")
+        with files.lock(lock, f"{self.book.path.name} of {self.run}"):
+            void = None
+            try:
+                yield from judge_questions.run(self.judge, self.cases, self.book)
+            except SemError as error:
+                void = error.message
+                raise
+            finally:
+                files.write(
+                    judge_questions.summary_path(self.book), jsonio.pretty(summary(self, void))
+                )
+
+
+def open_session(
+    project: Project,
+    run_id: str | None,
+    split: str,
+    version: int | None,
+    mode: str,
+    baseline: str,
+    at: datetime,
+) -> Session:
+    """The Session of RUN_ID on SPLIT in MODE; SemError when no judge is configured."""
+    settings = judge_config.load(project)
+    client = judge_config.client(project, settings, at)
+    found = subject.resolve(project, run_id, split, version)
+    said = judge_questions.read(found)
+    if mode == "slots":
+        cases = judge_questions.slots(found, said)
+    elif mode == "golden":
+        cases = judge_questions.whole(mode, found, said, {})
+    else:
+        other = subject.resolve(project, baseline, split, found.frozen.version)
+        cases = judge_questions.whole(mode, found, said, judge_questions.read(other))
+    transcript = project.reports / f"judge_run_{at:%Y%m%dT%H%M%SZ}.jsonl"
+    made = Judge(judge_prompts.MODES[mode], settings, client, transcript)
+    return Session(found.run.id, made, cases, judge_questions.book(found, mode, settings))
+
+
+def summary(session: Session, stopped: str | None = None) -> dict[str, Any]:
+    """judge.SPLIT.json: rates over every example, counts of what has no verdict, and the cost."""
+    rows = verdicts.rows(session.book.path) if session.book.path.exists() else {}
+    wanted = {case.item.id for case in session.cases}
+    found = {name: row for name, row in rows.items() if name in wanted}
+    client = session.judge.client
+    return {
+        "format": "judge.v1",
+        **verdicts.summary(found),
+        "examples_without_verdict": len(wanted - set(found)),
+        "stopped": stopped,
+        "header": session.book.header,
+        "spending": judge.as_json(session.judge.spending),
+        "account": {"name": client.account, **vars(client.ledger.spent(client.account))},
+        "transcript": session.judge.transcript.name,
+    }
+
+
+def summary_rows(session: Session) -> list[tuple[str, object]]:
+    """The summary as table rows."""
+    found = summary(session)
+    keys = ("total_examples", "judged_examples", "by_rule_examples", "missing_candidates")
+    states = ("judged_slots", "undecided_slots", "unjudged_slots")
+    spent = found["spending"]
+    rate = found["overall_pass_rate"]
+    return [
+        *((key.replace("_", " "), found[key]) for key in (*keys, *states)),
+        ("overall pass rate", "-" if rate is None else f"{rate * 100:.1f} %"),
+        ("canaries, all as they should be", spent["canaries"]),
+        ("calls / from the ledger / requests", f"{spent['calls']} / {spent['cached']} / "
+         f"{spent['requests']}"),
+        ("spent now", f"${spent['usd']:.6f}"),
+        (f"spent on {found['account']['name']!r}", f"${found['account']['usd']:.6f}"),
+    ]  # fmt: skip
+
+
+def estimate(session: Session) -> list[tuple[str, object]]:
+    """What the whole sitting would cost, as table rows; replies in the ledger cost nothing."""
+    done = verdicts.rows(session.book.path) if not _is_new(session.book) else {}
+    items = [case.item for case in session.cases]
+    left = [item for item in items if item.id not in done]
+    found = session.judge.estimate(items if left else [])
+    cap = session.judge.settings.calls.max_usd
+    return [
+        ("examples", len(session.cases)),
+        ("questions", sum(len(item.questions) for item in left)),
+        ("calls, canaries and both orders included", found.calls),
+        ("calls with a reply in the ledger", found.cached),
+        ("tokens in / out, about", f"{found.tokens_in:,} / {found.tokens_out:,}"),
+        ("cost, about", f"${found.likely_usd:.4f}"),
+        ("cost, at most reserved", f"${found.at_most_usd:.4f}"),
+        ("cap", "none" if cap is None else f"${cap:.4f} a {session.judge.settings.calls.period}"),
+    ]
+
+
+def _is_new(book: Book) -> bool:
+    return not book.path.exists() or book.is_stale()
+
+
+def current(found: Subject) -> tuple[dict[tuple[str, str], Verdict], dict[str, Any]]:
+    """The verdicts on FOUND's answers and the identity of their judge; both empty without any.
+
+    Verdicts on other answers, or under other TaskSpecs, are none.
+    """
+    path = found.project.reports / found.run.id / f"verdicts.{found.split}.jsonl"
+    header_path = path.with_suffix(".json")
+    if not path.exists() or not header_path.exists() or not found.book.path.exists():
+        return {}, {}
+    header = state.read_state(header_path, state.VerdictsHeader)
+    tasks = {name: spec.fingerprint() for name, spec in found.tasks.items()}
+    if (header["answers"], header["tasks"]) != (files.sha256(found.book.path), tasks):
+        return {}, {}
+    return verdicts.load(path), header["judge"]

@@ -1,0 +1,192 @@
+"""The teacher sits the exam it will set: the golden questions, scored like any model's answers.
+
+It answers without the documents, as a forge's own checks read what it makes of them. A teacher
+that knows a subject badly words its questions badly, too; go or no-go is a person's threshold.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from sem.core import files, jsonio, slotspec
+from sem.core.errors import SemError
+from sem.core.example import Example
+from sem.core.project import Project
+from sem.core.slotspec import SlotFile
+from sem.eval.answers import answers, golden
+from sem.eval.answers.answers import Answer
+from sem.eval.config import EvalSettings
+from sem.eval.scoring import metrics, similarity
+from sem.eval.scoring.scoring import Score
+from sem.eval.scoring.slots import Similarity
+from sem.eval.stats.paired_stats import clopper_pearson
+from sem.lm.api.calls import Outcome, Request
+from sem.lm.weights import weights
+
+VERSION = "exam-1"
+ROWS = 50
+NAME = "forge_teacher.json"
+ASK = "Reply with one JSON value of this schema and nothing else: "
+
+
+class Asked(Protocol):
+    """What is asked: a teacher of the forge, which this floor does not know."""
+
+    def request(
+        self, messages: tuple[tuple[str, str], ...], schema: dict[str, Any] | None, version: str
+    ) -> Request: ...
+
+    def answered(
+        self, items: Iterable[tuple[Example, Request]]
+    ) -> Iterator[tuple[Example, Request, Outcome]]: ...
+
+
+@dataclass(frozen=True)
+class Exam:
+    """Golden examples and what they are scored by."""
+
+    project: Project
+    examples: tuple[Example, ...]
+    of: int  # golden examples there are
+    shared: SlotFile
+    closeness: Similarity | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of an exam."""
+
+    scores: tuple[Score, ...]
+    faults: dict[str, int] = field(default_factory=dict)
+    least: float = 0.5
+
+    @property
+    def right(self) -> int:
+        """Answers with every field right."""
+        return sum(_is_right(score) for score in self.scores)
+
+    @property
+    def share(self) -> float:
+        return self.right / len(self.scores)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % (Clopper-Pearson) around the share."""
+        return clopper_pearson(self.right, len(self.scores))
+
+    @property
+    def is_go(self) -> bool:
+        """The share reaches the threshold."""
+        return self.share >= self.least
+
+    @property
+    def verdict(self) -> str:
+        """One sentence for a person."""
+        low, high = (100 * end for end in self.interval)
+        told = (
+            f"{self.right} of {len(self.scores)} right, {100 * self.share:.1f} % "
+            f"(95 %: {low:.1f} to {high:.1f} %), wanted {100 * self.least:.0f} %"
+        )
+        if low < 100 * self.least <= high:
+            told += "; the interval holds the threshold, more golden questions would tell"
+        return f"{'GO' if self.is_go else 'NO-GO'}: {told}"
+
+
+def prepare(project: Project, rows: int = ROWS) -> Exam:
+    """ROWS golden examples of PROJECT, spread over domains; SemError when there are none."""
+    settings = project.settings("eval", EvalSettings)
+    pool = golden.examples(project)
+    chosen = answers.sample(pool, rows, settings.seed)
+    shared = slotspec.load(project.root / "configs" / "judge_slots.yaml")
+    closeness = _similarity(project, chosen, shared, settings.similarity_model)
+    return Exam(project, tuple(chosen), len(pool), shared, closeness)
+
+
+def _similarity(
+    project: Project, examples: Sequence[Example], shared: SlotFile, named: str | None
+) -> Similarity | None:
+    """The scorer of free texts, where a field needs one; SemError when it is switched off."""
+    levels = [
+        level.level
+        for example in examples
+        for level in metrics.levels_of(project.tasks[example.task], example, shared).values()
+    ]
+    if "llm_similarity" not in levels:
+        return None
+    if named is None:
+        raise SemError(
+            "a field of level llm_similarity needs similarity_model, which eval.yaml switches off",
+            "name one there, or choose another level in the TaskSpec's rubric",
+        )
+    return similarity.load(weights.resolve(named, project.root).folder)
+
+
+def requests(exam: Exam, asked: Asked) -> list[tuple[Example, Request]]:
+    """Each example of EXAM as it is asked."""
+    return [(example, _request(exam.project, example, asked)) for example in exam.examples]
+
+
+def _request(project: Project, example: Example, asked: Asked) -> Request:
+    spec = project.tasks[example.task]
+    system = example.system_prompt or spec.system_prompt
+    text = f"{spec.prompt(example.input_text)}\n\n{ASK}{jsonio.dumps(spec.io_schema)}"
+    return asked.request((("system", system), ("user", text)), spec.io_schema, VERSION)
+
+
+def sit(exam: Exam, asked: Asked, least: float) -> Result:
+    """The scores of what ASKED answers; a reply that cannot be used is a wrong answer."""
+    scores, faults = [], {}
+    for example, _, outcome in asked.answered(requests(exam, asked)):
+        if outcome.fault:
+            faults[outcome.fault] = faults.get(outcome.fault, 0) + 1
+        spec = exam.project.tasks[example.task]
+        said = _answer(example, outcome)
+        scores.append(metrics.score(example, said, spec, exam.closeness, exam.shared))
+    return Result(tuple(scores), dict(sorted(faults.items())), least)
+
+
+def _answer(example: Example, outcome: Outcome) -> Answer | None:
+    if not outcome.is_usable:
+        return None
+    counts = (outcome.tokens_in, outcome.tokens_out, outcome.latency_ms)
+    return Answer(example.id, example.task, jsonio.dumps(outcome.value), "stop", *counts, 1)
+
+
+def _is_right(score: Score) -> bool:
+    return score.schema_valid and all(slot.passed for slot in score.slots.values())
+
+
+def write(exam: Exam, result: Result, teacher: str) -> Path:
+    """forge_teacher.json: the verdict, the figures, and each question with what became of it."""
+    figures = metrics.totals(result.scores)
+    low, high = result.interval
+    found = {
+        "format": "forge_teacher.v1",
+        "teacher": teacher,
+        "prompt_version": VERSION,
+        "golden": {"rows": len(result.scores), "of": exam.of},
+        "verdict": "go" if result.is_go else "no-go",
+        "least": result.least,
+        "right": result.right,
+        "share": round(result.share, 6),
+        "interval": [round(low, 6), round(high, 6)],
+        "faults": result.faults,
+        "accuracy": figures["accuracy"],
+        "schema_valid": figures["schema_valid"],
+        "fields": figures["fields"],
+        "questions": {score.id: _is_right(score) for score in result.scores},
+    }
+    return files.write(exam.project.reports / NAME, jsonio.pretty(found))
+
+
+def table(exam: Exam, result: Result) -> list[tuple[str, str]]:
+    """What a script shows of RESULT."""
+    figures = metrics.totals(result.scores)
+    rows = [
+        ("golden questions", f"{len(result.scores)} of {exam.of}"),
+        ("right", str(result.right)),
+        ("field accuracy", f"{100 * figures['accuracy']:.1f} %"),
+        ("fits the schema", f"{100 * figures['schema_valid']:.1f} %"),
+    ]
+    return rows + [(f"unusable: {name}", str(count)) for name, count in result.faults.items()]

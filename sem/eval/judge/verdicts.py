@@ -1,0 +1,183 @@
+"""Verdicts: a judge's opinion of each answer, a row an example, and what they do to scores.
+
+    {"id", "task", "status", "overall": {pass, score, notes},
+     "slots": {name: {pass, score, reason}},
+     "judged": {name: {state, passed, score, reason, rule_failed}}}
+
+`slots` holds every compared slot, by rule or by judge; one without a decision has pass false and
+is told apart in `judged` by its state: undecided and unjudged are never passes and never dropped.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sem.core import files, schema
+from sem.core.errors import SemError
+from sem.eval.judge.judge_prompts import Opinion, Question
+from sem.eval.scoring.metrics import Score, Slot
+
+JUDGED, MISSING, BY_RULE, UNJUDGED = "judged", "missing_candidate", "by_rule", "unjudged"
+STATES = ("judged", "undecided", "unjudged")
+_PASS = {"pass": {"type": "boolean"}, "score": {"type": "number"}}
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["id", "task", "status", "overall", "slots", "judged"],
+    "properties": {
+        "id": {"type": "string"},
+        "task": {"type": "string"},
+        "status": {"enum": [JUDGED, MISSING, BY_RULE, UNJUDGED]},
+        "overall": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["pass", "score", "notes"],
+            "properties": {**_PASS, "notes": {"type": "string"}},
+        },
+        "slots": {
+            "additionalProperties": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["pass", "score", "reason"],
+                "properties": {**_PASS, "reason": {"type": "string"}},
+            },
+        },
+        "judged": {
+            "additionalProperties": {
+                "type": "object",
+                "required": ["state", "passed", "score", "reason", "rule_failed"],
+                "properties": {
+                    "state": {"enum": list(STATES)},
+                    "passed": {"type": ["boolean", "null"]},
+                    "rule_failed": {"type": "boolean"},
+                },
+            },
+        },
+    },
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A judge's opinion of one slot; `passed` is None where it has none."""
+
+    state: str  # judged | undecided | unjudged
+    passed: bool | None
+    score: float | None
+    reason: str
+    rule_failed: bool = False  # the rule's fail stands where the judge does not decide
+
+
+def row(score: Score, opinions: Mapping[str, tuple[Question, Opinion]]) -> dict[str, Any]:
+    """The verdict row of one answer: its SCORE by rules and the judge's OPINIONS by slot."""
+    judged = {
+        name: asdict(Verdict(**vars(opinion), rule_failed=question.rule_failed))
+        for name, (question, opinion) in opinions.items()
+    }
+    slots = {
+        name: _slot(slot, opinions[name][1] if name in opinions else None)
+        for name, slot in score.slots.items()
+    }
+    passed = sum(slot["pass"] for slot in slots.values())
+    states = [opinion.state for _, opinion in opinions.values()]
+    open_slots = len(states) - states.count("judged")
+    return {
+        "id": score.id,
+        "task": score.task,
+        "status": _status(score, states),
+        "overall": {
+            "pass": bool(slots) and passed == len(slots),
+            "score": round(passed / len(slots), 6) if slots else 0.0,
+            "notes": f"{len(slots) - len(states)} slots by rule, {len(states) - open_slots} by "
+            f"judge, {open_slots} without a decision",
+        },
+        "slots": slots,
+        "judged": judged,
+    }
+
+
+def _slot(slot: Slot, opinion: Opinion | None) -> dict[str, Any]:
+    if opinion is None:
+        return {"pass": bool(slot.passed), "score": slot.score or 0.0, "reason": "by rule"}
+    reason = opinion.reason if opinion.state == "judged" else f"{opinion.state}: {opinion.reason}"
+    return {"pass": bool(opinion.passed), "score": opinion.score or 0.0, "reason": reason}
+
+
+def _status(score: Score, states: Sequence[str]) -> str:
+    if score.finish == "missing":
+        return MISSING
+    if "unjudged" in states:
+        return UNJUDGED
+    return JUDGED if states else BY_RULE
+
+
+def rows(path: Path) -> dict[str, dict[str, Any]]:
+    """The rows in PATH by example id, each checked by SCHEMA; of two rows the later one counts."""
+    found = {}
+    for number, line in enumerate(files.rows(path), 1):
+        wrong = schema.problems(line, SCHEMA, limit=1)
+        if wrong:
+            raise SemError(f"{path}:{number}: no verdict row: {wrong[0]}", "judge again")
+        found[line["id"]] = line
+    return found
+
+
+def load(path: Path) -> dict[tuple[str, str], Verdict]:
+    """Every slot a judge was asked about, by (example id, slot); empty where there is no file."""
+    if not path.exists():
+        return {}
+    return {
+        (name, slot): Verdict(**opinion)
+        for name, line in rows(path).items()
+        for slot, opinion in line["judged"].items()
+    }
+
+
+def applied(scores: Sequence[Score], found: Mapping[tuple[str, str], Verdict]) -> list[Score]:
+    """SCORES with the judge's verdict in the slots it was asked about.
+
+    Where it did not decide, an arguable slot keeps the fail of its rule and a free text is
+    unscored (None): counted apart by every total, and no pass.
+    """
+    return [
+        replace(
+            score,
+            slots={
+                name: _applied(slot, found.get((score.id, name)))
+                for name, slot in score.slots.items()
+            },
+        )
+        for score in scores
+    ]
+
+
+def _applied(slot: Slot, verdict: Verdict | None) -> Slot:
+    if verdict is None or (verdict.rule_failed and verdict.state != "judged"):
+        return slot
+    return replace(slot, score=verdict.score, passed=verdict.passed)
+
+
+def summary(found: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Rates over every example in FOUND; a missing candidate and an open slot count as no pass."""
+    lines = [found[name] for name in sorted(found)]
+    states = [v["state"] for line in lines for v in line["judged"].values()]
+    slots: dict[str, list[bool]] = {}
+    for line in lines:
+        for name, slot in line["slots"].items():
+            slots.setdefault(f"{line['task']}.{name}", []).append(slot["pass"])
+    count = len(lines)
+    return {
+        "total_examples": count,
+        "judged_examples": sum(line["status"] == JUDGED for line in lines),
+        "by_rule_examples": sum(line["status"] == BY_RULE for line in lines),
+        "unjudged_examples": sum(line["status"] == UNJUDGED for line in lines),
+        "missing_candidates": sum(line["status"] == MISSING for line in lines),
+        "overall_pass_rate": _rate([line["overall"]["pass"] for line in lines]),
+        "slot_pass_rates": {name: _rate(slots[name]) for name in sorted(slots)},
+        **{f"{state}_slots": states.count(state) for state in STATES},
+    }
+
+
+def _rate(passes: Sequence[bool]) -> float | None:
+    return round(sum(passes) / len(passes), 6) if passes else None

@@ -1,0 +1,263 @@
+"""Read two runs' answers, score both on the same examples, and gather what the report says."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sem.core.example import Example
+from sem.core.project import Project
+from sem.dataset.store import store
+from sem.eval.answers import answers, subject
+from sem.eval.answers.answers import Answer
+from sem.eval.answers.subject import Subject
+from sem.eval.judge import calibration, judge_questions, judge_session, verdicts
+from sem.eval.report import baselines, decoding_modes, report
+from sem.eval.scoring import metrics, similarity
+from sem.eval.scoring.metrics import Score
+from sem.eval.scoring.slots import Similarity
+from sem.eval.stats import paired_stats
+from sem.lm.weights import weights
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Two runs' answers, read and scored: what the report and the gate both rest on."""
+
+    before: Subject
+    after: Subject
+    compared: report.Comparison
+    closeness: Similarity | None
+
+    def marked(self, side: Subject, said: Mapping[str, Answer]) -> list[Score]:
+        """The answers SAID to SIDE's examples, scored by rule."""
+        return marked(side, said, self.closeness)
+
+    @property
+    def by_rule(self) -> Sequence[Score]:
+        """The run's scores without a judge's verdicts, on the scale of what no judge has seen."""
+        has_judge = "judge" in self.compared.facts
+        return scored(self.after, self.closeness) if has_judge else self.compared.after
+
+    def answers(self, side: Subject) -> Mapping[str, Answer]:
+        """What the run of SIDE, one of the two, said by example id."""
+        return answers.read(side.book.path)
+
+
+def scores(found: Reading) -> dict[str, Any]:
+    """Everything scores.json holds."""
+    ways = {
+        "baseline": _decodings(found.before, found.closeness),
+        "tuned": _decodings(found.after, found.closeness),
+    }
+    strong = strong_scores(found.after, found.closeness)
+    beside = baselines.score_rivals(found.after, found.marked)
+    made = baselines.compare_rivals(found.after, found.by_rule, beside)
+    found.compared.facts["notes"].extend(_rival_notes(made))
+    prices = found.after.settings.prices
+    return {
+        **report.scores(found.compared, found.after.settings),
+        "strong": metrics.totals(strong, prices.get("strong")) if strong else None,
+        "confusions": metrics.confusions(found.compared.after),
+        "decoding": ways,
+        "rivals": made,
+    }
+
+
+def _rival_notes(found: dict[str, Any]) -> list[str]:
+    missing = [f"Make them with `{found['missing']}`."] if found["missing"] else []
+    return [
+        f"{baselines.CONSTANT}: in every field the most common value of the train part; "
+        f"{baselines.HELD}: the untouched model held to io_schema"
+        + (" (no answers yet). " if missing else ". ")
+        + " ".join(["A field is green only where the run beats the better of them.", *missing])
+    ]
+
+
+def _decodings(found: Subject, closeness: Similarity | None) -> dict[str, dict[str, Any]]:
+    return decoding_modes.variants(found, lambda said: marked(found, said, closeness))
+
+
+def read(
+    project: Project, run_id: str | None, baseline: str, split: str, version: int | None
+) -> Reading:
+    """Both runs on SPLIT, scored; SemError when one of them has not answered yet.
+
+    A judge's verdicts count where both runs have them from the same judge: one side judged and
+    the other measured by embeddings would compare two scales.
+    """
+    after = subject.resolve(project, run_id, split, version)
+    before = subject.resolve(project, baseline, split, after.frozen.version)
+    closeness = similarity_of(after)
+    sides = scored(before, closeness), scored(after, closeness)
+    (was, first), (now, second) = judge_session.current(before), judge_session.current(after)
+    facts = _facts(after, closeness is not None)
+    facts["notes"] += _unlike_machines(before, after)
+    if second and first == second:
+        sides = verdicts.applied(sides[0], was), verdicts.applied(sides[1], now)
+        human = calibration.labels_path(project.reports / after.run.id)
+        facts["judge"] = calibration.facts(human, now, second)
+        facts["notes"].append(_judge_note(facts["judge"]))
+    elif second or first:
+        facts["notes"].append(
+            "Verdicts of a judge are left out: both runs need them, from the same judge "
+            f"(`fab eval.judge --run {before.run.id}`, `--run {after.run.id}`)."
+        )
+    compared = report.Comparison(before.run.id, after.run.id, split, *sides, facts)
+    return Reading(before, after, compared, closeness)
+
+
+def _unlike_machines(before: Subject, after: Subject) -> list[str]:
+    """A note where the two runs were answered in different precision."""
+    sides = [sorted({str(m.get("dtype")) for m in side.book.made_on}) for side in (before, after)]
+    if sides[0] == sides[1] and len(sides[0]) <= 1:
+        return []
+    return [
+        f"{before.run.id} was answered in {' and '.join(sides[0]) or 'unknown precision'} "
+        f"({machines(before)}), {after.run.id} in {' and '.join(sides[1]) or 'unknown precision'}:"
+        " the difference holds that of the two precisions, too."
+    ]
+
+
+def over_seeds(found: Reading, others: Sequence[str]) -> paired_stats.Spread:
+    """The spread of slot accuracy, in points, over the tuned run and the runs OTHERS."""
+    after = found.after
+    sides = [
+        subject.resolve(after.project, name, after.split, after.frozen.version) for name in others
+    ]
+    scored_sides = [scored(side, found.closeness) for side in sides]
+    return paired_stats.noise_floor([found.compared.after, *scored_sides], "accuracy")
+
+
+def strong_scores(found: Subject, closeness: Similarity | None) -> list[Score] | None:
+    """The answers of the model being replaced, where they were kept, on FOUND's examples."""
+    path = found.project.reports / "strong" / f"answers.{found.split}.jsonl"
+    return marked(found, answers.read(path), closeness) if path.exists() else None
+
+
+def _judge_note(judge: dict[str, Any]) -> str:
+    counts = judge["slots"]
+    trust = "calibrated" if judge["calibrated"] else f"NOT calibrated: {judge['missing'][0]}"
+    return (
+        f"A judge decided {counts['judged']} slots, left {counts['undecided']} undecided and "
+        f"{counts['unjudged']} unjudged; it is {trust}."
+    )
+
+
+def scored(found: Subject, closeness: Similarity | None = None) -> list[Score]:
+    """The answers of FOUND's run, scored; SemError when it has not answered these examples."""
+    return marked(found, judge_questions.read(found), closeness or similarity_of(found))
+
+
+def marked(
+    found: Subject, said: Mapping[str, Answer], closeness: Similarity | None
+) -> list[Score]:
+    """The answers SAID, scored on every example of FOUND; one that is missing is wrong."""
+    return [
+        metrics.score(e, said.get(e.id), found.tasks[e.task], closeness, found.shared)
+        for e in found.examples
+    ]
+
+
+def similarity_of(found: Subject) -> Similarity | None:
+    """The local scorer of free texts, where a field of FOUND needs one."""
+    wanted = any(
+        level.level == "llm_similarity"
+        for example in found.examples
+        for level in metrics.levels_of(found.tasks[example.task], example, found.shared).values()
+    )
+    named = found.settings.similarity_model
+    if not wanted or named is None:
+        return None
+    # Loaded at the first two texts that differ: most reports read none.
+    return similarity.load_lazily(lambda: weights.resolve(named, found.project.root).folder)
+
+
+def _facts(found: Subject, has_similarity: bool) -> dict[str, Any]:
+    return {
+        "sem": found.project.sem,
+        "snapshot": _snapshot(found),
+        "settings": asdict(found.settings),
+        "hardware": _machine(found),
+        "base_model": {
+            "revision": found.base.get("revision"),
+            "note": found.base.get("precision_note", "as the base model's id says"),
+        },
+        "notes": _notes(found, has_similarity),
+    }
+
+
+def _machine(found: Subject) -> dict[str, Any]:
+    """The machine that gave FOUND's last answers, as it was recorded with them."""
+    last = found.book.made_on[-1:] or [{}]
+    return {"dtype": last[0].get("dtype"), **last[0].get("machine", {})}
+
+
+def machines(found: Subject) -> str:
+    """Return which machines gave FOUND's answers, from which row on, in words."""
+    parts = []
+    for one in found.book.made_on:
+        machine = one.get("machine", {})
+        name = machine.get("name", "a machine that was not recorded")
+        text = f"{name}, {one.get('dtype')}, batches of {one.get('batch')}"
+        parts.append(f"{text}, from row {one['from_row']} on" if one["from_row"] else text)
+    return "; then ".join(parts) or "a machine that was not recorded"
+
+
+def _snapshot(found: Subject) -> dict[str, Any]:
+    part = found.split if found.split != "golden" else None
+    paths = {"train": found.frozen.path("train")}
+    paths["split"] = found.frozen.path(part) if part else found.project.golden
+    shared, train, split, query = store.shared_domains(paths["train"], paths["split"])
+    return {
+        "version": found.frozen.version,
+        "sha256": found.frozen.sha256,
+        "train_domains": train,
+        "split_domains": split,
+        "shared_domains": shared,
+        "query": query,
+    }
+
+
+def group_notes(examples: Sequence[Example]) -> list[str]:
+    """Return what the groups that an interval rests on cannot show, a sentence each."""
+    said = []
+    without = sum(not example.domain for example in examples)
+    if without:
+        said.append(
+            f"{without} of {len(examples)} examples have no domain: each document, or each "
+            "example, counts as a group of its own, and the interval may be too narrow."
+        )
+    if len(examples) > 1 and len({example.unit for example in examples}) == 1:
+        said.append(
+            f"All {len(examples)} examples are of one group: no interval can be computed, and "
+            "nothing is shown for other groups."
+        )
+    return said
+
+
+def _notes(found: Subject, has_similarity: bool) -> list[str]:
+    pool = found.frozen.counts.get(found.split, len(found.examples))
+    notes = [
+        f"Base weights: {found.base.get('precision_note', 'as its id says')} "
+        f"({found.base.get('revision')}).",
+        f"Answered on {machines(found)}. Latency is the wall time of a whole batch, not of one "
+        "call.",
+        "Slots are scored from the first JSON object in the text even where the raw text is no "
+        "valid JSON (`recovered`); validity is judged on the raw text.",
+        "An answer that is missing, cut or unreadable has all its slots wrong.",
+    ]
+    if len(found.examples) < pool:
+        notes.append(
+            f"{len(found.examples)} of {pool} examples of the split, spread evenly over its "
+            f"domains, chosen by seed {found.settings.seed} (eval.max_examples)."
+        )
+    notes += group_notes(found.examples)
+    if has_similarity:
+        notes.append(
+            "llm_similarity is scored by a local sentence-embedding model "
+            f"({found.settings.similarity_model}), not by a judge model."
+        )
+    notes.append(
+        "References from the strong model make 'at least the strong model' not testable here."
+    )
+    return notes

@@ -1,0 +1,52 @@
+"""Free, repaired and constrained decoding of one run, side by side on the same examples."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from sem.core import jsonio
+from sem.eval.answers import answers
+from sem.eval.answers.answers import Answer
+from sem.eval.answers.subject import Subject
+from sem.eval.scoring import metrics
+from sem.eval.scoring.metrics import Score
+
+Marked = Callable[[Mapping[str, Answer]], list[Score]]
+
+SHOWN = ("n", "accuracy", "json_valid", "schema_valid", "tokens_out", "cut",
+         "batch_latency_ms_p50", "batch_latency_ms_p95")  # fmt: skip
+
+
+def variants(found: Subject, marked: Marked) -> dict[str, dict[str, Any]]:
+    """Totals of FOUND's run by way of decoding; constrained only where it has answered so.
+
+    MARKED scores answers on every example. Repaired are the free answers after json-repair,
+    with the latency of free decoding.
+    """
+    free = replace(found, settings=replace(found.settings, decoding="free"))
+    held = replace(found, settings=replace(found.settings, decoding="constrained"))
+    made = {}
+    if free.book.path.exists() and not free.book.is_stale():
+        said = answers.read(free.book.path)
+        made["free"] = said
+        made["repaired"] = {name: repaired(answer) for name, answer in said.items()}
+    if held.book.path.exists() and not held.book.is_stale():
+        made["constrained"] = answers.read(held.book.path)
+    return {name: _totals(marked(said)) for name, said in made.items()}
+
+
+def repaired(answer: Answer) -> Answer:
+    """ANSWER with its text mended into a JSON object, where json-repair finds one."""
+    from json_repair import repair_json
+
+    try:
+        jsonio.loads(answer.text)
+        return answer
+    except ValueError:
+        text = repair_json(answer.text[:100_000], ensure_ascii=False)
+    return replace(answer, text=text) if isinstance(text, str) and text[:1] == "{" else answer
+
+
+def _totals(scores: list[Score]) -> dict[str, Any]:
+    totals = metrics.totals(scores)
+    return {name: totals[name] for name in SHOWN}

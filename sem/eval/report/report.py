@@ -1,0 +1,302 @@
+"""scores.json and report.md: what is shown, with what error, and what is not."""
+
+import html
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sem.core import files, jsonio
+from sem.core.markdown import grid
+from sem.eval.config import EvalSettings
+from sem.eval.report import baselines
+from sem.eval.scoring import metrics
+from sem.eval.scoring.metrics import Score
+from sem.eval.stats import paired_stats
+
+RATES = {
+    "accuracy": "slot accuracy",
+    "row_exact": "row exact (every slot passes, nothing made up)",
+    "json_valid": "JSON validity (raw text)",
+    "schema_valid": "schema validity",
+}
+SIDES = ("baseline", "tuned", "strong")
+COMPARED = (*RATES, "precision", "recall", "f1", "rubric_score")
+COUNTS = ("recovered", "cut", "refused", "missing", "unscored_slots")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs on the same examples, and everything the report says about them."""
+
+    baseline: str
+    run: str
+    split: str
+    before: Sequence[Score]
+    after: Sequence[Score]
+    facts: dict[str, Any]  # snapshot, domains, hardware, weights, settings
+
+
+def scores(comparison: Comparison, settings: EvalSettings) -> dict[str, Any]:
+    """Everything in the report as one JSON value."""
+    differences = {
+        name: paired_stats.paired(
+            comparison.before, comparison.after, name, settings.draws, settings.seed
+        )
+        for name in RATES
+    }
+
+    def totals(side: str, scored: Sequence[Score]) -> dict[str, Any]:
+        return metrics.totals(scored, settings.prices.get(side))
+
+    return {
+        "format": "scores.v1",
+        "baseline": {"run": comparison.baseline, **totals("baseline", comparison.before)},
+        "tuned": {"run": comparison.run, **totals("tuned", comparison.after)},
+        "difference_points": {name: made.as_json() for name, made in differences.items()},
+        "tests": _tests(comparison),
+        "verdict": differences["accuracy"].sentence(),
+        "tasks": _groups(comparison, "task"),
+        "strata": _groups(comparison, "stratum"),
+        "split": comparison.split,
+        **comparison.facts,
+    }
+
+
+def _tests(comparison: Comparison) -> dict[str, Any]:
+    """Exact tests that take rows as independent: McNemar on whole rows, bounds of validity."""
+    rows = paired_stats.pair(comparison.before, comparison.after, lambda one: float(one.row_exact))
+    after = comparison.after
+    valid = {
+        name: paired_stats.clopper_pearson(sum(getattr(s, name) for s in after), len(after))
+        for name in ("json_valid", "schema_valid")
+    }
+    return {
+        "row_exact": {
+            "gained": rows.gains,
+            "lost": rows.losses,
+            "mcnemar_p": paired_stats.mcnemar(rows.gains, rows.losses),
+        },
+        "bounds": {name: {"low": low, "high": high} for name, (low, high) in valid.items()},
+    }
+
+
+def test_sentences(found: dict[str, Any]) -> list[str]:
+    """What the exact tests say, a sentence each."""
+    rows, bounds = found["tests"]["row_exact"], found["tests"]["bounds"]
+    return [
+        f"Rows with every slot right: {rows['gained']} gained, {rows['lost']} lost, exact McNemar "
+        f"p = {rows['mcnemar_p']:.2g} (rows taken as independent).",
+        *(
+            f"{RATES[name]} of the tuned run, exact 95 % interval: "
+            f"{_percent(bound['low'])} to {_percent(bound['high'])}."
+            for name, bound in bounds.items()
+        ),
+    ]
+
+
+def seeds_note(spread: dict[str, Any]) -> str:
+    """What other seeds of the same recipe say of one run's figure."""
+    return (
+        f"Slot accuracy over {spread['runs']} seeds: mean {spread['mean']:.1f} %, standard "
+        f"deviation {spread['sd']:.1f} points; a difference of two runs below "
+        f"{spread['noise']:.1f} points is noise."
+    )
+
+
+def columns(found: dict[str, Any]) -> tuple[str, ...]:
+    """The columns of `table`; the model being replaced has one where its answers were kept."""
+    first = ("metric", "baseline", "tuned", "difference", *baselines.columns(found))
+    return (*first, "strong") if found["strong"] else first
+
+
+def table(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Rows of `columns`: metric, baseline, tuned, difference [95 % interval], for every report."""
+    made = []
+    for name, label in RATES.items():
+        change = found["difference_points"][name]
+        shown = f"{change['points']:+.1f} [{change['low']:+.1f}, {change['high']:+.1f}]"
+        made.append(_row(found, name, label, _percent, shown))
+    for name in ("precision", "recall", "f1"):
+        made.append(_row(found, name, f"{name} (micro)", _percent))
+    if any(found[side] and found[side]["rubric_score"] is not None for side in SIDES):
+        made.append(_row(found, "rubric_score", "rubric score (weighted)", _percent))
+    for name in ("tokens_in", "tokens_out"):
+        made.append(_row(found, name, f"{name} (mean)", "{:.0f}".format))
+    for name in COUNTS:
+        made.append(_row(found, name, name.replace("_", " "), str))
+    if any(found[side] and found[side]["cost_usd_per_1000"] is not None for side in SIDES):
+        made.append(_row(found, "cost_usd_per_1000", "USD for 1,000 requests", _usd))
+    for share in ("p50", "p95"):
+        name = f"batch_latency_ms_{share}"
+        made.append(_row(found, name, f"batch latency ms {share}", str))
+    return made
+
+
+def _row(
+    found: dict[str, Any], name: str, label: str, shown: Callable[[Any], str], change: str = ""
+) -> tuple[str, ...]:
+    was, now, *strong = [shown(found[side][name]) for side in SIDES if found[side]]
+    # What a constant answer costs in tokens or time says nothing.
+    others = (found["rivals"][r] if name in COMPARED else None for r in baselines.columns(found))
+    beside = [shown(other[name]) if other else "-" for other in others]
+    return (label, was, now, change, *beside, *strong)
+
+
+ERROR_COLUMNS = ("why a slot failed", "baseline", "tuned")
+
+
+def error_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    """One row an error kind or hallucination proxy that occurs: how often in either run."""
+    made = []
+    for group in ("errors", "proxies"):
+        was, now = found["baseline"][group], found["tuned"][group]
+        for name in {**was, **now}:
+            pair = (was.get(name) or 0, now.get(name) or 0)
+            if any(pair) and name != "ungrounded_share":
+                label = name.replace("_", " ")
+                prefix = "" if group == "errors" else "proxy: "
+                made.append((f"{prefix}{label}", *map(str, pair)))
+    return made
+
+
+def write(folder: Path, found: dict[str, Any]) -> Path:
+    """Write scores.json, then report.md, into FOLDER; the path of report.md."""
+    files.write(folder / "scores.json", jsonio.pretty(found))
+    return files.write(folder / "report.md", markdown(found))
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """The report for a person to read."""
+    parts = [
+        f"# {cell(found['sem'])}: {cell(found['tuned']['run'])} against "
+        f"{cell(found['baseline']['run'])}",
+        f"**{found['verdict']}** (percentage points of slot accuracy, 95 % interval).",
+        *([f"**{cell(found['rivals']['sentence'])}**."] if "rivals" in found else []),
+        f"n = {found['tuned']['n']} examples of {found['tuned']['domains']} domains "
+        f"(without a domain: its document, else itself), "
+        f"split {found['split']} of snapshot v{found['snapshot']['version']}. "
+        "Interval: paired, jackknife over domains with a t quantile; exact bounds where fewer "
+        "than five domains moved. The percentile bootstrap is in scores.json.",
+        _section("Result", columns(found), table(found)),
+        "\n".join(f"- {line}" for line in test_sentences(found)),
+        _section("By field", field_columns(found), field_rows(found)),
+        _section("By task", GROUP_COLUMNS, group_rows(found["tasks"])),
+        _section("By page type and language", GROUP_COLUMNS, group_rows(found["strata"])),
+        _section("Why slots fail", ERROR_COLUMNS, error_rows(found)),
+        _section("Decoding", DECODING_COLUMNS, decoding_rows(found)),
+        _domains(found["snapshot"]),
+        _notes(found),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+FIELD_COLUMNS = ("field", "n", "pass base", "pass tuned", "precision", "recall", "F1",
+                 "missing", "spurious")  # fmt: skip
+GROUP_COLUMNS = ("group", "n", "accuracy base", "accuracy tuned", "schema valid tuned")
+DECODING_COLUMNS = ("run", "decoding", "slot accuracy", "JSON validity", "schema validity",
+                    "tokens out", "cut", "batch latency ms p50")  # fmt: skip
+
+
+def decoding_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    """One row a run and way of decoding: free, repaired and, where it was run, constrained."""
+    return [
+        (
+            found[side]["run"],
+            way,
+            *(_percent(totals[name]) for name in ("accuracy", "json_valid", "schema_valid")),
+            f"{totals['tokens_out']:.0f}",
+            str(totals["cut"]),
+            str(totals["batch_latency_ms_p50"]),
+        )
+        for side in ("baseline", "tuned")
+        for way, totals in found["decoding"][side].items()
+    ]
+
+
+def field_columns(found: dict[str, Any]) -> tuple[str, ...]:
+    """The columns of `field_rows`."""
+    others = baselines.columns(found)
+    return (*FIELD_COLUMNS[:4], *others, *["beats the better"][: len(others)], *FIELD_COLUMNS[4:])
+
+
+def field_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    """One row a field; precision, recall, F1, missing and spurious are the tuned run's."""
+    before = found["baseline"]["fields"]
+    has_rivals = bool(baselines.columns(found))
+    return [
+        (
+            name,
+            str(after["n"]),
+            _percent(before.get(name, {}).get("pass")),
+            _percent(after["pass"]),
+            *map(_percent, baselines.cells(found, name)),
+            *(["yes" if baselines.is_beaten(found, name) else "not shown"] if has_rivals else []),
+            *(_percent(after[key]) for key in ("precision", "recall", "f1")),
+            str(after["missing"]),
+            str(after["spurious"]),
+        )
+        for name, after in found["tuned"]["fields"].items()
+    ]
+
+
+def cell(text: object) -> str:
+    """TEXT as it may stand in a Markdown table: no markup, no link, no new line."""
+    flat = " ".join(str(text).split())
+    escaped = html.escape(flat, quote=False)
+    return "".join("\\" + c if c in "|`*_[]!\\#~<>" else c for c in escaped if c.isprintable())
+
+
+def _section(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    inert = ([cell(value) for value in row] for row in rows)
+    return f"## {title}\n{grid(columns, inert)}"
+
+
+def _groups(comparison: Comparison, key: str) -> dict[str, dict[str, Any]]:
+    before = metrics.by(comparison.before, key)
+    groups = {}
+    for name, after in metrics.by(comparison.after, key).items():
+        was, now = metrics.totals(before.get(name, [])), metrics.totals(after)
+        groups[name] = {
+            "n": now["n"],
+            "accuracy_base": was["accuracy"],
+            "accuracy_tuned": now["accuracy"],
+            "schema_valid_tuned": now["schema_valid"],
+        }
+    return groups
+
+
+def group_rows(groups: dict[str, dict[str, Any]]) -> list[tuple[str, ...]]:
+    """One row a task or stratum."""
+    return [
+        (
+            name,
+            str(group["n"]),
+            *(_percent(group[k]) for k in ("accuracy_base", "accuracy_tuned")),
+            _percent(group["schema_valid_tuned"]),
+        )
+        for name, group in groups.items()
+    ]
+
+
+def _domains(snapshot: dict[str, Any]) -> str:
+    shared = snapshot["shared_domains"]
+    named = ", ".join(cell(name) for name in shared) if shared else "none"
+    return (
+        "## Unseen domains\n"
+        f"Domains in train: {snapshot['train_domains']}; in this split: "
+        f"{snapshot['split_domains']}; in both: **{len(shared)}** ({named}).\n"
+        f"Query: `{snapshot['query']}`"
+    )
+
+
+def _notes(found: dict[str, Any]) -> str:
+    return "## Read with care\n" + "\n".join(f"- {cell(note)}" for note in found["notes"])
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value * 100:.1f} %"
+
+
+def _usd(value: float | None) -> str:
+    return "-" if value is None else f"${value:.4f}"

@@ -1,0 +1,177 @@
+"""report.html: one file a person can look at, without scripts and without any request.
+
+Pages, references and answers are hostile text: everything passes Jinja's escaping, and the
+page's own policy forbids scripts, forms, frames and every kind of request.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sem.core import files, jsonio
+from sem.core.example import Example
+from sem.eval.answers.answers import Answer
+from sem.eval.report import plots, report
+from sem.eval.report.compare import Reading
+from sem.eval.scoring.metrics import Score
+from sem.eval.stats import paired_stats
+
+TEMPLATE = Path(__file__).with_name("report.html.j2")
+EXCERPT = 1_500  # characters of an input that are shown
+MOST_FLIPS = 150
+MOST_DOMAINS = 60
+KINDS = {"broken": "worse than the baseline", "fixed": "better than the baseline",
+         "both": "both wrong, alike", "right": "both right"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Flip:
+    """One example as both runs answered it."""
+
+    id: str
+    kind: str  # a key of KINDS
+    domain: str
+    task: str
+    accuracy: tuple[float, float]
+    excerpt: str
+    hidden: int  # characters of the input that are not shown
+    reference: str
+    baseline: str
+    tuned: str
+    fields: Sequence[tuple[str, bool | None, bool | None]]
+
+
+def write(folder: Path, found: dict[str, Any], reading: Reading) -> Path:
+    """Write report.html into FOLDER from scores FOUND and what they were made of."""
+    return files.write(folder / "report.html", html(found, reading))
+
+
+def html(found: dict[str, Any], reading: Reading) -> str:
+    """The whole page."""
+    from jinja2 import Environment, StrictUndefined
+
+    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(
+        TEMPLATE.read_text("utf-8")
+    )
+    before, after = reading.compared.before, reading.compared.after
+    shown, counts = flips(reading)
+    return template.render(
+        found=found,
+        rate_columns=report.columns(found),
+        rates=report.table(found),
+        tests=report.test_sentences(found),
+        error_columns=report.ERROR_COLUMNS,
+        errors=report.error_rows(found),
+        slots=plots.forest(_slot_differences(before, after, found.get("rivals"))),
+        domains=plots.dumbbells(_by_domain(before, after)[:MOST_DOMAINS]),
+        hidden_domains=max(0, len({s.domain for s in after}) - MOST_DOMAINS),
+        latency=plots.steps(
+            {
+                found["baseline"]["run"]: [s.latency_ms for s in before],
+                found["tuned"]["run"]: [s.latency_ms for s in after],
+            }
+        ),
+        confusions=plots.heat(found["confusions"]),
+        field_columns=report.field_columns(found),
+        fields=report.field_rows(found),
+        group_columns=report.GROUP_COLUMNS,
+        groups={
+            "By task": report.group_rows(found["tasks"]),
+            "By page type and language": report.group_rows(found["strata"]),
+        },
+        decoding_columns=report.DECODING_COLUMNS,
+        decodings=report.decoding_rows(found),
+        flips=shown,
+        flip_counts=counts,
+        kinds=KINDS,
+    )
+
+
+def _slot_differences(
+    before: Sequence[Score], after: Sequence[Score], rivals: dict[str, Any] | None
+) -> list[plots.Interval]:
+    fields = rivals["fields"] if rivals else {}
+    beats = {name: bool(made["beats"]) for name, made in fields.items()}
+    return [
+        plots.Interval(
+            name, made.points, made.low, made.high, made.pairs, beats.get(name, not rivals)
+        )
+        for name, pairs in paired_stats.slot_pairs(before, after).items()
+        if (made := paired_stats.difference(pairs, draws=0)).pairs
+    ]
+
+
+def _by_domain(before: Sequence[Score], after: Sequence[Score]) -> list[plots.Dumbbell]:
+    """Slot accuracy of both runs by domain, largest losses first; none where rows have none."""
+    if all(score.domain == score.id for score in after):
+        return []
+    sides: dict[str, tuple[list[float], list[float]]] = {}
+    for number, scores in enumerate((before, after)):
+        for score in scores:
+            sides.setdefault(score.domain, ([], []))[number].append(score.accuracy)
+    made = [
+        plots.Dumbbell(name, 100 * _mean(was), 100 * _mean(now), len(now))
+        for name, (was, now) in sides.items()
+    ]
+    return sorted(made, key=lambda one: (one.after - one.before, one.label))
+
+
+def flips(reading: Reading) -> tuple[list[Flip], dict[str, int]]:
+    """The examples most worth reading, losses first, and how many there are of each kind."""
+    was = {score.id: score for score in reading.compared.before}
+    said_before = reading.answers(reading.before)
+    said_after = reading.answers(reading.after)
+    examples = {example.id: example for example in reading.after.examples}
+    made = [
+        _flip(examples[now.id], was[now.id], now, said_before, said_after)
+        for now in reading.compared.after
+        if now.id in was
+    ]
+    counts = {kind: sum(flip.kind == kind for flip in made) for kind in KINDS}
+    order = list(KINDS)
+    made.sort(key=lambda flip: (order.index(flip.kind), flip.accuracy[1], flip.id))
+    return made[:MOST_FLIPS], counts
+
+
+def _flip(
+    example: Example,
+    was: Score,
+    now: Score,
+    said_before: Mapping[str, Answer],
+    said_after: Mapping[str, Answer],
+) -> Flip:
+    names = sorted(was.slots.keys() | now.slots.keys())
+    return Flip(
+        id=example.id,
+        kind=_kind(was, now),
+        domain=example.domain or "-",
+        task=example.task,
+        accuracy=(was.accuracy, now.accuracy),
+        excerpt=example.input_text[:EXCERPT],
+        hidden=max(0, len(example.input_text) - EXCERPT),
+        reference=jsonio.dumps(example.output_json),
+        baseline=_text(said_before, example.id),
+        tuned=_text(said_after, example.id),
+        fields=[(name, _passed(was, name), _passed(now, name)) for name in names],
+    )
+
+
+def _kind(was: Score, now: Score) -> str:
+    if now.accuracy != was.accuracy:
+        return "fixed" if now.accuracy > was.accuracy else "broken"
+    return "right" if now.row_exact else "both"
+
+
+def _passed(score: Score, name: str) -> bool | None:
+    slot = score.slots.get(name)
+    # A field that this run did not write and the reference has not either is right.
+    return True if slot is None else slot.passed
+
+
+def _text(said: Mapping[str, Answer], name: str) -> str:
+    return said[name].text[:EXCERPT] if name in said else "(no answer)"
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

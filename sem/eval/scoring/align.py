@@ -1,0 +1,261 @@
+"""Two answers side by side, field by field: nested objects opened, lists of objects aligned.
+
+Items of a list are paired so that the sum of their closeness is largest (Kuhn 1955, by
+`scipy.optimize.linear_sum_assignment`); an item without a partner is missing or extra.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from sem.core.slotspec import SlotSpec
+from sem.eval.scoring import slots
+from sem.eval.scoring.values import as_text, canonical, folded, is_empty
+
+NOTHING = object()  # no usable answer at all: every field it should hold is wrong
+ABSENT = object()  # a key the reference does not write
+PARTNERS_FROM = 0.3  # mean closeness of fields from which two items are one
+MAX_ITEMS = 100  # items a side that are compared with each other; the rest have no partner
+
+
+@dataclass(frozen=True)
+class Part:
+    """One decision: what was said where this was wanted (ABSENT: the key is not written)."""
+
+    said: Any
+    wanted: Any
+
+    @property
+    def is_wanted(self) -> bool:
+        return self.wanted is not ABSENT and not is_empty(self.wanted)
+
+    @property
+    def is_said(self) -> bool:
+        return self.said is not NOTHING and not is_empty(self.said)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A compared field: one part, or for a field of a list of objects one an item."""
+
+    name: str
+    spec: SlotSpec
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class Items:
+    """How many objects stood where, and how many of them have a partner."""
+
+    said: int
+    wanted: int
+    paired: int
+
+    def __add__(self, other: "Items") -> "Items":
+        return Items(
+            self.said + other.said, self.wanted + other.wanted, self.paired + other.paired
+        )
+
+
+@dataclass
+class Alignment:
+    """The compared fields of two answers, and the lists and objects they stood in."""
+
+    parts: dict[str, list[Part]] = field(default_factory=lambda: defaultdict(list))
+    specs: dict[str, SlotSpec] = field(default_factory=dict)
+    items: dict[str, Items] = field(default_factory=dict)
+
+    @property
+    def pairs(self) -> list[Pair]:
+        return [Pair(name, self.specs[name], tuple(p)) for name, p in self.parts.items()]
+
+
+@dataclass(frozen=True)
+class _Node:
+    path: str
+    spec: SlotSpec | None = None
+    is_list: bool = False
+    children: dict[str, "_Node"] = field(default_factory=dict)
+
+    @property
+    def is_critical(self) -> bool:
+        own = self.spec is not None and self.spec.critical
+        return own or any(child.is_critical for child in self.children.values())
+
+
+def align(said: Any, wanted: Any, levels: Mapping[str, SlotSpec]) -> Alignment:
+    """SAID against the reference WANTED in every field of LEVELS.
+
+    A key that the reference does not write is a decision only where the answer puts a value
+    there: otherwise an answer of one field would be rewarded with all the optional ones.
+    """
+    sides = [side for side in (said, wanted) if isinstance(side, dict)]
+    literal = frozenset(  # a key that is spelt like a path
+        name for name in levels if "." in name and any(name in side for side in sides)
+    )
+    found = Alignment()
+    _walk(_tree(tuple(levels.items()), literal), _object(said), wanted, found)
+    return found
+
+
+def best_reference(
+    wanted: Any,
+    alternatives: Mapping[str, Sequence[Any]],
+    levels: Mapping[str, SlotSpec],
+    worth: Callable[[Any, Collection[str]], float],
+) -> Any:
+    """Return the reference WANTED with, in each slot of ALTERNATIVES, its best right answer.
+
+    Annotators of a benchmark may accept several values of a field; an answer is as right as it
+    is beside the nearest of them, field by field. `worth(reference, names)` is what the answer is
+    worth in the fields NAMES; of equals the reference's own value stays. A slot that is opened
+    (`seller` of `seller.name`) is chosen as a whole.
+    """
+    for slot, values in alternatives.items():
+        names = [n for n in levels if n == slot or n.startswith((f"{slot}.", f"{slot}[]."))]
+        if names:
+            choices = [wanted, *(_with_value(wanted, slot, value) for value in values)]
+            wanted = max(choices, key=lambda choice: worth(choice, names))
+    return wanted
+
+
+def _with_value(wanted: Any, slot: str, value: Any) -> Any:
+    if not isinstance(wanted, dict):
+        return value
+    head, _, rest = slot.partition(".")
+    if not rest or slot in wanted:
+        return wanted | {slot: value}
+    return wanted | {head: _with_value(wanted.get(head) or {}, rest, value)}
+
+
+@lru_cache(maxsize=256)
+def _tree(levels: tuple[tuple[str, SlotSpec], ...], literal: frozenset[str]) -> _Node:
+    root = _Node("")
+    for name, spec in levels:
+        here = root
+        *outer, last = [name] if name in literal else name.split(".")
+        for step in outer:
+            path = f"{here.path}.{step}".lstrip(".")
+            inner = _Node(path, is_list=step.endswith("[]"))
+            here = here.children.setdefault(step.removesuffix("[]"), inner)
+        here.children[last] = _Node(name, spec)
+    return root
+
+
+def _object(said: Any) -> Any:
+    return said if isinstance(said, dict) else NOTHING
+
+
+def _walk(node: _Node, said: Any, wanted: Any, found: Alignment) -> None:
+    for key, child in node.children.items():
+        inner = said if said is NOTHING else said.get(key) if isinstance(said, dict) else None
+        reference = wanted.get(key, ABSENT) if isinstance(wanted, dict) else ABSENT
+        if child.spec is not None:
+            _decide(child.path, child.spec, Part(inner, reference), found)
+            continue
+        before = sum(map(len, found.parts.values()))
+        (_walk_list if child.is_list else _walk_object)(child, inner, reference, found)
+        if sum(map(len, found.parts.values())) == before:
+            # Nothing below: null for null, or a text where an object should be.
+            spec = SlotSpec(critical=child.is_critical)
+            _decide(child.path.removesuffix("[]"), spec, Part(inner, reference), found)
+
+
+def _decide(path: str, spec: SlotSpec, part: Part, found: Alignment) -> None:
+    if part.wanted is not ABSENT or part.is_said:
+        found.specs[path] = spec
+        found.parts[path].append(part)
+
+
+def _walk_object(node: _Node, said: Any, wanted: Any, found: Alignment) -> None:
+    is_extra = isinstance(said, dict) and said and not isinstance(wanted, dict)
+    if is_extra:
+        _count(node.path, Items(1, 0, 0), found)
+    if is_extra or (isinstance(wanted, dict) and wanted):
+        _walk(node, said, wanted, found)
+
+
+def _walk_list(node: _Node, said: Any, wanted: Any, found: Alignment) -> None:
+    ours = said if isinstance(said, list) else []
+    theirs = wanted if isinstance(wanted, list) else []
+    partners = partner(node, ours, theirs)
+    if ours or theirs:
+        _count(node.path, Items(len(ours), len(theirs), len(partners)), found)
+    for i, j in partners:
+        _walk(node, ours[i], theirs[j], found)
+    alone = Alignment()
+    taken = {i for i, _ in partners}, {j for _, j in partners}
+    for j, item in enumerate(theirs):
+        if j not in taken[1]:
+            _walk(node, NOTHING if said is NOTHING else None, item, alone)
+    for i, item in enumerate(ours):
+        if i not in taken[0]:
+            _walk(node, item, ABSENT, alone)
+    for pair in alone.pairs:
+        for part in pair.parts:
+            if part.is_wanted or part.is_said:  # an empty field of a lost item is no decision
+                _decide(pair.name, pair.spec, part, found)
+
+
+def _count(path: str, items: Items, found: Alignment) -> None:
+    found.items[path] = found.items.get(path, Items(0, 0, 0)) + items
+
+
+def partner(node: _Node, ours: Sequence[Any], theirs: Sequence[Any]) -> list[tuple[int, int]]:
+    """Index pairs of the items of OURS and THEIRS that belong together, by best assignment."""
+    same = _identical(ours, theirs)
+    left = [i for i in range(len(ours)) if i not in same][:MAX_ITEMS]
+    right = [j for j in range(len(theirs)) if j not in set(same.values())][:MAX_ITEMS]
+    if not left or not right:
+        return sorted(same.items())
+    from scipy.optimize import linear_sum_assignment
+
+    close = [[_closeness(node, ours[i], theirs[j]) for j in right] for i in left]
+    # Among equal sums the written order: two lines of the same article stay first and second.
+    ranked = [
+        [value - 1e-6 * abs(i - j) / MAX_ITEMS for j, value in enumerate(row)]
+        for i, row in enumerate(close)
+    ]
+    rows, columns = linear_sum_assignment(ranked, maximize=True)
+    chosen = zip(rows.tolist(), columns.tolist(), strict=True)
+    near = {left[i]: right[j] for i, j in chosen if close[i][j] >= PARTNERS_FROM}
+    return sorted((same | near).items())
+
+
+def _identical(ours: Sequence[Any], theirs: Sequence[Any]) -> dict[int, int]:
+    places: dict[str, list[int]] = defaultdict(list)
+    for j in reversed(range(len(theirs))):
+        places[canonical(theirs[j])].append(j)
+    found = {}
+    for i, item in enumerate(ours):
+        if waiting := places.get(canonical(item)):
+            found[i] = waiting.pop()
+    return found
+
+
+def _closeness(node: _Node, said: Any, wanted: Any) -> float:
+    """Mean closeness of the fields of two items, 0 to 1."""
+    if not (isinstance(said, dict) and isinstance(wanted, dict)):
+        return 0.0
+    found = Alignment()
+    _walk(node, said, wanted, found)
+    near = [
+        _near(part, pair.spec)
+        for pair in found.pairs
+        for part in pair.parts
+        if part.is_said or part.is_wanted
+    ]
+    return sum(near) / len(near) if near else 0.0
+
+
+def _near(part: Part, spec: SlotSpec) -> float:
+    if not (part.is_said and part.is_wanted):
+        return 0.0
+    rule = slots.score(part.said, part.wanted, spec)
+    if rule == 1.0 or not isinstance(part.wanted, str):
+        return rule or 0.0
+    said, wanted = (Counter(folded(as_text(v)).split()) for v in (part.said, part.wanted))
+    shared = 2 * (said & wanted).total() / ((said + wanted).total() or 1)
+    return max(rule or 0.0, shared)

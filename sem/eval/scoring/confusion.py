@@ -1,0 +1,54 @@
+"""Confusion matrices of fields whose values come from a list: which label is taken for which."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from sem.eval.scoring.align import ABSENT, NOTHING, Part
+from sem.eval.scoring.values import canonical, is_empty
+
+NULL, NO_ANSWER, OTHER = "(null)", "(no answer)", "(other)"
+
+
+def labels(part: Part, known: frozenset[str]) -> tuple[str, str]:
+    """(reference, answer) as labels; an answer outside KNOWN is `(other)`."""
+    wanted = NULL if part.wanted is ABSENT or is_empty(part.wanted) else _label(part.wanted)
+    if part.said is NOTHING:
+        return wanted, NO_ANSWER
+    if is_empty(part.said):
+        return wanted, NULL
+    return wanted, _label(part.said) if canonical(part.said) in known else OTHER
+
+
+def matrix(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Counts by reference and answer, and per label n, precision, recall and F1.
+
+    The macro F1 is the mean over labels that occur in references, null left out.
+    """
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for wanted, said in pairs:
+        counts[wanted][said] += 1
+    names = sorted(set(counts) - {NULL})
+    rates = {name: _rates(name, counts) for name in names}
+    f1s = [rate["f1"] for rate in rates.values()]
+    return {
+        "counts": {name: dict(sorted(row.items())) for name, row in sorted(counts.items())},
+        "labels": rates,
+        "macro_f1": sum(f1s) / len(f1s) if f1s else None,
+    }
+
+
+def _rates(name: str, counts: dict[str, Counter[str]]) -> dict[str, Any]:
+    right, wanted = counts[name][name], counts[name].total()
+    said = sum(row[name] for row in counts.values())
+    precision = right / said if said else None
+    return {
+        "n": wanted,
+        "precision": precision,
+        "recall": right / wanted,
+        "f1": 2 * right / (said + wanted),
+    }
+
+
+def _label(value: Any) -> str:
+    return value if isinstance(value, str) else canonical(value)

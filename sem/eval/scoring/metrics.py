@@ -1,0 +1,215 @@
+"""From scores to totals: rates over answers, per field, and by task, page type, domain and so on.
+
+Every test example is in every denominator, also where there is no answer. The names FEM, FWT,
+MISS and HALL and their denominators are those of docs/formats.md.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sem.eval.config import Prices
+from sem.eval.scoring import confusion
+from sem.eval.scoring.align import Items
+from sem.eval.scoring.scoring import WHOLE, Counts, Score, Slot, levels_of, score
+from sem.eval.scoring.taxonomy import KINDS
+
+__all__ = ["WHOLE", "Counts", "Score", "Slot", "by", "fields", "levels_of", "score", "totals"]
+GROUPS = ("task", "page_type", "language", "domain", "stratum")
+
+
+def totals(scores: Sequence[Score], prices: Prices | None = None) -> dict[str, Any]:
+    """Rates over SCORES; `n` and `unscored_slots` are counts."""
+    count = len(scores)
+    latency = sorted(s.latency_ms for s in scores)
+    return {
+        "n": count,
+        "domains": len({s.domain for s in scores}),
+        "accuracy": _mean(s.accuracy for s in scores),
+        "row_exact": _mean(s.row_exact for s in scores),
+        "json_valid": _mean(s.json_valid for s in scores),
+        "schema_valid": _mean(s.schema_valid for s in scores),
+        "recovered": sum(s.recovered for s in scores),
+        "cut": sum(s.finish == "length" for s in scores),
+        "refused": sum(s.finish == "refused" for s in scores),
+        "missing": sum(s.finish == "missing" for s in scores),
+        "unscored_slots": sum(slot.passed is None for s in scores for slot in s.slots.values()),
+        "tokens_in": _mean(s.tokens_in for s in scores),
+        "tokens_out": _mean(s.tokens_out for s in scores),
+        "batch_latency_ms_p50": _quantile(latency, 0.50),
+        "batch_latency_ms_p95": _quantile(latency, 0.95),
+        "cost_usd_per_1000": _cost(scores, prices),
+        **micro(
+            [slot for s in scores for slot in s.slots.values()],
+            sum(s.proxies.extra_keys for s in scores),
+        ),
+        "errors": _errors(slot for s in scores for slot in s.slots.values()),
+        "doc_crit_ok": _share(s.critical_ok for s in scores),
+        "total_consist": _arithmetic(scores),
+        "li_align": _items(scores),
+        "rubric_score": _share(s.rubric for s in scores),
+        "proxies": _proxies(scores),
+        "fields": fields(scores),
+    }
+
+
+def fields(scores: Sequence[Score]) -> dict[str, dict[str, Any]]:
+    """Per `task.field`: pass rate, precision, recall, F1, how often missing or spurious."""
+    found: dict[str, list[Slot]] = defaultdict(list)
+    expected: Counter[str] = Counter()
+    for one in scores:
+        expected.update(f"{one.task}.{name}" for name in {*one.expected, *one.slots})
+        for name, slot in one.slots.items():
+            found[f"{one.task}.{name}"].append(slot)
+    return {name: _field_totals(found[name], expected[name]) for name in sorted(found)}
+
+
+def by(scores: Sequence[Score], key: str) -> dict[str, list[Score]]:
+    """SCORES grouped by one of their attributes, e.g. task, stratum, page_type or language."""
+    groups: dict[str, list[Score]] = defaultdict(list)
+    for one in scores:
+        groups[getattr(one, key)].append(one)
+    return dict(sorted(groups.items()))
+
+
+def breakdown(scores: Sequence[Score]) -> dict[str, dict[str, dict[str, Any]]]:
+    """totals() of every group, by task, page type, language, domain and stratum."""
+    return {
+        key: {name: totals(group) for name, group in by(scores, key).items()} for key in GROUPS
+    }
+
+
+def confusions(scores: Sequence[Score]) -> dict[str, dict[str, Any]]:
+    """Per `task.field` with a closed list of values: its confusion matrix."""
+    found: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for one in scores:
+        for name, labels in one.labels.items():
+            found[f"{one.task}.{name}"].append(labels)
+    return {name: confusion.matrix(found[name]) for name in sorted(found)}
+
+
+def _field_totals(found: list[Slot], documents: int) -> dict[str, Any]:
+    scored = [slot for slot in found if slot.passed is not None]
+    wanted = [slot for slot in found if slot.wanted]
+    ineligible = documents - len(wanted)
+    rates = micro(scored)
+    return {
+        "n": len(found),
+        "unscored": len(found) - len(scored),
+        "pass": _mean(bool(s.passed) for s in scored),
+        "score": _mean(s.score or 0.0 for s in scored),
+        **{name: rates[name] for name in ("precision", "recall", "f1")},
+        "missing": rates["missing_values"],
+        "spurious": rates["spurious_values"],
+        "eligible": len(wanted),
+        "ineligible": ineligible,
+        "fem": _share(slot.exact for slot in wanted),
+        "fwt": _share(slot.within or bool(slot.passed) for slot in wanted),
+        "miss": _share(not slot.said for slot in wanted),
+        "hall": sum(s.said and not s.wanted for s in found) / ineligible if ineligible else None,
+        "errors": _errors(found),
+    }
+
+
+def micro(found: Iterable[Slot], extra_keys: int = 0) -> dict[str, Any]:
+    """Precision over what was said, recall over what was wanted; items of lists count singly.
+
+    A key that no slot compares was said and is spurious.
+    """
+    counts = [slot.counts or _single(slot) for slot in found if slot.passed is not None]
+    right, said = sum(c.right for c in counts), sum(c.said for c in counts) + extra_keys
+    wanted = sum(c.wanted for c in counts)
+    return {
+        "precision": right / said if said else None,
+        "recall": right / wanted if wanted else None,
+        "f1": 2 * right / (said + wanted) if wanted else None,
+        "missing_values": sum(c.missing for c in counts),
+        "spurious_values": sum(c.spurious for c in counts) + extra_keys,
+    }
+
+
+def _single(slot: Slot) -> Counts:
+    return Counts(
+        right=bool(slot.passed) and slot.wanted,
+        said=slot.said,
+        wanted=slot.wanted,
+        missing=slot.wanted and not slot.said,
+        spurious=slot.said and not slot.wanted,
+    )
+
+
+def _errors(found: Iterable[Slot]) -> dict[str, int]:
+    # A judge may have passed what the rule failed: its errors are none.
+    failed = (slot for slot in found if slot.passed is False)
+    counted = Counter(error for slot in failed for error in slot.errors)
+    return {kind: counted[kind] for kind in KINDS if counted[kind]}
+
+
+def _arithmetic(scores: Sequence[Score]) -> dict[str, dict[str, Any]]:
+    """Per rubric check: documents it applies to, share that pass, references that fail it."""
+    found: dict[str, list[Any]] = defaultdict(list)
+    for one in scores:
+        for check in one.checks:
+            found[check.id].append(check)
+    return {
+        name: {
+            "n": len(checks),
+            "pass": _mean(check.passed for check in checks),
+            "reference_fails": sum(check.reference is False for check in checks),
+        }
+        for name, checks in sorted(found.items())
+    }
+
+
+def _items(scores: Sequence[Score]) -> dict[str, float | None]:
+    """Per list of objects: items with a partner over the items of either side."""
+    found: dict[str, Items] = {}
+    for one in scores:
+        for name, items in one.items.items():
+            if name.endswith("[]"):
+                key = f"{one.task}.{name}"
+                found[key] = found.get(key, Items(0, 0, 0)) + items
+    return {name: _overlap(items) for name, items in sorted(found.items())}
+
+
+def _overlap(items: Items) -> float | None:
+    either = items.said + items.wanted - items.paired
+    return items.paired / either if either else None
+
+
+def _proxies(scores: Sequence[Score]) -> dict[str, Any]:
+    """Sums of the hallucination proxies, and the share of looked-up values not in the input."""
+    names = (
+        "forbidden_keys",
+        "out_of_enum",
+        "ungrounded",
+        "looked_up",
+        "extra_entities",
+        "extra_keys",
+        "invented",
+    )
+    sums = {name: sum(getattr(s.proxies, name) for s in scores) for name in names}
+    looked_up = sums["looked_up"]
+    return {**sums, "ungrounded_share": sums["ungrounded"] / looked_up if looked_up else None}
+
+
+def _cost(scores: Sequence[Score], prices: Prices | None) -> float | None:
+    if prices is None or not scores:
+        return None
+    spent = sum(s.tokens_in for s in scores) * prices.tokens_in
+    spent += sum(s.tokens_out for s in scores) * prices.tokens_out
+    return spent / 1e6 / len(scores) * 1000
+
+
+def _mean(values: Iterable[float]) -> float:
+    found = [float(value) for value in values]
+    return sum(found) / len(found) if found else 0.0
+
+
+def _share(values: Iterable[float | None]) -> float | None:
+    found = [float(value) for value in values if value is not None]
+    return sum(found) / len(found) if found else None
+
+
+def _quantile(ordered: Sequence[int], share: float) -> int:
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0

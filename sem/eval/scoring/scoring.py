@@ -1,0 +1,298 @@
+"""One answer to one example: every field compared, and what the rubric and the input say to it.
+
+An answer that is missing, cut or no JSON has all its slots wrong. A slot nobody could score is
+`None` and counted apart.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sem.core import schema, slotspec
+from sem.core.example import Example
+from sem.core.slotspec import SlotFile, SlotSpec
+from sem.core.taskspec import TaskSpec
+from sem.dataset.store import rows
+from sem.eval.answers import answers
+from sem.eval.answers.answers import Answer
+from sem.eval.scoring import align, confusion, proxies, rubric, slots, taxonomy
+from sem.eval.scoring.align import ABSENT, NOTHING, Alignment, Items, Pair, Part
+from sem.eval.scoring.proxies import Proxies
+from sem.eval.scoring.rubric import Check
+from sem.eval.scoring.slots import Similarity
+
+WHOLE = "(answer)"  # the one slot of a task whose output is no object
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The decisions in one slot: one, or of a field of a list of objects one an item."""
+
+    right: int
+    said: int
+    wanted: int
+    missing: int
+    spurious: int
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One compared field: score 0..1 or None, whether it passes, and which sides have a value.
+
+    A field of a list of objects passes when every item's does and none is missing or extra;
+    its score is the mean over items of either side.
+    """
+
+    score: float | None
+    passed: bool | None
+    said: bool
+    wanted: bool
+    exact: bool = False  # the same but for case, width, number and date spelling (FEM)
+    within: bool = False  # exact, or passes, or within the default tolerance (FWT)
+    errors: tuple[str, ...] = ()  # why, one word a failed decision (taxonomy.KINDS)
+    counts: Counts | None = None  # of a field of a list of objects
+
+
+@dataclass(frozen=True)
+class Score:
+    """What one answer is worth."""
+
+    id: str
+    task: str
+    domain: str
+    stratum: str
+    json_valid: bool  # the raw text is one strict JSON value
+    schema_valid: bool  # and fits io_schema
+    recovered: bool  # no valid JSON, but an object could be cut out of the text and was scored
+    slots: dict[str, Slot]
+    tokens_in: int
+    tokens_out: int
+    latency_ms: int
+    finish: str
+    expected: tuple[str, ...] = ()  # every field of the task, also those nobody writes
+    critical: tuple[str, ...] = ()  # the compared fields that the gate looks at first
+    labels: dict[str, tuple[str, str]] = field(default_factory=dict)  # (reference, answer)
+    items: dict[str, Items] = field(default_factory=dict)  # of lists of objects
+    checks: tuple[Check, ...] = ()  # the rubric's arithmetic, where it applies
+    proxies: Proxies = field(default_factory=Proxies)
+    rubric: float | None = None  # the rubric's own weighted score
+
+    @property
+    def accuracy(self) -> float:
+        """Share of scored slots that pass; unscored slots are left out and counted apart."""
+        scored = [slot.passed for slot in self.slots.values() if slot.passed is not None]
+        return sum(scored) / len(scored) if scored else 0.0
+
+    @property
+    def row_exact(self) -> bool:
+        """Whether every slot passes, and nothing is said beyond the input and the reference."""
+        passed = all(slot.passed for slot in self.slots.values() if slot.passed is not None)
+        return passed and self.no_extra_keys and self.no_inventions
+
+    @property
+    def no_extra_keys(self) -> bool:
+        """Whether every key beside the schema's own is as the reference has it."""
+        return not self.proxies.extra_keys
+
+    @property
+    def no_unknown_labels(self) -> bool:
+        """Whether every label is on its list."""
+        return not self.proxies.out_of_enum
+
+    @property
+    def no_inventions(self) -> bool:
+        """Whether every value said stands in the input, in the reference or on a list."""
+        return not self.proxies.invented
+
+    @property
+    def critical_ok(self) -> bool | None:
+        """Whether every critical slot passes; None where the task has none here."""
+        found = [self.slots[name].passed for name in self.critical if name in self.slots]
+        return all(found) if found else None
+
+    @property
+    def page_type(self) -> str:
+        return self.stratum.partition("|")[0]
+
+    @property
+    def language(self) -> str:
+        return self.stratum.partition("|")[2]
+
+
+def score(
+    example: Example,
+    answer: Answer | None,
+    spec: TaskSpec,
+    similarity: Similarity | None,
+    shared: SlotFile | None = None,
+) -> Score:
+    """ANSWER to EXAMPLE, compared field by field; no answer is a wrong one.
+
+    SHARED are the levels of judge_slots.yaml, below the TaskSpec's own.
+    """
+    text = answer.text if answer else ""
+    said, json_valid, recovered = answers.read_value(text)
+    levels = levels_of(spec, example, shared)
+    example = _beside_its_nearest(example, said, levels, similarity)
+    aligned = _aligned(said, example.output_json, levels)
+    compared = _compared(aligned, example, spec, similarity)
+    checks = rubric.arithmetic(said, example.output_json, spec)
+    evidence = taxonomy.evidence(example.input_text)
+    found = proxies.measure(said, spec, evidence, aligned, example.output_json)
+    schema_valid = json_valid and not schema.problems(said, spec.io_schema, limit=1)
+    return Score(
+        id=example.id,
+        task=example.task,
+        domain=example.unit,
+        stratum=example.stratum,
+        json_valid=json_valid,
+        schema_valid=schema_valid,
+        recovered=recovered,
+        slots=compared,
+        tokens_in=answer.tokens_in if answer else 0,
+        tokens_out=answer.tokens_out if answer else 0,
+        latency_ms=answer.latency_ms if answer else 0,
+        finish=answer.finish if answer else "missing",
+        expected=tuple(levels),
+        critical=tuple(pair.name for pair in aligned.pairs if pair.spec.critical),
+        labels=_labels(aligned, spec),
+        items=dict(aligned.items),
+        checks=tuple(checks),
+        proxies=found,
+        rubric=rubric.weighted(
+            _exact_share(compared),
+            schema_valid,
+            checks,
+            spec,
+            clean=(not found.extra_keys, not found.invented),
+            shared=(shared or SlotFile()).scoring,
+        ),
+    )
+
+
+def levels_of(
+    spec: TaskSpec, example: Example, shared: SlotFile | None = None
+) -> dict[str, SlotSpec]:
+    """The level of every field of EXAMPLE's task; one for the whole answer where it has none."""
+    levels = spec.slots(example.slot_specs, shared=shared, language=example.language)
+    return levels or {WHOLE: SlotSpec(language=example.language)}
+
+
+def _aligned(said: Any, wanted: Any, levels: Mapping[str, SlotSpec]) -> Alignment:
+    if WHOLE not in levels:
+        return align.align(said, wanted, levels)
+    whole = Alignment()
+    whole.specs[WHOLE] = levels[WHOLE]
+    whole.parts[WHOLE].append(Part(said, wanted))
+    return whole
+
+
+def _beside_its_nearest(
+    example: Example, said: Any, levels: Mapping[str, SlotSpec], similarity: Similarity | None
+) -> Example:
+    """EXAMPLE with the right answer of each slot that SAID comes nearest to."""
+    if not example.alternatives or said is NOTHING:
+        return example
+
+    def worth(wanted: Any, names: Collection[str]) -> float:
+        pairs = [pair for pair in _aligned(said, wanted, levels).pairs if pair.name in names]
+        each = [
+            _score(part, pair.spec, similarity) or 0.0 for pair in pairs for part in pair.parts
+        ]
+        return sum(each) / len(each) if each else 1.0
+
+    others = rows.tidy(example.alternatives)
+    return replace(
+        example, output_json=align.best_reference(example.output_json, others, levels, worth)
+    )
+
+
+def _compared(
+    aligned: Alignment, example: Example, spec: TaskSpec, similarity: Similarity | None
+) -> dict[str, Slot]:
+    shapes = slotspec.leaves(spec.io_schema, aligned.specs) | {WHOLE: spec.io_schema}
+    return {
+        pair.name: _slot(pair, shapes.get(pair.name), example, spec, similarity)
+        for pair in aligned.pairs
+    }
+
+
+def _slot(
+    pair: Pair, shape: Any, example: Example, spec: TaskSpec, similarity: Similarity | None
+) -> Slot:
+    worth = [_score(part, pair.spec, similarity) for part in pair.parts]
+    passes = [None if w is None else w >= pair.spec.passes_from for w in worth]
+    is_closed = proxies.labels_of(shape, pair.name, spec) is not None
+    text = taxonomy.evidence(example.input_text)
+    exact = [_is_exact(part, pair.spec) for part in pair.parts]
+    within = [
+        e or bool(passed) or _is_near(part, pair.spec)
+        for part, e, passed in zip(pair.parts, exact, passes, strict=True)
+    ]
+    return Slot(
+        score=None if None in worth else sum(w or 0.0 for w in worth) / len(worth),
+        passed=None if None in passes else all(passes),
+        said=any(part.is_said for part in pair.parts),
+        wanted=any(part.is_wanted for part in pair.parts),
+        exact=all(exact),
+        within=all(within),
+        errors=tuple(
+            taxonomy.kind(part, shape, is_closed, text, spec.io_schema)
+            for part, passed in zip(pair.parts, passes, strict=True)
+            if passed is False
+        ),
+        counts=_counts(pair, passes) if "[]" in pair.name else None,
+    )
+
+
+def _score(part: Part, spec: SlotSpec, similarity: Similarity | None) -> float | None:
+    if part.said is NOTHING:
+        return 0.0
+    return slots.score(part.said, _value(part), spec, similarity)
+
+
+def _value(part: Part) -> Any:
+    return None if part.wanted is ABSENT else part.wanted
+
+
+def _is_exact(part: Part, spec: SlotSpec) -> bool:
+    if part.said is NOTHING:
+        return False
+    if not (part.is_said and part.is_wanted):
+        return part.is_said == part.is_wanted
+    return taxonomy.is_same(part.said, part.wanted, spec)
+
+
+def _is_near(part: Part, spec: SlotSpec) -> bool:
+    is_both = part.is_said and part.is_wanted
+    return is_both and taxonomy.is_within(part.said, part.wanted, spec)
+
+
+def _counts(pair: Pair, passes: list[bool | None]) -> Counts:
+    rated = [p for p, passed in zip(pair.parts, passes, strict=True) if passed is not None]
+    return Counts(
+        right=sum(
+            passed is True and part.is_wanted
+            for part, passed in zip(pair.parts, passes, strict=True)
+        ),
+        said=sum(part.is_said for part in rated),
+        wanted=sum(part.is_wanted for part in rated),
+        missing=sum(part.is_wanted and not part.is_said for part in rated),
+        spurious=sum(part.is_said and not part.is_wanted for part in rated),
+    )
+
+
+def _labels(aligned: Alignment, spec: TaskSpec) -> dict[str, tuple[str, str]]:
+    """(reference, answer) of every field with a closed list of values, lists of objects apart."""
+    shapes = slotspec.leaves(spec.io_schema, aligned.specs) | {WHOLE: spec.io_schema}
+    found = {}
+    for pair in aligned.pairs:
+        known = proxies.labels_of(shapes.get(pair.name), pair.name, spec)
+        if known is not None and "[]" not in pair.name:
+            found[pair.name] = confusion.labels(pair.parts[0], known)
+    return found
+
+
+def _exact_share(compared: dict[str, Slot]) -> float:
+    wanted = [slot.exact for slot in compared.values() if slot.wanted]
+    return sum(wanted) / len(wanted) if wanted else 0.0

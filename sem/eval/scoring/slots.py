@@ -1,0 +1,133 @@
+"""The six similarity levels: a candidate and a reference in, a score from 0 to 1 out.
+
+Both empty is right, one empty is wrong, whatever the level. A score of None means unscored: it
+is counted as such and never taken for 0.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from sem.core.slotspec import SlotSpec
+from sem.eval.scoring.dates import as_date
+from sem.eval.scoring.values import agree, amount, as_text, canonical, folded, is_empty, is_json
+
+Scorer = Callable[[Any, Any, SlotSpec], float | None]
+Similarity = Callable[[str, str], float]
+
+LEVELS: dict[str, Scorer] = {}
+SHORT = 4  # a shorter reference must stand as a word: "HP" is in "shipping"
+SLACK = {"substring": 60, "llm_similarity": 500}  # characters beyond the reference
+
+
+def level(score: Scorer) -> Scorer:
+    """Register SCORE under its own name, as TaskSpecs and judge_slots.yaml spell it."""
+    LEVELS[score.__name__] = score
+    return score
+
+
+def score(
+    candidate: Any, reference: Any, spec: SlotSpec, similarity: Similarity | None = None
+) -> float | None:
+    """How well CANDIDATE meets REFERENCE at SPEC's level; None when it cannot be scored here."""
+    if not (is_json(candidate) and is_json(reference)):
+        return 0.0
+    if is_empty(reference) or is_empty(candidate):
+        return float(is_empty(reference) and is_empty(candidate))
+    if spec.level == "llm_similarity":
+        return llm_similarity(candidate, reference, similarity)
+    return LEVELS[spec.level](candidate, reference, spec)
+
+
+@level
+def exact(candidate: Any, reference: Any, spec: SlotSpec) -> float:
+    """1.0 when the values are the same JSON: `true` is not `1`, `"1"` is not `1`; 1.0 is 1."""
+    return float(canonical(candidate) == canonical(reference))
+
+
+@level
+def substring(candidate: Any, reference: Any, spec: SlotSpec) -> float:
+    """1.0 when the candidate holds the reference, case, typography and white space apart.
+
+    A candidate longer than three references (or the reference and 60 characters) is 0: an
+    answer that pastes the whole page contains everything and says nothing. A reference shorter
+    than 4 characters must stand as a word, and one that starts or ends in a digit must not go
+    on with another: "iPhone 1" is not in "iPhone 15".
+    """
+    if not isinstance(candidate, str) or not isinstance(reference, str):
+        return exact(candidate, reference, spec)
+    said, wanted = folded(candidate), folded(reference)
+    return float(not is_dump(said, wanted, "substring") and _holds(said, wanted))
+
+
+@level
+def numeric_tol(candidate: Any, reference: Any, spec: SlotSpec) -> float:
+    """1.0 when two finite numbers differ by at most the tolerance."""
+    said, wanted = amount(candidate, spec), amount(reference, spec)
+    if said is None or wanted is None:
+        return exact(candidate, reference, spec)
+    return float(agree(said, wanted, spec))
+
+
+@level
+def set_match(candidate: Any, reference: Any, spec: SlotSpec) -> float:
+    """Shared members over all members, order apart; repeats count (["a","a"] is not ["a"])."""
+    said, wanted = _members(candidate), _members(reference)
+    return (said & wanted).total() / (said | wanted).total()
+
+
+@level
+def date_norm(candidate: Any, reference: Any, spec: SlotSpec) -> float:
+    """1.0 when both name the same day once read as dates (the rules: eval/dates.py)."""
+    said = as_date(candidate, spec.day_first, spec.language)
+    wanted = as_date(reference, spec.day_first, spec.language)
+    if said is None or wanted is None:
+        return exact(candidate, reference, spec)
+    return float(said == wanted)
+
+
+def llm_similarity(candidate: Any, reference: Any, similarity: Similarity | None) -> float | None:
+    """Closeness of two texts by SIMILARITY; equal texts are 1.0, None without a scorer."""
+    said, wanted = as_text(candidate), as_text(reference)
+    if folded(said) == folded(wanted):
+        return 1.0
+    if is_dump(said, wanted, "llm_similarity"):
+        return 0.0
+    if similarity is None:
+        return None
+    closeness = similarity(said, wanted)
+    # min(1.0, nan) is 1.0: a scorer that breaks would pass everything.
+    return max(0.0, min(1.0, closeness)) if math.isfinite(closeness) else None
+
+
+def is_dump(said: str, wanted: str, kind: str) -> bool:
+    """Whether SAID is so much longer than WANTED that it answers by saying everything."""
+    return len(said) > max(3 * len(wanted), len(wanted) + SLACK[kind])
+
+
+def _holds(said: str, wanted: str) -> bool:
+    start = said.find(wanted)
+    while start >= 0:
+        before, after = said[:start][-1:], said[start + len(wanted) :][:1]
+        if not (_runs_on(before, wanted[0], wanted) or _runs_on(after, wanted[-1], wanted)):
+            return True
+        start = said.find(wanted, start + 1)
+    return False
+
+
+def _runs_on(beside: str, edge: str, wanted: str) -> bool:
+    """Whether the character BESIDE the EDGE of WANTED makes it part of a longer word."""
+    if edge.isdigit():
+        return beside.isdigit()
+    return len(wanted) < SHORT and _is_cased(beside) and _is_cased(edge)
+
+
+def _is_cased(character: str) -> bool:
+    # Chinese and Japanese have no case and put no space between words.
+    return character.isdigit() or character != character.upper()
+
+
+def _members(value: Any) -> Counter[str]:
+    items = value if isinstance(value, list) else [value]
+    return Counter(folded(item) if isinstance(item, str) else canonical(item) for item in items)

@@ -1,0 +1,128 @@
+"""Why a slot failed, in one word.
+
+| word | the answer |
+|---|---|
+| format | is no readable object, or puts there what the schema does not allow |
+| missing | leaves out a value that the input holds |
+| truncated_evidence | lacks a value that the input does not hold (cut, cleaned away, derived) |
+| normalisation | says the same in another spelling of text, number or date |
+| label | chooses another label of a closed list |
+| wrong_neighbour | takes another value of the input |
+| hallucinated | says what the input does not hold |
+"""
+
+from functools import lru_cache
+from typing import Any
+
+from sem.core import schema
+from sem.core import shape as shapes
+from sem.core.slotspec import SlotSpec
+from sem.dataset.clean import grounding
+from sem.eval.scoring import values
+from sem.eval.scoring.align import NOTHING, Part
+from sem.eval.scoring.dates import as_date
+
+KINDS = (
+    "format",
+    "missing",
+    "truncated_evidence",
+    "normalisation",
+    "label",
+    "wrong_neighbour",
+    "hallucinated",
+)
+_MONEY = SlotSpec("numeric_tol", unit="currency")
+# FORMATS' own normalisation: within 0.01 or 0.1 %, where a number's slot names no tolerance.
+_NEAR = {"tolerance": 0.01, "relative": 0.001}
+
+
+@lru_cache(maxsize=64)
+def evidence(input_text: str) -> grounding.Text:
+    """INPUT_TEXT prepared for looking values up."""
+    return grounding.of_page(input_text)
+
+
+def kind(part: Part, shape: Any, is_closed: bool, text: grounding.Text, root: Any = None) -> str:
+    """Return why `part`, a field of schema `shape` of the document `root`, failed.
+
+    `is_closed`: its values come from a list.
+    """
+    if part.said is NOTHING:
+        return "format"
+    if not part.is_wanted:
+        return "hallucinated" if is_closed or not is_found(part.said, text) else "wrong_neighbour"
+    if not part.is_said:
+        return "missing" if is_closed or is_found(part.wanted, text) else "truncated_evidence"
+    return _of_a_wrong_value(part, shape, is_closed, text, root)
+
+
+def _of_a_wrong_value(
+    part: Part, shape: Any, is_closed: bool, text: grounding.Text, root: Any
+) -> str:
+    if is_same(part.said, part.wanted):
+        return "normalisation"
+    document = shape if root is None else root
+    is_known = shapes.resolve(shape, document) is not None
+    if is_known and schema.problems_at(part.said, shape, document, limit=1):
+        return "format"
+    if is_closed:
+        return "label"
+    if not is_found(part.wanted, text):
+        return "truncated_evidence"
+    return "wrong_neighbour" if is_found(part.said, text) else "hallucinated"
+
+
+def is_found(value: Any, text: grounding.Text) -> bool:
+    """Whether everything in VALUE that can be looked for is in TEXT."""
+    return all(grounding.found(scalar, text) for _, scalar in grounding.leaves(value))
+
+
+def is_same(said: Any, wanted: Any, spec: SlotSpec | None = None) -> bool:
+    """Whether both say the same once case, width, number and date spelling are set aside.
+
+    With SPEC a text is read as a number or date only where the slot's level does: the article
+    numbers "1,234" and "1234" are two. Without, wherever both can be read so.
+    """
+    if values.canonical(said) == values.canonical(wanted):
+        return True
+    if isinstance(said, list) and isinstance(wanted, list):
+        return _members(said) == _members(wanted)
+    if isinstance(said, bool) or isinstance(wanted, bool):
+        return values.folded(values.as_text(said)) == values.folded(values.as_text(wanted))
+    both_text = isinstance(said, str) and isinstance(wanted, str)
+    if both_text and values.folded(said) == values.folded(wanted):
+        return True
+    return _same_number(said, wanted, spec, both_text) or _same_day(said, wanted, spec)
+
+
+def is_within(said: Any, wanted: Any, spec: SlotSpec) -> bool:
+    """Whether two numbers are within 0.01 or 0.1 % of each other, if SPEC names no tolerance."""
+    if spec.level != "numeric_tol" or spec.tolerance or spec.relative:
+        return False
+    near = SlotSpec("numeric_tol", unit=spec.unit, decimal_mark=spec.decimal_mark, **_NEAR)
+    return _agree(said, wanted, near)
+
+
+def _same_number(said: Any, wanted: Any, spec: SlotSpec | None, both_text: bool) -> bool:
+    if both_text and spec is not None and spec.level != "numeric_tol":
+        return False
+    return _agree(said, wanted, _MONEY)
+
+
+def _agree(said: Any, wanted: Any, spec: SlotSpec) -> bool:
+    one, other = values.amount(said, spec), values.amount(wanted, spec)
+    return one is not None and other is not None and values.agree(one, other, spec)
+
+
+def _same_day(said: Any, wanted: Any, spec: SlotSpec | None) -> bool:
+    if spec is not None and spec.level != "date_norm":
+        return False
+    order, language = (spec.day_first, spec.language) if spec else (None, None)
+    one, other = as_date(said, order, language), as_date(wanted, order, language)
+    return one is not None and one == other
+
+
+def _members(items: list[Any]) -> list[str]:
+    return sorted(
+        values.folded(item) if isinstance(item, str) else values.canonical(item) for item in items
+    )

@@ -1,0 +1,216 @@
+"""What two runs on the same examples show: differences, tests, intervals, noise.
+
+Examples are paired by id; an id that only one run has is left out and counted. The interval and
+its reasons are in `clusters`; how many rows a claim needs is in `planning`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sem.eval.scoring.metrics import Score
+from sem.eval.stats import clusters
+from sem.eval.stats.clusters import Clusters
+
+Value = Callable[[Score], float | None]
+DRAWS = 10_000
+SEED = 42
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Differences of two runs by domain, and what could not be paired or scored."""
+
+    found: Clusters
+    unpaired: int  # ids that only one of the runs has
+    unscored: int  # pairs in which a side is `None`
+
+    @property
+    def gains(self) -> int:
+        return int(self.found.gains.sum())
+
+    @property
+    def losses(self) -> int:
+        return int(self.found.losses.sum())
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean of paired differences in percentage points, with a 95 % interval."""
+
+    points: float
+    low: float
+    high: float
+    pairs: int
+    domains: int
+    unpaired: int = 0
+    unscored: int = 0
+    bootstrap_low: float | None = None  # percentile bootstrap over domains, for the record
+    bootstrap_high: float | None = None
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the interval excludes 0 on the side of a gain; needs at least 2 domains."""
+        return self.low > 0 and self.domains > 1
+
+    def sentence(self) -> str:
+        """The verdict in the plan's words."""
+        interval = f"[{self.low:+.1f}, {self.high:+.1f}]"
+        if self.is_shown:
+            return f"Accuracy improved by {self.points:.1f} points {interval}"
+        return f"no improvement shown: {self.points:+.1f} points {interval}"
+
+    def as_json(self) -> dict[str, Any]:
+        return {**vars(self), "shown": self.is_shown}
+
+
+def paired(
+    before: Sequence[Score],
+    after: Sequence[Score],
+    measure: str,
+    draws: int = DRAWS,
+    seed: int = SEED,
+) -> Difference:
+    """AFTER minus BEFORE in MEASURE (an attribute of Score), paired by example id, in points.
+
+    `low` and `high` are the jackknife t interval of `clusters.bounds`; DRAWS and SEED are those
+    of the percentile bootstrap that is reported beside it.
+    """
+    return difference(pair(before, after, lambda one: getattr(one, measure)), draws, seed)
+
+
+def difference(made: Pairs, draws: int = DRAWS, seed: int = SEED) -> Difference:
+    """The mean of MADE with its intervals, in points; without pairs everything is possible.
+
+    Without DRAWS there is no bootstrap interval beside the one that decides.
+    """
+    found = made.found
+    if not found.count:
+        return Difference(0.0, -100.0, 100.0, 0, 0, made.unpaired, made.unscored)
+    drawn = clusters.bootstrap(found, draws, seed) if draws else ()
+    shown = [found.mean, *clusters.bounds(found), *drawn]
+    points, low, high, *drawn = (round(float(value) * 100, 2) for value in shown)
+    return Difference(
+        points, low, high, found.count, found.domains, made.unpaired, made.unscored, *drawn
+    )
+
+
+def best_of(sides: Mapping[str, Sequence[Score]], measure: str) -> str | None:
+    """Return the name of the side with the highest mean MEASURE; of equals the first."""
+    means = {
+        name: sum(float(getattr(score, measure)) for score in scores) / max(1, len(scores))
+        for name, scores in sides.items()
+    }
+    return max(means, key=lambda name: means[name], default=None)
+
+
+def pair(before: Sequence[Score], after: Sequence[Score], value: Value) -> Pairs:
+    """The differences in VALUE, AFTER minus BEFORE, of the examples that both runs have."""
+    was = {score.id: score for score in before}
+    now = {score.id: score for score in after}
+    differences, domains, unscored = [], [], 0
+    for name in sorted(was.keys() & now.keys()):
+        old, new = value(was[name]), value(now[name])
+        if old is None or new is None:
+            unscored += 1
+            continue
+        differences.append(float(new) - float(old))
+        domains.append(now[name].domain)
+    unpaired = len(was.keys() ^ now.keys())
+    return Pairs(clusters.gather(differences, domains), unpaired, unscored)
+
+
+def slot_pairs(before: Sequence[Score], after: Sequence[Score]) -> dict[str, Pairs]:
+    """The differences of every `task.field`, over the examples where a run has that slot.
+
+    A slot that one run has and the other has not is one that neither the reference nor that
+    other run wrote: its silence is right. Left out, a spurious field would cost nothing.
+    """
+    before_of, after_of = _by_id(before), _by_id(after)
+    holders: dict[tuple[str, str], set[str]] = {}
+    for name in before_of.keys() & after_of.keys():
+        for score in (before_of[name], after_of[name]):
+            for field in score.slots:
+                holders.setdefault((score.task, field), set()).add(name)
+    made = {}
+    for task, field in sorted(holders):
+        ids = holders[task, field]
+        old, new = ([side[name] for name in ids] for side in (before_of, after_of))
+        made[f"{task}.{field}"] = pair(old, new, _passes(field))
+    return made
+
+
+def _by_id(scores: Sequence[Score]) -> Mapping[str, Score]:
+    return {score.id: score for score in scores}
+
+
+def _passes(field: str) -> Value:
+    def value(score: Score) -> float | None:
+        slot = score.slots.get(field)
+        if slot is None:
+            return 1.0
+        return None if slot.passed is None else float(slot.passed)
+
+    return value
+
+
+def mcnemar(gains: int, losses: int) -> float:
+    """Exact two-sided McNemar p-value of GAINS against LOSSES; takes rows as independent."""
+    from scipy import special
+
+    tail = special.bdtr(min(gains, losses), gains + losses, 0.5)
+    return min(1.0, 2 * float(tail))
+
+
+def clopper_pearson(hits: int, rows: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Exact two-sided interval of a share; nothing is known without rows."""
+    if not rows:
+        return 0.0, 1.0
+    low, high = clusters.binomial(hits, rows, (1 - confidence) / 2)
+    return float(low), float(high)
+
+
+def holm(values: Mapping[str, float]) -> dict[str, float]:
+    """Holm's step-down adjusted p-values of a family, by name (Holm 1979)."""
+    made, least = {}, 0.0
+    for place, name in enumerate(sorted(values, key=lambda key: (values[key], key))):
+        least = max(least, min(1.0, values[name] * (len(values) - place)))
+        made[name] = least
+    return made
+
+
+@dataclass(frozen=True)
+class Spread:
+    """One figure over repeated runs, seeds or generations, in the figure's own unit."""
+
+    mean: float
+    sd: float
+    low: float  # 95 % t interval of the mean
+    high: float
+    runs: int
+    noise: float | None  # a difference of two single runs below this is noise (95 %)
+
+
+def spread(figures: Sequence[float]) -> Spread:
+    """Mean and spread of FIGURES; one run has no spread, so its noise is unknown (None)."""
+    import math
+    from statistics import fmean, stdev
+
+    from scipy import special
+
+    mean, runs = fmean(figures), len(figures)
+    if runs < 2:
+        return Spread(mean, 0.0, mean, mean, runs, None)
+    sd, factor = stdev(figures), -float(special.stdtrit(runs - 1, 0.025))
+    half = factor * sd / math.sqrt(runs)
+    return Spread(mean, sd, mean - half, mean + half, runs, factor * sd * math.sqrt(2))
+
+
+def noise_floor(repeats: Sequence[Sequence[Score]], measure: str) -> Spread:
+    """The spread of MEASURE, in points, over REPEATS of the same model on the same examples."""
+    means = []
+    for scores in repeats:
+        values = [getattr(score, measure) for score in scores]
+        known = [float(value) for value in values if value is not None]
+        means.append(100 * sum(known) / len(known) if known else 0.0)
+    return spread(means)

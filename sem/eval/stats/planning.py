@@ -1,0 +1,125 @@
+"""How many rows and domains a claim needs, before and after the data are in.
+
+Levels are one-sided: 0.025 is the lower end of a 95 % interval. Shares and margins are fractions,
+0.05 is five points.
+"""
+
+import math
+from collections.abc import Callable
+
+from sem.eval.stats import clusters
+from sem.eval.stats.clusters import Clusters
+
+SIDE = 0.025
+POWER = 0.8
+MOST = 10_000_000  # rows or domains beyond which "more data" is no answer
+
+
+def rows_to_certify(failures: int, share: float = 0.99, side: float = 0.05) -> int | None:
+    """Fewest rows with FAILURES among them whose Clopper-Pearson lower bound reaches SHARE.
+
+    299, 473 and 773 rows certify 99 % with 0, 1 and 3 failures. None beyond MOST.
+    """
+    from scipy import special
+
+    if not share < 1:
+        return None
+    return _first(failures + 1, lambda rows: special.bdtr(failures, rows, 1 - share) <= side)
+
+
+def pairs_needed(
+    distance: float, discordance: float, side: float = SIDE, power: float = POWER
+) -> int:
+    """Independent pairs that show a difference DISTANCE away from its margin.
+
+    DISCORDANCE is the share of pairs on which the runs differ. A margin of 5 points and no true
+    difference needs 157, 314 and 628 pairs at a discordance of .05, .10 and .20 (normal
+    approximation; Connor 1987, with the variance at no difference).
+    """
+    return math.ceil((_quantiles(side, power) / distance) ** 2 * discordance)
+
+
+def detectable(
+    pairs: float, discordance: float, side: float = SIDE, power: float = POWER
+) -> float:
+    """The smallest true difference that so many independent PAIRS show."""
+    return _quantiles(side, power) * math.sqrt(discordance / pairs)
+
+
+def detectable_with(found: Clusters, side: float = SIDE, power: float = POWER) -> float:
+    """The smallest true difference that data like FOUND show; at most 1."""
+    from scipy import special
+
+    quantiles = special.stdtrit(found.freedom, [1 - side, power])
+    return min(1.0, float(quantiles.sum() * clusters.error(found)))
+
+
+def design_effect(rows_per_domain: float, icc: float) -> float:
+    """How many times more rows are needed when they come in domains (Kish 1965)."""
+    return 1 + (rows_per_domain - 1) * icc
+
+
+def effective_rows(rows: float, rows_per_domain: float, icc: float) -> float:
+    """Independent rows that ROWS are worth: 500 in domains of 50 with ICC .1 are worth 85."""
+    return rows / design_effect(rows_per_domain, icc)
+
+
+def domains_needed(
+    distance: float,
+    discordance: float,
+    rows_per_domain: float,
+    icc: float,
+    side: float = SIDE,
+    power: float = POWER,
+) -> int | None:
+    """Fewest domains that show a difference DISTANCE away from its margin; None beyond MOST."""
+    deff = design_effect(rows_per_domain, icc)
+    one = math.sqrt(discordance * deff / rows_per_domain)  # error of a mean over one domain
+    return _fewest(distance, one, 1.0, side, power)
+
+
+def more_domains(found: Clusters, distance: float, side: float, power: float) -> int | None:
+    """Domains like those FOUND that would show DISTANCE; None when nothing helps."""
+    if found.domains < 2 or not distance > 0:
+        return None
+    one = float(clusters.error(found)) * math.sqrt(found.domains)
+    return _fewest(distance, one, (found.freedom + 1) / found.domains, side, power)
+
+
+def _fewest(distance: float, one: float, weight: float, side: float, power: float) -> int | None:
+    """Fewest domains of error ONE / √domains whose t test has POWER at DISTANCE."""
+    return _first(2, lambda count: _power(count, distance, one, weight, side) >= power)
+
+
+def _first(least: int, is_enough: Callable[[int], bool]) -> int | None:
+    """The smallest number from LEAST that IS_ENOUGH, as all larger ones are; None beyond MOST."""
+    low, high = least - 1, least
+    while not is_enough(high):
+        low, high = high, 2 * high
+        if high > MOST:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if is_enough(middle) else (middle, high)
+    return high
+
+
+def _power(domains: int, distance: float, one: float, weight: float, side: float) -> float:
+    """Power of the one-sided t test; WEIGHT is effective domains per domain."""
+    from scipy import special
+
+    freedom = max(domains * weight - 1, 0.5)
+    if one == 0:
+        return 1.0
+    shift = distance * math.sqrt(domains) / one
+    limit = -float(special.stdtrit(freedom, side))
+    # nct is slow and unstable far out, where the answer is 1 or the normal one.
+    if freedom > 200:
+        return float(special.ndtr(shift - limit))
+    return 1 - float(special.nctdtr(freedom, min(shift, 30.0), limit))
+
+
+def _quantiles(side: float, power: float) -> float:
+    from scipy import special
+
+    return float(special.ndtri(1 - side) + special.ndtri(power))
