@@ -24,7 +24,7 @@ from sem.core.project import Project
 from sem.eval.answers import subject
 from sem.eval.report import compare
 from sem.eval.stats import clusters
-from sem.train import plan
+from sem.train.run import plan
 
 ROOT = Path(__file__).resolve().parents[1]
 BASE = "rank 16"  # what the others are compared with; the default until rank 64 won here

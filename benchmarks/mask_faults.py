@@ -6,10 +6,10 @@ from typing import Any
 from unittest import mock
 
 from sem.lm.local.chat import Chat
-from sem.train import preflight
-from sem.train.data import Row, Rows
-from sem.train.preflight import Check, Subject
 from sem.train.recipe import Checks
+from sem.train.rows.data import Row, Rows
+from sem.train.run import preflight
+from sem.train.run.preflight import Check, Subject
 
 AT = 2  # the row that is made faulty
 

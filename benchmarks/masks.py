@@ -33,11 +33,12 @@ from sem.core.taskspec import as_text
 from sem.dataset.split import snapshot
 from sem.lm.local import chat, hardware, turns
 from sem.lm.weights import gguf_reader, gguf_tokenizer
-from sem.train import classes, data, preflight, show, stages
-from sem.train.batches import IGNORED, Collator, Seq2SeqCollator
-from sem.train.data import Row, Rows, Writer
-from sem.train.preflight import Subject
+from sem.train.engine.batches import IGNORED, Collator, Seq2SeqCollator
 from sem.train.recipe import Recipe
+from sem.train.rows import data, show, stages, token_classes
+from sem.train.rows.data import Row, Rows, Writer
+from sem.train.run import preflight
+from sem.train.run.preflight import Subject
 
 ROOT = Path(__file__).resolve().parents[1]
 SEED = 1
@@ -209,10 +210,10 @@ def counted(subject: Subject) -> dict[str, Any]:
         "labels decode to the answer": f"{total['decodes']} of {n}",
         "template renders the whole alike": f"{total['alike']} of {n}",
         "begin of text doubled": total["doubled"],
-        "trained tokens: values": f"{kinds[classes.VALUE]:,}",
-        "trained tokens: keys": f"{kinds[classes.KEY]:,}",
-        "trained tokens: punctuation": f"{kinds[classes.PUNCTUATION]:,}",
-        "trained tokens: ends of turn": f"{kinds[classes.END]:,}",
+        "trained tokens: values": f"{kinds[token_classes.VALUE]:,}",
+        "trained tokens: keys": f"{kinds[token_classes.KEY]:,}",
+        "trained tokens: punctuation": f"{kinds[token_classes.PUNCTUATION]:,}",
+        "trained tokens: ends of turn": f"{kinds[token_classes.END]:,}",
     }
 
 

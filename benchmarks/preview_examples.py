@@ -33,7 +33,7 @@ from sem.preview import aligned, lora, mixture
 from sem.preview import bench as benches
 from sem.preview.bench import Bench, Split
 from sem.preview.gain import Gain
-from sem.train import data
+from sem.train.rows import data
 
 RESULTS = Path(__file__).resolve().parent / "results"
 STEPS, TESTED, LOOKED, ROWS = 7, 48, 40, 100

@@ -35,7 +35,7 @@ from sem.preview import lora, mixture
 from sem.preview.bench import Bench, Split
 from sem.preview.gain import Gain
 from sem.preview.lora import FITTED
-from sem.train import data
+from sem.train.rows import data
 
 SHARED = ROOT.parent / "shared" / "data" / "text"
 RESULTS = Path(__file__).resolve().parent / "results"

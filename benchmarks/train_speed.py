@@ -90,8 +90,8 @@ def prepared(args: Namespace, folder: Path) -> Any:
     from sem.dataset.split import snapshot
     from sem.eval.config import EvalSettings
     from sem.lm.local import chat, hardware
-    from sem.train import parts, stages
     from sem.train.recipe import LossWeights, Recipe
+    from sem.train.rows import parts, stages
 
     project = Project.load(args.sem, [*args.set, f"train.max_train_examples={args.examples}"])
     size = {"effective_batch": 1, "micro_batch": 1} if args.long else {}
@@ -137,7 +137,7 @@ def ours(job: Any, fast: bool = True) -> Timed:
     from transformers import set_seed
 
     from sem.lm.local import model as models
-    from sem.train import adapters, trainer
+    from sem.train.engine import adapters, trainer
     from sem.train.fast import layers
 
     set_seed(1)
@@ -168,7 +168,7 @@ def stock(job: Any, options: dict[str, Any], dtype: str) -> Timed:
     """A stock SFTTrainer over the same token rows, timed."""
     from transformers import AutoModelForCausalLM, set_seed
 
-    from sem.train.adapters import lora_config
+    from sem.train.engine.adapters import lora_config
 
     set_seed(1)
     model = AutoModelForCausalLM.from_pretrained(job.base, dtype=dtype)

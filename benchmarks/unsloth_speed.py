@@ -104,7 +104,7 @@ def child(args: Namespace, name: str, seed: int, kept: Path) -> dict[str, Any]:
 def work(args: Namespace) -> dict[str, Any]:
     """The figures of one process: a trainer's, an adapter's score, or the card's limit."""
     if args.one in TRAINERS and args.one != "bare TRL":
-        from sem.train import backend_unsloth
+        from sem.train.engine import backend_unsloth
 
         backend_unsloth.library()  # before transformers and trl, which it patches
     job = prepared(args)
@@ -133,7 +133,7 @@ def prepared(args: Namespace) -> Any:
 
 def ours(job: Any, kept: Path) -> Trained:
     """This project's engine, as `train.run` uses it."""
-    from sem.train import adapters, backend_unsloth, trainer
+    from sem.train.engine import adapters, backend_unsloth, trainer
 
     model = backend_unsloth.load(job)
     found = timed(trainer.build(job, job.stages[0], model, []))
@@ -168,7 +168,7 @@ def bare_trl(job: Any, kept: Path) -> Trained:
     from peft import get_peft_model
     from transformers import AutoModelForCausalLM, set_seed
 
-    from sem.train.adapters import lora_config
+    from sem.train.engine.adapters import lora_config
 
     set_seed(job.recipe.seed)
     model = AutoModelForCausalLM.from_pretrained(job.base, dtype=torch.bfloat16).to("cuda")
@@ -214,7 +214,7 @@ def timed(trainer: Any) -> Trained:
 def score(job: Any, adapter: Path) -> dict[str, float]:
     """Slot F1 of ADAPTER, merged as everywhere here, on the job's validation examples."""
     from sem.lm.local import model as models
-    from sem.train.probe import Probe
+    from sem.train.engine.probe import Probe
 
     model = models.merged(models.load(job.base, job.dtype, job.device), adapter)
     return {"f1": Probe(job).measure(model)["eval_slot_f1"], "answers": len(job.val_examples)}

@@ -190,7 +190,7 @@ class Fitting:
 
 def prepare(project: Project) -> Run:
     """The run of today's settings: the very one that was prepared before, where there is one."""
-    from sem.train import plan
+    from sem.train.run import plan
 
     made = plan.prepare(project, None)
     console.table(f"run {made.id}", ("what", "value"), plan.summary(made.plan()))

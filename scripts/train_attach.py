@@ -19,11 +19,11 @@ def main(argv: list[str] | None = None) -> None:
     parser = console.parser(__doc__, "sem", "run")
     parser.add_argument("--host", required=True, help="[user@]name, or a name of hosts.yaml")
     args = parser.parse_args(argv)
-    from sem.train.remote import desk
+    from sem.train.remote import remote_jobs
 
     project = Project.load(args.sem)
     run = find(project, args.run, finished=False)
-    code = desk.attach(project, run, args.host)
+    code = remote_jobs.attach(project, run, args.host)
     if code:
         sys.exit(code)
     console.note(f"fetch it with `fab -H {args.host} train.pull`")

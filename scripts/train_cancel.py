@@ -14,11 +14,11 @@ def main(argv: list[str] | None = None) -> None:
     parser = console.parser(__doc__, "sem", "run")
     parser.add_argument("--host", required=True, help="[user@]name, or a name of hosts.yaml")
     args = parser.parse_args(argv)
-    from sem.train.remote import desk
+    from sem.train.remote import remote_jobs
 
     project = Project.load(args.sem)
     run = find(project, args.run, finished=False)
-    console.note(f"run {run.id} on {args.host}: {desk.cancel(project, run, args.host)}")
+    console.note(f"run {run.id} on {args.host}: {remote_jobs.cancel(project, run, args.host)}")
 
 
 if __name__ == "__main__":

@@ -16,15 +16,15 @@ def main(argv: list[str] | None = None) -> None:
     parser = console.parser(__doc__, "sem")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="two or more runs")
     args = parser.parse_args(argv)
-    from sem.train import compare
+    from sem.train.run import run_compare
 
     project = Project.load(args.sem)
-    sides = compare.read(project, args.runs)
-    found = compare.compared(project, sides)
-    console.table(f"{project.sem}: runs", ("what", *found["runs"]), compare.table(found))
-    for line in (*compare.notes(found), *map(compare.test_sentence, found["test"])):
+    sides = run_compare.read(project, args.runs)
+    found = run_compare.compared(project, sides)
+    console.table(f"{project.sem}: runs", ("what", *found["runs"]), run_compare.table(found))
+    for line in (*run_compare.notes(found), *map(run_compare.test_sentence, found["test"])):
         console.note(line)
-    console.done(compare.write(project, found, sides) / "compare.md")
+    console.done(run_compare.write(project, found, sides) / "compare.md")
 
 
 if __name__ == "__main__":

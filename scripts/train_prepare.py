@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     from sem.lm.local import hardware
-    from sem.train import plan
+    from sem.train.run import plan
 
     project = Project.load(args.sem, args.set)
     machine = hardware.described(args.device) if args.device else None

@@ -20,11 +20,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--host", required=True, help="[user@]name, or a name of hosts.yaml")
     parser.add_argument("--checkpoints", action="store_true", help="also its whole checkpoints")
     args = parser.parse_args(argv)
-    from sem.train.remote import desk
+    from sem.train.remote import remote_jobs
 
     project = Project.load(args.sem)
     run = find(project, args.run, finished=False)
-    desk.pull(project, run, args.host, args.checkpoints)
+    remote_jobs.pull(project, run, args.host, args.checkpoints)
     console.done(run.folder)
 
 

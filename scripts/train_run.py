@@ -42,9 +42,9 @@ def main(argv: list[str] | None = None) -> None:
     if args.set:
         update(run, args.set, args.resume)
     if args.host:
-        from sem.train.remote import desk
+        from sem.train.remote import remote_jobs
 
-        code = desk.run(project, run, args.host, args.resume, args.detach, args.processes)
+        code = remote_jobs.run(project, run, args.host, args.resume, args.detach, args.processes)
         if code:
             sys.exit(code)
         return console.done(run.folder)
@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
         words = [__file__, f"--sem={project.sem}", f"--run={run.id}"]
         words += ["--resume"] if args.resume else []
         sys.exit(started(words, args, run))
-    from sem.train import plan
+    from sem.train.run import plan
 
     result = plan.train(project, run, args.resume)
     wanted = ("steps", "train_loss", "train_runtime", "resumed_from")
@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def started(words: list[str], args: argparse.Namespace, run: Run) -> int:
     """Run WORDS in several processes, here or on a cluster; the exit code that tells the most."""
-    from sem.train import cluster, launch
+    from sem.train.parallel import cluster, launch
 
     if not args.ray_address:
         return launch.start(words, args.processes)
@@ -73,7 +73,7 @@ def started(words: list[str], args: argparse.Namespace, run: Run) -> int:
 
 def update(run: Run, given: list[str], resume: bool) -> None:
     """Change the recipe of a begun RUN as GIVEN, and say what was changed."""
-    from sem.train import updates
+    from sem.train.run import updates
 
     if not resume:
         raise SemError(

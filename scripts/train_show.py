@@ -20,7 +20,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     from sem.dataset.split import snapshot
     from sem.lm.weights import weights
-    from sem.train import plan, recipe, show
+    from sem.train import recipe
+    from sem.train.rows import show
+    from sem.train.run import plan
 
     project = Project.load(args.sem, args.set)
     frozen = snapshot.load(project, console.version(args.snapshot))

@@ -13,13 +13,13 @@ def main(argv: list[str] | None = None) -> None:
     parser = console.parser(__doc__, "sem")
     parser.add_argument("--host", required=True, help="[user@]name, or a name of hosts.yaml")
     args = parser.parse_args(argv)
-    from sem.train.remote import desk
+    from sem.train.remote import remote_jobs
 
     project = Project.load(args.sem)
-    rows = desk.status(project, args.host)
+    rows = remote_jobs.status(project, args.host)
     if not rows:
         console.note(f"no run of {project.sem} on {args.host}")
-    console.table(f"{project.sem} on {args.host}", desk.COLUMNS, rows)
+    console.table(f"{project.sem} on {args.host}", remote_jobs.COLUMNS, rows)
 
 
 if __name__ == "__main__":

@@ -16,13 +16,15 @@ from sem.core.project import Project
 
 def main(argv: list[str] | None = None) -> None:
     args = console.parser(__doc__, "sem", "snapshot", "set").parse_args(argv)
-    from sem.train import points, sweep
+    from sem.train.sweep import sweep, sweep_points
 
     project = Project.load(args.sem, args.set)
     table, folder = sweep.run(project, console.version(args.snapshot))
-    console.table(f"sweep {table.name}: {table.sweep.metric}", points.COLUMNS, points.rows(table))
-    console.note(points.verdict(table))
-    console.note(points.caveat(table))
+    console.table(
+        f"sweep {table.name}: {table.sweep.metric}", sweep_points.COLUMNS, sweep_points.rows(table)
+    )
+    console.note(sweep_points.verdict(table))
+    console.note(sweep_points.caveat(table))
     console.done(folder / "sweep.json")
 
 

@@ -142,7 +142,7 @@ def cut_toy(toy: Path, cut_master: Path) -> Any:
 @pytest.fixture
 def prepared_toy(cut_toy: Any) -> tuple[Any, Any]:
     """The toy project with a prepared run."""
-    from sem.train import plan
+    from sem.train.run import plan
 
     return cut_toy, plan.prepare(cut_toy, None)
 
@@ -151,7 +151,8 @@ def prepared_toy(cut_toy: Any) -> tuple[Any, Any]:
 def trained_toy(prepared_toy, monkeypatch) -> Callable[..., tuple[Any, Any]]:
     """A run of the toy project that the system asked to stop after a step."""
 
-    from sem.train import callbacks, fit, plan
+    from sem.train.engine import callbacks, fit
+    from sem.train.run import plan
 
     def until(stop_after: int) -> tuple[Any, Any]:
         project, made = prepared_toy

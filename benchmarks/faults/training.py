@@ -50,7 +50,7 @@ class Bench:
         os.environ["SEM_ROOT"] = str(root)
         make_project(root, recipe)
         from sem.core.project import Project
-        from sem.train import plan
+        from sem.train.run import plan
 
         self.project = Project.load("toy")
         self.made = plan.prepare(self.project, None)
@@ -79,8 +79,8 @@ class Bench:
             quiet = os.open(os.devnull, os.O_WRONLY)
             os.dup2(quiet, 1), os.dup2(quiet, 2)
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            from sem.train import plan
             from sem.train.fast import layers
+            from sem.train.run import plan
 
             if self.compiles:
                 layers.COMPILES_FROM = 1
@@ -231,7 +231,7 @@ def poisoned(bench: Bench, dice: random.Random, count: int = 10) -> tuple[str, s
 def poison(step: int, weights: bool) -> None:
     import torch
 
-    from sem.train import loss
+    from sem.train.engine import loss
 
     usual, calls = loss.LOSSES["answer"], []
 

@@ -45,7 +45,7 @@ def train(argv: list[str]) -> None:
     """A run of today's settings, trained; one that is finished is not trained again."""
     args = _read(_parser("train", train.__doc__), argv)
     project, common = _project(args)
-    from sem.train import plan
+    from sem.train.run import plan
 
     made = plan.prepare(project, None)
     console.table(f"run {made.id}", ("what", "value"), plan.summary(made.plan()))

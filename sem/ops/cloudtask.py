@@ -16,7 +16,7 @@ from sem.core.errors import SemError
 from sem.core.project import ROOT, Project
 from sem.core.run import Run
 from sem.lm.weights import pinned_base
-from sem.train import checkpoints
+from sem.train.engine import checkpoints
 from sem.train.remote import push
 
 CLOUD = re.compile(r"[a-z][a-z0-9]{1,20}(?:/[A-Za-z0-9*_-]{1,40}){0,2}")

@@ -20,12 +20,14 @@ from sem.lm.weights import pinned_base, weights
 from sem.optimizer import calibrate, confidence, rewriter
 from sem.optimizer.pairs import Pair
 from sem.optimizer.rewriter import TorchRewriter
-from sem.train import adapters, backend_trl, engines, memory, stages
-from sem.train import data as rows_of
-from sem.train.data import Row, Rows
-from sem.train.fit import fit
+from sem.train.engine import adapters, backend_trl, engines
+from sem.train.engine.fit import fit
 from sem.train.recipe import Recipe
-from sem.train.stages import Job, Stage
+from sem.train.rows import data as rows_of
+from sem.train.rows import stages
+from sem.train.rows.data import Row, Rows
+from sem.train.rows.stages import Job, Stage
+from sem.train.run import memory
 
 CONFIG = "configs/optimizer/train.yaml"
 FORMAT = "optimizer.v1"

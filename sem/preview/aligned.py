@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sem.preview import bench as benches
-from sem.train import arguments, loss
-from sem.train.data import Row
-from sem.train.stages import Job
+from sem.train.engine import arguments, loss
+from sem.train.rows.data import Row
+from sem.train.rows.stages import Job
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,11 @@ from sem.lm.weights.weights import Weights
 from sem.preview import lower
 from sem.preview.lower import Lower
 from sem.preview.packaged import Package
-from sem.train import arguments, backend_trl, data, loss, recipe, stages, trainer
-from sem.train.data import Row, Rows, Writer
-from sem.train.stages import Job
+from sem.train import recipe
+from sem.train.engine import arguments, backend_trl, loss, trainer
+from sem.train.rows import data, stages
+from sem.train.rows.data import Row, Rows, Writer
+from sem.train.rows.stages import Job
 
 WARM_STEPS = 2  # micro-batches that are measured, after the first, which loads libraries
 LEAST = 2.0  # scorings that a token takes to be learnt, at least: 2.3 to 2.7 were measured

@@ -34,8 +34,8 @@ from sem.preview.gain import Gain, gained
 from sem.preview.lower import Lower
 from sem.preview.overlap import Overlap
 from sem.preview.packaged import Package
-from sem.train import data
-from sem.train.data import Row
+from sem.train.rows import data
+from sem.train.rows.data import Row
 
 FITTED = ROOT / "configs" / "preview_examples.json"
 MOST_GIVEN = 2_000  # contributed rows that are read as tokens: no preview learns more of them

@@ -8,7 +8,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sem.train.data import Row
+from sem.train.rows.data import Row
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from sem.dataset.split import acknowledge, holdout, snapshot
 from sem.dataset.store import spec_archive, tombstones
 from sem.eval.answers import answers
 from sem.eval.report import backlog, eval_report_v1
-from sem.train import compare, plan
+from sem.train.run import plan, run_compare
 
 GOOD = {
     state.TrainedPlan: {"snapshot": {"version": 1, "sha256": "x"}},
@@ -151,7 +151,7 @@ READERS = {
     "models/toy/adapters/20260101-000000-aaaa/tainted.json": lambda p: taint.read(
         p.adapters / "20260101-000000-aaaa"
     ),
-    "models/toy/adapters/20260101-000000-aaaa/metrics.jsonl": lambda p: compare.read(
+    "models/toy/adapters/20260101-000000-aaaa/metrics.jsonl": lambda p: run_compare.read(
         p, ["20260101-000000-aaaa", "20260102-000000-bbbb"]
     ),
     "reports/toy/r/answers.test.json": lambda p: book(p).made_on,

@@ -14,7 +14,7 @@ from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.ops import cloudtask, launch
 from sem.ops.cloudtask import Wanted
-from sem.train import plan
+from sem.train.run import plan
 
 # Stands for `sky`: its machine is a folder; what `run` says is done there, by this Python.
 SKY = """

@@ -14,7 +14,7 @@ from sem.lm.local import chat
 from sem.lm.local import model as models
 from sem.optimizer import rewriter, train
 from sem.optimizer.pairs import Pair
-from sem.train import adapters
+from sem.train.engine import adapters
 
 RECIPE = """
   lora: { rank: 4, alpha: 8, dropout: 0.1, targets: qv }
@@ -102,7 +102,7 @@ def test_a_killed_run_goes_on_and_ends_the_same(root: Path):
 
 
 def test_padding_carries_no_loss_and_prompts_none(root: Path):
-    from sem.train import trainer
+    from sem.train.engine import trainer
 
     made = job(root)
     base = models.load(made.base, "float32")

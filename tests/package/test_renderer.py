@@ -9,7 +9,7 @@ from sem.eval.answers import subject
 from sem.eval.report import compare, report
 from sem.lm.local import chat
 from sem.package import bundle, verify
-from sem.train import plan
+from sem.train.run import plan
 
 PLAN = ["train.renderer=plan"]
 SHORT = ["train.val_answers=0", "train.max_train_examples=8"]

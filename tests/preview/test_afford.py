@@ -6,8 +6,8 @@ import pytest
 
 from sem.preview import afford
 from sem.preview.bench import Encoded, Pace
-from sem.train.data import Row, Rows
 from sem.train.recipe import Recipe
+from sem.train.rows.data import Row, Rows
 
 RECIPE = Recipe(effective_batch=8, epochs=1.0, max_train_examples=240)
 PACE = Pace(trained=0.01, scored=0.005)  # 100 tokens a row: 8 s a step, 0.5 s a row

@@ -5,7 +5,8 @@ import torch
 
 from sem.dataset.split import snapshot
 from sem.preview import aligned, bench
-from sem.train import data, loss
+from sem.train.engine import loss
+from sem.train.rows import data
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import pytest
 
 from sem.preview.mixture import mix
-from sem.train.data import Row
+from sem.train.rows.data import Row
 
 
 def rows(name: str, count: int) -> list[Row]:

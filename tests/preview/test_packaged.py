@@ -25,7 +25,8 @@ from sem.lm.local import model as models
 from sem.package import bundle
 from sem.preview import bench, command, lora, packaged, taught
 from sem.preview.run import Options
-from sem.train import data, plan
+from sem.train.rows import data
+from sem.train.run import plan
 
 SCRIPT = SCRIPTS / "preview_run.py"
 

@@ -338,7 +338,7 @@ def pass_whole_path(project_of: Any, kind: str, family: str, recipe: list[str]) 
     from sem.eval.answers import answers, subject
     from sem.eval.report import compare, report
     from sem.package import bundle, verify
-    from sem.train import plan
+    from sem.train.run import plan
 
     settings = [*QUICK, *recipe]
     project = project_of(settings)

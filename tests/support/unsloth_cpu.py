@@ -27,7 +27,8 @@ def main(out: Path, names: list[str]) -> None:
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     from sem.core.project import Project
     from sem.core.run import find
-    from sem.train import backend_unsloth, plan
+    from sem.train.engine import backend_unsloth
+    from sem.train.run import plan
 
     usual, early = backend_unsloth.library, []
 
@@ -100,7 +101,7 @@ class watching:
     """Counts what our own loss is asked, and by whom."""
 
     def __enter__(self) -> dict[str, Any]:
-        from sem.train import trainer
+        from sem.train.engine import trainer
 
         self.usual = usual = trainer.Sealed.compute_loss
         seen = {"losses": 0, "trainer": [], "left_in_inference": 0, "model": "", "trained": 0}
@@ -121,7 +122,7 @@ class watching:
         return seen
 
     def __exit__(self, *error: Any) -> None:
-        from sem.train import trainer
+        from sem.train.engine import trainer
 
         trainer.Sealed.compute_loss = self.usual
 

@@ -19,11 +19,12 @@ from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.lm.local import chat
 from sem.lm.local import model as models
-from sem.train import adapters, conformance, loss, memory, plan
-from sem.train.batches import Collator
-from sem.train.data import Row
+from sem.train.engine import adapters, loss
+from sem.train.engine.batches import Collator
 from sem.train.fast import head
 from sem.train.recipe import Lora, Recipe
+from sem.train.rows.data import Row
+from sem.train.run import conformance, memory, plan
 
 LORA = Recipe(lora=Lora(rank=4, alpha=8))
 FULL = Recipe(method="full")

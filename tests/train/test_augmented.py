@@ -10,7 +10,7 @@ from sem.core.project import Project
 from sem.dataset.augment import augment
 from sem.dataset.clean import clean
 from sem.dataset.split import snapshot
-from sem.train import plan
+from sem.train.run import plan
 
 ASKED = ("train.augmented=true",)
 

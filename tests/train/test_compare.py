@@ -13,8 +13,8 @@ from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import Run
 from sem.eval.report import plots
-from sem.train import compare, plan
-from sem.train.compare import Side
+from sem.train.run import plan, run_compare
+from sem.train.run.run_compare import Side
 
 PLAN = {
     "recipe": {"learning_rate": 2e-4, "seed": 1, "val_examples": 8, "val_answers": 4,
@@ -43,7 +43,7 @@ def project(toy: Path) -> Project:
 
 def test_only_what_differs_in_the_recipe_is_shown() -> None:
     other = {**PLAN["recipe"], "lora": {"rank": 8}, "patience": 2}
-    found = compare.differences([side("a"), side("b", recipe=other)])
+    found = run_compare.differences([side("a"), side("b", recipe=other)])
     assert found == [
         {"key": "lora.rank", "values": [16, 8]},
         {"key": "patience", "values": [None, 2]},
@@ -52,10 +52,10 @@ def test_only_what_differs_in_the_recipe_is_shown() -> None:
 
 def test_runs_of_one_snapshot_are_comparable(project) -> None:
     sides = [side("a", {"loss": 2.0}, {"eval_loss": 1.5}), side("b", {"loss": 3.0})]
-    found = compare.compared(project, sides)
+    found = run_compare.compared(project, sides)
     assert figure(found, "last train loss")["shown"] == ["2.0000", "3.0000"]
     assert figure(found, "best val loss")["shown"] == ["1.5000", "-"]
-    assert compare.notes(found) == []
+    assert run_compare.notes(found) == []
 
 
 def test_what_different_snapshots_and_machines_make_incomparable_is_said(project) -> None:
@@ -63,22 +63,24 @@ def test_what_different_snapshots_and_machines_make_incomparable_is_said(project
     result = {"train_runtime": 9.0, "stages": {}}
     rows = ({"loss": 2.0, "tokens_per_second": 5.0},)
     sides = [side("a", *rows, result=result), side("b", *rows, result=result, **there)]
-    found = compare.compared(project, sides)
-    assert compare.notes(found) == [
+    found = run_compare.compared(project, sides)
+    assert run_compare.notes(found) == [
         "Not comparable (different snapshots): last train loss.",
         "Not comparable (different machines): seconds, tokens/s.",
     ]
-    assert compare.test_sentence(found["test"][0]) == (
+    assert run_compare.test_sentence(found["test"][0]) == (
         "b against a on test: not compared: different snapshots"
     )
-    assert "| last train loss* | 2.0000 | 2.0000 |" in compare.markdown(found)
+    assert "| last train loss* | 2.0000 | 2.0000 |" in run_compare.markdown(found)
 
 
 def test_weighted_losses_are_not_compared_with_plain_ones(project) -> None:
     weighted = {**PLAN["recipe"], "loss": {"value": 3.0}}
     sides = [side("a", {"loss": 2.0}), side("b", {"loss": 2.0}, recipe=weighted)]
-    found = compare.compared(project, sides)
-    assert compare.notes(found) == ["Not comparable (different loss weights): last train loss."]
+    found = run_compare.compared(project, sides)
+    assert run_compare.notes(found) == [
+        "Not comparable (different loss weights): last train loss."
+    ]
 
 
 def test_steps_of_a_later_stage_go_on_from_the_earlier(project) -> None:
@@ -91,7 +93,7 @@ def test_steps_of_a_later_stage_go_on_from_the_earlier(project) -> None:
 def test_the_page_runs_nothing_asks_for_nothing_and_escapes_what_it_shows(project) -> None:
     evil = "<script>alert(1)</script>"
     sides = [side("a", {"loss": 2.0}, {"loss": 1.0}), side(evil, {"loss": 3.0}, {"loss": 2.0})]
-    page = compare.html(compare.compared(project, sides), sides)
+    page = run_compare.html(run_compare.compared(project, sides), sides)
     assert evil not in page
     assert "&lt;script&gt;" in page
     assert "default-src 'none'" in page
@@ -108,7 +110,7 @@ def test_a_curve_fills_its_box() -> None:
 @pytest.mark.parametrize("names", [["a"], ["a", "a"]])
 def test_one_run_is_not_compared_with_itself(project, names) -> None:
     with pytest.raises(SemError) as caught:
-        compare.read(project, names)
+        run_compare.read(project, names)
     assert caught.value.hint == "name two or more different runs"
 
 
@@ -134,8 +136,8 @@ def test_two_real_runs_are_compared_on_test_with_an_interval(toy) -> None:
                 warm.run([*base, "--run=base"], check=True, capture_output=True)
             command = [sys.executable, str(ROOT / f"scripts/{script}.py"), "--sem=toy"]
             warm.run([*command, f"--run={made.id}"], check=True, capture_output=True)
-    sides = compare.read(project, names)
-    found = compare.compared(project, sides)
+    sides = run_compare.read(project, names)
+    found = run_compare.compared(project, sides)
     assert [row["key"] for row in found["recipe"]] == ["learning_rate"]
     (test,) = found["test"]
     assert test["reason"] is None
@@ -145,7 +147,7 @@ def test_two_real_runs_are_compared_on_test_with_an_interval(toy) -> None:
         files.sha256(project.adapters / name / "adapter" / "adapter_model.safetensors")
         for name in names
     ]
-    folder = compare.write(project, found, sides)
+    folder = run_compare.write(project, found, sides)
     assert sorted(path.name for path in folder.iterdir()) == [
         "compare.html", "compare.json", "compare.md",
     ]  # fmt: skip

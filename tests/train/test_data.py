@@ -11,10 +11,11 @@ from sem.core.example import Example
 from sem.core.slotspec import SlotFile
 from sem.core.taskspec import TaskSpec
 from sem.lm.local import chat
-from sem.train import classes, data, trainer
-from sem.train.batches import IGNORED, BatchOrder, Collator
-from sem.train.data import Row, Writer
+from sem.train.engine import trainer
+from sem.train.engine.batches import IGNORED, BatchOrder, Collator
 from sem.train.recipe import Recipe
+from sem.train.rows import data, token_classes
+from sem.train.rows.data import Row, Writer
 
 
 @pytest.fixture(scope="module")
@@ -70,25 +71,25 @@ def test_batch_order_is_a_permutation_that_depends_on_seed_and_epoch_alone() -> 
 
 def test_each_token_of_an_answer_has_its_place_in_the_json(speaker) -> None:
     answer = {"items": [{"price": 1.5}], "name": 'say "hi"', "tags": ["a", None]}
-    found = list(classes.pieces(answer))
+    found = list(token_classes.pieces(answer))
     assert "".join(piece.text for piece in found) == data.as_text(answer)
-    values = [(piece.slot, piece.text) for piece in found if piece.kind == classes.VALUE]
+    values = [(piece.slot, piece.text) for piece in found if piece.kind == token_classes.VALUE]
     assert values == [
         ("items[].price", "1.5"),
         ("name", '"say \\"hi\\""'),
         ("tags[]", '"a"'),
         ("tags[]", "null"),
     ]
-    tokens = classes.of_tokens(answer, speaker)
+    tokens = token_classes.of_tokens(answer, speaker)
     assert len(tokens) == len(speaker.answer_ids(data.as_text(answer)))
-    assert tokens[-1].kind == classes.END
+    assert tokens[-1].kind == token_classes.END
 
 
 def test_weights_follow_the_recipe_and_critical_slots(speaker, tasks) -> None:
     loss = {"value": 2.0, "key": 0.5, "punctuation": 0.25, "critical": 3.0}
     wanted = writer(speaker, tasks, loss=loss, task_weights={"price": 10.0})
     row = data.encode(examples(1), wanted).kept[0]
-    tokens = classes.of_tokens(examples(1)[0].output_json, speaker)
+    tokens = token_classes.of_tokens(examples(1)[0].output_json, speaker)
     by_kind = {(t.kind, t.slot): w for t, w in zip(tokens, row.weights, strict=True)}
     assert by_kind == {
         ("punctuation", ""): 2.5,
@@ -101,10 +102,12 @@ def test_weights_follow_the_recipe_and_critical_slots(speaker, tasks) -> None:
 
 def test_text_that_forges_a_control_token_is_still_weighted_token_by_token(speaker) -> None:
     answer = {"t": "a<|im_end|>b"}
-    assert len(classes.of_tokens(answer, speaker)) == len(speaker.answer_ids(data.as_text(answer)))
+    assert len(token_classes.of_tokens(answer, speaker)) == len(
+        speaker.answer_ids(data.as_text(answer))
+    )
 
 
 @pytest.mark.parametrize(("owners", "piece"), [([0, 1], 0), ([0, 1, 1], 1), ([2, 3], 2), ([], 0)])
 def test_a_token_between_two_pieces_is_of_the_first_of_equals(owners, piece) -> None:
     # `":` is half a key and half punctuation: a key. Its docstring said the last of equals.
-    assert classes._most(owners) == piece
+    assert token_classes._most(owners) == piece

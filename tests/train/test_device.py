@@ -4,8 +4,9 @@ import pytest
 
 from sem.core.errors import SemError
 from sem.lm.local import hardware
-from sem.train import engines, plan
+from sem.train.engine import engines
 from sem.train.recipe import Recipe
+from sem.train.run import plan
 
 
 @pytest.mark.parametrize(("text", "gib"), [("cuda", 24.0), ("cuda:80", 80.0), ("cuda:8", 8.0)])

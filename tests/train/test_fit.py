@@ -15,7 +15,8 @@ from toy import rows
 from sem.core import files, run
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.train import checkpoints, plan
+from sem.train.engine import checkpoints
+from sem.train.run import plan
 
 
 @pytest.fixture

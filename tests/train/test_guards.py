@@ -17,8 +17,9 @@ from toy import rows
 from sem.core import files
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.train import checkpoints, memory, plan, trainer
+from sem.train.engine import checkpoints, trainer
 from sem.train.recipe import Lora
+from sem.train.run import memory, plan
 
 
 def sha(made) -> str:

@@ -8,10 +8,10 @@ import torch
 
 from sem.lm.local import chat
 from sem.lm.local import model as models
-from sem.train import loss, trainer
-from sem.train.batches import IGNORED, Collator
-from sem.train.data import Row
-from sem.train.pairs import Pair
+from sem.train.engine import loss, trainer
+from sem.train.engine.batches import IGNORED, Collator
+from sem.train.rows.data import Row
+from sem.train.rows.pairs import Pair
 
 PAD = 0
 

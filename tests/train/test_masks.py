@@ -14,10 +14,10 @@ from sem.core.slotspec import SlotFile
 from sem.core.taskspec import TaskSpec
 from sem.lm.local import chat, turns
 from sem.lm.local.chat import Chat
-from sem.train import classes, data, show
-from sem.train.batches import IGNORED, Collator, Seq2SeqCollator
-from sem.train.data import Row, Writer
+from sem.train.engine.batches import IGNORED, Collator, Seq2SeqCollator
 from sem.train.recipe import Recipe
+from sem.train.rows import data, show, token_classes
+from sem.train.rows.data import Row, Writer
 
 # As Gemma 3's instruct models have it: system text opens the user turn, the model is `model`.
 GEMMA = (
@@ -122,7 +122,7 @@ def test_every_learnt_token_is_of_one_class(speaker: Chat) -> None:
     found = show.counts(tuple(rows), {e.id: e for e in examples}, writer)
     assert found[show.PROMPT] == sum(row.prompt for row in rows)
     assert sum(found.values()) == sum(row.length for row in rows)
-    assert found[classes.END] == len(rows)
+    assert found[token_classes.END] == len(rows)
     assert min(found.values()) > 0
 
 

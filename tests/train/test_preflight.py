@@ -13,10 +13,12 @@ from sem.dataset.split import snapshot
 from sem.lm.local import chat, hardware
 from sem.lm.local.chat import Chat
 from sem.lm.weights import weights
-from sem.train import loss, plan, preflight, recipe
-from sem.train.data import Row, Rows
-from sem.train.preflight import Subject
+from sem.train import recipe
+from sem.train.engine import loss
 from sem.train.recipe import Checks
+from sem.train.rows.data import Row, Rows
+from sem.train.run import plan, preflight
+from sem.train.run.preflight import Subject
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from sshd import SSHD, serving
 
 from sem.core import files, run
 from sem.core.project import Project
-from sem.train import plan
-from sem.train.remote import desk
+from sem.train.remote import remote_jobs
+from sem.train.run import plan
 
 pytestmark = pytest.mark.skipif(SSHD is None, reason="no sshd on this machine")
 
@@ -67,8 +67,8 @@ def test_a_run_on_a_host_survives_its_client_and_is_the_run_that_is_trained_here
         os.killpg(client.pid, signal.SIGKILL)
     assert not made.is_finished
 
-    assert desk.attach(project, made, "gpu") == 0
-    assert desk.pull(project, made, "gpu", False) > 0
+    assert remote_jobs.attach(project, made, "gpu") == 0
+    assert remote_jobs.pull(project, made, "gpu", False) > 0
 
     there = files.sha256(made.adapter / "adapter_model.safetensors")
     (made.folder / "manifest.json").unlink()

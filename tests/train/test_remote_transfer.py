@@ -13,7 +13,7 @@ from sem.core import files, jsonio, run
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.ssh import Cut
-from sem.train.remote import attach, desk, hosts, pull, push, start
+from sem.train.remote import attach, hosts, pull, push, remote_jobs, start
 from sem.train.remote.agent import Agent, Unreachable
 from sem.train.remote.hosts import Host
 
@@ -259,7 +259,7 @@ def test_a_run_is_not_sent_to_a_second_host(project, target):
     files.write(target.folder / "host/where.json", '{"host": "gpu"}')
 
     with pytest.raises(SemError, match="was sent to 'gpu'"):
-        desk.run(project, target, "other", False, False)
+        remote_jobs.run(project, target, "other", False, False)
 
 
 def test_only_the_keys_of_trackers_that_are_asked_for_go_along(project, monkeypatch):

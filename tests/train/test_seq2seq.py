@@ -16,8 +16,9 @@ from sem.dataset.split import snapshot
 from sem.eval.answers import subject
 from sem.lm.local import chat
 from sem.lm.local import model as models
-from sem.train import loss, plan, trainer
-from sem.train.batches import IGNORED
+from sem.train.engine import loss, trainer
+from sem.train.engine.batches import IGNORED
+from sem.train.run import plan
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,11 @@ from toy import rows
 from sem.core import files, run
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.train import checkpoints, cluster, launch, plan, several
-from sem.train.batches import BatchOrder
+from sem.train.engine import checkpoints, several
+from sem.train.engine.batches import BatchOrder
+from sem.train.parallel import cluster, launch
 from sem.train.recipe import Recipe
+from sem.train.run import plan
 
 COMMAND = [sys.executable, str(ROOT / "scripts/train_run.py"), "--sem=toy"]
 

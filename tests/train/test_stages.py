@@ -13,8 +13,9 @@ from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset.augment import negatives
 from sem.lm.local import model as models
-from sem.train import adapters, backend_trl, engines, plan
+from sem.train.engine import adapters, backend_trl, engines
 from sem.train.recipe import Recipe
+from sem.train.run import plan
 
 TEXTS = {"raw/texts/a.txt": "One mug is 3 EUR. " * 40, "raw/texts/b.md": "A mug is blue. " * 40}
 
@@ -60,7 +61,8 @@ def test_three_stages_run_in_order_and_a_finished_one_is_not_repeated(cut_toy) -
 
 @pytest.mark.parametrize("method", ["dpo", pytest.param("orpo", marks=pytest.mark.slow)])
 def test_preference_training_prefers_the_right_answers(cut_toy, method) -> None:
-    from sem.train import loss, stages, trainer
+    from sem.train.engine import loss, trainer
+    from sem.train.rows import stages
 
     negatives.run(cut_toy, None, each=2, seed=1)
     project = again(

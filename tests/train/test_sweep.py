@@ -15,9 +15,10 @@ from toy import rows
 from sem.core import files, settings
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.train import plan, points, search, sweep
-from sem.train.points import Table, Trained, Tried
-from sem.train.search import Sweep
+from sem.train.run import plan
+from sem.train.sweep import search, sweep, sweep_points
+from sem.train.sweep.search import Sweep
+from sem.train.sweep.sweep_points import Table, Trained, Tried
 
 SWEEP = "metric: loss\nseeds: [1, 2]\nspace: {learning_rate: [1e-2, 1e-4], lora.rank: [2]}\n"
 COMMAND = [sys.executable, str(ROOT / "scripts/train_sweep.py"), "--sem", "toy"]
@@ -126,7 +127,7 @@ def test_a_point_that_cannot_be_trained_is_left_out_and_said(project) -> None:
     assert failed.point == {"max_tokens": 9}
     assert failed.state == "failed"
     assert failed.reason
-    assert points.rows(found)[-1][:2] == ("max_tokens=9", "-")
+    assert sweep_points.rows(found)[-1][:2] == ("max_tokens=9", "-")
 
 
 def test_tpe_asks_for_the_same_points_when_it_is_begun_again(tmp_path) -> None:
@@ -204,11 +205,11 @@ def test_a_grid_that_is_too_large_or_has_a_range_is_refused() -> None:
     ],
 )
 def test_the_verdict_says_whether_the_best_stands_out(made, said) -> None:
-    assert points.verdict(made) == said
+    assert sweep_points.verdict(made) == said
 
 
 def test_the_winner_can_be_pasted_into_train_yaml() -> None:
-    text = points.as_yaml({"lora.rank": 8, "lora.rslora": True, "schedule": "linear"})
+    text = sweep_points.as_yaml({"lora.rank": 8, "lora.rslora": True, "schedule": "linear"})
     assert text == 'lora:\n  rank: 8\n  rslora: true\nschedule: "linear"\n'
     assert settings.parse_yaml(text, "x") == {
         "lora": {"rank": 8, "rslora": True},

@@ -14,8 +14,9 @@ from toy import rows
 from sem.core import files, run
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.train import plan, tracking
-from sem.train.tracking import Following, Tracking
+from sem.train.run import plan
+from sem.train.tracking import tracking
+from sem.train.tracking.tracking import Following, Tracking
 
 CANARY = "cnry7f3a91"
 TRAIN = [sys.executable, str(ROOT / "scripts/train_run.py"), "--sem=toy"]
@@ -151,7 +152,7 @@ def test_speed_memory_and_perplexity_stand_beside_every_loss(prepared) -> None:
 
 
 def test_steps_hold_every_token_of_an_epoch(prepared) -> None:
-    from sem.train.gauge import Pace
+    from sem.train.engine.speed_gauge import Pace
 
     project, made = prepared
     stage = plan.job(project, made).stages[0]

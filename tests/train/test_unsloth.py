@@ -23,8 +23,9 @@ from sem.core.project import Project
 from sem.core.run import Run
 from sem.lm.local import hardware
 from sem.lm.local import model as models
-from sem.train import adapters, backend_unsloth, engines, plan
+from sem.train.engine import adapters, backend_unsloth, engines
 from sem.train.recipe import Lora, Recipe
+from sem.train.run import plan
 
 PYTHON = os.environ.get("SEM_UNSLOTH_PYTHON", "")
 WITH_UNSLOTH = pytest.mark.skipif(
@@ -149,7 +150,7 @@ def assert_ours(found: dict[str, object]) -> None:
     """The trainer is unsloth's rewritten one, and the loss in it is ours."""
     assert found["imported_first"]  # it patches transformers and trl while they are not in use
     assert "UnslothSFTTrainer.UnslothSFTTrainer" in found["trainer"]
-    assert found["trainer"][1] == "sem.train.trainer.Sealed"
+    assert found["trainer"][1] == "sem.train.engine.trainer.Sealed"
     assert found["left_in_inference"] == 0  # though answers were generated in between
 
 

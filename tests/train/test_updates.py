@@ -4,7 +4,8 @@ import pytest
 from toy import rows
 
 from sem.core.errors import SemError
-from sem.train import plan, trainer, updates
+from sem.train.engine import trainer
+from sem.train.run import plan, updates
 
 
 def test_a_longer_run_goes_on_where_the_shorter_one_stopped(trained_toy) -> None:

@@ -14,7 +14,7 @@ from sem.core.errors import SemError
 from sem.core.project import ROOT, Project
 from sem.core.run import Run
 from sem.lm.weights import pinned_base
-from sem.train import checkpoints
+from sem.train.engine import checkpoints
 from sem.train.remote.agent import Agent
 from sem.train.remote.far import parcel
 from sem.train.remote.far.disk import Refusal

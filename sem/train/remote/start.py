@@ -10,10 +10,10 @@ from sem.core import console, files, jsonio
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import Run
-from sem.train import tracking
 from sem.train.remote import push
 from sem.train.remote.agent import Agent
 from sem.train.remote.hosts import Host
+from sem.train.tracking import tracking
 
 # Handed to the training process there through its watcher's stdin, only where they are set here.
 SECRETS = {

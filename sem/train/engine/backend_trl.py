@@ -1,0 +1,53 @@
+"""Plain TRL and PEFT: any device, no Unsloth."""
+
+from typing import Any
+
+from sem.core import console
+from sem.lm.local import model as models
+from sem.train.engine import adapters
+from sem.train.engine.fit import fit
+from sem.train.fast import head, layers
+from sem.train.rows.stages import Job
+
+
+def train(job: Job, resume: bool) -> dict[str, Any]:
+    """Train JOB with transformers, PEFT and TRL."""
+    return fit(job, load(job), resume)
+
+
+def load(job: Job) -> Any:
+    """JOB's base model, ready to train, the same from the same seed."""
+    base = models.load(job.base, job.dtype, job.device, **quantized(job))
+    model, notes = ready(job, base)
+    if notes:
+        console.note(f"speed: {', '.join(notes)}")
+    return model
+
+
+def ready(job: Job, base: Any) -> tuple[Any, list[str]]:
+    """BASE, ready to train as JOB says, the same from the same seed; what made it fast."""
+    from transformers import set_seed
+
+    head.finish_of(base)  # asked here, where no layer is compiled yet
+    set_seed(job.recipe.seed)  # the adapter starts from random numbers too
+    model = adapters.wrap(base, job.recipe)
+    if job.recipe.gradient_checkpointing and hasattr(model, "enable_input_require_grads"):
+        model.enable_input_require_grads()
+    tokens = sum(stage.tokens() for stage in job.stages)
+    return model, layers.speed_up(model, tokens) if job.recipe.fast else []
+
+
+def quantized(job: Job) -> dict[str, Any]:
+    """Words that load the base in 4-bit NormalFloat for QLoRA, where the recipe asks for it."""
+    if not job.recipe.load_in_4bit:
+        return {}
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, job.dtype),
+    )
+    return {"quantization_config": config, "device_map": {"": job.device}}

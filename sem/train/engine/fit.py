@@ -1,0 +1,133 @@
+"""Train a prepared run, stage after stage, from the start or its last checkpoint."""
+
+from typing import Any
+
+from sem.core import console, files, manifest
+from sem.train.engine import (
+    adapters,
+    arguments,
+    callbacks,
+    checkpoints,
+    several,
+    speed_gauge,
+    trainer,
+)
+from sem.train.engine import loss as losses
+from sem.train.rows.stages import PREFERENCE, Job, Stage
+from sem.train.tracking import tracking
+
+REFERENCE = "reference.safetensors"
+
+
+def fit(job: Job, model: Any, resume: bool) -> dict[str, Any]:
+    """Train MODEL (`adapters.wrap`) through JOB's stages; the final metrics.
+
+    A stage that is over is not repeated: its weights are read. The adapter is written last.
+    """
+    results, last = {}, job.stages[-1].name
+    stop = callbacks.Stop()
+    with stop.listening(), tracking.following(job.run, job.tracking) as follow:
+        for number, stage in enumerate(job.stages):
+            if stage.is_over(job.run):
+                adapters.load(model, stage.result(job.run), job.recipe)
+                console.note(f"{stage.name}: finished before")
+                continue
+            results[stage.name] = _stage(job, number, model, resume, stop, follow)
+            if stage.name != last:
+                _finish(job, stage, model)
+    base = job.run.plan()["base_model"]["base_model_id"]
+    if several.is_first():
+        adapters.save(model, job.folder / "adapter", base, job.recipe)
+    several.meet()
+    return {**results.get(last, {}), "stages": results}
+
+
+def _stage(
+    job: Job,
+    number: int,
+    model: Any,
+    resume: bool,
+    stop: callbacks.Stop,
+    follow: tracking.Following,
+) -> dict[str, Any]:
+    from transformers import set_seed
+
+    stage = job.stages[number]
+    folder = stage.folder(job.run)
+    folder.mkdir(parents=True, exist_ok=True)
+    start = several.once(lambda: checkpoints.newest(folder))
+    if start or resume:
+        console.note(
+            f"{stage.name}: going on from {start.name if start else 'step 0: no checkpoint'}"
+        )
+    if number:  # the first stage was seeded before its adapter was made
+        set_seed(job.recipe.seed + number)
+    reference = None
+    if stage.loss == "dpo":
+        reference = several.once(lambda: _reference(job, stage, model))
+    before = sum(each.steps(job.recipe) for each in job.stages[:number])
+    watching = [*_callbacks(job, stage, stop), follow.callback(stage.name, before)]
+    built = trainer.build(job, stage, model, watching, reference)
+    made = built.train(resume_from_checkpoint=str(start) if start else None)
+    state = built.state
+    stop.raise_if_asked(state.global_step, state.max_steps)
+    chosen = state.best_global_step if built.args.load_best_model_at_end else None
+    if chosen and chosen != state.global_step:
+        console.note(
+            f"{stage.name}: step {chosen} of {state.global_step} is kept: "
+            f"best {arguments.selects(job.recipe, stage)}"
+        )
+    return {
+        **made.metrics,
+        "steps": state.global_step,
+        "kept_step": chosen or state.global_step,
+        "resumed_from": start.name if start else None,
+    }
+
+
+def _callbacks(job: Job, stage: Stage, stop: callbacks.Stop) -> list[Any]:
+    found = [callbacks.rebase(stage.folder(job.run)), stop.callback()]
+    if several.is_first():
+        found = [
+            speed_gauge.callback(job, stage),
+            callbacks.metrics_log(job.folder / "metrics.jsonl", stage.name),
+            callbacks.progress_bar("training" if len(job.stages) == 1 else stage.name),
+            *found,
+        ]
+    if job.recipe.patience and arguments.selects(job.recipe, stage) != "last":
+        from transformers import EarlyStoppingCallback
+
+        found.append(EarlyStoppingCallback(early_stopping_patience=job.recipe.patience))
+    return found
+
+
+def _finish(job: Job, stage: Stage, model: Any) -> None:
+    """Write the weights at the end of STAGE, complete or not there."""
+    folder = stage.result(job.run)
+    base = job.run.plan()["base_model"]["base_model_id"]
+    if several.is_first():
+        adapters.save(model, folder, base, job.recipe)
+        manifest.seal(folder)
+    several.meet()
+
+
+def _reference(job: Job, stage: Stage, model: Any) -> Any:
+    """(pairs, 2) log p under MODEL as it is now; written once, so that a resume has the same."""
+    import torch
+    from safetensors.torch import load_file, save
+
+    path = stage.folder(job.run) / REFERENCE
+    if path.exists():
+        return load_file(path)["log_p"]
+    pad, size = trainer.collator(job, model), job.recipe.micro_batch
+    records, found = trainer.records(stage), []
+    model.eval()
+    steps = range(0, len(records), size)
+    with torch.no_grad(), arguments.precision(job, model):
+        for at in console.progress(steps, len(steps), f"{PREFERENCE}: before"):
+            batch = {k: v.to(job.device) for k, v in pad(records[at : at + size]).items()}
+            found.append(torch.stack(losses.score(model, batch).by_sequence().chunk(2), dim=1))
+    model.train()
+    log_p = torch.cat(found).float().cpu()
+    files.write(path, save({"log_p": log_p}))
+    return log_p

@@ -1,0 +1,253 @@
+"""One run in several processes, one a GPU: each takes its part of every optimizer step.
+
+The environment says who is who (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT), as torchrun sets
+it, so that `torchrun --nproc-per-node N scripts/train_run.py …` is the same as `--processes N`.
+On several hosts (`cluster`) they share the run's folder. A step has the same rows whatever the
+number of processes; only the order of sums differs. The first process alone writes files, shows
+progress and tracks.
+"""
+
+import io
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sem.core import files
+from sem.core.errors import SemError
+from sem.train.engine.batches import BatchOrder
+from sem.train.recipe import Recipe
+
+Result = TypeVar("Result")
+VISIBLE_S = 60.0  # how long a network disk may take to show a new file
+BLANK = -1  # the number of a row that is not there: where a step has fewer rows than processes
+
+
+def count() -> int:
+    """How many processes train this run."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def rank() -> int:
+    """Which of them this is; the first is 0."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def is_first() -> bool:
+    return rank() == 0
+
+
+@contextmanager
+def joined(device: str, recipe: Recipe, folder: Path) -> Iterator[None]:
+    """Together with the other processes as long as this is open; alone it does nothing.
+
+    SemError when FOLDER, the run's, is not the same one for all of them.
+    """
+    if count() == 1:
+        yield
+        return
+    if recipe.effective_batch % (recipe.micro_batch * count()):
+        raise SemError(
+            f"effective_batch {recipe.effective_batch} is no multiple of micro_batch "
+            f"{recipe.micro_batch} x {count()} processes",
+            "choose micro_batch so that it divides each process's part",
+        )
+    import torch
+    from accelerate import PartialState
+
+    PartialState(cpu=device == "cpu")  # gloo or nccl, and each process its own GPU
+    if device == "cpu":
+        torch.set_num_threads(max(1, torch.get_num_threads() // _here()))
+    if _here() != count():
+        _share(folder)
+    if is_first():
+        yield
+    else:  # what the first one says is enough; an error is told after this
+        with redirect_stderr(io.StringIO()):
+            yield
+    # After an error nobody waits for the others: they are ended.
+    torch.distributed.destroy_process_group()
+
+
+def _here() -> int:
+    """How many of them are on this host."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", count()))
+
+
+def _share(folder: Path) -> None:
+    """SemError when the processes do not all see what the first one writes into FOLDER."""
+    mark = folder / ".shared"
+    told = once(lambda: _marked(mark))
+    until = time.monotonic() + VISIBLE_S
+    while not (seen := mark.exists() and mark.read_text() == told) and time.monotonic() < until:
+        time.sleep(0.2)
+    absent = largest(0 if seen else rank())
+    if is_first():
+        mark.unlink()
+    if absent:
+        raise SemError(
+            f"process {absent} of {count()} sees another {folder} than the first",
+            "put the project on a disk that all hosts share, at the same path",
+        )
+
+
+def _marked(mark: Path) -> str:
+    told = secrets.token_hex(8)
+    files.write(mark, told)
+    return told
+
+
+def once(make: Callable[[], Result]) -> Result:
+    """What MAKE gives in the first process, in every process."""
+    if count() == 1:
+        return make()
+    import torch
+
+    held = [make() if is_first() else None]
+    torch.distributed.broadcast_object_list(held, src=0)
+    return held[0]  # type: ignore[return-value]
+
+
+def meet() -> None:
+    """Wait until every process is here."""
+    once(lambda: None)
+
+
+def largest(number: int) -> int:
+    """The largest NUMBER of any process."""
+    if count() == 1:
+        return number
+    import torch
+
+    held: list[Any] = [None] * count()
+    torch.distributed.all_gather_object(held, number)
+    return max(held)
+
+
+def add_gradients(weights: Sequence[tuple[str, Any]]) -> None:
+    """Replace the gradients of WEIGHTS by their sums over all processes."""
+    import torch
+
+    for _, weight in weights:
+        if weight.grad is None:
+            weight.grad = torch.zeros_like(weight)
+        torch.distributed.all_reduce(weight.grad)
+
+
+@dataclass
+class PartOrder:
+    """Batch sampler: the micro-batches of one process, in the order of `BatchOrder`.
+
+    Each optimizer step is cut into micro-batches that are dealt out like cards, so that every
+    process has as many and their lengths are alike; the last step of an epoch may deal BLANKs.
+    """
+
+    order: BatchOrder
+    micro: int
+    rank: int
+    count: int
+
+    def set_epoch(self, epoch: int) -> None:
+        self.order.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        whole, rest = divmod(len(self.order), self.order.effective)
+        return whole * self._hands(self.order.effective) + self._hands(rest)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        numbers, size = list(self.order), self.order.effective
+        for start in range(0, len(numbers), size):
+            yield from self._dealt(numbers[start : start + size])
+
+    def _hands(self, rows: int) -> int:
+        return -(-rows // (self.micro * self.count))
+
+    def _dealt(self, step: list[int]) -> Iterator[list[int]]:
+        parts = self._hands(len(step)) * self.count
+        for part in range(self.rank, parts, self.count):
+            low, high = (len(step) * end // parts for end in (part, part + 1))
+            yield step[low:high] or [BLANK]
+
+
+class Apart:
+    """What stands before a trainer where several processes train one model.
+
+    Gradients are added here once a step, not by DistributedDataParallel, whose hooks need its
+    own forward: the loss computes the head at labels only and calls the model itself.
+    """
+
+    def __init__(self, *given: Any, **words: Any) -> None:
+        import torch
+
+        if words["args"].device.type == "cpu":
+            # A checkpoint is read onto args.device, and torch.load knows no "cpu:0".
+            vars(words["args"])["_setup_devices"] = torch.device("cpu")
+        super().__init__(*given, **words)
+        if self.probe:
+            self.probe = Shared(self.probe)
+
+    def get_train_dataloader(self) -> Any:
+        """This process's micro-batches; not sharded again by accelerate."""
+        from torch.utils.data import DataLoader
+
+        class Loader(DataLoader):
+            def set_epoch(self, epoch: int) -> None:
+                self.batch_sampler.set_epoch(epoch)
+
+        order = PartOrder(self._get_train_sampler(), self.job.recipe.micro_batch, rank(), count())
+        places = {number: {"number": number} for number in range(BLANK, len(order.order))}
+        return Loader(places, batch_sampler=order, collate_fn=self._collated)
+
+    def _collated(self, places: Sequence[dict[str, int]]) -> dict[str, Any]:
+        if places[0]["number"] != BLANK:
+            return self.data_collator(places)
+        made = self.data_collator([{"number": 0}])
+        made["number"].fill_(BLANK)
+        return made
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> Any:
+        real = [batch for batch in batch_samples if int(batch["number"][0]) != BLANK]
+        return super()._get_num_items_in_batch(real, device)
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *given: Any, **words: Any) -> Any:
+        loss = super().compute_loss(model, inputs, *given, **words)
+        return loss * 0.0 if int(inputs["number"][0]) == BLANK else loss
+
+    def training_step(self, *given: Any, **words: Any) -> Any:
+        """The loss times the number of processes: the trainer logs their mean."""
+        from sem.train.engine import adapters
+
+        loss = super().training_step(*given, **words)
+        if self.accelerator.sync_gradients:
+            add_gradients(adapters.trained(self.model))
+        return loss * count()
+
+    def _loss_on_val(self) -> dict[str, float]:
+        return once(super()._loss_on_val)
+
+    def _save_checkpoint(self, *given: Any, **words: Any) -> None:
+        super()._save_checkpoint(*given, **words)
+        meet()  # nobody goes on before it is sealed
+
+
+class Met:
+    """What stands after ours and before the Trainer's own: sealed when all have written."""
+
+    def _save_checkpoint(self, *given: Any, **words: Any) -> None:
+        super()._save_checkpoint(*given, **words)
+        meet()
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A probe that the first process alone asks."""
+
+    probe: Any
+
+    def measure(self, model: Any) -> dict[str, float]:
+        """What the probe measures, in every process."""
+        return once(lambda: self.probe.measure(model))

@@ -1,0 +1,249 @@
+"""The trainer of one stage: our loss, our batch order, checkpoints that are whole."""
+
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sem.core.errors import SemError
+from sem.lm.local.chat import Chat
+from sem.train.engine import adapters, arguments, checkpoints, several
+from sem.train.engine import loss as losses
+from sem.train.engine.arguments import SELECT, precision
+from sem.train.engine.batches import BatchOrder, Collator, Seq2SeqCollator
+from sem.train.engine.probe import Probe
+from sem.train.rows.data import Row
+from sem.train.rows.pairs import Pair
+from sem.train.rows.stages import Job, Stage
+
+TIE = 1e-6
+
+
+class NotFinite(SemError):
+    """A loss or gradient is not a number: nothing after it can be used."""
+
+
+def build(job: Job, stage: Stage, model: Any, callbacks: list[Any], reference: Any = None) -> Any:
+    """A trainer of MODEL over STAGE that computes the head at labels only.
+
+    REFERENCE: (pairs, 2) log p of chosen and rejected before this stage, for dpo.
+    """
+    from transformers import PrinterCallback
+
+    base, config = _engine(model)
+    apart = (several.Apart, Sealed, several.Met) if several.count() > 1 else (Sealed,)
+    made = type("SealedTrainer", (*apart, base), {})
+    args = config(**arguments.of(job, stage))
+    args._n_gpu = min(args.n_gpu, 1)  # DataParallel over every GPU would multiply the batch
+    trainer = made(
+        job,
+        stage,
+        model=model,
+        args=args,
+        train_dataset=_numbers(len(stage.rows.kept)),
+        eval_dataset=_numbers(len(stage.val.kept)) if stage.val.kept else None,
+        processing_class=job.chat.tokenizer,
+        data_collator=Numbered(collator(job, model), records(stage, reference)),
+        callbacks=callbacks,
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def collator(job: Job, model: Any) -> Collator:
+    """What pads rows for MODEL: one sequence, or an encoder's and a decoder's."""
+    return collator_for(model, job.chat)
+
+
+def collator_for(model: Any, chat: Chat) -> Collator:
+    """Return what pads rows that `chat` wrote for `model`."""
+    kind = Seq2SeqCollator if model.config.is_encoder_decoder else Collator
+    return kind(chat.tokenizer.pad_token_id)
+
+
+def _engine(model: Any) -> tuple[Any, Any]:
+    if model.config.is_encoder_decoder:
+        from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments
+
+        return Seq2SeqTrainer, Seq2SeqTrainingArguments
+    from trl import SFTConfig, SFTTrainer
+
+    return SFTTrainer, SFTConfig
+
+
+class Sealed:
+    """What stands before a Trainer's own: our loss and order, stops on NaN, whole checkpoints."""
+
+    def __init__(self, job: Job, stage: Stage, **words: Any) -> None:
+        self.job, self.stage = job, stage
+        self.minimised = losses.LOSSES[stage.loss]
+        super().__init__(**words)
+        self.model_accepts_loss_kwargs = True  # the loss is divided by the whole step's count
+        self.probe = Probe(job) if stage.answers and job.val_examples else None
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        import torch
+
+        count = num_items_in_batch
+        if count is None:
+            count = self._get_num_items_in_batch([inputs], self.args.device)
+        with precision(self.job, model):
+            inner = self.accelerator.unwrap_model(model)
+            loss = self.minimised(inner, inputs, count, self.stage.beta)
+        if not torch.isfinite(loss):
+            raise NotFinite(
+                f"step {self.state.global_step + 1}: loss is {loss.item()} on "
+                f"{', '.join(self.ids(inputs))}",
+                "lower train.learning_rate; the last checkpoint is intact",
+            )
+        return (loss, {"loss": loss}) if return_outputs else loss
+
+    def ids(self, inputs: dict[str, Any]) -> list[str]:
+        """The ids of the examples in INPUTS."""
+        return [self.stage.rows.kept[number].id for number in inputs["number"].tolist()]
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> Any:
+        import torch
+
+        whole = sum(_count(batch, self.stage) for batch in batch_samples)
+        count = torch.as_tensor(whole, dtype=torch.float32, device=device)
+        if self.args.world_size > 1:  # each process holds a part of the step
+            return self.accelerator.gather(count).sum()
+        return count
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        """The norm of the step's gradient; an infinite one would be clipped to no step."""
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        if norm is not None and not math.isfinite(float(norm)):
+            raise NotFinite(
+                f"step {self.state.global_step + 1}: the gradient's norm is {float(norm)}",
+                "lower train.learning_rate; the last checkpoint is intact",
+            )
+        return norm
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Token-mean loss, perplexity and slot F1 on the validation rows."""
+        found = self._loss_on_val()
+        if self.probe:
+            with precision(self.job, self.model):
+                found |= self.probe.measure(self.accelerator.unwrap_model(self.model))
+        found[SELECT] = -found["eval_loss"] * (TIE if "eval_slot_f1" in found else 1.0)
+        found[SELECT] += found.get("eval_slot_f1", 0.0)
+        found["epoch"] = self.state.epoch
+        self.log(dict(found))
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, found
+        )
+        return found
+
+    def _loss_on_val(self) -> dict[str, float]:
+        import torch
+
+        # Each token counts one here: else runs with other loss weights could not be compared.
+        rows = [record(n, row) | {"weights": None} for n, row in enumerate(self.stage.val.kept)]
+        pad = collator(self.job, self.model)
+        size, total, weight = self.job.recipe.micro_batch, 0.0, 0.0
+        self.model.eval()
+        with torch.no_grad(), precision(self.job, self.model):
+            for start in range(0, len(rows), size):
+                batch = pad(rows[start : start + size])
+                scored = losses.score(
+                    self.accelerator.unwrap_model(self.model), self._prepare_inputs(batch)
+                )
+                total += (scored.values * scored.weights).sum().item()
+                weight += scored.weights.sum().item()
+        self.model.train()
+        loss = total / weight
+        return {"eval_loss": loss, "eval_perplexity": math.exp(min(loss, 700.0))}
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> BatchOrder:
+        lengths = [row.length for row in self.stage.rows.kept]
+        return BatchOrder(lengths, self.job.recipe.effective_batch, self.job.recipe.seed)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:  # the recipe's values, which an update may have changed
+            _set_rates(self)
+
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """Write none: the package has its own."""
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        from safetensors import SafetensorError
+
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        adapters.refuse_infinite(self.model, f"at step {self.state.global_step}")
+        try:
+            super()._save_checkpoint(*args, **kwargs)
+            if self.is_world_process_zero():
+                checkpoints.seal(folder)
+        except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError: torch's own
+            shutil.rmtree(folder, ignore_errors=True)
+            raise SemError(
+                f"{folder.name} was not written: {' '.join(str(error).split())[:200]}",
+                "free space on this disk, then go on with `fab train.resume`",
+            ) from error
+
+
+def _set_rates(trainer: Any) -> None:
+    """Give the loaded optimizer and schedule the learning rate and decay of the arguments."""
+    args = trainer.args
+    for number, group in enumerate(trainer.optimizer.param_groups):
+        group["initial_lr"] = args.learning_rate
+        # The trainer's first group decays; biases and norms, its second, never do.
+        group["weight_decay"] = 0.0 if number else args.weight_decay
+    wrapped = trainer.lr_scheduler
+    scheduler = getattr(wrapped, "scheduler", wrapped)
+    scheduler.base_lrs = [args.learning_rate for _ in scheduler.base_lrs]
+    shares = [share(scheduler.last_epoch) for share in scheduler.lr_lambdas]
+    scheduler._last_lr = [args.learning_rate * share for share in shares]
+    for group, rate in zip(trainer.optimizer.param_groups, scheduler._last_lr, strict=True):
+        group["lr"] = rate
+
+
+def _count(batch: dict[str, Any], stage: Stage) -> Any:
+    """What a batch counts in its step: the weights of its tokens, or its pairs."""
+    return batch["weights"].sum() if stage.loss == "answer" else len(batch["number"])
+
+
+def _numbers(count: int) -> Any:
+    """What TRL takes as a dataset: the places of the rows."""
+    from datasets import Dataset
+
+    return Dataset.from_dict({"number": list(range(count))})
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """A collator of places: the rows themselves never go through a dataset."""
+
+    collate: Collator
+    records: Sequence[dict[str, Any]]
+
+    def __call__(self, places: Sequence[dict[str, int]]) -> dict[str, Any]:
+        return self.collate([self.records[place["number"]] for place in places])
+
+
+def records(stage: Stage, reference: Any = None) -> list[dict[str, Any]]:
+    """The rows of STAGE as the collator takes them."""
+    found = [record(number, row) for number, row in enumerate(stage.rows.kept)]
+    if reference is not None:
+        for each, before in zip(found, reference.tolist(), strict=True):
+            each["reference"] = before
+    return found
+
+
+def record(number: int, row: Row | Pair) -> dict[str, Any]:
+    """ROW, the NUMBERth of its stage, as the collator takes it."""
+    if isinstance(row, Pair):
+        sides = {"chosen": record(number, row.chosen), "rejected": record(number, row.rejected)}
+        return {"number": number, **sides}
+    return {"number": number, "ids": row.ids, "prompt": row.prompt, "weights": row.weights}

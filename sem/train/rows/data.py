@@ -1,0 +1,123 @@
+"""Examples as token ids: the prompt unlabelled, the answer and its end of turn labelled."""
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sem.core.errors import SemError
+from sem.core.example import Example
+from sem.core.slotspec import SlotFile
+from sem.core.taskspec import TaskSpec, as_text
+from sem.eval.scoring import scoring
+from sem.lm.local.chat import Chat
+from sem.train.recipe import Recipe
+from sem.train.rows import token_classes
+
+
+@dataclass(frozen=True)
+class Row:
+    """One training sequence: the first `prompt` ids carry no loss.
+
+    `weights` is what each further id counts in the loss; None: each counts 1.
+    """
+
+    id: str
+    ids: tuple[int, ...]
+    prompt: int
+    weights: tuple[float, ...] | None = None
+    task: str = ""
+
+    @property
+    def length(self) -> int:
+        """Tokens that one forward pass sees."""
+        return len(self.ids)
+
+    @property
+    def trained(self) -> int:
+        """Tokens that carry loss."""
+        return len(self.ids) - self.prompt
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What is trained on, and the ids of examples left out because they are too long."""
+
+    kept: tuple[Row, ...]
+    too_long: tuple[str, ...] = ()
+
+    def counts(self) -> dict[str, int]:
+        return {
+            "examples": len(self.kept),
+            "too_long": len(self.too_long),
+            "tokens": sum(row.length for row in self.kept),
+            "trained_tokens": sum(row.trained for row in self.kept),
+        }
+
+
+@dataclass(frozen=True)
+class Writer:
+    """How an example becomes a row."""
+
+    tasks: dict[str, TaskSpec]
+    chat: Chat
+    recipe: Recipe
+    slots: SlotFile  # judge_slots.yaml: which slots are critical
+
+    def row(self, example: Example) -> Row:
+        """EXAMPLE as one sequence."""
+        prompt = self.prompt(example)
+        answer = self.chat.answer_ids(as_text(example.output_json))
+        weights = self._weights(example)
+        return Row(example.id, (*prompt, *answer), len(prompt), weights, example.task)
+
+    def prompt(self, example: Example) -> tuple[int, ...]:
+        """The ids up to where the model's turn begins, the same as at generation."""
+        spec = self.tasks[example.task]
+        system = example.system_prompt or spec.system_prompt
+        return tuple(self.chat.prompt_ids(system, spec.prompt(example.input_text)))
+
+    def _weights(self, example: Example) -> tuple[float, ...] | None:
+        by_task = self.recipe.task_weights.get(example.task, 1.0)
+        loss = self.recipe.loss
+        if loss.is_flat and by_task == 1.0:
+            return None
+        levels = scoring.levels_of(self.tasks[example.task], example, self.slots)
+        critical = {name for name, spec in levels.items() if spec.critical}
+        found = token_classes.of_tokens(example.output_json, self.chat)
+        return tuple(weight * by_task for weight in token_classes.weights(found, loss, critical))
+
+
+def encode(examples: Iterable[Example], writer: Writer) -> Rows:
+    """Rows of EXAMPLES in order; one with more than max_tokens is left out and named."""
+    kept, too_long = [], []
+    for example in examples:
+        row = writer.row(example)
+        if row.length > writer.recipe.max_tokens:
+            too_long.append(example.id)
+        else:
+            kept.append(row)
+    return Rows(tuple(kept), tuple(too_long))
+
+
+def sample(rows: Rows, count: int | None, seed: int) -> Rows:
+    """COUNT rows chosen by SEED, in id order; all of them when COUNT is None."""
+    if count is None or count >= len(rows.kept):
+        return rows
+    return Rows(tuple(chosen(rows.kept, count, seed)), rows.too_long)
+
+
+def chosen(pool: Sequence[Any], count: int, seed: int) -> list[Any]:
+    """COUNT of POOL (things with an `id`) by SEED, in id order."""
+    by_id = sorted(pool, key=lambda each: each.id)
+    picked = random.Random(seed).sample(by_id, min(count, len(by_id)))
+    return sorted(picked, key=lambda each: each.id)
+
+
+def check(rows: Rows, what: str) -> None:
+    """SemError when there is nothing to learn from in ROWS."""
+    if not rows.kept:
+        raise SemError(
+            f"{what}: every one of {len(rows.too_long)} examples is longer than max_tokens",
+            "raise train.max_tokens, or give dataset.yaml a smaller budget",
+        )

@@ -1,0 +1,74 @@
+"""Pairs of a right and a wrong answer, for preference training."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sem.core import jsonio
+from sem.core.example import Example
+from sem.train.rows.data import Row, Writer, chosen
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One prompt with its chosen and its rejected answer."""
+
+    id: str
+    chosen: Row
+    rejected: Row
+
+    @property
+    def length(self) -> int:
+        """Tokens of both sides."""
+        return self.chosen.length + self.rejected.length
+
+    @property
+    def longest(self) -> Row:
+        """The longer side."""
+        return max(self.chosen, self.rejected, key=lambda row: row.length)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What is trained on, and the ids of pairs left out because they are too long."""
+
+    kept: tuple[Pair, ...]
+    too_long: tuple[str, ...] = ()
+
+    def counts(self) -> dict[str, int]:
+        return {
+            "pairs": len(self.kept),
+            "too_long": len(self.too_long),
+            "tokens": sum(pair.length for pair in self.kept),
+            "trained_tokens": sum(p.chosen.trained + p.rejected.trained for p in self.kept),
+        }
+
+
+def encode(found: Iterable[dict[str, Any]], writer: Writer) -> Pairs:
+    """Rows of FOUND (`negatives.pairs`) in order; one side beyond max_tokens leaves it out."""
+    kept, too_long = [], []
+    for number, row in enumerate(found):
+        name = f"{row['id']}#{number:06}"
+        pair = _pair(name, row, writer)
+        if pair.longest.length > writer.recipe.max_tokens:
+            too_long.append(name)
+        else:
+            kept.append(pair)
+    return Pairs(tuple(kept), tuple(too_long))
+
+
+def sample(found: Pairs, count: int | None, seed: int) -> Pairs:
+    """COUNT pairs chosen by SEED; all of them when COUNT is None."""
+    if count is None or count >= len(found.kept):
+        return found
+    return Pairs(tuple(chosen(found.kept, count, seed)), found.too_long)
+
+
+def _pair(name: str, row: dict[str, Any], writer: Writer) -> Pair:
+    given = {n: row[n] for n in ("system_prompt", "slot_specs", "source_id") if n in row}
+    right = jsonio.loads(row["chosen"])
+    example = Example(row["id"], row["task"], row["input_text"], right, **given)
+    prompt = writer.prompt(example)
+    sides = (writer.chat.answer_ids(row[side]) for side in ("chosen", "rejected"))
+    good, bad = (Row(name, (*prompt, *ids), len(prompt), None, row["task"]) for ids in sides)
+    return Pair(name, good, bad)

@@ -1,0 +1,100 @@
+"""A run's stages, in order: raw text, the examples, preferences. Each has rows and a loss."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sem.core import manifest
+from sem.core.example import Example
+from sem.core.run import Run
+from sem.core.slotspec import SlotFile
+from sem.core.taskspec import TaskSpec
+from sem.eval.config import EvalSettings
+from sem.lm.local.chat import Chat
+from sem.train.recipe import Recipe
+from sem.train.rows.data import Rows
+from sem.train.rows.pairs import Pairs
+from sem.train.tracking.tracking import Tracking
+
+PRETRAIN, EXAMPLES, PREFERENCE = "pretrain", "examples", "preference"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One pass of the trainer: what it sees, what it minimises, how far it goes."""
+
+    name: str
+    loss: str  # a name in `loss.LOSSES`
+    rows: Rows | Pairs
+    val: Rows
+    learning_rate: float
+    epochs: float
+    max_steps: int | None = None
+    beta: float = 0.0
+    answers: bool = False  # slot F1 is taken, and may decide
+
+    def steps(self, recipe: Recipe) -> int:
+        """Optimizer steps of the whole stage."""
+        per_epoch = -(-len(self.rows.kept) // recipe.effective_batch)
+        planned = max(1, round(per_epoch * self.epochs))
+        return min(planned, self.max_steps) if self.max_steps else planned
+
+    def tokens(self) -> int:
+        """Tokens that all its epochs read, at most."""
+        return round(sum(row.length for row in self.rows.kept) * self.epochs)
+
+    def folder(self, run: Run) -> Path:
+        """Where its checkpoints lie: the run's own folder for the examples."""
+        if run.folder is None:
+            raise ValueError("the run 'base' has no stages")
+        return run.folder if self.name == EXAMPLES else run.folder / self.name
+
+    def result(self, run: Run) -> Path:
+        """Where its weights lie once it is over."""
+        return (run.folder or Path()) / "stages" / self.name
+
+    def is_over(self, run: Run) -> bool:
+        """Whether it was finished, by its manifest."""
+        return (self.result(run) / manifest.NAME).exists()
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that an engine needs, resolved."""
+
+    run: Run
+    recipe: Recipe
+    base: Path
+    dtype: str
+    device: str
+    chat: Chat
+    stages: tuple[Stage, ...]
+    tasks: dict[str, TaskSpec]
+    slots: SlotFile
+    answering: EvalSettings  # how the examples below are answered
+    val_examples: tuple[Example, ...] = ()  # that slot F1 is taken on
+    tracking: Tracking = field(default_factory=Tracking)  # besides metrics.jsonl
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        if self.run.folder is None:
+            raise ValueError("the run 'base' is not trained")
+        return self.run.folder
+
+
+def of(
+    recipe: Recipe, texts: tuple[Rows, Rows] | None, rows: Rows, val: Rows, pairs: Pairs | None
+) -> tuple[Stage, ...]:
+    """The stages that RECIPE asks for, over rows already encoded."""
+    found = []
+    if texts is not None:
+        first = recipe.pretrain
+        found.append(Stage(PRETRAIN, "answer", *texts, first.learning_rate, first.epochs))
+    goal = (recipe.learning_rate, recipe.epochs, recipe.max_steps)
+    found.append(Stage(EXAMPLES, "answer", rows, val, *goal, answers=True))
+    if pairs is not None:
+        last = recipe.preference
+        rate, epochs = last.learning_rate, last.epochs
+        stage = Stage(PREFERENCE, last.method, pairs, val, rate, epochs, None, last.beta, True)
+        found.append(stage)
+    return tuple(found)

@@ -1,0 +1,224 @@
+"""train.prepare resolves everything into run.json; train.run is a function of that file."""
+
+from contextlib import nullcontext
+from dataclasses import asdict
+from typing import Any
+
+from sem.core import console, files, jsonio, manifest, provenance, run, settings, state, taint
+from sem.core.errors import SemError
+from sem.core.project import Project
+from sem.core.run import Run
+from sem.dataset.split import acknowledge, snapshot
+from sem.dataset.split.snapshot import Snapshot
+from sem.eval.config import EvalSettings
+from sem.lm.local import chat, hardware
+from sem.lm.local.hardware import Hardware
+from sem.lm.weights import pinned_base, weights
+from sem.train import recipe as recipes
+from sem.train.engine import engines, several
+from sem.train.recipe import Recipe
+from sem.train.rows import data, parts
+from sem.train.rows.parts import Parts
+from sem.train.rows.stages import Job
+from sem.train.run import memory, preflight
+from sem.train.tracking import tracking
+
+FORMAT = "run.v1"
+FEW_STEPS = 40  # one pass of the demo takes 102; told to a person, decides nothing
+VOLATILE = ("created_at", "source", "preflight")  # of two runs that are the same
+
+
+def prepare(
+    project: Project,
+    version: int | None,
+    sweep: str | None = None,
+    machine: Hardware | None = None,
+) -> Run:
+    """A new run of PROJECT on snapshot VERSION: checked, resolved, written to run.json.
+
+    MACHINE: where it will be trained, this one when None.
+    """
+    wanted = recipes.of(project)
+    tracking.resolve(project)
+    frozen = snapshot.load(project, version)
+    acknowledge.require(project, frozen)
+    machine = machine or hardware.detect()
+    base = weights.resolve(project.base_model_id, project.root)
+    engine = engines.choose(wanted, machine, base.folder)
+    found = look(project, frozen, base, wanted)
+    recipe, speaker = found.writer.recipe, found.writer.chat
+    looked = preflight.run(
+        preflight.Subject(
+            project, found.writer, found.examples, found.rows, found.stages, base.folder, machine
+        )
+    )
+    plan = {
+        "format": FORMAT,
+        "sem": project.sem,
+        "created_at": provenance.now().isoformat(),
+        "recipe": asdict(recipe),
+        "engine": engine,
+        "hardware": machine.as_json(),
+        "tasks": {name: spec.as_json() for name, spec in project.tasks.items()},
+        "task_hashes": {name: spec.fingerprint() for name, spec in project.tasks.items()},
+        "snapshot": {"version": frozen.version, "sha256": frozen.sha256},
+        **found.facts,
+        "base_model": pinned_base.describe(project.base_model_id, base),
+        "renderer": speaker.fingerprint(),
+        "counts": {
+            **{stage.name: stage.rows.counts() for stage in found.stages},
+            "train": found.rows.counts(),
+            "val": found.val.counts(),
+        },
+        "total_steps": sum(stage.steps(recipe) for stage in found.stages),
+        "preflight": [check.as_json() for check in looked],
+        "source": provenance.commit(project.root),
+        "packages": provenance.versions(),
+        **({"sweep": sweep} if sweep else {}),
+    }
+    return _same(project, plan) or run.create(project, plan, provenance.now())
+
+
+def look(project: Project, frozen: Snapshot, base: weights.Weights, recipe: Recipe) -> Parts:
+    """What a run of RECIPE on FROZEN and BASE would be trained on."""
+    speaker = chat.load(base.folder, recipe.renderer)
+    found = parts.load(project, frozen, project.tasks, speaker, recipe)
+    data.check(found.rows, f"snapshot v{frozen.version}, train")
+    return found
+
+
+def _same(project: Project, plan: dict[str, Any]) -> Run | None:
+    """The newest run prepared with the very same plan: preparing twice makes one run."""
+    for path in sorted(project.adapters.glob("*/run.json"), reverse=True):
+        try:
+            known = state.read_state(path, state.TrainedPlan)
+        except SemError as error:  # of another run: it does not stand in the way of this one
+            console.note(f"{error.message}: passed over")
+            continue
+        if all(known.get(key) == plan[key] for key in plan if key not in VOLATILE):
+            return Run(path.parent.name, path.parent)
+    return None
+
+
+def job(project: Project, target: Run) -> Job:
+    """What TARGET's run.json says, loaded and verified; SemError when the world has changed."""
+    plan = target.plan()
+    recipe = settings.build(Recipe, plan["recipe"], f"{target.id}/run.json: recipe")
+    frozen = snapshot.load(project, plan["snapshot"]["version"])
+    if frozen.sha256 != plan["snapshot"]["sha256"]:
+        raise SemError(
+            f"run {target.id}: snapshot v{frozen.version} is not the one it was prepared on",
+            "prepare a new run with `fab train.prepare`",
+        )
+    base = pinned_base.resolve(plan["base_model"], project.root)
+    speaker = chat.load(base.folder, recipe.renderer)
+    if speaker.fingerprint() != plan["renderer"]:
+        raise SemError(f"run {target.id}: the chat renderer has changed", "prepare a new run")
+    tasks = run.tasks_of(plan)
+    found = parts.load(project, frozen, tasks, speaker, recipe)
+    for name, words in parts.FACTS.items():
+        if found.facts.get(name) != plan.get(name):
+            raise SemError(
+                f"run {target.id}: the {words} of snapshot v{frozen.version} have changed",
+                "prepare a new run with `fab train.prepare`",
+            )
+    return Job(
+        run=target,
+        recipe=recipe,
+        base=base.folder,
+        dtype=plan["hardware"]["dtype"],
+        device=plan["hardware"]["device"],
+        chat=speaker,
+        stages=found.stages,
+        tasks=tasks,
+        slots=found.writer.slots,
+        val_examples=tuple(found.val_examples),
+        answering=project.settings("eval", EvalSettings),
+        tracking=tracking.resolve(project),
+    )
+
+
+def summary(plan: dict[str, Any]) -> list[tuple[str, object]]:
+    """What a person wants to know of PLAN before training, as table rows."""
+    counts = plan["counts"]["train"]
+    return [
+        ("base model", f"{plan['base_model']['base_model_id']} ({plan['hardware']['dtype']})"),
+        ("engine", f"{plan['engine']} on {plan['hardware']['name']}"),
+        ("snapshot", f"v{plan['snapshot']['version']}"),
+        ("examples", f"{counts['examples']:,}"),
+        ("left out: longer than max_tokens", f"{counts['too_long']:,}"),
+        ("tokens an epoch", f"{counts['tokens']:,} ({counts['trained_tokens']:,} trained)"),
+        (
+            "examples a step",
+            f"{plan['recipe']['effective_batch']} ({_tokens_a_step(plan):,} tokens)",
+        ),
+        ("optimizer steps", plan["total_steps"]),
+    ]
+
+
+def doubts(plan: dict[str, Any]) -> list[str]:
+    """What a person should think about before training PLAN, a line each."""
+    steps, examples = plan["total_steps"], plan["counts"]["train"]["examples"]
+    if steps >= FEW_STEPS:
+        return []
+    return [
+        f"{steps} optimizer steps on {examples:,} examples are few: a model may not even learn "
+        "the form; raise epochs, lower effective_batch, or raise learning_rate (train.yaml)"
+    ]
+
+
+def _tokens_a_step(plan: dict[str, Any]) -> int:
+    counts = plan["counts"]["train"]
+    return round(counts["tokens"] / counts["examples"] * plan["recipe"]["effective_batch"])
+
+
+def train(project: Project, target: Run, resume: bool) -> dict[str, Any]:
+    """Run the engine run.json names; write the manifest last. The final metrics."""
+    if target.folder is None or target.is_finished:
+        raise SemError(
+            f"run {target.id} is finished", "prepare a new one with `fab train.prepare`"
+        )
+    path = target.folder.parent / f".{target.id}.lock"
+    alone = files.lock(path, f"run {target.id}") if several.is_first() else nullcontext()
+    recipe, machine = _means(target)
+    _check_device(target, machine)
+    device = target.plan()["hardware"]["device"]
+    with alone, several.joined(device, recipe, target.folder):
+        engine = engines.load(target.plan()["engine"])
+        memory.enforce(recipe, machine)
+        result = memory.with_room(job(project, target), lambda given: engine(given, resume))
+        result["adapter_sha256"] = files.sha256(target.adapter / "adapter_model.safetensors")
+        result["processes"] = several.count()
+        if several.is_first():
+            with taint.publishing(project.models):
+                # A takedown may have come in between: the adapter has learnt rows that went.
+                taint.refuse(target.folder, f"run {target.id}")
+                _seal(target, result)
+    return result
+
+
+def _check_device(target: Run, machine: Hardware) -> None:
+    wanted = target.plan()["hardware"]["device"]
+    if wanted == "cuda" and machine.device != "cuda":
+        raise SemError(
+            f"run {target.id} was prepared for a GPU, and this machine shows none",
+            "train it on a host with `fab -H HOST train.run`, or prepare one here",
+        )
+    if wanted == "cpu" and machine.device == "cuda":
+        console.note(f"run {target.id} was prepared for a CPU and trains on it, not on the GPU")
+
+
+def _means(target: Run) -> tuple[Recipe, Hardware]:
+    recipe = settings.build(Recipe, target.plan()["recipe"], f"{target.id}/run.json: recipe")
+    return recipe, hardware.detect()
+
+
+def _seal(target: Run, result: dict[str, Any]) -> None:
+    adapter = {path.name: files.sha256(path) for path in sorted(target.adapter.iterdir())}
+    facts = {
+        "run_id": target.id,
+        "result": result,
+        "adapter": adapter,
+        "run_json_sha256": files.sha256(target.folder / "run.json"),
+    }
+    files.write(target.folder / manifest.NAME, jsonio.pretty(facts))

@@ -1,0 +1,301 @@
+"""What is looked at before a run is written down: a fault found here costs seconds, not a night.
+
+Every check reads what training itself will use: rows, collator, the prompt that generation sends.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sem.core.errors import SemError
+from sem.core.example import Example
+from sem.core.project import Project
+from sem.core.taskspec import as_text
+from sem.dataset.clean import evidence, grounding
+from sem.dataset.clean.tally import closed_slots
+from sem.dataset.config import TaskOptions
+from sem.dataset.store import store
+from sem.eval.answers import answers
+from sem.eval.config import EvalSettings
+from sem.lm.local import model as models
+from sem.lm.local import ollama, turns
+from sem.lm.local.hardware import Hardware
+from sem.train.engine import adapters
+from sem.train.engine.batches import IGNORED, Collator
+from sem.train.recipe import Recipe
+from sem.train.rows.data import Row, Rows, Writer
+from sem.train.rows.stages import Stage
+from sem.train.run import conformance, memory
+
+NAMED = 5  # rows that a finding names
+GIB = 2**30
+MOST_DIFFERENCE = 1e-4  # of our loss and the model's own, relative, in fp32
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a run is about to use."""
+
+    project: Project
+    writer: Writer
+    examples: Sequence[Example]  # those of the rows that are trained on
+    rows: Rows
+    stages: tuple[Stage, ...]
+    base: Path
+    machine: Hardware
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.writer.recipe
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at: what was found, and what to do where it is not well."""
+
+    name: str
+    found: str
+    is_ok: bool = True
+    hint: str = ""
+    rows: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        return {"name": self.name, "found": self.found}
+
+
+def run(subject: Subject) -> list[Check]:
+    """Every check on SUBJECT; SemError that names each failed one and its rows."""
+    found = [check(subject) for check in CHECKS]
+    bad = [check for check in found if not check.is_ok]
+    if bad:
+        raise SemError(
+            "\n       ".join(f"{c.name}: {c.found}{_named(c.rows)}" for c in bad),
+            "\n       ".join(dict.fromkeys(c.hint for c in bad)),
+        )
+    return found
+
+
+def trained_tokens(subject: Subject) -> Check:
+    """Every row has a token that is learnt."""
+    rows = [r.id for r in subject.rows.kept if r.trained < 1 or _weight(r) <= 0]
+    total = sum(row.trained for row in subject.rows.kept)
+    found = f"{len(rows)} rows have none" if rows else f"{total:,} tokens carry loss"
+    return _check("trained tokens", found, rows, "raise train.loss weights above 0")
+
+
+def end_of_turn(subject: Subject) -> Check:
+    """Every answer ends with the token that ends a turn, once, and it is learnt."""
+    end = subject.writer.chat.end_of_turn
+    rows = []
+    for row in subject.rows.kept:
+        last = row.ids[row.prompt :].count(end)
+        if row.ids[-1] != end or last != 1 or (row.weights and row.weights[-1] <= 0):
+            rows.append(row.id)
+    found = f"not the last trained token of {len(rows)} rows" if rows else "the last trained token"
+    return _check("end of turn", found, rows, "without it the model never stops: report this")
+
+
+def prompt_unlearnt(subject: Subject) -> Check:
+    """What the collator labels decodes to the answer and nothing else."""
+    chat = subject.writer.chat
+    pad, rows = Collator(chat.tokenizer.pad_token_id), []
+    for example, row in _pairs(subject):
+        record = {"number": 0, "ids": row.ids, "prompt": row.prompt, "weights": row.weights}
+        labels = pad([record])["labels"][0]
+        said = chat.decode(labels[labels != IGNORED][:-1].tolist())
+        if said.strip() != chat.neutral(as_text(example.output_json)).strip():
+            rows.append(row.id)
+    found = f"the loss sees more or less in {len(rows)} rows" if rows else "the loss sees it alone"
+    hint = "the mask is wrong, or the tokenizer cannot spell it: report these"
+    return _check("answer", found, rows, hint)
+
+
+def template(subject: Subject) -> Check:
+    """Training and generation send the same prompt, and the template renders the whole alike."""
+    chat, tasks = subject.writer.chat, subject.writer.tasks
+    sent = {
+        example.id: prompt.ids
+        for example, prompt in answers.prompts(subject.examples, tasks, chat, EvalSettings())
+    }
+    rows = []
+    for example, row in _pairs(subject):
+        spec = tasks[example.task]
+        system = example.system_prompt or spec.system_prompt
+        whole = chat.conversation_ids(
+            system, spec.prompt(example.input_text), as_text(example.output_json)
+        )
+        if sent[row.id] != row.ids[: row.prompt] or whole[: len(row.ids)] != list(row.ids):
+            rows.append(row.id)
+    found = f"differs in {len(rows)} rows" if rows else "training and generation agree"
+    hint = f"the chat template renders an answer otherwise: {turns.way_out(chat.tokenizer)}"
+    return _check("template", found, rows, hint)
+
+
+def control_tokens(subject: Subject) -> Check:
+    """Count the texts that hold a control token of this tokenizer and are broken up."""
+    chat = subject.writer.chat
+    pairs = list(_pairs(subject))
+    inputs = sum(chat.neutral(e.input_text) != e.input_text for e, _ in pairs)
+    outputs = sum(
+        chat.neutral(text) != text for text in (as_text(e.output_json) for e, _ in pairs)
+    )
+    found = "no text holds one"
+    if inputs or outputs:
+        found = f"broken by a space in {inputs} inputs and {outputs} answers"
+    return Check("control tokens", found)
+
+
+def special_tokens(subject: Subject) -> Check:
+    """No row begins with two begin-of-text tokens."""
+    first = subject.writer.chat.tokenizer.bos_token_id
+    rows = [r.id for r in subject.rows.kept if first is not None and r.ids[:2] == (first, first)]
+    found = f"twice at the start of {len(rows)} rows" if rows else "no row begins with two"
+    hint = "the template writes a begin-of-text token and the tokenizer adds one"
+    return _check("begin of text", found, rows, hint)
+
+
+def lengths(subject: Subject) -> Check:
+    """Not too many examples are left out because they are long."""
+    gone, kept = subject.rows.too_long, len(subject.rows.kept)
+    share, most = len(gone) / (len(gone) + kept), subject.recipe.checks.too_long
+    found = f"{len(gone)} of {len(gone) + kept} examples exceed max_tokens ({share:.1%})"
+    if share <= most:
+        return Check("length", found)
+    hint = "raise train.max_tokens, clean with a smaller budget, or raise checks.too_long"
+    return Check("length", f"{found}, more than {most:.1%}", False, hint, gone)
+
+
+def lost_evidence(subject: Subject) -> Check:
+    """Answers stand in what is left of their page, where they stood in the page."""
+    path = subject.project.store
+    if not path.exists():
+        return Check("evidence", f"not looked at: no store at {path.name}")
+    closed = {
+        name: frozenset(closed_slots(s.io_schema)) for name, s in subject.writer.tasks.items()
+    }
+    wanted, rows = {example.id: example for example in subject.examples}, []
+    with store.reading(path) as opened:
+        for raw in opened.rows():
+            example = wanted.get(raw.id)
+            if example is not None and _lost(example, raw.input_text or "", closed):
+                rows.append(raw.id)
+    share, most = len(rows) / max(1, len(wanted)), subject.recipe.checks.lost_evidence
+    found = f"{len(rows)} of {len(wanted)} rows lost a value that their page holds ({share:.1%})"
+    if share <= most:
+        return Check("evidence", found)
+    hint = "clean with a larger budget (dataset.yaml), or raise checks.lost_evidence"
+    return Check("evidence", f"{found}, more than {most:.1%}", False, hint, tuple(rows))
+
+
+def adapter_reach(subject: Subject) -> Check:
+    """Check that the adapter stands around every layer meant; SemError where it cannot."""
+    recipe, model = subject.recipe, models.skeleton(subject.base)
+    if recipe.method == "full":
+        return Check(
+            "adapter", f"none: all {memory.parameters(subject.base):,} weights are trained"
+        )
+    wanted = recipe.lora.targets
+    adapted, layers, share = adapters.adapted_share(model, wanted)
+    adapters.wrap(model, recipe)
+    found = f"{wanted}: around {adapted} of {layers} linear layers, {share:.0%} of their weights"
+    is_ok = adapted == layers or wanted != "all-linear"
+    return Check("adapter", found, is_ok, "use method: full")
+
+
+def own_forward(subject: Subject) -> Check:
+    """Check that a row has the loss of the model's own forward, and reaches every adapter."""
+    recipe, base = subject.recipe, subject.base
+    need, free = memory.parameters(base) * 4 * 1.5 / GIB, memory.free_gib()
+    if need > free:
+        found = f"not compared: the weights take {need:.1f} GiB in fp32, {free:.1f} GiB are free"
+        return Check("loss", found)
+    row = min(subject.rows.kept, key=lambda row: (row.length, row.id))
+    own, ours, untrained = conformance.compare_losses(base, recipe, row, subject.writer.chat)
+    difference = abs(ours - own) / max(abs(own), 1e-9)
+    found = f"{ours:.8g} on a row, {own:.8g} by the model's own forward"
+    if difference > MOST_DIFFERENCE:
+        hint = "training would teach this architecture something else: use another base model"
+        return Check("loss", f"{found}: {difference:.1e} apart", False, hint, (row.id,))
+    if untrained and recipe.lora.targets == "all-linear":
+        found = f"{len(untrained)} adapted layers get no gradient from a row: {untrained[0]}"
+        return Check("loss", found, False, adapters.WAY_OUT)
+    return Check("loss", found)
+
+
+def packaging(subject: Subject) -> Check:
+    """Say before training which runtimes a package of this run can be made for."""
+    tasks, most = subject.writer.tasks.values(), subject.recipe.max_tokens
+    prompts = [(spec.system_prompt, spec.prompt("page")) for spec in tasks]
+    return Check("package", ollama.describe_runtimes(subject.writer.chat, most, prompts))
+
+
+def memory_fits(subject: Subject) -> Check:
+    """The forecast of peak memory is below what a run may use here."""
+    recipe, machine = subject.recipe, subject.machine
+    need = memory.forecast(recipe, subject.base, machine.dtype, machine.device, subject.stages)
+    most = memory.limit(recipe, machine)
+    found = f"about {need.total:.1f} GiB at its peak, {most:.1f} GiB may be used"
+    hint = "lower train.micro_batch or max_tokens, or set gradient_checkpointing: true"
+    return Check("memory", found, need.total <= most, hint)
+
+
+def disk(subject: Subject) -> Check:
+    """There is room for the checkpoints that are kept, one being written and the adapter."""
+    recipe = subject.recipe
+    need = memory.forecast(recipe, subject.base, "float32", "cpu", subject.stages).optimizer
+    whole = need * 0.75 * (recipe.keep_checkpoints + 2)  # weights and two moments of four parts
+    folder = subject.project.adapters
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free / GIB
+    found = f"{whole:.2f} GiB for checkpoints, {free:.1f} GiB free"
+    return Check("disk", found, whole <= free, "free space, or keep fewer checkpoints")
+
+
+CHECKS: tuple[Callable[[Subject], Check], ...] = (
+    trained_tokens,
+    end_of_turn,
+    prompt_unlearnt,
+    template,
+    special_tokens,
+    lengths,
+    lost_evidence,
+    control_tokens,
+    packaging,
+    memory_fits,
+    disk,
+    adapter_reach,
+    own_forward,
+)
+
+
+def _check(name: str, found: str, rows: list[str], hint: str) -> Check:
+    return Check(name, found, not rows, hint if rows else "", tuple(rows))
+
+
+def _weight(row: Row) -> float:
+    return float(row.trained) if row.weights is None else sum(row.weights)
+
+
+def _pairs(subject: Subject) -> Iterator[tuple[Example, Row]]:
+    by_id = {example.id: example for example in subject.examples}
+    return ((by_id[row.id], row) for row in subject.rows.kept)
+
+
+def _lost(example: Example, page: str, closed: dict[str, frozenset[str]]) -> bool:
+    judged = evidence.judge(
+        example.output_json, page, example.input_text, TaskOptions(), closed[example.task]
+    )
+    answer = example.output_json
+    slots = answer if isinstance(answer, dict) else {"answer": answer}
+    found = (value for slot in judged.lost for _, value in grounding.leaves({slot: slots[slot]}))
+    return any(len(str(value)) >= grounding.TELLING for value in found)
+
+
+def _named(rows: Sequence[str]) -> str:
+    if not rows:
+        return ""
+    more = f" and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
+    return f": {', '.join(rows[:NAMED])}{more}"

@@ -1,0 +1,281 @@
+"""Runs side by side: what their recipes differ in, what came out, and what cannot be compared."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sem.core import console, files, jsonio, manifest, state
+from sem.core import run as runs
+from sem.core.errors import SemError
+from sem.core.markdown import grid
+from sem.core.project import Project
+from sem.core.run import Run
+from sem.eval.answers import subject
+from sem.eval.report import compare as scoring
+from sem.eval.report import plots
+from sem.eval.stats import paired_stats
+from sem.train.tracking.trackers import flat
+
+FORMAT = "train-compare.v1"
+TEMPLATE = Path(__file__).with_name("compare.html.j2")
+NONE = "-"
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One run: its plan, its logged rows, its result when it is finished."""
+
+    run: Run
+    plan: Json
+    rows: tuple[Json, ...]
+    result: Json | None
+
+    def last(self, key: str) -> float | None:
+        """The newest logged value of KEY."""
+        found = [row[key] for row in self.rows if _is_number(row.get(key))]
+        return float(found[-1]) if found else None
+
+    def best(self, key: str, greater: bool) -> float | None:
+        """The best logged value of KEY."""
+        found = [float(row[key]) for row in self.rows if _is_number(row.get(key))]
+        return (max if greater else min)(found) if found else None
+
+    def line(self, key: str) -> list[tuple[float, float]]:
+        """(step, value) of KEY, steps of earlier stages counted."""
+        found, before, stage, step = [], 0.0, None, 0.0
+        for row in self.rows:
+            if row.get("stage") != stage:
+                before, stage = before + step, row.get("stage")
+            step = float(row["step"])
+            if _is_number(row.get(key)):
+                found.append((before + step, float(row[key])))
+        return found
+
+
+def read(project: Project, names: Sequence[str]) -> list[Side]:
+    """The runs called NAMES, finished or not; SemError when one is named twice or unknown."""
+    if len(set(names)) < 2 or len(set(names)) != len(names):
+        raise SemError(f"runs {', '.join(names)}", "name two or more different runs")
+    return [_side(runs.find(project, name, finished=False)) for name in names]
+
+
+def _side(found: Run) -> Side:
+    plan = found.plan()
+    assert found.folder is not None
+    log = found.folder / "metrics.jsonl"
+    rows = tuple(state.read_state_rows(log, state.LoggedStep)) if log.exists() else ()
+    sealed = state.read_if_there(found.folder / manifest.NAME, state.FinishedRun)
+    return Side(found, plan, rows, sealed["result"] if sealed else None)
+
+
+# What two runs must share for a figure of theirs to mean the same; why not, when they do not.
+SHARED: dict[str, tuple[str, Callable[[Side], Any]]] = {
+    "snapshot": ("snapshots", lambda s: s.plan["snapshot"]["sha256"]),
+    "tasks": ("tasks or schemas", lambda s: s.plan["task_hashes"]),
+    "base": ("base models", lambda s: s.plan["base_model"].get("revision")),
+    "renderer": ("chat renderers", lambda s: s.plan["renderer"]),
+    "val": ("val rows", lambda s: _val_rows(s)),
+    "answers": ("val_answers", lambda s: s.plan["recipe"].get("val_answers")),
+    "loss": (
+        "loss weights",
+        lambda s: [s.plan["recipe"].get(k) for k in ("loss", "task_weights")],
+    ),
+    "hardware": ("machines", lambda s: s.plan["hardware"]["name"]),
+}
+SAME_DATA = ("snapshot", "tasks")
+SAME_TOKENS = (*SAME_DATA, "base", "renderer")
+SAME_MACHINE = ("hardware",)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One row of the table: what it is called, how it is read, what must be the same."""
+
+    label: str
+    value: Callable[[Side], Any]
+    form: str = "{}"
+    needs: tuple[str, ...] = ()
+
+    def shown(self, side: Side) -> str:
+        """The figure of SIDE as text; NONE where there is none."""
+        found = self.value(side)
+        return NONE if found is None else self.form.format(found)
+
+
+FIGURES = (
+    Figure("state", lambda s: "finished" if s.result else "unfinished"),
+    Figure("snapshot", lambda s: s.plan["snapshot"]["version"], "v{}"),
+    Figure("rows trained on", lambda s: s.plan["counts"]["train"]["examples"], "{:,}"),
+    Figure("tokens an epoch", lambda s: s.plan["counts"]["train"]["tokens"], "{:,}"),
+    Figure("steps", lambda s: s.plan["total_steps"], "{:,}"),
+    Figure("engine", lambda s: s.plan["engine"]),
+    Figure("last train loss", lambda s: s.last("loss"), "{:.4f}", (*SAME_TOKENS, "loss")),
+    Figure("last val loss", lambda s: s.last("eval_loss"), "{:.4f}", (*SAME_TOKENS, "val")),
+    Figure("best val loss", lambda s: s.best("eval_loss", False), "{:.4f}", (*SAME_TOKENS, "val")),
+    Figure("best val slot F1", lambda s: s.best("eval_slot_f1", True), "{:.4f}",
+           (*SAME_DATA, "answers")),
+    Figure("kept step", lambda s: (s.result or {}).get("kept_step"), "{:,}"),
+    Figure("seconds", lambda s: _seconds(s), "{:,.0f}", SAME_MACHINE),
+    Figure("tokens/s", lambda s: _rate(s), "{:,.0f}", SAME_MACHINE),
+    Figure("peak memory, GiB", lambda s: s.best("peak_memory_gib", True), "{:.2f}", SAME_MACHINE),
+    Figure("adapter sha256", lambda s: (s.result or {}).get("adapter_sha256"), "{:.12}"),
+    Figure("git commit", lambda s: s.plan["source"]["commit"], "{:.10}"),
+)  # fmt: skip
+
+
+def _val_rows(side: Side) -> list[Any]:
+    recipe, counts = side.plan["recipe"], side.plan["counts"]["val"]
+    # A seed chooses the rows only where fewer are taken than there are.
+    chosen = counts["examples"] == recipe["val_examples"]
+    return [counts, recipe.get("data_seed", recipe["seed"]) if chosen else None]
+
+
+def _seconds(side: Side) -> float | None:
+    stages = (side.result or {}).get("stages") or {}
+    found = [stage["train_runtime"] for stage in stages.values() if "train_runtime" in stage]
+    return sum(found) if found else (side.result or {}).get("train_runtime")
+
+
+def _rate(side: Side) -> float | None:
+    found = sorted(row["tokens_per_second"] for row in side.rows if "tokens_per_second" in row)
+    return found[len(found) // 2] if found else None  # the median: a busy minute is no figure
+
+
+def compared(project: Project, sides: Sequence[Side]) -> Json:
+    """Everything the table says, as one JSON value."""
+    return {
+        "format": FORMAT,
+        "sem": project.sem,
+        "runs": [side.run.id for side in sides],
+        "recipe": differences(sides),
+        "figures": [
+            {
+                "figure": figure.label,
+                "values": [figure.value(side) for side in sides],
+                "shown": [figure.shown(side) for side in sides],
+                "differs": _differs(sides, figure),
+            }
+            for figure in FIGURES
+        ],
+        "test": [on_test(project, sides[0], other) for other in sides[1:]],
+    }
+
+
+def differences(sides: Sequence[Side]) -> list[Json]:
+    """The keys of the recipe that are not the same in all of SIDES."""
+    recipes = [dict(flat(side.plan["recipe"])) for side in sides]
+    keys = sorted({key for recipe in recipes for key in recipe})
+    found = [{"key": key, "values": [recipe.get(key) for recipe in recipes]} for key in keys]
+    return [row for row in found if any(value != row["values"][0] for value in row["values"])]
+
+
+def _differs(sides: Sequence[Side], figure: Figure) -> list[str]:
+    known = [side for side in sides if figure.value(side) is not None]
+    return unlike(known, figure.needs) if known else []
+
+
+def unlike(sides: Sequence[Side], needs: Sequence[str]) -> list[str]:
+    """What of NEEDS is not the same in all of SIDES: then the figure is not comparable."""
+    return [
+        SHARED[name][0]
+        for name in needs
+        if any(SHARED[name][1](side) != SHARED[name][1](sides[0]) for side in sides)
+    ]
+
+
+def on_test(project: Project, before: Side, after: Side) -> Json:
+    """AFTER minus BEFORE on test where both are scored on the same rows; or why there is none."""
+    found: Json = {"before": before.run.id, "after": after.run.id, "difference": None}
+    different = unlike((before, after), SAME_DATA)
+    if different:
+        return found | {"reason": f"different {' and '.join(different)}"}
+    for side in (before, after):
+        if not (project.reports / side.run.id / "scores.json").exists():
+            return found | {"reason": f"{side.run.id} has no scores.json: `fab eval.report`"}
+    try:
+        scores = [
+            scoring.scored(subject.resolve(project, side.run.id, "test", None))
+            for side in (before, after)
+        ]
+    except SemError as error:  # its answers are older than its adapter, say
+        return found | {"reason": error.message}
+    made = paired_stats.paired(*scores, "accuracy")
+    return found | {"reason": None, "difference": made.as_json()}
+
+
+def test_sentence(found: Json) -> str:
+    """What `on_test` found, as a person reads it."""
+    pair = f"{found['after']} against {found['before']} on test"
+    made = found["difference"]
+    if made is None:
+        return f"{pair}: not compared: {found['reason']}"
+    interval = f"{made['points']:+.1f} points [{made['low']:+.1f}, {made['high']:+.1f}]"
+    of = f"{made['pairs']} examples of {made['domains']} domains"
+    shows = "" if made["low"] > 0 or made["high"] < 0 else ": no difference shown"
+    return f"{pair}: slot accuracy {interval}, {of}{shows}"
+
+
+def notes(found: Json) -> list[str]:
+    """What cannot be compared and why, a sentence each."""
+    by_reason: dict[str, list[str]] = {}
+    for row in found["figures"]:
+        if row["differs"]:
+            by_reason.setdefault(" and ".join(row["differs"]), []).append(row["figure"])
+    return [
+        f"Not comparable (different {reason}): {', '.join(figures)}."
+        for reason, figures in by_reason.items()
+    ]
+
+
+def table(found: Json) -> list[list[str]]:
+    """Rows for a terminal: the recipe's differences, then the figures; * is not comparable."""
+    said = [[row["key"], *map(jsonio.dumps, row["values"])] for row in found["recipe"]]
+    return said + [
+        [row["figure"] + ("*" if row["differs"] else ""), *row["shown"]]
+        for row in found["figures"]
+    ]
+
+
+def write(project: Project, found: Json, sides: Sequence[Side]) -> Path:
+    """Write compare.{json,md,html} of FOUND below reports/SEM/compare/; the folder."""
+    name = files.sha256_json(found["runs"])[:10]
+    folder = project.reports / "compare" / name
+    files.write(folder / "compare.json", jsonio.pretty(found))
+    files.write(folder / "compare.md", markdown(found))
+    files.write(folder / "compare.html", html(found, sides))
+    return folder
+
+
+def markdown(found: Json) -> str:
+    """The table and its notes in Markdown."""
+    columns = ["what", *found["runs"]]
+    inert = ([_inert(cell) for cell in row] for row in table(found))
+    lines = [f"# {found['sem']}: {len(found['runs'])} runs", ""]
+    lines += [grid([*map(_inert, columns)], inert), ""]
+    lines += [f"- {line}" for line in (*notes(found), *map(test_sentence, found["test"]))]
+    return "\n".join(lines) + "\n"
+
+
+def _inert(cell: str) -> str:
+    return console.printable(cell).replace("|", "\\|")
+
+
+def html(found: Json, sides: Sequence[Side]) -> str:
+    """One page with the table and the curves of every run; no script, no request."""
+    from jinja2 import Environment, StrictUndefined
+
+    drawn = {"loss": "Train loss", "eval_loss": "Val loss", "eval_slot_f1": "Val slot F1"}
+    lines = {label: {s.run.id: s.line(key) for s in sides} for key, label in drawn.items()}
+    made = Environment(autoescape=True, undefined=StrictUndefined)
+    return made.from_string(TEMPLATE.read_text("utf-8")).render(
+        found=found,
+        rows=table(found),
+        notes=[*notes(found), *map(test_sentence, found["test"])],
+        plots={label: plots.curves(line) for label, line in lines.items() if any(line.values())},
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

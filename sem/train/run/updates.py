@@ -1,0 +1,95 @@
+"""Changes to the recipe of a run that has begun: those that are sound are made, others refused.
+
+Sound is what leaves the meaning of every step already taken as it was: how far to go, how fast
+from here on, what is written and when, how much memory is used. The rate schedule is a function
+of the whole length, so a longer run continues on the longer run's curve, not on its own.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+from sem.core import files, jsonio, provenance, settings
+from sem.core.errors import SemError
+from sem.core.run import Run
+from sem.train.engine import checkpoints
+from sem.train.recipe import Recipe
+from sem.train.rows.stages import PREFERENCE
+
+SOUND = (
+    "epochs",
+    "max_steps",
+    "learning_rate",
+    "weight_decay",
+    "micro_batch",
+    "gradient_checkpointing",
+    "checkpoint_steps",
+    "keep_checkpoints",
+    "log_steps",
+    "patience",
+)
+
+
+def apply(target: Run, given: Sequence[str]) -> list[tuple[str, Any, Any]]:
+    """Write the changes GIVEN (`train.KEY=VALUE`) into TARGET's run.json: (key, before, after).
+
+    SemError, and nothing written, when one is not sound or the run is finished.
+    """
+    if not given:
+        return []
+    if target.folder is None or target.is_finished:
+        raise SemError(
+            f"run {target.id} is finished", "prepare a new one with `fab train.prepare`"
+        )
+    with files.lock(target.folder.parent / f".{target.id}.lock", f"run {target.id}"):
+        plan = target.plan()
+        recipe = copy.deepcopy(plan["recipe"])
+        changed = []
+        for each in given:
+            key = settings.override(recipe, _key(each))
+            before, after = _at(plan["recipe"], key), _at(recipe, key)
+            if before != after:
+                _check(target, key)
+                changed.append((key, before, after))
+        settings.build(Recipe, recipe, f"{target.id}/run.json: recipe")
+        entry = {
+            "at": provenance.now().isoformat(),
+            "after_step": _step(target),
+            "set": {key: after for key, _, after in changed},
+        }
+        if changed:
+            plan |= {"recipe": recipe, "updates": [*plan.get("updates", []), entry]}
+            files.write(target.folder / "run.json", jsonio.pretty(plan))
+    return changed
+
+
+def _key(given: str) -> str:
+    if not given.startswith("train."):
+        raise SemError(
+            f"--set {given!r}: not of train.yaml", "a resumed run takes train.KEY=VALUE"
+        )
+    return given.removeprefix("train.")
+
+
+def _check(target: Run, key: str) -> None:
+    if key in SOUND:
+        return
+    begun = target.folder is not None and (target.folder / PREFERENCE).exists()
+    if key.startswith(f"{PREFERENCE}.") and key != f"{PREFERENCE}.method" and not begun:
+        return
+    raise SemError(
+        f"train.{key} cannot change in a run that has begun",
+        f"prepare a new run; a begun one takes {', '.join(SOUND)}",
+    )
+
+
+def _at(values: dict[str, Any], key: str) -> Any:
+    for part in key.split("."):
+        values = values.get(part) if isinstance(values, dict) else None  # type: ignore[assignment]
+    return values
+
+
+def _step(target: Run) -> int:
+    """The step of the newest complete checkpoint of the examples, 0 without one."""
+    newest = checkpoints.newest(target.folder) if target.folder else None
+    return int(newest.name.split("-")[1]) if newest else 0

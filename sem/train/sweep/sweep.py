@@ -1,0 +1,146 @@
+"""A small search over keys of the recipe, chosen on val, with the spread over seeds shown.
+
+Every point is trained with every seed, each an ordinary run, so that a killed sweep goes on.
+Rows of test are never read here.
+"""
+
+import gc
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from sem.core import console, files, jsonio, manifest, state
+from sem.core.errors import Busy, SemError
+from sem.core.project import Project
+from sem.core.run import Run
+from sem.dataset.split import snapshot
+from sem.train import recipe
+from sem.train.engine.trainer import NotFinite
+from sem.train.recipe import Recipe
+from sem.train.run import memory, plan
+from sem.train.sweep import search, sweep_points
+from sem.train.sweep.search import METRICS, Asked, Point, Sweep
+from sem.train.sweep.sweep_points import Table, Trained, Tried
+
+
+class Unfit(Exception):
+    """One point cannot be trained here; another may."""
+
+
+def run(project: Project, version: int | None) -> tuple[Table, Path]:
+    """Try what is still to be tried of PROJECT's sweep.yaml; the table and its folder."""
+    sweep = load(project)
+    frozen = snapshot.load(project, version)
+    facts = {"version": frozen.version, "sha256": frozen.sha256}
+    name = _name(project, sweep, facts)
+    folder = project.adapters.parent / "sweeps" / name
+    with files.lock(folder / ".lock", f"sweep {name}"):
+        tried = _known(folder)
+        for asked in search.asked(sweep, folder / "journal.log"):
+            console.note(
+                f"sweep {name}, point {len(tried) + 1}: {sweep_points.words(asked.point)}"
+            )
+            one = _point(project, asked, sweep, frozen.version, name)
+            tried = [*(each for each in tried if each.point != one.point), one]
+            files.write_rows(folder / "points.jsonl", [asdict(each) for each in tried])
+            asked.tell(one.mean if one.state == "complete" else None, one.state)
+        table = Table(project.sem, name, sweep, facts, tuple(tried))
+        files.write(folder / "sweep.json", jsonio.pretty(sweep_points.as_json(table)))
+        if table.complete:
+            files.write(folder / "best.yaml", sweep_points.as_yaml(table.complete[0].point))
+    return table, folder
+
+
+def load(project: Project) -> Sweep:
+    """sweep.yaml; SemError names the key or value that train.yaml would refuse."""
+    if not (project.configs / "sweep.yaml").exists():
+        raise SemError(
+            f"{project.configs / 'sweep.yaml'}: no such file",
+            "write one: `space: {learning_rate: [1e-4, 2e-4]}`",
+        )
+    sweep = project.settings("sweep", Sweep)
+    for point in sweep.corners():
+        recipe.of(at(project, point, 0))
+    return sweep
+
+
+def at(project: Project, point: Point, seed: int) -> Project:
+    """PROJECT with the recipe of POINT and SEED, as `--set` would say it."""
+    said = [f"train.{key}={jsonio.dumps(value)}" for key, value in point.items()]
+    return replace(project, overrides=(*project.overrides, *said, f"train.seed={seed}"))
+
+
+def _name(project: Project, sweep: Sweep, facts: dict[str, object]) -> str:
+    """What makes a sweep another one: all but how many points tpe tries."""
+    tasks = {name: spec.fingerprint() for name, spec in project.tasks.items()}
+    marks = [asdict(replace(sweep, points=1)), asdict(project.settings("train", Recipe))]
+    return files.sha256_json([*marks, facts, tasks])[:10]
+
+
+def _known(folder: Path) -> list[Tried]:
+    path = folder / "points.jsonl"
+    return sweep_points.from_rows(list(files.rows(path))) if path.exists() else []
+
+
+def _point(project: Project, asked: Asked, sweep: Sweep, version: int, name: str) -> Tried:
+    runs: list[Trained] = []
+    try:
+        for seed in sweep.seeds:
+            made = _trained(at(project, asked.point, seed), version, name)
+            runs.append(Trained(made.id, seed, value(made, sweep.metric), _seconds(made)))
+            if len(runs) == 1 and asked.is_hopeless(runs[0].value):
+                return Tried(asked.point, "pruned", tuple(runs), "its first seed")
+    except Unfit as unfit:
+        console.note(f"{sweep_points.words(asked.point)}: left out: {unfit}")
+        return Tried(asked.point, "failed", tuple(runs), str(unfit))
+    return Tried(asked.point, "complete", tuple(runs))
+
+
+def _trained(project: Project, version: int, name: str) -> Run:
+    """The finished run of PROJECT's recipe; Unfit when the recipe itself is what stops it."""
+    try:
+        made = plan.prepare(project, version, sweep=name)
+    except Busy:
+        raise
+    except SemError as error:  # the preflight of this point
+        raise Unfit(error.message) from error
+    if made.is_finished:
+        return made
+    try:
+        plan.train(project, made, resume=False)
+    except NotFinite as error:
+        raise Unfit(error.message) from error
+    except SemError as error:
+        if error.__cause__ is None or not memory.is_out_of_memory(error.__cause__):
+            raise
+        raise Unfit(error.message) from error
+    finally:
+        gc.collect()
+    return made
+
+
+def value(made: Run, metric: str) -> float:
+    """METRIC of MADE on val at the step whose weights were kept."""
+    key, folder = METRICS[metric][0], _folder(made)
+    logged = state.read_state_rows(folder / "metrics.jsonl", state.LoggedStep)
+    found = [row for row in logged if key in row]
+    if not found:
+        raise SemError(
+            f"run {made.id}: no {key} in metrics.jsonl",
+            "lower train.checkpoint_steps, or set train.val_answers above 0",
+        )
+    last = [row for row in found if row["stage"] == found[-1]["stage"]]
+    kept = manifest.read(folder, state.FinishedRun)["result"].get("kept_step")
+    at_kept: Sequence[dict[str, float]] = [row for row in last if row["step"] == kept]
+    return float((at_kept or last)[-1][key])
+
+
+def _seconds(made: Run) -> float:
+    result = manifest.read(_folder(made), state.FinishedRun)["result"]
+    return float(sum(stage.get("train_runtime", 0) for stage in result.get("stages", {}).values()))
+
+
+def _folder(made: Run) -> Path:
+    if made.folder is None:
+        raise ValueError("the run 'base' is no run of a sweep")
+    return made.folder

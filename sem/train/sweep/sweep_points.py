@@ -1,0 +1,174 @@
+"""What a sweep found: each point over its seeds, and whether the best one stands out."""
+
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sem.core import jsonio
+from sem.train.sweep.search import Point, Sweep
+
+FORMAT = "sweep.v1"
+COLUMNS = ("point", "mean", "min", "max", "seeds", "seconds a run", "state")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One run of a point; value: the metric on val at the step that was kept."""
+
+    run: str
+    seed: int
+    value: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A point with its runs; state: complete, pruned or failed, and why."""
+
+    point: Point
+    state: str
+    runs: tuple[Trained, ...] = ()
+    reason: str = ""
+
+    @property
+    def values(self) -> list[float]:
+        """The metric of each seed."""
+        return [run.value for run in self.runs]
+
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(self.values)
+
+    @property
+    def name(self) -> str:
+        return words(self.point)
+
+
+@dataclass(frozen=True)
+class Table:
+    """All points of a sweep on one snapshot."""
+
+    sem: str
+    name: str
+    sweep: Sweep
+    snapshot: dict[str, Any]
+    tried: tuple[Tried, ...]
+
+    @property
+    def complete(self) -> list[Tried]:
+        """Points with a value for every seed, best first."""
+        whole = [one for one in self.tried if one.state == "complete"]
+        return sorted(whole, key=lambda one: one.mean, reverse=self.sweep.greater_is_better)
+
+    @property
+    def rest(self) -> list[Tried]:
+        """Points that were pruned or failed."""
+        return [one for one in self.tried if one.state != "complete"]
+
+
+def words(point: Point) -> str:
+    """POINT as a person writes it."""
+    return " ".join(f"{key}={jsonio.dumps(value)}" for key, value in point.items())
+
+
+def rows(table: Table) -> list[tuple[str, ...]]:
+    """COLUMNS of every point, best first."""
+    return [_row(one) for one in (*table.complete, *table.rest)]
+
+
+def _row(one: Tried) -> tuple[str, ...]:
+    state = f"{one.state}: {one.reason}" if one.reason else one.state
+    if not one.runs:
+        return (one.name, "-", "-", "-", "0", "-", state)
+    figures = (one.mean, min(one.values), max(one.values))
+    seconds = statistics.fmean(run.seconds for run in one.runs)
+    return (one.name, *(f"{x:.4f}" for x in figures), str(len(one.runs)), f"{seconds:.1f}", state)
+
+
+def verdict(table: Table) -> str:
+    """Whether the best point is beyond the spread of the second over seeds, in one sentence."""
+    found, seeds = table.complete, len(table.sweep.seeds)
+    if not found:
+        return "No point was trained with every seed: nothing is shown."
+    if len(found) == 1:
+        return f"Only {found[0].name} was trained with every seed: there is nothing to compare."
+    best, second = found[:2]
+    greater = table.sweep.greater_is_better
+    apart = (
+        min(best.values) > max(second.values) if greater else max(best.values) < min(second.values)
+    )
+    if apart:
+        return (
+            f"{best.name} is beyond the spread of the second, {second.name}: every one of its "
+            f"{seeds} seeds is better than all of the other's."
+        )
+    alike = [one.name for one in found[1:] if _overlap(best, one)]
+    return (
+        f"No difference shown: over {seeds} seeds the values of {best.name} overlap with "
+        f"those of {len(alike)} other points ({'; '.join(alike[:3])})."
+    )
+
+
+def _overlap(one: Tried, other: Tried) -> bool:
+    return min(one.values) <= max(other.values) and min(other.values) <= max(one.values)
+
+
+def caveat(table: Table) -> str:
+    """What the figures are, and what they are not."""
+    return (
+        f"{table.sweep.metric} on val of snapshot v{table.snapshot['version']}, "
+        f"{len(table.tried)} points x {len(table.sweep.seeds)} seeds. The best of several is "
+        "flattered by the choice: `fab eval.report` on test says what it is worth."
+    )
+
+
+def as_json(table: Table) -> dict[str, Any]:
+    """sweep.json: every point with its runs, the best and what is shown."""
+    found = table.complete
+    return {
+        "format": FORMAT,
+        "sem": table.sem,
+        "sweep": table.name,
+        "settings": asdict(table.sweep),
+        "snapshot": table.snapshot,
+        "part": "val",
+        "points": [_entry(one) for one in (*found, *table.rest)],
+        "best": found[0].point if found else None,
+        "verdict": verdict(table),
+    }
+
+
+def _entry(one: Tried) -> dict[str, Any]:
+    found = {"set": one.point, "state": one.state, "reason": one.reason, "n": len(one.runs)}
+    if one.runs:
+        found |= {"mean": one.mean, "min": min(one.values), "max": max(one.values)}
+    return found | {"runs": [asdict(run) for run in one.runs]}
+
+
+def as_yaml(point: Point) -> str:
+    """POINT as lines for train.yaml."""
+    nested: dict[str, Any] = {}
+    for key, value in point.items():
+        *parents, last = key.split(".")
+        inner = nested
+        for parent in parents:
+            inner = inner.setdefault(parent, {})
+        inner[last] = value
+    return "".join(f"{line}\n" for line in _lines(nested))
+
+
+def _lines(values: dict[str, Any], indent: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield f"{indent}{key}:"
+            yield from _lines(value, f"{indent}  ")
+        else:  # a JSON scalar is a YAML scalar
+            yield f"{indent}{key}: {jsonio.dumps(value)}"
+
+
+def from_rows(found: Sequence[dict[str, Any]]) -> list[Tried]:
+    """Points as `asdict` wrote them."""
+    return [
+        Tried(**{**row, "runs": tuple(Trained(**run) for run in row["runs"])}) for row in found
+    ]

@@ -1,0 +1,154 @@
+"""W&B and MLflow told one row at a time, and nothing that they would gather by themselves."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from sem.core import console
+from sem.train.tracking.tracking import Tracker, Tracking, clean
+
+WAIT_S = 20  # for a server that does not answer, at the beginning and at the end
+
+# W&B records argv, the program, stdout, the git remote, packages and the machine by default.
+QUIET: dict[str, Any] = {
+    "console": "off",
+    "disable_code": True,
+    "disable_git": True,
+    "disable_job_creation": True,
+    "save_code": False,
+    "x_disable_meta": True,
+    "x_disable_stats": True,
+    "x_disable_machine_info": True,
+    "x_save_requirements": False,
+    "x_executable": "python",
+    "program": "sem",
+    "program_abspath": "sem",
+    "program_relpath": "sem",
+    "host": "sem",
+    "username": "sem",
+    "silent": True,
+    "symlink": False,
+    "init_timeout": WAIT_S,
+    "finish_timeout": WAIT_S,
+    "x_graphql_retry_max": 2,
+}
+
+
+class Wandb:
+    """A W&B run under this run's id; offline it lies below reports/SEM/wandb."""
+
+    def __init__(self, where: Tracking, run_id: str, mode: str) -> None:
+        self.where, self.run_id, self.mode = where, run_id, mode
+        self.run: Any = None
+
+    def open(self, facts: Mapping[str, Any]) -> None:
+        import wandb
+
+        logging.getLogger("wandb").setLevel(logging.WARNING)  # its debug.log holds paths
+        try:
+            self.run = self._init(facts, self.mode)
+        except wandb.errors.Error as error:
+            if self.mode == "offline":
+                raise
+            console.note(
+                f"wandb: {clean(str(error))}; it is kept offline: `wandb sync` sends it later"
+            )
+            self.run = self._init(facts, "offline")
+        self.run.define_metric("step", hidden=True)
+        self.run.define_metric("*", step_metric="step")
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        # A row of its own, with our step in it: W&B drops rows of a step that it has left.
+        self.run.log({"step": step, **values})
+
+    def close(self, is_good: bool) -> None:
+        if self.run is not None:
+            self.run.finish(exit_code=0 if is_good else 1)
+
+    def _init(self, facts: Mapping[str, Any], mode: str) -> Any:
+        import wandb
+
+        self.where.folder.mkdir(parents=True, exist_ok=True)
+        return wandb.init(
+            project=os.environ.get("WANDB_PROJECT") or self.where.project,
+            id=self.run_id,
+            name=self.run_id,
+            dir=str(self.where.folder),
+            config=dict(facts),
+            settings=wandb.Settings(
+                mode=mode, resume="allow" if mode == "online" else None, **QUIET
+            ),
+        )
+
+
+class Mlflow:
+    """An MLflow run found by its tag; offline a plain file store at reports/SEM/mlflow."""
+
+    def __init__(self, where: Tracking, run_id: str, mode: str) -> None:
+        self.where, self.run_id, self.mode = where, run_id, mode
+        self.client: Any = None
+        self.id = ""
+
+    def open(self, facts: Mapping[str, Any]) -> None:
+        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(WAIT_S))
+        from mlflow.entities import Param
+        from mlflow.tracking import MlflowClient
+
+        self.client = MlflowClient(tracking_uri=self._place())
+        experiment = self._experiment()
+        known = self.client.search_runs([experiment], f"tags.`sem.run` = '{self.run_id}'")
+        if known:
+            self.id = known[0].info.run_id
+            self.client.update_run(self.id, status="RUNNING")
+            return
+        tags = {"sem.run": self.run_id, "sem.git_commit": str(facts["git_commit"])}
+        tags["sem.snapshot"] = facts["snapshot"]["sha256"]
+        made = self.client.create_run(experiment, tags=tags, run_name=self.run_id)
+        self.id = made.info.run_id
+        told = [Param(name, str(value)[:6000]) for name, value in flat(facts)]
+        for start in range(0, len(told), 100):  # what one request may hold
+            self.client.log_batch(self.id, params=told[start : start + 100])
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        import time
+
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        rows = [Metric(name, value, now, step) for name, value in values.items()]
+        self.client.log_batch(self.id, metrics=rows)
+
+    def close(self, is_good: bool) -> None:
+        if self.id:
+            self.client.set_terminated(self.id, "FINISHED" if is_good else "FAILED")
+
+    def _place(self) -> str:
+        if self.mode == "online":
+            return os.environ["MLFLOW_TRACKING_URI"]
+        folder = self.where.folder / "mlflow"
+        folder.mkdir(parents=True, exist_ok=True)  # or it makes a default experiment with a path
+        return folder.resolve().as_uri()
+
+    def _experiment(self) -> str:
+        found = self.client.get_experiment_by_name(self.where.project)
+        if found is not None:
+            return str(found.experiment_id)
+        # No artifact is sent; a place for them would be a path of this machine.
+        place = "mlflow-artifacts:/" if self.mode == "offline" else None
+        return str(self.client.create_experiment(self.where.project, place))
+
+
+MAKERS: dict[str, Callable[[Tracking, str, str], Tracker]] = {"wandb": Wandb, "mlflow": Mlflow}
+
+
+def flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of VALUES under dotted names."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", value

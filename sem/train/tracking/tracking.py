@@ -1,0 +1,199 @@
+"""Where a run is followed besides metrics.jsonl: W&B and MLflow, online, offline or not at all.
+
+The environment decides, because nothing here changes a result: SEM_WANDB and SEM_MLFLOW say
+online, offline or none; unset, WANDB_API_KEY and MLFLOW_TRACKING_URI say online.
+"""
+
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+from sem.core import console, files, jsonio
+from sem.core.errors import SemError
+from sem.core.project import Project
+from sem.core.run import Run
+from sem.lm.api import redact
+
+MODES = ("online", "offline", "none")
+LEDGER = "tracking.json"  # what each tracker has: a resumed run repeats no step
+USER = re.compile(r"//[^/@\s]+@")
+PATIENCE = 3  # rows in a row that a tracker may refuse before it is left alone
+INSTALL = "uv pip install -p .venv 'mlflow-skinny==3.17.2' -c requirements.lock"
+# name: (mode, what makes online work, what installs it)
+TRACKERS = {
+    "wandb": ("SEM_WANDB", "WANDB_API_KEY", "./scripts/setup_env.sh"),
+    "mlflow": ("SEM_MLFLOW", "MLFLOW_TRACKING_URI", INSTALL),
+}
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """The mode of each tracker, and where offline ones write."""
+
+    modes: tuple[tuple[str, str], ...] = ()
+    project: str = "sem"
+    folder: Path = Path("reports")
+
+    @property
+    def active(self) -> dict[str, str]:
+        """The trackers that are not `none`, by name."""
+        return {name: mode for name, mode in self.modes if mode != "none"}
+
+
+class Tracker(Protocol):
+    """One place that rows go to."""
+
+    def open(self, facts: Mapping[str, Any]) -> None: ...
+    def log(self, step: int, values: Mapping[str, float]) -> None: ...
+    def close(self, is_good: bool) -> None: ...
+
+
+def resolve(project: Project) -> Tracking:
+    """What the environment asks for; SemError for an unknown mode or a missing package."""
+    modes = tuple((name, _mode(name)) for name in TRACKERS)
+    found = Tracking(modes, f"sem-{project.sem}", project.reports)
+    for name in found.active:
+        variable, _, install = TRACKERS[name]
+        if not find_spec(name):
+            raise SemError(
+                f"{name} is asked for and not installed", f"run `{install}`, or {variable}=none"
+            )
+    return found
+
+
+def _mode(name: str) -> str:
+    variable, key = TRACKERS[name][:2]
+    mode = os.environ.get(variable) or ("online" if os.environ.get(key) else "none")
+    if mode not in MODES:
+        raise SemError(f"{variable}={mode!r}", f"one of {', '.join(MODES)}")
+    if mode == "online" and not os.environ.get(key):
+        raise SemError(f"{variable}=online without {key}", f"set {key}, or {variable}=offline")
+    return mode
+
+
+def facts(run: Run) -> dict[str, Any]:
+    """What a tracker is told of RUN: nothing of its machine's paths, arguments or environment."""
+    plan = run.plan()
+    base = plan["base_model"]
+    kept = ("sem", "recipe", "engine", "hardware", "snapshot", "task_hashes", "counts",
+            "total_steps", "packages", "sweep")  # fmt: skip
+    return {
+        "run": run.id,
+        **{name: plan[name] for name in kept if name in plan},
+        "base_model": Path(base["base_model_id"]).name,
+        "base_revision": base.get("revision"),
+        "git_commit": plan["source"]["commit"],
+        "git_dirty": plan["source"]["dirty"],
+    }
+
+
+@contextmanager
+def following(run: Run, where: Tracking) -> Iterator["Following"]:
+    """The trackers of RUN, open as long as this is; of several processes the first has them."""
+    from sem.train.tracking import trackers
+
+    active = {} if int(os.environ.get("RANK", "0")) else where.active
+    made = {name: trackers.MAKERS[name](where, run.id, mode) for name, mode in active.items()}
+    found = Following(made, (run.folder or Path()) / LEDGER)
+    found.open(facts(run) if made else {})
+    try:
+        yield found
+    except BaseException:
+        found.close(False)
+        raise
+    found.close(True)
+
+
+class Following:
+    """Open trackers and what each has; one that fails is said once, counted, and stops nothing."""
+
+    def __init__(self, trackers: dict[str, Tracker], ledger: Path) -> None:
+        self.trackers, self.ledger = trackers, ledger
+        self.had = files.read_object(ledger) if trackers and ledger.exists() else {}
+        self.failed = dict.fromkeys(trackers, 0)
+        self.missing = dict.fromkeys(trackers, 0)
+
+    def open(self, told: Mapping[str, Any]) -> None:
+        """Begin, or go on with the same run there."""
+        for name in list(self.trackers):
+            if not self._tried(name, "open", told):
+                self.failed[name] = PATIENCE
+
+    def row(self, step: int, values: Mapping[str, Any]) -> None:
+        """Send the numbers of VALUES at STEP to every tracker that does not have them."""
+        numbers = {k: float(v) for k, v in values.items() if _is_number(v)}
+        for name in self.trackers:
+            new = self._news(name, step, numbers)
+            if not new:
+                continue
+            # Noted first: a kill in between loses one row there, and repeats none.
+            self._note(name, step, new)
+            self.missing[name] += 1
+            if self.failed[name] < PATIENCE and self._tried(name, "log", step, new):
+                self.missing[name] -= 1
+                self.failed[name] = 0
+
+    def close(self, is_good: bool) -> None:
+        """End, and say what did not arrive."""
+        for name in self.trackers:
+            if self.failed[name] < PATIENCE or not self.missing[name]:
+                self._tried(name, "close", is_good)
+            if self.missing[name]:
+                console.note(
+                    f"{name}: {self.missing[name]} rows were not taken; metrics.jsonl has them all"
+                )
+
+    def callback(self, stage: str, offset: int) -> Any:
+        """A trainer's callback that sends what STAGE logs; its steps count from OFFSET."""
+        from transformers import TrainerCallback
+
+        send = self.row
+
+        class Sender(TrainerCallback):
+            def on_log(
+                self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any
+            ) -> None:
+                values = {f"{stage}/{name}": value for name, value in (logs or {}).items()}
+                send(offset + state.global_step, values)
+
+        return Sender()
+
+    def _news(self, name: str, step: int, values: Mapping[str, float]) -> dict[str, float]:
+        had = self.had.get(name, {"step": -1, "names": []})
+        if step < had["step"]:
+            return {}
+        known = had["names"] if step == had["step"] else ()
+        return {key: value for key, value in values.items() if key not in known}
+
+    def _note(self, name: str, step: int, values: Mapping[str, float]) -> None:
+        had = self.had.get(name, {"step": -1, "names": []})
+        names = had["names"] if had["step"] == step else []
+        self.had[name] = {"step": step, "names": sorted({*names, *values})}
+        files.write(self.ledger, jsonio.pretty(self.had))
+
+    def _tried(self, name: str, verb: str, *given: Any) -> bool:
+        try:
+            getattr(self.trackers[name], verb)(*given)
+        except Exception as error:  # each library has its own, and none may stop training
+            if not self.failed[name]:
+                said = f"{type(error).__name__}: {clean(str(error))}"
+                console.note(f"{name}: {verb}: {said}; training goes on")
+            self.failed[name] += 1
+            return False
+        return True
+
+
+def clean(text: str) -> str:
+    """TEXT on one short line, without keys and without what stands before the @ of an address."""
+    return USER.sub("//", redact.redacted(" ".join(text.split())))[:200]
+
+
+def _is_number(value: Any) -> bool:
+    is_real = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_real and math.isfinite(value)
