@@ -19,7 +19,7 @@ def main(argv: list[str] | None = None) -> None:
         help="transformers, vllm or ollama (repeatable; default: all that can serve it)",
     )
     args = parser.parse_args(argv)
-    from sem.package import bundle
+    from sem.package.export import bundle
 
     project = Project.load(args.sem)
     run = find(project, args.run)

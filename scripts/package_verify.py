@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--path", type=Path, help="a package folder anywhere, not of a sem here")
     parser.add_argument("--answers", type=int, default=0, help="repeat N proven prompts")
     args = parser.parse_args(argv)
-    from sem.package import verify
+    from sem.package.verify import verify
 
     folder = args.path or packaged(args)
     faults = verify.faults(folder)
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def packaged(args: argparse.Namespace) -> Path:
     """Return the package of the run; SemError when a takedown tainted it, or the run."""
-    from sem.package import bundle
+    from sem.package.export import bundle
 
     project = Project.load(args.sem)
     folder = bundle.latest(project, args.run)
@@ -49,7 +49,7 @@ def packaged(args: argparse.Namespace) -> Path:
 def same_answers(args: argparse.Namespace, folder: Path) -> None:
     """Say how many proven answers come back byte for byte; SemError unless all do."""
     from sem.eval.answers import subject
-    from sem.package import verify
+    from sem.package.verify import verify
 
     project = Project.load(args.sem, args.set)
     proven = subject.resolve(project, folder.name, "test", None)

@@ -40,7 +40,7 @@ def make_package(root: Path) -> Path:
 
 def outcome(folder: Path) -> tuple[str, list[str]]:
     """What verify does with FOLDER (accepted, refused, traceback), and its lines."""
-    from sem.package import verify
+    from sem.package.verify import verify
 
     try:
         faults = verify.faults(folder)

@@ -16,8 +16,8 @@ from sem.dataset.split.snapshot import Snapshot
 from sem.lm.local import chat
 from sem.lm.local import model as models
 from sem.lm.weights.weights import Weights
-from sem.package import verify
-from sem.package.bundle import MANIFEST_SCHEMA
+from sem.package.export.bundle import MANIFEST_SCHEMA
+from sem.package.verify import verify
 from sem.preview.models import refuse_code
 from sem.train import recipe
 

@@ -388,7 +388,8 @@ def trained(made: Project, version: int) -> run.Run:
 
 
 def test_runs_and_packages_of_a_withdrawn_snapshot_are_blocked_by_name(shop: Project) -> None:
-    from sem.package import bundle, verify
+    from sem.package.export import bundle
+    from sem.package.verify import verify
 
     made = trained(shop, 1)
     promote.promote(shop, made.id, "it serves", AT)

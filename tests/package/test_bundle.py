@@ -11,8 +11,9 @@ from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import Run
 from sem.lm.local import chat
-from sem.package import bundle, verify
-from sem.package.targets import Served
+from sem.package.export import bundle
+from sem.package.export.targets import Served
+from sem.package.verify import verify
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from sem.core.run import BASE
 from sem.eval.answers import subject
 from sem.eval.report import compare, report
 from sem.lm.local import chat
-from sem.package import bundle, verify
+from sem.package.export import bundle
+from sem.package.verify import verify
 from sem.train.run import plan
 
 PLAN = ["train.renderer=plan"]

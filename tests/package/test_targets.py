@@ -9,8 +9,9 @@ from toy import make_t5
 
 from sem.core.errors import SemError
 from sem.lm.local import chat, ollama
-from sem.package import bundle, targets, verify
-from sem.package.targets import Served
+from sem.package.export import bundle, targets
+from sem.package.export.targets import Served
+from sem.package.verify import verify
 
 USABLE = sorted(FAMILIES.keys() - {"thinks", "alpaca"})
 

@@ -8,7 +8,7 @@ from hostilepackages import CASES, UNTELLABLE
 
 from sem.core import files, jsonio, taint
 from sem.core.errors import SemError
-from sem.package import cage, checks, verify
+from sem.package.verify import check_process, package_checks, verify
 
 
 def flip(path: Path) -> None:
@@ -66,7 +66,7 @@ def test_what_was_changed_after_sealing_is_named(package, name):
 # that is not the lineage's.
 @pytest.mark.parametrize("name", [name for name in CASES if name not in UNTELLABLE])
 def test_a_package_that_was_sealed_with_something_hostile_is_refused(package, name, monkeypatch):
-    monkeypatch.setattr(cage, "CPU_S", 3)
+    monkeypatch.setattr(check_process, "CPU_S", 3)
     CASES[name].plant(package)
 
     found = faults(package)
@@ -85,13 +85,13 @@ def test_what_follows_from_nothing_in_a_package_only_a_signature_can_tell(packag
 
 def test_a_takedown_while_a_package_is_looked_at_is_not_missed(package, monkeypatch):
     # A takedown between the first look and the last hash left "every file is as it says".
-    usual = checks._weights
+    usual = package_checks._weights
 
     def meanwhile(folder, facts):
         taint.mark(folder, "t1", "2026-01-01T00:00:00+00:00", {})
         return usual(folder, facts)
 
-    monkeypatch.setitem(checks.DEEP, "model/model.safetensors", meanwhile)
+    monkeypatch.setitem(package_checks.DEEP, "model/model.safetensors", meanwhile)
     with pytest.raises(SemError, match="is tainted"):
         verify.faults(package)
 
@@ -104,8 +104,8 @@ def test_a_check_that_ends_by_a_signal_is_a_fault():
         os.kill(os.getpid(), signal.SIGKILL)
         return []
 
-    assert cage.run(die) == [cage.TOO_MUCH]
-    assert cage.run(lambda: ["a line"]) == ["a line"]
+    assert check_process.run(die) == [check_process.TOO_MUCH]
+    assert check_process.run(lambda: ["a line"]) == ["a line"]
 
 
 def test_a_package_is_known_wherever_it_was_copied_to(package, tmp_path):

@@ -22,7 +22,7 @@ from sem.eval.answers import subject
 from sem.eval.report import compare, report
 from sem.lm.local import chat
 from sem.lm.local import model as models
-from sem.package import bundle
+from sem.package.export import bundle
 from sem.preview import bench, command, lora, packaged, taught
 from sem.preview.run import Options
 from sem.train.rows import data

@@ -337,7 +337,8 @@ def pass_whole_path(project_of: Any, kind: str, family: str, recipe: list[str]) 
     from sem.core.run import BASE
     from sem.eval.answers import answers, subject
     from sem.eval.report import compare, report
-    from sem.package import bundle, verify
+    from sem.package.export import bundle
+    from sem.package.verify import verify
     from sem.train.run import plan
 
     settings = [*QUICK, *recipe]

@@ -17,8 +17,8 @@ from sem.lm.local import chat, turns
 from sem.lm.local import model as models
 from sem.lm.local.chat import Chat
 from sem.lm.weights import pinned_base
-from sem.package import targets
-from sem.package.targets import Served
+from sem.package.export import targets
+from sem.package.export.targets import Served
 
 FORMAT = "package.v1"
 TOKENIZER_FILES = (

@@ -17,9 +17,10 @@ from sem.core.errors import SemError
 from sem.eval.answers import answers, subject
 from sem.eval.answers.subject import Subject
 from sem.lm.local import model as models
-from sem.package import cage, targets
-from sem.package.bundle import MANIFEST_SCHEMA
-from sem.package.checks import BASIC, CAGED, DEEP, WEIGHTS, Check, infinite
+from sem.package.export import targets
+from sem.package.export.bundle import MANIFEST_SCHEMA
+from sem.package.verify import check_process
+from sem.package.verify.package_checks import BASIC, CAGED, DEEP, WEIGHTS, Check, infinite
 
 SUFFIXES = {".safetensors", ".json", ".jinja", ".md", ".yaml", ".lock"}
 NAMES = {"Modelfile"}
@@ -107,7 +108,11 @@ def faults(folder: Path) -> list[str]:
     found += [] if found else _checked(DEEP, folder, facts)
     models.import_classes()  # once here, not in each cage
     for name, check in CAGED.items():
-        found += [] if found else cage.run(lambda one={name: check}: _checked(one, folder, facts))
+        found += (
+            []
+            if found
+            else check_process.run(lambda one={name: check}: _checked(one, folder, facts))
+        )
     _refuse_taint(folder)
     return [_printable(line) for line in dict.fromkeys(found)]
 

@@ -15,9 +15,9 @@ from sem.core.taskspec import TaskSpec
 from sem.eval.report import report
 from sem.lm.local import chat
 from sem.lm.local import model as models
-from sem.package import targets
-from sem.package.bundle import generation_config
-from sem.package.targets import Served
+from sem.package.export import targets
+from sem.package.export.bundle import generation_config
+from sem.package.export.targets import Served
 
 Check = Callable[[Path, dict[str, Any]], Iterator[str]]
 WEIGHTS = ("adapter/adapter_model.safetensors", "model/model.safetensors")
