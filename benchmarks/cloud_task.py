@@ -22,8 +22,8 @@ sys.path.insert(0, str(ROOT))
 from sem.core import console, files  # noqa: E402
 from sem.core.project import Project  # noqa: E402
 from sem.core.run import Run  # noqa: E402
-from sem.ops import cloudtask  # noqa: E402
-from sem.ops.cloudtask import Wanted  # noqa: E402
+from sem.ops.cloud import cloud_task  # noqa: E402
+from sem.ops.cloud.cloud_task import Wanted  # noqa: E402
 
 READ = """
 import json, sys, sky
@@ -50,11 +50,11 @@ def main(argv: list[str] | None = None) -> None:
         path, workdir = Path(folder) / "task.yaml", Path(folder) / "workdir"
         workdir.mkdir()
         for name, wanted in CASES.items():
-            made = cloudtask.task(project, run, wanted, workdir)
-            files.write(path, cloudtask.as_yaml(made))
+            made = cloud_task.task(project, run, wanted, workdir)
+            files.write(path, cloud_task.as_yaml(made))
             rows.append((name, *read(args.python, path, made)))
-        broken = cloudtask.task(project, run, Wanted(), workdir) | {"setpu": "x"}
-        files.write(path, cloudtask.as_yaml(broken))
+        broken = cloud_task.task(project, run, Wanted(), workdir) | {"setpu": "x"}
+        files.write(path, cloud_task.as_yaml(broken))
         rows.append(("control: a misspelt key", *read(args.python, path, broken)))
     lines = ["# Tasks for SkyPilot, read by SkyPilot", "", "| task | version | read | differs |",
              "| --- | --- | --- | --- |", *("| " + " | ".join(row) + " |" for row in rows), "",
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     files.write(ROOT / "benchmarks" / "results" / "cloud_task.md", text)
 
 
-def read(python: str, path: Path, asked: cloudtask.Json) -> tuple[str, str, str]:
+def read(python: str, path: Path, asked: cloud_task.Json) -> tuple[str, str, str]:
     """(version, whether it was read, fields that SkyPilot understands otherwise)."""
     done = subprocess.run([python, "-P", "-c", READ, str(path)], capture_output=True, text=True)
     if done.returncode:

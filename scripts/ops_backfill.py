@@ -29,9 +29,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     from sem.core import provenance
-    from sem.ops import backfill, relabel, touched
+    from sem.ops.backfill import backfill, relabel, touched
+    from sem.ops.backfill.work_queue import Queue
     from sem.ops.config import Backfill
-    from sem.ops.queue import Queue
 
     project, at = Project.load(args.sem, args.set), provenance.now()
     if args.since:

@@ -28,21 +28,21 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--price", action="store_true", help="also ask SkyPilot for the price")
     parser.add_argument("--yes", action="store_true", help="rent, train, fetch, end")
     args = parser.parse_args(argv)
-    from sem.ops import cloudtask, launch
+    from sem.ops.cloud import cloud_launch, cloud_task
 
     project = Project.load(args.sem)
     run = find(project, args.run, finished=False)
     cost = (args.max_cost, args.max_hours)
-    wanted = cloudtask.Wanted(args.cloud, args.gpu, args.count, args.spot, *cost)
-    tools = launch.Tools.of(args.cloud)
+    wanted = cloud_task.Wanted(args.cloud, args.gpu, args.count, args.spot, *cost)
+    tools = cloud_launch.Tools.of(args.cloud)
     if args.yes:
-        launch.refuse_cpu(run)
-        launch.train(project, run, wanted, tools)
+        cloud_launch.refuse_cpu(run)
+        cloud_launch.train(project, run, wanted, tools)
         return console.done(run.folder)
-    path = launch.write(project, run, wanted)
+    path = cloud_launch.write(project, run, wanted)
     print(path.read_text("utf-8"))
     if args.price:
-        launch.price(tools, path)
+        cloud_launch.price(tools, path)
     else:
         console.note(f"nothing was rented; the price: `sky launch --dryrun {path}` or --price")
     console.done(path)

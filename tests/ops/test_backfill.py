@@ -25,9 +25,9 @@ from sem.dataset.html import markup
 from sem.dataset.split import snapshot
 from sem.dataset.store import store
 from sem.lm.api.provider import Calls, Price, Provider
-from sem.ops import backfill, relabel, touched
+from sem.ops.backfill import backfill, relabel, touched
+from sem.ops.backfill.work_queue import Queue, Work
 from sem.ops.config import Backfill
-from sem.ops.queue import Queue, Work
 
 AT = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 SCRIPT = SCRIPTS / "ops_backfill.py"

@@ -12,8 +12,8 @@ from paths import ROOT
 from sem.core import files, jsonio, run, settings
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.ops import cloudtask, launch
-from sem.ops.cloudtask import Wanted
+from sem.ops.cloud import cloud_launch, cloud_task
+from sem.ops.cloud.cloud_task import Wanted
 from sem.train.run import plan
 
 # Stands for `sky`: its machine is a folder; what `run` says is done there, by this Python.
@@ -72,15 +72,15 @@ def prepared(toy: Path, tiny_model: Path) -> tuple[Project, run.Run]:
 
 
 @pytest.fixture
-def tools(tmp_path: Path) -> launch.Tools:
+def tools(tmp_path: Path) -> cloud_launch.Tools:
     (tmp_path / "cloud").mkdir()
     for name, code in (("sky.py", SKY), ("rsync.py", RSYNC)):
         (tmp_path / "cloud" / name).write_text(code)
     made = [(sys.executable, str(tmp_path / "cloud" / name)) for name in ("sky.py", "rsync.py")]
-    return launch.Tools(*made)
+    return cloud_launch.Tools(*made)
 
 
-def calls(tools: launch.Tools) -> list[list[str]]:
+def calls(tools: cloud_launch.Tools) -> list[list[str]]:
     path = Path(tools.sky[1]).with_name("calls")
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
@@ -88,7 +88,7 @@ def calls(tools: launch.Tools) -> list[list[str]]:
 def test_the_task_says_what_is_rented_and_ends_by_itself(prepared) -> None:
     project, made = prepared
     wanted = Wanted("runpod", "RTX4090", 2, True, max_cost=6.5, max_hours=6.0)
-    found = cloudtask.task(project, made, wanted, Path("/w"))
+    found = cloud_task.task(project, made, wanted, Path("/w"))
     assert found["resources"] == {
         "infra": "runpod",
         "accelerators": {"RTX4090": 2},
@@ -102,7 +102,7 @@ def test_the_task_says_what_is_rented_and_ends_by_itself(prepared) -> None:
         f"scripts/train_run.py --sem=toy --run={made.id} --resume --processes=2\n"
     )
     assert found["envs"] == {"SEM_DEVICE": "cuda", "PYTHONUNBUFFERED": "1"}
-    assert settings.parse_yaml(cloudtask.as_yaml(found), "task.yaml") == found
+    assert settings.parse_yaml(cloud_task.as_yaml(found), "task.yaml") == found
 
 
 def test_what_is_sent_is_what_is_needed_and_no_key(prepared, monkeypatch) -> None:
@@ -110,7 +110,7 @@ def test_what_is_sent_is_what_is_needed_and_no_key(prepared, monkeypatch) -> Non
     monkeypatch.setenv("WANDB_API_KEY", "canary-0a1b2c")
     for name in (".env", "configs/toy/id_rsa", "data/toy/raw/page.html"):
         files.write(project.root / name, "canary-0a1b2c")
-    path = launch.write(project, made, Wanted())
+    path = cloud_launch.write(project, made, Wanted())
     sent = {p.relative_to(path.parent / "workdir").as_posix()
             for p in (path.parent / "workdir").rglob("*") if p.is_file()}  # fmt: skip
     wanted = {"scripts/train_run.py", "requirements-gpu.lock", "models/base/tiny/config.json"}
@@ -139,7 +139,7 @@ def test_a_run_prepared_for_a_cpu_rents_no_gpu(prepared, tools) -> None:
 
 def test_nothing_is_rented_without_a_limit(prepared, tools) -> None:
     with pytest.raises(SemError) as caught:
-        launch.train(*prepared, Wanted(), tools)
+        cloud_launch.train(*prepared, Wanted(), tools)
     assert caught.value.message == "no --max-cost"
     assert calls(tools) == []
 
@@ -147,7 +147,7 @@ def test_nothing_is_rented_without_a_limit(prepared, tools) -> None:
 def test_nothing_is_rented_when_the_price_is_unknown(prepared, tools) -> None:
     Path(tools.sky[1]).with_name("no-price").touch()
     with pytest.raises(SemError) as caught:
-        launch.train(*prepared, Wanted(max_cost=5), tools)
+        cloud_launch.train(*prepared, Wanted(max_cost=5), tools)
     assert caught.value.message == "cost unknown: ask `sky show-gpus`"
     assert [call[0] for call in calls(tools) if "--dryrun" not in call] == ["down"]
 
@@ -174,8 +174,8 @@ def test_a_machine_that_is_taken_away_is_replaced_and_the_run_goes_on(
     files.write(copy / "run.json", (made.folder / "run.json").read_bytes())
     plan.train(project, run.Run(copy.name, copy), resume=False)
     Path(tools.sky[1]).with_name("spot").touch()
-    monkeypatch.setattr(launch, "LOOK_S", 0.5)
-    assert launch.train(project, made, Wanted(spot=True, max_cost=5), tools)
+    monkeypatch.setattr(cloud_launch, "LOOK_S", 0.5)
+    assert cloud_launch.train(project, made, Wanted(spot=True, max_cost=5), tools)
     done = [call[0] for call in calls(tools) if "--dryrun" not in call]
     assert done == ["launch", "down", "launch", "down"]
     digests = [files.sha256(at / "adapter" / "adapter_model.safetensors")
@@ -190,7 +190,7 @@ def test_a_run_that_fails_there_is_told_and_the_machine_is_ended(prepared, tools
     broken = files.read_json(made.folder / "run.json") | {"renderer": "another"}
     files.write(made.folder / "run.json", jsonio.pretty(broken))
     with pytest.raises(SemError, match="did not finish in the cloud"):
-        launch.train(project, made, Wanted(max_cost=5), tools)
+        cloud_launch.train(project, made, Wanted(max_cost=5), tools)
     assert calls(tools)[-1][0] == "down"
 
 
@@ -203,6 +203,6 @@ def test_a_wrong_hash_is_refused_and_nothing_is_placed(prepared, tmp_path) -> No
              "run_json_sha256": files.sha256(came / "run.json")}  # fmt: skip
     files.write(came / "manifest.json", jsonio.pretty(facts))
     with pytest.raises(SemError, match=r"adapter/adapter_model\.safetensors is"):
-        cloudtask.taken(made, came)
+        cloud_task.taken(made, came)
     assert not made.is_finished
     assert not made.adapter.exists()

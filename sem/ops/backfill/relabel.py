@@ -13,9 +13,9 @@ from sem.dataset.store.store_writer import Change
 from sem.eval.judge import judge_config
 from sem.lm.api.calls import Outcome, Request
 from sem.lm.api.client import Client
+from sem.ops.backfill.touched import NOTE
+from sem.ops.backfill.work_queue import Item
 from sem.ops.config import Backfill
-from sem.ops.queue import Item
-from sem.ops.touched import NOTE
 
 
 class Wrong(Exception):

@@ -14,8 +14,8 @@ from sem.core import console, files
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import Run
-from sem.ops import cloudtask
-from sem.ops.cloudtask import Wanted
+from sem.ops.cloud import cloud_task
+from sem.ops.cloud.cloud_task import Wanted
 
 SKY = ("uvx", "--from", "skypilot[{cloud}]==0.14.1", "sky")
 UNKNOWN = "cost unknown: ask `sky show-gpus`"
@@ -45,11 +45,11 @@ def write(project: Project, run: Run, wanted: Wanted) -> Path:
     if run.folder is None or run.is_finished:
         raise SemError(f"run {run.id} is finished", "prepare a new one with `fab train.prepare`")
     home = project.root / "models" / project.sem / "cloud" / run.id
-    listed = cloudtask.staged(project, run, home / "workdir")
+    listed = cloud_task.staged(project, run, home / "workdir")
     size = sum(entry["size"] for entry in listed)
     console.note(f"to send: {len(listed):,} files, {size:,} bytes; no key is among them")
-    made = cloudtask.task(project, run, wanted, home / "workdir")
-    return files.write(home / "task.yaml", cloudtask.as_yaml(made))
+    made = cloud_task.task(project, run, wanted, home / "workdir")
+    return files.write(home / "task.yaml", cloud_task.as_yaml(made))
 
 
 def refuse_cpu(run: Run) -> None:
@@ -77,7 +77,7 @@ def train(project: Project, run: Run, wanted: Wanted, tools: Tools) -> bool:
     """
     if not wanted.max_cost:
         raise SemError("no --max-cost", "say how many dollars this run may cost at most")
-    name = cloudtask.name_of(project, run)
+    name = cloud_task.name_of(project, run)
     came = project.root / "models" / project.sem / "cloud" / run.id / "came"
     with _rented(tools, name):
         for attempt in range(1, ATTEMPTS + 1):
@@ -87,7 +87,7 @@ def train(project: Project, run: Run, wanted: Wanted, tools: Tools) -> bool:
             with _fetching(project, run, tools, came):
                 code = tools.call("launch", "--yes", "--down", "--cluster", name, str(path))
             reached = fetch(project, run, tools, came)
-            if cloudtask.taken(run, came):
+            if cloud_task.taken(run, came):
                 return True
             if reached or not wanted.spot:
                 raise SemError(
@@ -102,7 +102,7 @@ def train(project: Project, run: Run, wanted: Wanted, tools: Tools) -> bool:
 def fetch(project: Project, run: Run, tools: Tools, came: Path) -> bool:
     """Copy the run's folder from the machine to CAME; whether it could be reached."""
     came.mkdir(parents=True, exist_ok=True)
-    name = cloudtask.name_of(project, run)
+    name = cloud_task.name_of(project, run)
     there = f"{name}:sky_workdir/models/{project.sem}/adapters/{run.id}/"
     return _run([*tools.rsync, there, f"{came}/"]) == 0
 
@@ -115,7 +115,7 @@ def _rented(tools: Tools, name: str) -> Iterator[None]:
         if tools.call("down", "--yes", name) != 0:
             console.note(
                 f"sky did not confirm that {name} is gone: look with `sky status`; it ends "
-                f"itself after {cloudtask.IDLE_MINUTES} idle minutes"
+                f"itself after {cloud_task.IDLE_MINUTES} idle minutes"
             )
 
 

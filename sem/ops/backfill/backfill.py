@@ -22,9 +22,9 @@ from sem.dataset.config import Dataset
 from sem.dataset.store import migrate, store, store_writer, tombstones
 from sem.dataset.store.examples_table import RawRow
 from sem.lm.api.client import Client
-from sem.ops import placing, relabel, touched
+from sem.ops.backfill import placing, relabel, touched
+from sem.ops.backfill.work_queue import Item, Queue, Work
 from sem.ops.config import Backfill
-from sem.ops.queue import Item, Queue, Work
 
 FILE = "backfill.sqlite"
 MOST = {touched.MIGRATE: 256, touched.RELABEL: 16, touched.RECLEAN: 128}

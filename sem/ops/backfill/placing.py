@@ -10,8 +10,8 @@ from sem.core.project import Project
 from sem.dataset.clean import clean
 from sem.dataset.clean.row_cleaning import Made
 from sem.dataset.html import markup
-from sem.ops.queue import Queue
-from sem.ops.touched import RECLEAN
+from sem.ops.backfill.touched import RECLEAN
+from sem.ops.backfill.work_queue import Queue
 
 MOST = 20_000  # results that are held in memory and placed in one pass
 GONE = "gone"  # the row is no longer in the store

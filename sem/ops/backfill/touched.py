@@ -20,7 +20,7 @@ from sem.dataset.split import snapshot
 from sem.dataset.store import migrate, spec_archive, store
 from sem.dataset.store.examples_table import RawRow
 from sem.dataset.store.spec_archive import Touched
-from sem.ops.queue import Work
+from sem.ops.backfill.work_queue import Work
 
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 MIGRATE, RELABEL, RECLEAN = "migrate", "relabel", "reclean"
