@@ -27,13 +27,16 @@ from clean import machine
 from preview_cases import Case
 
 from sem.core import console, files
-from sem.preview import contribution, decision, learners, measure, overlap, run, sources
-from sem.preview.contribution import Sample
-from sem.preview.encoders import Features
-from sem.preview.gain import gained
-from sem.preview.learners import Budget, Model
-from sem.preview.measure import Scored
-from sem.preview.sources import Compared
+from sem.preview.contribution import contribution, overlap
+from sem.preview.contribution.contribution import Sample
+from sem.preview.contribution.encoders import Features
+from sem.preview.linear import learners, measure
+from sem.preview.linear.learners import Budget, Model
+from sem.preview.linear.measure import Scored
+from sem.preview.result import preview_run, sources
+from sem.preview.result.sources import Compared
+from sem.preview.stats import decision
+from sem.preview.stats.paired_gain import gained
 
 RESULTS = Path(__file__).resolve().parent / "results"
 BUDGETS = {"quarter": (0.25, 0.5), "half": (0.5, 0.5), "whole": (1.0, 1.0)}  # rows, benchmark
@@ -105,9 +108,9 @@ def preview(case: Case, share: float, tested: float, seed: int) -> dict[str, Any
         files.write_rows(path, map(preview_cases.as_row, case.given))
         most = max(10, round(len(case.given) * share))
         given = contribution.read(path, most, seed, pool.shape)
-    asked = run.Asked(pool.shape, compared, tuple(given.samples), given.size)
-    box = run.Box(Budget().steps, 1e6, time.monotonic())
-    found = run.worth(asked, box, MODELS.get(pool.name))
+    asked = preview_run.Asked(pool.shape, compared, tuple(given.samples), given.size)
+    box = preview_run.Box(Budget().steps, 1e6, time.monotonic())
+    found = preview_run.worth(asked, box, MODELS.get(pool.name))
     MODELS[pool.name] = found.estimate.models[0]
     gain = found.estimate.full
     return {

@@ -13,8 +13,8 @@ from typing import Any
 
 import duckdb
 
-from sem.preview.columns import Shape
-from sem.preview.contribution import Sample
+from sem.preview.contribution.columns import Shape
+from sem.preview.contribution.contribution import Sample
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "preview"
 TEXT = Shape("text", "label", text="text")

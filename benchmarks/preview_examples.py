@@ -29,10 +29,10 @@ from sem.core import console, files, jsonio
 from sem.core.example import Example
 from sem.core.project import Project
 from sem.dataset.split import snapshot
-from sem.preview import aligned, lora, mixture
-from sem.preview import bench as benches
-from sem.preview.bench import Bench, Split
-from sem.preview.gain import Gain
+from sem.preview.lora import bench as benches
+from sem.preview.lora import gradient_likeness, lora, mixture
+from sem.preview.lora.bench import Bench, Split
+from sem.preview.stats.paired_gain import Gain
 from sem.train.rows import data
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -143,7 +143,7 @@ def looked(bench: Bench, draw: Draw, model: Any, held: Sequence[Any]) -> dict[st
     found = {}
     for kind in ("same b", "wrong"):
         rows = data.encode(draw.given[kind], bench.writer).kept[:LOOKED]
-        _, pulls = aligned.pulls(bench.job, model, held, rows)
+        _, pulls = gradient_likeness.pulls(bench.job, model, held, rows)
         found[kind] = [[one.score, one.likeness] for one in pulls]
     return found
 

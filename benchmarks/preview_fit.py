@@ -17,8 +17,8 @@ from typing import Any
 import preview_plot
 
 from sem.core import files, jsonio
-from sem.preview import decision
-from sem.preview.gain import Gain
+from sem.preview.stats import decision
+from sem.preview.stats.paired_gain import Gain
 
 COVER = 0.95
 SAFE = 0.85  # share of told sizes that must be near where it is fitted: 80 % are wanted elsewhere

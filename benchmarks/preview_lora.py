@@ -30,11 +30,11 @@ from preview_examples import mistaken
 from sem.core import console, files, jsonio, schema
 from sem.core.example import Example
 from sem.core.project import ROOT, Project
-from sem.preview import bench as benches
-from sem.preview import lora, mixture
-from sem.preview.bench import Bench, Split
-from sem.preview.gain import Gain
-from sem.preview.lora import FITTED
+from sem.preview.lora import bench as benches
+from sem.preview.lora import lora, mixture
+from sem.preview.lora.bench import Bench, Split
+from sem.preview.lora.lora import FITTED
+from sem.preview.stats.paired_gain import Gain
 from sem.train.rows import data
 
 SHARED = ROOT.parent / "shared" / "data" / "text"

@@ -18,11 +18,12 @@ from clean import machine
 from sklearn.datasets import load_diabetes
 
 from sem.core import console, files
-from sem.preview import decision, estimate
-from sem.preview.columns import Shape
-from sem.preview.contribution import Sample
-from sem.preview.estimate import Rows
-from sem.preview.learners import Budget
+from sem.preview.contribution.columns import Shape
+from sem.preview.contribution.contribution import Sample
+from sem.preview.linear import estimate
+from sem.preview.linear.estimate import Rows
+from sem.preview.linear.learners import Budget
+from sem.preview.stats import decision
 
 RESULT = Path(__file__).resolve().parent / "results" / "preview_numbers.md"
 WORDS = ("improves", "cannot_tell", "does_not_improve")

@@ -23,12 +23,14 @@ from clean import machine
 from preview_cases import Pool, Rows, alike, duplicates, labelled, scattered
 
 from sem.core import files
-from sem.preview import decision, influence, run
-from sem.preview import estimate as estimates
-from sem.preview.contribution import Sample
-from sem.preview.gain import Gain
-from sem.preview.learners import Budget
-from sem.preview.sources import Compared
+from sem.preview.contribution.contribution import Sample
+from sem.preview.linear import estimate as estimates
+from sem.preview.linear import influence
+from sem.preview.linear.learners import Budget
+from sem.preview.result import preview_run
+from sem.preview.result.sources import Compared
+from sem.preview.stats import decision
+from sem.preview.stats.paired_gain import Gain
 
 RESULTS = Path(__file__).resolve().parent / "results" / "preview_useless.md"
 ROWS = RESULTS.with_suffix(".jsonl")
@@ -110,8 +112,8 @@ def one(pool: Pool, kind: str, seed: int) -> dict[str, Any]:
     drawn = Pool(pool.name, pool.shape, rows[:BASE], [], rows[BASE:])
     compared = Compared(tuple(rows[:BASE]), tuple(rows[BASE:]), "the benchmark")
     own = tuple(KINDS[kind](drawn, dice))
-    asked = run.Asked(pool.shape, compared, own, len(own))
-    found = run.worth(asked, run.Box(Budget().steps, 1e6, time.monotonic()))
+    asked = preview_run.Asked(pool.shape, compared, own, len(own))
+    found = preview_run.worth(asked, preview_run.Box(Budget().steps, 1e6, time.monotonic()))
     gain = found.estimate.full
     return {
         "pool": pool.name, "kind": kind, "seed": seed,

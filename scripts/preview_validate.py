@@ -7,7 +7,7 @@ Writes  stdout; exit 0 when it holds, 1 when it does not
 """
 
 from sem.core import console
-from sem.preview.validate import main
+from sem.preview.result.validate import main
 
 if __name__ == "__main__":
     console.run(main)

@@ -26,7 +26,7 @@ from sem.core.errors import SemError
 from sem.core.project import ROOT, Project
 
 if TYPE_CHECKING:
-    from sem.preview.run import Options
+    from sem.preview.result.preview_run import Options
 
 FORMATS = ("pretty", "json")
 TARGETS = ("auto", "classes", "number")
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command; SemError for what the user can fix."""
     args = parser().parse_args(argv)
     _check(args)
-    from sem.preview import acceptance, show, zk
+    from sem.preview.result import acceptance, preview_text, zk
 
     project = Project.load(args.sem, args.set) if args.sem else None
     made = _made(args, project)
@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.output_format == "json":
         sys.stdout.write(jsonio.pretty(made))
     else:
-        show.result(made, args.verbose)
+        preview_text.result(made, args.verbose)
     if is_refused:
         unwritten = f"; {args.zk} was not written" if args.zk else ""
         raise SemError(
@@ -95,11 +95,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _made(args: argparse.Namespace, project: Project | None) -> dict[str, Any]:
     """The document, from the cache where the same was asked before."""
-    from sem.preview import cache, run, sources
+    from sem.preview.linear import cache
+    from sem.preview.result import preview_run, sources
 
     folder = args.cache or (project and project.root / "data" / project.sem / cache.FOLDER)
     cache.sweep(folder, time.time())
-    options = run.Options(
+    options = preview_run.Options(
         args.data_path, args.sample_size, args.random_seed, args.test_mode, args.seconds,
         args.baseline_model, folder, target=args.target,
     )  # fmt: skip
@@ -131,29 +132,30 @@ class Question:
 
 def _of_rows(args: argparse.Namespace, options: "Options", project: Project | None) -> Question:
     """What rows with labels are worth."""
-    from sem.preview import document, models, run
+    from sem.preview.linear import linear_models
+    from sem.preview.result import document, preview_run
 
     def answer(options: "Options") -> dict[str, Any]:
-        found = run.preview(options, project, provenance.now(), _watched)
+        found = preview_run.preview(options, project, provenance.now(), _watched)
         if args.save_model:
             learnt = found.worth.learnt_rows
-            models.write(args.save_model, found.worth.estimate.models[1], learnt)
+            linear_models.write(args.save_model, found.worth.estimate.models[1], learnt)
         return document.preview(found)
 
-    return Question(run.named(options, project) if options.cache else "", answer)
+    return Question(preview_run.named(options, project) if options.cache else "", answer)
 
 
 def _of_examples(args: argparse.Namespace, options: "Options", project: Project) -> Question:
     """What examples of the task of PROJECT are worth."""
-    from sem.preview import taught
+    from sem.preview.result import task_preview
 
     _check_examples(args)
-    package = taught.package_of(options, project)
+    package = task_preview.package_of(options, project)
 
     def answer(options: "Options") -> dict[str, Any]:
-        return taught.preview(options, project, package, provenance.now(), _watched)
+        return task_preview.preview(options, project, package, provenance.now(), _watched)
 
-    return Question(taught.named(options, project, package), answer)
+    return Question(task_preview.named(options, project, package), answer)
 
 
 def _check_examples(args: argparse.Namespace) -> None:

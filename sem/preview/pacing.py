@@ -15,8 +15,8 @@ from pathlib import Path
 from sem.core.project import Project
 from sem.dataset.split import snapshot
 from sem.eval.config import EvalSettings
-from sem.preview import bench as benches
-from sem.preview.bench import Split
+from sem.preview.lora import bench as benches
+from sem.preview.lora.bench import Split
 from sem.train import recipe as recipes
 
 # Answering takes as long as scoring that many times its prompt: reading it, then a token at a

@@ -4,10 +4,10 @@ import json
 from types import SimpleNamespace
 
 from sem.core.example import Example
-from sem.preview import advice
-from sem.preview.advice import Known
-from sem.preview.aligned import Pull
-from sem.preview.overlap import Overlap
+from sem.preview.contribution.overlap import Overlap
+from sem.preview.lora import advice
+from sem.preview.lora.advice import Known
+from sem.preview.lora.gradient_likeness import Pull
 
 SCHEMA = {"type": "object", "properties": {
     "title": {"type": "string"}, "price": {"type": "number"}, "mood": {"enum": ["glad", "sad"]},

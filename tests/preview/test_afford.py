@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from sem.preview import afford
-from sem.preview.bench import Encoded, Pace
+from sem.preview.lora import afford
+from sem.preview.lora.bench import Encoded, Pace
 from sem.train.recipe import Recipe
 from sem.train.rows.data import Row, Rows
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sem.dataset.split import snapshot
-from sem.preview import aligned, bench
+from sem.preview.lora import bench, gradient_likeness
 from sem.train.engine import loss
 from sem.train.rows import data
 
@@ -31,7 +31,7 @@ def layers_gradient(job, model, row) -> torch.Tensor:
 
 def test_gradients_are_those_of_a_layer_before_the_head(tried) -> None:
     job, model, rows = tried
-    for row, value, gradient in aligned._gradients(job, model, rows[:5]):
+    for row, value, gradient in gradient_likeness._gradients(job, model, rows[:5]):
         expected = layers_gradient(job, model, row)
         assert torch.allclose(gradient, expected, atol=0.02 * expected.abs().max())
         assert value == pytest.approx(bench.score(job, model, [row])[0] * row.trained, rel=1e-2)
@@ -39,7 +39,7 @@ def test_gradients_are_those_of_a_layer_before_the_head(tried) -> None:
 
 def test_scores_are_the_usual_ones_and_a_row_alone_pulls_as_itself(tried) -> None:
     job, model, rows = tried
-    scores, pulls = aligned.pulls(job, model, rows[:1], rows[:3])
+    scores, pulls = gradient_likeness.pulls(job, model, rows[:1], rows[:3])
     assert scores == pytest.approx(bench.score(job, model, rows[:1]), rel=1e-2)
     assert pulls[0].likeness == pytest.approx(1.0, abs=1e-3)
     assert all(-1.0 <= one.likeness < 0.999 for one in pulls[1:])

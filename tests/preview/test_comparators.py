@@ -6,8 +6,8 @@ from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep, proportions_ztest
 
 from sem.core.errors import SemError
-from sem.preview import comparators
-from sem.preview.comparators import Sides
+from sem.preview.stats import comparators
+from sem.preview.stats.comparators import Sides
 
 
 def draws(rng: np.random.Generator, kind: str, n: int, lift: float) -> list[float]:

@@ -13,9 +13,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from sem.core.errors import SemError
-from sem.preview import contribution
-from sem.preview.columns import Shape, as_list
-from sem.preview.contribution import Sample
+from sem.preview.contribution import contribution
+from sem.preview.contribution.columns import Shape, as_list
+from sem.preview.contribution.contribution import Sample
 
 ROWS = [{"text": f"text number {n}", "label": f"c{n % 3}"} for n in range(30)]
 NUMBERS = [{"query_id": n, "features": [n / 2, -n], "label": n % 2} for n in range(20)]

@@ -6,8 +6,8 @@ import pytest
 
 from sem.core import files, jsonio
 from sem.core.errors import SemError
-from sem.preview import decision
-from sem.preview.gain import Gain
+from sem.preview.stats import decision
+from sem.preview.stats.paired_gain import Gain
 
 KNOWN = {
     "log_width": 1.0, "log_effect": 2.0, "log_benchmark": 7.0, "share_used": 0.5, "balance": 1.0,

@@ -6,8 +6,8 @@ import pytest
 
 from sem.core import files
 from sem.core.errors import SemError
-from sem.preview import deltaone
-from sem.preview.deltaone import Measured, MetricDelta, Rule
+from sem.preview.stats import deltaone
+from sem.preview.stats.deltaone import Measured, MetricDelta, Rule
 
 BEFORE = {"accuracy": 0.85, "precision": 0.83, "recall": 0.87, "f1": 0.85, "auroc": 0.91}
 AFTER = {"accuracy": 0.88, "precision": 0.86, "recall": 0.89, "f1": 0.87, "auroc": 0.93}

@@ -11,11 +11,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sem.core.errors import SemError
-from sem.preview import learners
-from sem.preview.columns import Shape
-from sem.preview.contribution import Sample
-from sem.preview.encoders import Features
-from sem.preview.learners import Budget
+from sem.preview.contribution.columns import Shape
+from sem.preview.contribution.contribution import Sample
+from sem.preview.contribution.encoders import Features
+from sem.preview.linear import learners
+from sem.preview.linear.learners import Budget
 
 TEXT = Shape("text", "label", text="text")
 WORDS = ("pay", "bill", "card", "lost", "fly", "seat", "late", "a", "the", "refund")

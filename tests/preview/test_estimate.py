@@ -2,8 +2,8 @@
 
 from collections import Counter
 
-from sem.preview import estimate
-from sem.preview.contribution import Sample
+from sem.preview.contribution.contribution import Sample
+from sem.preview.linear import estimate
 
 
 def rows(count: int) -> tuple[Sample, ...]:

@@ -5,12 +5,12 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from sem.preview import influence
-from sem.preview.columns import Shape
-from sem.preview.contribution import Sample
-from sem.preview.estimate import Rows
-from sem.preview.learners import Budget
-from sem.preview.overlap import Overlap
+from sem.preview.contribution.columns import Shape
+from sem.preview.contribution.contribution import Sample
+from sem.preview.contribution.overlap import Overlap
+from sem.preview.linear import influence
+from sem.preview.linear.estimate import Rows
+from sem.preview.linear.learners import Budget
 
 TABLE = Shape("table", "label", features=("a", "b"), width=2)
 NONE: frozenset[int] = frozenset()

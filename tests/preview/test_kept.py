@@ -15,9 +15,9 @@ from test_encoders import shape_of, table, texts
 from test_preview_run import rows
 
 from sem.core import files
-from sem.preview import cache, fits, learners
-from sem.preview.encoders import Features
-from sem.preview.learners import Budget, Model
+from sem.preview.contribution.encoders import Features
+from sem.preview.linear import cache, kept_fits, learners
+from sem.preview.linear.learners import Budget, Model
 
 SCRIPT = SCRIPTS / "preview_run.py"
 TIMES = {"time_elapsed", "timestamp", "evaluation_time_seconds", "evaluation_timestamp",
@@ -99,7 +99,7 @@ def samples(request) -> tuple:
 
 def kept(samples: tuple, parts: Path, **words: Any) -> Model:
     features = Features(shape_of(samples), samples)
-    return fits.fit(features, samples, Budget(parts=parts, **words))
+    return kept_fits.fit(features, samples, Budget(parts=parts, **words))
 
 
 def test_a_fit_that_is_kept_is_not_made_again(samples, tmp_path, monkeypatch) -> None:

@@ -15,11 +15,13 @@ from test_encoders import texts
 
 from sem.core import files
 from sem.core.errors import SemError
-from sem.preview import command, contribution, lines, models
-from sem.preview.columns import Shape
-from sem.preview.contribution import Sample
-from sem.preview.encoders import Features
-from sem.preview.learners import Budget
+from sem.preview import command
+from sem.preview.contribution import contribution
+from sem.preview.contribution.columns import Shape
+from sem.preview.contribution.contribution import Sample
+from sem.preview.contribution.encoders import Features
+from sem.preview.linear import linear_models, number_targets
+from sem.preview.linear.learners import Budget
 
 NUMBERS = Shape("table", "y", features=tuple("abc"), width=3, target="number")
 
@@ -35,20 +37,22 @@ def made(count: int, seed: int = 1, noise: float = 1.0) -> tuple[Sample, ...]:
 
 
 def fitted(samples: tuple[Sample, ...], strength: float = 0.5):
-    return lines.fit(Features(NUMBERS, samples), samples, Budget(strength=strength))
+    return number_targets.fit(Features(NUMBERS, samples), samples, Budget(strength=strength))
 
 
 def test_it_is_scikit_learns_ridge_over_scaled_numbers() -> None:
     samples, tested = made(200), made(80, seed=2)
-    x, y = np.array([one.features for one in samples]), lines.targets(samples)
-    asked, truth = np.array([one.features for one in tested]), lines.targets(tested)
+    x, y = np.array([one.features for one in samples]), number_targets.targets(samples)
+    asked, truth = np.array([one.features for one in tested]), number_targets.targets(tested)
     said = make_pipeline(StandardScaler(), Ridge(alpha=2.0)).fit(x, y).predict(asked)
     model = fitted(samples)
     assert model.values(tested) == pytest.approx(said)
-    scored = lines.score(model, tested)
+    scored = number_targets.score(model, tested)
     assert scored.metrics["r2"] == pytest.approx(r2_score(truth, said))
-    assert scored.metrics[lines.PRIMARY] == pytest.approx(d2_absolute_error_score(truth, said))
-    assert scored.right.mean() == pytest.approx(scored.metrics[lines.PRIMARY])
+    assert scored.metrics[number_targets.PRIMARY] == pytest.approx(
+        d2_absolute_error_score(truth, said)
+    )
+    assert scored.right.mean() == pytest.approx(scored.metrics[number_targets.PRIMARY])
     assert scored.errors.mean() == pytest.approx(mean_absolute_error(truth, said))
 
 
@@ -58,26 +62,26 @@ def test_the_penalty_is_stronger_only_where_rows_clearly_ask_for_it() -> None:
              for n, (row, y) in enumerate(zip(rng.normal(size=(60, 40)), rng.normal(size=60),
                                               strict=True))]  # fmt: skip
     wide = Shape("table", "y", features=("features",), width=40, target="number")
-    found = lines.tuned(Features(wide, noise), noise, Budget()).strength
-    assert found < lines.STRENGTH["table"]
+    found = number_targets.tuned(Features(wide, noise), noise, Budget()).strength
+    assert found < number_targets.STRENGTH["table"]
     quiet = made(60, noise=0.01)
-    assert lines.tuned(Features(NUMBERS, quiet), quiet, Budget()).strength > found
+    assert number_targets.tuned(Features(NUMBERS, quiet), quiet, Budget()).strength > found
     few = made(19)
-    assert lines.tuned(Features(NUMBERS, few), few, Budget()) == Budget()
+    assert number_targets.tuned(Features(NUMBERS, few), few, Budget()) == Budget()
 
 
 def test_words_say_numbers_too() -> None:
     samples = tuple(Sample(s.where, repr(float(s.label) * 10), s.text) for s in texts(90))
     shape = Shape("text", "y", text="text", target="number")
-    model = lines.fit(Features(shape, samples), samples, Budget())
-    assert np.abs(model.values(samples) - lines.targets(samples)).mean() < 2
+    model = number_targets.fit(Features(shape, samples), samples, Budget())
+    assert np.abs(model.values(samples) - number_targets.targets(samples)).mean() < 2
 
 
 def test_a_model_of_a_number_is_read_as_it_was_written(tmp_path) -> None:
     samples = made(50)
     model = fitted(samples)
-    path = models.write(tmp_path / "a.safetensors", model, samples)
-    again, _ = models.read(path)
+    path = linear_models.write(tmp_path / "a.safetensors", model, samples)
+    again, _ = linear_models.read(path)
     assert (again.values(samples) == model.values(samples)).all()
     assert again.classes == ()
 
@@ -85,7 +89,7 @@ def test_a_model_of_a_number_is_read_as_it_was_written(tmp_path) -> None:
 def test_a_benchmark_of_one_value_says_nothing() -> None:
     tested = [Sample("a", "2.5", features=(1.0, 2.0, 3.0))] * 9
     with pytest.raises(SemError) as caught:
-        lines.score(fitted(made(50)), tested)
+        number_targets.score(fitted(made(50)), tested)
     assert caught.value.message == "every one of the 9 benchmark rows has the value 2.5"
 
 

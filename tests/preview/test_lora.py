@@ -9,13 +9,17 @@ import pytest
 from sem.core import files
 from sem.core.errors import SemError
 from sem.dataset.split import snapshot
-from sem.preview import bench as benches
-from sem.preview import cache, command, examples, lora, taught
-from sem.preview.advice import Advised
-from sem.preview.afford import Budget
-from sem.preview.aligned import Pull
-from sem.preview.gain import Gain
-from sem.preview.overlap import Overlap
+from sem.preview import command
+from sem.preview.contribution import examples
+from sem.preview.contribution.overlap import Overlap
+from sem.preview.linear import cache
+from sem.preview.lora import bench as benches
+from sem.preview.lora import lora
+from sem.preview.lora.advice import Advised
+from sem.preview.lora.afford import Budget
+from sem.preview.lora.gradient_likeness import Pull
+from sem.preview.result import task_preview
+from sem.preview.stats.paired_gain import Gain
 
 
 def told(root: Path, rows: list[dict], name: str = "given.jsonl") -> Path:
@@ -214,7 +218,7 @@ def test_a_part_of_a_training_that_gains_nothing_decides_nothing(
 ) -> None:
     found = replace(FOUND, gain=Gain((low + high) / 2, low, high, 12),
                     budget=replace(FOUND.budget, steps=steps))  # fmt: skip
-    said, reason = taught.decide(found, 0.01)
+    said, reason = task_preview.decide(found, 0.01)
     assert said == word
     assert reason.endswith(why)
 

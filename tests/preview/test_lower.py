@@ -6,8 +6,8 @@ import pytest
 
 from sem.core.project import Project
 from sem.dataset.split import snapshot
-from sem.preview import bench, lower
-from sem.preview.bench import Bench, Encoded, Split
+from sem.preview.lora import bench, frozen_layers
+from sem.preview.lora.bench import Bench, Encoded, Split
 
 
 def shallow(project: Project, folder: Path) -> tuple[Bench, Encoded]:
@@ -28,7 +28,7 @@ def shallow(project: Project, folder: Path) -> tuple[Bench, Encoded]:
     ],
 )
 def test_the_last_layers_are_trained(config: dict, found: tuple | None) -> None:
-    made = lower.of(config)
+    made = frozen_layers.of(config)
     assert (made and (made.count, made.trained)) == found
 
 
@@ -58,8 +58,8 @@ def test_only_the_last_layers_learn_and_what_is_kept_is_what_is_computed(
 def test_a_row_passes_once(cut_toy, tmp_path) -> None:
     made, rows = shallow(cut_toy, tmp_path)
     twice = [*rows.base.kept, *rows.base.kept, *rows.given.kept]
-    assert len(lower.unseen(made.lower, twice)) == len({row.ids for row in twice})
+    assert len(frozen_layers.unseen(made.lower, twice)) == len({row.ids for row in twice})
     bench.through(made, bench.fresh(made), rows.base.kept)
-    assert {row.ids for row in lower.unseen(made.lower, twice)} == {
+    assert {row.ids for row in frozen_layers.unseen(made.lower, twice)} == {
         row.ids for row in rows.given.kept
     }

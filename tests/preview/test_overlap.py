@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from sem.preview import overlap
-from sem.preview.contribution import Sample
+from sem.preview.contribution import overlap
+from sem.preview.contribution.contribution import Sample
 
 TEXT = "where is the card that I ordered a week ago from your shop"
 

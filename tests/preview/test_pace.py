@@ -2,11 +2,11 @@
 
 from test_encoders import table, texts
 
-from sem.preview import pace
-from sem.preview.columns import Shape
-from sem.preview.estimate import Rows
-from sem.preview.learners import Budget
-from sem.preview.pace import Pace
+from sem.preview.contribution.columns import Shape
+from sem.preview.linear import pace
+from sem.preview.linear.estimate import Rows
+from sem.preview.linear.learners import Budget
+from sem.preview.linear.pace import Pace
 
 TABLE = Shape("table", "y", features=tuple("abcd"), width=4)
 

@@ -23,8 +23,10 @@ from sem.eval.report import compare, report
 from sem.lm.local import chat
 from sem.lm.local import model as models
 from sem.package.export import bundle
-from sem.preview import bench, command, lora, packaged, taught
-from sem.preview.run import Options
+from sem.preview import command
+from sem.preview.lora import bench, lora, packaged
+from sem.preview.result import task_preview
+from sem.preview.result.preview_run import Options
 from sem.train.rows import data
 from sem.train.run import plan
 
@@ -221,7 +223,7 @@ def test_another_package_is_another_question(cut_toy, package) -> None:
     options = Options(package / "manifest.json", baseline=package)
     found = opened(cut_toy, package)
     seal(package, lineage(cut_toy) | {"adapter": "1"})
-    names = [taught.named(options, cut_toy, one)
+    names = [task_preview.named(options, cut_toy, one)
              for one in (None, found, opened(cut_toy, package))]  # fmt: skip
     assert len(set(names)) == 3
 

@@ -11,7 +11,10 @@ import pytest
 from sem.core import files, schema
 from sem.core.errors import SemError
 from sem.core.project import ROOT
-from sem.preview import command, decision, models, zk
+from sem.preview import command
+from sem.preview.linear import linear_models
+from sem.preview.result import zk
+from sem.preview.stats import decision
 
 WORDS = {
     "pay": ["bill", "invoice", "amount", "due", "settle"],
@@ -181,7 +184,7 @@ def test_a_model_of_numbers_is_no_baseline_for_texts(root, capsys) -> None:
     from test_models import fitted
 
     samples = table(40)
-    path = models.write(root / "numbers.safetensors", fitted(samples), samples)
+    path = linear_models.write(root / "numbers.safetensors", fitted(samples), samples)
     with pytest.raises(SemError) as caught:
         shown(root, capsys, "--baseline-model", str(path))
     assert caught.value.message == (f"{path}: a model of table, 4 numbers a row, not of text, 0")

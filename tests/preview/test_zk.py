@@ -9,7 +9,7 @@ import pytest
 
 from sem.core import files, jsonio, schema
 from sem.core.errors import SemError
-from sem.preview import validate, zk
+from sem.preview.result import validate, zk
 
 RUN = "1749778254976095"
 

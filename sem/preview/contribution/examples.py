@@ -1,0 +1,98 @@
+"""Examples of a sem's own task as a contribution: one JSON object a line, checked by its TaskSpec.
+
+Spellings of older files are read (`prompt_text`, `response_strong`, …). A row whose answer does
+not fit the task's schema teaches a wrong form: it is refused and counted, not trained on.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from sem.core import jsonio, schema
+from sem.core.errors import SemError
+from sem.core.example import SPELLINGS, Example
+from sem.core.taskspec import TaskSpec
+from sem.dataset.ingest import readers
+from sem.dataset.ingest.readers import Told
+from sem.preview.contribution import contribution
+from sem.preview.contribution.contribution import Sample
+
+
+@dataclass(frozen=True)
+class Examples:
+    """A sample of a file's usable examples, and what was not usable."""
+
+    kept: tuple[Example, ...]
+    size: int  # usable rows in the file
+    refused: Counter[str] = field(default_factory=Counter)
+
+
+def read(path: Path, tasks: Mapping[str, TaskSpec], most: int, seed: int) -> Examples:
+    """At most MOST examples of PATH by lot; SemError when it holds none for one of TASKS."""
+    contribution.unpack(path)
+    if path.name.lower().removesuffix(".gz").rsplit(".", 1)[-1] not in ("jsonl", "ndjson"):
+        raise SemError(
+            f"{path}: examples of a sem's task are JSON lines", "write one object a line (.jsonl)"
+        )
+    refused: Counter[str] = Counter()
+    told = Told(lambda _, reason: refused.update((reason.partition(":")[0],)))
+    found: dict[str, Example] = {}
+    for where, row in readers.jsonl(path, told):
+        made = example(where, row, tasks)
+        if isinstance(made, Example):
+            made = replace(made, id=where) if made.id in found else made
+            found[made.id] = made
+        else:
+            refused[made] += 1
+    if not found:
+        reason = f": {refused.most_common(1)[0][0]}" if refused else ""
+        raise SemError(
+            f"{path}: none of its rows is an example of {', '.join(sorted(tasks))}{reason}",
+            "a row needs input_text, output_json and, in a sem of several tasks, task",
+        )
+    order = sorted(found.values(), key=lambda one: as_sample(one).lot(f"sample {seed}"))
+    return Examples(tuple(order[:most]), len(found), refused)
+
+
+def example(where: str, row: Any, tasks: Mapping[str, TaskSpec]) -> Example | str:
+    """ROW, found at WHERE, as an example, or the reason why it is none."""
+    if not isinstance(row, dict):
+        return "no_object"
+    given = {
+        name: next((row[one] for one in spelled if one in row), None)
+        for name, spelled in SPELLINGS.items()
+    }
+    only = next(iter(tasks)) if len(tasks) == 1 else ""
+    task = str(row.get("task") or row.get("task_id") or only)
+    if task not in tasks:
+        return "no_such_task"
+    prompt, answer = given["input_text"], given["output_json"]
+    if not isinstance(prompt, str) or not prompt.strip():
+        return "no_input_text"
+    answer = _parsed(answer) if isinstance(answer, str) else answer
+    if answer is None or schema.problems(answer, tasks[task].io_schema, 1):
+        return "answer_breaks_schema"
+    meta = given["meta"] if isinstance(given["meta"], dict) else {}
+    domain = row.get("domain") or meta.get("domain")
+    meta = {**meta, "domain": domain} if isinstance(domain, str) else meta
+    return Example(str(row.get("id") or where), task, prompt, answer, meta)
+
+
+def _parsed(text: str) -> Any:
+    """The JSON value in TEXT; TEXT itself where it is none."""
+    try:
+        return jsonio.loads(text)
+    except ValueError:
+        return text
+
+
+def as_sample(one: Example) -> Sample:
+    """ONE as the overlap sees it: its input, under its answer."""
+    return Sample(one.id, jsonio.dumps([one.task, one.output_json]), one.input_text)
+
+
+def as_samples(found: Sequence[Example]) -> tuple[Sample, ...]:
+    """All of FOUND."""
+    return tuple(map(as_sample, found))

@@ -1,0 +1,169 @@
+"""Previews, baselines and finished fits that were made before, by the hash of what they come from.
+
+What counts is content: the contribution, the base rows, the benchmark, the options, this program.
+A file that is damaged is made again. The fits of a preview lie in a folder of its own until it is
+done, so that one that is killed goes on. Nothing is removed but what is named by a hash.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sem.core import console, files, jsonio, schema
+from sem.core.errors import SemError
+from sem.core.project import ROOT
+from sem.preview.linear import linear_models
+from sem.preview.linear.learners import Model
+from sem.preview.stats import decision
+
+HERE = ROOT / "sem" / "preview"
+FOLDER = ".preview"  # below data/SEM/
+MOST_BYTES = 2**30  # of all that is kept
+MOST_OF_A_FIT = 2**27  # larger weights are not kept: writing them takes as long as the fit
+LONGEST = 7 * 24 * 3600.0  # seconds that the fits of a killed preview wait for it
+TORN = 3600.0  # seconds after which a file is nobody's that was never finished
+NAME = r"[0-9a-f]{64}"
+PARTS = re.compile(rf"{NAME}\.parts")
+OWN = re.compile(rf"(\.tmp-)?{NAME}\.(json|safetensors)(-\w+)?")
+SHAPE = {
+    "type": "object",
+    "required": ["preview_metadata", "estimate", "rows", "disclaimer", "delta_computation"],
+    "properties": {"preview_metadata": {"type": "object"}},
+}
+Value = TypeVar("Value")
+
+
+def key(parts: list[Any]) -> str:
+    """What names a result of PARTS, made by this program as it is now."""
+    fitted = files.sha256(decision.CURVE) if decision.CURVE.exists() else None
+    return files.sha256_json([_program(), fitted, parts])
+
+
+@cache
+def _program() -> list[str]:
+    """The hashes of this program's files, read once: a preview asks for dozens of names."""
+    return [files.sha256(path) for path in sorted(HERE.rglob("*.py"))]
+
+
+def find(folder: Path | None, name: str) -> dict[str, Any] | None:
+    """The document called NAME in FOLDER, None where there is none that can be used."""
+    made = _sealed(folder / f"{name}.json") if folder else None
+    return None if made is None or schema.problems(made, SHAPE) else made
+
+
+def keep(folder: Path | None, name: str, made: dict[str, Any]) -> None:
+    """Keep the document MADE as NAME in FOLDER."""
+    if folder:
+        _seal(folder, folder / f"{name}.json", made)
+
+
+def baseline(folder: Path | None, name: str, learnt: str) -> Model | None:
+    """The kept baseline of the rows LEARNT, None where there is none that can be used."""
+    path = folder / f"{name}.safetensors" if folder else None
+    if path is None or not path.is_file():
+        return None
+    try:
+        model, told = linear_models.read(path)
+    except SemError:
+        return None
+    return model if told == learnt else None
+
+
+def keep_baseline(folder: Path, name: str, model: Model, learnt: str) -> None:
+    """Keep MODEL of the rows LEARNT as NAME, unless it is too large to be worth it."""
+    if model.weights is None or model.weights.nbytes <= MOST_OF_A_FIT:
+        _write(folder, folder / f"{name}.safetensors", linear_models.content(model, learnt))
+
+
+def parts(folder: Path | None, name: str) -> Path | None:
+    """Where the fits of the preview NAME are kept until it is done."""
+    return folder / f"{name}.parts" if folder and name else None
+
+
+def part(parts: Path | None, told: list[Any]) -> Any:
+    """What was found for TOLD, None where it is not kept or damaged."""
+    return _sealed(parts / f"{key(told)}.json") if parts else None
+
+
+def keep_part(parts: Path | None, told: list[Any], found: Value) -> Value:
+    """FOUND, which is kept for TOLD."""
+    if parts:
+        _seal(parts.parent, parts / f"{key(told)}.json", found)
+    return found
+
+
+def count(parts: Path | None) -> int:
+    """How many results of a preview that was stopped are kept in PARTS."""
+    there = parts.iterdir() if parts and parts.is_dir() else ()
+    return sum(not path.name.startswith(".") for path in there)
+
+
+def forget(parts: Path | None) -> None:
+    """Remove PARTS: the preview is done."""
+    if parts:
+        shutil.rmtree(parts, ignore_errors=True)
+
+
+def sweep(folder: Path | None, now: float) -> None:
+    """Remove what killed previews left in FOLDER and nobody came back for by NOW (epoch, s)."""
+    for path, told in _own(folder) if folder else ():
+        age = now - told.st_mtime
+        is_part, is_torn = PARTS.fullmatch(path.parent.name), path.name.startswith(".tmp-")
+        if (is_part and age > LONGEST) or (is_torn and age > TORN):
+            path.unlink(missing_ok=True)
+    for place in _places(folder) if folder else ():
+        if not any(place.iterdir()):
+            place.rmdir()
+
+
+def _sealed(path: Path) -> Any:
+    """The value sealed in PATH; None where there is none, or it is damaged and is made again."""
+    try:
+        made = files.read_json(path) if path.is_file() else None
+    except SemError:
+        return None
+    if not isinstance(made, dict) or made.get("sha256") != files.sha256_json(made.get("value")):
+        return None
+    return made["value"]
+
+
+def _seal(folder: Path, path: Path, value: Any) -> None:
+    """Write VALUE and its hash as PATH in FOLDER."""
+    _write(folder, path, jsonio.pretty({"value": value, "sha256": files.sha256_json(value)}))
+
+
+def _write(folder: Path, path: Path, content: str | bytes) -> None:
+    """Write CONTENT as PATH; in FOLDER the oldest give way beyond MOST_BYTES."""
+    found = sorted((told.st_mtime, told.st_size, one) for one, told in _own(folder))
+    total, gone = sum(size for _, size, _ in found) + len(content), 0
+    for _, size, one in found:
+        if total <= MOST_BYTES:
+            break
+        one.unlink(missing_ok=True)
+        total, gone = total - size, gone + 1
+    if gone:
+        console.note(f"cache: the {gone} oldest files gave way: {MOST_BYTES // 2**20:,} MiB")
+    try:
+        files.write(path, content)
+    except OSError as error:  # a full disk must not cost the result
+        console.note(f"cache: not kept: {error.strerror}")
+
+
+def _places(folder: Path) -> list[Path]:
+    """The folders of unfinished previews in FOLDER."""
+    there = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [p for p in there if PARTS.fullmatch(p.name) and p.is_dir() and not p.is_symlink()]
+
+
+def _own(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Every file in FOLDER that this module has named; another preview may take some away."""
+    for place in (folder, *_places(folder)):
+        for path in sorted(place.iterdir()) if place.is_dir() else ():
+            if OWN.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+                with contextlib.suppress(FileNotFoundError):
+                    yield path, path.stat()

@@ -1,0 +1,148 @@
+"""The estimate: the same code, the same rows apart from the contribution, the same benchmark.
+
+The baseline learns from the base rows, the candidate from them and the contribution; each has its
+own encoder, or words that only the contribution knows would dilute the baseline. Differences are
+paired by benchmark row. A ladder of nested parts of the contribution says how the gain grows.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from sem.core.errors import SemError
+from sem.preview.contribution.columns import Shape
+from sem.preview.contribution.contribution import Sample
+from sem.preview.contribution.encoders import Features
+from sem.preview.linear import kept_fits, measure, number_targets
+from sem.preview.linear.learners import Budget, Model
+from sem.preview.linear.measure import Scored
+from sem.preview.stats import gain_curve
+from sem.preview.stats.gain_curve import Step
+from sem.preview.stats.paired_gain import Gain, gained
+
+LADDER = (0.25, 0.5, 1.0)  # shares of the contribution
+PRIMARY = "accuracy"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What is learnt from and tested on; `units` tie benchmark rows that belong together."""
+
+    shape: Shape
+    base: tuple[Sample, ...]
+    given: tuple[Sample, ...]  # the contribution, without what the benchmark holds
+    benchmark: tuple[Sample, ...]
+    units: tuple[str, ...] | None = None
+
+    @cached_property
+    def features(self) -> Features:
+        """All of them as numbers, computed once."""
+        return Features(self.shape, (*self.base, *self.given, *self.benchmark))
+
+    def only(self, base: int, given: int) -> "Rows":
+        """As many base and contributed rows, by lot; the features are shared."""
+        left = replace(self, base=_some(self.base, base), given=_some(self.given, given))
+        left.__dict__["features"] = self.features
+        return left
+
+    def __post_init__(self) -> None:
+        if len(self.benchmark) < 2:
+            raise SemError(
+                f"the benchmark has {len(self.benchmark)} rows", "give at least two, better 500"
+            )
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the contribution changed."""
+
+    before: Scored
+    after: Scored
+    gain: Gain  # of the share of right rows, on the rows learnt from
+    full: Gain  # the same when all of the contribution is learnt from, by the learning curve
+    reached: int  # rows of that: as many as the last rung's where nothing is extrapolated
+    likelihood: Gain | None  # of the right class's log-likelihood: nats, within -1 and 1 each
+    ladder: tuple[Step, ...]
+    seconds: float
+    complete: bool  # both models converged and every rung was trained
+    models: tuple[Model, Model]  # baseline and candidate
+    notes: tuple[str, ...] = field(default=())
+
+
+def estimate(
+    rows: Rows,
+    budget: Budget,
+    total: int | None = None,
+    baseline: Model | None = None,
+    watched: Callable[[str], None] = lambda _: None,
+) -> Estimate:
+    """What `rows.given` adds to `rows.base`, and what TOTAL such rows would add.
+
+    BASELINE: a model of the base rows that exists already.
+    """
+    began = time.monotonic()
+    watched("baseline")
+    before = baseline or _fitted(rows.features, rows.base, budget)
+    score = number_targets.score if rows.shape.is_of_numbers else measure.score
+    old = score(before, rows.benchmark)
+    steps, new, after = [], old, before
+    whole = kept_fits.tuned(rows.features, (*rows.base, *rows.given), budget)
+    if not rows.given:  # nothing new: the candidate is the baseline
+        steps = [Step(0, Gain(0.0, 0.0, 0.0, len(rows.benchmark)))]
+    for share in LADDER if rows.given else ():
+        if steps and budget.deadline is not None and _is_late(began, budget, len(steps)):
+            break
+        part = nested(rows.given, share)
+        watched(f"candidate on {len(part):,} contributed rows")
+        after = kept_fits.fit(rows.features, (*rows.base, *part), whole)
+        new = score(after, rows.benchmark)
+        steps.append(Step(len(part), gained(old.right, new.right, rows.units)))
+    complete = (
+        before.converged and after.converged and (len(steps) == len(LADDER) or not rows.given)
+    )
+    notes = () if complete else ("the time was up before training was done",)
+    reached = max(total or len(rows.given), steps[-1].rows)
+    return Estimate(
+        before=old,
+        after=new,
+        gain=steps[-1].gain,
+        full=gain_curve.grown(steps, len(rows.base), reached),
+        reached=reached,
+        likelihood=_likelier(old, new, rows.units),
+        ladder=tuple(steps),
+        seconds=time.monotonic() - began,
+        complete=complete,
+        models=(before, after),
+        notes=(*dict.fromkeys((*old.notes, *new.notes)), *notes),
+    )
+
+
+def _fitted(features: Features, samples: Sequence[Sample], budget: Budget) -> Model:
+    return kept_fits.fit(features, samples, kept_fits.tuned(features, samples, budget))
+
+
+def nested(samples: Sequence[Sample], share: float) -> tuple[Sample, ...]:
+    """A SHARE of SAMPLES in their order, by lot; larger shares hold the smaller ones."""
+    return _some(samples, max(1, round(len(samples) * share)))
+
+
+def _some(samples: Sequence[Sample], count: int) -> tuple[Sample, ...]:
+    order = sorted(range(len(samples)), key=lambda n: (samples[n].lot("ladder"), n))
+    return tuple(samples[n] for n in sorted(order[:count]))
+
+
+def _is_late(began: float, budget: Budget, done: int) -> bool:
+    """Whether the next rung, which takes about twice as long as all before, would be too late."""
+    spent = time.monotonic() - began
+    return budget.deadline is not None and time.monotonic() + spent / done > budget.deadline
+
+
+def _likelier(old: Scored, new: Scored, units: Sequence[str] | None) -> Gain | None:
+    """The gain in log-likelihood; a row moves it by 1 nat at most, so that none decides alone."""
+    import numpy as np
+
+    if old.likelihood is None or new.likelihood is None:
+        return None
+    change = np.clip(new.likelihood - old.likelihood, -1.0, 1.0)
+    return gained(np.zeros(len(change)).tolist(), change.tolist(), units)

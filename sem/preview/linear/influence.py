@@ -1,0 +1,242 @@
+"""Which rows help: a value for each contributed row, doubtful labels, gaps that are filled.
+
+The value is the row's exact Shapley share of a nearest-neighbour model's accuracy on the
+benchmark (Jia et al. 2019), over base and contributed rows together. Labels are doubted where a
+model that did not see the row prefers another class with confidence (confident learning,
+Northcutt et al. 2021).
+"""
+
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from sem.preview.contribution.contribution import Sample
+from sem.preview.contribution.overlap import Overlap
+from sem.preview.linear import kept_fits
+from sem.preview.linear.estimate import Rows
+from sem.preview.linear.learners import Budget
+
+if TYPE_CHECKING:
+    import numpy as np
+
+NEIGHBOURS = 5
+FOLDS = 2  # a fit of all rows each: more would double the time of a preview
+DOUBTED = 0.5
+BLOCK = 128  # benchmark rows compared at once
+FEW = 3  # base rows of a class below which it is a gap
+FAR = 0.3  # cosine below which the nearest row says nothing about another
+Advice = Literal["keep", "drop", "inspect"]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One contributed row: its share of the gain, what its label is doubted for, what to do."""
+
+    where: str
+    label: str
+    value: float
+    advice: Advice
+    reason: str
+    better: str | None = None  # the class that a model without this row prefers
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """What the contribution adds that the base data lack."""
+
+    classes: dict[str, int]  # class -> contributed rows, where the base has fewer than FEW
+    benchmark_rows: int  # near no base row, and near a contributed one of the same class
+    share: float  # of the benchmark
+
+
+def values(rows: Rows) -> "np.ndarray[Any, Any]":
+    """The Shapley value of every row of `rows.given`, shape (rows,); they sum over the benchmark.
+
+    Values of base and contributed rows together add up to the model's accuracy.
+    """
+    import numpy as np
+
+    samples = (*rows.base, *rows.given)
+    encoder = rows.features.encoder(samples)
+    left, count = encoder.encode(samples), len(samples)
+    labels, wanted = _numbered(samples, rows.benchmark)
+    total = np.zeros(count)
+    for start in range(0, len(rows.benchmark), BLOCK):
+        right = encoder.encode(rows.benchmark[start : start + BLOCK])
+        order = np.argsort(_apart(right, left), axis=1, kind="stable")
+        agrees = labels[order] == wanted[start : start + BLOCK, None]
+        total += np.bincount(order.ravel(), _shares(agrees).ravel(), count)
+    return total[len(rows.base) :] / len(rows.benchmark)
+
+
+def _shares(agrees: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    """The share of each row, nearest first, in the model's vote: (tested rows, rows learnt)."""
+    import numpy as np
+
+    count = agrees.shape[1]
+    share = np.zeros(agrees.shape)
+    share[:, -1] = agrees[:, -1] * min(NEIGHBOURS, count) / (NEIGHBOURS * count)
+    ranks = np.arange(1, count)
+    steps = (agrees[:, :-1].astype(float) - agrees[:, 1:]) / NEIGHBOURS
+    steps *= np.minimum(NEIGHBOURS, ranks) / ranks
+    share[:, :-1] = share[:, -1:] + np.cumsum(steps[:, ::-1], axis=1)[:, ::-1]
+    return share
+
+
+def _numbered(*parts: Sequence[Sample]) -> "list[np.ndarray[Any, Any]]":
+    """The labels of PARTS as numbers, the same label the same number."""
+    import numpy as np
+
+    place: dict[str, int] = {}
+    return [np.array([place.setdefault(s.label, len(place)) for s in part]) for part in parts]
+
+
+def doubts(rows: Rows, budget: Budget) -> dict[int, str]:
+    """Row number of `rows.given` -> the class that a model without its fold is confident of.
+
+    Folds hold whole groups of equal content, or a duplicate would vouch for its twin's label.
+    """
+    import numpy as np
+
+    samples = [*rows.base, *rows.given]
+    classes = tuple(sorted({sample.label for sample in samples}))
+    place = {name: number for number, name in enumerate(classes)}
+    own = np.array([place[sample.label] for sample in samples])
+    chances = np.zeros((len(samples), len(classes)))
+    folds = _folds(samples)
+    for fold in range(FOLDS):
+        learnt = [s for s, at in zip(samples, folds, strict=True) if at != fold]
+        asked = [n for n, at in enumerate(folds) if at == fold]
+        if not learnt or not asked:
+            continue
+        model = kept_fits.fit(rows.features, learnt, budget)
+        found = model.probabilities([samples[n] for n in asked])
+        for column, name in enumerate(model.classes):
+            chances[asked, place[name]] = found[:, column]
+    return _preferred(chances, own, classes, len(rows.base))
+
+
+def _preferred(
+    chances: "np.ndarray[Any, Any]", own: Any, classes: Sequence[str], base: int
+) -> dict[int, str]:
+    """Rows from BASE on that a model calls otherwise with confidence, and hardly their own class.
+
+    With confidence: what it gives the other class's members on average; hardly: less than DOUBTED
+    of that for their own.
+    """
+    import numpy as np
+
+    rows, best = np.arange(len(own)), chances.argmax(axis=1)
+    mean = np.array(
+        [chances[own == n, n].mean() if (own == n).any() else 1.0 for n in range(len(classes))]
+    )
+    sure = chances[rows, best] >= mean[best]
+    doubted = (best != own) & sure & (chances[rows, own] < DOUBTED * mean[own])
+    return {int(n) - base: classes[best[n]] for n in np.flatnonzero(doubted) if n >= base}
+
+
+def _folds(samples: Sequence[Sample]) -> list[int]:
+    """The fold of each sample, the same for equal content, classes spread over folds."""
+    found: dict[str, int] = {}
+    counts: Counter[str] = Counter()
+    for sample in samples:
+        content = sample.content()
+        if content not in found:
+            found[content] = counts[sample.label] % FOLDS
+            counts[sample.label] += 1
+    return [found[sample.content()] for sample in samples]
+
+
+def judged(
+    given: Sequence[Sample],
+    shares: Sequence[float],
+    doubted: dict[int, str],
+    overlap: Overlap,
+) -> list[Judged]:
+    """What to do with each of GIVEN, the rows of the file before any was left out.
+
+    SHARES and DOUBTED are numbered as the rows that were learnt from.
+    """
+    found, number, worst = [], 0, -_typical(shares)
+    for row, sample in enumerate(given):
+        if row in overlap.left_out:
+            reason = "in_benchmark" if row in overlap.benchmark else "known_already"
+            found.append(Judged(sample.where, sample.label, 0.0, "drop", reason))
+            continue
+        advice, reason = _advice(row, number, doubted, overlap)
+        if advice == "keep" and shares[number] < worst:
+            advice, reason = "inspect", "hurts_neighbours"
+        better = doubted.get(number)
+        found.append(
+            Judged(sample.where, sample.label, float(shares[number]), advice, reason, better)
+        )
+        number += 1
+    return found
+
+
+def _typical(shares: Sequence[float]) -> float:
+    """What a helpful row is worth: a row that takes as much away is worth a look."""
+    helpful = [share for share in shares if share > 0]
+    return statistics.median(helpful) if helpful else 0.0
+
+
+def _advice(
+    row: int, number: int, doubted: dict[int, str], overlap: Overlap
+) -> tuple[Advice, str]:
+    if row in overlap.contradicts:
+        return "inspect", "contradicts_base"
+    if number in doubted:
+        return "inspect", "label_doubtful"
+    return "keep", ""
+
+
+def gaps(rows: Rows) -> Gaps:
+    """Classes and benchmark rows that only the contribution covers."""
+
+    base = Counter(sample.label for sample in rows.base)
+    given = Counter(sample.label for sample in rows.given)
+    classes = {name: count for name, count in sorted(given.items()) if base[name] < FEW}
+    if not rows.given:
+        return Gaps({}, 0, 0.0)
+    encoder = rows.features.encoder((*rows.base, *rows.given))
+    wanted, *labels = _numbered(rows.benchmark, rows.base, rows.given)
+    matrices = [_unit(encoder.encode(part)) for part in (rows.base, rows.given)]
+    filled = 0
+    for start in range(0, len(rows.benchmark), BLOCK):
+        right = _unit(encoder.encode(rows.benchmark[start : start + BLOCK]))
+        was, now = (
+            _nearest(left, right, own, wanted[start : start + BLOCK])
+            for left, own in zip(matrices, labels, strict=True)
+        )
+        filled += int(((was < FAR) & (now >= FAR)).sum())
+    return Gaps(classes, filled, filled / len(rows.benchmark))
+
+
+def _nearest(left: Any, right: Any, own: Any, wanted: Any) -> Any:
+    """For each row of RIGHT the cosine to the nearest row of LEFT that is of its class."""
+    import numpy as np
+
+    near = _dense(right @ left.T)
+    return np.where(own[None, :] == wanted[:, None], near, -1.0).max(axis=1)
+
+
+def _apart(left: Any, right: Any) -> Any:
+    """Squared distances less what each row of LEFT has in common, (rows LEFT, rows RIGHT)."""
+    import numpy as np
+
+    if hasattr(left, "toarray"):  # TF-IDF rows are of length 1
+        return -_dense(left @ right.T)
+    return (right**2).sum(axis=1) - 2 * np.asarray(left @ right.T)
+
+
+def _unit(matrix: Any) -> Any:
+    """Rows of length 1, so that products are cosines."""
+    from sklearn.preprocessing import normalize
+
+    return normalize(matrix)
+
+
+def _dense(matrix: Any) -> Any:
+    return matrix.toarray() if hasattr(matrix, "toarray") else matrix

@@ -1,0 +1,81 @@
+"""Fits that are kept until a preview is done, by the hash of the rows and of how they are fitted.
+
+A fit that is kept is the fit that would be made: its encoder is made anew from the same counts,
+so that every figure comes out to the last bit. One that the clock has cut short is not kept.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from sem.core import files
+from sem.preview.contribution.contribution import Sample
+from sem.preview.contribution.encoders import Encoder, Features, Numbers, Words
+from sem.preview.linear import cache, learners, number_targets
+from sem.preview.linear.learners import Budget, Model
+from sem.preview.linear.linear_models import ARRAYS
+
+
+def fit(features: Features, samples: Sequence[Sample], budget: Budget) -> Model:
+    """`learners.fit`, or what it made of the same before it was stopped."""
+    by = of(features)
+    if budget.parts is None:
+        return by.fit(features, samples, budget)
+    told = _told("fit", features, samples, budget)
+    name, learnt = cache.key(told), files.sha256_json(told)
+    found = cache.baseline(budget.parts, name, learnt)
+    if found is not None and (same := joined(found, features, samples)) is not None:
+        return same
+    made = by.fit(features, samples, budget)
+    if not _is_late(budget):
+        cache.keep_baseline(budget.parts, name, made, learnt)
+    return made
+
+
+def tuned(features: Features, samples: Sequence[Sample], budget: Budget) -> Budget:
+    """`learners.tuned`, or what it chose for the same before it was stopped."""
+    told = _told("tuned", features, samples, budget) if budget.parts else []
+    found = cache.part(budget.parts, told)
+    if isinstance(found, float):
+        return replace(budget, strength=found)
+    made = of(features).tuned(features, samples, budget)
+    if made.strength is not None and not _is_late(budget):
+        cache.keep_part(budget.parts, told, made.strength)
+    return made
+
+
+def of(features: Features) -> Any:
+    """The module that fits what FEATURES are learnt for: `learners` or `lines`."""
+    return number_targets if features.shape.is_of_numbers else learners
+
+
+def joined(model: Model, features: Features, samples: Sequence[Sample]) -> Model | None:
+    """MODEL of SAMPLES over the counts of FEATURES; None when it is of something else."""
+    encoder, found = features.encoder(samples), model.encoder
+    wanted = () if features.shape.is_of_numbers else learners.classes(samples)
+    if (model.kind, model.classes) != (features.shape.kind, wanted):
+        return None
+    return replace(model, encoder=encoder) if _are_same(encoder, found) else None
+
+
+def _are_same(one: Encoder, other: Encoder) -> bool:
+    """Whether two encoders make the same of a row."""
+    import numpy as np
+
+    if isinstance(one, Words) and isinstance(other, Words):
+        return one.terms == other.terms and np.array_equal(one.rarity, other.rarity)
+    if isinstance(one, Numbers) and isinstance(other, Numbers):
+        pairs = ((getattr(one, name), getattr(other, name)) for name in ARRAYS["table"])
+        return all(np.array_equal(*pair) for pair in pairs)
+    return False
+
+
+def _told(what: str, features: Features, samples: Sequence[Sample], budget: Budget) -> list[Any]:
+    """All that the result depends on."""
+    rows = files.sha256_json([[sample.label, sample.content()] for sample in samples])
+    return [what, features.shape.kind, features.shape.target, rows, budget.steps, budget.strength]
+
+
+def _is_late(budget: Budget) -> bool:
+    return budget.deadline is not None and time.monotonic() > budget.deadline

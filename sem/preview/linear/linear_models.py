@@ -1,0 +1,151 @@
+"""A preview's linear model as one safetensors file: numbers and words, nothing that can run.
+
+A file that could run code when it is opened (pickle, joblib, PyTorch) is refused by its first
+bytes before anything else looks at it, whatever its name.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sem.core import files, jsonio
+from sem.core.errors import SemError
+from sem.preview.contribution.contribution import Sample
+from sem.preview.contribution.encoders import Encoder, Numbers, Words
+from sem.preview.linear.learners import Model
+
+if TYPE_CHECKING:
+    import numpy as np
+
+FORMAT = "sem-preview-linear.v1"
+MOST_BYTES = 2**30
+HINT = "give a file that --save-model wrote"
+CODE = {  # first bytes -> what it is
+    b"\x80": "a pickle", b"(": "a pickle", b"c": "a pickle",
+    b"PK\x03\x04": "a PyTorch or zip archive", b"\x1f\x8b": "a compressed pickle",
+    b"\x78": "a compressed pickle", b"BZh": "a compressed pickle",
+    b"\xfd7zXZ": "a compressed pickle", b"\x04\x22\x4d\x18": "a compressed pickle",
+    b"\x89HDF": "a Keras archive",
+}  # fmt: skip
+ARRAYS = {"text": ("rarity",), "table": ("medians", "means", "spreads")}
+
+
+def rows_hash(samples: Sequence[Sample]) -> str:
+    """What names the rows that a model has learnt from, whatever their order."""
+    return files.sha256_json(sorted([sample.label, sample.content()] for sample in samples))
+
+
+def write(path: Path, model: Model, learnt: Sequence[Sample]) -> Path:
+    """MODEL, which has learnt from LEARNT, as the file PATH; the same model, the same bytes."""
+    return files.write(path, content(model, rows_hash(learnt)))
+
+
+def content(model: Model, learnt: str) -> bytes:
+    """The file of MODEL, which has learnt from what LEARNT names."""
+    import numpy as np
+    from safetensors.numpy import save
+
+    encoder = model.encoder
+    tensors = {name: getattr(encoder, name) for name in ARRAYS[model.kind]}
+    if model.weights is not None:
+        tensors |= {"weights": model.weights, "biases": model.biases}
+    # save() writes memory as it lies, and scikit-learn's weights lie turned.
+    tensors = {name: np.ascontiguousarray(found) for name, found in sorted(tensors.items())}
+    told = {
+        "format": FORMAT,
+        "kind": model.kind,
+        "classes": list(model.classes),
+        "terms": list(encoder.terms) if isinstance(encoder, Words) else [],
+        "converged": model.converged,
+        "learnt_sha256": learnt,
+    }
+    told["sha256"] = _digest(told, tensors)
+    return save(tensors, {"sem": jsonio.dumps(told)})
+
+
+def _digest(told: dict[str, Any], tensors: "dict[str, np.ndarray[Any, Any]]") -> str:
+    """The hash of all that a file holds."""
+    parts = {name: hashlib.sha256(found).hexdigest() for name, found in sorted(tensors.items())}
+    return files.sha256_json([{**told, "sha256": None}, parts])
+
+
+def read(path: Path) -> tuple[Model, str]:
+    """The model in PATH and what names the rows it learnt from; SemError for anything else."""
+    refuse_code(path)
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            told = jsonio.loads((file.metadata() or {}).get("sem", "null"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, ValueError, OSError, MemoryError) as error:
+        raise SemError(f"{path}: not usable safetensors: {error}", HINT) from error
+    if not isinstance(told, dict) or told.get("format") != FORMAT:
+        raise SemError(f"{path}: holds no {FORMAT}", HINT)
+    wrong = _wrong(told, tensors)
+    # Files that are older than the hash have none.
+    if not wrong and "sha256" in told and told["sha256"] != _digest(told, tensors):
+        wrong = "damaged: not what --save-model wrote"
+    if wrong:
+        raise SemError(f"{path}: {wrong}", HINT)
+    return _model(told, tensors), str(told["learnt_sha256"])
+
+
+def refuse_code(path: Path, hint: str = HINT) -> None:
+    """SemError when PATH is no plain file of a usable size, or could run code when opened."""
+    if path.is_dir():
+        raise SemError(f"{path}: a folder; a package answers prompts and tells no classes", hint)
+    if not path.is_file():
+        raise SemError(f"{path}: no such file", hint)
+    if path.stat().st_size > MOST_BYTES:
+        raise SemError(f"{path}: larger than {MOST_BYTES // 2**20:,} MiB", hint)
+    with path.open("rb") as file:
+        first = file.read(9)
+    # The ninth byte of safetensors opens its JSON header; the eight before it may be any number.
+    if first[8:9] == b"{":
+        return
+    found = next((what for start, what in CODE.items() if first.startswith(start)), None)
+    if found:
+        raise SemError(f"{path}: {found}, which can run code when it is opened; refused", hint)
+
+
+def _wrong(told: dict[str, Any], tensors: "dict[str, np.ndarray[Any, Any]]") -> str | None:
+    """What keeps TOLD and TENSORS from being a model."""
+    import numpy as np
+
+    kind, classes, terms = (told.get(name) for name in ("kind", "classes", "terms"))
+    if kind not in ARRAYS or not _are_words(classes) or not _are_words(terms):
+        return "kind, classes or terms are none"
+    several = len(classes) != 1  # none: a number is said
+    wanted = {*ARRAYS[kind], *(("weights", "biases") if several else ())}
+    if set(tensors) != wanted:
+        return f"holds {sorted(tensors)}, not {sorted(wanted)}"
+    width = len(terms) if kind == "text" else tensors["medians"].size
+    shapes = dict.fromkeys(ARRAYS[kind], (width,))
+    if several:
+        heads = max(1, len(classes))
+        shapes |= {"weights": (heads, width), "biases": (heads,)}
+    for name, tensor in tensors.items():
+        if tensor.shape != shapes[name] or tensor.dtype != np.float64:
+            return f"{name}: {tensor.shape} of {tensor.dtype}, not {shapes[name]} of float64"
+        if not np.isfinite(tensor).all():
+            return f"{name}: not every number is finite"
+    return None
+
+
+def _are_words(found: Any) -> bool:
+    """Whether FOUND is a list of different texts."""
+    is_list = isinstance(found, list) and all(isinstance(one, str) for one in found)
+    return is_list and len(set(found)) == len(found)
+
+
+def _model(told: dict[str, Any], tensors: dict[str, Any]) -> Model:
+    encoder: Encoder
+    if told["kind"] == "text":
+        encoder = Words(tuple(told["terms"]), tensors["rarity"])
+    else:
+        encoder = Numbers(*(tensors[name] for name in ARRAYS["table"]))
+    weights, biases = tensors.get("weights"), tensors.get("biases")
+    converged = told.get("converged", True) is True
+    return Model(told["kind"], encoder, tuple(told["classes"]), weights, biases, converged)

@@ -1,0 +1,87 @@
+"""What a model scores on the benchmark: metrics by name, and row by row for paired differences."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sem.preview.contribution.contribution import Sample
+from sem.preview.linear.learners import Model
+
+if TYPE_CHECKING:
+    import numpy as np
+
+FLOOR = 1e-6  # a probability below it counts as it: one row must not decide a mean
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A model on the benchmark; arrays are of shape (rows,)."""
+
+    metrics: dict[str, float]
+    right: "np.ndarray[Any, Any]"  # 1.0 where the likeliest class is the row's; `lines`: a share
+    likelihood: "np.ndarray[Any, Any] | None" = None  # log of the probability of the row's class
+    ranks: "np.ndarray[Any, Any] | None" = None  # classes as likely as the row's or likelier
+    notes: tuple[str, ...] = ()
+    errors: "np.ndarray[Any, Any] | None" = None  # of numbers, in the target's own unit
+
+
+def score(model: Model, benchmark: Sequence[Sample]) -> Scored:
+    """MODEL on BENCHMARK; a class the model never saw is wrong, not left out."""
+    import numpy as np
+
+    chances = model.probabilities(benchmark)
+    place = {name: number for number, name in enumerate(model.classes)}
+    wanted = np.array([place.get(sample.label, -1) for sample in benchmark])
+    rows = np.arange(len(benchmark))
+    known = wanted >= 0
+    own = np.where(known, chances[rows, np.where(known, wanted, 0)], 0.0)
+    right = (chances.argmax(axis=1) == wanted).astype(float)
+    said = [model.classes[number] for number in chances.argmax(axis=1)]
+    metrics, notes = _metrics(model, benchmark, said, chances)
+    ranks = np.where(known, (chances >= own[:, None]).sum(axis=1), len(model.classes) + 1)
+    return Scored(metrics, right, np.log(np.maximum(own, FLOOR)), ranks.astype(float), notes)
+
+
+def _metrics(
+    model: Model, benchmark: Sequence[Sample], said: Sequence[str], chances: Any
+) -> tuple[dict[str, float], tuple[str, ...]]:
+    """accuracy, precision, recall, f1 and, where it is defined, auroc."""
+    from sklearn.metrics import accuracy_score, precision_recall_fscore_support
+
+    truth = [sample.label for sample in benchmark]
+    classes = sorted({*truth, *model.classes})
+    positive = positive_of(classes)
+    averaged = {"average": "macro"} if positive is None else {"pos_label": positive}
+    if positive is not None:
+        averaged["average"] = "binary"
+    labels = sorted(set(truth)) if positive is None else None
+    precision, recall, f1, _ = precision_recall_fscore_support(
+        truth, said, labels=labels, zero_division=0, **averaged
+    )
+    found = {
+        "accuracy": float(accuracy_score(truth, said)),
+        "precision": float(precision),
+        "recall": float(recall),
+        "f1": float(f1),
+    }
+    notes = () if positive else (f"precision, recall and f1 are means over {len(labels)} classes",)
+    area = _area(model, truth, chances, positive)
+    return (found if area is None else found | {"auroc": area}), notes
+
+
+def positive_of(classes: Sequence[str]) -> str | None:
+    """Which of two CLASSES is the positive one: 1, true or yes, else the later; None of more."""
+    if len(classes) != 2:
+        return None
+    said = {name.casefold(): name for name in classes}
+    return next((said[one] for one in ("1", "true", "yes") if one in said), max(classes))
+
+
+def _area(model: Model, truth: Sequence[str], chances: Any, positive: str | None) -> float | None:
+    """Area under the ROC curve of two classes; None where it is not defined."""
+    from sklearn.metrics import roc_auc_score
+
+    if positive not in model.classes or len(set(truth)) != 2:
+        return None
+    column = chances[:, model.classes.index(positive)]
+    return float(roc_auc_score([label == positive for label in truth], column))

@@ -1,0 +1,114 @@
+"""A target that is a number: a ridge regression over the same encoders as the classes have.
+
+A row's score is 1 less its error in units of what always saying the benchmark's median misses on
+average, so that the mean is scikit-learn's D² absolute error: 1 is exact, 0 no better than the
+median. A point of it is a hundredth of that error, and differences are paired as classes' are.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from sem.core.errors import SemError
+from sem.preview.contribution.contribution import Sample
+from sem.preview.contribution.encoders import Features
+from sem.preview.linear.learners import FEWEST, FOLDS, HELD_ROWS, TUNED_ROWS, Budget, Model
+from sem.preview.linear.measure import Scored
+
+if TYPE_CHECKING:
+    import numpy as np
+
+NAMES = {"text": "tfidf-ridge.v1", "table": "impute-scale-ridge.v1"}
+PRIMARY = "d2_absolute_error"
+STRENGTH = {"text": 1.0, "table": 0.1}  # inverse of the L2 penalty
+STRENGTHS = (0.01, 0.1, 1.0, 10.0)  # times STRENGTH
+
+
+def fit(features: Features, samples: Sequence[Sample], budget: Budget, passes: int = 0) -> Model:
+    """A model of SAMPLES with an encoder of its own; solved at once, so that PASSES are none."""
+    from sklearn.linear_model import Ridge
+
+    if not samples:
+        raise SemError("no rows to learn from", "give base data, or a contribution with rows")
+    kind, encoder = features.shape.kind, features.encoder(samples)
+    linear = Ridge(alpha=1 / (budget.strength or STRENGTH[kind]))
+    linear.fit(encoder.encode(samples), targets(samples))
+    weights, bias = linear.coef_.reshape(1, -1), linear.intercept_
+    return Model(kind, encoder, (), weights, _array([bias]))
+
+
+def tuned(features: Features, samples: Sequence[Sample], budget: Budget) -> Budget:
+    """BUDGET with the strength that misses least on rows of SAMPLES that it has not seen.
+
+    The usual one stays where the best is within a standard error of it: with few rows folds
+    prefer any strength by chance, and a baseline that is ill chosen makes every row look good.
+    """
+    import numpy as np
+
+    if budget.strength is not None or len(samples) < FEWEST:
+        return budget
+    usual = STRENGTH[features.shape.kind]
+    order = sorted(samples, key=lambda one: one.lot("tuned"))[:TUNED_ROWS]
+    size = max(1, len(order) // FOLDS)
+    starts = range(0, min(FOLDS, max(1, HELD_ROWS // size)) * size, size)
+    missed = {
+        strength: np.concatenate([_missed(features, order, start, size, strength, budget)
+                                  for start in starts])
+        for strength in (usual * times for times in STRENGTHS)
+    }  # fmt: skip
+    best = min(missed, key=lambda one: float(missed[one].mean()))
+    less = missed[usual] - missed[best]
+    is_clear = less.mean() > less.std() / math.sqrt(len(less))
+    return replace(budget, strength=best if is_clear else usual)
+
+
+def _missed(
+    features: Features, order: list[Sample], start: int, size: int, strength: float, budget: Budget
+) -> "np.ndarray[Any, Any]":
+    """How far SIZE rows of ORDER from START on are missed by a model of the others."""
+    import numpy as np
+
+    held, rest = order[start : start + size], order[:start] + order[start + size :]
+    model = fit(features, rest, replace(budget, strength=strength))
+    return np.abs(model.values(held) - targets(held))
+
+
+def score(model: Model, benchmark: Sequence[Sample]) -> Scored:
+    """MODEL on BENCHMARK; SemError where all of its rows have one value."""
+    import numpy as np
+    from sklearn.metrics import d2_absolute_error_score, r2_score
+
+    truth, said = targets(benchmark), model.values(benchmark)
+    errors = np.abs(said - truth)
+    found = unit(benchmark)
+    metrics = {
+        PRIMARY: float(d2_absolute_error_score(truth, said)),
+        "r2": float(r2_score(truth, said)),
+    }
+    return Scored(metrics, 1 - errors / found, errors=errors)
+
+
+def unit(benchmark: Sequence[Sample]) -> float:
+    """What always saying the median misses on average, in the target's own unit."""
+    import numpy as np
+
+    truth = targets(benchmark)
+    found = float(np.abs(truth - np.median(truth)).mean())
+    if not found > 0:
+        raise SemError(
+            f"every one of the {len(truth):,} benchmark rows has the value {truth[0]:g}",
+            "give a benchmark whose rows differ",
+        )
+    return found
+
+
+def targets(samples: Sequence[Sample]) -> "np.ndarray[Any, Any]":
+    """The numbers to be said, (samples,)."""
+    return _array([float(sample.label) for sample in samples])
+
+
+def _array(values: Sequence[float]) -> "np.ndarray[Any, Any]":
+    import numpy as np
+
+    return np.array(values, float)

@@ -1,0 +1,229 @@
+"""One base model on the bench: its trainer, what its steps take, trainings, scores.
+
+The trainer is the project's own, by the door that `train.run` takes; a package's weights are put
+into the base model first.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sem.core import files, slotspec
+from sem.core.errors import SemError
+from sem.core.example import Example
+from sem.core.project import Project
+from sem.core.run import Run
+from sem.eval.config import EvalSettings
+from sem.lm.local import chat, hardware
+from sem.lm.local import model as models
+from sem.lm.weights import weight_packages, weights
+from sem.lm.weights.weights import Weights
+from sem.preview.lora import frozen_layers as lower
+from sem.preview.lora.frozen_layers import Lower
+from sem.preview.lora.packaged import Package
+from sem.train import recipe
+from sem.train.engine import arguments, backend_trl, loss, trainer
+from sem.train.rows import data, stages
+from sem.train.rows.data import Row, Rows, Writer
+from sem.train.rows.stages import Job
+
+WARM_STEPS = 2  # micro-batches that are measured, after the first, which loads libraries
+LEAST = 2.0  # scorings that a token takes to be learnt, at least: 2.3 to 2.7 were measured
+
+
+@dataclass(frozen=True)
+class Split:
+    """What is learnt from and tested on."""
+
+    base: tuple[Example, ...]
+    given: tuple[Example, ...]
+    tested: tuple[Example, ...]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The same as token ids; what is longer than the recipe's max_tokens is left out."""
+
+    base: Rows
+    given: Rows
+    tested: Rows
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One base model and what is put into it."""
+
+    job: Job
+    writer: Writer
+    name: str
+    package: Package | None = None
+    lower: Lower | None = None  # the layers that are not trained; None: all are
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds of a token on this machine now: trained on, scored, below the trained layers."""
+
+    trained: float
+    scored: float
+    below: float = 0.0  # once a row
+
+
+def here(project: Project, name: str) -> Weights:
+    """The base model NAME on this disk; SemError where it would have to be fetched."""
+    package = weight_packages.KNOWN.get(name)
+    folder = project.base_models / package.slug if package else project.root / name
+    if not folder.is_dir():
+        raise SemError(
+            f"base model {name!r} is not in {folder}, and a preview fetches nothing",
+            "fetch it once with `fab env.weights`, or name a folder as `proxy` in preview.yaml",
+        )
+    return weights.resolve(name, project.root)
+
+
+def prepared(project: Project, name: str, folder: Path, package: Package | None = None) -> Bench:
+    """The trainer of PROJECT over the base model NAME, writing below FOLDER only."""
+    wanted = replace(
+        recipe.of(project), max_steps=None, val_answers=0, select="last", patience=None,
+        checkpoint_steps=10**6, log_steps=10**6, pretrain=recipe.Pretrain(),
+        preference=recipe.Preference(), augmented=False,
+    )  # fmt: skip
+    base, machine = here(project, name).folder, hardware.detect()
+    speaker = chat.load(base, wanted.renderer)
+    slots = slotspec.load(project.root / "configs" / "judge_slots.yaml")
+    job = Job(
+        run=Run("preview", folder), recipe=wanted, base=base, dtype=machine.dtype,
+        device=machine.device, chat=speaker, stages=(), tasks=project.tasks, slots=slots,
+        answering=project.settings("eval", EvalSettings),
+    )  # fmt: skip
+    return Bench(job, Writer(project.tasks, speaker, wanted, slots), name, package)
+
+
+def shallow(bench: Bench) -> Bench | None:
+    """BENCH with the last layers trained only; None where its recipe or model has no such form."""
+    if bench.job.recipe.method != "lora":
+        return None
+    found = lower.of(files.read_object(bench.job.base / "config.json"))
+    return replace(bench, lower=found) if found else None
+
+
+def encoded(bench: Bench, split: Split) -> Encoded:
+    """SPLIT as BENCH's rows; SemError where one part has none that is short enough."""
+    found = Encoded(*(data.encode(part, bench.writer)
+                      for part in (split.base, split.given, split.tested)))  # fmt: skip
+    for rows, what in ((found.base, "train"), (found.given, "given"), (found.tested, "val")):
+        data.check(rows, what)
+    return found
+
+
+def measured(bench: Bench, rows: Encoded, fits: Callable[[Pace], bool]) -> Pace:
+    """What a token takes on BENCH, by a few micro-batches of each kind.
+
+    A training that is no faster than LEAST scorings, and so does not fit by FITS, is not measured.
+    """
+    job, size = bench.job, bench.job.recipe.micro_batch
+    few = [*rows.given.kept[:size], *rows.base.kept[:size]][: size * WARM_STEPS]
+    tested, model = rows.tested.kept[:size], fresh(bench)
+    score(job, model, tested[:1])  # loads libraries
+    began = time.perf_counter()
+    through(bench, model, [*tested, *few])
+    below = (time.perf_counter() - began) / sum(row.length for row in (*tested, *few))
+    began = time.perf_counter()
+    score(job, model, tested)
+    scored = (time.perf_counter() - began) / (len(tested) * _mean(tested))
+    pace = Pace(LEAST * scored, scored, below if bench.lower else 0.0)
+    if not fits(pace):
+        return pace
+    small = replace(job, recipe=replace(job.recipe, effective_batch=size))
+    train(small, model, few[:size], 1)
+    began = time.perf_counter()
+    train(small, model, few, WARM_STEPS)
+    # WARM_STEPS whole micro-batches were learnt, though the rows may be fewer.
+    learnt = (time.perf_counter() - began) / (WARM_STEPS * size * _mean(few))
+    return replace(pace, trained=learnt)
+
+
+def seconds_a_step(bench: Bench, rows: Encoded, pace: Pace) -> float:
+    """Of an optimizer step on ROWS, what is below the trained layers apart."""
+    return pace.trained * _of_both(rows) * bench.job.recipe.effective_batch
+
+
+def seconds_below(bench: Bench, rows: Encoded, pace: Pace) -> float:
+    """Of what stands below the trained layers, for a step of each training: few rows differ."""
+    new = len(rows.given.kept) / (len(rows.base.kept) + len(rows.given.kept))
+    return pace.below * _of_both(rows) * bench.job.recipe.effective_batch * (1 + new)
+
+
+def seconds_a_row(rows: Rows, pace: Pace, scorings: int = 1) -> float:
+    """Of scoring one of ROWS, SCORINGS times."""
+    return (pace.scored * scorings + pace.below) * _mean(rows.kept)
+
+
+def _of_both(rows: Encoded) -> float:
+    return _mean((*rows.base.kept, *rows.given.kept))
+
+
+def _mean(rows: Sequence[Row]) -> float:
+    return sum(row.length for row in rows) / len(rows)
+
+
+def trained(bench: Bench, rows: Sequence[Row], steps: int) -> Any:
+    """The model after STEPS on ROWS, from the same start every time."""
+    model = fresh(bench)
+    through(bench, model, rows)
+    if steps:
+        train(bench.job, model, rows, steps)
+    return model
+
+
+def through(bench: Bench, model: Any, rows: Sequence[Row]) -> None:
+    """Let those of ROWS that are new pass the layers of MODEL that are not trained, if any."""
+    import torch
+
+    if bench.lower:
+        new = lower.unseen(bench.lower, rows)
+        with torch.no_grad(), arguments.precision(bench.job, model):
+            lower.through(model, bench.lower, batches(bench.job, model, new))
+
+
+def fresh(bench: Bench) -> Any:
+    """The model that every training starts from: the same each time."""
+    job = bench.job
+    base = models.load(job.base, job.dtype, job.device, **backend_trl.quantized(job))
+    if bench.package:
+        bench.package.put_in(base)
+    model = backend_trl.ready(job, base)[0]
+    if bench.lower:
+        lower.put_in(model, bench.lower)
+    return model
+
+
+def train(job: Job, model: Any, rows: Sequence[Row], steps: int) -> None:
+    """STEPS optimizer steps of MODEL on ROWS by the project's own trainer."""
+    stage = stages.Stage(
+        stages.EXAMPLES, "answer", Rows(tuple(rows)), Rows(()), job.recipe.learning_rate,
+        job.recipe.epochs, steps,
+    )  # fmt: skip
+    trainer.build(job, stage, model, []).train()
+
+
+def batches(job: Job, model: Any, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+    """ROWS in order as MODEL's padded tensors, a micro-batch at a time; each token counts one."""
+    pad, size = trainer.collator(job, model), job.recipe.micro_batch
+    made = [trainer.record(n, row) | {"weights": None} for n, row in enumerate(rows)]
+    for start in range(0, len(made), size):
+        yield {k: v.to(job.device) for k, v in pad(made[start : start + size]).items()}
+
+
+def score(job: Job, model: Any, rows: Sequence[Row]) -> list[float]:
+    """The mean log-likelihood a token of the answer of each of ROWS."""
+    import torch
+
+    found: list[float] = []
+    model.eval()
+    with torch.no_grad(), arguments.precision(job, model):
+        for batch in batches(job, model, rows):
+            found += loss.score(model, batch).by_sequence().float().tolist()
+    return [value / row.trained for value, row in zip(found, rows, strict=True)]

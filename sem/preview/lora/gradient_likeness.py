@@ -1,0 +1,67 @@
+"""How a contributed row pulls: the likeness of its gradient to that of the benchmark.
+
+Gradients are of a square layer before the head, the one place where a row's gradient costs no
+backward pass through the model: the sum over answer tokens of (what the loss changes in the
+state) times (the state). A row whose gradient points where the benchmark's does lowers its loss
+to first order (TracIn, Pruthi et al. 2020, on the last layer; by cosine, as LESS, Xia et al.
+2024, because a wrong answer has a large gradient, too).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sem.preview.lora import bench as benches
+from sem.train.engine import arguments, loss
+from sem.train.rows.data import Row
+from sem.train.rows.stages import Job
+
+
+@dataclass(frozen=True)
+class Pull:
+    """One row under a model that has not seen it."""
+
+    score: float  # mean log-likelihood a token of its answer
+    likeness: float  # cosine of its gradient and the benchmark's, -1 to 1
+
+
+def pulls(
+    job: Job, model: Any, tested: Sequence[Row], given: Sequence[Row]
+) -> tuple[list[float], list[Pull]]:
+    """The score of each of TESTED, and each of GIVEN by the gradient of TESTED together."""
+    import torch
+
+    scores, total = [], None
+    for row, value, gradient in _gradients(job, model, tested):
+        scores.append(value / row.trained)
+        total = gradient if total is None else total + gradient
+    goal = torch.nn.functional.normalize(total.flatten(), dim=0) if total is not None else None
+    found = []
+    for row, value, gradient in _gradients(job, model, given if goal is not None else ()):
+        own = torch.nn.functional.normalize(gradient.flatten(), dim=0)
+        found.append(Pull(value / row.trained, float(own @ goal)))
+    return scores, found
+
+
+def _gradients(job: Job, model: Any, rows: Sequence[Row]) -> Iterator[tuple[Row, float, Any]]:
+    """Each of ROWS, its log-likelihood, and its gradient a token, (width, width) in fp32."""
+    import torch
+
+    model.eval()
+    place = 0
+    for batch in benches.batches(job, model, rows):
+        with torch.no_grad(), arguments.precision(job, model):
+            states = loss.states(model, batch)
+        hidden = states.hidden.detach().requires_grad_()
+        with torch.enable_grad(), arguments.precision(job, model):
+            values = loss.values_of(model, hidden, states.wanted)
+        change = torch.autograd.grad(values.sum(), hidden)[0].float()
+        before = hidden.detach().float()
+        # Places that only fill up have no loss, so no gradient.
+        likely = loss.Scored(
+            values.detach(), states.sequence, states.weights, states.sequences
+        ).by_sequence()
+        for number in range(states.sequences):
+            mine, row = states.sequence == number, rows[place]
+            yield row, float(likely[number]), change[mine].mT @ before[mine] / row.trained
+            place += 1

@@ -1,0 +1,181 @@
+"""A package as what both trainings of examples start from: checked whole before it is used.
+
+Of a package only the weights are taken, by name and shape, into the sem's own base model: its
+tokenizer, its turns and its config are compared and never loaded.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sem.core import files, manifest, schema, taint
+from sem.core.errors import SemError
+from sem.core.project import Project
+from sem.dataset.split import snapshot
+from sem.dataset.split.snapshot import Snapshot
+from sem.lm.local import chat
+from sem.lm.local import model as models
+from sem.lm.weights.weights import Weights
+from sem.package.export.bundle import MANIFEST_SCHEMA
+from sem.package.verify import verify
+from sem.preview.linear.linear_models import refuse_code
+from sem.train import recipe
+
+HINT = "give a folder that `fab package.export` made of a run of this sem"
+WEIGHTS, TOKENIZER = "model/model.safetensors", "model/tokenizer.json"
+MOST_MANIFEST = 8 * 2**20
+MOST_TIMES = 4  # the base model's bytes: float32 of a base in eight bits
+TEXT = {"type": "string"}
+SHAPE: dict[str, Any] = {
+    "properties": {
+        "lineage": {
+            "required": ["renderer"],
+            "properties": {
+                "renderer": TEXT,
+                "tasks": {"type": "object", "additionalProperties": TEXT},
+                "base_model": {
+                    "type": "object", "required": ["base_model_id", "revision"],
+                    "properties": {"base_model_id": TEXT, "revision": TEXT},
+                },
+                "snapshot": {
+                    "type": "object", "required": ["version", "sha256"],
+                    "properties": {"version": {"type": "integer", "minimum": 1}, "sha256": TEXT},
+                },
+            },
+        },
+        "files": {
+            "required": [WEIGHTS],
+            "additionalProperties": {
+                "type": "object", "required": ["bytes", "sha256"],
+                "properties": {"bytes": {"type": "integer"}, "sha256": TEXT},
+            },
+        },
+    },
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package that fits the sem, every file as its manifest says."""
+
+    folder: Path
+    run_id: str
+    sha256: str  # of its manifest
+    learnt: Snapshot  # what it has learnt from
+
+    def put_in(self, model: Any) -> None:
+        """Give MODEL, the sem's base model, the package's weights; SemError unless all fit."""
+        from safetensors import safe_open
+
+        with safe_open(self.folder / WEIGHTS, framework="pt") as tensors:
+            found = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
+        models.put(model, found, self.folder)
+
+
+def read(project: Project, folder: Path, base: Weights) -> Package:
+    """The package in FOLDER; SemError unless it is whole and of PROJECT's tasks and model BASE."""
+    _check_kind(folder)
+    facts = _facts(folder)
+    _check_files(folder, base)
+    _check_fit(project, folder, facts, base)
+    faults = verify.model_faults(folder)
+    if faults:
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise SemError(f"{folder}: {faults[0]}{more}", "export it again: `fab package.export`")
+    named = files.sha256(folder / manifest.NAME)
+    return Package(folder, facts["run_id"], named, _learnt(project, folder, facts))
+
+
+def _check_kind(folder: Path) -> None:
+    if not folder.exists():
+        raise SemError(f"{folder}: no such package", HINT)
+    if folder.is_dir():
+        has_manifest = (folder / manifest.NAME).exists()
+        if not has_manifest and any(folder.rglob("*.gguf")):
+            raise SemError(f"{folder}: holds GGUF only, which no model is trained from", HINT)
+        return
+    if folder.is_file():
+        with folder.open("rb") as file:
+            if file.read(4) == b"GGUF":
+                raise SemError(f"{folder}: a GGUF file, which no model is trained from", HINT)
+    refuse_code(folder, HINT)
+    raise SemError(f"{folder}: a file, not a package", HINT)
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    """The manifest, which fits its schema."""
+    path = folder / manifest.NAME
+    if path.exists() and (path.is_symlink() or not path.is_file()):
+        raise SemError(f"{path}: not a plain file", HINT)
+    if path.exists() and path.stat().st_size > MOST_MANIFEST:
+        raise SemError(f"{path}: larger than {MOST_MANIFEST // 2**20} MiB", HINT)
+    facts = manifest.read(folder)
+    wrong = schema.problems(facts, {"allOf": [MANIFEST_SCHEMA, SHAPE]})
+    if wrong:
+        raise SemError(f"{path}: {wrong[0]}", HINT)
+    return facts
+
+
+def _check_files(folder: Path, base: Weights) -> None:
+    """SemError for what must not be opened at all."""
+    if (folder / taint.NAME).exists():
+        raise SemError(
+            f"{folder}: tainted: a takedown removed rows that it rests on",
+            "package a run that was trained after it",
+        )
+    for path in folder.rglob("*"):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise SemError(f"{path}: not a plain file", HINT)
+    most = MOST_TIMES * sum(path.stat().st_size for path in base.folder.glob("*.safetensors"))
+    weights = folder / WEIGHTS
+    if weights.exists() and weights.stat().st_size > most:
+        raise SemError(f"{weights}: larger than {MOST_TIMES} times the base model", HINT)
+
+
+def _check_fit(project: Project, folder: Path, facts: dict[str, Any], base: Weights) -> None:
+    """SemError when it was trained on another model, for another task, or in other words."""
+    lineage, made = facts["lineage"], facts["lineage"]["base_model"]
+    if made["revision"] != base.revision:
+        raise SemError(
+            f"{folder}: made of base model {made['base_model_id']} at {made['revision']}, "
+            f"the sem's is {base.base_model_id} at {base.revision}",
+            HINT,
+        )
+    for name, spec in sorted(project.tasks.items()):
+        if lineage["tasks"].get(name) != spec.fingerprint():
+            raise SemError(
+                f"{folder}: task {name} is not as the package was trained on it",
+                "train and export again, or restore the task's file",
+            )
+    speaker = chat.load(base.folder, recipe.of(project).renderer)
+    if lineage["renderer"] != speaker.fingerprint():
+        raise SemError(
+            f"{folder}: its prompts are written in other turns than train.yaml's", HINT
+        )  # fmt: skip
+    if facts["files"].get(TOKENIZER, {}).get("sha256") != _digest(base.folder):
+        raise SemError(f"{folder}: its tokenizer is not that of the base model", HINT)
+
+
+def _digest(base: Path) -> str | None:
+    path = base / Path(TOKENIZER).name
+    return files.sha256(path) if path.exists() else None
+
+
+def _learnt(project: Project, folder: Path, facts: dict[str, Any]) -> Snapshot:
+    """The snapshot that the package has learnt from; SemError where it is not here."""
+    told = facts["lineage"]["snapshot"]
+    try:
+        found = snapshot.load(project, told["version"])
+    except SemError as error:
+        raise _unknown(folder, told["version"]) from error
+    if found.sha256 != told["sha256"]:
+        raise _unknown(folder, told["version"])
+    return found
+
+
+def _unknown(folder: Path, version: int) -> SemError:
+    return SemError(
+        f"{folder}: its snapshot v{version} is not here: whether it has learnt the val rows "
+        "cannot be told",
+        "give a package that was trained on a snapshot of this sem",
+    )

@@ -1,0 +1,273 @@
+"""The preview's JSON: what older readers expect, with real booleans and numbers, and what is new.
+
+Its top level is the legacy one, so that a reader of the pipeline's output can read a preview; the
+rest stands under `preview_metadata`, `estimate` and `rows`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sem.core import files
+from sem.preview.contribution.contribution import Contribution, Sample
+from sem.preview.contribution.overlap import Overlap
+from sem.preview.linear import learners, number_targets
+from sem.preview.linear.estimate import Estimate, Rows
+from sem.preview.linear.influence import Gaps, Judged
+from sem.preview.result import acceptance
+from sem.preview.stats import decision, deltaone
+from sem.preview.stats.decision import Decision
+from sem.preview.stats.paired_gain import Gain
+
+SCHEMA_VERSION = "1.0"
+DISCLAIMER = (
+    "PREVIEW - NON-BINDING ESTIMATE: computed on a sample, by small models, within minutes. "
+    "Only the full pipeline decides; its result can differ from this one in size and in sign."
+)
+NUMBERS = (
+    "numbers: a point is a hundredth of what always saying the benchmark's median misses",
+    "numbers: the interval is of the benchmark's rows and the learning curve; what training adds "
+    "was fitted on classes only",
+    "numbers: values of rows, doubts of labels and gaps are of classes and do not apply",
+)
+NO_BACKTEST = "not_fitted: the backtest was of classes"
+MOST_ROWS = 1_000  # of those to look at; the counts are of all
+
+
+@dataclass(frozen=True)
+class Worth:
+    """What contributed rows add."""
+
+    rows: Rows
+    trained: Rows  # those of them that fitted the time
+    overlap: Overlap
+    estimate: Estimate
+    expected: Gain  # of all of the contribution, with everything that makes it uncertain
+    notes: tuple[str, ...] = ()
+
+    @property
+    def learnt(self) -> int:
+        """Contributed rows that the candidate learnt from."""
+        return self.estimate.ladder[-1].rows
+
+    @property
+    def learnt_rows(self) -> tuple[Sample, ...]:
+        """Those, and the base rows."""
+        part = self.trained.only(len(self.trained.base), self.learnt)
+        return (*part.base, *part.given)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Everything a preview knows when it is done."""
+
+    contribution: Contribution
+    worth: Worth
+    judged: Sequence[Judged]
+    gaps: Gaps | None  # None of numbers
+    decision: Decision
+    benchmark: str  # what the benchmark is, in words
+    at: datetime
+    seconds: float
+    seed: int
+    test_mode: bool
+
+
+def legacy(found: Found) -> dict[str, Any]:
+    """The pipeline's own output of the same result: what `zk.document` reads."""
+    estimate, given, rows = found.worth.estimate, found.contribution, found.worth.trained
+    used, base = found.worth.learnt, len(rows.base)
+    ratio = used / max(1, used + base)
+    names = number_targets.NAMES if rows.shape.is_of_numbers else learners.NAMES
+    model = {"model_type": names[rows.shape.kind], "mlflow_run_id": None}
+    stamp = found.at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    run_id = _run_id(found)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "delta_computation": deltaone.metric_deltas(
+            estimate.before.metrics, estimate.after.metrics
+        ),
+        "baseline_model": {
+            "model_id": f"baseline_{run_id}",
+            **model,
+            "metrics": estimate.before.metrics,
+        },
+        "new_model": {
+            "model_id": f"preview_{run_id}",
+            **model,
+            "metrics": estimate.after.metrics,
+            "training_metadata": {
+                "base_samples": base,
+                "contributed_samples": used,
+                "contribution_ratio": ratio,
+                "data_manifest": given.manifest,
+            },
+        },
+        "contributor_attribution": {
+            "data_hash": given.manifest["data_hash"],
+            "contributor_weights": ratio,
+            "contributed_samples": used,
+            "total_samples": used + base,
+            "data_manifest": given.manifest,
+        },
+        "evaluation_metadata": {
+            "benchmark_dataset": {
+                "size": len(rows.benchmark),
+                "features": list(rows.shape.features or (rows.shape.text,)),
+                "type": found.benchmark,
+            },
+            "evaluation_timestamp": stamp,
+            "evaluation_time_seconds": round(estimate.seconds, 3),
+            "pipeline_run_id": run_id,
+        },
+        "pipeline_metadata": {
+            "run_id": run_id,
+            "timestamp": stamp,
+            "config": {"random_seed": found.seed, "sample_size": len(given.samples)},
+            "dry_run": True,
+        },
+    }
+
+
+def preview(found: Found) -> dict[str, Any]:
+    """The whole document."""
+    return {
+        **legacy(found),
+        "preview_metadata": _told(found),
+        "estimate": _estimate(found),
+        "production_rule": acceptance.rule(
+            found.worth.estimate.before,
+            found.worth.estimate.after,
+            found.worth.rows.benchmark,
+            _run_id(found),
+            found.at,
+            _leaks(found)["refused"],
+        ),
+        "rows": _rows(found),
+        "disclaimer": DISCLAIMER,
+    }
+
+
+def _told(found: Found) -> dict[str, Any]:
+    """preview_metadata."""
+    given, worth = found.contribution, found.worth
+    sure, why = decision.confidence(_known(found))
+    if worth.rows.shape.is_of_numbers:
+        sure, why = None, NO_BACKTEST
+    return {
+        "preview_mode": True,
+        "test_mode": found.test_mode,
+        "cached": False,
+        "estimation_confidence": sure,
+        "estimation_confidence_reason": why or None,
+        "legacy_confidence": decision.legacy_confidence(worth.learnt),
+        "sample_size_used": worth.learnt,
+        "original_data_size": given.size,
+        "time_elapsed": round(found.seconds, 3),
+        "data_path": given.manifest["source_path"],
+        "timestamp": found.at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "random_seed": found.seed,
+    }
+
+
+def _known(found: Found) -> dict[str, float]:
+    """What the confidence is computed from."""
+    worth, evenness = found.worth, decision.balance(found.contribution.classes)
+    return decision.features(worth.expected, worth.learnt, worth.estimate.reached, evenness)
+
+
+def _leaks(found: Found) -> dict[str, Any]:
+    rows = len(found.worth.rows.given) + len(found.worth.overlap.left_out)
+    return acceptance.leaks(found.worth.overlap, rows)
+
+
+def _estimate(found: Found) -> dict[str, Any]:
+    worth, estimate, leaks = found.worth, found.worth.estimate, _leaks(found)
+    decided = decision.refused(leaks) or found.decision
+    of_numbers = worth.rows.shape.is_of_numbers
+    return {
+        "decision": decided.word,
+        "reason": decided.reason,
+        "size": {"told": False, "reason": NO_BACKTEST}
+        if of_numbers
+        else decision.size(_known(found), decided.word),
+        "primary_metric": number_targets.PRIMARY if of_numbers else acceptance.METRIC,
+        "percentage_points": _points(worth.expected),
+        "measured": {"rows": worth.learnt, **_points(estimate.gain)},
+        "expected": {"rows": estimate.reached, **_points(worth.expected)},
+        "relative_mean": _relative(estimate),
+        "log_likelihood": asdict(estimate.likelihood) if estimate.likelihood else None,
+        "mean_absolute_error": _missed(worth) if of_numbers else None,
+        "learning_curve": [{"rows": s.rows, **_points(s.gain)} for s in estimate.ladder],
+        "comparators": acceptance.compared(estimate.before, estimate.after, found.seed),
+        "in_benchmark": leaks,
+        "complete": estimate.complete,
+        "notes": [*estimate.notes, *worth.notes, *(NUMBERS if of_numbers else ())],
+    }
+
+
+def _missed(worth: Worth) -> dict[str, Any]:
+    """The mean absolute error in the target's own unit; a gain is what less is missed."""
+    estimate, unit = worth.estimate, number_targets.unit(worth.rows.benchmark)
+    gain = estimate.gain
+    return {
+        "unit_of_a_point": unit / decision.POINTS,
+        "baseline": float(estimate.before.errors.mean()),
+        "new": float(estimate.after.errors.mean()),
+        "gain": {"mean": gain.mean * unit, "ci95_low": gain.low * unit,
+                 "ci95_high": gain.high * unit, "n": gain.n},
+    }  # fmt: skip
+
+
+def _points(gain: Gain) -> dict[str, float | int]:
+    """GAIN in percentage points with its 95 % interval."""
+    bounds = {"mean": gain.mean, "ci95_low": gain.low, "ci95_high": gain.high}
+    return {**{name: value * decision.POINTS for name, value in bounds.items()}, "n": gain.n}
+
+
+def _relative(estimate: Estimate) -> float:
+    found = deltaone.metric_deltas(estimate.before.metrics, estimate.after.metrics)
+    deltas = {n: deltaone.MetricDelta(**d) for n, d in found["metric_deltas"].items()}
+    return deltaone.relative(deltas)
+
+
+def _rows(found: Found) -> dict[str, Any]:
+    """What became of the contribution's rows, and those worth a look, the worst first."""
+    advice = dict.fromkeys(("keep", "drop", "inspect"), 0)
+    reasons: dict[str, int] = {}
+    for one in found.judged:
+        advice[one.advice] += 1
+        if one.reason:
+            reasons[one.reason] = reasons.get(one.reason, 0) + 1
+    shown = sorted((one for one in found.judged if one.advice != "keep"), key=lambda j: j.value)
+    return {
+        "advice": advice,
+        "reasons": dict(sorted(reasons.items())),
+        "skipped": dict(sorted(found.contribution.skipped.items())),
+        "notes": dict(sorted(found.contribution.notes.items())),
+        "gaps_filled": asdict(found.gaps) if found.gaps else None,
+        "by_class": _by_class(found.judged) if found.gaps else {},
+        "to_look_at": [_shown(one, found) for one in shown[:MOST_ROWS]],
+    }
+
+
+def _shown(one: Judged, found: Found) -> dict[str, Any]:
+    return asdict(one) if found.gaps else {**asdict(one), "value": None}
+
+
+def _by_class(judged: Sequence[Judged]) -> dict[str, dict[str, float]]:
+    """Rows and summed value of each class: groups that help, and groups that do not."""
+    made: dict[str, dict[str, float]] = {}
+    for one in judged:
+        group = made.setdefault(one.label, {"rows": 0, "value": 0.0})
+        group["rows"] += 1
+        group["value"] += one.value
+    return dict(sorted(made.items(), key=lambda item: -item[1]["value"]))
+
+
+def _run_id(found: Found) -> str:
+    """The same for the same data, base, benchmark and seed."""
+    rows = [[s.label, s.content()] for s in (*found.worth.rows.base, *found.worth.rows.benchmark)]
+    told = [found.contribution.manifest["data_hash"], files.sha256_json(rows), found.seed]
+    return files.sha256_json(told)[:16]

@@ -1,0 +1,229 @@
+"""A preview from the file to the document: read, compared, estimated, judged row by row."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sem.core import files
+from sem.core.errors import SemError
+from sem.core.project import Project
+from sem.preview.contribution import contribution, overlap
+from sem.preview.contribution.columns import Shape
+from sem.preview.contribution.contribution import Contribution, Sample
+from sem.preview.contribution.encoders import Numbers
+from sem.preview.linear import cache, estimate, influence, kept_fits, linear_models, pace
+from sem.preview.linear.estimate import Rows
+from sem.preview.linear.influence import Gaps, Judged
+from sem.preview.linear.learners import Budget, Model
+from sem.preview.result import sources
+from sem.preview.result.document import Found, Worth
+from sem.preview.result.sources import Compared
+from sem.preview.stats import decision
+
+TEST_ROWS = 500  # of the contribution in test mode
+TEST_STEPS = 25
+FOR_ESTIMATE = 0.6  # of the time; the rest is for the rows
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says."""
+
+    path: Path
+    sample_size: int = 10_000
+    seed: int = 42
+    test_mode: bool = False  # few rows, few steps: the whole path in seconds
+    seconds: float = 270.0
+    baseline: Path | None = None  # a model of the base rows, in place of the one that is trained
+    cache: Path | None = None  # where models of base rows are kept
+    parts: Path | None = None  # where finished fits are kept until the preview is done
+    target: str = "auto"  # what labels are: classes, number, or as they look
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be estimated: OWN rows, a sample of TOTAL, against what COMPARED holds."""
+
+    shape: Shape
+    compared: Compared
+    own: tuple[Sample, ...]
+    total: int
+
+
+@dataclass(frozen=True)
+class Box:
+    """How much may be spent: steps of a fit, seconds since the time.monotonic() of BEGAN."""
+
+    steps: int
+    seconds: float
+    began: float
+    strength: float | None = None
+    parts: Path | None = None
+
+
+def preview(
+    options: Options,
+    project: Project | None,
+    at: datetime,
+    watched: Callable[[str], None] = lambda _: None,
+) -> Found:
+    """The preview of OPTIONS for PROJECT, or of the contribution by itself, at the time AT."""
+    began = time.monotonic()
+    watched("reading")
+    given, compared, own = _read(options, project)
+    steps = TEST_STEPS if options.test_mode else Budget().steps
+    box = Box(steps, options.seconds, began, parts=options.parts)
+    total = given.size if project else len(own)
+    baseline, notes = _baseline(options, given.shape, compared, steps)
+    found = worth(Asked(given.shape, compared, own, total), box, baseline, watched)
+    found = replace(found, notes=(*notes, *found.notes))
+    _keep(options, found, steps)
+    watched("rows")
+    judged, gaps = _judged(found, own, Budget(steps // 4, began + options.seconds,
+                                              parts=options.parts))  # fmt: skip
+    return Found(
+        contribution=given,
+        worth=found,
+        judged=judged,
+        gaps=gaps,
+        decision=decision.decide(found.expected, compared.min_points),
+        benchmark=compared.words,
+        at=at,
+        seconds=time.monotonic() - began,
+        seed=options.seed,
+        test_mode=options.test_mode,
+    )
+
+
+def _judged(
+    found: Worth, own: tuple[Sample, ...], budget: Budget
+) -> tuple[list[Judged], Gaps | None]:
+    """What to do with each row, and what gaps are filled; of numbers only what lies elsewhere."""
+    if found.rows.shape.is_of_numbers:
+        return influence.judged(own, [0.0] * len(own), {}, found.overlap), None
+    shares = influence.values(found.rows)
+    doubted = influence.doubts(found.rows, budget)
+    made = influence.judged(own, shares.tolist(), doubted, found.overlap)
+    return made, influence.gaps(found.rows)
+
+
+def worth(
+    asked: Asked,
+    box: Box,
+    baseline: Model | None = None,
+    watched: Callable[[str], None] = lambda _: None,
+) -> Worth:
+    """What the rows ASKED for add: overlap left out, time measured, trained, extrapolated."""
+    own, compared = asked.own, asked.compared
+    known = overlap.find(own, compared.base, compared.benchmark)
+    if len(known.benchmark) == len(own):
+        raise SemError(
+            f"every one of the {len(own):,} contributed rows is in the benchmark",
+            "contribute rows that the benchmark does not hold",
+        )
+    left = sources.without(own, known.left_out)
+    rows = Rows(asked.shape, compared.base, left, compared.benchmark)
+    until = box.began + box.seconds * FOR_ESTIMATE
+    budget = Budget(box.steps, until, box.strength, box.parts)
+    watched("warm-up")
+    learnt, notes = _cut(rows, budget, until)
+    if len(learnt.base) < len(rows.base):
+        baseline = None  # it knows rows that the candidate would not
+    if baseline is not None:
+        baseline = kept_fits.joined(baseline, rows.features, rows.base) or baseline
+    total = round(asked.total * len(left) / len(own))
+    found = estimate.estimate(learnt, budget, total, baseline, watched)
+    unseen = 1 - found.ladder[-1].rows / max(1, found.reached)
+    of_numbers = rows.shape.is_of_numbers  # what training adds was fitted on classes
+    expected = found.full if of_numbers else decision.widened(found.full, unseen)
+    return Worth(rows, learnt, known, found, expected, notes)
+
+
+def _cut(rows: Rows, budget: Budget, until: float) -> tuple[Rows, tuple[str, ...]]:
+    """ROWS that fit the time UNTIL then, and what was cut; as before, when it was stopped."""
+    told: list[Any] = ["cut", len(rows.base), len(rows.given)]
+    kept = cache.part(budget.parts, told)
+    if kept is None:
+        speed = pace.measured(rows, budget)
+        learnt, notes = pace.cut(rows, speed, budget, until - time.monotonic())
+        cache.keep_part(budget.parts, told, [len(learnt.base), len(learnt.given), *notes])
+        return learnt, notes
+    base, given, *words = kept
+    return (rows.only(base, given) if words else rows), tuple(words)
+
+
+def _baseline(
+    options: Options, shape: Shape, compared: Compared, steps: int
+) -> tuple[Model | None, tuple[str, ...]]:
+    """The model of the base rows that exists already, named by the user or kept; and notes."""
+    learnt = linear_models.rows_hash(compared.base)
+    if options.baseline is None:
+        return cache.baseline(options.cache, _kept(learnt, shape, steps), learnt), ()
+    found, told = linear_models.read(options.baseline)
+    width = len(found.encoder.medians) if isinstance(found.encoder, Numbers) else 0
+    if bool(found.classes) == shape.is_of_numbers:
+        one, other = ("classes", "a number") if found.classes else ("a number", "classes")
+        raise SemError(
+            f"{options.baseline}: a model of {one}, not of {other}",
+            "give a model of this sem's base rows",
+        )
+    if (found.kind, width) != (shape.kind, shape.width):
+        raise SemError(
+            f"{options.baseline}: a model of {found.kind}, {width} numbers a row, not of "
+            f"{shape.kind}, {shape.width}",
+            "give a model of this sem's base rows",
+        )
+    if told == learnt:
+        return found, ()
+    return found, ("baseline_model: it has learnt from other rows than the base; the gain holds "
+                   "that difference, too",)  # fmt: skip
+
+
+def _kept(learnt: str, shape: Shape, steps: int) -> str:
+    return cache.key(["baseline", learnt, shape.kind, shape.target, steps])
+
+
+def _keep(options: Options, found: Worth, steps: int) -> None:
+    """Keep the baseline for the next contribution, when it learnt from every base row."""
+    model, base = found.estimate.models[0], found.trained.base
+    if options.cache is None or options.baseline or found.notes or not model.converged:
+        return
+    name = _kept(linear_models.rows_hash(base), found.rows.shape, steps)
+    cache.keep_baseline(options.cache, name, model, linear_models.rows_hash(base))
+
+
+def named(options: Options, project: Project | None) -> str:
+    """What names the preview of OPTIONS for PROJECT: the contents it comes from."""
+    contribution.check(options.path)
+    if options.baseline:
+        linear_models.refuse_code(options.baseline)
+    told: list[Any] = [
+        options.path.name, files.sha256(options.path), options.sample_size, options.seed,
+        options.test_mode, options.seconds,
+        files.sha256(options.baseline) if options.baseline else None, options.target,
+    ]  # fmt: skip
+    if project:
+        wanted = sources.settings(project)
+        paths = [sources.below(project, name) for name in (wanted.base, wanted.benchmark)]
+        told += [asdict(wanted), *(files.sha256(path) for path in paths)]
+    return cache.key(told)
+
+
+def _read(
+    options: Options, project: Project | None
+) -> tuple[Contribution, Compared, tuple[Sample, ...]]:
+    """The contribution, what it is compared with, and those of its rows that are contributed."""
+    most = min(options.sample_size, TEST_ROWS) if options.test_mode else options.sample_size
+    if project is None:
+        given = contribution.read(options.path, most, options.seed, target=options.target)
+        compared, own = sources.of_itself(given, options.seed)
+        return given, compared, own
+    wanted = sources.settings(project)
+    if options.target != "auto":
+        wanted = replace(wanted, target=options.target)
+    compared, shape = sources.of_sem(project, wanted, options.seed)
+    given = contribution.read(options.path, most, options.seed, shape)
+    return given, compared, tuple(given.samples)

@@ -1,0 +1,110 @@
+"""What a contribution is compared with: base rows, a benchmark, and who says so.
+
+`preview.yaml` of a sem names both files. Without one the contribution is cut in three: what the
+second part adds to the first, on the third. That says what more data of this kind are worth, not
+what they are worth to a model that exists.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from sem.core.errors import SemError
+from sem.core.project import Project
+from sem.preview.contribution import contribution
+from sem.preview.contribution.columns import Shape
+from sem.preview.contribution.contribution import Contribution, Sample
+from sem.preview.stats.decision import MIN_POINTS
+
+SHARES = (0.4, 0.8)  # base up to the first, contribution up to the second, then the benchmark
+MOST_BENCHMARK = 5_000  # rows: more take longer and decide nothing else
+FEWEST = 10  # rows that can be cut in three
+
+
+@dataclass(frozen=True)
+class PreviewSettings:
+    """configs/SEM/preview.yaml."""
+
+    base: str = ""  # file of the rows the model has learnt from, below the root; "": examples
+    benchmark: str = ""  # file of the rows it is tested on, never learnt from
+    min_points: float = MIN_POINTS  # what counts as an improvement
+    target: Literal["auto", "classes", "number"] = "auto"  # what labels are; auto: as they look
+    sample_size: int = 10_000  # base rows that are learnt from at most
+    proxy: str | None = None  # for examples: a smaller base model, when the sem's does not fit
+    min_nats: float = 0.01  # for examples: what counts as an improvement, a token
+
+    @property
+    def is_of_examples(self) -> bool:
+        """Whether a contribution holds examples of the sem's task, and no classes."""
+        return not self.base and not self.benchmark
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The base rows and the benchmark, and what they are in words."""
+
+    base: tuple[Sample, ...]
+    benchmark: tuple[Sample, ...]
+    words: str
+    min_points: float = MIN_POINTS
+
+
+def settings(project: Project) -> PreviewSettings:
+    """preview.yaml of PROJECT; SemError where neither it nor a task says what to compare with."""
+    if not (project.configs / "preview.yaml").exists():
+        if any((project.configs / "tasks").glob("*")):
+            return project.settings("preview", PreviewSettings)
+        raise SemError(
+            f"{project.sem} has no preview.yaml: nothing says what to compare with",
+            "write base and benchmark there, or leave out --sem to cut the contribution in three",
+        )
+    return project.settings("preview", PreviewSettings)
+
+
+def of_sem(project: Project, wanted: PreviewSettings, seed: int) -> tuple[Compared, Shape]:
+    """What PROJECT's preview.yaml names, and the shape that a contribution must have."""
+    path = below(project, wanted.base)
+    base = contribution.read(path, wanted.sample_size, seed, target=wanted.target)
+    tested = contribution.read(below(project, wanted.benchmark), MOST_BENCHMARK, seed, base.shape)
+    words = f"{wanted.benchmark} of {project.sem}"
+    made = Compared(tuple(base.samples), tuple(tested.samples), words, wanted.min_points)
+    return made, base.shape
+
+
+def below(project: Project, name: str) -> Path:
+    """The file NAME below PROJECT's root; SemError when it lies elsewhere or is none."""
+    path = project.root / name
+    if not path.resolve().is_relative_to(project.root.resolve()):
+        raise SemError(
+            f"preview.yaml: {name} is not below {project.root}", "copy the file into data/SEM/"
+        )
+    contribution.check(path)
+    return path
+
+
+def of_itself(given: Contribution, seed: int) -> tuple[Compared, tuple[Sample, ...]]:
+    """GIVEN cut in three by content, so that twins stay together; the parts and what is given."""
+    parts: tuple[list[Sample], ...] = ([], [], [])
+    for sample in given.samples:
+        parts[sum(sample.lot(f"cut {seed}") >= share for share in SHARES)].append(sample)
+    base, own, benchmark = map(tuple, parts)
+    name, different = given.manifest["source_path"], len({s.content() for s in given.samples})
+    if len(given.samples) < FEWEST or len(benchmark) < 2 or not base or not own:
+        raise SemError(
+            f"{name}: cannot be cut in base, contribution and benchmark: "
+            f"{len(given.samples):,} usable, {different:,} different",
+            f"give {FEWEST} different rows or more, or --sem with a preview.yaml",
+        )
+    if len({sample.label for sample in given.samples}) < 2:
+        raise SemError(
+            f"{name}: all rows are of one class, {given.samples[0].label!r}: nothing to tell "
+            "apart",
+            "compare it with a sem that knows other classes: --sem",
+        )
+    return Compared(base, benchmark, "a fifth of the contribution, held out"), own
+
+
+def without(samples: Sequence[Sample], rows: frozenset[int]) -> tuple[Sample, ...]:
+    """SAMPLES but for those numbered ROWS."""
+    return tuple(sample for number, sample in enumerate(samples) if number not in rows)

@@ -1,0 +1,169 @@
+"""What an estimate allows to be said: it improves, it does not, or it cannot be told.
+
+The confidence is the chance that the full pipeline's gain lies within 20 % (or half a point) of
+the preview's, by a logistic curve over what is known before the full run. The curve, and how much
+wider than the benchmark's own error an interval must be, are fitted by
+`benchmarks/preview_backtest.py` on half of its contributions and tested on the other half.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sem.core import files
+from sem.core.errors import SemError
+from sem.core.project import ROOT
+from sem.preview.stats.paired_gain import Gain
+
+CURVE = ROOT / "configs" / "preview_confidence.json"
+POINTS = 100.0
+MIN_POINTS = 1.0  # what production wants at least
+NEAR_SHARE = 0.2  # of the full gain: what counts as the same
+NEAR_POINTS = 0.5
+Word = Literal["improves", "does_not_improve", "cannot_tell", "refused"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What may be said of a contribution, and why."""
+
+    word: Word
+    reason: str
+
+
+def decide(gain: Gain, min_points: float = MIN_POINTS) -> Decision:
+    """The word that the interval of GAIN allows: by itself above 0, or below MIN_POINTS."""
+    low, mean, high = gain.low * POINTS, gain.mean * POINTS, gain.high * POINTS
+    shown = f"{mean:+.1f} points [{low:+.1f}, {high:+.1f}], n = {gain.n:,}"
+    if low > 0 and mean >= min_points:
+        return Decision("improves", f"{shown}: above 0, and {min_points:g} points or more")
+    if high < min_points:
+        return Decision("does_not_improve", f"{shown}: below {min_points:g} points")
+    return Decision(
+        "cannot_tell",
+        f"{shown}: the interval holds both no gain and {min_points:g} points or more",
+    )
+
+
+def refused(leaks: Mapping[str, Any]) -> Decision | None:
+    """Return the refusal of a contribution that holds the benchmark, None where it may count.
+
+    `leaks` is what `acceptance.leaks` returns. Whatever was measured without those rows, a
+    contribution that copies what it is graded on is never called an improvement.
+    """
+    if not leaks["refused"]:
+        return None
+    count = leaks["exact"] + leaks["near"]
+    return Decision(
+        "refused",
+        f"{leaks['refused']}: {count:,} rows ({leaks['share']:.1%}) are in the benchmark; "
+        "the figures are of the others",
+    )
+
+
+def balance(classes: Counter[str]) -> float:
+    """1 where all classes have as many rows, towards 0 where one has nearly all (entropy)."""
+    total = sum(classes.values())
+    if len(classes) < 2 or not total:
+        return 0.0
+    shares = [count / total for count in classes.values()]
+    return -sum(s * math.log(s) for s in shares if s) / math.log(len(classes))
+
+
+def features(expected: Gain, used: int, size: int, evenness: float) -> dict[str, float]:
+    """What the confidence is computed from, all of it known before the full pipeline runs.
+
+    EVENNESS: the `balance` of the contribution's classes.
+    """
+    effect = abs(expected.mean) * POINTS
+    return {
+        "log_width": math.log(max(expected.width * POINTS, 0.01)),
+        "log_effect": math.log(max(effect, 0.1)),
+        "log_benchmark": math.log(expected.n),
+        "share_used": used / size if size else 1.0,
+        "balance": evenness,
+    }
+
+
+def widened(found: Gain, unseen: float, by: Mapping[str, float] | None = None) -> Gain:
+    """FOUND with what training itself adds to its error: BY, or as the backtest found it.
+
+    Other rows and other settings move the result where the benchmark's rows do not: by some
+    points and a share of the gain, and by more of both the larger the share of the contribution
+    that is UNSEEN. Where nothing was learnt there is nothing to widen.
+    """
+    by = by or (fitted() or {}).get("widen")
+    if not by or not (found.mean or found.width):
+        return found
+    more = math.hypot(
+        by["points"] / POINTS,
+        by["share"] * found.mean,
+        unseen * by["unseen_points"] / POINTS,
+        unseen * by["unseen_share"] * found.mean,
+    )
+    sides = (found.mean - found.low, found.high - found.mean)
+    low, high = (math.hypot(side, more) for side in sides)
+    return Gain(found.mean, found.mean - low, found.mean + high, found.n).bounded()
+
+
+def confidence(known: Mapping[str, float]) -> tuple[float | None, str]:
+    """The chance by the fitted curve, or None, and why; KNOWN comes from `features`."""
+    curve = fitted()
+    if curve is None:
+        return None, f"not_fitted: {CURVE.name} is missing"
+    missing = set(curve["weights"]) - set(known)
+    if missing:
+        raise SemError(
+            f"{CURVE.name} weighs {min(missing)}, which is not measured",
+            "fit it again with `python benchmarks/preview_backtest.py`",
+        )
+    outside = [n for n, (low, high) in curve["ranges"].items() if not low <= known[n] <= high]
+    return chance(curve, known), f"outside_the_backtest: {', '.join(outside)}" if outside else ""
+
+
+def chance(curve: Mapping[str, Any], known: Mapping[str, float]) -> float:
+    """The logistic curve at KNOWN, each value within the range it was fitted on."""
+    score = curve["intercept"]
+    for name, weight in curve["weights"].items():
+        low, high = curve["ranges"][name]
+        score += weight * min(max(known[name], low), high)
+    return 1 / (1 + math.exp(-max(-30.0, min(30.0, score))))
+
+
+def tells_size(curve: Mapping[str, Any], chance: float) -> bool:
+    """Whether a CHANCE to be near is enough to say how much, and not only whether."""
+    return bool(chance >= curve["tells_size_from"])
+
+
+def size(known: Mapping[str, float], word: Word) -> dict[str, Any]:
+    """Whether the points are told as the size of the gain, and why not; the WORD is whether."""
+    if word == "refused":
+        return {"told": False, "reason": "the contribution is refused"}
+    curve, (sure, why) = fitted(), confidence(known)
+    if curve is None or sure is None:
+        return {"told": False, "reason": why}
+    if word == "cannot_tell":
+        return {"told": False, "reason": "whether it improves cannot be told"}
+    if tells_size(curve, sure):
+        return {"told": True, "reason": None}
+    return {
+        "told": False,
+        "reason": f"a confidence of {sure:.0%} is below {curve['tells_size_from']:.0%}",
+    }
+
+
+def fitted() -> dict[str, Any] | None:
+    """The fitted curve, None where there is none."""
+    return files.read_json(CURVE) if CURVE.exists() else None
+
+
+def is_near(preview: float, full: float) -> bool:
+    """Whether a preview of PREVIEW points is the same as the FULL pipeline's."""
+    return abs(preview - full) <= max(NEAR_SHARE * abs(full), NEAR_POINTS)
+
+
+def legacy_confidence(used: int) -> float:
+    """What previews before this one called confidence: it knew only the number of rows."""
+    return math.sqrt(min(0.9, used / 100_000))
