@@ -26,10 +26,10 @@ def main() -> None:
     parser.add_argument("--bases", nargs="+", default=BASES, help="base_model_id of each")
     args = parser.parse_args()
     from sem.lm.local import hardware
-    from sem.optimizer import data
+    from sem.optimizer.data import optimizer_data
 
     root = projects.tree()
-    pairs, val = data.load(root, "train"), data.load(root, "val")
+    pairs, val = optimizer_data.load(root, "train"), optimizer_data.load(root, "val")
     rows = [measured(root, base, args.steps, args.set, pairs, val) for base in args.bases]
     machine = hardware.detect()
     console.table("bases", HEAD, rows)
@@ -50,16 +50,16 @@ def measured(
     root: Path, base: str, steps: int, given: list[str], pairs: list[Any], val: list[Any]
 ) -> tuple[str, ...]:
     """One row of the table; the run is removed afterwards."""
-    from sem.optimizer import train
+    from sem.optimizer.model import optimizer_train
 
     own = [f"train.base_model_id={base}", f"train.recipe.max_steps={steps}"]
     own += [f"train.recipe.checkpoint_steps={steps}"]  # validated once, at the end
-    wanted = train.settings_of(root, [*given, *own])
-    run = train.prepare(root, wanted, pairs, val)
-    job = train.job(root, run, wanted, pairs, val)
+    wanted = optimizer_train.settings_of(root, [*given, *own])
+    run = optimizer_train.prepare(root, wanted, pairs, val)
+    job = optimizer_train.job(root, run, wanted, pairs, val)
     wall, cpu = time.perf_counter(), time.process_time()
     try:
-        result = train.train(job, wanted.base_dropout)
+        result = optimizer_train.train(job, wanted.base_dropout)
         spent = (time.process_time() - cpu, time.perf_counter() - wall)
         lines = (job.folder / "metrics.jsonl").read_text("utf-8").splitlines()
     finally:

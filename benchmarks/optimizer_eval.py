@@ -25,7 +25,8 @@ def main() -> None:
     parser.add_argument("--answer-with", help="the model that answers them")
     parser.add_argument("--judge", action="store_true", help="ask the one of configs/judge.yaml")
     args = parser.parse_args()
-    from sem.optimizer import rewriter, trial
+    from sem.optimizer.eval import trial
+    from sem.optimizer.model import rewriter
 
     root = projects.tree()
     folder = rewriter.find(root, args.name)

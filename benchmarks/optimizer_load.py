@@ -26,8 +26,10 @@ from clean import machine
 
 from sem.core import console, files, projects
 from sem.core.errors import SemError
-from sem.optimizer import data, layout, rewriter
-from sem.optimizer.rewriter import Decoding, Rewrite
+from sem.optimizer import layout
+from sem.optimizer.data import optimizer_data
+from sem.optimizer.model import rewriter
+from sem.optimizer.model.rewriter import Decoding, Rewrite
 
 ROOT = projects.tree()
 RESULT = Path(__file__).resolve().parent / "results" / "optimizer_load.md"
@@ -78,7 +80,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def held_out() -> list[str]:
     """Prompts of families that training did not see, in an order that mixes them."""
-    found = list(dict.fromkeys(pair.input for pair in data.load(ROOT, "test")))
+    found = list(dict.fromkeys(pair.input for pair in optimizer_data.load(ROOT, "test")))
     return sorted(found, key=files.sha256_text)
 
 
@@ -184,7 +186,7 @@ def plain(folder: Path, port: int, room: int) -> None:
     from fastapi import FastAPI
     from pydantic import BaseModel
 
-    from sem.optimizer import confidence
+    from sem.optimizer.model import confidence
 
     class Asked(BaseModel):
         raw_prompt: str
@@ -222,7 +224,7 @@ class Parity:
 
 def parity(folder: Path, prompts: list[str], max_length: int) -> tuple[int, list[Parity]]:
     """What float32 and int8 write for PROMPTS, against PyTorch, greedily."""
-    from sem.optimizer.fast import WEIGHTS, Engine, FastRewriter
+    from sem.optimizer.model.fast_rewriter import WEIGHTS, Engine, FastRewriter
 
     decoding, torch_rewriter = (
         Decoding(max_length, 0.0, 1),

@@ -11,7 +11,7 @@ Writes  data/optimizer/{train,val,test,triplets,distillation,data}.json
 from pathlib import Path
 
 from sem.core import console, files, projects
-from sem.optimizer import data
+from sem.optimizer.data import optimizer_data
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -22,10 +22,10 @@ def main(argv: list[str] | None = None) -> None:
     )  # fmt: skip
     args = parser.parse_args(argv)
     root = projects.tree()
-    wanted = data.settings_of(root, args.set)
-    with files.lock(root / data.FOLDER / ".data.lock", "the optimizer's data"):
-        made = data.build(root, wanted, args.also)
-        path = data.save(root, made, wanted)
+    wanted = optimizer_data.settings_of(root, args.set)
+    with files.lock(root / optimizer_data.FOLDER / ".data.lock", "the optimizer's data"):
+        made = optimizer_data.build(root, wanted, args.also)
+        path = optimizer_data.save(root, made, wanted)
     columns = ("part", "pairs", "distinct subjects", "families", "categories")
     counts = made.counts().items()
     console.table("pairs", columns, [(name, *found.values()) for name, found in counts])

@@ -27,7 +27,8 @@ MODEL = (
 
 def main(argv: list[str] | None = None) -> None:
     args = parser().parse_args(argv)
-    from sem.optimizer import rewriter, trial
+    from sem.optimizer.eval import trial
+    from sem.optimizer.model import rewriter
 
     root = projects.tree()
     wanted = trial.Wanted(

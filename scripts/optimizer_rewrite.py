@@ -13,7 +13,7 @@ from sem.core import console, jsonio, projects
 
 def main(argv: list[str] | None = None) -> None:
     args = parser().parse_args(argv)
-    from sem.optimizer import confidence, rewriter
+    from sem.optimizer.model import confidence, rewriter
 
     root = projects.tree()
     folder = rewriter.find(root, args.name)

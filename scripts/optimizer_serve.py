@@ -16,11 +16,11 @@ def main(argv: list[str] | None = None) -> None:
     parser = console.parser(__doc__, "set")
     parser.add_argument("--name", help="a run (default: the promoted, else the newest)")
     args = parser.parse_args(argv)
-    from sem.optimizer.server import config, run
+    from sem.optimizer.server import config, serve
 
     root = projects.tree()
     settings = config.load(root, tuple(args.set))
-    run.serve(settings, root, args.name, lambda address: print(address, flush=True))
+    serve.serve(settings, root, args.name, lambda address: print(address, flush=True))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ Writes  models/optimizer/RUN/{run.json,adapter/,calibration.json,manifest.json}
 """
 
 from sem.core import console, projects
-from sem.optimizer import data, train
+from sem.optimizer.data import optimizer_data
+from sem.optimizer.model import optimizer_train
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -18,10 +19,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--promote", action="store_true", help="serve this run from now on")
     args = parser.parse_args(argv)
     root = projects.tree()
-    wanted = train.settings_of(root, args.set)
-    folder = train.run(root, wanted, data.load(root, "train"), data.load(root, "val"))
+    wanted = optimizer_train.settings_of(root, args.set)
+    folder = optimizer_train.run(
+        root, wanted, optimizer_data.load(root, "train"), optimizer_data.load(root, "val")
+    )
     if args.promote:
-        train.promote(root, folder.name)
+        optimizer_train.promote(root, folder.name)
     console.done(folder)
 
 

@@ -12,7 +12,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import optimizer_data
 
 from sem.core import console, projects
-from sem.optimizer import data, pairfiles
+from sem.optimizer.data import optimizer_data as data
+from sem.optimizer.data import pair_files
 
 
 def main() -> None:
@@ -20,7 +21,7 @@ def main() -> None:
     optimizer_data.main(sys.argv[1:])
     root = projects.tree()
     pairs = data.load(root, "train")
-    console.done(pairfiles.write_training(root / pairfiles.OLDER, pairs, data.DESCRIPTION))
+    console.done(pair_files.write_training(root / pair_files.OLDER, pairs, data.DESCRIPTION))
 
 
 if __name__ == "__main__":

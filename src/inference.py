@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("--max_length", type=int, default=512, help="tokens (default: 512)")
     args = parser.parse_args()
     console.note("src/inference.py is `fab optimizer.rewrite`")
-    from sem.optimizer.rewriter import Decoding, TorchRewriter, find
+    from sem.optimizer.model.rewriter import Decoding, TorchRewriter, find
 
     root = projects.tree()
     if args.adapter_path is None:

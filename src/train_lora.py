@@ -15,20 +15,21 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from sem.core import console, projects
-from sem.optimizer import data, pairfiles, train
+from sem.optimizer.data import optimizer_data, pair_files
+from sem.optimizer.model import optimizer_train
 
 
 def main() -> None:
     args = parsed()
     console.note("src/train_lora.py is `fab optimizer.train`")
     root = projects.tree()
-    taken = pairfiles.read(args.data_path or root / pairfiles.OLDER)
+    taken = pair_files.read(args.data_path or root / pair_files.OLDER)
     for reason, count in sorted(taken.refused.items()):
         console.note(f"left out: {count} {reason}")
     if args.device:
         os.environ["SEM_DEVICE"] = args.device
-    wanted = train.settings_of(root, sets(args))
-    folder = train.run(root, wanted, taken.pairs, data.load(root, "val"))
+    wanted = optimizer_train.settings_of(root, sets(args))
+    folder = optimizer_train.run(root, wanted, taken.pairs, optimizer_data.load(root, "val"))
     there = (args.output_dir or root / "checkpoints" / "lora_model") / "final_adapter"
     shutil.copytree(folder / "adapter", there, dirs_exist_ok=True)
     console.done(there)

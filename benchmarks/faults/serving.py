@@ -29,7 +29,7 @@ from clean import machine  # noqa: E402
 from optimizer_load import Server, held_out, sem_words  # noqa: E402
 
 from sem.core import console, files, projects  # noqa: E402
-from sem.optimizer import rewriter  # noqa: E402
+from sem.optimizer.model import rewriter  # noqa: E402
 
 PORT = 8_643
 Row = tuple[str, str, str, str]

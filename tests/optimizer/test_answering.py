@@ -9,8 +9,8 @@ from chatserver import ChatServer
 
 from sem.core.errors import SemError
 from sem.lm.api import client as client_module
-from sem.optimizer import answering
-from sem.optimizer.answering import Said
+from sem.optimizer.eval import answering
+from sem.optimizer.eval.answering import Said
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
 

@@ -7,10 +7,10 @@ from test_layout import PROMPT, changed
 
 from sem.core import files, jsonio
 from sem.core.errors import SemError
-from sem.optimizer import calibrate, confidence, train
-from sem.optimizer.confidence import Calibration
-from sem.optimizer.pairs import Pair
-from sem.optimizer.rewriter import Decoding, Rewrite
+from sem.optimizer.data.pairs import Pair
+from sem.optimizer.model import calibrate, confidence, optimizer_train
+from sem.optimizer.model.confidence import Calibration
+from sem.optimizer.model.rewriter import Decoding, Rewrite
 
 WORTH = Calibration(4.0, 10.0, 50, 25, 5, 0.1)
 GOOD = changed()
@@ -57,11 +57,11 @@ def test_a_network_that_is_never_useful_is_calibrated_to_doubt():
 
 def test_a_network_that_is_never_useful_is_whole_and_not_promoted(tmp_path):
     fitted = calibrate.fit([(-0.5, False, "a"), (-0.4, False, "b")] * 6)
-    path = tmp_path / train.HOME / "r1" / confidence.FILE
+    path = tmp_path / optimizer_train.HOME / "r1" / confidence.FILE
     files.write(path, jsonio.pretty(fitted.as_json()))
 
     with pytest.raises(SemError, match="r1 is not promoted: none of 12 rewrites is useful"):
-        train.promote(tmp_path, "r1")
+        optimizer_train.promote(tmp_path, "r1")
 
 
 def test_one_that_is_always_useful_is_still_doubted_a_little():

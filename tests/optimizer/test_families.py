@@ -7,8 +7,9 @@ import pytest
 from paths import ROOT
 
 from sem.core.errors import SemError
-from sem.optimizer import families, layout, pairs
-from sem.optimizer.families import Family, Subject
+from sem.optimizer import layout
+from sem.optimizer.data import families, pairs
+from sem.optimizer.data.families import Family, Subject
 
 SHIPPED = families.load(ROOT)
 PAIRS = [

@@ -17,13 +17,13 @@ from sem.core import files, jsonio
 from sem.core.errors import SemError
 from sem.eval.judge import canaries
 from sem.lm.api import client as client_module
-from sem.optimizer import intents, jury, opinions, preferences
-from sem.optimizer.answering import Said
-from sem.optimizer.intents import Intent
-from sem.optimizer.jury import Jury
-from sem.optimizer.lift import Answered, Lift, Turned
-from sem.optimizer.opinions import Found
-from sem.optimizer.questions import Question
+from sem.optimizer.eval import intents, opinions, optimizer_judge, preferences
+from sem.optimizer.eval.answering import Said
+from sem.optimizer.eval.intents import Intent
+from sem.optimizer.eval.lift import Answered, Lift, Turned
+from sem.optimizer.eval.opinions import Found
+from sem.optimizer.eval.optimizer_judge import Jury
+from sem.optimizer.eval.questions import Question
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
 SUBJECTS = ASKED[:12]
@@ -70,10 +70,10 @@ def configure(root: Path, url: str, **more: Any) -> None:
 @pytest.fixture
 def seated(server: ChatServer, tmp_path: Path) -> Jury:
     configure(tmp_path, server.url)
-    return jury.seat(tmp_path, AT)
+    return optimizer_judge.seat(tmp_path, AT)
 
 
-def asked(seated: Jury, say=good) -> tuple[Intent, jury.Heard]:
+def asked(seated: Jury, say=good) -> tuple[Intent, optimizer_judge.Heard]:
     base, tuned = judged(lambda p: "an umbrella", SUBJECTS), judged(say, SUBJECTS)
     (found,), heard = intents.hear(seated, [("held-out", base, tuned)])
     return found, heard
@@ -158,7 +158,7 @@ def test_a_fault_leaves_a_rewrite_unscored(
 def test_a_judge_that_dies_half_way_keeps_the_sound_batches(server: ChatServer, tmp_path: Path):
     configure(tmp_path, server.url, batch=12)
     server.script = lambda body, n: "401" if n > 60 else keeps(body, n)
-    found, heard = asked(jury.seat(tmp_path, AT))
+    found, heard = asked(optimizer_judge.seat(tmp_path, AT))
 
     assert heard.stopped
     assert heard.stopped.message.startswith("the judge stopped: auth")
@@ -171,7 +171,7 @@ def test_a_second_evaluation_pays_for_nothing_again(
 ):
     asked(seated)
     sent = len(server.seen)
-    asked(jury.seat(tmp_path, AT))
+    asked(optimizer_judge.seat(tmp_path, AT))
     assert len(server.seen) == sent == 2 * (24 + 12)
 
 
@@ -235,7 +235,7 @@ def test_an_obedient_judge_is_void_before_an_injected_answer_wins(
 
 def test_the_section_says_what_ended_a_sitting_as_inert_text(seated: Jury):
     hostile = "the judge stopped: auth: `<img src=x>`\n# heading ![](http://x)"
-    found = Found(jury=seated, sittings=(jury.Heard({}, SemError(hostile, "hint")),))
+    found = Found(jury=seated, sittings=(optimizer_judge.Heard({}, SemError(hostile, "hint")),))
     (line,) = [line for line in opinions.lines(found) if "Ended early" in line]
 
     assert line.endswith("`the judge stopped: auth: '<img src=x>' # heading ![](http://x)`")
@@ -245,5 +245,5 @@ def test_the_section_says_what_ended_a_sitting_as_inert_text(seated: Jury):
 
 def test_without_a_configured_judge_there_is_one_clear_error(tmp_path: Path):
     with pytest.raises(SemError, match="^no judge is configured") as error:
-        jury.seat(tmp_path, AT)
+        optimizer_judge.seat(tmp_path, AT)
     assert "configs/judge.yaml" in error.value.hint

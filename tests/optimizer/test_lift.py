@@ -4,11 +4,11 @@ import pytest
 from test_rewrites import WORTH, Said, good
 
 from sem.dataset.clean import near_duplicates
-from sem.optimizer import answering, lift, opinions
-from sem.optimizer.lift import COSINE, F1
-from sem.optimizer.opinions import Found
-from sem.optimizer.questions import Question
-from sem.optimizer.rewriter import Decoding, Rewrite
+from sem.optimizer.eval import answering, lift, opinions
+from sem.optimizer.eval.lift import COSINE, F1
+from sem.optimizer.eval.opinions import Found
+from sem.optimizer.eval.questions import Question
+from sem.optimizer.model.rewriter import Decoding, Rewrite
 
 ASKED = [
     Question(f"q{n}", f"say the word number {n:02}", f"the answer is zebra{'abcdef'[n % 6] * 3}",

@@ -15,8 +15,9 @@ from sem.core import files
 from sem.core.errors import SemError
 from sem.forge import content_words
 from sem.lm.api import client as client_module
-from sem.optimizer import data, pairfiles, trial
-from sem.optimizer.pairs import Pair
+from sem.optimizer.data import optimizer_data, pair_files
+from sem.optimizer.data.pairs import Pair
+from sem.optimizer.eval import trial
 
 MINILM = ROOT / "models" / "base" / "all-minilm-l6-v2"
 SECRET = "kumquat"  # of a real prompt and its answer
@@ -45,9 +46,9 @@ def root(master: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     kept = [
         Pair(f"f{n % 3}.{n}", f"plan a trip {n}", "-", "c", f"f{n % 3}", "s") for n in range(6)
     ]
-    part = pairfiles.write_training(tmp_path / data.FOLDER / "test.json", kept, "")
+    part = pair_files.write_training(tmp_path / optimizer_data.FOLDER / "test.json", kept, "")
     facts = {"files": {part.name: files.sha256(part)}}
-    files.write(tmp_path / data.FOLDER / data.FACTS, json.dumps(facts))
+    files.write(tmp_path / optimizer_data.FOLDER / optimizer_data.FACTS, json.dumps(facts))
     rows = [{"prompt": f"what is {SECRET} {n}", "answer": f"{SECRET} is {n}"} for n in range(3)]
     files.write_rows(tmp_path / "questions.jsonl", rows)
     return tmp_path

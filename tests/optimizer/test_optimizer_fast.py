@@ -11,8 +11,8 @@ from toy import make_t5
 from sem.core.errors import SemError
 from sem.lm.local import chat
 from sem.lm.local import model as models
-from sem.optimizer.fast import Engine, FastRewriter, convert
-from sem.optimizer.rewriter import Decoding, Rewrite, TorchRewriter, prompt_ids
+from sem.optimizer.model.fast_rewriter import Engine, FastRewriter, convert
+from sem.optimizer.model.rewriter import Decoding, Rewrite, TorchRewriter, prompt_ids
 
 PROMPTS = [
     "write code", "make {a: 1}\nfoo\n\tbar", "explain the database schema please", "x", "",

@@ -10,7 +10,7 @@ import pytest
 from rewriters import Served, load, make_optimizer
 from toy import make_t5
 
-from sem.optimizer.rewriter import Rewrite
+from sem.optimizer.model.rewriter import Rewrite
 from sem.optimizer.server import network
 from sem.optimizer.server.feedback import FILE
 

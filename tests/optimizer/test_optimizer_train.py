@@ -12,8 +12,8 @@ from sem.core import files, jsonio
 from sem.core.errors import SemError
 from sem.lm.local import chat
 from sem.lm.local import model as models
-from sem.optimizer import rewriter, train
-from sem.optimizer.pairs import Pair
+from sem.optimizer.data.pairs import Pair
+from sem.optimizer.model import optimizer_train, rewriter
 from sem.train.engine import adapters
 
 RECIPE = """
@@ -38,7 +38,7 @@ def master(tmp_path_factory) -> Path:
     (root / "configs").mkdir()
     shutil.copy(ROOT / "configs" / "judge_slots.yaml", root / "configs")
     text = f"base_model_id: {base}\ntarget_tokens: 90\ncalibration_prompts: 4\nrecipe:{RECIPE}"
-    files.write(root / train.CONFIG, text)
+    files.write(root / optimizer_train.CONFIG, text)
     return root
 
 
@@ -59,21 +59,21 @@ def pairs(family: str, count: int) -> list[Pair]:
 TRAIN, VAL = pairs("poem", 24), pairs("song", 6)
 
 
-def prepared(root: Path, *given: str) -> tuple[train.Training, train.Run]:
-    wanted = train.settings_of(root, given)
-    return wanted, train.prepare(root, wanted, TRAIN, VAL)
+def prepared(root: Path, *given: str) -> tuple[optimizer_train.Training, optimizer_train.Run]:
+    wanted = optimizer_train.settings_of(root, given)
+    return wanted, optimizer_train.prepare(root, wanted, TRAIN, VAL)
 
 
-def job(root: Path, *given: str) -> train.Job:
+def job(root: Path, *given: str) -> optimizer_train.Job:
     wanted, run = prepared(root, *given)
-    return train.job(root, run, wanted, TRAIN, VAL)
+    return optimizer_train.job(root, run, wanted, TRAIN, VAL)
 
 
 def test_it_learns_seals_and_leaves_the_base_as_it_was(root: Path):
     made = job(root)
-    result = train.train(made)
+    result = optimizer_train.train(made)
     files.write(made.folder / "calibration.json", "{}")
-    train.seal(made.run, result)
+    optimizer_train.seal(made.run, result)
     log = [json.loads(line) for line in (made.folder / "metrics.jsonl").read_text().splitlines()]
     losses = [row["loss"] for row in log if "loss" in row]
 
@@ -88,13 +88,13 @@ def test_it_learns_seals_and_leaves_the_base_as_it_was(root: Path):
 
 def test_a_killed_run_goes_on_and_ends_the_same(root: Path):
     made = job(root)
-    train.train(made)
+    optimizer_train.train(made)
     whole = files.sha256(made.folder / "adapter" / "adapter_model.safetensors")
     shutil.rmtree(made.folder / "adapter")
     shutil.rmtree(made.folder / "checkpoint-4")
 
     again = job(root)
-    result = train.train(again)
+    result = optimizer_train.train(again)
 
     assert again.folder == made.folder
     assert result["resumed_from"] == "checkpoint-2"
@@ -123,7 +123,9 @@ def test_lines_are_among_what_is_trained(root: Path):
 
 def test_the_base_s_own_dropout_is_off_and_the_lora_s_is_not(root: Path):
     made = job(root)
-    model = train.drop(adapters.wrap(models.load(made.base, "float32"), made.recipe), 0.0)
+    model = optimizer_train.drop(
+        adapters.wrap(models.load(made.base, "float32"), made.recipe), 0.0
+    )
     rates = {n: m.p for n, m in model.named_modules() if type(m).__name__ == "Dropout"}
 
     assert {rate for name, rate in rates.items() if "lora" in name} == {0.1}
@@ -135,19 +137,19 @@ def test_the_base_s_own_dropout_is_off_and_the_lora_s_is_not(root: Path):
 def test_the_share_is_said_as_it_is(root: Path):
     made = job(root)
     model = adapters.wrap(models.load(made.base, "float32"), made.recipe)
-    found = train.share(model)
+    found = optimizer_train.share(model)
 
     # Rank 4 on q and v (64 -> 64) of 2 encoder and 2 times 2 decoder attentions.
     assert found["trained"] == 6 * 2 * 4 * (64 + 64)
     base = found["parameters"] - found["trained"]
     said = f"trained: 6,144 parameters, {6144 / base:.2%} of the base's"
-    assert train.sentence(found) == said
+    assert optimizer_train.sentence(found) == said
 
 
 def test_a_base_that_training_changed_is_not_sealed(root: Path, monkeypatch):
     import torch
 
-    made, real = job(root), train.fit
+    made, real = job(root), optimizer_train.fit
 
     def spoiling(given, model, resume):
         result = real(given, model, resume)
@@ -155,37 +157,37 @@ def test_a_base_that_training_changed_is_not_sealed(root: Path, monkeypatch):
             model.get_base_model().shared.weight[5, 5] += 1
         return result
 
-    monkeypatch.setattr(train, "fit", spoiling)
+    monkeypatch.setattr(optimizer_train, "fit", spoiling)
 
     with pytest.raises(SemError, match="training changed the frozen base"):
-        train.train(made)
+        optimizer_train.train(made)
     assert not (made.folder / "manifest.json").exists()
 
 
 @pytest.mark.parametrize("name", ["fp16", "float16", "half"])
 def test_fp16_is_refused_with_its_reason(root: Path, name: str):
     with pytest.raises(SemError, match="precision: fp16 gives NaN in T5") as caught:
-        train.settings_of(root, [f"train.precision={name}"])
+        optimizer_train.settings_of(root, [f"train.precision={name}"])
     assert caught.value.hint == "use precision: bf16 or fp32"
 
 
 def test_a_precision_that_is_none_is_refused(root: Path):
     with pytest.raises(SemError, match="precision: 'fp8'"):
-        train.settings_of(root, ["train.precision=fp8"])
+        optimizer_train.settings_of(root, ["train.precision=fp8"])
 
 
 def test_what_is_too_long_is_left_out_and_counted(root: Path):
-    speaker = chat.load(Path(train.settings_of(root).base_model_id))
+    speaker = chat.load(Path(optimizer_train.settings_of(root).base_model_id))
     sizes = [len(rewriter.prompt_ids(speaker, pair.input)) for pair in TRAIN]
-    wanted = train.settings_of(root, [f"train.input_tokens={min(sizes)}"])
-    run = train.prepare(root, wanted, TRAIN, VAL)
+    wanted = optimizer_train.settings_of(root, [f"train.input_tokens={min(sizes)}"])
+    run = optimizer_train.prepare(root, wanted, TRAIN, VAL)
 
     # "write poem 10" is a letter, and here a token, longer than "write poem 9".
     counts = run.plan()["counts"]["train"]
     assert (counts["examples"], counts["too_long"]) == (10, 14)
 
 
-def same_plan(run: train.Run) -> dict:
+def same_plan(run: optimizer_train.Run) -> dict:
     facts = ("run_id", "created_at")
     return {name: value for name, value in run.plan().items() if name not in facts}
 
@@ -197,22 +199,22 @@ def test_another_plan_is_another_run_and_a_finished_one_is_kept(root: Path):
     files.write(first.folder / "manifest.json", jsonio.pretty({"files": {}}))
 
     assert (first.id == same.id, other.id != first.id) == (True, True)
-    assert train._unfinished(root, same_plan(first)) is None
+    assert optimizer_train._unfinished(root, same_plan(first)) is None
 
 
 def test_a_causal_base_trains_on_the_same_pairs(root: Path, tiny_model: Path):
-    text = (root / train.CONFIG).read_text()
+    text = (root / optimizer_train.CONFIG).read_text()
     base = next(line for line in text.splitlines() if line.startswith("base_model_id"))
-    files.write(root / train.CONFIG, text.replace(base, f"base_model_id: {tiny_model}"))
+    files.write(root / optimizer_train.CONFIG, text.replace(base, f"base_model_id: {tiny_model}"))
 
-    result = train.train(job(root, "train.recipe.max_steps=2"))
+    result = optimizer_train.train(job(root, "train.recipe.max_steps=2"))
 
     assert result["steps"] == 2
     assert result["base_sha256_before"] == result["base_sha256_after"]
 
 
 def test_the_shipped_recipe_is_the_one_that_was_asked_for():
-    wanted = train.settings_of(ROOT)
+    wanted = optimizer_train.settings_of(ROOT)
     lora = wanted.recipe.lora
 
     assert (lora.rank, lora.alpha, lora.dropout, lora.targets) == (16, 32, 0.1, "qv")

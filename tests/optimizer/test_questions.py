@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from sem.core.errors import SemError
-from sem.optimizer import questions
-from sem.optimizer.questions import Question
+from sem.optimizer.eval import questions
+from sem.optimizer.eval.questions import Question
 
 
 def lines(path: Path, *rows: object) -> Path:

@@ -12,8 +12,9 @@ from toy import make_t5
 from sem.core import files
 from sem.core.errors import SemError
 from sem.lm.local import chat
-from sem.optimizer import layout, rewriter
-from sem.optimizer.rewriter import Decoding, TorchRewriter
+from sem.optimizer import layout
+from sem.optimizer.model import rewriter
+from sem.optimizer.model.rewriter import Decoding, TorchRewriter
 
 LIBRARY = ROOT / "sem" / "optimizer"
 PROMPTS = ["plan a trip", "fix {this}\nnow", "a longer prompt about gardens"]

@@ -8,11 +8,11 @@ from test_layout import changed
 
 from sem.core.errors import SemError
 from sem.dataset.clean import near_duplicates
-from sem.optimizer import evaluate, report, trial
-from sem.optimizer.confidence import Calibration
-from sem.optimizer.evaluate import Asked
-from sem.optimizer.report import Facts, Part
-from sem.optimizer.rewriter import Decoding, Rewrite
+from sem.optimizer.eval import evaluate, report, trial
+from sem.optimizer.eval.evaluate import Asked
+from sem.optimizer.eval.report import Facts, Part
+from sem.optimizer.model.confidence import Calibration
+from sem.optimizer.model.rewriter import Decoding, Rewrite
 
 WORTH = Calibration(4.0, 10.0, 50, 25, 5, 0.1)
 ASKED = [Asked(f"f{n % 6}.{n}", f"write a poem about the number {n}", f"f{n % 6}")

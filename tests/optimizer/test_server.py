@@ -56,7 +56,7 @@ def test_a_rewrite_has_a_text_and_a_confidence(served, root):
 
 
 def decoding(length: int):
-    from sem.optimizer.rewriter import Decoding
+    from sem.optimizer.model.rewriter import Decoding
 
     return Decoding(length, 0.0, 1)
 

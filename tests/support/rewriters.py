@@ -17,9 +17,9 @@ from paths import ROOT
 
 from sem.core import files
 from sem.lm.weights import pinned_base, weights
-from sem.optimizer.fast import Engine
-from sem.optimizer.rewriter import Decoding, Rewrite
-from sem.optimizer.server import app, network, run
+from sem.optimizer.model.fast_rewriter import Engine
+from sem.optimizer.model.rewriter import Decoding, Rewrite
+from sem.optimizer.server import app, network, serve
 from sem.optimizer.server.config import ServeSettings
 from sem.optimizer.server.service import Service
 
@@ -121,9 +121,9 @@ class Served:
     def __init__(self, root: Path, load: Any, key: str | None = None, **settings: Any) -> None:
         self.settings = ServeSettings(**{"port": 0, "threads": 1, "retry_s": 0.05} | settings)
         self.service = Service(self.settings, root, load)
-        bound = run._bound(self.settings)
+        bound = serve._bound(self.settings)
         self.port = bound.getsockname()[1]
-        self.server = run._server(self.settings, app.build(self.service, key))
+        self.server = serve._server(self.settings, app.build(self.service, key))
         self.thread = threading.Thread(target=self.server.run, args=([bound],), daemon=True)
         self.thread.start()
         url = f"http://127.0.0.1:{self.port}"

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from sem.optimizer.rewriter import Rewrite
+from sem.optimizer.model.rewriter import Rewrite
 from sem.optimizer.server import page, schemas, stream
 from sem.optimizer.server.guard import Guard
 from sem.optimizer.server.refusal import Refusal

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sem.optimizer.rewriter import Decoding, Rewrite
+from sem.optimizer.model.rewriter import Decoding, Rewrite
 from sem.optimizer.server import refusal
 
 log = logging.getLogger("sem.serve")

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sem.core.errors import SemError
-from sem.optimizer import confidence, rewriter
-from sem.optimizer.confidence import Calibration
-from sem.optimizer.fast import Engine, FastRewriter
+from sem.optimizer.model import confidence, rewriter
+from sem.optimizer.model.confidence import Calibration
+from sem.optimizer.model.fast_rewriter import Engine, FastRewriter
 
 log = logging.getLogger("sem.serve")
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sem.optimizer import confidence
-from sem.optimizer.rewriter import Decoding, Rewrite
+from sem.optimizer.model import confidence
+from sem.optimizer.model.rewriter import Decoding, Rewrite
 from sem.optimizer.server import network as networks
 from sem.optimizer.server import refusal
 from sem.optimizer.server.config import ServeSettings

@@ -11,9 +11,9 @@ from sem.eval.judge import judge_prompts
 from sem.eval.judge.judge_prompts import Question
 from sem.eval.judge.judge_questions import ANSWER
 from sem.eval.stats.paired_stats import Difference
-from sem.optimizer import evaluate
-from sem.optimizer.jury import Heard, Jury
-from sem.optimizer.lift import POLICIES, Answered, Lift
+from sem.optimizer.eval import evaluate
+from sem.optimizer.eval.lift import POLICIES, Answered, Lift
+from sem.optimizer.eval.optimizer_judge import Heard, Jury
 
 
 @dataclass(frozen=True)

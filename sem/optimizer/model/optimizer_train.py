@@ -17,9 +17,9 @@ from sem.eval.config import EvalSettings
 from sem.lm.local import chat, hardware
 from sem.lm.local.chat import Chat
 from sem.lm.weights import pinned_base, weights
-from sem.optimizer import calibrate, confidence, rewriter
-from sem.optimizer.pairs import Pair
-from sem.optimizer.rewriter import TorchRewriter
+from sem.optimizer.data.pairs import Pair
+from sem.optimizer.model import calibrate, confidence, rewriter
+from sem.optimizer.model.rewriter import TorchRewriter
 from sem.train.engine import adapters, backend_trl, engines
 from sem.train.engine.fit import fit
 from sem.train.recipe import Recipe

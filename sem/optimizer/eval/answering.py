@@ -23,7 +23,7 @@ from sem.lm.local import chat, hardware, model
 from sem.lm.local.generator import Prompt
 from sem.lm.local.hf import HfGenerator
 from sem.lm.weights import weight_packages, weights
-from sem.optimizer import evaluate
+from sem.optimizer.eval import evaluate
 
 DEFAULT = "smollm2-135m-instruct"
 MOST_TOKENS = 256  # of an answer: a longer one is cut there and counted

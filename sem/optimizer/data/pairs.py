@@ -7,8 +7,9 @@ from pathlib import Path
 
 from sem.core import settings
 from sem.core.errors import SemError
-from sem.optimizer import families, layout
-from sem.optimizer.families import Family, Subject, capital
+from sem.optimizer import layout
+from sem.optimizer.data import families
+from sem.optimizer.data.families import Family, Subject, capital
 from sem.optimizer.layout import Layout
 
 PHRASINGS = "configs/optimizer/phrasings.yaml"

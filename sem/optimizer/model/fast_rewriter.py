@@ -18,8 +18,8 @@ from sem.lm.local import chat
 from sem.lm.local import model as models
 from sem.lm.local.chat import Chat
 from sem.lm.weights import pinned_base
-from sem.optimizer import rewriter
-from sem.optimizer.rewriter import Decoding, Rewrite
+from sem.optimizer.model import rewriter
+from sem.optimizer.model.rewriter import Decoding, Rewrite
 
 VERSION = 1  # of what `convert` writes
 # What a person names -> what CTranslate2 calls it. "int8" alone would follow the saved type of

@@ -14,27 +14,26 @@ from sem.eval.scoring import similarity
 from sem.eval.scoring.slots import Similarity
 from sem.lm.local import hardware
 from sem.lm.weights import pinned_base, weights
-from sem.optimizer import (
+from sem.optimizer.data import optimizer_data
+from sem.optimizer.eval import (
     answering,
-    confidence,
-    data,
     evaluate,
     intents,
-    jury,
     lift,
     opinions,
+    optimizer_judge,
     preferences,
     questions,
     report,
-    rewriter,
 )
-from sem.optimizer.confidence import Calibration
-from sem.optimizer.evaluate import Asked
-from sem.optimizer.jury import Jury
-from sem.optimizer.lift import Lift
-from sem.optimizer.opinions import Found
-from sem.optimizer.report import Facts, Part
-from sem.optimizer.rewriter import Decoding, Rewriter, TorchRewriter
+from sem.optimizer.eval.evaluate import Asked
+from sem.optimizer.eval.lift import Lift
+from sem.optimizer.eval.opinions import Found
+from sem.optimizer.eval.optimizer_judge import Jury
+from sem.optimizer.eval.report import Facts, Part
+from sem.optimizer.model import confidence, rewriter
+from sem.optimizer.model.confidence import Calibration
+from sem.optimizer.model.rewriter import Decoding, Rewriter, TorchRewriter
 
 DECODING = Decoding(max_tokens=256, beams=1)
 REAL = "real prompts"  # other people's text: measured, never printed
@@ -73,7 +72,9 @@ class Trial:
 
 def run(root: Path, folder: Path, wanted: Wanted, at: datetime) -> Trial:
     """Evaluate the optimizer in FOLDER as WANTED; the report is written below ROOT."""
-    seated = jury.seat(root, at) if wanted.judge else None  # first: what it lacks costs no hour
+    seated = (
+        optimizer_judge.seat(root, at) if wanted.judge else None
+    )  # first: what it lacks costs no hour
     base = pinned_base.resolve(rewriter.base_model_of(folder), root)
     likeness = similarity.load(_similarity(root))
     sets = {"held-out families": held_out(root, wanted.rows, wanted.seed)}
@@ -142,7 +143,7 @@ def part(
 
 def held_out(root: Path, count: int, seed: int) -> list[Asked]:
     """COUNT prompts of the test families, as many of each as there are, drawn by SEED."""
-    pairs = sorted(data.load(root, "test"), key=lambda pair: pair.id)
+    pairs = sorted(optimizer_data.load(root, "test"), key=lambda pair: pair.id)
     chosen = random.Random(seed).sample(pairs, min(count, len(pairs)))
     return [Asked(pair.id, pair.input, pair.family) for pair in chosen]
 
@@ -183,7 +184,7 @@ def _facts(root: Path, folder: Path, wanted: Wanted, seated: Jury | None) -> Fac
 def _judge(root: Path, seated: Jury | None) -> str:
     if seated is not None:
         return f"{seated.name} (configs/judge.yaml); its section is below"
-    if not jury.settings_of(root).calls.models:
+    if not optimizer_judge.settings_of(root).calls.models:
         return "none is configured (configs/judge.yaml), so intent is measured by embedding alone"
     return "configured, and not asked (--judge): intent is measured by embedding alone"
 

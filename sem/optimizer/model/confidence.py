@@ -11,7 +11,7 @@ from typing import Any
 
 from sem.core import files, settings
 from sem.optimizer import layout
-from sem.optimizer.rewriter import Rewrite
+from sem.optimizer.model.rewriter import Rewrite
 
 FILE = "calibration.json"
 DOUBT = 0.5  # above this a client shows the rewrite

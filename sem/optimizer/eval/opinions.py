@@ -13,12 +13,12 @@ from sem.core import markdown
 from sem.core.errors import SemError
 from sem.eval.judge import judge
 from sem.eval.stats.paired_stats import Difference
-from sem.optimizer import lift
-from sem.optimizer.answering import CUT, MOST_TOKENS
-from sem.optimizer.intents import Intent
-from sem.optimizer.jury import Heard, Jury
-from sem.optimizer.lift import Answered, Lift
-from sem.optimizer.preferences import Preference
+from sem.optimizer.eval import lift
+from sem.optimizer.eval.answering import CUT, MOST_TOKENS
+from sem.optimizer.eval.intents import Intent
+from sem.optimizer.eval.lift import Answered, Lift
+from sem.optimizer.eval.optimizer_judge import Heard, Jury
+from sem.optimizer.eval.preferences import Preference
 
 Table = tuple[str, Sequence[str], list[Sequence[object]]]
 LIFT = ("rewrites", "used", "measure", "raw", "rewritten", "points [95 %]", "pairs")

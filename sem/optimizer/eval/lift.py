@@ -14,12 +14,13 @@ from sem.core import console
 from sem.eval.scoring.slots import Similarity
 from sem.eval.stats.paired_stats import Difference
 from sem.forge import content_words
-from sem.optimizer import confidence, evaluate
-from sem.optimizer.answering import Answerer, Said
-from sem.optimizer.confidence import Calibration
-from sem.optimizer.evaluate import Asked
-from sem.optimizer.questions import Question
-from sem.optimizer.rewriter import Decoding, Rewriter
+from sem.optimizer.eval import evaluate
+from sem.optimizer.eval.answering import Answerer, Said
+from sem.optimizer.eval.evaluate import Asked
+from sem.optimizer.eval.questions import Question
+from sem.optimizer.model import confidence
+from sem.optimizer.model.confidence import Calibration
+from sem.optimizer.model.rewriter import Decoding, Rewriter
 
 COSINE, F1 = "cosine with the reference", "token F1 with the reference"
 MEASURES = (COSINE, F1)

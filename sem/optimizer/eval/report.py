@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import Any
 
 from sem.eval.stats.paired_stats import Difference
-from sem.optimizer import evaluate
-from sem.optimizer.confidence import Calibration
-from sem.optimizer.evaluate import Judged
+from sem.optimizer.eval import evaluate
+from sem.optimizer.eval.evaluate import Judged
+from sem.optimizer.model.confidence import Calibration
 
 SAMPLE = 20
 

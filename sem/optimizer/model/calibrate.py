@@ -9,10 +9,11 @@ import random
 from collections.abc import Sequence
 
 from sem.core import console
-from sem.optimizer import confidence, layout
-from sem.optimizer.confidence import Calibration
-from sem.optimizer.pairs import Pair
-from sem.optimizer.rewriter import Decoding, Rewriter
+from sem.optimizer import layout
+from sem.optimizer.data.pairs import Pair
+from sem.optimizer.model import confidence
+from sem.optimizer.model.confidence import Calibration
+from sem.optimizer.model.rewriter import Decoding, Rewriter
 
 BATCH = 16
 SEED = 7

@@ -12,9 +12,10 @@ from sem.eval.judge import canaries, judge_prompts
 from sem.eval.judge.canaries import Canary
 from sem.eval.judge.judge_prompts import Mode, Opinion, Question
 from sem.eval.stats.paired_stats import Difference
-from sem.optimizer import evaluate, layout
-from sem.optimizer.evaluate import Judged
-from sem.optimizer.jury import Heard, Jury
+from sem.optimizer import layout
+from sem.optimizer.eval import evaluate
+from sem.optimizer.eval.evaluate import Judged
+from sem.optimizer.eval.optimizer_judge import Heard, Jury
 from sem.optimizer.layout import Layout
 
 BY_RULE, UNHEARD = "by rule", "not heard"

@@ -14,9 +14,10 @@ from typing import Any
 from sem.core import files, jsonio, settings, state
 from sem.core.errors import SemError
 from sem.dataset.clean import near_duplicates
-from sem.optimizer import families, layout, pairfiles, pairs
-from sem.optimizer.families import Family
-from sem.optimizer.pairs import Amounts, Pair
+from sem.optimizer import layout
+from sem.optimizer.data import families, pair_files, pairs
+from sem.optimizer.data.families import Family
+from sem.optimizer.data.pairs import Amounts, Pair
 
 CONFIG = "configs/optimizer/data.yaml"
 FOLDER = "data/optimizer"
@@ -67,8 +68,8 @@ def build(root: Path, wanted: DataSettings, imports: Sequence[Path] = ()) -> Mad
     for pair in made:
         parts[part_of[pair.family]].append(pair)
     held = {_key(pair) for name in ("val", "test") for pair in parts[name]}
-    taken = [pairfiles.read(path) for path in imports]
-    taken.append(pairfiles.feedback(root / FOLDER / pairfiles.FEEDBACK))
+    taken = [pair_files.read(path) for path in imports]
+    taken.append(pair_files.feedback(root / FOLDER / pair_files.FEEDBACK))
     for intake in taken:
         left_out.update(intake.refused)
         fresh = [pair for pair in intake.pairs if _key(pair) not in held]
@@ -142,11 +143,13 @@ def save(root: Path, made: Made, wanted: DataSettings) -> Path:
     """Write MADE below ROOT in all three formats, and data.json, which names their hashes."""
     folder = root / FOLDER
     written = [
-        pairfiles.write_training(folder / f"{name}.json", made.parts[name], DESCRIPTION)
+        pair_files.write_training(folder / f"{name}.json", made.parts[name], DESCRIPTION)
         for name in PARTS
     ]
-    written.append(pairfiles.write_triplets(folder / "triplets.json", made.parts["train"]))
-    written.append(pairfiles.write_distillation(folder / "distillation.json", made.parts["train"]))
+    written.append(pair_files.write_triplets(folder / "triplets.json", made.parts["train"]))
+    written.append(
+        pair_files.write_distillation(folder / "distillation.json", made.parts["train"])
+    )
     facts = {
         "format": "optimizer.data.v1",
         "settings": asdict(wanted),
@@ -169,7 +172,7 @@ def load(root: Path, part: str) -> list[Pair]:
     hashes = state.read_state(folder / FACTS, state.HashedFiles).get("files", {})
     if hashes.get(path.name) != files.sha256(path):
         raise SemError(f"{path} is not what {FACTS} says", "make it again: `fab optimizer.data`")
-    return pairfiles.load_training(path)
+    return pair_files.load_training(path)
 
 
 def settings_of(root: Path, overrides: Sequence[str] = ()) -> DataSettings:

@@ -17,7 +17,7 @@ from typing import Any
 from sem.core import files, jsonio
 from sem.core.errors import SemError
 from sem.optimizer import layout
-from sem.optimizer.pairs import Pair
+from sem.optimizer.data.pairs import Pair
 
 FEEDBACK = "feedback.jsonl"
 OLDER = "data/lora_training_data.json"  # where the first version of this project looked

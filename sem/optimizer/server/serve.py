@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sem.core.errors import SemError
-from sem.optimizer.fast import Engine
+from sem.optimizer.model.fast_rewriter import Engine
 from sem.optimizer.server import app, config, logs, network
 from sem.optimizer.server.config import ServeSettings
 from sem.optimizer.server.service import Service

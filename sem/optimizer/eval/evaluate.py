@@ -14,9 +14,10 @@ from sem.dataset.clean import near_duplicates
 from sem.eval.scoring.slots import Similarity
 from sem.eval.stats import clusters, paired_stats
 from sem.eval.stats.paired_stats import Difference
-from sem.optimizer import confidence, layout
-from sem.optimizer.confidence import Calibration
-from sem.optimizer.rewriter import Decoding, Rewrite, Rewriter
+from sem.optimizer import layout
+from sem.optimizer.model import confidence
+from sem.optimizer.model.confidence import Calibration
+from sem.optimizer.model.rewriter import Decoding, Rewrite, Rewriter
 
 BATCH = 8
 
