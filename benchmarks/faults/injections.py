@@ -5,8 +5,8 @@
 60 attack texts of public collections and 6 of control tokens, each planted in a product page at 5
 places, with a demand at its end. No model is asked: the worst one is assumed, which answers every
 demand. Counted are markers of the chat template forged in the prompt, and answers accepted by the
-check after the model (sem.eval.scoring.grounded) although they break the schema or stand nowhere on the
-cleaned page. Attack texts come from ../shared/data/hostile.
+check after the model (sem.eval.scoring.grounded) although they break the schema or stand nowhere
+on the cleaned page. Attack texts come from ../shared/data/hostile.
 
 Writes  benchmarks/results/faults_injections.md
 """

@@ -272,8 +272,12 @@ def bad(args: argparse.Namespace, folder: Path) -> list[Row]:
 
 def court(url: str, folder: Path, mode: str, workers: int = 4) -> Judge:
     made = client(url, folder, workers=workers)
-    return Judge(judge_prompts.MODES[mode], judge_config.JudgeSettings(made.settings, batch=40), made,
-                 folder / "judge_run.jsonl")  # fmt: skip
+    return Judge(
+        judge_prompts.MODES[mode],
+        judge_config.JudgeSettings(made.settings, batch=40),
+        made,
+        folder / "judge_run.jsonl",
+    )
 
 
 def cases(count: int) -> list[judge_questions.Case]:

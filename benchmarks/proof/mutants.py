@@ -1,6 +1,6 @@
 """Break the evaluation on purpose, one small fault at a time, and count what the tests notice.
 
-    python benchmarks/proof/mutants.py stats -- tests/eval/test_stats.py
+    python benchmarks/proof/mutants.py stats -- tests/eval/stats/test_paired_stats.py
     python benchmarks/proof/mutants.py slots metrics        (the tests of TESTS below)
 
 A mutant is one changed operator, constant, condition, return value, default or dropped call of
@@ -30,10 +30,10 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = Path("sem/eval")
 TESTS = {
     **{name: [f"tests/eval/test_{name}.py"] for name in ("slots", "metrics", "align")},
-    "stats": ["tests/eval/test_stats.py"],
-    "clusters": ["tests/eval/test_stats.py"],
-    "planning": ["tests/eval/test_planning.py"],
-    **{key: ["tests/eval/test_gate.py"] for key in ("margins", "policy", "gate")},
+    "stats": ["tests/eval/stats/test_paired_stats.py"],
+    "clusters": ["tests/eval/stats/test_paired_stats.py"],
+    "planning": ["tests/eval/stats/test_planning.py"],
+    **{key: ["tests/eval/gate/test_gate.py"] for key in ("margins", "policy", "gate")},
 }
 # Not `sem`: the fork must import the mutated copy.
 WARM = ("pytest", "hypothesis", "numpy", "scipy.stats", "scipy.optimize", "pydantic", "yaml",

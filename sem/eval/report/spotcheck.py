@@ -124,13 +124,22 @@ def sheet(lines: Sequence[Line], subject: Subject) -> str:
         example, name = by_id[line.score.id], line.score.id
         answer = judge_questions.value_of(said[name].text) if name in said else None
         cells = (
-            name, line.slot, line.score.task, line.score.stratum,
-            "yes" if line.slot in line.score.critical else "no", line.why,
-            DECIDED[line.score.slots[line.slot].passed], line.judge,
+            name,
+            line.slot,
+            line.score.task,
+            line.score.stratum,
+            "yes" if line.slot in line.score.critical else "no",
+            line.why,
+            DECIDED[line.score.slots[line.slot].passed],
+            line.judge,
             jsonio.dumps(judge_questions.at(example.output_json, line.slot)),
-            jsonio.dumps(judge_questions.at(answer, line.slot)), example.input_text[:EXCERPT], line.drawn,
-            "", "", "",
-        )  # fmt: skip
+            jsonio.dumps(judge_questions.at(answer, line.slot)),
+            example.input_text[:EXCERPT],
+            line.drawn,
+            "",
+            "",
+            "",
+        )
         writer.writerow([_guarded(cell) for cell in cells])
     return text.getvalue()
 

@@ -51,7 +51,7 @@ def _has(machine: Hardware, package: str) -> bool:
 
 def load(name: str) -> Engine:
     """The engine called NAME; what must be imported before all else is."""
-    module = import_module(f"sem.train.backend_{name}")
+    module = import_module(f"sem.train.engine.backend_{name}")
     if name == "unsloth":
         module.library()  # patches transformers and trl, which loading a job imports
     return module.train

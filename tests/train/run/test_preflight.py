@@ -211,7 +211,7 @@ def test_every_check_runs_and_every_one_is_tried_here() -> None:
     others = {preflight.special_tokens, preflight.lengths, preflight.lost_evidence,
               preflight.memory_fits, preflight.disk, preflight.control_tokens,
               preflight.own_forward,
-              # tests/train/test_architectures.py
+              # tests/train/engine/test_architectures.py
               preflight.adapter_reach, preflight.packaging}  # fmt: skip
     assert set(preflight.CHECKS) == tried | others
 
