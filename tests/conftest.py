@@ -29,12 +29,12 @@ hypothesis.settings.load_profile("repeatable")
 
 
 # Folders whose files take longest come first, so that no process is left alone with one of them.
-SLOWEST = ("train", "scripts", "optimizer", "package", "ops", "dataset")
+SLOWEST = ("train", "jobs", "optimizer", "package", "ops", "dataset")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def place(item: pytest.Item) -> int:
-        folder = item.path.parent.name
+        folder = item.path.relative_to(ROOT / "tests").parts[0]
         return SLOWEST.index(folder) if folder in SLOWEST else len(SLOWEST)
 
     items.sort(key=place)

@@ -233,7 +233,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def keys(folder: Path) -> tuple:
     """R10: unknown and changed keys, direct, behind a jump host, hashed."""
-    from test_ssh import REFUSED, entry, reaching
+    from tests.core.test_ssh import REFUSED, entry, reaching
 
     good = 0
     for name in ("far", "jump"):
@@ -255,7 +255,7 @@ def keys(folder: Path) -> tuple:
 
 def words(folder: Path, there: Agent, count: int) -> list[tuple]:
     """R11: COUNT hostile values on ssh's command line, and in the argv of a job."""
-    from test_fabfile import hostile
+    from tests.test_fabfile import hostile
 
     values, arrived = hostile(count), 0
     shown = "import os, sys; print('\\n'.join(os.fsencode(a).hex() for a in sys.argv[1:]))"

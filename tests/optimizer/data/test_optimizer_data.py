@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 from paths import ROOT
-from test_layout import changed
 
 from sem.core.errors import SemError
 from sem.dataset.clean import near_duplicates
 from sem.optimizer.data import optimizer_data, pair_files
+from tests.optimizer.test_layout import changed
 
 
 @pytest.fixture(scope="module")

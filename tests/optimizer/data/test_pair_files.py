@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from test_layout import PROMPT, changed
 
 from sem.core.errors import SemError
 from sem.optimizer.data import pair_files
 from sem.optimizer.data.pairs import Pair
+from tests.optimizer.test_layout import PROMPT, changed
 
 TARGET = changed()
 

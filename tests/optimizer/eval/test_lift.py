@@ -1,7 +1,6 @@
 """Whether answers get better with the rewrite: planted gains, losses, and everything odd."""
 
 import pytest
-from test_rewrites import WORTH, Said, good
 
 from sem.dataset.clean import near_duplicates
 from sem.optimizer.eval import answering, lift, opinions
@@ -9,6 +8,7 @@ from sem.optimizer.eval.lift import COSINE, F1
 from sem.optimizer.eval.opinions import Found
 from sem.optimizer.eval.questions import Question
 from sem.optimizer.model.rewriter import Decoding, Rewrite
+from tests.optimizer.model.test_rewrites import WORTH, Said, good
 
 ASKED = [
     Question(f"q{n}", f"say the word number {n:02}", f"the answer is zebra{'abcdef'[n % 6] * 3}",

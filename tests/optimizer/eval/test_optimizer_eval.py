@@ -8,7 +8,6 @@ import pytest
 from chatserver import Body, ChatServer
 from paths import ROOT
 from rewriters import make_optimizer
-from test_jury import AT, configure, keeps
 from toy import make_t5
 
 from sem.core import files
@@ -18,6 +17,7 @@ from sem.lm.api import client as client_module
 from sem.optimizer.data import optimizer_data, pair_files
 from sem.optimizer.data.pairs import Pair
 from sem.optimizer.eval import trial
+from tests.optimizer.eval.test_optimizer_judge import AT, configure, keeps
 
 MINILM = ROOT / "models" / "base" / "all-minilm-l6-v2"
 SECRET = "kumquat"  # of a real prompt and its answer

@@ -10,8 +10,6 @@ from typing import Any
 import judges
 import pytest
 from chatserver import Body, ChatServer
-from test_layout import changed
-from test_rewrites import ASKED, good, judged
 
 from sem.core import files, jsonio
 from sem.core.errors import SemError
@@ -24,6 +22,8 @@ from sem.optimizer.eval.lift import Answered, Lift, Turned
 from sem.optimizer.eval.opinions import Found
 from sem.optimizer.eval.optimizer_judge import Jury
 from sem.optimizer.eval.questions import Question
+from tests.optimizer.model.test_rewrites import ASKED, good, judged
+from tests.optimizer.test_layout import changed
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
 SUBJECTS = ASKED[:12]

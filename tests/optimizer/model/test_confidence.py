@@ -3,7 +3,6 @@
 import random
 
 import pytest
-from test_layout import PROMPT, changed
 
 from sem.core import files, jsonio
 from sem.core.errors import SemError
@@ -11,6 +10,7 @@ from sem.optimizer.data.pairs import Pair
 from sem.optimizer.model import calibrate, confidence, optimizer_train
 from sem.optimizer.model.confidence import Calibration
 from sem.optimizer.model.rewriter import Decoding, Rewrite
+from tests.optimizer.test_layout import PROMPT, changed
 
 WORTH = Calibration(4.0, 10.0, 50, 25, 5, 0.1)
 GOOD = changed()

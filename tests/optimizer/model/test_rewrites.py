@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from test_layout import changed
 
 from sem.core.errors import SemError
 from sem.dataset.clean import near_duplicates
@@ -13,6 +12,7 @@ from sem.optimizer.eval.evaluate import Asked
 from sem.optimizer.eval.report import Facts, Part
 from sem.optimizer.model.confidence import Calibration
 from sem.optimizer.model.rewriter import Decoding, Rewrite
+from tests.optimizer.test_layout import changed
 
 WORTH = Calibration(4.0, 10.0, 50, 25, 5, 0.1)
 ASKED = [Asked(f"f{n % 6}.{n}", f"write a poem about the number {n}", f"f{n % 6}")

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import warm
 from paths import SCRIPTS
-from test_encoders import shape_of, table, texts
-from test_preview_run import rows
 
 from sem.core import files
 from sem.preview.contribution.encoders import Features
 from sem.preview.linear import cache, kept_fits, learners
 from sem.preview.linear.learners import Budget, Model
+from tests.preview.contribution.test_encoders import shape_of, table, texts
+from tests.preview.result.test_preview_run import rows
 
 SCRIPT = SCRIPTS / "preview_run.py"
 TIMES = {"time_elapsed", "timestamp", "evaluation_time_seconds", "evaluation_timestamp",

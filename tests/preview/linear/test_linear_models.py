@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_encoders import shape_of, table, texts
 
 from sem.core.errors import SemError
 from sem.preview.contribution.encoders import Features
 from sem.preview.linear import learners, linear_models
 from sem.preview.linear.learners import Budget
+from tests.preview.contribution.test_encoders import shape_of, table, texts
 
 
 def fitted(samples: tuple) -> learners.Model:

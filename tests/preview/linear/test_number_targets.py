@@ -11,7 +11,6 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import d2_absolute_error_score, mean_absolute_error, r2_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from test_encoders import texts
 
 from sem.core import files
 from sem.core.errors import SemError
@@ -22,6 +21,7 @@ from sem.preview.contribution.contribution import Sample
 from sem.preview.contribution.encoders import Features
 from sem.preview.linear import linear_models, number_targets
 from sem.preview.linear.learners import Budget
+from tests.preview.contribution.test_encoders import texts
 
 NUMBERS = Shape("table", "y", features=tuple("abc"), width=3, target="number")
 

@@ -1,12 +1,11 @@
 """What does not fit the time is cut, the contribution first, and said."""
 
-from test_encoders import table, texts
-
 from sem.preview.contribution.columns import Shape
 from sem.preview.linear import pace
 from sem.preview.linear.estimate import Rows
 from sem.preview.linear.learners import Budget
 from sem.preview.linear.pace import Pace
+from tests.preview.contribution.test_encoders import table, texts
 
 TABLE = Shape("table", "y", features=tuple("abcd"), width=4)
 

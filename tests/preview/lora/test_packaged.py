@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 from paths import SCRIPTS
-from test_kept import ended, killed, timeless
-from test_lora import page
 
 from sem.core import files, jsonio, manifest
 from sem.core.errors import SemError
@@ -29,6 +27,8 @@ from sem.preview.result import task_preview
 from sem.preview.result.preview_run import Options
 from sem.train.rows import data
 from sem.train.run import plan
+from tests.preview.linear.test_kept import ended, killed, timeless
+from tests.preview.lora.test_lora import page
 
 SCRIPT = SCRIPTS / "preview_run.py"
 

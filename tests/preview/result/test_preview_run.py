@@ -180,8 +180,8 @@ def test_the_model_of_one_round_is_the_baseline_of_the_next(root, capsys) -> Non
 
 
 def test_a_model_of_numbers_is_no_baseline_for_texts(root, capsys) -> None:
-    from test_encoders import table
-    from test_models import fitted
+    from tests.preview.contribution.test_encoders import table
+    from tests.preview.linear.test_linear_models import fitted
 
     samples = table(40)
     path = linear_models.write(root / "numbers.safetensors", fitted(samples), samples)

@@ -18,7 +18,7 @@ from sem.core.errors import SemError
 from sem.core.ssh import Far
 from sem.train.remote import agent, attach, start
 from sem.train.remote.agent import Agent, Unreachable
-from test_fabfile import hostile
+from tests.test_fabfile import hostile
 
 pytestmark = pytest.mark.skipif(SSHD is None, reason="no sshd on this machine")
 LINES = "i=0; while [ $i -lt 25 ]; do i=$((i+1)); echo line $i; sleep 0.1; done; exit 5"
