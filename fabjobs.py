@@ -1,9 +1,11 @@
-"""How a job becomes one command line, where it runs, what it is called; fabfile.py holds them."""
+"""How a job becomes a task of Fabric: its flags, its command line, where it runs."""
 
 import getpass
+import inspect
 import os
 import shlex
 import sys
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -11,61 +13,107 @@ from fabric import Connection
 from fabric.main import program as fab
 from fabric.tasks import Task
 from invoke import Collection, Context, Exit
-from invoke.parser import ParserContext
+from invoke.parser import Argument, ParserContext
 
 ROOT = Path(__file__).resolve().parent
+sys.path.insert(0, str(ROOT))  # also when fabfile.py is loaded by path
+from sem.jobs.job import JOBS, Job, Parameter  # noqa: E402
+
 # One argument of a program cannot be longer than this on Linux, and `bash -c` gets one.
-LONGEST_COMMAND = 120_000
-
-# Flags that many jobs share.
-SEM = {"sem": "project under configs/ (default: $SEM, sem.use's, fabric.yaml's)"}
-RUN = {"run": "training run, or `base` for the untouched model (default: the latest)"}
-SPLIT = {"split": "val, test or golden (default: test)"}
-SNAPSHOT = {"snapshot": "version of the splits, as 3 or v3 (default: the latest)"}
-SET = {"set": "override one setting, as FILE.KEY=VALUE (repeatable)"}
-
-# What `fab -H` may be given: these talk to the host themselves, over the user's own ssh.
-ON_HOSTS = ("run", "resume", "attach", "status", "cancel", "pull")
+MAX_COMMAND_BYTES = 120_000
 
 
-def script(c: Context, name: str, *words: str, sem: str | None = None, **flags: object) -> None:
-    """Run scripts/NAME.py on this machine for the project SEM."""
+class JobTask(Task):
+    """A task whose help can be asked for more than once: Invoke takes it out as it reads it."""
+
+    def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
+        """Return the arguments with their help."""
+        described = dict(self.help)
+        arguments = super().get_arguments(ignore_unknown_help)
+        self.help = described
+        return arguments
+
+
+def task_of(job: Job) -> Task:
+    """Return the task that runs the job's script with the flags that Fabric was given."""
+
+    def body(c: Context, **values: object) -> None:
+        run_script(c, job, values)
+
+    parameters = [_fab_parameter(job, parameter) for parameter in job.parameters]
+    older = {p.older_name.name: p for p in job.parameters if p.older_name}
+    keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters += [inspect.Parameter(name, keyword, default=None) for name in older]
+    context = inspect.Parameter("c", inspect.Parameter.POSITIONAL_ONLY)
+    # Fabric wants those without a default first.
+    parameters.sort(key=lambda parameter: parameter.default is not parameter.empty)
+    body.__signature__ = inspect.Signature([context, *parameters])  # type: ignore[attr-defined]
+    body.__doc__ = job.document
+    body.__name__ = job.name.rpartition(".")[2]
+    return JobTask(
+        body,
+        help={parameter.name: parameter.described for parameter in job.parameters}
+        | {name: f"older spelling of {parameter.flag}" for name, parameter in older.items()},
+        iterable=[p.name for p in job.parameters if _is_list(p)],
+        optional=[p.name for p in job.parameters if p.bare_value],
+    )
+
+
+def _is_list(parameter: Parameter) -> bool:
+    as_word = parameter.positional and not parameter.positional.is_flag_of_fab
+    return parameter.is_repeatable and not as_word
+
+
+def _fab_parameter(job: Job, parameter: Parameter) -> inspect.Parameter:
+    default: object = None
+    if parameter.type is bool:
+        default = False
+    elif parameter.is_required and not _is_list(parameter) and not _is_host(job, parameter):
+        default = inspect.Parameter.empty
+    return inspect.Parameter(
+        parameter.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default
+    )
+
+
+def _is_host(job: Job, parameter: Parameter) -> bool:
+    return job.runs_on_hosts and parameter.name == "host"
+
+
+def run_script(c: Context, job: Job, values: dict[str, object]) -> None:
+    """Run the job's script on this machine, for its project, and on the host of `fab -H`."""
+    if job.runs_on_hosts:
+        if not values.get("host") and isinstance(c, Connection):
+            values = values | {"host": named_host(c)}
+        # A Connection's own `run` would connect, trust any host key and hand a shell our line.
+        c = Context(c.config) if isinstance(c, Connection) else c
     refuse_hosts(c)
-    check_line()
-    execute(c, _line(c, name, words, sem, flags))
-
-
-def project_script(c: Context, name: str, /, *words: str, **flags: object) -> None:
-    """Run scripts/NAME.py on this machine for the projects WORDS name, not for the current one."""
-    execute(c, command(program(name), flags, words))
-
-
-def script_for_host(
-    c: Context, name: str, host: str | None, sem: str | None = None, **flags: object
-) -> None:
-    """Run scripts/NAME.py on this machine and tell it the HOST, or the one of `fab -H`."""
-    check_line()
-    there = host or (named_host(c) if isinstance(c, Connection) else None)
-    # A Connection's own `run` would connect, trust any host key and hand a shell our line.
-    here = Context(c.config) if isinstance(c, Connection) else c
-    execute(here, _line(c, name, (), sem, {"host": there, **flags}))
+    if job.follows_project:
+        check_line()
+        values = values | {"sem": values["sem"] or _default_sem(c)}
+    flags, words = {}, []
+    for parameter in job.parameters:
+        value = values[parameter.name]
+        if parameter.older_name and not value:
+            value = values[parameter.older_name.name]
+        if not parameter.positional:
+            flags[parameter.name] = value
+        elif value is not None:
+            words += value if isinstance(value, list) else [str(value)]
+    execute(c, command(script_words(job.script), flags, tuple(words)))
 
 
 def named_host(c: Connection) -> str:
-    """What -H said, as ssh takes it: Fabric has split it and filled in what was not given."""
+    """Return what -H said, as ssh takes it: Fabric has split it and filled in the rest."""
     user = c.ssh_config.get("user", getpass.getuser())
     port = int(c.ssh_config.get("port", 22))
     who = "" if c.user == user else f"{c.user}@"
     return f"{who}{c.original_host}{'' if c.port == port else f':{c.port}'}"
 
 
-def _line(
-    c: Context, name: str, words: tuple[str, ...], sem: str | None, flags: dict[str, object]
-) -> str:
+def _default_sem(c: Context) -> str | None:
     # With a current project the script itself looks it up: core/projects.py checks its name.
     default = None if _has_current() else c.config.get("sem")
-    named = sem if sem is not None else sem_of_line() or os.environ.get("SEM")
-    return command(program(name), {"sem": named or default, **flags}, words)
+    return sem_of_line() or os.environ.get("SEM") or default
 
 
 def sem_of_line() -> str | None:
@@ -79,8 +127,8 @@ def sem_of_line() -> str | None:
 
 def values_of_line(flag: str) -> list[tuple[str, str]]:
     """Return (job, value) of each job of this command line that was given `flag`, in order."""
-    given = [job for job in jobs_of_line() if flag in job.args and job.args[flag].got_value]
-    return [(job.name, job.args[flag].value) for job in given if job.args[flag].value]
+    jobs = [job for job in jobs_of_line() if flag in job.args and job.args[flag].got_value]
+    return [(job.name, job.args[flag].value) for job in jobs if job.args[flag].value]
 
 
 def jobs_of_line() -> list[ParserContext]:
@@ -135,8 +183,8 @@ def _has_current() -> bool:
     return any((tree / name).is_file() for name in (".opensem_project", ".openssme_project"))
 
 
-def program(name: str) -> list[str]:
-    """The words that start scripts/NAME.py, from any working directory."""
+def script_words(name: str) -> list[str]:
+    """Return the words that start scripts/NAME.py, from any working directory."""
     return [sys.executable, str(ROOT / "scripts" / f"{name}.py")]
 
 
@@ -158,7 +206,7 @@ def command(start: list[str], flags: dict[str, object], words: tuple[str, ...] =
     if any("\0" in argument or not _is_text(argument) for argument in arguments):
         raise Exit("error: an argument holds a NUL or is not text\n       leave it out", 2)
     line = shlex.join(arguments)
-    if len(line.encode("utf-8", "surrogateescape")) > LONGEST_COMMAND:
+    if len(line.encode("utf-8", "surrogateescape")) > MAX_COMMAND_BYTES:
         raise Exit("error: the arguments are too long for a shell\n       put them in a file", 2)
     return line
 
@@ -184,23 +232,47 @@ def execute(c: Context, line: str) -> None:
 def refuse_hosts(c: Context) -> None:
     """Stop a job under `fab -H` before anything is connected or sent."""
     if isinstance(c, Connection):
+        names = ", ".join(job.name for job in JOBS.values() if job.runs_on_hosts)
         raise Exit(
             f"error: -H {c.original_host}: this job runs on this machine only\n"
-            f"       on a host run: train.{', train.'.join(ON_HOSTS)}; log in there for others",
+            f"       on a host run: {names}; log in there for others",
             2,
         )
 
 
-def older(split: str) -> str:
-    """SPLIT, also where an older system's flags spell it."""
-    return "val" if split == "validation" else split
+def collect(jobs: dict[str, Job], groups: dict[str, str]) -> Collection:
+    """Return the jobs as one namespace: `GROUP.JOB`, and those without a group beside them."""
+    namespace = Collection(auto_dash_names=False)
+    for group, summary in groups.items():
+        collection = Collection(group, auto_dash_names=False)
+        collection.__doc__ = summary
+        for job in jobs.values():
+            if job.name.startswith(f"{group}."):
+                name = job.name.removeprefix(f"{group}.")
+                collection.add_task(task_of(job), name=name, default=job.name == "demo.run")
+        namespace.add_collection(collection)
+    return namespace
 
 
-def collect(group: str, doc: str, jobs: dict[str, object]) -> Collection:
-    """Those of JOBS called GROUP_*, as one namespace; `run` of demo is what `fab demo` does."""
-    found = Collection(group, auto_dash_names=False)
-    found.__doc__ = doc
-    for name, job in jobs.items():
-        if isinstance(job, Task) and name.startswith(f"{group}_"):
-            found.add_task(job, name=name.removeprefix(f"{group}_"), default=name == "demo_run")
-    return found
+def answer_list(namespace: Collection, groups: dict[str, str]) -> None:
+    """Let `fab --list` show the jobs by group, in the order in which a user meets them."""
+    arguments = getattr(fab, "args", None)
+    if (
+        not arguments
+        or arguments["list"].value is not True
+        or arguments["list-format"].value != "flat"
+    ):
+        return
+    width = 2 + max(map(len, namespace.task_names))
+    lines = [f"  {task.name:{width}}{_summary(task)}" for task in namespace.tasks.values()]
+    for group in groups:
+        lines.append(f"\n{group}: {namespace.collections[group].__doc__}")
+        for name, task in namespace.collections[group].tasks.items():
+            lines.append(f"  {group}.{name:{width - len(group) - 1}}{_summary(task)}")
+    with suppress(BrokenPipeError):
+        print("\n".join(lines), flush=True)
+    raise Exit(code=0)
+
+
+def _summary(task: Task) -> str:
+    return (task.__doc__ or "").partition("\n")[0]

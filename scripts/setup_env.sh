@@ -186,7 +186,7 @@ set_up() {
       -x '/tests?/|/testing/_internal/' "$site" sem scripts >>$LOG 2>&1 ||
       say "not all of it could be compiled (log: $LOG)"
   fi
-  for command in opensem-cli:sem.cli hokusai-preview:sem.preview.command; do
+  for command in opensem:sem opensem-cli:sem hokusai-preview:sem.preview; do
     printf '#!/bin/sh\nexec "%s/python" -m %s "$@"\n' "$PWD/$VENV/bin" "${command#*:}" \
       >"$VENV/bin/${command%%:*}"
     chmod +x "$VENV/bin/${command%%:*}"

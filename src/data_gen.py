@@ -9,16 +9,15 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import optimizer_data
-
 from sem.core import console, projects
+from sem.jobs import load_jobs
 from sem.optimizer.data import optimizer_data as data
 from sem.optimizer.data import pair_files
 
 
 def main() -> None:
     console.note("src/data_gen.py is `fab optimizer.data`")
-    optimizer_data.main(sys.argv[1:])
+    load_jobs()["optimizer.data"].call()
     root = projects.tree()
     pairs = data.load(root, "train")
     console.done(pair_files.write_training(root / pair_files.OLDER, pairs, data.DESCRIPTION))

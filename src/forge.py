@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from sem.cli import verbs
 from sem.core import console
+from sem.jobs import verbs
 
 
 def main() -> None:
     console.note("src/forge.py is `fab forge.run`, and `opensem-cli run-forge`")
-    verbs.main(["run-forge", *sys.argv[1:]])
+    verbs.run_verb(["run-forge", *sys.argv[1:]])
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from sem.core import console
-from sem.preview.command import main
+from sem.jobs import run_job
 
 if __name__ == "__main__":
     console.note("src/hokusai_preview.py is `hokusai-preview`")
-    console.run(main)
+    run_job("preview.run")

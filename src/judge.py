@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from sem.cli import verbs
 from sem.core import console
+from sem.jobs import verbs
 
 VERBS = {"baseline": "baseline", "fine-tuned": "eval"}
 
@@ -24,7 +24,7 @@ def main() -> None:
     args, rest = parser.parse_known_args()
     console.note(f"src/judge.py --mode {args.mode} is `opensem-cli {VERBS[args.mode]}`, and")
     console.note("`fab eval.generate`, with `fab eval.report` for the comparison")
-    verbs.main([VERBS[args.mode], *rest])
+    verbs.run_verb([VERBS[args.mode], *rest])
 
 
 if __name__ == "__main__":

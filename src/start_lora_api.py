@@ -9,14 +9,13 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import optimizer_serve
-
 from sem.core import console
+from sem.jobs import load_jobs
 
 
 def main() -> None:
     console.note("src/start_lora_api.py is `fab optimizer.serve`")
-    optimizer_serve.main(sys.argv[1:])
+    load_jobs()["optimizer.serve"].call()
 
 
 if __name__ == "__main__":

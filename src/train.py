@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from sem.cli import verbs
 from sem.core import console
+from sem.jobs import verbs
 
 
 def main() -> None:
     console.note("src/train.py is `fab train.prepare train.run`, and `opensem-cli train`")
-    verbs.main(["train", *sys.argv[1:]])
+    verbs.run_verb(["train", *sys.argv[1:]])
 
 
 if __name__ == "__main__":

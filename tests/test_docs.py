@@ -8,7 +8,7 @@ from paths import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 # Words after `fab` that are Fabric's own or stand for any name.
-NOT_JOBS = {"GROUP.TASK", "--list", "--dry", "-H"}
+NOT_JOBS = {"GROUP.TASK", "GROUP.JOB", "--list", "--dry", "-H"}
 
 
 def job_names() -> set[str]:
@@ -38,6 +38,7 @@ def named_jobs(text: str) -> set[str]:
     return {name for name in found if name} - NOT_JOBS
 
 
+FILE_ENDINGS = (".parquet", ".json", ".jsonl", ".duckdb", ".gguf", ".pdf")
 FILES = {
     "x.parquet",
     "proof.json",
@@ -53,7 +54,7 @@ FILES = {
 def test_every_job_a_page_names_exists(page):
     # CHANGELOG names jobs of the path without `fab`; the pattern takes those written as commands.
     unknown = named_jobs(page.read_text("utf-8")) - job_names()
-    unknown = {name for name in unknown if not name.endswith((".parquet", ".jsonl", ".duckdb"))}
+    unknown = {name for name in unknown if not name.endswith(FILE_ENDINGS)}
 
     assert not unknown
 

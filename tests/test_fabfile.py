@@ -1,12 +1,10 @@
 """Jobs: listed at once, named as the plan names them, and deaf to hostile arguments."""
 
-import argparse
 import importlib.util
 import json
 import os
 import random
 import re
-import runpy
 import shlex
 import subprocess
 import sys
@@ -30,8 +28,9 @@ def load():
 
 fabfile = load()
 import fabjobs  # noqa: E402 - fabfile.py puts its folder on the path
+from sem.jobs import load_jobs  # noqa: E402
+from sem.jobs.reference import reference_page  # noqa: E402
 
-FILES = ("fabfile.py", "fabforge.py", "faboptimizer.py", "fabpreview.py", "fabtrain.py")
 ON_HOSTS = [f"train.{name}" for name in ("run", "resume", "attach", "status", "cancel", "pull")]
 JOBS = [
     *("check", "demo", "demo.data", "pipeline", "env.weights", "env.check"),
@@ -66,13 +65,20 @@ def test_the_list_shows_underscores_and_no_dashes():
     assert "project-tokens" not in listed
 
 
-def test_every_job_starts_a_script_that_exists():
-    # A job that a later version brings is not listed until it works.
-    source = "".join((ROOT / name).read_text() for name in FILES)
-    named = set(re.findall(r'(?:script(?:_for_host)?\(\s*c, |program\()"(\w+)"', source))
+@pytest.mark.parametrize("job", load_jobs().values(), ids=lambda job: job.name)
+def test_a_job_has_a_script_of_its_name_and_nothing_else_is_a_script(job):
+    if "." not in job.name and job.name != "pipeline":
+        return  # a verb of `opensem`
+    path = ROOT / "scripts" / f"{job.script}.py"
+    run_it = f'if __name__ == "__main__":\n    run_job("{job.name}")\n'
 
-    assert len(named) > 12
-    assert {name for name in named if not (ROOT / "scripts" / f"{name}.py").is_file()} == set()
+    assert path.read_text() == f'"""{job.summary}"""\n\nfrom _run import run_job\n\n{run_it}'
+
+
+def test_a_script_is_a_job():
+    scripts = {path.stem for path in (ROOT / "scripts").glob("[a-z]*.py")}
+
+    assert scripts <= {job.script for job in load_jobs().values()}
 
 
 # What `fab --dry` prints for each job; the script's own parser must take it.
@@ -211,35 +217,35 @@ def test_a_flag_that_holds_for_one_of_several_jobs_is_said():
     assert "note: eval.report --run does not hold for eval.generate" in done.stderr
 
 
-@pytest.mark.parametrize("job", sorted(context.name for context in fabfile.ns.to_contexts()))
-def test_a_job_takes_every_flag_of_its_script(job, monkeypatch):
+@pytest.mark.parametrize("context", fabfile.ns.to_contexts(), ids=lambda context: context.name)
+def test_fab_the_script_and_the_reference_page_say_the_same_of_a_job(context):
     # package.verify lacked --set, and `env.weights --list` printed Fabric's own list.
-    path = ROOT / "scripts" / f"{job.replace('.', '_')}.py"
-    if not path.exists():
-        assert job in ("check", "demo.run", "train.resume"), "a job without a script of its name"
+    if context.name == "check":
         return
-    flags = set()
+    job = load_jobs()[context.name]
+    page = (ROOT / "docs" / "reference" / "jobs.md").read_text("utf-8")
+    section = page.partition(f"\n## {job.name}\n")[2].partition("\n## ")[0]
+    script = " ".join(job.parser().format_help().split())
+    helps = {
+        argument.attr_name or argument.name: argument.help for argument in context.args.values()
+    }
 
-    def stop(parser, *_args, **_kwargs):
-        flags.update(word for action in parser._actions for word in action.option_strings)
-        raise EOFError
-
-    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
-    with pytest.raises(EOFError):
-        runpy.run_path(str(path))["main"]([])
-    taken = next(context for context in fabfile.ns.to_contexts() if context.name == job).args
-
-    missing = {flag[2:].replace("-", "_") for flag in flags if flag.startswith("--")} - {"help"}
-    # What a run that has begun may change is train.resume's.
-    missing -= {"set"} if job == "train.run" else set()
-    assert missing <= {name.replace("-", "_") for name in taken}
+    assert job.summary in section
+    for parameter in job.parameters:
+        assert helps[parameter.name] == parameter.described
+        assert " ".join(parameter.described.split()) in script
+        assert parameter.described.replace("|", "\\|") in section
 
 
-def test_demo_writes_the_data_and_then_runs_the_whole_path():
-    lines = fab("--dry", "demo").stdout.splitlines()
+def test_the_reference_page_is_what_the_signatures_say():
+    # python -m sem.jobs.reference > docs/reference/jobs.md
+    page = (ROOT / "docs" / "reference" / "jobs.md").read_text("utf-8")
 
-    assert "demo_data.py --sem=demo" in lines[0]
-    assert "pipeline.py --sem=demo" in lines[1]
+    assert page == reference_page()
+
+
+def test_demo_is_the_job_that_writes_the_data_and_runs_the_whole_path():
+    assert "demo_run.py" in fab("--dry", "demo").stdout
 
 
 @pytest.mark.parametrize("job", [job for job in JOBS if job not in ON_HOSTS])
@@ -278,7 +284,7 @@ def test_a_connection_is_refused_without_opening_it():
     connection = Connection("nowhere.invalid")
 
     with pytest.raises(Exit, match="this machine only"):
-        fabfile.execute(connection, "true")
+        fabjobs.execute(connection, "true")
 
     assert not connection.is_connected
 
@@ -287,25 +293,27 @@ def test_older_spellings_reach_the_same_script():
     line = fab("--dry", "eval.generate", "--split", "validation", "--run-id", "r1").stdout
 
     assert "eval_generate.py" in line
-    assert "--run=r1 --split=val" in line
+    assert "--run=r1 --split=validation" in line
+    words = shlex.split(line.partition("eval_generate.py ")[2].partition("\x1b")[0])
+    assert load_jobs()["eval.generate"].parser().parse_args(words).split == "val"
     assert "train_run.py --sem=demo --resume" in fab("--dry", "train.run", "--resume").stdout
 
 
 @pytest.mark.parametrize("code", [1, 2, 3, 130])
 def test_the_exit_code_of_a_script_is_the_exit_code_of_its_job(code):
-    line = fabfile.command([sys.executable, "-c", f"raise SystemExit({code})"], {})
+    line = fabjobs.command([sys.executable, "-c", f"raise SystemExit({code})"], {})
 
     with pytest.raises(Exit) as caught:
-        fabfile.execute(Context(), line)
+        fabjobs.execute(Context(), line)
 
     assert caught.value.code == code
 
 
 def test_a_killed_script_is_a_failed_job():
-    line = fabfile.command([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"], {})
+    line = fabjobs.command([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"], {})
 
     with pytest.raises(Exit) as caught:
-        fabfile.execute(Context(), line)
+        fabjobs.execute(Context(), line)
 
     assert caught.value.code == 137
 
@@ -367,7 +375,7 @@ def arrived(tmp_path_factory):
     )
 
     def send(flags: dict, words: tuple = ()) -> list[bytes]:
-        line = fabfile.command([sys.executable, "-S", str(echo)], flags, words)
+        line = fabjobs.command([sys.executable, "-S", str(echo)], flags, words)
         done = subprocess.run(["bash", "-c", line], cwd=folder, capture_output=True, check=True)
         assert sorted(path.name for path in folder.iterdir()) == ["echo.py"], "a canary appeared"
         return [bytes.fromhex(word) for word in json.loads(done.stdout)]
@@ -396,7 +404,7 @@ def test_hostile_words_arrive_behind_a_double_dash(arrived):
 def test_any_text_arrives_or_is_refused(arrived, values):
     if any("\0" in value for value in values):
         with pytest.raises(Exit, match="NUL"):
-            fabfile.command(["true"], {"set": values})
+            fabjobs.command(["true"], {"set": values})
     else:
         assert arrived({"set": values}) == [f"--set={value}".encode() for value in values]
 
@@ -404,9 +412,9 @@ def test_any_text_arrives_or_is_refused(arrived, values):
 def test_what_no_shell_can_carry_is_refused():
     for value in ("a\0b", "\ud800"):
         with pytest.raises(Exit, match="NUL or is not text"):
-            fabfile.command(["true"], {"run": value})
+            fabjobs.command(["true"], {"run": value})
     with pytest.raises(Exit, match="too long"):
-        fabfile.command(["true"], {"run": "x" * 200_000})
+        fabjobs.command(["true"], {"run": "x" * 200_000})
 
 
 def test_the_jobs_build_no_command_of_their_own():

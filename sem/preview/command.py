@@ -1,22 +1,9 @@
-"""hokusai-preview: what a file of rows is worth, in minutes, on this machine, with no network.
+"""`preview.run` from its flags to what it prints and writes, with the cache in between."""
 
-    hokusai-preview --data-path mine.parquet             by itself: cut in three
-    hokusai-preview --data-path mine.csv --sem banking   against the base and benchmark of a sem
-    hokusai-preview --data-path mine.jsonl --output-format json --output-file preview.json
-    hokusai-preview --data-path mine.csv --zk proof.json the strict document, too
-    hokusai-preview --data-path mine.csv --sem banking --baseline-model now.safetensors
-    hokusai-preview --data-path mine.jsonl --sem shop --baseline-model models/shop/packages/RUN
-
-Reads   CSV, TSV, JSON, JSON lines (each also .gz) or Parquet: a text or numbers, and a label
-Writes  the result to stdout, progress to stderr, files only where they are named; with --sem also
-        data/SEM/.preview: the same question is answered once, and a killed preview goes on
-"""
-
-import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,43 +15,30 @@ from sem.core.project import ROOT, Project
 if TYPE_CHECKING:
     from sem.preview.result.preview_run import Options
 
-FORMATS = ("pretty", "json")
-TARGETS = ("auto", "classes", "number")
+
+@dataclass(frozen=True)
+class Request:
+    """What `preview.run` was asked; the fields are its flags."""
+
+    data_path: Path
+    output_format: str = "pretty"
+    output_file: Path | None = None
+    sample_size: int = 10_000
+    sem: str | None = None
+    target: str = "auto"
+    test_mode: bool = False
+    random_seed: int = 42
+    seconds: float = 270.0
+    zk: Path | None = None
+    verbose: bool = False
+    baseline_model: Path | None = None
+    save_model: Path | None = None
+    cache: Path | None = None
+    set: tuple[str, ...] = ()
 
 
-def parser() -> argparse.ArgumentParser:
-    """The flags, as older previews had them and a few more."""
-    made = console.parser(__doc__, "set")
-    made.prog = "hokusai-preview"
-    made.add_argument("--data-path", type=Path, required=True, help="the contribution")
-    made.add_argument("--output-format", choices=FORMATS, default="pretty")
-    made.add_argument("--output-file", type=Path, help="also write the JSON there")
-    made.add_argument(
-        "--sample-size", type=int, default=10_000, help="rows used at most (default: 10000)"
-    )
-    made.add_argument("--sem", help="compare with what its preview.yaml names")
-    made.add_argument(
-        "--target", choices=TARGETS, default="auto", help="what labels are (default: as they look)"
-    )
-    made.add_argument(
-        "--test-mode", action="store_true", help="500 rows, a few steps: the path, not the figure"
-    )
-    made.add_argument("--random-seed", type=int, default=42, help="of the sample and the cuts")
-    made.add_argument("--seconds", type=float, default=270.0, help="what it may take (270)")
-    made.add_argument("--verbose", action="store_true", help="also list the rows to look at")
-    made.add_argument("--zk", type=Path, metavar="FILE", help="also write the strict document")
-    made.add_argument(
-        "--baseline-model", type=Path, metavar="PATH",
-        help="what is improved on: a file by --save-model; for examples a package (a folder)",
-    )  # fmt: skip
-    made.add_argument("--save-model", type=Path, metavar="FILE", help="write the candidate there")
-    made.add_argument("--cache", type=Path, metavar="DIR", help="(default: data/SEM/.preview)")
-    return made
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command; SemError for what the user can fix."""
-    args = parser().parse_args(argv)
+def run_preview(args: Request) -> None:
+    """Preview, print and write; raise SemError for what the user can fix."""
     _check(args)
     from sem.preview.result import acceptance, preview_text, zk
 
@@ -93,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
 
 
-def _made(args: argparse.Namespace, project: Project | None) -> dict[str, Any]:
+def _made(args: Request, project: Project | None) -> dict[str, Any]:
     """The document, from the cache where the same was asked before."""
     from sem.preview.linear import cache
     from sem.preview.result import preview_run, sources
@@ -130,7 +104,7 @@ class Question:
     answer: Callable[["Options"], dict[str, Any]]
 
 
-def _of_rows(args: argparse.Namespace, options: "Options", project: Project | None) -> Question:
+def _of_rows(args: Request, options: "Options", project: Project | None) -> Question:
     """What rows with labels are worth."""
     from sem.preview.linear import linear_models
     from sem.preview.result import document, preview_run
@@ -145,7 +119,7 @@ def _of_rows(args: argparse.Namespace, options: "Options", project: Project | No
     return Question(preview_run.named(options, project) if options.cache else "", answer)
 
 
-def _of_examples(args: argparse.Namespace, options: "Options", project: Project) -> Question:
+def _of_examples(args: Request, options: "Options", project: Project) -> Question:
     """What examples of the task of PROJECT are worth."""
     from sem.preview.result import task_preview
 
@@ -158,7 +132,7 @@ def _of_examples(args: argparse.Namespace, options: "Options", project: Project)
     return Question(task_preview.named(options, project, package), answer)
 
 
-def _check_examples(args: argparse.Namespace) -> None:
+def _check_examples(args: Request) -> None:
     """SemError for what a preview of examples cannot give."""
     lacking = {
         "--zk": (args.zk, "a strict document wants an accuracy, and examples have none"),
@@ -181,7 +155,7 @@ def _version() -> str:
     return str(provenance.commit(ROOT)["commit"] or "unknown")
 
 
-def _check(args: argparse.Namespace) -> None:
+def _check(args: Request) -> None:
     if args.sample_size < 1 or not args.seconds > 0:
         raise SemError(
             f"--sample-size {args.sample_size}, --seconds {args.seconds}", "both are above 0"
@@ -199,12 +173,3 @@ def _check(args: argparse.Namespace) -> None:
             f"--set {args.set[0]!r} without --sem: no settings file is read",
             "name the sem whose preview.yaml it changes",
         )
-
-
-def entry() -> None:
-    """The console command `hokusai-preview`."""
-    console.run(main)
-
-
-if __name__ == "__main__":
-    entry()

@@ -1,11 +1,5 @@
-"""Is a file a ZK document, and does it hold what it says? Exit 0 or 1.
+"""Is a file a ZK document, and does it hold what it says?"""
 
-python scripts/preview_validate.py proof.json --zk-check
-python scripts/preview_validate.py preview.json --format json
-"""
-
-import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,33 +8,27 @@ from sem.core.errors import SemError
 from sem.preview.result import zk
 
 
-def parser() -> argparse.ArgumentParser:
-    """The flags, as the older validator had them."""
-    made = console.parser(__doc__)
-    made.add_argument("file", type=Path, help="the document")
-    made.add_argument("--schema", type=Path, help="another schema than the shipped one")
-    made.add_argument("--zk-check", action="store_true", help="also make its hash again")
-    made.add_argument("--output-hash", action="store_true", help="print the document's sha256")
-    made.add_argument("--format", choices=("text", "json"), default="text")
-    made.add_argument("--verbose", action="store_true", help="every problem, not the first ten")
-    return made
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Validate the file; SemError (exit 1) where it does not hold."""
-    args = parser().parse_args(argv)
-    document = files.read_json(args.file)
-    wrong = problems(document, args.schema, args.zk_check)
-    made: dict[str, Any] = {"file": args.file.name, "valid": not wrong, "problems": wrong}
-    if args.output_hash:
-        made["sha256"] = zk.sha256(document, compact=True)
-    if args.format == "json":
-        print(jsonio.pretty(made), end="")
+def validate_document(
+    path: Path,
+    other_schema: Path | None,
+    proves: bool,
+    shows_hash: bool,
+    form: str,
+    shows_all: bool,
+) -> None:
+    """Print whether the file holds; raise SemError (exit 1) where it does not."""
+    document = files.read_json(path)
+    wrong = problems(document, other_schema, proves)
+    result: dict[str, Any] = {"file": path.name, "valid": not wrong, "problems": wrong}
+    if shows_hash:
+        result["sha256"] = zk.sha256(document, compact=True)
+    if form == "json":
+        print(jsonio.pretty(result), end="")
     else:
-        _say(made, len(wrong) if args.verbose else 10)
+        _say(result, len(wrong) if shows_all else 10)
     if wrong:
         count = f"{len(wrong)} problem{'' if len(wrong) == 1 else 's'}"
-        raise SemError(f"{args.file}: {count}: {wrong[0]}", "correct the document, or its maker")
+        raise SemError(f"{path}: {count}: {wrong[0]}", "correct the document, or its maker")
 
 
 def problems(document: Any, other: Path | None, proves: bool) -> list[str]:

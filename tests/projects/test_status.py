@@ -3,10 +3,10 @@
 import handbook
 import pytest
 
-from sem.cli import status
 from sem.core import files
 from sem.core.errors import SemError
 from sem.core.project import Project
+from sem.projects import status
 
 
 @pytest.fixture

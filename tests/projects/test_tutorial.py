@@ -12,8 +12,8 @@ from chatserver import ChatServer
 from handbook import document
 from paths import ROOT
 
-from sem.cli import verbs
 from sem.core import console, files, projects
+from sem.jobs import verbs
 from sem.lm.local import llamacpp
 from sem.lm.weights import gguf_files
 
@@ -32,7 +32,7 @@ def commands(name: str = "rust") -> list[list[str]]:
 def run(words: list[str]) -> None:
     """`opensem-cli WORDS` in this process, which must end well."""
     with pytest.raises(SystemExit) as end:
-        console.run(lambda: verbs.main(words))
+        console.run(lambda: verbs.run_verb(words))
     assert end.value.code == 0, words
 
 
@@ -127,7 +127,7 @@ def test_the_tutorial_runs_as_it_is_written_with_a_small_local_teacher(tree, sha
         path.unlink()
     for path in [page for page in pages if 1_000 < page.stat().st_size < 4_000][:8]:
         files.write(book / path.name, path.read_bytes())
-    tool = [sys.executable, "-m", "sem.cli"]
+    tool = [sys.executable, "-m", "sem"]
     path = gguf_files.locate("smollm2", ROOT)
     server = llamacpp.Server(llamacpp.Serving(path, port=8080))
     last = {}

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from paths import ROOT
 
-from sem.cli import path, verbs
 from sem.core import console, projects
+from sem.jobs import load_jobs, path, verbs
 
 
 def run(program: list[str], tree: Path) -> subprocess.CompletedProcess:
@@ -20,31 +20,28 @@ def run(program: list[str], tree: Path) -> subprocess.CompletedProcess:
     )  # fmt: skip
 
 
-def test_the_help_names_every_verb(capsys):
-    verbs.main([])
-    said = capsys.readouterr().out
-
-    for verb in [*verbs.SCRIPTS, *verbs.STAGES]:
-        assert f"opensem-cli {verb}" in said
+VERBS = [*verbs.VERBS, *(name for name in load_jobs() if "." not in name and name != "pipeline")]
 
 
-@pytest.mark.parametrize("verb", verbs.SCRIPTS)
-def test_every_verb_has_a_script(verb):
-    assert (ROOT / "scripts" / f"{verbs.SCRIPTS[verb]}.py").is_file()
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_help_names_every_verb(verb, capsys):
+    verbs.run_verb([])
+
+    assert f"opensem {verb}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("verb", [*verbs.SCRIPTS, *verbs.STAGES])
+@pytest.mark.parametrize("verb", [*VERBS, "dataset.split"])
 def test_a_flag_that_is_none_is_a_usage_error(verb, capsys):
     with pytest.raises(SystemExit) as end:
-        console.run(lambda: verbs.main([verb, "--definitely-unknown", "x"]))
+        console.run(lambda: verbs.run_verb([verb, "--definitely-unknown", "x"]))
 
     assert end.value.code == 2
-    assert f"usage: opensem-cli {verb}" in capsys.readouterr().err
+    assert f"usage: opensem {verb}" in capsys.readouterr().err
 
 
 def test_a_verb_that_is_none_is_a_usage_error_with_the_nearest(capsys):
     with pytest.raises(SystemExit) as end:
-        verbs.main(["stauts"])
+        verbs.run_verb(["stauts"])
 
     assert end.value.code == 2
     assert capsys.readouterr().err == "error: no verb 'stauts'\n       did you mean 'status'?\n"
@@ -54,14 +51,14 @@ def test_the_clouds_name_may_be_left_out(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("SEM_ROOT", str(tmp_path))
     monkeypatch.delenv("SEM", raising=False)
     with pytest.raises(SystemExit) as end:
-        console.run(lambda: verbs.main(["launch", "--cloud", "--project", "nope"]))
+        console.run(lambda: verbs.run_verb(["launch", "--cloud", "--project", "nope"]))
 
     assert end.value.code == 1
     assert "no sem called 'nope'" in capsys.readouterr().err
 
 
 def test_the_console_script_is_the_module(tmp_path):
-    done = run(["-m", "sem.cli", "status", "nope"], tmp_path)
+    done = run(["-m", "sem", "status", "nope"], tmp_path)
 
     assert done.returncode == 1
     assert done.stderr == (
@@ -90,10 +87,10 @@ def test_the_older_commands_point_to_the_jobs_and_fail_like_them(tmp_path, words
 
 
 def test_init_makes_the_folders_and_copies_what_is_shared_once(tmp_path, capsys):
-    path.init([str(tmp_path / "tree")])
+    path.initialise_tree(tmp_path / "tree")
     kept = tmp_path / "tree" / "configs" / "gate.yaml"
     kept.write_text("mine\n")
-    path.init([str(tmp_path / "tree")])
+    path.initialise_tree(tmp_path / "tree")
 
     assert {p.name for p in (tmp_path / "tree").iterdir()} == set(projects.KINDS)
     assert kept.read_text() == "mine\n"
@@ -112,4 +109,4 @@ def test_init_makes_the_folders_and_copies_what_is_shared_once(tmp_path, capsys)
     ],
 )
 def test_the_last_line_of_eval_is_the_verdict(said, shown):
-    assert path.verdict({"verdict": said}) == shown
+    assert path._verdict({"verdict": said}) == shown

@@ -11,7 +11,6 @@ import pytest
 import yaml
 from paths import SCRIPTS
 
-from sem.cli import new
 from sem.core import projects, settings
 from sem.core.errors import SemError
 from sem.core.project import Project
@@ -21,6 +20,7 @@ from sem.forge.kinds.extraction import ExtractionParams
 from sem.forge.kinds.text import TextParams
 from sem.forge.run import config as forge_config
 from sem.forge.run.config import ForgeSettings
+from sem.projects import new
 from sem.train.recipe import Recipe
 
 FILES = {"dataset": Dataset, "train": Recipe, "eval": EvalSettings, "forge": ForgeSettings}
@@ -139,7 +139,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from sem.core import files
-from sem.cli import new
+from sem.projects import new
 left, write = [int(sys.argv[2])], files.write
 def counted(*given):
     if not left[0]:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from sem.cli import delete, new, verbs
 from sem.core import console, files, projects
 from sem.core.errors import Busy, SemError
+from sem.jobs import verbs
+from sem.projects import delete, new
 
 
 def fingerprint(root: Path, without: str = "") -> dict[str, str]:
@@ -42,14 +43,14 @@ def root(tmp_path, monkeypatch):
 
 
 def run(argv: list[str], answer: str, monkeypatch) -> int:
-    """The exit code of `opensem-cli ARGV` with ANSWER typed."""
+    """The exit code of `opensem` on `argv` with ANSWER typed."""
     read, write = os.pipe()
     os.write(write, answer.encode())
     os.close(write)
     with os.fdopen(read) as typed:
         monkeypatch.setattr(sys, "stdin", typed)
         with pytest.raises(SystemExit) as end:
-            console.run(lambda: verbs.main(argv))
+            console.run(lambda: verbs.run_verb(argv))
     return int(end.value.code or 0)
 
 
@@ -141,7 +142,7 @@ def test_while_a_job_holds_a_lock_nothing_goes(root, lock):
 KILLED = """
 import os, shutil, signal, sys
 from pathlib import Path
-from sem.cli import delete
+from sem.projects import delete
 left, real = [int(sys.argv[2])], os.unlink
 def counted(*given, **named):
     if not left[0]:

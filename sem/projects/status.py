@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sem.cli import add_data
 from sem.core import files, projects, promotion, state
 from sem.core.errors import SemError
 from sem.core.project import Project
@@ -14,6 +13,7 @@ from sem.core.run import Run
 from sem.dataset.split import snapshot
 from sem.dataset.store import store
 from sem.eval.answers import golden
+from sem.projects import add_data
 
 Found = TypeVar("Found")
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from paths import ROOT
 
-from sem.cli import verbs
 from sem.core import console, projects
 from sem.core.errors import SemError
+from sem.jobs import verbs
 
 HOSTILE = [
     *("", " ", ".", "..", "...", "../x", "x/..", "/", "/etc", "a/b", "a\\b", "..\\x", "C:\\x"),
@@ -43,9 +43,9 @@ def fingerprint(folder: Path) -> str:
 
 
 def code_of(argv: list[str]) -> int:
-    """The exit code of `opensem-cli ARGV`."""
+    """The exit code of `opensem` on `argv`."""
     with pytest.raises(SystemExit) as end:
-        console.run(lambda: verbs.main(argv))
+        console.run(lambda: verbs.run_verb(argv))
     return int(end.value.code or 0)
 
 

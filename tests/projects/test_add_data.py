@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from sem.cli import add_data, new
 from sem.core import files
 from sem.core.errors import SemError
+from sem.projects import add_data, new
 
 
 @pytest.fixture

@@ -1,0 +1,6 @@
+"""`opensem VERB`, also as `python -m sem VERB`."""
+
+from sem.jobs.verbs import start
+
+if __name__ == "__main__":
+    start()

@@ -1,5 +1,0 @@
-"""`python -m sem.cli VERB`."""
-
-from sem.cli import main
-
-main()

@@ -1,0 +1,337 @@
+"""The jobs of `eval.*` and `golden.*`: answers, verdicts, report, gate, golden questions."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from sem.core import console, files, provenance
+from sem.core.errors import Insufficient, SemError
+from sem.core.project import Project
+from sem.jobs.job import (
+    OlderName,
+    Overrides,
+    Positional,
+    RunId,
+    Sem,
+    SnapshotVersion,
+    Split,
+    job,
+)
+
+AnsweredRun = Annotated[
+    str | None,
+    "training run, 'base' or 'strong' (default: the latest)",
+    OlderName("run_id"),
+]
+Baseline = Annotated[str, "run to compare with"]
+
+
+@job("eval.generate")
+def generate_answers(
+    sem: Sem = None,
+    run: AnsweredRun = None,
+    split: Split = "test",
+    snapshot: SnapshotVersion = None,
+    decoding: Annotated[
+        Literal["free", "constrained"] | None,
+        "free, or constrained: each token is held to io_schema (default: eval.decoding)",
+    ] = None,
+    take: Annotated[
+        Path | None, "answers of the model being replaced: JSONL of id and candidate, as `strong`"
+    ] = None,
+    set: Overrides = (),
+) -> None:
+    """Answer a split with a run's model; `base` is the untouched one.
+
+        fab eval.generate --sem shop --run base --split test
+        fab eval.generate --sem shop --take strong.jsonl
+
+    Answers are appended row by row: a killed job goes on where it stopped.
+
+    Reads   data/SEM/processed/*.vN.jsonl, models/SEM/adapters/RUN/, configs/SEM/eval.yaml
+    Writes  reports/SEM/RUN/answers.SPLIT.jsonl and .json (what the answers depend on)
+    """
+    from sem.eval.answers import subject
+
+    # What is asked for here wins over what eval.yaml says of the untouched model.
+    decodings = (f"eval.decoding={decoding}", "eval.base_decoding=same") if decoding else ()
+    project = Project.load(sem, [*set, *decodings])
+    if take:
+        _take_strong_answers(project, take, split, snapshot)
+        return
+    target = subject.resolve(project, run, split, console.version(snapshot))
+    before = subject.answer(target)
+    rows = [("answered", len(target.examples)), ("answered before", before)]
+    console.table(f"{target.run.id} on {split}", ("what", "rows"), rows)
+    console.done(target.book.path)
+
+
+@job("eval.judge")
+def judge_answers(
+    sem: Sem = None,
+    run: AnsweredRun = None,
+    split: Split = "test",
+    snapshot: SnapshotVersion = None,
+    mode: Annotated[Literal["slots", "golden", "pairwise"], "slots, golden or pairwise"] = "slots",
+    baseline: Annotated[str, "the other run of pairwise mode"] = "base",
+    estimate: Annotated[bool, "say what it would cost, and stop"] = False,
+    set: Overrides = (),
+) -> None:
+    """Have a judge model decide what rules cannot: free texts, and failures marked arguable.
+
+        fab eval.judge --sem shop --run RUN --split test --estimate
+        fab eval.judge --sem shop --run RUN --split test
+
+    A killed job goes on where it stopped and pays for no reply twice. Modes: slots (default),
+    golden (the whole answer on a scale of 1 to 5), pairwise (better than the baseline's answer or
+    not).
+
+    Reads   reports/SEM/RUN/answers.SPLIT.jsonl, configs/judge.yaml, configs/judge_slots.yaml
+    Writes  reports/SEM/RUN/{verdicts.SPLIT.jsonl, judge.SPLIT.json},
+            reports/SEM/judge_run_TIME.jsonl
+    """
+    from sem.eval.judge import judge_session
+
+    project = Project.load(sem, set)
+    version = console.version(snapshot)
+    session = judge_session.open_session(
+        project, run, split, version, mode, baseline, provenance.now()
+    )
+    if estimate:
+        rows = judge_session.estimate(session)
+        console.table("estimate, without retries", ("what", "value"), rows)
+        console.done(session.book.path)
+        return
+    label = f"verdicts of {session.run}"
+    for _ in console.progress(session.hear(), len(session.cases), label):
+        pass
+    rows = judge_session.summary_rows(session)
+    console.table(f"{session.run} on {split}", ("what", "value"), rows)
+    console.done(session.book.path)
+
+
+@job("eval.report")
+def report_run(
+    sem: Sem = None,
+    run: AnsweredRun = None,
+    split: Split = "test",
+    snapshot: SnapshotVersion = None,
+    baseline: Baseline = "base",
+    also: Annotated[tuple[str, ...], "the same recipe with another seed"] = (),
+    set: Overrides = (),
+) -> None:
+    """Score a run against the baseline on the same examples and say what is shown.
+
+        fab eval.report --sem shop --run RUN --split test
+
+    Reads   reports/SEM/{base,RUN}/answers.SPLIT.jsonl, data/SEM/processed/*.vN.jsonl
+    Writes  reports/SEM/RUN/{scores.json, report.md, report.html, *.eval-report.json},
+            reports/SEM/backlog.jsonl (what the run still gets wrong, and why)
+    """
+    from sem.eval.report import backlog, compare, eval_report_v1, report, report_page
+
+    project = Project.load(sem, set)
+    version = console.version(snapshot)
+    reading = compare.read(project, run, baseline, split, version)
+    scores = compare.scores(reading)
+    if also:
+        scores["over_seeds"] = vars(compare.over_seeds(reading, list(also)))
+        scores["notes"].append(report.seeds_note(scores["over_seeds"]))
+    run_id = scores["tuned"]["run"]
+    folder = project.reports / run_id
+    report.write(folder, scores)
+    eval_report_v1.write(folder, scores, reading.after.tasks, provenance.now().date())
+    path = report_page.write(folder, scores, reading)
+    hard = backlog.rows(reading.compared.after, run_id, split)
+    backlog.update(project, hard, split)
+    title = f"{project.sem}: {baseline} vs {run_id}, {split}, n = {scores['tuned']['n']}"
+    console.table(title, report.columns(scores), report.table(scores))
+    console.table("by field (tuned)", report.field_columns(scores), report.field_rows(scores))
+    console.table(f"{len(hard)} hard examples (backlog)", ("why", "examples"), backlog.tags(hard))
+    for line in report.test_sentences(scores):
+        print(line)
+    print(scores["verdict"])
+    print(scores["rivals"]["sentence"])
+    console.done(path)
+
+
+@job("eval.gate")
+def gate_run(
+    sem: Sem = None,
+    run: AnsweredRun = None,
+    split: Split = "test",
+    snapshot: SnapshotVersion = None,
+    baseline: Baseline = "base",
+    set: Overrides = (),
+) -> None:
+    """Decide whether a run may replace the baseline: PASS, FAIL, INSUFFICIENT (exit 0, 1, 3).
+
+        fab eval.gate --sem shop --run RUN --split test
+
+    Reads   configs/SEM/gate.yaml or configs/gate.yaml, the answers of both runs, the snapshot
+    Writes  reports/SEM/RUN/gate.json, reports/SEM/gates.jsonl
+    """
+    from sem.eval.gate import gate_inputs
+
+    project = Project.load(sem, set)
+    request = gate_inputs.Request(project, run, baseline, split, console.version(snapshot))
+    case = gate_inputs.judge(request)
+    path = gate_inputs.write(request, case, provenance.now())
+    rows = [
+        (c.name, c.verdict, c.found, c.wanted, "; ".join(filter(None, (c.why, str(c.need)))))
+        for c in case.verdict.checks
+    ]
+    title = f"{project.sem}: {baseline} vs {case.run_id}, {split}"
+    console.table(title, ("check", "verdict", "found", "wanted", "note"), rows)
+    print(case.verdict.sentence())
+    console.done(path)
+    if case.verdict.exit_code == Insufficient.exit_code:
+        raise Insufficient(case.verdict.sentence(), "add the rows or domains that the table names")
+    if case.verdict.exit_code:
+        raise SemError(case.verdict.sentence(), f"the checks are in {path}")
+
+
+@job("eval.sample")
+def sample_slots(
+    sem: Sem = None,
+    run: RunId = None,
+    split: Split = "test",
+    snapshot: SnapshotVersion = None,
+    count: Annotated[int, "slots on the sheet"] = 40,
+    take: Annotated[Path | None, "a filled-in sheet to read back"] = None,
+    set: Overrides = (),
+) -> None:
+    """Pick slots for a person to check, as a sheet; take the filled-in sheet back.
+
+        fab eval.sample --sem shop --run RUN --count 40
+        fab eval.sample --sem shop --run RUN --take reports/shop/RUN/spotcheck.test.csv
+
+    Fill in `human_pass` (yes or no: is the candidate right?) and, where the reference is wrong,
+    `correction` (JSON: "text", 12.5, null). Labels calibrate the judge. Corrected rows go back
+    into the store with their history, and are never trained on.
+
+    Reads   reports/SEM/RUN/{answers,verdicts}.SPLIT.jsonl, the sheet
+    Writes  reports/SEM/RUN/{spotcheck.SPLIT.csv, human_labels.jsonl}, data/SEM/golden/held.jsonl,
+            data/SEM/raw/dataset.duckdb
+    """
+    from sem.eval.answers import subject
+    from sem.eval.judge import verdicts
+    from sem.eval.report import compare, spotcheck
+
+    project = Project.load(sem, set)
+    target = subject.resolve(project, run, split, console.version(snapshot))
+    folder = project.reports / target.run.id
+    if take:
+        examples = {example.id: example for example in target.examples}
+        sheet = spotcheck.take(take, target.tasks, examples)
+        changed = spotcheck.keep(project, target, sheet, provenance.now().isoformat())
+        rows = [
+            ("labels", len(sheet.labels)),
+            ("rows corrected in the store", changed),
+            ("lines left blank", sheet.blank),
+        ]
+        console.table(f"Spot-check of {target.run.id}", ("what", "count"), rows)
+        if changed:
+            console.note("clean and split again: the corrected rows go into test, never train")
+        console.done(folder)
+        return
+    opinions = verdicts.load(folder / f"verdicts.{split}.jsonl")
+    lines = spotcheck.choose(compare.scored(target), opinions, count, target.settings.seed)
+    path = files.write(folder / f"spotcheck.{split}.csv", spotcheck.sheet(lines, target))
+    reasons = sorted({line.why for line in lines})
+    rows = [(why, sum(line.why == why for line in lines)) for why in reasons]
+    console.table(f"Slots of {target.run.id} to check", ("why", "slots"), rows)
+    console.done(path)
+
+
+@job("golden.add")
+def add_golden_questions(
+    file: Annotated[Path | None, "JSON, JSON lines or CSV", Positional("FILE")] = None,
+    sem: Sem = None,
+    question: Annotated[str | None, "instead of a file"] = None,
+    answer: Annotated[str | None, "a text, or JSON of the task's io_schema"] = None,
+    task: Annotated[str | None, "task_id, where the sem has several"] = None,
+    map: Annotated[tuple[str, ...], "read the key THEIRS as OURS, as question=q"] = (),
+    keep: Annotated[bool, "unknown keys go to meta"] = False,
+    replace: Annotated[bool, "another answer to a known id"] = False,
+) -> None:
+    """Add hand-made questions with their answers to a sem's golden set.
+
+        fab golden.add --sem rust --question "What owns a value?" --answer "A variable."
+        fab golden.add quiz.json --sem rust --map answer=golden_answer --keep
+
+    A file is JSON, JSON lines or CSV. Keys that are not ours are refused by name, or kept in meta
+    with --keep. The same question added twice is there once. If one entry cannot be used, none is
+    added.
+
+    Writes  data/SEM/golden/{golden_set.json, golden.jsonl}
+    """
+    from sem.eval.answers import golden_edit
+
+    if (file is None) == (question is None):
+        raise SemError("give a file, or --question and --answer", "see --help")
+    if question is not None and answer is None:
+        raise SemError("--question without --answer", "give both")
+    project = Project.load(sem)
+    if file is None:
+        entries = [("--question", {"question": question, "answer": answer})]
+    else:
+        entries = golden_edit.read(file)
+    if task:
+        entries = [(where, {"task": task, **entry}) for where, entry in entries]
+    how = golden_edit.Given(golden_edit.columns(map), keep)
+    result = golden_edit.add(project, entries, how, replace)
+    rows = [
+        ("added", len(result.added)),
+        ("there already", result.same),
+        ("replaced", result.replaced),
+        ("taken down, left out", result.taken_down),
+        ("lists joined to one answer", result.joined),
+        *((f"key {name} kept in meta", count) for name, count in sorted(result.kept.items())),
+    ]
+    console.table(f"golden set of {project.sem}", ("what", "entries"), rows)
+    console.done(project.golden.with_name("golden_set.json"))
+
+
+@job("golden.check")
+def check_golden_set(
+    sem: Sem = None,
+    language: Annotated[str | None, "ISO 639-1: questions in another are findings"] = None,
+) -> None:
+    """Say what is wrong with a sem's golden set; exit 1 when anything is.
+
+        fab golden.check --sem rust
+        fab golden.check --sem rust --language en
+
+    Findings are entries that break io_schema, empty texts, questions that hold their answer,
+    questions that occur twice or nearly, and questions in train or nearly (the newest snapshot's
+    train and val).
+
+    Reads   data/SEM/golden/, data/SEM/processed/{train,val}.vN.jsonl
+    """
+    from sem.eval.answers import golden_edit
+    from sem.forge import language as languages
+
+    if language is not None:
+        languages.checked(language, "--language")
+    project = Project.load(sem)
+    count, findings, spoken = golden_edit.check(project, languages.language, language)
+    rows = [(finding.id, finding.problem, finding.detail) for finding in findings]
+    console.table(f"golden set of {project.sem}", ("id", "problem", "detail"), rows)
+    names = ", ".join(f"{name} {number}" for name, number in spoken.most_common())
+    console.note(f"{count} questions; languages: {names or 'not checked'}")
+    if findings:
+        raise SemError(f"{len(findings)} findings in {count} questions", "correct them")
+    print(f"{count} questions, nothing wrong")
+
+
+def _take_strong_answers(project: Project, path: Path, split: str, snapshot: str | None) -> None:
+    """Keep the answers in the file `path` as those of the run called `strong`."""
+    from sem.eval.answers import answers, subject
+
+    target = subject.resolve(project, None, split, console.version(snapshot))
+    book = project.reports / "strong" / f"answers.{split}.jsonl"
+    tasks = {example.id: example.task for example in target.examples}
+    taken, strangers, missing = answers.take(path, book, tasks)
+    rows = [("kept", taken), ("of no example here", strangers), ("without an answer", missing)]
+    console.table(f"strong on {split}", ("what", "rows"), rows)
+    console.done(book)

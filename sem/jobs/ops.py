@@ -1,0 +1,277 @@
+"""The jobs of `ops.*`: budgets, promotion, the nightly check, backfills, rented GPUs."""
+
+import os
+import secrets
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+from sem.core import console, files, provenance
+from sem.core.errors import Busy, SemError
+from sem.core.project import Project
+from sem.core.run import find
+from sem.jobs.job import BareValue, Overrides, RunId, Sem, Split, job
+
+
+@job("ops.promote")
+def promote_run(
+    sem: Sem = None,
+    run: RunId = None,
+    reason: Annotated[str | None, "why it serves without a passed gate"] = None,
+    set: Overrides = (),
+) -> None:
+    """Name the run that serves: nightly watches it and later runs are compared with it.
+
+        fab ops.promote --sem shop --run RUN
+
+    Needs a gate verdict PASS (`fab eval.gate`) of this run on the test set, by today's policy and
+    in the ledger of gates; or a --reason that is written down.
+
+    Reads   reports/SEM/RUN/gate.json, reports/SEM/gates.jsonl, gate.yaml
+    Writes  models/SEM/promoted.json
+    """
+    from sem.ops import promote
+
+    project = Project.load(sem, set)
+    promoted = promote.promote(project, run, reason, provenance.now())
+    console.note(f"{promoted} is promoted")
+    console.done(project.promoted)
+
+
+@job("ops.nightly")
+def check_promoted_run(
+    sem: Sem = None,
+    again: Annotated[bool, "also when this date has run"] = False,
+    set: Overrides = (),
+) -> None:
+    """Let the promoted run answer again, compare it with its record, and alert if it got worse.
+
+        fab ops.nightly --sem shop            (from cron: `fab ops.install_cron`)
+
+    Runs once a UTC date, however often it is started, and once at a time; a night that failed is
+    tried again by the next start, and alerts again only when it fails otherwise. Exit 0: as it
+    was, done before, or running elsewhere. Exit 1: worse or failed; reports/SEM/nightly/ALERT.json
+    says why, and $SEM_WEBHOOK_URL gets it, signed with $SEM_WEBHOOK_SECRET.
+
+    Reads   models/SEM/promoted.json, the run's snapshot, data/SEM/golden/,
+            configs/SEM/nightly.yaml
+    Writes  reports/SEM/nightly/{DATE/, record/, history.jsonl, ALERT.json}
+    """
+    from sem.ops import nightly
+
+    os.umask(0o077)  # answers and verdicts may quote private pages
+    desk, at = nightly.desk(Project.load(sem, set)), provenance.now()
+    try:
+        with files.lock(desk.folder / ".lock", "the nightly run"):
+            status = nightly.status_of_night(desk, at)
+            if status and not again:
+                console.note(f"{at:%Y-%m-%d} has run already, {status}: {desk.history}")
+                return
+            if again:
+                shutil.rmtree(desk.night(at).reports, ignore_errors=True)
+            night = nightly.run(desk, at)
+    except Busy:
+        console.note("another nightly run is at work: nothing to do")
+        return
+    columns = (
+        "split",
+        "n",
+        "slot accuracy",
+        "against the record",
+        "other answers",
+        "changed since",
+        "judge",
+    )
+    rows = [_nightly_row(name, split) for name, split in night["splits"].items()]
+    console.table(f"{desk.project.sem}: {night.get('run', '-')}", columns, rows)
+    if night["status"] != "ok":
+        why = night.get("error", "slot accuracy fell")
+        raise SemError(f"nightly {night['status']}: {why}; {night['alert']}", f"see {desk.alert}")
+    console.done(desk.history)
+
+
+@job("ops.install_cron")
+def install_cron(
+    sem: Sem = None,
+    write: Annotated[bool, "change this user's crontab instead of printing the line"] = False,
+    set: Overrides = (),
+) -> None:
+    """Run ops.nightly from cron: every hour, so that a missed night is caught up.
+
+        fab ops.install_cron --sem shop            print the line
+        fab ops.install_cron --sem shop --write    put it into this user's crontab
+
+    Writes  a marked block of this user's crontab, and nothing else
+    """
+    from sem.ops import cron
+
+    project = Project.load(sem, set)
+    if write:
+        cron.write(project)
+        console.note("the crontab has the line; cron's output goes to the log")
+        console.done(cron.log(project))
+    else:
+        print(cron.line(project))
+
+
+@job("ops.project_tokens")
+def project_tokens(
+    sem: Sem = None,
+    run: RunId = None,
+    split: Split = "test",
+    config: Annotated[Path | None, "budget file (default: configs/budget.yaml)"] = None,
+) -> None:
+    """Project daily tokens against the budget; exit 1 past the alert threshold.
+
+        fab ops.project_tokens --sem shop --run base
+        fab ops.project_tokens --config usage.yaml
+
+    Tokens per request are those measured in the answers of --run where there are any, else the
+    averages of the budget file; the table says which. Of free and constrained answers those count
+    that eval.yaml asks for, else the other ones.
+
+    Reads   configs/budget.yaml, reports/SEM/RUN/answers.SPLIT.jsonl or
+            answers.SPLIT.constrained.jsonl
+    """
+    from sem.ops import budget
+
+    project = Project.load(sem)
+    path = config or project.root / "configs" / "budget.yaml"
+    settings = budget.load(path)
+    answers = budget.find_answers(project, run, split)
+    console.note(f"measured tokens: {answers or 'none yet; using the profile'}")
+    projection = budget.project(settings, budget.measure(answers) if answers else {})
+    columns = ("page", "requests/day", "prompt", "completion", "tokens/day", "from")
+    console.table("projected daily tokens", columns, budget.rows(projection))
+    if projection.is_alert:
+        raise SemError(
+            f"{projection.daily_tokens / 1e6:,.1f} M tokens a day is {projection.share:,.1f} x "
+            f"the budget, past the alert at {projection.budget.alert_threshold:g}",
+            f"lower traffic or prompt tokens, cache more, or raise daily_tokens in {path}",
+        )
+
+
+@job("ops.backfill")
+def backfill_rows(
+    sem: Sem = None,
+    since: Annotated[str | None, "what the rows were made with: a snapshot or a day"] = None,
+    per_minute: Annotated[int | None, "items begun a minute, by all workers"] = None,
+    dry_run: Annotated[bool, "count what is touched, and stop"] = False,
+    set: Overrides = (),
+) -> None:
+    """Bring the rows that a schema, prompt or cleaner change touches up to date, resumably.
+
+        fab ops.backfill --sem shop --since v3 --dry-run
+        fab ops.backfill --sem shop --since 2026-05-01 --per-minute 60
+        fab ops.backfill --sem shop          # go on with what is queued
+
+    Several may work on one queue. Without a strong model (configs/SEM/backfill.yaml, or the
+    judge's) relabelling stays queued.
+
+    Reads   the store, configs/SEM/{tasks,migrations,dataset.yaml}, configs/SEM/datasets.yaml
+    Writes  data/SEM/backfill.sqlite, data/SEM/raw/dataset.duckdb, data/SEM/processed/clean.jsonl
+    """
+    from sem.ops.backfill import backfill, relabel, touched
+    from sem.ops.backfill.work_queue import Queue
+    from sem.ops.config import Backfill
+
+    project, at = Project.load(sem, set), provenance.now()
+    if since:
+        change = touched.change(project, since)
+        counts = Counter((work.kind, work.slots) for work in touched.work(project, change))
+        rows = [(kind, ", ".join(slots) or "-", n) for (kind, slots), n in sorted(counts.items())]
+        console.table(f"touched since {change.since}", ("kind", "slots", "rows"), rows)
+        console.table("left out", ("why", "rows"), sorted(change.left_out.items()))
+    if dry_run:
+        return
+    settings = project.settings("backfill", Backfill)
+    queue = Queue(backfill.path(project))
+    if since:
+        added = queue.add(touched.work(project, change))
+        console.note(f"{added:,} items are new in the queue")
+    desk = backfill.Desk(
+        project,
+        queue,
+        f"{os.getpid()}-{secrets.token_hex(4)}",
+        at,
+        settings,
+        relabel.client(project, settings, at),
+        per_minute,
+        _counting_tokenizer(project),
+    )
+    console.table("done by this worker", ("what", "items"), sorted(backfill.run(desk).items()))
+    states: dict[Any, int] = queue.counts(desk.clock())
+    rows = [(kind, state, n) for (kind, state), n in states.items()]
+    console.table("queue", ("kind", "state", "items"), rows)
+    console.table("failed", ("why", "items"), queue.reasons().items())
+    if desk.model is None and states.get((touched.RELABEL, "queued")):
+        console.note("relabelling waits: no strong model is configured, or its cap is reached")
+    console.done(Path(backfill.path(project)))
+
+
+@job("ops.launch")
+def launch_on_cloud(
+    sem: Sem = None,
+    run: RunId = None,
+    cloud: Annotated[str, "a cloud of SkyPilot", BareValue("runpod")] = "runpod",
+    gpu: Annotated[str, "by SkyPilot's name"] = "RTX4090",
+    count: Annotated[int, "GPUs of that machine"] = 1,
+    spot: Annotated[bool, "cheaper, and may be taken away"] = False,
+    max_cost: Annotated[float, "US dollars at most; needed with --yes"] = 0.0,
+    max_hours: Annotated[float, "of training"] = 6.0,
+    price: Annotated[bool, "also ask SkyPilot for the price"] = False,
+    yes: Annotated[bool, "rent, train, fetch, end"] = False,
+) -> None:
+    """Train a prepared run on a rented GPU through SkyPilot; without --yes nothing is rented.
+
+        fab ops.launch --sem shop --cloud runpod --gpu RTX4090            the task only
+        fab ops.launch --sem shop --spot --max-cost 5 --max-hours 4 --yes
+
+    The price is shown first. SkyPilot refuses a machine that would exceed --max-cost within
+    --max-hours; a spot machine that is taken away is replaced and the run goes on from its last
+    checkpoint; at the end, or when anything fails, the machine is ended. Keys are not sent.
+
+    Reads   what `fab -H HOST train.run` would send, see docs/hosts.md
+    Writes  models/SEM/cloud/RUN/{task.yaml,workdir/,came/}, models/SEM/adapters/RUN/
+    """
+    from sem.ops.cloud import cloud_launch, cloud_task
+
+    project = Project.load(sem)
+    target = find(project, run, finished=False)
+    request = cloud_task.Wanted(cloud, gpu, count, spot, max_cost, max_hours)
+    tools = cloud_launch.Tools.of(cloud)
+    if yes:
+        cloud_launch.refuse_cpu(target)
+        cloud_launch.train(project, target, request, tools)
+        console.done(target.folder)
+        return
+    path = cloud_launch.write(project, target, request)
+    print(path.read_text("utf-8"))
+    if price:
+        cloud_launch.price(tools, path)
+    else:
+        console.note(f"nothing was rented; the price: `sky launch --dryrun {path}` or --price")
+    console.done(path)
+
+
+def _nightly_row(name: str, split: dict[str, Any]) -> tuple[object, ...]:
+    change = split["difference"]
+    against = (
+        "record"
+        if split["is_record"]
+        else f"{change['points']:+.1f} [{change['low']:+.1f}, {change['high']:+.1f}]"
+    )
+    accuracy = f"{split['accuracy'] * 100:.1f} %"
+    changed = ", ".join(split["changed"]) or "-"
+    return name, split["n"], accuracy, against, split["other_answers"], changed, split["judge"]
+
+
+def _counting_tokenizer(project: Project) -> str | None:
+    """Return the definition of the base model's tokenizer, None where no tokens are counted."""
+    from sem.dataset.config import Dataset
+    from sem.lm.local import chat
+
+    if not project.settings("dataset", Dataset).clean.counts_tokens:
+        return None
+    return chat.load_of(project).definition

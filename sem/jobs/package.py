@@ -1,0 +1,101 @@
+"""The jobs of `package.*`: the deliverable, written and verified."""
+
+from pathlib import Path
+from typing import Annotated
+
+from sem.core import console, taint
+from sem.core.errors import SemError
+from sem.core.project import Project
+from sem.core.run import find
+from sem.jobs.job import Overrides, RunId, Sem, job
+
+
+@job("package.export")
+def export_package(
+    sem: Sem = None,
+    run: RunId = None,
+    target: Annotated[
+        tuple[str, ...], "transformers, vllm or ollama (default: all that can serve it)"
+    ] = (),
+) -> None:
+    """Merge the adapter and write a self-describing package.
+
+        fab package.export --sem shop --run RUN --target vllm
+
+    Reads   models/SEM/adapters/RUN/, reports/SEM/RUN/{report.md, scores.json}
+    Writes  models/SEM/packages/RUN/
+    """
+    from sem.package.export import bundle
+
+    project = Project.load(sem)
+    source = find(project, run)
+    folder = bundle.export(project, source, list(target))
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    rows = [(path.relative_to(folder), f"{path.stat().st_size:,}") for path in files]
+    console.table(f"package of {source.id}", ("file", "bytes"), rows)
+    console.done(folder)
+
+
+@job("package.verify")
+def verify_package(
+    sem: Sem = None,
+    run: RunId = None,
+    path: Annotated[Path | None, "a package folder anywhere, not of a sem here"] = None,
+    answers: Annotated[int, "also repeat that many proven prompts"] = 0,
+    set: Overrides = (),
+) -> None:
+    """Check that a package is what it says it is, and answers as the run that was proven.
+
+        fab package.verify --sem shop --run RUN --answers 20
+
+    Every hash, and what follows from something else in it: the lineage, the report, what runtimes
+    read, the tensors. Exit 1 names each fault. --answers N repeats at least N proven prompts with
+    the packaged model and wants the same bytes; the same machine and precision as the evaluation
+    are needed for that.
+
+    Reads   models/SEM/packages/RUN/, reports/SEM/RUN/answers.test.jsonl
+    """
+    from sem.package.verify import verify
+
+    folder = path or _package_of_run(sem, run)
+    faults = verify.faults(folder)
+    if faults:
+        raise SemError(
+            f"{folder}: {len(faults)} faults:\n       " + "\n       ".join(faults),
+            "do not use it: restore the files or export it again",
+        )
+    print(f"every file of {folder.name} is as the manifest says")
+    if answers:
+        _repeat_answers(Project.load(sem, set), folder, answers)
+    console.done(folder)
+
+
+def _package_of_run(sem: str | None, run: str | None) -> Path:
+    """Return the package of the run; raise SemError if a takedown tainted it, or the run."""
+    from sem.package.export import bundle
+
+    project = Project.load(sem)
+    folder = bundle.latest(project, run)
+    taint.refuse(project.adapters / folder.name, f"run {folder.name}")
+    return folder
+
+
+def _repeat_answers(project: Project, folder: Path, count: int) -> None:
+    """Say how many proven answers come back byte for byte; raise SemError unless all do."""
+    from sem.eval.answers import subject
+    from sem.package.verify import verify
+
+    proven = subject.resolve(project, folder.name, "test", None)
+    if not proven.book.path.exists():
+        raise SemError(
+            f"run {folder.name} has no answers on the test part: the package's hashes are right, "
+            "its answers were not compared",
+            "answer the test part first: `fab eval.generate`, or `opensem-cli eval`",
+        )
+    equal, asked = verify.answers_again(proven, folder, count)
+    print(f"{equal} of {asked} proven answers are byte-equal")
+    if equal < asked:
+        raise SemError(
+            f"{folder}: {asked - equal} of {asked} answers differ from the proven ones",
+            "was it evaluated on another machine or precision? evaluate again here",
+        )

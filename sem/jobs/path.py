@@ -1,0 +1,154 @@
+"""The verbs of `opensem` that are a few jobs in a row: from documents to a package."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from sem.core import console, files, projects
+from sem.core import run as runs
+from sem.core.errors import SemError
+from sem.core.project import Project
+from sem.jobs import evaluation, train
+from sem.jobs import package as packages
+from sem.jobs.job import OlderName, Overrides, Positional, RunId, job
+from sem.jobs.pipeline import Stages
+
+SplitName = Literal["val", "test", "golden"]
+ProjectName = Annotated[
+    str | None, "project under configs/ (default: $SEM, sem.use's, demo)", OlderName("sem")
+]
+
+
+@job("baseline")
+def score_baseline(
+    project: ProjectName = None,
+    split: Annotated[
+        tuple[SplitName, ...], "val, test or golden (default: test, and golden if there is one)"
+    ] = (),
+    set: Overrides = (),
+) -> None:
+    """Show what the untouched model answers, and how much of it is right."""
+    target = Project.load(project, set)
+    stages, rows = Stages(target.sem), []
+    for name in split or _splits(target):
+        stages.run("eval.generate", evaluation.generate_answers, run="base", split=name, set=set)
+        rows.append((name, *_accuracy(target, "base", name)))
+    columns = ("split", "examples", "accuracy", "valid by schema")
+    console.table(f"{target.sem}: the untouched model", columns, rows)
+
+
+@job("train")
+def train_project(project: ProjectName = None, set: Overrides = ()) -> None:
+    """Train a run of today's settings; one that is finished is not trained again."""
+    from sem.train.run import plan
+
+    target = Project.load(project, set)
+    run = plan.prepare(target, None)
+    console.table(f"run {run.id}", ("what", "value"), plan.summary(run.plan()))
+    if run.is_finished:
+        console.note(f"run {run.id} is of these very settings and finished")
+        console.done(run.folder)
+        return
+    Stages(target.sem).run("train.run", train.train_run, run=run.id)
+
+
+@job("eval")
+def evaluate_project(
+    project: ProjectName = None,
+    split: Annotated[SplitName, "val, test or golden"] = "test",
+    run: RunId = None,
+    set: Overrides = (),
+) -> None:
+    """Compare baseline and fine-tuned on the same examples; the verdict is the last line."""
+    from sem.projects import status
+
+    target = Project.load(project, set)
+    tuned, stages = runs.find(target, run), Stages(target.sem)
+    for name in ("base", tuned.id):
+        stages.run("eval.generate", evaluation.generate_answers, run=name, split=split, set=set)
+    stages.run("eval.report", evaluation.report_run, run=tuned.id, split=split, set=set)
+    print(_verdict(status.scores_in(target.reports / tuned.id / "scores.json")))
+
+
+@job("report")
+def show_report(
+    project: ProjectName = None,
+    run: Annotated[str | None, "training run (default: the latest with a report)"] = None,
+    open: Annotated[bool, "open it in the browser"] = False,
+) -> None:
+    """Show where the newest report lies, and what it says; --open shows it in a browser."""
+    from sem.projects import status
+
+    target = Project.load(project)
+    folders = sorted(path.parent for path in target.reports.glob("*/scores.json"))
+    folder = next((path for path in reversed(folders) if run in (None, path.name)), None)
+    if folder is None:
+        raise SemError(f"{target.sem}: no report of it", "make one with `opensem-cli eval`")
+    print(_verdict(status.scores_in(folder / "scores.json")))
+    page = folder / "report.html"
+    if open:
+        import webbrowser
+
+        webbrowser.open(page.resolve().as_uri())
+    console.done(page)
+
+
+@job("package")
+def package_project(
+    project: ProjectName = None,
+    run: RunId = None,
+    answers: Annotated[int, "proven prompts to repeat"] = 5,
+    set: Overrides = (),
+) -> None:
+    """Write a run as a package, verify every file of it, ask proven answers again."""
+    target = Project.load(project, set)
+    run_id, stages = runs.find(target, run).id, Stages(target.sem)
+    stages.run("package.export", packages.export_package, run=run_id)
+    stages.run("package.verify", packages.verify_package, run=run_id, answers=answers, set=set)
+
+
+@job("init")
+def initialise_tree(
+    folder: Annotated[
+        Path | None, "where (default: $SEM_ROOT, or this checkout)", Positional("FOLDER")
+    ] = None,
+) -> None:
+    """Create the folders of a tree, and the settings that all projects share."""
+    root = folder or projects.tree()
+    copied = 0
+    for kind in projects.KINDS:
+        (root / kind).mkdir(parents=True, exist_ok=True)
+    for source in sorted((projects.ROOT / "configs").glob("*.yaml")):
+        target = root / "configs" / source.name
+        if not target.exists():
+            files.write(target, source.read_bytes())
+            copied += 1
+    console.note(f"{copied} settings of all projects copied to {root / 'configs'}")
+    if root.resolve() != projects.tree().resolve():
+        console.note(f"work there with: export SEM_ROOT={root.resolve()}")
+    console.done(root)
+
+
+def _verdict(scores: dict[str, Any]) -> str:
+    """Return what `scores` say of accuracy: improved by so many points, or not shown."""
+    sentence = str(scores["verdict"])
+    return sentence[:1].upper() + sentence[1:]
+
+
+def _splits(project: Project) -> list[str]:
+    """Return test, and golden where the project has such a set."""
+    from sem.eval.answers import golden
+
+    has_golden = project.golden.exists() or golden.written(project) is not None
+    return ["test", "golden"] if has_golden else ["test"]
+
+
+def _accuracy(project: Project, run_id: str, split: str) -> tuple[str, str, str]:
+    """Return the examples, accuracy and validity of a run's answers on a split."""
+    from sem.eval.answers import subject
+    from sem.eval.report import compare
+    from sem.eval.scoring import metrics
+
+    scores = compare.scored(subject.resolve(project, run_id, split, None))
+    totals = metrics.totals(scores)
+    share = "-" if totals["accuracy"] is None else f"{totals['accuracy']:.1%}"
+    return str(totals["n"]), share, f"{totals['schema_valid']:.1%}"

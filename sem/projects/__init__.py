@@ -1,0 +1,1 @@
+"""Projects side by side: made, filled, looked at, deleted."""
