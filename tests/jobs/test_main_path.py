@@ -1,7 +1,6 @@
 """The whole path on a tiny real model, as a user runs it: scripts, files, exit codes."""
 
 import os
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from paths import ROOT
 from toy import rows
 
 from sem.core import files
+from sem.jobs import pipeline
 
 
 def sem(*words: str) -> subprocess.CompletedProcess[str]:
@@ -53,7 +53,7 @@ def test_the_path_ends_with_a_report_and_a_verified_package(finished: Path) -> N
 
 def test_the_gate_that_the_path_names_is_asked_by_the_settings_of_the_path() -> None:
     # `fab eval.gate --sem demo` said that the answers of the demo were of another test part.
-    command = runpy.run_path(str(ROOT / "scripts/pipeline.py"))["gate_command"]
+    command = pipeline.gate_command
 
     assert command("toy", []) == "fab eval.gate --sem toy"
     given = ["eval.max_examples=45", "train.max_train_examples=72", "eval.note=a b"]

@@ -1,19 +1,20 @@
 """A base model in a folder of the tree: every job finds it there, and nothing is fetched."""
 
 import json
-import runpy
 import shutil
 
 import pytest
 from paths import ROOT
 
+from sem.jobs import load_jobs
+
 MOVES = {
-    "dataset_stats": [],
-    "dataset_clean": ["--tokens"],
-    "dataset_diff": ["--tokens", "v1", "v1"],
-    "dataset_augment": ["--set", "dataset.clean.default.max_tokens=400"],
-    "train_show": ["--rows", "1"],
-    "train_prepare": [],
+    "dataset.stats": [],
+    "dataset.clean": ["--tokens"],
+    "dataset.diff": ["--tokens", "v1", "v1"],
+    "dataset.augment": ["--set", "dataset.clean.default.max_tokens=400"],
+    "train.show": ["--rows", "1"],
+    "train.prepare": [],
 }
 
 
@@ -28,14 +29,12 @@ def toy_with_a_folder(cut_toy, toy, tiny_model, monkeypatch):
     return toy
 
 
-@pytest.mark.parametrize("script", MOVES)
+@pytest.mark.parametrize("job", MOVES)
 def test_a_base_model_in_a_folder_lies_below_the_root_for_every_job(
-    toy_with_a_folder, script, capsys
+    toy_with_a_folder, job, capsys
 ):
     # Six jobs looked below models/base: they failed with the weights there, or fetched a copy.
-    runpy.run_path(str(ROOT / "scripts" / f"{script}.py"))["main"](
-        ["--sem", "toy", *MOVES[script]]
-    )
+    load_jobs()[job].call(["--sem", "toy", *MOVES[job]])
 
     assert not (toy_with_a_folder / "models" / "base").exists()
 

@@ -4,7 +4,6 @@ import json
 from contextlib import nullcontext
 from datetime import UTC, datetime
 
-import forge_teacher
 import handbook
 import pytest
 from chatserver import ChatServer
@@ -14,6 +13,7 @@ from sem.core.project import Project
 from sem.eval.judge import teacher_exam as exams
 from sem.forge.run import config
 from sem.forge.teacher import teacher
+from sem.jobs import load_jobs
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
 KNOWN = 6
@@ -59,7 +59,7 @@ def test_golden_answers_are_scored_like_a_models(project):
 def test_the_script_leaves_with_go_or_no_go(project, capsys, least, is_go):
     argv = ["--sem", "handbook", "--yes", "--set", f"forge.teacher.min_right={least}"]
     with nullcontext() if is_go else pytest.raises(SystemExit, match="1"):
-        forge_teacher.main(argv)
+        load_jobs()["forge.teacher"].call(argv)
 
     said = capsys.readouterr()
     assert "10 calls of openai/stub for at most $" in said.err

@@ -1,6 +1,5 @@
 """forge.chunks: what documents become, and what is in no chunk; nobody is asked."""
 
-import runpy
 from datetime import UTC, datetime
 
 import handbook
@@ -13,6 +12,7 @@ from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset.clean import clean
 from sem.forge.run import forge_run, survey
+from sem.jobs import load_jobs
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
 SCRIPT = SCRIPTS / "forge_chunks.py"
@@ -49,7 +49,7 @@ def test_every_character_and_every_skip_is_told(project):
 
 
 def test_the_script_prints_tables_and_writes_the_chunks(project, capsys):
-    runpy.run_path(str(SCRIPT))["main"](["--sem", "handbook"])
+    load_jobs()["forge.chunks"].call(["--sem", "handbook"])
 
     said = capsys.readouterr().out
     rows = list(files.rows(project.processed / "forge" / "chunks.jsonl"))

@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import optimizer_eval
 import pytest
 from chatserver import Body, ChatServer
 from paths import ROOT
@@ -13,6 +12,7 @@ from toy import make_t5
 from sem.core import files
 from sem.core.errors import SemError
 from sem.forge import content_words
+from sem.jobs import load_jobs
 from sem.lm.api import client as client_module
 from sem.optimizer.data import optimizer_data, pair_files
 from sem.optimizer.data.pairs import Pair
@@ -66,7 +66,7 @@ def test_every_section_is_written_and_no_real_prompt_is_printed(
     with ChatServer(says) as server:
         configure(root, server.url)
         asked = ["--questions", str(root / "questions.jsonl"), "--rows", "4", "--judge"]
-        optimizer_eval.main([*asked, "--answer-with", f"openai/stub@{server.url}"])
+        load_jobs()["optimizer.eval"].call([*asked, "--answer-with", f"openai/stub@{server.url}"])
     folder = root / "reports" / "optimizer" / "run1"
     page, scores = (folder / "report.md").read_text(), files.read_json(folder / "scores.json")
     shown = capsys.readouterr()
@@ -86,7 +86,7 @@ def test_a_void_judge_is_an_error_after_the_report(root: Path):
     with ChatServer(lambda body, number: "I cannot help with that.") as server:
         configure(root, server.url)
         with pytest.raises(SemError, match=r"is void, 12 of 12 canaries were judged wrong"):
-            optimizer_eval.main(["--rows", "2", "--judge"])
+            load_jobs()["optimizer.eval"].call(["--rows", "2", "--judge"])
     page = (root / "reports" / "optimizer" / "run1" / "report.md").read_text()
     assert "Ended early, what was not heard is unscored: `batch " in page
 
@@ -99,7 +99,7 @@ def test_what_is_missing_is_said_before_anything_is_computed(root: Path, monkeyp
         (["--answer-with", "local"], "--answer-with answers nothing without questions"),
     ):
         with pytest.raises(SemError, match=said):
-            optimizer_eval.main(flags)
+            load_jobs()["optimizer.eval"].call(flags)
 
 
 def test_without_questions_no_older_answers_stay(root: Path):
