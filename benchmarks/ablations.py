@@ -63,7 +63,7 @@ def prepare(root: Path) -> None:
     for script in ("demo_data", "dataset_clean", "dataset_split"):
         run(root, script)
     run(root, "dataset_augment", "--negatives", "1", "--each", "1")
-    files.write(root / "ready", "")
+    files.write_file(root / "ready", "")
 
 
 def measure(root: Path, name: str, seed: int, args: argparse.Namespace) -> dict:
@@ -72,12 +72,12 @@ def measure(root: Path, name: str, seed: int, args: argparse.Namespace) -> dict:
     given = [f"train.{word}" for word in words] + [f"eval.max_examples={args.test}"]
     flags = [word for one in given for word in ("--set", one)]
     project = Project("demo", root, tuple(given))
-    made = plan.prepare(project, None)  # the same settings make the same run
+    made = plan.prepare_training(project, None)  # the same settings make the same run
     if not made.is_finished:
         run(root, "train_run", "--resume", "--run", made.id)
     took = files.read_json(made.folder / "manifest.json")["result"]["train_runtime"]
     run(root, "eval_generate", "--split", "test", "--run", made.id, *flags)
-    found = subject.resolve(project, made.id, "test", None)
+    found = subject.resolve_subject(project, made.id, "test", None)
     scores = compare.scored(found)
     return {
         "variant": name,
@@ -99,7 +99,7 @@ def gap(found: list[dict], name: str) -> tuple[float, float, float, int]:
     ]
     ids = sorted(both[0][0]["rows"])
     gaps = [sum(b["rows"][i] - a["rows"][i] for a, b in both) / len(both) for i in ids]
-    moved = clusters.gather(gaps, [both[0][0]["domains"][i] for i in ids])
+    moved = clusters.sum_by_cluster(gaps, [both[0][0]["domains"][i] for i in ids])
     low, high = clusters.bounds(moved)
     return 100 * sum(gaps) / len(gaps), 100 * low, 100 * high, len(both)
 
@@ -159,9 +159,9 @@ def main() -> None:
                 continue
             found.append(measure(root, name, seed, args))
             with files.appending(path) as file:
-                files.append(file, found[-1])
+                files.append_row(file, found[-1])
             text = report(found, args)
-            files.write(ROOT / "benchmarks" / "results" / "ablations.md", text)
+            files.write_file(ROOT / "benchmarks" / "results" / "ablations.md", text)
     print(report(found, args))
 
 

@@ -86,7 +86,7 @@ def ours(size: int, overlap: int) -> Splitter:
     cut = Sizes(size, overlap)
 
     def split(document: Document) -> Spans:
-        pieces = chunks.cut(document, cut)
+        pieces = chunks.cut_chunks(document, cut)
         spans = [(chunk.start, chunk.end) for chunk in pieces.chunks]
         return spans + [skip.span for skip in pieces.skips if skip.span]
 
@@ -216,7 +216,7 @@ def speed(documents: list[Document], chars: int, repeat: int, reading: float) ->
             times[name].append(time.process_time() - began)
     began = time.process_time()
     for document in documents:
-        secret_scan.find(document.text)
+        secret_scan.find_secrets(document.text)
     scanning = time.process_time() - began
     speeds = {name: size / statistics.median(taken) for name, taken in times.items()}
     ratio = speeds["ours, no overlap"] / speeds["recursive"]

@@ -57,8 +57,8 @@ def pages(path: Path, limit: int | None) -> list[Page]:
     found = []
     with store.reading(path) as opened:
         for row in opened.rows():
-            where = jsonio.loads(row.metadata).get("evidence", {})
-            leaves = grounding.leaves(jsonio.loads(row.reference))
+            where = jsonio.parse_json(row.metadata).get("evidence", {})
+            leaves = grounding.scalar_leaves(jsonio.parse_json(row.reference))
             seen = [v for slot, v in leaves if where.get(slot, "label") in EVIDENCE]
             found.append(Page(row.input_text[row.input_text.index("<") :], seen))
     return found[:: max(1, len(found) // limit)] if limit else found
@@ -141,11 +141,11 @@ def measure(method: Callable[[str], str], sample: list[Page], count: Callable[[s
     seconds = time.process_time() - start
     before = kept = 0
     for page, text in zip(sample, texts, strict=True):
-        whole, left = grounding.of_page(page.html), grounding.Text(text)
-        there = [value for value in page.values if grounding.found(value, whole)]
+        whole, left = grounding.groundable_text(page.html), grounding.Text(text)
+        there = [value for value in page.values if grounding.is_grounded(value, whole)]
         before += len(there)
         # What the raw page holds is the measure, so it keeps all of it.
-        kept += sum(method is str or grounding.found(value, left) for value in there)
+        kept += sum(method is str or grounding.is_grounded(value, left) for value in there)
     tokens = sum(map(count, texts))
     return {"tokens": tokens / len(sample), "before": before, "kept": kept, "seconds": seconds}
 
@@ -190,7 +190,7 @@ def child(folder: str) -> None:
     start = time.perf_counter()
     watch = Watch()
     watch.start()
-    clean.run(project)
+    clean.clean_store(project)
     found = {
         "seconds": time.perf_counter() - start,
         "main_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
@@ -233,11 +233,11 @@ def fill(folder: Path, count: int) -> None:
     """Write a store of COUNT different pages: the real ones, each time with another sentence."""
     project = Project("bench", folder)
     spec = jsonio.pretty({**SPEC, "task_id": "page"})
-    files.write(project.configs / "tasks" / "page.json", spec)
-    files.write(project.configs / "dataset.yaml", "clean: {conflicts: keep}\n")
+    files.write_file(project.configs / "tasks" / "page.json", spec)
+    files.write_file(project.configs / "dataset.yaml", "clean: {conflicts: keep}\n")
     with store.reading(PAGES) as opened:
         real = [row for row in opened.rows() if len(row.input_text) < 100_000]
-    store.append(project.store, varied(real, count))
+    store.append_store_rows(project.store, varied(real, count))
 
 
 def varied(real: list[RawRow], count: int) -> Iterator[RawRow]:
@@ -303,7 +303,7 @@ def main() -> None:
     ]
     text = "\n".join(lines) + "\n"
     print(text)
-    print(files.write(ROOT / "benchmarks" / "results" / "clean.md", text).relative_to(ROOT))
+    print(files.write_file(ROOT / "benchmarks" / "results" / "clean.md", text).relative_to(ROOT))
 
 
 if __name__ == "__main__":

@@ -51,17 +51,17 @@ def main(argv: list[str] | None = None) -> None:
         workdir.mkdir()
         for name, wanted in CASES.items():
             made = cloud_task.task(project, run, wanted, workdir)
-            files.write(path, cloud_task.as_yaml(made))
+            files.write_file(path, cloud_task.task_yaml(made))
             rows.append((name, *read(args.python, path, made)))
         broken = cloud_task.task(project, run, Wanted(), workdir) | {"setpu": "x"}
-        files.write(path, cloud_task.as_yaml(broken))
+        files.write_file(path, cloud_task.task_yaml(broken))
         rows.append(("control: a misspelt key", *read(args.python, path, broken)))
     lines = ["# Tasks for SkyPilot, read by SkyPilot", "", "| task | version | read | differs |",
              "| --- | --- | --- | --- |", *("| " + " | ".join(row) + " |" for row in rows), "",
              "Command: `python benchmarks/cloud_task.py --python VENV/bin/python`."]  # fmt: skip
     text = "\n".join(lines) + "\n"
     print(text)
-    files.write(ROOT / "benchmarks" / "results" / "cloud_task.md", text)
+    files.write_file(ROOT / "benchmarks" / "results" / "cloud_task.md", text)
 
 
 def read(python: str, path: Path, asked: cloud_task.Json) -> tuple[str, str, str]:
@@ -78,4 +78,4 @@ def read(python: str, path: Path, asked: cloud_task.Json) -> tuple[str, str, str
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run_main(main)

@@ -27,7 +27,7 @@ from sem.forge.checks import question_duplicates
 from sem.forge.checks.faithfulness import Passage
 from sem.forge.checks.pair_quality import Quality
 from sem.forge.content_words import stems
-from sem.forge.sources.chunks import Sizes, cut
+from sem.forge.sources.chunks import Sizes, cut_chunks
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT.parent / "shared" / "data" / "forge" / "rust_book"
@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> None:
     lines += ["", told, ""]
     lines += faithfulness(chunks, said, dice) + near_duplicates(dice)
     path = ROOT / "benchmarks" / "results" / "forge_filters.md"
-    files.write(path, "\n".join(lines) + "\n")
+    files.write_file(path, "\n".join(lines) + "\n")
     print("\n".join(lines))
     console.done(path)
 
@@ -79,7 +79,9 @@ def main(argv: list[str] | None = None) -> None:
 def chunked() -> Iterator[Chunk]:
     for path in sorted((BOOK / "raw").glob("*.md")):
         text = path.read_text("utf-8")
-        yield from cut(Document(path.name, files.sha256(path), text, "md"), Sizes()).chunks
+        yield from cut_chunks(
+            Document(path.name, files.sha256_file(path), text, "md"), Sizes()
+        ).chunks
 
 
 def quiz() -> list[dict[str, Any]]:

@@ -70,12 +70,12 @@ def measured(folder: Path, form: str, args: argparse.Namespace) -> tuple[subject
     trained = time.perf_counter() - began
     run(root, "eval_generate", "--split", "test", *words)
     project = Project("demo", root, tuple(words[1::2]))
-    found = subject.resolve(project, None, "test", None)
+    found = subject.resolve_subject(project, None, "test", None)
     return found, {"train_s": trained}
 
 
 def ids(found: subject.Subject) -> dict[str, list[str]]:
-    frozen = snapshot.load(found.project)
+    frozen = snapshot.load_snapshot(found.project)
     return {part: [e.id for e in frozen.examples(part)] for part in ("train", "test")}
 
 
@@ -94,7 +94,7 @@ def main() -> None:
     if [s.id for s in scores[0]] != [s.id for s in scores[1]]:
         raise SystemExit("the two runs answered different rows")
     gaps = [a.accuracy - b.accuracy for a, b in zip(*scores, strict=True)]
-    moved = clusters.gather(gaps, [score.domain or score.id for score in scores[0]])
+    moved = clusters.sum_by_cluster(gaps, [score.domain or score.id for score in scores[0]])
     low, high = clusters.bounds(moved)
     lines = [
         "# Two representations, one small model",
@@ -122,7 +122,7 @@ def main() -> None:
         "(paired, jackknife over shops, 95 %).",
     ]
     text = "\n".join(lines) + "\n"
-    files.write(ROOT / "benchmarks" / "results" / "forms.md", text)
+    files.write_file(ROOT / "benchmarks" / "results" / "forms.md", text)
     print(text)
 
 

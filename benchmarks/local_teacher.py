@@ -43,7 +43,7 @@ def passages(count: int) -> list[Chunk]:
     found: list[Chunk] = []
     for path in sorted(BOOK.rglob("*.md")):
         document = Document(path.name, "0" * 64, path.read_text("utf-8"), "md")
-        found += chunks.cut(document).chunks
+        found += chunks.cut_chunks(document).chunks
     long = [chunk for chunk in found if len(chunk.text) > 500]
     return random.Random(42).sample(long, count)
 
@@ -53,14 +53,14 @@ def asked(teacher: Teacher, given: list[Chunk], pairs: int) -> tuple[object, ...
     brief = prompts.Brief(pairs=pairs)
     made, faults = [], Counter()
     began, usable = time.monotonic(), 0
-    requests = ((chunk, prompts.request(chunk, brief, teacher)) for chunk in given)
+    requests = ((chunk, prompts.pairs_request(chunk, brief, teacher)) for chunk in given)
     for chunk, request, outcome in teacher.answered(requests):
         usable += outcome.is_usable
-        good, bad = prompts.pairs(chunk, request, outcome, brief)
+        good, bad = prompts.pairs_of_reply(chunk, request, outcome, brief)
         made += good
         faults.update(row.reason for row in bad)
     took = time.monotonic() - began
-    verdicts = list(pair_quality.sift(made, pair_quality.Context(pair_quality.Quality())))
+    verdicts = list(pair_quality.sift_pairs(made, pair_quality.Context(pair_quality.Quality())))
     dropped = Counter(str(v.reason) for v in verdicts if not v.kept)
     spent, count = teacher.spending, len(given)
     return (

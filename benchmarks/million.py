@@ -76,8 +76,8 @@ def build(root: Path, rows: int) -> Path:
     import duckdb
 
     configs = root / "configs" / "million"
-    files.write(configs / "tasks" / "page.yaml", yaml.safe_dump(TASK))
-    files.write(configs / "dataset.yaml", "clean:\n  evidence_rows: 1000\n")
+    files.write_file(configs / "tasks" / "page.yaml", yaml.safe_dump(TASK))
+    files.write_file(configs / "dataset.yaml", "clean:\n  evidence_rows: 1000\n")
     path = root / "data" / "million" / "raw" / "dataset.duckdb"
     path.parent.mkdir(parents=True)
     with duckdb.connect(str(path)) as connection:
@@ -171,7 +171,9 @@ def clean(root: Path, *words: str, kill: bool = False) -> tuple[float, Watch, di
     if code:
         raise SystemExit(f"dataset_clean.py {words} ended with {code}")
     folder = root / "data" / "million" / "processed"
-    hashes = {n: files.sha256(folder / n) for n in ("clean.jsonl", "rejects.jsonl", "clean.json")}
+    hashes = {
+        n: files.sha256_file(folder / n) for n in ("clean.jsonl", "rejects.jsonl", "clean.json")
+    }
     return time.perf_counter() - began, watch, hashes
 
 

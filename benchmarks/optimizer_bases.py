@@ -28,11 +28,11 @@ def main() -> None:
     from sem.lm.local import hardware
     from sem.optimizer.data import optimizer_data
 
-    root = projects.tree()
-    pairs, val = optimizer_data.load(root, "train"), optimizer_data.load(root, "val")
+    root = projects.project_tree()
+    pairs, val = optimizer_data.load_pairs(root, "train"), optimizer_data.load_pairs(root, "val")
     rows = [measured(root, base, args.steps, args.set, pairs, val) for base in args.bases]
     machine = hardware.detect()
-    console.table("bases", HEAD, rows)
+    console.print_table("bases", HEAD, rows)
     lines = [
         "# The optimizer's pairs on two kinds of base",
         f"{machine.name}, {machine.threads} threads; {len(pairs):,} pairs, {args.steps} steps "
@@ -43,7 +43,9 @@ def main() -> None:
         "|" + "---|" * len(HEAD),
         *("| " + " | ".join(row) + " |" for row in rows),
     ]
-    console.done(files.write(HERE / "results" / "optimizer_bases.md", "\n".join(lines) + "\n"))
+    console.done(
+        files.write_file(HERE / "results" / "optimizer_bases.md", "\n".join(lines) + "\n")
+    )
 
 
 def measured(
@@ -54,12 +56,12 @@ def measured(
 
     own = [f"train.base_model_id={base}", f"train.recipe.max_steps={steps}"]
     own += [f"train.recipe.checkpoint_steps={steps}"]  # validated once, at the end
-    wanted = optimizer_train.settings_of(root, [*given, *own])
-    run = optimizer_train.prepare(root, wanted, pairs, val)
-    job = optimizer_train.job(root, run, wanted, pairs, val)
+    wanted = optimizer_train.optimizer_train_settings(root, [*given, *own])
+    run = optimizer_train.prepare_optimizer(root, wanted, pairs, val)
+    job = optimizer_train.optimizer_job(root, run, wanted, pairs, val)
     wall, cpu = time.perf_counter(), time.process_time()
     try:
-        result = optimizer_train.train(job, wanted.base_dropout)
+        result = optimizer_train.train_optimizer_adapter(job, wanted.base_dropout)
         spent = (time.process_time() - cpu, time.perf_counter() - wall)
         lines = (job.folder / "metrics.jsonl").read_text("utf-8").splitlines()
     finally:
@@ -81,4 +83,4 @@ def per_character(job: Any, val: list[Any]) -> float:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run_main(main)

@@ -28,10 +28,10 @@ def main() -> None:
     from sem.optimizer.eval import trial
     from sem.optimizer.model import rewriter
 
-    root = projects.tree()
-    folder = rewriter.find(root, args.name)
+    root = projects.project_tree()
+    folder = rewriter.find_optimizer(root, args.name)
     wanted = trial.Wanted(args.rows, args.pairs, 42, args.questions, args.answer_with, args.judge)
-    made = trial.run(root, folder, wanted, provenance.now())
+    made = trial.run_trial(root, folder, wanted, provenance.now())
     facts, sealed = (files.read_json(folder / name) for name in ("run.json", "manifest.json"))
     result, training = sealed["result"], facts["training"]
     lines = [
@@ -45,10 +45,10 @@ def main() -> None:
     ]
     text = "\n".join(lines) + "\n"
     print(text)
-    console.done(files.write(HERE / "results" / "optimizer.md", text))
+    console.done(files.write_file(HERE / "results" / "optimizer.md", text))
     if made.stopped:
         raise made.stopped
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run_main(main)

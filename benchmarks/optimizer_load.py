@@ -31,7 +31,7 @@ from sem.optimizer.data import optimizer_data
 from sem.optimizer.model import rewriter
 from sem.optimizer.model.rewriter import Decoding, Rewrite
 
-ROOT = projects.tree()
+ROOT = projects.project_tree()
 RESULT = Path(__file__).resolve().parent / "results" / "optimizer_load.md"
 PORT = 8_642
 SLOTS = ("persona", "context", "task", "constraints", "steps", "goal")
@@ -68,19 +68,19 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--plain", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.plain is not None:
-        return plain(rewriter.find(ROOT, args.name), args.plain, args.max_length)
+        return plain(rewriter.find_optimizer(ROOT, args.name), args.plain, args.max_length)
     began = os.getloadavg()
-    folder, prompts = rewriter.find(ROOT, args.name), held_out()
+    folder, prompts = rewriter.find_optimizer(ROOT, args.name), held_out()
     cells = [cell for clients in args.clients for cell in both(folder, prompts, clients, args)]
     compared = parity(folder, prompts[: args.compared], args.max_length)
     lines = report(folder, cells, compared, args, began)
     print("\n".join(lines))
-    console.done(files.write(RESULT, "\n".join(lines) + "\n"))
+    console.done(files.write_file(RESULT, "\n".join(lines) + "\n"))
 
 
 def held_out() -> list[str]:
     """Prompts of families that training did not see, in an order that mixes them."""
-    found = list(dict.fromkeys(pair.input for pair in optimizer_data.load(ROOT, "test")))
+    found = list(dict.fromkeys(pair.input for pair in optimizer_data.load_pairs(ROOT, "test")))
     return sorted(found, key=files.sha256_text)
 
 
@@ -194,7 +194,7 @@ def plain(folder: Path, port: int, room: int) -> None:
         temperature: float = 0.0
 
     loaded = rewriter.TorchRewriter.load(folder, ROOT)
-    calibration = confidence.load(folder)
+    calibration = confidence.load_calibration(folder)
     app = FastAPI()
 
     @app.get("/health")
@@ -205,7 +205,7 @@ def plain(folder: Path, port: int, room: int) -> None:
     def optimize(body: Asked) -> dict[str, Any]:
         decoding = Decoding(body.max_length, body.temperature, 1)
         (made,) = loaded.rewrite([body.raw_prompt], decoding)
-        sure = confidence.of(made, body.raw_prompt, calibration)
+        sure = confidence.rewrite_confidence(made, body.raw_prompt, calibration)
         return {"optimized_prompt": made.text, "confidence": sure}
 
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
@@ -241,7 +241,10 @@ def parity(folder: Path, prompts: list[str], max_length: int) -> tuple[int, list
 
 
 def compared(weights: str, there: list[Rewrite], here: list[Rewrite]) -> Parity:
-    pairs = [(layout.read(a.text), layout.read(b.text)) for a, b in zip(there, here, strict=True)]
+    pairs = [
+        (layout.read_layout(a.text), layout.read_layout(b.text))
+        for a, b in zip(there, here, strict=True)
+    ]
     whole = [(a, b) for a, b in pairs if a and b]
     slots = {name: sum(getattr(a, name) == getattr(b, name) for a, b in whole) for name in SLOTS}
     same = [(a, b) for a, b in zip(there, here, strict=True) if a.text == b.text]
@@ -300,4 +303,4 @@ def _parity_lines(count: int, found: list[Parity]) -> list[str]:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run_main(main)

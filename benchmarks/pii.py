@@ -89,9 +89,11 @@ def rows(name: str) -> list[dict[str, Any]]:
 
 def ours(texts: Texts, kinds: Iterable[str] = KINDS) -> tuple[list[Found], float]:
     """Our spans of every text, and the processor seconds they took."""
-    pii.find("a@b.com +1 415 555 2671", KINDS, ("US",))
+    pii.find_personal_data("a@b.com +1 415 555 2671", KINDS, ("US",))
     began = time.process_time()
-    found = [[(s.kind, s.start, s.end) for s in pii.find(t, kinds, r)] for t, r in texts]
+    found = [
+        [(s.kind, s.start, s.end) for s in pii.find_personal_data(t, kinds, r)] for t, r in texts
+    ]
     return found, time.process_time() - began
 
 
@@ -242,7 +244,9 @@ def products(python: str | None) -> Iterator[str]:
         counts = Counter(kind for spans in found for kind, _, _ in spans)
         hit = 0
         for row, (text, _), spans in zip(read, texts, found, strict=True):
-            values = {plain(str(v)) for _, v in grounding.leaves(json.loads(row["reference"]))}
+            values = {
+                plain(str(v)) for _, v in grounding.scalar_leaves(json.loads(row["reference"]))
+            }
             values = {value for value in values if len(value) >= 6 and value.isdigit()}
             got = [plain(text[start:end]) for _, start, end in spans]
             hit += sum(any(v in g or g in v for g in got) for v in values)
@@ -284,8 +288,8 @@ def main(argv: list[str] | None = None) -> None:
         made += [*part(args.peer_python), ""]
     text = "\n".join(made) + "\n"
     sys.stdout.write(text)
-    console.done(files.write(ROOT / "benchmarks" / "results" / "pii.md", text))
+    console.done(files.write_file(ROOT / "benchmarks" / "results" / "pii.md", text))
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run_main(main)

@@ -55,12 +55,12 @@ def main() -> None:
     if not args.report:
         compute(args.rows, args.only, found_before(args.full_of))
     if args.rows.parent == RESULTS:
-        preview_fit.report(list(files.rows(args.rows)), RESULTS, decision.CURVE)
+        preview_fit.report(list(files.read_rows(args.rows)), RESULTS, decision.CURVE)
 
 
 def found_before(path: Path | None) -> dict[str, dict[str, Any]]:
     """Full results of an earlier backtest, by case."""
-    return {row["case"]: row for row in files.rows(path)} if path else {}
+    return {row["case"]: row for row in files.read_rows(path)} if path else {}
 
 
 def compute(path: Path, only: str, before: dict[str, dict[str, Any]]) -> None:
@@ -69,7 +69,7 @@ def compute(path: Path, only: str, before: dict[str, dict[str, Any]]) -> None:
     with files.appending(path) as file:
         for case in preview_cases.cases():
             if case.name not in done and only in case.name:
-                files.append(file, one(case, before.get(case.name)))
+                files.append_row(file, one(case, before.get(case.name)))
                 console.note(case.name)
 
 
@@ -107,16 +107,16 @@ def preview(case: Case, share: float, tested: float, seed: int) -> dict[str, Any
         path = Path(folder) / "given.jsonl"
         files.write_rows(path, map(preview_cases.as_row, case.given))
         most = max(10, round(len(case.given) * share))
-        given = contribution.read(path, most, seed, pool.shape)
+        given = contribution.read_contribution(path, most, seed, pool.shape)
     asked = preview_run.Asked(pool.shape, compared, tuple(given.samples), given.size)
     box = preview_run.Box(Budget().steps, 1e6, time.monotonic())
-    found = preview_run.worth(asked, box, MODELS.get(pool.name))
+    found = preview_run.rows_worth(asked, box, MODELS.get(pool.name))
     MODELS[pool.name] = found.estimate.models[0]
     gain = found.estimate.full
     return {
         "measured": found.estimate.gain.mean, "mean": gain.mean, "low": gain.low,
         "high": gain.high, "n": gain.n, "used": found.learnt, "size": found.estimate.reached,
-        "balance": decision.balance(given.classes),
+        "balance": decision.class_balance(given.classes),
         "learnt": len(pool.base) + found.learnt,
         "leaking": len(found.overlap.benchmark) / len(given.samples),
     }  # fmt: skip
@@ -125,7 +125,7 @@ def preview(case: Case, share: float, tested: float, seed: int) -> dict[str, Any
 def whole(case: Case) -> dict[str, Any]:
     """The full computation of CASE."""
     pool = case.pool
-    known = overlap.find(case.given, pool.base, pool.benchmark)
+    known = overlap.find_overlap(case.given, pool.base, pool.benchmark)
     left = sources.without(case.given, known.left_out)
     features = Features(pool.shape, (*pool.base, *case.given, *pool.benchmark))
     scored: dict[float, Scored] = {}
@@ -159,8 +159,8 @@ def score(
     features: Features, learnt: Sequence[Sample], tested: Sequence[Sample], strength: float
 ) -> Scored:
     budget = Budget(strength=strength * learners.STRENGTH[features.shape.kind])
-    return measure.score(learners.fit(features, learnt, budget), tested)
+    return measure.score_benchmark(learners.fit(features, learnt, budget), tested)
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run_main(main)

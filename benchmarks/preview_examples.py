@@ -58,25 +58,25 @@ def main() -> None:
     path = RESULTS / "preview_examples.jsonl"
     if not parser.parse_args().report:
         compute(path)
-    report(list(files.rows(path)))
+    report(list(files.read_rows(path)))
 
 
 def compute(path: Path) -> None:
     """Every training that PATH does not hold yet, previews first."""
     project, done = (
         Project.load("demo"),
-        {row["name"] for row in files.rows(path)} if path.exists() else set(),
+        {row["name"] for row in files.read_rows(path)} if path.exists() else set(),
     )
     with tempfile.TemporaryDirectory() as folder, files.appending(path) as out:
         bench = benches.prepared(project, project.base_model_id, Path(folder))
         for draw in (drawn(project, seed) for seed in DRAWS):
             for row in trainings(bench, draw, STEPS, TESTED, done):
-                files.append(out, row)
+                files.append_row(out, row)
 
 
 def drawn(project: Project, seed: int) -> Draw:
     """The draw by SEED."""
-    frozen = snapshot.load(project, None)
+    frozen = snapshot.load_snapshot(project, None)
     rows, lot = sorted(frozen.examples("train"), key=lambda one: one.id), random.Random(seed)
     shops = sorted({one.domain for one in rows})
     ours = set(lot.sample(shops, len(shops) // 2))
@@ -125,9 +125,9 @@ def trainings(
         both = mixture.mix(
             rows.base.kept, rows.given.kept, steps * wanted.effective_batch, draw.seed
         )
-        held = data.chosen(rows.tested.kept, tested, draw.seed)
+        held = data.draw_by_seed(rows.tested.kept, tested, draw.seed)
         learnt = both.base if kind == "baseline" else both.mixed
-        model = benches.trained(bench, learnt, steps)
+        model = benches.train_from_start(bench, learnt, steps)
         units = {one.id: one.unit for one in draw.val}
         told = {"name": name, "machine": f"{machine()}, {bench.job.dtype}", "draw": draw.seed,
                 "steps": steps, "kind": kind,
@@ -135,14 +135,14 @@ def trainings(
                 "units": [units[row.id] for row in held]}  # fmt: skip
         if kind == "baseline" and steps == STEPS:
             told["looked"] = looked(bench, draw, model, held)
-        yield told | {"scores": benches.score(bench.job, model, held)}
+        yield told | {"scores": benches.answer_likelihoods(bench.job, model, held)}
 
 
 def looked(bench: Bench, draw: Draw, model: Any, held: Sequence[Any]) -> dict[str, Any]:
     """(score, likeness) of rows with right and with wrong answers under the baseline."""
     found = {}
     for kind in ("same b", "wrong"):
-        rows = data.encode(draw.given[kind], bench.writer).kept[:LOOKED]
+        rows = data.encode_examples(draw.given[kind], bench.writer).kept[:LOOKED]
         _, pulls = gradient_likeness.pulls(bench.job, model, held, rows)
         found[kind] = [[one.score, one.likeness] for one in pulls]
     return found
@@ -151,7 +151,7 @@ def looked(bench: Bench, draw: Draw, model: Any, held: Sequence[Any]) -> dict[st
 def gain(rows: dict[str, dict[str, Any]], row: dict[str, Any]) -> Gain:
     """What ROW gains over the baseline of its draw and steps."""
     base = rows[f"draw {row['draw']}, {row['steps']} steps, baseline"]
-    return lora.difference(base["scores"], row["scores"], row["units"])
+    return lora.likelihood_gain(base["scores"], row["scores"], row["units"])
 
 
 def report(found: list[dict[str, Any]]) -> None:
@@ -161,7 +161,7 @@ def report(found: list[dict[str, Any]]) -> None:
     nulls = [n for n in gains if rows[n]["kind"].startswith("same") and rows[n]["steps"] == STEPS]
     fitted = fit([(rows[n]["draw"], gains[n], rows[n]["given"] / rows[n]["rows"]) for n in nulls])
     fitted |= {"steps": STEPS, "sem": "demo"}
-    files.write(RESULTS / "preview_examples.json", jsonio.pretty(fitted))
+    files.write_file(RESULTS / "preview_examples.json", jsonio.pretty(fitted))
     lines = [
         "# Previews of examples: contributions to the demo", "",
         f"`python benchmarks/preview_examples.py`. "
@@ -177,7 +177,7 @@ def report(found: list[dict[str, Any]]) -> None:
         "widens the interval of a preview.",
         "", *planted(rows), "",
     ]  # fmt: skip
-    files.write(RESULTS / "preview_examples.md", "\n".join(lines))
+    files.write_file(RESULTS / "preview_examples.md", "\n".join(lines))
     print("\n".join(lines))
 
 

@@ -46,7 +46,7 @@ class Told:
     def expected(self, widen: dict[str, float]) -> Gain:
         gain = Gain(self.raw["mean"], self.raw["low"], self.raw["high"], self.raw["n"])
         unseen = 1 - self.raw["used"] / max(1, self.raw["size"])
-        return decision.widened(gain, unseen, widen)
+        return decision.widen_gain(gain, unseen, widen)
 
     @property
     def is_fitted_on(self) -> bool:
@@ -65,7 +65,7 @@ class Told:
         return found.low * 100 <= self.full <= found.high * 100
 
     def word(self, widen: dict[str, float]) -> str:
-        return decision.decide(self.expected(widen)).word
+        return decision.decide_gain(self.expected(widen)).word
 
 
 def report(rows: list[dict[str, Any]], folder: Path, curve_path: Path) -> None:
@@ -84,11 +84,11 @@ def report(rows: list[dict[str, Any]], folder: Path, curve_path: Path) -> None:
     curve["tested"] |= sized(tested, widen, curve)
     curve["tested"]["brier"] = brier(tested, widen, curve)
     curve["tested"]["brier_of_the_base_rate"] = base_rate(fitted_on, tested)
-    files.write(curve_path, jsonio.pretty(curve))
+    files.write_file(curve_path, jsonio.pretty(curve))
     lines = table(rows, told, tested, widen, curve)
-    files.write(folder / "preview_backtest.md", "\n".join(lines) + "\n")
+    files.write_file(folder / "preview_backtest.md", "\n".join(lines) + "\n")
     marks = [(one.full, one.raw["mean"] * 100, one.word(widen)) for one in told]
-    files.write(folder / "preview_backtest.svg", preview_plot.scatter(marks))
+    files.write_file(folder / "preview_backtest.svg", preview_plot.scatter(marks))
     print("\n".join(lines))
 
 

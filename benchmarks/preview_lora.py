@@ -84,13 +84,13 @@ def main() -> None:
     args, path = parser.parse_args(), RESULTS / "preview_lora.jsonl"
     if not args.report:
         compute(path, args.only)
-    report(list(files.rows(path)))
+    report(list(files.read_rows(path)))
 
 
 def compute(path: Path, only: str) -> None:
     """Every training that PATH does not hold yet; the quarters first."""
     project = Project.load("text", RECIPE)
-    done = {row["name"] for row in files.rows(path)} if path.exists() else set()
+    done = {row["name"] for row in files.read_rows(path)} if path.exists() else set()
     with tempfile.TemporaryDirectory() as folder, files.appending(path) as out:
         every = benches.prepared(project, project.base_model_id, Path(folder))
         last = benches.shallow(every)
@@ -98,7 +98,7 @@ def compute(path: Path, only: str) -> None:
             for pool in pools(project):
                 for row in trainings(last if way.is_shallow else every, pool, way, done, name,
                                      only):  # fmt: skip
-                    files.append(out, {**row, "machine": f"{machine()}, {every.job.dtype}"})
+                    files.append_row(out, {**row, "machine": f"{machine()}, {every.job.dtype}"})
 
 
 def pools(project: Project) -> Iterator[Pool]:
@@ -115,8 +115,8 @@ def pools(project: Project) -> Iterator[Pool]:
 def read(name: str, project: Project) -> Iterator[Example]:
     """The rows of a file that fit their task, each input once."""
     seen = set()
-    for number, row in enumerate(files.rows(SHARED / f"{name}.jsonl")):
-        fits = not schema.problems(row["output_json"], project.tasks[name].io_schema, 1)
+    for number, row in enumerate(files.read_rows(SHARED / f"{name}.jsonl")):
+        fits = not schema.schema_problems(row["output_json"], project.tasks[name].io_schema, 1)
         if fits and row["input_text"] not in seen:
             seen.add(row["input_text"])
             yield Example(f"{name} {number}", name, row["input_text"], row["output_json"])
@@ -137,14 +137,14 @@ def trainings(
         both = mixture.mix(
             rows.base.kept, rows.given.kept, way.steps * wanted.effective_batch, way.seed
         )
-        held = data.chosen(rows.tested.kept, way.tested, 0)
+        held = data.draw_by_seed(rows.tested.kept, way.tested, 0)
         learnt = both.base if kind == "baseline" else both.mixed
-        model = benches.trained(bench, learnt, way.steps)
-        benches.through(bench, model, held)
+        model = benches.train_from_start(bench, learnt, way.steps)
+        benches.pass_frozen_layers(bench, model, held)
         yield {"name": name, "pool": pool.name, "way": words, "kind": kind, "steps": way.steps,
                "given": 0 if kind == "baseline" else both.given, "rows": len(learnt),
                "ids": [row.id for row in held],
-               "scores": benches.score(bench.job, model, held)}  # fmt: skip
+               "scores": benches.answer_likelihoods(bench.job, model, held)}  # fmt: skip
 
 
 def good(pool: Pool, _: random.Random) -> Rows:
@@ -206,7 +206,7 @@ def report(found: Sequence[dict[str, Any]]) -> None:
              if f"{pool}, full, {kind}" in rows]  # fmt: skip
     nulls = files.read_json(NULLS)
     fitted = {way: change(cases, way, nulls) for way in PREVIEWS}
-    files.write(FITTED, jsonio.pretty({KEYS[way]: fitted[way] for way in PREVIEWS}))
+    files.write_file(FITTED, jsonio.pretty({KEYS[way]: fitted[way] for way in PREVIEWS}))
     where = "; ".join(sorted({row["machine"] for row in found}))
     lines = [
         "# Previews of examples against LoRA in full", "",
@@ -221,7 +221,7 @@ def report(found: Sequence[dict[str, Any]]) -> None:
         *(case.line(fitted) for case in cases), "",
         *summary(cases, nulls, fitted), "",
     ]  # fmt: skip
-    files.write(RESULTS / "preview_lora.md", "\n".join(lines))
+    files.write_file(RESULTS / "preview_lora.md", "\n".join(lines))
     print("\n".join(lines))
 
 
@@ -249,7 +249,7 @@ class Case:
 
     def told(self, way: str, by: dict[str, Any]) -> Gain:
         """What a preview says: WAY's gain, widened BY."""
-        return lora.widened(self.previews[way], self.shares[way], by)
+        return lora.widen_by_backtest(self.previews[way], self.shares[way], by)
 
     def became(self, way: str) -> str:
         """Whether the full gain is larger than WAY's, or smaller, or of the other sign."""
@@ -269,7 +269,7 @@ class Case:
 def gain(rows: dict[str, dict[str, Any]], pool: str, way: str, kind: str) -> Gain:
     """What KIND gains over the baseline of its pool and way."""
     base, own = (rows[f"{pool}, {way}, {name}"] for name in ("baseline", kind))
-    return lora.difference(base["scores"], own["scores"], own["ids"])
+    return lora.likelihood_gain(base["scores"], own["scores"], own["ids"])
 
 
 def change(cases: Sequence[Case], way: str, nulls: dict[str, Any]) -> dict[str, float]:

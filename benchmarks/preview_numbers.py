@@ -55,7 +55,7 @@ def main() -> None:
             f"{args.seeds}`. {machine()}. diabetes, 142 rows contributed, 200 of the "
             f"benchmark.\n\n{table}\n")  # fmt: skip
     print(said)
-    console.done(files.write(RESULT, said))
+    console.done(files.write_file(RESULT, said))
 
 
 def one(data, shape: Shape, base: int, kind: str, seed: int) -> tuple[str, float]:
@@ -68,8 +68,8 @@ def one(data, shape: Shape, base: int, kind: str, seed: int) -> tuple[str, float
         tuple(row(data.data[n], data.target[own], n) for n, own in zip(part, said, strict=True))
         for part, said in zip(parts, (parts[0], targets, parts[2]), strict=True)
     ]  # fmt: skip
-    gain = estimate.estimate(Rows(shape, *samples), Budget()).gain
-    return decision.decide(gain).word, gain.mean * decision.POINTS
+    gain = estimate.estimate_gain(Rows(shape, *samples), Budget()).gain
+    return decision.decide_gain(gain).word, gain.mean * decision.POINTS
 
 
 def row(numbers: np.ndarray, target: float, number: int) -> Sample:
@@ -77,4 +77,4 @@ def row(numbers: np.ndarray, target: float, number: int) -> Sample:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run_main(main)

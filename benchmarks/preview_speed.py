@@ -42,9 +42,9 @@ def main() -> None:
         root = Path(named)
         for name, path in (("base", "baseline_train"), ("benchmark", "validation")):
             content = (SHARED / f"banking77_{path}.parquet").read_bytes()
-            files.write(root / f"{name}.parquet", content)
+            files.write_file(root / f"{name}.parquet", content)
         (root / "configs" / "banking" / "tasks").mkdir(parents=True)
-        files.write(root / "configs" / "banking" / "preview.yaml", CONFIG)
+        files.write_file(root / "configs" / "banking" / "preview.yaml", CONFIG)
         for name, make in SETS.items():
             if only in name:
                 rows.append(timed(name, make(root), root))
@@ -64,7 +64,7 @@ def written(rows: list[tuple[str, ...]]) -> None:
         "| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS),
         *("| " + " | ".join(row) + " |" for row in rows), "",
     ]  # fmt: skip
-    files.write(ROOT / "benchmarks" / "results" / "preview_speed.md", "\n".join(lines))
+    files.write_file(ROOT / "benchmarks" / "results" / "preview_speed.md", "\n".join(lines))
 
 
 def timed(name: str, words: list[str], root: Path) -> tuple[str, ...]:
@@ -139,7 +139,7 @@ def demo(count: int) -> Callable[[Path], list[str]]:
     """COUNT pages of the demo's task: its train rows in another order, some lines less."""
 
     def make(root: Path) -> list[str]:
-        frozen = snapshot.load(Project.load("demo"), None)
+        frozen = snapshot.load_snapshot(Project.load("demo"), None)
         rows, lot = list(frozen.examples("train")), random.Random(1)
         path = root / f"demo{count}.jsonl"
         files.write_rows(path, (page(rows[n % len(rows)], n, lot) for n in range(count)))

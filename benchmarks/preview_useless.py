@@ -44,7 +44,7 @@ def main() -> None:
     pools = {p.name: p for p in preview_cases.tables() if p.name in ("breast_cancer", "made")}
     compute(pools, seeds)
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in files.rows(ROWS):
+    for row in files.read_rows(ROWS):
         found.setdefault((row["pool"], row["kind"]), []).append(row)
     where = "; ".join(sorted({row["machine"] for rows in found.values() for row in rows}))
     lines = [
@@ -57,7 +57,7 @@ def main() -> None:
     ]  # fmt: skip
     lines += [called(*key, found[key]) for key in sorted(found)]
     lines += ["", *planted()]
-    files.write(RESULTS, "\n".join(lines) + "\n")
+    files.write_file(RESULTS, "\n".join(lines) + "\n")
     print("\n".join(lines))
 
 
@@ -87,8 +87,8 @@ def called(name: str, kind: str, found: list[dict[str, Any]]) -> str:
     """One line: how often KIND of contribution to NAME is called an improvement."""
     words, above = [], 0
     for row in found:
-        gain = decision.widened(Gain(*row["gain"]), 0.0)
-        words.append(decision.decide(gain).word)
+        gain = decision.widen_gain(Gain(*row["gain"]), 0.0)
+        words.append(decision.decide_gain(gain).word)
         above += gain.low > 0
     seeds, better, open_ = len(found), words.count("improves"), words.count("cannot_tell")
     return (f"| {name} | {kind} | {seeds} | {better / seeds:.1%} | {above / seeds:.1%} | "
@@ -97,12 +97,14 @@ def called(name: str, kind: str, found: list[dict[str, Any]]) -> str:
 
 def compute(pools: dict[str, Pool], seeds: int) -> None:
     """Add to ROWS the gain of every kind, pool and seed that it does not hold."""
-    done = {(r["pool"], r["kind"], r["seed"]) for r in files.rows(ROWS)} if ROWS.exists() else ()
+    done = (
+        {(r["pool"], r["kind"], r["seed"]) for r in files.read_rows(ROWS)} if ROWS.exists() else ()
+    )
     with files.appending(ROWS) as file:
         for seed in range(seeds):
             for (name, pool), kind in product(pools.items(), KINDS):
                 if (name, kind, seed) not in done:
-                    files.append(file, one(pool, kind, seed) | {"machine": machine()})
+                    files.append_row(file, one(pool, kind, seed) | {"machine": machine()})
 
 
 def one(pool: Pool, kind: str, seed: int) -> dict[str, Any]:
@@ -113,7 +115,7 @@ def one(pool: Pool, kind: str, seed: int) -> dict[str, Any]:
     compared = Compared(tuple(rows[:BASE]), tuple(rows[BASE:]), "the benchmark")
     own = tuple(KINDS[kind](drawn, dice))
     asked = preview_run.Asked(pool.shape, compared, own, len(own))
-    found = preview_run.worth(asked, preview_run.Box(Budget().steps, 1e6, time.monotonic()))
+    found = preview_run.rows_worth(asked, preview_run.Box(Budget().steps, 1e6, time.monotonic()))
     gain = found.estimate.full
     return {
         "pool": pool.name, "kind": kind, "seed": seed,
@@ -147,8 +149,8 @@ def errors(pool: Pool) -> list[str]:
         labelled(one, dice.choice([c for c in pool.classes if c != one.label])) if n in wrong
         else one for n, one in enumerate(given)
     ])  # fmt: skip
-    doubted = set(influence.doubts(rows, Budget()))
-    values = influence.values(rows)
+    doubted = set(influence.doubtful_labels(rows, Budget()))
+    values = influence.shapley_values(rows)
     worst = set(sorted(range(len(given)), key=lambda n: values[n])[: len(wrong)])
     found = {"label_doubtful": doubted, "lowest value": worst}
     return [line(pool, "label errors", len(wrong), len(given), by, rows, wrong)
@@ -163,7 +165,7 @@ def good(pool: Pool) -> list[str]:
     rows = rows_of(pool, [one if n in kept else labelled(one, dice.choice(pool.classes))
                           for n, one in enumerate(given)])  # fmt: skip
     kept |= {n for n, one in enumerate(given) if rows.given[n].label == one.label}
-    values = influence.values(rows)
+    values = influence.shapley_values(rows)
     best = set(sorted(range(len(given)), key=lambda n: -values[n])[: len(kept)])
     return [line(pool, "good rows", len(kept), len(given), "highest value", best, kept)]
 

@@ -133,13 +133,13 @@ def counter() -> Callable[[str], int]:
 
 def values_of(row: dict[str, Any]) -> list[tuple[str, Any]]:
     """The values of a row that annotators saw on the page and that its HTML holds."""
-    where = jsonio.loads(row["evidence"]) if row["evidence"] else {}
-    reference = jsonio.loads(row["reference"]) if row["reference"] else {}
-    page = grounding.of_page(row["html"])
+    where = jsonio.parse_json(row["evidence"]) if row["evidence"] else {}
+    reference = jsonio.parse_json(row["reference"]) if row["reference"] else {}
+    page = grounding.groundable_text(row["html"])
     return [
         (slot, value)
-        for slot, value in grounding.leaves(reference)
-        if where.get(slot, "label") in cleaning.EVIDENCE and grounding.found(value, page)
+        for slot, value in grounding.scalar_leaves(reference)
+        if where.get(slot, "label") in cleaning.EVIDENCE and grounding.is_grounded(value, page)
     ]
 
 
@@ -196,7 +196,7 @@ def _running(
 def _holders(
     value: Any, pieces: Sequence[grounding.Text]
 ) -> tuple[list[int], list[tuple[int, float]]]:
-    holders = [n for n, text in enumerate(pieces) if grounding.found(value, text)]
+    holders = [n for n, text in enumerate(pieces) if grounding.is_grounded(value, text)]
     if holders or not isinstance(value, str) or len(value) <= grounding.LONG // 2:
         return holders, []
     packed = grounding.Text(value).packed
@@ -209,7 +209,7 @@ def _holders(
 def scores(page: Page) -> list[float]:
     """What the table in use says of each piece."""
     return [
-        worth.of(known, page.kind) - worth.LENGTH * math_log(size)
+        worth.line_worth(known, page.kind) - worth.LENGTH * math_log(size)
         for known, size in zip(page.traits, page.sizes, strict=True)
     ]
 
@@ -255,13 +255,13 @@ def fit(sample: Sequence[Page]) -> tuple[dict[str, dict[str, int]], int, int]:
     records = [page for page in sample if not page.prose]
     texts = [(worth.PROSE, *found) for page in sample if page.prose for found in running(page)]
     prose = _regress(texts, PROSE_C, fit_intercept=False)
-    worth.use(shipped)
+    worth.use_weights(shipped)
     table: dict[str, dict[str, int]] = {}
     for _ in range(ROUNDS):
         made = [(page.kind, *found) for page in records for found in examples(page)]
         table = {**_regress(made, C), **prose}
-        worth.use(table)
-    worth.use(shipped)
+        worth.use_weights(table)
+    worth.use_weights(shipped)
     return table, len(made) + len(texts), sum(is_one for *_, is_one, _ in (*made, *texts))
 
 
@@ -308,13 +308,16 @@ def measure(job: tuple[Page, dict[str, dict[str, int]]]) -> dict[int | None, Sha
     """Values that PAGE keeps under each budget with the weights of its fold."""
     page, table = job
     if table != worth.WEIGHTS:
-        worth.use(table)
+        worth.use_weights(table)
     kept = {}
     for limit in BUDGETS:
         budget = Budget(limit, counter() if limit else len)
-        texts = prune.fit(page.lines, (budget,), page.options).texts
+        texts = prune.prune_lines(page.lines, (budget,), page.options).texts
         shown = grounding.Text("\n".join(texts))
-        kept[limit] = (sum(grounding.found(v, shown) for _, v in page.values), len(page.values))
+        kept[limit] = (
+            sum(grounding.is_grounded(v, shown) for _, v in page.values),
+            len(page.values),
+        )
     return kept
 
 
@@ -341,7 +344,7 @@ def is_long(page: Page) -> bool:
 def cell(shares: Sequence[Share], sites: Sequence[str]) -> str:
     """The mean over pages with its 95 % interval by site, and the share of values."""
     means = [kept / there for kept, there in shares]
-    gathered = clusters.gather(means, list(sites))
+    gathered = clusters.sum_by_cluster(means, list(sites))
     low, high = clusters.bounds(gathered)
     by_value = sum(kept for kept, _ in shares) / sum(there for _, there in shares)
     mean = sum(means) / len(means)
@@ -356,7 +359,7 @@ def speed(pages: Sequence[Page]) -> float:
     for _ in range(3):
         start = time.process_time()
         for page in long:
-            prune.fit(page.lines, (Budget(1_500, counter()),), page.options)
+            prune.prune_lines(page.lines, (Budget(1_500, counter()),), page.options)
         best = min(best, 1_000 * (time.process_time() - start) / len(long))
     return best
 
@@ -382,16 +385,18 @@ def main() -> None:
         kept = {page.id: shares for page, shares in zip(pages, found, strict=True)}
     # `representations.py` sets these beside other cleaners.
     texts = (
-        jsonio.dumps({"id": page.id, "kept": [kept[page.id][limit][0] for limit in BUDGETS]})
+        jsonio.canonical_json(
+            {"id": page.id, "kept": [kept[page.id][limit][0] for limit in BUDGETS]}
+        )
         for page in valued
     )
-    files.write(ROWS, "".join(f"{text}\n" for text in texts))
+    files.write_file(ROWS, "".join(f"{text}\n" for text in texts))
     table, *_ = fit([page for page in pages if is_long(page)])
     if args.write:
         text = json.dumps(table, ensure_ascii=False, indent=0, sort_keys=True)
-        files.write(TABLE, text + "\n")
+        files.write_file(TABLE, text + "\n")
     is_shipped = table == json.loads(TABLE.read_text("utf-8"))
-    worth.use(table)
+    worth.use_weights(table)
     sites = {page.site for page in pages}
     names = ["whole", *(f"{limit:,} tokens" for limit in BUDGETS if limit)]
     lines = [

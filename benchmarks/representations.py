@@ -69,7 +69,7 @@ def measure(row: dict[str, Any]) -> Measured | None:
         whole = method(row["html"])
         tokens[name] = count(whole)
         shown = [grounding.Text(cut(whole, limit)) for limit in pruning.BUDGETS]
-        kept[name] = [sum(grounding.found(v, text) for _, v in values) for text in shown]
+        kept[name] = [sum(grounding.is_grounded(v, text) for _, v in values) for text in shown]
     tokens[OURS] = count(markup.simplify(row["html"], pruning.options_of(row["task"])).text)
     tokens["raw page"] = count(row["html"])
     return Measured(row["id"], row["task"], row["site"] or row["id"], len(values), kept, tokens)
@@ -78,7 +78,7 @@ def measure(row: dict[str, Any]) -> Measured | None:
 def with_ours(pages: Sequence[Measured]) -> list[Measured]:
     """PAGES with what `pruning.py` counted on them."""
     lines = pruning.ROWS.read_text("utf-8").splitlines()
-    ours = {row["id"]: row["kept"] for row in map(jsonio.loads, lines)}
+    ours = {row["id"]: row["kept"] for row in map(jsonio.parse_json, lines)}
     for page in pages:
         page.kept[OURS] = ours[page.id]
     return list(pages)

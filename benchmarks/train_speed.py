@@ -104,8 +104,10 @@ def prepared(args: Namespace, folder: Path) -> Any:
         **size,
     )
     base, machine = project.root / "models" / "base" / args.base, hardware.detect()
-    speaker = chat.load(base)
-    found = parts.load(project, snapshot.load(project, None), project.tasks, speaker, recipe)
+    speaker = chat.load_chat(base)
+    found = parts.load_parts(
+        project, snapshot.load_snapshot(project, None), project.tasks, speaker, recipe
+    )
     rows = found.rows if not args.long else replace(found.rows, kept=(long_row(found.rows),) * 2)
     none = replace(found.rows, kept=())
     stage = stages.Stage(
@@ -120,7 +122,7 @@ def prepared(args: Namespace, folder: Path) -> Any:
         chat=speaker,
         stages=(stage,),
         tasks=project.tasks,
-        slots=slotspec.load(project.root / "configs" / "judge_slots.yaml"),
+        slots=slotspec.load_slot_levels(project.root / "configs" / "judge_slots.yaml"),
         answering=project.settings("eval", EvalSettings),
         val_examples=tuple(found.val_examples),
     )
@@ -141,12 +143,12 @@ def ours(job: Any, fast: bool = True) -> Timed:
     from sem.train.fast import layers
 
     set_seed(1)
-    model = adapters.wrap(models.load(job.base, job.dtype, job.device), job.recipe)
+    model = adapters.wrap(models.load_model(job.base, job.dtype, job.device), job.recipe)
     before = clock()
     if fast:
         layers.speed_up(model, layers.COMPILES_FROM)
     spent = [now - then for now, then in zip(clock(), before, strict=True)]
-    return timed(trainer.build(job, job.stages[0], model, []), spent)
+    return timed(trainer.build_trainer(job, job.stages[0], model, []), spent)
 
 
 def ours_plain(job: Any) -> Timed:
@@ -298,7 +300,7 @@ def write(args: Namespace, runs: dict[str, list[Timed]], limits: dict[str, Any])
         )
         for name, found in runs.items()
     ]  # fmt: skip
-    console.table(f"{args.sem}, {args.base}", head, rows)
+    console.print_table(f"{args.sem}, {args.base}", head, rows)
     least = limits["flop"] / limits["rate"]
     what = f"two rows of {LONG:,} tokens" if args.long else f"{limits['rows']} examples"
     flags = f"{'--long ' if args.long else ''}--examples {args.examples}"
@@ -323,8 +325,8 @@ def write(args: Namespace, runs: dict[str, list[Timed]], limits: dict[str, Any])
         f"and {least / best['TRL']:.0%} of TRL's.",
     ]
     name = f"train_memory_{args.base}" if args.long else f"train_speed_{args.sem}_{args.base}"
-    return files.write(HERE / "results" / f"{name}.md", "\n".join(lines) + "\n")
+    return files.write_file(HERE / "results" / f"{name}.md", "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run_main(main)

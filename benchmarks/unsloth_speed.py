@@ -135,9 +135,9 @@ def ours(job: Any, kept: Path) -> Trained:
     """This project's engine, as `train.run` uses it."""
     from sem.train.engine import adapters, backend_unsloth, trainer
 
-    model = backend_unsloth.load(job)
-    found = timed(trainer.build(job, job.stages[0], model, []))
-    adapters.save(model, kept, job.base.name, job.recipe)
+    model = backend_unsloth.load_unsloth_base(job)
+    found = timed(trainer.build_trainer(job, job.stages[0], model, []))
+    adapters.save_trained_weights(model, kept, job.base.name, job.recipe)
     return found
 
 
@@ -216,7 +216,7 @@ def score(job: Any, adapter: Path) -> dict[str, float]:
     from sem.lm.local import model as models
     from sem.train.engine.probe import Probe
 
-    model = models.merged(models.load(job.base, job.dtype, job.device), adapter)
+    model = models.merge_adapter(models.load_model(job.base, job.dtype, job.device), adapter)
     return {"f1": Probe(job).measure(model)["eval_slot_f1"], "answers": len(job.val_examples)}
 
 
@@ -251,7 +251,7 @@ def write(args: Namespace, runs: dict[str, list[Trained]], limits: dict[str, Any
         )
         for name, found in runs.items()
     ]  # fmt: skip
-    console.table(f"{args.sem}, {args.base}", HEAD, rows)
+    console.print_table(f"{args.sem}, {args.base}", HEAD, rows)
     lines = [
         f"# Training speed on a GPU: {args.base}",
         f"{limits['card']}; {limits['rows']} examples of `{args.sem}`, {limits['tokens']:,} "
@@ -265,8 +265,8 @@ def write(args: Namespace, runs: dict[str, list[Trained]], limits: dict[str, Any
         *("| " + " | ".join(row) + " |" for row in rows),
     ]
     path = HERE / "results" / f"unsloth_speed_{args.base}.md"
-    return files.write(path, "\n".join(lines) + "\n")
+    return files.write_file(path, "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run_main(main)

@@ -30,9 +30,9 @@ def prompts(args: argparse.Namespace) -> None:
     from sem.core.project import Project
     from sem.eval.answers import answers, subject
 
-    found = subject.resolve(Project.load(args.sem), None, "test", None)
-    said = answers.read(found.book.path)
-    pairs = answers.prompts(found.examples, found.tasks, found.speaker, found.settings)
+    found = subject.resolve_subject(Project.load(args.sem), None, "test", None)
+    said = answers.read_answers(found.book.path)
+    pairs = answers.ordered_prompts(found.examples, found.tasks, found.speaker, found.settings)
     for example, prompt in pairs[-args.count :]:
         row = {"id": example.id, "ids": prompt.ids, "proven": said[example.id].text}
         print(json.dumps({**row, "max_new_tokens": prompt.max_new_tokens}))

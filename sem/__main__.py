@@ -1,6 +1,6 @@
 """`opensem VERB`, also as `python -m sem VERB`."""
 
-from sem.jobs.verbs import start
+from sem.jobs.verbs import start_verb
 
 if __name__ == "__main__":
-    start()
+    start_verb()

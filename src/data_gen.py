@@ -18,10 +18,10 @@ from sem.optimizer.data import pair_files
 def main() -> None:
     console.note("src/data_gen.py is `fab optimizer.data`")
     load_jobs()["optimizer.data"].call()
-    root = projects.tree()
-    pairs = data.load(root, "train")
+    root = projects.project_tree()
+    pairs = data.load_pairs(root, "train")
     console.done(pair_files.write_training(root / pair_files.OLDER, pairs, data.DESCRIPTION))
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run_main(main)

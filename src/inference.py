@@ -20,15 +20,15 @@ def main() -> None:
     parser.add_argument("--max_length", type=int, default=512, help="tokens (default: 512)")
     args = parser.parse_args()
     console.note("src/inference.py is `fab optimizer.rewrite`")
-    from sem.optimizer.model.rewriter import Decoding, TorchRewriter, find
+    from sem.optimizer.model.rewriter import Decoding, TorchRewriter, find_optimizer
 
-    root = projects.tree()
+    root = projects.project_tree()
     if args.adapter_path is None:
-        network = TorchRewriter.load(find(root), root)
+        network = TorchRewriter.load(find_optimizer(root), root)
     else:
         network = TorchRewriter.of_adapter(args.adapter_path, root)
     print(network.rewrite([args.prompt], Decoding(max_tokens=args.max_length))[0].text)
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run_main(main)

@@ -22,14 +22,16 @@ from sem.optimizer.model import optimizer_train
 def main() -> None:
     args = parsed()
     console.note("src/train_lora.py is `fab optimizer.train`")
-    root = projects.tree()
-    taken = pair_files.read(args.data_path or root / pair_files.OLDER)
+    root = projects.project_tree()
+    taken = pair_files.read_pairs(args.data_path or root / pair_files.OLDER)
     for reason, count in sorted(taken.refused.items()):
         console.note(f"left out: {count} {reason}")
     if args.device:
         os.environ["SEM_DEVICE"] = args.device
-    wanted = optimizer_train.settings_of(root, sets(args))
-    folder = optimizer_train.run(root, wanted, taken.pairs, optimizer_data.load(root, "val"))
+    wanted = optimizer_train.optimizer_train_settings(root, sets(args))
+    folder = optimizer_train.run_optimizer_training(
+        root, wanted, taken.pairs, optimizer_data.load_pairs(root, "val")
+    )
     there = (args.output_dir or root / "checkpoints" / "lora_model") / "final_adapter"
     shutil.copytree(folder / "adapter", there, dirs_exist_ok=True)
     console.done(there)
@@ -57,4 +59,4 @@ def sets(args: Namespace) -> list[str]:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run_main(main)

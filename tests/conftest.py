@@ -71,9 +71,9 @@ def toy_master(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Pa
     root = tmp_path_factory.mktemp("toy")
     configs = root / "configs" / "toy"
     spec = SPEC | {"base_model_id": str(tiny_model)}
-    files.write(configs / "tasks" / "price.json", jsonio.pretty(spec))
-    files.write(configs / "train.yaml", TRAIN)
-    files.write(configs / "eval.yaml", "batch: 4\nmax_new_tokens: 8\ndraws: 500\n")
+    files.write_file(configs / "tasks" / "price.json", jsonio.pretty(spec))
+    files.write_file(configs / "train.yaml", TRAIN)
+    files.write_file(configs / "eval.yaml", "batch: 4\nmax_new_tokens: 8\ndraws: 500\n")
     make_store(root / "data" / "toy" / "raw" / "dataset.duckdb")
     return root
 
@@ -90,8 +90,8 @@ def cut_master(tmp_path_factory: pytest.TempPathFactory, toy_master: Path) -> Pa
     with pytest.MonkeyPatch.context() as patch:
         _live_in(root, patch)
         project = Project.load("toy")
-        clean.run(project)
-        snapshot.freeze(project, provenance.now())
+        clean.clean_store(project)
+        snapshot.freeze_snapshot(project, provenance.now())
     return root
 
 
@@ -144,7 +144,7 @@ def prepared_toy(cut_toy: Any) -> tuple[Any, Any]:
     """The toy project with a prepared run."""
     from sem.train.run import plan
 
-    return cut_toy, plan.prepare(cut_toy, None)
+    return cut_toy, plan.prepare_training(cut_toy, None)
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def trained_toy(prepared_toy, monkeypatch) -> Callable[..., tuple[Any, Any]]:
         with monkeypatch.context() as patch:
             patch.setattr(fit, "_callbacks", with_signal)
             with pytest.raises(callbacks.Preempted, match="stopped at step"):
-                plan.train(project, made, resume=False)
+                plan.train_prepared(project, made, resume=False)
         return project, made
 
     return until

@@ -55,12 +55,12 @@ def make_project(root: Path) -> None:
     from sem.dataset.split import snapshot
 
     make_store(root / "data" / "toy" / "raw" / "dataset.duckdb")
-    files.write(root / "configs" / "toy" / "train.yaml", RECIPE)
-    files.write(root / "configs" / "toy" / "eval.yaml", "batch: 4\n")
+    files.write_file(root / "configs" / "toy" / "train.yaml", RECIPE)
+    files.write_file(root / "configs" / "toy" / "eval.yaml", "batch: 4\n")
     name_base(root, root / "none")
     project = Project.load("toy")
-    clean.run(project)
-    snapshot.freeze(project, provenance.now())
+    clean.clean_store(project)
+    snapshot.freeze_snapshot(project, provenance.now())
 
 
 def name_base(root: Path, base: Path) -> None:
@@ -68,7 +68,7 @@ def name_base(root: Path, base: Path) -> None:
     from toy import SPEC
 
     spec = SPEC | {"base_model_id": str(base)}
-    files.write(root / "configs" / "toy" / "tasks" / "price.json", jsonio.pretty(spec))
+    files.write_file(root / "configs" / "toy" / "tasks" / "price.json", jsonio.pretty(spec))
 
 
 def attempt(root: Path, kind: str, family: str, recipe: list[str]) -> tuple[Row, float]:
@@ -172,8 +172,8 @@ def main(argv: list[str] | None = None) -> None:
     if only:
         return
     path = ROOT / "benchmarks" / "results" / "architectures.md"
-    console.done(files.write(path, written(rows, largest)))
+    console.done(files.write_file(path, written(rows, largest)))
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run_main(main)

@@ -101,7 +101,9 @@ def main() -> None:
     if not only:
         from sem.core import files
 
-        files.write(ROOT / "benchmarks/results/faults_contributions.md", "\n".join(report) + "\n")
+        files.write_file(
+            ROOT / "benchmarks/results/faults_contributions.md", "\n".join(report) + "\n"
+        )
 
 
 def tried(case: Case, family: str) -> tuple[Ran, list[str]]:
@@ -210,7 +212,7 @@ def process(argv: list[str], folder: Path) -> Ran:
 def child(argv: list[str], folder: Path, out: int, err: int) -> NoReturn:
     """Run the command, tell how often it asked for the network, and end this process."""
     from sem.core import console
-    from sem.preview import command
+    from sem.jobs import load_jobs
 
     os.dup2(out, 1)
     os.dup2(err, 2)
@@ -220,7 +222,7 @@ def child(argv: list[str], folder: Path, out: int, err: int) -> NoReturn:
     sys.addaudithook(lambda event, _: calls.append(event) if event in NETWORK else None)
     code: Any = 70  # what ended neither well nor with a refusal
     try:
-        console.run(lambda: command.main(argv))
+        console.run_main(lambda: load_jobs()["preview.run"].call(argv))
     except SystemExit as ended:
         code = ended.code
     except BaseException:

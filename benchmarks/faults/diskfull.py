@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> None:
         finally:
             subprocess.run(["umount", "-l", str(disk)], check=False)
     columns = ("stage", "exit", "error line", "files intact", "succeeds after", "network calls")
-    console.table("full disk", columns, rows)
+    console.print_table("full disk", columns, rows)
     clean = sum(row[1:5] == ("1", "yes", "yes", "yes") for row in rows)
     lines = ["# Full disk (R7) and network calls (R19)",
              "Command: `sudo python benchmarks/faults/diskfull.py`", "",
@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
     lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     lines += ["| " + " | ".join(map(str, row)) + " |" for row in rows]
     path = ROOT / "benchmarks" / "results" / "faults_diskfull.md"
-    console.done(files.write(path, "\n".join(lines) + "\n"))
+    console.done(files.write_file(path, "\n".join(lines) + "\n"))
 
 
 def measure(outside: Path, disk: Path) -> list[tuple[str, ...]]:
@@ -65,15 +65,15 @@ def measure(outside: Path, disk: Path) -> list[tuple[str, ...]]:
     from toy import SPEC, TRAIN, make_model, make_store
 
     log, hooks = outside / "network.log", outside / "hooks"
-    files.write(hooks / "sitecustomize.py", AUDIT.format(log=str(log)))
+    files.write_file(hooks / "sitecustomize.py", AUDIT.format(log=str(log)))
     temporary = outside / "tmp"
     temporary.mkdir()
     os.environ |= {"SEM_ROOT": str(disk), "SEM_DEVICE": "cpu", "PYTHONPATH": str(hooks),
                    "TMPDIR": str(temporary)}  # fmt: skip
     spec = jsonio.pretty(SPEC | {"base_model_id": str(make_model(outside / "tiny"))})
-    files.write(disk / "configs" / "toy" / "tasks" / "price.json", spec)
-    files.write(disk / "configs" / "toy" / "train.yaml", TRAIN)
-    files.write(disk / "configs" / "toy" / "eval.yaml", "batch: 4\nmax_new_tokens: 8\n")
+    files.write_file(disk / "configs" / "toy" / "tasks" / "price.json", spec)
+    files.write_file(disk / "configs" / "toy" / "train.yaml", TRAIN)
+    files.write_file(disk / "configs" / "toy" / "eval.yaml", "batch: 4\nmax_new_tokens: 8\n")
     source = make_store(outside / "rows.duckdb")
     second = make_store(outside / "more.duckdb", shops=40, pages=40)
     rows = []
@@ -124,7 +124,7 @@ def fill(disk: Path) -> None:
 def hashes(disk: Path) -> dict[str, str]:
     """Every finished file on DISK; locks, logs that grow and temporary files are left out."""
     return {
-        str(path): files.sha256(path)
+        str(path): files.sha256_file(path)
         for path in disk.rglob("*")
         if path.is_file() and path.suffix in (".jsonl", ".json", ".md", ".duckdb", ".safetensors")
         and not path.name.startswith(".") and "answers" not in path.name
@@ -137,4 +137,4 @@ def run(words: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run_main(main)

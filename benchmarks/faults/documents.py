@@ -119,14 +119,14 @@ def tried(family: str, name: str, put: document_cases.Put, allowed: frozenset[st
 def through(raw: Path) -> tuple[str, str]:
     """The outcome of the one file in RAW, and a detail."""
     skips: list[chunks.Skip] = []
-    found = list(documents.read(raw, Reading(), skips.append))
+    found = list(documents.read_documents(raw, Reading(), skips.append))
     for document in found:
         if "PRIVATE" in document.text.split("PRIVATE KEY")[0]:
             return "raised", "a file outside the folder was read"
-        pieces = chunks.cut(document)
+        pieces = chunks.cut_chunks(document)
         if pieces.missing(document):
             return "raised", f"characters in no chunk: {pieces.missing(document)[:3]}"
-        secret_scan.find(document.text)
+        secret_scan.find_secrets(document.text)
         for chunk in pieces.chunks[:50]:
             if CONTROL.search(prompts.neutral(chunk.text)):
                 return "raised", "a control token would reach the teacher"
@@ -162,7 +162,7 @@ def told(said: list[Said], is_part: bool) -> None:
         for family in dict.fromkeys(s.family for s in said)
     ]
     rows.append(row("all", said))
-    console.table("bad documents", COLUMNS, rows)
+    console.print_table("bad documents", COLUMNS, rows)
     ended = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     wrong = [
         f"{s.family}: {s.name}: {s.outcome}, {s.seconds:.2f} s, {s.peak_mib:.0f} MiB {s.why}"
@@ -199,7 +199,9 @@ def told(said: list[Said], is_part: bool) -> None:
     ]
     if not is_part:
         text = "\n".join(console.printable(line) for line in lines) + "\n"
-        console.done(files.write(ROOT / "benchmarks" / "results" / "faults_documents.md", text))
+        console.done(
+            files.write_file(ROOT / "benchmarks" / "results" / "faults_documents.md", text)
+        )
     if wrong:
         raise SemError(f"{len(wrong)} of {len(said)} cases", "see the lines above")
 
@@ -223,4 +225,4 @@ def row(name: str, said: list[Said]) -> tuple[Any, ...]:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run_main(main)

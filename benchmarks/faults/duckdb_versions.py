@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
     read = sum(row[2] == "equal" for row in rows)
     opened = sum(row[3] == "equal" for row in rows if row[0] in OPENS_OURS)
     totals = f"read here {read}/{len(READ)}; ours opens in 1.4 and 1.5 {opened}/{len(OPENS_OURS)}"
-    console.table(f"DuckDB versions, here {here}", columns, rows)
+    console.print_table(f"DuckDB versions, here {here}", columns, rows)
     print(totals)
     lines = ["# DuckDB versions (R26)", "Command: `python benchmarks/faults/duckdb_versions.py`; "
              f"here DuckDB {here}, storage version {store.STORAGE_VERSION}, {len(ROWS)} rows.", "",
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
     path = ROOT / "benchmarks" / "results" / "faults_duckdb_versions.md"
-    console.done(files.write(path, "\n".join(lines) + "\n"))
+    console.done(files.write_file(path, "\n".join(lines) + "\n"))
 
 
 def measure(folder: Path, version: str) -> tuple[str, str, str, str]:
@@ -100,7 +100,7 @@ def read_here(path: Path) -> str:
 
 
 def read_there(target: Path, path: Path) -> str:
-    store.append(path, [*ROWS, RawRow("gone", "product", "to be erased", "{}", "{}")])
+    store.append_store_rows(path, [*ROWS, RawRow("gone", "product", "to be erased", "{}", "{}")])
     erase.erase(path, {"gone"})
     done = run(target, LOOK, str(path))
     if done.returncode:
@@ -110,4 +110,4 @@ def read_there(target: Path, path: Path) -> str:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run_main(main)

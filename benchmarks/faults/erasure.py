@@ -57,14 +57,14 @@ def main(argv: list[str] | None = None) -> None:
         found = measure(args, Path(folder) / "big")
         found += kills(args, Path(folder) / "small")
     columns = ("what", "result", "wanted")
-    console.table("erasure", columns, found)
+    console.print_table("erasure", columns, found)
     call = f"python benchmarks/faults/erasure.py --rows {args.rows} --kills {args.kills}"
     lines = ["# Erasure (R20)", f"Command: `{call}`; {platform.machine()}, {os.cpu_count()} CPUs, "
              f"shared with other jobs.", ""]  # fmt: skip
     lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     lines += ["| " + " | ".join(map(str, row)) + " |" for row in found]
     path = ROOT / "benchmarks" / "results" / "faults_erasure.md"
-    console.done(files.write(path, "\n".join(lines) + "\n"))
+    console.done(files.write_file(path, "\n".join(lines) + "\n"))
 
 
 def build(root: Path, count: int, later: int) -> tuple[Project, list[RawRow]]:
@@ -77,9 +77,9 @@ def build(root: Path, count: int, later: int) -> tuple[Project, list[RawRow]]:
     # By domain: the same page is there for several tasks, and twins go together.
     rows = sorted(rows, key=lambda r: (domain_hash(r), str(r.id)))[:count]
     for part in (rows[:-later], rows[-later:]):
-        store.append(made.store, part)
-        clean.run(made, clean.How(today="2026-05-04"))
-        snapshot.freeze(made, AT)
+        store.append_store_rows(made.store, part)
+        clean.clean_store(made, clean.How(today="2026-05-04"))
+        snapshot.freeze_snapshot(made, AT)
     return made, rows
 
 
@@ -109,7 +109,7 @@ def traces(made: Project, wanted: dict[str, list]) -> dict[str, set[str]]:
     """Rows that are still found, and in which files: raw bytes, and what they unpack to."""
     found: dict[str, set[str]] = {}
     for path in byte_scan.paths(made):
-        for block in chain((path.read_bytes(),), byte_scan.blocks(path)):
+        for block in chain((path.read_bytes(),), byte_scan.file_blocks(path)):
             for name, pieces in wanted.items():
                 if any(piece in block for piece in pieces):
                     found.setdefault(name, set()).add(path.name)
@@ -120,10 +120,10 @@ def measure(args: argparse.Namespace, root: Path) -> list[tuple[str, str, str]]:
     """Everything but the kills."""
     dice = random.Random(args.seed)
     made, rows = build(root, args.rows, args.rows // 2)
-    frozen = [e for part in snapshot.load(made, 2).counts
-              for e in snapshot.load(made, 2).examples(part)]  # fmt: skip
-    old = {e.id for part in snapshot.load(made, 1).counts
-           for e in snapshot.load(made, 1).examples(part)}  # fmt: skip
+    frozen = [e for part in snapshot.load_snapshot(made, 2).counts
+              for e in snapshot.load_snapshot(made, 2).examples(part)]  # fmt: skip
+    old = {e.id for part in snapshot.load_snapshot(made, 1).counts
+           for e in snapshot.load_snapshot(made, 1).examples(part)}  # fmt: skip
     pool = sorted(e.id for e in frozen if e.id not in old)
     names = set(dice.sample(pool, min(args.erased, len(pool))))
     kinds = quote(made, [r for r in rows if r.id in {e.id for e in frozen}])
@@ -133,15 +133,17 @@ def measure(args: argparse.Namespace, root: Path) -> list[tuple[str, str, str]]:
                       dice)  # fmt: skip
     there = traces(made, wanted)
     began = time.monotonic()
-    (done,) = takedowns.run(made, Ask(ids=tuple(sorted(names)), reason="R20"), AT, console.note)
+    (done,) = takedowns.run_takedowns(
+        made, Ask(ids=tuple(sorted(names)), reason="R20"), AT, console.note
+    )
     span = time.monotonic() - began
     gone = done.receipt["rows"]
     left = traces(made, wanted)
     after = lines(made, 3)
     erased = set(before) - set(after)
-    tainted = [n for n in runs[2] if taint.read(made.adapters / n)]
-    packages = [n for n in runs[2] if taint.read(made.packages / n)]
-    spared = [n for n in runs[1] if not taint.read(made.adapters / n)]
+    tainted = [n for n in runs[2] if taint.read_taints(made.adapters / n)]
+    packages = [n for n in runs[2] if taint.read_taints(made.packages / n)]
+    spared = [n for n in runs[1] if not taint.read_taints(made.adapters / n)]
     again, renamed = refused(made, [r for r in rows if r.id in names])
     same = sum(before[n] == after[n] for n in after)
     return [
@@ -167,7 +169,7 @@ def measure(args: argparse.Namespace, root: Path) -> list[tuple[str, str, str]]:
 
 def lines(made: Project, version: int) -> dict[str, bytes]:
     """Every line of snapshot VERSION by id."""
-    frozen = snapshot.load(made, version)
+    frozen = snapshot.load_snapshot(made, version)
     found = (line for part in frozen.counts for line in frozen.path(part).open("rb"))
     return {json.loads(line)["id"]: line for line in found}
 
@@ -178,7 +180,7 @@ def refused(made: Project, rows: list[RawRow]) -> tuple[int, int]:
     for mark in ("", "fresh-"):
         path = made.root / "back.jsonl"
         files.write_rows(path, [record(replace(r, id=f"{mark}{r.id}")) for r in rows])
-        result = importers.run(made, path, importers.Options(on_conflict="skip"))
+        result = importers.import_file(made, path, importers.Options(on_conflict="skip"))
         counts.append(result.rejects["taken_down"])
         path.unlink()
     return counts[0], counts[1]
@@ -193,8 +195,8 @@ def kills(args: argparse.Namespace, root: Path) -> list[tuple[str, str, str]]:
     """Takedowns of one row killed at random moments; the next run finishes each."""
     dice = random.Random(args.seed)
     made, rows = build(root / "made", 60, 20)
-    names = sorted(e.id for part in snapshot.load(made, 2).counts
-                   for e in snapshot.load(made, 2).examples(part))  # fmt: skip
+    names = sorted(e.id for part in snapshot.load_snapshot(made, 2).counts
+                   for e in snapshot.load_snapshot(made, 2).examples(part))  # fmt: skip
     finished = resumed = 0
     planning, acting = timed(copy(made, root / "timed"), names[0])
     for number in range(args.kills):
@@ -214,7 +216,9 @@ def kills(args: argparse.Namespace, root: Path) -> list[tuple[str, str, str]]:
         process.wait()
         resumed += bool(takedown.unfinished(one))
         code = start(one, "--id", name).wait()
-        is_gone = not traces(one, wanted) and name not in lines(one, snapshot.versions(one)[-1])
+        is_gone = not traces(one, wanted) and name not in lines(
+            one, snapshot.snapshot_versions(one)[-1]
+        )
         finished += code == 0 and is_gone and not takedown.unfinished(one)
         shutil.rmtree(one.root)
     return [
@@ -255,4 +259,4 @@ def start(made: Project, *words: str) -> "subprocess.Popen[bytes]":
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run_main(main)

@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
     for name in args.only:
         with tempfile.TemporaryDirectory() as folder:
             rows = PARTS[name](args, Path(folder))
-        console.table(name, COLUMNS, rows)
+        console.print_table(name, COLUMNS, rows)
         write(path, name, f"python benchmarks/faults/forge.py {words}".strip(), rows)
     console.done(path)
 
@@ -74,7 +74,7 @@ def write(path: Path, part: str, command: str, rows: list[Row]) -> None:
     sections[part] = "\n".join(lines)
     title = "# The forge's teacher under faults (R16, R17, R18)\n\n"
     ordered = (sections[name].rstrip() for name in PARTS if name in sections)
-    files.write(path, title + "\n\n".join(ordered) + "\n")
+    files.write_file(path, title + "\n\n".join(ordered) + "\n")
 
 
 COLUMNS = ("row", "what", "measured", "target")
@@ -87,7 +87,7 @@ def project(root: Path, url: str, args: argparse.Namespace, **changes: Any) -> P
 
 
 def stored(of: Project) -> forge_run.Forged:
-    return forge_run.forge(forge_run.prepare(of, forge_run.Options(), AT))
+    return forge_run.forge(forge_run.prepare_forge(of, forge_run.Options(), AT))
 
 
 def faults(args: argparse.Namespace, folder: Path) -> list[Row]:
@@ -149,10 +149,10 @@ def reasons(of: Project) -> dict[str, set[str]]:
         found.setdefault(text.split("About the ")[1].split()[0], set()).add(reason)
 
     for name in ("pairs", "dropped"):
-        for row in files.rows(of.processed / "forge" / f"{name}.jsonl"):
+        for row in files.read_rows(of.processed / "forge" / f"{name}.jsonl"):
             told = row["provenance"]
             add(row["source"], told["span"], told["reason"] or "kept")
-    for row in files.rows(of.processed / "forge" / "skipped.jsonl"):
+    for row in files.read_rows(of.processed / "forge" / "skipped.jsonl"):
         source, chunk = row["where"].split(" ")
         add(source, [int(n) for n in chunk.split(":")[1].split("-")], row["reason"])
     return found
@@ -172,7 +172,7 @@ def caps(args: argparse.Namespace, folder: Path) -> list[Row]:
         made = project(folder / "usd", server.url, args, workers=8, max_usd=3, **dear)
         before = len(server.seen)
         _stops(made)
-        client = forge_run.prepare(made, forge_run.Options(), AT).teacher().client
+        client = forge_run.prepare_forge(made, forge_run.Options(), AT).teacher().client
         spent = client.ledger.spent(client.account)
         told = f"${spent.usd:.2f} in {len(server.seen) - before} requests"
         rows.append(("R16", "spent of a cap of $3, 8 workers", told, "<= $3"))
@@ -226,7 +226,7 @@ def kills(args: argparse.Namespace, folder: Path) -> list[Row]:
 def undisturbed(root: Path, url: str, args: argparse.Namespace) -> tuple[float, dict[str, bytes]]:
     """How long a run takes in a child, and what it writes."""
     made = project(root, url, args, workers=4)
-    forge_run.prepare(made, forge_run.Options(), AT).teacher().client.ledger  # noqa: B018 - loads litellm
+    forge_run.prepare_forge(made, forge_run.Options(), AT).teacher().client.ledger  # noqa: B018 - loads litellm
     began = time.monotonic()
     if finished(fork(lambda: whole_run(root)), 3_600.0) != 0:
         raise SemError("an undisturbed run failed", "see its message above")
@@ -235,8 +235,8 @@ def undisturbed(root: Path, url: str, args: argparse.Namespace) -> tuple[float, 
 
 def whole_run(root: Path) -> None:
     os.environ["SEM_ROOT"] = str(root)
-    prepared = forge_run.prepare(Project.load("handbook"), forge_run.Options(), AT)
-    forge_run.finish(prepared, forge_run.forge(prepared), clean.How(today="2026-11-21"))
+    prepared = forge_run.prepare_forge(Project.load("handbook"), forge_run.Options(), AT)
+    forge_run.finish_forge(prepared, forge_run.forge(prepared), clean.How(today="2026-11-21"))
 
 
 def output(of: Project) -> dict[str, bytes]:
@@ -256,7 +256,7 @@ def request_keys(of: Project) -> dict[str, str]:
         found[files.sha256_json(messages)] = request.key(identity)
         return True
 
-    prepared = forge_run.prepare(of, forge_run.Options(), AT)
+    prepared = forge_run.prepare_forge(of, forge_run.Options(), AT)
     prepared.job.pass_over(prepared.teacher(watch, dry=True))
     return found
 
@@ -360,4 +360,4 @@ PARTS: dict[str, Callable[[argparse.Namespace, Path], list[Row]]] = {
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--serve"]:
         serve(*sys.argv[2:4])
-    console.run(main)
+    console.run_main(main)

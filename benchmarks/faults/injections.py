@@ -51,7 +51,9 @@ def main(argv: list[str] | None = None) -> None:
     if not HOSTILE.is_file():
         raise SemError(f"{HOSTILE}: no such file", "this benchmark needs the shared data")
     spec = Project.load("demo").tasks["productpage_extractor"]
-    pages = [row for row in write.rows({spec.task_id: spec}, 7, 40) if row.task == spec.task_id]
+    pages = [
+        row for row in write.demo_rows({spec.task_id: spec}, 7, 40) if row.task == spec.task_id
+    ]
     counts = {place: Counter() for place in PLACES}
     chats = tokenizers()
     for number, attack in enumerate(attacks()):
@@ -61,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
     clean = Counter()
     for row in pages:
         text = markup.simplify(row.input_text).text
-        clean[bool(grounded.problems(json.loads(row.reference), spec, text))] += 1
+        clean[bool(grounded.ungrounded_problems(json.loads(row.reference), spec, text))] += 1
     conclude(counts, clean, sorted(chats))
 
 
@@ -102,7 +104,7 @@ def tokenizers() -> dict[str, chat.Chat]:
     found: dict[str, chat.Chat] = {}
     for folder in sorted((ROOT / "models" / "base").glob("*/")):
         try:
-            found[folder.name] = chat.load(folder)
+            found[folder.name] = chat.load_chat(folder)
         except (SemError, OSError, ValueError):
             continue
     return found
@@ -123,7 +125,7 @@ def tried(spec: TaskSpec, row: Any, page: str, chats: dict[str, chat.Chat]) -> C
     peer = Draft202012Validator(spec.io_schema)
     for answer in obeyed(right):
         counts["answers"] += 1
-        if grounded.problems(answer, spec, look_up):
+        if grounded.ungrounded_problems(answer, spec, look_up):
             counts["refused"] += 1
             continue
         # Counted by other means than the check's own: the stock validator, the very characters.
@@ -157,7 +159,7 @@ def conclude(counts: dict[str, Counter], clean: Counter, models: list[str]) -> N
              "refused", "schema escapes", "ungrounded accepted", "page says so")  # fmt: skip
     rows = [(place, *(counts[place][key] for key in keys)) for place in PLACES]
     rows.append(("all", *(sum(row[i + 1] for row in rows) for i in range(len(keys)))))
-    console.table("planted instructions", heads, rows)
+    console.print_table("planted instructions", heads, rows)
     right = f"{clean[True]} of {clean.total()}"
     lines = [
         "# Instructions planted in pages (R14)",
@@ -176,11 +178,11 @@ def conclude(counts: dict[str, Counter], clean: Counter, models: list[str]) -> N
         "column counts those. No figure here is about a model's own resistance.",
     ]
     path = ROOT / "benchmarks" / "results" / "faults_injections.md"
-    console.done(files.write(path, "\n".join(lines) + "\n"))
+    console.done(files.write_file(path, "\n".join(lines) + "\n"))
     bad = ("forged markers", "schema escapes", "ungrounded accepted")
     if any(rows[-1][heads.index(head)] for head in bad):
         raise SemError("an attack got through", f"see {path}")
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run_main(main)

@@ -46,7 +46,11 @@ def suite(hostile: Path, name: str) -> Iterator[dict[str, Any]]:
 def json_texts(hostile: Path, home: Path) -> Iterator[Case]:
     for one in suite(hostile, "json_parsing"):
         data = base64.b64decode(one["bytes_base64"])
-        yield one["name"], one["expected"], lambda data=data: jsonio.loads(data.decode("utf-8"))
+        yield (
+            one["name"],
+            one["expected"],
+            lambda data=data: jsonio.parse_json(data.decode("utf-8")),
+        )
 
 
 def json_files(hostile: Path, home: Path) -> Iterator[Case]:
@@ -90,8 +94,8 @@ def judged(one: dict[str, Any]) -> None:
     if not isinstance(one["schema"], dict):
         return
     made = {"$schema": DRAFTS[one["draft"]], **one["schema"]}
-    schema.check(made, one["file"])
-    if bool(schema.problems(one["data"], made)) == one["valid"]:
+    schema.check_schema(made, one["file"])
+    if bool(schema.schema_problems(one["data"], made)) == one["valid"]:
         raise SemError(f"{one['test']}: verdict differs", "see the suite")
 
 
@@ -252,7 +256,7 @@ def damaged(data: bytes, seed: int) -> bytes:
 
 
 def stored_bytes(home: Path) -> bytes:
-    store.append(home / "made.duckdb", shops(3))
+    store.append_store_rows(home / "made.duckdb", shops(3))
     return (home / "made.duckdb").read_bytes()
 
 
@@ -281,12 +285,12 @@ def imported(home: Path, name: str, data: bytes) -> str:
     path.write_bytes(data)
     result = None
     try:
-        result = importers.run(made, path, Options(task="product", on_conflict="skip"))
+        result = importers.import_file(made, path, Options(task="product", on_conflict="skip"))
     except SemError as error:
         if "rows can be used" not in error.message:
             raise
         return "counted"
-    lines = sum(1 for _ in files.rows(result.report))
+    lines = sum(1 for _ in files.read_rows(result.report))
     if lines != sum(result.rejects.values()):
         raise AssertionError(f"{lines} lines for {sum(result.rejects.values())} refusals")
     return "accept"
@@ -296,8 +300,8 @@ def answered(home: Path, text: str) -> None:
     """Import and clean a row whose answer is TEXT; SemError when it is no label."""
     COUNTER[0] += 1
     made = project(home / f"case{COUNTER[0]}", io_schema={})
-    store.append(made.store, [row("a1", reference=text)])
-    clean.run(made)
+    store.append_store_rows(made.store, [row("a1", reference=text)])
+    clean.clean_store(made)
 
 
 # --- bombs ----------------------------------------------------------------------------------

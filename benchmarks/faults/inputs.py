@@ -161,11 +161,11 @@ def cleaned(kind: str) -> tuple[Any, ...]:
                        "answer": {"title": f"Mug {name}", "price": 1}}  # fmt: skip
                 file.write(json.dumps(row) + "\n")
         began = time.monotonic()
-        result = importers.run(made, path, importers.Options())
-        done = clean.run(made)
+        result = importers.import_file(made, path, importers.Options())
+        done = clean.clean_store(made)
         spent = time.monotonic() - began
-        kept = sum(1 for _ in files.rows(done.path))
-        reasons = Counter(one["reason"] for one in files.rows(made.processed / clean.REJECTS))
+        kept = sum(1 for _ in files.read_rows(done.path))
+        reasons = Counter(one["reason"] for one in files.read_rows(made.processed / clean.REJECTS))
     refused, whys = sum(result.rejects.values()), ", ".join(sorted(result.rejects))
     lost = len(pages) - kept - sum(reasons.values()) - refused
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
@@ -177,7 +177,7 @@ def told(rows: list[tuple[Any, ...]], wrong: list[str], whole: list[tuple[Any, .
     sums = [sum(row[i] for row in rows) for i in range(1, 8)]
     most = [max(float(row[i]) for row in rows) for i in (8, 9)]
     shown = [*rows, ("all", *sums, f"{most[0]:.2f}", f"{most[1]:.0f}")]
-    console.table("hostile inputs", COLUMNS, shown)
+    console.print_table("hostile inputs", COLUMNS, shown)
     lines = [
         "# Hostile inputs (R13)",
         f"Command: `python benchmarks/faults/inputs.py`, {os.cpu_count()} CPUs. Seconds are of "
@@ -202,11 +202,11 @@ def told(rows: list[tuple[Any, ...]], wrong: list[str], whole: list[tuple[Any, .
         console.note(line)
     if whole:
         text = "\n".join(console.printable(line) for line in lines) + "\n"
-        console.done(files.write(ROOT / "benchmarks" / "results" / "faults_inputs.md", text))
-    console.note(jsonio.dumps([list(map(str, one)) for one in whole]))
+        console.done(files.write_file(ROOT / "benchmarks" / "results" / "faults_inputs.md", text))
+    console.note(jsonio.canonical_json([list(map(str, one)) for one in whole]))
     if sums[5] or sums[6]:
         raise SemError(f"{sums[5]} untyped faults, {sums[6]} over time", "see the lines above")
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run_main(main)

@@ -68,13 +68,13 @@ def main(argv: list[str] | None = None) -> None:
         with tempfile.TemporaryDirectory() as folder:
             rows += PARTS[name](args, Path(folder))
     columns = ("row", "what", "measured", "target")
-    console.table("judge faults", columns, rows)
+    console.print_table("judge faults", columns, rows)
     lines = ["# The judge under faults (R15, R16, R17)"]
     lines += [f"Command: `python benchmarks/faults/judge.py {' '.join(argv or sys.argv[1:])}`", ""]
     lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
     path = ROOT / "benchmarks" / "results" / "faults_judge.md"
-    console.done(files.write(path, "\n".join(lines) + "\n"))
+    console.done(files.write_file(path, "\n".join(lines) + "\n"))
 
 
 def client(url: str, folder: Path, **changes: Any) -> Client:
@@ -82,7 +82,9 @@ def client(url: str, folder: Path, **changes: Any) -> Client:
     model |= {"price": changes.pop("price", {"input_per_million": 1, "output_per_million": 1})}
     model |= changes.pop("limits", {})
     values = {"models": [model], "timeout_s": 5.0, **changes}
-    return Client(settings.build(judge_config.Calls, values, "calls"), folder / "lm", "bench", AT)
+    return Client(
+        settings.build_settings(judge_config.Calls, values, "calls"), folder / "lm", "bench", AT
+    )
 
 
 def ask(text: str) -> Request:
@@ -246,13 +248,13 @@ def bad(args: argparse.Namespace, folder: Path) -> list[Row]:
                 tried += 1
                 try:
                     list(
-                        judge_questions.run(
+                        judge_questions.judge_cases(
                             court(server.url, folder / mode / kind, mode), cases(2), book
                         )
                     )
                 except SemError as error:
                     caught += "canaries" in error.message
-                kept += len(verdicts.load(book.path))
+                kept += len(verdicts.load_verdicts(book.path))
         server.script = judges.honest
         made = court(server.url, folder / "honest", "slots")
         for number in range(args.alarms):
@@ -315,7 +317,7 @@ def killed(args: argparse.Namespace, folder: Path, workers: int) -> list[Row]:
                     os.waitpid(child, 0)
                     count += 1
                 done = ended == 0
-            rows = list(files.rows(home / "verdicts.test.jsonl"))
+            rows = list(files.read_rows(home / "verdicts.test.jsonl"))
             complete += {row["id"] for row in rows} == {f"e{n:03}" for n in range(200)}
             twice += len(rows) - len({row["id"] for row in rows})
             lost += sum(row["status"] != "judged" for row in rows)
@@ -334,7 +336,9 @@ def killed(args: argparse.Namespace, folder: Path, workers: int) -> list[Row]:
 
 def sit(url: str, folder: Path, workers: int) -> None:
     made = court(url, folder, "slots", workers)
-    for _ in judge_questions.run(made, cases(200), Book(folder / "verdicts.test.jsonl", {"v": 1})):
+    for _ in judge_questions.judge_cases(
+        made, cases(200), Book(folder / "verdicts.test.jsonl", {"v": 1})
+    ):
         pass
 
 
@@ -358,4 +362,4 @@ PARTS: dict[str, Callable[[argparse.Namespace, Path], list[Row]]] = {
 }
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run_main(main)

@@ -59,15 +59,15 @@ def main(argv: list[str] | None = None) -> None:
     import torch
 
     torch.set_num_threads(args.threads)
-    folder = weights.resolve(MODEL, ROOT).folder
-    said = Said(HfGenerator(model.load(folder, "bfloat16"), chat.load(folder)))
+    folder = weights.resolve_weights(MODEL, ROOT).folder
+    said = Said(HfGenerator(model.load_model(folder, "bfloat16"), chat.load_chat(folder)))
     with ChatServer(said) as server, tempfile.TemporaryDirectory() as home:
         provider = Provider("openai/smollm2", "", server.url, None, Price(0, 0))
         settings = Calls((provider,), workers=1, timeout_s=300, tries=1)
         client = Client(settings, Path(home), "bench", AT)
         rows = [*verdicts(client, args.pairs), *grades(client, args.pairs), guard(client)]
     heads = ("prompt", "what", "n", "passed", "failed", "no decision")
-    console.table("SmolLM2-135M as a judge", heads, rows)
+    console.print_table("SmolLM2-135M as a judge", heads, rows)
     lines = [
         "# A small model as judge, and instructions in what it judges",
         f"Command: `python benchmarks/faults/judge_injection.py --pairs {args.pairs}`",
@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> None:
         *("| " + " | ".join(map(str, row)) + " |" for row in rows),
     ]
     path = ROOT / "benchmarks" / "results" / "faults_judge_injection.md"
-    console.done(files.write(path, "\n".join(lines) + "\n"))
+    console.done(files.write_file(path, "\n".join(lines) + "\n"))
 
 
 class Said:
@@ -94,7 +94,7 @@ class Said:
         turns = {message["role"]: message["content"] for message in body["messages"]}
         system, user = turns.get("system", "You judge."), turns["user"]
         ids = self._generator.chat.prompt_ids(system, user)
-        prompt = Prompt(tuple(ids), body["max_tokens"], jsonio.dumps(form(body)))
+        prompt = Prompt(tuple(ids), body["max_tokens"], jsonio.canonical_json(form(body)))
         with self._lock:
             return self._generator.generate([prompt])[0].text
 
@@ -156,7 +156,7 @@ def opinion(client: Client, mode: str, question: Question) -> Opinion:
     made, ask = judge_prompts.MODES[mode], {"max_tokens": 80, "reasks": 0}
     salt = client.ledger.salt
     outcomes = [
-        client.ask(judge_prompts.request(made, question, swapped, salt, "", ask))
+        client.ask(judge_prompts.judge_request(made, question, swapped, salt, "", ask))
         for swapped in (False, True)
     ]
     found = judge_prompts.opinion(made, outcomes)
@@ -187,7 +187,7 @@ def grades(client: Client, count: int) -> list[Sequence[object]]:
 
 def guard(client: Client) -> Sequence[object]:
     """The canaries: how many this judge answers wrong, and so whether its batch is void."""
-    known = canaries.of("slots", "bench")
+    known = canaries.canaries_of_batch("slots", "bench")
     found = {c.question.id: opinion(client, "slots", c.question) for c in known}
     wrong = canaries.wrong(known, found)
     state = "batch void" if wrong else "batch counts"
@@ -197,4 +197,4 @@ def guard(client: Client) -> Sequence[object]:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run_main(main)

@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
         os.environ |= {"SEM_ROOT": str(root), "SEM_DEVICE": "cpu"}
         rows = measure(args, root)
     columns = ("stage", "kills", "killed while running", "equal to undisturbed", "repeated rows")
-    console.table("kill -9", columns, rows)
+    console.print_table("kill -9", columns, rows)
     command_line = (
         f"benchmarks/faults/kills.py --kills {args.kills} --store-kills {args.store_kills}"
     )
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
     lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     lines += ["| " + " | ".join(map(str, row)) + " |" for row in rows]
     path = ROOT / "benchmarks" / "results" / "faults_kills.md"
-    console.done(files.write(path, "\n".join(lines) + "\n"))
+    console.done(files.write_file(path, "\n".join(lines) + "\n"))
 
 
 def measure(args: argparse.Namespace, root: Path) -> list[tuple[str, ...]]:
@@ -65,9 +65,9 @@ def measure(args: argparse.Namespace, root: Path) -> list[tuple[str, ...]]:
     adapter = folder / "adapter" / "adapter_model.safetensors"
     answers = root / "reports" / "toy" / folder.name / "answers.test.jsonl"
     stages: dict[str, tuple[list[str], Callable[[], object], Callable[[], None], Path]] = {
-        "clean": (["dataset_clean", "--sem", "demo"], lambda: files.sha256(clean),
+        "clean": (["dataset_clean", "--sem", "demo"], lambda: files.sha256_file(clean),
                   lambda: shutil.rmtree(demo / "processed"), clean),
-        "train": (["train_run", "--sem", "toy"], lambda: files.sha256(adapter),
+        "train": (["train_run", "--sem", "toy"], lambda: files.sha256_file(adapter),
                   lambda: fresh(folder), folder / "manifest.json"),
         "generate": (["eval_generate", "--sem", "toy"], lambda: texts(answers),
                      lambda: shutil.rmtree(answers.parent), answers),
@@ -83,9 +83,9 @@ def prepare(root: Path) -> None:
     model = make_model(root / "tiny")
     configs = root / "configs" / "toy"
     spec = jsonio.pretty(SPEC | {"base_model_id": str(model)})
-    files.write(configs / "tasks" / "price.json", spec)
-    files.write(configs / "train.yaml", TRAIN.replace("epochs: 1", "epochs: 12"))
-    files.write(configs / "eval.yaml", "batch: 2\nmax_new_tokens: 64\n")
+    files.write_file(configs / "tasks" / "price.json", spec)
+    files.write_file(configs / "train.yaml", TRAIN.replace("epochs: 1", "epochs: 12"))
+    files.write_file(configs / "eval.yaml", "batch: 2\nmax_new_tokens: 64\n")
     make_store(root / "data" / "toy" / "raw" / "dataset.duckdb", shops=24)
     shutil.copytree(ROOT / "configs" / "demo", root / "configs" / "demo")
     (root / "configs" / "demo" / "datasets.yaml").unlink(missing_ok=True)
@@ -150,7 +150,7 @@ while True:
 
 def torn(root: Path, kills: int, dice: random.Random) -> tuple[str, ...]:
     """Kill a writer of one manifest over and over: the file is whole each time."""
-    path = files.write(root / "torn" / "manifest.json", jsonio.pretty({"rows": ["x" * 50]}))
+    path = files.write_file(root / "torn" / "manifest.json", jsonio.pretty({"rows": ["x" * 50]}))
     whole = 0
     for _ in range(kills):
         words = [sys.executable, "-c", WRITER, str(ROOT), str(path)]
@@ -186,11 +186,11 @@ def fresh(folder: Path) -> None:
 
 
 def texts(path: Path) -> dict[str, str]:
-    return {row["id"]: row["text"] for row in files.rows(path)}
+    return {row["id"]: row["text"] for row in files.read_rows(path)}
 
 
 def repeats(path: Path) -> int:
-    ids = [row["id"] for row in files.rows(path)]
+    ids = [row["id"] for row in files.read_rows(path)]
     return len(ids) - len(set(ids))
 
 
@@ -221,4 +221,4 @@ def command(words: tuple[str, ...] | list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run_main(main)

@@ -43,7 +43,7 @@ def outcome(folder: Path) -> tuple[str, list[str]]:
     from sem.package.verify import verify
 
     try:
-        faults = verify.faults(folder)
+        faults = verify.package_faults(folder)
     except SemError as error:
         return "refused", [error.message]
     except Exception as error:
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
             first = (said or [""])[0].replace(str(copy), "PACKAGE").replace("|", "\\|")[:110]
             rows.append((name, what, first, what == wanted and is_named))
     path = ROOT / "benchmarks" / "results" / "faults_packages.md"
-    console.done(files.write(path, written(before[0], rows, slowest)))
+    console.done(files.write_file(path, written(before[0], rows, slowest)))
 
 
 def written(before: str, rows: list[tuple[str, str, str, bool]], slowest: float) -> str:
@@ -103,4 +103,4 @@ def written(before: str, rows: list[tuple[str, str, str, bool]], slowest: float)
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run_main(main)

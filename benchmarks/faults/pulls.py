@@ -105,7 +105,7 @@ def main(argv: list[str] | None = None) -> None:
     shutil.rmtree(folder)
     columns = ("checkpoint each", "commits/s, least", "pulls", "complete", "refused",
                "silent loss", "median s", "cp complete", "cp fails", "cp silent loss")  # fmt: skip
-    console.table("live pulls", columns, live)
+    console.print_table("live pulls", columns, live)
     lines = [
         "# Pulls while a writer commits, and over cut lines (R5, R9)",
         f"Command: `python benchmarks/faults/pulls.py --pulls {args.pulls} --cuts {args.cuts}`, "
@@ -119,7 +119,9 @@ def main(argv: list[str] | None = None) -> None:
         cut,
     ]
     console.note(cut)
-    console.done(files.write(ROOT / "benchmarks/results/faults_pulls.md", "\n".join(lines) + "\n"))
+    console.done(
+        files.write_file(ROOT / "benchmarks/results/faults_pulls.md", "\n".join(lines) + "\n")
+    )
     if any(row[5] for row in live):
         raise SemError("a pull lost rows silently", "see the table")
 
@@ -129,7 +131,7 @@ def live_pulls(folder: Path, server: object, every: str, count: int) -> tuple[ob
     for number in range(count):
         if number % EACH == 0:
             far = home / f"far{number}" / "dataset.duckdb"
-            store.append(far, shops(3))
+            store.append_store_rows(far, shops(3))
             writer = Writer(far, every)
         acked = writer.look()
         shutil.copyfile(far, home / "copy.duckdb")
@@ -150,7 +152,7 @@ def live_pulls(folder: Path, server: object, every: str, count: int) -> tuple[ob
 
 def pulled(made: object, source: str, server: object, acked: int) -> str:
     try:
-        pull.run(made, source, Options(), datetime.now(UTC), str(server.config))
+        pull.pull_source(made, source, Options(), datetime.now(UTC), str(server.config))
     except SemError as error:
         console.note(error.message[-160:])
         return "refused"
@@ -182,7 +184,7 @@ def cut_pulls(folder: Path, server: object, count: int) -> str:
         for one in rows
         for at in [pick.randrange(990_000)]
     ]
-    store.append(far, rows)
+    store.append_store_rows(far, rows)
     size, whole, cuts = far.stat().st_size, 0, 0
     for number in range(count):
         made = project(folder / f"cut{number}")
@@ -201,4 +203,4 @@ def cut_pulls(folder: Path, server: object, count: int) -> str:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run_main(main)

@@ -93,11 +93,11 @@ def cuts(folder: Path, server: object, there: Agent, count: int) -> list[tuple]:
         for number in range(count):
             run, code = f"{kind.replace(' ', '-').lower()}-{number}", pick.randrange(1, 100)
             step = {"argv": ["bash", "-c", LINES, run, str(code)], "cwd": "."}
-            start.begin(there, "toy", run, {"steps": [step]}, False)
+            start.begin_job(there, "toy", run, {"steps": [step]}, False)
             notes, after = folder / "notes" / run, pick.uniform(0.2, 3.0)
             if kind == KINDS[-1]:
                 hit += killed_client(there, run, notes, after)
-                said = attach.follow(there, "toy", run, notes)
+                said = attach.follow_job(there, "toy", run, notes)
             else:
                 said, cut = followed(server, there, (run, notes), kind, after)
                 hit += cut
@@ -121,7 +121,7 @@ def followed(
         server.reach(line.at)
         timer = threading.Timer(after, lambda: hits.append(broken(server, line, kind)))
         timer.start()
-        said = attach.follow(there, "toy", *job)
+        said = attach.follow_job(there, "toy", *job)
         timer.join()
         server.reach(server.port)
     return said, int(hits[0] > 0)
@@ -164,7 +164,7 @@ def transfers(folder: Path, server: object, there: Agent, count: int) -> list[tu
         for name, size in (("adapter/large.bin", 2_500_000), ("adapter/b.bin", 400_000)):
             (here / name).parent.mkdir(parents=True, exist_ok=True)
             (here / name).write_bytes(pick.randbytes(size))
-        files.write(here / "run.json", "{}")
+        files.write_file(here / "run.json", "{}")
         seal(here)
         wanted = contents(here)
         work, final = pushing(there, here) if is_push else pulling(folder, there, here)
@@ -200,14 +200,14 @@ def gone(line: Proxy, server: object) -> None:
 
 def seal(run: Path) -> None:
     """The manifest that a finished run has."""
-    adapter = {path.name: files.sha256(path) for path in (run / "adapter").iterdir()}
-    facts = {"adapter": adapter, "run_json_sha256": files.sha256(run / "run.json")}
-    files.write(run / "manifest.json", files.jsonio.pretty(facts))
+    adapter = {path.name: files.sha256_file(path) for path in (run / "adapter").iterdir()}
+    facts = {"adapter": adapter, "run_json_sha256": files.sha256_file(run / "run.json")}
+    files.write_file(run / "manifest.json", files.jsonio.pretty(facts))
 
 
 def pushing(there: Agent, here: Path) -> tuple[Callable[[Agent], object], Path]:
     """What sends the folder HERE, and where it ends."""
-    listed = parcel.entries(here, parcel.below(here))
+    listed = parcel.list_entries(here, parcel.paths_below(here))
     request = {"kind": "weights", "name": here.name, "listed": listed}
     final = Path(there.folder) / "models" / "base" / here.name
     return (lambda agent: agent.push(request, here, f"push {here.name}")), final
@@ -219,16 +219,18 @@ def pulling(folder: Path, there: Agent, here: Path) -> tuple[Callable[[Agent], o
     shutil.copytree(here, far / here.name)
     final = folder / "fetched" / here.name
     for name in ("adapter/large.bin", "adapter/b.bin", "manifest.json"):
-        files.write(final / name, "old")
-    files.write(final / "run.json", "{}")
+        files.write_file(final / name, "old")
+    files.write_file(final / "run.json", "{}")
     run = Run(here.name, final)
-    return (lambda agent: pull.pull(agent, "toy", run)), final
+    return (lambda agent: pull.pull_finished_run(agent, "toy", run)), final
 
 
 def contents(folder: Path) -> dict[str, bytes]:
     if not folder.is_dir():
         return {}
-    return {name: (folder / name).read_bytes() for name in parcel.below(folder, ".parts", "host")}
+    return {
+        name: (folder / name).read_bytes() for name in parcel.paths_below(folder, ".parts", "host")
+    }
 
 
 def keys(folder: Path) -> tuple:
@@ -266,8 +268,8 @@ def words(folder: Path, there: Agent, count: int) -> list[tuple]:
         wanted = [value.encode("utf-8", "surrogateescape").hex() for value in batch]
         arrived += sum(a == b for a, b in zip(said, wanted, strict=False))
     argv = [sys.executable, "-I", "-c", shown, *values]
-    start.begin(there, "toy", "words", {"steps": [{"argv": argv, "cwd": "."}]}, False)
-    attach.follow(there, "toy", "words", folder / "notes" / "words")
+    start.begin_job(there, "toy", "words", {"steps": [{"argv": argv, "cwd": "."}]}, False)
+    attach.follow_job(there, "toy", "words", folder / "notes" / "words")
     said = (folder / "notes" / "words" / "log.0001").read_text().split("\n")
     wanted = [value.encode("utf-8", "surrogateescape").hex() for value in values]
     through = sum(a == b for a, b in zip(said, wanted, strict=False))
@@ -292,8 +294,8 @@ def secrets(folder: Path, there: Agent) -> tuple:
 
     thread = threading.Thread(target=watch)
     thread.start()
-    start.begin(there, "toy", "secrets", {"steps": [step]}, False, told)
-    code = attach.follow(there, "toy", "secrets", folder / "notes" / "secrets")["code"]
+    start.begin_job(there, "toy", "secrets", {"steps": [step]}, False, told)
+    code = attach.follow_job(there, "toy", "secrets", folder / "notes" / "secrets")["code"]
     stop.set()
     thread.join()
     texts = [p.read_bytes() for p in folder.rglob("*") if p.is_file()]
@@ -306,7 +308,7 @@ def secrets(folder: Path, there: Agent) -> tuple:
 
 def write(rows: list[tuple], args: argparse.Namespace, seconds: float) -> None:
     columns = ("row", "what", "good", "of", "how")
-    console.table("a host over SSH", columns, rows)
+    console.print_table("a host over SSH", columns, rows)
     lines = [
         "# A host over SSH whose line is cut (R8, R9, R10, R11, R18)",
         f"Command: `python benchmarks/faults/remote.py --cuts {args.cuts} --transfers "
@@ -318,8 +320,8 @@ def write(rows: list[tuple], args: argparse.Namespace, seconds: float) -> None:
         "|" + "---|" * len(columns),
         *("| " + " | ".join(str(cell) for cell in row) + " |" for row in rows),
     ]
-    console.done(files.write(ROOT / "benchmarks/results/remote.md", "\n".join(lines) + "\n"))
+    console.done(files.write_file(ROOT / "benchmarks/results/remote.md", "\n".join(lines) + "\n"))
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run_main(main)

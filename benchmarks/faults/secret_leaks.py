@@ -71,10 +71,10 @@ class Sandbox:
         os.symlink(ROOT / "scripts", folder / CANARIES["argv"])  # argv[0] of every script
         spec = SPEC | {"base_model_id": str(make_model(folder / "tiny"))}
         configs = self.root / "configs" / "toy"
-        files.write(configs / "tasks" / "price.json", jsonio.pretty(spec))
-        files.write(configs / "train.yaml", TRAIN)
-        files.write(configs / "sweep.yaml", SWEEP)
-        files.write(configs / "eval.yaml", "batch: 4\nmax_new_tokens: 8\ndraws: 500\n")
+        files.write_file(configs / "tasks" / "price.json", jsonio.pretty(spec))
+        files.write_file(configs / "train.yaml", TRAIN)
+        files.write_file(configs / "sweep.yaml", SWEEP)
+        files.write_file(configs / "eval.yaml", "batch: 4\nmax_new_tokens: 8\ndraws: 500\n")
         make_store(self.root / "data" / "toy" / "raw" / "dataset.duckdb")
         self.steps: dict[str, tuple[list[str], dict[str, str]]] = {}
 
@@ -190,10 +190,10 @@ def told(
     ]  # fmt: skip
     text = "\n".join(lines) + "\n"
     print(text)
-    files.write(ROOT / "benchmarks" / "results" / "faults_secret_leaks.md", text)
+    files.write_file(ROOT / "benchmarks" / "results" / "faults_secret_leaks.md", text)
     if total:
         sys.exit(1)
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run_main(main)

@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=60, help="of overload")
     parser.add_argument("--only", nargs="*", choices=PARTS, default=list(PARTS))
     args = parser.parse_args(argv)
-    args.run = rewriter.find(projects.tree(), args.name).name
+    args.run = rewriter.find_optimizer(projects.project_tree(), args.name).name
     args.prompts = held_out()
     began, rows = os.getloadavg()[0], []
     for name in args.only:
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
             rows += PARTS[name](args, Path(folder))
         console.note(f"{name}: {rows[-1]}")
     columns = ("row", "what", "measured", "target")
-    console.table("serving under faults", columns, rows)
+    console.print_table("serving under faults", columns, rows)
     command = f"python benchmarks/faults/serving.py {' '.join(argv or sys.argv[1:])}"
     lines = ["# The optimizer's service under faults (R21)", "", f"Command: `{command}`", "",
              f"{machine()}; optimizer {args.run}; load average {began:.1f} before, "
@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> None:
              "| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]  # fmt: skip
     lines += ["| " + " | ".join(row) + " |" for row in rows]
     path = ROOT / "benchmarks" / "results" / "faults_serving.md"
-    console.done(files.write(path, "\n".join(lines) + "\n"))
+    console.done(files.write_file(path, "\n".join(lines) + "\n"))
 
 
 async def post(body: bytes, pause_s: float = 0, within_s: float = 120) -> int:
@@ -382,4 +382,4 @@ PARTS: dict[str, Callable[[argparse.Namespace, Path], list[Row]]] = {
 }
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run_main(main)

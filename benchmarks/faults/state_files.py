@@ -201,7 +201,7 @@ def put_copy(source: Path, target: Path) -> None:
 def digest(root: Path) -> str:
     """Return one digest of every name and content below `root`."""
     paths = sorted(path for path in root.rglob("*") if path.is_file())
-    return files.sha256_json([[str(p.relative_to(root)), files.sha256(p)] for p in paths])
+    return files.sha256_json([[str(p.relative_to(root)), files.sha256_file(p)] for p in paths])
 
 
 def script(name: str, words: list[str]) -> None:
@@ -218,11 +218,11 @@ def finish(root: Path) -> dict[str, str]:
     toy.make_model(root / "weights" / "tiny")
     spec = toy.SPEC | {"base_model_id": "weights/tiny"}
     configs = root / "configs" / SEM
-    files.write(configs / "tasks" / "price.json", jsonio.pretty(spec))
-    files.write(configs / "train.yaml", TRAIN)
-    files.write(configs / "eval.yaml", "batch: 4\nmax_new_tokens: 8\ndraws: 200\n")
+    files.write_file(configs / "tasks" / "price.json", jsonio.pretty(spec))
+    files.write_file(configs / "train.yaml", TRAIN)
+    files.write_file(configs / "eval.yaml", "batch: 4\nmax_new_tokens: 8\ndraws: 200\n")
     # A cage for each core is most of what cleaning 60 pages takes.
-    files.write(configs / "dataset.yaml", "clean: {workers: 1}\n")
+    files.write_file(configs / "dataset.yaml", "clean: {workers: 1}\n")
     toy.make_store(root / "data" / SEM / "raw" / "dataset.duckdb")
     for name in ("gate.yaml", "judge_slots.yaml", "budget.yaml"):
         shutil.copy(ROOT / "configs" / name, root / "configs" / name)

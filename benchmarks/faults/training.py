@@ -53,7 +53,7 @@ class Bench:
         from sem.train.run import plan
 
         self.project = Project.load("toy")
-        self.made = plan.prepare(self.project, None)
+        self.made = plan.prepare_training(self.project, None)
         self.folder = self.made.folder
         self.child(lambda: None)
         self.whole = self.result()
@@ -65,9 +65,9 @@ class Bench:
         path = self.folder / "adapter" / "adapter_model.safetensors"
         if not path.exists():
             return "", ""
-        rows = [r for r in files.rows(self.folder / "metrics.jsonl") if "loss" in r]
+        rows = [r for r in files.read_rows(self.folder / "metrics.jsonl") if "loss" in r]
         losses = [(row["step"], row["loss"]) for row in rows]
-        return files.sha256(path), files.sha256_text(jsonio.dumps(losses))
+        return files.sha256_file(path), files.sha256_text(jsonio.canonical_json(losses))
 
     def start(self, first: Callable[[], object]) -> int:
         """A child that trains; FIRST is called in it before. Its exit code: 99 is an own error."""
@@ -85,10 +85,10 @@ class Bench:
             if self.compiles:
                 layers.COMPILES_FROM = 1
             first()
-            plan.train(self.project, self.made, resume=True)
+            plan.train_prepared(self.project, self.made, resume=True)
             code = 0
         except SemError as error:
-            files.write(self.root / "said", str(error))
+            files.write_file(self.root / "said", str(error))
             code = 75 if error.exit_code == 75 else 99
         finally:
             os._exit(code)
@@ -120,10 +120,10 @@ def make_project(root: Path, recipe: str) -> None:
 
     configs = root / "configs" / "toy"
     tiny = make_model(root / "weights")
-    files.write(
+    files.write_file(
         configs / "tasks" / "price.json", jsonio.pretty(SPEC | {"base_model_id": str(tiny)})
     )
-    files.write(configs / "train.yaml", recipe)
+    files.write_file(configs / "train.yaml", recipe)
     make_store(root / "data" / "toy" / "raw" / "dataset.duckdb")
     from sem.core import provenance
     from sem.core.project import Project
@@ -131,8 +131,8 @@ def make_project(root: Path, recipe: str) -> None:
     from sem.dataset.split import snapshot
 
     project = Project.load("toy")
-    clean.run(project)
-    snapshot.freeze(project, provenance.now())
+    clean.clean_store(project)
+    snapshot.freeze_snapshot(project, provenance.now())
 
 
 def killed(bench: Bench, count: int, dice: random.Random, how: str = "") -> tuple[str, str, str]:
@@ -219,7 +219,7 @@ def poisoned(bench: Bench, dice: random.Random, count: int = 10) -> tuple[str, s
         code = bench.child(lambda step=step, number=number: poison(step, weights=number % 2 == 1))
         stopped += code == 99
         published += bench.folder.joinpath("adapter").exists() + nans(bench.folder)
-        rows = list(files.rows(bench.folder / "metrics.jsonl"))
+        rows = list(files.read_rows(bench.folder / "metrics.jsonl"))
         later += any(row["step"] > step for row in rows)
     return (
         "R3 NaN runs stopped",
@@ -336,7 +336,7 @@ def main(argv: list[str] | None = None) -> None:
         quick = Bench(Path(folder) / "quick", TRAIN.replace("dropout: 0.1", "dropout: 0"), True)
         rows.insert(1, killed(quick, max(4, args.kills // 10), dice, ", compiled, no dropout"))
     columns = ("what", "result", "and")
-    console.table("training under faults", columns, rows)
+    console.print_table("training under faults", columns, rows)
     lines = [
         "# Training under faults (R1, R2, R3)",
         f"Command: `python benchmarks/faults/training.py --kills {args.kills}`; a 2-layer model,",
@@ -347,8 +347,8 @@ def main(argv: list[str] | None = None) -> None:
         *("| " + " | ".join(row) + " |" for row in rows),
     ]
     path = ROOT / "benchmarks" / "results" / "faults_training.md"
-    console.done(files.write(path, "\n".join(lines) + "\n"))
+    console.done(files.write_file(path, "\n".join(lines) + "\n"))
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run_main(main)

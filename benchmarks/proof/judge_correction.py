@@ -42,8 +42,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args(argv)
     rows = [scenario(args, *values) for values in SCENARIOS]
-    console.table("judge correction", COLUMNS, rows)
-    console.done(files.write(RESULTS, report(args, rows)))
+    console.print_table("judge correction", COLUMNS, rows)
+    console.done(files.write_file(RESULTS, report(args, rows)))
 
 
 def scenario(
@@ -80,7 +80,7 @@ def estimate(right, said, every):  # type: ignore[no-untyped-def]
     passes, fails = int(right.sum()), int((~right).sum())
     tpr = calibration.rate(int((right & said).sum()), passes)
     tnr = calibration.rate(int((~right & ~said).sum()), fails)
-    return calibration.corrected(int(every.sum()), len(every), tpr, tnr)
+    return calibration.corrected_pass_rate(int(every.sum()), len(every), tpr, tnr)
 
 
 def agreement(right, said) -> float:  # type: ignore[no-untyped-def]
@@ -106,4 +106,4 @@ def report(args: argparse.Namespace, rows: Sequence[Sequence[str]]) -> str:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run_main(main)

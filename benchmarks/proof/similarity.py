@@ -39,14 +39,14 @@ def main(argv: list[str] | None = None) -> None:
     if not PAIRS.is_file():
         raise SemError(f"{PAIRS}: no such file", "this benchmark needs the shared data")
     model = str(EvalSettings().similarity_model)
-    closeness = similarity.load(weights.resolve(model, ROOT).folder)
+    closeness = similarity.load_similarity(weights.resolve_weights(model, ROOT).folder)
     rows = [json.loads(line) for line in PAIRS.read_text("utf-8").splitlines()]
-    for row in console.progress(rows, len(rows), "pairs"):
+    for row in console.show_progress(rows, len(rows), "pairs"):
         row["cosine"] = closeness(row["a"], row["b"])
     languages = sorted({row["lang"] for row in rows})
     table = [figures(name, [r for r in rows if r["lang"] == name]) for name in languages]
     table.append(figures("all", rows))
-    console.table("local similarity against people", COLUMNS, table)
+    console.print_table("local similarity against people", COLUMNS, table)
     lines = [
         "# The local similarity model against people",
         "Command: `python benchmarks/proof/similarity.py`",
@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
         *("| " + " | ".join(row) + " |" for row in table),
     ]
     path = ROOT / "benchmarks" / "results" / "proof_similarity.md"
-    console.done(files.write(path, "\n".join(lines) + "\n"))
+    console.done(files.write_file(path, "\n".join(lines) + "\n"))
 
 
 def figures(name: str, rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:
@@ -95,4 +95,4 @@ def interval(hits: int, count: int) -> str:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run_main(main)

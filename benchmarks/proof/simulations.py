@@ -132,7 +132,7 @@ def one_gate(dice: Dice, counts: Any, icc: float, right: float) -> gate.Verdict:
         for side in (0, 1)
     )  # fmt: skip
     critical = frozenset(f"page.{name}" for name in SLOTS)
-    return gate.decide(gate.Evidence(before, after, critical), Policy())
+    return gate.decide_gate(gate.Evidence(before, after, critical), Policy())
 
 
 def score(name: str, domain: str, right: list[bool]) -> Score:
@@ -257,7 +257,7 @@ def main(argv: list[str] | None = None) -> None:
     for number, (title, (measure, columns)) in enumerate(PARTS.items()):
         sims = 2 * args.sims if measure is coverage else args.sims
         rows = list(measure(np.random.default_rng([args.seed, number]), sims))
-        console.table(title, columns, rows)
+        console.print_table(title, columns, rows)
         print(f"{time.monotonic() - began:.0f} s", file=sys.stderr)
         lines = ["| " + " | ".join(row) + " |" for row in (columns, *rows)]
         parts.append("\n".join([f"## {title}", lines[0], "|" + "---|" * len(columns), *lines[1:]]))
@@ -265,7 +265,7 @@ def main(argv: list[str] | None = None) -> None:
         f"Command: `python benchmarks/proof/simulations.py --sims {args.sims} --seed {args.seed}`"
     )
     text = "\n\n".join(["# Do the statistics keep their word?", command, *parts, NOTES]) + "\n"
-    console.done(files.write(ROOT / "benchmarks" / "results" / "proof_statistics.md", text))
+    console.done(files.write_file(ROOT / "benchmarks" / "results" / "proof_statistics.md", text))
 
 
 if __name__ == "__main__":

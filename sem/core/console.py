@@ -55,7 +55,7 @@ def parser(doc: str | None, *flags: str) -> argparse.ArgumentParser:
     return made
 
 
-def run(main: Callable[[], None]) -> NoReturn:
+def run_main(main: Callable[[], None]) -> NoReturn:
     """Run MAIN and leave with its exit code: 0 done, 1 user error, 2 usage, 3 insufficient."""
     _set_environment()
     try:
@@ -112,7 +112,7 @@ def note(text: str) -> None:
     print(printable(text), file=sys.stderr)
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table on stdout; cells are data, never markup."""
     from rich.console import Console
     from rich.table import Table
@@ -127,7 +127,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     Console(width=width, highlight=False).print(made)
 
 
-def marked(title: str, parts: Iterable[tuple[str, str, bool]]) -> None:
+def print_marked_text(title: str, parts: Iterable[tuple[str, str, bool]]) -> None:
     """Print TITLE and PARTS (text, style, whether it stands out) as one text on stdout.
 
     In colour on a terminal; elsewhere what stands out is set between ⟦ and ⟧.
@@ -147,7 +147,7 @@ def marked(title: str, parts: Iterable[tuple[str, str, bool]]) -> None:
     Console(highlight=False, soft_wrap=True).print(made, "")
 
 
-def version(text: str | None) -> int | None:
+def read_version(text: str | None) -> int | None:
     """The snapshot number in TEXT (`3` or `v3`), None for the latest."""
     if text is None:
         return None
@@ -157,21 +157,21 @@ def version(text: str | None) -> int | None:
     return int(digits)
 
 
-def progress(
+def show_progress(
     items: Iterable[Any], total: int | None, label: str, weight: bool = False
 ) -> Iterator[Any]:
     """ITEMS unchanged, with a bar on stderr: LABEL, count, time left.
 
     With WEIGHT an item is the number of rows it settles, else each item counts one.
     """
-    with bar() as shown:
+    with progress_bar() as shown:
         task = shown.add_task(label, total=total)
         for item in items:
             shown.advance(task, item if weight else 1)
             yield item
 
 
-def bar() -> Any:
+def progress_bar() -> Any:
     """A progress bar on stderr: label, count, time gone, time left."""
     from rich.console import Console
     from rich.progress import (
@@ -193,7 +193,7 @@ def bar() -> Any:
     return Progress(*columns, console=Console(stderr=True))
 
 
-def agreed(question: str) -> bool:
+def ask_yes_no(question: str) -> bool:
     """Whether a person answers QUESTION with y or yes; nobody there is a no."""
     print(f"{printable(question)} [y/N] ", end="", file=sys.stderr, flush=True)
     answer = sys.stdin.readline()

@@ -98,7 +98,7 @@ class Example:
 
     def content(self) -> str:
         """What makes two examples the same: task, input and reference."""
-        return jsonio.dumps([self.task, self.input_text, self.output_json])
+        return jsonio.canonical_json([self.task, self.input_text, self.output_json])
 
 
 def read_alternatives(value: Any) -> dict[str, list[Any]] | None:
@@ -108,7 +108,7 @@ def read_alternatives(value: Any) -> dict[str, list[Any]] | None:
     """
     if isinstance(value, str):
         try:
-            value = jsonio.loads(value) if value.strip() else {}
+            value = jsonio.parse_json(value) if value.strip() else {}
         except ValueError:
             return None
     if value is None:
@@ -129,4 +129,4 @@ def from_json(row: Any, where: str) -> Example:
     missing = {"id", "task", "input_text", "output_json"} - set(row)
     if missing:
         raise SemError(f"{where}: field {min(missing)!r} is missing", "cut the snapshot anew")
-    return Example(**state.checked(row, state.ExampleRow, where))
+    return Example(**state.check_state(row, state.ExampleRow, where))

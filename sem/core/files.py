@@ -38,7 +38,7 @@ def safe_name(kind: str, name: str, reserved: Iterable[str] = ()) -> str:
     return name
 
 
-def write(path: Path, content: str | bytes) -> Path:
+def write_file(path: Path, content: str | bytes) -> Path:
     """Replace PATH by CONTENT in one step: readers see the old file or the new one."""
     with replacing(path) as file:
         file.write(content.encode("utf-8") if isinstance(content, str) else content)
@@ -63,10 +63,10 @@ def replacing(path: Path, mode: int = 0o644) -> Iterator[IO[bytes]]:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    sync(path.parent)
+    sync_path(path.parent)
 
 
-def sync(path: Path) -> None:
+def sync_path(path: Path) -> None:
     """Make the file PATH, or the renames in the folder PATH, survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -93,7 +93,7 @@ def is_being_written(path: Path) -> bool:
     return False
 
 
-def sweep(folder: Path, patterns: Sequence[str]) -> int:
+def remove_temporary_files(folder: Path, patterns: Sequence[str]) -> int:
     """Remove temporary files that killed writers left in `folder`; return how many.
 
     `patterns` are those of the files that the caller's own lock guards: another job may be writing
@@ -106,7 +106,7 @@ def sweep(folder: Path, patterns: Sequence[str]) -> int:
     return len(dead)
 
 
-def sha256(path: Path) -> str:
+def sha256_file(path: Path) -> str:
     """Hex digest of the file at PATH, read in blocks."""
     check_regular(path)
     digest = hashlib.sha256()
@@ -123,13 +123,13 @@ def sha256_text(text: str) -> str:
 
 def sha256_json(value: jsonio.Json) -> str:
     """Hex digest of VALUE as canonical JSON."""
-    return sha256_text(jsonio.dumps(value))
+    return sha256_text(jsonio.canonical_json(value))
 
 
 def read_json(path: Path) -> jsonio.Json:
     """The JSON value in PATH; SemError names the file when it is missing or not JSON."""
     try:
-        return jsonio.loads(read_text(path))
+        return jsonio.parse_json(read_text(path))
     except ValueError as error:
         raise SemError(f"{path}: not JSON: {error}", "restore it, or make it anew") from error
 
@@ -174,9 +174,9 @@ def refuse_folder(path: Path) -> None:
         raise SemError(f"{path}: a folder where a file is expected", "move it away")
 
 
-def rows(path: Path) -> Iterator[dict[str, Any]]:
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
     """Yield each row of the JSON-lines file `path`; SemError names a line that is no object."""
-    for number, value in enumerate(values(path), 1):
+    for number, value in enumerate(read_values(path), 1):
         if not isinstance(value, dict):
             raise SemError(
                 f"{path}: row {number} is a JSON {type(value).__name__}, not an object",
@@ -185,7 +185,7 @@ def rows(path: Path) -> Iterator[dict[str, Any]]:
         yield value
 
 
-def values(path: Path) -> Iterator[jsonio.Json]:
+def read_values(path: Path) -> Iterator[jsonio.Json]:
     """Yield each value of the JSON-lines file `path`; SemError names the line that is not JSON."""
     try:
         with _opened_rows(path) as file:
@@ -207,7 +207,7 @@ def _opened_rows(path: Path) -> IO[str]:
 
 def _row(path: Path, number: int, line: str) -> jsonio.Json:
     try:
-        return jsonio.loads(line)
+        return jsonio.parse_json(line)
     except ValueError as error:
         raise SemError(f"{path}:{number}: not JSON: {error}", "fix or remove the line") from error
 
@@ -217,7 +217,7 @@ def write_rows(path: Path, items: Iterable[jsonio.Json], mode: int = 0o644) -> i
     count = 0
     with replacing(path, mode) as file:
         for count, item in enumerate(items, 1):  # noqa: B007
-            file.write((jsonio.dumps(item) + "\n").encode("utf-8"))
+            file.write((jsonio.canonical_json(item) + "\n").encode("utf-8"))
     return count
 
 
@@ -231,9 +231,9 @@ def appending(path: Path) -> Iterator[IO[bytes]]:
         yield file
 
 
-def append(file: IO[bytes], item: jsonio.Json) -> None:
+def append_row(file: IO[bytes], item: jsonio.Json) -> None:
     """Add one row and make it durable."""
-    file.write((jsonio.dumps(item) + "\n").encode("utf-8"))
+    file.write((jsonio.canonical_json(item) + "\n").encode("utf-8"))
     file.flush()
     os.fsync(file.fileno())
 

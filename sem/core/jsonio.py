@@ -32,7 +32,7 @@ MAX_WRAPPED = 200_000
 Json = Any
 
 
-def loads(text: str) -> Json:
+def parse_json(text: str) -> Json:
     """The value of TEXT; ValueError on NaN, infinity, repeated keys and depth beyond 64."""
     if len(text) > MAX_CHARS:
         raise ValueError(f"longer than {MAX_CHARS:,} characters")
@@ -50,7 +50,7 @@ def loads(text: str) -> Json:
     return value
 
 
-def dumps(value: Json) -> str:
+def canonical_json(value: Json) -> str:
     """VALUE as canonical one-line JSON; ValueError when it holds NaN or infinity."""
     return json.dumps(
         value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")
@@ -72,7 +72,7 @@ def read_reply(text: str, echo: Mapping[str, Json] | None = None) -> Json:
     text = text.strip().lstrip("\ufeff")
     try:
         # First as it is: a text in the value may speak of `</think>`, too.
-        return loads(text)
+        return parse_json(text)
     except ValueError as error:
         whole = error
     if len(text) > MAX_WRAPPED:
@@ -99,8 +99,8 @@ def _different_values(candidates: Sequence[str]) -> tuple[list[Json], ValueError
     fault = None
     for candidate in candidates:
         try:
-            value = loads(candidate)
-            values[dumps(value)] = value
+            value = parse_json(candidate)
+            values[canonical_json(value)] = value
         except ValueError as error:
             fault = fault or error
     return list(values.values()), fault

@@ -102,7 +102,7 @@ def _forms(table: Any) -> Iterator[tuple[int, str]]:
 
 
 @lru_cache(maxsize=1)
-def currencies() -> dict[str, frozenset[str]]:
+def currency_spellings() -> dict[str, frozenset[str]]:
     """Return every sign, code and name of a currency -> the ISO 4217 codes it stands for."""
     from babel import Locale
     from babel.localedata import locale_identifiers

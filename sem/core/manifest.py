@@ -9,15 +9,15 @@ from sem.core.errors import SemError
 NAME = "manifest.json"
 
 
-def seal(folder: Path, facts: dict[str, Any] | None = None) -> Path:
+def seal_folder(folder: Path, facts: dict[str, Any] | None = None) -> Path:
     """Hash and sync every file below FOLDER, then write its manifest with FACTS beside them."""
     listed = {str(path.relative_to(folder)): _entry(path) for path in _files(folder)}
     for path in _files(folder):
-        files.sync(path)
-    return files.write(folder / NAME, jsonio.pretty({**(facts or {}), "files": listed}))
+        files.sync_path(path)
+    return files.write_file(folder / NAME, jsonio.pretty({**(facts or {}), "files": listed}))
 
 
-def read(folder: Path, shape: Any = state.Sealed) -> Any:
+def read_manifest(folder: Path, shape: Any = state.Sealed) -> Any:
     """Return the manifest of `folder`, of the given shape (that of a run lists no files).
 
     SemError when it has none, which means that the folder is unfinished.
@@ -28,9 +28,9 @@ def read(folder: Path, shape: Any = state.Sealed) -> Any:
     return state.read_state(path, shape)
 
 
-def faults(folder: Path) -> list[str]:
+def manifest_faults(folder: Path) -> list[str]:
     """What differs between FOLDER and its manifest, a line each; empty when nothing does."""
-    listed = read(folder)["files"]
+    listed = read_manifest(folder)["files"]
     there = {str(path.relative_to(folder)) for path in _files(folder)}
     found = [f"{name}: missing" for name in sorted(set(listed) - there)]
     found += [f"{name}: not in the manifest" for name in sorted(there - set(listed))]
@@ -47,7 +47,7 @@ def faults(folder: Path) -> list[str]:
 def is_whole(folder: Path) -> bool:
     """Whether FOLDER has a manifest and every file matches it."""
     try:
-        return not faults(folder)
+        return not manifest_faults(folder)
     except (SemError, OSError, KeyError, TypeError):
         return False
 
@@ -63,4 +63,4 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _entry(path: Path) -> dict[str, Any]:
-    return {"bytes": path.stat().st_size, "sha256": files.sha256(path)}
+    return {"bytes": path.stat().st_size, "sha256": files.sha256_file(path)}

@@ -8,7 +8,7 @@ def grid(columns: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join([_line(columns), "|" + " --- |" * len(columns), *map(_line, rows)])
 
 
-def section(title: str, columns: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+def titled_table(title: str, columns: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
     """TITLE over the table of ROWS, or over `none` where there are none."""
     rows = list(rows)
     return f"## {title}\n\n{grid(columns, rows) if rows else 'none'}\n"

@@ -31,11 +31,11 @@ class Project:
 
         Without SEM: $SEM, then the current project (`projects.chosen`), then fabric.yaml's.
         """
-        root = projects.tree()
-        name, named_by = projects.chosen(sem, root)
+        root = projects.project_tree()
+        name, named_by = projects.choose_project(sem, root)
         place = projects.Place(name, root)
         if place.is_older or not place.folder("configs").is_dir():
-            projects.find(root, name, named_by)
+            projects.find_place(root, name, named_by)
         check_overrides(overrides)
         _given_overrides.update(dict.fromkeys(overrides))
         return cls(name, root, tuple(overrides))
@@ -90,7 +90,7 @@ class Project:
 
     def settings(self, name: str, cls: type[Settings]) -> Settings:
         """configs/SEM/NAME.yaml as a CLS, with `--set NAME.key=value` applied."""
-        return settings.load(cls, self.configs / f"{name}.yaml", self.overrides_of(name))
+        return settings.load_settings(cls, self.configs / f"{name}.yaml", self.overrides_of(name))
 
     def setting(self, name: str, key: str, default: Any) -> Any:
         """KEY of configs/SEM/NAME.yaml, for a floor that cannot import its dataclass."""
@@ -98,7 +98,7 @@ class Project:
 
     def values(self, name: str) -> dict[str, Any]:
         """configs/SEM/NAME.yaml with its overrides, checked against nothing yet."""
-        return settings.read(self.configs / f"{name}.yaml", self.overrides_of(name))
+        return settings.read_settings_file(self.configs / f"{name}.yaml", self.overrides_of(name))
 
     def overrides_of(self, name: str) -> list[str]:
         """Return the `--set` overrides of NAME.yaml as KEY=VALUE, and remember they were read."""
@@ -111,7 +111,7 @@ class Project:
     def tasks(self) -> dict[str, TaskSpec]:
         """Every TaskSpec of this sem by task_id; all name the same base model."""
         paths = sorted(p for p in self.configs.glob("tasks/*") if p.suffix in SUFFIXES)
-        specs = [taskspec.load(path) for path in paths]
+        specs = [taskspec.load_taskspec(path) for path in paths]
         if not specs:
             raise SemError(f"{self.configs / 'tasks'}: no TaskSpec", "add tasks/NAME.yaml")
         found = {spec.task_id: spec for spec in specs}

@@ -56,12 +56,12 @@ class Place:
         return not self.exists and any((configs / name).is_file() for name in OLDER_FILES)
 
 
-def tree() -> Path:
+def project_tree() -> Path:
     """The folder that holds configs/, data/, models/ and reports/: $SEM_ROOT, or this checkout."""
     return Path(os.environ.get("SEM_ROOT") or ROOT)
 
 
-def checked(name: str) -> str:
+def check_project_name(name: str) -> str:
     """NAME when a project may be called so, on every system; SemError otherwise."""
     files.safe_name("sem", name, reserved={*SHARED, "strong"})
     if name.partition(".")[0] in DEVICES:
@@ -69,19 +69,19 @@ def checked(name: str) -> str:
     return name
 
 
-def chosen(given: str | None, root: Path) -> tuple[str, str]:
+def choose_project(given: str | None, root: Path) -> tuple[str, str]:
     """The project to work on and what named it: GIVEN, $SEM, the dot file, fabric.yaml."""
     if given is not None:
-        return checked(given), "--sem"
+        return check_project_name(given), "--sem"
     if named := os.environ.get("SEM"):
-        return checked(named), "$SEM"
+        return check_project_name(named), "$SEM"
     if path := _dot_file(root):
         return _written(path), path.name
-    default = settings.read(ROOT / "fabric.yaml").get("sem") or DEFAULT_SEM
-    return checked(str(default)), "fabric.yaml"
+    default = settings.read_settings_file(ROOT / "fabric.yaml").get("sem") or DEFAULT_SEM
+    return check_project_name(str(default)), "fabric.yaml"
 
 
-def current(root: Path) -> str | None:
+def current_project(root: Path) -> str | None:
     """The name in the dot file of the tree ROOT; None where there is none."""
     path = _dot_file(root)
     return _written(path) if path else None
@@ -94,7 +94,7 @@ def _dot_file(root: Path) -> Path | None:
 
 def _written(path: Path) -> str:
     try:
-        return checked(files.read_text(path).strip())
+        return check_project_name(files.read_text(path).strip())
     except SemError as error:
         raise SemError(
             f"{path}: names no usable sem: {error.message}",
@@ -102,13 +102,13 @@ def _written(path: Path) -> str:
         ) from error
 
 
-def use(root: Path, name: str) -> Path:
+def set_current_project(root: Path, name: str) -> Path:
     """Make NAME the current project of the tree ROOT; the dot file."""
-    found = find(root, name)
-    return files.write(root / CURRENT, f"{found.name}\n")
+    found = find_place(root, name)
+    return files.write_file(root / CURRENT, f"{found.name}\n")
 
 
-def forget(root: Path, name: str) -> bool:
+def unset_current_project(root: Path, name: str) -> bool:
     """Name no current project any more where that was NAME; whether it was."""
     paths = [root / CURRENT, root / OLDER_CURRENT]
     named = [path for path in paths if path.is_file() and path.read_text("utf-8").strip() == name]
@@ -124,9 +124,9 @@ def every(root: Path) -> list[Place]:
     return [place for place in places if place.exists or place.is_older]
 
 
-def find(root: Path, name: str, named_by: str = "--sem") -> Place:
+def find_place(root: Path, name: str, named_by: str = "--sem") -> Place:
     """The project NAME of the tree ROOT; SemError names the nearest one, or the way to it."""
-    place = Place(checked(name), root)
+    place = Place(check_project_name(name), root)
     if place.exists:
         return place
     if place.is_older:

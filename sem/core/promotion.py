@@ -7,15 +7,15 @@ from sem.core.errors import SemError
 from sem.core.project import Project
 
 
-def read(project: Project) -> dict[str, Any] | None:
+def read_promotion(project: Project) -> dict[str, Any] | None:
     """What promoted.json says; None when no run was promoted."""
     return state.read_if_there(project.promoted, state.Promoted)
 
 
-def of(project: Project) -> str:
+def promoted_run_id(project: Project) -> str:
     """The id of the promoted run; SemError when there is none, or a takedown tainted it."""
-    found = read(project)
+    found = read_promotion(project)
     if found is None:
         raise SemError(f"{project.sem} has no promoted run", "name one with `fab ops.promote`")
-    taint.refuse(project.adapters / found["run"], f"promoted run {found['run']}")
+    taint.refuse_tainted(project.adapters / found["run"], f"promoted run {found['run']}")
     return str(found["run"])

@@ -23,7 +23,7 @@ def commit(root: Path) -> dict[str, Any]:
     return {"commit": head, "dirty": bool(_git(root, "status", "--porcelain", "-uno"))}
 
 
-def versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
     """Installed versions of what decides a result."""
     found = {}
     for name in PACKAGES:

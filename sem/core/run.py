@@ -44,15 +44,15 @@ class Run:
         return state.read_state(self.folder / "run.json", shape)
 
 
-def create(project: Project, plan: dict[str, Any], at: datetime) -> Run:
+def create_run(project: Project, plan: dict[str, Any], at: datetime) -> Run:
     """A new run folder holding PLAN; its id is the time AT and a hash of the plan."""
     run_id = f"{at:%Y%m%d-%H%M%S}-{files.sha256_json(plan)[:4]}"
     folder = project.adapters / run_id
-    files.write(folder / "run.json", jsonio.pretty({"run_id": run_id, **plan}))
+    files.write_file(folder / "run.json", jsonio.pretty({"run_id": run_id, **plan}))
     return Run(run_id, folder)
 
 
-def find(project: Project, run_id: str | None, finished: bool = True) -> Run:
+def find_run(project: Project, run_id: str | None, finished: bool = True) -> Run:
     """The run called RUN_ID, or the newest (FINISHED ones only); SemError when there is none."""
     if run_id == BASE:
         return Run(BASE, None)
@@ -77,4 +77,6 @@ def find(project: Project, run_id: str | None, finished: bool = True) -> Run:
 
 def tasks_of(plan: dict[str, Any]) -> dict[str, TaskSpec]:
     """The TaskSpecs a run was prepared with, not today's files."""
-    return {n: settings.build(TaskSpec, v, f"run.json: {n}") for n, v in plan["tasks"].items()}
+    return {
+        n: settings.build_settings(TaskSpec, v, f"run.json: {n}") for n, v in plan["tasks"].items()
+    }

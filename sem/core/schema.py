@@ -14,7 +14,7 @@ from sem.core.errors import SemError, nearest
 PATTERN_TIMEOUT_S = 0.2
 
 
-def check(schema: Any, where: str) -> None:
+def check_schema(schema: Any, where: str) -> None:
     """SemError when SCHEMA, found at WHERE, is not a valid schema of its own `$schema` draft."""
     from jsonschema.exceptions import SchemaError
 
@@ -31,7 +31,7 @@ def check(schema: Any, where: str) -> None:
     _check_references(schema, where, schema)
 
 
-def problems(value: Any, schema: dict[str, Any], limit: int = 20) -> list[str]:
+def schema_problems(value: Any, schema: dict[str, Any], limit: int = 20) -> list[str]:
     """What keeps VALUE from fitting SCHEMA, as `path: message` lines; empty when it fits."""
     return problems_at(value, schema, schema, limit)
 
@@ -45,7 +45,7 @@ def problems_at(value: Any, kind: Any, root: dict[str, Any], limit: int = 20) ->
 
     found = []
     try:
-        validator = _validator(jsonio.dumps(root))
+        validator = _validator(jsonio.canonical_json(root))
         validator = validator if kind is root else validator.evolve(schema=kind)
         for error in validator.iter_errors(value):
             path = "/".join(str(part) for part in error.absolute_path) or "(root)"
@@ -62,7 +62,7 @@ def _validator(schema_text: str) -> Any:
     from jsonschema import FormatChecker, validators
     from referencing import Registry
 
-    schema = jsonio.loads(schema_text)
+    schema = jsonio.parse_json(schema_text)
     dialect = _dialect(schema, "schema")
     strict = validators.extend(
         dialect,
@@ -89,7 +89,7 @@ def _dialect(schema: dict[str, Any], where: str) -> Any:
     return found
 
 
-def follow(reference: str, root: Any) -> Any:
+def follow_reference(reference: str, root: Any) -> Any:
     """Return the part of the document `root` that `reference` names; None where there is none."""
     pointer = unquote(reference.removeprefix("#"))
     if pointer and not pointer.startswith("/"):
@@ -132,7 +132,7 @@ def _check_reference(reference: str, where: str, root: Any) -> None:
         raise SemError(
             f"{where}: $ref {reference!r} leaves the document", "copy the part into $defs"
         )
-    if follow(reference, root) is None:
+    if follow_reference(reference, root) is None:
         names = root.get("$defs") or root.get("definitions") or {}
         last = reference.rpartition("/")[2]
         raise SemError(f"{where}: $ref {reference!r} points nowhere", nearest(last, names))

@@ -20,12 +20,12 @@ MAX_DEPTH = 32
 MAX_CHARS = 4_000_000
 
 
-def load(cls: type[Settings], path: Path, overrides: Sequence[str] = ()) -> Settings:
+def load_settings(cls: type[Settings], path: Path, overrides: Sequence[str] = ()) -> Settings:
     """The settings in PATH as a CLS; OVERRIDES (`a.b=1`) win; no file means the defaults."""
-    return build(cls, read(path, overrides), str(path))
+    return build_settings(cls, read_settings_file(path, overrides), str(path))
 
 
-def read(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+def read_settings_file(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """The values in PATH, checked against nothing; OVERRIDES win; no file means none."""
     values = read_yaml(path) if path.exists() else {}
     if values is None:
@@ -37,7 +37,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     return values
 
 
-def build(cls: type[Settings], values: dict[str, Any], where: str) -> Settings:
+def build_settings(cls: type[Settings], values: dict[str, Any], where: str) -> Settings:
     """VALUES, found at WHERE, as a CLS; SemError names the first key that does not fit."""
     from pydantic import ConfigDict, TypeAdapter, ValidationError
 

@@ -23,7 +23,7 @@ _NULL = "$null"
 _NOTES = frozenset(("title", "description", "default", "examples", "$defs", "definitions"))
 
 
-def resolve(kind: Any, root: Any) -> Schema | None:
+def resolve_shape(kind: Any, root: Any) -> Schema | None:
     """Return the schema `kind` of the document `root` as one object; None where it points nowhere.
 
     `type` is a list, `const` an `enum` of one, a tuple's schemas stand under `prefixItems`. Of
@@ -53,12 +53,12 @@ def is_closed(kind: Schema | None) -> bool:
 
 def is_text(kind: Any, root: Any) -> bool:
     """Return True if the schema `kind` of the document `root` allows texts alone."""
-    return types(resolve(kind, root)) == {"string"}
+    return types(resolve_shape(kind, root)) == {"string"}
 
 
 def properties(kind: Any, root: Any) -> dict[str, Any]:
     """Return the properties that `kind` names, each schema as it is written."""
-    return (resolve(kind, root) or {}).get("properties") or {}
+    return (resolve_shape(kind, root) or {}).get("properties") or {}
 
 
 def property_schema(kind: Schema | None, name: str) -> Any:
@@ -67,7 +67,7 @@ def property_schema(kind: Schema | None, name: str) -> Any:
     if name in kind.get("properties", {}):
         return kind["properties"][name]
     for pattern, inner in kind.get("patternProperties", {}).items():
-        if not schema.problems(name, {"type": "string", "pattern": pattern}, limit=1):
+        if not schema.schema_problems(name, {"type": "string", "pattern": pattern}, limit=1):
             return inner
     other = kind.get("additionalProperties")
     return other if isinstance(other, dict) else None
@@ -86,7 +86,7 @@ def item_schemas(kind: Schema | None) -> list[Any]:
     return [*first, other] if isinstance(other, dict) else first
 
 
-def describe(kind: Any, root: Any) -> str:
+def describe_shape(kind: Any, root: Any) -> str:
     """Return one text for all that `kind` says, definitions behind its references included.
 
     A `$ref` alone stays the same when the definition behind it changes.
@@ -96,9 +96,9 @@ def describe(kind: Any, root: Any) -> str:
     while pending:
         for reference in references(pending.pop()):
             if reference not in targets:
-                targets[reference] = schema.follow(reference, root)
+                targets[reference] = schema.follow_reference(reference, root)
                 pending.append(targets[reference])
-    return jsonio.dumps([kind, targets] if targets else kind)
+    return jsonio.canonical_json([kind, targets] if targets else kind)
 
 
 def references(kind: Any) -> Iterator[str]:
@@ -126,18 +126,18 @@ def move(kind: Any, prefix: str) -> Any:
 
 def fill_nulls(value: Any, kind: Any, root: Any) -> Any:
     """Return `value` with null under every required key that it lacks and that may be null."""
-    held = resolve(kind, root) or {}
+    held = resolve_shape(kind, root) or {}
     if isinstance(value, list):
         return [fill_nulls(v, item_schema(held, n), root) for n, v in enumerate(value)]
     if not isinstance(value, dict):
         return value
-    branches = [resolve(branch, root) or {} for branch in held.get("anyOf", ())]
+    branches = [resolve_shape(branch, root) or {} for branch in held.get("anyOf", ())]
     # Which model of a union is meant shows in the keys and labels that are there.
     meant = (b for b in branches if "anyOf" not in b and _may_hold(value, b, root))
     held = _both(held, next(meant, {}))
     absent = [name for name in held.get("required", ()) if name not in value]
     inner = {name: property_schema(held, name) for name in (*value, *absent)}
-    nulls = {n: None for n in absent if is_nullable(resolve(inner[n], root))}
+    nulls = {n: None for n in absent if is_nullable(resolve_shape(inner[n], root))}
     return nulls | {name: fill_nulls(v, inner[name], root) for name, v in value.items()}
 
 
@@ -146,7 +146,7 @@ def _may_hold(value: Schema, branch: Schema, root: Any) -> bool:
     named = branch.get("properties", {})
     if branch.get("additionalProperties") is False and not set(value) <= set(named):
         return False
-    inner = {name: resolve(kind, root) for name, kind in named.items()}
+    inner = {name: resolve_shape(kind, root) for name, kind in named.items()}
     missing = [n for n in branch.get("required", ()) if n not in value]
     labels = {n: inner[n].get("enum") for n in value if inner.get(n)}
     return all(is_nullable(inner.get(n)) for n in missing) and all(
@@ -197,7 +197,7 @@ def _plain(kind: Schema) -> Schema:
 def _followed(reference: str, root: Any, memo: dict[str, Schema | None]) -> Schema | None:
     if reference not in memo:
         memo[reference] = {}
-        memo[reference] = _resolved(schema.follow(reference, root), root, memo)
+        memo[reference] = _resolved(schema.follow_reference(reference, root), root, memo)
     return memo[reference]
 
 
@@ -238,7 +238,9 @@ def _tighter(first: Any, second: Any) -> Any:
 
 _BOTH: dict[str, Callable[[Any, Any], Any]] = {
     "type": _shared_types,
-    "enum": lambda one, other: [v for v in one if jsonio.dumps(v) in map(jsonio.dumps, other)],
+    "enum": lambda one, other: [
+        v for v in one if jsonio.canonical_json(v) in map(jsonio.canonical_json, other)
+    ],
     "required": lambda one, other: sorted({*one, *other}),
     "properties": _joined,
     "patternProperties": _joined,
@@ -276,7 +278,7 @@ def _union(branches: Sequence[Schema]) -> Schema:
     if all(b.get("type") for b in branches):
         union["type"] = sorted({name for b in branches for name in b["type"]})
     if all(b.get("enum") for b in branches):
-        texts = {jsonio.dumps(value): value for b in branches for value in b["enum"]}
+        texts = {jsonio.canonical_json(value): value for b in branches for value in b["enum"]}
         union["enum"] = [texts[text] for text in sorted(texts)]
     objects = [b for b in branches if b.get("properties")]
     if objects:
@@ -295,5 +297,5 @@ def _union(branches: Sequence[Schema]) -> Schema:
 
 
 def _any_of(kinds: Iterable[Any]) -> Any:
-    different = list({jsonio.dumps(kind): kind for kind in kinds}.values())
+    different = list({jsonio.canonical_json(kind): kind for kind in kinds}.values())
     return different[0] if len(different) == 1 else {"anyOf": different}

@@ -60,9 +60,9 @@ class SlotSpec:
         if self.threshold is not None and not 0 < self.threshold <= 1:
             # 0 would pass every answer, also one that is not there.
             raise SemError(f"slot threshold {self.threshold} is not in (0, 1]", "use 0.01 to 1")
-        if self.unit is not None and not units.is_known(self.unit):
+        if self.unit is not None and not units.is_known_unit(self.unit):
             raise SemError(
-                f"slot unit {self.unit!r} is unknown", nearest(self.unit, units.known())
+                f"slot unit {self.unit!r} is unknown", nearest(self.unit, units.known_units())
             )
         if self.decimal_mark not in (None, ".", ","):
             raise SemError(f"slot decimal_mark {self.decimal_mark!r}", "write '.' or ','")
@@ -92,22 +92,22 @@ class SlotFile:
     scoring: dict[str, float] = field(default_factory=lambda: dict(SCORING))
 
 
-def load(path: Path) -> SlotFile:
+def load_slot_levels(path: Path) -> SlotFile:
     """The levels in PATH (judge_slots.yaml), checked; without a file, the plan's own."""
-    found = settings.load(SlotFile, path)
+    found = settings.load_settings(SlotFile, path)
     for name in found.scoring:
         if name not in SCORING:
             raise SemError(f"{path}: scoring: {name!r} is unknown", nearest(name, SCORING))
     for name, note in found.levels.items():
         if name not in LEVELS:
             raise SemError(f"{path}: levels: {name!r} is unknown", nearest(name, LEVELS))
-        read({"level": name, "threshold": note.threshold}, f"{path}: level {name!r}")
+        read_slotspec({"level": name, "threshold": note.threshold}, f"{path}: level {name!r}")
     for name, values in found.slots.items():
-        read(values, f"{path}: slot {name!r}")
+        read_slotspec(values, f"{path}: slot {name!r}")
     return found
 
 
-def read(values: Any, where: str) -> SlotSpec:
+def read_slotspec(values: Any, where: str) -> SlotSpec:
     """The SlotSpec in VALUES: a mapping, in which `similarity` is read as `level`, or a level."""
     if isinstance(values, str):
         values = {"level": values}
@@ -116,10 +116,10 @@ def read(values: Any, where: str) -> SlotSpec:
         if values.get("level", older) != older:
             raise SemError(f"{where}: level and similarity differ", "keep `level`")
         values = {k: v for k, v in values.items() if k != "similarity"} | {"level": older}
-    return settings.build(SlotSpec, values, where)
+    return settings.build_settings(SlotSpec, values, where)
 
 
-def of(
+def slotspecs_of_schema(
     io_schema: dict[str, Any],
     named: dict[str, Any],
     where: str,
@@ -129,7 +129,7 @@ def of(
     """The SlotSpec of every field of IO_SCHEMA: as NAMED, as SHARED, or by its type."""
     shared = shared or SlotFile()
     thresholds = {name: note.threshold for name, note in shared.levels.items()}
-    texts = [jsonio.dumps(v) for v in (io_schema, shared.slots | named, thresholds)]
+    texts = [jsonio.canonical_json(v) for v in (io_schema, shared.slots | named, thresholds)]
     return dict(_of(*texts, where, language))
 
 
@@ -137,12 +137,12 @@ def of(
 def _of(
     schema_text: str, named_text: str, levels_text: str, where: str, language: str | None
 ) -> dict[str, SlotSpec]:
-    named, thresholds = jsonio.loads(named_text), jsonio.loads(levels_text)
+    named, thresholds = jsonio.parse_json(named_text), jsonio.parse_json(levels_text)
     made = {
-        name: read(named[name], f"{where}: slot {name!r}")
+        name: read_slotspec(named[name], f"{where}: slot {name!r}")
         if name in named
         else SlotSpec(default_level(kind))
-        for name, kind in leaves(jsonio.loads(schema_text), named).items()
+        for name, kind in schema_leaves(jsonio.parse_json(schema_text), named).items()
     }
     return {name: _completed(spec, thresholds, language) for name, spec in made.items()}
 
@@ -158,7 +158,7 @@ def _completed(
     return spec
 
 
-def leaves(io_schema: dict[str, Any], named: Collection[str] = ()) -> dict[str, Any]:
+def schema_leaves(io_schema: dict[str, Any], named: Collection[str] = ()) -> dict[str, Any]:
     """Path -> resolved schema of every compared field; an object in NAMED is compared whole."""
     found: dict[str, Any] = {}
     _open(io_schema, io_schema, "", named, found)
@@ -167,7 +167,7 @@ def leaves(io_schema: dict[str, Any], named: Collection[str] = ()) -> dict[str, 
 
 def _open(kind: Any, root: Any, prefix: str, named: Collection[str], found: dict) -> None:
     for name, written in shape.properties(kind, root).items():
-        path, inner = prefix + name, shape.resolve(written, root)
+        path, inner = prefix + name, shape.resolve_shape(written, root)
         opened, mark = _inside(inner, root)
         is_deep = path.count(".") >= MAX_DEPTH or "." in name or "[" in name
         if opened is None or path in named or is_deep:
@@ -180,7 +180,7 @@ def _inside(kind: shape.Schema | None, root: Any) -> tuple[Any, str]:
     """The object that KIND is, or is a list of, and the mark that its path takes."""
     if _is_object(kind):
         return kind, ""
-    items = shape.resolve((kind or {}).get("items"), root)
+    items = shape.resolve_shape((kind or {}).get("items"), root)
     is_list = shape.types(kind) <= {"array", "null"} and "prefixItems" not in (kind or {})
     return (items, "[]") if is_list and _is_object(items) else (None, "")
 

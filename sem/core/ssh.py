@@ -101,7 +101,7 @@ class Far:
         # A jump host that may ask, and cannot, does not name itself: the last place then does.
         said = r"(?:No \S+ host key is known for|[Hh]ost key for) (\S+)"
         asked = re.findall(r"Authenticating to (\S+):(\d+) as ", shown)
-        where = re.findall(said, shown) or [label(*place) for place in asked]
+        where = re.findall(said, shown) or [known_hosts_label(*place) for place in asked]
         if not key or not where:
             return SemError(
                 f"{self.host}: {message}",
@@ -125,14 +125,14 @@ class Far:
         return done.stderr.decode("utf-8", "replace")
 
 
-def checked(host: str) -> str:
+def check_host(host: str) -> str:
     """HOST when ssh can only read it as a host; SemError for options, spaces and shell text."""
     if not HOST.fullmatch(host):
         raise SemError(f"host {host!r} is no [user@]host", "write it as ssh does, without options")
     return host
 
 
-def label(name: str, port: str) -> str:
+def known_hosts_label(name: str, port: str) -> str:
     """What known_hosts calls a host."""
     return name if port == "22" else f"[{name}]:{port}"
 

@@ -447,7 +447,7 @@ REMEDIES: dict[Any, str] = {
 
 def read_state(path: Path, shape: type[State]) -> State:
     """Return the value of the JSON file `path`; SemError names where it is no `shape`."""
-    return checked(files.read_json(path), shape, str(path))
+    return check_state(files.read_json(path), shape, str(path))
 
 
 def read_if_there(path: Path, shape: type[State]) -> State | None:
@@ -457,11 +457,11 @@ def read_if_there(path: Path, shape: type[State]) -> State | None:
 
 def read_state_rows(path: Path, shape: type[State]) -> Iterator[State]:
     """Yield each row of the JSON-lines file `path`; SemError names the line that does not fit."""
-    for number, row in enumerate(files.rows(path), 1):
-        yield checked(row, shape, f"{path}:{number}")
+    for number, row in enumerate(files.read_rows(path), 1):
+        yield check_state(row, shape, f"{path}:{number}")
 
 
-def checked(value: Any, shape: type[State], where: str) -> State:
+def check_state(value: Any, shape: type[State], where: str) -> State:
     """Return `value`, untouched, where it is a `shape`; SemError says what at `where` is not."""
     from pydantic import ValidationError
 

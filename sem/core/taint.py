@@ -26,17 +26,17 @@ def publishing(models: Path) -> Iterator[None]:
         yield
 
 
-def mark(folder: Path, takedown: str, at: str, facts: dict[str, Any]) -> None:
+def mark_tainted(folder: Path, takedown: str, at: str, facts: dict[str, Any]) -> None:
     """Mark the run or package in FOLDER; an earlier takedown's mark stays and is added to."""
-    marks = [m for m in read(folder) if m["takedown"] != takedown]
+    marks = [m for m in read_taints(folder) if m["takedown"] != takedown]
     made = {
         "format": "tainted.v1",
         "marks": [*marks, {"takedown": takedown, "at": at, **facts}],
     }
-    files.write(folder / NAME, jsonio.pretty(made))
+    files.write_file(folder / NAME, jsonio.pretty(made))
 
 
-def read(folder: Path) -> list[dict[str, Any]]:
+def read_taints(folder: Path) -> list[dict[str, Any]]:
     """The marks of FOLDER, the oldest first; empty when it is clean."""
     path = folder / NAME
     return state.read_state(path, state.Tainted)["marks"] if path.exists() else []
@@ -44,10 +44,10 @@ def read(folder: Path) -> list[dict[str, Any]]:
 
 def takedowns(folder: Path | None) -> tuple[str, ...]:
     """The takedowns that marked FOLDER; `base` has no folder and is never marked."""
-    return tuple(m["takedown"] for m in read(folder)) if folder else ()
+    return tuple(m["takedown"] for m in read_taints(folder)) if folder else ()
 
 
-def refuse(folder: Path | None, what: str) -> None:
+def refuse_tainted(folder: Path | None, what: str) -> None:
     """SemError when FOLDER is marked; WHAT names it, as in `run 2026…`."""
     found = takedowns(folder)
     if found:

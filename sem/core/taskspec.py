@@ -13,7 +13,7 @@ from sem.core import files, jsonio, schema, settings, shape, slotspec
 from sem.core.errors import SemError, nearest
 from sem.core.slotspec import LEVELS, THRESHOLDS, SlotFile, SlotSpec
 
-__all__ = ["LEVELS", "THRESHOLDS", "SlotSpec", "TaskSpec", "load"]
+__all__ = ["LEVELS", "THRESHOLDS", "SlotSpec", "TaskSpec", "load_taskspec"]
 
 PLACEHOLDER = "{{input_text}}"
 
@@ -70,7 +70,7 @@ class TaskSpec:
         """
         named = self.rubric.get("slots", {}) | (specs or {})
         where = f"{where} of {self.task_id}"
-        return slotspec.of(self.io_schema, named, where, shared, language)
+        return slotspec.slotspecs_of_schema(self.io_schema, named, where, shared, language)
 
     def fingerprint(self) -> str:
         """sha256 over everything that changes what the model sees or how it is scored."""
@@ -94,15 +94,15 @@ class TaskSpec:
         return made
 
 
-def load(path: Path) -> TaskSpec:
+def load_taskspec(path: Path) -> TaskSpec:
     """The TaskSpec in PATH (.yaml, .yml or .json), checked; SemError names what is wrong."""
     values = files.read_json(path) if path.suffix == ".json" else settings.read_yaml(path)
     if not isinstance(values, dict):
         raise SemError(f"{path}: holds no TaskSpec", "write its keys at the top level")
-    spec = settings.build(TaskSpec, _without_schema_key(values), str(path))
+    spec = settings.build_settings(TaskSpec, _without_schema_key(values), str(path))
     _check_text(spec, values, path)
     _check_ratios(values.get("eval_split") or {}, spec.eval_split, path)
-    schema.check(spec.io_schema, f"{path}: io_schema")
+    schema.check_schema(spec.io_schema, f"{path}: io_schema")
     _check_fields(spec, path)
     _check_example(spec, path)
     return spec
@@ -148,10 +148,10 @@ def _check_fields(spec: TaskSpec, path: Path) -> None:
     for name in spec.label_enums:
         if not has_field(spec.io_schema, name):
             _refuse_field(f"{path}: label_enums names {name!r}", name, fields)
-    known = slotspec.leaves(spec.io_schema, slots)
+    known = slotspec.schema_leaves(spec.io_schema, slots)
     for name in slots:
         if name not in known:
-            every = slotspec.leaves(spec.io_schema)
+            every = slotspec.schema_leaves(spec.io_schema)
             _refuse_field(f"{path}: rubric.slots names {name!r}", name, every)
     spec.slots(where=str(path))
 
@@ -176,13 +176,13 @@ def has_field(io_schema: Any, name: str) -> bool:
 def _check_example(spec: TaskSpec, path: Path) -> None:
     if spec.example is None:
         return
-    found = schema.problems(spec.example.output_json, spec.io_schema)
+    found = schema.schema_problems(spec.example.output_json, spec.io_schema)
     if found:
         raise SemError(
             f"{path}: example.output_json breaks io_schema: {found[0]}", "correct one of the two"
         )
 
 
-def as_text(value: jsonio.Json) -> str:
+def taught_text(value: jsonio.Json) -> str:
     """VALUE as the model is taught to write it: canonical JSON on one line."""
-    return jsonio.dumps(value)
+    return jsonio.canonical_json(value)

@@ -74,21 +74,21 @@ def __getattr__(name: str) -> object:
     if name == "CODES":
         return codes()
     if name == "CURRENCIES":
-        return currencies()
+        return currency_codes()
     raise AttributeError(name)
 
 
 @lru_cache(maxsize=1)
 def codes() -> tuple[str, ...]:
     """Return every ISO 4217 code that CLDR names."""
-    return tuple(sorted(code for code in set().union(*locales.currencies().values())))
+    return tuple(sorted(code for code in set().union(*locales.currency_spellings().values())))
 
 
 @lru_cache(maxsize=1)
-def currencies() -> dict[str, frozenset[str]]:
+def currency_codes() -> dict[str, frozenset[str]]:
     """Return folded sign, word or code -> the ISO 4217 codes it may stand for."""
     codes_of: dict[str, set[str]] = {}
-    for sign, meant in locales.currencies().items():
+    for sign, meant in locales.currency_spellings().items():
         codes_of.setdefault(_key(sign), set()).update(meant)
     for sign, meant in _MORE_SIGNS.items():
         codes_of.setdefault(_key(sign), set()).update(meant.split())
@@ -110,17 +110,17 @@ def currencies_of(text: str) -> frozenset[str] | None:
     if not key:
         return None
     if key in _SUBUNITS:
-        return locales.currencies().get(text.strip().upper())
-    if key in currencies():
-        return currencies()[key]
+        return locales.currency_spellings().get(text.strip().upper())
+    if key in currency_codes():
+        return currency_codes()[key]
     for cut in range(1, len(key)):
         head, tail = key[:cut], key[cut:]
         for country, sign in ((head, tail), (tail, head)):
             local = locales.territory_currencies(country.upper())
-            if local and sign in currencies() and (both := currencies()[sign] & local):
+            if local and sign in currency_codes() and (both := currency_codes()[sign] & local):
                 return both
-        if head in currencies() and tail in currencies():
-            return currencies()[head] & currencies()[tail] or None
+        if head in currency_codes() and tail in currency_codes():
+            return currency_codes()[head] & currency_codes()[tail] or None
     return None
 
 
@@ -175,11 +175,11 @@ def measures() -> dict[str, tuple[str, Decimal]]:
     }
 
 
-def is_known(unit: str) -> bool:
+def is_known_unit(unit: str) -> bool:
     """Whether a slot may name UNIT: `currency`, an ISO 4217 code, or a unit of measure."""
     return unit.casefold() in measures() or is_money(unit)
 
 
-def known() -> list[str]:
+def known_units() -> list[str]:
     """Everything a slot may name as its unit."""
     return ["currency", *codes(), *measures()]

@@ -125,7 +125,7 @@ class Clean:
         if task not in self.tasks:
             return self.default
         values = {**asdict(self.default), **self.tasks[task]}
-        return settings.build(TaskOptions, values, f"dataset.yaml: clean.tasks.{task}")
+        return settings.build_settings(TaskOptions, values, f"dataset.yaml: clean.tasks.{task}")
 
     @property
     def counts_tokens(self) -> bool:

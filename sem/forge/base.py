@@ -131,7 +131,7 @@ class BaseForge(ABC):
             if made is not None:
                 return made
             pairs = kept  # it wrote files of its own, as it did elsewhere
-        return (row(pair) for pair in pairs)
+        return (pair_row(pair) for pair in pairs)
 
     def source_of(self, item: Any) -> str | None:
         """The Pair.source that ITEM's pairs will have; None: only its pairs tell."""
@@ -150,7 +150,7 @@ class BaseForge(ABC):
         return getattr(self, name)
 
 
-def row(pair: Pair) -> dict[str, Any]:
+def pair_row(pair: Pair) -> dict[str, Any]:
     """PAIR as a row of the example store."""
     made = {
         "id": pair.id,
@@ -159,7 +159,7 @@ def row(pair: Pair) -> dict[str, Any]:
         "source_id": pair.source or None,
         "meta": {
             "reference_source": "forge",
-            "forge": jsonio.loads(jsonio.dumps(dict(pair.provenance))),
+            "forge": jsonio.parse_json(jsonio.canonical_json(dict(pair.provenance))),
         },
     }
     return made if pair.task is None else {**made, "task": pair.task}
@@ -175,7 +175,7 @@ def pair_of(made: Pair | Mapping[str, Any], where: str) -> Pair:
     if not isinstance(pair.provenance, Mapping):
         raise SemError(f"{where}: provenance is no mapping", "leave it out, or write a dict")
     try:
-        jsonio.dumps([pair.as_json()]).encode("utf-8")
+        jsonio.canonical_json([pair.as_json()]).encode("utf-8")
     except (TypeError, ValueError) as error:
         raise SemError(
             f"{where} cannot be written as JSON: {error}",

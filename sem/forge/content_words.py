@@ -37,7 +37,7 @@ NUMBERS = dict(
 
 def stems(text: str) -> list[str]:
     """The stems of the content words of TEXT, code included, in order."""
-    folded = fold(text)
+    folded = fold_case(text)
     words = [word for word in WORD.findall(folded) if not CJK.search(word)]
     found = [stem(word) for word in words if word not in STOP and len(word) > 2]
     for run in CJK.findall(folded):
@@ -55,7 +55,7 @@ def stem(word: str) -> str:
     return word.removesuffix("e") if len(word) > 3 else word
 
 
-def fold(text: str) -> str:
+def fold_case(text: str) -> str:
     """TEXT without the differences of case and of compatible characters."""
     return unicodedata.normalize("NFKC", text).casefold()
 
@@ -67,7 +67,7 @@ def f1(one: str, other: str) -> float:
     """
     a, b = stems(one), stems(other)
     if not a or not b:
-        return float(fold(one).split() == fold(other).split())
+        return float(fold_case(one).split() == fold_case(other).split())
     left, shared = list(b), 0
     for word in a:
         if word in left:

@@ -23,7 +23,7 @@ FEWEST_LETTERS = 24  # of shorter slices in four languages it is sure of less th
 SURE = 0.9
 
 
-def language(text: str) -> str | None:
+def detect_language(text: str) -> str | None:
     """ISO 639-1 of TEXT's prose; None where there is too little of it, or too close a call."""
     prose = NOT_PROSE.sub(" ", text)
     letters = sum(character.isalpha() for character in prose)
@@ -34,7 +34,7 @@ def language(text: str) -> str | None:
     return SAME.get(found, found) if probability >= SURE else None
 
 
-def checked(code: str, where: str) -> str:
+def check_language(code: str, where: str) -> str:
     """CODE when it is one that `language` gives; SemError at WHERE otherwise."""
     if code in SAME or not re.fullmatch("[a-z]{2}", code):
         raise SemError(f"{where}: {code!r} is no ISO 639-1 code", "write two letters, as en or nb")

@@ -30,4 +30,4 @@ def load_jobs() -> dict[str, Job]:
 def run_job(name: str, words: Sequence[str] | None = None, program: str | None = None) -> NoReturn:
     """Run the job `name` on the words of the command line and leave with its exit code."""
     job = load_jobs()[name]
-    console.run(lambda: job.call(sys.argv[1:] if words is None else words, program))
+    console.run_main(lambda: job.call(sys.argv[1:] if words is None else words, program))

@@ -49,14 +49,14 @@ def import_examples(
         raise SemError(f"--rename {list(rename)}: not OLD=NEW", "write both names")
     project = Project.load(sem, set)
     options = importers.Options(
-        task, tuple(only), names, limit, on_conflict, column_mapping.parse(map)
+        task, tuple(only), names, limit, on_conflict, column_mapping.parse_column_pairs(map)
     )
-    result = capture_feed.run(project, path, options, datetime.now(UTC), again)
+    result = capture_feed.import_feed(project, path, options, datetime.now(UTC), again)
     rows = [item.row() for item in result.items]
-    console.table(f"Import into {project.sem}", capture_feed.COLUMNS, rows)
+    console.print_table(f"Import into {project.sem}", capture_feed.COLUMNS, rows)
     counts = list(result.counts())
     if counts:
-        console.table("Rows left out", ("why", "rows"), counts)
+        console.print_table("Rows left out", ("why", "rows"), counts)
         console.note(f"each of them: {result.report}")
     for text, count in sorted(result.notes.items()):
         console.note(f"note: {text}" + (f" ({count} files)" if count > 1 else ""))
@@ -88,16 +88,16 @@ def pull_examples(
 
     project = Project.load(sem, set)
     options = importers.Options(
-        task=task, on_conflict=on_conflict, columns=column_mapping.parse(map)
+        task=task, on_conflict=on_conflict, columns=column_mapping.parse_column_pairs(map)
     )
-    result = pull.run(project, source, options, datetime.now(UTC), ssh_config, replace)
+    result = pull.pull_source(project, source, options, datetime.now(UTC), ssh_config, replace)
     rows = [item.row() for item in result.feed.items]
-    console.table(f"Pull into {project.sem}", capture_feed.COLUMNS, rows)
+    console.print_table(f"Pull into {project.sem}", capture_feed.COLUMNS, rows)
     counts = [*result.feed.counts(), *(sorted(result.left.items()))]
     if result.lost:
         counts.append(("rows of the store before that are gone", result.lost))
     if counts:
-        console.table("Left out", ("why", "count"), counts)
+        console.print_table("Left out", ("why", "count"), counts)
     for text in sorted(result.feed.notes):
         console.note(f"note: {text}")
     result.feed.check()
@@ -135,10 +135,12 @@ def clean_dataset(
         _tokenizer(project) if counts_tokens else None,
         f"{datetime.now(UTC):%Y-%m-%d}",
     )
-    result = clean.run(project, how, lambda rows, count: console.progress(rows, count, "cleaning"))
+    result = clean.clean_store(
+        project, how, lambda rows, count: console.show_progress(rows, count, "cleaning")
+    )
     counts = [("read", result.tally.read), ("kept", result.tally.kept)]
     counts += [(f"rejected: {name}", n) for name, n in sorted(result.tally.reasons.items())]
-    console.table(f"Cleaned {project.sem}", ("rows", "count"), counts)
+    console.print_table(f"Cleaned {project.sem}", ("rows", "count"), counts)
     console.note(f"report: {result.report}")
     console.done(result.path)
 
@@ -155,7 +157,7 @@ def split_dataset(sem: Sem = None, set: Overrides = ()) -> None:
     from sem.dataset.split import certificate, snapshot, splits
 
     project = Project.load(sem, set)
-    frozen, is_new = snapshot.freeze(project, datetime.now(UTC))
+    frozen, is_new = snapshot.freeze_snapshot(project, datetime.now(UTC))
     if not is_new:
         console.note(f"the cut is the same as snapshot {frozen.name}: no new version")
     facts = frozen.facts
@@ -166,15 +168,17 @@ def split_dataset(sem: Sem = None, set: Overrides = ()) -> None:
         counts = (facts["rows"][part], facts["groups"][part], domains)
         rows.append((part, *counts, cut["rows_off"], cut["balance"]))
     columns = ("part", "rows", "groups", "domains", "rows off target", "balance")
-    console.table(f"Snapshot {frozen.name}", columns, rows)
+    console.print_table(f"Snapshot {frozen.name}", columns, rows)
     if facts.get("held_groups"):
         console.note(
             f"{facts['held_groups']} groups stay in test: they were tested on before, and what "
             "was tested on is never trained on"
         )
-    for text in snapshot.doubts(facts):
+    for text in snapshot.snapshot_doubts(facts):
         console.note(f"note: {text}")
-    console.table("Leakage certificate", certificate.COLUMNS, certificate.table(facts))
+    console.print_table(
+        "Leakage certificate", certificate.COLUMNS, certificate.certificate_table(facts)
+    )
     console.done(frozen.folder / f"{frozen.name}.json")
 
 
@@ -199,12 +203,14 @@ def describe_dataset(
     def count_tokens(texts: list[str]) -> list[int]:
         return [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
 
-    stats = dataset_stats.gather(project, snapshot, count_tokens)
-    path = dataset_stats.write(project, stats)
-    console.table(f"Tokens, {stats['of']}", dataset_stats.TOKENS, dataset_stats.token_rows(stats))
-    console.table("Slots", dataset_stats.SLOTS, dataset_stats.slot_rows(stats))
+    stats = dataset_stats.gather_dataset_stats(project, snapshot, count_tokens)
+    path = dataset_stats.write_dataset_stats(project, stats)
+    console.print_table(
+        f"Tokens, {stats['of']}", dataset_stats.TOKENS, dataset_stats.token_rows(stats)
+    )
+    console.print_table("Slots", dataset_stats.SLOTS, dataset_stats.slot_rows(stats))
     if stats["certificate"]:
-        console.table("In common", dataset_stats.SHARED, dataset_stats.shared_rows(stats))
+        console.print_table("In common", dataset_stats.SHARED, dataset_stats.shared_rows(stats))
     if stats["ungrounded"]:
         console.note(
             f"{stats['ungrounded']:,} label values are not in their input: "
@@ -242,13 +248,17 @@ def diff_snapshots(
         project, before, after, _token_counter(project) if tokens else None
     )
     title = f"{difference.before.name} to {difference.after.name}"
-    console.table(title, diff_report.row_columns(difference), diff_report.row_table(difference))
+    console.print_table(
+        title, diff_report.row_columns(difference), diff_report.row_table(difference)
+    )
     rows = diff_report.field_table(difference)
-    console.table("Fields and parts", ("task", "what", "rows"), rows)
-    console.table("Slots", diff_report.SLOT_COLUMNS, diff_report.slot_table(difference))
-    path = diff_report.write(project, difference)
+    console.print_table("Fields and parts", ("task", "what", "rows"), rows)
+    console.print_table("Slots", diff_report.SLOT_COLUMNS, diff_report.slot_table(difference))
+    path = diff_report.write_diff_report(project, difference)
     if acknowledge is not None:
-        ledger = acknowledgement.write(project, difference, acknowledge, provenance.now())
+        ledger = acknowledgement.write_acknowledgement(
+            project, difference, acknowledge, provenance.now()
+        )
         console.note(f"acknowledged in {ledger}")
     console.done(path)
 
@@ -277,11 +287,11 @@ def augment_training_rows(
     from sem.dataset.config import Dataset
 
     def show(rows: object, count: int) -> object:
-        return console.progress(rows, count, "augmenting")
+        return console.show_progress(rows, count, "augmenting")
 
     project = Project.load(sem, set)
     if negatives:
-        result = wrong_pairs.run(project, snapshot, negatives, seed, show)
+        result = wrong_pairs.write_negative_pairs(project, snapshot, negatives, seed, show)
     else:
         counts_tokens = project.settings("dataset", Dataset).clean.counts_tokens
         variants = augment.Wanted(
@@ -291,11 +301,11 @@ def augment_training_rows(
             _tokenizer(project) if counts_tokens else None,
             f"{datetime.now(UTC):%Y-%m-%d}",
         )
-        result = augment.run(project, snapshot, variants, show)
+        result = augment.write_variants(project, snapshot, variants, show)
     rows = list(result.facts["by_kind"].items())
     rows += [(f"refused: {reason}", n) for reason, n in result.facts["refused"].items()]
     title = f"{result.path.name}: {result.facts['rows']} rows"
-    console.table(title, ("kind", "count"), rows)
+    console.print_table(title, ("kind", "count"), rows)
     console.done(result.path)
 
 
@@ -320,11 +330,11 @@ def export_examples(
     from sem.dataset.split import snapshot as snapshots
 
     project = Project.load(sem, set)
-    export.check(format)
-    frozen = snapshots.load(project, snapshot)
-    count = export.write(project, frozen, split, format, out)
+    export.check_export_form(format)
+    frozen = snapshots.load_snapshot(project, snapshot)
+    count = export.write_export(project, frozen, split, format, out)
     rows = [(frozen.name, split, format, count)]
-    console.table(f"Export of {project.sem}", ("snapshot", "part", "format", "rows"), rows)
+    console.print_table(f"Export of {project.sem}", ("snapshot", "part", "format", "rows"), rows)
     if lines := export.how_to_use(format, out):
         print(f"# Axolotl's configuration reads it with\n{lines}")
     console.done(out)
@@ -349,15 +359,18 @@ def migrate_store(
     from sem.dataset.store import migrate, store_writer
 
     project = Project.load(sem, set)
-    version = store_writer.version(project.store)
+    version = store_writer.store_version(project.store)
     if dry_run:
         rows = [("store version", f"{version} of {store_writer.CURRENT}")]
-        rows += list(migrate.table(migrate.plan(project)))
-        console.table("would be migrated", ("what", "count"), rows)
+        rows += list(migrate.migration_table(migrate.plan_migration(project)))
+        console.print_table("would be migrated", ("what", "count"), rows)
         return
-    result, path = migrate.run(project)
-    rows = [("store version", store_writer.version(project.store)), *migrate.table(result)]
-    console.table(f"migrated {project.sem}", ("what", "count"), rows)
+    result, path = migrate.run_migration(project)
+    rows = [
+        ("store version", store_writer.store_version(project.store)),
+        *migrate.migration_table(result),
+    ]
+    console.print_table(f"migrated {project.sem}", ("what", "count"), rows)
     console.done(path)
 
 
@@ -389,15 +402,15 @@ def take_down_rows(
     from sem.dataset.takedown import requested_rows, takedowns
 
     project = Project.load(sem, set)
-    request = requested_rows.parse(id, source, domain, person, reason)
+    request = requested_rows.parse_request(id, source, domain, person, reason)
     if dry_run:
-        rows = takedowns.preview(project, request)
-        console.table("would be taken down", ("what", "count"), rows)
+        rows = takedowns.preview_takedown(project, request)
+        console.print_table("would be taken down", ("what", "count"), rows)
         return
     hits: list[str] = []
-    for result in takedowns.run(project, request, provenance.now(), console.note):
+    for result in takedowns.run_takedowns(project, request, provenance.now(), console.note):
         name = result.receipt["takedown"]
-        console.table(f"takedown {name}", ("what", "found"), takedowns.table(result))
+        console.print_table(f"takedown {name}", ("what", "found"), takedowns.receipt_table(result))
         console.done(result.path)
         hits += result.hits
     if hits:

@@ -58,10 +58,10 @@ def generate_answers(
     if take:
         _take_strong_answers(project, take, split, snapshot)
         return
-    target = subject.resolve(project, run, split, console.version(snapshot))
-    before = subject.answer(target)
+    target = subject.resolve_subject(project, run, split, console.read_version(snapshot))
+    before = subject.answer_subject(target)
     rows = [("answered", len(target.examples)), ("answered before", before)]
-    console.table(f"{target.run.id} on {split}", ("what", "rows"), rows)
+    console.print_table(f"{target.run.id} on {split}", ("what", "rows"), rows)
     console.done(target.book.path)
 
 
@@ -92,20 +92,20 @@ def judge_answers(
     from sem.eval.judge import judge_session
 
     project = Project.load(sem, set)
-    version = console.version(snapshot)
+    version = console.read_version(snapshot)
     session = judge_session.open_session(
         project, run, split, version, mode, baseline, provenance.now()
     )
     if estimate:
-        rows = judge_session.estimate(session)
-        console.table("estimate, without retries", ("what", "value"), rows)
+        rows = judge_session.estimate_session(session)
+        console.print_table("estimate, without retries", ("what", "value"), rows)
         console.done(session.book.path)
         return
     label = f"verdicts of {session.run}"
-    for _ in console.progress(session.hear(), len(session.cases), label):
+    for _ in console.show_progress(session.hear(), len(session.cases), label):
         pass
     rows = judge_session.summary_rows(session)
-    console.table(f"{session.run} on {split}", ("what", "value"), rows)
+    console.print_table(f"{session.run} on {split}", ("what", "value"), rows)
     console.done(session.book.path)
 
 
@@ -130,23 +130,27 @@ def report_run(
     from sem.eval.report import backlog, compare, eval_report_v1, report, report_page
 
     project = Project.load(sem, set)
-    version = console.version(snapshot)
-    reading = compare.read(project, run, baseline, split, version)
-    scores = compare.scores(reading)
+    version = console.read_version(snapshot)
+    reading = compare.read_comparison(project, run, baseline, split, version)
+    scores = compare.comparison_scores(reading)
     if also:
         scores["over_seeds"] = vars(compare.over_seeds(reading, list(also)))
         scores["notes"].append(report.seeds_note(scores["over_seeds"]))
     run_id = scores["tuned"]["run"]
     folder = project.reports / run_id
-    report.write(folder, scores)
-    eval_report_v1.write(folder, scores, reading.after.tasks, provenance.now().date())
-    path = report_page.write(folder, scores, reading)
-    hard = backlog.rows(reading.compared.after, run_id, split)
-    backlog.update(project, hard, split)
+    report.write_report(folder, scores)
+    eval_report_v1.write_eval_report(folder, scores, reading.after.tasks, provenance.now().date())
+    path = report_page.write_report_page(folder, scores, reading)
+    hard = backlog.backlog_rows(reading.compared.after, run_id, split)
+    backlog.update_backlog(project, hard, split)
     title = f"{project.sem}: {baseline} vs {run_id}, {split}, n = {scores['tuned']['n']}"
-    console.table(title, report.columns(scores), report.table(scores))
-    console.table("by field (tuned)", report.field_columns(scores), report.field_rows(scores))
-    console.table(f"{len(hard)} hard examples (backlog)", ("why", "examples"), backlog.tags(hard))
+    console.print_table(title, report.report_columns(scores), report.report_table(scores))
+    console.print_table(
+        "by field (tuned)", report.field_columns(scores), report.field_rows(scores)
+    )
+    console.print_table(
+        f"{len(hard)} hard examples (backlog)", ("why", "examples"), backlog.tags(hard)
+    )
     for line in report.test_sentences(scores):
         print(line)
     print(scores["verdict"])
@@ -173,15 +177,15 @@ def gate_run(
     from sem.eval.gate import gate_inputs
 
     project = Project.load(sem, set)
-    request = gate_inputs.Request(project, run, baseline, split, console.version(snapshot))
-    case = gate_inputs.judge(request)
-    path = gate_inputs.write(request, case, provenance.now())
+    request = gate_inputs.Request(project, run, baseline, split, console.read_version(snapshot))
+    case = gate_inputs.decide_request(request)
+    path = gate_inputs.write_gate(request, case, provenance.now())
     rows = [
         (c.name, c.verdict, c.found, c.wanted, "; ".join(filter(None, (c.why, str(c.need)))))
         for c in case.verdict.checks
     ]
     title = f"{project.sem}: {baseline} vs {case.run_id}, {split}"
-    console.table(title, ("check", "verdict", "found", "wanted", "note"), rows)
+    console.print_table(title, ("check", "verdict", "found", "wanted", "note"), rows)
     print(case.verdict.sentence())
     console.done(path)
     if case.verdict.exit_code == Insufficient.exit_code:
@@ -218,28 +222,28 @@ def sample_slots(
     from sem.eval.report import compare, spotcheck
 
     project = Project.load(sem, set)
-    target = subject.resolve(project, run, split, console.version(snapshot))
+    target = subject.resolve_subject(project, run, split, console.read_version(snapshot))
     folder = project.reports / target.run.id
     if take:
         examples = {example.id: example for example in target.examples}
-        sheet = spotcheck.take(take, target.tasks, examples)
-        changed = spotcheck.keep(project, target, sheet, provenance.now().isoformat())
+        sheet = spotcheck.take_sheet(take, target.tasks, examples)
+        changed = spotcheck.keep_labels(project, target, sheet, provenance.now().isoformat())
         rows = [
             ("labels", len(sheet.labels)),
             ("rows corrected in the store", changed),
             ("lines left blank", sheet.blank),
         ]
-        console.table(f"Spot-check of {target.run.id}", ("what", "count"), rows)
+        console.print_table(f"Spot-check of {target.run.id}", ("what", "count"), rows)
         if changed:
             console.note("clean and split again: the corrected rows go into test, never train")
         console.done(folder)
         return
-    opinions = verdicts.load(folder / f"verdicts.{split}.jsonl")
-    lines = spotcheck.choose(compare.scored(target), opinions, count, target.settings.seed)
-    path = files.write(folder / f"spotcheck.{split}.csv", spotcheck.sheet(lines, target))
+    opinions = verdicts.load_verdicts(folder / f"verdicts.{split}.jsonl")
+    lines = spotcheck.choose_slots(compare.scored(target), opinions, count, target.settings.seed)
+    path = files.write_file(folder / f"spotcheck.{split}.csv", spotcheck.sheet(lines, target))
     reasons = sorted({line.why for line in lines})
     rows = [(why, sum(line.why == why for line in lines)) for why in reasons]
-    console.table(f"Slots of {target.run.id} to check", ("why", "slots"), rows)
+    console.print_table(f"Slots of {target.run.id} to check", ("why", "slots"), rows)
     console.done(path)
 
 
@@ -275,11 +279,11 @@ def add_golden_questions(
     if file is None:
         entries = [("--question", {"question": question, "answer": answer})]
     else:
-        entries = golden_edit.read(file)
+        entries = golden_edit.read_golden_entries(file)
     if task:
         entries = [(where, {"task": task, **entry}) for where, entry in entries]
-    how = golden_edit.Given(golden_edit.columns(map), keep)
-    result = golden_edit.add(project, entries, how, replace)
+    how = golden_edit.Given(golden_edit.golden_columns(map), keep)
+    result = golden_edit.add_golden_entries(project, entries, how, replace)
     rows = [
         ("added", len(result.added)),
         ("there already", result.same),
@@ -288,7 +292,7 @@ def add_golden_questions(
         ("lists joined to one answer", result.joined),
         *((f"key {name} kept in meta", count) for name, count in sorted(result.kept.items())),
     ]
-    console.table(f"golden set of {project.sem}", ("what", "entries"), rows)
+    console.print_table(f"golden set of {project.sem}", ("what", "entries"), rows)
     console.done(project.golden.with_name("golden_set.json"))
 
 
@@ -312,11 +316,13 @@ def check_golden_set(
     from sem.forge import language as languages
 
     if language is not None:
-        languages.checked(language, "--language")
+        languages.check_language(language, "--language")
     project = Project.load(sem)
-    count, findings, spoken = golden_edit.check(project, languages.language, language)
+    count, findings, spoken = golden_edit.check_golden_set_entries(
+        project, languages.detect_language, language
+    )
     rows = [(finding.id, finding.problem, finding.detail) for finding in findings]
-    console.table(f"golden set of {project.sem}", ("id", "problem", "detail"), rows)
+    console.print_table(f"golden set of {project.sem}", ("id", "problem", "detail"), rows)
     names = ", ".join(f"{name} {number}" for name, number in spoken.most_common())
     console.note(f"{count} questions; languages: {names or 'not checked'}")
     if findings:
@@ -328,10 +334,10 @@ def _take_strong_answers(project: Project, path: Path, split: str, snapshot: str
     """Keep the answers in the file `path` as those of the run called `strong`."""
     from sem.eval.answers import answers, subject
 
-    target = subject.resolve(project, None, split, console.version(snapshot))
+    target = subject.resolve_subject(project, None, split, console.read_version(snapshot))
     book = project.reports / "strong" / f"answers.{split}.jsonl"
     tasks = {example.id: example.task for example in target.examples}
-    taken, strangers, missing = answers.take(path, book, tasks)
+    taken, strangers, missing = answers.take_answers(path, book, tasks)
     rows = [("kept", taken), ("of no example here", strangers), ("without an answer", missing)]
-    console.table(f"strong on {split}", ("what", "rows"), rows)
+    console.print_table(f"strong on {split}", ("what", "rows"), rows)
     console.done(book)

@@ -38,8 +38,8 @@ def forge_examples(
 
     project = Project.load(sem, set)
     options = forge_run.Options(limit, yes, allow_plugins)
-    prepared = forge_run.prepare(project, options, datetime.now(UTC))
-    run_display.plan(prepared)
+    prepared = forge_run.prepare_forge(project, options, datetime.now(UTC))
+    run_display.print_plan(prepared)
     if dry_run:
         run_display.first(prepared)
         return
@@ -47,10 +47,12 @@ def forge_examples(
     if cost is not None:
         cost_forecast.allow(str(cost), yes)
     forged = forge_run.forge(
-        prepared, lambda items: console.progress(items, prepared.items, "asking")
+        prepared, lambda items: console.show_progress(items, prepared.items, "asking")
     )
-    forge_run.finish(prepared, forged, run_display.cleaning(prepared.at), run_display.bar)
-    run_display.result(prepared, forged)
+    forge_run.finish_forge(
+        prepared, forged, run_display.cleaning(prepared.at), run_display.cleaning_bar
+    )
+    run_display.print_result(prepared, forged)
     console.done(forged.report)
 
 
@@ -66,13 +68,13 @@ def show_chunks(sem: Sem = None, allow_plugins: AllowPlugins = False, set: Overr
     from sem.forge.run import survey
 
     project = Project.load(sem, set)
-    view = survey.look(project, allow_plugins)
+    view = survey.survey_documents(project, allow_plugins)
     for note in view.notes:
         console.note(note)
-    console.table("Documents", survey.DOCUMENTS, view.document_rows())
-    console.table("Skipped", survey.SKIPPED, view.skip_rows())
-    console.table("In all", survey.TOTALS, view.total_rows())
-    console.done(survey.write(project, view))
+    console.print_table("Documents", survey.DOCUMENTS, view.document_rows())
+    console.print_table("Skipped", survey.SKIPPED, view.skip_rows())
+    console.print_table("In all", survey.TOTALS, view.total_rows())
+    console.done(survey.write_chunks(project, view))
 
 
 @job("forge.teacher")
@@ -98,9 +100,9 @@ def examine_teacher(
     from sem.forge.teacher import teacher as teachers
 
     project = Project.load(sem, set)
-    settings = config.load(project).settings.teacher
+    settings = config.load_forge_config(project).settings.teacher
     teacher = teachers.teacher(settings, project.root, datetime.now(UTC))
-    exam = teacher_exam.prepare(project, rows)
+    exam = teacher_exam.prepare_exam(project, rows)
     requests = [request for _, request in teacher_exam.requests(exam, teacher)]
     cost = teacher.client.estimate(requests)
     forecast = f"{cost.calls} calls of {teacher.name} for at most ${cost.at_most_usd:.4f}"
@@ -108,9 +110,11 @@ def examine_teacher(
     if cost.at_most_usd:
         cost_forecast.allow(forecast, yes)
     result = teacher_exam.sit(exam, teacher, settings.min_right)
-    console.table(f"Teacher {teacher.name}", ("exam", ""), teacher_exam.table(exam, result))
+    console.print_table(
+        f"Teacher {teacher.name}", ("exam", ""), teacher_exam.exam_table(exam, result)
+    )
     print(result.verdict)
-    console.done(teacher_exam.write(exam, result, teacher.name))
+    console.done(teacher_exam.write_exam(exam, result, teacher.name))
     if not result.is_go:
         sys.exit(1)
 
@@ -136,7 +140,7 @@ def serve_teacher(
     from sem.lm.local import llamacpp
     from sem.lm.weights import gguf_files
 
-    path = gguf_files.locate(model, projects.tree())
+    path = gguf_files.locate(model, projects.project_tree())
     server = llamacpp.Server(llamacpp.Serving(path, port, context, slots, threads))
     console.note(f"{server.name} answers, {slots} at once; Ctrl-C ends it")
     print(server.address, flush=True)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from sem.core import console, files, provenance
 from sem.core.errors import Busy, SemError
 from sem.core.project import Project
-from sem.core.run import find
+from sem.core.run import find_run
 from sem.jobs.job import BareValue, Overrides, RunId, Sem, Split, job
 
 
@@ -34,7 +34,7 @@ def promote_run(
     from sem.ops import promote
 
     project = Project.load(sem, set)
-    promoted = promote.promote(project, run, reason, provenance.now())
+    promoted = promote.promote_tested_run(project, run, reason, provenance.now())
     console.note(f"{promoted} is promoted")
     console.done(project.promoted)
 
@@ -70,7 +70,7 @@ def check_promoted_run(
                 return
             if again:
                 shutil.rmtree(desk.night(at).reports, ignore_errors=True)
-            night = nightly.run(desk, at)
+            night = nightly.run_night(desk, at)
     except Busy:
         console.note("another nightly run is at work: nothing to do")
         return
@@ -84,7 +84,7 @@ def check_promoted_run(
         "judge",
     )
     rows = [_nightly_row(name, split) for name, split in night["splits"].items()]
-    console.table(f"{desk.project.sem}: {night.get('run', '-')}", columns, rows)
+    console.print_table(f"{desk.project.sem}: {night.get('run', '-')}", columns, rows)
     if night["status"] != "ok":
         why = night.get("error", "slot accuracy fell")
         raise SemError(f"nightly {night['status']}: {why}; {night['alert']}", f"see {desk.alert}")
@@ -108,11 +108,11 @@ def install_cron(
 
     project = Project.load(sem, set)
     if write:
-        cron.write(project)
+        cron.write_crontab(project)
         console.note("the crontab has the line; cron's output goes to the log")
         console.done(cron.log(project))
     else:
-        print(cron.line(project))
+        print(cron.cron_line(project))
 
 
 @job("ops.project_tokens")
@@ -138,12 +138,14 @@ def project_tokens(
 
     project = Project.load(sem)
     path = config or project.root / "configs" / "budget.yaml"
-    settings = budget.load(path)
+    settings = budget.load_budget(path)
     answers = budget.find_answers(project, run, split)
     console.note(f"measured tokens: {answers or 'none yet; using the profile'}")
-    projection = budget.project(settings, budget.measure(answers) if answers else {})
+    projection = budget.project_daily_tokens(
+        settings, budget.measure_tokens(answers) if answers else {}
+    )
     columns = ("page", "requests/day", "prompt", "completion", "tokens/day", "from")
-    console.table("projected daily tokens", columns, budget.rows(projection))
+    console.print_table("projected daily tokens", columns, budget.projection_rows(projection))
     if projection.is_alert:
         raise SemError(
             f"{projection.daily_tokens / 1e6:,.1f} M tokens a day is {projection.share:,.1f} x "
@@ -178,15 +180,15 @@ def backfill_rows(
 
     project, at = Project.load(sem, set), provenance.now()
     if since:
-        change = touched.change(project, since)
+        change = touched.change_since(project, since)
         counts = Counter((work.kind, work.slots) for work in touched.work(project, change))
         rows = [(kind, ", ".join(slots) or "-", n) for (kind, slots), n in sorted(counts.items())]
-        console.table(f"touched since {change.since}", ("kind", "slots", "rows"), rows)
-        console.table("left out", ("why", "rows"), sorted(change.left_out.items()))
+        console.print_table(f"touched since {change.since}", ("kind", "slots", "rows"), rows)
+        console.print_table("left out", ("why", "rows"), sorted(change.left_out.items()))
     if dry_run:
         return
     settings = project.settings("backfill", Backfill)
-    queue = Queue(backfill.path(project))
+    queue = Queue(backfill.queue_path(project))
     if since:
         added = queue.add(touched.work(project, change))
         console.note(f"{added:,} items are new in the queue")
@@ -196,18 +198,20 @@ def backfill_rows(
         f"{os.getpid()}-{secrets.token_hex(4)}",
         at,
         settings,
-        relabel.client(project, settings, at),
+        relabel.relabel_client(project, settings, at),
         per_minute,
         _counting_tokenizer(project),
     )
-    console.table("done by this worker", ("what", "items"), sorted(backfill.run(desk).items()))
+    console.print_table(
+        "done by this worker", ("what", "items"), sorted(backfill.run_backfill(desk).items())
+    )
     states: dict[Any, int] = queue.counts(desk.clock())
     rows = [(kind, state, n) for (kind, state), n in states.items()]
-    console.table("queue", ("kind", "state", "items"), rows)
-    console.table("failed", ("why", "items"), queue.reasons().items())
+    console.print_table("queue", ("kind", "state", "items"), rows)
+    console.print_table("failed", ("why", "items"), queue.reasons().items())
     if desk.model is None and states.get((touched.RELABEL, "queued")):
         console.note("relabelling waits: no strong model is configured, or its cap is reached")
-    console.done(Path(backfill.path(project)))
+    console.done(Path(backfill.queue_path(project)))
 
 
 @job("ops.launch")
@@ -238,15 +242,15 @@ def launch_on_cloud(
     from sem.ops.cloud import cloud_launch, cloud_task
 
     project = Project.load(sem)
-    target = find(project, run, finished=False)
+    target = find_run(project, run, finished=False)
     request = cloud_task.Wanted(cloud, gpu, count, spot, max_cost, max_hours)
     tools = cloud_launch.Tools.of(cloud)
     if yes:
         cloud_launch.refuse_cpu(target)
-        cloud_launch.train(project, target, request, tools)
+        cloud_launch.train_on_cloud(project, target, request, tools)
         console.done(target.folder)
         return
-    path = cloud_launch.write(project, target, request)
+    path = cloud_launch.write_cloud_task(project, target, request)
     print(path.read_text("utf-8"))
     if price:
         cloud_launch.price(tools, path)

@@ -35,14 +35,14 @@ def write_optimizer_pairs(
     """
     from sem.optimizer.data import optimizer_data
 
-    root = projects.tree()
-    settings = optimizer_data.settings_of(root, list(set))
+    root = projects.project_tree()
+    settings = optimizer_data.pair_settings(root, list(set))
     with files.lock(root / optimizer_data.FOLDER / ".data.lock", "the optimizer's data"):
-        pairs = optimizer_data.build(root, settings, list(also))
-        path = optimizer_data.save(root, pairs, settings)
+        pairs = optimizer_data.build_pairs(root, settings, list(also))
+        path = optimizer_data.save_pairs(root, pairs, settings)
     columns = ("part", "pairs", "distinct subjects", "families", "categories")
     rows = [(name, *counts.values()) for name, counts in pairs.counts().items()]
-    console.table("pairs", columns, rows)
+    console.print_table("pairs", columns, rows)
     for reason, count in sorted(pairs.left_out.items()):
         console.note(f"left out: {count} {reason}")
     console.done(path)
@@ -65,12 +65,12 @@ def train_optimizer(
     from sem.optimizer.data import optimizer_data
     from sem.optimizer.model import optimizer_train
 
-    root = projects.tree()
-    settings = optimizer_train.settings_of(root, list(set))
-    train, val = optimizer_data.load(root, "train"), optimizer_data.load(root, "val")
-    folder = optimizer_train.run(root, settings, train, val)
+    root = projects.project_tree()
+    settings = optimizer_train.optimizer_train_settings(root, list(set))
+    train, val = optimizer_data.load_pairs(root, "train"), optimizer_data.load_pairs(root, "val")
+    folder = optimizer_train.run_optimizer_training(root, settings, train, val)
     if promote:
-        optimizer_train.promote(root, folder.name)
+        optimizer_train.promote_optimizer(root, folder.name)
     console.done(folder)
 
 
@@ -94,15 +94,15 @@ def rewrite_prompts(
     """
     from sem.optimizer.model import confidence, rewriter
 
-    root = projects.tree()
-    folder = rewriter.find(root, name)
-    network, worth = rewriter.TorchRewriter.load(folder, root), confidence.load(folder)
+    root = projects.project_tree()
+    folder = rewriter.find_optimizer(root, name)
+    network, worth = rewriter.TorchRewriter.load(folder, root), confidence.load_calibration(folder)
     decoding = rewriter.Decoding(max_tokens, temperature, beams, seed, penalty)
     rewrites = network.rewrite(list(prompt), decoding)
     for raw, rewrite in zip(prompt, rewrites, strict=True):
-        sure = confidence.of(rewrite, raw, worth)
+        sure = confidence.rewrite_confidence(rewrite, raw, worth)
         if json:
-            print(jsonio.dumps({"raw_prompt": raw, "confidence": sure, **vars(rewrite)}))
+            print(jsonio.canonical_json({"raw_prompt": raw, "confidence": sure, **vars(rewrite)}))
         else:
             print(f"{rewrite.text}\n")
             console.note(f"confidence {sure:.2f}, {rewrite.tokens} tokens")
@@ -138,11 +138,11 @@ def evaluate_optimizer(
     from sem.optimizer.eval import trial
     from sem.optimizer.model import rewriter
 
-    root = projects.tree()
+    root = projects.project_tree()
     request = trial.Wanted(rows, pairs, seed, questions, answer_with, judge)
-    result = trial.run(root, rewriter.find(root, name), request, provenance.now())
+    result = trial.run_trial(root, rewriter.find_optimizer(root, name), request, provenance.now())
     for title, columns, table in result.tables:
-        console.table(title, columns, table)
+        console.print_table(title, columns, table)
     console.done(result.page)
     if result.stopped:
         raise result.stopped
@@ -162,6 +162,6 @@ def serve_optimizer(name: OptimizerRun = None, set: Overrides = ()) -> None:
     """
     from sem.optimizer.server import config, serve
 
-    root = projects.tree()
-    settings = config.load(root, tuple(set))
-    serve.serve(settings, root, name, lambda address: print(address, flush=True))
+    root = projects.project_tree()
+    settings = config.load_serve_settings(root, tuple(set))
+    serve.serve_http(settings, root, name, lambda address: print(address, flush=True))

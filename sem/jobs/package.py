@@ -6,7 +6,7 @@ from typing import Annotated
 from sem.core import console, taint
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.core.run import find
+from sem.core.run import find_run
 from sem.jobs.job import Overrides, RunId, Sem, job
 
 
@@ -28,11 +28,11 @@ def export_package(
     from sem.package.export import bundle
 
     project = Project.load(sem)
-    source = find(project, run)
+    source = find_run(project, run)
     folder = bundle.export(project, source, list(target))
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     rows = [(path.relative_to(folder), f"{path.stat().st_size:,}") for path in files]
-    console.table(f"package of {source.id}", ("file", "bytes"), rows)
+    console.print_table(f"package of {source.id}", ("file", "bytes"), rows)
     console.done(folder)
 
 
@@ -58,7 +58,7 @@ def verify_package(
     from sem.package.verify import verify
 
     folder = path or _package_of_run(sem, run)
-    faults = verify.faults(folder)
+    faults = verify.package_faults(folder)
     if faults:
         raise SemError(
             f"{folder}: {len(faults)} faults:\n       " + "\n       ".join(faults),
@@ -75,8 +75,8 @@ def _package_of_run(sem: str | None, run: str | None) -> Path:
     from sem.package.export import bundle
 
     project = Project.load(sem)
-    folder = bundle.latest(project, run)
-    taint.refuse(project.adapters / folder.name, f"run {folder.name}")
+    folder = bundle.latest_package(project, run)
+    taint.refuse_tainted(project.adapters / folder.name, f"run {folder.name}")
     return folder
 
 
@@ -85,7 +85,7 @@ def _repeat_answers(project: Project, folder: Path, count: int) -> None:
     from sem.eval.answers import subject
     from sem.package.verify import verify
 
-    proven = subject.resolve(project, folder.name, "test", None)
+    proven = subject.resolve_subject(project, folder.name, "test", None)
     if not proven.book.path.exists():
         raise SemError(
             f"run {folder.name} has no answers on the test part: the package's hashes are right, "

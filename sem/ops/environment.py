@@ -37,7 +37,7 @@ def pins(lock: Path) -> list[tuple[str, str, str]]:
     return [(m[1], m[2], m[3] or "") for line in lines if (m := PIN.match(line))]
 
 
-def versions(lock: Path) -> list[Row]:
+def environment_versions(lock: Path) -> list[Row]:
     """Python, the packages that matter most, and how many differ from LOCK."""
     odd = differing(lock)
     rows = [("python", platform.python_version())]

@@ -77,14 +77,14 @@ def status_of_night(found: Desk, at: datetime) -> str | None:
     return ended[-1] if ended else None
 
 
-def run(found: Desk, at: datetime) -> dict[str, Any]:
+def run_night(found: Desk, at: datetime) -> dict[str, Any]:
     """The night of AT: one row of the history, whatever happens, and the alert it deserves."""
     began = time.monotonic()
     night: dict[str, Any] = {"date": f"{at:%Y-%m-%d}", "at": at.isoformat(), "splits": {}}
     try:
-        night["run"] = promotion.of(found.project)
+        night["run"] = promotion.promoted_run_id(found.project)
         for split in _splits(found):
-            night["splits"][split] = watch(found, night["run"], split, at)
+            night["splits"][split] = watch_split(found, night["run"], split, at)
         night["status"] = "regressed" if _regressions(night) else "ok"
     except SemError as error:
         night |= {"status": FAILED, "error": error.message}
@@ -98,7 +98,7 @@ def run(found: Desk, at: datetime) -> dict[str, Any]:
     else:
         night["alert"] = alert.ring(found.alert, night)
     with files.appending(found.history) as file:
-        files.append(file, night)
+        files.append_row(file, night)
     night["archived"] = list(archive(found, at))
     return night
 
@@ -109,10 +109,10 @@ def _has_rung(found: Desk, night: dict[str, Any], at: datetime) -> bool:
     return night["status"] == FAILED and bool(before) and before[-1] == night["error"]
 
 
-def watch(found: Desk, run_id: str, split: str, at: datetime) -> dict[str, Any]:
+def watch_split(found: Desk, run_id: str, split: str, at: datetime) -> dict[str, Any]:
     """What the run says on SPLIT tonight, against its record."""
-    tonight = subject.resolve(found.night(at), run_id, split, None)
-    subject.answer(tonight)
+    tonight = subject.resolve_subject(found.night(at), run_id, split, None)
+    subject.answer_subject(tonight)
     judged = _judge(found, tonight, at)
     record = replace(tonight, project=found.record(run_id))
     is_first = not record.book.path.exists()
@@ -120,7 +120,7 @@ def watch(found: Desk, run_id: str, split: str, at: datetime) -> dict[str, Any]:
         _keep(tonight, record)
     was, now = _read(record), _read(tonight)
     before, after = _scores(record, was), _scores(tonight, now)
-    change = paired_stats.paired(before, after, "accuracy")
+    change = paired_stats.paired_differences(before, after, "accuracy")
     totals = metrics.totals(after)
     return {
         "n": totals["n"],
@@ -151,14 +151,14 @@ def _judge(found: Desk, tonight: Subject, at: datetime) -> str:
     """Judge TONIGHT's answers within the judge's own cap; what became of it, in words."""
     if not found.settings.judge:
         return "off (nightly.judge)"
-    if not judge_config.load(found.project).calls.models:
+    if not judge_config.load_judge_config(found.project).calls.models:
         return "none configured"
     session = judge_session.open_session(
         tonight.project, tonight.run.id, tonight.split, None, "slots", "base", at
     )
     for _ in session.hear():
         pass
-    return f"{judge_session.summary(session)['spending']['usd']:.6f} USD"
+    return f"{judge_session.session_summary(session)['spending']['usd']:.6f} USD"
 
 
 def _keep(tonight: Subject, record: Subject) -> None:
@@ -166,19 +166,19 @@ def _keep(tonight: Subject, record: Subject) -> None:
     source, target = tonight.book.path.parent, record.book.path.parent
     target.mkdir(parents=True, exist_ok=True)
     for path in sorted(source.glob(f"verdicts.{tonight.split}.json*")):
-        files.write(target / path.name, path.read_bytes())
-    files.write(record.book.header_path, tonight.book.header_path.read_bytes())
-    files.write(record.book.path, tonight.book.path.read_bytes())
+        files.write_file(target / path.name, path.read_bytes())
+    files.write_file(record.book.header_path, tonight.book.header_path.read_bytes())
+    files.write_file(record.book.path, tonight.book.path.read_bytes())
 
 
 def _read(found: Subject) -> dict[str, answers.Answer]:
-    return answers.read(found.book.path)
+    return answers.read_answers(found.book.path)
 
 
 def _scores(found: Subject, said: dict[str, answers.Answer]) -> list[metrics.Score]:
     path = found.project.reports / found.run.id / f"verdicts.{found.split}.jsonl"
-    scores = compare.marked(found, said, compare.similarity_of(found))
-    return verdicts.applied(scores, verdicts.load(path))
+    scores = compare.score_answers(found, said, compare.similarity_of(found))
+    return verdicts.applied(scores, verdicts.load_verdicts(path))
 
 
 def _changed(record: Subject, tonight: Subject) -> list[str]:

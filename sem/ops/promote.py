@@ -17,10 +17,12 @@ from sem.eval.gate import gate_inputs, policy
 SPLIT = "test"  # golden questions are too few, and val has chosen the run
 
 
-def promote(project: Project, run_id: str | None, reason: str | None, at: datetime) -> str:
+def promote_tested_run(
+    project: Project, run_id: str | None, reason: str | None, at: datetime
+) -> str:
     """Make a run the promoted one and return its id; without a usable PASS only for a reason."""
-    target = run.find(project, run_id)
-    taint.refuse(target.folder, f"run {target.id}")
+    target = run.find_run(project, run_id)
+    taint.refuse_tainted(target.folder, f"run {target.id}")
     path = project.reports / target.id / "gate.json"
     gate = state.read_if_there(path, state.Gate)
     faults = [] if gate is None else gate_faults(project, target, gate)
@@ -34,16 +36,16 @@ def promote(project: Project, run_id: str | None, reason: str | None, at: dateti
         "format": "promoted.v1",
         "run": target.id,
         "promoted_at": at.isoformat(),
-        "gate": {"verdict": verdict, "sha256": files.sha256(path) if gate else None},
+        "gate": {"verdict": verdict, "sha256": files.sha256_file(path) if gate else None},
         "gate_faults": faults,
         "reason": reason,
-        "before": (promotion.read(project) or {"run": None})["run"],
+        "before": (promotion.read_promotion(project) or {"run": None})["run"],
     }
     with taint.publishing(project.models):
         # A takedown may have come in between.
-        taint.refuse(target.folder, f"run {target.id}")
-        files.write(project.promoted, jsonio.pretty(entry))
-    return promotion.of(project)
+        taint.refuse_tainted(target.folder, f"run {target.id}")
+        files.write_file(project.promoted, jsonio.pretty(entry))
+    return promotion.promoted_run_id(project)
 
 
 def _obstacle(gate: state.Gate | None, faults: list[str]) -> str:
@@ -60,11 +62,11 @@ def gate_faults(project: Project, target: Run, gate: state.Gate) -> list[str]:
     for name, wanted in (("sem", project.sem), ("run", target.id), ("split", SPLIT)):
         if gate.get(name) != wanted:
             faults.append(f"it is of the {name} {gate.get(name)!r}, not {wanted!r}")
-    rules = gate_inputs.policy_facts(project, policy.load(project))
+    rules = gate_inputs.policy_facts(project, policy.load_gate_policy(project))
     decided_by = gate.get("rests_on", {}).get("policy")
     if not isinstance(decided_by, dict) or decided_by.get("sha256") != rules["sha256"]:
         faults.append("the policy (gate.yaml) has changed since")
-    digest = files.sha256(project.reports / target.id / "gate.json")
+    digest = files.sha256_file(project.reports / target.id / "gate.json")
     ledger = project.reports / gate_inputs.LEDGER
     entries = list(state.read_state_rows(ledger, state.GateEntry)) if ledger.exists() else []
     known = [entry for entry in entries if entry["gate_sha256"] == digest]

@@ -51,7 +51,7 @@ SHAPE = re.compile(
 )
 
 
-def write(parts: Layout) -> str:
+def write_layout(parts: Layout) -> str:
     """PARTS as one prompt."""
     constraints = "".join(f"- {each}\n" for each in parts.constraints)
     steps = "".join(f"{number}. {each}\n" for number, each in enumerate(parts.steps, 1))
@@ -61,7 +61,7 @@ def write(parts: Layout) -> str:
     )
 
 
-def read(text: str) -> Layout | None:
+def read_layout(text: str) -> Layout | None:
     """The parts of TEXT; None when it is not exactly one such layout."""
     found = SHAPE.fullmatch(text.strip())
     if found is None:
@@ -78,16 +78,16 @@ def read(text: str) -> Layout | None:
 
 def flaws(text: str, raw_prompt: str) -> list[str]:
     """Why TEXT is no good rewrite of RAW_PROMPT, each in a word; empty when it is one."""
-    parts = read(text)
+    parts = read_layout(text)
     if parts is None:
         return ["no_layout"]
     found = []
-    if folded(parts.task) != folded(raw_prompt):
+    if fold_layout_text(parts.task) != fold_layout_text(raw_prompt):
         found.append("task_changed")
     for name, items in (("constraints", parts.constraints), ("steps", parts.steps)):
         if not FEWEST <= len(items) <= MOST:
             found.append(f"{name}_count")
-        if len({folded(item) for item in items}) < len(items):
+        if len({fold_layout_text(item) for item in items}) < len(items):
             found.append(f"{name}_repeated")
     if re.match(r"an? an?\b", parts.persona):
         found.append("double_article")
@@ -105,10 +105,10 @@ def is_stuffed(parts: Layout) -> bool:
     said = [parts.context, *parts.constraints, *parts.steps, parts.goal]
     runs = [run for line in said for run in _runs(line)]
     again = len(runs) - len(set(runs))
-    task = folded(parts.task).casefold()
+    task = fold_layout_text(parts.task).casefold()
     # "Survey answers" is said again in good English; a whole request is not.
     long = len(task.split()) >= ECHOED
-    echoed = sum(task in folded(line).casefold() for line in said) if long else 0
+    echoed = sum(task in fold_layout_text(line).casefold() for line in said) if long else 0
     return again > REPEATED * max(len(runs), 1) or echoed > 1
 
 
@@ -119,9 +119,13 @@ def _runs(line: str) -> list[tuple[str, ...]]:
 
 def is_useful(text: str, raw_prompt: str, finished: bool) -> bool:
     """Whether TEXT is a whole, changed, sound layout around RAW_PROMPT."""
-    return finished and folded(text) != folded(raw_prompt) and not flaws(text, raw_prompt)
+    return (
+        finished
+        and fold_layout_text(text) != fold_layout_text(raw_prompt)
+        and not flaws(text, raw_prompt)
+    )
 
 
-def folded(text: str) -> str:
+def fold_layout_text(text: str) -> str:
     """TEXT as it is compared: spaces and a final stop aside."""
     return " ".join(text.split()).rstrip(".")

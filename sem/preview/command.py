@@ -52,13 +52,13 @@ def run_preview(args: Request) -> None:
     # A strict document has no field for a refusal: it would prove a gain that does not count.
     strict = zk.document(made, _version()) if args.zk and not is_refused else None
     if args.output_file:
-        files.write(args.output_file, jsonio.pretty(made))
+        files.write_file(args.output_file, jsonio.pretty(made))
     if strict:
-        files.write(args.zk, jsonio.pretty(strict))
+        files.write_file(args.zk, jsonio.pretty(strict))
     if args.output_format == "json":
         sys.stdout.write(jsonio.pretty(made))
     else:
-        preview_text.result(made, args.verbose)
+        preview_text.print_preview(made, args.verbose)
     if is_refused:
         unwritten = f"; {args.zk} was not written" if args.zk else ""
         raise SemError(
@@ -73,7 +73,7 @@ def _made(args: Request, project: Project | None) -> dict[str, Any]:
     from sem.preview.result import preview_run, sources
 
     folder = args.cache or (project and project.root / "data" / project.sem / cache.FOLDER)
-    cache.sweep(folder, time.time())
+    cache.remove_stale_previews(folder, time.time())
     options = preview_run.Options(
         args.data_path, args.sample_size, args.random_seed, args.test_mode, args.seconds,
         args.baseline_model, folder, target=args.target,
@@ -83,16 +83,16 @@ def _made(args: Request, project: Project | None) -> dict[str, Any]:
     else:
         question = _of_rows(args, options, project)
     options = replace(options, parts=cache.parts(folder, question.name))
-    made = None if args.save_model else cache.find(folder, question.name)
+    made = None if args.save_model else cache.find_preview(folder, question.name)
     if made:
         console.note(f"cached: {folder / f'{question.name}.json'}")
         made["preview_metadata"]["cached"] = True
     else:
-        if there := cache.count(options.parts):
+        if there := cache.count_kept_parts(options.parts):
             console.note(f"goes on: {there} results of a preview that was stopped are kept")
         made = question.answer(options)
-        cache.keep(folder, question.name, made)
-    cache.forget(options.parts)
+        cache.keep_preview(folder, question.name, made)
+    cache.forget_parts(options.parts)
     return made
 
 
@@ -110,13 +110,15 @@ def _of_rows(args: Request, options: "Options", project: Project | None) -> Ques
     from sem.preview.result import document, preview_run
 
     def answer(options: "Options") -> dict[str, Any]:
-        found = preview_run.preview(options, project, provenance.now(), _watched)
+        found = preview_run.preview_rows(options, project, provenance.now(), _watched)
         if args.save_model:
             learnt = found.worth.learnt_rows
-            linear_models.write(args.save_model, found.worth.estimate.models[1], learnt)
-        return document.preview(found)
+            linear_models.write_linear_model(
+                args.save_model, found.worth.estimate.models[1], learnt
+            )
+        return document.preview_document(found)
 
-    return Question(preview_run.named(options, project) if options.cache else "", answer)
+    return Question(preview_run.preview_name(options, project) if options.cache else "", answer)
 
 
 def _of_examples(args: Request, options: "Options", project: Project) -> Question:
@@ -127,9 +129,9 @@ def _of_examples(args: Request, options: "Options", project: Project) -> Questio
     package = task_preview.package_of(options, project)
 
     def answer(options: "Options") -> dict[str, Any]:
-        return task_preview.preview(options, project, package, provenance.now(), _watched)
+        return task_preview.preview_examples(options, project, package, provenance.now(), _watched)
 
-    return Question(task_preview.named(options, project, package), answer)
+    return Question(task_preview.examples_preview_name(options, project, package), answer)
 
 
 def _check_examples(args: Request) -> None:

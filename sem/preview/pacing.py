@@ -39,9 +39,9 @@ class MachinePace:
     rows: int  # of the test part, as eval.yaml samples them
 
 
-def measure(project: Project) -> MachinePace:
+def measure_machine_pace(project: Project) -> MachinePace:
     """Return the pace of `project`'s base model and recipe here; takes half a minute or less."""
-    frozen, recipe = snapshot.load(project), recipes.of(project)
+    frozen, recipe = snapshot.load_snapshot(project), recipes.load_recipe(project)
     settings = project.settings("eval", EvalSettings)
     train, val = (list(frozen.examples(part)) for part in ("train", "val"))
     test = sum(1 for _ in frozen.examples("test"))
@@ -50,7 +50,7 @@ def measure(project: Project) -> MachinePace:
     with tempfile.TemporaryDirectory() as folder:
         bench = benches.prepared(project, project.base_model_id, Path(folder))
         rows = benches.encoded(bench, split)
-        pace = benches.measured(bench, rows, lambda _: True)
+        pace = benches.measure_token_pace(bench, rows, lambda _: True)
     length = sum(row.length for row in (*rows.base.kept, *rows.given.kept)) / (
         len(rows.base.kept) + len(rows.given.kept)
     )
@@ -75,7 +75,7 @@ def examples_that_fit(pace: MachinePace, project: Project, seconds: float) -> in
     What each checkpoint costs is counted: the validation loss, and, where all examples fit, the
     answers to validation prompts.
     """
-    recipe = recipes.of(project)
+    recipe = recipes.load_recipe(project)
     most = recipe.epochs * pace.examples
     steps = most / recipe.effective_batch
     checkpoints = max(1.0, steps / recipe.checkpoint_steps)

@@ -28,7 +28,7 @@ class Added:
     state: str
 
 
-def add(place: Place, given: Sequence[Path], replace: bool = False) -> list[Added]:
+def copy_documents(place: Place, given: Sequence[Path], replace: bool = False) -> list[Added]:
     """Copy the files GIVEN, and those in folders GIVEN, to the raw folder of PLACE.
 
     Everything is looked at before anything is copied: SemError names the first file that cannot
@@ -111,7 +111,7 @@ def _plan(place: Place, name: str, source: Path, replace: bool) -> Added:
         return Added(name, size, "added")
     if target.is_symlink() or not target.is_file():
         raise SemError(f"{target} is there and no plain file", "move it away")
-    if files.sha256(source) == files.sha256(target):
+    if files.sha256_file(source) == files.sha256_file(target):
         return Added(name, size, "same")
     if not replace:
         raise SemError(

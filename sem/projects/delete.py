@@ -50,14 +50,14 @@ class Listing:
         ]
 
 
-def look(root: Path, name: str) -> Listing:
+def list_deletion(root: Path, name: str) -> Listing:
     """What deleting NAME would remove; SemError when a folder of it leads elsewhere."""
-    place = Place(projects.checked(name), root)
+    place = Place(projects.check_project_name(name), root)
     present = [_own(place, kind) for kind in ORDER]
     left = [_going(place, kind) for kind in ORDER if _going(place, kind).is_dir()]
     shares = tuple(_share(folder) for folder in [*(p for p in present if p), *left])
     if not shares:
-        projects.find(root, name)
+        projects.find_place(root, name)
     models = place.folder("models")
     return Listing(
         place=place,
@@ -65,7 +65,7 @@ def look(root: Path, name: str) -> Listing:
         runs=len(list(models.glob("adapters/*/run.json"))),
         packages=len(list(models.glob("packages/*/manifest.json"))),
         promoted=(models / "promoted.json").is_file(),
-        is_current=(root / projects.CURRENT).is_file() and projects.current(root) == name,
+        is_current=(root / projects.CURRENT).is_file() and projects.current_project(root) == name,
     )
 
 
@@ -80,7 +80,7 @@ def delete(listing: Listing) -> None:
                     held.enter_context(files.lock(lock, f"something of {place.name}"))
         for kind in ORDER:
             _remove(place, kind)
-    projects.forget(place.root, place.name)
+    projects.unset_current_project(place.root, place.name)
 
 
 def _remove(place: Place, kind: str) -> None:
@@ -91,7 +91,7 @@ def _remove(place: Place, kind: str) -> None:
     if folder is None:
         return
     folder.rename(going)
-    files.sync(going.parent)
+    files.sync_path(going.parent)
     shutil.rmtree(going)
 
 

@@ -23,10 +23,12 @@ FOLDERS = ("data/{}/raw", "data/{}/processed", "data/{}/golden", "models/{}/adap
 BUILDING = ".new-"
 
 
-def create(root: Path, name: str, template: str = "qa", base_model: str = BASE_MODEL) -> Place:
+def create_from_template(
+    root: Path, name: str, template: str = "qa", base_model: str = BASE_MODEL
+) -> Place:
     """The project NAME made of TEMPLATE in the tree ROOT; SemError when anything is there."""
-    place = Place(projects.checked(name), root)
-    written = settings_of(name, template, base_model)
+    place = Place(projects.check_project_name(name), root)
+    written = template_settings(name, template, base_model)
     _refuse_existing(place)
     for folder in FOLDERS:
         (root / folder.format(name)).mkdir(parents=True, exist_ok=True)
@@ -36,7 +38,7 @@ def create(root: Path, name: str, template: str = "qa", base_model: str = BASE_M
     except OSError as error:  # another `new` of the same name was faster
         shutil.rmtree(building)
         raise _exists(place) from error
-    files.sync(root / "configs")
+    files.sync_path(root / "configs")
     return place
 
 
@@ -45,10 +47,10 @@ def complete_older(root: Path, name: str, base_model: str = BASE_MODEL) -> Place
 
     The tasks come last: without them it counts as an older project, and this is run again.
     """
-    place = Place(projects.checked(name), root)
+    place = Place(projects.check_project_name(name), root)
     if not place.is_older:
         raise SemError(f"{name} is no project of the older layout", "leave --from-older out")
-    written = settings_of(name, "qa", base_model)
+    written = template_settings(name, "qa", base_model)
     if (place.folder("configs") / projects.OLDER_FILES[0]).is_file():
         del written["forge.yaml"]
     for folder in FOLDERS:
@@ -59,15 +61,15 @@ def complete_older(root: Path, name: str, base_model: str = BASE_MODEL) -> Place
         if not target.exists():
             path.rename(target)
     shutil.rmtree(building)
-    files.sync(place.folder("configs"))
+    files.sync_path(place.folder("configs"))
     return place
 
 
-def settings_of(name: str, template: str, base_model: str) -> dict[str, str]:
+def template_settings(name: str, template: str, base_model: str) -> dict[str, str]:
     """The files of configs/NAME by path; SemError when TEMPLATE is unknown."""
     if template not in TEMPLATES:
         raise SemError(f"no template {template!r}", nearest(template, TEMPLATES))
-    named = {"name": name, "base_model": jsonio.dumps(base_model)}
+    named = {"name": name, "base_model": jsonio.canonical_json(base_model)}
     values = {**named, **TEMPLATES[template]}
     return {
         path.relative_to(folder).as_posix(): Template(path.read_text("utf-8")).substitute(values)
@@ -107,5 +109,5 @@ def _build(place: Place, written: dict[str, str]) -> Path:
     if building.exists():  # of a killed run
         shutil.rmtree(building)
     for path, text in written.items():
-        files.write(building / path, text)
+        files.write_file(building / path, text)
     return building

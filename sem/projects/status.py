@@ -63,7 +63,7 @@ class Status:
         return f"{found} --sem {self.sem}" if found.startswith("fab") else found
 
 
-def of(project: Project) -> Status:
+def project_status(project: Project) -> Status:
     """The Status of PROJECT; reads, changes nothing, and one damaged file hides no other thing."""
     place = Place(project.sem, project.root)
     damaged: list[SemError] = []
@@ -92,7 +92,7 @@ def of(project: Project) -> Status:
 
 def overview(root: Path) -> list[tuple[str, ...]]:
     """A row for each project of the tree ROOT."""
-    current = projects.current(root)
+    current = projects.current_project(root)
     return [
         (
             place.name,
@@ -126,7 +126,7 @@ def scores_in(path: Path) -> dict[str, Any]:
 
 def _promoted(project: Project) -> str | None:
     """The id of the promoted run of PROJECT, or that it is tainted; None where none is."""
-    found = promotion.read(project)
+    found = promotion.read_promotion(project)
     return None if found is None else str(found["run"])
 
 
@@ -145,16 +145,16 @@ def _examples(path: Path) -> int:
 def _golden(project: Project) -> int:
     source = golden.written(project)
     if source is not None:
-        return len(golden.entries(source))
-    return sum(1 for _ in files.rows(project.golden)) if project.golden.is_file() else 0
+        return len(golden.golden_entries(source))
+    return sum(1 for _ in files.read_rows(project.golden)) if project.golden.is_file() else 0
 
 
 def _snapshot(project: Project) -> str | None:
-    versions = snapshot.versions(project)
+    versions = snapshot.snapshot_versions(project)
     if not versions:
         return None
     version = versions[-1]
-    rows = snapshot.ledger(project)[f"v{version}"].get("rows", {})
+    rows = snapshot.read_ledger(project)[f"v{version}"].get("rows", {})
     return f"v{version}: " + ", ".join(f"{part} {count:,}" for part, count in rows.items())
 
 

@@ -168,7 +168,7 @@ class Recipe:
         return "loss" if self.select == "slot_f1" and not self.val_answers else self.select
 
 
-def of(project: Project) -> Recipe:
+def load_recipe(project: Project) -> Recipe:
     """train.yaml of PROJECT; SemError when it weighs a task that is none of the sem's."""
     recipe = project.settings("train", Recipe)
     for name in recipe.task_weights:

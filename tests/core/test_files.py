@@ -37,12 +37,12 @@ def test_a_killed_writer_never_leaves_a_torn_file(tmp_path: Path) -> None:
             time.sleep(0.25 + turn * 0.013)
             process.send_signal(signal.SIGKILL)
         assert files.read_json(path)["rows"][-1] == "x" * 50
-    assert files.sweep(tmp_path, (".tmp-*",)) <= 12
+    assert files.remove_temporary_files(tmp_path, (".tmp-*",)) <= 12
     assert [p.name for p in tmp_path.iterdir()] == ["manifest.json"]
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
-    path = files.write(tmp_path / "report.md", "old")
+    path = files.write_file(tmp_path / "report.md", "old")
     script = (
         f"import sys; sys.path.insert(0, {str(ROOT / 'scripts')!r})\n"
         "from pathlib import Path\nfrom sem.core import console, files\n"
@@ -89,7 +89,7 @@ def test_an_accepted_name_stays_inside_its_folder(name: str) -> None:
 )  # fmt: skip
 def test_json_that_is_not_strict_is_refused(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - many messages, one type
-        jsonio.loads(text)
+        jsonio.parse_json(text)
 
 
 @given(st.recursive(
@@ -98,9 +98,9 @@ def test_json_that_is_not_strict_is_refused(text: str) -> None:
     lambda inner: st.lists(inner) | st.dictionaries(st.text(
         st.characters(exclude_categories=["Cs"])), inner), max_leaves=20))  # fmt: skip
 def test_canonical_json_comes_back(value: object) -> None:
-    text = jsonio.dumps(value)
-    assert jsonio.loads(text) == value
-    assert jsonio.dumps(jsonio.loads(text)) == text
+    text = jsonio.canonical_json(value)
+    assert jsonio.parse_json(text) == value
+    assert jsonio.canonical_json(jsonio.parse_json(text)) == text
     assert "\n" not in text
 
 
@@ -108,26 +108,26 @@ def test_a_torn_last_line_is_cut_and_whole_lines_stay(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b'{"a":1}\n{"a":2}\n{"a":')
     with files.appending(path) as file:
-        files.append(file, {"a": 3})
-    assert [row["a"] for row in files.rows(path)] == [1, 2, 3]
+        files.append_row(file, {"a": 3})
+    assert [row["a"] for row in files.read_rows(path)] == [1, 2, 3]
 
 
 def test_a_row_that_is_no_json_is_named_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"a":1}\nnull}\n')
     with pytest.raises(SemError, match=r"rows\.jsonl:2: not JSON"):
-        list(files.rows(path))
+        list(files.read_rows(path))
 
 
 def test_a_manifest_notices_every_change(tmp_path: Path) -> None:
     for name in ("a.json", "sub/b.bin"):
-        files.write(tmp_path / name, name * 10)
-    manifest.seal(tmp_path)
-    assert manifest.faults(tmp_path) == []
+        files.write_file(tmp_path / name, name * 10)
+    manifest.seal_folder(tmp_path)
+    assert manifest.manifest_faults(tmp_path) == []
     (tmp_path / "a.json").write_text("a.jsom" * 10)
     (tmp_path / "new").write_text("")
     (tmp_path / "sub/b.bin").unlink()
-    assert [line.split(":")[0] for line in manifest.faults(tmp_path)] == [
+    assert [line.split(":")[0] for line in manifest.manifest_faults(tmp_path)] == [
         "sub/b.bin", "new", "a.json"]  # fmt: skip
 
 

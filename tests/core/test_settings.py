@@ -26,7 +26,7 @@ class Outer:
 def load(tmp_path: Path, text: str, *overrides: str) -> Outer:
     path = tmp_path / "train.yaml"
     path.write_text(text, "utf-8")
-    return settings.load(Outer, path, overrides)
+    return settings.load_settings(Outer, path, overrides)
 
 
 def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_no_is_text_where_text_is_wanted(tmp_path: Path) -> None:
 
 
 def test_an_absent_file_and_an_empty_file_mean_the_defaults(tmp_path: Path) -> None:
-    assert settings.load(Outer, tmp_path / "none.yaml") == Outer() == load(tmp_path, "")
+    assert settings.load_settings(Outer, tmp_path / "none.yaml") == Outer() == load(tmp_path, "")
 
 
 def test_an_override_wins_and_reaches_below(tmp_path: Path) -> None:

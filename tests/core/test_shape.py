@@ -61,7 +61,7 @@ def contract(**fields: Any) -> dict[str, Any]:
     ],
 )
 def test_null_is_allowed_in_every_spelling(kind, types, is_nullable):
-    held = shape.resolve(kind, contract())
+    held = shape.resolve_shape(kind, contract())
 
     assert (shape.types(held), shape.is_nullable(held)) == (types, is_nullable)
 
@@ -83,7 +83,7 @@ def test_every_spelling_of_a_label_is_closed():
 
 
 def test_objects_are_opened_however_they_are_referred_to():
-    found = slotspec.leaves(
+    found = slotspec.schema_leaves(
         contract(
             ref={"$ref": "#/$defs/Seller"},
             optional={"oneOf": [{"$ref": "#/$defs/Seller"}, NULL]},
@@ -161,12 +161,12 @@ def test_a_deep_union_is_filled_without_trying_every_combination():
         value = {"kind": "branch", "left": value}
     kind = Branch.model_json_schema()
 
-    assert schema.problems(shape.fill_nulls(value, kind, kind), kind) == []
+    assert schema.schema_problems(shape.fill_nulls(value, kind, kind), kind) == []
 
 
 def test_a_reference_that_points_nowhere_is_refused_with_the_nearest():
     with pytest.raises(SemError, match=r"'#/\$defs/Seler' points nowhere") as error:
-        schema.check(contract(seller={"$ref": "#/$defs/Seler"}), "io_schema")
+        schema.check_schema(contract(seller={"$ref": "#/$defs/Seler"}), "io_schema")
 
     assert "Seller" in error.value.hint
 
@@ -182,9 +182,9 @@ def test_a_reference_that_points_nowhere_is_refused_with_the_nearest():
     ],
 )
 def test_a_reference_is_followed_in_every_spelling(kind):
-    schema.check(kind, "io_schema")
+    schema.check_schema(kind, "io_schema")
 
-    assert shape.types(shape.resolve(kind, kind)) == {"string"}
+    assert shape.types(shape.resolve_shape(kind, kind)) == {"string"}
 
 
 def test_a_change_behind_a_reference_touches_the_slots_that_refer_to_it():
@@ -203,6 +203,6 @@ def spec_of(io_schema: dict[str, Any]) -> TaskSpec:
 
     from sem.core import settings
 
-    return settings.build(
+    return settings.build_settings(
         TaskSpec, SPEC | {"base_model_id": "x", "io_schema": io_schema, "rubric": {}}, "spec"
     )

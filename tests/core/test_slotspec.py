@@ -35,17 +35,19 @@ LEAVES = {
 
 
 def test_objects_and_lists_of_objects_are_opened() -> None:
-    assert set(slotspec.leaves(INVOICE)) == LEAVES
+    assert set(slotspec.schema_leaves(INVOICE)) == LEAVES
 
 
 def test_a_named_object_is_compared_whole() -> None:
-    found = set(slotspec.leaves(INVOICE, {"line_items": {}, "seller": {}}))
+    found = set(slotspec.schema_leaves(INVOICE, {"line_items": {}, "seller": {}}))
     assert {"line_items", "seller"} <= found
     assert not {name for name in found if name.startswith(("line_items[", "seller."))}
 
 
 def test_the_level_of_a_leaf_follows_its_type() -> None:
-    found = slotspec.of(INVOICE, {"buyer.vat": {"tolerance": 0.5, "level": "numeric_tol"}}, "x")
+    found = slotspec.slotspecs_of_schema(
+        INVOICE, {"buyer.vat": {"tolerance": 0.5, "level": "numeric_tol"}}, "x"
+    )
     levels = {name: spec.level for name, spec in found.items()}
     assert levels["line_items[].price"] == levels["seller.vat"] == levels["total"] == "numeric_tol"
     assert (levels["tags"], levels["free"], levels["either"]) == ("set_match", "exact", "exact")
@@ -54,15 +56,15 @@ def test_the_level_of_a_leaf_follows_its_type() -> None:
 
 def test_a_schema_that_holds_itself_ends() -> None:
     node = {"type": "object", "properties": {"name": {"type": "string"}, "child": {"$ref": "#"}}}
-    found = slotspec.leaves(node)
+    found = slotspec.schema_leaves(node)
     assert max(name.count(".") for name in found) == slotspec.MAX_DEPTH
-    assert slotspec.leaves({"properties": {"a": {"$ref": "#/nowhere"}}}) == {"a": None}
-    assert slotspec.leaves({"properties": {"a": {"$ref": "#/properties/a"}}})
+    assert slotspec.schema_leaves({"properties": {"a": {"$ref": "#/nowhere"}}}) == {"a": None}
+    assert slotspec.schema_leaves({"properties": {"a": {"$ref": "#/properties/a"}}})
 
 
 def test_a_key_with_a_point_is_no_path() -> None:
     odd = {"properties": {"a.b": PARTY, "c[d": PARTY}}
-    assert set(slotspec.leaves(odd)) == {"a.b", "c[d"}
+    assert set(slotspec.schema_leaves(odd)) == {"a.b", "c[d"}
 
 
 @pytest.mark.parametrize(
@@ -76,7 +78,7 @@ def test_a_key_with_a_point_is_no_path() -> None:
     ],
 )
 def test_older_spellings_are_read(values: object, made: SlotSpec) -> None:
-    assert slotspec.read(values, "x") == made
+    assert slotspec.read_slotspec(values, "x") == made
 
 
 @pytest.mark.parametrize(
@@ -97,7 +99,7 @@ def test_older_spellings_are_read(values: object, made: SlotSpec) -> None:
 )
 def test_what_is_wrong_is_named(values: object, message: str) -> None:
     with pytest.raises(SemError) as error:
-        slotspec.read(values, "slot 'price'")
+        slotspec.read_slotspec(values, "slot 'price'")
     assert message in str(error.value)
     assert str(error.value).startswith("slot 'price'")
 
@@ -109,7 +111,7 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_the_file_of_shared_levels_stands_below_rubric_and_example(tmp_path: Path) -> None:
-    shared = slotspec.load(
+    shared = slotspec.load_slot_levels(
         write(
             tmp_path,
             "defaults: {judge_model: x}\n"
@@ -117,7 +119,7 @@ def test_the_file_of_shared_levels_stands_below_rubric_and_example(tmp_path: Pat
             "levels: {substring: {threshold: 0.5}, llm_similarity: {threshold: 0.7}}",
         )
     )
-    spec = settings.build(TaskSpec, SPEC | {"base_model_id": "x", "rubric": {}}, "spec")
+    spec = settings.build_settings(TaskSpec, SPEC | {"base_model_id": "x", "rubric": {}}, "spec")
     found = spec.slots(shared=shared)
     assert set(found) == {"title", "price"}
     assert (found["title"].level, found["title"].passes_from) == ("llm_similarity", 0.7)
@@ -137,15 +139,15 @@ def test_the_file_of_shared_levels_stands_below_rubric_and_example(tmp_path: Pat
 )
 def test_a_wrong_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(SemError) as error:
-        slotspec.load(write(tmp_path, text))
+        slotspec.load_slot_levels(write(tmp_path, text))
     assert message in str(error.value)
 
 
 def test_an_older_file_is_read(shared: Path, tmp_path: Path) -> None:
-    found = slotspec.load(shared / "compat/curvedinf/judge_slots.yaml")
-    assert slotspec.read(found.slots["price"], "x") == SlotSpec("numeric_tol", 0.01)
+    found = slotspec.load_slot_levels(shared / "compat/curvedinf/judge_slots.yaml")
+    assert slotspec.read_slotspec(found.slots["price"], "x") == SlotSpec("numeric_tol", 0.01)
     assert set(found.levels) == set(slotspec.LEVELS)
-    assert slotspec.load(tmp_path / "none.yaml") == slotspec.SlotFile()
+    assert slotspec.load_slot_levels(tmp_path / "none.yaml") == slotspec.SlotFile()
 
 
 @pytest.mark.parametrize(
@@ -164,8 +166,8 @@ def test_the_rubric_names_fields_by_path(tmp_path: Path, name: str, message: str
     path = tmp_path / "spec.json"
     path.write_text(json.dumps(values))
     if not message:
-        assert name in taskspec.load(path).slots()
+        assert name in taskspec.load_taskspec(path).slots()
         return
     with pytest.raises(SemError) as error:
-        taskspec.load(path)
+        taskspec.load_taskspec(path)
     assert message in str(error.value)

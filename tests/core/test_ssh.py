@@ -133,7 +133,7 @@ HOSTILE = [
 @pytest.mark.parametrize("host", HOSTILE)
 def test_what_ssh_could_read_as_something_else_is_no_host(host):
     with pytest.raises(SemError, match=r"is no \[user@\]host"):
-        ssh.checked(host)
+        ssh.check_host(host)
 
 
 def test_a_word_that_no_shell_can_carry_is_refused():

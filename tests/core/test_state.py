@@ -83,7 +83,7 @@ def test_a_value_of_another_type_names_its_place(tmp_path, shape, other):
     for key, value in GOOD[shape].items():
         if type(value) is type(other):
             continue
-        path = files.write(tmp_path / "f.json", json.dumps(GOOD[shape] | {key: other}))
+        path = files.write_file(tmp_path / "f.json", json.dumps(GOOD[shape] | {key: other}))
 
         with pytest.raises(SemError, match=rf"f\.json: damaged: {key}"):
             state.read_state(path, shape)
@@ -106,25 +106,25 @@ def finished(tmp_path_factory, cut_master):
     root = shutil.copytree(cut_master, tmp_path_factory.mktemp("state"), dirs_exist_ok=True)
     folder = root / "models/toy/adapters/20260101-000000-aaaa"
     plan = {"snapshot": {"version": 1, "sha256": "x"}, "tasks": {}}
-    files.write(folder / "run.json", json.dumps(plan))
-    files.write(folder / "manifest.json", json.dumps({"adapter": {}, "result": {}}))
-    files.write(root / "models/toy/promoted.json", json.dumps({"run": folder.name}))
-    files.write(folder / "tainted.json", json.dumps({"marks": []}))
-    files.write(folder / "metrics.jsonl", '{"stage": "sft", "step": 1, "loss": 2.5}\n')
+    files.write_file(folder / "run.json", json.dumps(plan))
+    files.write_file(folder / "manifest.json", json.dumps({"adapter": {}, "result": {}}))
+    files.write_file(root / "models/toy/promoted.json", json.dumps({"run": folder.name}))
+    files.write_file(folder / "tainted.json", json.dumps({"marks": []}))
+    files.write_file(folder / "metrics.jsonl", '{"stage": "sft", "step": 1, "loss": 2.5}\n')
     other = folder.with_name("20260102-000000-bbbb")
-    files.write(other / "run.json", json.dumps(plan))
+    files.write_file(other / "run.json", json.dumps(plan))
     reports = root / "reports/toy"
-    files.write(reports / "r/answers.test.json", json.dumps({"made_on": []}))
-    files.write(reports / "r/answers.test.jsonl", json.dumps(ANSWER) + "\n")
-    files.write(reports / "backlog.jsonl", '{"split": "test"}\n')
-    files.write(reports / "r/2026-01-01__toy__run-1.eval-report.json", '{"notes": {}}')
+    files.write_file(reports / "r/answers.test.json", json.dumps({"made_on": []}))
+    files.write_file(reports / "r/answers.test.jsonl", json.dumps(ANSWER) + "\n")
+    files.write_file(reports / "backlog.jsonl", '{"split": "test"}\n')
+    files.write_file(reports / "r/2026-01-01__toy__run-1.eval-report.json", '{"notes": {}}')
     data = root / "data/toy"
-    files.write(data / "governance/tombstones.jsonl", '{"kind": "id", "digest": "x"}\n')
-    files.write(data / "governance/salt", "00" * 32)
-    files.write(data / "raw/feed.jsonl", '{"sha256": "x", "options": {}}\n')
-    files.write(data / "golden/held.jsonl", '{"id": "a"}\n')
-    files.write(data / "specs/f.json", '{"io_schema": {}}')
-    files.write(root / "configs/toy/acknowledged.jsonl", json.dumps(WANTED) + "\n")
+    files.write_file(data / "governance/tombstones.jsonl", '{"kind": "id", "digest": "x"}\n')
+    files.write_file(data / "governance/salt", "00" * 32)
+    files.write_file(data / "raw/feed.jsonl", '{"sha256": "x", "options": {}}\n')
+    files.write_file(data / "golden/held.jsonl", '{"id": "a"}\n')
+    files.write_file(data / "specs/f.json", '{"io_schema": {}}')
+    files.write_file(root / "configs/toy/acknowledged.jsonl", json.dumps(WANTED) + "\n")
     return root
 
 
@@ -143,33 +143,33 @@ def book(project: Project) -> answers.Book:
 
 
 READERS = {
-    "models/toy/promoted.json": lambda p: promotion.read(p),
-    "models/toy/adapters/20260101-000000-aaaa/run.json": lambda p: run.find(p, None).plan(),
-    "models/toy/adapters/20260101-000000-aaaa/manifest.json": lambda p: manifest.read(
+    "models/toy/promoted.json": lambda p: promotion.read_promotion(p),
+    "models/toy/adapters/20260101-000000-aaaa/run.json": lambda p: run.find_run(p, None).plan(),
+    "models/toy/adapters/20260101-000000-aaaa/manifest.json": lambda p: manifest.read_manifest(
         p.adapters / "20260101-000000-aaaa", state.RunManifest
     ),
-    "models/toy/adapters/20260101-000000-aaaa/tainted.json": lambda p: taint.read(
+    "models/toy/adapters/20260101-000000-aaaa/tainted.json": lambda p: taint.read_taints(
         p.adapters / "20260101-000000-aaaa"
     ),
-    "models/toy/adapters/20260101-000000-aaaa/metrics.jsonl": lambda p: run_compare.read(
+    "models/toy/adapters/20260101-000000-aaaa/metrics.jsonl": lambda p: run_compare.read_runs(
         p, ["20260101-000000-aaaa", "20260102-000000-bbbb"]
     ),
     "reports/toy/r/answers.test.json": lambda p: book(p).made_on,
-    "reports/toy/r/answers.test.jsonl": lambda p: answers.read(book(p).path),
-    "reports/toy/backlog.jsonl": lambda p: backlog.update(p, [], "test"),
+    "reports/toy/r/answers.test.jsonl": lambda p: answers.read_answers(book(p).path),
+    "reports/toy/backlog.jsonl": lambda p: backlog.update_backlog(p, [], "test"),
     "reports/toy/r/2026-01-01__toy__run-1.eval-report.json": lambda p: eval_report_v1._place(
         p.reports / "r", "toy", "x", date(2026, 1, 2)
     ),
-    "data/toy/governance/tombstones.jsonl": tombstones.load,
-    "data/toy/governance/salt": tombstones.load,
-    "data/toy/raw/feed.jsonl": capture_feed.ledger,
+    "data/toy/governance/tombstones.jsonl": tombstones.load_tombstones,
+    "data/toy/governance/salt": tombstones.load_tombstones,
+    "data/toy/raw/feed.jsonl": capture_feed.read_feed_ledger,
     "data/toy/golden/held.jsonl": holdout.ids,
-    "data/toy/specs/f.json": lambda p: spec_archive.find(p, "price", "f"),
+    "data/toy/specs/f.json": lambda p: spec_archive.find_archived_spec(p, "price", "f"),
     "configs/toy/acknowledged.jsonl": acknowledge._rows,
-    "data/toy/processed/clean.jsonl": lambda p: list(clean.examples(p)),
-    "data/toy/processed/clean.json": clean.facts,
-    "data/toy/processed/v1.json": snapshot.load,
-    "configs/toy/datasets.yaml": snapshot.load,
+    "data/toy/processed/clean.jsonl": lambda p: list(clean.read_clean_examples(p)),
+    "data/toy/processed/clean.json": clean.read_clean_facts,
+    "data/toy/processed/v1.json": snapshot.load_snapshot,
+    "configs/toy/datasets.yaml": snapshot.load_snapshot,
 }
 
 
@@ -202,11 +202,11 @@ def test_whoever_reads_a_damaged_file_gets_that_error(finished, tmp_path, name, 
 
 def append_row(path):
     with files.appending(path) as file:
-        files.append(file, {})
+        files.append_row(file, {})
 
 
 WRITERS = {
-    "write": lambda path: files.write(path, "x"),
+    "write": lambda path: files.write_file(path, "x"),
     "write_rows": lambda path: files.write_rows(path, [{}]),
     "appending": append_row,
 }
@@ -231,7 +231,7 @@ def test_a_damaged_plan_of_another_run_does_not_stop_prepare(prepared_toy, conte
     path = project.adapters / "29990101-000000-ffff" / "run.json"
     damage(path, content)
 
-    again = plan.prepare(project, None)
+    again = plan.prepare_training(project, None)
 
     assert again.id == made.id
     assert f"{path}: " in "".join(capsys.readouterr().err.split("\n")).replace("  ", " ")

@@ -14,7 +14,7 @@ def load(tmp_path: Path, **changes: object) -> taskspec.TaskSpec:
     values = {**SPEC, "base_model_id": "x", **changes}
     path = tmp_path / "spec.json"
     path.write_text(json.dumps({k: v for k, v in values.items() if v is not None}))
-    return taskspec.load(path)
+    return taskspec.load_taskspec(path)
 
 
 def split(**keys: object) -> dict[str, object]:
@@ -64,14 +64,14 @@ def test_levels_come_from_the_example_then_the_rubric_then_the_type(tmp_path: Pa
 
 @pytest.mark.parametrize("name", ["invoice-mvp.taskspec.json"])
 def test_the_shipped_v1_example_loads(shared: Path, name: str) -> None:
-    spec = taskspec.load(shared / "compat/promptprecision/specs/examples" / name)
+    spec = taskspec.load_taskspec(shared / "compat/promptprecision/specs/examples" / name)
     assert spec.task_id == "invoice_mvp_extract_v1"
 
 
 def test_the_v1_minimal_file_lacks_required_keys(shared: Path) -> None:
     folder = shared / "compat/promptprecision/specs/examples"
     with pytest.raises(SemError, match="is missing"):
-        taskspec.load(folder / "invoice-mvp.taskspec.min.json")
+        taskspec.load_taskspec(folder / "invoice-mvp.taskspec.min.json")
 
 
 INTEGER = {"type": "object", "properties": {"n": {"type": "integer", "minimum": 0}}}
@@ -82,15 +82,15 @@ INTEGER = {"type": "object", "properties": {"n": {"type": "integer", "minimum": 
     [({"n": 1}, 0), ({"n": 1.0}, 1), ({"n": True}, 1), ({"n": -1}, 1), ({"n": float("nan")}, 1)],
 )
 def test_the_validator_is_stricter_than_the_stock_one(value: object, found: int) -> None:
-    assert len(schema.problems(value, INTEGER)) == found
+    assert len(schema.schema_problems(value, INTEGER)) == found
 
 
 def test_formats_are_checked() -> None:
     dated = {"type": "string", "format": "date"}
-    assert schema.problems("2024-13-01", dated)
-    assert not schema.problems("2024-12-01", dated)
+    assert schema.schema_problems("2024-13-01", dated)
+    assert not schema.schema_problems("2024-12-01", dated)
 
 
 def test_a_pattern_that_never_ends_is_a_problem_not_a_hang() -> None:
     evil = {"type": "string", "pattern": "^(a|aa)+$"}
-    assert "takes longer than" in schema.problems("a" * 60 + "!", evil)[0]
+    assert "takes longer than" in schema.schema_problems("a" * 60 + "!", evil)[0]

@@ -93,5 +93,5 @@ def improve(root: Path) -> None:
         row["id"]: row["output_json"]
         for row in rows(next((root / "data/toy/processed").glob("val.v*.jsonl")))
     }
-    better = [row | {"text": jsonio.dumps(references[row["id"]])} for row in rows(path)]
+    better = [row | {"text": jsonio.canonical_json(references[row["id"]])} for row in rows(path)]
     files.write_rows(path, better)

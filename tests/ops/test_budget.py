@@ -44,11 +44,11 @@ def row(task: str, tokens_in: int, tokens_out: int) -> dict:
 @pytest.fixture(params=["shipped", "older"])
 def config(request, tmp_path) -> budget.BudgetSettings:
     shipped = ROOT / "configs" / "budget.yaml"
-    return budget.load(shipped if request.param == "shipped" else written(tmp_path, OLDER))
+    return budget.load_budget(shipped if request.param == "shipped" else written(tmp_path, OLDER))
 
 
 def test_the_profile_is_316_million_tokens_a_day_and_an_alert(config):
-    found = budget.project(config, {})
+    found = budget.project_daily_tokens(config, {})
 
     # 0.9 x (120,000 x 1,650 + 80,000 x 1,920)
     assert found.daily_tokens == pytest.approx(316_440_000)
@@ -59,7 +59,7 @@ def test_the_profile_is_316_million_tokens_a_day_and_an_alert(config):
 
 def test_measured_tokens_replace_the_profile_of_their_page_only(config, tmp_path):
     path = answers(tmp_path, *(row("navpage_classifier", n, 3) for n in (100, 300)))
-    found = budget.project(config, budget.measure(path))
+    found = budget.project_daily_tokens(config, budget.measure_tokens(path))
 
     nav, product = found.lines
     assert (nav.prompt_tokens, nav.completion_tokens) == (200, 3)
@@ -70,7 +70,7 @@ def test_measured_tokens_replace_the_profile_of_their_page_only(config, tmp_path
 
 def test_a_prompt_counts_no_further_than_its_truncation(config, tmp_path):
     path = answers(tmp_path, row("productpage_extractor", 9_000, 100))
-    found = budget.project(config, budget.measure(path))
+    found = budget.project_daily_tokens(config, budget.measure_tokens(path))
 
     assert found.lines[1].prompt_tokens == 2_000
 
@@ -80,7 +80,7 @@ def test_the_alert_begins_at_the_threshold(tokens, alert):
     traffic = {"page": budget.Traffic(1, tokens, 0)}
     settings = budget.BudgetSettings(budget.Budget(1_000), traffic)
 
-    assert budget.project(settings, {}).is_alert is alert
+    assert budget.project_daily_tokens(settings, {}).is_alert is alert
 
 
 BAD = {
@@ -96,7 +96,7 @@ BAD = {
 @pytest.mark.parametrize("message", BAD)
 def test_a_budget_that_makes_no_sense_is_refused(tmp_path, message):
     with pytest.raises(SemError) as caught:
-        budget.load(written(tmp_path, BAD[message]))
+        budget.load_budget(written(tmp_path, BAD[message]))
 
     assert message in caught.value.message
     assert caught.value.hint
@@ -107,7 +107,7 @@ def test_answers_without_token_counts_are_refused_by_line(tmp_path, bad):
     path = answers(tmp_path, row("x", 1, 1), bad)
 
     with pytest.raises(SemError, match=r"answers\.test\.jsonl:2"):
-        budget.measure(path)
+        budget.measure_tokens(path)
 
 
 def test_the_job_exits_1_with_the_table_and_one_clear_line(tmp_path):

@@ -8,7 +8,7 @@ from sem.ops import alert, cron
 
 
 def test_the_line_survives_odd_folders_and_percent_signs():
-    line = cron.line(Project("toy", Path("/srv/my sems/100%")))
+    line = cron.cron_line(Project("toy", Path("/srv/my sems/100%")))
 
     assert line.startswith("17 * * * * mkdir -p '/srv/my sems/100\\%/reports/toy/nightly' && ")
     assert line.count("%") == line.count("\\%") == 3

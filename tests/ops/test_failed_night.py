@@ -27,7 +27,7 @@ def fail(message, monkeypatch):
     def of(project):
         raise SemError(message, "")
 
-    monkeypatch.setattr(nightly.promotion, "of", of)
+    monkeypatch.setattr(nightly.promotion, "promoted_run_id", of)
 
 
 def test_a_failed_night_is_tried_again_at_the_next_call_and_rings_once(desk, rings, monkeypatch):
@@ -36,9 +36,9 @@ def test_a_failed_night_is_tried_again_at_the_next_call_and_rings_once(desk, rin
     fail("no promoted run", monkeypatch)
     for _ in range(3):
         assert nightly.status_of_night(desk, at) is None
-        assert nightly.run(desk, at)["status"] == "failed"
+        assert nightly.run_night(desk, at)["status"] == "failed"
     fail("the base weights are gone", monkeypatch)
-    nightly.run(desk, at)
+    nightly.run_night(desk, at)
 
     assert [night["error"] for night in rings] == ["no promoted run", "the base weights are gone"]
     rows = [json.loads(line) for line in desk.history.read_text("utf-8").splitlines()]

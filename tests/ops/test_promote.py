@@ -16,10 +16,10 @@ NOW = provenance.now()
 def gated(prepared_toy):
     """The toy project and a finished run, with the writer of its gates."""
     project, target = prepared_toy
-    files.write(target.folder / "manifest.json", "{}")
+    files.write_file(target.folder / "manifest.json", "{}")
 
     def decide(listed: bool = True, **changes: object) -> None:
-        rules = gate_inputs.policy_facts(project, policy.load(project))
+        rules = gate_inputs.policy_facts(project, policy.load_gate_policy(project))
         gate = {
             "format": "gate.v1",
             "sem": "toy",
@@ -31,12 +31,12 @@ def gated(prepared_toy):
             "evidence_sha256": "e",
             **changes,
         }
-        path = files.write(project.reports / target.id / "gate.json", jsonio.pretty(gate))
+        path = files.write_file(project.reports / target.id / "gate.json", jsonio.pretty(gate))
         entry = {name: gate[name] for name in ("run", "split", "verdict", "evidence_sha256")}
-        entry |= {"split_sha256": "s", "gate_sha256": files.sha256(path)}
+        entry |= {"split_sha256": "s", "gate_sha256": files.sha256_file(path)}
         if listed:
             with files.appending(project.reports / gate_inputs.LEDGER) as ledger:
-                files.append(ledger, entry)
+                files.append_row(ledger, entry)
 
     return project, target, decide
 
@@ -45,8 +45,8 @@ def test_a_passed_gate_of_the_run_on_the_test_set_promotes(gated):
     project, target, decide = gated
     decide()
 
-    assert promote.promote(project, target.id, None, NOW) == target.id
-    assert promotion.of(project) == target.id
+    assert promote.promote_tested_run(project, target.id, None, NOW) == target.id
+    assert promotion.promoted_run_id(project) == target.id
     assert state.read_state(project.promoted, state.Promoted)["gate"]["verdict"] == "PASS"
 
 
@@ -71,7 +71,7 @@ def test_a_gate_that_is_not_one_of_this_run_promotes_nothing(gated, changes, why
     decide(**changes)
 
     with pytest.raises(SemError) as caught:
-        promote.promote(project, target.id, None, NOW)
+        promote.promote_tested_run(project, target.id, None, NOW)
 
     assert why in caught.value.message
     assert not project.promoted.exists()
@@ -84,23 +84,23 @@ def test_a_gate_that_was_edited_after_its_entry_is_not_listed(gated):
     path.write_text(path.read_text("utf-8").replace("FAIL", "PASS"), "utf-8")
 
     with pytest.raises(SemError, match=r"gates\.jsonl does not list it"):
-        promote.promote(project, target.id, None, NOW)
+        promote.promote_tested_run(project, target.id, None, NOW)
 
 
 def test_a_changed_policy_asks_for_another_gate(gated):
     project, target, decide = gated
     decide()
-    files.write(project.configs / "gate.yaml", "validity: {at_least: 0.5}\n")
+    files.write_file(project.configs / "gate.yaml", "validity: {at_least: 0.5}\n")
 
     with pytest.raises(SemError, match=r"the policy \(gate\.yaml\) has changed since"):
-        promote.promote(project, target.id, None, NOW)
+        promote.promote_tested_run(project, target.id, None, NOW)
 
 
 def test_a_reason_promotes_without_a_usable_gate_and_the_faults_are_kept(gated):
     project, target, decide = gated
     decide(split="val")
 
-    promote.promote(project, target.id, "the owner wants it", NOW)
+    promote.promote_tested_run(project, target.id, "the owner wants it", NOW)
     entry = json.loads(project.promoted.read_text("utf-8"))
 
     assert entry["gate"]["verdict"] is None
@@ -114,12 +114,12 @@ def test_a_takedown_that_came_in_between_is_seen_before_it_serves(gated, monkeyp
     usual = promote.gate_faults
 
     def slow(*asked: object) -> list[str]:
-        taint.mark(target.folder, "t1", "2026-11-30", {})
+        taint.mark_tainted(target.folder, "t1", "2026-11-30", {})
         return usual(*asked)
 
     monkeypatch.setattr(promote, "gate_faults", slow)
 
     with pytest.raises(SemError, match="is tainted"):
-        promote.promote(project, target.id, None, NOW)
+        promote.promote_tested_run(project, target.id, None, NOW)
     assert not project.promoted.exists()
-    assert run.find(project, target.id).is_finished
+    assert run.find_run(project, target.id).is_finished

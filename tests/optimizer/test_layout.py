@@ -17,25 +17,25 @@ PARTS = Layout(
 
 
 def changed(**parts: object) -> str:
-    return layout.write(Layout(**{**vars(PARTS), **parts}))
+    return layout.write_layout(Layout(**{**vars(PARTS), **parts}))
 
 
 def test_what_is_written_is_what_is_read():
-    assert layout.write(PARTS) == (
+    assert layout.write_layout(PARTS) == (
         "Act as a senior Python developer.\n\nContext: A production codebase needs it.\n\n"
         "Task: write a function that parses dates\n\n"
         "Constraints:\n- Use type hints\n- Raise clear errors\n\n"
         "Steps:\n1. Define the signature\n2. Write the code\n\n"
         "Goal: Readable code that runs without changes."
     )
-    assert layout.read(layout.write(PARTS)) == PARTS
-    assert layout.flaws(layout.write(PARTS), PROMPT) == []
+    assert layout.read_layout(layout.write_layout(PARTS)) == PARTS
+    assert layout.flaws(layout.write_layout(PARTS), PROMPT) == []
 
 
 def test_a_task_of_several_lines_stays_one_task():
     task = "fix this:\n\nfor x in y:\n  print(x)"
 
-    assert layout.read(changed(task=task)).task == task
+    assert layout.read_layout(changed(task=task)).task == task
 
 
 FLAWED = {
@@ -72,10 +72,12 @@ def test_a_planted_stuffed_rewrite_fails(text):
 
 
 def test_numbers_out_of_order_are_no_layout():
-    assert layout.read(layout.write(PARTS).replace("2. Write", "3. Write")) is None
+    assert layout.read_layout(layout.write_layout(PARTS).replace("2. Write", "3. Write")) is None
 
 
 def test_a_text_that_was_cut_or_did_not_change_is_not_useful():
-    assert layout.is_useful(layout.write(PARTS), PROMPT, finished=True)
-    assert not layout.is_useful(layout.write(PARTS), PROMPT, finished=False)
-    assert not layout.is_useful(layout.write(PARTS), layout.write(PARTS), finished=True)
+    assert layout.is_useful(layout.write_layout(PARTS), PROMPT, finished=True)
+    assert not layout.is_useful(layout.write_layout(PARTS), PROMPT, finished=False)
+    assert not layout.is_useful(
+        layout.write_layout(PARTS), layout.write_layout(PARTS), finished=True
+    )

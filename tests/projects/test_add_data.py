@@ -12,12 +12,12 @@ from sem.projects import add_data, new
 
 @pytest.fixture
 def place(tmp_path):
-    return new.create(tmp_path / "tree", "rust")
+    return new.create_from_template(tmp_path / "tree", "rust")
 
 
 @pytest.fixture
 def page(tmp_path) -> Path:
-    return files.write(tmp_path / "page.md", "# Page\n")
+    return files.write_file(tmp_path / "page.md", "# Page\n")
 
 
 def there(place) -> dict[str, str]:
@@ -28,9 +28,9 @@ def there(place) -> dict[str, str]:
 
 def test_files_and_folders_come_in_with_their_names(place, page, tmp_path):
     for name in ("book/one.md", "book/part/two.txt", "book/skipped.py", "book/.hidden.md"):
-        files.write(tmp_path / name, name)
+        files.write_file(tmp_path / name, name)
 
-    made = add_data.add(place, [page, tmp_path / "book"])
+    made = add_data.copy_documents(place, [page, tmp_path / "book"])
 
     assert [(one.name, one.state) for one in made] == [
         *(("page.md", "added"), ("book/one.md", "added"), ("book/part/two.txt", "added"))
@@ -44,7 +44,7 @@ def test_files_and_folders_come_in_with_their_names(place, page, tmp_path):
 
 def test_what_a_folder_holds_beside_is_counted(tmp_path):
     for name in ("one.md", "a.rst", "b/c.RST", "Makefile", ".hidden.md", "feed.jsonl"):
-        files.write(tmp_path / "book" / name, name)
+        files.write_file(tmp_path / "book" / name, name)
     (tmp_path / "book" / "again.md").symlink_to(tmp_path / "book" / "one.md")
 
     assert add_data.left_out([tmp_path / "book"]) == {
@@ -58,36 +58,36 @@ def test_what_a_forge_reads_may_come_in_and_the_projects_own_files_may_not(place
 
     assert {*documents.KINDS, *table.KINDS, *image.KINDS} == set(add_data.KINDS)
     with pytest.raises(SemError) as caught:
-        add_data.add(place, [files.write(tmp_path / "feed.jsonl", "{}\n")])
+        add_data.copy_documents(place, [files.write_file(tmp_path / "feed.jsonl", "{}\n")])
 
     assert str(caught.value) == (
         f"{tmp_path / 'feed.jsonl'}: 'feed.jsonl' is a file of the project itself\n"
         "       rename yours"
     )
-    files.write(place.raw / "feed.jsonl", "{}\n")
+    files.write_file(place.raw / "feed.jsonl", "{}\n")
     assert add_data.documents(place.raw) == []
 
 
 def test_the_same_bytes_are_taken_once_and_others_need_replace(place, page):
-    add_data.add(place, [page])
-    assert add_data.add(place, [page])[0].state == "same"
+    add_data.copy_documents(place, [page])
+    assert add_data.copy_documents(place, [page])[0].state == "same"
     page.write_text("# Other\n")
 
     with pytest.raises(SemError) as caught:
-        add_data.add(place, [page])
+        add_data.copy_documents(place, [page])
     assert str(caught.value) == (
         f"{place.raw / 'page.md'} is there with other content\n"
         "       add --replace, or rename the new one"
     )
     assert there(place) == {"page.md": "# Page\n"}
 
-    assert add_data.add(place, [page], replace=True)[0].state == "replaced"
+    assert add_data.copy_documents(place, [page], replace=True)[0].state == "replaced"
     assert there(place) == {"page.md": "# Other\n"}
 
 
 @pytest.mark.parametrize("name", [f"a{kind}" for kind in add_data.KINDS] + ["A.PDF", "ü ß.md"])
 def test_known_kinds_come_in(place, tmp_path, name):
-    add_data.add(place, [files.write(tmp_path / name, "x")])
+    add_data.copy_documents(place, [files.write_file(tmp_path / name, "x")])
 
     assert there(place) == {name: "x"}
 
@@ -106,7 +106,7 @@ def test_other_names_and_kinds_are_refused_and_nothing_comes_in(place, page, tmp
     odd.write_bytes(b"x")
 
     with pytest.raises(SemError, match="no forge reads|is no usable file name"):
-        add_data.add(place, [page, odd])
+        add_data.copy_documents(place, [page, odd])
 
     assert there(place) == {}
 
@@ -126,7 +126,7 @@ def test_links_pipes_and_missing_files_are_refused(place, page, tmp_path):
     }
     for path, message in cases.items():
         with pytest.raises(SemError, match=message):
-            add_data.add(place, [page, path])
+            add_data.copy_documents(place, [page, path])
 
     assert there(place) == {}
 
@@ -138,17 +138,17 @@ def test_a_raw_folder_that_leads_elsewhere_is_refused(place, page, tmp_path):
     place.raw.symlink_to(outside)
 
     with pytest.raises(SemError, match="raw is a link"):
-        add_data.add(place, [page])
+        add_data.copy_documents(place, [page])
 
     assert list(outside.iterdir()) == []
 
 
 def test_a_target_that_is_a_link_is_not_written_through(place, page, tmp_path):
-    precious = files.write(tmp_path / "precious.md", "precious")
+    precious = files.write_file(tmp_path / "precious.md", "precious")
     (place.raw / "page.md").symlink_to(precious)
 
     with pytest.raises(SemError, match="no plain file"):
-        add_data.add(place, [page], replace=True)
+        add_data.copy_documents(place, [page], replace=True)
 
     assert precious.read_text() == "precious"
 
@@ -157,18 +157,18 @@ def test_a_target_below_a_linked_folder_is_refused(place, tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()
     (place.raw / "book").symlink_to(outside)
-    files.write(tmp_path / "book" / "a.md", "a")
+    files.write_file(tmp_path / "book" / "a.md", "a")
 
     with pytest.raises(SemError, match="is a link"):
-        add_data.add(place, [tmp_path / "book"])
+        add_data.copy_documents(place, [tmp_path / "book"])
 
     assert list(outside.iterdir()) == []
 
 
 def test_two_files_of_one_name_are_refused(place, page, tmp_path):
-    other = files.write(tmp_path / "other" / "page.md", "x")
+    other = files.write_file(tmp_path / "other" / "page.md", "x")
 
     with pytest.raises(SemError, match="have one name"):
-        add_data.add(place, [page, other])
+        add_data.copy_documents(place, [page, other])
 
     assert there(place) == {}

@@ -20,7 +20,7 @@ def fingerprint(root: Path, without: str = "") -> dict[str, str]:
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root).as_posix()
         if not without or f"/{without}/" not in f"/{name}/":
-            found[name] = files.sha256(path) if path.is_file() else "folder"
+            found[name] = files.sha256_file(path) if path.is_file() else "folder"
     return found
 
 
@@ -31,14 +31,14 @@ def root(tmp_path, monkeypatch):
     monkeypatch.setenv("SEM_ROOT", str(tree))
     monkeypatch.delenv("SEM", raising=False)
     for name in ("mine", "yours"):
-        new.create(tree, name)
+        new.create_from_template(tree, name)
         for place in (f"data/{name}/raw/a.md", f"data/{name}/processed/v1.json",
                       f"models/{name}/adapters/r1/run.json", f"reports/{name}/r1/report.md",
                       f"models/{name}/packages/r1/manifest.json",
                       f"models/{name}/promoted.json"):  # fmt: skip
-            files.write(tree / place, name)
-    files.write(tree / "data" / ".lm" / "calls.sqlite", "shared")
-    files.write(tree / "configs" / "gate.yaml", "shared")
+            files.write_file(tree / place, name)
+    files.write_file(tree / "data" / ".lm" / "calls.sqlite", "shared")
+    files.write_file(tree / "configs" / "gate.yaml", "shared")
     return tree
 
 
@@ -50,22 +50,22 @@ def run(argv: list[str], answer: str, monkeypatch) -> int:
     with os.fdopen(read) as typed:
         monkeypatch.setattr(sys, "stdin", typed)
         with pytest.raises(SystemExit) as end:
-            console.run(lambda: verbs.run_verb(argv))
+            console.run_main(lambda: verbs.run_verb(argv))
     return int(end.value.code or 0)
 
 
 def test_it_takes_one_project_and_leaves_every_other_file(root):
     before = fingerprint(root, without="mine")
 
-    delete.delete(delete.look(root, "mine"))
+    delete.delete(delete.list_deletion(root, "mine"))
 
     assert fingerprint(root) == before
     assert [place.name for place in projects.every(root)] == ["yours"]
 
 
 def test_it_shows_what_goes(root):
-    files.write(root / projects.CURRENT, "mine\n")
-    listing = delete.look(root, "mine")
+    files.write_file(root / projects.CURRENT, "mine\n")
+    listing = delete.list_deletion(root, "mine")
 
     assert [(s.folder.relative_to(root).as_posix(), s.files) for s in listing.shares] == [
         *(("models/mine", 3), ("reports/mine", 1), ("data/mine", 2), ("configs/mine", 5))
@@ -89,36 +89,36 @@ def test_without_a_yes_nothing_goes_and_the_exit_code_says_so(root, answer, monk
 
 @pytest.mark.parametrize("answer", ["y\n", "YES\n"])
 def test_with_a_yes_it_goes_and_is_no_longer_the_current_one(root, answer, monkeypatch):
-    projects.use(root, "mine")
+    projects.set_current_project(root, "mine")
 
     assert run(["delete", "mine"], answer, monkeypatch) == 0
 
-    assert projects.current(root) is None
+    assert projects.current_project(root) is None
     assert [place.name for place in projects.every(root)] == ["yours"]
 
 
 @pytest.mark.parametrize("kind", projects.KINDS)
 def test_a_folder_that_leads_elsewhere_is_refused_and_untouched(root, tmp_path, kind):
     outside = tmp_path / "outside"
-    files.write(outside / "precious.txt", "precious")
+    files.write_file(outside / "precious.txt", "precious")
     folder = root / kind / "mine"
     folder.rename(tmp_path / "moved")
     folder.symlink_to(outside)
     before = fingerprint(tmp_path)
 
     with pytest.raises(SemError, match=f"{kind}/mine is a link to"):
-        delete.look(root, "mine")
+        delete.list_deletion(root, "mine")
 
     assert fingerprint(tmp_path) == before
 
 
 def test_a_link_inside_goes_and_what_it_points_to_stays(root, tmp_path):
-    files.write(tmp_path / "outside" / "precious.txt", "precious")
+    files.write_file(tmp_path / "outside" / "precious.txt", "precious")
     (root / "data" / "mine" / "raw" / "link").symlink_to(tmp_path / "outside")
     (root / "data" / "mine" / "raw" / "other").symlink_to(root / "data" / "yours")
     before = fingerprint(tmp_path / "outside") | fingerprint(root, without="mine")
 
-    delete.delete(delete.look(root, "mine"))
+    delete.delete(delete.list_deletion(root, "mine"))
 
     assert fingerprint(tmp_path / "outside") | fingerprint(root) == before
 
@@ -127,7 +127,7 @@ def test_a_link_inside_goes_and_what_it_points_to_stays(root, tmp_path):
     "lock", ["data/mine/processed/.snapshot.lock", "models/mine/adapters/.r1.lock"]
 )
 def test_while_a_job_holds_a_lock_nothing_goes(root, lock):
-    listing = delete.look(root, "mine")
+    listing = delete.list_deletion(root, "mine")
     with files.lock(root / lock, "a job"):
         before = fingerprint(root)
         with pytest.raises(Busy, match="something of mine is being written by another process"):
@@ -135,7 +135,7 @@ def test_while_a_job_holds_a_lock_nothing_goes(root, lock):
 
         assert fingerprint(root) == before
 
-    delete.delete(delete.look(root, "mine"))
+    delete.delete(delete.list_deletion(root, "mine"))
     assert not (root / "configs" / "mine").exists()
 
 
@@ -160,18 +160,18 @@ def test_a_killed_delete_is_run_again_to_its_end(root, after):
     words = [sys.executable, "-P", "-c", KILLED, str(root), str(after)]
     assert subprocess.run(words).returncode == -signal.SIGKILL
 
-    delete.delete(delete.look(root, "mine"))
+    delete.delete(delete.list_deletion(root, "mine"))
 
     assert fingerprint(root) == before
     with pytest.raises(SemError, match="no sem called 'mine'"):
-        delete.look(root, "mine")
+        delete.list_deletion(root, "mine")
 
 
 def test_a_project_of_the_older_layout_can_go_too(root):
-    files.write(root / "configs" / "old" / "data_config.yaml", "params: {}\n")
-    files.write(root / "data" / "old" / "raw" / "a.md", "a")
+    files.write_file(root / "configs" / "old" / "data_config.yaml", "params: {}\n")
+    files.write_file(root / "data" / "old" / "raw" / "a.md", "a")
 
-    delete.delete(delete.look(root, "old"))
+    delete.delete(delete.list_deletion(root, "old"))
 
     assert not (root / "configs" / "old").exists()
     assert not (root / "data" / "old").exists()

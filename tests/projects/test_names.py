@@ -45,7 +45,7 @@ def fingerprint(folder: Path) -> str:
 def code_of(argv: list[str]) -> int:
     """The exit code of `opensem` on `argv`."""
     with pytest.raises(SystemExit) as end:
-        console.run(lambda: verbs.run_verb(argv))
+        console.run_main(lambda: verbs.run_verb(argv))
     return int(end.value.code or 0)
 
 
@@ -83,7 +83,7 @@ def test_a_hostile_name_is_refused_and_nothing_changes(tree, verb, capsys):
     "name", ["rust", "a", "0", "x-1", "x_1", "x.y", "a" * 64, "com10", "conx"]
 )
 def test_a_plain_name_is_taken(name):
-    assert projects.checked(name) == name
+    assert projects.check_project_name(name) == name
 
 
 @pytest.mark.parametrize("name", ["../x", "con", "schemas", "x\n"])
@@ -92,20 +92,20 @@ def test_a_dot_file_with_a_hostile_name_is_refused(tree, name, monkeypatch):
         (tree / file).write_text(f"{name}/" if name == "x\n" else name)
 
         with pytest.raises(SemError, match=r"_project: names no usable sem"):
-            projects.chosen(None, tree)
+            projects.choose_project(None, tree)
 
         (tree / file).unlink()
 
 
 def test_what_names_the_project_is_asked_in_order(tree, monkeypatch):
-    assert projects.chosen(None, tree) == ("demo", "fabric.yaml")
+    assert projects.choose_project(None, tree) == ("demo", "fabric.yaml")
     (tree / projects.OLDER_CURRENT).write_text("older\n")
-    assert projects.chosen(None, tree) == ("older", ".openssme_project")
+    assert projects.choose_project(None, tree) == ("older", ".openssme_project")
     (tree / projects.CURRENT).write_text("rust\n")
-    assert projects.chosen(None, tree) == ("rust", ".opensem_project")
+    assert projects.choose_project(None, tree) == ("rust", ".opensem_project")
     monkeypatch.setenv("SEM", "other")
-    assert projects.chosen(None, tree) == ("other", "$SEM")
-    assert projects.chosen("named", tree) == ("named", "--sem")
+    assert projects.choose_project(None, tree) == ("other", "$SEM")
+    assert projects.choose_project("named", tree) == ("named", "--sem")
 
 
 def test_jobs_and_scripts_agree_on_the_current_project(tree):
@@ -121,7 +121,7 @@ def test_a_current_project_that_is_gone_is_named_with_its_file(tree):
     (tree / projects.CURRENT).write_text("gone\n")
 
     with pytest.raises(SemError) as caught:
-        projects.find(tree, *projects.chosen(None, tree))
+        projects.find_place(tree, *projects.choose_project(None, tree))
 
     assert str(caught.value) == (
         f"no sem called 'gone' under {tree / 'configs'} (named by .opensem_project)\n"

@@ -49,7 +49,7 @@ def flat(value: Any, below: str = "") -> dict[str, Any]:
 def project(tmp_path, monkeypatch):
     def make(template: str) -> Project:
         monkeypatch.setenv("SEM_ROOT", str(tmp_path))
-        new.create(tmp_path, template, template)
+        new.create_from_template(tmp_path, template, template)
         return Project.load(template)
 
     return make
@@ -59,7 +59,7 @@ def project(tmp_path, monkeypatch):
 @pytest.mark.parametrize("file", FILES)
 def test_a_template_is_what_the_defaults_are_but_where_it_says_why(project, template, file):
     made = project(template)
-    given = forge_config.load(made).settings if file == "forge" else None
+    given = forge_config.load_forge_config(made).settings if file == "forge" else None
     written = flat(given or made.settings(file, FILES[file]))
     default = flat(FILES[file]())
 
@@ -88,9 +88,9 @@ def test_every_key_there_is_stands_in_the_file(project, template, file):
     ("template", "params"), [("qa", TextParams), ("extraction", ExtractionParams)]
 )
 def test_the_params_of_a_forge_are_its_defaults_and_all_there(project, template, params):
-    given = forge_config.load(project(template)).settings.params
+    given = forge_config.load_forge_config(project(template)).settings.params
 
-    assert settings.build(params, given, "forge.yaml") == params()
+    assert settings.build_settings(params, given, "forge.yaml") == params()
     assert sorted(set(flat(params())) - keys(given)) == []
 
 
@@ -104,7 +104,7 @@ def test_the_task_of_a_template_is_one(project, template):
 
 
 def test_a_project_of_its_own_has_its_folders(tmp_path):
-    new.create(tmp_path, "rust", base_model='a folder/with "quotes"')
+    new.create_from_template(tmp_path, "rust", base_model='a folder/with "quotes"')
 
     assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_dir()) == [
         *("configs", "configs/rust", "configs/rust/tasks"),
@@ -116,21 +116,21 @@ def test_a_project_of_its_own_has_its_folders(tmp_path):
 
 
 def test_what_is_there_is_not_overwritten(tmp_path):
-    new.create(tmp_path, "rust")
+    new.create_from_template(tmp_path, "rust")
 
     with pytest.raises(SemError, match="configs/rust is there already"):
-        new.create(tmp_path, "rust")
+        new.create_from_template(tmp_path, "rust")
 
     (tmp_path / "data" / "left" / "raw").mkdir(parents=True)
     (tmp_path / "data" / "left" / "raw" / "a.md").write_text("a")
     with pytest.raises(SemError, match=r"data/left holds 1 files of no project, first 'a.md'"):
-        new.create(tmp_path, "left")
+        new.create_from_template(tmp_path, "left")
     assert not (tmp_path / "configs" / "left").exists()
 
 
 def test_a_template_that_is_none_is_refused_before_anything_is_made(tmp_path):
     with pytest.raises(SemError, match="no template 'qx'\n       did you mean 'qa'"):
-        new.create(tmp_path, "rust", "qx")
+        new.create_from_template(tmp_path, "rust", "qx")
 
     assert list(tmp_path.iterdir()) == []
 
@@ -159,7 +159,7 @@ def test_a_killed_new_leaves_no_project_and_the_next_one_is_whole(tmp_path, afte
     assert projects.every(tmp_path) == []
     assert not (tmp_path / "configs" / "rust").exists()
 
-    new.create(tmp_path, "rust")
+    new.create_from_template(tmp_path, "rust")
 
     assert [place.name for place in projects.every(tmp_path)] == ["rust"]
     assert [path.name for path in (tmp_path / "configs").iterdir()] == ["rust"]
@@ -204,7 +204,7 @@ def test_an_older_project_is_completed_in_place_and_keeps_its_files(older):
 
     assert list(made.tasks) == ["qa"]
     assert not (made.configs / "forge.yaml").exists()  # data_config.yaml is read instead
-    assert forge_config.load(made).settings.params["chunks"] == {"max_chars": 5000}
+    assert forge_config.load_forge_config(made).settings.params["chunks"] == {"max_chars": 5000}
     assert (made.configs / "data_config.yaml").read_text() == OLDER
     assert (older / "data" / "old" / "raw" / "a.md").read_text() == "# A\n"
     with pytest.raises(SemError, match="old is no project of the older layout"):
@@ -218,5 +218,5 @@ def test_the_script_makes_it_the_current_project(tmp_path):
     done = subprocess.run(words, capture_output=True, text=True, env=environment)
 
     assert done.returncode == 0, done.stderr
-    assert projects.current(tmp_path) == "rust"
+    assert projects.current_project(tmp_path) == "rust"
     assert "next: opensem-cli add-data FILES…" in done.stderr

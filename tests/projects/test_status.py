@@ -16,7 +16,7 @@ def project(tmp_path):
 
 
 def test_a_sound_project_tells_its_next_step(project):
-    found = status.of(project)
+    found = status.project_status(project)
 
     assert (found.documents, found.damaged) == (3, ())
     assert found.next == "opensem-cli run-forge"
@@ -39,9 +39,9 @@ def test_a_sound_project_tells_its_next_step(project):
     ],
 )
 def test_a_damaged_file_is_named_and_hides_nothing_else(path, content, message, project):
-    files.write(project.root / path, content)
+    files.write_file(project.root / path, content)
 
-    found = status.of(project)
+    found = status.project_status(project)
 
     assert [message in fault.message for fault in found.damaged] == [True]
     assert dict(found.rows)["documents"] == "3"
@@ -49,14 +49,14 @@ def test_a_damaged_file_is_named_and_hides_nothing_else(path, content, message, 
 
 def test_golden_questions_are_counted_as_the_golden_set_reads_them(project):
     path = project.golden.with_name("golden_set.json")
-    files.write(path, '{"questions": [{"question": "a?", "answer": "b"}]}')
+    files.write_file(path, '{"questions": [{"question": "a?", "answer": "b"}]}')
 
-    assert status.of(project).golden == 1
+    assert status.project_status(project).golden == 1
 
 
 def test_scores_that_are_none_are_refused_by_name(tmp_path):
     path = tmp_path / "scores.json"
-    files.write(path, "[]")
+    files.write_file(path, "[]")
 
     with pytest.raises(SemError) as found:
         status.scores_in(path)

@@ -32,7 +32,7 @@ def commands(name: str = "rust") -> list[list[str]]:
 def run(words: list[str]) -> None:
     """`opensem-cli WORDS` in this process, which must end well."""
     with pytest.raises(SystemExit) as end:
-        console.run(lambda: verbs.run_verb(words))
+        console.run_main(lambda: verbs.run_verb(words))
     assert end.value.code == 0, words
 
 
@@ -40,7 +40,7 @@ def fingerprint(root: Path, name: str) -> dict[str, str]:
     """Every file of the project NAME below ROOT, by path, with its hash."""
     folders = projects.Place(name, root).folders
     found = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
-    return {str(path.relative_to(root)): files.sha256(path) for path in found}
+    return {str(path.relative_to(root)): files.sha256_file(path) for path in found}
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def tree(tmp_path, monkeypatch):
     for name in ("SEM", "DATASET_DB_PATH"):
         monkeypatch.delenv(name, raising=False)
     for number in range(10):
-        files.write(tmp_path / "book" / f"{number}.md", document(number, 2))
+        files.write_file(tmp_path / "book" / f"{number}.md", document(number, 2))
     return tmp_path / "tree"
 
 
@@ -74,7 +74,7 @@ def adapt(root: Path, name: str, model: Path, address: str) -> None:
         for old, new in pairs:
             assert old in text, (file, old)
             text = text.replace(old, new, 1)
-        files.write(configs / file, text)
+        files.write_file(configs / file, text)
 
 
 def test_the_page_names_every_verb_on_the_way():
@@ -126,7 +126,7 @@ def test_the_tutorial_runs_as_it_is_written_with_a_small_local_teacher(tree, sha
     for path in book.iterdir():
         path.unlink()
     for path in [page for page in pages if 1_000 < page.stat().st_size < 4_000][:8]:
-        files.write(book / path.name, path.read_bytes())
+        files.write_file(book / path.name, path.read_bytes())
     tool = [sys.executable, "-m", "sem"]
     path = gguf_files.locate("smollm2", ROOT)
     server = llamacpp.Server(llamacpp.Serving(path, port=8080))

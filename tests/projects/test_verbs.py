@@ -33,7 +33,7 @@ def test_the_help_names_every_verb(verb, capsys):
 @pytest.mark.parametrize("verb", [*VERBS, "dataset.split"])
 def test_a_flag_that_is_none_is_a_usage_error(verb, capsys):
     with pytest.raises(SystemExit) as end:
-        console.run(lambda: verbs.run_verb([verb, "--definitely-unknown", "x"]))
+        console.run_main(lambda: verbs.run_verb([verb, "--definitely-unknown", "x"]))
 
     assert end.value.code == 2
     assert f"usage: opensem {verb}" in capsys.readouterr().err
@@ -51,7 +51,7 @@ def test_the_clouds_name_may_be_left_out(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("SEM_ROOT", str(tmp_path))
     monkeypatch.delenv("SEM", raising=False)
     with pytest.raises(SystemExit) as end:
-        console.run(lambda: verbs.run_verb(["launch", "--cloud", "--project", "nope"]))
+        console.run_main(lambda: verbs.run_verb(["launch", "--cloud", "--project", "nope"]))
 
     assert end.value.code == 1
     assert "no sem called 'nope'" in capsys.readouterr().err

@@ -43,12 +43,12 @@ def make(root: Path, url: str, documents: int = 10, sections: int = 2, **changes
     values |= {"price": "{input_per_million: 1, output_per_million: 1}", **changes}
     configs = root / "configs" / "handbook"
     spec = SPEC | {"base_model_id": "pip:none"}
-    files.write(configs / "tasks" / "qa.json", jsonio.pretty(spec))
-    files.write(configs / "forge.yaml", FORGE.format(url=url, **values))
-    files.write(configs / "dataset.yaml", "split: {group_by: source_id}\n")
+    files.write_file(configs / "tasks" / "qa.json", jsonio.pretty(spec))
+    files.write_file(configs / "forge.yaml", FORGE.format(url=url, **values))
+    files.write_file(configs / "dataset.yaml", "split: {group_by: source_id}\n")
     for number in range(documents):
         path = root / "data" / "handbook" / "raw" / f"{number:02}-{TOPICS[number % 10]}.md"
-        files.write(path, document(number, sections))
+        files.write_file(path, document(number, sections))
     return root
 
 

@@ -43,17 +43,22 @@ def seal(folder: Path, knowing: bool) -> None:
     """Write the manifest of `folder` anew over the files that are there."""
     facts = files.read_json(folder / manifest.NAME)
     if knowing:
-        facts["lineage"]["adapter"] = files.sha256(folder / ADAPTER)
-        facts["scores"]["scores_json"] = files.sha256(folder / "scores.json")
+        facts["lineage"]["adapter"] = files.sha256_file(folder / ADAPTER)
+        facts["scores"]["scores_json"] = files.sha256_file(folder / "scores.json")
         facts["scores"]["verdict"] = files.read_json(folder / "scores.json")["verdict"]
         facts["lineage"]["renderer"] = chat.stored_fingerprint(folder / "model")
     facts["files"] = {
-        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": files.sha256(path)}
+        str(path.relative_to(folder)): {
+            "bytes": path.stat().st_size,
+            "sha256": files.sha256_file(path),
+        }
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.is_symlink() and path.name != manifest.NAME
+        if path.is_file()
+        and not path.is_symlink()
+        and path.name != manifest.NAME
         and not path.name.startswith(".tmp-")
-    }  # fmt: skip
-    files.write(folder / manifest.NAME, jsonio.pretty(facts))
+    }
+    files.write_file(folder / manifest.NAME, jsonio.pretty(facts))
 
 
 def json_keys(name: str, **keys: Any) -> Callable[[Path], None]:
@@ -66,19 +71,19 @@ def json_keys(name: str, **keys: Any) -> Callable[[Path], None]:
             for step in path[:-1]:
                 place = place.setdefault(step, {})
             place[path[-1]] = content
-        files.write(folder / name, jsonio.pretty(value))
+        files.write_file(folder / name, jsonio.pretty(value))
 
     return change
 
 
 def text(name: str, content: str | bytes) -> Callable[[Path], None]:
     """Write `content` as the file `name`."""
-    return lambda folder: files.write(folder / name, content)
+    return lambda folder: files.write_file(folder / name, content)
 
 
 def more(name: str, lines: str) -> Callable[[Path], None]:
     """Put `lines` behind the file `name`."""
-    return lambda folder: files.write(folder / name, files.read_text(folder / name) + lines)
+    return lambda folder: files.write_file(folder / name, files.read_text(folder / name) + lines)
 
 
 def swapped(name: str, old: str, new: str) -> Callable[[Path], None]:
@@ -87,7 +92,7 @@ def swapped(name: str, old: str, new: str) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
         content = files.read_text(folder / name)
         assert old in content, name
-        files.write(folder / name, content.replace(old, new))
+        files.write_file(folder / name, content.replace(old, new))
 
     return change
 
@@ -146,7 +151,7 @@ def remove(name: str) -> Callable[[Path], None]:
 
 def sharded(folder: Path) -> None:
     index = {"metadata": {}, "weight_map": {"lm_head.weight": "../../../etc/passwd"}}
-    files.write(folder / "model/model.safetensors.index.json", jsonio.pretty(index))
+    files.write_file(folder / "model/model.safetensors.index.json", jsonio.pretty(index))
 
 
 def listening(folder: Path) -> None:
@@ -166,7 +171,7 @@ def facts(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
     def changed(folder: Path) -> None:
         value = files.read_json(folder / manifest.NAME)
         change(value)
-        files.write(folder / manifest.NAME, jsonio.pretty(value))
+        files.write_file(folder / manifest.NAME, jsonio.pretty(value))
 
     return changed
 
@@ -176,7 +181,7 @@ def exchanged(folder: Path) -> None:
     value = files.read_json(folder / "model/tokenizer.json")
     words = value["model"]["vocab"]
     words["B"], words["C"] = words["C"], words["B"]
-    files.write(folder / "model/tokenizer.json", jsonio.pretty(value))
+    files.write_file(folder / "model/tokenizer.json", jsonio.pretty(value))
 
 
 def another_run(folder: Path) -> None:
@@ -192,7 +197,7 @@ def forged_proof(folder: Path) -> None:
 
     better(folder)
     scores = files.read_json(folder / "scores.json")
-    files.write(folder / "eval_report.md", report.markdown(scores))
+    files.write_file(folder / "eval_report.md", report.report_markdown(scores))
 
 
 def bare(name: str, raw: bytes) -> Callable[[Path], None]:

@@ -44,14 +44,14 @@ def make(root: Path) -> Project:
         "base_model_id": "any/model",
         "io_schema": {**SPEC["io_schema"], "properties": properties},
     }
-    files.write(root / "configs" / "shop" / "tasks" / "price.json", jsonio.pretty(spec))
+    files.write_file(root / "configs" / "shop" / "tasks" / "price.json", jsonio.pretty(spec))
     made = Project("shop", root)
-    store.append(made.store, [page(shop, n) for shop in range(12) for n in range(3)])
-    clean.run(made)
-    snapshot.freeze(made, AT)
+    store.append_store_rows(made.store, [page(shop, n) for shop in range(12) for n in range(3)])
+    clean.clean_store(made)
+    snapshot.freeze_snapshot(made, AT)
     return made
 
 
 def rows(made: Project, part: str) -> dict[str, dict]:
     """The rows of PART by id."""
-    return {row["id"]: row for row in files.rows(made.processed / f"{part}.v1.jsonl")}
+    return {row["id"]: row for row in files.read_rows(made.processed / f"{part}.v1.jsonl")}

@@ -33,12 +33,12 @@ def make_optimizer(
     """A sealed optimizer below ROOT over BASE; its LoRA is random, zero with a SCALE of 0."""
     folder = root / "models" / "optimizer" / name
     make_adapter(folder / "adapter", stem or base, scale)
-    found = weights.resolve(str(base), root)
-    named = pinned_base.describe(str(base), found)
-    files.write(folder / "run.json", json.dumps({"base_model": named}))
-    files.write(folder / "calibration.json", json.dumps(CALIBRATION))
-    listed = {str(p.relative_to(folder)): files.sha256(p) for p in folder.rglob("*.*")}
-    files.write(folder / "manifest.json", json.dumps({"files": listed}))
+    found = weights.resolve_weights(str(base), root)
+    named = pinned_base.describe_base(str(base), found)
+    files.write_file(folder / "run.json", json.dumps({"base_model": named}))
+    files.write_file(folder / "calibration.json", json.dumps(CALIBRATION))
+    listed = {str(p.relative_to(folder)): files.sha256_file(p) for p in folder.rglob("*.*")}
+    files.write_file(folder / "manifest.json", json.dumps({"files": listed}))
     return folder
 
 
@@ -59,7 +59,7 @@ def make_adapter(folder: Path, base: Path, scale: float) -> Path:
                 made[f"{module}.lora_B.weight"] = torch.randn(wide, 4, generator=dice) * scale
     save_file(made, folder / "adapter_model.safetensors")
     config = {"r": 4, "lora_alpha": 8, "target_modules": ["q", "v"], "peft_type": "LORA"}
-    files.write(folder / "adapter_config.json", json.dumps(config))
+    files.write_file(folder / "adapter_config.json", json.dumps(config))
     return folder
 
 
@@ -123,7 +123,7 @@ class Served:
         self.service = Service(self.settings, root, load)
         bound = serve._bound(self.settings)
         self.port = bound.getsockname()[1]
-        self.server = serve._server(self.settings, app.build(self.service, key))
+        self.server = serve._server(self.settings, app.build_app(self.service, key))
         self.thread = threading.Thread(target=self.server.run, args=([bound],), daemon=True)
         self.thread.start()
         url = f"http://127.0.0.1:{self.port}"
@@ -186,4 +186,4 @@ class Gated:
 
 def load(root: Path) -> network.Network:
     """The newest optimizer of ROOT, in int8 on one thread."""
-    return network.load(root, None, Engine("int8", 1))
+    return network.load_served_network(root, None, Engine("int8", 1))

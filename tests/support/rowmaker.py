@@ -30,8 +30,8 @@ SPEC: dict[str, Any] = {
 def project(root: Path, settings: str = "", **changes: Any) -> Project:
     """A sem called `shop` with the task `product`, no rows yet."""
     configs = root / "configs" / "shop"
-    files.write(configs / "tasks" / "product.json", jsonio.pretty(SPEC | changes))
-    files.write(configs / "dataset.yaml", settings)
+    files.write_file(configs / "tasks" / "product.json", jsonio.pretty(SPEC | changes))
+    files.write_file(configs / "dataset.yaml", settings)
     return Project("shop", root)
 
 
@@ -56,7 +56,7 @@ def copied(made: Project, root: Path) -> Project:
 
 def fill(made: Project, *rows: RawRow) -> Project:
     """MADE with ROWS in its store."""
-    store.append(made.store, rows)
+    store.append_store_rows(made.store, rows)
     return made
 
 

@@ -343,29 +343,29 @@ def pass_whole_path(project_of: Any, kind: str, family: str, recipe: list[str]) 
 
     settings = [*QUICK, *recipe]
     project = project_of(settings)
-    run = plan.prepare(project, None)
+    run = plan.prepare_training(project, None)
     checks = {each["name"]: each["found"] for each in run.plan()["preflight"]}
-    plan.train(project, run, resume=False)
+    plan.train_prepared(project, run, resume=False)
     for name in (BASE, run.id):
-        subject.answer(subject.resolve(project, name, "test", None))
+        subject.answer_subject(subject.resolve_subject(project, name, "test", None))
     held = project_of([*settings, "eval.decoding=constrained"])
-    asked = subject.resolve(held, run.id, "test", None)
-    subject.answer(asked)
-    report.write(
+    asked = subject.resolve_subject(held, run.id, "test", None)
+    subject.answer_subject(asked)
+    report.write_report(
         project.reports / run.id,
-        compare.scores(compare.read(project, run.id, BASE, "test", None)),
+        compare.comparison_scores(compare.read_comparison(project, run.id, BASE, "test", None)),
     )
     folder = bundle.export(project, run, [])
-    faults = tuple(verify.faults(folder))
-    proven = subject.resolve(project, run.id, "test", None)
-    valid = sum(_is_answer(each.text) for each in answers.read(asked.book.path).values())
+    faults = tuple(verify.package_faults(folder))
+    proven = subject.resolve_subject(project, run.id, "test", None)
+    valid = sum(_is_answer(each.text) for each in answers.read_answers(asked.book.path).values())
     ours, own = (float(word) for word in checks["loss"].split() if word[:1].isdigit())
     return Passed(
         kind,
         family,
         checks,
         abs(ours - own) / own,
-        len(answers.read(proven.book.path)),
+        len(answers.read_answers(proven.book.path)),
         valid,
         tuple(files.read_json(folder / "manifest.json")["targets"]),
         faults,

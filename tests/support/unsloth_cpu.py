@@ -26,7 +26,7 @@ os.environ |= {
 def main(out: Path, names: list[str]) -> None:
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     from sem.core.project import Project
-    from sem.core.run import find
+    from sem.core.run import find_run
     from sem.train.engine import backend_unsloth
     from sem.train.run import plan
 
@@ -42,14 +42,14 @@ def main(out: Path, names: list[str]) -> None:
     backend_unsloth.library = on_a_card
     project, seen = Project.load("toy"), {}
     for name in names:
-        run = find(project, name, finished=False)
+        run = find_run(project, name, finished=False)
         with watching() as watched:
-            plan.train(project, run, resume=False)
+            plan.train_prepared(project, run, resume=False)
         seen[name] = watched | {"imported_first": all(early)}
         if checkpoints(run.folder)[1:]:
             first = (run.adapter / "adapter_model.safetensors").read_bytes()
             back(run.folder)
-            resumed = plan.train(project, run, resume=True)
+            resumed = plan.train_prepared(project, run, resume=True)
             seen[name]["resumed_from"] = resumed["resumed_from"]
             again = (run.adapter / "adapter_model.safetensors").read_bytes()
             seen[name]["bit_equal"] = again == first

@@ -62,7 +62,7 @@ class Augmented:
     path: Path
 
 
-def run(
+def write_variants(
     project: Project,
     version: int | str | None = None,
     wanted: Wanted | None = None,
@@ -70,9 +70,9 @@ def run(
 ) -> Augmented:
     """Write the variants of the train part of snapshot VERSION, read-only, facts last."""
     wanted = wanted or Wanted()
-    frozen = snapshot.load(project, version)
+    frozen = snapshot.load_snapshot(project, version)
     settings = project.settings("dataset", Dataset).clean
-    path, refused = project.processed / name(frozen), Counter[str]()
+    path, refused = project.processed / variants_path(frozen), Counter[str]()
     with files.lock(project.processed / ".augment.lock", str(path)):
         known = {example.id: _digest(example) for example in frozen.examples("train")}
         plan = Plan(settings, project.tasks, 0.0, wanted.tokenizer, wanted.today)
@@ -86,21 +86,23 @@ def run(
     return Augmented(facts, path)
 
 
-def name(frozen: Snapshot) -> str:
+def variants_path(frozen: Snapshot) -> str:
     """The file of the variants of snapshot FROZEN."""
     return f"augmented.{frozen.name}.jsonl"
 
 
-def facts(project: Project, frozen: Snapshot) -> dict[str, Any]:
+def variants_facts(project: Project, frozen: Snapshot) -> dict[str, Any]:
     """What the variants of snapshot FROZEN are; SemError when there are none or they changed."""
-    return variant_files.facts(project.processed / name(frozen), frozen, "variants", COMMAND)
+    return variant_files.read_variant_facts(
+        project.processed / variants_path(frozen), frozen, "variants", COMMAND
+    )
 
 
-def examples(project: Project, frozen: Snapshot) -> Iterator[Example]:
+def read_variants(project: Project, frozen: Snapshot) -> Iterator[Example]:
     """The variants of snapshot FROZEN, verified before the first one."""
-    facts(project, frozen)
-    path = project.processed / name(frozen)
-    for number, row in enumerate(files.rows(path), 1):
+    variants_facts(project, frozen)
+    path = project.processed / variants_path(frozen)
+    for number, row in enumerate(files.read_rows(path), 1):
         yield from_json(row, f"{path}:{number}")
 
 
@@ -117,7 +119,7 @@ def write_sorted(path: Path, made: Iterable[dict[str, Any]]) -> int:
     with tempfile.TemporaryFile(dir=path.parent) as spill:
         for row in made:
             places.append((row["id"], spill.tell()))
-            spill.write((jsonio.dumps(row) + "\n").encode("utf-8"))
+            spill.write((jsonio.canonical_json(row) + "\n").encode("utf-8"))
         with files.replacing(path, 0o444) as file:
             for _, offset in sorted(places):
                 spill.seek(offset)
@@ -154,7 +156,7 @@ def _checked(
 def _base(record: engine.Record, known: dict[str, bytes], refused: Counter) -> Example | None:
     """The row itself, cleaned again; None where it is not what the snapshot holds."""
     if record.made.reason is None:
-        example = Example(**jsonio.loads(record.made.line))
+        example = Example(**jsonio.parse_json(record.made.line))
         if _digest(example) == known[record.id]:
             return example
     refused[BASE_DIFFERS] += 1
@@ -167,14 +169,16 @@ def _verdict(
     """Why the variant RECORD of BASE is refused, None for not at all; and its example."""
     if record.made.reason is not None:
         return record.made.reason, base
-    example = Example(**jsonio.loads(record.made.line))
-    if jsonio.dumps(example.output_json) != jsonio.dumps(base.output_json):
+    example = Example(**jsonio.parse_json(record.made.line))
+    if jsonio.canonical_json(example.output_json) != jsonio.canonical_json(base.output_json):
         return "answer_changed", example
     if example.input_text == base.input_text or example.input_text in seen:
         return "same_text", example
     before, after = grounding.Text(base.input_text), grounding.Text(example.input_text)
-    values = list(grounding.leaves(base.output_json))
-    if any(grounding.found(v, before) and not grounding.found(v, after) for _, v in values):
+    values = list(grounding.scalar_leaves(base.output_json))
+    if any(
+        grounding.is_grounded(v, before) and not grounding.is_grounded(v, after) for _, v in values
+    ):
         return "evidence_lost", example
     if _order(values, before) != _order(values, after):
         return "order_changed", example
@@ -196,7 +200,7 @@ def _variants(
     options = Worker(replace(plan, tokenizer=None))
     for row in raw:
         try:
-            made = rows.prepare(row, plan.tasks, options)
+            made = rows.prepare_row(row, plan.tasks, options)
         except rows.Reject:
             refused[BASE_DIFFERS] += 1
             continue
@@ -211,7 +215,7 @@ def _variants(
 def _page(made: rows.Prepared) -> Page:
     kind = made.options.input
     is_html = kind == "html" or (kind == "auto" and words.HTML.search(made.page) is not None)
-    return Page(made.page, made.reference, rows.language(made.meta, ""), is_html)
+    return Page(made.page, made.reference, rows.page_language(made.meta, ""), is_html)
 
 
 def _edited(row: RawRow, page: Page, wanted: Wanted, refused: Counter) -> Iterator[RawRow]:
@@ -229,14 +233,14 @@ def _edited(row: RawRow, page: Page, wanted: Wanted, refused: Counter) -> Iterat
 
 def random_of(seed: int, row: str, variant: str) -> random.Random:
     """A generator of its own for each row and kind, so that the order of rows does not matter."""
-    digest = hashlib.sha256(jsonio.dumps([seed, row, variant]).encode()).digest()
+    digest = hashlib.sha256(jsonio.canonical_json([seed, row, variant]).encode()).digest()
     return random.Random(int.from_bytes(digest[:8], "big"))
 
 
 def _facts(
     frozen: Snapshot, wanted: Wanted, path: Path, count: int, refused: Counter
 ) -> dict[str, Any]:
-    kinds = Counter(row["meta"]["augmented"]["kind"] for row in files.rows(path))
+    kinds = Counter(row["meta"]["augmented"]["kind"] for row in files.read_rows(path))
     return {
         "snapshot": frozen.name,
         "snapshot_sha256": frozen.sha256,
@@ -247,5 +251,5 @@ def _facts(
         "rows": count,
         "by_kind": dict(sorted(kinds.items())),
         "refused": dict(sorted(refused.items())),
-        "sha256": files.sha256(path),
+        "sha256": files.sha256_file(path),
     }

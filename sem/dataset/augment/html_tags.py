@@ -58,7 +58,7 @@ def scan(page: str) -> Iterator[Tag]:
             position = text.end_of(page, name.lower(), position)
 
 
-def texts(page: str) -> Iterator[tuple[int, int]]:
+def shown_texts(page: str) -> Iterator[tuple[int, int]]:
     """Where text that is shown stands: between two tags, and not blank."""
     position, opened, is_body = 0, "", "<body" not in page.lower()
     for tag in scan(page):

@@ -17,7 +17,7 @@ from sem.core import files, jsonio
 from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.core.project import Project
-from sem.core.taskspec import as_text
+from sem.core.taskspec import taught_text
 from sem.dataset.augment import variant_files, wrong_answers
 from sem.dataset.augment.augment import random_of
 from sem.dataset.augment.wrong_answers import Case, Known, Slot
@@ -49,7 +49,7 @@ class Preferences:
     path: Path
 
 
-def run(
+def write_negative_pairs(
     project: Project,
     version: int | str | None,
     each: int,
@@ -59,16 +59,20 @@ def run(
     """Write at most EACH pairs for every train row of snapshot VERSION, read-only, facts last."""
     if each < 1:
         raise SemError(f"{each} wrong answers of each row", "ask for 1 or more")
-    frozen = snapshot.load(project, version)
-    path, refused, kinds = project.processed / name(frozen), Counter[str](), Counter[str]()
+    frozen = snapshot.load_snapshot(project, version)
+    path, refused, kinds = (
+        project.processed / negative_pairs_path(frozen),
+        Counter[str](),
+        Counter[str](),
+    )
     with files.lock(project.processed / ".augment.lock", str(path)):
         known = collected(frozen.examples("train"))
         rows = frozen.examples("train")
         rows = progress(rows, frozen.counts["train"]) if progress else rows
         made = (
-            row(example, negative, kinds)
+            negative_pair_row(example, negative, kinds)
             for example in rows
-            for negative in of(Case(example, known), each, seed, refused)
+            for negative in wrong_answers_of(Case(example, known), each, seed, refused)
         )
         count = files.write_rows(path, made, 0o444)
         facts = {
@@ -79,29 +83,31 @@ def run(
             "rows": count,
             "by_kind": dict(sorted(kinds.items())),
             "refused": dict(sorted(refused.items())),
-            "sha256": files.sha256(path),
+            "sha256": files.sha256_file(path),
         }
         variant_files.write_facts(project, frozen, path, facts)
     return Preferences(facts, path)
 
 
-def name(frozen: Snapshot) -> str:
+def negative_pairs_path(frozen: Snapshot) -> str:
     """The file of the pairs of snapshot FROZEN."""
     return f"preferences.{frozen.name}.jsonl"
 
 
-def facts(project: Project, frozen: Snapshot) -> dict[str, Any]:
+def negative_pairs_facts(project: Project, frozen: Snapshot) -> dict[str, Any]:
     """What the pairs of snapshot FROZEN are; SemError when there are none or they changed."""
-    return variant_files.facts(project.processed / name(frozen), frozen, "pairs", COMMAND)
+    return variant_files.read_variant_facts(
+        project.processed / negative_pairs_path(frozen), frozen, "pairs", COMMAND
+    )
 
 
-def pairs(project: Project, frozen: Snapshot) -> Iterator[dict[str, Any]]:
+def read_negative_pairs(project: Project, frozen: Snapshot) -> Iterator[dict[str, Any]]:
     """The pairs of snapshot FROZEN, verified before the first one."""
-    facts(project, frozen)
-    yield from files.rows(project.processed / name(frozen))
+    negative_pairs_facts(project, frozen)
+    yield from files.read_rows(project.processed / negative_pairs_path(frozen))
 
 
-def row(example: Example, negative: Negative, kinds: Counter[str]) -> dict[str, Any]:
+def negative_pair_row(example: Example, negative: Negative, kinds: Counter[str]) -> dict[str, Any]:
     """One pair as it is written; KINDS counts it."""
     kinds[negative.kind] += 1
     words = {name: getattr(example, name) for name in WORDS}
@@ -110,7 +116,7 @@ def row(example: Example, negative: Negative, kinds: Counter[str]) -> dict[str, 
         "task": example.task,
         "input_text": example.input_text,
         **{name: value for name, value in words.items() if value is not None},
-        "chosen": as_text(example.output_json),
+        "chosen": taught_text(example.output_json),
         "rejected": negative.text,
         "kind": negative.kind,
         "slot": negative.slot,
@@ -121,15 +127,17 @@ def collected(examples: Iterator[Example]) -> Known:
     """Every reference's text, and the first values of every slot in order of id."""
     known = Known()
     for example in examples:
-        known.targets.add(files.sha256_text(as_text(example.output_json)))
-        for slot, value in wrong_answers.slots(example.output_json):
+        known.targets.add(files.sha256_text(taught_text(example.output_json)))
+        for slot, value in wrong_answers.answer_slots(example.output_json):
             held = known.values.setdefault((example.task, slot), [])
             if value not in (None, "", []) and len(held) < MOST_VALUES and value not in held:
                 held.append(value)
     return known
 
 
-def of(case: Case, each: int, seed: int, refused: Counter[str]) -> Iterator[Negative]:
+def wrong_answers_of(
+    case: Case, each: int, seed: int, refused: Counter[str]
+) -> Iterator[Negative]:
     """Yield at most EACH wrong answers of CASE; those that cannot be used are counted.
 
     The row's own `negative_examples` come first: somebody saw a model give them. The others are
@@ -158,7 +166,7 @@ def of(case: Case, each: int, seed: int, refused: Counter[str]) -> Iterator[Nega
 def _own(example: Example) -> list[str]:
     """The texts of the row's own wrong answers; a text is taken as it was given."""
     given = example.negative_examples or []
-    texts = [one if isinstance(one, str) else as_text(one) for one in given]
+    texts = [one if isinstance(one, str) else taught_text(one) for one in given]
     return list(dict.fromkeys(texts))
 
 
@@ -172,14 +180,14 @@ def _fault(case: Case, text: str, slot: Slot | None = None) -> str | None:
     if files.sha256_text(text) in case.others.targets:
         return TARGET
     try:
-        value = jsonio.loads(text)
+        value = jsonio.parse_json(text)
     except ValueError:
         return None
     if slot == ():
         return "is_valid"
     if slot is not None:
-        return "is_equal" if _is_right(case, slot, wrong_answers.at(value, slot)) else None
-    slots, wanted = (dict(wrong_answers.slots(each)) for each in (value, case.answer))
+        return "is_equal" if _is_right(case, slot, wrong_answers.slot_value(value, slot)) else None
+    slots, wanted = (dict(wrong_answers.answer_slots(each)) for each in (value, case.answer))
     is_equal = slots.keys() == wanted.keys() and type(value) is type(case.answer)
     is_equal = is_equal and all(_is_right(case, each, slots[each]) for each in slots)
     return "is_equal" if is_equal else None
@@ -188,8 +196,8 @@ def _fault(case: Case, text: str, slot: Slot | None = None) -> str | None:
 def _is_right(case: Case, slot: Slot, value: Any) -> bool:
     """Return True if `value` in `slot` says what the reference does, or a further right answer."""
     # An alternative may be of a slot around this one: {"seller": [{"name": "ACME GmbH"}]}.
-    right = [wrong_answers.at(case.answer, slot)]
+    right = [wrong_answers.slot_value(case.answer, slot)]
     for depth in range(1, len(slot) + 1):
         others = case.example.alternatives.get(".".join(slot[:depth]), [])
-        right += [wrong_answers.at(other, slot[depth:]) for other in others]
-    return any(wrong_answers.is_same(value, each) for each in right)
+        right += [wrong_answers.slot_value(other, slot[depth:]) for other in others]
+    return any(wrong_answers.is_same_answer(value, each) for each in right)

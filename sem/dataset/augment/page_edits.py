@@ -34,7 +34,7 @@ class Page:
     is_html: bool = True
 
 
-def kind(edit: Edit) -> Edit:
+def register_page_edit(edit: Edit) -> Edit:
     """Register EDIT under its own name, as `--kind` spells it."""
     KINDS[edit.__name__] = edit
     return edit
@@ -43,7 +43,7 @@ def kind(edit: Edit) -> Edit:
 SHUFFLED = words.to_set("li div article section option a")
 
 
-@kind
+@register_page_edit
 def shuffle(page: Page, rng: random.Random) -> str | None:
     """Siblings of one kind in another order, where none holds a value of the answer.
 
@@ -51,7 +51,7 @@ def shuffle(page: Page, rng: random.Random) -> str | None:
     """
     if not page.is_html:
         return None
-    values = [value for _, value in grounding.leaves(page.reference)]
+    values = [value for _, value in grounding.scalar_leaves(page.reference)]
     runs = html_tags.siblings(page.source, SHUFFLED)
     chosen: list[list[html_tags.Element]] = []
     for run in rng.sample(runs, min(len(runs), MOST_TRIES)):
@@ -71,15 +71,15 @@ def shuffle(page: Page, rng: random.Random) -> str | None:
 
 
 def _holds(source: str, values: list[Any]) -> bool:
-    there = grounding.of_page(source)
-    return any(grounding.found(value, there) for value in values)
+    there = grounding.groundable_text(source)
+    return any(grounding.is_grounded(value, there) for value in values)
 
 
 OPTIONAL = words.to_set("p li td th tr option dt dd span b i em strong small font label")
 STRAY = ("</b>", "</i>", "</font>", "</span>", "</p>", "</em>", "<b>", "</center>")
 
 
-@kind
+@register_page_edit
 def malform(page: Page, rng: random.Random) -> str | None:
     """End tags lost, stray or in upper case, inline tags closed in the wrong order."""
     if not page.is_html:
@@ -106,7 +106,7 @@ def malform(page: Page, rng: random.Random) -> str | None:
 NOISE = ("data-v-", "data-react-", "data-testid-", "jsname-", "ng-", "x-", "data-track-")
 
 
-@kind
+@register_page_edit
 def attributes(page: Page, rng: random.Random) -> str | None:
     """Attributes and classes that frameworks add, which say nothing."""
     if not page.is_html:
@@ -162,7 +162,7 @@ SHELLS = (
 BOUNDARIES = words.to_set("div section article main aside ul table header nav")
 
 
-@kind
+@register_page_edit
 def distract(page: Page, rng: random.Random) -> str | None:
     """Blocks that every page has and no answer is in: newsletter, cookies, promises."""
     if not page.is_html:
@@ -179,13 +179,13 @@ def distract(page: Page, rng: random.Random) -> str | None:
     return html_tags.spliced(page.source, edits)
 
 
-@kind
+@register_page_edit
 def respell(page: Page, rng: random.Random) -> str | None:
     """Entities for letters, no-break spaces, comments and line breaks between words."""
     if not page.is_html:
         return None
     edits = []
-    spots = list(html_tags.texts(page.source))
+    spots = list(html_tags.shown_texts(page.source))
     for start, end in rng.sample(spots, min(len(spots), 3 + len(spots) // 6)):
         value = page.source[start:end]
         at = rng.randrange(len(value))
@@ -206,7 +206,7 @@ AMOUNT = re.compile(
 )
 
 
-@kind
+@register_page_edit
 def currency(page: Page, rng: random.Random) -> str | None:
     """Every price of the page as another country writes it: `12,99 €` becomes `€12.99`.
 
@@ -216,7 +216,7 @@ def currency(page: Page, rng: random.Random) -> str | None:
     numbers = {_decimal(v) for v in _scalars(page.reference) if _is_number(v)}
     written = [v for v in _scalars(page.reference) if isinstance(v, str)]
     style = rng.randrange(3)
-    spots = list(html_tags.texts(page.source)) if page.is_html else [(0, len(page.source))]
+    spots = list(html_tags.shown_texts(page.source)) if page.is_html else [(0, len(page.source))]
     edits, is_asked = [], False
     for match in (m for spot in spots for m in AMOUNT.finditer(page.source, *spot)):
         sign, amount = match["before"] or match["after"], _amount(match["number"])

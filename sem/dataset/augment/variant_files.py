@@ -10,7 +10,7 @@ from sem.dataset.split import snapshot
 from sem.dataset.split.snapshot import Snapshot
 
 
-def facts(path: Path, frozen: Snapshot, what: str, command: str) -> dict[str, Any]:
+def read_variant_facts(path: Path, frozen: Snapshot, what: str, command: str) -> dict[str, Any]:
     """The facts of PATH, which holds WHAT of snapshot FROZEN and was made by COMMAND.
 
     SemError when it is not there, changed on disk, or belongs to other rows.
@@ -18,7 +18,7 @@ def facts(path: Path, frozen: Snapshot, what: str, command: str) -> dict[str, An
     if not path.with_suffix(".json").exists():
         raise SemError(f"{path.name}: no {what} of {frozen.name}", f"make them with `{command}`")
     found = state.read_state(path.with_suffix(".json"), state.Written)
-    there = files.sha256(path) if path.exists() else "missing"
+    there = files.sha256_file(path) if path.exists() else "missing"
     if there != found["sha256"] or found["snapshot_sha256"] != frozen.sha256:
         raise SemError(
             f"{path.name} is {there[:12]}…, {path.stem}.json says {found['sha256'][:12]}…",
@@ -33,8 +33,8 @@ def write_facts(project: Project, frozen: Snapshot, path: Path, facts: dict[str,
     The file then holds rows that were to go, and is removed.
     """
     try:
-        snapshot.load(project, frozen.version)
+        snapshot.load_snapshot(project, frozen.version)
     except SemError:
         path.unlink()
         raise
-    files.write(path.with_suffix(".json"), jsonio.pretty(facts))
+    files.write_file(path.with_suffix(".json"), jsonio.pretty(facts))

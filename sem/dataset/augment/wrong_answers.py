@@ -39,13 +39,13 @@ Break = Callable[[Case, random.Random], "tuple[Slot, str] | None"]
 KINDS: dict[str, Break] = {}
 
 
-def kind(made: Break) -> Break:
+def register_wrong_answer(made: Break) -> Break:
     """Register MADE under its own name."""
     KINDS[made.__name__] = made
     return made
 
 
-def is_same(one: Any, other: Any) -> bool:
+def is_same_answer(one: Any, other: Any) -> bool:
     """Whether two values may count as the same: numbers by amount, texts by their words.
 
     A text inside the other counts as well: a slot of level `substring` would pass it.
@@ -55,23 +55,23 @@ def is_same(one: Any, other: Any) -> bool:
     if isinstance(one, str) and isinstance(other, str):
         a, b = grounding.Text(one).packed, grounding.Text(other).packed
         return a in b or b in a
-    return jsonio.dumps(one) == jsonio.dumps(other)
+    return jsonio.canonical_json(one) == jsonio.canonical_json(other)
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def slots(value: Any, path: Slot = ()) -> Iterator[tuple[Slot, Any]]:
+def answer_slots(value: Any, path: Slot = ()) -> Iterator[tuple[Slot, Any]]:
     """Every slot of VALUE with what stands there; lists are one slot."""
     if isinstance(value, dict):
         for name in sorted(value):
-            yield from slots(value[name], (*path, name))
+            yield from answer_slots(value[name], (*path, name))
     elif path:
         yield path, value
 
 
-def at(value: Any, slot: Slot) -> Any:
+def slot_value(value: Any, slot: Slot) -> Any:
     for name in slot:
         value = value.get(name) if isinstance(value, dict) else None
     return value
@@ -87,117 +87,119 @@ def _with(value: Any, slot: Slot, new: Any) -> Any:
 
 
 def _chosen(case: Case, rng: random.Random, fits: Callable[[Any], bool]) -> Slot | None:
-    found = [slot for slot, value in slots(case.answer) if fits(value)]
+    found = [slot for slot, value in answer_slots(case.answer) if fits(value)]
     return rng.choice(found) if found else None
 
 
 def _replaced(case: Case, slot: Slot, new: Any) -> tuple[Slot, str]:
-    return slot, jsonio.dumps(_with(case.answer, slot, new))
+    return slot, jsonio.canonical_json(_with(case.answer, slot, new))
 
 
 def _is_open(case: Case) -> bool:
     return isinstance(case.answer, dict) and bool(case.answer)
 
 
-@kind
+@register_wrong_answer
 def truncated(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
     """Cut before the end, as a token limit does."""
-    text = jsonio.dumps(case.answer)
+    text = jsonio.canonical_json(case.answer)
     is_json = isinstance(case.answer, dict | list) and len(text) > 2
     return ((), text[: rng.randrange(len(text) // 2, len(text))]) if is_json else None
 
 
-@kind
+@register_wrong_answer
 def trailing_comma(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
     """A comma before the last bracket."""
-    text = jsonio.dumps(case.answer)
+    text = jsonio.canonical_json(case.answer)
     return ((), f"{text[:-1]},{text[-1]}") if text[-1:] in ("}", "]") else None
 
 
-@kind
+@register_wrong_answer
 def single_quotes(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
     """Python's quotes."""
-    text = jsonio.dumps(case.answer)
+    text = jsonio.canonical_json(case.answer)
     return ((), text.replace('"', "'")) if _is_open(case) else None
 
 
-@kind
+@register_wrong_answer
 def unquoted_keys(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
     """JavaScript's keys."""
     if not _is_open(case):
         return None
-    return (), re.sub(r'([{,])"(\w+)":', r"\1\2:", jsonio.dumps(case.answer))
+    return (), re.sub(r'([{,])"(\w+)":', r"\1\2:", jsonio.canonical_json(case.answer))
 
 
 PROSE = ("Here is the JSON: ", "Sure! ", "The answer is:\n", "Output:\n")
 
 
-@kind
+@register_wrong_answer
 def prose_before(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
     """Words before the object."""
-    return ((), rng.choice(PROSE) + jsonio.dumps(case.answer)) if _is_open(case) else None
+    return ((), rng.choice(PROSE) + jsonio.canonical_json(case.answer)) if _is_open(case) else None
 
 
-@kind
+@register_wrong_answer
 def code_fence(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
     """The object in a Markdown fence."""
-    return ((), f"```json\n{jsonio.dumps(case.answer)}\n```") if _is_open(case) else None
+    return ((), f"```json\n{jsonio.canonical_json(case.answer)}\n```") if _is_open(case) else None
 
 
-@kind
+@register_wrong_answer
 def not_a_number(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
     """NaN where a number or null stands."""
     slot = _chosen(case, rng, lambda value: value is None or _is_number(value))
     if slot is None:
         return None
     mark = "\x00"
-    return (), jsonio.dumps(_with(case.answer, slot, mark)).replace(jsonio.dumps(mark), "NaN")
+    return (), jsonio.canonical_json(_with(case.answer, slot, mark)).replace(
+        jsonio.canonical_json(mark), "NaN"
+    )
 
 
-@kind
+@register_wrong_answer
 def duplicate_key(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
     """One key twice."""
     if not _is_open(case):
         return None
     name = rng.choice(sorted(case.answer))
-    pair = jsonio.dumps({name: case.answer[name]})[1:-1]
-    return (), "{" + pair + "," + jsonio.dumps(case.answer)[1:]
+    pair = jsonio.canonical_json({name: case.answer[name]})[1:-1]
+    return (), "{" + pair + "," + jsonio.canonical_json(case.answer)[1:]
 
 
-@kind
+@register_wrong_answer
 def swapped(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
     """Two slots of one type hold each other's value."""
-    found = list(slots(case.answer))
+    found = list(answer_slots(case.answer))
     pairs = [
         (a, b)
         for number, (a, one) in enumerate(found)
         for b, two in found[number + 1 :]
-        if type(one) is type(two) and one is not None and not is_same(one, two)
+        if type(one) is type(two) and one is not None and not is_same_answer(one, two)
     ]
     if not pairs:
         return None
     one, two = rng.choice(pairs)
-    made = _with(case.answer, one, at(case.answer, two))
-    return one, jsonio.dumps(_with(made, two, at(case.answer, one)))
+    made = _with(case.answer, one, slot_value(case.answer, two))
+    return one, jsonio.canonical_json(_with(made, two, slot_value(case.answer, one)))
 
 
-@kind
+@register_wrong_answer
 def other_row(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
     """The value of another row."""
     slot = _chosen(case, rng, lambda value: value not in (None, "", []))
     values = case.others.values.get((case.example.task, slot or ()), [])
-    values = [v for v in values if slot and not is_same(v, at(case.answer, slot))]
+    values = [v for v in values if slot and not is_same_answer(v, slot_value(case.answer, slot))]
     return _replaced(case, slot, rng.choice(values)) if slot and values else None
 
 
-@kind
+@register_wrong_answer
 def nulled(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
     """Null where the input has a value."""
     slot = _chosen(case, rng, lambda value: value not in (None, "", []))
     return _replaced(case, slot, None) if slot else None
 
 
-@kind
+@register_wrong_answer
 def invented(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
     """A value that is not in the input, where the reference has none or another."""
     seen = grounding.Text(case.example.input_text)
@@ -206,27 +208,27 @@ def invented(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
         return None
     values = case.others.values.get((case.example.task, slot), [])
     texts = [v for v in values if isinstance(v, str | int | float) and not isinstance(v, bool)]
-    absent = [value for value in texts if not grounding.found(value, seen)]
+    absent = [value for value in texts if not grounding.is_grounded(value, seen)]
     return _replaced(case, slot, rng.choice(absent)) if absent else None
 
 
-@kind
+@register_wrong_answer
 def factor_ten(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
     """A number ten times too large or too small, as a lost decimal mark makes it."""
     slot = _chosen(case, rng, lambda value: _is_number(value) and value != 0)
     if slot is None:
         return None
-    value = at(case.answer, slot)
+    value = slot_value(case.answer, slot)
     is_whole = isinstance(value, int)
     return _replaced(case, slot, value * 10 if is_whole or rng.random() < 0.5 else value / 10)
 
 
-@kind
+@register_wrong_answer
 def item_dropped(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
     """One item of a list is missing."""
     slot = _chosen(case, rng, lambda value: isinstance(value, list) and len(value) > 1)
     if slot is None:
         return None
-    items = list(at(case.answer, slot))
+    items = list(slot_value(case.answer, slot))
     dropped = items.pop(rng.randrange(len(items)))
     return None if dropped in items else _replaced(case, slot, items)

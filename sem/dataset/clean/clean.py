@@ -80,7 +80,7 @@ class Ordered:
 REASONS = (None, dedupe.OWN, "duplicate_id", "row_twice", "duplicate", "conflict", NEAR)
 
 
-def run(
+def clean_store(
     project: Project,
     how: How | None = None,
     progress: Callable[[Any, int], Any] | None = None,
@@ -91,11 +91,11 @@ def run(
     _check_options(settings, project, how)
     folder, tally = project.processed, Tally()
     with files.lock(folder / ".clean.lock", str(folder / NAME)):
-        files.sweep(folder, TEMPORARY)
+        files.remove_temporary_files(folder, TEMPORARY)
         with store.reading(project.store) as opened, dedupe.Index(folder / INDEX) as index:
-            source = files.sha256(project.store)
+            source = files.sha256_file(project.store)
             share = settings.evidence_rows / opened.count
-            stones = tombstones.load(project).as_json()
+            stones = tombstones.load_tombstones(project).as_json()
             plan = Plan(settings, project.tasks, share, how.tokenizer, how.today, stones)
             records = _records(opened.rows(), plan, how)
             shown = progress(records, opened.count) if progress else records
@@ -110,7 +110,7 @@ def run(
 
 def _records(raw: Iterable[Any], plan: Plan, how: How) -> Iterator[Record]:
     if how.engine == "ray":
-        return ray_engine.run(raw, plan, how.address)
+        return ray_engine.run_on_ray(raw, plan, how.address)
     return engine.local(raw, plan)
 
 
@@ -124,10 +124,12 @@ def _check_options(settings: Clean, project: Project, how: How) -> None:
             )
     where = f"{project.configs / 'dataset.yaml'}: clean"
     schemas = {name: spec.io_schema for name, spec in project.tasks.items()}
-    pii.check(settings.pii, schemas.values(), where)
-    evidence.check(settings.default, schemas.values(), f"{where}.default")
+    pii.check_pii_policy(settings.pii, schemas.values(), where)
+    evidence.check_evidence_options(settings.default, schemas.values(), f"{where}.default")
     for name in settings.tasks:
-        evidence.check(settings.of(name), [schemas[name]], f"{where}.tasks.{name}")
+        evidence.check_evidence_options(
+            settings.of(name), [schemas[name]], f"{where}.tasks.{name}"
+        )
     if how.tokenizer is None and settings.counts_tokens:
         raise SemError(
             f"{project.configs / 'dataset.yaml'}: max_tokens needs the base model's tokenizer",
@@ -143,7 +145,7 @@ def _spill(
     with (folder / SPILL).open("wb") as spill, (folder / SKETCHES).open("wb") as keys:
         for record in records:
             made = record.made
-            line = made.line or jsonio.dumps(_rejected(record))
+            line = made.line or jsonio.canonical_json(_rejected(record))
             tally.page(made)
             index.add(
                 dedupe.Entry(record.id, record.row, offset, bytes.fromhex(made.key),
@@ -179,7 +181,8 @@ def _absent(row: dict[str, Any]) -> int:
     """Return how many values of the row's reference its input does not hold."""
     text = grounding.Text(row["input_text"])
     return sum(
-        not grounding.found(value, text) for _, value in grounding.leaves(row["output_json"])
+        not grounding.is_grounded(value, text)
+        for _, value in grounding.scalar_leaves(row["output_json"])
     )
 
 
@@ -191,7 +194,7 @@ def _mark_near(folder: Path, ordered: Ordered, settings: Clean, tally: Tally) ->
     if not places:
         return
     keys = np.memmap(folder / SKETCHES, "<u8", "r")
-    keys = keys.reshape(-1, near_duplicates.words(settings.near.threshold))
+    keys = keys.reshape(-1, near_duplicates.sketch_words(settings.near.threshold))
     numbers = np.frombuffer(ordered.numbers, np.int64)[places]
     with (folder / SPILL).open("rb") as spill:
 
@@ -208,7 +211,7 @@ def _mark_near(folder: Path, ordered: Ordered, settings: Clean, tally: Tally) ->
                 ordered.near[places[row]] = name
                 if settings.near.drop == "same_answer":
                     one = row_at(row)
-                    key = jsonio.dumps([one["task"], one["output_json"]])
+                    key = jsonio.canonical_json([one["task"], one["output_json"]])
                     if key in seen:
                         ordered.reasons[places[row]] = REASONS.index(NEAR)
                     seen.add(key)
@@ -227,7 +230,7 @@ def _line(spill: IO[bytes], offset: int) -> bytes:
 
 
 def _row(line: bytes) -> dict[str, Any]:
-    return jsonio.loads(line.decode("utf-8"))
+    return jsonio.parse_json(line.decode("utf-8"))
 
 
 def _settle(folder: Path, ordered: Ordered, tally: Tally) -> None:
@@ -244,7 +247,7 @@ def _settle(folder: Path, ordered: Ordered, tally: Tally) -> None:
                 tally.keep(row["task"])
                 if place in ordered.near:
                     row["meta"]["near"] = ordered.near[place]
-                    line = (jsonio.dumps(row) + "\n").encode("utf-8")
+                    line = (jsonio.canonical_json(row) + "\n").encode("utf-8")
                 kept.write(line)
                 continue
             if reason != dedupe.OWN:
@@ -252,7 +255,7 @@ def _settle(folder: Path, ordered: Ordered, tally: Tally) -> None:
                 detail = ordered.details.get(place, near)
                 row = {"id": row["id"], "task": row["task"], "reason": reason, "detail": detail}
             tally.refuse(row["reason"], row["id"] or "")
-            refused.write((jsonio.dumps(row) + "\n").encode("utf-8"))
+            refused.write((jsonio.canonical_json(row) + "\n").encode("utf-8"))
 
 
 def _publish(project: Project, settings: Clean, tally: Tally, source: str) -> Cleaned:
@@ -260,17 +263,21 @@ def _publish(project: Project, settings: Clean, tally: Tally, source: str) -> Cl
     found = {
         "store_sha256": source,
         "cleaner": markup.FINGERPRINT,
-        "settings_sha256": files.sha256_json(jsonio.loads(jsonio.dumps(asdict(settings)))),
+        "settings_sha256": files.sha256_json(
+            jsonio.parse_json(jsonio.canonical_json(asdict(settings)))
+        ),
         "tasks": {name: spec.fingerprint() for name, spec in sorted(project.tasks.items())},
-        "sha256": files.sha256(folder / NAME),
+        "sha256": files.sha256_file(folder / NAME),
         "rows": tally.kept,
         "read": tally.read,
         "rejected": dict(sorted(tally.reasons.items())),
         "near": {"threshold": settings.near.threshold, **tally.near},
         "pii": tally.pii,
     }
-    report = files.write(project.reports / REPORT, validation.render(project.sem, tally, found))
-    files.write(folder / FACTS, jsonio.pretty(found))
+    report = files.write_file(
+        project.reports / REPORT, validation.render_validation_report(project.sem, tally, found)
+    )
+    files.write_file(folder / FACTS, jsonio.pretty(found))
     if not tally.kept:
         raise SemError(
             f"{project.store}: none of {tally.read:,} rows can be used",
@@ -279,20 +286,20 @@ def _publish(project: Project, settings: Clean, tally: Tally, source: str) -> Cl
     return Cleaned(folder / NAME, report, tally)
 
 
-def examples(project: Project) -> Iterator[Example]:
+def read_clean_examples(project: Project) -> Iterator[Example]:
     """The cleaned rows in order of id."""
     path = project.processed / NAME
-    for number, row in enumerate(files.rows(path), 1):
+    for number, row in enumerate(files.read_rows(path), 1):
         yield from_json(row, f"{path}:{number}")
 
 
-def facts(project: Project) -> dict[str, Any]:
+def read_clean_facts(project: Project) -> dict[str, Any]:
     """clean.json, after its hash was compared with clean.jsonl."""
     path = project.processed / FACTS
     if not path.exists():
         raise SemError(f"{path}: no such file", "run `fab dataset.clean` first")
     found = state.read_state(path, state.CleanFacts)
-    there = files.sha256(project.processed / NAME)
+    there = files.sha256_file(project.processed / NAME)
     if there != found["sha256"]:
         raise SemError(
             f"{project.processed / NAME} is {there[:12]}…, {FACTS} says {found['sha256'][:12]}…",

@@ -14,13 +14,13 @@ from sem.core.project import Project
 from sem.dataset.clean import clean
 
 
-def sha256(project: Project) -> str | None:
+def clean_set_sha256(project: Project) -> str | None:
     """The hash of clean.jsonl, None before the first cleaning."""
     path = project.processed / clean.NAME
-    return files.sha256(path) if path.exists() else None
+    return files.sha256_file(path) if path.exists() else None
 
 
-def drop(
+def drop_clean_rows(
     project: Project, names: Set[str], store_before: str | None, clean_before: str | None
 ) -> int:
     """Take the rows NAMES out of the clean set; how many went.
@@ -32,19 +32,26 @@ def drop(
     folder = project.processed
     path, facts_path = folder / clean.NAME, folder / clean.FACTS
     with files.lock(folder / ".clean.lock", str(path)):
-        files.sweep(folder, clean.TEMPORARY)
+        files.remove_temporary_files(folder, clean.TEMPORARY)
         facts = state.read_state(facts_path, state.CleanFacts) if facts_path.exists() else None
-        is_whole = facts is not None and facts["sha256"] in (sha256(project), clean_before)
+        is_whole = facts is not None and facts["sha256"] in (
+            clean_set_sha256(project),
+            clean_before,
+        )
         gone = _filter(path, names) + _filter(folder / clean.REJECTS, names)
         if facts is None or not is_whole:
             facts_path.unlink(missing_ok=True)
             return gone
         if facts["store_sha256"] == store_before and project.store.exists():
-            facts["store_sha256"] = files.sha256(project.store)
+            facts["store_sha256"] = files.sha256_file(project.store)
         kept, refused = (_reasons(folder / name) for name in (clean.NAME, clean.REJECTS))
         rows = {"rows": kept.total(), "read": kept.total() + refused.total()}
-        facts |= {"sha256": sha256(project), **rows, "rejected": dict(sorted(refused.items()))}
-        files.write(facts_path, jsonio.pretty(facts))
+        facts |= {
+            "sha256": clean_set_sha256(project),
+            **rows,
+            "rejected": dict(sorted(refused.items())),
+        }
+        files.write_file(facts_path, jsonio.pretty(facts))
     return gone
 
 
@@ -53,7 +60,7 @@ def _filter(path: Path, names: Set[str]) -> int:
         return 0
     near, gone = heads([path], names), 0
     with path.open("rb") as old, files.replacing(path) as new:
-        for line, row in zip(old, files.rows(path), strict=True):
+        for line, row in zip(old, files.read_rows(path), strict=True):
             if row.get("id") in names:
                 gone += 1
             else:
@@ -78,9 +85,9 @@ def relinked(row: dict[str, Any], line: bytes, near: dict[str, str]) -> bytes:
     if head not in near:
         return line
     row["meta"]["near"] = near[head]
-    return (jsonio.dumps(row) + "\n").encode("utf-8")
+    return (jsonio.canonical_json(row) + "\n").encode("utf-8")
 
 
 def _reasons(path: Path) -> Counter[str]:
-    rows = files.rows(path) if path.exists() else ()
+    rows = files.read_rows(path) if path.exists() else ()
     return Counter(str(row.get("reason") or "kept") for row in rows)

@@ -122,7 +122,7 @@ def _is_past(expires: str, today: str) -> bool:
     return expires < today
 
 
-def checked(row: Prepared, policy: Consent, today: str) -> Prepared:
+def check_consent(row: Prepared, policy: Consent, today: str) -> Prepared:
     """ROW with its flags in one spelling, counted as a note; Reject when POLICY refuses it."""
     refused = reason(row.meta, policy, today)
     said = flags(row.meta)

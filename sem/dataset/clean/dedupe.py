@@ -155,12 +155,12 @@ class Index:
 
 def input_key(example: Example) -> bytes:
     """What two rows of one task with the same input have in common."""
-    return digest(jsonio.dumps([example.task, example.input_text]))
+    return digest(jsonio.canonical_json([example.task, example.input_text]))
 
 
 def answer_key(example: Example) -> bytes:
     """What two rows with the same reference have in common."""
-    return digest(jsonio.dumps(example.output_json))
+    return digest(jsonio.canonical_json(example.output_json))
 
 
 def digest(text: str) -> bytes:

@@ -31,16 +31,18 @@ class Record:
 def local(stored: Iterable[RawRow], plan: Plan) -> Iterator[Record]:
     """The record of every row of STORED, in order, by `clean.workers` processes here."""
     with worker_pool.Pool(plan.clean, plan) as pool:
-        for batch, made in pool.map((rows, worker_pool.RowsJob(rows)) for rows in batches(stored)):
-            yield from map(record, batch, made)
+        for batch, made in pool.map(
+            (rows, worker_pool.RowsJob(rows)) for rows in row_batches(stored)
+        ):
+            yield from map(row_record, batch, made)
 
 
-def record(row: RawRow, made: Made) -> Record:
+def row_record(row: RawRow, made: Made) -> Record:
     """The Record of ROW and what was MADE of it."""
     return Record(row.id or "", row.task, dedupe.digest(repr(row)), made)
 
 
-def batches(stored: Iterable[RawRow], chars: int = MOST_CHARS, rows: int = MOST_ROWS) -> Any:
+def row_batches(stored: Iterable[RawRow], chars: int = MOST_CHARS, rows: int = MOST_ROWS) -> Any:
     """STORED in tuples of at most ROWS rows and about CHARS characters, in order."""
     batch: list[RawRow] = []
     size = 0

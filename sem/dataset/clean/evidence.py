@@ -29,11 +29,11 @@ class Judged:
     detail: str = ""
 
 
-def judge(
+def find_evidence(
     reference: Any, page: str, made: str, options: TaskOptions, closed: frozenset[str]
 ) -> Judged:
     """REFERENCE looked up in PAGE and in what was MADE of it; labels (CLOSED) are not."""
-    before, after = grounding.of_page(page), grounding.Text(made)
+    before, after = grounding.groundable_text(page), grounding.Text(made)
     judged = Judged(reference)
     is_object = isinstance(reference, dict)
     slots = reference if is_object else {"answer": reference}
@@ -46,11 +46,13 @@ def judge(
     return judged
 
 
-def check(options: TaskOptions, schemas: Iterable[dict[str, Any]], where: str) -> None:
+def check_evidence_options(
+    options: TaskOptions, schemas: Iterable[dict[str, Any]], where: str
+) -> None:
     """SemError at WHERE when OPTIONS name a field that is in none of SCHEMAS."""
     known: set[str] = {"answer"}
     for io_schema in schemas:
-        held = shape.resolve(io_schema, io_schema) or {}
+        held = shape.resolve_shape(io_schema, io_schema) or {}
         if "object" in shape.types(held) and not held.get("properties"):
             return  # objects of any shape: any field may be there
         known.update(held.get("properties", {}))
@@ -66,7 +68,7 @@ def _slot(
     if isinstance(value, list) and not any(isinstance(inner, dict | list) for inner in value):
         fates = [_fate(name, [inner], before, after, options, judged) for inner in value]
         return [inner for inner, fate in zip(value, fates, strict=True) if fate != "null"]
-    scalars = [scalar for _, scalar in grounding.leaves({name: value})]
+    scalars = [scalar for _, scalar in grounding.scalar_leaves({name: value})]
     return None if _fate(name, scalars, before, after, options, judged) == "null" else value
 
 
@@ -75,8 +77,8 @@ def _fate(
 ) -> str:
     """What happens to SCALARS of slot NAME, all together; counted in JUDGED."""
     fate = "keep"
-    for scalar in (one for _, one in grounding.leaves({name: scalars})):
-        there, left = grounding.found(scalar, before), grounding.found(scalar, after)
+    for scalar in (one for _, one in grounding.scalar_leaves({name: scalars})):
+        there, left = grounding.is_grounded(scalar, before), grounding.is_grounded(scalar, after)
         counts = judged.survival.setdefault(name, [0, 0, 0, 0])
         for number, holds in enumerate((True, there, there and left, left)):
             counts[number] += holds

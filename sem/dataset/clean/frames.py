@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO, Any
 
 
-def write(pipe: IO[bytes], value: dict[str, Any]) -> None:
+def write_frame(pipe: IO[bytes], value: dict[str, Any]) -> None:
     """Send VALUE through PIPE as one frame."""
     # BrokenPipe: the worker died; its exit code is read where its answer is awaited.
     body = json.dumps(value).encode("ascii")
@@ -18,7 +18,7 @@ def write(pipe: IO[bytes], value: dict[str, Any]) -> None:
         return
 
 
-def read(pipe: IO[bytes]) -> dict[str, Any] | None:
+def read_frame(pipe: IO[bytes]) -> dict[str, Any] | None:
     """The next frame of PIPE; None when it ended."""
     head = pipe.read(8)
     if len(head) < 8:

@@ -72,7 +72,7 @@ class Text:
         return frozenset(found)
 
 
-def of_page(page: str) -> Text:
+def groundable_text(page: str) -> Text:
     """PAGE as markup and as text: attributes count, and words that tags cut in two.
 
     Code does not count: `90` in the name of a script file is no evidence for a cooking time.
@@ -93,7 +93,7 @@ def _without_code(page: str) -> str:
     return " ".join([*kept, page[position:]])
 
 
-def found(value: Any, text: Text) -> bool:
+def is_grounded(value: Any, text: Text) -> bool:
     """Whether the scalar VALUE is in TEXT."""
     if isinstance(value, int | float):
         return Decimal(str(value)).normalize() in text.numbers
@@ -117,10 +117,10 @@ def how(value: Any, text: Text) -> How:
         there = re.search(spelled, text.value) is not None
     else:
         there = value.strip() != "" and value in text.value
-    return "verbatim" if there else "normalised" if found(value, text) else "absent"
+    return "verbatim" if there else "normalised" if is_grounded(value, text) else "absent"
 
 
-def leaves(reference: Any) -> Iterator[tuple[str, Any]]:
+def scalar_leaves(reference: Any) -> Iterator[tuple[str, Any]]:
     """(slot, scalar) of everything in REFERENCE that can be looked for."""
     if not isinstance(reference, dict):
         reference = {"answer": reference}
@@ -131,11 +131,11 @@ def leaves(reference: Any) -> Iterator[tuple[str, Any]]:
 
 def survival(reference: Any, page: str, text: str) -> dict[str, list[int]]:
     """Per slot of REFERENCE: values, found in PAGE, found in PAGE and in TEXT, found in TEXT."""
-    before, after = of_page(page), Text(text)
+    before, after = groundable_text(page), Text(text)
     counts: dict[str, list[int]] = {}
-    for slot, value in leaves(reference):
+    for slot, value in scalar_leaves(reference):
         count = counts.setdefault(slot, [0, 0, 0, 0])
-        there, left = found(value, before), found(value, after)
+        there, left = is_grounded(value, before), is_grounded(value, after)
         for number, holds in enumerate((True, there, there and left, left)):
             count[number] += holds
     return counts

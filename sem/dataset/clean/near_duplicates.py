@@ -116,10 +116,10 @@ def sketches(texts: Sequence[str], threshold: float = THRESHOLD) -> Any:
 
 def empty(threshold: float) -> bytes:
     """The sketch of a row that has no text."""
-    return bytes(8 * words(threshold))
+    return bytes(8 * sketch_words(threshold))
 
 
-def words(threshold: float) -> int:
+def sketch_words(threshold: float) -> int:
     """How many uint64 a sketch has."""
     return shape(threshold)[0] + BYTES
 
@@ -184,7 +184,7 @@ def of_texts(texts: Sequence[str], threshold: float = THRESHOLD) -> Clusters:
     import numpy as np
 
     keys = np.concatenate(
-        [np.empty((0, words(threshold)), "<u8")]
+        [np.empty((0, sketch_words(threshold)), "<u8")]
         + [sketches(texts[n : n + CHUNK], threshold) for n in range(0, len(texts), CHUNK)]
     )
     return cluster(keys, texts.__getitem__, threshold)

@@ -27,12 +27,12 @@ _POOLS: dict[
 ] = {}  # of this Ray worker process: one cage, kept between batches
 
 
-def run(stored: Iterable[RawRow], plan: Plan, address: str | None) -> Iterator[Record]:
+def run_on_ray(stored: Iterable[RawRow], plan: Plan, address: str | None) -> Iterator[Record]:
     """The record of every row of STORED, in any order; ADDRESS None starts a cluster here."""
     ray = _started(plan, address)
     try:
         described = ray.put(plan.as_json())
-        for window in engine.batches(stored, WINDOW_CHARS, WINDOW_ROWS):
+        for window in engine.row_batches(stored, WINDOW_CHARS, WINDOW_ROWS):
             yield from _window(ray, window, described, plan.clean.workers)
     finally:
         ray.shutdown()
@@ -48,7 +48,7 @@ def _started(plan: Plan, address: str | None) -> Any:
         ) from error
     import logging
 
-    reach(address, "--engine ray")
+    reach_cluster(address, "--engine ray")
     given: dict[str, Any] = {"address": address} if address else {
         "address": "local", "num_cpus": plan.clean.workers, "include_dashboard": False,
         "object_store_memory": STORE_BYTES,
@@ -75,7 +75,7 @@ def _started(plan: Plan, address: str | None) -> Any:
     return ray
 
 
-def reach(address: str | None, flag: str) -> None:
+def reach_cluster(address: str | None, flag: str) -> None:
     """SemError of FLAG when nothing answers at ADDRESS: Ray itself tries for minutes."""
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
@@ -117,9 +117,9 @@ def _work(table: Any, plan: Any) -> Any:
 
     rows = [RawRow(**row) for row in table.to_pylist()]
     made = []
-    jobs = ((batch, worker_pool.RowsJob(batch)) for batch in engine.batches(rows))
+    jobs = ((batch, worker_pool.RowsJob(batch)) for batch in engine.row_batches(rows))
     for batch, outcome in _pool(plan).map(jobs):
-        made += [_line(engine.record(*pair)) for pair in zip(batch, outcome, strict=True)]
+        made += [_line(engine.row_record(*pair)) for pair in zip(batch, outcome, strict=True)]
     return pyarrow.table({"record": pyarrow.array(made, pyarrow.large_string())})
 
 

@@ -48,10 +48,10 @@ class Plan:
 def plan_of(value: dict[str, Any]) -> Plan:
     """The Plan that VALUE, its as_json(), describes."""
     tasks = {
-        name: settings.build(TaskSpec, spec, f"TaskSpec {name}")
+        name: settings.build_settings(TaskSpec, spec, f"TaskSpec {name}")
         for name, spec in value["tasks"].items()
     }
-    clean = settings.build(Clean, value["clean"], "dataset.yaml: clean")
+    clean = settings.build_settings(Clean, value["clean"], "dataset.yaml: clean")
     return Plan(**{**value, "clean": clean, "tasks": tasks})
 
 
@@ -82,7 +82,7 @@ class Worker:
             name: frozenset(closed_slots(spec.io_schema)) for name, spec in plan.tasks.items()
         }
         self._count = tokens.counter(plan.tokenizer) if plan.tokenizer else None
-        self._stones = tombstones.of_json(plan.stones)
+        self._stones = tombstones.stones_of_json(plan.stones)
 
     def of(self, task: str) -> TaskOptions:
         """The options of TASK."""
@@ -93,8 +93,8 @@ class Worker:
         self._restart()
         try:
             self._stones.refuse(row)
-            prepared = rows.prepare(row, self._plan.tasks, self)
-            prepared = consent.checked(prepared, self._plan.clean.consent, self._plan.today)
+            prepared = rows.prepare_row(row, self._plan.tasks, self)
+            prepared = consent.check_consent(prepared, self._plan.clean.consent, self._plan.today)
             return self._finish(prepared, self._simplified(prepared))
         except Reject as reject:
             return Made(reason=reject.reason, detail=reject.detail)
@@ -108,7 +108,7 @@ class Worker:
         options = made.options
         if len(made.page.encode("utf-8", "replace")) > self._plan.clean.max_bytes:
             raise Reject("page_size")
-        if options.input != "text" and (reason := bombs.fault(made.page, self._plan.clean)):
+        if options.input != "text" and (reason := bombs.page_fault(made.page, self._plan.clean)):
             raise Reject(reason)
         chars = options.max_chars
         left = None if chars is None else max(0, chars - len(made.before) - 1)
@@ -132,7 +132,7 @@ class Worker:
             example = replace(example, meta={**example.meta, "evidence_lost": judged.lost})
         threshold = self._plan.clean.near.threshold
         return Made(
-            line=jsonio.dumps(example.as_json()),
+            line=jsonio.canonical_json(example.as_json()),
             key=dedupe.input_key(example).hex(),
             answer=dedupe.answer_key(example).hex(),
             sketch=near_duplicates.sketches([example.input_text], threshold).tobytes().hex(),
@@ -152,11 +152,11 @@ class Worker:
             "system_prompt": made.system_prompt,
         }
         hints = {"url": made.meta.get("url"), "language": page.language}
-        private = pii.apply(input_text, reference, self._plan.clean.pii, hints, beside)
+        private = pii.apply_pii_policy(input_text, reference, self._plan.clean.pii, hints, beside)
         if private.reason:
             raise Reject(private.reason)
         if private.reference != reference:
-            found = schema.problems(private.reference, made.spec.io_schema, limit=1)
+            found = schema.schema_problems(private.reference, made.spec.io_schema, limit=1)
             if found:
                 raise Reject("pii_breaks_schema", found[0])
         return private
@@ -165,12 +165,12 @@ class Worker:
         if not made.options.judges_evidence and lot(made.id) >= self._plan.share:
             return evidence.Judged(made.reference)
         task = made.spec.task_id
-        judged = evidence.judge(
+        judged = evidence.find_evidence(
             made.reference, made.page, page.text, made.options, self._closed[task]
         )
         if judged.reason:
             raise Reject(judged.reason, judged.detail)
-        found = schema.problems(judged.reference, made.spec.io_schema, limit=1)
+        found = schema.schema_problems(judged.reference, made.spec.io_schema, limit=1)
         if judged.notes and found:
             raise Reject("evidence_lost", f"without evidence, and needed: {found[0]}")
         return judged
@@ -179,7 +179,7 @@ class Worker:
         meta = {**made.meta, **private.also["meta"]}
         negatives = meta.get("negative_examples")
         facts: dict[str, Any] = {
-            "language": rows.language(made.meta, page.language),
+            "language": rows.page_language(made.meta, page.language),
             "chars_before": len(made.page),
             "chars_after": len(page.text),
         }
@@ -209,11 +209,11 @@ def _advice(made: Prepared, page: markup.Simplified) -> list[str]:
     """Return a note where a budget took from a page whose answer is mostly long texts of it."""
     if made.options.prose or not page.report.get("over_budget"):
         return []
-    values = [str(value) for _, value in grounding.leaves(made.reference)]
+    values = [str(value) for _, value in grounding.scalar_leaves(made.reference)]
     half = sum(map(len, values)) / 2
     long = [value for value in values if len(value) > LONG_ANSWER]
     if sum(map(len, long)) <= half:
         return []
-    source = grounding.of_page(made.page)
-    copied = sum(len(value) for value in long if grounding.found(value, source))
+    source = grounding.groundable_text(made.page)
+    copied = sum(len(value) for value in long if grounding.is_grounded(value, source))
     return [f"long_answer: {made.spec.task_id}"] if copied > half else []

@@ -15,9 +15,9 @@ from sem.dataset.store.examples_table import RawRow
 WALL_FACTOR = 15
 
 
-def serve() -> None:
+def serve_rows() -> None:
     """Do jobs from stdin until it ends; limits and plan come first. Runs in the worker."""
-    given = frames.read(sys.stdin.buffer) or {}
+    given = frames.read_frame(sys.stdin.buffer) or {}
     plan = plan_of(given["plan"]) if given["plan"] else None
     limits = Clean(
         **{**given["limits"], "default": TaskOptions(), "tasks": {}, "pii": Pii(), "near": Near()}
@@ -30,8 +30,8 @@ def serve() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (cap, cap))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    frames.write(sys.stdout.buffer, {})
-    while (request := frames.read(sys.stdin.buffer)) is not None:
+    frames.write_frame(sys.stdout.buffer, {})
+    while (request := frames.read_frame(sys.stdin.buffer)) is not None:
         # The default action of both signals ends the process even inside the C parser.
         _set_timers(limits.deadline_s)
         if worker is not None and "rows" in request:
@@ -39,7 +39,7 @@ def serve() -> None:
         else:
             answer = _answer(request, limits)
         _set_timers(0)
-        frames.write(sys.stdout.buffer, answer)
+        frames.write_frame(sys.stdout.buffer, answer)
 
 
 def _set_timers(seconds: float) -> None:
@@ -50,7 +50,7 @@ def _set_timers(seconds: float) -> None:
 def _answer(request: dict[str, Any], limits: Clean) -> dict[str, Any]:
     page, options = request["page"], TaskOptions(**request["options"])
     try:
-        if options.input != "text" and (reason := bombs.fault(page, limits)):
+        if options.input != "text" and (reason := bombs.page_fault(page, limits)):
             return {"reason": reason}
         made = markup.simplify(page, options, request["budget"])
         wanted = request["reference"]

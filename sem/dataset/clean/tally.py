@@ -68,6 +68,6 @@ def closed_slots(io_schema: dict[str, Any]) -> set[str]:
 
 def is_listed(kind: Any, root: Any) -> bool:
     """Return True if values of the schema `kind`, or every item of its lists, are labels."""
-    held = shape.resolve(kind, root)
-    items = [shape.resolve(inner, root) for inner in shape.item_schemas(held)]
+    held = shape.resolve_shape(kind, root)
+    items = [shape.resolve_shape(inner, root) for inner in shape.item_schemas(held)]
     return shape.is_closed(held) or (bool(items) and all(map(shape.is_closed, items)))

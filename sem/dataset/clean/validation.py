@@ -4,7 +4,7 @@ import html
 from collections.abc import Iterator
 from typing import Any
 
-from sem.core.markdown import section
+from sem.core.markdown import titled_table
 
 REASONS = {
     "no_id": "the id is NULL or empty",
@@ -50,20 +50,20 @@ PII_ACTIONS = ("keep", "redact", "reject")
 SLOT_COLUMNS = ("slot", "values", "in the raw page", "kept", "share")
 
 
-def render(sem: str, tally: Any, facts: dict[str, Any]) -> str:
+def render_validation_report(sem: str, tally: Any, facts: dict[str, Any]) -> str:
     """The report of one cleaning as Markdown."""
     parts = [
         f"# Dataset validation: {escape(sem)}\n",
         f"Store sha256 `{facts['store_sha256'][:16]}`, cleaner `{facts['cleaner']}`. "
         f"{tally.read:,} rows read, {tally.kept:,} kept, {tally.read - tally.kept:,} rejected.\n",
-        section("Rejected rows", ("reason", "rows", "first ids"), _reject_rows(tally)),
-        section("Tasks", _task_columns(tally), _task_rows(tally)),
-        section("Notes", ("note", "rows"), sorted(tally.notes.items())),
+        titled_table("Rejected rows", ("reason", "rows", "first ids"), _reject_rows(tally)),
+        titled_table("Tasks", _task_columns(tally), _task_rows(tally)),
+        titled_table("Notes", ("note", "rows"), sorted(tally.notes.items())),
         *_advice(tally),
-        section("Evidence that survives cleaning", SLOT_COLUMNS, _survival_rows(tally)),
+        titled_table("Evidence that survives cleaning", SLOT_COLUMNS, _survival_rows(tally)),
         _tokens(tally),
-        section("Personal data", ("kind", *PII_ACTIONS), _pii_rows(tally)),
-        section("Near-duplicates", ("what", "count"), sorted(tally.near.items())),
+        titled_table("Personal data", ("kind", *PII_ACTIONS), _pii_rows(tally)),
+        titled_table("Near-duplicates", ("what", "count"), sorted(tally.near.items())),
     ]
     return "\n".join(part for part in parts if part)
 

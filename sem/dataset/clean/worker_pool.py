@@ -175,12 +175,12 @@ class Worker:
         if self._process is None:
             self._process = self._start()
         assert self._process.stdin is not None
-        frames.write(self._process.stdin, self._job)
+        frames.write_frame(self._process.stdin, self._job)
 
     def receive(self) -> dict[str, Any]:
         assert self._process is not None
         assert self._process.stdout is not None
-        answer = frames.read(self._process.stdout)
+        answer = frames.read_frame(self._process.stdout)
         if answer is not None:
             self._retire()
             return answer
@@ -221,8 +221,8 @@ class Worker:
         )
         assert process.stdin is not None
         assert process.stdout is not None
-        frames.write(process.stdin, self._given)
-        if frames.read(process.stdout) is None:
+        frames.write_frame(process.stdin, self._given)
+        if frames.read_frame(process.stdout) is None:
             raise RuntimeError(
                 "the page worker does not start: import sem.dataset.clean.row_cleaning by hand"
             )

@@ -139,7 +139,7 @@ def related(view: View) -> str:
 def footer(shop: Shop, rng: Random) -> str:
     """Address, telephone and e-mail of the invented shop, and its legal pages."""
     w = shop.words
-    own = seeded.draw("footer", shop.host)
+    own = seeded.seeded_random("footer", shop.host)
     mail = f"info@{shop.host.removeprefix('www.')}"
     phone = shop.market.phone.format(own.randint(10, 99))
     place = f"{shop.name}, {own.choice(w.streets)} {own.randint(1, 90)}, {own.choice(w.cities)}"

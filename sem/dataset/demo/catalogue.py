@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from random import Random
 
-from sem.dataset.demo.money import Market, rounded
+from sem.dataset.demo.money import Market, market_price
 from sem.dataset.demo.words import speak
 
 FIRST = (
@@ -165,11 +165,11 @@ def _price(rng: Random, market: Market, department: str) -> Decimal:
     factor = Decimal(str(round(rng.lognormvariate(0, 0.8), 3)))
     whole = int(max(3, BASES[department] * factor * market.rate))
     ending = Decimal("0.00") if market.whole else Decimal(rng.choice(ENDINGS))
-    return rounded(Decimal(whole) + ending, market)
+    return market_price(Decimal(whole) + ending, market)
 
 
 def _old(rng: Random, market: Market, price: Decimal) -> Decimal:
-    return rounded(price * Decimal(rng.randint(108, 160)) / 100 + 1, market)
+    return market_price(price * Decimal(rng.randint(108, 160)) / 100 + 1, market)
 
 
 def _sku(rng: Random, pattern: str) -> str:

@@ -5,7 +5,7 @@ from html import escape
 from random import Random
 
 from sem.dataset.demo import seeded
-from sem.dataset.demo.money import rounded
+from sem.dataset.demo.money import market_price
 from sem.dataset.demo.shops import Shop
 
 PROPERTIES = (
@@ -32,7 +32,7 @@ COMMENTS = (
 )
 
 
-def head(shop: Shop, rng: Random) -> str:
+def clutter_head(shop: Shop, rng: Random) -> str:
     """Styles and scripts for the head; more of them in shops with more clutter."""
     level = shop.clutter
     parts = [_styles(shop, rng, 6 + 9 * level), _tag_manager(rng), _state(shop, rng, level)]
@@ -168,7 +168,7 @@ def _cookies(shop: Shop) -> str:
 
 def _stale(shop: Shop, rng: Random) -> str:
     """Prices nobody sees any more: hidden by style, attribute or template element."""
-    amount = rounded(
+    amount = market_price(
         Decimal(rng.randint(5, 400)) * shop.market.rate + Decimal("0.99"), shop.market
     )
     price = escape(shop.style.text(amount), quote=False)

@@ -31,7 +31,7 @@ class Nav:
     reference: dict[str, Any]
 
 
-def page(shop: Shop, rng: Random, kind: str) -> Nav:
+def listing_page(shop: Shop, rng: Random, kind: str) -> Nav:
     """A page of SHOP of one of KINDS."""
     return {
         "listing": _category,
@@ -43,7 +43,9 @@ def page(shop: Shop, rng: Random, kind: str) -> Nav:
     }[kind](shop, rng)
 
 
-def answer(kind: str, following: str | None = None, count: int | None = None) -> dict[str, Any]:
+def listing_reference(
+    kind: str, following: str | None = None, count: int | None = None
+) -> dict[str, Any]:
     """The reference for a page: counts and next pages belong to lists of products only."""
     return {
         "page_type": kind,
@@ -73,7 +75,7 @@ def _search(shop: Shop, rng: Random) -> Nav:
     base = f"/s/{slug(noun)}"
     if rng.random() < 0.12:
         main = f"{heading}<p>{shop.words.nothing}</p>"
-        return Nav(base, noun, main, answer("search_results", None, 0))
+        return Nav(base, noun, main, listing_reference("search_results", None, 0))
     return _listed(_only(shop, department), rng, "search_results", base, noun, heading)
 
 
@@ -103,7 +105,7 @@ def _listed(shop: Shop, rng: Random, kind: str, base: str, title: str, heading: 
         f"{shop.words.sort}</option></select></div>{_grid(shop, cards)}{pager}"
     )
     path = base if here == 1 else turn(here).removeprefix(f"https://{shop.host}")
-    return Nav(path, title, main, answer(kind, following, count))
+    return Nav(path, title, main, listing_reference(kind, following, count))
 
 
 def _card(shop: Shop, item: Product, number: int) -> str:
@@ -181,7 +183,9 @@ def _home(shop: Shop, rng: Random) -> Nav:
         f'<section class="{shop.css("hero")}"><h2>{w.hero}</h2><p>{rng.choice(w.pitch)}</p>'
         f"</section><p>{doors}</p><h3>{w.featured}</h3>{_grid(shop, cards)}"
     )
-    return Nav("/" if rng.random() < 0.5 else "/index.html", w.home, main, answer("home"))
+    return Nav(
+        "/" if rng.random() < 0.5 else "/index.html", w.home, main, listing_reference("home")
+    )
 
 
 def _cart(shop: Shop, rng: Random) -> Nav:
@@ -199,7 +203,12 @@ def _cart(shop: Shop, rng: Random) -> Nav:
         f"<p>{w.subtotal}: {escape(shop.style.text(total), quote=False)}</p>"
         f'<a class="{shop.css("cta")}" href="/checkout">{w.checkout}</a>'
     )
-    return Nav(rng.choice(("/cart", "/basket/", "/checkout/cart")), w.cart, main, answer("cart"))
+    return Nav(
+        rng.choice(("/cart", "/basket/", "/checkout/cart")),
+        w.cart,
+        main,
+        listing_reference("cart"),
+    )
 
 
 def _info(shop: Shop, rng: Random) -> Nav:
@@ -207,7 +216,7 @@ def _info(shop: Shop, rng: Random) -> Nav:
     said = "".join(f"<p>{text}</p>" for text in paragraphs)
     extra = "".join(f"<p>{text}</p>" for text in rng.sample(shop.words.pitch, 2))
     main = f'<div class="{shop.css("cms")}"><h1>{title}</h1>{said}{extra}</div>'
-    return Nav(f"/info/{slug(title)}", title, main, answer("info"))
+    return Nav(f"/info/{slug(title)}", title, main, listing_reference("info"))
 
 
 def _login(shop: Shop, rng: Random) -> Nav:
@@ -221,4 +230,9 @@ def _login(shop: Shop, rng: Random) -> Nav:
         f'<div class="{shop.css("login")}"><h1>{w.login}</h1><form method="post">{fields}'
         f'<button>{w.login}</button></form>{extra}<a href="/signup">{w.register}</a></div>'
     )
-    return Nav(rng.choice(("/login", "/account/sign-in", "/my")), w.login, main, answer("login"))
+    return Nav(
+        rng.choice(("/login", "/account/sign-in", "/my")),
+        w.login,
+        main,
+        listing_reference("login"),
+    )

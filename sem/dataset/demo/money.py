@@ -99,7 +99,7 @@ class Style:
         return self.pattern.replace("{}", "").strip(f" {NBSP}")
 
 
-def rounded(amount: Decimal, market: Market) -> Decimal:
+def market_price(amount: Decimal, market: Market) -> Decimal:
     """AMOUNT as a price of MARKET: whole kronor, tens of yen, else cents."""
     step = {"JPY": Decimal(10), "SEK": Decimal(1)}.get(market.currency, Decimal("0.01"))
     return (amount / step).quantize(Decimal(1), ROUND_HALF_UP) * step

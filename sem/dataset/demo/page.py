@@ -7,7 +7,7 @@ from typing import Any
 from sem.dataset.demo import blocks, clutter, listing, seeded, spoil
 from sem.dataset.demo.shops import Shop
 from sem.dataset.demo.templates import TEMPLATES, Body
-from sem.dataset.demo.view import View, look, reference, slug
+from sem.dataset.demo.view import View, product_view, reference, slug
 
 EXTRACTOR, CLASSIFIER = "productpage_extractor", "navpage_classifier"
 NAV_SHARES = {
@@ -43,7 +43,7 @@ class Page:
 
 def make(seed: int, shop: Shop, number: int) -> Page:
     """Page NUMBER of SHOP: every fourth is for the classifier."""
-    rng = seeded.draw(seed, shop.host, number)
+    rng = seeded.seeded_random(seed, shop.host, number)
     if number % 4 != 3:
         return _product(shop, rng, EXTRACTOR)
     kind = rng.choices(tuple(NAV_SHARES), tuple(NAV_SHARES.values()))[0]
@@ -51,14 +51,14 @@ def make(seed: int, shop: Shop, number: int) -> Page:
 
 
 def _product(shop: Shop, rng: Random, task: str) -> Page:
-    view = look(shop, rng)
+    view = product_view(shop, rng)
     body, own = TEMPLATES[shop.template](view), blocks.heading(shop)
     path = (
         f"/p/{slug(view.product.title)}",
         f"/product/{rng.randint(1000, 99999)}",
         f"/{slug(view.product.noun)}/{slug(view.product.title)}.html",
     )[shop.variant]
-    answer = reference(view) if task == EXTRACTOR else listing.answer("product")
+    answer = reference(view) if task == EXTRACTOR else listing.listing_reference("product")
     main = body.main.replace("<h1", f"<{own}").replace("</h1>", f"</{own}>")
     html = _whole(shop, rng, _tab(view), Body(main, body.head))
     return Page(shop, task, "product", path, html, answer)
@@ -72,7 +72,7 @@ def _tab(view: View) -> str:
 
 
 def _nav(shop: Shop, rng: Random, kind: str) -> Page:
-    made = listing.page(shop, rng, kind)
+    made = listing.listing_page(shop, rng, kind)
     html = _whole(shop, rng, made.title, Body(made.main))
     return Page(shop, CLASSIFIER, kind, made.path, html, made.reference)
 
@@ -88,7 +88,7 @@ def _whole(shop: Shop, rng: Random, title: str, body: Body) -> str:
         f'<html lang="{shop.market.locale if shop.variant else shop.market.language}">\n<head>\n'
         f"{meta}\n<title>{title} | {shop.name}</title>\n"
         f'<meta name="viewport" content="width=device-width">\n{body.head}'
-        f"{clutter.head(shop, rng)}\n</head>\n<body>\n{clutter.before(shop, rng)}\n"
+        f"{clutter.clutter_head(shop, rng)}\n</head>\n<body>\n{clutter.before(shop, rng)}\n"
         f"{blocks.header(shop, rng)}\n{body.main}\n{blocks.footer(shop, rng)}\n"
         f"{clutter.after(shop, rng)}\n</body>\n</html>\n"
     )

@@ -4,7 +4,7 @@ import hashlib
 import random
 
 
-def draw(*parts: object) -> random.Random:
+def seeded_random(*parts: object) -> random.Random:
     """A generator of its own for what PARTS name."""
     return random.Random("/".join(map(str, parts)))
 

@@ -114,7 +114,7 @@ def shops(seed: int, templates: tuple[str, ...]) -> tuple[Shop, ...]:
 
 
 def _shop(seed: int, number: int, templates: tuple[str, ...]) -> Shop:
-    rng = seeded.draw(seed, "shop", number)
+    rng = seeded.seeded_random(seed, "shop", number)
     turn = number // len(templates)
     market = MARKETS[(number * 5 + turn * 7) % len(MARKETS)]
     name = NAMES[number % len(NAMES)] + TRADES[(number + number // len(NAMES)) % len(TRADES)]

@@ -76,7 +76,7 @@ class View:
         return escape(self.shop.style.text(amount))
 
 
-def look(shop: Shop, rng: Random) -> View:
+def product_view(shop: Shop, rng: Random) -> View:
     """A page of SHOP about one new product."""
     item = product(rng, shop.market, shop.assortment, shop.title)
     price = item.price

@@ -20,7 +20,9 @@ DUPLICATE_SHARE = 0.03
 CAPTURED_AT = "2026-01-15T09:00:00Z"
 
 
-def rows(tasks: Mapping[str, TaskSpec], seed: int = 42, count: int = EXAMPLES) -> list[RawRow]:
+def demo_rows(
+    tasks: Mapping[str, TaskSpec], seed: int = 42, count: int = EXAMPLES
+) -> list[RawRow]:
     """COUNT rows for SEED, sorted by id; about 3 % repeat another row's page and reference."""
     repeated = int(count * DUPLICATE_SHARE)
     found = shops(seed, tuple(TEMPLATES))
@@ -28,12 +30,12 @@ def rows(tasks: Mapping[str, TaskSpec], seed: int = 42, count: int = EXAMPLES) -
         _row(tasks, seed, number, make(seed, found[number % COUNT], number // COUNT))
         for number in range(count - repeated)
     ]
-    again = seeded.draw(seed, "duplicates").sample(range(len(made)), repeated)
+    again = seeded.seeded_random(seed, "duplicates").sample(range(len(made)), repeated)
     made += [_again(made[number], seed) for number in again]
     return sorted(made, key=lambda row: row.id)
 
 
-def write(path: Path, made: Sequence[RawRow]) -> Path:
+def write_demo_rows(path: Path, made: Sequence[RawRow]) -> Path:
     """Replace the store at PATH by one with MADE rows; readers never see half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
@@ -41,11 +43,11 @@ def write(path: Path, made: Sequence[RawRow]) -> Path:
         tempfile.TemporaryDirectory(dir=path.parent, prefix=".tmp-demo-") as folder,
     ):
         fresh = Path(folder) / path.name
-        store.append(fresh, made)
+        store.append_store_rows(fresh, made)
         with fresh.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(fresh, path)
-    files.sync(path.parent)
+    files.sync_path(path.parent)
     return path
 
 
@@ -55,9 +57,9 @@ def _row(tasks: Mapping[str, TaskSpec], seed: int, number: int, page: Page) -> R
         id=f"ex-{seeded.token(seed, number, size=12)}",
         task=page.task,
         input_text=page.prompt,
-        reference=jsonio.dumps(page.reference),
-        metadata=jsonio.dumps(_metadata(page, number)),
-        slot_specs=jsonio.dumps(spec.rubric["slots"]),
+        reference=jsonio.canonical_json(page.reference),
+        metadata=jsonio.canonical_json(_metadata(page, number)),
+        slot_specs=jsonio.canonical_json(spec.rubric["slots"]),
         system_prompt=spec.system_prompt,
     )
 

@@ -15,7 +15,7 @@ RAW_TEXT = frozenset(("script", "style", "textarea", "title", "xmp", "iframe", "
 REPLACEMENT_SHARE = 0.01
 
 
-def fault(page: str, limits: Clean) -> str | None:
+def page_fault(page: str, limits: Clean) -> str | None:
     """The reason to refuse PAGE before it is parsed, None when it looks harmless. Linear time."""
     if page.count("\N{REPLACEMENT CHARACTER}") > max(20, REPLACEMENT_SHARE * len(page)):
         return "page_undecodable"

@@ -26,7 +26,7 @@ NOT_LD = frozenset(
 )
 
 
-def lines(tree: Any) -> tuple[list[Line], dict[str, int]]:
+def fact_lines(tree: Any) -> tuple[list[Line], dict[str, int]]:
     """Return the facts of TREE, each value once, and how much linked data was broken."""
     made: list[Line] = []
     seen: set[str] = set()
@@ -89,7 +89,7 @@ def _linked_data(source: str, counts: dict[str, int]) -> Iterator[tuple[str, str
     if not source:
         return
     try:
-        value = jsonio.loads(source)
+        value = jsonio.parse_json(source)
     except ValueError:
         value = _repaired(source)
         is_readable = isinstance(value, dict | list) and bool(value)

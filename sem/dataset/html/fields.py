@@ -108,7 +108,7 @@ def background(given: Given) -> str:
     return "" if found is None or words.TRACKER.search(found[1]) else found[1].strip()
 
 
-def image_rank(given: Given, hint: str, section: str) -> int:
+def image_element_rank(given: Given, hint: str, section: str) -> int:
     """How likely the picture is what the page is about: larger is likelier."""
     rank = {"": 2, "main": 3, "header": 1}.get(section, 0) * 10
     rank += 20 if given.get("itemprop") == "image" else 0

@@ -62,7 +62,7 @@ def simplify(
         return _plain(page, (Budget(budget), *also), options)
     lines, language, counts = read_lines(page, options)
     kept = boilerplate.drop_repeats(lines)
-    fitted = prune.fit(kept, (Budget(budget), *also), options)
+    fitted = prune.prune_lines(kept, (Budget(budget), *also), options)
     made = "\n".join(fitted.texts)
     report = {
         "chars_before": len(page),
@@ -88,7 +88,7 @@ def _plain(value: str, budgets: Sequence[Budget], options: TaskOptions) -> Simpl
     report = {"over_budget": 0, "pruned_lines": 0, "cut_lines": 0}
     if not all(budget.holds([made]) for budget in budgets):
         lines = [Line("plain", (line,)) for line in made.split("\n") if line]
-        fitted = prune.fit(lines, budgets, options)
+        fitted = prune.prune_lines(lines, budgets, options)
         made, report = "\n".join(fitted.texts), fitted.report
     return Simplified(made, "", {"chars_before": len(value), "chars_after": len(made), **report})
 
@@ -117,7 +117,7 @@ def read_lines(page: str, options: TaskOptions) -> tuple[list[Line], str, dict[s
     tree = LexborHTMLParser(_with_shadows(page))
     root = tree.root
     language = (root.attributes.get("lang") or "") if root is not None else ""
-    told, counts = facts.lines(tree)
+    told, counts = facts.fact_lines(tree)
     templates = _templates(tree)
     if DRAWN_TEXT.search(page):
         for node in tree.css(words.UNDRAWN):

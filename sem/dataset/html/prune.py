@@ -62,7 +62,7 @@ class Fitted:
     report: dict[str, int] = field(default_factory=dict)
 
 
-def fit(lines: Sequence[Line], budgets: Sequence[Budget], options: TaskOptions) -> Fitted:
+def prune_lines(lines: Sequence[Line], budgets: Sequence[Budget], options: TaskOptions) -> Fitted:
     """Return `lines` within `budgets`: images over the limit go, then links, then whole lines.
 
     A task that asks for prose has no use for addresses in the middle of it: they go at once.
@@ -160,7 +160,7 @@ def prose_scores(traits_by_piece: Sequence[Sequence[str]], pieces: Sequence[Piec
     A piece counts half by its own traits and half by the mean of its neighbourhood, itself
     included, in which each character counts alike and the nearer piece more.
     """
-    own = [worth.of(known, worth.PROSE) for known in traits_by_piece]
+    own = [worth.line_worth(known, worth.PROSE) for known in traits_by_piece]
     sizes = [len(piece.text) for piece in pieces]
     points = []
     for number, score in enumerate(own):
@@ -179,10 +179,10 @@ def _plain_score(text: str) -> int:
 
 def _score(found: Sequence[str], kind: str, text: str) -> float:
     size = worth.LENGTH * math.log(max(SHORTEST, len(text)))
-    return round(worth.of(found, kind) - size, 2)
+    return round(worth.line_worth(found, kind) - size, 2)
 
 
-def scores(lines: Sequence[Line], texts: Sequence[str]) -> list[float]:
+def line_scores(lines: Sequence[Line], texts: Sequence[str]) -> list[float]:
     """How much each line is worth keeping for what it takes, in points (see `worth`).
 
     TEXTS are the LINES as they are shown, without the addresses of links.

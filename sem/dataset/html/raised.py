@@ -81,11 +81,11 @@ class Raised(str):
         return made
 
 
-def kind(tag: str, label: str, style: str | None) -> str:
+def raised_kind(tag: str, label: str, style: str | None) -> str:
     """Return how an element is raised by its tag, class LABEL and STYLE; '' when it is not."""
     if tag in TAGS:
         return tag
-    if label and not CENTS.isdisjoint(words.words(label)):
+    if label and not CENTS.isdisjoint(words.label_words(label)):
         return "cents"
     if label and not SUPERSCRIPT.isdisjoint(label.lower().split()):
         return "sup"

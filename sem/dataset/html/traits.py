@@ -102,7 +102,9 @@ PAGE_KINDS = (
 def contexts(lines: Sequence[Line], texts: Sequence[str]) -> list[list[str]]:
     """Return for each of `lines`, shown as `texts`, what follows from where it stands."""
     top = next((n for n, text in enumerate(texts) if text.startswith("# ")), None)
-    best = max((rank for line in lines if (rank := image_rank(line)) is not None), default=None)
+    best = max(
+        (rank for line in lines if (rank := line_image_rank(line)) is not None), default=None
+    )
     groups = Counter(line.shape for line in lines if line.kind != "fact" and line.shape)
     times = Counter(text for text in texts if text)
     title = _title(lines, texts, top)
@@ -219,7 +221,7 @@ def _holds(spelled: tuple[str, ...], lowered: str) -> bool:
     return any(word in lowered for word in spelled)
 
 
-def image_rank(line: Line) -> int | None:
+def line_image_rank(line: Line) -> int | None:
     """Return the best rank of the images of `line`, None without one."""
     ranks = (
         part.rank for part in line.parts if isinstance(part, Address) and part.kind == "image"
@@ -288,7 +290,7 @@ def _heading(text: str) -> str:
     spelled = text.lstrip("# ").casefold()
     if len(spelled) > 60:
         return "other"
-    for word in words.words(spelled):
+    for word in words.label_words(spelled):
         if name := words.HINT_OF.get(word) or HEADING_OF.get(word):
             return name
     return "other"
@@ -304,7 +306,7 @@ def _addressed(line: Line, best: int | None) -> Iterator[str]:
         yield "contact address"
     if line.has(frozenset({"meta image"})):
         yield "image: told"
-    rank = image_rank(line)
+    rank = line_image_rank(line)
     if rank is not None:
         yield "image: best" if rank == best else "image: other"
 

@@ -107,7 +107,7 @@ class Walk:
             muted = not self._is_revealed(node, label, at)
             at = at if muted else replace(at, section="hidden")
         out = self.out
-        kind = raised.kind(tag, label, given.get("style"))
+        kind = raised.raised_kind(tag, label, given.get("style"))
         return Frame(tag, node.next, given, at, muted, out.said, out.written, out.place, kind)
 
     def _is_revealed(self, node: Any, label: str, at: Line) -> bool:
@@ -115,7 +115,7 @@ class Walk:
             return False
         if at.section not in ("", "main", "hidden"):
             return CONTACT.search(node.text()) is not None  # the address in a drop-down menu
-        if node.attributes.get("role") == "tabpanel" or REVEALED & set(words.words(label)):
+        if node.attributes.get("role") == "tabpanel" or REVEALED & set(words.label_words(label)):
             return True
         return len(node.text()) > HIDDEN_CHARS
 
@@ -231,7 +231,7 @@ class Walk:
         source = text.line(source)
         if source and source not in self._seen and frame.at.section not in ("nav", "footer"):
             self._seen.add(source)
-            rank = fields.image_rank(frame.given, frame.at.hint, frame.at.section)
+            rank = fields.image_element_rank(frame.given, frame.at.hint, frame.at.section)
             self.out.put(Address("image", source, rank), frame.at)
 
     def _link(self, frame: Frame) -> None:
@@ -271,7 +271,7 @@ def _section(node: Any, tag: str, given: fields.Given, label: str) -> str:
     if not named and tag == "header":
         named = "header"
     if not named and label and tag in words.BLOCKS:
-        named = words.section(label)
+        named = words.landmark_of_label(label)
     # A wrapper called "has-sidebar" holds the main heading; a sidebar does not.
     if named and named != "main" and node.css_first("h1") is not None:
         return ""

@@ -151,7 +151,7 @@ WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+|[^\W\d_a-zA-Z]+")
 
 
 @lru_cache(maxsize=20_000)
-def words(label: str) -> tuple[str, ...]:
+def label_words(label: str) -> tuple[str, ...]:
     """The words of a class or id label, whole parts first: 'productPrice big' -> …"""
     found: list[str] = []
     for part in label.split()[:12]:
@@ -163,7 +163,7 @@ def words(label: str) -> tuple[str, ...]:
 @lru_cache(maxsize=20_000)
 def hint(label: str) -> str:
     """The hint of a class, id or itemprop label, '' when it says nothing known."""
-    spelled = words(label)
+    spelled = label_words(label)
     is_styled = not STYLING.isdisjoint(spelled)
     for word in spelled:
         found = HINT_OF.get(word)
@@ -193,6 +193,6 @@ def is_plausible(hint: str, shown: str) -> bool:
 
 
 @lru_cache(maxsize=20_000)
-def section(label: str) -> str:
+def landmark_of_label(label: str) -> str:
     """The landmark a class or id label names, '' for none."""
-    return next((SECTION_OF[word] for word in words(label) if word in SECTION_OF), "")
+    return next((SECTION_OF[word] for word in label_words(label) if word in SECTION_OF), "")

@@ -24,7 +24,7 @@ WEIGHTS: dict[str, dict[str, int]] = json.loads(
 )
 
 
-def of(found: Iterable[str], kind: str) -> int:
+def line_worth(found: Iterable[str], kind: str) -> int:
     """Return the points of a line with the traits `found` on a page about `kind`."""
     table = _table(kind)
     return sum(table.get(trait, 0) for trait in found)
@@ -44,7 +44,7 @@ def tables_of(kind: str) -> tuple[str, ...]:
     return (kind,) if kind == PROSE else (EVERY, kind)
 
 
-def use(weights: dict[str, dict[str, int]]) -> None:
+def use_weights(weights: dict[str, dict[str, int]]) -> None:
     """Replace the table, as a benchmark does with one fitted to some of the sites."""
     WEIGHTS.clear()
     WEIGHTS.update(weights)

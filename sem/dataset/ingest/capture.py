@@ -12,7 +12,9 @@ HEAD = 64  # rows that decide whether the rule is known
 RULES = {64: "sha256", 40: "sha1", 32: "md5"}  # length of the hex digest -> what makes it
 
 
-def checked(rows: Iterable[tuple[str, RawRow]], told: Told) -> Iterator[tuple[str, RawRow]]:
+def check_prompt_hashes(
+    rows: Iterable[tuple[str, RawRow]], told: Told
+) -> Iterator[tuple[str, RawRow]]:
     """ROWS without those whose prompt_hash denies their prompt.
 
     The rule is known when the hash of one of the first rows is that of its prompt; a hash of
@@ -41,7 +43,7 @@ def _agrees(row: RawRow) -> bool | None:
     """Whether ROW's prompt_hash is that of its prompt; None when it has none."""
     if not row.capture or '"prompt_hash"' not in row.capture:
         return None
-    found = jsonio.loads(row.capture).get("prompt_hash")
+    found = jsonio.parse_json(row.capture).get("prompt_hash")
     if not isinstance(found, str) or not found:
         return None
     digest = found.lower().rpartition(":")[2]

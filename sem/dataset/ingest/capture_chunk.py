@@ -133,7 +133,7 @@ def _damaged(path: Path, entry: zipfile.ZipInfo, why: str) -> SemError:
 
 def _sidecar_count(path: Path, data: bytes) -> int:
     try:
-        value = jsonio.loads(data.decode("utf-8"))
+        value = jsonio.parse_json(data.decode("utf-8"))
     except ValueError as error:
         raise SemError(f"{path}: the sidecar is not JSON: {error}", "fetch it again") from error
     nested = value.get("row_counts") or value.get("tables") if isinstance(value, dict) else None

@@ -69,7 +69,7 @@ class Feed:
             )
 
 
-def run(
+def import_feed(
     project: Project,
     paths: Sequence[Path],
     options: Options,
@@ -81,7 +81,7 @@ def run(
 
     A bad file stops nothing; Feed.check raises at the end. AGAIN: also what was taken before.
     """
-    importers.check(project, options)
+    importers.check_import_options(project, options)
     feed = Feed(report=project.reports / importers.REJECTS)
     found = list(expanded(paths, feed.notes))
     folder = project.store.parent
@@ -129,10 +129,12 @@ def _known(project: Project, feed: Feed, again: bool) -> set[tuple[str, str]]:
         if (project.store.parent / LEDGER).exists():
             feed.notes["the store is new: chunks taken before are taken again"] += 1
         return set()
-    return {(one["sha256"], jsonio.dumps(one["options"])) for one in ledger(project)}
+    return {
+        (one["sha256"], jsonio.canonical_json(one["options"])) for one in read_feed_ledger(project)
+    }
 
 
-def ledger(project: Project) -> list[dict[str, Any]]:
+def read_feed_ledger(project: Project) -> list[dict[str, Any]]:
     """The chunks taken so far, oldest first."""
     path = project.store.parent / LEDGER
     return list(state.read_state_rows(path, state.Chunk)) if path.exists() else []
@@ -148,17 +150,17 @@ def _import(
 ) -> Item:
     result = Result(report=project.reports / importers.REJECTS)
     is_chunk = path.suffix.lower() == ".zip" and path.is_file()
-    digest = files.sha256(path) if is_chunk else ""
-    key = (digest, jsonio.dumps(_remembered(options)))
+    digest = files.sha256_file(path) if is_chunk else ""
+    key = (digest, jsonio.canonical_json(_remembered(options)))
     if is_chunk and key in known:
         return Item(path, "before", result)
     try:
-        if not importers.take(project, path, options, result, rejects):
+        if not importers.add_source_rows(project, path, options, result, rejects):
             return Item(path, "failed", result, importers.nothing_usable(path, result))
     except SemError as error:
         return Item(path, "failed", result, error)
     # A limit takes a part; a file that changed meanwhile was another one.
-    if is_chunk and options.limit is None and files.sha256(path) == digest:
+    if is_chunk and options.limit is None and files.sha256_file(path) == digest:
         _remember(project, path, digest, options, result, at)
         known.add(key)
     return Item(path, "taken", result)
@@ -187,4 +189,4 @@ def _remember(
         **stored,
     }
     with files.appending(project.store.parent / LEDGER) as file:
-        files.append(file, line)
+        files.append_row(file, line)

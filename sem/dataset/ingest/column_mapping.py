@@ -21,7 +21,7 @@ NAMES = {spelling: spellings for spellings in OURS.values() for spelling in spel
 PATIENCE = 1_000  # rows without a column before it is called unknown; JSON may leave nulls out
 
 
-def parse(pairs: Sequence[str]) -> dict[str, str]:
+def parse_column_pairs(pairs: Sequence[str]) -> dict[str, str]:
     """{ours: theirs} of PAIRS written OURS=THEIRS; SemError when ours is no field here."""
     found = {}
     for pair in pairs:
@@ -96,7 +96,7 @@ def _opened(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return jsonio.loads(value)
+        return jsonio.parse_json(value)
     except ValueError:
         return None
 

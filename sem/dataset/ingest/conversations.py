@@ -103,7 +103,7 @@ def _parsed(turns: Any) -> Any:
     if not isinstance(turns, str):
         return turns
     try:
-        return jsonio.loads(turns)
+        return jsonio.parse_json(turns)
     except ValueError as error:
         raise Unusable("conversation_no_turns") from error
 
@@ -146,7 +146,7 @@ def _instruction(spec: TaskSpec) -> str:
     return spec.instruction_template.replace(PLACEHOLDER, "").strip()
 
 
-def record(example: Example, spec: TaskSpec, form: str) -> dict[str, Any]:
+def as_conversation(example: Example, spec: TaskSpec, form: str) -> dict[str, Any]:
     """EXAMPLE as a row of FORM, one of FORMS; reading it back gives the same example.
 
     What the turns alone would not give back (an input that is empty) is written beside them.
@@ -160,10 +160,10 @@ def record(example: Example, spec: TaskSpec, form: str) -> dict[str, Any]:
     for name in ("input_text", "system_prompt"):
         if back[name] != whole.get(name):
             made[name] = whole.get(name)
-    if back["response_strong"] != taskspec.as_text(example.output_json):
-        made["output_json"] = taskspec.as_text(example.output_json)
+    if back["response_strong"] != taskspec.taught_text(example.output_json):
+        made["output_json"] = taskspec.taught_text(example.output_json)
     if form in FLAT:
-        made |= {name: jsonio.dumps(made[name]) for name in VARIOUS if name in made}
+        made |= {name: jsonio.canonical_json(made[name]) for name in VARIOUS if name in made}
     return made
 
 
@@ -198,7 +198,7 @@ def _three(example: Example, spec: TaskSpec) -> tuple[str, str, str]:
     return (
         example.system_prompt or spec.system_prompt,
         spec.prompt(example.input_text),
-        taskspec.as_text(example.output_json),
+        taskspec.taught_text(example.output_json),
     )
 
 

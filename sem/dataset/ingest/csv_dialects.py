@@ -20,7 +20,7 @@ BAD = re.compile("[\ud800-\udfff]")
 WIDE_BAD = re.compile("\ufffd")
 
 
-def rows(path: Path, told: Told) -> Iterator[Row]:
+def read_csv_rows(path: Path, told: Told) -> Iterator[Row]:
     """The rows of the CSV file at PATH as dicts; an empty cell is None."""
     with readers.opened(path) as file:
         encoding = charset.of_file(file)

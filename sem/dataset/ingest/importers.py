@@ -32,8 +32,8 @@ TEXTS = {
     "jsonl": readers.jsonl,
     "ndjson": readers.jsonl,
     "json": readers.array,
-    "csv": csv_dialects.rows,
-    "tsv": csv_dialects.rows,
+    "csv": csv_dialects.read_csv_rows,
+    "tsv": csv_dialects.read_csv_rows,
 }
 HOPELESS = 50_000  # refusals without one usable row: the columns are called otherwise
 TYPED = ("jsonl", "ndjson", "json")
@@ -72,21 +72,23 @@ class _NothingUsable(SemError):
         super().__init__("none of the rows can be used", "see the reasons in the rejects")
 
 
-def run(project: Project, path: Path, options: Options, into: Path | None = None) -> Result:
+def import_file(
+    project: Project, path: Path, options: Options, into: Path | None = None
+) -> Result:
     """Import PATH into PROJECT's store, all of it or nothing; SemError when it cannot be read.
 
     INTO: another store than the project's, for a caller that puts it in its place.
     """
-    check(project, options)
+    check_import_options(project, options)
     result = Result(report=project.reports / REJECTS)
     with files.replacing(project.reports / REJECTS) as rejects:
-        taken = take(project, path, options, result, rejects, into)
+        taken = add_source_rows(project, path, options, result, rejects, into)
     if not taken:
         raise nothing_usable(path, result)
     return result
 
 
-def check(project: Project, options: Options) -> None:
+def check_import_options(project: Project, options: Options) -> None:
     """SemError when OPTIONS name a task that PROJECT does not have."""
     if options.task is not None and options.task not in project.tasks:
         raise SemError(
@@ -95,7 +97,7 @@ def check(project: Project, options: Options) -> None:
         )
 
 
-def take(
+def add_source_rows(
     project: Project,
     path: Path,
     options: Options,
@@ -108,15 +110,17 @@ def take(
     REJECTS: a binary file that gets a line for each row that is not taken.
     """
     try:
-        with ready(project, path, options, result, rejects) as chosen:
-            result.stored = store.append(into or project.store, chosen, options.on_conflict)
+        with prepare_source_rows(project, path, options, result, rejects) as chosen:
+            result.stored = store.append_store_rows(
+                into or project.store, chosen, options.on_conflict
+            )
     except _NothingUsable:
         return False
     return True
 
 
 @contextmanager
-def ready(
+def prepare_source_rows(
     project: Project, path: Path, options: Options, result: Result, rejects: object
 ) -> Iterator[Iterator[RawRow]]:
     """The rows of PATH as the store holds them; those it cannot hold go to RESULT and REJECTS."""
@@ -129,7 +133,7 @@ def ready(
         result.rejects[reason] += 1
         result.refused += 1
         row = {"file": path.name, "row": name, "reason": reason}
-        rejects.write((jsonio.dumps(row) + "\n").encode())  # type: ignore[attr-defined]
+        rejects.write((jsonio.canonical_json(row) + "\n").encode())  # type: ignore[attr-defined]
         if result.refused >= HOPELESS and not result.taken and not result.other_task:
             raise _NothingUsable
 
@@ -137,9 +141,9 @@ def ready(
         result.notes[text] += 1
 
     told = Told(refuse, note)
-    with rows(project, path, options, told) as found:
-        chosen = _chosen(capture.checked(found, told), options, result, told)
-        yield tombstones.sift(project, chosen, told.refuse)
+    with read_source_rows(project, path, options, told) as found:
+        chosen = _chosen(capture.check_prompt_hashes(found, told), options, result, told)
+        yield tombstones.drop_taken_down(project, chosen, told.refuse)
 
 
 def nothing_usable(path: Path, result: Result) -> SemError:
@@ -186,16 +190,16 @@ def _named(row: RawRow) -> RawRow:
         if row.source_id:
             value.setdefault("source_id", row.source_id)
         if row.capture:
-            value.setdefault("capture", jsonio.loads(row.capture))
-        meta = jsonio.dumps(value)
+            value.setdefault("capture", jsonio.parse_json(row.capture))
+        meta = jsonio.canonical_json(value)
     if row.id:
         return replace(row, metadata=meta)
-    content = jsonio.dumps([row.task, row.input_text, row.reference, row.source_id])
+    content = jsonio.canonical_json([row.task, row.input_text, row.reference, row.source_id])
     return replace(row, id=hashlib.sha256(content.encode()).hexdigest()[:24], metadata=meta)
 
 
 @contextmanager
-def rows(
+def read_source_rows(
     project: Project, path: Path, options: Options, told: Told
 ) -> Iterator[Iterator[tuple[str, RawRow]]]:
     """The rows of PATH with their places, by what its name ends in; the others go to TOLD."""
@@ -204,7 +208,7 @@ def rows(
     if kind == "zip":
         with (
             capture_chunk.unpacked(path) as (inner, _),
-            rows(project, inner, options, told) as found,
+            read_source_rows(project, inner, options, told) as found,
         ):
             yield found
     elif kind in ("duckdb", "db") and not options.columns:
@@ -212,16 +216,16 @@ def rows(
             numbered = enumerate(opened.rows(), 1)
             yield ((f"row {n}", records.as_stored(row)) for n, row in numbered)
     elif kind in ("duckdb", "db", "parquet"):
-        with (parquet_files.parquet if kind == "parquet" else store.records)(path) as found:
+        with (parquet_files.parquet if kind == "parquet" else store.store_records)(path) as found:
             numbered = ((f"row {n}", record) for n, record in enumerate(found, 1))
             named = column_mapping.mapped(numbered, options.columns, str(path), patience=1)
-            yield records.rows(named, told, project.tasks, options.task)
+            yield records.rows_of_records(named, told, project.tasks, options.task)
     elif kind in TEXTS:
         patience = column_mapping.PATIENCE if kind in TYPED else 1
         named = column_mapping.mapped(
             TEXTS[kind](path, told), options.columns, str(path), patience
         )
-        yield records.rows(named, told, project.tasks, options.task, kind in TYPED)
+        yield records.rows_of_records(named, told, project.tasks, options.task, kind in TYPED)
     else:
         raise SemError(
             f"{path}: unknown kind of file {kind!r}",

@@ -48,7 +48,7 @@ class Source:
                 break
             number += 1
             try:
-                value = jsonio.loads(text)
+                value = jsonio.parse_json(text)
             except ValueError as error:
                 told.refuse(f"row {number}", f"not_json: {error}"[:200])
                 continue

@@ -35,7 +35,7 @@ class Pulled:
     lost: int = 0
 
 
-def run(
+def pull_source(
     project: Project,
     source: str,
     options: Options,
@@ -49,9 +49,9 @@ def run(
     REPLACES: the rows of the source become the store, also when rows here are not among them.
     SemError when the source cannot be had whole; a partial file waits for the next call.
     """
-    place, path = remote_source.parse(source, config)
+    place, path = remote_source.parse_source(source, config)
     folder = project.store.parent / INCOMING
-    importers.check(project, options)
+    importers.check_import_options(project, options)
     with files.lock(folder / ".pull.lock", str(folder)):
         kind = remote_copy.patient(lambda: place.kind(path), sleep)
         if kind == "none":
@@ -62,7 +62,7 @@ def run(
         if replaces:
             made = _replace(project, copied, options)
         else:
-            made = Pulled(feed.run(project, [copied], options, at))
+            made = Pulled(feed.import_feed(project, [copied], options, at))
             made.feed.check()
         _clear(folder)
         return made
@@ -73,7 +73,11 @@ def _chunks(
 ) -> Pulled:
     """Import the chunks of SOURCE that are not in the ledger; those being written are left."""
     left: Counter[str] = Counter()
-    taken = {one["sha256"] for one in feed.ledger(project)} if project.store.exists() else set()
+    taken = (
+        {one["sha256"] for one in feed.read_feed_ledger(project)}
+        if project.store.exists()
+        else set()
+    )
     there: list[Path] = []
     for name in remote_copy.patient(lambda: source.place.zips(source.path), sleep):
         one = Source(source.place, f"{source.path}/{name}")
@@ -85,13 +89,13 @@ def _chunks(
             left["taken before" if facts else f"gone: {name}"] += 1
             continue
         try:
-            remote_copy.fetch(one, facts, folder / name, sleep)
+            remote_copy.fetch_source(one, facts, folder / name, sleep)
         except Changed as error:
             left[f"being written: {error.message}"] += 1
             continue
         there.append(folder / name)
     there.sort(key=feed._in_order)
-    made = feed.run(project, there, options, at) if there else feed.Feed()
+    made = feed.import_feed(project, there, options, at) if there else feed.Feed()
     for item in made.items:
         if not item.error:
             item.path.unlink()
@@ -108,10 +112,10 @@ def _replace(project: Project, copied: Path, options: Options) -> Pulled:
             f"{place}: a writer left a .wal", "finish it first: any `fab dataset.import` does"
         )
     with files.lock(place.with_name(f"{place.name}.lock"), str(place)):
-        result = importers.run(project, copied, options, into=fresh)
+        result = importers.import_file(project, copied, options, into=fresh)
         lost = len(_ids(place) - _ids(fresh)) if place.exists() else 0
         os.replace(fresh, place)
-        files.sync(place.parent)
+        files.sync_path(place.parent)
     # Its chunks are not in this store: the next import takes them again.
     (place.parent / feed.LEDGER).unlink(missing_ok=True)
     return Pulled(feed.Feed([feed.Item(copied, "taken", result)], result.notes), lost=lost)

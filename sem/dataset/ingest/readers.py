@@ -79,7 +79,7 @@ def jsonl(path: Path, told: Told) -> Iterator[Row]:
         for where, line in _lines(file, told):
             if line.strip():
                 try:
-                    yield where, jsonio.loads(line)
+                    yield where, jsonio.parse_json(line)
                 except ValueError as error:
                     told.refuse(where, f"not_json: {error}"[:200])
 
@@ -118,7 +118,7 @@ def array(path: Path, told: Told) -> Iterator[Row]:
 
 def _whole(text: str, path: Path) -> Any:
     try:
-        return jsonio.loads(text)
+        return jsonio.parse_json(text)
     except ValueError as error:
         raise SemError(
             f"{path}: not JSON: {error}", "large sets are JSON lines: one row a line, in .jsonl"

@@ -23,7 +23,7 @@ MOST_NOTES = 40
 MOST_FIELDS = 10_000
 
 
-def rows(
+def rows_of_records(
     records: Iterable[Row],
     told: Told,
     tasks: Mapping[str, TaskSpec],
@@ -56,7 +56,7 @@ def rows(
 
 def from_record(record: dict[str, Any], typed: bool = False) -> RawRow:
     """The row in RECORD; ValueError when a value is no JSON."""
-    record = {name: plain(value) for name, value in record.items()}
+    record = {name: plain_value(value) for name, value in record.items()}
     found = {
         name: next((record[s] for s in spellings if record.get(s) is not None), None)
         for name, spellings in FIELDS.items()
@@ -69,7 +69,7 @@ def from_record(record: dict[str, Any], typed: bool = False) -> RawRow:
     made = {name: _json(found[name]) for name in ("metadata", "slot_specs")}
     if record.get("negative_examples") is not None:
         wrong = {"negative_examples": _negatives(record["negative_examples"])}
-        made["metadata"] = jsonio.dumps(wrong | as_object(made["metadata"]))
+        made["metadata"] = jsonio.canonical_json(wrong | as_object(made["metadata"]))
     for name in ("id", "task", "page_type", "input_text", "system_prompt", "source_id"):
         made[name] = None if found[name] is None else str(found[name])
     return RawRow(
@@ -93,14 +93,14 @@ def as_stored(row: RawRow) -> RawRow:
     )
 
 
-def plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
     """VALUE of a table as JSON knows it: dates as ISO text, decimals as numbers, bytes as text."""
     if value is None or isinstance(value, str | bool | int | float):
         return value
     if isinstance(value, dict):
-        return {str(key): plain(inner) for key, inner in value.items()}
+        return {str(key): plain_value(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple | set):
-        return [plain(inner) for inner in value]
+        return [plain_value(inner) for inner in value]
     if isinstance(value, bytes | bytearray | memoryview):
         return charset.decode(bytes(value)).text
     if isinstance(value, datetime.date | datetime.time):
@@ -120,29 +120,29 @@ def _page(record: dict[str, Any]) -> str:
 
 def _reference(record: dict[str, Any], value: Any, typed: bool) -> str | None:
     if typed and "output_json" in record and value is record["output_json"]:
-        return jsonio.dumps(value)  # null, too: whether that is a label, the schema says
+        return jsonio.canonical_json(value)  # null, too: whether that is a label, the schema says
     return _json(value)
 
 
 def _json(value: Any) -> str | None:
     """VALUE as JSON text; text that is none becomes a JSON string, for cleaning to judge."""
     if value is None or not isinstance(value, str):
-        return None if value is None else jsonio.dumps(value)
+        return None if value is None else jsonio.canonical_json(value)
     try:
-        jsonio.loads(value)
+        jsonio.parse_json(value)
     except ValueError:
-        return jsonio.dumps(value)
+        return jsonio.canonical_json(value)
     return value
 
 
 def _capture(record: dict[str, Any]) -> str | None:
     found = {name: record[name] for name in CAPTURE if record.get(name) is not None}
-    return jsonio.dumps(found) if found else None
+    return jsonio.canonical_json(found) if found else None
 
 
 def _negatives(value: Any) -> list[Any]:
     """Wrong answers; a cell of a table holds them as JSON text."""
-    made = jsonio.loads(value) if isinstance(value, str) else value
+    made = jsonio.parse_json(value) if isinstance(value, str) else value
     if not isinstance(made, list):
         raise ValueError("negative_examples is no list")
     return made
@@ -153,7 +153,7 @@ def as_object(text: str | None) -> dict[str, Any]:
     if not text:
         return {}
     try:
-        value = jsonio.loads(text)
+        value = jsonio.parse_json(text)
     except ValueError:
         value = text
     return value if isinstance(value, dict) else {"unusable": value}

@@ -77,7 +77,7 @@ def _once(source: Source, folder: Path, sleep: Sleep) -> Path:
     if before is None:
         raise SemError(f"{source}: no such file", "check the path in --source")
     path = folder / local_name(source.path)
-    fetch(source, before, path, sleep)
+    fetch_source(source, before, path, sleep)
     log = _wal(source, folder, sleep) if is_store else None
     after = patient(lambda: source.place.facts(source.path), sleep)
     if after != before:
@@ -111,29 +111,29 @@ def _check_wal(source: Source, log: Path | None, beside: set[str], sleep: Sleep)
     if log is None:
         return
     wal, size = source.beside(".wal"), log.stat().st_size
-    if patient(lambda: wal.place.prefix(wal.path, size), sleep) != files.sha256(log):
+    if patient(lambda: wal.place.prefix(wal.path, size), sleep) != files.sha256_file(log):
         raise Changed(f"{wal} was rewritten meanwhile", "copy it again")
 
 
-def fetch(source: Source, facts: Facts, path: Path, sleep: Sleep = time.sleep) -> None:
+def fetch_source(source: Source, facts: Facts, path: Path, sleep: Sleep = time.sleep) -> None:
     """SOURCE, of which FACTS are known, as PATH; a partial file of the same hash is continued.
 
     Changed when what came is not what FACTS say; Cut when the line stays cut, and the partial
     file then waits for the next call.
     """
-    if path.exists() and files.sha256(path) == facts.sha256:
+    if path.exists() and files.sha256_file(path) == facts.sha256:
         return
     part = path.with_name(f"{path.name}.part")
     note, state = _note(path), {"source": str(source), "size": facts.size, "sha256": facts.sha256}
     if not part.exists() or not note.exists() or files.read_json(note) != state:
         part.unlink(missing_ok=True)
-        files.write(note, jsonio.pretty(state))
+        files.write_file(note, jsonio.pretty(state))
     _fill(source, facts, part, sleep)
-    if files.sha256(part) != facts.sha256:
+    if files.sha256_file(part) != facts.sha256:
         _forget(path)
         raise Changed(f"{source} was written while it was copied", "copy it again")
     part.replace(path)
-    files.sync(path.parent)
+    files.sync_path(path.parent)
     note.unlink()
 
 

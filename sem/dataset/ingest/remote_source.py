@@ -129,7 +129,7 @@ class Remote:
         return self._far.ask(script, *words).decode("utf-8", "replace").strip()
 
 
-def parse(source: str, config: str | None) -> tuple[Local | Remote, str]:
+def parse_source(source: str, config: str | None) -> tuple[Local | Remote, str]:
     """The place and the path in SOURCE: `[user@]host:/path`, as scp reads it, or a path here."""
     host, colon, path = source.partition(":")
     if not colon or "/" in host or Path(source).exists():

@@ -35,7 +35,7 @@ class Person:
         return len(self.key.split())
 
 
-def parse(text: str) -> Person:
+def parse_person(text: str) -> Person:
     """The Person TEXT names; SemError when it is too short to tell anybody apart."""
     text = " ".join(text.split())
     if EMAIL.fullmatch(text):
@@ -54,7 +54,7 @@ def parse(text: str) -> Person:
     return Person("name", " ".join(sorted(words)))
 
 
-def plain(text: str) -> str:
+def readable_text(text: str) -> str:
     """TEXT as a reader sees it: entities and %-escapes resolved, tags apart."""
     if "%" in text:
         text = unquote(text)
@@ -65,18 +65,18 @@ def plain(text: str) -> str:
 
 def mentions(text: str, wanted: Person) -> bool:
     """Whether TEXT names WANTED, in what a reader sees or in an attribute."""
-    return wanted.key in found(text, wanted.form, wanted.words)
+    return wanted.key in person_keys_in_text(text, wanted.form, wanted.words)
 
 
-def found(text: str, form: str, words: int = 1) -> Iterator[str]:
+def person_keys_in_text(text: str, form: str, words: int = 1) -> Iterator[str]:
     """The keys of everything in TEXT, with markup and without, that could be one of FORM."""
-    shown = plain(text)
-    yield from keys(shown, form, words)
+    shown = readable_text(text)
+    yield from person_keys(shown, form, words)
     if "<" in text:
-        yield from keys(html.unescape(unquote(text)), form, words)
+        yield from person_keys(html.unescape(unquote(text)), form, words)
 
 
-def keys(text: str, form: str, words: int = 1) -> Iterator[str]:
+def person_keys(text: str, form: str, words: int = 1) -> Iterator[str]:
     """Everything in TEXT that could be a person of FORM, in the spelling of `Person.key`."""
     if form == "email":
         yield from (_folded(found[0].strip(".")) for found in EMAIL.finditer(text))

@@ -16,10 +16,25 @@ from sem.core import shape, slotspec
 from sem.core.errors import SemError, nearest
 from sem.dataset.config import Pii, PiiAction
 from sem.dataset.personal.pii_phones import is_country
-from sem.dataset.personal.pii_search import KINDS, PLACEHOLDER, find, key, merged, regions
+from sem.dataset.personal.pii_search import (
+    KINDS,
+    PLACEHOLDER,
+    find_personal_data,
+    identity_key,
+    merge_spans,
+    regions,
+)
 from sem.dataset.personal.pii_spans import Span
 
-__all__ = ["KINDS", "Applied", "Span", "apply", "check", "find", "regions"]
+__all__ = [
+    "KINDS",
+    "Applied",
+    "Span",
+    "apply_pii_policy",
+    "check_pii_policy",
+    "find_personal_data",
+    "regions",
+]
 
 NOT_TEXT = "pii_not_text"  # a number in the reference cannot hold a placeholder
 CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|[_\W]+")
@@ -43,7 +58,7 @@ class Applied:
     also: Any = None
 
 
-def apply(
+def apply_pii_policy(
     text: str,
     reference: Any,
     policy: Pii,
@@ -74,7 +89,7 @@ def apply(
     return Applied(made, answer, counts, reason, more)
 
 
-def check(policy: Pii, schemas: Iterable[dict[str, Any]], where: str) -> None:
+def check_pii_policy(policy: Pii, schemas: Iterable[dict[str, Any]], where: str) -> None:
     """SemError at WHERE when POLICY names a slot of none of SCHEMAS, or no country.
 
     A slot that is misspelled would be redacted, and nobody would miss it.
@@ -83,7 +98,7 @@ def check(policy: Pii, schemas: Iterable[dict[str, Any]], where: str) -> None:
     for io_schema in schemas:
         if not shape.properties(io_schema, io_schema):
             return  # objects of any shape: any slot may be there
-        for path in slotspec.leaves(io_schema):
+        for path in slotspec.schema_leaves(io_schema):
             parts = path.split(".")
             held = {".".join(parts[:size]) for size in range(1, len(parts) + 1)}
             slots |= held | {name.removesuffix("[]") for name in held}
@@ -120,7 +135,7 @@ class _Row:
             for kind, number in PLACEHOLDER.findall(value if isinstance(value, str) else ""):
                 self.last[kind] = max(self.last[kind], int(number))
         found = [(value, self._in_slot(path, value)) for path, value in leaves]
-        whole = [(text, find(text, self.kinds, self.regions)), *found]
+        whole = [(text, find_personal_data(text, self.kinds, self.regions)), *found]
         whole += [(v, self._plain(v)) for v in others]
         known = {self._key(s): s for _, spans in whole for s in spans if self._acts(s)}
         for value, spans in whole:
@@ -149,7 +164,7 @@ class _Row:
         if is_telling is None:
             is_telling = TELLING.search(text) is not None
         kinds = self.kinds if is_telling else [k for k in self.kinds if k == "name"]
-        return find(text, kinds, self.regions) if kinds else []
+        return find_personal_data(text, kinds, self.regions) if kinds else []
 
     def _slot_action(self, path: str) -> PiiAction | None:
         """The policy of the slot PATH or of the nearest object that holds it."""
@@ -162,7 +177,7 @@ class _Row:
         return None
 
     def _key(self, span: Span) -> Key:
-        return key(span, self.regions)
+        return identity_key(span, self.regions)
 
     def _action(self, span: Span) -> PiiAction:
         told = self.by_slot.get(self._key(span), set())
@@ -187,7 +202,7 @@ class _Row:
     def _settle(self, value: Any, spans: list[Span], known: dict[Key, Span]) -> None:
         """Remember what of VALUE is redacted, with what is KNOWN from elsewhere in the row."""
         if isinstance(value, str):
-            spans = merged(spans, _again(value, known))
+            spans = merge_spans(spans, _again(value, known))
         acting = []
         for span in spans:
             action = self._action(span)
@@ -196,7 +211,7 @@ class _Row:
                 acting.append(span)
                 self._placeholder(span)
         if isinstance(value, str):
-            self.spans[value] = merged(acting, iter(self.spans.get(value, ())))
+            self.spans[value] = merge_spans(acting, iter(self.spans.get(value, ())))
         elif any(self._action(span) == "redact" for span in acting):
             self.is_stuck = True
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from sem.dataset.personal.pii_spans import Span, in_address, label
+from sem.dataset.personal.pii_spans import Span, in_address, nearest_label
 
 # First digits and lengths by issuer (ISO/IEC 7812; the issuers' own tables).
 ISSUERS = re.compile(
@@ -38,7 +38,7 @@ def cards(value: str) -> Iterator[Span]:
         digits = re.sub(r"[ -]", "", match[0])
         if not luhn.is_valid(digits):
             continue
-        named = label(value, match.start())
+        named = nearest_label(value, match.start())
         is_sure = len(digits) >= SURE and digits[0] != "1"
         is_plain = named in ("", "call", "ip") and not in_address(value, match.start())
         if named == "card" or (is_plain and is_sure and ISSUERS.fullmatch(digits)):

@@ -9,7 +9,13 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-from sem.dataset.personal.pii_spans import Span, in_address, is_tight, label, labelled_after
+from sem.dataset.personal.pii_spans import (
+    Span,
+    in_address,
+    is_tight,
+    labelled_after,
+    nearest_label,
+)
 
 GAP = r"[ \u00a0\u2009\u202f.()/–\u2010\u2011-]"
 # A number may go on in the next line, behind a hyphen: `888-823-⏎2633`.
@@ -127,7 +133,7 @@ def _is_phone(value: str, start: int, end: int, last: int, regions: tuple[str, .
         return False
     if _is_other(value, start, end):
         return False
-    named = label(value, start)
+    named = nearest_label(value, start)
     if in_address(value, start):
         return False
     if named in ("goods", "version", "card"):
@@ -197,7 +203,7 @@ def _is_valid(found: str, region: str | None) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def key(found: str, regions: tuple[str, ...] = ()) -> str:
+def dialled_digits(found: str, regions: tuple[str, ...] = ()) -> str:
     """What is dialled within the country: `+1 (555) 010-0199` and `5550100199` are the same."""
     import phonenumbers
 

@@ -14,7 +14,7 @@ FINDERS = {
     "card": pii_cards.cards,
     "national_id": pii_ids.national_ids,
     "phone": pii_phones.phones,
-    "name": pii_spans.names,
+    "name": pii_spans.introduced_names,
 }
 KINDS = tuple(FINDERS)
 # Countries whose numbers a page in LANGUAGE most likely shows; en: also Canada's, as +1 is shared.
@@ -36,7 +36,9 @@ HOST = re.compile(r"(?:\w+://)?[^/\s?#]{0,253}\.([a-z]{2})(?=[/:?#]|$)", re.I)
 NO_COUNTRY = frozenset(("ai", "cc", "co", "eu", "fm", "gg", "io", "me", "tv", "ws"))
 
 
-def find(text: str, kinds: Collection[str] = KINDS, regions: Collection[str] = ()) -> list[Span]:
+def find_personal_data(
+    text: str, kinds: Collection[str] = KINDS, regions: Collection[str] = ()
+) -> list[Span]:
     """Return the spans of `kinds` in `text`, in order, none inside another.
 
     `regions` are the countries whose national telephone numbers are looked for. Where a span is
@@ -52,7 +54,7 @@ def find(text: str, kinds: Collection[str] = KINDS, regions: Collection[str] = (
         for kind in KINDS:
             if kind in kinds:
                 more = {"regions": tuple(regions)} if kind == "phone" else {}
-                taken = merged(taken, FINDERS[kind](left, **more))
+                taken = merge_spans(taken, FINDERS[kind](left, **more))
         if len(taken) == before:
             return taken
 
@@ -71,7 +73,7 @@ def _blank(size: int) -> str:
     return f"{pii_spans.GONE}0{'_' * size}"[:size]
 
 
-def merged(taken: list[Span], found: Iterator[Span]) -> list[Span]:
+def merge_spans(taken: list[Span], found: Iterator[Span]) -> list[Span]:
     """TAKEN and what of FOUND does not overlap it, in order."""
     ranked = [(span.start, 0, span) for span in taken]
     ranked += [(span.start, 1, span) for span in found]
@@ -96,10 +98,10 @@ def regions(language: str = "", url: str = "", asked: Collection[str] = ()) -> t
     return tuple(dict.fromkeys((*found, *SPOKEN.get(spoken.lower(), ()))))
 
 
-def key(span: Span, regions: tuple[str, ...] = ()) -> tuple[str, str]:
+def identity_key(span: Span, regions: tuple[str, ...] = ()) -> tuple[str, str]:
     """What makes two spellings the same value: kind and normal form."""
     if span.kind == "phone":
-        return span.kind, pii_phones.key(span.text, regions)
+        return span.kind, pii_phones.dialled_digits(span.text, regions)
     if span.kind in ("email", "name"):
         plain = re.sub(r"%40|[ ]?[\[({](?:at|ät)[\])}][ ]?", "@", span.text, flags=re.I)
         return span.kind, " ".join(plain.casefold().split())

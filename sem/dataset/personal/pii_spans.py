@@ -61,7 +61,7 @@ class Span:
     text: str
 
 
-def label(value: str, start: int) -> str:
+def nearest_label(value: str, start: int) -> str:
     """The kind of the nearest label before START, with no digit between; '' for none."""
     return _nearest(value, start)[0]
 
@@ -155,7 +155,7 @@ def _is_ip(found: str) -> bool:
 
 
 def _is_version(value: str, match: re.Match[str]) -> bool:
-    named = label(value, match.start())
+    named = nearest_label(value, match.start())
     if named == "ip":
         return False
     digits = match[0].split("/")[0].split(".")
@@ -181,7 +181,7 @@ INTRODUCED = re.compile(
 )
 
 
-def names(value: str) -> Iterator[Span]:
+def introduced_names(value: str) -> Iterator[Span]:
     """Names of people where the page introduces them: a title, `contact:`, `my name is`.
 
     A cautious pattern and no model of language: it misses most names, which stand in plain

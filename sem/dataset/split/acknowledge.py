@@ -18,12 +18,12 @@ from sem.dataset.split.snapshot_diff import Diff
 NAME = "acknowledged.jsonl"
 
 
-def path(project: Project) -> Path:
+def acknowledgements_path(project: Project) -> Path:
     """Where PROJECT's acknowledgements are; in configs, so that they are reviewed."""
     return project.configs / NAME
 
 
-def write(project: Project, found: Diff, why: str, at: datetime) -> Path:
+def write_acknowledgement(project: Project, found: Diff, why: str, at: datetime) -> Path:
     """Write down that FOUND is wanted, and WHY; the same twice is one line."""
     if not why.strip():
         raise SemError("--acknowledge without a reason", "say why the difference is wanted")
@@ -35,9 +35,9 @@ def write(project: Project, found: Diff, why: str, at: datetime) -> Path:
         "at": f"{at:%Y-%m-%dT%H:%M:%SZ}",
     }
     if not any(_is_same(row, made) for row in _rows(project)):
-        with files.appending(path(project)) as file:
-            files.append(file, made)
-    return path(project)
+        with files.appending(acknowledgements_path(project)) as file:
+            files.append_row(file, made)
+    return acknowledgements_path(project)
 
 
 def _is_same(row: dict[str, Any], made: dict[str, Any]) -> bool:
@@ -45,7 +45,7 @@ def _is_same(row: dict[str, Any], made: dict[str, Any]) -> bool:
 
 
 def _rows(project: Project) -> list[dict[str, Any]]:
-    ledger = path(project)
+    ledger = acknowledgements_path(project)
     return list(state.read_state_rows(ledger, state.Acknowledged)) if ledger.exists() else []
 
 
@@ -55,7 +55,7 @@ def require(project: Project, frozen: Snapshot) -> None:
     Without a promoted run there is nothing to compare with; nor when its snapshot was withdrawn,
     which is said.
     """
-    serves = promotion.read(project)
+    serves = promotion.read_promotion(project)
     run = project.adapters / serves["run"] / "run.json" if serves else None
     if serves is None or run is None or not run.exists():
         return
@@ -63,7 +63,7 @@ def require(project: Project, frozen: Snapshot) -> None:
     if rests["sha256"] == frozen.sha256:
         return
     name = f"v{rests['version']}"
-    entry = snapshot.ledger(project).get(name, {})
+    entry = snapshot.read_ledger(project).get(name, {})
     if entry.get("status") == "withdrawn":
         console.note(f"{name}, which run {serves['run']} was trained on, was withdrawn: "
                      f"{frozen.name} cannot be compared with it")  # fmt: skip

@@ -104,14 +104,14 @@ class _Places:
             offset = 0
             with path.open("rb") as file:
                 for line in file:
-                    example = Example(**jsonio.loads(line.decode("utf-8")))
+                    example = Example(**jsonio.parse_json(line.decode("utf-8")))
                     self.rows[part] += 1
                     self._places.append((part, offset, example.id))
                     self._keys += near_duplicates.sketches(
                         [example.input_text], self._threshold
                     ).tobytes()
                     offset += len(line)
-                    for kind, key in leak_links.keys(example).items():
+                    for kind, key in leak_links.leak_keys(example).items():
                         if kind != "near":
                             yield kind, key, part, example.id
 
@@ -149,14 +149,14 @@ class _Texts:
     def at(self, part: str, offset: int) -> str:
         """The input of the row of PART that starts at OFFSET."""
         self._files[part].seek(offset)
-        return str(jsonio.loads(self._files[part].readline().decode("utf-8"))["input_text"])
+        return str(jsonio.parse_json(self._files[part].readline().decode("utf-8"))["input_text"])
 
 
 def proof(paths: dict[str, Path], groups: dict[str, set[str]]) -> dict[str, dict[str, int]]:
     """How many ids, domains and groups each pair of parts has in common, read from the files."""
     found: dict[str, dict[str, set[str]]] = {"groups": groups, "ids": {}, "domains": {}}
     for part, path in paths.items():
-        rows = [(row["id"], row["meta"].get("domain") or "") for row in files.rows(path)]
+        rows = [(row["id"], row["meta"].get("domain") or "") for row in files.read_rows(path)]
         found["ids"][part] = {name for name, _ in rows}
         found["domains"][part] = {domain for _, domain in rows if domain}
     return {
@@ -165,7 +165,7 @@ def proof(paths: dict[str, Path], groups: dict[str, set[str]]) -> dict[str, dict
     }
 
 
-def enforce(found: dict[str, Any], leaks: Leaks) -> None:
+def enforce_certificate(found: dict[str, Any], leaks: Leaks) -> None:
     """SemError when the certificate FOUND holds what LEAKS refuses, or says was repaired."""
     for between, kinds in found["shared"].items():
         for kind, counted in kinds.items():
@@ -177,7 +177,7 @@ def enforce(found: dict[str, Any], leaks: Leaks) -> None:
                 )
 
 
-def table(facts: dict[str, Any]) -> list[tuple[str, ...]]:
+def certificate_table(facts: dict[str, Any]) -> list[tuple[str, ...]]:
     """The rows of COLUMNS for the snapshot FACTS: how many things are shared, in how many rows."""
     shared = facts["certificate"]["shared"]
     return [(NAMES[kind], *(_cell(shared[f"{a}∩{b}"][kind]) for a, b in PAIRS))

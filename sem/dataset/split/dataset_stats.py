@@ -11,7 +11,7 @@ from typing import Any
 
 from sem.core import files, jsonio, state
 from sem.core.example import Example
-from sem.core.markdown import section
+from sem.core.markdown import titled_table
 from sem.core.project import Project
 from sem.dataset.clean import clean
 from sem.dataset.clean.validation import REASONS, escape
@@ -37,27 +37,29 @@ def collecting(project: Project) -> Iterator[tuple[Any, list[int]]]:
         def take(example: Example, slot: str, value: Any) -> None:
             count[0] += 1
             row = {"id": example.id, "task": example.task, "slot": slot, "value": value}
-            file.write((jsonio.dumps(row) + "\n").encode("utf-8"))
+            file.write((jsonio.canonical_json(row) + "\n").encode("utf-8"))
 
         yield take, count
 
 
-def gather(project: Project, version: int | str | None, count_tokens: Any) -> dict[str, Any]:
+def gather_dataset_stats(
+    project: Project, version: int | str | None, count_tokens: Any
+) -> dict[str, Any]:
     """Everything the page shows about a snapshot, or about clean.jsonl before the first one."""
-    if version or snapshot.versions(project):
-        frozen = snapshot.load(project, version)
+    if version or snapshot.snapshot_versions(project):
+        frozen = snapshot.load_snapshot(project, version)
         name, facts = frozen.name, frozen.facts
         parts = {part: frozen.examples(part) for part in splits.PARTS}
     else:
-        name, facts, parts = clean.NAME, {}, {"all": clean.examples(project)}
+        name, facts, parts = clean.NAME, {}, {"all": clean.read_clean_examples(project)}
     with collecting(project) as (take, ungrounded):
-        found = profile.describe(parts, project.tasks, count_tokens, take)
+        found = profile.describe_parts(parts, project.tasks, count_tokens, take)
     path = project.processed / clean.FACTS
     cleaned = state.read_state(path, state.CleanFacts) if path.exists() else {}
     return {
         "sem": project.sem,
         "of": name,
-        "tasks": {task: profile.as_json(one) for task, one in found.items()},
+        "tasks": {task: profile.profile_json(one) for task, one in found.items()},
         "ungrounded": ungrounded[0],
         "certificate": facts.get("certificate"),
         "rejected": cleaned.get("rejected", {}),
@@ -68,12 +70,12 @@ def gather(project: Project, version: int | str | None, count_tokens: Any) -> di
     }
 
 
-def write(project: Project, found: dict[str, Any]) -> Path:
+def write_dataset_stats(project: Project, found: dict[str, Any]) -> Path:
     """Write FOUND as JSON, Markdown and HTML; the page."""
     folder = project.reports
-    files.write(folder / f"{NAME}.json", jsonio.pretty(found))
-    files.write(folder / f"{NAME}.md", markdown(found))
-    return files.write(folder / f"{NAME}.html", html(found))
+    files.write_file(folder / f"{NAME}.json", jsonio.pretty(found))
+    files.write_file(folder / f"{NAME}.md", dataset_stats_markdown(found))
+    return files.write_file(folder / f"{NAME}.html", dataset_stats_html(found))
 
 
 def token_rows(found: dict[str, Any]) -> list[tuple[Any, ...]]:
@@ -116,10 +118,10 @@ def pii_rows(found: dict[str, Any]) -> list[tuple[Any, ...]]:
 
 def shared_rows(found: dict[str, Any]) -> list[tuple[Any, ...]]:
     """Rows of SHARED; none before the first snapshot."""
-    return certificate.table(found) if found["certificate"] else []
+    return certificate.certificate_table(found) if found["certificate"] else []
 
 
-def markdown(found: dict[str, Any]) -> str:
+def dataset_stats_markdown(found: dict[str, Any]) -> str:
     """The figures as tables."""
     counts = f"{_cell(found['read'])} rows read, {_cell(found['kept'])} kept by cleaning"
     parts = [
@@ -145,10 +147,10 @@ def markdown(found: dict[str, Any]) -> str:
 
 def _table(title: str, columns: Any, rows: Any) -> str:
     inert = ([escape(str(cell)) for cell in row] for row in rows)
-    return section(escape(title), columns, inert)
+    return titled_table(escape(title), columns, inert)
 
 
-def html(found: dict[str, Any]) -> str:
+def dataset_stats_html(found: dict[str, Any]) -> str:
     """The page, with plots of CSS."""
     from jinja2 import Environment, StrictUndefined
 

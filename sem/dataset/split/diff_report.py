@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sem.core import files, jsonio
-from sem.core.markdown import section
+from sem.core.markdown import titled_table
 from sem.core.project import Project
 from sem.dataset.clean.validation import escape
 from sem.dataset.split.snapshot_diff import KINDS, Diff
@@ -11,11 +11,11 @@ from sem.dataset.split.snapshot_diff import KINDS, Diff
 SLOT_COLUMNS = ("slot", "changed", "added", "removed")
 
 
-def write(project: Project, found: Diff) -> Path:
+def write_diff_report(project: Project, found: Diff) -> Path:
     """Write FOUND as JSON and Markdown beside each other; the path of the Markdown."""
     stem = f"dataset_diff_{found.before.name}_{found.after.name}"
-    files.write(project.reports / f"{stem}.json", jsonio.pretty(found.as_json()))
-    return files.write(project.reports / f"{stem}.md", markdown(found))
+    files.write_file(project.reports / f"{stem}.json", jsonio.pretty(found.as_json()))
+    return files.write_file(project.reports / f"{stem}.md", diff_markdown(found))
 
 
 def row_columns(found: Diff) -> tuple[str, ...]:
@@ -54,17 +54,17 @@ def field_table(found: Diff) -> list[tuple[object, ...]]:
     return counts
 
 
-def markdown(found: Diff) -> str:
+def diff_markdown(found: Diff) -> str:
     """FOUND as a report."""
     parts = [
         f"# {found.before.name} to {found.after.name}\n",
         f"{found.before.name} is `{found.before.sha256[:16]}`, {found.after.name} is "
         f"`{found.after.sha256[:16]}`, their difference is `{found.sha256[:16]}`.\n",
-        section("Rows", row_columns(found), row_table(found)),
-        section("Fields and parts", ("task", "what", "rows"), field_table(found)),
-        section("Slots, in rows of both", SLOT_COLUMNS, slot_table(found)),
-        section("Examples", ("slot", "id", "before", "after"), _examples(found)),
-        section("First ids", ("what", "ids"), _ids(found)),
+        titled_table("Rows", row_columns(found), row_table(found)),
+        titled_table("Fields and parts", ("task", "what", "rows"), field_table(found)),
+        titled_table("Slots, in rows of both", SLOT_COLUMNS, slot_table(found)),
+        titled_table("Examples", ("slot", "id", "before", "after"), _examples(found)),
+        titled_table("First ids", ("what", "ids"), _ids(found)),
     ]
     return "\n".join(parts)
 

@@ -11,7 +11,7 @@ from sem.dataset.ingest import conversations
 from sem.dataset.split.snapshot import Snapshot
 
 
-def check(form: str) -> str:
+def check_export_form(form: str) -> str:
     """FORM when it is one that can be written; SemError otherwise."""
     if form not in conversations.FORMS:
         raise SemError(f"--format {form!r} is none", nearest(form, conversations.FORMS))
@@ -31,7 +31,7 @@ def how_to_use(form: str, out: Path) -> str | None:
         "sharegpt": ("conversations", "from", "value"),
     }[form]
     return f"""datasets:
-  - path: {jsonio.dumps(str(out))}
+  - path: {jsonio.canonical_json(str(out))}
     ds_type: json
     type: chat_template
     field_messages: {field}
@@ -40,17 +40,17 @@ def how_to_use(form: str, out: Path) -> str | None:
     train_on_eos: turn"""
 
 
-def write(project: Project, snapshot: Snapshot, part: str, form: str, out: Path) -> int:
+def write_export(project: Project, snapshot: Snapshot, part: str, form: str, out: Path) -> int:
     """Write PART of SNAPSHOT to OUT as JSON lines of FORM, all or nothing; how many rows.
 
     `fab dataset.import OUT` gives the same examples again.
     """
     if out.resolve().is_relative_to(project.processed.resolve()):
         raise SemError(f"{out}: snapshots stand there", "write the export somewhere else")
-    check(form)
+    check_export_form(form)
 
     def rows() -> Iterator[dict[str, Any]]:
         for example in snapshot.examples(part):
-            yield conversations.record(example, project.tasks[example.task], form)
+            yield conversations.as_conversation(example, project.tasks[example.task], form)
 
     return files.write_rows(out, rows())

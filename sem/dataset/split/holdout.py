@@ -33,7 +33,7 @@ def hold(project: Project, names: Iterable[str], reason: str) -> None:
     """Keep the examples NAMES out of train from the next cut on."""
     with files.appending(_held(project)) as file:
         for name in tombstones.living(project, names):
-            files.append(file, {"id": name, "reason": reason})
+            files.append_row(file, {"id": name, "reason": reason})
 
 
 def _sources(project: Project) -> Iterator[Path]:

@@ -7,7 +7,7 @@ from sem.dataset.config import Leaks
 KINDS = ("exact", "near", "source", "site", "domain", "template", "answer")
 
 
-def keys(example: Example) -> dict[str, str]:
+def leak_keys(example: Example) -> dict[str, str]:
     """For each of KINDS what EXAMPLE shares with those it is tied to; absent where it has none."""
     found = {
         "exact": dedupe.digest(example.input_text).hex(),
@@ -24,5 +24,7 @@ def keys(example: Example) -> dict[str, str]:
 def binding(example: Example, leaks: Leaks) -> tuple[str, ...]:
     """The ties of EXAMPLE that LEAKS wants repaired: what shares one moves together."""
     return tuple(
-        f"{kind}:{key}" for kind, key in keys(example).items() if getattr(leaks, kind) == "repair"
+        f"{kind}:{key}"
+        for kind, key in leak_keys(example).items()
+        if getattr(leaks, kind) == "repair"
     )

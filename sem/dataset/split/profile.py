@@ -59,7 +59,7 @@ class Profile:
     parts: dict[str, Part] = field(default_factory=dict)
 
 
-def describe(
+def describe_parts(
     parts: Mapping[str, Iterable[Example]],
     tasks: dict[str, TaskSpec],
     count_tokens: CountTokens | None = None,
@@ -105,7 +105,7 @@ def _add(profile: Profile, example: Example, spec: TaskSpec) -> None:
             slot.null += 1
         else:
             slot.present += 1
-            is_closed = shape.is_closed(shape.resolve(fields.get(name), root))
+            is_closed = shape.is_closed(shape.resolve_shape(fields.get(name), root))
             _label(slot, value[name], is_closed or name in spec.label_enums)
 
 
@@ -113,7 +113,7 @@ def _ground(profile: Profile, example: Example, spec: TaskSpec, ungrounded: Any)
     text = grounding.Text(example.input_text)
     root = spec.io_schema
     fields = shape.properties(root, root)
-    for name, value in grounding.leaves(example.output_json):
+    for name, value in grounding.scalar_leaves(example.output_json):
         kind = fields.get(name, root if name == "answer" else None)
         if spec.label_enums.get(name) or tally.is_listed(kind, root):
             continue  # a label is chosen, not copied
@@ -142,7 +142,7 @@ def _count(
         for example in batch
         for spec in [tasks[example.task]]
     ]
-    answers = [taskspec.as_text(example.output_json) for example in batch]
+    answers = [taskspec.taught_text(example.output_json) for example in batch]
     counts = zip(batch, count_tokens(prompts), count_tokens(answers), strict=True)
     for example, prompt, answer in counts:
         for one in (found[example.task], found[example.task].parts[part]):
@@ -157,7 +157,7 @@ def quantile(values: Sequence[int], share: float) -> int | None:
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
-def as_json(profile: Profile) -> dict[str, Any]:
+def profile_json(profile: Profile) -> dict[str, Any]:
     """PROFILE as dataset_stats.json holds it."""
     return {
         "rows": profile.rows,
@@ -212,11 +212,11 @@ def _slot(slot: Slot, rows: int) -> dict[str, Any]:
         made["grounding"]["values"] = total
     if slot.labels:
         made["labels"] = dict(slot.labels.most_common())
-        made["balance"] = round(balance(slot.labels), 4)
+        made["balance"] = round(label_balance(slot.labels), 4)
     return made
 
 
-def balance(labels: Counter[str]) -> float:
+def label_balance(labels: Counter[str]) -> float:
     """Entropy of LABELS over its maximum: 1 when all are equally frequent, 0 for one label."""
     total = sum(labels.values())
     if len(labels) < 2:

@@ -60,36 +60,36 @@ class Snapshot:
     def examples(self, part: str) -> Iterator[Example]:
         """The examples of PART, in order of id."""
         path = self.path(part)
-        for number, row in enumerate(files.rows(path), 1):
+        for number, row in enumerate(files.read_rows(path), 1):
             yield from_json(row, f"{path}:{number}")
 
 
-def freeze(project: Project, at: datetime) -> tuple[Snapshot, bool]:
+def freeze_snapshot(project: Project, at: datetime) -> tuple[Snapshot, bool]:
     """The next snapshot of the cleaned rows, and whether it is new; an equal one is not made."""
     options = project.settings("dataset", Dataset).split
     with files.lock(project.processed / ".snapshot.lock", f"the snapshots of {project.sem}"):
-        source = clean.facts(project)
+        source = clean.read_clean_facts(project)
         recover(project, at)
         inputs = _inputs(project, source, options)
-        last = latest(project)
+        last = latest_version(project)
         same = _same(project, last, inputs)
         if same is not None:
             return same, False
-        items = (splits.item(e, options) for e in clean.examples(project))
-        made = splits.cut(items, project.split, holdout.ids(project))
+        items = (splits.item(e, options) for e in clean.read_clean_examples(project))
+        made = splits.cut_splits(items, project.split, holdout.ids(project))
         version = (last or 0) + 1
         facts = _write_parts(project, version, made, inputs, options)
         write_new(project.processed / f"v{version}.json", jsonio.pretty(facts).encode())
         enter(project, version, facts, at)
-        return load(project, version), True
+        return load_snapshot(project, version), True
 
 
 def _same(project: Project, last: int | None, inputs: dict[str, Any]) -> Snapshot | None:
     """Snapshot LAST when it is whole and was cut from the same INPUTS."""
-    if last not in versions(project):
+    if last not in snapshot_versions(project):
         return None
     try:
-        found = load(project, last)
+        found = load_snapshot(project, last)
     except SemError as error:  # a ledger from git without its data, or a damaged part
         console.note(f"{error.message}: cutting v{(last or 0) + 1}")
         return None
@@ -123,9 +123,9 @@ def _write_parts(
     strata: dict[str, Counter[str]] = {part: Counter() for part in splits.PARTS}
     tasks: dict[str, Counter[str]] = {part: Counter() for part in splits.PARTS}
     try:
-        for example in clean.examples(project):
+        for example in clean.read_clean_examples(project):
             part = part_of[example.id]
-            opened[part].write((jsonio.dumps(example.as_json()) + "\n").encode("utf-8"))
+            opened[part].write((jsonio.canonical_json(example.as_json()) + "\n").encode("utf-8"))
             domains[part][example.domain] += 1
             strata[part][example.stratum] += 1
             tasks[part][example.task] += 1
@@ -136,18 +136,18 @@ def _write_parts(
             file.close()
     certified = certificate.certify(temporary, inputs["near_threshold"], project.processed)
     try:
-        certificate.enforce(certified, options.enforced)
+        certificate.enforce_certificate(certified, options.enforced)
     except SemError:
         for path in temporary.values():
             path.unlink()
         raise
     for part, path in paths.items():
-        publish(temporary[part], path)
+        publish_part(temporary[part], path)
     return {
         "version": version,
         "inputs": inputs,
         "rows": {part: sum(tasks[part].values()) for part in splits.PARTS},
-        "sha256": {part: files.sha256(paths[part]) for part in splits.PARTS},
+        "sha256": {part: files.sha256_file(paths[part]) for part in splits.PARTS},
         "groups": {part: len(made[part]) for part in splits.PARTS},
         "held_groups": sum(group.is_held for group in made["test"]),
         "tasks": {part: dict(sorted(tasks[part].items())) for part in splits.PARTS},
@@ -159,7 +159,7 @@ def _write_parts(
     }
 
 
-def doubts(facts: dict[str, Any]) -> list[str]:
+def snapshot_doubts(facts: dict[str, Any]) -> list[str]:
     """Return what the parts of a snapshot cannot show, a sentence each; empty when nothing.
 
     A domain that all rows share makes one group of them, and rows without a domain are each their
@@ -182,13 +182,13 @@ def doubts(facts: dict[str, Any]) -> list[str]:
     return said
 
 
-def publish(temporary: Path, path: Path) -> None:
+def publish_part(temporary: Path, path: Path) -> None:
     """Give TEMPORARY its name, read-only; an existing file of that name is never replaced."""
     if path.exists():
         raise SemError(f"{path} is there already", "move it away, then run again")
     os.chmod(temporary, 0o444)
     os.rename(temporary, path)  # under the lock of this project's snapshots
-    files.sync(path.parent)
+    files.sync_path(path.parent)
 
 
 def write_new(path: Path, content: bytes) -> None:
@@ -198,13 +198,13 @@ def write_new(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    publish(temporary, path)
+    publish_part(temporary, path)
 
 
 def recover(project: Project, at: datetime) -> None:
     """Finish or remove what a killed freeze left."""
-    files.sweep(project.processed, TEMPORARY)
-    listed = ledger(project)
+    files.remove_temporary_files(project.processed, TEMPORARY)
+    listed = read_ledger(project)
     for path in sorted(project.processed.glob("*.v*.jsonl")):
         match = re.fullmatch(r"(?:train|val|test)\.v([0-9]+)\.jsonl", path.name)
         if match is None or f"v{match[1]}" in listed:
@@ -213,7 +213,7 @@ def recover(project: Project, at: datetime) -> None:
         known = state.read_state(facts, state.SnapshotFacts) if facts.exists() else None
         if known and not _faults(project.processed, known):
             enter(project, int(match[1]), known, at)
-            listed = ledger(project)
+            listed = read_ledger(project)
         else:
             path.unlink()
             facts.unlink(missing_ok=True)
@@ -223,13 +223,13 @@ def _faults(folder: Path, facts: dict[str, Any]) -> list[str]:
     found = []
     for part, wanted in facts["sha256"].items():
         path = folder / f"{part}.v{facts['version']}.jsonl"
-        there = files.sha256(path) if path.exists() else "missing"
+        there = files.sha256_file(path) if path.exists() else "missing"
         if there != wanted:
             found.append(f"{path.name} is {there[:12]}…, the ledger says {wanted[:12]}…")
     return found
 
 
-def ledger(project: Project) -> dict[str, Any]:
+def read_ledger(project: Project) -> dict[str, Any]:
     """configs/SEM/datasets.yaml; empty when nothing is frozen yet."""
     if not project.ledger.exists():
         return {}
@@ -242,7 +242,7 @@ def ledger(project: Project) -> dict[str, Any]:
             raise SemError(
                 f"{project.ledger}: {name!r} is not a version", state.REMEDIES[state.LedgerEntry]
             )
-        state.checked(entry, _shape_of(entry), f"{project.ledger}: {name}")
+        state.check_state(entry, _shape_of(entry), f"{project.ledger}: {name}")
     return snapshots
 
 
@@ -251,27 +251,27 @@ def _shape_of(entry: Any) -> Any:
     return state.FrozenEntry if is_frozen else state.LedgerEntry
 
 
-def versions(project: Project) -> list[int]:
+def snapshot_versions(project: Project) -> list[int]:
     """The versions in the ledger that are not withdrawn, in order."""
     return sorted(
         int(name.removeprefix("v"))
-        for name, entry in ledger(project).items()
+        for name, entry in read_ledger(project).items()
         if entry.get("status") != "withdrawn"
     )
 
 
-def latest(project: Project) -> int | None:
+def latest_version(project: Project) -> int | None:
     """The newest version, withdrawn ones included, so that no number is used twice."""
-    return max((int(name.removeprefix("v")) for name in ledger(project)), default=None)
+    return max((int(name.removeprefix("v")) for name in read_ledger(project)), default=None)
 
 
-def load(project: Project, version: int | str | None = None) -> Snapshot:
+def load_snapshot(project: Project, version: int | str | None = None) -> Snapshot:
     """The snapshot VERSION (3, '3', 'v3'; default the newest), verified against the ledger."""
-    known = versions(project)
+    known = snapshot_versions(project)
     if not known:
         raise SemError(f"{project.sem}: no snapshot", "cut one with `fab dataset.split`")
     number = known[-1] if version is None else _number(version)
-    by = ledger(project).get(f"v{number}", {}).get("takedown")
+    by = read_ledger(project).get(f"v{number}", {}).get("takedown")
     if by:
         raise SemError(
             f"snapshot v{number} was withdrawn by takedown {by}", f"the newest is v{known[-1]}"
@@ -279,10 +279,10 @@ def load(project: Project, version: int | str | None = None) -> Snapshot:
     if number not in known:
         names = [f"v{n}" for n in known]
         raise SemError(f"{project.sem}: no snapshot v{number}", nearest(f"v{number}", names))
-    entry = ledger(project)[f"v{number}"]
+    entry = read_ledger(project)[f"v{number}"]
     path = project.processed / f"v{number}.json"
     found = _faults(project.processed, {"version": number, "sha256": entry["sha256"]})
-    there = files.sha256(path) if path.exists() else "missing"
+    there = files.sha256_file(path) if path.exists() else "missing"
     if there != entry["facts_sha256"]:
         found.append(
             f"{path.name} is {there[:12]}…, the ledger says {entry['facts_sha256'][:12]}…"
@@ -304,23 +304,23 @@ def _number(version: int | str) -> int:
 
 def enter(project: Project, version: int, facts: dict[str, Any], at: datetime) -> None:
     """List VERSION with its FACTS in the ledger; keep the TaskSpecs it was cut for."""
-    spec_archive.keep(project)
+    spec_archive.archive_specs(project)
     entry = {
         "status": "frozen",
         "frozen_at": f"{at:%Y-%m-%dT%H:%M:%SZ}",
         "rows": facts["rows"],
         "groups": facts["groups"],
         "sha256": facts["sha256"],
-        "facts_sha256": files.sha256(project.processed / f"v{version}.json"),
+        "facts_sha256": files.sha256_file(project.processed / f"v{version}.json"),
         **facts["inputs"],
     }
-    write_ledger(project, {**ledger(project), f"v{version}": entry})
+    write_ledger(project, {**read_ledger(project), f"v{version}": entry})
 
 
 def write_ledger(project: Project, entries: dict[str, Any]) -> None:
     """Replace the ledger by ENTRIES, from `vN` to what is known of it."""
     head = "# Snapshots, written by `fab dataset.split`; restore from git, never edit.\n"
-    files.write(project.ledger, head + "\n".join(_yaml({"snapshots": entries})) + "\n")
+    files.write_file(project.ledger, head + "\n".join(_yaml({"snapshots": entries})) + "\n")
 
 
 def _yaml(value: dict[str, Any], indent: str = "") -> Iterator[str]:
@@ -330,4 +330,4 @@ def _yaml(value: dict[str, Any], indent: str = "") -> Iterator[str]:
             yield f"{indent}{key}:"
             yield from _yaml(inner, indent + "  ")
         else:
-            yield f"{indent}{key}: {jsonio.dumps(inner)}"
+            yield f"{indent}{key}: {jsonio.canonical_json(inner)}"

@@ -97,23 +97,23 @@ def between(
 ) -> Diff:
     """The Diff of snapshots BEFORE and AFTER; COUNT tokens, else characters are counted."""
     made = Diff(
-        snapshot.load(project, before),
-        snapshot.load(project, after),
+        snapshot.load_snapshot(project, before),
+        snapshot.load_snapshot(project, after),
         "tokens" if count else "characters",
     )
-    for old, new in joined(rows(made.before), rows(made.after)):
+    for old, new in join_rows(snapshot_rows(made.before), snapshot_rows(made.after)):
         _compare(made, old, new, count or len)
     return made
 
 
-def rows(frozen: Snapshot) -> Iterator[tuple[str, str, Row]]:
+def snapshot_rows(frozen: Snapshot) -> Iterator[tuple[str, str, Row]]:
     """(id, part, row) of every row of FROZEN, in order of id."""
     return heapq.merge(*(_part(frozen, part) for part in splits.PARTS), key=itemgetter(0))
 
 
 def _part(frozen: Snapshot, part: str) -> Iterator[tuple[str, str, Row]]:
     last = ""
-    for row in files.rows(frozen.path(part)):
+    for row in files.read_rows(frozen.path(part)):
         if row["id"] < last:
             raise SemError(
                 f"{frozen.path(part)}: {row['id']!r} stands after {last!r}",
@@ -126,7 +126,7 @@ def _part(frozen: Snapshot, part: str) -> Iterator[tuple[str, str, Row]]:
 Side = tuple[str, str, Row] | None
 
 
-def joined(
+def join_rows(
     before: Iterator[tuple[str, str, Row]], after: Iterator[tuple[str, str, Row]]
 ) -> Iterator[tuple[Side, Side]]:
     """Rows of BEFORE and AFTER, both sorted by id, in pairs; None where a side has none."""
@@ -152,7 +152,7 @@ def _compare(made: Diff, old: Side, new: Side, count: Count) -> None:
         return
     if len(made.ids.setdefault(kind, [])) < NAMED:
         made.ids[kind].append(name)
-    made.digest.update((jsonio.dumps([old, new]) + "\n").encode("utf-8"))
+    made.digest.update((jsonio.canonical_json([old, new]) + "\n").encode("utf-8"))
     task.input_delta += _size(new, "input_text", count) - _size(old, "input_text", count)
     task.output_delta += _size(new, "output_json", count) - _size(old, "output_json", count)
     if old and new and old[1] != new[1]:
@@ -175,7 +175,7 @@ def _size(side: Side, name: str, count: Count) -> int:
     if side is None:
         return 0
     value = side[2][name]
-    return count(value if isinstance(value, str) else jsonio.dumps(value))
+    return count(value if isinstance(value, str) else jsonio.canonical_json(value))
 
 
 def _fields(old: Row, new: Row) -> Iterator[str]:
@@ -185,7 +185,11 @@ def _fields(old: Row, new: Row) -> Iterator[str]:
 def _slots(task: Task, name: str, old: Any, new: Any) -> None:
     old, new = _as_slots(old), _as_slots(new)
     for slot in sorted({*old, *new}):
-        if slot in old and slot in new and jsonio.dumps(old[slot]) == jsonio.dumps(new[slot]):
+        if (
+            slot in old
+            and slot in new
+            and jsonio.canonical_json(old[slot]) == jsonio.canonical_json(new[slot])
+        ):
             continue
         found = task.slots.setdefault(slot, Slot())
         kind = "changed" if slot in old and slot in new else "added" if slot in new else "removed"
@@ -200,5 +204,5 @@ def _as_slots(reference: Any) -> Row:
 
 
 def _shown(value: Any) -> str:
-    text = jsonio.dumps(value)
+    text = jsonio.canonical_json(value)
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"

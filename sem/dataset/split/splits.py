@@ -71,12 +71,12 @@ def item(example: Example, options: Split) -> Item:
     return Item(example.id, example.task, group or f"row:{example.id}", stratum, tied)
 
 
-def cut(items: Iterable[Item], split: EvalSplit, held: Collection[str] = ()) -> Cut:
+def cut_splits(items: Iterable[Item], split: EvalSplit, held: Collection[str] = ()) -> Cut:
     """The groups of each part; Insufficient when there are fewer groups than parts to fill.
 
     A group with one of the ids HELD goes into test.
     """
-    groups = grouped(items, held)
+    groups = group_items(items, held)
     wanted = [part for part, ratio in zip(PARTS, _ratios(split), strict=True) if ratio > 0]
     _check(groups, wanted)
     targets = apportion(sum(group.size for group in groups), split)
@@ -111,7 +111,7 @@ def _check(groups: Sequence[Group], wanted: Sequence[str]) -> None:
         )
 
 
-def grouped(items: Iterable[Item], held: Collection[str] = ()) -> list[Group]:
+def group_items(items: Iterable[Item], held: Collection[str] = ()) -> list[Group]:
     """ITEMS by group, in order of id and name whatever order they come in.
 
     Groups with a link in common are one, under the name that sorts first.

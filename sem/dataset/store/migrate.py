@@ -117,14 +117,14 @@ class Migrated:
     store: list[str] = field(default_factory=list)
 
 
-def load(project: Project) -> dict[str, list[Migration]]:
+def load_migrations(project: Project) -> dict[str, list[Migration]]:
     """The migrations of PROJECT by task, in order; SemError on a gap or an unknown task."""
     found: dict[str, list[Migration]] = {}
     for path in sorted((project.configs / "migrations").glob("*.y*ml")):
         value = settings.read_yaml(path)
         if not isinstance(value, dict) or "name" in value:
             raise SemError(f"{path}: no migration", "write task, to and steps")
-        made = settings.build(Migration, {**value, "name": path.name}, str(path))
+        made = settings.build_settings(Migration, {**value, "name": path.name}, str(path))
         if made.task not in project.tasks:
             raise SemError(
                 f"{path}: task {made.task!r} has no TaskSpec", nearest(made.task, project.tasks)
@@ -141,17 +141,19 @@ def load(project: Project) -> dict[str, list[Migration]]:
     return found
 
 
-def of(meta: dict[str, Any]) -> int:
+def schema_version(meta: dict[str, Any]) -> int:
     """The schema version that metadata META names, 1 when it names none."""
     found = meta.get(KEY, 1)
     return int(found) if str(found).isdigit() else 1
 
 
-def apply(reference: Any, meta: dict[str, Any], listed: list[Migration]) -> tuple[Any, list[Step]]:
+def apply_migrations(
+    reference: Any, meta: dict[str, Any], listed: list[Migration]
+) -> tuple[Any, list[Step]]:
     """REFERENCE at the newest version of LISTED, and the steps it took; Stuck when one fails."""
     taken: list[Step] = []
     for made in listed:
-        if made.to > of(meta):
+        if made.to > schema_version(meta):
             for step in made.steps:
                 if not isinstance(reference, dict):
                     raise Stuck(f"{made.name}: the reference is no object")
@@ -194,12 +196,14 @@ def _map(reference: dict[str, Any], step: Map) -> dict[str, Any]:
 
 
 def _mapped(value: Any, step: Map) -> Any:
-    key = value if isinstance(value, str) else jsonio.dumps(value)
+    key = value if isinstance(value, str) else jsonio.canonical_json(value)
     if key in step.values:
         return step.values[key]
-    if any(jsonio.dumps(value) == jsonio.dumps(new) for new in step.values.values()):
+    if any(
+        jsonio.canonical_json(value) == jsonio.canonical_json(new) for new in step.values.values()
+    ):
         return value
-    raise Stuck(f"{jsonio.dumps(value)[:60]} is none of its values")
+    raise Stuck(f"{jsonio.canonical_json(value)[:60]} is none of its values")
 
 
 ACTS: dict[str, Callable[[dict[str, Any], Any], dict[str, Any]]] = {
@@ -210,9 +214,9 @@ ACTS: dict[str, Callable[[dict[str, Any], Any], dict[str, Any]]] = {
 }
 
 
-def plan(project: Project) -> Migrated:
+def plan_migration(project: Project) -> Migrated:
     """What a migration of PROJECT's store would do; nothing is written."""
-    listed, made = load(project), Migrated()
+    listed, made = load_migrations(project), Migrated()
     if listed:
         with store.reading(project.store) as opened:
             for row in opened.rows():
@@ -239,34 +243,34 @@ def change_of(
 ) -> tuple[Change | None, list[Step]]:
     """The Change that brings ROW to the version LISTED ends at; None when it is there."""
     try:
-        meta = jsonio.loads(row.metadata) if row.metadata else {}
-        reference = jsonio.loads(row.reference or "null")
+        meta = jsonio.parse_json(row.metadata) if row.metadata else {}
+        reference = jsonio.parse_json(row.reference or "null")
     except ValueError as error:
         raise Stuck(f"not JSON: {error}"[:200]) from error
     if not isinstance(meta, dict):
         raise Stuck("the metadata is no object")
-    if of(meta) >= listed[-1].to:
+    if schema_version(meta) >= listed[-1].to:
         return None, []
-    new, taken = apply(reference, meta, listed)
-    wrong = schema.problems(new, spec.io_schema, limit=1)
+    new, taken = apply_migrations(reference, meta, listed)
+    wrong = schema.schema_problems(new, spec.io_schema, limit=1)
     if wrong:
         raise Stuck(f"breaks io_schema afterwards: {wrong[0]}"[:200])
-    told = jsonio.dumps({**meta, KEY: listed[-1].to})
-    return Change(str(row.id), jsonio.dumps(new), told), taken
+    told = jsonio.canonical_json({**meta, KEY: listed[-1].to})
+    return Change(str(row.id), jsonio.canonical_json(new), told), taken
 
 
-def run(project: Project) -> tuple[Migrated, Path]:
+def run_migration(project: Project) -> tuple[Migrated, Path]:
     """Migrate PROJECT's store and its references; the rows left as they are go to a report."""
     steps = store_writer.migrate(project.store)
-    made = plan(project)
+    made = plan_migration(project)
     made.store = steps
-    store_writer.update(project.store, made.changes)
+    store_writer.update_store_rows(project.store, made.changes)
     path = project.reports / REJECTS
     files.write_rows(path, made.stuck)
     return made, path
 
 
-def table(made: Migrated) -> Iterator[tuple[str, object]]:
+def migration_table(made: Migrated) -> Iterator[tuple[str, object]]:
     """MADE as table rows."""
     yield from (("store", step) for step in made.store)
     yield "rows changed", len(made.changes)

@@ -37,12 +37,12 @@ class Marks:
     @property
     def content(self) -> str:
         """Input and reference, folded."""
-        return f"{fold(self.input_text)}|{fold(self.reference)}"
+        return f"{fold_letters(self.input_text)}|{fold_letters(self.reference)}"
 
     @property
     def page(self) -> str | None:
         """What follows the instruction, folded, where it is long enough to tell pages apart."""
-        folded = fold(_page(self.input_text))
+        folded = fold_letters(_page(self.input_text))
         return folded if len(folded) >= LEAST_PAGE else None
 
 
@@ -54,7 +54,7 @@ def of_raw(row: RawRow) -> Marks:
     return replace(made, stored=tuple(filter(None, (row.reference, row.metadata, row.slot_specs))))
 
 
-def of_json(row: dict[str, Any]) -> Marks:
+def marks_of_json(row: dict[str, Any]) -> Marks:
     """The Marks of ROW of a snapshot, of clean.jsonl or of a golden set."""
     said = next((row[name] for name in SPELLINGS["input_text"] if name in row), "")
     reference = next((row[name] for name in SPELLINGS["output_json"] if name in row), None)
@@ -67,7 +67,7 @@ def _marks(name: str, texts: tuple[str, ...], reference: Any, meta: Any, source:
     meta = meta if isinstance(meta, dict) else {}
     return Marks(
         id=name,
-        reference=jsonio.dumps(reference),
+        reference=jsonio.canonical_json(reference),
         source=str(source or meta.get("source_id") or "") or None,
         domains=tuple(sorted(set(_domains(texts[0], meta)))),
         texts=tuple(text for text in texts if text),
@@ -75,7 +75,7 @@ def _marks(name: str, texts: tuple[str, ...], reference: Any, meta: Any, source:
     )
 
 
-def fold(text: str) -> str:
+def fold_letters(text: str) -> str:
     """TEXT as its letters and digits, composed, case aside."""
     plain = text if text.isascii() else unicodedata.normalize("NFKC", text)
     # Most of a page is ASCII: bytes drop its markup ten times faster than the expression.
@@ -114,6 +114,6 @@ def _domains(text: str, meta: dict[str, Any]) -> Iterator[str]:
 
 def _value(stored: str | None) -> Any:
     try:
-        return jsonio.loads(stored) if stored else None
+        return jsonio.parse_json(stored) if stored else None
     except ValueError:  # kept as it is: broken JSON holds the same words
         return stored

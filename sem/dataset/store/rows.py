@@ -49,7 +49,7 @@ class Prepared:
     notes: tuple[str, ...] = field(default=())
 
 
-def prepare(row: RawRow, tasks: dict[str, TaskSpec], options: Any) -> Prepared:
+def prepare_row(row: RawRow, tasks: dict[str, TaskSpec], options: Any) -> Prepared:
     """ROW checked against its task; Reject with the reason when it does not pass."""
     if not row.id or not row.id.strip():
         raise Reject("no_id")
@@ -60,7 +60,7 @@ def prepare(row: RawRow, tasks: dict[str, TaskSpec], options: Any) -> Prepared:
     if row.input_text is None or not row.input_text.strip():
         raise Reject("no_input")
     chosen = options.of(spec.task_id)
-    before, page, found = cut(row.input_text, chosen)
+    before, page, found = cut_prompt(row.input_text, chosen)
     reference = _reference(row.reference, spec, chosen)
     facts, more = _facts(row, meta, before, reference)
     notes += more if found else (*more, "page_marker_missing")
@@ -81,7 +81,7 @@ def prepare(row: RawRow, tasks: dict[str, TaskSpec], options: Any) -> Prepared:
     )
 
 
-def cut(prompt: str, options: TaskOptions) -> tuple[str, str, bool]:
+def cut_prompt(prompt: str, options: TaskOptions) -> tuple[str, str, bool]:
     """What precedes the page, the page, and whether the marker that was asked for is there."""
     marker = options.page_starts_at
     start = prompt.find(marker) if marker else 0
@@ -100,7 +100,7 @@ def _meta(stored: str | None) -> tuple[dict[str, Any], tuple[str, ...]]:
     if stored is None or not stored.strip():
         return {}, ()
     try:
-        value = jsonio.loads(stored)
+        value = jsonio.parse_json(stored)
     except ValueError:
         return {}, ("metadata_not_json",)
     return (value, ()) if isinstance(value, dict) else ({}, ("metadata_not_an_object",))
@@ -133,21 +133,21 @@ def _reference(stored: str | None, spec: TaskSpec, options: TaskOptions) -> Any:
     value = tidy(_parsed(stored, spec))
     if options.nulls == "fill":
         value = shape.fill_nulls(value, spec.io_schema, spec.io_schema)
-    found = schema.problems(value, spec.io_schema, limit=3)
+    found = schema.schema_problems(value, spec.io_schema, limit=3)
     if found:
         raise Reject("reference_breaks_schema", "; ".join(found))
     return value
 
 
 def _parsed(stored: str, spec: TaskSpec) -> Any:
-    allowed = shape.types(shape.resolve(spec.io_schema, spec.io_schema))
+    allowed = shape.types(shape.resolve_shape(spec.io_schema, spec.io_schema))
     is_text = "string" in allowed
     try:
         # Prose is an answer where a text is wanted: what stands in it is not cut out.
         value = _fenced(stored) if is_text else jsonio.read_reply(stored)
         # JSON held as text inside JSON, as stores that encode twice leave it.
         if isinstance(value, str) and not is_text:
-            value = jsonio.loads(value)
+            value = jsonio.parse_json(value)
     except ValueError as error:
         if is_text and stored.lstrip()[0] not in '{["':
             return stored
@@ -162,7 +162,7 @@ def _parsed(stored: str, spec: TaskSpec) -> Any:
 def _fenced(stored: str) -> Any:
     """Return the JSON that is all of `stored`, or of the one fence around it."""
     fence = jsonio.FENCE.fullmatch(stored.strip())
-    return jsonio.loads(fence[2] if fence else stored)
+    return jsonio.parse_json(fence[2] if fence else stored)
 
 
 def tidy(value: Any) -> Any:
@@ -190,7 +190,7 @@ def _facts(
     return facts, (*notes, "bad_url") if url and not registered_domain(url) else notes
 
 
-def language(meta: dict[str, Any], page_language: str) -> str:
+def page_language(meta: dict[str, Any], page_language: str) -> str:
     """Two or three letters from the metadata or the page, 'und' when neither says."""
     for named in (meta.get("language"), page_language):
         found = LANGUAGE.match(named.strip().lower()) if isinstance(named, str) else None
@@ -248,7 +248,7 @@ def _slot_specs(row: RawRow, spec: TaskSpec) -> dict[str, Any] | None:
     if row.slot_specs is None or row.slot_specs.strip() in ("", "null"):
         return None
     try:
-        value = jsonio.loads(row.slot_specs)
+        value = jsonio.parse_json(row.slot_specs)
         if not isinstance(value, dict):
             raise ValueError("not an object")
         spec.slots(value)

@@ -22,22 +22,22 @@ class Touched:
     why: str = ""  # prompt | schema | unknown: the older TaskSpec was not kept
 
 
-def folder(project: Project) -> Path:
+def spec_archive_folder(project: Project) -> Path:
     """Where older TaskSpecs of PROJECT are kept."""
     return project.root / "data" / project.sem / "specs"
 
 
-def keep(project: Project) -> None:
+def archive_specs(project: Project) -> None:
     """Keep today's TaskSpecs of PROJECT; each once."""
     for spec in project.tasks.values():
-        path = folder(project) / f"{spec.fingerprint()}.json"
+        path = spec_archive_folder(project) / f"{spec.fingerprint()}.json"
         if not path.exists():
-            files.write(path, jsonio.pretty(spec.as_json()))
+            files.write_file(path, jsonio.pretty(spec.as_json()))
 
 
-def find(project: Project, task: str, fingerprint: str) -> dict[str, Any] | None:
+def find_archived_spec(project: Project, task: str, fingerprint: str) -> dict[str, Any] | None:
     """The TaskSpec of TASK with FINGERPRINT as JSON, from what was kept or from a run."""
-    path = folder(project) / f"{fingerprint}.json"
+    path = spec_archive_folder(project) / f"{fingerprint}.json"
     if path.exists():
         return state.read_state(path, state.KeptSpec)
     for plan in sorted(project.adapters.glob("*/run.json")):
@@ -70,6 +70,6 @@ def _slots(spec: dict[str, Any]) -> dict[str, str]:
     labels = spec.get("label_enums") or {}
     found = shape.properties(io_schema, io_schema) or {WHOLE: io_schema}
     return {
-        slot: jsonio.dumps([shape.describe(inner, io_schema), labels.get(slot)])
+        slot: jsonio.canonical_json([shape.describe_shape(inner, io_schema), labels.get(slot)])
         for slot, inner in found.items()
     }

@@ -176,7 +176,7 @@ def _as_text(column: str, kind: str) -> str:
 
 
 @contextmanager
-def records(path: Path) -> Iterator[Iterator[dict[str, Any]]]:
+def store_records(path: Path) -> Iterator[Iterator[dict[str, Any]]]:
     """Every row of the table at PATH with all its columns, for a mapping to choose from."""
     import duckdb
 
@@ -197,7 +197,7 @@ def _records(found: Any, names: list[str]) -> Iterator[dict[str, Any]]:
             yield dict(zip(names, row, strict=True))
 
 
-def append(path: Path, rows: Iterable[RawRow], on_conflict: str = "error") -> Appended:
+def append_store_rows(path: Path, rows: Iterable[RawRow], on_conflict: str = "error") -> Appended:
     """Add ROWS to the store at PATH in one transaction: all of them or none.
 
     A row whose id is there with the same content counts as already there; with other content
@@ -209,7 +209,7 @@ def append(path: Path, rows: Iterable[RawRow], on_conflict: str = "error") -> Ap
     with files.lock(path.with_name(path.name + ".lock"), str(path)):
         # A new store appears whole: one torn while its header is written opens never again.
         place = path if path.exists() else path.with_name(path.name + ".new")
-        sweep(path)
+        remove_store_leftovers(path)
         connection = open_for_writing(place)
         try:
             connection.execute("BEGIN")
@@ -228,11 +228,11 @@ def append(path: Path, rows: Iterable[RawRow], on_conflict: str = "error") -> Ap
             connection.close()
         if place != path:
             os.replace(place, path)
-            files.sync(path.parent)
+            files.sync_path(path.parent)
         return done
 
 
-def sweep(path: Path) -> None:
+def remove_store_leftovers(path: Path) -> None:
     """Remove what a killed writer of a store at PATH left beside it."""
     for name in (".tmp", ".new.tmp"):
         shutil.rmtree(path.with_name(path.name + name), ignore_errors=True)

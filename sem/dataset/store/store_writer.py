@@ -34,7 +34,7 @@ STEPS: tuple[Callable[[Any], None], ...] = (_say_version,)  # the n-th leads to 
 CURRENT = 1 + len(STEPS)
 
 
-def version(path: Path) -> int:
+def store_version(path: Path) -> int:
     """The version of the store at PATH; SemError when a newer Sem wrote it."""
     connection = store.connect(path)
     try:
@@ -58,7 +58,7 @@ def _version(connection: Any) -> int:
 
 def migrate(path: Path) -> list[str]:
     """Bring the store at PATH to CURRENT; what each step did, none when it was there."""
-    if version(path) == CURRENT:
+    if store_version(path) == CURRENT:
         return []
     done = []
 
@@ -72,7 +72,7 @@ def migrate(path: Path) -> list[str]:
     return done
 
 
-def update(path: Path, changes: Iterable[Change]) -> int:
+def update_store_rows(path: Path, changes: Iterable[Change]) -> int:
     """Give rows of the store at PATH their CHANGES, all or none; how many there were."""
     values = [[one.reference, one.metadata, one.id] for one in changes]
 
@@ -104,7 +104,7 @@ def exchange(path: Path, rows: Iterable[RawRow], origin: str) -> Exchanged:
     """
     fresh = {str(row.id): row for row in rows}
     if not path.exists():
-        return Exchanged(added=store.append(path, fresh.values()).added if fresh else 0)
+        return Exchanged(added=store.append_store_rows(path, fresh.values()).added if fresh else 0)
     connection = store.connect(path)
     try:
         old = _of_origin(connection, path, origin)
@@ -127,7 +127,7 @@ def exchange(path: Path, rows: Iterable[RawRow], origin: str) -> Exchanged:
     return Exchanged(len(added), len(same), len(changed), len(gone))
 
 
-def others(path: Path, origin: str) -> int:
+def count_other_origins(path: Path, origin: str) -> int:
     """How many rows of the store at PATH are of another origin than ORIGIN; 0 without a store."""
     if not path.exists():
         return 0

@@ -82,11 +82,11 @@ class Stones:
             self.has("person", f"{form} {key}")
             for form, count in sorted(self.people)
             for text in row.texts
-            for key in set(person.found(text, form, count))
+            for key in set(person.person_keys_in_text(text, form, count))
         )
 
 
-def of_json(value: dict[str, Any]) -> Stones:
+def stones_of_json(value: dict[str, Any]) -> Stones:
     """The Stones that VALUE, their as_json(), describes."""
     if not value:
         return Stones()
@@ -95,14 +95,14 @@ def of_json(value: dict[str, Any]) -> Stones:
     return Stones(bytes.fromhex(value["salt"]), digests, people)
 
 
-def folder(project: Project) -> Path:
+def governance_folder(project: Project) -> Path:
     """Where PROJECT's tombstones and the journal of takedowns are."""
     return project.root / "data" / project.sem / "governance"
 
 
-def load(project: Project) -> Stones:
+def load_tombstones(project: Project) -> Stones:
     """PROJECT's tombstones; SemError when they cannot be compared because the salt is gone."""
-    path, key = folder(project) / NAME, folder(project) / SALT
+    path, key = governance_folder(project) / NAME, governance_folder(project) / SALT
     if not path.exists():
         return Stones()
     if not key.exists():
@@ -115,7 +115,7 @@ def load(project: Project) -> Stones:
     for number, row in enumerate(state.read_state_rows(path, state.Tombstone), 1):
         digests[row["kind"]].add(row["digest"])
         if row["kind"] == "person":
-            stone = state.checked(row, state.PersonStone, f"{path}:{number}")
+            stone = state.check_state(row, state.PersonStone, f"{path}:{number}")
             people.add((stone["form"], stone["words"]))
     frozen = {kind: frozenset(found) for kind, found in digests.items()}
     return Stones(_salt(key), frozen, frozenset(people))
@@ -135,31 +135,31 @@ def _salt(path: Path) -> bytes:
 
 def keyed(project: Project) -> Stones:
     """PROJECT's tombstones with a salt, which is made when there is none yet."""
-    path = folder(project) / SALT
-    if not path.exists() and not (folder(project) / NAME).exists():
+    path = governance_folder(project) / SALT
+    if not path.exists() and not (governance_folder(project) / NAME).exists():
         with files.replacing(path, 0o600) as file:
             file.write(secrets.token_hex(SALT_BYTES).encode())
-    found = load(project)
+    found = load_tombstones(project)
     return found if found else Stones(_salt(path))
 
 
-def add(project: Project, stones: Iterable[dict[str, Any]]) -> int:
+def add_tombstones(project: Project, stones: Iterable[dict[str, Any]]) -> int:
     """Write STONES (kind, digest, takedown, at, reason) that are not there yet; how many."""
-    there = load(project).digests
+    there = load_tombstones(project).digests
     added = 0
-    with files.appending(folder(project) / NAME) as file:
+    with files.appending(governance_folder(project) / NAME) as file:
         for stone in stones:
             if stone["digest"] not in there.get(stone["kind"], ()):
-                files.append(file, stone)
+                files.append_row(file, stone)
                 added += 1
     return added
 
 
-def sift(
+def drop_taken_down(
     project: Project, found: Iterable[RawRow], refuse: Callable[[str, str], None]
 ) -> Iterator[RawRow]:
     """The rows of FOUND that were not taken down; each other one goes to REFUSE by its id."""
-    stones = load(project)
+    stones = load_tombstones(project)
     for row in found:
         if stones and stones.holds(row_marks.of_raw(row)):
             refuse(row.id or "", REASON)
@@ -169,16 +169,16 @@ def sift(
 
 def living(project: Project, names: Iterable[str]) -> list[str]:
     """Those of the ids NAMES that were not taken down."""
-    stones = load(project)
+    stones = load_tombstones(project)
     return [name for name in names if not stones.has("id", name)]
 
 
 def spared(project: Project, found: Iterable[Example], where: str) -> list[Example]:
     """Those of FOUND, read from WHERE, that were not taken down; the others are named."""
-    stones = load(project)
+    stones = load_tombstones(project)
     kept = []
     for example in found:
-        if stones and stones.holds(row_marks.of_json(example.as_json())):
+        if stones and stones.holds(row_marks.marks_of_json(example.as_json())):
             console.note(f"{where}: {example.id}: {REASON}, left out")
         else:
             kept.append(example)

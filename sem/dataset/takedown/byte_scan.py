@@ -68,7 +68,7 @@ class Sought:
         """Whether ROW, a JSON value, is about one of the ids or holds erased text."""
         if any(text in self.names for text in _names(row)):
             return True
-        return any(self.inside(block) for block in joined(_names(row)))
+        return any(self.inside(block) for block in join_texts(_names(row)))
 
 
 _KEPT: dict[frozenset[str], frozenset[bytes]] = {}
@@ -112,7 +112,9 @@ class Found:
     unreadable: dict[str, str] = field(default_factory=dict)
 
 
-def tree(project: Project, sought: Sought, told: Callable[[Path], object] | None = None) -> Found:
+def scan_tree(
+    project: Project, sought: Sought, told: Callable[[Path], object] | None = None
+) -> Found:
     """Every trace of SOUGHT below PROJECT's root."""
     found = Found()
     for path in paths(project):
@@ -158,12 +160,12 @@ def shown(project: Project, path: Path) -> str:
 
 def holds(path: Path, sought: Sought) -> bool:
     """Whether the file at PATH, read by what it is, holds a trace of SOUGHT."""
-    if any(sought.inside(block) or sought.named(block) for block in blocks(path)):
+    if any(sought.inside(block) or sought.named(block) for block in file_blocks(path)):
         return True
     return any(sought.trace.count(block) >= RAW_LEAST for block in leftovers(path))
 
 
-def blocks(path: Path) -> Iterator[bytes]:
+def file_blocks(path: Path) -> Iterator[bytes]:
     """What the file at PATH holds, by what it is; SEPARATOR stands where one text ends.
 
     Without it the end of one value and the start of the next would read as erased text.
@@ -173,12 +175,12 @@ def blocks(path: Path) -> Iterator[bytes]:
         with path.open("rb") as file:
             yield from _texts(file, path.name)
     if head[8:12] == b"DUCK":
-        yield from joined(text for value in erase.texts(path) for text in _values(value))
+        yield from join_texts(text for value in erase.store_texts(path) for text in _values(value))
     elif head.startswith(b"SQLite format 3"):
-        yield from joined(text for value in _sqlite(path) for text in _values(value))
+        yield from join_texts(text for value in _sqlite(path) for text in _values(value))
     elif head.startswith(b"PAR1"):
         with parquet_files.parquet(path) as records:
-            yield from joined(text for record in records for text in row_marks.strings(record))
+            yield from join_texts(text for record in records for text in row_marks.strings(record))
     elif head.startswith(b"\x1f\x8b"):
         with gzip.open(path, "rb") as file:
             yield from _texts(file, path.name.removesuffix(".gz"))
@@ -193,7 +195,7 @@ def leftovers(path: Path) -> Iterator[bytes]:
     """The bytes of a database file as they stand: deleted rows can lie in its free pages."""
     if _is_database(_head(path)):
         with path.open("rb") as file:
-            yield from pieces(file)
+            yield from overlapping_blocks(file)
 
 
 def _head(path: Path) -> bytes:
@@ -209,17 +211,17 @@ def _texts(file: IO[bytes], name: str) -> Iterator[bytes]:
     """FILE, called NAME, as its rows and cells where it has such, else as it stands."""
     if name.endswith(".jsonl"):
         lines = (line.decode("utf-8", "replace") for line in file)
-        yield from joined(text for line in lines for text in _values(line))
+        yield from join_texts(text for line in lines for text in _values(line))
     elif name.endswith(".json"):
         data = file.read(MOST_JSON)
-        yield from joined(_values(data.decode("utf-8", "replace")))
-        yield from pieces(file)
+        yield from join_texts(_values(data.decode("utf-8", "replace")))
+        yield from overlapping_blocks(file)
     elif name.endswith(".csv"):
         csv.field_size_limit(MOST_JSON)
         lines = io.TextIOWrapper(file, "utf-8-sig", "replace", newline="")
-        yield from joined(cell for cells in csv.reader(lines) for cell in cells)
+        yield from join_texts(cell for cells in csv.reader(lines) for cell in cells)
     else:
-        yield from pieces(file)
+        yield from overlapping_blocks(file)
 
 
 def _values(text: str) -> Iterator[str]:
@@ -227,12 +229,12 @@ def _values(text: str) -> Iterator[str]:
     if text.lstrip()[:1] not in ("{", "["):
         return iter((text,))
     try:
-        return _names(jsonio.loads(text))
+        return _names(jsonio.parse_json(text))
     except ValueError:
         return iter((text,))
 
 
-def pieces(file: IO[bytes]) -> Iterator[bytes]:
+def overlapping_blocks(file: IO[bytes]) -> Iterator[bytes]:
     """FILE in blocks, each with the end of the one before, so that nothing is cut in two."""
     tail, total = b"", 0
     while block := file.read(BLOCK):
@@ -244,7 +246,7 @@ def pieces(file: IO[bytes]) -> Iterator[bytes]:
         tail = block[-OVERLAP:]
 
 
-def joined(texts: Iterable[str]) -> Iterator[bytes]:
+def join_texts(texts: Iterable[str]) -> Iterator[bytes]:
     """TEXTS in blocks with SEPARATOR between them; a text is never cut."""
     made: list[bytes] = []
     size = 0

@@ -33,7 +33,7 @@ def erase(path: Path, names: Collection[str]) -> int:
         return 0
     with files.lock(path.with_name(path.name + ".lock"), str(path)):
         fresh = path.with_name(path.name + ".new")
-        store.sweep(path)
+        store.remove_store_leftovers(path)
         try:
             _fold_wal(path)
             gone = _copy(path, fresh, names)
@@ -42,10 +42,10 @@ def erase(path: Path, names: Collection[str]) -> int:
                 f"{path}: not rewritten: {' '.join(str(error).split())[:200]}",
                 "the old file is whole; free space, then run the same command again",
             ) from error
-        files.sync(fresh)
+        files.sync_path(fresh)
         os.replace(fresh, path)
-        files.sync(path.parent)
-        store.sweep(path)
+        files.sync_path(path.parent)
+        store.remove_store_leftovers(path)
     return gone
 
 
@@ -90,7 +90,7 @@ def _written(new: Path, listed: list[dict[str, str]]) -> dict[str, int]:
     # -I: neither this folder nor the environment decides what the program imports.
     done = subprocess.run(
         [sys.executable, "-I", str(Path(__file__).with_name("fresh_store.py"))],
-        input=jsonio.dumps(asked), capture_output=True, text=True, check=False,
+        input=jsonio.canonical_json(asked), capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
@@ -98,7 +98,7 @@ def _written(new: Path, listed: list[dict[str, str]]) -> dict[str, int]:
             f"{new}: not written: {last[:200]}",
             "the old file is whole; free space, then run the same command again",
         )
-    return jsonio.loads(done.stdout)
+    return jsonio.parse_json(done.stdout)
 
 
 def _between(old: Path, folder: Path) -> Any:
@@ -129,7 +129,7 @@ def _tables(connection: Any) -> list[tuple[str, str]]:
     return found
 
 
-def texts(path: Path) -> Iterator[str]:
+def store_texts(path: Path) -> Iterator[str]:
     """Every value of every table in the DuckDB file at PATH as text."""
     import duckdb
 

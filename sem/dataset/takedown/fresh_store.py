@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 
-def write(asked: dict[str, Any]) -> dict[str, int]:
+def write_fresh_store(asked: dict[str, Any]) -> dict[str, int]:
     """Write the file ASKED describes; how many rows each table has."""
     import duckdb
 
@@ -32,4 +32,4 @@ def write(asked: dict[str, Any]) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(write(json.load(sys.stdin))))
+    print(json.dumps(write_fresh_store(json.load(sys.stdin))))

@@ -35,7 +35,7 @@ class Purged:
     documents: list[str] = field(default_factory=list)
 
 
-def run(project: Project, sought: Sought) -> Purged:
+def purge_files(project: Project, sought: Sought) -> Purged:
     """Rewrite or remove every file of PROJECT's own that holds a trace of SOUGHT."""
     done = Purged()
     for path in list(byte_scan.paths(project)):
@@ -53,7 +53,7 @@ def run(project: Project, sought: Sought) -> Purged:
             done.rows[where] = way(path, sought)
         elif path.suffix in DOCUMENTS and project.adapters not in path.parents:
             path.unlink()
-            files.sync(path.parent)
+            files.sync_path(path.parent)
             done.documents.append(where)
     return done
 
@@ -128,7 +128,7 @@ def _sift(lines: object, write: Callable[[bytes], object], sought: Sought) -> in
 
 def _is_row(line: bytes, sought: Sought) -> bool:
     try:
-        return sought.is_row(jsonio.loads(line.decode("utf-8")))
+        return sought.is_row(jsonio.parse_json(line.decode("utf-8")))
     except ValueError:  # a torn line has no fields: what it spells decides
         return sought.inside(line) or sought.named(line)
 
@@ -151,7 +151,7 @@ def _table(path: Path, sought: Sought) -> int:
         gone += is_gone
         if not is_gone:
             writer.writerow(cells)
-    files.write(path, made.getvalue())
+    files.write_file(path, made.getvalue())
     return gone
 
 
@@ -164,7 +164,7 @@ def _golden(path: Path, sought: Sought) -> int:
         kept = [entry for entry in entries if not sought.is_row(entry)]
         gone += len(entries) - len(kept)
         entries[:] = kept
-    files.write(path, jsonio.pretty(value))
+    files.write_file(path, jsonio.pretty(value))
     return gone
 
 
@@ -196,7 +196,7 @@ def _archive(path: Path, sought: Sought) -> int:
         archive.extractall(folder)  # our own file: no path in it leads elsewhere
     gone = sum(_member(inner, sought) for inner in sorted(folder.rglob("*")) if inner.is_file())
     made = Path(shutil.make_archive(str(folder.with_name(f".tmp-new-{path.stem}")), "zip", folder))
-    files.write(path, made.read_bytes())
+    files.write_file(path, made.read_bytes())
     made.unlink()
     shutil.rmtree(folder)
     return gone

@@ -48,7 +48,7 @@ class Ask:
         return "person" if any(named) else None
 
 
-def parse(
+def parse_request(
     ids: list[str], sources: list[str], domains: list[str], people: list[str], reason: str
 ) -> Ask:
     """The Ask in what a user wrote; SemError names what cannot be looked for."""
@@ -56,7 +56,7 @@ def parse(
     for text, host in zip(domains, hosts, strict=True):
         if not host:
             raise SemError(f"--domain {text!r} is no domain", "write it as example.com")
-    wanted = tuple(person.parse(text) for text in people)
+    wanted = tuple(person.parse_person(text) for text in people)
     if any(person.mentions(reason, one) for one in wanted):
         raise SemError(
             "the reason names the person, and reasons are kept",
@@ -93,7 +93,7 @@ class Chosen:
         return is_page or dedupe.digest(row.content) in self.contents
 
 
-def choose(project: Project, ask: Ask, threshold: float) -> Chosen:
+def choose_rows(project: Project, ask: Ask, threshold: float) -> Chosen:
     """The rows of PROJECT that ASK is about, with twins and near-duplicates at THRESHOLD."""
     made = Chosen()
     for _, row in everything(project):
@@ -128,7 +128,7 @@ def _add_near(project: Project, made: Chosen, threshold: float) -> None:
         if any(
             near_duplicates.similarity(row["input_text"], other) >= threshold for other in others
         ):
-            made.take(row_marks.of_json(row), "near")
+            made.take(row_marks.marks_of_json(row), "near")
         else:
             made.kept_near.add(row["id"])
     made.kept_near -= set(made.why)
@@ -140,7 +140,7 @@ def everything(project: Project) -> Iterator[tuple[str, Marks]]:
         with store.reading(project.store) as opened:
             yield from (("store", row_marks.of_raw(row)) for row in opened.rows())
     for where, row in _examples(project):
-        yield where, row_marks.of_json(row)
+        yield where, row_marks.marks_of_json(row)
 
 
 def _is_empty(project: Project) -> bool:
@@ -155,7 +155,7 @@ def _is_empty(project: Project) -> bool:
 
 def _examples(project: Project) -> Iterator[tuple[str, dict[str, Any]]]:
     for path in row_files(project):
-        for row in files.rows(path):
+        for row in files.read_rows(path):
             if isinstance(row, dict) and isinstance(row.get("input_text"), str):
                 yield path.name, row
 

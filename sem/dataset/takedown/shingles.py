@@ -22,20 +22,20 @@ MARKS = re.compile(rb"\xc2[\xa0-\xbf]|\xe2\x80[\x80-\xbf]|\xe3\x80[\x80-\x83]")
 ENTITY = re.compile(rb"&#?\w{2,31};")
 
 
-def fold(data: bytes) -> bytes:
+def fold_bytes(data: bytes) -> bytes:
     """DATA as its ASCII letters and digits, in lower case, and what letters lie beyond ASCII."""
     return (data if data.isascii() else MARKS.sub(b"", data)).translate(LOWER, DROPPED)
 
 
 def readings(data: bytes) -> Iterator[bytes]:
     """DATA folded: as it stands, with escapes of JSON resolved, and entities of HTML as well."""
-    yield fold(data)
+    yield fold_bytes(data)
     if b"\\" in data:
         data = ESCAPE.sub(_unescaped, data)
-        yield fold(data)
+        yield fold_bytes(data)
     if ENTITY.search(data):
         text = html.unescape(data.decode("utf-8", "replace"))
-        yield fold(text.encode("utf-8", "replace"))
+        yield fold_bytes(text.encode("utf-8", "replace"))
 
 
 def _unescaped(found: re.Match[bytes]) -> bytes:

@@ -77,10 +77,12 @@ class Done:
         return list(self.receipt["scan"]["hits"])
 
 
-def plan(project: Project, ask: Ask, at: datetime, threshold: float) -> tuple[Plan, Trace]:
+def plan_takedown(
+    project: Project, ask: Ask, at: datetime, threshold: float
+) -> tuple[Plan, Trace]:
     """What ASK would take down, and how its traces are found; writes nothing but the salt."""
     stones = tombstones.keyed(project)
-    chosen = asked.choose(project, ask, threshold)
+    chosen = asked.choose_rows(project, ask, threshold)
     names = frozenset(chosen.why)
     trace = asked.trace(project, names)
     digest = files.sha256_json([stones.digest("ask", repr(ask)), at.isoformat()])[:4]
@@ -96,8 +98,8 @@ def plan(project: Project, ask: Ask, at: datetime, threshold: float) -> tuple[Pl
         stones=tuple({**common, **stone} for stone in _stones(project, stones, ask, chosen)),
         counts=chosen.counts(),
         kept_near=len(chosen.kept_near),
-        store_sha256=files.sha256(project.store) if project.store.exists() else None,
-        clean_sha256=clean_set.sha256(project),
+        store_sha256=files.sha256_file(project.store) if project.store.exists() else None,
+        clean_sha256=clean_set.clean_set_sha256(project),
         step=trace.step,
         short=sum(not byte_scan.is_telling(name) for name in names),
     )
@@ -122,11 +124,11 @@ def _stones(
         yield {"kind": "person", "digest": digest, "form": one.form, "words": one.words}
 
 
-def begin(project: Project, made: Plan, trace: Trace) -> None:
+def begin_takedown(project: Project, made: Plan, trace: Trace) -> None:
     """Write the plan MADE and TRACE; from here on the takedown is finished, whatever happens."""
     import numpy as np
 
-    folder = tombstones.folder(project)
+    folder = tombstones.governance_folder(project)
     with files.replacing(_trace_path(folder, made.takedown), 0o600) as file:
         np.save(file, trace.hashes)
     with files.replacing(_plan_path(folder, made.takedown), 0o600) as file:
@@ -143,34 +145,34 @@ def _trace_path(folder: Path, takedown: str) -> Path:
 
 
 def _log(project: Project, made: Plan, state: str, facts: dict[str, Any]) -> None:
-    with files.appending(tombstones.folder(project) / JOURNAL) as file:
-        files.append(file, {"takedown": made.takedown, "state": state, **facts})
+    with files.appending(tombstones.governance_folder(project) / JOURNAL) as file:
+        files.append_row(file, {"takedown": made.takedown, "state": state, **facts})
 
 
-def sweep(project: Project) -> None:
+def remove_stale_traces(project: Project) -> None:
     """Remove traces whose plan a killed takedown did not come to write, or removed already."""
-    for path in tombstones.folder(project).glob(f"{byte_scan.WORKING}*.npy"):
+    for path in tombstones.governance_folder(project).glob(f"{byte_scan.WORKING}*.npy"):
         if not path.with_suffix(".json").exists():
             path.unlink()
 
 
 def unfinished(project: Project) -> list[Plan]:
     """The takedowns that were begun and are not at their end, the oldest first."""
-    paths = sorted(tombstones.folder(project).glob(f"{byte_scan.WORKING}*.json"))
+    paths = sorted(tombstones.governance_folder(project).glob(f"{byte_scan.WORKING}*.json"))
     return [_read(path) for path in paths]
 
 
 def _read(path: Path) -> Plan:
-    return settings.build(Plan, files.read_object(path), str(path))
+    return settings.build_settings(Plan, files.read_object(path), str(path))
 
 
-def finish(
+def finish_takedown(
     project: Project, made: Plan, told: Callable[[str], object] = lambda step: None
 ) -> Done:
     """Every step of the plan MADE, again or for the first time; TOLD is called before each."""
     import numpy as np
 
-    folder = tombstones.folder(project)
+    folder = tombstones.governance_folder(project)
     hashes = np.load(_trace_path(folder, made.takedown), allow_pickle=False)
     sought = Sought(Trace(hashes, made.step), frozenset(made.names), made.people)
     found: dict[str, Any] = {}
@@ -182,13 +184,13 @@ def finish(
     if not done.hits:
         _plan_path(folder, made.takedown).unlink()
         _trace_path(folder, made.takedown).unlink()
-        files.sync(folder)
+        files.sync_path(folder)
     _log(project, made, "open" if done.hits else "done", {"hits": len(done.hits)})
     return done
 
 
 def _tombstones(project: Project, made: Plan, sought: Sought) -> int:
-    return tombstones.add(project, made.stones)
+    return tombstones.add_tombstones(project, made.stones)
 
 
 def _store(project: Project, made: Plan, sought: Sought) -> int:
@@ -196,20 +198,20 @@ def _store(project: Project, made: Plan, sought: Sought) -> int:
 
 
 def _clean(project: Project, made: Plan, sought: Sought) -> int:
-    return clean_set.drop(project, sought.names, made.store_sha256, made.clean_sha256)
+    return clean_set.drop_clean_rows(project, sought.names, made.store_sha256, made.clean_sha256)
 
 
 def _snapshots(project: Project, made: Plan, sought: Sought) -> list[str]:
     renamed = {}
     if made.store_sha256 and project.store.exists():
-        renamed[made.store_sha256] = files.sha256(project.store)
-    if made.clean_sha256 and (now := clean_set.sha256(project)):
+        renamed[made.store_sha256] = files.sha256_file(project.store)
+    if made.clean_sha256 and (now := clean_set.clean_set_sha256(project)):
         renamed[made.clean_sha256] = now
-    return withdraw.run(project, sought.names, made.note, renamed)
+    return withdraw.withdraw_snapshots(project, sought.names, made.note, renamed)
 
 
 def _purge(project: Project, made: Plan, sought: Sought) -> dict[str, Any]:
-    return asdict(purge.run(project, sought))
+    return asdict(purge.purge_files(project, sought))
 
 
 def _taint(project: Project, made: Plan, sought: Sought) -> dict[str, list[str]]:
@@ -231,12 +233,12 @@ def _mark(
 ) -> None:
     name = f"v{rests.get('version')}"
     if name in gone:
-        taint.mark(folder, made.takedown, made.at, {"snapshot": name, "rows": gone[name]})
+        taint.mark_tainted(folder, made.takedown, made.at, {"snapshot": name, "rows": gone[name]})
         into.append(folder.name)
 
 
 def _scan(project: Project, made: Plan, sought: Sought) -> Found:
-    return byte_scan.tree(project, sought)
+    return byte_scan.scan_tree(project, sought)
 
 
 def refuse_while_written(project: Project) -> None:
@@ -264,7 +266,7 @@ ACTS: dict[str, Callable[[Project, Plan, Sought], Any]] = {
 def _receipt(project: Project, made: Plan, found: dict[str, Any]) -> Done:
     """The receipt of the takedown, without an id or a word of what went."""
     path = project.reports / f"takedown-{made.takedown}.json"
-    serves = promotion.read(project)
+    serves = promotion.read_promotion(project)
     receipt = {
         "format": "takedown.v1",
         **made.note,
@@ -282,7 +284,7 @@ def _receipt(project: Project, made: Plan, found: dict[str, Any]) -> Done:
         "ids_not_looked_for_in_documents": made.short,
         "out_of_reach": list(OUT_OF_REACH),
     }
-    files.write(path, jsonio.pretty(receipt))
+    files.write_file(path, jsonio.pretty(receipt))
     return Done(receipt, path)
 
 
@@ -301,9 +303,9 @@ def _earlier(path: Path, purged: dict[str, Any]) -> dict[str, Any]:
     return {"rows": rows, "documents": sorted({*before["documents"], *purged["documents"]})}
 
 
-def is_known(project: Project, ask: Ask) -> bool:
+def is_taken_down(project: Project, ask: Ask) -> bool:
     """Whether everything ASK names was taken down before."""
-    stones = tombstones.load(project)
+    stones = tombstones.load_tombstones(project)
     people = [("person", f"{one.form} {one.key}") for one in ask.people]
     named = [("id", n) for n in ask.ids] + [("source", n) for n in ask.sources]
     named += [("domain", n) for n in ask.domains] + people

@@ -15,19 +15,21 @@ from sem.dataset.takedown.requested_rows import Ask
 from sem.dataset.takedown.takedown import Done
 
 
-def run(project: Project, ask: Ask, at: datetime, note: Callable[[str], object]) -> Iterator[Done]:
+def run_takedowns(
+    project: Project, ask: Ask, at: datetime, note: Callable[[str], object]
+) -> Iterator[Done]:
     """Finish what was interrupted, then take down what ASK names; SemError when there is nothing.
 
     NOTE is told each step. Two takedowns of one sem at a time are Busy.
     """
-    folder = tombstones.folder(project)
+    folder = tombstones.governance_folder(project)
     with files.lock(folder / ".takedown.lock", f"the takedowns of {project.sem}"):
         takedown.refuse_while_written(project)
-        takedown.sweep(project)
+        takedown.remove_stale_traces(project)
         left = takedown.unfinished(project)
         for made in left:
             note(f"{made.takedown}: was not finished, goes on")
-            yield takedown.finish(project, made, note)
+            yield takedown.finish_takedown(project, made, note)
         if ask.is_empty and not left:
             raise SemError(
                 "nothing is named to take down",
@@ -35,24 +37,24 @@ def run(project: Project, ask: Ask, at: datetime, note: Callable[[str], object])
             )
         if ask.is_empty:
             return
-        made, trace = takedown.plan(project, ask, at, _threshold(project))
-        if not made.names and takedown.is_known(project, ask):
+        made, trace = takedown.plan_takedown(project, ask, at, _threshold(project))
+        if not made.names and takedown.is_taken_down(project, ask):
             note("it was taken down before, and no row of it has come back")
             return
-        takedown.begin(project, made, trace)
-        yield takedown.finish(project, made, note)
+        takedown.begin_takedown(project, made, trace)
+        yield takedown.finish_takedown(project, made, note)
 
 
 def _threshold(project: Project) -> float:
     return float(project.settings("dataset", Dataset).clean.near.threshold)
 
 
-def preview(project: Project, ask: Ask) -> list[tuple[str, object]]:
+def preview_takedown(project: Project, ask: Ask) -> list[tuple[str, object]]:
     """What a takedown of ASK would do, as table rows; nothing is written but the salt."""
-    made, trace = takedown.plan(project, ask, datetime.now(UTC), _threshold(project))
+    made, trace = takedown.plan_takedown(project, ask, datetime.now(UTC), _threshold(project))
     names = frozenset(made.names)
     holding = withdraw.holding(project, names)
-    found = byte_scan.tree(project, Sought(trace, names, made.people))
+    found = byte_scan.scan_tree(project, Sought(trace, names, made.people))
     versions = {f"v{version}" for version in holding}
     runs = [
         path.parent.name
@@ -81,7 +83,7 @@ def _parts(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} of {part}" for part, count in counts.items() if count)
 
 
-def table(done: Done) -> list[tuple[str, object]]:
+def receipt_table(done: Done) -> list[tuple[str, object]]:
     """The receipt of DONE as table rows."""
     told = done.receipt
     scanned = told["scan"]

@@ -37,7 +37,7 @@ class Kept:
 def holding(project: Project, names: Set[str]) -> dict[int, dict[str, int]]:
     """The snapshots that hold rows NAMES, and how many in each part."""
     found = {}
-    for version in snapshot.versions(project):
+    for version in snapshot.snapshot_versions(project):
         paths = {part: _part(project, part, version) for part in splits.PARTS}
         counts = {
             part: _count(path, names) if path.exists() else 0 for part, path in paths.items()
@@ -55,7 +55,7 @@ def _part(project: Project, part: str, version: int) -> Path:
     return project.processed / f"{part}.v{version}.jsonl"
 
 
-def run(
+def withdraw_snapshots(
     project: Project, names: Set[str], note: dict[str, str], renamed: Mapping[str, str]
 ) -> list[str]:
     """Withdraw every snapshot that holds rows NAMES, a successor first; all withdrawn by NOTE.
@@ -67,34 +67,34 @@ def run(
     with files.lock(project.processed / ".snapshot.lock", f"the snapshots of {project.sem}"):
         snapshot.recover(project, at)
         affected = holding(project, names)
-        newest = max(snapshot.versions(project), default=None)
+        newest = max(snapshot.snapshot_versions(project), default=None)
         if newest in affected:
             _succeed(project, newest, names, note, renamed)
         for version, counts in sorted(affected.items()):
             _hold_tested(project, version, names)
             _enter(project, version, counts, note)
-        gone = by(project, note["takedown"])
+        gone = withdrawn_by(project, note["takedown"])
         for name in gone:
             _strip(project, int(name.removeprefix("v")))
     return gone
 
 
-def by(project: Project, takedown: str) -> list[str]:
+def withdrawn_by(project: Project, takedown: str) -> list[str]:
     """The snapshots that TAKEDOWN withdrew, in order."""
-    entries = snapshot.ledger(project)
+    entries = snapshot.read_ledger(project)
     names = [name for name, entry in entries.items() if entry.get("takedown") == takedown]
     return sorted(names, key=lambda name: int(name.removeprefix("v")))
 
 
 def rows_taken(project: Project, takedown: str) -> dict[str, dict[str, int]]:
     """For each snapshot that TAKEDOWN withdrew how many rows of each part it took."""
-    entries = snapshot.ledger(project)
-    return {name: dict(entries[name]["taken_down"]) for name in by(project, takedown)}
+    entries = snapshot.read_ledger(project)
+    return {name: dict(entries[name]["taken_down"]) for name in withdrawn_by(project, takedown)}
 
 
 def successor(project: Project, takedown: str) -> str | None:
     """The snapshot that TAKEDOWN made, None when none was needed."""
-    for version in snapshot.versions(project):
+    for version in snapshot.snapshot_versions(project):
         path = project.processed / f"v{version}.json"
         made_by = (state.read_if_there(path, state.SnapshotFacts) or {}).get("made_by")
         if made_by and made_by["takedown"] == takedown:
@@ -110,11 +110,11 @@ def _succeed(
     renamed: Mapping[str, str],
 ) -> None:
     try:
-        facts = snapshot.load(project, old).facts
+        facts = snapshot.load_snapshot(project, old).facts
     except SemError as error:  # its content goes all the same
         console.note(f"{error.message}: no successor is made of it")
         return
-    version = (snapshot.latest(project) or 0) + 1
+    version = (snapshot.latest_version(project) or 0) + 1
     paths = {part: _part(project, part, version) for part in splits.PARTS}
     temporary = {part: path.with_name(f".tmp-{path.name}") for part, path in paths.items()}
     options = project.settings("dataset", Dataset).split
@@ -126,7 +126,7 @@ def _succeed(
             path.unlink()
         return  # nothing is left to freeze
     for part, path in paths.items():
-        snapshot.publish(temporary[part], path)
+        snapshot.publish_part(temporary[part], path)
     fresh = {
         **_facts(project, facts, paths, kept),
         "version": version,
@@ -145,7 +145,7 @@ def _facts(
     project: Project, old: dict[str, Any], paths: dict[str, Path], kept: dict[str, list[Kept]]
 ) -> dict[str, Any]:
     """The facts of the parts in PATHS, counted anew; what cannot change is as in OLD."""
-    made = {part: splits.grouped(one.item for one in rows) for part, rows in kept.items()}
+    made = {part: splits.group_items(one.item for one in rows) for part, rows in kept.items()}
     counts = {
         key: {
             part: dict(sorted(Counter(getattr(one, name) for one in rows).items()))
@@ -157,7 +157,7 @@ def _facts(
         **old,
         **counts,
         "rows": {part: len(rows) for part, rows in kept.items()},
-        "sha256": {part: files.sha256(path) for part, path in paths.items()},
+        "sha256": {part: files.sha256_file(path) for part, path in paths.items()},
         "groups": {part: len(groups) for part, groups in made.items()},
         "held_groups": min(old["held_groups"], len(made["test"])),
         "shared": snapshot.proof(paths, {p: {g.name for g in made[p]} for p in made}),
@@ -177,7 +177,7 @@ def _copy(
     kept = []
     with old.open("rb") as lines, files.replacing(new) as file:
         for number, line in enumerate(lines, 1):
-            row = jsonio.loads(line.decode("utf-8"))
+            row = jsonio.parse_json(line.decode("utf-8"))
             one = from_json(row, f"{old}:{number}")
             if one.id not in names:
                 file.write(clean_set.relinked(row, line, near))
@@ -196,7 +196,7 @@ def _hold_tested(project: Project, version: int, names: Set[str]) -> None:
 
 
 def _enter(project: Project, version: int, counts: dict[str, int], note: dict[str, Any]) -> None:
-    entries = snapshot.ledger(project)
+    entries = snapshot.read_ledger(project)
     said = {"status": WITHDRAWN, "withdrawn_at": note["at"], "taken_down": counts}
     entry = {**entries[f"v{version}"], **said, **{k: note[k] for k in ("takedown", "reason")}}
     snapshot.write_ledger(project, {**entries, f"v{version}": entry})
@@ -210,5 +210,5 @@ def _strip(project: Project, version: int) -> None:
     facts = files.read_object(path) if path.exists() else {}
     if facts and WITHDRAWN not in facts:
         stub = {key: facts[key] for key in STUB if key in facts}
-        files.write(path, jsonio.pretty({**stub, WITHDRAWN: True}))
-    files.sync(project.processed)
+        files.write_file(path, jsonio.pretty({**stub, WITHDRAWN: True}))
+    files.sync_path(project.processed)

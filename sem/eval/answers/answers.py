@@ -53,7 +53,7 @@ class Book:
         """Ids already answered; answers under another header are set aside, never mixed in."""
         if self.header_path.exists() and self.is_stale():
             self._set_aside()
-        files.write(self.header_path, jsonio.pretty(self.recorded() | self.header))
+        files.write_file(self.header_path, jsonio.pretty(self.recorded() | self.header))
         if not self.path.exists():
             return set()
         with files.appending(self.path):
@@ -91,7 +91,7 @@ class Book:
         if self.facts is not None and last != self.facts:
             made_on = [*made_on, {"from_row": rows, **self.facts}]
             recorded = {k: v for k, v in self.recorded().items() if k not in ("dtype", "batch")}
-            files.write(self.header_path, jsonio.pretty(recorded | {"made_on": made_on}))
+            files.write_file(self.header_path, jsonio.pretty(recorded | {"made_on": made_on}))
 
     def _set_aside(self) -> None:
         changes = "; ".join(self.changes())
@@ -106,11 +106,11 @@ def _short(value: Any) -> str:
     """Return VALUE as one word of a message: a hash by its beginning."""
     if value is None:
         return "not recorded"
-    text = value if isinstance(value, str) else jsonio.dumps(value)
+    text = value if isinstance(value, str) else jsonio.canonical_json(value)
     return text if len(text) <= 24 else f"{files.sha256_text(text)[:8]}…"
 
 
-def book(
+def answers_book(
     folder: Path, split: str, header: dict[str, Any], facts: dict[str, Any] | None = None
 ) -> Book:
     """The Book of SPLIT in a run's report FOLDER; constrained answers have one of their own."""
@@ -122,7 +122,7 @@ def file_name(split: str, decoding: str) -> str:
     return f"answers.{split}.jsonl" if decoding == "free" else f"answers.{split}.{decoding}.jsonl"
 
 
-def read(path: Path) -> dict[str, Answer]:
+def read_answers(path: Path) -> dict[str, Answer]:
     """Answers in PATH by example id; SemError when a row does not fit."""
     found = {}
     for number, row in enumerate(state.read_state_rows(path, state.AnswerRow), 1):
@@ -154,19 +154,19 @@ def read_value(text: str) -> tuple[Any, bool, bool]:
 
 def _parse(text: str) -> Any:
     try:
-        return jsonio.loads(text)
+        return jsonio.parse_json(text)
     except ValueError:
         return NOTHING
 
 
-def take(path: Path, target: Path, task_of: Mapping[str, str]) -> tuple[int, int, int]:
+def take_answers(path: Path, target: Path, task_of: Mapping[str, str]) -> tuple[int, int, int]:
     """Keep answers made elsewhere, rows of id and candidate in PATH, as TARGET.
 
     TASK_OF: task by example id. Returns (kept, of no example here, examples without an answer).
     """
     found: dict[str, Answer] = {}
     strangers = 0
-    for number, row in enumerate(files.values(path), 1):
+    for number, row in enumerate(files.read_values(path), 1):
         one = _taken(row, f"{path}:{number}", task_of)
         strangers += one is None
         if one is not None:
@@ -190,11 +190,11 @@ def _taken(row: Any, where: str, task_of: Mapping[str, str]) -> Answer | None:
     counts = [fields.get(name) or 0 for name in ("tokens_in", "tokens_out", "latency_ms")]
     if not all(isinstance(count, int) for count in counts):
         raise SemError(f"{where}: tokens or latency_ms is no whole number", "correct the row")
-    said = text if isinstance(text, str) else jsonio.dumps(text)
+    said = text if isinstance(text, str) else jsonio.canonical_json(text)
     return Answer(fields["id"], task_of[fields["id"]], said, "stop", *counts, 1)
 
 
-def sample(examples: Sequence[Example], count: int | None, seed: int) -> list[Example]:
+def sample_examples(examples: Sequence[Example], count: int | None, seed: int) -> list[Example]:
     """COUNT examples spread evenly over domains or documents, chosen by SEED; in id order."""
     ordered = sorted(examples, key=lambda e: e.id)
     if count is None or count >= len(ordered):
@@ -211,7 +211,7 @@ def sample(examples: Sequence[Example], count: int | None, seed: int) -> list[Ex
     return sorted(chosen[:count], key=lambda e: e.id)
 
 
-def prompts(
+def ordered_prompts(
     examples: Sequence[Example], tasks: dict[str, TaskSpec], chat: Chat, settings: EvalSettings
 ) -> list[tuple[Example, Prompt]]:
     """Each example with its prompt, longest first: batches are fixed and little is padding."""
@@ -221,7 +221,7 @@ def prompts(
         spec = tasks[example.task]
         system = example.system_prompt or spec.system_prompt
         ids = chat.prompt_ids(system, spec.prompt(example.input_text))
-        held = jsonio.dumps(spec.io_schema) if is_held else None
+        held = jsonio.canonical_json(spec.io_schema) if is_held else None
         made.append((example, Prompt(tuple(ids), settings.max_new_tokens, held)))
     return sorted(made, key=lambda pair: (-len(pair[1].ids), pair[0].id))
 
@@ -250,7 +250,7 @@ def generate(
                 for (example, prompt), completion in zip(batch, said, strict=True):
                     if example.id not in there:
                         row = _answer(example, prompt, completion, took, len(batch))
-                        files.append(file, asdict(row))
+                        files.append_row(file, asdict(row))
             yield len(batch)
 
 

@@ -23,7 +23,7 @@ OTHER = ("id", "task", "task_id", "meta", "metadata", "domain", "source_id", "sl
 LISTS = ("examples", "items", "questions", "golden_set")
 
 
-def examples(project: Project) -> list[Example]:
+def golden_examples(project: Project) -> list[Example]:
     """The golden examples of PROJECT; SemError names the entry that cannot be used."""
     source = written(project)
     if source is not None:
@@ -35,7 +35,7 @@ def examples(project: Project) -> list[Example]:
             f"{project.sem} has no golden set",
             f"write {project.golden.with_name('golden_set.json')}: a list of input and answer",
         )
-    rows = enumerate(files.rows(project.golden), 1)
+    rows = enumerate(files.read_rows(project.golden), 1)
     return [from_json(row, f"{project.golden}:{number}") for number, row in rows]
 
 
@@ -65,14 +65,17 @@ def is_of(project: Project, path: Path) -> bool:
     if asked - {""}:
         return asked - {""} <= set(project.tasks)
     there = [place.name for place in projects.every(project.root) if place.exists]
-    return project.sem in (projects.current(project.root), *(there if len(there) == 1 else ()))
+    return project.sem in (
+        projects.current_project(project.root),
+        *(there if len(there) == 1 else ()),
+    )
 
 
 def _objects(path: Path) -> list[dict[str, Any]]:
-    return [item for item in entries(path) if isinstance(item, dict)]
+    return [item for item in golden_entries(path) if isinstance(item, dict)]
 
 
-def entries(path: Path) -> list[Any]:
+def golden_entries(path: Path) -> list[Any]:
     """The entries of the golden set in PATH, as they are written; SemError when it is no list."""
     value = files.read_json(path)
     if isinstance(value, dict):
@@ -84,15 +87,15 @@ def entries(path: Path) -> list[Any]:
 
 def _read(path: Path, tasks: dict[str, TaskSpec]) -> list[Example]:
     made: dict[str, Example] = {}
-    for number, item in enumerate(entries(path), 1):
-        one = example(item, f"{path}: entry {number}", number, tasks)
+    for number, item in enumerate(golden_entries(path), 1):
+        one = golden_example(item, f"{path}: entry {number}", number, tasks)
         if one.id in made:
             raise SemError(f"{path}: entry {number}: id {one.id!r} is there twice", "rename one")
         made[one.id] = one
     return [made[name] for name in sorted(made)]
 
 
-def example(item: Any, where: str, number: int, tasks: dict[str, TaskSpec]) -> Example:
+def golden_example(item: Any, where: str, number: int, tasks: dict[str, TaskSpec]) -> Example:
     """The entry ITEM as an Example; SemError at WHERE when it cannot be used."""
     if not isinstance(item, dict):
         raise SemError(f"{where} is no object", "write input_text and output_json")
@@ -107,7 +110,7 @@ def example(item: Any, where: str, number: int, tasks: dict[str, TaskSpec]) -> E
     spec = tasks[task]
     if isinstance(reference, str) and not shape.is_text(spec.io_schema, spec.io_schema):
         reference = _in_shape(reference, spec.io_schema)
-    wrong = schema.problems(reference, spec.io_schema, limit=1)
+    wrong = schema.schema_problems(reference, spec.io_schema, limit=1)
     if wrong:
         raise SemError(f"{where}: the answer breaks io_schema of {task}: {wrong[0]}", "correct it")
     meta = item.get("meta") or item.get("metadata") or {}
@@ -148,7 +151,7 @@ def _in_shape(text: str, io_schema: dict[str, Any]) -> Any:
     "42" is JSON, and the answer {"answer": "42"} all the same.
     """
     try:
-        value = jsonio.loads(text)
+        value = jsonio.parse_json(text)
     except ValueError:
         value = text
     name = only_text(io_schema)
@@ -157,7 +160,7 @@ def _in_shape(text: str, io_schema: dict[str, Any]) -> Any:
 
 def only_text(io_schema: dict[str, Any]) -> str | None:
     """The field that IO_SCHEMA requires, where it is the only one and a text; else None."""
-    held = shape.resolve(io_schema, io_schema) or {}
+    held = shape.resolve_shape(io_schema, io_schema) or {}
     required = held.get("required") or []
     fields = held.get("properties") or {}
     is_one = len(required) == 1 and required[0] in fields

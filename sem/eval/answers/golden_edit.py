@@ -56,7 +56,7 @@ class Finding:
     detail: str
 
 
-def columns(pairs: Sequence[str]) -> dict[str, str]:
+def golden_columns(pairs: Sequence[str]) -> dict[str, str]:
     """{ours: theirs} of PAIRS (`question=q,answer=a`); SemError when ours is no field."""
     found: dict[str, str] = {}
     for pair in ",".join(pairs).split(",") if pairs else ():
@@ -69,14 +69,16 @@ def columns(pairs: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def read(path: Path) -> list[tuple[str, Any]]:
+def read_golden_entries(path: Path) -> list[tuple[str, Any]]:
     """(where, entry) of the JSON, JSON lines or CSV file PATH; SemError when it is none."""
     if not path.name.lower().endswith(ENDS):
         raise SemError(f"{path}: no golden set is read from it", f"known: {' '.join(ENDS)}")
     if path.name.lower().endswith(".json"):
-        return [(f"{path}: entry {n}", item) for n, item in enumerate(golden.entries(path), 1)]
+        return [
+            (f"{path}: entry {n}", item) for n, item in enumerate(golden.golden_entries(path), 1)
+        ]
     if path.name.lower().endswith(".jsonl"):
-        return [(f"{path}: row {n}", item) for n, item in enumerate(files.values(path), 1)]
+        return [(f"{path}: row {n}", item) for n, item in enumerate(files.read_values(path), 1)]
     return list(_csv(path))
 
 
@@ -86,11 +88,11 @@ def _csv(path: Path) -> Iterator[tuple[str, Any]]:
     def refuse(where: str, why: str) -> None:
         raise SemError(f"{path}: {where} {why}", "correct it; nothing was added")
 
-    for where, row in csv_dialects.rows(path, Told(refuse, console.note)):
+    for where, row in csv_dialects.read_csv_rows(path, Told(refuse, console.note)):
         yield f"{path}: {where}", {name: cell or "" for name, cell in row.items()}
 
 
-def add(
+def add_golden_entries(
     project: Project, given: Iterable[tuple[str, Any]], how: Given, replace: bool = False
 ) -> Added:
     """Add the entries GIVEN to the golden set of PROJECT; SemError names the first that cannot be.
@@ -108,8 +110,8 @@ def add(
                 _put(entries, example, where, replace, told)
         if told.added or told.replaced:
             target = project.golden.with_name("golden_set.json")
-            files.write(target, jsonio.pretty(list(entries.values())))
-            golden.examples(project)
+            files.write_file(target, jsonio.pretty(list(entries.values())))
+            golden.golden_examples(project)
     return told
 
 
@@ -125,7 +127,7 @@ def _there(project: Project) -> dict[str, Any]:
         )
     if source is not None and files.read_json(source) == []:  # all of them were taken out by hand
         return {}
-    return {example.id: example.as_json() for example in golden.examples(project)}
+    return {example.id: example.as_json() for example in golden.golden_examples(project)}
 
 
 def _made(item: Any, where: str, how: Given, project: Project, told: Added) -> tuple[Example, str]:
@@ -143,7 +145,7 @@ def _made(item: Any, where: str, how: Given, project: Project, told: Added) -> t
     if entry.get("id") is None:
         said = [entry.get("task"), entry["question"]]
         entry["id"] = f"golden-{files.sha256_json(said)[:12]}"
-    return golden.example(entry, where, 0, project.tasks), where
+    return golden.golden_example(entry, where, 0, project.tasks), where
 
 
 def _renamed(item: dict[str, Any], where: str, how: Given, told: Added) -> dict[str, Any]:
@@ -188,7 +190,7 @@ def _put(
     entries[example.id] = row
 
 
-def check(
+def check_golden_set_entries(
     project: Project, language: Callable[[str], str | None], wanted: str | None = None
 ) -> tuple[int, list[Finding], Counter[str]]:
     """How many questions there are, what is wrong with them, and their languages.
@@ -198,7 +200,7 @@ def check(
     found = _broken(project)
     if found:
         return len(found), found, Counter()
-    given = golden.examples(project)
+    given = golden.golden_examples(project)
     for example in given:
         found += _alone(example)
     found += _alike(given, project)
@@ -212,9 +214,9 @@ def check(
 def _broken(project: Project) -> list[Finding]:
     """The entries that cannot be read at all, each with its reason."""
     source, found = golden.written(project), []
-    for number, item in enumerate(golden.entries(source) if source else (), 1):
+    for number, item in enumerate(golden.golden_entries(source) if source else (), 1):
         try:
-            golden.example(item, f"entry {number}", number, project.tasks)
+            golden.golden_example(item, f"entry {number}", number, project.tasks)
         except SemError as error:
             name = item.get("id") if isinstance(item, dict) else None
             found.append(Finding(str(name or f"entry {number}"), "schema", error.message))
@@ -243,10 +245,10 @@ def _texts(value: Any) -> list[str]:
 
 def _alike(given: Sequence[Example], project: Project) -> list[Finding]:
     """Questions that are the same or nearly, among themselves and with what is trained on."""
-    known = snapshot.versions(project)
+    known = snapshot.snapshot_versions(project)
     trained = []
     if known:
-        frozen = snapshot.load(project, known[-1])
+        frozen = snapshot.load_snapshot(project, known[-1])
         trained = [one for part in ("train", "val") for one in frozen.examples(part)]
     everything = [*trained, *given]  # what is trained on comes first, so that it is named
     texts = [example.input_text for example in everything]

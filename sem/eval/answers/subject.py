@@ -72,19 +72,19 @@ class Subject:
 
     @property
     def book(self) -> answers.Book:
-        return answers.book(self.project.reports / self.run.id, self.split, self.header)
+        return answers.answers_book(self.project.reports / self.run.id, self.split, self.header)
 
     @cached_property
     def weights(self) -> weights.Weights:
         """The base model on this disk, at the run's own revision."""
         if self.run.is_base:
-            return weights.resolve(self.project.base_model_id, self.project.root)
-        return pinned_base.resolve(self.base, self.project.root)
+            return weights.resolve_weights(self.project.base_model_id, self.project.root)
+        return pinned_base.resolve_pinned_base(self.base, self.project.root)
 
     @cached_property
     def speaker(self) -> chat.Chat:
         """What writes this run's prompts; imports transformers."""
-        return chat.load(self.weights.folder, self.turns)
+        return chat.load_chat(self.weights.folder, self.turns)
 
     @property
     def renderer(self) -> str:
@@ -97,16 +97,18 @@ class Subject:
             return None
         path = f"adapter/{WEIGHTS}"
         if (self.run.folder / path).exists():
-            return files.sha256(self.run.folder / path)
+            return files.sha256_file(self.run.folder / path)
         # A machine that only reads reports need not hold the weights: the run's manifest does.
-        return manifest.read(self.run.folder).get("files", {}).get(path, {}).get("sha256")
+        return manifest.read_manifest(self.run.folder).get("files", {}).get(path, {}).get("sha256")
 
 
-def resolve(project: Project, run_id: str | None, split: str, version: int | None) -> Subject:
+def resolve_subject(
+    project: Project, run_id: str | None, split: str, version: int | None
+) -> Subject:
     """The Subject of RUN_ID on SPLIT; the snapshot is VERSION, the run's own, or the latest."""
     if split not in PARTS:
         raise SemError(f"split {split!r} is not evaluated", f"use one of {', '.join(PARTS)}")
-    target = run.find(project, run_id)
+    target = run.find_run(project, run_id)
     settings = project.settings("eval", EvalSettings)
     if target.is_base:
         tasks = project.tasks
@@ -119,10 +121,10 @@ def resolve(project: Project, run_id: str | None, split: str, version: int | Non
         tasks = run.tasks_of(plan)
         base = plan["base_model"]
         version = version or plan["snapshot"]["version"]
-    frozen = snapshot.load(project, version)
-    pool = golden.examples(project) if split == "golden" else list(frozen.examples(split))
-    chosen = answers.sample(pool, settings.max_examples, settings.seed)
-    shared = slotspec.load(project.root / "configs" / "judge_slots.yaml")
+    frozen = snapshot.load_snapshot(project, version)
+    pool = golden.golden_examples(project) if split == "golden" else list(frozen.examples(split))
+    chosen = answers.sample_examples(pool, settings.max_examples, settings.seed)
+    shared = slotspec.load_slot_levels(project.root / "configs" / "judge_slots.yaml")
     named = _renderer(project, target)
     return Subject(
         project, target, split, settings, base, tasks, frozen, chosen, shared, turns=named
@@ -136,7 +138,7 @@ def _renderer(project: Project, target: Run) -> str:
     return target.plan().get("recipe", {}).get("renderer", turns.TEMPLATE)
 
 
-def answer(subject: Subject) -> int:
+def answer_subject(subject: Subject) -> int:
     """Let SUBJECT's run answer every example that it has not; how many it had answered before.
 
     Answers of another machine are gone on with, whatever its precision: what answered which rows
@@ -148,10 +150,12 @@ def answer(subject: Subject) -> int:
     if any(example.id not in there for example in subject.examples):
         _note_unenforced(subject)
         made = _loaded(subject, machine)
-        pairs = answers.prompts(subject.examples, subject.tasks, made.chat, subject.settings)
+        pairs = answers.ordered_prompts(
+            subject.examples, subject.tasks, made.chat, subject.settings
+        )
         steps = answers.generate(book, pairs, made, subject.settings)
         title = f"answers of {subject.run.id} on {subject.split}"
-        for _ in console.progress(steps, len(pairs), title, weight=True):
+        for _ in console.show_progress(steps, len(pairs), title, weight=True):
             pass
     return len(there)
 
@@ -160,7 +164,7 @@ def _note_unenforced(subject: Subject) -> None:
     """Say what of a contract constrained decoding does not hold answers to."""
     if subject.settings.decoding == "constrained":
         for name, spec in sorted(subject.tasks.items()):
-            for line in constrain.unenforced(jsonio.dumps(spec.io_schema)):
+            for line in constrain.unenforced(jsonio.canonical_json(spec.io_schema)):
                 console.note(f"{name}: constrained decoding does not hold to all of it: {line}")
 
 
@@ -176,7 +180,7 @@ def generated_book(subject: Subject, machine: hardware.Hardware) -> answers.Book
         )
     facts = {"dtype": machine.dtype, "batch": subject.settings.batch, "machine": machine.as_json()}
     folder = subject.project.reports / subject.run.id
-    return answers.book(folder, subject.split, subject.header | known, facts)
+    return answers.answers_book(folder, subject.split, subject.header | known, facts)
 
 
 def generator(subject: Subject) -> HfGenerator:
@@ -185,14 +189,14 @@ def generator(subject: Subject) -> HfGenerator:
 
 
 def _loaded(subject: Subject, machine: hardware.Hardware) -> HfGenerator:
-    loaded = model.load(subject.weights.folder, machine.dtype, machine.device)
+    loaded = model.load_model(subject.weights.folder, machine.dtype, machine.device)
     if subject.run.adapter:
-        loaded = model.merged(loaded, subject.run.adapter)
+        loaded = model.merge_adapter(loaded, subject.run.adapter)
     return HfGenerator(loaded, subject.speaker)
 
 
 def from_folder(subject: Subject, folder: Path) -> HfGenerator:
     """The generator of an exported model in FOLDER, on this machine, in its precision."""
     machine = hardware.detect()
-    loaded = model.load(folder, machine.dtype, machine.device)
-    return HfGenerator(loaded, chat.load(folder))
+    loaded = model.load_model(folder, machine.dtype, machine.device)
+    return HfGenerator(loaded, chat.load_chat(folder))

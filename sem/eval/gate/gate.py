@@ -78,13 +78,13 @@ class Verdict:
         return f"INSUFFICIENT: {names or 'nothing was checked'}" + (f"; {need}" * bool(str(need)))
 
 
-def decide(evidence: Evidence, policy: Policy) -> Verdict:
+def decide_gate(evidence: Evidence, policy: Policy) -> Verdict:
     """The verdict that POLICY gives on EVIDENCE."""
     checks = [
         *preconditions(evidence, policy),
         validity(evidence.after, policy.validity),
         *cleanness(evidence.after, policy),
-        *differences(evidence, policy),
+        *gate_differences(evidence, policy),
         *against_rivals(evidence, policy),
         *against_strong(evidence, policy),
         *costs(evidence, policy),
@@ -92,7 +92,7 @@ def decide(evidence: Evidence, policy: Policy) -> Verdict:
     return Verdict(tuple(checks))
 
 
-def refuse(withdrawn: tuple[str, ...]) -> Verdict:
+def refuse_gate(withdrawn: tuple[str, ...]) -> Verdict:
     """The verdict on data that were taken down: they are not read again."""
     return Verdict((_takedown(withdrawn),))
 
@@ -192,7 +192,7 @@ def cleanness(scores: Sequence[Score], policy: Policy) -> Iterator[Check]:
         yield Check(name, verdict, found, f">= {least:.2%}", why, facts=facts)
 
 
-def differences(evidence: Evidence, policy: Policy) -> list[Check]:
+def gate_differences(evidence: Evidence, policy: Policy) -> list[Check]:
     """Run minus baseline: overall, on each critical slot (Holm), on each other slot.
 
     A slot's gain is claimed only after the overall one (fixed sequence), so that all claims of

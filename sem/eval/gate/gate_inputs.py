@@ -50,28 +50,30 @@ class Case:
 VARYING = ("code", "scores")  # written anew without the evidence having changed
 
 
-def judge(asked: Request) -> Case:
+def decide_request(asked: Request) -> Case:
     """Read what ASKED needs and decide it."""
-    rules = policy.load(asked.project)
-    target = run.find(asked.project, asked.run_id)
+    rules = policy.load_gate_policy(asked.project)
+    target = run.find_run(asked.project, asked.run_id)
     gone = withdrawn(asked)
     base = {"policy": policy_facts(asked.project, rules), "code": provenance.commit(ROOT)}
     if gone and rules.takedown == "required":
         base["withdrawn"] = list(gone)
-        return Case(target.id, gate.refuse(gone), base, None)
-    found = compare.read(asked.project, asked.run_id, asked.baseline, asked.split, asked.version)
+        return Case(target.id, gate.refuse_gate(gone), base, None)
+    found = compare.read_comparison(
+        asked.project, asked.run_id, asked.baseline, asked.split, asked.version
+    )
     split = _split(found.after)
-    base |= _hashes(found) | {"split": {"name": asked.split, "sha256": files.sha256(split)}}
-    case = Case(target.id, Verdict(()), base, files.sha256(split))
+    base |= _hashes(found) | {"split": {"name": asked.split, "sha256": files.sha256_file(split)}}
+    case = Case(target.id, Verdict(()), base, files.sha256_file(split))
     evidence = _evidence(found, gone, uses(asked.project, case))
-    return Case(target.id, gate.decide(evidence, rules), base, case.split_sha256)
+    return Case(target.id, gate.decide_gate(evidence, rules), base, case.split_sha256)
 
 
 def withdrawn(asked: Request) -> tuple[str, ...]:
     """The snapshots, of training or of this split, that a takedown has withdrawn."""
-    target = run.find(asked.project, asked.run_id)
+    target = run.find_run(asked.project, asked.run_id)
     trained = None if target.is_base else target.plan()["snapshot"]["version"]
-    entries = snapshot.ledger(asked.project)
+    entries = snapshot.read_ledger(asked.project)
     names = {f"v{version}" for version in (trained, asked.version) if version is not None}
     gone = sorted(n for n in names if entries.get(n, {}).get("status") == "withdrawn")
     return (*gone, *(f"run tainted by {name}" for name in taint.takedowns(target.folder)))
@@ -85,7 +87,7 @@ def uses(project: Project, case: Case) -> int:
     return len(same | {case.sha256})
 
 
-def write(asked: Request, case: Case, at: datetime) -> Path:
+def write_gate(asked: Request, case: Case, at: datetime) -> Path:
     """Write gate.json and enter the gate into the ledger; the path of gate.json."""
     when = f"{at:%Y-%m-%dT%H:%M:%SZ}"
     said = {
@@ -104,23 +106,23 @@ def write(asked: Request, case: Case, at: datetime) -> Path:
         "evidence_sha256": case.sha256,
     }
     reports = asked.project.reports
-    path = files.write(reports / case.run_id / "gate.json", jsonio.pretty(said))
+    path = files.write_file(reports / case.run_id / "gate.json", jsonio.pretty(said))
     entry = {
         name: said[name]
         for name in ("at", "run", "baseline", "split", "verdict", "evidence_sha256")
     }
-    entry |= {"split_sha256": case.split_sha256, "gate_sha256": files.sha256(path)}
+    entry |= {"split_sha256": case.split_sha256, "gate_sha256": files.sha256_file(path)}
     with (
         files.lock(reports / ".gates.lock", "the ledger of gates"),
         files.appending(reports / LEDGER) as ledger,
     ):
-        files.append(ledger, entry)
+        files.append_row(ledger, entry)
     return path
 
 
 def _evidence(found: Reading, gone: tuple[str, ...], used: int) -> Evidence:
     after, examples = found.after, found.after.examples
-    rules = policy.load(after.project).strong.independent
+    rules = policy.load_gate_policy(after.project).strong.independent
     judged = found.compared.facts.get("judge")
     return Evidence(
         before=found.compared.before,
@@ -162,8 +164,8 @@ def _package_faults(after: Subject) -> tuple[str, ...] | None:
     folder = after.project.packages / after.run.id
     if not (folder / manifest.NAME).exists():
         return None
-    lineage = manifest.read(folder).get("lineage", {})
-    faults = manifest.faults(folder)
+    lineage = manifest.read_manifest(folder).get("lineage", {})
+    faults = manifest.manifest_faults(folder)
     if lineage.get("adapter") != after.header["adapter"]:
         faults.append("made from another adapter")
     return tuple(faults)
@@ -180,7 +182,7 @@ def _split(after: Subject) -> Path:
 def policy_facts(project: Project, rules: Policy) -> dict[str, Any]:
     """Return which policy decides, its values, and the hash of them that a gate rests on."""
     path = policy.path_of(project)
-    values = jsonio.loads(jsonio.dumps(asdict(rules)))
+    values = jsonio.parse_json(jsonio.canonical_json(asdict(rules)))
     return {
         "file": path.relative_to(project.root).as_posix() if path.exists() else None,
         "sha256": files.sha256_json(values),
@@ -197,8 +199,8 @@ def _hashes(found: Reading) -> dict[str, Any]:
     scores = after.project.reports / after.run.id / "scores.json"
     return {
         "answers": {
-            "run": files.sha256(after.book.path),
-            "baseline": files.sha256(before.book.path),
+            "run": files.sha256_file(after.book.path),
+            "baseline": files.sha256_file(before.book.path),
             "strong": _sha256(strong),
             **_held(after),
         },
@@ -219,8 +221,8 @@ def _held(after: Subject) -> dict[str, str]:
     """The hash of the constrained base's answers, where it has some."""
     book = baselines.constrained_base(after).book
     is_there = book.path.exists() and not book.is_stale()
-    return {"base, constrained": files.sha256(book.path)} if is_there else {}
+    return {"base, constrained": files.sha256_file(book.path)} if is_there else {}
 
 
 def _sha256(path: Path) -> str | None:
-    return files.sha256(path) if path.exists() else None
+    return files.sha256_file(path) if path.exists() else None

@@ -80,7 +80,7 @@ def _p(made: Pairs, target: float, above: bool = True) -> float:
 
 
 def _check(name: str, made: Pairs, bar: Bar, p: dict[str, float], members: int) -> Check:
-    change = paired_stats.difference(made, draws=0)
+    change = paired_stats.mean_difference(made, draws=0)
     verdict, why = _judged(made, bar, p)
     is_open = verdict == INSUFFICIENT and not (bar.is_whole and made.unscored)
     facts = {

@@ -154,7 +154,7 @@ def path_of(project: Project) -> Path:
     return own if own.exists() else project.root / "configs" / "gate.yaml"
 
 
-def load(project: Project) -> Policy:
+def load_gate_policy(project: Project) -> Policy:
     """The policy of PROJECT, with `--set gate.key=value` applied."""
     mine = project.overrides_of("gate")
-    return settings.load(Policy, path_of(project), mine)
+    return settings.load_settings(Policy, path_of(project), mine)

@@ -78,15 +78,15 @@ class Need:
     tnr: float = 0.8
 
 
-def labels(path: Path) -> dict[tuple[str, str], bool]:
+def read_human_labels(path: Path) -> dict[tuple[str, str], bool]:
     """Human labels in the JSONL file PATH, {id, slot, human_pass}; of two the later one counts.
 
     Labels on slots that were `ranked`, not drawn at random, are left out: they were chosen where
     the judge is doubtful, and would make it look worse than it is.
     """
     found = {}
-    for number, row in enumerate(files.values(path), 1):
-        wrong = schema.problems(row, LABEL, limit=1)
+    for number, row in enumerate(files.read_values(path), 1):
+        wrong = schema.schema_problems(row, LABEL, limit=1)
         if wrong:
             raise SemError(
                 f"{path}:{number}: no label: {wrong[0]}", "write {id, slot, human_pass}"
@@ -136,7 +136,7 @@ def rate(hits: int, count: int) -> Rate:
     return Rate(hits, count, hits / count, float(low), float(high))
 
 
-def corrected(passed: int, count: int, tpr: Rate, tnr: Rate) -> Corrected:
+def corrected_pass_rate(passed: int, count: int, tpr: Rate, tnr: Rate) -> Corrected:
     """The pass rate behind PASSED of COUNT (Rogan & Gladen 1978), with its delta-method interval.
 
     (raw + TNR - 1) / (TPR + TNR - 1); the variance adds that of the three rates (Lang & Reiczigel
@@ -173,10 +173,10 @@ def _added(hits: int, count: int, added: float) -> tuple[float, float]:
 def corrected_slots(verdicts: Mapping[tuple[str, str], Verdict], found: Agreement) -> Corrected:
     """The pass rate of all judged slots in VERDICTS, corrected by what FOUND says of the judge."""
     decided = [bool(v.passed) for v in verdicts.values() if v.state == "judged"]
-    return corrected(sum(decided), len(decided), found.tpr, found.tnr)
+    return corrected_pass_rate(sum(decided), len(decided), found.tpr, found.tnr)
 
 
-def faults(found: Agreement, need: Need | None = None) -> list[str]:
+def calibration_faults(found: Agreement, need: Need | None = None) -> list[str]:
     """What keeps a judge from being calibrated, as lines for a person; empty when it is."""
     need = need or Need()
     measured = [("kappa", found.kappa, need.kappa), ("TPR", found.tpr.rate, need.tpr)]
@@ -196,18 +196,18 @@ def faults(found: Agreement, need: Need | None = None) -> list[str]:
 
 def is_calibrated(found: Agreement | None, policy: str = "calibrated") -> bool:
     """Whether a gate may rest on the judge: POLICY `any` asks nothing, else FOUND must suffice."""
-    return policy == "any" or (found is not None and not faults(found))
+    return policy == "any" or (found is not None and not calibration_faults(found))
 
 
-def facts(
+def calibration_facts(
     human: Path, verdicts: Mapping[tuple[str, str], Verdict], identity: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What report and gate say of the judge: agreement, corrected rate, what is missing."""
-    found = agreement(labels(human) if human.exists() else {}, verdicts)
+    found = agreement(read_human_labels(human) if human.exists() else {}, verdicts)
     return {
         "identity": dict(identity),
         "calibrated": is_calibrated(found),
-        "missing": faults(found),
+        "missing": calibration_faults(found),
         "agreement": found.as_json(),
         "corrected": asdict(corrected_slots(verdicts, found)),
         "slots": {

@@ -37,7 +37,7 @@ class Canary:
         return opinion.state != "judged" or opinion.passed is not self.passes
 
 
-def of(mode: str, batch: str) -> list[Canary]:
+def canaries_of_batch(mode: str, batch: str) -> list[Canary]:
     """The canaries of one BATCH, as MODE asks them."""
     known = {
         "known pass": (TEXT, SAME, True),

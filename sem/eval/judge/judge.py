@@ -70,7 +70,7 @@ class Judge:
     client: Client
     transcript: Path
     spending: Spending = field(default_factory=Spending)
-    guards: Guards = canaries.of
+    guards: Guards = canaries.canaries_of_batch
 
     def batches(self, items: Sequence[Item]) -> list[Batch]:
         """ITEMS cut so that each batch holds about `batch` questions."""
@@ -120,7 +120,7 @@ class Judge:
             for number, outcome in outcomes:
                 name, question, swapped, request = asks[number]
                 self.spending.add(outcome)
-                files.append(file, self._line(batch, question, swapped, request, outcome))
+                files.append_row(file, self._line(batch, question, swapped, request, outcome))
                 calls.going(outcome, "the judge stopped", STOPS, "verdicts so far are kept")
                 found.setdefault(name, {})[swapped] = outcome
         return {name: [both[key] for key in sorted(both)] for name, both in found.items()}
@@ -144,7 +144,9 @@ class Judge:
 
     def _request(self, question: Question, swapped: bool, tag: str) -> Request:
         salt = self.client.ledger.salt
-        return judge_prompts.request(self.mode, question, swapped, salt, tag, self.settings.ask)
+        return judge_prompts.judge_request(
+            self.mode, question, swapped, salt, tag, self.settings.ask
+        )
 
     def _line(
         self, batch: Batch, question: Question, swapped: bool, request: Request, outcome: Outcome
@@ -171,7 +173,7 @@ class Judge:
         }
 
 
-def judged(
+def judge_items(
     judge: Judge, items: Sequence[Item], done: Collection[str] = ()
 ) -> Iterator[tuple[Item, list[Opinion]]]:
     """Each of ITEMS that is not DONE with the opinions on its questions, those without any first.
@@ -191,6 +193,6 @@ def judged(
                 yield item, [found[question.text] for question in item.questions]
 
 
-def as_json(spending: Spending) -> dict[str, Any]:
+def spending_json(spending: Spending) -> dict[str, Any]:
     """SPENDING as the summary holds it."""
     return {**asdict(spending), "usd": round(spending.usd, 9)}

@@ -61,7 +61,7 @@ class JudgeSettings:
         }
 
 
-def load(project: Project) -> JudgeSettings:
+def load_judge_config(project: Project) -> JudgeSettings:
     """The judge of PROJECT: its own judge.yaml, or the one of all sems; `--set judge.key=value`.
 
     Where judge.yaml names no model, `defaults` of judge_slots.yaml or $LITELLM_JUDGE_MODEL does.
@@ -69,12 +69,12 @@ def load(project: Project) -> JudgeSettings:
     own = project.configs / "judge.yaml"
     path = own if own.exists() else project.root / "configs" / "judge.yaml"
     mine = project.overrides_of("judge")
-    found = settings.load(JudgeSettings, path, mine)
+    found = settings.load_settings(JudgeSettings, path, mine)
     older = _older(project.root / "configs" / "judge_slots.yaml")
     written = settings.read_yaml(path) if path.exists() else {}
     for name, key in OLDER.items():
         if key and name in older and key not in (written or {}):
-            found = settings.build(
+            found = settings.build_settings(
                 JudgeSettings, {**vars(found), key: older[name]}, f"judge_slots.yaml: {name}"
             )
     if not found.calls.models:
@@ -105,7 +105,7 @@ def _named(model: str) -> Provider:
     )
 
 
-def client(project: Project, judge: JudgeSettings, at: datetime) -> Client:
+def judge_client(project: Project, judge: JudgeSettings, at: datetime) -> Client:
     """The client that JUDGE's calls go through; SemError when no model is configured."""
     if not judge.calls.models:
         raise SemError(

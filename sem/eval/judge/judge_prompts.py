@@ -37,7 +37,7 @@ class Question:
     @property
     def text(self) -> str:
         """What makes two questions the same."""
-        return jsonio.dumps([self.slot, self.reference, self.candidate, self.other])
+        return jsonio.canonical_json([self.slot, self.reference, self.candidate, self.other])
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Mode:
     opinion: Callable[[list[Any]], Opinion]  # from the replies to both orders
 
 
-def request(
+def judge_request(
     mode: Mode, question: Question, swapped: bool, salt: str, tag: str, ask: dict[str, Any]
 ) -> Request:
     """QUESTION as a Request; SWAPPED turns the order of the values round.
@@ -72,7 +72,7 @@ def request(
     nonce = _nonce(salt, mode.name, question.text, swapped, tag)
     body = [f"{label}: {quoted(value)}" for label, value in mode.values(question, swapped)]
     form = {"nonce": nonce, "slot": question.slot}
-    example = jsonio.dumps(form)[:-1] + ', "reason": "…", ' + _shape(mode.fields) + "}"
+    example = jsonio.canonical_json(form)[:-1] + ', "reason": "…", ' + _shape(mode.fields) + "}"
     text = "\n".join(
         (
             f"Field: {quoted(question.slot)}",
@@ -84,7 +84,7 @@ def request(
     )
     return Request(
         messages=(("system", mode.system.replace("CODE", nonce)), ("user", text)),
-        schema=schema(mode),
+        schema=judge_reply_schema(mode),
         echo=form,
         prompt_version=f"{VERSION} {mode.name}",
         epoch=tag,
@@ -92,7 +92,7 @@ def request(
     )
 
 
-def schema(mode: Mode) -> dict[str, Any]:
+def judge_reply_schema(mode: Mode) -> dict[str, Any]:
     """The form of a reply: `"false"` is not false, and no other keys."""
     texts = {"nonce": {"type": "string"}, "slot": {"type": "string"}}
     fields = {**texts, "reason": {"type": "string", "maxLength": 2000}, **mode.fields}
@@ -114,7 +114,7 @@ def opinion(mode: Mode, outcomes: Sequence[Outcome]) -> Opinion:
 
 def quoted(value: Any) -> str:
     """VALUE as one line of JSON in which nothing can be taken for a marker or a line break."""
-    text = jsonio.dumps(_plain(value))
+    text = jsonio.canonical_json(_plain(value))
     text = text if len(text) <= LONGEST else text[:LONGEST] + ' … (cut)"'
     return _TEMPLATE.sub("\\\\u005b", text.translate(_MARKERS))
 
@@ -132,7 +132,7 @@ def _plain(value: Any) -> Any:
 
 
 def _nonce(salt: str, *parts: object) -> str:
-    text = jsonio.dumps([VERSION, *parts])
+    text = jsonio.canonical_json([VERSION, *parts])
     return hmac.new(salt.encode(), text.encode("utf-8"), hashlib.sha256).hexdigest()[:16]
 
 

@@ -33,7 +33,7 @@ class Case:
     item: Item
 
 
-def book(subject: Subject, mode: str, settings: JudgeSettings) -> Book:
+def verdicts_book(subject: Subject, mode: str, settings: JudgeSettings) -> Book:
     """Where verdicts of SUBJECT in MODE go; the header is what they depend on."""
     name = "verdicts" if mode == "slots" else f"verdicts.{mode}"
     said = subject.book.path
@@ -42,7 +42,7 @@ def book(subject: Subject, mode: str, settings: JudgeSettings) -> Book:
         "mode": mode,
         "run": subject.run.id,
         "split": subject.split,
-        "answers": files.sha256(said) if said.exists() else None,
+        "answers": files.sha256_file(said) if said.exists() else None,
         "tasks": {name: spec.fingerprint() for name, spec in subject.tasks.items()},
         "prompt": judge_prompts.VERSION,
         "judge": settings.identity,
@@ -50,7 +50,7 @@ def book(subject: Subject, mode: str, settings: JudgeSettings) -> Book:
     return Book(subject.project.reports / subject.run.id / f"{name}.{subject.split}.jsonl", header)
 
 
-def read(subject: Subject) -> dict[str, Answer]:
+def read_subject_answers(subject: Subject) -> dict[str, Answer]:
     """The answers of SUBJECT; SemError when there are none, or none to these examples."""
     where = f"`fab eval.generate --run {subject.run.id} --split {subject.split}`"
     if not subject.book.path.exists():
@@ -58,10 +58,10 @@ def read(subject: Subject) -> dict[str, Answer]:
     if subject.book.is_stale():
         changes = "; ".join(subject.book.changes()) or "nobody says what"
         raise SemError(f"{subject.book.path} answers {changes}", f"run {where} again")
-    return answers.read(subject.book.path)
+    return answers.read_answers(subject.book.path)
 
 
-def slots(subject: Subject, said: dict[str, Answer]) -> list[Case]:
+def slot_cases(subject: Subject, said: dict[str, Answer]) -> list[Case]:
     """Every example, with questions on free texts that differ and on arguable failures."""
     return [
         slot_case(example, said.get(example.id), subject.tasks[example.task], subject.shared)
@@ -73,7 +73,7 @@ def slot_case(
     example: Example, answer: Answer | None, spec: TaskSpec, shared: SlotFile | None = None
 ) -> Case:
     """One example's Case: rules first, the judge for what they leave open."""
-    score = metrics.score(example, answer, spec, None, shared)
+    score = metrics.score_answer(example, answer, spec, None, shared)
     levels = metrics.levels_of(spec, example, shared)
     value = value_of(answer.text) if answer else None
     asked = []
@@ -82,12 +82,12 @@ def slot_case(
         level = levels.get(name)
         is_arguable = level is not None and level.arguable and slot.passed is False and slot.said
         if is_open or is_arguable:
-            wanted, given = at(example.output_json, name), at(value, name)
+            wanted, given = value_at_path(example.output_json, name), value_at_path(value, name)
             asked.append(Question(example.id, name, wanted, given, rule_failed=not is_open))
     return Case(score, Item(example.id, tuple(asked)))
 
 
-def whole(
+def whole_answer_cases(
     mode: str, subject: Subject, said: dict[str, Answer], other: dict[str, Answer]
 ) -> list[Case]:
     """Every example with its answer as a whole; OTHER holds the baseline's, in pairwise mode."""
@@ -101,7 +101,7 @@ def whole_case(
     mode: str, example: Example, answer: Answer | None, spec: TaskSpec, other: Answer | None
 ) -> Case:
     """One example with the whole ANSWER as its one slot; equal values are decided by rule."""
-    score = metrics.score(example, answer, spec, None)
+    score = metrics.score_answer(example, answer, spec, None)
     given = readable(answer.text) if answer else None
     second = readable(other.text) if other else ""
     asked = (Question(example.id, ANSWER, example.output_json, given, second),)
@@ -127,7 +127,7 @@ def readable(text: str) -> Any:
     return text if value is None else value
 
 
-def at(value: Any, path: str) -> Any:
+def value_at_path(value: Any, path: str) -> Any:
     """The part of VALUE at a slot's PATH: `a`, `a.b`, or `a[].b`, which is a list."""
     if path == metrics.WHOLE or value is None:
         return value
@@ -138,26 +138,26 @@ def at(value: Any, path: str) -> Any:
     if not rest:
         return inner
     if head.endswith("[]"):
-        return [at(one, rest) for one in inner] if isinstance(inner, list) else None
-    return at(inner, rest)
+        return [value_at_path(one, rest) for one in inner] if isinstance(inner, list) else None
+    return value_at_path(inner, rest)
 
 
-def run(made: Judge, cases: list[Case], target: Book) -> Iterator[str]:
+def judge_cases(made: Judge, cases: list[Case], target: Book) -> Iterator[str]:
     """Judge CASES into TARGET; yields each id that is settled. What is there is not asked again.
 
     A row that holds an unjudged slot is asked again; its good replies are in the ledger.
     """
     target.open()
-    there = verdicts.rows(target.path) if target.path.exists() else {}
+    there = verdicts.read_verdict_rows(target.path) if target.path.exists() else {}
     done = {name for name, line in there.items() if line["status"] != verdicts.UNJUDGED}
     scores = {case.item.id: case.score for case in cases}
     yield from sorted(done & set(scores))
     with files.appending(target.path) as file:
-        for item, found in judge.judged(made, [case.item for case in cases], done):
+        for item, found in judge.judge_items(made, [case.item for case in cases], done):
             pairs = zip(item.questions, found, strict=True)
-            row = verdicts.row(scores[item.id], {q.slot: (q, said) for q, said in pairs})
+            row = verdicts.verdict_row(scores[item.id], {q.slot: (q, said) for q, said in pairs})
             if there.get(item.id) != row:
-                files.append(file, row)
+                files.append_row(file, row)
             yield item.id
 
 

@@ -32,13 +32,14 @@ class Session:
         with files.lock(lock, f"{self.book.path.name} of {self.run}"):
             void = None
             try:
-                yield from judge_questions.run(self.judge, self.cases, self.book)
+                yield from judge_questions.judge_cases(self.judge, self.cases, self.book)
             except SemError as error:
                 void = error.message
                 raise
             finally:
-                files.write(
-                    judge_questions.summary_path(self.book), jsonio.pretty(summary(self, void))
+                files.write_file(
+                    judge_questions.summary_path(self.book),
+                    jsonio.pretty(session_summary(self, void)),
                 )
 
 
@@ -52,35 +53,37 @@ def open_session(
     at: datetime,
 ) -> Session:
     """The Session of RUN_ID on SPLIT in MODE; SemError when no judge is configured."""
-    settings = judge_config.load(project)
-    client = judge_config.client(project, settings, at)
-    found = subject.resolve(project, run_id, split, version)
-    said = judge_questions.read(found)
+    settings = judge_config.load_judge_config(project)
+    client = judge_config.judge_client(project, settings, at)
+    found = subject.resolve_subject(project, run_id, split, version)
+    said = judge_questions.read_subject_answers(found)
     if mode == "slots":
-        cases = judge_questions.slots(found, said)
+        cases = judge_questions.slot_cases(found, said)
     elif mode == "golden":
-        cases = judge_questions.whole(mode, found, said, {})
+        cases = judge_questions.whole_answer_cases(mode, found, said, {})
     else:
-        other = subject.resolve(project, baseline, split, found.frozen.version)
-        cases = judge_questions.whole(mode, found, said, judge_questions.read(other))
+        other = subject.resolve_subject(project, baseline, split, found.frozen.version)
+        cases = judge_questions.whole_answer_cases(
+            mode, found, said, judge_questions.read_subject_answers(other)
+        )
     transcript = project.reports / f"judge_run_{at:%Y%m%dT%H%M%SZ}.jsonl"
     made = Judge(judge_prompts.MODES[mode], settings, client, transcript)
-    return Session(found.run.id, made, cases, judge_questions.book(found, mode, settings))
+    return Session(found.run.id, made, cases, judge_questions.verdicts_book(found, mode, settings))
 
 
-def summary(session: Session, stopped: str | None = None) -> dict[str, Any]:
+def session_summary(session: Session, stopped: str | None = None) -> dict[str, Any]:
     """judge.SPLIT.json: rates over every example, counts of what has no verdict, and the cost."""
-    rows = verdicts.rows(session.book.path) if session.book.path.exists() else {}
+    rows = verdicts.read_verdict_rows(session.book.path) if session.book.path.exists() else {}
     wanted = {case.item.id for case in session.cases}
     found = {name: row for name, row in rows.items() if name in wanted}
     client = session.judge.client
     return {
         "format": "judge.v1",
-        **verdicts.summary(found),
+        **verdicts.verdict_summary(found),
         "examples_without_verdict": len(wanted - set(found)),
         "stopped": stopped,
         "header": session.book.header,
-        "spending": judge.as_json(session.judge.spending),
+        "spending": judge.spending_json(session.judge.spending),
         "account": {"name": client.account, **vars(client.ledger.spent(client.account))},
         "transcript": session.judge.transcript.name,
     }
@@ -88,7 +91,7 @@ def summary(session: Session, stopped: str | None = None) -> dict[str, Any]:
 
 def summary_rows(session: Session) -> list[tuple[str, object]]:
     """The summary as table rows."""
-    found = summary(session)
+    found = session_summary(session)
     keys = ("total_examples", "judged_examples", "by_rule_examples", "missing_candidates")
     states = ("judged_slots", "undecided_slots", "unjudged_slots")
     spent = found["spending"]
@@ -104,9 +107,9 @@ def summary_rows(session: Session) -> list[tuple[str, object]]:
     ]  # fmt: skip
 
 
-def estimate(session: Session) -> list[tuple[str, object]]:
+def estimate_session(session: Session) -> list[tuple[str, object]]:
     """What the whole sitting would cost, as table rows; replies in the ledger cost nothing."""
-    done = verdicts.rows(session.book.path) if not _is_new(session.book) else {}
+    done = verdicts.read_verdict_rows(session.book.path) if not _is_new(session.book) else {}
     items = [case.item for case in session.cases]
     left = [item for item in items if item.id not in done]
     found = session.judge.estimate(items if left else [])
@@ -127,7 +130,7 @@ def _is_new(book: Book) -> bool:
     return not book.path.exists() or book.is_stale()
 
 
-def current(found: Subject) -> tuple[dict[tuple[str, str], Verdict], dict[str, Any]]:
+def current_verdicts(found: Subject) -> tuple[dict[tuple[str, str], Verdict], dict[str, Any]]:
     """The verdicts on FOUND's answers and the identity of their judge; both empty without any.
 
     Verdicts on other answers, or under other TaskSpecs, are none.
@@ -138,6 +141,6 @@ def current(found: Subject) -> tuple[dict[tuple[str, str], Verdict], dict[str, A
         return {}, {}
     header = state.read_state(header_path, state.VerdictsHeader)
     tasks = {name: spec.fingerprint() for name, spec in found.tasks.items()}
-    if (header["answers"], header["tasks"]) != (files.sha256(found.book.path), tasks):
+    if (header["answers"], header["tasks"]) != (files.sha256_file(found.book.path), tasks):
         return {}, {}
-    return verdicts.load(path), header["judge"]
+    return verdicts.load_verdicts(path), header["judge"]

@@ -93,12 +93,12 @@ class Result:
         return f"{'GO' if self.is_go else 'NO-GO'}: {told}"
 
 
-def prepare(project: Project, rows: int = ROWS) -> Exam:
+def prepare_exam(project: Project, rows: int = ROWS) -> Exam:
     """ROWS golden examples of PROJECT, spread over domains; SemError when there are none."""
     settings = project.settings("eval", EvalSettings)
-    pool = golden.examples(project)
-    chosen = answers.sample(pool, rows, settings.seed)
-    shared = slotspec.load(project.root / "configs" / "judge_slots.yaml")
+    pool = golden.golden_examples(project)
+    chosen = answers.sample_examples(pool, rows, settings.seed)
+    shared = slotspec.load_slot_levels(project.root / "configs" / "judge_slots.yaml")
     closeness = _similarity(project, chosen, shared, settings.similarity_model)
     return Exam(project, tuple(chosen), len(pool), shared, closeness)
 
@@ -119,7 +119,7 @@ def _similarity(
             "a field of level llm_similarity needs similarity_model, which eval.yaml switches off",
             "name one there, or choose another level in the TaskSpec's rubric",
         )
-    return similarity.load(weights.resolve(named, project.root).folder)
+    return similarity.load_similarity(weights.resolve_weights(named, project.root).folder)
 
 
 def requests(exam: Exam, asked: Asked) -> list[tuple[Example, Request]]:
@@ -130,7 +130,7 @@ def requests(exam: Exam, asked: Asked) -> list[tuple[Example, Request]]:
 def _request(project: Project, example: Example, asked: Asked) -> Request:
     spec = project.tasks[example.task]
     system = example.system_prompt or spec.system_prompt
-    text = f"{spec.prompt(example.input_text)}\n\n{ASK}{jsonio.dumps(spec.io_schema)}"
+    text = f"{spec.prompt(example.input_text)}\n\n{ASK}{jsonio.canonical_json(spec.io_schema)}"
     return asked.request((("system", system), ("user", text)), spec.io_schema, VERSION)
 
 
@@ -142,7 +142,7 @@ def sit(exam: Exam, asked: Asked, least: float) -> Result:
             faults[outcome.fault] = faults.get(outcome.fault, 0) + 1
         spec = exam.project.tasks[example.task]
         said = _answer(example, outcome)
-        scores.append(metrics.score(example, said, spec, exam.closeness, exam.shared))
+        scores.append(metrics.score_answer(example, said, spec, exam.closeness, exam.shared))
     return Result(tuple(scores), dict(sorted(faults.items())), least)
 
 
@@ -150,14 +150,16 @@ def _answer(example: Example, outcome: Outcome) -> Answer | None:
     if not outcome.is_usable:
         return None
     counts = (outcome.tokens_in, outcome.tokens_out, outcome.latency_ms)
-    return Answer(example.id, example.task, jsonio.dumps(outcome.value), "stop", *counts, 1)
+    return Answer(
+        example.id, example.task, jsonio.canonical_json(outcome.value), "stop", *counts, 1
+    )
 
 
 def _is_right(score: Score) -> bool:
     return score.schema_valid and all(slot.passed for slot in score.slots.values())
 
 
-def write(exam: Exam, result: Result, teacher: str) -> Path:
+def write_exam(exam: Exam, result: Result, teacher: str) -> Path:
     """forge_teacher.json: the verdict, the figures, and each question with what became of it."""
     figures = metrics.totals(result.scores)
     low, high = result.interval
@@ -177,10 +179,10 @@ def write(exam: Exam, result: Result, teacher: str) -> Path:
         "fields": figures["fields"],
         "questions": {score.id: _is_right(score) for score in result.scores},
     }
-    return files.write(exam.project.reports / NAME, jsonio.pretty(found))
+    return files.write_file(exam.project.reports / NAME, jsonio.pretty(found))
 
 
-def table(exam: Exam, result: Result) -> list[tuple[str, str]]:
+def exam_table(exam: Exam, result: Result) -> list[tuple[str, str]]:
     """What a script shows of RESULT."""
     figures = metrics.totals(result.scores)
     rows = [

@@ -69,7 +69,7 @@ class Verdict:
     rule_failed: bool = False  # the rule's fail stands where the judge does not decide
 
 
-def row(score: Score, opinions: Mapping[str, tuple[Question, Opinion]]) -> dict[str, Any]:
+def verdict_row(score: Score, opinions: Mapping[str, tuple[Question, Opinion]]) -> dict[str, Any]:
     """The verdict row of one answer: its SCORE by rules and the judge's OPINIONS by slot."""
     judged = {
         name: asdict(Verdict(**vars(opinion), rule_failed=question.rule_failed))
@@ -112,24 +112,24 @@ def _status(score: Score, states: Sequence[str]) -> str:
     return JUDGED if states else BY_RULE
 
 
-def rows(path: Path) -> dict[str, dict[str, Any]]:
+def read_verdict_rows(path: Path) -> dict[str, dict[str, Any]]:
     """The rows in PATH by example id, each checked by SCHEMA; of two rows the later one counts."""
     found = {}
-    for number, line in enumerate(files.rows(path), 1):
-        wrong = schema.problems(line, SCHEMA, limit=1)
+    for number, line in enumerate(files.read_rows(path), 1):
+        wrong = schema.schema_problems(line, SCHEMA, limit=1)
         if wrong:
             raise SemError(f"{path}:{number}: no verdict row: {wrong[0]}", "judge again")
         found[line["id"]] = line
     return found
 
 
-def load(path: Path) -> dict[tuple[str, str], Verdict]:
+def load_verdicts(path: Path) -> dict[tuple[str, str], Verdict]:
     """Every slot a judge was asked about, by (example id, slot); empty where there is no file."""
     if not path.exists():
         return {}
     return {
         (name, slot): Verdict(**opinion)
-        for name, line in rows(path).items()
+        for name, line in read_verdict_rows(path).items()
         for slot, opinion in line["judged"].items()
     }
 
@@ -158,7 +158,7 @@ def _applied(slot: Slot, verdict: Verdict | None) -> Slot:
     return replace(slot, score=verdict.score, passed=verdict.passed)
 
 
-def summary(found: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+def verdict_summary(found: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     """Rates over every example in FOUND; a missing candidate and an open slot count as no pass."""
     lines = [found[name] for name in sorted(found)]
     states = [v["state"] for line in lines for v in line["judged"].values()]

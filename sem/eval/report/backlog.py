@@ -13,7 +13,7 @@ from sem.core.project import Project
 from sem.eval.scoring.metrics import Score
 
 
-def rows(scores: Sequence[Score], run: str, split: str) -> list[dict[str, Any]]:
+def backlog_rows(scores: Sequence[Score], run: str, split: str) -> list[dict[str, Any]]:
     """One row an example with a failed or unscored slot: critical failures first."""
     made = [_row(score, run, split) for score in scores if _is_hard(score)]
     return sorted(made, key=lambda row: (-row["critical_failed"], row["accuracy"], row["id"]))
@@ -25,7 +25,7 @@ def tags(made: Sequence[dict[str, Any]]) -> list[tuple[str, int]]:
     return sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))
 
 
-def update(project: Project, made: Sequence[dict[str, Any]], split: str) -> None:
+def update_backlog(project: Project, made: Sequence[dict[str, Any]], split: str) -> None:
     """Replace the rows of SPLIT in the backlog by those MADE from the latest run."""
     path = project.reports / "backlog.jsonl"
     rows = state.read_state_rows(path, state.BacklogRow) if path.exists() else ()

@@ -31,7 +31,7 @@ def constrained_base(candidate: Subject) -> Subject:
     `subject.answer(rivals.constrained_base(candidate))` lets it answer.
     """
     if not candidate.run.is_base:
-        candidate = subject.resolve(
+        candidate = subject.resolve_subject(
             candidate.project, BASE, candidate.split, candidate.frozen.version
         )
     return replace(candidate, settings=replace(candidate.settings, decoding="constrained"))
@@ -53,14 +53,14 @@ class Rivals:
 def score_rivals(candidate: Subject, marked: Marked) -> Rivals:
     """Return the rivals on `candidate`'s examples; the base only where it has answered."""
     constants = constant_answers(candidate)
-    texts = {task: jsonio.dumps(value) for task, value in constants.items()}
+    texts = {task: jsonio.canonical_json(value) for task, value in constants.items()}
     constant = {
         e.id: Answer(e.id, e.task, texts[e.task], "stop", 0, 0, 0, 1) for e in candidate.examples
     }
     scores = {CONSTANT: marked(candidate, constant)}
     held = constrained_base(candidate)
     if held.book.path.exists() and not held.book.is_stale():
-        scores[HELD] = marked(candidate, answers.read(held.book.path))
+        scores[HELD] = marked(candidate, answers.read_answers(held.book.path))
     return Rivals(scores, constants)
 
 
@@ -75,20 +75,20 @@ def constant_answers(candidate: Subject) -> dict[str, Any]:
 
 def _count(counts: dict[str, Counter[str]], spec: TaskSpec, reference: Any) -> None:
     for path in _paths(spec):
-        value = judge_questions.at(reference, path)
-        counts.setdefault(path, Counter())[jsonio.dumps(value)] += 1
+        value = judge_questions.value_at_path(reference, path)
+        counts.setdefault(path, Counter())[jsonio.canonical_json(value)] += 1
 
 
 def _paths(spec: TaskSpec) -> list[str]:
     """The fields that are counted one by one; a list of objects as a whole."""
-    leaves = slotspec.leaves(spec.io_schema) or (metrics.WHOLE,)
+    leaves = slotspec.schema_leaves(spec.io_schema) or (metrics.WHOLE,)
     return list(dict.fromkeys(leaf.partition("[]")[0] for leaf in leaves))
 
 
 def _most_common(counts: Mapping[str, Counter[str]]) -> Any:
     # Of equals the first by its text, so that the order of rows decides nothing.
     values = {
-        path: jsonio.loads(min(texts, key=lambda text: (-texts[text], text)))
+        path: jsonio.parse_json(min(texts, key=lambda text: (-texts[text], text)))
         for path, texts in counts.items()
     }
     if set(values) == {metrics.WHOLE}:
@@ -107,7 +107,7 @@ def compare_rivals(candidate: Subject, after: Sequence[Score], rivals: Rivals) -
     """Return what scores.json says of `rivals` beside `after`, the run's scores by rule."""
     totals = {name: metrics.totals(scores) for name, scores in rivals.scores.items()}
     best = str(paired_stats.best_of(rivals.scores, "accuracy"))
-    gain = paired_stats.paired(rivals.scores[best], after, "accuracy", draws=0)
+    gain = paired_stats.paired_differences(rivals.scores[best], after, "accuracy", draws=0)
     fields = metrics.fields(after)
     return {
         CONSTANT: totals[CONSTANT],
@@ -121,7 +121,7 @@ def compare_rivals(candidate: Subject, after: Sequence[Score], rivals: Rivals) -
     }
 
 
-def columns(scores: dict[str, Any]) -> tuple[str, ...]:
+def baseline_columns(scores: dict[str, Any]) -> tuple[str, ...]:
     """Return the columns of the rivals in a report of `scores`, where they were measured."""
     return (CONSTANT, HELD) if "rivals" in scores else ()
 
@@ -129,7 +129,7 @@ def columns(scores: dict[str, Any]) -> tuple[str, ...]:
 def cells(scores: dict[str, Any], name: str) -> tuple[Any, ...]:
     """Return the pass rates of the rivals in field `name`; None where a rival has none."""
     field = scores["rivals"]["fields"].get(name, {}) if "rivals" in scores else {}
-    return tuple(field.get(rival) for rival in columns(scores))
+    return tuple(field.get(rival) for rival in baseline_columns(scores))
 
 
 def is_beaten(scores: dict[str, Any], name: str) -> bool:
@@ -147,7 +147,7 @@ def _beside(
     passes = {rival: _pass(total, name) for rival, total in totals.items()}
     best = max(passes, key=lambda rival: passes[rival] or 0.0)
     pairs = paired_stats.slot_pairs(rivals[best], after).get(name)
-    difference = paired_stats.difference(pairs, draws=0) if pairs else None
+    difference = paired_stats.mean_difference(pairs, draws=0) if pairs else None
     return {
         **{rival: passes[rival] for rival in passes},
         "best": best,

@@ -28,9 +28,9 @@ class Reading:
     compared: report.Comparison
     closeness: Similarity | None
 
-    def marked(self, side: Subject, said: Mapping[str, Answer]) -> list[Score]:
+    def score_answers(self, side: Subject, said: Mapping[str, Answer]) -> list[Score]:
         """The answers SAID to SIDE's examples, scored by rule."""
-        return marked(side, said, self.closeness)
+        return score_answers(side, said, self.closeness)
 
     @property
     def by_rule(self) -> Sequence[Score]:
@@ -40,10 +40,10 @@ class Reading:
 
     def answers(self, side: Subject) -> Mapping[str, Answer]:
         """What the run of SIDE, one of the two, said by example id."""
-        return answers.read(side.book.path)
+        return answers.read_answers(side.book.path)
 
 
-def scores(found: Reading) -> dict[str, Any]:
+def comparison_scores(found: Reading) -> dict[str, Any]:
     """Everything scores.json holds."""
     ways = {
         "baseline": _decodings(found.before, found.closeness),
@@ -55,7 +55,7 @@ def scores(found: Reading) -> dict[str, Any]:
     found.compared.facts["notes"].extend(_rival_notes(made))
     prices = found.after.settings.prices
     return {
-        **report.scores(found.compared, found.after.settings),
+        **report.report_scores(found.compared, found.after.settings),
         "strong": metrics.totals(strong, prices.get("strong")) if strong else None,
         "confusions": metrics.confusions(found.compared.after),
         "decoding": ways,
@@ -74,10 +74,10 @@ def _rival_notes(found: dict[str, Any]) -> list[str]:
 
 
 def _decodings(found: Subject, closeness: Similarity | None) -> dict[str, dict[str, Any]]:
-    return decoding_modes.variants(found, lambda said: marked(found, said, closeness))
+    return decoding_modes.variants(found, lambda said: score_answers(found, said, closeness))
 
 
-def read(
+def read_comparison(
     project: Project, run_id: str | None, baseline: str, split: str, version: int | None
 ) -> Reading:
     """Both runs on SPLIT, scored; SemError when one of them has not answered yet.
@@ -85,17 +85,20 @@ def read(
     A judge's verdicts count where both runs have them from the same judge: one side judged and
     the other measured by embeddings would compare two scales.
     """
-    after = subject.resolve(project, run_id, split, version)
-    before = subject.resolve(project, baseline, split, after.frozen.version)
+    after = subject.resolve_subject(project, run_id, split, version)
+    before = subject.resolve_subject(project, baseline, split, after.frozen.version)
     closeness = similarity_of(after)
     sides = scored(before, closeness), scored(after, closeness)
-    (was, first), (now, second) = judge_session.current(before), judge_session.current(after)
+    (was, first), (now, second) = (
+        judge_session.current_verdicts(before),
+        judge_session.current_verdicts(after),
+    )
     facts = _facts(after, closeness is not None)
     facts["notes"] += _unlike_machines(before, after)
     if second and first == second:
         sides = verdicts.applied(sides[0], was), verdicts.applied(sides[1], now)
         human = calibration.labels_path(project.reports / after.run.id)
-        facts["judge"] = calibration.facts(human, now, second)
+        facts["judge"] = calibration.calibration_facts(human, now, second)
         facts["notes"].append(_judge_note(facts["judge"]))
     elif second or first:
         facts["notes"].append(
@@ -122,7 +125,8 @@ def over_seeds(found: Reading, others: Sequence[str]) -> paired_stats.Spread:
     """The spread of slot accuracy, in points, over the tuned run and the runs OTHERS."""
     after = found.after
     sides = [
-        subject.resolve(after.project, name, after.split, after.frozen.version) for name in others
+        subject.resolve_subject(after.project, name, after.split, after.frozen.version)
+        for name in others
     ]
     scored_sides = [scored(side, found.closeness) for side in sides]
     return paired_stats.noise_floor([found.compared.after, *scored_sides], "accuracy")
@@ -131,7 +135,7 @@ def over_seeds(found: Reading, others: Sequence[str]) -> paired_stats.Spread:
 def strong_scores(found: Subject, closeness: Similarity | None) -> list[Score] | None:
     """The answers of the model being replaced, where they were kept, on FOUND's examples."""
     path = found.project.reports / "strong" / f"answers.{found.split}.jsonl"
-    return marked(found, answers.read(path), closeness) if path.exists() else None
+    return score_answers(found, answers.read_answers(path), closeness) if path.exists() else None
 
 
 def _judge_note(judge: dict[str, Any]) -> str:
@@ -145,15 +149,17 @@ def _judge_note(judge: dict[str, Any]) -> str:
 
 def scored(found: Subject, closeness: Similarity | None = None) -> list[Score]:
     """The answers of FOUND's run, scored; SemError when it has not answered these examples."""
-    return marked(found, judge_questions.read(found), closeness or similarity_of(found))
+    return score_answers(
+        found, judge_questions.read_subject_answers(found), closeness or similarity_of(found)
+    )
 
 
-def marked(
+def score_answers(
     found: Subject, said: Mapping[str, Answer], closeness: Similarity | None
 ) -> list[Score]:
     """The answers SAID, scored on every example of FOUND; one that is missing is wrong."""
     return [
-        metrics.score(e, said.get(e.id), found.tasks[e.task], closeness, found.shared)
+        metrics.score_answer(e, said.get(e.id), found.tasks[e.task], closeness, found.shared)
         for e in found.examples
     ]
 
@@ -169,7 +175,9 @@ def similarity_of(found: Subject) -> Similarity | None:
     if not wanted or named is None:
         return None
     # Loaded at the first two texts that differ: most reports read none.
-    return similarity.load_lazily(lambda: weights.resolve(named, found.project.root).folder)
+    return similarity.load_lazily(
+        lambda: weights.resolve_weights(named, found.project.root).folder
+    )
 
 
 def _facts(found: Subject, has_similarity: bool) -> dict[str, Any]:

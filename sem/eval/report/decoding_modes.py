@@ -27,11 +27,11 @@ def variants(found: Subject, marked: Marked) -> dict[str, dict[str, Any]]:
     held = replace(found, settings=replace(found.settings, decoding="constrained"))
     made = {}
     if free.book.path.exists() and not free.book.is_stale():
-        said = answers.read(free.book.path)
+        said = answers.read_answers(free.book.path)
         made["free"] = said
         made["repaired"] = {name: repaired(answer) for name, answer in said.items()}
     if held.book.path.exists() and not held.book.is_stale():
-        made["constrained"] = answers.read(held.book.path)
+        made["constrained"] = answers.read_answers(held.book.path)
     return {name: _totals(marked(said)) for name, said in made.items()}
 
 
@@ -40,7 +40,7 @@ def repaired(answer: Answer) -> Answer:
     from json_repair import repair_json
 
     try:
-        jsonio.loads(answer.text)
+        jsonio.parse_json(answer.text)
         return answer
     except ValueError:
         text = repair_json(answer.text[:100_000], ensure_ascii=False)

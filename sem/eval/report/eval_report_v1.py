@@ -63,7 +63,7 @@ class Timing:
         }
 
 
-def write(
+def write_eval_report(
     folder: Path,
     found: dict[str, Any],
     tasks: Mapping[str, TaskSpec],
@@ -75,18 +75,18 @@ def write(
     The same scores keep their number; others get the next one. SemError when the scores or the
     report do not fit their schemas.
     """
-    check(found, SCORES, str(folder / "scores.json"))
+    check_eval_report(found, SCORES, str(folder / "scores.json"))
     name = _name(found, tasks)
     digest = files.sha256_json(found)
     path = _place(folder, name, digest, today)
-    made = build(found, tasks, timing)
+    made = build_eval_report(found, tasks, timing)
     made["metadata"]["runId"] = path.name.removesuffix(SUFFIX).partition("__")[2]
     made["notes"]["scoresSha256"] = digest
-    check(made, VERSION, str(path))
-    return files.write(path, jsonio.pretty(made))
+    check_eval_report(made, VERSION, str(path))
+    return files.write_file(path, jsonio.pretty(made))
 
 
-def build(
+def build_eval_report(
     found: dict[str, Any], tasks: Mapping[str, TaskSpec], timing: Timing | None = None
 ) -> dict[str, Any]:
     """The EvalReport of FOUND as a value."""
@@ -116,9 +116,9 @@ def build(
     }
 
 
-def check(value: Any, name: str, where: str) -> None:
+def check_eval_report(value: Any, name: str, where: str) -> None:
     """SemError when VALUE, to be written to WHERE, breaks configs/schemas/NAME.schema.json."""
-    problems = schema.problems(value, files.read_json(SCHEMAS / f"{name}.schema.json"))
+    problems = schema.schema_problems(value, files.read_json(SCHEMAS / f"{name}.schema.json"))
     if problems:
         raise SemError(
             f"{where}: breaks {name}: {problems[0]}", "make it again: `fab eval.report`"
@@ -128,16 +128,16 @@ def check(value: Any, name: str, where: str) -> None:
 def read_scores(path: Path) -> dict[str, Any]:
     """Return the scores in `path`; SemError when they break their schema."""
     scores: Any = state.read_state(path, state.Scores)
-    check(scores, SCORES, str(path))
+    check_eval_report(scores, SCORES, str(path))
     return scores
 
 
-def read(path: Path) -> dict[str, Any]:
+def read_eval_report(path: Path) -> dict[str, Any]:
     """The EvalReport in PATH, ours or another tool's; SemError when it does not fit."""
     if not path.name.endswith((SUFFIX, OLDER_SUFFIX)):
         raise SemError(f"{path}: no EvalReport by its name", f"name it …{SUFFIX}")
     value = files.read_json(path)
-    problems = schema.problems(value, files.read_json(SCHEMAS / f"{VERSION}.schema.json"))
+    problems = schema.schema_problems(value, files.read_json(SCHEMAS / f"{VERSION}.schema.json"))
     if problems:
         raise SemError(f"{path}: no {VERSION}: {problems[0]}", "correct that key")
     return value

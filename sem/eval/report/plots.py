@@ -72,7 +72,7 @@ def dumbbells(rows: Sequence[Dumbbell]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def steps(series: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+def cumulative_steps(series: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     """Shares of values up to x as SVG paths in a box of 600 x 200, one a series."""
     most = max([1.0, *(value for values in series.values() for value in values)])
     return {"most": most, "paths": {name: _path(values, most) for name, values in series.items()}}

@@ -37,10 +37,10 @@ class Comparison:
     facts: dict[str, Any]  # snapshot, domains, hardware, weights, settings
 
 
-def scores(comparison: Comparison, settings: EvalSettings) -> dict[str, Any]:
+def report_scores(comparison: Comparison, settings: EvalSettings) -> dict[str, Any]:
     """Everything in the report as one JSON value."""
     differences = {
-        name: paired_stats.paired(
+        name: paired_stats.paired_differences(
             comparison.before, comparison.after, name, settings.draws, settings.seed
         )
         for name in RATES
@@ -104,13 +104,13 @@ def seeds_note(spread: dict[str, Any]) -> str:
     )
 
 
-def columns(found: dict[str, Any]) -> tuple[str, ...]:
+def report_columns(found: dict[str, Any]) -> tuple[str, ...]:
     """The columns of `table`; the model being replaced has one where its answers were kept."""
-    first = ("metric", "baseline", "tuned", "difference", *baselines.columns(found))
+    first = ("metric", "baseline", "tuned", "difference", *baselines.baseline_columns(found))
     return (*first, "strong") if found["strong"] else first
 
 
-def table(found: dict[str, Any]) -> list[tuple[str, ...]]:
+def report_table(found: dict[str, Any]) -> list[tuple[str, ...]]:
     """Rows of `columns`: metric, baseline, tuned, difference [95 % interval], for every report."""
     made = []
     for name, label in RATES.items():
@@ -138,7 +138,9 @@ def _row(
 ) -> tuple[str, ...]:
     was, now, *strong = [shown(found[side][name]) for side in SIDES if found[side]]
     # What a constant answer costs in tokens or time says nothing.
-    others = (found["rivals"][r] if name in COMPARED else None for r in baselines.columns(found))
+    others = (
+        found["rivals"][r] if name in COMPARED else None for r in baselines.baseline_columns(found)
+    )
     beside = [shown(other[name]) if other else "-" for other in others]
     return (label, was, now, change, *beside, *strong)
 
@@ -160,13 +162,13 @@ def error_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
     return made
 
 
-def write(folder: Path, found: dict[str, Any]) -> Path:
+def write_report(folder: Path, found: dict[str, Any]) -> Path:
     """Write scores.json, then report.md, into FOLDER; the path of report.md."""
-    files.write(folder / "scores.json", jsonio.pretty(found))
-    return files.write(folder / "report.md", markdown(found))
+    files.write_file(folder / "scores.json", jsonio.pretty(found))
+    return files.write_file(folder / "report.md", report_markdown(found))
 
 
-def markdown(found: dict[str, Any]) -> str:
+def report_markdown(found: dict[str, Any]) -> str:
     """The report for a person to read."""
     parts = [
         f"# {cell(found['sem'])}: {cell(found['tuned']['run'])} against "
@@ -178,7 +180,7 @@ def markdown(found: dict[str, Any]) -> str:
         f"split {found['split']} of snapshot v{found['snapshot']['version']}. "
         "Interval: paired, jackknife over domains with a t quantile; exact bounds where fewer "
         "than five domains moved. The percentile bootstrap is in scores.json.",
-        _section("Result", columns(found), table(found)),
+        _section("Result", report_columns(found), report_table(found)),
         "\n".join(f"- {line}" for line in test_sentences(found)),
         _section("By field", field_columns(found), field_rows(found)),
         _section("By task", GROUP_COLUMNS, group_rows(found["tasks"])),
@@ -216,14 +218,14 @@ def decoding_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
 
 def field_columns(found: dict[str, Any]) -> tuple[str, ...]:
     """The columns of `field_rows`."""
-    others = baselines.columns(found)
+    others = baselines.baseline_columns(found)
     return (*FIELD_COLUMNS[:4], *others, *["beats the better"][: len(others)], *FIELD_COLUMNS[4:])
 
 
 def field_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
     """One row a field; precision, recall, F1, missing and spurious are the tuned run's."""
     before = found["baseline"]["fields"]
-    has_rivals = bool(baselines.columns(found))
+    has_rivals = bool(baselines.baseline_columns(found))
     return [
         (
             name,
@@ -253,9 +255,9 @@ def _section(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) 
 
 
 def _groups(comparison: Comparison, key: str) -> dict[str, dict[str, Any]]:
-    before = metrics.by(comparison.before, key)
+    before = metrics.group_scores(comparison.before, key)
     groups = {}
-    for name, after in metrics.by(comparison.after, key).items():
+    for name, after in metrics.group_scores(comparison.after, key).items():
         was, now = metrics.totals(before.get(name, [])), metrics.totals(after)
         groups[name] = {
             "n": now["n"],

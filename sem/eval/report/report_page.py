@@ -42,12 +42,12 @@ class Flip:
     fields: Sequence[tuple[str, bool | None, bool | None]]
 
 
-def write(folder: Path, found: dict[str, Any], reading: Reading) -> Path:
+def write_report_page(folder: Path, found: dict[str, Any], reading: Reading) -> Path:
     """Write report.html into FOLDER from scores FOUND and what they were made of."""
-    return files.write(folder / "report.html", html(found, reading))
+    return files.write_file(folder / "report.html", report_html(found, reading))
 
 
-def html(found: dict[str, Any], reading: Reading) -> str:
+def report_html(found: dict[str, Any], reading: Reading) -> str:
     """The whole page."""
     from jinja2 import Environment, StrictUndefined
 
@@ -58,15 +58,15 @@ def html(found: dict[str, Any], reading: Reading) -> str:
     shown, counts = flips(reading)
     return template.render(
         found=found,
-        rate_columns=report.columns(found),
-        rates=report.table(found),
+        rate_columns=report.report_columns(found),
+        rates=report.report_table(found),
         tests=report.test_sentences(found),
         error_columns=report.ERROR_COLUMNS,
         errors=report.error_rows(found),
         slots=plots.forest(_slot_differences(before, after, found.get("rivals"))),
         domains=plots.dumbbells(_by_domain(before, after)[:MOST_DOMAINS]),
         hidden_domains=max(0, len({s.domain for s in after}) - MOST_DOMAINS),
-        latency=plots.steps(
+        latency=plots.cumulative_steps(
             {
                 found["baseline"]["run"]: [s.latency_ms for s in before],
                 found["tuned"]["run"]: [s.latency_ms for s in after],
@@ -98,7 +98,7 @@ def _slot_differences(
             name, made.points, made.low, made.high, made.pairs, beats.get(name, not rivals)
         )
         for name, pairs in paired_stats.slot_pairs(before, after).items()
-        if (made := paired_stats.difference(pairs, draws=0)).pairs
+        if (made := paired_stats.mean_difference(pairs, draws=0)).pairs
     ]
 
 
@@ -150,7 +150,7 @@ def _flip(
         accuracy=(was.accuracy, now.accuracy),
         excerpt=example.input_text[:EXCERPT],
         hidden=max(0, len(example.input_text) - EXCERPT),
-        reference=jsonio.dumps(example.output_json),
+        reference=jsonio.canonical_json(example.output_json),
         baseline=_text(said_before, example.id),
         tuned=_text(said_after, example.id),
         fields=[(name, _passed(was, name), _passed(now, name)) for name in names],

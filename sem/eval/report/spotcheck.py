@@ -60,7 +60,7 @@ class Taken:
     blank: int
 
 
-def choose(
+def choose_slots(
     scores: Sequence[Score], verdicts: Mapping[tuple[str, str], Verdict], count: int, seed: int
 ) -> list[Line]:
     """COUNT slots: half of them of those judged, at random; then the most worthwhile ones.
@@ -114,7 +114,7 @@ def _why(passed: bool | None, verdict: Verdict | None) -> str:
 def sheet(lines: Sequence[Line], subject: Subject) -> str:
     """LINES as CSV for a person; no cell can start a formula."""
     said, by_id = (
-        judge_questions.read(subject),
+        judge_questions.read_subject_answers(subject),
         {example.id: example for example in subject.examples},
     )
     text = io.StringIO(newline="")
@@ -132,8 +132,8 @@ def sheet(lines: Sequence[Line], subject: Subject) -> str:
             line.why,
             DECIDED[line.score.slots[line.slot].passed],
             line.judge,
-            jsonio.dumps(judge_questions.at(example.output_json, line.slot)),
-            jsonio.dumps(judge_questions.at(answer, line.slot)),
+            jsonio.canonical_json(judge_questions.value_at_path(example.output_json, line.slot)),
+            jsonio.canonical_json(judge_questions.value_at_path(answer, line.slot)),
             example.input_text[:EXCERPT],
             line.drawn,
             "",
@@ -144,7 +144,7 @@ def sheet(lines: Sequence[Line], subject: Subject) -> str:
     return text.getvalue()
 
 
-def take(path: Path, tasks: Mapping[str, Any], known: Mapping[str, Example]) -> Taken:
+def take_sheet(path: Path, tasks: Mapping[str, Any], known: Mapping[str, Example]) -> Taken:
     """The labels and corrections in the sheet PATH; SemError names a line that cannot be used."""
     labels: dict[tuple[str, str], tuple[bool, str]] = {}
     corrections: dict[tuple[str, str], Any] = {}
@@ -180,7 +180,7 @@ def _rows(path: Path) -> Iterator[dict[str, str]]:
 
 def _value(text: str, where: str) -> Any:
     try:
-        return jsonio.loads(_bare(text))
+        return jsonio.parse_json(_bare(text))
     except ValueError as error:
         raise SemError(
             f"{where}: correction {text[:60]!r} is no JSON", 'write a text as "text", or null'
@@ -204,12 +204,14 @@ def _check(
             )
     for name in sorted({name for name, _ in corrections}):
         task = tasks[known[name].task]
-        wrong = schema.problems(corrected(known[name], corrections), task.io_schema, limit=1)
+        wrong = schema.schema_problems(
+            corrected_reference(known[name], corrections), task.io_schema, limit=1
+        )
         if wrong:
             raise SemError(f"{path}: correction of {name}: {wrong[0]}", "write what io_schema has")
 
 
-def corrected(example: Example, corrections: Mapping[tuple[str, str], Any]) -> Any:
+def corrected_reference(example: Example, corrections: Mapping[tuple[str, str], Any]) -> Any:
     """EXAMPLE's reference with its CORRECTIONS put in."""
     reference = example.output_json
     for (name, slot), value in corrections.items():
@@ -219,7 +221,7 @@ def corrected(example: Example, corrections: Mapping[tuple[str, str], Any]) -> A
     return reference
 
 
-def keep(project: Project, subject: Subject, taken: Taken, at: str) -> int:
+def keep_labels(project: Project, subject: Subject, taken: Taken, at: str) -> int:
     """Write TAKEN's labels beside the verdicts and its corrections into the store; how many rows.
 
     Rows are held out before they are changed: a kill in between loses nothing.
@@ -228,7 +230,7 @@ def keep(project: Project, subject: Subject, taken: Taken, at: str) -> int:
     with files.appending(calibration.labels_path(folder)) as file:
         for (name, slot), (passed, drawn) in sorted(taken.labels.items()):
             label = {"id": name, "slot": slot, "human_pass": passed}
-            files.append(file, {**label, "drawn": drawn, "at": at})
+            files.append_row(file, {**label, "drawn": drawn, "at": at})
     names = {name for name, _ in taken.corrections}
     if not names:
         return 0
@@ -237,17 +239,17 @@ def keep(project: Project, subject: Subject, taken: Taken, at: str) -> int:
     with store.reading(project.store) as opened:
         rows = [row for row in opened.rows() if row.id in names]
     changed = [_row(row, known[str(row.id)], taken, subject.run.id, at) for row in rows]
-    store.append(project.store, changed, "replace")
+    store.append_store_rows(project.store, changed, "replace")
     return len(changed)
 
 
 def _row(row: Any, example: Example, taken: Taken, run: str, at: str) -> Any:
-    meta = jsonio.loads(row.metadata) if row.metadata else {}
+    meta = jsonio.parse_json(row.metadata) if row.metadata else {}
     slots = sorted(slot for name, slot in taken.corrections if name == example.id)
     note = {"run": run, "slots": slots, "at": at, "before": example.output_json}
     meta |= {"reference_source": "human", "corrections": [*meta.get("corrections", []), note]}
-    reference = jsonio.dumps(corrected(example, taken.corrections))
-    return replace(row, reference=reference, metadata=jsonio.dumps(meta))
+    reference = jsonio.canonical_json(corrected_reference(example, taken.corrections))
+    return replace(row, reference=reference, metadata=jsonio.canonical_json(meta))
 
 
 def _guarded(cell: str) -> str:

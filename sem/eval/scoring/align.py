@@ -12,7 +12,7 @@ from typing import Any
 
 from sem.core.slotspec import SlotSpec
 from sem.eval.scoring import slots
-from sem.eval.scoring.values import as_text, canonical, folded, is_empty
+from sem.eval.scoring.values import canonical, fold_text, is_empty, value_text
 
 NOTHING = object()  # no usable answer at all: every field it should hold is wrong
 ABSENT = object()  # a key the reference does not write
@@ -253,9 +253,9 @@ def _closeness(node: _Node, said: Any, wanted: Any) -> float:
 def _near(part: Part, spec: SlotSpec) -> float:
     if not (part.is_said and part.is_wanted):
         return 0.0
-    rule = slots.score(part.said, part.wanted, spec)
+    rule = slots.score_slot(part.said, part.wanted, spec)
     if rule == 1.0 or not isinstance(part.wanted, str):
         return rule or 0.0
-    said, wanted = (Counter(folded(as_text(v)).split()) for v in (part.said, part.wanted))
+    said, wanted = (Counter(fold_text(value_text(v)).split()) for v in (part.said, part.wanted))
     shared = 2 * (said & wanted).total() / ((said + wanted).total() or 1)
     return max(rule or 0.0, shared)

@@ -10,7 +10,7 @@ from sem.eval.scoring.values import canonical, is_empty
 NULL, NO_ANSWER, OTHER = "(null)", "(no answer)", "(other)"
 
 
-def labels(part: Part, known: frozenset[str]) -> tuple[str, str]:
+def confusion_labels(part: Part, known: frozenset[str]) -> tuple[str, str]:
     """(reference, answer) as labels; an answer outside KNOWN is `(other)`."""
     wanted = NULL if part.wanted is ABSENT or is_empty(part.wanted) else _label(part.wanted)
     if part.said is NOTHING:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from sem.core import locales
-from sem.eval.scoring.values import folded
+from sem.eval.scoring.values import fold_text
 
 # Words of dates that no pattern of CLDR holds, by language.
 _SMALL_WORDS = {
@@ -74,7 +74,7 @@ def read_words(text: str, language: str | None) -> date | None:
     for name, before, after in _month_places(text):
         rest = f"{before} {after}"
         numbers = [word for word in _TOKEN.findall(rest) if word.isdigit()]
-        words = [plain(word) for word in _TOKEN.findall(rest) if not word.isdigit()]
+        words = [plain_word(word) for word in _TOKEN.findall(rest) if not word.isdigit()]
         for code, month in _by_month()[name]:
             day = _day_of(numbers, month)
             if day is None:
@@ -134,7 +134,7 @@ def _shape(text: str) -> str:
 
 def _packed(text: str) -> str:
     # The point of an abbreviated month or weekday belongs to the name: "5 jan. 2024".
-    return re.sub(f"([{_MONTH}{_WEEKDAY}])\\.", r"\1", "".join(plain(text).split()))
+    return re.sub(f"([{_MONTH}{_WEEKDAY}])\\.", r"\1", "".join(plain_word(text).split()))
 
 
 @lru_cache(maxsize=1)
@@ -164,7 +164,7 @@ def _names(language: locales.Language) -> _Names:
         for name in _with_affixes(_name(written), _WEEKDAY, patterns)
     }
     others = [*language.eras, *patterns, *(" ".join(name) for name in weekdays)]
-    words = {plain(word) for text in others for word in _TOKEN.findall(folded(text))}
+    words = {plain_word(word) for text in others for word in _TOKEN.findall(fold_text(text))}
     words |= set(_SMALL_WORDS.get(language.code, "").split())
     shapes = {_packed(re.sub(_affix(_MONTH), _MONTH, text)) for text in patterns}
     shapes = {re.sub(_affix(_WEEKDAY), _WEEKDAY, shape) for shape in shapes}
@@ -185,13 +185,15 @@ def _with_affixes(
     affixes = {m.groups() for text in patterns if (m := re.search(_affix(mark), text))}
     forms = {name}
     for before, after in affixes if name else ():
-        forms.add(_name(f"{plain(before)}{' '.join(name)}{plain(after)}", is_plain=False))
+        forms.add(
+            _name(f"{plain_word(before)}{' '.join(name)}{plain_word(after)}", is_plain=False)
+        )
     return forms
 
 
 def _name(written: str, is_plain: bool = True) -> tuple[str, ...]:
-    words = [_bare(word) for word in _TOKEN.findall(ascii_digits(folded(written)))]
-    return tuple(plain(word) if is_plain else word for word in words)
+    words = [_bare(word) for word in _TOKEN.findall(ascii_digits(fold_text(written)))]
+    return tuple(plain_word(word) if is_plain else word for word in words)
 
 
 def _bare(word: str) -> str:
@@ -223,7 +225,7 @@ def month_names() -> dict[str, int]:
     names = {}
     for name in _by_month():
         # Who writes a name with its accents may mean the language that writes none.
-        uses = [*_by_month()[name], *_by_month().get(tuple(map(plain, name)), ())]
+        uses = [*_by_month()[name], *_by_month().get(tuple(map(plain_word, name)), ())]
         months = {number for _, number in uses}
         if len(months) == 1:
             names[" ".join(name)] = months.pop()
@@ -236,9 +238,9 @@ def _vocabulary() -> frozenset[str]:
     return frozenset(words) - {word for name in _by_month() for word in name}
 
 
-def plain(word: str) -> str:
+def plain_word(word: str) -> str:
     """Return `word` folded, without accents; a Turkish dotless i has its dot."""
-    bare = unicodedata.normalize("NFKD", folded(word)).replace("ı", "i")
+    bare = unicodedata.normalize("NFKD", fold_text(word)).replace("ı", "i")
     return "".join(c for c in bare if not unicodedata.combining(c))
 
 

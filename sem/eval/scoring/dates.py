@@ -25,7 +25,7 @@ from sem.eval.scoring.date_words import (
     read_words,
     to_date,
 )
-from sem.eval.scoring.values import LONGEST, folded
+from sem.eval.scoring.values import LONGEST, fold_text
 
 __all__ = ["as_date", "month_names"]
 
@@ -58,7 +58,7 @@ def as_date(value: Any, day_first: bool | None = None, language: str | None = No
 
 @lru_cache(maxsize=4096)
 def _read(value: str, day_first: bool | None, language: str | None) -> date | None:
-    text = ascii_digits(folded(value))
+    text = ascii_digits(fold_text(value))
     text = BRACKETS.sub(" ", _ERA.sub(_era, text))
     text = _TIME.sub(" ", text, count=1).strip(" ,;")
     order = locales.order(language) if language and day_first is None else ""

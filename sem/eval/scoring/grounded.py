@@ -26,9 +26,9 @@ class Problem:
     detail: str
 
 
-def problems(answer: Any, spec: TaskSpec, page: str | Text) -> list[Problem]:
+def ungrounded_problems(answer: Any, spec: TaskSpec, page: str | Text) -> list[Problem]:
     """What keeps ANSWER to the cleaned PAGE from being used; empty when it may be."""
-    wrong = schema.problems(answer, spec.io_schema, limit=5)
+    wrong = schema.schema_problems(answer, spec.io_schema, limit=5)
     if wrong:
         return [Problem("schema", line.partition(":")[0], line) for line in wrong]
     text = page if isinstance(page, Text) else Text(page)
@@ -36,7 +36,7 @@ def problems(answer: Any, spec: TaskSpec, page: str | Text) -> list[Problem]:
 
 
 def _values(value: Any, path: str, kind: Any, spec: TaskSpec, text: Text) -> Iterator[Problem]:
-    held = shape.resolve(kind, spec.io_schema)
+    held = shape.resolve_shape(kind, spec.io_schema)
     if isinstance(value, dict):
         for name, inner in value.items():
             place = f"{path}.{name}" if path else name
@@ -48,7 +48,7 @@ def _values(value: Any, path: str, kind: Any, spec: TaskSpec, text: Text) -> Ite
     elif value is not None and not isinstance(value, bool) and not _is_label(path, held, spec):
         if isinstance(value, str) and len(value) > LONGEST:
             yield Problem("length", path, f"{len(value):,} characters")
-        elif value != "" and not grounding.found(value, text):
+        elif value != "" and not grounding.is_grounded(value, text):
             yield Problem("ungrounded", path, repr(value)[:120])
 
 

@@ -11,10 +11,20 @@ from typing import Any
 from sem.eval.config import Prices
 from sem.eval.scoring import confusion
 from sem.eval.scoring.align import Items
-from sem.eval.scoring.scoring import WHOLE, Counts, Score, Slot, levels_of, score
+from sem.eval.scoring.scoring import WHOLE, Counts, Score, Slot, levels_of, score_answer
 from sem.eval.scoring.taxonomy import KINDS
 
-__all__ = ["WHOLE", "Counts", "Score", "Slot", "by", "fields", "levels_of", "score", "totals"]
+__all__ = [
+    "WHOLE",
+    "Counts",
+    "Score",
+    "Slot",
+    "fields",
+    "group_scores",
+    "levels_of",
+    "score_answer",
+    "totals",
+]
 GROUPS = ("task", "page_type", "language", "domain", "stratum")
 
 
@@ -64,7 +74,7 @@ def fields(scores: Sequence[Score]) -> dict[str, dict[str, Any]]:
     return {name: _field_totals(found[name], expected[name]) for name in sorted(found)}
 
 
-def by(scores: Sequence[Score], key: str) -> dict[str, list[Score]]:
+def group_scores(scores: Sequence[Score], key: str) -> dict[str, list[Score]]:
     """SCORES grouped by one of their attributes, e.g. task, stratum, page_type or language."""
     groups: dict[str, list[Score]] = defaultdict(list)
     for one in scores:
@@ -75,7 +85,8 @@ def by(scores: Sequence[Score], key: str) -> dict[str, list[Score]]:
 def breakdown(scores: Sequence[Score]) -> dict[str, dict[str, dict[str, Any]]]:
     """totals() of every group, by task, page type, language, domain and stratum."""
     return {
-        key: {name: totals(group) for name, group in by(scores, key).items()} for key in GROUPS
+        key: {name: totals(group) for name, group in group_scores(scores, key).items()}
+        for key in GROUPS
     }
 
 

@@ -12,8 +12,8 @@ from sem.core.taskspec import TaskSpec
 from sem.dataset.clean import grounding
 from sem.eval.scoring import slots
 from sem.eval.scoring.align import NOTHING, Alignment, Pair, Part
-from sem.eval.scoring.taxonomy import is_same
-from sem.eval.scoring.values import canonical, folded, is_empty
+from sem.eval.scoring.taxonomy import says_the_same
+from sem.eval.scoring.values import canonical, fold_text, is_empty
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Proxies:
     invented: int = 0  # values of a slot that neither the input nor the reference holds
 
 
-def measure(
+def measure_proxies(
     said: Any, spec: TaskSpec, text: grounding.Text, aligned: Alignment, wanted: Any = NOTHING
 ) -> Proxies:
     """The Proxies of answer SAID to an input TEXT; all 0 where there is no answer.
@@ -38,7 +38,7 @@ def measure(
     """
     if said is NOTHING:
         return Proxies()
-    shapes = slotspec.leaves(spec.io_schema, aligned.specs)
+    shapes = slotspec.schema_leaves(spec.io_schema, aligned.specs)
     places = list(_places(said, spec.io_schema, "", spec))
     looked_up = [
         value
@@ -51,7 +51,7 @@ def measure(
             labels is not None and value is not None and canonical(value) not in labels
             for value, labels in places
         ),
-        ungrounded=sum(not grounding.found(value, text) for value in looked_up),
+        ungrounded=sum(not grounding.is_grounded(value, text) for value in looked_up),
         looked_up=len(looked_up),
         extra_entities=_extra(aligned),
         extra_keys=0 if wanted is NOTHING else _extra_keys(said, wanted, spec.io_schema, spec),
@@ -65,7 +65,7 @@ def measure(
 
 def labels_of(kind: Any, name: str, spec: TaskSpec) -> frozenset[str] | None:
     """Canonical texts of the values that field NAME of schema KIND may take; None: it is open."""
-    kind = shape.resolve(kind, spec.io_schema) or {}
+    kind = shape.resolve_shape(kind, spec.io_schema) or {}
     last = name.rpartition(".")[2]
     listed = spec.label_enums.get(name, spec.label_enums.get(last))
     if listed is not None:
@@ -80,7 +80,7 @@ def _places(
     value: Any, kind: Any, name: str, spec: TaskSpec
 ) -> Iterator[tuple[Any, frozenset[str] | None]]:
     """Every scalar in VALUE with the labels it may be chosen from."""
-    held = shape.resolve(kind, spec.io_schema)
+    held = shape.resolve_shape(kind, spec.io_schema)
     if isinstance(value, dict):
         for key, inner in value.items():
             place = f"{name}.{key}".lstrip(".")
@@ -93,7 +93,7 @@ def _places(
 
 
 def _forbidden(value: Any, kind: Any, spec: TaskSpec) -> int:
-    held = shape.resolve(kind, spec.io_schema)
+    held = shape.resolve_shape(kind, spec.io_schema)
     if isinstance(value, list):
         items = (shape.item_schema(held, number) for number in range(len(value)))
         return sum(_forbidden(v, inner, spec) for v, inner in zip(value, items, strict=True))
@@ -115,7 +115,7 @@ def _is_allowed(held: shape.Schema, spec: TaskSpec) -> bool:
 
 def _extra_keys(said: Any, wanted: Any, kind: Any, spec: TaskSpec, by_name: bool = False) -> int:
     """Keys beside the named properties, added, changed or left out: no slot compares them."""
-    held = shape.resolve(kind, spec.io_schema) or {}
+    held = shape.resolve_shape(kind, spec.io_schema) or {}
     if isinstance(said, list):
         # Items have no fixed partner here: a key is extra when no item of the reference has it.
         items = [i for i in wanted if isinstance(i, dict)] if isinstance(wanted, list) else []
@@ -154,15 +154,15 @@ def _invented(pair: Pair, text: grounding.Text) -> int:
 
 
 def _invented_in(part: Part, spec: SlotSpec, text: grounding.Text) -> int:
-    said = [value for _, value in grounding.leaves({"": part.said})] if part.is_said else []
-    strange = [value for value in said if not grounding.found(value, text)]
+    said = [value for _, value in grounding.scalar_leaves({"": part.said})] if part.is_said else []
+    strange = [value for value in said if not grounding.is_grounded(value, text)]
     if not strange or not part.is_wanted:
         return len(strange)
     is_whole = spec.level not in ("substring", "set_match")
-    if is_whole and slots.score(part.said, part.wanted, spec) == 1.0:
+    if is_whole and slots.score_slot(part.said, part.wanted, spec) == 1.0:
         return 0
-    wanted = [value for _, value in grounding.leaves({"": part.wanted})]
-    return sum(not any(is_same(value, other, spec) for other in wanted) for value in strange)
+    wanted = [value for _, value in grounding.scalar_leaves({"": part.wanted})]
+    return sum(not any(says_the_same(value, other, spec) for other in wanted) for value in strange)
 
 
 def _extra(aligned: Alignment) -> int:
@@ -177,7 +177,7 @@ def _more(said: Any, wanted: Any) -> int:
     if not isinstance(said, list) or any(isinstance(item, dict) for item in said):
         return 0
     ours, theirs = (
-        Counter(folded(item) if isinstance(item, str) else canonical(item) for item in items)
+        Counter(fold_text(item) if isinstance(item, str) else canonical(item) for item in items)
         for items in (said, wanted if isinstance(wanted, list) else [])
     )
     return (ours - theirs).total()

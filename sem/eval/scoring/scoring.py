@@ -119,7 +119,7 @@ class Score:
         return self.stratum.partition("|")[2]
 
 
-def score(
+def score_answer(
     example: Example,
     answer: Answer | None,
     spec: TaskSpec,
@@ -138,8 +138,8 @@ def score(
     compared = _compared(aligned, example, spec, similarity)
     checks = rubric.arithmetic(said, example.output_json, spec)
     evidence = taxonomy.evidence(example.input_text)
-    found = proxies.measure(said, spec, evidence, aligned, example.output_json)
-    schema_valid = json_valid and not schema.problems(said, spec.io_schema, limit=1)
+    found = proxies.measure_proxies(said, spec, evidence, aligned, example.output_json)
+    schema_valid = json_valid and not schema.schema_problems(said, spec.io_schema, limit=1)
     return Score(
         id=example.id,
         task=example.task,
@@ -210,7 +210,7 @@ def _beside_its_nearest(
 def _compared(
     aligned: Alignment, example: Example, spec: TaskSpec, similarity: Similarity | None
 ) -> dict[str, Slot]:
-    shapes = slotspec.leaves(spec.io_schema, aligned.specs) | {WHOLE: spec.io_schema}
+    shapes = slotspec.schema_leaves(spec.io_schema, aligned.specs) | {WHOLE: spec.io_schema}
     return {
         pair.name: _slot(pair, shapes.get(pair.name), example, spec, similarity)
         for pair in aligned.pairs
@@ -237,7 +237,7 @@ def _slot(
         exact=all(exact),
         within=all(within),
         errors=tuple(
-            taxonomy.kind(part, shape, is_closed, text, spec.io_schema)
+            taxonomy.failure_kind(part, shape, is_closed, text, spec.io_schema)
             for part, passed in zip(pair.parts, passes, strict=True)
             if passed is False
         ),
@@ -248,7 +248,7 @@ def _slot(
 def _score(part: Part, spec: SlotSpec, similarity: Similarity | None) -> float | None:
     if part.said is NOTHING:
         return 0.0
-    return slots.score(part.said, _value(part), spec, similarity)
+    return slots.score_slot(part.said, _value(part), spec, similarity)
 
 
 def _value(part: Part) -> Any:
@@ -260,7 +260,7 @@ def _is_exact(part: Part, spec: SlotSpec) -> bool:
         return False
     if not (part.is_said and part.is_wanted):
         return part.is_said == part.is_wanted
-    return taxonomy.is_same(part.said, part.wanted, spec)
+    return taxonomy.says_the_same(part.said, part.wanted, spec)
 
 
 def _is_near(part: Part, spec: SlotSpec) -> bool:
@@ -284,12 +284,12 @@ def _counts(pair: Pair, passes: list[bool | None]) -> Counts:
 
 def _labels(aligned: Alignment, spec: TaskSpec) -> dict[str, tuple[str, str]]:
     """(reference, answer) of every field with a closed list of values, lists of objects apart."""
-    shapes = slotspec.leaves(spec.io_schema, aligned.specs) | {WHOLE: spec.io_schema}
+    shapes = slotspec.schema_leaves(spec.io_schema, aligned.specs) | {WHOLE: spec.io_schema}
     found = {}
     for pair in aligned.pairs:
         known = proxies.labels_of(shapes.get(pair.name), pair.name, spec)
         if known is not None and "[]" not in pair.name:
-            found[pair.name] = confusion.labels(pair.parts[0], known)
+            found[pair.name] = confusion.confusion_labels(pair.parts[0], known)
     return found
 
 

@@ -20,12 +20,12 @@ def load_lazily(folder: Callable[[], Path]) -> Similarity:
 
     @lru_cache(maxsize=1)
     def loaded() -> Similarity:
-        return load(folder())
+        return load_similarity(folder())
 
     return lambda one, other: loaded()(one, other)
 
 
-def load(folder: Path) -> Similarity:
+def load_similarity(folder: Path) -> Similarity:
     """Cosine similarity of two texts under the model in FOLDER."""
     import torch
     from transformers import AutoModel, AutoTokenizer

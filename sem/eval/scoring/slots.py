@@ -11,7 +11,15 @@ from typing import Any
 
 from sem.core.slotspec import SlotSpec
 from sem.eval.scoring.dates import as_date
-from sem.eval.scoring.values import agree, amount, as_text, canonical, folded, is_empty, is_json
+from sem.eval.scoring.values import (
+    agree,
+    amount,
+    canonical,
+    fold_text,
+    is_empty,
+    is_json,
+    value_text,
+)
 
 Scorer = Callable[[Any, Any, SlotSpec], float | None]
 Similarity = Callable[[str, str], float]
@@ -27,7 +35,7 @@ def level(score: Scorer) -> Scorer:
     return score
 
 
-def score(
+def score_slot(
     candidate: Any, reference: Any, spec: SlotSpec, similarity: Similarity | None = None
 ) -> float | None:
     """How well CANDIDATE meets REFERENCE at SPEC's level; None when it cannot be scored here."""
@@ -57,7 +65,7 @@ def substring(candidate: Any, reference: Any, spec: SlotSpec) -> float:
     """
     if not isinstance(candidate, str) or not isinstance(reference, str):
         return exact(candidate, reference, spec)
-    said, wanted = folded(candidate), folded(reference)
+    said, wanted = fold_text(candidate), fold_text(reference)
     return float(not is_dump(said, wanted, "substring") and _holds(said, wanted))
 
 
@@ -89,8 +97,8 @@ def date_norm(candidate: Any, reference: Any, spec: SlotSpec) -> float:
 
 def llm_similarity(candidate: Any, reference: Any, similarity: Similarity | None) -> float | None:
     """Closeness of two texts by SIMILARITY; equal texts are 1.0, None without a scorer."""
-    said, wanted = as_text(candidate), as_text(reference)
-    if folded(said) == folded(wanted):
+    said, wanted = value_text(candidate), value_text(reference)
+    if fold_text(said) == fold_text(wanted):
         return 1.0
     if is_dump(said, wanted, "llm_similarity"):
         return 0.0
@@ -130,4 +138,4 @@ def _is_cased(character: str) -> bool:
 
 def _members(value: Any) -> Counter[str]:
     items = value if isinstance(value, list) else [value]
-    return Counter(folded(item) if isinstance(item, str) else canonical(item) for item in items)
+    return Counter(fold_text(item) if isinstance(item, str) else canonical(item) for item in items)

@@ -39,10 +39,12 @@ _NEAR = {"tolerance": 0.01, "relative": 0.001}
 @lru_cache(maxsize=64)
 def evidence(input_text: str) -> grounding.Text:
     """INPUT_TEXT prepared for looking values up."""
-    return grounding.of_page(input_text)
+    return grounding.groundable_text(input_text)
 
 
-def kind(part: Part, shape: Any, is_closed: bool, text: grounding.Text, root: Any = None) -> str:
+def failure_kind(
+    part: Part, shape: Any, is_closed: bool, text: grounding.Text, root: Any = None
+) -> str:
     """Return why `part`, a field of schema `shape` of the document `root`, failed.
 
     `is_closed`: its values come from a list.
@@ -59,10 +61,10 @@ def kind(part: Part, shape: Any, is_closed: bool, text: grounding.Text, root: An
 def _of_a_wrong_value(
     part: Part, shape: Any, is_closed: bool, text: grounding.Text, root: Any
 ) -> str:
-    if is_same(part.said, part.wanted):
+    if says_the_same(part.said, part.wanted):
         return "normalisation"
     document = shape if root is None else root
-    is_known = shapes.resolve(shape, document) is not None
+    is_known = shapes.resolve_shape(shape, document) is not None
     if is_known and schema.problems_at(part.said, shape, document, limit=1):
         return "format"
     if is_closed:
@@ -74,10 +76,10 @@ def _of_a_wrong_value(
 
 def is_found(value: Any, text: grounding.Text) -> bool:
     """Whether everything in VALUE that can be looked for is in TEXT."""
-    return all(grounding.found(scalar, text) for _, scalar in grounding.leaves(value))
+    return all(grounding.is_grounded(scalar, text) for _, scalar in grounding.scalar_leaves(value))
 
 
-def is_same(said: Any, wanted: Any, spec: SlotSpec | None = None) -> bool:
+def says_the_same(said: Any, wanted: Any, spec: SlotSpec | None = None) -> bool:
     """Whether both say the same once case, width, number and date spelling are set aside.
 
     With SPEC a text is read as a number or date only where the slot's level does: the article
@@ -88,9 +90,11 @@ def is_same(said: Any, wanted: Any, spec: SlotSpec | None = None) -> bool:
     if isinstance(said, list) and isinstance(wanted, list):
         return _members(said) == _members(wanted)
     if isinstance(said, bool) or isinstance(wanted, bool):
-        return values.folded(values.as_text(said)) == values.folded(values.as_text(wanted))
+        return values.fold_text(values.value_text(said)) == values.fold_text(
+            values.value_text(wanted)
+        )
     both_text = isinstance(said, str) and isinstance(wanted, str)
-    if both_text and values.folded(said) == values.folded(wanted):
+    if both_text and values.fold_text(said) == values.fold_text(wanted):
         return True
     return _same_number(said, wanted, spec, both_text) or _same_day(said, wanted, spec)
 
@@ -124,5 +128,6 @@ def _same_day(said: Any, wanted: Any, spec: SlotSpec | None) -> bool:
 
 def _members(items: list[Any]) -> list[str]:
     return sorted(
-        values.folded(item) if isinstance(item, str) else values.canonical(item) for item in items
+        values.fold_text(item) if isinstance(item, str) else values.canonical(item)
+        for item in items
     )

@@ -46,7 +46,7 @@ _TAX_LINKS = frozenset(
 _LAKHS = re.compile(r"\d{1,2}(?:,\d{2})*,\d{3}")
 
 
-def folded(text: str) -> str:
+def fold_text(text: str) -> str:
     """TEXT without differences of case, width, composition, quotes, dashes and white space."""
     plain = unicodedata.normalize("NFKC", text).casefold()
     plain = unicodedata.normalize("NFKC", plain).translate(_TYPOGRAPHY)
@@ -58,7 +58,7 @@ def folded(text: str) -> str:
 def is_empty(value: Any) -> bool:
     """Whether VALUE says nothing: null, an empty list or object, a text without a sign."""
     return value is None or value == [] or value == {} or (
-        isinstance(value, str) and not folded(value)
+        isinstance(value, str) and not fold_text(value)
     )  # fmt: skip
 
 
@@ -80,16 +80,16 @@ def canonical(value: Any) -> str:
     elif isinstance(value, list):
         return "[" + ",".join(canonical(item) for item in value) + "]"
     elif isinstance(value, dict):
-        pairs = (f"{jsonio.dumps(k)}:{canonical(v)}" for k, v in sorted(value.items()))
+        pairs = (f"{jsonio.canonical_json(k)}:{canonical(v)}" for k, v in sorted(value.items()))
         return "{" + ",".join(pairs) + "}"
     elif isinstance(value, str):
         value = unicodedata.normalize("NFC", value)
-    return jsonio.dumps(value)
+    return jsonio.canonical_json(value)
 
 
-def as_text(value: Any) -> str:
+def value_text(value: Any) -> str:
     """VALUE as a text: itself, or as JSON."""
-    return value if isinstance(value, str) else jsonio.dumps(value)
+    return value if isinstance(value, str) else jsonio.canonical_json(value)
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def _written(text: str, spec: SlotSpec) -> Amount | None:
     # "10²" folds to "102": a digit that is not a decimal digit is no number.
     if any(unicodedata.category(c) == "No" for c in text):
         return None
-    plain = _ascii_digits(folded(text))
+    plain = _ascii_digits(fold_text(text))
     if units.is_money(spec.unit):
         plain = _without_notes(plain)
     is_negative = plain.startswith("(") and plain.endswith(")")

@@ -60,7 +60,7 @@ class Clusters:
         return ((self.gains + self.losses) > 0).sum(-1) < FEW
 
 
-def gather(differences: list[float], domains: list[str]) -> Clusters:
+def sum_by_cluster(differences: list[float], domains: list[str]) -> Clusters:
     """DIFFERENCES, one a row, added up by the domain of each row; domains in sorted order."""
     import numpy as np
 

@@ -64,7 +64,7 @@ class Difference:
         return {**vars(self), "shown": self.is_shown}
 
 
-def paired(
+def paired_differences(
     before: Sequence[Score],
     after: Sequence[Score],
     measure: str,
@@ -76,10 +76,10 @@ def paired(
     `low` and `high` are the jackknife t interval of `clusters.bounds`; DRAWS and SEED are those
     of the percentile bootstrap that is reported beside it.
     """
-    return difference(pair(before, after, lambda one: getattr(one, measure)), draws, seed)
+    return mean_difference(pair(before, after, lambda one: getattr(one, measure)), draws, seed)
 
 
-def difference(made: Pairs, draws: int = DRAWS, seed: int = SEED) -> Difference:
+def mean_difference(made: Pairs, draws: int = DRAWS, seed: int = SEED) -> Difference:
     """The mean of MADE with its intervals, in points; without pairs everything is possible.
 
     Without DRAWS there is no bootstrap interval beside the one that decides.
@@ -117,7 +117,7 @@ def pair(before: Sequence[Score], after: Sequence[Score], value: Value) -> Pairs
         differences.append(float(new) - float(old))
         domains.append(now[name].domain)
     unpaired = len(was.keys() ^ now.keys())
-    return Pairs(clusters.gather(differences, domains), unpaired, unscored)
+    return Pairs(clusters.sum_by_cluster(differences, domains), unpaired, unscored)
 
 
 def slot_pairs(before: Sequence[Score], after: Sequence[Score]) -> dict[str, Pairs]:

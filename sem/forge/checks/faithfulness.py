@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from sem.dataset.clean import grounding
-from sem.forge.content_words import NUMBERS, WORD, fold, stem, stems
+from sem.forge.content_words import NUMBERS, WORD, fold_case, stem, stems
 
 FENCE = re.compile(r"```[^\n]*\n?(.*?)(?:```|\Z)", re.S)
 TICKED = re.compile(r"`([^`\n]+)`")
@@ -63,11 +63,11 @@ class Passage:
 
     @cached_property
     def folded(self) -> str:
-        return fold(self.text)
+        return fold_case(self.text)
 
     def support(self, answer: Any, question: str = "") -> Support:
         """What of ANSWER, text or JSON, this passage holds; words of QUESTION need no support."""
-        text = "\n".join(str(value) for _, value in grounding.leaves(answer))
+        text = "\n".join(str(value) for _, value in grounding.scalar_leaves(answer))
         bare = TICKED.sub(" ", FENCE.sub(" ", text))
         asked = Passage(question)
         return Support(
@@ -93,8 +93,10 @@ class Passage:
         return False
 
     def _has_name(self, name: str, asked: "Passage") -> bool:
-        root = stem(fold(name))
-        return any(root in place.stems or fold(name) in place.folded for place in (self, asked))
+        root = stem(fold_case(name))
+        return any(
+            root in place.stems or fold_case(name) in place.folded for place in (self, asked)
+        )
 
     def _strange_code(self, text: str, asked: "Passage") -> list[str]:
         known = self.identifiers | asked.identifiers
@@ -112,5 +114,5 @@ class Passage:
 def _numbers(text: str) -> list[str]:
     """The numbers of TEXT as written, number words from two to twelve included."""
     found = [n.strip() for n in grounding.NUMBER.findall(text)]
-    words = (word for word in WORD.findall(fold(text)) if word in NUMBERS)
+    words = (word for word in WORD.findall(fold_case(text)) if word in NUMBERS)
     return list(dict.fromkeys([*found, *(str(NUMBERS[word]) for word in words)]))

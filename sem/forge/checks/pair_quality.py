@@ -53,7 +53,7 @@ class Quality:
             if not 0.1 <= getattr(self, name) <= 1:
                 raise SemError(f"quality.{name} {getattr(self, name)}", "write 0.1 to 1")
         if self.language not in ("same", "any"):
-            language.checked(self.language, "quality.language")
+            language.check_language(self.language, "quality.language")
 
     @property
     def lengths(self) -> Lengths:
@@ -109,7 +109,7 @@ class _Trial:
         return Verdict(made, self.reason is None, self.reason, self.checks)
 
 
-def sift(pairs: Iterable[Pair], context: Context) -> Iterator[Verdict]:
+def sift_pairs(pairs: Iterable[Pair], context: Context) -> Iterator[Verdict]:
     """A Verdict on every one of PAIRS, in their order; all are held, about 3 kB each."""
     trials = [_alone(pair, context) for pair in pairs]
     (_compared if context.settings.near else _held_apart)(trials, context)
@@ -141,7 +141,7 @@ def _misfit(pair: Pair, context: Context) -> str | None:
     wanted = context.schemas.get(pair.task or context.task or "")
     if wanted is None:
         return "unknown_task"
-    return "wrong_schema" if schema.problems(pair.output, dict(wanted), limit=1) else None
+    return "wrong_schema" if schema.schema_problems(pair.output, dict(wanted), limit=1) else None
 
 
 def _passed(reason: str | None) -> tuple[bool, str | None]:
@@ -153,7 +153,7 @@ def _supported(trial: _Trial, case: Case, settings: Quality) -> None:
         trial.note("faithful", NO_PASSAGE, None)
         return
     told = trial.pair.provenance
-    spoken = language.language(str(told[PASSAGE]))
+    spoken = language.detect_language(str(told[PASSAGE]))
     if None not in (spoken, case.expected) and spoken != case.expected:
         trial.note("faithful", OTHER_LANGUAGE, None)
         return
@@ -201,13 +201,15 @@ def _asked(trials: list[_Trial], check: str, settings: Quality, teacher: Teacher
     items = ((trial, _question(trial, check, teacher)) for trial in left if trial.has_passage)
     for trial, _, outcome in teacher.answered(items):
         if check == "judge":
-            trial.note(check, *second_opinion.judged(outcome))
+            trial.note(check, *second_opinion.read_support(outcome))
         else:
             said = Case(trial.pair, None).answer
-            trial.note(check, *second_opinion.agreed(outcome, said, settings.min_agreement))
+            trial.note(
+                check, *second_opinion.answer_agreement(outcome, said, settings.min_agreement)
+            )
 
 
 def _question(trial: _Trial, check: str, teacher: Teacher) -> Any:
     if check == "judge":
-        return second_opinion.judge(trial.pair, Case(trial.pair, None).answer, teacher)
+        return second_opinion.support_request(trial.pair, Case(trial.pair, None).answer, teacher)
     return second_opinion.again(trial.pair, teacher)

@@ -10,7 +10,7 @@ from functools import cached_property
 
 from sem.dataset.clean import grounding
 from sem.forge.base import Pair
-from sem.forge.language import language
+from sem.forge.language import detect_language
 from sem.forge.teacher.prompts import PASSAGE
 from sem.lm.api import redact
 
@@ -84,7 +84,7 @@ class Case:
     @cached_property
     def answer(self) -> str:
         """The texts of the answer, one a line."""
-        return "\n".join(str(value) for _, value in grounding.leaves(self.pair.output))
+        return "\n".join(str(value) for _, value in grounding.scalar_leaves(self.pair.output))
 
     @property
     def both(self) -> str:
@@ -155,7 +155,7 @@ def tongue(case: Case) -> str | None:
     """Question or answer is in another language than expected; too little text is in none."""
     if case.expected is None:
         return None
-    found = [language(text) for text in (case.question, case.answer)]
+    found = [detect_language(text) for text in (case.question, case.answer)]
     return "wrong_language" if any(one not in (None, case.expected) for one in found) else None
 
 
@@ -174,4 +174,4 @@ def expected(pair: Pair, setting: str) -> str | None:
     """The language PAIR is to be in, as SETTING says: same (as its passage), any, or a code."""
     if setting == "any":
         return None
-    return language(str(pair.provenance.get(PASSAGE, ""))) if setting == "same" else setting
+    return detect_language(str(pair.provenance.get(PASSAGE, ""))) if setting == "same" else setting

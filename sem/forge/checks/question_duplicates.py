@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sem.dataset.clean import near_duplicates
-from sem.forge.content_words import STOP, WORD, fold, stem
+from sem.forge.content_words import STOP, WORD, fold_case, stem
 
 # How a question is opened tells nothing of what it is about, but for these.
 ASKS = frozenset(
@@ -47,7 +47,7 @@ def near(
     """
     texts = [text for _, text in others] + list(questions)
     first = near_duplicates.of_texts(texts, threshold).first
-    by_words = _by_words([content(text) for text in texts], words)
+    by_words = _by_words([question_stems(text) for text in texts], words)
     found: dict[int, Near] = {}
     for row in range(len(others), len(texts)):
         head = first[row] if first[row] != row else by_words.get(row)
@@ -82,9 +82,9 @@ def _jaccard(one: frozenset[str], other: frozenset[str]) -> float:
     return len(one & other) / len(one | other)
 
 
-def content(question: str) -> frozenset[str]:
+def question_stems(question: str) -> frozenset[str]:
     """The content words of QUESTION by their stems; code keeps its signs: `&mut` is not `mut`."""
-    folded = fold(question)
+    folded = fold_case(question)
     code = [part for part in re.findall(r"`([^`]*)`", folded) if SIGNS.search(part)]
     words = {stem(word) for word in WORD.findall(folded) if word not in STOP or word in ASKS}
     return frozenset((words - OPENING) | {"".join(part.split()) for part in code})

@@ -17,8 +17,8 @@ from sem.core.taskspec import TaskSpec
 from sem.dataset.clean import evidence, tally
 from sem.dataset.clean.grounding import NOT_WORD
 from sem.dataset.config import TaskOptions
-from sem.forge.base import BaseForge, Pair, row
-from sem.forge.kinds.text import task_of
+from sem.forge.base import BaseForge, Pair, pair_row
+from sem.forge.kinds.text import pairs_task
 from sem.forge.sources import documents, secret_scan
 from sem.forge.sources.chunks import Skip
 from sem.forge.sources.convert import Reading
@@ -73,19 +73,23 @@ class ExtractionForge(BaseForge):
     @cached_property
     def params(self) -> ExtractionParams:
         """The checked `params:`."""
-        return settings.build(ExtractionParams, dict(self.config.params), "forge.yaml: params")
+        return settings.build_settings(
+            ExtractionParams, dict(self.config.params), "forge.yaml: params"
+        )
 
     @cached_property
     def task(self) -> TaskSpec:
         """What is to be extracted."""
-        found = task_of(self.config)
+        found = pairs_task(self.config)
         if found is None:
             raise SemError("ExtractionForge needs a TaskSpec", "write tasks/NAME.yaml")
         return found
 
     def load(self) -> Iterator[WebPage]:
         """Every page that may be sent."""
-        found = documents.read(self.config.raw, self.params.documents, self._skip, pages=True)
+        found = documents.read_documents(
+            self.config.raw, self.params.documents, self._skip, pages=True
+        )
         for document in found:
             page = self._page(document)  # type: ignore[arg-type]
             if page is not None:
@@ -108,7 +112,7 @@ class ExtractionForge(BaseForge):
 
     def format(self, pairs: Iterable[Pair]) -> Iterator[dict[str, Any]]:
         """Rows whose input is the page alone: the TaskSpec holds the instruction."""
-        return ({**row(pair), "input_text": pair.input} for pair in pairs)
+        return ({**pair_row(pair), "input_text": pair.input} for pair in pairs)
 
     def source_of(self, item: WebPage) -> str:
         """Its document."""
@@ -123,7 +127,7 @@ class ExtractionForge(BaseForge):
         self.config.skipped.append(skip.as_json())
 
     def _page(self, document: WebPage) -> WebPage | None:
-        found = secret_scan.find(document.text)
+        found = secret_scan.find_secrets(document.text)
         reason = ""
         if found and self.params.secrets == "skip":
             reason = "secret"
@@ -137,7 +141,7 @@ class ExtractionForge(BaseForge):
 
     def _request(self, page: WebPage, number: int) -> Request:
         code = files.sha256_json([VERSION, page.sha256, page.text])[:16]
-        wanted = jsonio.dumps(self.task.io_schema)
+        wanted = jsonio.canonical_json(self.task.io_schema)
         about = self.task.system_prompt
         text = f"{code}\n{prompts.neutral(page.text)}\n{code}"
         messages = (
@@ -156,14 +160,16 @@ class ExtractionForge(BaseForge):
             reason = "too_few_valid"
             detail = ", ".join(f"{count} {fault}" for fault, count in sorted(faults.items()))
         else:
-            found = agreed(valid, len(replies))
+            found = agreed_value(valid, len(replies))
             if found.agreement < self.params.min_agreement:
                 reason = "rollouts_disagree"
                 detail = ", ".join(n for n, share in found.by_slot.items() if share < 1)
         if found is not None and not reason:
             judged = self._judged(found.value, page)
             reason, detail = judged.reason or "", judged.detail
-            if not reason and schema.problems(judged.reference, self.task.io_schema, limit=1):
+            if not reason and schema.schema_problems(
+                judged.reference, self.task.io_schema, limit=1
+            ):
                 reason, detail = "schema_without_it", ", ".join(judged.ungrounded)
         if reason:
             where, digest = page.name, page.sha256
@@ -174,7 +180,7 @@ class ExtractionForge(BaseForge):
     def _judged(self, value: Any, page: WebPage) -> evidence.Judged:
         closed = frozenset(tally.closed_slots(self.task.io_schema)) | set(self.task.label_enums)
         policy = TaskOptions(ungrounded=self.params.ungrounded)
-        return evidence.judge(value, page.page, page.text, policy, frozenset(closed))
+        return evidence.find_evidence(value, page.page, page.text, policy, frozenset(closed))
 
     def _made(
         self,
@@ -204,7 +210,7 @@ class ExtractionForge(BaseForge):
         )
 
 
-def agreed(values: Sequence[Any], asked: int) -> Agreed:
+def agreed_value(values: Sequence[Any], asked: int) -> Agreed:
     """Of VALUES the one that agrees most with all, and the share of ASKED that has its slots.
 
     A reply that failed agrees with nothing: 2 equal of 3 asked is 0.67, though nobody differs.
@@ -231,7 +237,7 @@ def _plain(value: Any) -> str:
     if isinstance(value, str):
         return " ".join(NOT_WORD.split(value.casefold())).strip() or value
     if isinstance(value, list):
-        return jsonio.dumps([_plain(inner) for inner in value])
+        return jsonio.canonical_json([_plain(inner) for inner in value])
     if isinstance(value, dict):
-        return jsonio.dumps({name: _plain(inner) for name, inner in value.items()})
-    return jsonio.dumps(value)
+        return jsonio.canonical_json({name: _plain(inner) for name, inner in value.items()})
+    return jsonio.canonical_json(value)

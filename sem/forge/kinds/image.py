@@ -104,12 +104,12 @@ class ImageForge(TextForge):
 
     def _picture(self, source: Source, seen: dict[str, str]) -> Picture | Skip:
         limits = self.params.pictures
-        data, reason, detail = documents.content(source.path, limits.max_bytes)
+        data, reason, detail = documents.read_content(source.path, limits.max_bytes)
         digest = sha256(data).hexdigest()
-        head = pictures.head(data)
+        head = pictures.picture_head(data)
         if reason:
             return Skip(source.name, "file", reason, detail)
-        if secret_scan.find(source.name):
+        if secret_scan.find_secrets(source.name):
             reason, detail = "secret", "in its name"
         elif digest in seen:
             reason, detail = "same_bytes", seen[digest]

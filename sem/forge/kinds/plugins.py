@@ -29,7 +29,7 @@ DOTTED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)+", re.A
 HINT = "docs/forges.md says how a forge of your own is loaded"
 
 
-def load(dotted: str, root: Path, allowed: bool = False) -> type[BaseForge]:
+def load_forge_class(dotted: str, root: Path, allowed: bool = False) -> type[BaseForge]:
     """The forge class at the path DOTTED; ALLOWED lets it be a stranger's, ROOT's first.
 
     SemError for everything else, before anything of it is imported.

@@ -21,7 +21,7 @@ from sem.dataset.ingest.readers import Told
 from sem.forge.base import BaseForge, Pair
 from sem.forge.kinds import table_questions
 from sem.forge.kinds.table_questions import Answered, Window
-from sem.forge.kinds.text import task_of
+from sem.forge.kinds.text import pairs_task
 from sem.forge.sources import documents, secret_scan
 from sem.forge.sources.chunks import Skip
 from sem.forge.teacher import prompts
@@ -71,7 +71,7 @@ class TableForge(BaseForge):
     @cached_property
     def params(self) -> TableParams:
         """The checked `params:`."""
-        return settings.build(TableParams, dict(self.config.params), "forge.yaml: params")
+        return settings.build_settings(TableParams, dict(self.config.params), "forge.yaml: params")
 
     def load(self) -> Iterator[Window]:
         """The windows of every table, in the order of their names."""
@@ -112,7 +112,7 @@ class TableForge(BaseForge):
             detail = f"more than {limits.max_bytes:,} bytes"
             self._skip(Skip(source.name, "file", "too_large", detail))
             return
-        digest, first = files.sha256(source.path), 1
+        digest, first = files.sha256_file(source.path), 1
         rows = self._rows(source)
         while batch := list(islice(rows, limits.rows)):
             if first > limits.max_rows:
@@ -133,7 +133,7 @@ class TableForge(BaseForge):
             return "one_row"
         if max(map(len, cells), default=0) > self.params.max_cell:
             return "long_cell"
-        return "secret" if secret_scan.find(window.text) else ""
+        return "secret" if secret_scan.find_secrets(window.text) else ""
 
     def _rows(self, source: documents.Source) -> Iterator[dict[str, Any]]:
         """The rows of SOURCE as dicts; what a reader refuses is a counted skip."""
@@ -149,7 +149,7 @@ class TableForge(BaseForge):
             with parquet_files.parquet(source.path) as rows:
                 yield from rows
             return
-        read = csv_dialects.rows if source.kind == "csv" else readers.jsonl
+        read = csv_dialects.read_csv_rows if source.kind == "csv" else readers.jsonl
         for where, row in read(Path(source.path), told):
             if isinstance(row, dict):
                 yield row
@@ -185,7 +185,7 @@ class TableForge(BaseForge):
 
     @cached_property
     def _task(self) -> Any:
-        return task_of(self.config)
+        return pairs_task(self.config)
 
     def _request(self, pair: Pair) -> Request:
         messages = (("system", REWORD), ("user", prompts.neutral(pair.instruction)))
@@ -197,9 +197,13 @@ class TableForge(BaseForge):
         if not outcome.is_usable:
             return replace(pair, provenance={**pair.provenance, "reworded": str(outcome.fault)})
         said = text.line(outcome.value["question"])
-        if table_questions.values(said) != table_questions.values(pair.instruction):
+        if table_questions.question_values(said) != table_questions.question_values(
+            pair.instruction
+        ):
             return replace(pair, provenance={**pair.provenance, "reworded": "lost_a_value"})
         told = {**pair.provenance, "teacher": outcome.model, "reworded": True,
                 "template": pair.instruction, "prompt_version": VERSION,
                 "prompt_sha256": prompts.prompt_sha256(request)}  # fmt: skip
-        return replace(pair, instruction=said, provenance=jsonio.loads(jsonio.dumps(told)))
+        return replace(
+            pair, instruction=said, provenance=jsonio.parse_json(jsonio.canonical_json(told))
+        )

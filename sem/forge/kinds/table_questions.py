@@ -153,12 +153,15 @@ def aggregate(w: Window) -> list[Answered]:
     for n, values in w.numbers.items():
         name = w.columns[n]
         made += [
-            Answered(f"What is the sum of `{name}` over all rows?", plain(sum(values, Decimal()))),
-            Answered(f"What is the greatest `{name}`?", plain(max(values))),
-            Answered(f"What is the smallest `{name}`?", plain(min(values))),
+            Answered(
+                f"What is the sum of `{name}` over all rows?",
+                plain_decimal(sum(values, Decimal())),
+            ),
+            Answered(f"What is the greatest `{name}`?", plain_decimal(max(values))),
+            Answered(f"What is the smallest `{name}`?", plain_decimal(min(values))),
             Answered(
                 f"What is the mean of `{name}`, rounded to 2 decimals?",
-                rounded(sum(values, Decimal()) / len(values)),
+                round_half_even(sum(values, Decimal()) / len(values)),
             ),
         ]
     return made
@@ -178,7 +181,7 @@ def extreme(w: Window) -> list[Answered]:
     return made
 
 
-def count(w: Window) -> list[Answered]:
+def count_question(w: Window) -> list[Answered]:
     """How many rows have a value, or more than one."""
     made = [
         Answered(f"How many rows have `{w.columns[n]}` equal to `{value}`?", str(times))
@@ -187,12 +190,12 @@ def count(w: Window) -> list[Answered]:
     for n, values in w.numbers.items():
         for limit in sorted(set(values))[1:-1]:
             over = sum(value > limit for value in values)
-            asks = f"How many rows have `{w.columns[n]}` above `{plain(limit)}`?"
+            asks = f"How many rows have `{w.columns[n]}` above `{plain_decimal(limit)}`?"
             made.append(Answered(asks, str(over)))
     return made
 
 
-def grouped(w: Window) -> list[Answered]:
+def grouped_sum(w: Window) -> list[Answered]:
     """The sum of a column over the rows of one group."""
     made = []
     for g in w.groups:
@@ -202,7 +205,7 @@ def grouped(w: Window) -> list[Answered]:
                             Decimal())  # fmt: skip
                 asks = (f"What is the sum of `{w.columns[n]}` where `{w.columns[g]}` is "
                         f"`{value}`?")  # fmt: skip
-                made.append(Answered(asks, plain(total)))
+                made.append(Answered(asks, plain_decimal(total)))
     return made
 
 
@@ -215,7 +218,7 @@ def trend(w: Window) -> list[Answered]:
         name, steps = w.columns[n], [b - a for a, b in pairwise(values)]
         change = values[-1] - values[0]
         asks = f"By how much does `{name}` change from `{times[0]}` to `{times[-1]}`?"
-        made.append(Answered(asks, plain(change)))
+        made.append(Answered(asks, plain_decimal(change)))
         asks = f"Is `{name}` at `{times[-1]}` higher, lower or the same as at `{times[0]}`?"
         made.append(Answered(asks, ("same", "higher", "lower")[(change > 0) - (change < 0)]))
         for word, step in (("greatest rise", max(steps)), ("greatest fall", min(steps))):
@@ -232,25 +235,25 @@ KINDS: dict[str, Callable[[Window], list[Answered]]] = {
     "lookup": lookup,
     "aggregate": aggregate,
     "extreme": extreme,
-    "count": count,
-    "grouped": grouped,
+    "count": count_question,
+    "grouped": grouped_sum,
     "trend": trend,
 }
 
 
-def plain(value: Decimal) -> str:
+def plain_decimal(value: Decimal) -> str:
     """VALUE without an exponent and without zeros at its end."""
     shown = f"{value:f}"
     shown = shown.rstrip("0").rstrip(".") if "." in shown else shown
     return "0" if shown in ("-0", "") else shown
 
 
-def rounded(value: Decimal) -> str:
+def round_half_even(value: Decimal) -> str:
     """VALUE to two decimals, halves to the even one."""
-    return plain(value.quantize(CENT, ROUND_HALF_EVEN))
+    return plain_decimal(value.quantize(CENT, ROUND_HALF_EVEN))
 
 
-def values(question: str) -> Counter[str]:
+def question_values(question: str) -> Counter[str]:
     """The values and numbers in QUESTION, with or without their marks."""
     return Counter(part for match in QUOTED.findall(question) for part in match if part)
 
@@ -261,14 +264,14 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float | Decimal) and Decimal(str(value)).is_finite():
-        return plain(Decimal(str(value)))
+        return plain_decimal(Decimal(str(value)))
     shown = value if isinstance(value, str) else _said(value)
     # A bar would begin another cell, a backtick end a name.
     return text.line(shown).replace("|", "/").replace("`", "'")
 
 
 def _said(value: Any) -> str:
-    return jsonio.dumps(value) if isinstance(value, dict | list) else str(value)
+    return jsonio.canonical_json(value) if isinstance(value, dict | list) else str(value)
 
 
 def _line(cells: Sequence[str]) -> str:

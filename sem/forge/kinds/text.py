@@ -53,12 +53,12 @@ class TextForge(BaseForge):
     @cached_property
     def params(self) -> Any:
         """The checked `params:`."""
-        return settings.build(self.Params, dict(self.config.params), "forge.yaml: params")
+        return settings.build_settings(self.Params, dict(self.config.params), "forge.yaml: params")
 
     @cached_property
     def task(self) -> TaskSpec | None:
         """The TaskSpec that the pairs are for; None in a test without forge.yaml."""
-        return task_of(self.config)
+        return pairs_task(self.config)
 
     def load(self) -> Iterator[Chunk]:
         """Every chunk of every readable document; the rest is in `config.skipped`."""
@@ -71,9 +71,9 @@ class TextForge(BaseForge):
         if ask is None:
             raise SemError(f"{type(self).__name__} needs a teacher", "name one in forge.yaml")
         brief = self.brief()
-        asked = ((chunk, prompts.request(chunk, brief, ask)) for chunk in items)
+        asked = ((chunk, prompts.pairs_request(chunk, brief, ask)) for chunk in items)
         for chunk, request, outcome in ask.answered(asked):
-            made, unusable = prompts.pairs(chunk, request, outcome, brief)
+            made, unusable = prompts.pairs_of_reply(chunk, request, outcome, brief)
             self.config.skipped.extend(row.as_json() for row in unusable)
             yield from made
 
@@ -83,8 +83,10 @@ class TextForge(BaseForge):
 
     def documents(self) -> Iterator[Document]:
         """The readable sources in the order of their names."""
-        for document in documents.read(self.config.raw, self.params.documents, self.skip):
-            if secret_scan.find(document.name):
+        for document in documents.read_documents(
+            self.config.raw, self.params.documents, self.skip
+        ):
+            if secret_scan.find_secrets(document.name):
                 self.skip(Skip(document.name, "file", "secret", "in its name"))
                 continue
             for note in document.notes:
@@ -120,9 +122,9 @@ class TextForge(BaseForge):
         self.config.skipped.append(skip.as_json())
 
     def _chunks(self, document: Document) -> tuple[list[Chunk], Tally]:
-        found = secret_scan.find(document.text)
+        found = secret_scan.find_secrets(document.text)
         whole, beyond = self._shortened(document)
-        pieces = chunks.cut(whole, self.params.chunks, self._tokens)
+        pieces = chunks.cut_chunks(whole, self.params.chunks, self._tokens)
         pieces = replace(pieces, skips=(*pieces.skips, *beyond))
         kept, skips = [], list(pieces.skips)
         for chunk in pieces.chunks:
@@ -158,7 +160,7 @@ class TextForge(BaseForge):
             self.config.notes.append(f"{chunk.document}: {kinds} masked in {chunk.id}")
         text = secret_scan.masked(chunk.text, secrets, chunk.start)
         # A heading goes with every chunk below it, and its secret would, too.
-        above = tuple(secret_scan.masked(h, secret_scan.find(h)) for h in chunk.headings)
+        above = tuple(secret_scan.masked(h, secret_scan.find_secrets(h)) for h in chunk.headings)
         return replace(chunk, text=text, headings=above)
 
     @cached_property
@@ -184,7 +186,7 @@ def _length(spans: list[tuple[int, int]]) -> int:
     return sum(end - start for start, end in spans)
 
 
-def task_of(config: Any) -> TaskSpec | None:
+def pairs_task(config: Any) -> TaskSpec | None:
     """The TaskSpec that CONFIG's pairs are for; SemError when it does not say which of several."""
     if config.settings is None:
         return None

@@ -15,8 +15,13 @@ from sem.forge.reading import docx, html, pdf, plain
 from sem.forge.reading.limits import Reading
 from sem.forge.reading.refusals import Refused, Step, Text
 
-READERS = {"txt": plain.read, "md": plain.read, "html": html.read, "pdf": pdf.read,
-           "docx": docx.read}  # fmt: skip
+READERS = {
+    "txt": plain.read_plain_text,
+    "md": plain.read_plain_text,
+    "html": html.read_html,
+    "pdf": pdf.read_pdf,
+    "docx": docx.read_docx,
+}
 # Of the wall clock; many times the processor time, so that a busy machine rejects nothing.
 WALL_FACTOR = 15
 HEADING = re.compile(r"^#{1,6}[ \t]++(.{1,200}+)", re.M)
@@ -27,9 +32,9 @@ FORBIDDEN = ("socket.", "subprocess.", "os.system", "os.exec", "os.fork", "os.po
              "ftplib.", "smtplib.", "urllib.", "http.", "webbrowser.", "ctypes.")  # fmt: skip
 
 
-def serve() -> None:
+def serve_documents() -> None:
     """Read documents from stdin until it ends; the limits come first. Runs in the worker."""
-    given = frames.read(sys.stdin.buffer) or {}
+    given = frames.read_frame(sys.stdin.buffer) or {}
     limits = Reading(**given["limits"])
     _warm(given["papers"])
     # Libraries map far more than they use: what is resident, and may yet be, is what counts.
@@ -39,11 +44,11 @@ def serve() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     sys.addaudithook(_forbid)
-    frames.write(sys.stdout.buffer, {})
-    while (request := frames.read(sys.stdin.buffer)) is not None:
+    frames.write_frame(sys.stdout.buffer, {})
+    while (request := frames.read_frame(sys.stdin.buffer)) is not None:
         answer = _answer(request, limits)
         _set_timers(0)
-        frames.write(sys.stdout.buffer, answer)
+        frames.write_frame(sys.stdout.buffer, answer)
 
 
 def _warm(papers: str) -> None:
@@ -52,8 +57,8 @@ def _warm(papers: str) -> None:
         import pypdf  # noqa: F401
     if papers == "docx":
         import mammoth  # noqa: F401
-    plain.read("ein Gefäß voller Möglichkeiten".encode("cp1252"), lambda _: None)
-    html.of_page("<p>warm</p>")
+    plain.read_plain_text("ein Gefäß voller Möglichkeiten".encode("cp1252"), lambda _: None)
+    html.page_document_lines("<p>warm</p>")
 
 
 def _forbid(event: str, _: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from xml.parsers import expat
 
 from sem.forge.reading import html
-from sem.forge.reading.refusals import Refused, Step, Text, counted
+from sem.forge.reading.refusals import Refused, Step, Text, count_note
 
 MOST_PARTS = 2_000
 MOST_UNPACKED = 200_000_000  # images included, which are never unpacked
@@ -24,7 +24,7 @@ MOST_SAID = 5  # kinds of what mammoth left out, named in the notes
 PER_MB = 6.0  # mammoth takes so many times what reading a megabyte of text does
 
 
-def read(data: bytes, step: Step) -> Text:
+def read_docx(data: bytes, step: Step) -> Text:
     """The document DATA as lines, headings as Markdown."""
     import mammoth
 
@@ -46,9 +46,9 @@ def read(data: bytes, step: Step) -> Text:
         external_file_access=False,
     )
     step(len(made.value) / 1e6)
-    text = html.of_page(f"<html><body>{made.value}</body></html>")
+    text = html.page_document_lines(f"<html><body>{made.value}</body></html>")
     said = Counter(message.message for message in made.messages).most_common(MOST_SAID)
-    notes = (*counted(images, "images left out"), *(f"{n:,} times: {what}" for what, n in said))
+    notes = (*count_note(images, "images left out"), *(f"{n:,} times: {what}" for what, n in said))
     return Text(text.text, text.title, notes + text.notes)
 
 

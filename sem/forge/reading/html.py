@@ -7,7 +7,7 @@ from sem.core import files
 from sem.dataset.config import Clean, TaskOptions
 from sem.dataset.html import bombs, markup
 from sem.dataset.ingest import charset
-from sem.forge.reading.refusals import Refused, Step, Text, counted
+from sem.forge.reading.refusals import Refused, Step, Text, count_note
 
 # A text is read for what it says: no addresses, and nothing that a reader cannot see.
 OPTIONS = TaskOptions(input="html", links="none", images=0, hidden="drop")
@@ -18,28 +18,28 @@ TICKS = re.compile(r"`{3,}+")
 TIGHT = ("- ", "| ")
 
 
-def read(data: bytes, step: Step) -> Text:
+def read_html(data: bytes, step: Step) -> Text:
     """The page DATA as lines, headings as Markdown."""
     step(len(data) / 1e6)
     decoded = charset.decode(data)
-    made = of_page(decoded.text)
+    made = page_document_lines(decoded.text)
     notes = () if decoded.encoding == "utf-8" else (f"read as {decoded.encoding}",)
-    notes += counted(decoded.replaced, "characters unreadable")
+    notes += count_note(decoded.replaced, "characters unreadable")
     return Text(made.text, made.title, notes + made.notes)
 
 
-def of_page(page: str) -> Text:
+def page_document_lines(page: str) -> Text:
     """PAGE as lines; what it shows twice or hides is left out and counted."""
-    fault = bombs.fault(page, Clean())
+    fault = bombs.page_fault(page, Clean())
     if fault:
         raise Refused(fault.replace("page_", "html_"))
     mark = f"preformatted{files.sha256_text(page)[:12]}"
     bare, blocks = _without_code(page, mark)
     made = markup.simplify(bare, OPTIONS)
     text, lost = _with_code(_spaced(made.text), mark, blocks)
-    notes = counted(made.report.get("repeated_lines", 0), "repeated lines left out")
-    notes += counted(made.report.get("hidden_nodes", 0), "hidden elements left out")
-    notes += counted(lost, "preformatted blocks were not shown")
+    notes = count_note(made.report.get("repeated_lines", 0), "repeated lines left out")
+    notes += count_note(made.report.get("hidden_nodes", 0), "hidden elements left out")
+    notes += count_note(lost, "preformatted blocks were not shown")
     return Text(text, "", notes)
 
 

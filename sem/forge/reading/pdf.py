@@ -4,7 +4,7 @@ import io
 import re
 from typing import Any
 
-from sem.forge.reading.refusals import Refused, Step, Text, counted
+from sem.forge.reading.refusals import Refused, Step, Text, count_note
 
 # `exam-` at a line's end and `ple` on the next; a capital after it may be a name: `Jean-\nPaul`.
 HYPHEN = re.compile(r"(?<=[^\W\d_])(?:-|\u00ad)\r?\n(?=[^\W\d_])")
@@ -12,7 +12,7 @@ A_PAGE = 0.1  # of a megabyte of text: what a page may take on average
 SOFT = "\u00ad"
 
 
-def read(data: bytes, step: Step) -> Text:
+def read_pdf(data: bytes, step: Step) -> Text:
     """The text that DATA draws; a scan draws none and is refused."""
     import pypdf
 
@@ -31,9 +31,9 @@ def read(data: bytes, step: Step) -> Text:
     if empty == len(pages):
         raise Refused("pdf_without_text", f"{len(pages)} pages; recognise its text first (OCR)")
     notes = (
-        *counted(len(pages), "pages"),
-        *counted(empty, "pages hold no text"),
-        *counted(joined, "words joined at a hyphen"),
+        *count_note(len(pages), "pages"),
+        *count_note(empty, "pages hold no text"),
+        *count_note(joined, "words joined at a hyphen"),
     )
     return Text("\n\f".join(pages), _title(reader), notes)
 

@@ -3,7 +3,7 @@
 import io
 
 from sem.dataset.ingest import charset
-from sem.forge.reading.refusals import Refused, Step, Text, counted
+from sem.forge.reading.refusals import Refused, Step, Text, count_note
 
 UNREADABLE_SHARE = 0.01
 FEW = 8  # of either, which a short text may have
@@ -15,7 +15,7 @@ CONTROL = {n: None for n in range(32) if chr(n) not in "\t\n\r\f\x1b"}
 CONTROL_SHARE = 0.01
 
 
-def read(data: bytes, step: Step) -> Text:
+def read_plain_text(data: bytes, step: Step) -> Text:
     """DATA as text; what a page would declare is not asked: a text may be about pages."""
     step(len(data) / 1e6)
     encoding = _encoding(data)
@@ -27,7 +27,7 @@ def read(data: bytes, step: Step) -> Text:
     if replaced > max(FEW, UNREADABLE_SHARE * len(text)):
         raise Refused("undecodable", f"{replaced:,} of {len(text):,} characters, as {encoding}")
     notes = () if encoding.startswith("utf-8") else (f"read as {encoding}",)
-    return Text(text, notes=(*notes, *counted(replaced, "characters unreadable")))
+    return Text(text, notes=(*notes, *count_note(replaced, "characters unreadable")))
 
 
 def _encoding(data: bytes) -> str:

@@ -25,6 +25,6 @@ class Refused(Exception):
         self.detail = detail
 
 
-def counted(count: int, what: str) -> tuple[str, ...]:
+def count_note(count: int, what: str) -> tuple[str, ...]:
     """A note that names COUNT of WHAT; none for nothing."""
     return (f"{count:,} {what}",) if count else ()

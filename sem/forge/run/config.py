@@ -50,7 +50,7 @@ class ForgeSettings:
         if not 1 <= self.pairs_per_chunk <= MOST_PAIRS:
             raise SemError(f"pairs_per_chunk: {self.pairs_per_chunk}", f"write 1 to {MOST_PAIRS}")
         if self.language is not None:
-            language.checked(self.language, "language")
+            language.check_language(self.language, "language")
 
     @property
     def checks(self) -> Quality:
@@ -68,16 +68,16 @@ class Loaded:
     notes: tuple[str, ...] = ()
 
 
-def load(project: Project) -> Loaded:
+def load_forge_config(project: Project) -> Loaded:
     """The forge settings of PROJECT; SemError names the file and the key that does not fit."""
     path = project.configs / f"{FILE}.yaml"
     older = project.configs / f"{OLDER_FILE}.yaml"
     values, notes, where = project.values(FILE), [], path
     if not path.exists() and older.exists():
-        values = _from_older(settings.read(older), older, notes) | values
+        values = _from_older(settings.read_settings_file(older), older, notes) | values
         where = older
     values = _plain(values, notes)
-    made = settings.build(ForgeSettings, values, str(where))
+    made = settings.build_settings(ForgeSettings, values, str(where))
     return Loaded(made, tuple(notes))
 
 

@@ -19,7 +19,7 @@ from sem.dataset.ingest import importers
 from sem.dataset.split import snapshot
 from sem.dataset.store import store_writer
 from sem.forge.base import BaseForge, ForgeConfig, Pair, pair_of
-from sem.forge.checks.pair_quality import Context, Quality, Verdict, sift
+from sem.forge.checks.pair_quality import Context, Quality, Verdict, sift_pairs
 from sem.forge.kinds import plugins
 from sem.forge.run import config as configs
 from sem.forge.run import outputs, selection
@@ -96,8 +96,8 @@ class Job:
                 f"{self.forge.__name__}.checks gives no quality settings",
                 "return replace(quality, …)",
             )
-        context = Context(quality, self.others, asked, self._schemas, outputs.task_of(self))
-        made.verdicts = list(sift(self._pairs(forge, made, progress), context))
+        context = Context(quality, self.others, asked, self._schemas, outputs.default_task(self))
+        made.verdicts = list(sift_pairs(self._pairs(forge, made, progress), context))
         return made
 
     @property
@@ -117,8 +117,8 @@ class Job:
         """What FORGE loads, drawn and counted; an older one gets what it loaded, as it is."""
         items, limit = forge.load(), self.options.limit
         if not hasattr(type(forge), "load_data"):
-            some = selection.draw(items, limit, self.settings.seed, count)
-            some = selection.counted(some, forge.source_of, count)
+            some = selection.draw_items(items, limit, self.settings.seed, count)
+            some = selection.count_items(some, forge.source_of, count)
             return progress(some) if progress else some
         if limit is not None:
             raise SemError(
@@ -162,11 +162,13 @@ class Forged:
     report: Path | None = None
 
 
-def prepare(project: Project, options: Options, at: datetime) -> Prepared:
+def prepare_forge(project: Project, options: Options, at: datetime) -> Prepared:
     """The job of PROJECT and its plan; nothing is sent, and no key is needed."""
-    loaded = configs.load(project)
-    forge = plugins.load(loaded.settings.forge_class, project.root, options.allow_plugins)
-    others = tuple(outputs.others(project, ORIGIN))
+    loaded = configs.load_forge_config(project)
+    forge = plugins.load_forge_class(
+        loaded.settings.forge_class, project.root, options.allow_plugins
+    )
+    others = tuple(outputs.reserved_questions(project, ORIGIN))
     job = Job(project, loaded.settings, forge, options, others, loaded.notes)
     plan = Plan(loaded.settings.teacher.pilot, loaded.settings.seed)
     prepared = Prepared(job, plan, 0, at)
@@ -176,7 +178,7 @@ def prepare(project: Project, options: Options, at: datetime) -> Prepared:
         return not is_known
 
     made = job.pass_over(prepared.teacher(watch, dry=True))
-    selection.check(project, made.count.sources, ORIGIN)
+    selection.check_selection(project, made.count.sources, ORIGIN)
     return Prepared(job, plan, made.count.items, at)
 
 
@@ -191,14 +193,14 @@ def pilot(prepared: Prepared) -> Forecast | None:
         prepared.job.pass_over(asked)
     finally:
         outputs.spent(prepared.job.folder, asked.spending, prepared.at)
-    return cost_forecast.forecast(plan, asked.spending, asked.client.settings.workers)
+    return cost_forecast.forecast_cost(plan, asked.spending, asked.client.settings.workers)
 
 
 def forge(prepared: Prepared, progress: Progress | None = None) -> Forged:
     """Ask, sift and write the pairs of PREPARED; SemError when none of them is left."""
     job, asked = prepared.job, prepared.teacher()
     with _alone(job):
-        files.sweep(job.folder, (".tmp-*",))
+        files.remove_temporary_files(job.folder, (".tmp-*",))
         try:
             made = job.pass_over(asked, progress)
         finally:
@@ -206,7 +208,7 @@ def forge(prepared: Prepared, progress: Progress | None = None) -> Forged:
         forged = Forged(made, asked.spending)
         forged.pairs_sha256 = outputs.write_pairs(job.folder, made)
         if not made.kept:
-            forged.report = outputs.publish(job, asked.name, forged)
+            forged.report = outputs.publish_forge(job, asked.name, forged)
             raise SemError(
                 f"none of {len(made.verdicts):,} pairs is left",
                 f"the reasons are in {forged.report}; the rows of the run before stay",
@@ -225,10 +227,10 @@ def _store(job: Job, made: Made, forged: Forged) -> None:
             "yield a row for each; the rows of the run before stay",
         )
     result = importers.Result()
-    options = importers.Options(task=outputs.task_of(job))
+    options = importers.Options(task=outputs.default_task(job))
     with (
         files.replacing(job.folder / "rejects.jsonl") as rejects,
-        importers.ready(job.project, path, options, result, rejects) as ready,
+        importers.prepare_source_rows(job.project, path, options, result, rejects) as ready,
     ):
         forged.rows = dict(vars(store_writer.exchange(job.project.store, ready, ORIGIN)))
     there = sum(forged.rows.values()) - forged.rows["removed"]
@@ -244,31 +246,33 @@ def _rows(job: Job, made: Made) -> Iterator[dict[str, Any]]:
             if not isinstance(row, Mapping):
                 raise SemError(
                     f"{job.forge.__name__}.format: row {number} is no mapping: {row!r:.80}",
-                    "yield rows as sem.forge.base.row makes them",
+                    "yield rows as sem.forge.base.pair_row makes them",
                 )
             yield {**row, "meta": {**(row.get("meta") or {}), "reference_source": ORIGIN}}
 
 
-def finish(prepared: Prepared, forged: Forged, how: clean.How, progress: Any = None) -> Forged:
+def finish_forge(
+    prepared: Prepared, forged: Forged, how: clean.How, progress: Any = None
+) -> Forged:
     """Clean and cut what was forged; train.jsonl and test.jsonl, forge.json and the report.
 
     The report is written also where cleaning or cutting stops with a SemError.
     """
     job = prepared.job
     with _alone(job):
-        if files.sha256(job.folder / outputs.PAIRS) != forged.pairs_sha256:
+        if files.sha256_file(job.folder / outputs.PAIRS) != forged.pairs_sha256:
             raise Busy(
                 f"another run has replaced the pairs in {job.folder}",
                 "run again when it is done: replies are kept",
             )
         try:
-            cleaned = clean.run(job.project, how, progress)
+            cleaned = clean.clean_store(job.project, how, progress)
             forged.uncleaned = dict(sorted(cleaned.tally.reasons.items()))
-            frozen, _ = snapshot.freeze(job.project, prepared.at)
+            frozen, _ = snapshot.freeze_snapshot(job.project, prepared.at)
             forged.snapshot = frozen.name
             forged.parts = outputs.write_parts(job.project, frozen, job.settings.format)
         finally:
-            forged.report = outputs.publish(job, prepared.teacher(dry=True).name, forged)
+            forged.report = outputs.publish_forge(job, prepared.teacher(dry=True).name, forged)
     return forged
 
 

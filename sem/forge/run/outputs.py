@@ -27,19 +27,19 @@ LISTS = ("examples", "items", "questions", "golden_set")
 TRAIN, TEST = "train.jsonl", "test.jsonl"
 
 
-def others(project: Project, origin: str) -> Iterator[tuple[str, str]]:
+def reserved_questions(project: Project, origin: str) -> Iterator[tuple[str, str]]:
     """(golden or test, question) of what must never be forged, but for rows of ORIGIN itself."""
     golden = (_asked(item, path) for path in _golden(project) for item in _entries(path))
     for text in dict.fromkeys(golden):  # golden.jsonl holds what golden_set.json does
         yield "golden", text
     for path in sorted(project.processed.glob("test.v*.jsonl")):
-        for row in files.rows(path):
+        for row in files.read_rows(path):
             if (row.get("meta") or {}).get("reference_source") != origin:
                 yield "test", str(row["input_text"])
 
 
 def _entries(path: Path) -> list[Any]:
-    value = list(files.rows(path)) if path.suffix == ".jsonl" else files.read_json(path)
+    value = list(files.read_rows(path)) if path.suffix == ".jsonl" else files.read_json(path)
     if isinstance(value, dict):
         value = next((value[name] for name in LISTS if name in value), None)
     if not isinstance(value, list):
@@ -68,7 +68,7 @@ def write_pairs(folder: Path, made: "Made") -> str:
     files.write_rows(folder / PAIRS, (v.as_json() for v in made.kept))
     files.write_rows(folder / DROPPED, (v.as_json() for v in made.verdicts if not v.kept))
     files.write_rows(folder / SKIPPED, made.config.skipped)
-    return files.sha256(folder / PAIRS)
+    return files.sha256_file(folder / PAIRS)
 
 
 def write_parts(project: Project, frozen: Snapshot, form: str) -> dict[str, int]:
@@ -76,7 +76,7 @@ def write_parts(project: Project, frozen: Snapshot, form: str) -> dict[str, int]
 
     def rows(parts: Sequence[str]) -> Iterator[dict[str, Any]]:
         for example in chain.from_iterable(frozen.examples(part) for part in parts):
-            yield conversations.record(example, project.tasks[example.task], form)
+            yield conversations.as_conversation(example, project.tasks[example.task], form)
 
     return {
         TRAIN: files.write_rows(project.processed / TRAIN, rows(("train", "val"))),
@@ -84,7 +84,7 @@ def write_parts(project: Project, frozen: Snapshot, form: str) -> dict[str, int]
     }
 
 
-def task_of(job: "Job") -> str | None:
+def default_task(job: "Job") -> str | None:
     """The task of rows that name none: the one in forge.yaml, else the sem's only one."""
     tasks = job.project.tasks
     return job.settings.task or (next(iter(tasks)) if len(tasks) == 1 else None)
@@ -95,23 +95,23 @@ def spent(folder: Path, spending: Spending, at: datetime) -> None:
     row = {**vars(spending), "faults": dict(sorted(spending.faults.items()))}
     del row["listed_squares"]
     with files.appending(folder / "spending.jsonl") as file:
-        files.append(file, {**row, "at": f"{at:%Y-%m-%dT%H:%M:%SZ}"})
+        files.append_row(file, {**row, "at": f"{at:%Y-%m-%dT%H:%M:%SZ}"})
 
 
-def publish(job: "Job", teacher: str, forged: "Forged") -> Path:
+def publish_forge(job: "Job", teacher: str, forged: "Forged") -> Path:
     """forge.json and the report; the report's path."""
     from sem.forge.run import report
 
-    found = facts(job, teacher, forged)
-    path = report.write(job.project, found, forged.made.verdicts)
-    files.write(job.folder / FACTS, jsonio.pretty(found))
+    found = forge_facts(job, teacher, forged)
+    path = report.write_forge_report(job.project, found, forged.made.verdicts)
+    files.write_file(job.folder / FACTS, jsonio.pretty(found))
     return path
 
 
-def facts(job: "Job", teacher: str, forged: "Forged") -> dict[str, Any]:
+def forge_facts(job: "Job", teacher: str, forged: "Forged") -> dict[str, Any]:
     """forge.json: every count and hash, nothing that differs when the same is run again."""
     made, project = forged.made, job.project
-    settings = jsonio.loads(jsonio.dumps(asdict(job.settings)))
+    settings = jsonio.parse_json(jsonio.canonical_json(asdict(job.settings)))
     documents = {(v.pair.source, v.pair.provenance.get("document_sha256")) for v in made.verdicts}
     listed = sorted([str(name), str(sha)] for name, sha in documents)
     written = [job.folder / name for name in (PAIRS, DROPPED, SKIPPED)]
@@ -144,7 +144,7 @@ def facts(job: "Job", teacher: str, forged: "Forged") -> dict[str, Any]:
         "files": {
             str(path.relative_to(project.processed)): {
                 "rows": sum(1 for _ in path.open("rb")),
-                "sha256": files.sha256(path),
+                "sha256": files.sha256_file(path),
             }
             for path in written
         },

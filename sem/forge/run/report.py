@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from sem.core import files
-from sem.core.markdown import section
+from sem.core.markdown import titled_table
 from sem.core.project import Project
 from sem.dataset.clean import grounding
 from sem.dataset.clean.validation import escape
 from sem.forge.checks.pair_quality import Verdict
-from sem.forge.language import language
+from sem.forge.language import detect_language
 
 NAME = "forge_report"
 TEMPLATE = Path(__file__).with_name("report.html.j2")
@@ -31,14 +31,16 @@ MOST_NOTES = 50
 FILES = ("file", "rows", "sha256")
 
 
-def write(project: Project, facts: dict[str, Any], verdicts: Sequence[Verdict]) -> Path:
+def write_forge_report(
+    project: Project, facts: dict[str, Any], verdicts: Sequence[Verdict]
+) -> Path:
     """Write the report of FACTS and VERDICTS in both forms; the HTML page's path."""
-    found = gather(facts, verdicts)
-    files.write(project.reports / f"{NAME}.md", markdown(found))
-    return files.write(project.reports / f"{NAME}.html", html(found))
+    found = gather_forge_report(facts, verdicts)
+    files.write_file(project.reports / f"{NAME}.md", forge_markdown(found))
+    return files.write_file(project.reports / f"{NAME}.html", forge_html(found))
 
 
-def gather(facts: dict[str, Any], verdicts: Sequence[Verdict]) -> dict[str, Any]:
+def gather_forge_report(facts: dict[str, Any], verdicts: Sequence[Verdict]) -> dict[str, Any]:
     """Everything both forms show: rates, distributions of the kept pairs, samples of both."""
     kept = [verdict for verdict in verdicts if verdict.kept]
     told = [verdict.pair.provenance for verdict in kept]
@@ -71,7 +73,7 @@ def gather(facts: dict[str, Any], verdicts: Sequence[Verdict]) -> dict[str, Any]
             _bar("Kinds", _counted(one.get("kind") for one in told)),
             _bar("Difficulty", _counted(one.get("difficulty") for one in told)),
             _bar("Asked by", _counted(one.get("persona") for one in told)),
-            _bar("Language of the answers", _counted(language(text) for text in answers)),
+            _bar("Language of the answers", _counted(detect_language(text) for text in answers)),
             _bar("Characters of questions", _lengths(v.pair.prompt for v in kept)),
             _bar("Characters of answers", _lengths(answers)),
             _bar("Documents with the most pairs", _counted(v.pair.source for v in kept)[:12]),
@@ -81,7 +83,7 @@ def gather(facts: dict[str, Any], verdicts: Sequence[Verdict]) -> dict[str, Any]
     }
 
 
-def markdown(found: dict[str, Any]) -> str:
+def forge_markdown(found: dict[str, Any]) -> str:
     """The figures as tables, the samples as lists."""
     facts = found["facts"]
     head = (
@@ -116,7 +118,7 @@ def _item(sample: dict[str, Any]) -> str:
     return "  \n".join(lines) + "\n"
 
 
-def html(found: dict[str, Any]) -> str:
+def forge_html(found: dict[str, Any]) -> str:
     """The page, its plots drawn by CSS."""
     from jinja2 import Environment, StrictUndefined
 
@@ -136,7 +138,7 @@ def html(found: dict[str, Any]) -> str:
 
 
 def _table(title: str, columns: Any, rows: Any) -> str:
-    return section(title, columns, ([escape(str(cell)) for cell in row] for row in rows))
+    return titled_table(title, columns, ([escape(str(cell)) for cell in row] for row in rows))
 
 
 def _drawn(verdicts: Iterable[Verdict]) -> list[Verdict]:
@@ -165,7 +167,7 @@ def _some(notes: Sequence[str]) -> list[str]:
 
 
 def _text(verdict: Verdict) -> str:
-    return "\n".join(str(value) for _, value in grounding.leaves(verdict.pair.output))
+    return "\n".join(str(value) for _, value in grounding.scalar_leaves(verdict.pair.output))
 
 
 def _cut(text: str) -> str:

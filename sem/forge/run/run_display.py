@@ -9,13 +9,13 @@ from sem.dataset.clean import clean
 from sem.forge.run import outputs, report
 from sem.forge.run.forge_run import Forged, Prepared
 from sem.forge.teacher import cost_forecast
-from sem.forge.teacher.presets import calls_of
+from sem.forge.teacher.presets import teacher_calls
 from sem.lm.api.calls import TRANSIENT
 
 
-def plan(prepared: Prepared) -> None:
+def print_plan(prepared: Prepared) -> None:
     """Print what would be asked, and what it can cost at most."""
-    found, calls = prepared.plan, calls_of(prepared.job.settings.teacher, dry=True)
+    found, calls = prepared.plan, teacher_calls(prepared.job.settings.teacher, dry=True)
     cap = [f"${calls.max_usd:.2f}"] if calls.max_usd is not None else []
     cap += [f"{calls.max_requests:,} requests"] if calls.max_requests is not None else []
     rows = [
@@ -29,7 +29,7 @@ def plan(prepared: Prepared) -> None:
     ]
     for note in prepared.job.notes:
         console.note(note)
-    console.table(f"Teacher {calls.models[0].model}", ("plan", ""), rows)
+    console.print_table(f"Teacher {calls.models[0].model}", ("plan", ""), rows)
     settings = prepared.job.settings.quality
     extra = [name for name in ("judge", "consistent") if getattr(settings, name)]
     if extra and found.calls:
@@ -51,15 +51,15 @@ def cleaning(at: datetime) -> clean.How:
     return clean.How(today=f"{at:%Y-%m-%d}")
 
 
-def bar(rows: Iterable[Any], count: int) -> Iterator[Any]:
+def cleaning_bar(rows: Iterable[Any], count: int) -> Iterator[Any]:
     """Cleaning's progress."""
-    return console.progress(rows, count, "cleaning")
+    return console.show_progress(rows, count, "cleaning")
 
 
-def result(prepared: Prepared, forged: Forged) -> None:
+def print_result(prepared: Prepared, forged: Forged) -> None:
     """Print what became of the pairs, what it cost and where everything is."""
     facts = files.read_object(prepared.job.folder / outputs.FACTS)
-    console.table(f"Forged {facts['sem']}", ("pairs", "count"), report.rate_rows(facts))
+    console.print_table(f"Forged {facts['sem']}", ("pairs", "count"), report.rate_rows(facts))
     pilot, spent = prepared.piloted, forged.spending
     rows = [
         ("answered before", f"{spent.cached - (pilot.asked - pilot.cached):,}"),
@@ -69,7 +69,7 @@ def result(prepared: Prepared, forged: Forged) -> None:
          f"{pilot.tokens_out + spent.tokens_out:,}"),
         ("cost", cost_forecast.dollars(pilot.usd + spent.usd)),
     ]  # fmt: skip
-    console.table("Spent by this run", ("", ""), rows)
+    console.print_table("Spent by this run", ("", ""), rows)
     unanswered = sum(count for name, count in spent.faults.items() if name in TRANSIENT)
     if unanswered:
         console.note(f"{unanswered:,} calls were not answered: the same command asks them again")

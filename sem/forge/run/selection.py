@@ -22,7 +22,7 @@ class Count:
     sources: set[str] = field(default_factory=set)  # of the items, where the forge tells them
 
 
-def draw(items: Iterable[Any], limit: int | None, seed: int, count: Count) -> Iterator[Any]:
+def draw_items(items: Iterable[Any], limit: int | None, seed: int, count: Count) -> Iterator[Any]:
     """LIMIT of ITEMS in their order, drawn by SEED from all of them; all without a limit."""
     if limit is None:
         yield from items
@@ -37,7 +37,7 @@ def draw(items: Iterable[Any], limit: int | None, seed: int, count: Count) -> It
     yield from (item for _, _, item in sorted(chosen, key=lambda one: one[1]))
 
 
-def counted(
+def count_items(
     items: Iterable[Any], source_of: Callable[[Any], str | None], count: Count
 ) -> Iterator[Any]:
     """ITEMS as they are; COUNT learns how many, and of which sources."""
@@ -49,7 +49,7 @@ def counted(
         yield item
 
 
-def check(project: Project, sources: Set[str], origin: str) -> None:
+def check_selection(project: Project, sources: Set[str], origin: str) -> None:
     """Insufficient when SOURCES cannot fill the parts of a split: nobody need be asked first.
 
     Rows of another origin than ORIGIN may fill them, and without any source it is not known yet.
@@ -60,7 +60,7 @@ def check(project: Project, sources: Set[str], origin: str) -> None:
     is_free = options.group_by == "row" and options.leaks.source != "repair"
     if not sources or len(sources) >= len(wanted) or is_free:
         return
-    if store_writer.others(project.store, origin):
+    if store_writer.count_other_origins(project.store, origin):
         return
     raise Insufficient(
         f"{len(sources)} of {len(wanted)} sources: {', '.join(sorted(sources))} cannot fill "

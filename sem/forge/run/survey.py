@@ -54,9 +54,9 @@ class Survey:
         ]  # fmt: skip
 
 
-def look(project: Project, allow_plugins: bool = False) -> Survey:
+def survey_documents(project: Project, allow_plugins: bool = False) -> Survey:
     """The chunks that PROJECT's documents would be asked about."""
-    loaded = config.load(project)
+    loaded = config.load_forge_config(project)
     given = ForgeConfig(
         project,
         config.raw_folder(project, loaded.settings),
@@ -66,7 +66,9 @@ def look(project: Project, allow_plugins: bool = False) -> Survey:
         settings=loaded.settings,
         notes=list(loaded.notes),
     )
-    forge = plugins.load(loaded.settings.forge_class, project.root, allow_plugins)(given)
+    forge = plugins.load_forge_class(loaded.settings.forge_class, project.root, allow_plugins)(
+        given
+    )
     if not isinstance(forge, TextForge):
         raise SemError(
             f"{loaded.settings.forge_class} makes no chunks of documents",
@@ -79,7 +81,7 @@ def look(project: Project, allow_plugins: bool = False) -> Survey:
     return made
 
 
-def write(project: Project, made: Survey) -> Path:
+def write_chunks(project: Project, made: Survey) -> Path:
     """Write the chunks and what is in none; the path of the chunks."""
     folder = project.processed / "forge"
     rows = [{**vars(chunk), "id": chunk.id} for chunk in made.chunks]

@@ -76,7 +76,9 @@ class Pieces:
         return found
 
 
-def cut(document: Document, settings: Sizes | None = None, tokens: Count | None = None) -> Pieces:
+def cut_chunks(
+    document: Document, settings: Sizes | None = None, tokens: Count | None = None
+) -> Pieces:
     """DOCUMENT as chunks within SETTINGS; TOKENS counts where max_tokens is set."""
     settings = settings or Sizes()
     if settings.max_tokens is not None and tokens is None:

@@ -52,7 +52,9 @@ class WebPage(Document):
     page: str = ""
 
 
-def read(raw: Path, limits: Reading, told: Told, pages: bool = False) -> Iterator[Document]:
+def read_documents(
+    raw: Path, limits: Reading, told: Told, pages: bool = False
+) -> Iterator[Document]:
     """Every readable source below RAW in the order of their names; TOLD hears of the others.
 
     With PAGES each is a WebPage.
@@ -152,7 +154,7 @@ def _read(
     told: Told,
     pages: bool,
 ) -> Document | None:
-    data, reason, detail = content(source.path, limits.max_bytes)
+    data, reason, detail = read_content(source.path, limits.max_bytes)
     digest = sha256(data).hexdigest() if not reason else ""
     if not reason:
         reason, detail = _content_fault(source, data)
@@ -170,7 +172,7 @@ def _read(
     return WebPage(*given, page=made.page or made.text) if pages else Document(*given)
 
 
-def content(path: Path, max_bytes: int) -> tuple[bytes, str, str]:
+def read_content(path: Path, max_bytes: int) -> tuple[bytes, str, str]:
     """(bytes, reason, detail) of the file at PATH; what its name told is checked again."""
     try:
         # NOFOLLOW and NONBLOCK: the file may have become a link or a pipe since it was listed.

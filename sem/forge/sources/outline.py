@@ -65,7 +65,7 @@ def atoms(text: str, fits: Fits, grain: int) -> list[Atom]:
     """
     made: list[Atom] = []
     above: tuple[tuple[int, str], ...] = ()
-    for block in blocks(text):
+    for block in outline_blocks(text):
         titles = tuple(title for _, title in above)
         if block.kind == "heading":
             above = (*((n, t) for n, t in above if n < block.level), (block.level, block.title))
@@ -92,7 +92,7 @@ def _strength(block: Block, text: str, made: list[Atom]) -> int:
     return BLOCK if block.kind in ("text", "code") or is_apart else PART
 
 
-def blocks(text: str) -> Iterator[Block]:
+def outline_blocks(text: str) -> Iterator[Block]:
     """TEXT as blocks without a gap; blank lines belong to the block before them."""
     reader = _Reader(text)
     for match in LINE.finditer(text):

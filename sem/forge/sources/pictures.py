@@ -25,7 +25,7 @@ class Head:
     height: int
 
 
-def head(data: bytes) -> Head | None:
+def picture_head(data: bytes) -> Head | None:
     """Kind and dimensions of the picture DATA; None when its header is broken or unknown."""
     try:
         for start, read in (

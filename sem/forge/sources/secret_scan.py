@@ -78,7 +78,7 @@ PLACEHOLDER = re.compile(
 MIN_BITS = 2.8  # of Shannon entropy a letter; English words have about 2.5 at that length
 
 
-def find(text: str) -> list[Found]:
+def find_secrets(text: str) -> list[Found]:
     """The secrets in TEXT, by place; spans that touch are one."""
     spans = sorted(_all(text), key=lambda found: (found.start, -found.end))
     made: list[Found] = []
@@ -134,7 +134,7 @@ def _keys(text: str) -> Iterator[Found]:
 
 def _own(text: str) -> Iterator[Found]:
     """Values of this machine's variables that are named like secrets."""
-    for value in redact.secrets():
+    for value in redact.known_secrets():
         start = text.find(value)
         while start >= 0:
             yield Found("a variable's value", start, start + len(value))

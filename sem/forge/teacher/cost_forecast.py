@@ -109,7 +109,7 @@ def dollars(usd: float) -> str:
     return f"${usd:,.2f}" if usd >= 1 or not usd else f"${usd:.4f}"
 
 
-def forecast(plan: Plan, spent: Spending, workers: int) -> Forecast:
+def forecast_cost(plan: Plan, spent: Spending, workers: int) -> Forecast:
     """The rest of PLAN at what its pilot SPENT.
 
     A prediction interval for the sum of the calls that are left: mean ± t · s · √(m + m²/n),

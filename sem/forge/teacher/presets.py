@@ -70,7 +70,7 @@ def of_settings(given: str | TeacherSettings) -> TeacherSettings:
     return TeacherSettings(preset=given) if isinstance(given, str) else given
 
 
-def calls_of(settings: TeacherSettings, dry: bool = False) -> Calls:
+def teacher_calls(settings: TeacherSettings, dry: bool = False) -> Calls:
     """The client's settings that SETTINGS stand for; DRY: without a key, nothing will be sent."""
     calls = settings.calls or PRESETS[settings.preset or "cheap"]
     models = tuple(_provider(provider, settings) for provider in calls.models)

@@ -70,7 +70,7 @@ class Brief:
         if not 1 <= self.pairs <= 50:
             raise SemError(f"pairs_per_chunk {self.pairs}", "write a number from 1 to 50")
         for reference in shape.references(self.answer):
-            if schemas.follow(reference, self.answer) is None:
+            if schemas.follow_reference(reference, self.answer) is None:
                 raise SemError(
                     f"io_schema of {self.task or 'the task'} holds $ref {reference!r}, which "
                     "points nowhere",
@@ -100,7 +100,7 @@ class Unusable:
         return dict(vars(self))
 
 
-def request(chunk: Chunk, brief: Brief, teacher: Teacher) -> Request:
+def pairs_request(chunk: Chunk, brief: Brief, teacher: Teacher) -> Request:
     """The request for the pairs of CHUNK: the same chunk, brief and seed give the same text."""
     drawn = angles(chunk, brief.pairs, brief.diversity, brief.seed)
     # The code is made from the text that would have to hold it.
@@ -118,7 +118,7 @@ def request(chunk: Chunk, brief: Brief, teacher: Teacher) -> Request:
         form=_form(brief),
     )
     messages = (("system", SYSTEM.format(code=code)), ("user", text))
-    return teacher.request(messages, schema(brief), VERSION)
+    return teacher.request(messages, pairs_schema(brief), VERSION)
 
 
 def neutral(text: str) -> str:
@@ -135,7 +135,7 @@ def _plain(text: str) -> str:
     return " ".join(neutral(text).split())[:2_000]
 
 
-def schema(brief: Brief) -> dict[str, Any]:
+def pairs_schema(brief: Brief) -> dict[str, Any]:
     """The form of a reply: pairs and nothing else; bounded, or a small model repeats itself."""
     texts = {name: {"type": "string", "maxLength": 2_000} for name in ("question", "quote")}
     place = "/properties/pairs/items/properties/answer"
@@ -162,7 +162,7 @@ def _form(brief: Brief) -> str:
     made = made.replace("ANSWER", answer)
     if brief.shape is None:
         return made
-    return f"{made}, where an answer is JSON of this schema: {jsonio.dumps(brief.shape)}"
+    return f"{made}, where an answer is JSON of this schema: {jsonio.canonical_json(brief.shape)}"
 
 
 def prompt_sha256(request: Request) -> str:
@@ -170,7 +170,7 @@ def prompt_sha256(request: Request) -> str:
     return files.sha256_json([list(message) for message in request.messages])
 
 
-def pairs(
+def pairs_of_reply(
     chunk: Chunk, request: Request, outcome: Outcome, brief: Brief
 ) -> tuple[list[Pair], list[Unusable]]:
     """The pairs in OUTCOME with their provenance, and what of it is unusable.

@@ -43,7 +43,7 @@ ANSWERED = {
 }
 
 
-def judge(pair: Pair, answer: str, teacher: Teacher) -> Request:
+def support_request(pair: Pair, answer: str, teacher: Teacher) -> Request:
     """Whether the passage of PAIR supports its ANSWER, and that its question."""
     parts = {"PASSAGE": _passage(pair), "QUESTION": pair.prompt, "ANSWER": answer}
     return _request(JUDGE, parts, JUDGED, JUDGE_VERSION, teacher)
@@ -55,7 +55,7 @@ def again(pair: Pair, teacher: Teacher) -> Request:
     return _request(AGAIN, parts, ANSWERED, AGAIN_VERSION, teacher)
 
 
-def judged(outcome: Outcome) -> tuple[Any, str | None]:
+def read_support(outcome: Outcome) -> tuple[Any, str | None]:
     """What to write down of a judge's OUTCOME, and why the pair is dropped, if it is."""
     if not outcome.is_usable:
         return outcome.fault, "judge_unusable"
@@ -65,7 +65,7 @@ def judged(outcome: Outcome) -> tuple[Any, str | None]:
     return True, None
 
 
-def agreed(outcome: Outcome, answer: str, least: float) -> tuple[Any, str | None]:
+def answer_agreement(outcome: Outcome, answer: str, least: float) -> tuple[Any, str | None]:
     """The token F1 of ANSWER and a second one, and why the pair is dropped, if it is."""
     if not outcome.is_usable:
         return outcome.fault, "second_unusable"

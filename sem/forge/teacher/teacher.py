@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from sem.core import files
 from sem.core.errors import SemError
-from sem.forge.teacher.presets import TeacherSettings, calls_of, of_settings
+from sem.forge.teacher.presets import TeacherSettings, of_settings, teacher_calls
 from sem.lm.api import calls
 from sem.lm.api.calls import UNUSABLE, Outcome, Request
 from sem.lm.api.client import Client
@@ -77,7 +77,7 @@ class Journal:
         self._known: dict[str, dict[str, str]] = {}
         if path.exists():
             with files.appending(path):  # a torn last line of a killed writer is cut
-                rows = list(files.rows(path))
+                rows = list(files.read_rows(path))
             if not all(isinstance(row, dict) and row.keys() >= self.KEYS for row in rows):
                 raise SemError(f"{path}: damaged", "delete it: such replies are asked for again")
             self._known = {row["key"]: row for row in rows}
@@ -92,7 +92,7 @@ class Journal:
         row = {"key": key, "fault": outcome.fault, "detail": outcome.detail}
         with self._lock, files.appending(self.path) as file:
             self._known[key] = row
-            files.append(file, row)
+            files.append_row(file, row)
 
 
 class Teacher:
@@ -111,8 +111,8 @@ class Teacher:
         self._last = ""  # what the server did wrong last
         self._opened: Client | None = None
         self._journal, self._watch = journal, watch
-        self._models = calls_of(settings, dry=True).models
-        self._workers = calls_of(settings, dry=True).workers
+        self._models = teacher_calls(settings, dry=True).models
+        self._workers = teacher_calls(settings, dry=True).workers
 
     @property
     def name(self) -> str:
@@ -221,7 +221,7 @@ def teacher(
     it says True to is left out. DRY: no key is needed.
     """
     settings = of_settings(given)
-    calls = calls_of(settings, dry)
+    calls = teacher_calls(settings, dry)
 
     def client() -> Client:
         return Client(calls, root / calls.ledger, "forge", at)

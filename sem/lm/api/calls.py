@@ -142,7 +142,7 @@ class Spending:
             self.faults[outcome.fault] = self.faults.get(outcome.fault, 0) + 1
 
 
-def read(text: str, request: Request) -> tuple[Any, str | None, str]:
+def read_reply_value(text: str, request: Request) -> tuple[Any, str | None, str]:
     """The value in TEXT as REQUEST wants it, else a fault and what is wrong with it."""
     if request.schema is None:
         return text, (None if text.strip() else "empty"), "an empty text"
@@ -156,7 +156,7 @@ def read(text: str, request: Request) -> tuple[Any, str | None, str]:
     wrong = _echo_faults(value, request.echo)
     if wrong:
         return None, "wrong_echo", wrong
-    found = schema.problems(value, request.schema, limit=3)
+    found = schema.schema_problems(value, request.schema, limit=3)
     return (None, "wrong_schema", "; ".join(found)[:300]) if found else (value, None, "")
 
 

@@ -131,7 +131,7 @@ class Client:
         body = self.ledger.reply(key)
         if not isinstance(body, dict) or not isinstance(body.get("text"), str):
             return None
-        value, fault, _ = calls.read(body["text"], request)
+        value, fault, _ = calls.read_reply_value(body["text"], request)
         if fault:
             return None
         counts = {name: int(body.get(name) or 0) for name in ("tokens_in", "tokens_out")}
@@ -202,7 +202,7 @@ class Client:
         body = None
         if outcome.is_usable:
             counts = {"tokens_in": outcome.tokens_in, "tokens_out": outcome.tokens_out}
-            body = jsonio.dumps({"text": outcome.text, **counts})
+            body = jsonio.canonical_json({"text": outcome.text, **counts})
         self.ledger.settle(number, tokens, pico, outcome.fault, body)
         return replace(outcome, usd=pico / PICO)
 
@@ -211,7 +211,7 @@ class Client:
     ) -> Outcome:
         began = time.perf_counter()
         form = provider.response_format(request.schema)
-        line = wire.begin(self.settings.timeout_s, lambda: self.ledger.sent(number))
+        line = wire.begin_wire(self.settings.timeout_s, lambda: self.ledger.sent(number))
         try:
             said = _door().completion(
                 model=provider.model,
@@ -265,7 +265,7 @@ def _key_of(provider: Provider) -> str | None:
             f"{provider.key_env} is not set: the key of {provider.model}",
             "export it, or write it to .env",
         )
-    redact.register(key)
+    redact.mask_secret(key)
     return key
 
 
@@ -276,8 +276,8 @@ def _door() -> Any:
 
     litellm.suppress_debug_info = True
     litellm.telemetry = False
-    litellm.client_session = wire.client()
-    redact.watch("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "openai", "httpx")
+    litellm.client_session = wire.wire_client()
+    redact.redact_loggers("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "openai", "httpx")
     return litellm
 
 

@@ -140,7 +140,7 @@ class Ledger:
         if row is None or files.sha256_text(row[0]) != row[1]:
             return None
         try:
-            return jsonio.loads(row[0])
+            return jsonio.parse_json(row[0])
         except ValueError:
             return None
 

@@ -21,7 +21,7 @@ MASK = "[key]"
 _registered: set[str] = set()
 
 
-def register(value: str) -> None:
+def mask_secret(value: str) -> None:
     """Mask `value` from now on in every text; called wherever a key is read."""
     if len(value.strip()) >= SHORTEST:
         _registered.add(value.strip())
@@ -29,13 +29,13 @@ def register(value: str) -> None:
 
 def redacted(text: str) -> str:
     """Return `text` without the value of any secret and without what looks like a key."""
-    for value in secrets():
+    for value in known_secrets():
         for spelling in _spellings(value):
             text = text.replace(spelling, MASK)
     return SHAPES.sub(MASK, text)
 
 
-def secrets() -> list[str]:
+def known_secrets() -> list[str]:
     """Return the registered keys and the values of secret-looking variables, longest first.
 
     A variable may also name a file (`CREDENTIALS=/etc/x.json`): a path is masked only where it
@@ -69,7 +69,7 @@ class Redacting(logging.Filter):
         return True
 
 
-def watch(*names: str) -> None:
+def redact_loggers(*names: str) -> None:
     """Redact what the loggers called NAMES say."""
     for name in names:
         logger = logging.getLogger(name)

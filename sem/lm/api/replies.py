@@ -24,7 +24,7 @@ def of_reply(said: Any, request: Request) -> Outcome:
     if choice.finish_reason != "stop":
         fault = "filtered" if choice.finish_reason == "content_filter" else "length"
         return Outcome(text, fault=fault, detail=f"finished by {choice.finish_reason}", **counts)
-    value, fault, detail = calls.read(text, request)
+    value, fault, detail = calls.read_reply_value(text, request)
     return Outcome(text, value, fault, redact.redacted(detail), **counts)
 
 

@@ -38,13 +38,13 @@ class Wire:
 _here = threading.local()
 
 
-def begin(timeout_s: float, sent: Callable[[], None] | None = None) -> Wire:
+def begin_wire(timeout_s: float, sent: Callable[[], None] | None = None) -> Wire:
     """A fresh Wire for the next exchange of this thread; SENT is called as the request leaves."""
     _here.wire = Wire(timeout_s, sent=sent)
     return _here.wire
 
 
-def client() -> Any:
+def wire_client() -> Any:
     """Return an httpx client whose exchanges are noted and limited.
 
     Each exchange begins with `begin` in the same thread. Proxies of the environment hold.

@@ -178,7 +178,7 @@ class Chat:
     @cached_property
     def spelling(self) -> Spelling | None:
         """How characters are written that an encoder-decoder's tokenizer does not know."""
-        return None if self.turns else spellings.of(self.tokenizer)
+        return None if self.turns else spellings.spelling_of(self.tokenizer)
 
     @cached_property
     def _special(self) -> dict[str, int]:
@@ -214,10 +214,10 @@ class Chat:
 def load_of(project: Project) -> Chat:
     """Return the Chat of `project`'s base model, with the renderer that its train.yaml names."""
     renderer = project.setting("train", "renderer", renderers.TEMPLATE)
-    return load(weights.base_of(project).folder, renderer)
+    return load_chat(weights.base_of(project).folder, renderer)
 
 
-def load(folder: Path, renderer: str = renderers.TEMPLATE) -> Chat:
+def load_chat(folder: Path, renderer: str = renderers.TEMPLATE) -> Chat:
     """Return the Chat of the model in `folder`, with turns by `renderer` (`template`, `plan`).
 
     The tokenizer's template is asked first what it does (`turns.pin_template`); SemError when it
@@ -225,7 +225,7 @@ def load(folder: Path, renderer: str = renderers.TEMPLATE) -> Chat:
     """
     from transformers import AutoTokenizer
 
-    renderers.check(renderer)
+    renderers.check_renderer(renderer)
     encodes = models.encodes(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if encodes:
@@ -233,7 +233,7 @@ def load(folder: Path, renderer: str = renderers.TEMPLATE) -> Chat:
             raise SemError("an encoder-decoder has no turns", renderers.INSTEAD)
         return Chat(tokenizer, turns=False)
     if renderer == renderers.PLAN:
-        tokenizer.chat_template = renderers.plan(tokenizer, _plan_end(tokenizer))
+        tokenizer.chat_template = renderers.plan_template(tokenizer, _plan_end(tokenizer))
     elif tokenizer.chat_template:
         tokenizer.chat_template = renderers.pin_template(tokenizer)
     else:

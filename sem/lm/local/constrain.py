@@ -26,8 +26,8 @@ def grammar(schema_text: str) -> str:
     """Return the grammar of a JSON Schema; SemError when no decoder can hold to it."""
     from llguidance import LLMatcher
 
-    root = jsonio.loads(schema_text)
-    text = jsonio.dumps(ordered(root, root))
+    root = jsonio.parse_json(schema_text)
+    text = jsonio.canonical_json(ordered(root, root))
     compiled = LLMatcher.grammar_from_json_schema(text, overrides=OPTIONS)
     failed, messages = LLMatcher.validate_grammar_with_warnings(compiled)
     if failed:
@@ -51,7 +51,7 @@ def ordered(kind: Any, root: Any) -> Any:
     parts = kind.get("allOf")
     sides = [kind, *parts] if isinstance(parts, list) else []
     is_open = bool(sides) and all("additionalProperties" not in side for side in sides)
-    held = shape.resolve(kind, root) if is_open or "unevaluatedProperties" in kind else None
+    held = shape.resolve_shape(kind, root) if is_open or "unevaluatedProperties" in kind else None
     if held and held.get("properties") and not {"allOf", "anyOf"} & held.keys():
         kind = held
     return {key: ordered(inner, root) for key, inner in kind.items()}

@@ -12,7 +12,7 @@ from sem.core import files
 from sem.core.errors import SemError
 
 
-def load(folder: Path, dtype: str, device: str = "cpu", **options: Any) -> Any:
+def load_model(folder: Path, dtype: str, device: str = "cpu", **options: Any) -> Any:
     """Load the model in `folder` in eval mode; safetensors only, no remote code.
 
     A causal model, or the sequence-to-sequence one that its config.json says. `options`: further
@@ -83,7 +83,7 @@ def _attention(folder: Path) -> str | None:
     return None if encodes(folder) else "sdpa"
 
 
-def merged(model: Any, adapter: Path) -> Any:
+def merge_adapter(model: Any, adapter: Path) -> Any:
     """MODEL with what was trained in ADAPTER (LoRA, DoRA or every weight), in place."""
     import torch
     from safetensors import safe_open
@@ -253,6 +253,6 @@ def adapter_misfit(model: Any, adapter: Path) -> str:
     return f"{other[0]} does not fit this model" if other else ""
 
 
-def save(model: Any, folder: Path) -> None:
+def save_weights(model: Any, folder: Path) -> None:
     """Write MODEL's weights as one safetensors file with its config into FOLDER."""
     model.save_pretrained(folder, max_shard_size="100GB")

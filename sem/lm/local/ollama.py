@@ -32,7 +32,9 @@ def write_modelfile(chat: Chat, max_tokens: int, prompts: Sequence[Texts] = ()) 
         raise _refusal("an encoder-decoder has no turns")
     template = _template(chat)
     for system, user in (*SAMPLES, *prompts):
-        if render(template, system, user) != _without_bos(chat, chat.prompt_text(system, user)):
+        if render_modelfile_template(template, system, user) != _without_bos(
+            chat, chat.prompt_text(system, user)
+        ):
             raise _refusal("the chat template does more than put texts into places")
     parameters = [
         "PARAMETER temperature 0",
@@ -55,7 +57,7 @@ def describe_runtimes(chat: Chat, max_tokens: int, prompts: Sequence[Texts]) -> 
     return "for Transformers, vLLM and Ollama"
 
 
-def render(template: str, system: str, user: str) -> str:
+def render_modelfile_template(template: str, system: str, user: str) -> str:
     """Return what Ollama makes of `template`, one that this module wrote."""
     if template.startswith(_IF):
         with_system, _, without = template.removeprefix(_IF).partition(_ELSE)

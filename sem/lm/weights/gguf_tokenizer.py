@@ -56,7 +56,7 @@ def end_ids(gguf: Gguf) -> list[int]:
     return list(dict.fromkeys([special_ids(gguf)["eos_token_id"], *turns]))
 
 
-def save(gguf: Gguf, folder: Path) -> dict[str, Any]:
+def save_gguf_tokenizer(gguf: Gguf, folder: Path) -> dict[str, Any]:
     """Write FOLDER/tokenizer.json; the content of the tokenizer_config.json beside it."""
     from tokenizers import AddedToken
 

@@ -12,7 +12,7 @@ WANTED = ["*.safetensors", "*.json", "*.model", "*.jinja"]
 SUBFOLDERS = ["*/*"]  # other formats of the same weights live there
 
 
-def download(name: str, commit: str, folder: Path) -> None:
+def download_model(name: str, commit: str, folder: Path) -> None:
     """Fetch the hub model NAME at COMMIT into FOLDER; SemError when the hub gives it not."""
     if os.environ.get("SEM_OFFLINE") == "1":
         raise SemError(f"{name}@{commit} is not on this disk", "unset SEM_OFFLINE to fetch it")

@@ -52,7 +52,7 @@ TOKENIZER = {
 }
 
 
-def convert(folder: Path) -> None:
+def convert_onnx(folder: Path) -> None:
     """Write config and weights of the ONNX pair in FOLDER beside its tokenizer.json."""
     import torch
     from safetensors.torch import save_file
@@ -71,7 +71,7 @@ def convert(folder: Path) -> None:
         ("generation_config.json", SPECIAL),
         ("tokenizer_config.json", TOKENIZER),
     ):
-        files.write(folder / name, jsonio.pretty(content))
+        files.write_file(folder / name, jsonio.pretty(content))
 
 
 def _weights(path: Path, theirs: str, ours: str) -> dict[str, Any]:

@@ -7,9 +7,9 @@ from sem.core.errors import SemError
 from sem.lm.weights import weights
 
 
-def resolve(named: dict[str, Any], root: Path) -> weights.Weights:
+def resolve_pinned_base(named: dict[str, Any], root: Path) -> weights.Weights:
     """The weights of NAMED (`base_model` of run.json); SemError when the revision differs."""
-    base = weights.resolve(named["base_model_id"], root)
+    base = weights.resolve_weights(named["base_model_id"], root)
     if base.revision != named["revision"]:
         raise SemError(
             f"base model {named['base_model_id']} is at {base.revision}, "
@@ -19,7 +19,7 @@ def resolve(named: dict[str, Any], root: Path) -> weights.Weights:
     return base
 
 
-def describe(base_model_id: str, base: weights.Weights) -> dict[str, Any]:
+def describe_base(base_model_id: str, base: weights.Weights) -> dict[str, Any]:
     """What run.json and the package record of BASE."""
     return {
         "base_model_id": base_model_id,

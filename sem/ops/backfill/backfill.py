@@ -60,12 +60,12 @@ class Settled:
     is_final: bool = False  # trying again would not help
 
 
-def path(project: Project) -> Path:
+def queue_path(project: Project) -> Path:
     """The file of PROJECT's queue."""
     return project.root / "data" / project.sem / FILE
 
 
-def run(desk: Desk) -> Counter[str]:
+def run_backfill(desk: Desk) -> Counter[str]:
     """Work until nothing is left that this worker can do; what it did, counted."""
     for kind in touched.KINDS:
         if kind == touched.RELABEL and desk.model is None:
@@ -74,7 +74,7 @@ def run(desk: Desk) -> Counter[str]:
             for settled in ACTS[kind](desk, items):
                 _settle(desk, settled)
     desk.done["put into clean.jsonl"] += _patient(
-        desk, lambda: placing.place(desk.project, desk.queue, desk.clock())
+        desk, lambda: placing.place_results(desk.project, desk.queue, desk.clock())
     )
     return desk.done
 
@@ -124,7 +124,7 @@ def _digest(reference: str | None) -> str:
 
 
 def _migrate(desk: Desk, items: Sequence[Item]) -> Iterator[Settled]:
-    rows, listed = _rows(desk, items), migrate.load(desk.project)
+    rows, listed = _rows(desk, items), migrate.load_migrations(desk.project)
     changes, settled = [], []
     for item in items:
         row, steps = rows.get(item.work.row), listed.get(item.work.task)
@@ -145,7 +145,7 @@ def _migrate(desk: Desk, items: Sequence[Item]) -> Iterator[Settled]:
 
 
 def _update(desk: Desk, changes: Sequence[store_writer.Change]) -> None:
-    _patient(desk, lambda: store_writer.update(desk.project.store, changes))
+    _patient(desk, lambda: store_writer.update_store_rows(desk.project.store, changes))
 
 
 def _patient(desk: Desk, act: Callable[[], Any]) -> Any:
@@ -162,7 +162,7 @@ def _patient(desk: Desk, act: Callable[[], Any]) -> Any:
 
 def _relabel(desk: Desk, items: Sequence[Item]) -> Iterator[Settled]:
     rows = _rows(desk, items)
-    inputs = placing.inputs(desk.project, set(rows))
+    inputs = placing.cleaned_inputs(desk.project, set(rows))
     by_task: dict[str, list[tuple[Item, RawRow]]] = {}
     for item in items:
         if item.work.row in rows:
@@ -178,7 +178,7 @@ def _relabel(desk: Desk, items: Sequence[Item]) -> Iterator[Settled]:
                 desk.model = None  # nothing more can be paid for; the rest stays queued
                 continue
             try:
-                change = relabel.change(item, row, outcome, spec, desk.at)
+                change = relabel.relabelled_change(item, row, outcome, spec, desk.at)
             except relabel.Wrong as error:
                 yield Settled(item, fault=str(error))
                 continue
@@ -188,16 +188,16 @@ def _relabel(desk: Desk, items: Sequence[Item]) -> Iterator[Settled]:
 
 def _reclean(desk: Desk, items: Sequence[Item]) -> Iterator[Settled]:
     rows = _rows(desk, items)
-    before = placing.lines(desk.project, {item.work.row for item in items})
+    before = placing.clean_lines(desk.project, {item.work.row for item in items})
     settings = desk.project.settings("dataset", Dataset).clean
-    stones = tombstones.load(desk.project).as_json()
+    stones = tombstones.load_tombstones(desk.project).as_json()
     day = f"{desk.at:%Y-%m-%d}"
     plan = Plan(settings, desk.project.tasks, 0.0, desk.tokenizer, day, stones)
     made = {one.id: one.made for one in engine.local(iter(rows.values()), plan)}
     for item in items:
         name = item.work.row
         was = before.get(name)
-        result = placing.result(made.get(name), was)
+        result = placing.placed_result(made.get(name), was)
         old = None if was is None else _digest(was)
         yield Settled(item, old, _digest(result), result)
 

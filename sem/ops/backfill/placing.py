@@ -17,43 +17,45 @@ MOST = 20_000  # results that are held in memory and placed in one pass
 GONE = "gone"  # the row is no longer in the store
 
 
-def lines(project: Project, names: Set[str]) -> dict[str, str]:
+def clean_lines(project: Project, names: Set[str]) -> dict[str, str]:
     """The lines of clean.jsonl whose ids are NAMES."""
     path = project.processed / clean.NAME
     if not path.exists():
         return {}
     with path.open("r", encoding="utf-8", newline="\n") as file:
-        found = ((jsonio.loads(line)["id"], line.rstrip("\n")) for line in file)
+        found = ((jsonio.parse_json(line)["id"], line.rstrip("\n")) for line in file)
         return {name: line for name, line in found if name in names}
 
 
-def inputs(project: Project, names: Set[str]) -> dict[str, str]:
+def cleaned_inputs(project: Project, names: Set[str]) -> dict[str, str]:
     """The cleaned inputs of the rows NAMES, by id; rows that were rejected have none."""
-    return {n: jsonio.loads(line)["input_text"] for n, line in lines(project, names).items()}
+    return {
+        n: jsonio.parse_json(line)["input_text"] for n, line in clean_lines(project, names).items()
+    }
 
 
-def result(made: Made | None, before: str | None) -> str:
+def placed_result(made: Made | None, before: str | None) -> str:
     """What MADE of a row is to be put in place of the line BEFORE, as one line of JSON."""
     if made is None:
-        return jsonio.dumps({"reason": GONE})
+        return jsonio.canonical_json({"reason": GONE})
     if made.reason is not None:
         rejected = {"task": made.task, "reason": made.reason, "detail": made.detail}
-        return jsonio.dumps(rejected)
-    row = jsonio.loads(made.line)
-    near = jsonio.loads(before)["meta"].get("near") if before else None
+        return jsonio.canonical_json(rejected)
+    row = jsonio.parse_json(made.line)
+    near = jsonio.parse_json(before)["meta"].get("near") if before else None
     if near is not None:  # which cluster it is of is found by the next whole cleaning
         row["meta"]["near"] = near
-    return jsonio.dumps(row)
+    return jsonio.canonical_json(row)
 
 
-def place(project: Project, queue: Queue, now: float) -> int:
+def place_results(project: Project, queue: Queue, now: float) -> int:
     """Put the results that wait in QUEUE into PROJECT's clean set; how many there were."""
     count = 0
     folder = project.processed
     if not (folder / clean.FACTS).exists():
         return 0
     while found := queue.results(MOST):
-        made = {name: jsonio.loads(line) for name, (_, line) in found.items()}
+        made = {name: jsonio.parse_json(line) for name, (_, line) in found.items()}
         with files.lock(folder / ".clean.lock", str(folder / clean.NAME)):
             kept = {n: row for n, row in made.items() if "reason" not in row}
             refused = {
@@ -84,23 +86,23 @@ def _others(path: Path, replaced: Set[str]) -> Iterator[tuple[str, bytes]]:
     if path.exists():
         with path.open("rb") as file:
             for line in file:
-                name = jsonio.loads(line.decode("utf-8")).get("id") or ""
+                name = jsonio.parse_json(line.decode("utf-8")).get("id") or ""
                 if name not in replaced:
                     yield name, line
 
 
 def _line(row: Any) -> bytes:
-    return (jsonio.dumps(row) + "\n").encode("utf-8")
+    return (jsonio.canonical_json(row) + "\n").encode("utf-8")
 
 
 def _say(project: Project, rows: int, queue: Queue, now: float) -> None:
     """Let clean.json say what is there; the new cleaner only when every row went through it."""
     path = project.processed / clean.FACTS
     facts: Any = state.read_state(path, state.CleanFacts)
-    facts |= {"sha256": files.sha256(project.processed / clean.NAME), "rows": rows}
+    facts |= {"sha256": files.sha256_file(project.processed / clean.NAME), "rows": rows}
     counts = queue.counts(now)
     states = ("queued", "leased", "failed")
     if not any(counts.get((RECLEAN, state)) for state in states):
         facts["cleaner"] = markup.FINGERPRINT
-        facts["store_sha256"] = files.sha256(project.store)
-    files.write(path, jsonio.pretty(facts))
+        facts["store_sha256"] = files.sha256_file(project.store)
+    files.write_file(path, jsonio.pretty(facts))

@@ -22,11 +22,11 @@ class Wrong(Exception):
     """The model's answer cannot be used; it says why."""
 
 
-def client(project: Project, settings: Backfill, at: datetime) -> Client | None:
+def relabel_client(project: Project, settings: Backfill, at: datetime) -> Client | None:
     """The client of backfill.yaml's models, else of the judge's; None when neither names one."""
     calls = settings.calls
     if not calls.models:
-        calls = judge_config.load(project).calls
+        calls = judge_config.load_judge_config(project).calls
     if not calls.models:
         return None
     return Client(calls, project.root / calls.ledger, "backfill", at)
@@ -56,24 +56,26 @@ def ask(
         yield *rows[number], outcome
 
 
-def change(item: Item, row: RawRow, outcome: Outcome, spec: TaskSpec, at: datetime) -> Change:
+def relabelled_change(
+    item: Item, row: RawRow, outcome: Outcome, spec: TaskSpec, at: datetime
+) -> Change:
     """The Change of ROW by the touched slots of OUTCOME; Wrong when they cannot be used."""
     if not outcome.is_usable:
         raise Wrong(f"{outcome.fault}: {outcome.detail}")
     try:
-        old = jsonio.loads(row.reference or "null")
-        meta = jsonio.loads(row.metadata) if row.metadata else {}
+        old = jsonio.parse_json(row.reference or "null")
+        meta = jsonio.parse_json(row.metadata) if row.metadata else {}
     except ValueError:
         old, meta = None, {}
     new = _taken(old, outcome.value, item.work.slots)
-    wrong = schema.problems(new, spec.io_schema, limit=1)
+    wrong = schema.schema_problems(new, spec.io_schema, limit=1)
     if wrong:
         raise Wrong(f"breaks io_schema: {wrong[0]}")
     note = {"spec": spec.fingerprint(), "slots": list(item.work.slots), "model": outcome.model,
             "at": f"{at:%Y-%m-%dT%H:%M:%SZ}"}  # fmt: skip
     meta = meta if isinstance(meta, dict) else {}
     told = {**meta, NOTE: [*meta.get(NOTE, []), note]}
-    return Change(str(row.id), jsonio.dumps(new), jsonio.dumps(told))
+    return Change(str(row.id), jsonio.canonical_json(new), jsonio.canonical_json(told))
 
 
 def _taken(old: Any, said: Any, slots: Sequence[str]) -> Any:

@@ -41,7 +41,7 @@ class Change:
 
 def since(project: Project, text: str) -> tuple[str, dict[str, Any]]:
     """The snapshot TEXT means, a version or the newest one of a day, and its ledger entry."""
-    entries = snapshot.ledger(project)
+    entries = snapshot.read_ledger(project)
     if DAY.fullmatch(text):
         older = [n for n, e in entries.items() if str(e["frozen_at"])[:10] <= text]
         if not older:
@@ -57,14 +57,14 @@ def since(project: Project, text: str) -> tuple[str, dict[str, Any]]:
     return name, entries[name]
 
 
-def change(project: Project, text: str) -> Change:
+def change_since(project: Project, text: str) -> Change:
     """What differs between the snapshot that TEXT means and what is current."""
     name, entry = since(project, text)
-    made = Change(name, migrations=migrate.load(project))
+    made = Change(name, migrations=migrate.load_migrations(project))
     for task, spec in sorted(project.tasks.items()):
         was = entry["tasks"].get(task)
         if was is not None and was != spec.fingerprint():
-            found = spec_archive.touched(spec_archive.find(project, task, was), spec)
+            found = spec_archive.touched(spec_archive.find_archived_spec(project, task, was), spec)
             if found.slots:
                 made.tasks[task] = found
     facts = project.processed / clean.FACTS
@@ -87,7 +87,7 @@ def work(project: Project, made: Change) -> Iterator[Work]:
 def _row(project: Project, row: RawRow, made: Change, reclean: str) -> Iterator[Work]:
     name, task, meta = str(row.id), str(row.task), _meta(row)
     listed = made.migrations.get(task, [])
-    pending = [one for one in listed if one.to > migrate.of(meta)]
+    pending = [one for one in listed if one.to > migrate.schema_version(meta)]
     moved = {slot for one in pending for step in one.steps for slot in step.slots}
     if pending:
         yield Work(MIGRATE, name, task, tuple(sorted(moved)), f"version {listed[-1].to}")
@@ -107,7 +107,7 @@ def _row(project: Project, row: RawRow, made: Change, reclean: str) -> Iterator[
 
 def _meta(row: RawRow) -> dict[str, Any]:
     try:
-        value = jsonio.loads(row.metadata) if row.metadata else {}
+        value = jsonio.parse_json(row.metadata) if row.metadata else {}
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
@@ -115,6 +115,8 @@ def _meta(row: RawRow) -> dict[str, Any]:
 
 def target_of_cleaning(project: Project) -> str:
     """What a cleaned row depends on besides itself: cleaner, settings and TaskSpecs."""
-    settings = jsonio.loads(jsonio.dumps(asdict(project.settings("dataset", Dataset).clean)))
+    settings = jsonio.parse_json(
+        jsonio.canonical_json(asdict(project.settings("dataset", Dataset).clean))
+    )
     tasks = {name: spec.fingerprint() for name, spec in sorted(project.tasks.items())}
     return files.sha256_json([markup.FINGERPRINT, settings, tasks])

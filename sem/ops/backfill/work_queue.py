@@ -79,7 +79,7 @@ class Queue:
             return sum(self._add(work) for work in found)
 
     def _add(self, work: Work) -> int:
-        slots = jsonio.dumps(list(work.slots))
+        slots = jsonio.canonical_json(list(work.slots))
         values = (work.key, work.kind, work.row, work.task, slots, work.target, QUEUED)
         made = self._db.execute(
             "INSERT OR IGNORE INTO items (key, kind, row, task, slots, target, state, tries) "
@@ -111,7 +111,9 @@ class Queue:
                     (worker, now + lease_s, row[0]),
                 )
                 self._db.execute("INSERT INTO starts VALUES (?)", (now,))
-        return [Item(r[0], Work(*r[1:4], tuple(jsonio.loads(r[4])), r[5]), r[6] + 1) for r in rows]
+        return [
+            Item(r[0], Work(*r[1:4], tuple(jsonio.parse_json(r[4])), r[5]), r[6] + 1) for r in rows
+        ]
 
     def _started(self, now: float) -> int:
         self._db.execute("DELETE FROM starts WHERE at <= ?", (now - 60.0,))

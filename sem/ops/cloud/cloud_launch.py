@@ -40,7 +40,7 @@ class Tools:
         return _run([*self.sky, *words])
 
 
-def write(project: Project, run: Run, wanted: Wanted) -> Path:
+def write_cloud_task(project: Project, run: Run, wanted: Wanted) -> Path:
     """Stage what RUN needs and write its task; the path of the YAML."""
     if run.folder is None or run.is_finished:
         raise SemError(f"run {run.id} is finished", "prepare a new one with `fab train.prepare`")
@@ -49,7 +49,7 @@ def write(project: Project, run: Run, wanted: Wanted) -> Path:
     size = sum(entry["size"] for entry in listed)
     console.note(f"to send: {len(listed):,} files, {size:,} bytes; no key is among them")
     made = cloud_task.task(project, run, wanted, home / "workdir")
-    return files.write(home / "task.yaml", cloud_task.as_yaml(made))
+    return files.write_file(home / "task.yaml", cloud_task.task_yaml(made))
 
 
 def refuse_cpu(run: Run) -> None:
@@ -70,7 +70,7 @@ def price(tools: Tools, path: Path) -> bool:
     return False
 
 
-def train(project: Project, run: Run, wanted: Wanted, tools: Tools) -> bool:
+def train_on_cloud(project: Project, run: Run, wanted: Wanted, tools: Tools) -> bool:
     """Rent, train, fetch and end; whether the run is finished here.
 
     However this ends, by an error or ^C too, the machine is ended; it also ends itself when idle.
@@ -81,12 +81,12 @@ def train(project: Project, run: Run, wanted: Wanted, tools: Tools) -> bool:
     came = project.root / "models" / project.sem / "cloud" / run.id / "came"
     with _rented(tools, name):
         for attempt in range(1, ATTEMPTS + 1):
-            path = write(project, run, wanted)
+            path = write_cloud_task(project, run, wanted)
             if not price(tools, path):
                 raise SemError(UNKNOWN, "nothing was rented; check `sky check`")
             with _fetching(project, run, tools, came):
                 code = tools.call("launch", "--yes", "--down", "--cluster", name, str(path))
-            reached = fetch(project, run, tools, came)
+            reached = fetch_run(project, run, tools, came)
             if cloud_task.taken(run, came):
                 return True
             if reached or not wanted.spot:
@@ -99,7 +99,7 @@ def train(project: Project, run: Run, wanted: Wanted, tools: Tools) -> bool:
     raise SemError(f"{ATTEMPTS} machines were taken away", "leave --spot out, or try later")
 
 
-def fetch(project: Project, run: Run, tools: Tools, came: Path) -> bool:
+def fetch_run(project: Project, run: Run, tools: Tools, came: Path) -> bool:
     """Copy the run's folder from the machine to CAME; whether it could be reached."""
     came.mkdir(parents=True, exist_ok=True)
     name = cloud_task.name_of(project, run)
@@ -126,7 +126,7 @@ def _fetching(project: Project, run: Run, tools: Tools, came: Path) -> Iterator[
 
     def look() -> None:
         while not ended.wait(LOOK_S):
-            fetch(project, run, tools, came)
+            fetch_run(project, run, tools, came)
 
     worker = threading.Thread(target=look, daemon=True)
     worker.start()

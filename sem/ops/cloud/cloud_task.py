@@ -86,7 +86,7 @@ def task(project: Project, run: Run, wanted: Wanted, folder: Path) -> Json:
     }
 
 
-def as_yaml(found: Json) -> str:
+def task_yaml(found: Json) -> str:
     """FOUND as YAML: what is JSON is YAML, and a person can still read it."""
     head = (
         "# SkyPilot task, written by `fab ops.launch`; sky launch --dryrun shows what it costs\n"
@@ -103,14 +103,14 @@ def staged(project: Project, run: Run, folder: Path) -> list[Json]:
     assert run.folder is not None
     shutil.rmtree(folder, ignore_errors=True)
     parts = [(ROOT, push.code_files()), (project.root, push.run_files(project, run))]
-    base = pinned_base.resolve(run.plan()["base_model"], project.root).folder
+    base = pinned_base.resolve_pinned_base(run.plan()["base_model"], project.root).folder
     if Path(run.plan()["base_model"]["base_model_id"]).is_absolute():
         raise SemError(
             f"base model {base}: a path of this machine",
             "name it as models/base/NAME, prepare anew",
         )
     parts.append((project.root, _below(project, base)))
-    newest = checkpoints.newest(run.folder)
+    newest = checkpoints.newest_checkpoint(run.folder)
     if newest:
         log = run.folder / "metrics.jsonl"
         parts.append(
@@ -148,8 +148,8 @@ def taken(run: Run, came: Path) -> bool:
     assert run.folder is not None
     if not (came / "run.json").exists():
         return False
-    ours = files.sha256(run.folder / "run.json")
-    if files.sha256(came / "run.json") != ours:
+    ours = files.sha256_file(run.folder / "run.json")
+    if files.sha256_file(came / "run.json") != ours:
         raise SemError(f"run {run.id}: another run.json came back", "nothing was taken")
     for folder in sorted(came.rglob("checkpoint-*")):
         there = run.folder / folder.relative_to(came)
@@ -158,20 +158,20 @@ def taken(run: Run, came: Path) -> bool:
             shutil.copytree(folder, there.with_name(f".coming-{there.name}"), dirs_exist_ok=True)
             there.with_name(f".coming-{there.name}").rename(there)
     if (came / "metrics.jsonl").exists():
-        files.write(run.folder / "metrics.jsonl", (came / "metrics.jsonl").read_bytes())
+        files.write_file(run.folder / "metrics.jsonl", (came / "metrics.jsonl").read_bytes())
     sealed = came / manifest.NAME
     if not sealed.exists():
         return False
     facts = state.read_state(sealed, state.RunManifest)
     for name, digest in facts["adapter"].items():
         path = came / "adapter" / name
-        found = files.sha256(path) if path.is_file() else "missing"
+        found = files.sha256_file(path) if path.is_file() else "missing"
         if found != digest or facts.get("run_json_sha256") != ours:
             raise SemError(
                 f"adapter/{name} is {found[:12]}…, the run's manifest says {digest[:12]}…",
                 "what came is kept beside; fetch it again",
             )
     for name in facts["adapter"]:
-        files.write(run.folder / "adapter" / name, (came / "adapter" / name).read_bytes())
-    files.write(run.folder / manifest.NAME, sealed.read_bytes())
+        files.write_file(run.folder / "adapter" / name, (came / "adapter" / name).read_bytes())
+    files.write_file(run.folder / manifest.NAME, sealed.read_bytes())
     return True

@@ -91,7 +91,7 @@ class Family:
             )
 
 
-def load(root: Path) -> list[Family]:
+def load_families(root: Path) -> list[Family]:
     """Every family below ROOT in order of its name; SemError when a name stands twice."""
     found: dict[str, Family] = {}
     paths = sorted((root / FOLDER).glob("*.yaml"))
@@ -99,7 +99,7 @@ def load(root: Path) -> list[Family]:
         raise SemError(f"{root / FOLDER}: no families", "restore the folder with git")
     for path in paths:
         for values in settings.read_yaml(path) or []:
-            family = settings.build(Family, {"category": path.stem, **values}, str(path))
+            family = settings.build_settings(Family, {"category": path.stem, **values}, str(path))
             if family.family in found:
                 raise SemError(f"{path}: family {family.family!r} stands twice", "rename one")
             found[family.family] = family

@@ -55,12 +55,12 @@ class Made:
         }
 
 
-def build(root: Path, wanted: DataSettings, imports: Sequence[Path] = ()) -> Made:
+def build_pairs(root: Path, wanted: DataSettings, imports: Sequence[Path] = ()) -> Made:
     """Every pair that ROOT's families, feedback and IMPORTS give, checked and split."""
-    known = families.load(root)
+    known = families.load_families(root)
     ways = pairs.phrasings(root)
     left_out: Counter[str] = Counter()
-    made = [pair for family in known for pair in pairs.of(family, ways, wanted)]
+    made = [pair for family in known for pair in pairs.pairs_of_family(family, ways, wanted)]
     made = _distinct(made, wanted.near_duplicate, left_out)
     made = _one_meaning(made, left_out)
     part_of = split(known, wanted)
@@ -68,7 +68,7 @@ def build(root: Path, wanted: DataSettings, imports: Sequence[Path] = ()) -> Mad
     for pair in made:
         parts[part_of[pair.family]].append(pair)
     held = {_key(pair) for name in ("val", "test") for pair in parts[name]}
-    taken = [pair_files.read(path) for path in imports]
+    taken = [pair_files.read_pairs(path) for path in imports]
     taken.append(pair_files.feedback(root / FOLDER / pair_files.FEEDBACK))
     for intake in taken:
         left_out.update(intake.refused)
@@ -110,7 +110,7 @@ def _distinct(made: list[Pair], threshold: float, left_out: Counter[str]) -> lis
 
 def _said(pair: Pair) -> str:
     """What PAIR's rewrite says besides the words of its layout."""
-    parts = layout.read(pair.target)
+    parts = layout.read_layout(pair.target)
     if parts is None:
         raise SemError(f"pair {pair.id} is no layout", "correct its family's templates")
     words = [parts.persona, parts.context, *parts.constraints, *parts.steps, parts.goal]
@@ -136,10 +136,10 @@ def _one_meaning(made: list[Pair], left_out: Counter[str], newest: bool = False)
 
 
 def _key(pair: Pair) -> str:
-    return layout.folded(pair.input).casefold()
+    return layout.fold_layout_text(pair.input).casefold()
 
 
-def save(root: Path, made: Made, wanted: DataSettings) -> Path:
+def save_pairs(root: Path, made: Made, wanted: DataSettings) -> Path:
     """Write MADE below ROOT in all three formats, and data.json, which names their hashes."""
     folder = root / FOLDER
     written = [
@@ -158,23 +158,23 @@ def save(root: Path, made: Made, wanted: DataSettings) -> Path:
         "held_out_families": {
             name: sorted({pair.family for pair in made.parts[name]}) for name in ("val", "test")
         },
-        "files": {path.name: files.sha256(path) for path in written},
+        "files": {path.name: files.sha256_file(path) for path in written},
     }
-    return files.write(folder / FACTS, jsonio.pretty(facts))
+    return files.write_file(folder / FACTS, jsonio.pretty(facts))
 
 
-def load(root: Path, part: str) -> list[Pair]:
+def load_pairs(root: Path, part: str) -> list[Pair]:
     """The pairs of PART below ROOT; SemError when the file is not the one data.json names."""
     folder = root / FOLDER
     path = folder / f"{part}.json"
     if not (folder / FACTS).exists():
         raise SemError(f"{folder}: no data", "make it with `fab optimizer.data`")
     hashes = state.read_state(folder / FACTS, state.HashedFiles).get("files", {})
-    if hashes.get(path.name) != files.sha256(path):
+    if hashes.get(path.name) != files.sha256_file(path):
         raise SemError(f"{path} is not what {FACTS} says", "make it again: `fab optimizer.data`")
     return pair_files.load_training(path)
 
 
-def settings_of(root: Path, overrides: Sequence[str] = ()) -> DataSettings:
+def pair_settings(root: Path, overrides: Sequence[str] = ()) -> DataSettings:
     """data.yaml below ROOT; OVERRIDES (`data.key=value`) win."""
-    return settings.load(DataSettings, root / CONFIG, settings.own("data", overrides))
+    return settings.load_settings(DataSettings, root / CONFIG, settings.own("data", overrides))

@@ -36,7 +36,7 @@ class Intake:
     def take(self, source: str, rows: Iterable[Row]) -> None:
         """Add those of ROWS that are sound, under the family SOURCE."""
         for number, (prompt, target, category) in enumerate(rows):
-            reason = fault(prompt, target)
+            reason = pair_fault(prompt, target)
             if reason:
                 self.refused[reason] += 1
                 continue
@@ -44,7 +44,7 @@ class Intake:
             self.pairs.append(Pair(name, prompt.strip(), target.strip(), category, source, prompt))
 
 
-def fault(prompt: Any, target: Any) -> str | None:
+def pair_fault(prompt: Any, target: Any) -> str | None:
     """Why a pair from outside is refused, in a word; None when it is taken."""
     if not isinstance(prompt, str) or not isinstance(target, str):
         return "not_text"
@@ -56,7 +56,7 @@ def fault(prompt: Any, target: Any) -> str | None:
     return flaws[0] if flaws else None
 
 
-def read(path: Path) -> Intake:
+def read_pairs(path: Path) -> Intake:
     """The pairs in PATH, in whichever of the three formats it is."""
     taken, value = Intake(), files.read_json(path)
     if not isinstance(value, dict) or not FORMATS.keys() & value.keys():
@@ -99,7 +99,7 @@ def feedback(path: Path) -> Intake:
     if not path.exists():
         return taken
     good: dict[str, Row] = {}
-    for row in files.values(path):
+    for row in files.read_values(path):
         if reason := _unfit(row):
             taken.refused[reason] += 1
             continue
@@ -128,7 +128,7 @@ def write_training(path: Path, pairs: Sequence[Pair], description: str) -> Path:
     """Write PAIRS to PATH as training pairs; family and subject stand beside the three keys."""
     rows = [pair.as_json() for pair in pairs]
     value = {"training_pairs": rows, "count": len(rows), "description": description}
-    return files.write(path, jsonio.pretty(value))
+    return files.write_file(path, jsonio.pretty(value))
 
 
 def load_training(path: Path) -> list[Pair]:
@@ -140,7 +140,7 @@ def load_training(path: Path) -> list[Pair]:
 def write_triplets(path: Path, pairs: Sequence[Pair]) -> Path:
     """Write PAIRS to PATH as contrastive triplets: the rewrite against two that are worse."""
     value = {"triplets": triplets(pairs), "metadata": {"negatives": "another family's, and flat"}}
-    return files.write(path, jsonio.pretty(value))
+    return files.write_file(path, jsonio.pretty(value))
 
 
 def triplets(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
@@ -172,4 +172,4 @@ def write_distillation(path: Path, pairs: Sequence[Pair]) -> Path:
     """Write PAIRS to PATH as distillation pairs."""
     rows = [{"raw": p.input, "teacher": p.target, "category": p.category} for p in pairs]
     value = {"distillation_pairs": rows, "triplets": []}
-    return files.write(path, jsonio.pretty(value))
+    return files.write_file(path, jsonio.pretty(value))

@@ -68,10 +68,10 @@ class Amounts:
 
 def phrasings(root: Path) -> Phrasings:
     """phrasings.yaml below ROOT."""
-    return settings.load(Phrasings, root / PHRASINGS)
+    return settings.load_settings(Phrasings, root / PHRASINGS)
 
 
-def of(family: Family, ways: Phrasings, amounts: Amounts) -> Iterator[Pair]:
+def pairs_of_family(family: Family, ways: Phrasings, amounts: Amounts) -> Iterator[Pair]:
     """The pairs of FAMILY: AMOUNTS.phrasings of each subject."""
     for number, text in enumerate(family.subjects):
         subject = Subject.parse(text)
@@ -80,7 +80,7 @@ def of(family: Family, ways: Phrasings, amounts: Amounts) -> Iterator[Pair]:
         parts = _parts(family, number, dice, amounts)
         asked = _asked(family, subject, ways, dice, amounts)
         for place, (prompt, meant) in enumerate(asked):
-            target = layout.write(_about(parts, meant, prompt))
+            target = layout.write_layout(_about(parts, meant, prompt))
             yield Pair(
                 f"{name}.{place}", prompt, target, family.category, family.family, subject.whole
             )

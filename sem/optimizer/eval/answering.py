@@ -70,9 +70,9 @@ class Local:
     def answer(self, prompts: Sequence[str]) -> list[Said]:
         """The answer to each of PROMPTS, in order; one that does not fit the model is refused."""
         sent = [self.generator.chat.prompt_ids("", text) for text in prompts]
-        parts = evaluate.batches(sent)
+        parts = evaluate.length_batches(sent)
         said: dict[int, Said] = {}
-        for batch in console.progress(parts, len(parts), f"batches of {self.name}"):
+        for batch in console.show_progress(parts, len(parts), f"batches of {self.name}"):
             asked = [Prompt(tuple(sent[n]), MOST_TOKENS) for n in batch]
             made = self.generator.generate(asked)
             said |= {n: Said(c.text, c.finish) for n, c in zip(batch, made, strict=True)}
@@ -94,7 +94,9 @@ class Remote:
         ]
         said: dict[int, Said] = {}
         replies = self.client.ask_all(asked)
-        for number, outcome in console.progress(replies, len(asked), f"answers of {self.name}"):
+        for number, outcome in console.show_progress(
+            replies, len(asked), f"answers of {self.name}"
+        ):
             who, kept = f"{self.name} stopped answering", "whole answers so far are kept"
             said[number] = _said(calls.going(outcome, who, STOPS, kept))
         return [said[number] for number in range(len(asked))]
@@ -106,17 +108,17 @@ def _said(outcome: Outcome) -> Said:
     return Said(outcome.text, outcome.fault or "stop")
 
 
-def find(given: str, root: Path, at: datetime) -> Answerer:
+def find_answerer(given: str, root: Path, at: datetime) -> Answerer:
     """The model that GIVEN names by its form (see above), ready to be asked."""
     if _is_weights(given, root):
-        base = weights.resolve(weights.named(given, root), root)
+        base = weights.resolve_weights(weights.base_model_id_of(given, root), root)
         machine = hardware.detect()
-        loaded = model.load(base.folder, machine.dtype, machine.device)
+        loaded = model.load_model(base.folder, machine.dtype, machine.device)
         if loaded.config.is_encoder_decoder:
             raise SemError(f"--answer-with: {given} is no chat model", f"use {DEFAULT}")
         name = f"{Path(given).name} ({base.precision_note}), {machine.dtype}"
-        return Local(name, HfGenerator(loaded, chat.load(base.folder)))
-    found = calls_of(given)
+        return Local(name, HfGenerator(loaded, chat.load_chat(base.folder)))
+    found = answerer_calls(given)
     named = found.models[0]
     where = f" at {named.api_base}" if named.api_base else ""
     client = Client(found, root / found.ledger, "optimizer.eval", at)
@@ -130,7 +132,7 @@ def _is_weights(given: str, root: Path) -> bool:
     return is_named or bool(weights.COMMIT.fullmatch(commit))
 
 
-def calls_of(given: str) -> Calls:
+def answerer_calls(given: str) -> Calls:
     """How the model behind an address that GIVEN names is called; SemError when none is meant."""
     own = PRESETS["local"]
     if given == "local":

@@ -47,42 +47,44 @@ class Judged:
     mean_logprob: float
 
 
-def answer(
+def rewrite_all(
     network: Rewriter, asked: Sequence[Asked], decoding: Decoding
 ) -> tuple[list[tuple[Asked, Rewrite]], list[Asked]]:
     """The rewrites of ASKED, and those that are longer than NETWORK reads."""
     fits = [one for one in asked if network.count(one.prompt) <= network.limit]
     said: dict[int, Rewrite] = {}
-    for part in batches([one.prompt for one in fits]):
+    for part in length_batches([one.prompt for one in fits]):
         made = network.rewrite([fits[n].prompt for n in part], decoding)
         said.update(zip(part, made, strict=True))
     found = [(one, said[n]) for n, one in enumerate(fits)]
     return found, [one for one in asked if one not in fits]
 
 
-def batches(texts: Sequence[Sized]) -> list[list[int]]:
+def length_batches(texts: Sequence[Sized]) -> list[list[int]]:
     """The places of TEXTS in batches of like length, so that little is padding."""
     order = sorted(range(len(texts)), key=lambda n: (len(texts[n]), n))
     return [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
 
 
-def judge(
+def judge_rewrite(
     asked: Asked, made: Rewrite, similarity: Similarity, worth: Calibration | None = None
 ) -> Judged:
     """What is true of MADE; its confidence under WORTH."""
     flaws = [*layout.flaws(made.text, asked.prompt), *([] if made.finished else ["cut"])]
-    parts = layout.read(made.text)
-    kept = layout.folded(asked.prompt) in layout.folded(made.text)
+    parts = layout.read_layout(made.text)
+    kept = layout.fold_layout_text(asked.prompt) in layout.fold_layout_text(made.text)
     return Judged(
         asked=asked,
         text=made.text,
         flaws=tuple(flaws),
         has_layout=parts is not None,
-        keeps_task=layout.folded(parts.task) == layout.folded(asked.prompt) if parts else kept,
+        keeps_task=layout.fold_layout_text(parts.task) == layout.fold_layout_text(asked.prompt)
+        if parts
+        else kept,
         intent=max(0.0, similarity(asked.prompt, made.text)) if made.text.strip() else 0.0,
         growth=len(made.text) / max(1, len(asked.prompt)),
         useful=layout.is_useful(made.text, asked.prompt, made.finished),
-        confidence=confidence.of(made, asked.prompt, worth) if worth else None,
+        confidence=confidence.rewrite_confidence(made, asked.prompt, worth) if worth else None,
         mean_logprob=made.mean_logprob,
     )
 
@@ -97,18 +99,20 @@ MEASURES: dict[str, Callable[[Judged], float]] = {
 }
 
 
-def compare(before: Sequence[Judged], after: Sequence[Judged]) -> dict[str, Difference]:
+def compare_sides(before: Sequence[Judged], after: Sequence[Judged]) -> dict[str, Difference]:
     """AFTER minus BEFORE in every measure, in points, paired by id, clustered by family."""
     was = {one.asked.id: one for one in before}
     pairs = [(was[one.asked.id], one) for one in after if one.asked.id in was]
     unpaired = len(before) + len(after) - 2 * len(pairs)
     return {
-        name: paired([(value(old), value(new), new.asked.family) for old, new in pairs], unpaired)
+        name: paired_values(
+            [(value(old), value(new), new.asked.family) for old, new in pairs], unpaired
+        )
         for name, value in MEASURES.items()
     }
 
 
-def paired(
+def paired_values(
     values: Sequence[tuple[float | None, float | None, str]], unpaired: int = 0
 ) -> Difference:
     """After minus before of each of VALUES (before, after, family), 0 to 1, in points.
@@ -116,8 +120,8 @@ def paired(
     A pair in which a side is None is left out and counted as unscored.
     """
     known = [(new - old, kin) for old, new, kin in values if old is not None and new is not None]
-    moved = clusters.gather([value for value, _ in known], [kin for _, kin in known])
-    return paired_stats.difference(
+    moved = clusters.sum_by_cluster([value for value, _ in known], [kin for _, kin in known])
+    return paired_stats.mean_difference(
         paired_stats.Pairs(moved, unpaired, len(values) - len(known)), draws=0
     )
 

@@ -45,7 +45,7 @@ class Intent:
     difference: Difference
 
 
-def hear(
+def judge_intents(
     jury: Jury, sets: Sequence[tuple[str, Sequence[Judged], Sequence[Judged]]]
 ) -> tuple[list[Intent], Heard]:
     """Does each rewrite of SETS (title, base, tuned) keep the intent of its prompt?"""
@@ -61,7 +61,7 @@ def hear(
         for name, row in rows
         if ruled[name] is None
     ]
-    heard = jury.hear(INTENT, asked, known)
+    heard = jury.hear(INTENT, asked, intent_canaries)
     return [_intent(title, base, tuned, ruled, heard) for title, base, tuned in sets], heard
 
 
@@ -69,7 +69,7 @@ def by_rule(row: Judged) -> Opinion | None:
     """The opinion on ROW that needs no judge: nothing was said, or nothing was changed."""
     if not row.text.strip():
         return Opinion(BY_RULE, False, 0.0, "empty")
-    if layout.folded(row.text) == layout.folded(row.asked.prompt):
+    if layout.fold_layout_text(row.text) == layout.fold_layout_text(row.asked.prompt):
         return Opinion(BY_RULE, True, 1.0, "the prompt itself")
     return None
 
@@ -98,7 +98,7 @@ def _intent(
         kept=(passes[0].count(True), passes[1].count(True)),
         decided=(len(base) - passes[0].count(None), len(tuned) - passes[1].count(None)),
         states=dict(Counter(said.state for side in (was, now) for said in side.values())),
-        difference=evaluate.paired(pairs, len(was.keys() ^ now.keys())),
+        difference=evaluate.paired_values(pairs, len(was.keys() ^ now.keys())),
     )
 
 
@@ -110,7 +110,7 @@ POEM = "write a poem about the sea in four lines"
 TRIP = "plan a weekend in Lisbon for two, without museums"
 
 
-def known(mode: str, batch: str) -> list[Canary]:
+def intent_canaries(mode: str, batch: str) -> list[Canary]:
     """The canaries of one BATCH of prompts and rewrites."""
     table = {
         "known pass": (POEM, _made("a poet", POEM, "Write exactly four lines"), True),
@@ -142,4 +142,4 @@ def _made(persona: str, task: str, constraint: str) -> str:
         steps=("Read the task", "Do it", "Check the result"),
         goal="The friend gets what was asked for.",
     )
-    return layout.write(parts)
+    return layout.write_layout(parts)

@@ -63,13 +63,13 @@ POLICIES: dict[str, Uses] = {
 }
 
 
-def turn(
+def rewrite_questions(
     questions: Sequence[Question], network: Rewriter, decoding: Decoding, worth: Calibration
 ) -> list[Turned]:
     """QUESTIONS as NETWORK rewrites them; one that is longer than it reads has no rewrite."""
     console.note(f"questions: {len(questions)} prompts to rewrite")
     asked = [Asked(one.id, one.prompt, one.family) for one in questions]
-    made = {one.id: said for one, said in evaluate.answer(network, asked, decoding)[0]}
+    made = {one.id: said for one, said in evaluate.rewrite_all(network, asked, decoding)[0]}
     found = []
     for one in questions:
         said = made.get(one.id)
@@ -77,12 +77,12 @@ def turn(
             found.append(Turned(one, "", 0.0, "too_long"))
             continue
         note = "empty" if not said.text.strip() else "" if said.finished else "cut"
-        sure = confidence.of(said, one.prompt, worth)
+        sure = confidence.rewrite_confidence(said, one.prompt, worth)
         found.append(Turned(one, said.text.strip() and said.text, sure, note))
     return found
 
 
-def measure(turned: Sequence[Turned], answerer: Answerer, similarity: Similarity) -> Lift:
+def measure_lift(turned: Sequence[Turned], answerer: Answerer, similarity: Similarity) -> Lift:
     """TURNED answered both ways by ANSWERER; a text that is asked twice is answered once."""
     texts = sorted({text for one in turned for text in _asked(one)})
     console.note(f"answers: {len(texts)} prompts for {answerer.name}")
@@ -141,5 +141,5 @@ def _gain(found: Lift, policy: str, name: str) -> Gain:
         used=sum(uses(row.turned) for row in found.rows),
         before=fmean(old for old, _ in known) if known else 0.0,
         after=fmean(new for _, new in known) if known else 0.0,
-        difference=evaluate.paired(values),
+        difference=evaluate.paired_values(values),
     )

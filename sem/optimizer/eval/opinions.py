@@ -57,7 +57,7 @@ class Found:
         return made
 
 
-def lines(found: Found) -> list[str]:
+def opinion_lines(found: Found) -> list[str]:
     """The sections of FOUND in Markdown."""
     made: list[str] = []
     if found.lift:
@@ -96,7 +96,7 @@ def _judged(found: Found, jury: Jury) -> list[str]:
     states = Counter[str]()
     for one in found.intents:
         states.update(one.states)
-    spent = judge.as_json(jury.spending)
+    spent = judge.spending_json(jury.spending)
     ended = [heard.stopped.message for heard in found.sittings if heard.stopped]
     return [
         f"## The judge: {jury.name}",
@@ -159,7 +159,7 @@ def _code(text: str) -> str:
     return "`" + " ".join(text.replace("`", "'").split()) + "`"
 
 
-def scores(found: Found) -> dict[str, Any]:
+def opinion_scores(found: Found) -> dict[str, Any]:
     """FOUND as scores.json holds it, beside the sets of prompts."""
     made: dict[str, Any] = {}
     if found.lift:
@@ -177,7 +177,7 @@ def scores(found: Found) -> dict[str, Any]:
         kinds = {"intents": found.intents, "preferences": found.preferences}
         made["judge"] = {
             "judge": found.jury.settings.identity,
-            "spending": judge.as_json(found.jury.spending),
+            "spending": judge.spending_json(found.jury.spending),
             "stopped": [heard.stopped.message for heard in found.sittings if heard.stopped],
             **{
                 kind: [{**asdict(one), "difference": one.difference.as_json()} for one in said]
@@ -187,7 +187,7 @@ def scores(found: Found) -> dict[str, Any]:
     return made
 
 
-def rows(found: Lift | None) -> list[dict[str, Any]]:
+def opinion_rows(found: Lift | None) -> list[dict[str, Any]]:
     """Every question of FOUND with both answers, as JSON rows; none where none was asked."""
     return [_row(one) for one in found.rows] if found else []
 

@@ -46,7 +46,10 @@ class Jury:
         )
 
     def hear(
-        self, mode: Mode, questions: Sequence[Question], guards: Guards = canaries.of
+        self,
+        mode: Mode,
+        questions: Sequence[Question],
+        guards: Guards = canaries.canaries_of_batch,
     ) -> Heard:
         """The opinions of MODE on QUESTIONS, each with its own id."""
         # A judge that prefers a place would decide: what flips with the order decides nothing.
@@ -55,24 +58,24 @@ class Jury:
         items = [Item(one.id, (one,)) for one in questions]
         found: dict[str, Opinion] = {}
         try:
-            said = judge.judged(seated, items)
-            for item, (one,) in console.progress(said, len(items), f"{mode.name}, judged"):
+            said = judge.judge_items(seated, items)
+            for item, (one,) in console.show_progress(said, len(items), f"{mode.name}, judged"):
                 found[item.id] = one
         except SemError as error:
             return Heard(found, error)
         return Heard(found)
 
 
-def settings_of(root: Path) -> JudgeSettings:
+def optimizer_judge_settings(root: Path) -> JudgeSettings:
     """The judge of configs/judge.yaml below ROOT, or of the environment; it may name no model."""
-    return judge_config.load(_place(root))
+    return judge_config.load_judge_config(_place(root))
 
 
 def seat(root: Path, at: datetime) -> Jury:
     """The configured judge, ready to be asked; SemError when no model is named."""
-    place, settings = _place(root), settings_of(root)
+    place, settings = _place(root), optimizer_judge_settings(root)
     transcript = place.reports / f"judge_run_{at:%Y%m%dT%H%M%SZ}.jsonl"
-    return Jury(settings, judge_config.client(place, settings, at), transcript)
+    return Jury(settings, judge_config.judge_client(place, settings, at), transcript)
 
 
 def _place(root: Path) -> Project:

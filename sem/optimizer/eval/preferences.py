@@ -30,7 +30,7 @@ class Preference:
     difference: Difference
 
 
-def hear(jury: Jury, found: Lift) -> tuple[list[Preference], Heard]:
+def judge_preferences(jury: Jury, found: Lift) -> tuple[list[Preference], Heard]:
     """Which of both answers to each question of FOUND is nearer to its reference?"""
     asked = [
         Question(
@@ -57,7 +57,7 @@ def _preference(policy: str, found: Lift, heard: Heard) -> Preference:
     counts = Counter(kind for (kind, _), _ in settled)
     values = [(0.0, value, question.family) for (_, value), question in settled]
     names = ("wins", "losses", "ties", "flips", "same", "unscored")
-    return Preference(policy, *(counts[name] for name in names), evaluate.paired(values))
+    return Preference(policy, *(counts[name] for name in names), evaluate.paired_values(values))
 
 
 def _settled(row: Answered, is_used: bool, heard: Heard) -> tuple[str, float | None]:

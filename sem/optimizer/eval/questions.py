@@ -24,12 +24,14 @@ class Question:
     family: str
 
 
-def load(path: Path, count: int, seed: int) -> list[Question]:
+def load_questions(path: Path, count: int, seed: int) -> list[Question]:
     """COUNT questions of PATH, drawn by SEED: JSON lines, or a golden set when it ends in .json.
 
     SemError names the row that cannot be used, and never its text.
     """
-    entries = golden.entries(path) if path.suffix == ".json" else list(files.values(path))
+    entries = (
+        golden.golden_entries(path) if path.suffix == ".json" else list(files.read_values(path))
+    )
     found: dict[str, Question] = {}
     for number, row in enumerate(entries, 1):
         one = _question(row, number, f"{path}: row {number}")
@@ -65,4 +67,4 @@ def _text(value: Any) -> str:
         return ", ".join(filter(None, map(_text, value)))
     if value is None:
         return ""
-    return value.strip() if isinstance(value, str) else jsonio.dumps(value)
+    return value.strip() if isinstance(value, str) else jsonio.canonical_json(value)

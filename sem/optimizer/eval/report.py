@@ -33,7 +33,7 @@ class Part:
     @cached_property
     def differences(self) -> dict[str, Difference]:
         """Tuned minus base in every measure."""
-        return evaluate.compare(self.base, self.tuned)
+        return evaluate.compare_sides(self.base, self.tuned)
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Facts:
     decoding: str
 
 
-def page(
+def optimizer_report_page(
     parts: Sequence[Part],
     facts: Facts,
     worth: Calibration,
@@ -67,13 +67,13 @@ def page(
         "",
     ]
     for part in parts:
-        lines += [*section(part, worth), ""]
+        lines += [*part_section(part, worth), ""]
     lines += more
     lines += [f"## {SAMPLE} rewrites drawn at random (seed {seed})", ""]
-    return "\n".join([*lines, *read(parts, seed)]) + "\n"
+    return "\n".join([*lines, *readable_rewrites(parts, seed)]) + "\n"
 
 
-def section(part: Part, worth: Calibration) -> list[str]:
+def part_section(part: Part, worth: Calibration) -> list[str]:
     """The tables of one PART."""
     families = len({row.asked.family for row in part.tuned})
     base, tuned = part.shares
@@ -104,7 +104,7 @@ def section(part: Part, worth: Calibration) -> list[str]:
     ]
 
 
-def read(parts: Sequence[Part], seed: int) -> list[str]:
+def readable_rewrites(parts: Sequence[Part], seed: int) -> list[str]:
     """SAMPLE rewrites of what is shown of PARTS as a table, line ends as ` / `."""
     rows = [row for part in parts if part.is_shown for row in part.tuned]
     chosen = random.Random(seed).sample(rows, min(SAMPLE, len(rows)))
@@ -121,7 +121,7 @@ def _cell(text: str) -> str:
     return " / ".join(lines).replace("|", "\\|").replace("<", "&lt;")
 
 
-def rows(part: Part) -> list[dict[str, Any]]:
+def rewrite_rows(part: Part) -> list[dict[str, Any]]:
     """Every rewrite of PART as JSON rows, the base's beside the tuned network's."""
     base = {row.asked.id: row.text for row in part.base}
     return [

@@ -70,23 +70,25 @@ class Trial:
     stopped: SemError | None
 
 
-def run(root: Path, folder: Path, wanted: Wanted, at: datetime) -> Trial:
+def run_trial(root: Path, folder: Path, wanted: Wanted, at: datetime) -> Trial:
     """Evaluate the optimizer in FOLDER as WANTED; the report is written below ROOT."""
     seated = (
         optimizer_judge.seat(root, at) if wanted.judge else None
     )  # first: what it lacks costs no hour
-    base = pinned_base.resolve(rewriter.base_model_of(folder), root)
-    likeness = similarity.load(_similarity(root))
+    base = pinned_base.resolve_pinned_base(rewriter.base_model_of(folder), root)
+    likeness = similarity.load_similarity(_similarity(root))
     sets = {"held-out families": held_out(root, wanted.rows, wanted.seed)}
     if wanted.pairs is not None:
         sets[REAL] = real(wanted.pairs, wanted.rows, wanted.seed)
-    tuned, worth = TorchRewriter.load(folder, root), confidence.load(folder)
+    tuned, worth = TorchRewriter.load(folder, root), confidence.load_calibration(folder)
     lifted = answered(root, wanted, tuned, worth, likeness, at)
     target = root / "reports" / "optimizer" / folder.name
     # At once, because they took long; also without questions, because older ones would mislead.
-    files.write_rows(target / "answers.jsonl", opinions.rows(lifted))
+    files.write_rows(target / "answers.jsonl", opinions.opinion_rows(lifted))
     plain = TorchRewriter.of(base.folder, None)
-    parts = [part(title, asked, plain, tuned, likeness, worth) for title, asked in sets.items()]
+    parts = [
+        trial_part(title, asked, plain, tuned, likeness, worth) for title, asked in sets.items()
+    ]
     found = heard(lifted, seated, parts)
     facts = _facts(root, folder, wanted, seated)
     return _write(target, parts, found, facts, worth, wanted.seed)
@@ -103,24 +105,26 @@ def answered(
     """The questions of WANTED, answered with and without the rewrites of NETWORK."""
     if wanted.questions is None:
         return None
-    asked = questions.load(wanted.questions, wanted.rows, wanted.seed)
-    answerer = answering.find(wanted.answer_with or answering.DEFAULT, root, at)
-    turned = lift.turn(asked, network, DECODING, worth)
-    return lift.measure(turned, answerer, likeness)
+    asked = questions.load_questions(wanted.questions, wanted.rows, wanted.seed)
+    answerer = answering.find_answerer(wanted.answer_with or answering.DEFAULT, root, at)
+    turned = lift.rewrite_questions(asked, network, DECODING, worth)
+    return lift.measure_lift(turned, answerer, likeness)
 
 
 def heard(lifted: Lift | None, seated: Jury | None, parts: Sequence[Part]) -> Found:
     """What the judge, if one is SEATED, says of the rewrites in PARTS and the answers LIFTED."""
     if seated is None:
         return Found(lifted)
-    kept, sitting = intents.hear(seated, [(one.title, one.base, one.tuned) for one in parts])
+    kept, sitting = intents.judge_intents(
+        seated, [(one.title, one.base, one.tuned) for one in parts]
+    )
     if lifted is None:
         return Found(None, seated, tuple(kept), sittings=(sitting,))
-    better, another = preferences.hear(seated, lifted)
+    better, another = preferences.judge_preferences(seated, lifted)
     return Found(lifted, seated, tuple(kept), tuple(better), (sitting, another))
 
 
-def part(
+def trial_part(
     title: str,
     asked: Sequence[Asked],
     plain: Rewriter,
@@ -130,12 +134,12 @@ def part(
 ) -> Part:
     """ASKED answered by PLAIN and by TUNED, and judged."""
     console.note(f"{title}: {len(asked)} prompts, twice")
-    before, refused = evaluate.answer(plain, asked, DECODING)
-    after, _ = evaluate.answer(tuned, asked, DECODING)
+    before, refused = evaluate.rewrite_all(plain, asked, DECODING)
+    after, _ = evaluate.rewrite_all(tuned, asked, DECODING)
     return Part(
         title,
-        [evaluate.judge(one, made, likeness) for one, made in before],
-        [evaluate.judge(one, made, likeness, worth) for one, made in after],
+        [evaluate.judge_rewrite(one, made, likeness) for one, made in before],
+        [evaluate.judge_rewrite(one, made, likeness, worth) for one, made in after],
         len(refused),
         is_shown=title != REAL,
     )
@@ -143,7 +147,7 @@ def part(
 
 def held_out(root: Path, count: int, seed: int) -> list[Asked]:
     """COUNT prompts of the test families, as many of each as there are, drawn by SEED."""
-    pairs = sorted(optimizer_data.load(root, "test"), key=lambda pair: pair.id)
+    pairs = sorted(optimizer_data.load_pairs(root, "test"), key=lambda pair: pair.id)
     chosen = random.Random(seed).sample(pairs, min(count, len(pairs)))
     return [Asked(pair.id, pair.input, pair.family) for pair in chosen]
 
@@ -151,7 +155,7 @@ def held_out(root: Path, count: int, seed: int) -> list[Asked]:
 def real(path: Path, count: int, seed: int) -> list[Asked]:
     """COUNT prompts of the JSON lines in PATH, drawn by SEED; each is a family of its own."""
     found = []
-    for number, row in enumerate(files.values(path)):
+    for number, row in enumerate(files.read_values(path)):
         prompt = next((row[key] for key in PROMPTS if isinstance(row.get(key), str)), None)
         if not prompt or not prompt.strip():
             raise SemError(
@@ -164,7 +168,7 @@ def real(path: Path, count: int, seed: int) -> list[Asked]:
 
 def _similarity(root: Path) -> Path:
     named = EvalSettings().similarity_model
-    return weights.resolve(str(named), root).folder
+    return weights.resolve_weights(str(named), root).folder
 
 
 def _facts(root: Path, folder: Path, wanted: Wanted, seated: Jury | None) -> Facts:
@@ -184,7 +188,7 @@ def _facts(root: Path, folder: Path, wanted: Wanted, seated: Jury | None) -> Fac
 def _judge(root: Path, seated: Jury | None) -> str:
     if seated is not None:
         return f"{seated.name} (configs/judge.yaml); its section is below"
-    if not optimizer_judge.settings_of(root).calls.models:
+    if not optimizer_judge.optimizer_judge_settings(root).calls.models:
         return "none is configured (configs/judge.yaml), so intent is measured by embedding alone"
     return "configured, and not asked (--judge): intent is measured by embedding alone"
 
@@ -214,11 +218,13 @@ def _write(
         title = f"{each.title}: {len(each.tuned)} prompts, {each.refused} refused as too long"
         tables.append((title, ("measure", "base", "tuned", "points [95 %]"), rows))
         scores[each.title] = _scores(each, worth)
-    written: list[dict[str, Any]] = [row for each in parts for row in report.rows(each)]
+    written: list[dict[str, Any]] = [row for each in parts for row in report.rewrite_rows(each)]
     files.write_rows(folder / "rewrites.jsonl", written)
-    files.write(folder / "scores.json", jsonio.pretty(scores | opinions.scores(found)))
-    text = report.page(parts, facts, worth, seed, opinions.lines(found))
-    page = files.write(folder / "report.md", text)
+    files.write_file(
+        folder / "scores.json", jsonio.pretty(scores | opinions.opinion_scores(found))
+    )
+    text = report.optimizer_report_page(parts, facts, worth, seed, opinions.opinion_lines(found))
+    page = files.write_file(folder / "report.md", text)
     return Trial(page, tables + found.tables, found.stopped)
 
 

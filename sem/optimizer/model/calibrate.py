@@ -32,20 +32,20 @@ Point = tuple[float, bool, str]  # mean log p, whether useful, family
 
 def calibrate(network: Rewriter, val: Sequence[Pair], count: int) -> Calibration:
     """The calibration of NETWORK on COUNT prompts of VAL and their spoilt siblings."""
-    asked = prompts(val, count)
+    asked = calibration_prompts(val, count)
     points: list[Point] = []
     decoding = Decoding(max_tokens=256, beams=1)
     starts = range(0, len(asked), BATCH)
-    for at in console.progress(starts, len(starts), "calibrating"):
+    for at in console.show_progress(starts, len(starts), "calibrating"):
         part = asked[at : at + BATCH]
         said = network.rewrite([prompt for prompt, _ in part], decoding)
         for (prompt, family), one in zip(part, said, strict=True):
             useful = layout.is_useful(one.text, prompt, one.finished)
             points.append((one.mean_logprob, useful, family))
-    return fit(points)
+    return fit_logistic(points)
 
 
-def prompts(val: Sequence[Pair], count: int) -> list[tuple[str, str]]:
+def calibration_prompts(val: Sequence[Pair], count: int) -> list[tuple[str, str]]:
     """COUNT prompts with their family, half of them spoilt, from VAL by a fixed seed."""
     dice = random.Random(SEED)
     chosen = dice.sample(sorted(val, key=lambda pair: pair.id), min(count, len(val)))
@@ -66,7 +66,7 @@ def spoilt(prompt: str, dice: random.Random) -> str:
     return f"{prompt} And {prompt[:1].lower()}{prompt[1:]} once more, but different"
 
 
-def fit(points: Sequence[Point]) -> Calibration:
+def fit_logistic(points: Sequence[Point]) -> Calibration:
     """Return the logistic curve through `points`.
 
     Where no rewrite is useful, or every one, it is nearly flat and as sure as its number of points

@@ -32,13 +32,13 @@ class Calibration:
         return asdict(self)
 
 
-def load(folder: Path) -> Calibration:
+def load_calibration(folder: Path) -> Calibration:
     """The calibration of the optimizer in FOLDER."""
     path = folder / FILE
-    return settings.build(Calibration, files.read_json(path), str(path))
+    return settings.build_settings(Calibration, files.read_json(path), str(path))
 
 
-def of(rewrite: Rewrite, raw_prompt: str, calibration: Calibration) -> float:
+def rewrite_confidence(rewrite: Rewrite, raw_prompt: str, calibration: Calibration) -> float:
     """How likely REWRITE of RAW_PROMPT is useful, 0 to 1.
 
     What can be checked decides the half: up to 0.5 for a text that was cut, did not change, or is

@@ -57,13 +57,15 @@ class FastRewriter:
     def load(cls, folder: Path, root: Path, engine: Engine | None = None) -> "FastRewriter":
         """The optimizer in FOLDER, its base model below ROOT; converted if that was not done."""
         engine = engine or Engine()
-        base = pinned_base.resolve(rewriter.base_model_of(folder), root)
+        base = pinned_base.resolve_pinned_base(rewriter.base_model_of(folder), root)
         key = _key(base.revision, folder / "adapter")
         place = folder / "fast" / f"{engine.weights}-{key[:16]}"
         if not manifest.is_whole(place):
-            merged = models.merged(models.load(base.folder, "float32"), folder / "adapter")
-            convert(merged, chat.load(base.folder), place, engine.weights)
-        return cls.open(place, chat.load(base.folder), engine)
+            merged = models.merge_adapter(
+                models.load_model(base.folder, "float32"), folder / "adapter"
+            )
+            convert_to_ctranslate2(merged, chat.load_chat(base.folder), place, engine.weights)
+        return cls.open(place, chat.load_chat(base.folder), engine)
 
     @classmethod
     def open(cls, place: Path, speaker: Chat, engine: Engine) -> "FastRewriter":
@@ -92,7 +94,7 @@ class FastRewriter:
         row, so `decoding.seed` is not read. WATCH sees each token as it is chosen, unless there
         are beams, and may end its row.
         """
-        sent = rewriter.inputs(self.speaker, prompts, self.limit)
+        sent = rewriter.prompt_inputs(self.speaker, prompts, self.limit)
         if not sent:
             return []
         drawn = {"sampling_topk": 0, "sampling_temperature": decoding.temperature}
@@ -132,7 +134,7 @@ def _callback(watch: Watch) -> Callable[[Any], bool]:
     return lambda step: watch(step.batch_id, step.token_id)
 
 
-def convert(model: Any, speaker: Chat, place: Path, weights: str) -> Path:
+def convert_to_ctranslate2(model: Any, speaker: Chat, place: Path, weights: str) -> Path:
     """Write MODEL, a merged T5 in fp32, to PLACE for CTranslate2, all or nothing.
 
     MODEL is not to be used afterwards: CTranslate2 changes its tensors.
@@ -150,14 +152,14 @@ def convert(model: Any, speaker: Chat, place: Path, weights: str) -> Path:
                 spec.validate()
                 spec.optimize(quantization=WEIGHTS[weights])
                 spec.save(str(made))
-            manifest.seal(made, {"format": "ctranslate2", "weights": weights})
+            manifest.seal_folder(made, {"format": "ctranslate2", "weights": weights})
             made.chmod(0o755)
             shutil.rmtree(place, ignore_errors=True)
             made.rename(place)
         except BaseException:
             shutil.rmtree(made, ignore_errors=True)
             raise
-    files.sync(place.parent)
+    files.sync_path(place.parent)
     return place
 
 
@@ -186,5 +188,5 @@ def _key(revision: str, adapter: Path) -> str:
     import ctranslate2
 
     parts = [VERSION, ctranslate2.__version__, revision]
-    parts += [files.sha256(path) for path in sorted(adapter.glob("adapter_*"))]
+    parts += [files.sha256_file(path) for path in sorted(adapter.glob("adapter_*"))]
     return files.sha256_json(parts)

@@ -21,7 +21,7 @@ from sem.optimizer.data.pairs import Pair
 from sem.optimizer.model import calibrate, confidence, rewriter
 from sem.optimizer.model.rewriter import TorchRewriter
 from sem.train.engine import adapters, backend_trl, engines
-from sem.train.engine.fit import fit
+from sem.train.engine.fit import fit_stages
 from sem.train.recipe import Recipe
 from sem.train.rows import data as rows_of
 from sem.train.rows import stages
@@ -63,22 +63,26 @@ class Training:
         return DTYPES.get(self.precision) or hardware.detect().dtype
 
 
-def settings_of(root: Path, overrides: Sequence[str] = ()) -> Training:
+def optimizer_train_settings(root: Path, overrides: Sequence[str] = ()) -> Training:
     """train.yaml below ROOT; OVERRIDES (`train.recipe.epochs=1`) win."""
-    return settings.load(Training, root / CONFIG, settings.own("train", overrides))
+    return settings.load_settings(Training, root / CONFIG, settings.own("train", overrides))
 
 
-def run(root: Path, wanted: Training, pairs: Sequence[Pair], val: Sequence[Pair]) -> Path:
+def run_optimizer_training(
+    root: Path, wanted: Training, pairs: Sequence[Pair], val: Sequence[Pair]
+) -> Path:
     """Train WANTED on PAIRS, calibrate on VAL and seal: the folder of the finished run."""
     with files.lock(root / HOME / ".train.lock", "an optimizer"):
-        made = prepare(root, wanted, pairs, val)
+        made = prepare_optimizer(root, wanted, pairs, val)
         counts = made.plan()["counts"]["train"]
         console.note(f"run {made.id}: {counts['examples']} pairs, {counts['too_long']} too long")
-        result = train(job(root, made, wanted, pairs, val), wanted.base_dropout)
+        result = train_optimizer_adapter(
+            optimizer_job(root, made, wanted, pairs, val), wanted.base_dropout
+        )
         network = TorchRewriter.load(made.folder, root)
         fitted = calibrate.calibrate(network, val, wanted.calibration_prompts)
-        files.write(made.folder / confidence.FILE, jsonio.pretty(fitted.as_json()))
-        seal(made, result)
+        files.write_file(made.folder / confidence.FILE, jsonio.pretty(fitted.as_json()))
+        seal_optimizer(made, result)
     console.note(f"{sentence(result)}; useful: {fitted.useful} of {fitted.rows} hard prompts")
     if not fitted.useful:
         console.note(
@@ -88,25 +92,27 @@ def run(root: Path, wanted: Training, pairs: Sequence[Pair], val: Sequence[Pair]
     return made.folder
 
 
-def prepare(root: Path, wanted: Training, pairs: Sequence[Pair], val: Sequence[Pair]) -> Run:
+def prepare_optimizer(
+    root: Path, wanted: Training, pairs: Sequence[Pair], val: Sequence[Pair]
+) -> Run:
     """A run of WANTED on PAIRS below ROOT; the unfinished one of the very same plan, if any."""
-    base = weights.resolve(wanted.base_model_id, root)
-    engine = engines.choose(wanted.recipe, hardware.detect(), base.folder)
-    speaker = chat.load(base.folder)
+    base = weights.resolve_weights(wanted.base_model_id, root)
+    engine = engines.choose_engine(wanted.recipe, hardware.detect(), base.folder)
+    speaker = chat.load_chat(base.folder)
     found, held = _rows(pairs, speaker, wanted), _rows(val, speaker, wanted)
-    rows_of.check(found, "the optimizer's training pairs")
+    rows_of.check_trainable(found, "the optimizer's training pairs")
     plan = {
         "format": FORMAT,
         "training": asdict(wanted),
         "engine": engine,
         "dtype": wanted.dtype(),
-        "base_model": pinned_base.describe(wanted.base_model_id, base),
+        "base_model": pinned_base.describe_base(wanted.base_model_id, base),
         "renderer": speaker.fingerprint(),
         "prefix": rewriter.PREFIX,
         "data": {name: files.sha256_json([p.as_json() for p in part])
                  for name, part in (("train", pairs), ("val", val))},
         "counts": {"train": found.counts(), "val": held.counts()},
-        "packages": provenance.versions(),
+        "packages": provenance.package_versions(),
     }  # fmt: skip
     return _unfinished(root, plan) or _new(root, plan)
 
@@ -115,7 +121,7 @@ def _new(root: Path, plan: dict[str, Any]) -> Run:
     name = f"{provenance.now():%Y%m%d-%H%M%S}-{files.sha256_json(plan)[:4]}"
     folder = root / HOME / name
     facts = {"run_id": name, "created_at": provenance.now().isoformat(), **plan}
-    files.write(folder / "run.json", jsonio.pretty(facts))
+    files.write_file(folder / "run.json", jsonio.pretty(facts))
     return Run(name, folder)
 
 
@@ -145,14 +151,16 @@ def _rows(pairs: Sequence[Pair], speaker: Chat, wanted: Training) -> Rows:
     return Rows(tuple(kept), tuple(too_long))
 
 
-def job(root: Path, run: Run, wanted: Training, pairs: Sequence[Pair], val: Sequence[Pair]) -> Job:
+def optimizer_job(
+    root: Path, run: Run, wanted: Training, pairs: Sequence[Pair], val: Sequence[Pair]
+) -> Job:
     """RUN as the trainer takes it."""
-    recipe, base = wanted.recipe, pinned_base.resolve(run.plan()["base_model"], root)
-    speaker = chat.load(base.folder)
-    found = rows_of.sample(
+    recipe, base = wanted.recipe, pinned_base.resolve_pinned_base(run.plan()["base_model"], root)
+    speaker = chat.load_chat(base.folder)
+    found = rows_of.sample_rows(
         _rows(pairs, speaker, wanted), recipe.max_train_examples, recipe.data_seed
     )
-    held = rows_of.sample(_rows(val, speaker, wanted), recipe.val_examples, recipe.data_seed)
+    held = rows_of.sample_rows(_rows(val, speaker, wanted), recipe.val_examples, recipe.data_seed)
     goal = (recipe.learning_rate, recipe.epochs, recipe.max_steps)
     return Job(
         run=run,
@@ -163,12 +171,14 @@ def job(root: Path, run: Run, wanted: Training, pairs: Sequence[Pair], val: Sequ
         chat=speaker,
         stages=(Stage(stages.EXAMPLES, "answer", found, held, *goal),),
         tasks={},
-        slots=slotspec.load(root / "configs" / "judge_slots.yaml"),
+        slots=slotspec.load_slot_levels(root / "configs" / "judge_slots.yaml"),
         answering=EvalSettings(),
     )
 
 
-def train(made: Job, dropout: float = 0.0, resume: bool = True) -> dict[str, Any]:
+def train_optimizer_adapter(
+    made: Job, dropout: float = 0.0, resume: bool = True
+) -> dict[str, Any]:
     """Train MADE's adapter, from its last checkpoint if there is one; what came out of it.
 
     DROPOUT: the frozen base's, whose own would be 0.1. SemError when a weight of the base model
@@ -177,11 +187,11 @@ def train(made: Job, dropout: float = 0.0, resume: bool = True) -> dict[str, Any
     seen: dict[str, Any] = {}
 
     def engine(given: Job) -> dict[str, Any]:
-        model = drop(backend_trl.load(given), dropout)
+        model = set_dropout(backend_trl.load_trl_base(given), dropout)
         seen.update(share(model))
         console.note(sentence(seen))
         before = frozen(model)
-        result = fit(given, model, resume)
+        result = fit_stages(given, model, resume)
         if (after := frozen(model)) != before:
             raise SemError(
                 f"training changed the frozen base: {before[:12]}… is now {after[:12]}…",
@@ -194,7 +204,7 @@ def train(made: Job, dropout: float = 0.0, resume: bool = True) -> dict[str, Any
     return result
 
 
-def drop(model: Any, rate: float) -> Any:
+def set_dropout(model: Any, rate: float) -> Any:
     """MODEL with every dropout but the LoRA's set to RATE."""
     import torch
 
@@ -208,7 +218,7 @@ def drop(model: Any, rate: float) -> Any:
 
 def share(model: Any) -> dict[str, Any]:
     """How many parameters of MODEL are trained, and of how many."""
-    trained = sum(weight.numel() for _, weight in adapters.trained(model))
+    trained = sum(weight.numel() for _, weight in adapters.trained_tensors(model))
     return {"trained": trained, "parameters": sum(p.numel() for p in model.parameters())}
 
 
@@ -230,13 +240,13 @@ def frozen(model: Any) -> str:
     return digest.hexdigest()
 
 
-def seal(run: Run, result: dict[str, Any]) -> Path:
+def seal_optimizer(run: Run, result: dict[str, Any]) -> Path:
     """Write RUN's manifest: the hash of every file that serving reads, and RESULT."""
     folder = run.folder or Path()
     listed = [path for name in SEALED for path in _below(folder / name)]
-    hashes = {str(path.relative_to(folder)): files.sha256(path) for path in listed}
+    hashes = {str(path.relative_to(folder)): files.sha256_file(path) for path in listed}
     facts = {"format": FORMAT, "run_id": run.id, "result": result, "files": hashes}
-    return files.write(folder / manifest.NAME, jsonio.pretty(facts))
+    return files.write_file(folder / manifest.NAME, jsonio.pretty(facts))
 
 
 def _below(path: Path) -> list[Path]:
@@ -247,12 +257,12 @@ def _below(path: Path) -> list[Path]:
     return [path]
 
 
-def promote(root: Path, name: str) -> Path:
+def promote_optimizer(root: Path, name: str) -> Path:
     """Make the run `name` the one that is served; SemError where no rewrite of it was useful."""
-    fitted = confidence.load(root / HOME / name)
+    fitted = confidence.load_calibration(root / HOME / name)
     if not fitted.useful:
         raise SemError(
             f"run {name} is not promoted: none of {fitted.rows} rewrites is useful",
             "train longer (recipe.epochs) or on more pairs; the run itself is whole",
         )
-    return files.write(root / HOME / rewriter.PROMOTED, jsonio.pretty({"run": name}))
+    return files.write_file(root / HOME / rewriter.PROMOTED, jsonio.pretty({"run": name}))

@@ -85,7 +85,7 @@ def base_model_of(folder: Path) -> state.BaseModel:
     return state.read_state(folder / "run.json", state.OptimizerPlan)["base_model"]
 
 
-def find(root: Path, name: str | None = None) -> Path:
+def find_optimizer(root: Path, name: str | None = None) -> Path:
     """The folder of the optimizer called NAME, else the promoted, else the newest whole one."""
     home = root / "models" / "optimizer"
     whole = sorted(path.parent.name for path in home.glob("*/manifest.json"))
@@ -96,20 +96,20 @@ def find(root: Path, name: str | None = None) -> Path:
     if name is not None and name not in whole:
         raise SemError(f"no trained optimizer {name!r} in {home}", nearest(name, whole) or TRAIN)
     found = home / (name or whole[-1])
-    if wrong := faults(found):
+    if wrong := optimizer_faults(found):
         raise SemError(f"{found}: {wrong[0]}", TRAIN)
     return found
 
 
-def faults(folder: Path) -> list[str]:
+def optimizer_faults(folder: Path) -> list[str]:
     """What differs between FOLDER and the hashes in its manifest; empty when nothing does."""
-    listed = manifest.read(folder, state.HashedFiles).get("files", {})
+    listed = manifest.read_manifest(folder, state.HashedFiles).get("files", {})
     wrong = []
     for name, sha256 in sorted(listed.items()):
         path = folder / name
         if not path.is_file() or path.is_symlink():
             wrong.append(f"{name} is missing")
-        elif files.sha256(path) != sha256:
+        elif files.sha256_file(path) != sha256:
             wrong.append(f"{name} is not what its manifest says")
     return wrong if listed else ["its manifest lists no file"]
 
@@ -119,7 +119,7 @@ def prompt_ids(speaker: Chat, prompt: str) -> list[int]:
     return speaker.prompt_ids("", PREFIX + prompt)
 
 
-def inputs(speaker: Chat, prompts: Sequence[str], limit: int) -> list[list[int]]:
+def prompt_inputs(speaker: Chat, prompts: Sequence[str], limit: int) -> list[list[int]]:
     """The input ids of each of PROMPTS; SemError when one has more than LIMIT."""
     sent = [prompt_ids(speaker, prompt) for prompt in prompts]
     longest = max(map(len, sent), default=0)
@@ -144,16 +144,18 @@ class TorchRewriter:
     @classmethod
     def load(cls, folder: Path, root: Path) -> "TorchRewriter":
         """The optimizer in FOLDER, its base model below ROOT, adapter merged, in fp32."""
-        base = pinned_base.resolve(base_model_of(folder), root)
+        base = pinned_base.resolve_pinned_base(base_model_of(folder), root)
         return cls.of(base.folder, folder / "adapter")
 
     @classmethod
     def of(cls, base: Path, adapter: Path | None) -> "TorchRewriter":
         """The network of the model in BASE with ADAPTER merged; without one, the base itself."""
-        model = models.load(base, "float32")
+        model = models.load_model(base, "float32")
         if not model.config.is_encoder_decoder:
             raise SemError(f"{base}: no encoder-decoder", "name a model of the T5 family")
-        return cls(models.merged(model, adapter) if adapter else model, chat.load(base))
+        return cls(
+            models.merge_adapter(model, adapter) if adapter else model, chat.load_chat(base)
+        )
 
     @classmethod
     def of_adapter(cls, adapter: Path, root: Path) -> "TorchRewriter":
@@ -164,7 +166,7 @@ class TorchRewriter:
         named = files.read_object(config).get("base_model_name_or_path")
         if not isinstance(named, str) or not named:
             raise SemError(f"{config}: names no base model", TRAIN)
-        return cls.of(weights.resolve(named, root).folder, adapter)
+        return cls.of(weights.resolve_weights(named, root).folder, adapter)
 
     def count(self, prompt: str) -> int:
         """How many input tokens PROMPT is, prefix and end included."""
@@ -172,7 +174,7 @@ class TorchRewriter:
 
     def rewrite(self, prompts: Sequence[str], decoding: Decoding) -> list[Rewrite]:
         """A rewrite of each of PROMPTS, in order; SemError when one exceeds `limit`."""
-        sent = inputs(self.speaker, prompts, self.limit)
+        sent = prompt_inputs(self.speaker, prompts, self.limit)
         return self._decoded(sent, decoding) if sent else []
 
     def _decoded(self, sent: list[list[int]], decoding: Decoding) -> list[Rewrite]:

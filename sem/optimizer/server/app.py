@@ -26,18 +26,18 @@ FAULTS = {
 }
 
 
-def build(service: Service, key: str | None) -> Any:
+def build_app(service: Service, key: str | None) -> Any:
     """The ASGI application of SERVICE, which asks for KEY where there is one."""
     from starlette.middleware.cors import CORSMiddleware
 
     app = _application(service)
     _add_faults(app)
-    models = schemas.build(service.config)
+    models = schemas.build_schemas(service.config)
     told = {code: {"model": models.ErrorReply, "description": FAULTS[code]} for code in FAULTS}
     _add_optimize(app, service, models, told)
     _add_feedback(app, service, models, told)
     _add_facts(app, service, models, told)
-    page.add(app)
+    page.add_page_routes(app)
     guarded = Guard(app, service.config, key, service.metrics, service.full)
     if not service.config.origins:
         return guarded

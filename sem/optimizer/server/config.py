@@ -83,9 +83,9 @@ RANGES: tuple[tuple[str, float, float], ...] = (
 )
 
 
-def load(root: Path, overrides: tuple[str, ...] = ()) -> ServeSettings:
+def load_serve_settings(root: Path, overrides: tuple[str, ...] = ()) -> ServeSettings:
     """The settings of the tree ROOT; OVERRIDES are `serve.KEY=VALUE`."""
-    return settings.load(ServeSettings, root / FILE, settings.own("serve", overrides))
+    return settings.load_settings(ServeSettings, root / FILE, settings.own("serve", overrides))
 
 
 def api_key(config: ServeSettings) -> str | None:
@@ -102,5 +102,5 @@ def api_key(config: ServeSettings) -> str | None:
     if key is not None and len(key) < 16:
         raise SemError(f"{KEY} has {len(key)} characters", "use 16 or more, drawn at random")
     if key is not None:
-        redact.register(key)
+        redact.mask_secret(key)
     return key

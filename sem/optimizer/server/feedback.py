@@ -50,4 +50,4 @@ class Feedback:
         with files.appending(self.path) as file:
             if file.seek(0, 2) + len(str(row)) > self._most_bytes:
                 raise Refusal(503, "feedback_full", "no more feedback is taken", 3_600)
-            files.append(file, row)
+            files.append_row(file, row)

@@ -204,7 +204,7 @@ async def _drain(receive: Receive, most: int) -> None:
 
 
 async def _refuse(send: Send, error: Refusal, passage: Passage) -> None:
-    body = jsonio.dumps(error.body(passage.id)).encode()
+    body = jsonio.canonical_json(error.body(passage.id)).encode()
     headers = {"content-type": "application/json", "content-length": str(len(body))}
     # What is left of a body that was not read must not be taken for the next request.
     headers |= error.headers | ({"connection": "close"} if error.status in (408, 413) else {})

@@ -19,7 +19,7 @@ class AsJson(logging.Formatter):
         made |= getattr(record, "facts", {})
         if record.exc_info:
             made["traceback"] = "".join(traceback.format_exception(*record.exc_info))
-        return redact.redacted(jsonio.dumps(made))
+        return redact.redacted(jsonio.canonical_json(made))
 
 
 def to_stderr() -> None:

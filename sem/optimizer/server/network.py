@@ -24,14 +24,14 @@ class Network:
     calibration: Calibration
 
 
-def load(root: Path, name: str | None, engine: Engine) -> Network:
+def load_served_network(root: Path, name: str | None, engine: Engine) -> Network:
     """The optimizer NAME of the tree ROOT; SemError when its adapter changes nothing."""
-    folder = rewriter.find(root, name)
+    folder = rewriter.find_optimizer(root, name)
     if not is_trained(folder / "adapter"):
         raise SemError(f"{folder}: the adapter is zero everywhere", rewriter.TRAIN)
     base = rewriter.base_model_of(folder)["base_model_id"]
     made = FastRewriter.load(folder, root, engine)
-    return Network(folder.name, base, made, confidence.load(folder))
+    return Network(folder.name, base, made, confidence.load_calibration(folder))
 
 
 def is_trained(adapter: Path) -> bool:

@@ -13,7 +13,7 @@ FILES = {
 }
 
 
-def add(app: Any) -> None:
+def add_page_routes(app: Any) -> None:
     """Serve every file of FILES from APP."""
     for path, (name, kind) in FILES.items():
         _add(app, path, (ASSETS / name).read_bytes(), kind)

@@ -8,7 +8,7 @@ from sem.optimizer.server.config import ServeSettings
 EXAMPLE = "write a function that reads a csv file"
 
 
-def build(config: ServeSettings) -> Any:
+def build_schemas(config: ServeSettings) -> Any:
     """The models, as attributes; fields that a client sends beyond them are ignored."""
     return SimpleNamespace(**_requests(config), **_feedback(config), **_replies())
 

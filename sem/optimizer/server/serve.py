@@ -22,7 +22,7 @@ from sem.optimizer.server.service import Service
 SWITCH_S = 0.0005
 
 
-def serve(
+def serve_http(
     settings: ServeSettings, root: Path, name: str | None, say: Callable[[str], None]
 ) -> None:
     """Serve the optimizer NAME of the tree ROOT until SIGTERM; SAY hears the address.
@@ -33,11 +33,11 @@ def serve(
     logs.to_stderr()
     sys.setswitchinterval(SWITCH_S)
     engine = Engine(settings.weights, settings.threads)
-    service = Service(settings, root, partial(network.load, root, name, engine))
+    service = Service(settings, root, partial(network.load_served_network, root, name, engine))
     bound = _bound(settings)
     host, port = bound.getsockname()[:2]
     say(f"http://{f'[{host}]' if ':' in host else host}:{port}")
-    server = _server(settings, app.build(service, key))
+    server = _server(settings, app.build_app(service, key))
     # Uvicorn raises the signal again when it is done; by default that is an exit of -15.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)

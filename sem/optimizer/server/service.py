@@ -130,7 +130,7 @@ class Service:
     def confidence(self, rewrite: Rewrite, prompt: str) -> float:
         """How likely REWRITE of PROMPT is useful, as calibrated."""
         self.metrics.tokens.labels("out").inc(rewrite.tokens)
-        return confidence.of(rewrite, prompt, self._loaded().calibration)
+        return confidence.rewrite_confidence(rewrite, prompt, self._loaded().calibration)
 
     def cure(self) -> str | None:
         """Return what a person can do so that a network is loaded, None where one is."""

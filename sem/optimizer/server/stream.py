@@ -72,4 +72,4 @@ def settled(rewriter: Any, ids: list[int], sent: str) -> str:
 
 
 def _event(name: str, value: Any) -> bytes:
-    return f"event: {name}\ndata: {jsonio.dumps(value)}\n\n".encode()
+    return f"event: {name}\ndata: {jsonio.canonical_json(value)}\n\n".encode()

@@ -55,13 +55,13 @@ def export(project: Project, target: Run, wanted: Sequence[str]) -> Path:
     """
     if target.folder is None:
         raise SemError("the run 'base' has nothing to package", "name a trained run with --run")
-    taint.refuse(target.folder, f"run {target.id}")
+    taint.refuse_tainted(target.folder, f"run {target.id}")
     for name in wanted:
         if name not in targets.TARGETS:
             raise SemError(f"target {name!r} is unknown", f"use {', '.join(targets.TARGETS)}")
     plan = target.plan()
-    base = pinned_base.resolve(plan["base_model"], project.root)
-    speaker = chat.load(base.folder, _renderer(plan))
+    base = pinned_base.resolve_pinned_base(plan["base_model"], project.root)
+    speaker = chat.load_chat(base.folder, _renderer(plan))
     suited = targets.suited(speaker)
     for name in wanted:
         if name not in suited:
@@ -90,7 +90,7 @@ def _publish(project: Project, target: Run, building: Path, folder: Path) -> Non
     """Give the built package its name, unless a takedown came in between."""
     with taint.publishing(project.models):
         try:
-            taint.refuse(target.folder, f"run {target.id}")
+            taint.refuse_tainted(target.folder, f"run {target.id}")
             _check_adapter(target)
         except SemError:
             shutil.rmtree(building, ignore_errors=True)
@@ -127,25 +127,27 @@ def _fill(
     plan = target.plan()
     # First, because merging the weights takes minutes.
     scores = eval_report_v1.read_scores(report.parent / "scores.json")
-    base = pinned_base.resolve(plan["base_model"], project.root)
+    base = pinned_base.resolve_pinned_base(plan["base_model"], project.root)
     # File by file: copytree gathers a full disk into an error without its number.
     (folder / "adapter").mkdir()
     for path in sorted(target.adapter.iterdir()):
         shutil.copyfile(path, folder / "adapter" / path.name)
-    merged = models.merged(models.load(base.folder, plan["hardware"]["dtype"]), target.adapter)
-    models.save(merged, folder / "model")
+    merged = models.merge_adapter(
+        models.load_model(base.folder, plan["hardware"]["dtype"]), target.adapter
+    )
+    models.save_weights(merged, folder / "model")
     _write_tokenizer(base.folder, served.chat, folder / "model")
     _prove_tokenizer(project, target, served.chat, folder / "model")
     shutil.copyfile(report.parent / "scores.json", folder / "scores.json")
     # Written anew: an older version's report would not be the one that these scores make.
-    files.write(folder / "eval_report.md", reports.markdown(scores))
-    files.write(folder / "task_spec.json", jsonio.pretty(_specs(plan)))
-    files.write(folder / "repro.lock", _lock(project, plan))
+    files.write_file(folder / "eval_report.md", reports.report_markdown(scores))
+    files.write_file(folder / "task_spec.json", jsonio.pretty(_specs(plan)))
+    files.write_file(folder / "repro.lock", _lock(project, plan))
     for name in chosen:
         targets.write_target(name, folder, served)
     facts = _facts(project, target, folder, chosen)
-    manifest.seal(folder, facts)
-    problems = schema.problems(manifest.read(folder), MANIFEST_SCHEMA)
+    manifest.seal_folder(folder, facts)
+    problems = schema.schema_problems(manifest.read_manifest(folder), MANIFEST_SCHEMA)
     if problems:
         raise AssertionError(f"the manifest breaks its own schema: {problems}")
 
@@ -159,8 +161,10 @@ def _write_tokenizer(base: Path, speaker: Chat, folder: Path) -> None:
     else:  # vocab.json and merges.txt, or a sentencepiece model
         speaker.tokenizer.save_pretrained(folder)
     if speaker.turns:
-        turns.save(speaker.tokenizer.chat_template, folder)
-        files.write(folder / "generation_config.json", jsonio.pretty(generation_config(speaker)))
+        turns.save_template(speaker.tokenizer.chat_template, folder)
+        files.write_file(
+            folder / "generation_config.json", jsonio.pretty(generation_config(speaker))
+        )
     elif (base / "generation_config.json").exists():
         shutil.copyfile(base / "generation_config.json", folder / "generation_config.json")
 
@@ -179,16 +183,19 @@ def generation_config(speaker: Chat) -> dict[str, Any]:
 
 def _prove_tokenizer(project: Project, target: Run, speaker: Chat, folder: Path) -> None:
     """Check that the tokenizer in `folder` gives the proven ids; SemError when it does not."""
-    packaged = chat.load(folder)
+    packaged = chat.load_chat(folder)
     if packaged.fingerprint() != target.plan()["renderer"]:
         raise SemError(
             f"run {target.id}: the packaged tokenizer renders otherwise than the trained one",
             "was the base model changed? prepare and train again",
         )
-    tested = subject.resolve(project, target.id, "test", None)
+    tested = subject.resolve_subject(project, target.id, "test", None)
     sample = tested.examples[:PROVEN_PROMPTS]
     proven, served = (
-        [pair[1].ids for pair in answers.prompts(sample, tested.tasks, each, tested.settings)]
+        [
+            pair[1].ids
+            for pair in answers.ordered_prompts(sample, tested.tasks, each, tested.settings)
+        ]
         for each in (speaker, packaged)
     )
     if proven != served:
@@ -213,26 +220,26 @@ def _facts(project: Project, target: Run, folder: Path, wanted: Sequence[str]) -
         "created_at": provenance.now().isoformat(),
         "targets": list(wanted),
         "lineage": {
-            "run_json": files.sha256(target.folder / "run.json"),
+            "run_json": files.sha256_file(target.folder / "run.json"),
             "snapshot": plan["snapshot"],
             "base_model": plan["base_model"],
             "tasks": plan["task_hashes"],
-            "adapter": files.sha256(target.adapter / "adapter_model.safetensors"),
+            "adapter": files.sha256_file(target.adapter / "adapter_model.safetensors"),
             "renderer": plan["renderer"],
             "source": plan["source"],
         },
         "scores": {
             "verdict": scores["verdict"],
-            "scores_json": files.sha256(folder / "scores.json"),
+            "scores_json": files.sha256_file(folder / "scores.json"),
         },
     }
 
 
 def _check_adapter(target: Run) -> None:
-    sealed = manifest.read(target.folder, state.RunManifest)["adapter"]
+    sealed = manifest.read_manifest(target.folder, state.RunManifest)["adapter"]
     for name, digest in sealed.items():
         path = target.adapter / name
-        if not path.exists() or files.sha256(path) != digest:
+        if not path.exists() or files.sha256_file(path) != digest:
             raise SemError(
                 f"{path}: not the file that training sealed", "restore it, or train again"
             )
@@ -260,7 +267,7 @@ def _lock(project: Project, plan: dict[str, Any]) -> str:
 
 
 def _present(folder: Path) -> list[str]:
-    return manifest.read(folder)["targets"] if (folder / manifest.NAME).exists() else []
+    return manifest.read_manifest(folder)["targets"] if (folder / manifest.NAME).exists() else []
 
 
 def _replace(building: Path, folder: Path) -> None:
@@ -272,12 +279,12 @@ def _replace(building: Path, folder: Path) -> None:
         shutil.rmtree(old)
     else:
         building.rename(folder)
-    files.sync(folder.parent)
+    files.sync_path(folder.parent)
 
 
-def latest(project: Project, run_id: str | None) -> Path:
+def latest_package(project: Project, run_id: str | None) -> Path:
     """The package of RUN_ID (default: the latest run's); SemError when there is none."""
-    target = run.find(project, run_id)
+    target = run.find_run(project, run_id)
     folder = project.packages / target.id
     if not folder.is_dir():
         raise SemError(f"run {target.id} has no package", "make it with `fab package.export`")

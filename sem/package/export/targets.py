@@ -47,7 +47,7 @@ def suited(chat: Chat) -> list[str]:
 def write_target(name: str, folder: Path, served: Served) -> None:
     """Write what the runtime `name` wants into `folder`; SemError when it cannot be."""
     for path, text in TARGETS[name](served).items():
-        files.write(folder / path, text)
+        files.write_file(folder / path, text)
 
 
 @target

@@ -17,7 +17,7 @@ EXTRA_BYTES = 4 << 30
 TOO_MUCH = "a check took more time or memory than any package needs"
 
 
-def run(check: Callable[[], list[str]]) -> list[str]:
+def run_check(check: Callable[[], list[str]]) -> list[str]:
     """Return the lines of `check`, run in a child; a line as well when it does not come back."""
     reader, writer = os.pipe()
     child = os.fork()

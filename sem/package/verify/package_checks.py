@@ -35,7 +35,7 @@ def _lineage(folder: Path, facts: dict[str, Any]) -> Iterator[str]:
         (WEIGHTS[0], facts["lineage"]["adapter"]),
         ("scores.json", facts["scores"]["scores_json"]),
     ):
-        if files.sha256(folder / name) != digest:
+        if files.sha256_file(folder / name) != digest:
             yield f"{name}: not the file that the manifest's lineage names"
 
 
@@ -55,7 +55,7 @@ def _proof(folder: Path, facts: dict[str, Any]) -> Iterator[str]:
     for what, (here, there) in claims.items():
         if here != there:
             yield f"scores.json: its {what} is not that of the manifest"
-    if report.markdown(scores) != files.read_text(folder / "eval_report.md"):
+    if report.report_markdown(scores) != files.read_text(folder / "eval_report.md"):
         yield "eval_report.md: not the report of scores.json"
 
 
@@ -69,7 +69,8 @@ def _contract(folder: Path, facts: dict[str, Any]) -> Iterator[str]:
 def _tasks(folder: Path) -> list[TaskSpec]:
     value = files.read_json(folder / "task_spec.json")
     return [
-        settings.build(TaskSpec, each, "task_spec.json") for each in value.get("tasks", [value])
+        settings.build_settings(TaskSpec, each, "task_spec.json")
+        for each in value.get("tasks", [value])
     ]
 
 
@@ -159,12 +160,12 @@ def _served(folder: Path, facts: dict[str, Any]) -> Iterator[str]:
     if chat.stored_fingerprint(folder / "model") != facts["lineage"]["renderer"]:
         yield "model/chat_template.jinja: not the renderer that the manifest's lineage names"
         return
-    speaker = chat.load(folder / "model")
+    speaker = chat.load_chat(folder / "model")
     if speaker.turns:
         path = folder / "model" / "generation_config.json"
         strangers = set(speaker.stop_ids) - speaker.control_ids
-        if strangers or files.read_json(path) != jsonio.loads(
-            jsonio.dumps(generation_config(speaker))
+        if strangers or files.read_json(path) != jsonio.parse_json(
+            jsonio.canonical_json(generation_config(speaker))
         ):
             yield "model/generation_config.json: not the greedy decoding that was proven"
     served = Served(

@@ -88,7 +88,7 @@ MANIFEST_VALUES: dict[str, Any] = {
 }
 
 
-def faults(folder: Path) -> list[str]:
+def package_faults(folder: Path) -> list[str]:
     """Return what is wrong with the package in `folder`, a line each.
 
     Files are read; the chat template alone is run, in a process with limits.
@@ -101,7 +101,7 @@ def faults(folder: Path) -> list[str]:
     facts, problems = _manifest(folder, {"allOf": [MANIFEST_SCHEMA, MANIFEST_VALUES]})
     if problems:
         return [_printable(line) for line in problems]
-    found += _guarded("manifest.json", lambda: manifest.faults(folder))
+    found += _guarded("manifest.json", lambda: manifest.manifest_faults(folder))
     found += _guarded("manifest.json", lambda: list(_names(facts)))
     found += _checked(BASIC, folder, facts)
     # What renders or reads weights is spared for a package without another fault.
@@ -111,7 +111,7 @@ def faults(folder: Path) -> list[str]:
         found += (
             []
             if found
-            else check_process.run(lambda one={name: check}: _checked(one, folder, facts))
+            else check_process.run_check(lambda one={name: check}: _checked(one, folder, facts))
         )
     _refuse_taint(folder)
     return [_printable(line) for line in dict.fromkeys(found)]
@@ -128,7 +128,7 @@ def model_faults(folder: Path) -> list[str]:
         _, found = _manifest(folder, MANIFEST_SCHEMA)
     if found:
         return [_printable(line) for line in found]
-    found += _guarded("manifest.json", lambda: manifest.faults(folder))
+    found += _guarded("manifest.json", lambda: manifest.manifest_faults(folder))
     found += _guarded("model/config.json", lambda: _refused_code(folder / "model"))
     if not found:
         found += _guarded(WEIGHTS[1], lambda: list(infinite(folder, WEIGHTS[1])))
@@ -145,7 +145,7 @@ def _refuse_taint(folder: Path) -> None:
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise _unreadable(folder)
     try:
-        taint.refuse(folder, f"package {folder.name}")
+        taint.refuse_tainted(folder, f"package {folder.name}")
     except SemError:
         raise
     except Exception as error:
@@ -206,8 +206,8 @@ def _manifest(folder: Path, wanted: dict[str, Any]) -> tuple[dict[str, Any], lis
     path = folder / manifest.NAME
     if path.is_file() and path.stat().st_size > MAX_MANIFEST_BYTES:
         return {}, ["manifest.json: larger than any manifest"]
-    facts: Any = manifest.read(folder)
-    problems = [f"manifest.json: {line}" for line in schema.problems(facts, wanted)]
+    facts: Any = manifest.read_manifest(folder)
+    problems = [f"manifest.json: {line}" for line in schema.schema_problems(facts, wanted)]
     return facts if isinstance(facts, dict) else {}, problems
 
 
@@ -226,9 +226,9 @@ def answers_again(proven: Subject, folder: Path, count: int) -> tuple[int, int]:
 
     Whole batches of the evaluation are repeated, because padding changes the last bits.
     """
-    recorded = answers.read(proven.book.path)
+    recorded = answers.read_answers(proven.book.path)
     packaged = subject.from_folder(proven, folder / "model")
-    pairs = answers.prompts(proven.examples, proven.tasks, packaged.chat, proven.settings)
+    pairs = answers.ordered_prompts(proven.examples, proven.tasks, packaged.chat, proven.settings)
     size = proven.settings.batch
     # The shortest prompts come last and are the quickest to repeat.
     first = max(0, (len(pairs) - count) // size * size)

@@ -106,7 +106,7 @@ class Columns:
             "row_count": self.rows,
             "column_count": len(self.kinds),
             "columns": list(self.kinds),
-            "data_hash": files.sha256(path),
+            "data_hash": files.sha256_file(path),
             "dtypes": {name: _dtype(kinds) for name, kinds in self.kinds.items()},
             "null_counts": {name: self.nulls[name] for name in self.kinds},
             "unique_counts": unique,
@@ -146,7 +146,7 @@ def as_list(value: Any) -> list[Any] | None:
     if not isinstance(value, str) or not value.lstrip().startswith(("[", "(")):
         return None
     try:
-        found = jsonio.loads(value)
+        found = jsonio.parse_json(value)
     except ValueError:
         try:
             found = ast.literal_eval(value)

@@ -39,8 +39,8 @@ TEXT_FILES = {
     "jsonl": readers.jsonl,
     "ndjson": readers.jsonl,
     "json": readers.array,
-    "csv": csv_dialects.rows,
-    "tsv": csv_dialects.rows,
+    "csv": csv_dialects.read_csv_rows,
+    "tsv": csv_dialects.read_csv_rows,
 }
 
 
@@ -55,7 +55,7 @@ class Sample:
 
     def content(self) -> str:
         """What makes two rows the same, their labels apart."""
-        return self.text or jsonio.dumps([repr(value) for value in self.features])
+        return self.text or jsonio.canonical_json([repr(value) for value in self.features])
 
     def lot(self, salt: str) -> float:
         """Where the row falls between 0 and 1: the same for the same content under one SALT."""
@@ -76,7 +76,7 @@ class Contribution:
     notes: Counter[str] = field(default_factory=Counter)
 
 
-def read(
+def read_contribution(
     path: Path, most: int, seed: int, like: Shape | None = None, target: str = "auto"
 ) -> Contribution:
     """At most MOST rows of PATH, its classes in their proportions, none lost; SemError if none.
@@ -86,7 +86,7 @@ def read(
     if most < 1:
         raise SemError(f"--sample-size {most}", "ask for 1 row or more")
     found = Columns()
-    unpack(path)
+    unpack_contribution(path)
     with _rows(path) as rows:
         for _, row in rows:
             found.add(row, path)
@@ -108,7 +108,7 @@ def read(
 
 @contextmanager
 def _rows(path: Path, told: Told | None = None) -> Iterator[Iterator[tuple[str, Any]]]:
-    check(path)
+    check_contribution(path)
     kind = path.name.lower().removesuffix(".gz").rsplit(".", 1)[-1]
     if kind == "parquet":
         with parquet_files.parquet(path) as found:
@@ -122,7 +122,7 @@ def _rows(path: Path, told: Told | None = None) -> Iterator[Iterator[tuple[str, 
         )
 
 
-def check(path: Path) -> None:
+def check_contribution(path: Path) -> None:
     """SemError when PATH is no plain file with something in it."""
     if path.exists() and not path.is_file():
         raise SemError(f"{path}: not a plain file", "name a file, no folder, pipe or device")
@@ -132,9 +132,9 @@ def check(path: Path) -> None:
         raise SemError(f"{path}: the file is empty", "copy it again, or make it anew")
 
 
-def unpack(path: Path) -> None:
+def unpack_contribution(path: Path) -> None:
     """Unpack PATH once: a bomb, or a row of a million keys, is found in a blink."""
-    check(path)
+    check_contribution(path)
     name = path.name.lower()
     if name.removesuffix(".gz").endswith(("jsonl", "ndjson")):
         with readers.opened(path) as file:  # parsing such a row takes seconds
@@ -161,7 +161,7 @@ def _counted(path: Path, shape: Shape) -> tuple[Counter[str], Counter[str], Coun
     counts: Counter[str] = Counter()
     with _rows(path, Told(refuse, lambda note: notes.update((note,)))) as rows:
         for where, row in rows:
-            made = sample(where, row, shape, notes)
+            made = read_sample(where, row, shape, notes)
             if isinstance(made, Sample):
                 counts[_stratum(made, shape)] += 1
                 _check_classes(counts, path)
@@ -183,7 +183,7 @@ def _check_classes(counts: Counter[str], path: Path) -> None:
         )
 
 
-def sample(where: str, row: Any, shape: Shape, notes: Counter[str]) -> Sample | str:
+def read_sample(where: str, row: Any, shape: Shape, notes: Counter[str]) -> Sample | str:
     """ROW, found at WHERE, as models see it, or the reason why it is none."""
     if not isinstance(row, dict):
         return "no_object"
@@ -271,7 +271,7 @@ def _drawn(path: Path, shape: Shape, quotas: dict[str, int], seed: int) -> list[
     nothing: Counter[str] = Counter()
     with _rows(path) as rows:
         for number, (where, row) in enumerate(rows):
-            made = sample(where, row, shape, nothing)
+            made = read_sample(where, row, shape, nothing)
             if not isinstance(made, Sample) or _stratum(made, shape) not in kept:
                 continue
             heap = kept[_stratum(made, shape)]

@@ -29,9 +29,9 @@ class Examples:
     refused: Counter[str] = field(default_factory=Counter)
 
 
-def read(path: Path, tasks: Mapping[str, TaskSpec], most: int, seed: int) -> Examples:
+def read_examples(path: Path, tasks: Mapping[str, TaskSpec], most: int, seed: int) -> Examples:
     """At most MOST examples of PATH by lot; SemError when it holds none for one of TASKS."""
-    contribution.unpack(path)
+    contribution.unpack_contribution(path)
     if path.name.lower().removesuffix(".gz").rsplit(".", 1)[-1] not in ("jsonl", "ndjson"):
         raise SemError(
             f"{path}: examples of a sem's task are JSON lines", "write one object a line (.jsonl)"
@@ -40,7 +40,7 @@ def read(path: Path, tasks: Mapping[str, TaskSpec], most: int, seed: int) -> Exa
     told = Told(lambda _, reason: refused.update((reason.partition(":")[0],)))
     found: dict[str, Example] = {}
     for where, row in readers.jsonl(path, told):
-        made = example(where, row, tasks)
+        made = read_example_row(where, row, tasks)
         if isinstance(made, Example):
             made = replace(made, id=where) if made.id in found else made
             found[made.id] = made
@@ -56,7 +56,7 @@ def read(path: Path, tasks: Mapping[str, TaskSpec], most: int, seed: int) -> Exa
     return Examples(tuple(order[:most]), len(found), refused)
 
 
-def example(where: str, row: Any, tasks: Mapping[str, TaskSpec]) -> Example | str:
+def read_example_row(where: str, row: Any, tasks: Mapping[str, TaskSpec]) -> Example | str:
     """ROW, found at WHERE, as an example, or the reason why it is none."""
     if not isinstance(row, dict):
         return "no_object"
@@ -72,7 +72,7 @@ def example(where: str, row: Any, tasks: Mapping[str, TaskSpec]) -> Example | st
     if not isinstance(prompt, str) or not prompt.strip():
         return "no_input_text"
     answer = _parsed(answer) if isinstance(answer, str) else answer
-    if answer is None or schema.problems(answer, tasks[task].io_schema, 1):
+    if answer is None or schema.schema_problems(answer, tasks[task].io_schema, 1):
         return "answer_breaks_schema"
     meta = given["meta"] if isinstance(given["meta"], dict) else {}
     domain = row.get("domain") or meta.get("domain")
@@ -83,14 +83,14 @@ def example(where: str, row: Any, tasks: Mapping[str, TaskSpec]) -> Example | st
 def _parsed(text: str) -> Any:
     """The JSON value in TEXT; TEXT itself where it is none."""
     try:
-        return jsonio.loads(text)
+        return jsonio.parse_json(text)
     except ValueError:
         return text
 
 
 def as_sample(one: Example) -> Sample:
     """ONE as the overlap sees it: its input, under its answer."""
-    return Sample(one.id, jsonio.dumps([one.task, one.output_json]), one.input_text)
+    return Sample(one.id, jsonio.canonical_json([one.task, one.output_json]), one.input_text)
 
 
 def as_samples(found: Sequence[Example]) -> tuple[Sample, ...]:

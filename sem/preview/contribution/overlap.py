@@ -49,7 +49,9 @@ def normal(sample: Sample) -> str:
     return " ".join(words) or sample.text  # `?!` and `...` are not the same
 
 
-def find(given: Sequence[Sample], base: Sequence[Sample], benchmark: Sequence[Sample]) -> Overlap:
+def find_overlap(
+    given: Sequence[Sample], base: Sequence[Sample], benchmark: Sequence[Sample]
+) -> Overlap:
     """Where the rows GIVEN are in BASE and in BENCHMARK."""
     tested = {normal(sample) for sample in benchmark}
     known: dict[str, set[str]] = {}

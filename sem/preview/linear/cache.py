@@ -38,25 +38,25 @@ SHAPE = {
 Value = TypeVar("Value")
 
 
-def key(parts: list[Any]) -> str:
+def cache_key(parts: list[Any]) -> str:
     """What names a result of PARTS, made by this program as it is now."""
-    fitted = files.sha256(decision.CURVE) if decision.CURVE.exists() else None
+    fitted = files.sha256_file(decision.CURVE) if decision.CURVE.exists() else None
     return files.sha256_json([_program(), fitted, parts])
 
 
 @cache
 def _program() -> list[str]:
     """The hashes of this program's files, read once: a preview asks for dozens of names."""
-    return [files.sha256(path) for path in sorted(HERE.rglob("*.py"))]
+    return [files.sha256_file(path) for path in sorted(HERE.rglob("*.py"))]
 
 
-def find(folder: Path | None, name: str) -> dict[str, Any] | None:
+def find_preview(folder: Path | None, name: str) -> dict[str, Any] | None:
     """The document called NAME in FOLDER, None where there is none that can be used."""
     made = _sealed(folder / f"{name}.json") if folder else None
-    return None if made is None or schema.problems(made, SHAPE) else made
+    return None if made is None or schema.schema_problems(made, SHAPE) else made
 
 
-def keep(folder: Path | None, name: str, made: dict[str, Any]) -> None:
+def keep_preview(folder: Path | None, name: str, made: dict[str, Any]) -> None:
     """Keep the document MADE as NAME in FOLDER."""
     if folder:
         _seal(folder, folder / f"{name}.json", made)
@@ -68,7 +68,7 @@ def baseline(folder: Path | None, name: str, learnt: str) -> Model | None:
     if path is None or not path.is_file():
         return None
     try:
-        model, told = linear_models.read(path)
+        model, told = linear_models.read_linear_model(path)
     except SemError:
         return None
     return model if told == learnt else None
@@ -77,7 +77,9 @@ def baseline(folder: Path | None, name: str, learnt: str) -> Model | None:
 def keep_baseline(folder: Path, name: str, model: Model, learnt: str) -> None:
     """Keep MODEL of the rows LEARNT as NAME, unless it is too large to be worth it."""
     if model.weights is None or model.weights.nbytes <= MOST_OF_A_FIT:
-        _write(folder, folder / f"{name}.safetensors", linear_models.content(model, learnt))
+        _write(
+            folder, folder / f"{name}.safetensors", linear_models.linear_model_bytes(model, learnt)
+        )
 
 
 def parts(folder: Path | None, name: str) -> Path | None:
@@ -85,31 +87,31 @@ def parts(folder: Path | None, name: str) -> Path | None:
     return folder / f"{name}.parts" if folder and name else None
 
 
-def part(parts: Path | None, told: list[Any]) -> Any:
+def find_part(parts: Path | None, told: list[Any]) -> Any:
     """What was found for TOLD, None where it is not kept or damaged."""
-    return _sealed(parts / f"{key(told)}.json") if parts else None
+    return _sealed(parts / f"{cache_key(told)}.json") if parts else None
 
 
 def keep_part(parts: Path | None, told: list[Any], found: Value) -> Value:
     """FOUND, which is kept for TOLD."""
     if parts:
-        _seal(parts.parent, parts / f"{key(told)}.json", found)
+        _seal(parts.parent, parts / f"{cache_key(told)}.json", found)
     return found
 
 
-def count(parts: Path | None) -> int:
+def count_kept_parts(parts: Path | None) -> int:
     """How many results of a preview that was stopped are kept in PARTS."""
     there = parts.iterdir() if parts and parts.is_dir() else ()
     return sum(not path.name.startswith(".") for path in there)
 
 
-def forget(parts: Path | None) -> None:
+def forget_parts(parts: Path | None) -> None:
     """Remove PARTS: the preview is done."""
     if parts:
         shutil.rmtree(parts, ignore_errors=True)
 
 
-def sweep(folder: Path | None, now: float) -> None:
+def remove_stale_previews(folder: Path | None, now: float) -> None:
     """Remove what killed previews left in FOLDER and nobody came back for by NOW (epoch, s)."""
     for path, told in _own(folder) if folder else ():
         age = now - told.st_mtime
@@ -149,7 +151,7 @@ def _write(folder: Path, path: Path, content: str | bytes) -> None:
     if gone:
         console.note(f"cache: the {gone} oldest files gave way: {MOST_BYTES // 2**20:,} MiB")
     try:
-        files.write(path, content)
+        files.write_file(path, content)
     except OSError as error:  # a full disk must not cost the result
         console.note(f"cache: not kept: {error.strerror}")
 

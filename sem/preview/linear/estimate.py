@@ -70,7 +70,7 @@ class Estimate:
     notes: tuple[str, ...] = field(default=())
 
 
-def estimate(
+def estimate_gain(
     rows: Rows,
     budget: Budget,
     total: int | None = None,
@@ -84,10 +84,10 @@ def estimate(
     began = time.monotonic()
     watched("baseline")
     before = baseline or _fitted(rows.features, rows.base, budget)
-    score = number_targets.score if rows.shape.is_of_numbers else measure.score
+    score = number_targets.score if rows.shape.is_of_numbers else measure.score_benchmark
     old = score(before, rows.benchmark)
     steps, new, after = [], old, before
-    whole = kept_fits.tuned(rows.features, (*rows.base, *rows.given), budget)
+    whole = kept_fits.kept_tuned(rows.features, (*rows.base, *rows.given), budget)
     if not rows.given:  # nothing new: the candidate is the baseline
         steps = [Step(0, Gain(0.0, 0.0, 0.0, len(rows.benchmark)))]
     for share in LADDER if rows.given else ():
@@ -95,7 +95,7 @@ def estimate(
             break
         part = nested(rows.given, share)
         watched(f"candidate on {len(part):,} contributed rows")
-        after = kept_fits.fit(rows.features, (*rows.base, *part), whole)
+        after = kept_fits.kept_fit(rows.features, (*rows.base, *part), whole)
         new = score(after, rows.benchmark)
         steps.append(Step(len(part), gained(old.right, new.right, rows.units)))
     complete = (
@@ -119,7 +119,7 @@ def estimate(
 
 
 def _fitted(features: Features, samples: Sequence[Sample], budget: Budget) -> Model:
-    return kept_fits.fit(features, samples, kept_fits.tuned(features, samples, budget))
+    return kept_fits.kept_fit(features, samples, kept_fits.kept_tuned(features, samples, budget))
 
 
 def nested(samples: Sequence[Sample], share: float) -> tuple[Sample, ...]:

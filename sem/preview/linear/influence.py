@@ -51,7 +51,7 @@ class Gaps:
     share: float  # of the benchmark
 
 
-def values(rows: Rows) -> "np.ndarray[Any, Any]":
+def shapley_values(rows: Rows) -> "np.ndarray[Any, Any]":
     """The Shapley value of every row of `rows.given`, shape (rows,); they sum over the benchmark.
 
     Values of base and contributed rows together add up to the model's accuracy.
@@ -93,7 +93,7 @@ def _numbered(*parts: Sequence[Sample]) -> "list[np.ndarray[Any, Any]]":
     return [np.array([place.setdefault(s.label, len(place)) for s in part]) for part in parts]
 
 
-def doubts(rows: Rows, budget: Budget) -> dict[int, str]:
+def doubtful_labels(rows: Rows, budget: Budget) -> dict[int, str]:
     """Row number of `rows.given` -> the class that a model without its fold is confident of.
 
     Folds hold whole groups of equal content, or a duplicate would vouch for its twin's label.
@@ -111,7 +111,7 @@ def doubts(rows: Rows, budget: Budget) -> dict[int, str]:
         asked = [n for n, at in enumerate(folds) if at == fold]
         if not learnt or not asked:
             continue
-        model = kept_fits.fit(rows.features, learnt, budget)
+        model = kept_fits.kept_fit(rows.features, learnt, budget)
         found = model.probabilities([samples[n] for n in asked])
         for column, name in enumerate(model.classes):
             chances[asked, place[name]] = found[:, column]
@@ -149,7 +149,7 @@ def _folds(samples: Sequence[Sample]) -> list[int]:
     return [found[sample.content()] for sample in samples]
 
 
-def judged(
+def advise_rows(
     given: Sequence[Sample],
     shares: Sequence[float],
     doubted: dict[int, str],

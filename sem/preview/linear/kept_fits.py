@@ -17,15 +17,15 @@ from sem.preview.linear.learners import Budget, Model
 from sem.preview.linear.linear_models import ARRAYS
 
 
-def fit(features: Features, samples: Sequence[Sample], budget: Budget) -> Model:
+def kept_fit(features: Features, samples: Sequence[Sample], budget: Budget) -> Model:
     """`learners.fit`, or what it made of the same before it was stopped."""
-    by = of(features)
+    by = fitter_of(features)
     if budget.parts is None:
         return by.fit(features, samples, budget)
     told = _told("fit", features, samples, budget)
-    name, learnt = cache.key(told), files.sha256_json(told)
+    name, learnt = cache.cache_key(told), files.sha256_json(told)
     found = cache.baseline(budget.parts, name, learnt)
-    if found is not None and (same := joined(found, features, samples)) is not None:
+    if found is not None and (same := kept_joined_fit(found, features, samples)) is not None:
         return same
     made = by.fit(features, samples, budget)
     if not _is_late(budget):
@@ -33,24 +33,24 @@ def fit(features: Features, samples: Sequence[Sample], budget: Budget) -> Model:
     return made
 
 
-def tuned(features: Features, samples: Sequence[Sample], budget: Budget) -> Budget:
+def kept_tuned(features: Features, samples: Sequence[Sample], budget: Budget) -> Budget:
     """`learners.tuned`, or what it chose for the same before it was stopped."""
     told = _told("tuned", features, samples, budget) if budget.parts else []
-    found = cache.part(budget.parts, told)
+    found = cache.find_part(budget.parts, told)
     if isinstance(found, float):
         return replace(budget, strength=found)
-    made = of(features).tuned(features, samples, budget)
+    made = fitter_of(features).tuned(features, samples, budget)
     if made.strength is not None and not _is_late(budget):
         cache.keep_part(budget.parts, told, made.strength)
     return made
 
 
-def of(features: Features) -> Any:
+def fitter_of(features: Features) -> Any:
     """The module that fits what FEATURES are learnt for: `learners` or `lines`."""
     return number_targets if features.shape.is_of_numbers else learners
 
 
-def joined(model: Model, features: Features, samples: Sequence[Sample]) -> Model | None:
+def kept_joined_fit(model: Model, features: Features, samples: Sequence[Sample]) -> Model | None:
     """MODEL of SAMPLES over the counts of FEATURES; None when it is of something else."""
     encoder, found = features.encoder(samples), model.encoder
     wanted = () if features.shape.is_of_numbers else learners.classes(samples)

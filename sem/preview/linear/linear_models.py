@@ -36,12 +36,12 @@ def rows_hash(samples: Sequence[Sample]) -> str:
     return files.sha256_json(sorted([sample.label, sample.content()] for sample in samples))
 
 
-def write(path: Path, model: Model, learnt: Sequence[Sample]) -> Path:
+def write_linear_model(path: Path, model: Model, learnt: Sequence[Sample]) -> Path:
     """MODEL, which has learnt from LEARNT, as the file PATH; the same model, the same bytes."""
-    return files.write(path, content(model, rows_hash(learnt)))
+    return files.write_file(path, linear_model_bytes(model, rows_hash(learnt)))
 
 
-def content(model: Model, learnt: str) -> bytes:
+def linear_model_bytes(model: Model, learnt: str) -> bytes:
     """The file of MODEL, which has learnt from what LEARNT names."""
     import numpy as np
     from safetensors.numpy import save
@@ -61,7 +61,7 @@ def content(model: Model, learnt: str) -> bytes:
         "learnt_sha256": learnt,
     }
     told["sha256"] = _digest(told, tensors)
-    return save(tensors, {"sem": jsonio.dumps(told)})
+    return save(tensors, {"sem": jsonio.canonical_json(told)})
 
 
 def _digest(told: dict[str, Any], tensors: "dict[str, np.ndarray[Any, Any]]") -> str:
@@ -70,14 +70,14 @@ def _digest(told: dict[str, Any], tensors: "dict[str, np.ndarray[Any, Any]]") ->
     return files.sha256_json([{**told, "sha256": None}, parts])
 
 
-def read(path: Path) -> tuple[Model, str]:
+def read_linear_model(path: Path) -> tuple[Model, str]:
     """The model in PATH and what names the rows it learnt from; SemError for anything else."""
     refuse_code(path)
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="numpy") as file:
-            told = jsonio.loads((file.metadata() or {}).get("sem", "null"))
+            told = jsonio.parse_json((file.metadata() or {}).get("sem", "null"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, ValueError, OSError, MemoryError) as error:
         raise SemError(f"{path}: not usable safetensors: {error}", HINT) from error

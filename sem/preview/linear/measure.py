@@ -25,7 +25,7 @@ class Scored:
     errors: "np.ndarray[Any, Any] | None" = None  # of numbers, in the target's own unit
 
 
-def score(model: Model, benchmark: Sequence[Sample]) -> Scored:
+def score_benchmark(model: Model, benchmark: Sequence[Sample]) -> Scored:
     """MODEL on BENCHMARK; a class the model never saw is wrong, not left out."""
     import numpy as np
 

@@ -33,7 +33,7 @@ def fit(features: Features, samples: Sequence[Sample], budget: Budget, passes: i
         raise SemError("no rows to learn from", "give base data, or a contribution with rows")
     kind, encoder = features.shape.kind, features.encoder(samples)
     linear = Ridge(alpha=1 / (budget.strength or STRENGTH[kind]))
-    linear.fit(encoder.encode(samples), targets(samples))
+    linear.fit(encoder.encode(samples), number_targets_of(samples))
     weights, bias = linear.coef_.reshape(1, -1), linear.intercept_
     return Model(kind, encoder, (), weights, _array([bias]))
 
@@ -71,7 +71,7 @@ def _missed(
 
     held, rest = order[start : start + size], order[:start] + order[start + size :]
     model = fit(features, rest, replace(budget, strength=strength))
-    return np.abs(model.values(held) - targets(held))
+    return np.abs(model.values(held) - number_targets_of(held))
 
 
 def score(model: Model, benchmark: Sequence[Sample]) -> Scored:
@@ -79,7 +79,7 @@ def score(model: Model, benchmark: Sequence[Sample]) -> Scored:
     import numpy as np
     from sklearn.metrics import d2_absolute_error_score, r2_score
 
-    truth, said = targets(benchmark), model.values(benchmark)
+    truth, said = number_targets_of(benchmark), model.values(benchmark)
     errors = np.abs(said - truth)
     found = unit(benchmark)
     metrics = {
@@ -93,7 +93,7 @@ def unit(benchmark: Sequence[Sample]) -> float:
     """What always saying the median misses on average, in the target's own unit."""
     import numpy as np
 
-    truth = targets(benchmark)
+    truth = number_targets_of(benchmark)
     found = float(np.abs(truth - np.median(truth)).mean())
     if not found > 0:
         raise SemError(
@@ -103,7 +103,7 @@ def unit(benchmark: Sequence[Sample]) -> float:
     return found
 
 
-def targets(samples: Sequence[Sample]) -> "np.ndarray[Any, Any]":
+def number_targets_of(samples: Sequence[Sample]) -> "np.ndarray[Any, Any]":
     """The numbers to be said, (samples,)."""
     return _array([float(sample.label) for sample in samples])
 

@@ -31,11 +31,11 @@ class Pace:
         return self.seconds * learnt * classes * min(steps, USUAL_STEPS)
 
 
-def measured(rows: Rows, budget: Budget) -> Pace:
+def measure_fit_pace(rows: Rows, budget: Budget) -> Pace:
     """The pace of a few steps on a few of the rows."""
     few = nested(rows.base, min(1.0, WARM_ROWS / len(rows.base)))
     wanted = replace(budget, steps=WARM_STEPS, deadline=None)
-    fit = fits.of(rows.features).fit
+    fit = fits.fitter_of(rows.features).fit
     fit(rows.features, few, wanted, passes=1)  # the first loads libraries
     began = time.perf_counter()
     fit(rows.features, few, wanted, passes=WARM_STEPS)
@@ -43,7 +43,9 @@ def measured(rows: Rows, budget: Budget) -> Pace:
     return Pace(spent / (len(few) * _classes(rows, few) * WARM_STEPS))
 
 
-def cut(rows: Rows, pace: Pace, budget: Budget, seconds: float) -> tuple[Rows, tuple[str, ...]]:
+def cut_to_seconds(
+    rows: Rows, pace: Pace, budget: Budget, seconds: float
+) -> tuple[Rows, tuple[str, ...]]:
     """ROWS whose estimate fits SECONDS at PACE, and what was cut in words.
 
     The contribution is cut first, to a tenth at most, then the base rows.

@@ -106,12 +106,12 @@ def _stands(one: Example, closed: frozenset[str]) -> Iterator[tuple[str, bool]]:
     """Each slot of ONE with a value long enough to tell, and whether its input holds all of it."""
     text, answer = grounding.Text(one.input_text), one.output_json
     for slot, value in (answer if isinstance(answer, dict) else {"answer": answer}).items():
-        leaves = [leaf for _, leaf in grounding.leaves({slot: value})]
+        leaves = [leaf for _, leaf in grounding.scalar_leaves({slot: value})]
         if slot not in closed and any(len(str(leaf)) >= grounding.TELLING for leaf in leaves):
-            yield slot, all(grounding.found(leaf, text) for leaf in leaves)
+            yield slot, all(grounding.is_grounded(leaf, text) for leaf in leaves)
 
 
-def as_json(found: Sequence[Advised], most: int) -> dict[str, Any]:
+def advice_json(found: Sequence[Advised], most: int) -> dict[str, Any]:
     """FOUND counted, by group, and at most MOST of those worth a look, the least likely first."""
     looked = [one for one in found if one.advice != "keep"]
     return {

@@ -33,7 +33,7 @@ class Budget:
 
 def budget(bench: Bench, rows: Encoded, pace: Pace, seconds: float) -> Budget:
     """What fits SECONDS at PACE; its steps may be too few."""
-    left, of_steps = seconds * SPARE, whole(bench, rows)
+    left, of_steps = seconds * SPARE, recipe_steps(bench, rows)
     scorings = 3 if bench.package else 2
     step = benches.seconds_a_step(bench, rows, pace)
     both = 2 * step + benches.seconds_below(bench, rows, pace)
@@ -65,7 +65,7 @@ def least(found: Budget) -> Budget:
                    looked=min(found.looked, FEWEST_TESTED))  # fmt: skip
 
 
-def whole(bench: Bench, rows: Encoded) -> int:
+def recipe_steps(bench: Bench, rows: Encoded) -> int:
     """Optimizer steps that the recipe asks for with the contribution."""
     recipe = bench.job.recipe
     count = len(rows.base.kept) + len(rows.given.kept)

@@ -80,19 +80,19 @@ def here(project: Project, name: str) -> Weights:
             f"base model {name!r} is not in {folder}, and a preview fetches nothing",
             "fetch it once with `fab env.weights`, or name a folder as `proxy` in preview.yaml",
         )
-    return weights.resolve(name, project.root)
+    return weights.resolve_weights(name, project.root)
 
 
 def prepared(project: Project, name: str, folder: Path, package: Package | None = None) -> Bench:
     """The trainer of PROJECT over the base model NAME, writing below FOLDER only."""
     wanted = replace(
-        recipe.of(project), max_steps=None, val_answers=0, select="last", patience=None,
+        recipe.load_recipe(project), max_steps=None, val_answers=0, select="last", patience=None,
         checkpoint_steps=10**6, log_steps=10**6, pretrain=recipe.Pretrain(),
         preference=recipe.Preference(), augmented=False,
     )  # fmt: skip
     base, machine = here(project, name).folder, hardware.detect()
-    speaker = chat.load(base, wanted.renderer)
-    slots = slotspec.load(project.root / "configs" / "judge_slots.yaml")
+    speaker = chat.load_chat(base, wanted.renderer)
+    slots = slotspec.load_slot_levels(project.root / "configs" / "judge_slots.yaml")
     job = Job(
         run=Run("preview", folder), recipe=wanted, base=base, dtype=machine.dtype,
         device=machine.device, chat=speaker, stages=(), tasks=project.tasks, slots=slots,
@@ -105,20 +105,20 @@ def shallow(bench: Bench) -> Bench | None:
     """BENCH with the last layers trained only; None where its recipe or model has no such form."""
     if bench.job.recipe.method != "lora":
         return None
-    found = lower.of(files.read_object(bench.job.base / "config.json"))
+    found = lower.frozen_layers_of(files.read_object(bench.job.base / "config.json"))
     return replace(bench, lower=found) if found else None
 
 
 def encoded(bench: Bench, split: Split) -> Encoded:
     """SPLIT as BENCH's rows; SemError where one part has none that is short enough."""
-    found = Encoded(*(data.encode(part, bench.writer)
+    found = Encoded(*(data.encode_examples(part, bench.writer)
                       for part in (split.base, split.given, split.tested)))  # fmt: skip
     for rows, what in ((found.base, "train"), (found.given, "given"), (found.tested, "val")):
-        data.check(rows, what)
+        data.check_trainable(rows, what)
     return found
 
 
-def measured(bench: Bench, rows: Encoded, fits: Callable[[Pace], bool]) -> Pace:
+def measure_token_pace(bench: Bench, rows: Encoded, fits: Callable[[Pace], bool]) -> Pace:
     """What a token takes on BENCH, by a few micro-batches of each kind.
 
     A training that is no faster than LEAST scorings, and so does not fit by FITS, is not measured.
@@ -126,20 +126,20 @@ def measured(bench: Bench, rows: Encoded, fits: Callable[[Pace], bool]) -> Pace:
     job, size = bench.job, bench.job.recipe.micro_batch
     few = [*rows.given.kept[:size], *rows.base.kept[:size]][: size * WARM_STEPS]
     tested, model = rows.tested.kept[:size], fresh(bench)
-    score(job, model, tested[:1])  # loads libraries
+    answer_likelihoods(job, model, tested[:1])  # loads libraries
     began = time.perf_counter()
-    through(bench, model, [*tested, *few])
+    pass_frozen_layers(bench, model, [*tested, *few])
     below = (time.perf_counter() - began) / sum(row.length for row in (*tested, *few))
     began = time.perf_counter()
-    score(job, model, tested)
+    answer_likelihoods(job, model, tested)
     scored = (time.perf_counter() - began) / (len(tested) * _mean(tested))
     pace = Pace(LEAST * scored, scored, below if bench.lower else 0.0)
     if not fits(pace):
         return pace
     small = replace(job, recipe=replace(job.recipe, effective_batch=size))
-    train(small, model, few[:size], 1)
+    train_steps(small, model, few[:size], 1)
     began = time.perf_counter()
-    train(small, model, few, WARM_STEPS)
+    train_steps(small, model, few, WARM_STEPS)
     # WARM_STEPS whole micro-batches were learnt, though the rows may be fewer.
     learnt = (time.perf_counter() - began) / (WARM_STEPS * size * _mean(few))
     return replace(pace, trained=learnt)
@@ -169,61 +169,61 @@ def _mean(rows: Sequence[Row]) -> float:
     return sum(row.length for row in rows) / len(rows)
 
 
-def trained(bench: Bench, rows: Sequence[Row], steps: int) -> Any:
+def train_from_start(bench: Bench, rows: Sequence[Row], steps: int) -> Any:
     """The model after STEPS on ROWS, from the same start every time."""
     model = fresh(bench)
-    through(bench, model, rows)
+    pass_frozen_layers(bench, model, rows)
     if steps:
-        train(bench.job, model, rows, steps)
+        train_steps(bench.job, model, rows, steps)
     return model
 
 
-def through(bench: Bench, model: Any, rows: Sequence[Row]) -> None:
+def pass_frozen_layers(bench: Bench, model: Any, rows: Sequence[Row]) -> None:
     """Let those of ROWS that are new pass the layers of MODEL that are not trained, if any."""
     import torch
 
     if bench.lower:
         new = lower.unseen(bench.lower, rows)
         with torch.no_grad(), arguments.precision(bench.job, model):
-            lower.through(model, bench.lower, batches(bench.job, model, new))
+            lower.run_frozen_layers(model, bench.lower, padded_batches(bench.job, model, new))
 
 
 def fresh(bench: Bench) -> Any:
     """The model that every training starts from: the same each time."""
     job = bench.job
-    base = models.load(job.base, job.dtype, job.device, **backend_trl.quantized(job))
+    base = models.load_model(job.base, job.dtype, job.device, **backend_trl.quantized(job))
     if bench.package:
         bench.package.put_in(base)
-    model = backend_trl.ready(job, base)[0]
+    model = backend_trl.ready_for_training(job, base)[0]
     if bench.lower:
         lower.put_in(model, bench.lower)
     return model
 
 
-def train(job: Job, model: Any, rows: Sequence[Row], steps: int) -> None:
+def train_steps(job: Job, model: Any, rows: Sequence[Row], steps: int) -> None:
     """STEPS optimizer steps of MODEL on ROWS by the project's own trainer."""
     stage = stages.Stage(
         stages.EXAMPLES, "answer", Rows(tuple(rows)), Rows(()), job.recipe.learning_rate,
         job.recipe.epochs, steps,
     )  # fmt: skip
-    trainer.build(job, stage, model, []).train()
+    trainer.build_trainer(job, stage, model, []).train()
 
 
-def batches(job: Job, model: Any, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+def padded_batches(job: Job, model: Any, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
     """ROWS in order as MODEL's padded tensors, a micro-batch at a time; each token counts one."""
     pad, size = trainer.collator(job, model), job.recipe.micro_batch
-    made = [trainer.record(n, row) | {"weights": None} for n, row in enumerate(rows)]
+    made = [trainer.collator_record(n, row) | {"weights": None} for n, row in enumerate(rows)]
     for start in range(0, len(made), size):
         yield {k: v.to(job.device) for k, v in pad(made[start : start + size]).items()}
 
 
-def score(job: Job, model: Any, rows: Sequence[Row]) -> list[float]:
+def answer_likelihoods(job: Job, model: Any, rows: Sequence[Row]) -> list[float]:
     """The mean log-likelihood a token of the answer of each of ROWS."""
     import torch
 
     found: list[float] = []
     model.eval()
     with torch.no_grad(), arguments.precision(job, model):
-        for batch in batches(job, model, rows):
-            found += loss.score(model, batch).by_sequence().float().tolist()
+        for batch in padded_batches(job, model, rows):
+            found += loss.token_cross_entropy(model, batch).by_sequence().float().tolist()
     return [value / row.trained for value, row in zip(found, rows, strict=True)]

@@ -35,7 +35,7 @@ class Lower:
         return bool(self.batch) and all(ids in self.states for ids in self.batch)
 
 
-def of(config: Mapping[str, Any]) -> Lower | None:
+def frozen_layers_of(config: Mapping[str, Any]) -> Lower | None:
     """The layers below the last UPPER of a causal model of CONFIG; None where there are none."""
     layers = int(config.get("num_hidden_layers") or 0)
     count = layers - max(1, round(layers * UPPER))
@@ -54,7 +54,7 @@ def put_in(model: Any, lower: Lower) -> None:
         layer.forward = types.MethodType(_forward(layer.forward, lower, is_last), layer)
 
 
-def through(model: Any, lower: Lower, batches: Iterator[dict[str, Any]]) -> None:
+def run_frozen_layers(model: Any, lower: Lower, batches: Iterator[dict[str, Any]]) -> None:
     """Let BATCHES pass the LOWER layers of MODEL alone, and keep what comes out."""
     from torch.nn import ModuleList
 

@@ -49,7 +49,7 @@ def _gradients(job: Job, model: Any, rows: Sequence[Row]) -> Iterator[tuple[Row,
 
     model.eval()
     place = 0
-    for batch in benches.batches(job, model, rows):
+    for batch in benches.padded_batches(job, model, rows):
         with torch.no_grad(), arguments.precision(job, model):
             states = loss.states(model, batch)
         hidden = states.hidden.detach().requires_grad_()

@@ -84,14 +84,14 @@ class Worth:
         return self.budget.is_whole and self.lower is None
 
 
-def worth(asked: Asked, watched: Watch = lambda _: None) -> Worth:
+def examples_worth(asked: Asked, watched: Watch = lambda _: None) -> Worth:
     """What the examples ASKED for add; SemError when nothing fits the time."""
     began = time.monotonic()
-    frozen = snapshot.load(asked.project, None)
+    frozen = snapshot.load_snapshot(asked.project, None)
     parts = {name: tuple(frozen.examples(name)) for name in ("train", "val", "test")}
     more, tested = _learnt_before(asked.package, frozen, parts["val"])
     held = as_samples((*parts["val"], *parts["test"]))
-    known = overlap.find(
+    known = overlap.find_overlap(
         as_samples(asked.given.kept), as_samples((*parts["train"], *more)), held
     )  # fmt: skip
     left = tuple(one for n, one in enumerate(asked.given.kept) if n not in known.left_out)
@@ -107,31 +107,47 @@ def worth(asked: Asked, watched: Watch = lambda _: None) -> Worth:
         found = _trained(asked, split, seconds, Path(folder), watched)
     old, new, rows = found.old, found.new, found.tested
     units = {one.id: one.unit for one in tested}
-    measured = difference(old, new, [units[row.id] for row in rows])
+    measured = likelihood_gain(old, new, [units[row.id] for row in rows])
     return Worth(
-        gain=widened(measured, found.share, fitted("last" if found.bench.lower else "all")),
+        gain=widen_by_backtest(
+            measured, found.share, backtest_widening("last" if found.bench.lower else "all")
+        ),
         measured=measured,
-        before=sum(old) / len(old), after=sum(new) / len(new), overlap=known,
-        learnt=found.learnt, usable=len(left) - len(found.rows.given.too_long),
+        before=sum(old) / len(old),
+        after=sum(new) / len(new),
+        overlap=known,
+        learnt=found.learnt,
+        usable=len(left) - len(found.rows.given.too_long),
         budget=found.budget,
-        model=found.bench.name, too_long=len(found.rows.given.too_long), val=len(tested),
-        advised=tuple(advice.advised(
-            asked.given.kept,
-            Known(asked.project.tasks, parts["train"], known, found.pulls, old,
-                  frozenset(found.rows.given.too_long)),
-        )),
+        model=found.bench.name,
+        too_long=len(found.rows.given.too_long),
+        val=len(tested),
+        advised=tuple(
+            advice.advised(
+                asked.given.kept,
+                Known(
+                    asked.project.tasks,
+                    parts["train"],
+                    known,
+                    found.pulls,
+                    old,
+                    frozenset(found.rows.given.too_long),
+                ),
+            )
+        ),
         start=sum(found.start) / len(found.start) if found.start else None,
-        unseen=len(parts["val"]) - len(tested), lower=found.bench.lower,
-    )  # fmt: skip
+        unseen=len(parts["val"]) - len(tested),
+        lower=found.bench.lower,
+    )
 
 
-def difference(old: Sequence[float], new: Sequence[float], units: Sequence[str]) -> Gain:
+def likelihood_gain(old: Sequence[float], new: Sequence[float], units: Sequence[str]) -> Gain:
     """What NEW log-likelihoods a token gain over OLD ones, with the interval over UNITS."""
     change = [max(-LONGEST_STEP, min(LONGEST_STEP, b - a)) for a, b in zip(old, new, strict=True)]
     return gained([0.0] * len(change), change, units)
 
 
-def widened(found: Gain, share: float, by: Mapping[str, float]) -> Gain:
+def widen_by_backtest(found: Gain, share: float, by: Mapping[str, float]) -> Gain:
     """FOUND with what training adds to its error, BY what backtests found.
 
     Good rows move the result, too, where others learn in their place, and by more the larger the
@@ -147,7 +163,7 @@ def widened(found: Gain, share: float, by: Mapping[str, float]) -> Gain:
     return Gain(found.mean, found.mean - below, found.mean + above, found.n)
 
 
-def fitted(way: Literal["all", "last"]) -> Mapping[str, float]:
+def backtest_widening(way: Literal["all", "last"]) -> Mapping[str, float]:
     """What backtests found of trainings of all layers, or of the last ones only."""
     return files.read_json(FITTED)[way] if FITTED.exists() else {}
 
@@ -174,21 +190,21 @@ def _trained(asked: Asked, split: Split, seconds: float, folder: Path, watched: 
     wanted = bench.job.recipe
     seen = budget.steps * wanted.effective_batch
     both = mixture.mix(rows.base.kept, rows.given.kept, seen, wanted.data_seed)
-    tested = data.chosen(rows.tested.kept, budget.tested, wanted.data_seed)
-    looked = data.chosen(rows.given.kept, budget.looked, wanted.data_seed)
+    tested = data.draw_by_seed(rows.tested.kept, budget.tested, wanted.data_seed)
+    looked = data.draw_by_seed(rows.given.kept, budget.looked, wanted.data_seed)
 
     def once(name: str, steps: int, learnt: tuple[Row, ...], own: list[Row]) -> list[list[float]]:
         ids = [[row.id for row in part] for part in (learnt, tested, own)]
         told = [name, _words(bench), steps, ids]
-        kept = cache.part(asked.parts, told)
+        kept = cache.find_part(asked.parts, told)
         if kept is not None and [len(part) for part in kept] == [len(tested), len(own) * 2]:
             watched(f"{name}: kept from before")
             return list(kept)
         watched(f"{name}: {steps} steps")
-        model = benches.trained(bench, learnt, steps)
-        benches.through(bench, model, [*tested, *own])
+        model = benches.train_from_start(bench, learnt, steps)
+        benches.pass_frozen_layers(bench, model, [*tested, *own])
         if not own:
-            made = [benches.score(bench.job, model, tested), []]
+            made = [benches.answer_likelihoods(bench.job, model, tested), []]
         else:
             scores, pulls = gradient_likeness.pulls(bench.job, model, tested, own)
             made = [scores, [value for one in pulls for value in (one.score, one.likeness)]]
@@ -209,7 +225,7 @@ def _learnt_before(
     if package is None or package.learnt.sha256 == frozen.sha256:
         return (), val
     learnt = tuple(package.learnt.examples("train"))
-    seen = overlap.find(as_samples(val), (), as_samples(learnt)).benchmark
+    seen = overlap.find_overlap(as_samples(val), (), as_samples(learnt)).benchmark
     tested = tuple(one for number, one in enumerate(val) if number not in seen)
     if len(tested) < 2:
         raise SemError(
@@ -228,7 +244,7 @@ def _chosen(
     """
     began, tried = time.monotonic(), []
     encoded: dict[str, Encoded] = {}
-    kept = cache.part(asked.parts, ["chosen"])
+    kept = cache.find_part(asked.parts, ["chosen"])
     for bench in _ways(asked, folder):
         told = {"name": bench.name, "trained_layers": bench.lower.trained if bench.lower else None}
         if kept and kept["way"] != told:
@@ -270,7 +286,7 @@ def _measured(bench: Bench, rows: Encoded, asked: Asked, seconds: float) -> Budg
     def budget(pace: Pace) -> Budget:
         return afford.budget(bench, rows, pace, seconds - (time.monotonic() - began))
 
-    pace = benches.measured(bench, rows, lambda pace: budget(pace).steps >= FEWEST_STEPS)
+    pace = benches.measure_token_pace(bench, rows, lambda pace: budget(pace).steps >= FEWEST_STEPS)
     found = budget(pace)
     return afford.least(found) if asked.test_mode else found
 

@@ -72,7 +72,7 @@ class Package:
         models.put(model, found, self.folder)
 
 
-def read(project: Project, folder: Path, base: Weights) -> Package:
+def read_start_package(project: Project, folder: Path, base: Weights) -> Package:
     """The package in FOLDER; SemError unless it is whole and of PROJECT's tasks and model BASE."""
     _check_kind(folder)
     facts = _facts(folder)
@@ -82,7 +82,7 @@ def read(project: Project, folder: Path, base: Weights) -> Package:
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise SemError(f"{folder}: {faults[0]}{more}", "export it again: `fab package.export`")
-    named = files.sha256(folder / manifest.NAME)
+    named = files.sha256_file(folder / manifest.NAME)
     return Package(folder, facts["run_id"], named, _learnt(project, folder, facts))
 
 
@@ -109,8 +109,8 @@ def _facts(folder: Path) -> dict[str, Any]:
         raise SemError(f"{path}: not a plain file", HINT)
     if path.exists() and path.stat().st_size > MOST_MANIFEST:
         raise SemError(f"{path}: larger than {MOST_MANIFEST // 2**20} MiB", HINT)
-    facts = manifest.read(folder)
-    wrong = schema.problems(facts, {"allOf": [MANIFEST_SCHEMA, SHAPE]})
+    facts = manifest.read_manifest(folder)
+    wrong = schema.schema_problems(facts, {"allOf": [MANIFEST_SCHEMA, SHAPE]})
     if wrong:
         raise SemError(f"{path}: {wrong[0]}", HINT)
     return facts
@@ -147,7 +147,7 @@ def _check_fit(project: Project, folder: Path, facts: dict[str, Any], base: Weig
                 f"{folder}: task {name} is not as the package was trained on it",
                 "train and export again, or restore the task's file",
             )
-    speaker = chat.load(base.folder, recipe.of(project).renderer)
+    speaker = chat.load_chat(base.folder, recipe.load_recipe(project).renderer)
     if lineage["renderer"] != speaker.fingerprint():
         raise SemError(
             f"{folder}: its prompts are written in other turns than train.yaml's", HINT
@@ -158,14 +158,14 @@ def _check_fit(project: Project, folder: Path, facts: dict[str, Any], base: Weig
 
 def _digest(base: Path) -> str | None:
     path = base / Path(TOKENIZER).name
-    return files.sha256(path) if path.exists() else None
+    return files.sha256_file(path) if path.exists() else None
 
 
 def _learnt(project: Project, folder: Path, facts: dict[str, Any]) -> Snapshot:
     """The snapshot that the package has learnt from; SemError where it is not here."""
     told = facts["lineage"]["snapshot"]
     try:
-        found = snapshot.load(project, told["version"])
+        found = snapshot.load_snapshot(project, told["version"])
     except SemError as error:
         raise _unknown(folder, told["version"]) from error
     if found.sha256 != told["sha256"]:

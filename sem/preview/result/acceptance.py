@@ -23,7 +23,7 @@ NO_PROPORTION = "metric_is_no_proportion"  # production decides on a share of ri
 UNKNOWN = ("cooldown", "active_spec")  # what the rule asks for and a preview cannot know
 
 
-def dataset_hash(benchmark: Sequence[Sample]) -> str:
+def benchmark_rows_hash(benchmark: Sequence[Sample]) -> str:
     """What names the rows of BENCHMARK, whatever their order."""
     rows = sorted([sample.label, sample.content()] for sample in benchmark)
     return f"sha256:{files.sha256_json(rows)}"
@@ -44,12 +44,12 @@ def rule(
     """
     if before.errors is not None:
         return {"accepted": False, "reason": NO_PROPORTION, "not_known": list(UNKNOWN)}
-    named, n = dataset_hash(benchmark), len(benchmark)
+    named, n = benchmark_rows_hash(benchmark), len(benchmark)
     sides = [
         Measured(f"{side}_{run_id}", f"{side}_{run_id}", scored.metrics[METRIC], n, named)
         for side, scored in (("baseline", before), ("preview", after))
     ]
-    record = asdict(deltaone.decide(METRIC, *sides, at))
+    record = asdict(deltaone.decide_deltaone(METRIC, *sides, at))
     if refused:
         record |= {"accepted": False, "reason": refused}
     return {**record, "not_known": list(UNKNOWN)}
@@ -66,7 +66,7 @@ def leaks(known: Overlap, rows: int) -> dict[str, Any]:
     }
 
 
-def compared(before: Scored, after: Scored, seed: int) -> dict[str, dict[str, Any]]:
+def compare_metrics(before: Scored, after: Scored, seed: int) -> dict[str, dict[str, Any]]:
     """Each metric that has rows by its family's test, both sides as independent samples.
 
     Higher is better: ranks and errors are turned. No metric of classes is mostly zeros.
@@ -80,6 +80,8 @@ def compared(before: Scored, after: Scored, seed: int) -> dict[str, dict[str, An
             "rank_of_the_class": ("rank_or_ordinal", -before.ranks, -after.ranks),
         }
     return {
-        name: asdict(comparators.compare(family, Sides(old.tolist(), new.tolist()), seed=seed))
+        name: asdict(
+            comparators.compare_by_family(family, Sides(old.tolist(), new.tolist()), seed=seed)
+        )
         for name, (family, old, new) in sides.items()
     }

@@ -130,7 +130,7 @@ def legacy(found: Found) -> dict[str, Any]:
     }
 
 
-def preview(found: Found) -> dict[str, Any]:
+def preview_document(found: Found) -> dict[str, Any]:
     """The whole document."""
     return {
         **legacy(found),
@@ -173,7 +173,7 @@ def _told(found: Found) -> dict[str, Any]:
 
 def _known(found: Found) -> dict[str, float]:
     """What the confidence is computed from."""
-    worth, evenness = found.worth, decision.balance(found.contribution.classes)
+    worth, evenness = found.worth, decision.class_balance(found.contribution.classes)
     return decision.features(worth.expected, worth.learnt, worth.estimate.reached, evenness)
 
 
@@ -200,7 +200,7 @@ def _estimate(found: Found) -> dict[str, Any]:
         "log_likelihood": asdict(estimate.likelihood) if estimate.likelihood else None,
         "mean_absolute_error": _missed(worth) if of_numbers else None,
         "learning_curve": [{"rows": s.rows, **_points(s.gain)} for s in estimate.ladder],
-        "comparators": acceptance.compared(estimate.before, estimate.after, found.seed),
+        "comparators": acceptance.compare_metrics(estimate.before, estimate.after, found.seed),
         "in_benchmark": leaks,
         "complete": estimate.complete,
         "notes": [*estimate.notes, *worth.notes, *(NUMBERS if of_numbers else ())],

@@ -64,7 +64,7 @@ class Box:
     parts: Path | None = None
 
 
-def preview(
+def preview_rows(
     options: Options,
     project: Project | None,
     at: datetime,
@@ -78,7 +78,7 @@ def preview(
     box = Box(steps, options.seconds, began, parts=options.parts)
     total = given.size if project else len(own)
     baseline, notes = _baseline(options, given.shape, compared, steps)
-    found = worth(Asked(given.shape, compared, own, total), box, baseline, watched)
+    found = rows_worth(Asked(given.shape, compared, own, total), box, baseline, watched)
     found = replace(found, notes=(*notes, *found.notes))
     _keep(options, found, steps)
     watched("rows")
@@ -89,7 +89,7 @@ def preview(
         worth=found,
         judged=judged,
         gaps=gaps,
-        decision=decision.decide(found.expected, compared.min_points),
+        decision=decision.decide_gain(found.expected, compared.min_points),
         benchmark=compared.words,
         at=at,
         seconds=time.monotonic() - began,
@@ -103,14 +103,14 @@ def _judged(
 ) -> tuple[list[Judged], Gaps | None]:
     """What to do with each row, and what gaps are filled; of numbers only what lies elsewhere."""
     if found.rows.shape.is_of_numbers:
-        return influence.judged(own, [0.0] * len(own), {}, found.overlap), None
-    shares = influence.values(found.rows)
-    doubted = influence.doubts(found.rows, budget)
-    made = influence.judged(own, shares.tolist(), doubted, found.overlap)
+        return influence.advise_rows(own, [0.0] * len(own), {}, found.overlap), None
+    shares = influence.shapley_values(found.rows)
+    doubted = influence.doubtful_labels(found.rows, budget)
+    made = influence.advise_rows(own, shares.tolist(), doubted, found.overlap)
     return made, influence.gaps(found.rows)
 
 
-def worth(
+def rows_worth(
     asked: Asked,
     box: Box,
     baseline: Model | None = None,
@@ -118,7 +118,7 @@ def worth(
 ) -> Worth:
     """What the rows ASKED for add: overlap left out, time measured, trained, extrapolated."""
     own, compared = asked.own, asked.compared
-    known = overlap.find(own, compared.base, compared.benchmark)
+    known = overlap.find_overlap(own, compared.base, compared.benchmark)
     if len(known.benchmark) == len(own):
         raise SemError(
             f"every one of the {len(own):,} contributed rows is in the benchmark",
@@ -133,22 +133,22 @@ def worth(
     if len(learnt.base) < len(rows.base):
         baseline = None  # it knows rows that the candidate would not
     if baseline is not None:
-        baseline = kept_fits.joined(baseline, rows.features, rows.base) or baseline
+        baseline = kept_fits.kept_joined_fit(baseline, rows.features, rows.base) or baseline
     total = round(asked.total * len(left) / len(own))
-    found = estimate.estimate(learnt, budget, total, baseline, watched)
+    found = estimate.estimate_gain(learnt, budget, total, baseline, watched)
     unseen = 1 - found.ladder[-1].rows / max(1, found.reached)
     of_numbers = rows.shape.is_of_numbers  # what training adds was fitted on classes
-    expected = found.full if of_numbers else decision.widened(found.full, unseen)
+    expected = found.full if of_numbers else decision.widen_gain(found.full, unseen)
     return Worth(rows, learnt, known, found, expected, notes)
 
 
 def _cut(rows: Rows, budget: Budget, until: float) -> tuple[Rows, tuple[str, ...]]:
     """ROWS that fit the time UNTIL then, and what was cut; as before, when it was stopped."""
     told: list[Any] = ["cut", len(rows.base), len(rows.given)]
-    kept = cache.part(budget.parts, told)
+    kept = cache.find_part(budget.parts, told)
     if kept is None:
-        speed = pace.measured(rows, budget)
-        learnt, notes = pace.cut(rows, speed, budget, until - time.monotonic())
+        speed = pace.measure_fit_pace(rows, budget)
+        learnt, notes = pace.cut_to_seconds(rows, speed, budget, until - time.monotonic())
         cache.keep_part(budget.parts, told, [len(learnt.base), len(learnt.given), *notes])
         return learnt, notes
     base, given, *words = kept
@@ -162,7 +162,7 @@ def _baseline(
     learnt = linear_models.rows_hash(compared.base)
     if options.baseline is None:
         return cache.baseline(options.cache, _kept(learnt, shape, steps), learnt), ()
-    found, told = linear_models.read(options.baseline)
+    found, told = linear_models.read_linear_model(options.baseline)
     width = len(found.encoder.medians) if isinstance(found.encoder, Numbers) else 0
     if bool(found.classes) == shape.is_of_numbers:
         one, other = ("classes", "a number") if found.classes else ("a number", "classes")
@@ -183,7 +183,7 @@ def _baseline(
 
 
 def _kept(learnt: str, shape: Shape, steps: int) -> str:
-    return cache.key(["baseline", learnt, shape.kind, shape.target, steps])
+    return cache.cache_key(["baseline", learnt, shape.kind, shape.target, steps])
 
 
 def _keep(options: Options, found: Worth, steps: int) -> None:
@@ -195,21 +195,23 @@ def _keep(options: Options, found: Worth, steps: int) -> None:
     cache.keep_baseline(options.cache, name, model, linear_models.rows_hash(base))
 
 
-def named(options: Options, project: Project | None) -> str:
+def preview_name(options: Options, project: Project | None) -> str:
     """What names the preview of OPTIONS for PROJECT: the contents it comes from."""
-    contribution.check(options.path)
+    contribution.check_contribution(options.path)
     if options.baseline:
         linear_models.refuse_code(options.baseline)
     told: list[Any] = [
-        options.path.name, files.sha256(options.path), options.sample_size, options.seed,
+        options.path.name, files.sha256_file(options.path), options.sample_size, options.seed,
         options.test_mode, options.seconds,
-        files.sha256(options.baseline) if options.baseline else None, options.target,
+        files.sha256_file(options.baseline) if options.baseline else None, options.target,
     ]  # fmt: skip
     if project:
         wanted = sources.settings(project)
-        paths = [sources.below(project, name) for name in (wanted.base, wanted.benchmark)]
-        told += [asdict(wanted), *(files.sha256(path) for path in paths)]
-    return cache.key(told)
+        paths = [
+            sources.path_below_root(project, name) for name in (wanted.base, wanted.benchmark)
+        ]
+        told += [asdict(wanted), *(files.sha256_file(path) for path in paths)]
+    return cache.cache_key(told)
 
 
 def _read(
@@ -218,12 +220,14 @@ def _read(
     """The contribution, what it is compared with, and those of its rows that are contributed."""
     most = min(options.sample_size, TEST_ROWS) if options.test_mode else options.sample_size
     if project is None:
-        given = contribution.read(options.path, most, options.seed, target=options.target)
+        given = contribution.read_contribution(
+            options.path, most, options.seed, target=options.target
+        )
         compared, own = sources.of_itself(given, options.seed)
         return given, compared, own
     wanted = sources.settings(project)
     if options.target != "auto":
         wanted = replace(wanted, target=options.target)
     compared, shape = sources.of_sem(project, wanted, options.seed)
-    given = contribution.read(options.path, most, options.seed, shape)
+    given = contribution.read_contribution(options.path, most, options.seed, shape)
     return given, compared, tuple(given.samples)

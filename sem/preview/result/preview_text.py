@@ -6,13 +6,13 @@ from sem.core import console
 from sem.preview.result import task_preview
 
 
-def result(made: dict[str, Any], verbose: bool) -> None:
+def print_preview(made: dict[str, Any], verbose: bool) -> None:
     """Print the document MADE; VERBOSE: the rows to look at, too."""
     print(made["disclaimer"])
     if "evaluation_metadata" in made:
         _show(made, verbose)
     else:
-        task_preview.show(made, WORDS, verbose)
+        task_preview.print_examples_preview(made, WORDS, verbose)
     print(f"Preview complete in {made['preview_metadata']['time_elapsed']:.0f} s")
     print(made["disclaimer"])
 
@@ -36,7 +36,7 @@ def _show(made: dict[str, Any], verbose: bool) -> None:
     title = (
         f"{told['data_path']}: {told['sample_size_used']:,} of {told['original_data_size']:,} rows"
     )
-    console.table(title, ("metric", "baseline", "with the contribution", "delta"), rows)
+    console.print_table(title, ("metric", "baseline", "with the contribution", "delta"), rows)
     _show_curve(made["estimate"]["learning_curve"])
     _show_tests(made["estimate"]["comparators"])
     _show_error(made["estimate"]["mean_absolute_error"])
@@ -60,7 +60,7 @@ def _show_curve(curve: list[dict[str, Any]]) -> None:
         (f"{s['rows']:,}", f"{s['mean']:+.1f}", f"[{s['ci95_low']:+.1f}, {s['ci95_high']:+.1f}]")
         for s in curve
     ]
-    console.table("how the gain grows", ("contributed rows", "points", "95 %"), rows)
+    console.print_table("how the gain grows", ("contributed rows", "points", "95 %"), rows)
 
 
 def _show_tests(found: dict[str, dict[str, Any]]) -> None:
@@ -70,7 +70,7 @@ def _show_tests(found: dict[str, dict[str, Any]]) -> None:
         for name, one in found.items()
     ]  # fmt: skip
     columns = ("metric", "family", "effect", "95 %", "p", "")
-    console.table("both models as independent samples", columns, rows)
+    console.print_table("both models as independent samples", columns, rows)
 
 
 def _show_confidence(told: dict[str, Any]) -> None:
@@ -99,7 +99,7 @@ def _show_error(found: dict[str, Any] | None) -> None:
 
 def _show_rows(rows: dict[str, Any], verbose: bool) -> None:
     counts = [*rows["advice"].items(), *rows["reasons"].items(), *rows["skipped"].items()]
-    console.table("rows", ("what", "rows"), counts)
+    console.print_table("rows", ("what", "rows"), counts)
     if not verbose:
         return
     looked = [
@@ -113,4 +113,4 @@ def _show_rows(rows: dict[str, Any], verbose: bool) -> None:
         for one in rows["to_look_at"][:20]
     ]
     columns = ("row", "label", "why", "rather", "value")
-    console.table("rows to look at, the worst first", columns, looked)
+    console.print_table("rows to look at, the worst first", columns, looked)

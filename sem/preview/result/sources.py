@@ -64,22 +64,24 @@ def settings(project: Project) -> PreviewSettings:
 
 def of_sem(project: Project, wanted: PreviewSettings, seed: int) -> tuple[Compared, Shape]:
     """What PROJECT's preview.yaml names, and the shape that a contribution must have."""
-    path = below(project, wanted.base)
-    base = contribution.read(path, wanted.sample_size, seed, target=wanted.target)
-    tested = contribution.read(below(project, wanted.benchmark), MOST_BENCHMARK, seed, base.shape)
+    path = path_below_root(project, wanted.base)
+    base = contribution.read_contribution(path, wanted.sample_size, seed, target=wanted.target)
+    tested = contribution.read_contribution(
+        path_below_root(project, wanted.benchmark), MOST_BENCHMARK, seed, base.shape
+    )
     words = f"{wanted.benchmark} of {project.sem}"
     made = Compared(tuple(base.samples), tuple(tested.samples), words, wanted.min_points)
     return made, base.shape
 
 
-def below(project: Project, name: str) -> Path:
+def path_below_root(project: Project, name: str) -> Path:
     """The file NAME below PROJECT's root; SemError when it lies elsewhere or is none."""
     path = project.root / name
     if not path.resolve().is_relative_to(project.root.resolve()):
         raise SemError(
             f"preview.yaml: {name} is not below {project.root}", "copy the file into data/SEM/"
         )
-    contribution.check(path)
+    contribution.check_contribution(path)
     return path
 
 

@@ -33,20 +33,20 @@ NO_BACKTEST = "not_fitted: the backtest of examples is of too few contributions"
 TYPE = "lora"
 
 
-def named(options: Options, project: Project, package: Package | None) -> str:
+def examples_preview_name(options: Options, project: Project, package: Package | None) -> str:
     """What names the preview of OPTIONS for PROJECT: all that its result depends on."""
-    contribution.check(options.path)
-    wanted, frozen = sources.settings(project), snapshot.load(project, None)
+    contribution.check_contribution(options.path)
+    wanted, frozen = sources.settings(project), snapshot.load_snapshot(project, None)
     slots, machine = project.root / "configs" / "judge_slots.yaml", hardware.detect()
-    return cache.key([
-        "examples", options.path.name, files.sha256(options.path), options.sample_size,
+    return cache.cache_key([
+        "examples", options.path.name, files.sha256_file(options.path), options.sample_size,
         options.seed, options.test_mode, options.seconds, asdict(wanted), frozen.sha256,
         {name: spec.fingerprint() for name, spec in project.tasks.items()},
-        asdict(recipe.of(project)), files.sha256(slots) if slots.exists() else None,
+        asdict(recipe.load_recipe(project)), files.sha256_file(slots) if slots.exists() else None,
         [_revision(project, name) for name in (project.base_model_id, wanted.proxy) if name],
         package.sha256 if package else None, machine.device, machine.dtype,
-        files.sha256(lora.FITTED) if lora.FITTED.exists() else None,
-        provenance.versions(), [files.sha256(path) for path in _sources()],
+        files.sha256_file(lora.FITTED) if lora.FITTED.exists() else None,
+        provenance.package_versions(), [files.sha256_file(path) for path in _sources()],
     ])  # fmt: skip
 
 
@@ -68,10 +68,10 @@ def package_of(options: Options, project: Project) -> Package | None:
     if options.baseline is None:
         return None
     base = bench.here(project, project.base_model_id)
-    return packaged.read(project, options.baseline, base)
+    return packaged.read_start_package(project, options.baseline, base)
 
 
-def preview(
+def preview_examples(
     options: Options,
     project: Project,
     package: Package | None,
@@ -82,10 +82,10 @@ def preview(
     began, wanted = time.monotonic(), sources.settings(project)
     most = min(options.sample_size, 500) if options.test_mode else options.sample_size
     watched("reading")
-    given = examples.read(options.path, project.tasks, most, options.seed)
+    given = examples.read_examples(options.path, project.tasks, most, options.seed)
     asked = lora.Asked(project, given, options.seconds, wanted.proxy, package, options.parts,
                        options.test_mode)  # fmt: skip
-    found = lora.worth(asked, watched)
+    found = lora.examples_worth(asked, watched)
     stamp = at.strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
         "schema_version": document.SCHEMA_VERSION,
@@ -101,7 +101,7 @@ def preview(
             "original_data_size": given.size,
             "time_elapsed": round(time.monotonic() - began, 3),
             "data_path": options.path.name,
-            "data_sha256": files.sha256(options.path),
+            "data_sha256": files.sha256_file(options.path),
             "timestamp": stamp,
             "random_seed": options.seed,
         },
@@ -126,7 +126,7 @@ def _estimate(
     found: lora.Worth, package: Package | None, least: float, own: int
 ) -> dict[str, Any]:
     leaks = acceptance.leaks(found.overlap, own)
-    decided = decision.refused(leaks) or decision.Decision(*decide(found, least))
+    decided = decision.refused(leaks) or decision.Decision(*decide_by_nats(found, least))
     return {
         "decision": decided.word,
         "reason": decided.reason,
@@ -181,7 +181,7 @@ def _boxed(found: lora.Worth) -> list[str]:
 def _rows(found: lora.Worth, given: examples.Examples) -> dict[str, Any]:
     """What became of the contribution's rows."""
     return {
-        **advice.as_json(found.advised, document.MOST_ROWS),
+        **advice.advice_json(found.advised, document.MOST_ROWS),
         "skipped": dict(sorted(given.refused.items())),
         "too_long": found.too_long,
         "known_already": len(found.overlap.base - found.overlap.benchmark),
@@ -212,7 +212,7 @@ def _notes(found: lora.Worth, package: Package) -> list[str]:
     return told
 
 
-def decide(found: lora.Worth, least: float) -> tuple[str, str]:
+def decide_by_nats(found: lora.Worth, least: float) -> tuple[str, str]:
     """The word that the interval allows, LEAST nats a token being an improvement, and why.
 
     A part of a training that gains nothing says nothing of the rest; one that loses does.
@@ -230,7 +230,7 @@ def decide(found: lora.Worth, least: float) -> tuple[str, str]:
     return "cannot_tell", f"{shown}: the interval holds both no gain and {least:g} nats or more"
 
 
-def show(made: dict[str, Any], words: dict[str, str], verbose: bool) -> None:
+def print_examples_preview(made: dict[str, Any], words: dict[str, str], verbose: bool) -> None:
     """MADE for a person, on stdout; VERBOSE: the rows to look at, too."""
     told, estimate = made["preview_metadata"], made["estimate"]
     rows = [
@@ -248,7 +248,7 @@ def show(made: dict[str, Any], words: dict[str, str], verbose: bool) -> None:
         ("val rows scored", "{scored:,} of {of:,}".format(**estimate["val_rows"])),
         ("seconds a step", estimate["seconds_a_step"]),
     ]
-    console.table(f"{told['data_path']}: examples", ("what", "found"), rows)
+    console.print_table(f"{told['data_path']}: examples", ("what", "found"), rows)
     _show_rows(made["rows"], verbose)
     print(f"confidence: unknown ({told['estimation_confidence_reason']})")
     print(f"{words[estimate['decision']]}: {estimate['reason']}")
@@ -260,7 +260,7 @@ def _show_rows(rows: dict[str, Any], verbose: bool) -> None:
     counts = [*rows["advice"].items(), *rows["reasons"].items(), ("too_long", rows["too_long"]),
               *((f"refused: {reason}", count) for reason, count in rows["skipped"].items()),
               ("looked at by the model", rows["looked_at_by_the_model"])]  # fmt: skip
-    console.table("rows", ("what", "rows"), counts)
+    console.print_table("rows", ("what", "rows"), counts)
     if not verbose:
         return
     looked = [
@@ -270,4 +270,4 @@ def _show_rows(rows: dict[str, Any], verbose: bool) -> None:
         for one in rows["to_look_at"][:20]
     ]  # fmt: skip
     columns = ("row", "group", "why", "slots", "nats a token", "likeness")
-    console.table("rows to look at, the least likely first", columns, looked)
+    console.print_table("rows to look at, the least likely first", columns, looked)

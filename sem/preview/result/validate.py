@@ -18,10 +18,10 @@ def validate_document(
 ) -> None:
     """Print whether the file holds; raise SemError (exit 1) where it does not."""
     document = files.read_json(path)
-    wrong = problems(document, other_schema, proves)
+    wrong = document_problems(document, other_schema, proves)
     result: dict[str, Any] = {"file": path.name, "valid": not wrong, "problems": wrong}
     if shows_hash:
-        result["sha256"] = zk.sha256(document, compact=True)
+        result["sha256"] = zk.sha256_json_text(document, compact=True)
     if form == "json":
         print(jsonio.pretty(result), end="")
     else:
@@ -31,14 +31,14 @@ def validate_document(
         raise SemError(f"{path}: {count}: {wrong[0]}", "correct the document, or its maker")
 
 
-def problems(document: Any, other: Path | None, proves: bool) -> list[str]:
+def document_problems(document: Any, other: Path | None, proves: bool) -> list[str]:
     """What is wrong with DOCUMENT by the schema, and by its own hash where it PROVES."""
     if other is None:
-        wrong = zk.problems(document)
+        wrong = zk.zk_problems(document)
     else:
         wanted = files.read_json(other)
-        schema.check(wanted, str(other))
-        wrong = schema.problems(document, wanted)
+        schema.check_schema(wanted, str(other))
+        wrong = schema.schema_problems(document, wanted)
     if wrong or not proves:
         return wrong
     if zk.is_proven(document):

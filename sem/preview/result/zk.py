@@ -20,7 +20,7 @@ CONTRIBUTOR = ("contributed_samples", "total_samples", "contributor_weights", "d
 TEST, NONE = "test", "none"
 
 
-def sha256(value: Any, compact: bool = False) -> str:
+def sha256_json_text(value: Any, compact: bool = False) -> str:
     """Hex digest of VALUE as sorted JSON, with `, ` and `: ` between its parts unless COMPACT."""
     separators = (",", ":") if compact else None
     text = json.dumps(value, sort_keys=True, separators=separators, allow_nan=False)
@@ -29,17 +29,17 @@ def sha256(value: Any, compact: bool = False) -> str:
 
 def model_hash(model: Mapping[str, Any]) -> str:
     """What names MODEL: its id, type and metrics, not its weights."""
-    return sha256({name: model[name] for name in ("model_id", "model_type", "metrics")})
+    return sha256_json_text({name: model[name] for name in ("model_id", "model_type", "metrics")})
 
 
-def dataset_hash(benchmark: Mapping[str, Any]) -> str:
+def benchmark_hash(benchmark: Mapping[str, Any]) -> str:
     """What names a benchmark: its size, type and features, not its rows."""
-    return sha256({name: benchmark[name] for name in ("size", "type", "features")})
+    return sha256_json_text({name: benchmark[name] for name in ("size", "type", "features")})
 
 
 def root_hash(legacy: Mapping[str, Any]) -> str:
     """hash_tree_root of the LEGACY output: one digest, not a Merkle tree."""
-    return sha256({name: legacy[name] for name in ROOT_PARTS})
+    return sha256_json_text({name: legacy[name] for name in ROOT_PARTS})
 
 
 def public_inputs_hash(document: Mapping[str, Any]) -> str:
@@ -53,7 +53,7 @@ def public_inputs_hash(document: Mapping[str, Any]) -> str:
             "a document of several contributors has no contributor_hash to start from",
             "check it against the schema only; the published recipe knows one contributor",
         )
-    first = sha256(
+    first = sha256_json_text(
         {
             "delta_one_score": document["delta_computation"]["delta_one_score"],
             "baseline_metrics": document["evaluation_results"]["baseline_metrics"],
@@ -62,7 +62,7 @@ def public_inputs_hash(document: Mapping[str, Any]) -> str:
         }
     )
     attestation = {**document["attestation"], "public_inputs_hash": first}
-    return sha256({**document, "attestation": attestation}, compact=True)
+    return sha256_json_text({**document, "attestation": attestation}, compact=True)
 
 
 def document(legacy: Mapping[str, Any], version: str, environment: str = TEST) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def document(legacy: Mapping[str, Any], version: str, environment: str = TEST) -
         "evaluation_results": {
             "baseline_metrics": legacy["baseline_model"]["metrics"],
             "new_metrics": legacy["new_model"]["metrics"],
-            "benchmark_metadata": {**benchmark, "dataset_hash": dataset_hash(benchmark)},
+            "benchmark_metadata": {**benchmark, "dataset_hash": benchmark_hash(benchmark)},
             "evaluation_timestamp": evaluated["evaluation_timestamp"],
             "evaluation_time_seconds": evaluated["evaluation_time_seconds"],
         },
@@ -106,7 +106,7 @@ def document(legacy: Mapping[str, Any], version: str, environment: str = TEST) -
         },
     }
     made["attestation"]["public_inputs_hash"] = public_inputs_hash(made)
-    wrong = problems(made)
+    wrong = zk_problems(made)
     if wrong:
         raise SemError(f"the ZK document breaks its schema: {wrong[0]}", "report this")
     return made
@@ -118,16 +118,16 @@ def _model(model: Mapping[str, Any]) -> dict[str, Any]:
         "model_id": model["model_id"],
         "model_type": model["model_type"],
         "model_hash": model_hash(model),
-        "training_config_hash": sha256(trained or {}),
+        "training_config_hash": sha256_json_text(trained or {}),
         "mlflow_run_id": model.get("mlflow_run_id"),
         "metrics": model["metrics"],
     }
     return {**made, "training_metadata": trained} if trained else made
 
 
-def problems(value: Any) -> list[str]:
+def zk_problems(value: Any) -> list[str]:
     """What keeps VALUE from being a ZK document, as `path: message` lines."""
-    return schema.problems(value, jsonio.loads(files.read_text(SCHEMA)))
+    return schema.schema_problems(value, jsonio.parse_json(files.read_text(SCHEMA)))
 
 
 def is_proven(value: Mapping[str, Any]) -> bool:

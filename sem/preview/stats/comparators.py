@@ -50,7 +50,9 @@ class Sides:
                 raise SemError(f"{name}: {len(units)} units for {len(values)} values", "pair them")
 
 
-def compare(family: str, sides: Sides, min_effect: float = 0.0, seed: int = 42) -> Finding:
+def compare_by_family(
+    family: str, sides: Sides, min_effect: float = 0.0, seed: int = 42
+) -> Finding:
     """SIDES by the test of FAMILY; SemError for a family that is none."""
     if family not in FAMILIES:
         raise SemError(f"no family {family!r}", f"one of {', '.join(FAMILIES)}")

@@ -33,7 +33,7 @@ class Decision:
     reason: str
 
 
-def decide(gain: Gain, min_points: float = MIN_POINTS) -> Decision:
+def decide_gain(gain: Gain, min_points: float = MIN_POINTS) -> Decision:
     """The word that the interval of GAIN allows: by itself above 0, or below MIN_POINTS."""
     low, mean, high = gain.low * POINTS, gain.mean * POINTS, gain.high * POINTS
     shown = f"{mean:+.1f} points [{low:+.1f}, {high:+.1f}], n = {gain.n:,}"
@@ -63,7 +63,7 @@ def refused(leaks: Mapping[str, Any]) -> Decision | None:
     )
 
 
-def balance(classes: Counter[str]) -> float:
+def class_balance(classes: Counter[str]) -> float:
     """1 where all classes have as many rows, towards 0 where one has nearly all (entropy)."""
     total = sum(classes.values())
     if len(classes) < 2 or not total:
@@ -87,14 +87,14 @@ def features(expected: Gain, used: int, size: int, evenness: float) -> dict[str,
     }
 
 
-def widened(found: Gain, unseen: float, by: Mapping[str, float] | None = None) -> Gain:
+def widen_gain(found: Gain, unseen: float, by: Mapping[str, float] | None = None) -> Gain:
     """FOUND with what training itself adds to its error: BY, or as the backtest found it.
 
     Other rows and other settings move the result where the benchmark's rows do not: by some
     points and a share of the gain, and by more of both the larger the share of the contribution
     that is UNSEEN. Where nothing was learnt there is nothing to widen.
     """
-    by = by or (fitted() or {}).get("widen")
+    by = by or (confidence_curve() or {}).get("widen")
     if not by or not (found.mean or found.width):
         return found
     more = math.hypot(
@@ -110,7 +110,7 @@ def widened(found: Gain, unseen: float, by: Mapping[str, float] | None = None) -
 
 def confidence(known: Mapping[str, float]) -> tuple[float | None, str]:
     """The chance by the fitted curve, or None, and why; KNOWN comes from `features`."""
-    curve = fitted()
+    curve = confidence_curve()
     if curve is None:
         return None, f"not_fitted: {CURVE.name} is missing"
     missing = set(curve["weights"]) - set(known)
@@ -141,7 +141,7 @@ def size(known: Mapping[str, float], word: Word) -> dict[str, Any]:
     """Whether the points are told as the size of the gain, and why not; the WORD is whether."""
     if word == "refused":
         return {"told": False, "reason": "the contribution is refused"}
-    curve, (sure, why) = fitted(), confidence(known)
+    curve, (sure, why) = confidence_curve(), confidence(known)
     if curve is None or sure is None:
         return {"told": False, "reason": why}
     if word == "cannot_tell":
@@ -154,7 +154,7 @@ def size(known: Mapping[str, float], word: Word) -> dict[str, Any]:
     }
 
 
-def fitted() -> dict[str, Any] | None:
+def confidence_curve() -> dict[str, Any] | None:
     """The fitted curve, None where there is none."""
     return files.read_json(CURVE) if CURVE.exists() else None
 

@@ -115,7 +115,7 @@ class Decision:
     evaluated_at: str
 
 
-def decide(
+def decide_deltaone(
     metric: str,
     baseline: Measured,
     new: Measured,

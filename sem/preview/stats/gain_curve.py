@@ -42,7 +42,7 @@ def grown(steps: Sequence[Step], base: int, total: int) -> Gain:
     last = steps[-1]
     if total <= last.rows:
         return last.gain
-    found = reach(steps, base, total)
+    found = extrapolate_gain(steps, base, total)
     mean = last.gain.mean * found.factor
     by_shape = HALF * abs(last.gain.mean) * found.spread
     low = math.hypot((last.gain.mean - last.gain.low) * found.factor, by_shape)
@@ -50,7 +50,7 @@ def grown(steps: Sequence[Step], base: int, total: int) -> Gain:
     return Gain(mean, mean - low, mean + high, last.gain.n).bounded()
 
 
-def reach(steps: Sequence[Step], base: int, total: int) -> Reach:
+def extrapolate_gain(steps: Sequence[Step], base: int, total: int) -> Reach:
     """How much more TOTAL rows give than the rows of the last of STEPS."""
     found = [
         (_misfit(steps, shape), shape(total) / shape(steps[-1].rows)) for shape in _shapes(base)

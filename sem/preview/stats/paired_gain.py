@@ -28,6 +28,6 @@ def gained(before: Sequence[float], after: Sequence[float], units: Sequence[str]
     """The mean of AFTER - BEFORE, each within -1 and 1, with its interval over units."""
     differences = [float(b - a) for a, b in zip(before, after, strict=True)]
     names = list(units) if units else [str(number) for number in range(len(differences))]
-    found = clusters.gather(differences, names)
+    found = clusters.sum_by_cluster(differences, names)
     low, high = clusters.bounds(found)
     return Gain(float(found.mean), float(low), float(high), len(differences))

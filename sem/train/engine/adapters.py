@@ -41,7 +41,7 @@ def lora_config(recipe: Recipe, model: Any) -> Any:
     from peft import LoraConfig
 
     kind = "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"
-    names = targets(model, recipe.lora.targets)
+    names = linear_targets(model, recipe.lora.targets)
     layers = linear_layers(model)
     return LoraConfig(
         r=recipe.lora.rank,
@@ -55,7 +55,7 @@ def lora_config(recipe: Recipe, model: Any) -> Any:
     )
 
 
-def targets(model: Any, wanted: str) -> list[str]:
+def linear_targets(model: Any, wanted: str) -> list[str]:
     """Return the names of the linear layers of `model` that all-linear, attention or qv means.
 
     The model is asked: all-linear is every linear layer but the head, attention those inside a
@@ -102,7 +102,7 @@ def adapted_share(model: Any, wanted: str) -> tuple[int, int, float]:
 
     Matrices that are no layers, as fused experts, count among the weights.
     """
-    layers, names = linear_layers(model), targets(model, wanted)
+    layers, names = linear_layers(model), linear_targets(model, wanted)
     chosen = [name for name in layers if name in names or _last(name) in names]
     sizes = {name: layer.weight.numel() for name, layer in layers.items()}
     whole = sum(sizes.values()) + sum(weight.numel() for _, weight in _bare_matrices(model))
@@ -113,7 +113,7 @@ def trained_weights(model: Any, recipe: Recipe) -> int:
     """Return how many weights training `model` as `recipe` says changes."""
     if recipe.method == "full":
         return sum(parameter.numel() for parameter in model.parameters())
-    layers, names = linear_layers(model), targets(model, recipe.lora.targets)
+    layers, names = linear_layers(model), linear_targets(model, recipe.lora.targets)
     sides = [sum(layer.weight.shape) for name, layer in layers.items()
              if name in names or _last(name) in names]  # fmt: skip
     return recipe.lora.rank * sum(sides)
@@ -164,7 +164,7 @@ def _last(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def save(model: Any, folder: Path, base_model_id: str, recipe: Recipe) -> None:
+def save_trained_weights(model: Any, folder: Path, base_model_id: str, recipe: Recipe) -> None:
     """Write what was trained in MODEL into FOLDER; SemError when a weight is not finite."""
     refuse_infinite(model, "after training")
     if recipe.method == "full":
@@ -177,11 +177,11 @@ def save(model: Any, folder: Path, base_model_id: str, recipe: Recipe) -> None:
     config["target_modules"] = _adapted(model)
     config["auto_mapping"] = None  # unsloth: its generated module; task_type says the class
     config["base_model_name_or_path"] = base_model_id  # not this machine's path
-    files.write(path, jsonio.pretty(config))
+    files.write_file(path, jsonio.pretty(config))
     (folder / "README.md").unlink(missing_ok=True)
 
 
-def load(model: Any, folder: Path, recipe: Recipe) -> None:
+def load_trained_weights(model: Any, folder: Path, recipe: Recipe) -> None:
     """Put the weights that `save` wrote into FOLDER back into MODEL, which `wrap` made."""
     from safetensors.torch import load_file
 
@@ -200,12 +200,12 @@ def refuse_infinite(model: Any, when: str) -> None:
     """SemError when a trained weight of MODEL is not finite."""
     import torch
 
-    for name, weight in trained(model):
+    for name, weight in trained_tensors(model):
         if not torch.isfinite(weight).all():
             raise SemError(f"{name} is not finite {when}", "lower train.learning_rate")
 
 
-def trained(model: Any) -> Sequence[tuple[str, Any]]:
+def trained_tensors(model: Any) -> Sequence[tuple[str, Any]]:
     """The names and weights of MODEL that training changes."""
     return [(name, p) for name, p in model.named_parameters() if p.requires_grad]
 
@@ -227,8 +227,10 @@ def _save_full(model: Any, folder: Path, base_model_id: str) -> None:
     from safetensors.torch import save_file
 
     # A head tied to the embeddings is one weight, and stands here once.
-    tensors = {name: p.detach().to(torch.float32).contiguous() for name, p in trained(model)}
+    tensors = {
+        name: p.detach().to(torch.float32).contiguous() for name, p in trained_tensors(model)
+    }
     folder.mkdir(parents=True, exist_ok=True)
     save_file(tensors, folder / "adapter_model.safetensors")
     facts = {"method": "full", "base_model_name_or_path": base_model_id}
-    files.write(folder / "adapter_config.json", jsonio.pretty(facts))
+    files.write_file(folder / "adapter_config.json", jsonio.pretty(facts))

@@ -38,10 +38,10 @@ def precision(job: Job, model: Any) -> AbstractContextManager[None]:
     return _Precision(job, model)
 
 
-def of(job: Job, stage: Stage) -> dict[str, Any]:
+def training_arguments(job: Job, stage: Stage) -> dict[str, Any]:
     """The recipe in the trainer's words; what TRL alone knows only where TRL trains."""
     recipe, steps = job.recipe, stage.steps(job.recipe)
-    at_once = recipe.micro_batch * several.count()
+    at_once = recipe.micro_batch * several.process_count()
     decides = selects(recipe, stage)
     checks = {"eval_strategy": "steps", "eval_steps": recipe.checkpoint_steps}
     best = {

@@ -3,10 +3,10 @@
 from typing import Any
 
 from sem.train.engine import backend_trl
-from sem.train.engine.fit import fit
+from sem.train.engine.fit import fit_stages
 from sem.train.rows.stages import Job
 
 
 def train(job: Job, resume: bool) -> dict[str, Any]:
     """Train JOB with transformers' Seq2SeqTrainer and PEFT."""
-    return fit(job, backend_trl.load(job), resume)
+    return fit_stages(job, backend_trl.load_trl_base(job), resume)

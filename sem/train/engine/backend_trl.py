@@ -5,26 +5,26 @@ from typing import Any
 from sem.core import console
 from sem.lm.local import model as models
 from sem.train.engine import adapters
-from sem.train.engine.fit import fit
+from sem.train.engine.fit import fit_stages
 from sem.train.fast import head, layers
 from sem.train.rows.stages import Job
 
 
 def train(job: Job, resume: bool) -> dict[str, Any]:
     """Train JOB with transformers, PEFT and TRL."""
-    return fit(job, load(job), resume)
+    return fit_stages(job, load_trl_base(job), resume)
 
 
-def load(job: Job) -> Any:
+def load_trl_base(job: Job) -> Any:
     """JOB's base model, ready to train, the same from the same seed."""
-    base = models.load(job.base, job.dtype, job.device, **quantized(job))
-    model, notes = ready(job, base)
+    base = models.load_model(job.base, job.dtype, job.device, **quantized(job))
+    model, notes = ready_for_training(job, base)
     if notes:
         console.note(f"speed: {', '.join(notes)}")
     return model
 
 
-def ready(job: Job, base: Any) -> tuple[Any, list[str]]:
+def ready_for_training(job: Job, base: Any) -> tuple[Any, list[str]]:
     """BASE, ready to train as JOB says, the same from the same seed; what made it fast."""
     from transformers import set_seed
 

@@ -7,16 +7,16 @@ from typing import Any
 from sem.core import files
 from sem.core.errors import SemError
 from sem.train.engine import adapters
-from sem.train.engine.fit import fit
+from sem.train.engine.fit import fit_stages
 from sem.train.rows.stages import Job
 
 
 def train(job: Job, resume: bool) -> dict[str, Any]:
     """Train JOB with unsloth's FastLanguageModel and the same trainer."""
-    return fit(job, load(job), resume)
+    return fit_stages(job, load_unsloth_base(job), resume)
 
 
-def load(job: Job) -> Any:
+def load_unsloth_base(job: Job) -> Any:
     """JOB's base model in unsloth's kernels, with its adapter; or every weight trainable."""
     fast = library().FastLanguageModel
     import torch

@@ -29,7 +29,7 @@ def metrics_log(path: Path, stage: str) -> Any:
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             row = {k: _plain(v) for k, v in (logs or {}).items()}
             with files.appending(path) as file:
-                files.append(file, {"stage": stage, "step": state.global_step, **row})
+                files.append_row(file, {"stage": stage, "step": state.global_step, **row})
 
     return MetricsLog()
 
@@ -123,13 +123,13 @@ class Stop:
             )
 
 
-def progress_bar(title: str) -> Any:
+def training_bar(title: str) -> Any:
     """A callback that shows steps, time left and the last losses as one bar on stderr."""
     from transformers import TrainerCallback
 
     class ProgressBar(TrainerCallback):
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            self.bar = console.bar()
+            self.bar = console.progress_bar()
             self.task = self.bar.add_task(title, total=state.max_steps)
             self.bar.start()
             self.bar.update(self.task, completed=state.global_step)

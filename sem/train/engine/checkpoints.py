@@ -15,13 +15,13 @@ RANDOM = {"rng_state.pth", "rng_state_0.pth"}  # of one process, or of the first
 WEIGHTS = ({"adapter_model.safetensors", "adapter_config.json"}, {"model.safetensors"})
 
 
-def seal(folder: Path) -> None:
+def seal_checkpoint(folder: Path) -> None:
     """Mark the checkpoint in FOLDER as complete."""
-    manifest.seal(folder)
-    files.sync(folder.parent)
+    manifest.seal_folder(folder)
+    files.sync_path(folder.parent)
 
 
-def newest(run: Path) -> Path | None:
+def newest_checkpoint(run: Path) -> Path | None:
     """The newest complete checkpoint below RUN; broken ones are set aside and named."""
     numbers = sorted((int(p.name.split("-")[1]) for p in run.glob("checkpoint-*")), reverse=True)
     for number in numbers:

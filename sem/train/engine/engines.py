@@ -16,7 +16,7 @@ Engine = Callable[[Job, bool], dict[str, Any]]
 ENGINES = ("trl", "unsloth", "seq2seq")
 
 
-def choose(recipe: Recipe, machine: Hardware, base: Path) -> str:
+def choose_engine(recipe: Recipe, machine: Hardware, base: Path) -> str:
     """The recipe's own word, or what fits base model and machine; SemError if it cannot."""
     encodes = bool(files.read_object(base / "config.json").get("is_encoder_decoder"))
     fits = "seq2seq" if encodes else "trl"
@@ -49,7 +49,7 @@ def _has(machine: Hardware, package: str) -> bool:
     return not machine.is_here or find_spec(package) is not None
 
 
-def load(name: str) -> Engine:
+def load_engine(name: str) -> Engine:
     """The engine called NAME; what must be imported before all else is."""
     module = import_module(f"sem.train.engine.backend_{name}")
     if name == "unsloth":

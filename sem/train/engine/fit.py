@@ -19,7 +19,7 @@ from sem.train.tracking import tracking
 REFERENCE = "reference.safetensors"
 
 
-def fit(job: Job, model: Any, resume: bool) -> dict[str, Any]:
+def fit_stages(job: Job, model: Any, resume: bool) -> dict[str, Any]:
     """Train MODEL (`adapters.wrap`) through JOB's stages; the final metrics.
 
     A stage that is over is not repeated: its weights are read. The adapter is written last.
@@ -29,7 +29,7 @@ def fit(job: Job, model: Any, resume: bool) -> dict[str, Any]:
     with stop.listening(), tracking.following(job.run, job.tracking) as follow:
         for number, stage in enumerate(job.stages):
             if stage.is_over(job.run):
-                adapters.load(model, stage.result(job.run), job.recipe)
+                adapters.load_trained_weights(model, stage.result(job.run), job.recipe)
                 console.note(f"{stage.name}: finished before")
                 continue
             results[stage.name] = _stage(job, number, model, resume, stop, follow)
@@ -37,7 +37,7 @@ def fit(job: Job, model: Any, resume: bool) -> dict[str, Any]:
                 _finish(job, stage, model)
     base = job.run.plan()["base_model"]["base_model_id"]
     if several.is_first():
-        adapters.save(model, job.folder / "adapter", base, job.recipe)
+        adapters.save_trained_weights(model, job.folder / "adapter", base, job.recipe)
     several.meet()
     return {**results.get(last, {}), "stages": results}
 
@@ -55,7 +55,7 @@ def _stage(
     stage = job.stages[number]
     folder = stage.folder(job.run)
     folder.mkdir(parents=True, exist_ok=True)
-    start = several.once(lambda: checkpoints.newest(folder))
+    start = several.once(lambda: checkpoints.newest_checkpoint(folder))
     if start or resume:
         console.note(
             f"{stage.name}: going on from {start.name if start else 'step 0: no checkpoint'}"
@@ -67,7 +67,7 @@ def _stage(
         reference = several.once(lambda: _reference(job, stage, model))
     before = sum(each.steps(job.recipe) for each in job.stages[:number])
     watching = [*_callbacks(job, stage, stop), follow.callback(stage.name, before)]
-    built = trainer.build(job, stage, model, watching, reference)
+    built = trainer.build_trainer(job, stage, model, watching, reference)
     made = built.train(resume_from_checkpoint=str(start) if start else None)
     state = built.state
     stop.raise_if_asked(state.global_step, state.max_steps)
@@ -91,7 +91,7 @@ def _callbacks(job: Job, stage: Stage, stop: callbacks.Stop) -> list[Any]:
         found = [
             speed_gauge.callback(job, stage),
             callbacks.metrics_log(job.folder / "metrics.jsonl", stage.name),
-            callbacks.progress_bar("training" if len(job.stages) == 1 else stage.name),
+            callbacks.training_bar("training" if len(job.stages) == 1 else stage.name),
             *found,
         ]
     if job.recipe.patience and arguments.selects(job.recipe, stage) != "last":
@@ -106,8 +106,8 @@ def _finish(job: Job, stage: Stage, model: Any) -> None:
     folder = stage.result(job.run)
     base = job.run.plan()["base_model"]["base_model_id"]
     if several.is_first():
-        adapters.save(model, folder, base, job.recipe)
-        manifest.seal(folder)
+        adapters.save_trained_weights(model, folder, base, job.recipe)
+        manifest.seal_folder(folder)
     several.meet()
 
 
@@ -120,14 +120,16 @@ def _reference(job: Job, stage: Stage, model: Any) -> Any:
     if path.exists():
         return load_file(path)["log_p"]
     pad, size = trainer.collator(job, model), job.recipe.micro_batch
-    records, found = trainer.records(stage), []
+    records, found = trainer.stage_records(stage), []
     model.eval()
     steps = range(0, len(records), size)
     with torch.no_grad(), arguments.precision(job, model):
-        for at in console.progress(steps, len(steps), f"{PREFERENCE}: before"):
+        for at in console.show_progress(steps, len(steps), f"{PREFERENCE}: before"):
             batch = {k: v.to(job.device) for k, v in pad(records[at : at + size]).items()}
-            found.append(torch.stack(losses.score(model, batch).by_sequence().chunk(2), dim=1))
+            found.append(
+                torch.stack(losses.token_cross_entropy(model, batch).by_sequence().chunk(2), dim=1)
+            )
     model.train()
     log_p = torch.cat(found).float().cpu()
-    files.write(path, save({"log_p": log_p}))
+    files.write_file(path, save({"log_p": log_p}))
     return log_p

@@ -55,12 +55,12 @@ class States:
 Loss = Callable[[Any, dict[str, Any], Any, float], Any]
 
 
-def answer(model: Any, inputs: dict[str, Any], denominator: Any, _: float = 0.0) -> Any:
+def answer_loss(model: Any, inputs: dict[str, Any], denominator: Any, _: float = 0.0) -> Any:
     """Weighted sum of next-token losses, divided by DENOMINATOR (the step's sum of weights).
 
     INPUTS as `batches.Collator` makes them. MODEL: a PeftModel or the model itself.
     """
-    scored = score(model, inputs)
+    scored = token_cross_entropy(model, inputs)
     return (scored.values * scored.weights).sum() / denominator
 
 
@@ -72,7 +72,7 @@ def dpo(model: Any, inputs: dict[str, Any], denominator: Any, beta: float) -> An
     """
     from torch.nn.functional import logsigmoid
 
-    chosen, rejected = score(model, inputs).by_sequence().chunk(2)
+    chosen, rejected = token_cross_entropy(model, inputs).by_sequence().chunk(2)
     before = inputs["reference"].to(chosen.device)
     margin = (chosen - rejected) - (before[:, 0] - before[:, 1])
     return -logsigmoid(beta * margin).sum() / denominator
@@ -85,17 +85,17 @@ def orpo(model: Any, inputs: dict[str, Any], denominator: Any, beta: float) -> A
     """
     import torch
 
-    scored = score(model, inputs)
+    scored = token_cross_entropy(model, inputs)
     lengths = (inputs["labels"] != IGNORED).sum(dim=1).to(scored.values.device)
     chosen, rejected = (scored.by_sequence() / lengths).chunk(2)
     ratio = (chosen - rejected) - (_log1mexp(chosen) - _log1mexp(rejected))
     return (-chosen - beta * torch.nn.functional.logsigmoid(ratio)).sum() / denominator
 
 
-LOSSES: dict[str, Loss] = {"answer": answer, "dpo": dpo, "orpo": orpo}
+LOSSES: dict[str, Loss] = {"answer": answer_loss, "dpo": dpo, "orpo": orpo}
 
 
-def score(model: Any, inputs: dict[str, Any]) -> Scored:
+def token_cross_entropy(model: Any, inputs: dict[str, Any]) -> Scored:
     """The cross-entropy of every labelled token of INPUTS under MODEL."""
     found = states(model, inputs)
     values = values_of(model, found.hidden, found.wanted)

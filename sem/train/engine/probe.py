@@ -19,7 +19,9 @@ class Probe:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.tasks: dict[str, TaskSpec] = job.tasks
-        self.prompts = answers.prompts(job.val_examples, job.tasks, job.chat, job.answering)
+        self.prompts = answers.ordered_prompts(
+            job.val_examples, job.tasks, job.chat, job.answering
+        )
 
     def measure(self, model: Any) -> dict[str, float]:
         """eval_slot_f1 and the share of answers that are valid JSON, both 0 to 1."""
@@ -33,7 +35,7 @@ class Probe:
             for (example, _), one in zip(part, said, strict=True):
                 answer = Answer(example.id, example.task, one.text, one.finish, 0, 0, 0, len(part))
                 spec = self.tasks[example.task]
-                found.append(scoring.score(example, answer, spec, None, self.job.slots))
+                found.append(scoring.score_answer(example, answer, spec, None, self.job.slots))
         model.train(was_training)
         if was_training and hasattr(model, "for_training"):
             model.for_training()  # unsloth's generate leaves gradient checkpointing off

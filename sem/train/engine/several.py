@@ -27,7 +27,7 @@ VISIBLE_S = 60.0  # how long a network disk may take to show a new file
 BLANK = -1  # the number of a row that is not there: where a step has fewer rows than processes
 
 
-def count() -> int:
+def process_count() -> int:
     """How many processes train this run."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
@@ -42,18 +42,18 @@ def is_first() -> bool:
 
 
 @contextmanager
-def joined(device: str, recipe: Recipe, folder: Path) -> Iterator[None]:
+def join_processes(device: str, recipe: Recipe, folder: Path) -> Iterator[None]:
     """Together with the other processes as long as this is open; alone it does nothing.
 
     SemError when FOLDER, the run's, is not the same one for all of them.
     """
-    if count() == 1:
+    if process_count() == 1:
         yield
         return
-    if recipe.effective_batch % (recipe.micro_batch * count()):
+    if recipe.effective_batch % (recipe.micro_batch * process_count()):
         raise SemError(
             f"effective_batch {recipe.effective_batch} is no multiple of micro_batch "
-            f"{recipe.micro_batch} x {count()} processes",
+            f"{recipe.micro_batch} x {process_count()} processes",
             "choose micro_batch so that it divides each process's part",
         )
     import torch
@@ -62,7 +62,7 @@ def joined(device: str, recipe: Recipe, folder: Path) -> Iterator[None]:
     PartialState(cpu=device == "cpu")  # gloo or nccl, and each process its own GPU
     if device == "cpu":
         torch.set_num_threads(max(1, torch.get_num_threads() // _here()))
-    if _here() != count():
+    if _here() != process_count():
         _share(folder)
     if is_first():
         yield
@@ -75,7 +75,7 @@ def joined(device: str, recipe: Recipe, folder: Path) -> Iterator[None]:
 
 def _here() -> int:
     """How many of them are on this host."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", count()))
+    return int(os.environ.get("LOCAL_WORLD_SIZE", process_count()))
 
 
 def _share(folder: Path) -> None:
@@ -90,20 +90,20 @@ def _share(folder: Path) -> None:
         mark.unlink()
     if absent:
         raise SemError(
-            f"process {absent} of {count()} sees another {folder} than the first",
+            f"process {absent} of {process_count()} sees another {folder} than the first",
             "put the project on a disk that all hosts share, at the same path",
         )
 
 
 def _marked(mark: Path) -> str:
     told = secrets.token_hex(8)
-    files.write(mark, told)
+    files.write_file(mark, told)
     return told
 
 
 def once(make: Callable[[], Result]) -> Result:
     """What MAKE gives in the first process, in every process."""
-    if count() == 1:
+    if process_count() == 1:
         return make()
     import torch
 
@@ -119,11 +119,11 @@ def meet() -> None:
 
 def largest(number: int) -> int:
     """The largest NUMBER of any process."""
-    if count() == 1:
+    if process_count() == 1:
         return number
     import torch
 
-    held: list[Any] = [None] * count()
+    held: list[Any] = [None] * process_count()
     torch.distributed.all_gather_object(held, number)
     return max(held)
 
@@ -198,7 +198,9 @@ class Apart:
             def set_epoch(self, epoch: int) -> None:
                 self.batch_sampler.set_epoch(epoch)
 
-        order = PartOrder(self._get_train_sampler(), self.job.recipe.micro_batch, rank(), count())
+        order = PartOrder(
+            self._get_train_sampler(), self.job.recipe.micro_batch, rank(), process_count()
+        )
         places = {number: {"number": number} for number in range(BLANK, len(order.order))}
         return Loader(places, batch_sampler=order, collate_fn=self._collated)
 
@@ -223,8 +225,8 @@ class Apart:
 
         loss = super().training_step(*given, **words)
         if self.accelerator.sync_gradients:
-            add_gradients(adapters.trained(self.model))
-        return loss * count()
+            add_gradients(adapters.trained_tensors(self.model))
+        return loss * process_count()
 
     def _loss_on_val(self) -> dict[str, float]:
         return once(super()._loss_on_val)

@@ -44,7 +44,7 @@ class Pace:
         return self.orders[epoch]
 
 
-def measured(pace: Pace, first: int, last: int, seconds: float) -> dict[str, float]:
+def tokens_per_second(pace: Pace, first: int, last: int, seconds: float) -> dict[str, float]:
     """tokens_per_second and trained_tokens_per_second of the steps after FIRST up to LAST."""
     seen, trained = pace.tokens(first, last)
     rates = {"tokens_per_second": seen, "trained_tokens_per_second": trained}
@@ -84,7 +84,7 @@ def callback(job: Job, stage: Stage) -> Any:
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             if not logs or "loss" not in logs:
                 return
-            logs.update(measured(pace, self.told, state.global_step, self.seconds))
+            logs.update(tokens_per_second(pace, self.told, state.global_step, self.seconds))
             logs["peak_memory_gib"] = peak_memory_gib(job.device)
             if is_plain:
                 logs["perplexity"] = math.exp(min(float(logs["loss"]), 700.0))

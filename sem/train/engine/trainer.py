@@ -25,7 +25,9 @@ class NotFinite(SemError):
     """A loss or gradient is not a number: nothing after it can be used."""
 
 
-def build(job: Job, stage: Stage, model: Any, callbacks: list[Any], reference: Any = None) -> Any:
+def build_trainer(
+    job: Job, stage: Stage, model: Any, callbacks: list[Any], reference: Any = None
+) -> Any:
     """A trainer of MODEL over STAGE that computes the head at labels only.
 
     REFERENCE: (pairs, 2) log p of chosen and rejected before this stage, for dpo.
@@ -33,9 +35,9 @@ def build(job: Job, stage: Stage, model: Any, callbacks: list[Any], reference: A
     from transformers import PrinterCallback
 
     base, config = _engine(model)
-    apart = (several.Apart, Sealed, several.Met) if several.count() > 1 else (Sealed,)
+    apart = (several.Apart, Sealed, several.Met) if several.process_count() > 1 else (Sealed,)
     made = type("SealedTrainer", (*apart, base), {})
-    args = config(**arguments.of(job, stage))
+    args = config(**arguments.training_arguments(job, stage))
     args._n_gpu = min(args.n_gpu, 1)  # DataParallel over every GPU would multiply the batch
     trainer = made(
         job,
@@ -45,7 +47,7 @@ def build(job: Job, stage: Stage, model: Any, callbacks: list[Any], reference: A
         train_dataset=_numbers(len(stage.rows.kept)),
         eval_dataset=_numbers(len(stage.val.kept)) if stage.val.kept else None,
         processing_class=job.chat.tokenizer,
-        data_collator=Numbered(collator(job, model), records(stage, reference)),
+        data_collator=Numbered(collator(job, model), stage_records(stage, reference)),
         callbacks=callbacks,
     )
     trainer.remove_callback(PrinterCallback)
@@ -148,14 +150,17 @@ class Sealed:
         import torch
 
         # Each token counts one here: else runs with other loss weights could not be compared.
-        rows = [record(n, row) | {"weights": None} for n, row in enumerate(self.stage.val.kept)]
+        rows = [
+            collator_record(n, row) | {"weights": None}
+            for n, row in enumerate(self.stage.val.kept)
+        ]
         pad = collator(self.job, self.model)
         size, total, weight = self.job.recipe.micro_batch, 0.0, 0.0
         self.model.eval()
         with torch.no_grad(), precision(self.job, self.model):
             for start in range(0, len(rows), size):
                 batch = pad(rows[start : start + size])
-                scored = losses.score(
+                scored = losses.token_cross_entropy(
                     self.accelerator.unwrap_model(self.model), self._prepare_inputs(batch)
                 )
                 total += (scored.values * scored.weights).sum().item()
@@ -184,7 +189,7 @@ class Sealed:
         try:
             super()._save_checkpoint(*args, **kwargs)
             if self.is_world_process_zero():
-                checkpoints.seal(folder)
+                checkpoints.seal_checkpoint(folder)
         except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError: torch's own
             shutil.rmtree(folder, ignore_errors=True)
             raise SemError(
@@ -232,18 +237,21 @@ class Numbered:
         return self.collate([self.records[place["number"]] for place in places])
 
 
-def records(stage: Stage, reference: Any = None) -> list[dict[str, Any]]:
+def stage_records(stage: Stage, reference: Any = None) -> list[dict[str, Any]]:
     """The rows of STAGE as the collator takes them."""
-    found = [record(number, row) for number, row in enumerate(stage.rows.kept)]
+    found = [collator_record(number, row) for number, row in enumerate(stage.rows.kept)]
     if reference is not None:
         for each, before in zip(found, reference.tolist(), strict=True):
             each["reference"] = before
     return found
 
 
-def record(number: int, row: Row | Pair) -> dict[str, Any]:
+def collator_record(number: int, row: Row | Pair) -> dict[str, Any]:
     """ROW, the NUMBERth of its stage, as the collator takes it."""
     if isinstance(row, Pair):
-        sides = {"chosen": record(number, row.chosen), "rejected": record(number, row.rejected)}
+        sides = {
+            "chosen": collator_record(number, row.chosen),
+            "rejected": collator_record(number, row.rejected),
+        }
         return {"number": number, **sides}
     return {"number": number, "ids": row.ids, "prompt": row.prompt, "weights": row.weights}

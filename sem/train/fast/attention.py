@@ -15,7 +15,7 @@ KEPT = 2**23  # scores up to which a layer keeps its probabilities; above, they 
 Block = tuple[int, int, int]  # first key, first query, end of both
 
 
-def attend(query: Any, key: Any, value: Any, scale: float, window: int | None) -> Any:
+def blocked_attention(query: Any, key: Any, value: Any, scale: float, window: int | None) -> Any:
     """softmax(SCALE · q·k) · v where a query sees itself and the WINDOW - 1 positions before it.
 
     QUERY of shape (rows, heads, width, size), KEY and VALUE with as many heads or a divisor of

@@ -36,20 +36,22 @@ def gelu_gate(gate: Any, up: Any) -> Any:
     return gelu(gate, approximate="tanh") * up
 
 
-def turn(query: Any, key: Any, cos: Any, sin: Any) -> tuple[Any, Any]:
+def rotate_positions(query: Any, key: Any, cos: Any, sin: Any) -> tuple[Any, Any]:
     """QUERY and KEY (tokens, heads, size) turned by their positions (Su et al. 2021)."""
     return _turned(query, cos, sin), _turned(key, cos, sin)
 
 
 def norm_turn(query: Any, key: Any, cos: Any, sin: Any, *scale: Any) -> tuple[Any, Any]:
     """`turn` after `norm`; SCALE: the weights of both and eps."""
-    return turn(norm(query, scale[0], scale[2]), norm(key, scale[1], scale[2]), cos, sin)
+    return rotate_positions(
+        norm(query, scale[0], scale[2]), norm(key, scale[1], scale[2]), cos, sin
+    )
 
 
 def norm_from_one_turn(query: Any, key: Any, cos: Any, sin: Any, *scale: Any) -> tuple[Any, Any]:
     """`turn` after `norm_from_one`; SCALE: the weights of both and eps."""
     one, two = norm_from_one(query, scale[0], scale[2]), norm_from_one(key, scale[1], scale[2])
-    return turn(one, two, cos, sin)
+    return rotate_positions(one, two, cos, sin)
 
 
 def _unit(states: Any, eps: float) -> Any:

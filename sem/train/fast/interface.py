@@ -7,11 +7,11 @@ from sem.train.fast import attention
 NAME = "sem_blocks"
 
 
-def register() -> str:
+def register_blocked_attention() -> str:
     """The name under which a model can be told to use blocked attention."""
     from transformers import AttentionInterface, AttentionMaskInterface
 
-    AttentionInterface.register(NAME, attend)
+    AttentionInterface.register(NAME, attend_sequence)
     AttentionMaskInterface.register(NAME, mask)
     return NAME
 
@@ -32,7 +32,7 @@ def mask(*args: Any, **kwargs: Any) -> Any:
     return sdpa_mask(*args, **kwargs)
 
 
-def attend(
+def attend_sequence(
     module: Any, query: Any, key: Any, value: Any, attention_mask: Any, **kwargs: Any
 ) -> tuple[Any, None]:
     """Blocked attention over a whole sequence; PyTorch's for masks, caches and dropout."""
@@ -42,4 +42,6 @@ def attend(
 
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
     scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
-    return attention.attend(query, key, value, scale, kwargs.get("sliding_window")), None
+    return attention.blocked_attention(
+        query, key, value, scale, kwargs.get("sliding_window")
+    ), None

@@ -22,7 +22,7 @@ class Family:
     eps: str
 
 
-LLAMA = (fused.norm, fused.silu_gate, fused.turn, "silu", "variance_epsilon")
+LLAMA = (fused.norm, fused.silu_gate, fused.rotate_positions, "silu", "variance_epsilon")
 FAMILIES = {
     "llama": Family("Llama", *LLAMA),
     "qwen2": Family("Qwen2", *LLAMA),
@@ -54,7 +54,7 @@ def speed_up(model: Any, tokens: int) -> list[str]:
         return [f"layers as they are: {inner.config.model_type} is not known here"]
     notes = ["attention in blocks", "low-rank products in place"]
     run, note = _runner(tokens)
-    inner.set_attn_implementation(interface.register())
+    inner.set_attn_implementation(interface.register_blocked_attention())
     for module in inner.modules():
         name = type(module).__name__.removeprefix(family.prefix)
         if type(module).__name__.startswith(family.prefix) and name in _FORWARDS:
@@ -98,9 +98,9 @@ def _norm(module: Any, family: Family, run: Callable[..., Any]) -> Callable[...,
 
 def _mlp(module: Any, family: Family, run: Callable[..., Any]) -> Callable[..., Any]:
     def forward(self: Any, x: Any) -> Any:
-        gate, up = lowrank.project(x, [self.gate_proj, self.up_proj])
+        gate, up = lowrank.project_together(x, [self.gate_proj, self.up_proj])
         inner = run(family.gate, gate.flatten(0, -2), up.flatten(0, -2)).view(gate.shape)
-        return lowrank.project(inner, [self.down_proj])[0]
+        return lowrank.project_together(inner, [self.down_proj])[0]
 
     return forward
 
@@ -123,7 +123,7 @@ def _attention(module: Any, family: Family, run: Callable[..., Any]) -> Callable
                 self, hidden_states, position_embeddings, attention_mask, past_key_values, **kwargs
             )
         rows, width, _ = hidden_states.shape
-        found = lowrank.project(hidden_states, [self.q_proj, self.k_proj, self.v_proj])
+        found = lowrank.project_together(hidden_states, [self.q_proj, self.k_proj, self.v_proj])
         query, key, value = (each.view(rows * width, -1, self.head_dim) for each in found)
         cos, sin = (
             each.expand(rows, -1, -1).reshape(rows * width, 1, -1) for each in position_embeddings
@@ -135,7 +135,7 @@ def _attention(module: Any, family: Family, run: Callable[..., Any]) -> Callable
         )
         dropout = self.attention_dropout if self.training else 0.0
         window = getattr(self, "sliding_window", None)
-        out, _ = interface.attend(
+        out, _ = interface.attend_sequence(
             self,
             *states,
             attention_mask,
@@ -143,7 +143,7 @@ def _attention(module: Any, family: Family, run: Callable[..., Any]) -> Callable
             scaling=self.scaling,
             sliding_window=window,
         )
-        return lowrank.project(out.reshape(rows, width, -1), [self.o_proj])[0], None
+        return lowrank.project_together(out.reshape(rows, width, -1), [self.o_proj])[0], None
 
     return forward
 

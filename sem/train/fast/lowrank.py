@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 
-def project(inputs: Any, layers: list[Any]) -> tuple[Any, ...]:
+def project_together(inputs: Any, layers: list[Any]) -> tuple[Any, ...]:
     """What each of LAYERS makes of INPUTS: together where they are plain LoRA, else each alone."""
     if not all(is_plain(layer) for layer in layers):
         return tuple(layer(inputs) for layer in layers)

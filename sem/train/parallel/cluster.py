@@ -27,9 +27,9 @@ PASSED = ("SEM_ROOT", "SEM_DEVICE", "SEM_OFFLINE", "WANDB_MODE", "HF_HUB_OFFLINE
 ENDS_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
-def start(argv: Sequence[str], count: int, address: str, gpus: bool) -> int:
+def start_on_cluster(argv: Sequence[str], count: int, address: str, gpus: bool) -> int:
     """Run ARGV in COUNT processes on the cluster at ADDRESS; the exit code that tells the most."""
-    launch.check(count)
+    launch.check_process_count(count)
     ray = _joined(address)
     try:
         children: list[Far] = []
@@ -115,7 +115,7 @@ def _joined(address: str) -> Any:
         raise SemError(
             f"--ray-address: {error}", "install the extra: pip install 'sem[cluster]'"
         ) from error
-    ray_engine.reach(address, "--ray-address")
+    ray_engine.reach_cluster(address, "--ray-address")
     try:
         ray.init(address=address, runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}})
     except (ConnectionError, RuntimeError, ValueError) as error:

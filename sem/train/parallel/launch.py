@@ -18,12 +18,12 @@ GRACE_S = 60.0
 LOOK_S = 0.1
 
 
-def start(argv: Sequence[str], count: int) -> int:
+def start_processes(argv: Sequence[str], count: int) -> int:
     """Run ARGV in COUNT Python processes as torchrun would; 0, or the first exit code that is not.
 
     A process that fails takes the others with it: they would wait for it for ever.
     """
-    check(count)
+    check_process_count(count)
     shared = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
     shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
     children: list[subprocess.Popen[bytes]] = []
@@ -39,7 +39,7 @@ def start(argv: Sequence[str], count: int) -> int:
         return watched(children)
 
 
-def check(count: int) -> None:
+def check_process_count(count: int) -> None:
     """SemError when so many processes make no sense."""
     if not 2 <= count <= 64:
         raise SemError(f"--processes {count}", "one for each GPU, 2 to 64")

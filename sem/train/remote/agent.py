@@ -103,7 +103,7 @@ class Agent:
         raise AssertionError("unreachable")
 
     def _words(self, verb: str) -> tuple[str, str, str, str]:
-        return self.folder, name(), self.python, verb
+        return self.folder, agent_name(), self.python, verb
 
     def _install(self, error: SemError, attempt: int) -> None:
         """Send our file when it was not there; raise ERROR when that is not what it says."""
@@ -114,7 +114,7 @@ class Agent:
             ) from error
         if attempt or ABSENT not in error.message:
             raise error
-        self.far.ask(INSTALL, self.folder, name(), said=built(), timeout_s=self.ask_s)
+        self.far.ask(INSTALL, self.folder, agent_name(), said=built(), timeout_s=self.ask_s)
 
     def answer(self, said: bytes) -> Json:
         """The answer in what came, whatever a login script printed before it."""
@@ -186,7 +186,7 @@ class Agent:
             rest = Rest(source)
             if line:
                 try:
-                    parcel.unpack(rest, folder, listed)
+                    parcel.unpack_stream(rest, folder, listed)
                 except Refusal as refusal:
                     raise SemError(
                         f"{self.far.host}: {refusal.message}", refusal.hint
@@ -249,6 +249,6 @@ def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
 
 
 @cache
-def name() -> str:
+def agent_name() -> str:
     """The hash of our file, which is its name there."""
     return files.hashlib.sha256(built()).hexdigest()

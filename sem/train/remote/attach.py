@@ -31,7 +31,7 @@ class Log:
             file.write(data)
 
 
-def follow(agent: Agent, sem: str, run: str, folder: Path, attempt: str | None = None) -> Json:
+def follow_job(agent: Agent, sem: str, run: str, folder: Path, attempt: str | None = None) -> Json:
     """The last state of the job, its whole log in FOLDER and on stderr as it grows.
 
     Unreachable when the line stays cut: the next call goes on from the byte where this one was.
@@ -55,14 +55,14 @@ def follow(agent: Agent, sem: str, run: str, folder: Path, attempt: str | None =
             ) from error
         data = base64.b64decode(said.pop("data"))
         log.add(data)
-        show(decoder.decode(data))
+        print_log(decoder.decode(data))
         if said["state"] in ENDED and "log_sha256" in said:
             return _whole(log, said)
 
 
 def _whole(log: Log, said: Json) -> Json:
     """SAID, once the log here is byte for byte the one there."""
-    here = files.sha256(log.path) if log.path.exists() else ""
+    here = files.sha256_file(log.path) if log.path.exists() else ""
     if here != said["log_sha256"] and said["log"]:
         log.path.unlink()
         raise SemError(
@@ -71,12 +71,12 @@ def _whole(log: Log, said: Json) -> Json:
     return said
 
 
-def show(text: str) -> None:
+def print_log(text: str) -> None:
     """Print TEXT of a log to stderr, without what steers a terminal."""
     print(console.printable(text.replace("\r", "\n")), end="", file=sys.stderr, flush=True)
 
 
-def words(said: Json) -> str:
+def state_words(said: Json) -> str:
     """The state of a job for a person, as `failed: ENOSPC` or `lost: host rebooted`."""
     why, code = said.get("why") or "", said.get("code")
     if said["state"] in ("running", "starting", "done") and not why:

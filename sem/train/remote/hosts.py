@@ -7,7 +7,7 @@ from typing import Literal
 
 from sem.core import settings
 from sem.core.errors import SemError
-from sem.core.ssh import Far, checked
+from sem.core.ssh import Far, check_host
 from sem.train.remote.agent import Agent
 
 
@@ -30,7 +30,7 @@ class Host:
 
     def __post_init__(self) -> None:
         if self.address is not None:
-            checked(self.address)
+            check_host(self.address)
         if not self.folder or self.folder.startswith(("-", "~")) or not self.folder.isprintable():
             raise SemError(f"folder {self.folder!r}", "a path below the home folder, or absolute")
         if self.port is not None and not 0 < self.port < 65_536:
@@ -62,13 +62,13 @@ class Hosts:
     hosts: dict[str, Host] = field(default_factory=dict)
 
 
-def find(root: Path, named: str) -> Host:
+def find_host(root: Path, named: str) -> Host:
     """The host NAMED as `[user@]name[:port]`: an entry of hosts.yaml, or ssh's own name."""
     match = re.fullmatch(r"(?:([^@]*)@)?(.*?)(?::(\d{1,5}))?", named, re.S)
     assert match is not None
     user, name, port = match.groups()
-    checked(f"{user}@{name}" if user is not None else name)
-    known = settings.load(Hosts, root / "configs" / "hosts.yaml").hosts
+    check_host(f"{user}@{name}" if user is not None else name)
+    known = settings.load_settings(Hosts, root / "configs" / "hosts.yaml").hosts
     host = known.get(name, Host())
     address = host.address or name
     if user is not None:

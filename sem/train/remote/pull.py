@@ -20,7 +20,7 @@ INCOMING = "host/incoming"
 Json = dict[str, Any]
 
 
-def pull(agent: Agent, sem: str, run: Run, with_checkpoints: bool = False) -> int:
+def pull_finished_run(agent: Agent, sem: str, run: Run, with_checkpoints: bool = False) -> int:
     """Bring the finished RUN here, or its whole checkpoints; how many files got their place.
 
     SemError names a file whose hash is wrong; the files that were here then stay as they were.
@@ -36,7 +36,7 @@ def pull(agent: Agent, sem: str, run: Run, with_checkpoints: bool = False) -> in
             "wait with `fab train.attach`, or fetch its checkpoints with --checkpoints",
         )
     own = next((entry for entry in listed if entry["path"] == "run.json"), None)
-    if own is None or own["sha256"] != files.sha256(run.folder / "run.json"):
+    if own is None or own["sha256"] != files.sha256_file(run.folder / "run.json"):
         raise SemError(
             f"run {run.id}: run.json on {agent.far.host} is not the one here",
             "it is another run: nothing was fetched",
@@ -52,7 +52,7 @@ def pull(agent: Agent, sem: str, run: Run, with_checkpoints: bool = False) -> in
 
 def _agreed(agent: Agent, listed: Any) -> list[Json]:
     try:
-        agreed = parcel.agreed(listed)
+        agreed = parcel.check_entries(listed)
     except Refusal as refusal:
         raise SemError(f"{agent.far.host}: {refusal.message}", refusal.hint) from refusal
     # What this machine notes of the host is not the host's to write.
@@ -60,7 +60,7 @@ def _agreed(agent: Agent, listed: Any) -> list[Json]:
 
 
 def _is_here(folder: Path, entry: Json) -> bool:
-    return parcel.has(folder / entry["path"], entry)
+    return parcel.is_entry(folder / entry["path"], entry)
 
 
 def _verify(run: Run, staging: Path, listed: list[Json]) -> None:
@@ -69,7 +69,7 @@ def _verify(run: Run, staging: Path, listed: list[Json]) -> None:
     at = {e["path"]: _where(run.folder, staging, e) for e in listed if e["path"] != "run.json"}
     if manifest.NAME in at:
         facts = state.read_state(at[manifest.NAME], state.RunManifest)
-        if facts.get("run_json_sha256") != files.sha256(run.folder / "run.json"):
+        if facts.get("run_json_sha256") != files.sha256_file(run.folder / "run.json"):
             raise SemError(
                 f"run {run.id}: its manifest names another run.json", "it is another run"
             )
@@ -104,7 +104,7 @@ def _where(folder: Path, staging: Path, entry: Json) -> Path:
 
 
 def _compare(path: Path | None, name: str, wanted: str) -> None:
-    found = files.sha256(path) if path is not None and path.is_file() else "missing"
+    found = files.sha256_file(path) if path is not None and path.is_file() else "missing"
     if found != wanted:
         raise SemError(
             f"{name} is {found[:12]}…, the run's manifest says {wanted[:12]}…",
@@ -116,7 +116,7 @@ def _move(folder: Path, staging: Path, names: list[str]) -> None:
     """Give every file its place in one step each, manifest.json last."""
     for name in sorted(names, key=lambda one: (one == manifest.NAME, one)):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        files.sync(staging / name)
+        files.sync_path(staging / name)
         os.replace(staging / name, folder / name)
-        files.sync((folder / name).parent)
+        files.sync_path((folder / name).parent)
     shutil.rmtree(staging)

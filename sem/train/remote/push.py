@@ -39,7 +39,7 @@ def push(agent: Agent, host: Host, project: Project, run: Run) -> str:
     name = files.sha256_json(code)[:16]
     sent = agent.push({"kind": "code", "name": name, "listed": code}, ROOT, "code")
     sent += _weights(agent, host, project, run)
-    paths = [*run_files(project, run), *progress(project, run, there["rows"])]
+    paths = [*run_files(project, run), *run_progress(project, run, there["rows"])]
     request = {"kind": "run", "listed": listed(project.root, paths), "replaces": replaced, **named}
     sent += agent.push(request, project.root, f"run {run.id}")
     console.note(f"{agent.far.host}: everything is there ({sent:,} bytes were sent)")
@@ -52,7 +52,7 @@ def listed(root: Path, paths: list[str]) -> list[Json]:
     if secret:
         raise SemError(f"{secret[0]!r} looks like a secret and is not sent", "move it away")
     try:
-        return parcel.entries(root, paths)
+        return parcel.list_entries(root, paths)
     except Refusal as refusal:
         raise SemError(f"{root}: {refusal.message}", refusal.hint) from refusal
 
@@ -64,7 +64,7 @@ def code_files() -> list[str]:
     )
     tracked = done.stdout.decode("utf-8", "replace").split("\0") if not done.returncode else []
     if not tracked:
-        tracked = parcel.below(ROOT, "__pycache__", ".venv", ".git")
+        tracked = parcel.paths_below(ROOT, "__pycache__", ".venv", ".git")
     wanted = [name for name in tracked if name and _is_code(name) and (ROOT / name).exists()]
     return sorted({*wanted, *_new_modules()})
 
@@ -92,7 +92,7 @@ def run_files(project: Project, run: Run) -> list[str]:
     return [path.relative_to(project.root).as_posix() for path in found]
 
 
-def progress(project: Project, run: Run, rows_there: int) -> list[str]:
+def run_progress(project: Project, run: Run, rows_there: int) -> list[str]:
     """The whole checkpoints of RUN here and its metrics, when the host has fewer ROWS_THERE."""
     assert run.folder is not None
     metrics = run.folder / "metrics.jsonl"
@@ -102,7 +102,7 @@ def progress(project: Project, run: Run, rows_there: int) -> list[str]:
             console.note(f"the host is as far ({rows_there} rows of metrics): its own are used")
         return []
     home, found = run.folder.relative_to(project.root).as_posix(), []
-    for name in parcel.below(run.folder, "host"):
+    for name in parcel.paths_below(run.folder, "host"):
         parts = name.split("/")
         left = any(part.startswith((".", "quarantine-")) for part in parts)
         if not left and name != "run.json" and _is_whole(run.folder, parts):
@@ -147,8 +147,8 @@ def _weights(agent: Agent, host: Host, project: Project, run: Run) -> int:
     if host.weights == "fetch":
         console.note(f"{model}: the host fetches it (weights: fetch)")
         return 0
-    folder = pinned_base.resolve(named, project.root).folder
-    paths = [name for name in parcel.below(folder, ".git") if not name.startswith(".")]
+    folder = pinned_base.resolve_pinned_base(named, project.root).folder
+    paths = [name for name in parcel.paths_below(folder, ".git") if not name.startswith(".")]
     request = {"kind": "weights", "name": folder.name, "listed": listed(folder, paths)}
     if folder.parent.resolve() != project.base_models.resolve():
         raise SemError(
@@ -160,4 +160,6 @@ def _weights(agent: Agent, host: Host, project: Project, run: Run) -> int:
 def lock_hash() -> str:
     """What decides the environment there: the locks and how they are installed."""
     wanted = [*sorted(ROOT.glob("requirements*.lock")), ROOT / "scripts" / "setup_env.sh"]
-    return files.sha256_text(jsonio.dumps([files.sha256(path) for path in wanted]))[:16]
+    return files.sha256_text(jsonio.canonical_json([files.sha256_file(path) for path in wanted]))[
+        :16
+    ]

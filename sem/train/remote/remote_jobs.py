@@ -17,7 +17,7 @@ COLUMNS = ("run", "attempt", "state", "step", "loss", "log bytes", "heartbeat, s
 Json = dict[str, Any]
 
 
-def run(
+def run_on_host(
     project: Project, target: Run, host: str, resume: bool, detach: bool, processes: int = 1
 ) -> int:
     """Push, start, follow and fetch; the exit code of the job there (0: it is fetched)."""
@@ -26,28 +26,32 @@ def run(
             f"run {target.id} is finished", "prepare a new one with `fab train.prepare`"
         )
     _only_there(target, host)
-    known = hosts.find(project.root, host)
+    known = hosts.find_host(project.root, host)
     known = replace(known, processes=processes) if processes != 1 else known
-    begun = beginning.start(known.agent(host), known, project, target, resume)
+    begun = beginning.start_on_host(known.agent(host), known, project, target, resume)
     if detach:
         console.note(f"it goes on without us; look with `fab -H {host} train.attach`")
         return 0
     code = attach(project, target, host, begun["attempt"])
     if code == 0:
-        pull(project, target, host, False)
+        pull_from_host(project, target, host, False)
     return code
 
 
 def attach(project: Project, target: Run, host: str, attempt: str | None = None) -> int:
     """Follow the job of TARGET on HOST to its end; its exit code."""
-    said = following.follow(_agent(project, host), project.sem, target.id, _notes(target), attempt)
-    console.note(f"run {target.id} on {host}: {following.words(said)}")
+    said = following.follow_job(
+        _agent(project, host), project.sem, target.id, _notes(target), attempt
+    )
+    console.note(f"run {target.id} on {host}: {following.state_words(said)}")
     return int(said["code"])
 
 
-def pull(project: Project, target: Run, host: str, with_checkpoints: bool) -> int:
+def pull_from_host(project: Project, target: Run, host: str, with_checkpoints: bool) -> int:
     """Fetch TARGET from HOST; how many files came."""
-    count = fetching.pull(_agent(project, host), project.sem, target, with_checkpoints)
+    count = fetching.pull_finished_run(
+        _agent(project, host), project.sem, target, with_checkpoints
+    )
     console.note(f"run {target.id}: {count} files fetched from {host}, every hash as listed")
     return count
 
@@ -57,21 +61,21 @@ def status(project: Project, host: str) -> list[tuple[object, ...]]:
     return [_row(one) for one in _agent(project, host).ask("table", {"sem": project.sem})["jobs"]]
 
 
-def cancel(project: Project, target: Run, host: str) -> str:
+def cancel_on_host(project: Project, target: Run, host: str) -> str:
     """End the job of TARGET on HOST; its state then."""
     named = {"sem": project.sem, "run": target.id}
-    return following.words(_agent(project, host).ask("cancel", named, more_s=60))
+    return following.state_words(_agent(project, host).ask("cancel", named, more_s=60))
 
 
 def _row(one: Json) -> tuple[object, ...]:
     progress = one["progress"]
     shown = [progress.get(key, "") for key in ("step", "loss")]
     beat = one["heartbeat_s"] if one["state"] == "running" else ""
-    return (one["run"], one["attempt"], following.words(one), *shown, one["log"], beat)
+    return (one["run"], one["attempt"], following.state_words(one), *shown, one["log"], beat)
 
 
 def _agent(project: Project, host: str) -> Agent:
-    return hosts.find(project.root, host).agent(host)
+    return hosts.find_host(project.root, host).agent(host)
 
 
 def _notes(target: Run) -> Any:

@@ -29,7 +29,7 @@ PLAIN = ("WANDB_PROJECT", "WANDB_ENTITY", "WANDB_BASE_URL")
 Json = dict[str, Any]
 
 
-def start(agent: Agent, host: Host, project: Project, run: Run, resume: bool) -> Json:
+def start_on_host(agent: Agent, host: Host, project: Project, run: Run, resume: bool) -> Json:
     """Push what RUN needs and begin it, or find it running: asked twice it runs once."""
     _check(agent, agent.ask("hello", {}), run)
     named = {"sem": project.sem, "run": run.id}
@@ -38,10 +38,10 @@ def start(agent: Agent, host: Host, project: Project, run: Run, resume: bool) ->
         console.note(f"run {run.id} is {known[0]['state']} on {agent.far.host}: attaching")
         return known[0]
     code = push.push(agent, host, project, run)
-    spec = {"steps": steps(host, project, run, code, resume), "run": run.id, **limits(host)}
+    spec = {"steps": host_steps(host, project, run, code, resume), "run": run.id, **limits(host)}
     # Before it is asked for: a cut line may hide that it began.
-    files.write(where(run), jsonio.pretty({"host": agent.named}))
-    begun = begin(agent, project.sem, run.id, spec, False, secrets(project))
+    files.write_file(where(run), jsonio.pretty({"host": agent.named}))
+    begun = begin_job(agent, project.sem, run.id, spec, False, tracker_secrets(project))
     console.note(f"{agent.far.host}: run {run.id}, attempt {begun['attempt']}: {begun['state']}")
     return begun
 
@@ -52,7 +52,7 @@ def where(run: Run) -> Path:
     return run.folder / "host" / "where.json"
 
 
-def begin(
+def begin_job(
     agent: Agent, sem: str, run: str, spec: Json, again: bool, told: dict[str, str] | None = None
 ) -> Json:
     """Start the job of SPEC on the host, once however often it is asked; TOLD are its secrets."""
@@ -61,9 +61,9 @@ def begin(
     return agent.ask("start", request)
 
 
-def secrets(project: Project) -> dict[str, str]:
+def tracker_secrets(project: Project) -> dict[str, str]:
     """The keys of the trackers that are asked for online, and no others."""
-    active = tracking.resolve(project).active
+    active = tracking.resolve_tracking(project).active
     wanted = [name for kind, mode in active.items() if mode == "online" for name in SECRETS[kind]]
     return {name: os.environ[name] for name in wanted if os.environ.get(name)}
 
@@ -88,7 +88,7 @@ def _check(agent: Agent, hello: Json, run: Run) -> None:
         )
 
 
-def steps(host: Host, project: Project, run: Run, code: str, resume: bool) -> Sequence[Json]:
+def host_steps(host: Host, project: Project, run: Run, code: str, resume: bool) -> Sequence[Json]:
     """What the host runs, one after the other, in the folder of CODE."""
     cwd, lock = f"code/{code}", push.lock_hash()
     environment = {
@@ -97,7 +97,7 @@ def steps(host: Host, project: Project, run: Run, code: str, resume: bool) -> Se
         **({"SEM_DEVICE": host.device} if host.device else {}),
         **({"CUDA_VISIBLE_DEVICES": host.gpus} if host.gpus else {}),
         **{name: os.environ[name] for name in PLAIN if os.environ.get(name)},
-        **{f"SEM_{name.upper()}": mode for name, mode in tracking.resolve(project).modes},
+        **{f"SEM_{name.upper()}": mode for name, mode in tracking.resolve_tracking(project).modes},
     }
     train = ["scripts/train_run.py", f"--sem={project.sem}", f"--run={run.id}"]
     train += ["--resume"] if resume else []

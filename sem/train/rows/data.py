@@ -8,7 +8,7 @@ from typing import Any
 from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.core.slotspec import SlotFile
-from sem.core.taskspec import TaskSpec, as_text
+from sem.core.taskspec import TaskSpec, taught_text
 from sem.eval.scoring import scoring
 from sem.lm.local.chat import Chat
 from sem.train.recipe import Recipe
@@ -67,7 +67,7 @@ class Writer:
     def row(self, example: Example) -> Row:
         """EXAMPLE as one sequence."""
         prompt = self.prompt(example)
-        answer = self.chat.answer_ids(as_text(example.output_json))
+        answer = self.chat.answer_ids(taught_text(example.output_json))
         weights = self._weights(example)
         return Row(example.id, (*prompt, *answer), len(prompt), weights, example.task)
 
@@ -88,7 +88,7 @@ class Writer:
         return tuple(weight * by_task for weight in token_classes.weights(found, loss, critical))
 
 
-def encode(examples: Iterable[Example], writer: Writer) -> Rows:
+def encode_examples(examples: Iterable[Example], writer: Writer) -> Rows:
     """Rows of EXAMPLES in order; one with more than max_tokens is left out and named."""
     kept, too_long = [], []
     for example in examples:
@@ -100,21 +100,21 @@ def encode(examples: Iterable[Example], writer: Writer) -> Rows:
     return Rows(tuple(kept), tuple(too_long))
 
 
-def sample(rows: Rows, count: int | None, seed: int) -> Rows:
+def sample_rows(rows: Rows, count: int | None, seed: int) -> Rows:
     """COUNT rows chosen by SEED, in id order; all of them when COUNT is None."""
     if count is None or count >= len(rows.kept):
         return rows
-    return Rows(tuple(chosen(rows.kept, count, seed)), rows.too_long)
+    return Rows(tuple(draw_by_seed(rows.kept, count, seed)), rows.too_long)
 
 
-def chosen(pool: Sequence[Any], count: int, seed: int) -> list[Any]:
+def draw_by_seed(pool: Sequence[Any], count: int, seed: int) -> list[Any]:
     """COUNT of POOL (things with an `id`) by SEED, in id order."""
     by_id = sorted(pool, key=lambda each: each.id)
     picked = random.Random(seed).sample(by_id, min(count, len(by_id)))
     return sorted(picked, key=lambda each: each.id)
 
 
-def check(rows: Rows, what: str) -> None:
+def check_trainable(rows: Rows, what: str) -> None:
     """SemError when there is nothing to learn from in ROWS."""
     if not rows.kept:
         raise SemError(

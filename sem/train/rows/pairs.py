@@ -6,7 +6,7 @@ from typing import Any
 
 from sem.core import jsonio
 from sem.core.example import Example
-from sem.train.rows.data import Row, Writer, chosen
+from sem.train.rows.data import Row, Writer, draw_by_seed
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Pairs:
         }
 
 
-def encode(found: Iterable[dict[str, Any]], writer: Writer) -> Pairs:
+def encode_pairs(found: Iterable[dict[str, Any]], writer: Writer) -> Pairs:
     """Rows of FOUND (`negatives.pairs`) in order; one side beyond max_tokens leaves it out."""
     kept, too_long = [], []
     for number, row in enumerate(found):
@@ -57,16 +57,16 @@ def encode(found: Iterable[dict[str, Any]], writer: Writer) -> Pairs:
     return Pairs(tuple(kept), tuple(too_long))
 
 
-def sample(found: Pairs, count: int | None, seed: int) -> Pairs:
+def sample_pairs(found: Pairs, count: int | None, seed: int) -> Pairs:
     """COUNT pairs chosen by SEED; all of them when COUNT is None."""
     if count is None or count >= len(found.kept):
         return found
-    return Pairs(tuple(chosen(found.kept, count, seed)), found.too_long)
+    return Pairs(tuple(draw_by_seed(found.kept, count, seed)), found.too_long)
 
 
 def _pair(name: str, row: dict[str, Any], writer: Writer) -> Pair:
     given = {n: row[n] for n in ("system_prompt", "slot_specs", "source_id") if n in row}
-    right = jsonio.loads(row["chosen"])
+    right = jsonio.parse_json(row["chosen"])
     example = Example(row["id"], row["task"], row["input_text"], right, **given)
     prompt = writer.prompt(example)
     sides = (writer.chat.answer_ids(row[side]) for side in ("chosen", "rejected"))

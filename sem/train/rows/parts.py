@@ -35,29 +35,33 @@ class Parts:
     facts: dict[str, Any]
 
 
-def load(
+def load_parts(
     project: Project, frozen: Snapshot, tasks: dict[str, TaskSpec], chat: Chat, recipe: Recipe
 ) -> Parts:
     """The parts of a run of RECIPE on snapshot FROZEN."""
-    shared = slotspec.load(project.root / "configs" / "judge_slots.yaml")
+    shared = slotspec.load_slot_levels(project.root / "configs" / "judge_slots.yaml")
     writer = Writer(tasks, chat, recipe, shared)
     facts: dict[str, Any] = {}
     examples: Iterable[Example] = frozen.examples("train")
     if recipe.augmented:
-        known = augment.facts(project, frozen)
+        known = augment.variants_facts(project, frozen)
         facts["augmented"] = {"sha256": known["sha256"], "rows": known["rows"]}
-        examples = chain(examples, augment.examples(project, frozen))
+        examples = chain(examples, augment.read_variants(project, frozen))
     read = list(examples)
-    rows = data.sample(data.encode(read, writer), recipe.max_train_examples, recipe.data_seed)
+    rows = data.sample_rows(
+        data.encode_examples(read, writer), recipe.max_train_examples, recipe.data_seed
+    )
     held = list(frozen.examples("val"))
-    val = data.sample(data.encode(held, writer), recipe.val_examples, recipe.data_seed)
+    val = data.sample_rows(
+        data.encode_examples(held, writer), recipe.val_examples, recipe.data_seed
+    )
     writer = replace(writer, recipe=resolved(recipe, rows))
     read_texts = written = None
     if recipe.pretrain.texts is not None:
-        facts["texts"] = texts.facts(project, recipe)
-        read_texts = texts.rows(project, recipe, chat)
+        facts["texts"] = texts.text_facts(project, recipe)
+        read_texts = texts.text_sequences(project, recipe, chat)
     if recipe.preference.method != "none":
-        facts["pairs"] = {"sha256": negatives.facts(project, frozen)["sha256"]}
+        facts["pairs"] = {"sha256": negatives.negative_pairs_facts(project, frozen)["sha256"]}
         written = _preferences(project, frozen, writer)
     kept = {row.id for row in rows.kept}
     return Parts(
@@ -65,21 +69,21 @@ def load(
         [example for example in read if example.id in kept],
         rows,
         val,
-        data.chosen(held, recipe.val_answers, recipe.data_seed),
-        stages.of(writer.recipe, read_texts, rows, val, written),
+        data.draw_by_seed(held, recipe.val_answers, recipe.data_seed),
+        stages.stages_of_recipe(writer.recipe, read_texts, rows, val, written),
         facts,
     )
 
 
 def _preferences(project: Project, frozen: Snapshot, writer: Writer) -> pairs.Pairs:
     recipe = writer.recipe
-    found = pairs.encode(negatives.pairs(project, frozen), writer)
+    found = pairs.encode_pairs(negatives.read_negative_pairs(project, frozen), writer)
     if not found.kept:
         raise SemError(
             f"preference: every one of {len(found.too_long)} pairs exceeds max_tokens",
             "raise train.max_tokens",
         )
-    return pairs.sample(found, recipe.preference.max_pairs, recipe.data_seed)
+    return pairs.sample_pairs(found, recipe.preference.max_pairs, recipe.data_seed)
 
 
 def resolved(recipe: Recipe, rows: Rows) -> Recipe:

@@ -82,7 +82,7 @@ class Job:
         return self.run.folder
 
 
-def of(
+def stages_of_recipe(
     recipe: Recipe, texts: tuple[Rows, Rows] | None, rows: Rows, val: Rows, pairs: Pairs | None
 ) -> tuple[Stage, ...]:
     """The stages that RECIPE asks for, over rows already encoded."""

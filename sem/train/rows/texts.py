@@ -16,7 +16,7 @@ SUFFIXES = (".txt", ".md")
 MOST_BYTES = 10_000_000  # of one text
 
 
-def found(project: Project, wanted: Pretrain) -> list[Path]:
+def find_texts(project: Project, wanted: Pretrain) -> list[Path]:
     """The texts that WANTED names below the project's data folder, sorted; none without a pattern.
 
     SemError when one is no text, leaves the folder, or none is there.
@@ -41,25 +41,25 @@ def found(project: Project, wanted: Pretrain) -> list[Path]:
     return paths
 
 
-def facts(project: Project, recipe: Recipe) -> list[dict[str, Any]]:
+def text_facts(project: Project, recipe: Recipe) -> list[dict[str, Any]]:
     """Name, size and sha256 of every text, as run.json holds them."""
     root = project.processed.parent
     return [
         {
             "name": str(path.relative_to(root)),
             "bytes": path.stat().st_size,
-            "sha256": files.sha256(path),
+            "sha256": files.sha256_file(path),
         }
-        for path in found(project, recipe.pretrain)
+        for path in find_texts(project, recipe.pretrain)
     ]
 
 
-def rows(project: Project, recipe: Recipe, chat: Chat) -> tuple[Rows, Rows]:
+def text_sequences(project: Project, recipe: Recipe, chat: Chat) -> tuple[Rows, Rows]:
     """(trained, held out) sequences of block_tokens; whole texts are held out, by data_seed.
 
     Texts are joined with the end-of-text token between them and the last block is shorter.
     """
-    paths = found(project, recipe.pretrain)
+    paths = find_texts(project, recipe.pretrain)
     order = list(paths)
     random.Random(recipe.data_seed).shuffle(order)
     away = set(order[: round(len(order) * recipe.pretrain.held_out)])

@@ -20,32 +20,34 @@ class Piece:
     slot: str = ""
 
 
-def pieces(value: Any, slot: str = "") -> Iterator[Piece]:
+def json_pieces(value: Any, slot: str = "") -> Iterator[Piece]:
     """VALUE as its canonical JSON text, in pieces; quotes belong to their string."""
     if isinstance(value, dict):
         yield Piece("{", PUNCTUATION)
         for number, key in enumerate(sorted(value)):
             if number:
                 yield Piece(",", PUNCTUATION)
-            yield Piece(jsonio.dumps(key), KEY)
+            yield Piece(jsonio.canonical_json(key), KEY)
             yield Piece(":", PUNCTUATION)
-            yield from pieces(value[key], f"{slot}.{key}" if slot else key)
+            yield from json_pieces(value[key], f"{slot}.{key}" if slot else key)
         yield Piece("}", PUNCTUATION)
     elif isinstance(value, list):
         yield Piece("[", PUNCTUATION)
         for number, item in enumerate(value):
             if number:
                 yield Piece(",", PUNCTUATION)
-            yield from pieces(item, f"{slot}[]")
+            yield from json_pieces(item, f"{slot}[]")
         yield Piece("]", PUNCTUATION)
     else:
-        yield Piece(jsonio.dumps(value), VALUE, slot)
+        yield Piece(jsonio.canonical_json(value), VALUE, slot)
 
 
 def of_tokens(answer: Any, chat: Chat) -> list[Piece]:
     """For each token of ANSWER (a JSON value) and its end of turn, the piece it lies in most."""
-    found = [Piece(chat.neutral(piece.text), piece.kind, piece.slot) for piece in pieces(answer)]
-    text = chat.neutral(jsonio.dumps(answer))
+    found = [
+        Piece(chat.neutral(piece.text), piece.kind, piece.slot) for piece in json_pieces(answer)
+    ]
+    text = chat.neutral(jsonio.canonical_json(answer))
     if "".join(piece.text for piece in found) != text:  # a control token lay across two pieces
         found = [Piece(text, VALUE)]
     owner = [number for number, piece in enumerate(found) for _ in piece.text]

@@ -26,7 +26,7 @@ def compare_losses(
     """
     import torch
 
-    model = models.load(base, "float32")
+    model = models.load_model(base, "float32")
     collate = trainer.collator_for(model, chat)
     if model.config.is_encoder_decoder:
         ids, prompt = row.ids, row.prompt
@@ -40,7 +40,7 @@ def compare_losses(
         trained = adapters.wrap(model, recipe)
     if recipe.fast:
         layers.speed_up(trained, 0)
-    ours = loss.score(trained.eval(), batch).mean()
+    ours = loss.token_cross_entropy(trained.eval(), batch).mean()
     ours.backward()
     return own, ours.item(), _untrained(trained)
 

@@ -43,7 +43,7 @@ class Forecast:
         return self.weights + self.optimizer + self.activations + self.head + self.runtime
 
 
-def forecast(
+def forecast_memory(
     recipe: Recipe, base: Path, dtype: str, device: str, stages: tuple[Stage, ...]
 ) -> Forecast:
     """What training the weights in BASE with RECIPE takes at its longest micro-batch."""
@@ -75,7 +75,7 @@ def limit(recipe: Recipe, machine: Hardware) -> float:
     return machine.usable_gib if wanted is None else wanted
 
 
-def enforce(recipe: Recipe, machine: Hardware) -> None:
+def enforce_memory_limit(recipe: Recipe, machine: Hardware) -> None:
     """Hold this process to its limit on a GPU: beyond it the allocator says out of memory."""
     if machine.device == "cuda":
         import torch
@@ -122,7 +122,7 @@ def with_room(job: Job, train: Callable[[Job], dict[str, Any]]) -> dict[str, Any
             if not is_out_of_memory(error):
                 raise
             smaller = _smaller(job.recipe)
-            if smaller is None or halved == HALVINGS or several.count() > 1:
+            if smaller is None or halved == HALVINGS or several.process_count() > 1:
                 raise _exhausted(job.recipe) from error
         halved += 1
         _release()

@@ -28,7 +28,7 @@ FEW_STEPS = 40  # one pass of the demo takes 102; told to a person, decides noth
 VOLATILE = ("created_at", "source", "preflight")  # of two runs that are the same
 
 
-def prepare(
+def prepare_training(
     project: Project,
     version: int | None,
     sweep: str | None = None,
@@ -38,16 +38,16 @@ def prepare(
 
     MACHINE: where it will be trained, this one when None.
     """
-    wanted = recipes.of(project)
-    tracking.resolve(project)
-    frozen = snapshot.load(project, version)
+    wanted = recipes.load_recipe(project)
+    tracking.resolve_tracking(project)
+    frozen = snapshot.load_snapshot(project, version)
     acknowledge.require(project, frozen)
     machine = machine or hardware.detect()
-    base = weights.resolve(project.base_model_id, project.root)
-    engine = engines.choose(wanted, machine, base.folder)
-    found = look(project, frozen, base, wanted)
+    base = weights.resolve_weights(project.base_model_id, project.root)
+    engine = engines.choose_engine(wanted, machine, base.folder)
+    found = view_training_rows(project, frozen, base, wanted)
     recipe, speaker = found.writer.recipe, found.writer.chat
-    looked = preflight.run(
+    looked = preflight.run_preflight(
         preflight.Subject(
             project, found.writer, found.examples, found.rows, found.stages, base.folder, machine
         )
@@ -63,7 +63,7 @@ def prepare(
         "task_hashes": {name: spec.fingerprint() for name, spec in project.tasks.items()},
         "snapshot": {"version": frozen.version, "sha256": frozen.sha256},
         **found.facts,
-        "base_model": pinned_base.describe(project.base_model_id, base),
+        "base_model": pinned_base.describe_base(project.base_model_id, base),
         "renderer": speaker.fingerprint(),
         "counts": {
             **{stage.name: stage.rows.counts() for stage in found.stages},
@@ -73,17 +73,19 @@ def prepare(
         "total_steps": sum(stage.steps(recipe) for stage in found.stages),
         "preflight": [check.as_json() for check in looked],
         "source": provenance.commit(project.root),
-        "packages": provenance.versions(),
+        "packages": provenance.package_versions(),
         **({"sweep": sweep} if sweep else {}),
     }
-    return _same(project, plan) or run.create(project, plan, provenance.now())
+    return _same(project, plan) or run.create_run(project, plan, provenance.now())
 
 
-def look(project: Project, frozen: Snapshot, base: weights.Weights, recipe: Recipe) -> Parts:
+def view_training_rows(
+    project: Project, frozen: Snapshot, base: weights.Weights, recipe: Recipe
+) -> Parts:
     """What a run of RECIPE on FROZEN and BASE would be trained on."""
-    speaker = chat.load(base.folder, recipe.renderer)
-    found = parts.load(project, frozen, project.tasks, speaker, recipe)
-    data.check(found.rows, f"snapshot v{frozen.version}, train")
+    speaker = chat.load_chat(base.folder, recipe.renderer)
+    found = parts.load_parts(project, frozen, project.tasks, speaker, recipe)
+    data.check_trainable(found.rows, f"snapshot v{frozen.version}, train")
     return found
 
 
@@ -100,22 +102,22 @@ def _same(project: Project, plan: dict[str, Any]) -> Run | None:
     return None
 
 
-def job(project: Project, target: Run) -> Job:
+def load_training_job(project: Project, target: Run) -> Job:
     """What TARGET's run.json says, loaded and verified; SemError when the world has changed."""
     plan = target.plan()
-    recipe = settings.build(Recipe, plan["recipe"], f"{target.id}/run.json: recipe")
-    frozen = snapshot.load(project, plan["snapshot"]["version"])
+    recipe = settings.build_settings(Recipe, plan["recipe"], f"{target.id}/run.json: recipe")
+    frozen = snapshot.load_snapshot(project, plan["snapshot"]["version"])
     if frozen.sha256 != plan["snapshot"]["sha256"]:
         raise SemError(
             f"run {target.id}: snapshot v{frozen.version} is not the one it was prepared on",
             "prepare a new run with `fab train.prepare`",
         )
-    base = pinned_base.resolve(plan["base_model"], project.root)
-    speaker = chat.load(base.folder, recipe.renderer)
+    base = pinned_base.resolve_pinned_base(plan["base_model"], project.root)
+    speaker = chat.load_chat(base.folder, recipe.renderer)
     if speaker.fingerprint() != plan["renderer"]:
         raise SemError(f"run {target.id}: the chat renderer has changed", "prepare a new run")
     tasks = run.tasks_of(plan)
-    found = parts.load(project, frozen, tasks, speaker, recipe)
+    found = parts.load_parts(project, frozen, tasks, speaker, recipe)
     for name, words in parts.FACTS.items():
         if found.facts.get(name) != plan.get(name):
             raise SemError(
@@ -134,11 +136,11 @@ def job(project: Project, target: Run) -> Job:
         slots=found.writer.slots,
         val_examples=tuple(found.val_examples),
         answering=project.settings("eval", EvalSettings),
-        tracking=tracking.resolve(project),
+        tracking=tracking.resolve_tracking(project),
     )
 
 
-def summary(plan: dict[str, Any]) -> list[tuple[str, object]]:
+def plan_summary(plan: dict[str, Any]) -> list[tuple[str, object]]:
     """What a person wants to know of PLAN before training, as table rows."""
     counts = plan["counts"]["train"]
     return [
@@ -156,7 +158,7 @@ def summary(plan: dict[str, Any]) -> list[tuple[str, object]]:
     ]
 
 
-def doubts(plan: dict[str, Any]) -> list[str]:
+def plan_doubts(plan: dict[str, Any]) -> list[str]:
     """What a person should think about before training PLAN, a line each."""
     steps, examples = plan["total_steps"], plan["counts"]["train"]["examples"]
     if steps >= FEW_STEPS:
@@ -172,7 +174,7 @@ def _tokens_a_step(plan: dict[str, Any]) -> int:
     return round(counts["tokens"] / counts["examples"] * plan["recipe"]["effective_batch"])
 
 
-def train(project: Project, target: Run, resume: bool) -> dict[str, Any]:
+def train_prepared(project: Project, target: Run, resume: bool) -> dict[str, Any]:
     """Run the engine run.json names; write the manifest last. The final metrics."""
     if target.folder is None or target.is_finished:
         raise SemError(
@@ -183,16 +185,18 @@ def train(project: Project, target: Run, resume: bool) -> dict[str, Any]:
     recipe, machine = _means(target)
     _check_device(target, machine)
     device = target.plan()["hardware"]["device"]
-    with alone, several.joined(device, recipe, target.folder):
-        engine = engines.load(target.plan()["engine"])
-        memory.enforce(recipe, machine)
-        result = memory.with_room(job(project, target), lambda given: engine(given, resume))
-        result["adapter_sha256"] = files.sha256(target.adapter / "adapter_model.safetensors")
-        result["processes"] = several.count()
+    with alone, several.join_processes(device, recipe, target.folder):
+        engine = engines.load_engine(target.plan()["engine"])
+        memory.enforce_memory_limit(recipe, machine)
+        result = memory.with_room(
+            load_training_job(project, target), lambda given: engine(given, resume)
+        )
+        result["adapter_sha256"] = files.sha256_file(target.adapter / "adapter_model.safetensors")
+        result["processes"] = several.process_count()
         if several.is_first():
             with taint.publishing(project.models):
                 # A takedown may have come in between: the adapter has learnt rows that went.
-                taint.refuse(target.folder, f"run {target.id}")
+                taint.refuse_tainted(target.folder, f"run {target.id}")
                 _seal(target, result)
     return result
 
@@ -209,16 +213,18 @@ def _check_device(target: Run, machine: Hardware) -> None:
 
 
 def _means(target: Run) -> tuple[Recipe, Hardware]:
-    recipe = settings.build(Recipe, target.plan()["recipe"], f"{target.id}/run.json: recipe")
+    recipe = settings.build_settings(
+        Recipe, target.plan()["recipe"], f"{target.id}/run.json: recipe"
+    )
     return recipe, hardware.detect()
 
 
 def _seal(target: Run, result: dict[str, Any]) -> None:
-    adapter = {path.name: files.sha256(path) for path in sorted(target.adapter.iterdir())}
+    adapter = {path.name: files.sha256_file(path) for path in sorted(target.adapter.iterdir())}
     facts = {
         "run_id": target.id,
         "result": result,
         "adapter": adapter,
-        "run_json_sha256": files.sha256(target.folder / "run.json"),
+        "run_json_sha256": files.sha256_file(target.folder / "run.json"),
     }
-    files.write(target.folder / manifest.NAME, jsonio.pretty(facts))
+    files.write_file(target.folder / manifest.NAME, jsonio.pretty(facts))

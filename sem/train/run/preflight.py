@@ -12,7 +12,7 @@ from typing import Any
 from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.core.project import Project
-from sem.core.taskspec import as_text
+from sem.core.taskspec import taught_text
 from sem.dataset.clean import evidence, grounding
 from sem.dataset.clean.tally import closed_slots
 from sem.dataset.config import TaskOptions
@@ -65,7 +65,7 @@ class Check:
         return {"name": self.name, "found": self.found}
 
 
-def run(subject: Subject) -> list[Check]:
+def run_preflight(subject: Subject) -> list[Check]:
     """Every check on SUBJECT; SemError that names each failed one and its rows."""
     found = [check(subject) for check in CHECKS]
     bad = [check for check in found if not check.is_ok]
@@ -105,7 +105,7 @@ def prompt_unlearnt(subject: Subject) -> Check:
         record = {"number": 0, "ids": row.ids, "prompt": row.prompt, "weights": row.weights}
         labels = pad([record])["labels"][0]
         said = chat.decode(labels[labels != IGNORED][:-1].tolist())
-        if said.strip() != chat.neutral(as_text(example.output_json)).strip():
+        if said.strip() != chat.neutral(taught_text(example.output_json)).strip():
             rows.append(row.id)
     found = f"the loss sees more or less in {len(rows)} rows" if rows else "the loss sees it alone"
     hint = "the mask is wrong, or the tokenizer cannot spell it: report these"
@@ -117,14 +117,16 @@ def template(subject: Subject) -> Check:
     chat, tasks = subject.writer.chat, subject.writer.tasks
     sent = {
         example.id: prompt.ids
-        for example, prompt in answers.prompts(subject.examples, tasks, chat, EvalSettings())
+        for example, prompt in answers.ordered_prompts(
+            subject.examples, tasks, chat, EvalSettings()
+        )
     }
     rows = []
     for example, row in _pairs(subject):
         spec = tasks[example.task]
         system = example.system_prompt or spec.system_prompt
         whole = chat.conversation_ids(
-            system, spec.prompt(example.input_text), as_text(example.output_json)
+            system, spec.prompt(example.input_text), taught_text(example.output_json)
         )
         if sent[row.id] != row.ids[: row.prompt] or whole[: len(row.ids)] != list(row.ids):
             rows.append(row.id)
@@ -139,7 +141,7 @@ def control_tokens(subject: Subject) -> Check:
     pairs = list(_pairs(subject))
     inputs = sum(chat.neutral(e.input_text) != e.input_text for e, _ in pairs)
     outputs = sum(
-        chat.neutral(text) != text for text in (as_text(e.output_json) for e, _ in pairs)
+        chat.neutral(text) != text for text in (taught_text(e.output_json) for e, _ in pairs)
     )
     found = "no text holds one"
     if inputs or outputs:
@@ -234,7 +236,9 @@ def packaging(subject: Subject) -> Check:
 def memory_fits(subject: Subject) -> Check:
     """The forecast of peak memory is below what a run may use here."""
     recipe, machine = subject.recipe, subject.machine
-    need = memory.forecast(recipe, subject.base, machine.dtype, machine.device, subject.stages)
+    need = memory.forecast_memory(
+        recipe, subject.base, machine.dtype, machine.device, subject.stages
+    )
     most = memory.limit(recipe, machine)
     found = f"about {need.total:.1f} GiB at its peak, {most:.1f} GiB may be used"
     hint = "lower train.micro_batch or max_tokens, or set gradient_checkpointing: true"
@@ -244,7 +248,7 @@ def memory_fits(subject: Subject) -> Check:
 def disk(subject: Subject) -> Check:
     """There is room for the checkpoints that are kept, one being written and the adapter."""
     recipe = subject.recipe
-    need = memory.forecast(recipe, subject.base, "float32", "cpu", subject.stages).optimizer
+    need = memory.forecast_memory(recipe, subject.base, "float32", "cpu", subject.stages).optimizer
     whole = need * 0.75 * (recipe.keep_checkpoints + 2)  # weights and two moments of four parts
     folder = subject.project.adapters
     while not folder.exists():
@@ -285,12 +289,14 @@ def _pairs(subject: Subject) -> Iterator[tuple[Example, Row]]:
 
 
 def _lost(example: Example, page: str, closed: dict[str, frozenset[str]]) -> bool:
-    judged = evidence.judge(
+    judged = evidence.find_evidence(
         example.output_json, page, example.input_text, TaskOptions(), closed[example.task]
     )
     answer = example.output_json
     slots = answer if isinstance(answer, dict) else {"answer": answer}
-    found = (value for slot in judged.lost for _, value in grounding.leaves({slot: slots[slot]}))
+    found = (
+        value for slot in judged.lost for _, value in grounding.scalar_leaves({slot: slots[slot]})
+    )
     return any(len(str(value)) >= grounding.TELLING for value in found)
 
 

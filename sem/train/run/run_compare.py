@@ -54,11 +54,11 @@ class Side:
         return found
 
 
-def read(project: Project, names: Sequence[str]) -> list[Side]:
+def read_runs(project: Project, names: Sequence[str]) -> list[Side]:
     """The runs called NAMES, finished or not; SemError when one is named twice or unknown."""
     if len(set(names)) < 2 or len(set(names)) != len(names):
         raise SemError(f"runs {', '.join(names)}", "name two or more different runs")
-    return [_side(runs.find(project, name, finished=False)) for name in names]
+    return [_side(runs.find_run(project, name, finished=False)) for name in names]
 
 
 def _side(found: Run) -> Side:
@@ -143,13 +143,13 @@ def _rate(side: Side) -> float | None:
     return found[len(found) // 2] if found else None  # the median: a busy minute is no figure
 
 
-def compared(project: Project, sides: Sequence[Side]) -> Json:
+def compared_runs(project: Project, sides: Sequence[Side]) -> Json:
     """Everything the table says, as one JSON value."""
     return {
         "format": FORMAT,
         "sem": project.sem,
         "runs": [side.run.id for side in sides],
-        "recipe": differences(sides),
+        "recipe": recipe_differences(sides),
         "figures": [
             {
                 "figure": figure.label,
@@ -163,7 +163,7 @@ def compared(project: Project, sides: Sequence[Side]) -> Json:
     }
 
 
-def differences(sides: Sequence[Side]) -> list[Json]:
+def recipe_differences(sides: Sequence[Side]) -> list[Json]:
     """The keys of the recipe that are not the same in all of SIDES."""
     recipes = [dict(flat(side.plan["recipe"])) for side in sides]
     keys = sorted({key for recipe in recipes for key in recipe})
@@ -196,12 +196,12 @@ def on_test(project: Project, before: Side, after: Side) -> Json:
             return found | {"reason": f"{side.run.id} has no scores.json: `fab eval.report`"}
     try:
         scores = [
-            scoring.scored(subject.resolve(project, side.run.id, "test", None))
+            scoring.scored(subject.resolve_subject(project, side.run.id, "test", None))
             for side in (before, after)
         ]
     except SemError as error:  # its answers are older than its adapter, say
         return found | {"reason": error.message}
-    made = paired_stats.paired(*scores, "accuracy")
+    made = paired_stats.paired_differences(*scores, "accuracy")
     return found | {"reason": None, "difference": made.as_json()}
 
 
@@ -229,29 +229,29 @@ def notes(found: Json) -> list[str]:
     ]
 
 
-def table(found: Json) -> list[list[str]]:
+def compare_table(found: Json) -> list[list[str]]:
     """Rows for a terminal: the recipe's differences, then the figures; * is not comparable."""
-    said = [[row["key"], *map(jsonio.dumps, row["values"])] for row in found["recipe"]]
+    said = [[row["key"], *map(jsonio.canonical_json, row["values"])] for row in found["recipe"]]
     return said + [
         [row["figure"] + ("*" if row["differs"] else ""), *row["shown"]]
         for row in found["figures"]
     ]
 
 
-def write(project: Project, found: Json, sides: Sequence[Side]) -> Path:
+def write_run_comparison(project: Project, found: Json, sides: Sequence[Side]) -> Path:
     """Write compare.{json,md,html} of FOUND below reports/SEM/compare/; the folder."""
     name = files.sha256_json(found["runs"])[:10]
     folder = project.reports / "compare" / name
-    files.write(folder / "compare.json", jsonio.pretty(found))
-    files.write(folder / "compare.md", markdown(found))
-    files.write(folder / "compare.html", html(found, sides))
+    files.write_file(folder / "compare.json", jsonio.pretty(found))
+    files.write_file(folder / "compare.md", compare_markdown(found))
+    files.write_file(folder / "compare.html", compare_html(found, sides))
     return folder
 
 
-def markdown(found: Json) -> str:
+def compare_markdown(found: Json) -> str:
     """The table and its notes in Markdown."""
     columns = ["what", *found["runs"]]
-    inert = ([_inert(cell) for cell in row] for row in table(found))
+    inert = ([_inert(cell) for cell in row] for row in compare_table(found))
     lines = [f"# {found['sem']}: {len(found['runs'])} runs", ""]
     lines += [grid([*map(_inert, columns)], inert), ""]
     lines += [f"- {line}" for line in (*notes(found), *map(test_sentence, found["test"]))]
@@ -262,7 +262,7 @@ def _inert(cell: str) -> str:
     return console.printable(cell).replace("|", "\\|")
 
 
-def html(found: Json, sides: Sequence[Side]) -> str:
+def compare_html(found: Json, sides: Sequence[Side]) -> str:
     """One page with the table and the curves of every run; no script, no request."""
     from jinja2 import Environment, StrictUndefined
 
@@ -271,7 +271,7 @@ def html(found: Json, sides: Sequence[Side]) -> str:
     made = Environment(autoescape=True, undefined=StrictUndefined)
     return made.from_string(TEMPLATE.read_text("utf-8")).render(
         found=found,
-        rows=table(found),
+        rows=compare_table(found),
         notes=[*notes(found), *map(test_sentence, found["test"])],
         plots={label: plots.curves(line) for label, line in lines.items() if any(line.values())},
     )

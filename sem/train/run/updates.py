@@ -30,7 +30,7 @@ SOUND = (
 )
 
 
-def apply(target: Run, given: Sequence[str]) -> list[tuple[str, Any, Any]]:
+def apply_updates(target: Run, given: Sequence[str]) -> list[tuple[str, Any, Any]]:
     """Write the changes GIVEN (`train.KEY=VALUE`) into TARGET's run.json: (key, before, after).
 
     SemError, and nothing written, when one is not sound or the run is finished.
@@ -51,7 +51,7 @@ def apply(target: Run, given: Sequence[str]) -> list[tuple[str, Any, Any]]:
             if before != after:
                 _check(target, key)
                 changed.append((key, before, after))
-        settings.build(Recipe, recipe, f"{target.id}/run.json: recipe")
+        settings.build_settings(Recipe, recipe, f"{target.id}/run.json: recipe")
         entry = {
             "at": provenance.now().isoformat(),
             "after_step": _step(target),
@@ -59,7 +59,7 @@ def apply(target: Run, given: Sequence[str]) -> list[tuple[str, Any, Any]]:
         }
         if changed:
             plan |= {"recipe": recipe, "updates": [*plan.get("updates", []), entry]}
-            files.write(target.folder / "run.json", jsonio.pretty(plan))
+            files.write_file(target.folder / "run.json", jsonio.pretty(plan))
     return changed
 
 
@@ -91,5 +91,5 @@ def _at(values: dict[str, Any], key: str) -> Any:
 
 def _step(target: Run) -> int:
     """The step of the newest complete checkpoint of the examples, 0 without one."""
-    newest = checkpoints.newest(target.folder) if target.folder else None
+    newest = checkpoints.newest_checkpoint(target.folder) if target.folder else None
     return int(newest.name.split("-")[1]) if newest else 0

@@ -27,10 +27,10 @@ class Unfit(Exception):
     """One point cannot be trained here; another may."""
 
 
-def run(project: Project, version: int | None) -> tuple[Table, Path]:
+def run_sweep(project: Project, version: int | None) -> tuple[Table, Path]:
     """Try what is still to be tried of PROJECT's sweep.yaml; the table and its folder."""
-    sweep = load(project)
-    frozen = snapshot.load(project, version)
+    sweep = load_sweep(project)
+    frozen = snapshot.load_snapshot(project, version)
     facts = {"version": frozen.version, "sha256": frozen.sha256}
     name = _name(project, sweep, facts)
     folder = project.adapters.parent / "sweeps" / name
@@ -38,20 +38,22 @@ def run(project: Project, version: int | None) -> tuple[Table, Path]:
         tried = _known(folder)
         for asked in search.asked(sweep, folder / "journal.log"):
             console.note(
-                f"sweep {name}, point {len(tried) + 1}: {sweep_points.words(asked.point)}"
+                f"sweep {name}, point {len(tried) + 1}: {sweep_points.point_words(asked.point)}"
             )
             one = _point(project, asked, sweep, frozen.version, name)
             tried = [*(each for each in tried if each.point != one.point), one]
             files.write_rows(folder / "points.jsonl", [asdict(each) for each in tried])
             asked.tell(one.mean if one.state == "complete" else None, one.state)
         table = Table(project.sem, name, sweep, facts, tuple(tried))
-        files.write(folder / "sweep.json", jsonio.pretty(sweep_points.as_json(table)))
+        files.write_file(folder / "sweep.json", jsonio.pretty(sweep_points.sweep_json(table)))
         if table.complete:
-            files.write(folder / "best.yaml", sweep_points.as_yaml(table.complete[0].point))
+            files.write_file(
+                folder / "best.yaml", sweep_points.point_yaml(table.complete[0].point)
+            )
     return table, folder
 
 
-def load(project: Project) -> Sweep:
+def load_sweep(project: Project) -> Sweep:
     """sweep.yaml; SemError names the key or value that train.yaml would refuse."""
     if not (project.configs / "sweep.yaml").exists():
         raise SemError(
@@ -60,13 +62,13 @@ def load(project: Project) -> Sweep:
         )
     sweep = project.settings("sweep", Sweep)
     for point in sweep.corners():
-        recipe.of(at(project, point, 0))
+        recipe.load_recipe(project_at_point(project, point, 0))
     return sweep
 
 
-def at(project: Project, point: Point, seed: int) -> Project:
+def project_at_point(project: Project, point: Point, seed: int) -> Project:
     """PROJECT with the recipe of POINT and SEED, as `--set` would say it."""
-    said = [f"train.{key}={jsonio.dumps(value)}" for key, value in point.items()]
+    said = [f"train.{key}={jsonio.canonical_json(value)}" for key, value in point.items()]
     return replace(project, overrides=(*project.overrides, *said, f"train.seed={seed}"))
 
 
@@ -79,19 +81,19 @@ def _name(project: Project, sweep: Sweep, facts: dict[str, object]) -> str:
 
 def _known(folder: Path) -> list[Tried]:
     path = folder / "points.jsonl"
-    return sweep_points.from_rows(list(files.rows(path))) if path.exists() else []
+    return sweep_points.from_rows(list(files.read_rows(path))) if path.exists() else []
 
 
 def _point(project: Project, asked: Asked, sweep: Sweep, version: int, name: str) -> Tried:
     runs: list[Trained] = []
     try:
         for seed in sweep.seeds:
-            made = _trained(at(project, asked.point, seed), version, name)
+            made = _trained(project_at_point(project, asked.point, seed), version, name)
             runs.append(Trained(made.id, seed, value(made, sweep.metric), _seconds(made)))
             if len(runs) == 1 and asked.is_hopeless(runs[0].value):
                 return Tried(asked.point, "pruned", tuple(runs), "its first seed")
     except Unfit as unfit:
-        console.note(f"{sweep_points.words(asked.point)}: left out: {unfit}")
+        console.note(f"{sweep_points.point_words(asked.point)}: left out: {unfit}")
         return Tried(asked.point, "failed", tuple(runs), str(unfit))
     return Tried(asked.point, "complete", tuple(runs))
 
@@ -99,7 +101,7 @@ def _point(project: Project, asked: Asked, sweep: Sweep, version: int, name: str
 def _trained(project: Project, version: int, name: str) -> Run:
     """The finished run of PROJECT's recipe; Unfit when the recipe itself is what stops it."""
     try:
-        made = plan.prepare(project, version, sweep=name)
+        made = plan.prepare_training(project, version, sweep=name)
     except Busy:
         raise
     except SemError as error:  # the preflight of this point
@@ -107,7 +109,7 @@ def _trained(project: Project, version: int, name: str) -> Run:
     if made.is_finished:
         return made
     try:
-        plan.train(project, made, resume=False)
+        plan.train_prepared(project, made, resume=False)
     except NotFinite as error:
         raise Unfit(error.message) from error
     except SemError as error:
@@ -130,13 +132,13 @@ def value(made: Run, metric: str) -> float:
             "lower train.checkpoint_steps, or set train.val_answers above 0",
         )
     last = [row for row in found if row["stage"] == found[-1]["stage"]]
-    kept = manifest.read(folder, state.FinishedRun)["result"].get("kept_step")
+    kept = manifest.read_manifest(folder, state.FinishedRun)["result"].get("kept_step")
     at_kept: Sequence[dict[str, float]] = [row for row in last if row["step"] == kept]
     return float((at_kept or last)[-1][key])
 
 
 def _seconds(made: Run) -> float:
-    result = manifest.read(_folder(made), state.FinishedRun)["result"]
+    result = manifest.read_manifest(_folder(made), state.FinishedRun)["result"]
     return float(sum(stage.get("train_runtime", 0) for stage in result.get("stages", {}).values()))
 
 

@@ -42,7 +42,7 @@ class Tried:
 
     @property
     def name(self) -> str:
-        return words(self.point)
+        return point_words(self.point)
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,12 @@ class Table:
         return [one for one in self.tried if one.state != "complete"]
 
 
-def words(point: Point) -> str:
+def point_words(point: Point) -> str:
     """POINT as a person writes it."""
-    return " ".join(f"{key}={jsonio.dumps(value)}" for key, value in point.items())
+    return " ".join(f"{key}={jsonio.canonical_json(value)}" for key, value in point.items())
 
 
-def rows(table: Table) -> list[tuple[str, ...]]:
+def point_rows(table: Table) -> list[tuple[str, ...]]:
     """COLUMNS of every point, best first."""
     return [_row(one) for one in (*table.complete, *table.rest)]
 
@@ -123,7 +123,7 @@ def caveat(table: Table) -> str:
     )
 
 
-def as_json(table: Table) -> dict[str, Any]:
+def sweep_json(table: Table) -> dict[str, Any]:
     """sweep.json: every point with its runs, the best and what is shown."""
     found = table.complete
     return {
@@ -146,7 +146,7 @@ def _entry(one: Tried) -> dict[str, Any]:
     return found | {"runs": [asdict(run) for run in one.runs]}
 
 
-def as_yaml(point: Point) -> str:
+def point_yaml(point: Point) -> str:
     """POINT as lines for train.yaml."""
     nested: dict[str, Any] = {}
     for key, value in point.items():
@@ -164,7 +164,7 @@ def _lines(values: dict[str, Any], indent: str = "") -> Iterator[str]:
             yield f"{indent}{key}:"
             yield from _lines(value, f"{indent}  ")
         else:  # a JSON scalar is a YAML scalar
-            yield f"{indent}{key}: {jsonio.dumps(value)}"
+            yield f"{indent}{key}: {jsonio.canonical_json(value)}"
 
 
 def from_rows(found: Sequence[dict[str, Any]]) -> list[Tried]:

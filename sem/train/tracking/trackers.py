@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from sem.core import console
-from sem.train.tracking.tracking import Tracker, Tracking, clean
+from sem.train.tracking.tracking import Tracker, Tracking, clean_tracked_text
 
 WAIT_S = 20  # for a server that does not answer, at the beginning and at the end
 
@@ -52,7 +52,8 @@ class Wandb:
             if self.mode == "offline":
                 raise
             console.note(
-                f"wandb: {clean(str(error))}; it is kept offline: `wandb sync` sends it later"
+                f"wandb: {clean_tracked_text(str(error))}; "
+                "it is kept offline: `wandb sync` sends it later"
             )
             self.run = self._init(facts, "offline")
         self.run.define_metric("step", hidden=True)

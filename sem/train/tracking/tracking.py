@@ -54,7 +54,7 @@ class Tracker(Protocol):
     def close(self, is_good: bool) -> None: ...
 
 
-def resolve(project: Project) -> Tracking:
+def resolve_tracking(project: Project) -> Tracking:
     """What the environment asks for; SemError for an unknown mode or a missing package."""
     modes = tuple((name, _mode(name)) for name in TRACKERS)
     found = Tracking(modes, f"sem-{project.sem}", project.reports)
@@ -77,7 +77,7 @@ def _mode(name: str) -> str:
     return mode
 
 
-def facts(run: Run) -> dict[str, Any]:
+def tracked_facts(run: Run) -> dict[str, Any]:
     """What a tracker is told of RUN: nothing of its machine's paths, arguments or environment."""
     plan = run.plan()
     base = plan["base_model"]
@@ -101,7 +101,7 @@ def following(run: Run, where: Tracking) -> Iterator["Following"]:
     active = {} if int(os.environ.get("RANK", "0")) else where.active
     made = {name: trackers.MAKERS[name](where, run.id, mode) for name, mode in active.items()}
     found = Following(made, (run.folder or Path()) / LEDGER)
-    found.open(facts(run) if made else {})
+    found.open(tracked_facts(run) if made else {})
     try:
         yield found
     except BaseException:
@@ -175,21 +175,21 @@ class Following:
         had = self.had.get(name, {"step": -1, "names": []})
         names = had["names"] if had["step"] == step else []
         self.had[name] = {"step": step, "names": sorted({*names, *values})}
-        files.write(self.ledger, jsonio.pretty(self.had))
+        files.write_file(self.ledger, jsonio.pretty(self.had))
 
     def _tried(self, name: str, verb: str, *given: Any) -> bool:
         try:
             getattr(self.trackers[name], verb)(*given)
         except Exception as error:  # each library has its own, and none may stop training
             if not self.failed[name]:
-                said = f"{type(error).__name__}: {clean(str(error))}"
+                said = f"{type(error).__name__}: {clean_tracked_text(str(error))}"
                 console.note(f"{name}: {verb}: {said}; training goes on")
             self.failed[name] += 1
             return False
         return True
 
 
-def clean(text: str) -> str:
+def clean_tracked_text(text: str) -> str:
     """TEXT on one short line, without keys and without what stands before the @ of an address."""
     return USER.sub("//", redact.redacted(" ".join(text.split())))[:200]
 

@@ -33,9 +33,9 @@ def shop(master, tmp_path) -> Project:
 
 
 def test_variants_keep_the_answer_and_change_the_input(shop):
-    done = augment.run(shop, None, Wanted(each=6))
+    done = augment.write_variants(shop, None, Wanted(each=6))
     train = kettles.rows(shop, "train")
-    made = list(augment.examples(shop, snapshot.load(shop, None)))
+    made = list(augment.read_variants(shop, snapshot.load_snapshot(shop, None)))
 
     assert done.facts["rows"] == len(made) > len(train)
     assert {e.meta["augmented"]["kind"] for e in made} >= {"shuffle", "distract", "currency"}
@@ -46,7 +46,9 @@ def test_variants_keep_the_answer_and_change_the_input(shop):
         assert example.output_json == origin["output_json"]
         assert example.input_text != origin["input_text"]
         text = grounding.Text(example.input_text)
-        assert all(grounding.found(v, text) for _, v in grounding.leaves(example.output_json))
+        assert all(
+            grounding.is_grounded(v, text) for _, v in grounding.scalar_leaves(example.output_json)
+        )
 
 
 def test_val_and_test_are_neither_read_nor_reached(shop, monkeypatch):
@@ -55,23 +57,23 @@ def test_val_and_test_are_neither_read_nor_reached(shop, monkeypatch):
     monkeypatch.setattr(
         snapshot.Snapshot, "examples", lambda self, part: read.append(part) or real(self, part)
     )
-    augment.run(shop, None, Wanted(each=6))
+    augment.write_variants(shop, None, Wanted(each=6))
 
     assert set(read) == {"train"}
     others = {**kettles.rows(shop, "val"), **kettles.rows(shop, "test")}
-    made = list(augment.examples(shop, snapshot.load(shop, None)))
+    made = list(augment.read_variants(shop, snapshot.load_snapshot(shop, None)))
     assert not {e.meta["augmented"]["of"] for e in made} & set(others)
     assert not {e.domain for e in made} & {row["meta"]["domain"] for row in others.values()}
 
 
 def test_the_same_seed_gives_the_same_bytes_whatever_the_order_and_another_seed_others(shop):
-    first = augment.run(shop, None, Wanted(each=3)).facts["sha256"]
-    other = augment.run(shop, None, Wanted(each=3, seed=1)).facts["sha256"]
+    first = augment.write_variants(shop, None, Wanted(each=3)).facts["sha256"]
+    other = augment.write_variants(shop, None, Wanted(each=3, seed=1)).facts["sha256"]
     shop.store.unlink()
     backwards = [kettles.page(s, n) for s in range(11, -1, -1) for n in (2, 0, 1)]
-    store.append(shop.store, backwards)
+    store.append_store_rows(shop.store, backwards)
 
-    assert augment.run(shop, None, Wanted(each=3)).facts["sha256"] == first != other
+    assert augment.write_variants(shop, None, Wanted(each=3)).facts["sha256"] == first != other
 
 
 def test_a_row_that_changed_in_the_store_has_no_variants_and_is_counted(shop):
@@ -79,28 +81,28 @@ def test_a_row_that_changed_in_the_store_has_no_variants_and_is_counted(shop):
     changed = kettles.page(int(name[1:3]), int(name[4:]))
     html = changed.input_text.replace("only", "today")
     row = RawRow(changed.id, "price", html, changed.reference, changed.metadata)
-    store.append(shop.store, [row], "replace")
+    store.append_store_rows(shop.store, [row], "replace")
 
-    done = augment.run(shop, None, Wanted())
+    done = augment.write_variants(shop, None, Wanted())
 
     assert done.facts["refused"]["row_differs_from_snapshot"] == 1
-    made = augment.examples(shop, snapshot.load(shop, None))
+    made = augment.read_variants(shop, snapshot.load_snapshot(shop, None))
     assert name not in {example.meta["augmented"]["of"] for example in made}
 
 
 def test_variants_that_were_touched_are_refused(shop):
-    done = augment.run(shop)
+    done = augment.write_variants(shop)
     done.path.chmod(0o644)
     done.path.write_text("{}\n", "utf-8")
 
     with pytest.raises(SemError, match=r"augmented\.v1\.jsonl is ca3d") as caught:
-        list(augment.examples(shop, snapshot.load(shop, None)))
+        list(augment.read_variants(shop, snapshot.load_snapshot(shop, None)))
     assert caught.value.hint == "make it again with `fab dataset.augment`"
 
 
 def test_before_there_are_variants_the_job_is_named(shop):
     with pytest.raises(SemError) as caught:
-        list(augment.examples(shop, snapshot.load(shop, None)))
+        list(augment.read_variants(shop, snapshot.load_snapshot(shop, None)))
 
     assert caught.value.message == "augmented.v1.jsonl: no variants of v1"
     assert caught.value.hint == "make them with `fab dataset.augment`"
@@ -207,7 +209,7 @@ def test_scanning_takes_linear_time(bomb):
         for _ in range(3):
             began = time.process_time()
             html_tags.siblings(source, page_edits.SHUFFLED)
-            list(html_tags.texts(source))
+            list(html_tags.shown_texts(source))
             best.append(time.process_time() - began)
         return min(best)
 
@@ -218,8 +220,8 @@ def test_scanning_takes_linear_time(bomb):
 
 
 def test_a_row_has_as_many_variants_as_were_asked_for_where_that_many_differ(shop):
-    done = augment.run(shop, None, Wanted(each=1))
-    variants = augment.examples(shop, snapshot.load(shop, None))
+    done = augment.write_variants(shop, None, Wanted(each=1))
+    variants = augment.read_variants(shop, snapshot.load_snapshot(shop, None))
     made = [example.meta["augmented"]["of"] for example in variants]
 
     assert len(made) == len(set(made)) == len(kettles.rows(shop, "train"))

@@ -14,7 +14,7 @@ from sem.core import files, jsonio
 from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.core.project import Project
-from sem.core.taskspec import as_text
+from sem.core.taskspec import taught_text
 from sem.dataset.augment import negatives, wrong_answers
 from sem.dataset.augment.wrong_answers import Case
 from sem.dataset.split import snapshot
@@ -71,9 +71,9 @@ def test_wrong_slots_differ_in_the_slot_they_name():
         found = made(kind, one, 3)
         assert found is not None, kind
         slot, text = found
-        value = jsonio.loads(text)
-        assert not wrong_answers.is_same(
-            wrong_answers.at(value, slot), wrong_answers.at(ANSWER, slot)
+        value = jsonio.parse_json(text)
+        assert not wrong_answers.is_same_answer(
+            wrong_answers.slot_value(value, slot), wrong_answers.slot_value(ANSWER, slot)
         ), kind
 
 
@@ -88,7 +88,7 @@ def test_what_may_be_right_after_all_is_refused_and_counted():
     one = case({"sku": "red wine"}, [{"sku": "red"}, {"sku": "green"}])
     refused = Counter()
 
-    found = list(negatives.of(one, 99, 0, refused))
+    found = list(negatives.wrong_answers_of(one, 99, 0, refused))
 
     assert '{"sku":"red"}' not in {negative.text for negative in found}
     assert refused["other_row:is_a_reference"] == 1
@@ -109,7 +109,7 @@ def test_what_may_be_right_after_all_is_refused_and_counted():
     ],
 )
 def test_values_count_as_the_same_when_only_spelling_differs(one, other, wanted):
-    assert wrong_answers.is_same(one, other) is wanted
+    assert wrong_answers.is_same_answer(one, other) is wanted
 
 
 VALUES = st.recursive(
@@ -124,44 +124,44 @@ VALUES = st.recursive(
 def test_every_wrong_answer_of_any_reference_is_wrong(answer, seed):
     one = case(answer, [{"a": 1, "b": "x"}])
 
-    for negative in negatives.of(one, 99, seed, Counter()):
-        assert negative.text != as_text(answer)
+    for negative in negatives.wrong_answers_of(one, 99, seed, Counter()):
+        assert negative.text != taught_text(answer)
         try:
-            value = jsonio.loads(negative.text)
+            value = jsonio.parse_json(negative.text)
         except ValueError:
             continue
-        assert jsonio.dumps(value) != as_text(answer)
+        assert jsonio.canonical_json(value) != taught_text(answer)
 
 
 def test_pairs_come_from_train_and_no_rejected_text_is_a_target(shop):
-    done = negatives.run(shop, None, 4, 0)
-    found = list(negatives.pairs(shop, snapshot.load(shop, None)))
+    done = negatives.write_negative_pairs(shop, None, 4, 0)
+    found = list(negatives.read_negative_pairs(shop, snapshot.load_snapshot(shop, None)))
     train = kettles.rows(shop, "train")
-    targets = {as_text(row["output_json"]) for part in ("train", "val", "test")
+    targets = {taught_text(row["output_json"]) for part in ("train", "val", "test")
                for row in kettles.rows(shop, part).values()}  # fmt: skip
 
     assert done.facts["rows"] == len(found) == 4 * len(train)
     assert {row["id"] for row in found} == set(train)
     assert not {row["rejected"] for row in found} & targets
-    assert all(row["chosen"] == as_text(train[row["id"]]["output_json"]) for row in found)
+    assert all(row["chosen"] == taught_text(train[row["id"]]["output_json"]) for row in found)
     assert all(row["input_text"] == train[row["id"]]["input_text"] for row in found)
     assert set(found[0]) == {"id", "task", "input_text", "chosen", "rejected", "kind", "slot"}
 
 
 def test_the_same_seed_writes_the_same_bytes(shop):
-    first = negatives.run(shop, "v1", 2, 7).facts["sha256"]
+    first = negatives.write_negative_pairs(shop, "v1", 2, 7).facts["sha256"]
 
-    assert negatives.run(shop, "v1", 2, 7).facts["sha256"] == first
-    assert negatives.run(shop, "v1", 2, 8).facts["sha256"] != first
+    assert negatives.write_negative_pairs(shop, "v1", 2, 7).facts["sha256"] == first
+    assert negatives.write_negative_pairs(shop, "v1", 2, 8).facts["sha256"] != first
 
 
 def test_pairs_that_were_touched_are_refused(shop):
-    path = negatives.run(shop, None, 1, 0).path
+    path = negatives.write_negative_pairs(shop, None, 1, 0).path
     path.chmod(0o644)
-    files.write(path, "{}\n")
+    files.write_file(path, "{}\n")
 
     with pytest.raises(SemError) as caught:
-        list(negatives.pairs(shop, snapshot.load(shop, None)))
+        list(negatives.read_negative_pairs(shop, snapshot.load_snapshot(shop, None)))
     assert caught.value.message.startswith("preferences.v1.jsonl is ca3d")
     assert caught.value.hint == "make it again with `fab dataset.augment --negatives 2`"
 
@@ -173,12 +173,12 @@ WRONG = {"price": 99.0, "sku": "A-17", "tags": ["red"], "seller": {"name": "Acme
     ("given", "texts", "refused"),
     [
         # They were imported, carried along and used by nothing.
-        ([WRONG, "no JSON at all"], [as_text(WRONG), "no JSON at all"], {}),
-        ([as_text(WRONG)], [as_text(WRONG)], {}),
+        ([WRONG, "no JSON at all"], [taught_text(WRONG), "no JSON at all"], {}),
+        ([taught_text(WRONG)], [taught_text(WRONG)], {}),
         ([ANSWER], [], {"given:is_a_reference": 1}),
         ([ANSWER | {"sku": "a 17"}], [], {"given:is_equal": 1}),
         (["", "  "], [], {"given:is_empty": 2}),
-        ([WRONG, WRONG], [as_text(WRONG)], {}),
+        ([WRONG, WRONG], [taught_text(WRONG)], {}),
         (["a", "b", "c", "d"], ["a", "b", "c"], {"given:beyond_each": 1}),
         (None, [], {}),
     ],
@@ -188,7 +188,7 @@ def test_the_wrong_answers_of_a_row_become_its_pairs_first(given, texts, refused
     one = Case(example, negatives.collected(iter([example])))
     counted = Counter()
 
-    found = list(negatives.of(one, 3, 0, counted))
+    found = list(negatives.wrong_answers_of(one, 3, 0, counted))
 
     assert [each.text for each in found if each.kind == "given"] == texts
     assert len(found) == 3
@@ -197,14 +197,14 @@ def test_the_wrong_answers_of_a_row_become_its_pairs_first(given, texts, refused
 
 def test_wrong_answers_that_were_imported_are_rejected_sides_of_the_written_pairs(shop):
     path = next(shop.processed.glob("train.v*.jsonl"))
-    rows = [jsonio.loads(line) for line in path.read_text("utf-8").splitlines()]
+    rows = [jsonio.parse_json(line) for line in path.read_text("utf-8").splitlines()]
     example = Example(**(rows[0] | {"negative_examples": ["I cannot read this page."]}))
-    found = list(negatives.of(Case(example, wrong_answers.Known()), 1, 0, Counter()))
+    found = list(negatives.wrong_answers_of(Case(example, wrong_answers.Known()), 1, 0, Counter()))
 
-    pair = negatives.row(example, found[0], Counter())
+    pair = negatives.negative_pair_row(example, found[0], Counter())
 
     assert (pair["rejected"], pair["kind"]) == ("I cannot read this page.", "given")
-    assert pair["chosen"] == as_text(example.output_json)
+    assert pair["chosen"] == taught_text(example.output_json)
 
 
 ALTERNATIVES = {"sku": ["B-2", "C-3"], "seller": {"name": "Acme Germany"}}
@@ -229,10 +229,10 @@ def test_a_further_right_answer_of_a_row_is_no_rejected_side(given, is_right):
     example = Example("a", "t", "A-17 by Acme", ANSWER, meta, negative_examples=[given])
     counted = Counter()
 
-    found = list(negatives.of(Case(example, wrong_answers.Known()), 1, 0, counted))
+    found = list(negatives.wrong_answers_of(Case(example, wrong_answers.Known()), 1, 0, counted))
 
     assert counted["given:is_equal"] == is_right
-    assert [each.text == as_text(given) for each in found] == [not is_right]
+    assert [each.text == taught_text(given) for each in found] == [not is_right]
 
 
 def test_a_made_answer_that_an_alternative_makes_right_is_refused_and_counted():
@@ -241,7 +241,7 @@ def test_a_made_answer_that_an_alternative_makes_right_is_refused_and_counted():
     example = Example("a", "t", "A-17 or Q-1", {"sku": "A-17"}, meta)
     counted = Counter()
 
-    found = list(negatives.of(Case(example, others), 99, 0, counted))
+    found = list(negatives.wrong_answers_of(Case(example, others), 99, 0, counted))
 
     assert '{"sku":"Q-1"}' not in {negative.text for negative in found}
     assert counted["other_row:is_equal"] == 1

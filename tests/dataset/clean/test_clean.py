@@ -61,10 +61,10 @@ def test_each_bad_row_is_rejected_with_its_reason_and_the_good_ones_stay(tmp_pat
     bad = [row(f"{name}-bad", **changes) for name, changes in REJECTED.items()]
     made = fill(project(tmp_path), *bad, *shops(2))
 
-    done = clean.run(made)
+    done = clean.clean_store(made)
 
     assert rejects(made) == {f"{name}-bad": REASONS.get(name, name) for name in REJECTED}
-    assert [e.id for e in clean.examples(made)] == ["a0", "a1", "a2", "b0", "b1", "b2"]
+    assert [e.id for e in clean.read_clean_examples(made)] == ["a0", "a1", "a2", "b0", "b1", "b2"]
     assert (done.tally.read, done.tally.kept) == (len(bad) + 6, 6)
     assert set(done.tally.reasons) <= set(validation.REASONS)
     assert "| no_task: no task is named | 1 | no_task-bad |" in done.report.read_text("utf-8")
@@ -73,9 +73,9 @@ def test_each_bad_row_is_rejected_with_its_reason_and_the_good_ones_stay(tmp_pat
 def test_a_good_row_becomes_an_example_with_its_facts(tmp_path):
     made = fill(project(tmp_path), row("a1", slot_specs='{"title":{"level":"exact"}}'))
 
-    clean.run(made)
+    clean.clean_store(made)
 
-    [example] = clean.examples(made)
+    [example] = clean.read_clean_examples(made)
     assert example.input_text == "URL: https://www.shopa.example/p/a1\n# Mug a1\nPrice $4.50"
     assert example.output_json == {"title": "Mug a1", "price": 4.5}
     assert (example.domain, example.stratum) == ("shopa.example", "product|en")
@@ -89,7 +89,7 @@ def test_a_good_row_becomes_an_example_with_its_facts(tmp_path):
 def test_a_bad_address_never_stops_cleaning(tmp_path, url):
     made = fill(project(tmp_path), row("a1", metadata=json.dumps({"url": url}), input_text="<p>x"))
 
-    done = clean.run(made)
+    done = clean.clean_store(made)
 
     assert done.tally.kept == 1
 
@@ -97,15 +97,15 @@ def test_a_bad_address_never_stops_cleaning(tmp_path, url):
 def test_unusable_metadata_is_counted_and_the_row_stays(tmp_path):
     made = fill(project(tmp_path), row("a1", metadata='"text"'))
 
-    assert clean.run(made).tally.notes["metadata_not_an_object"] == 1
+    assert clean.clean_store(made).tally.notes["metadata_not_an_object"] == 1
 
 
 def test_the_same_input_and_answer_is_kept_once_with_the_smallest_id(tmp_path):
     made = fill(project(tmp_path), row("b1"), row("c1", **same("b1")), row("a1", **same("b1")))
 
-    clean.run(made)
+    clean.clean_store(made)
 
-    assert [e.id for e in clean.examples(made)] == ["a1"]
+    assert [e.id for e in clean.read_clean_examples(made)] == ["a1"]
     assert rejects(made) == {"b1": "duplicate", "c1": "duplicate"}
 
 
@@ -126,9 +126,9 @@ def test_of_contradicting_answers_the_one_that_the_page_supports_stays(tmp_path)
     # The grounded row went with its invented twin, and nothing named the twin.
     made = fill(project(tmp_path), *CONTRADICTION)
 
-    clean.run(made)
+    clean.clean_store(made)
 
-    assert [e.id for e in clean.examples(made)] == ["a1", "b1"]
+    assert [e.id for e in clean.read_clean_examples(made)] == ["a1", "b1"]
     assert rejects(made) == {"a2": "conflict", "a3": "duplicate"}
     (detail,) = (r["detail"] for r in read(made.processed / clean.REJECTS) if r["id"] == "a2")
     assert detail == "a1 answers the same input, and more of its values are in it"
@@ -156,9 +156,9 @@ def test_answers_that_are_as_well_supported_are_all_refused_and_name_each_other(
     ]
     made = fill(project(tmp_path), row("b1"), *given)
 
-    clean.run(made)
+    clean.clean_store(made)
 
-    assert [e.id for e in clean.examples(made)] == [*kept, "b1"]
+    assert [e.id for e in clean.read_clean_examples(made)] == [*kept, "b1"]
     refused = [r for r in read(made.processed / clean.REJECTS) if r["reason"] == "conflict"]
     assert {r["id"] for r in refused} == {one.id for one in given} - set(kept)
     assert all(re.match(r"a[123] answers the same input", r["detail"]) for r in refused)
@@ -167,7 +167,7 @@ def test_answers_that_are_as_well_supported_are_all_refused_and_name_each_other(
 def test_contradicting_answers_can_be_kept(tmp_path):
     made = fill(project(tmp_path, "clean: {conflicts: keep}"), *CONTRADICTION)
 
-    assert clean.run(made).tally.kept == 3
+    assert clean.clean_store(made).tally.kept == 3
 
 
 def test_two_rows_with_one_id_are_refused_unless_they_are_equal(tmp_path):
@@ -176,13 +176,13 @@ def test_two_rows_with_one_id_are_refused_unless_they_are_equal(tmp_path):
     made = project(tmp_path)
     made.store.parent.mkdir(parents=True)
     with duckdb.connect(str(made.store)) as connection:
-        connection.execute(store.layout.SCHEMA.replace(" PRIMARY KEY", ""))
+        connection.execute(store.examples_table.SCHEMA.replace(" PRIMARY KEY", ""))
         for one in (row("a1"), row("a1"), row("b1"), row("b1", reference="{}"), row("c1")):
             connection.execute("INSERT INTO examples VALUES (?, ?, ?, ?, ?, ?, ?)", one.columns())
 
-    clean.run(made)
+    clean.clean_store(made)
 
-    assert [e.id for e in clean.examples(made)] == ["a1", "c1"]
+    assert [e.id for e in clean.read_clean_examples(made)] == ["a1", "c1"]
     assert sorted(one["reason"] for one in read(made.processed / clean.REJECTS)) == [
         "duplicate_id",
         "duplicate_id",
@@ -194,9 +194,9 @@ def test_absent_nulls_can_be_filled(tmp_path):
     settings = "clean: {tasks: {product: {nulls: fill}}}"
     made = fill(project(tmp_path, settings), row("a1", reference='{"title": "Mug"}'))
 
-    clean.run(made)
+    clean.clean_store(made)
 
-    assert next(clean.examples(made)).output_json == {"title": "Mug", "price": None}
+    assert next(clean.read_clean_examples(made)).output_json == {"title": "Mug", "price": None}
 
 
 def test_the_repeated_instruction_is_dropped_at_its_marker(tmp_path):
@@ -206,9 +206,9 @@ def test_the_repeated_instruction_is_dropped_at_its_marker(tmp_path):
         project(tmp_path, settings), row("a1", input_text=prompt), row("b1", input_text="<p>Q")
     )
 
-    done = clean.run(made)
+    done = clean.clean_store(made)
 
-    assert next(clean.examples(made)).input_text == "URL: https://a.org/\n\nHTML:\nMug"
+    assert next(clean.read_clean_examples(made)).input_text == "URL: https://a.org/\n\nHTML:\nMug"
     assert done.tally.notes["page_marker_missing"] == 1
 
 
@@ -218,9 +218,9 @@ def test_a_budget_is_met_and_counted(tmp_path):
         project(tmp_path, "clean: {default: {max_chars: 500}}"), row("a1", input_text=page)
     )
 
-    done = clean.run(made)
+    done = clean.clean_store(made)
 
-    assert len(next(clean.examples(made)).input_text) <= 500
+    assert len(next(clean.read_clean_examples(made)).input_text) <= 500
     assert done.tally.tasks["product"]["over_budget"] == 1
 
 
@@ -228,7 +228,7 @@ def test_a_setting_for_an_unknown_task_names_the_nearest(tmp_path):
     made = fill(project(tmp_path, "clean: {tasks: {produkt: {}}}"), row("a1"))
 
     with pytest.raises(SemError) as caught:
-        clean.run(made)
+        clean.clean_store(made)
 
     assert caught.value.hint == "did you mean 'product'?"
 
@@ -261,7 +261,7 @@ def test_a_store_of_which_nothing_is_left_is_an_error_with_the_report(tmp_path):
     made = fill(project(tmp_path), row("a1", reference=None))
 
     with pytest.raises(SemError, match="none of 1 rows can be used"):
-        clean.run(made)
+        clean.clean_store(made)
 
     assert (made.reports / clean.REPORT).exists()
 
@@ -270,7 +270,7 @@ def test_hostile_ids_are_inert_in_the_report(tmp_path):
     ids = ["<script>x</script>", "a|b\n# h", "=1+1", "\x1b[31m", "![x](http://e.org/y)", "`x`"]
     made = fill(project(tmp_path), row("z1"), *(row(f"{n}", reference=None) for n in ids))
 
-    report = clean.run(made).report.read_text()
+    report = clean.clean_store(made).report.read_text()
 
     assert "<script" not in report
     assert "\x1b" not in report
@@ -284,7 +284,7 @@ def shop(tmp_path_factory):
     bad = [row(f"x{n}", reference=None) for n in range(5)]
     bad.append(row("x9", input_text=row("a1").input_text))
     made = fill(project(tmp_path_factory.mktemp("shop")), *shops(20, 7), *bad)
-    clean.run(made)
+    clean.clean_store(made)
     return made, result(made)
 
 
@@ -299,7 +299,7 @@ def test_the_result_does_not_depend_on_the_number_of_workers(shop, workers):
     made, undisturbed = shop
     (made.configs / "dataset.yaml").write_text(f"clean: {{workers: {workers}}}")
 
-    clean.run(made)
+    clean.clean_store(made)
 
     (made.configs / "dataset.yaml").write_text("")
     changed = {n for n, content in result(made).items() if content != undisturbed[n]}
@@ -325,9 +325,9 @@ def test_a_killed_run_is_repeated_with_the_same_bytes(shop):
             running.stdout.readline()
             time.sleep(chance.uniform(0.05, 0.9))
             os.kill(running.pid, signal.SIGKILL)
-        assert clean.facts(made)["rows"] == len(list(clean.examples(made)))
+        assert clean.read_clean_facts(made)["rows"] == len(list(clean.read_clean_examples(made)))
 
-    clean.run(made)
+    clean.clean_store(made)
 
     assert result(made) == undisturbed
     assert not list(made.processed.glob(".tmp-*"))
@@ -339,12 +339,12 @@ def test_a_full_disk_keeps_the_old_result(shop):
     resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, limits[1]))
     try:
         with pytest.raises(OSError, match=r"cannot be written|File too large"):
-            clean.run(made)
+            clean.clean_store(made)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
     assert result(made) == undisturbed
-    clean.run(made)
+    clean.clean_store(made)
     assert result(made) == undisturbed
 
 
@@ -353,15 +353,15 @@ def test_a_result_that_was_edited_is_not_used(shop):
     (made.processed / clean.NAME).write_bytes(undisturbed[clean.NAME][:-100])
 
     with pytest.raises(SemError, match=r"clean\.json says"):
-        clean.facts(made)
+        clean.read_clean_facts(made)
 
-    clean.run(made)
+    clean.clean_store(made)
     assert result(made) == undisturbed
 
 
 def test_cleaning_without_a_store_says_what_to_do(tmp_path):
     with pytest.raises(SemError, match="no such store") as caught:
-        clean.run(project(tmp_path))
+        clean.clean_store(project(tmp_path))
 
     assert "fab dataset.import" in caught.value.hint
 
@@ -381,6 +381,6 @@ def test_a_setting_that_would_do_nothing_is_an_error(tmp_path, settings_, messag
     made = fill(project(tmp_path, f"clean: {settings_}\n"), row("a1"))
 
     with pytest.raises(SemError) as caught:
-        clean.run(made)
+        clean.clean_store(made)
 
     assert message in caught.value.message

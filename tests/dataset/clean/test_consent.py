@@ -59,7 +59,7 @@ def test_cleaning_rejects_counts_and_keeps_one_spelling(tmp_path: Path) -> None:
     }
     made = fill(project(tmp_path), *(row(n, metadata=json.dumps(m)) for n, m in metas.items()))
 
-    done = clean.run(made, clean.How(today=TODAY))
+    done = clean.clean_store(made, clean.How(today=TODAY))
 
     assert done.tally.reasons == {"consent_denied": 1, "consent_expired": 1}
     kept = {one["id"]: one["meta"] for one in read(done.path)}
@@ -77,7 +77,7 @@ def test_a_policy_is_read_from_dataset_yaml(tmp_path: Path) -> None:
     made = project(tmp_path, "clean:\n  consent: {require: granted, licenses: [cc-by-4.0]}\n")
     fill(made, row("a1"), row("b1", metadata='{"consent": "granted", "license": "CC-BY-4.0"}'))
 
-    done = clean.run(made, clean.How(today=TODAY))
+    done = clean.clean_store(made, clean.How(today=TODAY))
 
     assert done.tally.reasons == {"consent_missing": 1}
 
@@ -86,4 +86,4 @@ def test_an_unknown_word_in_the_policy_names_its_place(tmp_path: Path) -> None:
     made = fill(project(tmp_path, "clean:\n  consent: {require: always}\n"), row("a1"))
 
     with pytest.raises(SemError, match=r"clean\.consent\.require"):
-        clean.run(made, clean.How(today=TODAY))
+        clean.clean_store(made, clean.How(today=TODAY))

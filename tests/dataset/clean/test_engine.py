@@ -31,7 +31,7 @@ def shop(tmp_path):
 
 
 def hashes(made) -> dict[str, str]:
-    return {name: files.sha256(made.processed / name) for name in RESULT}
+    return {name: files.sha256_file(made.processed / name) for name in RESULT}
 
 
 def script(made, *words: str) -> subprocess.Popen[bytes]:
@@ -69,7 +69,7 @@ def kill_one_worker(pid: int, killed: list[int], done: threading.Event) -> None:
 @pytest.mark.slow
 @needs_ray
 def test_ray_gives_the_same_bytes_also_with_a_worker_killed(shop):
-    clean.run(shop)
+    clean.clean_store(shop)
     local = hashes(shop)
     for name in RESULT:
         (shop.processed / name).unlink()
@@ -113,7 +113,7 @@ def test_a_cluster_that_is_not_there_is_one_clear_line(shop):
 def test_small_rows_travel_together_and_large_ones_alone(lengths, sizes):
     rows = [row(f"a{n}", input_text="x" * length) for n, length in enumerate(lengths)]
 
-    made = list(engine.batches(rows, chars=100, rows=32))
+    made = list(engine.row_batches(rows, chars=100, rows=32))
 
     assert [len(batch) for batch in made] == sizes
     assert [one for batch in made for one in batch] == rows
@@ -126,7 +126,7 @@ def test_a_batch_that_kills_its_worker_costs_the_row_that_did_it_alone(tmp_path)
     fill(made, slow)
 
     began = time.monotonic()
-    done = clean.run(made)
+    done = clean.clean_store(made)
 
     assert done.tally.kept == 6
     assert sum(done.tally.reasons.values()) == 1
@@ -138,4 +138,4 @@ def test_a_setting_that_counts_tokens_needs_the_tokenizer(tmp_path):
     made = fill(project(tmp_path, "clean: {default: {max_tokens: 100}}\n"), *shops(2))
 
     with pytest.raises(SemError, match="max_tokens needs the base model's tokenizer"):
-        clean.run(made)
+        clean.clean_store(made)

@@ -13,7 +13,7 @@ PAGE = "<html><body><h1>Mug</h1><p>Price $4.50</p><p>blue</p><p>round</p></body>
 
 
 def judged(reference, page=PAGE, made="Mug\nPrice $4.50", closed=(), **options):
-    return evidence.judge(reference, page, made, TaskOptions(**options), frozenset(closed))
+    return evidence.find_evidence(reference, page, made, TaskOptions(**options), frozenset(closed))
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_a_required_value_cannot_be_nulled(tmp_path):
     settings = "clean: {default: {ungrounded: 'null'}}\n"
     made = fill(project(tmp_path, settings), row("a1"), bad)
 
-    done = clean.run(made)
+    done = clean.clean_store(made)
 
     assert done.tally.reasons == {"evidence_lost": 1}
     assert done.tally.kept == 1
@@ -84,7 +84,7 @@ def test_a_budget_in_tokens_holds_and_keeps_what_tells_most(tmp_path, tokenizer,
     settings = f"clean: {{default: {{max_tokens: {limit}}}}}\n"
     made = fill(project(tmp_path, settings), row("a1", input_text=page))
 
-    clean.run(made, clean.How(tokenizer=tokenizer))
+    clean.clean_store(made, clean.How(tokenizer=tokenizer))
 
     [one] = read(made.processed / clean.NAME)
     assert tokens.counter(tokenizer)(one["input_text"]) <= limit
@@ -105,7 +105,7 @@ def test_a_page_type_may_have_its_own_budget(tmp_path, tokenizer):
     ]  # fmt: skip
     made = fill(project(tmp_path, settings, io_schema=SPEC["io_schema"]), *rows)
 
-    clean.run(made, clean.How(tokenizer=tokenizer))
+    clean.clean_store(made, clean.How(tokenizer=tokenizer))
 
     sizes = {r["id"]: r["meta"]["tokens_after"] for r in read(made.processed / clean.NAME)}
     assert sizes["a1"] <= 60 < sizes["b1"] <= 300
@@ -137,7 +137,7 @@ def test_the_report_advises_prose_where_a_budget_cuts_texts_that_are_asked_for(
         for n in range(3)
     ]  # fmt: skip
 
-    done = clean.run(fill(project(tmp_path, f"clean: {{default: {{{settings}}}}}"), *rows))
+    done = clean.clean_store(fill(project(tmp_path, f"clean: {{default: {{{settings}}}}}"), *rows))
 
     report = done.report.read_text("utf-8")
     assert ("The answers to 3 of 3 pages of product are mostly long texts" in report) is advised
@@ -154,7 +154,7 @@ def test_a_task_may_ask_for_prose_while_another_asks_for_facts(tmp_path):
             project(tmp_path / prose, settings % prose),
             row("a1", input_text=page, reference=json.dumps({"title": BODY, "price": 4.5})),
         )
-        clean.run(made)
+        clean.clean_store(made)
         [cleaned] = read(made.processed / clean.NAME)
         texts[prose] = cleaned["input_text"]
 

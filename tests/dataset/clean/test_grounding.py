@@ -42,12 +42,12 @@ ABSENT = [
 
 @pytest.mark.parametrize(("value", "text"), FOUND)
 def test_a_value_that_is_there_is_found(value, text):
-    assert grounding.found(value, Text(text))
+    assert grounding.is_grounded(value, Text(text))
 
 
 @pytest.mark.parametrize(("value", "text"), ABSENT)
 def test_a_value_that_is_not_there_is_not_found(value, text):
-    assert not grounding.found(value, Text(text))
+    assert not grounding.is_grounded(value, Text(text))
 
 
 def test_code_is_no_evidence_but_linked_data_and_attributes_are():
@@ -55,19 +55,19 @@ def test_code_is_no_evidence_but_linked_data_and_attributes_are():
         "<script src=app.90.js>var x = 91</script><style>.a{width:92px}</style><!-- 93 -->"
         "<script type='application/ld+json'>{\"price\": 94}</script><p data-x=95>96"
     )
-    text = grounding.of_page(page)
+    text = grounding.groundable_text(page)
 
-    assert [n for n in range(90, 97) if grounding.found(n, text)] == [94, 95, 96]
+    assert [n for n in range(90, 97) if grounding.is_grounded(n, text)] == [94, 95, 96]
 
 
 def test_words_cut_by_tags_are_found_in_a_page():
-    assert grounding.found("12.99", grounding.of_page("<b>12</b><sup>.99</sup>"))
+    assert grounding.is_grounded("12.99", grounding.groundable_text("<b>12</b><sup>.99</sup>"))
 
 
 def test_only_what_can_be_looked_for_is_a_leaf():
     reference = {"a": None, "b": True, "c": "", "d": ["x", {"e": 1}], "f": 0}
 
-    assert list(grounding.leaves(reference)) == [("d", "x"), ("d", 1), ("f", 0)]
+    assert list(grounding.scalar_leaves(reference)) == [("d", "x"), ("d", 1), ("f", 0)]
 
 
 def test_survival_counts_what_was_there_and_what_is_left():
@@ -78,7 +78,7 @@ def test_survival_counts_what_was_there_and_what_is_left():
 
 @pytest.mark.parametrize("opened", ["<!--", "<script>", "<svg>", "<style>"])
 def test_unclosed_code_takes_linear_time(opened):
-    assert grounding.of_page("<p>Mug" + opened * 200_000).flat.split()[0] == "p"
+    assert grounding.groundable_text("<p>Mug" + opened * 200_000).flat.split()[0] == "p"
 
 
 @pytest.mark.parametrize(

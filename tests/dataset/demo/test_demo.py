@@ -21,7 +21,7 @@ from sem.dataset.demo.words import speak
 from sem.dataset.store.store import COLUMNS, RawRow
 
 TASKS = {
-    name: taskspec.load(ROOT / "configs" / "demo" / "tasks" / f"{name}.yaml")
+    name: taskspec.load_taskspec(ROOT / "configs" / "demo" / "tasks" / f"{name}.yaml")
     for name in (EXTRACTOR, CLASSIFIER)
 }
 SELECTORS = (
@@ -34,7 +34,7 @@ SELECTORS = (
 
 @cache
 def rows() -> tuple[RawRow, ...]:
-    return tuple(write.rows(TASKS))
+    return tuple(write.demo_rows(TASKS))
 
 
 @cache
@@ -70,8 +70,8 @@ def names_price(text: str, price: float) -> bool:
 
 
 def test_the_same_seed_gives_the_same_rows_and_another_seed_others():
-    first, again = write.rows(TASKS, 7, 120), write.rows(TASKS, 7, 120)
-    other = write.rows(TASKS, 8, 120)
+    first, again = write.demo_rows(TASKS, 7, 120), write.demo_rows(TASKS, 7, 120)
+    other = write.demo_rows(TASKS, 8, 120)
     assert first == again
     assert [row.id for row in first] == sorted(row.id for row in first)
     assert not {row.input_text for row in first} & {row.input_text for row in other}
@@ -254,7 +254,7 @@ def test_an_unclosed_tag_is_never_that_of_a_hidden_part():
     hidden = '<div style="display:none"><p>old</p></div>'
     page = f"<head></head><body>{hidden}<div><p>new</p></div></body>"
     for seed in range(20):
-        damaged = spoil.unclose(page, seeded.draw(seed))
+        damaged = spoil.unclose(page, seeded.seeded_random(seed))
         assert hidden in damaged
         assert damaged != page
 
@@ -265,9 +265,9 @@ def test_upper_case_tags_leave_scripts_alone():
 
 
 def test_the_store_is_replaced_whole_and_reads_back(tmp_path):
-    store, made = tmp_path / "raw" / "dataset.duckdb", write.rows(TASKS, 3, 40)
-    write.write(store, write.rows(TASKS, 4, 40))
-    write.write(store, made)
+    store, made = tmp_path / "raw" / "dataset.duckdb", write.demo_rows(TASKS, 3, 40)
+    write.write_demo_rows(store, write.demo_rows(TASKS, 4, 40))
+    write.write_demo_rows(store, made)
     with duckdb.connect(str(store), read_only=True) as reader:
         read = reader.execute(f"SELECT {', '.join(COLUMNS)} FROM examples ORDER BY id").fetchall()
         version = reader.execute("SELECT tags FROM duckdb_databases() WHERE NOT internal")
@@ -277,10 +277,10 @@ def test_the_store_is_replaced_whole_and_reads_back(tmp_path):
 
 
 def test_a_failed_write_leaves_the_old_store_and_no_remains(tmp_path):
-    store, made = tmp_path / "dataset.duckdb", write.rows(TASKS, 3, 40)
-    write.write(store, made)
+    store, made = tmp_path / "dataset.duckdb", write.demo_rows(TASKS, 3, 40)
+    write.write_demo_rows(store, made)
     before = store.read_bytes()
     with pytest.raises(SemError, match="other content"):
-        write.write(store, [made[0], replace(made[1], id=made[0].id)])
+        write.write_demo_rows(store, [made[0], replace(made[1], id=made[0].id)])
     assert store.read_bytes() == before
     assert not list(tmp_path.glob(".tmp-*"))

@@ -281,13 +281,13 @@ def test_evidence_of_real_pages_survives(shared):
         for number, row in enumerate(opened.rows()):
             if number % 16 == 0:
                 page = row.input_text[row.input_text.index("<") :]
-                made, whole = markup.simplify(page), grounding.of_page(page)
+                made, whole = markup.simplify(page), grounding.groundable_text(page)
                 left = grounding.Text(made.text)
                 raw, clean = raw + len(page), clean + len(made.text)
                 for value in evidence(row):
-                    there = grounding.found(value, whole)
+                    there = grounding.is_grounded(value, whole)
                     before += there
-                    kept += there and grounding.found(value, left)
+                    kept += there and grounding.is_grounded(value, left)
 
     assert before > 300
     assert kept >= 0.98 * before  # 61 pages; benchmarks/clean.py measures all
@@ -297,6 +297,6 @@ def test_evidence_of_real_pages_survives(shared):
 def evidence(row: store.RawRow) -> list[object]:
     from sem.core import jsonio
 
-    where = jsonio.loads(row.metadata)["evidence"]
-    leaves = grounding.leaves(jsonio.loads(row.reference))
+    where = jsonio.parse_json(row.metadata)["evidence"]
+    leaves = grounding.scalar_leaves(jsonio.parse_json(row.reference))
     return [v for slot, v in leaves if where.get(slot) in ("visible", "attr")]

@@ -40,7 +40,7 @@ PAIRS = {
 
 
 def fit(lines: list[Line], limit: int, options: TaskOptions = OPTIONS) -> prune.Fitted:
-    return prune.fit(lines, (Budget(limit),), options)
+    return prune.prune_lines(lines, (Budget(limit),), options)
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -61,8 +61,8 @@ def points_everywhere(line: Line) -> float:
 def test_cards_that_repeat_without_end_are_worth_less_and_less():
     cards = [Line("text", (f"Card {n:03}",), shape="div.card") for n in range(40)]
 
-    points = prune.scores(cards, [card.render() for card in cards])
-    few = prune.scores(cards[:5], [card.render() for card in cards[:5]])
+    points = prune.line_scores(cards, [card.render() for card in cards])
+    few = prune.line_scores(cards[:5], [card.render() for card in cards[:5]])
 
     assert few[2] > points[2] > points[39]
 
@@ -138,7 +138,9 @@ def test_over_its_budget_a_page_keeps_three_images():
 def test_two_budgets_hold_at_once():
     lines = [Line("text", (f"line {n:03}",)) for n in range(50)]
 
-    made = prune.fit(lines, (Budget(200), Budget(12, lambda text: len(text.split()))), OPTIONS)
+    made = prune.prune_lines(
+        lines, (Budget(200), Budget(12, lambda text: len(text.split()))), OPTIONS
+    )
 
     assert len(made.texts) == 4
     assert made.report == {"over_budget": 1, "pruned_lines": 46, "cut_lines": 0}
@@ -151,10 +153,10 @@ def test_evidence_of_real_pages_survives_a_small_budget(shared):
             page = row.input_text[row.input_text.index("<") :]
             whole = grounding.Text(markup.simplify(page).text)
             left = grounding.Text(markup.simplify(page, budget=3_000).text)
-            for _, value in grounding.leaves(jsonio.loads(row.reference)):
-                there = grounding.found(value, whole)
+            for _, value in grounding.scalar_leaves(jsonio.parse_json(row.reference)):
+                there = grounding.is_grounded(value, whole)
                 before += there
-                kept += there and grounding.found(value, left)
+                kept += there and grounding.is_grounded(value, left)
 
     assert before > 300
     assert kept >= 0.92 * before  # 61 pages; benchmarks/pruning.py measures all

@@ -106,15 +106,15 @@ def test_no_spelling_adds_digits_to_a_number(tag, number, raised):
 def test_the_page_holds_the_price_that_its_elements_spell():
     # The reference 173.34 counted as invented, and 17334 as grounded.
     for source in ("173<sup>34</sup> Lei", '<i>173</i><i class="cents">34</i>'):
-        page = grounding.of_page(f"<p>{source}</p>")
+        page = grounding.groundable_text(f"<p>{source}</p>")
 
-        assert grounding.found(173.34, page)
+        assert grounding.is_grounded(173.34, page)
 
 
 def test_small_digits_do_not_make_another_number():
     # NFKC reads 12.99¹ as 12.991 and 1½ as 11⁄2.
     text = grounding.Text("12.99¹ € for 1½ pieces")
 
-    assert grounding.found(12.99, text)
-    assert not grounding.found(12.991, text)
-    assert not grounding.found(11, text)
+    assert grounding.is_grounded(12.99, text)
+    assert not grounding.is_grounded(12.991, text)
+    assert not grounding.is_grounded(11, text)

@@ -18,7 +18,7 @@ NAME = "llm_training_chunk_1"
 @pytest.fixture
 def inner(tmp_path) -> bytes:
     path = tmp_path / "made.duckdb"
-    store.append(path, [row("a1")])
+    store.append_store_rows(path, [row("a1")])
     return path.read_bytes()
 
 

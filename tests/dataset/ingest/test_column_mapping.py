@@ -57,7 +57,7 @@ def test_columns_are_mapped_in_every_kind_of_file(tmp_path, name):
     made = project(tmp_path)
     KINDS[name](tmp_path / name)
 
-    done = importers.run(made, tmp_path / name, Options(task="product", columns=COLUMNS))
+    done = importers.import_file(made, tmp_path / name, Options(task="product", columns=COLUMNS))
 
     assert not done.notes  # what is mapped is not called unread
     with store.reading(made.store) as opened:
@@ -88,7 +88,7 @@ def test_a_column_that_is_not_there_stops_the_import(tmp_path, name, columns, me
     KINDS[name](tmp_path / name)
 
     with pytest.raises(SemError) as caught:
-        importers.run(made, tmp_path / name, Options(task="product", columns=columns))
+        importers.import_file(made, tmp_path / name, Options(task="product", columns=columns))
 
     assert caught.value.message == f"{tmp_path / name}: {message}"
     assert caught.value.hint == hint
@@ -106,14 +106,14 @@ def test_a_column_that_is_not_there_stops_the_import(tmp_path, name, columns, me
 )
 def test_a_mapping_that_says_nothing_is_refused(pairs, message):
     with pytest.raises(SemError) as caught:
-        column_mapping.parse(pairs)
+        column_mapping.parse_column_pairs(pairs)
 
     assert caught.value.message == message
     assert caught.value.hint
 
 
 def test_older_names_of_ours_are_taken_too():
-    assert column_mapping.parse(["prompt_text=a", "response=b", "meta.shop=c=d"]) == {
+    assert column_mapping.parse_column_pairs(["prompt_text=a", "response=b", "meta.shop=c=d"]) == {
         "prompt_text": "a",
         "response": "b",
         "meta.shop": "c=d",

@@ -15,7 +15,7 @@ def read(path, data: bytes):
     path.write_bytes(data)
     refused, notes = [], Counter()
     told = Told(lambda where, reason: refused.append((where, reason)), lambda t: notes.update([t]))
-    return list(csv_dialects.rows(path, told)), refused, notes
+    return list(csv_dialects.read_csv_rows(path, told)), refused, notes
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "cp1252"])

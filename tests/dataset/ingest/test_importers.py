@@ -56,7 +56,7 @@ def as_csv(path: Path) -> None:
 
 
 def as_duckdb(path: Path) -> None:
-    store.append(path, ROWS)
+    store.append_store_rows(path, ROWS)
 
 
 def as_parquet(path: Path) -> None:
@@ -94,7 +94,7 @@ def test_every_kind_of_file_gives_the_same_rows(tmp_path, name):
     made = project(tmp_path)
     KINDS[name](tmp_path / name)
 
-    result = importers.run(made, tmp_path / name, Options())
+    result = importers.import_file(made, tmp_path / name, Options())
 
     assert (result.read, result.stored.added) == (9, 9)
     assert without_order(stored(made)) == without_order(ROWS)
@@ -106,8 +106,8 @@ def test_rows_without_ids_get_the_hash_of_their_content(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text("".join(json.dumps(one) + "\n" for one in lines))
 
-    first = importers.run(made, path, Options(task="product"))
-    again = importers.run(made, path, Options(task="product"))
+    first = importers.import_file(made, path, Options(task="product"))
+    again = importers.import_file(made, path, Options(task="product"))
 
     assert (first.stored.added, again.stored.already_there) == (9, 9)
     assert {one.task for one in stored(made)} == {"product"}
@@ -116,9 +116,11 @@ def test_rows_without_ids_get_the_hash_of_their_content(tmp_path):
 def test_rows_are_chosen_and_renamed(tmp_path):
     made = project(tmp_path)
     source = tmp_path / "a.duckdb"
-    store.append(source, [row("a1", task="old"), row("b1", task="old"), row("c1", task="other")])
+    store.append_store_rows(
+        source, [row("a1", task="old"), row("b1", task="old"), row("c1", task="other")]
+    )
 
-    result = importers.run(
+    result = importers.import_file(
         made, source, Options(only=("old",), rename={"old": "product"}, limit=1)
     )
 
@@ -133,7 +135,7 @@ def test_rows_that_cannot_be_one_are_counted_with_their_line(tmp_path):
     nan = b'{"id": "n", "task": "product", "input_text": "x", "output_json": NaN}'
     path.write_bytes(b"\n".join([good, b"{", b"[1]", b"\xff", nan, b'{"id": "e", "task": "t"}']))
 
-    result = importers.run(made, path, Options())
+    result = importers.import_file(made, path, Options())
 
     reasons = [(one["row"], one["reason"].split(":")[0]) for one in read(result.report)]
     assert result.stored.added == 1
@@ -151,7 +153,7 @@ def test_a_truncated_answer_is_imported_for_cleaning_to_reject(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps({"task": "product", "prompt": "x", "response": '{"a": 1'}))
 
-    importers.run(made, path, Options())
+    importers.import_file(made, path, Options())
 
     assert stored(made)[0].reference == '"{\\"a\\": 1"'
 
@@ -168,7 +170,7 @@ def test_raw_pages_as_bytes_are_decoded(tmp_path):
         )
         connection.execute(f"COPY t TO '{path}' (FORMAT parquet)")
 
-    importers.run(made, path, Options())
+    importers.import_file(made, path, Options())
 
     assert "Café" in stored(made)[0].input_text
     assert stored(made)[0].input_text.startswith("URL: http://x.org/1\n\n<meta")
@@ -177,7 +179,7 @@ def test_raw_pages_as_bytes_are_decoded(tmp_path):
 def refused(made, path: Path, **options) -> str:
     before = made.store.read_bytes() if made.store.exists() else b""
     with pytest.raises(SemError) as caught:
-        importers.run(made, path, Options(**options))
+        importers.import_file(made, path, Options(**options))
     after = made.store.read_bytes() if made.store.exists() else b""
     assert after == before
     assert caught.value.hint
@@ -254,7 +256,7 @@ def test_hostile_files_of_others_are_imported_or_refused_never_worse(tmp_path, s
         path = tmp_path / f"{number}.{case['kind']}"
         path.write_bytes(case["bytes"])
         try:
-            importers.run(made, path, Options(task="product", on_conflict="skip"))
+            importers.import_file(made, path, Options(task="product", on_conflict="skip"))
             outcomes["imported"] += 1
         except SemError:
             outcomes["refused"] += 1
@@ -268,7 +270,7 @@ def test_an_empty_file_is_refused_and_makes_no_store(tmp_path):
     path.touch()
 
     with pytest.raises(SemError, match=r"rows\.jsonl: the file is empty"):
-        importers.run(made, path, importers.Options())
+        importers.import_file(made, path, importers.Options())
 
     assert not made.store.exists()
 
@@ -311,8 +313,8 @@ def test_a_store_of_text_columns_reads_as_the_same_rows_in_any_other_file(tmp_pa
         connection.execute(f"COPY examples TO '{other}' (FORMAT parquet)")
     one, two = project(tmp_path / "one"), project(tmp_path / "two")
 
-    first = importers.run(one, source, Options())
-    second = importers.run(two, other, Options())
+    first = importers.import_file(one, source, Options())
+    second = importers.import_file(two, other, Options())
 
     assert first.stored == second.stored
     assert (first.rejects, first.stored.added) == (second.rejects, 12)
@@ -325,6 +327,6 @@ def test_a_row_that_the_store_cannot_hold_is_named(tmp_path):
     rows = [RawRow(f"r{n}", "product", "x", CUT if n == 3 else "{}") for n in range(5)]
 
     with pytest.raises(SemError, match=r"not written: row 'r3'") as caught:
-        store.append(made.store, rows)
+        store.append_store_rows(made.store, rows)
 
     assert caught.value.hint == "the rows from before are all there; correct that row"

@@ -27,7 +27,9 @@ NEEDS_SSHD = pytest.mark.skipif(SSHD is None, reason="no sshd on this machine")
 
 def pulled(made, source, server=None, **options):
     config = str(server.config) if server else None
-    return pull.run(made, str(source), Options(), AT, config, sleep=lambda _: None, **options)
+    return pull.pull_source(
+        made, str(source), Options(), AT, config, sleep=lambda _: None, **options
+    )
 
 
 def ids(path: Path) -> list[str]:
@@ -45,7 +47,7 @@ def server(tmp_path_factory):
 def far(tmp_path):
     """A store of nine rows that stands elsewhere."""
     path = tmp_path / "it's far" / "dataset.duckdb"
-    store.append(path, shops(3))
+    store.append_store_rows(path, shops(3))
     return path
 
 
@@ -257,7 +259,7 @@ def test_a_file_that_is_not_there_is_said(tmp_path, server):
 @NEEDS_SSHD
 def test_a_hostile_path_stays_a_word(tmp_path, server):
     folder = tmp_path / "$(touch canary); `touch canary` 'x' \"y\" & *"
-    store.append(folder / "-n.duckdb", [row("a1")])
+    store.append_store_rows(folder / "-n.duckdb", [row("a1")])
     made = project(tmp_path)
 
     pulled(made, f"far:{folder}/-n.duckdb", server)
@@ -272,25 +274,25 @@ def test_a_hostile_path_stays_a_word(tmp_path, server):
 )
 def test_what_is_no_host_is_refused_before_ssh_starts(source):
     with pytest.raises(SemError, match="is no"):
-        remote_source.parse(source, None)
+        remote_source.parse_source(source, None)
 
 
 def test_a_file_with_a_colon_that_is_there_is_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a:b").write_text("")
 
-    assert remote_source.parse("a:b", None) == (remote_source.Local(), "a:b")
+    assert remote_source.parse_source("a:b", None) == (remote_source.Local(), "a:b")
 
 
 def test_replacing_says_how_many_rows_are_lost_and_forgets_the_chunks(tmp_path, far):
     made = fill(project(tmp_path), row("z1"), row("z2"), row("a0"))
-    capture_feed.run(made, [chunk(tmp_path / "in", "1", "y")], Options(), AT)
+    capture_feed.import_feed(made, [chunk(tmp_path / "in", "1", "y")], Options(), AT)
 
     done = pulled(made, far, replaces=True)
 
     assert done.lost == 3
     assert ids(made.store) == ids(far)
-    assert capture_feed.ledger(made) == []
+    assert capture_feed.read_feed_ledger(made) == []
 
 
 def test_rows_here_stay_unless_replacing_is_asked_for(tmp_path, far):
@@ -313,7 +315,7 @@ def test_a_damaged_source_changes_nothing_here(tmp_path, far):
 
 
 def test_a_copy_from_between_two_checkpoints_is_tried_again(tmp_path, far, monkeypatch):
-    real, written = remote_copy.fetch, []
+    real, written = remote_copy.fetch_source, []
 
     def during(source, facts, path, sleep):
         real(source, facts, path, sleep)
@@ -322,7 +324,7 @@ def test_a_copy_from_between_two_checkpoints_is_tried_again(tmp_path, far, monke
             with duckdb.connect(str(far)) as connection:
                 connection.execute("UPDATE examples SET task = 'other' || task")
 
-    monkeypatch.setattr(remote_copy, "fetch", during)
+    monkeypatch.setattr(remote_copy, "fetch_source", during)
     copied = remote_copy.copy(Source(remote_source.Local(), str(far)), tmp_path, lambda _: None)
 
     assert len(written) == 2
@@ -330,13 +332,13 @@ def test_a_copy_from_between_two_checkpoints_is_tried_again(tmp_path, far, monke
 
 
 def test_a_file_that_never_stands_still_is_refused(tmp_path, far, monkeypatch):
-    real = remote_copy.fetch
+    real = remote_copy.fetch_source
 
     def during(source, facts, path, sleep):
         real(source, facts, path, sleep)
         far.write_bytes(far.read_bytes() + b"x")
 
-    monkeypatch.setattr(remote_copy, "fetch", during)
+    monkeypatch.setattr(remote_copy, "fetch_source", during)
     with pytest.raises(SemError) as caught:
         remote_copy.copy(Source(remote_source.Local(), str(far)), tmp_path, lambda _: None)
 

@@ -93,4 +93,4 @@ def test_a_torn_gzip_is_refused(tmp_path):
 
 def test_values_that_would_not_fit_into_memory_are_refused_before_they_are_made():
     with pytest.raises(ValueError, match="more than 3,000,000 commas and brackets"):
-        jsonio.loads("[" + "{}," * 2_000_000 + "{}]")
+        jsonio.parse_json("[" + "{}," * 2_000_000 + "{}]")

@@ -40,7 +40,7 @@ FOUND = [
 def test_personal_data_is_found_with_its_exact_borders(kind, text, wanted):
     start = text.index(wanted)
 
-    assert pii.find(text, [kind], ("DE", "US")) == [
+    assert pii.find_personal_data(text, [kind], ("DE", "US")) == [
         pii.Span(kind, start, start + len(wanted), wanted)
     ]
 
@@ -69,14 +69,14 @@ INNOCENT = [
 
 @pytest.mark.parametrize("text", INNOCENT)
 def test_prices_dates_articles_and_versions_are_no_personal_data(text):
-    assert pii.find(text, pii.KINDS, ("US", "DE", "GB")) == []
+    assert pii.find_personal_data(text, pii.KINDS, ("US", "DE", "GB")) == []
 
 
 def test_a_national_number_is_read_by_the_country_of_its_page():
     text = "01452 912958"
 
-    assert pii.find(text, ["phone"], ("US",)) == []
-    assert [s.text for s in pii.find(text, ["phone"], ("GB",))] == [text]
+    assert pii.find_personal_data(text, ["phone"], ("US",)) == []
+    assert [s.text for s in pii.find_personal_data(text, ["phone"], ("GB",))] == [text]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ TEXT = "Ann: ann@x.de, Tel. +1 (555) 010-0199 (tel:5550100199). Card 4012-8888-8
 
 
 def test_one_value_has_one_placeholder_in_text_and_reference():
-    made = pii.apply(TEXT, {"mail": "Ann@X.de", "phones": ["5550100199"]}, Pii())
+    made = pii.apply_pii_policy(TEXT, {"mail": "Ann@X.de", "phones": ["5550100199"]}, Pii())
 
     assert made.text == "Ann: [EMAIL_1], Tel. [PHONE_1] (tel:[PHONE_1]). Card [CARD_1]"
     assert made.reference == {"mail": "[EMAIL_1]", "phones": ["[PHONE_1]"]}
@@ -104,7 +104,7 @@ def test_one_value_has_one_placeholder_in_text_and_reference():
 
 
 def test_a_slot_that_is_kept_keeps_its_value_everywhere():
-    made = pii.apply(TEXT, {"phones": ["5550100199"]}, Pii(slots={"phones": "keep"}))
+    made = pii.apply_pii_policy(TEXT, {"phones": ["5550100199"]}, Pii(slots={"phones": "keep"}))
 
     assert "+1 (555) 010-0199 (tel:5550100199)" in made.text
     assert made.reference == {"phones": ["5550100199"]}
@@ -113,17 +113,20 @@ def test_a_slot_that_is_kept_keeps_its_value_everywhere():
 
 
 def test_a_kind_that_rejects_names_itself_as_the_reason():
-    assert pii.apply(TEXT, {}, Pii(card="reject")).reason == "pii_card"
+    assert pii.apply_pii_policy(TEXT, {}, Pii(card="reject")).reason == "pii_card"
 
 
 def test_a_slot_that_rejects_wins_over_one_that_keeps():
     slots = {"a": "keep", "b": "reject"}
 
-    assert pii.apply("x", {"a": "q@x.de", "b": "q@x.de"}, Pii(slots=slots)).reason == "pii_email"
+    assert (
+        pii.apply_pii_policy("x", {"a": "q@x.de", "b": "q@x.de"}, Pii(slots=slots)).reason
+        == "pii_email"
+    )
 
 
 def test_a_slot_that_is_redacted_holds_a_name_by_declaration():
-    made = pii.apply(
+    made = pii.apply_pii_policy(
         "By Jo Smith. Jo Smithson agrees.", {"author": "Jo Smith"}, Pii(slots={"author": "redact"})
     )
 
@@ -135,33 +138,40 @@ def test_slots_inside_objects_and_lists_are_addressed_as_slot_specs_are():
     policy = Pii(slots={"sellers[].phone": "keep", "buyer": "keep"}, email="redact")
     value = {"sellers": [{"phone": "+49 30 901820"}], "buyer": {"mail": "b@x.de"}, "m": "c@x.de"}
 
-    made = pii.apply("+49 30 901820, b@x.de, c@x.de", value, policy)
+    made = pii.apply_pii_policy("+49 30 901820, b@x.de, c@x.de", value, policy)
 
     assert made.text == "+49 30 901820, b@x.de, [EMAIL_1]"
 
 
 def test_an_answer_that_looks_like_a_number_of_a_person_stays():
-    made = pii.apply("Model 1 415-555-2671", {"sku": "415-555-2671"}, Pii())
+    made = pii.apply_pii_policy("Model 1 415-555-2671", {"sku": "415-555-2671"}, Pii())
 
     assert made.text == "Model 1 415-555-2671"
     assert made.counts == {"phone": {"keep": 1}}
 
 
 def test_a_value_that_stands_in_the_reference_alone_follows_its_kind():
-    assert pii.apply("none", {"email": "a@x.de"}, Pii()).reference == {"email": "[EMAIL_1]"}
+    assert pii.apply_pii_policy("none", {"email": "a@x.de"}, Pii()).reference == {
+        "email": "[EMAIL_1]"
+    }
 
 
 def test_a_number_cannot_hold_a_placeholder_so_the_row_is_refused():
-    assert pii.apply("x", {"phone": 5550100199}, Pii()).reason == "pii_not_text"
-    assert pii.apply("x", {"phone": 5550100199}, Pii(slots={"phone": "keep"})).reason is None
+    assert pii.apply_pii_policy("x", {"phone": 5550100199}, Pii()).reason == "pii_not_text"
+    assert (
+        pii.apply_pii_policy("x", {"phone": 5550100199}, Pii(slots={"phone": "keep"})).reason
+        is None
+    )
 
 
 def test_placeholders_that_are_there_already_do_not_clash():
-    assert pii.apply("[EMAIL_3] a@x.de", {}, Pii()).text == "[EMAIL_3] [EMAIL_4]"
+    assert pii.apply_pii_policy("[EMAIL_3] a@x.de", {}, Pii()).text == "[EMAIL_3] [EMAIL_4]"
 
 
 def test_what_else_belongs_to_the_row_has_the_same_placeholders():
-    made = pii.apply("a@x.de b@x.de", {"m": "b@x.de"}, Pii(), also=[{"m": "a@x.de"}, "c@x.de"])
+    made = pii.apply_pii_policy(
+        "a@x.de b@x.de", {"m": "b@x.de"}, Pii(), also=[{"m": "a@x.de"}, "c@x.de"]
+    )
 
     assert made.also == [{"m": "[EMAIL_1]"}, "[EMAIL_3]"]
     assert made.reference == {"m": "[EMAIL_2]"}
@@ -170,9 +180,9 @@ def test_what_else_belongs_to_the_row_has_the_same_placeholders():
 def test_the_country_of_a_page_is_told_by_its_address_or_its_language():
     text, policy = "Ruf 030 1234567", Pii()
 
-    assert pii.apply(text, {}, policy, {"language": "de"}).text == "Ruf [PHONE_1]"
-    assert pii.apply(text, {}, policy, {"url": "https://x.de/"}).text == "Ruf [PHONE_1]"
-    assert pii.apply(text, {}, policy, {"url": None, "language": "pl"}).text == text
+    assert pii.apply_pii_policy(text, {}, policy, {"language": "de"}).text == "Ruf [PHONE_1]"
+    assert pii.apply_pii_policy(text, {}, policy, {"url": "https://x.de/"}).text == "Ruf [PHONE_1]"
+    assert pii.apply_pii_policy(text, {}, policy, {"url": None, "language": "pl"}).text == text
 
 
 SCHEMA = {
@@ -185,22 +195,22 @@ SCHEMA = {
 
 
 def test_a_slot_that_no_task_has_names_the_nearest():
-    pii.check(
+    pii.check_pii_policy(
         Pii(slots={"phones": "keep", "seller.mail": "keep", "seller": "redact"}), [SCHEMA], "x"
     )
-    pii.check(Pii(slots={"anything": "keep"}), [{"type": "object"}], "x")
+    pii.check_pii_policy(Pii(slots={"anything": "keep"}), [{"type": "object"}], "x")
 
     with pytest.raises(SemError) as caught:
-        pii.check(Pii(slots={"phone": "keep"}), [SCHEMA], "dataset.yaml")
+        pii.check_pii_policy(Pii(slots={"phone": "keep"}), [SCHEMA], "dataset.yaml")
     assert caught.value.message == "dataset.yaml: pii.slots: no slot 'phone'"
     assert caught.value.hint == "did you mean 'phones'?"
 
 
 def test_a_region_is_a_country():
-    pii.check(Pii(regions=("DE", "US")), [SCHEMA], "x")
+    pii.check_pii_policy(Pii(regions=("DE", "US")), [SCHEMA], "x")
 
     with pytest.raises(SemError) as caught:
-        pii.check(Pii(regions=("UK",)), [SCHEMA], "dataset.yaml")
+        pii.check_pii_policy(Pii(regions=("UK",)), [SCHEMA], "dataset.yaml")
     assert caught.value.message == (
         "dataset.yaml: pii.regions: 'UK' is no country with telephone numbers"
     )
@@ -209,14 +219,16 @@ def test_a_region_is_a_country():
 def test_where_everything_is_kept_nothing_is_looked_for():
     keep = Pii(**dict.fromkeys(pii.KINDS, "keep"))
 
-    assert pii.apply(TEXT, {"a": "ann@x.de"}, keep) == pii.Applied(TEXT, {"a": "ann@x.de"}, {})
+    assert pii.apply_pii_policy(TEXT, {"a": "ann@x.de"}, keep) == pii.Applied(
+        TEXT, {"a": "ann@x.de"}, {}
+    )
 
 
 def test_a_number_that_another_one_hid_is_found_once_that_is_out_of_its_way():
     # One run of digits: only the second was found, and the first stayed in the text.
     text = "Tel.: 030 / 1234567 (415) 555-2671 x123"
 
-    assert [s.text for s in pii.find(text, ["phone"], ("DE", "US"))] == [
+    assert [s.text for s in pii.find_personal_data(text, ["phone"], ("DE", "US"))] == [
         "030 / 1234567",
         "(415) 555-2671 x123",
     ]
@@ -226,7 +238,7 @@ def test_the_start_of_a_longer_number_is_no_id():
     # The look-around ended in the middle of the number, and its first nine digits were an SSN.
     text = "SSN [NATIONAL_ID_1] Tel.: 030 / 1234567 4006381333931 4012345678901"
 
-    assert pii.find(text, ["national_id"]) == []
+    assert pii.find_personal_data(text, ["national_id"]) == []
 
 
 PIECES = st.sampled_from(
@@ -244,12 +256,12 @@ def test_twice_is_the_same_as_once_and_nothing_found_is_left(pieces, is_named):
         name="redact" if is_named else "keep", slots={"author": "redact"}, regions=("DE", "US")
     )
     reference = {"author": "Jo Smith", "text": " ".join(pieces[:2])}
-    once = pii.apply(" ".join(pieces), reference, policy)
-    twice = pii.apply(once.text, once.reference, policy)
+    once = pii.apply_pii_policy(" ".join(pieces), reference, policy)
+    twice = pii.apply_pii_policy(once.text, once.reference, policy)
 
     assert (twice.text, twice.reference) == (once.text, once.reference)
     kinds = [kind for kind in pii.KINDS if getattr(policy, kind) == "redact"]
-    left = pii.find(once.text, kinds, ("DE", "US"))
+    left = pii.find_personal_data(once.text, kinds, ("DE", "US"))
     assert sum(n.get("keep", 0) for n in once.counts.values()) >= len(left)
 
 
@@ -283,7 +295,7 @@ def test_twice_the_hostile_text_takes_about_twice_the_time(name):
         for _ in range(3):
             pii_phones._is_valid.cache_clear()
             began = time.process_time()
-            pii.find(text, pii.KINDS, ("US", "DE"))
+            pii.find_personal_data(text, pii.KINDS, ("US", "DE"))
             best.append(time.process_time() - began)
         return min(best)
 
@@ -300,9 +312,9 @@ def test_libphonenumber_is_asked_about_few_of_a_million_digits(monkeypatch):
     rng = random.Random(3)
     prices = " ".join(f"{rng.randrange(1, 999)}.{rng.randrange(100):02}" for _ in range(150_000))
 
-    pii.find("7" * 1_000_000, ["phone"], ("US", "DE"))
+    pii.find_personal_data("7" * 1_000_000, ["phone"], ("US", "DE"))
     assert asked == []
-    pii.find(prices, ["phone"], ("US", "DE"))
+    pii.find_personal_data(prices, ["phone"], ("US", "DE"))
     assert len(asked) < 100
 
 
@@ -313,8 +325,8 @@ def test_naughty_strings_and_injections_pass_unharmed(shared):
     for file in ("naughty_strings", "prompt_injection"):
         lines = (shared / "data" / "hostile" / f"{file}.jsonl").read_text("utf-8").splitlines()
         for row in map(json.loads, lines):
-            made = pii.apply(row["text"], {"a": [row["text"]]}, Pii(regions=("US",)))
-            spans = pii.find(row["text"], REDACTED, ("US",))
+            made = pii.apply_pii_policy(row["text"], {"a": [row["text"]]}, Pii(regions=("US",)))
+            spans = pii.find_personal_data(row["text"], REDACTED, ("US",))
             assert (made.text == row["text"]) == (not spans)
             assert made.reference == {"a": [made.text]}
 
@@ -324,7 +336,10 @@ def test_recall_on_real_contact_pages_is_what_the_target_asks(shared):
     wanted = found = 0
     for row in map(json.loads, path.read_text("utf-8").splitlines()):
         regions = pii.regions(row["language"], row["url"])
-        digits = [re.sub(r"\D", "", s.text) for s in pii.find(row["text"], ["phone"], regions)]
+        digits = [
+            re.sub(r"\D", "", s.text)
+            for s in pii.find_personal_data(row["text"], ["phone"], regions)
+        ]
         for value in row["pii_values"].get("phones", []):
             if value in row["text"]:
                 wanted += 1
@@ -367,13 +382,13 @@ AD = f"https://ad.example/c?aid=1&{'x' * 300}&cid=4111111111111111"
     ],
 )
 def test_numbers_that_are_personal_are_told_from_others(text, wanted):
-    assert [span.text for span in pii.find(text, ("phone", "card"), US)] == wanted
+    assert [span.text for span in pii.find_personal_data(text, ("phone", "card"), US)] == wanted
 
 
 def test_an_answer_inside_a_longer_number_is_not_redacted():
     # The postcode that the model shall answer went with its extension, taken for a fax.
     text = "Fax: 80112-5816"
 
-    made = pii.apply(text, {"zip": "80112"}, Pii(phone="redact"))
+    made = pii.apply_pii_policy(text, {"zip": "80112"}, Pii(phone="redact"))
 
     assert made.text == text

@@ -83,7 +83,7 @@ def real(shared) -> list[RawRow]:
 
 def project(root: Path) -> Project:
     shutil.copytree(ROOT / "configs" / "pages" / "tasks", root / "configs" / "pages" / "tasks")
-    files.write(root / "configs" / "pages" / "dataset.yaml", SETTINGS)
+    files.write_file(root / "configs" / "pages" / "dataset.yaml", SETTINGS)
     return Project("pages", root)
 
 
@@ -109,17 +109,17 @@ def has_body(row: RawRow) -> bool:
 def test_every_planted_defect_is_handled_and_every_clean_row_survives(real, tmp_path):
     # Clean is what cleans alone under the same settings: it depends on no planted row.
     alone = project(tmp_path / "alone")
-    store.append(alone.store, real)
-    clean.run(alone)
+    store.append_store_rows(alone.store, real)
+    clean.clean_store(alone)
     kept = {row["id"]: row for row in read(alone.processed / clean.NAME)}
     good = sorted((row for row in real if row.id in kept), key=lambda row: row.task, reverse=True)
     good, spare = good[:CLEAN], good[CLEAN:]
     bad = planted(good, spare)
     assert (len(good), len(bad)) == (CLEAN, EACH * len(DEFECTS)) == (230, 120)
     mixed = project(tmp_path / "mixed")
-    store.append(mixed.store, [*good, *(row for _, row in bad)])
+    store.append_store_rows(mixed.store, [*good, *(row for _, row in bad)])
 
-    done = clean.run(mixed)
+    done = clean.clean_store(mixed)
 
     after = {row["id"]: row for row in read(mixed.processed / clean.NAME)}
     refused = {row["id"]: row["reason"] for row in read(mixed.processed / clean.REJECTS)}

@@ -30,7 +30,7 @@ def certified(tmp_path, train, val, test):
     paths = {}
     for part, rows in (("train", train), ("val", val), ("test", test)):
         paths[part] = tmp_path / f"{part}.jsonl"
-        paths[part].write_text("".join(jsonio.dumps(r) + "\n" for r in rows), "utf-8")
+        paths[part].write_text("".join(jsonio.canonical_json(r) + "\n" for r in rows), "utf-8")
     return certificate.certify(paths, 0.8, tmp_path)
 
 
@@ -100,8 +100,8 @@ def test_what_is_refused_names_the_pair_and_the_setting(tmp_path):
     made = certified(tmp_path, [one("x", source_id="d")], [], [one("z", source_id="d")])
 
     with pytest.raises(SemError, match="train∩test share a source document: 1 times, as 'x' and"):
-        certificate.enforce(made, Leaks(source="refuse"))
-    certificate.enforce(made, Leaks(source="report"))
+        certificate.enforce_certificate(made, Leaks(source="refuse"))
+    certificate.enforce_certificate(made, Leaks(source="report"))
 
 
 def shop(tmp_path, leaks: str):
@@ -114,7 +114,7 @@ def shop(tmp_path, leaks: str):
         rows.append(row(f"{chr(97 + n)}1", input_text=page))
     settings_ = f"split: {{leaks: {{near: {leaks}}}}}\n"
     made = fill(project(tmp_path, settings_), *rows)
-    clean.run(made)
+    clean.clean_store(made)
     return made
 
 
@@ -124,7 +124,7 @@ def test_near_duplicates_are_marked_and_move_together(tmp_path):
         "b1"
     ] == "a1"
 
-    frozen, _ = snapshot.freeze(made, AT)
+    frozen, _ = snapshot.freeze_snapshot(made, AT)
 
     part_of = {e.id: part for part in frozen.counts for e in frozen.examples(part)}
     assert part_of["a1"] == part_of["b1"]
@@ -142,9 +142,9 @@ def recut(made, seed: int):
     changed = json.loads(spec.read_text()) | {"eval_split": {"strategy": "random", "seed": seed}}
     spec.write_text(json.dumps(changed))
     made = type(made)(made.sem, made.root)
-    clean.run(made)
+    clean.clean_store(made)
     try:
-        snapshot.freeze(made, AT)
+        snapshot.freeze_snapshot(made, AT)
     except SemError as error:
         return made, error.message
     return made, ""
@@ -161,7 +161,9 @@ def test_a_refused_leak_leaves_no_snapshot(tmp_path):
     assert "share near-duplicates: 1 times, as 'a1' and 'b1'" in said
     left = sorted(path.name for path in made.processed.glob("*.v*.jsonl"))
     assert left == sorted(
-        f"{part}.v{n}.jsonl" for part in ("train", "val", "test") for n in snapshot.versions(made)
+        f"{part}.v{n}.jsonl"
+        for part in ("train", "val", "test")
+        for n in snapshot.snapshot_versions(made)
     )
     assert not list(made.processed.glob(".tmp-*"))
 
@@ -190,7 +192,7 @@ def test_nothing_that_is_repaired_straddles_a_cut(tmp_path_factory, rows, seed):
         for n, (shop, source, copy) in enumerate(rows)
     ]  # fmt: skip
     try:
-        cut = splits.cut(
+        cut = splits.cut_splits(
             [splits.item(e, Split()) for e in examples],
             EvalSplit("random", 0.6, 0.2, 0.2, seed),
         )
@@ -200,6 +202,6 @@ def test_nothing_that_is_repaired_straddles_a_cut(tmp_path_factory, rows, seed):
     for kind in ("domain", "source", "exact"):
         parts: dict[str, set[str]] = {}
         for e in examples:
-            if key := leak_links.keys(e).get(kind):
+            if key := leak_links.leak_keys(e).get(kind):
                 parts.setdefault(key, set()).add(part_of[e.id])
         assert all(len(there) == 1 for there in parts.values()), kind

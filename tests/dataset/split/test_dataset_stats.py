@@ -33,15 +33,15 @@ def frozen(tmp_path):
         row("k1", reference=json.dumps({"title": "Teapot", "price": 4.5})),
         row("l1", reference='"{"'),
     )
-    clean.run(made)
-    snapshot.freeze(made, datetime(2026, 1, 1, tzinfo=UTC))
+    clean.clean_store(made)
+    snapshot.freeze_snapshot(made, datetime(2026, 1, 1, tzinfo=UTC))
     return made
 
 
 @pytest.fixture(scope="module")
 def gathered(tmp_path_factory):
     made = frozen(tmp_path_factory.mktemp("stats"))
-    return made, dataset_stats.gather(made, None, lengths)
+    return made, dataset_stats.gather_dataset_stats(made, None, lengths)
 
 
 def test_a_label_that_is_not_in_its_input_is_listed(gathered):
@@ -66,7 +66,7 @@ def test_the_figures_are_those_of_every_part(gathered):
 
 def test_markdown_holds_each_table(gathered):
     _, found = gathered
-    text = dataset_stats.markdown(found)
+    text = dataset_stats.dataset_stats_markdown(found)
 
     assert "1 label values are not in their input: `ungrounded.jsonl`" in text
     assert re.search(r"\| product\.title \| 100\.0 % \| 0\.0 % .*\| 3\.2 % \|", text)
@@ -76,10 +76,10 @@ def test_markdown_holds_each_table(gathered):
 
 def test_before_the_first_snapshot_the_cleaned_rows_are_described(tmp_path):
     made = fill(project(tmp_path), *shops(3))
-    clean.run(made)
+    clean.clean_store(made)
 
-    found = dataset_stats.gather(made, None, None)
-    path = dataset_stats.write(made, found)
+    found = dataset_stats.gather_dataset_stats(made, None, None)
+    path = dataset_stats.write_dataset_stats(made, found)
 
     assert found["of"] == "clean.jsonl"
     assert found["certificate"] is None
@@ -109,14 +109,14 @@ class Tags(HTMLParser):
 
 
 def test_a_stranger_s_text_is_inert(gathered):
-    text = dataset_stats.html(hostile(gathered[1], EVIL))
+    text = dataset_stats.dataset_stats_html(hostile(gathered[1], EVIL))
     tags = Tags(text)
 
     assert not tags.names & {"script", "img", "iframe", "a", "form", "link", "object"}
     assert tags.live == []
     assert "{{ 7*7 }}" in text
     assert "default-src 'none'" in text
-    assert "<script" not in dataset_stats.markdown(hostile(gathered[1], EVIL))
+    assert "<script" not in dataset_stats.dataset_stats_markdown(hostile(gathered[1], EVIL))
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
@@ -127,7 +127,7 @@ def test_a_browser_shows_it_without_any_request(tmp_path, gathered, text, width)
 
     found = gathered[1] if text == "shop" else hostile(gathered[1], text)
     path = tmp_path / "page.html"
-    path.write_text(dataset_stats.html(found))
+    path.write_text(dataset_stats.dataset_stats_html(found))
     requests: list[str] = []
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])

@@ -22,22 +22,22 @@ def made(tmp_path_factory) -> Project:
         *shops(8),
         row("s1", system_prompt="Be brief.", slot_specs='{"price": {"level": "exact"}}'),
     )
-    clean.run(made)
-    snapshot.freeze(made, datetime(2026, 1, 1, tzinfo=UTC))
+    clean.clean_store(made)
+    snapshot.freeze_snapshot(made, datetime(2026, 1, 1, tzinfo=UTC))
     return made
 
 
 @pytest.mark.parametrize("form", conversations.FORMS)
 def test_what_is_exported_is_imported_equal(made, tmp_path, form):
-    frozen, out = snapshot.load(made), tmp_path / "train.jsonl"
+    frozen, out = snapshot.load_snapshot(made), tmp_path / "train.jsonl"
     wanted = list(frozen.examples("train"))
     other = project(tmp_path / "other")
 
-    assert export.write(made, frozen, "train", form, out) == len(wanted) > 5
-    importers.run(other, out, Options())
+    assert export.write_export(made, frozen, "train", form, out) == len(wanted) > 5
+    importers.import_file(other, out, Options())
 
     with store.reading(other.store) as opened:
-        found = {one.id: rows.prepare(one, other.tasks, Clean()) for one in opened.rows()}
+        found = {one.id: rows.prepare_row(one, other.tasks, Clean()) for one in opened.rows()}
     for example in wanted:
         back = found[example.id]
         assert (back.page, back.reference) == (example.input_text, example.output_json)
@@ -49,9 +49,9 @@ def test_what_is_exported_is_imported_equal(made, tmp_path, form):
 
 
 def test_the_usual_shapes_are_written(made, tmp_path):
-    frozen, shown = snapshot.load(made), {}
+    frozen, shown = snapshot.load_snapshot(made), {}
     for form in conversations.FORMS:
-        export.write(made, frozen, "test", form, tmp_path / form)
+        export.write_export(made, frozen, "test", form, tmp_path / form)
         shown[form] = read(tmp_path / form)[0]
 
     asked = f"Title and price?\n{shown['taskspec']['input_text']}"
@@ -74,12 +74,12 @@ def test_the_usual_shapes_are_written(made, tmp_path):
 def test_a_snapshot_is_never_written_over(made):
     out = made.processed / "train.v1.jsonl"
     with pytest.raises(SemError, match="snapshots stand there"):
-        export.write(made, snapshot.load(made), "train", "alpaca", out)
+        export.write_export(made, snapshot.load_snapshot(made), "train", "alpaca", out)
 
 
 def test_a_form_that_is_none_of_these_is_refused():
     with pytest.raises(SemError) as caught:
-        export.check("sharegtp")
+        export.check_export_form("sharegtp")
 
     assert caught.value.message == "--format 'sharegtp' is none"
     assert caught.value.hint == "did you mean 'sharegpt'?"

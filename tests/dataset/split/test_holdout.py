@@ -26,7 +26,7 @@ def test_no_test_row_is_trained_on_in_ten_cuts_of_a_growing_store(seed):
         for _ in range(dice.randint(3, 60)):
             shop, kind = dice.randint(0, 6 + 4 * turn), dice.choice(["a", "b"])
             items.append(Item(f"{len(items):05}", kind, f"domain:s{shop}", f"{kind}|de"))
-        made = splits.cut(items, EvalSplit(seed=dice.randint(0, 99)), tested)
+        made = splits.cut_splits(items, EvalSplit(seed=dice.randint(0, 99)), tested)
         ids = {part: {name for g in made[part] for name in g.ids} for part in made}
         assert not tested & (ids["train"] | ids["val"])
         assert all(ids.values())
@@ -37,16 +37,16 @@ def test_no_test_row_is_trained_on_in_ten_cuts_of_a_growing_store(seed):
 @pytest.fixture
 def shop(tmp_path):
     made = fill(project(tmp_path), *shops(10, 4))
-    clean.run(made)
+    clean.clean_store(made)
     return made
 
 
 def test_a_new_snapshot_keeps_the_old_test_rows_in_test(shop):
-    first, _ = snapshot.freeze(shop, AT)
-    store.append(shop.store, [row(f"{'klmnopqrs'[n % 9]}{n}") for n in range(60)])
-    clean.run(shop)
+    first, _ = snapshot.freeze_snapshot(shop, AT)
+    store.append_store_rows(shop.store, [row(f"{'klmnopqrs'[n % 9]}{n}") for n in range(60)])
+    clean.clean_store(shop)
 
-    second, _ = snapshot.freeze(shop, AT)
+    second, _ = snapshot.freeze_snapshot(shop, AT)
 
     old, new = ({e.id for e in cut.examples("test")} for cut in (first, second))
     assert old < new
@@ -54,13 +54,13 @@ def test_a_new_snapshot_keeps_the_old_test_rows_in_test(shop):
 
 
 def test_a_corrected_row_is_never_trained_on(shop):
-    first, _ = snapshot.freeze(shop, AT)
+    first, _ = snapshot.freeze_snapshot(shop, AT)
     trained = next(first.examples("train"))
     holdout.hold(shop, [trained.id], "corrected by hand")
-    store.append(shop.store, [row("z1")])
-    clean.run(shop)
+    store.append_store_rows(shop.store, [row("z1")])
+    clean.clean_store(shop)
 
-    second, _ = snapshot.freeze(shop, AT)
+    second, _ = snapshot.freeze_snapshot(shop, AT)
 
     assert trained.id in {e.id for e in second.examples("test")}
     assert trained.domain not in {e.domain for e in second.examples("train")}
@@ -76,6 +76,6 @@ def test_a_store_without_new_domains_cannot_train(shop):
     items = [Item(f"r{n}", "t", "domain:one" if n < 9 else "domain:two", "-") for n in range(18)]
 
     with pytest.raises(SemError, match="2 groups, 1 of them tested on before cannot fill 3"):
-        splits.cut(items, EvalSplit(), {"r0"})
+        splits.cut_splits(items, EvalSplit(), {"r0"})
     with pytest.raises(SemError, match="test_ratio is 0, but rows were tested on before"):
-        splits.cut(items, EvalSplit(train_ratio=0.5, val_ratio=0.5, test_ratio=0.0), {"r0"})
+        splits.cut_splits(items, EvalSplit(train_ratio=0.5, val_ratio=0.5, test_ratio=0.0), {"r0"})

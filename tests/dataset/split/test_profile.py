@@ -44,14 +44,18 @@ def test_the_quantile_of_nothing_is_none():
 
 
 def test_tokens_are_those_of_the_whole_prompt_and_the_canonical_answer():
-    found = profile.as_json(profile.describe({"train": EXAMPLES}, {"t": SPEC}, lengths)["t"])
+    found = profile.profile_json(
+        profile.describe_parts({"train": EXAMPLES}, {"t": SPEC}, lengths)["t"]
+    )
 
     assert found["prompt_tokens"] == {"p50": 24, "p95": 34, "p99": 34, "max": 34, "sum": 72}
     assert found["answer_tokens"]["max"] == len('{"kind":"a","price":null}')
 
 
 def test_slots_are_there_null_or_absent():
-    slots = profile.as_json(profile.describe({"train": EXAMPLES}, {"t": SPEC}, None)["t"])["slots"]
+    slots = profile.profile_json(
+        profile.describe_parts({"train": EXAMPLES}, {"t": SPEC}, None)["t"]
+    )["slots"]
 
     shares = {name: slots["price"][name] for name in ("coverage", "null", "absent")}
     assert shares == {"coverage": 0.3333, "null": 0.3333, "absent": 0.3333}
@@ -59,7 +63,9 @@ def test_slots_are_there_null_or_absent():
 
 
 def test_strata_and_domains_are_counted():
-    found = profile.as_json(profile.describe({"train": EXAMPLES}, {"t": SPEC}, None)["t"])
+    found = profile.profile_json(
+        profile.describe_parts({"train": EXAMPLES}, {"t": SPEC}, None)["t"]
+    )
 
     assert found["strata"] == {"-|und": 2, "-|de": 1}
     assert found["domains"] == {
@@ -72,7 +78,7 @@ def test_strata_and_domains_are_counted():
 def test_what_rows_say_of_consent_and_licence_is_counted():
     said = [{"consent": "granted", "license": "cc-by-4.0"}, {"consent": "granted"}, {}]
     rows = [Example(str(n), "t", "x", {"kind": "a"}, meta) for n, meta in enumerate(said)]
-    found = profile.as_json(profile.describe({"train": rows}, {"t": SPEC}, None)["t"])
+    found = profile.profile_json(profile.describe_parts({"train": rows}, {"t": SPEC}, None)["t"])
 
     assert found["rights"] == {
         "consent: granted": 2,
@@ -87,7 +93,7 @@ def test_what_rows_say_of_consent_and_licence_is_counted():
     [({"a": 5, "b": 5}, 1.0), ({"a": 5}, 0.0), ({}, 0.0), ({"a": 9, "b": 1}, 0.469)],
 )
 def test_balance_is_one_when_labels_are_equally_frequent(labels, share):
-    assert profile.balance(Counter(labels)) == pytest.approx(share, abs=1e-3)
+    assert profile.label_balance(Counter(labels)) == pytest.approx(share, abs=1e-3)
 
 
 def test_values_are_looked_for_in_the_input_and_labels_are_not():
@@ -101,8 +107,8 @@ def test_values_are_looked_for_in_the_input_and_labels_are_not():
         Example("2", "t", "costs 1.5 today", {"kind": "b", "price": 1.5}),
         Example("3", "t", "costs 14.5 today", {"kind": "b", "price": 4.5}),
     ]
-    found = profile.describe({"train": examples}, {"t": SPEC}, None, tell)
-    slots = profile.as_json(found["t"])["slots"]
+    found = profile.describe_parts({"train": examples}, {"t": SPEC}, None, tell)
+    slots = profile.profile_json(found["t"])["slots"]
 
     third = 0.3333
     assert slots["price"]["grounding"] == {
@@ -114,7 +120,7 @@ def test_values_are_looked_for_in_the_input_and_labels_are_not():
 
 def test_tokens_are_counted_by_part():
     parts = {"train": EXAMPLES[:2], "test": EXAMPLES[2:]}
-    found = profile.as_json(profile.describe(parts, {"t": SPEC}, lengths)["t"])["parts"]
+    found = profile.profile_json(profile.describe_parts(parts, {"t": SPEC}, lengths)["t"])["parts"]
 
     assert {name: one["rows"] for name, one in found.items()} == {"train": 2, "test": 1}
     assert found["test"]["prompt_tokens"]["max"] == 34

@@ -18,7 +18,7 @@ AT = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 @pytest.fixture(scope="module")
 def master(tmp_path_factory):
     made = fill(project(tmp_path_factory.mktemp("master")), *shops(10, 4))
-    clean.run(made)
+    clean.clean_store(made)
     return made
 
 
@@ -33,7 +33,7 @@ def files_of(made) -> dict[str, bytes]:
 
 
 def test_a_snapshot_freezes_all_rows_on_disjoint_domains(shop):
-    frozen, is_new = snapshot.freeze(shop, AT)
+    frozen, is_new = snapshot.freeze_snapshot(shop, AT)
 
     domains = {part: {e.domain for e in frozen.examples(part)} for part in frozen.counts}
     assert is_new
@@ -45,18 +45,18 @@ def test_a_snapshot_freezes_all_rows_on_disjoint_domains(shop):
 
 
 def test_the_ledger_lists_what_the_snapshot_came_from(shop):
-    frozen, _ = snapshot.freeze(shop, AT)
+    frozen, _ = snapshot.freeze_snapshot(shop, AT)
 
-    entry = snapshot.ledger(shop)["v1"]
+    entry = snapshot.read_ledger(shop)["v1"]
     assert entry["frozen_at"] == "2026-05-04T03:02:01Z"
     assert entry["sha256"] == frozen.facts["sha256"]
-    assert entry["store_sha256"] == clean.facts(shop)["store_sha256"]
+    assert entry["store_sha256"] == clean.read_clean_facts(shop)["store_sha256"]
     assert entry["tasks"] == {"product": shop.tasks["product"].fingerprint()}
     assert entry["eval_split"]["seed"] == 7
 
 
 def test_files_are_read_only(shop):
-    frozen, _ = snapshot.freeze(shop, AT)
+    frozen, _ = snapshot.freeze_snapshot(shop, AT)
 
     modes = {path.stat().st_mode & 0o777 for path in shop.processed.glob("*v1*")}
     assert modes == {0o444}
@@ -64,35 +64,35 @@ def test_files_are_read_only(shop):
 
 
 def test_an_identical_cut_makes_no_new_version(shop):
-    first, _ = snapshot.freeze(shop, AT)
+    first, _ = snapshot.freeze_snapshot(shop, AT)
     before = files_of(shop)
 
-    again, is_new = snapshot.freeze(shop, datetime.now(UTC))
+    again, is_new = snapshot.freeze_snapshot(shop, datetime.now(UTC))
 
     assert (again, is_new) == (first, False)
     assert files_of(shop) == before
 
 
 def test_more_rows_make_the_next_version_and_leave_the_old_one(shop):
-    first, _ = snapshot.freeze(shop, AT)
-    store.append(shop.store, [row("z1"), row("z2")])
-    clean.run(shop)
+    first, _ = snapshot.freeze_snapshot(shop, AT)
+    store.append_store_rows(shop.store, [row("z1"), row("z2")])
+    clean.clean_store(shop)
 
-    second, is_new = snapshot.freeze(shop, AT)
+    second, is_new = snapshot.freeze_snapshot(shop, AT)
 
     assert (second.name, is_new, sum(second.counts.values())) == ("v2", True, 42)
-    assert snapshot.load(shop, "v1") == first
-    assert snapshot.load(shop).name == "v2"
+    assert snapshot.load_snapshot(shop, "v1") == first
+    assert snapshot.load_snapshot(shop).name == "v2"
 
 
 def test_a_part_that_changed_is_not_used(shop):
-    snapshot.freeze(shop, AT)
+    snapshot.freeze_snapshot(shop, AT)
     path = shop.processed / "test.v1.jsonl"
     path.chmod(0o644)
     path.write_bytes(path.read_bytes().replace(b"Mug", b"Jug"))
 
     with pytest.raises(SemError) as caught:
-        snapshot.load(shop, 1)
+        snapshot.load_snapshot(shop, 1)
 
     assert caught.value.message.startswith("snapshot v1 changed on disk: test.v1.jsonl is ")
     assert "the ledger says" in caught.value.message
@@ -101,34 +101,34 @@ def test_a_part_that_changed_is_not_used(shop):
 
 @pytest.mark.parametrize("version", ["0", "v1.2", "latest", "-1", "v", ""])
 def test_a_version_is_a_number(shop, version):
-    snapshot.freeze(shop, AT)
+    snapshot.freeze_snapshot(shop, AT)
 
     with pytest.raises(SemError, match="is not a version"):
-        snapshot.load(shop, version)
+        snapshot.load_snapshot(shop, version)
 
 
 def test_a_version_that_is_not_there_names_the_nearest(shop):
-    snapshot.freeze(shop, AT)
+    snapshot.freeze_snapshot(shop, AT)
 
     with pytest.raises(SemError, match="no snapshot v7") as caught:
-        snapshot.load(shop, 7)
+        snapshot.load_snapshot(shop, 7)
 
     assert "v1" in caught.value.hint
 
 
 def test_without_a_snapshot_the_error_says_how_to_cut_one(shop):
     with pytest.raises(SemError, match="no snapshot") as caught:
-        snapshot.load(shop)
+        snapshot.load_snapshot(shop)
 
     assert "fab dataset.split" in caught.value.hint
 
 
 def test_three_rows_of_one_domain_cannot_be_cut(tmp_path):
     made = fill(project(tmp_path), row("a1"), row("a2"), row("a3"))
-    clean.run(made)
+    clean.clean_store(made)
 
     with pytest.raises(Insufficient, match="3 rows in 1 groups"):
-        snapshot.freeze(made, AT)
+        snapshot.freeze_snapshot(made, AT)
 
     assert not list(made.processed.glob("*v1*"))
     assert not made.ledger.exists()
@@ -136,7 +136,7 @@ def test_three_rows_of_one_domain_cannot_be_cut(tmp_path):
 
 def test_uncleaned_rows_cannot_be_cut(tmp_path):
     with pytest.raises(SemError, match="no such file"):
-        snapshot.freeze(fill(project(tmp_path), row("a1")), AT)
+        snapshot.freeze_snapshot(fill(project(tmp_path), row("a1")), AT)
 
 
 STEPS = ("rename", "fsync", "replace", "chmod", "link")
@@ -145,15 +145,15 @@ STEPS = ("rename", "fsync", "replace", "chmod", "link")
 @pytest.mark.parametrize("count", range(1, 19, 2))
 def test_a_freeze_killed_at_any_step_is_completed_by_the_next(tmp_path, count):
     made = fill(project(tmp_path), *shops(5, 2))
-    clean.run(made)
+    clean.clean_store(made)
     child = os.fork()
     if child == 0:
         _die_at(count)
-        snapshot.freeze(made, AT)
+        snapshot.freeze_snapshot(made, AT)
         os._exit(0)
     os.waitpid(child, 0)
 
-    frozen, _ = snapshot.freeze(made, AT)
+    frozen, _ = snapshot.freeze_snapshot(made, AT)
 
     assert frozen.name == "v1"
     assert sorted(path.name for path in made.processed.glob("*v*")) == [
@@ -162,7 +162,7 @@ def test_a_freeze_killed_at_any_step_is_completed_by_the_next(tmp_path, count):
         "v1.json",
         "val.v1.jsonl",
     ]
-    assert snapshot.load(made, 1).counts == frozen.counts
+    assert snapshot.load_snapshot(made, 1).counts == frozen.counts
     assert not list(made.processed.glob(".tmp-*"))
 
 
@@ -184,15 +184,15 @@ def _die_at(count: int) -> None:
 
 
 def test_a_withdrawn_version_is_neither_loaded_nor_numbered_again(shop):
-    snapshot.freeze(shop, AT)
+    snapshot.freeze_snapshot(shop, AT)
     text = shop.ledger.read_text().replace('status: "frozen"', 'status: "withdrawn"')
     shop.ledger.write_text(text)
 
-    second, is_new = snapshot.freeze(shop, AT)
+    second, is_new = snapshot.freeze_snapshot(shop, AT)
 
     assert (second.name, is_new) == ("v2", True)
     with pytest.raises(SemError, match="no snapshot v1"):
-        snapshot.load(shop, 1)
+        snapshot.load_snapshot(shop, 1)
 
 
 def facts_of(**parts) -> dict:
@@ -212,6 +212,6 @@ def facts_of(**parts) -> dict:
     ],
 )
 def test_what_the_parts_cannot_show_is_said(train, doubt):
-    found = snapshot.doubts(facts_of(train=train, val={"v.de": 1}, test={"t.de": 1}))
+    found = snapshot.snapshot_doubts(facts_of(train=train, val={"v.de": 1}, test={"t.de": 1}))
 
     assert [text.startswith(doubt) for text in found] == ([True] if doubt else [])

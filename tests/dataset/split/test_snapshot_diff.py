@@ -32,17 +32,17 @@ def shop(master: Project, tmp_path: Path) -> Project:
 def master(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """What every `shop` is a copy of."""
     made = fill(project(tmp_path_factory.mktemp("master")), *shops(10), row("c8"))
-    clean.run(made)
-    snapshot.freeze(made, AT)
+    clean.clean_store(made)
+    snapshot.freeze_snapshot(made, AT)
     changed = json.dumps({"title": "Cup a1", "price": 4.5})
-    store.append(made.store, [row("a1", reference=changed), row("b9")], "replace")
-    clean.run(made)
+    store.append_store_rows(made.store, [row("a1", reference=changed), row("b9")], "replace")
+    clean.clean_store(made)
     rows = [one for one in read(made.processed / "clean.jsonl") if one["id"] != "c8"]
     files.write_rows(made.processed / "clean.jsonl", rows)
     facts = files.read_json(made.processed / "clean.json")
-    facts["sha256"] = files.sha256(made.processed / "clean.jsonl")
-    files.write(made.processed / "clean.json", jsonio.pretty(facts))
-    snapshot.freeze(made, AT)
+    facts["sha256"] = files.sha256_file(made.processed / "clean.jsonl")
+    files.write_file(made.processed / "clean.json", jsonio.pretty(facts))
+    snapshot.freeze_snapshot(made, AT)
     return made
 
 
@@ -80,7 +80,7 @@ def test_a_snapshot_does_not_differ_from_itself(shop: Project) -> None:
 
 
 def test_the_report_names_everything_and_holds_no_markup(shop: Project) -> None:
-    path = diff_report.write(shop, snapshot_diff.between(shop, "v1", "v2"))
+    path = diff_report.write_diff_report(shop, snapshot_diff.between(shop, "v1", "v2"))
 
     text = path.read_text()
     assert path.name == "dataset_diff_v1_v2.md"
@@ -90,14 +90,14 @@ def test_the_report_names_everything_and_holds_no_markup(shop: Project) -> None:
 
 
 def test_parts_out_of_order_are_refused(shop: Project) -> None:
-    frozen = snapshot.load(shop, 2)
+    frozen = snapshot.load_snapshot(shop, 2)
     path = frozen.path("train")
     lines = path.read_bytes().splitlines(keepends=True)
     path.chmod(0o644)
     path.write_bytes(b"".join(reversed(lines)))
 
     with pytest.raises(SemError, match="stands after"):
-        list(snapshot_diff.rows(frozen))
+        list(snapshot_diff.snapshot_rows(frozen))
 
 
 IDS = st.lists(st.text("abc", min_size=1, max_size=3), unique=True).map(sorted)
@@ -107,7 +107,7 @@ IDS = st.lists(st.text("abc", min_size=1, max_size=3), unique=True).map(sorted)
 def test_a_join_meets_every_id_once(before: list[str], after: list[str]) -> None:
     sides = [iter([(name, "train", {}) for name in names]) for names in (before, after)]
 
-    pairs = [(old and old[0], new and new[0]) for old, new in snapshot_diff.joined(*sides)]
+    pairs = [(old and old[0], new and new[0]) for old, new in snapshot_diff.join_rows(*sides)]
 
     assert pairs == [
         (n if n in before else None, n if n in after else None) for n in sorted({*before, *after})
@@ -119,17 +119,17 @@ def test_a_join_meets_every_id_once(before: list[str], after: list[str]) -> None
 
 def promoted(made: Project, version: int) -> str:
     """The id of a promoted run on snapshot VERSION."""
-    rests = {"version": version, "sha256": snapshot.load(made, version).sha256}
-    found = run.create(made, {"snapshot": rests, "tasks": {}}, AT)
-    files.write(found.folder / "manifest.json", "{}")
-    return promote.promote(made, found.id, "it serves", AT)
+    rests = {"version": version, "sha256": snapshot.load_snapshot(made, version).sha256}
+    found = run.create_run(made, {"snapshot": rests, "tasks": {}}, AT)
+    files.write_file(found.folder / "manifest.json", "{}")
+    return promote.promote_tested_run(made, found.id, "it serves", AT)
 
 
 def test_training_on_a_difference_nobody_looked_at_is_refused(shop: Project) -> None:
     name = promoted(shop, 1)
 
     with pytest.raises(SemError) as caught:
-        acknowledge.require(shop, snapshot.load(shop, 2))
+        acknowledge.require(shop, snapshot.load_snapshot(shop, 2))
 
     assert caught.value.message == (
         f"snapshot v2 differs from v1, which the promoted run {name} was trained on"
@@ -144,31 +144,31 @@ def test_an_acknowledged_difference_is_trained_on(shop: Project) -> None:
     found = snapshot_diff.between(shop, 1, 2)
 
     for _ in range(2):
-        acknowledge.write(shop, found, "a cup is no mug", AT)
+        acknowledge.write_acknowledgement(shop, found, "a cup is no mug", AT)
 
-    acknowledge.require(shop, snapshot.load(shop, 2))
-    (line,) = read(acknowledge.path(shop))
+    acknowledge.require(shop, snapshot.load_snapshot(shop, 2))
+    (line,) = read(acknowledge.acknowledgements_path(shop))
     assert line["reason"] == "a cup is no mug"
     assert line["diff_sha256"] == found.sha256
-    assert line["to"]["sha256"] == snapshot.load(shop, 2).sha256
+    assert line["to"]["sha256"] == snapshot.load_snapshot(shop, 2).sha256
 
 
 def test_the_promoted_snapshot_itself_and_no_promotion_need_nothing(shop: Project) -> None:
-    acknowledge.require(shop, snapshot.load(shop, 2))
+    acknowledge.require(shop, snapshot.load_snapshot(shop, 2))
     promoted(shop, 2)
 
-    acknowledge.require(shop, snapshot.load(shop, 2))
+    acknowledge.require(shop, snapshot.load_snapshot(shop, 2))
     with pytest.raises(SemError, match="snapshot v1 differs from v2"):
-        acknowledge.require(shop, snapshot.load(shop, 1))
+        acknowledge.require(shop, snapshot.load_snapshot(shop, 1))
 
 
 def test_a_withdrawn_snapshot_cannot_be_compared_and_that_is_said(
     shop: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = promoted(shop, 2)
-    list(takedowns.run(shop, Ask(ids=("a1",)), AT, lambda text: None))
+    list(takedowns.run_takedowns(shop, Ask(ids=("a1",)), AT, lambda text: None))
 
-    acknowledge.require(shop, snapshot.load(shop))
+    acknowledge.require(shop, snapshot.load_snapshot(shop))
 
     assert f"v2, which run {name} was trained on, was withdrawn" in capsys.readouterr().err
     with pytest.raises(SemError, match="snapshot v1 was withdrawn by takedown td-"):
@@ -177,4 +177,4 @@ def test_a_withdrawn_snapshot_cannot_be_compared_and_that_is_said(
 
 def test_a_reason_is_needed(shop: Project) -> None:
     with pytest.raises(SemError, match="--acknowledge without a reason"):
-        acknowledge.write(shop, snapshot_diff.between(shop, 1, 2), " ", AT)
+        acknowledge.write_acknowledgement(shop, snapshot_diff.between(shop, 1, 2), " ", AT)

@@ -46,10 +46,10 @@ def test_small_stores_are_cut_without_an_empty_part_or_are_refused(sizes, ratios
     rows = items(sizes)
     if len(sizes) < 3:
         with pytest.raises(Insufficient, match="without a group on two sides"):
-            splits.cut(rows, split(ratios, seed))
+            splits.cut_splits(rows, split(ratios, seed))
         return
 
-    made = splits.cut(rows, split(ratios, seed))
+    made = splits.cut_splits(rows, split(ratios, seed))
 
     parts = ids(made)
     assert sorted(name for names in parts.values() for name in names) == sorted(
@@ -70,12 +70,12 @@ def test_the_order_of_rows_does_not_matter(sizes, chance):
     shuffled = list(rows)
     chance.shuffle(shuffled)
 
-    assert ids(splits.cut(rows, split())) == ids(splits.cut(shuffled, split()))
+    assert ids(splits.cut_splits(rows, split())) == ids(splits.cut_splits(shuffled, split()))
 
 
 @pytest.mark.parametrize("rows", [3, 7, 10, 11, 30, 99, 100, 1_001])
 def test_rows_that_stand_alone_are_apportioned_exactly(rows):
-    made = splits.cut(items([(1, "a")] * rows), split())
+    made = splits.cut_splits(items([(1, "a")] * rows), split())
 
     counts = {part: len(names) for part, names in ids(made).items()}
     assert counts == splits.apportion(rows, split())
@@ -98,7 +98,7 @@ def test_the_largest_remainder_gets_the_row(rows, ratios, counts):
 
 def test_one_domain_cannot_be_cut():
     with pytest.raises(Insufficient) as caught:
-        splits.cut(items([(500, "a")]), split())
+        splits.cut_splits(items([(500, "a")]), split())
 
     assert "500 rows in 1 groups" in caught.value.message
     assert "2 more domains" in caught.value.hint
@@ -106,7 +106,7 @@ def test_one_domain_cannot_be_cut():
 
 
 def test_a_part_without_a_share_stays_empty():
-    made = splits.cut(items([(2, "a")] * 10), split((0.8, 0.0, 0.2)))
+    made = splits.cut_splits(items([(2, "a")] * 10), split((0.8, 0.0, 0.2)))
 
     assert {part: len(groups) for part, groups in made.items()} == {
         "train": 8,
@@ -118,13 +118,15 @@ def test_a_part_without_a_share_stays_empty():
 def test_another_seed_gives_another_cut():
     rows = items([(3, "a")] * 60)
 
-    assert ids(splits.cut(rows, split(seed=1))) != ids(splits.cut(rows, split(seed=2)))
+    assert ids(splits.cut_splits(rows, split(seed=1))) != ids(
+        splits.cut_splits(rows, split(seed=2))
+    )
 
 
 def test_languages_are_balanced():
     rows = items([(2, "a")] * 200, languages="defj")
 
-    made = splits.cut(rows, split((0.8, 0.1, 0.1)))
+    made = splits.cut_splits(rows, split((0.8, 0.1, 0.1)))
 
     for groups in made.values():
         counts = Counter(name for group in groups for name in group.strata.elements())
@@ -137,7 +139,7 @@ def test_no_domain_fills_val_or_test_while_others_are_there():
     chance = random.Random(5)
     rows = items([(200, "a"), (90, "a"), *((chance.randint(1, 4), "a") for _ in range(300))])
 
-    made = splits.cut(rows, split())
+    made = splits.cut_splits(rows, split())
 
     for part in ("val", "test"):
         assert max(group.size for group in made[part]) < 30
@@ -150,7 +152,7 @@ def test_a_cut_of_many_groups_takes_seconds():
     rows = items([(2, "ab"[n % 2]) for n in range(5_000)])
     start = time.process_time()
 
-    splits.cut(rows, split())
+    splits.cut_splits(rows, split())
 
     assert time.process_time() - start < 20
 
@@ -179,7 +181,7 @@ def test_one_brand_under_three_tlds_is_one_group():
         for name in ("acme.de", "acme.fr", "acme.co.uk", "shop.de", "shop.fr", "acme.example")
         for n in range(2)
     ]
-    groups = splits.grouped(splits.item(page, Split()) for page in pages)
+    groups = splits.group_items(splits.item(page, Split()) for page in pages)
 
     assert sorted(len(group.ids) for group in groups) == [2, 2, 8]
 
@@ -189,7 +191,7 @@ def test_who_does_not_group_by_domain_has_sites_on_several_sides(group_by):
     pages = [Example(f"{n}", "t", f"{n}", {}, {"domain": f"acme.{n}"}) for n in ("de", "fr")]
     options = Split(group_by=group_by)
 
-    assert len(splits.grouped(splits.item(page, options) for page in pages)) == 2
+    assert len(splits.group_items(splits.item(page, options) for page in pages)) == 2
 
 
 @pytest.mark.parametrize(
@@ -204,7 +206,7 @@ def test_who_does_not_group_by_domain_has_sites_on_several_sides(group_by):
 )
 def test_few_groups_leave_no_part_empty_and_no_part_without_a_task(sizes, ratios):
     for seed in range(10):
-        made = splits.cut(items(sizes), split(ratios, seed))
+        made = splits.cut_splits(items(sizes), split(ratios, seed))
 
         assert all(made.values())
         for task in "ab":

@@ -39,7 +39,7 @@ def made(root: Path, *references: object, **files_: str) -> Project:
     """A sem whose rows r0, r1, … have REFERENCES, with migrations called as FILES_ are."""
     found = project(root, io_schema=SCHEMA)
     for name, text in files_.items():
-        files.write(found.configs / "migrations" / f"{name}.yaml", text)
+        files.write_file(found.configs / "migrations" / f"{name}.yaml", text)
     rows = [row(f"r{n}", reference=json.dumps(value)) for n, value in enumerate(references)]
     return fill(found, *rows)
 
@@ -61,7 +61,7 @@ OLD = {"title": "Mug", "cost": 4.5, "vat": 7}
 def test_steps_apply_in_order_and_the_row_says_its_version(tmp_path: Path) -> None:
     found = made(tmp_path, OLD, {**OLD, "stock": "yes"}, a=STEPS, b=MAPPED)
 
-    done, _ = migrate.run(found)
+    done, _ = migrate.run_migration(found)
 
     new = {"title": "Mug", "price": 4.5, "stock": None}
     assert references(found) == {"r0": (new, 3), "r1": ({**new, "stock": "InStock"}, 3)}
@@ -73,10 +73,10 @@ def test_steps_apply_in_order_and_the_row_says_its_version(tmp_path: Path) -> No
 
 def test_a_second_run_changes_nothing(tmp_path: Path) -> None:
     found = made(tmp_path, OLD, a=STEPS)
-    migrate.run(found)
+    migrate.run_migration(found)
     before = references(found)
 
-    done, _ = migrate.run(found)
+    done, _ = migrate.run_migration(found)
 
     assert (done.changes, done.already, done.steps) == ([], 1, {})
     assert references(found) == before
@@ -84,13 +84,13 @@ def test_a_second_run_changes_nothing(tmp_path: Path) -> None:
 
 def test_a_later_migration_takes_up_where_the_row_is(tmp_path: Path) -> None:
     found = made(tmp_path, {**OLD, "stock": "no"}, a=STEPS.replace("to: 2", "to: 2"))
-    files.write(found.configs / "tasks" / "product.json",
+    files.write_file(found.configs / "tasks" / "product.json",
                 json.dumps(SPEC | {"io_schema": {"type": "object"}}))  # fmt: skip
     found = Project("shop", tmp_path)
-    migrate.run(found)
-    files.write(found.configs / "migrations" / "b.yaml", MAPPED)
+    migrate.run_migration(found)
+    files.write_file(found.configs / "migrations" / "b.yaml", MAPPED)
 
-    done, _ = migrate.run(found)
+    done, _ = migrate.run_migration(found)
 
     assert done.steps == {"product: map stock": 1}
     assert references(found)["r0"] == ({"title": "Mug", "price": 4.5, "stock": "OutOfStock"}, 3)
@@ -110,7 +110,7 @@ def test_a_row_that_does_not_fit_is_listed_and_left(
 ) -> None:
     found = made(tmp_path, OLD, reference, a=STEPS, b=MAPPED)
 
-    done, path = migrate.run(found)
+    done, path = migrate.run_migration(found)
 
     assert references(found)["r1"] == (reference, None)
     assert [json.loads(line) for line in path.read_text().splitlines()] == [
@@ -133,7 +133,7 @@ def test_a_wrong_migration_is_refused(
     tmp_path: Path, written: dict[str, str], message: str
 ) -> None:
     with pytest.raises(SemError) as caught:
-        migrate.load(made(tmp_path, OLD, **written))
+        migrate.load_migrations(made(tmp_path, OLD, **written))
 
     assert message in caught.value.message
 
@@ -146,15 +146,15 @@ def test_an_older_store_is_read_and_migrated_on_request(tmp_path: Path) -> None:
         connection.execute("DROP TABLE IF EXISTS schema_meta")
     rows = references(found)
 
-    assert store_writer.version(found.store) == 1
+    assert store_writer.store_version(found.store) == 1
     assert store_writer.migrate(found.store) == ["1 to 2: the store says of which version it is."]
-    assert store_writer.version(found.store) == store_writer.CURRENT == 2
+    assert store_writer.store_version(found.store) == store_writer.CURRENT == 2
     assert store_writer.migrate(found.store) == []
     assert references(found) == rows
 
 
 def test_a_new_store_is_of_the_current_version(tmp_path: Path) -> None:
-    assert store_writer.version(made(tmp_path, OLD).store) == store_writer.CURRENT
+    assert store_writer.store_version(made(tmp_path, OLD).store) == store_writer.CURRENT
 
 
 def test_a_store_of_a_newer_sem_is_not_touched(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_a_store_of_a_newer_sem_is_not_touched(tmp_path: Path) -> None:
         connection.execute("UPDATE schema_meta SET version = 9")
 
     with pytest.raises(SemError) as caught:
-        migrate.run(found)
+        migrate.run_migration(found)
 
     assert caught.value.message == (f"{found.store}: the store is of version 9, this Sem knows 2")
     assert caught.value.hint == "use the Sem that wrote it, or a newer one"

@@ -39,7 +39,7 @@ def test_the_registered_domain_of_an_address(address, domain):
      (7, "x", "und"), ("english", "fr", "fr")],
 )  # fmt: skip
 def test_the_language_is_two_or_three_letters(stored, page, found):
-    assert rows.language({"language": stored}, page) == found
+    assert rows.page_language({"language": stored}, page) == found
 
 
 def test_texts_of_a_reference_are_spelled_as_in_cleaned_pages():
@@ -69,7 +69,7 @@ REPLIES = [
 
 @pytest.mark.parametrize(("io_schema", "stored", "value"), REPLIES)
 def test_a_stored_reply_is_read_as_every_reply_is(io_schema, stored, value):
-    spec = settings.build(
+    spec = settings.build_settings(
         TaskSpec, SPEC | {"io_schema": io_schema, "base_model_id": "x"}, "price.json"
     )
     try:

@@ -41,7 +41,7 @@ def test_real_rows_are_read(shared):
 def test_what_is_written_is_read_back(tmp_path):
     rows = [row("b1", slot_specs='{"title":{"level":"exact"}}'), row("a1", system_prompt="Hm")]
 
-    done = store.append(tmp_path / "d.duckdb", rows)
+    done = store.append_store_rows(tmp_path / "d.duckdb", rows)
 
     assert done == store.Appended(added=2)
     assert read(tmp_path / "d.duckdb") == sorted(rows, key=lambda one: one.id)
@@ -125,7 +125,7 @@ def test_a_file_that_is_no_store_gives_one_clear_error(tmp_path, content):
 
 def test_a_store_being_written_names_the_process(tmp_path):
     path = tmp_path / "d.duckdb"
-    store.append(path, [row("a1")])
+    store.append_store_rows(path, [row("a1")])
     code = (
         f"import duckdb,time; c=duckdb.connect({str(path)!r}); print(1,flush=True); time.sleep(60)"
     )
@@ -146,17 +146,19 @@ def test_a_table_name_from_the_environment_is_checked(tmp_path, monkeypatch):
 
 
 def test_importing_twice_adds_nothing(tmp_path):
-    store.append(tmp_path / "d.duckdb", shops(30))
+    store.append_store_rows(tmp_path / "d.duckdb", shops(30))
 
-    assert store.append(tmp_path / "d.duckdb", shops(30)) == store.Appended(already_there=90)
+    assert store.append_store_rows(tmp_path / "d.duckdb", shops(30)) == store.Appended(
+        already_there=90
+    )
 
 
 @pytest.mark.parametrize(("choice", "title"), [("skip", "Mug a1"), ("replace", "new")])
 def test_another_content_for_an_id_follows_the_choice(tmp_path, choice, title):
     path = tmp_path / "d.duckdb"
-    store.append(path, [row("a1"), row("a2")])
+    store.append_store_rows(path, [row("a1"), row("a2")])
 
-    store.append(path, [row("a1", reference=f'{{"title":"{title}"}}')], choice)
+    store.append_store_rows(path, [row("a1", reference=f'{{"title":"{title}"}}')], choice)
 
     assert title in read(path)[0].reference
     assert len(read(path)) == 2
@@ -165,16 +167,16 @@ def test_another_content_for_an_id_follows_the_choice(tmp_path, choice, title):
 @pytest.mark.parametrize("first", [[row("a1")], []])
 def test_another_content_for_an_id_stops_the_import(tmp_path, first):
     path = tmp_path / "d.duckdb"
-    store.append(path, [row("z1"), *first])
+    store.append_store_rows(path, [row("z1"), *first])
 
     with pytest.raises(SemError, match="'a1' is there with other content"):
-        store.append(path, [row("b1"), row("a1"), row("a1", reference="{}")])
+        store.append_store_rows(path, [row("b1"), row("a1"), row("a1", reference="{}")])
 
     assert [one.id for one in read(path)] == [one.id for one in [*first, row("z1")]]
 
 
 def test_files_are_written_for_older_readers(tmp_path):
-    store.append(tmp_path / "d.duckdb", [row("a1")])
+    store.append_store_rows(tmp_path / "d.duckdb", [row("a1")])
 
     with duckdb.connect(str(tmp_path / "d.duckdb"), read_only=True) as connection:
         tags = connection.execute(
@@ -200,7 +202,7 @@ store.append(Path({path!r}), rows())
 @pytest.mark.parametrize("pause", [0.0, 0.4])
 def test_a_killed_import_leaves_the_old_rows(tmp_path, pause):
     path = tmp_path / "d.duckdb"
-    store.append(path, shops(3))
+    store.append_store_rows(path, shops(3))
     code = SLOW_IMPORT.format(
         scripts=str(ROOT), tests=str(ROOT / "tests" / "support"), path=str(path)
     )
@@ -214,19 +216,19 @@ def test_a_killed_import_leaves_the_old_rows(tmp_path, pause):
 
 def test_a_full_disk_leaves_the_old_rows(tmp_path):
     path = tmp_path / "d.duckdb"
-    store.append(path, shops(3))
+    store.append_store_rows(path, shops(3))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     big = (row(f"n{number}", input_text=os.urandom(8000).hex()) for number in range(2000))
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, limits[1]))
     try:
         with pytest.raises((SemError, OSError)) as caught:
-            store.append(path, big)
+            store.append_store_rows(path, big)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
     assert str(path) in str(caught.value)
     assert read(path) == shops(3)
-    assert store.append(path, [row("y1")]).added == 1
+    assert store.append_store_rows(path, [row("y1")]).added == 1
 
 
 def test_a_new_store_appears_whole_whatever_a_killed_writer_left(tmp_path):
@@ -234,7 +236,7 @@ def test_a_new_store_appears_whole_whatever_a_killed_writer_left(tmp_path):
     (tmp_path / "s.duckdb.new").write_bytes(b"\0" * 4096)  # a header that was never written
     (tmp_path / "s.duckdb.new.wal").write_bytes(b"torn")
 
-    store.append(path, [row("1")])
+    store.append_store_rows(path, [row("1")])
 
     with store.reading(path) as opened:
         assert opened.count == 1
@@ -252,7 +254,7 @@ def mine(name: str) -> store.RawRow:
 
 def test_rows_of_one_origin_are_exchanged_and_others_stay(tmp_path):
     path = tmp_path / "d.duckdb"
-    store.append(path, [mine("m")])
+    store.append_store_rows(path, [mine("m")])
     first = store_writer.exchange(path, [forged("a"), forged("b"), forged("c")], "forge")
     second = store_writer.exchange(path, [forged("b"), forged("c", "new"), forged("d")], "forge")
 
@@ -273,7 +275,7 @@ def test_an_exchange_that_changes_nothing_leaves_the_bytes(tmp_path):
 
 def test_an_exchange_never_takes_the_id_of_a_row_of_other_origin(tmp_path):
     path = tmp_path / "d.duckdb"
-    store.append(path, [mine("m")])
+    store.append_store_rows(path, [mine("m")])
     store_writer.exchange(path, [forged("a")], "forge")
 
     with pytest.raises(SemError, match="id 'm' is there with other content"):

@@ -47,9 +47,9 @@ def frozen(root: Path, *more: object, count: int = 6) -> Project:
     """A sem of COUNT shops and MORE rows, cleaned and cut into v1."""
     made = fill(project(root, "clean:\n  pii: {email: keep, phone: keep, name: keep}\n"))
     rows = [row(one.id, input_text=page(one.id)) for one in shops(count)]
-    store.append(made.store, [*rows, *more])
-    clean.run(made)
-    snapshot.freeze(made, AT)
+    store.append_store_rows(made.store, [*rows, *more])
+    clean.clean_store(made)
+    snapshot.freeze_snapshot(made, AT)
     return made
 
 
@@ -66,7 +66,7 @@ def shop(master: Project, tmp_path: Path) -> Project:
 
 def take(made: Project, **ask: object) -> takedown.Done:
     """One takedown, to its end."""
-    (done,) = takedowns.run(made, Ask(**ask), AT, lambda text: None)
+    (done,) = takedowns.run_takedowns(made, Ask(**ask), AT, lambda text: None)
     return done
 
 
@@ -104,22 +104,22 @@ def test_a_row_leaves_every_file_and_the_others_stay_as_they_are(shop: Project) 
     assert done.hits == []
     assert done.receipt["snapshot_made"] == "v2"
     assert sum(done.receipt["snapshots_withdrawn"]["v1"].values()) == 1
-    assert snapshot.load(shop).name == "v2"
-    assert snapshot.freeze(shop, AT)[1] is False
-    assert clean.facts(shop)["rows"] == 18
+    assert snapshot.load_snapshot(shop).name == "v2"
+    assert snapshot.freeze_snapshot(shop, AT)[1] is False
+    assert clean.read_clean_facts(shop)["rows"] == 18
 
 
 def test_the_ledger_says_withdrawn_and_the_stub_holds_numbers_only(shop: Project) -> None:
     done = take(shop, ids=("amber9",), reason="request 17")
 
-    entry = snapshot.ledger(shop)["v1"]
+    entry = snapshot.read_ledger(shop)["v1"]
     assert entry["status"] == "withdrawn"
     assert entry["takedown"] == done.receipt["takedown"]
     assert entry["reason"] == "request 17"
     assert not list(shop.processed.glob("*.v1.jsonl"))
     assert set(files.read_json(shop.processed / "v1.json")) == {*withdraw.STUB, "withdrawn"}
     with pytest.raises(SemError) as caught:
-        snapshot.load(shop, 1)
+        snapshot.load_snapshot(shop, 1)
     assert caught.value.message == f"snapshot v1 was withdrawn by takedown {entry['takedown']}"
     assert caught.value.hint == "the newest is v2"
 
@@ -158,8 +158,8 @@ PEOPLE = [
 
 @pytest.mark.parametrize(("person", "text", "is_named"), PEOPLE)
 def test_a_person_is_found_however_it_is_spelled(person: str, text: str, is_named: bool) -> None:
-    ask = requested_rows.parse([], [], [], [person], "")
-    found = requested_rows.marks.of_raw(row("a1", input_text=f"<p>{text}</p>"))
+    ask = requested_rows.parse_request([], [], [], [person], "")
+    found = requested_rows.row_marks.of_raw(row("a1", input_text=f"<p>{text}</p>"))
 
     assert ask.wants(found) == ("person" if is_named else None)
 
@@ -174,20 +174,22 @@ BAD = [
 @pytest.mark.parametrize(("words", "message"), BAD)
 def test_what_cannot_be_looked_for_is_refused(words: tuple[str, ...], message: str) -> None:
     with pytest.raises(SemError) as caught:
-        requested_rows.parse(*([word] if word else [] for word in words), "")
+        requested_rows.parse_request(*([word] if word else [] for word in words), "")
 
     assert caught.value.message == message
 
 
 def test_a_reason_that_names_the_person_is_refused() -> None:
     with pytest.raises(SemError, match="the reason names the person, and reasons are kept"):
-        requested_rows.parse([], [], [], ["ada@example.com"], "ada@example.com wrote to us")
+        requested_rows.parse_request(
+            [], [], [], ["ada@example.com"], "ada@example.com wrote to us"
+        )
 
 
 def test_a_twin_under_another_id_goes_too_and_cannot_come_back(shop: Project) -> None:
     twin = page("amber9", SECRET).replace("<p>", "\n<P  class='x'>").replace("www.", "m.")
     plain = page("amber9", SECRET).upper().replace("\n", " \n")
-    store.append(shop.store, [row("z1", input_text=plain.replace("URL:", "URL:"))])
+    store.append_store_rows(shop.store, [row("z1", input_text=plain.replace("URL:", "URL:"))])
 
     done = take(shop, ids=("amber9",))
 
@@ -197,7 +199,7 @@ def test_a_twin_under_another_id_goes_too_and_cannot_come_back(shop: Project) ->
     again = [{"id": "q1", "task": "product", "input_text": plain, "output_json": {"title": "x",
               "price": 1}}]  # fmt: skip
     files.write_rows(back, [*again, {**again[0], "id": "q2", "input_text": twin}])
-    result = importers.run(shop, back, importers.Options())
+    result = importers.import_file(shop, back, importers.Options())
     assert (result.rejects, result.stored.added) == ({"taken_down": 1}, 1)  # markup differs
 
 
@@ -211,15 +213,15 @@ def test_what_comes_back_is_refused_by_id_in_every_way(shop: Project) -> None:
     ]  # fmt: skip
     files.write_rows(shop.root / "in.jsonl", rows)
 
-    result = importers.run(shop, shop.root / "in.jsonl", importers.Options())
+    result = importers.import_file(shop, shop.root / "in.jsonl", importers.Options())
 
     assert result.rejects == {"taken_down": 2}
     refused = read(shop.reports / importers.REJECTS)
     assert [(one["row"], one["reason"]) for one in refused] == [
         ("amber9", "taken_down"), ("n1", "taken_down"),
     ]  # fmt: skip
-    store.append(shop.store, [row("amber9")])  # by hand, past the importer
-    done = clean.run(shop)
+    store.append_store_rows(shop.store, [row("amber9")])  # by hand, past the importer
+    done = clean.clean_store(shop)
     assert done.tally.reasons["taken_down"] == 1
     holdout.hold(shop, ["amber9", "c1"], "corrected")
     assert {"amber9"} & holdout.ids(shop) == set()
@@ -228,34 +230,36 @@ def test_what_comes_back_is_refused_by_id_in_every_way(shop: Project) -> None:
 
 def test_a_person_cannot_come_back_on_another_page(tmp_path: Path) -> None:
     made = frozen(tmp_path, row("amber9", input_text=page("amber9", SECRET)))
-    takes = Ask(people=(requested_rows.person.parse("Ada Lovelace"),))
-    list(takedowns.run(made, takes, AT, lambda text: None))
+    takes = Ask(people=(requested_rows.person.parse_person("Ada Lovelace"),))
+    list(takedowns.run_takedowns(made, takes, AT, lambda text: None))
     new = row("z5", input_text=page("z5", "A talk with Ms. Lovelace, Ada, on looms"))
 
-    stones = tombstones.load(made)
+    stones = tombstones.load_tombstones(made)
 
-    assert stones.holds(requested_rows.marks.of_raw(new)) == "person"
-    assert stones.holds(requested_rows.marks.of_raw(row("z6", input_text=page("z6")))) is None
+    assert stones.holds(requested_rows.row_marks.of_raw(new)) == "person"
+    assert stones.holds(requested_rows.row_marks.of_raw(row("z6", input_text=page("z6")))) is None
     assert traces(made, "Lovelace", "lovelace") == []
 
 
 def test_without_the_salt_nothing_is_imported(shop: Project) -> None:
     take(shop, ids=("amber9",))
-    (tombstones.folder(shop) / "salt").unlink()
+    (tombstones.governance_folder(shop) / "salt").unlink()
     files.write_rows(shop.root / "in.jsonl", [{"id": "x", "task": "product", "input_text": "y",
                                                "output_json": {}}])  # fmt: skip
 
     with pytest.raises(SemError, match="what was taken down can no longer be told"):
-        importers.run(shop, shop.root / "in.jsonl", importers.Options())
+        importers.import_file(shop, shop.root / "in.jsonl", importers.Options())
 
 
 def test_tombstones_and_receipt_spell_nothing(shop: Project) -> None:
     done = take(shop, ids=("amber9",), domains=("shopa.example",), reason="request 17")
 
-    kept = (tombstones.folder(shop) / "tombstones.jsonl").read_text() + done.path.read_text()
+    kept = (
+        tombstones.governance_folder(shop) / "tombstones.jsonl"
+    ).read_text() + done.path.read_text()
     assert "amber9" not in kept
     assert "shopa" not in kept
-    kinds = {one["kind"] for one in read(tombstones.folder(shop) / "tombstones.jsonl")}
+    kinds = {one["kind"] for one in read(tombstones.governance_folder(shop) / "tombstones.jsonl")}
     assert kinds == {"id", "content", "page", "domain"}
 
 
@@ -276,9 +280,9 @@ def artefacts(made: Project) -> dict[str, Path]:
         "packed": made.processed / "augmented.train.jsonl.gz",
     }
     files.write_rows(found["answers"], [about, other])
-    files.write(found["sheet"], f'id,slot,input\nb1,title,x\na9,title,"{SECRET}"\n')
-    files.write(found["page"], f"<td>b1</td><td>{SECRET.replace(' ', '&#32;')}</td>")
-    files.write(found["golden"], jsonio.pretty({"examples": [
+    files.write_file(found["sheet"], f'id,slot,input\nb1,title,x\na9,title,"{SECRET}"\n')
+    files.write_file(found["page"], f"<td>b1</td><td>{SECRET.replace(' ', '&#32;')}</td>")
+    files.write_file(found["golden"], jsonio.pretty({"examples": [
         {"id": "g1", "question": SECRET, "answer": "x"}, {"id": "g2", "question": "and?",
                                                           "answer": "y"}]}))  # fmt: skip
     found["ledger"].parent.mkdir(parents=True)
@@ -293,7 +297,7 @@ def artefacts(made: Project) -> dict[str, Path]:
         archive.writestr("r1/answers.test.jsonl", f"{json.dumps(about)}\n{json.dumps(other)}\n")
         archive.writestr("r1/report.md", SECRET)
     packed = f"{json.dumps(about)}\n{json.dumps(other)}\n".encode()
-    files.write(found["packed"], gzip.compress(packed))
+    files.write_file(found["packed"], gzip.compress(packed))
     return found
 
 
@@ -334,11 +338,11 @@ def test_variants_of_other_rows_that_quote_it_go_too(shop: Project) -> None:
 
 def test_a_trace_in_a_file_of_others_is_listed_and_left(shop: Project) -> None:
     theirs = shop.root / "data" / "other" / "notes.txt"
-    files.write(theirs, f"As I said: {SECRET}.")
+    files.write_file(theirs, f"As I said: {SECRET}.")
 
     first = take(shop, ids=("amber9",))
     theirs.unlink()
-    (again,) = takedowns.run(shop, Ask(), AT, lambda text: None)
+    (again,) = takedowns.run_takedowns(shop, Ask(), AT, lambda text: None)
 
     assert first.hits == ["data/other/notes.txt"]
     assert again.hits == []
@@ -357,14 +361,14 @@ def test_deleted_rows_in_free_pages_are_seen(tmp_path: Path) -> None:
     db.close()
     sought = byte_scan.Sought(byte_scan.Trace.of([text]))
 
-    assert list(byte_scan.blocks(path)) == []
+    assert list(byte_scan.file_blocks(path)) == []
     assert byte_scan.holds(path, sought)
 
 
 def test_a_dry_run_writes_nothing_but_the_salt(shop: Project) -> None:
     before = {path: path.read_bytes() for path in shop.root.rglob("*") if path.is_file()}
 
-    said = dict(takedowns.preview(shop, Ask(ids=("amber9",))))
+    said = dict(takedowns.preview_takedown(shop, Ask(ids=("amber9",))))
 
     after = {path: path.read_bytes() for path in shop.root.rglob("*") if path.is_file()}
     assert {path.name for path in set(after) - set(before)} == {"salt"}
@@ -378,12 +382,12 @@ def test_a_dry_run_writes_nothing_but_the_salt(shop: Project) -> None:
 
 def trained(made: Project, version: int) -> run.Run:
     """A finished run on snapshot VERSION, its package beside it."""
-    frozen_at = snapshot.load(made, version)
+    frozen_at = snapshot.load_snapshot(made, version)
     plan = {"snapshot": {"version": version, "sha256": frozen_at.sha256}, "tasks": {}}
-    found = run.create(made, plan, AT)
-    files.write(found.folder / "manifest.json", jsonio.pretty({"run_id": found.id}))
+    found = run.create_run(made, plan, AT)
+    files.write_file(found.folder / "manifest.json", jsonio.pretty({"run_id": found.id}))
     lineage = {"lineage": {"snapshot": plan["snapshot"]}, "files": {}}
-    files.write(made.packages / found.id / "manifest.json", jsonio.pretty(lineage))
+    files.write_file(made.packages / found.id / "manifest.json", jsonio.pretty(lineage))
     return found
 
 
@@ -392,7 +396,7 @@ def test_runs_and_packages_of_a_withdrawn_snapshot_are_blocked_by_name(shop: Pro
     from sem.package.verify import verify
 
     made = trained(shop, 1)
-    promote.promote(shop, made.id, "it serves", AT)
+    promote.promote_tested_run(shop, made.id, "it serves", AT)
 
     done = take(shop, ids=("amber9",))
 
@@ -401,9 +405,9 @@ def test_runs_and_packages_of_a_withdrawn_snapshot_are_blocked_by_name(shop: Pro
     assert done.receipt["packages_tainted"] == [made.id]
     assert done.receipt["promoted_and_tainted"] == made.id
     calls = {
-        f"run {made.id}": lambda: promote.promote(shop, made.id, "please", AT),
-        f"promoted run {made.id}": lambda: promotion.of(shop),
-        f"package {made.id}": lambda: verify.faults(shop.packages / made.id),
+        f"run {made.id}": lambda: promote.promote_tested_run(shop, made.id, "please", AT),
+        f"promoted run {made.id}": lambda: promotion.promoted_run_id(shop),
+        f"package {made.id}": lambda: verify.package_faults(shop.packages / made.id),
         f"run {made.id} ": lambda: bundle.export(shop, made, ["vllm"]),
     }
     for what, call in calls.items():
@@ -413,7 +417,7 @@ def test_runs_and_packages_of_a_withdrawn_snapshot_are_blocked_by_name(shop: Pro
             f"{what.strip()} is tainted: takedown {name} removed rows it rests on"
         )
     fresh = trained(shop, 2)
-    assert taint.read(fresh.folder) == []
+    assert taint.read_taints(fresh.folder) == []
 
 
 def test_the_gate_names_the_takedown(shop: Project) -> None:
@@ -422,7 +426,7 @@ def test_the_gate_names_the_takedown(shop: Project) -> None:
     made = trained(shop, 1)
     done = take(shop, ids=("amber9",))
 
-    case = gate_inputs.judge(gate_inputs.Request(shop, made.id, "base", "test", None))
+    case = gate_inputs.decide_request(gate_inputs.Request(shop, made.id, "base", "test", None))
 
     name = done.receipt["takedown"]
     assert case.verdict.checks[0].found == f"withdrawn: v1, run tainted by {name}"
@@ -436,7 +440,7 @@ def test_the_same_takedown_twice_does_nothing_the_second_time(shop: Project) -> 
     take(shop, ids=("amber9",))
     said: list[str] = []
 
-    assert list(takedowns.run(shop, Ask(ids=("amber9",)), AT, said.append)) == []
+    assert list(takedowns.run_takedowns(shop, Ask(ids=("amber9",)), AT, said.append)) == []
     assert said == ["it was taken down before, and no row of it has come back"]
 
 
@@ -444,7 +448,7 @@ def test_the_same_takedown_twice_does_nothing_the_second_time(shop: Project) -> 
 def test_a_damaged_plan_of_a_takedown_is_one_error_that_names_it(
     shop: Project, content: str
 ) -> None:
-    files.write(tombstones.folder(shop) / f"{byte_scan.WORKING}td-1.json", content)
+    files.write_file(tombstones.governance_folder(shop) / f"{byte_scan.WORKING}td-1.json", content)
 
     with pytest.raises(SemError, match=r"td-1\.json"):
         takedown.unfinished(shop)
@@ -455,8 +459,8 @@ def test_an_id_nobody_has_gets_its_stone(shop: Project) -> None:
 
     assert done.receipt["rows"] == {"total": 0}
     assert done.receipt["snapshot_made"] is None
-    assert snapshot.versions(shop) == [1]
-    assert tombstones.load(shop).has("id", "nobody")
+    assert snapshot.snapshot_versions(shop) == [1]
+    assert tombstones.load_tombstones(shop).has("id", "nobody")
 
 
 @pytest.mark.parametrize(
@@ -467,7 +471,7 @@ def test_weights_and_vocabularies_are_left_out_and_counted_in_the_receipt(
 ) -> None:
     # Every project that was ever trained crashed here, without a receipt, and no later takedown
     # could begin.
-    files.write(shop.root / name, b"")
+    files.write_file(shop.root / name, b"")
     left_out = {"weights and vocabularies": 1} if "vocab" not in name else {}
 
     done = take(shop, ids=("amber9",))
@@ -494,9 +498,9 @@ def test_a_takedown_waits_for_who_has_read_the_rows_and_changes_nothing(
 
 def test_what_was_made_of_a_snapshot_that_went_meanwhile_is_removed(shop: Project) -> None:
     # An augmentation that a takedown overtook wrote the row into augmented.v1.jsonl again.
-    before = snapshot.load(shop)
+    before = snapshot.load_snapshot(shop)
     take(shop, ids=("amber9",))
-    path = files.write(shop.processed / "augmented.v1.jsonl", SECRET)
+    path = files.write_file(shop.processed / "augmented.v1.jsonl", SECRET)
 
     with pytest.raises(SemError, match="snapshot v1 was withdrawn by takedown"):
         variant_files.write_facts(shop, before, path, {})
@@ -510,7 +514,7 @@ def test_a_takedown_leaves_the_files_of_a_live_export_and_takes_those_of_a_dead_
     # It deleted the files of a running export, which then published a package without an adapter.
     live, dead = (shop.packages / f".building-{name}" / "adapter" / "x.json" for name in "ab")
     for path in (live, dead):
-        files.write(path, "{}")
+        files.write_file(path, "{}")
     with files.lock(shop.packages / ".a.lock", "package a"):
         take(shop, ids=("amber9",))
 
@@ -524,13 +528,13 @@ def test_a_sweep_takes_what_its_own_lock_guards_and_nothing_of_a_live_writer(
     folder = shop.processed
     names = [".tmp-spill", ".tmp-index", ".tmp-train.v9.jsonl", ".tmp-clean.jsonl-x1"]
     for name in names:
-        files.write(folder / name, "")
+        files.write_file(folder / name, "")
     snapshot.recover(shop, AT)
     assert [n for n in names if (folder / n).exists()] == [n for n in names if "train" not in n]
 
     with files.replacing(folder / "clean.jsonl.copy") as file:
         (writing,) = folder.glob(".tmp-clean.jsonl.copy-*")
-        files.sweep(folder, (".tmp-*",))
+        files.remove_temporary_files(folder, (".tmp-*",))
         assert writing.exists()
         file.write(b"x")
     assert [n for n in names if (folder / n).exists()] == []
@@ -539,7 +543,7 @@ def test_a_sweep_takes_what_its_own_lock_guards_and_nothing_of_a_live_writer(
 
 def test_nothing_named_is_an_error(shop: Project) -> None:
     with pytest.raises(SemError, match="nothing is named to take down"):
-        list(takedowns.run(shop, Ask(), AT, lambda text: None))
+        list(takedowns.run_takedowns(shop, Ask(), AT, lambda text: None))
 
 
 @pytest.mark.parametrize("step", takedown.STEPS)
@@ -556,19 +560,19 @@ def test_killed_before_any_step_the_next_run_finishes(
             raise Killed
 
     with pytest.raises(Killed):
-        list(takedowns.run(made, Ask(ids=("amber9",)), AT, stop))
-    (done,) = takedowns.run(made, Ask(), AT, lambda text: None)
+        list(takedowns.run_takedowns(made, Ask(ids=("amber9",)), AT, stop))
+    (done,) = takedowns.run_takedowns(made, Ask(), AT, lambda text: None)
 
     assert traces(made, "Lovelace", "amber9") == []
-    assert list(tombstones.folder(made).glob(".takedown-*")) == []
+    assert list(tombstones.governance_folder(made).glob(".takedown-*")) == []
     assert done.receipt["snapshot_made"] == "v2"
-    assert sorted(snapshot.versions(made)) == [2]
-    assert snapshot.freeze(made, AT)[1] is False
+    assert sorted(snapshot.snapshot_versions(made)) == [2]
+    assert snapshot.freeze_snapshot(made, AT)[1] is False
     assert takedown.unfinished(made) == []
 
 
 def test_the_script_prints_the_receipt_and_exits_1_on_a_trace(shop: Project) -> None:
-    files.write(shop.root / "data" / "other" / "notes.txt", SECRET)
+    files.write_file(shop.root / "data" / "other" / "notes.txt", SECRET)
     env = {**os.environ, "SEM_ROOT": str(shop.root)}
     words = [
         sys.executable,
@@ -625,15 +629,15 @@ def test_any_row_leaves_no_trace_in_new_snapshots_and_stays_out(
     name = data.draw(st.sampled_from(sorted(there)))
 
     take(made, ids=(name,))
-    store.append(made.store, [row("zz", input_text=page("zz"))])
-    clean.run(made)
-    newest, _ = snapshot.freeze(made, AT)
+    store.append_store_rows(made.store, [row("zz", input_text=page("zz"))])
+    clean.clean_store(made)
+    newest, _ = snapshot.freeze_snapshot(made, AT)
 
     seen = [e for part in newest.counts for e in newest.examples(part)]
     assert name not in {e.id for e in seen}
     assert all(name * 9 not in e.input_text for e in seen)
     files.write_rows(root / "back.jsonl", [_record(there[name]), _record(there[name], "fresh")])
-    result = importers.run(made, root / "back.jsonl", importers.Options())
+    result = importers.import_file(made, root / "back.jsonl", importers.Options())
     assert (result.rejects["taken_down"], result.stored.added) == (2, 0)
 
 

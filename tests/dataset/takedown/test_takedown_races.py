@@ -97,7 +97,7 @@ def project(tmp_path: Path, package_master: Path, monkeypatch: pytest.MonkeyPatc
 
 def stopped(project: Project, point: Point) -> warm.Popen:
     """The job of `point`, stopped there."""
-    target = run.find(project, None)
+    target = run.find_run(project, None)
     if point.job == "train_run":
         (target.folder / "manifest.json").unlink()
         shutil.rmtree(target.adapter)
@@ -124,7 +124,7 @@ def go_on(job: warm.Popen) -> tuple[int, str]:
 
 
 def take(project: Project, name: str) -> takedown.Done:
-    (done,) = takedowns.run(project, Ask(ids=(name,)), AT, lambda text: None)
+    (done,) = takedowns.run_takedowns(project, Ask(ids=(name,)), AT, lambda text: None)
     return done
 
 
@@ -136,14 +136,14 @@ def traces(project: Project, page: str) -> list[str]:
 
 def trained_row(project: Project) -> tuple[str, str]:
     """The id of a row that the run was trained on, and the address of its page."""
-    row = next(snapshot.load(project).examples("train"))
+    row = next(snapshot.load_snapshot(project).examples("train"))
     return row.id, row.input_text.splitlines()[0].removeprefix("URL: ")
 
 
 @pytest.mark.parametrize("point", cases(REFUSED))
 def test_a_job_that_a_takedown_overtook_refuses_with_one_error(project, point) -> None:
     name, page = trained_row(project)
-    target = run.find(project, None)
+    target = run.find_run(project, None)
     job = stopped(project, point)
 
     done = take(project, name)
@@ -154,7 +154,7 @@ def test_a_job_that_a_takedown_overtook_refuses_with_one_error(project, point) -
     assert "Traceback" not in said
     assert traces(project, page) == []
     assert [path for path in project.packages.glob("*") if path.is_dir()] == []
-    assert promotion.read(project) is None
+    assert promotion.read_promotion(project) is None
     assert target.is_finished is (point.job != "train_run")
 
 
@@ -164,21 +164,21 @@ def test_a_takedown_does_not_overtake_a_job_that_is_publishing(
 ) -> None:
     monkeypatch.setattr(taint, "PUBLISH_WAIT_S", 0.1)
     name, page = trained_row(project)
-    target = run.find(project, None)
+    target = run.find_run(project, None)
     job = stopped(project, point)
 
     with pytest.raises(Busy, match="is being written by another process"):
         take(project, name)
     code, said = go_on(job)
-    (done,) = takedowns.run(project, Ask(ids=(name,)), AT, lambda text: None)
+    (done,) = takedowns.run_takedowns(project, Ask(ids=(name,)), AT, lambda text: None)
 
     assert (code, "Traceback" in said) == (0, False), said
     assert traces(project, page) == []
-    assert all(name not in {row.id for row in snapshot.load(project).examples(part)}
+    assert all(name not in {row.id for row in snapshot.load_snapshot(project).examples(part)}
                for part in ("train", "val", "test"))  # fmt: skip
     assert done.receipt["runs_tainted"] == [target.id]
     published = [path.name for path in project.packages.glob("*") if path.is_dir()]
     assert done.receipt["packages_tainted"] == published
-    if promotion.read(project):
+    if promotion.read_promotion(project):
         with pytest.raises(SemError, match="is tainted"):
-            promotion.of(project)
+            promotion.promoted_run_id(project)

@@ -37,12 +37,12 @@ class Counting:
 def finish(book: answers.Book, generator: Counting) -> dict[str, str]:
     for _ in answers.generate(book, PAIRS, generator, SETTINGS):
         pass
-    return {name: row.text for name, row in answers.read(book.path).items()}
+    return {name: row.text for name, row in answers.read_answers(book.path).items()}
 
 
 def test_an_interrupted_generation_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
-    whole = finish(answers.book(tmp_path / "a", "test", {"v": 1}), Counting())
-    book = answers.book(tmp_path / "b", "test", {"v": 1})
+    whole = finish(answers.answers_book(tmp_path / "a", "test", {"v": 1}), Counting())
+    book = answers.answers_book(tmp_path / "b", "test", {"v": 1})
     with pytest.raises(KeyboardInterrupt):
         finish(book, Counting(dies_at=2))
     with book.path.open("ab") as file:
@@ -53,9 +53,9 @@ def test_an_interrupted_generation_ends_as_an_undisturbed_one(tmp_path: Path) ->
 
 
 def test_half_a_batch_is_decoded_whole_and_written_once(tmp_path: Path) -> None:
-    whole = finish(answers.book(tmp_path / "a", "test", {"v": 1}), Counting())
+    whole = finish(answers.answers_book(tmp_path / "a", "test", {"v": 1}), Counting())
     lines = (tmp_path / "a" / "answers.test.jsonl").read_bytes().splitlines(keepends=True)
-    book = answers.book(tmp_path / "b", "test", {"v": 1})
+    book = answers.answers_book(tmp_path / "b", "test", {"v": 1})
     book.open()
     book.path.write_bytes(b"".join(lines[:5]))
     again = Counting()
@@ -65,8 +65,8 @@ def test_half_a_batch_is_decoded_whole_and_written_once(tmp_path: Path) -> None:
 
 
 def test_answers_to_something_else_are_set_aside(tmp_path: Path) -> None:
-    finish(answers.book(tmp_path, "test", {"v": 1}), Counting())
-    book = answers.book(tmp_path, "test", {"v": 2})
+    finish(answers.answers_book(tmp_path, "test", {"v": 1}), Counting())
+    book = answers.answers_book(tmp_path, "test", {"v": 2})
     assert book.is_stale()
     assert book.open() == set()
     assert len(list(tmp_path.glob("answers.test.*.jsonl"))) == 1
@@ -74,23 +74,23 @@ def test_answers_to_something_else_are_set_aside(tmp_path: Path) -> None:
 
 def test_the_sample_is_even_over_domains_and_depends_on_the_seed_alone() -> None:
     pool = [example for example, _ in PAIRS]
-    chosen = answers.sample(pool, 6, seed=1)
+    chosen = answers.sample_examples(pool, 6, seed=1)
     assert [e.domain for e in chosen].count("d0") == 2
-    assert chosen == answers.sample(list(reversed(pool)), 6, seed=1)
-    assert answers.sample(pool, None, 1) == pool
+    assert chosen == answers.sample_examples(list(reversed(pool)), 6, seed=1)
+    assert answers.sample_examples(pool, None, 1) == pool
 
 
 def taken(folder: Path, *rows: object) -> tuple[int, int, int]:
     path = folder / "strong.jsonl"
     files.write_rows(path, rows)
-    return answers.take(path, folder / "out.jsonl", {"a": "t", "b": "t"})
+    return answers.take_answers(path, folder / "out.jsonl", {"a": "t", "b": "t"})
 
 
 def test_answers_made_elsewhere_are_kept_and_counted(tmp_path):
     found = taken(tmp_path, {"id": "a", "candidate": {"x": 1}}, {"id": "z", "text": "?"})
 
     assert found == (1, 1, 1)
-    assert answers.read(tmp_path / "out.jsonl")["a"].text == '{"x":1}'
+    assert answers.read_answers(tmp_path / "out.jsonl")["a"].text == '{"x":1}'
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def put(project, value, flat: bool = False) -> None:
 def test_a_golden_set_is_read(project, value, flat):
     put(project, value, flat)
 
-    (one,) = golden.examples(project)
+    (one,) = golden.golden_examples(project)
 
     assert (one.id, one.task, one.output_json) == ("golden-0001", "price", REFERENCE)
     assert "mug" in one.input_text
@@ -68,13 +68,13 @@ def test_a_golden_set_that_cannot_be_used_says_where(project, value, message):
     put(project, value)
 
     with pytest.raises(SemError, match=message):
-        golden.examples(project)
+        golden.golden_examples(project)
     assert not project.golden.exists()
 
 
 def test_without_a_golden_set_the_place_is_named(project):
     with pytest.raises(SemError, match="toy has no golden set"):
-        golden.examples(project)
+        golden.golden_examples(project)
 
 
 def another(project, sem: str, **changes) -> Project:
@@ -115,5 +115,5 @@ def test_a_flat_golden_set_does_not_hide_the_rows_a_project_has(project):
     other.golden.parent.mkdir(parents=True)
     other.golden.write_text(json.dumps(row) + "\n")
 
-    assert [one.id for one in golden.examples(other)] == ["1"]
-    assert [one.id for one in golden.examples(project)] == ["golden-0001"]
+    assert [one.id for one in golden.golden_examples(other)] == ["1"]
+    assert [one.id for one in golden.golden_examples(project)] == ["golden-0001"]

@@ -28,7 +28,7 @@ eval_split: {strategy: random, train_ratio: 0.8, val_ratio: 0.1, test_ratio: 0.1
 
 @pytest.fixture
 def project(tmp_path):
-    files.write(tmp_path / "configs" / "qa" / "tasks" / "qa.yaml", QA)
+    files.write_file(tmp_path / "configs" / "qa" / "tasks" / "qa.yaml", QA)
     return Project("qa", tmp_path)
 
 
@@ -39,43 +39,48 @@ def one(question: str = "Who owns it?", answer: object = "A variable.", **more: 
 def test_a_plain_answer_becomes_the_one_text_the_task_asks_for(project):
     for answer, kept in (("A variable.", "A variable."), ("42", "42"), ('"x"', '"x"'),
                          ('{"answer": "y"}', "y"), ("[1]", "[1]")):  # fmt: skip
-        golden_edit.add(project, one(f"What is {answer}?", answer), Given())
-        found = {e.input_text: e.output_json for e in golden.examples(project)}
+        golden_edit.add_golden_entries(project, one(f"What is {answer}?", answer), Given())
+        found = {e.input_text: e.output_json for e in golden.golden_examples(project)}
 
         assert found[f"What is {answer}?"] == {"answer": kept}
 
 
 def test_an_id_is_made_of_the_question_and_stays(project):
-    told = golden_edit.add(project, one() + one("And who else?"), Given())
-    again = golden_edit.add(project, one("A third?") + one(), Given())
+    told = golden_edit.add_golden_entries(project, one() + one("And who else?"), Given())
+    again = golden_edit.add_golden_entries(project, one("A third?") + one(), Given())
 
     assert (len(told.added), again.added, again.same) == (2, [again.added[0]], 1)
-    ids = {e.input_text: e.id for e in golden.examples(project)}
+    ids = {e.input_text: e.id for e in golden.golden_examples(project)}
     assert ids["Who owns it?"] == told.added[0] == "golden-" + told.added[0][7:]
     assert list(ids) == [
-        e.input_text for e in sorted(golden.examples(project), key=lambda e: e.id)
+        e.input_text for e in sorted(golden.golden_examples(project), key=lambda e: e.id)
     ]
 
 
 def test_a_set_that_was_emptied_by_hand_grows_again(project):
     path = project.golden.with_name("golden_set.json")
-    files.write(path, "[]")
+    files.write_file(path, "[]")
 
-    golden_edit.add(project, one(), Given())
+    golden_edit.add_golden_entries(project, one(), Given())
 
-    assert len(golden.entries(path)) == 1
+    assert len(golden.golden_entries(path)) == 1
 
 
 def test_another_answer_needs_replace_and_nothing_is_half_written(project):
-    golden_edit.add(project, one(), Given())
+    golden_edit.add_golden_entries(project, one(), Given())
     before = project.golden.with_name("golden_set.json").read_bytes()
 
     with pytest.raises(SemError, match="is in the set with another content"):
-        golden_edit.add(project, one("New?") + one(answer="A scope."), Given())
+        golden_edit.add_golden_entries(project, one("New?") + one(answer="A scope."), Given())
     assert project.golden.with_name("golden_set.json").read_bytes() == before
 
-    assert golden_edit.add(project, one(answer="A scope."), Given(), replace=True).replaced == 1
-    assert golden.examples(project)[0].output_json == {"answer": "A scope."}
+    assert (
+        golden_edit.add_golden_entries(
+            project, one(answer="A scope."), Given(), replace=True
+        ).replaced
+        == 1
+    )
+    assert golden.golden_examples(project)[0].output_json == {"answer": "A scope."}
 
 
 @pytest.mark.parametrize(
@@ -93,7 +98,7 @@ def test_another_answer_needs_replace_and_nothing_is_half_written(project):
 )
 def test_an_entry_that_cannot_be_used_is_named_and_none_comes_in(project, entry, message):
     with pytest.raises(SemError, match=message):
-        golden_edit.add(project, [*one(), ("given", entry)], Given())
+        golden_edit.add_golden_entries(project, [*one(), ("given", entry)], Given())
 
     assert not project.golden.exists()
 
@@ -109,12 +114,12 @@ FILES = {
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_kind_of_file_gives_the_same_entry(project, tmp_path, name):
-    path = files.write(tmp_path / name, FILES[name])
-    how = Given(golden_edit.columns(["question=q,answer=a", "meta.reason=why"]))
+    path = files.write_file(tmp_path / name, FILES[name])
+    how = Given(golden_edit.golden_columns(["question=q,answer=a", "meta.reason=why"]))
 
-    golden_edit.add(project, golden_edit.read(path), how)
+    golden_edit.add_golden_entries(project, golden_edit.read_golden_entries(path), how)
 
-    (made,) = golden.examples(project)
+    (made,) = golden.golden_examples(project)
     assert (made.input_text, made.output_json) == ("Who?", {"answer": "x; y"})
     assert made.meta == {"reference_source": "human", "reason": "z"}
 
@@ -133,25 +138,27 @@ def test_every_kind_of_file_gives_the_same_entry(project, tmp_path, name):
 )
 def test_a_file_that_cannot_be_read_is_refused(tmp_path, name, content, message):
     with pytest.raises(SemError, match=message):
-        golden_edit.read(files.write(tmp_path / name, content))
+        golden_edit.read_golden_entries(files.write_file(tmp_path / name, content))
 
 
 def test_a_map_names_fields_that_are_there(project, tmp_path):
     with pytest.raises(SemError, match="no field 'questoin' here\n       did you mean 'question'"):
-        golden_edit.columns(["questoin=q"])
+        golden_edit.golden_columns(["questoin=q"])
     with pytest.raises(SemError, match="given: no key 'q'"):
-        golden_edit.add(project, one(), Given({"question": "q"}))
+        golden_edit.add_golden_entries(project, one(), Given({"question": "q"}))
 
 
 def test_what_was_taken_down_does_not_come_in_again(project, capsys):
-    golden_edit.add(project, one(id="g1"), Given())
+    golden_edit.add_golden_entries(project, one(id="g1"), Given())
     stones = tombstones.keyed(project)
-    tombstones.add(project, [stone(stones, "g1")])
+    tombstones.add_tombstones(project, [stone(stones, "g1")])
 
-    told = golden_edit.add(project, one("New?", id="g1") + one("Other?", id="g2"), Given())
+    told = golden_edit.add_golden_entries(
+        project, one("New?", id="g1") + one("Other?", id="g2"), Given()
+    )
 
     assert (told.taken_down, told.added) == (1, ["g2"])
-    assert [e.id for e in golden.examples(project)] == ["g2"]
+    assert [e.id for e in golden.golden_examples(project)] == ["g2"]
 
 
 def stone(stones, name: str) -> dict:
@@ -162,20 +169,22 @@ def stone(stones, name: str) -> dict:
 def test_the_rust_quizzes_come_in_with_one_flag(project, shared):
     path = shared / "data" / "forge" / "rust_book" / "golden" / "golden_set.json"
     with pytest.raises(SemError, match="entry 1: unknown key 'explanation'"):
-        golden_edit.add(project, golden_edit.read(path), Given())
+        golden_edit.add_golden_entries(project, golden_edit.read_golden_entries(path), Given())
 
-    told = golden_edit.add(project, golden_edit.read(path), Given(keep=True))
+    told = golden_edit.add_golden_entries(
+        project, golden_edit.read_golden_entries(path), Given(keep=True)
+    )
 
     assert (len(told.added), told.joined) == (222, 39)
     assert told.kept == dict.fromkeys(("explanation", "file", "type", "wrong_answers"), 222)
-    first = next(e for e in golden.examples(project) if e.id == told.added[0])
+    first = next(e for e in golden.golden_examples(project) if e.id == told.added[0])
     assert first.output_json == {"answer": "Give the future to a third-party async runtime"}
     assert first.meta["type"] == "MultipleChoice"
 
 
 def test_the_check_names_what_is_wrong(project):
     long = "The borrow checker rejects a program that keeps a reference to a value that is gone"
-    golden_edit.add(
+    golden_edit.add_golden_entries(
         project,
         [
             *one("Who owns a value in this language, and how long?", id="a"),
@@ -190,7 +199,7 @@ def test_the_check_names_what_is_wrong(project):
         Given(),
     )
     language = {"f": "de"}
-    count, found, spoken = golden_edit.check(
+    count, found, spoken = golden_edit.check_golden_set_entries(
         project, lambda text: "de" if text.startswith("Wem") else "en", "en"
     )
 
@@ -207,13 +216,13 @@ def test_the_check_names_what_is_wrong(project):
 def test_the_check_names_questions_that_are_trained_on(cut_toy):
     from sem.dataset.split import snapshot
 
-    row = next(iter(snapshot.load(cut_toy).examples("train")))
+    row = next(iter(snapshot.load_snapshot(cut_toy).examples("train")))
     price = {"title": "x", "price": 1}
     asked = {"same": row.input_text, "near": f"{row.input_text} !", "fine": "Nothing like it"}
     entries = [{"id": i, "input_text": text, "output_json": price} for i, text in asked.items()]
-    golden_edit.add(cut_toy, [("given", entry) for entry in entries], Given())
+    golden_edit.add_golden_entries(cut_toy, [("given", entry) for entry in entries], Given())
 
-    _, found, _ = golden_edit.check(cut_toy, lambda _: None)
+    _, found, _ = golden_edit.check_golden_set_entries(cut_toy, lambda _: None)
 
     assert {(f.id, f.problem) for f in found} == {
         ("same", "in train"),
@@ -224,9 +233,9 @@ def test_the_check_names_questions_that_are_trained_on(cut_toy):
 def test_the_check_lists_every_broken_entry(project):
     broken = [{"question": "a", "answer": 1, "id": "x"}, {"answer": "b"}, 7,
               {"question": "fine", "answer": "fine"}]  # fmt: skip
-    files.write(project.golden.with_name("golden_set.json"), json.dumps(broken))
+    files.write_file(project.golden.with_name("golden_set.json"), json.dumps(broken))
 
-    _, found, _ = golden_edit.check(project, lambda _: None)
+    _, found, _ = golden_edit.check_golden_set_entries(project, lambda _: None)
 
     assert [(f.id, f.problem) for f in found] == [
         *(("x", "schema"), ("entry 2", "schema"), ("entry 3", "schema"))

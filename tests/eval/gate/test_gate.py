@@ -31,11 +31,11 @@ def check(verdict: gate.Verdict, name: str) -> margins.Check:
 
 
 def named(evidence: Evidence, name: str, rules: Policy | None = None) -> margins.Check:
-    return check(gate.decide(evidence, rules or Policy()), name)
+    return check(gate.decide_gate(evidence, rules or Policy()), name)
 
 
 def test_a_run_that_is_better_everywhere_passes() -> None:
-    verdict = gate.decide(GOOD, Policy())
+    verdict = gate.decide_gate(GOOD, Policy())
     assert [c.name for c in verdict.checks if c.verdict != PASS] == ["against strong"]
     assert [c.name for c in verdict.checks] == [
         *("takedown", "leakage: domains", "leakage: ids", "answers", "test set", "json_valid"),
@@ -68,7 +68,9 @@ def test_what_is_made_up_is_a_check_of_the_gate(name, rows, faults, verdict) -> 
     found = named(faulty(name, rows, faults), name)
     assert found.verdict == verdict
     off = Policy(clean=Clean(**dict.fromkeys(CLEAN)))
-    assert not {c.name for c in gate.decide(faulty(name, rows, faults), off).checks} & {*CLEAN}
+    assert not {c.name for c in gate.decide_gate(faulty(name, rows, faults), off).checks} & {
+        *CLEAN
+    }
 
 
 @pytest.mark.parametrize(
@@ -91,12 +93,12 @@ def test_a_share_that_is_none_is_refused() -> None:
 
 def test_schema_validity_is_asked_once() -> None:
     rules = Policy(validity=Validity("schema_valid"))
-    assert [c.name for c in gate.decide(GOOD, rules).checks].count("schema_valid") == 1
+    assert [c.name for c in gate.decide_gate(GOOD, rules).checks].count("schema_valid") == 1
 
 
 def test_an_equal_run_claims_nothing_and_says_what_is_missing() -> None:
     rows = column("+-++" * 30, 4)
-    verdict = gate.decide(Evidence(rows, list(rows), TITLE), Policy())
+    verdict = gate.decide_gate(Evidence(rows, list(rows), TITLE), Policy())
     assert (verdict.word, verdict.exit_code) == (INSUFFICIENT, 3)
     assert not any(c.facts.get("improved") for c in verdict.checks)
     found = check(verdict, "critical price.title")
@@ -113,7 +115,9 @@ def test_a_shown_loss_on_a_critical_slot_fails() -> None:
     after = [one(s.id, s.domain, {"title": "+", "sku": "-"}) for s in AFTER]
     before = [one(s.id, s.domain, {"title": "-", "sku": "+"}) for s in BEFORE]
     critical = frozenset({"price.title", "price.sku"})
-    verdict = gate.decide(replace(GOOD, before=before, after=after, critical=critical), Policy())
+    verdict = gate.decide_gate(
+        replace(GOOD, before=before, after=after, critical=critical), Policy()
+    )
     assert (verdict.word, verdict.exit_code) == (FAIL, 1)
     found = check(verdict, "critical price.sku")
     assert (found.verdict, found.why) == (FAIL, "a loss is shown")
@@ -231,7 +235,7 @@ def test_a_slots_gain_is_claimed_after_the_overall_one() -> None:
     # The title gains what the sku loses: overall nothing is gained.
     before = [one(s.id, s.domain, {"title": "-", "sku": "+"}) for s in BEFORE]
     after = [one(s.id, s.domain, {"title": "+", "sku": "-"}) for s in BEFORE]
-    verdict = gate.decide(replace(GOOD, before=before, after=after), Policy())
+    verdict = gate.decide_gate(replace(GOOD, before=before, after=after), Policy())
     found = check(verdict, "critical price.title")
     assert (found.verdict, found.facts["p_gain"] < 1e-9) == (PASS, True)
     assert not found.facts["improved"]
@@ -397,7 +401,7 @@ def test_a_baseline_that_did_not_answer_makes_nobody_better() -> None:
 
 def test_a_policy_may_look_away_and_says_so_by_silence() -> None:
     rules = Policy(shared_domains=None, takedown="off", strong=Strong(test="off"))
-    names = [c.name for c in gate.decide(replace(GOOD, withdrawn=("v1",)), rules).checks]
+    names = [c.name for c in gate.decide_gate(replace(GOOD, withdrawn=("v1",)), rules).checks]
     assert names == [
         *("answers", "test set", "json_valid", *CLEAN, "accuracy", "critical price.title"),
     ]
@@ -427,7 +431,7 @@ def test_a_required_package_is_there_and_whole(package, verdict, found) -> None:
 @pytest.mark.parametrize(("then", "word"), [("warn", PASS), ("insufficient", INSUFFICIENT),
                                             ("fail", FAIL)])  # fmt: skip
 def test_the_policy_says_what_a_worn_test_set_does(then, word) -> None:
-    verdict = gate.decide(replace(GOOD, uses=4), Policy(worn=Worn(3, then)))
+    verdict = gate.decide_gate(replace(GOOD, uses=4), Policy(worn=Worn(3, then)))
     assert verdict.word == word
     assert check(verdict, "test set").why.startswith("worn")
     assert check(verdict, "test set").wanted == "at most 3 gates"
@@ -435,8 +439,8 @@ def test_the_policy_says_what_a_worn_test_set_does(then, word) -> None:
 
 def test_an_uncalibrated_judge_gates_only_where_the_policy_says_so() -> None:
     evidence = replace(GOOD, is_judge_calibrated=False)
-    assert gate.decide(evidence, Policy()).word == INSUFFICIENT
-    assert gate.decide(evidence, Policy(judge="any")).word == PASS
+    assert gate.decide_gate(evidence, Policy()).word == INSUFFICIENT
+    assert gate.decide_gate(evidence, Policy(judge="any")).word == PASS
 
 
 @pytest.mark.parametrize(
@@ -514,7 +518,7 @@ def test_costs_are_held_to_limits_and_ratios() -> None:
 
 
 def test_the_words_of_the_table() -> None:
-    said = gate.decide(replace(GOOD, package=None), Policy(parity="required"))
+    said = gate.decide_gate(replace(GOOD, package=None), Policy(parity="required"))
     words = {c.name: (c.found, c.wanted, c.why) for c in said.checks[:7]}
     assert words == {
         "takedown": ("none withdrawn", "no withdrawn snapshot", ""),
@@ -525,7 +529,7 @@ def test_the_words_of_the_table() -> None:
         "test set": ("gate 3", "at most 20 gates", ""),
         "json_valid": ("100.00% [99.25%, 100.00%]", "lower bound >= 99.00%", ""),
     }
-    whole = gate.decide(replace(GOOD, package=()), Policy(parity="required"))
+    whole = gate.decide_gate(replace(GOOD, package=()), Policy(parity="required"))
     assert check(whole, "package").wanted == "whole"
     worn = named(replace(GOOD, uses=21), "test set")
     assert worn.why == "worn: choosing runs by it has fitted it; cut a new snapshot"
@@ -550,7 +554,7 @@ def test_the_most_that_any_check_needs_is_needed() -> None:
 
 def test_the_verdict_names_what_decided_it() -> None:
     bad = replace(GOOD, withdrawn=("v1",), shared={"domains": 1, "ids": 1, "groups": 1})
-    verdict = gate.decide(replace(bad, after=column("-" * 400, 4)), Policy())
+    verdict = gate.decide_gate(replace(bad, after=column("-" * 400, 4)), Policy())
     assert verdict.sentence() == (
         "FAIL: takedown, leakage: domains, leakage: groups, leakage: ids and 2 more"
     )
@@ -560,7 +564,7 @@ def test_the_verdict_names_what_decided_it() -> None:
 
 
 def test_withdrawn_data_are_not_read_again() -> None:
-    verdict = gate.refuse(("v2",))
+    verdict = gate.refuse_gate(("v2",))
     assert (verdict.word, verdict.exit_code) == (FAIL, 1)
     assert verdict.sentence() == "FAIL: takedown"
     assert verdict.checks[0].wanted == "no withdrawn snapshot"
@@ -591,7 +595,7 @@ def test_needs_read_as_a_person_would_say_them() -> None:
 )
 def test_a_policy_that_makes_no_sense_is_refused(values, message) -> None:
     with pytest.raises(SemError, match=message):
-        settings.build(Policy, values, "gate.yaml")
+        settings.build_settings(Policy, values, "gate.yaml")
 
 
 def test_edges_of_a_policy_that_are_allowed() -> None:
@@ -603,6 +607,6 @@ def test_edges_of_a_policy_that_are_allowed() -> None:
 
 def test_the_shipped_policy_is_the_default_and_every_key_is_in_it() -> None:
     path = ROOT / "configs" / "gate.yaml"
-    assert settings.load(Policy, path) == Policy()
+    assert settings.load_settings(Policy, path) == Policy()
     written = settings.read_yaml(path)
     assert set(written) == set(Policy.__dataclass_fields__)

@@ -42,36 +42,36 @@ def build(toy: Path) -> None:
     from sem.lm.local import chat
     from sem.lm.weights import pinned_base, weights
 
-    files.write(toy / "configs/toy/gate.yaml", POLICY)
+    files.write_file(toy / "configs/toy/gate.yaml", POLICY)
     store = toy / "data/toy/raw/dataset.duckdb"
     store.unlink()
     make_store(store, shops=40)
     made = Project.load("toy")
-    clean.run(made)
-    frozen, _ = snapshot.freeze(made, AT)
-    base = weights.resolve(made.base_model_id, made.root)
+    clean.clean_store(made)
+    frozen, _ = snapshot.freeze_snapshot(made, AT)
+    base = weights.resolve_weights(made.base_model_id, made.root)
     plan = {
         "tasks": {name: spec.as_json() for name, spec in made.tasks.items()},
         "snapshot": {"version": frozen.version, "sha256": frozen.sha256},
-        "base_model": pinned_base.describe(made.base_model_id, base),
-        "renderer": chat.load(base.folder).fingerprint(),
+        "base_model": pinned_base.describe_base(made.base_model_id, base),
+        "renderer": chat.load_chat(base.folder).fingerprint(),
     }
-    trained = run.create(made, plan, AT)
-    files.write(trained.adapter / "adapter_model.safetensors", b"weights")
-    manifest.seal(trained.folder)
+    trained = run.create_run(made, plan, AT)
+    files.write_file(trained.adapter / "adapter_model.safetensors", b"weights")
+    manifest.seal_folder(trained.folder)
     answer(made, trained.id, lambda n, wanted: wanted)
     answer(made, "base", lambda n, wanted: {**wanted, "title": "?"} if n % 2 else wanted)
 
 
 def answer(made: Project, run_id: str, say, split: str = "test") -> None:
     """Write the answers SAY(number, reference) of RUN_ID to SPLIT."""
-    found = subject.resolve(made, run_id, split, None)
+    found = subject.resolve_subject(made, run_id, split, None)
     found.book.open()
     with files.replacing(found.book.path) as file:
         for n, one in enumerate(found.examples):
-            text = jsonio.dumps(say(n, one.output_json))
+            text = jsonio.canonical_json(say(n, one.output_json))
             row = answers.Answer(one.id, one.task, text, "stop", 10, 5, 20, 4)
-            files.append(file, vars(row))
+            files.append_row(file, vars(row))
 
 
 def asked(made: Project, **other) -> gate_inputs.Request:
@@ -90,7 +90,7 @@ def script(capsys: pytest.CaptureFixture, *words: str) -> tuple[int, list[str], 
 
 def test_exits_0_1_and_3_with_one_line_and_a_file(project: Project, capsys) -> None:
     code, out, err = script(capsys)
-    trained = run.find(project, None).id
+    trained = run.find_run(project, None).id
     path = project.reports / trained / "gate.json"
     assert (code, err) == (0, "")
     assert out[-2].startswith("PASS: ")
@@ -121,33 +121,33 @@ def test_the_script_runs_as_a_user_runs_it(project: Project) -> None:
 
 
 def test_the_verdict_names_the_hash_of_everything_it_rests_on(project: Project) -> None:
-    case = gate_inputs.judge(asked(project))
+    case = gate_inputs.decide_request(asked(project))
     rests = case.rests_on
     trained = project.reports / case.run_id
     assert rests["answers"] == {
-        "run": files.sha256(trained / "answers.test.jsonl"),
-        "baseline": files.sha256(project.reports / "base" / "answers.test.jsonl"),
+        "run": files.sha256_file(trained / "answers.test.jsonl"),
+        "baseline": files.sha256_file(project.reports / "base" / "answers.test.jsonl"),
         "strong": None,
     }
     test = project.processed / "test.v1.jsonl"
-    assert rests["split"] == {"name": "test", "sha256": files.sha256(test)}
-    assert case.split_sha256 == files.sha256(test)
+    assert rests["split"] == {"name": "test", "sha256": files.sha256_file(test)}
+    assert case.split_sha256 == files.sha256_file(test)
     assert rests["tasks"] == {"price": project.tasks["price"].fingerprint()}
     assert rests["policy"]["file"] == "configs/toy/gate.yaml"
     assert rests["policy"]["values"]["min_domains"] == 5
     assert rests["snapshot"]["version"] == 1
     assert set(rests) >= {"settings", "scores", "package", "judge_slots", "code", "answered"}
-    files.write(trained / "scores.json", "{}")
-    again = gate_inputs.judge(asked(project))
-    assert again.rests_on["scores"] == files.sha256(trained / "scores.json")
+    files.write_file(trained / "scores.json", "{}")
+    again = gate_inputs.decide_request(asked(project))
+    assert again.rests_on["scores"] == files.sha256_file(trained / "scores.json")
     assert again.sha256 == case.sha256  # written anew, the evidence is the same
 
 
 def test_the_same_gate_again_wears_nothing_and_another_does(project: Project) -> None:
     def gate(*overrides: str) -> tuple[str, str]:
         request = asked(Project.load("toy", overrides))
-        case = gate_inputs.judge(request)
-        gate_inputs.write(request, case, AT)
+        case = gate_inputs.decide_request(request)
+        gate_inputs.write_gate(request, case, AT)
         found = next(check for check in case.verdict.checks if check.name == "test set")
         return found.verdict, found.found
 
@@ -158,12 +158,12 @@ def test_the_same_gate_again_wears_nothing_and_another_does(project: Project) ->
     ledger = rows(project.reports / "gates.jsonl")
     assert len(ledger) == 5
     path = project.reports / ledger[0]["run"] / "gate.json"
-    assert ledger[-1]["gate_sha256"] == files.sha256(path)
+    assert ledger[-1]["gate_sha256"] == files.sha256_file(path)
 
 
 def test_a_withdrawn_snapshot_fails_without_being_read(project: Project, capsys) -> None:
     text = files.read_text(project.ledger)
-    files.write(project.ledger, text.replace('"frozen"', '"withdrawn"'))
+    files.write_file(project.ledger, text.replace('"frozen"', '"withdrawn"'))
     code, out, _ = script(capsys)
     assert (code, out[-2]) == (1, "FAIL: takedown")
     said = files.read_json(Path(out[-1]))
@@ -172,33 +172,33 @@ def test_a_withdrawn_snapshot_fails_without_being_read(project: Project, capsys)
     assert gate_inputs.withdrawn(asked(project, run_id="base", version=1)) == ("v1",)
     assert gate_inputs.withdrawn(asked(project, run_id="base")) == ()
     with pytest.raises(SemError, match="no snapshot"):
-        gate_inputs.judge(asked(Project.load("toy", ["gate.takedown=off"])))
+        gate_inputs.decide_request(asked(Project.load("toy", ["gate.takedown=off"])))
 
 
 def test_a_run_without_answers_is_told_what_to_do(project: Project) -> None:
     shutil.rmtree(project.reports / "base")
     with pytest.raises(SemError, match="fab eval.generate --run base"):
-        gate_inputs.judge(asked(project))
+        gate_inputs.decide_request(asked(project))
     assert not (project.reports / "gates.jsonl").exists()
 
 
 def named(made: Project, name: str, *overrides: str):
-    case = gate_inputs.judge(asked(Project.load("toy", overrides)))
+    case = gate_inputs.decide_request(asked(Project.load("toy", overrides)))
     return next(check for check in case.verdict.checks if check.name == name)
 
 
 def test_a_package_of_another_adapter_is_no_proof(project: Project) -> None:
-    trained = run.find(project, None)
+    trained = run.find_run(project, None)
     needed = "gate.parity=required"
     assert named(project, "package", needed).found == "none"
     folder = project.packages / trained.id
-    files.write(folder / "adapter.bin", b"x")
-    manifest.seal(folder, {"lineage": {"adapter": "0" * 64}})
+    files.write_file(folder / "adapter.bin", b"x")
+    manifest.seal_folder(folder, {"lineage": {"adapter": "0" * 64}})
     assert named(project, "package", needed).found == "made from another adapter"
-    right = files.sha256(trained.adapter / "adapter_model.safetensors")
-    manifest.seal(folder, {"lineage": {"adapter": right}})
+    right = files.sha256_file(trained.adapter / "adapter_model.safetensors")
+    manifest.seal_folder(folder, {"lineage": {"adapter": right}})
     assert named(project, "package", needed).verdict == "PASS"
-    files.write(folder / "adapter.bin", b"y")
+    files.write_file(folder / "adapter.bin", b"y")
     assert "adapter.bin" in named(project, "package", needed).found
 
 
@@ -209,16 +209,16 @@ def test_the_strong_model_counts_where_a_human_wrote_the_reference(project: Proj
         for row in rows(project.processed / "val.v1.jsonl")
     ]
     files.write_rows(project.golden, human)
-    for name in ("base", run.find(project, None).id):
+    for name in ("base", run.find_run(project, None).id):
         answer(project, name, lambda n, wanted: wanted, "golden")
     request = asked(project, split="golden")
     assert "no answers of the strong model" in [
-        c.why for c in gate_inputs.judge(request).verdict.checks
+        c.why for c in gate_inputs.decide_request(request).verdict.checks
     ]
     base = project.reports / "base" / "answers.golden.jsonl"
-    files.write(project.reports / "strong" / "answers.golden.jsonl", base.read_bytes())
-    case = gate_inputs.judge(request)
+    files.write_file(project.reports / "strong" / "answers.golden.jsonl", base.read_bytes())
+    case = gate_inputs.decide_request(request)
     found = [c.facts["pairs"] for c in case.verdict.checks if c.name.startswith("against strong")]
     assert found == [len(human)]
     assert case.rests_on["answers"]["strong"] == case.rests_on["answers"]["baseline"]
-    assert case.split_sha256 == files.sha256(project.golden)
+    assert case.split_sha256 == files.sha256_file(project.golden)

@@ -61,7 +61,7 @@ def test_what_has_no_decision_or_no_verdict_is_counted_apart() -> None:
 
 def test_a_known_bias_is_taken_out() -> None:
     # 70 % truly pass; 85 % of those and 10 % of the others are passed: 62.5 % raw.
-    made = calibration.corrected(
+    made = calibration.corrected_pass_rate(
         6250, 10_000, Rate(8500, 10_000, 0.85, 0, 1), Rate(9000, 10_000, 0.9, 0, 1)
     )
     assert made.raw == 0.625
@@ -77,7 +77,7 @@ def test_a_judge_no_better_than_chance_has_no_corrected_rate(
     tpr: float | None, tnr: float
 ) -> None:
     one, other = Rate(5, 10, tpr, 0, 1), Rate(5, 10, tnr, 0, 1)
-    assert calibration.corrected(5, 10, one, other).rate is None
+    assert calibration.corrected_pass_rate(5, 10, one, other).rate is None
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_gate_rests_on_a_calibrated_judge_only(
     count: int, tpr: float, tnr: float, words: list[str]
 ) -> None:
     found = calibration.agreement(*sample(count, tpr, tnr, 0.6, 3))
-    lines = calibration.faults(found)
+    lines = calibration.calibration_faults(found)
     assert all(any(line.startswith(word) for line in lines) for word in words)
     assert calibration.is_calibrated(found) is (not words)
     assert calibration.is_calibrated(found, "any")
@@ -103,8 +103,10 @@ def test_a_gate_rests_on_a_calibrated_judge_only(
 def test_labels_are_read_strictly(tmp_path: Path) -> None:
     path = tmp_path / "human_labels.jsonl"
     path.write_text('{"id":"a","slot":"s","human_pass":true}\n', "utf-8")
-    assert calibration.labels(path) == {("a", "s"): True}
-    assert calibration.facts(path, {("a", "s"): judged(True)}, {})["calibrated"] is False
+    assert calibration.read_human_labels(path) == {("a", "s"): True}
+    assert (
+        calibration.calibration_facts(path, {("a", "s"): judged(True)}, {})["calibrated"] is False
+    )
     path.write_text('{"id":"a","slot":"s","human_pass":"false"}\n', "utf-8")
     with pytest.raises(SemError, match="no label"):
-        calibration.labels(path)
+        calibration.read_human_labels(path)

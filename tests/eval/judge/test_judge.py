@@ -31,7 +31,7 @@ from sem.eval.scoring import metrics
 from sem.lm.api import client as client_module
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
-SPEC = settings.build(
+SPEC = settings.build_settings(
     TaskSpec,
     {
         "task_id": "product",
@@ -88,7 +88,7 @@ def make(server: ChatServer, tmp_path: Path) -> Make:
         model = {"model": "openai/stub", "api_base": server.url}
         model["price"] = {"input_per_million": 1, "output_per_million": 1}
         calls = {"models": [model], "timeout_s": 5, **changes.pop("calls", {})}
-        found = settings.build(
+        found = settings.build_settings(
             judge_config.JudgeSettings, {"calls": calls, **changes}, "judge.yaml"
         )
         client = client_module.Client(found.calls, tmp_path / "lm", "judge", AT)
@@ -132,8 +132,8 @@ def test_verdicts_have_the_agreed_shape_and_every_example_counts(
     make: Make, tmp_path: Path
 ) -> None:
     book = Book(tmp_path / "verdicts.test.jsonl", {"v": 1})
-    done = list(judge_questions.run(make(), cases(*MIXED), book))
-    rows = verdicts.rows(book.path)
+    done = list(judge_questions.judge_cases(make(), cases(*MIXED), book))
+    rows = verdicts.read_verdict_rows(book.path)
     assert sorted(done) == sorted(rows) == [f"e{n}" for n in range(6)]
     assert rows["e1"]["slots"]["text"] == {"pass": True, "score": 0.875, "reason": "because"}
     assert rows["e1"]["overall"]["pass"] is True
@@ -142,7 +142,7 @@ def test_verdicts_have_the_agreed_shape_and_every_example_counts(
         "score": 0.666667,
         "notes": "2 slots by rule, 1 by judge, 0 without a decision",
     }
-    found = verdicts.summary(rows)
+    found = verdicts.verdict_summary(rows)
     assert (found["total_examples"], found["missing_candidates"]) == (6, 1)
     assert found["overall_pass_rate"] == round(2 / 6, 6)
     assert found["slot_pass_rates"]["product.text"] == round(3 / 6, 6)
@@ -152,8 +152,8 @@ def test_verdicts_have_the_agreed_shape_and_every_example_counts(
 def test_verdicts_replace_scores_of_judged_slots_only(make: Make, tmp_path: Path) -> None:
     book = Book(tmp_path / "verdicts.test.jsonl", {"v": 1})
     given = cases(*MIXED)
-    list(judge_questions.run(make(), given, book))
-    scores = verdicts.applied([case.score for case in given], verdicts.load(book.path))
+    list(judge_questions.judge_cases(make(), given, book))
+    scores = verdicts.applied([case.score for case in given], verdicts.load_verdicts(book.path))
     assert [s.slots["text"].passed for s in scores] == [True, True, False, True, False, False]
     assert scores[3].slots["title"].passed is True  # arguable: "A red mug" is the red mug
     assert scores[3].slots["price"].passed is False
@@ -189,9 +189,9 @@ def test_a_bad_judge_is_caught_and_none_of_its_verdicts_counts(
     server.script = judges.BAD[kind]
     book = Book(tmp_path / "verdicts.test.jsonl", {"v": 1})
     with pytest.raises(SemError, match=r"is void, \d+ of 12 canaries were judged wrong") as error:
-        list(judge_questions.run(make(mode), cases(answer("e0", text=CLOSE)), book))
+        list(judge_questions.judge_cases(make(mode), cases(answer("e0", text=CLOSE)), book))
     assert error.value.exit_code == 1
-    assert verdicts.load(book.path) == {}
+    assert verdicts.load_verdicts(book.path) == {}
 
 
 @pytest.mark.parametrize("mode", ["slots", "golden", "pairwise"])
@@ -203,7 +203,7 @@ def test_an_honest_judge_raises_no_false_alarm(make: Make, mode: str) -> None:
         )
         (batch,) = made.batches([Item("e", (question,))])
         assert made.opinions(batch)[question.text].passed is True
-    assert made.spending.canaries == 4 * len(canaries.of(mode, ""))
+    assert made.spending.canaries == 4 * len(canaries.canaries_of_batch(mode, ""))
 
 
 def test_orders_that_disagree_are_undecided(server: ChatServer, make: Make) -> None:
@@ -223,21 +223,21 @@ def test_an_unjudged_slot_is_recorded_and_asked_again_next_time(
 ) -> None:
     server.script = lambda body, n: "no" if "umbrella" in str(body) else judges.honest(body, n)
     book = Book(tmp_path / "verdicts.test.jsonl", {"v": 1})
-    list(judge_questions.run(make(), cases(*MIXED), book))
-    found = verdicts.rows(book.path)["e2"]
+    list(judge_questions.judge_cases(make(), cases(*MIXED), book))
+    found = verdicts.read_verdict_rows(book.path)["e2"]
     assert (found["status"], found["overall"]["pass"]) == ("unjudged", False)
     assert found["judged"]["text"]["reason"].startswith("invalid_json")
     server.script = judges.honest
-    list(judge_questions.run(make(), cases(*MIXED), book))
-    assert verdicts.rows(book.path)["e2"]["status"] == "judged"
+    list(judge_questions.judge_cases(make(), cases(*MIXED), book))
+    assert verdicts.read_verdict_rows(book.path)["e2"]["status"] == "judged"
 
 
 def test_a_second_sitting_pays_for_nothing(server: ChatServer, make: Make, tmp_path: Path) -> None:
-    list(judge_questions.run(make(), cases(*MIXED), Book(tmp_path / "a.jsonl", {"v": 1})))
+    list(judge_questions.judge_cases(make(), cases(*MIXED), Book(tmp_path / "a.jsonl", {"v": 1})))
     count = len(server.seen)
-    list(judge_questions.run(make(), cases(*MIXED), Book(tmp_path / "b.jsonl", {"v": 1})))
+    list(judge_questions.judge_cases(make(), cases(*MIXED), Book(tmp_path / "b.jsonl", {"v": 1})))
     assert len(server.seen) == count == 2 * (3 + 12)
-    first, second = (files.sha256(tmp_path / name) for name in ("a.jsonl", "b.jsonl"))
+    first, second = (files.sha256_file(tmp_path / name) for name in ("a.jsonl", "b.jsonl"))
     assert first == second
 
 
@@ -245,12 +245,12 @@ def test_a_sitting_killed_between_rows_of_a_batch_pays_for_nothing_again(
     server: ChatServer, make: Make, tmp_path: Path
 ) -> None:
     book = Book(tmp_path / "verdicts.test.jsonl", {"v": 1})
-    list(judge_questions.run(make(batch=2), cases(*MIXED), book))
+    list(judge_questions.judge_cases(make(batch=2), cases(*MIXED), book))
     lines = book.path.read_bytes().splitlines(keepends=True)
     count = len(server.seen)
     # Cut from the rows that are left, the batch and so its canaries would be new ones.
     book.path.write_bytes(b"".join(lines[:4]) + lines[4][:9])
-    list(judge_questions.run(make(batch=2), cases(*MIXED), book))
+    list(judge_questions.judge_cases(make(batch=2), cases(*MIXED), book))
     assert book.path.read_bytes() == b"".join(lines)
     assert len(server.seen) == count
 
@@ -260,17 +260,21 @@ def test_a_cap_stops_the_sitting_and_keeps_what_is_judged(
 ) -> None:
     book = Book(tmp_path / "verdicts.test.jsonl", {"v": 1})
     with pytest.raises(SemError, match="the judge stopped: budget"):
-        list(judge_questions.run(make(calls={"max_requests": 10}), cases(*MIXED), book))
+        list(judge_questions.judge_cases(make(calls={"max_requests": 10}), cases(*MIXED), book))
     assert len(server.seen) == 10
-    assert set(verdicts.rows(book.path)) == {"e0", "e4", "e5"}  # by rule, before any call
+    assert set(verdicts.read_verdict_rows(book.path)) == {
+        "e0",
+        "e4",
+        "e5",
+    }  # by rule, before any call
 
 
 def test_the_transcript_says_what_was_asked_of_whom_and_what_it_cost(
     make: Make, tmp_path: Path
 ) -> None:
     made = make()
-    list(judge_questions.run(made, cases(*MIXED), Book(tmp_path / "v.jsonl", {"v": 1})))
-    lines = list(files.rows(tmp_path / "judge_run.jsonl"))
+    list(judge_questions.judge_cases(made, cases(*MIXED), Book(tmp_path / "v.jsonl", {"v": 1})))
+    lines = list(files.read_rows(tmp_path / "judge_run.jsonl"))
     assert len(lines) == made.spending.calls == 30
     wanted = {"prompt_sha256", "model", "tokens_in", "usd", "latency_ms", "reply", "fault"}
     assert wanted <= set(lines[0])
@@ -284,7 +288,9 @@ HOSTILE = (
 
 def test_no_candidate_leaves_its_line_or_forges_a_marker() -> None:
     question = judge_prompts.Question("e", "text", "mug", HOSTILE)
-    made = judge_prompts.request(judge_prompts.MODES["slots"], question, False, "salt", "", {})
+    made = judge_prompts.judge_request(
+        judge_prompts.MODES["slots"], question, False, "salt", "", {}
+    )
     text = made.messages[1][1]
     assert len(text.splitlines()) == 6
     assert not any(sign in text for sign in ("<", ">", "[/INST]"))
@@ -295,9 +301,9 @@ def test_no_candidate_leaves_its_line_or_forges_a_marker() -> None:
 def test_a_nonce_depends_on_the_secret_and_is_the_same_after_a_restart() -> None:
     question = judge_prompts.Question("e", "text", "mug", "cup")
     ask = [
-        judge_prompts.request(judge_prompts.MODES["slots"], question, False, salt, "", {}).echo[
-            "nonce"
-        ]
+        judge_prompts.judge_request(
+            judge_prompts.MODES["slots"], question, False, salt, "", {}
+        ).echo["nonce"]
         for salt in ("one", "one", "two")
     ]
     assert ask[0] == ask[1] != ask[2]
@@ -306,7 +312,13 @@ def test_a_nonce_depends_on_the_secret_and_is_the_same_after_a_restart() -> None
 def test_the_parts_of_an_answer_are_found_by_their_path() -> None:
     value = {"seller": {"name": "A"}, "items": [{"text": "x"}, {"text": "y"}], "a.b": 1}
     paths = ("seller.name", "items[].text", "a.b", "none.at.all", metrics.WHOLE)
-    assert [judge_questions.at(value, path) for path in paths] == ["A", ["x", "y"], 1, None, value]
+    assert [judge_questions.value_at_path(value, path) for path in paths] == [
+        "A",
+        ["x", "y"],
+        1,
+        None,
+        value,
+    ]
 
 
 def test_without_a_judge_one_line_says_how_to_name_one(
@@ -314,33 +326,35 @@ def test_without_a_judge_one_line_says_how_to_name_one(
 ) -> None:
     project = Project.load("toy")
     with pytest.raises(SemError, match="no judge is configured") as error:
-        judge_config.client(project, judge_config.load(project), AT)
+        judge_config.judge_client(project, judge_config.load_judge_config(project), AT)
     assert "configs/judge.yaml" in error.value.hint
 
 
 def test_older_settings_are_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     older = "defaults: {judge_model: openai/gpt-4o-mini, max_tokens: 512, temperature: 0.0, "
-    files.write(root / "configs" / "judge_slots.yaml", f"{older}retry_on_invalid_json: 3}}\n")
-    found = judge_config.load(Project.load("toy"))
+    files.write_file(root / "configs" / "judge_slots.yaml", f"{older}retry_on_invalid_json: 3}}\n")
+    found = judge_config.load_judge_config(Project.load("toy"))
     assert (found.max_tokens, found.retry_on_invalid_json) == (512, 3)
     assert found.calls.models[0].model == "openai/gpt-4o-mini"
     monkeypatch.setenv("LITELLM_JUDGE_MODEL", "openai/other")
-    assert judge_config.load(Project.load("toy")).calls.models[0].model == "openai/other"
-    files.write(root / "configs" / "judge_slots.yaml", "defaults: {judge: x}\n")
+    assert (
+        judge_config.load_judge_config(Project.load("toy")).calls.models[0].model == "openai/other"
+    )
+    files.write_file(root / "configs" / "judge_slots.yaml", "defaults: {judge: x}\n")
     with pytest.raises(SemError, match=r"unknown key 'defaults\.judge'"):
-        judge_config.load(Project.load("toy"))
+        judge_config.load_judge_config(Project.load("toy"))
 
 
 def test_the_shipped_settings_are_read() -> None:
     path = ROOT / "configs" / "judge.yaml"
-    assert settings.load(judge_config.JudgeSettings, path) == judge_config.JudgeSettings(
+    assert settings.load_settings(judge_config.JudgeSettings, path) == judge_config.JudgeSettings(
         calls=judge_config.Calls(max_usd=1.0)
     )
 
 
 def test_verdicts_on_other_answers_or_tasks_are_none(root: Path) -> None:
     folder = root / "reports" / "toy" / "base"
-    said = files.write(folder / "answers.test.jsonl", "{}\n")
+    said = files.write_file(folder / "answers.test.jsonl", "{}\n")
     found = SimpleNamespace(
         project=Project.load("toy"),
         run=SimpleNamespace(id="base"),
@@ -348,12 +362,12 @@ def test_verdicts_on_other_answers_or_tasks_are_none(root: Path) -> None:
         tasks={"product": SPEC},
         book=SimpleNamespace(path=said),
     )
-    row = verdicts.row(cases(answer("e0"))[0].score, {})
+    row = verdicts.verdict_row(cases(answer("e0"))[0].score, {})
     files.write_rows(folder / "verdicts.test.jsonl", [row])
-    header = judge_questions.book(found, "slots", judge_config.JudgeSettings()).header
+    header = judge_questions.verdicts_book(found, "slots", judge_config.JudgeSettings()).header
     for changed, wanted in (({}, True), ({"answers": "0"}, False), ({"tasks": {}}, False)):
-        files.write(folder / "verdicts.test.json", json.dumps(header | changed))
-        assert bool(judge_session.current(found)[1]) is wanted
+        files.write_file(folder / "verdicts.test.json", json.dumps(header | changed))
+        assert bool(judge_session.current_verdicts(found)[1]) is wanted
 
 
 def test_whole_answers_are_one_question_each_and_equal_ones_none() -> None:
@@ -366,14 +380,15 @@ def test_whole_answers_are_one_question_each_and_equal_ones_none() -> None:
     assert case("golden", answer("e")).score.slots[judge_questions.ANSWER].score == 5
     assert case("pairwise", differs, differs).item.questions == ()
     assert len(case("pairwise", differs, answer("e")).item.questions) == 1
-    assert verdicts.row(case("golden", None).score, {})["status"] == "missing_candidate"
+    assert verdicts.verdict_row(case("golden", None).score, {})["status"] == "missing_candidate"
 
 
 def test_pairwise_letters_change_with_the_order() -> None:
     mode = judge_prompts.MODES["pairwise"]
     question = judge_prompts.Question("e", "(answer)", "mug", "cup", "hat")
     shown = [
-        judge_prompts.request(mode, question, s, "", "", {}).messages[1][1] for s in (False, True)
+        judge_prompts.judge_request(mode, question, s, "", "", {}).messages[1][1]
+        for s in (False, True)
     ]
     assert ['A: "cup"' in text for text in shown] == [True, False]
     assert mode.opinion([{"better": "A"}, {"better": "B"}]).passed is True

@@ -38,19 +38,19 @@ def project(tmp_path, monkeypatch):
             {"question": f"What is in number {n}?", "golden_answer": {"answer": f"cabinet {n}"}}
             for n in range(10)
         ]
-        files.write(made.golden.with_name("golden_set.json"), json.dumps(rows))
+        files.write_file(made.golden.with_name("golden_set.json"), json.dumps(rows))
         yield made
 
 
 def test_golden_answers_are_scored_like_a_models(project):
-    exam = exams.prepare(project)
-    asked = teacher.teacher(config.load(project).settings.teacher, project.root, AT)
+    exam = exams.prepare_exam(project)
+    asked = teacher.teacher(config.load_forge_config(project).settings.teacher, project.root, AT)
     result = exams.sit(exam, asked, 0.6)
 
     assert (result.right, len(result.scores), result.is_go) == (KNOWN, 10, True)
     assert result.faults == {"invalid_json": 1}
     assert result.verdict.startswith("GO: 6 of 10 right, 60.0 % (95 %: 26.2 to 87.8 %)")
-    found = files.read_json(exams.write(exam, result, asked.name))
+    found = files.read_json(exams.write_exam(exam, result, asked.name))
     assert (found["verdict"], found["right"], found["golden"]) == ("go", 6, {"rows": 10, "of": 10})
     assert sum(found["questions"].values()) == KNOWN
 

@@ -25,21 +25,23 @@ def project(cut_toy) -> Project:
 
 
 def answer(made: Project, say, decoding: str = "free") -> None:
-    found = subject.resolve(made, BASE, "test", None)
+    found = subject.resolve_subject(made, BASE, "test", None)
     found = replace(found, settings=replace(found.settings, decoding=decoding))
     found.book.open()
-    texts = [(e, jsonio.dumps(say(n, e.output_json))) for n, e in enumerate(found.examples)]
+    texts = [
+        (e, jsonio.canonical_json(say(n, e.output_json))) for n, e in enumerate(found.examples)
+    ]
     rows = [vars(answers.Answer(e.id, e.task, t, "stop", 10, 5, 20, 4)) for e, t in texts]
     files.write_rows(found.book.path, rows)
 
 
 def scores(made: Project):
-    reading = compare.read(made, BASE, BASE, "test", None)
-    return reading, compare.scores(reading)
+    reading = compare.read_comparison(made, BASE, BASE, "test", None)
+    return reading, compare.comparison_scores(reading)
 
 
 def test_a_constant_answer_is_each_fields_most_common_value(project, monkeypatch):
-    found = subject.resolve(project, BASE, "test", None)
+    found = subject.resolve_subject(project, BASE, "test", None)
     train = [{"title": "Mug", "price": 1}, {"title": "Cup", "price": 2}]
     train += [{"title": "Mug", "price": None}]
     train += [{"title": "Jug", "price": None}, {"price": 2}, {"price": 2, "title": None}]
@@ -61,7 +63,7 @@ def test_nested_fields_and_lists_have_a_constant_too():
     fields = {"seller": seller, "lines": {"type": "array", "items": seller}}
     schema = {"type": "object", "properties": fields}
     values = SPEC | {"base_model_id": "x", "io_schema": schema, "rubric": {}}
-    spec = settings.build(TaskSpec, values, "spec")
+    spec = settings.build_settings(TaskSpec, values, "spec")
     counts: dict = {}
     for name, city in (("a", "x"), ("a", "y"), ("b", "y")):
         reference = {"seller": {"name": name, "city": city}, "lines": [{"name": name}]}
@@ -71,7 +73,9 @@ def test_nested_fields_and_lists_have_a_constant_too():
         "seller": {"name": "a", "city": "y"},
         "lines": [{"name": "a"}],
     }
-    word = settings.build(TaskSpec, values | {"io_schema": {"enum": ["YES", "NO"]}}, "spec")
+    word = settings.build_settings(
+        TaskSpec, values | {"io_schema": {"enum": ["YES", "NO"]}}, "spec"
+    )
     answers_of: dict = {}
     for said in ("NO", "YES", "NO"):
         baselines._count(answers_of, word, said)
@@ -81,11 +85,11 @@ def test_nested_fields_and_lists_have_a_constant_too():
 def test_every_report_has_both_columns_and_says_how_to_make_the_missing_one(project, tmp_path):
     reading, found = scores(project)
 
-    text = report.markdown(found)
-    shown = report_page.html(found, reading)
+    text = report.report_markdown(found)
+    shown = report_page.report_html(found, reading)
 
-    assert report.columns(found)[4:6] == ("constant", "base, constrained")
-    assert all(len(row) == len(report.columns(found)) for row in report.table(found))
+    assert report.report_columns(found)[4:6] == ("constant", "base, constrained")
+    assert all(len(row) == len(report.report_columns(found)) for row in report.report_table(found))
     assert all(len(row) == len(report.field_columns(found)) for row in report.field_rows(found))
     assert found["rivals"]["base, constrained"] is None
     assert found["rivals"]["constant"]["accuracy"] < 0.5
@@ -93,7 +97,7 @@ def test_every_report_has_both_columns_and_says_how_to_make_the_missing_one(proj
         assert "fab eval.generate --run base --decoding constrained --split test" in one
         assert "Against constant" in one
     assert "beats the better" in text
-    eval_report_v1.check(found, eval_report_v1.SCORES, "scores.json")
+    eval_report_v1.check_eval_report(found, eval_report_v1.SCORES, "scores.json")
 
 
 def test_the_constrained_base_is_a_column_where_it_has_answered(project):
@@ -140,7 +144,7 @@ BEFORE, AFTER = column("-" * 400, 4), column("+-" * 200, 4)
 def test_the_gate_asks_for_more_than_a_constant_answer():
     def verdict(rival, rules=None):
         beside = {"constant": rival} if rival else {}
-        checks = gate.decide(Evidence(BEFORE, AFTER, TITLE, rivals=beside), rules or Policy())
+        checks = gate.decide_gate(Evidence(BEFORE, AFTER, TITLE, rivals=beside), rules or Policy())
         return {c.name: c.verdict for c in checks.checks}.get("against constant")
 
     assert verdict(column("-" * 400, 4)) == PASS
@@ -153,22 +157,24 @@ def test_the_gate_of_a_project_knows_its_rivals(project):
     answer(project, lambda n, wanted: wanted, "constrained")
     asked = gate_inputs.Request(project, BASE, BASE, "test", None)
 
-    case = gate_inputs.judge(asked)
+    case = gate_inputs.decide_request(asked)
 
     assert "against base, constrained" in [check.name for check in case.verdict.checks]
     held = project.reports / "base" / "answers.test.constrained.jsonl"
-    assert case.rests_on["answers"]["base, constrained"] == files.sha256(held)
+    assert case.rests_on["answers"]["base, constrained"] == files.sha256_file(held)
 
 
 def test_the_untouched_model_may_always_be_held_to_the_form(project):
     held = Project.load("toy", ["eval.base_decoding=constrained"])
     asked = Project.load("toy", ["eval.base_decoding=same", "eval.decoding=free"])
 
-    names = [subject.resolve(one, BASE, "test", None).book.path.name for one in (held, asked)]
+    names = [
+        subject.resolve_subject(one, BASE, "test", None).book.path.name for one in (held, asked)
+    ]
 
     assert names == ["answers.test.constrained.jsonl", "answers.test.jsonl"]
     assert baselines.constrained_base(
-        subject.resolve(asked, BASE, "test", None)
+        subject.resolve_subject(asked, BASE, "test", None)
     ).book.path.name == ("answers.test.constrained.jsonl")
 
 

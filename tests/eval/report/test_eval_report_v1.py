@@ -20,7 +20,7 @@ from sem.eval.scoring import metrics
 
 CHECKS = {"checks": [{"id": "totals_equation", "tolerance": 0.02}]}
 RUBRIC = SPEC["rubric"] | CHECKS | {"json_schema_valid": True}
-TASK = settings.build(TaskSpec, SPEC | {"base_model_id": "x", "rubric": RUBRIC}, "spec")
+TASK = settings.build_settings(TaskSpec, SPEC | {"base_model_id": "x", "rubric": RUBRIC}, "spec")
 TODAY = date(2026, 2, 23)
 FACTS = {
     "sem": "shop",
@@ -35,7 +35,7 @@ FACTS = {
 def scores(text: str, wanted: Any = None, count: int = 40) -> list[metrics.Score]:
     wanted = wanted or {"title": "Mug", "price": 9.5}
     return [
-        metrics.score(
+        metrics.score_answer(
             Example(f"e{n}", "price", "Mug 9.5", wanted, {"domain": f"d{n}.example"}),
             Answer(f"e{n}", "price", text, "stop", 10, 5, 100, 1),
             TASK,
@@ -52,7 +52,7 @@ def found(after: str = GOOD, before: str = "no", wanted: Any = None) -> dict[str
     compared = report.Comparison(
         "base", "r1", "test", scores(before, wanted), scores(after, wanted), FACTS
     )
-    return report.scores(compared, EvalSettings(draws=200))
+    return report.report_scores(compared, EvalSettings(draws=200))
 
 
 def checks(made: dict[str, Any]) -> dict[str, str]:
@@ -60,7 +60,7 @@ def checks(made: dict[str, Any]) -> dict[str, str]:
 
 
 def test_a_good_run_passes() -> None:
-    made = eval_report_v1.build(found(), {"price": TASK})
+    made = eval_report_v1.build_eval_report(found(), {"price": TASK})
     assert set(checks(made).values()) == {"pass"}
     assert made["overallResult"] == {
         "status": "PASS",
@@ -94,7 +94,7 @@ SUM = {"title": "Mug", "price": 9.5, "total": 3, "subtotal": 1}
     ],
 )  # fmt: skip
 def test_a_failure_is_named(after: str, wanted: Any, failed: list[str], severity: str) -> None:
-    made = eval_report_v1.build(found(after, wanted=wanted), {"price": TASK})
+    made = eval_report_v1.build_eval_report(found(after, wanted=wanted), {"price": TASK})
     assert [name for name, result in checks(made).items() if result == "fail"] == failed
     assert made["overallResult"] == {
         "status": "FAIL",
@@ -104,13 +104,13 @@ def test_a_failure_is_named(after: str, wanted: Any, failed: list[str], severity
 
 
 def test_no_gain_is_a_minor_failure() -> None:
-    made = eval_report_v1.build(found(before=GOOD), {"price": TASK})
+    made = eval_report_v1.build_eval_report(found(before=GOOD), {"price": TASK})
     assert checks(made)["compare.improved"] == "fail"
     assert made["overallResult"]["severityIfFail"] == "minor"
 
 
 def test_the_evidence_has_figures() -> None:
-    made = eval_report_v1.build(
+    made = eval_report_v1.build_eval_report(
         found('{"title": "Cup", "price": 9.5}', wanted=SUM), {"price": TASK}
     )
     shown = {check["id"]: check["evidence"] for check in made["checks"]}
@@ -128,37 +128,40 @@ def test_a_rate_passes_from_its_bound() -> None:
     value = found()
     for rate, result in ((0.99, "pass"), (0.9899, "fail")):
         value["tuned"]["json_valid"] = rate
-        assert checks(eval_report_v1.build(value, {"price": TASK}))["schema.json_valid"] == result
+        assert (
+            checks(eval_report_v1.build_eval_report(value, {"price": TASK}))["schema.json_valid"]
+            == result
+        )
     value["tuned"]["doc_crit_ok"] = None
-    assert "slots.critical" not in checks(eval_report_v1.build(value, {"price": TASK}))
+    assert "slots.critical" not in checks(eval_report_v1.build_eval_report(value, {"price": TASK}))
 
 
 def test_reports_are_written_valid_and_numbered(tmp_path: Path) -> None:
     value = found()
-    path = eval_report_v1.write(tmp_path, value, {"price": TASK}, TODAY)
+    path = eval_report_v1.write_eval_report(tmp_path, value, {"price": TASK}, TODAY)
     assert path.name == "2026-02-23__price__run-1.eval-report.json"
-    made = eval_report_v1.read(path)
+    made = eval_report_v1.read_eval_report(path)
     assert made["metadata"]["runId"] == "price__run-1"
     assert made["notes"]["scoresSha256"] == files.sha256_json(value)
     later = TODAY + timedelta(1)
-    assert eval_report_v1.write(tmp_path, value, {"price": TASK}, later) == path
-    other = eval_report_v1.write(tmp_path, found("no"), {"price": TASK}, later)
+    assert eval_report_v1.write_eval_report(tmp_path, value, {"price": TASK}, later) == path
+    other = eval_report_v1.write_eval_report(tmp_path, found("no"), {"price": TASK}, later)
     assert other.name == "2026-02-24__price__run-2.eval-report.json"
     (tmp_path / "2026-01-01__price__run-10.eval-report.json").write_text("{}")
-    third = eval_report_v1.write(tmp_path, found(GOOD, GOOD), {"price": TASK}, later)
+    third = eval_report_v1.write_eval_report(tmp_path, found(GOOD, GOOD), {"price": TASK}, later)
     assert third.name == "2026-02-24__price__run-11.eval-report.json"
 
 
 def test_several_tasks_are_one_report_by_the_name_of_the_sem(tmp_path: Path) -> None:
     tasks = {"price": TASK, "nav": TASK}
-    path = eval_report_v1.write(tmp_path, found(), tasks, TODAY)
+    path = eval_report_v1.write_eval_report(tmp_path, found(), tasks, TODAY)
     assert path.name == "2026-02-23__shop__run-1.eval-report.json"
-    task = eval_report_v1.read(path)["task"]
+    task = eval_report_v1.read_eval_report(path)["task"]
     assert task == {"taskId": "shop", "goal": "Answer the tasks of shop: nav 1.0.0, price 1.0.0"}
 
 
 def test_a_name_never_leaves_the_folder(tmp_path: Path) -> None:
-    path = eval_report_v1.write(tmp_path, found(), {"../a__b c": TASK}, TODAY)
+    path = eval_report_v1.write_eval_report(tmp_path, found(), {"../a__b c": TASK}, TODAY)
     assert path.parent == tmp_path
     assert path.name == "2026-02-23__..-a-b-c__run-1.eval-report.json"
 
@@ -166,7 +169,7 @@ def test_a_name_never_leaves_the_folder(tmp_path: Path) -> None:
 def test_times_are_local_with_their_offset() -> None:
     begun = datetime(2026, 2, 23, 16, 5, tzinfo=timezone(timedelta(hours=2)))
     timing = eval_report_v1.Timing(begun, begun + timedelta(minutes=7, milliseconds=0.6))
-    made = eval_report_v1.build(found(), {"price": TASK}, timing)["metadata"]
+    made = eval_report_v1.build_eval_report(found(), {"price": TASK}, timing)["metadata"]
     assert made["startedAtLocal"] == "2026-02-23T16:05:00+02:00"
     assert made["endedAtLocal"] == "2026-02-23T16:12:00+02:00"
     assert made["elapsedMs"] == 420_001
@@ -176,10 +179,10 @@ def test_what_breaks_the_schema_is_not_written(tmp_path: Path) -> None:
     older = found()
     del older["tuned"]["doc_crit_ok"]
     with pytest.raises(SemError, match=r"scores.json: breaks scores.v1: .*'doc_crit_ok'"):
-        eval_report_v1.write(tmp_path, older, {"price": TASK}, TODAY)
+        eval_report_v1.write_eval_report(tmp_path, older, {"price": TASK}, TODAY)
     wordless = {"": replace(TASK, system_prompt="")}
     with pytest.raises(SemError, match=r"breaks eval-report.v1: task/goal"):
-        eval_report_v1.write(tmp_path, found(), wordless, TODAY)
+        eval_report_v1.write_eval_report(tmp_path, found(), wordless, TODAY)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -193,25 +196,27 @@ def test_what_breaks_the_schema_is_not_written(tmp_path: Path) -> None:
 )
 def test_reports_of_other_tools_are_read(shared: Path, tmp_path: Path, name: str) -> None:
     path = shared / "compat/promptprecision/eval" / name
-    value = eval_report_v1.read(path)
+    value = eval_report_v1.read_eval_report(path)
     assert value["schemaVersion"] == "eval-report.v1"
     older = tmp_path / "x.evalreport.json"
     older.write_bytes(path.read_bytes())
-    assert eval_report_v1.read(older) == value
+    assert eval_report_v1.read_eval_report(older) == value
 
 
 def test_both_schemas_agree_on_what_is_wrong(shared: Path, tmp_path: Path) -> None:
     theirs = files.read_json(shared / "compat/promptprecision/eval/eval-report.v1.schema.json")
     ours = files.read_json(eval_report_v1.SCHEMAS / "eval-report.v1.schema.json")
-    made = eval_report_v1.build(found(), {"price": TASK})
+    made = eval_report_v1.build_eval_report(found(), {"price": TASK})
     for path, value in BROKEN:
         wrong = json.loads(json.dumps(made))
         here = wrong
         for step in path[:-1]:
             here = here[step]
         here[path[-1]] = value
-        assert bool(schema.problems(wrong, theirs)) is bool(schema.problems(wrong, ours)), path
-    assert schema.problems(made, theirs) == schema.problems(made, ours) == []
+        assert bool(schema.schema_problems(wrong, theirs)) is bool(
+            schema.schema_problems(wrong, ours)
+        ), path
+    assert schema.schema_problems(made, theirs) == schema.schema_problems(made, ours) == []
 
 
 BROKEN: list[tuple[list[Any], Any]] = [
@@ -266,15 +271,15 @@ BROKEN: list[tuple[list[Any], Any]] = [
 def test_what_is_no_report_is_refused(tmp_path: Path, text: str, name: str, message: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(SemError, match=message):
-        eval_report_v1.read(tmp_path / name)
+        eval_report_v1.read_eval_report(tmp_path / name)
 
 
 def test_scores_fit_their_schema() -> None:
     for value in (found(), found("no", "no"), found(wanted=SUM)):
-        eval_report_v1.check(value, "scores.v1", "scores.json")
+        eval_report_v1.check_eval_report(value, "scores.v1", "scores.json")
     wrong = found()
     wrong["tuned"]["accuracy"] = 1.5
     with pytest.raises(SemError, match="breaks scores.v1: tuned/accuracy"):
-        eval_report_v1.check(wrong, "scores.v1", "scores.json")
+        eval_report_v1.check_eval_report(wrong, "scores.v1", "scores.json")
     with pytest.raises(SemError, match="breaks scores.v1"):
-        eval_report_v1.check({"format": "scores.v1"}, "scores.v1", "scores.json")
+        eval_report_v1.check_eval_report({"format": "scores.v1"}, "scores.v1", "scores.json")

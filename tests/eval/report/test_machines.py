@@ -25,8 +25,8 @@ HERE = hardware.Hardware("cpu", "a laptop", 8.0, 2, "float32")
 def answered(cut_toy, monkeypatch):
     """The toy project with the base model's answers to test, given on another machine."""
     monkeypatch.setattr(hardware, "detect", lambda: ELSEWHERE)
-    monkeypatch.setattr(subject.model, "load", in_float32(subject.model.load))
-    subject.answer(subject.resolve(cut_toy, BASE, "test", None))
+    monkeypatch.setattr(subject.model, "load_model", in_float32(subject.model.load_model))
+    subject.answer_subject(subject.resolve_subject(cut_toy, BASE, "test", None))
     monkeypatch.setattr(hardware, "detect", lambda: HERE)
     return cut_toy
 
@@ -38,23 +38,23 @@ def in_float32(load):
 
 def test_answers_of_a_machine_with_another_dtype_are_read(answered):
     # Made on bf16, they could not be reported on a laptop without.
-    found = subject.resolve(answered, BASE, "test", None)
+    found = subject.resolve_subject(answered, BASE, "test", None)
 
-    reading = compare.read(answered, BASE, BASE, "test", None)
+    reading = compare.read_comparison(answered, BASE, BASE, "test", None)
 
     assert not found.book.is_stale()
-    assert len(judge_questions.read(found)) == len(found.examples)
+    assert len(judge_questions.read_subject_answers(found)) == len(found.examples)
     assert (reading.compared.facts["hardware"]["dtype"]) == "bfloat16"
     assert any("NVIDIA H200, bfloat16" in note for note in reading.compared.facts["notes"])
-    assert judge_session.current(found) == ({}, {})
+    assert judge_session.current_verdicts(found) == ({}, {})
     assert spotcheck.sheet([], found)
 
 
 def test_generating_again_on_another_machine_keeps_the_good_answers(answered):
-    found = subject.resolve(answered, BASE, "test", None)
+    found = subject.resolve_subject(answered, BASE, "test", None)
     text, header = found.book.path.read_bytes(), found.book.recorded()
 
-    before = subject.answer(found)
+    before = subject.answer_subject(found)
 
     assert before == len(found.examples)
     assert (found.book.path.read_bytes(), found.book.recorded()) == (text, header)
@@ -62,28 +62,30 @@ def test_generating_again_on_another_machine_keeps_the_good_answers(answered):
 
 
 def test_a_file_that_two_machines_answered_says_which_rows_are_whose(answered):
-    found = subject.resolve(answered, BASE, "test", None)
+    found = subject.resolve_subject(answered, BASE, "test", None)
     lines = found.book.path.read_bytes().splitlines(keepends=True)
     found.book.path.write_bytes(b"".join(lines[:4]))
 
-    assert subject.answer(found) == 4
+    assert subject.answer_subject(found) == 4
 
     made_on = found.book.made_on
     assert [(m["from_row"], m["dtype"], m["machine"]["name"]) for m in made_on] == [
         (0, "bfloat16", "NVIDIA H200"),
         (4, "float32", "a laptop"),
     ]
-    notes = compare.read(answered, BASE, BASE, "test", None).compared.facts["notes"]
+    notes = compare.read_comparison(answered, BASE, BASE, "test", None).compared.facts["notes"]
     assert any("from row 4 on" in note for note in notes)
 
 
 def test_answers_of_an_older_version_are_still_read(answered):
-    found = subject.resolve(answered, BASE, "test", None)
+    found = subject.resolve_subject(answered, BASE, "test", None)
     older = {k: v for k, v in found.book.recorded().items() if k != "made_on"}
-    files.write(found.book.header_path, json.dumps(older | {"dtype": "bfloat16", "batch": 16}))
+    files.write_file(
+        found.book.header_path, json.dumps(older | {"dtype": "bfloat16", "batch": 16})
+    )
 
     assert found.book.made_on == [{"from_row": 0, "dtype": "bfloat16", "batch": 16}]
-    assert judge_questions.read(found)
+    assert judge_questions.read_subject_answers(found)
 
 
 @pytest.mark.parametrize(
@@ -97,31 +99,31 @@ def test_answers_of_an_older_version_are_still_read(answered):
     ],
 )
 def test_answers_to_something_else_say_to_what(answered, key, value, said):
-    found = subject.resolve(answered, BASE, "test", None)
-    files.write(found.book.header_path, json.dumps(found.book.recorded() | {key: value}))
+    found = subject.resolve_subject(answered, BASE, "test", None)
+    files.write_file(found.book.header_path, json.dumps(found.book.recorded() | {key: value}))
 
     with pytest.raises(SemError, match=said):
-        judge_questions.read(found)
+        judge_questions.read_subject_answers(found)
 
 
 def test_another_renderer_is_noticed_where_the_model_is(answered, capsys):
-    found = subject.resolve(answered, BASE, "test", None)
+    found = subject.resolve_subject(answered, BASE, "test", None)
     recorded = found.book.recorded() | {"renderer": "0" * 64}
-    files.write(found.book.header_path, json.dumps(recorded))
+    files.write_file(found.book.header_path, json.dumps(recorded))
 
     # A machine without the tokenizer cannot know; the one that generates can, and says it.
-    assert judge_questions.read(found)
-    assert subject.answer(found) == 0
+    assert judge_questions.read_subject_answers(found)
+    assert subject.answer_subject(found) == 0
     assert "another renderer" in capsys.readouterr().err
 
 
 def test_constrained_generation_says_what_the_mask_does_not_hold_to(cut_toy, capsys):
     spec = files.read_json(cut_toy.configs / "tasks" / "price.json")
     spec["io_schema"]["properties"]["tags"] = {"type": "array", "uniqueItems": True}
-    files.write(cut_toy.configs / "tasks" / "price.json", json.dumps(spec))
+    files.write_file(cut_toy.configs / "tasks" / "price.json", json.dumps(spec))
     project = Project.load("toy", ["eval.decoding=constrained"])
 
-    subject._note_unenforced(subject.resolve(project, BASE, "test", None))
+    subject._note_unenforced(subject.resolve_subject(project, BASE, "test", None))
 
     assert "price: constrained decoding does not hold to all of it" in capsys.readouterr().err
 
@@ -155,10 +157,10 @@ def test_a_project_without_its_base_model_is_still_reported(answered, tmp_path):
     spec = files.read_json(answered.configs / "tasks" / "price.json")
     gone = tmp_path / "not here"
     path = answered.configs / "tasks" / "price.json"
-    found = subject.resolve(answered, BASE, "test", None)
-    files.write(path, json.dumps(spec | {"base_model_id": str(gone)}))
-    elsewhere = subject.resolve(Project.load("toy"), BASE, "test", None)
+    found = subject.resolve_subject(answered, BASE, "test", None)
+    files.write_file(path, json.dumps(spec | {"base_model_id": str(gone)}))
+    elsewhere = subject.resolve_subject(Project.load("toy"), BASE, "test", None)
     tasks = {name: task.fingerprint() for name, task in elsewhere.tasks.items()}
-    files.write(found.book.header_path, json.dumps(found.book.recorded() | {"tasks": tasks}))
+    files.write_file(found.book.header_path, json.dumps(found.book.recorded() | {"tasks": tasks}))
 
-    assert judge_questions.read(elsewhere)
+    assert judge_questions.read_subject_answers(elsewhere)

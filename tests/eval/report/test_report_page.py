@@ -68,10 +68,10 @@ def written(folder: Path, text: str) -> Path:
     made = reading(text)
     totals = {"accuracy": 0.5, "json_valid": 1.0, "schema_valid": 1.0, "tokens_out": 9.0,
               "cut": 0, "batch_latency_ms_p50": 40}  # fmt: skip
-    found = report.scores(made.compared, EvalSettings(draws=100))
+    found = report.report_scores(made.compared, EvalSettings(draws=100))
     found |= {"strong": None, "confusions": {"t.kind": {"counts": {text: {text: 2, "B": 1}}}}}
     found["decoding"] = {"baseline": {"free": totals}, "tuned": {"free": totals}}
-    return report_page.write(folder, found, made)
+    return report_page.write_report_page(folder, found, made)
 
 
 class Tags(HTMLParser):
@@ -116,7 +116,7 @@ def test_marks_stand_where_their_numbers_are():
 
 
 def test_latency_steps_end_at_one():
-    made = plots.steps({"run": [10.0, 20.0]})
+    made = plots.cumulative_steps({"run": [10.0, 20.0]})
 
     assert made["paths"]["run"] == "M0 200L300.0 200.0L300.0 100.0L600.0 100.0L600.0 0.0L600 0"
 

@@ -26,7 +26,7 @@ def test_where_judge_and_rule_disagree_comes_first():
     scores = column("+-+?+")
     verdicts = {("e0002", "title"): JUDGE_FAIL}
 
-    lines = spotcheck.choose(scores, verdicts, 3, 1)
+    lines = spotcheck.choose_slots(scores, verdicts, 3, 1)
 
     assert [line.drawn for line in lines] == ["at random", "ranked", "ranked"]
     assert [line.why for line in lines] == ["judge and rule disagree", "nobody decided", "wrong"]
@@ -35,7 +35,7 @@ def test_where_judge_and_rule_disagree_comes_first():
 
 def test_a_sheet_of_no_slots_is_refused():
     with pytest.raises(SemError, match="a sheet of -5 slots"):
-        spotcheck.choose(column("+"), {}, -5, 1)
+        spotcheck.choose_slots(column("+"), {}, -5, 1)
 
 
 def test_half_of_the_sheet_is_drawn_at_random_from_what_was_judged():
@@ -45,7 +45,7 @@ def test_half_of_the_sheet_is_drawn_at_random_from_what_was_judged():
         for number, score in enumerate(scores)
     }
 
-    lines = spotcheck.choose(scores, verdicts, 20, 1)
+    lines = spotcheck.choose_slots(scores, verdicts, 20, 1)
 
     drawn = [line for line in lines if line.drawn == "at random"]
     assert len(drawn) == 10
@@ -57,7 +57,7 @@ def test_critical_slots_come_before_others_and_strata_take_turns():
     first = one("a", marks={"title": "-", "price": "-"}, critical=("price",))
     other = one("b", marks={"title": "+"}, stratum="-|de")
 
-    lines = spotcheck.choose([first, other], {}, 3, 1)
+    lines = spotcheck.choose_slots([first, other], {}, 3, 1)
 
     assert [(line.score.id, line.slot) for line in lines] == [
         ("b", "title"), ("a", "price"), ("a", "title")]  # fmt: skip
@@ -75,7 +75,7 @@ class FakeSubject:
 
 @pytest.fixture
 def subject(tmp_path):
-    book = answers.book(tmp_path, "test", {"format": "x"})
+    book = answers.answers_book(tmp_path, "test", {"format": "x"})
     book.open()
     text = '{"price":1,"title":"=HYPERLINK()"}'
     said = answers.Answer("b1", "product", text, "stop", 1, 1, 1, 1)
@@ -85,7 +85,7 @@ def subject(tmp_path):
 
 
 def test_no_cell_of_the_sheet_starts_a_formula(subject):
-    lines = spotcheck.choose([one("b1", marks={"title": "-", "price": "-"})], {}, 9, 1)
+    lines = spotcheck.choose_slots([one("b1", marks={"title": "-", "price": "-"})], {}, 9, 1)
 
     rows = list(csv.DictReader(io.StringIO(spotcheck.sheet(lines, subject))))
 
@@ -110,11 +110,11 @@ def test_a_filled_in_sheet_labels_and_corrects(shop, subject, tmp_path):
     known = {"b1": subject.examples[0]}
     path = filled(tmp_path, 'b1,title,no,"""Cup""",at random', "b1,price,Yes,,ranked", "b1,sku,,,")
 
-    taken = spotcheck.take(path, shop.tasks, known)
-    changed = spotcheck.keep(shop, subject, taken, "2026-05-04T00:00:00+00:00")
+    taken = spotcheck.take_sheet(path, shop.tasks, known)
+    changed = spotcheck.keep_labels(shop, subject, taken, "2026-05-04T00:00:00+00:00")
 
     assert (taken.blank, changed) == (1, 1)
-    human = calibration.labels(calibration.labels_path(shop.reports / "r1"))
+    human = calibration.read_human_labels(calibration.labels_path(shop.reports / "r1"))
     assert human == {("b1", "title"): False}  # what was ranked does not measure the judge
     assert taken.labels[("b1", "price")] == (True, "ranked")
     assert holdout.ids(shop) == {"b1"}
@@ -137,7 +137,7 @@ def test_a_filled_in_sheet_labels_and_corrects(shop, subject, tmp_path):
 )
 def test_a_sheet_that_cannot_be_used_changes_nothing(shop, subject, tmp_path, line, message):
     with pytest.raises(SemError, match=message):
-        spotcheck.take(filled(tmp_path, line), shop.tasks, {"b1": subject.examples[0]})
+        spotcheck.take_sheet(filled(tmp_path, line), shop.tasks, {"b1": subject.examples[0]})
 
 
 def test_the_backlog_says_why_and_lists_critical_failures_first(shop):
@@ -148,13 +148,13 @@ def test_the_backlog_says_why_and_lists_critical_failures_first(shop):
         one("d", marks={"title": "?"}),
     ]
 
-    made = backlog.rows(scores, "r1", "test")
-    backlog.update(shop, [{**made[0], "id": "old"}], "test")
-    backlog.update(shop, [{**made[0], "id": "other", "split": "val"}], "val")
-    backlog.update(shop, made, "test")
+    made = backlog.backlog_rows(scores, "r1", "test")
+    backlog.update_backlog(shop, [{**made[0], "id": "old"}], "test")
+    backlog.update_backlog(shop, [{**made[0], "id": "other", "split": "val"}], "val")
+    backlog.update_backlog(shop, made, "test")
 
     assert [(row["id"], row["critical_failed"]) for row in made] == [("c", 1), ("b", 0), ("d", 0)]
     assert (made[0]["tags"], made[2]["tags"]) == (["length"], ["unscored"])
     assert backlog.tags(made)[0] == ("length", 1)
-    kept = [row["id"] for row in files.rows(shop.reports / "backlog.jsonl")]
+    kept = [row["id"] for row in files.read_rows(shop.reports / "backlog.jsonl")]
     assert kept == ["other", "c", "b", "d"]

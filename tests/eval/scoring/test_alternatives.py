@@ -44,12 +44,12 @@ WANTED = {
 def scored(said: Any, alternatives: Any, wanted: Any = None, schema: Any = None):
     values = SPEC | {"base_model_id": "x", "io_schema": schema or SCHEMA}
     values["rubric"] = {"slots": SLOTS if schema is None else {}}
-    spec = settings.build(TaskSpec, values, "spec")
+    spec = settings.build_settings(TaskSpec, values, "spec")
     answer = Answer("1", "price", json.dumps(said), "stop", 1, 1, 1, 1)
     page = "924/9556 23.450 Infinix Tikkers " + json.dumps([WANTED, alternatives])
     meta = {"alternatives": alternatives}
     example = Example("1", "price", page, WANTED if wanted is None else wanted, meta)
-    return metrics.score(example, answer, spec, None)
+    return metrics.score_answer(example, answer, spec, None)
 
 
 @pytest.mark.parametrize(
@@ -110,10 +110,10 @@ def test_a_task_of_one_word_may_have_two_right_words():
 
 
 def test_an_answer_that_is_none_is_wrong_beside_every_reference():
-    spec = settings.build(TaskSpec, SPEC | {"base_model_id": "x"}, "spec")
+    spec = settings.build_settings(TaskSpec, SPEC | {"base_model_id": "x"}, "spec")
     example = Example("1", "price", "p", {"title": "a"}, {"alternatives": {"title": [None]}})
 
-    assert metrics.score(example, None, spec, None).accuracy == 0.0
+    assert metrics.score_answer(example, None, spec, None).accuracy == 0.0
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_an_answer_that_is_none_is_wrong_beside_every_reference():
     ],
 )
 def test_cleaning_counts_alternatives_that_no_slot_has(alternatives, note):
-    spec = settings.build(TaskSpec, SPEC | {"base_model_id": "x"}, "spec")
+    spec = settings.build_settings(TaskSpec, SPEC | {"base_model_id": "x"}, "spec")
     row = examples_table.RawRow(
         id="1",
         task="price",
@@ -136,7 +136,7 @@ def test_cleaning_counts_alternatives_that_no_slot_has(alternatives, note):
         metadata=json.dumps({"alternatives": alternatives, "domain": "a.example"}),
     )
 
-    made = rows.prepare(row, {"price": spec}, DefaultOptions())
+    made = rows.prepare_row(row, {"price": spec}, DefaultOptions())
 
     assert [n for n in made.notes if n.startswith("alternatives")] == ([note] if note else [])
 
@@ -147,10 +147,12 @@ class DefaultOptions:
 
 
 def test_a_golden_question_names_its_further_answers():
-    spec = settings.build(TaskSpec, SPEC | {"base_model_id": "x"}, "spec")
+    spec = settings.build_settings(TaskSpec, SPEC | {"base_model_id": "x"}, "spec")
     item = {"input_text": "p", "answer": {"title": "a", "price": 1}}
 
-    made = golden.example(item | {"alternatives": {"title": ["b"]}}, "x", 1, {"price": spec})
+    made = golden.golden_example(
+        item | {"alternatives": {"title": ["b"]}}, "x", 1, {"price": spec}
+    )
 
     assert made.alternatives == {"title": ["b"]}
 
@@ -162,7 +164,7 @@ def test_a_published_benchmarks_own_answers_are_right(shared):
 
     from sem.core import taskspec
 
-    spec = taskspec.load(ROOT / "configs" / "pages" / "tasks" / "productpage.yaml")
+    spec = taskspec.load_taskspec(ROOT / "configs" / "pages" / "tasks" / "productpage.yaml")
     path = shared / "data" / "html" / "pages.parquet"
     query = f"SELECT alternatives, reference FROM '{path}' WHERE alternatives <> '{{}}'"
     agreed = []
@@ -174,7 +176,9 @@ def test_a_published_benchmarks_own_answers_are_right(shared):
                 answer = Answer("1", "productpage", json.dumps(said), "stop", 1, 1, 1, 1)
                 for meta in ({}, {"alternatives": text}):
                     example = Example("1", "productpage", "p", wanted, meta)
-                    agreed.append(metrics.score(example, answer, spec, None).slots[slot].passed)
+                    agreed.append(
+                        metrics.score_answer(example, answer, spec, None).slots[slot].passed
+                    )
 
     alone, any_of = agreed[::2], agreed[1::2]
     assert sum(alone) < len(alone) == len(any_of) == sum(any_of)

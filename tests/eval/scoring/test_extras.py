@@ -53,11 +53,11 @@ def scored(said: Any, wanted: Any = None, schema: dict | None = None, **rubric: 
         "io_schema": schema or {"type": "object", "properties": FIELDS},
         "rubric": {"slots": SLOTS, **rubric},
     }
-    spec = settings.build(TaskSpec, values, "spec")
+    spec = settings.build_settings(TaskSpec, values, "spec")
     text = json.dumps(said)
     answer = Answer("1", "price", text, "stop", 1, 1, 1, 1)
     example = Example("1", "price", PAGE, WANTED if wanted is None else wanted)
-    return metrics.score(example, answer, spec, lambda one, other: 1.0)
+    return metrics.score_answer(example, answer, spec, lambda one, other: 1.0)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_the_rubric_score_is_there_without_being_asked_for():
 def test_shipped_settings_weigh_what_is_made_up(shared):
     from paths import ROOT
 
-    shipped = slotspec.load(ROOT / "configs" / "judge_slots.yaml")
+    shipped = slotspec.load_slot_levels(ROOT / "configs" / "judge_slots.yaml")
 
     assert shipped.scoring == slotspec.SCORING
     assert sum(shipped.scoring.values()) == pytest.approx(1.0)
@@ -161,7 +161,7 @@ def test_an_unknown_weight_is_refused_with_the_nearest(tmp_path):
     from sem.core.errors import SemError
 
     path = tmp_path / "judge_slots.yaml"
-    files.write(path, "scoring: {no_extra_key_weight: 1}")
+    files.write_file(path, "scoring: {no_extra_key_weight: 1}")
 
     with pytest.raises(SemError, match="did you mean 'no_extra_keys_weight'"):
-        slotspec.load(path)
+        slotspec.load_slot_levels(path)

@@ -39,7 +39,7 @@ RUBRIC = {
     }
 }
 VALUES = SPEC | {"base_model_id": "x", "io_schema": SCHEMA, "rubric": RUBRIC}
-TASK = settings.build(TaskSpec, VALUES, "spec")
+TASK = settings.build_settings(TaskSpec, VALUES, "spec")
 COLOURS = ["red", "green", "blue", None]
 
 
@@ -47,7 +47,9 @@ def scored(said: Any, wanted: Any, page: str = "page", **meta: Any) -> Score:
     """The Score of SAID, a value or a raw text, where WANTED is the reference."""
     example = Example(meta.pop("id", "1"), "t", page, wanted, {"domain": "d", **meta})
     text = said if isinstance(said, str) else json.dumps(said)
-    return metrics.score(example, Answer("1", "t", text, "stop", 100, 10, 50, 1), TASK, None)
+    return metrics.score_answer(
+        example, Answer("1", "t", text, "stop", 100, 10, 50, 1), TASK, None
+    )
 
 
 def field(name: str, *pairs: tuple[Any, Any]) -> dict[str, Any]:
@@ -167,24 +169,26 @@ def test_labels_in_lists_of_objects_are_no_matrix() -> None:
     line = {"type": "object", "properties": {"unit": {"enum": ["kg", "pc"]}}}
     lines = {"lines": {"type": "array", "items": line}, "unit": line["properties"]["unit"]}
     schema = {"type": "object", "properties": lines}
-    task = settings.build(TaskSpec, VALUES | {"io_schema": schema, "rubric": {}}, "spec")
+    task = settings.build_settings(TaskSpec, VALUES | {"io_schema": schema, "rubric": {}}, "spec")
     text = '{"unit": "kg", "lines": [{"unit": "kg"}]}'
     example = Example("1", "t", "p", {"unit": "pc", "lines": [{"unit": "pc"}]})
-    score = metrics.score(example, Answer("1", "t", text, *REST), task, None)
+    score = metrics.score_answer(example, Answer("1", "t", text, *REST), task, None)
     assert score.labels == {"unit": ("pc", "kg")}
     assert score.slots["lines[].unit"].errors == ("missing", "hallucinated")
 
 
 def test_the_rubric_weighs_exact_fields() -> None:
     rubric = RUBRIC | {"scoring": {"field_exact_match_weight": 1}}
-    task = settings.build(TaskSpec, VALUES | {"rubric": rubric}, "spec")
+    task = settings.build_settings(TaskSpec, VALUES | {"rubric": rubric}, "spec")
     wanted = {"title": "Mug", "price": 5, "new": None}
     text = '{"title": "mug", "price": 6, "new": null}'
-    score = metrics.score(
+    score = metrics.score_answer(
         Example("1", "t", "p", wanted), Answer("1", "t", text, *REST), task, None
     )
     assert score.rubric == 0.5
-    empty = metrics.score(Example("1", "t", "p", {}), Answer("1", "t", "{}", *REST), task, None)
+    empty = metrics.score_answer(
+        Example("1", "t", "p", {}), Answer("1", "t", "{}", *REST), task, None
+    )
     assert empty.rubric == 0.0
 
 
@@ -192,7 +196,7 @@ def test_a_slot_made_by_hand_claims_nothing() -> None:
     slot = metrics.Slot(1.0, True, said=True, wanted=True)
     assert (slot.exact, slot.within, slot.errors, slot.counts) == (False, False, (), None)
     assert scored({}, {}).accuracy == 0.0
-    missing = metrics.score(Example("1", "t", "p", {"price": 1}), None, TASK, None)
+    missing = metrics.score_answer(Example("1", "t", "p", {"price": 1}), None, TASK, None)
     assert (missing.tokens_in, missing.tokens_out, missing.latency_ms) == (0, 0, 0)
     assert missing.slots["price"].exact is False
 
@@ -220,12 +224,14 @@ def test_cost_needs_prices() -> None:
 def test_arithmetic_is_counted_where_it_applies() -> None:
     rubric = {"checks": [{"id": "totals_equation"}, {"id": "line_items_sum"}],
               "scoring": {"arithmetic_checks_weight": 1}}  # fmt: skip
-    task = settings.build(TaskSpec, SPEC | {"base_model_id": "x", "rubric": rubric}, "spec")
+    task = settings.build_settings(
+        TaskSpec, SPEC | {"base_model_id": "x", "rubric": rubric}, "spec"
+    )
     right = {"subtotal": 1, "total": 1, "line_items": [{"line_total": 1}]}
     wrong = right | {"total": 2}
     pairs = [(right, right), (wrong, wrong), (wrong, {}), ({}, {})]
     scores = [
-        metrics.score(
+        metrics.score_answer(
             Example("1", "t", "p", wanted), Answer("1", "t", json.dumps(said), *REST), task, None
         )
         for said, wanted in pairs
@@ -243,10 +249,12 @@ def test_arithmetic_is_counted_where_it_applies() -> None:
 def test_lists_are_named_in_order() -> None:
     line = {"type": "array", "items": LINE}
     schema = {"type": "object", "properties": {"b": line, "a": line}}
-    task = settings.build(TaskSpec, VALUES | {"io_schema": schema, "rubric": {}}, "spec")
+    task = settings.build_settings(TaskSpec, VALUES | {"io_schema": schema, "rubric": {}}, "spec")
     said = Answer("1", "t", '{"b": [{"name": "x"}], "a": []}', *REST)
-    score = metrics.score(Example("1", "t", "p", {"b": [], "a": []}), said, task, None)
-    twin = metrics.score(Example("1", "s", "p", {"b": [], "a": [{"name": "y"}]}), said, task, None)
+    score = metrics.score_answer(Example("1", "t", "p", {"b": [], "a": []}), said, task, None)
+    twin = metrics.score_answer(
+        Example("1", "s", "p", {"b": [], "a": [{"name": "y"}]}), said, task, None
+    )
     assert list(metrics.totals([score, twin])["li_align"]) == ["s.a[]", "s.b[]", "t.b[]"]
 
 
@@ -270,15 +278,17 @@ def test_shared_levels_stand_below_the_rubric() -> None:
     example = Example("1", "t", "p", {"title": "mug", "seller": {"name": "acme"}})
     text = '{"title": "a mug", "seller": {"name": "Acme Ltd"}}'
     said = Answer("1", "t", text, "stop", 1, 1, 1, 1)
-    assert metrics.score(example, said, TASK, None).accuracy == 0.5
-    assert metrics.score(example, said, TASK, None, shared).accuracy == 1.0
+    assert metrics.score_answer(example, said, TASK, None).accuracy == 0.5
+    assert metrics.score_answer(example, said, TASK, None, shared).accuracy == 1.0
 
 
 def test_an_answer_that_is_no_object() -> None:
     values = VALUES | {"io_schema": {"enum": ["YES", "NO"]}, "rubric": {}}
-    task = settings.build(TaskSpec, values, "spec")
+    task = settings.build_settings(TaskSpec, values, "spec")
     made = [
-        metrics.score(Example("1", "t", "p", wanted), Answer("1", "t", text, *REST), task, None)
+        metrics.score_answer(
+            Example("1", "t", "p", wanted), Answer("1", "t", text, *REST), task, None
+        )
         for wanted, text in (("YES", '"YES"'), ("YES", '"NO"'), ("NO", "NO"), ("NO", '"MAYBE"'))
     ]
     assert [s.accuracy for s in made] == [1, 0, 0, 0]
@@ -302,18 +312,18 @@ ANSWER = st.dictionaries(
 
 @given(ANSWER | SCALAR, ANSWER)
 def test_no_answer_breaks_the_scoring(said: Any, wanted: Any) -> None:
-    score = scored(jsonio.dumps(said), wanted)
+    score = scored(jsonio.canonical_json(said), wanted)
     assert 0.0 <= score.accuracy <= 1.0
     for slot in score.slots.values():
         assert (slot.passed is False) == bool(slot.errors)
         assert slot.passed is not True or slot.within
     totals = metrics.totals([score])
-    assert jsonio.loads(jsonio.dumps(totals)) == totals
+    assert jsonio.parse_json(jsonio.canonical_json(totals)) == totals
 
 
 @given(ANSWER)
 def test_the_reference_is_right_beside_itself(wanted: Any) -> None:
-    score = scored(jsonio.dumps(wanted), wanted)
+    score = scored(jsonio.canonical_json(wanted), wanted)
     assert score.row_exact
     assert all(slot.exact and not slot.errors for slot in score.slots.values())
     assert score.proxies.extra_entities == 0
@@ -333,7 +343,9 @@ def test_the_reference_is_right_beside_itself(wanted: Any) -> None:
     ],
 )
 def test_labels(part: Part, labels: tuple[str, str]) -> None:
-    assert confusion.labels(part, frozenset(('"red"', '"blue"', "true", "false"))) == labels
+    assert (
+        confusion.confusion_labels(part, frozenset(('"red"', '"blue"', "true", "false"))) == labels
+    )
 
 
 def test_the_macro_f1_leaves_null_out() -> None:

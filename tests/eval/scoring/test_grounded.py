@@ -6,7 +6,7 @@ from sem.core import settings
 from sem.core.taskspec import TaskSpec
 from sem.eval.scoring import grounded
 
-SPEC = settings.build(
+SPEC = settings.build_settings(
     TaskSpec,
     {
         "task_id": "t",
@@ -53,5 +53,5 @@ PAGE = "Red clay mug, 1.234,50 €. Sold by Tonwerk. Parts: A-17, B-20."
     ],
 )
 def test_only_what_the_page_says_is_accepted(answer: object, wrong: list[str]) -> None:
-    found = grounded.problems(answer, SPEC, PAGE)
+    found = grounded.ungrounded_problems(answer, SPEC, PAGE)
     assert [f"{problem.kind} {problem.slot}" for problem in found] == wrong

@@ -10,7 +10,7 @@ from sem.eval.answers.answers import Answer
 from sem.eval.scoring import metrics
 from sem.eval.stats import paired_stats
 
-TASK = settings.build(TaskSpec, SPEC | {"base_model_id": "x"}, "spec")
+TASK = settings.build_settings(TaskSpec, SPEC | {"base_model_id": "x"}, "spec")
 MUG = Example("1", "price", "page", {"title": "Mug", "price": 9.5}, {"domain": "a.example"})
 
 
@@ -32,19 +32,19 @@ def answer(text: str, finish: str = "stop") -> Answer:
     ],
 )
 def test_one_answer(text, json_valid, schema_valid, recovered, accuracy) -> None:
-    score = metrics.score(MUG, answer(text), TASK, None)
+    score = metrics.score_answer(MUG, answer(text), TASK, None)
     found = (score.json_valid, score.schema_valid, score.recovered, score.accuracy)
     assert found == (json_valid, schema_valid, recovered, accuracy)
 
 
 def test_a_missing_answer_is_wrong_and_counted() -> None:
-    totals = metrics.totals([metrics.score(MUG, None, TASK, None)])
+    totals = metrics.totals([metrics.score_answer(MUG, None, TASK, None)])
     assert (totals["n"], totals["missing"], totals["accuracy"]) == (1, 1, 0.0)
 
 
 @pytest.mark.parametrize("finish", ["stop", "length", "refused", "missing"])
 def test_how_an_answer_ended_is_counted(finish: str) -> None:
-    found = metrics.totals([metrics.score(MUG, answer("", finish), TASK, None)] * 3)
+    found = metrics.totals([metrics.score_answer(MUG, answer("", finish), TASK, None)] * 3)
     ends = {"length": "cut", "refused": "refused", "missing": "missing"}
     for name in ends.values():
         assert found[name] == (3 if name == ends.get(finish) else 0)
@@ -58,7 +58,7 @@ def test_totals_are_means_counts_and_quantiles() -> None:
         example = Example(
             str(number), "price", "page", MUG.output_json, {"domain": f"d{number % 3}"}
         )
-        scores.append(metrics.score(example, said, TASK, None))
+        scores.append(metrics.score_answer(example, said, TASK, None))
     found = metrics.totals(scores)
     assert (found["n"], found["domains"], found["recovered"]) == (21, 3, 7)
     assert found["accuracy"] == pytest.approx((1 + 0.5 + 0) / 3)
@@ -86,16 +86,18 @@ def test_no_scores_have_totals() -> None:
 
 def test_what_nobody_could_score_is_counted_apart() -> None:
     rubric = {"slots": {"title": {"level": "llm_similarity"}}}
-    free = settings.build(TaskSpec, SPEC | {"base_model_id": "x", "rubric": rubric}, "spec")
+    free = settings.build_settings(
+        TaskSpec, SPEC | {"base_model_id": "x", "rubric": rubric}, "spec"
+    )
     said = answer('{"title": "Cup", "price": 9.5}')
-    score = metrics.score(MUG, said, free, None)
+    score = metrics.score_answer(MUG, said, free, None)
     found = metrics.totals([score])
     assert (found["unscored_slots"], found["accuracy"], found["recall"]) == (1, 1.0, 1.0)
-    right = metrics.score(MUG, answer('{"title": "Mug", "price": 1}'), free, None)
+    right = metrics.score_answer(MUG, answer('{"title": "Mug", "price": 1}'), free, None)
     title = metrics.fields([score, right])["price.title"]
     assert (title["n"], title["unscored"], title["pass"], title["recall"]) == (2, 1, 1.0, 1.0)
     assert score.row_exact
-    judged = metrics.score(MUG, said, free, lambda a, b: 0.9)
+    judged = metrics.score_answer(MUG, said, free, lambda a, b: 0.9)
     assert metrics.fields([judged])["price.title"]["score"] == 0.9
 
 
@@ -106,19 +108,19 @@ def test_the_names_that_others_import_are_here() -> None:
 
 def test_groups_are_sorted() -> None:
     one, two = (Example(n, "price", "p", {}, {"domain": n}) for n in "ba")
-    scores = [metrics.score(e, answer("{}"), TASK, None) for e in (one, two)]
-    assert list(metrics.by(scores, "domain")) == ["a", "b"]
-    assert metrics.by(scores, "domain")["b"] == [scores[0]]
-    other = metrics.score(Example("c", "a", "p", {"title": "x"}), answer("{}"), TASK, None)
-    named = metrics.score(MUG, answer("{}"), TASK, None)
+    scores = [metrics.score_answer(e, answer("{}"), TASK, None) for e in (one, two)]
+    assert list(metrics.group_scores(scores, "domain")) == ["a", "b"]
+    assert metrics.group_scores(scores, "domain")["b"] == [scores[0]]
+    other = metrics.score_answer(Example("c", "a", "p", {"title": "x"}), answer("{}"), TASK, None)
+    named = metrics.score_answer(MUG, answer("{}"), TASK, None)
     assert list(metrics.fields([named, other])) == ["a.title", "price.price", "price.title"]
 
 
 def test_precision_and_recall_tell_missing_from_spurious() -> None:
     silent = Example("2", "price", "page", {"title": "Cup", "price": None}, {"domain": "b"})
     scores = [
-        metrics.score(MUG, answer('{"title": "Mug", "price": null}'), TASK, None),
-        metrics.score(silent, answer('{"title": "Cup", "price": 3}'), TASK, None),
+        metrics.score_answer(MUG, answer('{"title": "Mug", "price": null}'), TASK, None),
+        metrics.score_answer(silent, answer('{"title": "Cup", "price": 3}'), TASK, None),
     ]
     price = metrics.fields(scores)["price.price"]
     assert (price["missing"], price["spurious"]) == (1, 1)
@@ -128,14 +130,14 @@ def test_precision_and_recall_tell_missing_from_spurious() -> None:
 def scored(name: str, domain: str, right: bool) -> metrics.Score:
     example = Example(name, "price", "page", {"title": "Mug", "price": 9.5}, {"domain": domain})
     text = '{"title": "Mug", "price": 9.5}' if right else "no"
-    return metrics.score(example, answer(text), TASK, None)
+    return metrics.score_answer(example, answer(text), TASK, None)
 
 
 def test_the_interval_respects_domains() -> None:
     # All the gain sits in one domain of four: by rows it is certain, by domains it is not.
     before = [scored(f"{d}{i}", f"{d}.example", False) for d in "abcd" for i in range(50)]
     after = [scored(f"{d}{i}", f"{d}.example", d == "a") for d in "abcd" for i in range(50)]
-    found = paired_stats.paired(before, after, "accuracy", 2000, 1)
+    found = paired_stats.paired_differences(before, after, "accuracy", 2000, 1)
     assert found.points == 25.0
     assert found.low < 0
     assert not found.is_shown
@@ -145,21 +147,21 @@ def test_the_interval_respects_domains() -> None:
 def test_a_gain_everywhere_is_shown() -> None:
     before = [scored(f"{d}{i}", f"{d}.example", False) for d in "abcd" for i in range(5)]
     after = [scored(f"{d}{i}", f"{d}.example", True) for d in "abcd" for i in range(5)]
-    found = paired_stats.paired(before, after, "accuracy", 2000, 1)
+    found = paired_stats.paired_differences(before, after, "accuracy", 2000, 1)
     assert found.sentence() == "Accuracy improved by 100.0 points [+54.5, +100.0]"  # 4 domains
 
 
 def test_one_domain_shows_nothing() -> None:
     before, after = [scored("1", "a", False)], [scored("1", "a", True)]
-    assert not paired_stats.paired(before, after, "accuracy", 100, 1).is_shown
+    assert not paired_stats.paired_differences(before, after, "accuracy", 100, 1).is_shown
 
 
 def test_a_key_that_neither_side_writes_is_not_scored() -> None:
     # Counting it as right, {"title": …} alone would score half of every optional field.
     bare = Example("3", "price", "page", {"title": "Mug"}, {"domain": "c"})
-    right = metrics.score(bare, answer('{"title": "Mug"}'), TASK, None)
+    right = metrics.score_answer(bare, answer('{"title": "Mug"}'), TASK, None)
     assert set(right.slots) == {"title"}
-    spurious = metrics.score(bare, answer('{"title": "Mug", "price": 3}'), TASK, None)
+    spurious = metrics.score_answer(bare, answer('{"title": "Mug", "price": 3}'), TASK, None)
     assert spurious.accuracy == 0.5
-    failed = metrics.score(bare, answer("no"), TASK, None)
+    failed = metrics.score_answer(bare, answer("no"), TASK, None)
     assert (set(failed.slots), failed.accuracy) == ({"title"}, 0.0)

@@ -43,9 +43,9 @@ def measured(said: Any, wanted: Any = None, **rubric: Any) -> Proxies:
         "label_enums": {"colour": ["blue", "red"]},
         "rubric": rubric,
     }
-    spec = settings.build(TaskSpec, values, "spec")
+    spec = settings.build_settings(TaskSpec, values, "spec")
     aligned = align.align(said, said if wanted is None else wanted, spec.slots())
-    return proxies.measure(said, spec, TEXT, aligned)
+    return proxies.measure_proxies(said, spec, TEXT, aligned)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ GOOD = {"amounts": AMOUNTS, "line_items": [{"line_total": 35.0}, {"line_total": 
 
 def spec(**changes: Any) -> TaskSpec:
     values = SPEC | {"base_model_id": "x", "rubric": {"checks": CHECKS, **changes}}
-    return settings.build(TaskSpec, values, "spec")
+    return settings.build_settings(TaskSpec, values, "spec")
 
 
 def amounts(**changes: Any) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def test_the_evidence_shows_the_sum() -> None:
 def test_the_shipped_gold_example_fails_its_own_equation(shared: Path) -> None:
     # Shipping is counted twice there: 88 + 17.6 + 5 = 110.6, not 105.6.
     path = shared / "compat/promptprecision/specs/examples/invoice-mvp.taskspec.json"
-    task = taskspec.load(path)
+    task = taskspec.load_taskspec(path)
     gold = task.example.output_json
     found = {c.id: (c.passed, c.reference) for c in rubric.arithmetic(gold, gold, task)}
     assert found == {
@@ -100,8 +100,8 @@ def test_the_shipped_gold_example_fails_its_own_equation(shared: Path) -> None:
         "arith.line_items_sum": (True, True),
     }
     example = Example("1", task.task_id, task.example.input_text, gold)
-    said = Answer("1", task.task_id, taskspec.as_text(gold), "stop", 1, 1, 1, 1)
-    score = metrics.score(example, said, task, None)
+    said = Answer("1", task.task_id, taskspec.taught_text(gold), "stop", 1, 1, 1, 1)
+    score = metrics.score_answer(example, said, task, None)
     assert (score.accuracy, score.rubric) == (1.0, pytest.approx(0.6 + 0.25 + 0.075))
     consist = metrics.totals([score])["total_consist"]
     assert consist["arith.totals_equation"] == {"n": 1, "pass": 0.0, "reference_fails": 1}

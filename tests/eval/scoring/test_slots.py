@@ -32,7 +32,7 @@ def _short(case: Case) -> bool:
 
 @pytest.mark.parametrize(("spec", "said", "wanted", "score", "why"), CASES, ids=map(named, CASES))
 def test_a_case(spec: Any, said: Any, wanted: Any, score: float | None, why: str) -> None:
-    found = slots.score(said, wanted, slotspec.read(spec, "case"))
+    found = slots.score_slot(said, wanted, slotspec.read_slotspec(spec, "case"))
     assert found == (score if score is None else pytest.approx(score, abs=1e-9)), why
 
 
@@ -47,28 +47,28 @@ def test_the_table_is_what_the_plan_asks_for() -> None:
     ("said", "wanted", "score"), [(None, None, 1), ("", None, 1), (None, "x", 0), ("x", None, 0)]
 )
 def test_null_is_right_only_where_null_is_wanted(level, said, wanted, score) -> None:
-    assert slots.score(said, wanted, SlotSpec(level)) == score
+    assert slots.score_slot(said, wanted, SlotSpec(level)) == score
 
 
 @given(st.sampled_from(LEVELS), JSON, JSON)
 def test_every_pair_has_a_score_from_0_to_1_or_none(level: str, said: Any, wanted: Any) -> None:
-    found = slots.score(said, wanted, SlotSpec(level, unit="currency"))
+    found = slots.score_slot(said, wanted, SlotSpec(level, unit="currency"))
     assert found is None or 0.0 <= found <= 1.0
 
 
 @given(st.sampled_from(LEVELS), JSON)
 def test_a_json_value_is_right_beside_itself(level: str, value: Any) -> None:
     if values.is_json(value):
-        assert slots.score(value, value, SlotSpec(level)) == 1.0
+        assert slots.score_slot(value, value, SlotSpec(level)) == 1.0
 
 
 def test_a_similarity_scorer_decides_free_text() -> None:
     spec = SlotSpec("llm_similarity")
-    assert slots.score("one", "other", spec, lambda a, b: 0.6) == 0.6
-    assert slots.score("one", "other", spec, lambda a, b: 1.7) == 1.0
-    assert slots.score("one", "other", spec, lambda a, b: -0.2) == 0.0
-    assert slots.score("one", "other", spec, lambda a, b: math.nan) is None
-    assert slots.score(["one"], "other", spec, lambda a, b: float(a == '["one"]')) == 1.0
+    assert slots.score_slot("one", "other", spec, lambda a, b: 0.6) == 0.6
+    assert slots.score_slot("one", "other", spec, lambda a, b: 1.7) == 1.0
+    assert slots.score_slot("one", "other", spec, lambda a, b: -0.2) == 0.0
+    assert slots.score_slot("one", "other", spec, lambda a, b: math.nan) is None
+    assert slots.score_slot(["one"], "other", spec, lambda a, b: float(a == '["one"]')) == 1.0
 
 
 @given(st.dates(date(1000, 1, 1), date(9999, 12, 31)))
@@ -96,15 +96,15 @@ def test_numeric_dates_are_read_alike_wherever_they_leave_no_doubt() -> None:
 
 
 def test_every_unit_reads_as_one_of_itself() -> None:
-    for name in units.known():
+    for name in units.known_units():
         spec = SlotSpec("numeric_tol", unit=name)
         written = "2 EUR" if name == "currency" else f"2 {name}"
-        assert slots.score(written, 2, spec) == 1.0, name
-        assert slots.score("2 parsecs", 2, spec) == 0.0
+        assert slots.score_slot(written, 2, spec) == 1.0, name
+        assert slots.score_slot("2 parsecs", 2, spec) == 0.0
 
 
 @pytest.mark.parametrize("sign", sorted(units.CURRENCIES))
 def test_every_currency_sign_stands_on_either_side(sign: str) -> None:
     spec = SlotSpec("numeric_tol", unit="currency")
-    assert slots.score(f"{sign} 12.50", 12.5, spec) == 1.0
-    assert slots.score(f"12,50 {sign}", 12.5, spec) == 1.0
+    assert slots.score_slot(f"{sign} 12.50", 12.5, spec) == 1.0
+    assert slots.score_slot(f"12,50 {sign}", 12.5, spec) == 1.0

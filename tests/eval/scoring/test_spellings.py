@@ -90,14 +90,14 @@ def test_a_slots_own_order_stands_above_the_language():
 
 def test_a_row_is_scored_in_its_language():
     values = SPEC | {"base_model_id": "x", "rubric": {"slots": {"title": "date_norm"}}}
-    task = settings.build(TaskSpec, values, "spec")
+    task = settings.build_settings(TaskSpec, values, "spec")
     said = Answer("1", "price", '{"title": "17 listopad 2024", "price": 1}', "stop", 1, 1, 1, 1)
     passed = {}
     for language in ("hr", "pl", "und", None):
         example = Example(
             "1", "price", "p", {"title": "2024-10-17", "price": 1}, {"language": language}
         )
-        passed[language] = metrics.score(example, said, task, None).slots["title"].passed
+        passed[language] = metrics.score_answer(example, said, task, None).slots["title"].passed
 
     assert passed == {"hr": True, "pl": False, "und": False, None: False}
 
@@ -197,9 +197,9 @@ def test_what_is_no_amount_or_another_currency_stays_unread(text, unit):
 
 
 def test_every_spelling_of_the_findings_is_right(shared):
-    rows = files.rows(shared / "findings/money-spellings/money.jsonl")
+    rows = files.read_rows(shared / "findings/money-spellings/money.jsonl")
     wanted: dict[str, Any] = {row["id"]: row["output_json"]["price"] for row in rows}
-    said = files.rows(shared / "findings/money-spellings/money_answers.jsonl")
+    said = files.read_rows(shared / "findings/money-spellings/money_answers.jsonl")
 
     for row in said:
         found = values.amount(row["candidate"]["price"], MONEY)
@@ -209,6 +209,6 @@ def test_every_spelling_of_the_findings_is_right(shared):
 
 def test_every_iso_code_may_be_a_unit():
     assert len(units.codes()) > 250
-    assert units.is_known("IDR")
-    assert not units.is_known("XYZQ")
+    assert units.is_known_unit("IDR")
+    assert not units.is_known_unit("XYZQ")
     assert SlotSpec("numeric_tol", unit="MAD").unit == "MAD"

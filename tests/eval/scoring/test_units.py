@@ -16,5 +16,5 @@ def test_a_unit_is_the_domain_then_the_document_then_the_row() -> None:
 
 def test_a_sample_is_spread_over_documents() -> None:
     rows = [example(f"{n:02}", "long.md" if n < 18 else f"{n}.md") for n in range(20)]
-    chosen = answers.sample(rows, 3, 1)
+    chosen = answers.sample_examples(rows, 3, 1)
     assert {one.unit for one in chosen} == {"long.md", "18.md", "19.md"}

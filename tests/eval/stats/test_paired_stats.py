@@ -75,7 +75,7 @@ differences = st.lists(
 @given(differences)
 def test_the_error_is_the_jackknife_over_domains(rows) -> None:
     values, domains = [v for v, _ in rows], [d for _, d in rows]
-    found = clusters.gather(values, domains)
+    found = clusters.sum_by_cluster(values, domains)
     mean, error, freedom = by_hand(values, domains)
     assert float(found.mean) == pytest.approx(mean, abs=1e-12)
     assert float(clusters.error(found)) == pytest.approx(error, abs=1e-12)
@@ -130,8 +130,8 @@ def test_the_exact_bounds_are_gains_less_losses() -> None:
 
 def test_a_fraction_gained_counts_nothing_in_the_exact_bounds() -> None:
     # Four rows that gain 0.1 each are no evidence of a gain near 1.
-    whole = clusters.gather([1.0] * 4, list("abcd"))
-    part = clusters.gather([0.1] * 4, list("abcd"))
+    whole = clusters.sum_by_cluster([1.0] * 4, list("abcd"))
+    part = clusters.sum_by_cluster([0.1] * 4, list("abcd"))
     assert float(clusters.bounds(whole)[0]) < 0.1
     assert not part.binary
     assert float(clusters.bounds(part)[0]) == pytest.approx(-0.6023646, abs=1e-6)
@@ -150,7 +150,7 @@ def test_exact_bounds_end_where_five_domains_moved(moved: int) -> None:
 @settings(deadline=None)
 @given(differences, st.floats(-0.5, 0.5))
 def test_the_two_ways_round_mirror_each_other(rows, target: float) -> None:
-    found = clusters.gather([v for v, _ in rows], [d for _, d in rows])
+    found = clusters.sum_by_cluster([v for v, _ in rows], [d for _, d in rows])
     low, high = clusters.bounds(found)
     back = clusters.bounds(clusters.turned(found))
     assert (float(-back[1]), float(-back[0])) == pytest.approx((float(low), float(high)))
@@ -162,7 +162,7 @@ def test_the_two_ways_round_mirror_each_other(rows, target: float) -> None:
 @settings(deadline=None)
 @given(differences, st.floats(-0.4, 0.4))
 def test_a_p_value_below_the_level_is_a_bound_beyond_the_target(rows, target: float) -> None:
-    found = clusters.gather([v for v, _ in rows], [d for _, d in rows])
+    found = clusters.sum_by_cluster([v for v, _ in rows], [d for _, d in rows])
     p, low = float(clusters.p_above(found, target)), float(clusters.bounds(found)[0])
     if p < 0.0249:
         assert low >= target - 1e-6
@@ -224,19 +224,19 @@ def test_slots_of_different_tasks_are_different_slots() -> None:
 
 def test_a_difference_is_in_points_and_says_how_it_was_made() -> None:
     before, after = column("-" * 40, 4), column("+" * 20 + "-" * 20, 4)
-    found = paired_stats.paired(before, after, "row_exact", draws=500, seed=3)
+    found = paired_stats.paired_differences(before, after, "row_exact", draws=500, seed=3)
     assert (found.points, found.pairs, found.domains) == (50.0, 40, 10)
     assert (found.low, found.high) == (12.3, 87.7)
     assert 10 <= found.bootstrap_low < 50 < found.bootstrap_high <= 90
     assert found.is_shown
     assert found.as_json()["shown"] is True
     assert found.sentence() == "Accuracy improved by 50.0 points [+12.3, +87.7]"
-    assert found == paired_stats.paired(before, after, "row_exact", draws=500, seed=3)
-    assert found != paired_stats.paired(before, after, "row_exact", draws=1, seed=4)
+    assert found == paired_stats.paired_differences(before, after, "row_exact", draws=500, seed=3)
+    assert found != paired_stats.paired_differences(before, after, "row_exact", draws=1, seed=4)
 
 
 def test_without_draws_there_is_no_bootstrap() -> None:
-    found = paired_stats.difference(
+    found = paired_stats.mean_difference(
         paired_stats.pair(column("-+-+"), column("++++"), lambda s: 1.0), draws=0
     )
     assert (found.bootstrap_low, found.bootstrap_high) == (None, None)
@@ -244,7 +244,7 @@ def test_without_draws_there_is_no_bootstrap() -> None:
 
 
 def test_without_pairs_everything_is_possible_and_nothing_shown() -> None:
-    found = paired_stats.paired(column("+"), [one("x")], "accuracy")
+    found = paired_stats.paired_differences(column("+"), [one("x")], "accuracy")
     assert (found.points, found.low, found.high) == (0.0, -100.0, 100.0)
     assert (found.pairs, found.domains, found.unpaired, found.unscored) == (0, 0, 2, 0)
     assert not found.is_shown
@@ -265,8 +265,8 @@ def test_the_bootstrap_draws_domains() -> None:
 
 def test_the_defaults_are_the_plans() -> None:
     assert (paired_stats.DRAWS, paired_stats.SEED) == (10_000, 42)
-    found = paired_stats.paired(column("-+" * 10), column("+" * 20), "accuracy")
-    assert found == paired_stats.paired(
+    found = paired_stats.paired_differences(column("-+" * 10), column("+" * 20), "accuracy")
+    assert found == paired_stats.paired_differences(
         column("-+" * 10), column("+" * 20), "accuracy", 10_000, 42
     )
 
@@ -275,7 +275,7 @@ def test_the_correlation_is_that_of_analysis_of_variance() -> None:
     dice = np.random.default_rng(1)
     values = dice.choice([-1.0, 0.0, 1.0], size=(40, 5), p=[0.1, 0.7, 0.2])
     values[:20] = values[:20, :1]
-    found = clusters.gather(
+    found = clusters.sum_by_cluster(
         list(values.ravel()), [f"d{n:02}" for n in range(40) for _ in range(5)]
     )
     between = 5 * values.mean(1).var(ddof=1)
@@ -297,7 +297,7 @@ def test_the_correlation_is_that_of_analysis_of_variance() -> None:
     ],
 )
 def test_the_correlation_where_data_cannot_tell(values, domains, expected) -> None:
-    assert clusters.correlation(clusters.gather(values, domains)) == expected
+    assert clusters.correlation(clusters.sum_by_cluster(values, domains)) == expected
 
 
 def test_spread_over_seeds() -> None:

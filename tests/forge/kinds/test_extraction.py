@@ -129,7 +129,7 @@ def test_each_rollout_is_a_call_and_a_second_run_costs_none(project):
 
 
 def test_a_failed_rollout_agrees_with_nothing():
-    found = extraction.agreed([{"a": 1, "b": [1]}, {"a": 1, "b": [2]}], 3)
+    found = extraction.agreed_value([{"a": 1, "b": [1]}, {"a": 1, "b": [2]}], 3)
 
     assert found.value == {"a": 1, "b": [1]}
     assert found.by_slot == {"a": 2 / 3, "b": 1 / 3}
@@ -139,5 +139,5 @@ def test_the_reply_that_most_agree_with_is_taken_whole():
     values = [{"a": 1, "b": 9}, {"a": 2, "b": 5}, {"a": 2, "b": 5}, {"a": 2, "b": 9}]
 
     # (2, 9): three share its `a`, two its `b`; nobody else has five votes.
-    assert extraction.agreed(values[:3], 3).value == {"a": 2, "b": 5}
-    assert extraction.agreed(values, 4).by_slot == {"a": 0.75, "b": 0.5}
+    assert extraction.agreed_value(values[:3], 3).value == {"a": 2, "b": 5}
+    assert extraction.agreed_value(values, 4).by_slot == {"a": 0.75, "b": 0.5}

@@ -54,15 +54,15 @@ WEBP = {
      *((data, "webp") for data in WEBP.values())],
 )  # fmt: skip
 def test_kind_and_dimensions_are_in_the_header(data, kind):
-    assert pictures.head(data) == Head(kind, 32, 24)
+    assert pictures.picture_head(data) == Head(kind, 32, 24)
 
 
 @pytest.mark.parametrize("data", [png(), jpeg(32, 24, EXIF), GIF, *WEBP.values()])
 def test_a_header_that_is_cut_anywhere_is_none_or_the_same(data):
-    whole = pictures.head(data)
+    whole = pictures.picture_head(data)
 
     for end in range(len(data)):
-        assert pictures.head(data[:end]) in (None, whole)
+        assert pictures.picture_head(data[:end]) in (None, whole)
 
 
 def test_what_a_camera_notes_is_cut_out_and_the_picture_stays():

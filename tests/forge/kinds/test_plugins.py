@@ -21,7 +21,7 @@ HOSTILE = [
     "os.system",
     "builtins.eval",
     "subprocess.Popen",
-    "sem.core.files.write",
+    "sem.core.files.write_file",
     "sem.forge.base.BaseForge",
     "requests.get",
     "../../evil.Forge",
@@ -73,16 +73,16 @@ def home(tmp_path, monkeypatch):
 
 
 def test_our_own_forges_are_loaded_by_their_path(tmp_path):
-    assert plugins.load("sem.forge.kinds.text.TextForge", tmp_path) is TextForge
+    assert plugins.load_forge_class("sem.forge.kinds.text.TextForge", tmp_path) is TextForge
     for path in plugins.OURS:
-        assert issubclass(plugins.load(path, tmp_path), BaseForge)
+        assert issubclass(plugins.load_forge_class(path, tmp_path), BaseForge)
 
 
 @pytest.mark.parametrize("dotted", HOSTILE)
 def test_a_hostile_path_is_refused_before_anything_runs(dotted, home):
     before = set(sys.modules)
     with pytest.raises(SemError) as found:
-        plugins.load(dotted, home)
+        plugins.load_forge_class(dotted, home)
 
     assert found.value.hint
     assert not (home / "canary").exists()
@@ -90,15 +90,15 @@ def test_a_hostile_path_is_refused_before_anything_runs(dotted, home):
 
 
 @pytest.mark.parametrize("dotted", ["os.system", "builtins.eval", "importlib.import_module",
-                                    "sem.core.files.write", "subprocess.Popen"])  # fmt: skip
+                                    "sem.core.files.write_file", "subprocess.Popen"])  # fmt: skip
 def test_what_is_no_forge_is_refused_even_when_plugins_are_allowed(dotted, home):
     with pytest.raises(SemError):
-        plugins.load(dotted, home, allowed=True)
+        plugins.load_forge_class(dotted, home, allowed=True)
 
 
 def test_a_refusal_says_how_to_load_ones_own(home):
     with pytest.raises(SemError) as found:
-        plugins.load("my_forges.titles.Headings", home)
+        plugins.load_forge_class("my_forges.titles.Headings", home)
 
     assert str(found.value) == (
         "forge_class 'my_forges.titles.Headings' is not loaded: it is neither ours nor installed "
@@ -108,7 +108,7 @@ def test_a_refusal_says_how_to_load_ones_own(home):
 
 
 def test_a_module_below_the_root_is_loaded_when_allowed(home):
-    made = plugins.load("my_forges.titles.Headings", home, allowed=True)
+    made = plugins.load_forge_class("my_forges.titles.Headings", home, allowed=True)
 
     assert issubclass(made, BaseForge)
     assert made.__name__ == "Headings"
@@ -124,14 +124,14 @@ def test_a_module_below_the_root_is_loaded_when_allowed(home):
 )
 def test_what_a_module_lacks_is_said(name, message, home):
     with pytest.raises(SemError) as found:
-        plugins.load(name, home, allowed=True)
+        plugins.load_forge_class(name, home, allowed=True)
 
     assert found.value.message == message
 
 
 def test_a_module_may_not_take_the_name_of_an_installed_package(home):
     with pytest.raises(SemError, match="pytest is the name of another package"):
-        plugins.load("pytest.Canary", home, allowed=True)
+        plugins.load_forge_class("pytest.Canary", home, allowed=True)
 
     assert not (home / "canary").exists()
 
@@ -143,8 +143,8 @@ def test_an_installed_package_that_registers_a_forge_needs_no_flag(home, monkeyp
     (info / "entry_points.txt").write_text("[sem.forges]\nheadings = my_forges.titles:Headings\n")
     monkeypatch.syspath_prepend(str(home))
 
-    by_name = plugins.load("headings", home)
-    by_path = plugins.load("my_forges.titles.Headings", home)
+    by_name = plugins.load_forge_class("headings", home)
+    by_path = plugins.load_forge_class("my_forges.titles.Headings", home)
 
     assert by_name is by_path
     assert issubclass(by_name, BaseForge)
@@ -176,14 +176,16 @@ def test_the_cookbooks_forge_runs_end_to_end(tmp_path, monkeypatch):
         sys.modules.pop(name, None)
 
     with pytest.raises(SemError, match="is not loaded"):
-        forge_run.prepare(project, forge_run.Options(), AT)
-    prepared = forge_run.prepare(project, forge_run.Options(allow_plugins=True), AT)
-    forged = forge_run.finish(prepared, forge_run.forge(prepared), clean.How(today="2026-11-21"))
+        forge_run.prepare_forge(project, forge_run.Options(), AT)
+    prepared = forge_run.prepare_forge(project, forge_run.Options(allow_plugins=True), AT)
+    forged = forge_run.finish_forge(
+        prepared, forge_run.forge(prepared), clean.How(today="2026-11-21")
+    )
 
     assert forged.rows["added"] == count
     assert sum(forged.parts.values()) == count
-    train = list(files.rows(project.processed / "train.jsonl"))
+    train = list(files.read_rows(project.processed / "train.jsonl"))
     assert train[0]["conversations"][1]["value"].startswith("Which title fits this text?\n\n")
-    skipped = list(files.rows(project.processed / "forge" / "skipped.jsonl"))
+    skipped = list(files.read_rows(project.processed / "forge" / "skipped.jsonl"))
     assert skipped == [{"where": "alone.md", "what": "file", "reason": "title_alone"}]
     assert len(cookbook().splitlines()) <= 24

@@ -37,8 +37,8 @@ def project(tmp_path, monkeypatch):
 
 def forged(project, monkeypatch, made, **options):
     """A run with the class MADE as the forge."""
-    monkeypatch.setattr(forge_run.plugins, "load", lambda *_: made)
-    return forge_run.forge(forge_run.prepare(project, forge_run.Options(**options), AT))
+    monkeypatch.setattr(forge_run.plugins, "load_forge_class", lambda *_: made)
+    return forge_run.forge(forge_run.prepare_forge(project, forge_run.Options(**options), AT))
 
 
 def refused(project, monkeypatch, made, **options):
@@ -110,7 +110,7 @@ def test_an_error_of_our_own_keeps_its_traceback(project, monkeypatch):
 
     monkeypatch.setattr(TextForge, "load", lambda self: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        forge_run.prepare(project, forge_run.Options(), AT)
+        forge_run.prepare_forge(project, forge_run.Options(), AT)
 
 
 @pytest.mark.parametrize(

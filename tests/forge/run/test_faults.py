@@ -43,20 +43,20 @@ def project(tmp_path, monkeypatch):
 
 
 def stored(project):
-    return forge_run.forge(forge_run.prepare(project, forge_run.Options(), AT))
+    return forge_run.forge(forge_run.prepare_forge(project, forge_run.Options(), AT))
 
 
 def reasons(project):
     """chunk -> the reasons it is found under, pairs that were kept being one of them."""
     folder, found = project.processed / "forge", {}
     for name in ("pairs", "dropped"):
-        for row in files.rows(folder / f"{name}.jsonl"):
+        for row in files.read_rows(folder / f"{name}.jsonl"):
             told = row["provenance"]
             where = f"{row['source']} {told['document_sha256'][:12]}:" + "-".join(
                 map(str, told["span"])
             )
             found.setdefault(where, set()).add(told["reason"] or "kept")
-    for row in files.rows(folder / "skipped.jsonl"):
+    for row in files.read_rows(folder / "skipped.jsonl"):
         found.setdefault(row["where"], set()).add(row["reason"])
     return found
 

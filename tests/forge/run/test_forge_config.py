@@ -18,11 +18,13 @@ def project(tmp_path, overrides=(), **files):
 
 
 def test_no_file_means_the_defaults(tmp_path):
-    assert config.load(project(tmp_path)) == config.Loaded(ForgeSettings())
+    assert config.load_forge_config(project(tmp_path)) == config.Loaded(ForgeSettings())
 
 
 def test_a_preset_may_be_a_bare_word(tmp_path):
-    made = config.load(project(tmp_path, forge="teacher: cheap\npairs_per_chunk: 5\n")).settings
+    made = config.load_forge_config(
+        project(tmp_path, forge="teacher: cheap\npairs_per_chunk: 5\n")
+    ).settings
 
     assert made.teacher.preset == "cheap"
     assert made.pairs_per_chunk == 5
@@ -37,7 +39,9 @@ def test_a_language_that_no_text_is_found_to_be_in_is_refused(code):
 
 
 def test_overrides_win(tmp_path):
-    made = config.load(project(tmp_path, ["forge.seed=7"], forge="seed: 1\n")).settings
+    made = config.load_forge_config(
+        project(tmp_path, ["forge.seed=7"], forge="seed: 1\n")
+    ).settings
 
     assert made.seed == 7
 
@@ -48,7 +52,7 @@ def test_the_older_file_is_read_where_there_is_none_and_every_change_is_said(tmp
         "processed_data_dir: data/x/processed\nparams:\n  teacher_model: gpt-4o-mini\n"
         "  chunk_size: 5000\n  max_chars_per_doc: 10000\n"
     )
-    made = config.load(project(tmp_path, data_config=older))
+    made = config.load_forge_config(project(tmp_path, data_config=older))
 
     assert made.settings.forge_class == "sem.forge.kinds.text.TextForge"
     assert made.settings.params == {
@@ -72,14 +76,14 @@ def test_the_older_file_is_read_where_there_is_none_and_every_change_is_said(tmp
 def test_a_forge_of_ones_own_keeps_the_params_it_knows(tmp_path):
     older = "forge_class: mine.forges.Pii\nparams: {teacher_model: m, chunk_size: 9}\n"
 
-    made = config.load(project(tmp_path, data_config=older)).settings
+    made = config.load_forge_config(project(tmp_path, data_config=older)).settings
 
     assert made.params == {"teacher_model": "m", "chunk_size": 9}
     assert made.forge_class == "mine.forges.Pii"
 
 
 def test_forge_yaml_wins_over_the_older_file(tmp_path):
-    made = config.load(project(tmp_path, forge="seed: 3\n", data_config="seed: 4\n"))
+    made = config.load_forge_config(project(tmp_path, forge="seed: 3\n", data_config="seed: 4\n"))
 
     assert (made.settings.seed, made.notes) == (3, ())
 
@@ -95,7 +99,7 @@ def test_forge_yaml_wins_over_the_older_file(tmp_path):
 )
 def test_a_key_that_does_not_fit_is_named(text, message, tmp_path):
     with pytest.raises(SemError) as found:
-        config.load(project(tmp_path, forge=text))
+        config.load_forge_config(project(tmp_path, forge=text))
 
     assert message in found.value.message
 

@@ -39,13 +39,15 @@ def project(tmp_path, server, monkeypatch):
 
 
 def forged(project, **options):
-    prepared = forge_run.prepare(project, forge_run.Options(**options), AT)
-    return forge_run.finish(prepared, forge_run.forge(prepared), clean.How(today="2026-11-21"))
+    prepared = forge_run.prepare_forge(project, forge_run.Options(**options), AT)
+    return forge_run.finish_forge(
+        prepared, forge_run.forge(prepared), clean.How(today="2026-11-21")
+    )
 
 
 def stored(project):
     """As far as the store, which is all that most tests look at."""
-    return forge_run.forge(forge_run.prepare(project, forge_run.Options(), AT))
+    return forge_run.forge(forge_run.prepare_forge(project, forge_run.Options(), AT))
 
 
 def written(project):
@@ -58,7 +60,9 @@ def written(project):
 def test_documents_become_train_and_test_split_by_document(project):
     made = forged(project)
 
-    train, test = (list(files.rows(project.processed / f"{n}.jsonl")) for n in ("train", "test"))
+    train, test = (
+        list(files.read_rows(project.processed / f"{n}.jsonl")) for n in ("train", "test")
+    )
     assert (len(train), len(test)) == (36, 4)
     assert [turn["from"] for turn in train[0]["conversations"]] == ["system", "human", "gpt"]
     assert made.rows == {"added": 40, "unchanged": 0, "replaced": 0, "removed": 0}
@@ -69,10 +73,10 @@ def test_documents_become_train_and_test_split_by_document(project):
 def test_provenance_leads_from_a_pair_to_the_characters_it_is_made_from(project):
     stored(project)
 
-    pair = next(files.rows(project.processed / "forge" / "pairs.jsonl"))
+    pair = next(files.read_rows(project.processed / "forge" / "pairs.jsonl"))
     told, path = pair["provenance"], project.root / "data" / "handbook" / "raw" / pair["source"]
     start, end = told["span"]
-    assert told["document_sha256"] == files.sha256(path)
+    assert told["document_sha256"] == files.sha256_file(path)
     assert pair["output"]["answer"] in path.read_text("utf-8")[start:end]
     assert told["teacher"] == "openai/stub"
     assert told["checks"]["faithful"] == 1.0
@@ -83,20 +87,20 @@ def test_provenance_leads_from_a_pair_to_the_characters_it_is_made_from(project)
 def test_run_again_asks_nothing_and_writes_the_same_bytes(project, server):
     forged(project)
     first, sent = written(project), len(server.seen)
-    store_before = files.sha256(project.store)
+    store_before = files.sha256_file(project.store)
 
     again = forged(project)
 
     assert len(server.seen) == sent == 20
     assert written(project) == first
-    assert files.sha256(project.store) == store_before
+    assert files.sha256_file(project.store) == store_before
     assert again.rows["unchanged"] == 40
 
 
 def test_rows_of_the_run_before_go_and_rows_of_other_origin_stay(project, server):
     stored(project)
     other = store.RawRow("mine", "qa", "What is mine?", '{"answer":"This."}', "{}")
-    store.append(project.store, [other])
+    store.append_store_rows(project.store, [other])
     path = next((project.root / "data" / "handbook" / "raw").glob("*.md"))
     path.unlink()
 
@@ -112,7 +116,7 @@ def test_rows_of_the_run_before_go_and_rows_of_other_origin_stay(project, server
 def test_a_dry_run_needs_no_key_sends_nothing_and_leaves_nothing(project, server, monkeypatch):
     monkeypatch.delenv("STUB_KEY")
 
-    prepared = forge_run.prepare(project, forge_run.Options(), AT)
+    prepared = forge_run.prepare_forge(project, forge_run.Options(), AT)
 
     assert not server.seen
     assert (prepared.plan.calls, prepared.plan.fresh, prepared.items) == (20, 20, 20)
@@ -123,7 +127,7 @@ def test_a_dry_run_needs_no_key_sends_nothing_and_leaves_nothing(project, server
 
 def test_a_pilot_asks_its_sample_once_and_foretells_the_rest(project, server):
     handbook.make(project.root, server.url, documents=10, sections=6)
-    prepared = forge_run.prepare(project, forge_run.Options(), AT)
+    prepared = forge_run.prepare_forge(project, forge_run.Options(), AT)
     cost = forge_run.pilot(prepared)
     piloted = len(server.seen)
 
@@ -140,8 +144,8 @@ def test_a_pilot_asks_its_sample_once_and_foretells_the_rest(project, server):
 
 def test_what_was_asked_before_is_not_foretold_again(project, server):
     handbook.make(project.root, server.url, documents=10, sections=6)
-    forge_run.forge(forge_run.prepare(project, forge_run.Options(limit=30), AT))
-    prepared = forge_run.prepare(project, forge_run.Options(), AT)
+    forge_run.forge(forge_run.prepare_forge(project, forge_run.Options(limit=30), AT))
+    prepared = forge_run.prepare_forge(project, forge_run.Options(), AT)
     before = len(server.seen)
 
     cost = forge_run.pilot(prepared)
@@ -164,29 +168,29 @@ def test_without_a_terminal_the_question_is_answered_by_yes_alone(monkeypatch):
 
 
 def test_a_limit_draws_from_all_documents_and_always_the_same(project, server):
-    prepared = [forge_run.prepare(project, forge_run.Options(limit=5), AT) for _ in range(2)]
+    prepared = [forge_run.prepare_forge(project, forge_run.Options(limit=5), AT) for _ in range(2)]
 
     assert [one.plan.calls for one in prepared] == [5, 5]
     assert prepared[0].plan.keys == prepared[1].plan.keys
-    assert list(selection.draw(range(100), 5, 1, selection.Count())) != list(range(5))
+    assert list(selection.draw_items(range(100), 5, 1, selection.Count())) != list(range(5))
 
 
 def test_golden_questions_are_not_forged(project, server):
     stored(project)
-    pair = next(files.rows(project.processed / "forge" / "pairs.jsonl"))
+    pair = next(files.read_rows(project.processed / "forge" / "pairs.jsonl"))
     golden = [{"question": pair["instruction"].lower(), "golden_answer": "x"}]
-    files.write(project.golden.with_name("golden_set.json"), json.dumps(golden))
+    files.write_file(project.golden.with_name("golden_set.json"), json.dumps(golden))
 
     stored(project)
 
-    dropped = list(files.rows(project.processed / "forge" / "dropped.jsonl"))
+    dropped = list(files.read_rows(project.processed / "forge" / "dropped.jsonl"))
     assert [row["provenance"]["reason"] for row in dropped] == ["near_golden"]
 
 
 def test_nothing_left_is_an_error_that_keeps_the_rows_of_before(project, server):
     stored(project)
     server.script = teachers.refuses
-    files.write(
+    files.write_file(
         project.configs / "forge.yaml",
         files.read_text(project.configs / "forge.yaml") + "seed: 7\n",
     )
@@ -207,7 +211,7 @@ def test_a_taken_down_document_does_not_come_back(project, server):
     name = "00-owners.md"
     stones = tombstones.keyed(project)
     stone = {"kind": "source", "digest": stones.digest("source", name), "at": "", "reason": ""}
-    tombstones.add(project, [stone | {"takedown": "t"}])
+    tombstones.add_tombstones(project, [stone | {"takedown": "t"}])
 
     made = stored(project)
 
@@ -219,7 +223,9 @@ def test_a_taken_down_document_does_not_come_back(project, server):
 def test_the_report_is_inert_and_tells_the_rates(project, server):
     evil = "The <script>alert(1)</script> keeps ![x](http://evil.example/p) | a table row here."
     path = project.root / "data" / "handbook" / "raw" / "99-evil.md"
-    files.write(path, f"# <b>Evil</b>\n\n{evil} And a second sentence of the evil document.\n")
+    files.write_file(
+        path, f"# <b>Evil</b>\n\n{evil} And a second sentence of the evil document.\n"
+    )
     forged(project)
 
     html, text = (project.reports / f"forge_report.{end}" for end in ("html", "md"))
@@ -244,15 +250,17 @@ def test_too_few_documents_are_said_before_anybody_is_asked(project, server):
         path.unlink()
 
     with pytest.raises(Insufficient) as found:
-        forge_run.prepare(project, forge_run.Options(), AT)
+        forge_run.prepare_forge(project, forge_run.Options(), AT)
 
     assert found.value.message == (
         "2 of 3 sources: 00-owners.md, 01-borrowing.md cannot fill train, val, test, and none "
         "stands on two sides; nobody was asked"
     )
     assert not server.seen
-    store.append(project.store, [store.RawRow("mine", "qa", "What?", '{"answer":"This."}', "{}")])
-    assert forge_run.prepare(project, forge_run.Options(), AT).items == 4
+    store.append_store_rows(
+        project.store, [store.RawRow("mine", "qa", "What?", '{"answer":"This."}', "{}")]
+    )
+    assert forge_run.prepare_forge(project, forge_run.Options(), AT).items == 4
 
 
 def test_a_run_that_cannot_be_cut_still_tells_what_became_of_its_pairs(project, server):
@@ -274,23 +282,23 @@ def test_a_run_that_cannot_be_cut_still_tells_what_became_of_its_pairs(project, 
 
 
 def test_a_second_run_between_writing_and_cutting_is_noticed(project):
-    prepared = forge_run.prepare(project, forge_run.Options(), AT)
+    prepared = forge_run.prepare_forge(project, forge_run.Options(), AT)
     first = forge_run.forge(prepared)
-    forge_run.forge(forge_run.prepare(project, forge_run.Options(limit=12), AT))
+    forge_run.forge(forge_run.prepare_forge(project, forge_run.Options(limit=12), AT))
 
     with pytest.raises(Busy, match="another run has replaced the pairs"):
-        forge_run.finish(prepared, first, clean.How(today="2026-11-21"))
+        forge_run.finish_forge(prepared, first, clean.How(today="2026-11-21"))
 
 
 def test_every_request_is_in_the_books_the_pilots_and_those_in_flight_too(project, server):
     handbook.make(project.root, server.url, documents=10, sections=6)
-    prepared = forge_run.prepare(project, forge_run.Options(), AT)
+    prepared = forge_run.prepare_forge(project, forge_run.Options(), AT)
     forge_run.pilot(prepared)
     server.script = lambda body, number: "401"
     with pytest.raises(SemError, match="the teacher stopped: auth"):
         forge_run.forge(prepared)
 
-    told = list(files.rows(project.processed / "forge" / "spending.jsonl"))
+    told = list(files.read_rows(project.processed / "forge" / "spending.jsonl"))
     client = prepared.teacher().client
     assert sum(row["requests"] for row in told) == len(server.seen)
     assert client.ledger.spent(client.account).requests == len(server.seen)
@@ -299,7 +307,7 @@ def test_every_request_is_in_the_books_the_pilots_and_those_in_flight_too(projec
 
 def test_a_language_that_is_asked_for_is_no_wrong_one(project, server):
     path = project.configs / "forge.yaml"
-    files.write(path, files.read_text(path) + "language: de\n")
+    files.write_file(path, files.read_text(path) + "language: de\n")
     server.script = teachers.in_german
 
     made = stored(project)
@@ -320,20 +328,20 @@ def test_a_language_that_is_asked_for_is_no_wrong_one(project, server):
     ],
 )
 def test_no_golden_question_is_left_out_in_silence(golden, expected, project):
-    files.write(project.golden.with_name("golden_set.json"), json.dumps(golden))
+    files.write_file(project.golden.with_name("golden_set.json"), json.dumps(golden))
 
     if isinstance(expected, str):
         with pytest.raises(SemError, match=expected):
-            forge_run.prepare(project, forge_run.Options(), AT)
+            forge_run.prepare_forge(project, forge_run.Options(), AT)
         return
-    job = forge_run.prepare(project, forge_run.Options(), AT).job
+    job = forge_run.prepare_forge(project, forge_run.Options(), AT).job
     assert [text for where, text in job.others if where == "golden"] == expected
 
 
 def test_what_a_limit_leaves_out_and_notes_beyond_the_page_are_counted(project):
     raw = project.root / "data" / "handbook" / "raw"
     for number in range(60):
-        files.write(raw / f"n{number}.txt", f"A{chr(0x200B)}n {handbook.document(number, 1)}")
+        files.write_file(raw / f"n{number}.txt", f"A{chr(0x200B)}n {handbook.document(number, 1)}")
     forged(project, limit=30)
 
     text = (project.reports / "forge_report.md").read_text()

@@ -35,7 +35,7 @@ def setting(project, text):
 
 
 def test_every_character_and_every_skip_is_told(project):
-    found = survey.look(project)
+    found = survey.survey_documents(project)
     (totals,) = found.total_rows()
 
     assert [row[0] for row in found.document_rows()] == [
@@ -52,8 +52,8 @@ def test_the_script_prints_tables_and_writes_the_chunks(project, capsys):
     load_jobs()["forge.chunks"].call(["--sem", "handbook"])
 
     said = capsys.readouterr().out
-    rows = list(files.rows(project.processed / "forge" / "chunks.jsonl"))
-    skips = list(files.rows(project.processed / "forge" / "skipped.chunks.jsonl"))
+    rows = list(files.read_rows(project.processed / "forge" / "chunks.jsonl"))
+    skips = list(files.read_rows(project.processed / "forge" / "skipped.chunks.jsonl"))
     assert "100.0 %" in said
     assert said.rstrip().endswith("chunks.jsonl")
     assert {row["document"] for row in rows} > {"rules.docx", "00-owners.md"}
@@ -63,7 +63,7 @@ def test_the_script_prints_tables_and_writes_the_chunks(project, capsys):
 def test_a_forge_that_makes_no_chunks_is_said(project):
     setting(project, "forge_class: sem.forge.kinds.table.TableForge\n")
     with pytest.raises(SemError) as found:
-        survey.look(project)
+        survey.survey_documents(project)
 
     assert found.value.message == "sem.forge.kinds.table.TableForge makes no chunks of documents"
 
@@ -73,12 +73,14 @@ def test_a_table_becomes_examples_end_to_end_without_a_teacher(project):
     lines = [f"2026-{m:02}-{d:02},s{d % 3},{m * d}.5" for m in range(1, 11) for d in range(1, 13)]
     (raw / "sales.csv").write_text("day,shop,sales\n" + "\n".join(lines) + "\n")
     setting(project, "forge_class: sem.forge.kinds.table.TableForge\n")
-    prepared = forge_run.prepare(project, forge_run.Options(), AT)
-    forged = forge_run.finish(prepared, forge_run.forge(prepared), clean.How(today="2026-11-21"))
+    prepared = forge_run.prepare_forge(project, forge_run.Options(), AT)
+    forged = forge_run.finish_forge(
+        prepared, forge_run.forge(prepared), clean.How(today="2026-11-21")
+    )
 
     assert (prepared.plan.calls, forged.rows["added"]) == (0, 60)
     assert sum(forged.parts.values()) == 60
-    parts = [list(files.rows(project.processed / f"{n}.jsonl")) for n in ("train", "test")]
+    parts = [list(files.read_rows(project.processed / f"{n}.jsonl")) for n in ("train", "test")]
     sources = [{row["source_id"] for row in rows} for rows in parts]
     assert parts[1]
     assert not sources[0] & sources[1]

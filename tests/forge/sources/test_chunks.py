@@ -27,7 +27,7 @@ def document(text: str) -> Document:
 
 
 def texts(text: str, most: int = 200, overlap: int = 0) -> list[str]:
-    return [chunk.text for chunk in chunks.cut(document(text), Sizes(most, overlap)).chunks]
+    return [chunk.text for chunk in chunks.cut_chunks(document(text), Sizes(most, overlap)).chunks]
 
 
 def sentences(count: int) -> str:
@@ -37,7 +37,7 @@ def sentences(count: int) -> str:
 @settings(max_examples=400, deadline=None)
 @given(TEXTS, CUTS)
 def test_every_character_is_in_a_chunk_or_in_a_counted_skip(text, cut):
-    made = chunks.cut(document(text), cut)
+    made = chunks.cut_chunks(document(text), cut)
 
     assert made.missing(document(text)) == []
     for chunk in made.chunks:
@@ -58,7 +58,7 @@ def test_a_limit_in_tokens_holds_as_well(text, most):
     def tokens(value: str) -> int:
         return len(value.encode("utf-8")) // 2 + 1
 
-    made = chunks.cut(document(text), Sizes(300, 40, max_tokens=most), tokens)
+    made = chunks.cut_chunks(document(text), Sizes(300, 40, max_tokens=most), tokens)
 
     assert made.missing(document(text)) == []
     assert all(tokens(chunk.text) <= most for chunk in made.chunks)
@@ -67,14 +67,14 @@ def test_a_limit_in_tokens_holds_as_well(text, most):
 @settings(max_examples=200, deadline=None)
 @given(TEXTS)
 def test_blocks_follow_each_other_without_a_gap(text):
-    found = list(outline.blocks(text))
+    found = list(outline.outline_blocks(text))
 
     assert [b.start for b in found[1:]] == [b.end for b in found[:-1]]
     assert not text or (found[0].start, found[-1].end) == (0, len(text))
 
 
 def test_a_piece_that_is_lost_is_found():
-    made = chunks.cut(document(sentences(20)), Sizes(200, 0))
+    made = chunks.cut_chunks(document(sentences(20)), Sizes(200, 0))
     torn = chunks.Pieces(made.chunks[:1] + made.chunks[2:])
 
     assert torn.missing(document(sentences(20))) == [(made.chunks[1].start, made.chunks[1].end)]
@@ -98,7 +98,7 @@ def test_overlap_repeats_whole_sentences():
 
 def test_a_chunk_begins_with_a_heading_rather_than_ending_with_one():
     text = f"# One\n\n{sentences(4)}\n\n## Two\n\n{sentences(4)}\n\n## Three\n\n{sentences(4)}\n"
-    made = chunks.cut(document(text), Sizes(260, 60)).chunks
+    made = chunks.cut_chunks(document(text), Sizes(260, 60)).chunks
 
     assert [chunk.text.splitlines()[0] for chunk in made] == ["# One", "## Two", "## Three"]
     assert [chunk.headings for chunk in made] == [(), ("One",), ("One",)]
@@ -106,7 +106,7 @@ def test_a_chunk_begins_with_a_heading_rather_than_ending_with_one():
 
 def test_a_chunk_in_the_middle_of_a_section_knows_its_headings():
     text = f"# One\n\n## Two\n\n{sentences(30)}"
-    made = chunks.cut(document(text), Sizes(300, 0)).chunks
+    made = chunks.cut_chunks(document(text), Sizes(300, 0)).chunks
 
     assert made[1].headings == ("One", "Two")
 
@@ -124,7 +124,7 @@ def test_code_that_fits_is_never_cut_and_longer_code_only_between_lines():
 def test_a_hash_in_code_is_no_heading():
     text = f"# Real\n\n```sh\n# comment\nls\n```\n\n{sentences(20)}"
 
-    assert chunks.cut(document(text), Sizes(200, 0)).chunks[-1].headings == ("Real",)
+    assert chunks.cut_chunks(document(text), Sizes(200, 0)).chunks[-1].headings == ("Real",)
 
 
 @pytest.mark.parametrize(
@@ -165,14 +165,14 @@ def test_a_letter_with_200_000_marks_costs_no_more_than_as_many_letters():
 
 
 def test_a_long_blank_stretch_is_a_counted_skip():
-    made = chunks.cut(document(f"One.\n{' ' * 500}\nTwo."), Sizes(100, 0))
+    made = chunks.cut_chunks(document(f"One.\n{' ' * 500}\nTwo."), Sizes(100, 0))
 
     assert {skip.reason for skip in made.skips} == {"blank"}
     assert made.skips[0].as_json()["what"] == "span"
 
 
 def test_the_same_bytes_give_the_same_ids():
-    first, again = (chunks.cut(document(sentences(40))).chunks for _ in range(2))
+    first, again = (chunks.cut_chunks(document(sentences(40))).chunks for _ in range(2))
 
     assert [chunk.id for chunk in first] == [chunk.id for chunk in again]
 

@@ -25,7 +25,7 @@ def converter() -> Iterator[Converter]:
 
 def names(raw, **limits):
     skips = []
-    found = [d.name for d in documents.read(raw, Reading(**limits), skips.append)]
+    found = [d.name for d in documents.read_documents(raw, Reading(**limits), skips.append)]
     return found, {skip.where: skip.reason for skip in skips}
 
 
@@ -227,5 +227,5 @@ def test_pages_of_a_pdf_end_chunks_when_their_last_sentence_is_whole(converter):
     made = converter.read("pdf", papers.pdf(sentences, sentences))
     document = documents.Document("a.pdf", "0" * 64, made.text, "pdf")
 
-    cut = chunks.cut(document, chunks.Sizes(900, 0)).chunks
+    cut = chunks.cut_chunks(document, chunks.Sizes(900, 0)).chunks
     assert [c.text.startswith("\f") for c in cut] == [False, True]

@@ -27,7 +27,7 @@ INNOCENT = [
 def test_a_planted_secret_is_found_and_masked(name):
     secret = PLANTED[name]
     text = f"Before it.\n{secret}\nAfter it."
-    found = secret_scan.find(text)
+    found = secret_scan.find_secrets(text)
     shown = secret_scan.masked(text, found)
 
     assert len(found) == 1
@@ -35,25 +35,25 @@ def test_a_planted_secret_is_found_and_masked(name):
     assert shown.startswith("Before it.")
     half = len(secret) // 2
     assert secret[half : half + 6] not in shown
-    assert secret_scan.find(shown) == []
+    assert secret_scan.find_secrets(shown) == []
 
 
 @pytest.mark.parametrize("text", INNOCENT)
 def test_documentation_and_prose_are_left_alone(text):
-    assert secret_scan.find(text) == []
+    assert secret_scan.find_secrets(text) == []
 
 
 def test_values_of_this_machines_own_variables_are_found(monkeypatch):
     monkeypatch.setenv("SHOP_API_TOKEN", "plain words only")
 
-    assert [f.kind for f in secret_scan.find("He wrote plain words only.")] == [
+    assert [f.kind for f in secret_scan.find_secrets("He wrote plain words only.")] == [
         "a variable's value"
     ]
 
 
 def test_a_mask_is_placed_in_a_part_of_the_text():
     text = "a" * 50 + " " + PLANTED["github"] + " end"
-    found = secret_scan.find(text)
+    found = secret_scan.find_secrets(text)
 
     assert secret_scan.masked(text[55:], found, 55) == "[SECRET] end"
     assert secret_scan.masked(text[:50], found) == "a" * 50
@@ -68,7 +68,7 @@ def test_no_text_takes_more_than_linear_time(piece):
     def spent(count: int) -> float:
         text = piece * (count // len(piece))
         began = time.process_time()
-        secret_scan.find(text)
+        secret_scan.find_secrets(text)
         return time.process_time() - began
 
     short, long = spent(100_000), spent(800_000)

@@ -9,7 +9,7 @@ import pytest
 from sem.core import schema
 from sem.core.errors import SemError
 from sem.forge.base import Chunk
-from sem.forge.language import language
+from sem.forge.language import detect_language
 from sem.forge.teacher import prompts
 from sem.forge.teacher.diversity import KINDS, Diversity, angles
 from sem.forge.teacher.prompts import Brief
@@ -25,7 +25,7 @@ def chunk(text=TEXT, headings=("Ownership", "What Is Ownership?"), start=0):
 
 
 def shown(one, **brief):
-    return prompts.request(one, Brief(**brief), ASKED).messages[1][1]
+    return prompts.pairs_request(one, Brief(**brief), ASKED).messages[1][1]
 
 
 def reply(*pairs):
@@ -34,7 +34,9 @@ def reply(*pairs):
 
 def read(outcome, **brief):
     brief = Brief(**brief)
-    return prompts.pairs(chunk(), prompts.request(chunk(), brief, ASKED), outcome, brief)
+    return prompts.pairs_of_reply(
+        chunk(), prompts.pairs_request(chunk(), brief, ASKED), outcome, brief
+    )
 
 
 def test_the_same_chunk_and_seed_give_the_same_request_and_another_seed_another():
@@ -115,7 +117,9 @@ def test_pairs_carry_where_they_are_from_and_how_they_were_asked():
     )  # fmt: skip
     assert (told["kind"], told["difficulty"]) == (drawn.kind, drawn.difficulty)
     assert told["span"] == [0, len(TEXT)]
-    assert told["prompt_sha256"] == prompts.prompt_sha256(prompts.request(chunk(), Brief(), ASKED))
+    assert told["prompt_sha256"] == prompts.prompt_sha256(
+        prompts.pairs_request(chunk(), Brief(), ASKED)
+    )
 
 
 def test_what_cannot_be_used_is_a_row_with_its_reason():
@@ -132,11 +136,11 @@ def test_what_cannot_be_used_is_a_row_with_its_reason():
 
 def test_another_kind_of_answer_is_asked_for_by_its_schema():
     answer = {"type": "object", "properties": {"topic": {"type": "string"}}, "required": ["topic"]}
-    form = prompts.schema(Brief(answer=answer))
+    form = prompts.pairs_schema(Brief(answer=answer))
     (pair,), _ = read(reply({"question": "Which topic?", "answer": {"topic": "t"}}), answer=answer)
 
     assert pair.output == {"topic": "t"}
-    assert schema.problems({"pairs": [{"question": "q", "answer": "text"}]}, form, limit=1)
+    assert schema.schema_problems({"pairs": [{"question": "q", "answer": "text"}]}, form, limit=1)
     assert json.dumps(answer["required"]) in shown(chunk(), answer=answer).replace('","', '", "')
 
 
@@ -157,4 +161,4 @@ def test_a_schema_with_references_is_refused():
     ],
 )
 def test_a_language_is_told_where_there_is_enough_of_it(text, expected):
-    assert language(text) == expected
+    assert detect_language(text) == expected

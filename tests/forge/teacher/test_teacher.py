@@ -153,7 +153,10 @@ def test_faults_are_counted_and_the_others_go_on(tmp_path):
 
 
 def test_presets_name_a_model_and_the_variable_with_its_key():
-    cheap, good = presets.calls_of(TeacherSettings()), presets.calls_of(TeacherSettings("good"))
+    cheap, good = (
+        presets.teacher_calls(TeacherSettings()),
+        presets.teacher_calls(TeacherSettings("good")),
+    )
 
     assert [c.models[0].model for c in (cheap, good)] == ["openai/gpt-4o-mini", "openai/gpt-4o"]
     assert cheap.models[0].key_env == "OPENAI_API_KEY"
@@ -161,7 +164,7 @@ def test_presets_name_a_model_and_the_variable_with_its_key():
 
 
 def test_the_local_preset_is_free_and_goes_nowhere_else():
-    calls = presets.calls_of(TeacherSettings("local"))
+    calls = presets.teacher_calls(TeacherSettings("local"))
 
     assert calls.models[0].api_base == "http://127.0.0.1:8080/v1"
     assert calls.models[0].price == Price(0, 0)
@@ -171,13 +174,13 @@ def test_the_local_preset_is_free_and_goes_nowhere_else():
 def test_an_address_that_only_looks_local_is_not_free():
     made = TeacherSettings("local", api_base="http://127.0.0.1.example.org/v1")
 
-    assert presets.calls_of(made).models[0].price is None
+    assert presets.teacher_calls(made).models[0].price is None
 
 
 def test_another_model_takes_the_key_of_its_company():
     made = TeacherSettings("good", model="anthropic/claude-sonnet-4-5")
 
-    assert presets.calls_of(made).models[0].key_env == "ANTHROPIC_API_KEY"
+    assert presets.teacher_calls(made).models[0].key_env == "ANTHROPIC_API_KEY"
 
 
 @pytest.mark.parametrize(

@@ -341,7 +341,7 @@ def test_keys_are_taken_out_of_text_and_of_log_records(caplog: pytest.LogCapture
     os.environ["SOME_SECRET"] = "hunter2hunter2"
     assert redact.redacted("a hunter2hunter2 b") == "a [key] b"
     assert redact.redacted("Authorization: Bearer abcdefgh1234") == "Authorization: Bearer [key]"
-    redact.watch("someone.else")
+    redact.redact_loggers("someone.else")
     with caplog.at_level(logging.DEBUG):
         logging.getLogger("someone.else").error("with %s", KEY)
     assert KEY not in caplog.text

@@ -17,7 +17,7 @@ PAGES = [
 
 @pytest.fixture(scope="module")
 def speaker(tiny_model: Path) -> chat.Chat:
-    return chat.load(tiny_model)
+    return chat.load_chat(tiny_model)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -63,6 +63,6 @@ def test_real_tokenizers_keep_their_own_marker_count(shared: Path) -> None:
 
 def _load(folder: Path) -> chat.Chat | None:
     try:
-        return chat.load(folder)
+        return chat.load_chat(folder)
     except Exception:
         return None

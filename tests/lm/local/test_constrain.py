@@ -42,7 +42,7 @@ SCHEMAS = {"flat": SPEC["io_schema"], "nested": NESTED, "one word": {"enum": ["Y
 @pytest.fixture(scope="module")
 def generator(tmp_path_factory):
     folder = make_model(tmp_path_factory.mktemp("model"))
-    return HfGenerator(model.load(folder, "float32"), chat.load(folder))
+    return HfGenerator(model.load_model(folder, "float32"), chat.load_chat(folder))
 
 
 def prompts(generator, text: str, room: int) -> list[Prompt]:
@@ -53,13 +53,13 @@ def prompts(generator, text: str, room: int) -> list[Prompt]:
 @pytest.mark.parametrize("room", [40, 160])
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_every_answer_fits_its_schema_however_little_room_there_is(generator, name, room):
-    text = jsonio.dumps(SCHEMAS[name])
+    text = jsonio.canonical_json(SCHEMAS[name])
 
     said = generator.generate(prompts(generator, text, room + reserved(generator, text)))
 
     assert {one.finish for one in said} <= {"stop", "closed"}
     for one in said:
-        assert schema.problems(jsonio.loads(one.text), SCHEMAS[name]) == []
+        assert schema.schema_problems(jsonio.parse_json(one.text), SCHEMAS[name]) == []
 
 
 def reserved(generator, text: str) -> int:
@@ -67,7 +67,7 @@ def reserved(generator, text: str) -> int:
 
 
 def test_an_answer_that_runs_out_of_room_says_that_it_was_closed(generator):
-    text = jsonio.dumps(SPEC["io_schema"])
+    text = jsonio.canonical_json(SPEC["io_schema"])
     free = [Prompt(p.ids, 40) for p in prompts(generator, text, 40)]
 
     held = generator.generate(prompts(generator, text, reserved(generator, text)))
@@ -77,7 +77,7 @@ def test_an_answer_that_runs_out_of_room_says_that_it_was_closed(generator):
 
 
 def test_what_was_said_needs_no_room_any_more(generator):
-    text = jsonio.dumps(SPEC["io_schema"])
+    text = jsonio.canonical_json(SPEC["io_schema"])
     row = constrain._Row(generator.vocabulary, text)
     whole = len(row.plan)
     said = '{"price":9.5,"title":"Mu'
@@ -90,7 +90,7 @@ def test_what_was_said_needs_no_room_any_more(generator):
 
 
 def test_keys_come_in_the_order_that_training_taught(generator):
-    text = jsonio.dumps(NESTED)
+    text = jsonio.canonical_json(NESTED)
 
     said = generator.generate(prompts(generator, text, 160))
 
@@ -101,28 +101,28 @@ def test_keys_come_in_the_order_that_training_taught(generator):
 
 
 def test_tasks_share_a_batch(generator):
-    texts = [jsonio.dumps(SCHEMAS[name]) for name in ("flat", "one word")]
+    texts = [jsonio.canonical_json(SCHEMAS[name]) for name in ("flat", "one word")]
     ids = tuple(generator.chat.prompt_ids("s", "x"))
 
     flat, word = generator.generate([Prompt(ids, 120, text) for text in texts])
 
-    assert set(jsonio.loads(flat.text)) == {"price", "title"}
-    assert jsonio.loads(word.text) in ("YES", "NO")
+    assert set(jsonio.parse_json(flat.text)) == {"price", "title"}
+    assert jsonio.parse_json(word.text) in ("YES", "NO")
 
 
 def test_what_the_mask_cannot_hold_to_is_said():
-    text = jsonio.dumps({"type": "array", "uniqueItems": True})
+    text = jsonio.canonical_json({"type": "array", "uniqueItems": True})
 
     assert any("uniqueItems" in line for line in constrain.unenforced(text))
 
 
 def test_a_schema_that_nothing_fits_is_refused():
     with pytest.raises(SemError, match="io_schema cannot constrain decoding"):
-        constrain.grammar(jsonio.dumps({"type": "string", "pattern": "(?=a)b"}))
+        constrain.grammar(jsonio.canonical_json({"type": "string", "pattern": "(?=a)b"}))
 
 
 def test_a_row_that_has_ended_only_stops_again(generator):
-    text = jsonio.dumps({"enum": ["YES"]})
+    text = jsonio.canonical_json({"enum": ["YES"]})
     mask = constrain.Mask(generator.vocabulary, [text], 40)
     said = generator.chat.tokenizer('"YES"', add_special_tokens=False)["input_ids"]
     ids = [0]
@@ -142,7 +142,9 @@ def step(mask, generator, ids):
 
 def test_a_draft_that_is_thrown_away_is_taken_back(generator):
     # Prompt lookup asks about drafts; what the mask had consumed of them stayed consumed.
-    mask = constrain.Mask(generator.vocabulary, [jsonio.dumps({"enum": ["ab", "cd"]})], 40)
+    mask = constrain.Mask(
+        generator.vocabulary, [jsonio.canonical_json({"enum": ["ab", "cd"]})], 40
+    )
     draft = generator.chat.tokenizer('"cd', add_special_tokens=False)["input_ids"]
     step(mask, generator, [0])
     step(mask, generator, [0, *draft])
@@ -154,7 +156,7 @@ def test_a_draft_that_is_thrown_away_is_taken_back(generator):
 
 
 def test_too_little_room_for_any_answer_is_an_error_and_no_cut_answer(generator):
-    text = jsonio.dumps(SPEC["io_schema"])
+    text = jsonio.canonical_json(SPEC["io_schema"])
 
     with pytest.raises(SemError, match="too few for an answer: the shortest that fits io_schema"):
         generator.generate(prompts(generator, text, 3))
@@ -262,13 +264,13 @@ TREES = {model.__name__: model.model_json_schema() for model in MODELS} | {
 @pytest.mark.parametrize("name", TREES)
 def test_no_answer_is_cut_whatever_the_schema_is_built_of(generator, name, room):
     # Five of five answers to `$ref` into `$defs` were cut: the reserve was read off the schema.
-    text = jsonio.dumps(TREES[name])
+    text = jsonio.canonical_json(TREES[name])
 
     said = generator.generate(prompts(generator, text, reserved(generator, text) + room)[:3])
 
     assert {one.finish for one in said} <= {"stop", "closed"}
     for one in said:
-        assert schema.problems(jsonio.loads(one.text), TREES[name]) == []
+        assert schema.schema_problems(jsonio.parse_json(one.text), TREES[name]) == []
 
 
 @pytest.mark.parametrize("name", ["task_ref.json", "task_inline.json"])
@@ -276,20 +278,20 @@ def test_a_contract_of_references_is_answered_like_the_same_one_written_out(
     generator, name, shared
 ):
     io_schema = files.read_json(shared / "findings/constrained-ref" / name)["io_schema"]
-    text = jsonio.dumps(io_schema)
+    text = jsonio.canonical_json(io_schema)
 
     said = generator.generate(prompts(generator, text, reserved(generator, text) + 9)[:2])
 
     for one in said:
-        assert schema.problems(jsonio.loads(one.text), io_schema) == []
+        assert schema.schema_problems(jsonio.parse_json(one.text), io_schema) == []
 
 
 def test_keys_of_merged_parts_come_sorted_too(generator):
-    text = jsonio.dumps(TREES["allOf"])
+    text = jsonio.canonical_json(TREES["allOf"])
 
     plan = constrain.shortest_answer(generator.vocabulary, text)
 
-    assert list(jsonio.loads(generator.chat.tokenizer.decode(plan[:-1]))) == ["a", "z"]
+    assert list(jsonio.parse_json(generator.chat.tokenizer.decode(plan[:-1]))) == ["a", "z"]
 
 
 def allowed(mask, generator, *answers: list[int]) -> list[list[int]]:
@@ -313,7 +315,7 @@ def allowed(mask, generator, *answers: list[int]) -> list[list[int]]:
 )
 def test_a_draft_that_is_thrown_away_leaves_nothing_behind(generator, draft):
     # Before: every call consumed a token, so a draft of prompt lookup was taken for the answer.
-    text, encode = jsonio.dumps(SPEC["io_schema"]), generator.chat.tokenizer.encode
+    text, encode = jsonio.canonical_json(SPEC["io_schema"]), generator.chat.tokenizer.encode
     plain, drafted = (constrain.Mask(generator.vocabulary, [text], 200) for _ in range(2))
     begun, kept = encode("{"), encode('{"price":1.5')
     drafts = [begun + encode(draft)[:n] for n in range(len(encode(draft)) + 1)]
@@ -325,7 +327,7 @@ def test_a_draft_that_is_thrown_away_leaves_nothing_behind(generator, draft):
 
 
 def test_an_end_in_a_draft_that_is_thrown_away_is_no_end(generator):
-    text, tokenizer = jsonio.dumps({"enum": ["YES", "NO"]}), generator.chat.tokenizer
+    text, tokenizer = jsonio.canonical_json({"enum": ["YES", "NO"]}), generator.chat.tokenizer
     mask = constrain.Mask(generator.vocabulary, [text], 40)
     yes, no = (tokenizer.encode(word) for word in ('"YES"', '"NO"'))
     ended = [*yes, generator.chat.end_of_turn, 0, 0]
@@ -339,7 +341,7 @@ def test_an_end_in_a_draft_that_is_thrown_away_is_no_end(generator):
 
 
 def test_a_row_that_was_closed_in_a_draft_alone_was_not_closed(generator):
-    text, encode = jsonio.dumps(SPEC["io_schema"]), generator.chat.tokenizer.encode
+    text, encode = jsonio.canonical_json(SPEC["io_schema"]), generator.chat.tokenizer.encode
     needed = len(constrain.shortest_answer(generator.vocabulary, text))
     begun = encode('{"price":1.5,"title":"')
     draft = begun + encode("a" * needed)
@@ -355,7 +357,7 @@ def test_a_row_that_was_closed_in_a_draft_alone_was_not_closed(generator):
 def test_prompt_lookup_says_what_plain_decoding_does(generator, name):
     import torch
 
-    text = jsonio.dumps(SCHEMAS[name])
+    text = jsonio.canonical_json(SCHEMAS[name])
     answers = []
     for lookup in ({}, {"prompt_lookup_num_tokens": 6}):
         page = generator.chat.prompt_ids("s", '{"price":12.5,"title":"Mug 1"} {"kind":"order"}')

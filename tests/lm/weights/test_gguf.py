@@ -17,7 +17,7 @@ from sem.lm.weights import gguf_convert, gguf_reader
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("converted")
     (folder / "source.gguf").write_bytes(gguf_file.build())
-    gguf_convert.convert(folder / "source.gguf", folder)
+    gguf_convert.convert_gguf(folder / "source.gguf", folder)
     return folder
 
 
@@ -84,7 +84,7 @@ def test_a_file_that_is_not_that_model_is_refused(tmp_path, message):
     path.write_bytes(damaged(CHANGES[message]))
 
     with pytest.raises(SemError) as caught:
-        gguf_convert.convert(path, tmp_path)
+        gguf_convert.convert_gguf(path, tmp_path)
 
     assert message in caught.value.message
     assert caught.value.hint
@@ -121,7 +121,7 @@ def test_a_broken_header_is_refused(tmp_path, name):
     (tmp_path / "x.gguf").write_bytes(HEADERS[name])
 
     with pytest.raises(SemError, match=r"x\.gguf"):
-        gguf_reader.read(tmp_path / "x.gguf")
+        gguf_reader.read_gguf(tmp_path / "x.gguf")
 
 
 WHOLE = gguf_file.build()
@@ -136,5 +136,5 @@ def test_a_changed_or_cut_file_is_read_or_refused(tmp_path_factory, at, value, e
     path.write_bytes(content[:end])
 
     with suppress(SemError):  # anything else that escapes fails this test
-        found = gguf_reader.read(path)
+        found = gguf_reader.read_gguf(path)
         assert all(t.start + t.size <= end for t in found.tensors.values())

@@ -83,7 +83,7 @@ def test_a_broken_file_is_refused_before_llama_cpp_sees_it(tmp_path, content):
 
 
 def test_what_is_only_served_is_no_base_model(root):
-    for call in (weights.resolve, weights.named):
+    for call in (weights.resolve_weights, weights.base_model_id_of):
         with pytest.raises(SemError) as caught:
             call("pip:tiny-lm==1.0", root)
 

@@ -39,8 +39,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("qwen")
     path = folder / "source.gguf"
     path.write_bytes(gguf_file.build(keys(), {}))
-    config = gguf_tokenizer.save(gguf_reader.read(path), folder)
-    files.write(folder / "tokenizer_config.json", jsonio.pretty(config))
+    config = gguf_tokenizer.save_gguf_tokenizer(gguf_reader.read_gguf(path), folder)
+    files.write_file(folder / "tokenizer_config.json", jsonio.pretty(config))
     return AutoTokenizer.from_pretrained(folder)
 
 
@@ -76,8 +76,8 @@ def test_the_head_of_a_cut_file_has_its_metadata(tmp_path: Path) -> None:
     path = tmp_path / "part01.bin"
     path.write_bytes(whole[:-5000])
     with pytest.raises(SemError):
-        gguf_reader.read(path)
-    found = gguf_reader.head(path)
+        gguf_reader.read_gguf(path)
+    found = gguf_reader.read_gguf_head(path)
     assert found.metadata == gguf_file.metadata() | {
         key: pytest.approx(value) for key, value in gguf_file.metadata().items()
         if isinstance(value, float)
@@ -89,6 +89,6 @@ def test_another_way_of_cutting_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "source.gguf"
     path.write_bytes(gguf_file.build(keys() | {"tokenizer.ggml.pre": "other"}, {}))
     with pytest.raises(SemError) as caught:
-        gguf_tokenizer.save(gguf_reader.read(path), tmp_path)
+        gguf_tokenizer.save_gguf_tokenizer(gguf_reader.read_gguf(path), tmp_path)
     assert caught.value.message == "source.gguf: pre-tokenizer 'other' is not known"
     assert caught.value.hint == "one of: smollm, qwen2"

@@ -70,7 +70,7 @@ def hub(monkeypatch, tmp_path):
 
 
 def test_one_commit_is_kept_without_pickle_code_or_other_formats(hub, tmp_path):
-    found = weights.resolve(f"org/name@{COMMIT}", tmp_path)
+    found = weights.resolve_weights(f"org/name@{COMMIT}", tmp_path)
 
     assert found.revision == COMMIT
     assert sorted(path.name for path in found.folder.iterdir()) == [
@@ -83,10 +83,10 @@ def test_one_commit_is_kept_without_pickle_code_or_other_formats(hub, tmp_path):
 
 
 def test_a_second_call_asks_the_hub_nothing(hub, tmp_path):
-    first = weights.resolve(f"org/name@{COMMIT}", tmp_path)
+    first = weights.resolve_weights(f"org/name@{COMMIT}", tmp_path)
     hub.asked.clear()
 
-    assert weights.resolve(f"org/name@{COMMIT}", tmp_path) == first
+    assert weights.resolve_weights(f"org/name@{COMMIT}", tmp_path) == first
     assert hub.asked == []
 
 
@@ -94,13 +94,13 @@ def test_the_hub_can_be_forbidden(hub, tmp_path, monkeypatch):
     monkeypatch.setenv("SEM_OFFLINE", "1")
 
     with pytest.raises(SemError, match="is not on this disk"):
-        weights.resolve(f"org/name@{COMMIT}", tmp_path)
+        weights.resolve_weights(f"org/name@{COMMIT}", tmp_path)
 
     assert hub.asked == []
 
 
 def test_a_commit_the_hub_does_not_have_is_one_clear_line(hub, tmp_path):
     with pytest.raises(SemError, match=r"cannot fetch org/other@0123456789ab from the hub"):
-        weights.resolve(f"org/other@{COMMIT}", tmp_path)
+        weights.resolve_weights(f"org/other@{COMMIT}", tmp_path)
 
     assert not list(Path(tmp_path).glob("models/base/org*"))

@@ -60,7 +60,7 @@ def test_a_pair_with_other_embeddings_in_each_half_is_refused(tmp_path):
     pair(tmp_path, [[1, 2]], [[1, 3]])
 
     with pytest.raises(SemError, match=r"encoder\.onnx and decoder\.onnx differ in their embed"):
-        onnx_convert.convert(tmp_path)
+        onnx_convert.convert_onnx(tmp_path)
     assert not (tmp_path / "model.safetensors").exists()
 
 
@@ -68,7 +68,7 @@ def test_a_pair_of_another_network_is_refused(tmp_path):
     pair(tmp_path, [[1, 2]], [[1, 2]])
 
     with pytest.raises(SemError, match=r"\d+ tensors missing or extra: "):
-        onnx_convert.convert(tmp_path)
+        onnx_convert.convert_onnx(tmp_path)
     assert not (tmp_path / "config.json").exists()
 
 

@@ -24,7 +24,7 @@ def data() -> bytes:
 def weights_sha256(data, tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("expected")
     (folder / "source.gguf").write_bytes(data)
-    gguf_convert.convert(folder / "source.gguf", folder)
+    gguf_convert.convert_gguf(folder / "source.gguf", folder)
     return gguf_file.sha256((folder / "model.safetensors").read_bytes())
 
 
@@ -46,7 +46,7 @@ def made(root: Path) -> list[str]:
 
 
 def test_a_weight_package_becomes_a_folder_that_says_where_it_came_from(root, data):
-    found = weights.resolve(TINY, root)
+    found = weights.resolve_weights(TINY, root)
 
     assert found.folder == root / "models" / "base" / "tiny-lm"
     assert found.revision == f"{TINY} sha256:{gguf_file.sha256(data)}"
@@ -63,11 +63,11 @@ def test_a_weight_package_becomes_a_folder_that_says_where_it_came_from(root, da
 
 
 def test_a_second_call_starts_no_process_and_reads_no_wheel(root, monkeypatch):
-    first = weights.resolve(TINY, root)
+    first = weights.resolve_weights(TINY, root)
     monkeypatch.setattr(subprocess, "run", None)
     (root / "wheelhouse").rename(root / "gone")
 
-    assert weights.resolve(TINY, root) == first
+    assert weights.resolve_weights(TINY, root) == first
 
 
 def test_a_corrupted_wheel_is_refused_with_both_hashes(root, data):
@@ -76,7 +76,7 @@ def test_a_corrupted_wheel_is_refused_with_both_hashes(root, data):
     second = len(data) // 2
 
     with pytest.raises(SemError) as caught:
-        weights.resolve(TINY, root)
+        weights.resolve_weights(TINY, root)
 
     assert gguf_file.sha256(changed[second:]) in caught.value.message
     assert gguf_file.sha256(data[second:]) in caught.value.message
@@ -88,7 +88,7 @@ def test_a_member_that_unpacks_to_more_than_recorded_is_stopped(root, data):
     gguf_file.wheel(root / "wheelhouse", bomb)
 
     with pytest.raises(SemError, match="is longer than"):
-        weights.resolve(TINY, root)
+        weights.resolve_weights(TINY, root)
 
     assert made(root) == []
 
@@ -109,16 +109,16 @@ def test_a_killed_build_leaves_nothing_and_the_next_call_finishes(root):
 
     assert killed.returncode == -9
     assert "tiny-lm" not in made(root)
-    assert weights.resolve(TINY, root).folder.is_dir()
+    assert weights.resolve_weights(TINY, root).folder.is_dir()
     assert made(root) == ["tiny-lm"]
 
 
 def test_a_folder_with_a_cut_weight_file_is_made_again(root):
-    found = weights.resolve(TINY, root)
+    found = weights.resolve_weights(TINY, root)
     whole = (found.folder / "model.safetensors").read_bytes()
     (found.folder / "model.safetensors").write_bytes(whole[:100])
 
-    again = weights.resolve(TINY, root)
+    again = weights.resolve_weights(TINY, root)
 
     assert (again.folder / "model.safetensors").read_bytes() == whole
 
@@ -127,7 +127,7 @@ def test_a_wheel_that_no_place_has_names_the_ways_out(root):
     (root / "wheelhouse" / "tiny_lm-1.0-py3-none-any.whl").unlink()
 
     with pytest.raises(SemError, match=r"cannot fetch tiny-lm==1\.0") as caught:
-        weights.resolve(TINY, root)
+        weights.resolve_weights(TINY, root)
 
     assert "PIP_FIND_LINKS" in caught.value.hint
 
@@ -140,7 +140,7 @@ def test_pip_is_told_to_take_wheels_only_and_never_to_ask(monkeypatch, tmp_path)
         return subprocess.CompletedProcess(argv, 0, "", "")
 
     monkeypatch.setattr(subprocess, "run", fake)
-    wheels.download(["tiny-lm==1.0"], tmp_path, tmp_path / "absent")
+    wheels.download_wheels(["tiny-lm==1.0"], tmp_path, tmp_path / "absent")
 
     argv, options = seen[0]
     assert {"--no-deps", "--only-binary", "--no-input"} <= set(argv)
@@ -162,7 +162,7 @@ BAD_IDS = {
 @pytest.mark.parametrize("base_model_id", BAD_IDS)
 def test_an_id_that_names_nothing_says_what_to_write(root, base_model_id):
     with pytest.raises(SemError, match=BAD_IDS[base_model_id]) as caught:
-        weights.resolve(base_model_id, root)
+        weights.resolve_weights(base_model_id, root)
 
     assert caught.value.hint
 
@@ -171,7 +171,7 @@ def test_a_hub_id_offline_is_one_clear_line(root, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
 
     with pytest.raises(SemError, match="cannot fetch org/name@012345678901 from the hub"):
-        weights.resolve("org/name@" + "0123456789" * 4, root)
+        weights.resolve_weights("org/name@" + "0123456789" * 4, root)
 
     assert made(root) == []
 
@@ -187,12 +187,12 @@ def local(root: Path, config: dict, *names: str) -> Path:
 
 def test_a_local_folder_has_the_hash_of_its_weights_as_revision(root):
     folder = local(root, {"model_type": "llama"}, "model.safetensors")
-    before = weights.resolve("mine", root)
+    before = weights.resolve_weights("mine", root)
     (folder / "model.safetensors").write_bytes(b"other")
 
     assert before.folder == folder
     assert before.revision.startswith("sha256:")
-    assert weights.resolve(str(folder), root).revision != before.revision
+    assert weights.resolve_weights(str(folder), root).revision != before.revision
 
 
 REFUSED = {
@@ -213,16 +213,16 @@ def test_a_local_folder_that_cannot_be_trusted_is_refused(root, message):
         (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
     with pytest.raises(SemError, match=message):
-        weights.resolve("mine", root)
+        weights.resolve_weights("mine", root)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("base_model_id", sorted(weight_packages.KNOWN))
 def test_the_real_packages_convert_to_the_recorded_weights(tmp_path, base_model_id):
-    found = weights.resolve(base_model_id, tmp_path)
+    found = weights.resolve_weights(base_model_id, tmp_path)
 
     recorded = weight_packages.KNOWN[base_model_id].weights_sha256
-    assert weights.files.sha256(found.folder / "model.safetensors") == recorded
+    assert weights.files.sha256_file(found.folder / "model.safetensors") == recorded
 
 
 TURNS = [

@@ -43,23 +43,23 @@ def shop(tmp_path: Path) -> Project:
     """v1 of 12 rows in 4 shops, one of them written by a person."""
     person = json.dumps({"reference_source": "human"})
     made = fill(project(tmp_path), *shops(4), row("a8", metadata=person))
-    clean.run(made)
-    snapshot.freeze(made, AT)
+    clean.clean_store(made)
+    snapshot.freeze_snapshot(made, AT)
     return made
 
 
 def spelled(made: Project, **changes: Any) -> Project:
     """MADE with its TaskSpec changed."""
-    files.write(made.configs / "tasks" / "product.json", jsonio.pretty(SPEC | changes))
+    files.write_file(made.configs / "tasks" / "product.json", jsonio.pretty(SPEC | changes))
     return Project(made.sem, made.root)
 
 
 def desk(made: Project, **more: Any) -> backfill.Desk:
-    return backfill.Desk(made, Queue(backfill.path(made)), "w1", AT, **more)
+    return backfill.Desk(made, Queue(backfill.queue_path(made)), "w1", AT, **more)
 
 
 def queued(made: Project) -> list[Work]:
-    return list(touched.work(made, touched.change(made, "v1")))
+    return list(touched.work(made, touched.change_since(made, "v1")))
 
 
 # --- what is touched ------------------------------------------------------------------------
@@ -81,7 +81,7 @@ def test_what_no_reference_depends_on_touches_no_row(
 
 def test_a_schema_change_touches_its_slots_alone(shop: Project) -> None:
     made = spelled(shop, io_schema=WIDER)
-    change = touched.change(made, "v1")
+    change = touched.change_since(made, "v1")
 
     found = list(touched.work(made, change))
 
@@ -106,7 +106,7 @@ def test_an_older_taskspec_that_was_not_kept_touches_every_slot(shop: Project) -
 
 
 def test_a_migration_takes_its_slots_from_relabelling(shop: Project) -> None:
-    files.write(shop.configs / "migrations" / "2.yaml", STEPS)
+    files.write_file(shop.configs / "migrations" / "2.yaml", STEPS)
 
     found = queued(spelled(shop, io_schema=WIDER))
 
@@ -180,7 +180,7 @@ def test_the_pace_is_kept_by_all_workers_together(tmp_path: Path) -> None:
 
 
 def test_a_paced_worker_waits_and_ends(shop: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    files.write(shop.configs / "migrations" / "2.yaml", STEPS)
+    files.write_file(shop.configs / "migrations" / "2.yaml", STEPS)
     made = spelled(shop, io_schema=WIDER)
     now, slept = [0.0], []
 
@@ -190,7 +190,7 @@ def test_a_paced_worker_waits_and_ends(shop: Project, monkeypatch: pytest.Monkey
 
     found = desk(made, per_minute=13, clock=lambda: now[0], sleep=sleep)
     found.queue.add(queued(made))
-    done = backfill.run(found)
+    done = backfill.run_backfill(found)
 
     assert done["migrate: changed"] == 13
     assert done["reclean: changed"] == 13
@@ -201,20 +201,20 @@ def test_a_paced_worker_waits_and_ends(shop: Project, monkeypatch: pytest.Monkey
 
 
 def test_migrated_rows_reach_store_and_clean_set(shop: Project) -> None:
-    files.write(shop.configs / "migrations" / "2.yaml", STEPS)
+    files.write_file(shop.configs / "migrations" / "2.yaml", STEPS)
     made = spelled(shop, io_schema=WIDER)
     found = desk(made)
     found.queue.add(queued(made))
 
-    done = backfill.run(found)
+    done = backfill.run_backfill(found)
 
     assert done["put into clean.jsonl"] == 13
     assert {one["output_json"]["stock"] for one in read(made.processed / "clean.jsonl")} == {None}
     assert [one["id"] for one in read(made.processed / "clean.jsonl")] == sorted(
         {one.id for one in shops(4)} | {"a8"}
     )
-    assert clean.facts(made)["rows"] == 13
-    assert backfill.run(found)["migrate: changed"] == 13  # nothing more was done
+    assert clean.read_clean_facts(made)["rows"] == 13
+    assert backfill.run_backfill(found)["migrate: changed"] == 13  # nothing more was done
     assert queued(made) == []
 
 
@@ -226,29 +226,29 @@ def test_recleaned_rows_are_what_a_whole_cleaning_makes(
     rows = [{**one, "input_text": "made by an older cleaner"} for one in
             read(shop.processed / "clean.jsonl") if one["id"] != "a1"]  # fmt: skip
     files.write_rows(shop.processed / "clean.jsonl", rows)
-    old = {"cleaner": "older", "sha256": files.sha256(shop.processed / "clean.jsonl")}
-    files.write(shop.processed / "clean.json", jsonio.pretty(facts | old))
-    entries = snapshot.ledger(shop)
+    old = {"cleaner": "older", "sha256": files.sha256_file(shop.processed / "clean.jsonl")}
+    files.write_file(shop.processed / "clean.json", jsonio.pretty(facts | old))
+    entries = snapshot.read_ledger(shop)
     snapshot.write_ledger(shop, {"v1": {**entries["v1"], "cleaner": "older"}})
     found = desk(shop)
     found.queue.add(queued(shop))
 
-    done = backfill.run(found)
+    done = backfill.run_backfill(found)
 
     assert done["reclean: changed"] == 13
     assert (shop.processed / "clean.jsonl").read_bytes() == whole
-    assert clean.facts(shop)["cleaner"] == markup.FINGERPRINT
+    assert clean.read_clean_facts(shop)["cleaner"] == markup.FINGERPRINT
     assert queued(shop) == []
 
 
 def test_a_row_that_no_migration_fits_fails_and_is_named(shop: Project) -> None:
-    files.write(shop.configs / "migrations" / "2.yaml", STEPS)
+    files.write_file(shop.configs / "migrations" / "2.yaml", STEPS)
     made = spelled(shop, io_schema=WIDER)
-    store.append(made.store, [row("b1", reference='"text"')], "replace")
+    store.append_store_rows(made.store, [row("b1", reference='"text"')], "replace")
     found = desk(made)
     found.queue.add(queued(made))
 
-    done = backfill.run(found)
+    done = backfill.run_backfill(found)
 
     assert done["migrate: not done"] == 1
     assert found.queue.reasons() == {"2.yaml: the reference is no object": 1}
@@ -267,9 +267,9 @@ def test_only_the_touched_slots_are_taken_from_the_strong_model(shop: Project) -
     made = spelled(shop, io_schema=WIDER)
     with answers({"title": "other", "price": 1, "stock": "yes"}) as server:
         settings = strong(server.url)
-        found = desk(made, settings=settings, model=relabel.client(made, settings, AT))
+        found = desk(made, settings=settings, model=relabel.relabel_client(made, settings, AT))
         found.queue.add(queued(made))
-        done = backfill.run(found)
+        done = backfill.run_backfill(found)
         asked = [body["messages"][1]["content"] for body in server.seen]
 
     assert done["relabel: changed"] == 12
@@ -286,9 +286,9 @@ def test_an_answer_that_breaks_the_schema_changes_nothing(shop: Project) -> None
     made = spelled(shop, io_schema=WIDER)
     with answers({"title": "x", "price": 1, "stock": "perhaps"}) as server:
         settings = replace(strong(server.url, tries=1), tries=1)
-        found = desk(made, settings=settings, model=relabel.client(made, settings, AT))
+        found = desk(made, settings=settings, model=relabel.relabel_client(made, settings, AT))
         found.queue.add(queued(made)[:2])
-        done = backfill.run(found)
+        done = backfill.run_backfill(found)
 
     assert done["relabel: not done"] == 2
     assert all(reason.startswith("wrong_schema") for reason in found.queue.reasons())
@@ -299,7 +299,7 @@ def test_without_a_strong_model_relabelling_waits(shop: Project) -> None:
     found = desk(made)
     found.queue.add(queued(made))
 
-    backfill.run(found)
+    backfill.run_backfill(found)
 
     assert found.queue.counts(0.0) == {("relabel", "queued"): 12}
 
@@ -319,10 +319,10 @@ def test_the_script_says_what_is_touched_and_what_waits(shop: Project) -> None:
 
 
 def test_killed_and_shared_by_two_every_item_is_done_once(shop: Project) -> None:
-    files.write(shop.configs / "migrations" / "2.yaml", STEPS)
+    files.write_file(shop.configs / "migrations" / "2.yaml", STEPS)
     made = spelled(shop, io_schema=WIDER)
-    store.append(made.store, [row(f"k{n:03}") for n in range(300)])
-    queue = Queue(backfill.path(made))
+    store.append_store_rows(made.store, [row(f"k{n:03}") for n in range(300)])
+    queue = Queue(backfill.queue_path(made))
     queue.add(queued(made))
     env = {**os.environ, "SEM_ROOT": str(shop.root)}
     words = [sys.executable, str(SCRIPT), "--sem", "shop", "--set", "backfill.lease_s=2"]
@@ -340,7 +340,7 @@ def test_killed_and_shared_by_two_every_item_is_done_once(shop: Project) -> None
     ends = [process.communicate(timeout=240)[0].decode() for process in two]
 
     assert [process.returncode for process in two] == [0, 0], ends
-    backfill.run(desk(made))
+    backfill.run_backfill(desk(made))
     counts = queue.counts(time.time())
     assert counts == {("migrate", "done"): 313, ("reclean", "done"): counts[("reclean", "done")]}
     with store.reading(made.store) as opened:

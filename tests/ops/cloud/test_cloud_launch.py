@@ -64,11 +64,11 @@ def prepared(toy: Path, tiny_model: Path) -> tuple[Project, run.Run]:
     shutil.copytree(tiny_model, toy / "models" / "base" / "tiny")
     spec = toy / "configs/toy/tasks/price.json"
     named = files.read_json(spec) | {"base_model_id": "models/base/tiny"}
-    files.write(spec, jsonio.pretty(named))
+    files.write_file(spec, jsonio.pretty(named))
     project = Project.load("toy")
-    clean.run(project)
-    snapshot.freeze(project, plan.provenance.now())
-    return project, plan.prepare(project, None)
+    clean.clean_store(project)
+    snapshot.freeze_snapshot(project, plan.provenance.now())
+    return project, plan.prepare_training(project, None)
 
 
 @pytest.fixture
@@ -102,15 +102,15 @@ def test_the_task_says_what_is_rented_and_ends_by_itself(prepared) -> None:
         f"scripts/train_run.py --sem=toy --run={made.id} --resume --processes=2\n"
     )
     assert found["envs"] == {"SEM_DEVICE": "cuda", "PYTHONUNBUFFERED": "1"}
-    assert settings.parse_yaml(cloud_task.as_yaml(found), "task.yaml") == found
+    assert settings.parse_yaml(cloud_task.task_yaml(found), "task.yaml") == found
 
 
 def test_what_is_sent_is_what_is_needed_and_no_key(prepared, monkeypatch) -> None:
     project, made = prepared
     monkeypatch.setenv("WANDB_API_KEY", "canary-0a1b2c")
     for name in (".env", "configs/toy/id_rsa", "data/toy/raw/page.html"):
-        files.write(project.root / name, "canary-0a1b2c")
-    path = cloud_launch.write(project, made, Wanted())
+        files.write_file(project.root / name, "canary-0a1b2c")
+    path = cloud_launch.write_cloud_task(project, made, Wanted())
     sent = {p.relative_to(path.parent / "workdir").as_posix()
             for p in (path.parent / "workdir").rglob("*") if p.is_file()}  # fmt: skip
     wanted = {"scripts/train_run.py", "requirements-gpu.lock", "models/base/tiny/config.json"}
@@ -139,7 +139,7 @@ def test_a_run_prepared_for_a_cpu_rents_no_gpu(prepared, tools) -> None:
 
 def test_nothing_is_rented_without_a_limit(prepared, tools) -> None:
     with pytest.raises(SemError) as caught:
-        cloud_launch.train(*prepared, Wanted(), tools)
+        cloud_launch.train_on_cloud(*prepared, Wanted(), tools)
     assert caught.value.message == "no --max-cost"
     assert calls(tools) == []
 
@@ -147,14 +147,14 @@ def test_nothing_is_rented_without_a_limit(prepared, tools) -> None:
 def test_nothing_is_rented_when_the_price_is_unknown(prepared, tools) -> None:
     Path(tools.sky[1]).with_name("no-price").touch()
     with pytest.raises(SemError) as caught:
-        cloud_launch.train(*prepared, Wanted(max_cost=5), tools)
+        cloud_launch.train_on_cloud(*prepared, Wanted(max_cost=5), tools)
     assert caught.value.message == "cost unknown: ask `sky show-gpus`"
     assert [call[0] for call in calls(tools) if "--dryrun" not in call] == ["down"]
 
 
 def test_the_script_without_yes_writes_the_task_and_calls_nothing(prepared, tmp_path) -> None:
     called = tmp_path / "called"
-    files.write(tmp_path / "bin" / "uvx", f"#!/bin/sh\ntouch {called}\n")
+    files.write_file(tmp_path / "bin" / "uvx", f"#!/bin/sh\ntouch {called}\n")
     (tmp_path / "bin" / "uvx").chmod(0o755)
     script = [sys.executable, str(ROOT / "scripts/ops_launch.py"), "--sem=toy", "--spot"]
     given = {**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
@@ -171,14 +171,14 @@ def test_a_machine_that_is_taken_away_is_replaced_and_the_run_goes_on(
 ) -> None:
     project, made = prepared
     copy = project.adapters / f"{made.id}-b"
-    files.write(copy / "run.json", (made.folder / "run.json").read_bytes())
-    plan.train(project, run.Run(copy.name, copy), resume=False)
+    files.write_file(copy / "run.json", (made.folder / "run.json").read_bytes())
+    plan.train_prepared(project, run.Run(copy.name, copy), resume=False)
     Path(tools.sky[1]).with_name("spot").touch()
     monkeypatch.setattr(cloud_launch, "LOOK_S", 0.5)
-    assert cloud_launch.train(project, made, Wanted(spot=True, max_cost=5), tools)
+    assert cloud_launch.train_on_cloud(project, made, Wanted(spot=True, max_cost=5), tools)
     done = [call[0] for call in calls(tools) if "--dryrun" not in call]
     assert done == ["launch", "down", "launch", "down"]
-    digests = [files.sha256(at / "adapter" / "adapter_model.safetensors")
+    digests = [files.sha256_file(at / "adapter" / "adapter_model.safetensors")
                for at in (copy, made.folder)]  # fmt: skip
     assert digests[0] == digests[1]
     assert files.read_json(made.folder / "manifest.json")["result"]["resumed_from"]
@@ -188,20 +188,20 @@ def test_a_machine_that_is_taken_away_is_replaced_and_the_run_goes_on(
 def test_a_run_that_fails_there_is_told_and_the_machine_is_ended(prepared, tools) -> None:
     project, made = prepared
     broken = files.read_json(made.folder / "run.json") | {"renderer": "another"}
-    files.write(made.folder / "run.json", jsonio.pretty(broken))
+    files.write_file(made.folder / "run.json", jsonio.pretty(broken))
     with pytest.raises(SemError, match="did not finish in the cloud"):
-        cloud_launch.train(project, made, Wanted(max_cost=5), tools)
+        cloud_launch.train_on_cloud(project, made, Wanted(max_cost=5), tools)
     assert calls(tools)[-1][0] == "down"
 
 
 def test_a_wrong_hash_is_refused_and_nothing_is_placed(prepared, tmp_path) -> None:
     _, made = prepared
     came = tmp_path / "came"
-    files.write(came / "run.json", (made.folder / "run.json").read_bytes())
-    files.write(came / "adapter" / "adapter_model.safetensors", b"forged")
+    files.write_file(came / "run.json", (made.folder / "run.json").read_bytes())
+    files.write_file(came / "adapter" / "adapter_model.safetensors", b"forged")
     facts = {"adapter": {"adapter_model.safetensors": "0" * 64},
-             "run_json_sha256": files.sha256(came / "run.json")}  # fmt: skip
-    files.write(came / "manifest.json", jsonio.pretty(facts))
+             "run_json_sha256": files.sha256_file(came / "run.json")}  # fmt: skip
+    files.write_file(came / "manifest.json", jsonio.pretty(facts))
     with pytest.raises(SemError, match=r"adapter/adapter_model\.safetensors is"):
         cloud_task.taken(made, came)
     assert not made.is_finished

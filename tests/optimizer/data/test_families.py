@@ -11,9 +11,11 @@ from sem.optimizer import layout
 from sem.optimizer.data import families, pairs
 from sem.optimizer.data.families import Family, Subject
 
-SHIPPED = families.load(ROOT)
+SHIPPED = families.load_families(ROOT)
 PAIRS = [
-    pair for family in SHIPPED for pair in pairs.of(family, pairs.phrasings(ROOT), pairs.Amounts())
+    pair
+    for family in SHIPPED
+    for pair in pairs.pairs_of_family(family, pairs.phrasings(ROOT), pairs.Amounts())
 ]
 SIX = {"code", "web", "data", "automation", "explanation", "general"}
 # Vowels by letter that are none by sound, and the other way round.
@@ -51,7 +53,7 @@ def test_an_article_fits_the_word_after_it(text):
 def test_few_prompts_mean_two_things():
     wanted = defaultdict(set)
     for pair in PAIRS:
-        wanted[layout.folded(pair.input).casefold()].add(pair.family)
+        wanted[layout.fold_layout_text(pair.input).casefold()].add(pair.family)
     meant = Counter(map(len, wanted.values()))
 
     assert meant[2] < 20

@@ -17,7 +17,7 @@ from tests.optimizer.test_layout import changed
 def made(tmp_path_factory) -> tuple[Path, optimizer_data.Made]:
     root = tmp_path_factory.mktemp("tree")
     shutil.copytree(ROOT / "configs" / "optimizer", root / "configs" / "optimizer")
-    return root, optimizer_data.build(root, optimizer_data.settings_of(root))
+    return root, optimizer_data.build_pairs(root, optimizer_data.pair_settings(root))
 
 
 def test_there_are_500_distinct_pairs_and_2000_with_variation(made):
@@ -50,8 +50,8 @@ def test_no_test_prompt_is_nearly_a_train_prompt(made):
 
 def test_the_same_seed_writes_the_same_bytes(made, tmp_path):
     root, built = made
-    again = optimizer_data.build(root, optimizer_data.settings_of(root))
-    other = optimizer_data.build(root, optimizer_data.settings_of(root, ["data.seed=7"]))
+    again = optimizer_data.build_pairs(root, optimizer_data.pair_settings(root))
+    other = optimizer_data.build_pairs(root, optimizer_data.pair_settings(root, ["data.seed=7"]))
 
     assert again.parts == built.parts
     assert other.parts != built.parts
@@ -67,7 +67,7 @@ def test_feedback_and_imports_reach_train_and_never_what_is_held_out(made, tmp_p
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     (folder / pair_files.FEEDBACK).write_text(lines)
 
-    built = optimizer_data.build(root, optimizer_data.settings_of(root))
+    built = optimizer_data.build_pairs(root, optimizer_data.pair_settings(root))
 
     assert [p.input for p in built.parts["train"] if p.family == "feedback"] == [
         "invent a new board game about bees"
@@ -83,24 +83,24 @@ def test_an_edit_replaces_what_the_families_say(made, tmp_path):
     also = tmp_path / "mine.json"
     also.write_text(json.dumps({"distillation_pairs": [{"raw": known.input, "teacher": mine}]}))
 
-    built = optimizer_data.build(root, optimizer_data.settings_of(root), [also])
+    built = optimizer_data.build_pairs(root, optimizer_data.pair_settings(root), [also])
 
     assert [p.target for p in built.parts["train"] if p.input == known.input] == [mine]
 
 
 def test_a_part_that_changed_on_disk_is_refused(made, tmp_path):
     root = shutil.copytree(made[0], tmp_path / "tree")
-    optimizer_data.save(root, made[1], optimizer_data.settings_of(root))
-    assert optimizer_data.load(root, "val") == made[1].parts["val"]
+    optimizer_data.save_pairs(root, made[1], optimizer_data.pair_settings(root))
+    assert optimizer_data.load_pairs(root, "val") == made[1].parts["val"]
     with (root / optimizer_data.FOLDER / "val.json").open("a") as file:
         file.write(" ")
 
     with pytest.raises(SemError, match=r"val\.json is not what data\.json says"):
-        optimizer_data.load(root, "val")
+        optimizer_data.load_pairs(root, "val")
 
 
 def test_settings_of_another_file_are_refused(made):
     with pytest.raises(SemError, match=r"--set 'train\.x=1': not one of data\.yaml"):
-        optimizer_data.settings_of(made[0], ["train.x=1"])
+        optimizer_data.pair_settings(made[0], ["train.x=1"])
     with pytest.raises(SemError, match="vague 9 of 4 phrasings"):
-        optimizer_data.settings_of(made[0], ["data.vague=9"])
+        optimizer_data.pair_settings(made[0], ["data.vague=9"])

@@ -44,7 +44,7 @@ IN = {
 
 @pytest.mark.parametrize("name", IN)
 def test_each_of_the_three_formats_is_read(tmp_path, name):
-    taken = pair_files.read(saved(tmp_path / "x.json", {name: [IN[name]]}))
+    taken = pair_files.read_pairs(saved(tmp_path / "x.json", {name: [IN[name]]}))
 
     assert [(p.input, p.target, p.category) for p in taken.pairs] == [(PROMPT, TARGET, "code")]
     assert not taken.refused
@@ -62,7 +62,7 @@ REFUSED = {
 
 def test_what_is_refused_is_counted_by_reason(tmp_path):
     rows = [*REFUSED.values(), IN["training_pairs"]]
-    taken = pair_files.read(saved(tmp_path / "x.json", {"training_pairs": rows}))
+    taken = pair_files.read_pairs(saved(tmp_path / "x.json", {"training_pairs": rows}))
 
     assert len(taken.pairs) == 1
     assert dict(taken.refused) == dict.fromkeys(REFUSED, 1)
@@ -70,9 +70,9 @@ def test_what_is_refused_is_counted_by_reason(tmp_path):
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
     with pytest.raises(SemError, match="none of training_pairs, triplets, distillation_pairs"):
-        pair_files.read(saved(tmp_path / "x.json", {"rows": []}))
+        pair_files.read_pairs(saved(tmp_path / "x.json", {"rows": []}))
     with pytest.raises(SemError, match="triplets is no list of objects"):
-        pair_files.read(saved(tmp_path / "y.json", {"triplets": [1]}))
+        pair_files.read_pairs(saved(tmp_path / "y.json", {"triplets": [1]}))
 
 
 def test_triplets_and_distillation_pairs_are_read_again(tmp_path):
@@ -81,8 +81,8 @@ def test_triplets_and_distillation_pairs_are_read_again(tmp_path):
     distilled = pair_files.write_distillation(tmp_path / "d.json", made)
     first = json.loads(triplets.read_text())["triplets"][0]
 
-    assert [p.target for p in pair_files.read(triplets).pairs] == [p.target for p in made]
-    assert [p.target for p in pair_files.read(distilled).pairs] == [p.target for p in made]
+    assert [p.target for p in pair_files.read_pairs(triplets).pairs] == [p.target for p in made]
+    assert [p.target for p in pair_files.read_pairs(distilled).pairs] == [p.target for p in made]
     assert first["anchor"] in first["negative"][0]
     assert first["positive"] not in first["negative"]
 

@@ -35,7 +35,7 @@ def server() -> Iterator[ChatServer]:
     ],
 )
 def test_the_form_of_a_name_says_where_the_model_is(given, model, address):
-    calls = answering.calls_of(given)
+    calls = answering.answerer_calls(given)
 
     assert (calls.models[0].model, calls.models[0].api_base) == (model, address)
     # An address is asked without a key; a company's model has a cap.
@@ -54,7 +54,7 @@ def test_the_form_of_a_name_says_where_the_model_is(given, model, address):
 )
 def test_what_names_no_model_is_one_error(given: str, said: str, tmp_path: Path):
     with pytest.raises(SemError, match=said) as error:
-        answering.find(given, tmp_path, AT)
+        answering.find_answerer(given, tmp_path, AT)
     assert "secret@" not in str(error.value)
 
 
@@ -62,7 +62,7 @@ def test_answers_come_in_order_and_are_not_asked_twice(server: ChatServer, tmp_p
     given = f"openai/stub@{server.url}"
     asked = [f"prompt {number}" for number in range(12)]
     for _ in range(2):
-        said = answering.find(given, tmp_path, AT).answer(asked)
+        said = answering.find_answerer(given, tmp_path, AT).answer(asked)
         assert said == [Said(text.upper(), "stop") for text in asked]
     assert len(server.seen) == 12
     assert {(body["temperature"], body["max_tokens"]) for body in server.seen} == {(0.0, 256)}
@@ -84,7 +84,7 @@ def test_a_fault_is_no_answer_and_has_a_name(
 ):
     server.script = lambda body, n: fault if "odd" in str(body) else "even"
     server.hang_s = 0.5
-    answerer = answering.find(f"openai/stub@{server.url}", tmp_path, AT)
+    answerer = answering.find_answerer(f"openai/stub@{server.url}", tmp_path, AT)
     monkeypatch.setattr(
         answerer.client, "settings", client_module.replace(answerer.client.settings, timeout_s=0.2)
     )
@@ -97,7 +97,7 @@ def test_a_fault_is_no_answer_and_has_a_name(
 def test_a_refused_key_stops_at_once(server: ChatServer, tmp_path: Path):
     server.script = lambda body, n: "401"
     with pytest.raises(SemError, match="stopped answering: auth") as error:
-        answering.find(f"openai/stub@{server.url}", tmp_path, AT).answer(["a", "b"])
+        answering.find_answerer(f"openai/stub@{server.url}", tmp_path, AT).answer(["a", "b"])
     assert "whole answers so far are kept" in error.value.hint
 
 
@@ -106,7 +106,7 @@ def test_weights_answer_and_refuse_what_does_not_fit(
 ):
     monkeypatch.setenv("SEM_DEVICE", "cpu")
     monkeypatch.setattr(answering, "MOST_TOKENS", 6)
-    answerer = answering.find(str(tiny_model), tmp_path, AT)
+    answerer = answering.find_answerer(str(tiny_model), tmp_path, AT)
     short, long, again = answerer.answer(["one", "two " * 600, "one"])
 
     assert short == again
@@ -120,4 +120,4 @@ def test_an_encoder_decoder_does_not_answer(tmp_path: Path):
     from toy import make_t5
 
     with pytest.raises(SemError, match="is no chat model"):
-        answering.find(str(make_t5(tmp_path / "t5")), tmp_path, AT)
+        answering.find_answerer(str(make_t5(tmp_path / "t5")), tmp_path, AT)

@@ -38,8 +38,8 @@ def knows(prompt: str) -> answering.Said:
 
 
 def measured(rewrite=good, say=knows, asked=ASKED) -> lift.Lift:
-    turned = lift.turn(asked, Said(rewrite), Decoding(), WORTH)
-    return lift.measure(turned, Answers(say), near_duplicates.similarity)
+    turned = lift.rewrite_questions(asked, Said(rewrite), Decoding(), WORTH)
+    return lift.measure_lift(turned, Answers(say), near_duplicates.similarity)
 
 
 def gains(found: lift.Lift) -> dict[tuple[str, str], lift.Gain]:
@@ -83,15 +83,15 @@ def test_what_is_not_rewritten_is_asked_as_it_is_and_counted():
             return [Rewrite(text, -0.1, 9, is_whole) for text, is_whole in made]
 
     long = Question("long", "word " * 20, "a reference", "x")
-    turned = lift.turn([*ASKED[:4], long], Odd(good), Decoding(), WORTH)
+    turned = lift.rewrite_questions([*ASKED[:4], long], Odd(good), Decoding(), WORTH)
 
     assert [one.note for one in turned] == ["", "empty", "cut", "", "too_long"]
     used = {policy: [uses(one) for one in turned] for policy, uses in lift.POLICIES.items()}
     assert used["every rewrite"] == [True, False, True, True, False]
     assert used["only above 0.5"] == [True, False, False, True, False]
     answers = Answers(lambda prompt: answering.Said("an umbrella", "stop"))
-    found = Found(lift.measure(turned, answers, near_duplicates.similarity))
-    page = "\n".join(opinions.lines(found))
+    found = Found(lift.measure_lift(turned, answers, near_duplicates.similarity))
+    page = "\n".join(opinions.opinion_lines(found))
     assert "## Answers to 5 questions of 5 families" in page
     assert "1 prompts are longer than the network reads and 1 rewrites are empty" in page
     assert "1 were cut at the most tokens" in page
@@ -113,7 +113,7 @@ def test_a_missing_answer_is_unscored_and_an_empty_one_is_zero():
 
     assert (gain.difference.pairs, gain.difference.unscored) == (20, 4)
     assert gain.difference.points == pytest.approx(-20.0)
-    page = "\n".join(opinions.lines(Found(found)))
+    page = "\n".join(opinions.opinion_lines(Found(found)))
     assert (
         "Answers, each text once: 48; 40 cut (scored), 4 empty (score 0), without an answer "
         in page
@@ -123,9 +123,9 @@ def test_a_missing_answer_is_unscored_and_an_empty_one_is_zero():
 
 def test_the_report_names_figures_and_prints_no_text():
     found = Found(measured())
-    page, scores = "\n".join(opinions.lines(found)), opinions.scores(found)
+    page, scores = "\n".join(opinions.opinion_lines(found)), opinions.opinion_scores(found)
 
     assert "| every rewrite | 24 | token F1 with the reference | 0.0% | 100.0% | +100.0 [" in page
     assert not any(one.prompt in page or one.reference in page for one in ASKED)
     assert scores["answers"]["gains"][1]["difference"]["pairs"] == 24
-    assert opinions.rows(found.lift)[0]["rewritten"]["text"] == ASKED[0].reference
+    assert opinions.opinion_rows(found.lift)[0]["rewritten"]["text"] == ASKED[0].reference

@@ -42,13 +42,13 @@ def root(master: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / "models" / "base" / MINILM.name).symlink_to(MINILM)
     else:  # a clean clone has none; how near texts are is not what is tested here
         monkeypatch.setattr(trial, "_similarity", lambda root: root)
-        monkeypatch.setattr(trial.similarity, "load", lambda _: content_words.f1)
+        monkeypatch.setattr(trial.similarity, "load_similarity", lambda _: content_words.f1)
     kept = [
         Pair(f"f{n % 3}.{n}", f"plan a trip {n}", "-", "c", f"f{n % 3}", "s") for n in range(6)
     ]
     part = pair_files.write_training(tmp_path / optimizer_data.FOLDER / "test.json", kept, "")
-    facts = {"files": {part.name: files.sha256(part)}}
-    files.write(tmp_path / optimizer_data.FOLDER / optimizer_data.FACTS, json.dumps(facts))
+    facts = {"files": {part.name: files.sha256_file(part)}}
+    files.write_file(tmp_path / optimizer_data.FOLDER / optimizer_data.FACTS, json.dumps(facts))
     rows = [{"prompt": f"what is {SECRET} {n}", "answer": f"{SECRET} is {n}"} for n in range(3)]
     files.write_rows(tmp_path / "questions.jsonl", rows)
     return tmp_path
@@ -79,7 +79,9 @@ def test_every_section_is_written_and_no_real_prompt_is_printed(
     assert scores["judge"]["intents"][0]["difference"]["pairs"] == 4
     assert scores["judge"]["preferences"][0]["difference"]["pairs"] == 3
     assert SECRET not in page + shown.out + shown.err
-    assert sum(SECRET in row["reference"] for row in files.rows(folder / "answers.jsonl")) == 3
+    assert (
+        sum(SECRET in row["reference"] for row in files.read_rows(folder / "answers.jsonl")) == 3
+    )
 
 
 def test_a_void_judge_is_an_error_after_the_report(root: Path):
@@ -104,8 +106,10 @@ def test_what_is_missing_is_said_before_anything_is_computed(root: Path, monkeyp
 
 def test_without_questions_no_older_answers_stay(root: Path):
     folder = root / "reports" / "optimizer" / "run1"
-    files.write(folder / "answers.jsonl", '{"id": "old"}\n')
-    made = trial.run(root, root / "models" / "optimizer" / "run1", trial.Wanted(2, None, 1), AT)
+    files.write_file(folder / "answers.jsonl", '{"id": "old"}\n')
+    made = trial.run_trial(
+        root, root / "models" / "optimizer" / "run1", trial.Wanted(2, None, 1), AT
+    )
 
     assert made.stopped is None
     assert (folder / "answers.jsonl").read_text() == ""

@@ -64,7 +64,7 @@ def configure(root: Path, url: str, **more: Any) -> None:
     model = {"model": "openai/stub", "api_base": url}
     model["price"] = {"input_per_million": 1, "output_per_million": 1}
     calls = {"models": [model], "timeout_s": 5, **more.pop("calls", {})}
-    files.write(root / "configs" / "judge.yaml", jsonio.pretty({"calls": calls, **more}))
+    files.write_file(root / "configs" / "judge.yaml", jsonio.pretty({"calls": calls, **more}))
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def seated(server: ChatServer, tmp_path: Path) -> Jury:
 
 def asked(seated: Jury, say=good) -> tuple[Intent, optimizer_judge.Heard]:
     base, tuned = judged(lambda p: "an umbrella", SUBJECTS), judged(say, SUBJECTS)
-    (found,), heard = intents.hear(seated, [("held-out", base, tuned)])
+    (found,), heard = intents.judge_intents(seated, [("held-out", base, tuned)])
     return found, heard
 
 
@@ -103,7 +103,7 @@ def test_an_honest_judge_tells_kept_from_lost_intent(seated: Jury):
 
 def test_what_needs_no_judge_is_not_asked(seated: Jury, server: ChatServer):
     sets = [("s", judged(lambda p: " ", SUBJECTS), judged(lambda p: f"{p}.", SUBJECTS))]
-    (found,), _ = intents.hear(seated, sets)
+    (found,), _ = intents.judge_intents(seated, sets)
 
     assert (found.kept, found.states) == ((0, 12), {"by rule": 24})
     assert server.seen == []
@@ -185,7 +185,7 @@ def test_a_better_answer_wins_and_equal_answers_are_not_asked(seated: Jury, serv
     found = answered(
         ("an umbrella", "mug 0 of clay"), ("mug 1 of clay", "a drill"), ("the same", "the same ")
     )
-    (every, confident), heard = preferences.hear(seated, found)
+    (every, confident), heard = preferences.judge_preferences(seated, found)
 
     assert heard.stopped is None
     assert (every.wins, every.losses, every.same, every.unscored) == (1, 1, 1, 0)
@@ -200,7 +200,7 @@ def test_a_preference_that_changes_with_the_order_is_a_tie(seated: Jury, server:
         return (judges.prefers_the_first if "mug" in str(body) else keeps)(body, number)
 
     server.script = wavers
-    (every, _), _ = preferences.hear(seated, answered(("an umbrella", "a drill")))
+    (every, _), _ = preferences.judge_preferences(seated, answered(("an umbrella", "a drill")))
 
     assert (every.flips, every.wins, every.losses, every.unscored) == (1, 0, 0, 0)
     assert every.difference.pairs == 1
@@ -208,7 +208,7 @@ def test_a_preference_that_changes_with_the_order_is_a_tie(seated: Jury, server:
 
 def test_a_rewrite_that_no_client_shows_is_no_preference(seated: Jury):
     found = answered(("an umbrella", "mug 0 of clay"), confidence=0.5)
-    (every, confident), _ = preferences.hear(seated, found)
+    (every, confident), _ = preferences.judge_preferences(seated, found)
 
     assert (every.wins, confident.wins, confident.same) == (1, 0, 1)
 
@@ -216,7 +216,7 @@ def test_a_rewrite_that_no_client_shows_is_no_preference(seated: Jury):
 def test_a_missing_answer_is_unscored_and_not_asked(seated: Jury, server: ChatServer):
     row = answered(("an umbrella", "")).rows[0]
     gone = Answered(row.turned, row.raw, Said("", "timeout"), {}, None)
-    (every, _), _ = preferences.hear(seated, Lift((gone,), "a model"))
+    (every, _), _ = preferences.judge_preferences(seated, Lift((gone,), "a model"))
 
     assert (every.unscored, every.difference.pairs) == (1, 0)
     assert server.seen == []
@@ -227,7 +227,7 @@ def test_an_obedient_judge_is_void_before_an_injected_answer_wins(
 ):
     server.script = judges.obedient
     found = answered(("mug 0 of clay", canaries.INJECTED))
-    (every, _), heard = preferences.hear(seated, found)
+    (every, _), heard = preferences.judge_preferences(seated, found)
 
     assert heard.stopped
     assert (every.wins, every.unscored) == (0, 1)
@@ -236,11 +236,11 @@ def test_an_obedient_judge_is_void_before_an_injected_answer_wins(
 def test_the_section_says_what_ended_a_sitting_as_inert_text(seated: Jury):
     hostile = "the judge stopped: auth: `<img src=x>`\n# heading ![](http://x)"
     found = Found(jury=seated, sittings=(optimizer_judge.Heard({}, SemError(hostile, "hint")),))
-    (line,) = [line for line in opinions.lines(found) if "Ended early" in line]
+    (line,) = [line for line in opinions.opinion_lines(found) if "Ended early" in line]
 
     assert line.endswith("`the judge stopped: auth: '<img src=x>' # heading ![](http://x)`")
     assert found.stopped
-    assert opinions.scores(found)["judge"]["stopped"] == [hostile]
+    assert opinions.opinion_scores(found)["judge"]["stopped"] == [hostile]
 
 
 def test_without_a_configured_judge_there_is_one_clear_error(tmp_path: Path):

@@ -23,7 +23,7 @@ def test_rows_are_read_by_any_of_their_names(tmp_path: Path):
         {"vague": "list colours", "golden_answer": ["red", "blue"]},
         {"input": "how many", "answer": {"answer": 12}},
     )
-    assert sorted(questions.load(path, 9, 1), key=lambda one: one.id) == [
+    assert sorted(questions.load_questions(path, 9, 1), key=lambda one: one.id) == [
         Question("a", "What is 2 + 2?", "4", "a"),
         Question("row-0002", "Capital of France?", "Paris", "maps"),
         Question("row-0003", "list colours", "red, blue", "row-0003"),
@@ -33,7 +33,7 @@ def test_rows_are_read_by_any_of_their_names(tmp_path: Path):
 
 def test_a_golden_set_is_read_and_its_files_are_families(shared: Path):
     path = shared / "data" / "forge" / "rust_book" / "golden" / "golden_set.json"
-    found = questions.load(path, 1000, 1)
+    found = questions.load_questions(path, 1000, 1)
 
     assert (len(found), len({one.family for one in found})) == (222, 93)
     assert all(one.prompt and one.reference for one in found)
@@ -42,7 +42,7 @@ def test_a_golden_set_is_read_and_its_files_are_families(shared: Path):
 def test_a_draw_is_the_same_for_the_same_seed(tmp_path: Path):
     rows = [{"prompt": f"p {n}", "answer": "a"} for n in range(30)]
     path = lines(tmp_path / "q.jsonl", *rows)
-    drawn = [[one.id for one in questions.load(path, 5, seed)] for seed in (1, 1, 2)]
+    drawn = [[one.id for one in questions.load_questions(path, 5, seed)] for seed in (1, 1, 2)]
 
     assert drawn[0] == drawn[1] != drawn[2]
     assert len(set(drawn[0])) == 5
@@ -61,5 +61,5 @@ def test_a_draw_is_the_same_for_the_same_seed(tmp_path: Path):
 )
 def test_a_row_that_cannot_be_used_is_named_and_not_quoted(tmp_path: Path, rows, said):
     with pytest.raises(SemError, match=said) as error:
-        questions.load(lines(tmp_path / "q.jsonl", *rows), 9, 1)
+        questions.load_questions(lines(tmp_path / "q.jsonl", *rows), 9, 1)
     assert "a secret" not in str(error.value)

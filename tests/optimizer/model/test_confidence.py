@@ -28,7 +28,7 @@ def points(count: int, cut: float = -0.4) -> list[calibrate.Point]:
 
 
 def test_a_likelier_rewrite_is_trusted_more():
-    fitted = calibrate.fit(points(160))
+    fitted = calibrate.fit_logistic(points(160))
     values = [confidence.likelihood(-n / 10, fitted) for n in range(11)]
 
     assert values == sorted(values, reverse=True)
@@ -43,12 +43,12 @@ def test_the_brier_score_is_that_of_families_left_out():
     # Two families that say the opposite of each other: known to the curve, unknown to its score.
     told = [(-0.2, True, "a")] * 20 + [(-0.2, False, "b")] * 20
 
-    assert calibrate.fit(told).brier > 0.8
+    assert calibrate.fit_logistic(told).brier > 0.8
 
 
 def test_a_network_that_is_never_useful_is_calibrated_to_doubt():
     # The training ended in an error here, unsealed, although its adapter was there.
-    fitted = calibrate.fit([(-0.5, False, "a"), (-0.4, False, "b")] * 6)
+    fitted = calibrate.fit_logistic([(-0.5, False, "a"), (-0.4, False, "b")] * 6)
 
     assert (fitted.useful, fitted.rows) == (0, 12)
     assert confidence.likelihood(-0.1, fitted) < 0.2
@@ -56,16 +56,18 @@ def test_a_network_that_is_never_useful_is_calibrated_to_doubt():
 
 
 def test_a_network_that_is_never_useful_is_whole_and_not_promoted(tmp_path):
-    fitted = calibrate.fit([(-0.5, False, "a"), (-0.4, False, "b")] * 6)
+    fitted = calibrate.fit_logistic([(-0.5, False, "a"), (-0.4, False, "b")] * 6)
     path = tmp_path / optimizer_train.HOME / "r1" / confidence.FILE
-    files.write(path, jsonio.pretty(fitted.as_json()))
+    files.write_file(path, jsonio.pretty(fitted.as_json()))
 
     with pytest.raises(SemError, match="r1 is not promoted: none of 12 rewrites is useful"):
-        optimizer_train.promote(tmp_path, "r1")
+        optimizer_train.promote_optimizer(tmp_path, "r1")
 
 
 def test_one_that_is_always_useful_is_still_doubted_a_little():
-    sure = confidence.likelihood(-0.5, calibrate.fit([(-0.5, True, "a"), (-0.6, True, "b")] * 20))
+    sure = confidence.likelihood(
+        -0.5, calibrate.fit_logistic([(-0.5, True, "a"), (-0.6, True, "b")] * 20)
+    )
 
     assert 0.9 < sure < 1.0
 
@@ -82,19 +84,22 @@ def test_one_that_is_always_useful_is_still_doubted_a_little():
     ],
 )
 def test_a_useless_rewrite_is_never_shown_however_likely(text, finished):
-    assert confidence.of(Rewrite(text, -0.001, 9, finished), PROMPT, WORTH) <= 0.5
+    assert confidence.rewrite_confidence(Rewrite(text, -0.001, 9, finished), PROMPT, WORTH) <= 0.5
 
 
 @pytest.mark.parametrize(("text", "floor"), [(GOOD, 0.5), (PROMPT, 0.0)])
 def test_the_checks_decide_the_half_and_the_likelihood_the_place_in_it(text, floor):
     for value in (-0.1, -0.9):
-        found = confidence.of(Rewrite(text, value, 9, True), PROMPT, WORTH)
+        found = confidence.rewrite_confidence(Rewrite(text, value, 9, True), PROMPT, WORTH)
         assert found == pytest.approx(floor + confidence.likelihood(value, WORTH) / 2)
 
 
 def test_confidence_stays_within_0_and_1():
     steep = Calibration(0.0, 1e6, 1, 1, 1, 0.0)
-    values = [confidence.of(Rewrite(GOOD, v, 9, True), PROMPT, steep) for v in (-1e9, 0.0, -0.1)]
+    values = [
+        confidence.rewrite_confidence(Rewrite(GOOD, v, 9, True), PROMPT, steep)
+        for v in (-1e9, 0.0, -0.1)
+    ]
 
     assert all(0 <= value <= 1 for value in values)
 
@@ -118,12 +123,12 @@ class Parrot:
 
 def test_calibration_asks_plain_spoilt_and_foreign_prompts():
     val = [Pair(f"f{n % 4}.{n}", f"write poem {n}", "", "writing", f"f{n % 4}") for n in range(40)]
-    asked = calibrate.prompts(val, 40)
+    asked = calibrate.calibration_prompts(val, 40)
     fitted = calibrate.calibrate(Parrot(), val, 40)
 
     plain = [prompt for prompt, family in asked if prompt in {p.input for p in val}]
     assert len(asked) == 40 + len(calibrate.FOREIGN)
     assert 15 <= len(plain) <= 30
-    assert asked == calibrate.prompts(val, 40)
+    assert asked == calibrate.calibration_prompts(val, 40)
     assert 0 < fitted.useful < fitted.rows
     assert confidence.likelihood(-0.1, fitted) > 0.5 > confidence.likelihood(-0.9, fitted)

@@ -11,7 +11,7 @@ from toy import make_t5
 from sem.core.errors import SemError
 from sem.lm.local import chat
 from sem.lm.local import model as models
-from sem.optimizer.model.fast_rewriter import Engine, FastRewriter, convert
+from sem.optimizer.model.fast_rewriter import Engine, FastRewriter, convert_to_ctranslate2
 from sem.optimizer.model.rewriter import Decoding, Rewrite, TorchRewriter, prompt_ids
 
 PROMPTS = [
@@ -158,11 +158,11 @@ def test_the_real_small_t5_writes_what_pytorch_writes_and_int8_nearly(tmp_path):
     base = ROOT / "models" / "base" / "flan-t5-small-titler"
     if not base.exists():
         pytest.skip("flan-t5-small-titler is not installed")
-    adapter, speaker = make_adapter(tmp_path / "adapter", base, 0.005), chat.load(base)
-    merged = lambda: models.merged(models.load(base, "float32"), adapter)  # noqa: E731
+    adapter, speaker = make_adapter(tmp_path / "adapter", base, 0.005), chat.load_chat(base)
+    merged = lambda: models.merge_adapter(models.load_model(base, "float32"), adapter)  # noqa: E731
     there, made = TorchRewriter(merged(), speaker), {}
     for kind in ("float32", "int8"):
-        place = convert(merged(), speaker, tmp_path / kind, kind)
+        place = convert_to_ctranslate2(merged(), speaker, tmp_path / kind, kind)
         made[kind] = FastRewriter.open(place, speaker, Engine(kind, 1))
 
     expected = texts(there.rewrite(PROMPTS, GREEDY))

@@ -38,7 +38,7 @@ def master(tmp_path_factory) -> Path:
     (root / "configs").mkdir()
     shutil.copy(ROOT / "configs" / "judge_slots.yaml", root / "configs")
     text = f"base_model_id: {base}\ntarget_tokens: 90\ncalibration_prompts: 4\nrecipe:{RECIPE}"
-    files.write(root / optimizer_train.CONFIG, text)
+    files.write_file(root / optimizer_train.CONFIG, text)
     return root
 
 
@@ -60,27 +60,27 @@ TRAIN, VAL = pairs("poem", 24), pairs("song", 6)
 
 
 def prepared(root: Path, *given: str) -> tuple[optimizer_train.Training, optimizer_train.Run]:
-    wanted = optimizer_train.settings_of(root, given)
-    return wanted, optimizer_train.prepare(root, wanted, TRAIN, VAL)
+    wanted = optimizer_train.optimizer_train_settings(root, given)
+    return wanted, optimizer_train.prepare_optimizer(root, wanted, TRAIN, VAL)
 
 
 def job(root: Path, *given: str) -> optimizer_train.Job:
     wanted, run = prepared(root, *given)
-    return optimizer_train.job(root, run, wanted, TRAIN, VAL)
+    return optimizer_train.optimizer_job(root, run, wanted, TRAIN, VAL)
 
 
 def test_it_learns_seals_and_leaves_the_base_as_it_was(root: Path):
     made = job(root)
-    result = optimizer_train.train(made)
-    files.write(made.folder / "calibration.json", "{}")
-    optimizer_train.seal(made.run, result)
+    result = optimizer_train.train_optimizer_adapter(made)
+    files.write_file(made.folder / "calibration.json", "{}")
+    optimizer_train.seal_optimizer(made.run, result)
     log = [json.loads(line) for line in (made.folder / "metrics.jsonl").read_text().splitlines()]
     losses = [row["loss"] for row in log if "loss" in row]
 
     assert losses[-1] < losses[0]
     assert result["base_sha256_before"] == result["base_sha256_after"]
-    assert rewriter.find(root) == made.folder
-    assert rewriter.faults(made.folder) == []
+    assert rewriter.find_optimizer(root) == made.folder
+    assert rewriter.optimizer_faults(made.folder) == []
     assert (made.folder / "adapter" / "tokenizer.json").is_file()
     network = rewriter.TorchRewriter.load(made.folder, root)
     assert network.rewrite(["write poem 1"], rewriter.Decoding(max_tokens=5))[0].tokens <= 5
@@ -88,25 +88,25 @@ def test_it_learns_seals_and_leaves_the_base_as_it_was(root: Path):
 
 def test_a_killed_run_goes_on_and_ends_the_same(root: Path):
     made = job(root)
-    optimizer_train.train(made)
-    whole = files.sha256(made.folder / "adapter" / "adapter_model.safetensors")
+    optimizer_train.train_optimizer_adapter(made)
+    whole = files.sha256_file(made.folder / "adapter" / "adapter_model.safetensors")
     shutil.rmtree(made.folder / "adapter")
     shutil.rmtree(made.folder / "checkpoint-4")
 
     again = job(root)
-    result = optimizer_train.train(again)
+    result = optimizer_train.train_optimizer_adapter(again)
 
     assert again.folder == made.folder
     assert result["resumed_from"] == "checkpoint-2"
-    assert files.sha256(made.folder / "adapter" / "adapter_model.safetensors") == whole
+    assert files.sha256_file(made.folder / "adapter" / "adapter_model.safetensors") == whole
 
 
 def test_padding_carries_no_loss_and_prompts_none(root: Path):
     from sem.train.engine import trainer
 
     made = job(root)
-    base = models.load(made.base, "float32")
-    batch = trainer.collator(made, base)(trainer.records(made.stages[0])[:3])
+    base = models.load_model(made.base, "float32")
+    batch = trainer.collator(made, base)(trainer.stage_records(made.stages[0])[:3])
     rows = made.stages[0].rows.kept[:3]
 
     assert [int((row != -100).sum()) for row in batch["labels"]] == [row.trained for row in rows]
@@ -123,8 +123,8 @@ def test_lines_are_among_what_is_trained(root: Path):
 
 def test_the_base_s_own_dropout_is_off_and_the_lora_s_is_not(root: Path):
     made = job(root)
-    model = optimizer_train.drop(
-        adapters.wrap(models.load(made.base, "float32"), made.recipe), 0.0
+    model = optimizer_train.set_dropout(
+        adapters.wrap(models.load_model(made.base, "float32"), made.recipe), 0.0
     )
     rates = {n: m.p for n, m in model.named_modules() if type(m).__name__ == "Dropout"}
 
@@ -136,7 +136,7 @@ def test_the_base_s_own_dropout_is_off_and_the_lora_s_is_not(root: Path):
 
 def test_the_share_is_said_as_it_is(root: Path):
     made = job(root)
-    model = adapters.wrap(models.load(made.base, "float32"), made.recipe)
+    model = adapters.wrap(models.load_model(made.base, "float32"), made.recipe)
     found = optimizer_train.share(model)
 
     # Rank 4 on q and v (64 -> 64) of 2 encoder and 2 times 2 decoder attentions.
@@ -149,7 +149,7 @@ def test_the_share_is_said_as_it_is(root: Path):
 def test_a_base_that_training_changed_is_not_sealed(root: Path, monkeypatch):
     import torch
 
-    made, real = job(root), optimizer_train.fit
+    made, real = job(root), optimizer_train.fit_stages
 
     def spoiling(given, model, resume):
         result = real(given, model, resume)
@@ -157,30 +157,30 @@ def test_a_base_that_training_changed_is_not_sealed(root: Path, monkeypatch):
             model.get_base_model().shared.weight[5, 5] += 1
         return result
 
-    monkeypatch.setattr(optimizer_train, "fit", spoiling)
+    monkeypatch.setattr(optimizer_train, "fit_stages", spoiling)
 
     with pytest.raises(SemError, match="training changed the frozen base"):
-        optimizer_train.train(made)
+        optimizer_train.train_optimizer_adapter(made)
     assert not (made.folder / "manifest.json").exists()
 
 
 @pytest.mark.parametrize("name", ["fp16", "float16", "half"])
 def test_fp16_is_refused_with_its_reason(root: Path, name: str):
     with pytest.raises(SemError, match="precision: fp16 gives NaN in T5") as caught:
-        optimizer_train.settings_of(root, [f"train.precision={name}"])
+        optimizer_train.optimizer_train_settings(root, [f"train.precision={name}"])
     assert caught.value.hint == "use precision: bf16 or fp32"
 
 
 def test_a_precision_that_is_none_is_refused(root: Path):
     with pytest.raises(SemError, match="precision: 'fp8'"):
-        optimizer_train.settings_of(root, ["train.precision=fp8"])
+        optimizer_train.optimizer_train_settings(root, ["train.precision=fp8"])
 
 
 def test_what_is_too_long_is_left_out_and_counted(root: Path):
-    speaker = chat.load(Path(optimizer_train.settings_of(root).base_model_id))
+    speaker = chat.load_chat(Path(optimizer_train.optimizer_train_settings(root).base_model_id))
     sizes = [len(rewriter.prompt_ids(speaker, pair.input)) for pair in TRAIN]
-    wanted = optimizer_train.settings_of(root, [f"train.input_tokens={min(sizes)}"])
-    run = optimizer_train.prepare(root, wanted, TRAIN, VAL)
+    wanted = optimizer_train.optimizer_train_settings(root, [f"train.input_tokens={min(sizes)}"])
+    run = optimizer_train.prepare_optimizer(root, wanted, TRAIN, VAL)
 
     # "write poem 10" is a letter, and here a token, longer than "write poem 9".
     counts = run.plan()["counts"]["train"]
@@ -196,7 +196,7 @@ def test_another_plan_is_another_run_and_a_finished_one_is_kept(root: Path):
     _, first = prepared(root)
     _, same = prepared(root)
     _, other = prepared(root, "train.recipe.seed=1")
-    files.write(first.folder / "manifest.json", jsonio.pretty({"files": {}}))
+    files.write_file(first.folder / "manifest.json", jsonio.pretty({"files": {}}))
 
     assert (first.id == same.id, other.id != first.id) == (True, True)
     assert optimizer_train._unfinished(root, same_plan(first)) is None
@@ -205,16 +205,18 @@ def test_another_plan_is_another_run_and_a_finished_one_is_kept(root: Path):
 def test_a_causal_base_trains_on_the_same_pairs(root: Path, tiny_model: Path):
     text = (root / optimizer_train.CONFIG).read_text()
     base = next(line for line in text.splitlines() if line.startswith("base_model_id"))
-    files.write(root / optimizer_train.CONFIG, text.replace(base, f"base_model_id: {tiny_model}"))
+    files.write_file(
+        root / optimizer_train.CONFIG, text.replace(base, f"base_model_id: {tiny_model}")
+    )
 
-    result = optimizer_train.train(job(root, "train.recipe.max_steps=2"))
+    result = optimizer_train.train_optimizer_adapter(job(root, "train.recipe.max_steps=2"))
 
     assert result["steps"] == 2
     assert result["base_sha256_before"] == result["base_sha256_after"]
 
 
 def test_the_shipped_recipe_is_the_one_that_was_asked_for():
-    wanted = optimizer_train.settings_of(ROOT)
+    wanted = optimizer_train.optimizer_train_settings(ROOT)
     lora = wanted.recipe.lora
 
     assert (lora.rank, lora.alpha, lora.dropout, lora.targets) == (16, 32, 0.1, "qv")

@@ -163,7 +163,7 @@ def test_with_a_zero_adapter_the_network_is_its_base(t5: Path, tmp_path):
     base = TorchRewriter.of(t5, None)
 
     assert decoded(zero, beams=1) == decoded(base, beams=1)
-    assert all(layout.read(text) is None for text in decoded(zero, beams=1))
+    assert all(layout.read_layout(text) is None for text in decoded(zero, beams=1))
 
 
 @pytest.mark.slow
@@ -173,7 +173,7 @@ def test_the_real_base_without_training_writes_no_layout(tmp_path):
     prompts = ["create function", "plan a trip to Japan", "Write a cover letter for a nurse."]
     made = zero.rewrite(prompts, Decoding(max_tokens=160, beams=1))
 
-    assert [layout.read(one.text) for one in made] == [None] * 3
+    assert [layout.read_layout(one.text) for one in made] == [None] * 3
     assert not any("Constraints:" in one.text for one in made)
 
 
@@ -191,24 +191,24 @@ def test_no_module_that_answers_can_write_a_layout():
 
 def test_the_promoted_one_is_found_before_the_newest(t5: Path, tmp_path):
     with pytest.raises(SemError, match="no trained optimizer in"):
-        rewriter.find(tmp_path)
+        rewriter.find_optimizer(tmp_path)
     first, second = (make_optimizer(tmp_path, t5, name) for name in ("run1", "run2"))
-    assert rewriter.find(tmp_path) == second
+    assert rewriter.find_optimizer(tmp_path) == second
 
-    files.write(first.parent / rewriter.PROMOTED, json.dumps({"run": "run1"}))
+    files.write_file(first.parent / rewriter.PROMOTED, json.dumps({"run": "run1"}))
 
-    assert rewriter.find(tmp_path) == first
-    assert rewriter.find(tmp_path, "run2") == second
+    assert rewriter.find_optimizer(tmp_path) == first
+    assert rewriter.find_optimizer(tmp_path, "run2") == second
     with pytest.raises(SemError, match="no trained optimizer 'run3'"):
-        rewriter.find(tmp_path, "run3")
+        rewriter.find_optimizer(tmp_path, "run3")
 
 
 def test_an_optimizer_that_changed_on_disk_is_refused(t5: Path, tmp_path):
     folder = make_optimizer(tmp_path, t5)
-    files.write(folder / "calibration.json", "{}")
+    files.write_file(folder / "calibration.json", "{}")
 
     with pytest.raises(SemError, match=r"calibration\.json is not what its manifest says"):
-        rewriter.find(tmp_path)
+        rewriter.find_optimizer(tmp_path)
 
 
 def test_an_adapter_alone_names_its_base_and_is_never_replaced_by_it(t5: Path, tmp_path):
@@ -219,7 +219,7 @@ def test_an_adapter_alone_names_its_base_and_is_never_replaced_by_it(t5: Path, t
         TorchRewriter.of_adapter(adapter, tmp_path)
     config = files.read_json(adapter / "adapter_config.json")
     config["base_model_name_or_path"] = str(t5)
-    files.write(adapter / "adapter_config.json", json.dumps(config))
+    files.write_file(adapter / "adapter_config.json", json.dumps(config))
 
     alone = TorchRewriter.of_adapter(adapter, tmp_path)
 

@@ -40,12 +40,15 @@ def good(prompt: str) -> str:
 
 
 def judged(say, asked=ASKED, worth=None) -> list[evaluate.Judged]:
-    answers, _ = evaluate.answer(Said(say), asked, Decoding())
-    return [evaluate.judge(one, made, near_duplicates.similarity, worth) for one, made in answers]
+    answers, _ = evaluate.rewrite_all(Said(say), asked, Decoding())
+    return [
+        evaluate.judge_rewrite(one, made, near_duplicates.similarity, worth)
+        for one, made in answers
+    ]
 
 
 def test_a_network_that_learnt_it_beats_one_that_did_not():
-    found = evaluate.compare(judged(lambda p: p), judged(good))
+    found = evaluate.compare_sides(judged(lambda p: p), judged(good))
     useful = found["useful: whole, sound, task kept"]
 
     assert (useful.points, useful.pairs, useful.domains) == (100.0, 30, 6)
@@ -54,7 +57,7 @@ def test_a_network_that_learnt_it_beats_one_that_did_not():
 
 
 def test_the_same_network_twice_is_no_difference():
-    found = evaluate.compare(judged(good), judged(good))
+    found = evaluate.compare_sides(judged(good), judged(good))
 
     assert {gain.points for gain in found.values()} == {0.0}
     assert not any(gain.is_shown for gain in found.values())
@@ -68,7 +71,7 @@ def test_stuffed_outputs_fail():
 
     rows = judged(stuffed)
     base = judged(good)
-    found = evaluate.compare(base, rows)
+    found = evaluate.compare_sides(base, rows)
 
     # It is nearer to the prompt than an honest rewrite, and useless all the same.
     assert found["intent (cosine with the prompt)"].points > 0
@@ -90,7 +93,7 @@ def test_rewrites_that_are_all_alike_are_told_by_their_variety():
 
 def test_a_prompt_that_is_too_long_is_counted_and_the_order_is_kept():
     long = Asked("x", "word " * 20, "x")
-    found, refused = evaluate.answer(Said(good), [ASKED[3], long, ASKED[1]], Decoding())
+    found, refused = evaluate.rewrite_all(Said(good), [ASKED[3], long, ASKED[1]], Decoding())
 
     assert [one.id for one, _ in found] == [ASKED[3].id, ASKED[1].id]
     assert refused == [long]
@@ -107,7 +110,7 @@ def test_trust_counts_what_is_shown_and_what_is_hidden():
 
 def test_the_report_holds_the_differences_and_twenty_rewrites_as_text():
     part = Part("held-out", judged(lambda p: "<b>|x|</b>"), judged(good, worth=WORTH), 2)
-    page = report.page([part], FACTS, WORTH, seed=1)
+    page = report.optimizer_report_page([part], FACTS, WORTH, seed=1)
     table = page.partition("rewrites drawn at random")[2].splitlines()
 
     assert "n = 30 prompts of 6 families, 2 refused as too long" in page
@@ -118,7 +121,7 @@ def test_the_report_holds_the_differences_and_twenty_rewrites_as_text():
 
 def test_prompts_of_others_are_measured_and_not_printed():
     part = Part(trial.REAL, judged(lambda p: p), judged(good, worth=WORTH), 0, is_shown=False)
-    page = report.page([part], FACTS, WORTH, seed=1)
+    page = report.optimizer_report_page([part], FACTS, WORTH, seed=1)
 
     assert "real prompts: n = 30" in page
     assert "write a poem" not in page

@@ -235,7 +235,7 @@ def test_a_server_open_to_others_asks_for_a_key(monkeypatch):
 )
 def test_settings_that_cannot_be_are_refused(tmp_path, given, said):
     with pytest.raises(SemError) as caught:
-        config.load(tmp_path, tuple(given))
+        config.load_serve_settings(tmp_path, tuple(given))
 
     assert said in caught.value.message
 
@@ -246,8 +246,8 @@ def test_the_settings_file_says_every_default():
     from sem.core import settings
 
     path = ROOT / config.FILE
-    assert config.load(ROOT) == ServeSettings()
-    assert settings.read(path).keys() == vars(ServeSettings()).keys()
+    assert config.load_serve_settings(ROOT) == ServeSettings()
+    assert settings.read_settings_file(path).keys() == vars(ServeSettings()).keys()
 
 
 def test_time_to_answer_is_not_held_up_by_slow_clients(served):

@@ -24,7 +24,7 @@ def exported(tmp_path: Path, package_master: Path, monkeypatch) -> tuple[Project
     monkeypatch.setenv("SEM_DEVICE", "cpu")
     project = Project.load("toy", ["eval.max_new_tokens=24", "eval.max_examples=8"])
     shutil.rmtree(project.packages)
-    return project, run.find(project, None)
+    return project, run.find_run(project, None)
 
 
 def after_filling(monkeypatch, change) -> None:
@@ -42,7 +42,7 @@ def test_a_takedown_during_an_export_leaves_no_package(exported, monkeypatch) ->
     # Before: taint was asked for at the start only, so a package of a tainted run was left.
     project, target = exported
     mark = ("t1", "2026-01-01T00:00:00+00:00", {})
-    after_filling(monkeypatch, lambda: taint.mark(target.folder, *mark))
+    after_filling(monkeypatch, lambda: taint.mark_tainted(target.folder, *mark))
     with pytest.raises(SemError, match="is tainted"):
         bundle.export(project, target, [])
     assert not (project.packages / target.id).exists()
@@ -65,7 +65,7 @@ def test_a_tokenizer_that_gives_other_ids_is_not_packaged(exported, monkeypatch)
         value = files.read_json(folder / "tokenizer.json")
         words = value["model"]["vocab"]
         words["e"], words["i"] = words["i"], words["e"]
-        files.write(folder / "tokenizer.json", jsonio.pretty(value))
+        files.write_file(folder / "tokenizer.json", jsonio.pretty(value))
 
     monkeypatch.setattr(bundle, "_write_tokenizer", write)
     with pytest.raises(SemError, match="gives other ids than the proven one"):
@@ -75,11 +75,11 @@ def test_a_tokenizer_that_gives_other_ids_is_not_packaged(exported, monkeypatch)
 def test_one_runtime_alone_is_a_whole_package_and_a_second_joins_it(exported) -> None:
     project, target = exported
     folder = bundle.export(project, target, ["vllm"])
-    assert verify.faults(folder) == []
+    assert verify.package_faults(folder) == []
     assert not (folder / "Modelfile").exists()
     bundle.export(project, target, ["ollama"])
     assert files.read_json(folder / "manifest.json")["targets"] == ["ollama", "vllm"]
-    assert verify.faults(folder) == []
+    assert verify.package_faults(folder) == []
 
 
 def test_a_runtime_that_cannot_be_told_is_left_out_or_refused(tmp_path, capsys) -> None:
@@ -89,7 +89,7 @@ def test_a_runtime_that_cannot_be_told_is_left_out_or_refused(tmp_path, capsys) 
         "{{ m['content'] }}", "{{ m['content'] | replace('{', '[') }}"
     )
     tokenizer.save_pretrained(tmp_path)
-    served = Served("shop", chat.load(tmp_path), "bfloat16", 64)
+    served = Served("shop", chat.load_chat(tmp_path), "bfloat16", 64)
     everything = {"ollama", "transformers", "vllm"}
     assert bundle._writable(served, everything, set()) == ["transformers", "vllm"]
     assert "no Modelfile: the chat template does more" in capsys.readouterr().err
@@ -105,10 +105,10 @@ def test_a_tokenizer_without_a_tokenizer_json_is_packaged_as_one(tmp_path) -> No
     tokenizer.backend_tokenizer.model.save(str(base))
     (base / "tokenizer.json").unlink()
     config = files.read_json(base / "tokenizer_config.json") | {"tokenizer_class": "GPT2Tokenizer"}
-    files.write(base / "tokenizer_config.json", jsonio.pretty(config))
-    speaker = chat.load(base)
+    files.write_file(base / "tokenizer_config.json", jsonio.pretty(config))
+    speaker = chat.load_chat(base)
     packaged.mkdir()
     bundle._write_tokenizer(base, speaker, packaged)
-    again = chat.load(packaged)
+    again = chat.load_chat(packaged)
     assert again.fingerprint() == speaker.fingerprint()
     assert again.prompt_ids("s", 'Mug "1" é {x}') == speaker.prompt_ids("s", 'Mug "1" é {x}')

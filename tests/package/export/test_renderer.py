@@ -20,35 +20,35 @@ SHORT = ["train.val_answers=0", "train.max_train_examples=8"]
 def packaged(cut_toy):
     """The toy project in the plan's turns, through the whole loop: (project, run, folder)."""
     project = Project.load("toy", [*PLAN, *SHORT])
-    made = plan.prepare(project, None)
-    plan.train(project, made, resume=False)
+    made = plan.prepare_training(project, None)
+    plan.train_prepared(project, made, resume=False)
     # From here on the run alone says how it was trained: train.yaml does not.
     plain = Project.load("toy")
     for named in (BASE, made.id):
-        subject.answer(subject.resolve(plain, named, "test", None))
-    found = compare.scores(compare.read(plain, made.id, BASE, "test", None))
-    report.write(plain.reports / made.id, found)
+        subject.answer_subject(subject.resolve_subject(plain, named, "test", None))
+    found = compare.comparison_scores(compare.read_comparison(plain, made.id, BASE, "test", None))
+    report.write_report(plain.reports / made.id, found)
     return plain, made, bundle.export(plain, made, [])
 
 
 @pytest.mark.slow
 def test_a_package_answers_in_the_turns_it_was_trained_in(packaged) -> None:
     project, made, folder = packaged
-    assert verify.faults(folder) == []
-    proven = subject.resolve(project, made.id, "test", None)
+    assert verify.package_faults(folder) == []
+    proven = subject.resolve_subject(project, made.id, "test", None)
     equal, asked = verify.answers_again(proven, folder, 100)
     assert (equal, asked) == (len(proven.examples), len(proven.examples))
-    served = chat.load(folder / "model")
+    served = chat.load_chat(folder / "model")
     assert served.fingerprint() == made.plan()["renderer"] == proven.renderer
     assert served.prompt_text("s", "u").endswith("<|im_start|>assistant: ")
 
     template = files.read_text(folder / "Modelfile").split('"""')[1]
     said = template.replace("{{ .System }}", "s").replace("{{ .Prompt }}", "u")
-    assert said == chat.load(folder / "model").prompt_text("s", "u")
+    assert said == chat.load_chat(folder / "model").prompt_text("s", "u")
 
 
 def test_the_untouched_model_is_asked_as_the_next_run_would_be(cut_toy) -> None:
-    plain = subject.resolve(cut_toy, BASE, "test", None)
-    other = subject.resolve(Project.load("toy", PLAN), BASE, "test", None)
+    plain = subject.resolve_subject(cut_toy, BASE, "test", None)
+    other = subject.resolve_subject(Project.load("toy", PLAN), BASE, "test", None)
     assert plain.renderer == plain.speaker.fingerprint()
     assert other.renderer == other.speaker.fingerprint() != plain.renderer

@@ -22,7 +22,7 @@ def speakers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, chat.Chat]:
     root = tmp_path_factory.mktemp("families")
     for family in USABLE:
         make_tokenizer(family).save_pretrained(root / family)
-    return {family: chat.load(root / family) for family in USABLE}
+    return {family: chat.load_chat(root / family) for family in USABLE}
 
 
 def served(speaker: chat.Chat) -> Served:
@@ -48,7 +48,9 @@ def test_the_modelfile_opens_and_ends_turns_as_training_did(speakers, family):
 
     head, template, parameters = text.split('"""')
     assert head == "FROM ./model\nTEMPLATE "
-    assert ollama.render(template, "Be brief.", "a\nb") == speaker.prompt_text("Be brief.", "a\nb")
+    assert ollama.render_modelfile_template(template, "Be brief.", "a\nb") == speaker.prompt_text(
+        "Be brief.", "a\nb"
+    )
     assert {line.split()[0] for line in parameters.split("\n") if line} == {"PARAMETER"}
     stops = [line.split('"')[1] for line in parameters.split("\n") if " stop " in line]
     assert sorted(speaker.tokenizer.convert_tokens_to_ids(stops)) == speaker.stop_ids
@@ -63,7 +65,7 @@ def test_a_begin_of_text_that_the_tokenizer_adds_is_left_to_ollama(tmp_path):
         single="<bos> $A", special_tokens=[("<bos>", tokenizer.bos_token_id)]
     )
     tokenizer.save_pretrained(tmp_path)
-    text = ollama.write_modelfile(chat.load(tmp_path), 1024)
+    text = ollama.write_modelfile(chat.load_chat(tmp_path), 1024)
     assert text.split('"""')[1].startswith("<start_of_turn>user\n")
 
 
@@ -85,11 +87,11 @@ def test_a_modelfile_that_could_not_be_right_is_not_written(tmp_path, name):
     tokenizer.chat_template = CHANGED.replace("CHANGE", change)
     tokenizer.save_pretrained(tmp_path)
     with pytest.raises(SemError, match=f"no Modelfile: .*{reason}"):
-        ollama.write_modelfile(chat.load(tmp_path), 64, [(" padded ", " padded ")])
+        ollama.write_modelfile(chat.load_chat(tmp_path), 64, [(" padded ", " padded ")])
 
 
 def test_an_encoder_decoder_has_no_modelfile(tmp_path):
-    speaker = chat.load(make_t5(tmp_path))
+    speaker = chat.load_chat(make_t5(tmp_path))
     assert targets.suited(speaker) == ["transformers"]
     with pytest.raises(SemError, match="an encoder-decoder has no turns"):
         ollama.write_modelfile(speaker, 64)

@@ -21,36 +21,48 @@ def list_file(folder: Path, name: str) -> None:
     path = folder / "manifest.json"
     facts = files.read_json(path)
     facts["files"][name] = {"bytes": 0, "sha256": "0" * 64}
-    files.write(path, jsonio.pretty(facts))
+    files.write_file(path, jsonio.pretty(facts))
 
 
 def faults(folder: Path) -> list[str]:
     """What verify says of FOLDER, refusals included; never a traceback."""
     try:
-        return verify.faults(folder)
+        return verify.package_faults(folder)
     except SemError as error:
         return [error.message]
 
 
 def test_a_good_package_has_no_fault(package):
-    assert verify.faults(package) == []
+    assert verify.package_faults(package) == []
 
 
 TAMPERED = {
     "a flipped bit in the weights": (
-        lambda p: flip(p / "model/model.safetensors"), "model/model.safetensors: "),
+        lambda p: flip(p / "model/model.safetensors"),
+        "model/model.safetensors: ",
+    ),
     "a flipped bit in the tokenizer": (
-        lambda p: flip(p / "model/tokenizer.json"), "model/tokenizer.json: "),
+        lambda p: flip(p / "model/tokenizer.json"),
+        "model/tokenizer.json: ",
+    ),
     "a changed template": (
-        lambda p: files.write(p / "Modelfile", "FROM evil"), "Modelfile: "),
+        lambda p: files.write_file(p / "Modelfile", "FROM evil"),
+        "Modelfile: ",
+    ),
     "a missing file": (lambda p: (p / "serve/vllm.yaml").unlink(), "serve/vllm.yaml: missing"),
     "an added file": (
-        lambda p: files.write(p / "serve/more.md", "x"), "serve/more.md: not in the manifest"),
+        lambda p: files.write_file(p / "serve/more.md", "x"),
+        "serve/more.md: not in the manifest",
+    ),
     "a renamed file": (
-        lambda p: (p / "Modelfile").rename(p / "modelfile.md"), "Modelfile: missing"),
+        lambda p: (p / "Modelfile").rename(p / "modelfile.md"),
+        "Modelfile: missing",
+    ),
     "a path out of the package": (
-        lambda p: list_file(p, "../../etc/passwd"), "../../etc/passwd: missing"),
-}  # fmt: skip
+        lambda p: list_file(p, "../../etc/passwd"),
+        "../../etc/passwd: missing",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", TAMPERED)
@@ -58,7 +70,7 @@ def test_what_was_changed_after_sealing_is_named(package, name):
     tamper, message = TAMPERED[name]
     tamper(package)
 
-    assert any(line.startswith(message) for line in verify.faults(package))
+    assert any(line.startswith(message) for line in verify.package_faults(package))
 
 
 # Before: 32 of 44 such packages were accepted and five more were tracebacks, among them a
@@ -88,12 +100,12 @@ def test_a_takedown_while_a_package_is_looked_at_is_not_missed(package, monkeypa
     usual = package_checks._weights
 
     def meanwhile(folder, facts):
-        taint.mark(folder, "t1", "2026-01-01T00:00:00+00:00", {})
+        taint.mark_tainted(folder, "t1", "2026-01-01T00:00:00+00:00", {})
         return usual(folder, facts)
 
     monkeypatch.setitem(package_checks.DEEP, "model/model.safetensors", meanwhile)
     with pytest.raises(SemError, match="is tainted"):
-        verify.faults(package)
+        verify.package_faults(package)
 
 
 def test_a_check_that_ends_by_a_signal_is_a_fault():
@@ -104,11 +116,11 @@ def test_a_check_that_ends_by_a_signal_is_a_fault():
         os.kill(os.getpid(), signal.SIGKILL)
         return []
 
-    assert check_process.run(die) == [check_process.TOO_MUCH]
-    assert check_process.run(lambda: ["a line"]) == ["a line"]
+    assert check_process.run_check(die) == [check_process.TOO_MUCH]
+    assert check_process.run_check(lambda: ["a line"]) == ["a line"]
 
 
 def test_a_package_is_known_wherever_it_was_copied_to(package, tmp_path):
     shutil.move(package, tmp_path / "elsewhere")
 
-    assert verify.faults(tmp_path / "elsewhere") == []
+    assert verify.package_faults(tmp_path / "elsewhere") == []

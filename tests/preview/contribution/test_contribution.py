@@ -49,8 +49,8 @@ NAMES = ["a.csv", "a.json", "a.jsonl", "a.csv.gz", "a.json.gz", "a.jsonl.gz", "a
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("rows", [ROWS, NUMBERS])
 def test_every_form_holds_the_same_rows(tmp_path, name, rows) -> None:
-    found = contribution.read(written(tmp_path, name, rows), 1_000, 1)
-    plain = contribution.read(written(tmp_path, "b.jsonl", rows), 1_000, 1)
+    found = contribution.read_contribution(written(tmp_path, name, rows), 1_000, 1)
+    plain = contribution.read_contribution(written(tmp_path, "b.jsonl", rows), 1_000, 1)
     seen = [(s.label, s.text, s.features) for s in found.samples]
     assert seen == [(s.label, s.text, s.features) for s in plain.samples]
     assert found.size == len(rows)
@@ -63,14 +63,14 @@ def test_numeric_columns_are_features_and_ids_are_none(tmp_path) -> None:
         {"customer_id": n, "id": n, "age": n, "score": f"{n / 3:.2f}", "target": "yes"}
         for n in range(5)
     ]
-    found = contribution.read(written(tmp_path, "a.csv", rows), 10, 1)
+    found = contribution.read_contribution(written(tmp_path, "a.csv", rows), 10, 1)
     assert found.shape == Shape("table", "target", features=("age", "score"), width=2)
 
 
 def test_a_sample_keeps_proportions_and_every_class(tmp_path) -> None:
     rows = [{"text": f"t{n}", "label": "a" if n < 900 else "b"} for n in range(998)]
     rows += [{"text": "rare", "label": "c"}, {"text": "rarer", "label": "d"}]
-    found = contribution.read(written(tmp_path, "a.jsonl", rows), 100, 7)
+    found = contribution.read_contribution(written(tmp_path, "a.jsonl", rows), 100, 7)
     assert Counter(s.label for s in found.samples) == {"a": 89, "b": 9, "c": 1, "d": 1}
     assert (len(found.samples), found.size) == (100, 1_000)
     assert found.classes["a"] == 900
@@ -79,11 +79,18 @@ def test_a_sample_keeps_proportions_and_every_class(tmp_path) -> None:
 def test_the_sample_depends_on_the_seed_and_not_on_the_order(tmp_path) -> None:
     rows = [{"text": f"t{n}", "label": "a"} for n in range(200)]
     texts = [
-        {s.text for s in contribution.read(written(tmp_path, name, made), 50, seed).samples}
+        {
+            s.text
+            for s in contribution.read_contribution(
+                written(tmp_path, name, made), 50, seed
+            ).samples
+        }
         for name, made, seed in (
-            ("a.jsonl", rows, 1), ("b.jsonl", rows[::-1], 1), ("a.jsonl", rows, 2),
+            ("a.jsonl", rows, 1),
+            ("b.jsonl", rows[::-1], 1),
+            ("a.jsonl", rows, 2),
         )
-    ]  # fmt: skip
+    ]
     assert texts[0] == texts[1] != texts[2]
 
 
@@ -123,7 +130,7 @@ def test_what_is_no_row_is_counted(tmp_path) -> None:
             {"text": 5, "label": "c1"}]  # fmt: skip
     path = tmp_path / "a.jsonl"
     path.write_text(as_jsonl(rows) + "{not json\n")
-    found = contribution.read(path, 100, 1)
+    found = contribution.read_contribution(path, 100, 1)
     assert found.size == 30
     assert found.skipped == {"no_label": 1, "no_text": 3, "no_object": 1, "not_json": 1}
 
@@ -131,7 +138,7 @@ def test_what_is_no_row_is_counted(tmp_path) -> None:
 def test_missing_and_infinite_numbers_are_missing_and_counted(tmp_path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("a,b,label\n1,2,x\n,3,y\nnan,4,x\ninf,5,y\n6,,x\n,,y\n")
-    found = contribution.read(path, 100, 1)
+    found = contribution.read_contribution(path, 100, 1)
     assert found.skipped == {"no_features": 1}
     assert found.notes["values missing"] == 4
     assert found.notes["values that are NaN or infinite"] == 2
@@ -142,11 +149,11 @@ def test_the_base_data_say_which_columns_there_must_be(tmp_path) -> None:
     like = Shape("table", "label", features=("a", "b"), width=2)
     path = tmp_path / "a.csv"
     path.write_text("b,A,Label,c\n1,2,x,9\n3,4,y,9\n")
-    found = contribution.read(path, 10, 1, like)
+    found = contribution.read_contribution(path, 10, 1, like)
     assert found.samples[0] == Sample("line 2", "x", features=(2.0, 1.0))
     path.write_text("a,label\n1,x\n")
     with pytest.raises(SemError) as caught:
-        contribution.read(path, 10, 1, like)
+        contribution.read_contribution(path, 10, 1, like)
     assert caught.value.message == f"{path}: column 'b' is missing, which the base data have"
 
 
@@ -175,7 +182,7 @@ def test_a_bad_file_is_one_clear_line(tmp_path, name) -> None:
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(SemError) as caught:
-        contribution.read(path, 100, 1)
+        contribution.read_contribution(path, 100, 1)
     assert caught.value.message.startswith(str(path))
     assert message in caught.value.message
     assert caught.value.hint
@@ -183,4 +190,4 @@ def test_a_bad_file_is_one_clear_line(tmp_path, name) -> None:
 
 def test_no_file_is_said(tmp_path) -> None:
     with pytest.raises(SemError, match="no such file"):
-        contribution.read(tmp_path / "none.csv", 10, 1)
+        contribution.read_contribution(tmp_path / "none.csv", 10, 1)

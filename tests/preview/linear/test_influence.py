@@ -46,7 +46,7 @@ def share_of_neighbours(
 def test_values_are_shapley_values(count) -> None:
     given, benchmark = blobs(1, count, 1.0), blobs(2, 2, 1.0)
     rows = Rows(TABLE, (), given, benchmark)
-    found = influence.values(rows)
+    found = influence.shapley_values(rows)
     encoder = rows.features.encoder(given)
     left, right = (encoder.encode(part) for part in (given, benchmark))
     labels = [s.label for s in given]
@@ -68,10 +68,10 @@ def test_wrong_labels_are_worth_least_and_are_doubted() -> None:
     planted = set(range(0, 120, 10))
     given = wrong(blobs(3, 120), planted)
     rows = Rows(TABLE, blobs(4, 60), given, blobs(5, 100))
-    shares = influence.values(rows)
+    shares = influence.shapley_values(rows)
     lowest = set(np.argsort(shares)[: len(planted)])
     assert len(lowest & planted) >= 10
-    doubted = influence.doubts(rows, Budget())
+    doubted = influence.doubtful_labels(rows, Budget())
     assert len(planted & set(doubted)) >= 8  # two of them lie between both centres
     assert len(set(doubted) - planted) <= 2
     assert all(doubted[n] != given[n].label for n in doubted)
@@ -80,7 +80,7 @@ def test_wrong_labels_are_worth_least_and_are_doubted() -> None:
 def test_advice_names_the_first_reason() -> None:
     given = blobs(6, 6)
     overlap = Overlap(frozenset({0}), NONE, frozenset({1}), frozenset({2}))
-    found = influence.judged(given, [0.1, 0.1, -0.2, -0.05], {1: "x"}, overlap)
+    found = influence.advise_rows(given, [0.1, 0.1, -0.2, -0.05], {1: "x"}, overlap)
     assert [(one.advice, one.reason) for one in found] == [
         ("drop", "in_benchmark"),
         ("drop", "known_already"),

@@ -84,7 +84,7 @@ def test_a_preview_that_is_killed_at_any_moment_says_the_same(it, tmp_path, mome
 def it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A sem called `it`: 9 base rows, a benchmark of 900, a contribution of 120."""
     monkeypatch.setenv("SEM_ROOT", str(tmp_path))
-    files.write(tmp_path / "configs" / "it" / "preview.yaml",
+    files.write_file(tmp_path / "configs" / "it" / "preview.yaml",
                 "base: data/it/base.jsonl\nbenchmark: data/it/benchmark.jsonl\n")  # fmt: skip
     files.write_rows(tmp_path / "data" / "it" / "base.jsonl", rows(9, 1))
     files.write_rows(tmp_path / "data" / "it" / "benchmark.jsonl", rows(900, 2))
@@ -99,7 +99,7 @@ def samples(request) -> tuple:
 
 def kept(samples: tuple, parts: Path, **words: Any) -> Model:
     features = Features(shape_of(samples), samples)
-    return kept_fits.fit(features, samples, Budget(parts=parts, **words))
+    return kept_fits.kept_fit(features, samples, Budget(parts=parts, **words))
 
 
 def test_a_fit_that_is_kept_is_not_made_again(samples, tmp_path, monkeypatch) -> None:
@@ -143,11 +143,11 @@ def test_a_fit_that_the_clock_cut_short_is_not_kept(tmp_path) -> None:
 def test_a_kept_value_that_is_damaged_is_none(tmp_path) -> None:
     parts = cache.parts(tmp_path, "a" * 64)
     assert cache.keep_part(parts, ["steps"], [3, 0.25]) == [3, 0.25]
-    assert cache.part(parts, ["steps"]) == [3, 0.25]
+    assert cache.find_part(parts, ["steps"]) == [3, 0.25]
     (path,) = parts.iterdir()
     path.write_text(path.read_text().replace("0.25", "0.75"))
-    assert cache.part(parts, ["steps"]) is None
-    assert cache.part(None, ["steps"]) is None
+    assert cache.find_part(parts, ["steps"]) is None
+    assert cache.find_part(None, ["steps"]) is None
 
 
 def test_the_oldest_give_way_and_nothing_else_is_touched(tmp_path, monkeypatch, capsys) -> None:
@@ -155,7 +155,7 @@ def test_the_oldest_give_way_and_nothing_else_is_touched(tmp_path, monkeypatch, 
     (tmp_path / "mine.json").write_text("x" * 9_000)
     names = [f"{n:064x}" for n in range(6)]
     for age, name in enumerate(names):
-        cache.keep(tmp_path, name, {"of": "y" * 900})
+        cache.keep_preview(tmp_path, name, {"of": "y" * 900})
         os.utime(tmp_path / f"{name}.json", (age, age))
     left = sorted(path.name for path in tmp_path.iterdir())
     assert left == [*(f"{name}.json" for name in names[-3:]), "mine.json"]
@@ -172,10 +172,10 @@ def test_what_nobody_came_back_for_is_removed_after_a_week(tmp_path) -> None:
     torn.write_text("")
     os.utime(torn, (0, 0))
     (tmp_path / ".tmp-mine").write_text("")
-    cache.keep(tmp_path, "c" * 64, {})
+    cache.keep_preview(tmp_path, "c" * 64, {})
     os.utime(tmp_path / f"{'c' * 64}.json", (0, 0))
-    cache.sweep(tmp_path, cache.LONGEST + 1)
-    assert (cache.part(parts, ["old"]), cache.part(parts, ["new"])) == (None, 2)
+    cache.remove_stale_previews(tmp_path, cache.LONGEST + 1)
+    assert (cache.find_part(parts, ["old"]), cache.find_part(parts, ["new"])) == (None, 2)
     assert not torn.exists()
     assert {path.name for path in tmp_path.iterdir()} == {
         parts.name, ".tmp-mine", f"{'c' * 64}.json"
@@ -186,7 +186,7 @@ def test_a_disk_that_is_full_costs_no_result(tmp_path, monkeypatch, capsys) -> N
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files, "write", full)
+    monkeypatch.setattr(files, "write_file", full)
     assert kept(texts(60), tmp_path / "p").classes == ("0", "1", "2")
     assert capsys.readouterr().err == "cache: not kept: No space left on device\n"
 

@@ -23,12 +23,12 @@ def fitted(samples: tuple) -> learners.Model:
 @pytest.mark.parametrize("samples", [texts(60), texts(60, 2), texts(9, 1), table(60)])
 def test_what_is_read_says_what_was_written(tmp_path, samples) -> None:
     model = fitted(samples)
-    path = linear_models.write(tmp_path / "a.safetensors", model, samples)
-    again, learnt = linear_models.read(path)
+    path = linear_models.write_linear_model(tmp_path / "a.safetensors", model, samples)
+    again, learnt = linear_models.read_linear_model(path)
     assert again.probabilities(samples) == pytest.approx(model.probabilities(samples), abs=1e-12)
     assert again.classes == model.classes
     assert learnt == linear_models.rows_hash(samples[::-1])
-    twin = linear_models.write(tmp_path / "b.safetensors", again, samples)
+    twin = linear_models.write_linear_model(tmp_path / "b.safetensors", again, samples)
     assert twin.read_bytes() == path.read_bytes()
 
 
@@ -48,7 +48,7 @@ def test_a_pickle_is_refused_by_its_first_bytes(tmp_path, name, protocol) -> Non
     canary, path = tmp_path / "canary", tmp_path / name
     path.write_bytes(pickle.dumps(Boom(canary), protocol))
     with pytest.raises(SemError) as caught:
-        linear_models.read(path)
+        linear_models.read_linear_model(path)
     assert caught.value.message == (
         f"{path}: a pickle, which can run code when it is opened; refused"
     )
@@ -58,7 +58,7 @@ def test_a_pickle_is_refused_by_its_first_bytes(tmp_path, name, protocol) -> Non
 
 def test_a_package_is_no_baseline_of_classes(tmp_path) -> None:
     with pytest.raises(SemError) as caught:
-        linear_models.read(tmp_path)
+        linear_models.read_linear_model(tmp_path)
     assert caught.value.message == (
         f"{tmp_path}: a folder; a package answers prompts and tells no classes"
     )
@@ -69,7 +69,7 @@ def test_an_archive_of_pytorch_is_refused(tmp_path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", b"\x80\x04K\x01.")
     with pytest.raises(SemError, match="a PyTorch or zip archive"):
-        linear_models.read(path)
+        linear_models.read_linear_model(path)
 
 
 def spoilt(path: Path, change: dict) -> Path:
@@ -98,9 +98,9 @@ def spoilt(path: Path, change: dict) -> Path:
 )
 def test_what_does_not_fit_together_is_refused(tmp_path, change, message) -> None:
     samples = texts(60)
-    path = linear_models.write(tmp_path / "a.safetensors", fitted(samples), samples)
+    path = linear_models.write_linear_model(tmp_path / "a.safetensors", fitted(samples), samples)
     with pytest.raises(SemError) as caught:
-        linear_models.read(spoilt(path, change))
+        linear_models.read_linear_model(spoilt(path, change))
     assert message in caught.value.message
 
 
@@ -109,13 +109,13 @@ def test_what_is_no_safetensors_is_one_line(tmp_path, content) -> None:
     path = tmp_path / "a.safetensors"
     path.write_bytes(content)
     with pytest.raises(SemError, match="not usable safetensors"):
-        linear_models.read(path)
+        linear_models.read_linear_model(path)
 
 
 def test_numbers_that_are_none_are_refused(tmp_path) -> None:
     samples = texts(60)
     model = fitted(samples)
     model.weights[0, 0] = np.nan
-    path = linear_models.write(tmp_path / "a.safetensors", model, samples)
+    path = linear_models.write_linear_model(tmp_path / "a.safetensors", model, samples)
     with pytest.raises(SemError, match="weights: not every number is finite"):
-        linear_models.read(path)
+        linear_models.read_linear_model(path)

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sem.core import files
 from sem.core.errors import SemError
-from sem.preview import command
+from sem.jobs import load_jobs
 from sem.preview.contribution import contribution
 from sem.preview.contribution.columns import Shape
 from sem.preview.contribution.contribution import Sample
@@ -42,8 +42,11 @@ def fitted(samples: tuple[Sample, ...], strength: float = 0.5):
 
 def test_it_is_scikit_learns_ridge_over_scaled_numbers() -> None:
     samples, tested = made(200), made(80, seed=2)
-    x, y = np.array([one.features for one in samples]), number_targets.targets(samples)
-    asked, truth = np.array([one.features for one in tested]), number_targets.targets(tested)
+    x, y = np.array([one.features for one in samples]), number_targets.number_targets_of(samples)
+    asked, truth = (
+        np.array([one.features for one in tested]),
+        number_targets.number_targets_of(tested),
+    )
     said = make_pipeline(StandardScaler(), Ridge(alpha=2.0)).fit(x, y).predict(asked)
     model = fitted(samples)
     assert model.values(tested) == pytest.approx(said)
@@ -74,14 +77,14 @@ def test_words_say_numbers_too() -> None:
     samples = tuple(Sample(s.where, repr(float(s.label) * 10), s.text) for s in texts(90))
     shape = Shape("text", "y", text="text", target="number")
     model = number_targets.fit(Features(shape, samples), samples, Budget())
-    assert np.abs(model.values(samples) - number_targets.targets(samples)).mean() < 2
+    assert np.abs(model.values(samples) - number_targets.number_targets_of(samples)).mean() < 2
 
 
 def test_a_model_of_a_number_is_read_as_it_was_written(tmp_path) -> None:
     samples = made(50)
     model = fitted(samples)
-    path = linear_models.write(tmp_path / "a.safetensors", model, samples)
-    again, _ = linear_models.read(path)
+    path = linear_models.write_linear_model(tmp_path / "a.safetensors", model, samples)
+    again, _ = linear_models.read_linear_model(path)
     assert (again.values(samples) == model.values(samples)).all()
     assert again.classes == ()
 
@@ -95,7 +98,7 @@ def test_a_benchmark_of_one_value_says_nothing() -> None:
 
 def told(path: Path, labels: list[object]) -> str:
     files.write_rows(path, [{"a": n * 0.5, "label": y} for n, y in enumerate(labels)])
-    return contribution.read(path, 1_000, 1).shape.target
+    return contribution.read_contribution(path, 1_000, 1).shape.target
 
 
 @pytest.mark.parametrize(
@@ -118,11 +121,11 @@ def test_the_target_can_be_said_and_what_is_no_number_is_counted(tmp_path) -> No
     path = tmp_path / "a.jsonl"
     rows = [{"a": n, "label": y} for n, y in enumerate([1, 2, 2.5, "x", "1e400", 1e200, None])]
     files.write_rows(path, rows)
-    found = contribution.read(path, 10, 1, target="number")
+    found = contribution.read_contribution(path, 10, 1, target="number")
     assert [one.label for one in found.samples] == ["1.0", "2.0", "2.5"]
     assert found.skipped == {"label_is_no_number": 3, "no_label": 1}
-    assert contribution.read(path, 10, 1, target="classes").shape.target == "classes"
-    assert len(contribution.read(path, 2, 1, target="number").samples) == 2
+    assert contribution.read_contribution(path, 10, 1, target="classes").shape.target == "classes"
+    assert len(contribution.read_contribution(path, 2, 1, target="number").samples) == 2
 
 
 @pytest.fixture
@@ -133,7 +136,7 @@ def diabetes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     order = np.random.default_rng(7).permutation(len(data.target))
     rows = [dict(zip(data.feature_names, map(float, data.data[n]), strict=True))
             | {"target": float(data.target[n])} for n in order]  # fmt: skip
-    files.write(tmp_path / "configs" / "it" / "preview.yaml",
+    files.write_file(tmp_path / "configs" / "it" / "preview.yaml",
                 "base: data/it/base.jsonl\nbenchmark: data/it/benchmark.jsonl\n"
                 "target: number\n")  # fmt: skip
     files.write_rows(tmp_path / "base.jsonl", rows[:40])
@@ -153,7 +156,7 @@ def shuffled(rows: list[dict]) -> list[dict]:
 
 
 def shown(path: Path, capsys: pytest.CaptureFixture, *words: str) -> dict:
-    command.main(["--data-path", str(path), "--output-format", "json", *words])
+    load_jobs()["preview.run"].call(["--data-path", str(path), "--output-format", "json", *words])
     return json.loads(capsys.readouterr().out)
 
 
@@ -191,7 +194,7 @@ def test_what_does_not_apply_to_a_number_is_said(diabetes, capsys) -> None:
     )
     assert made["baseline_model"]["model_type"] == "impute-scale-ridge.v1"
     assert all(math.isfinite(value) for value in made["new_model"]["metrics"].values())
-    command.main(["--data-path", str(diabetes / "all.jsonl"), "--verbose"])
+    load_jobs()["preview.run"].call(["--data-path", str(diabetes / "all.jsonl"), "--verbose"])
     said = capsys.readouterr().out
     assert "production rule: not accepted: metric_is_no_proportion" in said
     assert "mean absolute error: " in said

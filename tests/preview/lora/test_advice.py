@@ -64,7 +64,7 @@ def test_with_few_scores_nothing_is_an_outlier() -> None:
 def test_the_document_counts_groups_and_shows_the_least_likely_first() -> None:
     given = [page(0), page(1, title="Chair"), page(2, title="Sofa"), page(4), page(3)]
     pulls = {"r2": Pull(-2.0, -0.25), "r0": Pull(-0.2, 0.75), "r3": Pull(-0.2, 0.125)}
-    made = advice.as_json(advice.advised(given, known(pulls=pulls)), 1)
+    made = advice.advice_json(advice.advised(given, known(pulls=pulls)), 1)
     assert made["advice"] == {"keep": 3, "drop": 0, "inspect": 2}
     assert made["reasons"] == {"value_not_in_input": 2}
     assert made["looked_at_by_the_model"] == 3

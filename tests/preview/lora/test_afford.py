@@ -79,7 +79,7 @@ def test_what_stands_below_the_trained_layers_is_paid_once_a_row() -> None:
 
 def test_epochs_of_all_rows_where_the_recipe_takes_no_sample() -> None:
     recipe = Recipe(effective_batch=8, epochs=2.0)
-    assert afford.whole(bench(recipe=recipe), rows()) == 250
+    assert afford.recipe_steps(bench(recipe=recipe), rows()) == 250
 
 
 def test_test_mode_takes_the_least() -> None:

@@ -11,7 +11,7 @@ from sem.preview.lora.bench import Bench, Encoded, Split
 
 
 def shallow(project: Project, folder: Path) -> tuple[Bench, Encoded]:
-    frozen = snapshot.load(project, None)
+    frozen = snapshot.load_snapshot(project, None)
     train, val = (tuple(frozen.examples(part)) for part in ("train", "val"))
     made = bench.shallow(bench.prepared(project, project.base_model_id, folder / "w"))
     return made, bench.encoded(made, Split(train[:8], train[8:12], val))
@@ -28,7 +28,7 @@ def shallow(project: Project, folder: Path) -> tuple[Bench, Encoded]:
     ],
 )
 def test_the_last_layers_are_trained(config: dict, found: tuple | None) -> None:
-    made = frozen_layers.of(config)
+    made = frozen_layers.frozen_layers_of(config)
     assert (made and (made.count, made.trained)) == found
 
 
@@ -42,16 +42,18 @@ def test_only_the_last_layers_learn_and_what_is_kept_is_what_is_computed(
     cut_toy, tmp_path
 ) -> None:
     made, rows = shallow(cut_toy, tmp_path)
-    model = bench.trained(made, rows.base.kept, 3)
+    model = bench.train_from_start(made, rows.base.kept, 3)
     learnt = {name.split(".layers.")[1].split(".")[0] for name, weight in model.named_parameters()
               if weight.requires_grad}  # fmt: skip
     assert learnt == {str(n) for n in range(made.lower.count, made.lower.of)}
-    bench.through(made, model, rows.tested.kept)
+    bench.pass_frozen_layers(made, model, rows.tested.kept)
     seen = {row.ids for row in (*rows.base.kept, *rows.tested.kept)}
     assert set(made.lower.states) == seen
-    kept = bench.score(made.job, model, rows.tested.kept)
+    kept = bench.answer_likelihoods(made.job, model, rows.tested.kept)
     made.lower.states.clear()
-    assert bench.score(made.job, model, rows.tested.kept) == pytest.approx(kept, abs=1e-6)
+    assert bench.answer_likelihoods(made.job, model, rows.tested.kept) == pytest.approx(
+        kept, abs=1e-6
+    )
     assert not made.lower.states  # only `through` keeps
 
 
@@ -59,7 +61,7 @@ def test_a_row_passes_once(cut_toy, tmp_path) -> None:
     made, rows = shallow(cut_toy, tmp_path)
     twice = [*rows.base.kept, *rows.base.kept, *rows.given.kept]
     assert len(frozen_layers.unseen(made.lower, twice)) == len({row.ids for row in twice})
-    bench.through(made, bench.fresh(made), rows.base.kept)
+    bench.pass_frozen_layers(made, bench.fresh(made), rows.base.kept)
     assert {row.ids for row in frozen_layers.unseen(made.lower, twice)} == {
         row.ids for row in rows.given.kept
     }

@@ -18,10 +18,10 @@ from sem.dataset.split import snapshot
 from sem.dataset.split.snapshot import Snapshot
 from sem.eval.answers import subject
 from sem.eval.report import compare, report
+from sem.jobs import load_jobs
 from sem.lm.local import chat
 from sem.lm.local import model as models
 from sem.package.export import bundle
-from sem.preview import command
 from sem.preview.lora import bench, lora, packaged
 from sem.preview.result import task_preview
 from sem.preview.result.preview_run import Options
@@ -34,9 +34,12 @@ SCRIPT = SCRIPTS / "preview_run.py"
 
 
 def lineage(project: Project) -> dict[str, Any]:
-    base, frozen = bench.here(project, project.base_model_id), snapshot.load(project, None)
+    base, frozen = (
+        bench.here(project, project.base_model_id),
+        snapshot.load_snapshot(project, None),
+    )
     return {
-        "run_json": "0", "adapter": "0", "renderer": chat.load(base.folder).fingerprint(),
+        "run_json": "0", "adapter": "0", "renderer": chat.load_chat(base.folder).fingerprint(),
         "base_model": {"base_model_id": project.base_model_id, "revision": base.revision},
         "tasks": {name: spec.fingerprint() for name, spec in project.tasks.items()},
         "snapshot": {"version": frozen.version, "sha256": frozen.sha256},
@@ -44,7 +47,7 @@ def lineage(project: Project) -> dict[str, Any]:
 
 
 def seal(folder: Path, told: dict[str, Any]) -> None:
-    manifest.seal(folder, {
+    manifest.seal_folder(folder, {
         "format": "package.v1", "sem": "toy", "run_id": "20260504-030201-abcd",
         "targets": ["vllm"], "lineage": told, "scores": {"verdict": "v", "scores_json": "0"},
     })  # fmt: skip
@@ -56,11 +59,11 @@ def package(cut_toy: Project, tiny_model: Path) -> Path:
     import torch
 
     folder = cut_toy.packages / "20260504-030201-abcd"
-    model = models.load(tiny_model, "float32")
+    model = models.load_model(tiny_model, "float32")
     with torch.no_grad():
         for weight in model.parameters():
             weight.mul_(0.5)
-    models.save(model, folder / "model")
+    models.save_weights(model, folder / "model")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(tiny_model / name, folder / "model" / name)
     seal(folder, lineage(cut_toy))
@@ -68,7 +71,7 @@ def package(cut_toy: Project, tiny_model: Path) -> Path:
 
 
 def opened(project: Project, folder: Path) -> packaged.Package:
-    return packaged.read(project, folder, bench.here(project, project.base_model_id))
+    return packaged.read_start_package(project, folder, bench.here(project, project.base_model_id))
 
 
 def test_its_weights_take_the_place_of_the_base_models(cut_toy, package, tmp_path) -> None:
@@ -80,7 +83,7 @@ def test_its_weights_take_the_place_of_the_base_models(cut_toy, package, tmp_pat
     assert names
     assert all((ours[name] == theirs[name] / 2).all() for name in names)
     assert found.learnt.name == "v1"
-    assert found.sha256 == files.sha256(package / "manifest.json")
+    assert found.sha256 == files.sha256_file(package / "manifest.json")
 
 
 def resealed(folder: Path, change: dict[str, Any]) -> None:
@@ -91,19 +94,19 @@ def resealed(folder: Path, change: dict[str, Any]) -> None:
 def of_file(content: bytes) -> Any:
     def put(folder: Path) -> None:
         shutil.rmtree(folder)
-        files.write(folder, content)
+        files.write_file(folder, content)
 
     return put
 
 
 def only_gguf(folder: Path) -> None:
     shutil.rmtree(folder)
-    files.write(folder / "model" / "q4.gguf", b"GGUF")
+    files.write_file(folder / "model" / "q4.gguf", b"GGUF")
 
 
 def edited(name: str, change: dict[str, Any]) -> Any:
     def edit(folder: Path) -> None:
-        files.write(folder / name, jsonio.pretty(files.read_json(folder / name) | change))
+        files.write_file(folder / name, jsonio.pretty(files.read_json(folder / name) | change))
 
     return edit
 
@@ -144,9 +147,9 @@ REFUSED = {
                     "{p}: a GGUF file, which no model is trained from"),
     "GGUF only": (only_gguf, "{p}: holds GGUF only, which no model is trained from"),
     "unfinished": (lambda p: (p / "manifest.json").unlink(), "{p}: no manifest.json: unfinished"),
-    "a manifest that is a list": (lambda p: files.write(p / "manifest.json", "[]"),
+    "a manifest that is a list": (lambda p: files.write_file(p / "manifest.json", "[]"),
                                   "{p}/manifest.json: damaged: the whole file: "),
-    "a manifest cut short": (lambda p: files.write(p / "manifest.json", '{"format": '),
+    "a manifest cut short": (lambda p: files.write_file(p / "manifest.json", '{"format": '),
                              "{p}/manifest.json: not JSON: "),
     "a manifest of something else": (
         edited("manifest.json", {"files": {"model/model.safetensors": 7}}),
@@ -168,11 +171,11 @@ REFUSED = {
     "another snapshot of that number": (
         lambda p: resealed(p, {"snapshot": {"version": 1, "sha256": "0"}}),
         "{p}: its snapshot v1 is not here: whether it has learnt the val rows cannot be told"),
-    "a takedown": (lambda p: files.write(p / "tainted.json", "[]"),
+    "a takedown": (lambda p: files.write_file(p / "tainted.json", "[]"),
                    "{p}: tainted: a takedown removed rows that it rests on"),
     "a link": (lambda p: (p / "model" / "a.json").symlink_to("/etc/passwd"),
                "{p}/model/a.json: not a plain file"),
-    "code": (lambda p: (files.write(p / "model" / "x.py", "import os"), resealed(p, {})),
+    "code": (lambda p: (files.write_file(p / "model" / "x.py", "import os"), resealed(p, {})),
              "{p}: model/x.py: a kind of file no package holds"),
     "far too large": (larger, "{p}/model/model.safetensors: larger than 4 times the base model"),
 }  # fmt: skip
@@ -186,8 +189,18 @@ def test_what_does_not_fit_is_one_line_and_nothing_is_written(cut_toy, package, 
     given = cut_toy.root / "given.jsonl"
     files.write_rows(given, [{"input_text": "Lamp", "output_json": {"title": "L", "price": 1}}])
     with pytest.raises(SemError) as caught:
-        command.main(["--data-path", str(given), "--sem", "toy", "--baseline-model", str(package),
-                      "--output-file", str(cut_toy.root / "out.json")])  # fmt: skip
+        load_jobs()["preview.run"].call(
+            [
+                "--data-path",
+                str(given),
+                "--sem",
+                "toy",
+                "--baseline-model",
+                str(package),
+                "--output-file",
+                str(cut_toy.root / "out.json"),
+            ]
+        )
     assert caught.value.message.startswith(message.format(p=package))
     assert "\n" not in caught.value.message
     assert caught.value.hint
@@ -208,12 +221,20 @@ def test_a_package_for_rows_with_classes_is_refused(package, tmp_path, cut_toy) 
     rows = [{"text": f"pay bill {n}", "label": str(n % 2)} for n in range(40)]
     for name in ("base", "benchmark"):
         files.write_rows(cut_toy.root / "data" / "toy" / f"{name}.jsonl", rows)
-    files.write(cut_toy.configs / "preview.yaml",
+    files.write_file(cut_toy.configs / "preview.yaml",
                 "base: data/toy/base.jsonl\nbenchmark: data/toy/benchmark.jsonl\n")  # fmt: skip
     files.write_rows(tmp_path / "given.jsonl", rows)
     with pytest.raises(SemError) as caught:
-        command.main(["--data-path", str(tmp_path / "given.jsonl"), "--sem", "toy",
-                      "--baseline-model", str(package)])  # fmt: skip
+        load_jobs()["preview.run"].call(
+            [
+                "--data-path",
+                str(tmp_path / "given.jsonl"),
+                "--sem",
+                "toy",
+                "--baseline-model",
+                str(package),
+            ]
+        )
     assert caught.value.message == (
         f"{package}: a folder; a package answers prompts and tells no classes"
     )
@@ -223,14 +244,14 @@ def test_another_package_is_another_question(cut_toy, package) -> None:
     options = Options(package / "manifest.json", baseline=package)
     found = opened(cut_toy, package)
     seal(package, lineage(cut_toy) | {"adapter": "1"})
-    names = [task_preview.named(options, cut_toy, one)
+    names = [task_preview.examples_preview_name(options, cut_toy, one)
              for one in (None, found, opened(cut_toy, package))]  # fmt: skip
     assert len(set(names)) == 3
 
 
 def of_another_snapshot(project: Project, folder: Path, count: int) -> packaged.Package:
     """A package that has learnt the first COUNT val rows, and one row that nobody else has."""
-    frozen = snapshot.load(project, None)
+    frozen = snapshot.load_snapshot(project, None)
     rows = [one.as_json() for one in frozen.examples("val")][:count]
     own = {"id": "x", "task": "price", "input_text": "a kettle", "output_json": {}, "meta": {}}
     files.write_rows(folder / "train.v9.jsonl", [*rows, own])
@@ -238,7 +259,7 @@ def of_another_snapshot(project: Project, folder: Path, count: int) -> packaged.
 
 
 def test_val_rows_that_the_package_has_learnt_are_left_out(cut_toy, tmp_path) -> None:
-    frozen = snapshot.load(cut_toy, None)
+    frozen = snapshot.load_snapshot(cut_toy, None)
     val = tuple(frozen.examples("val"))
     other = of_another_snapshot(cut_toy, tmp_path, 1)
     learnt, tested = lora._learnt_before(other, frozen, val)
@@ -259,12 +280,14 @@ def test_val_rows_that_the_package_has_learnt_are_left_out(cut_toy, tmp_path) ->
 def exported() -> tuple[Project, Path]:
     """The toy project, and a package of a run of it."""
     project = Project.load("toy", ["train.val_answers=0"])
-    made = plan.prepare(project, None)
-    plan.train(project, made, resume=False)
+    made = plan.prepare_training(project, None)
+    plan.train_prepared(project, made, resume=False)
     for named in (BASE, made.id):
-        subject.answer(subject.resolve(project, named, "test", None))
-    found = compare.scores(compare.read(project, made.id, BASE, "test", None))
-    report.write(project.reports / made.id, found)
+        subject.answer_subject(subject.resolve_subject(project, named, "test", None))
+    found = compare.comparison_scores(
+        compare.read_comparison(project, made.id, BASE, "test", None)
+    )
+    report.write_report(project.reports / made.id, found)
     return project, bundle.export(project, made, [])
 
 
@@ -295,12 +318,14 @@ def test_a_real_package_is_improved_on_and_a_killed_preview_of_it_goes_on(cut_to
     told = again["estimate"]["package"]
     assert (told["run_id"], told["snapshot"], told["val_rows_left_out"]) == (folder.name, "v1", 0)
     untouched = bench.prepared(project, project.base_model_id, cut_toy.root / "w")
-    model = bench.trained(untouched, [], 0)
-    plain = bench.score(untouched.job, model, encoded(project, untouched))
+    model = bench.train_from_start(untouched, [], 0)
+    plain = bench.answer_likelihoods(untouched.job, model, encoded(project, untouched))
     assert told["token_probability"] > 1.02 * math.exp(sum(plain) / len(plain))  # it has learnt
     cached, said = ended(argv)
     assert cached["preview_metadata"]["cached"] is True
 
 
 def encoded(project: Project, made: bench.Bench) -> Any:
-    return data.encode(tuple(snapshot.load(project, None).examples("val")), made.writer).kept
+    return data.encode_examples(
+        tuple(snapshot.load_snapshot(project, None).examples("val")), made.writer
+    ).kept

@@ -11,7 +11,7 @@ import pytest
 from sem.core import files, schema
 from sem.core.errors import SemError
 from sem.core.project import ROOT
-from sem.preview import command
+from sem.jobs import load_jobs
 from sem.preview.linear import linear_models
 from sem.preview.result import zk
 from sem.preview.stats import decision
@@ -41,7 +41,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SEM_ROOT", str(tmp_path))
     monkeypatch.setattr(decision, "CURVE", tmp_path / "curve.json")
     (tmp_path / "configs" / "it" / "tasks").mkdir(parents=True)
-    files.write(
+    files.write_file(
         tmp_path / "configs" / "it" / "preview.yaml",
         "base: data/it/base.jsonl\nbenchmark: data/it/benchmark.jsonl\n",
     )
@@ -53,7 +53,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def shown(root: Path, capsys: pytest.CaptureFixture, *words: str, sem: bool = True) -> dict:
     argv = ["--data-path", str(root / "good.jsonl"), "--output-format", "json", *words]
-    command.main([*argv, *(["--sem", "it"] if sem else [])])
+    load_jobs()["preview.run"].call([*argv, *(["--sem", "it"] if sem else [])])
     return json.loads(capsys.readouterr().out)
 
 
@@ -110,7 +110,7 @@ def test_a_contribution_that_copies_the_benchmark_is_refused_and_never_accepted(
     assert "z.json was not written" in caught.value.message
 
     with pytest.raises(SemError):
-        command.main(["--data-path", str(root / "good.jsonl"), "--sem", "it"])
+        load_jobs()["preview.run"].call(["--data-path", str(root / "good.jsonl"), "--sem", "it"])
     said = capsys.readouterr().out
     assert "it is refused: benchmark_overlap_above_1_percent: " in said
     assert "production rule: not accepted: benchmark_overlap_above_1_percent" in said
@@ -131,7 +131,7 @@ def test_the_same_question_is_answered_once(root, capsys) -> None:
     first = shown(root, capsys)
     kept = sorted((root / "data" / "it" / ".preview").iterdir())
     assert [path.suffix for path in kept] in ([".json", ".safetensors"], [".safetensors", ".json"])
-    command.main(["--data-path", str(root / "good.jsonl"), "--sem", "it"])
+    load_jobs()["preview.run"].call(["--data-path", str(root / "good.jsonl"), "--sem", "it"])
     assert "cached: " in capsys.readouterr().err
     again = shown(root, capsys)
     assert again["preview_metadata"].pop("cached") is True
@@ -184,7 +184,7 @@ def test_a_model_of_numbers_is_no_baseline_for_texts(root, capsys) -> None:
     from tests.preview.linear.test_linear_models import fitted
 
     samples = table(40)
-    path = linear_models.write(root / "numbers.safetensors", fitted(samples), samples)
+    path = linear_models.write_linear_model(root / "numbers.safetensors", fitted(samples), samples)
     with pytest.raises(SemError) as caught:
         shown(root, capsys, "--baseline-model", str(path))
     assert caught.value.message == (f"{path}: a model of table, 4 numbers a row, not of text, 0")
@@ -201,7 +201,7 @@ def test_a_baseline_without_a_sem_is_refused(root, capsys) -> None:
 def test_the_strict_document_fits_its_schema_and_proves_itself(root, capsys) -> None:
     shown(root, capsys, "--zk", str(root / "zk.json"))
     made = files.read_json(root / "zk.json")
-    assert zk.problems(made) == []
+    assert zk.zk_problems(made) == []
     assert zk.is_proven(made)
 
 
@@ -212,7 +212,7 @@ def test_older_readers_find_their_fields(root, capsys, shared) -> None:
     assert set(legacy["preview_metadata"]) <= set(made["preview_metadata"])
     delta = {"type": "object", "properties": {"improvement": {"type": "boolean"}}}
     for one in made["delta_computation"]["metric_deltas"].values():
-        assert schema.problems(one, delta) == []
+        assert schema.schema_problems(one, delta) == []
     assert made["disclaimer"].startswith("PREVIEW - NON-BINDING ESTIMATE")
 
 
@@ -220,7 +220,9 @@ def test_a_linked_loop_is_one_line(root, capsys) -> None:
     path = root / "loop.jsonl"
     path.symlink_to(path.name)
     with pytest.raises(SemError, match="no such file"):
-        command.main(["--data-path", str(path), "--output-file", str(root / "out.json")])
+        load_jobs()["preview.run"].call(
+            ["--data-path", str(path), "--output-file", str(root / "out.json")]
+        )
 
 
 @pytest.mark.parametrize("words", [["-m", "sem.preview"], [str(ROOT / "src/hokusai_preview.py")]])
@@ -235,7 +237,7 @@ def test_it_is_started_by_older_names(words: list[str], tmp_path: Path) -> None:
 
 def test_the_last_lines_say_that_it_is_done(root: Path, capsys) -> None:
     files.write_rows(root / "given.jsonl", rows(60, 3))
-    command.main(["--data-path", str(root / "given.jsonl"), "--test-mode"])
+    load_jobs()["preview.run"].call(["--data-path", str(root / "given.jsonl"), "--test-mode"])
     *_, done, disclaimer = capsys.readouterr().out.strip().splitlines()
     assert done.startswith("Preview complete in ")
     assert disclaimer.startswith("PREVIEW - NON-BINDING ESTIMATE")

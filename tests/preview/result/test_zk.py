@@ -9,7 +9,8 @@ import pytest
 
 from sem.core import files, jsonio, schema
 from sem.core.errors import SemError
-from sem.preview.result import validate, zk
+from sem.jobs import load_jobs
+from sem.preview.result import zk
 
 RUN = "1749778254976095"
 
@@ -30,19 +31,19 @@ def legacy(hokusai: Path) -> dict:
 
 
 def test_the_shipped_document_fits_and_verifies(shipped) -> None:
-    assert zk.problems(shipped) == []
+    assert zk.zk_problems(shipped) == []
     assert zk.is_proven(shipped)
 
 
 @pytest.mark.parametrize("path", ["valid_zk_output", "valid_zk_output_multiple_contributors"])
 def test_the_valid_examples_fit(hokusai, path) -> None:
-    assert zk.problems(files.read_json(hokusai / "schema" / "examples" / f"{path}.json")) == []
+    assert zk.zk_problems(files.read_json(hokusai / "schema" / "examples" / f"{path}.json")) == []
 
 
 def test_the_invalid_example_and_a_preview_do_not(hokusai) -> None:
     invalid = files.read_json(hokusai / "schema" / "examples" / "invalid_example.json")
-    assert len(zk.problems(invalid)) >= 10
-    assert len(zk.problems(files.read_json(hokusai / "outputs" / "preview_test.json"))) >= 7
+    assert len(zk.zk_problems(invalid)) >= 10
+    assert len(zk.zk_problems(files.read_json(hokusai / "outputs" / "preview_test.json"))) >= 7
 
 
 def test_every_hash_of_the_shipped_document_is_made_again(legacy, shipped) -> None:
@@ -50,7 +51,7 @@ def test_every_hash_of_the_shipped_document_is_made_again(legacy, shipped) -> No
         assert zk.model_hash(legacy[f"{side}_model"]) == shipped["models"][side]["model_hash"]
     benchmark = legacy["evaluation_metadata"]["benchmark_dataset"]
     told = shipped["evaluation_results"]["benchmark_metadata"]
-    assert zk.dataset_hash(benchmark) == told["dataset_hash"]
+    assert zk.benchmark_hash(benchmark) == told["dataset_hash"]
     assert zk.root_hash(legacy) == shipped["attestation"]["hash_tree_root"]
 
 
@@ -75,8 +76,8 @@ def test_our_schema_refuses_what_the_published_one_refuses(hokusai, shipped) -> 
     for spoil in SPOILS:
         spoilt = copy.deepcopy(shipped)
         spoil(spoilt)
-        assert schema.problems(spoilt, published), spoil
-        assert zk.problems(spoilt), spoil
+        assert schema.schema_problems(spoilt, published), spoil
+        assert zk.zk_problems(spoilt), spoil
 
 
 def put(value: object, *path: str):
@@ -119,7 +120,7 @@ SPOILS = [
 
 def test_a_changed_figure_is_noticed(shipped) -> None:
     shipped["delta_computation"]["delta_one_score"] += 1e-9
-    assert zk.problems(shipped) == []
+    assert zk.zk_problems(shipped) == []
     assert not zk.is_proven(shipped)
 
 
@@ -141,7 +142,7 @@ def test_every_published_file_is_accepted_or_refused_as_its_owners_would(hokusai
     fitting, count = set(), 0
     for path in sorted(hokusai.rglob("*.json")):
         found = files.read_json(path)
-        ours, theirs = zk.problems(found), schema.problems(found, published)
+        ours, theirs = zk.zk_problems(found), schema.schema_problems(found, published)
         assert bool(ours) == bool(theirs), path.name
         count += 1
         if not ours:
@@ -154,7 +155,7 @@ def test_every_published_file_is_accepted_or_refused_as_its_owners_would(hokusai
                                   "fixtures/technical_task_router_fixture.csv"])  # fmt: skip
 def test_what_is_no_json_is_one_line(hokusai, path) -> None:
     with pytest.raises(SemError):
-        validate.main([str(hokusai / path)])
+        load_jobs()["preview.validate"].call([str(hokusai / path)])
 
 
 @pytest.mark.parametrize(
@@ -170,11 +171,11 @@ def test_what_is_no_json_is_one_line(hokusai, path) -> None:
 def test_the_command_says_so_and_names_the_same_hash(hokusai, capsys, name, words, valid) -> None:
     argv = [str(hokusai / name), "--output-hash", "--format", "json", *words]
     if valid:
-        validate.main(argv)
+        load_jobs()["preview.validate"].call(argv)
     else:
         with pytest.raises(SemError, match="problem"):
-            validate.main(argv)
-    said = jsonio.loads(capsys.readouterr().out)
+            load_jobs()["preview.validate"].call(argv)
+    said = jsonio.parse_json(capsys.readouterr().out)
     assert said["valid"] is valid
     text = json.dumps(files.read_json(hokusai / name), sort_keys=True, separators=(",", ":"))
     assert said["sha256"] == hashlib.sha256(text.encode()).hexdigest()

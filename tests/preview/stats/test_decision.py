@@ -24,7 +24,7 @@ CURVE = {
 @pytest.fixture
 def fitted(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(decision, "CURVE", tmp_path / "curve.json")
-    files.write(tmp_path / "curve.json", jsonio.pretty(CURVE))
+    files.write_file(tmp_path / "curve.json", jsonio.pretty(CURVE))
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def unfitted(tmp_path, monkeypatch) -> None:
     ],
 )
 def test_an_interval_wider_than_the_decision_abstains(low, mean, high, word, reason) -> None:
-    found = decision.decide(Gain(mean / 100, low / 100, high / 100, 900))
+    found = decision.decide_gain(Gain(mean / 100, low / 100, high / 100, 900))
     assert found.word == word
     assert reason in found.reason
 
@@ -51,7 +51,7 @@ def test_an_interval_wider_than_the_decision_abstains(low, mean, high, word, rea
 def test_without_a_fitted_curve_there_is_no_confidence_and_no_widening(unfitted) -> None:
     assert decision.confidence(KNOWN) == (None, "not_fitted: curve.json is missing")
     gain = Gain(0.1, 0.05, 0.15, 100)
-    assert decision.widened(gain, 0.5) == gain
+    assert decision.widen_gain(gain, 0.5) == gain
 
 
 @pytest.mark.parametrize(
@@ -96,21 +96,21 @@ def test_a_curve_of_other_features_is_refused(fitted) -> None:
 
 def test_intervals_are_widened_in_squares_and_more_for_what_was_not_seen(fitted) -> None:
     gain = Gain(0.2, 0.16, 0.24, 100)
-    found = decision.widened(gain, 0.0)
+    found = decision.widen_gain(gain, 0.0)
     assert found.low == pytest.approx(0.2 - (0.04**2 + 0.01**2 + 0.02**2) ** 0.5)
     by = {"points": 0.0, "share": 0.0, "unseen_points": 3.0, "unseen_share": 0.0}
-    assert decision.widened(gain, 1.0, by).high == pytest.approx(0.25)
-    assert decision.widened(gain, 0.0, by).high == pytest.approx(0.24)
+    assert decision.widen_gain(gain, 1.0, by).high == pytest.approx(0.25)
+    assert decision.widen_gain(gain, 0.0, by).high == pytest.approx(0.24)
 
 
 def test_where_nothing_was_learnt_nothing_is_widened(fitted) -> None:
     nothing = Gain(0.0, 0.0, 0.0, 900)
-    assert decision.widened(nothing, 0.0) == nothing
-    assert decision.decide(decision.widened(nothing, 0.0)).word == "does_not_improve"
+    assert decision.widen_gain(nothing, 0.0) == nothing
+    assert decision.decide_gain(decision.widen_gain(nothing, 0.0)).word == "does_not_improve"
 
 
 def test_the_shipped_curve_was_fitted_and_tested() -> None:
-    curve = decision.fitted()
+    curve = decision.confidence_curve()
     assert curve is not None
     assert set(curve["weights"]) == set(curve["ranges"]) == set(KNOWN)
     assert len(curve["rows_sha256"]) == 64
@@ -121,7 +121,7 @@ def test_the_shipped_curve_was_fitted_and_tested() -> None:
     ("counts", "expected"), [({"a": 5, "b": 5}, 1.0), ({"a": 5}, 0.0), ({"a": 99, "b": 1}, 0.081)]
 )
 def test_balance(counts, expected) -> None:
-    assert decision.balance(Counter(counts)) == pytest.approx(expected, abs=1e-3)
+    assert decision.class_balance(Counter(counts)) == pytest.approx(expected, abs=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def side(value: float, n: int = 2_000, of: str = HASH) -> Measured:
     ],
 )  # fmt: skip
 def test_production_gives_its_reason(before, after, rule, last, reason) -> None:
-    found = deltaone.decide("accuracy", before, after, NOW, last, rule)
+    found = deltaone.decide_deltaone("accuracy", before, after, NOW, last, rule)
     assert (found.reason, found.accepted) == (reason, reason == "accepted")
     assert found.delta_percentage_points == pytest.approx((after.value - before.value) * 100)
 

@@ -43,16 +43,16 @@ def test_the_further_the_wider_and_never_steeper_than_the_rows() -> None:
 def test_rungs_that_flatten_grow_less_than_rungs_in_a_line() -> None:
     flat = steps(lambda n: 0.1 * (1 - math.exp(-n / 100)))
     line = steps(lambda n: 0.1 * n / 1_000)
-    assert gain_curve.reach(flat, 1_000, 10_000).factor < 1.3
-    assert gain_curve.reach(line, 1_000, 10_000).factor > 2
+    assert gain_curve.extrapolate_gain(flat, 1_000, 10_000).factor < 1.3
+    assert gain_curve.extrapolate_gain(line, 1_000, 10_000).factor > 2
 
 
 def test_one_rung_is_enough_and_its_interval_says_how_little_it_knows() -> None:
     one = steps(power(0.2, 0.5))[-1:]
     all_three = steps(power(0.2, 0.5))
     assert (
-        gain_curve.reach(one, 1_000, 8_000).spread
-        > gain_curve.reach(all_three, 1_000, 8_000).spread
+        gain_curve.extrapolate_gain(one, 1_000, 8_000).spread
+        > gain_curve.extrapolate_gain(all_three, 1_000, 8_000).spread
     )
 
 

@@ -46,7 +46,7 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def row(base: Path) -> tuple[Row, chat.Chat]:
     """A row as training writes it for BASE."""
-    speaker = chat.load(base)
+    speaker = chat.load_chat(base)
     prompt = speaker.prompt_ids("Be brief.", "Mug 1\nPrice $1.50")
     answer = speaker.answer_ids('{"price":1.5,"title":"Mug 1"}')
     return Row("r", (*prompt, *answer), len(prompt)), speaker
@@ -108,7 +108,7 @@ def test_attention_is_what_stands_in_a_module_called_so(bases, kind, attention, 
         model = models.skeleton(bases[kind])
         if count is None:
             with pytest.raises(SemError, match=f"lora.targets: {wanted}"):
-                adapters.targets(model, wanted)
+                adapters.linear_targets(model, wanted)
         else:
             assert adapters.adapted_share(model, wanted)[0] == count
 
@@ -116,9 +116,17 @@ def test_attention_is_what_stands_in_a_module_called_so(bases, kind, attention, 
 def test_an_encoder_decoder_is_asked_as_well(tmp_path: Path) -> None:
     base = make_t5(tmp_path)
     model = models.skeleton(base)
-    assert adapters.targets(model, "all-linear") == ["k", "o", "q", "v", "wi_0", "wi_1", "wo"]
-    assert adapters.targets(model, "qv") == ["q", "v"]
-    speaker = chat.load(base)
+    assert adapters.linear_targets(model, "all-linear") == [
+        "k",
+        "o",
+        "q",
+        "v",
+        "wi_0",
+        "wi_1",
+        "wo",
+    ]
+    assert adapters.linear_targets(model, "qv") == ["q", "v"]
+    speaker = chat.load_chat(base)
     prompt, answer = speaker.prompt_ids("a", "b"), speaker.answer_ids("yes")
     example = Row("r", (*prompt, *answer), len(prompt))
     own, ours, _ = conformance.compare_losses(base, LORA, example, speaker)
@@ -127,7 +135,7 @@ def test_an_encoder_decoder_is_asked_as_well(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "opt", "lfm2", "phi3"])
 def test_memory_is_forecast_from_the_weights_that_are_trained(bases, kind) -> None:
-    model = models.load(bases[kind], "float32")
+    model = models.load_model(bases[kind], "float32")
     counted = adapters.trained_weights(models.skeleton(bases[kind]), LORA)
     wrapped = adapters.wrap(model, LORA)
     assert counted == sum(p.numel() for p in wrapped.parameters() if p.requires_grad)
@@ -171,7 +179,7 @@ def test_a_model_that_does_something_else_is_refused(change) -> None:
 def test_a_model_in_bf16_is_found_out_as_well(bases, kind) -> None:
     # Mamba's states are fp32 until its head rounds them to bf16.
     wide, half = (
-        head.finish_of(models.load(bases[kind], dtype)) for dtype in ("float32", "bfloat16")
+        head.finish_of(models.load_model(bases[kind], dtype)) for dtype in ("float32", "bfloat16")
     )
     assert half.before == pytest.approx(wide.before, rel=1e-2)
     assert (half.scale, half.cap) == (wide.scale, wide.cap)
@@ -188,23 +196,23 @@ def test_asking_leaves_a_training_model_as_it_was() -> None:
 def test_merging_a_transposed_layer_is_what_the_adapter_computes(bases, tmp_path) -> None:
     # GPT-2 holds its weights as (in, out).
     recipe = replace(LORA, lora=replace(LORA.lora, dora=True))
-    model = adapters.wrap(models.load(bases["gpt2"], "float32"), recipe)
+    model = adapters.wrap(models.load_model(bases["gpt2"], "float32"), recipe)
     for name, weight in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.1)
     example, speaker = row(bases["gpt2"])
     record = {"number": 0, "ids": example.ids, "prompt": example.prompt, "weights": None}
     batch = Collator(speaker.tokenizer.pad_token_id)([record])
-    adapters.save(model, tmp_path, "base", recipe)
-    merged = models.merged(models.load(bases["gpt2"], "float32"), tmp_path)
+    adapters.save_trained_weights(model, tmp_path, "base", recipe)
+    merged = models.merge_adapter(models.load_model(bases["gpt2"], "float32"), tmp_path)
     assert loss.own_loss(merged, batch) == pytest.approx(loss.own_loss(model.eval(), batch), 1e-5)
 
 
 def named(project: Any, base: Path) -> None:
     """Make BASE the base model of PROJECT's task; train.yaml then asks for nothing."""
-    files.write(project.root / "configs/toy/train.yaml", "learning_rate: 1e-3\n")
+    files.write_file(project.root / "configs/toy/train.yaml", "learning_rate: 1e-3\n")
     spec = SPEC | {"base_model_id": str(base)}
-    files.write(project.root / "configs/toy/tasks/price.json", jsonio.pretty(spec))
+    files.write_file(project.root / "configs/toy/tasks/price.json", jsonio.pretty(spec))
 
 
 WHOLE = ["gpt2"]
@@ -237,14 +245,14 @@ def test_a_template_that_cannot_be_used_is_refused_before_training(
 ) -> None:
     named(cut_toy, make_base(tmp_path / "base", "llama", family))
     with pytest.raises(SemError, match="the chat template of this base model"):
-        plan.prepare(Project.load("toy"), None)
+        plan.prepare_training(Project.load("toy"), None)
     assert not list(cut_toy.adapters.glob("*"))
 
 
 def test_what_all_linear_cannot_reach_is_refused_before_training(cut_toy, bases) -> None:
     named(cut_toy, bases["olmoe"])
     with pytest.raises(SemError, match="lora.targets: all-linear would leave out"):
-        plan.prepare(Project.load("toy"), None)
+        plan.prepare_training(Project.load("toy"), None)
     assert not list(cut_toy.adapters.glob("*"))
 
 
@@ -258,7 +266,7 @@ def test_prepare_says_which_package_there_will_be(cut_toy, tmp_path) -> None:
     make_model("llama", tokenizer).save_pretrained(base)
     tokenizer.save_pretrained(base)
     named(cut_toy, base)
-    made = plan.prepare(Project.load("toy"), None)
+    made = plan.prepare_training(Project.load("toy"), None)
     checks = {each["name"]: each["found"] for each in made.plan()["preflight"]}
     assert checks["package"].startswith("for Transformers and vLLM; no Modelfile: the chat")
     assert checks["adapter"].startswith("all-linear: around 14 of 14 linear layers, 100%")
@@ -268,6 +276,6 @@ def test_weights_that_do_not_fit_this_machine_are_said_not_to_be_compared(
     cut_toy, monkeypatch
 ) -> None:
     monkeypatch.setattr(memory, "free_gib", lambda: 0.0001)
-    made = plan.prepare(cut_toy, None)
+    made = plan.prepare_training(cut_toy, None)
     checks = {each["name"]: each["found"] for each in made.plan()["preflight"]}
     assert checks["loss"].startswith("not compared: the weights take 0.0 GiB in fp32")

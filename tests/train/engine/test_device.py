@@ -34,21 +34,21 @@ def test_this_processor_may_be_named() -> None:
 )
 def test_a_gpu_elsewhere_gives_what_the_same_card_here_does(cut_toy, text, gib) -> None:
     # Before: cuda:24 was checked against 24.0 GiB, the 22 came with the name of a card.
-    made = plan.prepare(cut_toy, None, machine=hardware.described(text))
+    made = plan.prepare_training(cut_toy, None, machine=hardware.described(text))
     checks = {each["name"]: each["found"] for each in made.plan()["preflight"]}
     assert checks["memory"].endswith(f"at its peak, {gib} GiB may be used")
 
 
 def test_a_run_for_a_gpu_is_prepared_here_and_refused_where_there_is_none(cut_toy) -> None:
-    made = plan.prepare(cut_toy, None, machine=hardware.described("cuda:24"))
+    made = plan.prepare_training(cut_toy, None, machine=hardware.described("cuda:24"))
     found = made.plan()
     assert (found["engine"], found["hardware"]["device"]) == ("unsloth", "cuda")
     assert found["hardware"]["name"] == "a GPU of 24 GiB on another machine"
     with pytest.raises(SemError, match=r"was prepared for a GPU, and this machine shows none"):
-        plan.train(cut_toy, made, resume=False)
+        plan.train_prepared(cut_toy, made, resume=False)
     assert not made.is_finished
 
 
 def test_a_gpu_elsewhere_has_what_its_lock_holds(tiny_model) -> None:
     recipe = Recipe(load_in_4bit=True)
-    assert engines.choose(recipe, hardware.described("cuda"), tiny_model) == "unsloth"
+    assert engines.choose_engine(recipe, hardware.described("cuda"), tiny_model) == "unsloth"

@@ -26,7 +26,7 @@ def prepared(prepared_toy) -> tuple[Project, run.Run]:
 
 def test_preparing_twice_makes_one_run(prepared) -> None:
     project, made = prepared
-    assert plan.prepare(project, None).id == made.id
+    assert plan.prepare_training(project, None).id == made.id
 
 
 def test_run_json_resolves_everything(prepared) -> None:
@@ -40,27 +40,27 @@ def test_run_json_resolves_everything(prepared) -> None:
 
 def test_few_steps_are_said_before_training(prepared) -> None:
     few = prepared[1].plan()
-    assert plan.doubts(few) == [
+    assert plan.plan_doubts(few) == [
         f"{few['total_steps']} optimizer steps on {few['counts']['train']['examples']:,} examples "
         "are few: a model may not even learn the form; raise epochs, lower effective_batch, or "
         "raise learning_rate (train.yaml)"
     ]
-    assert plan.doubts(few | {"total_steps": plan.FEW_STEPS}) == []
+    assert plan.plan_doubts(few | {"total_steps": plan.FEW_STEPS}) == []
 
 
 def test_a_run_from_a_checkpoint_ends_bit_equal(prepared) -> None:
     project, made = prepared
-    plan.train(project, made, resume=False)
-    whole = files.sha256(made.adapter / "adapter_model.safetensors")
+    plan.train_prepared(project, made, resume=False)
+    whole = files.sha256_file(made.adapter / "adapter_model.safetensors")
     log = rows(made.folder / "metrics.jsonl")
     (made.folder / "manifest.json").unlink()
-    last = checkpoints.newest(made.folder)
+    last = checkpoints.newest_checkpoint(made.folder)
     torn = last / "optimizer.pt"
     torn.chmod(0o644)
     torn.write_bytes(torn.read_bytes()[:-100])
-    result = plan.train(project, made, resume=True)
+    result = plan.train_prepared(project, made, resume=True)
     assert result["resumed_from"] == "checkpoint-6"
-    assert files.sha256(made.adapter / "adapter_model.safetensors") == whole
+    assert files.sha256_file(made.adapter / "adapter_model.safetensors") == whole
     again = rows(made.folder / "metrics.jsonl")
     steps = [(row["step"], row["loss"]) for row in again if "loss" in row]
     assert steps == [(row["step"], row["loss"]) for row in log if "loss" in row]
@@ -70,8 +70,8 @@ def test_a_run_from_a_checkpoint_ends_bit_equal(prepared) -> None:
 @pytest.mark.slow
 def test_kill_9_then_the_same_command_finishes_with_the_same_weights(prepared) -> None:
     project, made = prepared
-    plan.train(project, made, resume=False)
-    whole = files.sha256(made.adapter / "adapter_model.safetensors")
+    plan.train_prepared(project, made, resume=False)
+    whole = files.sha256_file(made.adapter / "adapter_model.safetensors")
     (made.folder / "manifest.json").unlink()
     for path in made.folder.glob("checkpoint-*"):
         subprocess.run(["rm", "-r", str(path)], check=True)
@@ -83,7 +83,7 @@ def test_kill_9_then_the_same_command_finishes_with_the_same_weights(prepared) -
         os.killpg(process.pid, signal.SIGKILL)
     assert not made.is_finished
     warm.run(command, check=True, timeout=120)
-    assert files.sha256(made.adapter / "adapter_model.safetensors") == whole
+    assert files.sha256_file(made.adapter / "adapter_model.safetensors") == whole
 
 
 def test_nan_stops_the_run_and_publishes_nothing(prepared) -> None:
@@ -91,9 +91,9 @@ def test_nan_stops_the_run_and_publishes_nothing(prepared) -> None:
     recorded = json.loads((made.folder / "run.json").read_text())
     recorded["recipe"] |= {"learning_rate": 0.999, "max_grad_norm": 1e30, "epochs": 60}
     recorded["recipe"]["lora"]["alpha"] = 10**30
-    files.write(made.folder / "run.json", json.dumps(recorded))
+    files.write_file(made.folder / "run.json", json.dumps(recorded))
     with pytest.raises(SemError, match="not finite|nan|inf"):
-        plan.train(project, made, resume=False)
+        plan.train_prepared(project, made, resume=False)
     assert not made.is_finished
 
 
@@ -103,11 +103,11 @@ def test_a_changed_snapshot_is_refused(prepared) -> None:
     path.chmod(0o644)
     path.write_text(path.read_text().replace("Mug", "Cup", 1))
     with pytest.raises(SemError, match=r"train\.v1\.jsonl"):
-        plan.train(project, made, resume=False)
+        plan.train_prepared(project, made, resume=False)
 
 
 def test_a_finished_run_is_not_trained_again(prepared) -> None:
     project, made = prepared
-    files.write(made.folder / "manifest.json", "{}")
+    files.write_file(made.folder / "manifest.json", "{}")
     with pytest.raises(SemError, match="is finished"):
-        plan.train(project, made, resume=False)
+        plan.train_prepared(project, made, resume=False)

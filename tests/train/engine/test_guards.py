@@ -23,12 +23,12 @@ from sem.train.run import memory, plan
 
 
 def sha(made) -> str:
-    return files.sha256(made.adapter / "adapter_model.safetensors")
+    return files.sha256_file(made.adapter / "adapter_model.safetensors")
 
 
 def test_out_of_memory_halves_the_micro_batch_not_the_step(prepared_toy, monkeypatch, capsys):
     project, made = prepared_toy
-    usual, sizes = trainer.losses.answer, []
+    usual, sizes = trainer.losses.answer_loss, []
 
     def hungry(model, inputs, *more):
         sizes.append(len(inputs["input_ids"]))
@@ -37,7 +37,7 @@ def test_out_of_memory_halves_the_micro_batch_not_the_step(prepared_toy, monkeyp
         return usual(model, inputs, *more)
 
     monkeypatch.setitem(trainer.losses.LOSSES, "answer", hungry)
-    result = plan.train(project, made, resume=False)
+    result = plan.train_prepared(project, made, resume=False)
     assert (result["micro_batch"], result["halved"]) == (1, 1)
     assert result["steps"] == 9
     assert result["resumed_from"] == "checkpoint-3"
@@ -54,7 +54,7 @@ def test_out_of_memory_at_one_row_says_what_to_do(prepared_toy, monkeypatch) -> 
 
     monkeypatch.setitem(trainer.losses.LOSSES, "answer", never)
     with pytest.raises(SemError, match="out of memory with micro_batch 1"):
-        plan.train(project, made, resume=False)
+        plan.train_prepared(project, made, resume=False)
     assert not made.is_finished
 
 
@@ -66,12 +66,12 @@ def test_other_errors_are_not_taken_for_memory(prepared_toy, monkeypatch) -> Non
 
     monkeypatch.setitem(trainer.losses.LOSSES, "answer", never)
     with pytest.raises(RuntimeError, match="shape mismatch"):
-        plan.train(project, made, resume=False)
+        plan.train_prepared(project, made, resume=False)
 
 
 def test_a_nan_loss_stops_at_its_step_and_names_the_examples(prepared_toy, monkeypatch) -> None:
     project, made = prepared_toy
-    usual, calls = trainer.losses.answer, []
+    usual, calls = trainer.losses.answer_loss, []
 
     def poisoned(model, inputs, *more):
         calls.append(1)
@@ -79,19 +79,19 @@ def test_a_nan_loss_stops_at_its_step_and_names_the_examples(prepared_toy, monke
 
     monkeypatch.setitem(trainer.losses.LOSSES, "answer", poisoned)
     with pytest.raises(SemError, match=r"step 5: loss is nan on p\d\d-\d, p\d\d-\d"):
-        plan.train(project, made, resume=False)
+        plan.train_prepared(project, made, resume=False)
     assert not made.adapter.exists()
-    assert checkpoints.newest(made.folder).name == "checkpoint-3"
+    assert checkpoints.newest_checkpoint(made.folder).name == "checkpoint-3"
 
 
 def test_an_infinite_gradient_stops_before_it_reaches_the_weights(prepared_toy, monkeypatch):
     project, made = prepared_toy
-    usual = trainer.losses.answer
+    usual = trainer.losses.answer_loss
     monkeypatch.setitem(
         trainer.losses.LOSSES, "answer", lambda *given: usual(*given) * torch.tensor(1e30) ** 1.2
     )
     with pytest.raises(SemError, match=r"step 1: (loss|the gradient's norm) is (inf|nan)"):
-        plan.train(project, made, resume=False)
+        plan.train_prepared(project, made, resume=False)
     assert not made.adapter.exists()
 
 
@@ -109,15 +109,17 @@ def test_a_full_disk_is_said_and_the_run_goes_on_later(prepared_toy, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", full)
         with pytest.raises(SemError, match="checkpoint-6 was not written: .*No space left"):
-            plan.train(project, made, resume=False)
+            plan.train_prepared(project, made, resume=False)
     assert not (made.folder / "checkpoint-6").exists()
-    assert plan.train(project, made, resume=True)["resumed_from"] == "checkpoint-3"
+    assert plan.train_prepared(project, made, resume=True)["resumed_from"] == "checkpoint-3"
 
 
 @pytest.mark.slow
 def test_a_signal_leaves_a_checkpoint_and_its_own_exit_code(cut_toy) -> None:
-    made = plan.prepare(Project.load("toy", ["train.epochs=6", "train.checkpoint_steps=50"]), None)
-    plan.train(cut_toy, made, resume=False)
+    made = plan.prepare_training(
+        Project.load("toy", ["train.epochs=6", "train.checkpoint_steps=50"]), None
+    )
+    plan.train_prepared(cut_toy, made, resume=False)
     whole = sha(made)
     (made.folder / "manifest.json").unlink()
     for path in [*made.folder.glob("checkpoint-*"), made.folder / "metrics.jsonl"]:
@@ -134,11 +136,11 @@ def test_a_signal_leaves_a_checkpoint_and_its_own_exit_code(cut_toy) -> None:
             said = process.communicate(timeout=60)[1]
         assert process.returncode == code, said
         assert not made.is_finished
-        left = checkpoints.newest(made.folder)
+        left = checkpoints.newest_checkpoint(made.folder)
         assert left.name not in ("checkpoint-50", "checkpoint-54")
         last = int(left.name.partition("-")[2])
 
-    assert plan.train(cut_toy, made, resume=True)["resumed_from"] == left.name
+    assert plan.train_prepared(cut_toy, made, resume=True)["resumed_from"] == left.name
     assert sha(made) == whole
     steps = [row["step"] for row in rows(made.folder / "metrics.jsonl") if "loss" in row]
     assert steps == list(range(1, 55))
@@ -155,22 +157,22 @@ def test_two_starts_of_one_run_are_one_run(prepared_toy) -> None:
     project, made = prepared_toy
     path = made.folder.parent / f".{made.id}.lock"
     with files.lock(path, "held"), pytest.raises(SemError, match="run"):
-        plan.train(project, made, resume=False)
+        plan.train_prepared(project, made, resume=False)
 
 
 def test_the_forecast_grows_with_what_costs_memory(cut_toy, tiny_model) -> None:
-    job = plan.job(cut_toy, plan.prepare(cut_toy, None))
+    job = plan.load_training_job(cut_toy, plan.prepare_training(cut_toy, None))
 
     def total(**changes) -> float:
         recipe = replace(job.recipe, **changes)
-        return memory.forecast(recipe, tiny_model, "bfloat16", "cpu", job.stages).total
+        return memory.forecast_memory(recipe, tiny_model, "bfloat16", "cpu", job.stages).total
 
     usual = total()
     assert total(micro_batch=4) > usual
     assert total(method="full", lora=Lora()) > usual
     assert total(gradient_checkpointing=True) < usual
     assert memory.parameters(tiny_model) == sum(
-        p.numel() for p in trainer.adapters.models.load(tiny_model, "float32").parameters()
+        p.numel() for p in trainer.adapters.models.load_model(tiny_model, "float32").parameters()
     )
 
 

@@ -18,7 +18,7 @@ PAD = 0
 
 @pytest.fixture(scope="module")
 def tiny(tiny_model: Path):
-    return models.load(tiny_model, "float32")
+    return models.load_model(tiny_model, "float32")
 
 
 def rows(count: int, seed: int = 0) -> list[Row]:
@@ -29,7 +29,7 @@ def rows(count: int, seed: int = 0) -> list[Row]:
 
 
 def batch(found) -> dict:
-    return Collator(PAD)([trainer.record(n, row) for n, row in enumerate(found)])
+    return Collator(PAD)([trainer.collator_record(n, row) for n, row in enumerate(found)])
 
 
 def pairs(count: int) -> list[Pair]:
@@ -48,23 +48,25 @@ def test_the_answer_loss_equals_the_full_head(tiny) -> None:
         attention_mask=found["attention_mask"],
         labels=found["labels"],
     ).loss
-    assert torch.allclose(loss.answer(tiny, found, count), full, atol=1e-5)
+    assert torch.allclose(loss.answer_loss(tiny, found, count), full, atol=1e-5)
 
 
 def test_weights_move_the_loss_as_arithmetic_says(tiny) -> None:
     plain = rows(3)
     heavy = [replace(row, weights=(3.0,) * row.trained) for row in plain]
-    flat = loss.answer(tiny, batch(plain), torch.tensor(7.0))
-    assert torch.allclose(loss.answer(tiny, batch(heavy), torch.tensor(7.0)), flat * 3)
+    flat = loss.answer_loss(tiny, batch(plain), torch.tensor(7.0))
+    assert torch.allclose(loss.answer_loss(tiny, batch(heavy), torch.tensor(7.0)), flat * 3)
     first = replace(plain[0], weights=(1.0,) + (0.0,) * (plain[0].trained - 1))
     logits = tiny(input_ids=torch.tensor([first.ids])).logits[0, first.prompt - 1]
     wanted = -torch.log_softmax(logits, -1)[first.ids[first.prompt]]
-    assert torch.allclose(loss.answer(tiny, batch([first]), torch.tensor(1.0)), wanted, atol=1e-5)
+    assert torch.allclose(
+        loss.answer_loss(tiny, batch([first]), torch.tensor(1.0)), wanted, atol=1e-5
+    )
 
 
 def test_log_p_of_a_sequence_is_the_sum_of_its_labelled_tokens(tiny) -> None:
     found = rows(4)
-    got = loss.score(tiny, batch(found)).by_sequence()
+    got = loss.token_cross_entropy(tiny, batch(found)).by_sequence()
     for row, value in zip(found, got, strict=True):
         logs = torch.log_softmax(tiny(input_ids=torch.tensor([row.ids])).logits[0], -1)
         wanted = sum(logs[i - 1, row.ids[i]] for i in range(row.prompt, len(row.ids)))
@@ -76,13 +78,13 @@ def test_dpo_is_trl_s_own(tiny, tiny_model: Path, tmp_path: Path) -> None:
     from peft import LoraConfig, get_peft_model
     from trl import DPOConfig, DPOTrainer
 
-    made, tokenizer = pairs(4), chat.load(tiny_model).tokenizer
+    made, tokenizer = pairs(4), chat.load_chat(tiny_model).tokenizer
     torch.manual_seed(1)
     model = get_peft_model(
-        models.load(tiny_model, "float32"), LoraConfig(r=4, init_lora_weights=False)
+        models.load_model(tiny_model, "float32"), LoraConfig(r=4, init_lora_weights=False)
     )
     with model.disable_adapter():
-        both = loss.score(model, batch(made)).by_sequence().detach().chunk(2)
+        both = loss.token_cross_entropy(model, batch(made)).by_sequence().detach().chunk(2)
     found = batch(made) | {"reference": torch.stack(both, dim=1)}
     ours = loss.dpo(model, found, len(made), 0.3)
     columns = {
@@ -93,7 +95,7 @@ def test_dpo_is_trl_s_own(tiny, tiny_model: Path, tmp_path: Path) -> None:
     text = Dataset.from_dict({n: ["x"] * 4 for n in ("prompt", "chosen", "rejected")})
     args = DPOConfig(output_dir=str(tmp_path), beta=0.3, report_to=[], use_cpu=True, bf16=False)
     peer = DPOTrainer(
-        model=models.load(tiny_model, "float32"), args=args, train_dataset=text,
+        model=models.load_model(tiny_model, "float32"), args=args, train_dataset=text,
         processing_class=tokenizer, peft_config=LoraConfig(r=4),
     )  # fmt: skip
     peer.model.load_state_dict(model.state_dict(), strict=False)

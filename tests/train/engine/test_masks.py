@@ -63,7 +63,7 @@ def t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def speaker(request: Any, tmp_path: Path, tiny_model: Path, t5: Path) -> Chat:
     name, renderer = request.param
     if name == "t5":
-        return chat.load(t5)
+        return chat.load_chat(t5)
     tokenizer, family = AutoTokenizer.from_pretrained(tiny_model), FAMILIES[name]
     if name == "gemma":
         added = ["<bos>", "<start_of_turn>", "<end_of_turn>"]
@@ -71,7 +71,7 @@ def speaker(request: Any, tmp_path: Path, tiny_model: Path, t5: Path) -> Chat:
     tokenizer.bos_token = family.first
     tokenizer.chat_template = family.template
     tokenizer.save_pretrained(tmp_path)
-    return chat.load(tmp_path, renderer)
+    return chat.load_chat(tmp_path, renderer)
 
 
 def written(speaker: Chat) -> tuple[list[Example], Writer, list[Row]]:
@@ -80,7 +80,7 @@ def written(speaker: Chat) -> tuple[list[Example], Writer, list[Row]]:
     pages = [page(shop, 3) for shop in range(4)]
     examples = [Example(f"p{n}", "price", text, answer) for n, (text, answer) in enumerate(pages)]
     writer = Writer({"price": spec}, speaker, Recipe(max_tokens=4096), SlotFile())
-    return examples, writer, list(data.encode(examples, writer).kept)
+    return examples, writer, list(data.encode_examples(examples, writer).kept)
 
 
 def batch(rows: list[Row], speaker: Chat) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def test_the_loss_is_on_the_answer_and_its_end_alone(speaker: Chat) -> None:
     for example, row, labels in zip(examples, rows, made["labels"], strict=True):
         learnt = labels[labels != IGNORED].tolist()
         assert learnt == list(row.ids[row.prompt :])
-        assert speaker.decode(learnt[:-1]) == jsonio.dumps(example.output_json)
+        assert speaker.decode(learnt[:-1]) == jsonio.canonical_json(example.output_json)
         assert learnt[-1] == speaker.end_of_turn
         assert learnt.count(speaker.end_of_turn) == 1
         if speaker.turns:
@@ -111,7 +111,7 @@ def test_the_template_renders_the_whole_alike(speaker: Chat) -> None:
     first = speaker.tokenizer.bos_token_id
     for example, row in zip(examples, rows, strict=True):
         spec = writer.tasks["price"]
-        answer = jsonio.dumps(example.output_json)
+        answer = jsonio.canonical_json(example.output_json)
         said = (spec.system_prompt, spec.prompt(example.input_text), answer)
         assert speaker.conversation_ids(*said)[: row.length] == list(row.ids)
         assert first is None or row.ids[:2] != (first, first)
@@ -133,7 +133,7 @@ def test_a_turn_ends_as_the_family_ends_it(request: Any, speaker: Chat) -> None:
 
 
 def test_a_spelled_token_says_where_it_stands(t5: Path) -> None:
-    speaker = chat.load(t5)
+    speaker = chat.load_chat(t5)
     text = '{"a b":  [1,"ł"],\n"c":"{y}"}'
     spans = speaker.spans(text)
     ids = speaker.answer_ids(text)[:-1]

@@ -54,7 +54,7 @@ def test_a_step_that_cannot_be_shared_out_is_refused(monkeypatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with (
         pytest.raises(SemError) as caught,
-        several.joined("cpu", Recipe(effective_batch=4, micro_batch=4), Path()),
+        several.join_processes("cpu", Recipe(effective_batch=4, micro_batch=4), Path()),
     ):
         pass
     assert caught.value.message == (
@@ -85,20 +85,20 @@ except SemError as error:
 @pytest.mark.parametrize(("folders", "code"), [("apart", 7), ("together", 0)])
 def test_hosts_that_share_no_folder_are_refused(tmp_path, monkeypatch, folders, code) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    assert launch.start(["-c", APART, str(tmp_path), folders], 2) == code
+    assert launch.start_processes(["-c", APART, str(tmp_path), folders], 2) == code
     assert not list(tmp_path.rglob(".shared"))
 
 
 @pytest.mark.parametrize("count", [0, 1, -3, 1000])
 def test_a_senseless_number_of_processes_is_refused(count) -> None:
     with pytest.raises(SemError, match="one for each GPU, 2 to 64"):
-        launch.start(["-c", ""], count)
+        launch.start_processes(["-c", ""], count)
 
 
 def test_a_process_that_fails_takes_the_others_with_it(capfd) -> None:
     code = "import os, sys, time; time.sleep(0 if os.environ['RANK'] == '1' else 60); sys.exit(7)"
     began = time.monotonic()
-    assert launch.start(["-c", code], 3) == 7
+    assert launch.start_processes(["-c", code], 3) == 7
     assert time.monotonic() - began < 30
     assert "process 1 of 3 ended with 7: all are ended" in capfd.readouterr().err
 
@@ -108,12 +108,12 @@ def test_one_that_stopped_at_a_checkpoint_leaves_the_others_time_to_do_so(tmp_pa
         "import os, sys, time; r = os.environ['RANK']; time.sleep(float(r));"
         f"open(rf'{tmp_path}/' + r, 'w'); sys.exit(75)"
     )
-    assert launch.start(["-c", code], 2) == 75
+    assert launch.start_processes(["-c", code], 2) == 75
     assert sorted(os.listdir(tmp_path)) == ["0", "1"]
 
 
 def test_only_the_first_process_writes_to_stdout(capfd) -> None:
-    assert launch.start(["-c", "import os; print('I am', os.environ['RANK'])"], 3) == 0
+    assert launch.start_processes(["-c", "import os; print('I am', os.environ['RANK'])"], 3) == 0
     assert capfd.readouterr().out == "I am 0\n"
 
 
@@ -125,8 +125,8 @@ def project(toy: Path) -> Project:
     # 35 rows: the last step has 3, so one of two processes is dealt a blank.
     given = ["train.lora.dropout=0", "train.micro_batch=1"]
     made = Project.load("toy", given)
-    clean.run(made)
-    snapshot.freeze(made, plan.provenance.now())
+    clean.clean_store(made)
+    snapshot.freeze_snapshot(made, plan.provenance.now())
     return made
 
 
@@ -142,7 +142,7 @@ def losses(made: run.Run, key: str = "loss") -> list[tuple[int, float]]:
 def again(project: Project, made: run.Run) -> run.Run:
     """A second run of the same plan, untrained."""
     copy = project.adapters / f"{made.id}-b"
-    files.write(copy / "run.json", (made.folder / "run.json").read_bytes())
+    files.write_file(copy / "run.json", (made.folder / "run.json").read_bytes())
     return run.Run(copy.name, copy)
 
 
@@ -150,8 +150,8 @@ def again(project: Project, made: run.Run) -> run.Run:
 def test_two_processes_end_where_one_does(project) -> None:
     from safetensors.torch import load_file
 
-    one = plan.prepare(project, None)
-    plan.train(project, one, resume=False)
+    one = plan.prepare_training(project, None)
+    plan.train_prepared(project, one, resume=False)
     made = again(project, one)
     done = trained(made, "--processes=2")
     assert done.returncode == 0, done.stderr
@@ -162,14 +162,14 @@ def test_two_processes_end_where_one_does(project) -> None:
     there = load_file(made.adapter / "adapter_model.safetensors")
     assert max(float((there[name] - whole[name]).abs().max()) for name in whole) < 2e-3
     assert files.read_json(made.folder / "manifest.json")["result"]["processes"] == 2
-    assert checkpoints.newest(made.folder) is not None
+    assert checkpoints.newest_checkpoint(made.folder) is not None
     assert not list(made.folder.glob("quarantine-*"))
     assert done.stdout.count("train_runtime") == 1
 
 
 @pytest.mark.slow
 def test_two_processes_stop_at_a_checkpoint_and_go_on_from_it(project) -> None:
-    one = plan.prepare(project, None)
+    one = plan.prepare_training(project, None)
     assert trained(one, "--processes=2").returncode == 0
     made = again(project, one)
     argv = [*COMMAND, f"--run={made.id}", "--processes=2"]
@@ -180,11 +180,13 @@ def test_two_processes_stop_at_a_checkpoint_and_go_on_from_it(project) -> None:
         process.send_signal(signal.SIGTERM)
         said = process.communicate(timeout=120)[1]
     assert process.returncode == 75, said
-    assert checkpoints.newest(made.folder) is not None
+    assert checkpoints.newest_checkpoint(made.folder) is not None
     done = trained(made, "--resume", "--processes=2")
     assert done.returncode == 0, done.stderr
     assert losses(made) == losses(one)
-    adapters = [files.sha256(each.adapter / "adapter_model.safetensors") for each in (one, made)]
+    adapters = [
+        files.sha256_file(each.adapter / "adapter_model.safetensors") for each in (one, made)
+    ]
     assert adapters[0] == adapters[1]
 
 
@@ -207,8 +209,8 @@ def hosts(monkeypatch) -> Iterator[str]:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_cluster_of_two_hosts_ends_where_one_process_does(project, hosts) -> None:
-    one = plan.prepare(project, None)
-    plan.train(project, one, resume=False)
+    one = plan.prepare_training(project, None)
+    plan.train_prepared(project, one, resume=False)
     made = again(project, one)
     done = trained(made, "--processes=2", f"--ray-address={hosts}")
     assert done.returncode == 0, done.stderr
@@ -221,7 +223,7 @@ def test_a_cluster_of_two_hosts_ends_where_one_process_does(project, hosts) -> N
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_process_killed_on_its_host_ends_the_run_and_it_goes_on(project, hosts) -> None:
-    made = plan.prepare(project, None)
+    made = plan.prepare_training(project, None)
     argv = [*COMMAND, f"--run={made.id}", "--processes=2", f"--ray-address={hosts}"]
     with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 200
@@ -248,7 +250,7 @@ def test_a_host_and_a_cluster_are_not_both_asked_for() -> None:
 
 def test_a_cluster_that_is_not_there_is_one_clear_line(tmp_path) -> None:
     with pytest.raises(SemError) as caught:
-        cluster.start(["train_run.py"], 2, "127.0.0.1:9", gpus=False)
+        cluster.start_on_cluster(["train_run.py"], 2, "127.0.0.1:9", gpus=False)
     assert caught.value.message.startswith("--ray-address: no cluster at 127.0.0.1:9: ")
 
 

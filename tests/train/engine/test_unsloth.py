@@ -60,8 +60,8 @@ def gemma(folder: Path, tiny_model: Path) -> Path:
 
 def prepared(project: Project, recipe: str) -> Run:
     """A run of PROJECT with RECIPE as its train.yaml."""
-    files.write(project.root / "configs" / "toy" / "train.yaml", recipe)
-    return plan.prepare(Project.load("toy"), None)
+    files.write_file(project.root / "configs" / "toy" / "train.yaml", recipe)
+    return plan.prepare_training(Project.load("toy"), None)
 
 
 def trained(project: Project, runs: list[Run]) -> dict[str, dict[str, object]]:
@@ -91,7 +91,7 @@ def here(cut_toy, monkeypatch) -> Project:
 def peer(project: Project, recipe: str) -> Run:
     """A run of PROJECT with RECIPE by plain PyTorch."""
     run = prepared(project, recipe + "engine: trl\nfast: false\n")
-    plan.train(Project.load("toy"), run, resume=False)
+    plan.train_prepared(Project.load("toy"), run, resume=False)
     return run
 
 
@@ -101,7 +101,7 @@ def peer(project: Project, recipe: str) -> Run:
 def test_a_gemma_3_is_trained_as_trl_trains_it(here, tiny_model, tmp_path) -> None:
     base = gemma(tmp_path / "gemma", tiny_model)
     task = here.root / "configs" / "toy" / "tasks" / "price.json"
-    files.write(task, jsonio.pretty(SPEC | {"base_model_id": str(base)}))
+    files.write_file(task, jsonio.pretty(SPEC | {"base_model_id": str(base)}))
     flat = TRAIN[: TRAIN.index("lora:")]
     plain_trl = peer(here, TRAIN)
     # No answers: unsloth's generate leans on fp16 autocast there, which is of a card only.
@@ -124,7 +124,7 @@ def test_a_gemma_3_is_trained_as_trl_trains_it(here, tiny_model, tmp_path) -> No
     for run in (plain, words):
         assert_stock(base, run)
     assert losses(full) == pytest.approx(losses(full_trl), rel=50 * HALF)
-    models.merged(models.load(base, "float32"), full.adapter)
+    models.merge_adapter(models.load_model(base, "float32"), full.adapter)
 
 
 @WITH_UNSLOTH
@@ -165,8 +165,8 @@ def assert_stock(base: Path, run: Run) -> None:
     )
     assert config["target_modules"] == LAYERS
     assert (config["use_dora"], config["use_rslora"]) == (lora["dora"], lora["rslora"])
-    known = PeftModel.from_pretrained(models.load(base, "float32"), run.adapter)
-    merged = models.merged(models.load(base, "float32"), run.adapter)
+    known = PeftModel.from_pretrained(models.load_model(base, "float32"), run.adapter)
+    merged = models.merge_adapter(models.load_model(base, "float32"), run.adapter)
     ids = torch.arange(20, 60)[None]
     with torch.no_grad():
         torch.testing.assert_close(known(ids).logits, merged(ids).logits, rtol=0, atol=1e-4)
@@ -178,20 +178,22 @@ def test_a_pattern_of_layers_is_written_by_their_names(tiny_model, tmp_path) -> 
 
     pattern = r".*\.(self_attn\.[qv]_proj|mlp\.up_proj)"
     config = LoraConfig(r=4, target_modules=pattern, task_type="CAUSAL_LM")
-    model = get_peft_model(models.load(tiny_model, "float32"), config)
+    model = get_peft_model(models.load_model(tiny_model, "float32"), config)
     model.peft_config["default"].auto_mapping = {"parent_library": "unsloth_compiled_module"}
-    adapters.save(model, tmp_path / "adapter", "base", Recipe(lora=Lora(rank=4)))
+    adapters.save_trained_weights(model, tmp_path / "adapter", "base", Recipe(lora=Lora(rank=4)))
     written = files.read_json(tmp_path / "adapter" / "adapter_config.json")
     assert written["target_modules"] == ["q_proj", "up_proj", "v_proj"]
     assert written["auto_mapping"] is None
-    again = PeftModel.from_pretrained(models.load(tiny_model, "float32"), tmp_path / "adapter")
+    again = PeftModel.from_pretrained(
+        models.load_model(tiny_model, "float32"), tmp_path / "adapter"
+    )
     assert len(again.state_dict()) == len(model.state_dict())
 
 
 @pytest.mark.parametrize(("asked", "given"), [(2048, 512), (512, 512), (300, 300)])
 def test_no_more_positions_are_asked_for_than_the_model_knows(asked, given, prepared_toy) -> None:
     # Beyond them unsloth scales RoPE, and the adapter would be of another base model.
-    job = plan.job(*prepared_toy)
+    job = plan.load_training_job(*prepared_toy)
     assert backend_unsloth.positions(replace(job, recipe=Recipe(max_tokens=asked))) == given
 
 
@@ -210,12 +212,16 @@ def test_a_machine_without_unsloth_is_told_so(monkeypatch, tmp_path) -> None:
 def test_4_bit_is_refused_where_it_could_not_be_computed(monkeypatch, tiny_model) -> None:
     monkeypatch.setattr(engines, "find_spec", lambda _: True)
     recipe, known = Recipe(load_in_4bit=True, engine="trl"), ("cuda", "Card", 15.0, 4)
-    assert engines.choose(recipe, hardware.Hardware(*known, "bfloat16"), tiny_model) == "trl"
+    assert (
+        engines.choose_engine(recipe, hardware.Hardware(*known, "bfloat16"), tiny_model) == "trl"
+    )
     with pytest.raises(SemError) as caught:
-        engines.choose(recipe, hardware.Hardware(*known, "float32"), tiny_model)
+        engines.choose_engine(recipe, hardware.Hardware(*known, "float32"), tiny_model)
     assert caught.value.message == "load_in_4bit computes in bf16, which Card does not have"
     with pytest.raises(SemError) as caught:
-        engines.choose(recipe, hardware.Hardware("cpu", "Core", 15.0, 4, "bfloat16"), tiny_model)
+        engines.choose_engine(
+            recipe, hardware.Hardware("cpu", "Core", 15.0, 4, "bfloat16"), tiny_model
+        )
     assert caught.value.message == "load_in_4bit needs a GPU and bitsandbytes; this is Core"
 
 

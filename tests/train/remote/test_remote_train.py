@@ -40,11 +40,11 @@ def prepared(toy: Path, server) -> tuple[Project, run.Run]:
             "python": sys.executable,
         }
     }
-    files.write(toy / "configs" / "hosts.yaml", json.dumps({"hosts": hosts}))
+    files.write_file(toy / "configs" / "hosts.yaml", json.dumps({"hosts": hosts}))
     project = Project.load("toy")
-    clean.run(project)
-    snapshot.freeze(project, plan.provenance.now())
-    return project, plan.prepare(project, None)
+    clean.clean_store(project)
+    snapshot.freeze_snapshot(project, plan.provenance.now())
+    return project, plan.prepare_training(project, None)
 
 
 def script(name: str, *words: str) -> list[str]:
@@ -68,9 +68,9 @@ def test_a_run_on_a_host_survives_its_client_and_is_the_run_that_is_trained_here
     assert not made.is_finished
 
     assert remote_jobs.attach(project, made, "gpu") == 0
-    assert remote_jobs.pull(project, made, "gpu", False) > 0
+    assert remote_jobs.pull_from_host(project, made, "gpu", False) > 0
 
-    there = files.sha256(made.adapter / "adapter_model.safetensors")
+    there = files.sha256_file(made.adapter / "adapter_model.safetensors")
     (made.folder / "manifest.json").unlink()
-    plan.train(project, made, resume=False)
-    assert files.sha256(made.adapter / "adapter_model.safetensors") == there
+    plan.train_prepared(project, made, resume=False)
+    assert files.sha256_file(made.adapter / "adapter_model.safetensors") == there

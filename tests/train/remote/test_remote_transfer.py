@@ -36,23 +36,23 @@ def project(tmp_path, monkeypatch) -> Project:
     root = tmp_path / "here"
     for name in ("train.v1.jsonl", "val.v1.jsonl", "test.v1.jsonl", "v1.json",
                  "preferences.v1.jsonl", "train.v2.jsonl", "clean.jsonl"):  # fmt: skip
-        files.write(root / "data/toy/processed" / name, name)
-    files.write(root / "data/toy/raw/dataset.duckdb", "the raw store")
-    files.write(root / "data/toy/notes/one.txt", "a text")
-    files.write(root / "data/toy/notes/other.txt", "not named by the run")
+        files.write_file(root / "data/toy/processed" / name, name)
+    files.write_file(root / "data/toy/raw/dataset.duckdb", "the raw store")
+    files.write_file(root / "data/toy/notes/one.txt", "a text")
+    files.write_file(root / "data/toy/notes/other.txt", "not named by the run")
     for name in ("train.yaml", "datasets.yaml", "tasks/price.json", "id_rsa", "own.pem"):
-        files.write(root / "configs/toy" / name, "{}")
-    files.write(root / ".env", "WANDB_API_KEY=canary")
+        files.write_file(root / "configs/toy" / name, "{}")
+    files.write_file(root / ".env", "WANDB_API_KEY=canary")
     for name in ("config.json", "model.safetensors"):
-        files.write(root / MODEL / name, '{"model_type": "llama"}')
+        files.write_file(root / MODEL / name, '{"model_type": "llama"}')
     base = {"base_model_id": MODEL, "revision": ""}
     from sem.lm.weights import weights
 
-    base["revision"] = weights.resolve(MODEL, root).revision
+    base["revision"] = weights.resolve_weights(MODEL, root).revision
     plan = {"run_id": ID, "snapshot": {"version": 1}, "base_model": base, "recipe": {"epochs": 1},
             "texts": [{"name": "notes/one.txt"}], "hardware": {"device": "cpu"}}  # fmt: skip
     for name in (ID, "20261120-000000-0000"):
-        files.write(root / "models/toy/adapters" / name / "run.json", jsonio.pretty(plan))
+        files.write_file(root / "models/toy/adapters" / name / "run.json", jsonio.pretty(plan))
     return Project("toy", root)
 
 
@@ -81,11 +81,11 @@ def below(there: Agent, name: str) -> set[str]:
 def finish(folder: Path, text: str = "weights") -> None:
     """Write what a finished run has."""
     for name in ("adapter_model.safetensors", "adapter_config.json"):
-        files.write(folder / "adapter" / name, f"{text} {name}" * 1_000)
-    files.write(folder / "metrics.jsonl", '{"step":1}\n')
-    adapter = {path.name: files.sha256(path) for path in (folder / "adapter").iterdir()}
-    facts = {"adapter": adapter, "run_json_sha256": files.sha256(folder / "run.json")}
-    files.write(folder / "manifest.json", jsonio.pretty(facts))
+        files.write_file(folder / "adapter" / name, f"{text} {name}" * 1_000)
+    files.write_file(folder / "metrics.jsonl", '{"step":1}\n')
+    adapter = {path.name: files.sha256_file(path) for path in (folder / "adapter").iterdir()}
+    facts = {"adapter": adapter, "run_json_sha256": files.sha256_file(folder / "run.json")}
+    files.write_file(folder / "manifest.json", jsonio.pretty(facts))
 
 
 def home(there: Agent) -> Path:
@@ -122,8 +122,8 @@ def test_what_is_needed_is_sent_once_and_nothing_else(project, target, there, ca
 @pytest.mark.usefixtures("few")
 def test_a_push_that_is_cut_has_no_name_until_it_is_whole(server, there, tmp_path):
     source = tmp_path / "source"
-    files.write(source / "large.bin", os.urandom(1_500_000))
-    files.write(source / "small.bin", b"x")
+    files.write_file(source / "large.bin", os.urandom(1_500_000))
+    files.write_file(source / "small.bin", b"x")
     request = {"kind": "weights", "name": "cut", "listed": push.listed(
         source, ["large.bin", "small.bin"])}  # fmt: skip
     there.ask("hello", {})
@@ -157,12 +157,12 @@ def test_a_finished_run_comes_back_and_a_second_pull_brings_nothing(project, tar
     push.push(there, Host("far"), project, target)
     finish(home(there))
 
-    assert pull.pull(there, "toy", target) == 4
+    assert pull.pull_finished_run(there, "toy", target) == 4
     assert target.is_finished
-    assert files.sha256(target.adapter / "adapter_config.json") == files.sha256(
+    assert files.sha256_file(target.adapter / "adapter_config.json") == files.sha256_file(
         home(there) / "adapter/adapter_config.json"
     )
-    assert pull.pull(there, "toy", target) == 0
+    assert pull.pull_finished_run(there, "toy", target) == 0
 
 
 @NEEDS_SSHD
@@ -176,11 +176,11 @@ def test_a_wrong_hash_is_refused_by_name_and_the_old_files_stay(project, target,
     damaged.write_bytes(b"\xff" + damaged.read_bytes()[1:])
 
     with pytest.raises(SemError) as caught:
-        pull.pull(there, "toy", target)
+        pull.pull_finished_run(there, "toy", target)
 
     wanted = files.read_json(home(there) / "manifest.json")["adapter"][damaged.name]
     assert caught.value.message == (
-        f"adapter/adapter_model.safetensors is {files.sha256(damaged)[:12]}…, "
+        f"adapter/adapter_model.safetensors is {files.sha256_file(damaged)[:12]}…, "
         f"the run's manifest says {wanted[:12]}…"
     )
     assert {p: p.read_bytes() for p in before} == before
@@ -193,12 +193,12 @@ def test_an_unfinished_run_is_not_fetched_but_its_whole_checkpoints_are(project,
     from sem.core import manifest
 
     for number in (3, 6):
-        files.write(home(there) / f"checkpoint-{number}" / "optimizer.pt", "o")
-    manifest.seal(home(there) / "checkpoint-3")
+        files.write_file(home(there) / f"checkpoint-{number}" / "optimizer.pt", "o")
+    manifest.seal_folder(home(there) / "checkpoint-3")
 
     with pytest.raises(SemError, match="is not finished on far: none"):
-        pull.pull(there, "toy", target)
-    assert pull.pull(there, "toy", target, with_checkpoints=True) == 2
+        pull.pull_finished_run(there, "toy", target)
+    assert pull.pull_finished_run(there, "toy", target, with_checkpoints=True) == 2
     assert (target.folder / "checkpoint-3/manifest.json").exists()
     assert not (target.folder / "checkpoint-6").exists()
 
@@ -210,16 +210,16 @@ def test_another_run_of_the_same_id_is_refused_and_a_changed_recipe_is_not(proje
     path = target.folder / "run.json"
     plan = files.read_json(path)
     change = {"recipe": {"epochs": 5}, "updates": [{"set": {"epochs": 5}}]}
-    files.write(path, jsonio.pretty(plan | change))
+    files.write_file(path, jsonio.pretty(plan | change))
     push.push(there, Host("far"), project, target)
     assert files.read_json(home(there) / "run.json")["recipe"] == {"epochs": 5}
 
-    files.write(path, jsonio.pretty(plan | {"snapshot": {"version": 1, "sha256": "other"}}))
+    files.write_file(path, jsonio.pretty(plan | {"snapshot": {"version": 1, "sha256": "other"}}))
     with pytest.raises(SemError, match=r"run\.json on far is another one"):
         push.push(there, Host("far"), project, target)
     finish(home(there))
     with pytest.raises(SemError, match=r"run\.json on far is not the one here"):
-        pull.pull(there, "toy", target)
+        pull.pull_finished_run(there, "toy", target)
 
 
 @NEEDS_SSHD
@@ -228,7 +228,7 @@ def test_weights_that_the_host_cannot_have_are_told(project, target, there):
     path = target.folder / "run.json"
     plan = files.read_json(path)
     plan["base_model"]["base_model_id"] = "/nowhere/model"
-    files.write(path, jsonio.pretty(plan))
+    files.write_file(path, jsonio.pretty(plan))
 
     with pytest.raises(SemError, match="far: no base model at /nowhere/model"):
         push.push(there, Host("far"), project, target)
@@ -237,53 +237,53 @@ def test_weights_that_the_host_cannot_have_are_told(project, target, there):
 def test_progress_goes_along_only_when_the_host_is_behind(project, target):
     finish(target.folder)
     (target.folder / "manifest.json").unlink()
-    files.write(target.folder / "checkpoint-3" / "optimizer.pt", "torn")
-    files.write(target.folder / "host" / "log.0001", "x")
+    files.write_file(target.folder / "checkpoint-3" / "optimizer.pt", "torn")
+    files.write_file(target.folder / "host" / "log.0001", "x")
 
-    found = push.progress(project, target, 0)
+    found = push.run_progress(project, target, 0)
     assert {name.rpartition("/")[2] for name in found} == {
         "metrics.jsonl", "adapter_model.safetensors", "adapter_config.json",
     }  # fmt: skip
-    assert push.progress(project, target, 1) == []
+    assert push.run_progress(project, target, 1) == []
 
 
 @pytest.mark.parametrize("name", [".env", "configs/.env.local", "a/id_ed25519", "x/own.pem"])
 def test_what_looks_like_a_secret_is_not_sent(tmp_path, name):
-    files.write(tmp_path / name, "s")
+    files.write_file(tmp_path / name, "s")
 
     with pytest.raises(SemError, match="looks like a secret"):
         push.listed(tmp_path, [name])
 
 
 def test_a_run_is_not_sent_to_a_second_host(project, target):
-    files.write(target.folder / "host/where.json", '{"host": "gpu"}')
+    files.write_file(target.folder / "host/where.json", '{"host": "gpu"}')
 
     with pytest.raises(SemError, match="was sent to 'gpu'"):
-        remote_jobs.run(project, target, "other", False, False)
+        remote_jobs.run_on_host(project, target, "other", False, False)
 
 
 def test_only_the_keys_of_trackers_that_are_asked_for_go_along(project, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "k")
-    assert start.secrets(project) == {}
+    assert start.tracker_secrets(project) == {}
     monkeypatch.delenv("SEM_WANDB")
-    assert start.secrets(project) == {"WANDB_API_KEY": "k"}
+    assert start.tracker_secrets(project) == {"WANDB_API_KEY": "k"}
     monkeypatch.setenv("SEM_WANDB", "offline")
-    assert start.secrets(project) == {}
+    assert start.tracker_secrets(project) == {}
 
 
 @NEEDS_SSHD
 def test_the_environment_is_made_there_from_the_lock(project, target, there, tmp_path):
     tree = tmp_path / "tree"
     for name in ("scripts/setup_env.sh", ".env.example"):
-        files.write(tree / name, (push.ROOT / name).read_bytes())
-    files.write(tree / "requirements.lock", "# nothing\n")
+        files.write_file(tree / name, (push.ROOT / name).read_bytes())
+    files.write_file(tree / "requirements.lock", "# nothing\n")
     names = ["scripts/setup_env.sh", ".env.example", "requirements.lock"]
     there.push({"kind": "code", "name": "t", "listed": push.listed(tree, names)}, tree, "code")
-    set_up, work = start.steps(Host("far", device="cpu"), project, target, "t", False)
+    set_up, work = start.host_steps(Host("far", device="cpu"), project, target, "t", False)
     work["argv"][1:] = ["-c", "import sys; print(sys.prefix)"]
-    start.begin(there, "toy", "env", {"steps": [set_up, work]}, False)
+    start.begin_job(there, "toy", "env", {"steps": [set_up, work]}, False)
 
-    said = attach.follow(there, "toy", "env", tmp_path / "notes")
+    said = attach.follow_job(there, "toy", "env", tmp_path / "notes")
 
     made = Path(there.folder) / "envs" / push.lock_hash()
     assert said["state"] == "done"
@@ -295,7 +295,7 @@ def test_the_environment_is_made_there_from_the_lock(project, target, there, tmp
 
 
 def written(tmp_path, **keys) -> Path:
-    files.write(tmp_path / "configs/hosts.yaml", json.dumps({"hosts": {"gpu": keys}}))
+    files.write_file(tmp_path / "configs/hosts.yaml", json.dumps({"hosts": {"gpu": keys}}))
     return tmp_path
 
 
@@ -306,7 +306,7 @@ def written(tmp_path, **keys) -> Path:
 )  # fmt: skip
 def test_a_host_is_an_entry_or_what_ssh_knows(tmp_path, named, address, port):
     root = written(tmp_path, address="me@gpu.example.org", port=2200)
-    found = hosts.find(root, named)
+    found = hosts.find_host(root, named)
 
     assert (found.address, found.port) == (address, port)
 
@@ -326,10 +326,10 @@ def test_a_host_is_an_entry_or_what_ssh_knows(tmp_path, named, address, port):
 )
 def test_a_wrong_entry_is_named(tmp_path, keys, said):
     with pytest.raises(SemError) as caught:
-        hosts.find(written(tmp_path, **keys), "gpu")
+        hosts.find_host(written(tmp_path, **keys), "gpu")
 
     assert said in caught.value.message
 
 
 def test_the_file_that_comes_with_us_holds_no_host():
-    assert hosts.find(push.ROOT, "anything") == Host(address="anything")
+    assert hosts.find_host(push.ROOT, "anything") == Host(address="anything")

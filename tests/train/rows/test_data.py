@@ -20,12 +20,12 @@ from sem.train.rows.data import Row, Writer
 
 @pytest.fixture(scope="module")
 def speaker(tiny_model: Path) -> chat.Chat:
-    return chat.load(tiny_model)
+    return chat.load_chat(tiny_model)
 
 
 @pytest.fixture(scope="module")
 def tasks() -> dict[str, TaskSpec]:
-    return {"price": settings.build(TaskSpec, SPEC | {"base_model_id": "x"}, "spec")}
+    return {"price": settings.build_settings(TaskSpec, SPEC | {"base_model_id": "x"}, "spec")}
 
 
 def examples(count: int) -> list[Example]:
@@ -34,27 +34,27 @@ def examples(count: int) -> list[Example]:
 
 
 def writer(speaker, tasks, **recipe) -> Writer:
-    built = settings.build(Recipe, {"max_tokens": 512, **recipe}, "recipe")
+    built = settings.build_settings(Recipe, {"max_tokens": 512, **recipe}, "recipe")
     return Writer(tasks, speaker, built, SlotFile())
 
 
 def batch_of(rows: tuple[Row, ...]) -> dict:
-    return Collator(0)([trainer.record(n, row) for n, row in enumerate(rows)])
+    return Collator(0)([trainer.collator_record(n, row) for n, row in enumerate(rows)])
 
 
 def test_only_the_answer_and_its_end_of_turn_carry_loss(speaker, tasks) -> None:
-    batch = batch_of(data.encode(examples(1), writer(speaker, tasks)).kept)
+    batch = batch_of(data.encode_examples(examples(1), writer(speaker, tasks)).kept)
     labelled = batch["labels"][0][batch["labels"][0] != IGNORED].tolist()
     assert speaker.tokenizer.decode(labelled) == '{"price":1.0,"title":"Mug 1-0"}<|im_end|>'
     assert batch["weights"].sum() == len(labelled)
 
 
 def test_rows_that_are_too_long_are_named_not_cut(speaker, tasks) -> None:
-    rows = data.encode(examples(3), writer(speaker, tasks, max_tokens=50))
+    rows = data.encode_examples(examples(3), writer(speaker, tasks, max_tokens=50))
     assert rows.kept == ()
     assert rows.too_long == ("e000", "e001", "e002")
     with pytest.raises(SemError, match="longer than max_tokens"):
-        data.check(rows, "train")
+        data.check_trainable(rows, "train")
 
 
 def test_batch_order_is_a_permutation_that_depends_on_seed_and_epoch_alone() -> None:
@@ -71,8 +71,8 @@ def test_batch_order_is_a_permutation_that_depends_on_seed_and_epoch_alone() -> 
 
 def test_each_token_of_an_answer_has_its_place_in_the_json(speaker) -> None:
     answer = {"items": [{"price": 1.5}], "name": 'say "hi"', "tags": ["a", None]}
-    found = list(token_classes.pieces(answer))
-    assert "".join(piece.text for piece in found) == data.as_text(answer)
+    found = list(token_classes.json_pieces(answer))
+    assert "".join(piece.text for piece in found) == data.taught_text(answer)
     values = [(piece.slot, piece.text) for piece in found if piece.kind == token_classes.VALUE]
     assert values == [
         ("items[].price", "1.5"),
@@ -81,14 +81,14 @@ def test_each_token_of_an_answer_has_its_place_in_the_json(speaker) -> None:
         ("tags[]", "null"),
     ]
     tokens = token_classes.of_tokens(answer, speaker)
-    assert len(tokens) == len(speaker.answer_ids(data.as_text(answer)))
+    assert len(tokens) == len(speaker.answer_ids(data.taught_text(answer)))
     assert tokens[-1].kind == token_classes.END
 
 
 def test_weights_follow_the_recipe_and_critical_slots(speaker, tasks) -> None:
     loss = {"value": 2.0, "key": 0.5, "punctuation": 0.25, "critical": 3.0}
     wanted = writer(speaker, tasks, loss=loss, task_weights={"price": 10.0})
-    row = data.encode(examples(1), wanted).kept[0]
+    row = data.encode_examples(examples(1), wanted).kept[0]
     tokens = token_classes.of_tokens(examples(1)[0].output_json, speaker)
     by_kind = {(t.kind, t.slot): w for t, w in zip(tokens, row.weights, strict=True)}
     assert by_kind == {
@@ -103,7 +103,7 @@ def test_weights_follow_the_recipe_and_critical_slots(speaker, tasks) -> None:
 def test_text_that_forges_a_control_token_is_still_weighted_token_by_token(speaker) -> None:
     answer = {"t": "a<|im_end|>b"}
     assert len(token_classes.of_tokens(answer, speaker)) == len(
-        speaker.answer_ids(data.as_text(answer))
+        speaker.answer_ids(data.taught_text(answer))
     )
 
 

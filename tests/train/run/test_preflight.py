@@ -24,8 +24,10 @@ from sem.train.run.preflight import Subject
 @pytest.fixture
 def subject(cut_toy) -> Subject:
     """What the toy project is about to be trained on."""
-    base = weights.resolve(cut_toy.base_model_id, cut_toy.root)
-    found = plan.look(cut_toy, snapshot.load(cut_toy, None), base, recipe.of(cut_toy))
+    base = weights.resolve_weights(cut_toy.base_model_id, cut_toy.root)
+    found = plan.view_training_rows(
+        cut_toy, snapshot.load_snapshot(cut_toy, None), base, recipe.load_recipe(cut_toy)
+    )
     machine = hardware.Hardware("cpu", "a processor", 8.0, 2, "bfloat16")
     return Subject(
         cut_toy, found.writer, found.examples, found.rows, found.stages, base.folder, machine
@@ -89,7 +91,7 @@ def test_a_faulty_row_is_found_and_named(subject, fault, check, said) -> None:
     assert found.found == said
     assert found.rows == (subject.rows.kept[2].id,)
     with pytest.raises(SemError, match=f"{found.name}: {said}: {found.rows[0]}"):
-        preflight.run(with_row(subject, fault))
+        preflight.run_preflight(with_row(subject, fault))
 
 
 def test_a_template_that_renders_an_answer_otherwise_is_found(subject) -> None:
@@ -150,13 +152,13 @@ def test_a_forecast_above_the_limit_is_found(subject) -> None:
 
 def test_a_loss_that_is_not_the_model_s_own_is_found(subject, monkeypatch) -> None:
     assert preflight.own_forward(subject).is_ok
-    usual = loss.score
+    usual = loss.token_cross_entropy
 
     def doubled(*words: Any) -> Any:
         scored = usual(*words)
         return replace(scored, values=scored.values * 1.001)
 
-    monkeypatch.setattr(loss, "score", doubled)
+    monkeypatch.setattr(loss, "token_cross_entropy", doubled)
     found = preflight.own_forward(subject)
     assert found.found.endswith("by the model's own forward: 1.0e-03 apart")
     assert not found.is_ok
@@ -202,7 +204,7 @@ class Usage:
 def test_prepare_writes_nothing_when_a_check_fails(cut_toy) -> None:
     tight = Project.load("toy", ["train.checks.memory_gib=0.1"])
     with pytest.raises(SemError, match=r"memory: about \d\.\d GiB at its peak, 0\.1 GiB may be"):
-        plan.prepare(tight, None)
+        plan.prepare_training(tight, None)
     assert not list(cut_toy.adapters.glob("*"))
 
 
@@ -218,7 +220,7 @@ def test_every_check_runs_and_every_one_is_tried_here() -> None:
 
 def test_the_settings_of_checks_are_strict() -> None:
     with pytest.raises(SemError, match="memory_gb"):
-        settings.build(Checks, {"memory_gb": 3}, "train.yaml: checks")
+        settings.build_settings(Checks, {"memory_gb": 3}, "train.yaml: checks")
 
 
 def test_a_prompt_that_forges_a_turn_is_neutral(subject) -> None:

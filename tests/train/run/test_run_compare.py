@@ -43,7 +43,7 @@ def project(toy: Path) -> Project:
 
 def test_only_what_differs_in_the_recipe_is_shown() -> None:
     other = {**PLAN["recipe"], "lora": {"rank": 8}, "patience": 2}
-    found = run_compare.differences([side("a"), side("b", recipe=other)])
+    found = run_compare.recipe_differences([side("a"), side("b", recipe=other)])
     assert found == [
         {"key": "lora.rank", "values": [16, 8]},
         {"key": "patience", "values": [None, 2]},
@@ -52,7 +52,7 @@ def test_only_what_differs_in_the_recipe_is_shown() -> None:
 
 def test_runs_of_one_snapshot_are_comparable(project) -> None:
     sides = [side("a", {"loss": 2.0}, {"eval_loss": 1.5}), side("b", {"loss": 3.0})]
-    found = run_compare.compared(project, sides)
+    found = run_compare.compared_runs(project, sides)
     assert figure(found, "last train loss")["shown"] == ["2.0000", "3.0000"]
     assert figure(found, "best val loss")["shown"] == ["1.5000", "-"]
     assert run_compare.notes(found) == []
@@ -63,7 +63,7 @@ def test_what_different_snapshots_and_machines_make_incomparable_is_said(project
     result = {"train_runtime": 9.0, "stages": {}}
     rows = ({"loss": 2.0, "tokens_per_second": 5.0},)
     sides = [side("a", *rows, result=result), side("b", *rows, result=result, **there)]
-    found = run_compare.compared(project, sides)
+    found = run_compare.compared_runs(project, sides)
     assert run_compare.notes(found) == [
         "Not comparable (different snapshots): last train loss.",
         "Not comparable (different machines): seconds, tokens/s.",
@@ -71,13 +71,13 @@ def test_what_different_snapshots_and_machines_make_incomparable_is_said(project
     assert run_compare.test_sentence(found["test"][0]) == (
         "b against a on test: not compared: different snapshots"
     )
-    assert "| last train loss* | 2.0000 | 2.0000 |" in run_compare.markdown(found)
+    assert "| last train loss* | 2.0000 | 2.0000 |" in run_compare.compare_markdown(found)
 
 
 def test_weighted_losses_are_not_compared_with_plain_ones(project) -> None:
     weighted = {**PLAN["recipe"], "loss": {"value": 3.0}}
     sides = [side("a", {"loss": 2.0}), side("b", {"loss": 2.0}, recipe=weighted)]
-    found = run_compare.compared(project, sides)
+    found = run_compare.compared_runs(project, sides)
     assert run_compare.notes(found) == [
         "Not comparable (different loss weights): last train loss."
     ]
@@ -93,7 +93,7 @@ def test_steps_of_a_later_stage_go_on_from_the_earlier(project) -> None:
 def test_the_page_runs_nothing_asks_for_nothing_and_escapes_what_it_shows(project) -> None:
     evil = "<script>alert(1)</script>"
     sides = [side("a", {"loss": 2.0}, {"loss": 1.0}), side(evil, {"loss": 3.0}, {"loss": 2.0})]
-    page = run_compare.html(run_compare.compared(project, sides), sides)
+    page = run_compare.compare_html(run_compare.compared_runs(project, sides), sides)
     assert evil not in page
     assert "&lt;script&gt;" in page
     assert "default-src 'none'" in page
@@ -110,7 +110,7 @@ def test_a_curve_fills_its_box() -> None:
 @pytest.mark.parametrize("names", [["a"], ["a", "a"]])
 def test_one_run_is_not_compared_with_itself(project, names) -> None:
     with pytest.raises(SemError) as caught:
-        run_compare.read(project, names)
+        run_compare.read_runs(project, names)
     assert caught.value.hint == "name two or more different runs"
 
 
@@ -122,13 +122,13 @@ def test_two_real_runs_are_compared_on_test_with_an_interval(toy) -> None:
     from sem.dataset.split import snapshot
 
     project = Project.load("toy", ["train.max_steps=3"])
-    clean.run(project)
-    snapshot.freeze(project, plan.provenance.now())
+    clean.clean_store(project)
+    snapshot.freeze_snapshot(project, plan.provenance.now())
     names = []
     for rate in ("1e-2", "1e-4"):
         mine = Project.load("toy", ["train.max_steps=3", f"train.learning_rate={rate}"])
-        made = plan.prepare(mine, None)
-        plan.train(mine, made, resume=False)
+        made = plan.prepare_training(mine, None)
+        plan.train_prepared(mine, made, resume=False)
         names.append(made.id)
         for script in ("eval_generate", "eval_report"):
             if script == "eval_report":
@@ -136,18 +136,18 @@ def test_two_real_runs_are_compared_on_test_with_an_interval(toy) -> None:
                 warm.run([*base, "--run=base"], check=True, capture_output=True)
             command = [sys.executable, str(ROOT / f"scripts/{script}.py"), "--sem=toy"]
             warm.run([*command, f"--run={made.id}"], check=True, capture_output=True)
-    sides = run_compare.read(project, names)
-    found = run_compare.compared(project, sides)
+    sides = run_compare.read_runs(project, names)
+    found = run_compare.compared_runs(project, sides)
     assert [row["key"] for row in found["recipe"]] == ["learning_rate"]
     (test,) = found["test"]
     assert test["reason"] is None
     assert test["difference"]["pairs"] > 5
     assert test["difference"]["low"] <= test["difference"]["points"] <= test["difference"]["high"]
     assert figure(found, "adapter sha256")["values"] == [
-        files.sha256(project.adapters / name / "adapter" / "adapter_model.safetensors")
+        files.sha256_file(project.adapters / name / "adapter" / "adapter_model.safetensors")
         for name in names
     ]
-    folder = run_compare.write(project, found, sides)
+    folder = run_compare.write_run_comparison(project, found, sides)
     assert sorted(path.name for path in folder.iterdir()) == [
         "compare.html", "compare.json", "compare.md",
     ]  # fmt: skip

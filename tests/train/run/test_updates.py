@@ -10,14 +10,16 @@ from sem.train.run import plan, updates
 
 def test_a_longer_run_goes_on_where_the_shorter_one_stopped(trained_toy) -> None:
     project, made = trained_toy(stop_after=6)
-    changed = updates.apply(made, ["train.epochs=2", "train.log_steps=2", "train.epochs=2"])
+    changed = updates.apply_updates(
+        made, ["train.epochs=2", "train.log_steps=2", "train.epochs=2"]
+    )
     assert changed == [("epochs", 1.0, 2), ("log_steps", 1, 2), ("epochs", 1.0, 2)]
     assert made.plan()["updates"][0] | {"at": ""} == {
         "at": "",
         "after_step": 6,
         "set": {"epochs": 2, "log_steps": 2},
     }
-    result = plan.train(project, made, resume=True)
+    result = plan.train_prepared(project, made, resume=True)
     assert result["resumed_from"] == "checkpoint-6"
     assert result["steps"] == 18
     steps = [row["step"] for row in rows(made.folder / "metrics.jsonl") if "loss" in row]
@@ -26,8 +28,8 @@ def test_a_longer_run_goes_on_where_the_shorter_one_stopped(trained_toy) -> None
 
 def test_a_new_learning_rate_is_used_at_once(trained_toy) -> None:
     project, made = trained_toy(stop_after=3)
-    updates.apply(made, ["train.learning_rate=2e-3"])
-    plan.train(project, made, resume=True)
+    updates.apply_updates(made, ["train.learning_rate=2e-3"])
+    plan.train_prepared(project, made, resume=True)
     found = rows(made.folder / "metrics.jsonl")
     rates = {row["step"]: row["learning_rate"] for row in found if "learning_rate" in row}
     assert rates[3] > 6e-3
@@ -36,7 +38,7 @@ def test_a_new_learning_rate_is_used_at_once(trained_toy) -> None:
 
 def test_a_decay_that_was_none_is_used(trained_toy, monkeypatch) -> None:
     project, made = trained_toy(stop_after=3)
-    updates.apply(made, ["train.weight_decay=0.25"])
+    updates.apply_updates(made, ["train.weight_decay=0.25"])
     usual, seen = trainer._set_rates, []
 
     def look(given) -> None:
@@ -44,7 +46,7 @@ def test_a_decay_that_was_none_is_used(trained_toy, monkeypatch) -> None:
         seen.append([group["weight_decay"] for group in given.optimizer.param_groups])
 
     monkeypatch.setattr(trainer, "_set_rates", look)
-    plan.train(project, made, resume=True)
+    plan.train_prepared(project, made, resume=True)
     assert seen == [[0.25, 0.0]]
 
 
@@ -64,5 +66,5 @@ def test_what_is_not_sound_is_refused_and_nothing_is_written(prepared_toy, given
     _, made = prepared_toy
     before = (made.folder / "run.json").read_bytes()
     with pytest.raises(SemError, match=said):
-        updates.apply(made, ["train.epochs=2", given])
+        updates.apply_updates(made, ["train.epochs=2", given])
     assert (made.folder / "run.json").read_bytes() == before

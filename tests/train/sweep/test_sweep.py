@@ -29,10 +29,10 @@ def project(toy: Path) -> Project:
     from sem.dataset.clean import clean
     from sem.dataset.split import snapshot
 
-    files.write(toy / "configs/toy/sweep.yaml", SWEEP)
+    files.write_file(toy / "configs/toy/sweep.yaml", SWEEP)
     made = Project.load("toy", ["train.val_answers=0", "train.max_steps=3"])
-    clean.run(made)
-    snapshot.freeze(made, plan.provenance.now())
+    clean.clean_store(made)
+    snapshot.freeze_snapshot(made, plan.provenance.now())
     return made
 
 
@@ -46,7 +46,7 @@ def table(*means: tuple[float, float], metric: str = "slot_f1") -> Table:
 
 
 def test_a_sweep_trains_every_point_with_every_seed(project) -> None:
-    found, folder = sweep.run(project, None)
+    found, folder = sweep.run_sweep(project, None)
     assert [len(one.runs) for one in found.tried] == [2, 2]
     assert len(list(project.adapters.glob("*/manifest.json"))) == 4
     for one in found.tried:
@@ -61,7 +61,7 @@ def test_a_sweep_trains_every_point_with_every_seed(project) -> None:
     best = found.complete[0].point["learning_rate"]
     assert (folder / "best.yaml").read_text() == f"learning_rate: {best}\nlora:\n  rank: 2\n"
     whole = (folder / "sweep.json").read_bytes()
-    assert sweep.run(project, None)[1] == folder  # the same again trains nothing
+    assert sweep.run_sweep(project, None)[1] == folder  # the same again trains nothing
     assert (folder / "sweep.json").read_bytes() == whole
     assert len(list(project.adapters.glob("*/run.json"))) == 4
 
@@ -69,22 +69,22 @@ def test_a_sweep_trains_every_point_with_every_seed(project) -> None:
 @pytest.mark.slow
 def test_rows_of_test_are_never_read(project) -> None:
     # The rows of test are noise under a true hash: whoever read one would stop or differ.
-    _, folder = sweep.run(project, None)
+    _, folder = sweep.run_sweep(project, None)
     whole = files.read_json(folder / "sweep.json")["points"]
     path, facts = project.processed / "test.v1.jsonl", project.processed / "v1.json"
     for each in (path, facts):
         each.chmod(0o644)
     path.write_bytes(b"\x00 no row \xff\n")
     told = json.loads(facts.read_text())
-    old = {"test": told["sha256"]["test"], "facts": files.sha256(facts)}
-    new = {"test": files.sha256(path)}
+    old = {"test": told["sha256"]["test"], "facts": files.sha256_file(facts)}
+    new = {"test": files.sha256_file(path)}
     facts.write_text(facts.read_text().replace(old["test"], new["test"]))
-    new["facts"] = files.sha256(facts)
+    new["facts"] = files.sha256_file(facts)
     ledger = project.ledger.read_text()
     for name, digest in old.items():
         ledger = ledger.replace(digest, new[name])
     project.ledger.write_text(ledger)
-    second, other = sweep.run(project, None)
+    second, other = sweep.run_sweep(project, None)
     assert other != folder  # another snapshot by its hash: everything was trained again
     assert [one["set"] for one in whole] == [one.point for one in second.complete]
     values = [[run["value"] for run in one["runs"]] for one in whole]
@@ -113,21 +113,21 @@ def test_a_killed_sweep_goes_on_and_ends_the_same(project) -> None:
 def test_val_loss_compares_points_that_weigh_tokens_differently(project) -> None:
     # The adapter begins as no change and hardly learns: the model is the same at every point.
     said = "metric: loss\nseeds: [1, 2]\nspace: {loss.value: [1, 9], learning_rate: [1e-12]}\n"
-    files.write(project.configs / "sweep.yaml", said)
-    found, _ = sweep.run(project, None)
+    files.write_file(project.configs / "sweep.yaml", said)
+    found, _ = sweep.run_sweep(project, None)
     values = [value for one in found.tried for value in one.values]
     assert values == pytest.approx([values[0]] * 4, abs=1e-5)
 
 
 def test_a_point_that_cannot_be_trained_is_left_out_and_said(project) -> None:
     said = "metric: loss\nseeds: [1, 2]\nspace: {max_tokens: [9, 2048]}\n"
-    files.write(project.configs / "sweep.yaml", said)
-    found, _ = sweep.run(project, None)
+    files.write_file(project.configs / "sweep.yaml", said)
+    found, _ = sweep.run_sweep(project, None)
     (failed,) = found.rest
     assert failed.point == {"max_tokens": 9}
     assert failed.state == "failed"
     assert failed.reason
-    assert sweep_points.rows(found)[-1][:2] == ("max_tokens=9", "-")
+    assert sweep_points.point_rows(found)[-1][:2] == ("max_tokens=9", "-")
 
 
 def test_tpe_asks_for_the_same_points_when_it_is_begun_again(tmp_path) -> None:
@@ -171,9 +171,9 @@ def test_a_point_below_the_median_of_first_seeds_is_pruned(tmp_path) -> None:
     ],
 )
 def test_a_wrong_sweep_is_refused_before_anything_is_trained(toy, text, said) -> None:
-    files.write(toy / "configs/toy/sweep.yaml", text)
+    files.write_file(toy / "configs/toy/sweep.yaml", text)
     with pytest.raises(SemError) as caught:
-        sweep.load(Project.load("toy"))
+        sweep.load_sweep(Project.load("toy"))
     assert said in caught.value.message
 
 
@@ -209,7 +209,7 @@ def test_the_verdict_says_whether_the_best_stands_out(made, said) -> None:
 
 
 def test_the_winner_can_be_pasted_into_train_yaml() -> None:
-    text = sweep_points.as_yaml({"lora.rank": 8, "lora.rslora": True, "schedule": "linear"})
+    text = sweep_points.point_yaml({"lora.rank": 8, "lora.rslora": True, "schedule": "linear"})
     assert text == 'lora:\n  rank: 8\n  rslora: true\nschedule: "linear"\n'
     assert settings.parse_yaml(text, "x") == {
         "lora": {"rank": 8, "rslora": True},
@@ -218,4 +218,4 @@ def test_the_winner_can_be_pasted_into_train_yaml() -> None:
 
 
 def test_the_shipped_sweep_is_one_that_works() -> None:
-    assert len(sweep.load(Project.load("demo")).grid()) == 6
+    assert len(sweep.load_sweep(Project.load("demo")).grid()) == 6

@@ -35,9 +35,9 @@ def prepared(toy: Path) -> tuple[Project, run.Run]:
     from sem.dataset.split import snapshot
 
     project = Project.load("toy")
-    clean.run(project)
-    snapshot.freeze(project, plan.provenance.now())
-    return project, plan.prepare(project, None)
+    clean.clean_store(project)
+    snapshot.freeze_snapshot(project, plan.provenance.now())
+    return project, plan.prepare_training(project, None)
 
 
 class Kept:
@@ -61,17 +61,17 @@ class Kept:
 
 def test_the_environment_decides(toy, monkeypatch) -> None:
     project = Project.load("toy")
-    assert tracking.resolve(project).active == {}
+    assert tracking.resolve_tracking(project).active == {}
     monkeypatch.setenv("WANDB_API_KEY", "k")
-    assert tracking.resolve(project).active == {"wandb": "online"}
+    assert tracking.resolve_tracking(project).active == {"wandb": "online"}
     monkeypatch.setenv("SEM_WANDB", "offline")
-    assert tracking.resolve(project).active == {"wandb": "offline"}
+    assert tracking.resolve_tracking(project).active == {"wandb": "offline"}
 
 
 def test_an_unknown_mode_is_refused(toy, monkeypatch) -> None:
     monkeypatch.setenv("SEM_WANDB", "yes")
     with pytest.raises(SemError) as caught:
-        tracking.resolve(Project.load("toy"))
+        tracking.resolve_tracking(Project.load("toy"))
     assert caught.value.message == "SEM_WANDB='yes'"
     assert caught.value.hint == "one of online, offline, none"
 
@@ -79,7 +79,7 @@ def test_an_unknown_mode_is_refused(toy, monkeypatch) -> None:
 def test_online_without_a_key_is_refused(toy, monkeypatch) -> None:
     monkeypatch.setenv("SEM_WANDB", "online")
     with pytest.raises(SemError, match="SEM_WANDB=online without WANDB_API_KEY"):
-        tracking.resolve(Project.load("toy"))
+        tracking.resolve_tracking(Project.load("toy"))
 
 
 def test_a_missing_package_is_said_before_anything_is_prepared(prepared, monkeypatch) -> None:
@@ -87,7 +87,7 @@ def test_a_missing_package_is_said_before_anything_is_prepared(prepared, monkeyp
     monkeypatch.setattr(tracking, "find_spec", lambda name: None)
     monkeypatch.setenv("SEM_MLFLOW", "offline")
     with pytest.raises(SemError) as caught:
-        plan.prepare(project, None)
+        plan.prepare_training(project, None)
     assert caught.value.message == "mlflow is asked for and not installed"
     assert "mlflow-skinny==3.17.2" in caught.value.hint
 
@@ -122,7 +122,10 @@ def test_a_tracker_that_fails_is_said_once_and_counted(tmp_path, capsys) -> None
 def test_what_a_tracker_says_is_told_without_keys(monkeypatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "tok-in-env")
     said = "API request to http://me:word@h:9/api failed:\n401, sent tok-in-env"
-    assert tracking.clean(said) == "API request to http://h:9/api failed: 401, sent [key]"
+    assert (
+        tracking.clean_tracked_text(said)
+        == "API request to http://h:9/api failed: 401, sent [key]"
+    )
 
 
 def test_what_is_no_finite_number_is_not_sent(tmp_path) -> None:
@@ -143,7 +146,7 @@ def test_only_the_first_of_several_processes_tracks(prepared, monkeypatch) -> No
 
 def test_speed_memory_and_perplexity_stand_beside_every_loss(prepared) -> None:
     project, made = prepared
-    plan.train(project, made, resume=False)
+    plan.train_prepared(project, made, resume=False)
     logged = [row for row in rows(made.folder / "metrics.jsonl") if "loss" in row]
     assert len(logged) == made.plan()["total_steps"]
     wanted = {"tokens_per_second", "trained_tokens_per_second", "peak_memory_gib", "perplexity"}
@@ -155,8 +158,8 @@ def test_steps_hold_every_token_of_an_epoch(prepared) -> None:
     from sem.train.engine.speed_gauge import Pace
 
     project, made = prepared
-    stage = plan.job(project, made).stages[0]
-    recipe = plan.job(project, made).recipe
+    stage = plan.load_training_job(project, made).stages[0]
+    recipe = plan.load_training_job(project, made).recipe
     counts = made.plan()["counts"]["train"]
     whole = Pace(stage, recipe).tokens(0, 9)
     assert whole == (counts["tokens"], counts["trained_tokens"])

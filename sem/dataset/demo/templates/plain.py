@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 from sem.dataset.demo.blocks import STAR, crumbs, details, opt, related, reviews
-from sem.dataset.demo.money import rounded
+from sem.dataset.demo.money import market_price
 from sem.dataset.demo.templates.body import Body
 from sem.dataset.demo.view import View
 
@@ -103,4 +103,4 @@ def article(v: View) -> Body:
 
 
 def _fee(v: View) -> Decimal:
-    return rounded(Decimal("4.90") * v.shop.market.rate, v.shop.market)
+    return market_price(Decimal("4.90") * v.shop.market.rate, v.shop.market)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from sem.dataset.demo.blocks import crumbs, details, opt, related, reviews
-from sem.dataset.demo.money import rounded
+from sem.dataset.demo.money import market_price
 from sem.dataset.demo.templates.body import Body
 from sem.dataset.demo.view import View
 
@@ -125,7 +125,7 @@ def variants_form(v: View) -> Body:
 
 
 def _times(v: View, factor: str) -> Decimal:
-    return rounded((v.product.price or Decimal(50)) * Decimal(factor), v.shop.market)
+    return market_price((v.product.price or Decimal(50)) * Decimal(factor), v.shop.market)
 
 
 def _percent(v: View) -> int:

@@ -17,18 +17,18 @@ class Refusal(Exception):
         self.message, self.hint = message, hint
 
 
-def write(path: Path, value: Any) -> None:
+def write_json_file(path: Path, value: Any) -> None:
     """Replace PATH by VALUE as JSON in one step."""
     temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}")
     with temporary.open("wb") as file:
-        file.write(dumps(value))
+        file.write(json_line(value))
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
-    sync(path.parent)
+    sync_far_path(path.parent)
 
 
-def read(path: Path) -> Any:
+def read_json_file(path: Path) -> Any:
     """The JSON value of PATH; None when it is not there or torn."""
     try:
         return json.loads(path.read_text("utf-8"))
@@ -36,12 +36,12 @@ def read(path: Path) -> Any:
         return None
 
 
-def dumps(value: Any) -> bytes:
+def json_line(value: Any) -> bytes:
     """VALUE as JSON of one line."""
     return json.dumps(value, sort_keys=True).encode("ascii")
 
 
-def loads(line: bytes) -> Any:
+def parse_line(line: bytes) -> Any:
     """The JSON value in LINE; None when it is none."""
     try:
         return json.loads(line)
@@ -49,7 +49,7 @@ def loads(line: bytes) -> Any:
         return None
 
 
-def sync(path: Path) -> None:
+def sync_far_path(path: Path) -> None:
     """Make the content of the file PATH, or the renames in the folder PATH, durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -58,7 +58,7 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def sha256(path: Path, length: int | None = None) -> str:
+def sha256_prefix(path: Path, length: int | None = None) -> str:
     """Hex digest of the file at PATH, or of its first LENGTH bytes."""
     digest, left = hashlib.sha256(), length
     with path.open("rb") as file:

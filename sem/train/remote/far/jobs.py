@@ -28,25 +28,25 @@ ENDED = ("done", "failed", "killed", "cancelled", "lost")
 Json = dict[str, Any]
 
 
-def start(root: Path, request: Json) -> Json:
+def start_attempt(root: Path, request: Json) -> Json:
     """Begin an attempt of a run, or say which one is there: asked twice it starts once."""
-    folder = place(root, request)
+    folder = attempts_folder(root, request)
     folder.mkdir(parents=True, exist_ok=True)
     with _lock(folder / ".lock"):
-        job = newest(folder)
+        job = newest_attempt(folder)
         known = state(job) if job else None
         if job and known and not _is_free(job, known, request):
             return {**known, "attempt": job.name, "new": False}
         job = folder / f"{(int(job.name) if job else 0) + 1:04d}"
         job.mkdir()
-        disk.write(job / "spec.json", request["spec"])
+        disk.write_json_file(job / "spec.json", request["spec"])
         _detach(root, job, request.get("secrets") or {})
         return {**_begun(job), "attempt": job.name, "new": True}
 
 
 def _is_free(job: Path, known: Json, request: Json) -> bool:
     """Whether another attempt may begin; the same request, sent twice by a cut, begins none."""
-    spec = disk.read(job / "spec.json") or {}
+    spec = disk.read_json_file(job / "spec.json") or {}
     if known["state"] not in ENDED or spec.get("token") == request["spec"].get("token", ""):
         return False
     return known["state"] != "done" or bool(request.get("again"))
@@ -61,7 +61,7 @@ def _detach(root: Path, job: Path, secrets: dict[str, str]) -> None:
             argv, stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=root, start_new_session=True
         )
     assert watcher.stdin is not None
-    watcher.stdin.write(disk.dumps(request) + b"\n")
+    watcher.stdin.write(disk.json_line(request) + b"\n")
     watcher.stdin.close()
 
 
@@ -76,9 +76,9 @@ def _begun(job: Path) -> Json:
 def state(job: Path) -> Json:
     """What became of JOB: `state`, the reason in words and the exit code where there is one."""
     known = {"log": _size(job / "log"), "heartbeat_s": _age(job / "heartbeat")}
-    ended, pid = disk.read(job / "exit.json"), disk.read(job / "pid.json")
+    ended, pid = disk.read_json_file(job / "exit.json"), disk.read_json_file(job / "pid.json")
     if ended is None and not process.is_alive(pid):
-        ended = disk.read(job / "exit.json")  # it ended between the two looks
+        ended = disk.read_json_file(job / "exit.json")  # it ended between the two looks
     if ended is not None:
         return {**known, **_verdict(ended)}
     if pid is None:
@@ -88,7 +88,7 @@ def state(job: Path) -> Json:
         return {**known, **_lost("host rebooted")}
     if process.is_alive(pid):
         return {**known, "state": "running", "why": "", "code": None}
-    if process.is_alive(disk.read(job / "child.json")):
+    if process.is_alive(disk.read_json_file(job / "child.json")):
         return {**known, "state": "running", "why": "its watcher is gone", "code": None}
     return {**known, "state": "killed", "why": "it ended without a word", "code": 137}
 
@@ -121,11 +121,11 @@ def tail(root: Path, request: Json) -> Json:
     answer = {**known, "attempt": job.name, "offset": offset}
     answer["data"] = base64.b64encode(data).decode("ascii")
     if known["state"] in ENDED and offset + len(data) >= known["log"]:
-        answer["log_sha256"] = disk.sha256(job / "log") if (job / "log").exists() else ""
+        answer["log_sha256"] = disk.sha256_prefix(job / "log") if (job / "log").exists() else ""
     return answer
 
 
-def cancel(root: Path, request: Json) -> Json:
+def cancel_attempt(root: Path, request: Json) -> Json:
     """End a run, TERM and later KILL; its watcher does it, or this where that is gone."""
     job = wanted(root, request)
     known = state(job)
@@ -134,20 +134,22 @@ def cancel(root: Path, request: Json) -> Json:
     _touch(job / "cancel")
     deadline = time.monotonic() + grace_s(job) + 10
     while time.monotonic() < deadline and state(job)["state"] not in ENDED:
-        if not process.is_alive(disk.read(job / "pid.json")):
+        if not process.is_alive(disk.read_json_file(job / "pid.json")):
             _end_orphan(job)
         time.sleep(0.2)
     return {**state(job), "attempt": job.name}
 
 
 def _end_orphan(job: Path) -> None:
-    child = disk.read(job / "child.json")
+    child = disk.read_json_file(job / "child.json")
     if process.is_alive(child):
         process.end_group(child, signal.SIGTERM)
         _wait(child, grace_s(job))
         process.end_group(child, signal.SIGKILL)
     if not (job / "exit.json").exists():
-        disk.write(job / "exit.json", {"code": 143, "why": "cancelled", "at": time.time()})
+        disk.write_json_file(
+            job / "exit.json", {"code": 143, "why": "cancelled", "at": time.time()}
+        )
 
 
 def _wait(child: Json, seconds: float) -> None:
@@ -158,14 +160,14 @@ def _wait(child: Json, seconds: float) -> None:
 
 def grace_s(job: Path) -> float:
     """Seconds between TERM and KILL of JOB."""
-    return float((disk.read(job / "spec.json") or {}).get("grace_s", GRACE_S))
+    return float((disk.read_json_file(job / "spec.json") or {}).get("grace_s", GRACE_S))
 
 
-def table(root: Path, request: Json) -> Json:
+def newest_attempts(root: Path, request: Json) -> Json:
     """The newest attempt of every run of the sem, or of all sems."""
     rows = []
     for folder in sorted((root / "jobs").glob(f"{request.get('sem') or '*'}/*")):
-        job = newest(folder)
+        job = newest_attempt(folder)
         if job is not None:
             name = {"sem": folder.parent.name, "run": folder.name, "attempt": job.name}
             progress = last_row(root, folder.parent.name, folder.name)
@@ -179,17 +181,17 @@ def last_row(root: Path, sem: str, run: str) -> Json:
     """The last whole row of the run's metrics.jsonl, for a table."""
     path = root / "runs" / sem / run / "models" / sem / "adapters" / run / "metrics.jsonl"
     data = _bytes(path, max(0, _size(path) - 4_096))
-    rows = [disk.loads(line) for line in data.splitlines()]
+    rows = [disk.parse_line(line) for line in data.splitlines()]
     steps = [row for row in rows if isinstance(row, dict) and "step" in row]
     return {k: v for k, v in steps[-1].items() if k in ("step", "loss", "epoch")} if steps else {}
 
 
-def place(root: Path, request: Json) -> Path:
+def attempts_folder(root: Path, request: Json) -> Path:
     """The folder of all attempts of a run."""
-    return root / "jobs" / name(request, "sem") / name(request, "run")
+    return root / "jobs" / folder_name(request, "sem") / folder_name(request, "run")
 
 
-def name(request: Json, key: str) -> str:
+def folder_name(request: Json, key: str) -> str:
     """The value of KEY when it can be one folder's name."""
     value = request.get(key)
     good = isinstance(value, str) and value and not value.startswith((".", "-"))
@@ -200,14 +202,18 @@ def name(request: Json, key: str) -> str:
 
 def wanted(root: Path, request: Json) -> Path:
     """The attempt that is asked for, by default the newest; Refusal when there is none."""
-    folder = place(root, request)
-    job = folder / name(request, "attempt") if request.get("attempt") else newest(folder)
+    folder = attempts_folder(root, request)
+    job = (
+        folder / folder_name(request, "attempt")
+        if request.get("attempt")
+        else newest_attempt(folder)
+    )
     if job is None or not job.is_dir():
         raise Refusal(f"no job of run {request['run']} here", "start it with `fab train.run`")
     return job
 
 
-def newest(folder: Path) -> Path | None:
+def newest_attempt(folder: Path) -> Path | None:
     """The last attempt in FOLDER."""
     found = sorted(path for path in folder.glob("[0-9]*") if path.is_dir())
     return found[-1] if found else None

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
-from .disk import Refusal, sha256, sync
+from .disk import Refusal, sha256_prefix, sync_far_path
 
 PARTS = ".parts"
 OFFSET = "SEM.offset"  # pax header: how many bytes the receiver has
@@ -25,7 +25,7 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 Entry = dict[str, Any]  # path, size, sha256
 
 
-def checked(path: object) -> str:
+def check_relative_path(path: object) -> str:
     """PATH when it is a plain relative path of text that cannot leave its folder."""
     good = isinstance(path, str) and path and not any(ord(c) < 32 or ord(c) == 127 for c in path)
     if good:
@@ -44,17 +44,17 @@ def _is_text(path: str) -> bool:
     return True
 
 
-def entries(root: Path, paths: Iterable[str]) -> list[Entry]:
+def list_entries(root: Path, paths: Iterable[str]) -> list[Entry]:
     """The list of PATHS below ROOT; a link or what is no plain file is refused by name."""
     found = []
     for path in sorted(set(paths)):
-        full = _plain(root, checked(path))
+        full = _plain(root, check_relative_path(path))
         size = full.stat().st_size
-        found.append({"path": path, "size": size, "sha256": sha256(full)})
+        found.append({"path": path, "size": size, "sha256": sha256_prefix(full)})
     return found
 
 
-def below(root: Path, *skipped: str) -> list[str]:
+def paths_below(root: Path, *skipped: str) -> list[str]:
     """Every path below ROOT that is no folder; names in SKIPPED are not entered."""
     found = []
     for folder, folders, names in os.walk(root):
@@ -72,7 +72,7 @@ def _plain(root: Path, path: str) -> Path:
     return full
 
 
-def agreed(listed: object) -> list[Entry]:
+def check_entries(listed: object) -> list[Entry]:
     """LISTED when each entry is one; what came over a line is checked before it is used."""
     if not isinstance(listed, list):
         raise Refusal("the list of files is none", "send it again")
@@ -82,7 +82,7 @@ def agreed(listed: object) -> list[Entry]:
             raise Refusal("the list of files holds something else", "send it again")
         if not SHA256.fullmatch(str(entry["sha256"])):
             raise Refusal(f"{entry['path']!r} has no sha256", "send it again")
-        checked(entry["path"])
+        check_relative_path(entry["path"])
     if len({entry["path"] for entry in listed}) != len(listed):
         raise Refusal("the list of files names one twice", "send it again")
     return listed
@@ -94,7 +94,7 @@ def missing(folder: Path, listed: list[Entry]) -> list[tuple[Entry, int]]:
     offered = set()
     for entry in listed:
         path = folder / entry["path"]
-        if has(path, entry):
+        if is_entry(path, entry):
             continue
         part = folder / PARTS / entry["sha256"]
         first = entry["sha256"] not in offered and part.is_file()
@@ -104,10 +104,10 @@ def missing(folder: Path, listed: list[Entry]) -> list[tuple[Entry, int]]:
     return found
 
 
-def has(path: Path, entry: Entry) -> bool:
+def is_entry(path: Path, entry: Entry) -> bool:
     """Whether PATH is the plain file that ENTRY describes."""
     plain = path.is_file() and not path.is_symlink() and path.stat().st_size == entry["size"]
-    return plain and sha256(path) == entry["sha256"]
+    return plain and sha256_prefix(path) == entry["sha256"]
 
 
 def pack(target: IO[bytes], root: Path, wanted: Iterable[tuple[Entry, int]]) -> None:
@@ -124,7 +124,7 @@ def pack(target: IO[bytes], root: Path, wanted: Iterable[tuple[Entry, int]]) -> 
                 tar.addfile(info, file)
 
 
-def unpack(source: IO[bytes], folder: Path, listed: list[Entry]) -> int:
+def unpack_stream(source: IO[bytes], folder: Path, listed: list[Entry]) -> int:
     """Take the files of the tar stream SOURCE into FOLDER; how many got their name.
 
     A stream that ends early leaves what came; a member that is not of LISTED, is no plain file or
@@ -175,7 +175,7 @@ def _copy(data: Any, file: IO[bytes]) -> None:
 
 
 def _name(part: Path, folder: Path, entry: Entry) -> None:
-    found = sha256(part)
+    found = sha256_prefix(part)
     if found != entry["sha256"]:
         part.unlink()
         raise Refusal(
@@ -190,37 +190,41 @@ def _name(part: Path, folder: Path, entry: Entry) -> None:
     os.replace(part, path)
 
 
-def place(staging: Path, target: Path, listed: list[Entry], last: str = "") -> None:
+def place_files(staging: Path, target: Path, listed: list[Entry], last: str = "") -> None:
     """Move the verified files of STAGING below TARGET, the one called LAST at the end.
 
     A new TARGET appears in one step; an existing one gets file by file, each in one step.
     """
     here = {entry["path"] for entry in listed if (staging / entry["path"]).exists()}
-    faults = [e["path"] for e in listed if e["path"] in here and not has(staging / e["path"], e)]
+    faults = [
+        e["path"] for e in listed if e["path"] in here and not is_entry(staging / e["path"], e)
+    ]
     if faults:
         (staging / faults[0]).unlink()
         raise Refusal(f"{faults[0]} has another hash than its sender's list", "run it again")
-    lost = [e["path"] for e in listed if e["path"] not in here and not has(target / e["path"], e)]
+    lost = [
+        e["path"] for e in listed if e["path"] not in here and not is_entry(target / e["path"], e)
+    ]
     if lost:
         raise Refusal(f"{len(lost)} files did not come, as {lost[0]}", "run it again")
     shutil.rmtree(staging / PARTS, ignore_errors=True)
     for folder in {staging, *(_synced(staging / path).parent for path in here)}:
-        sync(folder)
+        sync_far_path(folder)
     target.parent.mkdir(parents=True, exist_ok=True)
     if not target.exists():
         os.rename(staging, target)
-        sync(target.parent)
+        sync_far_path(target.parent)
         return
     for path in sorted(here, key=lambda one: (one == last, one)):
         (target / path).parent.mkdir(parents=True, exist_ok=True)
         if (target / path).parent.resolve() != target.resolve() / Path(path).parent:
             raise Refusal(f"{path!r} leads out of its folder", "remove the link there")
         os.replace(staging / path, target / path)
-        sync((target / path).parent)
+        sync_far_path((target / path).parent)
     shutil.rmtree(staging)
 
 
 def _synced(path: Path) -> Path:
     """PATH, whose content survives a power cut from now on."""
-    sync(path)
+    sync_far_path(path)
     return path

@@ -28,7 +28,7 @@ def started(pid: int) -> str | None:
     return None
 
 
-def mark(pid: int) -> dict[str, Any]:
+def process_mark(pid: int) -> dict[str, Any]:
     """What finds the process PID again."""
     return {"pid": pid, "started": started(pid), "boot": boot_id()}
 

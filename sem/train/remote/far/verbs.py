@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from . import disk, jobs, parcel
 from .disk import Refusal
-from .watch import watch
+from .watch import watch_job
 
 Json = dict[str, Any]
 ANSWER, STREAM = b"SEM-ANSWER ", b"SEM-STREAM\n"
@@ -35,7 +35,7 @@ def main() -> None:
         hint = "free space there, then run it again" if full else "look at that folder there"
         where = os.path.relpath(error.filename, root) if error.filename else "the folder there"
         answer = {"error": f"{where}: {error.strerror}", "hint": hint}
-    sys.stdout.buffer.write(b"\n" + ANSWER + disk.dumps(answer) + b"\n")
+    sys.stdout.buffer.write(b"\n" + ANSWER + disk.json_line(answer) + b"\n")
     sys.stdout.buffer.flush()
 
 
@@ -55,19 +55,19 @@ def hello(root: Path, _: Json) -> Json:
     }
 
 
-def has(root: Path, request: Json) -> Json:
+def report_files(root: Path, request: Json) -> Json:
     """Whether a file is there; the run.json of a run and how many rows its metrics have."""
     if request.get("path"):
         return {"file": Path(request["path"]).is_file()}
     folder = _run_folder(root, request)
     metrics = folder / "metrics.jsonl"
     rows = metrics.read_bytes().count(b"\n") if metrics.is_file() else 0
-    return {"run_json": disk.read(folder / "run.json"), "rows": rows}
+    return {"run_json": disk.read_json_file(folder / "run.json"), "rows": rows}
 
 
 def offer(root: Path, request: Json) -> Json:
     """What of a list of files is not here yet, and how much of each is."""
-    listed, target = parcel.agreed(request["listed"]), _target(root, request)
+    listed, target = parcel.check_entries(request["listed"]), _target(root, request)
     _refuse_other_run(target, listed, request)
     lacking = {entry["path"] for entry, _ in parcel.missing(target, listed)}
     wanted = [entry for entry in listed if entry["path"] in lacking]
@@ -79,17 +79,17 @@ def offer(root: Path, request: Json) -> Json:
         _copy_known(root, staging, wanted)
     needed = parcel.missing(staging, wanted)
     if not needed:
-        parcel.place(staging, target, wanted, _last(request))
+        parcel.place_files(staging, target, wanted, _last(request))
     return {"needed": [[entry["path"], offset] for entry, offset in needed]}
 
 
 def receive(root: Path, request: Json) -> Json:
     """Take the stream behind REQUEST; when all is here, give it its place."""
-    listed, target = parcel.agreed(request["listed"]), _target(root, request)
+    listed, target = parcel.check_entries(request["listed"]), _target(root, request)
     staging = _staging(root, request)
     with (root / "incoming" / f".{_label(request)}.lock").open("a+b") as lock:
         _take_over(lock)
-        parcel.unpack(sys.stdin.buffer, staging, listed)
+        parcel.unpack_stream(sys.stdin.buffer, staging, listed)
         return offer(root, request) if target else {}
 
 
@@ -97,7 +97,7 @@ def send(root: Path, request: Json) -> Json:
     """Write the asked files of a run to stdout as one stream."""
     folder = _run_folder(root, request)
     wanted = [(entry, offset) for entry, offset in request["wanted"]]
-    parcel.agreed([entry for entry, _ in wanted])
+    parcel.check_entries([entry for entry, _ in wanted])
     sys.stdout.buffer.write(b"\n" + STREAM)
     parcel.pack(sys.stdout.buffer, folder, wanted)
     return {"sent": len(wanted)}
@@ -106,14 +106,16 @@ def send(root: Path, request: Json) -> Json:
 def list_files(root: Path, request: Json) -> Json:
     """The files of a run with their hashes; checkpoints only where they are asked for."""
     folder = _run_folder(root, request)
-    job = jobs.newest(jobs.place(root, request))
+    job = jobs.newest_attempt(jobs.attempts_folder(root, request))
     if job is not None:
         (job / "seen").touch()
     if not folder.is_dir():
         raise Refusal(f"no run {request['run']} here", "send it with `fab train.run`")
-    names = [n for n in parcel.below(folder) if _is_asked(n, bool(request.get("checkpoints")))]
+    names = [
+        n for n in parcel.paths_below(folder) if _is_asked(n, bool(request.get("checkpoints")))
+    ]
     known = jobs.state(job) if job is not None else {"state": "none"}
-    return {**known, "files": parcel.entries(folder, names)}
+    return {**known, "files": parcel.list_entries(folder, names)}
 
 
 def _is_asked(name: str, checkpoints: bool) -> bool:
@@ -123,16 +125,16 @@ def _is_asked(name: str, checkpoints: bool) -> bool:
     return checkpoints or not any(part.startswith("checkpoint-") for part in parts)
 
 
-def start(root: Path, request: Json) -> Json:
+def start_request(root: Path, request: Json) -> Json:
     """Link the shared base weights into the run, then begin the job."""
-    home = root / "runs" / jobs.name(request, "sem") / jobs.name(request, "run")
+    home = root / "runs" / jobs.folder_name(request, "sem") / jobs.folder_name(request, "run")
     shared = root / "models" / "base"
     shared.mkdir(parents=True, exist_ok=True)
     link = home / "models" / "base"
     if home.is_dir() and not link.exists():
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(shared)
-    return jobs.start(root, request)
+    return jobs.start_attempt(root, request)
 
 
 def _target(root: Path, request: Json) -> Path:
@@ -140,19 +142,19 @@ def _target(root: Path, request: Json) -> Path:
     if kind not in KINDS:
         raise Refusal(f"nothing of kind {kind!r} is taken", "send it with the same version of sem")
     if kind == "code":
-        return root / "code" / jobs.name(request, "name")
+        return root / "code" / jobs.folder_name(request, "name")
     if kind == "weights":
-        return root / "models" / "base" / jobs.name(request, "name")
-    return root / "runs" / jobs.name(request, "sem") / jobs.name(request, "run")
+        return root / "models" / "base" / jobs.folder_name(request, "name")
+    return root / "runs" / jobs.folder_name(request, "sem") / jobs.folder_name(request, "run")
 
 
 def _refuse_other_run(target: Path, listed: list[Json], request: Json) -> None:
     """A run.json is replaced only by one whose sender knows and means to replace it."""
     last = _last(request)
     entry = next((entry for entry in listed if entry["path"] == last), None)
-    here = disk.read(target / last) if last else None
+    here = disk.read_json_file(target / last) if last else None
     known = here is None or here == request.get("replaces")
-    if entry and not known and disk.sha256(target / last) != entry["sha256"]:
+    if entry and not known and disk.sha256_prefix(target / last) != entry["sha256"]:
         raise Refusal(f"{last} here is another one", "prepare a new run, or remove that one here")
 
 
@@ -163,8 +165,8 @@ def _last(request: Json) -> str:
 
 
 def _label(request: Json) -> str:
-    words = [request["kind"], *(jobs.name(request, k) for k in ("name",) if request.get(k))]
-    words += [jobs.name(request, k) for k in ("sem", "run") if request.get(k)]
+    words = [request["kind"], *(jobs.folder_name(request, k) for k in ("name",) if request.get(k))]
+    words += [jobs.folder_name(request, k) for k in ("sem", "run") if request.get(k)]
     return "-".join(words)
 
 
@@ -175,7 +177,7 @@ def _staging(root: Path, request: Json) -> Path:
 
 
 def _run_folder(root: Path, request: Json) -> Path:
-    sem, run = jobs.name(request, "sem"), jobs.name(request, "run")
+    sem, run = jobs.folder_name(request, "sem"), jobs.folder_name(request, "run")
     return root / "runs" / sem / run / "models" / sem / "adapters" / run
 
 
@@ -184,7 +186,7 @@ def _copy_known(root: Path, staging: Path, wanted: list[Json]) -> None:
     older = sorted((root / "code").glob("*"), key=lambda path: path.stat().st_mtime)[-1:]
     for entry in wanted if older else []:
         known, path = older[0] / entry["path"], staging / entry["path"]
-        if not path.exists() and parcel.has(known, entry):
+        if not path.exists() and parcel.is_entry(known, entry):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(known.read_bytes())
 
@@ -210,14 +212,14 @@ def _take_over(lock: IO[bytes]) -> None:
 
 VERBS: dict[str, Callable[[Path, Json], Json]] = {
     "hello": hello,
-    "has": has,
+    "has": report_files,
     "offer": offer,
     "receive": receive,
     "send": send,
     "list": list_files,
-    "start": start,
+    "start": start_request,
     "tail": jobs.tail,
-    "cancel": jobs.cancel,
-    "table": jobs.table,
-    "watch": watch,
+    "cancel": jobs.cancel_attempt,
+    "table": jobs.newest_attempts,
+    "watch": watch_job,
 }

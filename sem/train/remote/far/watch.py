@@ -27,20 +27,20 @@ class Stopped(Exception):
     """The job is to end; the text says why."""
 
 
-def watch(root: Path, request: Json) -> Json:
+def watch_job(root: Path, request: Json) -> Json:
     """Run the job of REQUEST to its end and write exit.json; then wait idle, if it says so."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _terminated)
     job = root / request["job"]
-    spec = disk.read(job / "spec.json")
+    spec = disk.read_json_file(job / "spec.json")
     (job / "reserve").write_bytes(b"\0" * RESERVE)
-    disk.write(job / "pid.json", process.mark(os.getpid()))
+    disk.write_json_file(job / "pid.json", process.process_mark(os.getpid()))
     with (job / "log").open("ab", buffering=0) as log:
         code, why = _steps(root, job, spec, request["secrets"], log)
     (job / "reserve").unlink()
     if code and not why and _is_full(job):
         why = "ENOSPC"
-    disk.write(job / "exit.json", {"code": code, "why": why, "at": time.time()})
+    disk.write_json_file(job / "exit.json", {"code": code, "why": why, "at": time.time()})
     _idle(root, job, spec)
     return {}
 
@@ -105,8 +105,8 @@ def _run(
     except OSError as error:
         log.write(f"{step['argv'][0]}: {error.strerror}\n".encode())
         return 127, f"{step['argv'][0]}: {error.strerror}"
-    mark = process.mark(child.pid)
-    disk.write(job / "child.json", mark)
+    mark = process.process_mark(child.pid)
+    disk.write_json_file(job / "child.json", mark)
     try:
         while (code := child.poll()) is None:
             _look(job, deadline)
@@ -155,7 +155,9 @@ def _idle(root: Path, job: Path, spec: Json) -> None:
         time.sleep(min(BEAT_S, max(LOOK_S, minutes * 6)))
     done = subprocess.run(stop, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     said = done.stderr[-500:].decode("utf-8", "replace")
-    disk.write(job / "stopped.json", {"argv": stop, "code": done.returncode, "said": said})
+    disk.write_json_file(
+        job / "stopped.json", {"argv": stop, "code": done.returncode, "said": said}
+    )
 
 
 def _is_forgotten(root: Path, seconds: float) -> bool:

@@ -47,27 +47,31 @@ def sent(root: Path, listed: list, folder: Path) -> bytes:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {name: (folder / name).read_bytes() for name in parcel.below(folder, ".parts")}
+    return {name: (folder / name).read_bytes() for name in parcel.paths_below(folder, ".parts")}
 
 
 def test_a_parcel_arrives_byte_for_byte(root, tmp_path):
-    listed, there = parcel.entries(root, parcel.below(root)), tmp_path / "there"
+    listed, there = parcel.list_entries(root, parcel.paths_below(root)), tmp_path / "there"
     there.mkdir()
 
-    assert parcel.unpack(io.BytesIO(sent(root, listed, there)), there, listed) == 7
+    assert parcel.unpack_stream(io.BytesIO(sent(root, listed, there)), there, listed) == 7
     assert contents(there) == contents(root)
     assert parcel.missing(there, listed) == []
 
 
 def test_a_stream_cut_anywhere_goes_on_where_it_was(root, tmp_path):
-    listed, pick, resumed = parcel.entries(root, parcel.below(root)), random.Random(1), 0
+    listed, pick, resumed = (
+        parcel.list_entries(root, parcel.paths_below(root)),
+        random.Random(1),
+        0,
+    )
     for number in range(30):
         there = tmp_path / f"there{number}"
         there.mkdir()
         for _ in range(40):
             stream = sent(root, listed, there)
             part = pick.randrange(len(stream) + 1)
-            parcel.unpack(io.BytesIO(stream[:part]), there, listed)
+            parcel.unpack_stream(io.BytesIO(stream[:part]), there, listed)
             resumed += any(offset for _, offset in parcel.missing(there, listed))
             for name, data in contents(there).items():
                 assert data == (root / name).read_bytes()
@@ -83,9 +87,9 @@ def test_a_hostile_name_is_a_name_and_nothing_else(tmp_path, name):
     here.mkdir()
     there.mkdir()
     (here / name).write_bytes(b"x")
-    listed = parcel.entries(here, parcel.below(here))
+    listed = parcel.list_entries(here, parcel.paths_below(here))
 
-    parcel.unpack(io.BytesIO(sent(here, listed, there)), there, listed)
+    parcel.unpack_stream(io.BytesIO(sent(here, listed, there)), there, listed)
 
     assert contents(there) == {name: b"x"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "there"]
@@ -95,9 +99,9 @@ def test_a_hostile_name_is_a_name_and_nothing_else(tmp_path, name):
 def test_a_name_that_could_leave_its_folder_is_refused_on_both_ends(tmp_path, name):
     entry = {"path": name, "size": 0, "sha256": "0" * 64}
     with pytest.raises(Refusal, match="is not sent"):
-        parcel.entries(tmp_path, [name])
+        parcel.list_entries(tmp_path, [name])
     with pytest.raises(Refusal, match="is not sent"):
-        parcel.agreed([entry])
+        parcel.check_entries([entry])
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "out", "dangling"])
@@ -106,10 +110,10 @@ def test_a_link_is_refused_by_name(root, tmp_path, kind):
     (root / "link").symlink_to(targets[kind])
 
     with pytest.raises(Refusal, match=r"'link' is a link or no plain file"):
-        parcel.entries(root, parcel.below(root))
+        parcel.list_entries(root, parcel.paths_below(root))
     if kind == "folder":
         with pytest.raises(Refusal, match=r"'link/f0' is a link"):
-            parcel.entries(root, ["link/f0"])
+            parcel.list_entries(root, ["link/f0"])
 
 
 def member(name: str, data: bytes = b"", kind: bytes = tarfile.REGTYPE, **more) -> bytes:
@@ -146,10 +150,10 @@ def test_what_was_not_announced_is_not_written(tmp_path, case):
     here.mkdir()
     (here / "good").write_bytes(b"abc")
     (tmp_path / "secret").write_bytes(b"s")
-    listed = parcel.entries(here, ["good"])
+    listed = parcel.list_entries(here, ["good"])
 
     with pytest.raises(Refusal):
-        parcel.unpack(io.BytesIO(FORGED[case]), there, listed)
+        parcel.unpack_stream(io.BytesIO(FORGED[case]), there, listed)
 
     assert contents(there) == {}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "secret", "there"]
@@ -160,50 +164,50 @@ def test_a_link_in_the_receiving_folder_is_not_followed(tmp_path):
     for folder in (here / "d", there, outside):
         folder.mkdir(parents=True)
     (here / "d" / "f").write_bytes(b"x")
-    listed = parcel.entries(here, ["d/f"])
+    listed = parcel.list_entries(here, ["d/f"])
     (there / "d").symlink_to(outside)
 
     with pytest.raises(Refusal, match="leads out of its folder"):
-        parcel.unpack(io.BytesIO(sent(here, listed, there)), there, listed)
+        parcel.unpack_stream(io.BytesIO(sent(here, listed, there)), there, listed)
 
     assert list(outside.iterdir()) == []
 
 
 def test_a_flipped_bit_is_named_and_the_file_is_sent_anew(root, tmp_path):
-    listed, there = parcel.entries(root, ["d2/f5"]), tmp_path / "there"
+    listed, there = parcel.list_entries(root, ["d2/f5"]), tmp_path / "there"
     there.mkdir()
     whole = sent(root, listed, there)
-    parcel.unpack(io.BytesIO(whole[:200_000]), there, listed)
+    parcel.unpack_stream(io.BytesIO(whole[:200_000]), there, listed)
     part = next((there / ".parts").iterdir())
     part.write_bytes(b"\xff" + part.read_bytes()[1:])
 
     with pytest.raises(Refusal, match=r"d2/f5 came as [0-9a-f]{12}…, its sender's list says"):
-        parcel.unpack(io.BytesIO(sent(root, listed, there)), there, listed)
+        parcel.unpack_stream(io.BytesIO(sent(root, listed, there)), there, listed)
 
     assert parcel.missing(there, listed)[0][1] == 0
-    parcel.unpack(io.BytesIO(sent(root, listed, there)), there, listed)
+    parcel.unpack_stream(io.BytesIO(sent(root, listed, there)), there, listed)
     assert contents(there) == {"d2/f5": (root / "d2/f5").read_bytes()}
 
 
 def test_a_folder_gets_its_name_only_when_every_hash_is_right(root, tmp_path):
-    listed = parcel.entries(root, parcel.below(root))
+    listed = parcel.list_entries(root, parcel.paths_below(root))
     staging, target = tmp_path / "staging", tmp_path / "target"
     staging.mkdir()
-    parcel.unpack(io.BytesIO(sent(root, listed, staging)), staging, listed)
+    parcel.unpack_stream(io.BytesIO(sent(root, listed, staging)), staging, listed)
     (staging / "d1/f4").write_bytes(b"flipped")
 
     with pytest.raises(Refusal, match="d1/f4 has another hash"):
-        parcel.place(staging, target, listed)
+        parcel.place_files(staging, target, listed)
     assert not target.exists()
-    parcel.unpack(io.BytesIO(sent(root, listed, staging)), staging, listed)
-    parcel.place(staging, target, listed)
+    parcel.unpack_stream(io.BytesIO(sent(root, listed, staging)), staging, listed)
+    parcel.place_files(staging, target, listed)
 
     assert contents(target) == contents(root)
     assert not staging.exists()
 
 
 def test_a_file_that_changes_while_it_is_sent_is_named(root, tmp_path):
-    listed = parcel.entries(root, ["d1/f1"])
+    listed = parcel.list_entries(root, ["d1/f1"])
     with (root / "d1/f1").open("ab") as file:
         file.write(b"more")
 
@@ -219,13 +223,13 @@ def test_a_file_that_changes_while_it_is_sent_is_named(root, tmp_path):
 )  # fmt: skip
 def test_a_list_that_is_none_is_refused(listed):
     with pytest.raises(Refusal):
-        parcel.agreed(listed)
+        parcel.check_entries(listed)
 
 
 def test_the_part_of_a_cut_file_has_no_name_yet(root, tmp_path):
-    listed, there = parcel.entries(root, ["d2/f5"]), tmp_path / "there"
+    listed, there = parcel.list_entries(root, ["d2/f5"]), tmp_path / "there"
     there.mkdir()
-    parcel.unpack(io.BytesIO(sent(root, listed, there)[:100_000]), there, listed)
+    parcel.unpack_stream(io.BytesIO(sent(root, listed, there)[:100_000]), there, listed)
 
     assert not (there / "d2").exists()
     assert 0 < os.stat(next((there / ".parts").iterdir())).st_size < 100_000
