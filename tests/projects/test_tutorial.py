@@ -125,7 +125,7 @@ def test_the_tutorial_runs_as_it_is_written_with_a_small_local_teacher(tree, sha
     book = tree.parent / "book"
     for path in book.iterdir():
         path.unlink()
-    for path in [page for page in pages if 1_000 < page.stat().st_size < 4_000][:8]:
+    for path in [page for page in pages if 1_000 < page.stat().st_size < 4_000][:14]:
         files.write_file(book / path.name, path.read_bytes())
     tool = [sys.executable, "-m", "sem"]
     path = gguf_files.locate("smollm2", ROOT)
