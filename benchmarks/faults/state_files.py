@@ -20,7 +20,6 @@ import io
 import json
 import os
 import random
-import runpy
 import shutil
 import stat
 import sys
@@ -39,6 +38,7 @@ os.environ |= {"SEM_DEVICE": "cpu", "OMP_NUM_THREADS": "1", "SEM_OFFLINE": "1"}
 
 from sem.core import files, jsonio, settings  # noqa: E402
 from sem.core.errors import SemError  # noqa: E402
+from sem.jobs import load_jobs  # noqa: E402
 
 SEM = "toy"
 # Every job that a person or cron runs on a finished sem. {run} and {other} are its runs, {begun}
@@ -205,9 +205,10 @@ def digest(root: Path) -> str:
 
 
 def script(name: str, words: list[str]) -> None:
-    """Run scripts/NAME.py in this process, its output thrown away."""
+    """Run the job of scripts/NAME.py in this process, its output thrown away."""
+    (job,) = (job for job in load_jobs().values() if job.script == name)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        runpy.run_path(str(ROOT / "scripts" / f"{name}.py"))["main"](words)
+        job.call(words)
 
 
 def finish(root: Path) -> dict[str, str]:

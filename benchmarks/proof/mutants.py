@@ -6,7 +6,7 @@
 A mutant is one changed operator, constant, condition, return value, default or dropped call of
 one module. It is killed when pytest fails or passes its time limit, and survives when all tests
 pass. Not mutated: docstrings, annotations, decorators, the words of an error and of f-strings.
-Everything happens in a copy of scripts/ and tests/; the working tree is never touched. Heavy
+Everything happens in a copy of sem/ and tests/; the working tree is never touched. Heavy
 packages are imported once and each mutant is tried in a fork, so that one costs about a second.
 
 Writes  benchmarks/results/proof_mutants_MODULE.md
@@ -28,12 +28,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = Path("sem/eval")
+# A module below sem/eval and the tests that must fail when it is changed.
 TESTS = {
-    **{name: [f"tests/eval/test_{name}.py"] for name in ("slots", "metrics", "align")},
-    "stats": ["tests/eval/stats/test_paired_stats.py"],
-    "clusters": ["tests/eval/stats/test_paired_stats.py"],
-    "planning": ["tests/eval/stats/test_planning.py"],
-    **{key: ["tests/eval/gate/test_gate.py"] for key in ("margins", "policy", "gate")},
+    "scoring/slots": ["tests/eval/scoring/test_slots.py"],
+    "scoring/metrics": ["tests/eval/scoring/test_metrics.py"],
+    "scoring/align": ["tests/eval/scoring/test_align.py"],
+    "stats/paired_stats": ["tests/eval/stats/test_paired_stats.py"],
+    "stats/clusters": ["tests/eval/stats/test_paired_stats.py"],
+    "stats/planning": ["tests/eval/stats/test_planning.py"],
+    "gate/margins": ["tests/eval/gate/test_gate.py"],
+    "gate/policy": ["tests/eval/gate/test_gate.py"],
+    "gate/gate": ["tests/eval/gate/test_gate.py"],
 }
 # Not `sem`: the fork must import the mutated copy.
 WARM = ("pytest", "hypothesis", "numpy", "scipy.stats", "scipy.optimize", "pydantic", "yaml",
@@ -221,9 +226,14 @@ def measure(name: str, tests: list[str], options: argparse.Namespace) -> list[tu
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         skip = shutil.ignore_patterns("__pycache__", ".*")
-        for part in ("scripts", "tests"):
+        for part in ("sem", "tests"):
             shutil.copytree(ROOT / part, folder / part, ignore=skip)
-        for path in (*ROOT.glob("*.toml"), *ROOT.glob("*.yaml"), ROOT / "fabfile.py"):
+        for path in (
+            *ROOT.glob("*.toml"),
+            *ROOT.glob("*.yaml"),
+            ROOT / "fabfile.py",
+            ROOT / "fabjobs.py",
+        ):
             shutil.copy(path, folder)
         shutil.copytree(ROOT / "configs", folder / "configs")
         path = folder / FOLDER / f"{name}.py"
@@ -287,7 +297,7 @@ def main(argv: list[str] | None = None) -> None:
         tests = words[cut + 1 :] or TESTS[name]
         found = measure(name, tests, options)
         text = report(name, tests, found, options.every)
-        path = ROOT / "benchmarks" / "results" / f"proof_mutants_{name}.md"
+        path = ROOT / "benchmarks" / "results" / f"proof_mutants_{Path(name).name}.md"
         path.write_text(text, "utf-8")
         print(text)
         if sum(fate == "survived" for _, fate in found) > (1 - TARGET) * len(found):
