@@ -18,7 +18,8 @@ from pathlib import Path
 from fabric import task
 from invoke import Exit
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))  # also when this file is loaded by path
+# Also when this file is loaded by path.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 from fabjobs import ROOT, answer_help, answer_list, collect, command, refuse_hosts, task_of
 from sem.jobs import load_jobs
 
@@ -48,7 +49,8 @@ def check(c, slow=False):
     refuse_hosts(c)
     python, root = [sys.executable, "-m"], str(ROOT)
     tests = ["pytest", "-c", f"{root}/pyproject.toml", "--rootdir", root, f"{root}/tests"]
-    steps = [  # no cache: whether a module is ours depends on files that it does not look at
+    # No cache: whether a module is ours depends on files that it does not look at.
+    steps = [
         [*python, "ruff", "check", "--no-cache", root],
         [*python, "ruff", "format", "--check", root],
         [*python, *tests, "-rs", *(["-m", "slow"] if slow else PROCESSES)],
@@ -56,7 +58,8 @@ def check(c, slow=False):
     # Where no bytecode is written, every process compiles the library again.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     failed = 0
-    for step in steps:  # each one is told, also when an earlier one fails
+    # Each one is told, also when an earlier one fails.
+    for step in steps:
         result = c.run(command(step, {}), warn=True, pty=sys.stdout.isatty(), in_stream=False)
         failed = failed or result.exited
     if failed:

@@ -16,7 +16,8 @@ from invoke import Collection, Context, Exit
 from invoke.parser import Argument, ParserContext
 
 ROOT = Path(__file__).resolve().parent
-sys.path.insert(0, str(ROOT))  # also when fabfile.py is loaded by path
+# Also when fabfile.py is loaded by path.
+sys.path.insert(0, str(ROOT))
 from sem.jobs.job import JOBS, Job, Parameter  # noqa: E402
 
 # One argument of a program cannot be longer than this on Linux, and `bash -c` gets one.
@@ -189,7 +190,7 @@ def script_words(name: str) -> list[str]:
 
 
 def command(start: list[str], flags: dict[str, object], words: tuple[str, ...] = ()) -> str:
-    """One shell line: True is a bare flag, a list repeats it, None and False drop it.
+    """Return one shell line: True is a bare flag, a list repeats it, None and False drop it.
 
     `--flag=value` in one piece and `--` before plain words, so that a value that starts with a
     dash stays a value.
@@ -221,7 +222,7 @@ def _is_text(argument: str) -> bool:
 
 
 def execute(c: Context, line: str) -> None:
-    """Run LINE here and stop with its exit code when that is not 0."""
+    """Run `line` here and stop with its exit code when that is not 0."""
     refuse_hosts(c)
     # in_stream=False: with stdin closed (cron, CI) a job would otherwise hang.
     result = c.run(line, warn=True, pty=sys.stdout.isatty(), in_stream=False)

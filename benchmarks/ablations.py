@@ -27,7 +27,8 @@ from sem.eval.stats import clusters
 from sem.train.run import plan
 
 ROOT = Path(__file__).resolve().parents[1]
-BASE = "rank 16"  # what the others are compared with; the default until rank 64 won here
+# What the others are compared with; the default until rank 64 won here.
+BASE = "rank 16"
 VARIANTS: dict[str, list[str]] = {
     BASE: [],
     "values count 2": ["loss.value=2"],
@@ -40,7 +41,8 @@ VARIANTS: dict[str, list[str]] = {
     "dora": ["lora.dora=true"],
     "the plan's turns": ["renderer=plan"],
 }
-RANK = ["lora.rank=16", "lora.alpha=32"]  # a variant's own words come later, and win
+# a variant's own words come later, and win.
+RANK = ["lora.rank=16", "lora.alpha=32"]
 # What decides which checkpoint is kept must not differ: the last one is.
 FIXED = ["select=last", "val_answers=0", "val_examples=4", "checkpoint_steps=1000"]
 
@@ -52,7 +54,7 @@ def run(root: Path, script: str, *words: str) -> None:
 
 
 def prepare(root: Path) -> None:
-    """The demo's data below ROOT, cleaned, cut, with pairs; once."""
+    """The demo's data below `root`, cleaned, cut, with pairs; once."""
     if (root / "ready").exists():
         return
     shutil.rmtree(root, ignore_errors=True)
@@ -67,12 +69,13 @@ def prepare(root: Path) -> None:
 
 
 def measure(root: Path, name: str, seed: int, args: argparse.Namespace) -> dict:
-    """Scores of the variant NAME with SEED: trained and answered now."""
+    """Scores of the variant `name` with `seed`: trained and answered now."""
     words = [*RANK, *VARIANTS[name], *FIXED, f"max_train_examples={args.train}", f"seed={seed}"]
     given = [f"train.{word}" for word in words] + [f"eval.max_examples={args.test}"]
     flags = [word for one in given for word in ("--set", one)]
     project = Project("demo", root, tuple(given))
-    made = plan.prepare_training(project, None)  # the same settings make the same run
+    # The same settings make the same run.
+    made = plan.prepare_training(project, None)
     if not made.is_finished:
         run(root, "train_run", "--resume", "--run", made.id)
     took = files.read_json(made.folder / "manifest.json")["result"]["train_runtime"]
@@ -90,7 +93,7 @@ def measure(root: Path, name: str, seed: int, args: argparse.Namespace) -> dict:
 
 
 def gap(found: list[dict], name: str) -> tuple[float, float, float, int]:
-    """(mean, low, high) of NAME - BASE in points, rows averaged over seeds, and the seeds."""
+    """(mean, low, high) of `name` - BASE in points, rows averaged over seeds, and the seeds."""
     both = [
         (next(r for r in found if (r["variant"], r["seed"]) == (BASE, one["seed"])), one)
         for one in found

@@ -49,7 +49,8 @@ class Measured:
     sizes: list[int] = field(default_factory=list)
     mid_sentence: int = 0
     mid_code: int = 0
-    ends: int = 0  # of chunks that are not the last of their document
+    # Of chunks that are not the last of their document.
+    ends: int = 0
     uncovered: int = 0
     seconds: float = 0.0
 
@@ -62,7 +63,7 @@ def fixed(size: int) -> Splitter:
 
 
 def recursive(size: int) -> Splitter:
-    """Paragraphs, else lines, else words, else letters, joined again up to SIZE."""
+    """Paragraphs, else lines, else words, else letters, joined again up to `size`."""
 
     def pieces(text: str, start: int, separators: tuple[str, ...]) -> Spans:
         first, *rest = separators
@@ -191,7 +192,7 @@ def splitters(chars: int) -> dict[str, Splitter]:
 
 
 def table(documents: list[Document], chars: int) -> list[str]:
-    """Lines on chunks of at most CHARS characters."""
+    """Return lines on chunks of at most `chars` characters."""
     found = {name: measured(splitter, documents) for name, splitter in splitters(chars).items()}
     return [
         "",
@@ -205,7 +206,7 @@ def table(documents: list[Document], chars: int) -> list[str]:
 
 
 def speed(documents: list[Document], chars: int, repeat: int, reading: float) -> list[str]:
-    """How fast each splitter is in this run, and the steps before it."""
+    """Return how fast each splitter is in this run, and the steps before it."""
     size = sum(len(document.text.encode()) for document in documents) / 1e6
     times: dict[str, list[float]] = {name: [] for name in splitters(chars)}
     for _ in range(repeat):

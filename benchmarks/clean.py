@@ -53,7 +53,7 @@ class Page:
 
 
 def pages(path: Path, limit: int | None) -> list[Page]:
-    """The pages of the store at PATH, every n-th one when there are more than LIMIT."""
+    """Return the pages of the store at `path`, every n-th one when there are more than `limit`."""
     found = []
     with store.reading(path) as opened:
         for row in opened.rows():
@@ -135,7 +135,7 @@ METHODS: dict[str, Callable[[str], str]] = {
 
 
 def measure(method: Callable[[str], str], sample: list[Page], count: Callable[[str], int]) -> dict:
-    """Tokens, evidence and speed of METHOD on SAMPLE."""
+    """Tokens, evidence and speed of `method` on `sample`."""
     start = time.process_time()
     texts = [method(page.html) for page in sample]
     seconds = time.process_time() - start
@@ -171,7 +171,7 @@ def table(sample: list[Page], count: Callable[[str], int]) -> Iterator[str]:
 
 
 def memory(count: int) -> str:
-    """Peak memory of dataset.clean on COUNT pages, in a process of its own."""
+    """Peak memory of dataset.clean on `count` pages, in a process of its own."""
     with tempfile.TemporaryDirectory(prefix="sem-bench-") as folder:
         subprocess.run([sys.executable, __file__, "--fill", folder, str(count)], check=True)
         command = [sys.executable, __file__, "--child", folder]
@@ -185,7 +185,7 @@ def memory(count: int) -> str:
 
 
 def child(folder: str) -> None:
-    """Clean the store in FOLDER, and print what it took."""
+    """Clean the store in `folder`, and print what it took."""
     project = Project("bench", Path(folder))
     start = time.perf_counter()
     watch = Watch()
@@ -230,7 +230,7 @@ def _peak_mib(process: Path) -> float:
 
 
 def fill(folder: Path, count: int) -> None:
-    """Write a store of COUNT different pages: the real ones, each time with another sentence."""
+    """Write a store of `count` different pages: the real ones, each time with another sentence."""
     project = Project("bench", folder)
     spec = jsonio.pretty({**SPEC, "task_id": "page"})
     files.write_file(project.configs / "tasks" / "page.json", spec)

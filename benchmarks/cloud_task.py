@@ -56,9 +56,15 @@ def main(argv: list[str] | None = None) -> None:
         broken = cloud_task.task(project, run, Wanted(), workdir) | {"setpu": "x"}
         files.write_file(path, cloud_task.task_yaml(broken))
         rows.append(("control: a misspelt key", *read(args.python, path, broken)))
-    lines = ["# Tasks for SkyPilot, read by SkyPilot", "", "| task | version | read | differs |",
-             "| --- | --- | --- | --- |", *("| " + " | ".join(row) + " |" for row in rows), "",
-             "Command: `python benchmarks/cloud_task.py --python VENV/bin/python`."]  # fmt: skip
+    lines = [
+        "# Tasks for SkyPilot, read by SkyPilot",
+        "",
+        "| task | version | read | differs |",
+        "| --- | --- | --- | --- |",
+        *("| " + " | ".join(row) + " |" for row in rows),
+        "",
+        "Command: `python benchmarks/cloud_task.py --python VENV/bin/python`.",
+    ]
     text = "\n".join(lines) + "\n"
     print(text)
     files.write_file(ROOT / "benchmarks" / "results" / "cloud_task.md", text)

@@ -36,15 +36,32 @@ FENCED = re.compile(r"```.*?```|<[^<>]*>", re.S)
 SENTENCE = re.compile(r"(?<=[.:!?] )[A-Z][^.|#<>\[\]!?]{50,240}\.(?= )")
 # Other words for the same, as a teacher would choose them; none is a word of Rust.
 REWORDED = (
-    (r"\bbecause\b", "since"), (r"\bwant to\b", "would like to"), (r"\bneed to\b", "have to"),
-    (r"\buse\b", "apply"), (r"\bshow\b", "demonstrate"), (r"\ballows\b", "lets"),
-    (r"\bcreate\b", "make"), (r"\bhowever\b", "but"), (r"\bwe\b", "you"), (r"\bWe\b", "You"),
-    (r"\balso\b", "too"), (r"\bwill\b", "is going to"), (r"\bmany\b", "a lot of"),
-    (r"\bget\b", "obtain"), (r"\bdifferent\b", "distinct"), (r"\bcalls?\b", "invokes"),
-    (r"\bcontains\b", "holds"), (r"\bwhen\b", "whenever"), (r"\bmust\b", "has to"),
-    (r"\bthe same\b", "an identical"), (r"\bensure\b", "make sure"), (r"\bHere, ", ""),
-    (r"\bIn this case, ", ""), (r"\blet's\b", "you can"), (r"\bso that\b", "in order that"),
-)  # fmt: skip
+    (r"\bbecause\b", "since"),
+    (r"\bwant to\b", "would like to"),
+    (r"\bneed to\b", "have to"),
+    (r"\buse\b", "apply"),
+    (r"\bshow\b", "demonstrate"),
+    (r"\ballows\b", "lets"),
+    (r"\bcreate\b", "make"),
+    (r"\bhowever\b", "but"),
+    (r"\bwe\b", "you"),
+    (r"\bWe\b", "You"),
+    (r"\balso\b", "too"),
+    (r"\bwill\b", "is going to"),
+    (r"\bmany\b", "a lot of"),
+    (r"\bget\b", "obtain"),
+    (r"\bdifferent\b", "distinct"),
+    (r"\bcalls?\b", "invokes"),
+    (r"\bcontains\b", "holds"),
+    (r"\bwhen\b", "whenever"),
+    (r"\bmust\b", "has to"),
+    (r"\bthe same\b", "an identical"),
+    (r"\bensure\b", "make sure"),
+    (r"\bHere, ", ""),
+    (r"\bIn this case, ", ""),
+    (r"\blet's\b", "you can"),
+    (r"\bso that\b", "in order that"),
+)
 NAMES = (
     "Margaret Ellison",
     "Acme Systems",
@@ -54,7 +71,8 @@ NAMES = (
     "Kubernetes",
 )
 INVENTED = ("fetch_lazily", "Arena::pin", "spawn_detached()", "try_borrow_all", "OwnedSlice")
-Case = tuple[str, str, str]  # passage, answer, question
+# Passage, answer, question.
+Case = tuple[str, str, str]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -89,14 +107,16 @@ def quiz() -> list[dict[str, Any]]:
 
 
 def sentences(chunks: list[Chunk], count: int, dice: random.Random) -> list[tuple[Chunk, str]]:
-    """COUNT sentences of prose with the chunks they stand in."""
+    """Return `count` sentences of prose with the chunks they stand in."""
     prose = ((chunk, " ".join(FENCED.sub(" ", chunk.text).split())) for chunk in chunks)
     found = [(chunk, one) for chunk, text in prose for one in SENTENCE.findall(text)]
     return dice.sample(found, min(count, len(found)))
 
 
 def reworded(sentence: str) -> str:
-    """SENTENCE in other words, its last clause first where a comma parts two of some length."""
+    """Return `sentence` in other words, its last clause first where a comma parts two of some
+    length.
+    """
     for pattern, other in REWORDED:
         sentence = re.sub(pattern, other, sentence)
     first, comma, last = sentence.rstrip(".").partition(", ")
@@ -106,7 +126,7 @@ def reworded(sentence: str) -> str:
 
 
 def other_number(sentence: str, dice: random.Random) -> str | None:
-    """SENTENCE with one number changed, digits or a word; None where it has none."""
+    """Return `sentence` with one number changed, digits or a word; None where it has none."""
     words = r"\b(?:two|three|four|five|six|eight|ten)\b"
     found = [m for m in re.finditer(rf"\b\d+\b|{words}", sentence) if m[0] not in ("0", "1")]
     if not found:
@@ -136,20 +156,16 @@ def faithfulness(
             (c.text, _other(said, c, dice, same=False), "") for c, _ in said
         ],
         "answer of another chunk of the document": [
-            (c.text, other, "")
-            for c, _ in said
-            if (other := _other(said, c, dice, same=True))
+            (c.text, other, "") for c, _ in said if (other := _other(said, c, dice, same=True))
         ],
         "a number changed": [
-            (c.text, made, "")
-            for c, one in said
-            if (made := other_number(reworded(one), dice))
+            (c.text, made, "") for c, one in said if (made := other_number(reworded(one), dice))
         ],
         "an invented name": [(c.text, with_name(reworded(one), dice), "") for c, one in said],
         "an invented identifier": [
             (c.text, with_code(reworded(one), dice), "") for c, one in said
         ],
-    }  # fmt: skip
+    }
     lines = ["## Faithfulness, by rule (`min_support` 0.6)", ""]
     lines += ["| pairs | n | dropped | 95 % | by |", "|---|---|---|---|---|"]
     dropped = {}
@@ -158,12 +174,16 @@ def faithfulness(
             faults = [_fault(*case) for case in cases]
             count = sum(fault is not None for fault in faults)
             dropped[name] = (count, len(cases))
-            lines.append(f"| {label}: {name} | {len(cases)} | {_share(count, len(cases))} | "
-                         f"{_reasons(faults)} |")  # fmt: skip
+            lines.append(
+                f"| {label}: {name} | {len(cases)} | {_share(count, len(cases))} | "
+                f"{_reasons(faults)} |"
+            )
     people = [_fault(*case) for case in by_people(chunks)]
     count = sum(fault is not None for fault in people)
-    lines.append(f"| people's explanations, nearest chunk | {len(people)} | "
-                 f"{_share(count, len(people))} | {_reasons(people)} |")  # fmt: skip
+    lines.append(
+        f"| people's explanations, nearest chunk | {len(people)} | "
+        f"{_share(count, len(people))} | {_reasons(people)} |"
+    )
     caught = sum(dropped[name][0] for name in bad)
     planted = sum(dropped[name][1] for name in bad)
     wrongly, kept = dropped["reworded by rule"]
@@ -176,12 +196,14 @@ def faithfulness(
 
 
 def _other(said: list[tuple[Chunk, str]], chunk: Chunk, dice: random.Random, same: bool) -> str:
-    """A sentence of another chunk, of the same document or of another one."""
+    """Return a sentence of another chunk, of the same document or of another one."""
     found = [
-        one for other, one in said
-        if other.id != chunk.id and (other.document == chunk.document) == same
+        one
+        for other, one in said
+        if other.id != chunk.id
+        and (other.document == chunk.document) == same
         and one not in chunk.text
-    ]  # fmt: skip
+    ]
     return dice.choice(found) if found else ""
 
 
@@ -234,9 +256,18 @@ def _turned(question: str) -> str:
 
 
 def _others(question: str) -> str:
-    swaps = {"which": "what", "following": "listed", "true": "correct", "statements": "claims",
-             "happens": "occurs", "best": "most fitting", "describes": "characterises",
-             "program": "application", "compile": "build", "function": "routine"}  # fmt: skip
+    swaps = {
+        "which": "what",
+        "following": "listed",
+        "true": "correct",
+        "statements": "claims",
+        "happens": "occurs",
+        "best": "most fitting",
+        "describes": "characterises",
+        "program": "application",
+        "compile": "build",
+        "function": "routine",
+    }
     return re.sub(r"\b\w+\b", lambda m: swaps.get(m[0].lower(), m[0]), question)
 
 
@@ -272,15 +303,20 @@ def near_duplicates(dice: random.Random) -> list[str]:
 
 
 def _found(questions: list[str], others: list[tuple[str, str]], words: float) -> int:
-    """How many of QUESTIONS are near one of OTHERS."""
+    """Return how many of `questions` are near one of `others`."""
     found = question_duplicates.near(questions, others, SETTINGS.near_threshold, words)
     return sum(near.where == "golden" for near in found.values())
 
 
 def made_up(dice: random.Random) -> list[str]:
     """Questions about the headings of the book, one way of asking each."""
-    ways = ("What is the purpose of {}?", "How does {} work in Rust?", "When is {} needed?",
-            "Why does Rust have {}?", "What goes wrong without {}?")  # fmt: skip
+    ways = (
+        "What is the purpose of {}?",
+        "How does {} work in Rust?",
+        "When is {} needed?",
+        "Why does Rust have {}?",
+        "What goes wrong without {}?",
+    )
     headings = sorted({h for chunk in chunked() for h in chunk.headings[-1:] if len(h) > 8})
     return [dice.choice(ways).format(heading) for heading in headings]
 

@@ -39,7 +39,7 @@ def run(root: Path, script: str, *words: str) -> None:
 
 
 def prepared(folder: Path, form: str, args: argparse.Namespace) -> tuple[Path, list[str]]:
-    """A project with the demo in FORM, cut, and the settings of its run."""
+    """Return a project with the demo in `form`, cut, and the settings of its run."""
     root = folder / form
     shutil.copytree(ROOT / "configs" / "demo", root / "configs" / "demo")
     (root / "configs" / "demo" / "datasets.yaml").unlink(missing_ok=True)
@@ -60,7 +60,7 @@ def prepared(folder: Path, form: str, args: argparse.Namespace) -> tuple[Path, l
 
 
 def measured(folder: Path, form: str, args: argparse.Namespace) -> tuple[subject.Subject, dict]:
-    """The trained subject of FORM and its times."""
+    """Return the trained subject of `form` and its times."""
     root, words = prepared(folder, form, args)
     run(root, "demo_data")
     for script in ("dataset_clean", "dataset_split", "train_prepare"):

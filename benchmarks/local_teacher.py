@@ -39,7 +39,7 @@ COLUMNS = (
 
 
 def passages(count: int) -> list[Chunk]:
-    """COUNT chunks of the book, drawn over all of its chapters."""
+    """Return `count` chunks of the book, drawn over all of its chapters."""
     found: list[Chunk] = []
     for path in sorted(BOOK.rglob("*.md")):
         document = Document(path.name, "0" * 64, path.read_text("utf-8"), "md")
@@ -49,7 +49,7 @@ def passages(count: int) -> list[Chunk]:
 
 
 def asked(teacher: Teacher, given: list[Chunk], pairs: int) -> tuple[object, ...]:
-    """One row of the table."""
+    """Return one row of the table."""
     brief = prompts.Brief(pairs=pairs)
     made, faults = [], Counter()
     began, usable = time.monotonic(), 0
@@ -64,10 +64,17 @@ def asked(teacher: Teacher, given: list[Chunk], pairs: int) -> tuple[object, ...
     dropped = Counter(str(v.reason) for v in verdicts if not v.kept)
     spent, count = teacher.spending, len(given)
     return (
-        count, usable, counted(faults), len(made), sum(v.kept for v in verdicts), counted(dropped),
-        round(spent.tokens_in / count), round(spent.tokens_out / count),
-        f"{spent.tokens_out / took:.1f}", f"{took / count:.0f}",
-    )  # fmt: skip
+        count,
+        usable,
+        counted(faults),
+        len(made),
+        sum(v.kept for v in verdicts),
+        counted(dropped),
+        round(spent.tokens_in / count),
+        round(spent.tokens_out / count),
+        f"{spent.tokens_out / took:.1f}",
+        f"{took / count:.0f}",
+    )
 
 
 def counted(found: Counter[str]) -> str:

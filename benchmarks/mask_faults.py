@@ -11,7 +11,8 @@ from sem.train.rows.data import Row, Rows
 from sem.train.run import preflight
 from sem.train.run.preflight import Check, Subject
 
-AT = 2  # the row that is made faulty
+# The row that is made faulty.
+AT = 2
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Planted:
 
 
 def planted(subject: Subject) -> list[Planted]:
-    """Every fault that SUBJECT's tokenizer can have, and whether it was found."""
+    """Return every fault that `subject`'s tokenizer can have, and whether it was found."""
     return [*_in_a_row(subject), *_of_the_template(subject), *_of_the_whole(subject)]
 
 
@@ -57,7 +58,8 @@ def _of_the_template(subject: Subject) -> Iterator[Planted]:
     if not chat.turns:
         return
 
-    class Dashed(Chat):  # not a space: Gemma's template trims
+    # Not a space: Gemma's template trims.
+    class Dashed(Chat):
         def conversation_ids(self, system: str, user: str, answer: str) -> list[int]:
             return super().conversation_ids(system, user, "- " + answer)
 

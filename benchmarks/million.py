@@ -72,7 +72,7 @@ BLOCK = 50_000
 
 
 def build(root: Path, rows: int) -> Path:
-    """A project called `million` under ROOT with a store of ROWS rows."""
+    """Return a project called `million` under `root` with a store of `rows` rows."""
     import duckdb
 
     configs = root / "configs" / "million"
@@ -93,8 +93,10 @@ class Watch:
     """Memory of a process and everything it started, sampled twice a second."""
 
     pid: int
-    peak_tree: int = 0  # bytes, proportional set size: shared pages count once
-    peak_main: int = 0  # bytes resident in the first process
+    # Bytes, proportional set size: shared pages count once.
+    peak_tree: int = 0
+    # Bytes resident in the first process.
+    peak_main: int = 0
     killed: list[int] = field(default_factory=list)
     kill_worker: bool = False
 
@@ -116,7 +118,7 @@ class Watch:
 
 
 def family(pid: int) -> list[int]:
-    """PID and all its descendants."""
+    """Return `pid` and all its descendants."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -178,7 +180,10 @@ def clean(root: Path, *words: str, kill: bool = False) -> tuple[float, Watch, di
 
 
 def peer(store: Path, rows: int) -> float:
-    """Rows a second of the usual script: lxml's text of each page, datasketch for duplicates."""
+    """Return rows a second of the usual script.
+
+    Lxml's text of each page, datasketch for duplicates.
+    """
     import duckdb
     from datasketch import MinHash, MinHashLSH
     from lxml import html
@@ -228,8 +233,10 @@ def main() -> None:
     ]
     runs = [("local, 2 workers", (), False)]
     if args.ray:
-        runs += [("Ray, 2 workers", ("--engine", "ray"), False),
-                 ("Ray, a worker killed", ("--engine", "ray"), True)]  # fmt: skip
+        runs += [
+            ("Ray, 2 workers", ("--engine", "ray"), False),
+            ("Ray, a worker killed", ("--engine", "ray"), True),
+        ]
     seen = []
     for name, words, kill in runs:
         seconds, watch, hashes = clean(root, *words, kill=kill)
@@ -243,7 +250,7 @@ def main() -> None:
             gib(watch.peak_tree),
             f"`{hashes['clean.jsonl'][:16]}`",
         )
-        lines.append(f"| {' | '.join(cells)} |")  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
         print(lines[-1], flush=True)
     same = all(one == seen[0] for one in seen)
     if args.ray:

@@ -37,7 +37,10 @@ def ours(texts: list[str], threshold: float) -> set[tuple[int, int]]:
 
 
 def peer(texts: list[str], threshold: float) -> set[tuple[int, int]]:
-    """The same by datasketch: MinHash of 128 permutations, LSH at the threshold, 5-grams."""
+    """Return the same by datasketch.
+
+    MinHash of 128 permutations, LSH at the threshold, 5-grams.
+    """
     from datasketch import MinHashLSH
 
     index, sketches = MinHashLSH(threshold=threshold, num_perm=128), []
@@ -48,7 +51,7 @@ def peer(texts: list[str], threshold: float) -> set[tuple[int, int]]:
 
 
 def sketch(text: str) -> object:
-    """datasketch's MinHash of the 5-grams of TEXT, folded as ours are."""
+    """datasketch's MinHash of the 5-grams of `text`, folded as ours are."""
     from datasketch import MinHash
 
     folded = " ".join(re.split(r"[\W_]+", text.casefold())).strip()
@@ -69,8 +72,12 @@ def entities() -> dict[str, list[Pair]]:
     for line in (SHARED / "pii_neardup" / "entity_matching_pairs.jsonl").open(encoding="utf-8"):
         row = json.loads(line)
         if "a" in row:
-            texts = [" ".join(map(str, row[side].values())) if isinstance(row[side], dict)
-                     else str(row[side]) for side in "ab"]  # fmt: skip
+            texts = [
+                " ".join(map(str, row[side].values()))
+                if isinstance(row[side], dict)
+                else str(row[side])
+                for side in "ab"
+            ]
             found.setdefault(row["dataset"], []).append((*texts, bool(row["match"])))
     return found
 
@@ -116,11 +123,12 @@ def planted(found: list[tuple[str, str]], chance: random.Random) -> dict[str, li
 
 
 def words(text: str, chance: random.Random, share: float) -> str:
-    """TEXT with SHARE of its words replaced by others of it."""
+    """Return `text` with `share` of its words replaced by others of it."""
     parts = re.split(r"(\s+)", text)
     own = [p for p in parts if p.strip()]
-    return "".join(chance.choice(own) if p.strip() and chance.random() < share else p
-                   for p in parts)  # fmt: skip
+    return "".join(
+        chance.choice(own) if p.strip() and chance.random() < share else p for p in parts
+    )
 
 
 def score(pairs: list[Pair], found: set[tuple[int, int]]) -> Counter[str]:
@@ -147,12 +155,12 @@ def compared(
 
 
 def alone(finder: Finder, texts: list[str], threshold: float) -> set[tuple[int, int]]:
-    """Each pair by itself: an index over all would join pairs through third texts."""
+    """Return each pair by itself: an index over all would join pairs through third texts."""
     return {(n, n + 1) for n in range(0, len(texts), 2) if finder(texts[n : n + 2], threshold)}
 
 
 def speed(found: list[tuple[str, str]], rows: int) -> list[str]:
-    """Rows a second of a whole search, on variants of real texts of 1,000 characters."""
+    """Return rows a second of a whole search, on variants of real texts of 1,000 characters."""
     chance = random.Random(7)
     texts = [
         words(chance.choice(found)[0][:1_000], chance, 0.3 if n % 10 else 0.02)
@@ -180,8 +188,10 @@ def main() -> None:
     args = parser.parse_args()
     found = pages()
     sets = {"labelled page pairs": list(labelled_pages())}
-    sets |= {f"planted: {name}" if any(t for *_, t in pairs) else name: pairs
-             for name, pairs in planted(found, random.Random(5)).items()}  # fmt: skip
+    sets |= {
+        f"planted: {name}" if any(t for *_, t in pairs) else name: pairs
+        for name, pairs in planted(found, random.Random(5)).items()
+    }
     lines = [
         "# Near-duplicates",
         "",
@@ -202,9 +212,14 @@ def main() -> None:
     lines.append(
         f"| **all pages** | | | {' | '.join(shares(mine))} | {' | '.join(shares(theirs))} |"
     )
-    lines += ["", "Entity pairs are another question: the same thing, described anew. At 0.8 what",
-              "is found is right and most is not near enough; `near.threshold` may be lower.", "",
-              lines[6].replace("pairs", "entity pairs, threshold", 1), lines[7]]  # fmt: skip
+    lines += [
+        "",
+        "Entity pairs are another question: the same thing, described anew. At 0.8 what",
+        "is found is right and most is not near enough; `near.threshold` may be lower.",
+        "",
+        lines[6].replace("pairs", "entity pairs, threshold", 1),
+        lines[7],
+    ]
     for name, pairs in sorted(entities().items()):
         for threshold in (THRESHOLD, 0.5):
             lines.append(compared(f"{name}, {threshold}", pairs, threshold)[0])

@@ -51,11 +51,12 @@ def main() -> None:
 def measured(
     root: Path, base: str, steps: int, given: list[str], pairs: list[Any], val: list[Any]
 ) -> tuple[str, ...]:
-    """One row of the table; the run is removed afterwards."""
+    """Return one row of the table; the run is removed afterwards."""
     from sem.optimizer.model import optimizer_train
 
     own = [f"train.base_model_id={base}", f"train.recipe.max_steps={steps}"]
-    own += [f"train.recipe.checkpoint_steps={steps}"]  # validated once, at the end
+    # Validated once, at the end.
+    own += [f"train.recipe.checkpoint_steps={steps}"]
     wanted = optimizer_train.optimizer_train_settings(root, [*given, *own])
     run = optimizer_train.prepare_optimizer(root, wanted, pairs, val)
     job = optimizer_train.optimizer_job(root, run, wanted, pairs, val)
@@ -70,13 +71,17 @@ def measured(
     bits = loss / math.log(2) * per_character(job, val)
     share = result["trained"] / (result["parameters"] - result["trained"])
     return (
-        base, f"{result['trained']:,}", f"{share:.2%}", f"{bits:.3f}",
-        f"{spent[0]:.0f}", f"{spent[1]:.0f}",
-    )  # fmt: skip
+        base,
+        f"{result['trained']:,}",
+        f"{share:.2%}",
+        f"{bits:.3f}",
+        f"{spent[0]:.0f}",
+        f"{spent[1]:.0f}",
+    )
 
 
 def per_character(job: Any, val: list[Any]) -> float:
-    """Tokens of a rewrite for each of its characters, over JOB's validation rows."""
+    """Tokens of a rewrite for each of its characters, over `job`'s validation rows."""
     target = {pair.id: pair.target for pair in val}
     kept = job.stages[0].val.kept
     return sum(row.trained for row in kept) / sum(len(target[row.id]) for row in kept)

@@ -52,7 +52,7 @@ class Cell:
         return self.statuses.get(200, 0) / self.seconds if self.seconds else 0.0
 
     def at(self, share: float) -> float:
-        """The latency, s, below which SHARE of the answers came."""
+        """Return the latency, s, below which `share` of the answers came."""
         ordered = sorted(self.latencies)
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
@@ -85,7 +85,7 @@ def held_out() -> list[str]:
 
 
 def both(folder: Path, prompts: list[str], clients: int, args: argparse.Namespace) -> list[Cell]:
-    """The two servers in turn, so that other jobs on the machine weigh on both."""
+    """Return the two servers in turn, so that other jobs on the machine weigh on both."""
     waiting = f"max_waiting={2 * max(32, clients)}"
     servers = {
         "plain": plain_words(folder.name, PORT, args.max_length),
@@ -103,12 +103,13 @@ def both(folder: Path, prompts: list[str], clients: int, args: argparse.Namespac
 async def asked(
     name: str, url: str, prompts: list[str], clients: int, args: argparse.Namespace
 ) -> Cell:
-    """CLIENTS that each ask, wait, and ask again for the seconds of ARGS."""
+    """Return `clients` that each ask, wait, and ask again for the seconds of `args`."""
     cell, port = Cell(name, clients), int(url.rsplit(":", 1)[1])
     bodies = [
         {"raw_prompt": each, "max_length": args.max_length, "temperature": 0} for each in prompts
     ]
-    await ask(port, bodies[0])  # the first request pays for what the others use
+    # The first request pays for what the others use.
+    await ask(port, bodies[0])
     began = time.monotonic()
 
     async def one(number: int) -> None:
@@ -125,7 +126,10 @@ async def asked(
 
 
 async def ask(port: int, body: dict[str, Any]) -> int:
-    """POST BODY to /optimize; the status. By hand: a client library takes more than the server."""
+    """POST `body` to /optimize; the status. By hand.
+
+    A client library takes more than the server.
+    """
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     sent = json.dumps(body).encode()
     writer.write(
@@ -138,7 +142,7 @@ async def ask(port: int, body: dict[str, Any]) -> int:
 
 
 class Server:
-    """WORDS as a process; its address once it answers with the network loaded."""
+    """`words` as a process; its address once it answers with the network loaded."""
 
     def __init__(self, words: list[str], port: int, log: Path | None = None) -> None:
         self.words, self.url, self.log = words, f"http://127.0.0.1:{port}", log
@@ -168,16 +172,23 @@ class Server:
 
 
 def sem_words(run: str, port: int, *settings: str) -> list[str]:
-    """The command of this project's service for the optimizer RUN."""
+    """Return the command of this project's service for the optimizer `run`."""
     script = Path(__file__).resolve().parents[1] / "scripts" / "optimizer_serve.py"
     flags = [word for each in settings for word in ("--set", f"serve.{each}")]
     return [str(script), "--name", run, "--set", f"serve.port={port}", *flags]
 
 
 def plain_words(run: str, port: int, max_length: int) -> list[str]:
-    """The command of the plain server."""
-    return [str(Path(__file__).resolve()), "--name", run, "--plain", str(port),
-            "--max-length", str(max_length)]  # fmt: skip
+    """Return the command of the plain server."""
+    return [
+        str(Path(__file__).resolve()),
+        "--name",
+        run,
+        "--plain",
+        str(port),
+        "--max-length",
+        str(max_length),
+    ]
 
 
 def plain(folder: Path, port: int, room: int) -> None:
@@ -217,13 +228,16 @@ class Parity:
 
     weights: str
     equal: int
-    slots: dict[str, int]  # of those where both are a whole layout
-    layouts: tuple[int, int, int]  # PyTorch's, the engine's, both
-    drift: float  # mean absolute difference of the mean log p, where texts are equal
+    # Of those where both are a whole layout.
+    slots: dict[str, int]
+    # PyTorch's, the engine's, both.
+    layouts: tuple[int, int, int]
+    # Mean absolute difference of the mean log p, where texts are equal.
+    drift: float
 
 
 def parity(folder: Path, prompts: list[str], max_length: int) -> tuple[int, list[Parity]]:
-    """What float32 and int8 write for PROMPTS, against PyTorch, greedily."""
+    """Return what float32 and int8 write for `prompts`, against PyTorch, greedily."""
     from sem.optimizer.model.fast_rewriter import WEIGHTS, Engine, FastRewriter
 
     decoding, torch_rewriter = (
@@ -258,23 +272,30 @@ def compared(weights: str, there: list[Rewrite], here: list[Rewrite]) -> Parity:
 
 
 def report(
-    folder: Path, cells: list[Cell], found: tuple[int, list[Parity]], args: argparse.Namespace,
+    folder: Path,
+    cells: list[Cell],
+    found: tuple[int, list[Parity]],
+    args: argparse.Namespace,
     began: tuple[float, float, float],
-) -> list[str]:  # fmt: skip
+) -> list[str]:
     rates = {(cell.server, cell.clients): cell.rate for cell in cells}
     lines = [
-        "# The optimizer's service under load", "",
-        f"Command: `python benchmarks/optimizer_load.py {' '.join(sys.argv[1:])}`", "",
+        "# The optimizer's service under load",
+        "",
+        f"Command: `python benchmarks/optimizer_load.py {' '.join(sys.argv[1:])}`",
+        "",
         f"{machine()}. Optimizer {folder.name}. Greedy, at most {args.max_length} tokens, prompts "
         f"of held-out families; {args.seconds:g} s a cell and until the last answer. Client and "
         f"server share the machine, whose load average was {began[0]:.1f} before and "
-        f"{os.getloadavg()[0]:.1f} after: the ratios are the result, the rates are not.", "",
+        f"{os.getloadavg()[0]:.1f} after: the ratios are the result, the rates are not.",
+        "",
         "`plain` is PyTorch fp32 behind a FastAPI `def` endpoint, one prompt a call; `sem` is "
         "this project's service (CTranslate2, "
-        f"{args.weights}, batches).", "",
+        f"{args.weights}, batches).",
+        "",
         "| clients | server | answers | requests/s | p50 s | p95 s | other than 200 | ratio |",
         "|---|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
+    ]
     for cell in cells:
         other = sum(cell.statuses.values()) - cell.statuses.get(200, 0)
         base = rates.get(("plain", cell.clients), 0)
@@ -287,18 +308,26 @@ def report(
 
 
 def _parity_lines(count: int, found: list[Parity]) -> list[str]:
-    lines = [f"## The engine against PyTorch, {count} prompts", "",
-             "| weights | texts equal | whole layouts (PyTorch, engine, both) | "
-             + " | ".join(SLOTS) + " | drift of mean log p |",
-             "|---|---|---|" + "---|" * len(SLOTS) + "---|"]  # fmt: skip
+    lines = [
+        f"## The engine against PyTorch, {count} prompts",
+        "",
+        "| weights | texts equal | whole layouts (PyTorch, engine, both) | "
+        + " | ".join(SLOTS)
+        + " | drift of mean log p |",
+        "|---|---|---|" + "---|" * len(SLOTS) + "---|",
+    ]
     for each in found:
         both = each.layouts[2]
         slots = " | ".join(f"{each.slots[name]}/{both}" for name in SLOTS)
         shown = ", ".join(map(str, each.layouts))
-        lines.append(f"| {each.weights} | {each.equal}/{count} | {shown} | {slots} "
-                     f"| {each.drift:.1e} |")  # fmt: skip
-    lines += ["", "A slot counts as equal only when it is the same text. `drift` is over the "
-              "texts that are equal."]  # fmt: skip
+        lines.append(
+            f"| {each.weights} | {each.equal}/{count} | {shown} | {slots} | {each.drift:.1e} |"
+        )
+    lines += [
+        "",
+        "A slot counts as equal only when it is the same text. `drift` is over the "
+        "texts that are equal.",
+    ]
     return lines
 
 

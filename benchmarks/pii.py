@@ -82,7 +82,7 @@ Texts = list[tuple[str, tuple[str, ...]]]
 
 
 def rows(name: str) -> list[dict[str, Any]]:
-    """The rows of a file of the corpus."""
+    """Return the rows of a file of the corpus."""
     with (DATA / "pii_neardup" / f"{name}.jsonl").open(encoding="utf-8") as file:
         return [json.loads(line) for line in file]
 
@@ -98,7 +98,7 @@ def ours(texts: Texts, kinds: Iterable[str] = KINDS) -> tuple[list[Found], float
 
 
 def peers(texts: Texts, python: str | None) -> tuple[list[Found], float] | None:
-    """Presidio's spans of the same texts; None without PYTHON."""
+    """Presidio's spans of the same texts; None without `python`."""
     if python is None:
         return None
     lines = "".join(json.dumps({"text": text}) + "\n" for text, _ in texts)
@@ -125,7 +125,7 @@ def score(gold: list[Found], found: list[Found]) -> dict[str, Counter[str]]:
 
 
 def share(part: int, whole: int) -> str:
-    """PART of WHOLE as the tables show it."""
+    """Return `part` of `whole` as the tables show it."""
     return f"{part / whole:.3f} ({part}/{whole})" if whole else "-"
 
 
@@ -149,7 +149,10 @@ def sentences(python: str | None) -> Iterator[str]:
 
 
 def cases(python: str | None) -> Iterator[str]:
-    """The recogniser cases: bare, as the peer tests them, and behind the label people write."""
+    """Yield the recogniser cases.
+
+    Bare, as the peer tests them, and behind the label people write.
+    """
     read = [row for row in rows("pii_recognizer_cases") if row["recognizer"] in COVERED]
     bare = [(row["text"], (COVERED[row["recognizer"]][1],)) for row in read]
     named = [
@@ -208,7 +211,7 @@ def contacts(python: str | None) -> Iterator[str]:
 
 
 def truth(row: dict[str, Any]) -> dict[str, list[str]]:
-    """The labelled e-mails and telephone numbers of a page."""
+    """Return the labelled e-mails and telephone numbers of a page."""
     values = row["pii_values"]
     return {
         "email": values.get("emails", []),
@@ -217,17 +220,20 @@ def truth(row: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def plain(value: str) -> str:
-    """VALUE without what two spellings differ in."""
+    """Return `value` without what two spellings differ in."""
     return "".join(c for c in value.lower() if c.isalnum() or c == "@")
 
 
 def same(wanted: str, got: str) -> bool:
-    """Whether GOT covers WANTED, or all of it but an extension or a second number."""
+    """Return whether `got` covers `wanted`, or all of it but an extension or a second number."""
     return wanted in got or (len(got) >= 7 and got in wanted)
 
 
 def products(python: str | None) -> Iterator[str]:
-    """How many answers of product pages a redaction would destroy: certain false positives."""
+    """Yield how many answers of product pages a redaction would destroy.
+
+    Certain false positives.
+    """
     import pyarrow.parquet as pq
 
     read = pq.read_table(DATA / "html" / "pages.parquet").to_pylist()
@@ -254,7 +260,7 @@ def products(python: str | None) -> Iterator[str]:
 
 
 def sides(texts: Texts, python: str | None) -> Iterator[tuple[str, tuple[list[Found], float]]]:
-    """What both found in TEXTS."""
+    """Yield what both found in `texts`."""
     yield "sem", ours(texts)
     peer = peers(texts, python)
     if peer is not None:
@@ -262,13 +268,13 @@ def sides(texts: Texts, python: str | None) -> Iterator[tuple[str, tuple[list[Fo
 
 
 def table(columns: Iterable[str]) -> Iterator[str]:
-    """The head of a Markdown table."""
+    """Yield the head of a Markdown table."""
     names = list(columns)
     yield from ("", line(*names), "|" + "---|" * len(names))
 
 
 def line(*cells: object) -> str:
-    """A row of a Markdown table."""
+    """Return a row of a Markdown table."""
     return "| " + " | ".join(map(str, cells)) + " |"
 
 

@@ -64,7 +64,7 @@ def found_before(path: Path | None) -> dict[str, dict[str, Any]]:
 
 
 def compute(path: Path, only: str, before: dict[str, dict[str, Any]]) -> None:
-    """Add the cases to PATH that it does not hold; full results may be those BEFORE."""
+    """Add the cases to `path` that it does not hold; full results may be those `before`."""
     done = found_before(path) if path.exists() else {}
     with files.appending(path) as file:
         for case in preview_cases.cases():
@@ -73,15 +73,18 @@ def compute(path: Path, only: str, before: dict[str, dict[str, Any]]) -> None:
                 console.note(case.name)
 
 
-BASELINES: dict[Any, Scored] = {}  # of full computations, by pool and strength
-MODELS: dict[str, Model] = {}  # of previews, by pool: what `--cache` keeps
+# Of full computations, by pool and strength.
+BASELINES: dict[Any, Scored] = {}
+# Of previews, by pool: what `--cache` keeps.
+MODELS: dict[str, Model] = {}
 
 
 def one(case: Case, before: dict[str, Any] | None) -> dict[str, Any]:
-    """Previews of CASE by every budget, and the full result, which may be the one BEFORE."""
+    """Previews of `case` by every budget, and the full result, which may be the one `before`."""
     began = time.process_time()
-    previews = {name: preview(case, *budget, seed) for seed, (name, budget) in
-                enumerate(BUDGETS.items())}  # fmt: skip
+    previews = {
+        name: preview(case, *budget, seed) for seed, (name, budget) in enumerate(BUDGETS.items())
+    }
     between = time.process_time()
     full = before["full"] if before else whole(case)
     spent = before["cpu_s"]["full"] if before else round(time.process_time() - between, 2)
@@ -98,7 +101,9 @@ def one(case: Case, before: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def preview(case: Case, share: float, tested: float, seed: int) -> dict[str, Any]:
-    """The product's own way from the file to the estimate, before an interval is widened."""
+    """Return the product's own way from the file to the estimate, before an interval is
+    widened.
+    """
     pool = case.pool
     benchmark = sorted(pool.benchmark, key=lambda one: one.lot(f"benchmark {seed}"))
     benchmark = benchmark[: round(len(benchmark) * tested)]
@@ -114,16 +119,21 @@ def preview(case: Case, share: float, tested: float, seed: int) -> dict[str, Any
     MODELS[pool.name] = found.estimate.models[0]
     gain = found.estimate.full
     return {
-        "measured": found.estimate.gain.mean, "mean": gain.mean, "low": gain.low,
-        "high": gain.high, "n": gain.n, "used": found.learnt, "size": found.estimate.reached,
+        "measured": found.estimate.gain.mean,
+        "mean": gain.mean,
+        "low": gain.low,
+        "high": gain.high,
+        "n": gain.n,
+        "used": found.learnt,
+        "size": found.estimate.reached,
         "balance": decision.class_balance(given.classes),
         "learnt": len(pool.base) + found.learnt,
         "leaking": len(found.overlap.benchmark) / len(given.samples),
-    }  # fmt: skip
+    }
 
 
 def whole(case: Case) -> dict[str, Any]:
-    """The full computation of CASE."""
+    """Return the full computation of `case`."""
     pool = case.pool
     known = overlap.find_overlap(case.given, pool.base, pool.benchmark)
     left = sources.without(case.given, known.left_out)
@@ -141,12 +151,14 @@ def whole(case: Case) -> dict[str, Any]:
     return {
         "mean": sum(gain.mean for gain in gains) / len(gains),
         "seeds": [gain.mean for gain in gains],
-        "low": gains[0].low, "high": gains[0].high, "n": len(pool.benchmark),
-    }  # fmt: skip
+        "low": gains[0].low,
+        "high": gains[0].high,
+        "n": len(pool.benchmark),
+    }
 
 
 def chosen(features: Features, learnt: Sequence[Sample], seed: int) -> float:
-    """The strength that is right most often on a fifth of LEARNT that it has not seen."""
+    """Return the strength that is right most often on a fifth of `learnt` that it has not seen."""
     order = list(learnt)
     random.Random(seed).shuffle(order)
     cut = max(2, round(len(order) * HELD_OUT))

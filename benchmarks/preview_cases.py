@@ -30,7 +30,8 @@ class Pool:
     base: Rows
     pool: Rows
     benchmark: Rows
-    foreign: tuple[str, ...] = ()  # texts of another domain
+    # Texts of another domain.
+    foreign: tuple[str, ...] = ()
 
     @property
     def classes(self) -> list[str]:
@@ -48,7 +49,7 @@ class Case:
 
 
 def cases() -> Iterator[Case]:
-    """Every contribution, the quick ones first."""
+    """Yield every contribution, the quick ones first."""
     for pool in pools():
         for kind, make in KINDS.items():
             dice = random.Random(f"{pool.name} {kind}")
@@ -64,13 +65,21 @@ def pools() -> Iterator[Pool]:
     random.Random(5).shuffle(clinc)
     first, second, third = clinc[:800], clinc[800:4_300], clinc[4_300:6_800]
     yield Pool(
-        "clinc150", TEXT, said(first, "b"), said(second, "p"), said(third, "t"),
+        "clinc150",
+        TEXT,
+        said(first, "b"),
+        said(second, "p"),
+        said(third, "t"),
         tuple(text for text, _ in texts("contribution_good")),
-    )  # fmt: skip
+    )
     yield Pool(
-        "banking77", TEXT, said(banking, "b"), said(texts("contribution_good"), "p"),
-        said(texts("banking77_validation"), "t"), tuple(text for text, _ in clinc),
-    )  # fmt: skip
+        "banking77",
+        TEXT,
+        said(banking, "b"),
+        said(texts("contribution_good"), "p"),
+        said(texts("banking77_validation"), "t"),
+        tuple(text for text, _ in clinc),
+    )
 
 
 def texts(name: str) -> list[tuple[str, str]]:
@@ -132,7 +141,7 @@ def labelled(one: Sample, label: str) -> Sample:
 
 
 def wrong(share: float) -> Callable[[Pool, random.Random], Rows]:
-    """A SHARE of rows with another class's label."""
+    """Return a `share` of rows with another class's label."""
 
     def make(pool: Pool, dice: random.Random) -> Rows:
         names = pool.classes
@@ -147,7 +156,7 @@ def wrong(share: float) -> Callable[[Pool, random.Random], Rows]:
 
 
 def foreign(pool: Pool, dice: random.Random) -> Rows:
-    """Rows of another domain under this one's labels."""
+    """Return rows of another domain under this one's labels."""
     count = len(pool.pool) // 2
     if pool.foreign:
         drawn = dice.sample(pool.foreign, min(count, len(pool.foreign)))
@@ -156,14 +165,14 @@ def foreign(pool: Pool, dice: random.Random) -> Rows:
 
 
 def scattered(pool: Pool, dice: random.Random, reach: float, number: int) -> Sample:
-    """A row of values that each occur somewhere, times REACH, under any label."""
+    """Return a row of values that each occur somewhere, times `reach`, under any label."""
     width = pool.shape.width
     values = tuple(dice.choice(pool.base).features[n] * reach for n in range(width))
     return Sample(f"s{number}", dice.choice(pool.classes), features=values)
 
 
 def leaking(pool: Pool, dice: random.Random) -> Rows:
-    """A third of the pool, and as many rows of the benchmark."""
+    """Return a third of the pool, and as many rows of the benchmark."""
     count = len(pool.pool) // 3
     return [*pool.pool[:count], *dice.sample(pool.benchmark, min(count, len(pool.benchmark) // 4))]
 
@@ -176,7 +185,7 @@ def one_class(pool: Pool, dice: random.Random) -> Rows:
 
 
 def swapped(pool: Pool, dice: random.Random) -> Rows:
-    """All rows of every fifth class, one at least, under the next class's label."""
+    """Return all rows of every fifth class, one at least, under the next class's label."""
     names = pool.classes
     turned = {name: names[(n + 1) % len(names)] for n, name in enumerate(names) if n % 5 == 0}
     return [labelled(one, turned.get(one.label, one.label)) for one in pool.pool]
@@ -212,6 +221,6 @@ KINDS: dict[str, Callable[[Pool, random.Random], Rows]] = {
 
 
 def as_row(one: Sample) -> dict[str, Any]:
-    """ONE as a line of a contributor's file."""
+    """Return `one` as a line of a contributor's file."""
     given = {"text": one.text} if one.text else {"features": list(one.features)}
     return {**given, "label": one.label}

@@ -37,7 +37,8 @@ from sem.train.rows import data
 
 RESULTS = Path(__file__).resolve().parent / "results"
 STEPS, TESTED, LOOKED, ROWS = 7, 48, 40, 100
-SHARE = 0.2  # of the candidate's rows, that the fit is told for
+# Of the candidate's rows, that the fit is told for.
+SHARE = 0.2
 KINDS = ("same a", "same b", "same c", "wrong", "half", "cut")
 DRAWS = {1: KINDS, 2: KINDS, 3: KINDS[:2]}
 
@@ -62,7 +63,7 @@ def main() -> None:
 
 
 def compute(path: Path) -> None:
-    """Every training that PATH does not hold yet, previews first."""
+    """Every training that `path` does not hold yet, previews first."""
     project, done = (
         Project.load("demo"),
         {row["name"] for row in files.read_rows(path)} if path.exists() else set(),
@@ -75,7 +76,7 @@ def compute(path: Path) -> None:
 
 
 def drawn(project: Project, seed: int) -> Draw:
-    """The draw by SEED."""
+    """Return the draw by `seed`."""
     frozen = snapshot.load_snapshot(project, None)
     rows, lot = sorted(frozen.examples("train"), key=lambda one: one.id), random.Random(seed)
     shops = sorted({one.domain for one in rows})
@@ -87,7 +88,7 @@ def drawn(project: Project, seed: int) -> Draw:
 
 
 def made(kind: str, rows: Sequence[Example], lot: random.Random) -> tuple[Example, ...]:
-    """ROWS as KIND spoils them."""
+    """Return `rows` as `kind` spoils them."""
     named = [replace(one, id=f"{kind} {one.id}") for one in rows]
     if kind in ("wrong", "half"):
         named = mistaken(named, 1 if kind == "wrong" else 2)
@@ -97,14 +98,16 @@ def made(kind: str, rows: Sequence[Example], lot: random.Random) -> tuple[Exampl
 
 
 def mistaken(rows: Sequence[Example], every: int) -> list[Example]:
-    """ROWS, each EVERYth of them under the next row's answer."""
+    """Return `rows`, each EVERYth of them under the next row's answer."""
     answers = [one.output_json for one in (*rows[1:], rows[0])]
-    return [replace(one, output_json=answers[n]) if n % every == 0 else one
-            for n, one in enumerate(rows)]  # fmt: skip
+    return [
+        replace(one, output_json=answers[n]) if n % every == 0 else one
+        for n, one in enumerate(rows)
+    ]
 
 
 def cut(text: str, lot: random.Random) -> str:
-    """TEXT without two lines of five, by lot."""
+    """Return `text` without two lines of five, by lot."""
     lines = text.split("\n")
     gone = set(lot.sample(range(len(lines)), len(lines) * 2 // 5))
     return "\n".join(line for n, line in enumerate(lines) if n not in gone)
@@ -113,7 +116,7 @@ def cut(text: str, lot: random.Random) -> str:
 def trainings(
     bench: Bench, draw: Draw, steps: int, tested: int, done: set[str]
 ) -> Iterator[dict[str, Any]]:
-    """The baseline and each contribution at STEPS, but those that are DONE."""
+    """Yield the baseline and each contribution at `steps`, but those that are `done`."""
     wanted = bench.job.recipe
     for kind in ("baseline", *DRAWS[draw.seed]):
         name = f"draw {draw.seed}, {steps} steps, {kind}"
@@ -129,10 +132,16 @@ def trainings(
         learnt = both.base if kind == "baseline" else both.mixed
         model = benches.train_from_start(bench, learnt, steps)
         units = {one.id: one.unit for one in draw.val}
-        told = {"name": name, "machine": f"{machine()}, {bench.job.dtype}", "draw": draw.seed,
-                "steps": steps, "kind": kind,
-                "given": 0 if kind == "baseline" else both.given, "rows": len(learnt),
-                "units": [units[row.id] for row in held]}  # fmt: skip
+        told = {
+            "name": name,
+            "machine": f"{machine()}, {bench.job.dtype}",
+            "draw": draw.seed,
+            "steps": steps,
+            "kind": kind,
+            "given": 0 if kind == "baseline" else both.given,
+            "rows": len(learnt),
+            "units": [units[row.id] for row in held],
+        }
         if kind == "baseline" and steps == STEPS:
             told["looked"] = looked(bench, draw, model, held)
         yield told | {"scores": benches.answer_likelihoods(bench.job, model, held)}
@@ -149,7 +158,7 @@ def looked(bench: Bench, draw: Draw, model: Any, held: Sequence[Any]) -> dict[st
 
 
 def gain(rows: dict[str, dict[str, Any]], row: dict[str, Any]) -> Gain:
-    """What ROW gains over the baseline of its draw and steps."""
+    """Return what `row` gains over the baseline of its draw and steps."""
     base = rows[f"draw {row['draw']}, {row['steps']} steps, baseline"]
     return lora.likelihood_gain(base["scores"], row["scores"], row["units"])
 
@@ -163,28 +172,35 @@ def report(found: list[dict[str, Any]]) -> None:
     fitted |= {"steps": STEPS, "sem": "demo"}
     files.write_file(RESULTS / "preview_examples.json", jsonio.pretty(fitted))
     lines = [
-        "# Previews of examples: contributions to the demo", "",
+        "# Previews of examples: contributions to the demo",
+        "",
         f"`python benchmarks/preview_examples.py`. "
         f"{'; '.join(sorted({row['machine'] for row in found}))}. Nats a token over the baseline "
         "of the same draw, with the 95 % interval of the val rows' shops alone. `same`: rows of "
-        "other shops, as they are.", "",
+        "other shops, as they are.",
+        "",
         "| draw | contribution | steps | learnt | val rows | gain | with what training adds |",
         "|---|---|---|---|---|---|---|",
-        *(line(rows[name], each, fitted) for name, each in gains.items()), "",
+        *(line(rows[name], each, fitted) for name, each in gains.items()),
+        "",
         f"What {len(nulls)} contributions of good rows moved at {STEPS} steps beyond the val "
         f"rows' own error: {fitted['sd']:.4f} nats for one that is a fifth of the rows; times "
         f"{fitted['t']:.2f} (t, {fitted['draws']} draws, whose contributions share a baseline) it "
         "widens the interval of a preview.",
-        "", *planted(rows), "",
-    ]  # fmt: skip
+        "",
+        *planted(rows),
+        "",
+    ]
     files.write_file(RESULTS / "preview_examples.md", "\n".join(lines))
     print("\n".join(lines))
 
 
 def fit(nulls: Sequence[tuple[int, Gain, float]]) -> dict[str, float]:
-    """The error that training adds to a contribution that is a fifth of the rows: sd, and its t.
+    """Return the error that training adds to a contribution that is a fifth of the rows.
 
-    NULLS: the draw, the gain and the share of contributions that should neither help nor harm.
+    Sd, and its t.
+
+    `nulls`: the draw, the gain and the share of contributions that should neither help nor harm.
     """
     from scipy import stats
 
@@ -193,7 +209,8 @@ def fit(nulls: Sequence[tuple[int, Gain, float]]) -> dict[str, float]:
         own = each.mean**2 - (each.width / 2 / 1.96) ** 2
         spread.setdefault(draw, []).append(own * SHARE / share)
     sd = math.sqrt(max(0.0, statistics.fmean(map(statistics.fmean, spread.values()))))
-    t = float(stats.t.ppf(0.975, len(spread)))  # contributions of a draw share its baseline
+    # Contributions of a draw share its baseline.
+    t = float(stats.t.ppf(0.975, len(spread)))
     return {"sd": round(sd, 6), "t": round(t, 4), "share": SHARE, "draws": len(spread)}
 
 
@@ -209,7 +226,7 @@ def line(row: dict[str, Any], found: Gain, fitted: dict[str, Any]) -> str:
 
 
 def planted(rows: dict[str, dict[str, Any]]) -> list[str]:
-    """How well a baseline tells right from wrong answers: area under the ROC curve."""
+    """Return how well a baseline tells right from wrong answers: area under the ROC curve."""
     from sklearn.metrics import roc_auc_score
 
     made = ["| draw | right, wrong rows | by likelihood | by likeness |", "|---|---|---|---|"]
@@ -218,10 +235,15 @@ def planted(rows: dict[str, dict[str, Any]]) -> list[str]:
             right, wrong = row["looked"]["same b"], row["looked"]["wrong"]
             truth = [1] * len(right) + [0] * len(wrong)
             areas = [roc_auc_score(truth, [one[n] for one in (*right, *wrong)]) for n in (0, 1)]
-            made.append(f"| {row['draw']} | {len(right)}, {len(wrong)} | {areas[0]:.2f} | "
-                        f"{areas[1]:.2f} |")  # fmt: skip
-    return ["Area under the ROC curve of rows with right answers against rows with wrong ones, "
-            "under a baseline that saw neither:", "", *made]  # fmt: skip
+            made.append(
+                f"| {row['draw']} | {len(right)}, {len(wrong)} | {areas[0]:.2f} | {areas[1]:.2f} |"
+            )
+    return [
+        "Area under the ROC curve of rows with right answers against rows with wrong ones, "
+        "under a baseline that saw neither:",
+        "",
+        *made,
+    ]
 
 
 if __name__ == "__main__":

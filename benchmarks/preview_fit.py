@@ -21,7 +21,8 @@ from sem.preview.stats import decision
 from sem.preview.stats.paired_gain import Gain
 
 COVER = 0.95
-SAFE = 0.85  # share of told sizes that must be near where it is fitted: 80 % are wanted elsewhere
+# Share of told sizes that must be near where it is fitted: 80 % are wanted elsewhere.
+SAFE = 0.85
 GRID = {
     "points": (0.0, 0.25, 0.5, 0.75, 1.0),
     "share": (0.0, 0.05, 0.1, 0.15, 0.2, 0.3),
@@ -41,7 +42,8 @@ class Told:
     budget: str
     raw: dict[str, Any]
     full: float
-    full_open: bool  # whether the full result's own interval holds 0
+    # Whether the full result's own interval holds 0.
+    full_open: bool
 
     def expected(self, widen: dict[str, float]) -> Gain:
         gain = Gain(self.raw["mean"], self.raw["low"], self.raw["high"], self.raw["n"])
@@ -75,11 +77,14 @@ def report(rows: list[dict[str, Any]], folder: Path, curve_path: Path) -> None:
     tested = [one for one in told if not one.is_fitted_on]
     widen = widening(fitted_on)
     curve = {
-        "version": 1, **logistic(fitted_on, widen), "widen": widen,
+        "version": 1,
+        **logistic(fitted_on, widen),
+        "widen": widen,
         "near": {"share": decision.NEAR_SHARE, "points": decision.NEAR_POINTS},
-        "fitted_on": len(fitted_on), "rows_sha256": rows_hash(rows),
+        "fitted_on": len(fitted_on),
+        "rows_sha256": rows_hash(rows),
         "tested": {"previews": len(tested), **summary(tested, widen)},
-    }  # fmt: skip
+    }
     curve["tells_size_from"] = size_from(fitted_on, widen, curve)
     curve["tested"] |= sized(tested, widen, curve)
     curve["tested"]["brier"] = brier(tested, widen, curve)
@@ -93,9 +98,8 @@ def report(rows: list[dict[str, Any]], folder: Path, curve_path: Path) -> None:
 
 
 def rows_hash(rows: Sequence[dict[str, Any]]) -> str:
-    """What names the rows of the backtest, their times and machines apart."""
-    plain = [{name: row[name] for name in row if name not in ("cpu_s", "machine")}
-             for row in rows]  # fmt: skip
+    """Return what names the rows of the backtest, their times and machines apart."""
+    plain = [{name: row[name] for name in row if name not in ("cpu_s", "machine")} for row in rows]
     return files.sha256_json(sorted(plain, key=lambda row: str(row["case"])))
 
 
@@ -109,13 +113,16 @@ def _told(row: dict[str, Any]) -> list[Told]:
 
 
 def widening(told: Sequence[Told]) -> dict[str, float]:
-    """The least widening, by the mean log width, that covers COVER of each budget of TOLD."""
+    """Return the least widening, by the mean log width, that covers COVER of each budget of
+    `told`.
+    """
     found = [dict(zip(GRID, values, strict=True)) for values in product(*GRID.values())]
     parts = [[one for one in told if one.budget == name] for name in {o.budget for o in told}]
     holds = [
-        by for by in found
+        by
+        for by in found
         if all(sum(o.covered(by) for o in part) >= COVER * len(part) for part in parts)
-    ]  # fmt: skip
+    ]
     if not holds:
         return {name: max(values) for name, values in GRID.items()}
     # A width of 0 is of a preview that learnt nothing: every widening leaves it.
@@ -136,9 +143,10 @@ def logistic(told: Sequence[Told], widen: dict[str, float]) -> dict[str, Any]:
     return {
         "weights": {n: round(float(w), 6) for n, w in zip(names, weights, strict=True)},
         "intercept": round(float(model.intercept_[0] - (weights * mean).sum()), 6),
-        "ranges": {n: [float(c.min()), float(c.max())] for n, c in zip(names, matrix.T,
-                                                                        strict=True)},
-    }  # fmt: skip
+        "ranges": {
+            n: [float(c.min()), float(c.max())] for n, c in zip(names, matrix.T, strict=True)
+        },
+    }
 
 
 def brier(told: Sequence[Told], widen: dict[str, float], curve: dict[str, Any]) -> float:
@@ -148,7 +156,9 @@ def brier(told: Sequence[Told], widen: dict[str, float], curve: dict[str, Any]) 
 
 
 def size_from(told: Sequence[Told], widen: dict[str, float], curve: dict[str, Any]) -> float:
-    """The least chance, in hundredths, from which SAFE of the sizes told of TOLD are near."""
+    """Return the least chance, in hundredths, from which SAFE of the sizes told of `told` are
+    near.
+    """
     for hundredth in range(50, 100):
         found = sized(told, widen, {**curve, "tells_size_from": hundredth / 100})
         if found["near_when_size_told"] >= SAFE:
@@ -159,22 +169,27 @@ def size_from(told: Sequence[Told], widen: dict[str, float], curve: dict[str, An
 def sized(
     told: Sequence[Told], widen: dict[str, float], curve: dict[str, Any]
 ) -> dict[str, float]:
-    """How many of TOLD say how much by CURVE, and how many of those are near."""
-    said = [one for one in told
-            if one.word(widen) != "cannot_tell"
-            and decision.tells_size(curve, decision.chance(curve, one.known(widen)))]  # fmt: skip
-    return {"tells_size": round(len(said) / len(told), 4) if told else 0.0,
-            "near_when_size_told": round(_share(said, lambda one: one.is_near), 4)}  # fmt: skip
+    """Return how many of `told` say how much by `curve`, and how many of those are near."""
+    said = [
+        one
+        for one in told
+        if one.word(widen) != "cannot_tell"
+        and decision.tells_size(curve, decision.chance(curve, one.known(widen)))
+    ]
+    return {
+        "tells_size": round(len(said) / len(told), 4) if told else 0.0,
+        "near_when_size_told": round(_share(said, lambda one: one.is_near), 4),
+    }
 
 
 def base_rate(fitted_on: Sequence[Told], tested: Sequence[Told]) -> float:
-    """The Brier score of saying, for every case, how often the first half was near."""
+    """Return the Brier score of saying, for every case, how often the first half was near."""
     rate = sum(one.is_near for one in fitted_on) / len(fitted_on)
     return round(sum((rate - one.is_near) ** 2 for one in tested) / len(tested), 4)
 
 
 def summary(told: Sequence[Told], widen: dict[str, float]) -> dict[str, float]:
-    """Shares between 0 and 1 over TOLD."""
+    """Return shares between 0 and 1 over `told`."""
     from scipy.stats import spearmanr
 
     said = [one for one in told if one.word(widen) != "cannot_tell"]
@@ -205,46 +220,63 @@ def _share(told: Sequence[Told], holds: Callable[[Told], bool]) -> float:
 
 
 COLUMNS = {
-    "sign (full clear)": "sign_of_clear", "rank": "rank_correlation",
-    "near, when it says": "near_when_said", "±20 % of ≥ 2.5 points": "within_20_percent_of_large",
-    "covered": "covered", "cannot tell whether": "abstains", "tells how much": "tells_size",
+    "sign (full clear)": "sign_of_clear",
+    "rank": "rank_correlation",
+    "near, when it says": "near_when_said",
+    "±20 % of ≥ 2.5 points": "within_20_percent_of_large",
+    "covered": "covered",
+    "cannot tell whether": "abstains",
+    "tells how much": "tells_size",
     "near, when it tells how much": "near_when_size_told",
-}  # fmt: skip
+}
 
 
 def table(
-    rows: Sequence[dict[str, Any]], told: Sequence[Told], tested: Sequence[Told],
-    widen: dict[str, float], curve: dict[str, Any],
-) -> list[str]:  # fmt: skip
-    """The report in Markdown."""
+    rows: Sequence[dict[str, Any]],
+    told: Sequence[Told],
+    tested: Sequence[Told],
+    widen: dict[str, float],
+    curve: dict[str, Any],
+) -> list[str]:
+    """Return the report in Markdown."""
     cpu = {side: sum(row["cpu_s"][side] for row in rows) for side in ("previews", "full")}
     kinds = Counter(row["kind"] for row in rows)
     near = f"{decision.NEAR_SHARE:.0%} or {decision.NEAR_POINTS} points"
     made = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
     lines = [
-        "# Previews against the full computation", "",
+        "# Previews against the full computation",
+        "",
         f"{len(rows)} contributions ({made}) to 6 sets of rows, {len(told)} previews. "
         f"{'; '.join(sorted({row['machine'] for row in rows}))}; CPU time: previews "
         f"{cpu['previews']:.0f} s, full {cpu['full']:.0f} s. "
         "`python benchmarks/preview_backtest.py`: its docstring says what a preview and the full "
-        "computation are.", "",
+        "computation are.",
+        "",
         f"Fitted on {len(told) - len(tested)} previews (half of the cases, by a digest of their "
         f"names): intervals are widened by {widen['points']} points and "
         f"{widen['share']:.0%} of the gain, and by {widen['unseen_points']} points and "
         f"{widen['unseen_share']:.0%} of the gain times the share of the contribution that was "
         f"not seen, all added in squares. Near: within {near} of the full result. How much is "
         f"told from a confidence of {curve['tells_size_from']:.0%}, the least that leaves "
-        f"{SAFE:.0%} of the told sizes near on the same half.", "",
-        "| previews | n | " + " | ".join(COLUMNS) + " |", "|---|---|" + "---|" * len(COLUMNS),
-    ]  # fmt: skip
+        f"{SAFE:.0%} of the told sizes near on the same half.",
+        "",
+        "| previews | n | " + " | ".join(COLUMNS) + " |",
+        "|---|---|" + "---|" * len(COLUMNS),
+    ]
     parts: dict[str, list[Told]] = {"**tested half**": list(tested), "all": list(told)}
     for budget in BUDGETS:
         parts[f"tested half, {budget}"] = [one for one in tested if one.budget == budget]
     lines += [_line(name, part, widen, curve) for name, part in parts.items() if part]
-    lines += ["", "By kind, all cases:", "", "| kind | n | " + " | ".join(COLUMNS) + " |",
-              "|---|---|" + "---|" * len(COLUMNS)]  # fmt: skip
-    lines += [_line(kind, [o for o in told if o.kind == kind], widen, curve)
-              for kind in sorted(kinds)]  # fmt: skip
+    lines += [
+        "",
+        "By kind, all cases:",
+        "",
+        "| kind | n | " + " | ".join(COLUMNS) + " |",
+        "|---|---|" + "---|" * len(COLUMNS),
+    ]
+    lines += [
+        _line(kind, [o for o in told if o.kind == kind], widen, curve) for kind in sorted(kinds)
+    ]
     lines += ["", *calibration(tested, widen, curve), "", *per_case(rows, told, widen)]
     return lines
 
@@ -253,16 +285,22 @@ def _line(name: str, told: Sequence[Told], widen: dict[str, float], curve: dict[
     if len(told) < 2:
         return f"| {name} | {len(told)} |" + " |" * len(COLUMNS)
     found = summary(told, widen) | sized(told, widen, curve)
-    cells = [f"{found[k]:.2f}" if k == "rank_correlation" else f"{found[k]:.0%}" for k in
-             COLUMNS.values()]  # fmt: skip
+    cells = [
+        f"{found[k]:.2f}" if k == "rank_correlation" else f"{found[k]:.0%}"
+        for k in COLUMNS.values()
+    ]
     return f"| {name} | {len(told)} | " + " | ".join(cells) + " |"
 
 
 def calibration(told: Sequence[Told], widen: dict[str, float], curve: dict[str, Any]) -> list[str]:
-    lines = ["The confidence on the tested half (Brier score "
-             f"{curve['tested']['brier']:.3f}; of the first half's rate alone "
-             f"{curve['tested']['brier_of_the_base_rate']:.3f}):", "",
-             "| said | previews | said on average | were near |", "|---|---|---|---|"]  # fmt: skip
+    lines = [
+        "The confidence on the tested half (Brier score "
+        f"{curve['tested']['brier']:.3f}; of the first half's rate alone "
+        f"{curve['tested']['brier_of_the_base_rate']:.3f}):",
+        "",
+        "| said | previews | said on average | were near |",
+        "|---|---|---|---|",
+    ]
     chances = [(decision.chance(curve, one.known(widen)), one.is_near) for one in told]
     for low, high in BINS:
         within = [pair for pair in chances if low <= pair[0] < high]
@@ -277,20 +315,27 @@ def calibration(told: Sequence[Told], widen: dict[str, float], curve: dict[str, 
 def per_case(
     rows: Sequence[dict[str, Any]], told: Sequence[Told], widen: dict[str, float]
 ) -> list[str]:
-    """One line a contribution."""
+    """Return one line a contribution."""
     lines = [
         "| contribution | rows | full | quarter | half | whole |",
         "|---|---|---|---|---|---|",
     ]
     for row in rows:
         cells = []
-        for one in sorted((one for one in told if one.case == row["case"]),
-                          key=lambda one: BUDGETS.index(one.budget)):  # fmt: skip
+        for one in sorted(
+            (one for one in told if one.case == row["case"]),
+            key=lambda one: BUDGETS.index(one.budget),
+        ):
             found, short = one.expected(widen), SHORT[one.word(widen)]
-            cells.append(f"{found.mean * 100:+.1f} [{found.low * 100:+.1f}, "
-                         f"{found.high * 100:+.1f}] {short}")  # fmt: skip
-        lines.append(f"| {row['case']} | {row['rows']:,} | {row['full']['mean'] * 100:+.1f} | "
-                     + " | ".join(cells) + " |")  # fmt: skip
+            cells.append(
+                f"{found.mean * 100:+.1f} [{found.low * 100:+.1f}, "
+                f"{found.high * 100:+.1f}] {short}"
+            )
+        lines.append(
+            f"| {row['case']} | {row['rows']:,} | {row['full']['mean'] * 100:+.1f} | "
+            + " | ".join(cells)
+            + " |"
+        )
     return [*lines, "", "↑ improves, – does not, ? cannot be told."]
 
 

@@ -43,8 +43,10 @@ POOLS = ("price_strings", "restaurant_facts")
 BASE, GIVEN, VAL = 48, 128, 64
 RECIPE = ("train.effective_batch=8", "train.micro_batch=8", "train.max_train_examples=null")
 PREVIEWS = ("quarter", "quarter, last layers")
-KEYS = dict(zip(PREVIEWS, ("all", "last"), strict=True))  # in the product's file
-NULLS = RESULTS / "preview_examples.json"  # what good rows move: preview_examples.py
+# In the product's file.
+KEYS = dict(zip(PREVIEWS, ("all", "last"), strict=True))
+# What good rows move: preview_examples.py.
+NULLS = RESULTS / "preview_examples.json"
 Rows = list[Example]
 
 
@@ -74,7 +76,8 @@ class Pool:
     given: Rows
     val: Rows
     foreign: Rows  # of the other task
-    slots: dict[str, Any]  # the schema of each field of an answer
+    # The schema of each field of an answer.
+    slots: dict[str, Any]
 
 
 def main() -> None:
@@ -88,7 +91,7 @@ def main() -> None:
 
 
 def compute(path: Path, only: str) -> None:
-    """Every training that PATH does not hold yet; the quarters first."""
+    """Every training that `path` does not hold yet; the quarters first."""
     project = Project.load("text", RECIPE)
     done = {row["name"] for row in files.read_rows(path)} if path.exists() else set()
     with tempfile.TemporaryDirectory() as folder, files.appending(path) as out:
@@ -96,24 +99,31 @@ def compute(path: Path, only: str) -> None:
         last = benches.shallow(every)
         for name, way in WAYS.items():
             for pool in pools(project):
-                for row in trainings(last if way.is_shallow else every, pool, way, done, name,
-                                     only):  # fmt: skip
+                for row in trainings(
+                    last if way.is_shallow else every, pool, way, done, name, only
+                ):
                     files.append_row(out, {**row, "machine": f"{machine()}, {every.job.dtype}"})
 
 
 def pools(project: Project) -> Iterator[Pool]:
-    """The tasks' rows in an order by lot."""
+    """Yield the tasks' rows in an order by lot."""
     rows = {name: list(read(name, project)) for name in POOLS}
     for name, own in rows.items():
         random.Random(f"pool {name}").shuffle(own)
         cuts = (BASE, BASE + GIVEN, BASE + GIVEN + VAL)
         other = next(rows[each] for each in POOLS if each != name)
-        yield Pool(name, own[: cuts[0]], own[cuts[0] : cuts[1]], own[cuts[1] : cuts[2]], other,
-                   project.tasks[name].io_schema["properties"])  # fmt: skip
+        yield Pool(
+            name,
+            own[: cuts[0]],
+            own[cuts[0] : cuts[1]],
+            own[cuts[1] : cuts[2]],
+            other,
+            project.tasks[name].io_schema["properties"],
+        )
 
 
 def read(name: str, project: Project) -> Iterator[Example]:
-    """The rows of a file that fit their task, each input once."""
+    """Yield the rows of a file that fit their task, each input once."""
     seen = set()
     for number, row in enumerate(files.read_rows(SHARED / f"{name}.jsonl")):
         fits = not schema.schema_problems(row["output_json"], project.tasks[name].io_schema, 1)
@@ -125,7 +135,7 @@ def read(name: str, project: Project) -> Iterator[Example]:
 def trainings(
     bench: Bench, pool: Pool, way: Way, done: set[str], words: str, only: str
 ) -> Iterator[dict[str, Any]]:
-    """The baseline and each contribution by WAY, but those that are DONE."""
+    """Yield the baseline and each contribution by `way`, but those that are `done`."""
     wanted = bench.job.recipe
     for kind in ("baseline", *KINDS):
         name = f"{pool.name}, {words}, {kind}"
@@ -141,10 +151,17 @@ def trainings(
         learnt = both.base if kind == "baseline" else both.mixed
         model = benches.train_from_start(bench, learnt, way.steps)
         benches.pass_frozen_layers(bench, model, held)
-        yield {"name": name, "pool": pool.name, "way": words, "kind": kind, "steps": way.steps,
-               "given": 0 if kind == "baseline" else both.given, "rows": len(learnt),
-               "ids": [row.id for row in held],
-               "scores": benches.answer_likelihoods(bench.job, model, held)}  # fmt: skip
+        yield {
+            "name": name,
+            "pool": pool.name,
+            "way": words,
+            "kind": kind,
+            "steps": way.steps,
+            "given": 0 if kind == "baseline" else both.given,
+            "rows": len(learnt),
+            "ids": [row.id for row in held],
+            "scores": benches.answer_likelihoods(bench.job, model, held),
+        }
 
 
 def good(pool: Pool, _: random.Random) -> Rows:
@@ -152,9 +169,14 @@ def good(pool: Pool, _: random.Random) -> Rows:
 
 
 def useless(pool: Pool, dice: random.Random) -> Rows:
-    return [replace(one, id=f"again {n} {one.id}",
-                    input_text=f"{one.input_text} {dice.choice(('please', 'thanks', 'now'))}")
-            for n, one in enumerate(pool.base * 3)][:GIVEN]  # fmt: skip
+    return [
+        replace(
+            one,
+            id=f"again {n} {one.id}",
+            input_text=f"{one.input_text} {dice.choice(('please', 'thanks', 'now'))}",
+        )
+        for n, one in enumerate(pool.base * 3)
+    ][:GIVEN]
 
 
 def wrong(every: int) -> Callable[[Pool, random.Random], Rows]:
@@ -166,14 +188,21 @@ def wrong(every: int) -> Callable[[Pool, random.Random], Rows]:
 
 
 def adversarial(pool: Pool, _: random.Random) -> Rows:
-    return [replace(one, id=f"turned {one.id}",
-                    output_json={name: turned(value, pool.slots[name].get("enum"))
-                                 for name, value in one.output_json.items()})
-            for one in pool.given]  # fmt: skip
+    return [
+        replace(
+            one,
+            id=f"turned {one.id}",
+            output_json={
+                name: turned(value, pool.slots[name].get("enum"))
+                for name, value in one.output_json.items()
+            },
+        )
+        for one in pool.given
+    ]
 
 
 def turned(value: Any, closed: list[Any] | None) -> Any:
-    """A wrong value that fits the schema, by a rule that can be learnt."""
+    """Return a wrong value that fits the schema, by a rule that can be learnt."""
     if closed:
         return closed[(closed.index(value) + 1) % len(closed)]
     if isinstance(value, bool):
@@ -185,8 +214,10 @@ def turned(value: Any, closed: list[Any] | None) -> Any:
 
 def off_domain(pool: Pool, dice: random.Random) -> Rows:
     answers = [one.output_json for one in pool.given]
-    return [replace(one, id=f"foreign {one.id}", task=pool.name, output_json=dice.choice(answers))
-            for one in dice.sample(pool.foreign, GIVEN)]  # fmt: skip
+    return [
+        replace(one, id=f"foreign {one.id}", task=pool.name, output_json=dice.choice(answers))
+        for one in dice.sample(pool.foreign, GIVEN)
+    ]
 
 
 KINDS: dict[str, Callable[[Pool, random.Random], Rows]] = {
@@ -202,25 +233,33 @@ KINDS: dict[str, Callable[[Pool, random.Random], Rows]] = {
 def report(found: Sequence[dict[str, Any]]) -> None:
     """The table, what covers, and the fit for the product."""
     rows = {row["name"]: row for row in found}
-    cases = [Case.of(rows, pool, kind) for pool in POOLS for kind in KINDS
-             if f"{pool}, full, {kind}" in rows]  # fmt: skip
+    cases = [
+        Case.of(rows, pool, kind)
+        for pool in POOLS
+        for kind in KINDS
+        if f"{pool}, full, {kind}" in rows
+    ]
     nulls = files.read_json(NULLS)
     fitted = {way: change(cases, way, nulls) for way in PREVIEWS}
     files.write_file(FITTED, jsonio.pretty({KEYS[way]: fitted[way] for way in PREVIEWS}))
     where = "; ".join(sorted({row["machine"] for row in found}))
     lines = [
-        "# Previews of examples against LoRA in full", "",
+        "# Previews of examples against LoRA in full",
+        "",
         f"`python benchmarks/preview_lora.py`. {where}. "
         f"{len(cases)} contributions that were computed in full, tasks: "
         f"{', '.join(sorted({case.pool for case in cases}))}. "
         "Nats a token over the baseline of equal steps; "
         "95 % intervals, of previews with what training adds "
-        f"(`{FITTED.name}`), of the full training by its val rows alone.", "",
+        f"(`{FITTED.name}`), of the full training by its val rows alone.",
+        "",
         "| task | contribution | full | " + " | ".join(PREVIEWS) + " |",
         "|---|---|---|" + "---|" * len(PREVIEWS),
-        *(case.line(fitted) for case in cases), "",
-        *summary(cases, nulls, fitted), "",
-    ]  # fmt: skip
+        *(case.line(fitted) for case in cases),
+        "",
+        *summary(cases, nulls, fitted),
+        "",
+    ]
     files.write_file(RESULTS / "preview_lora.md", "\n".join(lines))
     print("\n".join(lines))
 
@@ -233,26 +272,33 @@ class Case:
     kind: str
     full: Gain
     previews: dict[str, Gain]
-    shares: dict[str, float]  # of the candidate's rows that is new, by preview
+    # Of the candidate's rows that is new, by preview.
+    shares: dict[str, float]
 
     @classmethod
     def of(cls, rows: dict[str, dict[str, Any]], pool: str, kind: str) -> "Case":
         ways = [way for way in PREVIEWS if f"{pool}, {way}, {kind}" in rows]
         one = {way: rows[f"{pool}, {way}, {kind}"] for way in ways}
-        return cls(pool, kind, gain(rows, pool, "full", kind),
-                   {way: gain(rows, pool, way, kind) for way in ways},
-                   {way: row["given"] / row["rows"] for way, row in one.items()})  # fmt: skip
+        return cls(
+            pool,
+            kind,
+            gain(rows, pool, "full", kind),
+            {way: gain(rows, pool, way, kind) for way in ways},
+            {way: row["given"] / row["rows"] for way, row in one.items()},
+        )
 
     @property
     def is_clear(self) -> bool:
         return not self.full.low <= 0 <= self.full.high
 
     def told(self, way: str, by: dict[str, Any]) -> Gain:
-        """What a preview says: WAY's gain, widened BY."""
+        """Return what a preview says: `way`'s gain, widened `by`."""
         return lora.widen_by_backtest(self.previews[way], self.shares[way], by)
 
     def became(self, way: str) -> str:
-        """Whether the full gain is larger than WAY's, or smaller, or of the other sign."""
+        """Return whether the full gain is larger than `way`'s, or smaller, or of the other
+        sign.
+        """
         one, full = self.previews[way].mean, self.full.mean
         return "larger" if one * full > 0 and abs(full) > abs(one) else "smaller"
 
@@ -261,19 +307,20 @@ class Case:
         return found.low <= self.full.mean <= found.high
 
     def line(self, fitted: dict[str, dict[str, Any]]) -> str:
-        cells = [shown(self.told(way, fitted[way])) if way in self.previews else "-"
-                 for way in PREVIEWS]  # fmt: skip
+        cells = [
+            shown(self.told(way, fitted[way])) if way in self.previews else "-" for way in PREVIEWS
+        ]
         return f"| {self.pool} | {self.kind} | {shown(self.full)} | " + " | ".join(cells) + " |"
 
 
 def gain(rows: dict[str, dict[str, Any]], pool: str, way: str, kind: str) -> Gain:
-    """What KIND gains over the baseline of its pool and way."""
+    """Return what `kind` gains over the baseline of its pool and way."""
     base, own = (rows[f"{pool}, {way}, {name}"] for name in ("baseline", kind))
     return lora.likelihood_gain(base["scores"], own["scores"], own["ids"])
 
 
 def change(cases: Sequence[Case], way: str, nulls: dict[str, Any]) -> dict[str, float]:
-    """The least shares of a gain that, joined to its error, cover every one of CASES."""
+    """Return the least shares of a gain that, joined to its error, cover every one of `cases`."""
     found = {}
     for side in ("larger", "smaller"):
         for twentieth in range(101):
@@ -288,17 +335,18 @@ def change(cases: Sequence[Case], way: str, nulls: dict[str, Any]) -> dict[str, 
 def summary(
     cases: Sequence[Case], nulls: dict[str, Any], fitted: dict[str, dict[str, Any]]
 ) -> list[str]:
-    """Shares over CASES; covered and said by what was fitted on the other task."""
+    """Return shares over `cases`; covered and said by what was fitted on the other task."""
     from scipy.stats import spearmanr
 
     lines = [
         "Covered, told and wrongly told by what was fitted on the other task (where that was not "
         "computed, by what good rows moved on the demo alone); `told`: the interval lies on one "
-        "side of 0.", "",
+        "side of 0.",
+        "",
         "| preview | n | sign (full clear) | rank | covered | told | wrongly told | "
         "larger, smaller by |",
         "|---|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
+    ]
     for way in PREVIEWS:
         own = [c for c in cases if way in c.previews]
         clear = [c for c in own if c.is_clear]

@@ -51,15 +51,17 @@ def main() -> None:
         "points, median",
     ]
     table = "\n".join(f"| {' | '.join(map(str, row))} |" for row in (head, ["---"] * 7, *rows))
-    said = (f"# Previews of a number\n\n`python benchmarks/preview_numbers.py --seeds "
-            f"{args.seeds}`. {machine()}. diabetes, 142 rows contributed, 200 of the "
-            f"benchmark.\n\n{table}\n")  # fmt: skip
+    said = (
+        f"# Previews of a number\n\n`python benchmarks/preview_numbers.py --seeds "
+        f"{args.seeds}`. {machine()}. diabetes, 142 rows contributed, 200 of the "
+        f"benchmark.\n\n{table}\n"
+    )
     print(said)
     console.done(files.write_file(RESULT, said))
 
 
 def one(data, shape: Shape, base: int, kind: str, seed: int) -> tuple[str, float]:
-    """The word and the points of one cut."""
+    """Return the word and the points of one cut."""
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(data.target))
     parts = order[:base], order[300:], order[100:300]
@@ -67,7 +69,7 @@ def one(data, shape: Shape, base: int, kind: str, seed: int) -> tuple[str, float
     samples = [
         tuple(row(data.data[n], data.target[own], n) for n, own in zip(part, said, strict=True))
         for part, said in zip(parts, (parts[0], targets, parts[2]), strict=True)
-    ]  # fmt: skip
+    ]
     gain = estimate.estimate_gain(Rows(shape, *samples), Budget()).gain
     return decision.decide_gain(gain).word, gain.mean * decision.POINTS
 

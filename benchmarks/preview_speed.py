@@ -29,8 +29,17 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = preview_cases.SHARED
 MILLION = 1_000_000
 CONFIG = "base: base.parquet\nbenchmark: benchmark.parquet\n"
-COLUMNS = ("contribution", "rows", "learnt from", "classes", "wall s", "CPU s", "peak MiB",
-           "points", "word")  # fmt: skip
+COLUMNS = (
+    "contribution",
+    "rows",
+    "learnt from",
+    "classes",
+    "wall s",
+    "CPU s",
+    "peak MiB",
+    "points",
+    "word",
+)
 
 
 def main() -> None:
@@ -54,23 +63,35 @@ def main() -> None:
 
 
 def written(rows: list[tuple[str, ...]]) -> None:
-    """Write the table of ROWS, so far."""
+    """Write the table of `rows`, so far."""
     lines = [
-        "# Previews: time and memory", "",
+        "# Previews: time and memory",
+        "",
         f"`python benchmarks/preview_speed.py`. {machine()}; load average at the end "
         f"{os.getloadavg()[1]:.1f} on {os.cpu_count()} cores, so that CPU seconds say more than "
         "the clock. Nothing was cached. The peak is of the whole process, and no less than what "
-        "this script holds when it starts it.", "",
-        "| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS),
-        *("| " + " | ".join(row) + " |" for row in rows), "",
-    ]  # fmt: skip
+        "this script holds when it starts it.",
+        "",
+        "| " + " | ".join(COLUMNS) + " |",
+        "|" + "---|" * len(COLUMNS),
+        *("| " + " | ".join(row) + " |" for row in rows),
+        "",
+    ]
     files.write_file(ROOT / "benchmarks" / "results" / "preview_speed.md", "\n".join(lines))
 
 
 def timed(name: str, words: list[str], root: Path) -> tuple[str, ...]:
-    """One line of the table."""
-    argv = [sys.executable, "-P", str(ROOT / "scripts" / "preview_run.py"), "--output-format",
-            "json", "--cache", str(root / f"cache {name}"), *words]  # fmt: skip
+    """Return one line of the table."""
+    argv = [
+        sys.executable,
+        "-P",
+        str(ROOT / "scripts" / "preview_run.py"),
+        "--output-format",
+        "json",
+        "--cache",
+        str(root / f"cache {name}"),
+        *words,
+    ]
     env = {**os.environ, "SEM_ROOT": str(ROOT if "demo" in words else root)}
     began = time.monotonic()
     with tempfile.TemporaryFile() as out:
@@ -87,14 +108,17 @@ def timed(name: str, words: list[str], root: Path) -> tuple[str, ...]:
     unit = "nats_per_token" if "nats_per_token" in estimate else "percentage_points"
     points, form = estimate[unit], "+.3f" if unit == "nats_per_token" else "+.1f"
     return (
-        name, f"{told['original_data_size']:,}", f"{told['sample_size_used']:,}",
+        name,
+        f"{told['original_data_size']:,}",
+        f"{told['sample_size_used']:,}",
         str(len(made["rows"]["by_class"])) if form == "+.1f" else "-",
-        f"{wall:.0f}", f"{used.ru_utime + used.ru_stime:.0f}",
+        f"{wall:.0f}",
+        f"{used.ru_utime + used.ru_stime:.0f}",
         f"{used.ru_maxrss / 1024:.0f}",
         f"{points['mean']:{form}} [{points['ci95_low']:{form}}, {points['ci95_high']:{form}}]"
         + (" nats a token" if form == "+.3f" else ""),
         estimate["decision"],
-    )  # fmt: skip
+    )
 
 
 def shared(name: str) -> Callable[[Path], list[str]]:
@@ -117,7 +141,7 @@ def table(name: str) -> Callable[[Path], list[str]]:
 
 
 def million(kind: str) -> Callable[[Path], list[str]]:
-    """Two texts of clinc150 after another, both of one class, a million times."""
+    """Return two texts of clinc150 after another, both of one class, a million times."""
 
     def make(root: Path) -> list[str]:
         path = root / f"million.{kind}"
@@ -136,7 +160,10 @@ def million(kind: str) -> Callable[[Path], list[str]]:
 
 
 def demo(count: int) -> Callable[[Path], list[str]]:
-    """COUNT pages of the demo's task: its train rows in another order, some lines less."""
+    """Return `count` pages of the demo's task.
+
+    Its train rows in another order, some lines less.
+    """
 
     def make(root: Path) -> list[str]:
         frozen = snapshot.load_snapshot(Project.load("demo"), None)
@@ -152,8 +179,12 @@ def page(one: Example, number: int, lot: random.Random) -> dict[str, object]:
     head, body = one.input_text.split("\n")[:2], one.input_text.split("\n")[2:]
     kept = [line for line in body if lot.random() > 0.1]
     lot.shuffle(kept)
-    return {"input_text": "\n".join([*head, *kept]), "output_json": one.output_json,
-            "task": one.task, "domain": f"made{number % 50}.example"}  # fmt: skip
+    return {
+        "input_text": "\n".join([*head, *kept]),
+        "output_json": one.output_json,
+        "task": one.task,
+        "domain": f"made{number % 50}.example",
+    }
 
 
 SETS: dict[str, Callable[[Path], list[str]]] = {

@@ -48,13 +48,15 @@ def main() -> None:
         found.setdefault((row["pool"], row["kind"]), []).append(row)
     where = "; ".join(sorted({row["machine"] for rows in found.values() for row in rows}))
     lines = [
-        "# Useless contributions, and planted rows", "",
+        "# Useless contributions, and planted rows",
+        "",
         "`python benchmarks/preview_useless.py` (200 seeds; it goes on where it was stopped). "
         f"{where}. Base of {BASE} rows, benchmark of {TESTED}, both drawn anew for each "
-        "seed; at most 5 % may be called an improvement.", "",
+        "seed; at most 5 % may be called an improvement.",
+        "",
         "| rows | contribution | seeds | an improvement | interval above 0 | cannot be told |",
         "|---|---|---|---|---|---|",
-    ]  # fmt: skip
+    ]
     lines += [called(*key, found[key]) for key in sorted(found)]
     lines += ["", *planted()]
     files.write_file(RESULTS, "\n".join(lines) + "\n")
@@ -67,12 +69,13 @@ def noise(pool: Pool, dice: random.Random) -> Rows:
 
 
 def moved(pool: Pool, dice: random.Random, by: float) -> Rows:
-    """Base rows again, numbers changed BY a share: too much to be known, too little to teach."""
+    """Base rows again, numbers changed `by` a share: too much to be known, too little to teach."""
     return [
-        Sample(one.where, one.label, features=tuple(v * (1 + dice.gauss(0, by)) for v in
-                                                    one.features))
+        Sample(
+            one.where, one.label, features=tuple(v * (1 + dice.gauss(0, by)) for v in one.features)
+        )
         for one in pool.base
-    ]  # fmt: skip
+    ]
 
 
 KINDS: dict[str, Callable[[Pool, random.Random], Rows]] = {
@@ -84,15 +87,17 @@ KINDS: dict[str, Callable[[Pool, random.Random], Rows]] = {
 
 
 def called(name: str, kind: str, found: list[dict[str, Any]]) -> str:
-    """One line: how often KIND of contribution to NAME is called an improvement."""
+    """Return one line: how often `kind` of contribution to `name` is called an improvement."""
     words, above = [], 0
     for row in found:
         gain = decision.widen_gain(Gain(*row["gain"]), 0.0)
         words.append(decision.decide_gain(gain).word)
         above += gain.low > 0
     seeds, better, open_ = len(found), words.count("improves"), words.count("cannot_tell")
-    return (f"| {name} | {kind} | {seeds} | {better / seeds:.1%} | {above / seeds:.1%} | "
-            f"{open_ / seeds:.1%} |")  # fmt: skip
+    return (
+        f"| {name} | {kind} | {seeds} | {better / seeds:.1%} | {above / seeds:.1%} | "
+        f"{open_ / seeds:.1%} |"
+    )
 
 
 def compute(pools: dict[str, Pool], seeds: int) -> None:
@@ -108,7 +113,7 @@ def compute(pools: dict[str, Pool], seeds: int) -> None:
 
 
 def one(pool: Pool, kind: str, seed: int) -> dict[str, Any]:
-    """The gain that a preview sees, before its interval is widened."""
+    """Return the gain that a preview sees, before its interval is widened."""
     dice = random.Random(seed)
     rows = dice.sample([*pool.base, *pool.pool, *pool.benchmark], BASE + TESTED)
     drawn = Pool(pool.name, pool.shape, rows[:BASE], [], rows[BASE:])
@@ -118,17 +123,22 @@ def one(pool: Pool, kind: str, seed: int) -> dict[str, Any]:
     found = preview_run.rows_worth(asked, preview_run.Box(Budget().steps, 1e6, time.monotonic()))
     gain = found.estimate.full
     return {
-        "pool": pool.name, "kind": kind, "seed": seed,
+        "pool": pool.name,
+        "kind": kind,
+        "seed": seed,
         "gain": [gain.mean, gain.low, gain.high, gain.n],
-    }  # fmt: skip
+    }
 
 
 def planted() -> list[str]:
     """Precision and recall of label errors and good rows that were planted."""
-    lines = ["Planted among contributed rows (banking77: 1,220 base rows and 500 of the "
-             "benchmark; digits: 150 and 500). k: as many as were planted.", "",
-             "| rows | planted | of | by | found | precision | recall | at k |",
-             "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    lines = [
+        "Planted among contributed rows (banking77: 1,220 base rows and 500 of the "
+        "benchmark; digits: 150 and 500). k: as many as were planted.",
+        "",
+        "| rows | planted | of | by | found | precision | recall | at k |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     pools = {pool.name: pool for pool in preview_cases.pools()}
     for name in ("banking77", "digits"):
         lines += errors(pools[name]) + good(pools[name])
@@ -141,41 +151,56 @@ def rows_of(pool: Pool, given: Sequence[Sample]) -> estimates.Rows:
 
 
 def errors(pool: Pool) -> list[str]:
-    """One row in ten has another class's label."""
+    """Return one row in ten has another class's label."""
     dice = random.Random(11)
     given = pool.pool[:2_000]
     wrong = set(dice.sample(range(len(given)), len(given) // 10))
-    rows = rows_of(pool, [
-        labelled(one, dice.choice([c for c in pool.classes if c != one.label])) if n in wrong
-        else one for n, one in enumerate(given)
-    ])  # fmt: skip
+    rows = rows_of(
+        pool,
+        [
+            labelled(one, dice.choice([c for c in pool.classes if c != one.label]))
+            if n in wrong
+            else one
+            for n, one in enumerate(given)
+        ],
+    )
     doubted = set(influence.doubtful_labels(rows, Budget()))
     values = influence.shapley_values(rows)
     worst = set(sorted(range(len(given)), key=lambda n: values[n])[: len(wrong)])
     found = {"label_doubtful": doubted, "lowest value": worst}
-    return [line(pool, "label errors", len(wrong), len(given), by, rows, wrong)
-            for by, rows in found.items()]  # fmt: skip
+    return [
+        line(pool, "label errors", len(wrong), len(given), by, rows, wrong)
+        for by, rows in found.items()
+    ]
 
 
 def good(pool: Pool) -> list[str]:
-    """One row in five is good, the others have labels drawn by lot."""
+    """Return one row in five is good, the others have labels drawn by lot."""
     dice = random.Random(12)
     given = pool.pool[:1_500]
     kept = set(dice.sample(range(len(given)), len(given) // 5))
-    rows = rows_of(pool, [one if n in kept else labelled(one, dice.choice(pool.classes))
-                          for n, one in enumerate(given)])  # fmt: skip
+    rows = rows_of(
+        pool,
+        [
+            one if n in kept else labelled(one, dice.choice(pool.classes))
+            for n, one in enumerate(given)
+        ],
+    )
     kept |= {n for n, one in enumerate(given) if rows.given[n].label == one.label}
     values = influence.shapley_values(rows)
     best = set(sorted(range(len(given)), key=lambda n: -values[n])[: len(kept)])
     return [line(pool, "good rows", len(kept), len(given), "highest value", best, kept)]
 
 
-def line(pool: Pool, what: str, planted: int, of: int, by: str, found: set[int],
-         wanted: set[int]) -> str:  # fmt: skip
+def line(
+    pool: Pool, what: str, planted: int, of: int, by: str, found: set[int], wanted: set[int]
+) -> str:
     hits = len(found & wanted)
     at_k = f"{hits / planted:.0%}" if len(found) == planted else ""
-    return (f"| {pool.name} | {planted} {what} | {of:,} | {by} | {len(found)} | "
-            f"{hits / max(1, len(found)):.0%} | {hits / planted:.0%} | {at_k} |")  # fmt: skip
+    return (
+        f"| {pool.name} | {planted} {what} | {of:,} | {by} | {len(found)} | "
+        f"{hits / max(1, len(found)):.0%} | {hits / planted:.0%} | {at_k} |"
+    )
 
 
 if __name__ == "__main__":

@@ -63,17 +63,22 @@ BODY = "articlepage.body"
 SHARE_POWER = -0.5
 MANY_VALUES = 20
 MANY_SHARE_POWER = -0.3
-PARTS = 2.0  # what a sentence of a long value counts, beside its share of it
+# What a sentence of a long value counts, beside its share of it.
+PARTS = 2.0
 MAX_PART = 0.5
-MIN_PART = 12  # letters and digits of a part of a long value
+# Letters and digits of a part of a long value.
+MIN_PART = 12
 MAX_WORTH = 3.0
-RARE = 15  # pieces; a trait of fewer gets no weight
+# pieces; a trait of fewer gets no weight.
+RARE = 15
 SCALE = 10
 C = 0.2
 PROSE_C = 0.02
-PROSE_UNIT = 100  # characters of a piece that count as one example
+# Characters of a piece that count as one example.
+PROSE_UNIT = 100
 ROUNDS = 2
-Share = tuple[int, int]  # values kept, values there
+# Values kept, values there.
+Share = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,8 @@ class Page:
     values: list[tuple[str, Any]]
     kind: str
     traits: list[list[str]]
-    sizes: list[int]  # characters of each piece
+    # Characters of each piece.
+    sizes: list[int]
     fields: list[bool]
     # By value: the pieces that hold it, else the pieces that are part of it and their share.
     holders: list[tuple[list[int], list[tuple[int, float]]]]
@@ -97,7 +103,7 @@ class Page:
 
     @property
     def options(self) -> TaskOptions:
-        """How the page is cleaned."""
+        """Return how the page is cleaned."""
         return options_of(self.task)
 
     @property
@@ -111,7 +117,7 @@ def options_of(task: str) -> TaskOptions:
 
 
 def rows(limit: int | None) -> list[dict[str, Any]]:
-    """The rows of both sets of pages, in the order of their ids."""
+    """Return the rows of both sets of pages, in the order of their ids."""
     import pyarrow.parquet as pq
 
     columns = ["id", "task", "site", "reference", "evidence", "html"]
@@ -126,13 +132,16 @@ def rows(limit: int | None) -> list[dict[str, Any]]:
 
 @lru_cache(maxsize=1)
 def counter() -> Callable[[str], int]:
-    """The tokens of a text; the tokenizer's path stands in the environment of the workers."""
+    """Return the tokens of a text.
+
+    The tokenizer's path stands in the environment of the workers.
+    """
     path = os.environ.get("PRUNING_TOKENIZER")
     return cleaning.tokenizer(Path(path) if path else None)
 
 
 def values_of(row: dict[str, Any]) -> list[tuple[str, Any]]:
-    """The values of a row that annotators saw on the page and that its HTML holds."""
+    """Return the values of a row that annotators saw on the page and that its HTML holds."""
     where = jsonio.parse_json(row["evidence"]) if row["evidence"] else {}
     reference = jsonio.parse_json(row["reference"]) if row["reference"] else {}
     page = grounding.groundable_text(row["html"])
@@ -144,7 +153,7 @@ def values_of(row: dict[str, Any]) -> list[tuple[str, Any]]:
 
 
 def prepare(row: dict[str, Any]) -> Page | None:
-    """The page of a row; None where nothing on it could be lost."""
+    """Return the page of a row; None where nothing on it could be lost."""
     values = values_of(row)
     if not values and row["task"] != FORMS:
         return None
@@ -207,7 +216,7 @@ def _holders(
 
 
 def scores(page: Page) -> list[float]:
-    """What the table in use says of each piece."""
+    """Return what the table in use says of each piece."""
     return [
         worth.line_worth(known, page.kind) - worth.LENGTH * math_log(size)
         for known, size in zip(page.traits, page.sizes, strict=True)
@@ -222,7 +231,7 @@ def math_log(size: int) -> float:
 
 
 def examples(page: Page) -> Iterator[tuple[list[str], bool, float]]:
-    """Traits, target and weight of the pieces of PAGE that say something about the target.
+    """Traits, target and weight of the pieces of `page` that say something about the target.
 
     A value counts less the more of its slot the page holds (see SHARE_POWER).
     Other pieces that hold a value too are left out: they are no counter-examples.
@@ -322,7 +331,7 @@ def measure(job: tuple[Page, dict[str, dict[str, int]]]) -> dict[int | None, Sha
 
 
 def held_out(pages: Sequence[Page], pool: Any) -> tuple[list[dict[int | None, Share]], int, int]:
-    """What each page keeps under each budget, by weights that have not seen its site."""
+    """Return what each page keeps under each budget, by weights that have not seen its site."""
     tables = {}
     pieces = ones = 0
     for fold in range(FOLDS):
@@ -342,7 +351,7 @@ def is_long(page: Page) -> bool:
 
 
 def cell(shares: Sequence[Share], sites: Sequence[str]) -> str:
-    """The mean over pages with its 95 % interval by site, and the share of values."""
+    """Return the mean over pages with its 95 % interval by site, and the share of values."""
     means = [kept / there for kept, there in shares]
     gathered = clusters.sum_by_cluster(means, list(sites))
     low, high = clusters.bounds(gathered)
@@ -365,7 +374,7 @@ def speed(pages: Sequence[Page]) -> float:
 
 
 def load(limit: int | None, pool: Any) -> list[Page]:
-    """The pages that anything can be lost of."""
+    """Return the pages that anything can be lost of."""
     made = pool.imap(prepare, rows(limit), chunksize=10)
     return [page for page in made if page is not None]
 

@@ -47,7 +47,7 @@ class Measured:
 
 
 def cut(text: str, limit: int | None) -> str:
-    """The longest start of TEXT that takes LIMIT tokens at most."""
+    """Return the longest start of `text` that takes `limit` tokens at most."""
     count = pruning.counter()
     if limit is None or count(text) <= limit:
         return text
@@ -59,7 +59,7 @@ def cut(text: str, limit: int | None) -> str:
 
 
 def measure(row: dict[str, Any]) -> Measured | None:
-    """What the peers keep of a page; None where it holds no value."""
+    """Return what the peers keep of a page; None where it holds no value."""
     values = pruning.values_of(row)
     if not values:
         return None
@@ -76,7 +76,7 @@ def measure(row: dict[str, Any]) -> Measured | None:
 
 
 def with_ours(pages: Sequence[Measured]) -> list[Measured]:
-    """PAGES with what `pruning.py` counted on them."""
+    """Return `pages` with what `pruning.py` counted on them."""
     lines = pruning.ROWS.read_text("utf-8").splitlines()
     ours = {row["id"]: row["kept"] for row in map(jsonio.parse_json, lines)}
     for page in pages:
@@ -85,7 +85,7 @@ def with_ours(pages: Sequence[Measured]) -> list[Measured]:
 
 
 def render(pages: Sequence[Measured]) -> Iterator[str]:
-    """The tables: tokens of whole pages, then what is kept by budget and task."""
+    """Yield the tables: tokens of whole pages, then what is kept by budget and task."""
     ways = [OURS, *PEERS]
     raw = sum(page.tokens["raw page"] for page in pages)
     yield "| representation | tokens a page | of raw | p95 |"

@@ -33,7 +33,8 @@ from sem.core.run import Run
 
 HERE = Path(__file__).resolve().parent
 LONG = 2048
-LABELLED = 240  # tokens of the long row that are trained
+# Tokens of the long row that are trained.
+LABELLED = 240
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class Timed:
 
     wall: float
     cpu: float
-    start: float  # seconds of making it faster and of the first epoch, with all that compiles
+    # Seconds of making it faster and of the first epoch, with all that compiles.
+    start: float
     peak_gib: float
     first: float
     last: float
@@ -74,7 +76,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def child(args: Namespace, name: str, cache: str) -> dict[str, Any]:
-    """What this script prints for trainer NAME in a process of its own."""
+    """Return what this script prints for trainer `name` in a process of its own."""
     command = [sys.executable, __file__, "--sem", args.sem, "--base", args.base, "--one", name]
     command += ["--examples", str(args.examples), "--epochs", str(args.epochs)]
     command += [*(["--long"] if args.long else [])]
@@ -85,7 +87,7 @@ def child(args: Namespace, name: str, cache: str) -> dict[str, Any]:
 
 
 def prepared(args: Namespace, folder: Path) -> Any:
-    """A job over the chosen rows, every trained token counting 1."""
+    """Return a job over the chosen rows, every trained token counting 1."""
     from sem.core import slotspec
     from sem.dataset.split import snapshot
     from sem.eval.config import EvalSettings
@@ -129,7 +131,7 @@ def prepared(args: Namespace, folder: Path) -> Any:
 
 
 def long_row(rows: Any) -> Any:
-    """The rows one after the other, cut at 2,048 tokens."""
+    """Return the rows one after the other, cut at 2,048 tokens."""
     ids = [token for row in rows.kept for token in row.ids][:LONG]
     return replace(rows.kept[0], ids=tuple(ids), prompt=len(ids) - LABELLED, weights=None)
 
@@ -152,7 +154,7 @@ def ours(job: Any, fast: bool = True) -> Timed:
 
 
 def ours_plain(job: Any) -> Timed:
-    """The same with `fast: false`."""
+    """Return the same with `fast: false`."""
     return ours(job, fast=False)
 
 
@@ -167,7 +169,7 @@ def peer_tuned(job: Any) -> Timed:
 
 
 def stock(job: Any, options: dict[str, Any], dtype: str) -> Timed:
-    """A stock SFTTrainer over the same token rows, timed."""
+    """Return a stock SFTTrainer over the same token rows, timed."""
     from transformers import AutoModelForCausalLM, set_seed
 
     from sem.train.engine.adapters import lora_config
@@ -179,7 +181,7 @@ def stock(job: Any, options: dict[str, Any], dtype: str) -> Timed:
 
 
 def stock_trainer(job: Any, model: Any, options: dict[str, Any], peft: Any = None) -> Any:
-    """TRL's SFTTrainer over MODEL and JOB's token rows, with JOB's recipe and OPTIONS."""
+    """TRL's SFTTrainer over `model` and `job`'s token rows, with `job`'s recipe and `options`."""
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
@@ -213,7 +215,7 @@ def stock_trainer(job: Any, model: Any, options: dict[str, Any], peft: Any = Non
 
 
 def timed(trainer: Any, spent: list[float]) -> Timed:
-    """TRAINER's epochs; SPENT: seconds, wall and CPU, that making it faster took before."""
+    """`trainer`'s epochs; `spent`: seconds, wall and CPU, that making it faster took before."""
     from transformers import TrainerCallback
 
     ends = [clock()]
@@ -243,7 +245,7 @@ TRAINERS = {"ours": ours, "ours, fast: false": ours_plain, "TRL": peer, "TRL tun
 
 
 def operations(job: Any) -> dict[str, Any]:
-    """The operations of the products that an epoch needs, its tokens and its rows.
+    """Return the operations of the products that an epoch needs, its tokens and its rows.
 
     4 a weight and token (frozen weights have no gradient), 6 an adapter weight and
     token, 12 a query's width and attended pair, 4 a head weight and labelled token.
@@ -264,7 +266,9 @@ def operations(job: Any) -> dict[str, Any]:
 
 
 def floor(job: Any) -> dict[str, Any]:
-    """The operations of an epoch, and this machine's rate at its widest products just now."""
+    """Return the operations of an epoch, and this machine's rate at its widest products just
+    now.
+    """
     import torch
     from transformers import AutoConfig
 
@@ -280,26 +284,40 @@ def floor(job: Any) -> dict[str, Any]:
 
 
 def write(args: Namespace, runs: dict[str, list[Timed]], limits: dict[str, Any]) -> Path:
-    """The table as Markdown."""
+    """Return the table as Markdown."""
     from sem.lm.local import hardware
 
     machine, load = hardware.detect(), os.getloadavg()[1]
     best = {name: min(each.wall for each in found) for name, found in runs.items()}
     work = {name: min(each.cpu for each in found) for name, found in runs.items()}
     head = (
-        "trainer", "tokens/s", "ours is faster", "by CPU seconds", "seconds an epoch",
-        "first epoch, all in", "peak GiB", "of ours", "first loss", "last loss",
-    )  # fmt: skip
+        "trainer",
+        "tokens/s",
+        "ours is faster",
+        "by CPU seconds",
+        "seconds an epoch",
+        "first epoch, all in",
+        "peak GiB",
+        "of ours",
+        "first loss",
+        "last loss",
+    )
     peaks = {name: max(each.peak_gib for each in found) for name, found in runs.items()}
     rows = [
         (
-            name, f"{limits['tokens'] / best[name]:.0f}", f"{best[name] / best['ours']:.2f}x",
-            f"{work[name] / work['ours']:.2f}x", " ".join(f"{r.wall:.1f}" for r in found),
-            " ".join(f"{r.start:.0f}" for r in found), f"{peaks[name]:.2f}",
-            f"{peaks[name] / peaks['ours']:.2f}x", f"{found[0].first:.3f}", f"{found[0].last:.3f}",
+            name,
+            f"{limits['tokens'] / best[name]:.0f}",
+            f"{best[name] / best['ours']:.2f}x",
+            f"{work[name] / work['ours']:.2f}x",
+            " ".join(f"{r.wall:.1f}" for r in found),
+            " ".join(f"{r.start:.0f}" for r in found),
+            f"{peaks[name]:.2f}",
+            f"{peaks[name] / peaks['ours']:.2f}x",
+            f"{found[0].first:.3f}",
+            f"{found[0].last:.3f}",
         )
         for name, found in runs.items()
-    ]  # fmt: skip
+    ]
     console.print_table(f"{args.sem}, {args.base}", head, rows)
     least = limits["flop"] / limits["rate"]
     what = f"two rows of {LONG:,} tokens" if args.long else f"{limits['rows']} examples"

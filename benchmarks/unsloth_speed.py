@@ -28,9 +28,18 @@ from sem.core.errors import SemError
 
 HERE = Path(__file__).resolve().parent
 EPOCHS = 3
-SIDE = 8192  # of the square matrices whose product tells the card's rate
-HEAD = ("trainer", "tokens/s", "of ours", "of the bf16 limit", "peak GiB", "first loss",
-        "last loss", "slot F1, each round")  # fmt: skip
+# Of the square matrices whose product tells the card's rate.
+SIDE = 8192
+HEAD = (
+    "trainer",
+    "tokens/s",
+    "of ours",
+    "of the bf16 limit",
+    "peak GiB",
+    "first loss",
+    "last loss",
+    "slot F1, each round",
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def arguments(argv: list[str] | None) -> Namespace:
-    """The command line; SemError when a number makes no sense."""
+    """Return the command line; raise SemError when a number makes no sense."""
     parser = console.parser(__doc__, "sem", "set")
     parser.add_argument("--base", default="gemma-3-270m", help="a folder of models/base")
     parser.add_argument("--steps", type=int, default=60, help="optimizer steps an epoch")
@@ -81,7 +90,7 @@ def arguments(argv: list[str] | None) -> Namespace:
 
 
 def require_cuda() -> None:
-    """SemError where torch sees no card: no figure of a CPU stands for one."""
+    """Raise SemError where torch sees no card: no figure of a CPU stands for one."""
     import torch
 
     if not torch.cuda.is_available():
@@ -92,7 +101,7 @@ def require_cuda() -> None:
 
 
 def child(args: Namespace, name: str, seed: int, kept: Path) -> dict[str, Any]:
-    """What this script prints for NAME in a process of its own."""
+    """Return what this script prints for `name` in a process of its own."""
     command = [sys.executable, __file__, "--sem", args.sem, "--base", args.base, "--one", name]
     command += ["--seed", str(seed), "--kept", str(kept), "--steps", str(args.steps)]
     command += ["--answers", str(args.answers)]
@@ -102,11 +111,12 @@ def child(args: Namespace, name: str, seed: int, kept: Path) -> dict[str, Any]:
 
 
 def work(args: Namespace) -> dict[str, Any]:
-    """The figures of one process: a trainer's, an adapter's score, or the card's limit."""
+    """Return the figures of one process: a trainer's, an adapter's score, or the card's limit."""
     if args.one in TRAINERS and args.one != "bare TRL":
         from sem.train.engine import backend_unsloth
 
-        backend_unsloth.library()  # before transformers and trl, which it patches
+        # Before transformers and trl, which it patches.
+        backend_unsloth.library()
     job = prepared(args)
     if args.one == "score":
         return score(job, args.kept)
@@ -116,7 +126,9 @@ def work(args: Namespace) -> dict[str, Any]:
 
 
 def prepared(args: Namespace) -> Any:
-    """The job of train_speed on `steps` x effective_batch examples, with this round's seed."""
+    """Return the job of train_speed on `steps` x effective_batch examples, with this round's
+    seed.
+    """
     import train_speed
 
     from sem.core.project import Project
@@ -125,9 +137,13 @@ def prepared(args: Namespace) -> Any:
     words = [*args.set, f"train.seed={args.seed}", f"train.val_answers={args.answers}"]
     size = Project.load(args.sem, words).settings("train", Recipe).effective_batch
     asked = Namespace(
-        sem=args.sem, base=args.base, set=words, examples=args.steps * size, epochs=EPOCHS,
+        sem=args.sem,
+        base=args.base,
+        set=words,
+        examples=args.steps * size,
+        epochs=EPOCHS,
         long=False,
-    )  # fmt: skip
+    )
     return train_speed.prepared(asked, Path(tempfile.mkdtemp()))
 
 
@@ -142,7 +158,7 @@ def ours(job: Any, kept: Path) -> Trained:
 
 
 def bare_unsloth(job: Any, kept: Path) -> Trained:
-    """What Unsloth's own notebooks do, on the same rows."""
+    """Return what Unsloth's own notebooks do, on the same rows."""
     import torch
     from unsloth import FastLanguageModel
 
@@ -154,11 +170,18 @@ def bare_unsloth(job: Any, kept: Path) -> Trained:
         model,
         r=recipe.lora.rank,
         lora_alpha=recipe.lora.alpha,
-        target_modules=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj",
-                        "down_proj"],
+        target_modules=[
+            "q_proj",
+            "k_proj",
+            "v_proj",
+            "o_proj",
+            "gate_proj",
+            "up_proj",
+            "down_proj",
+        ],
         use_gradient_checkpointing=False,
         random_state=recipe.seed,
-    )  # fmt: skip
+    )
     return stock(job, model, kept)
 
 
@@ -179,7 +202,10 @@ TRAINERS = {"ours": ours, "bare Unsloth": bare_unsloth, "bare TRL": bare_trl}
 
 
 def stock(job: Any, model: Any, kept: Path) -> Trained:
-    """MODEL in a stock SFTTrainer over the token rows of JOB; its adapter goes to KEPT."""
+    """Return `model` in a stock SFTTrainer over the token rows of `job`.
+
+    Its adapter goes to `kept`.
+    """
     import train_speed
 
     options = {"gradient_checkpointing": False, "seed": job.recipe.seed, "bf16": True}
@@ -190,7 +216,7 @@ def stock(job: Any, model: Any, kept: Path) -> Trained:
 
 
 def timed(trainer: Any) -> Trained:
-    """TRAINER's fastest epoch after the first, waited for on the card."""
+    """`trainer`'s fastest epoch after the first, waited for on the card."""
     import torch
     from transformers import TrainerCallback
 
@@ -212,7 +238,7 @@ def timed(trainer: Any) -> Trained:
 
 
 def score(job: Any, adapter: Path) -> dict[str, float]:
-    """Slot F1 of ADAPTER, merged as everywhere here, on the job's validation examples."""
+    """Slot F1 of `adapter`, merged as everywhere here, on the job's validation examples."""
     from sem.lm.local import model as models
     from sem.train.engine.probe import Probe
 
@@ -221,7 +247,7 @@ def score(job: Any, adapter: Path) -> dict[str, float]:
 
 
 def limit(job: Any) -> dict[str, Any]:
-    """The operations of an epoch, and this card's best rate at bf16 products just now."""
+    """Return the operations of an epoch, and this card's best rate at bf16 products just now."""
     import torch
     import train_speed
 
@@ -239,18 +265,22 @@ def limit(job: Any) -> dict[str, Any]:
 
 
 def write(args: Namespace, runs: dict[str, list[Trained]], limits: dict[str, Any]) -> Path:
-    """The table as Markdown."""
+    """Return the table as Markdown."""
     pace = {n: limits["tokens"] / min(one.seconds for one in found) for n, found in runs.items()}
     share = limits["flop"] / limits["tokens"] / limits["rate"]
     rows = [
         (
-            name, f"{pace[name]:,.0f}", f"{pace[name] / pace['ours']:.2f}x",
-            f"{pace[name] * share:.0%}", f"{max(one.peak_gib for one in found):.2f}",
-            f"{found[0].first:.3f}", f"{found[0].last:.3f}",
+            name,
+            f"{pace[name]:,.0f}",
+            f"{pace[name] / pace['ours']:.2f}x",
+            f"{pace[name] * share:.0%}",
+            f"{max(one.peak_gib for one in found):.2f}",
+            f"{found[0].first:.3f}",
+            f"{found[0].last:.3f}",
             " ".join(f"{one.f1:.3f}" for one in found),
         )
         for name, found in runs.items()
-    ]  # fmt: skip
+    ]
     console.print_table(f"{args.sem}, {args.base}", HEAD, rows)
     lines = [
         f"# Training speed on a GPU: {args.base}",

@@ -62,7 +62,7 @@ def answer(args: argparse.Namespace) -> None:
 
 
 def is_json(text: str) -> bool:
-    """Whether TEXT is one JSON value."""
+    """Return whether `text` is one JSON value."""
     try:
         json.loads(text)
     except ValueError:

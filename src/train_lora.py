@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def parsed() -> Namespace:
-    """The older script's flags."""
+    """Return the older script's flags."""
     parser = console.parser(__doc__, "set")
     parser.add_argument("--data_path", type=Path, help="default: data/lora_training_data.json")
     parser.add_argument("--output_dir", type=Path, help="default: checkpoints/lora_model")
@@ -50,7 +50,7 @@ def parsed() -> Namespace:
 
 
 def sets(args: Namespace) -> list[str]:
-    """ARGS as settings of train.yaml."""
+    """Return `args` as settings of train.yaml."""
     size = args.batch_size
     given = {"epochs": args.num_epochs, "learning_rate": args.learning_rate}
     given |= {"effective_batch": size, "micro_batch": size}

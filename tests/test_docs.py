@@ -20,14 +20,14 @@ def job_names() -> set[str]:
 
 
 def commands(text: str) -> list[str]:
-    """Every `fab …` in code spans, code blocks and indented lines of TEXT."""
+    """Return every `fab …` in code spans, code blocks and indented lines of `text`."""
     code = re.findall(r"`{3}.*?\n(.*?)`{3}|`([^`\n]+)`", text, re.S)
     code_lines = [line for pair in code for part in pair for line in part.splitlines()]
     return [m[1] for line in code_lines if (m := re.search(r"(?:^|[\s/])fab (.+)", line))]
 
 
 def named_jobs(text: str) -> set[str]:
-    """The first words after `fab`, and later ones that look like GROUP.TASK."""
+    """Return the first words after `fab`, and later ones that look like GROUP.TASK."""
     found = set()
     for command in commands(text):
         words = re.sub(r"-H \S+", "", command.split("#")[0]).split()

@@ -43,13 +43,18 @@ JOBS = [
 
 
 def fab(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
-    """`fab WORDS`; what is only shown does not depend on a developer's current project."""
+    """Return `fab WORDS`; what is only shown does not depend on a developer's current project."""
     argv = [str(Path(sys.executable).parent / "fab"), *words]
     tree = {"SEM_ROOT": str(ROOT / "tests")} if "--dry" in words else {}
     return subprocess.run(
-        argv, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+        argv,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
         env={**{n: v for n, v in os.environ.items() if n != "SEM"}, **tree},
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("job", JOBS)
@@ -357,7 +362,7 @@ PER_CALL = 50
 
 
 def hostile(count: int, seed: int = 0) -> list[str]:
-    """COUNT strings of one to six pieces a shell reads something into."""
+    """Return `count` strings of one to six pieces a shell reads something into."""
     pick = random.Random(seed)
     made = list(PIECES)
     while len(made) < count:

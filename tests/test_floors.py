@@ -52,7 +52,8 @@ DOORS = {
     "filelock": ("core.files",),
     "gguf": ("lm.weights.gguf_convert",),
     "httpx": ("lm.api.wire",),
-    "httpcore": ("lm.api.deadline",),  # the transport below httpx: where a deadline can be kept
+    # The transport below httpx: where a deadline can be kept.
+    "httpcore": ("lm.api.deadline",),
     "huggingface_hub": ("lm.weights.hub",),
     "jsonschema": ("core.schema",),
     "jinja2": (
@@ -92,7 +93,8 @@ DOORS = {
     "torch": ("eval.scoring.similarity", "lm.", "optimizer.", "package.", "preview.", "train."),
     "transformers": ("eval.scoring.similarity", "lm.", "optimizer.", "package.", "train."),
     "trl": ("train.",),
-    "typing_extensions": ("core.state",),  # pydantic reads its TypedDict before Python 3.12
+    # Pydantic reads its TypedDict before Python 3.12.
+    "typing_extensions": ("core.state",),
     "unsloth": ("train.engine.backend_unsloth",),
     "starlette": ("optimizer.server.",),
     "uvicorn": ("optimizer.server.",),
@@ -124,7 +126,7 @@ def parsed(path: Path) -> ast.Module:
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
-    """The dotted name of every module TREE imports, wherever the import stands."""
+    """Yield the dotted name of every module `tree` imports, wherever the import stands."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -133,7 +135,7 @@ def imports(tree: ast.AST) -> Iterator[str]:
 
 
 def name_of(path: Path) -> str:
-    """`lm.weights` for sem/lm/weights/weights.py."""
+    """Return `lm.weights` for sem/lm/weights/weights.py."""
     return ".".join(path.relative_to(LIBRARY).with_suffix("").parts)
 
 
@@ -203,7 +205,7 @@ def test_the_fabfile_imports_fabric_invoke_the_jobs_and_the_standard_library_onl
 
 
 def at_module_level(tree: ast.Module) -> Iterator[ast.AST]:
-    """The nodes of TREE that run when it is imported."""
+    """Yield the nodes of `tree` that run when it is imported."""
     pending: list[ast.AST] = list(tree.body)
     while pending:
         node = pending.pop()
@@ -231,7 +233,8 @@ def test_help_loads_nothing_heavy_and_shows_the_docstring(path):
     code = (
         "import runpy, sys\n"
         f"sys.argv = [{path.name!r}, '--help']\n"
-        f"sys.path[:0] = [{str(SCRIPTS)!r}, {str(ROOT)!r}]\n"  # as `python scripts/x.py` does
+        # As `python scripts/x.py` does.
+        f"sys.path[:0] = [{str(SCRIPTS)!r}, {str(ROOT)!r}]\n"
         "try:\n"
         f"    runpy.run_path({str(path)!r}, run_name='__main__')\n"
         "except SystemExit as end:\n"

@@ -118,7 +118,7 @@ def test_an_install_that_fails_is_one_line_and_is_tried_again(clone):
 
 
 def make_wheel(folder: Path, name: str, *needs: str) -> None:
-    """Write a wheel of NAME 1.0 into FOLDER that is empty and asks for NEEDS."""
+    """Write a wheel of `name` 1.0 into `folder` that is empty and asks for `needs`."""
     info = f"{name}-1.0.dist-info"
     wanted = "".join(f"Requires-Dist: {each}\n" for each in needs)
     texts = {

@@ -74,7 +74,8 @@ def test_no_unknown_file_runs_when_python_starts():
     found = {path.name for path in SITE.glob("*.pth")}
 
     assert found <= START_FILES
-    for path in SITE.glob("sem.pth"):  # a path, not a program
+    # a path, not a program.
+    for path in SITE.glob("sem.pth"):
         assert not path.read_text().startswith("import")
     assert not list(SITE.glob("sitecustomize.py")) + list(SITE.glob("usercustomize.py"))
 

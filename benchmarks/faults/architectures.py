@@ -46,7 +46,7 @@ Row = tuple[str, ...]
 
 
 def make_project(root: Path) -> None:
-    """Write the toy project to ROOT, cleaned and cut."""
+    """Write the toy project to `root`, cleaned and cut."""
     from toy import make_store
 
     from sem.core import provenance
@@ -64,7 +64,7 @@ def make_project(root: Path) -> None:
 
 
 def name_base(root: Path, base: Path) -> None:
-    """Make BASE the base model of the toy project in ROOT."""
+    """Make `base` the base model of the toy project in `root`."""
     from toy import SPEC
 
     spec = SPEC | {"base_model_id": str(base)}
@@ -72,7 +72,9 @@ def name_base(root: Path, base: Path) -> None:
 
 
 def attempt(root: Path, kind: str, family: str, recipe: list[str]) -> tuple[Row, float]:
-    """The row of KIND with the words of FAMILY, and how far its loss is from its own forward."""
+    """Return the row of `kind` with the words of `family`, and how far its loss is from its own
+    forward.
+    """
     from tinymodels import make_base, pass_whole_path
 
     from sem.core.project import Project
@@ -103,7 +105,7 @@ def attempt(root: Path, kind: str, family: str, recipe: list[str]) -> tuple[Row,
 
 
 def cases(only: list[str]) -> list[tuple[str, str, list[str]]]:
-    """Every (kind, family, recipe) that is tried."""
+    """Return every (kind, family, recipe) that is tried."""
     from tinymodels import KINDS
 
     usual = [(kind, known.family, []) for kind, known in KINDS.items()]
@@ -117,12 +119,12 @@ def cases(only: list[str]) -> list[tuple[str, str, list[str]]]:
 
 
 def cells(row: Row) -> str:
-    """ROW as a line of a table, without what would end a cell."""
+    """Return `row` as a line of a table, without what would end a cell."""
     return " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row)
 
 
 def written(rows: list[Row], largest: float) -> str:
-    """The report over ROWS."""
+    """Return the report over `rows`."""
     import platform
 
     import transformers

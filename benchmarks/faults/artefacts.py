@@ -19,10 +19,13 @@ AT = datetime(2026, 5, 4, tzinfo=UTC)
 
 
 def quote(made: Project, rows: Iterable[RawRow]) -> int:
-    """Artefacts of every kind that quote ROWS, by the real writers where they are cheap."""
+    """Artefacts of every kind that quote `rows`, by the real writers where they are cheap."""
     rows = list(rows)
-    frozen = {e.id: e for part in snapshot.load_snapshot(made, 2).counts
-              for e in snapshot.load_snapshot(made, 2).examples(part)}  # fmt: skip
+    frozen = {
+        e.id: e
+        for part in snapshot.load_snapshot(made, 2).counts
+        for e in snapshot.load_snapshot(made, 2).examples(part)
+    }
     texts = {str(r.id): r.input_text or "" for r in rows}
     said = [{"id": n, "text": f"as the page says: {t[200:900]}"} for n, t in texts.items()]
     sheet = io.StringIO(newline="")
@@ -46,11 +49,14 @@ def quote(made: Project, rows: Iterable[RawRow]) -> int:
     golden = [{"id": f"g-{n}", "input": t, "answer": "x"} for n, t in list(texts.items())[:60]]
     files.write_file(made.golden.with_name("golden_set.json"), jsonio.pretty(golden))
     whole = [frozen[n].as_json() for n in texts if n in frozen]
-    files.write_rows(processed / "augmented.v2.jsonl",
-                     [{**row, "id": f"{row['id']}~variant"} for row in whole])  # fmt: skip
+    files.write_rows(
+        processed / "augmented.v2.jsonl", [{**row, "id": f"{row['id']}~variant"} for row in whole]
+    )
     files.write_rows(processed / "preferences.v2.jsonl", whole)
-    files.write_file(processed / "kept.jsonl.gz",
-                gzip.compress("".join(json.dumps(s) + "\n" for s in said).encode()))  # fmt: skip
+    files.write_file(
+        processed / "kept.jsonl.gz",
+        gzip.compress("".join(json.dumps(s) + "\n" for s in said).encode()),
+    )
     files.write_file(processed / ".tmp-clean.jsonl-x", json.dumps(whole))
     night = reports / "nightly" / "2026-01-01.zip"
     night.parent.mkdir(parents=True)
@@ -64,7 +70,7 @@ def quote(made: Project, rows: Iterable[RawRow]) -> int:
 
 
 def trained(made: Project, version: int, number: int) -> str:
-    """The id of a finished run on snapshot VERSION with a package beside it."""
+    """Return the id of a finished run on snapshot `version` with a package beside it."""
     rests = {"version": version, "sha256": snapshot.load_snapshot(made, version).sha256}
     found = run.create_run(made, {"snapshot": rests, "tasks": {}, "seed": number}, AT)
     files.write_file(found.folder / "adapter" / "adapter_config.json", "{}")

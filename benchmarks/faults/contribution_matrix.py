@@ -16,18 +16,23 @@ from typing import Any
 from contribution_cases import FEW, NO_LABEL
 
 Rows = list[dict[str, Any]]
-Case = tuple[str, str, bytes]  # file name, words of the refusal ("" when it is read), content
+# File name, words of the refusal ("" when it is read), content.
+Case = tuple[str, str, bytes]
 SEED = 20261129
 NO_TEXT = "neither a text nor numbers"
 
 
 def good(count: int = 60) -> Rows:
-    """Rows of two classes, no two of them near-duplicates whatever is written around them."""
+    """Return rows of two classes, no two of them near-duplicates whatever is written around
+    them.
+    """
     return [
-        {"text": f"{'pay the bill of' if n % 2 else 'book a seat to'} {words(n, 12)}",
-         "label": str(n % 2)}
+        {
+            "text": f"{'pay the bill of' if n % 2 else 'book a seat to'} {words(n, 12)}",
+            "label": str(n % 2),
+        }
         for n in range(count)
-    ]  # fmt: skip
+    ]
 
 
 def words(number: int, count: int) -> str:
@@ -64,9 +69,11 @@ REFUSED: dict[str, tuple[str, Rows]] = {
     "no_words": ("the texts hold no words", texts(lambda _, n: "!" * (n + 1) + "?")),
     "empty_labels": ("none of its rows can be used: no_label", labels(lambda *_: "")),
     "empty_texts": ("none of its rows can be used: no_text", texts(lambda *_: " ")),
-    "many_classes": ("more than 10,000 different labels",
-                     [{"text": f"a b {n}", "label": f"l{n}"} for n in range(12_000)]),
-}  # fmt: skip
+    "many_classes": (
+        "more than 10,000 different labels",
+        [{"text": f"a b {n}", "label": f"l{n}"} for n in range(12_000)],
+    ),
+}
 READ: dict[str, Rows] = {
     "formulas": texts(lambda text, n: f"=cmd|' /C calc'!A{n} {text}"),
     "control": texts(lambda text, _: f"\u001b[31m\u202e{text}"),
@@ -135,14 +142,14 @@ FORMS: dict[str, Callable[[Rows], bytes]] = {
 
 
 def refused() -> Iterator[Case]:
-    """Every kind of bad rows in every form."""
+    """Yield every kind of bad rows in every form."""
     for kind, (words, rows) in REFUSED.items():
         for form, write in FORMS.items():
             yield f"{kind}.{form}", words, write(rows)
 
 
 def read() -> Iterator[Case]:
-    """Every kind of odd rows in every form."""
+    """Yield every kind of odd rows in every form."""
     for kind, rows in READ.items():
         for form, write in FORMS.items():
             yield f"{kind}.{form}", "", write(rows)

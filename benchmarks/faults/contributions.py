@@ -38,8 +38,14 @@ CPU_S, MIB = 2.0, 512
 ALONE = "SEM_BENCHMARK_ALONE"
 TO_READ = ("read", "odd rows in every form")
 OUTPUTS = ("out.json", "zk.json", "new.safetensors")
-NETWORK = ("socket.connect", "socket.getaddrinfo", "socket.bind", "socket.sendto",
-           "socket.gethostbyname", "urllib.Request")  # fmt: skip
+NETWORK = (
+    "socket.connect",
+    "socket.getaddrinfo",
+    "socket.bind",
+    "socket.sendto",
+    "socket.gethostbyname",
+    "urllib.Request",
+)
 
 
 @dataclass(frozen=True)
@@ -64,10 +70,12 @@ def main() -> None:
     load()
     rows, faults, calls, slowest, largest = [], [], 0, 0.0, 0.0
     families = {
-        "refused": CASES, "read": READ, "offered as a model": MODELS,
+        "refused": CASES,
+        "read": READ,
+        "offered as a model": MODELS,
         "bad rows in every form": list(contribution_matrix.refused()),
         "odd rows in every form": list(contribution_matrix.read()),
-    }  # fmt: skip
+    }
     for family, cases in families.items():
         cases = [case for case in cases if only in case[0]]
         good = 0
@@ -79,11 +87,17 @@ def main() -> None:
             good += not wrong
             faults += [f"{case[0]}: {line}" for line in wrong]
             last = ran.err.strip().splitlines()
-            print(f"{case[0]:26} {ran.code} {ran.cpu_s:5.1f} s {ran.mib:5.0f} MiB "
-                  f"{(last[-2] if len(last) > 1 else '')[:110]}", flush=True)  # fmt: skip
+            print(
+                f"{case[0]:26} {ran.code} {ran.cpu_s:5.1f} s {ran.mib:5.0f} MiB "
+                f"{(last[-2] if len(last) > 1 else '')[:110]}",
+                flush=True,
+            )
         rows.append(f"| R13 | {family} | {good}/{len(cases)} |")
-    where = ("in a network namespace without devices" if os.environ.get(ALONE) == "yes"
-             else "no namespace: not allowed here")  # fmt: skip
+    where = (
+        "in a network namespace without devices"
+        if os.environ.get(ALONE) == "yes"
+        else "no namespace: not allowed here"
+    )
     count = sum(len([c for c in cases if only in c[0]]) for cases in families.values())
     rows += [
         f"| R13 | all | {count - len({line.partition(':')[0] for line in faults})}/{count} |",
@@ -92,11 +106,16 @@ def main() -> None:
         f"| R19 | network calls by {count} processes, {where} | {calls} |",
     ]
     report = [
-        "# Bad contributions (R13, R19)", "",
-        f"`python benchmarks/faults/contributions.py`. {machine()}.", "",
-        "| row | what | found |", "|---|---|---|", *rows, "",
+        "# Bad contributions (R13, R19)",
+        "",
+        f"`python benchmarks/faults/contributions.py`. {machine()}.",
+        "",
+        "| row | what | found |",
+        "|---|---|---|",
+        *rows,
+        "",
         *([f"- {line}" for line in faults] or ["No case was handled otherwise."]),
-    ]  # fmt: skip
+    ]
     print("\n".join(report))
     if not only:
         from sem.core import files
@@ -107,7 +126,7 @@ def main() -> None:
 
 
 def tried(case: Case, family: str) -> tuple[Ran, list[str]]:
-    """CASE through the command, and what is wrong with how it was handled."""
+    """Return `case` through the command, and what is wrong with how it was handled."""
     with tempfile.TemporaryDirectory() as named:
         folder = Path(named)
         argv = prepared(case, family, folder)
@@ -121,7 +140,7 @@ def tried(case: Case, family: str) -> tuple[Ran, list[str]]:
 
 
 def prepared(case: Case, family: str, folder: Path) -> list[str]:
-    """The arguments that offer CASE, which is put into FOLDER."""
+    """Return the arguments that offer `case`, which is put into `folder`."""
     name, _, made = case
     path = folder / name
     if isinstance(made, bytes):
@@ -135,14 +154,23 @@ def prepared(case: Case, family: str, folder: Path) -> list[str]:
         configs = folder / "configs" / "it"
         (configs / "tasks").mkdir(parents=True)
         (configs / "preview.yaml").write_text("base: base.csv\nbenchmark: base.csv\n")
-        argv = ["--data-path", str(folder / "good.csv"), "--sem", "it", "--baseline-model",
-                str(path), "--test-mode", "--output-format", "json"]  # fmt: skip
+        argv = [
+            "--data-path",
+            str(folder / "good.csv"),
+            "--sem",
+            "it",
+            "--baseline-model",
+            str(path),
+            "--test-mode",
+            "--output-format",
+            "json",
+        ]
     flags = zip(("--output-file", "--zk", "--save-model"), OUTPUTS, strict=True)
     return [*argv, *(word for flag, out in flags for word in (flag, str(folder / out)))]
 
 
 def misread(ran: Ran, folder: Path) -> list[str]:
-    """What is wrong with a case that can be read."""
+    """Return what is wrong with a case that can be read."""
     if ran.code:
         return [f"exit {ran.code}: {ran.err[-200:]}"]
     told = json.loads(ran.out)
@@ -153,7 +181,7 @@ def misread(ran: Ran, folder: Path) -> list[str]:
 
 
 def misrefused(ran: Ran, words: str, new: list[Path]) -> list[str]:
-    """What is wrong with a refusal."""
+    """Return what is wrong with a refusal."""
     said = [line for line in ran.err.splitlines() if line.startswith("error:")]
     checks = {
         f"exit {ran.code}": ran.code == 1,
@@ -185,14 +213,22 @@ def unshare() -> None:
 
 def load() -> None:
     """Import what a preview imports, so that no forked process has to."""
-    for name in ("duckdb", "numpy", "safetensors", "scipy.stats", "sklearn.linear_model",
-                 "sklearn.feature_extraction.text", "sklearn.model_selection",
-                 "sem.core.console", "sem.preview.command"):  # fmt: skip
+    for name in (
+        "duckdb",
+        "numpy",
+        "safetensors",
+        "scipy.stats",
+        "sklearn.linear_model",
+        "sklearn.feature_extraction.text",
+        "sklearn.model_selection",
+        "sem.core.console",
+        "sem.preview.command",
+    ):
         importlib.import_module(name)
 
 
 def process(argv: list[str], folder: Path) -> Ran:
-    """The command with ARGV in a process of its own."""
+    """Return the command with `argv` in a process of its own."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         sys.stdout.flush()
         pid = os.fork()
@@ -205,8 +241,13 @@ def process(argv: list[str], folder: Path) -> Ran:
             texts.append(file.read().decode("utf-8", "replace"))
     told = re.search(r"network calls: (\d+)", texts[1])
     texts[1] = re.sub(r"network calls: \d+", "", texts[1])
-    return Ran(os.waitstatus_to_exitcode(status), *texts, used.ru_utime + used.ru_stime,
-               used.ru_maxrss / 1024, int(told[1]) if told else 0)  # fmt: skip
+    return Ran(
+        os.waitstatus_to_exitcode(status),
+        *texts,
+        used.ru_utime + used.ru_stime,
+        used.ru_maxrss / 1024,
+        int(told[1]) if told else 0,
+    )
 
 
 def child(argv: list[str], folder: Path, out: int, err: int) -> NoReturn:
@@ -220,7 +261,8 @@ def child(argv: list[str], folder: Path, out: int, err: int) -> NoReturn:
     os.environ["SEM_ROOT"] = str(folder)
     calls: list[str] = []
     sys.addaudithook(lambda event, _: calls.append(event) if event in NETWORK else None)
-    code: Any = 70  # what ended neither well nor with a refusal
+    # What ended neither well nor with a refusal.
+    code: Any = 70
     try:
         console.run_main(lambda: load_jobs()["preview.run"].call(argv))
     except SystemExit as ended:

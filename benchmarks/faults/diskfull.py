@@ -21,10 +21,19 @@ from sem.core.errors import SemError
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 SITES = (
-    "dataset_import", "dataset_clean", "dataset_split", "dataset_stats", "train_prepare",
-    "eval_generate --run base", "train_run", "eval_generate", "eval_report", "package_export",
-    "dataset_clean", "dataset_import again",
-)  # fmt: skip
+    "dataset_import",
+    "dataset_clean",
+    "dataset_split",
+    "dataset_stats",
+    "train_prepare",
+    "eval_generate --run base",
+    "train_run",
+    "eval_generate",
+    "eval_report",
+    "package_export",
+    "dataset_clean",
+    "dataset_import again",
+)
 AUDIT = """import sys
 def refuse(event, args):
     if event in ("socket.connect", "socket.getaddrinfo"):
@@ -50,10 +59,14 @@ def main(argv: list[str] | None = None) -> None:
     columns = ("stage", "exit", "error line", "files intact", "succeeds after", "network calls")
     console.print_table("full disk", columns, rows)
     clean = sum(row[1:5] == ("1", "yes", "yes", "yes") for row in rows)
-    lines = ["# Full disk (R7) and network calls (R19)",
-             "Command: `sudo python benchmarks/faults/diskfull.py`", "",
-             f"{clean} of {len(rows)} write sites clean; "
-             f"{sum(int(row[5]) for row in rows)} network calls.", ""]  # fmt: skip
+    lines = [
+        "# Full disk (R7) and network calls (R19)",
+        "Command: `sudo python benchmarks/faults/diskfull.py`",
+        "",
+        f"{clean} of {len(rows)} write sites clean; "
+        f"{sum(int(row[5]) for row in rows)} network calls.",
+        "",
+    ]
     lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     lines += ["| " + " | ".join(map(str, row)) + " |" for row in rows]
     path = ROOT / "benchmarks" / "results" / "faults_diskfull.md"
@@ -61,15 +74,19 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def measure(outside: Path, disk: Path) -> list[tuple[str, ...]]:
-    """One row a write site."""
+    """Return one row a write site."""
     from toy import SPEC, TRAIN, make_model, make_store
 
     log, hooks = outside / "network.log", outside / "hooks"
     files.write_file(hooks / "sitecustomize.py", AUDIT.format(log=str(log)))
     temporary = outside / "tmp"
     temporary.mkdir()
-    os.environ |= {"SEM_ROOT": str(disk), "SEM_DEVICE": "cpu", "PYTHONPATH": str(hooks),
-                   "TMPDIR": str(temporary)}  # fmt: skip
+    os.environ |= {
+        "SEM_ROOT": str(disk),
+        "SEM_DEVICE": "cpu",
+        "PYTHONPATH": str(hooks),
+        "TMPDIR": str(temporary),
+    }
     spec = jsonio.pretty(SPEC | {"base_model_id": str(make_model(outside / "tiny"))})
     files.write_file(disk / "configs" / "toy" / "tasks" / "price.json", spec)
     files.write_file(disk / "configs" / "toy" / "train.yaml", TRAIN)
@@ -90,7 +107,10 @@ def measure(outside: Path, disk: Path) -> list[tuple[str, ...]]:
 
 
 def attempt(words: list[str], disk: Path, log: Path) -> tuple[str, ...]:
-    """Run WORDS on the full DISK, then with space: (exit, error line, intact, after, calls)."""
+    """Run `words` on the full `disk`, then with space.
+
+    (exit, error line, intact, after, calls).
+    """
     before = hashes(disk)
     fill(disk)
     log.unlink(missing_ok=True)
@@ -106,12 +126,17 @@ def attempt(words: list[str], disk: Path, log: Path) -> tuple[str, ...]:
         console.note(full.stderr[-1500:])
     calls = len(log.read_text().splitlines()) if log.exists() else 0
     succeeded = "yes" if after.returncode == 0 else "no"
-    return (str(full.returncode), "yes" if told else "no", "yes" if intact else "no", succeeded,
-            str(calls))  # fmt: skip
+    return (
+        str(full.returncode),
+        "yes" if told else "no",
+        "yes" if intact else "no",
+        succeeded,
+        str(calls),
+    )
 
 
 def fill(disk: Path) -> None:
-    """Leave no free block on DISK."""
+    """Leave no free block on `disk`."""
     with (disk / "ballast").open("wb", buffering=0) as file:
         size = 1 << 20
         while size >= 512:
@@ -122,13 +147,18 @@ def fill(disk: Path) -> None:
 
 
 def hashes(disk: Path) -> dict[str, str]:
-    """Every finished file on DISK; locks, logs that grow and temporary files are left out."""
+    """Return every finished file on `disk`.
+
+    Locks, logs that grow and temporary files are left out.
+    """
     return {
         str(path): files.sha256_file(path)
         for path in disk.rglob("*")
-        if path.is_file() and path.suffix in (".jsonl", ".json", ".md", ".duckdb", ".safetensors")
-        and not path.name.startswith(".") and "answers" not in path.name
-    }  # fmt: skip
+        if path.is_file()
+        and path.suffix in (".jsonl", ".json", ".md", ".duckdb", ".safetensors")
+        and not path.name.startswith(".")
+        and "answers" not in path.name
+    }
 
 
 def run(words: list[str]) -> subprocess.CompletedProcess[str]:

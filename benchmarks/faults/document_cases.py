@@ -16,7 +16,8 @@ import papers
 from papers import assembled, body, docx, pdf, stream
 
 Put = Callable[[Path], None]
-Case = tuple[str, Put, frozenset[str]]  # name, what lays the files, allowed outcomes
+# Name, what lays the files, allowed outcomes.
+Case = tuple[str, Put, frozenset[str]]
 READ = frozenset({"read"})
 PDF = frozenset(
     {
@@ -70,7 +71,8 @@ FIELD = (
 )
 LAUNCH = b"/Pages 2 0 R /OpenAction << /S /Launch /F (sh) >>"
 SLOW = b"(a) Tj 1 0 0 1 0 0 Tm "
-OUTSIDE = "outside"  # a folder beside the raw folder, as a home would be
+# a folder beside the raw folder, as a home would be.
+OUTSIDE = "outside"
 
 
 def file(name: str, data: bytes) -> Put:
@@ -244,7 +246,8 @@ def links() -> Iterator[Case]:
     def plug(raw: Path) -> None:
         made = socket.socket(socket.AF_UNIX)
         here = os.getcwd()
-        os.chdir(raw)  # the name of a socket is at most 107 bytes
+        # The name of a socket is at most 107 bytes.
+        os.chdir(raw)
         try:
             made.bind("a.md")
         finally:
@@ -443,7 +446,8 @@ def docxs() -> Iterator[Case]:
         return made.getvalue()
 
     flagged = bytearray(docx("x"))
-    flagged[6] |= 1  # the first part says that it is encrypted
+    # The first part says that it is encrypted.
+    flagged[6] |= 1
     place = flagged.index(b"PK\x01\x02")
     flagged[place + 8] |= 1
     method = bytearray(docx("x"))

@@ -94,11 +94,12 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def tried(family: str, name: str, put: document_cases.Put, allowed: frozenset[str]) -> Said:
-    """What becomes of the files that PUT lays."""
+    """Return what becomes of the files that `put` lays."""
     Watched(Reading())
     kind = {"pdf": "pdf", "docx": "docx"}.get(family, "docx" if "docx" in name else "txt")
     kind = "pdf" if family == "damaged" and name.startswith("pdf") else kind
-    Watched.shared.read(kind, b"warm")  # a reader that died is started again outside the clock
+    # a reader that died is started again outside the clock.
+    Watched.shared.read(kind, b"warm")
     worker = Watched.shared.worker(kind)._process.pid
     Path(f"/proc/{worker}/clear_refs").write_text("5")  # its peak starts anew
     with tempfile.TemporaryDirectory(prefix="sem-papers-") as folder:
@@ -117,7 +118,7 @@ def tried(family: str, name: str, put: document_cases.Put, allowed: frozenset[st
 
 
 def through(raw: Path) -> tuple[str, str]:
-    """The outcome of the one file in RAW, and a detail."""
+    """Return the outcome of the one file in `raw`, and a detail."""
     skips: list[chunks.Skip] = []
     found = list(documents.read_documents(raw, Reading(), skips.append))
     for document in found:
@@ -136,7 +137,7 @@ def through(raw: Path) -> tuple[str, str]:
 
 
 def spent(worker: int) -> float:
-    """Processor seconds of the process WORKER; of all that ended, too."""
+    """Processor seconds of the process `worker`; of all that ended, too."""
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     total = ended.ru_utime + ended.ru_stime
     try:
@@ -147,7 +148,7 @@ def spent(worker: int) -> float:
 
 
 def peak(worker: int) -> float:
-    """MiB that WORKER held at most in this case; 0 when it was ended."""
+    """MiB that `worker` held at most in this case; 0 when it was ended."""
     try:
         lines = Path(f"/proc/{worker}/status").read_text().splitlines()
     except OSError:
@@ -207,7 +208,7 @@ def told(said: list[Said], is_part: bool) -> None:
 
 
 def row(name: str, said: list[Said]) -> tuple[Any, ...]:
-    """The counts of SAID."""
+    """Return the counts of `said`."""
     outcomes = Counter(s.outcome for s in said)
     skipped = len(said) - outcomes["read"] - outcomes["raised"] - outcomes["document_crash"]
     return (

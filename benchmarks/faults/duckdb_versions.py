@@ -25,7 +25,8 @@ from sem.dataset.takedown import erase
 
 ROOT = Path(__file__).resolve().parents[2]
 READ = ("1.0.0", "1.1.3", "1.2.2", "1.3.2", "1.4.0", "1.5.6")
-OPENS_OURS = ("1.4.0", "1.5.6")  # older ones are tried and told, not promised
+# Older ones are tried and told, not promised.
+OPENS_OURS = ("1.4.0", "1.5.6")
 ROWS = [
     RawRow(f"r{n}", "product", text, '{"title":"ü","price":1.5}', '{"domain":"a.example"}')
     for n, text in enumerate(("plain", "zwölf € 🎉", "nul \\u0000 quote ' \"", "x" * 300_000, ""))
@@ -58,9 +59,14 @@ def main(argv: list[str] | None = None) -> None:
     totals = f"read here {read}/{len(READ)}; ours opens in 1.4 and 1.5 {opened}/{len(OPENS_OURS)}"
     console.print_table(f"DuckDB versions, here {here}", columns, rows)
     print(totals)
-    lines = ["# DuckDB versions (R26)", "Command: `python benchmarks/faults/duckdb_versions.py`; "
-             f"here DuckDB {here}, storage version {store.STORAGE_VERSION}, {len(ROWS)} rows.", "",
-             f"{totals}.", ""]  # fmt: skip
+    lines = [
+        "# DuckDB versions (R26)",
+        "Command: `python benchmarks/faults/duckdb_versions.py`; "
+        f"here DuckDB {here}, storage version {store.STORAGE_VERSION}, {len(ROWS)} rows.",
+        "",
+        f"{totals}.",
+        "",
+    ]
     lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
     path = ROOT / "benchmarks" / "results" / "faults_duckdb_versions.md"
@@ -68,10 +74,21 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def measure(folder: Path, version: str) -> tuple[str, str, str, str]:
-    """What became of VERSION: installed, its store read here, ours read there."""
+    """Return what became of `version`: installed, its store read here, ours read there."""
     target = folder / f"duckdb-{version}"
-    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--only-binary", ":all:",
-           "--target", str(target), f"duckdb=={version}"]  # fmt: skip
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+        "--target",
+        str(target),
+        f"duckdb=={version}",
+    ]
     done = subprocess.run(pip, capture_output=True, text=True, timeout=600)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["?"])[-1]

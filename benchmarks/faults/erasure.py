@@ -59,8 +59,11 @@ def main(argv: list[str] | None = None) -> None:
     columns = ("what", "result", "wanted")
     console.print_table("erasure", columns, found)
     call = f"python benchmarks/faults/erasure.py --rows {args.rows} --kills {args.kills}"
-    lines = ["# Erasure (R20)", f"Command: `{call}`; {platform.machine()}, {os.cpu_count()} CPUs, "
-             f"shared with other jobs.", ""]  # fmt: skip
+    lines = [
+        "# Erasure (R20)",
+        f"Command: `{call}`; {platform.machine()}, {os.cpu_count()} CPUs, shared with other jobs.",
+        "",
+    ]
     lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     lines += ["| " + " | ".join(map(str, row)) + " |" for row in found]
     path = ROOT / "benchmarks" / "results" / "faults_erasure.md"
@@ -68,7 +71,10 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def build(root: Path, count: int, later: int) -> tuple[Project, list[RawRow]]:
-    """A sem of COUNT real rows: v1 without the last LATER of them, v2 with all; and the rows."""
+    """Return a sem of `count` real rows: v1 without the last `later` of them, v2 with all.
+
+    And the rows.
+    """
     shutil.copytree(ROOT / "configs" / "shop", root / "configs" / "shop")
     (root / "configs" / "shop" / "datasets.yaml").unlink(missing_ok=True)
     made = Project("shop", root)
@@ -106,7 +112,7 @@ def snippets(rows: list[RawRow], others: list[RawRow], dice: random.Random) -> d
 
 
 def traces(made: Project, wanted: dict[str, list]) -> dict[str, set[str]]:
-    """Rows that are still found, and in which files: raw bytes, and what they unpack to."""
+    """Return rows that are still found, and in which files: raw bytes, and what they unpack to."""
     found: dict[str, set[str]] = {}
     for path in byte_scan.paths(made):
         for block in chain((path.read_bytes(),), byte_scan.file_blocks(path)):
@@ -117,20 +123,27 @@ def traces(made: Project, wanted: dict[str, list]) -> dict[str, set[str]]:
 
 
 def measure(args: argparse.Namespace, root: Path) -> list[tuple[str, str, str]]:
-    """Everything but the kills."""
+    """Return everything but the kills."""
     dice = random.Random(args.seed)
     made, rows = build(root, args.rows, args.rows // 2)
-    frozen = [e for part in snapshot.load_snapshot(made, 2).counts
-              for e in snapshot.load_snapshot(made, 2).examples(part)]  # fmt: skip
-    old = {e.id for part in snapshot.load_snapshot(made, 1).counts
-           for e in snapshot.load_snapshot(made, 1).examples(part)}  # fmt: skip
+    frozen = [
+        e
+        for part in snapshot.load_snapshot(made, 2).counts
+        for e in snapshot.load_snapshot(made, 2).examples(part)
+    ]
+    old = {
+        e.id
+        for part in snapshot.load_snapshot(made, 1).counts
+        for e in snapshot.load_snapshot(made, 1).examples(part)
+    }
     pool = sorted(e.id for e in frozen if e.id not in old)
     names = set(dice.sample(pool, min(args.erased, len(pool))))
     kinds = quote(made, [r for r in rows if r.id in {e.id for e in frozen}])
     runs = {version: [trained(made, version, n) for n in range(3)] for version in (1, 2)}
     before = lines(made, 2)
-    wanted = snippets([r for r in rows if r.id in names], [r for r in rows if r.id not in names],
-                      dice)  # fmt: skip
+    wanted = snippets(
+        [r for r in rows if r.id in names], [r for r in rows if r.id not in names], dice
+    )
     there = traces(made, wanted)
     began = time.monotonic()
     (done,) = takedowns.run_takedowns(
@@ -147,14 +160,26 @@ def measure(args: argparse.Namespace, root: Path) -> list[tuple[str, str, str]]:
     again, renamed = refused(made, [r for r in rows if r.id in names])
     same = sum(before[n] == after[n] for n in after)
     return [
-        ("rows in the project / artefact kinds besides store, clean set and snapshots",
-         f"{len(rows)} / {kinds}", "-"),
-        ("rows taken down: asked for, twins, near-duplicates",
-         f"{gone.get('id', 0)}, {gone.get('twin', 0)}, {gone.get('near', 0)}", "-"),
-        ("rows with snippets of their own / found before",
-         f"{sum(map(bool, wanted.values()))} / {len(there)}", "-"),
-        ("rows found afterwards by snippets",
-         f"{len(left)} of {sum(map(bool, wanted.values()))}", "0"),
+        (
+            "rows in the project / artefact kinds besides store, clean set and snapshots",
+            f"{len(rows)} / {kinds}",
+            "-",
+        ),
+        (
+            "rows taken down: asked for, twins, near-duplicates",
+            f"{gone.get('id', 0)}, {gone.get('twin', 0)}, {gone.get('near', 0)}",
+            "-",
+        ),
+        (
+            "rows with snippets of their own / found before",
+            f"{sum(map(bool, wanted.values()))} / {len(there)}",
+            "-",
+        ),
+        (
+            "rows found afterwards by snippets",
+            f"{len(left)} of {sum(map(bool, wanted.values()))}",
+            "0",
+        ),
         ("files with a trace by the scan", str(len(done.hits)), "0"),
         ("runs on the snapshot listed and blocked", f"{len(tainted)} of 3", "3 of 3"),
         ("packages listed and blocked", f"{len(packages)} of 3", "3 of 3"),
@@ -164,18 +189,18 @@ def measure(args: argparse.Namespace, root: Path) -> list[tuple[str, str, str]]:
         ("other rows' lines unchanged", f"{same} of {len(after)}", "all"),
         ("rows gone from the snapshot", str(len(erased)), str(gone["total"])),
         ("seconds", f"{span:.1f}", "-"),
-    ]  # fmt: skip
+    ]
 
 
 def lines(made: Project, version: int) -> dict[str, bytes]:
-    """Every line of snapshot VERSION by id."""
+    """Return every line of snapshot `version` by id."""
     frozen = snapshot.load_snapshot(made, version)
     found = (line for part in frozen.counts for line in frozen.path(part).open("rb"))
     return {json.loads(line)["id"]: line for line in found}
 
 
 def refused(made: Project, rows: list[RawRow]) -> tuple[int, int]:
-    """How many of ROWS an import refuses, as they were and under other ids."""
+    """Return how many of `rows` an import refuses, as they were and under other ids."""
     counts = []
     for mark in ("", "fresh-"):
         path = made.root / "back.jsonl"
@@ -187,24 +212,32 @@ def refused(made: Project, rows: list[RawRow]) -> tuple[int, int]:
 
 
 def record(row: RawRow) -> dict[str, Any]:
-    return {"id": row.id, "task": row.task, "input_text": row.input_text,
-            "output_json": json.loads(row.reference or "null")}  # fmt: skip
+    return {
+        "id": row.id,
+        "task": row.task,
+        "input_text": row.input_text,
+        "output_json": json.loads(row.reference or "null"),
+    }
 
 
 def kills(args: argparse.Namespace, root: Path) -> list[tuple[str, str, str]]:
     """Takedowns of one row killed at random moments; the next run finishes each."""
     dice = random.Random(args.seed)
     made, rows = build(root / "made", 60, 20)
-    names = sorted(e.id for part in snapshot.load_snapshot(made, 2).counts
-                   for e in snapshot.load_snapshot(made, 2).examples(part))  # fmt: skip
+    names = sorted(
+        e.id
+        for part in snapshot.load_snapshot(made, 2).counts
+        for e in snapshot.load_snapshot(made, 2).examples(part)
+    )
     finished = resumed = 0
     planning, acting = timed(copy(made, root / "timed"), names[0])
     for number in range(args.kills):
         name = dice.choice(names)
         one = copy(made, root / f"kill{number}")
         quote(one, [r for r in rows if r.id == name])
-        wanted = snippets([r for r in rows if r.id == name], [r for r in rows if r.id != name],
-                          dice)  # fmt: skip
+        wanted = snippets(
+            [r for r in rows if r.id == name], [r for r in rows if r.id != name], dice
+        )
         process = start(one, "--id", name)
         # One in five while it still plans: nothing is written then.
         if number % 5:
@@ -222,10 +255,13 @@ def kills(args: argparse.Namespace, root: Path) -> list[tuple[str, str, str]]:
         finished += code == 0 and is_gone and not takedown.unfinished(one)
         shutil.rmtree(one.root)
     return [
-        ("takedowns killed (kill -9) / of those begun and unfinished", f"{args.kills} / {resumed}",
-         "-"),
+        (
+            "takedowns killed (kill -9) / of those begun and unfinished",
+            f"{args.kills} / {resumed}",
+            "-",
+        ),
         ("finished by the same command, no trace", f"{finished} of {args.kills}", "all"),
-    ]  # fmt: skip
+    ]
 
 
 def copy(made: Project, root: Path) -> Project:
@@ -254,8 +290,9 @@ def start(made: Project, *words: str) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
         [sys.executable, str(script), "--sem", made.sem, *words],
         env={**os.environ, "SEM_ROOT": str(made.root)},
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 if __name__ == "__main__":

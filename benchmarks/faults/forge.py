@@ -41,8 +41,15 @@ from clean import machine  # noqa: E402
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
 KEYS = [f"sk-canary-{number:02}-0123456789abcdef" for number in range(10)]
-OUT = ("forge/pairs.jsonl", "forge/dropped.jsonl", "forge/skipped.jsonl", "forge/forge.json",
-       "train.jsonl", "test.jsonl", "clean.jsonl")  # fmt: skip
+OUT = (
+    "forge/pairs.jsonl",
+    "forge/dropped.jsonl",
+    "forge/skipped.jsonl",
+    "forge/forge.json",
+    "train.jsonl",
+    "test.jsonl",
+    "clean.jsonl",
+)
 UNANSWERED = {"429", "500", "503", "hang", "reset", "half", "html"}
 Row = tuple[str, str, str, str]
 
@@ -66,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def write(path: Path, part: str, command: str, rows: list[Row]) -> None:
-    """Put the section of PART into the results, the others as they are."""
+    """Put the section of `part` into the results, the others as they are."""
     text = path.read_text("utf-8") if path.exists() else ""
     sections = {one.partition("\n")[0]: f"## {one}" for one in text.split("## ")[1:]}
     lines = [f"## {part}", "", f"`{command}`; {machine()}.", ""]
@@ -91,7 +98,10 @@ def stored(of: Project) -> forge_run.Forged:
 
 
 def faults(args: argparse.Namespace, folder: Path) -> list[Row]:
-    """Every fault on some chunks of one run; then an honest teacher; then nothing to ask."""
+    """Return every fault on some chunks of one run; then an honest teacher.
+
+    Then nothing to ask.
+    """
     os.environ["STUB_KEY"] = KEYS[0]
     usual, circuit_breaker.Breaker.is_open = (
         circuit_breaker.Breaker.is_open,
@@ -116,15 +126,24 @@ def faults(args: argparse.Namespace, folder: Path) -> list[Row]:
     circuit_breaker.Breaker.is_open = usual
     chunks = args.documents * 6
     return [
-        ("R16", f"chunks found under the reason of their fault ({len(kinds) - 1} kinds, "
-         f"{chunks - kinds['none']} faulty chunks of {chunks})", f"{right}/{chunks}", "all"),
+        (
+            "R16",
+            f"chunks found under the reason of their fault ({len(kinds) - 1} kinds, "
+            f"{chunks - kinds['none']} faulty chunks of {chunks})",
+            f"{right}/{chunks}",
+            "all",
+        ),
         ("R16", "chunks lost or found twice", str(chunks - len(found)), "0"),
         ("R16", "calls of more than 2 requests where 2 tries are allowed", str(several), "0"),
-        ("R16", "asked again by a second run: not answered before", f"{len(again & due)} of "
-         f"{len(due)}", "all"),
+        (
+            "R16",
+            "asked again by a second run: not answered before",
+            f"{len(again & due)} of {len(due)}",
+            "all",
+        ),
         ("R17", "asked again by a second run: answered before", str(len(again - due)), "0"),
         ("R17", "asked by a third run", str(third), "0"),
-    ]  # fmt: skip
+    ]
 
 
 def _text(body: dict[str, Any]) -> str:
@@ -132,14 +151,16 @@ def _text(body: dict[str, Any]) -> str:
 
 
 def _fits(body: dict[str, Any], found: dict[str, set[str]]) -> bool:
-    """Whether the chunk that BODY asks about stands under just the reason of its fault."""
+    """Return whether the chunk that `body` asks about stands under just the reason of its
+    fault.
+    """
     kind = teachers.kind_of(body)
     title = teachers.passage(body).split("About the ")[1].split()[0]
     return found.get(title) == set(teachers.KINDS[kind] if kind else ("kept",))
 
 
 def reasons(of: Project) -> dict[str, set[str]]:
-    """The invented word that heads each chunk -> the reasons the chunk is found under."""
+    """Return the invented word that heads each chunk -> the reasons the chunk is found under."""
     raw = of.root / "data" / "handbook" / "raw"
     texts = {path.name: path.read_text("utf-8") for path in raw.glob("*.md")}
     found: dict[str, set[str]] = {}
@@ -159,7 +180,7 @@ def reasons(of: Project) -> dict[str, set[str]]:
 
 
 def caps(args: argparse.Namespace, folder: Path) -> list[Row]:
-    """A cap in requests and one in dollars, 8 workers, and a restart of each."""
+    """Return a cap in requests and one in dollars, 8 workers, and a restart of each."""
     os.environ["STUB_KEY"] = KEYS[0]
     rows: list[Row] = []
     with ChatServer(teachers.honest) as server:
@@ -213,18 +234,26 @@ def kills(args: argparse.Namespace, folder: Path) -> list[Row]:
             whole += status == 0 and len(asked) == args.documents * 6
             same += output(made) == reference
     return [
-        ("R17", f"runs complete after kills ({done} kills, at most {args.kills_a_run} a run, "
-         f"{workers} in flight)",
-         f"{whole}/{rounds}", "all"),
+        (
+            "R17",
+            f"runs complete after kills ({done} kills, at most {args.kills_a_run} a run, "
+            f"{workers} in flight)",
+            f"{whole}/{rounds}",
+            "all",
+        ),
         ("R17", "runs that wrote the same bytes as an undisturbed one", f"{same}/{rounds}", "all"),
-        ("R17", f"calls repeated, of {rounds * args.documents * 6}", str(repeated),
-         f"<= {done * workers}"),
+        (
+            "R17",
+            f"calls repeated, of {rounds * args.documents * 6}",
+            str(repeated),
+            f"<= {done * workers}",
+        ),
         ("R17", "calls repeated whose reply was kept at the kill", str(answered), "0"),
-    ]  # fmt: skip
+    ]
 
 
 def undisturbed(root: Path, url: str, args: argparse.Namespace) -> tuple[float, dict[str, bytes]]:
-    """How long a run takes in a child, and what it writes."""
+    """Return how long a run takes in a child, and what it writes."""
     made = project(root, url, args, workers=4)
     forge_run.prepare_forge(made, forge_run.Options(), AT).teacher().client.ledger  # noqa: B018 - loads litellm
     began = time.monotonic()
@@ -273,7 +302,8 @@ def fork(work: Callable[[], None]) -> int:
         return child
     try:
         os.setsid()
-        client_module._door.cache_clear()  # no HTTP connection crosses a fork
+        # No HTTP connection crosses a fork.
+        client_module._door.cache_clear()
         work()
         os._exit(0)
     except BaseException as error:
@@ -282,7 +312,10 @@ def fork(work: Callable[[], None]) -> int:
 
 
 def finished(child: int, within_s: float) -> int | None:
-    """The exit status of CHILD; None when it was killed WITHIN_S seconds after its start."""
+    """Return the exit status of `child`.
+
+    None when it was killed `within_s` seconds after its start.
+    """
     end = time.monotonic() + within_s
     while time.monotonic() < end:
         ended, status = os.waitpid(child, os.WNOHANG)
@@ -316,7 +349,7 @@ class served:
 
 
 def serve(log: str, address: str) -> None:
-    """Answer honestly for ever; a line of LOG is written before each reply."""
+    """Answer honestly for ever; a line of `log` is written before each reply."""
 
     def script(body: dict[str, Any], number: int) -> str:
         with open(log, "a") as file:

@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def attacks() -> Iterator[str]:
-    """The planted texts: public ones, evenly over their kinds, then control tokens."""
+    """Yield the planted texts: public ones, evenly over their kinds, then control tokens."""
     by_kind: dict[str, list[str]] = {}
     for line in HOSTILE.read_text("utf-8").splitlines():
         row = json.loads(line)
@@ -82,7 +82,7 @@ def attacks() -> Iterator[str]:
 
 
 def planted(page: str, attack: str, place: str) -> str:
-    """PAGE with ATTACK at PLACE, escaped as a page's author would."""
+    """Return `page` with `attack` at `place`, escaped as a page's author would."""
     escaped = html.escape(attack)
     piece = {
         "comment": f"<!-- {attack.replace('--', '- -')} -->",
@@ -100,7 +100,7 @@ def planted(page: str, attack: str, place: str) -> str:
 
 
 def tokenizers() -> dict[str, chat.Chat]:
-    """Every base model on this disk that has a chat template."""
+    """Return every base model on this disk that has a chat template."""
     found: dict[str, chat.Chat] = {}
     for folder in sorted((ROOT / "models" / "base").glob("*/")):
         try:
@@ -111,7 +111,7 @@ def tokenizers() -> dict[str, chat.Chat]:
 
 
 def tried(spec: TaskSpec, row: Any, page: str, chats: dict[str, chat.Chat]) -> Counter[str]:
-    """What one planted PAGE leads to."""
+    """Return what one planted `page` leads to."""
     text = markup.simplify(page).text
     counts = Counter(attacks=1, reaches_model=int(TITLE in text))
     for made in chats.values():
@@ -153,10 +153,29 @@ def obeyed(right: dict[str, Any]) -> list[Any]:
 
 
 def conclude(counts: dict[str, Counter], clean: Counter, models: list[str]) -> None:
-    keys = ("attacks", "reaches_model", "prompts", "forged", "answers", "refused",
-            "schema_escapes", "ungrounded", "accepted_as_written")  # fmt: skip
-    heads = ("place", "attacks", "text reaches the model", "prompts", "forged markers", "answers",
-             "refused", "schema escapes", "ungrounded accepted", "page says so")  # fmt: skip
+    keys = (
+        "attacks",
+        "reaches_model",
+        "prompts",
+        "forged",
+        "answers",
+        "refused",
+        "schema_escapes",
+        "ungrounded",
+        "accepted_as_written",
+    )
+    heads = (
+        "place",
+        "attacks",
+        "text reaches the model",
+        "prompts",
+        "forged markers",
+        "answers",
+        "refused",
+        "schema escapes",
+        "ungrounded accepted",
+        "page says so",
+    )
     rows = [(place, *(counts[place][key] for key in keys)) for place in PLACES]
     rows.append(("all", *(sum(row[i + 1] for row in rows) for i in range(len(keys)))))
     console.print_table("planted instructions", heads, rows)

@@ -68,7 +68,7 @@ def json_lines(hostile: Path, home: Path) -> Iterator[Case]:
 
 
 def json_answers(hostile: Path, home: Path) -> Iterator[Case]:
-    """The text of the suite as the answer of a stored row, cleaned: never a wrong label."""
+    """Yield the text of the suite as the answer of a stored row, cleaned: never a wrong label."""
     for one in suite(hostile, "json_parsing"):
         text = base64.b64decode(one["bytes_base64"]).decode("utf-8", "replace")
         yield one["name"], one["expected"], lambda text=text: answered(home, text)
@@ -117,7 +117,7 @@ def pages(hostile: Path, home: Path) -> Iterator[Case]:
 
 
 def page_texts(hostile: Path) -> Iterator[str]:
-    """Every text of the suites, as a page."""
+    """Yield every text of the suites, as a page."""
     for one in suite(hostile, "html5_tokenizer"):
         text = one["input"]
         text = json.loads(f'"{text}"') if one["double_escaped"] else text
@@ -135,7 +135,7 @@ def encodings(hostile: Path, home: Path) -> Iterator[Case]:
 
 
 def sniffed(data: bytes, wanted: str) -> None:
-    """Raise when DATA is read to another text than the encoding WANTED gives."""
+    """Raise when `data` is read to another text than the encoding `wanted` gives."""
     name = charset.ALIASES.get(wanted, wanted)
     codecs.lookup(name)
     if charset.decode(data).text != data.decode(name, "replace").lstrip("\ufeff"):
@@ -246,7 +246,7 @@ def zipped(parts: dict[str, bytes]) -> bytes:
 
 
 def damaged(data: bytes, seed: int) -> bytes:
-    """DATA cut, or with a few bytes changed."""
+    """Return `data` cut, or with a few bytes changed."""
     pick, made = random.Random(seed), bytearray(data)
     if seed % 4 == 0:
         return bytes(made[: pick.randrange(len(made))])
@@ -261,7 +261,7 @@ def stored_bytes(home: Path) -> bytes:
 
 
 def a_view(home: Path) -> bytes:
-    """A store whose `examples` reads a local file when it is selected from."""
+    """Return a store whose `examples` reads a local file when it is selected from."""
     import duckdb
 
     path = home / "view.duckdb"
@@ -278,7 +278,10 @@ COUNTER = [0]
 
 
 def imported(home: Path, name: str, data: bytes) -> str:
-    """What `fab dataset.import` does with DATA; 'counted' when each row was refused by name."""
+    """Return what `fab dataset.import` does with `data`.
+
+    'counted' when each row was refused by name.
+    """
     COUNTER[0] += 1
     made = project(home / f"case{COUNTER[0]}")
     path = made.root / name
@@ -297,7 +300,7 @@ def imported(home: Path, name: str, data: bytes) -> str:
 
 
 def answered(home: Path, text: str) -> None:
-    """Import and clean a row whose answer is TEXT; SemError when it is no label."""
+    """Import and clean a row whose answer is `text`; raise SemError when it is no label."""
     COUNTER[0] += 1
     made = project(home / f"case{COUNTER[0]}", io_schema={})
     store.append_store_rows(made.store, [row("a1", reference=text)])

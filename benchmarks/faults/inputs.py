@@ -34,8 +34,18 @@ from sem.core.errors import SemError  # noqa: E402
 
 LATE_S, DEAD_S = 2.0, 30.0
 MIB = 1 << 20
-COLUMNS = ("family", "cases", "read", "counted", "refused", "other than expected", "untyped",
-           "over 2 s", "slowest s", "peak MiB")  # fmt: skip
+COLUMNS = (
+    "family",
+    "cases",
+    "read",
+    "counted",
+    "refused",
+    "other than expected",
+    "untyped",
+    "over 2 s",
+    "slowest s",
+    "peak MiB",
+)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -62,7 +72,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def family(name: str) -> tuple[tuple[Any, ...], list[str]]:
-    """The counts of one family, and a line for each case that is not as expected."""
+    """Return the counts of one family, and a line for each case that is not as expected."""
     with tempfile.TemporaryDirectory(prefix="sem-inputs-") as folder:
         said = listen(name, Path(folder))
         strays = [p for p in Path(folder).rglob("*") if p.is_file() and "home" not in p.parts]
@@ -72,8 +82,16 @@ def family(name: str) -> tuple[tuple[Any, ...], list[str]]:
     late = [one for one in said if one["s"] > LATE_S]
     slowest = max(said, key=lambda one: one["s"])
     faults = counts["fault"] + len(strays)
-    row = (name, len(said), *(counts[k] for k in ("accept", "counted", "reject")), len(wrong),
-           faults, len(late), f"{slowest['s']:.2f}", f"{peak:.0f}")  # fmt: skip
+    row = (
+        name,
+        len(said),
+        *(counts[k] for k in ("accept", "counted", "reject")),
+        len(wrong),
+        faults,
+        len(late),
+        f"{slowest['s']:.2f}",
+        f"{peak:.0f}",
+    )
     lines = [f"{name}: {one['name']}: {one['outcome']}: {one['why']}" for one in wrong]
     lines += [f"{name}: {one['name']}: {one['s']:.1f} s" for one in late]
     lines += [f"{name}: {one['name']}: {one['peak']:.0f} MiB" for one in said if one["peak"] > 512]
@@ -82,22 +100,37 @@ def family(name: str) -> tuple[tuple[Any, ...], list[str]]:
 
 
 def listen(name: str, folder: Path) -> list[dict[str, Any]]:
-    """What the cases of NAME said; a process that dies is a fault of the case it was at."""
+    """Return what the cases of `name` said.
+
+    A process that dies is a fault of the case it was at.
+    """
     said: list[dict[str, Any]] = []
     for part in ("home", "tmp", "cwd"):
         (folder / part).mkdir()
     while True:
         argv = [sys.executable, __file__, "--child", name, "--skip", str(len(said))]
         done = subprocess.run(
-            argv, cwd=folder / "cwd", env={**os.environ, "TMPDIR": str(folder / "tmp"),
-            "SEM_SANDBOX": str(folder / "home")}, capture_output=True, text=True)  # fmt: skip
+            argv,
+            cwd=folder / "cwd",
+            env={**os.environ, "TMPDIR": str(folder / "tmp"), "SEM_SANDBOX": str(folder / "home")},
+            capture_output=True,
+            text=True,
+        )
         found = [json.loads(line) for line in done.stdout.splitlines()]
         said += [one for one in found if one["name"] != "(end)"]
         if found and found[-1]["name"] == "(end)":
             return said
         why = f"the process ended with {done.returncode}: {done.stderr[-200:]}"
-        said.append({"name": f"case {len(said)}", "outcome": "fault", "wrong": True, "s": 0.0,
-                     "why": why, "peak": 0})  # fmt: skip
+        said.append(
+            {
+                "name": f"case {len(said)}",
+                "outcome": "fault",
+                "wrong": True,
+                "s": 0.0,
+                "why": why,
+                "peak": 0,
+            }
+        )
 
 
 def child(name: str, skip: int) -> None:
@@ -113,7 +146,8 @@ def child(name: str, skip: int) -> None:
 def tried(name: str, expected: str, call: Any) -> dict[str, Any]:
     import signal
 
-    signal.alarm(int(DEAD_S))  # kills: a hang is a fault of this case
+    # kills: a hang is a fault of this case.
+    signal.alarm(int(DEAD_S))
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     before = memory("VmRSS")
     began, why = time.process_time(), ""
@@ -122,16 +156,24 @@ def tried(name: str, expected: str, call: Any) -> dict[str, Any]:
     except (SemError, UnicodeDecodeError) as error:
         outcome, why = "reject", str(error).split("\n")[0][:200]
     except ValueError as error:  # what jsonio.loads promises; elsewhere a bug
-        outcome, why = ("reject" if type(error) in (ValueError, json.JSONDecodeError) else "fault",
-                        str(error)[:200])  # fmt: skip
+        outcome, why = (
+            "reject" if type(error) in (ValueError, json.JSONDecodeError) else "fault",
+            str(error)[:200],
+        )
     except Exception as error:
         outcome, why = "fault", f"{type(error).__name__}: {error}"[:200]
     spent = time.process_time() - began
     signal.alarm(0)
     read = outcome in ("accept", "counted")
     wrong = (expected == "accept" and not read) or (expected == "reject" and outcome == "accept")
-    return {"name": name, "outcome": outcome, "wrong": wrong, "s": spent, "why": why,
-            "peak": memory("VmHWM") - before}  # fmt: skip
+    return {
+        "name": name,
+        "outcome": outcome,
+        "wrong": wrong,
+        "s": spent,
+        "why": why,
+        "peak": memory("VmHWM") - before,
+    }
 
 
 def memory(kind: str) -> float:
@@ -148,8 +190,11 @@ def cleaned(kind: str) -> tuple[Any, ...]:
     from sem.dataset.clean import clean
     from sem.dataset.ingest import importers
 
-    pages = input_cases.bombs() if kind == "bombs" else dict(
-        enumerate(input_cases.page_texts(HOSTILE)))  # fmt: skip
+    pages = (
+        input_cases.bombs()
+        if kind == "bombs"
+        else dict(enumerate(input_cases.page_texts(HOSTILE)))
+    )
     with tempfile.TemporaryDirectory(prefix="sem-inputs-") as folder:
         made = project(Path(folder))
         path = made.root / "rows.jsonl"
@@ -157,8 +202,12 @@ def cleaned(kind: str) -> tuple[Any, ...]:
             for name, page in pages.items():
                 # A page of its own: two inputs alike with two answers would be a conflict.
                 page = f"<p>kept {name}</p>{page}"
-                row = {"id": f"r{name}", "task": "product", "html": page,
-                       "answer": {"title": f"Mug {name}", "price": 1}}  # fmt: skip
+                row = {
+                    "id": f"r{name}",
+                    "task": "product",
+                    "html": page,
+                    "answer": {"title": f"Mug {name}", "price": 1},
+                }
                 file.write(json.dumps(row) + "\n")
         began = time.monotonic()
         result = importers.import_file(made, path, importers.Options())

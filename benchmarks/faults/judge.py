@@ -40,8 +40,11 @@ from chatserver import ChatServer  # noqa: E402
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
 KEYS = [f"sk-canary-{number:02}-0123456789abcdef" for number in range(10)]
-SCHEMA = {"type": "object", "required": ["pass"], "properties": {"pass": {"type": "boolean"},
-          "nonce": {}, "score": {"type": "number"}}}  # fmt: skip
+SCHEMA = {
+    "type": "object",
+    "required": ["pass"],
+    "properties": {"pass": {"type": "boolean"}, "nonce": {}, "score": {"type": "number"}},
+}
 GOOD = '{"pass": true, "nonce": "n"}'
 REPLIES = {
     "invalid JSON": '{"pass": tr',
@@ -50,8 +53,21 @@ REPLIES = {
     "wrong nonce": '{"pass": true, "nonce": "m"}',
 }
 # The sixteen of RELIABILITY; the server's own name where it differs.
-SIXTEEN = ("401", "403", "429", "500", "503", "hang", "reset", "half", "html", "empty", "length",
-           "huge", *REPLIES)  # fmt: skip
+SIXTEEN = (
+    "401",
+    "403",
+    "429",
+    "500",
+    "503",
+    "hang",
+    "reset",
+    "half",
+    "html",
+    "empty",
+    "length",
+    "huge",
+    *REPLIES,
+)
 Row = tuple[str, str, str, str]
 
 
@@ -143,9 +159,13 @@ def caps(args: argparse.Namespace, folder: Path) -> list[Row]:
         ("R16", "requests sent of 1,000 calls, cap 100, 8 workers", str(sent), "<= 100"),
         ("R16", "the same by 8 processes", f"{total} ({forked} ended well)", "<= 100"),
         ("R16", "sent after a restart", str(extra), "0"),
-        ("R16", "spent of a cap of $100, 8 workers",
-         f"${spent.usd:.2f} in {spent.requests} requests", "<= $100"),
-    ]  # fmt: skip
+        (
+            "R16",
+            "spent of a cap of $100, 8 workers",
+            f"${spent.usd:.2f} in {spent.requests} requests",
+            "<= $100",
+        ),
+    ]
 
 
 def spend(url: str, folder: Path, number: int) -> None:
@@ -155,8 +175,9 @@ def spend(url: str, folder: Path, number: int) -> None:
 
 
 def split(work: Callable[[int], None], count: int) -> int:
-    """WORK in COUNT forked processes at once; how many ended well."""
-    client_module._door()  # imported once, before the fork
+    """Return `work` in `count` forked processes at once; how many ended well."""
+    # Imported once, before the fork.
+    client_module._door()
     children = [fork(lambda number=number: work(number)) for number in range(count)]
     return sum(os.waitpid(child, 0)[1] == 0 for child in children)
 
@@ -171,7 +192,8 @@ def fork(work: Callable[[], None]) -> int:
     if child:
         return child
     try:
-        client_module._door.cache_clear()  # no HTTP connection crosses a fork
+        # No HTTP connection crosses a fork.
+        client_module._door.cache_clear()
         work()
         os._exit(0)
     except BaseException as error:
@@ -194,14 +216,24 @@ def pace(args: argparse.Namespace, folder: Path) -> list[Row]:
         while at[left] <= moment - 60.0:
             left += 1
         most = max(most, right - left + 1)
-    allowed = 600 * -(-args.pace_s // 60)  # of every minute begun
+    # Of every minute begun.
+    allowed = 600 * -(-args.pace_s // 60)
     share = sum(moment <= began + args.pace_s for moment in at) / allowed
     return [
-        ("R16", f"requests in any 60 s of {args.pace_s:.0f} s, 8 processes, 600 a minute, "
-         f"{len(at):,} windows", f"{most} ({done} processes ended well)", "<= 600"),
-        ("R16", f"of {allowed:.0f} allowed requests sent in {args.pace_s:.0f} s", f"{share:.1%}",
-         ">= 95 %"),
-    ]  # fmt: skip
+        (
+            "R16",
+            f"requests in any 60 s of {args.pace_s:.0f} s, 8 processes, 600 a minute, "
+            f"{len(at):,} windows",
+            f"{most} ({done} processes ended well)",
+            "<= 600",
+        ),
+        (
+            "R16",
+            f"of {allowed:.0f} allowed requests sent in {args.pace_s:.0f} s",
+            f"{share:.1%}",
+            ">= 95 %",
+        ),
+    ]
 
 
 def hurry(url: str, folder: Path, number: int, end: float) -> None:
@@ -283,7 +315,7 @@ def court(url: str, folder: Path, mode: str, workers: int = 4) -> Judge:
 
 
 def cases(count: int) -> list[judge_questions.Case]:
-    """COUNT examples with one free text each."""
+    """Return `count` examples with one free text each."""
     made = []
     for number in range(count):
         name, said = f"e{number:03}", f"a mug number {number} of clay"
@@ -326,12 +358,20 @@ def killed(args: argparse.Namespace, folder: Path, workers: int) -> list[Row]:
     again = sum(paid.values()) - rounds * 2 * (200 + 5 * 12)
     limit = count * workers
     return [
-        ("R17", f"sittings complete after kills ({workers} in flight, {count} kills)",
-         f"{complete}/{rounds}", "all"),
+        (
+            "R17",
+            f"sittings complete after kills ({workers} in flight, {count} kills)",
+            f"{complete}/{rounds}",
+            "all",
+        ),
         ("R17", f"rows lost, damaged or twice ({workers} in flight)", str(lost + twice), "0"),
-        ("R17", f"calls paid twice ({workers} in flight)", f"{again} of {sum(paid.values())}",
-         f"<= {limit}"),
-    ]  # fmt: skip
+        (
+            "R17",
+            f"calls paid twice ({workers} in flight)",
+            f"{again} of {sum(paid.values())}",
+            f"<= {limit}",
+        ),
+    ]
 
 
 def sit(url: str, folder: Path, workers: int) -> None:
@@ -343,7 +383,7 @@ def sit(url: str, folder: Path, workers: int) -> None:
 
 
 def finished(child: int, within_s: float) -> int | None:
-    """The exit status of CHILD, None when it still runs after WITHIN_S seconds."""
+    """Return the exit status of `child`, None when it still runs after `within_s` seconds."""
     end = time.monotonic() + within_s
     while time.monotonic() < end:
         ended, status = os.waitpid(child, os.WNOHANG)

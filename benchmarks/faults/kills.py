@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def measure(args: argparse.Namespace, root: Path) -> list[tuple[str, ...]]:
-    """One row a stage."""
+    """Return one row a stage."""
     prepare(root)
     dice = random.Random(args.seed)
     demo, toy = root / "data" / "demo", root / "models" / "toy" / "adapters"
@@ -65,13 +65,25 @@ def measure(args: argparse.Namespace, root: Path) -> list[tuple[str, ...]]:
     adapter = folder / "adapter" / "adapter_model.safetensors"
     answers = root / "reports" / "toy" / folder.name / "answers.test.jsonl"
     stages: dict[str, tuple[list[str], Callable[[], object], Callable[[], None], Path]] = {
-        "clean": (["dataset_clean", "--sem", "demo"], lambda: files.sha256_file(clean),
-                  lambda: shutil.rmtree(demo / "processed"), clean),
-        "train": (["train_run", "--sem", "toy"], lambda: files.sha256_file(adapter),
-                  lambda: fresh(folder), folder / "manifest.json"),
-        "generate": (["eval_generate", "--sem", "toy"], lambda: texts(answers),
-                     lambda: shutil.rmtree(answers.parent), answers),
-    }  # fmt: skip
+        "clean": (
+            ["dataset_clean", "--sem", "demo"],
+            lambda: files.sha256_file(clean),
+            lambda: shutil.rmtree(demo / "processed"),
+            clean,
+        ),
+        "train": (
+            ["train_run", "--sem", "toy"],
+            lambda: files.sha256_file(adapter),
+            lambda: fresh(folder),
+            folder / "manifest.json",
+        ),
+        "generate": (
+            ["eval_generate", "--sem", "toy"],
+            lambda: texts(answers),
+            lambda: shutil.rmtree(answers.parent),
+            answers,
+        ),
+    }
     rows = [stage(name, *parts, args.kills, dice) for name, parts in stages.items()]
     return [*rows, store(root, args.store_kills, dice), torn(root, args.store_kills, dice)]
 
@@ -101,7 +113,7 @@ def stage(
     kills: int,
     dice: random.Random,
 ) -> tuple[str, ...]:
-    """Kill one stage KILLS times, each in a fresh attempt, and compare what it ends with."""
+    """Kill one stage `kills` times, each in a fresh attempt, and compare what it ends with."""
     began = time.monotonic()
     run(*words)
     span, whole = time.monotonic() - began, result()
@@ -162,13 +174,13 @@ def torn(root: Path, kills: int, dice: random.Random) -> tuple[str, ...]:
 
 
 def write_rows(source: Path, batch: str) -> None:
-    """150 importable rows whose ids begin with BATCH."""
+    """150 importable rows whose ids begin with `batch`."""
     rows = [row(f"{batch}-{number:03}") for number in range(150)]
     source.write_text("\n".join(map(json.dumps, rows)) + "\n", "utf-8")
 
 
 def row(name: str) -> dict[str, object]:
-    """One importable row of 2 kB."""
+    """Return one importable row of 2 kB."""
     page = {"id": name, "task": "navpage_classifier", "prompt_text": "x" * 2000}
     return page | {"response_strong": {"page_type": "cart"}, "metadata": {}}
 
@@ -201,7 +213,10 @@ def run(*words: str) -> None:
 
 
 def killed(words: list[str], after_s: float) -> bool:
-    """Start WORDS, kill its whole process group AFTER_S seconds later; whether it still ran."""
+    """Start `words`, kill its whole process group `after_s` seconds later.
+
+    Whether it still ran.
+    """
     with subprocess.Popen(
         command(words),
         start_new_session=True,

@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT / "tests" / "support"), str(Path(__file__).parent)]
 
 
 def make_package(root: Path) -> Path:
-    """A good package below ROOT."""
+    """Return a good package below `root`."""
     import architectures
     from tinymodels import make_base, pass_whole_path
 
@@ -39,7 +39,7 @@ def make_package(root: Path) -> Path:
 
 
 def outcome(folder: Path) -> tuple[str, list[str]]:
-    """What verify does with FOLDER (accepted, refused, traceback), and its lines."""
+    """Return what verify does with `folder` (accepted, refused, traceback), and its lines."""
     from sem.package.verify import verify
 
     try:
@@ -77,9 +77,10 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def written(before: str, rows: list[tuple[str, str, str, bool]], slowest: float) -> str:
-    """The report over ROWS; BEFORE: what verify says of the good package."""
-    counts = {what: sum(row[1] == what for row in rows) for what in
-              ("refused", "accepted", "traceback")}  # fmt: skip
+    """Return the report over `rows`; `before`: what verify says of the good package."""
+    counts = {
+        what: sum(row[1] == what for row in rows) for what in ("refused", "accepted", "traceback")
+    }
     untold = [name for name, what, _, _ in rows if what == "accepted"]
     unexpected = [name for name, _, _, as_wanted in rows if not as_wanted]
     lines = [

@@ -48,12 +48,14 @@ while True:
     number += 1
     time.sleep(max(0, began + number / 500 - time.monotonic()))
 """
-EACH = 5  # pulls of one store, which grows; then a new one
-CHECKPOINTS = {"16MB": 1.0, "1MB": 0.25}  # DuckDB's default, more often: share of the pulls
+# Pulls of one store, which grows; then a new one.
+EACH = 5
+# DuckDB's default, more often: share of the pulls.
+CHECKPOINTS = {"16MB": 1.0, "1MB": 0.25}
 
 
 class Writer:
-    """A process that commits rows into PATH and says how far it is."""
+    """A process that commits rows into `path` and says how far it is."""
 
     def __init__(self, path: Path, every: str) -> None:
         argv = [sys.executable, "-P", "-c", WRITER, str(path), every]
@@ -65,7 +67,7 @@ class Writer:
             self.look()
 
     def look(self) -> int:
-        """The last number that was committed."""
+        """Return the last number that was committed."""
         os.set_blocking(self._pipe, False)
         while True:
             try:
@@ -103,8 +105,18 @@ def main(argv: list[str] | None = None) -> None:
         ]
         cut = cut_pulls(folder, server, args.cuts)
     shutil.rmtree(folder)
-    columns = ("checkpoint each", "commits/s, least", "pulls", "complete", "refused",
-               "silent loss", "median s", "cp complete", "cp fails", "cp silent loss")  # fmt: skip
+    columns = (
+        "checkpoint each",
+        "commits/s, least",
+        "pulls",
+        "complete",
+        "refused",
+        "silent loss",
+        "median s",
+        "cp complete",
+        "cp fails",
+        "cp silent loss",
+    )
     console.print_table("live pulls", columns, live)
     lines = [
         "# Pulls while a writer commits, and over cut lines (R5, R9)",
@@ -146,8 +158,14 @@ def live_pulls(folder: Path, server: object, every: str, count: int) -> tuple[ob
     rate = min(rates)
     middle = sorted(times)[len(times) // 2]
     kinds = ("complete", "refused", "loss")
-    return (every, f"{rate:.0f}", count, *(pulls[k] for k in kinds), f"{middle:.1f}",
-            *(copies[k] for k in kinds))  # fmt: skip
+    return (
+        every,
+        f"{rate:.0f}",
+        count,
+        *(pulls[k] for k in kinds),
+        f"{middle:.1f}",
+        *(copies[k] for k in kinds),
+    )
 
 
 def pulled(made: object, source: str, server: object, acked: int) -> str:
@@ -160,7 +178,7 @@ def pulled(made: object, source: str, server: object, acked: int) -> str:
 
 
 def judged(path: Path, acked: int) -> str:
-    """`complete` when the rows 0..n are there and n is ACKED or more."""
+    """Return `complete` when the rows 0..n are there and n is `acked` or more."""
     try:
         with store.reading(path) as opened:
             found = sorted(name for name in opened.ids() if name.startswith("w"))
@@ -171,7 +189,7 @@ def judged(path: Path, acked: int) -> str:
 
 
 def cut_pulls(folder: Path, server: object, count: int) -> str:
-    """COUNT pulls of 12 MB, each cut one to three times at places that a seed chooses."""
+    """Return `count` pulls of 12 MB, each cut one to three times at places that a seed chooses."""
     import random
 
     pick = random.Random(0)

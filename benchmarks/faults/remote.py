@@ -69,9 +69,12 @@ def main(argv: list[str] | None = None) -> None:
     began = time.monotonic()
     with serving(folder / "sshd") as server:
         there = Agent(
-            Far("far", str(server.config), alive_s=1), str(folder / "home"), sys.executable,
-            ask_s=10, patience_s=15,
-        )  # fmt: skip
+            Far("far", str(server.config), alive_s=1),
+            str(folder / "home"),
+            sys.executable,
+            ask_s=10,
+            patience_s=15,
+        )
         rows = [
             *cuts(folder, server, there, args.cuts),
             *transfers(folder, server, there, args.transfers),
@@ -86,7 +89,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def cuts(folder: Path, server: object, there: Agent, count: int) -> list[tuple]:
-    """R8: COUNT cuts of each kind at moments that a seed chooses."""
+    """R8: `count` cuts of each kind at moments that a seed chooses."""
     pick, rows = random.Random(0), []
     for kind in KINDS:
         good, hit, began = 0, 0, time.monotonic()
@@ -115,7 +118,10 @@ def cuts(folder: Path, server: object, there: Agent, count: int) -> list[tuple]:
 def followed(
     server: object, there: Agent, job: tuple[str, Path], kind: str, after: float
 ) -> tuple[dict, int]:
-    """How the job ended, over a line that is cut AFTER so many seconds; whether one was open."""
+    """Return how the job ended, over a line that is cut `after` so many seconds.
+
+    Whether one was open.
+    """
     hits: list[int] = []
     with Proxy(server.port) as line:
         server.reach(line.at)
@@ -137,7 +143,8 @@ def broken(server: object, line: Proxy, kind: str) -> int:
         server.start()
         return len(sessions)
     names = {"RST": "rst", "FIN": "fin", "black hole": "hole"}
-    for _ in range(200):  # between two questions no line is open
+    # Between two questions no line is open.
+    for _ in range(200):
         if cut := line.cut(names[kind]):
             return cut
         time.sleep(0.005)
@@ -155,7 +162,7 @@ def killed_client(there: Agent, run: str, notes: Path, after: float) -> int:
 
 
 def transfers(folder: Path, server: object, there: Agent, count: int) -> list[tuple]:
-    """R9: COUNT transfers, every other one a pull, each cut at a random byte."""
+    """R9: `count` transfers, every other one a pull, each cut at a random byte."""
     pick = random.Random(1)
     intact = verified = resumed = 0
     stays_away = Agent(there.far, there.folder, there.python, ask_s=5, patience_s=0)
@@ -206,7 +213,7 @@ def seal(run: Path) -> None:
 
 
 def pushing(there: Agent, here: Path) -> tuple[Callable[[Agent], object], Path]:
-    """What sends the folder HERE, and where it ends."""
+    """Return what sends the folder `here`, and where it ends."""
     listed = parcel.list_entries(here, parcel.paths_below(here))
     request = {"kind": "weights", "name": here.name, "listed": listed}
     final = Path(there.folder) / "models" / "base" / here.name
@@ -214,7 +221,9 @@ def pushing(there: Agent, here: Path) -> tuple[Callable[[Agent], object], Path]:
 
 
 def pulling(folder: Path, there: Agent, here: Path) -> tuple[Callable[[Agent], object], Path]:
-    """What fetches the run that stands HERE over one of the same id, and where that is."""
+    """Return what fetches the run that stands `here` over one of the same id, and where that
+    is.
+    """
     far = Path(there.folder) / "runs" / "toy" / here.name / "models" / "toy" / "adapters"
     shutil.copytree(here, far / here.name)
     final = folder / "fetched" / here.name
@@ -256,7 +265,7 @@ def keys(folder: Path) -> tuple:
 
 
 def words(folder: Path, there: Agent, count: int) -> list[tuple]:
-    """R11: COUNT hostile values on ssh's command line, and in the argv of a job."""
+    """R11: `count` hostile values on ssh's command line, and in the argv of a job."""
     from tests.test_fabfile import hostile
 
     values, arrived = hostile(count), 0

@@ -42,8 +42,11 @@ CANARIES = {
 }
 TRAIN = "epochs: 1\neffective_batch: 4\nmicro_batch: 2\ncheckpoint_steps: 3\nlog_steps: 1\n"
 SWEEP = "metric: loss\nseeds: [1, 2]\nspace: {learning_rate: [1e-3]}\n"
-FAILING = ("--set=train.learning_rate=0.99", "--set=train.max_grad_norm=1e30",
-           f"--set=train.lora.alpha={10**30}")  # fmt: skip
+FAILING = (
+    "--set=train.learning_rate=0.99",
+    "--set=train.max_grad_norm=1e30",
+    f"--set=train.lora.alpha={10**30}",
+)
 # W&B as it comes: what the search finds there shows that it can find something.
 PLAIN = "import wandb; r = wandb.init(mode='offline', project='p'); print('{}'); r.finish()"
 OFFLINE = {"SEM_WANDB": "offline"}
@@ -68,7 +71,8 @@ class Sandbox:
         self.folder, self.root = folder, folder / "project"
         for part in ("home", "tmp", "said"):
             (folder / part).mkdir()
-        os.symlink(ROOT / "scripts", folder / CANARIES["argv"])  # argv[0] of every script
+        # argv[0] of every script.
+        os.symlink(ROOT / "scripts", folder / CANARIES["argv"])
         spec = SPEC | {"base_model_id": str(make_model(folder / "tiny"))}
         configs = self.root / "configs" / "toy"
         files.write_file(configs / "tasks" / "price.json", jsonio.pretty(spec))
@@ -79,7 +83,7 @@ class Sandbox:
         self.steps: dict[str, tuple[list[str], dict[str, str]]] = {}
 
     def plan(self) -> list[str]:
-        """The names of what is done, in order."""
+        """Return the names of what is done, in order."""
         mlflow = {"SEM_MLFLOW": "offline"} if find_spec("mlflow") else {}
         away = {"MLFLOW_TRACKING_URI": f"http://me:{CANARIES['address']}@127.0.0.1:9"}
         self.steps = {
@@ -101,19 +105,24 @@ class Sandbox:
             "package": (["package_export"], {}),
             "verify": (["package_verify"], {}),
             "a usage error": (["train_run", f"--run={'x' * 99}"], OFFLINE),
-        }  # fmt: skip
+        }
         return list(self.steps)
 
     def done(self, name: str) -> tuple[int, float]:
-        """(exit code, seconds) of the step NAME."""
+        """(exit code, seconds) of the step `name`."""
         words, extra = self.steps[name]
         script = self.folder / CANARIES["argv"] / f"{words[0]}.py"
         secret = {key: CANARIES[key] for key in IN_ENVIRONMENT}
         given = {
-            "HOME": str(self.folder / "home"), "TMPDIR": str(self.folder / "tmp"),
-            "SEM_ROOT": str(self.root), "SEM_DEVICE": "cpu", "PATH": os.environ["PATH"],
-            "PYTHONPATH": os.environ.get("PYTHONPATH", ""), **secret, **extra,
-        }  # fmt: skip
+            "HOME": str(self.folder / "home"),
+            "TMPDIR": str(self.folder / "tmp"),
+            "SEM_ROOT": str(self.root),
+            "SEM_DEVICE": "cpu",
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+            **secret,
+            **extra,
+        }
         began = time.monotonic()
         path = self.folder / "said" / name.replace(" ", "-").replace(",", "")
         with path.open("wb") as said:
@@ -125,7 +134,7 @@ class Sandbox:
         return one.returncode, time.monotonic() - began
 
     def kill(self, process: subprocess.Popen) -> None:
-        """End PROCESS without a word after its first checkpoint."""
+        """End `process` without a word after its first checkpoint."""
         until = time.monotonic() + 300
         while time.monotonic() < until and process.poll() is None:
             if list(self.root.glob("models/toy/adapters/*/checkpoint-*/manifest.json")):
@@ -134,16 +143,23 @@ class Sandbox:
         process.send_signal(signal.SIGKILL)
 
     def control(self) -> list[str]:
-        """The canaries that are found after a plain `wandb.init`: it records argv and stdout."""
+        """Return the canaries that are found after a plain `wandb.init`.
+
+        It records argv and stdout.
+        """
         code, home = PLAIN.format(CANARIES["address"]), self.folder / "plain"
         home.mkdir()
         argv = [sys.executable, "-c", code, CANARIES["argv"]]
-        subprocess.run(argv, cwd=home, capture_output=True, env={
-            "PATH": os.environ["PATH"], "HOME": str(home)})  # fmt: skip
+        subprocess.run(
+            argv,
+            cwd=home,
+            capture_output=True,
+            env={"PATH": os.environ["PATH"], "HOME": str(home)},
+        )
         return [name for name, paths in self.hits().items() if paths and name != "project path"]
 
     def files(self) -> list[Path]:
-        """Every file, links apart: the one of argv leads out of the sandbox."""
+        """Return every file, links apart: the one of argv leads out of the sandbox."""
         return [
             Path(at) / name
             for at, _, names in os.walk(self.folder)
@@ -152,12 +168,12 @@ class Sandbox:
         ]
 
     def size(self) -> tuple[int, int]:
-        """Files and bytes that are searched."""
+        """Return files and bytes that are searched."""
         sizes = [path.stat().st_size for path in self.files()]
         return len(sizes), sum(sizes)
 
     def hits(self) -> dict[str, list[str]]:
-        """Files by canary; `project path` in trackers' files only."""
+        """Return files by canary; `project path` in trackers' files only."""
         found: dict[str, list[str]] = {name: [] for name in (*CANARIES, "project path")}
         for path in self.files():
             held, shown = path.read_bytes(), str(path.relative_to(self.folder))
@@ -176,18 +192,24 @@ def told(
     """Print the counts and write them down."""
     total = sum(len(found[name]) for name in CANARIES)
     lines = [
-        "# R18: secrets in what training and evaluation write", "",
+        "# R18: secrets in what training and evaluation write",
+        "",
         f"{total} hits of {len(CANARIES)} canaries in {size[0]:,} files ({size[1]:,} bytes) after "
-        f"{len(rows)} steps; MLflow {'was' if find_spec('mlflow') else 'was not'} part of it.", "",
-        "| canary | files it is in |", "| --- | --- |",
-        *(f"| {name} | {', '.join(paths) or '0'} |" for name, paths in found.items()), "",
-        "| step | exit | seconds |", "| --- | --- | --- |",
-        *(f"| {name} | {code} | {seconds:.1f} |" for name, code, seconds in rows), "",
+        f"{len(rows)} steps; MLflow {'was' if find_spec('mlflow') else 'was not'} part of it.",
+        "",
+        "| canary | files it is in |",
+        "| --- | --- |",
+        *(f"| {name} | {', '.join(paths) or '0'} |" for name, paths in found.items()),
+        "",
+        "| step | exit | seconds |",
+        "| --- | --- | --- |",
+        *(f"| {name} | {code} | {seconds:.1f} |" for name, code, seconds in rows),
+        "",
         f"Control: after a plain `wandb.init` with two of them in argv and stdout the same search "
         f"finds {len(control)} ({', '.join(control) or 'none'}).",
         "The last canary row is no secret: the path of the project in W&B's and MLflow's files.",
         f"Machine: {hardware.cpu_name()}. Command: `python benchmarks/faults/secret_leaks.py`.",
-    ]  # fmt: skip
+    ]
     text = "\n".join(lines) + "\n"
     print(text)
     files.write_file(ROOT / "benchmarks" / "results" / "faults_secret_leaks.md", text)

@@ -34,13 +34,27 @@ from sem.optimizer.model import rewriter  # noqa: E402
 PORT = 8_643
 Row = tuple[str, str, str, str]
 HOSTILE = [
-    b"", b"{", b"[]", b"null", b"[" * 30_000, b"\xff\xfe\x00", b'{"raw_prompt":"\\ud800"}',
-    b'{"raw_prompt":NaN}', b'{"raw_prompt":"a","temperature":1e999}', b'{"raw_prompt":""}',
-    b'{"raw_prompt":"a","max_length":' + b"9" * 5_000 + b"}", b'{"raw_prompt":{"$ne":1}}',
-    b'{"raw_prompt":"a","max_length":513}', b'{"raw_prompt":"%s"}' % (b"a " * 400),
-    b'{"raw_prompt":"%s"}' % (b"x" * 60_000), b"x" * 200_000, b'{"prompt":"a"}',
-    b'{"raw_prompt":"a","stream":[]}', b'{"raw_prompt":true}', b'{"raw_prompt":"a"',
-]  # fmt: skip
+    b"",
+    b"{",
+    b"[]",
+    b"null",
+    b"[" * 30_000,
+    b"\xff\xfe\x00",
+    b'{"raw_prompt":"\\ud800"}',
+    b'{"raw_prompt":NaN}',
+    b'{"raw_prompt":"a","temperature":1e999}',
+    b'{"raw_prompt":""}',
+    b'{"raw_prompt":"a","max_length":' + b"9" * 5_000 + b"}",
+    b'{"raw_prompt":{"$ne":1}}',
+    b'{"raw_prompt":"a","max_length":513}',
+    b'{"raw_prompt":"%s"}' % (b"a " * 400),
+    b'{"raw_prompt":"%s"}' % (b"x" * 60_000),
+    b"x" * 200_000,
+    b'{"prompt":"a"}',
+    b'{"raw_prompt":"a","stream":[]}',
+    b'{"raw_prompt":true}',
+    b'{"raw_prompt":"a"',
+]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -64,17 +78,27 @@ def main(argv: list[str] | None = None) -> None:
     columns = ("row", "what", "measured", "target")
     console.print_table("serving under faults", columns, rows)
     command = f"python benchmarks/faults/serving.py {' '.join(argv or sys.argv[1:])}"
-    lines = ["# The optimizer's service under faults (R21)", "", f"Command: `{command}`", "",
-             f"{machine()}; optimizer {args.run}; load average {began:.1f} before, "
-             f"{os.getloadavg()[0]:.1f} after. Clients and service share the machine.", "",
-             "| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]  # fmt: skip
+    lines = [
+        "# The optimizer's service under faults (R21)",
+        "",
+        f"Command: `{command}`",
+        "",
+        f"{machine()}; optimizer {args.run}; load average {began:.1f} before, "
+        f"{os.getloadavg()[0]:.1f} after. Clients and service share the machine.",
+        "",
+        "| " + " | ".join(columns) + " |",
+        "|" + "---|" * len(columns),
+    ]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
     path = ROOT / "benchmarks" / "results" / "faults_serving.md"
     console.done(files.write_file(path, "\n".join(lines) + "\n"))
 
 
 async def post(body: bytes, pause_s: float = 0, within_s: float = 120) -> int:
-    """POST BODY to /optimize, PAUSE_S between its bytes; the status of a whole reply, else 0."""
+    """POST `body` to /optimize, `pause_s` between its bytes.
+
+    The status of a whole reply, else 0.
+    """
     try:
         async with asyncio.timeout(within_s):
             reader, writer = await asyncio.open_connection("127.0.0.1", PORT)
@@ -97,12 +121,14 @@ async def _send(writer: asyncio.StreamWriter, body: bytes, pause_s: float) -> No
 
 
 def head(length: int) -> bytes:
-    return (b"POST /optimize HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
-            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % length)  # fmt: skip
+    return (
+        b"POST /optimize HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % length
+    )
 
 
 def _status(reply: bytes) -> int:
-    """The status in REPLY; 0 where the reply is not whole."""
+    """Return the status in `reply`; 0 where the reply is not whole."""
     first, _, body = reply.partition(b"\r\n\r\n")
     length = [line for line in first.lower().split(b"\r\n") if line.startswith(b"content-length:")]
     if not length or len(body) != int(length[0].split(b":")[1]):
@@ -148,12 +174,14 @@ class Health:
     def said(self) -> str:
         found = sorted(self.times)
         p99 = found[int(0.99 * (len(found) - 1))]
-        return (f"p50 {statistics.median(found) * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms, most "
-                f"{found[-1] * 1000:.0f} ms of {len(found)}, {self.failed} failed")  # fmt: skip
+        return (
+            f"p50 {statistics.median(found) * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms, most "
+            f"{found[-1] * 1000:.0f} ms of {len(found)}, {self.failed} failed"
+        )
 
 
 def rss_mb(pid: int) -> float:
-    """The resident memory of the process PID, MB."""
+    """Return the resident memory of the process `pid`, MB."""
     text = Path(f"/proc/{pid}/status").read_text()
     return int(next(line for line in text.splitlines() if "VmRSS" in line).split()[1]) / 1024
 
@@ -256,9 +284,14 @@ def slow(args: argparse.Namespace, folder: Path) -> list[Row]:
             cut = sum(seconds < 7 for seconds, _ in found)
             told = sum(got.startswith(b"HTTP/1.1 408") for _, got in found)
             longest = max(seconds for seconds, _ in found)
-            rows.append(("slow", f"300 {name} that do not end: cut off, 408 said",
-                         f"{cut}/300, {told}; longest {longest:.1f} s",
-                         "300/300 in 6 s"))  # fmt: skip
+            rows.append(
+                (
+                    "slow",
+                    f"300 {name} that do not end: cut off, 408 said",
+                    f"{cut}/300, {told}; longest {longest:.1f} s",
+                    "300/300 in 6 s",
+                )
+            )
             rows.append(("slow", f"/health meanwhile ({name})", health.said(), "<= 250 ms"))
     return rows
 
@@ -274,20 +307,25 @@ def term(args: argparse.Namespace, folder: Path) -> list[Row]:
         facts = [json.loads(line) for line in log.read_text().splitlines()]
         (ended,) = [each for each in facts if each["event"] == "ended"]
         lost += ended["accepted"] - ended["answered"]
-        lost += ended["answered"] - whole  # answered, and not read whole by its client
+        # Answered, and not read whole by its client.
+        lost += ended["answered"] - whole
         times.append(seconds)
         done += whole
     exits = ", ".join(f"{code}: {n}" for code, n in sorted(codes.items()))
     return [
-        ("term", f"accepted requests lost in {args.terms} SIGTERMs under load "
-         f"({done:,} answered)", str(lost), "0"),
+        (
+            "term",
+            f"accepted requests lost in {args.terms} SIGTERMs under load ({done:,} answered)",
+            str(lost),
+            "0",
+        ),
         ("term", "exit codes", exits, "0 each"),
         ("term", "from SIGTERM to the end", f"at most {max(times):.1f} s", "<= 11 s"),
-    ]  # fmt: skip
+    ]
 
 
 async def _ended(args: argparse.Namespace, server: Server, after_s: float) -> tuple[int, float]:
-    """How many replies came whole, and the seconds from SIGTERM to the end."""
+    """Return how many replies came whole, and the seconds from SIGTERM to the end."""
     over, whole = asyncio.Event(), 0
 
     async def client(number: int) -> None:
@@ -337,20 +375,32 @@ def overload(args: argparse.Namespace, folder: Path) -> list[Row]:
     p99 = accepted[int(0.99 * (len(accepted) - 1))] if accepted else 0.0
     bad = sum(n for code, n in seen.items() if code >= 500 and code != 503)
     return [
-        ("R21", f"capacity {able:.1f}/s at {args.room} tokens; offered {offered:.0f}/s for "
-         f"{args.seconds:.0f} s: 5xx besides 503", str(bad), "0"),
+        (
+            "R21",
+            f"capacity {able:.1f}/s at {args.room} tokens; offered {offered:.0f}/s for "
+            f"{args.seconds:.0f} s: 5xx besides 503",
+            str(bad),
+            "0",
+        ),
         ("R21", "by status", counted(seen), "200, 429, 503"),
         ("R21", "accepted: p99", f"{p99:.1f} s of {len(accepted)}", "<= 30 s, the deadline"),
         ("R21", "/health meanwhile", health.said(), "<= 250 ms"),
-        ("R21", "resident memory", f"{grown:+.1f} MB, {'alive' if alive else 'DEAD'}",
-         "<= +50 MB"),
-    ]  # fmt: skip
+        (
+            "R21",
+            "resident memory",
+            f"{grown:+.1f} MB, {'alive' if alive else 'DEAD'}",
+            "<= +50 MB",
+        ),
+    ]
 
 
 async def _flood(
     args: argparse.Namespace, rate: float
 ) -> tuple[Counter[int], list[float], Health, float]:
-    """RATE requests a second: statuses, seconds of those answered 200, /health, the rate kept."""
+    """Return `rate` requests a second.
+
+    Statuses, seconds of those answered 200, /health, the rate kept.
+    """
     seen: Counter[int] = Counter()
     took: list[float] = []
 

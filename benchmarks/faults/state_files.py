@@ -147,8 +147,10 @@ class Tree:
 
     root: Path
     copy: Path
-    names: dict[str, str]  # what stands in braces in JOBS
-    readers: dict[str, list[str]]  # file below the root -> jobs that read it
+    # What stands in braces in JOBS.
+    names: dict[str, str]
+    # File below the root -> jobs that read it.
+    readers: dict[str, list[str]]
 
     def words(self, job: str) -> list[str]:
         """Return the arguments of `job`."""
@@ -380,8 +382,13 @@ def main() -> None:
     parser.add_argument("--only", help="files whose path holds this text")
     parser.add_argument("--kind", help="corruptions whose name holds this text")
     parser.add_argument("--job", help="this job alone")
-    parser.add_argument("--values", type=int, default=0, metavar="N",
-                        help="N single values of each file, not the whole file")  # fmt: skip
+    parser.add_argument(
+        "--values",
+        type=int,
+        default=0,
+        metavar="N",
+        help="N single values of each file, not the whole file",
+    )
     parser.add_argument("--tracebacks", action="store_true", help="print each traceback")
     parser.add_argument("--endings", type=Path, help="write each ending to this file")
     args = parser.parse_args()

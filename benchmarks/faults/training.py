@@ -46,7 +46,8 @@ class Bench:
 
     def __init__(self, root: Path, recipe: str = TRAIN, compiles: bool = False) -> None:
         self.root = root
-        self.compiles = compiles  # also a run as short as this one
+        # Also a run as short as this one.
+        self.compiles = compiles
         os.environ["SEM_ROOT"] = str(root)
         make_project(root, recipe)
         from sem.core.project import Project
@@ -70,7 +71,10 @@ class Bench:
         return files.sha256_file(path), files.sha256_text(jsonio.canonical_json(losses))
 
     def start(self, first: Callable[[], object]) -> int:
-        """A child that trains; FIRST is called in it before. Its exit code: 99 is an own error."""
+        """Return a child that trains; `first` is called in it before. Its exit code.
+
+        99 is an own error.
+        """
         pid = os.fork()
         if pid:
             return pid
@@ -94,7 +98,7 @@ class Bench:
             os._exit(code)
 
     def child(self, first: Callable[[], object]) -> int:
-        """The exit code of a child that trains to its end."""
+        """Return the exit code of a child that trains to its end."""
         return os.waitstatus_to_exitcode(os.waitpid(self.start(first), 0)[1])
 
     def fresh(self) -> None:
@@ -111,7 +115,7 @@ class Bench:
         (self.folder / "manifest.json").unlink()
 
     def is_equal_after(self) -> bool:
-        """Whether the same command, run again, ends as the undisturbed run."""
+        """Return whether the same command, run again, ends as the undisturbed run."""
         return self.child(lambda: None) == 0 and self.result() == self.whole
 
 
@@ -167,7 +171,10 @@ def wait(bench: Bench, dice: random.Random, in_checkpoint: bool) -> None:
 
 
 def half_written(bench: Bench) -> tuple[str, str, str]:
-    """The disk as a kill leaves it at every file of a checkpoint: before it, and half of it."""
+    """Return the disk as a kill leaves it at every file of a checkpoint.
+
+    Before it, and half of it.
+    """
     equal = tried = 0
     order = sorted(bench.clean.values(), key=lambda path: path.stat().st_mtime_ns)
     order.sort(key=lambda p: p.name == "manifest.json")
@@ -187,7 +194,7 @@ def half_written(bench: Bench) -> tuple[str, str, str]:
 
 
 def damaged(bench: Bench) -> tuple[str, str, str]:
-    """Each file of the last checkpoint deleted, or one of its bits turned."""
+    """Return each file of the last checkpoint deleted, or one of its bits turned."""
     noticed = equal = tried = 0
     for name in bench.clean:
         if name == "manifest.json":
@@ -211,7 +218,7 @@ def damaged(bench: Bench) -> tuple[str, str, str]:
 
 
 def poisoned(bench: Bench, dice: random.Random, count: int = 10) -> tuple[str, str, str]:
-    """A loss or a weight becomes NaN at a random step."""
+    """Return a loss or a weight becomes NaN at a random step."""
     stopped = published = later = 0
     for number in range(count):
         bench.fresh()
@@ -248,7 +255,7 @@ def poison(step: int, weights: bool) -> None:
 
 
 def nans(folder: Path) -> int:
-    """Adapter files below FOLDER that hold a value that is not finite."""
+    """Adapter files below `folder` that hold a value that is not finite."""
     import torch
     from safetensors.torch import load_file
 

@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
 def scenario(
     args: argparse.Namespace, truth: float, tpr: float, tnr: float, labels: int
 ) -> Sequence[str]:
-    """One row: bias and coverage of the raw and of the corrected rate."""
+    """Return one row: bias and coverage of the raw and of the corrected rate."""
     import numpy as np
 
     dice = np.random.default_rng(args.seed)
@@ -68,15 +68,23 @@ def scenario(
             covers[1] += found.low <= truth <= found.high
             width.append(found.high - found.low)
     return (
-        f"{truth:.2f}", f"{tpr:.2f}", f"{tnr:.2f}", str(labels),
-        f"{np.mean(raw) * 100:+.2f}", f"{np.mean(fixed) * 100:+.2f}",
-        f"{covers[0] / args.draws:.1%}", f"{covers[1] / args.draws:.1%}",
-        f"{np.mean(width) * 100:.1f}", f"{np.mean(kappas):.2f}",
-    )  # fmt: skip
+        f"{truth:.2f}",
+        f"{tpr:.2f}",
+        f"{tnr:.2f}",
+        str(labels),
+        f"{np.mean(raw) * 100:+.2f}",
+        f"{np.mean(fixed) * 100:+.2f}",
+        f"{covers[0] / args.draws:.1%}",
+        f"{covers[1] / args.draws:.1%}",
+        f"{np.mean(width) * 100:.1f}",
+        f"{np.mean(kappas):.2f}",
+    )
 
 
 def estimate(right, said, every):  # type: ignore[no-untyped-def]
-    """The corrected rate of EVERY judged slot from labels RIGHT on the sample SAID."""
+    """Return the corrected rate of `every` judged slot from labels `right` on the sample
+    `said`.
+    """
     passes, fails = int(right.sum()), int((~right).sum())
     tpr = calibration.rate(int((right & said).sum()), passes)
     tnr = calibration.rate(int((~right & ~said).sum()), fails)

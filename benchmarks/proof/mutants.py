@@ -41,22 +41,56 @@ TESTS = {
     "gate/gate": ["tests/eval/gate/test_gate.py"],
 }
 # Not `sem`: the fork must import the mutated copy.
-WARM = ("pytest", "hypothesis", "numpy", "scipy.stats", "scipy.optimize", "pydantic", "yaml",
-        "jsonschema", "regex", "dateutil.parser", "statsmodels.stats.api",
-        "sklearn.metrics")  # fmt: skip
+WARM = (
+    "pytest",
+    "hypothesis",
+    "numpy",
+    "scipy.stats",
+    "scipy.optimize",
+    "pydantic",
+    "yaml",
+    "jsonschema",
+    "regex",
+    "dateutil.parser",
+    "statsmodels.stats.api",
+    "sklearn.metrics",
+)
 TARGET = 0.85
 
 SWAPS: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {
-    ast.Lt: (ast.LtE, ast.Gt), ast.LtE: (ast.Lt, ast.GtE),
-    ast.Gt: (ast.GtE, ast.Lt), ast.GtE: (ast.Gt, ast.LtE),
-    ast.Eq: (ast.NotEq,), ast.NotEq: (ast.Eq,), ast.Is: (ast.IsNot,), ast.IsNot: (ast.Is,),
-    ast.In: (ast.NotIn,), ast.NotIn: (ast.In,), ast.And: (ast.Or,), ast.Or: (ast.And,),
-    ast.Add: (ast.Sub,), ast.Sub: (ast.Add,), ast.Mult: (ast.Div,), ast.Div: (ast.Mult,),
-    ast.FloorDiv: (ast.Div,), ast.Mod: (ast.Mult,), ast.Pow: (ast.Mult,),
-    ast.BitOr: (ast.BitAnd,), ast.BitAnd: (ast.BitOr,),
-}  # fmt: skip
-CALLS = {"min": "max", "max": "min", "any": "all", "all": "any", "ceil": "floor", "floor": "ceil",
-         "sorted": "list", "cdf": "sf", "sf": "cdf"}  # fmt: skip
+    ast.Lt: (ast.LtE, ast.Gt),
+    ast.LtE: (ast.Lt, ast.GtE),
+    ast.Gt: (ast.GtE, ast.Lt),
+    ast.GtE: (ast.Gt, ast.LtE),
+    ast.Eq: (ast.NotEq,),
+    ast.NotEq: (ast.Eq,),
+    ast.Is: (ast.IsNot,),
+    ast.IsNot: (ast.Is,),
+    ast.In: (ast.NotIn,),
+    ast.NotIn: (ast.In,),
+    ast.And: (ast.Or,),
+    ast.Or: (ast.And,),
+    ast.Add: (ast.Sub,),
+    ast.Sub: (ast.Add,),
+    ast.Mult: (ast.Div,),
+    ast.Div: (ast.Mult,),
+    ast.FloorDiv: (ast.Div,),
+    ast.Mod: (ast.Mult,),
+    ast.Pow: (ast.Mult,),
+    ast.BitOr: (ast.BitAnd,),
+    ast.BitAnd: (ast.BitOr,),
+}
+CALLS = {
+    "min": "max",
+    "max": "min",
+    "any": "all",
+    "all": "any",
+    "ceil": "floor",
+    "floor": "ceil",
+    "sorted": "list",
+    "cdf": "sf",
+    "sf": "cdf",
+}
 
 
 @dataclass(frozen=True)
@@ -69,7 +103,7 @@ class Mutant:
 
 
 def mutants(source: str) -> Iterator[Mutant]:
-    """Every mutant of SOURCE, in order of lines; two that read the same are one."""
+    """Return every mutant of `source`, in order of lines; two that read the same are one."""
     tree = ast.parse(source)
     places = _places(tree)
     seen = {ast.unparse(tree)}
@@ -89,7 +123,7 @@ def mutants(source: str) -> Iterator[Mutant]:
 
 
 def _places(tree: ast.Module) -> list[ast.AST]:
-    """The nodes of TREE that can be changed, in one fixed order."""
+    """Return the nodes of `tree` that can be changed, in one fixed order."""
     found, pending = [], [tree]
     while pending:
         node = pending.pop(0)
@@ -100,7 +134,8 @@ def _places(tree: ast.Module) -> list[ast.AST]:
 
 
 def _children(node: ast.AST) -> list[ast.AST]:
-    if isinstance(node, ast.JoinedStr):  # only what stands in the braces
+    # Only what stands in the braces.
+    if isinstance(node, ast.JoinedStr):
         return [v.value for v in node.values if isinstance(v, ast.FormattedValue)]
     if isinstance(node, ast.Call) and _name(node.func).endswith(("Error", "Insufficient")):
         return []
@@ -119,7 +154,7 @@ def _is_docstring(node: ast.AST) -> bool:
 
 
 def _choices(node: ast.AST) -> int:
-    """In how many ways NODE can be changed."""
+    """In how many ways `node` can be changed."""
     if isinstance(node, ast.Compare):
         return sum(len(SWAPS[type(op)]) for op in node.ops)
     if isinstance(node, ast.BinOp | ast.AugAssign | ast.BoolOp):
@@ -139,7 +174,7 @@ def _choices(node: ast.AST) -> int:
 
 
 def _mutate(tree: ast.Module, node: ast.AST, choice: int) -> None:
-    """Change NODE of TREE in place, in its way number CHOICE."""
+    """Change `node` of `tree` in place, in its way number `choice`."""
     if isinstance(node, ast.Compare):
         ways = [(n, new) for n, op in enumerate(node.ops) for new in SWAPS[type(op)]]
         place, new = ways[choice]
@@ -190,7 +225,7 @@ def _shown(node: ast.AST) -> str:
 
 
 def attempt(folder: Path, tests: list[str], limit_s: float) -> str:
-    """Run TESTS in FOLDER in a fork: `survived`, `killed` or `timeout`."""
+    """Run `tests` in `folder` in a fork: `survived`, `killed` or `timeout`."""
     pid = os.fork()
     if pid == 0:
         _child(folder, tests)
@@ -222,7 +257,10 @@ def _child(folder: Path, tests: list[str]) -> None:
 
 
 def measure(name: str, tests: list[str], options: argparse.Namespace) -> list[tuple[Mutant, str]]:
-    """Each mutant of the module NAME with its fate; stops when the tests fail without one."""
+    """Return each mutant of the module `name` with its fate.
+
+    Stops when the tests fail without one.
+    """
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         skip = shutil.ignore_patterns("__pycache__", ".*")
@@ -257,7 +295,7 @@ def _tail(folder: Path) -> str:
 
 
 def report(name: str, tests: list[str], found: list[tuple[Mutant, str]], every: int) -> str:
-    """The result of the module NAME as Markdown."""
+    """Return the result of the module `name` as Markdown."""
     fates = [fate for _, fate in found]
     alive = [mutant for mutant, fate in found if fate == "survived"]
     share = 1 - len(alive) / len(found)
@@ -287,9 +325,13 @@ def main(argv: list[str] | None = None) -> None:
     words = list(sys.argv[1:] if argv is None else argv)
     cut = words.index("--") if "--" in words else len(words)
     options = parser.parse_args(words[:cut])
-    os.environ |= {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1",
-                   "OPENBLAS_NUM_THREADS": "1"}  # fmt: skip
-    sys.dont_write_bytecode = True  # a mutant of equal size and time would run the old bytecode
+    os.environ |= {
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+    # a mutant of equal size and time would run the old bytecode.
+    sys.dont_write_bytecode = True
     for package in WARM:
         import_module(package)
     low = []

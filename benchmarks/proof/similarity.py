@@ -74,18 +74,21 @@ def figures(name: str, rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:
     wrong = (cosine[~half] >= best) != same[~half]
     plan = cosine >= THRESHOLDS["llm_similarity"]
     return (
-        name, f"{len(rows):,}", str(int(same.sum())),
+        name,
+        f"{len(rows):,}",
+        str(int(same.sum())),
         f"{scipy_stats.pearsonr(cosine, grade)[0]:.3f}",
         f"{scipy_stats.spearmanr(cosine, grade)[0]:.3f}",
-        f"{best:.2f}", interval(int(wrong.sum()), len(wrong)),
+        f"{best:.2f}",
+        interval(int(wrong.sum()), len(wrong)),
         interval(int((plan != same).sum()), len(rows)),
         interval(int((plan & ~same).sum()), int((~same).sum())),
         interval(int((~plan & same).sum()), int(same.sum())),
-    )  # fmt: skip
+    )
 
 
 def balanced(said: np.ndarray, wanted: np.ndarray) -> float:
-    """Mean of the shares of same and of different pairs that are told right."""
+    """Return mean of the shares of same and of different pairs that are told right."""
     return float((said[wanted].mean() + (~said)[~wanted].mean()) / 2)
 
 

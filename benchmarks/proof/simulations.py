@@ -37,13 +37,16 @@ Dice = np.random.Generator
 
 
 def sizes(domains: int, rows: int) -> Any:
-    """DOMAINS row counts, log-normal (sigma 0.7) around a mean of about ROWS."""
+    """Return `domains` row counts, log-normal (sigma 0.7) around a mean of about `rows`."""
     place = scipy_stats.norm.ppf((np.arange(domains) + 0.5) / domains)
     return np.maximum(1, np.round(rows * np.exp(0.7 * place - 0.245))).astype(int)
 
 
 def latent(dice: Dice, count: int, counts: Any, icc: float, rho: float = 0.7) -> Iterator[Any]:
-    """Two arrays (COUNT, rows) of normals: correlated by RHO, within a domain by ICC."""
+    """Yield two arrays (`count`, rows) of normals.
+
+    Correlated by `rho`, within a domain by `icc`.
+    """
     at = np.repeat(np.arange(len(counts)), counts)
 
     def both(width: int) -> tuple[Any, Any]:
@@ -56,7 +59,7 @@ def latent(dice: Dice, count: int, counts: Any, icc: float, rho: float = 0.7) ->
 
 
 def runs(dice: Dice, count: int, counts: Any, icc: float, right: tuple[float, float]) -> Any:
-    """Which rows two runs get right, with probabilities RIGHT: two boolean arrays."""
+    """Return which rows two runs get right, with probabilities `right`: two boolean arrays."""
     limits = scipy_stats.norm.ppf(right)
     pair = latent(dice, count, counts, icc)
     return [value < limit for value, limit in zip(pair, limits, strict=True)]
@@ -71,18 +74,25 @@ def added(before: Any, after: Any, counts: Any) -> Clusters:
 
 
 def coverage(dice: Dice, sims: int) -> Iterator[tuple[str, ...]]:
-    """One row a setting: how often each interval holds the truth."""
+    """Yield one row a setting: how often each interval holds the truth."""
     for domains in (14, 30, 60):
         for icc in (0.0, 0.1, 0.3):
             for right in ((0.7, 0.7), (0.9, 0.95), (0.97, 0.98)):
                 counts = sizes(domains, 10)
-                parts = [added(*runs(dice, 250, counts, icc, right), counts)
-                         for _ in range(sims // 250)]  # fmt: skip
+                parts = [
+                    added(*runs(dice, 250, counts, icc, right), counts) for _ in range(sims // 250)
+                ]
                 found = joined(parts)
                 covered = covers(dice, found, right[1] - right[0])
                 few = float(np.mean(found.is_few))
-                yield (f"{domains}", f"{found.count}", f"{icc:g}", f"{right[0]:g} / {right[1]:g}",
-                       *(f"{share:.1%}" for share in covered), f"{few:.0%}")  # fmt: skip
+                yield (
+                    f"{domains}",
+                    f"{found.count}",
+                    f"{icc:g}",
+                    f"{right[0]:g} / {right[1]:g}",
+                    *(f"{share:.1%}" for share in covered),
+                    f"{few:.0%}",
+                )
 
 
 def joined(parts: list[Clusters]) -> Clusters:
@@ -123,14 +133,16 @@ def same(dice: Dice, sims: int) -> Iterator[tuple[str, ...]]:
 
 
 def one_gate(dice: Dice, counts: Any, icc: float, right: float) -> gate.Verdict:
-    """The default policy on two runs that get every slot right equally often."""
+    """Return the default policy on two runs that get every slot right equally often."""
     both = [runs(dice, 1, counts, icc, (right, right)) for _ in SLOTS]
     names = [f"shop{n}" for n, count in enumerate(counts) for _ in range(count)]
     before, after = (
-        [score(f"e{n:04}", name, [slot[side][0, n] for slot in both])
-         for n, name in enumerate(names)]
+        [
+            score(f"e{n:04}", name, [slot[side][0, n] for slot in both])
+            for n, name in enumerate(names)
+        ]
         for side in (0, 1)
-    )  # fmt: skip
+    )
     critical = frozenset(f"page.{name}" for name in SLOTS)
     return gate.decide_gate(gate.Evidence(before, after, critical), Policy())
 
@@ -138,17 +150,27 @@ def one_gate(dice: Dice, counts: Any, icc: float, right: float) -> gate.Verdict:
 def score(name: str, domain: str, right: list[bool]) -> Score:
     slots = {slot: RIGHT if ok else WRONG for slot, ok in zip(SLOTS, right, strict=True)}
     return Score(
-        id=name, task="page", domain=domain, stratum="-|en", json_valid=True, schema_valid=True,
-        recovered=False, slots=slots, tokens_in=1, tokens_out=1, latency_ms=1, finish="stop",
-    )  # fmt: skip
+        id=name,
+        task="page",
+        domain=domain,
+        stratum="-|en",
+        json_valid=True,
+        schema_valid=True,
+        recovered=False,
+        slots=slots,
+        tokens_in=1,
+        tokens_out=1,
+        latency_ms=1,
+        finish="stop",
+    )
 
 
 def copied(
     dice: Dice, sims: int, domains: int, rows: int, icc: float, shares: tuple[float, float]
 ) -> Clusters:
-    """Differences with shares (gains, losses) and, exactly, an intraclass correlation of ICC.
+    """Differences with shares (gains, losses) and, exactly, an intraclass correlation of `icc`.
 
-    A row shows its domain's draw with probability √ICC and else its own.
+    A row shows its domain's draw with probability √`icc` and else its own.
     """
 
     def draw(*shape: int) -> Any:
@@ -162,7 +184,7 @@ def copied(
 
 
 def power(dice: Dice, sims: int) -> Iterator[tuple[str, ...]]:
-    """Share of data sets of the planned size that show the claim."""
+    """Yield share of data sets of the planned size that show the claim."""
     plans = []
     for moved in (0.05, 0.10, 0.20):
         shares = (moved / 2, moved / 2)
@@ -176,8 +198,16 @@ def power(dice: Dice, sims: int) -> Iterator[tuple[str, ...]]:
         parts = [copied(dice, 500, domains, rows, icc, shares) for _ in range(4 * sims // 500)]
         shown = float(np.mean([clusters.p_above(part, target) <= 0.025 for part in parts]))
         claim = "no loss of 5 points" if target else "a gain of 5 points"
-        yield (claim, f"{sum(shares):.2f}", f"{icc:g}", f"{domains}", f"{domains * rows}",
-               "80.0%", f"{shown:.1%}", f"{(shown - 0.8) * 100:+.1f}")  # fmt: skip
+        yield (
+            claim,
+            f"{sum(shares):.2f}",
+            f"{icc:g}",
+            f"{domains}",
+            f"{domains * rows}",
+            "80.0%",
+            f"{shown:.1%}",
+            f"{(shown - 0.8) * 100:+.1f}",
+        )
 
 
 def families(dice: Dice, sims: int) -> Iterator[tuple[str, ...]]:
@@ -216,13 +246,30 @@ def certified(dice: Dice, sims: int) -> Iterator[tuple[str, ...]]:
 PARTS = {
     "Coverage of 95 % intervals (target 93 to 97 %)": (
         coverage,
-        ("domains", "rows", "ICC", "right, before / after", "naive", "percentile bootstrap",
-         "ours", "few moved"),
+        (
+            "domains",
+            "rows",
+            "ICC",
+            "right, before / after",
+            "naive",
+            "percentile bootstrap",
+            "ours",
+            "few moved",
+        ),
     ),
     "A/A gates: an improvement claimed (target at most 5 %)": (
         same,
-        ("domains", "rows", "ICC", "right", "gates", "any claim", "overall claim", "gate PASS",
-         "false loss"),
+        (
+            "domains",
+            "rows",
+            "ICC",
+            "right",
+            "gates",
+            "any claim",
+            "overall claim",
+            "gate PASS",
+            "false loss",
+        ),
     ),
     "Power at the planned size (target: within 3 points)": (
         power,
@@ -236,7 +283,7 @@ PARTS = {
         certified,
         ("rows", "runs", "certified"),
     ),
-}  # fmt: skip
+}
 NOTES = """Notes.
 - Naive: rows taken as independent. Percentile bootstrap: over domains, 2,000 draws here.
 - Ours: jackknife over domains with a t quantile at the effective number of domains less one;

@@ -40,13 +40,14 @@ DEFAULT_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     # Threads that wait by spinning lose 3 to 10 times the speed when another job shares the cores.
     "OMP_WAIT_POLICY": "passive",
-    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "4096",  # the default of 1,024 recompiles kernels
+    # The default of 1,024 recompiles kernels.
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "4096",
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
 }
 
 
 def parser(doc: str | None, *flags: str) -> argparse.ArgumentParser:
-    """A parser that shows the script's own docstring and takes the named common FLAGS."""
+    """Return a parser that shows the script's own docstring and takes the named common `flags`."""
     made = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -56,7 +57,7 @@ def parser(doc: str | None, *flags: str) -> argparse.ArgumentParser:
 
 
 def run_main(main: Callable[[], None]) -> NoReturn:
-    """Run MAIN and leave with its exit code: 0 done, 1 user error, 2 usage, 3 insufficient."""
+    """Run `main` and leave with its exit code: 0 done, 1 user error, 2 usage, 3 insufficient."""
     _set_environment()
     try:
         main()
@@ -95,13 +96,13 @@ def _set_environment() -> None:
 
 
 def fail(text: str, code: int) -> NoReturn:
-    """Say TEXT on stderr as an error and exit with CODE."""
+    """Say `text` on stderr as an error and exit with `code`."""
     print(f"error: {printable(text)}", file=sys.stderr)
     sys.exit(code)
 
 
 def printable(text: str) -> str:
-    """TEXT without the control characters that steer a terminal."""
+    """Return `text` without the control characters that steer a terminal."""
     return "".join(
         c if c in "\n\t" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text
     )
@@ -128,7 +129,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
 
 
 def print_marked_text(title: str, parts: Iterable[tuple[str, str, bool]]) -> None:
-    """Print TITLE and PARTS (text, style, whether it stands out) as one text on stdout.
+    """Print `title` and `parts` (text, style, whether it stands out) as one text on stdout.
 
     In colour on a terminal; elsewhere what stands out is set between ⟦ and ⟧.
     """
@@ -148,7 +149,7 @@ def print_marked_text(title: str, parts: Iterable[tuple[str, str, bool]]) -> Non
 
 
 def read_version(text: str | None) -> int | None:
-    """The snapshot number in TEXT (`3` or `v3`), None for the latest."""
+    """Return the snapshot number in `text` (`3` or `v3`), None for the latest."""
     if text is None:
         return None
     digits = str(text).removeprefix("v")
@@ -160,9 +161,9 @@ def read_version(text: str | None) -> int | None:
 def show_progress(
     items: Iterable[Any], total: int | None, label: str, weight: bool = False
 ) -> Iterator[Any]:
-    """ITEMS unchanged, with a bar on stderr: LABEL, count, time left.
+    """Yield `items` unchanged, with a bar on stderr: `label`, count, time left.
 
-    With WEIGHT an item is the number of rows it settles, else each item counts one.
+    With `weight` an item is the number of rows it settles, else each item counts one.
     """
     with progress_bar() as shown:
         task = shown.add_task(label, total=total)
@@ -172,7 +173,7 @@ def show_progress(
 
 
 def progress_bar() -> Any:
-    """A progress bar on stderr: label, count, time gone, time left."""
+    """Return a progress bar on stderr: label, count, time gone, time left."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -194,7 +195,7 @@ def progress_bar() -> Any:
 
 
 def ask_yes_no(question: str) -> bool:
-    """Whether a person answers QUESTION with y or yes; nobody there is a no."""
+    """Return whether a person answers `question` with y or yes; nobody there is a no."""
     print(f"{printable(question)} [y/N] ", end="", file=sys.stderr, flush=True)
     answer = sys.stdin.readline()
     if not answer.endswith("\n"):

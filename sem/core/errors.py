@@ -8,7 +8,7 @@ Anything else that escapes is a bug and keeps its traceback.
 
 
 class SemError(Exception):
-    """A fault a person can fix: MESSAGE says what and where, HINT what to do."""
+    """A fault a person can fix: `message` says what and where, `hint` what to do."""
 
     exit_code = 1
 
@@ -32,7 +32,7 @@ class Insufficient(SemError):
 
 
 def nearest(word: str, known: object) -> str:
-    """A hint that names the closest of KNOWN, or lists them when none is close."""
+    """Return a hint that names the closest of `known`, or lists them when none is close."""
     from difflib import get_close_matches
 
     names = sorted(str(name) for name in known)  # type: ignore[attr-defined]

@@ -54,30 +54,37 @@ class Example:
     input_text: str
     output_json: Any
     meta: dict[str, Any] = field(default_factory=dict)
-    system_prompt: str | None = None  # None: the TaskSpec's own
-    slot_specs: dict[str, Any] | None = None  # None: the TaskSpec's own
-    source_id: str | None = None  # the document the example came from
-    negative_examples: list[Any] | None = None  # wrong answers, for preference training
+    # None: the TaskSpec's own.
+    system_prompt: str | None = None
+    # None: the TaskSpec's own.
+    slot_specs: dict[str, Any] | None = None
+    # The document the example came from.
+    source_id: str | None = None
+    # Wrong answers, for preference training.
+    negative_examples: list[Any] | None = None
 
     @property
     def domain(self) -> str:
-        """The registered domain, or '' where the input has none."""
+        """Return the registered domain, or '' where the input has none."""
         return str(self.meta.get("domain") or "")
 
     @property
     def site(self) -> str:
-        """The registered name, the same under every TLD, or '' where the input has none."""
+        """Return the registered name, the same under every TLD, or '' where the input has none."""
         return registered_name(self.domain)
 
     @property
     def language(self) -> str | None:
-        """The language of the input, where it is known."""
+        """Return the language of the input, where it is known."""
         named = str(self.meta.get("language") or "")
         return named if named not in ("", "und") else None
 
     @property
     def unit(self) -> str:
-        """What was drawn as one: the site, where there is none the document, else the row."""
+        """Return what was drawn as one.
+
+        The site, where there is none the document, else the row.
+        """
         return self.site or self.source_id or self.id
 
     @property
@@ -91,18 +98,21 @@ class Example:
         return read_alternatives(self.meta.get("alternatives")) or {}
 
     def as_json(self) -> dict[str, Any]:
-        """One row of a snapshot; absent options are left out, a null answer is none of them."""
+        """Return one row of a snapshot.
+
+        Absent options are left out, a null answer is none of them.
+        """
         # Not asdict: it copies every value of every page, and nobody changes them.
         given = vars(self).items()
         return {n: value for n, value in given if value is not None or n == "output_json"}
 
     def content(self) -> str:
-        """What makes two examples the same: task, input and reference."""
+        """Return what makes two examples the same: task, input and reference."""
         return jsonio.canonical_json([self.task, self.input_text, self.output_json])
 
 
 def read_alternatives(value: Any) -> dict[str, list[Any]] | None:
-    """Return further right answers by slot from VALUE, an object or its text; None if unusable.
+    """Return further right answers by slot from `value`, an object or its text; None if unusable.
 
     `{"sku": ["A-1", "A1"]}`; one value may stand without its list.
     """
@@ -119,7 +129,10 @@ def read_alternatives(value: Any) -> dict[str, list[Any]] | None:
 
 
 def from_json(row: Any, where: str) -> Example:
-    """The Example in ROW of a snapshot or JSONL file; SemError at WHERE when it does not fit."""
+    """Return the Example in `row` of a snapshot or JSONL file.
+
+    Raise SemError at `where` when it does not fit.
+    """
     if not isinstance(row, dict):
         raise SemError(f"{where}: a row is an object", "write one JSON object a line")
     known = {f.name for f in Example.__dataclass_fields__.values()}

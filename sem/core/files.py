@@ -28,7 +28,7 @@ RESERVED = {"base", "strong", "con", "nul", "aux", "prn"}
 
 
 def safe_name(kind: str, name: str, reserved: Iterable[str] = ()) -> str:
-    """NAME when it can be one folder name on every system; SemError otherwise."""
+    """Return `name` when it can be one folder name on every system; SemError otherwise."""
     # `re.fullmatch`, because `$` also matches before a final newline.
     if not NAME.fullmatch(name) or ".." in name or name.endswith(".") or name in set(reserved):
         raise SemError(
@@ -39,7 +39,7 @@ def safe_name(kind: str, name: str, reserved: Iterable[str] = ()) -> str:
 
 
 def write_file(path: Path, content: str | bytes) -> Path:
-    """Replace PATH by CONTENT in one step: readers see the old file or the new one."""
+    """Replace `path` by `content` in one step: readers see the old file or the new one."""
     with replacing(path) as file:
         file.write(content.encode("utf-8") if isinstance(content, str) else content)
     return path
@@ -47,7 +47,10 @@ def write_file(path: Path, content: str | bytes) -> Path:
 
 @contextmanager
 def replacing(path: Path, mode: int = 0o644) -> Iterator[IO[bytes]]:
-    """A binary file that becomes PATH, synced, when the block ends well; else nothing changes."""
+    """A binary file that becomes `path`, synced, when the block ends well.
+
+    Else nothing changes.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     # Before the block, which may take hours.
     refuse_folder(path)
@@ -67,7 +70,7 @@ def replacing(path: Path, mode: int = 0o644) -> Iterator[IO[bytes]]:
 
 
 def sync_path(path: Path) -> None:
-    """Make the file PATH, or the renames in the folder PATH, survive a power cut."""
+    """Make the file `path`, or the renames in the folder `path`, survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -107,7 +110,7 @@ def remove_temporary_files(folder: Path, patterns: Sequence[str]) -> int:
 
 
 def sha256_file(path: Path) -> str:
-    """Hex digest of the file at PATH, read in blocks."""
+    """Return the hex digest of the file at `path`, read in blocks."""
     check_regular(path)
     digest = hashlib.sha256()
     with path.open("rb") as file:
@@ -117,17 +120,20 @@ def sha256_file(path: Path) -> str:
 
 
 def sha256_text(text: str) -> str:
-    """Hex digest of TEXT as UTF-8."""
+    """Return the hex digest of `text` as UTF-8."""
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def sha256_json(value: jsonio.Json) -> str:
-    """Hex digest of VALUE as canonical JSON."""
+    """Return the hex digest of `value` as canonical JSON."""
     return sha256_text(jsonio.canonical_json(value))
 
 
 def read_json(path: Path) -> jsonio.Json:
-    """The JSON value in PATH; SemError names the file when it is missing or not JSON."""
+    """Return the JSON value in `path`.
+
+    The SemError names the file when it is missing or not JSON.
+    """
     try:
         return jsonio.parse_json(read_text(path))
     except ValueError as error:
@@ -143,7 +149,7 @@ def read_object(path: Path, hint: str = "restore it, or make it anew") -> dict[s
 
 
 def read_text(path: Path) -> str:
-    """The UTF-8 text of PATH; SemError when it cannot be read as that."""
+    """Return the UTF-8 text of `path`; raise SemError when it cannot be read as that."""
     try:
         check_plain(path)
         return path.read_text("utf-8")
@@ -175,7 +181,10 @@ def refuse_folder(path: Path) -> None:
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield each row of the JSON-lines file `path`; SemError names a line that is no object."""
+    """Yield each row of the JSON-lines file `path`.
+
+    The SemError names a line that is no object.
+    """
     for number, value in enumerate(read_values(path), 1):
         if not isinstance(value, dict):
             raise SemError(
@@ -186,7 +195,10 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def read_values(path: Path) -> Iterator[jsonio.Json]:
-    """Yield each value of the JSON-lines file `path`; SemError names the line that is not JSON."""
+    """Yield each value of the JSON-lines file `path`.
+
+    The SemError names the line that is not JSON.
+    """
     try:
         with _opened_rows(path) as file:
             for number, line in enumerate(file, 1):
@@ -213,7 +225,7 @@ def _row(path: Path, number: int, line: str) -> jsonio.Json:
 
 
 def write_rows(path: Path, items: Iterable[jsonio.Json], mode: int = 0o644) -> int:
-    """Write ITEMS as canonical JSON lines, all or nothing; how many there were."""
+    """Write `items` as canonical JSON lines, all or nothing; how many there were."""
     count = 0
     with replacing(path, mode) as file:
         for count, item in enumerate(items, 1):  # noqa: B007
@@ -223,7 +235,7 @@ def write_rows(path: Path, items: Iterable[jsonio.Json], mode: int = 0o644) -> i
 
 @contextmanager
 def appending(path: Path) -> Iterator[IO[bytes]]:
-    """PATH opened for whole-line appends; a torn last line of a killed writer is cut first."""
+    """`path` opened for whole-line appends; a torn last line of a killed writer is cut first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     refuse_folder(path)
     with path.open("a+b") as file:
@@ -264,7 +276,7 @@ def is_locked(path: Path) -> bool:
 
 @contextmanager
 def lock(path: Path, what: str, timeout_s: float = 0) -> Iterator[None]:
-    """Hold the lock file PATH while WHAT is written; Busy when someone else still holds it."""
+    """Hold the lock file `path` while `what` is written; Busy when someone else still holds it."""
     from filelock import FileLock, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)

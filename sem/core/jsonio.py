@@ -13,7 +13,8 @@ from typing import Any
 
 MAX_DEPTH = 64
 MAX_CHARS = 32_000_000
-MAX_VALUES = 3_000_000  # `[{},{},…` of 32 MB would take 1 GB; strings may hold commas, too
+# `[{},{},…` of 32 MB would take 1 GB; strings may hold commas, too.
+MAX_VALUES = 3_000_000
 _STRINGS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.S)
 _BRACKETS = re.compile(r"[\[\]{}]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -33,7 +34,10 @@ Json = Any
 
 
 def parse_json(text: str) -> Json:
-    """The value of TEXT; ValueError on NaN, infinity, repeated keys and depth beyond 64."""
+    """Return the value of `text`.
+
+    ValueError on NaN, infinity, repeated keys and depth beyond 64.
+    """
     if len(text) > MAX_CHARS:
         raise ValueError(f"longer than {MAX_CHARS:,} characters")
     if sum(map(text.count, ",[{")) > MAX_VALUES:
@@ -51,14 +55,14 @@ def parse_json(text: str) -> Json:
 
 
 def canonical_json(value: Json) -> str:
-    """VALUE as canonical one-line JSON; ValueError when it holds NaN or infinity."""
+    """Return `value` as canonical one-line JSON; ValueError when it holds NaN or infinity."""
     return json.dumps(
         value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")
     )
 
 
 def pretty(value: Json) -> str:
-    """VALUE as indented canonical JSON with a final newline."""
+    """Return `value` as indented canonical JSON with a final newline."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
 
 

@@ -10,7 +10,9 @@ NAME = "manifest.json"
 
 
 def seal_folder(folder: Path, facts: dict[str, Any] | None = None) -> Path:
-    """Hash and sync every file below FOLDER, then write its manifest with FACTS beside them."""
+    """Hash and sync every file below `folder`, then write its manifest with `facts` beside
+    them.
+    """
     listed = {str(path.relative_to(folder)): _entry(path) for path in _files(folder)}
     for path in _files(folder):
         files.sync_path(path)
@@ -29,7 +31,10 @@ def read_manifest(folder: Path, shape: Any = state.Sealed) -> Any:
 
 
 def manifest_faults(folder: Path) -> list[str]:
-    """What differs between FOLDER and its manifest, a line each; empty when nothing does."""
+    """Return what differs between `folder` and its manifest, a line each.
+
+    Empty when nothing does.
+    """
     listed = read_manifest(folder)["files"]
     there = {str(path.relative_to(folder)) for path in _files(folder)}
     found = [f"{name}: missing" for name in sorted(set(listed) - there)]
@@ -45,7 +50,7 @@ def manifest_faults(folder: Path) -> list[str]:
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether FOLDER has a manifest and every file matches it."""
+    """Return whether `folder` has a manifest and every file matches it."""
     try:
         return not manifest_faults(folder)
     except (SemError, OSError, KeyError, TypeError):

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Sequence
 
 
 def grid(columns: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
-    """COLUMNS and ROWS as one table, cells as they are."""
+    """Return `columns` and `rows` as one table, cells as they are."""
     return "\n".join([_line(columns), "|" + " --- |" * len(columns), *map(_line, rows)])
 
 
 def titled_table(title: str, columns: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
-    """TITLE over the table of ROWS, or over `none` where there are none."""
+    """Return `title` over the table of `rows`, or over `none` where there are none."""
     rows = list(rows)
     return f"## {title}\n\n{grid(columns, rows) if rows else 'none'}\n"
 

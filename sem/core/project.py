@@ -23,11 +23,12 @@ class Project:
     sem: str
     root: Path = ROOT
     overrides: tuple[str, ...] = ()
-    reports_at: Path | None = None  # elsewhere than reports/SEM, for a night's own answers
+    # Elsewhere than reports/SEM, for a night's own answers.
+    reports_at: Path | None = None
 
     @classmethod
     def load(cls, sem: str | None = None, overrides: Sequence[str] = ()) -> "Project":
-        """The project called SEM; SemError when it does not exist.
+        """Return the project called SEM; raise SemError when it does not exist.
 
         Without SEM: $SEM, then the current project (`projects.chosen`), then fabric.yaml's.
         """
@@ -46,7 +47,7 @@ class Project:
 
     @property
     def store(self) -> Path:
-        """The DuckDB file of raw examples."""
+        """Return the DuckDB file of raw examples."""
         named = os.environ.get("DATASET_DB_PATH")
         return Path(named) if named else self.root / "data" / self.sem / "raw" / "dataset.duckdb"
 
@@ -60,7 +61,7 @@ class Project:
 
     @property
     def ledger(self) -> Path:
-        """The list of snapshots."""
+        """Return the list of snapshots."""
         return self.configs / "datasets.yaml"
 
     @property
@@ -85,15 +86,15 @@ class Project:
 
     @property
     def promoted(self) -> Path:
-        """Which run serves now, and what that rests on."""
+        """Return which run serves now, and what that rests on."""
         return self.root / "models" / self.sem / "promoted.json"
 
     def settings(self, name: str, cls: type[Settings]) -> Settings:
-        """configs/SEM/NAME.yaml as a CLS, with `--set NAME.key=value` applied."""
+        """configs/SEM/NAME.yaml as a `cls`, with `--set NAME.key=value` applied."""
         return settings.load_settings(cls, self.configs / f"{name}.yaml", self.overrides_of(name))
 
     def setting(self, name: str, key: str, default: Any) -> Any:
-        """KEY of configs/SEM/NAME.yaml, for a floor that cannot import its dataclass."""
+        """Return `key` of configs/SEM/NAME.yaml, for a floor that cannot import its dataclass."""
         return self.values(name).get(key, default)
 
     def values(self, name: str) -> dict[str, Any]:
@@ -101,7 +102,9 @@ class Project:
         return settings.read_settings_file(self.configs / f"{name}.yaml", self.overrides_of(name))
 
     def overrides_of(self, name: str) -> list[str]:
-        """Return the `--set` overrides of NAME.yaml as KEY=VALUE, and remember they were read."""
+        """Return the `--set` overrides of `name`.yaml as KEY=VALUE, and remember they were
+        read.
+        """
         prefix = f"{name}."
         mine = [text for text in self.overrides if text.startswith(prefix)]
         _read_overrides.update(mine)
@@ -109,7 +112,7 @@ class Project:
 
     @cached_property
     def tasks(self) -> dict[str, TaskSpec]:
-        """Every TaskSpec of this sem by task_id; all name the same base model."""
+        """Return every TaskSpec of this sem by task_id; all name the same base model."""
         paths = sorted(p for p in self.configs.glob("tasks/*") if p.suffix in SUFFIXES)
         specs = [taskspec.load_taskspec(path) for path in paths]
         if not specs:

@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_SEM = "demo"
 KINDS = ("configs", "data", "models", "reports")
 CURRENT = ".opensem_project"
-OLDER_CURRENT = ".openssme_project"  # an older system's spelling, read where CURRENT is absent
+# An older system's spelling, read where CURRENT is absent.
+OLDER_CURRENT = ".openssme_project"
 # Folders that are no project, and names Windows keeps for devices, with or without a suffix.
 SHARED = frozenset(("schemas", "templates", "base", "cloud", "evals", "optimizer", *KINDS))
 DEVICES = frozenset(
@@ -32,17 +33,17 @@ class Place:
     root: Path
 
     def folder(self, kind: str) -> Path:
-        """Its folder of KIND, one of KINDS."""
+        """Return its folder of `kind`, one of KINDS."""
         return self.root / kind / self.name
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """Everything that belongs to it and to no other project."""
+        """Return everything that belongs to it and to no other project."""
         return tuple(self.folder(kind) for kind in KINDS)
 
     @property
     def raw(self) -> Path:
-        """Where its documents and its example store lie."""
+        """Return where its documents and its example store lie."""
         return self.folder("data") / "raw"
 
     @property
@@ -51,18 +52,21 @@ class Place:
 
     @property
     def is_older(self) -> bool:
-        """Whether it has the settings of an older system only."""
+        """Return whether it has the settings of an older system only."""
         configs = self.folder("configs")
         return not self.exists and any((configs / name).is_file() for name in OLDER_FILES)
 
 
 def project_tree() -> Path:
-    """The folder that holds configs/, data/, models/ and reports/: $SEM_ROOT, or this checkout."""
+    """Return the folder that holds configs/, data/, models/ and reports/.
+
+    $SEM_ROOT, or this checkout.
+    """
     return Path(os.environ.get("SEM_ROOT") or ROOT)
 
 
 def check_project_name(name: str) -> str:
-    """NAME when a project may be called so, on every system; SemError otherwise."""
+    """Return `name` when a project may be called so, on every system; SemError otherwise."""
     files.safe_name("sem", name, reserved={*SHARED, "strong"})
     if name.partition(".")[0] in DEVICES:
         raise SemError(f"sem {name!r} is the name of a device on Windows", "choose another name")
@@ -70,7 +74,10 @@ def check_project_name(name: str) -> str:
 
 
 def choose_project(given: str | None, root: Path) -> tuple[str, str]:
-    """The project to work on and what named it: GIVEN, $SEM, the dot file, fabric.yaml."""
+    """Return the project to work on and what named it.
+
+    `given`, $SEM, the dot file, fabric.yaml.
+    """
     if given is not None:
         return check_project_name(given), "--sem"
     if named := os.environ.get("SEM"):
@@ -82,7 +89,7 @@ def choose_project(given: str | None, root: Path) -> tuple[str, str]:
 
 
 def current_project(root: Path) -> str | None:
-    """The name in the dot file of the tree ROOT; None where there is none."""
+    """Return the name in the dot file of the tree `root`; None where there is none."""
     path = _dot_file(root)
     return _written(path) if path else None
 
@@ -103,13 +110,13 @@ def _written(path: Path) -> str:
 
 
 def set_current_project(root: Path, name: str) -> Path:
-    """Make NAME the current project of the tree ROOT; the dot file."""
+    """Make `name` the current project of the tree `root`; the dot file."""
     found = find_place(root, name)
     return files.write_file(root / CURRENT, f"{found.name}\n")
 
 
 def unset_current_project(root: Path, name: str) -> bool:
-    """Name no current project any more where that was NAME; whether it was."""
+    """Return name no current project any more where that was `name`; whether it was."""
     paths = [root / CURRENT, root / OLDER_CURRENT]
     named = [path for path in paths if path.is_file() and path.read_text("utf-8").strip() == name]
     for path in named:
@@ -118,14 +125,17 @@ def unset_current_project(root: Path, name: str) -> bool:
 
 
 def every(root: Path) -> list[Place]:
-    """The projects of the tree ROOT by name, those of the older layout among them."""
+    """Return the projects of the tree `root` by name, those of the older layout among them."""
     names = sorted(path.name for path in root.glob("configs/*") if path.is_dir())
     places = [Place(name, root) for name in names if not name.startswith(".")]
     return [place for place in places if place.exists or place.is_older]
 
 
 def find_place(root: Path, name: str, named_by: str = "--sem") -> Place:
-    """The project NAME of the tree ROOT; SemError names the nearest one, or the way to it."""
+    """Return the project `name` of the tree `root`.
+
+    The SemError names the nearest one, or the way to it.
+    """
     place = Place(check_project_name(name), root)
     if place.exists:
         return place

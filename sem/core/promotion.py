@@ -8,12 +8,15 @@ from sem.core.project import Project
 
 
 def read_promotion(project: Project) -> dict[str, Any] | None:
-    """What promoted.json says; None when no run was promoted."""
+    """Return what promoted.json says; None when no run was promoted."""
     return state.read_if_there(project.promoted, state.Promoted)
 
 
 def promoted_run_id(project: Project) -> str:
-    """The id of the promoted run; SemError when there is none, or a takedown tainted it."""
+    """Return the id of the promoted run.
+
+    Raise SemError when there is none, or a takedown tainted it.
+    """
     found = read_promotion(project)
     if found is None:
         raise SemError(f"{project.sem} has no promoted run", "name one with `fab ops.promote`")

@@ -6,17 +6,31 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers",
-            "safetensors", "duckdb", "selectolax", "unsloth")  # fmt: skip
+PACKAGES = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "accelerate",
+    "datasets",
+    "tokenizers",
+    "safetensors",
+    "duckdb",
+    "selectolax",
+    "unsloth",
+)
 
 
 def now() -> datetime:
-    """The time, UTC, to the second."""
+    """Return the time, UTC, to the second."""
     return datetime.now(UTC).replace(microsecond=0)
 
 
 def commit(root: Path) -> dict[str, Any]:
-    """The git commit of ROOT and whether files differ from it; empty outside a checkout."""
+    """Return the git commit of `root` and whether files differ from it.
+
+    Empty outside a checkout.
+    """
     head = _git(root, "rev-parse", "HEAD")
     if not head:
         return {"commit": None, "dirty": None}

@@ -11,7 +11,8 @@ from sem.core.project import Project
 from sem.core.taskspec import TaskSpec
 
 BASE = "base"  # the untouched model
-STRONG = "strong"  # the model being replaced: its answers are the references
+# The model being replaced: its answers are the references.
+STRONG = "strong"
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Run:
 
     @property
     def adapter(self) -> Path | None:
-        """The folder of the trained adapter, None for `base`."""
+        """Return the folder of the trained adapter, None for `base`."""
         return self.folder / "adapter" if self.folder else None
 
     @property
@@ -45,7 +46,7 @@ class Run:
 
 
 def create_run(project: Project, plan: dict[str, Any], at: datetime) -> Run:
-    """A new run folder holding PLAN; its id is the time AT and a hash of the plan."""
+    """Return a new run folder holding `plan`; its id is the time `at` and a hash of the plan."""
     run_id = f"{at:%Y%m%d-%H%M%S}-{files.sha256_json(plan)[:4]}"
     folder = project.adapters / run_id
     files.write_file(folder / "run.json", jsonio.pretty({"run_id": run_id, **plan}))
@@ -53,7 +54,10 @@ def create_run(project: Project, plan: dict[str, Any], at: datetime) -> Run:
 
 
 def find_run(project: Project, run_id: str | None, finished: bool = True) -> Run:
-    """The run called RUN_ID, or the newest (FINISHED ones only); SemError when there is none."""
+    """Return the run called `run_id`, or the newest (`finished` ones only).
+
+    Raise SemError when there is none.
+    """
     if run_id == BASE:
         return Run(BASE, None)
     known = sorted(path.parent.name for path in project.adapters.glob("*/run.json"))
@@ -76,7 +80,7 @@ def find_run(project: Project, run_id: str | None, finished: bool = True) -> Run
 
 
 def tasks_of(plan: dict[str, Any]) -> dict[str, TaskSpec]:
-    """The TaskSpecs a run was prepared with, not today's files."""
+    """Return the TaskSpecs a run was prepared with, not today's files."""
     return {
         n: settings.build_settings(TaskSpec, v, f"run.json: {n}") for n, v in plan["tasks"].items()
     }

@@ -15,7 +15,9 @@ PATTERN_TIMEOUT_S = 0.2
 
 
 def check_schema(schema: Any, where: str) -> None:
-    """SemError when SCHEMA, found at WHERE, is not a valid schema of its own `$schema` draft."""
+    """Raise SemError when `schema`, found at `where`, is not a valid schema of its own `$schema`
+    draft.
+    """
     from jsonschema.exceptions import SchemaError
 
     if not isinstance(schema, dict):
@@ -32,7 +34,10 @@ def check_schema(schema: Any, where: str) -> None:
 
 
 def schema_problems(value: Any, schema: dict[str, Any], limit: int = 20) -> list[str]:
-    """What keeps VALUE from fitting SCHEMA, as `path: message` lines; empty when it fits."""
+    """Return what keeps `value` from fitting `schema`, as `path: message` lines.
+
+    Empty when it fits.
+    """
     return problems_at(value, schema, schema, limit)
 
 

@@ -21,12 +21,18 @@ MAX_CHARS = 4_000_000
 
 
 def load_settings(cls: type[Settings], path: Path, overrides: Sequence[str] = ()) -> Settings:
-    """The settings in PATH as a CLS; OVERRIDES (`a.b=1`) win; no file means the defaults."""
+    """Return the settings in `path` as a `cls`; `overrides` (`a.b=1`) win.
+
+    No file means the defaults.
+    """
     return build_settings(cls, read_settings_file(path, overrides), str(path))
 
 
 def read_settings_file(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The values in PATH, checked against nothing; OVERRIDES win; no file means none."""
+    """Return the values in `path`, checked against nothing; `overrides` win.
+
+    No file means none.
+    """
     values = read_yaml(path) if path.exists() else {}
     if values is None:
         values = {}
@@ -38,7 +44,10 @@ def read_settings_file(path: Path, overrides: Sequence[str] = ()) -> dict[str, A
 
 
 def build_settings(cls: type[Settings], values: dict[str, Any], where: str) -> Settings:
-    """VALUES, found at WHERE, as a CLS; SemError names the first key that does not fit."""
+    """Return `values`, found at `where`, as a `cls`.
+
+    The SemError names the first key that does not fit.
+    """
     from pydantic import ConfigDict, TypeAdapter, ValidationError
 
     _forbid_unknown(cls, ConfigDict(extra="forbid", allow_inf_nan=False))
@@ -57,12 +66,15 @@ def _worst(faults: Sequence[Any]) -> Any:
 
 
 def read_yaml(path: Path) -> Any:
-    """The plain value in the YAML file PATH; SemError when it is not plain and strict YAML."""
+    """Return the plain value in the YAML file `path`.
+
+    Raise SemError when it is not plain and strict YAML.
+    """
     return parse_yaml(files.read_text(path), str(path))
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """The plain value of YAML TEXT, found at WHERE."""
+    """Return the plain value of YAML `text`, found at `where`."""
     import yaml
 
     if len(text) > MAX_CHARS:
@@ -125,7 +137,7 @@ def _is_replaced(tag: str) -> bool:
 
 
 def override(values: dict[str, Any], given: str) -> str:
-    """Set in VALUES what GIVEN (`a.b=1`) says; the key, as `a.b`."""
+    """Set in `values` what `given` (`a.b=1`) says; the key, as `a.b`."""
     key, equals, text = given.partition("=")
     if not equals or not key:
         raise SemError(f"--set {given!r}: not KEY=VALUE", "write it as key.sub=value")
@@ -140,7 +152,7 @@ def override(values: dict[str, Any], given: str) -> str:
 
 
 def own(name: str, given: Sequence[str]) -> list[str]:
-    """GIVEN (`NAME.key=value`) without NAME; SemError for one of another file."""
+    """Return `given` (`NAME.key=value`) without `name`; raise SemError for one of another file."""
     for each in given:
         if not each.startswith(f"{name}."):
             raise SemError(f"--set {each!r}: not one of {name}.yaml", f"write {name}.KEY=VALUE")

@@ -33,7 +33,8 @@ SCORING = {
     "no_extra_keys_weight": 0.1,
     "no_inventions_weight": 0.1,
 }
-MAX_DEPTH = 6  # objects nested deeper are compared whole; a recursive $ref ends there
+# Objects nested deeper are compared whole; a recursive $ref ends there.
+MAX_DEPTH = 6
 
 
 @dataclass(frozen=True)
@@ -41,15 +42,24 @@ class SlotSpec:
     """How one field of the output is compared with its reference."""
 
     level: str = "exact"
-    tolerance: float = 0.0  # absolute, for numeric_tol, in `unit` where one is named
-    relative: float = 0.0  # share of the reference; the larger of the two tolerances counts
-    unit: str | None = None  # currency, an ISO 4217 code, or kg, cm, min …: reads "€ 1.234,50"
-    decimal_mark: str | None = None  # "." or ",": decides "1.234", which is 1234 or 1.234
-    day_first: bool | None = None  # decides 03/04/2024; None: it names no day
-    language: str | None = None  # of dates, as "hr"; None: the row's own
-    threshold: float | None = None  # score from which the slot passes; None: the level's own
-    critical: bool = False  # the gate looks at critical slots first
-    arguable: bool = False  # where the rule fails, the judge may have another opinion
+    # Absolute, for numeric_tol, in `unit` where one is named.
+    tolerance: float = 0.0
+    # Share of the reference; the larger of the two tolerances counts.
+    relative: float = 0.0
+    # Currency, an ISO 4217 code, or kg, cm, min …: reads "€ 1.234,50".
+    unit: str | None = None
+    # "." or ",": decides "1.234", which is 1234 or 1.234.
+    decimal_mark: str | None = None
+    # Decides 03/04/2024; None: it names no day.
+    day_first: bool | None = None
+    # Of dates, as "hr"; None: the row's own.
+    language: str | None = None
+    # Score from which the slot passes; None: the level's own.
+    threshold: float | None = None
+    # The gate looks at critical slots first.
+    critical: bool = False
+    # Where the rule fails, the judge may have another opinion.
+    arguable: bool = False
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
@@ -69,7 +79,7 @@ class SlotSpec:
 
     @property
     def passes_from(self) -> float:
-        """The score from which this slot passes."""
+        """Return the score from which this slot passes."""
         return THRESHOLDS[self.level] if self.threshold is None else self.threshold
 
 
@@ -78,7 +88,8 @@ class Level:
     """What judge_slots.yaml says about one level."""
 
     description: str = ""
-    threshold: float | None = None  # for slots of this level that name none
+    # For slots of this level that name none.
+    threshold: float | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +104,7 @@ class SlotFile:
 
 
 def load_slot_levels(path: Path) -> SlotFile:
-    """The levels in PATH (judge_slots.yaml), checked; without a file, the plan's own."""
+    """Return the levels in `path` (judge_slots.yaml), checked; without a file, the plan's own."""
     found = settings.load_settings(SlotFile, path)
     for name in found.scoring:
         if name not in SCORING:
@@ -108,7 +119,10 @@ def load_slot_levels(path: Path) -> SlotFile:
 
 
 def read_slotspec(values: Any, where: str) -> SlotSpec:
-    """The SlotSpec in VALUES: a mapping, in which `similarity` is read as `level`, or a level."""
+    """Return the SlotSpec in `values`.
+
+    A mapping, in which `similarity` is read as `level`, or a level.
+    """
     if isinstance(values, str):
         values = {"level": values}
     if isinstance(values, dict) and "similarity" in values:
@@ -126,7 +140,10 @@ def slotspecs_of_schema(
     shared: SlotFile | None = None,
     language: str | None = None,
 ) -> dict[str, SlotSpec]:
-    """The SlotSpec of every field of IO_SCHEMA: as NAMED, as SHARED, or by its type."""
+    """Return the SlotSpec of every field of `io_schema`.
+
+    As `named`, as `shared`, or by its type.
+    """
     shared = shared or SlotFile()
     thresholds = {name: note.threshold for name, note in shared.levels.items()}
     texts = [jsonio.canonical_json(v) for v in (io_schema, shared.slots | named, thresholds)]
@@ -150,7 +167,7 @@ def _of(
 def _completed(
     spec: SlotSpec, thresholds: dict[str, float | None], language: str | None
 ) -> SlotSpec:
-    """SPEC with its level's threshold and the row's language, where it names none."""
+    """Return `spec` with its level's threshold and the row's language, where it names none."""
     if spec.threshold is None and thresholds.get(spec.level) is not None:
         spec = replace(spec, threshold=thresholds[spec.level])
     if spec.level == "date_norm" and spec.language is None:
@@ -159,7 +176,10 @@ def _completed(
 
 
 def schema_leaves(io_schema: dict[str, Any], named: Collection[str] = ()) -> dict[str, Any]:
-    """Path -> resolved schema of every compared field; an object in NAMED is compared whole."""
+    """Return path -> resolved schema of every compared field.
+
+    An object in `named` is compared whole.
+    """
     found: dict[str, Any] = {}
     _open(io_schema, io_schema, "", named, found)
     return found
@@ -177,7 +197,7 @@ def _open(kind: Any, root: Any, prefix: str, named: Collection[str], found: dict
 
 
 def _inside(kind: shape.Schema | None, root: Any) -> tuple[Any, str]:
-    """The object that KIND is, or is a list of, and the mark that its path takes."""
+    """Return the object that `kind` is, or is a list of, and the mark that its path takes."""
     if _is_object(kind):
         return kind, ""
     items = shape.resolve_shape((kind or {}).get("items"), root)
@@ -191,7 +211,10 @@ def _is_object(kind: shape.Schema | None) -> bool:
 
 
 def default_level(kind: shape.Schema | None) -> str:
-    """The level of a field that nobody names: numeric_tol, set_match or exact, by its type."""
+    """Return the level of a field that nobody names.
+
+    Numeric_tol, set_match or exact, by its type.
+    """
     types = shape.types(kind)
     # A number or a text are compared as they are: "1.50" is not 1.5 where both are allowed.
     if "anyOf" in (kind or {}) and not types <= {"number", "integer", "null"}:

@@ -14,7 +14,8 @@ from typing import Any
 from sem.core.errors import SemError
 
 HOST = re.compile(r"(?:\w[\w.-]*@)?(?:[A-Za-z0-9][\w.-]*|\[[0-9a-f:]+\])", re.ASCII)
-ANSWER_S = 3_600.0  # a hash of a large file on a slow disk
+# a hash of a large file on a slow disk.
+ANSWER_S = 3_600.0
 # One program argument is at most 128 KiB on Linux, and the far shell gets the line as one.
 LONGEST_LINE = 120_000
 SSH = (
@@ -37,12 +38,17 @@ class Far:
     """A host as `user@host` or a name of the user's ssh configuration."""
 
     host: str
-    config: str | None = None  # another ssh configuration than the user's own
+    # Another ssh configuration than the user's own.
+    config: str | None = None
     port: int | None = None
-    alive_s: int = 10  # a silent line is given up after three of these
+    # a silent line is given up after three of these.
+    alive_s: int = 10
 
     def argv(self, script: str, *words: str) -> list[str]:
-        """What runs the shell SCRIPT there with WORDS as "$1", "$2", …; nothing is expanded."""
+        """Return what runs the shell `script` there with `words` as "$1", "$2", ….
+
+        Nothing is expanded.
+        """
         line = shlex.join(["sh", "-c", script, "sem", *words])
         if "\0" in line or len(line.encode("utf-8", "surrogateescape")) > LONGEST_LINE:
             raise SemError(
@@ -51,7 +57,7 @@ class Far:
         return [*self.words(), "--", self.host.replace("[", "").replace("]", ""), line]
 
     def words(self) -> list[str]:
-        """`ssh` and its options, before the host."""
+        """Return `ssh` and its options, before the host."""
         config = ("-F", self.config) if self.config else ()
         port = ("-p", str(self.port)) if self.port else ()
         return [*SSH, "-o", f"ServerAliveInterval={self.alive_s}", *config, *port]
@@ -59,12 +65,18 @@ class Far:
     def ask(
         self, script: str, *words: str, said: bytes = b"", timeout_s: float = ANSWER_S
     ) -> bytes:
-        """What SCRIPT prints there, given SAID on its stdin; Cut when no answer comes in time."""
+        """Return what `script` prints there, given `said` on its stdin.
+
+        Cut when no answer comes in time.
+        """
         try:
             done = subprocess.run(
-                self.argv(script, *words), input=said, capture_output=True, timeout=timeout_s,
+                self.argv(script, *words),
+                input=said,
+                capture_output=True,
+                timeout=timeout_s,
                 **ALONE,
-            )  # fmt: skip
+            )
         except FileNotFoundError as error:
             raise SemError("no `ssh` on this machine", "install OpenSSH's client") from error
         except subprocess.TimeoutExpired as error:
@@ -73,7 +85,7 @@ class Far:
         return done.stdout
 
     def check(self, code: int, said: str) -> None:
-        """Raise what exit CODE and the words SAID on stderr mean; nothing when CODE is 0."""
+        """Raise what exit `code` and the words `said` on stderr mean; nothing when `code` is 0."""
         if code == 0:
             return
         last = " ".join((said.strip().splitlines() or ["no reason given"])[-1].split())[:200]
@@ -95,7 +107,9 @@ class Far:
         raise Cut(f"{self.host}: the line was cut: {last}", "run it again: it goes on from there")
 
     def _unverified(self, message: str) -> SemError:
-        """The refusal of a host key, with the fingerprint that was shown and how to add it."""
+        """Return the refusal of a host key, with the fingerprint that was shown and how to add
+        it.
+        """
         shown = self._look()
         key = re.findall(r"Server host key: (?:ssh-)?(\S+) (SHA256:\S+)", shown)
         # A jump host that may ask, and cannot, does not name itself: the last place then does.
@@ -114,7 +128,10 @@ class Far:
         )
 
     def _look(self) -> str:
-        """What `ssh -v` says up to the refusal of the key; nothing is proven to the host."""
+        """Return what `ssh -v` says up to the refusal of the key.
+
+        Nothing is proven to the host.
+        """
         argv = [*self.words(), "-v", "-o", "PreferredAuthentications=none", "--", self.host, ":"]
         try:
             done = subprocess.run(
@@ -126,19 +143,24 @@ class Far:
 
 
 def check_host(host: str) -> str:
-    """HOST when ssh can only read it as a host; SemError for options, spaces and shell text."""
+    """Return `host` when ssh can only read it as a host.
+
+    Raise SemError for options, spaces and shell text.
+    """
     if not HOST.fullmatch(host):
         raise SemError(f"host {host!r} is no [user@]host", "write it as ssh does, without options")
     return host
 
 
 def known_hosts_label(name: str, port: str) -> str:
-    """What known_hosts calls a host."""
+    """Return what known_hosts calls a host."""
     return name if port == "22" else f"[{name}]:{port}"
 
 
 def _add(named: str, kind: str, shown: str) -> str:
-    """The commands that put the key of NAMED into the known hosts, replacing an older one."""
+    """Return the commands that put the key of `named` into the known hosts, replacing an older
+    one.
+    """
     match = re.fullmatch(r"\[(.+)\]:(\d+)", named)
     name, port = (match[1], match[2]) if match else (named, "22")
     asked = re.findall(r"Connecting to (\S+) \[\S+ port (\d+)", shown)
@@ -156,9 +178,12 @@ KEYS = (
 )
 # What OpenSSH says when trying again cannot help.
 REFUSALS = (
-    ("Permission denied", "it does not let us in",
-     "give the host this machine's public key, or name one in ~/.ssh/config"),
+    (
+        "Permission denied",
+        "it does not let us in",
+        "give the host this machine's public key, or name one in ~/.ssh/config",
+    ),
     ("Could not resolve hostname", "no host of that name", "check the name"),
     ("Bad configuration option", "the ssh configuration cannot be read", "correct that file"),
     ("Can't open user config file", "the ssh configuration is not there", "check the path"),
-)  # fmt: skip
+)

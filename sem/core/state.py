@@ -446,7 +446,7 @@ REMEDIES: dict[Any, str] = {
 
 
 def read_state(path: Path, shape: type[State]) -> State:
-    """Return the value of the JSON file `path`; SemError names where it is no `shape`."""
+    """Return the value of the JSON file `path`; the SemError names where it is no `shape`."""
     return check_state(files.read_json(path), shape, str(path))
 
 
@@ -456,7 +456,10 @@ def read_if_there(path: Path, shape: type[State]) -> State | None:
 
 
 def read_state_rows(path: Path, shape: type[State]) -> Iterator[State]:
-    """Yield each row of the JSON-lines file `path`; SemError names the line that does not fit."""
+    """Yield each row of the JSON-lines file `path`.
+
+    The SemError names the line that does not fit.
+    """
     for number, row in enumerate(files.read_rows(path), 1):
         yield check_state(row, shape, f"{path}:{number}")
 

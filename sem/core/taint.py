@@ -27,7 +27,7 @@ def publishing(models: Path) -> Iterator[None]:
 
 
 def mark_tainted(folder: Path, takedown: str, at: str, facts: dict[str, Any]) -> None:
-    """Mark the run or package in FOLDER; an earlier takedown's mark stays and is added to."""
+    """Mark the run or package in `folder`; an earlier takedown's mark stays and is added to."""
     marks = [m for m in read_taints(folder) if m["takedown"] != takedown]
     made = {
         "format": "tainted.v1",
@@ -37,18 +37,18 @@ def mark_tainted(folder: Path, takedown: str, at: str, facts: dict[str, Any]) ->
 
 
 def read_taints(folder: Path) -> list[dict[str, Any]]:
-    """The marks of FOLDER, the oldest first; empty when it is clean."""
+    """Return the marks of `folder`, the oldest first; empty when it is clean."""
     path = folder / NAME
     return state.read_state(path, state.Tainted)["marks"] if path.exists() else []
 
 
 def takedowns(folder: Path | None) -> tuple[str, ...]:
-    """The takedowns that marked FOLDER; `base` has no folder and is never marked."""
+    """Return the takedowns that marked `folder`; `base` has no folder and is never marked."""
     return tuple(m["takedown"] for m in read_taints(folder)) if folder else ()
 
 
 def refuse_tainted(folder: Path | None, what: str) -> None:
-    """SemError when FOLDER is marked; WHAT names it, as in `run 2026…`."""
+    """Raise SemError when `folder` is marked; `what` names it, as in `run 2026…`."""
     found = takedowns(folder)
     if found:
         raise SemError(

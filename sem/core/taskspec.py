@@ -53,7 +53,7 @@ class TaskSpec:
     example: Demonstration | None = None
 
     def prompt(self, input_text: str) -> str:
-        """The user's turn: the instruction with INPUT_TEXT put in once."""
+        """Return the user's turn: the instruction with `input_text` put in once."""
         before, _, after = self.instruction_template.partition(PLACEHOLDER)
         return before + input_text + after
 
@@ -64,9 +64,9 @@ class TaskSpec:
         shared: SlotFile | None = None,
         language: str | None = None,
     ) -> dict[str, SlotSpec]:
-        """Level of every field: the example's SPECS, the rubric, SHARED, the type's default.
+        """Level of every field: the example's `specs`, the rubric, `shared`, the type's default.
 
-        LANGUAGE is the example's: dates are read in it, where a slot names none.
+        `language` is the example's: dates are read in it, where a slot names none.
         """
         named = self.rubric.get("slots", {}) | (specs or {})
         where = f"{where} of {self.task_id}"
@@ -95,7 +95,10 @@ class TaskSpec:
 
 
 def load_taskspec(path: Path) -> TaskSpec:
-    """The TaskSpec in PATH (.yaml, .yml or .json), checked; SemError names what is wrong."""
+    """Return the TaskSpec in `path` (.yaml, .yml or .json), checked.
+
+    The SemError names what is wrong.
+    """
     values = files.read_json(path) if path.suffix == ".json" else settings.read_yaml(path)
     if not isinstance(values, dict):
         raise SemError(f"{path}: holds no TaskSpec", "write its keys at the top level")
@@ -162,7 +165,7 @@ def _refuse_field(what: str, name: str, known: Any) -> None:
 
 
 def has_field(io_schema: Any, name: str) -> bool:
-    """Whether NAME is a property anywhere in IO_SCHEMA."""
+    """Return whether `name` is a property anywhere in `io_schema`."""
     if isinstance(io_schema, dict):
         properties = io_schema.get("properties")
         if isinstance(properties, dict) and name in properties:
@@ -184,5 +187,5 @@ def _check_example(spec: TaskSpec, path: Path) -> None:
 
 
 def taught_text(value: jsonio.Json) -> str:
-    """VALUE as the model is taught to write it: canonical JSON on one line."""
+    """Return `value` as the model is taught to write it: canonical JSON on one line."""
     return jsonio.canonical_json(value)

@@ -143,25 +143,48 @@ def is_money(unit: str | None) -> bool:
 
 # dimension -> {folded names: how many of the dimension's base unit}
 _MEASURES = {
-    "mass": {"mg": "0.001", "g gr gram grams gramm": "1", "t tonne tonnes": "1000000",
-             "kg kgs kilo kilos kilogram kilograms": "1000",
-             "oz ounce ounces": "28.349523125", "lb lbs pound pounds": "453.59237"},
-    "length": {"mm": "0.001", "cm": "0.01", "dm": "0.1", "m metre metres meter meters": "1",
-               "km": "1000", "in inch inches zoll \" ''": "0.0254", "ft foot feet '": "0.3048",
-               "yd yard yards": "0.9144", "mi mile miles": "1609.344"},
-    "volume": {"ml": "0.001", "cl": "0.01", "dl": "0.1",
-               "l litre litres liter liters": "1"},
-    "time": {"ms": "0.001", "s sec secs second seconds": "1",
-             "min mins min. minute minutes minuten": "60",
-             "h hr hrs hour hours std std. stunde stunden heure heures hora horas": "3600",
-             "d day days tag tage": "86400"},
-    "data": {"b byte bytes": "1", "kb": "1000", "mb": "1000000", "gb": "1000000000",
-             "tb": "1000000000000", "kib": "1024", "mib": "1048576", "gib": "1073741824"},
+    "mass": {
+        "mg": "0.001",
+        "g gr gram grams gramm": "1",
+        "t tonne tonnes": "1000000",
+        "kg kgs kilo kilos kilogram kilograms": "1000",
+        "oz ounce ounces": "28.349523125",
+        "lb lbs pound pounds": "453.59237",
+    },
+    "length": {
+        "mm": "0.001",
+        "cm": "0.01",
+        "dm": "0.1",
+        "m metre metres meter meters": "1",
+        "km": "1000",
+        "in inch inches zoll \" ''": "0.0254",
+        "ft foot feet '": "0.3048",
+        "yd yard yards": "0.9144",
+        "mi mile miles": "1609.344",
+    },
+    "volume": {"ml": "0.001", "cl": "0.01", "dl": "0.1", "l litre litres liter liters": "1"},
+    "time": {
+        "ms": "0.001",
+        "s sec secs second seconds": "1",
+        "min mins min. minute minutes minuten": "60",
+        "h hr hrs hour hours std std. stunde stunden heure heures hora horas": "3600",
+        "d day days tag tage": "86400",
+    },
+    "data": {
+        "b byte bytes": "1",
+        "kb": "1000",
+        "mb": "1000000",
+        "gb": "1000000000",
+        "tb": "1000000000000",
+        "kib": "1024",
+        "mib": "1048576",
+        "gib": "1073741824",
+    },
     "power": {"w watt watts": "1", "kw": "1000", "mw": "1000000"},
     "energy": {"wh": "1", "kwh": "1000"},
     "voltage": {"mv": "0.001", "v volt volts": "1", "kv": "1000"},
     "share": {"% percent pct prozent pour-cent": "1", "‰": "0.1"},
-}  # fmt: skip
+}
 
 
 @lru_cache(maxsize=1)
@@ -176,10 +199,13 @@ def measures() -> dict[str, tuple[str, Decimal]]:
 
 
 def is_known_unit(unit: str) -> bool:
-    """Whether a slot may name UNIT: `currency`, an ISO 4217 code, or a unit of measure."""
+    """Return whether a slot may name `unit`.
+
+    `currency`, an ISO 4217 code, or a unit of measure.
+    """
     return unit.casefold() in measures() or is_money(unit)
 
 
 def known_units() -> list[str]:
-    """Everything a slot may name as its unit."""
+    """Return everything a slot may name as its unit."""
     return ["currency", *codes(), *measures()]

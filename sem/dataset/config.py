@@ -16,22 +16,32 @@ class TaskOptions:
     """How the inputs and references of one task are cleaned."""
 
     input: Literal["auto", "html", "text"] = "auto"
-    page_starts_at: str | None = None  # drop what stands before this marker in the prompt
-    max_chars: int | None = None  # budget of the cleaned input, met by ranked pruning
-    max_tokens: int | None = None  # the same in the base model's tokens; the smaller one holds
-    page_tokens: dict[str, int] = field(default_factory=dict)  # page type -> its own max_tokens
-    form: Literal["lines", "addressed"] = "lines"  # `price: 9 €`, or `main>p.price | 9 €`
+    # Drop what stands before this marker in the prompt.
+    page_starts_at: str | None = None
+    # Budget of the cleaned input, met by ranked pruning.
+    max_chars: int | None = None
+    # The same in the base model's tokens; the smaller one holds.
+    max_tokens: int | None = None
+    # Page type -> its own max_tokens.
+    page_tokens: dict[str, int] = field(default_factory=dict)
+    # `price: 9 €`, or `main>p.price | 9 €`.
+    form: Literal["lines", "addressed"] = "lines"
     links: Literal["all", "content", "paging", "none"] = "content"
     # The answer is the page's running text: it is kept first, in one piece, without addresses.
     prose: bool = False
-    hidden: Literal["reveal", "drop"] = "reveal"  # long blocks that a click shows
-    images: int = 8  # image addresses kept per page, best first; 3 at most over its budget
+    # Long blocks that a click shows.
+    hidden: Literal["reveal", "drop"] = "reveal"
+    # Image addresses kept per page, best first; 3 at most over its budget.
+    images: int = 8
     nulls: Literal["keep", "fill"] = "keep"
     system_prompt: Literal["row", "task"] = "row"
     min_chars: int = 1
-    lost: Fate = "keep"  # a value that the page held and the cleaned input does not
-    ungrounded: Fate = "keep"  # a value that not even the page holds: it teaches to invent
-    slots: dict[str, dict[str, str]] = field(default_factory=dict)  # slot -> {lost, ungrounded}
+    # a value that the page held and the cleaned input does not.
+    lost: Fate = "keep"
+    # a value that not even the page holds: it teaches to invent.
+    ungrounded: Fate = "keep"
+    # Slot -> {lost, ungrounded}.
+    slots: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for slot, fates in self.slots.items():
@@ -42,12 +52,12 @@ class TaskOptions:
                 )
 
     def fate(self, slot: str, of: str) -> str:
-        """What happens to a value of SLOT that is OF 'lost' or 'ungrounded'."""
+        """Return what happens to a value of `slot` that is `of` 'lost' or 'ungrounded'."""
         return self.slots.get(slot, {}).get(of, getattr(self, of))
 
     @property
     def judges_evidence(self) -> bool:
-        """Whether any value may be changed or refused for want of evidence."""
+        """Return whether any value may be changed or refused for want of evidence."""
         named = [fate for fates in self.slots.values() for fate in fates.values()]
         return any(fate != "keep" for fate in (self.lost, self.ungrounded, *named))
 
@@ -65,17 +75,20 @@ class Pii:
     iban: PiiAction = "redact"
     national_id: PiiAction = "redact"
     ip: PiiAction = "redact"
-    name: PiiAction = "keep"  # found by patterns only, so it is for sems that ask
+    # Found by patterns only, so it is for sems that ask.
+    name: PiiAction = "keep"
     # A slot that is kept keeps its values in the input as well: a shop's own number is the answer.
     slots: dict[str, PiiAction] = field(default_factory=dict)
-    regions: tuple[str, ...] = ()  # ISO 3166 codes whose national phone numbers are looked for
+    # ISO 3166 codes whose national phone numbers are looked for.
+    regions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Near:
     """Near-duplicate inputs: how alike, and what becomes of them."""
 
-    threshold: float = 0.8  # Jaccard index of 5-grams
+    # Jaccard index of 5-grams.
+    threshold: float = 0.8
     # same_answer: the first of a cluster stays for each answer of a task, the others go
     drop: Literal["none", "same_answer"] = "none"
 
@@ -91,11 +104,15 @@ class Near:
 class Consent:
     """Which rows may be used, by what their metadata says of consent and licence."""
 
-    require: Literal["any", "granted"] = "any"  # any: a no counts, silence does not
+    # any: a no counts, silence does not.
+    require: Literal["any", "granted"] = "any"
     on_expired: Literal["reject", "keep"] = "reject"
-    on_unreadable: Literal["reject", "keep"] = "reject"  # what is neither a yes nor a no
-    licenses: tuple[str, ...] = ()  # none named: any licence, or none
-    purposes: tuple[str, ...] = ()  # none named: any purpose; else a row names one of these
+    # What is neither a yes nor a no.
+    on_unreadable: Literal["reject", "keep"] = "reject"
+    # None named: any licence, or none.
+    licenses: tuple[str, ...] = ()
+    # None named: any purpose; else a row names one of these.
+    purposes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,20 +125,25 @@ class Clean:
     max_attributes: int = 2_000
     deadline_s: float = 2.0
     memory_mib: int = 512
-    evidence_rows: int = 5_000  # about so many rows' evidence is measured, chosen by id
+    # About so many rows' evidence is measured, chosen by id.
+    evidence_rows: int = 5_000
     conflicts: Literal["reject", "keep"] = "reject"
     near: Near = field(default_factory=Near)
     pii: Pii = field(default_factory=Pii)
     consent: Consent = field(default_factory=Consent)
     default: TaskOptions = field(default_factory=TaskOptions)
-    tasks: dict[str, dict[str, Any]] = field(default_factory=dict)  # what differs from `default`
+    # What differs from `default`.
+    tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for task in self.tasks:
             self.of(task)
 
     def of(self, task: str) -> TaskOptions:
-        """The options of TASK: its own keys over `default`; SemError when a key is unknown."""
+        """Return the options of `task`: its own keys over `default`.
+
+        Raise SemError when a key is unknown.
+        """
         if task not in self.tasks:
             return self.default
         values = {**asdict(self.default), **self.tasks[task]}
@@ -129,7 +151,7 @@ class Clean:
 
     @property
     def counts_tokens(self) -> bool:
-        """Whether any budget is in tokens."""
+        """Return whether any budget is in tokens."""
         every = [self.default, *map(self.of, self.tasks)]
         return any(options.max_tokens or options.page_tokens for options in every)
 
@@ -142,12 +164,17 @@ class Leaks:
     """
 
     exact: Policy = "repair"  # the same input
-    near: Policy = "repair"  # inputs of one near-duplicate cluster
+    # Inputs of one near-duplicate cluster.
+    near: Policy = "repair"
     source: Policy = "repair"  # one source document
-    site: Policy = "repair"  # one registered name under any TLD; with `group_by: domain` alone
-    domain: Policy = "report"  # one registered domain; `group_by: domain` never lets it happen
-    template: Policy = "report"  # one page template, text aside
-    answer: Policy = "report"  # equal references; common where answers are labels
+    # One registered name under any TLD; with `group_by: domain` alone.
+    site: Policy = "repair"
+    # One registered domain; `group_by: domain` never lets it happen.
+    domain: Policy = "report"
+    # One page template, text aside.
+    template: Policy = "report"
+    # Equal references; common where answers are labels.
+    answer: Policy = "report"
 
 
 @dataclass(frozen=True)
@@ -160,7 +187,10 @@ class Split:
 
     @property
     def enforced(self) -> Leaks:
-        """The leaks as they hold: who does not group by domain has sites on several sides."""
+        """Return the leaks as they hold.
+
+        Who does not group by domain has sites on several sides.
+        """
         return self.leaks if self.group_by == "domain" else replace(self.leaks, site="report")
 
 

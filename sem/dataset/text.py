@@ -20,7 +20,9 @@ CLOSERS |= {name: re.compile(f"</{name}", re.I) for name in CODE_TAGS}
 
 
 def end_of(page: str, opened: str, position: int) -> int:
-    """Where the comment or raw text OPENED before POSITION ends in PAGE; its end when it does not.
+    """Return where the comment or raw text `opened` before `position` ends in `page`.
+
+    Its end when it does not.
 
     Not a lazy regular expression: thousands of unclosed comments would make that quadratic.
     """
@@ -29,18 +31,18 @@ def end_of(page: str, opened: str, position: int) -> int:
 
 
 def line(value: str) -> str:
-    """VALUE on one line."""
+    """Return `value` on one line."""
     return " ".join(clean(value).split())
 
 
 def normalise(value: str) -> str:
-    """VALUE with its lines kept, runs of spaces and blank lines reduced to one."""
+    """Return `value` with its lines kept, runs of spaces and blank lines reduced to one."""
     spaced = SPACE.sub(" ", clean(value).replace("\r\n", "\n").replace("\r", "\n"))
     return BLANK.sub("\n\n", re.sub(r" ?\n ?", "\n", spaced)).strip()
 
 
 def clean(value: str) -> str:
-    """VALUE in NFC without invisible characters."""
+    """Return `value` in NFC without invisible characters."""
     if value.isascii() and value.isprintable():
         return value
     return unicodedata.normalize("NFC", INVISIBLE.sub("", value))

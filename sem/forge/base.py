@@ -31,12 +31,16 @@ from sem.core.project import Project
 class Document:
     """One source as text: what chunks, provenance and takedowns refer to."""
 
-    name: str  # path below the raw folder, with forward slashes; the source_id of its examples
+    # Path below the raw folder, with forward slashes; the source_id of its examples.
+    name: str
     sha256: str  # of the file's bytes
-    text: str  # as converted; the spans of chunks count its characters
-    kind: str  # txt, md, html, pdf, docx
+    # As converted; the spans of chunks count its characters.
+    text: str
+    # Txt, md, html, pdf, docx.
+    kind: str
     title: str = ""
-    notes: tuple[str, ...] = ()  # what the conversion lost or replaced, for the report
+    # What the conversion lost or replaced, for the report.
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class Chunk:
 
     @property
     def id(self) -> str:
-        """Names the same characters of the same bytes, and nothing else."""
+        """Return names the same characters of the same bytes, and nothing else."""
         return f"{self.sha256[:12]}:{self.start}-{self.end}"
 
 
@@ -62,26 +66,29 @@ class Pair:
 
     instruction: str
     output: Any
-    input: str = ""  # what the instruction is about, empty for a question that stands alone
-    source: str = ""  # Document.name, or what else must never be on two sides of a split
-    task: str | None = None  # the task_id; None where the sem has one task
+    # What the instruction is about, empty for a question that stands alone.
+    input: str = ""
+    # Document.name, or what else must never be on two sides of a split.
+    source: str = ""
+    # The task_id; None where the sem has one task.
+    task: str | None = None
     # document_sha256, span [start, end], teacher, prompt_sha256, kind, checks, reason
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
-        """The same for the same content from the same source."""
+        """Return the same for the same content from the same source."""
         return files.sha256_json(
             [self.task, self.instruction, self.input, self.output, self.source]
         )[:24]
 
     @property
     def prompt(self) -> str:
-        """What becomes the example's input_text."""
+        """Return what becomes the example's input_text."""
         return f"{self.instruction}\n\n{self.input}" if self.input else self.instruction
 
     def as_json(self) -> dict[str, Any]:
-        """One line of pairs.jsonl."""
+        """Return one line of pairs.jsonl."""
         return {"id": self.id, **vars(self), "provenance": dict(self.provenance)}
 
 
@@ -90,13 +97,19 @@ class ForgeConfig:
     """What a forge may look at: folders, its own `params`, and the teacher when it has one."""
 
     project: Project
-    raw: Path  # where the sources lie
-    processed: Path  # data/SEM/processed/forge: reports and pairs
-    params: Mapping[str, Any] = field(default_factory=dict)  # `params:` of forge.yaml
-    ask: Callable[..., Any] | None = None  # forge.teacher.Teacher, None without a teacher
+    # Where the sources lie.
+    raw: Path
+    # data/SEM/processed/forge: reports and pairs.
+    processed: Path
+    # `params:` of forge.yaml.
+    params: Mapping[str, Any] = field(default_factory=dict)
+    # forge.teacher.Teacher, None without a teacher.
+    ask: Callable[..., Any] | None = None
     seed: int = 42
-    settings: Any = None  # forge.config.ForgeSettings, all of forge.yaml; None in a forge's test
-    notes: list[str] = field(default_factory=list)  # what a forge wants said in the report
+    # forge.config.ForgeSettings, all of forge.yaml; None in a forge's test.
+    settings: Any = None
+    # What a forge wants said in the report.
+    notes: list[str] = field(default_factory=list)
     # rows of skipped.jsonl {what, where, reason, detail}: every source, chunk or reply that
     # became nothing
     skipped: list[dict[str, Any]] = field(default_factory=list)
@@ -105,7 +118,7 @@ class ForgeConfig:
         return self.params[name]
 
     def get(self, name: str, default: Any = None) -> Any:
-        """One of `params`, as older forges read it."""
+        """Return one of `params`, as older forges read it."""
         return self.params.get(name, default)
 
 
@@ -116,29 +129,33 @@ class BaseForge(ABC):
         self.config = config
 
     def load(self) -> Iterable[Any]:
-        """The items to work on, one by one."""
+        """Return the items to work on, one by one."""
         return self._older("load_data")()
 
     @abstractmethod
     def synthesize(self, items: Iterable[Any]) -> Iterable[Pair | Mapping[str, Any]]:
-        """Pairs made of ITEMS; a mapping {instruction, input, output} counts as one."""
+        """Pairs made of `items`; a mapping {instruction, input, output} counts as one."""
 
     def format(self, pairs: Iterable[Pair]) -> Iterable[dict[str, Any]]:
-        """Rows of the example store; a forge that changes what the model sees overrides this."""
+        """Return rows of the example store.
+
+        A forge that changes what the model sees overrides this.
+        """
         if _overrides(self, "format_data"):
             kept = list(pairs)
             made = self._older("format_data")([pair_as_older(pair) for pair in kept])
             if made is not None:
                 return made
-            pairs = kept  # it wrote files of its own, as it did elsewhere
+            # It wrote files of its own, as it did elsewhere.
+            pairs = kept
         return (pair_row(pair) for pair in pairs)
 
     def source_of(self, item: Any) -> str | None:
-        """The Pair.source that ITEM's pairs will have; None: only its pairs tell."""
+        """Return the Pair.source that `item`'s pairs will have; None: only its pairs tell."""
         return None
 
     def checks(self, quality: Any) -> Any:
-        """QUALITY as it fits pairs of this kind: a page is no question."""
+        """Return `quality` as it fits pairs of this kind: a page is no question."""
         return quality
 
     def _older(self, name: str) -> Callable[..., Any]:
@@ -151,7 +168,7 @@ class BaseForge(ABC):
 
 
 def pair_row(pair: Pair) -> dict[str, Any]:
-    """PAIR as a row of the example store."""
+    """Return `pair` as a row of the example store."""
     made = {
         "id": pair.id,
         "input_text": pair.prompt,
@@ -166,7 +183,7 @@ def pair_row(pair: Pair) -> dict[str, Any]:
 
 
 def pair_of(made: Pair | Mapping[str, Any], where: str) -> Pair:
-    """MADE as a Pair of texts and JSON; SemError names WHERE it does not fit."""
+    """Return `made` as a Pair of texts and JSON; the SemError names `where` it does not fit."""
     pair = made if isinstance(made, Pair) else _of_mapping(made, where)
     for name in ("instruction", "input", "source"):
         value = getattr(pair, name)
@@ -198,7 +215,7 @@ def _of_mapping(made: Any, where: str) -> Pair:
 
 
 def pair_as_older(pair: Pair) -> dict[str, Any]:
-    """PAIR as older forges know it."""
+    """Return `pair` as older forges know it."""
     return {"instruction": pair.instruction, "input": pair.input, "output": pair.output}
 
 

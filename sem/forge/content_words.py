@@ -9,7 +9,8 @@ import unicodedata
 
 WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?")
 CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
-STEM = 6  # letters that tell two words apart; with more, "borrowing" is not in "borrows"
+# Letters that tell two words apart; with more, "borrowing" is not in "borrows".
+STEM = 6
 # English, German, French and Spanish.
 STOP = frozenset(
     """
@@ -36,7 +37,7 @@ NUMBERS = dict(
 
 
 def stems(text: str) -> list[str]:
-    """The stems of the content words of TEXT, code included, in order."""
+    """Return the stems of the content words of `text`, code included, in order."""
     folded = fold_case(text)
     words = [word for word in WORD.findall(folded) if not CJK.search(word)]
     found = [stem(word) for word in words if word not in STOP and len(word) > 2]
@@ -46,7 +47,7 @@ def stems(text: str) -> list[str]:
 
 
 def stem(word: str) -> str:
-    """WORD without its ending, `s` and `e` aside."""
+    """Return `word` without its ending, `s` and `e` aside."""
     word = word.removesuffix("'s").removesuffix("\u2019s")
     if len(word) > STEM:
         return word[:STEM].removesuffix("e")
@@ -56,7 +57,7 @@ def stem(word: str) -> str:
 
 
 def fold_case(text: str) -> str:
-    """TEXT without the differences of case and of compatible characters."""
+    """Return `text` without the differences of case and of compatible characters."""
     return unicodedata.normalize("NFKC", text).casefold()
 
 

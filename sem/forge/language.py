@@ -11,20 +11,41 @@ from typing import Any
 from sem.core.errors import SemError
 
 NAMES = {
-    "en": "English", "de": "German", "fr": "French", "es": "Spanish", "it": "Italian",
-    "pt": "Portuguese", "nl": "Dutch", "pl": "Polish", "cs": "Czech", "sv": "Swedish",
-    "da": "Danish", "nb": "Norwegian", "fi": "Finnish", "ru": "Russian", "uk": "Ukrainian",
-    "tr": "Turkish", "ja": "Japanese", "zh": "Chinese", "ko": "Korean", "ar": "Arabic",
-    "he": "Hebrew", "hi": "Hindi", "el": "Greek", "hu": "Hungarian", "ro": "Romanian",
-}  # fmt: skip
+    "en": "English",
+    "de": "German",
+    "fr": "French",
+    "es": "Spanish",
+    "it": "Italian",
+    "pt": "Portuguese",
+    "nl": "Dutch",
+    "pl": "Polish",
+    "cs": "Czech",
+    "sv": "Swedish",
+    "da": "Danish",
+    "nb": "Norwegian",
+    "fi": "Finnish",
+    "ru": "Russian",
+    "uk": "Ukrainian",
+    "tr": "Turkish",
+    "ja": "Japanese",
+    "zh": "Chinese",
+    "ko": "Korean",
+    "ar": "Arabic",
+    "he": "Hebrew",
+    "hi": "Hindi",
+    "el": "Greek",
+    "hu": "Hungarian",
+    "ro": "Romanian",
+}
 SAME = {"no": "nb", "nn": "nb"}
 NOT_PROSE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`|<[^<>\n]*>|https?://\S+|[\w.+-]+@\S+", re.S)
-FEWEST_LETTERS = 24  # of shorter slices in four languages it is sure of less than two thirds
+# Of shorter slices in four languages it is sure of less than two thirds.
+FEWEST_LETTERS = 24
 SURE = 0.9
 
 
 def detect_language(text: str) -> str | None:
-    """ISO 639-1 of TEXT's prose; None where there is too little of it, or too close a call."""
+    """ISO 639-1 of `text`'s prose; None where there is too little of it, or too close a call."""
     prose = NOT_PROSE.sub(" ", text)
     letters = sum(character.isalpha() for character in prose)
     # A sign of Chinese or Japanese says as much as three letters.
@@ -35,7 +56,7 @@ def detect_language(text: str) -> str | None:
 
 
 def check_language(code: str, where: str) -> str:
-    """CODE when it is one that `language` gives; SemError at WHERE otherwise."""
+    """Return `code` when it is one that `language` gives; raise SemError at `where` otherwise."""
     if code in SAME or not re.fullmatch("[a-z]{2}", code):
         raise SemError(f"{where}: {code!r} is no ISO 639-1 code", "write two letters, as en or nb")
     return code

@@ -30,7 +30,8 @@ class Positional:
     """Marks a parameter that is given as a word, not as a flag; `name` is what help calls it."""
 
     name: str
-    is_flag_of_fab: bool = False  # Fabric takes one word; as a flag it takes several
+    # Fabric takes one word; as a flag it takes several.
+    is_flag_of_fab: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ class Parameter:
     """One parameter of a job, as every door to it needs it."""
 
     name: str
-    type: Any  # str, int, float, Path, bool
+    # Str, int, float, Path, bool.
+    type: Any
     default: Any
     help: str
     choices: tuple[str, ...] = ()

@@ -15,11 +15,12 @@ from sem.core.errors import SemError
 from sem.lm.api import redact, wire
 
 TRIES = 3
-TIMEOUT_S = 10.0  # of one try, from the connection to the last byte
+# Of one try, from the connection to the last byte.
+TIMEOUT_S = 10.0
 
 
 def ring(path: Path, night: dict[str, Any]) -> str:
-    """Write the alert of NIGHT to PATH and send it; one line that says what became of it."""
+    """Write the alert of `night` to `path` and send it; one line that says what became of it."""
     files.write_file(path, jsonio.pretty(night))
     url, secret = os.environ.get("SEM_WEBHOOK_URL"), os.environ.get("SEM_WEBHOOK_SECRET")
     if not url:
@@ -37,7 +38,10 @@ def ring(path: Path, night: dict[str, Any]) -> str:
 
 
 def signature(secret: str, timestamp: str, body: str) -> str:
-    """What X-Sem-Signature holds: HMAC-SHA256 (RFC 2104) of TIMESTAMP, a dot and BODY."""
+    """Return what X-Sem-Signature holds.
+
+    HMAC-SHA256 (RFC 2104) of `timestamp`, a dot and `body`.
+    """
     said = f"{timestamp}.{body}".encode()
     return "sha256=" + hmac.new(secret.encode(), said, hashlib.sha256).hexdigest()
 

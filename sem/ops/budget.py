@@ -22,7 +22,8 @@ class Budget:
     """What may be spent."""
 
     daily_tokens: int
-    alert_threshold: float = 0.85  # share of daily_tokens from which to alert
+    # Share of daily_tokens from which to alert.
+    alert_threshold: float = 0.85
 
     def __post_init__(self) -> None:
         if self.daily_tokens < 1 or not 0 < self.alert_threshold <= 1:
@@ -40,7 +41,8 @@ class Traffic:
     avg_prompt_tokens: float
     avg_completion_tokens: float
     task: str = (
-        ""  # the TaskSpec that measures it; empty: the task whose name begins like the page
+        # The TaskSpec that measures it; empty: the task whose name begins like the page.
+        ""
     )
 
     def __post_init__(self) -> None:
@@ -75,7 +77,7 @@ class BudgetSettings:
 
 @dataclass(frozen=True)
 class Measured:
-    """Mean tokens of one task over ROWS answers."""
+    """Mean tokens of one task over `rows` answers."""
 
     rows: int
     tokens_in: float
@@ -107,7 +109,7 @@ class Projection:
 
     @property
     def share(self) -> float:
-        """Of the budget: 1.0 spends all of it."""
+        """Return of the budget: 1.0 spends all of it."""
         return self.daily_tokens / self.budget.daily_tokens
 
     @property
@@ -116,7 +118,7 @@ class Projection:
 
 
 def load_budget(path: Path) -> BudgetSettings:
-    """The budget in the YAML file PATH; the older `usage.yaml` has the same keys."""
+    """Return the budget in the YAML file `path`; the older `usage.yaml` has the same keys."""
     if not path.is_file():
         raise SemError(f"{path}: no such file", "name a budget file with --config")
     found = settings.load_settings(BudgetSettings, path)
@@ -145,7 +147,7 @@ def find_answers(sem: Project, run: str | None, split: str) -> Path | None:
 
 
 def measure_tokens(answers: Path) -> dict[str, Measured]:
-    """Mean tokens by task over the rows of the file ANSWERS."""
+    """Return mean tokens by task over the rows of the file `answers`."""
     sums: dict[str, list[float]] = {}
     for number, row in enumerate(files.read_values(answers), 1):
         tokens = [row.get(key) if isinstance(row, dict) else None for key in COUNTS]
@@ -164,7 +166,9 @@ COUNTS = ("tokens_in", "tokens_out")
 
 
 def project_daily_tokens(config: BudgetSettings, measured: Mapping[str, Measured]) -> Projection:
-    """The daily tokens of CONFIG's traffic, with MEASURED tokens where a task has them."""
+    """Return the daily tokens of `config`'s traffic, with `measured` tokens where a task has
+    them.
+    """
     lines = []
     for page, traffic in config.traffic_profile.items():
         found = measured.get(traffic.task or _task_like(page, measured))
@@ -184,7 +188,7 @@ def _task_like(page: str, tasks: Iterable[str]) -> str:
 
 
 def projection_rows(projection: Projection) -> list[tuple[Any, ...]]:
-    """The projection as table rows, the sum last."""
+    """Return the projection as table rows, the sum last."""
     made: list[tuple[Any, ...]] = [
         (
             line.page,

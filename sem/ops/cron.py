@@ -12,7 +12,7 @@ LIMIT_S = 6 * 3600
 
 
 def cron_line(project: Project) -> str:
-    """The hourly line: a missed night is caught up within the hour, and none runs twice.
+    """Return the hourly line: a missed night is caught up within the hour, and none runs twice.
 
     Absolute paths and quotes, because cron has another PATH and folder; `%` is a new line there.
     """
@@ -24,7 +24,9 @@ def cron_line(project: Project) -> str:
 
 
 def installed(text: str, project: Project) -> str:
-    """The crontab TEXT with the block of PROJECT in it once, everything else as it was."""
+    """Return the crontab `text` with the block of `project` in it once, everything else as it
+    was.
+    """
     first, last = (f"# {edge} sem nightly {project.sem}" for edge in ("begin", "end"))
     kept, inside = [], False
     for row in text.splitlines():
@@ -36,7 +38,7 @@ def installed(text: str, project: Project) -> str:
 
 
 def write_crontab(project: Project) -> None:
-    """Put the block of PROJECT into this user's crontab."""
+    """Put the block of `project` into this user's crontab."""
     try:
         read = subprocess.run(["crontab", "-l"], capture_output=True, text=True)
     except FileNotFoundError as error:
@@ -54,5 +56,5 @@ def write_crontab(project: Project) -> None:
 
 
 def log(project: Project) -> Path:
-    """Where cron's output goes."""
+    """Return where cron's output goes."""
     return project.root / "reports" / project.sem / "nightly" / "cron.log"

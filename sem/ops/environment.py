@@ -18,7 +18,10 @@ Row = tuple[str, str]
 
 
 def differing(lock: Path) -> list[str]:
-    """Each package of LOCK that is absent or of another version here, as `name: found, locked`."""
+    """Return each package of `lock` that is absent or of another version here, as `name.
+
+    Found, locked`.
+    """
     found = []
     for name, locked, marker in pins(lock):
         try:
@@ -32,13 +35,13 @@ def differing(lock: Path) -> list[str]:
 
 
 def pins(lock: Path) -> list[tuple[str, str, str]]:
-    """Name, version and platform marker (often empty) of every line of LOCK that pins."""
+    """Return name, version and platform marker (often empty) of every line of `lock` that pins."""
     lines = files.read_text(lock).splitlines()
     return [(m[1], m[2], m[3] or "") for line in lines if (m := PIN.match(line))]
 
 
 def environment_versions(lock: Path) -> list[Row]:
-    """Python, the packages that matter most, and how many differ from LOCK."""
+    """Python, the packages that matter most, and how many differ from `lock`."""
     odd = differing(lock)
     rows = [("python", platform.python_version())]
     rows += [(name, _version(name)) for name in SHOWN]
@@ -54,7 +57,7 @@ def _version(name: str) -> str:
 
 
 def machine(root: Path) -> list[Row]:
-    """Processor, memory and free disk at ROOT, and the kind of GPU when there is one."""
+    """Processor, memory and free disk at `root`, and the kind of GPU when there is one."""
     free = shutil.disk_usage(root).free / 2**30
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return [

@@ -45,20 +45,21 @@ class Desk:
         return self.folder / "ALERT.json"
 
     def record(self, run_id: str) -> Project:
-        """The project whose reports are the record of RUN_ID."""
+        """Return the project whose reports are the record of `run_id`."""
         return replace(self.project, reports_at=self.folder / "record" / run_id)
 
     def night(self, at: datetime) -> Project:
-        """The project whose reports are those of the night of AT (UTC date)."""
+        """Return the project whose reports are those of the night of `at` (UTC date)."""
         return replace(self.project, reports_at=self.folder / f"{at:%Y-%m-%d}")
 
 
 def desk(project: Project) -> Desk:
-    """The Desk of PROJECT."""
+    """Return the Desk of `project`."""
     return Desk(project, project.settings("nightly", Nightly))
 
 
-FAILED = "failed"  # the status of a night that could not compare anything
+# The status of a night that could not compare anything.
+FAILED = "failed"
 
 
 def nights_of(found: Desk, at: datetime) -> list[dict[str, Any]]:
@@ -78,7 +79,10 @@ def status_of_night(found: Desk, at: datetime) -> str | None:
 
 
 def run_night(found: Desk, at: datetime) -> dict[str, Any]:
-    """The night of AT: one row of the history, whatever happens, and the alert it deserves."""
+    """Return the night of `at`.
+
+    One row of the history, whatever happens, and the alert it deserves.
+    """
     began = time.monotonic()
     night: dict[str, Any] = {"date": f"{at:%Y-%m-%d}", "at": at.isoformat(), "splits": {}}
     try:
@@ -104,13 +108,16 @@ def run_night(found: Desk, at: datetime) -> dict[str, Any]:
 
 
 def _has_rung(found: Desk, night: dict[str, Any], at: datetime) -> bool:
-    """Whether the same failure has rung on this date: cron tries a failed night every hour."""
+    """Return whether the same failure has rung on this date.
+
+    Cron tries a failed night every hour.
+    """
     before = [row.get("error") for row in nights_of(found, at) if row["status"] == FAILED]
     return night["status"] == FAILED and bool(before) and before[-1] == night["error"]
 
 
 def watch_split(found: Desk, run_id: str, split: str, at: datetime) -> dict[str, Any]:
-    """What the run says on SPLIT tonight, against its record."""
+    """Return what the run says on `split` tonight, against its record."""
     tonight = subject.resolve_subject(found.night(at), run_id, split, None)
     subject.answer_subject(tonight)
     judged = _judge(found, tonight, at)
@@ -148,7 +155,7 @@ def _regressions(night: dict[str, Any]) -> list[str]:
 
 
 def _judge(found: Desk, tonight: Subject, at: datetime) -> str:
-    """Judge TONIGHT's answers within the judge's own cap; what became of it, in words."""
+    """Judge `tonight`'s answers within the judge's own cap; what became of it, in words."""
     if not found.settings.judge:
         return "off (nightly.judge)"
     if not judge_config.load_judge_config(found.project).calls.models:
@@ -182,13 +189,13 @@ def _scores(found: Subject, said: dict[str, answers.Answer]) -> list[metrics.Sco
 
 
 def _changed(record: Subject, tonight: Subject) -> list[str]:
-    """What the answers depend on that is not as it was for the record."""
+    """Return what the answers depend on that is not as it was for the record."""
     was, now = (one.book.recorded() for one in (record, tonight))
     return sorted(key for key in was.keys() | now.keys() if was.get(key) != now.get(key))
 
 
 def archive(found: Desk, at: datetime) -> Iterator[str]:
-    """Pack nights before AT into ZIP files and drop the oldest beyond `keep`; their names."""
+    """Pack nights before `at` into ZIP files and drop the oldest beyond `keep`; their names."""
     nights = [path for path in sorted(found.folder.glob("20??-??-??")) if path.is_dir()]
     for folder in nights:
         if folder.name < f"{at:%Y-%m-%d}":

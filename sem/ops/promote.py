@@ -14,7 +14,8 @@ from sem.core.project import Project
 from sem.core.run import Run
 from sem.eval.gate import gate_inputs, policy
 
-SPLIT = "test"  # golden questions are too few, and val has chosen the run
+# Golden questions are too few, and val has chosen the run.
+SPLIT = "test"
 
 
 def promote_tested_run(

@@ -21,18 +21,24 @@ Nothing here is ever used to make a rewrite.
 import re
 from dataclasses import dataclass
 
-MARKER = re.compile(r"<extra_id_[0-9]+>")  # a token of T5's that stands for nothing here
-FEWEST, MOST = 2, 8  # constraints, and steps
-ROOM = 1_200  # characters that a rewrite may add to its prompt; beyond it is bloated
-REPEATED = 0.15  # share of a rewrite's own three-word runs that stand in it before: stuffed
-ECHOED = 5  # words of a task from which saying it again outside of the task is stuffing
+# a token of T5's that stands for nothing here.
+MARKER = re.compile(r"<extra_id_[0-9]+>")
+# Constraints, and steps.
+FEWEST, MOST = 2, 8
+# Characters that a rewrite may add to its prompt; beyond it is bloated.
+ROOM = 1_200
+# Share of a rewrite's own three-word runs that stand in it before: stuffed.
+REPEATED = 0.15
+# Words of a task from which saying it again outside of the task is stuffing.
+ECHOED = 5
 
 
 @dataclass(frozen=True)
 class Layout:
     """A prompt in its six parts."""
 
-    persona: str  # with its article: "a careful editor"
+    # With its article: "a careful editor".
+    persona: str
     context: str
     task: str
     constraints: tuple[str, ...]
@@ -52,7 +58,7 @@ SHAPE = re.compile(
 
 
 def write_layout(parts: Layout) -> str:
-    """PARTS as one prompt."""
+    """Return `parts` as one prompt."""
     constraints = "".join(f"- {each}\n" for each in parts.constraints)
     steps = "".join(f"{number}. {each}\n" for number, each in enumerate(parts.steps, 1))
     return (
@@ -62,7 +68,7 @@ def write_layout(parts: Layout) -> str:
 
 
 def read_layout(text: str) -> Layout | None:
-    """The parts of TEXT; None when it is not exactly one such layout."""
+    """Return the parts of `text`; None when it is not exactly one such layout."""
     found = SHAPE.fullmatch(text.strip())
     if found is None:
         return None
@@ -71,13 +77,17 @@ def read_layout(text: str) -> Layout | None:
         return None
     constraints = tuple(line.removeprefix("- ") for line in found["constraints"].splitlines())
     return Layout(
-        found["persona"], found["context"], found["task"], constraints,
-        tuple(step for _, _, step in steps), found["goal"],
-    )  # fmt: skip
+        found["persona"],
+        found["context"],
+        found["task"],
+        constraints,
+        tuple(step for _, _, step in steps),
+        found["goal"],
+    )
 
 
 def flaws(text: str, raw_prompt: str) -> list[str]:
-    """Why TEXT is no good rewrite of RAW_PROMPT, each in a word; empty when it is one."""
+    """Why `text` is no good rewrite of `raw_prompt`, each in a word; empty when it is one."""
     parts = read_layout(text)
     if parts is None:
         return ["no_layout"]
@@ -101,7 +111,9 @@ def flaws(text: str, raw_prompt: str) -> list[str]:
 
 
 def is_stuffed(parts: Layout) -> bool:
-    """Whether PARTS say the same again and again, or the task's words outside of the task."""
+    """Return whether `parts` say the same again and again, or the task's words outside of the
+    task.
+    """
     said = [parts.context, *parts.constraints, *parts.steps, parts.goal]
     runs = [run for line in said for run in _runs(line)]
     again = len(runs) - len(set(runs))
@@ -118,7 +130,7 @@ def _runs(line: str) -> list[tuple[str, ...]]:
 
 
 def is_useful(text: str, raw_prompt: str, finished: bool) -> bool:
-    """Whether TEXT is a whole, changed, sound layout around RAW_PROMPT."""
+    """Return whether `text` is a whole, changed, sound layout around `raw_prompt`."""
     return (
         finished
         and fold_layout_text(text) != fold_layout_text(raw_prompt)
@@ -127,5 +139,5 @@ def is_useful(text: str, raw_prompt: str, finished: bool) -> bool:
 
 
 def fold_layout_text(text: str) -> str:
-    """TEXT as it is compared: spaces and a final stop aside."""
+    """Return `text` as it is compared: spaces and a final stop aside."""
     return " ".join(text.split()).rstrip(".")

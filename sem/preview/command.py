@@ -68,16 +68,22 @@ def run_preview(args: Request) -> None:
 
 
 def _made(args: Request, project: Project | None) -> dict[str, Any]:
-    """The document, from the cache where the same was asked before."""
+    """Return the document, from the cache where the same was asked before."""
     from sem.preview.linear import cache
     from sem.preview.result import preview_run, sources
 
     folder = args.cache or (project and project.root / "data" / project.sem / cache.FOLDER)
     cache.remove_stale_previews(folder, time.time())
     options = preview_run.Options(
-        args.data_path, args.sample_size, args.random_seed, args.test_mode, args.seconds,
-        args.baseline_model, folder, target=args.target,
-    )  # fmt: skip
+        args.data_path,
+        args.sample_size,
+        args.random_seed,
+        args.test_mode,
+        args.seconds,
+        args.baseline_model,
+        folder,
+        target=args.target,
+    )
     if project and sources.settings(project).is_of_examples:
         question = _of_examples(args, options, project)
     else:
@@ -105,7 +111,7 @@ class Question:
 
 
 def _of_rows(args: Request, options: "Options", project: Project | None) -> Question:
-    """What rows with labels are worth."""
+    """Return what rows with labels are worth."""
     from sem.preview.linear import linear_models
     from sem.preview.result import document, preview_run
 
@@ -122,7 +128,7 @@ def _of_rows(args: Request, options: "Options", project: Project | None) -> Ques
 
 
 def _of_examples(args: Request, options: "Options", project: Project) -> Question:
-    """What examples of the task of PROJECT are worth."""
+    """Return what examples of the task of `project` are worth."""
     from sem.preview.result import task_preview
 
     _check_examples(args)
@@ -135,7 +141,7 @@ def _of_examples(args: Request, options: "Options", project: Project) -> Questio
 
 
 def _check_examples(args: Request) -> None:
-    """SemError for what a preview of examples cannot give."""
+    """Raise SemError for what a preview of examples cannot give."""
     lacking = {
         "--zk": (args.zk, "a strict document wants an accuracy, and examples have none"),
         "--save-model": (args.save_model, "adapters of so few steps are thrown away"),
@@ -153,7 +159,7 @@ def _watched(step: str) -> None:
 
 
 def _version() -> str:
-    """The commit of this program, where it is known."""
+    """Return the commit of this program, where it is known."""
     return str(provenance.commit(ROOT)["commit"] or "unknown")
 
 

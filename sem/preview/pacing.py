@@ -22,9 +22,12 @@ from sem.train import recipe as recipes
 # Answering takes as long as scoring that many times its prompt: reading it, then a token at a
 # time. 2 to 3 were measured, with and without bf16, in batches of 16.
 ANSWER_SCORINGS = 3.0
-ANSWERS_SHARE = 0.4  # of the time, for both runs together
-MIN_ANSWERS = 28  # below them an interval says little: two of each of 14 shops
-MIN_STEPS = 8  # below them not even the form is learnt
+# Of the time, for both runs together.
+ANSWERS_SHARE = 0.4
+# Below them an interval says little: two of each of 14 shops.
+MIN_ANSWERS = 28
+# Below them not even the form is learnt.
+MIN_STEPS = 8
 MEASURED_ROWS = 8  # of each part
 
 
@@ -35,8 +38,10 @@ class MachinePace:
     train_example_s: float
     answer_s: float
     val_score_s: float
-    examples: int  # of the train part, as the recipe samples them
-    rows: int  # of the test part, as eval.yaml samples them
+    # Of the train part, as the recipe samples them.
+    examples: int
+    # Of the test part, as eval.yaml samples them.
+    rows: int
 
 
 def measure_machine_pace(project: Project) -> MachinePace:

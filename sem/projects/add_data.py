@@ -16,7 +16,8 @@ from sem.forge.kinds import image, table
 from sem.forge.sources import documents as texts
 
 KINDS = tuple(dict.fromkeys((*texts.KINDS, *table.KINDS, *image.KINDS)))
-MAX_NAME = 200  # bytes; file systems end at 255, and temporary names are longer
+# bytes; file systems end at 255, and temporary names are longer.
+MAX_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Added:
 
 
 def copy_documents(place: Place, given: Sequence[Path], replace: bool = False) -> list[Added]:
-    """Copy the files GIVEN, and those in folders GIVEN, to the raw folder of PLACE.
+    """Copy the files `given`, and those in folders `given`, to the raw folder of `place`.
 
     Everything is looked at before anything is copied: SemError names the first file that cannot
     be taken, and then nothing was.
@@ -49,7 +50,10 @@ def copy_documents(place: Place, given: Sequence[Path], replace: bool = False) -
 
 
 def documents(raw: Path) -> list[Path]:
-    """The files below RAW that a forge reads, by name; never a link, a hidden file or a store."""
+    """Return the files below `raw` that a forge reads, by name.
+
+    Never a link, a hidden file or a store.
+    """
     if raw.is_symlink() or not raw.is_dir():
         return []
     found = (path for path in raw.rglob("*") if path.suffix.lower() in KINDS)
@@ -63,7 +67,7 @@ def documents(raw: Path) -> list[Path]:
 
 
 def left_out(given: Sequence[Path]) -> Counter[str]:
-    """How many files in the folders GIVEN are not taken, by what they are."""
+    """Return how many files in the folders `given` are not taken, by what they are."""
     found: Counter[str] = Counter()
     for folder in (path for path in given if path.is_dir()):
         taken = set(documents(folder))
@@ -88,7 +92,7 @@ def _is_plain(path: Path) -> bool:
 
 
 def _found(path: Path) -> Iterable[tuple[str, Path]]:
-    """(name below the raw folder, file) of PATH, a file or a folder of them."""
+    """(name below the raw folder, file) of `path`, a file or a folder of them."""
     if path.is_symlink():
         raise SemError(f"{path} is a link", "name the file that it points to")
     if path.is_dir():

@@ -40,7 +40,7 @@ class Listing:
 
     @property
     def rows(self) -> list[tuple[str, str]]:
-        """The table to show before the question."""
+        """Return the table to show before the question."""
         sizes = [(str(s.folder), f"{s.files:,} files, {s.bytes:,} bytes") for s in self.shares]
         return [
             *sizes,
@@ -51,7 +51,10 @@ class Listing:
 
 
 def list_deletion(root: Path, name: str) -> Listing:
-    """What deleting NAME would remove; SemError when a folder of it leads elsewhere."""
+    """Return what deleting `name` would remove.
+
+    Raise SemError when a folder of it leads elsewhere.
+    """
     place = Place(projects.check_project_name(name), root)
     present = [_own(place, kind) for kind in ORDER]
     left = [_going(place, kind) for kind in ORDER if _going(place, kind).is_dir()]
@@ -70,7 +73,7 @@ def list_deletion(root: Path, name: str) -> Listing:
 
 
 def delete(listing: Listing) -> None:
-    """Remove what LISTING lists; Busy while a job of the project holds a lock."""
+    """Remove what `listing` lists; Busy while a job of the project holds a lock."""
     place = listing.place
     with ExitStack() as held:
         for kind in ORDER:
@@ -100,7 +103,10 @@ def _going(place: Place, kind: str) -> Path:
 
 
 def _own(place: Place, kind: str) -> Path | None:
-    """The folder KIND of PLACE where it is there; SemError when it leads out of its parent."""
+    """Return the folder `kind` of `place` where it is there.
+
+    Raise SemError when it leads out of its parent.
+    """
     folder = place.folder(kind)
     if folder.is_symlink():
         raise SemError(

@@ -26,7 +26,10 @@ BUILDING = ".new-"
 def create_from_template(
     root: Path, name: str, template: str = "qa", base_model: str = BASE_MODEL
 ) -> Place:
-    """The project NAME made of TEMPLATE in the tree ROOT; SemError when anything is there."""
+    """Return the project `name` made of `template` in the tree `root`.
+
+    Raise SemError when anything is there.
+    """
     place = Place(projects.check_project_name(name), root)
     written = template_settings(name, template, base_model)
     _refuse_existing(place)
@@ -43,7 +46,9 @@ def create_from_template(
 
 
 def complete_older(root: Path, name: str, base_model: str = BASE_MODEL) -> Place:
-    """The older project NAME with the settings it lacks, forge.yaml apart: data_config.yaml stays.
+    """Return the older project `name` with the settings it lacks, forge.yaml apart.
+
+    Data_config.yaml stays.
 
     The tasks come last: without them it counts as an older project, and this is run again.
     """
@@ -66,7 +71,7 @@ def complete_older(root: Path, name: str, base_model: str = BASE_MODEL) -> Place
 
 
 def template_settings(name: str, template: str, base_model: str) -> dict[str, str]:
-    """The files of configs/NAME by path; SemError when TEMPLATE is unknown."""
+    """Return the files of configs/NAME by path; raise SemError when `template` is unknown."""
     if template not in TEMPLATES:
         raise SemError(f"no template {template!r}", nearest(template, TEMPLATES))
     named = {"name": name, "base_model": jsonio.canonical_json(base_model)}
@@ -104,7 +109,7 @@ def _exists(place: Place) -> SemError:
 
 
 def _build(place: Place, written: dict[str, str]) -> Path:
-    """WRITTEN in a folder of its own beside the place it goes to."""
+    """Return `written` in a folder of its own beside the place it goes to."""
     building = place.root / "configs" / f"{BUILDING}{place.name}"
     if building.exists():  # of a killed run
         shutil.rmtree(building)

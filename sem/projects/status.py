@@ -31,11 +31,12 @@ class Status:
     scores: dict[str, Any] | None  # of the newest report
     packages: int
     promoted: str | None
-    damaged: tuple[SemError, ...] = ()  # what could not be read, and counts as absent above
+    # What could not be read, and counts as absent above.
+    damaged: tuple[SemError, ...] = ()
 
     @property
     def rows(self) -> list[tuple[str, str]]:
-        """One line for each thing."""
+        """Return one line for each thing."""
         done = sum(run.is_finished for run in self.runs)
         return [
             ("documents", f"{self.documents:,}"),
@@ -50,7 +51,7 @@ class Status:
 
     @property
     def next(self) -> str:
-        """The command that brings this project one step further."""
+        """Return the command that brings this project one step further."""
         steps = (
             (not self.documents and not self.examples, "opensem-cli add-data FILES…"),
             (not self.examples or not self.snapshot, "opensem-cli run-forge"),
@@ -64,7 +65,10 @@ class Status:
 
 
 def project_status(project: Project) -> Status:
-    """The Status of PROJECT; reads, changes nothing, and one damaged file hides no other thing."""
+    """Return the Status of `project`.
+
+    Reads, changes nothing, and one damaged file hides no other thing.
+    """
     place = Place(project.sem, project.root)
     damaged: list[SemError] = []
 
@@ -91,7 +95,7 @@ def project_status(project: Project) -> Status:
 
 
 def overview(root: Path) -> list[tuple[str, ...]]:
-    """A row for each project of the tree ROOT."""
+    """Return a row for each project of the tree `root`."""
     current = projects.current_project(root)
     return [
         (
@@ -107,25 +111,28 @@ def overview(root: Path) -> list[tuple[str, ...]]:
 
 
 def runs(place: Place) -> list[Run]:
-    """The runs of PLACE, oldest first."""
+    """Return the runs of `place`, oldest first."""
     found = sorted((place.folder("models") / "adapters").glob("*/run.json"))
     return [Run(path.parent.name, path.parent) for path in found]
 
 
 def newest_scores(reports: Path) -> dict[str, Any] | None:
-    """The scores.json below REPORTS of the run with the latest id; None where none is."""
+    """Return the scores.json below `reports` of the run with the latest id; None where none is."""
     found = sorted(reports.glob("*/scores.json"))
     return scores_in(found[-1]) if found else None
 
 
 def scores_in(path: Path) -> dict[str, Any]:
-    """The scores in PATH; SemError when it holds none."""
+    """Return the scores in `path`; raise SemError when it holds none."""
     scores: Any = state.read_state(path, state.Scores)
     return scores
 
 
 def _promoted(project: Project) -> str | None:
-    """The id of the promoted run of PROJECT, or that it is tainted; None where none is."""
+    """Return the id of the promoted run of `project`, or that it is tainted.
+
+    None where none is.
+    """
     found = promotion.read_promotion(project)
     return None if found is None else str(found["run"])
 

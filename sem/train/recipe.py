@@ -21,12 +21,15 @@ def _positive(name: str, value: float, zero: bool = False) -> None:
 class Lora:
     """Low-rank adapter (Hu et al. 2021): rank, alpha, dropout, which linear layers."""
 
-    rank: int = 64  # +8.5 points over 16 on the demo: benchmarks/results/ablations.md
+    # +8.5 points over 16 on the demo: benchmarks/results/ablations.md.
+    rank: int = 64
     alpha: int = 128
     dropout: float = 0.0
     targets: Literal["all-linear", "attention", "qv"] = "all-linear"
-    rslora: bool = False  # counts alpha/sqrt(rank) times, not alpha/rank (Kalajdzievski 2023)
-    dora: bool = False  # also learns each output's magnitude (Liu et al. 2024); about 1.5x time
+    # Counts alpha/sqrt(rank) times, not alpha/rank (Kalajdzievski 2023).
+    rslora: bool = False
+    # Also learns each output's magnitude (Liu et al. 2024); about 1.5x time.
+    dora: bool = False
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,8 @@ class LossWeights:
     value: float = 1.0
     key: float = 1.0
     punctuation: float = 1.0
-    critical: float = 1.0  # values of critical slots count that many times more
+    # Values of critical slots count that many times more.
+    critical: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("value", "key", "punctuation", "critical"):
@@ -44,19 +48,22 @@ class LossWeights:
 
     @property
     def is_flat(self) -> bool:
-        """Whether every token counts the same."""
+        """Return whether every token counts the same."""
         return {self.value, self.key, self.punctuation, self.critical} == {1.0}
 
 
 @dataclass(frozen=True)
 class Pretrain:
-    """Continued pre-training on raw text, before the examples; TEXTS none: no such stage."""
+    """Continued pre-training on raw text, before the examples; `texts` none: no such stage."""
 
-    texts: str | None = None  # a pattern below data/SEM/, as raw/texts/**/*.md
+    # a pattern below data/SEM/, as raw/texts/**/*.md.
+    texts: str | None = None
     epochs: float = 1.0
     learning_rate: float = 1e-4
-    block_tokens: int = 1024  # texts are joined and cut into sequences of that many
-    held_out: float = 0.05  # share of the texts that perplexity is taken on
+    # Texts are joined and cut into sequences of that many.
+    block_tokens: int = 1024
+    # Share of the texts that perplexity is taken on.
+    held_out: float = 0.05
 
     def __post_init__(self) -> None:
         _rate(self.learning_rate)
@@ -72,14 +79,16 @@ class Preference:
     """Preference training on `preferences.vN.jsonl`, after the examples.
 
     dpo: Rafailov et al. 2023, against the model as it was before. orpo: Hong et al. 2024, the
-    loss on the chosen answer plus BETA times the log odds ratio.
+    loss on the chosen answer plus `beta` times the log odds ratio.
     """
 
     method: Literal["none", "dpo", "orpo"] = "none"
-    beta: float = 0.1  # dpo: higher stays nearer to the model before; orpo: weight of the ratio
+    # dpo: higher stays nearer to the model before; orpo: weight of the ratio.
+    beta: float = 0.1
     epochs: float = 1.0
     learning_rate: float = 2e-5
-    max_pairs: int | None = None  # a seeded sample of the pairs
+    # a seeded sample of the pairs.
+    max_pairs: int | None = None
 
     def __post_init__(self) -> None:
         _rate(self.learning_rate)
@@ -91,9 +100,12 @@ class Preference:
 class Checks:
     """What `train.prepare` stops at."""
 
-    memory_gib: float | None = None  # peak forecast; none: 22 of a card of 24, else what is there
-    lost_evidence: float = 0.05  # share of rows whose answer is not in what is left of the page
-    too_long: float = 0.2  # share of examples left out because they exceed max_tokens
+    # Peak forecast; none: 22 of a card of 24, else what is there.
+    memory_gib: float | None = None
+    # Share of rows whose answer is not in what is left of the page.
+    lost_evidence: float = 0.05
+    # Share of examples left out because they exceed max_tokens.
+    too_long: float = 0.2
 
 
 @dataclass(frozen=True)
@@ -101,39 +113,57 @@ class Recipe:
     """How a run is trained; defaults are the plan's."""
 
     engine: Literal["auto", "trl", "unsloth", "seq2seq"] = "auto"
-    method: Literal["lora", "full"] = "lora"  # full: every weight, about 8 times the memory
-    renderer: Literal["template", "plan"] = "template"  # whose turns: see sem/lm/local/turns.py
-    load_in_4bit: bool = False  # QLoRA: a frozen 4-bit base (Dettmers et al. 2023); needs a GPU
+    # full: every weight, about 8 times the memory.
+    method: Literal["lora", "full"] = "lora"
+    # Whose turns: see sem/lm/local/turns.py.
+    renderer: Literal["template", "plan"] = "template"
+    # QLoRA: a frozen 4-bit base (Dettmers et al. 2023); needs a GPU.
+    load_in_4bit: bool = False
     lora: Lora = Lora()
     learning_rate: float = 2e-4
     epochs: float = 3.0
-    max_steps: int | None = None  # stop earlier than the epochs say
-    effective_batch: int = 16  # examples per optimizer step
-    tokens_per_step: int | None = None  # sets effective_batch from the mean length instead
-    micro_batch: int = 4  # examples per forward pass: memory only, not the result's meaning
+    # Stop earlier than the epochs say.
+    max_steps: int | None = None
+    # Examples per optimizer step.
+    effective_batch: int = 16
+    # Sets effective_batch from the mean length instead.
+    tokens_per_step: int | None = None
+    # Examples per forward pass: memory only, not the result's meaning.
+    micro_batch: int = 4
     schedule: Literal["cosine", "linear", "constant_with_warmup"] = "cosine"
     warmup_ratio: float = 0.03
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
-    max_tokens: int = 2048  # prompt + answer; longer examples are left out and counted
+    # Prompt + answer; longer examples are left out and counted.
+    max_tokens: int = 2048
     gradient_checkpointing: bool = False
-    fast: bool = True  # on a CPU: blocked attention, joined low-rank products, compiled parts
+    # On a CPU: blocked attention, joined low-rank products, compiled parts.
+    fast: bool = True
     loss: LossWeights = LossWeights()
-    task_weights: dict[str, float] = field(default_factory=dict)  # of rows, by task; others 1
+    # Of rows, by task; others 1.
+    task_weights: dict[str, float] = field(default_factory=dict)
     pretrain: Pretrain = Pretrain()
     preference: Preference = Preference()
     checkpoint_steps: int = 50
     keep_checkpoints: int = 2
     log_steps: int = 5
-    val_examples: int = 32  # validation loss is taken on that many, at each checkpoint
-    val_answers: int = 16  # slot F1 is taken on that many generated answers; 0: it is not
-    select: Literal["slot_f1", "loss", "last"] = "slot_f1"  # which checkpoint becomes the adapter
-    patience: int | None = None  # checkpoints without a better one after which training stops
-    max_train_examples: int | None = None  # a seeded sample of the train part
-    augmented: bool = False  # also the checked variants that `fab dataset.augment` wrote
+    # Validation loss is taken on that many, at each checkpoint.
+    val_examples: int = 32
+    # Slot F1 is taken on that many generated answers; 0: it is not.
+    val_answers: int = 16
+    # Which checkpoint becomes the adapter.
+    select: Literal["slot_f1", "loss", "last"] = "slot_f1"
+    # Checkpoints without a better one after which training stops.
+    patience: int | None = None
+    # a seeded sample of the train part.
+    max_train_examples: int | None = None
+    # Also the checked variants that `fab dataset.augment` wrote.
+    augmented: bool = False
     checks: Checks = Checks()
-    seed: int = 42  # the adapter's start, dropout and the order of the rows
-    data_seed: int = 42  # which rows are sampled, and which texts are held out
+    # The adapter's start, dropout and the order of the rows.
+    seed: int = 42
+    # Which rows are sampled, and which texts are held out.
+    data_seed: int = 42
 
     def __post_init__(self) -> None:
         if self.effective_batch % self.micro_batch:
@@ -164,12 +194,12 @@ class Recipe:
 
     @property
     def selects(self) -> Literal["slot_f1", "loss", "last"]:
-        """What decides which checkpoint is kept: loss where no answers are generated."""
+        """Return what decides which checkpoint is kept: loss where no answers are generated."""
         return "loss" if self.select == "slot_f1" and not self.val_answers else self.select
 
 
 def load_recipe(project: Project) -> Recipe:
-    """train.yaml of PROJECT; SemError when it weighs a task that is none of the sem's."""
+    """train.yaml of `project`; raise SemError when it weighs a task that is none of the sem's."""
     recipe = project.settings("train", Recipe)
     for name in recipe.task_weights:
         if name not in project.tasks:

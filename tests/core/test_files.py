@@ -30,7 +30,8 @@ while True:
 def test_a_killed_writer_never_leaves_a_torn_file(tmp_path: Path) -> None:
     path = tmp_path / "manifest.json"
     code = WRITER.format(scripts=str(ROOT), path=str(path))
-    for turn in range(12):  # benchmarks/faults runs 200
+    # benchmarks/faults runs 200.
+    for turn in range(12):
         with subprocess.Popen([sys.executable, "-c", code]) as process:
             while turn == 0 and not path.exists():
                 time.sleep(0.01)
@@ -64,9 +65,28 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", ".", "..", "a..b", "../x", "a/b", "a\\b", "-a", ".a", "A", "é", "a b", "a\n",
-     "a\0", "x" * 65, "a;b", "$(x)", "a.", "base"],
-)  # fmt: skip
+    [
+        "",
+        ".",
+        "..",
+        "a..b",
+        "../x",
+        "a/b",
+        "a\\b",
+        "-a",
+        ".a",
+        "A",
+        "é",
+        "a b",
+        "a\n",
+        "a\0",
+        "x" * 65,
+        "a;b",
+        "$(x)",
+        "a.",
+        "base",
+    ],
+)
 def test_names_that_are_no_folder_name_are_refused(name: str) -> None:
     with pytest.raises(SemError, match="is not a usable name"):
         files.safe_name("run", name, files.RESERVED)
@@ -84,19 +104,39 @@ def test_an_accepted_name_stays_inside_its_folder(name: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["NaN", "[Infinity]", '{"a":1,"a":2}', "[" * 100_000, '{"a": 1', "1e999", '"\\ud800"', "",
-     "{'a': 1}", "[1,]", "\ufeff{}"],
-)  # fmt: skip
+    [
+        "NaN",
+        "[Infinity]",
+        '{"a":1,"a":2}',
+        "[" * 100_000,
+        '{"a": 1',
+        "1e999",
+        '"\\ud800"',
+        "",
+        "{'a': 1}",
+        "[1,]",
+        "\ufeff{}",
+    ],
+)
 def test_json_that_is_not_strict_is_refused(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - many messages, one type
         jsonio.parse_json(text)
 
 
-@given(st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False,
-    allow_infinity=False) | st.text(st.characters(exclude_categories=["Cs"])),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(
-        st.characters(exclude_categories=["Cs"])), inner), max_leaves=20))  # fmt: skip
+@given(
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers(-(2**53), 2**53)
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text(st.characters(exclude_categories=["Cs"])),
+        lambda inner: (
+            st.lists(inner)
+            | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner)
+        ),
+        max_leaves=20,
+    )
+)
 def test_canonical_json_comes_back(value: object) -> None:
     text = jsonio.canonical_json(value)
     assert jsonio.parse_json(text) == value
@@ -128,7 +168,10 @@ def test_a_manifest_notices_every_change(tmp_path: Path) -> None:
     (tmp_path / "new").write_text("")
     (tmp_path / "sub/b.bin").unlink()
     assert [line.split(":")[0] for line in manifest.manifest_faults(tmp_path)] == [
-        "sub/b.bin", "new", "a.json"]  # fmt: skip
+        "sub/b.bin",
+        "new",
+        "a.json",
+    ]
 
 
 def test_a_second_writer_is_told_who_waits(tmp_path: Path) -> None:

@@ -27,7 +27,9 @@ def entry(server, key: str = "host") -> str:
 
 
 def reaching(tmp_path, servers, known: str, through: bool, hashed: bool = False) -> Far:
-    """The host `far`, behind the jump host where THROUGH, with KNOWN as the known hosts."""
+    """Return the host `far`, behind the jump host where `through`, with `known` as the known
+    hosts.
+    """
     far, jump = servers
     path = tmp_path / "known_hosts"
     path.write_text(known)
@@ -93,7 +95,10 @@ def test_a_known_key_is_taken_in_every_way_that_ssh_knows(tmp_path, servers, kin
 
 
 def certified(server) -> str:
-    """A line that trusts whoever signed the key of SERVER; the server shows its certificate."""
+    """Return a line that trusts whoever signed the key of `server`.
+
+    The server shows its certificate.
+    """
     argv = ["ssh-keygen", "-q", "-s", str(server.folder / "other"), "-I", "far", "-h"]
     subprocess.run([*argv, str(server.folder / "host.pub")], check=True)
     config = server.folder / "sshd_config"

@@ -39,9 +39,17 @@ def test_the_path_ends_with_a_report_and_a_verified_package(finished: Path) -> N
     package = finished / "models/toy/packages" / run.name
     names = {str(p.relative_to(package)) for p in package.rglob("*") if p.is_file()}
     assert names >= {
-        "adapter/adapter_model.safetensors", "model/model.safetensors", "model/tokenizer.json",
-        "serve/vllm.yaml", "Modelfile", "task_spec.json", "eval_report.md", "scores.json",
-        "repro.lock", "manifest.json"}  # fmt: skip
+        "adapter/adapter_model.safetensors",
+        "model/model.safetensors",
+        "model/tokenizer.json",
+        "serve/vllm.yaml",
+        "Modelfile",
+        "task_spec.json",
+        "eval_report.md",
+        "scores.json",
+        "repro.lock",
+        "manifest.json",
+    }
     assert "USD" not in (report / "report.md").read_text()
     assert (report / "report.html").stat().st_size > 10_000
     assert len(list(report.glob("*.eval-report.json"))) == 1

@@ -24,9 +24,14 @@ def start(root: Path, *words: str, **env: str) -> warm.Popen:
     command = [sys.executable, str(ROOT / "scripts" / f"{words[0]}.py"), *words[1:]]
     chosen = {**BARE, "SEM_ROOT": str(root), "SEM_DEVICE": "cpu", **env}
     return warm.Popen(
-        command, cwd="/", env=chosen, text=True, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        command,
+        cwd="/",
+        env=chosen,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 def sem(root: Path, *words: str, **env: str) -> tuple[int, str]:
@@ -75,9 +80,14 @@ def test_a_promoted_run_is_watched_and_rings_when_it_gets_worse(
         lambda request: posted.append((dict(request.headers), request.data)) or Response("ok")
     )
     code, said = sem(
-        trained, "ops_nightly", "--sem", "toy", "--again",
-        SEM_WEBHOOK_URL=httpserver.url_for("/hook"), SEM_WEBHOOK_SECRET="s3cret",
-    )  # fmt: skip
+        trained,
+        "ops_nightly",
+        "--sem",
+        "toy",
+        "--again",
+        SEM_WEBHOOK_URL=httpserver.url_for("/hook"),
+        SEM_WEBHOOK_SECRET="s3cret",
+    )
     assert (code, "nightly regressed" in said, "s3cret" in said) == (1, True, False)
     assert files.read_json(nightly / "ALERT.json")["splits"]["val"]["regressed"]
     ((headers, body),) = posted

@@ -13,7 +13,9 @@ NIGHT = {"at": "2026-11-30T00:00:00+00:00", "verdict": "worse"}
 
 
 def ring(tmp_path, monkeypatch, script: str) -> tuple[str, int]:
-    """What became of an alert to a server that answers by SCRIPT, and how often it was sent."""
+    """Return what became of an alert to a server that answers by `script`, and how often it was
+    sent.
+    """
     monkeypatch.setattr(alert, "TIMEOUT_S", 0.3)
     monkeypatch.setenv("SEM_WEBHOOK_SECRET", "not-a-usual-secret")
     with ChatServer(lambda body, number: script) as server:

@@ -21,7 +21,7 @@ def page(tmp_path) -> Path:
 
 
 def there(place) -> dict[str, str]:
-    """What lies in the raw folder."""
+    """Return what lies in the raw folder."""
     found = [path for path in place.raw.rglob("*") if not path.is_dir()]
     return {path.relative_to(place.raw).as_posix(): path.read_text() for path in sorted(found)}
 
@@ -48,8 +48,12 @@ def test_what_a_folder_holds_beside_is_counted(tmp_path):
     (tmp_path / "book" / "again.md").symlink_to(tmp_path / "book" / "one.md")
 
     assert add_data.left_out([tmp_path / "book"]) == {
-        ".rst": 2, "without a suffix": 1, "hidden": 1, "link": 1, ".jsonl": 1
-    }  # fmt: skip
+        ".rst": 2,
+        "without a suffix": 1,
+        "hidden": 1,
+        "link": 1,
+        ".jsonl": 1,
+    }
 
 
 def test_what_a_forge_reads_may_come_in_and_the_projects_own_files_may_not(place, tmp_path):

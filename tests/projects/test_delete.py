@@ -15,7 +15,9 @@ from sem.projects import delete, new
 
 
 def fingerprint(root: Path, without: str = "") -> dict[str, str]:
-    """Every file and folder of ROOT by path with its content, those of WITHOUT left out."""
+    """Return every file and folder of `root` by path with its content, those of `without` left
+    out.
+    """
     found = {}
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root).as_posix()
@@ -32,10 +34,14 @@ def root(tmp_path, monkeypatch):
     monkeypatch.delenv("SEM", raising=False)
     for name in ("mine", "yours"):
         new.create_from_template(tree, name)
-        for place in (f"data/{name}/raw/a.md", f"data/{name}/processed/v1.json",
-                      f"models/{name}/adapters/r1/run.json", f"reports/{name}/r1/report.md",
-                      f"models/{name}/packages/r1/manifest.json",
-                      f"models/{name}/promoted.json"):  # fmt: skip
+        for place in (
+            f"data/{name}/raw/a.md",
+            f"data/{name}/processed/v1.json",
+            f"models/{name}/adapters/r1/run.json",
+            f"reports/{name}/r1/report.md",
+            f"models/{name}/packages/r1/manifest.json",
+            f"models/{name}/promoted.json",
+        ):
             files.write_file(tree / place, name)
     files.write_file(tree / "data" / ".lm" / "calls.sqlite", "shared")
     files.write_file(tree / "configs" / "gate.yaml", "shared")
@@ -43,7 +49,7 @@ def root(tmp_path, monkeypatch):
 
 
 def run(argv: list[str], answer: str, monkeypatch) -> int:
-    """The exit code of `opensem` on `argv` with ANSWER typed."""
+    """Return the exit code of `opensem` on `argv` with `answer` typed."""
     read, write = os.pipe()
     os.write(write, answer.encode())
     os.close(write)

@@ -17,11 +17,11 @@ HOSTILE = [
     *("a..b", ".hidden", ".lm", "x.", "x ", " x", "x\n", "x\r", "x\t", "\nx", "x\0y", "x\x1b[2J"),
     *("-x", "_x", "X", "Rust", "rüst", "ru\u0455t", "rust\u200b", "\u202etsur", "rust\ufe0f"),
     *("ｒｕｓｔ", "１２", "日本", "a" * 65, "a" * 4096, "~", "~root", "$HOME", "$(id)", "`id`"),
-    *("a;b", "a|b", "a&b", "a*b", "a?b", "a:b", "a\"b", "a'b", "a<b", "%2e%2e", "file:///etc"),
+    *("a;b", "a|b", "a&b", "a*b", "a?b", "a:b", 'a"b', "a'b", "a<b", "%2e%2e", "file:///etc"),
     *("base", "strong", "schemas", "templates", "configs", "data", "models", "reports", "evals"),
     *("con", "prn", "aux", "nul", "com1", "lpt9", "con.txt", "nul.md", "aux.tar.gz"),
     *("\ud800", "a\udce9b"),
-]  # fmt: skip
+]
 CALLS = {
     "new": lambda name, _: ["new", name],
     "delete": lambda name, _: ["delete", name, "--yes"],
@@ -34,7 +34,7 @@ CALLS = {
 
 
 def fingerprint(folder: Path) -> str:
-    """A hash of every path, kind and content below FOLDER."""
+    """Return a hash of every path, kind and content below `folder`."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         content = path.read_bytes() if path.is_file() else b"folder"
@@ -43,7 +43,7 @@ def fingerprint(folder: Path) -> str:
 
 
 def code_of(argv: list[str]) -> int:
-    """The exit code of `opensem` on `argv`."""
+    """Return the exit code of `opensem` on `argv`."""
     with pytest.raises(SystemExit) as end:
         console.run_main(lambda: verbs.run_verb(argv))
     return int(end.value.code or 0)

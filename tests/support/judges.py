@@ -10,7 +10,7 @@ LINE = re.compile(r"^(reference|candidate|golden answer|answer|A|B): (.*)$", re.
 
 
 def values(body: Body) -> dict[str, Any]:
-    """What the prompt in BODY shows, label -> value, in the order it shows them."""
+    """Return what the prompt in `body` shows, label -> value, in the order it shows them."""
     return {
         label: json.loads(text) for label, text in LINE.findall(body["messages"][1]["content"])
     }
@@ -25,7 +25,7 @@ def form(body: Body) -> Body:
 
 
 def reply(body: Body, closeness: float, passes: bool) -> str:
-    """A well-formed reply in the mode that BODY asks in."""
+    """Return a well-formed reply in the mode that `body` asks in."""
     text = body["messages"][1]["content"]
     if '"better"' in text:
         return json.dumps({**form(body), "better": "A" if passes else "B"})
@@ -67,7 +67,7 @@ def prefers_the_first(body: Body, number: int) -> str:
 
 
 def passes_all(body: Body, number: int) -> str:
-    """Everything is a 5."""
+    """Return everything is a 5."""
     return reply(body, 1.0, True)
 
 

@@ -18,7 +18,7 @@ KIND = {"type": "array", "items": {"type": "string"}}
 
 
 def page(shop: int, number: int) -> RawRow:
-    """A product page with lists, cards, a price and breadcrumbs."""
+    """Return a product page with lists, cards, a price and breadcrumbs."""
     title, price = f"Kettle {shop}-{number}", 10 + shop + number / 4
     steps = "".join(f"<li>{verb} the kettle</li>" for verb in ("Fill", "Boil", "Pour"))
     links = "".join(f'<li class="n"><a href="/{c}">{c} things</a></li>' for c in "abcd")
@@ -37,7 +37,7 @@ def page(shop: int, number: int) -> RawRow:
 
 
 def make(root: Path) -> Project:
-    """A cleaned and cut project of 36 product pages of 12 shops, under ROOT."""
+    """Return a cleaned and cut project of 36 product pages of 12 shops, under `root`."""
     properties = {**SPEC["io_schema"]["properties"], "crumbs": KIND}
     spec = {
         **SPEC,
@@ -53,5 +53,5 @@ def make(root: Path) -> Project:
 
 
 def rows(made: Project, part: str) -> dict[str, dict]:
-    """The rows of PART by id."""
+    """Return the rows of `part` by id."""
     return {row["id"]: row for row in files.read_rows(made.processed / f"{part}.v1.jsonl")}

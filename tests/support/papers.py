@@ -20,7 +20,7 @@ W = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 
 
 def body(*paragraphs: str, prefix: str = '<?xml version="1.0" encoding="UTF-8"?>') -> str:
-    """The main part of a Word file; `# x` becomes a heading."""
+    """Return the main part of a Word file; `# x` becomes a heading."""
     made = []
     for text in paragraphs:
         style = '<w:pPr><w:pStyle w:val="Heading1"/></w:pPr>' if text.startswith("# ") else ""
@@ -31,7 +31,7 @@ def body(*paragraphs: str, prefix: str = '<?xml version="1.0" encoding="UTF-8"?>
 
 
 def docx(*paragraphs: str, **parts: str | bytes) -> bytes:
-    """A Word file; PARTS replace or add members, by name with `__` for a slash."""
+    """Return a Word file; `parts` replace or add members, by name with `__` for a slash."""
     members: dict[str, str | bytes] = {
         "[Content_Types].xml": TYPES,
         "_rels/.rels": RELS,
@@ -42,7 +42,7 @@ def docx(*paragraphs: str, **parts: str | bytes) -> bytes:
 
 
 def archive(members: dict[str, str | bytes]) -> bytes:
-    """A zip of MEMBERS."""
+    """Return a zip of `members`."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as made:
         for name, content in members.items():
@@ -51,7 +51,7 @@ def archive(members: dict[str, str | bytes]) -> bytes:
 
 
 def stream(content: bytes, packed: bool = False, more: str = "") -> bytes:
-    """A stream object's inside."""
+    """Return a stream object's inside."""
     data = zlib.compress(content) if packed else content
     filtered = "/Filter /FlateDecode " if packed else ""
     head = f"<< {filtered}{more}/Length {len(data)} >>\nstream\n".encode()
@@ -59,7 +59,7 @@ def stream(content: bytes, packed: bool = False, more: str = "") -> bytes:
 
 
 def drawn(text: str) -> bytes:
-    """What draws the lines of TEXT on a page."""
+    """Return what draws the lines of `text` on a page."""
     lines = text.split("\n")
     shown = [line.replace("\\", "\\\\").replace("(", "\\(").replace(")", "\\)") for line in lines]
     moves = " T* ".join(f"({line}) Tj" for line in shown)
@@ -67,12 +67,12 @@ def drawn(text: str) -> bytes:
 
 
 def pdf(*pages: str, packed: bool = False) -> bytes:
-    """A PDF with a page for each text."""
+    """Return a PDF with a page for each text."""
     return pdf_of([stream(drawn(page), packed) for page in pages])
 
 
 def pdf_of(contents: list[bytes], trailer: str = "", kids: str | None = None) -> bytes:
-    """A PDF whose pages have these CONTENTS, each the inside of an object."""
+    """Return a PDF whose pages have these `contents`, each the inside of an object."""
     count = len(contents)
     named = kids or " ".join(f"{4 + 2 * n} 0 R" for n in range(count))
     objects: list[bytes] = [
@@ -90,7 +90,7 @@ def pdf_of(contents: list[bytes], trailer: str = "", kids: str | None = None) ->
 
 
 def assembled(objects: list[bytes], trailer: str = "") -> bytes:
-    """OBJECTS numbered from 1 as a PDF whose first is the catalogue."""
+    """Return `objects` numbered from 1 as a PDF whose first is the catalogue."""
     made = bytearray(b"%PDF-1.7\n")
     places = []
     for number, inside in enumerate(objects, 1):
@@ -105,7 +105,7 @@ def assembled(objects: list[bytes], trailer: str = "") -> bytes:
 
 
 def encrypted(*pages: str, password: str = "secret") -> bytes:
-    """A PDF that needs PASSWORD; an empty one only forbids to edit it."""
+    """Return a PDF that needs `password`; an empty one only forbids to edit it."""
     from pypdf import PdfReader, PdfWriter
 
     writer = PdfWriter(clone_from=PdfReader(io.BytesIO(pdf(*pages))))

@@ -7,11 +7,12 @@ from contextlib import suppress
 from typing import Literal
 
 Kind = Literal["rst", "fin", "hole"]
-RESET = struct.pack("ii", 1, 0)  # SO_LINGER of 0 s: closing sends RST
+# SO_LINGER of 0 s: closing sends RST.
+RESET = struct.pack("ii", 1, 0)
 
 
 class Proxy:
-    """A line to PORT; `cut` ends every connection, `limit` the next one after so many bytes."""
+    """A line to `port`; `cut` ends every connection, `limit` the next one after so many bytes."""
 
     def __init__(self, port: int) -> None:
         self.port, self.at, self.cuts = port, 0, 0
@@ -41,7 +42,7 @@ class Proxy:
         return len(pairs)
 
     def limit(self, count: int, towards: bool, kind: Kind = "rst") -> None:
-        """Cut the first line that carries COUNT more bytes TOWARDS the server, or from it."""
+        """Cut the first line that carries `count` more bytes `towards` the server, or from it."""
         self._limit = (count, towards, kind)
 
     def _cut(self, pair: tuple[socket.socket, socket.socket], kind: Kind) -> None:

@@ -23,14 +23,23 @@ from sem.optimizer.server import app, network, serve
 from sem.optimizer.server.config import ServeSettings
 from sem.optimizer.server.service import Service
 
-CALIBRATION = {"intercept": 3.0, "slope": 2.0, "rows": 10, "useful": 5, "families": 2,
-               "brier": 0.2}  # fmt: skip
+CALIBRATION = {
+    "intercept": 3.0,
+    "slope": 2.0,
+    "rows": 10,
+    "useful": 5,
+    "families": 2,
+    "brier": 0.2,
+}
 
 
 def make_optimizer(
     root: Path, base: Path, name: str = "run1", scale: float = 0.3, stem: Path | None = None
 ) -> Path:
-    """A sealed optimizer below ROOT over BASE; its LoRA is random, zero with a SCALE of 0."""
+    """Return a sealed optimizer below `root` over `base`.
+
+    Its LoRA is random, zero with a `scale` of 0.
+    """
     folder = root / "models" / "optimizer" / name
     make_adapter(folder / "adapter", stem or base, scale)
     found = weights.resolve_weights(str(base), root)
@@ -43,7 +52,7 @@ def make_optimizer(
 
 
 def make_adapter(folder: Path, base: Path, scale: float) -> Path:
-    """A LoRA of rank 4 on every q and v of the T5 in BASE."""
+    """Return a LoRA of rank 4 on every q and v of the T5 in `base`."""
     import torch
     from safetensors import safe_open
     from safetensors.torch import save_file
@@ -89,7 +98,7 @@ class Running:
             time.sleep(0.05)
 
     def post(self, path: str, **body: Any) -> httpx.Response:
-        """POST BODY as JSON."""
+        """POST `body` as JSON."""
         return self.http.post(path, json=body)
 
     def end(self, within_s: float = 60) -> int:
@@ -99,16 +108,18 @@ class Running:
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        """What it logged."""
+        """Return what it logged."""
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
     def __enter__(self) -> "Running":
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.http.close()
         if self.process.poll() is None:
             self.process.kill()
@@ -116,7 +127,7 @@ class Running:
 
 
 class Served:
-    """The service in a thread of this process, on a free port; LOAD gives its network."""
+    """The service in a thread of this process, on a free port; `load` gives its network."""
 
     def __init__(self, root: Path, load: Any, key: str | None = None, **settings: Any) -> None:
         self.settings = ServeSettings(**{"port": 0, "threads": 1, "retry_s": 0.05} | settings)
@@ -138,7 +149,7 @@ class Served:
         return self
 
     def post(self, path: str, **body: Any) -> httpx.Response:
-        """POST BODY as JSON."""
+        """POST `body` as JSON."""
         return self.http.post(path, json=body)
 
     def end(self) -> None:
@@ -151,15 +162,20 @@ class Served:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.http.close()
         self.end()
 
 
 class Gated:
-    """A rewriter that waits at a gate, then does what the REAL one does; BATCHES is what came."""
+    """A rewriter that waits at a gate, then does what the `real` one does.
+
+    BATCHES is what came.
+    """
 
     def __init__(self, real: Any) -> None:
         self.real = real
@@ -185,5 +201,5 @@ class Gated:
 
 
 def load(root: Path) -> network.Network:
-    """The newest optimizer of ROOT, in int8 on one thread."""
+    """Return the newest optimizer of `root`, in int8 on one thread."""
     return network.load_served_network(root, None, Engine("int8", 1))

@@ -28,7 +28,7 @@ SPEC: dict[str, Any] = {
 
 
 def project(root: Path, settings: str = "", **changes: Any) -> Project:
-    """A sem called `shop` with the task `product`, no rows yet."""
+    """Return a sem called `shop` with the task `product`, no rows yet."""
     configs = root / "configs" / "shop"
     files.write_file(configs / "tasks" / "product.json", jsonio.pretty(SPEC | changes))
     files.write_file(configs / "dataset.yaml", settings)
@@ -36,7 +36,7 @@ def project(root: Path, settings: str = "", **changes: Any) -> Project:
 
 
 def row(name: str, **changes: Any) -> RawRow:
-    """A good row of a shop named after the first letter of NAME."""
+    """Return a good row of a shop named after the first letter of `name`."""
     shop = f"shop{name[0]}.example"
     page = f"<html lang=en><body><h1>Mug {name}</h1><p>Price $4.50</p></body></html>"
     made = {
@@ -50,21 +50,21 @@ def row(name: str, **changes: Any) -> RawRow:
 
 
 def copied(made: Project, root: Path) -> Project:
-    """A copy of MADE, which took seconds to make, under ROOT."""
+    """Return a copy of `made`, which took seconds to make, under `root`."""
     return Project(made.sem, shutil.copytree(made.root, root, dirs_exist_ok=True))
 
 
 def fill(made: Project, *rows: RawRow) -> Project:
-    """MADE with ROWS in its store."""
+    """Return `made` with `rows` in its store."""
     store.append_store_rows(made.store, rows)
     return made
 
 
 def shops(count: int, pages: int = 3) -> list[RawRow]:
-    """COUNT shops with PAGES good rows each."""
+    """Return `count` shops with `pages` good rows each."""
     return [row(f"{chr(97 + shop)}{page}") for shop in range(count) for page in range(pages)]
 
 
 def read(path: Path) -> list[Any]:
-    """The JSON lines of PATH."""
+    """Return the JSON lines of `path`."""
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]

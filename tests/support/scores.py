@@ -9,17 +9,24 @@ SLOT = {"+": RIGHT, "-": WRONG, "?": OPEN}
 
 
 def one(name: str, domain: str = "d", marks: dict[str, str] | None = None, **other) -> Score:
-    """A Score whose MARKS say of each slot: + right, - wrong, ? unscored."""
+    """Return a Score whose `marks` say of each slot: + right, - wrong, ? unscored."""
     fixed = {
-        "task": "price", "stratum": "-|en", "json_valid": True, "schema_valid": True,
-        "recovered": False, "tokens_in": 100, "tokens_out": 20, "latency_ms": 50, "finish": "stop",
-    }  # fmt: skip
+        "task": "price",
+        "stratum": "-|en",
+        "json_valid": True,
+        "schema_valid": True,
+        "recovered": False,
+        "tokens_in": 100,
+        "tokens_out": 20,
+        "latency_ms": 50,
+        "finish": "stop",
+    }
     slots = {slot: SLOT[mark] for slot, mark in (marks or {"title": "+"}).items()}
     return Score(id=name, domain=domain, slots=slots, **(fixed | other))
 
 
 def column(marks: str, rows_per_domain: int = 1, slot: str = "title", **other) -> list[Score]:
-    """One Score a character of MARKS, so many in a domain."""
+    """Return one Score a character of `marks`, so many in a domain."""
     return [
         one(f"e{n:04}", f"d{n // rows_per_domain}", {slot: mark}, **other)
         for n, mark in enumerate(marks)

@@ -154,7 +154,8 @@ SUBSTRING: list[Case] = [
 ]
 
 NUMBERS: list[Case] = [
-    (CENT, 20, 19.99, 1.0, "boundary"),  # |20 - 19.99| > 0.01 in floats
+    # |20 - 19.99| > 0.01 in floats.
+    (CENT, 20, 19.99, 1.0, "boundary"),
     (CENT, 19.99, 20, 1.0, "boundary"),
     (CENT, 20.02, 20.0, 0.0, "beyond"),
     (CENT, 19.989, 20, 0.0, "beyond"),
@@ -168,7 +169,8 @@ NUMBERS: list[Case] = [
     (CENT, ".5", 0.5, 1.0, "point"),
     (CENT, "5.", 5, 1.0, "point"),
     (CENT, "1e2", 100, 1.0, "exponent"),
-    (CENT, "1,5", 1.5, 0.0, "locale"),  # no unit: only plain numbers
+    # No unit: only plain numbers.
+    (CENT, "1,5", 1.5, 0.0, "locale"),
     (CENT, "€ 9.50", 9.5, 0.0, "unit"),
     (CENT, "1_000", 1000, 0.0, "underscore"),
     (CENT, "9.5 to 9.6", 9.5, 0.0, "range"),
@@ -318,7 +320,8 @@ AMOUNTS: list[Case] = [
 
 SETS: list[Case] = [
     ("set_match", ["b", "a"], ["a", "b"], 1.0, "order"),
-    ("set_match", ["a", "a"], ["a"], 0.5, "repeat"),  # set() would call them equal
+    # set() would call them equal.
+    ("set_match", ["a", "a"], ["a"], 0.5, "repeat"),
     ("set_match", ["a"], ["a", "a"], 0.5, "repeat"),
     ("set_match", ["a"], ["a", "b"], 0.5, "missing"),
     ("set_match", ["a", "b"], ["a"], 0.5, "extra"),

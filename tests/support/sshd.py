@@ -44,17 +44,17 @@ class Server:
         self.start()
 
     def sessions(self) -> list[int]:
-        """The processes of the server that serve one line each."""
+        """Return the processes of the server that serve one line each."""
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(pid) for pid in path.read_text().split()]
 
     def attempts(self) -> int:
-        """How often somebody got as far as proving who they are."""
+        """Return how often somebody got as far as proving who they are."""
         said = (self.folder / "log").read_text("utf-8", "replace")
         return len(re.findall("Accepted |Failed |Postponed |authenticating user", said))
 
     def known(self, key: str) -> None:
-        """Make KEY the host key that this machine knows."""
+        """Make `key` the host key that this machine knows."""
         kind, body = key.split()[:2]
         names = f"[127.0.0.1]:{self.port}"
         (self.folder / "known_hosts").write_text(f"{names} {kind} {body}\n" if key else "")
@@ -63,12 +63,12 @@ class Server:
         return (self.folder / f"{name}.pub").read_text()
 
     def fingerprint(self, name: str = "host") -> str:
-        """What ssh shows of the key NAME, as `ed25519 SHA256:…`."""
+        """Return what ssh shows of the key `name`, as `ed25519 SHA256:…`."""
         argv = ["ssh-keygen", "-l", "-f", str(self.folder / f"{name}.pub")]
         return f"ed25519 {subprocess.check_output(argv, text=True).split()[1]}"
 
     def reach(self, port: int) -> None:
-        """Write the configuration; PORT may be that of a line in between."""
+        """Write the configuration; `port` may be that of a line in between."""
         (self.folder / "config").write_text(
             f"Host far\n HostName 127.0.0.1\n Port {port}\n User {USER}\n"
             f" HostKeyAlias [127.0.0.1]:{self.port}\n IdentityFile {self.folder}/user\n"
@@ -79,17 +79,19 @@ class Server:
 
 @contextmanager
 def serving(folder: Path) -> Iterator[Server]:
-    """A server with keys of its own below FOLDER; needs `sshd`, see SSHD."""
+    """A server with keys of its own below `folder`; needs `sshd`, see SSHD."""
     assert SSHD
     folder.chmod(0o700)
-    (folder / "homedir").mkdir()  # nobody's login scripts run in tests
+    # nobody's login scripts run in tests.
+    (folder / "homedir").mkdir()
     for name in ("host", "user", "other"):
         argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
         subprocess.run(argv, check=True)
     shutil.copy(folder / "user.pub", folder / "authorized")
     (folder / "authorized").chmod(0o600)
     if os.getuid() == 0:
-        Path("/run/sshd").mkdir(exist_ok=True)  # sshd wants it, and only root's sshd does
+        # Sshd wants it, and only root's sshd does.
+        Path("/run/sshd").mkdir(exist_ok=True)
     port = _free_port()
     server = Server(folder, port, folder / "config")
     (folder / "sshd_config").write_text(
@@ -123,7 +125,7 @@ def _wait_for(port: int) -> None:
 
 @dataclass
 class Line:
-    """A TCP line to PORT that is cut after so many bytes came back, once for each of CUTS."""
+    """A TCP line to `port` that is cut after so many bytes came back, once for each of `cuts`."""
 
     port: int
     cuts: list[int] = field(default_factory=list)

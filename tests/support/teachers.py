@@ -9,13 +9,29 @@ from chatserver import Body
 
 PASSAGE = re.compile(r"===== PASSAGE ([0-9a-f]{16}) =====\n(.*)\n===== END", re.S)
 SENTENCE = re.compile(r"[A-Z][^.!?\n]{30,200}[.!?]")
-COMMON = frozenset(("keeps", "beside", "cabinet", "number", "opens", "drawer", "finds", "there",
-                    "ledger", "inspector", "visits", "room", "every", "season"))  # fmt: skip
+COMMON = frozenset(
+    (
+        "keeps",
+        "beside",
+        "cabinet",
+        "number",
+        "opens",
+        "drawer",
+        "finds",
+        "there",
+        "ledger",
+        "inspector",
+        "visits",
+        "room",
+        "every",
+        "season",
+    )
+)
 COUNT = re.compile(r"^Write (\d+) pairs? ", re.M)
 
 
 def passage(body: Body) -> str:
-    """What stands between the markers."""
+    """Return what stands between the markers."""
     return PASSAGE.search(body["messages"][1]["content"])[2]  # type: ignore[index]
 
 
@@ -91,12 +107,19 @@ KINDS = {
     "wrong language": ("wrong_language",),
     "echoes the key": ("secret",),
 }
-SPOKEN = {"prose": prose, "wrong schema": wrong_schema, "refusal": refuses,
-          "wrong language": in_german}  # fmt: skip
+SPOKEN = {
+    "prose": prose,
+    "wrong schema": wrong_schema,
+    "refusal": refuses,
+    "wrong language": in_german,
+}
 
 
 def kind_of(body: Body, left_out: Collection[str] = (), share: float = 0.6) -> str | None:
-    """What goes wrong with BODY: decided by its text, so that every try meets the same."""
+    """Return what goes wrong with `body`.
+
+    Decided by its text, so that every try meets the same.
+    """
     text = body["messages"][1]["content"]
     lot = int(hashlib.sha256(text.encode()).hexdigest(), 16)
     kinds = [kind for kind in KINDS if kind not in left_out]
@@ -104,7 +127,7 @@ def kind_of(body: Body, left_out: Collection[str] = (), share: float = 0.6) -> s
 
 
 def faulty(key: str, left_out: Collection[str] = ()) -> Callable[[Body, int], str]:
-    """A teacher of every fault in KINDS, each on some of the chunks."""
+    """Return a teacher of every fault in KINDS, each on some of the chunks."""
 
     def script(body: Body, number: int) -> str:
         kind = kind_of(body, left_out)

@@ -15,14 +15,14 @@ class Signed(int):
 
 
 def alphabet() -> list[str]:
-    """The 256 letters that byte-level vocabularies write bytes with (GPT-2's table)."""
+    """Return the 256 letters that byte-level vocabularies write bytes with (GPT-2's table)."""
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in plain]
     return [chr(byte) for byte in plain] + [chr(256 + number) for number in range(len(others))]
 
 
 def write(path: Path) -> Path:
-    """The file at PATH."""
+    """Return the file at `path`."""
     gguf_file.CODES[Signed] = (5, "<i")
     tokens = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *alphabet(), "AB", "ABC"]
     keys = gguf_file.metadata() | {

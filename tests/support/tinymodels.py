@@ -163,8 +163,14 @@ FAMILIES: dict[str, Words] = {
     "glm": Words(GLM, ("[gMASK]", "<sop>", *ROLES), "<|endoftext|>"),
     "command": Words(
         {"default": COMMAND, "rag": "{{ raise_exception('no documents') }}"},
-        ("<BOS_TOKEN>", "<|START_OF_TURN_TOKEN|>", "<|END_OF_TURN_TOKEN|>", "<|SYSTEM_TOKEN|>",
-         "<|USER_TOKEN|>", "<|CHATBOT_TOKEN|>"),
+        (
+            "<BOS_TOKEN>",
+            "<|START_OF_TURN_TOKEN|>",
+            "<|END_OF_TURN_TOKEN|>",
+            "<|SYSTEM_TOKEN|>",
+            "<|USER_TOKEN|>",
+            "<|CHATBOT_TOKEN|>",
+        ),
         "<|END_OF_TURN_TOKEN|>",
         "<BOS_TOKEN>",
     ),
@@ -172,7 +178,7 @@ FAMILIES: dict[str, Words] = {
     "dated-gemma": Words(DATED_GEMMA, GEMMA_TOKENS, "<eos>", "<bos>"),
     "thinks": Words(THINKS, IM, "<|im_end|>", None, THOUGHTS),
     "alpaca": Words(ALPACA, ("<s>", "</s>"), "</s>", "<s>"),
-}  # fmt: skip
+}
 
 
 def make_tokenizer(family: str) -> Any:
@@ -210,8 +216,14 @@ class Kind:
     ending: str = "ForCausalLM"
 
 
-_SSM = {"mamba_d_ssm": 64, "mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 16,
-        "mamba_n_groups": 1, "mamba_chunk_size": 16}  # fmt: skip
+_SSM = {
+    "mamba_d_ssm": 64,
+    "mamba_n_heads": 4,
+    "mamba_d_head": 16,
+    "mamba_d_state": 16,
+    "mamba_n_groups": 1,
+    "mamba_chunk_size": 16,
+}
 KINDS: dict[str, Kind] = {
     "llama": Kind("Llama", "llama3"),
     "mistral": Kind("Mistral", "mistral"),
@@ -319,12 +331,15 @@ class Passed:
     kind: str
     family: str
     checks: dict[str, str]  # of prepare, by name
-    difference: float  # of our loss and the model's own forward, relative
+    # Of our loss and the model's own forward, relative.
+    difference: float
     answered: int
-    constrained_valid: int  # constrained answers that are the schema's JSON
+    # Constrained answers that are the schema's JSON.
+    constrained_valid: int
     targets: tuple[str, ...]
     faults: tuple[str, ...]
-    equal: tuple[int, int]  # proven answers that the package repeats, asked
+    # Proven answers that the package repeats, asked.
+    equal: tuple[int, int]
     note: str = ""
 
 

@@ -36,7 +36,7 @@ CHATML = (
 
 
 def make_model(folder: Path) -> Path:
-    """Write a random Llama (2 layers, 64 wide) and a byte-level ChatML tokenizer to FOLDER."""
+    """Write a random Llama (2 layers, 64 wide) and a byte-level ChatML tokenizer to `folder`."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -92,21 +92,31 @@ def make_t5(folder: Path) -> Path:
     )
     raw.decoder = decoders.Metaspace()
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=raw, eos_token="</s>", pad_token="<pad>", unk_token="<unk>",
+        tokenizer_object=raw,
+        eos_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
         additional_special_tokens=[f"<extra_id_{n}>" for n in range(99, -1, -1)],
-    )  # fmt: skip
+    )
     torch.manual_seed(0)
     config = T5Config(
-        vocab_size=len(tokenizer), d_model=64, d_kv=16, d_ff=128, num_layers=2, num_heads=4,
-        feed_forward_proj="gated-gelu", tie_word_embeddings=False, decoder_start_token_id=0,
-    )  # fmt: skip
+        vocab_size=len(tokenizer),
+        d_model=64,
+        d_kv=16,
+        d_ff=128,
+        num_layers=2,
+        num_heads=4,
+        feed_forward_proj="gated-gelu",
+        tie_word_embeddings=False,
+        decoder_start_token_id=0,
+    )
     T5ForConditionalGeneration(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
 
 def page(shop: int, number: int) -> tuple[str, dict[str, object]]:
-    """The page NUMBER of SHOP and its reference."""
+    """Return the page `number` of `shop` and its reference."""
     title, price = f"Mug {shop}-{number}", round(shop + number / 10, 2)
     html = (
         f"<html lang=en><head><title>{title}</title></head><body><h1>{title}</h1>"
@@ -117,7 +127,7 @@ def page(shop: int, number: int) -> tuple[str, dict[str, object]]:
 
 
 def make_store(path: Path, shops: int = 12, pages: int = 5) -> Path:
-    """A store of SHOPS x PAGES examples in the seven-column layout."""
+    """Return a store of `shops` x `pages` examples in the seven-column layout."""
     import duckdb
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -148,5 +158,5 @@ lora: {rank: 4, alpha: 8, dropout: 0.1}
 
 
 def rows(path: Path) -> list[dict[str, object]]:
-    """The JSON lines of PATH."""
+    """Return the JSON lines of `path`."""
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]

@@ -19,7 +19,8 @@ os.environ |= {
     "UNSLOTH_ALLOW_CPU": "1",
     "TRITON_INTERPRET": "1",
     "UNSLOTH_ENABLE_FLEX_ATTENTION": "0",
-    "TORCHDYNAMO_DISABLE": "1",  # what it generates runs uncompiled: minutes less
+    # What it generates runs uncompiled: minutes less.
+    "TORCHDYNAMO_DISABLE": "1",
 }
 
 
@@ -128,12 +129,12 @@ class watching:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in FOLDER, by step."""
+    """Return the checkpoints in `folder`, by step."""
     return sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
 
 
 def back(folder: Path) -> None:
-    """Take the run in FOLDER back to where its last checkpoint was not written yet."""
+    """Take the run in `folder` back to where its last checkpoint was not written yet."""
     (folder / "manifest.json").unlink()
     shutil.rmtree(folder / "adapter")
     shutil.rmtree(checkpoints(folder)[-1])

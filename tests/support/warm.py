@@ -32,7 +32,10 @@ LIBRARIES = (
 
 @lru_cache(maxsize=1)
 def _context() -> Any:
-    """The fork server, running. It swallows a module that it cannot import: it needs the path."""
+    """Return the fork server, running. It swallows a module that it cannot import.
+
+    It needs the path.
+    """
     context = get_context("forkserver")
     context.set_forkserver_preload(["warm_libraries"])
     before = os.environ.get("PYTHONPATH")
@@ -64,8 +67,10 @@ class Popen:
         words = [str(word) for word in argv[1:] if word != "-P"]
         self.args, self.returncode = list(argv), None
         self._files: dict[str, Any] = {}
-        ends = [self._end(name, wanted, text) for name, wanted in
-                (("stdout", stdout), ("stderr", stderr))]  # fmt: skip
+        ends = [
+            self._end(name, wanted, text)
+            for name, wanted in (("stdout", stdout), ("stderr", stderr))
+        ]
         if stderr == subprocess.STDOUT:
             ends[1] = os.dup(ends[0])
         ends.insert(0, os.open(os.devnull, os.O_RDONLY))
@@ -85,7 +90,10 @@ class Popen:
         self.pid = self._process.pid
 
     def _end(self, name: str, wanted: Any, text: bool) -> int:
-        """The child's end of one stream; a pipe's other end becomes the attribute `name`."""
+        """Return the child's end of one stream.
+
+        A pipe's other end becomes the attribute `name`.
+        """
         setattr(self, name, None)
         if wanted == subprocess.PIPE:
             here, there = os.pipe()
@@ -151,7 +159,7 @@ def run(
     timeout: float | None = None,
     **words: Any,
 ) -> subprocess.CompletedProcess:
-    """`subprocess.run` of a script, started warm."""
+    """Return `subprocess.run` of a script, started warm."""
     if capture_output:
         words |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = Popen(argv, **words)

@@ -30,9 +30,11 @@ from sem.dataset.store import rows, store
 from sem.dataset.store.examples_table import RawRow
 
 COMMAND = "fab dataset.augment"
-MARK = "~"  # between a row's id and the kind of its variant
+# Between a row's id and the kind of its variant.
+MARK = "~"
 NOT_APPLICABLE = "not_applicable"
-NOT_NEEDED = "not_needed"  # the row has its variants already
+# The row has its variants already.
+NOT_NEEDED = "not_needed"
 BASE_DIFFERS = "row_differs_from_snapshot"
 
 
@@ -43,8 +45,10 @@ class Wanted:
     kinds: tuple[str, ...] = tuple(page_edits.KINDS)
     each: int = 2
     seed: int = 0
-    tokenizer: str | None = None  # a tokenizer.json, where max_tokens is set
-    today: str = ""  # YYYY-MM-DD, by which consent is judged
+    # a tokenizer.json, where max_tokens is set.
+    tokenizer: str | None = None
+    # YYYY-MM-DD, by which consent is judged.
+    today: str = ""
 
     def __post_init__(self) -> None:
         for name in self.kinds:
@@ -68,7 +72,7 @@ def write_variants(
     wanted: Wanted | None = None,
     progress: Callable[[Any, int], Any] | None = None,
 ) -> Augmented:
-    """Write the variants of the train part of snapshot VERSION, read-only, facts last."""
+    """Write the variants of the train part of snapshot `version`, read-only, facts last."""
     wanted = wanted or Wanted()
     frozen = snapshot.load_snapshot(project, version)
     settings = project.settings("dataset", Dataset).clean
@@ -87,19 +91,22 @@ def write_variants(
 
 
 def variants_path(frozen: Snapshot) -> str:
-    """The file of the variants of snapshot FROZEN."""
+    """Return the file of the variants of snapshot `frozen`."""
     return f"augmented.{frozen.name}.jsonl"
 
 
 def variants_facts(project: Project, frozen: Snapshot) -> dict[str, Any]:
-    """What the variants of snapshot FROZEN are; SemError when there are none or they changed."""
+    """Return what the variants of snapshot `frozen` are.
+
+    Raise SemError when there are none or they changed.
+    """
     return variant_files.read_variant_facts(
         project.processed / variants_path(frozen), frozen, "variants", COMMAND
     )
 
 
 def read_variants(project: Project, frozen: Snapshot) -> Iterator[Example]:
-    """The variants of snapshot FROZEN, verified before the first one."""
+    """Yield the variants of snapshot `frozen`, verified before the first one."""
     variants_facts(project, frozen)
     path = project.processed / variants_path(frozen)
     for number, row in enumerate(files.read_rows(path), 1):
@@ -111,7 +118,7 @@ def _digest(example: Example) -> bytes:
 
 
 def write_sorted(path: Path, made: Iterable[dict[str, Any]]) -> int:
-    """Write the rows MADE to PATH in order of id, read-only; how many there were.
+    """Write the rows `made` to `path` in order of id, read-only; how many there were.
 
     They are spilled as they come: a million variants of pages do not fit into memory.
     """
@@ -130,7 +137,7 @@ def write_sorted(path: Path, made: Iterable[dict[str, Any]]) -> int:
 def _checked(
     raw: Iterable[RawRow], plan: Plan, wanted: Wanted, known: dict[str, bytes], refused: Counter
 ) -> Iterator[dict[str, Any]]:
-    """Every variant that keeps its row's answer, as a row of a snapshot part."""
+    """Yield every variant that keeps its row's answer, as a row of a snapshot part."""
     base: Example | None = None
     seen: set[str] = set()
     planned = _variants(raw, plan, wanted, known, refused)
@@ -154,7 +161,7 @@ def _checked(
 
 
 def _base(record: engine.Record, known: dict[str, bytes], refused: Counter) -> Example | None:
-    """The row itself, cleaned again; None where it is not what the snapshot holds."""
+    """Return the row itself, cleaned again; None where it is not what the snapshot holds."""
     if record.made.reason is None:
         example = Example(**jsonio.parse_json(record.made.line))
         if _digest(example) == known[record.id]:
@@ -166,7 +173,7 @@ def _base(record: engine.Record, known: dict[str, bytes], refused: Counter) -> E
 def _verdict(
     record: engine.Record, base: Example, seen: Collection[str]
 ) -> tuple[str | None, Example]:
-    """Why the variant RECORD of BASE is refused, None for not at all; and its example."""
+    """Why the variant `record` of `base` is refused, None for not at all; and its example."""
     if record.made.reason is not None:
         return record.made.reason, base
     example = Example(**jsonio.parse_json(record.made.line))
@@ -186,7 +193,7 @@ def _verdict(
 
 
 def _order(values: list[tuple[str, Any]], text: grounding.Text) -> list[list[int]]:
-    """Per slot of several texts, the order in which they first appear in TEXT."""
+    """Per slot of several texts, the order in which they first appear in `text`."""
     places: dict[str, list[int]] = {}
     for slot, value in values:
         places.setdefault(slot, []).append(text.flat.find(grounding.Text(str(value)).flat))
@@ -196,7 +203,7 @@ def _order(values: list[tuple[str, Any]], text: grounding.Text) -> list[list[int
 def _variants(
     raw: Iterable[RawRow], plan: Plan, wanted: Wanted, known: Collection[str], refused: Counter
 ) -> Iterator[RawRow]:
-    """Each row of RAW, as it is and then edited."""
+    """Yield each row of `raw`, as it is and then edited."""
     options = Worker(replace(plan, tokenizer=None))
     for row in raw:
         try:
@@ -219,7 +226,10 @@ def _page(made: rows.Prepared) -> Page:
 
 
 def _edited(row: RawRow, page: Page, wanted: Wanted, refused: Counter) -> Iterator[RawRow]:
-    """Every variant of ROW that applies, in an order of its own: many leave the text as it is."""
+    """Yield every variant of `row` that applies, in an order of its own.
+
+    Many leave the text as it is.
+    """
     prompt, name = row.input_text or "", row.id or ""
     kinds = sorted(wanted.kinds)
     for variant in random_of(wanted.seed, name, "").sample(kinds, len(kinds)):
@@ -232,7 +242,9 @@ def _edited(row: RawRow, page: Page, wanted: Wanted, refused: Counter) -> Iterat
 
 
 def random_of(seed: int, row: str, variant: str) -> random.Random:
-    """A generator of its own for each row and kind, so that the order of rows does not matter."""
+    """Return a generator of its own for each row and kind, so that the order of rows does not
+    matter.
+    """
     digest = hashlib.sha256(jsonio.canonical_json([seed, row, variant]).encode()).digest()
     return random.Random(int.from_bytes(digest[:8], "big"))
 

@@ -34,18 +34,19 @@ class Element:
 
     tag: Tag
     parent: "Element | None"
-    end: int = -1  # after the end tag; -1 while it is open
+    # After the end tag; -1 while it is open.
+    end: int = -1
     children: list["Element"] = field(default_factory=list)
 
     @property
     def kind(self) -> tuple[str, str]:
-        """Name and classes: siblings of one kind are likely of one rank."""
+        """Return name and classes: siblings of one kind are likely of one rank."""
         found = CLASS.search(self.tag.rest)
         return self.tag.name, " ".join(sorted(found[1].split())) if found else ""
 
 
 def scan(page: str) -> Iterator[Tag]:
-    """The tags of PAGE in order; what stands in code, comments and titles has none."""
+    """Yield the tags of `page` in order; what stands in code, comments and titles has none."""
     position = 0
     while match := TAG.search(page, position):
         position = match.end()
@@ -59,7 +60,7 @@ def scan(page: str) -> Iterator[Tag]:
 
 
 def shown_texts(page: str) -> Iterator[tuple[int, int]]:
-    """Where text that is shown stands: between two tags, and not blank."""
+    """Yield where text that is shown stands: between two tags, and not blank."""
     position, opened, is_body = 0, "", "<body" not in page.lower()
     for tag in scan(page):
         if is_body and opened not in RAW and page[position : tag.start].strip():
@@ -71,7 +72,7 @@ def shown_texts(page: str) -> Iterator[tuple[int, int]]:
 
 
 def elements(page: str) -> list[Element]:
-    """The elements of PAGE whose end tags match, in order; an unclosed one has no end.
+    """Return the elements of `page` whose end tags match, in order; an unclosed one has no end.
 
     An end tag closes the nearest open element of its name within 64; what it jumps over stays
     open, and so does everything that a broken page never closes.
@@ -103,7 +104,7 @@ def _close(stack: list[Element], tag: Tag) -> None:
 
 
 def siblings(page: str, names: frozenset[str], least: int = 3) -> list[list[Element]]:
-    """Runs of at least LEAST whole siblings of one kind, one of NAMES, with blanks between."""
+    """Runs of at least `least` whole siblings of one kind, one of `names`, with blanks between."""
     runs: list[list[Element]] = []
     for parent in elements(page):
         last: Element | None = None
@@ -123,7 +124,10 @@ def _is_next(page: str, one: Element, other: Element) -> bool:
 
 
 def spliced(page: str, edits: list[tuple[int, int, str]]) -> str:
-    """PAGE with every (start, end, replacement) of EDITS; of two that overlap the first stays."""
+    """Return `page` with every (start, end, replacement) of `edits`.
+
+    Of two that overlap the first stays.
+    """
     parts, position = [], 0
     for start, end, value in sorted(edits, key=lambda edit: edit[:2]):
         if start < position:

@@ -25,9 +25,11 @@ from sem.dataset.split import snapshot
 from sem.dataset.split.snapshot import Snapshot
 
 COMMAND = "fab dataset.augment --negatives 2"
-MOST_VALUES = 256  # of one slot, from which another row's is taken
+# Of one slot, from which another row's is taken.
+MOST_VALUES = 256
 NOT_APPLICABLE = "not_applicable"
-GIVEN = "given"  # the kind of a wrong answer that came with its row
+# The kind of a wrong answer that came with its row.
+GIVEN = "given"
 TARGET = "is_a_reference"
 WORDS = ("system_prompt", "slot_specs", "source_id")
 
@@ -56,7 +58,9 @@ def write_negative_pairs(
     seed: int,
     progress: Callable[[Any, int], Any] | None = None,
 ) -> Preferences:
-    """Write at most EACH pairs for every train row of snapshot VERSION, read-only, facts last."""
+    """Write at most `each` pairs for every train row of snapshot `version`, read-only, facts
+    last.
+    """
     if each < 1:
         raise SemError(f"{each} wrong answers of each row", "ask for 1 or more")
     frozen = snapshot.load_snapshot(project, version)
@@ -90,25 +94,28 @@ def write_negative_pairs(
 
 
 def negative_pairs_path(frozen: Snapshot) -> str:
-    """The file of the pairs of snapshot FROZEN."""
+    """Return the file of the pairs of snapshot `frozen`."""
     return f"preferences.{frozen.name}.jsonl"
 
 
 def negative_pairs_facts(project: Project, frozen: Snapshot) -> dict[str, Any]:
-    """What the pairs of snapshot FROZEN are; SemError when there are none or they changed."""
+    """Return what the pairs of snapshot `frozen` are.
+
+    Raise SemError when there are none or they changed.
+    """
     return variant_files.read_variant_facts(
         project.processed / negative_pairs_path(frozen), frozen, "pairs", COMMAND
     )
 
 
 def read_negative_pairs(project: Project, frozen: Snapshot) -> Iterator[dict[str, Any]]:
-    """The pairs of snapshot FROZEN, verified before the first one."""
+    """Yield the pairs of snapshot `frozen`, verified before the first one."""
     negative_pairs_facts(project, frozen)
     yield from files.read_rows(project.processed / negative_pairs_path(frozen))
 
 
 def negative_pair_row(example: Example, negative: Negative, kinds: Counter[str]) -> dict[str, Any]:
-    """One pair as it is written; KINDS counts it."""
+    """Return one pair as it is written; `kinds` counts it."""
     kinds[negative.kind] += 1
     words = {name: getattr(example, name) for name in WORDS}
     return {
@@ -124,7 +131,7 @@ def negative_pair_row(example: Example, negative: Negative, kinds: Counter[str])
 
 
 def collected(examples: Iterator[Example]) -> Known:
-    """Every reference's text, and the first values of every slot in order of id."""
+    """Return every reference's text, and the first values of every slot in order of id."""
     known = Known()
     for example in examples:
         known.targets.add(files.sha256_text(taught_text(example.output_json)))
@@ -138,7 +145,7 @@ def collected(examples: Iterator[Example]) -> Known:
 def wrong_answers_of(
     case: Case, each: int, seed: int, refused: Counter[str]
 ) -> Iterator[Negative]:
-    """Yield at most EACH wrong answers of CASE; those that cannot be used are counted.
+    """Yield at most `each` wrong answers of `case`; those that cannot be used are counted.
 
     The row's own `negative_examples` come first: somebody saw a model give them. The others are
     made, each of another kind.
@@ -164,7 +171,7 @@ def wrong_answers_of(
 
 
 def _own(example: Example) -> list[str]:
-    """The texts of the row's own wrong answers; a text is taken as it was given."""
+    """Return the texts of the row's own wrong answers; a text is taken as it was given."""
     given = example.negative_examples or []
     texts = [one if isinstance(one, str) else taught_text(one) for one in given]
     return list(dict.fromkeys(texts))

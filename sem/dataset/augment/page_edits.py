@@ -35,7 +35,7 @@ class Page:
 
 
 def register_page_edit(edit: Edit) -> Edit:
-    """Register EDIT under its own name, as `--kind` spells it."""
+    """Register `edit` under its own name, as `--kind` spells it."""
     KINDS[edit.__name__] = edit
     return edit
 
@@ -208,7 +208,7 @@ AMOUNT = re.compile(
 
 @register_page_edit
 def currency(page: Page, rng: random.Random) -> str | None:
-    """Every price of the page as another country writes it: `12,99 €` becomes `€12.99`.
+    """Return every price of the page as another country writes it: `12,99 €` becomes `€12.99`.
 
     Only where the answer holds an amount of the page as a number, and no text of it holds one as
     it is written; the currency stays.

@@ -11,7 +11,8 @@ from sem.dataset.split.snapshot import Snapshot
 
 
 def read_variant_facts(path: Path, frozen: Snapshot, what: str, command: str) -> dict[str, Any]:
-    """The facts of PATH, which holds WHAT of snapshot FROZEN and was made by COMMAND.
+    """Return the facts of `path`, which holds `what` of snapshot `frozen` and was made by
+    `command`.
 
     SemError when it is not there, changed on disk, or belongs to other rows.
     """
@@ -28,7 +29,9 @@ def read_variant_facts(path: Path, frozen: Snapshot, what: str, command: str) ->
 
 
 def write_facts(project: Project, frozen: Snapshot, path: Path, facts: dict[str, Any]) -> None:
-    """Write the facts of `path`, made of `frozen`; SemError when a takedown withdrew it meanwhile.
+    """Write the facts of `path`, made of `frozen`.
+
+    Raise SemError when a takedown withdrew it meanwhile.
 
     The file then holds rows that were to go, and is removed.
     """

@@ -40,13 +40,13 @@ KINDS: dict[str, Break] = {}
 
 
 def register_wrong_answer(made: Break) -> Break:
-    """Register MADE under its own name."""
+    """Register `made` under its own name."""
     KINDS[made.__name__] = made
     return made
 
 
 def is_same_answer(one: Any, other: Any) -> bool:
-    """Whether two values may count as the same: numbers by amount, texts by their words.
+    """Return whether two values may count as the same: numbers by amount, texts by their words.
 
     A text inside the other counts as well: a slot of level `substring` would pass it.
     """
@@ -63,7 +63,7 @@ def _is_number(value: Any) -> bool:
 
 
 def answer_slots(value: Any, path: Slot = ()) -> Iterator[tuple[Slot, Any]]:
-    """Every slot of VALUE with what stands there; lists are one slot."""
+    """Yield every slot of `value` with what stands there; lists are one slot."""
     if isinstance(value, dict):
         for name in sorted(value):
             yield from answer_slots(value[name], (*path, name))
@@ -109,7 +109,7 @@ def truncated(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
 
 @register_wrong_answer
 def trailing_comma(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
-    """A comma before the last bracket."""
+    """Return a comma before the last bracket."""
     text = jsonio.canonical_json(case.answer)
     return ((), f"{text[:-1]},{text[-1]}") if text[-1:] in ("}", "]") else None
 
@@ -134,13 +134,13 @@ PROSE = ("Here is the JSON: ", "Sure! ", "The answer is:\n", "Output:\n")
 
 @register_wrong_answer
 def prose_before(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
-    """Words before the object."""
+    """Return words before the object."""
     return ((), rng.choice(PROSE) + jsonio.canonical_json(case.answer)) if _is_open(case) else None
 
 
 @register_wrong_answer
 def code_fence(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
-    """The object in a Markdown fence."""
+    """Return the object in a Markdown fence."""
     return ((), f"```json\n{jsonio.canonical_json(case.answer)}\n```") if _is_open(case) else None
 
 
@@ -158,7 +158,7 @@ def not_a_number(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
 
 @register_wrong_answer
 def duplicate_key(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
-    """One key twice."""
+    """Return one key twice."""
     if not _is_open(case):
         return None
     name = rng.choice(sorted(case.answer))
@@ -168,7 +168,7 @@ def duplicate_key(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
 
 @register_wrong_answer
 def swapped(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
-    """Two slots of one type hold each other's value."""
+    """Return two slots of one type hold each other's value."""
     found = list(answer_slots(case.answer))
     pairs = [
         (a, b)
@@ -185,7 +185,7 @@ def swapped(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
 
 @register_wrong_answer
 def other_row(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
-    """The value of another row."""
+    """Return the value of another row."""
     slot = _chosen(case, rng, lambda value: value not in (None, "", []))
     values = case.others.values.get((case.example.task, slot or ()), [])
     values = [v for v in values if slot and not is_same_answer(v, slot_value(case.answer, slot))]
@@ -201,7 +201,7 @@ def nulled(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
 
 @register_wrong_answer
 def invented(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
-    """A value that is not in the input, where the reference has none or another."""
+    """Return a value that is not in the input, where the reference has none or another."""
     seen = grounding.Text(case.example.input_text)
     slot = _chosen(case, rng, lambda value: isinstance(value, str) or value is None)
     if slot is None:
@@ -214,7 +214,7 @@ def invented(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
 
 @register_wrong_answer
 def factor_ten(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
-    """A number ten times too large or too small, as a lost decimal mark makes it."""
+    """Return a number ten times too large or too small, as a lost decimal mark makes it."""
     slot = _chosen(case, rng, lambda value: _is_number(value) and value != 0)
     if slot is None:
         return None
@@ -225,7 +225,7 @@ def factor_ten(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
 
 @register_wrong_answer
 def item_dropped(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
-    """One item of a list is missing."""
+    """Return one item of a list is missing."""
     slot = _chosen(case, rng, lambda value: isinstance(value, list) and len(value) > 1)
     if slot is None:
         return None

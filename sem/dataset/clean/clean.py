@@ -35,7 +35,8 @@ from sem.dataset.store import store, tombstones
 
 NAME = "clean.jsonl"
 REJECTS = "rejects.jsonl"
-FACTS = "clean.json"  # written last: without it, or with another hash in it, cleaning is undone
+# Written last: without it, or with another hash in it, cleaning is undone.
+FACTS = "clean.json"
 REPORT = "dataset_validation.md"
 SPILL = ".tmp-spill"
 SKETCHES = ".tmp-sketches"
@@ -50,8 +51,10 @@ class How:
     """Where the work runs and what it may use besides the settings."""
 
     engine: Engine = "local"
-    address: str | None = None  # of a Ray cluster; None starts one on this machine
-    tokenizer: str | None = None  # a tokenizer.json, for counts and budgets in tokens
+    # Of a Ray cluster; None starts one on this machine.
+    address: str | None = None
+    # a tokenizer.json, for counts and budgets in tokens.
+    tokenizer: str | None = None
     today: str = ""  # YYYY-MM-DD
 
 
@@ -71,7 +74,8 @@ class Ordered:
     offsets: "array[int]" = field(default_factory=lambda: array("q"))
     numbers: "array[int]" = field(default_factory=lambda: array("q"))
     reasons: "array[int]" = field(default_factory=lambda: array("b"))  # places in REASONS
-    near: dict[int, str] = field(default_factory=dict)  # place -> id of its cluster's first row
+    # Place -> id of its cluster's first row.
+    near: dict[int, str] = field(default_factory=dict)
     details: dict[int, str] = field(
         default_factory=dict
     )  # place -> why, where a word is not enough
@@ -85,7 +89,7 @@ def clean_store(
     how: How | None = None,
     progress: Callable[[Any, int], Any] | None = None,
 ) -> Cleaned:
-    """Clean PROJECT's store; SemError when the store cannot be used or nothing is left."""
+    """Clean `project`'s store; raise SemError when the store cannot be used or nothing is left."""
     how = how or How()
     settings = project.settings("dataset", Dataset).clean
     _check_options(settings, project, how)
@@ -140,7 +144,10 @@ def _check_options(settings: Clean, project: Project, how: How) -> None:
 def _spill(
     folder: Path, records: Iterable[Record], index: dedupe.Index, tally: Tally, settings: Clean
 ) -> None:
-    """Write what each row became as it comes; where it is, and what decides about it, to INDEX."""
+    """Write what each row became as it comes.
+
+    Where it is, and what decides about it, to `index`.
+    """
     offset, blank = 0, near_duplicates.empty(settings.near.threshold)
     with (folder / SPILL).open("wb") as spill, (folder / SKETCHES).open("wb") as keys:
         for record in records:
@@ -148,17 +155,26 @@ def _spill(
             line = made.line or jsonio.canonical_json(_rejected(record))
             tally.page(made)
             index.add(
-                dedupe.Entry(record.id, record.row, offset, bytes.fromhex(made.key),
-                             bytes.fromhex(made.answer))
-            )  # fmt: skip
+                dedupe.Entry(
+                    record.id,
+                    record.row,
+                    offset,
+                    bytes.fromhex(made.key),
+                    bytes.fromhex(made.answer),
+                )
+            )
             offset += spill.write((line + "\n").encode("utf-8"))
             keys.write(bytes.fromhex(made.sketch) or blank)
 
 
 def _rejected(record: Record) -> dict[str, Any]:
     made = record.made
-    return {"id": record.id or None, "task": record.task, "reason": made.reason,
-            "detail": made.detail}  # fmt: skip
+    return {
+        "id": record.id or None,
+        "task": record.task,
+        "reason": made.reason,
+        "detail": made.detail,
+    }
 
 
 def _ordered(folder: Path, index: dedupe.Index, settings: Clean) -> Ordered:
@@ -287,7 +303,7 @@ def _publish(project: Project, settings: Clean, tally: Tally, source: str) -> Cl
 
 
 def read_clean_examples(project: Project) -> Iterator[Example]:
-    """The cleaned rows in order of id."""
+    """Yield the cleaned rows in order of id."""
     path = project.processed / NAME
     for number, row in enumerate(files.read_rows(path), 1):
         yield from_json(row, f"{path}:{number}")

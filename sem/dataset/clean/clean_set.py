@@ -15,7 +15,7 @@ from sem.dataset.clean import clean
 
 
 def clean_set_sha256(project: Project) -> str | None:
-    """The hash of clean.jsonl, None before the first cleaning."""
+    """Return the hash of clean.jsonl, None before the first cleaning."""
     path = project.processed / clean.NAME
     return files.sha256_file(path) if path.exists() else None
 
@@ -23,10 +23,11 @@ def clean_set_sha256(project: Project) -> str | None:
 def drop_clean_rows(
     project: Project, names: Set[str], store_before: str | None, clean_before: str | None
 ) -> int:
-    """Take the rows NAMES out of the clean set; how many went.
+    """Take the rows `names` out of the clean set; how many went.
 
     clean.json keeps saying that it is the cleaning of the store when it said so of the store with
-    the hash STORE_BEFORE. CLEAN_BEFORE tells a clean set that a killed takedown had filtered from
+    the hash `store_before`. `clean_before` tells a clean set that a killed takedown had filtered
+    from
     one that was changed by hand: that one loses its clean.json, and has to be made anew.
     """
     folder = project.processed
@@ -80,7 +81,10 @@ def heads(paths: Iterable[Path], names: Set[str]) -> dict[str, str]:
 
 
 def relinked(row: dict[str, Any], line: bytes, near: dict[str, str]) -> bytes:
-    """LINE, which holds ROW; written anew only when its cluster is named otherwise now."""
+    """Return `line`, which holds `row`.
+
+    Written anew only when its cluster is named otherwise now.
+    """
     head = (row.get("meta") or {}).get("near")
     if head not in near:
         return line

@@ -41,19 +41,21 @@ UNREADABLE = "unreadable"
 class Flags:
     """What a row's metadata says; None where it says nothing."""
 
-    consent: str | None = None  # granted | denied | withdrawn | unknown | unreadable
-    expires: str | None = None  # YYYY-MM-DD or unreadable
+    # Granted | denied | withdrawn | unknown | unreadable.
+    consent: str | None = None
+    # YYYY-MM-DD or unreadable.
+    expires: str | None = None
     license: str | None = None
     purposes: tuple[str, ...] = ()
 
     def as_meta(self) -> dict[str, Any]:
-        """The flags as metadata, in one spelling; only those the row has."""
+        """Return the flags as metadata, in one spelling; only those the row has."""
         values = (self.consent, self.expires, self.license, list(self.purposes))
         return {key: value for key, value in zip(KEYS, values, strict=True) if value}
 
 
 def flags(meta: dict[str, Any]) -> Flags:
-    """The Flags in META."""
+    """Return the Flags in `meta`."""
     inner = meta.get("consent")
     inner = inner if isinstance(inner, dict) else {}
     found = {key: _first(meta, inner, key) for key in KEYS}
@@ -90,14 +92,19 @@ def _word(text: str) -> str:
 
 
 def licence(text: str) -> str:
-    """TEXT as SPDX spells identifiers, in lower case: `CC BY 4.0` and `cc-by-4.0` are one."""
+    """Return `text` as SPDX spells identifiers, in lower case.
+
+    `CC BY 4.0` and `cc-by-4.0` are one.
+    """
     return re.sub(r"[\s_/]+", "-", text.strip().casefold())
 
 
 def reason(meta: dict[str, Any], policy: Consent, today: str) -> str | None:
-    """Why POLICY refuses a row with META on the day TODAY (YYYY-MM-DD); None when it does not.
+    """Why `policy` refuses a row with `meta` on the day `today` (YYYY-MM-DD).
 
-    What cannot be read is refused unless POLICY keeps it: it may have been a no.
+    None when it does not.
+
+    What cannot be read is refused unless `policy` keeps it: it may have been a no.
     """
     found = flags(meta)
     if UNREADABLE in (found.consent, found.expires) and policy.on_unreadable == "reject":
@@ -123,7 +130,10 @@ def _is_past(expires: str, today: str) -> bool:
 
 
 def check_consent(row: Prepared, policy: Consent, today: str) -> Prepared:
-    """ROW with its flags in one spelling, counted as a note; Reject when POLICY refuses it."""
+    """Return `row` with its flags in one spelling, counted as a note.
+
+    Reject when `policy` refuses it.
+    """
     refused = reason(row.meta, policy, today)
     said = flags(row.meta)
     if refused:

@@ -16,7 +16,8 @@ from pathlib import Path
 from sem.core import jsonio
 from sem.core.example import Example
 
-OWN = "own"  # the row was refused before it came here; its reject says why
+# The row was refused before it came here; its reject says why.
+OWN = "own"
 BATCH = 2_000
 TABLES = """
 PRAGMA journal_mode = off; PRAGMA synchronous = off; PRAGMA cache_size = -65536;
@@ -41,9 +42,11 @@ class Entry:
     id: str
     row: bytes
     offset: int
-    key: bytes = b""  # empty for a row that is refused already
+    # Empty for a row that is refused already.
+    key: bytes = b""
     answer: bytes = b""
-    number: int = 0  # how many rows came before it
+    # How many rows came before it.
+    number: int = 0
 
 
 @dataclass
@@ -84,9 +87,10 @@ class Index:
             self._path.unlink(missing_ok=True)
 
     def add(self, entry: Entry) -> None:
-        """Take one more ENTRY, in any order."""
-        self._pending.append((entry.id, entry.row, entry.offset, entry.key, entry.answer,
-                              self.count))  # fmt: skip
+        """Take one more `entry`, in any order."""
+        self._pending.append(
+            (entry.id, entry.row, entry.offset, entry.key, entry.answer, self.count)
+        )
         self.count += 1
         if len(self._pending) == BATCH:
             self._flush()
@@ -154,20 +158,20 @@ class Index:
 
 
 def input_key(example: Example) -> bytes:
-    """What two rows of one task with the same input have in common."""
+    """Return what two rows of one task with the same input have in common."""
     return digest(jsonio.canonical_json([example.task, example.input_text]))
 
 
 def answer_key(example: Example) -> bytes:
-    """What two rows with the same reference have in common."""
+    """Return what two rows with the same reference have in common."""
     return digest(jsonio.canonical_json(example.output_json))
 
 
 def digest(text: str) -> bytes:
-    """16 bytes that stand for TEXT."""
+    """16 bytes that stand for `text`."""
     return digest_of(text.encode("utf-8", "surrogatepass"))
 
 
 def digest_of(content: bytes) -> bytes:
-    """16 bytes that stand for CONTENT."""
+    """16 bytes that stand for `content`."""
     return hashlib.blake2b(content, digest_size=16).digest()

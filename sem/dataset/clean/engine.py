@@ -29,7 +29,7 @@ class Record:
 
 
 def local(stored: Iterable[RawRow], plan: Plan) -> Iterator[Record]:
-    """The record of every row of STORED, in order, by `clean.workers` processes here."""
+    """Yield the record of every row of `stored`, in order, by `clean.workers` processes here."""
     with worker_pool.Pool(plan.clean, plan) as pool:
         for batch, made in pool.map(
             (rows, worker_pool.RowsJob(rows)) for rows in row_batches(stored)
@@ -38,12 +38,12 @@ def local(stored: Iterable[RawRow], plan: Plan) -> Iterator[Record]:
 
 
 def row_record(row: RawRow, made: Made) -> Record:
-    """The Record of ROW and what was MADE of it."""
+    """Return the Record of `row` and what was `made` of it."""
     return Record(row.id or "", row.task, dedupe.digest(repr(row)), made)
 
 
 def row_batches(stored: Iterable[RawRow], chars: int = MOST_CHARS, rows: int = MOST_ROWS) -> Any:
-    """STORED in tuples of at most ROWS rows and about CHARS characters, in order."""
+    """Yield `stored` in tuples of at most `rows` rows and about `chars` characters, in order."""
     batch: list[RawRow] = []
     size = 0
     for row in stored:

@@ -22,7 +22,8 @@ class Judged:
 
     reference: Any
     survival: dict[str, list[int]] = field(default_factory=dict)  # slot -> COUNTS
-    lost: list[str] = field(default_factory=list)  # slots with a value that the page held
+    # Slots with a value that the page held.
+    lost: list[str] = field(default_factory=list)
     ungrounded: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     reason: str | None = None
@@ -32,7 +33,10 @@ class Judged:
 def find_evidence(
     reference: Any, page: str, made: str, options: TaskOptions, closed: frozenset[str]
 ) -> Judged:
-    """REFERENCE looked up in PAGE and in what was MADE of it; labels (CLOSED) are not."""
+    """Return `reference` looked up in `page` and in what was `made` of it.
+
+    Labels (`closed`) are not.
+    """
     before, after = grounding.groundable_text(page), grounding.Text(made)
     judged = Judged(reference)
     is_object = isinstance(reference, dict)
@@ -49,12 +53,13 @@ def find_evidence(
 def check_evidence_options(
     options: TaskOptions, schemas: Iterable[dict[str, Any]], where: str
 ) -> None:
-    """SemError at WHERE when OPTIONS name a field that is in none of SCHEMAS."""
+    """Raise SemError at `where` when `options` name a field that is in none of `schemas`."""
     known: set[str] = {"answer"}
     for io_schema in schemas:
         held = shape.resolve_shape(io_schema, io_schema) or {}
         if "object" in shape.types(held) and not held.get("properties"):
-            return  # objects of any shape: any field may be there
+            # Objects of any shape: any field may be there.
+            return
         known.update(held.get("properties", {}))
     for name in options.slots:
         if name not in known:
@@ -64,7 +69,7 @@ def check_evidence_options(
 def _slot(
     name: str, value: Any, before: Any, after: Any, options: TaskOptions, judged: Judged
 ) -> Any:
-    """VALUE of slot NAME, or what the policy leaves of it."""
+    """Return `value` of slot `name`, or what the policy leaves of it."""
     if isinstance(value, list) and not any(isinstance(inner, dict | list) for inner in value):
         fates = [_fate(name, [inner], before, after, options, judged) for inner in value]
         return [inner for inner, fate in zip(value, fates, strict=True) if fate != "null"]
@@ -75,7 +80,7 @@ def _slot(
 def _fate(
     name: str, scalars: list[Any], before: Any, after: Any, options: TaskOptions, judged: Judged
 ) -> str:
-    """What happens to SCALARS of slot NAME, all together; counted in JUDGED."""
+    """Return what happens to `scalars` of slot `name`, all together; counted in `judged`."""
     fate = "keep"
     for scalar in (one for _, one in grounding.scalar_leaves({name: scalars})):
         there, left = grounding.is_grounded(scalar, before), grounding.is_grounded(scalar, after)

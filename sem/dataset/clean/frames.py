@@ -8,7 +8,7 @@ from typing import IO, Any
 
 
 def write_frame(pipe: IO[bytes], value: dict[str, Any]) -> None:
-    """Send VALUE through PIPE as one frame."""
+    """Send `value` through `pipe` as one frame."""
     # BrokenPipe: the worker died; its exit code is read where its answer is awaited.
     body = json.dumps(value).encode("ascii")
     try:
@@ -19,7 +19,7 @@ def write_frame(pipe: IO[bytes], value: dict[str, Any]) -> None:
 
 
 def read_frame(pipe: IO[bytes]) -> dict[str, Any] | None:
-    """The next frame of PIPE; None when it ended."""
+    """Return the next frame of `pipe`; None when it ended."""
     head = pipe.read(8)
     if len(head) < 8:
         return None
@@ -29,7 +29,7 @@ def read_frame(pipe: IO[bytes]) -> dict[str, Any] | None:
 
 
 def memory(pid: int | str = "self") -> tuple[int, int]:
-    """Bytes that process PID has mapped and has resident; (0, 0) where /proc does not tell."""
+    """Bytes that process `pid` has mapped and has resident; (0, 0) where /proc does not tell."""
     try:
         mapped, resident = Path(f"/proc/{pid}/statm").read_text().split()[:2]
     except OSError:

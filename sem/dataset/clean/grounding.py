@@ -40,7 +40,8 @@ SMALL_DIGITS = re.compile(
 How = Literal["verbatim", "normalised", "absent"]
 LONG = 60
 SHORT = 4
-TELLING = 3  # characters; the 7 of `7 products` stands somewhere in most pages by chance
+# characters; the 7 of `7 products` stands somewhere in most pages by chance.
+TELLING = 3
 PARTS_NEEDED = 0.9
 
 
@@ -62,7 +63,7 @@ class Text:
 
     @cached_property
     def numbers(self) -> frozenset[Decimal]:
-        """Every number the text may be read to contain, in either separator style."""
+        """Return every number the text may be read to contain, in either separator style."""
         folded = unicodedata.normalize("NFKC", SMALL_DIGITS.sub("_", self.value))
         found: set[Decimal] = set()
         for match in set(NUMBER.findall(folded)):
@@ -73,7 +74,7 @@ class Text:
 
 
 def groundable_text(page: str) -> Text:
-    """PAGE as markup and as text: attributes count, and words that tags cut in two.
+    """Return `page` as markup and as text: attributes count, and words that tags cut in two.
 
     Code does not count: `90` in the name of a script file is no evidence for a cooking time.
     """
@@ -94,7 +95,7 @@ def _without_code(page: str) -> str:
 
 
 def is_grounded(value: Any, text: Text) -> bool:
-    """Whether the scalar VALUE is in TEXT."""
+    """Return whether the scalar `value` is in `text`."""
     if isinstance(value, int | float):
         return Decimal(str(value)).normalize() in text.numbers
     wanted = NOT_WORD.sub("", _fold(value))
@@ -108,7 +109,8 @@ def is_grounded(value: Any, text: Text) -> bool:
 
 
 def how(value: Any, text: Text) -> How:
-    """Whether the scalar VALUE stands in TEXT as it is written, only after normalising, or not.
+    """Return whether the scalar `value` stands in `text` as it is written, only after normalising,
+    or not.
 
     A number stands there as JSON spells it, not inside a longer one: `4.5` is not in `14.50`.
     """
@@ -121,7 +123,7 @@ def how(value: Any, text: Text) -> How:
 
 
 def scalar_leaves(reference: Any) -> Iterator[tuple[str, Any]]:
-    """(slot, scalar) of everything in REFERENCE that can be looked for."""
+    """(slot, scalar) of everything in `reference` that can be looked for."""
     if not isinstance(reference, dict):
         reference = {"answer": reference}
     for slot, value in reference.items():
@@ -130,7 +132,10 @@ def scalar_leaves(reference: Any) -> Iterator[tuple[str, Any]]:
 
 
 def survival(reference: Any, page: str, text: str) -> dict[str, list[int]]:
-    """Per slot of REFERENCE: values, found in PAGE, found in PAGE and in TEXT, found in TEXT."""
+    """Per slot of `reference`.
+
+    Values, found in `page`, found in `page` and in `text`, found in `text`.
+    """
     before, after = groundable_text(page), Text(text)
     counts: dict[str, list[int]] = {}
     for slot, value in scalar_leaves(reference):
@@ -172,7 +177,9 @@ def _decimal(text: str) -> Decimal | None:
 
 
 def _date(value: str, text: Text) -> bool:
-    """An ISO date is found when year, month and day stand within a few words of each other."""
+    """Return an ISO date is found when year, month and day stand within a few words of each
+    other.
+    """
     match = ISO_DATE.match(value)
     if match is None:
         return False
@@ -185,7 +192,7 @@ def _date(value: str, text: Text) -> bool:
 
 
 def _in_parts(value: str, text: Text) -> bool:
-    """A long text counts when nearly all of its sentences are there."""
+    """Return a long text counts when nearly all of its sentences are there."""
     parts = [NOT_WORD.sub("", _fold(part)) for part in re.split(r"[.!?\n;:,]+", value)]
     parts = [part for part in parts if len(part) >= SHORT]
     there = sum(len(part) for part in parts if part in text.packed)

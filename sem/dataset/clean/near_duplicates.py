@@ -16,10 +16,13 @@ from functools import cache
 from typing import Any
 
 MINIMA = 120
-SHAPES = ((20, 6), (30, 4), (40, 3), (60, 2), (120, 1))  # bands and their widths
+# Bands and their widths.
+SHAPES = ((20, 6), (30, 4), (40, 3), (60, 2), (120, 1))
 SEEN = 0.99
-MARGIN = 0.15  # four standard errors of the estimate by 120 bytes
-BYTES = MINIMA // 8  # of a sketch, in words of 8 bytes
+# Four standard errors of the estimate by 120 bytes.
+MARGIN = 0.15
+# Of a sketch, in words of 8 bytes.
+BYTES = MINIMA // 8
 GRAM = 5
 CURRENCIES = "$¢£¤¥֏؋฿៛﷼"
 SEED = 42
@@ -32,7 +35,10 @@ CHUNK = 256
 
 
 def shape(threshold: float) -> tuple[int, int]:
-    """How many bands of how many minima: the widest that see SEEN of the pairs at THRESHOLD."""
+    """Return how many bands of how many minima.
+
+    The widest that see SEEN of the pairs at `threshold`.
+    """
     for count, width in SHAPES:
         if 1 - (1 - threshold**width) ** count >= SEEN:
             return count, width
@@ -40,9 +46,9 @@ def shape(threshold: float) -> tuple[int, int]:
 
 
 def grams(text: str) -> Any:
-    """Distinct 64-bit hashes of the 5-grams of TEXT, sorted (uint64); of the whole when shorter.
+    """Distinct 64-bit hashes of the 5-grams of `text`, sorted (uint64); of the whole when shorter.
 
-    Empty when TEXT holds no letter and no digit.
+    Empty when `text` holds no letter and no digit.
     """
     import numpy as np
 
@@ -50,7 +56,7 @@ def grams(text: str) -> Any:
 
 
 def _hashes(text: str) -> Any:
-    """The hash of every 5-gram of TEXT, in order."""
+    """Return the hash of every 5-gram of `text`, in order."""
     import numpy as np
 
     folded = text.casefold() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
@@ -88,9 +94,9 @@ def _word_characters() -> Any:
 
 
 def sketches(texts: Sequence[str], threshold: float = THRESHOLD) -> Any:
-    """What stands for each of TEXTS: uint64 of shape (texts, bands + 15).
+    """Return what stands for each of `texts`: uint64 of shape (texts, bands + 15).
 
-    First its band keys, so many as shape(THRESHOLD) says; then a byte of each of its 120 minima.
+    First its band keys, so many as shape(`threshold`) says; then a byte of each of its 120 minima.
     Zeros for a text without letters and digits.
     """
     import numpy as np
@@ -100,9 +106,11 @@ def sketches(texts: Sequence[str], threshold: float = THRESHOLD) -> Any:
     hashed = [_hashes(text) for text in texts]
     ends = np.cumsum([0, *map(len, hashed)])
     digest = RMinHash.digest_matrix_from_flat_token_hashes(
-        np.concatenate([np.empty(0, np.uint64), *hashed]), ends.tolist(), num_perm=MINIMA,
+        np.concatenate([np.empty(0, np.uint64), *hashed]),
+        ends.tolist(),
+        num_perm=MINIMA,
         seed=SEED,
-    )  # fmt: skip
+    )
     minima = np.array(digest.to_rows(), np.uint64).reshape(len(hashed), MINIMA)
     made = np.zeros((len(hashed), count), np.uint64)
     for column in range(width):
@@ -115,22 +123,22 @@ def sketches(texts: Sequence[str], threshold: float = THRESHOLD) -> Any:
 
 
 def empty(threshold: float) -> bytes:
-    """The sketch of a row that has no text."""
+    """Return the sketch of a row that has no text."""
     return bytes(8 * sketch_words(threshold))
 
 
 def sketch_words(threshold: float) -> int:
-    """How many uint64 a sketch has."""
+    """Return how many uint64 a sketch has."""
     return shape(threshold)[0] + BYTES
 
 
 def similarity(a: str, b: str) -> float:
-    """The Jaccard index of the 5-grams of A and B; 0.0 when either has none."""
+    """Return the Jaccard index of the 5-grams of A and B; 0.0 when either has none."""
     return jaccard(grams(a), grams(b))
 
 
 def jaccard(a: Any, b: Any, least: float = 0.0) -> float:
-    """Shared over all of two sorted arrays without repeats; 0.0 when it cannot reach LEAST."""
+    """Shared over all of two sorted arrays without repeats; 0.0 when it cannot reach `least`."""
     import numpy as np
 
     if not len(a) or not len(b) or min(len(a), len(b)) < least * max(len(a), len(b)):
@@ -144,11 +152,13 @@ class Clusters:
     """For each row the number of the first row of its cluster; how that was found."""
 
     first: list[int]
-    compared: int  # pairs whose index was computed
-    skipped: int  # candidate pairs beyond MOST_COMPARED that were not
+    # Pairs whose index was computed.
+    compared: int
+    # Candidate pairs beyond MOST_COMPARED that were not.
+    skipped: int
 
     def members(self) -> dict[int, list[int]]:
-        """The rows of every cluster of two or more, by its first row."""
+        """Return the rows of every cluster of two or more, by its first row."""
         found: dict[int, list[int]] = {}
         for row, head in enumerate(self.first):
             if row != head:
@@ -162,11 +172,11 @@ def cluster(
     threshold: float = THRESHOLD,
     chosen: Any = None,
 ) -> Clusters:
-    """Rows joined wherever a chain of pairs agrees by THRESHOLD (single linkage).
+    """Return rows joined wherever a chain of pairs agrees by `threshold` (single linkage).
 
-    KEYS is what `sketches` gives, also mapped from a file; CHOSEN
+    `keys` is what `sketches` gives, also mapped from a file; `chosen`
     holds the numbers of the rows to look at, by default all, and rows are numbered as in it.
-    TEXT_OF(row) is the input of a row. Memory: about 40 bytes a row besides KEYS.
+    `text_of`(row) is the input of a row. Memory: about 40 bytes a row besides `keys`.
     """
     import numpy as np
 
@@ -180,7 +190,7 @@ def cluster(
 
 
 def of_texts(texts: Sequence[str], threshold: float = THRESHOLD) -> Clusters:
-    """The clusters among TEXTS, all in memory."""
+    """Return the clusters among `texts`, all in memory."""
     import numpy as np
 
     keys = np.concatenate(
@@ -226,7 +236,7 @@ class _Join:
         return row
 
     def group(self, rows: Sequence[int]) -> None:
-        """Compare each of ROWS with one member of every cluster before it, the newest first."""
+        """Compare each of `rows` with one member of every cluster before it, the newest first."""
         seen: OrderedDict[int, int] = OrderedDict()
         for row in rows:
             near = list(reversed(seen.items()))

@@ -24,11 +24,15 @@ BLOCK_ROWS = 512
 STORE_BYTES = 256 << 20
 _POOLS: dict[
     str, worker_pool.Pool
-] = {}  # of this Ray worker process: one cage, kept between batches
+    # Of this Ray worker process: one cage, kept between batches.
+] = {}
 
 
 def run_on_ray(stored: Iterable[RawRow], plan: Plan, address: str | None) -> Iterator[Record]:
-    """The record of every row of STORED, in any order; ADDRESS None starts a cluster here."""
+    """Yield the record of every row of `stored`, in any order.
+
+    `address` None starts a cluster here.
+    """
     ray = _started(plan, address)
     try:
         described = ray.put(plan.as_json())
@@ -49,10 +53,16 @@ def _started(plan: Plan, address: str | None) -> Any:
     import logging
 
     reach_cluster(address, "--engine ray")
-    given: dict[str, Any] = {"address": address} if address else {
-        "address": "local", "num_cpus": plan.clean.workers, "include_dashboard": False,
-        "object_store_memory": STORE_BYTES,
-    }  # fmt: skip
+    given: dict[str, Any] = (
+        {"address": address}
+        if address
+        else {
+            "address": "local",
+            "num_cpus": plan.clean.workers,
+            "include_dashboard": False,
+            "object_store_memory": STORE_BYTES,
+        }
+    )
     try:
         ray.init(
             **given,
@@ -70,13 +80,14 @@ def _started(plan: Plan, address: str | None) -> Any:
         ) from error
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    for name in ("ray.data", "ray"):  # the caller has a progress bar of its own
+    # The caller has a progress bar of its own.
+    for name in ("ray.data", "ray"):
         logging.getLogger(name).setLevel(logging.ERROR)
     return ray
 
 
 def reach_cluster(address: str | None, flag: str) -> None:
-    """SemError of FLAG when nothing answers at ADDRESS: Ray itself tries for minutes."""
+    """SemError of `flag` when nothing answers at `address`: Ray itself tries for minutes."""
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return
@@ -96,23 +107,31 @@ def _window(ray: Any, rows: tuple[RawRow, ...], plan: Any, workers: int) -> Iter
     blocks = [
         ray.put(
             pyarrow.table(
-                {name: pyarrow.array([getattr(row, name) for row in part], pyarrow.large_string())
-                 for name in names}
+                {
+                    name: pyarrow.array(
+                        [getattr(row, name) for row in part], pyarrow.large_string()
+                    )
+                    for name in names
+                }
             )
         )
         for part in (rows[at : at + BLOCK_ROWS] for at in range(0, len(rows), BLOCK_ROWS))
-    ]  # fmt: skip
+    ]
     found = ray.data.from_arrow_refs(blocks).map_batches(
-        _work, batch_size=BLOCK_ROWS, batch_format="pyarrow", fn_kwargs={"plan": plan},
-        num_cpus=1, compute=ray.data.TaskPoolStrategy(size=workers),
-    )  # fmt: skip
+        _work,
+        batch_size=BLOCK_ROWS,
+        batch_format="pyarrow",
+        fn_kwargs={"plan": plan},
+        num_cpus=1,
+        compute=ray.data.TaskPoolStrategy(size=workers),
+    )
     for batch in found.iter_batches(batch_size=None, batch_format="pyarrow"):
         for line in batch.column("record").to_pylist():
             yield _record(line)
 
 
 def _work(table: Any, plan: Any) -> Any:
-    """A block of rows to their records, on a node."""
+    """Return a block of rows to their records, on a node."""
     import pyarrow
 
     rows = [RawRow(**row) for row in table.to_pylist()]
@@ -124,7 +143,7 @@ def _work(table: Any, plan: Any) -> Any:
 
 
 def _pool(plan: Any) -> worker_pool.Pool:
-    """This process's cage for PLAN, a reference: it is fetched once, not with every block."""
+    """This process's cage for `plan`, a reference: it is fetched once, not with every block."""
     import ray
 
     if plan.hex() not in _POOLS:

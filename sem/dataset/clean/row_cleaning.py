@@ -34,10 +34,14 @@ class Plan:
 
     clean: Clean
     tasks: dict[str, TaskSpec]
-    share: float = 0.0  # of the rows whose evidence is measured, chosen by id
-    tokenizer: str | None = None  # a tokenizer.json; None: tokens are not counted
-    today: str = ""  # the date that consent is judged by, as YYYY-MM-DD
-    stones: dict[str, Any] = field(default_factory=dict)  # tombstones, as their as_json()
+    # Of the rows whose evidence is measured, chosen by id.
+    share: float = 0.0
+    # a tokenizer.json; None: tokens are not counted.
+    tokenizer: str | None = None
+    # The date that consent is judged by, as YYYY-MM-DD.
+    today: str = ""
+    # Tombstones, as their as_json().
+    stones: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """This plan as plain JSON, for a worker elsewhere."""
@@ -46,7 +50,7 @@ class Plan:
 
 
 def plan_of(value: dict[str, Any]) -> Plan:
-    """The Plan that VALUE, its as_json(), describes."""
+    """Return the Plan that `value`, its as_json(), describes."""
     tasks = {
         name: settings.build_settings(TaskSpec, spec, f"TaskSpec {name}")
         for name, spec in value["tasks"].items()
@@ -59,10 +63,14 @@ def plan_of(value: dict[str, Any]) -> Plan:
 class Made:
     """What a row became: a line of the clean set, or the reject it earned; and its counts."""
 
-    line: str = ""  # canonical JSON of the example
-    key: str = ""  # digest of the input, hex
-    answer: str = ""  # digest of the reference, hex
-    sketch: str = ""  # of the input, for near-duplicates, hex
+    # Canonical JSON of the example.
+    line: str = ""
+    # Digest of the input, hex.
+    key: str = ""
+    # Digest of the reference, hex.
+    answer: str = ""
+    # Of the input, for near-duplicates, hex.
+    sketch: str = ""
     task: str = ""
     reason: str | None = None
     detail: str = ""
@@ -73,7 +81,7 @@ class Made:
 
 
 class Worker:
-    """A plan made ready; RESTART is called before each part of the work that takes its time."""
+    """A plan made ready; `restart` is called before each part of the work that takes its time."""
 
     def __init__(self, plan: Plan, restart: Callable[[], None] = lambda: None) -> None:
         self._plan, self._restart = plan, restart
@@ -85,11 +93,11 @@ class Worker:
         self._stones = tombstones.stones_of_json(plan.stones)
 
     def of(self, task: str) -> TaskOptions:
-        """The options of TASK."""
+        """Return the options of `task`."""
         return self._options[task]
 
     def make(self, row: RawRow) -> Made:
-        """What ROW becomes."""
+        """Return what `row` becomes."""
         self._restart()
         try:
             self._stones.refuse(row)
@@ -146,7 +154,9 @@ class Worker:
     def _private(
         self, made: Prepared, page: markup.Simplified, input_text: str, reference: Any
     ) -> pii.Applied:
-        """The row's texts after the policy for personal data, also those beside the input."""
+        """Return the row's texts after the policy for personal data, also those beside the
+        input.
+        """
         beside = {
             "meta": {key: value for key, value in made.meta.items() if key not in ABOUT},
             "system_prompt": made.system_prompt,

@@ -19,8 +19,10 @@ class Tally:
     first_ids: dict[str, list[str]] = field(default_factory=dict)
     notes: dict[str, int] = field(default_factory=dict)
     survival: dict[str, list[int]] = field(default_factory=dict)
-    pii: dict[str, dict[str, int]] = field(default_factory=dict)  # kind -> action -> spans
-    near: dict[str, int] = field(default_factory=dict)  # how near-duplicates were found
+    # Kind -> action -> spans.
+    pii: dict[str, dict[str, int]] = field(default_factory=dict)
+    # How near-duplicates were found.
+    near: dict[str, int] = field(default_factory=dict)
 
     def page(self, made: Any) -> None:
         """Count what became of a row; duplicates are among them, they are seen later."""
@@ -43,12 +45,12 @@ class Tally:
                 counted[action] = counted.get(action, 0) + number
 
     def keep(self, task: str) -> None:
-        """Count a row of TASK that is in the result."""
+        """Count a row of `task` that is in the result."""
         self.kept += 1
         self.tasks[task]["kept"] += 1
 
     def refuse(self, reason: str, name: str) -> None:
-        """Count the row called NAME as rejected for REASON."""
+        """Count the row called `name` as rejected for `reason`."""
         self.reasons[reason] = self.reasons.get(reason, 0) + 1
         names = self.first_ids.setdefault(reason, [])
         if len(names) < FIRST:
@@ -56,7 +58,7 @@ class Tally:
 
 
 def lot(name: str) -> float:
-    """A number from 0 to 1 that NAME alone decides."""
+    """Return a number from 0 to 1 that `name` alone decides."""
     return int(files.sha256_text(name)[:8], 16) / (1 << 32)
 
 

@@ -4,7 +4,9 @@ from collections.abc import Callable
 
 
 def counter(definition: str) -> Callable[[str], int]:
-    """How many tokens a text has, by the tokenizer.json DEFINITION, special tokens aside."""
+    """Return how many tokens a text has, by the tokenizer.json `definition`, special tokens
+    aside.
+    """
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_str(definition)

@@ -51,7 +51,7 @@ SLOT_COLUMNS = ("slot", "values", "in the raw page", "kept", "share")
 
 
 def render_validation_report(sem: str, tally: Any, facts: dict[str, Any]) -> str:
-    """The report of one cleaning as Markdown."""
+    """Return the report of one cleaning as Markdown."""
     parts = [
         f"# Dataset validation: {escape(sem)}\n",
         f"Store sha256 `{facts['store_sha256'][:16]}`, cleaner `{facts['cleaner']}`. "
@@ -135,7 +135,10 @@ def _tokens(tally: Any) -> str:
 
 
 def escape(value: str) -> str:
-    """VALUE as inert text of a table cell: no markup, no control characters, no formulas."""
+    """Return `value` as inert text of a table cell.
+
+    No markup, no control characters, no formulas.
+    """
     shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in value[:80])
     shown = html.escape(shown, quote=False)
     for mark in "\\`*[]|!":

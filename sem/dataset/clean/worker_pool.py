@@ -27,8 +27,12 @@ SERVE = "from sem.dataset.clean.row_worker import serve; serve()"
 # Share of memory_mib beyond which a worker is started anew after a page.
 RETIRED_AT = 0.6
 # Thread pools of numerical libraries map hundreds of megabytes that a worker never uses.
-ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1",
-              "TOKENIZERS_PARALLELISM": "false"}  # fmt: skip
+ONE_THREAD = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "RAYON_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
 
 
 @dataclass(frozen=True)
@@ -42,14 +46,14 @@ class Job:
 
     @property
     def text(self) -> str:
-        """What the size limit is about."""
+        """Return what the size limit is about."""
         return self.page
 
     def request(self) -> dict[str, Any]:
         return asdict(self)
 
     def outcome(self, answer: dict[str, Any]) -> "Outcome":
-        """What a worker's ANSWER says."""
+        """Return what a worker's `answer` says."""
         return Outcome(**answer)
 
     def parts(self) -> list["Job"]:
@@ -71,7 +75,7 @@ class RowsJob:
         return {"rows": [vars(row) for row in self.rows]}
 
     def outcome(self, answer: dict[str, Any]) -> list[Made]:
-        """What each row became."""
+        """Return what each row became."""
         if "made" not in answer:
             return [Made(**answer) for _ in self.rows]
         return [Made(**made) for made in answer["made"]]
@@ -92,7 +96,7 @@ class Outcome:
 
 
 class Pool:
-    """A few workers; use it as a context manager. Rows need a PLAN, pages only LIMITS."""
+    """A few workers; use it as a context manager. Rows need a `plan`, pages only `limits`."""
 
     def __init__(self, limits: Clean, plan: Plan | None = None) -> None:
         self._limits = limits
@@ -107,7 +111,10 @@ class Pool:
             worker.stop()
 
     def map(self, jobs: Iterable[tuple[Context, Any]]) -> Iterator[tuple[Context, Any]]:
-        """The outcome of every Job or RowsJob, in order; a job that is None passes through."""
+        """Yield the outcome of every Job or RowsJob, in order.
+
+        A job that is None passes through.
+        """
         waiting: deque[tuple[Context, Any, Worker | None, Any]] = deque()
         free = deque(self._workers)
         for context, job in jobs:
@@ -141,7 +148,10 @@ class Pool:
 
 
 def _outcome(job: Any, worker: "Worker") -> Any:
-    """What WORKER answers to JOB, which it was sent; a batch it died of is done row by row."""
+    """Return what `worker` answers to `job`, which it was sent.
+
+    A batch it died of is done row by row.
+    """
     answer = worker.receive()
     parts = job.parts() if "reason" in answer and "made" not in answer else []
     if not parts:
@@ -156,7 +166,8 @@ def _outcome(job: Any, worker: "Worker") -> Any:
 class Worker:
     """One process that does a job at a time and is started anew after it was killed.
 
-    It runs the code SERVE, which reads START (`limits.memory_mib` in it) and then jobs as frames.
+    It runs the code `serve`, which reads `start` (`limits.memory_mib` in it) and then jobs as
+    frames.
     """
 
     def __init__(self, start: dict[str, Any], serve: str = SERVE) -> None:

@@ -11,16 +11,17 @@ STAR = (
     '<svg class="s" viewBox="0 0 24 24">'
     '<path d="M12 2l3 7h7l-5.5 4.5L18 21l-6-4-6 4 1.5-7.5L2 9h7z"/></svg>'
 )
-HEADINGS = ("h1", "h2", "h1", "div", "strong")  # not every shop has read the HTML book
+# Not every shop has read the HTML book.
+HEADINGS = ("h1", "h2", "h1", "div", "strong")
 
 
 def opt(value: object, html: str) -> str:
-    """HTML when there is a VALUE to show, else nothing."""
+    """Return HTML when there is a `value` to show, else nothing."""
     return html if value else ""
 
 
 def heading(shop: Shop) -> str:
-    """The element in which this shop puts a product's title."""
+    """Return the element in which this shop puts a product's title."""
     return HEADINGS[sum(map(ord, shop.host)) % len(HEADINGS)]
 
 
@@ -56,7 +57,7 @@ def header(shop: Shop, rng: Random) -> str:
 
 
 def crumbs(view: View) -> str:
-    """Where the product stands in the shop."""
+    """Return where the product stands in the shop."""
     label = view.words.departments[view.product.department][0]
     if view.shop.variant == 0:
         return (
@@ -95,7 +96,7 @@ def details(view: View) -> str:
 
 
 def reviews(view: View) -> str:
-    """One or two opinions with their own stars, which are not the product's rating."""
+    """Return one or two opinions with their own stars, which are not the product's rating."""
     if not view.shop.shows_rating:
         return ""
     w, rng = view.words, view.rng

@@ -112,13 +112,13 @@ class Product:
 
 
 def brands(rng: Random, count: int) -> tuple[str, ...]:
-    """COUNT brand names, some of two words."""
+    """Return `count` brand names, some of two words."""
     names = [a + b for a in FIRST for b in SECOND] + list(DOUBLE) * 3
     return tuple(sorted(set(rng.sample(names, count))))
 
 
 def product(rng: Random, market: Market, stocked: "Assortment", title: str) -> Product:
-    """One product of the shop's assortment, named after the shop's TITLE pattern."""
+    """Return one product of the shop's assortment, named after the shop's `title` pattern."""
     words = speak(market.language)
     department = rng.choice(stocked.departments)
     noun = rng.choice(words.departments[department][1])
@@ -173,7 +173,7 @@ def _old(rng: Random, market: Market, price: Decimal) -> Decimal:
 
 
 def _sku(rng: Random, pattern: str) -> str:
-    """PATTERN with 9 as a digit and A as a letter, as `AA-9999`."""
+    """Return `pattern` with 9 as a digit and A as a letter, as `AA-9999`."""
     letters = "BCDFGHKLMNPRSTVWX"
     table = {"9": lambda: str(rng.randint(0, 9)), "A": lambda: rng.choice(letters)}
     return "".join(table[c]() if c in table else c for c in pattern)

@@ -111,7 +111,10 @@ def _pixel(rng: Random) -> str:
 
 
 def _state(shop: Shop, rng: Random, level: int) -> str:
-    """A framework's serialised state: other products, flags, nothing of this page's answer."""
+    """Return a framework's serialised state.
+
+    Other products, flags, nothing of this page's answer.
+    """
     items = ",".join(
         f'{{"id":"{_hex(rng, 8)}","p":{rng.randint(300, 90000)},"s":{rng.randint(0, 40)},'
         f'"img":"/m/{_hex(rng, 10)}.jpg","f":[{rng.randint(1, 9)},{rng.randint(1, 9)}]}}'

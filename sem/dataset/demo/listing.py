@@ -32,7 +32,7 @@ class Nav:
 
 
 def listing_page(shop: Shop, rng: Random, kind: str) -> Nav:
-    """A page of SHOP of one of KINDS."""
+    """Return a page of `shop` of one of KINDS."""
     return {
         "listing": _category,
         "search_results": _search,
@@ -46,7 +46,7 @@ def listing_page(shop: Shop, rng: Random, kind: str) -> Nav:
 def listing_reference(
     kind: str, following: str | None = None, count: int | None = None
 ) -> dict[str, Any]:
-    """The reference for a page: counts and next pages belong to lists of products only."""
+    """Return the reference for a page: counts and next pages belong to lists of products only."""
     return {
         "page_type": kind,
         "is_product_listing": kind in {"listing", "search_results"} and bool(count),
@@ -80,7 +80,10 @@ def _search(shop: Shop, rng: Random) -> Nav:
 
 
 def _only(shop: Shop, department: str) -> Shop:
-    """SHOP as if it sold nothing but DEPARTMENT; the navigation is drawn from the whole shop."""
+    """Return `shop` as if it sold nothing but `department`.
+
+    The navigation is drawn from the whole shop.
+    """
     return replace(shop, assortment=replace(shop.assortment, departments=(department,)))
 
 

@@ -23,7 +23,7 @@ class Market:
 
     @property
     def whole(self) -> bool:
-        """Whether prices carry no decimals."""
+        """Return whether prices carry no decimals."""
         return self.currency in {"JPY", "SEK"}
 
 
@@ -82,7 +82,7 @@ class Style:
     pattern: str
 
     def digits(self, amount: Decimal) -> str:
-        """AMOUNT as the shop groups it, without a currency."""
+        """Return `amount` as the shop groups it, without a currency."""
         whole, _, cents = f"{amount:.2f}".partition(".")
         grouped = f"{int(whole):,}".replace(",", self.thousands)
         if self.market.whole and cents == "00":
@@ -90,16 +90,16 @@ class Style:
         return f"{grouped}{self.market.decimal}{cents}"
 
     def text(self, amount: Decimal) -> str:
-        """AMOUNT with its currency."""
+        """Return `amount` with its currency."""
         return self.pattern.format(self.digits(amount))
 
     @property
     def sign(self) -> str:
-        """The currency part of the pattern."""
+        """Return the currency part of the pattern."""
         return self.pattern.replace("{}", "").strip(f" {NBSP}")
 
 
 def market_price(amount: Decimal, market: Market) -> Decimal:
-    """AMOUNT as a price of MARKET: whole kronor, tens of yen, else cents."""
+    """Return `amount` as a price of `market`: whole kronor, tens of yen, else cents."""
     step = {"JPY": Decimal(10), "SEK": Decimal(1)}.get(market.currency, Decimal("0.01"))
     return (amount / step).quantize(Decimal(1), ROUND_HALF_UP) * step

@@ -42,7 +42,7 @@ class Page:
 
 
 def make(seed: int, shop: Shop, number: int) -> Page:
-    """Page NUMBER of SHOP: every fourth is for the classifier."""
+    """Page `number` of `shop`: every fourth is for the classifier."""
     rng = seeded.seeded_random(seed, shop.host, number)
     if number % 4 != 3:
         return _product(shop, rng, EXTRACTOR)
@@ -65,7 +65,7 @@ def _product(shop: Shop, rng: Random, task: str) -> Page:
 
 
 def _tab(view: View) -> str:
-    """The text for the browser's tab: often, not always, the product's title."""
+    """Return the text for the browser's tab: often, not always, the product's title."""
     label = view.words.departments[view.product.department][0]
     kinds = (view.title, f"{label} – {view.product.noun}", view.title, label, view.title)
     return kinds[(view.shop.clutter + view.shop.variant) % len(kinds)]

@@ -5,10 +5,10 @@ import random
 
 
 def seeded_random(*parts: object) -> random.Random:
-    """A generator of its own for what PARTS name."""
+    """Return a generator of its own for what `parts` name."""
     return random.Random("/".join(map(str, parts)))
 
 
 def token(*parts: object, size: int = 6) -> str:
-    """SIZE hex digits that stand for PARTS."""
+    """Return `size` hex digits that stand for `parts`."""
     return hashlib.sha256("/".join(map(str, parts)).encode("utf-8")).hexdigest()[:size]

@@ -37,7 +37,8 @@ NAMES = (
 TRADES = ("shop", "store", "markt", "haus", "depot", "casa", "box", "lab", "werk")
 SKUS = ("999999", "AA-9999", "A999-99", "99.999.99", "AAA9999", "99-A-999", "AA9999-9", "9999-AA")
 NAMING = ("hashed", "bem", "short", "utility", "native", "hashed", "module", "bem", "plain")
-SPOKEN = {  # class names in the shop's own language, as hand-made sites have them
+# Class names in the shop's own language, as hand-made sites have them.
+SPOKEN = {
     "de": {"title": "artikelname", "price": "preis", "stock": "lager", "sku": "artnr"},
     "fr": {"title": "nom-produit", "price": "prix", "stock": "dispo", "sku": "reference"},
     "es": {"title": "nombre", "price": "precio", "stock": "existencias", "sku": "referencia"},
@@ -90,7 +91,7 @@ class Shop:
         return speak(self.market.language)
 
     def css(self, role: str) -> str:
-        """The class attribute's value for ROLE, as this shop names things."""
+        """Return the class attribute's value for `role`, as this shop names things."""
         code = seeded.token(self.host, role)
         if self.naming == "hashed":
             return f"css-{code} e{code[:4]}{len(role) % 4}"
@@ -109,7 +110,7 @@ class Shop:
 
 
 def shops(seed: int, templates: tuple[str, ...]) -> tuple[Shop, ...]:
-    """The shops of SEED; each of the TEMPLATES is used by several of them."""
+    """Return the shops of `seed`; each of the `templates` is used by several of them."""
     return tuple(_shop(seed, number, templates) for number in range(COUNT))
 
 
@@ -146,7 +147,7 @@ def _shop(seed: int, number: int, templates: tuple[str, ...]) -> Shop:
 
 
 def _charset(roll: float, language: str) -> str:
-    """What the page declares; the text itself is Unicode already."""
+    """Return what the page declares; the text itself is Unicode already."""
     if roll < 0.75:
         return "utf-8"
     return {"ja": "Shift_JIS", "pl": "iso-8859-2"}.get(

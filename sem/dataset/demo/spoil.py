@@ -13,14 +13,14 @@ BODY = re.compile(r"</?body[^>]*>")
 
 
 def spoil(html: str, rng: Random) -> str:
-    """HTML with two to four kinds of damage that leave its text readable."""
+    """Return HTML with two to four kinds of damage that leave its text readable."""
     for damage in rng.sample(DAMAGES, rng.randint(2, len(DAMAGES) - 1)):
         html = damage(html, rng)
     return html
 
 
 def shout(html: str) -> str:
-    """HTML with upper-case tag names; scripts keep their text."""
+    """Return HTML with upper-case tag names; scripts keep their text."""
     parts = re.split(r"(<script.*?</script>)", html, flags=re.DOTALL)
     return "".join(
         part if part.startswith("<script") else TAG.sub(lambda m: m[1] + m[2].upper(), part)
@@ -29,7 +29,7 @@ def shout(html: str) -> str:
 
 
 def unclose(html: str, rng: Random) -> str:
-    """Two closing tags are missing, none of a hidden part: it would swallow the page."""
+    """Return two closing tags are missing, none of a hidden part: it would swallow the page."""
     for _ in range(2):
         unseen = [hidden.span() for hidden in HIDDEN.finditer(html)]
         found = [
@@ -44,7 +44,7 @@ def unclose(html: str, rng: Random) -> str:
 
 
 def stray(html: str, rng: Random) -> str:
-    """A closing tag too many, at the end where it hurts no content."""
+    """Return a closing tag too many, at the end where it hurts no content."""
     return html.replace("</body>", rng.choice(("</div></div>", "</span></p>")) + "</body>")
 
 
@@ -60,7 +60,7 @@ def no_body(html: str, rng: Random) -> str:
 
 
 def twice(html: str, rng: Random) -> str:
-    """An attribute given twice; parsers keep the first."""
+    """Return an attribute given twice; parsers keep the first."""
     return CLASSED.sub(lambda m: f'<{m[1]} class="x{rng.randint(1, 9)}" class="', html, count=2)
 
 

@@ -52,7 +52,7 @@ class View:
 
     @property
     def stars(self) -> str:
-        """The rating as a sentence, or ""."""
+        """Return the rating as a sentence, or ""."""
         return self.words.stars.format(r=self.rating) if self.rating else ""
 
     @property
@@ -61,7 +61,10 @@ class View:
 
     @property
     def button(self) -> str:
-        """What the main button says; the same on every page of a shop that hides its stock."""
+        """Return what the main button says.
+
+        The same on every page of a shop that hides its stock.
+        """
         if not self.stock:
             return self.words.add
         return {"OutOfStock": self.words.notify, "PreOrder": self.words.reserve}.get(
@@ -72,12 +75,12 @@ class View:
         return self.shop.css(role)
 
     def money(self, amount: Decimal) -> str:
-        """AMOUNT as this shop writes it."""
+        """Return `amount` as this shop writes it."""
         return escape(self.shop.style.text(amount))
 
 
 def product_view(shop: Shop, rng: Random) -> View:
-    """A page of SHOP about one new product."""
+    """Return a page of `shop` about one new product."""
     item = product(rng, shop.market, shop.assortment, shop.title)
     price = item.price
     shown = price is not None
@@ -102,7 +105,7 @@ def product_view(shop: Shop, rng: Random) -> View:
 
 
 def reference(view: View) -> dict[str, Any]:
-    """What a careful reader takes from the page: shown values, null for the rest."""
+    """Return what a careful reader takes from the page: shown values, null for the rest."""
     item, shop = view.product, view.shop
     return {
         "title": item.title,
@@ -142,14 +145,17 @@ def _related(shop: Shop, rng: Random) -> tuple[str, str, str]:
 
 
 def link(shop: Shop, title: str, digit: int) -> str:
-    """The address of another product: its words in some shops, else a number ending in DIGIT."""
+    """Return the address of another product.
+
+    Its words in some shops, else a number ending in `digit`.
+    """
     if shop.variant == 0:
         return f"/p/{slug(title)}-{digit}"
     return f"/p/{100 + int(seeded.token(title), 16) % 900}{digit}"
 
 
 def slug(title: str) -> str:
-    """TITLE as the last part of an address."""
+    """Return `title` as the last part of an address."""
     plain = unicodedata.normalize("NFKD", title.replace("ł", "l").replace("ß", "ss"))
     plain = "".join(c for c in plain if not unicodedata.combining(c))
     kept = "".join(c.lower() if c.isascii() and c.isalnum() else "-" for c in plain)

@@ -23,7 +23,10 @@ CAPTURED_AT = "2026-01-15T09:00:00Z"
 def demo_rows(
     tasks: Mapping[str, TaskSpec], seed: int = 42, count: int = EXAMPLES
 ) -> list[RawRow]:
-    """COUNT rows for SEED, sorted by id; about 3 % repeat another row's page and reference."""
+    """Return `count` rows for `seed`, sorted by id.
+
+    About 3 % repeat another row's page and reference.
+    """
     repeated = int(count * DUPLICATE_SHARE)
     found = shops(seed, tuple(TEMPLATES))
     made = [
@@ -36,7 +39,7 @@ def demo_rows(
 
 
 def write_demo_rows(path: Path, made: Sequence[RawRow]) -> Path:
-    """Replace the store at PATH by one with MADE rows; readers never see half of it."""
+    """Replace the store at `path` by one with `made` rows; readers never see half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
         files.lock(path.with_name(path.name + ".lock"), str(path)),

@@ -16,7 +16,10 @@ REPLACEMENT_SHARE = 0.01
 
 
 def page_fault(page: str, limits: Clean) -> str | None:
-    """The reason to refuse PAGE before it is parsed, None when it looks harmless. Linear time."""
+    """Return the reason to refuse `page` before it is parsed, None when it looks harmless.
+
+    Linear time.
+    """
     if page.count("\N{REPLACEMENT CHARACTER}") > max(20, REPLACEMENT_SHARE * len(page)):
         return "page_undecodable"
     depth = position = 0

@@ -27,7 +27,7 @@ NOT_LD = frozenset(
 
 
 def fact_lines(tree: Any) -> tuple[list[Line], dict[str, int]]:
-    """Return the facts of TREE, each value once, and how much linked data was broken."""
+    """Return the facts of `tree`, each value once, and how much linked data was broken."""
     made: list[Line] = []
     seen: set[str] = set()
     counts = dict.fromkeys(("linked_data_repaired", "linked_data_unreadable"), 0)
@@ -42,7 +42,7 @@ def fact_lines(tree: Any) -> tuple[list[Line], dict[str, int]]:
 
 
 def _decoded(value: str) -> str:
-    """VALUE with its entities resolved, which many pages encode twice: `&amp;amp;`."""
+    """Return `value` with its entities resolved, which many pages encode twice: `&amp;amp;`."""
     for _ in range(2):
         if "&" not in value or not ENTITY.search(value):
             break
@@ -98,7 +98,10 @@ def _linked_data(source: str, counts: dict[str, int]) -> Iterator[tuple[str, str
 
 
 def _repaired(source: str) -> Any:
-    """The value of SOURCE, which is no JSON: trailing commas, comments, raw line breaks, …"""
+    """Return the value of `source`, which is no JSON.
+
+    Trailing commas, comments, raw line breaks, …
+    """
     from json_repair import repair_json
 
     source = WRAPPING.sub("", source)

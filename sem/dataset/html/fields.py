@@ -19,7 +19,7 @@ SOURCES = ("src", "data-src", "data-original", "data-lazy-src", "data-lazy", "da
 
 
 def is_hidden(given: Given) -> bool:
-    """Whether an element with the attributes GIVEN is not shown to anybody."""
+    """Return whether an element with the attributes `given` is not shown to anybody."""
     if "hidden" in given or given.get("aria-hidden") == "true":
         return True
     style = given.get("style")
@@ -30,7 +30,7 @@ def is_hidden(given: Given) -> bool:
 
 
 def form(given: Given) -> str:
-    """`form NAME ACTION method`, as far as the page says."""
+    """Return `form NAME ACTION method`, as far as the page says."""
     names = [given.get("id"), given.get("name"), given.get("class"), given.get("action")]
     shown = list(dict.fromkeys(text.line(name)[:60] for name in names if name))
     method = "post" if (given.get("method") or "").lower() == "post" else ""
@@ -38,7 +38,10 @@ def form(given: Given) -> str:
 
 
 def leaf(node: Any, tag: str, given: Given) -> str | None:
-    """The piece for an input, select or textarea; '' for one that says nothing; else None."""
+    """Return the piece for an input, select or textarea; '' for one that says nothing.
+
+    Else None.
+    """
     if tag == "input":
         return _input(given)
     if tag == "select":
@@ -89,7 +92,10 @@ def _select(node: Any, given: Given) -> str:
 
 
 def image_source(given: Given) -> str:
-    """The address of the picture, not of its placeholder; '' when there is none worth keeping."""
+    """Return the address of the picture, not of its placeholder.
+
+    '' when there is none worth keeping.
+    """
     if given.get("width") in TINY or given.get("height") in TINY:
         return ""
     for name in SOURCES:
@@ -102,14 +108,14 @@ def image_source(given: Given) -> str:
 
 
 def background(given: Given) -> str:
-    """The address of the picture behind an element, '' for none."""
+    """Return the address of the picture behind an element, '' for none."""
     style = given.get("style")
     found = BACKGROUND.search(style) if style and "url(" in style else None
     return "" if found is None or words.TRACKER.search(found[1]) else found[1].strip()
 
 
 def image_element_rank(given: Given, hint: str, section: str) -> int:
-    """How likely the picture is what the page is about: larger is likelier."""
+    """Return how likely the picture is what the page is about: larger is likelier."""
     rank = {"": 2, "main": 3, "header": 1}.get(section, 0) * 10
     rank += 20 if given.get("itemprop") == "image" else 0
     label = f"{given.get('class') or ''} {given.get('id') or ''}".lower()

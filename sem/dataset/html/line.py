@@ -28,12 +28,17 @@ class Line:
     parts: tuple[str | Address, ...]
     section: str = ""
     hint: str = ""
-    shape: str = ""  # tag and class of the element, to see cards repeat
+    # Tag and class of the element, to see cards repeat.
+    shape: str = ""
     prefix: str = ""  # `# `, `- `
-    label: str = ""  # the hint, where it is shown
-    mark: int = 0  # which element the hint comes from
-    depth: int = 0  # how deep that element is
-    is_linked: bool = False  # most of its text is the text of links
+    # The hint, where it is shown.
+    label: str = ""
+    # Which element the hint comes from.
+    mark: int = 0
+    # How deep that element is.
+    depth: int = 0
+    # Most of its text is the text of links.
+    is_linked: bool = False
 
     def render(self, form: str = "lines") -> str:
         """Return the line as it is shown: `price: 9 €`, or `main>p.price | 9 €` if addressed."""
@@ -44,7 +49,10 @@ class Line:
 
     @property
     def address(self) -> str:
-        """Where the line stood: `main>div.product price`, the names as the page spells them."""
+        """Return where the line stood.
+
+        `main>div.product price`, the names as the page spells them.
+        """
         tag, _, label = self.shape.partition(".")
         names = " ".join(SHAPE_WORDS.findall(label)[:3])
         tag = f"h{len(self.prefix) - 1}" if self.prefix.startswith("#") else tag or self.kind

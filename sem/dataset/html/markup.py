@@ -47,7 +47,8 @@ class Simplified:
     text: str
     language: str
     report: dict[str, int]
-    template: str = ""  # 16 hex digits that pages of one layout share; '' for plain text
+    # 16 hex digits that pages of one layout share; '' for plain text.
+    template: str = ""
 
 
 def simplify(
@@ -56,7 +57,9 @@ def simplify(
     budget: int | None = None,
     also: Sequence[Budget] = (),
 ) -> Simplified:
-    """The evidence in PAGE as lines of at most BUDGET characters in all, and within ALSO."""
+    """Return the evidence in `page` as lines of at most `budget` characters in all, and within
+    `also`.
+    """
     options = options or TaskOptions()
     if options.input == "text" or (options.input == "auto" and not words.HTML.search(page)):
         return _plain(page, (Budget(budget), *also), options)
@@ -76,7 +79,7 @@ def simplify(
 
 
 def _template(lines: Sequence[Line]) -> str:
-    """What the frame of a page is built of, texts and numbers aside."""
+    """Return what the frame of a page is built of, texts and numbers aside."""
     frame = {line.shape for line in lines if line.section in FRAME and line.shape}
     shapes = frame or {line.shape for line in lines if line.shape}
     return files.sha256_json(sorted({DIGITS.sub("0", s) for s in shapes}))[:16] if shapes else ""
@@ -94,7 +97,10 @@ def _plain(value: str, budgets: Sequence[Budget], options: TaskOptions) -> Simpl
 
 
 def _with_shadows(page: str) -> str:
-    """PAGE with its declarative shadow roots as elements: browsers show what is in them."""
+    """Return `page` with its declarative shadow roots as elements.
+
+    Browsers show what is in them.
+    """
     if "shadowroot" not in page:
         return page
     parts, open_, last = [], [], 0
@@ -111,7 +117,7 @@ def _with_shadows(page: str) -> str:
 
 
 def read_lines(page: str, options: TaskOptions) -> tuple[list[Line], str, dict[str, int]]:
-    """Return the lines of PAGE before any is left out, its language and what was counted."""
+    """Return the lines of `page` before any is left out, its language and what was counted."""
     from selectolax.lexbor import LexborHTMLParser
 
     tree = LexborHTMLParser(_with_shadows(page))

@@ -9,8 +9,10 @@ from sem.dataset.html.line import Line
 # A text this long that already occurs in a kept line is a repeat.
 MIN_REPEAT = 12
 NOT_LETTER = re.compile(r"[\W_]+")
-LONG = 240  # characters: a longer line is left out by sentences
-MIN_PIECE = 100  # characters that a piece of it has, where sentences are shorter
+# characters: a longer line is left out by sentences.
+LONG = 240
+# Characters that a piece of it has, where sentences are shorter.
+MIN_PIECE = 100
 SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’)\]]{0,2}\s+|(?<=[。！？])")
 GAP = " … "
 
@@ -22,8 +24,10 @@ class Piece:
     line: int
     number: int
     text: str
-    said: str  # its letters, to see that a kept line says them; '' where saying twice is a fact
-    is_text: bool  # part of it is worth something
+    # Its letters, to see that a kept line says them; '' where saying twice is a fact.
+    said: str
+    # Part of it is worth something.
+    is_text: bool
     is_part: bool = False  # its line has others
 
 
@@ -41,7 +45,7 @@ def pieces_of(number: int, line: Line, text: str) -> Iterator[Piece]:
 
 
 def _sentences(text: str) -> Iterator[str]:
-    """TEXT by sentences of at least MIN_PIECE and words of at most LONG characters."""
+    """Yield `text` by sentences of at least MIN_PIECE and words of at most LONG characters."""
     held = ""
     last = 0
     ends = [match.end() for match in SENTENCE_END.finditer(text)]
@@ -78,14 +82,17 @@ def write_pieces(pieces: Sequence[Piece], kept: dict[int, Piece]) -> list[str]:
 
 
 def _close(texts: list[str], pieces: Sequence[Piece], last: int) -> None:
-    """Let the last of TEXTS say that its line went on behind piece LAST."""
+    """Let the last of `texts` say that its line went on behind piece `last`."""
     is_cut = last + 1 < len(pieces) and pieces[last + 1].line == pieces[last].line
     if texts and is_cut and not texts[-1].endswith("…"):
         texts[-1] += " …"
 
 
 def _said(line: Line, text: str) -> str:
-    """The letters of TEXT, to see that a kept line says them; '' where saying twice is a fact."""
+    """Return the letters of `text`, to see that a kept line says them.
+
+    '' where saying twice is a fact.
+    """
     if line.kind == "field":
         return ""
     value = text.partition(": ")[2] if line.kind == "fact" else text

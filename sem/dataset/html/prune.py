@@ -15,15 +15,21 @@ from sem.dataset.html import traits, worth
 from sem.dataset.html.line import LINK, Address, Line
 from sem.dataset.html.pieces import GAP, LONG, MIN_PIECE, Piece, pieces_of, write_pieces
 
-IMAGES = 3  # addresses of images that a page over its budget keeps: 40 tokens each
-SHORTEST = 8  # characters: what is shorter costs as much
+# Addresses of images that a page over its budget keeps: 40 tokens each.
+IMAGES = 3
+# characters: what is shorter costs as much.
+SHORTEST = 8
 # The first of each is kept before all others: the address of the next page costs too much else.
 OUTRIGHT_NAMES = frozenset(("title", "heading", "breadcrumb", "next", "prev"))
 OUTRIGHT = 100  # points
-MIN_SHARE = 0.3  # of a piece that is cut to what is left of a budget
-MAX_CHARS_PER_UNIT = 24  # no text has tokens of so many characters on average
-START = 6  # characters of a text for each unit of a budget that are counted first
-SLACK = 8  # tokens that the start of a text can have more than belong to it in the whole
+# Of a piece that is cut to what is left of a budget.
+MIN_SHARE = 0.3
+# No text has tokens of so many characters on average.
+MAX_CHARS_PER_UNIT = 24
+# Characters of a text for each unit of a budget that are counted first.
+START = 6
+# Tokens that the start of a text can have more than belong to it in the whole.
+SLACK = 8
 
 ADDRESSES = frozenset(("link", "paging", "contact"))
 # Running text is a block: half of what a piece of it is worth is what stands around it.
@@ -37,13 +43,13 @@ Size = Callable[[str], int]
 
 @dataclass(frozen=True)
 class Budget:
-    """How much a page may take, in what SIZE counts: characters, or tokens of a model."""
+    """How much a page may take, in what `size` counts: characters, or tokens of a model."""
 
     limit: int | None = None
     size: Size = len
 
     def holds(self, texts: Sequence[str]) -> bool:
-        """Whether TEXTS, as lines of one text, are within it."""
+        """Return whether `texts`, as lines of one text, are within it."""
         if self.limit is None:
             return True
         joined = "\n".join(texts)
@@ -108,7 +114,7 @@ def prune_lines(lines: Sequence[Line], budgets: Sequence[Budget], options: TaskO
 
 
 def _outright(lines: Sequence[Line], texts: Sequence[str]) -> set[int]:
-    """The lines in which a page says outright what it is and where it goes on."""
+    """Return the lines in which a page says outright what it is and where it goes on."""
     found: set[int] = set()
     names = set()
     for number, (line, text) in enumerate(zip(lines, texts, strict=True)):
@@ -172,7 +178,7 @@ def prose_scores(traits_by_piece: Sequence[Sequence[str]], pieces: Sequence[Piec
 
 
 def _plain_score(text: str) -> int:
-    """Rank TEXT of no page: money and contacts, then numbers, then in the order it came."""
+    """Rank `text` of no page: money and contacts, then numbers, then in the order it came."""
     found = set(traits.told(text))
     return 2 if found & {"money", "contact"} else int("digit" in found)
 
@@ -183,9 +189,9 @@ def _score(found: Sequence[str], kind: str, text: str) -> float:
 
 
 def line_scores(lines: Sequence[Line], texts: Sequence[str]) -> list[float]:
-    """How much each line is worth keeping for what it takes, in points (see `worth`).
+    """Return how much each line is worth keeping for what it takes, in points (see `worth`).
 
-    TEXTS are the LINES as they are shown, without the addresses of links.
+    `texts` are the `lines` as they are shown, without the addresses of links.
     """
     pieces = [Piece(n, 0, text, "", True) for n, text in enumerate(texts)]
     kind, found = piece_traits(lines, texts, pieces)
@@ -255,7 +261,10 @@ def _greedy(
 
 
 def _cut(text: str, room: int, size: Size, share: float) -> str:
-    """The longest start of TEXT, by words, that takes ROOM; '' when that is under its SHARE."""
+    """Return the longest start of `text`, by words, that takes `room`.
+
+    '' when that is under its `share`.
+    """
     if room < share * size(text):
         return ""
     ends = [match.start() for match in re.finditer(r"\s", text)]

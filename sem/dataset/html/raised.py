@@ -71,7 +71,8 @@ PLAIN_DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
 class Raised(str):
     """A piece of text that stood in a raised, lowered or smaller element."""
 
-    kind: str  # sup | sub | small | cents
+    # Sup | sub | small | cents.
+    kind: str
     mark: int  # which element
     is_price: bool
 
@@ -82,7 +83,7 @@ class Raised(str):
 
 
 def raised_kind(tag: str, label: str, style: str | None) -> str:
-    """Return how an element is raised by its tag, class LABEL and STYLE; '' when it is not."""
+    """Return how an element is raised by its tag, class `label` and `style`; '' when it is not."""
     if tag in TAGS:
         return tag
     if label and not CENTS.isdisjoint(words.label_words(label)):
@@ -93,7 +94,7 @@ def raised_kind(tag: str, label: str, style: str | None) -> str:
 
 
 def settle(parts: Sequence[Any]) -> list[Any]:
-    """Return PARTS of a line with every raised piece written beside its number as plain text."""
+    """Return `parts` of a line with every raised piece written beside its number as plain text."""
     parts = list(_spelled_out(parts))
     settled: list[Any] = []
     number = 0
@@ -118,7 +119,7 @@ def settle(parts: Sequence[Any]) -> list[Any]:
 
 
 def _spelled_out(parts: Sequence[Any]) -> Iterator[Any]:
-    """PARTS with pairs of superscript characters behind a digit as raised pieces."""
+    """Yield `parts` with pairs of superscript characters behind a digit as raised pieces."""
     for part in parts:
         if not isinstance(part, str) or part.isascii() or not SPELLED.search(part):
             yield part
@@ -132,7 +133,7 @@ def _spelled_out(parts: Sequence[Any]) -> Iterator[Any]:
 
 
 def _following(parts: Sequence[Any], start: int) -> list[str]:
-    """The texts from START up to the next address."""
+    """Return the texts from `start` up to the next address."""
     texts = []
     for part in parts[start:]:
         if not isinstance(part, str):
@@ -142,7 +143,7 @@ def _following(parts: Sequence[Any], start: int) -> list[str]:
 
 
 def _join(before: str, raised: str, following: str, plain: str, part: Raised) -> str:
-    """BEFORE and the RAISED text behind it, as one text."""
+    """Return `before` and the `raised` text behind it, as one text."""
     stem, shown = before.rstrip(), raised.strip()
     number = NUMBER.search(stem)
     leading = LEADING.match(shown)
@@ -170,7 +171,10 @@ def _join(before: str, raised: str, following: str, plain: str, part: Raised) ->
 def _beside_number(
     stem: str, number: str, leading: re.Match[str], following: str, plain: str, part: Raised
 ) -> str:
-    """STEM, which ends in NUMBER, and raised digits: LEADING is their sign, digits and rest."""
+    """Return `stem`, which ends in `number`, and raised digits.
+
+    `leading` is their sign, digits and rest.
+    """
     sign, digits, rest = leading.groups()
     shown = f"{sign}{digits}{rest}"
     before = stem[: -len(number)]
@@ -216,7 +220,10 @@ def _two_digits(
     is_price: bool,
     others: tuple[str, str],
 ) -> str:
-    """STEM, which ends in the whole NUMBER, and two raised digits: cents, minutes or neither."""
+    """Return `stem`, which ends in the whole `number`, and two raised digits.
+
+    Cents, minutes or neither.
+    """
     note, power = others
     before = stem[: -len(number)]
     decimal = f"{stem}{_point(number)}{shown}"
@@ -235,7 +242,7 @@ def _two_digits(
 
 
 def _behind_sign(stem: str, between: re.Match[str], shown: str, part: Raised) -> str:
-    """STEM, which ends in a whole number and a currency sign, and raised digits."""
+    """Return `stem`, which ends in a whole number and a currency sign, and raised digits."""
     if re.fullmatch(r"\d\d\*?", shown) and not _has_decimals(between[1]):
         start = stem[: between.start()]
         return f"{start}{between[1]}{_point(between[1])}{shown[:2]}{between[2]}{shown[2:]}"
@@ -243,7 +250,7 @@ def _behind_sign(stem: str, between: re.Match[str], shown: str, part: Raised) ->
 
 
 def _beside_word(before: str, shown: str, following: str, kind: str) -> str:
-    """BEFORE, which does not end in a number, and the raised digits SHOWN."""
+    """Return `before`, which does not end in a number, and the raised digits `shown`."""
     last = before[-1:]
     if not last or last.isspace() or last in OPENING or SIGN_BEFORE.search(before):
         return before + shown
@@ -261,17 +268,17 @@ def _beside_word(before: str, shown: str, following: str, kind: str) -> str:
 
 
 def _has_decimals(number: str) -> bool:
-    """Return True if NUMBER has a decimal part: `12.99`, but not `1.299`."""
+    """Return True if `number` has a decimal part: `12.99`, but not `1.299`."""
     decimals = DECIMALS.search(number)
     return decimals is not None and len(decimals[1]) != 3
 
 
 def _point(number: str) -> str:
-    """Return the decimal sign for NUMBER, another one than its thousands have."""
+    """Return the decimal sign for `number`, another one than its thousands have."""
     return "" if number[-1] in ".," else "," if "." in number else "."
 
 
 def _ends_price(rest: str) -> bool:
-    """Return True if REST, behind two digits, goes on with neither a number nor a sentence."""
+    """Return True if `rest`, behind two digits, goes on with neither a number nor a sentence."""
     bare = rest.strip()
     return not bare or bare[0] in "*/)†‡" or CURRENCY_AFTER.match(rest) is not None

@@ -43,8 +43,10 @@ LABELLED = re.compile(r"[^:|]{2,30}:\s\S")
 # Names stand in capitals behind other words: `the office of Ann Lee in Bonn`, not `The office`.
 NAMED = re.compile(r"(?<=[\w,;] )[A-ZÀ-ÖØ-ÞΑ-ΩА-Я][\w’'-]+")
 SEPARATOR = re.compile(r"[,;|/•·]\s?")
-MIN_LISTED = 4  # parts of a text that may be a list
-LISTED_CHARS, LISTED_SPACES = 40, 4  # that one of them has at most
+# Parts of a text that may be a list.
+MIN_LISTED = 4
+# That one of them has at most.
+LISTED_CHARS, LISTED_SPACES = 40, 4
 MIN_LISTED_SHARE = 0.75
 # A page of this name is about people and places, however few telephone numbers it holds.
 CONTACT_NAMES = re.compile(
@@ -53,7 +55,8 @@ CONTACT_NAMES = re.compile(
     re.I,
 )
 TITLE_PARTS = re.compile(r" [|–—»:·-]+ |: ")
-TITLES = 3  # titles and first-level headings that are read for a name of a page
+# Titles and first-level headings that are read for a name of a page.
+TITLES = 3
 MAX_NAME_WORDS = 4
 BUTTONS = re.compile(r"\[(?:submit|button|image|reset)\b|\[button\]")
 SENTENCE = re.compile(r"[.!?。…][\"'”’)]?\Z")
@@ -64,8 +67,10 @@ FROM_START = ((40, "start: near"), (150, "start: after"))
 REPEATS = ((3, "repeat: few"), (12, "repeat: some"), (30, "repeat: many"))
 GROUPS = ((2, "group: one"), (7, "group: few"), (20, "group: some"), (50, "group: many"))
 SIZES = ((2, "words: 1"), (4, "words: 3"), (9, "words: 8"), (21, "words: 20"))
-UNDER = 60  # lines below a heading that it is still about
-AROUND = 4  # lines to either side whose links are counted
+# Lines below a heading that it is still about.
+UNDER = 60
+# Lines to either side whose links are counted.
+AROUND = 4
 MIN_SHARED = 0.5
 HEADINGS = {
     "contact": "contact contacts kontakt contacto contatti contactez contacteer",
@@ -159,7 +164,7 @@ def page_kind(found: Sequence[Sequence[str]]) -> str:
 
 
 def told(text: str) -> Iterator[str]:
-    """Yield what TEXT says of itself."""
+    """Yield what `text` says of itself."""
     if text.startswith("#"):
         yield f"level: {text.partition(' ')[0]}"
     elif text.startswith("title: "):
@@ -212,12 +217,12 @@ def _enumerated(text: str, count: int) -> Iterator[str]:
 
 
 def is_legal(text: str) -> bool:
-    """Return True if TEXT is small print or leads to accounts and networks."""
+    """Return True if `text` is small print or leads to accounts and networks."""
     return _holds(LEGAL_WORDS, text.lower())
 
 
 def _holds(spelled: tuple[str, ...], lowered: str) -> bool:
-    """Return True if one of the words SPELLED is in LOWERED."""
+    """Return True if one of the words `spelled` is in `lowered`."""
     return any(word in lowered for word in spelled)
 
 
@@ -230,13 +235,13 @@ def line_image_rank(line: Line) -> int | None:
 
 
 def _fact(text: str) -> str:
-    """The last word of a fact's name: `image` of `offers.image: …`."""
+    """Return the last word of a fact's name: `image` of `offers.image: …`."""
     name = text.partition(":")[0].rpartition(".")[2].strip().lower()
     return name if len(name) <= 20 else "other"
 
 
 def _title(lines: Sequence[Line], texts: Sequence[str], top: int | None) -> frozenset[str]:
-    """The words of the page's title: of its first heading and of what its head says."""
+    """Return the words of the page's title: of its first heading and of what its head says."""
     said = [
         text
         for line, text in zip(lines, texts, strict=True)
@@ -264,13 +269,13 @@ def _naming(lines: Sequence[Line], texts: Sequence[str]) -> int | None:
 
 
 def _shares(text: str, title: frozenset[str]) -> bool:
-    """Return True if at least half of the words of TEXT are in TITLE."""
+    """Return True if at least half of the words of `text` are in `title`."""
     found = TITLE_WORD.findall(text[:200].casefold())
     return bool(found) and sum(word in title for word in found) >= MIN_SHARED * len(found)
 
 
 def _links_around(lines: Sequence[Line]) -> list[str]:
-    """How many of the lines about each line are links."""
+    """Return how many of the lines about each line are links."""
     sums = [0]
     for line in lines:
         sums.append(sums[-1] + (line.is_linked or line.kind == "field"))
@@ -286,7 +291,7 @@ def _links_around(lines: Sequence[Line]) -> list[str]:
 
 
 def _heading(text: str) -> str:
-    """What a heading announces, '' when nothing known."""
+    """Return what a heading announces, '' when nothing known."""
     spelled = text.lstrip("# ").casefold()
     if len(spelled) > 60:
         return "other"
@@ -320,5 +325,5 @@ def _stands(number: int, top: int | None) -> str:
 
 
 def _name(number: float, steps: Sequence[tuple[float, str]], last: str) -> str:
-    """The name of the first of STEPS that NUMBER is below."""
+    """Return the name of the first of `steps` that `number` is below."""
     return next((name for below, name in steps if number < below), last)

@@ -18,7 +18,8 @@ BOXES = frozenset("▢□☐◻")
 # Hidden by script until somebody clicks, or until the page has loaded: content, not clutter.
 REVEALED = frozenset(("tab", "tabs", "panel", "pane", "panes", "accordion", "tabpanel"))
 HIDDEN_CHARS = 60
-HINT_DEPTH = 5  # levels below its element at which a hint is still about the text
+# Levels below its element at which a hint is still about the text.
+HINT_DEPTH = 5
 # Blocks whose lines are one thing to a reader, and up to how many characters: `2`, `cups`.
 ITEMS = {"li": 240, "tr": 240, "dd": 240, "div": 90}
 
@@ -28,14 +29,18 @@ class Frame:
     """An element whose children are being read."""
 
     tag: str
-    after: Any  # the sibling to go on with
+    # The sibling to go on with.
+    after: Any
     given: fields.Given
-    at: Line  # section, hint, shape and item that its text gets
+    # Section, hint, shape and item that its text gets.
+    at: Line
     muted: bool
-    said: int  # how many pieces of text there were before its children
+    # How many pieces of text there were before its children.
+    said: int
     written: int  # how many characters
     place: tuple[int, int]  # where the writer was
-    raised: str = ""  # how its text is raised
+    # How its text is raised.
+    raised: str = ""
 
 
 class Walk:
@@ -50,7 +55,7 @@ class Walk:
         self._seen: set[str] = set()
 
     def down(self, top: Any) -> None:
-        """Read everything below TOP. A loop, because pages nest deeper than Python."""
+        """Read everything below `top`. A loop, because pages nest deeper than Python."""
         self._frames.append(Frame("body", None, {}, Line("text", ()), False, 0, 0, (0, 0)))
         node = top.child
         while self._frames:
@@ -68,7 +73,7 @@ class Walk:
         self.out.flush()
 
     def _enter(self, node: Any) -> Any:
-        """Open NODE; the node to read next."""
+        """Open `node`; the node to read next."""
         tag = node.tag
         if not tag or tag in words.DROPPED or tag[0] in "-_!":
             return node.next
@@ -114,13 +119,14 @@ class Walk:
         if self._options.hidden == "drop":
             return False
         if at.section not in ("", "main", "hidden"):
-            return CONTACT.search(node.text()) is not None  # the address in a drop-down menu
+            # The address in a drop-down menu.
+            return CONTACT.search(node.text()) is not None
         if node.attributes.get("role") == "tabpanel" or REVEALED & set(words.label_words(label)):
             return True
         return len(node.text()) > HIDDEN_CHARS
 
     def _at(self, node: Any, tag: str, given: fields.Given, label: str, above: Line) -> Line:
-        """What ABOVE says of a line, as changed by an element with TAG and LABEL."""
+        """Return what `above` says of a line, as changed by an element with `tag` and `label`."""
         section, hint, mark, depth = above.section, above.hint, above.mark, len(self._frames)
         if section in ("", "main", "header"):
             section = _section(node, tag, given, label) or section
@@ -154,7 +160,7 @@ class Walk:
             self.out.add(form)
 
     def _attributes(self, frame: Frame) -> None:
-        """Say what FRAME's attributes add to its text."""
+        """Say what `frame`'s attributes add to its text."""
         if frame.muted:
             return
         at = frame.at

@@ -11,7 +11,7 @@ UNDRAWN = "svg title, svg desc, svg defs, svg symbol, svg metadata, svg style"
 
 
 def to_set(spelled: str) -> frozenset[str]:
-    """The words of SPELLED."""
+    """Return the words of `spelled`."""
     return frozenset(spelled.split())
 
 
@@ -152,7 +152,7 @@ WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+|[^\W\d_a-zA-Z]+")
 
 @lru_cache(maxsize=20_000)
 def label_words(label: str) -> tuple[str, ...]:
-    """The words of a class or id label, whole parts first: 'productPrice big' -> …"""
+    """Return the words of a class or id label, whole parts first: 'productPrice big' -> …"""
     found: list[str] = []
     for part in label.split()[:12]:
         small = [word.lower() for word in WORDS.findall(part[:60])]
@@ -162,7 +162,7 @@ def label_words(label: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=20_000)
 def hint(label: str) -> str:
-    """The hint of a class, id or itemprop label, '' when it says nothing known."""
+    """Return the hint of a class, id or itemprop label, '' when it says nothing known."""
     spelled = label_words(label)
     is_styled = not STYLING.isdisjoint(spelled)
     for word in spelled:
@@ -187,12 +187,12 @@ _PLAUSIBLE = {
 
 
 def is_plausible(hint: str, shown: str) -> bool:
-    """Return True if a text SHOWN may be what HINT says: `email: 3` is not an address."""
+    """Return True if a text `shown` may be what `hint` says: `email: 3` is not an address."""
     wanted = _PLAUSIBLE.get(hint)
     return wanted is None or wanted.search(shown) is not None
 
 
 @lru_cache(maxsize=20_000)
 def landmark_of_label(label: str) -> str:
-    """The landmark a class or id label names, '' for none."""
+    """Return the landmark a class or id label names, '' for none."""
     return next((SECTION_OF[word] for word in label_words(label) if word in SECTION_OF), "")

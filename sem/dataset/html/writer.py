@@ -11,8 +11,18 @@ from sem.dataset.html.raised import Raised
 INLINE_HINTS = frozenset(
     ("price", "old price", "currency", "availability", "brand", "sku", "rating")
 )
-FIELD_KINDS = ("[text", "[select", "[submit", "[email", "[password", "[search", "[button",
-               "[tel", "[image", "[textarea")  # fmt: skip
+FIELD_KINDS = (
+    "[text",
+    "[select",
+    "[submit",
+    "[email",
+    "[password",
+    "[search",
+    "[button",
+    "[tel",
+    "[image",
+    "[textarea",
+)
 LIST_SHARE = 0.6
 PRICES = frozenset(("price", "old price", "sale"))
 
@@ -22,15 +32,19 @@ class Writer:
 
     def __init__(self) -> None:
         self.lines: list[Line] = []
-        self.said = 0  # pieces of text so far
+        # Pieces of text so far.
+        self.said = 0
         self.written = 0  # characters of them
-        self.prefix = ""  # of the next line: `# `, `- `
-        self.apart = False  # an inline element began or ended since the last text
+        # Of the next line: `# `, `- `.
+        self.prefix = ""
+        # An inline element began or ended since the last text.
+        self.apart = False
         self._parts: list[str | Address] = []
         self._linked = 0
         self._first = Line("text", ())
         self._last_mark = 0
-        self._raised: list[tuple[str, int]] = []  # kinds and numbers of the open elements
+        # Kinds and numbers of the open elements.
+        self._raised: list[tuple[str, int]] = []
         self._elements = 0
 
     @property
@@ -38,7 +52,7 @@ class Writer:
         return not self._parts
 
     def say(self, value: str, at: Line) -> None:
-        """Add visible text; AT carries the section, hint, shape and item of its element."""
+        """Add visible text; `at` carries the section, hint, shape and item of its element."""
         if value.isspace():
             if self._parts:
                 self._parts.append(" ")
@@ -55,7 +69,7 @@ class Writer:
         self._parts.append(value)
 
     def open_raised(self, kind: str) -> None:
-        """Begin text of a raised KIND (see `raised`), up to the next `close_raised`."""
+        """Begin text of a raised `kind` (see `raised`), up to the next `close_raised`."""
         self._elements += 1
         self._raised.append((kind, self._elements))
 
@@ -82,30 +96,30 @@ class Writer:
 
     @property
     def place(self) -> tuple[int, int]:
-        """Where writing is: lines made, pieces in the line."""
+        """Return where writing is: lines made, pieces in the line."""
         return len(self.lines), len(self._parts)
 
     def since(self, place: tuple[int, int]) -> str:
-        """What was written in the line since PLACE."""
+        """Return what was written in the line since `place`."""
         start = place[1] if place[0] == len(self.lines) else 0
         return "".join(part for part in self._parts[start:] if isinstance(part, str)).strip()
 
     @property
     def awaits_value(self) -> bool:
-        """Whether a term was just written and its definition may follow on the line."""
+        """Return whether a term was just written and its definition may follow on the line."""
         return bool(self._parts) and self._parts[-1] == ": "
 
     def linked(self, characters: int) -> None:
-        """Note that the last CHARACTERS were the text of a link."""
+        """Note that the last `characters` were the text of a link."""
         self._linked += characters
 
     def add(self, line: Line) -> None:
-        """End the line and add LINE as it is."""
+        """End the line and add `line` as it is."""
         self.flush()
         self.lines.append(line)
 
     def attach(self, address: Address) -> None:
-        """Put ADDRESS at the end of the last line."""
+        """Put `address` at the end of the last line."""
         last = self.lines[-1]
         self.lines[-1] = replace(last, parts=(*last.parts, address))
 
@@ -140,7 +154,7 @@ class Writer:
         )
 
     def unite(self, start: int, limit: int, is_row: bool) -> None:
-        """Make the lines from START on one, if they are plain and at most LIMIT characters."""
+        """Make the lines from `start` on one, if they are plain and at most `limit` characters."""
         if len(self.lines) - start < 2:
             return
         found = self.lines[start:]
@@ -165,7 +179,7 @@ def _is_closed(line: Line) -> bool:
 
 
 def _tidy(parts: list[str | Address]) -> tuple[str | Address, ...]:
-    """PARTS with neighbouring text joined and spaced once."""
+    """Return `parts` with neighbouring text joined and spaced once."""
     made: list[str | Address] = []
     for part in parts:
         if isinstance(part, str) and made and isinstance(made[-1], str):
@@ -201,5 +215,5 @@ def _kind(prefix: str, shown: str) -> str:
 
 
 def _touch(before: str | Address, after: str) -> bool:
-    """Whether two texts would run together: 'Brand' + 'Foo', but not '12' + '.99'."""
+    """Return whether two texts would run together: 'Brand' + 'Foo', but not '12' + '.99'."""
     return isinstance(before, str) and before[-1:].isalnum() and after[:1].isalnum()

@@ -8,14 +8,16 @@ from sem.core import jsonio
 from sem.dataset.ingest.readers import Told
 from sem.dataset.store.examples_table import RawRow
 
-HEAD = 64  # rows that decide whether the rule is known
-RULES = {64: "sha256", 40: "sha1", 32: "md5"}  # length of the hex digest -> what makes it
+# Rows that decide whether the rule is known.
+HEAD = 64
+# Length of the hex digest -> what makes it.
+RULES = {64: "sha256", 40: "sha1", 32: "md5"}
 
 
 def check_prompt_hashes(
     rows: Iterable[tuple[str, RawRow]], told: Told
 ) -> Iterator[tuple[str, RawRow]]:
-    """ROWS without those whose prompt_hash denies their prompt.
+    """Yield `rows` without those whose prompt_hash denies their prompt.
 
     The rule is known when the hash of one of the first rows is that of its prompt; a hash of
     another rule (a salt, the rendered chat) is kept and said to be unchecked.
@@ -40,7 +42,7 @@ def check_prompt_hashes(
 
 
 def _agrees(row: RawRow) -> bool | None:
-    """Whether ROW's prompt_hash is that of its prompt; None when it has none."""
+    """Return whether `row`'s prompt_hash is that of its prompt; None when it has none."""
     if not row.capture or '"prompt_hash"' not in row.capture:
         return None
     found = jsonio.parse_json(row.capture).get("prompt_hash")

@@ -17,7 +17,8 @@ CHUNK = re.compile(r"llm_training_chunk_[0-9A-Za-z_.:-]+\.duckdb")
 SIDECAR_COUNTS = ("row_count", "rows", "total_rows", "num_rows", "count", "total_examples")
 MAX_UNPACKED = 64 << 30
 MAX_SIDECAR = 1 << 20
-MAX_LISTING = 64 << 10  # bytes of the central directory; two entries take about 250
+# Bytes of the central directory; two entries take about 250.
+MAX_LISTING = 64 << 10
 TABLE = "examples"
 LONGEST_COMMENT = 65_535
 END = b"PK\x05\x06"
@@ -25,7 +26,7 @@ END = b"PK\x05\x06"
 
 @contextmanager
 def unpacked(path: Path) -> Iterator[tuple[Path, int]]:
-    """The DuckDB file inside the ZIP at PATH, unpacked, and its rows as the sidecar counts them.
+    """The DuckDB file inside the ZIP at `path`, unpacked, and its rows as the sidecar counts them.
 
     SemError when the archive is not exactly a chunk, unpacks beyond what it says, or holds
     another number of rows than its sidecar.

@@ -32,7 +32,7 @@ class Item:
     error: SemError | None = None
 
     def row(self) -> tuple[object, ...]:
-        """Its line in the table of COLUMNS."""
+        """Return its line in the table of COLUMNS."""
         stored = vars(self.result.stored).values() if self.result.stored else ("-",) * 4
         refused = sum(self.result.rejects.values())
         return (self.path.name, self.outcome, self.result.read, *stored, refused)
@@ -77,9 +77,9 @@ def import_feed(
     again: bool = False,
     progress: Callable[[Any, int], Any] | None = None,
 ) -> Feed:
-    """Import the files and folders of chunks in PATHS that were not yet taken.
+    """Import the files and folders of chunks in `paths` that were not yet taken.
 
-    A bad file stops nothing; Feed.check raises at the end. AGAIN: also what was taken before.
+    A bad file stops nothing; Feed.check raises at the end. `again`: also what was taken before.
     """
     importers.check_import_options(project, options)
     feed = Feed(report=project.reports / importers.REJECTS)
@@ -98,7 +98,10 @@ def import_feed(
 
 
 def expanded(paths: Iterable[Path], notes: Counter[str]) -> Iterator[Path]:
-    """Every file of PATHS; of a folder its .zip files, in order of the times in their names."""
+    """Yield every file of `paths`.
+
+    Of a folder its .zip files, in order of the times in their names.
+    """
     for path in paths:
         if not path.is_dir():
             yield path
@@ -117,8 +120,10 @@ def _is_plain(path: Path) -> bool:
 
 def _in_order(path: Path) -> tuple[Any, ...]:
     # 9 before 10, whatever the width of the numbers.
-    return tuple((not p.isdecimal(), int(p) if p.isdecimal() else 0, p)
-                 for p in re.split(r"([0-9]+)", path.name))  # fmt: skip
+    return tuple(
+        (not p.isdecimal(), int(p) if p.isdecimal() else 0, p)
+        for p in re.split(r"([0-9]+)", path.name)
+    )
 
 
 def _known(project: Project, feed: Feed, again: bool) -> set[tuple[str, str]]:
@@ -135,7 +140,7 @@ def _known(project: Project, feed: Feed, again: bool) -> set[tuple[str, str]]:
 
 
 def read_feed_ledger(project: Project) -> list[dict[str, Any]]:
-    """The chunks taken so far, oldest first."""
+    """Return the chunks taken so far, oldest first."""
     path = project.store.parent / LEDGER
     return list(state.read_state_rows(path, state.Chunk)) if path.exists() else []
 
@@ -167,7 +172,7 @@ def _import(
 
 
 def _remembered(options: Options) -> dict[str, Any]:
-    """What of OPTIONS decides which rows a chunk gives and how they are called."""
+    """Return what of `options` decides which rows a chunk gives and how they are called."""
     return {
         name: value
         for name, value in asdict(options).items()

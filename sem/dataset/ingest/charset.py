@@ -38,11 +38,13 @@ ALIASES = {
 }
 HEAD = 4_096
 SAMPLE = 200_000
-SCANNED = 1 << 22  # bytes of a file that are looked through at a time
+# Bytes of a file that are looked through at a time.
+SCANNED = 1 << 22
 # What `surrogateescape` makes of bytes that are not UTF-8, and whatever is not ASCII.
 UNREADABLE = re.compile("[\udc80-\udcff]")
 BEYOND_ASCII = re.compile("[^\x00-\x7f]")
-NOT_ASCII = re.compile(rb"[^\n]*[\x80-\xff][^\n]*")  # a line that is not ASCII
+# a line that is not ASCII.
+NOT_ASCII = re.compile(rb"[^\n]*[\x80-\xff][^\n]*")
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Decoded:
 
 
 def decode(data: bytes) -> Decoded:
-    """DATA as text; never fails, unreadable bytes become U+FFFD and are counted."""
+    """Return `data` as text; never fails, unreadable bytes become U+FFFD and are counted."""
     for mark, encoding in BOMS:
         if data.startswith(mark):
             return _decoded(data[len(mark) :], encoding)

@@ -18,11 +18,12 @@ OURS = {
     "negative_examples": ("negative_examples",),
 }
 NAMES = {spelling: spellings for spellings in OURS.values() for spelling in spellings}
-PATIENCE = 1_000  # rows without a column before it is called unknown; JSON may leave nulls out
+# Rows without a column before it is called unknown; JSON may leave nulls out.
+PATIENCE = 1_000
 
 
 def parse_column_pairs(pairs: Sequence[str]) -> dict[str, str]:
-    """{ours: theirs} of PAIRS written OURS=THEIRS; SemError when ours is no field here."""
+    """{ours: theirs} of `pairs` written OURS=THEIRS; raise SemError when ours is no field here."""
     found = {}
     for pair in pairs:
         ours, equals, theirs = pair.partition("=")
@@ -39,9 +40,9 @@ def parse_column_pairs(pairs: Sequence[str]) -> dict[str, str]:
 def mapped(
     rows: Iterable[Row], columns: Mapping[str, str], where: str, patience: int = PATIENCE
 ) -> Iterator[Row]:
-    """ROWS with COLUMNS under our names; the rest stays as it is called.
+    """Yield `rows` with `columns` under our names; the rest stays as it is called.
 
-    SemError when a column is in none of the first PATIENCE rows.
+    SemError when a column is in none of the first `patience` rows.
     """
     if not columns:
         yield from rows
@@ -77,7 +78,9 @@ def _check(missing: Mapping[str, str], seen: Iterable[str], where: str) -> None:
 
 
 def _at(record: dict[str, Any], path: str) -> Any:
-    """What PATH leads to in RECORD, through objects, lists and cells that hold JSON text."""
+    """Return what `path` leads to in `record`, through objects, lists and cells that hold JSON
+    text.
+    """
     if path in record:
         return record[path]
     value: Any = record

@@ -12,11 +12,17 @@ from sem.core.example import SPELLINGS, Example
 from sem.core.taskspec import PLACEHOLDER, TaskSpec
 
 ROLES = {
-    "system": "system", "developer": "system",
-    "human": "user", "user": "user", "prompter": "user",
-    "gpt": "assistant", "assistant": "assistant", "model": "assistant", "bot": "assistant",
+    "system": "system",
+    "developer": "system",
+    "human": "user",
+    "user": "user",
+    "prompter": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "model": "assistant",
+    "bot": "assistant",
     "chatgpt": "assistant",
-}  # fmt: skip
+}
 TOOLS = ("tool", "function", "function_call", "function_response", "observation", "ipython")
 OWN = ("input_text", "output_json", "system_prompt")
 # What says the same as the turns do, in part: a `prompt` beside `messages` is the first turn.
@@ -34,7 +40,7 @@ class Unusable(ValueError):
 
 
 def unfold(record: dict[str, Any], tasks: Mapping[str, TaskSpec], task: str | None) -> Any:
-    """RECORD with its turns as input_text, output_json and system_prompt, or as it is.
+    """Return `record` with its turns as input_text, output_json and system_prompt, or as it is.
 
     The task's instruction around the input is taken off, and its own system prompt is none of
     the row's. Unusable when the turns are not one question and one answer in text.
@@ -70,7 +76,8 @@ def _chat(turns: Any, record: dict[str, Any], spec: TaskSpec | None) -> dict[str
     texts = dict(said)
     return {
         "input_text": _without_instruction(texts["user"], spec),
-        "response_strong": texts["assistant"],  # a text that holds JSON, or words
+        # a text that holds JSON, or words.
+        "response_strong": texts["assistant"],
         "system_prompt": texts.get("system"),
     }
 
@@ -92,14 +99,17 @@ def _said(turns: Any, system: Any) -> list[tuple[str, str]]:
 
 
 def _chatml_turns(text: str) -> list[dict[str, str]]:
-    """The turns that TEXT writes as ChatML; Unusable when there is anything beside them."""
+    """Return the turns that `text` writes as ChatML.
+
+    Unusable when there is anything beside them.
+    """
     if CHATML.sub("", text).strip():
         raise Unusable("conversation_not_chatml")
     return [{"role": role, "content": said} for role, said in CHATML.findall(text)]
 
 
 def _parsed(turns: Any) -> Any:
-    """TURNS, also where a CSV cell holds them as JSON text."""
+    """Return `turns`, also where a CSV cell holds them as JSON text."""
     if not isinstance(turns, str):
         return turns
     try:
@@ -109,7 +119,7 @@ def _parsed(turns: Any) -> Any:
 
 
 def _content(value: Any) -> str:
-    """The text of one turn; parts of it are joined when all of them are text."""
+    """Return the text of one turn; parts of it are joined when all of them are text."""
     if isinstance(value, str):
         return value
     parts = value if isinstance(value, list) else []
@@ -147,7 +157,7 @@ def _instruction(spec: TaskSpec) -> str:
 
 
 def as_conversation(example: Example, spec: TaskSpec, form: str) -> dict[str, Any]:
-    """EXAMPLE as a row of FORM, one of FORMS; reading it back gives the same example.
+    """Return `example` as a row of `form`, one of FORMS; reading it back gives the same example.
 
     What the turns alone would not give back (an input that is empty) is written beside them.
     """
@@ -194,7 +204,7 @@ def _alpaca_row(example: Example, spec: TaskSpec) -> dict[str, Any]:
 
 
 def _three(example: Example, spec: TaskSpec) -> tuple[str, str, str]:
-    """What the model is taught: system prompt, whole question, answer."""
+    """Return what the model is taught: system prompt, whole question, answer."""
     return (
         example.system_prompt or spec.system_prompt,
         spec.prompt(example.input_text),

@@ -12,8 +12,10 @@ from sem.dataset.ingest import charset, readers
 from sem.dataset.ingest.readers import Row, Told
 
 HEAD = 1 << 16
-MAX_LINE = 32_000_000  # characters; also of a cell
-SAMPLE = 50  # rows that decide on the delimiter
+# characters; also of a cell.
+MAX_LINE = 32_000_000
+# Rows that decide on the delimiter.
+SAMPLE = 50
 DELIMITERS = ",;\t|"
 BLOCK = 1 << 20
 BAD = re.compile("[\ud800-\udfff]")
@@ -21,7 +23,7 @@ WIDE_BAD = re.compile("\ufffd")
 
 
 def read_csv_rows(path: Path, told: Told) -> Iterator[Row]:
-    """The rows of the CSV file at PATH as dicts; an empty cell is None."""
+    """Yield the rows of the CSV file at `path` as dicts; an empty cell is None."""
     with readers.opened(path) as file:
         encoding = charset.of_file(file)
     with readers.opened(path) as file:
@@ -35,7 +37,9 @@ def read_csv_rows(path: Path, told: Told) -> Iterator[Row]:
 
 
 def delimiter(text: str) -> str:
-    """The one of `,;TAB|` by which most of the first rows of TEXT are as wide as their header."""
+    """Return the one of `,;TAB|` by which most of the first rows of `text` are as wide as their
+    header.
+    """
 
     def fit(mark: str) -> tuple[float, int]:
         lines = text.splitlines(keepends=True)[: SAMPLE + 1]
@@ -84,7 +88,7 @@ def _cells(lines: "_Lines", path: Path, mark: str, told: Told) -> Iterator[Row]:
 
 
 def _id_of(names: list[str], cells: list[str]) -> str:
-    """The id of a row that is refused, where it has one that can be shown."""
+    """Return the id of a row that is refused, where it has one that can be shown."""
     named = dict(zip(names, cells, strict=True)).get("id", "")
     return f" of id {named}" if named.isprintable() and 0 < len(named) <= 80 else ""
 
@@ -97,7 +101,7 @@ def _header(names: list[str], path: Path) -> list[str]:
 
 
 class _Lines:
-    """Decoded lines of FILE with the number of the one handed out last.
+    """Decoded lines of `file` with the number of the one handed out last.
 
     A line that holds a byte that is no text is handed out, too: it may be the middle of a cell.
     What it spoils is the record, whole.

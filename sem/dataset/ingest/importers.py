@@ -35,7 +35,8 @@ TEXTS = {
     "csv": csv_dialects.read_csv_rows,
     "tsv": csv_dialects.read_csv_rows,
 }
-HOPELESS = 50_000  # refusals without one usable row: the columns are called otherwise
+# Refusals without one usable row: the columns are called otherwise.
+HOPELESS = 50_000
 TYPED = ("jsonl", "ndjson", "json")
 
 
@@ -43,7 +44,8 @@ TYPED = ("jsonl", "ndjson", "json")
 class Options:
     """Which rows are taken and what they are called here."""
 
-    task: str | None = None  # rows that name none get this one
+    # Rows that name none get this one.
+    task: str | None = None
     only: tuple[str, ...] = ()
     rename: dict[str, str] = field(default_factory=dict)
     limit: int | None = None
@@ -75,9 +77,11 @@ class _NothingUsable(SemError):
 def import_file(
     project: Project, path: Path, options: Options, into: Path | None = None
 ) -> Result:
-    """Import PATH into PROJECT's store, all of it or nothing; SemError when it cannot be read.
+    """Import `path` into `project`'s store, all of it or nothing.
 
-    INTO: another store than the project's, for a caller that puts it in its place.
+    Raise SemError when it cannot be read.
+
+    `into`: another store than the project's, for a caller that puts it in its place.
     """
     check_import_options(project, options)
     result = Result(report=project.reports / REJECTS)
@@ -89,7 +93,7 @@ def import_file(
 
 
 def check_import_options(project: Project, options: Options) -> None:
-    """SemError when OPTIONS name a task that PROJECT does not have."""
+    """Raise SemError when `options` name a task that `project` does not have."""
     if options.task is not None and options.task not in project.tasks:
         raise SemError(
             f"--task {options.task!r} has no TaskSpec in {project.sem}",
@@ -105,9 +109,9 @@ def add_source_rows(
     rejects: object,
     into: Path | None = None,
 ) -> bool:
-    """Add the rows of PATH to the store and to RESULT; False when all of them were refused.
+    """Add the rows of `path` to the store and to `result`; False when all of them were refused.
 
-    REJECTS: a binary file that gets a line for each row that is not taken.
+    `rejects`: a binary file that gets a line for each row that is not taken.
     """
     try:
         with prepare_source_rows(project, path, options, result, rejects) as chosen:
@@ -123,7 +127,10 @@ def add_source_rows(
 def prepare_source_rows(
     project: Project, path: Path, options: Options, result: Result, rejects: object
 ) -> Iterator[Iterator[RawRow]]:
-    """The rows of PATH as the store holds them; those it cannot hold go to RESULT and REJECTS."""
+    """The rows of `path` as the store holds them.
+
+    Those it cannot hold go to `result` and `rejects`.
+    """
     if not path.is_file():
         raise SemError(f"{path}: no such file", "check the path")
     if not path.stat().st_size:
@@ -147,7 +154,7 @@ def prepare_source_rows(
 
 
 def nothing_usable(path: Path, result: Result) -> SemError:
-    """What to say when every row of PATH was refused."""
+    """Return what to say when every row of `path` was refused."""
     reason, count = result.rejects.most_common(1)[0]
     fields = [note.removeprefix("not read: field ") for note in result.notes if "field" in note]
     columns = f"; not read: {', '.join(fields[:8])}" if fields else ""
@@ -183,7 +190,10 @@ def _chosen(
 
 
 def _named(row: RawRow) -> RawRow:
-    """ROW with an id: a hash of its content when it has none, so importing twice adds once."""
+    """Return `row` with an id.
+
+    A hash of its content when it has none, so importing twice adds once.
+    """
     meta = row.metadata
     if row.source_id or row.capture:
         value = records.as_object(meta)
@@ -202,7 +212,7 @@ def _named(row: RawRow) -> RawRow:
 def read_source_rows(
     project: Project, path: Path, options: Options, told: Told
 ) -> Iterator[Iterator[tuple[str, RawRow]]]:
-    """The rows of PATH with their places, by what its name ends in; the others go to TOLD."""
+    """The rows of `path` with their places, by what its name ends in; the others go to `told`."""
     name = path.name.lower().removesuffix(".gz")
     kind = name.rsplit(".", 1)[-1]
     if kind == "zip":

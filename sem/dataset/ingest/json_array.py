@@ -17,29 +17,30 @@ SPACE = " \t\r\n\ufeff"
 
 
 class Source:
-    """UTF-8 text of FILE, of which a window is held; the rest is read when it is asked for."""
+    """UTF-8 text of `file`, of which a window is held; the rest is read when it is asked for."""
 
     def __init__(self, file: Any, path: Path) -> None:
         self._file, self._path = file, path
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._held, self._ended = "", False
-        self._start = self._at = 0  # of the element, of what was looked at
+        # Of the element, of what was looked at.
+        self._start = self._at = 0
 
     def starts_list(self) -> bool:
-        """Whether the first character that is no space opens a list."""
+        """Return whether the first character that is no space opens a list."""
         while not self._held.strip(SPACE) and self._more():
             pass
         return self._held.lstrip(SPACE).startswith("[")
 
     def rest(self, limit: int) -> str:
-        """Everything there is; SemError beyond LIMIT characters."""
+        """Return everything there is; SemError beyond `limit` characters."""
         while self._more():
             if len(self._held) > limit:
                 raise self._fault(f"longer than {limit:,} characters and no list")
         return self._held.lstrip("\ufeff")
 
     def elements(self, told: Any) -> Iterator[tuple[str, Any]]:
-        """(place, value) of each element; one that is no strict JSON goes to TOLD.refuse."""
+        """(place, value) of each element; one that is no strict JSON goes to `told`.refuse."""
         self._start = self._held.index("[") + 1
         number, closed = 0, False
         while not closed:
@@ -64,7 +65,7 @@ class Source:
         raise self._fault("something follows the list")
 
     def _element(self) -> tuple[str, bool]:
-        """The text of the next element, and whether the list ends after it."""
+        """Return the text of the next element, and whether the list ends after it."""
         depth = marks = 0
         self._at = self._start
         while True:

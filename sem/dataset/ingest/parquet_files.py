@@ -14,16 +14,19 @@ from sem.dataset.ingest.readers import MAX_RATIO
 
 BATCH = 64
 MIN_CAP = 1 << 28
-SUSPECT = 1 << 26  # a small file that makes much is a bomb; a large one is read as it is
+# a small file that makes much is a bomb; a large one is read as it is.
+SUSPECT = 1 << 26
 VECTOR = 2_048
 MOST_VECTOR = 200 << 20
-CELL = 8  # bytes a cell takes at least
-MEMORY = "512MB"  # a vector of 2,048 pages is 128 MB
+# Bytes a cell takes at least.
+CELL = 8
+# a vector of 2,048 pages is 128 MB.
+MEMORY = "512MB"
 
 
 @contextmanager
 def parquet(path: Path) -> Iterator[Iterator[dict[str, Any]]]:
-    """The rows of the Parquet file at PATH as dicts; nothing but that file can be read."""
+    """The rows of the Parquet file at `path` as dicts; nothing but that file can be read."""
     import duckdb
 
     connection = duckdb.connect(":memory:", config={"threads": "1", "memory_limit": MEMORY})
@@ -35,7 +38,8 @@ def parquet(path: Path) -> Iterator[Iterator[dict[str, Any]]]:
         connection.execute("SET lock_configuration = true")
         # No row yet: executing already reads the first 2,048 of them.
         found = connection.execute("SELECT * FROM read_parquet(?) LIMIT 0", [str(path.resolve())])
-        columns = found.description  # of the connection: the next query replaces it
+        # Of the connection: the next query replaces it.
+        columns = found.description
         names = [column[0] for column in columns]
         limit = max(MIN_CAP, MAX_RATIO * path.stat().st_size)
         _check_rows(connection, path, len(names), limit)
@@ -74,10 +78,13 @@ def _check_vectors(connection: Any, path: Path, columns: Any) -> None:
 
     A dictionary holds a text once, however often the rows repeat it, and so does this query.
     """
-    texts = [f'coalesce(octet_length("{name}"::BLOB), 0)' if kind == "BLOB" else
-             f'coalesce(strlen("{name}"), 0)'
-             for name, kind in ((c[0].replace('"', '""'), str(c[1])) for c in columns)
-             if kind in ("VARCHAR", "BLOB")]  # fmt: skip
+    texts = [
+        f'coalesce(octet_length("{name}"::BLOB), 0)'
+        if kind == "BLOB"
+        else f'coalesce(strlen("{name}"), 0)'
+        for name, kind in ((c[0].replace('"', '""'), str(c[1])) for c in columns)
+        if kind in ("VARCHAR", "BLOB")
+    ]
     if not texts:
         return
     query = (

@@ -44,9 +44,9 @@ def pull_source(
     replaces: bool = False,
     sleep: Sleep = time.sleep,
 ) -> Pulled:
-    """Fetch SOURCE (`[user@]host:/path` or a path) and import it into PROJECT's store.
+    """Fetch `source` (`[user@]host:/path` or a path) and import it into `project`'s store.
 
-    REPLACES: the rows of the source become the store, also when rows here are not among them.
+    `replaces`: the rows of the source become the store, also when rows here are not among them.
     SemError when the source cannot be had whole; a partial file waits for the next call.
     """
     place, path = remote_source.parse_source(source, config)
@@ -71,7 +71,7 @@ def pull_source(
 def _chunks(
     project: Project, source: Source, folder: Path, options: Options, at: datetime, sleep: Sleep
 ) -> Pulled:
-    """Import the chunks of SOURCE that are not in the ledger; those being written are left."""
+    """Import the chunks of `source` that are not in the ledger; those being written are left."""
     left: Counter[str] = Counter()
     taken = (
         {one["sha256"] for one in feed.read_feed_ledger(project)}
@@ -103,7 +103,7 @@ def _chunks(
 
 
 def _replace(project: Project, copied: Path, options: Options) -> Pulled:
-    """The rows of COPIED as the whole store, in one rename under the store's lock."""
+    """Return the rows of `copied` as the whole store, in one rename under the store's lock."""
     place = project.store
     fresh = copied.parent / "store.duckdb"
     fresh.unlink(missing_ok=True)

@@ -16,10 +16,12 @@ from sem.core import jsonio
 from sem.core.errors import SemError
 
 MAX_LINE = 64_000_000
-MAX_RATIO = 200  # of unpacked to packed bytes; text packs 3 to 20 times
+# Of unpacked to packed bytes; text packs 3 to 20 times.
+MAX_RATIO = 200
 MIN_CAP = 1 << 26
 LISTS = ("examples", "rows", "data")
-Row = tuple[str, Any]  # where it stands, what is there
+# Where it stands, what is there.
+Row = tuple[str, Any]
 
 
 def _nothing(_: str) -> None:
@@ -36,7 +38,7 @@ class Told:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """The bytes of PATH, unpacked where its name ends in .gz, stopped where they are a bomb."""
+    """The bytes of `path`, unpacked where its name ends in .gz, stopped where they are a bomb."""
     if not path.name.lower().endswith(".gz"):
         with path.open("rb") as file:
             yield file
@@ -46,7 +48,7 @@ def opened(path: Path) -> Iterator[Any]:
 
 
 class _Capped:
-    """A packed file that stops a bomb: more than LIMIT bytes unpacked is an error."""
+    """A packed file that stops a bomb: more than `limit` bytes unpacked is an error."""
 
     def __init__(self, file: Any, limit: int, path: Path) -> None:
         self._file, self._left, self._path = file, limit, path
@@ -74,7 +76,7 @@ class _Capped:
 
 
 def jsonl(path: Path, told: Told) -> Iterator[Row]:
-    """Every line of PATH that is a JSON value; the others are refused by their number."""
+    """Yield every line of `path` that is a JSON value; the others are refused by their number."""
     with opened(path) as file:
         for where, line in _lines(file, told):
             if line.strip():
@@ -100,7 +102,9 @@ def _lines(file: Any, told: Told) -> Iterator[tuple[str, str]]:
 
 
 def array(path: Path, told: Told) -> Iterator[Row]:
-    """The elements of the JSON list in PATH, or of the one an object there holds as `rows`."""
+    """Yield the elements of the JSON list in `path`, or of the one an object there holds as
+    `rows`.
+    """
     from sem.dataset.ingest import json_array
 
     with opened(path) as file:

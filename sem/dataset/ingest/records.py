@@ -30,9 +30,11 @@ def rows_of_records(
     task: str | None,
     typed: bool = False,
 ) -> Iterator[tuple[str, RawRow]]:
-    """Each of RECORDS as a row with its place; what cannot be one goes to TOLD with a reason.
+    """Yield each of `records` as a row with its place.
 
-    TYPED: the records were JSON, so that a text under `output_json` is the value itself.
+    What cannot be one goes to `told` with a reason.
+
+    `typed`: the records were JSON, so that a text under `output_json` is the value itself.
     """
     unread: dict[str, None] = {}
     for where, record in records:
@@ -55,7 +57,7 @@ def rows_of_records(
 
 
 def from_record(record: dict[str, Any], typed: bool = False) -> RawRow:
-    """The row in RECORD; ValueError when a value is no JSON."""
+    """Return the row in `record`; ValueError when a value is no JSON."""
     record = {name: plain_value(value) for name, value in record.items()}
     found = {
         name: next((record[s] for s in spellings if record.get(s) is not None), None)
@@ -94,7 +96,10 @@ def as_stored(row: RawRow) -> RawRow:
 
 
 def plain_value(value: Any) -> Any:
-    """VALUE of a table as JSON knows it: dates as ISO text, decimals as numbers, bytes as text."""
+    """Return `value` of a table as JSON knows it.
+
+    Dates as ISO text, decimals as numbers, bytes as text.
+    """
     if value is None or isinstance(value, str | bool | int | float):
         return value
     if isinstance(value, dict):
@@ -120,12 +125,16 @@ def _page(record: dict[str, Any]) -> str:
 
 def _reference(record: dict[str, Any], value: Any, typed: bool) -> str | None:
     if typed and "output_json" in record and value is record["output_json"]:
-        return jsonio.canonical_json(value)  # null, too: whether that is a label, the schema says
+        # Null, too: whether that is a label, the schema says.
+        return jsonio.canonical_json(value)
     return _json(value)
 
 
 def _json(value: Any) -> str | None:
-    """VALUE as JSON text; text that is none becomes a JSON string, for cleaning to judge."""
+    """Return `value` as JSON text.
+
+    Text that is none becomes a JSON string, for cleaning to judge.
+    """
     if value is None or not isinstance(value, str):
         return None if value is None else jsonio.canonical_json(value)
     try:
@@ -149,7 +158,10 @@ def _negatives(value: Any) -> list[Any]:
 
 
 def as_object(text: str | None) -> dict[str, Any]:
-    """The JSON object in TEXT; what is none is kept, for a person to see, under `unusable`."""
+    """Return the JSON object in `text`.
+
+    What is none is kept, for a person to see, under `unusable`.
+    """
     if not text:
         return {}
     try:

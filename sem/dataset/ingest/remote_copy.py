@@ -19,10 +19,12 @@ from sem.core.ssh import Cut
 from sem.dataset.ingest.remote_source import Facts, Local, Remote
 
 TRIES = 6
-CUTS = 5  # in a row, without a byte gained
+# In a row, without a byte gained.
+CUTS = 5
 WAIT_S = 0.25
 STORES = (".duckdb", ".db")
-SPARE = 1 << 26  # bytes of disk that stay free
+# Bytes of disk that stay free.
+SPARE = 1 << 26
 Place = Local | Remote
 Sleep = Callable[[float], Any]
 
@@ -47,7 +49,10 @@ class Source:
 
 
 def copy(source: Source, folder: Path, sleep: Sleep = time.sleep, tries: int = TRIES) -> Path:
-    """SOURCE, whole, as a file in FOLDER (its .wal beside it); SemError after TRIES changes."""
+    """Return `source`, whole, as a file in `folder` (its .wal beside it).
+
+    SemError after `tries` changes.
+    """
     for attempt in range(tries):
         if attempt:
             sleep(WAIT_S * 2**attempt)
@@ -62,7 +67,7 @@ def copy(source: Source, folder: Path, sleep: Sleep = time.sleep, tries: int = T
 
 
 def patient(ask: Callable[[], Any], sleep: Sleep) -> Any:
-    """What ASK answers, after CUTS cuts of the line at most; then Cut."""
+    """Return what `ask` answers, after CUTS cuts of the line at most; then Cut."""
     for cuts in range(1, CUTS):
         try:
             return ask()
@@ -116,9 +121,11 @@ def _check_wal(source: Source, log: Path | None, beside: set[str], sleep: Sleep)
 
 
 def fetch_source(source: Source, facts: Facts, path: Path, sleep: Sleep = time.sleep) -> None:
-    """SOURCE, of which FACTS are known, as PATH; a partial file of the same hash is continued.
+    """`source`, of which `facts` are known, as `path`.
 
-    Changed when what came is not what FACTS say; Cut when the line stays cut, and the partial
+    A partial file of the same hash is continued.
+
+    Changed when what came is not what `facts` say; Cut when the line stays cut, and the partial
     file then waits for the next call.
     """
     if path.exists() and files.sha256_file(path) == facts.sha256:
@@ -138,7 +145,7 @@ def fetch_source(source: Source, facts: Facts, path: Path, sleep: Sleep = time.s
 
 
 def _fill(source: Source, facts: Facts, part: Path, sleep: Sleep) -> None:
-    """Bring PART to its size, going on where it stands after every cut."""
+    """Bring `part` to its size, going on where it stands after every cut."""
     cuts = 0
     with part.open("ab") as file:
         _check_room(part, facts.size - file.tell())
@@ -168,7 +175,7 @@ def _check_room(part: Path, wanted: int) -> None:
 
 
 def _forget(path: Path) -> None:
-    """Remove the partial file of PATH."""
+    """Remove the partial file of `path`."""
     path.with_name(f"{path.name}.part").unlink(missing_ok=True)
     _note(path).unlink(missing_ok=True)
 
@@ -178,7 +185,7 @@ def _note(path: Path) -> Path:
 
 
 def local_name(path: str) -> str:
-    """The last part of PATH as a plain file name."""
+    """Return the last part of `path` as a plain file name."""
     name = re.sub(r"[^A-Za-z0-9._-]", "_", path.rstrip("/").rpartition("/")[2])[-100:].lstrip(".")
     if not name:
         raise SemError(f"--source {path!r} names no file", "write the path of a file or folder")

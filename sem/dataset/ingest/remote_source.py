@@ -37,25 +37,25 @@ class Local:
     """Files of this machine."""
 
     def kind(self, path: str) -> str:
-        """`file`, `folder` or `none`."""
+        """Return `file`, `folder` or `none`."""
         return "folder" if Path(path).is_dir() else "file" if Path(path).is_file() else "none"
 
     def facts(self, path: str) -> Facts | None:
-        """Size and hash of PATH now; None when it is not there."""
+        """Size and hash of `path` now; None when it is not there."""
         try:
             return Facts(Path(path).stat().st_size, _digest(self.blocks(path, 0, 1 << 62)))
         except FileNotFoundError:
             return None
 
     def prefix(self, path: str, length: int) -> str:
-        """The hash of the first LENGTH bytes of PATH; '' when it is not there."""
+        """Return the hash of the first `length` bytes of `path`; '' when it is not there."""
         try:
             return _digest(self.blocks(path, 0, length))
         except FileNotFoundError:
             return ""
 
     def blocks(self, path: str, offset: int, length: int) -> Iterator[bytes]:
-        """The bytes of PATH from OFFSET, LENGTH at most."""
+        """Yield the bytes of `path` from `offset`, `length` at most."""
         with open(path, "rb") as file:
             file.seek(offset)
             while length > 0 and (block := file.read(min(BLOCK, length))):
@@ -63,22 +63,23 @@ class Local:
                 yield block
 
     def beside(self, path: str) -> set[str]:
-        """Names that are PATH's own with something behind it."""
+        """Return names that are `path`'s own with something behind it."""
         start = f"{Path(path).name}."
         return {one.name for one in Path(path).parent.iterdir() if one.name.startswith(start)}
 
     def zips(self, path: str) -> list[str]:
-        """The .zip files in the folder PATH."""
+        """Return the .zip files in the folder `path`."""
         found = Path(path).glob("*.zip")
         return sorted(one.name for one in found if one.is_file() and not one.is_symlink())
 
 
 @dataclass(frozen=True)
 class Remote:
-    """Files of HOST, as `user@host` or a name of the user's ssh configuration."""
+    """Files of `host`, as `user@host` or a name of the user's ssh configuration."""
 
     host: str
-    config: str | None = None  # another ssh configuration than the user's own
+    # Another ssh configuration than the user's own.
+    config: str | None = None
 
     def kind(self, path: str) -> str:
         return self._ask(KIND, path)
@@ -97,7 +98,10 @@ class Remote:
         return sorted(self._ask(ZIPS, path).splitlines())
 
     def blocks(self, path: str, offset: int, length: int) -> Iterator[bytes]:
-        """The bytes of PATH from OFFSET, LENGTH at most; Cut when the line ends before them."""
+        """Yield the bytes of `path` from `offset`, `length` at most.
+
+        Cut when the line ends before them.
+        """
         argv = self._far.argv(BLOCKS, path, str(offset + 1), str(length))
         with subprocess.Popen(
             argv,
@@ -130,7 +134,10 @@ class Remote:
 
 
 def parse_source(source: str, config: str | None) -> tuple[Local | Remote, str]:
-    """The place and the path in SOURCE: `[user@]host:/path`, as scp reads it, or a path here."""
+    """Return the place and the path in `source`.
+
+    `[user@]host:/path`, as scp reads it, or a path here.
+    """
     host, colon, path = source.partition(":")
     if not colon or "/" in host or Path(source).exists():
         return Local(), source

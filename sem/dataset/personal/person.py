@@ -31,12 +31,15 @@ class Person:
 
     @property
     def words(self) -> int:
-        """How many words a name has; 1 for the other forms."""
+        """Return how many words a name has; 1 for the other forms."""
         return len(self.key.split())
 
 
 def parse_person(text: str) -> Person:
-    """The Person TEXT names; SemError when it is too short to tell anybody apart."""
+    """Return the Person `text` names.
+
+    Raise SemError when it is too short to tell anybody apart.
+    """
     text = " ".join(text.split())
     if EMAIL.fullmatch(text):
         return Person("email", _folded(text))
@@ -55,7 +58,7 @@ def parse_person(text: str) -> Person:
 
 
 def readable_text(text: str) -> str:
-    """TEXT as a reader sees it: entities and %-escapes resolved, tags apart."""
+    """Return `text` as a reader sees it: entities and %-escapes resolved, tags apart."""
     if "%" in text:
         text = unquote(text)
     if "&" in text:
@@ -64,12 +67,14 @@ def readable_text(text: str) -> str:
 
 
 def mentions(text: str, wanted: Person) -> bool:
-    """Whether TEXT names WANTED, in what a reader sees or in an attribute."""
+    """Return whether `text` names `wanted`, in what a reader sees or in an attribute."""
     return wanted.key in person_keys_in_text(text, wanted.form, wanted.words)
 
 
 def person_keys_in_text(text: str, form: str, words: int = 1) -> Iterator[str]:
-    """The keys of everything in TEXT, with markup and without, that could be one of FORM."""
+    """Yield the keys of everything in `text`, with markup and without, that could be one of
+    `form`.
+    """
     shown = readable_text(text)
     yield from person_keys(shown, form, words)
     if "<" in text:
@@ -77,7 +82,9 @@ def person_keys_in_text(text: str, form: str, words: int = 1) -> Iterator[str]:
 
 
 def person_keys(text: str, form: str, words: int = 1) -> Iterator[str]:
-    """Everything in TEXT that could be a person of FORM, in the spelling of `Person.key`."""
+    """Yield everything in `text` that could be a person of `form`, in the spelling of
+    `Person.key`.
+    """
     if form == "email":
         yield from (_folded(found[0].strip(".")) for found in EMAIL.finditer(text))
     elif form == "phone":

@@ -36,7 +36,8 @@ __all__ = [
     "regions",
 ]
 
-NOT_TEXT = "pii_not_text"  # a number in the reference cannot hold a placeholder
+# a number in the reference cannot hold a placeholder.
+NOT_TEXT = "pii_not_text"
 CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|[_\W]+")
 TELLING = re.compile(r"\d|@|[\[({]at[\])}]", re.I)
 TOKEN = re.compile(r"(?<![^\W_])[^\W_]{7,34}(?![^\W_])")
@@ -65,12 +66,12 @@ def apply_pii_policy(
     hints: Mapping[str, Any] | None = None,
     also: Any = None,
 ) -> Applied:
-    """TEXT and REFERENCE under POLICY; a reason where the row must not be used.
+    """Return `text` and `reference` under `policy`; a reason where the row must not be used.
 
-    HINTS are the page's `language` and `url`, which tell the country of its telephone numbers.
-    A value in a slot that POLICY keeps is kept everywhere. A slot that POLICY redacts holds
+    `hints` are the page's `language` and `url`, which tell the country of its telephone numbers.
+    A value in a slot that `policy` keeps is kept everywhere. A slot that `policy` redacts holds
     personal data by declaration: a value of no known kind counts as a name. A number that is
-    the whole of another slot's value is an answer (an article number) and stays. ALSO is more of
+    the whole of another slot's value is an answer (an article number) and stays. `also` is more of
     the row (metadata, wrong answers), for which the same placeholders are used. The reason is
     `pii_KIND` of the first kind that rejects, or NOT_TEXT where a number of the reference would
     have to be redacted.
@@ -90,14 +91,15 @@ def apply_pii_policy(
 
 
 def check_pii_policy(policy: Pii, schemas: Iterable[dict[str, Any]], where: str) -> None:
-    """SemError at WHERE when POLICY names a slot of none of SCHEMAS, or no country.
+    """Raise SemError at `where` when `policy` names a slot of none of `schemas`, or no country.
 
     A slot that is misspelled would be redacted, and nobody would miss it.
     """
     slots: set[str] = set()
     for io_schema in schemas:
         if not shape.properties(io_schema, io_schema):
-            return  # objects of any shape: any slot may be there
+            # Objects of any shape: any slot may be there.
+            return
         for path in slotspec.schema_leaves(io_schema):
             parts = path.split(".")
             held = {".".join(parts[:size]) for size in range(1, len(parts) + 1)}
@@ -128,7 +130,7 @@ class _Row:
         self.is_stuck = False
 
     def read(self, text: str, reference: Any, also: Any) -> None:
-        """Find what TEXT, REFERENCE and ALSO hold, decide, and number it in that order."""
+        """Find what `text`, `reference` and `also` hold, decide, and number it in that order."""
         leaves = sorted(_leaves(reference), key=lambda leaf: leaf[0])
         others = [value for _, value in _leaves(also)]
         for value in (text, *(value for _, value in leaves), *others):
@@ -142,7 +144,10 @@ class _Row:
             self._settle(value, spans, known)
 
     def _in_slot(self, path: str, value: Any) -> list[Span]:
-        """The spans of a slot's VALUE; its name says what it is, as a label does in a text."""
+        """Return the spans of a slot's `value`.
+
+        Its name says what it is, as a label does in a text.
+        """
         action, prefix = self._slot_action(path), f"{CAMEL.sub(' ', path).strip()}: "
         spans = [
             Span(span.kind, span.start - len(prefix), span.end - len(prefix), span.text)
@@ -167,7 +172,7 @@ class _Row:
         return find_personal_data(text, kinds, self.regions) if kinds else []
 
     def _slot_action(self, path: str) -> PiiAction | None:
-        """The policy of the slot PATH or of the nearest object that holds it."""
+        """Return the policy of the slot `path` or of the nearest object that holds it."""
         parts = path.split(".")
         for size in range(len(parts), 0, -1):
             name = ".".join(parts[:size])
@@ -187,7 +192,7 @@ class _Row:
         return "keep" if is_answer else getattr(self.policy, span.kind)
 
     def _holds_answer(self, packed: str) -> bool:
-        """Return True if a number PACKED is an answer of the row, or mostly one: a postcode."""
+        """Return True if a number `packed` is an answer of the row, or mostly one: a postcode."""
         return packed in self.answers or any(
             len(answer) >= MIN_ANSWER
             and answer.isdigit()
@@ -200,7 +205,7 @@ class _Row:
         return self._action(span) != "keep"
 
     def _settle(self, value: Any, spans: list[Span], known: dict[Key, Span]) -> None:
-        """Remember what of VALUE is redacted, with what is KNOWN from elsewhere in the row."""
+        """Remember what of `value` is redacted, with what is `known` from elsewhere in the row."""
         if isinstance(value, str):
             spans = merge_spans(spans, _again(value, known))
         acting = []
@@ -223,7 +228,7 @@ class _Row:
         return self.given[name]
 
     def rewritten(self, value: str) -> str:
-        """VALUE with placeholders."""
+        """Return `value` with placeholders."""
         parts, position = [], 0
         for span in self.spans.get(value, ()):
             parts += [value[position : span.start], self._placeholder(span)]
@@ -231,7 +236,7 @@ class _Row:
         return "".join((*parts, value[position:]))
 
     def rewritten_all(self, value: Any) -> Any:
-        """VALUE with placeholders in every text of it."""
+        """Return `value` with placeholders in every text of it."""
         if isinstance(value, str):
             return self.rewritten(value)
         if isinstance(value, list):
@@ -242,7 +247,7 @@ class _Row:
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """(slot, scalar) of every text and whole number in VALUE, spelled as slot_specs are."""
+    """(slot, scalar) of every text and whole number in `value`, spelled as slot_specs are."""
     if isinstance(value, dict):
         for name, inner in value.items():
             yield from _leaves(inner, f"{path}.{name}" if path else str(name))
@@ -258,7 +263,9 @@ def _packed(value: str) -> str:
 
 
 def _again(value: str, known: dict[Key, Span]) -> Iterator[Span]:
-    """Where what is KNOWN stands in VALUE once more, written without gaps or by itself."""
+    """Yield where what is `known` stands in `value` once more, written without gaps or by
+    itself.
+    """
     names = {span.text for span in known.values() if span.kind == "name"}
     for name in sorted(names, key=lambda text: (-len(text), text)):
         if len(name) >= SHORTEST_NAME and name in value:

@@ -23,7 +23,8 @@ RUN = re.compile(
     r"\d(?<![\w.,+].)(?<!\w-.)"
     r"(?:\d{3}([ -])\d{4}\1\d{4}\1\d{1,7}|\d{3}([ -])\d{6}\2\d{4,5}|\d{11,18})(?![\w-])"
 )
-SURE = 15  # shorter numbers, and those of UATP, are cards only where the text says so
+# Shorter numbers, and those of UATP, are cards only where the text says so.
+SURE = 15
 
 
 def cards(value: str) -> Iterator[Span]:
@@ -72,7 +73,7 @@ def ibans(value: str) -> Iterator[Span]:
 
 
 def _end(value: str, position: int, wanted: int) -> int | None:
-    """Where WANTED more letters and digits end, None when they do not or more follow."""
+    """Return where `wanted` more letters and digits end, None when they do not or more follow."""
     for _ in range(wanted):
         step = SPACED.match(value, position)
         if step is None:

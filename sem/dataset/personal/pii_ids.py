@@ -12,9 +12,12 @@ from functools import lru_cache
 
 from sem.dataset.personal.pii_spans import GONE, Span
 
-SIGNED = ("fi.hetu", "kr.rrn", "se.personnummer")  # a sign in them counts
-NEAR = 60  # characters around a number in which a word must stand
-MAX_ID_CHARS = 40  # of a number, and of what must not follow it
+# a sign in them counts.
+SIGNED = ("fi.hetu", "kr.rrn", "se.personnummer")
+# Characters around a number in which a word must stand.
+NEAR = 60
+# Of a number, and of what must not follow it.
+MAX_ID_CHARS = 40
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,8 @@ class Known:
 
     shape: re.Pattern[str]
     module: str
-    words: tuple[str, ...] = ()  # none: the shape is enough
+    # none: the shape is enough.
+    words: tuple[str, ...] = ()
 
 
 def _sure(shape: str, module: str) -> Known:
@@ -126,7 +130,7 @@ def national_ids(value: str) -> Iterator[Span]:
 
 
 def _lower(value: str) -> str:
-    """VALUE in lower case, character for character: `İ` alone would become two."""
+    """Return `value` in lower case, character for character: `İ` alone would become two."""
     lowered = value.lower()
     if len(lowered) == len(value):
         return lowered
@@ -134,7 +138,7 @@ def _lower(value: str) -> str:
 
 
 def _places(lowered: str, words: tuple[str, ...]) -> Iterator[tuple[int, int]]:
-    """Where one of WORDS stands by itself."""
+    """Yield where one of `words` stands by itself."""
     for word in words:
         at = lowered.find(word)
         while at >= 0:

@@ -64,13 +64,17 @@ SPLITS = re.compile(
 GROUPS = re.compile(r"\d+")
 CHAINED = re.compile(r"[ ,/;|&–-]*(?:or|and|oder|und|of|ou|et|y|o|e|bzw\.?)?[ ,/;|&–-]*")
 GLUED = re.compile(r"fax|tel|mob|e-?mail|phone|call|web", re.I)
-LONGEST = 400  # characters of a run; longer ones are tables of figures
+# Characters of a run; longer ones are tables of figures.
+LONGEST = 400
 MOST_TRIES = 8
 NANP = "US"
 
 
 def phones(value: str, regions: Sequence[str] = ()) -> Iterator[Span]:
-    """Telephone and fax numbers; REGIONS are asked in order for numbers without a country code."""
+    """Telephone and fax numbers.
+
+    `regions` are asked in order for numbers without a country code.
+    """
     last = 0
     for begin, stop in _runs(value):
         for start, end in _pieces(value, begin, stop, last, tuple(regions)):
@@ -97,7 +101,10 @@ def _runs(value: str) -> Iterator[tuple[int, int]]:
 def _pieces(
     value: str, start: int, end: int, last: int, regions: tuple[str, ...]
 ) -> Iterator[tuple[int, int]]:
-    """The numbers in the run from START to END: itself, or its parts where it holds several."""
+    """Yield the numbers in the run from `start` to `end`.
+
+    Itself, or its parts where it holds several.
+    """
     start += value[start] == "(" and ")" not in value[start:end]
     cuts = [match.span() for match in SPLITS.finditer(value, start, end)][:64]
     is_one = not cuts or _confirmed(value[start:end], (*regions, NANP))
@@ -118,7 +125,9 @@ def _pieces(
 
 
 def _trimmed(value: str, start: int, end: int) -> list[tuple[int, int]]:
-    """The run without its last or first group, as `669.6607 7am` and `1) 669-6607` need it."""
+    """Return the run without its last or first group, as `669.6607 7am` and `1) 669-6607` need
+    it.
+    """
     groups = [match.span() for match in GROUPS.finditer(value, start, min(end, start + 60))]
     if len(groups) < 3 or end > start + 60:
         return []
@@ -159,7 +168,7 @@ def _is_phone(value: str, start: int, end: int, last: int, regions: tuple[str, .
 
 
 def _is_other(value: str, start: int, end: int) -> bool:
-    """Whether a date, a range of years, a sum, an ISBN or an IP address stands there."""
+    """Return whether a date, a range of years, a sum, an ISBN or an IP address stands there."""
     found = value[start:end]
     is_glued = value[end : end + 1].isalpha() and not GLUED.match(value, end)
     if is_glued and not EXTENSION.match(value, end):
@@ -174,7 +183,7 @@ def _is_other(value: str, start: int, end: int) -> bool:
 
 
 def _has_shape(found: str, digits: str, regions: tuple[str, ...]) -> bool:
-    """Whether FOUND is dialled somewhere, going by its signs and libphonenumber alone."""
+    """Return whether `found` is dialled somewhere, going by its signs and libphonenumber alone."""
     if found.startswith(("+", "(+")) or digits.startswith("00"):
         return _is_valid("+" + digits.removeprefix("00"), None) or _is_valid(
             re.sub(r"\(0\)", "", found), None
@@ -204,7 +213,10 @@ def _is_valid(found: str, region: str | None) -> bool:
 
 @lru_cache(maxsize=4096)
 def dialled_digits(found: str, regions: tuple[str, ...] = ()) -> str:
-    """What is dialled within the country: `+1 (555) 010-0199` and `5550100199` are the same."""
+    """Return what is dialled within the country.
+
+    `+1 (555) 010-0199` and `5550100199` are the same.
+    """
     import phonenumbers
 
     bare = EXTENSION.sub("", found)
@@ -217,7 +229,7 @@ def dialled_digits(found: str, regions: tuple[str, ...] = ()) -> str:
 
 
 def is_country(region: str) -> bool:
-    """Whether libphonenumber knows the telephone numbers of REGION, an ISO 3166 code."""
+    """Return whether libphonenumber knows the telephone numbers of `region`, an ISO 3166 code."""
     import phonenumbers
 
     return region in phonenumbers.SUPPORTED_REGIONS

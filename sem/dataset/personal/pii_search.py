@@ -74,7 +74,7 @@ def _blank(size: int) -> str:
 
 
 def merge_spans(taken: list[Span], found: Iterator[Span]) -> list[Span]:
-    """TAKEN and what of FOUND does not overlap it, in order."""
+    """Return `taken` and what of `found` does not overlap it, in order."""
     ranked = [(span.start, 0, span) for span in taken]
     ranked += [(span.start, 1, span) for span in found]
     kept: list[tuple[int, Span]] = []
@@ -88,7 +88,7 @@ def merge_spans(taken: list[Span], found: Iterator[Span]) -> list[Span]:
 
 
 def regions(language: str = "", url: str = "", asked: Collection[str] = ()) -> tuple[str, ...]:
-    """Countries to read a page's national numbers by: ASKED, then its host's, its language's."""
+    """Countries to read a page's national numbers by: `asked`, then its host's, its language's."""
     found = list(asked)
     top = HOST.match(url)
     if top and top[1].lower() not in NO_COUNTRY:
@@ -99,7 +99,7 @@ def regions(language: str = "", url: str = "", asked: Collection[str] = ()) -> t
 
 
 def identity_key(span: Span, regions: tuple[str, ...] = ()) -> tuple[str, str]:
-    """What makes two spellings the same value: kind and normal form."""
+    """Return what makes two spellings the same value: kind and normal form."""
     if span.kind == "phone":
         return span.kind, pii_phones.dialled_digits(span.text, regions)
     if span.kind in ("email", "name"):

@@ -13,8 +13,10 @@ from sem.dataset.html import words
 
 # Of private use: the first character of the text in place of an earlier find.
 GONE = "\ue000"
-BEFORE = 48  # characters in which a label may stand before a number
-AFTER = 14  # and after it, as in `040 123456 fax`
+# Characters in which a label may stand before a number.
+BEFORE = 48
+# And after it, as in `040 123456 fax`.
+AFTER = 14
 # A label names what the number behind it is; the nearest one counts.
 LABELS = re.compile(
     r"(?P<phone>\b(?:contact (?:number|no)|tfno|tlf|tel(?!\.? aviv)|t[eé]l[eé][fp]\w{0,12}|tél|"
@@ -53,7 +55,7 @@ LINKED = re.compile(r"(?:tel|phone|fax|callto|sms|wa\.me|whatsapp)[:=/+]{1,4}\Z"
 
 @dataclass(frozen=True)
 class Span:
-    """Characters START to END of a text, which are personal data of KIND."""
+    """Characters `start` to `end` of a text, which are personal data of `kind`."""
 
     kind: str
     start: int
@@ -62,19 +64,21 @@ class Span:
 
 
 def nearest_label(value: str, start: int) -> str:
-    """The kind of the nearest label before START, with no digit between; '' for none."""
+    """Return the kind of the nearest label before `start`, with no digit between; '' for none."""
     return _nearest(value, start)[0]
 
 
 def is_tight(value: str, start: int, words: int = 1) -> bool:
-    """Whether between label and START stand only `no.`, `is` and the like, and WORDS more."""
+    """Return whether between label and `start` stand only `no.`, `is` and the like, and `words`
+    more.
+    """
     between = _nearest(value, start)[1]
     filled = FILLED.match(between)
     return filled is not None and len(WORD.findall(between, filled.end())) <= words
 
 
 def _nearest(value: str, start: int) -> tuple[str, str]:
-    """The kind of the nearest label before START, and what stands between the two."""
+    """Return the kind of the nearest label before `start`, and what stands between the two."""
     window = value[max(0, start - BEFORE) : start]
     found = list(LABELS.finditer(window))
     last = found[-1] if found else None
@@ -87,12 +91,14 @@ def _nearest(value: str, start: int) -> tuple[str, str]:
 
 
 def labelled_after(value: str, end: int) -> bool:
-    """Whether the words after END say that a telephone number stands before them."""
+    """Return whether the words after `end` say that a telephone number stands before them."""
     return TRAILING.match(value[end : end + AFTER]) is not None
 
 
 def in_address(value: str, start: int) -> bool:
-    """Whether START stands inside a web address or path, where digits are page numbers."""
+    """Return whether `start` stands inside a web address or path, where digits are page
+    numbers.
+    """
     if start == 0 or value[start - 1].isspace():
         return False
     token = value[max(0, start - MAX_ADDRESS) : start].rsplit(None, 1)[-1]
@@ -182,7 +188,7 @@ INTRODUCED = re.compile(
 
 
 def introduced_names(value: str) -> Iterator[Span]:
-    """Names of people where the page introduces them: a title, `contact:`, `my name is`.
+    """Yield names of people where the page introduces them: a title, `contact:`, `my name is`.
 
     A cautious pattern and no model of language: it misses most names, which stand in plain
     sentences, and takes a company for a person where the page does (`contact: Acme Ltd`). A sem

@@ -19,12 +19,12 @@ NAME = "acknowledged.jsonl"
 
 
 def acknowledgements_path(project: Project) -> Path:
-    """Where PROJECT's acknowledgements are; in configs, so that they are reviewed."""
+    """Return where `project`'s acknowledgements are; in configs, so that they are reviewed."""
     return project.configs / NAME
 
 
 def write_acknowledgement(project: Project, found: Diff, why: str, at: datetime) -> Path:
-    """Write down that FOUND is wanted, and WHY; the same twice is one line."""
+    """Write down that `found` is wanted, and `why`; the same twice is one line."""
     if not why.strip():
         raise SemError("--acknowledge without a reason", "say why the difference is wanted")
     made = {
@@ -50,7 +50,8 @@ def _rows(project: Project) -> list[dict[str, Any]]:
 
 
 def require(project: Project, frozen: Snapshot) -> None:
-    """SemError unless FROZEN is the promoted run's snapshot, or their difference is acknowledged.
+    """Raise SemError unless `frozen` is the promoted run's snapshot, or their difference is
+    acknowledged.
 
     Without a promoted run there is nothing to compare with; nor when its snapshot was withdrawn,
     which is said.
@@ -65,8 +66,10 @@ def require(project: Project, frozen: Snapshot) -> None:
     name = f"v{rests['version']}"
     entry = snapshot.read_ledger(project).get(name, {})
     if entry.get("status") == "withdrawn":
-        console.note(f"{name}, which run {serves['run']} was trained on, was withdrawn: "
-                     f"{frozen.name} cannot be compared with it")  # fmt: skip
+        console.note(
+            f"{name}, which run {serves['run']} was trained on, was withdrawn: "
+            f"{frozen.name} cannot be compared with it"
+        )
         return
     known = ((row["from"]["sha256"], row["to"]["sha256"]) for row in _rows(project))
     if (rests["sha256"], frozen.sha256) not in known:

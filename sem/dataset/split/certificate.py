@@ -18,7 +18,8 @@ from sem.dataset.split import leak_links
 
 PAIRS = (("train", "test"), ("train", "val"), ("val", "test"))
 COLUMNS = ("in common", *(f"{a}∩{b}" for a, b in PAIRS))
-SHOWN = 5  # offending pairs of ids that are listed for each count
+# Offending pairs of ids that are listed for each count.
+SHOWN = 5
 FILE = ".tmp-certificate"
 NAMES = {
     "exact": "the same input",
@@ -42,11 +43,12 @@ HAVING sum(part = :a) > 0 AND sum(part = :b) > 0 ORDER BY 1, 2 LIMIT :shown
 
 
 def certify(paths: dict[str, Path], threshold: float, work: Path) -> dict[str, Any]:
-    """What the parts in PATHS share, by kind and pair of parts, with the first offending pairs.
+    """Return what the parts in `paths` share, by kind and pair of parts, with the first offending
+    pairs.
 
     Of each pair: `keys` (how many things are shared), `rows` (of the second part that share one)
     and `pairs` ([id, id, what]). Near means a chain of pairs whose Jaccard index of 5-grams is
-    at least THRESHOLD. WORK is a folder for a temporary file.
+    at least `threshold`. `work` is a folder for a temporary file.
     """
     found: dict[str, Any] = {
         "version": 1,
@@ -99,7 +101,7 @@ class _Places:
         self._keys = bytearray()
 
     def ties(self) -> Iterable[tuple[str, str, str, str]]:
-        """Every tie of every row; `near` comes later."""
+        """Yield every tie of every row; `near` comes later."""
         for part, path in self._paths.items():
             offset = 0
             with path.open("rb") as file:
@@ -116,7 +118,7 @@ class _Places:
                             yield kind, key, part, example.id
 
     def near(self) -> Iterable[tuple[str, str, str, str]]:
-        """The ties between near-duplicates."""
+        """Yield the ties between near-duplicates."""
         import numpy as np
 
         # In order of id, as cleaning looks for them: which pairs are compared depends on it.
@@ -147,13 +149,15 @@ class _Texts:
             file.close()
 
     def at(self, part: str, offset: int) -> str:
-        """The input of the row of PART that starts at OFFSET."""
+        """Return the input of the row of `part` that starts at `offset`."""
         self._files[part].seek(offset)
         return str(jsonio.parse_json(self._files[part].readline().decode("utf-8"))["input_text"])
 
 
 def proof(paths: dict[str, Path], groups: dict[str, set[str]]) -> dict[str, dict[str, int]]:
-    """How many ids, domains and groups each pair of parts has in common, read from the files."""
+    """Return how many ids, domains and groups each pair of parts has in common, read from the
+    files.
+    """
     found: dict[str, dict[str, set[str]]] = {"groups": groups, "ids": {}, "domains": {}}
     for part, path in paths.items():
         rows = [(row["id"], row["meta"].get("domain") or "") for row in files.read_rows(path)]
@@ -166,7 +170,9 @@ def proof(paths: dict[str, Path], groups: dict[str, set[str]]) -> dict[str, dict
 
 
 def enforce_certificate(found: dict[str, Any], leaks: Leaks) -> None:
-    """SemError when the certificate FOUND holds what LEAKS refuses, or says was repaired."""
+    """Raise SemError when the certificate `found` holds what `leaks` refuses, or says was
+    repaired.
+    """
     for between, kinds in found["shared"].items():
         for kind, counted in kinds.items():
             if counted["keys"] and getattr(leaks, kind) != "report":
@@ -178,10 +184,15 @@ def enforce_certificate(found: dict[str, Any], leaks: Leaks) -> None:
 
 
 def certificate_table(facts: dict[str, Any]) -> list[tuple[str, ...]]:
-    """The rows of COLUMNS for the snapshot FACTS: how many things are shared, in how many rows."""
+    """Return the rows of COLUMNS for the snapshot `facts`.
+
+    How many things are shared, in how many rows.
+    """
     shared = facts["certificate"]["shared"]
-    return [(NAMES[kind], *(_cell(shared[f"{a}∩{b}"][kind]) for a, b in PAIRS))
-            for kind in leak_links.KINDS]  # fmt: skip
+    return [
+        (NAMES[kind], *(_cell(shared[f"{a}∩{b}"][kind]) for a, b in PAIRS))
+        for kind in leak_links.KINDS
+    ]
 
 
 def _cell(counted: dict[str, Any]) -> str:

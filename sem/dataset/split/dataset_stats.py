@@ -20,12 +20,14 @@ from sem.dataset.split import certificate, profile, snapshot, splits
 TEMPLATE = Path(__file__).with_name("stats.html.j2")
 NAME = "dataset_stats"
 UNGROUNDED = "ungrounded.jsonl"
-NONE = "–"  # not a hyphen, which a spreadsheet would take for the start of a formula
+# Not a hyphen, which a spreadsheet would take for the start of a formula.
+NONE = "–"
 QUANTILES = ("p50", "p95", "p99", "max")
 TOKENS = ("task", "part", "of", "rows", *QUANTILES)
 SLOTS = ("slot", "there", "null", "absent", "labels", "balance", "values", *profile.HOW)
 SHARED = certificate.COLUMNS
-MOST = 40  # labels, strata or domains that are drawn
+# Labels, strata or domains that are drawn.
+MOST = 40
 
 
 @contextmanager
@@ -45,7 +47,9 @@ def collecting(project: Project) -> Iterator[tuple[Any, list[int]]]:
 def gather_dataset_stats(
     project: Project, version: int | str | None, count_tokens: Any
 ) -> dict[str, Any]:
-    """Everything the page shows about a snapshot, or about clean.jsonl before the first one."""
+    """Return everything the page shows about a snapshot, or about clean.jsonl before the first
+    one.
+    """
     if version or snapshot.snapshot_versions(project):
         frozen = snapshot.load_snapshot(project, version)
         name, facts = frozen.name, frozen.facts
@@ -71,7 +75,7 @@ def gather_dataset_stats(
 
 
 def write_dataset_stats(project: Project, found: dict[str, Any]) -> Path:
-    """Write FOUND as JSON, Markdown and HTML; the page."""
+    """Write `found` as JSON, Markdown and HTML; the page."""
     folder = project.reports
     files.write_file(folder / f"{NAME}.json", jsonio.pretty(found))
     files.write_file(folder / f"{NAME}.md", dataset_stats_markdown(found))
@@ -79,7 +83,7 @@ def write_dataset_stats(project: Project, found: dict[str, Any]) -> Path:
 
 
 def token_rows(found: dict[str, Any]) -> list[tuple[Any, ...]]:
-    """Rows of TOKENS."""
+    """Return rows of TOKENS."""
     return [
         (task, part, kind, one["rows"], *(_cell(one[f"{kind}_tokens"][q]) for q in QUANTILES))
         for task, whole in found["tasks"].items()
@@ -89,7 +93,7 @@ def token_rows(found: dict[str, Any]) -> list[tuple[Any, ...]]:
 
 
 def slot_rows(found: dict[str, Any]) -> list[tuple[Any, ...]]:
-    """Rows of SLOTS: shares of rows, then shares of the values that were looked for."""
+    """Return rows of SLOTS: shares of rows, then shares of the values that were looked for."""
     rows = []
     for task, whole in found["tasks"].items():
         for slot, one in whole["slots"].items():
@@ -117,12 +121,12 @@ def pii_rows(found: dict[str, Any]) -> list[tuple[Any, ...]]:
 
 
 def shared_rows(found: dict[str, Any]) -> list[tuple[Any, ...]]:
-    """Rows of SHARED; none before the first snapshot."""
+    """Return rows of SHARED; none before the first snapshot."""
     return certificate.certificate_table(found) if found["certificate"] else []
 
 
 def dataset_stats_markdown(found: dict[str, Any]) -> str:
-    """The figures as tables."""
+    """Return the figures as tables."""
     counts = f"{_cell(found['read'])} rows read, {_cell(found['kept'])} kept by cleaning"
     parts = [
         f"# Dataset {escape(found['of'])} of {escape(found['sem'])}\n",
@@ -151,7 +155,7 @@ def _table(title: str, columns: Any, rows: Any) -> str:
 
 
 def dataset_stats_html(found: dict[str, Any]) -> str:
-    """The page, with plots of CSS."""
+    """Return the page, with plots of CSS."""
     from jinja2 import Environment, StrictUndefined
 
     made = Environment(autoescape=True, undefined=StrictUndefined)
@@ -188,7 +192,7 @@ def _histogram(title: str, part: str, counts: list[int]) -> dict[str, Any]:
 
 
 def _grounding(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """A bar in three pieces for each slot whose values were looked for, worst first."""
+    """Return a bar in three pieces for each slot whose values were looked for, worst first."""
     made = [
         {"label": f"{task}.{slot}", **one["grounding"]}
         for task, whole in found["tasks"].items()

@@ -12,19 +12,19 @@ SLOT_COLUMNS = ("slot", "changed", "added", "removed")
 
 
 def write_diff_report(project: Project, found: Diff) -> Path:
-    """Write FOUND as JSON and Markdown beside each other; the path of the Markdown."""
+    """Write `found` as JSON and Markdown beside each other; the path of the Markdown."""
     stem = f"dataset_diff_{found.before.name}_{found.after.name}"
     files.write_file(project.reports / f"{stem}.json", jsonio.pretty(found.as_json()))
     return files.write_file(project.reports / f"{stem}.md", diff_markdown(found))
 
 
 def row_columns(found: Diff) -> tuple[str, ...]:
-    """The columns of `row_table`."""
+    """Return the columns of `row_table`."""
     return ("task", *KINDS, f"input {found.unit}", f"output {found.unit}")
 
 
 def row_table(found: Diff) -> list[tuple[object, ...]]:
-    """A row a task: rows by what happened to them, and how many tokens more or less."""
+    """Return a row a task: rows by what happened to them, and how many tokens more or less."""
     return [
         (
             name,
@@ -37,7 +37,7 @@ def row_table(found: Diff) -> list[tuple[object, ...]]:
 
 
 def slot_table(found: Diff) -> list[tuple[object, ...]]:
-    """A row a slot that changed in rows of both versions."""
+    """Return a row a slot that changed in rows of both versions."""
     return [
         (f"{name}.{slot}", one.changed, one.added, one.removed)
         for name, task in sorted(found.tasks.items())
@@ -46,7 +46,7 @@ def slot_table(found: Diff) -> list[tuple[object, ...]]:
 
 
 def field_table(found: Diff) -> list[tuple[object, ...]]:
-    """What changed besides slots, and between which parts rows moved."""
+    """Return what changed besides slots, and between which parts rows moved."""
     counts: list[tuple[object, ...]] = []
     for name, task in sorted(found.tasks.items()):
         counts += [(name, f"{field} changed", n) for field, n in sorted(task.fields.items())]
@@ -55,7 +55,7 @@ def field_table(found: Diff) -> list[tuple[object, ...]]:
 
 
 def diff_markdown(found: Diff) -> str:
-    """FOUND as a report."""
+    """Return `found` as a report."""
     parts = [
         f"# {found.before.name} to {found.after.name}\n",
         f"{found.before.name} is `{found.before.sha256[:16]}`, {found.after.name} is "

@@ -12,14 +12,16 @@ from sem.dataset.split.snapshot import Snapshot
 
 
 def check_export_form(form: str) -> str:
-    """FORM when it is one that can be written; SemError otherwise."""
+    """Return `form` when it is one that can be written; SemError otherwise."""
     if form not in conversations.FORMS:
         raise SemError(f"--format {form!r} is none", nearest(form, conversations.FORMS))
     return form
 
 
 def how_to_use(form: str, out: Path) -> str | None:
-    """The lines of a trainer's own settings that read OUT; None where there is nothing to say.
+    """Return the lines of a trainer's own settings that read `out`.
+
+    None where there is nothing to say.
 
     Axolotl's `chat_template` strategy (its docs/dataset-formats/conversation.qmd): each key is
     written out, also where it is the default, so that another version's default does no harm.
@@ -41,7 +43,7 @@ def how_to_use(form: str, out: Path) -> str | None:
 
 
 def write_export(project: Project, snapshot: Snapshot, part: str, form: str, out: Path) -> int:
-    """Write PART of SNAPSHOT to OUT as JSON lines of FORM, all or nothing; how many rows.
+    """Write `part` of `snapshot` to `out` as JSON lines of `form`, all or nothing; how many rows.
 
     `fab dataset.import OUT` gives the same examples again.
     """

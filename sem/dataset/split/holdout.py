@@ -13,12 +13,12 @@ from sem.dataset.store import tombstones
 
 
 def ids(project: Project) -> frozenset[str]:
-    """Every id of PROJECT that must stay out of train."""
+    """Return every id of `project` that must stay out of train."""
     return _ids(_sources(project))
 
 
 def ids_without(project: Project, version: int) -> frozenset[str]:
-    """What `ids` would say if the test part of snapshot VERSION were gone."""
+    """Return what `ids` would say if the test part of snapshot `version` were gone."""
     name = f"test.v{version}.jsonl"
     return _ids(path for path in _sources(project) if path.name != name)
 
@@ -30,7 +30,7 @@ def _ids(paths: Iterable[Path]) -> frozenset[str]:
 
 
 def hold(project: Project, names: Iterable[str], reason: str) -> None:
-    """Keep the examples NAMES out of train from the next cut on."""
+    """Keep the examples `names` out of train from the next cut on."""
     with files.appending(_held(project)) as file:
         for name in tombstones.living(project, names):
             files.append_row(file, {"id": name, "reason": reason})

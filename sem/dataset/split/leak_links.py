@@ -8,7 +8,10 @@ KINDS = ("exact", "near", "source", "site", "domain", "template", "answer")
 
 
 def leak_keys(example: Example) -> dict[str, str]:
-    """For each of KINDS what EXAMPLE shares with those it is tied to; absent where it has none."""
+    """For each of KINDS what `example` shares with those it is tied to.
+
+    Absent where it has none.
+    """
     found = {
         "exact": dedupe.digest(example.input_text).hex(),
         "near": str(example.meta.get("near") or ""),
@@ -22,7 +25,7 @@ def leak_keys(example: Example) -> dict[str, str]:
 
 
 def binding(example: Example, leaks: Leaks) -> tuple[str, ...]:
-    """The ties of EXAMPLE that LEAKS wants repaired: what shares one moves together."""
+    """Return the ties of `example` that `leaks` wants repaired: what shares one moves together."""
     return tuple(
         f"{kind}:{key}"
         for kind, key in leak_keys(example).items()

@@ -31,7 +31,8 @@ class Slot:
     null: int = 0
     absent: int = 0
     labels: Counter[str] = field(default_factory=Counter)
-    grounding: Counter[str] = field(default_factory=Counter)  # how each value stands in the input
+    # How each value stands in the input.
+    grounding: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass
@@ -54,7 +55,8 @@ class Profile:
     chars_after: int = 0
     slots: dict[str, Slot] = field(default_factory=dict)
     strata: Counter[str] = field(default_factory=Counter)
-    rights: Counter[str] = field(default_factory=Counter)  # consent and licence, as rows say
+    # Consent and licence, as rows say.
+    rights: Counter[str] = field(default_factory=Counter)
     domains: Counter[str] = field(default_factory=Counter)
     parts: dict[str, Part] = field(default_factory=dict)
 
@@ -65,9 +67,9 @@ def describe_parts(
     count_tokens: CountTokens | None = None,
     ungrounded: Callable[[Example, str, Any], None] | None = None,
 ) -> dict[str, Profile]:
-    """The figures of all PARTS by task; tokens by COUNT_TOKENS, none when it is None.
+    """Return the figures of all `parts` by task; tokens by `count_tokens`, none when it is None.
 
-    UNGROUNDED is told every (example, slot, value) that its input does not hold, labels aside.
+    `ungrounded` is told every (example, slot, value) that its input does not hold, labels aside.
     """
     found: dict[str, Profile] = {}
     for part, examples in parts.items():
@@ -116,7 +118,8 @@ def _ground(profile: Profile, example: Example, spec: TaskSpec, ungrounded: Any)
     for name, value in grounding.scalar_leaves(example.output_json):
         kind = fields.get(name, root if name == "answer" else None)
         if spec.label_enums.get(name) or tally.is_listed(kind, root):
-            continue  # a label is chosen, not copied
+            # a label is chosen, not copied.
+            continue
         stands = grounding.how(value, text)
         profile.slots[name].grounding[stands] += 1
         if stands == "absent" and ungrounded is not None:
@@ -151,14 +154,14 @@ def _count(
 
 
 def quantile(values: Sequence[int], share: float) -> int | None:
-    """The value below or at which SHARE of VALUES lie (nearest rank); None for none."""
+    """Return the value below or at which `share` of `values` lie (nearest rank); None for none."""
     if not values:
         return None
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
 def profile_json(profile: Profile) -> dict[str, Any]:
-    """PROFILE as dataset_stats.json holds it."""
+    """Return `profile` as dataset_stats.json holds it."""
     return {
         "rows": profile.rows,
         "prompt_tokens": _spread(profile.prompt_tokens),
@@ -188,7 +191,7 @@ def profile_json(profile: Profile) -> dict[str, Any]:
 
 
 def histogram(values: Sequence[int]) -> list[int]:
-    """How many of VALUES lie up to each of EDGES, and beyond the last."""
+    """Return how many of `values` lie up to each of EDGES, and beyond the last."""
     counts = [0] * (len(EDGES) + 1)
     for value in values:
         counts[bisect_left(EDGES, value)] += 1
@@ -217,7 +220,7 @@ def _slot(slot: Slot, rows: int) -> dict[str, Any]:
 
 
 def label_balance(labels: Counter[str]) -> float:
-    """Entropy of LABELS over its maximum: 1 when all are equally frequent, 0 for one label."""
+    """Entropy of `labels` over its maximum: 1 when all are equally frequent, 0 for one label."""
     total = sum(labels.values())
     if len(labels) < 2:
         return 0.0

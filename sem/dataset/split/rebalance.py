@@ -10,7 +10,7 @@ LARGEST_SHARE = 0.25
 
 
 def even_out(made: dict[str, list[Any]], targets: dict[str, int], wanted: Sequence[str]) -> None:
-    """Move or swap groups while that lowers the sum of the parts' distances from TARGETS."""
+    """Move or swap groups while that lowers the sum of the parts' distances from `targets`."""
     sizes = sorted(group.size for groups in made.values() for group in groups)
     usual = 2 * sizes[len(sizes) // 2] if sizes else 0
     most = {part: max(LARGEST_SHARE * targets[part], usual) for part in wanted}
@@ -31,9 +31,9 @@ def even_out(made: dict[str, list[Any]], targets: dict[str, int], wanted: Sequen
 def _steps(
     made: dict[str, list[Any]], over: dict[str, int], most: dict[str, float]
 ) -> Iterator[tuple[Any, ...]]:
-    """Every step that helps: (gain, given, taken, from, to), the largest gain least.
+    """Yield every step that helps: (gain, given, taken, from, to), the largest gain least.
 
-    No group comes to a part that is larger than MOST says of it.
+    No group comes to a part that is larger than `most` says of it.
     """
     for giver, taker in permutations(over, 2):
         if over[giver] <= over[taker]:
@@ -53,7 +53,7 @@ def _steps(
 
 
 def one_per_size(groups: Sequence[Any]) -> list[Any]:
-    """The first group of every size that its part can spare."""
+    """Return the first group of every size that its part can spare."""
     chosen: dict[int, Any] = {}
     for group in groups:
         if group.size not in chosen and is_spare(groups, group):
@@ -62,6 +62,6 @@ def one_per_size(groups: Sequence[Any]) -> list[Any]:
 
 
 def is_spare(groups: Sequence[Any], group: Any) -> bool:
-    """Whether GROUP may go: the part keeps all its tasks, and a group, without it."""
+    """Return whether `group` may go: the part keeps all its tasks, and a group, without it."""
     others = {task for other in groups if other is not group for task in other.tasks}
     return not group.is_held and len(groups) > 1 and group.tasks <= others

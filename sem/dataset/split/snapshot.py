@@ -48,24 +48,27 @@ class Snapshot:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Rows of each part."""
+        """Return rows of each part."""
         return dict(self.facts["rows"])
 
     def path(self, part: str) -> Path:
-        """The file of PART."""
+        """Return the file of `part`."""
         if part not in splits.PARTS:
             raise SemError(f"no part {part!r} in a snapshot", nearest(part, splits.PARTS))
         return self.folder / f"{part}.{self.name}.jsonl"
 
     def examples(self, part: str) -> Iterator[Example]:
-        """The examples of PART, in order of id."""
+        """Yield the examples of `part`, in order of id."""
         path = self.path(part)
         for number, row in enumerate(files.read_rows(path), 1):
             yield from_json(row, f"{path}:{number}")
 
 
 def freeze_snapshot(project: Project, at: datetime) -> tuple[Snapshot, bool]:
-    """The next snapshot of the cleaned rows, and whether it is new; an equal one is not made."""
+    """Return the next snapshot of the cleaned rows, and whether it is new.
+
+    An equal one is not made.
+    """
     options = project.settings("dataset", Dataset).split
     with files.lock(project.processed / ".snapshot.lock", f"the snapshots of {project.sem}"):
         source = clean.read_clean_facts(project)
@@ -85,7 +88,7 @@ def freeze_snapshot(project: Project, at: datetime) -> tuple[Snapshot, bool]:
 
 
 def _same(project: Project, last: int | None, inputs: dict[str, Any]) -> Snapshot | None:
-    """Snapshot LAST when it is whole and was cut from the same INPUTS."""
+    """Snapshot `last` when it is whole and was cut from the same `inputs`."""
     if last not in snapshot_versions(project):
         return None
     try:
@@ -97,7 +100,7 @@ def _same(project: Project, last: int | None, inputs: dict[str, Any]) -> Snapsho
 
 
 def _inputs(project: Project, source: dict[str, Any], options: Split) -> dict[str, Any]:
-    """Everything the cut is a function of."""
+    """Return everything the cut is a function of."""
     return {
         "schema_version": SCHEMA_VERSION,
         "clean_sha256": source["sha256"],
@@ -183,16 +186,17 @@ def snapshot_doubts(facts: dict[str, Any]) -> list[str]:
 
 
 def publish_part(temporary: Path, path: Path) -> None:
-    """Give TEMPORARY its name, read-only; an existing file of that name is never replaced."""
+    """Give `temporary` its name, read-only; an existing file of that name is never replaced."""
     if path.exists():
         raise SemError(f"{path} is there already", "move it away, then run again")
     os.chmod(temporary, 0o444)
-    os.rename(temporary, path)  # under the lock of this project's snapshots
+    # Under the lock of this project's snapshots.
+    os.rename(temporary, path)
     files.sync_path(path.parent)
 
 
 def write_new(path: Path, content: bytes) -> None:
-    """Write CONTENT as the read-only file PATH, which must not be there."""
+    """Write `content` as the read-only file `path`, which must not be there."""
     temporary = path.with_name(f".tmp-{path.name}")
     with temporary.open("wb") as file:
         file.write(content)
@@ -252,7 +256,7 @@ def _shape_of(entry: Any) -> Any:
 
 
 def snapshot_versions(project: Project) -> list[int]:
-    """The versions in the ledger that are not withdrawn, in order."""
+    """Return the versions in the ledger that are not withdrawn, in order."""
     return sorted(
         int(name.removeprefix("v"))
         for name, entry in read_ledger(project).items()
@@ -261,12 +265,15 @@ def snapshot_versions(project: Project) -> list[int]:
 
 
 def latest_version(project: Project) -> int | None:
-    """The newest version, withdrawn ones included, so that no number is used twice."""
+    """Return the newest version, withdrawn ones included, so that no number is used twice."""
     return max((int(name.removeprefix("v")) for name in read_ledger(project)), default=None)
 
 
 def load_snapshot(project: Project, version: int | str | None = None) -> Snapshot:
-    """The snapshot VERSION (3, '3', 'v3'; default the newest), verified against the ledger."""
+    """Return the snapshot `version` (3, '3', 'v3'.
+
+    Default the newest), verified against the ledger.
+    """
     known = snapshot_versions(project)
     if not known:
         raise SemError(f"{project.sem}: no snapshot", "cut one with `fab dataset.split`")
@@ -303,7 +310,7 @@ def _number(version: int | str) -> int:
 
 
 def enter(project: Project, version: int, facts: dict[str, Any], at: datetime) -> None:
-    """List VERSION with its FACTS in the ledger; keep the TaskSpecs it was cut for."""
+    """List `version` with its `facts` in the ledger; keep the TaskSpecs it was cut for."""
     spec_archive.archive_specs(project)
     entry = {
         "status": "frozen",
@@ -318,13 +325,16 @@ def enter(project: Project, version: int, facts: dict[str, Any], at: datetime) -
 
 
 def write_ledger(project: Project, entries: dict[str, Any]) -> None:
-    """Replace the ledger by ENTRIES, from `vN` to what is known of it."""
+    """Replace the ledger by `entries`, from `vN` to what is known of it."""
     head = "# Snapshots, written by `fab dataset.split`; restore from git, never edit.\n"
     files.write_file(project.ledger, head + "\n".join(_yaml({"snapshots": entries})) + "\n")
 
 
 def _yaml(value: dict[str, Any], indent: str = "") -> Iterator[str]:
-    """VALUE, nested mappings of plain values, as YAML lines; JSON scalars are YAML scalars."""
+    """Yield `value`, nested mappings of plain values, as YAML lines.
+
+    JSON scalars are YAML scalars.
+    """
     for key, inner in value.items():
         if isinstance(inner, dict) and inner:
             yield f"{indent}{key}:"

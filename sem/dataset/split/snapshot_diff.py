@@ -20,9 +20,12 @@ from sem.dataset.split.snapshot import Snapshot
 
 FORMAT = "dataset_diff.v1"
 EXAMPLES = 5  # of each changed slot
-NAMED = 20  # ids of each kind that are listed
-SHOWN = 120  # characters of a value in an example
-WHOLE = "answer"  # the slot of a reference that is no object
+# Ids of each kind that are listed.
+NAMED = 20
+# Characters of a value in an example.
+SHOWN = 120
+# The slot of a reference that is no object.
+WHOLE = "answer"
 KINDS = ("same", "added", "removed", "moved", "changed")
 Count = Callable[[str], int]
 Row = dict[str, Any]
@@ -59,10 +62,11 @@ class Diff:
     unit: str  # tokens or characters
     tasks: dict[str, Task] = field(default_factory=dict)
     ids: dict[str, list[str]] = field(default_factory=dict)
-    digest: Any = field(default_factory=hashlib.sha256)  # over every row that is not the same
+    # Over every row that is not the same.
+    digest: Any = field(default_factory=hashlib.sha256)
 
     def as_json(self) -> Row:
-        """The difference as its report holds it."""
+        """Return the difference as its report holds it."""
         return {
             "format": FORMAT,
             "before": {"version": self.before.name, "sha256": self.before.sha256},
@@ -76,7 +80,7 @@ class Diff:
 
     @property
     def sha256(self) -> str:
-        """What an acknowledgement names: both snapshots and every row that differs."""
+        """Return what an acknowledgement names: both snapshots and every row that differs."""
         found = self.as_json()
         return files.sha256_json([found[k] for k in ("before", "after", "rows", "rows_sha256")])
 
@@ -95,7 +99,10 @@ def _task_json(task: Task) -> Row:
 def between(
     project: Project, before: str | int, after: str | int, count: Count | None = None
 ) -> Diff:
-    """The Diff of snapshots BEFORE and AFTER; COUNT tokens, else characters are counted."""
+    """Return the Diff of snapshots `before` and `after`.
+
+    `count` tokens, else characters are counted.
+    """
     made = Diff(
         snapshot.load_snapshot(project, before),
         snapshot.load_snapshot(project, after),
@@ -107,7 +114,7 @@ def between(
 
 
 def snapshot_rows(frozen: Snapshot) -> Iterator[tuple[str, str, Row]]:
-    """(id, part, row) of every row of FROZEN, in order of id."""
+    """(id, part, row) of every row of `frozen`, in order of id."""
     return heapq.merge(*(_part(frozen, part) for part in splits.PARTS), key=itemgetter(0))
 
 
@@ -129,7 +136,10 @@ Side = tuple[str, str, Row] | None
 def join_rows(
     before: Iterator[tuple[str, str, Row]], after: Iterator[tuple[str, str, Row]]
 ) -> Iterator[tuple[Side, Side]]:
-    """Rows of BEFORE and AFTER, both sorted by id, in pairs; None where a side has none."""
+    """Yield rows of `before` and `after`, both sorted by id, in pairs.
+
+    None where a side has none.
+    """
     old, new = next(before, None), next(after, None)
     while old or new:
         if new is None or (old is not None and old[0] < new[0]):
@@ -163,7 +173,7 @@ def _compare(made: Diff, old: Side, new: Side, count: Count) -> None:
 
 
 def _kind(old: Side, new: Side) -> str:
-    """A row that moved and changed counts as changed; its move is counted under `moves`."""
+    """Return a row that moved and changed counts as changed; its move is counted under `moves`."""
     if old is None or new is None:
         return "added" if old is None else "removed"
     if old[2] != new[2]:

@@ -31,7 +31,8 @@ class Item:
     task: str
     group: str
     stratum: str
-    links: tuple[str, ...] = ()  # items that share one are of one group, too
+    # Items that share one are of one group, too.
+    links: tuple[str, ...] = ()
 
 
 @dataclass
@@ -42,7 +43,8 @@ class Group:
     ids: list[str] = field(default_factory=list)
     strata: Counter[str] = field(default_factory=Counter)
     tasks: set[str] = field(default_factory=set)
-    is_held: bool = False  # was tested on: stays in test
+    # Was tested on: stays in test.
+    is_held: bool = False
 
     @property
     def size(self) -> int:
@@ -53,7 +55,7 @@ Cut = dict[str, list[Group]]
 
 
 def item(example: Example, options: Split) -> Item:
-    """The Item of EXAMPLE: no domain means its document, no document means itself."""
+    """Return the Item of `example`: no domain means its document, no document means itself."""
     names = {
         "domain": example.domain and f"domain:{example.domain}",
         "source_id": example.source_id and f"source:{example.source_id}",
@@ -72,9 +74,9 @@ def item(example: Example, options: Split) -> Item:
 
 
 def cut_splits(items: Iterable[Item], split: EvalSplit, held: Collection[str] = ()) -> Cut:
-    """The groups of each part; Insufficient when there are fewer groups than parts to fill.
+    """Return the groups of each part; Insufficient when there are fewer groups than parts to fill.
 
-    A group with one of the ids HELD goes into test.
+    A group with one of the ids `held` goes into test.
     """
     groups = group_items(items, held)
     wanted = [part for part, ratio in zip(PARTS, _ratios(split), strict=True) if ratio > 0]
@@ -112,7 +114,7 @@ def _check(groups: Sequence[Group], wanted: Sequence[str]) -> None:
 
 
 def group_items(items: Iterable[Item], held: Collection[str] = ()) -> list[Group]:
-    """ITEMS by group, in order of id and name whatever order they come in.
+    """Return `items` by group, in order of id and name whatever order they come in.
 
     Groups with a link in common are one, under the name that sorts first.
     """
@@ -148,7 +150,7 @@ def _joined(items: Sequence[Item]) -> Callable[[str], str]:
 
 
 def apportion(rows: int, split: EvalSplit) -> dict[str, int]:
-    """Rows of each part by the largest remainder; a part with a ratio gets one at least."""
+    """Return rows of each part by the largest remainder; a part with a ratio gets one at least."""
     exact = [ratio * rows for ratio in _ratios(split)]
     whole = [int(share) for share in exact]
     # Rounded, so that 0.1 * 30 = 3.0000000000000004 leaves the remainder 0 it means.
@@ -224,7 +226,10 @@ def _seed_tasks(
 def _seed_cost(
     group: Group, missing: set[str], counts: Counter[str], target: int, salt: str, few: bool
 ) -> tuple[float, ...]:
-    """Not too large, then rare tasks first, many at once, then by lot; with `few` most tasks."""
+    """Return not too large, then rare tasks first, many at once, then by lot.
+
+    With `few` most tasks.
+    """
     rarest = min((counts[task] for task in group.tasks & missing), default=0)
     oversize = max(0.0, group.size - max(1.0, target * rebalance.LARGEST_SHARE))
     brought = -len(group.tasks & missing)
@@ -293,7 +298,7 @@ def _shuffled(salt: str, name: str) -> bytes:
 
 
 def quality(made: Cut, split: EvalSplit) -> dict[str, dict[str, float]]:
-    """Of each part: rows off its target, and how alike its strata are to those of all rows.
+    """Return of each part: rows off its target, and how alike its strata are to those of all rows.
 
     The likeness is 1 - the total variation distance of both distributions: 1.0 is the same.
     """

@@ -12,7 +12,8 @@ SCHEMA = (
     "response_strong JSON, metadata JSON, slot_specs JSON, system_prompt VARCHAR)"
 )
 SCHEMA_META = "CREATE TABLE IF NOT EXISTS schema_meta (version INTEGER NOT NULL)"
-SCHEMA_VERSION = "INSERT INTO schema_meta VALUES (2)"  # of a new store: storewrite.CURRENT
+# Of a new store: storewrite.CURRENT.
+SCHEMA_VERSION = "INSERT INTO schema_meta VALUES (2)"
 COLUMNS = (
     "id",
     "task",
@@ -65,7 +66,7 @@ class RawRow:
     capture: str | None = None
 
     def columns(self) -> tuple[Any, ...]:
-        """The values of the seven columns, in their order."""
+        """Return the values of the seven columns, in their order."""
         return astuple(self)[: len(COLUMNS)]
 
 
@@ -80,7 +81,7 @@ class Appended:
 
 
 def outcome(where: str, old: Any, new: tuple[Any, ...], on_conflict: str) -> str:
-    """Which count of Appended the row NEW belongs to when OLD has its id."""
+    """Return which count of Appended the row `new` belongs to when `old` has its id."""
     if old is None:
         return "added"
     if old == new:
@@ -94,7 +95,7 @@ def outcome(where: str, old: Any, new: tuple[Any, ...], on_conflict: str) -> str
 
 
 def batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    """ITEMS in lists of SIZE, the last one shorter."""
+    """Yield `items` in lists of `size`, the last one shorter."""
     batch: list[Any] = []
     for item in items:
         batch.append(item)

@@ -32,7 +32,7 @@ REJECTS = "migrate_rejects.jsonl"
 
 @dataclass(frozen=True)
 class Rename:
-    """The slot SLOT is called TO from now on."""
+    """The slot `slot` is called `to` from now on."""
 
     slot: str
     to: str
@@ -40,14 +40,14 @@ class Rename:
 
 @dataclass(frozen=True)
 class Drop:
-    """There is no slot SLOT any more."""
+    """There is no slot `slot` any more."""
 
     slot: str
 
 
 @dataclass(frozen=True)
 class Add:
-    """There is a slot SLOT; rows without it get DEFAULT."""
+    """There is a slot `slot`; rows without it get `default`."""
 
     slot: str
     default: Any = None
@@ -55,7 +55,7 @@ class Add:
 
 @dataclass(frozen=True)
 class Map:
-    """The values of SLOT are spelled otherwise."""
+    """The values of `slot` are spelled otherwise."""
 
     slot: str
     values: dict[str, Any]
@@ -84,7 +84,7 @@ class Step:
 
     @property
     def slots(self) -> frozenset[str]:
-        """The slots it touches, as they are called afterwards and before."""
+        """Return the slots it touches, as they are called afterwards and before."""
         return frozenset({self.what.slot, getattr(self.what, "to", self.what.slot)})
 
 
@@ -113,12 +113,16 @@ class Migrated:
     steps: Counter[str] = field(default_factory=Counter)
     changes: list[Change] = field(default_factory=list)
     stuck: list[dict[str, Any]] = field(default_factory=list)
-    already: int = 0  # rows of a task with migrations that are at its version
+    # Rows of a task with migrations that are at its version.
+    already: int = 0
     store: list[str] = field(default_factory=list)
 
 
 def load_migrations(project: Project) -> dict[str, list[Migration]]:
-    """The migrations of PROJECT by task, in order; SemError on a gap or an unknown task."""
+    """Return the migrations of `project` by task, in order.
+
+    SemError on a gap or an unknown task.
+    """
     found: dict[str, list[Migration]] = {}
     for path in sorted((project.configs / "migrations").glob("*.y*ml")):
         value = settings.read_yaml(path)
@@ -142,7 +146,7 @@ def load_migrations(project: Project) -> dict[str, list[Migration]]:
 
 
 def schema_version(meta: dict[str, Any]) -> int:
-    """The schema version that metadata META names, 1 when it names none."""
+    """Return the schema version that metadata `meta` names, 1 when it names none."""
     found = meta.get(KEY, 1)
     return int(found) if str(found).isdigit() else 1
 
@@ -150,7 +154,10 @@ def schema_version(meta: dict[str, Any]) -> int:
 def apply_migrations(
     reference: Any, meta: dict[str, Any], listed: list[Migration]
 ) -> tuple[Any, list[Step]]:
-    """REFERENCE at the newest version of LISTED, and the steps it took; Stuck when one fails."""
+    """Return `reference` at the newest version of `listed`, and the steps it took.
+
+    Stuck when one fails.
+    """
     taken: list[Step] = []
     for made in listed:
         if made.to > schema_version(meta):
@@ -215,7 +222,7 @@ ACTS: dict[str, Callable[[dict[str, Any], Any], dict[str, Any]]] = {
 
 
 def plan_migration(project: Project) -> Migrated:
-    """What a migration of PROJECT's store would do; nothing is written."""
+    """Return what a migration of `project`'s store would do; nothing is written."""
     listed, made = load_migrations(project), Migrated()
     if listed:
         with store.reading(project.store) as opened:
@@ -241,7 +248,10 @@ def _one(row: RawRow, listed: list[Migration], spec: TaskSpec, made: Migrated) -
 def change_of(
     row: RawRow, listed: list[Migration], spec: TaskSpec
 ) -> tuple[Change | None, list[Step]]:
-    """The Change that brings ROW to the version LISTED ends at; None when it is there."""
+    """Return the Change that brings `row` to the version `listed` ends at.
+
+    None when it is there.
+    """
     try:
         meta = jsonio.parse_json(row.metadata) if row.metadata else {}
         reference = jsonio.parse_json(row.reference or "null")
@@ -260,7 +270,7 @@ def change_of(
 
 
 def run_migration(project: Project) -> tuple[Migrated, Path]:
-    """Migrate PROJECT's store and its references; the rows left as they are go to a report."""
+    """Migrate `project`'s store and its references; the rows left as they are go to a report."""
     steps = store_writer.migrate(project.store)
     made = plan_migration(project)
     made.store = steps
@@ -271,7 +281,7 @@ def run_migration(project: Project) -> tuple[Migrated, Path]:
 
 
 def migration_table(made: Migrated) -> Iterator[tuple[str, object]]:
-    """MADE as table rows."""
+    """Yield `made` as table rows."""
     yield from (("store", step) for step in made.store)
     yield "rows changed", len(made.changes)
     yield "rows at their version already", made.already

@@ -16,8 +16,10 @@ from sem.dataset.html import words
 from sem.dataset.store import rows
 from sem.dataset.store.examples_table import RawRow
 
-LEAST_PAGE = 64  # letters and digits; a shorter input is no page that a digest could tell apart
-HEAD = 4_000  # where the prompt names its address
+# Letters and digits; a shorter input is no page that a digest could tell apart.
+LEAST_PAGE = 64
+# Where the prompt names its address.
+HEAD = 4_000
 ASCII_MARKS = bytes(c for c in range(128) if not chr(c).isalnum())
 NOT_WORD = re.compile(r"[\W_]+")
 
@@ -30,8 +32,10 @@ class Marks:
     reference: str  # canonical JSON
     source: str | None
     domains: tuple[str, ...]
-    texts: tuple[str, ...]  # every text of the row: the input first, then values and metadata
-    stored: tuple[str, ...] = ()  # columns of JSON as their text stands in the store's file
+    # Every text of the row: the input first, then values and metadata.
+    texts: tuple[str, ...]
+    # Columns of JSON as their text stands in the store's file.
+    stored: tuple[str, ...] = ()
     input_text: str = ""
 
     @property
@@ -41,13 +45,15 @@ class Marks:
 
     @property
     def page(self) -> str | None:
-        """What follows the instruction, folded, where it is long enough to tell pages apart."""
+        """Return what follows the instruction, folded, where it is long enough to tell pages
+        apart.
+        """
         folded = fold_letters(_page(self.input_text))
         return folded if len(folded) >= LEAST_PAGE else None
 
 
 def of_raw(row: RawRow) -> Marks:
-    """The Marks of a stored ROW."""
+    """Return the Marks of a stored `row`."""
     reference, meta = _value(row.reference), _value(row.metadata)
     texts = (row.input_text or "", *strings(reference), *strings(meta), row.system_prompt or "")
     made = _marks(row.id or "", texts, reference, meta, row.source_id)
@@ -55,7 +61,7 @@ def of_raw(row: RawRow) -> Marks:
 
 
 def marks_of_json(row: dict[str, Any]) -> Marks:
-    """The Marks of ROW of a snapshot, of clean.jsonl or of a golden set."""
+    """Return the Marks of `row` of a snapshot, of clean.jsonl or of a golden set."""
     said = next((row[name] for name in SPELLINGS["input_text"] if name in row), "")
     reference = next((row[name] for name in SPELLINGS["output_json"] if name in row), None)
     meta = next((row[name] for name in SPELLINGS["meta"] if name in row), None)
@@ -76,7 +82,7 @@ def _marks(name: str, texts: tuple[str, ...], reference: Any, meta: Any, source:
 
 
 def fold_letters(text: str) -> str:
-    """TEXT as its letters and digits, composed, case aside."""
+    """Return `text` as its letters and digits, composed, case aside."""
     plain = text if text.isascii() else unicodedata.normalize("NFKC", text)
     # Most of a page is ASCII: bytes drop its markup ten times faster than the expression.
     short = plain.casefold().encode("utf-8", "surrogatepass").translate(None, ASCII_MARKS)
@@ -85,7 +91,7 @@ def fold_letters(text: str) -> str:
 
 
 def strings(value: Any) -> Iterator[str]:
-    """Every text inside VALUE; the keys of objects are no texts."""
+    """Yield every text inside `value`; the keys of objects are no texts."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):

@@ -15,7 +15,8 @@ from sem.dataset.config import TaskOptions
 from sem.dataset.html import words
 from sem.dataset.store.examples_table import RawRow
 
-WHOLE = "(answer)"  # the one slot of a task whose output is no object
+# The one slot of a task whose output is no object.
+WHOLE = "(answer)"
 URL_LINE = re.compile(r"^\s*url:\s*(\S{4,2000})", re.I | re.M)
 LANGUAGE = re.compile(r"[a-z]{2,3}(?=$|[-_])")
 LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -23,7 +24,7 @@ HOST = re.compile(r"(?:[\w-]{1,63}\.)+[\w-]{2,63}")
 
 
 class Reject(Exception):
-    """This row cannot be used: REASON is one of the report's words, DETAIL says where."""
+    """This row cannot be used: `reason` is one of the report's words, `detail` says where."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}")
@@ -38,19 +39,21 @@ class Prepared:
     id: str
     spec: TaskSpec
     options: TaskOptions
-    before: str  # text that precedes the page in the prompt
+    # Text that precedes the page in the prompt.
+    before: str
     page: str
     reference: Any
     meta: dict[str, Any]
     system_prompt: str | None
     slot_specs: dict[str, Any] | None
     source_id: str | None
-    page_type: str = ""  # as the row names it, never the reference: a budget may depend on it
+    # As the row names it, never the reference: a budget may depend on it.
+    page_type: str = ""
     notes: tuple[str, ...] = field(default=())
 
 
 def prepare_row(row: RawRow, tasks: dict[str, TaskSpec], options: Any) -> Prepared:
-    """ROW checked against its task; Reject with the reason when it does not pass."""
+    """Return `row` checked against its task; Reject with the reason when it does not pass."""
     if not row.id or not row.id.strip():
         raise Reject("no_id")
     meta, notes = _meta(row.metadata)
@@ -82,7 +85,9 @@ def prepare_row(row: RawRow, tasks: dict[str, TaskSpec], options: Any) -> Prepar
 
 
 def cut_prompt(prompt: str, options: TaskOptions) -> tuple[str, str, bool]:
-    """What precedes the page, the page, and whether the marker that was asked for is there."""
+    """Return what precedes the page, the page, and whether the marker that was asked for is
+    there.
+    """
     marker = options.page_starts_at
     start = prompt.find(marker) if marker else 0
     kept = prompt[max(0, start) :]
@@ -107,7 +112,9 @@ def _meta(stored: str | None) -> tuple[dict[str, Any], tuple[str, ...]]:
 
 
 def _alternatives(meta: dict[str, Any], spec: TaskSpec) -> tuple[str, ...]:
-    """A note where further right answers (`metadata.alternatives`) name no slot or are none."""
+    """Return a note where further right answers (`metadata.alternatives`) name no slot or are
+    none.
+    """
     found = read_alternatives(meta.get("alternatives"))
     if found is None:
         return ("alternatives_not_an_object",)
@@ -166,7 +173,7 @@ def _fenced(stored: str) -> Any:
 
 
 def tidy(value: Any) -> Any:
-    """VALUE with its texts as cleaned pages spell them, or no model could copy them."""
+    """Return `value` with its texts as cleaned pages spell them, or no model could copy them."""
     if isinstance(value, str):
         return text.clean(value).strip()
     if isinstance(value, list):
@@ -191,7 +198,7 @@ def _facts(
 
 
 def page_language(meta: dict[str, Any], page_language: str) -> str:
-    """Two or three letters from the metadata or the page, 'und' when neither says."""
+    """Return two or three letters from the metadata or the page, 'und' when neither says."""
     for named in (meta.get("language"), page_language):
         found = LANGUAGE.match(named.strip().lower()) if isinstance(named, str) else None
         if found:
@@ -206,7 +213,8 @@ def registered_domain(address: str) -> str:
         address = f"//{address}"
     try:
         parts = urlsplit(address.strip())
-        _ = parts.port  # refuses `javascript:alert(1)` and other ports that are none
+        # Refuses `javascript:alert(1)` and other ports that are none.
+        _ = parts.port
         host = (parts.hostname or "").rstrip(".").lower()
         host = host.encode("idna").decode("ascii") if not host.isascii() else host
     except (ValueError, UnicodeError):
@@ -214,7 +222,8 @@ def registered_domain(address: str) -> str:
     if re.fullmatch(r"[0-9.]+|.*:.*", host):
         return host if _is_ip(host) else ""
     if LABEL.fullmatch(host):
-        return host  # a host of an intranet: pages of it still belong together
+        # a host of an intranet: pages of it still belong together.
+        return host
     return (_suffixes().privatesuffix(host) or "") if HOST.fullmatch(host) else ""
 
 

@@ -11,7 +11,8 @@ from sem.core.project import Project
 from sem.core.taskspec import TaskSpec
 
 PROMPT = ("system_prompt", "instruction_template")
-WHOLE = "answer"  # the slot of a task whose output is no object
+# The slot of a task whose output is no object.
+WHOLE = "answer"
 
 
 @dataclass(frozen=True)
@@ -19,16 +20,17 @@ class Touched:
     """What a change of a TaskSpec touches: slots of every row of its task, and why."""
 
     slots: tuple[str, ...] = ()
-    why: str = ""  # prompt | schema | unknown: the older TaskSpec was not kept
+    # Prompt | schema | unknown: the older TaskSpec was not kept.
+    why: str = ""
 
 
 def spec_archive_folder(project: Project) -> Path:
-    """Where older TaskSpecs of PROJECT are kept."""
+    """Return where older TaskSpecs of `project` are kept."""
     return project.root / "data" / project.sem / "specs"
 
 
 def archive_specs(project: Project) -> None:
-    """Keep today's TaskSpecs of PROJECT; each once."""
+    """Keep today's TaskSpecs of `project`; each once."""
     for spec in project.tasks.values():
         path = spec_archive_folder(project) / f"{spec.fingerprint()}.json"
         if not path.exists():
@@ -36,7 +38,9 @@ def archive_specs(project: Project) -> None:
 
 
 def find_archived_spec(project: Project, task: str, fingerprint: str) -> dict[str, Any] | None:
-    """The TaskSpec of TASK with FINGERPRINT as JSON, from what was kept or from a run."""
+    """Return the TaskSpec of `task` with `fingerprint` as JSON, from what was kept or from a
+    run.
+    """
     path = spec_archive_folder(project) / f"{fingerprint}.json"
     if path.exists():
         return state.read_state(path, state.KeptSpec)
@@ -48,10 +52,10 @@ def find_archived_spec(project: Project, task: str, fingerprint: str) -> dict[st
 
 
 def touched(old: dict[str, Any] | None, new: TaskSpec) -> Touched:
-    """The slots of NEW that OLD's references cannot be right for any more.
+    """Return the slots of `new` that `old`'s references cannot be right for any more.
 
     Another prompt touches all of them; another io_schema those whose own schema differs; rubric,
-    split and example touch none. An OLD that is not known touches all.
+    split and example touch none. An `old` that is not known touches all.
     """
     slots = tuple(sorted(shape.properties(new.io_schema, new.io_schema))) or (WHOLE,)
     now = new.as_json()
@@ -65,7 +69,7 @@ def touched(old: dict[str, Any] | None, new: TaskSpec) -> Touched:
 
 
 def _slots(spec: dict[str, Any]) -> dict[str, str]:
-    """Each slot's own schema and labels, as text that can be compared."""
+    """Return each slot's own schema and labels, as text that can be compared."""
     io_schema = spec["io_schema"]
     labels = spec.get("label_enums") or {}
     found = shape.properties(io_schema, io_schema) or {WHOLE: io_schema}

@@ -34,7 +34,8 @@ CLOSED = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     "threads": "1",
-    "memory_limit": "768MB",  # a vector of 2,048 pages is 128 MB; the rest is cache
+    # a vector of 2,048 pages is 128 MB; the rest is cache.
+    "memory_limit": "768MB",
 }
 
 
@@ -44,12 +45,16 @@ class Store:
 
     path: Path
     table: str
-    columns: dict[str, str]  # field -> SQL expression
+    # Field -> SQL expression.
+    columns: dict[str, str]
     count: int
     connection: Any
 
     def rows(self, only: Sequence[str] = ()) -> Iterator[RawRow]:
-        """Every row, or those with the ids ONLY, as stored: sorting pages spills gigabytes."""
+        """Yield every row, or those with the ids `only`, as stored.
+
+        Sorting pages spills gigabytes.
+        """
         names, chosen = list(self.columns), ", ".join(self.columns.values())
         query = f"SELECT {chosen} FROM {self.table}"  # noqa: S608 - checked names
         if only:
@@ -61,7 +66,7 @@ class Store:
                 yield RawRow(**dict(zip(names, row, strict=True)))
 
     def ids(self) -> Iterator[str]:
-        """The id of every row."""
+        """Yield the id of every row."""
         found = self.connection.execute(f"SELECT {self.columns['id']} FROM {self.table}")  # noqa: S608
         while batch := found.fetchmany(2_048):
             yield from (row[0] for row in batch)
@@ -69,7 +74,7 @@ class Store:
 
 @contextmanager
 def reading(path: Path) -> Iterator[Store]:
-    """The store at PATH, opened read-only; SemError when it is not one or has no rows."""
+    """The store at `path`, opened read-only; raise SemError when it is not one or has no rows."""
     import duckdb
 
     table, connection = table_name(), connect(path)
@@ -88,7 +93,7 @@ def reading(path: Path) -> Iterator[Store]:
 
 
 def table_name() -> str:
-    """The table of examples: $DATASET_DB_TABLE, by default `examples`."""
+    """Return the table of examples: $DATASET_DB_TABLE, by default `examples`."""
     name = os.environ.get("DATASET_DB_TABLE") or "examples"
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,62}", name):
         raise SemError(f"DATASET_DB_TABLE {name!r} is not a table name", "use letters, digits, _")
@@ -96,7 +101,10 @@ def table_name() -> str:
 
 
 def connect(path: Path) -> Any:
-    """A read-only connection to the store at PATH; SemError when it cannot be opened."""
+    """Return a read-only connection to the store at `path`.
+
+    Raise SemError when it cannot be opened.
+    """
     import duckdb
 
     if not path.is_file():
@@ -112,7 +120,7 @@ def connect(path: Path) -> Any:
 
 
 def explained(path: Path, error: Exception) -> SemError:
-    """What to say of DuckDB's ERROR on the store at PATH."""
+    """Return what to say of DuckDB's `error` on the store at `path`."""
     text = " ".join(str(error).split())
     if "conflicting lock" in text.lower():
         holder = re.search(r"PID (\d+)", text)
@@ -169,7 +177,7 @@ def _check_table(connection: Any, path: Path, table: str) -> None:
 
 
 def _as_text(column: str, kind: str) -> str:
-    """SQL that reads COLUMN, one of ours by name, as text whatever its type."""
+    """SQL that reads `column`, one of ours by name, as text whatever its type."""
     if kind.startswith(("STRUCT", "MAP")) or kind.endswith("]"):
         return f'to_json("{column}")::VARCHAR'
     return f'"{column}"::VARCHAR'
@@ -177,7 +185,7 @@ def _as_text(column: str, kind: str) -> str:
 
 @contextmanager
 def store_records(path: Path) -> Iterator[Iterator[dict[str, Any]]]:
-    """Every row of the table at PATH with all its columns, for a mapping to choose from."""
+    """Every row of the table at `path` with all its columns, for a mapping to choose from."""
     import duckdb
 
     table, connection = table_name(), connect(path)
@@ -198,10 +206,10 @@ def _records(found: Any, names: list[str]) -> Iterator[dict[str, Any]]:
 
 
 def append_store_rows(path: Path, rows: Iterable[RawRow], on_conflict: str = "error") -> Appended:
-    """Add ROWS to the store at PATH in one transaction: all of them or none.
+    """Add `rows` to the store at `path` in one transaction: all of them or none.
 
     A row whose id is there with the same content counts as already there; with other content
-    ON_CONFLICT says 'error' (SemError), 'skip' or 'replace'.
+    `on_conflict` says 'error' (SemError), 'skip' or 'replace'.
     """
     import duckdb
 
@@ -233,7 +241,7 @@ def append_store_rows(path: Path, rows: Iterable[RawRow], on_conflict: str = "er
 
 
 def remove_store_leftovers(path: Path) -> None:
-    """Remove what a killed writer of a store at PATH left beside it."""
+    """Remove what a killed writer of a store at `path` left beside it."""
     for name in (".tmp", ".new.tmp"):
         shutil.rmtree(path.with_name(path.name + name), ignore_errors=True)
     for name in (".new", ".new.wal"):
@@ -241,7 +249,7 @@ def remove_store_leftovers(path: Path) -> None:
 
 
 def open_for_writing(path: Path) -> Any:
-    """A connection that may write the store at PATH, in the format of STORAGE_VERSION."""
+    """Return a connection that may write the store at `path`, in the format of STORAGE_VERSION."""
     import duckdb
 
     config = {**CLOSED, "storage_compatibility_version": STORAGE_VERSION}
@@ -264,7 +272,7 @@ def _ensure_table(connection: Any, path: Path) -> None:
 
 
 def insert(connection: Any, path: Path, rows: Iterable[RawRow], on_conflict: str) -> Appended:
-    """Add ROWS within the transaction of CONNECTION, to the store at PATH."""
+    """Add `rows` within the transaction of `connection`, to the store at `path`."""
     counts = vars(Appended()).copy()
     for batch in batched(rows, BATCH):
         fresh: dict[str, tuple[Any, ...]] = {}
@@ -301,7 +309,7 @@ def _write(connection: Any, rows: Sequence[tuple[Any, ...]]) -> None:
 
 
 def _misfit(connection: Any, rows: Sequence[tuple[Any, ...]]) -> str:
-    """The id of the first of ROWS with a value that is no JSON where JSON is stored."""
+    """Return the id of the first of `rows` with a value that is no JSON where JSON is stored."""
     import duckdb
 
     for row in rows:
@@ -322,7 +330,9 @@ def _insert_all(connection: Any, rows: Sequence[tuple[Any, ...]], marks: str) ->
 
 
 def shared_domains(train: Path, split: Path) -> tuple[list[str], int, int, str]:
-    """Domains in both JSONL parts, domains in TRAIN, in SPLIT, and the query that found them."""
+    """Domains in both JSONL parts, domains in `train`, in `split`, and the query that found
+    them.
+    """
     import duckdb
 
     shown = "SELECT DISTINCT json->'meta'->>'domain' AS domain FROM read_ndjson_objects('{}')"

@@ -30,12 +30,13 @@ def _say_version(connection: Any) -> None:
     connection.execute("INSERT INTO schema_meta SELECT 1 WHERE NOT EXISTS (FROM schema_meta)")
 
 
-STEPS: tuple[Callable[[Any], None], ...] = (_say_version,)  # the n-th leads to version n + 2
+# The n-th leads to version n + 2.
+STEPS: tuple[Callable[[Any], None], ...] = (_say_version,)
 CURRENT = 1 + len(STEPS)
 
 
 def store_version(path: Path) -> int:
-    """The version of the store at PATH; SemError when a newer Sem wrote it."""
+    """Return the version of the store at `path`; raise SemError when a newer Sem wrote it."""
     connection = store.connect(path)
     try:
         found = _version(connection)
@@ -57,7 +58,7 @@ def _version(connection: Any) -> int:
 
 
 def migrate(path: Path) -> list[str]:
-    """Bring the store at PATH to CURRENT; what each step did, none when it was there."""
+    """Bring the store at `path` to CURRENT; what each step did, none when it was there."""
     if store_version(path) == CURRENT:
         return []
     done = []
@@ -73,7 +74,7 @@ def migrate(path: Path) -> list[str]:
 
 
 def update_store_rows(path: Path, changes: Iterable[Change]) -> int:
-    """Give rows of the store at PATH their CHANGES, all or none; how many there were."""
+    """Give rows of the store at `path` their `changes`, all or none; how many there were."""
     values = [[one.reference, one.metadata, one.id] for one in changes]
 
     def act(connection: Any) -> None:
@@ -97,10 +98,10 @@ class Exchanged:
 
 
 def exchange(path: Path, rows: Iterable[RawRow], origin: str) -> Exchanged:
-    """Make ROWS the only ones of ORIGIN in the store at PATH, in one transaction.
+    """Make `rows` the only ones of `origin` in the store at `path`, in one transaction.
 
     A row's origin is `reference_source` in its metadata. Rows of other origin stay as they are;
-    one with the id of a new row is a SemError. A store that holds just ROWS is not touched.
+    one with the id of a new row is a SemError. A store that holds just `rows` is not touched.
     """
     fresh = {str(row.id): row for row in rows}
     if not path.exists():
@@ -128,7 +129,10 @@ def exchange(path: Path, rows: Iterable[RawRow], origin: str) -> Exchanged:
 
 
 def count_other_origins(path: Path, origin: str) -> int:
-    """How many rows of the store at PATH are of another origin than ORIGIN; 0 without a store."""
+    """Return how many rows of the store at `path` are of another origin than `origin`.
+
+    0 without a store.
+    """
     if not path.exists():
         return 0
     import duckdb
@@ -147,7 +151,7 @@ def count_other_origins(path: Path, origin: str) -> int:
 
 
 def _of_origin(connection: Any, path: Path, origin: str) -> dict[str, tuple[Any, ...]]:
-    """id -> columns of every row of ORIGIN."""
+    """id -> columns of every row of `origin`."""
     import duckdb
 
     chosen = ", ".join(f"{name}::VARCHAR" for name in examples_table.COLUMNS)
@@ -162,7 +166,7 @@ def _of_origin(connection: Any, path: Path, origin: str) -> dict[str, tuple[Any,
 
 
 def _within(path: Path, act: Callable[[Any], None]) -> None:
-    """Let ACT work in one transaction on the store at PATH, alone."""
+    """Let `act` work in one transaction on the store at `path`, alone."""
     import duckdb
 
     with files.lock(path.with_name(path.name + ".lock"), str(path)):

@@ -36,23 +36,24 @@ class Stones:
 
     salt: bytes = b""
     digests: dict[str, frozenset[str]] = field(default_factory=dict)
-    people: frozenset[tuple[str, int]] = frozenset()  # form and number of words of each person
+    # Form and number of words of each person.
+    people: frozenset[tuple[str, int]] = frozenset()
 
     def __bool__(self) -> bool:
         return bool(self.digests)
 
     def digest(self, kind: str, text: str) -> str:
-        """What stands for TEXT of KIND: 128 bits of HMAC-SHA256."""
+        """Return what stands for `text` of `kind`: 128 bits of HMAC-SHA256."""
         made = hmac.new(self.salt, f"{kind}\0{text}".encode("utf-8", "surrogatepass"), "sha256")
         return made.hexdigest()[:32]
 
     def has(self, kind: str, text: str | None) -> bool:
-        """Whether TEXT of KIND has a stone."""
+        """Return whether `text` of `kind` has a stone."""
         found = self.digests.get(kind)
         return bool(found) and text is not None and self.digest(kind, text) in found
 
     def holds(self, row: Marks) -> str | None:
-        """The kind of stone that ROW lies under, None when it may stay."""
+        """Return the kind of stone that `row` lies under, None when it may stay."""
         if self.has("id", row.id):
             return "id"
         for kind in ("content", "page"):
@@ -66,7 +67,7 @@ class Stones:
         return "person" if self.people and self._names(row) else None
 
     def refuse(self, row: RawRow) -> None:
-        """Reject when ROW was taken down."""
+        """Reject when `row` was taken down."""
         if self and (kind := self.holds(row_marks.of_raw(row))):
             raise Reject(REASON, kind)
 
@@ -87,7 +88,7 @@ class Stones:
 
 
 def stones_of_json(value: dict[str, Any]) -> Stones:
-    """The Stones that VALUE, their as_json(), describes."""
+    """Return the Stones that `value`, their as_json(), describes."""
     if not value:
         return Stones()
     digests = {kind: frozenset(found) for kind, found in value["digests"].items()}
@@ -96,12 +97,15 @@ def stones_of_json(value: dict[str, Any]) -> Stones:
 
 
 def governance_folder(project: Project) -> Path:
-    """Where PROJECT's tombstones and the journal of takedowns are."""
+    """Return where `project`'s tombstones and the journal of takedowns are."""
     return project.root / "data" / project.sem / "governance"
 
 
 def load_tombstones(project: Project) -> Stones:
-    """PROJECT's tombstones; SemError when they cannot be compared because the salt is gone."""
+    """`project`'s tombstones.
+
+    Raise SemError when they cannot be compared because the salt is gone.
+    """
     path, key = governance_folder(project) / NAME, governance_folder(project) / SALT
     if not path.exists():
         return Stones()
@@ -134,7 +138,7 @@ def _salt(path: Path) -> bytes:
 
 
 def keyed(project: Project) -> Stones:
-    """PROJECT's tombstones with a salt, which is made when there is none yet."""
+    """`project`'s tombstones with a salt, which is made when there is none yet."""
     path = governance_folder(project) / SALT
     if not path.exists() and not (governance_folder(project) / NAME).exists():
         with files.replacing(path, 0o600) as file:
@@ -144,7 +148,7 @@ def keyed(project: Project) -> Stones:
 
 
 def add_tombstones(project: Project, stones: Iterable[dict[str, Any]]) -> int:
-    """Write STONES (kind, digest, takedown, at, reason) that are not there yet; how many."""
+    """Write `stones` (kind, digest, takedown, at, reason) that are not there yet; how many."""
     there = load_tombstones(project).digests
     added = 0
     with files.appending(governance_folder(project) / NAME) as file:
@@ -158,7 +162,10 @@ def add_tombstones(project: Project, stones: Iterable[dict[str, Any]]) -> int:
 def drop_taken_down(
     project: Project, found: Iterable[RawRow], refuse: Callable[[str, str], None]
 ) -> Iterator[RawRow]:
-    """The rows of FOUND that were not taken down; each other one goes to REFUSE by its id."""
+    """Yield the rows of `found` that were not taken down.
+
+    Each other one goes to `refuse` by its id.
+    """
     stones = load_tombstones(project)
     for row in found:
         if stones and stones.holds(row_marks.of_raw(row)):
@@ -168,13 +175,16 @@ def drop_taken_down(
 
 
 def living(project: Project, names: Iterable[str]) -> list[str]:
-    """Those of the ids NAMES that were not taken down."""
+    """Return those of the ids `names` that were not taken down."""
     stones = load_tombstones(project)
     return [name for name in names if not stones.has("id", name)]
 
 
 def spared(project: Project, found: Iterable[Example], where: str) -> list[Example]:
-    """Those of FOUND, read from WHERE, that were not taken down; the others are named."""
+    """Return those of `found`, read from `where`, that were not taken down.
+
+    The others are named.
+    """
     stones = load_tombstones(project)
     kept = []
     for example in found:

@@ -30,8 +30,10 @@ WEIGHTS = {".safetensors", ".gguf", ".bin", ".pt", ".pth", ".onnx", ".npy", ".np
 VOCABULARY = {"tokenizer.json", "vocab.json", "merges.txt", "tokenizer.model"}
 BLOCK, OVERLAP = 8 << 20, 4_096
 MOST_UNPACKED = 8 << 30
-WORKING = ".takedown-"  # what a takedown that goes on works with, and removes at its end
-SEPARATOR = b"\xff"  # in no UTF-8 text, and no punctuation to a shingle
+# What a takedown that goes on works with, and removes at its end.
+WORKING = ".takedown-"
+# In no UTF-8 text, and no punctuation to a shingle.
+SEPARATOR = b"\xff"
 SPACES = bytes.maketrans(b"\"'<>,;|()[]{}&`\\\r\n\t\xff", b" " * 20)
 BREAKS = bytes(0xFF if c < 9 or 13 < c < 32 else c for c in range(256))
 MOST_JSON = 64 << 20
@@ -49,14 +51,14 @@ class Sought:
     people: tuple[Person, ...] = ()
 
     def inside(self, data: bytes) -> bool:
-        """Whether DATA, bytes of any text, holds a shingle or one of the people."""
+        """Return whether `data`, bytes of any text, holds a shingle or one of the people."""
         if self.trace.count(data):
             return True
         text = data.decode("utf-8", "replace") if self.people else ""
         return any(person.mentions(text, one) for one in self.people)
 
     def named(self, data: bytes) -> bool:
-        """Whether DATA spells one of the ids, with nothing but punctuation around it."""
+        """Return whether `data` spells one of the ids, with nothing but punctuation around it."""
         found = data.translate(SPACES).split(b" ")
         return any(word in self._words for word in found) if self._words else False
 
@@ -65,18 +67,21 @@ class Sought:
         return _encoded(self.names)
 
     def is_row(self, row: Any) -> bool:
-        """Whether ROW, a JSON value, is about one of the ids or holds erased text."""
+        """Return whether `row`, a JSON value, is about one of the ids or holds erased text."""
         if any(text in self.names for text in _names(row)):
             return True
         return any(self.inside(block) for block in join_texts(_names(row)))
 
 
 _KEPT: dict[frozenset[str], frozenset[bytes]] = {}
-LEAST_NAME = 5  # an id such as `a1` or `2024` is part of too much else
+# An id such as `a1` or `2024` is part of too much else.
+LEAST_NAME = 5
 
 
 def is_telling(name: str) -> bool:
-    """Whether the id NAME is looked for in documents, where nothing says what is an id."""
+    """Return whether the id `name` is looked for in documents, where nothing says what is an
+    id.
+    """
     return len(name) >= LEAST_NAME and not name.isdigit()
 
 
@@ -88,7 +93,7 @@ def _encoded(names: frozenset[str]) -> frozenset[bytes]:
 
 
 def _names(value: Any) -> Iterator[str]:
-    """Every text and every key in VALUE."""
+    """Yield every text and every key in `value`."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
@@ -115,7 +120,7 @@ class Found:
 def scan_tree(
     project: Project, sought: Sought, told: Callable[[Path], object] | None = None
 ) -> Found:
-    """Every trace of SOUGHT below PROJECT's root."""
+    """Return every trace of `sought` below `project`'s root."""
     found = Found()
     for path in paths(project):
         if path.suffix in WEIGHTS or path.name in VOCABULARY:
@@ -130,14 +135,20 @@ def scan_tree(
         try:
             if holds(path, sought):
                 found.hits.append(where)
-        except (SemError, OSError, EOFError, zipfile.BadZipFile, zlib.error,
-                sqlite3.Error) as error:  # fmt: skip
+        except (
+            SemError,
+            OSError,
+            EOFError,
+            zipfile.BadZipFile,
+            zlib.error,
+            sqlite3.Error,
+        ) as error:
             found.unreadable[where] = " ".join(str(error).split())[:160]
     return found
 
 
 def paths(project: Project) -> Iterator[Path]:
-    """The files of PROJECT's root that could hold rows, its store included, in order."""
+    """Yield the files of `project`'s root that could hold rows, its store included, in order."""
     roots = [project.root / name for name in ROOTS]
     there = {path for root in roots if root.is_dir() for path in root.rglob("*")}
     there |= set(project.store.parent.glob(project.store.name + "*"))
@@ -154,19 +165,19 @@ def paths(project: Project) -> Iterator[Path]:
 
 
 def shown(project: Project, path: Path) -> str:
-    """PATH as a receipt names it."""
+    """Return `path` as a receipt names it."""
     return path.relative_to(project.root).as_posix() if project.root in path.parents else str(path)
 
 
 def holds(path: Path, sought: Sought) -> bool:
-    """Whether the file at PATH, read by what it is, holds a trace of SOUGHT."""
+    """Return whether the file at `path`, read by what it is, holds a trace of `sought`."""
     if any(sought.inside(block) or sought.named(block) for block in file_blocks(path)):
         return True
     return any(sought.trace.count(block) >= RAW_LEAST for block in leftovers(path))
 
 
 def file_blocks(path: Path) -> Iterator[bytes]:
-    """What the file at PATH holds, by what it is; SEPARATOR stands where one text ends.
+    """Yield what the file at `path` holds, by what it is; SEPARATOR stands where one text ends.
 
     Without it the end of one value and the start of the next would read as erased text.
     """
@@ -192,7 +203,7 @@ def file_blocks(path: Path) -> Iterator[bytes]:
 
 
 def leftovers(path: Path) -> Iterator[bytes]:
-    """The bytes of a database file as they stand: deleted rows can lie in its free pages."""
+    """Yield the bytes of a database file as they stand: deleted rows can lie in its free pages."""
     if _is_database(_head(path)):
         with path.open("rb") as file:
             yield from overlapping_blocks(file)
@@ -208,7 +219,7 @@ def _is_database(head: bytes) -> bool:
 
 
 def _texts(file: IO[bytes], name: str) -> Iterator[bytes]:
-    """FILE, called NAME, as its rows and cells where it has such, else as it stands."""
+    """Yield `file`, called `name`, as its rows and cells where it has such, else as it stands."""
     if name.endswith(".jsonl"):
         lines = (line.decode("utf-8", "replace") for line in file)
         yield from join_texts(text for line in lines for text in _values(line))
@@ -225,7 +236,7 @@ def _texts(file: IO[bytes], name: str) -> Iterator[bytes]:
 
 
 def _values(text: str) -> Iterator[str]:
-    """Every text and key in TEXT where it is JSON, else TEXT itself."""
+    """Return every text and key in `text` where it is JSON, else `text` itself."""
     if text.lstrip()[:1] not in ("{", "["):
         return iter((text,))
     try:
@@ -235,7 +246,9 @@ def _values(text: str) -> Iterator[str]:
 
 
 def overlapping_blocks(file: IO[bytes]) -> Iterator[bytes]:
-    """FILE in blocks, each with the end of the one before, so that nothing is cut in two."""
+    """Yield `file` in blocks, each with the end of the one before, so that nothing is cut in
+    two.
+    """
     tail, total = b"", 0
     while block := file.read(BLOCK):
         total += len(block)
@@ -247,7 +260,7 @@ def overlapping_blocks(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def join_texts(texts: Iterable[str]) -> Iterator[bytes]:
-    """TEXTS in blocks with SEPARATOR between them; a text is never cut."""
+    """Yield `texts` in blocks with SEPARATOR between them; a text is never cut."""
     made: list[bytes] = []
     size = 0
     for text in texts:

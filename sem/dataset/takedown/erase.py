@@ -23,7 +23,7 @@ BATCH = 256
 
 
 def erase(path: Path, names: Collection[str]) -> int:
-    """Remove the rows NAMES from the store at PATH for good; how many there were.
+    """Remove the rows `names` from the store at `path` for good; how many there were.
 
     The old file stays whole until the new one is synced and takes its name.
     """
@@ -59,7 +59,7 @@ def _fold_wal(path: Path) -> None:
 
 
 def _copy(old: Path, new: Path, names: Collection[str]) -> int:
-    """Write the rows of OLD that are not NAMES to NEW; how many stayed behind."""
+    """Write the rows of `old` that are not `names` to `new`; how many stayed behind."""
     table, folder = store.table_name(), new.with_name(new.name + ".tmp")
     folder.mkdir()
     connection = _between(old, folder)
@@ -84,14 +84,21 @@ def _copy(old: Path, new: Path, names: Collection[str]) -> int:
 
 
 def _written(new: Path, listed: list[dict[str, str]]) -> dict[str, int]:
-    """Rows of each table of NEW, which a process of its own has written from LISTED."""
-    asked = {"path": str(new), "config": store.CLOSED, "tables": listed,
-             "version": store.STORAGE_VERSION}  # fmt: skip
+    """Return rows of each table of `new`, which a process of its own has written from `listed`."""
+    asked = {
+        "path": str(new),
+        "config": store.CLOSED,
+        "tables": listed,
+        "version": store.STORAGE_VERSION,
+    }
     # -I: neither this folder nor the environment decides what the program imports.
     done = subprocess.run(
         [sys.executable, "-I", str(Path(__file__).with_name("fresh_store.py"))],
-        input=jsonio.canonical_json(asked), capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        input=jsonio.canonical_json(asked),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise SemError(
@@ -102,7 +109,7 @@ def _written(new: Path, listed: list[dict[str, str]]) -> dict[str, int]:
 
 
 def _between(old: Path, folder: Path) -> Any:
-    """A connection that may read OLD and write into FOLDER, and nothing else."""
+    """Return a connection that may read `old` and write into `folder`, and nothing else."""
     import duckdb
 
     closed = {k: v for k, v in store.CLOSED.items() if k != "enable_external_access"}
@@ -120,7 +127,7 @@ def _quoted(path: Path) -> str:
 
 
 def _tables(connection: Any) -> list[tuple[str, str]]:
-    """Name and CREATE statement of every table of the old file."""
+    """Return name and CREATE statement of every table of the old file."""
     found = connection.execute(
         "SELECT table_name, sql FROM duckdb_tables() WHERE database_name = 'old' ORDER BY 1"
     ).fetchall()
@@ -130,7 +137,7 @@ def _tables(connection: Any) -> list[tuple[str, str]]:
 
 
 def store_texts(path: Path) -> Iterator[str]:
-    """Every value of every table in the DuckDB file at PATH as text."""
+    """Yield every value of every table in the DuckDB file at `path` as text."""
     import duckdb
 
     try:

@@ -12,7 +12,7 @@ from typing import Any
 
 
 def write_fresh_store(asked: dict[str, Any]) -> dict[str, int]:
-    """Write the file ASKED describes; how many rows each table has."""
+    """Write the file `asked` describes; how many rows each table has."""
     import duckdb
 
     config = {k: v for k, v in asked["config"].items() if k != "enable_external_access"}

@@ -22,7 +22,8 @@ from sem.dataset.split import snapshot
 from sem.dataset.takedown import byte_scan
 from sem.dataset.takedown.byte_scan import Sought
 
-OWN_STEPS = ("clean.jsonl", "rejects.jsonl")  # the takedown's own steps rewrite these and parts
+# The takedown's own steps rewrite these and parts.
+OWN_STEPS = ("clean.jsonl", "rejects.jsonl")
 GOLDEN = "golden_set.json"
 DOCUMENTS = {".json", ".md", ".html", ".txt", ".log", ".yaml", ".yml", ".png", ".svg", ".parquet"}
 
@@ -36,7 +37,7 @@ class Purged:
 
 
 def purge_files(project: Project, sought: Sought) -> Purged:
-    """Rewrite or remove every file of PROJECT's own that holds a trace of SOUGHT."""
+    """Rewrite or remove every file of `project`'s own that holds a trace of `sought`."""
     done = Purged()
     for path in list(byte_scan.paths(project)):
         if not is_own(project, path):
@@ -76,7 +77,9 @@ def has_writer(project: Project, path: Path) -> bool:
 
 
 def is_own(project: Project, path: Path) -> bool:
-    """Whether Sem wrote the file at PATH, for this project, in a way that may be rewritten."""
+    """Return whether Sem wrote the file at `path`, for this project, in a way that may be
+    rewritten.
+    """
     data = project.root / "data"
     own = (
         data / project.sem,
@@ -95,7 +98,7 @@ def is_own(project: Project, path: Path) -> bool:
 
 
 def is_frozen(name: str) -> bool:
-    """Whether NAME is that of a snapshot's part or of its facts."""
+    """Return whether `name` is that of a snapshot's part or of its facts."""
     stem, _, rest = name.partition(".")
     if rest == "json":
         return stem.startswith("v") and stem[1:].isdigit()
@@ -106,7 +109,8 @@ def _is_hit(path: Path, sought: Sought) -> bool:
     try:
         return byte_scan.holds(path, sought)
     except (OSError, EOFError, zipfile.BadZipFile, sqlite3.Error):
-        return False  # the scan at the end names it as unreadable
+        # The scan at the end names it as unreadable.
+        return False
 
 
 def _lines(path: Path, sought: Sought) -> int:
@@ -156,7 +160,10 @@ def _table(path: Path, sought: Sought) -> int:
 
 
 def _golden(path: Path, sought: Sought) -> int:
-    """A golden set as a person wrote it: its list, wherever it stands, without the entries."""
+    """Return a golden set as a person wrote it.
+
+    Its list, wherever it stands, without the entries.
+    """
     value = files.read_json(path)
     lists = [value] if isinstance(value, list) else [v for v in value.values() if type(v) is list]
     gone = 0
@@ -169,7 +176,7 @@ def _golden(path: Path, sought: Sought) -> int:
 
 
 def _sqlite(path: Path, sought: Sought) -> int:
-    """Rows of every table; VACUUM writes a new file, so that no free page keeps them."""
+    """Return rows of every table; VACUUM writes a new file, so that no free page keeps them."""
     gone = 0
     db = sqlite3.connect(path, timeout=60.0, isolation_level=None)
     try:
@@ -177,8 +184,11 @@ def _sqlite(path: Path, sought: Sought) -> int:
         query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
         for (name,) in db.execute(query).fetchall():
             quoted = '"' + name.replace('"', '""') + '"'
-            found = [row[0] for row in db.execute(f"SELECT rowid, * FROM {quoted}")  # noqa: S608
-                     if sought.is_row([v for v in row[1:] if isinstance(v, str)])]  # fmt: skip
+            found = [
+                row[0]
+                for row in db.execute(f"SELECT rowid, * FROM {quoted}")  # noqa: S608
+                if sought.is_row([v for v in row[1:] if isinstance(v, str)])
+            ]
             db.executemany(f"DELETE FROM {quoted} WHERE rowid = ?", [(n,) for n in found])  # noqa: S608
             gone += len(found)
         db.execute("VACUUM")
@@ -189,11 +199,14 @@ def _sqlite(path: Path, sought: Sought) -> int:
 
 
 def _archive(path: Path, sought: Sought) -> int:
-    """A night's ZIP: its JSON lines without the rows, its documents without those that hit."""
+    """Return a night's ZIP: its JSON lines without the rows, its documents without those that
+    hit.
+    """
     folder = path.with_name(f".tmp-{path.stem}")
     shutil.rmtree(folder, ignore_errors=True)
     with zipfile.ZipFile(path) as archive:
-        archive.extractall(folder)  # our own file: no path in it leads elsewhere
+        # Our own file: no path in it leads elsewhere.
+        archive.extractall(folder)
     gone = sum(_member(inner, sought) for inner in sorted(folder.rglob("*")) if inner.is_file())
     made = Path(shutil.make_archive(str(folder.with_name(f".tmp-new-{path.stem}")), "zip", folder))
     files.write_file(path, made.read_bytes())

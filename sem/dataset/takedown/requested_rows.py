@@ -37,7 +37,7 @@ class Ask:
         return not (self.ids or self.sources or self.domains or self.people)
 
     def wants(self, row: Marks) -> str | None:
-        """By what ROW is asked for; None when it is not."""
+        """By what `row` is asked for; None when it is not."""
         if row.id in self.ids:
             return "id"
         if row.source is not None and row.source in self.sources:
@@ -51,7 +51,7 @@ class Ask:
 def parse_request(
     ids: list[str], sources: list[str], domains: list[str], people: list[str], reason: str
 ) -> Ask:
-    """The Ask in what a user wrote; SemError names what cannot be looked for."""
+    """Return the Ask in what a user wrote; the SemError names what cannot be looked for."""
     hosts = [rows.registered_domain(text) for text in domains]
     for text, host in zip(domains, hosts, strict=True):
         if not host:
@@ -69,32 +69,37 @@ def parse_request(
 class Chosen:
     """The rows that go: why each one, and their contents as digests."""
 
-    why: dict[str, str] = field(default_factory=dict)  # id -> id, source, domain, person, twin, …
+    # Id -> id, source, domain, person, twin, …
+    why: dict[str, str] = field(default_factory=dict)
     contents: set[bytes] = field(default_factory=set)
     pages: set[bytes] = field(default_factory=set)
-    near: dict[str, list[str]] = field(default_factory=dict)  # cluster -> inputs of rows that go
-    kept_near: set[str] = field(default_factory=set)  # of those clusters, but not alike enough
+    # Cluster -> inputs of rows that go.
+    near: dict[str, list[str]] = field(default_factory=dict)
+    # Of those clusters, but not alike enough.
+    kept_near: set[str] = field(default_factory=set)
 
     def counts(self) -> dict[str, int]:
-        """How many rows go for each reason."""
+        """Return how many rows go for each reason."""
         return dict(sorted(Counter(self.why.values()).items()))
 
     def take(self, row: Marks, why: str) -> None:
-        """Let ROW go for WHY; what it holds is then known as well."""
+        """Let `row` go for `why`; what it holds is then known as well."""
         self.why.setdefault(row.id, why)
         page = row.page
         self.contents.add(dedupe.digest(row.content))
         self.pages |= set() if page is None else {dedupe.digest(page)}
 
     def is_twin(self, row: Marks) -> bool:
-        """Whether ROW says the same as one that goes."""
+        """Return whether `row` says the same as one that goes."""
         page = row.page
         is_page = page is not None and dedupe.digest(page) in self.pages
         return is_page or dedupe.digest(row.content) in self.contents
 
 
 def choose_rows(project: Project, ask: Ask, threshold: float) -> Chosen:
-    """The rows of PROJECT that ASK is about, with twins and near-duplicates at THRESHOLD."""
+    """Return the rows of `project` that `ask` is about, with twins and near-duplicates at
+    `threshold`.
+    """
     made = Chosen()
     for _, row in everything(project):
         if why := ask.wants(row):
@@ -135,7 +140,7 @@ def _add_near(project: Project, made: Chosen, threshold: float) -> None:
 
 
 def everything(project: Project) -> Iterator[tuple[str, Marks]]:
-    """Every row of PROJECT in every form it is kept in, with the file it stands in."""
+    """Yield every row of `project` in every form it is kept in, with the file it stands in."""
     if project.store.exists() and not _is_empty(project):
         with store.reading(project.store) as opened:
             yield from (("store", row_marks.of_raw(row)) for row in opened.rows())
@@ -161,7 +166,7 @@ def _examples(project: Project) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def row_files(project: Project) -> list[Path]:
-    """The JSON-lines files of examples: clean.jsonl, parts of snapshots, golden.jsonl.
+    """Return the JSON-lines files of examples: clean.jsonl, parts of snapshots, golden.jsonl.
 
     Not what is made from several rows (variants, pairs): a row that goes can be inside another.
     """
@@ -171,7 +176,7 @@ def row_files(project: Project) -> list[Path]:
 
 
 def trace(project: Project, names: frozenset[str]) -> Trace:
-    """The shingles that the rows NAMES have and no other row, nor a TaskSpec."""
+    """Return the shingles that the rows `names` have and no other row, nor a TaskSpec."""
     made = Trace.of(t for _, row in everything(project) if row.id in names for t in row.texts)
     if len(made.hashes):
         seen: set[bytes] = set()

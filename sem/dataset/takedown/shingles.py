@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 LENGTH, SHIFT = 24, 40
-MOST = 4_000_000  # shingles kept; of more, those whose hash divides by a power of two
+# Shingles kept; of more, those whose hash divides by a power of two.
+MOST = 4_000_000
 _KEPT = bytes(c for c in range(256) if c >= 128 or chr(c).isalnum())
 DROPPED = bytes(c for c in range(256) if c not in _KEPT)
 LOWER = bytes(range(256)).lower()
@@ -23,12 +24,16 @@ ENTITY = re.compile(rb"&#?\w{2,31};")
 
 
 def fold_bytes(data: bytes) -> bytes:
-    """DATA as its ASCII letters and digits, in lower case, and what letters lie beyond ASCII."""
+    """Return `data` as its ASCII letters and digits, in lower case, and what letters lie beyond
+    ASCII.
+    """
     return (data if data.isascii() else MARKS.sub(b"", data)).translate(LOWER, DROPPED)
 
 
 def readings(data: bytes) -> Iterator[bytes]:
-    """DATA folded: as it stands, with escapes of JSON resolved, and entities of HTML as well."""
+    """Yield `data` folded: as it stands, with escapes of JSON resolved, and entities of HTML as
+    well.
+    """
     yield fold_bytes(data)
     if b"\\" in data:
         data = ESCAPE.sub(_unescaped, data)
@@ -44,7 +49,7 @@ def _unescaped(found: re.Match[bytes]) -> bytes:
 
 
 def windows(folded: bytes) -> Any:
-    """The hash of each LENGTH bytes in a row of FOLDED, in their order (uint64)."""
+    """Return the hash of each LENGTH bytes in a row of `folded`, in their order (uint64)."""
     import numpy as np
 
     if len(folded) < LENGTH:
@@ -70,7 +75,7 @@ def _factor(size: int) -> Any:
 
 
 def _table() -> Any:
-    """A random number for every byte, always the same ones."""
+    """Return a random number for every byte, always the same ones."""
     import numpy as np
 
     made = hashlib.shake_256(b"sem shingles").digest(256 * 8)
@@ -91,7 +96,7 @@ class Trace:
 
     @classmethod
     def of(cls, erased: Iterable[str]) -> "Trace":
-        """The Trace of the texts ERASED."""
+        """Return the Trace of the texts `erased`."""
         import numpy as np
 
         step, made, parts, size = 1, np.empty(0, np.uint64), [], 0
@@ -105,22 +110,22 @@ class Trace:
         return cls(made, step)
 
     def forget(self, text: str) -> None:
-        """Leave out the shingles of TEXT: what says the same and stays is no trace."""
+        """Leave out the shingles of `text`: what says the same and stays is no trace."""
         for folded in _readings(text):
             self._dead[self._places(windows(folded))] = True
 
     def settled(self) -> "Trace":
-        """The Trace without what was forgotten."""
+        """Return the Trace without what was forgotten."""
         return Trace(self.hashes[~self._dead], self.step)
 
     def count(self, data: bytes) -> int:
-        """How many shingles of DATA are in this set."""
+        """Return how many shingles of `data` are in this set."""
         if not len(self.hashes):
             return 0
         return max(len(self._places(windows(folded))) for folded in readings(data))
 
     def _places(self, hashes: Any) -> Any:
-        """Where in the set those of HASHES stand that are in it."""
+        """Return where in the set those of `hashes` stand that are in it."""
         import numpy as np
 
         if not len(self.hashes):
@@ -141,7 +146,7 @@ def _kept(hashes: Any, step: int) -> Any:
 
 
 def _thinned(hashes: Any, step: int) -> tuple[Any, int]:
-    """At most MOST of HASHES, by a larger STEP where there are more; and that step."""
+    """Return at most MOST of `hashes`, by a larger `step` where there are more; and that step."""
     while len(hashes) > MOST:
         step *= 2
         hashes = _kept(hashes, step)

@@ -53,14 +53,17 @@ class Plan:
     stones: tuple[dict[str, Any], ...]
     counts: dict[str, int]
     kept_near: int
-    store_sha256: str | None  # before the rows left it
+    # Before the rows left it.
+    store_sha256: str | None
     clean_sha256: str | None
-    step: int = 1  # of the shingles: 1 keeps all of them
-    short: int = 0  # rows without any shingle of their own
+    # Of the shingles: 1 keeps all of them.
+    step: int = 1
+    # Rows without any shingle of their own.
+    short: int = 0
 
     @property
     def note(self) -> dict[str, str]:
-        """What the ledger says of it."""
+        """Return what the ledger says of it."""
         return {"takedown": self.takedown, "at": self.at, "reason": self.reason}
 
 
@@ -73,14 +76,17 @@ class Done:
 
     @property
     def hits(self) -> list[str]:
-        """Files that still hold a trace."""
+        """Return files that still hold a trace."""
         return list(self.receipt["scan"]["hits"])
 
 
 def plan_takedown(
     project: Project, ask: Ask, at: datetime, threshold: float
 ) -> tuple[Plan, Trace]:
-    """What ASK would take down, and how its traces are found; writes nothing but the salt."""
+    """Return what `ask` would take down, and how its traces are found.
+
+    Writes nothing but the salt.
+    """
     stones = tombstones.keyed(project)
     chosen = asked.choose_rows(project, ask, threshold)
     names = frozenset(chosen.why)
@@ -109,7 +115,9 @@ def plan_takedown(
 def _stones(
     project: Project, stones: Stones, ask: Ask, chosen: Chosen
 ) -> Iterator[dict[str, Any]]:
-    """A stone for each thing asked for, and for id, content and page of each row that goes."""
+    """Yield a stone for each thing asked for, and for id, content and page of each row that
+    goes.
+    """
     found: set[tuple[str, str]] = {("id", name) for name in (*ask.ids, *chosen.why)}
     found |= {("source", name) for name in ask.sources}
     found |= {("domain", name) for name in ask.domains}
@@ -125,7 +133,10 @@ def _stones(
 
 
 def begin_takedown(project: Project, made: Plan, trace: Trace) -> None:
-    """Write the plan MADE and TRACE; from here on the takedown is finished, whatever happens."""
+    """Write the plan `made` and `trace`.
+
+    From here on the takedown is finished, whatever happens.
+    """
     import numpy as np
 
     folder = tombstones.governance_folder(project)
@@ -157,7 +168,7 @@ def remove_stale_traces(project: Project) -> None:
 
 
 def unfinished(project: Project) -> list[Plan]:
-    """The takedowns that were begun and are not at their end, the oldest first."""
+    """Return the takedowns that were begun and are not at their end, the oldest first."""
     paths = sorted(tombstones.governance_folder(project).glob(f"{byte_scan.WORKING}*.json"))
     return [_read(path) for path in paths]
 
@@ -169,7 +180,10 @@ def _read(path: Path) -> Plan:
 def finish_takedown(
     project: Project, made: Plan, told: Callable[[str], object] = lambda step: None
 ) -> Done:
-    """Every step of the plan MADE, again or for the first time; TOLD is called before each."""
+    """Return every step of the plan `made`, again or for the first time.
+
+    `told` is called before each.
+    """
     import numpy as np
 
     folder = tombstones.governance_folder(project)
@@ -264,7 +278,7 @@ ACTS: dict[str, Callable[[Project, Plan, Sought], Any]] = {
 
 
 def _receipt(project: Project, made: Plan, found: dict[str, Any]) -> Done:
-    """The receipt of the takedown, without an id or a word of what went."""
+    """Return the receipt of the takedown, without an id or a word of what went."""
     path = project.reports / f"takedown-{made.takedown}.json"
     serves = promotion.read_promotion(project)
     receipt = {
@@ -293,7 +307,9 @@ def _serving(serves: dict[str, Any] | None, runs: list[str]) -> str | None:
 
 
 def _earlier(path: Path, purged: dict[str, Any]) -> dict[str, Any]:
-    """PURGED with what an earlier, interrupted finish of the same takedown says it removed."""
+    """Return `purged` with what an earlier, interrupted finish of the same takedown says it
+    removed.
+    """
     receipt = state.read_if_there(path, state.Receipt)
     before = receipt["purged"] if receipt else {"rows": {}, "documents": []}
     rows = {
@@ -304,7 +320,7 @@ def _earlier(path: Path, purged: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_taken_down(project: Project, ask: Ask) -> bool:
-    """Whether everything ASK names was taken down before."""
+    """Return whether everything `ask` names was taken down before."""
     stones = tombstones.load_tombstones(project)
     people = [("person", f"{one.form} {one.key}") for one in ask.people]
     named = [("id", n) for n in ask.ids] + [("source", n) for n in ask.sources]

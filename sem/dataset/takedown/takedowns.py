@@ -18,9 +18,11 @@ from sem.dataset.takedown.takedown import Done
 def run_takedowns(
     project: Project, ask: Ask, at: datetime, note: Callable[[str], object]
 ) -> Iterator[Done]:
-    """Finish what was interrupted, then take down what ASK names; SemError when there is nothing.
+    """Finish what was interrupted, then take down what `ask` names.
 
-    NOTE is told each step. Two takedowns of one sem at a time are Busy.
+    Raise SemError when there is nothing.
+
+    `note` is told each step. Two takedowns of one sem at a time are Busy.
     """
     folder = tombstones.governance_folder(project)
     with files.lock(folder / ".takedown.lock", f"the takedowns of {project.sem}"):
@@ -50,7 +52,7 @@ def _threshold(project: Project) -> float:
 
 
 def preview_takedown(project: Project, ask: Ask) -> list[tuple[str, object]]:
-    """What a takedown of ASK would do, as table rows; nothing is written but the salt."""
+    """Return what a takedown of `ask` would do, as table rows; nothing is written but the salt."""
     made, trace = takedown.plan_takedown(project, ask, datetime.now(UTC), _threshold(project))
     names = frozenset(made.names)
     holding = withdraw.holding(project, names)
@@ -84,7 +86,7 @@ def _parts(counts: dict[str, int]) -> str:
 
 
 def receipt_table(done: Done) -> list[tuple[str, object]]:
-    """The receipt of DONE as table rows."""
+    """Return the receipt of `done` as table rows."""
     told = done.receipt
     scanned = told["scan"]
     listed: list[tuple[str, Any]] = [

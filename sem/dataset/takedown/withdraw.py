@@ -21,7 +21,8 @@ from sem.dataset.config import Dataset, Split
 from sem.dataset.split import certificate, holdout, snapshot, splits
 
 WITHDRAWN = "withdrawn"
-STUB = ("version", "inputs", "rows", "sha256", "groups")  # of vN.json: numbers and hashes
+# Of vN.json: numbers and hashes.
+STUB = ("version", "inputs", "rows", "sha256", "groups")
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Kept:
 
 
 def holding(project: Project, names: Set[str]) -> dict[int, dict[str, int]]:
-    """The snapshots that hold rows NAMES, and how many in each part."""
+    """Return the snapshots that hold rows `names`, and how many in each part."""
     found = {}
     for version in snapshot.snapshot_versions(project):
         paths = {part: _part(project, part, version) for part in splits.PARTS}
@@ -58,9 +59,9 @@ def _part(project: Project, part: str, version: int) -> Path:
 def withdraw_snapshots(
     project: Project, names: Set[str], note: dict[str, str], renamed: Mapping[str, str]
 ) -> list[str]:
-    """Withdraw every snapshot that holds rows NAMES, a successor first; all withdrawn by NOTE.
+    """Withdraw every snapshot that holds rows `names`, a successor first; all withdrawn by `note`.
 
-    NOTE: takedown, at (ISO), reason. RENAMED: from the hashes of clean.jsonl and of the store,
+    `note`: takedown, at (ISO), reason. `renamed`: from the hashes of clean.jsonl and of the store,
     before they lost their rows, to those they have now.
     """
     at = datetime.fromisoformat(note["at"])
@@ -80,20 +81,20 @@ def withdraw_snapshots(
 
 
 def withdrawn_by(project: Project, takedown: str) -> list[str]:
-    """The snapshots that TAKEDOWN withdrew, in order."""
+    """Return the snapshots that `takedown` withdrew, in order."""
     entries = snapshot.read_ledger(project)
     names = [name for name, entry in entries.items() if entry.get("takedown") == takedown]
     return sorted(names, key=lambda name: int(name.removeprefix("v")))
 
 
 def rows_taken(project: Project, takedown: str) -> dict[str, dict[str, int]]:
-    """For each snapshot that TAKEDOWN withdrew how many rows of each part it took."""
+    """For each snapshot that `takedown` withdrew how many rows of each part it took."""
     entries = snapshot.read_ledger(project)
     return {name: dict(entries[name]["taken_down"]) for name in withdrawn_by(project, takedown)}
 
 
 def successor(project: Project, takedown: str) -> str | None:
-    """The snapshot that TAKEDOWN made, None when none was needed."""
+    """Return the snapshot that `takedown` made, None when none was needed."""
     for version in snapshot.snapshot_versions(project):
         path = project.processed / f"v{version}.json"
         made_by = (state.read_if_there(path, state.SnapshotFacts) or {}).get("made_by")
@@ -124,7 +125,8 @@ def _succeed(
     if not any(kept.values()):
         for path in temporary.values():
             path.unlink()
-        return  # nothing is left to freeze
+        # Nothing is left to freeze.
+        return
     for part, path in paths.items():
         snapshot.publish_part(temporary[part], path)
     fresh = {
@@ -144,7 +146,10 @@ def _renamed(value: Any, renamed: Mapping[str, str]) -> Any:
 def _facts(
     project: Project, old: dict[str, Any], paths: dict[str, Path], kept: dict[str, list[Kept]]
 ) -> dict[str, Any]:
-    """The facts of the parts in PATHS, counted anew; what cannot change is as in OLD."""
+    """Return the facts of the parts in `paths`, counted anew.
+
+    What cannot change is as in `old`.
+    """
     made = {part: splits.group_items(one.item for one in rows) for part, rows in kept.items()}
     counts = {
         key: {
@@ -173,7 +178,7 @@ def _facts(
 def _copy(
     old: Path, new: Path, names: Set[str], options: Split, near: dict[str, str]
 ) -> list[Kept]:
-    """The lines of OLD whose rows are not NAMES, written to NEW as they are."""
+    """Return the lines of `old` whose rows are not `names`, written to `new` as they are."""
     kept = []
     with old.open("rb") as lines, files.replacing(new) as file:
         for number, line in enumerate(lines, 1):
@@ -186,7 +191,7 @@ def _copy(
 
 
 def _hold_tested(project: Project, version: int, names: Set[str]) -> None:
-    """Rows tested on in VERSION stay out of train when its test part is gone."""
+    """Rows tested on in `version` stay out of train when its test part is gone."""
     path = _part(project, "test", version)
     if path.exists():
         known = names | holdout.ids_without(project, version)

@@ -27,7 +27,8 @@ class Answer:
     id: str
     task: str
     text: str
-    finish: str  # stop | length | refused | closed (constrained, made to end for want of room)
+    # Stop | length | refused | closed (constrained, made to end for want of room).
+    finish: str
     tokens_in: int
     tokens_out: int
     latency_ms: int
@@ -57,15 +58,16 @@ class Book:
         if not self.path.exists():
             return set()
         with files.appending(self.path):
-            pass  # cuts the torn last line of a killed writer
+            # Cuts the torn last line of a killed writer.
+            pass
         return {row["id"] for row in state.read_state_rows(self.path, state.NamedRow)}
 
     def recorded(self) -> dict[str, Any]:
-        """What the file says of its answers; nothing where there are none."""
+        """Return what the file says of its answers; nothing where there are none."""
         return state.read_if_there(self.header_path, state.AnswersHeader) or {}
 
     def is_stale(self) -> bool:
-        """Whether the answers there were given under another header."""
+        """Return whether the answers there were given under another header."""
         return not self.header_path.exists() or bool(self.changes())
 
     def changes(self) -> list[str]:
@@ -79,13 +81,16 @@ class Book:
 
     @property
     def made_on(self) -> list[dict[str, Any]]:
-        """Which machine answered from which row on: `from_row`, `dtype`, `batch`, `machine`."""
+        """Return which machine answered from which row on.
+
+        `from_row`, `dtype`, `batch`, `machine`.
+        """
         recorded = self.recorded()
         older = {name: recorded[name] for name in ("dtype", "batch") if name in recorded}
         return recorded.get("made_on") or ([{"from_row": 0, **older}] if older else [])
 
     def note_machine(self, rows: int) -> None:
-        """Record that the rows after the first ROWS are this machine's, where that is new."""
+        """Record that the rows after the first `rows` are this machine's, where that is new."""
         made_on = self.made_on if rows else []
         last = {k: v for k, v in made_on[-1].items() if k != "from_row"} if made_on else None
         if self.facts is not None and last != self.facts:
@@ -103,7 +108,7 @@ class Book:
 
 
 def _short(value: Any) -> str:
-    """Return VALUE as one word of a message: a hash by its beginning."""
+    """Return `value` as one word of a message: a hash by its beginning."""
     if value is None:
         return "not recorded"
     text = value if isinstance(value, str) else jsonio.canonical_json(value)
@@ -113,7 +118,10 @@ def _short(value: Any) -> str:
 def answers_book(
     folder: Path, split: str, header: dict[str, Any], facts: dict[str, Any] | None = None
 ) -> Book:
-    """The Book of SPLIT in a run's report FOLDER; constrained answers have one of their own."""
+    """Return the Book of `split` in a run's report `folder`.
+
+    Constrained answers have one of their own.
+    """
     return Book(folder / file_name(split, header.get("decoding", "free")), header, facts)
 
 
@@ -123,7 +131,7 @@ def file_name(split: str, decoding: str) -> str:
 
 
 def read_answers(path: Path) -> dict[str, Answer]:
-    """Answers in PATH by example id; SemError when a row does not fit."""
+    """Answers in `path` by example id; raise SemError when a row does not fit."""
     found = {}
     for number, row in enumerate(state.read_state_rows(path, state.AnswerRow), 1):
         try:
@@ -134,7 +142,7 @@ def read_answers(path: Path) -> dict[str, Answer]:
 
 
 def read_value(text: str) -> tuple[Any, bool, bool]:
-    """Return what an answer's TEXT says, whether all of it is JSON, and whether it was cut out.
+    """Return what an answer's `text` says, whether all of it is JSON, and whether it was cut out.
 
     A base model wraps its JSON in a fence or a sentence: format is judged by the second, knowledge
     by the first, so that the baseline is not beaten by punctuation alone. NOTHING where neither
@@ -160,9 +168,9 @@ def _parse(text: str) -> Any:
 
 
 def take_answers(path: Path, target: Path, task_of: Mapping[str, str]) -> tuple[int, int, int]:
-    """Keep answers made elsewhere, rows of id and candidate in PATH, as TARGET.
+    """Keep answers made elsewhere, rows of id and candidate in `path`, as `target`.
 
-    TASK_OF: task by example id. Returns (kept, of no example here, examples without an answer).
+    `task_of`: task by example id. Returns (kept, of no example here, examples without an answer).
     """
     found: dict[str, Answer] = {}
     strangers = 0
@@ -195,7 +203,10 @@ def _taken(row: Any, where: str, task_of: Mapping[str, str]) -> Answer | None:
 
 
 def sample_examples(examples: Sequence[Example], count: int | None, seed: int) -> list[Example]:
-    """COUNT examples spread evenly over domains or documents, chosen by SEED; in id order."""
+    """Return `count` examples spread evenly over domains or documents, chosen by `seed`.
+
+    In id order.
+    """
     ordered = sorted(examples, key=lambda e: e.id)
     if count is None or count >= len(ordered):
         return ordered
@@ -214,7 +225,10 @@ def sample_examples(examples: Sequence[Example], count: int | None, seed: int) -
 def ordered_prompts(
     examples: Sequence[Example], tasks: dict[str, TaskSpec], chat: Chat, settings: EvalSettings
 ) -> list[tuple[Example, Prompt]]:
-    """Each example with its prompt, longest first: batches are fixed and little is padding."""
+    """Return each example with its prompt, longest first.
+
+    Batches are fixed and little is padding.
+    """
     is_held = settings.decoding == "constrained"
     made = []
     for example in examples:
@@ -232,7 +246,7 @@ def generate(
     generator: Generator,
     settings: EvalSettings,
 ) -> Iterator[int]:
-    """Answer PAIRS batch by batch into TARGET; yields how many rows each batch settled.
+    """Answer `pairs` batch by batch into `target`; yields how many rows each batch settled.
 
     A batch interrupted half-way is decoded again as a whole, so that padding, and with it the
     last bit of every logit, is what an undisturbed run has; rows already there are not repeated.

@@ -18,13 +18,26 @@ from sem.dataset.store import tombstones
 
 INPUT = (*SPELLINGS["input_text"], "question", "input", "instruction")
 ANSWER = (*SPELLINGS["output_json"], "golden_answer", "output", "reference")
-OTHER = ("id", "task", "task_id", "meta", "metadata", "domain", "source_id", "slot_specs",
-         "system_prompt", "alternatives")  # fmt: skip
+OTHER = (
+    "id",
+    "task",
+    "task_id",
+    "meta",
+    "metadata",
+    "domain",
+    "source_id",
+    "slot_specs",
+    "system_prompt",
+    "alternatives",
+)
 LISTS = ("examples", "items", "questions", "golden_set")
 
 
 def golden_examples(project: Project) -> list[Example]:
-    """The golden examples of PROJECT; SemError names the entry that cannot be used."""
+    """Return the golden examples of `project`.
+
+    The SemError names the entry that cannot be used.
+    """
     source = written(project)
     if source is not None:
         made = tombstones.spared(project, _read(source, project.tasks), str(source))
@@ -76,7 +89,10 @@ def _objects(path: Path) -> list[dict[str, Any]]:
 
 
 def golden_entries(path: Path) -> list[Any]:
-    """The entries of the golden set in PATH, as they are written; SemError when it is no list."""
+    """Return the entries of the golden set in `path`, as they are written.
+
+    Raise SemError when it is no list.
+    """
     value = files.read_json(path)
     if isinstance(value, dict):
         value = next((value[name] for name in LISTS if name in value), None)
@@ -96,7 +112,7 @@ def _read(path: Path, tasks: dict[str, TaskSpec]) -> list[Example]:
 
 
 def golden_example(item: Any, where: str, number: int, tasks: dict[str, TaskSpec]) -> Example:
-    """The entry ITEM as an Example; SemError at WHERE when it cannot be used."""
+    """Return the entry `item` as an Example; raise SemError at `where` when it cannot be used."""
     if not isinstance(item, dict):
         raise SemError(f"{where} is no object", "write input_text and output_json")
     unknown = sorted(set(item) - {*INPUT, *ANSWER, *OTHER})
@@ -146,7 +162,9 @@ def _one_of(item: dict[str, Any], names: tuple[str, ...], where: str) -> Any:
 
 
 def _in_shape(text: str, io_schema: dict[str, Any]) -> Any:
-    """The answer TEXT as IO_SCHEMA wants it: its JSON, or itself as the one text that is asked.
+    """Return the answer `text` as `io_schema` wants it.
+
+    Its JSON, or itself as the one text that is asked.
 
     "42" is JSON, and the answer {"answer": "42"} all the same.
     """
@@ -159,7 +177,10 @@ def _in_shape(text: str, io_schema: dict[str, Any]) -> Any:
 
 
 def only_text(io_schema: dict[str, Any]) -> str | None:
-    """The field that IO_SCHEMA requires, where it is the only one and a text; else None."""
+    """Return the field that `io_schema` requires, where it is the only one and a text.
+
+    Else None.
+    """
     held = shape.resolve_shape(io_schema, io_schema) or {}
     required = held.get("required") or []
     fields = held.get("properties") or {}

@@ -23,8 +23,10 @@ from sem.eval.answers import golden
 FIELDS = ("question", "answer", "id", "task", "domain", "source_id")
 ENDS = (".json", ".jsonl", ".csv")
 LONGEST_SHOWN = 60
-JOINED = "; "  # between the answers of a question that has several
-GIVEN_AWAY = 12  # characters of an answer from which a question that holds it gives it away
+# Between the answers of a question that has several.
+JOINED = "; "
+# Characters of an answer from which a question that holds it gives it away.
+GIVEN_AWAY = 12
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,11 @@ class Added:
     added: list[str] = field(default_factory=list)
     same: int = 0
     replaced: int = 0
-    joined: int = 0  # answers that were a list of texts
+    # Answers that were a list of texts.
+    joined: int = 0
     taken_down: int = 0
-    kept: Counter[str] = field(default_factory=Counter)  # keys that went to meta
+    # Keys that went to meta.
+    kept: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class Finding:
 
 
 def golden_columns(pairs: Sequence[str]) -> dict[str, str]:
-    """{ours: theirs} of PAIRS (`question=q,answer=a`); SemError when ours is no field."""
+    """{ours: theirs} of `pairs` (`question=q,answer=a`); raise SemError when ours is no field."""
     found: dict[str, str] = {}
     for pair in ",".join(pairs).split(",") if pairs else ():
         ours, equals, theirs = pair.partition("=")
@@ -70,7 +74,10 @@ def golden_columns(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def read_golden_entries(path: Path) -> list[tuple[str, Any]]:
-    """(where, entry) of the JSON, JSON lines or CSV file PATH; SemError when it is none."""
+    """(where, entry) of the JSON, JSON lines or CSV file `path`.
+
+    Raise SemError when it is none.
+    """
     if not path.name.lower().endswith(ENDS):
         raise SemError(f"{path}: no golden set is read from it", f"known: {' '.join(ENDS)}")
     if path.name.lower().endswith(".json"):
@@ -83,7 +90,10 @@ def read_golden_entries(path: Path) -> list[tuple[str, Any]]:
 
 
 def _csv(path: Path) -> Iterator[tuple[str, Any]]:
-    """Rows of a sheet with any delimiter and encoding; one that is no row refuses the file."""
+    """Yield rows of a sheet with any delimiter and encoding.
+
+    One that is no row refuses the file.
+    """
 
     def refuse(where: str, why: str) -> None:
         raise SemError(f"{path}: {where} {why}", "correct it; nothing was added")
@@ -95,10 +105,12 @@ def _csv(path: Path) -> Iterator[tuple[str, Any]]:
 def add_golden_entries(
     project: Project, given: Iterable[tuple[str, Any]], how: Given, replace: bool = False
 ) -> Added:
-    """Add the entries GIVEN to the golden set of PROJECT; SemError names the first that cannot be.
+    """Add the entries `given` to the golden set of `project`.
+
+    The SemError names the first that cannot be.
 
     An id is the entry's own, else made of task and question: the same question added twice is
-    there once. Another answer under a known id needs REPLACE.
+    there once. Another answer under a known id needs `replace`.
     """
     with files.lock(project.golden.with_name(".golden.lock"), f"the golden set of {project.sem}"):
         entries, told = _there(project), Added()
@@ -116,7 +128,7 @@ def add_golden_entries(
 
 
 def _there(project: Project) -> dict[str, Any]:
-    """The entries of today's set by id, as golden_set.json holds them."""
+    """Return the entries of today's set by id, as golden_set.json holds them."""
     source = golden.written(project)
     if source is None and not project.golden.exists():
         return {}
@@ -125,7 +137,8 @@ def _there(project: Project) -> dict[str, Any]:
             f"{source} is the golden set of every project without one of its own",
             f"copy it to {project.golden.with_name('golden_set.json')} first",
         )
-    if source is not None and files.read_json(source) == []:  # all of them were taken out by hand
+    # All of them were taken out by hand.
+    if source is not None and files.read_json(source) == []:
         return {}
     return {example.id: example.as_json() for example in golden.golden_examples(project)}
 
@@ -149,7 +162,7 @@ def _made(item: Any, where: str, how: Given, project: Project, told: Added) -> t
 
 
 def _renamed(item: dict[str, Any], where: str, how: Given, told: Added) -> dict[str, Any]:
-    """ITEM under our names; what is left over goes to meta, or is refused by name."""
+    """Return `item` under our names; what is left over goes to meta, or is refused by name."""
     named = dict(how.columns)
     for ours, spellings in (("question", golden.INPUT), ("answer", golden.ANSWER)):
         theirs = next((name for name in spellings if name in item), None)
@@ -193,9 +206,10 @@ def _put(
 def check_golden_set_entries(
     project: Project, language: Callable[[str], str | None], wanted: str | None = None
 ) -> tuple[int, list[Finding], Counter[str]]:
-    """How many questions there are, what is wrong with them, and their languages.
+    """Return how many questions there are, what is wrong with them, and their languages.
 
-    LANGUAGE tells the language of a text, None where it cannot; with WANTED others are findings.
+    `language` tells the language of a text, None where it cannot; with `wanted` others are
+    findings.
     """
     found = _broken(project)
     if found:
@@ -212,7 +226,7 @@ def check_golden_set_entries(
 
 
 def _broken(project: Project) -> list[Finding]:
-    """The entries that cannot be read at all, each with its reason."""
+    """Return the entries that cannot be read at all, each with its reason."""
     source, found = golden.written(project), []
     for number, item in enumerate(golden.golden_entries(source) if source else (), 1):
         try:
@@ -235,7 +249,7 @@ def _alone(example: Example) -> list[Finding]:
 
 
 def _texts(value: Any) -> list[str]:
-    """Every text and number in VALUE, as text."""
+    """Return every text and number in `value`, as text."""
     if isinstance(value, dict):
         return [text for one in value.values() for text in _texts(one)]
     if isinstance(value, list):
@@ -250,7 +264,8 @@ def _alike(given: Sequence[Example], project: Project) -> list[Finding]:
     if known:
         frozen = snapshot.load_snapshot(project, known[-1])
         trained = [one for part in ("train", "val") for one in frozen.examples(part)]
-    everything = [*trained, *given]  # what is trained on comes first, so that it is named
+    # What is trained on comes first, so that it is named.
+    everything = [*trained, *given]
     texts = [example.input_text for example in everything]
     folded = [" ".join(text.casefold().split()) for text in texts]
     first_of: dict[str, int] = {}

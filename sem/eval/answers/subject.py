@@ -42,12 +42,17 @@ class Subject:
     tasks: dict[str, TaskSpec]
     frozen: Any  # the Snapshot
     examples: Sequence[Example]
-    shared: SlotFile = field(default_factory=SlotFile)  # levels of judge_slots.yaml
-    turns: str = turns.TEMPLATE  # the renderer's name: whose turns a prompt is written in
+    # Levels of judge_slots.yaml.
+    shared: SlotFile = field(default_factory=SlotFile)
+    # The renderer's name: whose turns a prompt is written in.
+    turns: str = turns.TEMPLATE
 
     @property
     def header(self) -> dict[str, Any]:
-        """What the answers depend on, as far as every machine knows it: no dtype, no batch."""
+        """Return what the answers depend on, as far as every machine knows it.
+
+        No dtype, no batch.
+        """
         known: dict[str, Any] = {}
         # Free decoding and the template's turns have no key: older answers stay what they are.
         if self.settings.decoding != "free":
@@ -76,14 +81,14 @@ class Subject:
 
     @cached_property
     def weights(self) -> weights.Weights:
-        """The base model on this disk, at the run's own revision."""
+        """Return the base model on this disk, at the run's own revision."""
         if self.run.is_base:
             return weights.resolve_weights(self.project.base_model_id, self.project.root)
         return pinned_base.resolve_pinned_base(self.base, self.project.root)
 
     @cached_property
     def speaker(self) -> chat.Chat:
-        """What writes this run's prompts; imports transformers."""
+        """Return what writes this run's prompts; imports transformers."""
         return chat.load_chat(self.weights.folder, self.turns)
 
     @property
@@ -105,7 +110,10 @@ class Subject:
 def resolve_subject(
     project: Project, run_id: str | None, split: str, version: int | None
 ) -> Subject:
-    """The Subject of RUN_ID on SPLIT; the snapshot is VERSION, the run's own, or the latest."""
+    """Return the Subject of `run_id` on `split`.
+
+    The snapshot is `version`, the run's own, or the latest.
+    """
     if split not in PARTS:
         raise SemError(f"split {split!r} is not evaluated", f"use one of {', '.join(PARTS)}")
     target = run.find_run(project, run_id)
@@ -139,7 +147,7 @@ def _renderer(project: Project, target: Run) -> str:
 
 
 def answer_subject(subject: Subject) -> int:
-    """Let SUBJECT's run answer every example that it has not; how many it had answered before.
+    """Let `subject`'s run answer every example that it has not; how many it had answered before.
 
     Answers of another machine are gone on with, whatever its precision: what answered which rows
     is recorded, and the report says so.
@@ -169,7 +177,7 @@ def _note_unenforced(subject: Subject) -> None:
 
 
 def generated_book(subject: Subject, machine: hardware.Hardware) -> answers.Book:
-    """Return the book that MACHINE writes: all that a reader checks, and what only it knows."""
+    """Return the book that `machine` writes: all that a reader checks, and what only it knows."""
     known = {"base_model": subject.weights.revision, "renderer": subject.renderer}
     expected = subject.header.get("renderer")
     if expected not in (None, known["renderer"]):
@@ -184,7 +192,7 @@ def generated_book(subject: Subject, machine: hardware.Hardware) -> answers.Book
 
 
 def generator(subject: Subject) -> HfGenerator:
-    """SUBJECT's model, loaded, its adapter merged in."""
+    """`subject`'s model, loaded, its adapter merged in."""
     return _loaded(subject, hardware.detect())
 
 
@@ -196,7 +204,7 @@ def _loaded(subject: Subject, machine: hardware.Hardware) -> HfGenerator:
 
 
 def from_folder(subject: Subject, folder: Path) -> HfGenerator:
-    """The generator of an exported model in FOLDER, on this machine, in its precision."""
+    """Return the generator of an exported model in `folder`, on this machine, in its precision."""
     machine = hardware.detect()
     loaded = model.load_model(folder, machine.dtype, machine.device)
     return HfGenerator(loaded, chat.load_chat(folder))

@@ -26,16 +26,23 @@ class Evidence:
     before: Sequence[Score]
     after: Sequence[Score]
     critical: frozenset[str]  # `task.field`
-    shared: dict[str, int] = field(default_factory=dict)  # domains, ids, groups in train too
-    withdrawn: tuple[str, ...] = ()  # snapshots of run or split that a takedown withdrew
-    package: tuple[str, ...] | None = None  # faults of the run's package; None: there is none
-    uses: int = 1  # gates on this split file, this one included
-    is_judge_calibrated: bool | None = None  # None: no judge had a say
+    # Domains, ids, groups in train too.
+    shared: dict[str, int] = field(default_factory=dict)
+    # Snapshots of run or split that a takedown withdrew.
+    withdrawn: tuple[str, ...] = ()
+    # Faults of the run's package; None: there is none.
+    package: tuple[str, ...] | None = None
+    # Gates on this split file, this one included.
+    uses: int = 1
+    # None: no judge had a say.
+    is_judge_calibrated: bool | None = None
     # Scores by rule of what needs no training, and of the run on their scale.
     rivals: Mapping[str, Sequence[Score]] = field(default_factory=dict)
     by_rule: Sequence[Score] | None = None
-    strong: Sequence[Score] | None = None  # answers of the model being replaced
-    independent: frozenset[str] = frozenset()  # examples whose reference is not its output
+    # Answers of the model being replaced.
+    strong: Sequence[Score] | None = None
+    # Examples whose reference is not its output.
+    independent: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,7 @@ class Verdict:
 
     @property
     def more_rows(self) -> int | None:
-        """The most rows an undecided check still needs; None where none says how many."""
+        """Return the most rows an undecided check still needs; None where none says how many."""
         return max((c.need.more_rows for c in self.checks if c.need.more_rows), default=None)
 
     @property
@@ -66,7 +73,7 @@ class Verdict:
         return max((c.need.more_domains for c in self.checks if c.need.more_domains), default=None)
 
     def sentence(self) -> str:
-        """The verdict in one line, with what decided it."""
+        """Return the verdict in one line, with what decided it."""
         deciding = [check for check in self.checks if check.verdict == self.word]
         names = ", ".join(check.name for check in deciding[:4])
         names += f" and {len(deciding) - 4} more" if len(deciding) > 4 else ""
@@ -79,7 +86,7 @@ class Verdict:
 
 
 def decide_gate(evidence: Evidence, policy: Policy) -> Verdict:
-    """The verdict that POLICY gives on EVIDENCE."""
+    """Return the verdict that `policy` gives on `evidence`."""
     checks = [
         *preconditions(evidence, policy),
         validity(evidence.after, policy.validity),
@@ -93,12 +100,12 @@ def decide_gate(evidence: Evidence, policy: Policy) -> Verdict:
 
 
 def refuse_gate(withdrawn: tuple[str, ...]) -> Verdict:
-    """The verdict on data that were taken down: they are not read again."""
+    """Return the verdict on data that were taken down: they are not read again."""
     return Verdict((_takedown(withdrawn),))
 
 
 def preconditions(evidence: Evidence, policy: Policy) -> Iterator[Check]:
-    """What must hold before any difference counts."""
+    """Yield what must hold before any difference counts."""
     if policy.takedown == "required":
         yield _takedown(evidence.withdrawn)
     if policy.shared_domains is not None:
@@ -126,7 +133,7 @@ def _leakage(shared: dict[str, int], domains: int) -> Iterator[Check]:
 
 
 def _complete(evidence: Evidence) -> Check:
-    """Every example answered by both: a silent baseline would make any run look good."""
+    """Return every example answered by both: a silent baseline would make any run look good."""
     runs = {"baseline": evidence.before, "run": evidence.after}
     missing = {name: sum(s.finish == "missing" for s in runs[name]) for name in runs}
     unpaired = len({s.id for s in evidence.before} ^ {s.id for s in evidence.after})
@@ -154,7 +161,7 @@ def _worn(uses: int, policy: Policy) -> Check:
 
 
 def validity(scores: Sequence[Score], wanted: Validity) -> Check:
-    """The share of valid answers, by its exact lower bound or by the share alone."""
+    """Return the share of valid answers, by its exact lower bound or by the share alone."""
     hits, rows = sum(bool(getattr(s, wanted.measure)) for s in scores), len(scores)
     # Two-sided with the one-sided level on each side.
     low, high = paired_stats.clopper_pearson(hits, rows, 2 * wanted.confidence - 1)
@@ -176,7 +183,7 @@ def validity(scores: Sequence[Score], wanted: Validity) -> Check:
 
 
 def cleanness(scores: Sequence[Score], policy: Policy) -> Iterator[Check]:
-    """Shares of answers that fit the schema and say nothing beyond input and reference."""
+    """Yield shares of answers that fit the schema and say nothing beyond input and reference."""
     for name, least in vars(policy.clean).items():
         if least is None or name == policy.validity.measure:
             continue
@@ -229,7 +236,9 @@ def against_rivals(evidence: Evidence, policy: Policy) -> list[Check]:
 
 
 def against_strong(evidence: Evidence, policy: Policy) -> list[Check]:
-    """At least the strong model on critical slots, where references are not its own output."""
+    """Return at least the strong model on critical slots, where references are not its own
+    output.
+    """
     if policy.strong.test == "off" or not evidence.critical:
         return []
     wanted = f"> -{policy.strong.margin_points:.1f} points"

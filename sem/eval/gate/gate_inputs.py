@@ -29,7 +29,8 @@ class Request:
     run_id: str | None
     baseline: str
     split: str
-    version: int | None  # of the snapshot; None: the run's own, else the latest
+    # Of the snapshot; None: the run's own, else the latest.
+    version: int | None
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,12 @@ class Case:
         return files.sha256_json({k: v for k, v in self.rests_on.items() if k not in VARYING})
 
 
-VARYING = ("code", "scores")  # written anew without the evidence having changed
+# Written anew without the evidence having changed.
+VARYING = ("code", "scores")
 
 
 def decide_request(asked: Request) -> Case:
-    """Read what ASKED needs and decide it."""
+    """Read what `asked` needs and decide it."""
     rules = policy.load_gate_policy(asked.project)
     target = run.find_run(asked.project, asked.run_id)
     gone = withdrawn(asked)
@@ -70,7 +72,7 @@ def decide_request(asked: Request) -> Case:
 
 
 def withdrawn(asked: Request) -> tuple[str, ...]:
-    """The snapshots, of training or of this split, that a takedown has withdrawn."""
+    """Return the snapshots, of training or of this split, that a takedown has withdrawn."""
     target = run.find_run(asked.project, asked.run_id)
     trained = None if target.is_base else target.plan()["snapshot"]["version"]
     entries = snapshot.read_ledger(asked.project)
@@ -80,7 +82,7 @@ def withdrawn(asked: Request) -> tuple[str, ...]:
 
 
 def uses(project: Project, case: Case) -> int:
-    """How many different gates have used CASE's split file, CASE included."""
+    """Return how many different gates have used `case`'s split file, `case` included."""
     path = project.reports / LEDGER
     rows = state.read_state_rows(path, state.GateEntry) if path.exists() else ()
     same = {row["evidence_sha256"] for row in rows if row["split_sha256"] == case.split_sha256}
@@ -150,7 +152,10 @@ def _critical(found: Reading) -> Iterator[str]:
 
 
 def _shared(found: Reading) -> dict[str, int]:
-    """What train and the split have in common: domains as counted now, the rest as frozen."""
+    """Return what train and the split have in common.
+
+    Domains as counted now, the rest as frozen.
+    """
     counts = {"domains": len(found.compared.facts["snapshot"]["shared_domains"])}
     frozen = found.after.frozen.facts.get("shared", {})
     for kind in ("ids", "groups"):
@@ -218,7 +223,7 @@ def _hashes(found: Reading) -> dict[str, Any]:
 
 
 def _held(after: Subject) -> dict[str, str]:
-    """The hash of the constrained base's answers, where it has some."""
+    """Return the hash of the constrained base's answers, where it has some."""
     book = baselines.constrained_base(after).book
     is_there = book.path.exists() and not book.is_stale()
     return {"base, constrained": files.sha256_file(book.path)} if is_there else {}

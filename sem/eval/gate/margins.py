@@ -50,12 +50,14 @@ class Bar:
     label: str
     rule: Rule
     policy: Policy
-    is_whole: bool = True  # a member with an unscored pair decides nothing
-    may_gain: bool = True  # whether a gain of a member may be claimed
+    # a member with an unscored pair decides nothing.
+    is_whole: bool = True
+    # Whether a gain of a member may be claimed.
+    may_gain: bool = True
 
 
 def family(made: Mapping[str, Pairs], bar: Bar) -> list[Check]:
-    """One check a member of MADE, levels adjusted by Holm over all of them.
+    """Return one check a member of `made`, levels adjusted by Holm over all of them.
 
     Passing, failing and improving are three claims, each held over the family at `side`.
     """
@@ -105,7 +107,7 @@ def _check(name: str, made: Pairs, bar: Bar, p: dict[str, float], members: int) 
 
 
 def _detectable(made: Pairs, bar: Bar) -> float | None:
-    """The true difference, in points, that data like these show with the planned power."""
+    """Return the true difference, in points, that data like these show with the planned power."""
     if made.found.domains < 2:
         return None
     policy = bar.policy
@@ -118,7 +120,7 @@ def _wanted(rule: Rule) -> str:
 
 
 def _judged(made: Pairs, bar: Bar, p: dict[str, float]) -> tuple[str, str]:
-    """The verdict on one difference, and the reason where it is no plain PASS."""
+    """Return the verdict on one difference, and the reason where it is no plain PASS."""
     rule, policy, found = bar.rule, bar.policy, made.found
     if not found.count:
         return INSUFFICIENT, f"unscored in {made.unscored} rows" if made.unscored else "no row"
@@ -160,7 +162,7 @@ def _needed(made: Pairs, bar: Bar, side: float) -> Need:
 
 
 def _total(found: Clusters, bar: Bar, distance: float, side: float) -> int | None:
-    """Domains like those FOUND that show DISTANCE; None when no number does."""
+    """Domains like those `found` that show `distance`; None when no number does."""
     total = planning.more_domains(found, distance, side, bar.policy.power)
     if total is None or bar.rule.test == "superiority" or not bool(found.is_few):
         return total

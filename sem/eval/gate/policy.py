@@ -14,9 +14,12 @@ class Rule:
     """What a difference, run minus baseline in points, must show."""
 
     test: Literal["non_inferiority", "superiority"] = "non_inferiority"
-    margin_points: float = 2.0  # loss that is tolerated, or gain that must be exceeded
-    worth_points: float = 2.0  # superiority fails once a gain this large is ruled out
-    by: Literal["interval", "point"] = "interval"  # point: the estimate alone decides
+    # Loss that is tolerated, or gain that must be exceeded.
+    margin_points: float = 2.0
+    # Superiority fails once a gain this large is ruled out.
+    worth_points: float = 2.0
+    # point: the estimate alone decides.
+    by: Literal["interval", "point"] = "interval"
 
     def __post_init__(self) -> None:
         if self.margin_points < 0 or self.worth_points < 0:
@@ -34,13 +37,13 @@ class Rule:
 
     @property
     def target(self) -> float:
-        """The difference that must be exceeded, as a fraction."""
+        """Return the difference that must be exceeded, as a fraction."""
         sign = -1 if self.test == "non_inferiority" else 1
         return sign * self.margin_points / 100
 
     @property
     def fails_below(self) -> float:
-        """The difference that, once ruled out from above, fails the rule."""
+        """Return the difference that, once ruled out from above, fails the rule."""
         return 0.0 if self.test == "non_inferiority" else self.worth_points / 100
 
     @property
@@ -64,8 +67,10 @@ class Validity:
 
     measure: Literal["json_valid", "schema_valid"] = "json_valid"
     at_least: float = 0.99
-    by: Literal["lower_bound", "point"] = "lower_bound"  # 99 % by bound: 299 rows, no failure
-    confidence: float = 0.95  # of the one-sided Clopper-Pearson bound
+    # 99 % by bound: 299 rows, no failure.
+    by: Literal["lower_bound", "point"] = "lower_bound"
+    # Of the one-sided Clopper-Pearson bound.
+    confidence: float = 0.95
 
     def __post_init__(self) -> None:
         if self.by == "lower_bound" and not 0 < self.at_least < 1:
@@ -82,10 +87,12 @@ class Clean:
     A share below fails where the exact interval refutes the least one, and else needs more rows.
     """
 
-    schema_valid: float | None = 0.98  # what the EvalReport asks, too
+    # What the EvalReport asks, too.
+    schema_valid: float | None = 0.98
     no_extra_keys: float | None = 0.99
     no_unknown_labels: float | None = 0.99
-    no_inventions: float | None = 0.9  # values that neither the input nor the reference holds
+    # Values that neither the input nor the reference holds.
+    no_inventions: float | None = 0.9
 
     def __post_init__(self) -> None:
         for name, least in vars(self).items():
@@ -107,14 +114,16 @@ class Strong:
 
     test: Literal["auto", "off"] = "auto"
     margin_points: float = 2.0
-    independent: tuple[str, ...] = ("human",)  # meta.reference_source of such references
+    # meta.reference_source of such references.
+    independent: tuple[str, ...] = ("human",)
 
 
 @dataclass(frozen=True)
 class Worn:
     """A test set that many gates have used is learnt by selection."""
 
-    after: int = 20  # gates on one split file
+    # Gates on one split file.
+    after: int = 20
     then: Literal["warn", "insufficient", "fail"] = "warn"
 
 
@@ -122,21 +131,28 @@ class Worn:
 class Policy:
     """The promotion policy of one sem."""
 
-    side: float = 0.025  # one-sided level of every claim: the lower end of a 95 % interval
-    power: float = 0.8  # with which the rows still needed would show the claim
-    min_domains: int = 10  # below it no interval is believed
+    # one-sided level of every claim: the lower end of a 95 % interval.
+    side: float = 0.025
+    # With which the rows still needed would show the claim.
+    power: float = 0.8
+    # Below it no interval is believed.
+    min_domains: int = 10
     overall: Overall = field(default_factory=Overall)
     critical: Rule = field(default_factory=Rule)
     non_critical: Rule = field(default_factory=lambda: Rule(margin_points=5.0, by="point"))
     validity: Validity = field(default_factory=Validity)
     clean: Clean = field(default_factory=Clean)
-    rivals: Literal["required", "off"] = "required"  # better than constant and constrained base
+    # Better than constant and constrained base.
+    rivals: Literal["required", "off"] = "required"
     strong: Strong = field(default_factory=Strong)
     latency_ms: Limit = field(default_factory=Limit)  # p95
-    tokens: Limit = field(default_factory=Limit)  # mean of input and output together
-    shared_domains: int | None = 0  # of train and this split; null: not looked at
+    # Mean of input and output together.
+    tokens: Limit = field(default_factory=Limit)
+    # Of train and this split; null: not looked at.
+    shared_domains: int | None = 0
     takedown: Literal["required", "off"] = "required"
-    parity: Literal["required", "off"] = "off"  # required: a whole package of this very run
+    # required: a whole package of this very run.
+    parity: Literal["required", "off"] = "off"
     judge: Literal["calibrated", "any"] = "calibrated"
     worn: Worn = field(default_factory=Worn)
 
@@ -149,12 +165,12 @@ class Policy:
 
 
 def path_of(project: Project) -> Path:
-    """The sem's own gate.yaml where it has one, else the one for all sems."""
+    """Return the sem's own gate.yaml where it has one, else the one for all sems."""
     own = project.configs / "gate.yaml"
     return own if own.exists() else project.root / "configs" / "gate.yaml"
 
 
 def load_gate_policy(project: Project) -> Policy:
-    """The policy of PROJECT, with `--set gate.key=value` applied."""
+    """Return the policy of `project`, with `--set gate.key=value` applied."""
     mine = project.overrides_of("gate")
     return settings.load_settings(Policy, path_of(project), mine)

@@ -45,12 +45,16 @@ class Agreement:
 
     n: int
     undecided: int
-    unmatched: int  # labels on slots that no judge was asked about
-    base_rate: float | None  # share of human passes: kappa is low where it is near 0 or 1
+    # Labels on slots that no judge was asked about.
+    unmatched: int
+    # Share of human passes: kappa is low where it is near 0 or 1.
+    base_rate: float | None
     judge_rate: float | None
     kappa: float | None
-    tpr: Rate  # of slots people pass, what the judge passes
-    tnr: Rate  # of slots people fail, what the judge fails
+    # Of slots people pass, what the judge passes.
+    tpr: Rate
+    # Of slots people fail, what the judge fails.
+    tnr: Rate
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -71,15 +75,18 @@ class Corrected:
 class Need:
     """What a judge must show before a gate rests on it."""
 
-    labels: int = 50  # decided slots with a human label
-    of_each: int = 10  # of them passes, and of them fails
-    kappa: float = 0.6  # "substantial" (Landis & Koch 1977)
+    # Decided slots with a human label.
+    labels: int = 50
+    # Of them passes, and of them fails.
+    of_each: int = 10
+    # "substantial" (Landis & Koch 1977).
+    kappa: float = 0.6
     tpr: float = 0.8
     tnr: float = 0.8
 
 
 def read_human_labels(path: Path) -> dict[tuple[str, str], bool]:
-    """Human labels in the JSONL file PATH, {id, slot, human_pass}; of two the later one counts.
+    """Human labels in the JSONL file `path`, {id, slot, human_pass}; of two the later one counts.
 
     Labels on slots that were `ranked`, not drawn at random, are left out: they were chosen where
     the judge is doubtful, and would make it look worse than it is.
@@ -99,7 +106,7 @@ def read_human_labels(path: Path) -> dict[tuple[str, str], bool]:
 def agreement(
     human: Mapping[tuple[str, str], bool], verdicts: Mapping[tuple[str, str], Verdict]
 ) -> Agreement:
-    """How VERDICTS agree with HUMAN labels, over slots that have both."""
+    """Return how `verdicts` agree with `human` labels, over slots that have both."""
     both = [(label, verdicts[key]) for key, label in human.items() if key in verdicts]
     pairs = [(label, bool(v.passed)) for label, v in both if v.state == "judged"]
     passes, count = sum(label for label, _ in pairs), len(pairs)
@@ -129,7 +136,7 @@ def kappa(both: int, judge_alone: int, human_alone: int, neither: int) -> float 
 
 
 def rate(hits: int, count: int) -> Rate:
-    """HITS of COUNT with its interval; with nothing counted anything is possible."""
+    """Return `hits` of `count` with its interval; with nothing counted anything is possible."""
     if not count:
         return Rate(0, 0, None, 0.0, 1.0)
     low, high = paired_stats.clopper_pearson(hits, count)
@@ -137,7 +144,8 @@ def rate(hits: int, count: int) -> Rate:
 
 
 def corrected_pass_rate(passed: int, count: int, tpr: Rate, tnr: Rate) -> Corrected:
-    """The pass rate behind PASSED of COUNT (Rogan & Gladen 1978), with its delta-method interval.
+    """Return the pass rate behind `passed` of `count` (Rogan & Gladen 1978), with its delta-method
+    interval.
 
     (raw + TNR - 1) / (TPR + TNR - 1); the variance adds that of the three rates (Lang & Reiczigel
     2014, with one success and one failure added to each, as they advise).
@@ -166,18 +174,20 @@ def corrected_pass_rate(passed: int, count: int, tpr: Rate, tnr: Rate) -> Correc
 
 
 def _added(hits: int, count: int, added: float) -> tuple[float, float]:
-    """A rate with ADDED hits and ADDED misses, and the count it then rests on."""
+    """Return a rate with `added` hits and `added` misses, and the count it then rests on."""
     return (hits + added) / (count + 2 * added), count + 2 * added
 
 
 def corrected_slots(verdicts: Mapping[tuple[str, str], Verdict], found: Agreement) -> Corrected:
-    """The pass rate of all judged slots in VERDICTS, corrected by what FOUND says of the judge."""
+    """Return the pass rate of all judged slots in `verdicts`, corrected by what `found` says of
+    the judge.
+    """
     decided = [bool(v.passed) for v in verdicts.values() if v.state == "judged"]
     return corrected_pass_rate(sum(decided), len(decided), found.tpr, found.tnr)
 
 
 def calibration_faults(found: Agreement, need: Need | None = None) -> list[str]:
-    """What keeps a judge from being calibrated, as lines for a person; empty when it is."""
+    """Return what keeps a judge from being calibrated, as lines for a person; empty when it is."""
     need = need or Need()
     measured = [("kappa", found.kappa, need.kappa), ("TPR", found.tpr.rate, need.tpr)]
     measured.append(("TNR", found.tnr.rate, need.tnr))
@@ -195,14 +205,17 @@ def calibration_faults(found: Agreement, need: Need | None = None) -> list[str]:
 
 
 def is_calibrated(found: Agreement | None, policy: str = "calibrated") -> bool:
-    """Whether a gate may rest on the judge: POLICY `any` asks nothing, else FOUND must suffice."""
+    """Return whether a gate may rest on the judge.
+
+    `policy` `any` asks nothing, else `found` must suffice.
+    """
     return policy == "any" or (found is not None and not calibration_faults(found))
 
 
 def calibration_facts(
     human: Path, verdicts: Mapping[tuple[str, str], Verdict], identity: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What report and gate say of the judge: agreement, corrected rate, what is missing."""
+    """Return what report and gate say of the judge: agreement, corrected rate, what is missing."""
     found = agreement(read_human_labels(human) if human.exists() else {}, verdicts)
     return {
         "identity": dict(identity),
@@ -218,5 +231,5 @@ def calibration_facts(
 
 
 def labels_path(folder: Path) -> Path:
-    """Where a run's human labels are kept: beside its verdicts."""
+    """Return where a run's human labels are kept: beside its verdicts."""
     return folder / "human_labels.jsonl"

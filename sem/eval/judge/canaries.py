@@ -33,12 +33,12 @@ class Canary:
     passes: bool
 
     def is_wrong(self, opinion: Opinion) -> bool:
-        """Whether OPINION is not the known answer; no opinion is a wrong one."""
+        """Return whether `opinion` is not the known answer; no opinion is a wrong one."""
         return opinion.state != "judged" or opinion.passed is not self.passes
 
 
 def canaries_of_batch(mode: str, batch: str) -> list[Canary]:
-    """The canaries of one BATCH, as MODE asks them."""
+    """Return the canaries of one `batch`, as `mode` asks them."""
     known = {
         "known pass": (TEXT, SAME, True),
         "known pass, another": (WORK, WORK_SAME, True),
@@ -60,7 +60,7 @@ def canaries_of_batch(mode: str, batch: str) -> list[Canary]:
 
 
 def wrong(canaries: list[Canary], opinions: Mapping[str, Opinion]) -> list[str]:
-    """What the judge said about canaries and should not have, as lines for a person."""
+    """Return what the judge said about canaries and should not have, as lines for a person."""
     found = []
     for canary in canaries:
         opinion = opinions[canary.question.id]

@@ -28,7 +28,8 @@ STOPS = {
     "auth": "check the key that calls.models names",
     "forbidden": "check what the key may use",
 }
-Guards = Callable[[str, str], list[Canary]]  # from the name of a mode and of a batch
+# From the name of a mode and of a batch.
+Guards = Callable[[str, str], list[Canary]]
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Batch:
 
     @property
     def questions(self) -> list[Question]:
-        """Each distinct question once."""
+        """Return each distinct question once."""
         found = {q.text: q for item in self.items for q in item.questions}
         return list(found.values())
 
@@ -73,7 +74,7 @@ class Judge:
     guards: Guards = canaries.canaries_of_batch
 
     def batches(self, items: Sequence[Item]) -> list[Batch]:
-        """ITEMS cut so that each batch holds about `batch` questions."""
+        """Return `items` cut so that each batch holds about `batch` questions."""
         groups: list[list[Item]] = []
         size = self.settings.batch
         for item in items:
@@ -90,12 +91,15 @@ class Judge:
         return Batch(name, tuple(items), tuple(self.guards(self.mode.name, name)))
 
     def estimate(self, items: Sequence[Item]) -> Estimate:
-        """What judging ITEMS will cost; nothing is sent."""
+        """Return what judging `items` will cost; nothing is sent."""
         asks = [request for batch in self.batches(items) for *_, request in self._asks(batch)]
         return self.client.estimate(asks)
 
     def opinions(self, batch: Batch) -> dict[str, Opinion]:
-        """The opinion on each question of BATCH by its text; SemError when the batch is void."""
+        """Return the opinion on each question of `batch` by its text.
+
+        Raise SemError when the batch is void.
+        """
         found = self._asked(batch)
         said = {
             canary.question.id: judge_prompts.opinion(self.mode, found[canary.question.id])
@@ -126,7 +130,7 @@ class Judge:
         return {name: [both[key] for key in sorted(both)] for name, both in found.items()}
 
     def _asks(self, batch: Batch) -> list[tuple[str, Question, bool, Request]]:
-        """Everything to ask, canaries at random places among the questions."""
+        """Return everything to ask, canaries at random places among the questions."""
         orders = (False, True) if self.settings.both_orders else (False,)
         asks = [
             (question.text, question, swapped, self._request(question, swapped, ""))
@@ -151,7 +155,7 @@ class Judge:
     def _line(
         self, batch: Batch, question: Question, swapped: bool, request: Request, outcome: Outcome
     ) -> dict[str, Any]:
-        """One row of the transcript."""
+        """Return one row of the transcript."""
         return {
             "batch": batch.name,
             "id": question.id,
@@ -176,9 +180,10 @@ class Judge:
 def judge_items(
     judge: Judge, items: Sequence[Item], done: Collection[str] = ()
 ) -> Iterator[tuple[Item, list[Opinion]]]:
-    """Each of ITEMS that is not DONE with the opinions on its questions, those without any first.
+    """Yield each of `items` that is not `done` with the opinions on its questions, those without
+    any first.
 
-    Batches are cut from all ITEMS: a resumed sitting asks the same canaries as the killed one,
+    Batches are cut from all `items`: a resumed sitting asks the same canaries as the killed one,
     finds their replies in the ledger and pays for none of them again.
     """
     for item in items:
@@ -194,5 +199,5 @@ def judge_items(
 
 
 def spending_json(spending: Spending) -> dict[str, Any]:
-    """SPENDING as the summary holds it."""
+    """Return `spending` as the summary holds it."""
     return {**asdict(spending), "usd": round(spending.usd, 9)}

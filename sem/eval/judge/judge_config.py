@@ -27,11 +27,16 @@ class JudgeSettings:
 
     calls: Calls = field(default_factory=Calls)
     temperature: float = 0.0
-    max_tokens: int = 300  # of a reply; a longer one is cut and counts as unjudged
-    retry_on_invalid_json: int = 2  # further tries of a reply that is not of the asked form
-    both_orders: bool = True  # ask twice with the values swapped; disagreement decides nothing
-    batch: int = 100  # questions that share one set of canaries
-    seed: int = 42  # places the canaries among the questions
+    # Of a reply; a longer one is cut and counts as unjudged.
+    max_tokens: int = 300
+    # Further tries of a reply that is not of the asked form.
+    retry_on_invalid_json: int = 2
+    # Ask twice with the values swapped; disagreement decides nothing.
+    both_orders: bool = True
+    # Questions that share one set of canaries.
+    batch: int = 100
+    # Places the canaries among the questions.
+    seed: int = 42
 
     def __post_init__(self) -> None:
         if self.max_tokens < 16 or self.batch < 1 or not 0 <= self.retry_on_invalid_json <= 9:
@@ -43,7 +48,7 @@ class JudgeSettings:
 
     @property
     def ask(self) -> dict[str, Any]:
-        """What a Request takes from here."""
+        """Return what a Request takes from here."""
         return {
             "max_tokens": self.max_tokens,
             "temperature": self.temperature,
@@ -52,7 +57,7 @@ class JudgeSettings:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What verdicts depend on; a price, a pace or a cap changes none."""
+        """Return what verdicts depend on; a price, a pace or a cap changes none."""
         return {
             "models": [provider.identity for provider in self.calls.models],
             "temperature": self.temperature,
@@ -62,7 +67,9 @@ class JudgeSettings:
 
 
 def load_judge_config(project: Project) -> JudgeSettings:
-    """The judge of PROJECT: its own judge.yaml, or the one of all sems; `--set judge.key=value`.
+    """Return the judge of `project`: its own judge.yaml, or the one of all sems.
+
+    `--set judge.key=value`.
 
     Where judge.yaml names no model, `defaults` of judge_slots.yaml or $LITELLM_JUDGE_MODEL does.
     """
@@ -94,7 +101,10 @@ def _older(path: Path) -> dict[str, Any]:
 
 
 def _named(model: str) -> Provider:
-    """MODEL from the environment's older variables; a server of one's own costs nothing."""
+    """Return `model` from the environment's older variables.
+
+    A server of one's own costs nothing.
+    """
     base = os.environ.get("LITELLM_API_BASE") or None
     has_key = bool(os.environ.get("LITELLM_API_KEY"))
     return Provider(
@@ -106,7 +116,10 @@ def _named(model: str) -> Provider:
 
 
 def judge_client(project: Project, judge: JudgeSettings, at: datetime) -> Client:
-    """The client that JUDGE's calls go through; SemError when no model is configured."""
+    """Return the client that `judge`'s calls go through.
+
+    Raise SemError when no model is configured.
+    """
     if not judge.calls.models:
         raise SemError(
             "no judge is configured: rules and the local similarity model score alone",

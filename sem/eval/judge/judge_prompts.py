@@ -16,9 +16,11 @@ from typing import Any
 from sem.core import jsonio
 from sem.lm.api.calls import Outcome, Request
 
-VERSION = "judge-1"  # raised when a prompt changes: verdicts under another one are set aside
+# Raised when a prompt changes: verdicts under another one are set aside.
+VERSION = "judge-1"
 PASS_FROM = 4  # of the 1 to 5 scale
-LONGEST = 6_000  # characters of one value; a longer candidate was refused by rule before
+# Characters of one value; a longer candidate was refused by rule before.
+LONGEST = 6_000
 _MARKERS = str.maketrans({"<": "\\u003c", ">": "\\u003e"})
 _TEMPLATE = re.compile(r"\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS)\b)")
 
@@ -32,11 +34,12 @@ class Question:
     reference: Any
     candidate: Any
     other: Any = None
-    rule_failed: bool = False  # a rule scored it wrong and the slot is arguable
+    # a rule scored it wrong and the slot is arguable.
+    rule_failed: bool = False
 
     @property
     def text(self) -> str:
-        """What makes two questions the same."""
+        """Return what makes two questions the same."""
         return jsonio.canonical_json([self.slot, self.reference, self.candidate, self.other])
 
 
@@ -56,18 +59,22 @@ class Mode:
 
     name: str
     system: str
-    values: Callable[[Question, bool], Sequence[tuple[str, Any]]]  # labelled, in either order
-    fields: dict[str, Any]  # of the reply, beside nonce, slot and reason
-    opinion: Callable[[list[Any]], Opinion]  # from the replies to both orders
+    # Labelled, in either order.
+    values: Callable[[Question, bool], Sequence[tuple[str, Any]]]
+    # Of the reply, beside nonce, slot and reason.
+    fields: dict[str, Any]
+    # From the replies to both orders.
+    opinion: Callable[[list[Any]], Opinion]
 
 
 def judge_request(
     mode: Mode, question: Question, swapped: bool, salt: str, tag: str, ask: dict[str, Any]
 ) -> Request:
-    """QUESTION as a Request; SWAPPED turns the order of the values round.
+    """Return `question` as a Request; `swapped` turns the order of the values round.
 
-    The nonce is made from the ledger's secret SALT and the question, so a killed job asks the very
-    same again and finds its replies; TAG makes canaries of every batch new.
+    The nonce is made from the ledger's secret `salt` and the question, so a killed job asks the
+    very
+    same again and finds its replies; `tag` makes canaries of every batch new.
     """
     nonce = _nonce(salt, mode.name, question.text, swapped, tag)
     body = [f"{label}: {quoted(value)}" for label, value in mode.values(question, swapped)]
@@ -93,7 +100,7 @@ def judge_request(
 
 
 def judge_reply_schema(mode: Mode) -> dict[str, Any]:
-    """The form of a reply: `"false"` is not false, and no other keys."""
+    """Return the form of a reply: `"false"` is not false, and no other keys."""
     texts = {"nonce": {"type": "string"}, "slot": {"type": "string"}}
     fields = {**texts, "reason": {"type": "string", "maxLength": 2000}, **mode.fields}
     return {
@@ -105,7 +112,7 @@ def judge_reply_schema(mode: Mode) -> dict[str, Any]:
 
 
 def opinion(mode: Mode, outcomes: Sequence[Outcome]) -> Opinion:
-    """The opinion in the replies to one question, one for each order."""
+    """Return the opinion in the replies to one question, one for each order."""
     failed = next((outcome for outcome in outcomes if not outcome.is_usable), None)
     if failed is not None:
         return Opinion("unjudged", None, None, f"{failed.fault}: {failed.detail}"[:300])
@@ -113,14 +120,16 @@ def opinion(mode: Mode, outcomes: Sequence[Outcome]) -> Opinion:
 
 
 def quoted(value: Any) -> str:
-    """VALUE as one line of JSON in which nothing can be taken for a marker or a line break."""
+    """Return `value` as one line of JSON in which nothing can be taken for a marker or a line
+    break.
+    """
     text = jsonio.canonical_json(_plain(value))
     text = text if len(text) <= LONGEST else text[:LONGEST] + ' … (cut)"'
     return _TEMPLATE.sub("\\\\u005b", text.translate(_MARKERS))
 
 
 def _plain(value: Any) -> Any:
-    """VALUE with texts composed, single-spaced and without invisible characters."""
+    """Return `value` with texts composed, single-spaced and without invisible characters."""
     if isinstance(value, dict):
         return {_plain(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list):

@@ -22,7 +22,8 @@ from sem.eval.scoring.align import NOTHING
 from sem.eval.scoring.metrics import Score, Slot
 from sem.eval.scoring.values import canonical
 
-ANSWER = "(answer)"  # the one slot of golden and pairwise: the answer as a whole
+# The one slot of golden and pairwise: the answer as a whole.
+ANSWER = "(answer)"
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Case:
 
 
 def verdicts_book(subject: Subject, mode: str, settings: JudgeSettings) -> Book:
-    """Where verdicts of SUBJECT in MODE go; the header is what they depend on."""
+    """Return where verdicts of `subject` in `mode` go; the header is what they depend on."""
     name = "verdicts" if mode == "slots" else f"verdicts.{mode}"
     said = subject.book.path
     header = {
@@ -51,7 +52,10 @@ def verdicts_book(subject: Subject, mode: str, settings: JudgeSettings) -> Book:
 
 
 def read_subject_answers(subject: Subject) -> dict[str, Answer]:
-    """The answers of SUBJECT; SemError when there are none, or none to these examples."""
+    """Return the answers of `subject`.
+
+    Raise SemError when there are none, or none to these examples.
+    """
     where = f"`fab eval.generate --run {subject.run.id} --split {subject.split}`"
     if not subject.book.path.exists():
         raise SemError(f"run {subject.run.id} has no answers: {subject.book.path}", f"run {where}")
@@ -62,7 +66,7 @@ def read_subject_answers(subject: Subject) -> dict[str, Answer]:
 
 
 def slot_cases(subject: Subject, said: dict[str, Answer]) -> list[Case]:
-    """Every example, with questions on free texts that differ and on arguable failures."""
+    """Return every example, with questions on free texts that differ and on arguable failures."""
     return [
         slot_case(example, said.get(example.id), subject.tasks[example.task], subject.shared)
         for example in subject.examples
@@ -72,7 +76,7 @@ def slot_cases(subject: Subject, said: dict[str, Answer]) -> list[Case]:
 def slot_case(
     example: Example, answer: Answer | None, spec: TaskSpec, shared: SlotFile | None = None
 ) -> Case:
-    """One example's Case: rules first, the judge for what they leave open."""
+    """Return one example's Case: rules first, the judge for what they leave open."""
     score = metrics.score_answer(example, answer, spec, None, shared)
     levels = metrics.levels_of(spec, example, shared)
     value = value_of(answer.text) if answer else None
@@ -90,7 +94,10 @@ def slot_case(
 def whole_answer_cases(
     mode: str, subject: Subject, said: dict[str, Answer], other: dict[str, Answer]
 ) -> list[Case]:
-    """Every example with its answer as a whole; OTHER holds the baseline's, in pairwise mode."""
+    """Return every example with its answer as a whole.
+
+    `other` holds the baseline's, in pairwise mode.
+    """
     return [
         whole_case(mode, e, said.get(e.id), subject.tasks[e.task], other.get(e.id))
         for e in subject.examples
@@ -100,7 +107,10 @@ def whole_answer_cases(
 def whole_case(
     mode: str, example: Example, answer: Answer | None, spec: TaskSpec, other: Answer | None
 ) -> Case:
-    """One example with the whole ANSWER as its one slot; equal values are decided by rule."""
+    """Return one example with the whole `answer` as its one slot.
+
+    Equal values are decided by rule.
+    """
     score = metrics.score_answer(example, answer, spec, None)
     given = readable(answer.text) if answer else None
     second = readable(other.text) if other else ""
@@ -116,19 +126,22 @@ def whole_case(
 
 
 def value_of(text: str) -> Any:
-    """The JSON value of an answer's TEXT: all of it, or the first object in it; else None."""
+    """Return the JSON value of an answer's `text`: all of it, or the first object in it.
+
+    Else None.
+    """
     value, *_ = answers.read_value(text)
     return None if value is NOTHING else value
 
 
 def readable(text: str) -> Any:
-    """The value of an answer's TEXT where it has one, else the text."""
+    """Return the value of an answer's `text` where it has one, else the text."""
     value = value_of(text)
     return text if value is None else value
 
 
 def value_at_path(value: Any, path: str) -> Any:
-    """The part of VALUE at a slot's PATH: `a`, `a.b`, or `a[].b`, which is a list."""
+    """Return the part of `value` at a slot's `path`: `a`, `a.b`, or `a[].b`, which is a list."""
     if path == metrics.WHOLE or value is None:
         return value
     if isinstance(value, dict) and path in value:
@@ -143,7 +156,9 @@ def value_at_path(value: Any, path: str) -> Any:
 
 
 def judge_cases(made: Judge, cases: list[Case], target: Book) -> Iterator[str]:
-    """Judge CASES into TARGET; yields each id that is settled. What is there is not asked again.
+    """Judge `cases` into `target`; yields each id that is settled.
+
+    What is there is not asked again.
 
     A row that holds an unjudged slot is asked again; its good replies are in the ledger.
     """
@@ -162,7 +177,7 @@ def judge_cases(made: Judge, cases: list[Case], target: Book) -> Iterator[str]:
 
 
 def summary_path(target: Book) -> Path:
-    """Where the summary of TARGET's verdicts stands: judge.SPLIT.json beside them."""
+    """Return where the summary of `target`'s verdicts stands: judge.SPLIT.json beside them."""
     return target.path.with_name(target.path.name.replace("verdicts", "judge", 1)).with_suffix(
         ".json"
     )

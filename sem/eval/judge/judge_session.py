@@ -52,7 +52,10 @@ def open_session(
     baseline: str,
     at: datetime,
 ) -> Session:
-    """The Session of RUN_ID on SPLIT in MODE; SemError when no judge is configured."""
+    """Return the Session of `run_id` on `split` in `mode`.
+
+    Raise SemError when no judge is configured.
+    """
     settings = judge_config.load_judge_config(project)
     client = judge_config.judge_client(project, settings, at)
     found = subject.resolve_subject(project, run_id, split, version)
@@ -90,7 +93,7 @@ def session_summary(session: Session, stopped: str | None = None) -> dict[str, A
 
 
 def summary_rows(session: Session) -> list[tuple[str, object]]:
-    """The summary as table rows."""
+    """Return the summary as table rows."""
     found = session_summary(session)
     keys = ("total_examples", "judged_examples", "by_rule_examples", "missing_candidates")
     states = ("judged_slots", "undecided_slots", "unjudged_slots")
@@ -100,15 +103,20 @@ def summary_rows(session: Session) -> list[tuple[str, object]]:
         *((key.replace("_", " "), found[key]) for key in (*keys, *states)),
         ("overall pass rate", "-" if rate is None else f"{rate * 100:.1f} %"),
         ("canaries, all as they should be", spent["canaries"]),
-        ("calls / from the ledger / requests", f"{spent['calls']} / {spent['cached']} / "
-         f"{spent['requests']}"),
+        (
+            "calls / from the ledger / requests",
+            f"{spent['calls']} / {spent['cached']} / {spent['requests']}",
+        ),
         ("spent now", f"${spent['usd']:.6f}"),
         (f"spent on {found['account']['name']!r}", f"${found['account']['usd']:.6f}"),
-    ]  # fmt: skip
+    ]
 
 
 def estimate_session(session: Session) -> list[tuple[str, object]]:
-    """What the whole sitting would cost, as table rows; replies in the ledger cost nothing."""
+    """Return what the whole sitting would cost, as table rows.
+
+    Replies in the ledger cost nothing.
+    """
     done = verdicts.read_verdict_rows(session.book.path) if not _is_new(session.book) else {}
     items = [case.item for case in session.cases]
     left = [item for item in items if item.id not in done]
@@ -131,7 +139,9 @@ def _is_new(book: Book) -> bool:
 
 
 def current_verdicts(found: Subject) -> tuple[dict[tuple[str, str], Verdict], dict[str, Any]]:
-    """The verdicts on FOUND's answers and the identity of their judge; both empty without any.
+    """Return the verdicts on `found`'s answers and the identity of their judge.
+
+    Both empty without any.
 
     Verdicts on other answers, or under other TaskSpecs, are none.
     """

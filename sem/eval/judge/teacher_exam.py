@@ -48,7 +48,8 @@ class Exam:
 
     project: Project
     examples: tuple[Example, ...]
-    of: int  # golden examples there are
+    # Golden examples there are.
+    of: int
     shared: SlotFile
     closeness: Similarity | None
 
@@ -77,12 +78,12 @@ class Result:
 
     @property
     def is_go(self) -> bool:
-        """The share reaches the threshold."""
+        """Return the share reaches the threshold."""
         return self.share >= self.least
 
     @property
     def verdict(self) -> str:
-        """One sentence for a person."""
+        """Return one sentence for a person."""
         low, high = (100 * end for end in self.interval)
         told = (
             f"{self.right} of {len(self.scores)} right, {100 * self.share:.1f} % "
@@ -94,7 +95,10 @@ class Result:
 
 
 def prepare_exam(project: Project, rows: int = ROWS) -> Exam:
-    """ROWS golden examples of PROJECT, spread over domains; SemError when there are none."""
+    """Return `rows` golden examples of `project`, spread over domains.
+
+    Raise SemError when there are none.
+    """
     settings = project.settings("eval", EvalSettings)
     pool = golden.golden_examples(project)
     chosen = answers.sample_examples(pool, rows, settings.seed)
@@ -106,7 +110,10 @@ def prepare_exam(project: Project, rows: int = ROWS) -> Exam:
 def _similarity(
     project: Project, examples: Sequence[Example], shared: SlotFile, named: str | None
 ) -> Similarity | None:
-    """The scorer of free texts, where a field needs one; SemError when it is switched off."""
+    """Return the scorer of free texts, where a field needs one.
+
+    Raise SemError when it is switched off.
+    """
     levels = [
         level.level
         for example in examples
@@ -123,7 +130,7 @@ def _similarity(
 
 
 def requests(exam: Exam, asked: Asked) -> list[tuple[Example, Request]]:
-    """Each example of EXAM as it is asked."""
+    """Return each example of `exam` as it is asked."""
     return [(example, _request(exam.project, example, asked)) for example in exam.examples]
 
 
@@ -135,7 +142,7 @@ def _request(project: Project, example: Example, asked: Asked) -> Request:
 
 
 def sit(exam: Exam, asked: Asked, least: float) -> Result:
-    """The scores of what ASKED answers; a reply that cannot be used is a wrong answer."""
+    """Return the scores of what `asked` answers; a reply that cannot be used is a wrong answer."""
     scores, faults = [], {}
     for example, _, outcome in asked.answered(requests(exam, asked)):
         if outcome.fault:
@@ -183,7 +190,7 @@ def write_exam(exam: Exam, result: Result, teacher: str) -> Path:
 
 
 def exam_table(exam: Exam, result: Result) -> list[tuple[str, str]]:
-    """What a script shows of RESULT."""
+    """Return what a script shows of `result`."""
     figures = metrics.totals(result.scores)
     rows = [
         ("golden questions", f"{len(result.scores)} of {exam.of}"),

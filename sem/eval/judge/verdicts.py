@@ -62,15 +62,20 @@ SCHEMA: dict[str, Any] = {
 class Verdict:
     """A judge's opinion of one slot; `passed` is None where it has none."""
 
-    state: str  # judged | undecided | unjudged
+    # Judged | undecided | unjudged.
+    state: str
     passed: bool | None
     score: float | None
     reason: str
-    rule_failed: bool = False  # the rule's fail stands where the judge does not decide
+    # The rule's fail stands where the judge does not decide.
+    rule_failed: bool = False
 
 
 def verdict_row(score: Score, opinions: Mapping[str, tuple[Question, Opinion]]) -> dict[str, Any]:
-    """The verdict row of one answer: its SCORE by rules and the judge's OPINIONS by slot."""
+    """Return the verdict row of one answer.
+
+    Its `score` by rules and the judge's `opinions` by slot.
+    """
     judged = {
         name: asdict(Verdict(**vars(opinion), rule_failed=question.rule_failed))
         for name, (question, opinion) in opinions.items()
@@ -113,7 +118,10 @@ def _status(score: Score, states: Sequence[str]) -> str:
 
 
 def read_verdict_rows(path: Path) -> dict[str, dict[str, Any]]:
-    """The rows in PATH by example id, each checked by SCHEMA; of two rows the later one counts."""
+    """Return the rows in `path` by example id, each checked by SCHEMA.
+
+    Of two rows the later one counts.
+    """
     found = {}
     for number, line in enumerate(files.read_rows(path), 1):
         wrong = schema.schema_problems(line, SCHEMA, limit=1)
@@ -124,7 +132,10 @@ def read_verdict_rows(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def load_verdicts(path: Path) -> dict[tuple[str, str], Verdict]:
-    """Every slot a judge was asked about, by (example id, slot); empty where there is no file."""
+    """Return every slot a judge was asked about, by (example id, slot).
+
+    Empty where there is no file.
+    """
     if not path.exists():
         return {}
     return {
@@ -135,7 +146,7 @@ def load_verdicts(path: Path) -> dict[tuple[str, str], Verdict]:
 
 
 def applied(scores: Sequence[Score], found: Mapping[tuple[str, str], Verdict]) -> list[Score]:
-    """SCORES with the judge's verdict in the slots it was asked about.
+    """Return `scores` with the judge's verdict in the slots it was asked about.
 
     Where it did not decide, an arguable slot keeps the fail of its rule and a free text is
     unscored (None): counted apart by every total, and no pass.
@@ -159,7 +170,10 @@ def _applied(slot: Slot, verdict: Verdict | None) -> Slot:
 
 
 def verdict_summary(found: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """Rates over every example in FOUND; a missing candidate and an open slot count as no pass."""
+    """Rates over every example in `found`.
+
+    A missing candidate and an open slot count as no pass.
+    """
     lines = [found[name] for name in sorted(found)]
     states = [v["state"] for line in lines for v in line["judged"].values()]
     slots: dict[str, list[bool]] = {}

@@ -80,7 +80,7 @@ def _count(counts: dict[str, Counter[str]], spec: TaskSpec, reference: Any) -> N
 
 
 def _paths(spec: TaskSpec) -> list[str]:
-    """The fields that are counted one by one; a list of objects as a whole."""
+    """Return the fields that are counted one by one; a list of objects as a whole."""
     leaves = slotspec.schema_leaves(spec.io_schema) or (metrics.WHOLE,)
     return list(dict.fromkeys(leaf.partition("[]")[0] for leaf in leaves))
 

@@ -29,22 +29,24 @@ class Reading:
     closeness: Similarity | None
 
     def score_answers(self, side: Subject, said: Mapping[str, Answer]) -> list[Score]:
-        """The answers SAID to SIDE's examples, scored by rule."""
+        """Return the answers `said` to `side`'s examples, scored by rule."""
         return score_answers(side, said, self.closeness)
 
     @property
     def by_rule(self) -> Sequence[Score]:
-        """The run's scores without a judge's verdicts, on the scale of what no judge has seen."""
+        """Return the run's scores without a judge's verdicts, on the scale of what no judge has
+        seen.
+        """
         has_judge = "judge" in self.compared.facts
         return scored(self.after, self.closeness) if has_judge else self.compared.after
 
     def answers(self, side: Subject) -> Mapping[str, Answer]:
-        """What the run of SIDE, one of the two, said by example id."""
+        """Return what the run of `side`, one of the two, said by example id."""
         return answers.read_answers(side.book.path)
 
 
 def comparison_scores(found: Reading) -> dict[str, Any]:
-    """Everything scores.json holds."""
+    """Return everything scores.json holds."""
     ways = {
         "baseline": _decodings(found.before, found.closeness),
         "tuned": _decodings(found.after, found.closeness),
@@ -80,7 +82,7 @@ def _decodings(found: Subject, closeness: Similarity | None) -> dict[str, dict[s
 def read_comparison(
     project: Project, run_id: str | None, baseline: str, split: str, version: int | None
 ) -> Reading:
-    """Both runs on SPLIT, scored; SemError when one of them has not answered yet.
+    """Return both runs on `split`, scored; raise SemError when one of them has not answered yet.
 
     A judge's verdicts count where both runs have them from the same judge: one side judged and
     the other measured by embeddings would compare two scales.
@@ -110,7 +112,7 @@ def read_comparison(
 
 
 def _unlike_machines(before: Subject, after: Subject) -> list[str]:
-    """A note where the two runs were answered in different precision."""
+    """Return a note where the two runs were answered in different precision."""
     sides = [sorted({str(m.get("dtype")) for m in side.book.made_on}) for side in (before, after)]
     if sides[0] == sides[1] and len(sides[0]) <= 1:
         return []
@@ -122,7 +124,7 @@ def _unlike_machines(before: Subject, after: Subject) -> list[str]:
 
 
 def over_seeds(found: Reading, others: Sequence[str]) -> paired_stats.Spread:
-    """The spread of slot accuracy, in points, over the tuned run and the runs OTHERS."""
+    """Return the spread of slot accuracy, in points, over the tuned run and the runs `others`."""
     after = found.after
     sides = [
         subject.resolve_subject(after.project, name, after.split, after.frozen.version)
@@ -133,7 +135,9 @@ def over_seeds(found: Reading, others: Sequence[str]) -> paired_stats.Spread:
 
 
 def strong_scores(found: Subject, closeness: Similarity | None) -> list[Score] | None:
-    """The answers of the model being replaced, where they were kept, on FOUND's examples."""
+    """Return the answers of the model being replaced, where they were kept, on `found`'s
+    examples.
+    """
     path = found.project.reports / "strong" / f"answers.{found.split}.jsonl"
     return score_answers(found, answers.read_answers(path), closeness) if path.exists() else None
 
@@ -148,7 +152,10 @@ def _judge_note(judge: dict[str, Any]) -> str:
 
 
 def scored(found: Subject, closeness: Similarity | None = None) -> list[Score]:
-    """The answers of FOUND's run, scored; SemError when it has not answered these examples."""
+    """Return the answers of `found`'s run, scored.
+
+    Raise SemError when it has not answered these examples.
+    """
     return score_answers(
         found, judge_questions.read_subject_answers(found), closeness or similarity_of(found)
     )
@@ -157,7 +164,10 @@ def scored(found: Subject, closeness: Similarity | None = None) -> list[Score]:
 def score_answers(
     found: Subject, said: Mapping[str, Answer], closeness: Similarity | None
 ) -> list[Score]:
-    """The answers SAID, scored on every example of FOUND; one that is missing is wrong."""
+    """Return the answers `said`, scored on every example of `found`.
+
+    One that is missing is wrong.
+    """
     return [
         metrics.score_answer(e, said.get(e.id), found.tasks[e.task], closeness, found.shared)
         for e in found.examples
@@ -165,7 +175,7 @@ def score_answers(
 
 
 def similarity_of(found: Subject) -> Similarity | None:
-    """The local scorer of free texts, where a field of FOUND needs one."""
+    """Return the local scorer of free texts, where a field of `found` needs one."""
     wanted = any(
         level.level == "llm_similarity"
         for example in found.examples
@@ -195,13 +205,13 @@ def _facts(found: Subject, has_similarity: bool) -> dict[str, Any]:
 
 
 def _machine(found: Subject) -> dict[str, Any]:
-    """The machine that gave FOUND's last answers, as it was recorded with them."""
+    """Return the machine that gave `found`'s last answers, as it was recorded with them."""
     last = found.book.made_on[-1:] or [{}]
     return {"dtype": last[0].get("dtype"), **last[0].get("machine", {})}
 
 
 def machines(found: Subject) -> str:
-    """Return which machines gave FOUND's answers, from which row on, in words."""
+    """Return which machines gave `found`'s answers, from which row on, in words."""
     parts = []
     for one in found.book.made_on:
         machine = one.get("machine", {})

@@ -13,14 +13,22 @@ from sem.eval.scoring.metrics import Score
 
 Marked = Callable[[Mapping[str, Answer]], list[Score]]
 
-SHOWN = ("n", "accuracy", "json_valid", "schema_valid", "tokens_out", "cut",
-         "batch_latency_ms_p50", "batch_latency_ms_p95")  # fmt: skip
+SHOWN = (
+    "n",
+    "accuracy",
+    "json_valid",
+    "schema_valid",
+    "tokens_out",
+    "cut",
+    "batch_latency_ms_p50",
+    "batch_latency_ms_p95",
+)
 
 
 def variants(found: Subject, marked: Marked) -> dict[str, dict[str, Any]]:
-    """Totals of FOUND's run by way of decoding; constrained only where it has answered so.
+    """Totals of `found`'s run by way of decoding; constrained only where it has answered so.
 
-    MARKED scores answers on every example. Repaired are the free answers after json-repair,
+    `marked` scores answers on every example. Repaired are the free answers after json-repair,
     with the latency of free decoding.
     """
     free = replace(found, settings=replace(found.settings, decoding="free"))
@@ -36,7 +44,7 @@ def variants(found: Subject, marked: Marked) -> dict[str, dict[str, Any]]:
 
 
 def repaired(answer: Answer) -> Answer:
-    """ANSWER with its text mended into a JSON object, where json-repair finds one."""
+    """Return `answer` with its text mended into a JSON object, where json-repair finds one."""
     from json_repair import repair_json
 
     try:

@@ -70,7 +70,7 @@ def write_eval_report(
     today: date,
     timing: Timing | None = None,
 ) -> Path:
-    """Write the EvalReport of FOUND (scores.json) into FOLDER; the path.
+    """Write the EvalReport of `found` (scores.json) into `folder`; the path.
 
     The same scores keep their number; others get the next one. SemError when the scores or the
     report do not fit their schemas.
@@ -89,7 +89,7 @@ def write_eval_report(
 def build_eval_report(
     found: dict[str, Any], tasks: Mapping[str, TaskSpec], timing: Timing | None = None
 ) -> dict[str, Any]:
-    """The EvalReport of FOUND as a value."""
+    """Return the EvalReport of `found` as a value."""
     checks = [check for _, check in _checks(found)]
     return {
         "$schema": f"{VERSION}.schema.json",
@@ -117,7 +117,9 @@ def build_eval_report(
 
 
 def check_eval_report(value: Any, name: str, where: str) -> None:
-    """SemError when VALUE, to be written to WHERE, breaks configs/schemas/NAME.schema.json."""
+    """Raise SemError when `value`, to be written to `where`, breaks
+    configs/schemas/NAME.schema.json.
+    """
     problems = schema.schema_problems(value, files.read_json(SCHEMAS / f"{name}.schema.json"))
     if problems:
         raise SemError(
@@ -126,14 +128,17 @@ def check_eval_report(value: Any, name: str, where: str) -> None:
 
 
 def read_scores(path: Path) -> dict[str, Any]:
-    """Return the scores in `path`; SemError when they break their schema."""
+    """Return the scores in `path`; raise SemError when they break their schema."""
     scores: Any = state.read_state(path, state.Scores)
     check_eval_report(scores, SCORES, str(path))
     return scores
 
 
 def read_eval_report(path: Path) -> dict[str, Any]:
-    """The EvalReport in PATH, ours or another tool's; SemError when it does not fit."""
+    """Return the EvalReport in `path`, ours or another tool's.
+
+    Raise SemError when it does not fit.
+    """
     if not path.name.endswith((SUFFIX, OLDER_SUFFIX)):
         raise SemError(f"{path}: no EvalReport by its name", f"name it …{SUFFIX}")
     value = files.read_json(path)

@@ -65,15 +65,18 @@ def dumbbells(rows: Sequence[Dumbbell]) -> list[dict[str, Any]]:
             "row": row,
             "left": round(min(row.before, row.after), 2),
             "width": round(abs(row.after - row.before), 2),
-            "shown": "gain" if row.after > row.before else "loss" if row.after < row.before
+            "shown": "gain"
+            if row.after > row.before
+            else "loss"
+            if row.after < row.before
             else "open",
         }
         for row in rows
-    ]  # fmt: skip
+    ]
 
 
 def cumulative_steps(series: Mapping[str, Sequence[float]]) -> dict[str, Any]:
-    """Shares of values up to x as SVG paths in a box of 600 x 200, one a series."""
+    """Return shares of values up to x as SVG paths in a box of 600 x 200, one a series."""
     most = max([1.0, *(value for values in series.values() for value in values)])
     return {"most": most, "paths": {name: _path(values, most) for name, values in series.items()}}
 
@@ -93,7 +96,7 @@ def _path(values: Sequence[float], most: float) -> str:
 def heat(confusions: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Confusion matrices as tables: rows wanted, columns answered, shade by share of the row.
 
-    CONFUSIONS: field -> matrix of `confusion.matrix`.
+    `confusions`: field -> matrix of `confusion.matrix`.
     """
     return [
         {"name": name, **_table(found["counts"])}
@@ -108,18 +111,21 @@ def _table(counts: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
         {
             "label": wanted,
             "cells": [
-                {"count": row.get(said, 0), "right": said == wanted,
-                 "share": round(row.get(said, 0) / sum(row.values()), 3)}
+                {
+                    "count": row.get(said, 0),
+                    "right": said == wanted,
+                    "share": round(row.get(said, 0) / sum(row.values()), 3),
+                }
                 for said in columns
             ],
         }
         for wanted, row in sorted(counts.items())
-    ]  # fmt: skip
+    ]
     return {"columns": columns, "rows": rows}
 
 
 def curves(series: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, Any]:
-    """Lines of (x, y) points as SVG paths in a box of 600 x 200, with the box's corners."""
+    """Return lines of (x, y) points as SVG paths in a box of 600 x 200, with the box's corners."""
     points = [point for line in series.values() for point in line]
     most = max([1.0, *(x for x, _ in points)])
     low, high = (pick([y for _, y in points], default=0.0) for pick in (min, max))

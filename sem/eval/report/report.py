@@ -34,11 +34,12 @@ class Comparison:
     split: str
     before: Sequence[Score]
     after: Sequence[Score]
-    facts: dict[str, Any]  # snapshot, domains, hardware, weights, settings
+    # Snapshot, domains, hardware, weights, settings.
+    facts: dict[str, Any]
 
 
 def report_scores(comparison: Comparison, settings: EvalSettings) -> dict[str, Any]:
-    """Everything in the report as one JSON value."""
+    """Return everything in the report as one JSON value."""
     differences = {
         name: paired_stats.paired_differences(
             comparison.before, comparison.after, name, settings.draws, settings.seed
@@ -82,7 +83,7 @@ def _tests(comparison: Comparison) -> dict[str, Any]:
 
 
 def test_sentences(found: dict[str, Any]) -> list[str]:
-    """What the exact tests say, a sentence each."""
+    """Return what the exact tests say, a sentence each."""
     rows, bounds = found["tests"]["row_exact"], found["tests"]["bounds"]
     return [
         f"Rows with every slot right: {rows['gained']} gained, {rows['lost']} lost, exact McNemar "
@@ -96,7 +97,7 @@ def test_sentences(found: dict[str, Any]) -> list[str]:
 
 
 def seeds_note(spread: dict[str, Any]) -> str:
-    """What other seeds of the same recipe say of one run's figure."""
+    """Return what other seeds of the same recipe say of one run's figure."""
     return (
         f"Slot accuracy over {spread['runs']} seeds: mean {spread['mean']:.1f} %, standard "
         f"deviation {spread['sd']:.1f} points; a difference of two runs below "
@@ -105,13 +106,19 @@ def seeds_note(spread: dict[str, Any]) -> str:
 
 
 def report_columns(found: dict[str, Any]) -> tuple[str, ...]:
-    """The columns of `table`; the model being replaced has one where its answers were kept."""
+    """Return the columns of `table`.
+
+    The model being replaced has one where its answers were kept.
+    """
     first = ("metric", "baseline", "tuned", "difference", *baselines.baseline_columns(found))
     return (*first, "strong") if found["strong"] else first
 
 
 def report_table(found: dict[str, Any]) -> list[tuple[str, ...]]:
-    """Rows of `columns`: metric, baseline, tuned, difference [95 % interval], for every report."""
+    """Return rows of `columns`.
+
+    Metric, baseline, tuned, difference [95 % interval], for every report.
+    """
     made = []
     for name, label in RATES.items():
         change = found["difference_points"][name]
@@ -149,7 +156,7 @@ ERROR_COLUMNS = ("why a slot failed", "baseline", "tuned")
 
 
 def error_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
-    """One row an error kind or hallucination proxy that occurs: how often in either run."""
+    """Return one row an error kind or hallucination proxy that occurs: how often in either run."""
     made = []
     for group in ("errors", "proxies"):
         was, now = found["baseline"][group], found["tuned"][group]
@@ -163,13 +170,13 @@ def error_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def write_report(folder: Path, found: dict[str, Any]) -> Path:
-    """Write scores.json, then report.md, into FOLDER; the path of report.md."""
+    """Write scores.json, then report.md, into `folder`; the path of report.md."""
     files.write_file(folder / "scores.json", jsonio.pretty(found))
     return files.write_file(folder / "report.md", report_markdown(found))
 
 
 def report_markdown(found: dict[str, Any]) -> str:
-    """The report for a person to read."""
+    """Return the report for a person to read."""
     parts = [
         f"# {cell(found['sem'])}: {cell(found['tuned']['run'])} against "
         f"{cell(found['baseline']['run'])}",
@@ -193,15 +200,35 @@ def report_markdown(found: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-FIELD_COLUMNS = ("field", "n", "pass base", "pass tuned", "precision", "recall", "F1",
-                 "missing", "spurious")  # fmt: skip
+FIELD_COLUMNS = (
+    "field",
+    "n",
+    "pass base",
+    "pass tuned",
+    "precision",
+    "recall",
+    "F1",
+    "missing",
+    "spurious",
+)
 GROUP_COLUMNS = ("group", "n", "accuracy base", "accuracy tuned", "schema valid tuned")
-DECODING_COLUMNS = ("run", "decoding", "slot accuracy", "JSON validity", "schema validity",
-                    "tokens out", "cut", "batch latency ms p50")  # fmt: skip
+DECODING_COLUMNS = (
+    "run",
+    "decoding",
+    "slot accuracy",
+    "JSON validity",
+    "schema validity",
+    "tokens out",
+    "cut",
+    "batch latency ms p50",
+)
 
 
 def decoding_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
-    """One row a run and way of decoding: free, repaired and, where it was run, constrained."""
+    """Return one row a run and way of decoding.
+
+    Free, repaired and, where it was run, constrained.
+    """
     return [
         (
             found[side]["run"],
@@ -217,13 +244,13 @@ def decoding_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def field_columns(found: dict[str, Any]) -> tuple[str, ...]:
-    """The columns of `field_rows`."""
+    """Return the columns of `field_rows`."""
     others = baselines.baseline_columns(found)
     return (*FIELD_COLUMNS[:4], *others, *["beats the better"][: len(others)], *FIELD_COLUMNS[4:])
 
 
 def field_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
-    """One row a field; precision, recall, F1, missing and spurious are the tuned run's."""
+    """Return one row a field; precision, recall, F1, missing and spurious are the tuned run's."""
     before = found["baseline"]["fields"]
     has_rivals = bool(baselines.baseline_columns(found))
     return [
@@ -243,7 +270,7 @@ def field_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def cell(text: object) -> str:
-    """TEXT as it may stand in a Markdown table: no markup, no link, no new line."""
+    """Return `text` as it may stand in a Markdown table: no markup, no link, no new line."""
     flat = " ".join(str(text).split())
     escaped = html.escape(flat, quote=False)
     return "".join("\\" + c if c in "|`*_[]!\\#~<>" else c for c in escaped if c.isprintable())
@@ -269,7 +296,7 @@ def _groups(comparison: Comparison, key: str) -> dict[str, dict[str, Any]]:
 
 
 def group_rows(groups: dict[str, dict[str, Any]]) -> list[tuple[str, ...]]:
-    """One row a task or stratum."""
+    """Return one row a task or stratum."""
     return [
         (
             name,

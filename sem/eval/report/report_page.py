@@ -18,11 +18,16 @@ from sem.eval.scoring.metrics import Score
 from sem.eval.stats import paired_stats
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
-EXCERPT = 1_500  # characters of an input that are shown
+# Characters of an input that are shown.
+EXCERPT = 1_500
 MOST_FLIPS = 150
 MOST_DOMAINS = 60
-KINDS = {"broken": "worse than the baseline", "fixed": "better than the baseline",
-         "both": "both wrong, alike", "right": "both right"}  # fmt: skip
+KINDS = {
+    "broken": "worse than the baseline",
+    "fixed": "better than the baseline",
+    "both": "both wrong, alike",
+    "right": "both right",
+}
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,8 @@ class Flip:
     task: str
     accuracy: tuple[float, float]
     excerpt: str
-    hidden: int  # characters of the input that are not shown
+    # Characters of the input that are not shown.
+    hidden: int
     reference: str
     baseline: str
     tuned: str
@@ -43,12 +49,12 @@ class Flip:
 
 
 def write_report_page(folder: Path, found: dict[str, Any], reading: Reading) -> Path:
-    """Write report.html into FOLDER from scores FOUND and what they were made of."""
+    """Write report.html into `folder` from scores `found` and what they were made of."""
     return files.write_file(folder / "report.html", report_html(found, reading))
 
 
 def report_html(found: dict[str, Any], reading: Reading) -> str:
-    """The whole page."""
+    """Return the whole page."""
     from jinja2 import Environment, StrictUndefined
 
     template = Environment(autoescape=True, undefined=StrictUndefined).from_string(
@@ -118,7 +124,9 @@ def _by_domain(before: Sequence[Score], after: Sequence[Score]) -> list[plots.Du
 
 
 def flips(reading: Reading) -> tuple[list[Flip], dict[str, int]]:
-    """The examples most worth reading, losses first, and how many there are of each kind."""
+    """Return the examples most worth reading, losses first, and how many there are of each
+    kind.
+    """
     was = {score.id: score for score in reading.compared.before}
     said_before = reading.answers(reading.before)
     said_after = reading.answers(reading.after)

@@ -27,12 +27,36 @@ from sem.eval.judge import calibration, judge_questions
 from sem.eval.judge.verdicts import Verdict
 from sem.eval.scoring.metrics import WHOLE, Score
 
-COLUMNS = ("id", "slot", "task", "stratum", "critical", "why", "rule", "judge", "reference",
-           "candidate", "input", "drawn", "human_pass", "correction", "note")  # fmt: skip
+COLUMNS = (
+    "id",
+    "slot",
+    "task",
+    "stratum",
+    "critical",
+    "why",
+    "rule",
+    "judge",
+    "reference",
+    "candidate",
+    "input",
+    "drawn",
+    "human_pass",
+    "correction",
+    "note",
+)
 EXCERPT = 2_000
-WORDS = {"yes": True, "true": True, "1": True, "pass": True,
-         "no": False, "false": False, "0": False, "fail": False}  # fmt: skip
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would run it
+WORDS = {
+    "yes": True,
+    "true": True,
+    "1": True,
+    "pass": True,
+    "no": False,
+    "false": False,
+    "0": False,
+    "fail": False,
+}
+# a spreadsheet would run it.
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 RANDOM, RANKED = "at random", "ranked"
 DECIDED = {True: "pass", False: "fail", None: "open"}
 # How much a look is worth; a critical slot counts twice.
@@ -55,7 +79,8 @@ class Line:
 class Taken:
     """What a filled-in sheet says."""
 
-    labels: dict[tuple[str, str], tuple[bool, str]]  # passed, how the slot was drawn
+    # Passed, how the slot was drawn.
+    labels: dict[tuple[str, str], tuple[bool, str]]
     corrections: dict[tuple[str, str], Any]
     blank: int
 
@@ -63,9 +88,11 @@ class Taken:
 def choose_slots(
     scores: Sequence[Score], verdicts: Mapping[tuple[str, str], Verdict], count: int, seed: int
 ) -> list[Line]:
-    """COUNT slots: half of them of those judged, at random; then the most worthwhile ones.
+    """Return `count` slots: half of them of those judged, at random.
 
-    These go round robin over strata, ties by SEED.
+    Then the most worthwhile ones.
+
+    These go round robin over strata, ties by `seed`.
     """
     if count < 1:
         raise SemError(f"a sheet of {count} slots", "ask for 1 or more")
@@ -112,7 +139,7 @@ def _why(passed: bool | None, verdict: Verdict | None) -> str:
 
 
 def sheet(lines: Sequence[Line], subject: Subject) -> str:
-    """LINES as CSV for a person; no cell can start a formula."""
+    """Return `lines` as CSV for a person; no cell can start a formula."""
     said, by_id = (
         judge_questions.read_subject_answers(subject),
         {example.id: example for example in subject.examples},
@@ -145,7 +172,10 @@ def sheet(lines: Sequence[Line], subject: Subject) -> str:
 
 
 def take_sheet(path: Path, tasks: Mapping[str, Any], known: Mapping[str, Example]) -> Taken:
-    """The labels and corrections in the sheet PATH; SemError names a line that cannot be used."""
+    """Return the labels and corrections in the sheet `path`.
+
+    The SemError names a line that cannot be used.
+    """
     labels: dict[tuple[str, str], tuple[bool, str]] = {}
     corrections: dict[tuple[str, str], Any] = {}
     blank = 0
@@ -212,7 +242,7 @@ def _check(
 
 
 def corrected_reference(example: Example, corrections: Mapping[tuple[str, str], Any]) -> Any:
-    """EXAMPLE's reference with its CORRECTIONS put in."""
+    """`example`'s reference with its `corrections` put in."""
     reference = example.output_json
     for (name, slot), value in corrections.items():
         if name == example.id:
@@ -222,7 +252,9 @@ def corrected_reference(example: Example, corrections: Mapping[tuple[str, str], 
 
 
 def keep_labels(project: Project, subject: Subject, taken: Taken, at: str) -> int:
-    """Write TAKEN's labels beside the verdicts and its corrections into the store; how many rows.
+    """Write `taken`'s labels beside the verdicts and its corrections into the store.
+
+    How many rows.
 
     Rows are held out before they are changed: a kill in between loses nothing.
     """

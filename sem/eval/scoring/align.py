@@ -14,10 +14,14 @@ from sem.core.slotspec import SlotSpec
 from sem.eval.scoring import slots
 from sem.eval.scoring.values import canonical, fold_text, is_empty, value_text
 
-NOTHING = object()  # no usable answer at all: every field it should hold is wrong
-ABSENT = object()  # a key the reference does not write
-PARTNERS_FROM = 0.3  # mean closeness of fields from which two items are one
-MAX_ITEMS = 100  # items a side that are compared with each other; the rest have no partner
+# No usable answer at all: every field it should hold is wrong.
+NOTHING = object()
+# a key the reference does not write.
+ABSENT = object()
+# Mean closeness of fields from which two items are one.
+PARTNERS_FROM = 0.3
+# Items a side that are compared with each other; the rest have no partner.
+MAX_ITEMS = 100
 
 
 @dataclass(frozen=True)
@@ -86,13 +90,14 @@ class _Node:
 
 
 def align(said: Any, wanted: Any, levels: Mapping[str, SlotSpec]) -> Alignment:
-    """SAID against the reference WANTED in every field of LEVELS.
+    """Return `said` against the reference `wanted` in every field of `levels`.
 
     A key that the reference does not write is a decision only where the answer puts a value
     there: otherwise an answer of one field would be rewarded with all the optional ones.
     """
     sides = [side for side in (said, wanted) if isinstance(side, dict)]
-    literal = frozenset(  # a key that is spelt like a path
+    # a key that is spelt like a path.
+    literal = frozenset(
         name for name in levels if "." in name and any(name in side for side in sides)
     )
     found = Alignment()
@@ -106,7 +111,7 @@ def best_reference(
     levels: Mapping[str, SlotSpec],
     worth: Callable[[Any, Collection[str]], float],
 ) -> Any:
-    """Return the reference WANTED with, in each slot of ALTERNATIVES, its best right answer.
+    """Return the reference `wanted` with, in each slot of `alternatives`, its best right answer.
 
     Annotators of a benchmark may accept several values of a field; an answer is as right as it
     is beside the nearest of them, field by field. `worth(reference, names)` is what the answer is
@@ -195,7 +200,8 @@ def _walk_list(node: _Node, said: Any, wanted: Any, found: Alignment) -> None:
             _walk(node, item, ABSENT, alone)
     for pair in alone.pairs:
         for part in pair.parts:
-            if part.is_wanted or part.is_said:  # an empty field of a lost item is no decision
+            # An empty field of a lost item is no decision.
+            if part.is_wanted or part.is_said:
                 _decide(pair.name, pair.spec, part, found)
 
 
@@ -204,7 +210,7 @@ def _count(path: str, items: Items, found: Alignment) -> None:
 
 
 def partner(node: _Node, ours: Sequence[Any], theirs: Sequence[Any]) -> list[tuple[int, int]]:
-    """Index pairs of the items of OURS and THEIRS that belong together, by best assignment."""
+    """Index pairs of the items of `ours` and `theirs` that belong together, by best assignment."""
     same = _identical(ours, theirs)
     left = [i for i in range(len(ours)) if i not in same][:MAX_ITEMS]
     right = [j for j in range(len(theirs)) if j not in set(same.values())][:MAX_ITEMS]
@@ -236,7 +242,7 @@ def _identical(ours: Sequence[Any], theirs: Sequence[Any]) -> dict[int, int]:
 
 
 def _closeness(node: _Node, said: Any, wanted: Any) -> float:
-    """Mean closeness of the fields of two items, 0 to 1."""
+    """Return mean closeness of the fields of two items, 0 to 1."""
     if not (isinstance(said, dict) and isinstance(wanted, dict)):
         return 0.0
     found = Alignment()

@@ -11,7 +11,7 @@ NULL, NO_ANSWER, OTHER = "(null)", "(no answer)", "(other)"
 
 
 def confusion_labels(part: Part, known: frozenset[str]) -> tuple[str, str]:
-    """(reference, answer) as labels; an answer outside KNOWN is `(other)`."""
+    """(reference, answer) as labels; an answer outside `known` is `(other)`."""
     wanted = NULL if part.wanted is ABSENT or is_empty(part.wanted) else _label(part.wanted)
     if part.said is NOTHING:
         return wanted, NO_ANSWER

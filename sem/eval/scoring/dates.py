@@ -46,9 +46,9 @@ _WEEK = re.compile(r"(\d{4})-?w(\d{2})-?(\d)")
 
 
 def as_date(value: Any, day_first: bool | None = None, language: str | None = None) -> date | None:
-    """The day VALUE names; None when it names none, or more than one.
+    """Return the day `value` names; None when it names none, or more than one.
 
-    LANGUAGE is that of the text, where it is known: it decides what a name or an order of
+    `language` is that of the text, where it is known: it decides what a name or an order of
     figures means that languages read differently.
     """
     if not isinstance(value, str) or len(value) > LONGEST:

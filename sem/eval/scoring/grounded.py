@@ -14,7 +14,8 @@ from sem.core.taskspec import TaskSpec
 from sem.dataset.clean import grounding
 from sem.dataset.clean.grounding import Text
 
-LONGEST = 2_000  # characters of one text in an answer
+# Characters of one text in an answer.
+LONGEST = 2_000
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Problem:
 
 
 def ungrounded_problems(answer: Any, spec: TaskSpec, page: str | Text) -> list[Problem]:
-    """What keeps ANSWER to the cleaned PAGE from being used; empty when it may be."""
+    """Return what keeps `answer` to the cleaned `page` from being used; empty when it may be."""
     wrong = schema.schema_problems(answer, spec.io_schema, limit=5)
     if wrong:
         return [Problem("schema", line.partition(":")[0], line) for line in wrong]
@@ -53,6 +54,6 @@ def _values(value: Any, path: str, kind: Any, spec: TaskSpec, text: Text) -> Ite
 
 
 def _is_label(path: str, held: shape.Schema | None, spec: TaskSpec) -> bool:
-    """Whether the schema or the label lists name every value that PATH may take."""
+    """Return whether the schema or the label lists name every value that `path` may take."""
     last = path.rpartition(".")[2].removesuffix("[]")
     return shape.is_closed(held) or last in spec.label_enums

@@ -29,7 +29,7 @@ GROUPS = ("task", "page_type", "language", "domain", "stratum")
 
 
 def totals(scores: Sequence[Score], prices: Prices | None = None) -> dict[str, Any]:
-    """Rates over SCORES; `n` and `unscored_slots` are counts."""
+    """Rates over `scores`; `n` and `unscored_slots` are counts."""
     count = len(scores)
     latency = sorted(s.latency_ms for s in scores)
     return {
@@ -75,7 +75,10 @@ def fields(scores: Sequence[Score]) -> dict[str, dict[str, Any]]:
 
 
 def group_scores(scores: Sequence[Score], key: str) -> dict[str, list[Score]]:
-    """SCORES grouped by one of their attributes, e.g. task, stratum, page_type or language."""
+    """Return `scores` grouped by one of their attributes, e.g.
+
+    Task, stratum, page_type or language.
+    """
     groups: dict[str, list[Score]] = defaultdict(list)
     for one in scores:
         groups[getattr(one, key)].append(one)

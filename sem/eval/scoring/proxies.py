@@ -20,19 +20,25 @@ from sem.eval.scoring.values import canonical, fold_text, is_empty
 class Proxies:
     """Counts in one answer; `looked_up` is how many values `ungrounded` is out of."""
 
-    forbidden_keys: int = 0  # keys the schema does not have
-    out_of_enum: int = 0  # labels that are on no list
-    ungrounded: int = 0  # values that are nowhere in the input
+    # Keys the schema does not have.
+    forbidden_keys: int = 0
+    # Labels that are on no list.
+    out_of_enum: int = 0
+    # Values that are nowhere in the input.
+    ungrounded: int = 0
     looked_up: int = 0
-    extra_entities: int = 0  # objects and members of lists that the reference does not have
-    extra_keys: int = 0  # keys beside the schema's own that are not as the reference has them
-    invented: int = 0  # values of a slot that neither the input nor the reference holds
+    # Objects and members of lists that the reference does not have.
+    extra_entities: int = 0
+    # Keys beside the schema's own that are not as the reference has them.
+    extra_keys: int = 0
+    # Values of a slot that neither the input nor the reference holds.
+    invented: int = 0
 
 
 def measure_proxies(
     said: Any, spec: TaskSpec, text: grounding.Text, aligned: Alignment, wanted: Any = NOTHING
 ) -> Proxies:
-    """The Proxies of answer SAID to an input TEXT; all 0 where there is no answer.
+    """Return the Proxies of answer `said` to an input `text`; all 0 where there is no answer.
 
     `wanted` is the reference; without one no key counts as extra.
     """
@@ -64,7 +70,10 @@ def measure_proxies(
 
 
 def labels_of(kind: Any, name: str, spec: TaskSpec) -> frozenset[str] | None:
-    """Canonical texts of the values that field NAME of schema KIND may take; None: it is open."""
+    """Canonical texts of the values that field `name` of schema `kind` may take; None.
+
+    It is open.
+    """
     kind = shape.resolve_shape(kind, spec.io_schema) or {}
     last = name.rpartition(".")[2]
     listed = spec.label_enums.get(name, spec.label_enums.get(last))
@@ -79,7 +88,7 @@ def labels_of(kind: Any, name: str, spec: TaskSpec) -> frozenset[str] | None:
 def _places(
     value: Any, kind: Any, name: str, spec: TaskSpec
 ) -> Iterator[tuple[Any, frozenset[str] | None]]:
-    """Every scalar in VALUE with the labels it may be chosen from."""
+    """Yield every scalar in `value` with the labels it may be chosen from."""
     held = shape.resolve_shape(kind, spec.io_schema)
     if isinstance(value, dict):
         for key, inner in value.items():
@@ -173,7 +182,7 @@ def _extra(aligned: Alignment) -> int:
 
 
 def _more(said: Any, wanted: Any) -> int:
-    """Members of the list SAID that the list WANTED does not have."""
+    """Members of the list `said` that the list `wanted` does not have."""
     if not isinstance(said, list) or any(isinstance(item, dict) for item in said):
         return 0
     ours, theirs = (

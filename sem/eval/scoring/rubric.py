@@ -23,7 +23,8 @@ class Check:
 
     id: str
     passed: bool
-    reference: bool | None  # None: the reference holds nothing to check
+    # None: the reference holds nothing to check.
+    reference: bool | None
     evidence: str
 
 
@@ -40,7 +41,7 @@ class Sum:
 
 
 def totals_equation(value: Any) -> Sum | None:
-    """The total and what it should be; None where there is no total or no subtotal."""
+    """Return the total and what it should be; None where there is no total or no subtotal."""
     for amounts in _objects(value):
         total, subtotal = _number(amounts, "total"), _number(amounts, "subtotal")
         if total is None or subtotal is None:
@@ -54,7 +55,7 @@ def totals_equation(value: Any) -> Sum | None:
 
 
 def line_items_sum(value: Any) -> Sum | None:
-    """The subtotal and the sum of the line totals; None where one of them is not there."""
+    """Return the subtotal and the sum of the line totals; None where one of them is not there."""
     subtotals = [n for o in _objects(value) if (n := _number(o, "subtotal")) is not None]
     lists = [_get(o, "lineitems") for o in _objects(value)]
     items = next((found for found in lists if isinstance(found, list) and found), None)
@@ -74,7 +75,7 @@ EQUATIONS: dict[str, Callable[[Any], Sum | None]] = {
 
 
 def arithmetic(said: Any, wanted: Any, spec: TaskSpec) -> list[Check]:
-    """The rubric's equations on the answer SAID.
+    """Return the rubric's equations on the answer `said`.
 
     A check applies where the answer or the reference can be computed: an answer that leaves the
     total out does not escape it. A reference that fails is reported, not corrected.
@@ -108,7 +109,9 @@ def weighted(
     clean: tuple[bool, bool] = (True, True),
     shared: Mapping[str, float] | None = None,
 ) -> float | None:
-    """The rubric's `scoring`: weights of exact fields, validity, arithmetic and what is made up.
+    """Return the rubric's `scoring`.
+
+    Weights of exact fields, validity, arithmetic and what is made up.
 
     `clean`: no extra key, no invented value. `shared` are the weights of judge_slots.yaml, for a
     TaskSpec without its own; None without either. The weight of arithmetic falls away where no
@@ -150,7 +153,7 @@ def _evidence(found: Sum | None, tolerance: float) -> str:
 
 
 def _objects(value: Any) -> Iterator[dict[str, Any]]:
-    """VALUE and the objects directly in it: where an invoice keeps its amounts."""
+    """Yield `value` and the objects directly in it: where an invoice keeps its amounts."""
     if isinstance(value, dict):
         yield value
         yield from (inner for inner in value.values() if isinstance(inner, dict))

@@ -21,7 +21,8 @@ from sem.eval.scoring.proxies import Proxies
 from sem.eval.scoring.rubric import Check
 from sem.eval.scoring.slots import Similarity
 
-WHOLE = "(answer)"  # the one slot of a task whose output is no object
+# The one slot of a task whose output is no object.
+WHOLE = "(answer)"
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,14 @@ class Slot:
     passed: bool | None
     said: bool
     wanted: bool
-    exact: bool = False  # the same but for case, width, number and date spelling (FEM)
-    within: bool = False  # exact, or passes, or within the default tolerance (FWT)
-    errors: tuple[str, ...] = ()  # why, one word a failed decision (taxonomy.KINDS)
-    counts: Counts | None = None  # of a field of a list of objects
+    # The same but for case, width, number and date spelling (FEM).
+    exact: bool = False
+    # Exact, or passes, or within the default tolerance (FWT).
+    within: bool = False
+    # Why, one word a failed decision (taxonomy.KINDS).
+    errors: tuple[str, ...] = ()
+    # Of a field of a list of objects.
+    counts: Counts | None = None
 
 
 @dataclass(frozen=True)
@@ -61,52 +66,63 @@ class Score:
     task: str
     domain: str
     stratum: str
-    json_valid: bool  # the raw text is one strict JSON value
+    # The raw text is one strict JSON value.
+    json_valid: bool
     schema_valid: bool  # and fits io_schema
-    recovered: bool  # no valid JSON, but an object could be cut out of the text and was scored
+    # No valid JSON, but an object could be cut out of the text and was scored.
+    recovered: bool
     slots: dict[str, Slot]
     tokens_in: int
     tokens_out: int
     latency_ms: int
     finish: str
-    expected: tuple[str, ...] = ()  # every field of the task, also those nobody writes
-    critical: tuple[str, ...] = ()  # the compared fields that the gate looks at first
+    # Every field of the task, also those nobody writes.
+    expected: tuple[str, ...] = ()
+    # The compared fields that the gate looks at first.
+    critical: tuple[str, ...] = ()
     labels: dict[str, tuple[str, str]] = field(default_factory=dict)  # (reference, answer)
     items: dict[str, Items] = field(default_factory=dict)  # of lists of objects
-    checks: tuple[Check, ...] = ()  # the rubric's arithmetic, where it applies
+    # The rubric's arithmetic, where it applies.
+    checks: tuple[Check, ...] = ()
     proxies: Proxies = field(default_factory=Proxies)
-    rubric: float | None = None  # the rubric's own weighted score
+    # The rubric's own weighted score.
+    rubric: float | None = None
 
     @property
     def accuracy(self) -> float:
-        """Share of scored slots that pass; unscored slots are left out and counted apart."""
+        """Return share of scored slots that pass.
+
+        Unscored slots are left out and counted apart.
+        """
         scored = [slot.passed for slot in self.slots.values() if slot.passed is not None]
         return sum(scored) / len(scored) if scored else 0.0
 
     @property
     def row_exact(self) -> bool:
-        """Whether every slot passes, and nothing is said beyond the input and the reference."""
+        """Return whether every slot passes, and nothing is said beyond the input and the
+        reference.
+        """
         passed = all(slot.passed for slot in self.slots.values() if slot.passed is not None)
         return passed and self.no_extra_keys and self.no_inventions
 
     @property
     def no_extra_keys(self) -> bool:
-        """Whether every key beside the schema's own is as the reference has it."""
+        """Return whether every key beside the schema's own is as the reference has it."""
         return not self.proxies.extra_keys
 
     @property
     def no_unknown_labels(self) -> bool:
-        """Whether every label is on its list."""
+        """Return whether every label is on its list."""
         return not self.proxies.out_of_enum
 
     @property
     def no_inventions(self) -> bool:
-        """Whether every value said stands in the input, in the reference or on a list."""
+        """Return whether every value said stands in the input, in the reference or on a list."""
         return not self.proxies.invented
 
     @property
     def critical_ok(self) -> bool | None:
-        """Whether every critical slot passes; None where the task has none here."""
+        """Return whether every critical slot passes; None where the task has none here."""
         found = [self.slots[name].passed for name in self.critical if name in self.slots]
         return all(found) if found else None
 
@@ -126,9 +142,9 @@ def score_answer(
     similarity: Similarity | None,
     shared: SlotFile | None = None,
 ) -> Score:
-    """ANSWER to EXAMPLE, compared field by field; no answer is a wrong one.
+    """Return `answer` to `example`, compared field by field; no answer is a wrong one.
 
-    SHARED are the levels of judge_slots.yaml, below the TaskSpec's own.
+    `shared` are the levels of judge_slots.yaml, below the TaskSpec's own.
     """
     text = answer.text if answer else ""
     said, json_valid, recovered = answers.read_value(text)
@@ -173,7 +189,10 @@ def score_answer(
 def levels_of(
     spec: TaskSpec, example: Example, shared: SlotFile | None = None
 ) -> dict[str, SlotSpec]:
-    """The level of every field of EXAMPLE's task; one for the whole answer where it has none."""
+    """Return the level of every field of `example`'s task.
+
+    One for the whole answer where it has none.
+    """
     levels = spec.slots(example.slot_specs, shared=shared, language=example.language)
     return levels or {WHOLE: SlotSpec(language=example.language)}
 
@@ -190,7 +209,7 @@ def _aligned(said: Any, wanted: Any, levels: Mapping[str, SlotSpec]) -> Alignmen
 def _beside_its_nearest(
     example: Example, said: Any, levels: Mapping[str, SlotSpec], similarity: Similarity | None
 ) -> Example:
-    """EXAMPLE with the right answer of each slot that SAID comes nearest to."""
+    """Return `example` with the right answer of each slot that `said` comes nearest to."""
     if not example.alternatives or said is NOTHING:
         return example
 

@@ -13,7 +13,7 @@ from sem.eval.scoring.slots import Similarity
 
 
 def load_lazily(folder: Callable[[], Path]) -> Similarity:
-    """Return `load` of what FOLDER gives, loaded when two texts are compared for the first time.
+    """Return `load` of what `folder` gives, loaded when two texts are compared for the first time.
 
     Imports torch then and not before: a report without free texts needs none.
     """
@@ -26,7 +26,7 @@ def load_lazily(folder: Callable[[], Path]) -> Similarity:
 
 
 def load_similarity(folder: Path) -> Similarity:
-    """Cosine similarity of two texts under the model in FOLDER."""
+    """Cosine similarity of two texts under the model in `folder`."""
     import torch
     from transformers import AutoModel, AutoTokenizer
 

@@ -25,12 +25,14 @@ Scorer = Callable[[Any, Any, SlotSpec], float | None]
 Similarity = Callable[[str, str], float]
 
 LEVELS: dict[str, Scorer] = {}
-SHORT = 4  # a shorter reference must stand as a word: "HP" is in "shipping"
-SLACK = {"substring": 60, "llm_similarity": 500}  # characters beyond the reference
+# a shorter reference must stand as a word: "HP" is in "shipping".
+SHORT = 4
+# Characters beyond the reference.
+SLACK = {"substring": 60, "llm_similarity": 500}
 
 
 def level(score: Scorer) -> Scorer:
-    """Register SCORE under its own name, as TaskSpecs and judge_slots.yaml spell it."""
+    """Register `score` under its own name, as TaskSpecs and judge_slots.yaml spell it."""
     LEVELS[score.__name__] = score
     return score
 
@@ -38,7 +40,10 @@ def level(score: Scorer) -> Scorer:
 def score_slot(
     candidate: Any, reference: Any, spec: SlotSpec, similarity: Similarity | None = None
 ) -> float | None:
-    """How well CANDIDATE meets REFERENCE at SPEC's level; None when it cannot be scored here."""
+    """Return how well `candidate` meets `reference` at `spec`'s level.
+
+    None when it cannot be scored here.
+    """
     if not (is_json(candidate) and is_json(reference)):
         return 0.0
     if is_empty(reference) or is_empty(candidate):
@@ -96,7 +101,7 @@ def date_norm(candidate: Any, reference: Any, spec: SlotSpec) -> float:
 
 
 def llm_similarity(candidate: Any, reference: Any, similarity: Similarity | None) -> float | None:
-    """Closeness of two texts by SIMILARITY; equal texts are 1.0, None without a scorer."""
+    """Closeness of two texts by `similarity`; equal texts are 1.0, None without a scorer."""
     said, wanted = value_text(candidate), value_text(reference)
     if fold_text(said) == fold_text(wanted):
         return 1.0
@@ -110,7 +115,9 @@ def llm_similarity(candidate: Any, reference: Any, similarity: Similarity | None
 
 
 def is_dump(said: str, wanted: str, kind: str) -> bool:
-    """Whether SAID is so much longer than WANTED that it answers by saying everything."""
+    """Return whether `said` is so much longer than `wanted` that it answers by saying
+    everything.
+    """
     return len(said) > max(3 * len(wanted), len(wanted) + SLACK[kind])
 
 
@@ -125,7 +132,9 @@ def _holds(said: str, wanted: str) -> bool:
 
 
 def _runs_on(beside: str, edge: str, wanted: str) -> bool:
-    """Whether the character BESIDE the EDGE of WANTED makes it part of a longer word."""
+    """Return whether the character `beside` the `edge` of `wanted` makes it part of a longer
+    word.
+    """
     if edge.isdigit():
         return beside.isdigit()
     return len(wanted) < SHORT and _is_cased(beside) and _is_cased(edge)

@@ -38,7 +38,7 @@ _NEAR = {"tolerance": 0.01, "relative": 0.001}
 
 @lru_cache(maxsize=64)
 def evidence(input_text: str) -> grounding.Text:
-    """INPUT_TEXT prepared for looking values up."""
+    """Return `input_text` prepared for looking values up."""
     return grounding.groundable_text(input_text)
 
 
@@ -75,14 +75,14 @@ def _of_a_wrong_value(
 
 
 def is_found(value: Any, text: grounding.Text) -> bool:
-    """Whether everything in VALUE that can be looked for is in TEXT."""
+    """Return whether everything in `value` that can be looked for is in `text`."""
     return all(grounding.is_grounded(scalar, text) for _, scalar in grounding.scalar_leaves(value))
 
 
 def says_the_same(said: Any, wanted: Any, spec: SlotSpec | None = None) -> bool:
-    """Whether both say the same once case, width, number and date spelling are set aside.
+    """Return whether both say the same once case, width, number and date spelling are set aside.
 
-    With SPEC a text is read as a number or date only where the slot's level does: the article
+    With `spec` a text is read as a number or date only where the slot's level does: the article
     numbers "1,234" and "1234" are two. Without, wherever both can be read so.
     """
     if values.canonical(said) == values.canonical(wanted):
@@ -100,7 +100,9 @@ def says_the_same(said: Any, wanted: Any, spec: SlotSpec | None = None) -> bool:
 
 
 def is_within(said: Any, wanted: Any, spec: SlotSpec) -> bool:
-    """Whether two numbers are within 0.01 or 0.1 % of each other, if SPEC names no tolerance."""
+    """Return whether two numbers are within 0.01 or 0.1 % of each other, if `spec` names no
+    tolerance.
+    """
     if spec.level != "numeric_tol" or spec.tolerance or spec.relative:
         return False
     near = SlotSpec("numeric_tol", unit=spec.unit, decimal_mark=spec.decimal_mark, **_NEAR)

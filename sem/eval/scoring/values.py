@@ -14,7 +14,8 @@ from typing import Any
 from sem.core import jsonio, locales, units
 from sem.core.slotspec import SlotSpec
 
-LONGEST = 60  # characters of a text that may still be one number or one date
+# Characters of a text that may still be one number or one date.
+LONGEST = 60
 _TYPOGRAPHY = str.maketrans("‘’‚‛ʼ´`′“”„‟«»‐‑‒–—−", "'" * 8 + '"' * 6 + "-" * 6)
 _PLAIN = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 _AMOUNT = re.compile(
@@ -47,7 +48,9 @@ _LAKHS = re.compile(r"\d{1,2}(?:,\d{2})*,\d{3}")
 
 
 def fold_text(text: str) -> str:
-    """TEXT without differences of case, width, composition, quotes, dashes and white space."""
+    """Return `text` without differences of case, width, composition, quotes, dashes and white
+    space.
+    """
     plain = unicodedata.normalize("NFKC", text).casefold()
     plain = unicodedata.normalize("NFKC", plain).translate(_TYPOGRAPHY)
     # Soft hyphens, byte order marks and zero-width spaces are not seen, so they do not count.
@@ -56,16 +59,26 @@ def fold_text(text: str) -> str:
 
 
 def is_empty(value: Any) -> bool:
-    """Whether VALUE says nothing: null, an empty list or object, a text without a sign."""
-    return value is None or value == [] or value == {} or (
-        isinstance(value, str) and not fold_text(value)
-    )  # fmt: skip
+    """Return whether `value` says nothing.
+
+    Null, an empty list or object, a text without a sign.
+    """
+    return (
+        value is None
+        or value == []
+        or value == {}
+        or (isinstance(value, str) and not fold_text(value))
+    )
 
 
 def is_json(value: Any) -> bool:
-    """Whether VALUE could stand in a JSON file: NaN, infinity and endless integers could not."""
+    """Return whether `value` could stand in a JSON file.
+
+    NaN, infinity and endless integers could not.
+    """
     if isinstance(value, int):
-        return value.bit_length() < 14_000  # 4,214 digits; Python writes no integer over 4,300
+        # 4,214 digits; Python writes no integer over 4,300.
+        return value.bit_length() < 14_000
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, list):
@@ -74,7 +87,7 @@ def is_json(value: Any) -> bool:
 
 
 def canonical(value: Any) -> str:
-    """One text for one JSON value: 1 and 1.0 are one number, `true` is not 1."""
+    """Return one text for one JSON value: 1 and 1.0 are one number, `true` is not 1."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     elif isinstance(value, list):
@@ -88,7 +101,7 @@ def canonical(value: Any) -> str:
 
 
 def value_text(value: Any) -> str:
-    """VALUE as a text: itself, or as JSON."""
+    """Return `value` as a text: itself, or as JSON."""
     return value if isinstance(value, str) else jsonio.canonical_json(value)
 
 
@@ -101,7 +114,7 @@ class Amount:
 
 
 def amount(value: Any, spec: SlotSpec) -> Amount | None:
-    """VALUE as a number; None when it is none, or more than one.
+    """Return `value` as a number; None when it is none, or more than one.
 
     Without `unit` only a JSON number or its plain text counts. With one, "€ 1.234,50" and
     "1,500 g" are read too; a sign that cannot stand for the slot's unit makes it no number.
@@ -115,7 +128,7 @@ def amount(value: Any, spec: SlotSpec) -> Amount | None:
 
 
 def agree(said: Amount, wanted: Amount, spec: SlotSpec) -> bool:
-    """Whether two amounts differ by at most the slot's tolerance, in one currency."""
+    """Return whether two amounts differ by at most the slot's tolerance, in one currency."""
     if said.currencies and wanted.currencies and not said.currencies & wanted.currencies:
         return False
     # Decimal, because prices sit on the boundary: 20 - 19.99 > 0.01 in floats.
@@ -172,7 +185,7 @@ def _written(text: str, spec: SlotSpec) -> Amount | None:
 
 
 def _without_notes(text: str) -> str:
-    """Return the money TEXT without what pages write about a price: tax, unit, no decimals.
+    """Return the money `text` without what pages write about a price: tax, unit, no decimals.
 
     `12,-`, `1 299:-`, `1,23,456/-` and `1299:90` are how some countries end an amount.
     """
@@ -228,11 +241,11 @@ def _in_money(
 def number_of(
     digits: str, spec: SlotSpec, currencies: frozenset[str] | None = None
 ) -> Decimal | None:
-    """DIGITS with their marks as a number, by these rules.
+    """Return `digits` with their marks as a number, by these rules.
 
     Spaces and apostrophes group. Of points and commas, the later is the decimal mark; one that
     repeats groups. A single one before exactly three digits ("1.234") is decided by the slot's
-    `decimal_mark`, else it groups in money (but divides where each of the CURRENCIES has three
+    `decimal_mark`, else it groups in money (but divides where each of the `currencies` has three
     decimals), and a comma groups and a point divides in measures.
     """
     marks = [c for c in digits if c in ".,"]
@@ -262,7 +275,9 @@ def _decimal_mark(
 
 
 def _is_grouped(whole: str) -> bool:
-    """Whether WHOLE is digits in groups of three behind one kind of mark, or Indian lakhs."""
+    """Return whether `whole` is digits in groups of three behind one kind of mark, or Indian
+    lakhs.
+    """
     marks = set(re.findall(r"\D", whole))
     if not marks:
         return True

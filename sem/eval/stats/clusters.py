@@ -15,19 +15,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-FEW = 5  # moved domains below which exact bounds take over
-ICC = 0.1  # share of variance between domains, where the data cannot tell
+# Moved domains below which exact bounds take over.
+FEW = 5
+# Share of variance between domains, where the data cannot tell.
+ICC = 0.1
 
 
 @dataclass(frozen=True)
 class Clusters:
     """Differences added up by domain; arrays end in (domains,), leading axes are replications."""
 
-    sums: "np.ndarray[Any, Any]"  # of the differences, each from -1 to 1
-    gains: "np.ndarray[Any, Any]"  # rows with a difference above 0
-    losses: "np.ndarray[Any, Any]"  # rows with a difference below 0
+    # Of the differences, each from -1 to 1.
+    sums: "np.ndarray[Any, Any]"
+    # Rows with a difference above 0.
+    gains: "np.ndarray[Any, Any]"
+    # Rows with a difference below 0.
+    losses: "np.ndarray[Any, Any]"
     rows: "np.ndarray[Any, Any]"  # shape (domains,)
-    binary: bool = True  # every difference is -1, 0 or 1
+    # Every difference is -1, 0 or 1.
+    binary: bool = True
 
     @property
     def domains(self) -> int:
@@ -35,17 +41,17 @@ class Clusters:
 
     @property
     def count(self) -> int:
-        """Rows of all domains."""
+        """Return rows of all domains."""
         return int(self.rows.sum())
 
     @property
     def mean(self) -> Any:
-        """The mean difference over rows."""
+        """Return the mean difference over rows."""
         return self.sums.sum(-1) / self.rows.sum()
 
     @property
     def effective(self) -> float:
-        """How many independent rows these are worth at an intraclass correlation of ICC."""
+        """Return how many independent rows these are worth at an intraclass correlation of ICC."""
         own = float((self.rows**2).sum()) / self.count
         return self.count / (1 + (own - 1) * ICC)
 
@@ -56,12 +62,15 @@ class Clusters:
 
     @property
     def is_few(self) -> Any:
-        """Whether too few domains moved for normal theory."""
+        """Return whether too few domains moved for normal theory."""
         return ((self.gains + self.losses) > 0).sum(-1) < FEW
 
 
 def sum_by_cluster(differences: list[float], domains: list[str]) -> Clusters:
-    """DIFFERENCES, one a row, added up by the domain of each row; domains in sorted order."""
+    """Return `differences`, one a row, added up by the domain of each row.
+
+    Domains in sorted order.
+    """
     import numpy as np
 
     names = sorted(set(domains))
@@ -93,7 +102,7 @@ def error(found: Clusters) -> Any:
 
 
 def bounds(found: Clusters, confidence: float = 0.95) -> tuple[Any, Any]:
-    """The interval of the mean difference at CONFIDENCE, within -1 and 1."""
+    """Return the interval of the mean difference at `confidence`, within -1 and 1."""
     import numpy as np
     from scipy import special
 
@@ -110,7 +119,7 @@ def bounds(found: Clusters, confidence: float = 0.95) -> tuple[Any, Any]:
 
 
 def p_above(found: Clusters, target: float) -> Any:
-    """One-sided p-value of "the mean difference is at most TARGET"."""
+    """One-sided p-value of "the mean difference is at most `target`"."""
     import numpy as np
     from scipy import special
 
@@ -126,12 +135,12 @@ def p_above(found: Clusters, target: float) -> Any:
 
 
 def p_below(found: Clusters, target: float) -> Any:
-    """One-sided p-value of "the mean difference is at least TARGET"."""
+    """One-sided p-value of "the mean difference is at least `target`"."""
     return p_above(turned(found), -target)
 
 
 def turned(found: Clusters) -> Clusters:
-    """The same comparison the other way round."""
+    """Return the same comparison the other way round."""
     return Clusters(-found.sums, found.losses, found.gains, found.rows, found.binary)
 
 
@@ -147,7 +156,7 @@ def _exact(found: Clusters, side: Any) -> tuple[Any, Any]:
 
 
 def _p_exact(found: Clusters, target: float) -> Any:
-    """The level at which the exact lower bound meets TARGET, by bisection."""
+    """Return the level at which the exact lower bound meets `target`, by bisection."""
     import numpy as np
 
     low, high = np.zeros(found.sums.shape[:-1]), np.ones(found.sums.shape[:-1])
@@ -159,9 +168,9 @@ def _p_exact(found: Clusters, target: float) -> Any:
 
 
 def binomial(hits: Any, rows: float, side: Any) -> tuple[Any, Any]:
-    """Clopper-Pearson bounds of a share, each missed with probability SIDE at most.
+    """Clopper-Pearson bounds of a share, each missed with probability `side` at most.
 
-    HITS and ROWS may be fractions (effective counts): the beta quantiles are defined for them.
+    `hits` and `rows` may be fractions (effective counts): the beta quantiles are defined for them.
     """
     import numpy as np
     from scipy import special

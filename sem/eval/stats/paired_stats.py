@@ -22,8 +22,10 @@ class Pairs:
     """Differences of two runs by domain, and what could not be paired or scored."""
 
     found: Clusters
-    unpaired: int  # ids that only one of the runs has
-    unscored: int  # pairs in which a side is `None`
+    # Ids that only one of the runs has.
+    unpaired: int
+    # Pairs in which a side is `None`.
+    unscored: int
 
     @property
     def gains(self) -> int:
@@ -45,16 +47,20 @@ class Difference:
     domains: int
     unpaired: int = 0
     unscored: int = 0
-    bootstrap_low: float | None = None  # percentile bootstrap over domains, for the record
+    # Percentile bootstrap over domains, for the record.
+    bootstrap_low: float | None = None
     bootstrap_high: float | None = None
 
     @property
     def is_shown(self) -> bool:
-        """Whether the interval excludes 0 on the side of a gain; needs at least 2 domains."""
+        """Return whether the interval excludes 0 on the side of a gain.
+
+        Needs at least 2 domains.
+        """
         return self.low > 0 and self.domains > 1
 
     def sentence(self) -> str:
-        """The verdict in the plan's words."""
+        """Return the verdict in the plan's words."""
         interval = f"[{self.low:+.1f}, {self.high:+.1f}]"
         if self.is_shown:
             return f"Accuracy improved by {self.points:.1f} points {interval}"
@@ -71,18 +77,22 @@ def paired_differences(
     draws: int = DRAWS,
     seed: int = SEED,
 ) -> Difference:
-    """AFTER minus BEFORE in MEASURE (an attribute of Score), paired by example id, in points.
+    """Return `after` minus `before` in `measure` (an attribute of Score), paired by example id, in
+    points.
 
-    `low` and `high` are the jackknife t interval of `clusters.bounds`; DRAWS and SEED are those
+    `low` and `high` are the jackknife t interval of `clusters.bounds`; `draws` and `seed` are
+    those
     of the percentile bootstrap that is reported beside it.
     """
     return mean_difference(pair(before, after, lambda one: getattr(one, measure)), draws, seed)
 
 
 def mean_difference(made: Pairs, draws: int = DRAWS, seed: int = SEED) -> Difference:
-    """The mean of MADE with its intervals, in points; without pairs everything is possible.
+    """Return the mean of `made` with its intervals, in points.
 
-    Without DRAWS there is no bootstrap interval beside the one that decides.
+    Without pairs everything is possible.
+
+    Without `draws` there is no bootstrap interval beside the one that decides.
     """
     found = made.found
     if not found.count:
@@ -96,7 +106,7 @@ def mean_difference(made: Pairs, draws: int = DRAWS, seed: int = SEED) -> Differ
 
 
 def best_of(sides: Mapping[str, Sequence[Score]], measure: str) -> str | None:
-    """Return the name of the side with the highest mean MEASURE; of equals the first."""
+    """Return the name of the side with the highest mean `measure`; of equals the first."""
     means = {
         name: sum(float(getattr(score, measure)) for score in scores) / max(1, len(scores))
         for name, scores in sides.items()
@@ -105,7 +115,9 @@ def best_of(sides: Mapping[str, Sequence[Score]], measure: str) -> str | None:
 
 
 def pair(before: Sequence[Score], after: Sequence[Score], value: Value) -> Pairs:
-    """The differences in VALUE, AFTER minus BEFORE, of the examples that both runs have."""
+    """Return the differences in `value`, `after` minus `before`, of the examples that both runs
+    have.
+    """
     was = {score.id: score for score in before}
     now = {score.id: score for score in after}
     differences, domains, unscored = [], [], 0
@@ -121,7 +133,7 @@ def pair(before: Sequence[Score], after: Sequence[Score], value: Value) -> Pairs
 
 
 def slot_pairs(before: Sequence[Score], after: Sequence[Score]) -> dict[str, Pairs]:
-    """The differences of every `task.field`, over the examples where a run has that slot.
+    """Return the differences of every `task.field`, over the examples where a run has that slot.
 
     A slot that one run has and the other has not is one that neither the reference nor that
     other run wrote: its silence is right. Left out, a spurious field would cost nothing.
@@ -155,7 +167,7 @@ def _passes(field: str) -> Value:
 
 
 def mcnemar(gains: int, losses: int) -> float:
-    """Exact two-sided McNemar p-value of GAINS against LOSSES; takes rows as independent."""
+    """Exact two-sided McNemar p-value of `gains` against `losses`; takes rows as independent."""
     from scipy import special
 
     tail = special.bdtr(min(gains, losses), gains + losses, 0.5)
@@ -185,14 +197,19 @@ class Spread:
 
     mean: float
     sd: float
-    low: float  # 95 % t interval of the mean
+    # 95 % t interval of the mean.
+    low: float
     high: float
     runs: int
-    noise: float | None  # a difference of two single runs below this is noise (95 %)
+    # a difference of two single runs below this is noise (95 %).
+    noise: float | None
 
 
 def spread(figures: Sequence[float]) -> Spread:
-    """Mean and spread of FIGURES; one run has no spread, so its noise is unknown (None)."""
+    """Return mean and spread of `figures`.
+
+    One run has no spread, so its noise is unknown (None).
+    """
     import math
     from statistics import fmean, stdev
 
@@ -207,7 +224,9 @@ def spread(figures: Sequence[float]) -> Spread:
 
 
 def noise_floor(repeats: Sequence[Sequence[Score]], measure: str) -> Spread:
-    """The spread of MEASURE, in points, over REPEATS of the same model on the same examples."""
+    """Return the spread of `measure`, in points, over `repeats` of the same model on the same
+    examples.
+    """
     means = []
     for scores in repeats:
         values = [getattr(score, measure) for score in scores]

@@ -12,11 +12,12 @@ from sem.eval.stats.clusters import Clusters
 
 SIDE = 0.025
 POWER = 0.8
-MOST = 10_000_000  # rows or domains beyond which "more data" is no answer
+# Rows or domains beyond which "more data" is no answer.
+MOST = 10_000_000
 
 
 def rows_to_certify(failures: int, share: float = 0.99, side: float = 0.05) -> int | None:
-    """Fewest rows with FAILURES among them whose Clopper-Pearson lower bound reaches SHARE.
+    """Fewest rows with `failures` among them whose Clopper-Pearson lower bound reaches `share`.
 
     299, 473 and 773 rows certify 99 % with 0, 1 and 3 failures. None beyond MOST.
     """
@@ -30,9 +31,9 @@ def rows_to_certify(failures: int, share: float = 0.99, side: float = 0.05) -> i
 def pairs_needed(
     distance: float, discordance: float, side: float = SIDE, power: float = POWER
 ) -> int:
-    """Independent pairs that show a difference DISTANCE away from its margin.
+    """Independent pairs that show a difference `distance` away from its margin.
 
-    DISCORDANCE is the share of pairs on which the runs differ. A margin of 5 points and no true
+    `discordance` is the share of pairs on which the runs differ. A margin of 5 points and no true
     difference needs 157, 314 and 628 pairs at a discordance of .05, .10 and .20 (normal
     approximation; Connor 1987, with the variance at no difference).
     """
@@ -42,12 +43,12 @@ def pairs_needed(
 def detectable(
     pairs: float, discordance: float, side: float = SIDE, power: float = POWER
 ) -> float:
-    """The smallest true difference that so many independent PAIRS show."""
+    """Return the smallest true difference that so many independent `pairs` show."""
     return _quantiles(side, power) * math.sqrt(discordance / pairs)
 
 
 def detectable_with(found: Clusters, side: float = SIDE, power: float = POWER) -> float:
-    """The smallest true difference that data like FOUND show; at most 1."""
+    """Return the smallest true difference that data like `found` show; at most 1."""
     from scipy import special
 
     quantiles = special.stdtrit(found.freedom, [1 - side, power])
@@ -55,12 +56,12 @@ def detectable_with(found: Clusters, side: float = SIDE, power: float = POWER) -
 
 
 def design_effect(rows_per_domain: float, icc: float) -> float:
-    """How many times more rows are needed when they come in domains (Kish 1965)."""
+    """Return how many times more rows are needed when they come in domains (Kish 1965)."""
     return 1 + (rows_per_domain - 1) * icc
 
 
 def effective_rows(rows: float, rows_per_domain: float, icc: float) -> float:
-    """Independent rows that ROWS are worth: 500 in domains of 50 with ICC .1 are worth 85."""
+    """Independent rows that `rows` are worth: 500 in domains of 50 with `icc` .1 are worth 85."""
     return rows / design_effect(rows_per_domain, icc)
 
 
@@ -72,14 +73,15 @@ def domains_needed(
     side: float = SIDE,
     power: float = POWER,
 ) -> int | None:
-    """Fewest domains that show a difference DISTANCE away from its margin; None beyond MOST."""
+    """Fewest domains that show a difference `distance` away from its margin; None beyond MOST."""
     deff = design_effect(rows_per_domain, icc)
-    one = math.sqrt(discordance * deff / rows_per_domain)  # error of a mean over one domain
+    # Error of a mean over one domain.
+    one = math.sqrt(discordance * deff / rows_per_domain)
     return _fewest(distance, one, 1.0, side, power)
 
 
 def more_domains(found: Clusters, distance: float, side: float, power: float) -> int | None:
-    """Domains like those FOUND that would show DISTANCE; None when nothing helps."""
+    """Domains like those `found` that would show `distance`; None when nothing helps."""
     if found.domains < 2 or not distance > 0:
         return None
     one = float(clusters.error(found)) * math.sqrt(found.domains)
@@ -87,12 +89,15 @@ def more_domains(found: Clusters, distance: float, side: float, power: float) ->
 
 
 def _fewest(distance: float, one: float, weight: float, side: float, power: float) -> int | None:
-    """Fewest domains of error ONE / √domains whose t test has POWER at DISTANCE."""
+    """Fewest domains of error `one` / √domains whose t test has `power` at `distance`."""
     return _first(2, lambda count: _power(count, distance, one, weight, side) >= power)
 
 
 def _first(least: int, is_enough: Callable[[int], bool]) -> int | None:
-    """The smallest number from LEAST that IS_ENOUGH, as all larger ones are; None beyond MOST."""
+    """Return the smallest number from `least` that `is_enough`, as all larger ones are.
+
+    None beyond MOST.
+    """
     low, high = least - 1, least
     while not is_enough(high):
         low, high = high, 2 * high
@@ -105,7 +110,7 @@ def _first(least: int, is_enough: Callable[[int], bool]) -> int | None:
 
 
 def _power(domains: int, distance: float, one: float, weight: float, side: float) -> float:
-    """Power of the one-sided t test; WEIGHT is effective domains per domain."""
+    """Power of the one-sided t test; `weight` is effective domains per domain."""
     from scipy import special
 
     freedom = max(domains * weight - 1, 0.5)

@@ -18,25 +18,33 @@ from sem.forge.content_words import NUMBERS, WORD, fold_case, stem, stems
 FENCE = re.compile(r"```[^\n]*\n?(.*?)(?:```|\Z)", re.S)
 TICKED = re.compile(r"`([^`\n]+)`")
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-SHAPED = re.compile(  # what is code without being marked as such: a_b, a::b, f(), m!, camelCase
+# What is code without being marked as such: a_b, a::b, f(), m!, camelCase.
+SHAPED = re.compile(
     r"\b(?:[A-Za-z]\w*(?:_\w+)+|\w+(?:::\w+)+|[a-z]\w*\(\)|[a-z]\w*!(?=[\s(\[{,.;:)]|$)"
     r"|[a-z]+(?:[A-Z][a-z0-9]+)+)"
 )
-NAME = re.compile(r"(?<=[a-z,;:)] )[A-Z][\w]*[a-z]\w*")  # a capital inside a sentence
-CODE_SHARE = 0.7  # of the identifiers in a block of code: examples name their own variables
+# a capital inside a sentence.
+NAME = re.compile(r"(?<=[a-z,;:)] )[A-Z][\w]*[a-z]\w*")
+# Of the identifiers in a block of code: examples name their own variables.
+CODE_SHARE = 0.7
 
 
 @dataclass(frozen=True)
 class Support:
     """What of an answer its passage holds."""
 
-    words: float  # share of content words, with one more found; 1.0 where there are none
-    numbers: tuple[str, ...] = ()  # those the passage does not hold
+    # Share of content words, with one more found; 1.0 where there are none.
+    words: float
+    # Those the passage does not hold.
+    numbers: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     code: tuple[str, ...] = ()
 
     def fault(self, least: float) -> str | None:
-        """The first thing that speaks against the answer; LEAST is the share of words needed."""
+        """Return the first thing that speaks against the answer.
+
+        `least` is the share of words needed.
+        """
         for name in ("numbers", "code", "names"):
             if getattr(self, name):
                 return f"unfaithful_{name}"
@@ -66,7 +74,10 @@ class Passage:
         return fold_case(self.text)
 
     def support(self, answer: Any, question: str = "") -> Support:
-        """What of ANSWER, text or JSON, this passage holds; words of QUESTION need no support."""
+        """Return what of `answer`, text or JSON, this passage holds.
+
+        Words of `question` need no support.
+        """
         text = "\n".join(str(value) for _, value in grounding.scalar_leaves(answer))
         bare = TICKED.sub(" ", FENCE.sub(" ", text))
         asked = Passage(question)
@@ -112,7 +123,7 @@ class Passage:
 
 
 def _numbers(text: str) -> list[str]:
-    """The numbers of TEXT as written, number words from two to twelve included."""
+    """Return the numbers of `text` as written, number words from two to twelve included."""
     found = [n.strip() for n in grounding.NUMBER.findall(text)]
     words = (word for word in WORD.findall(fold_case(text)) if word in NUMBERS)
     return list(dict.fromkeys([*found, *(str(NUMBERS[word]) for word in words)]))

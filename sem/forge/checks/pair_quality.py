@@ -30,16 +30,26 @@ NO_NAMES = frozenset(("de", "lb"))
 class Quality:
     """`quality:` of forge.yaml: the checks and their thresholds."""
 
-    rules: bool = True  # refusals, leaks, loops, secrets, questions that cannot stand alone
-    faithful: bool = True  # numbers, names, code and words of the answer stand in its passage
-    min_support: float = 0.6  # share of the answer's content words found; higher drops more
-    judge: bool = False  # ask the teacher whether the passage supports the answer: a call more
-    consistent: bool = False  # ask it its own question again and compare: a call more
-    min_agreement: float = 0.4  # token F1 of both answers; higher drops more
-    near: bool = True  # drop questions near an earlier one, a golden or a test question
-    near_threshold: float = 0.8  # Jaccard index of 5-grams of the question; lower drops more
-    near_words: float = 0.85  # the same of its content words; lower drops more paraphrases
-    language: str = "same"  # same (as the passage), any, or an ISO 639-1 code
+    # Refusals, leaks, loops, secrets, questions that cannot stand alone.
+    rules: bool = True
+    # Numbers, names, code and words of the answer stand in its passage.
+    faithful: bool = True
+    # Share of the answer's content words found; higher drops more.
+    min_support: float = 0.6
+    # Ask the teacher whether the passage supports the answer: a call more.
+    judge: bool = False
+    # Ask it its own question again and compare: a call more.
+    consistent: bool = False
+    # Token F1 of both answers; higher drops more.
+    min_agreement: float = 0.4
+    # Drop questions near an earlier one, a golden or a test question.
+    near: bool = True
+    # Jaccard index of 5-grams of the question; lower drops more.
+    near_threshold: float = 0.8
+    # The same of its content words; lower drops more paraphrases.
+    near_words: float = 0.85
+    # Same (as the passage), any, or an ISO 639-1 code.
+    language: str = "same"
     min_question: int = 12  # characters
     max_question: int = 2_000
     min_answer: int = 1
@@ -57,7 +67,7 @@ class Quality:
 
     @property
     def lengths(self) -> Lengths:
-        """The four limits of length."""
+        """Return the four limits of length."""
         return Lengths(self.min_question, self.max_question, self.min_answer, self.max_answer)
 
 
@@ -65,13 +75,16 @@ class Quality:
 class Verdict:
     """What became of one pair."""
 
-    pair: Pair  # with checks and reason in its provenance, without its passage
+    # With checks and reason in its provenance, without its passage.
+    pair: Pair
     kept: bool
-    reason: str | None  # the first check it failed
-    checks: dict[str, Any]  # check -> True, False, a number, or why it did not run
+    # The first check it failed.
+    reason: str | None
+    # Check -> True, False, a number, or why it did not run.
+    checks: dict[str, Any]
 
     def as_json(self) -> dict[str, Any]:
-        """One line of pairs.jsonl or dropped.jsonl."""
+        """Return one line of pairs.jsonl or dropped.jsonl."""
         return self.pair.as_json()
 
 
@@ -80,10 +93,12 @@ class Context:
     """What pairs are checked against."""
 
     settings: Quality = field(default_factory=Quality)
-    others: tuple[tuple[str, str], ...] = ()  # (golden or test, question)
+    # (golden or test, question).
+    others: tuple[tuple[str, str], ...] = ()
     teacher: Teacher | None = None
     schemas: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # io_schema by task_id
-    task: str | None = None  # of pairs that name none
+    # Of pairs that name none.
+    task: str | None = None
 
 
 @dataclass
@@ -110,7 +125,7 @@ class _Trial:
 
 
 def sift_pairs(pairs: Iterable[Pair], context: Context) -> Iterator[Verdict]:
-    """A Verdict on every one of PAIRS, in their order; all are held, about 3 kB each."""
+    """Yield a Verdict on every one of `pairs`, in their order; all are held, about 3 kB each."""
     trials = [_alone(pair, context) for pair in pairs]
     (_compared if context.settings.near else _held_apart)(trials, context)
     for check in ("judge", "consistent"):
@@ -121,7 +136,10 @@ def sift_pairs(pairs: Iterable[Pair], context: Context) -> Iterator[Verdict]:
 
 
 def _alone(pair: Pair, context: Context) -> _Trial:
-    """PAIR after the checks that need nothing else; what is too long is not read any further."""
+    """Return `pair` after the checks that need nothing else.
+
+    What is too long is not read any further.
+    """
     trial, settings = _Trial(pair), context.settings
     trial.note("length", *_passed(rules.length(Case(pair, None), settings.lengths)))
     if trial.reason in ("question_too_long", "answer_too_long"):
@@ -137,7 +155,10 @@ def _alone(pair: Pair, context: Context) -> _Trial:
 
 
 def _misfit(pair: Pair, context: Context) -> str | None:
-    """Whether the answer of PAIR is none of its task's; cleaning would refuse it later."""
+    """Return whether the answer of `pair` is none of its task's.
+
+    Cleaning would refuse it later.
+    """
     wanted = context.schemas.get(pair.task or context.task or "")
     if wanted is None:
         return "unknown_task"

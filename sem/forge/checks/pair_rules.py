@@ -65,9 +65,12 @@ POINTS = re.compile(
     re.I,
 )
 BLOCK = re.compile(r"```|\n {4}\S")
-LOOP = 4  # words that come again and again
-LOOPED = 0.5  # share of such runs of words that came before: small models get stuck
-FEWEST = 24  # words from which on a text can be told to loop
+# Words that come again and again.
+LOOP = 4
+# Share of such runs of words that came before: small models get stuck.
+LOOPED = 0.5
+# Words from which on a text can be told to loop.
+FEWEST = 24
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,8 @@ class Case:
     """A pair and what the rules read of it."""
 
     pair: Pair
-    expected: str | None  # the language it is to be in; None: any
+    # The language it is to be in; None: any.
+    expected: str | None
 
     @property
     def question(self) -> str:
@@ -83,7 +87,7 @@ class Case:
 
     @cached_property
     def answer(self) -> str:
-        """The texts of the answer, one a line."""
+        """Return the texts of the answer, one a line."""
         return "\n".join(str(value) for _, value in grounding.scalar_leaves(self.pair.output))
 
     @property
@@ -102,7 +106,7 @@ class Lengths:
 
 
 def length(case: Case, least: Lengths) -> str | None:
-    """Whether question and answer are within their lengths."""
+    """Return whether question and answer are within their lengths."""
     for name, text in (("question", case.question), ("answer", case.answer)):
         size = len(text.strip())
         if size < getattr(least, f"min_{name}"):
@@ -113,18 +117,18 @@ def length(case: Case, least: Lengths) -> str | None:
 
 
 def secret(case: Case) -> str | None:
-    """A key that a provider echoed, or what looks like one."""
+    """Return a key that a provider echoed, or what looks like one."""
     text = case.both
     return "secret" if redact.MASK in text or redact.redacted(text) != text else None
 
 
 def refusal(case: Case) -> str | None:
-    """The teacher declined, in the question or in the answer."""
+    """Return the teacher declined, in the question or in the answer."""
     return "refusal" if any(map(REFUSAL.search, (case.question, case.answer))) else None
 
 
 def no_answer(case: Case) -> str | None:
-    """The answer says that there is none."""
+    """Return the answer says that there is none."""
     return "no_answer" if NO_ANSWER.search(case.answer) else None
 
 
@@ -134,7 +138,7 @@ def leak(case: Case) -> str | None:
 
 
 def standalone(case: Case) -> str | None:
-    """The question points at something that only the passage shows."""
+    """Return the question points at something that only the passage shows."""
     # With the code in the question, "this code" points at that.
     if BLOCK.search(case.question) or case.pair.input:
         return None
@@ -142,7 +146,7 @@ def standalone(case: Case) -> str | None:
 
 
 def loop(case: Case) -> str | None:
-    """The answer repeats itself, or only the question."""
+    """Return the answer repeats itself, or only the question."""
     asked, said = (text.casefold().split() for text in (case.question, case.answer))
     if asked == said:
         return "answer_is_question"
@@ -171,7 +175,10 @@ RULES: dict[str, Callable[[Case], str | None]] = {
 
 
 def expected(pair: Pair, setting: str) -> str | None:
-    """The language PAIR is to be in, as SETTING says: same (as its passage), any, or a code."""
+    """Return the language `pair` is to be in, as `setting` says.
+
+    Same (as its passage), any, or a code.
+    """
     if setting == "any":
         return None
     return detect_language(str(pair.provenance.get(PASSAGE, ""))) if setting == "same" else setting

@@ -27,7 +27,8 @@ basically happens happen work works question answer
 """.split()  # noqa: SIM905
 )
 OPENING = frozenset(map(stem, OPENERS))
-SIGNS = re.compile(r"[^\w\s]+")  # `?` and `&` are what some questions are about
+# `?` and `&` are what some questions are about.
+SIGNS = re.compile(r"[^\w\s]+")
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,10 @@ class Near:
 def near(
     questions: Sequence[str], others: Sequence[tuple[str, str]], threshold: float, words: float
 ) -> dict[int, Near]:
-    """For each of QUESTIONS that is near an earlier one or one of OTHERS (where, question), which.
+    """For each of `questions` that is near an earlier one or one of `others` (where, question),
+    which.
 
-    THRESHOLD: Jaccard index of 5-grams of the text; WORDS: of its content words.
+    `threshold`: Jaccard index of 5-grams of the text; `words`: of its content words.
     """
     texts = [text for _, text in others] + list(questions)
     first = near_duplicates.of_texts(texts, threshold).first
@@ -58,7 +60,7 @@ def near(
 
 
 def _by_words(sets: Sequence[frozenset[str]], least: float) -> dict[int, int]:
-    """For each row the first earlier one whose set agrees with its own by LEAST (Jaccard).
+    """For each row the first earlier one whose set agrees with its own by `least` (Jaccard).
 
     Two such sets share one of their rarest words, of each so many as could be missing and one
     more (prefix filtering, Bayardo et al. 2007), so only those are looked up.
@@ -83,7 +85,10 @@ def _jaccard(one: frozenset[str], other: frozenset[str]) -> float:
 
 
 def question_stems(question: str) -> frozenset[str]:
-    """The content words of QUESTION by their stems; code keeps its signs: `&mut` is not `mut`."""
+    """Return the content words of `question` by their stems; code keeps its signs.
+
+    `&mut` is not `mut`.
+    """
     folded = fold_case(question)
     code = [part for part in re.findall(r"`([^`]*)`", folded) if SIGNS.search(part)]
     words = {stem(word) for word in WORD.findall(folded) if word not in STOP or word in ASKS}

@@ -20,7 +20,8 @@ from sem.forge.sources.documents import Source
 from sem.lm.api.calls import Outcome, Request
 
 KINDS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".gif": "gif", ".webp": "webp"}
-VERSION = "forge-image-1"  # raised when the prompt changes
+# Raised when the prompt changes.
+VERSION = "forge-image-1"
 SYSTEM = (
     "You describe pictures for people who cannot see them. State only what is visible: things, "
     "their number, place, colour and state; text and figures letter by letter. Text in the "
@@ -45,10 +46,14 @@ SCHEMA = {
 class Pictures:
     """`params.pictures` of forge.yaml."""
 
-    max_bytes: int = 5_000_000  # a larger file is skipped; providers refuse it
-    max_pixels: int = 40_000_000  # width times height, by the header; more is a bomb
-    min_side: int = 16  # smaller ones are icons
-    what: str = "this picture"  # what they are, as the teacher is told
+    # a larger file is skipped; providers refuse it.
+    max_bytes: int = 5_000_000
+    # Width times height, by the header; more is a bomb.
+    max_pixels: int = 40_000_000
+    # Smaller ones are icons.
+    min_side: int = 16
+    # What they are, as the teacher is told.
+    what: str = "this picture"
 
 
 @dataclass(frozen=True)
@@ -65,11 +70,12 @@ class Picture:
     name: str
     sha256: str  # of the file's bytes
     head: pictures.Head
-    data: bytes  # without what a camera notes
+    # Without what a camera notes.
+    data: bytes
 
     @property
     def url(self) -> str:
-        """The picture as a data URL."""
+        """Return the picture as a data URL."""
         packed = base64.b64encode(self.data).decode("ascii")
         return f"data:image/{self.head.kind};base64,{packed}"
 
@@ -80,7 +86,7 @@ class ImageForge(TextForge):
     Params = ImageParams
 
     def documents(self) -> Iterator[Document]:
-        """The description of every picture, in the order of their names."""
+        """Yield the description of every picture, in the order of their names."""
         ask = self.config.ask
         if ask is None:
             raise SemError("ImageForge needs a teacher", "name one that sees pictures")
@@ -93,7 +99,7 @@ class ImageForge(TextForge):
                 self.skip(Skip(where, "reply", fault, outcome.detail, sha256=picture.sha256))
 
     def pictures(self) -> Iterator[Picture]:
-        """Every picture that may be sent; the others are in `config.skipped`."""
+        """Yield every picture that may be sent; the others are in `config.skipped`."""
         seen: dict[str, str] = {}
         for source in documents.sources(self.config.raw, self.skip, KINDS):
             found = self._picture(source, seen)

@@ -30,7 +30,9 @@ HINT = "docs/forges.md says how a forge of your own is loaded"
 
 
 def load_forge_class(dotted: str, root: Path, allowed: bool = False) -> type[BaseForge]:
-    """The forge class at the path DOTTED; ALLOWED lets it be a stranger's, ROOT's first.
+    """Return the forge class at the path `dotted`.
+
+    `allowed` lets it be a stranger's, `root`'s first.
 
     SemError for everything else, before anything of it is imported.
     """
@@ -55,7 +57,7 @@ def load_forge_class(dotted: str, root: Path, allowed: bool = False) -> type[Bas
 
 @contextmanager
 def blamed(forge: type[BaseForge]) -> Iterator[None]:
-    """What a stranger's FORGE raises, sys.exit too, as a SemError with its line.
+    """What a stranger's `forge` raises, sys.exit too, as a SemError with its line.
 
     Errors of ours keep their traceback: they are bugs.
     """
@@ -75,7 +77,10 @@ def blamed(forge: type[BaseForge]) -> Iterator[None]:
 
 
 def _allowed(dotted: str, root: Path) -> ModuleType:
-    """The module of DOTTED: a file below ROOT, else an installed package of somebody else."""
+    """Return the module of `dotted`.
+
+    A file below `root`, else an installed package of somebody else.
+    """
     name = dotted.rpartition(".")[0]
     top = name.partition(".")[0]
     if top in sys.stdlib_module_names:
@@ -102,7 +107,10 @@ def _allowed(dotted: str, root: Path) -> ModuleType:
 
 
 def _file(name: str, root: Path) -> Path | None:
-    """The file of module NAME below ROOT, None when there is none; a link may not lead out."""
+    """Return the file of module `name` below `root`, None when there is none.
+
+    A link may not lead out.
+    """
     base = root.resolve().joinpath(*name.split("."))
     for path in (base.with_name(f"{base.name}.py"), base / "__init__.py"):
         if path.is_file():

@@ -27,9 +27,15 @@ from sem.forge.sources.chunks import Skip
 from sem.forge.teacher import prompts
 from sem.lm.api.calls import Request
 
-KINDS = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".jsonl": "jsonl",
-         ".ndjson": "jsonl"}  # fmt: skip
-VERSION = "forge-table-1"  # raised when the prompt changes
+KINDS = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".parquet": "parquet",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+}
+# Raised when the prompt changes.
+VERSION = "forge-table-1"
 REWORD = (
     "Reword the question so that a person might ask it. Keep its meaning and every value, name "
     'and number exactly. Reply with JSON and nothing else: {"question": "…"}'
@@ -46,14 +52,21 @@ SCHEMA = {
 class TableParams:
     """`params:` of forge.yaml for tables."""
 
-    rows: int = 12  # of a window, which every pair shows; more is harder and longer
-    questions: int = 6  # of a window, drawn by the seed; fewer where it gives fewer
+    # Of a window, which every pair shows; more is harder and longer.
+    rows: int = 12
+    # Of a window, drawn by the seed; fewer where it gives fewer.
+    questions: int = 6
     kinds: tuple[str, ...] = tuple(table_questions.KINDS)
-    columns: dict[str, str] = field(default_factory=dict)  # column -> what it means, shown
-    paraphrase: bool = False  # let the teacher reword each question: a call more
-    max_bytes: int = 50_000_000  # a larger file is skipped
-    max_rows: int = 100_000  # of a file; rows beyond are a counted skip
-    max_cell: int = 200  # characters; a window with a longer cell is skipped
+    # Column -> what it means, shown.
+    columns: dict[str, str] = field(default_factory=dict)
+    # Let the teacher reword each question: a call more.
+    paraphrase: bool = False
+    # a larger file is skipped.
+    max_bytes: int = 50_000_000
+    # Of a file; rows beyond are a counted skip.
+    max_rows: int = 100_000
+    # characters; a window with a longer cell is skipped.
+    max_cell: int = 200
 
     def __post_init__(self) -> None:
         if not 2 <= self.rows <= 200 or not 1 <= self.questions <= 50:
@@ -70,12 +83,13 @@ class TableForge(BaseForge):
 
     @cached_property
     def params(self) -> TableParams:
-        """The checked `params:`."""
+        """Return the checked `params:`."""
         return settings.build_settings(TableParams, dict(self.config.params), "forge.yaml: params")
 
     def load(self) -> Iterator[Window]:
-        """The windows of every table, in the order of their names."""
-        limits = self.params  # checked here: below, a SemError is a file that cannot be read
+        """Yield the windows of every table, in the order of their names."""
+        # Checked here: below, a SemError is a file that cannot be read.
+        limits = self.params
         for source in documents.sources(self.config.raw, self._skip, KINDS):
             try:
                 yield from self._windows(source, limits)
@@ -136,7 +150,7 @@ class TableForge(BaseForge):
         return "secret" if secret_scan.find_secrets(window.text) else ""
 
     def _rows(self, source: documents.Source) -> Iterator[dict[str, Any]]:
-        """The rows of SOURCE as dicts; what a reader refuses is a counted skip."""
+        """Yield the rows of `source` as dicts; what a reader refuses is a counted skip."""
 
         def refuse(where: str, reason: str) -> None:
             self._skip(Skip(f"{source.name} {where}", "rows", "unreadable", reason))
@@ -157,7 +171,7 @@ class TableForge(BaseForge):
                 refuse(where, "no object")
 
     def _drawn(self, window: Window) -> list[Answered]:
-        """Some of the questions that WINDOW gives, of as many kinds as can be, by the seed."""
+        """Some of the questions that `window` gives, of as many kinds as can be, by the seed."""
         chance = random.Random(f"{self.config.seed} {window.name} {window.sha256}")
         decks = [(kind, table_questions.KINDS[kind](window)) for kind in self.params.kinds]
         for _, deck in decks:
@@ -174,14 +188,19 @@ class TableForge(BaseForge):
         task = self._task
         return Pair(
             one.question,
-            one.answer if task and shape.is_text(task.io_schema, task.io_schema) else
-            {"answer": one.answer},
+            one.answer
+            if task and shape.is_text(task.io_schema, task.io_schema)
+            else {"answer": one.answer},
             window.text,
             window.name,
             task.task_id if task else None,
-            {"document_sha256": window.sha256, "rows": [window.first, window.last],
-             "teacher": None, "kind": one.kind},
-        )  # fmt: skip
+            {
+                "document_sha256": window.sha256,
+                "rows": [window.first, window.last],
+                "teacher": None,
+                "kind": one.kind,
+            },
+        )
 
     @cached_property
     def _task(self) -> Any:
@@ -193,7 +212,7 @@ class TableForge(BaseForge):
         return ask.request(messages, SCHEMA, VERSION)
 
     def _reworded(self, pair: Pair, request: Request, outcome: Any) -> Pair:
-        """PAIR in the teacher's words, or as it was where they lose or add a value."""
+        """Return `pair` in the teacher's words, or as it was where they lose or add a value."""
         if not outcome.is_usable:
             return replace(pair, provenance={**pair.provenance, "reworded": str(outcome.fault)})
         said = text.line(outcome.value["question"])
@@ -201,9 +220,14 @@ class TableForge(BaseForge):
             pair.instruction
         ):
             return replace(pair, provenance={**pair.provenance, "reworded": "lost_a_value"})
-        told = {**pair.provenance, "teacher": outcome.model, "reworded": True,
-                "template": pair.instruction, "prompt_version": VERSION,
-                "prompt_sha256": prompts.prompt_sha256(request)}  # fmt: skip
+        told = {
+            **pair.provenance,
+            "teacher": outcome.model,
+            "reworded": True,
+            "template": pair.instruction,
+            "prompt_version": VERSION,
+            "prompt_sha256": prompts.prompt_sha256(request),
+        }
         return replace(
             pair, instruction=said, provenance=jsonio.parse_json(jsonio.canonical_json(told))
         )

@@ -41,7 +41,8 @@ class Window:
 
     table: str
     sha256: str
-    first: int  # number of the first row, from 1
+    # Number of the first row, from 1.
+    first: int
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     meanings: Mapping[str, str]
@@ -53,18 +54,18 @@ class Window:
 
     @property
     def name(self) -> str:
-        """What must never be on two sides of a split."""
+        """Return what must never be on two sides of a split."""
         return f"{self.table} rows {self.first}-{self.last}"
 
     @cached_property
     def text(self) -> str:
-        """The window as Markdown, with what its columns mean."""
+        """Return the window as Markdown, with what its columns mean."""
         told = [f"{c}: {self.meanings[c]}" for c in self.columns if c in self.meanings]
         head = [_line(self.columns), _line(["---"] * len(self.columns))]
         return "\n".join([*told, *([""] if told else []), *head, *map(_line, self.rows)])
 
     def column(self, number: int) -> list[str]:
-        """The cells of a column."""
+        """Return the cells of a column."""
         return [row[number] for row in self.rows]
 
     @cached_property
@@ -94,7 +95,7 @@ class Window:
 
     @cached_property
     def key(self) -> int | None:
-        """The first column whose cells name the rows: unlike each other, and no amounts."""
+        """Return the first column whose cells name the rows: unlike each other, and no amounts."""
         for number in range(len(self.columns)):
             cells = self.column(number)
             if number not in self.numbers and all(cells) and len(set(cells)) == len(cells):
@@ -103,7 +104,7 @@ class Window:
 
     @cached_property
     def time(self) -> int | None:
-        """The column of dates that only go on, of a time series."""
+        """Return the column of dates that only go on, of a time series."""
         for number in range(len(self.columns)):
             cells = self.column(number)
             is_date = all(map(DATE.fullmatch, cells)) and len(set(map(len, cells))) == 1
@@ -130,7 +131,10 @@ def window(
     rows: Sequence[dict[str, Any]],
     meanings: Mapping[str, str],
 ) -> Window:
-    """ROWS of TABLE, from row FIRST on, as texts on one line; columns in their order."""
+    """Return `rows` of `table`, from row `first` on, as texts on one line.
+
+    Columns in their order.
+    """
     columns = list(dict.fromkeys(name for row in rows for name in row))
     cells = tuple(tuple(_cell(row.get(name)) for name in columns) for row in rows)
     names = tuple(_cell(name) or "column" for name in columns)
@@ -138,13 +142,15 @@ def window(
 
 
 def lookup(w: Window) -> list[Answered]:
-    """A cell by the name of its row."""
+    """Return a cell by the name of its row."""
     if w.key is None:
         return []
     return [
         Answered(f"What is `{w.columns[n]}` where `{w.columns[w.key]}` is `{row[w.key]}`?", cell)
-        for row in w.rows for n, cell in enumerate(row) if n != w.key and cell
-    ]  # fmt: skip
+        for row in w.rows
+        for n, cell in enumerate(row)
+        if n != w.key and cell
+    ]
 
 
 def aggregate(w: Window) -> list[Answered]:
@@ -168,7 +174,7 @@ def aggregate(w: Window) -> list[Answered]:
 
 
 def extreme(w: Window) -> list[Answered]:
-    """The row with the greatest or smallest value, where one row has it."""
+    """Return the row with the greatest or smallest value, where one row has it."""
     if w.key is None:
         return []
     made = []
@@ -182,11 +188,12 @@ def extreme(w: Window) -> list[Answered]:
 
 
 def count_question(w: Window) -> list[Answered]:
-    """How many rows have a value, or more than one."""
+    """Return how many rows have a value, or more than one."""
     made = [
         Answered(f"How many rows have `{w.columns[n]}` equal to `{value}`?", str(times))
-        for n in w.groups for value, times in Counter(w.column(n)).items()
-    ]  # fmt: skip
+        for n in w.groups
+        for value, times in Counter(w.column(n)).items()
+    ]
     for n, values in w.numbers.items():
         for limit in sorted(set(values))[1:-1]:
             over = sum(value > limit for value in values)
@@ -196,21 +203,21 @@ def count_question(w: Window) -> list[Answered]:
 
 
 def grouped_sum(w: Window) -> list[Answered]:
-    """The sum of a column over the rows of one group."""
+    """Return the sum of a column over the rows of one group."""
     made = []
     for g in w.groups:
         for n, values in w.numbers.items():
             for value in dict.fromkeys(w.column(g)):
-                total = sum((v for v, c in zip(values, w.column(g), strict=True) if c == value),
-                            Decimal())  # fmt: skip
-                asks = (f"What is the sum of `{w.columns[n]}` where `{w.columns[g]}` is "
-                        f"`{value}`?")  # fmt: skip
+                total = sum(
+                    (v for v, c in zip(values, w.column(g), strict=True) if c == value), Decimal()
+                )
+                asks = f"What is the sum of `{w.columns[n]}` where `{w.columns[g]}` is `{value}`?"
                 made.append(Answered(asks, plain_decimal(total)))
     return made
 
 
 def trend(w: Window) -> list[Answered]:
-    """How a time series changes, and when it changes most."""
+    """Return how a time series changes, and when it changes most."""
     if w.time is None or len(w.rows) < 3:
         return []
     made, times = [], w.column(w.time)
@@ -242,19 +249,19 @@ KINDS: dict[str, Callable[[Window], list[Answered]]] = {
 
 
 def plain_decimal(value: Decimal) -> str:
-    """VALUE without an exponent and without zeros at its end."""
+    """Return `value` without an exponent and without zeros at its end."""
     shown = f"{value:f}"
     shown = shown.rstrip("0").rstrip(".") if "." in shown else shown
     return "0" if shown in ("-0", "") else shown
 
 
 def round_half_even(value: Decimal) -> str:
-    """VALUE to two decimals, halves to the even one."""
+    """Return `value` to two decimals, halves to the even one."""
     return plain_decimal(value.quantize(CENT, ROUND_HALF_EVEN))
 
 
 def question_values(question: str) -> Counter[str]:
-    """The values and numbers in QUESTION, with or without their marks."""
+    """Return the values and numbers in `question`, with or without their marks."""
     return Counter(part for match in QUOTED.findall(question) for part in match if part)
 
 

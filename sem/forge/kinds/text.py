@@ -28,9 +28,12 @@ class TextParams:
 
     documents: Reading = field(default_factory=Reading)
     chunks: Sizes = field(default_factory=Sizes)
-    secrets: Literal["skip", "redact"] = "skip"  # what happens to a chunk with a key in it
-    min_chars: int = 80  # a chunk with fewer visible characters is skipped: nothing to ask
-    max_chars_per_document: int | None = None  # what stands beyond it is a counted skip
+    # What happens to a chunk with a key in it.
+    secrets: Literal["skip", "redact"] = "skip"
+    # a chunk with fewer visible characters is skipped: nothing to ask.
+    min_chars: int = 80
+    # What stands beyond it is a counted skip.
+    max_chars_per_document: int | None = None
 
 
 @dataclass
@@ -41,7 +44,8 @@ class Tally:
     chunks: int = 0
     in_chunks: int = 0
     in_skips: int = 0
-    missing: int = 0  # in neither: never, or it is a bug
+    # In neither: never, or it is a bug.
+    missing: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
 
 
@@ -52,21 +56,24 @@ class TextForge(BaseForge):
 
     @cached_property
     def params(self) -> Any:
-        """The checked `params:`."""
+        """Return the checked `params:`."""
         return settings.build_settings(self.Params, dict(self.config.params), "forge.yaml: params")
 
     @cached_property
     def task(self) -> TaskSpec | None:
-        """The TaskSpec that the pairs are for; None in a test without forge.yaml."""
+        """Return the TaskSpec that the pairs are for; None in a test without forge.yaml."""
         return pairs_task(self.config)
 
     def load(self) -> Iterator[Chunk]:
-        """Every chunk of every readable document; the rest is in `config.skipped`."""
+        """Yield every chunk of every readable document; the rest is in `config.skipped`."""
         for document in self.documents():
             yield from self.chunks(document)
 
     def synthesize(self, items: Iterable[Chunk]) -> Iterator[Pair]:
-        """What the teacher makes of each chunk, in their order; unusable replies are skipped."""
+        """Yield what the teacher makes of each chunk, in their order.
+
+        Unusable replies are skipped.
+        """
         ask = self.config.ask
         if ask is None:
             raise SemError(f"{type(self).__name__} needs a teacher", "name one in forge.yaml")
@@ -78,11 +85,11 @@ class TextForge(BaseForge):
             yield from made
 
     def source_of(self, item: Chunk) -> str:
-        """Its document."""
+        """Return its document."""
         return item.document
 
     def documents(self) -> Iterator[Document]:
-        """The readable sources in the order of their names."""
+        """Yield the readable sources in the order of their names."""
         for document in documents.read_documents(
             self.config.raw, self.params.documents, self.skip
         ):
@@ -94,16 +101,19 @@ class TextForge(BaseForge):
             yield document
 
     def chunks(self, document: Document) -> list[Chunk]:
-        """The chunks of DOCUMENT that may be sent, without keys; what is left out is said."""
+        """Return the chunks of `document` that may be sent, without keys.
+
+        What is left out is said.
+        """
         return self._chunks(document)[0]
 
     def tallied(self) -> Iterator[tuple[list[Chunk], Tally]]:
-        """The chunks of each document and what became of its characters; nobody is asked."""
+        """Yield the chunks of each document and what became of its characters; nobody is asked."""
         for document in self.documents():
             yield self._chunks(document)
 
     def brief(self) -> prompts.Brief:
-        """What all requests have in common."""
+        """Return what all requests have in common."""
         given, task = self.config.settings, self.task
         if given is None:
             return prompts.Brief(seed=self.config.seed)
@@ -147,7 +157,7 @@ class TextForge(BaseForge):
         ]
 
     def _checked(self, chunk: Chunk, found: list[Found]) -> Chunk | Skip:
-        """CHUNK as it may be sent, or why it may not."""
+        """Return `chunk` as it may be sent, or why it may not."""
         span = (chunk.start, chunk.end)
         secrets = secret_scan.within(found, *span)
         if secrets and self.params.secrets == "skip":
@@ -171,7 +181,7 @@ class TextForge(BaseForge):
 
 
 def tally(document: Document, kept: list[Chunk], skips: list[Skip]) -> Tally:
-    """How many characters of DOCUMENT are in KEPT chunks, in SKIPS, or in neither."""
+    """Return how many characters of `document` are in `kept` chunks, in `skips`, or in neither."""
     pieces = chunks.Pieces(tuple(kept), tuple(skips))
     in_chunks = len(document.text) - _length(chunks.Pieces(tuple(kept)).missing(document))
     missing = _length(pieces.missing(document))
@@ -187,7 +197,10 @@ def _length(spans: list[tuple[int, int]]) -> int:
 
 
 def pairs_task(config: Any) -> TaskSpec | None:
-    """The TaskSpec that CONFIG's pairs are for; SemError when it does not say which of several."""
+    """Return the TaskSpec that `config`'s pairs are for.
+
+    Raise SemError when it does not say which of several.
+    """
     if config.settings is None:
         return None
     tasks = config.project.tasks
@@ -205,7 +218,10 @@ def pairs_task(config: Any) -> TaskSpec | None:
 
 
 def counter_of(project: Any) -> Count:
-    """Counts tokens by the base model's tokenizer; SemError when its weights are not there."""
+    """Counts tokens by the base model's tokenizer.
+
+    Raise SemError when its weights are not there.
+    """
     from sem.core import files
     from sem.dataset.clean import tokens
     from sem.lm.weights import weights

@@ -26,10 +26,23 @@ READERS = {
 WALL_FACTOR = 15
 HEADING = re.compile(r"^#{1,6}[ \t]++(.{1,200}+)", re.M)
 TITLE_WITHIN = 4_000
-GROWTH = 2  # characters of text that a byte of the largest file may become
+# Characters of text that a byte of the largest file may become.
+GROWTH = 2
 # What no reader of a document has a reason to do.
-FORBIDDEN = ("socket.", "subprocess.", "os.system", "os.exec", "os.fork", "os.posix_spawn",
-             "ftplib.", "smtplib.", "urllib.", "http.", "webbrowser.", "ctypes.")  # fmt: skip
+FORBIDDEN = (
+    "socket.",
+    "subprocess.",
+    "os.system",
+    "os.exec",
+    "os.fork",
+    "os.posix_spawn",
+    "ftplib.",
+    "smtplib.",
+    "urllib.",
+    "http.",
+    "webbrowser.",
+    "ctypes.",
+)
 
 
 def serve_documents() -> None:
@@ -89,7 +102,7 @@ def _page(kind: str, data: str) -> str:
 
 
 def _told(made: Text, limits: Reading) -> dict[str, Any]:
-    """MADE without characters that nobody sees but a model reads."""
+    """Return `made` without characters that nobody sees but a model reads."""
     if len(made.text) > GROWTH * limits.max_bytes:
         raise Refused("document_bomb", f"{len(made.text):,} characters of text")
     shown, removed = text.INVISIBLE.subn("", made.text)
@@ -102,7 +115,7 @@ def _told(made: Text, limits: Reading) -> dict[str, Any]:
 
 
 def _clock(limits: Reading) -> Step:
-    """What sets the time that is left: of all steps so far, and never beyond the whole."""
+    """Return what sets the time that is left: of all steps so far, and never beyond the whole."""
     began, allowed = time.process_time(), limits.deadline_s
 
     def step(megabytes: float) -> None:

@@ -14,18 +14,22 @@ from sem.forge.reading import html
 from sem.forge.reading.refusals import Refused, Step, Text, count_note
 
 MOST_PARTS = 2_000
-MOST_UNPACKED = 200_000_000  # images included, which are never unpacked
+# Images included, which are never unpacked.
+MOST_UNPACKED = 200_000_000
 MOST_XML = 30_000_000
-MOST_DEPTH = 150  # of nested elements; mammoth calls itself for each
+# Of nested elements; mammoth calls itself for each.
+MOST_DEPTH = 150
 MOST_RATIO = 250
 SMALL = 1_000_000
 MAIN = "word/document.xml"
-MOST_SAID = 5  # kinds of what mammoth left out, named in the notes
-PER_MB = 6.0  # mammoth takes so many times what reading a megabyte of text does
+# Kinds of what mammoth left out, named in the notes.
+MOST_SAID = 5
+# Mammoth takes so many times what reading a megabyte of text does.
+PER_MB = 6.0
 
 
 def read_docx(data: bytes, step: Step) -> Text:
-    """The document DATA as lines, headings as Markdown."""
+    """Return the document `data` as lines, headings as Markdown."""
     import mammoth
 
     step(0)
@@ -53,7 +57,7 @@ def read_docx(data: bytes, step: Step) -> Text:
 
 
 def _check(archive: zipfile.ZipFile) -> int:
-    """How many bytes of XML are in ARCHIVE; Refused when it is a bomb or no document."""
+    """Return how many bytes of XML are in `archive`; Refused when it is a bomb or no document."""
     parts = archive.infolist()
     if len(parts) > MOST_PARTS:
         raise Refused("docx_bomb", f"{len(parts):,} parts")
@@ -76,7 +80,7 @@ def _check(archive: zipfile.ZipFile) -> int:
 
 
 def _check_xml(archive: zipfile.ZipFile, part: zipfile.ZipInfo) -> None:
-    """Refused when PART declares entities or nests too deep."""
+    """Refused when `part` declares entities or nests too deep."""
     depth = 0
 
     def start(*_: Any) -> None:

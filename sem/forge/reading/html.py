@@ -19,7 +19,7 @@ TIGHT = ("- ", "| ")
 
 
 def read_html(data: bytes, step: Step) -> Text:
-    """The page DATA as lines, headings as Markdown."""
+    """Return the page `data` as lines, headings as Markdown."""
     step(len(data) / 1e6)
     decoded = charset.decode(data)
     made = page_document_lines(decoded.text)
@@ -29,7 +29,7 @@ def read_html(data: bytes, step: Step) -> Text:
 
 
 def page_document_lines(page: str) -> Text:
-    """PAGE as lines; what it shows twice or hides is left out and counted."""
+    """Return `page` as lines; what it shows twice or hides is left out and counted."""
     fault = bombs.page_fault(page, Clean())
     if fault:
         raise Refused(fault.replace("page_", "html_"))
@@ -44,7 +44,7 @@ def page_document_lines(page: str) -> Text:
 
 
 def _without_code(page: str, mark: str) -> tuple[str, list[str]]:
-    """PAGE with each `<pre>` as one word that MARK begins, and what stood there."""
+    """Return `page` with each `<pre>` as one word that `mark` begins, and what stood there."""
     kept, blocks, position = [], [], 0
     while opened := PRE.search(page, position):
         closed = END.search(page, opened.end())
@@ -57,7 +57,9 @@ def _without_code(page: str, mark: str) -> tuple[str, list[str]]:
 
 
 def _with_code(text: str, mark: str, blocks: list[str]) -> tuple[str, int]:
-    """TEXT with BLOCKS put back as fences, and how many of them had no place any more."""
+    """Return `text` with `blocks` put back as fences, and how many of them had no place any
+    more.
+    """
     used = set()
 
     def fence(match: re.Match[str]) -> str:
@@ -72,7 +74,10 @@ def _with_code(text: str, mark: str, blocks: list[str]) -> tuple[str, int]:
 
 
 def _spaced(text: str) -> str:
-    """TEXT with an empty line between paragraphs; list items and table rows stay together."""
+    """Return `text` with an empty line between paragraphs.
+
+    List items and table rows stay together.
+    """
     made: list[str] = []
     for line in text.split("\n"):
         is_row = " | " in line

@@ -9,10 +9,14 @@ from sem.core.errors import SemError
 class Reading:
     """`params.documents` of forge.yaml: what a document may cost."""
 
-    max_bytes: int = 10_000_000  # a larger file is skipped
-    deadline_s: float = 1.5  # processor time; as much again for each megabyte and each 10 pages
-    total_s: float = 60.0  # of a whole document, however long it is
-    memory_mib: int = 512  # of the process that reads; less skips large documents
+    # a larger file is skipped.
+    max_bytes: int = 10_000_000
+    # Processor time; as much again for each megabyte and each 10 pages.
+    deadline_s: float = 1.5
+    # Of a whole document, however long it is.
+    total_s: float = 60.0
+    # Of the process that reads; less skips large documents.
+    memory_mib: int = 512
 
     def __post_init__(self) -> None:
         for name in ("max_bytes", "deadline_s", "total_s", "memory_mib"):

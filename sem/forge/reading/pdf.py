@@ -8,12 +8,13 @@ from sem.forge.reading.refusals import Refused, Step, Text, count_note
 
 # `exam-` at a line's end and `ple` on the next; a capital after it may be a name: `Jean-\nPaul`.
 HYPHEN = re.compile(r"(?<=[^\W\d_])(?:-|\u00ad)\r?\n(?=[^\W\d_])")
-A_PAGE = 0.1  # of a megabyte of text: what a page may take on average
+# Of a megabyte of text: what a page may take on average.
+A_PAGE = 0.1
 SOFT = "\u00ad"
 
 
 def read_pdf(data: bytes, step: Step) -> Text:
-    """The text that DATA draws; a scan draws none and is refused."""
+    """Return the text that `data` draws; a scan draws none and is refused."""
     import pypdf
 
     step(0)
@@ -39,7 +40,7 @@ def read_pdf(data: bytes, step: Step) -> Text:
 
 
 def _joined(text: str) -> tuple[str, int]:
-    """TEXT with words that a line end cuts joined, and how many there were."""
+    """Return `text` with words that a line end cuts joined, and how many there were."""
     count = 0
 
     def join(match: re.Match[str]) -> str:

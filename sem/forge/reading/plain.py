@@ -6,17 +6,41 @@ from sem.dataset.ingest import charset
 from sem.forge.reading.refusals import Refused, Step, Text, count_note
 
 UNREADABLE_SHARE = 0.01
-FEW = 8  # of either, which a short text may have
+# Of either, which a short text may have.
+FEW = 8
 # Short texts in cp1252 look like these, too: `Größe` reads `Grˆþe` in one of a Macintosh.
-RARE = ("mac", "cp4", "cp7", "cp8", "cp10", "cp11", "cp1250", "cp1257", "cp1258", "hp_", "hz",
-        "iso8859_1", "iso8859_3", "iso8859_4", "kz", "latin", "ptcp", "utf_7", "big5hk", "johab",
-        "tis", "cp037", "cp273", "cp500")  # fmt: skip
+RARE = (
+    "mac",
+    "cp4",
+    "cp7",
+    "cp8",
+    "cp10",
+    "cp11",
+    "cp1250",
+    "cp1257",
+    "cp1258",
+    "hp_",
+    "hz",
+    "iso8859_1",
+    "iso8859_3",
+    "iso8859_4",
+    "kz",
+    "latin",
+    "ptcp",
+    "utf_7",
+    "big5hk",
+    "johab",
+    "tis",
+    "cp037",
+    "cp273",
+    "cp500",
+)
 CONTROL = {n: None for n in range(32) if chr(n) not in "\t\n\r\f\x1b"}
 CONTROL_SHARE = 0.01
 
 
 def read_plain_text(data: bytes, step: Step) -> Text:
-    """DATA as text; what a page would declare is not asked: a text may be about pages."""
+    """Return `data` as text; what a page would declare is not asked: a text may be about pages."""
     step(len(data) / 1e6)
     encoding = _encoding(data)
     text = data.decode(encoding, "replace")
@@ -31,7 +55,10 @@ def read_plain_text(data: bytes, step: Step) -> Text:
 
 
 def _encoding(data: bytes) -> str:
-    """What DATA is written in; of the single-byte ones that statistics mix up, the commonest."""
+    """Return what `data` is written in.
+
+    Of the single-byte ones that statistics mix up, the commonest.
+    """
     found = charset.of_file(io.BytesIO(data))
     if not found.startswith(RARE):
         return found

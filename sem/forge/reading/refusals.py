@@ -17,7 +17,7 @@ class Text:
 
 
 class Refused(Exception):
-    """A file that is not read, by REASON, with DETAIL for a person."""
+    """A file that is not read, by `reason`, with `detail` for a person."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason)
@@ -26,5 +26,5 @@ class Refused(Exception):
 
 
 def count_note(count: int, what: str) -> tuple[str, ...]:
-    """A note that names COUNT of WHAT; none for nothing."""
+    """Return a note that names `count` of `what`; none for nothing."""
     return (f"{count:,} {what}",) if count else ()

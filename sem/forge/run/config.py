@@ -25,8 +25,14 @@ OLDER_CLASSES = {
     for name in ("TextForge", "text_forge.TextForge")
 } | {"TextForge": TEXT}
 # A model's name without its provider, as older files write it.
-PROVIDERS = {"gpt-": "openai", "o1": "openai", "o3": "openai", "claude": "anthropic",
-             "gemini": "gemini", "mistral": "mistral"}  # fmt: skip
+PROVIDERS = {
+    "gpt-": "openai",
+    "o1": "openai",
+    "o3": "openai",
+    "claude": "anthropic",
+    "gemini": "gemini",
+    "mistral": "mistral",
+}
 MOST_PAIRS = 50
 
 
@@ -34,17 +40,24 @@ MOST_PAIRS = 50
 class ForgeSettings:
     """What is forged, of what, by whom, and which pairs stay."""
 
-    forge_class: str = TEXT  # dotted path; a class of your own is loaded as docs/forges.md says
-    task: str | None = None  # task_id the pairs are for; None: the sem's only one
-    params: dict[str, Any] = field(default_factory=dict)  # the forge's own settings
+    # Dotted path; a class of your own is loaded as docs/forges.md says.
+    forge_class: str = TEXT
+    # task_id the pairs are for; None: the sem's only one.
+    task: str | None = None
+    # The forge's own settings.
+    params: dict[str, Any] = field(default_factory=dict)
     teacher: TeacherSettings = field(default_factory=lambda: TeacherSettings("local"))
-    pairs_per_chunk: int = 3  # questions asked of a chunk; more repeat themselves
+    # Questions asked of a chunk; more repeat themselves.
+    pairs_per_chunk: int = 3
     diversity: Diversity = field(default_factory=Diversity)
-    language: str | None = None  # ISO 639-1 of the pairs; None: each chunk's own
+    # ISO 639-1 of the pairs; None: each chunk's own.
+    language: str | None = None
     quality: Quality = field(default_factory=Quality)
     format: Literal["sharegpt", "alpaca", "chatml", "taskspec", "axolotl"] = "sharegpt"
-    raw: str | None = None  # where the sources lie, below the root; None: data/SEM/raw
-    seed: int = 42  # another one asks other questions, and pays for them
+    # Where the sources lie, below the root; None: data/SEM/raw.
+    raw: str | None = None
+    # Another one asks other questions, and pays for them.
+    seed: int = 42
 
     def __post_init__(self) -> None:
         if not 1 <= self.pairs_per_chunk <= MOST_PAIRS:
@@ -54,7 +67,10 @@ class ForgeSettings:
 
     @property
     def checks(self) -> Quality:
-        """`quality` for pairs in the language that is asked for: theirs is not the passage's."""
+        """Return `quality` for pairs in the language that is asked for.
+
+        Theirs is not the passage's.
+        """
         if self.language is None or self.quality.language != "same":
             return self.quality
         return replace(self.quality, language=self.language)
@@ -69,7 +85,10 @@ class Loaded:
 
 
 def load_forge_config(project: Project) -> Loaded:
-    """The forge settings of PROJECT; SemError names the file and the key that does not fit."""
+    """Return the forge settings of `project`.
+
+    The SemError names the file and the key that does not fit.
+    """
     path = project.configs / f"{FILE}.yaml"
     older = project.configs / f"{OLDER_FILE}.yaml"
     values, notes, where = project.values(FILE), [], path
@@ -82,7 +101,7 @@ def load_forge_config(project: Project) -> Loaded:
 
 
 def raw_folder(project: Project, made: ForgeSettings) -> Path:
-    """Where the sources of PROJECT lie; SemError when `raw` leaves the tree."""
+    """Return where the sources of `project` lie; raise SemError when `raw` leaves the tree."""
     if made.raw is None:
         return project.root / "data" / project.sem / "raw"
     folder = (project.root / made.raw).resolve()
@@ -94,7 +113,7 @@ def raw_folder(project: Project, made: ForgeSettings) -> Path:
 
 
 def _plain(values: dict[str, Any], notes: list[str]) -> dict[str, Any]:
-    """VALUES with a preset's bare name and an older class name spelled out."""
+    """Return `values` with a preset's bare name and an older class name spelled out."""
     made = dict(values)
     if isinstance(made.get("teacher"), str):
         made["teacher"] = {"preset": made["teacher"]}
@@ -106,7 +125,10 @@ def _plain(values: dict[str, Any], notes: list[str]) -> dict[str, Any]:
 
 
 def _from_older(given: Mapping[str, Any], path: Path, notes: list[str]) -> dict[str, Any]:
-    """The values of a data_config.yaml as forge.yaml spells them; NOTES say each change."""
+    """Return the values of a data_config.yaml as forge.yaml spells them.
+
+    `notes` say each change.
+    """
     known = {"forge_class", "params", "raw_data_dir", "processed_data_dir"}
     made = {key: value for key, value in given.items() if key not in known}
     notes.append(f"{path.name} is read, as there is no forge.yaml")
@@ -128,7 +150,10 @@ def _from_older(given: Mapping[str, Any], path: Path, notes: list[str]) -> dict[
 
 
 def _text_params(params: dict[str, Any], notes: list[str]) -> dict[str, Any]:
-    """PARAMS of the older TextForge as ours names them; a forge of one's own keeps its own."""
+    """Return `params` of the older TextForge as ours names them.
+
+    A forge of one's own keeps its own.
+    """
     params.pop("teacher_model", None)
     size = params.pop("chunk_size", None)
     if size is not None:
@@ -145,7 +170,7 @@ def _text_params(params: dict[str, Any], notes: list[str]) -> dict[str, Any]:
 
 
 def _spelled(model: str) -> str:
-    """MODEL with its provider, as litellm spells it."""
+    """Return `model` with its provider, as litellm spells it."""
     if "/" in model:
         return model
     provider = next((p for start, p in PROVIDERS.items() if model.startswith(start)), None)

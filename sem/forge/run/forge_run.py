@@ -28,9 +28,11 @@ from sem.forge.teacher import cost_forecast
 from sem.forge.teacher.cost_forecast import Forecast, Plan
 from sem.forge.teacher.teacher import Journal, Spending, Teacher, teacher
 
-ORIGIN = "forge"  # meta.reference_source of the rows a forge run may replace
+# meta.reference_source of the rows a forge run may replace.
+ORIGIN = "forge"
 JOURNAL = "unusable.jsonl"
-MOST_PAIRS = 1_000_000  # of a run, about 3 GB: a forge without an end is stopped here
+# Of a run, about 3 GB: a forge without an end is stopped here.
+MOST_PAIRS = 1_000_000
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
 
@@ -38,9 +40,12 @@ Progress = Callable[[Iterable[Any]], Iterable[Any]]
 class Options:
     """What one run may do."""
 
-    limit: int | None = None  # so many items (chunks), drawn by the seed; None: all
-    yes: bool = False  # the cost is agreed to
-    allow_plugins: bool = False  # a forge class that is neither ours nor installed as one
+    # So many items (chunks), drawn by the seed; None: all.
+    limit: int | None = None
+    # The cost is agreed to.
+    yes: bool = False
+    # a forge class that is neither ours nor installed as one.
+    allow_plugins: bool = False
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
@@ -68,16 +73,20 @@ class Job:
     settings: ForgeSettings
     forge: type[BaseForge]
     options: Options
-    others: tuple[tuple[str, str], ...] = ()  # golden and test questions
+    # Golden and test questions.
+    others: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
-        """Where pairs and reports of the forge lie."""
+        """Return where pairs and reports of the forge lie."""
         return self.project.processed / "forge"
 
     def pass_over(self, asked: Teacher, progress: Progress | None = None) -> Made:
-        """Every source to verdicts on pairs, with ASKED as the teacher; nothing is written."""
+        """Return every source to verdicts on pairs, with `asked` as the teacher.
+
+        Nothing is written.
+        """
         config = ForgeConfig(
             self.project,
             configs.raw_folder(self.project, self.settings),
@@ -114,7 +123,10 @@ class Job:
                 yield pair_of(one, f"{name}: pair {number}")
 
     def _items(self, forge: BaseForge, count: selection.Count, progress: Progress | None) -> Any:
-        """What FORGE loads, drawn and counted; an older one gets what it loaded, as it is."""
+        """Return what `forge` loads, drawn and counted.
+
+        An older one gets what it loaded, as it is.
+        """
         items, limit = forge.load(), self.options.limit
         if not hasattr(type(forge), "load_data"):
             some = selection.draw_items(items, limit, self.settings.seed, count)
@@ -137,10 +149,11 @@ class Prepared:
     plan: Plan
     items: int
     at: datetime
-    piloted: Spending = field(default_factory=Spending)  # what its pilot asked and paid
+    # What its pilot asked and paid.
+    piloted: Spending = field(default_factory=Spending)
 
     def teacher(self, watch: Any = None, dry: bool = False) -> Teacher:
-        """A teacher for this job; see `forge.teacher.teacher`."""
+        """Return a teacher for this job; see `forge.teacher.teacher`."""
         journal = Journal(self.job.folder / JOURNAL)
         root = self.job.project.root
         return teacher(self.job.settings.teacher, root, self.at, journal, watch, dry)
@@ -152,18 +165,24 @@ class Forged:
 
     made: Made
     spending: Spending
-    rows: dict[str, int] = field(default_factory=dict)  # of the store: added, unchanged, …
-    parts: dict[str, int] = field(default_factory=dict)  # train.jsonl, test.jsonl
+    # Of the store: added, unchanged, …
+    rows: dict[str, int] = field(default_factory=dict)
+    # train.jsonl, test.jsonl.
+    parts: dict[str, int] = field(default_factory=dict)
     snapshot: str = ""
-    formatted: int = 0  # rows that the forge's format made of the kept pairs
-    refused: dict[str, int] = field(default_factory=dict)  # rows the store did not take
-    uncleaned: dict[str, int] = field(default_factory=dict)  # rows that cleaning did not keep
-    pairs_sha256: str = ""  # of pairs.jsonl as this run wrote it
+    # Rows that the forge's format made of the kept pairs.
+    formatted: int = 0
+    # Rows the store did not take.
+    refused: dict[str, int] = field(default_factory=dict)
+    # Rows that cleaning did not keep.
+    uncleaned: dict[str, int] = field(default_factory=dict)
+    # Of pairs.jsonl as this run wrote it.
+    pairs_sha256: str = ""
     report: Path | None = None
 
 
 def prepare_forge(project: Project, options: Options, at: datetime) -> Prepared:
-    """The job of PROJECT and its plan; nothing is sent, and no key is needed."""
+    """Return the job of `project` and its plan; nothing is sent, and no key is needed."""
     loaded = configs.load_forge_config(project)
     forge = plugins.load_forge_class(
         loaded.settings.forge_class, project.root, options.allow_plugins
@@ -183,7 +202,10 @@ def prepare_forge(project: Project, options: Options, at: datetime) -> Prepared:
 
 
 def pilot(prepared: Prepared) -> Forecast | None:
-    """What the rest of PREPARED will cost, by real calls; None where there is nothing to ask."""
+    """Return what the rest of `prepared` will cost, by real calls.
+
+    None where there is nothing to ask.
+    """
     plan = prepared.plan
     if not plan.size or not plan.at_most_usd or plan.fresh <= plan.size:
         return None
@@ -197,7 +219,7 @@ def pilot(prepared: Prepared) -> Forecast | None:
 
 
 def forge(prepared: Prepared, progress: Progress | None = None) -> Forged:
-    """Ask, sift and write the pairs of PREPARED; SemError when none of them is left."""
+    """Ask, sift and write the pairs of `prepared`; raise SemError when none of them is left."""
     job, asked = prepared.job, prepared.teacher()
     with _alone(job):
         files.remove_temporary_files(job.folder, (".tmp-*",))
@@ -218,7 +240,7 @@ def forge(prepared: Prepared, progress: Progress | None = None) -> Forged:
 
 
 def _store(job: Job, made: Made, forged: Forged) -> None:
-    """Bring the rows of MADE into the store in place of those of the run before."""
+    """Bring the rows of `made` into the store in place of those of the run before."""
     path = job.folder / "rows.jsonl"
     forged.formatted = files.write_rows(path, _rows(job, made))
     if not forged.formatted:
@@ -239,7 +261,9 @@ def _store(job: Job, made: Made, forged: Forged) -> None:
 
 
 def _rows(job: Job, made: Made) -> Iterator[dict[str, Any]]:
-    """Rows of the kept pairs, marked as the forge's, whatever a forge of one's own wrote there."""
+    """Yield rows of the kept pairs, marked as the forge's, whatever a forge of one's own wrote
+    there.
+    """
     with plugins.blamed(job.forge):
         maker = job.forge(made.config)
         for number, row in enumerate(maker.format([verdict.pair for verdict in made.kept]), 1):

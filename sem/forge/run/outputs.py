@@ -28,9 +28,10 @@ TRAIN, TEST = "train.jsonl", "test.jsonl"
 
 
 def reserved_questions(project: Project, origin: str) -> Iterator[tuple[str, str]]:
-    """(golden or test, question) of what must never be forged, but for rows of ORIGIN itself."""
+    """(golden or test, question) of what must never be forged, but for rows of `origin` itself."""
     golden = (_asked(item, path) for path in _golden(project) for item in _entries(path))
-    for text in dict.fromkeys(golden):  # golden.jsonl holds what golden_set.json does
+    # golden.jsonl holds what golden_set.json does.
+    for text in dict.fromkeys(golden):
         yield "golden", text
     for path in sorted(project.processed.glob("test.v*.jsonl")):
         for row in files.read_rows(path):
@@ -48,7 +49,7 @@ def _entries(path: Path) -> list[Any]:
 
 
 def _asked(item: Any, path: Path) -> str:
-    """The question of a golden ITEM, as the golden set reads it."""
+    """Return the question of a golden `item`, as the golden set reads it."""
     found = (item.get(name) for name in QUESTION) if isinstance(item, dict) else ()
     text = next((str(one) for one in found if one not in (None, "")), None)
     if text is None:
@@ -72,7 +73,7 @@ def write_pairs(folder: Path, made: "Made") -> str:
 
 
 def write_parts(project: Project, frozen: Snapshot, form: str) -> dict[str, int]:
-    """train.jsonl (train and val of FROZEN) and test.jsonl, in FORM; rows of each."""
+    """train.jsonl (train and val of `frozen`) and test.jsonl, in `form`; rows of each."""
 
     def rows(parts: Sequence[str]) -> Iterator[dict[str, Any]]:
         for example in chain.from_iterable(frozen.examples(part) for part in parts):
@@ -85,7 +86,7 @@ def write_parts(project: Project, frozen: Snapshot, form: str) -> dict[str, int]
 
 
 def default_task(job: "Job") -> str | None:
-    """The task of rows that name none: the one in forge.yaml, else the sem's only one."""
+    """Return the task of rows that name none: the one in forge.yaml, else the sem's only one."""
     tasks = job.project.tasks
     return job.settings.task or (next(iter(tasks)) if len(tasks) == 1 else None)
 
@@ -152,7 +153,7 @@ def forge_facts(job: "Job", teacher: str, forged: "Forged") -> dict[str, Any]:
 
 
 def checks(verdicts: Iterable[Verdict]) -> dict[str, dict[str, int]]:
-    """Of each check: pairs it looked at, and pairs it could not look at."""
+    """Return of each check: pairs it looked at, and pairs it could not look at."""
     found: dict[str, dict[str, int]] = {}
     for verdict in verdicts:
         for name, value in verdict.checks.items():

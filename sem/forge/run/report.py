@@ -21,7 +21,8 @@ from sem.forge.language import detect_language
 NAME = "forge_report"
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 SAMPLES = 10
-LONGEST = 700  # characters of a sample
+# Characters of a sample.
+LONGEST = 700
 EDGES = (25, 50, 100, 200, 400, 800, 1_600)
 DROPPED = ("reason", "pairs", "share of pairs")
 CHECKS = ("check", "ran", "did not run")
@@ -34,14 +35,17 @@ FILES = ("file", "rows", "sha256")
 def write_forge_report(
     project: Project, facts: dict[str, Any], verdicts: Sequence[Verdict]
 ) -> Path:
-    """Write the report of FACTS and VERDICTS in both forms; the HTML page's path."""
+    """Write the report of `facts` and `verdicts` in both forms; the HTML page's path."""
     found = gather_forge_report(facts, verdicts)
     files.write_file(project.reports / f"{NAME}.md", forge_markdown(found))
     return files.write_file(project.reports / f"{NAME}.html", forge_html(found))
 
 
 def gather_forge_report(facts: dict[str, Any], verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """Everything both forms show: rates, distributions of the kept pairs, samples of both."""
+    """Return everything both forms show.
+
+    Rates, distributions of the kept pairs, samples of both.
+    """
     kept = [verdict for verdict in verdicts if verdict.kept]
     told = [verdict.pair.provenance for verdict in kept]
     answers = [_text(verdict) for verdict in kept]
@@ -84,7 +88,7 @@ def gather_forge_report(facts: dict[str, Any], verdicts: Sequence[Verdict]) -> d
 
 
 def forge_markdown(found: dict[str, Any]) -> str:
-    """The figures as tables, the samples as lists."""
+    """Return the figures as tables, the samples as lists."""
     facts = found["facts"]
     head = (
         f"# Forge of {escape(facts['sem'])}\n\n"
@@ -119,7 +123,7 @@ def _item(sample: dict[str, Any]) -> str:
 
 
 def forge_html(found: dict[str, Any]) -> str:
-    """The page, its plots drawn by CSS."""
+    """Return the page, its plots drawn by CSS."""
     from jinja2 import Environment, StrictUndefined
 
     made = Environment(autoescape=True, undefined=StrictUndefined)
@@ -142,7 +146,7 @@ def _table(title: str, columns: Any, rows: Any) -> str:
 
 
 def _drawn(verdicts: Iterable[Verdict]) -> list[Verdict]:
-    """SAMPLES of VERDICTS, the same ones for the same pairs."""
+    """SAMPLES of `verdicts`, the same ones for the same pairs."""
     lots = {verdict.pair.id: verdict for verdict in verdicts}
     chosen = sorted(lots, key=lambda name: hashlib.sha256(name.encode()).digest())
     return [lots[name] for name in chosen[:SAMPLES]]
@@ -150,8 +154,18 @@ def _drawn(verdicts: Iterable[Verdict]) -> list[Verdict]:
 
 def _sample(verdict: Verdict) -> dict[str, Any]:
     told = verdict.pair.provenance
-    names = ("kind", "difficulty", "persona", "topic", "span", "document_sha256", "teacher",
-             "prompt_sha256", "reason", "checks")  # fmt: skip
+    names = (
+        "kind",
+        "difficulty",
+        "persona",
+        "topic",
+        "span",
+        "document_sha256",
+        "teacher",
+        "prompt_sha256",
+        "reason",
+        "checks",
+    )
     shown = [(name, told[name]) for name in names if told.get(name)]
     return {
         "question": _cut(verdict.pair.prompt),
@@ -184,7 +198,7 @@ def _bar(title: str, counts: Sequence[tuple[str, int]]) -> dict[str, Any]:
 
 
 def _lengths(texts: Iterable[str]) -> list[tuple[str, int]]:
-    """How many of TEXTS are up to each of EDGES long, and longer."""
+    """Return how many of `texts` are up to each of EDGES long, and longer."""
     counts = Counter(next((e for e in EDGES if len(t) <= e), 0) for t in texts)
     rows = [(f"up to {edge:,}", counts[edge]) for edge in EDGES]
     return [*rows, (f"over {EDGES[-1]:,}", counts[0])]
@@ -203,7 +217,7 @@ def _percent(count: int, of: int | None) -> str:
 
 
 def rate_rows(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """What a script's table shows of FACTS."""
+    """Yield what a script's table shows of `facts`."""
     yield "calls", f"{facts['calls']:,}"
     for reason, count in _ordered(facts["unusable"]):
         yield f"unusable: {reason}", f"{count:,}"

@@ -47,7 +47,7 @@ def first(prepared: Prepared) -> None:
 
 
 def cleaning(at: datetime) -> clean.How:
-    """How forged rows are cleaned: here, with no tokenizer."""
+    """Return how forged rows are cleaned: here, with no tokenizer."""
     return clean.How(today=f"{at:%Y-%m-%d}")
 
 
@@ -65,10 +65,12 @@ def print_result(prepared: Prepared, forged: Forged) -> None:
         ("answered before", f"{spent.cached - (pilot.asked - pilot.cached):,}"),
         ("requests sent", f"{pilot.requests + spent.requests:,}"),
         ("of them in the pilot", f"{pilot.requests:,}"),
-        ("tokens in / out", f"{pilot.tokens_in + spent.tokens_in:,} / "
-         f"{pilot.tokens_out + spent.tokens_out:,}"),
+        (
+            "tokens in / out",
+            f"{pilot.tokens_in + spent.tokens_in:,} / {pilot.tokens_out + spent.tokens_out:,}",
+        ),
         ("cost", cost_forecast.dollars(pilot.usd + spent.usd)),
-    ]  # fmt: skip
+    ]
     console.print_table("Spent by this run", ("", ""), rows)
     unanswered = sum(count for name, count in spent.faults.items() if name in TRANSIENT)
     if unanswered:

@@ -18,12 +18,17 @@ class Count:
     """What one pass over the items met."""
 
     items: int = 0
-    left_out: int = 0  # that --limit did not draw
-    sources: set[str] = field(default_factory=set)  # of the items, where the forge tells them
+    # That --limit did not draw.
+    left_out: int = 0
+    # Of the items, where the forge tells them.
+    sources: set[str] = field(default_factory=set)
 
 
 def draw_items(items: Iterable[Any], limit: int | None, seed: int, count: Count) -> Iterator[Any]:
-    """LIMIT of ITEMS in their order, drawn by SEED from all of them; all without a limit."""
+    """Yield `limit` of `items` in their order, drawn by `seed` from all of them.
+
+    All without a limit.
+    """
     if limit is None:
         yield from items
         return
@@ -40,7 +45,7 @@ def draw_items(items: Iterable[Any], limit: int | None, seed: int, count: Count)
 def count_items(
     items: Iterable[Any], source_of: Callable[[Any], str | None], count: Count
 ) -> Iterator[Any]:
-    """ITEMS as they are; COUNT learns how many, and of which sources."""
+    """Yield `items` as they are; `count` learns how many, and of which sources."""
     for item in items:
         count.items += 1
         source = source_of(item)
@@ -50,9 +55,9 @@ def count_items(
 
 
 def check_selection(project: Project, sources: Set[str], origin: str) -> None:
-    """Insufficient when SOURCES cannot fill the parts of a split: nobody need be asked first.
+    """Insufficient when `sources` cannot fill the parts of a split: nobody need be asked first.
 
-    Rows of another origin than ORIGIN may fill them, and without any source it is not known yet.
+    Rows of another origin than `origin` may fill them, and without any source it is not known yet.
     """
     split, options = project.split, project.settings("dataset", Dataset).split
     ratios = (split.train_ratio, split.val_ratio, split.test_ratio)

@@ -28,34 +28,48 @@ class Survey:
     notes: list[str] = field(default_factory=list)
 
     def document_rows(self) -> list[tuple[object, ...]]:
-        """A row for each document."""
+        """Return a row for each document."""
         return [
-            (t.document.name, t.document.kind, f"{len(t.document.text):,}", t.chunks,
-             f"{t.in_chunks:,}", f"{t.in_skips:,}", t.missing)
+            (
+                t.document.name,
+                t.document.kind,
+                f"{len(t.document.text):,}",
+                t.chunks,
+                f"{t.in_chunks:,}",
+                f"{t.in_skips:,}",
+                t.missing,
+            )
             for t in self.tallies
-        ]  # fmt: skip
+        ]
 
     def skip_rows(self) -> list[tuple[object, ...]]:
-        """A row for each reason."""
+        """Return a row for each reason."""
         kinds = Counter((str(s["reason"]), str(s["what"])) for s in self.skipped)
         first = {(s["reason"], s["what"]): s["where"] for s in reversed(self.skipped)}
         return [(*kind, count, first[kind]) for kind, count in sorted(kinds.items())]
 
     def total_rows(self) -> list[tuple[object, ...]]:
-        """One row over all documents."""
+        """Return one row over all documents."""
         sizes = sorted(len(chunk.text) for chunk in self.chunks)
         characters = sum(len(t.document.text) for t in self.tallies)
         missing = sum(t.missing for t in self.tallies)
         whole = f"{100 * (characters - missing) / characters:.1f} %" if characters else "-"
         skipped = sum(s["what"] == "file" for s in self.skipped)
         return [
-            (len(self.tallies), skipped, f"{characters:,}", len(sizes),
-             sizes[len(sizes) // 2] if sizes else 0, sizes[-1] if sizes else 0, whole)
-        ]  # fmt: skip
+            (
+                len(self.tallies),
+                skipped,
+                f"{characters:,}",
+                len(sizes),
+                sizes[len(sizes) // 2] if sizes else 0,
+                sizes[-1] if sizes else 0,
+                whole,
+            )
+        ]
 
 
 def survey_documents(project: Project, allow_plugins: bool = False) -> Survey:
-    """The chunks that PROJECT's documents would be asked about."""
+    """Return the chunks that `project`'s documents would be asked about."""
     loaded = config.load_forge_config(project)
     given = ForgeConfig(
         project,

@@ -16,18 +16,24 @@ from sem.forge.sources import outline
 from sem.forge.sources.outline import Atom
 
 Count = Callable[[str], int]
-SMALLEST = 40  # characters; a smaller limit cuts words out of sentences
-GRAIN = 20  # letters that are cut off a word at once where it is longer than a chunk
-FILLED = 0.5  # share of its limit that a chunk has before it may end at a better place
+# characters; a smaller limit cuts words out of sentences.
+SMALLEST = 40
+# Letters that are cut off a word at once where it is longer than a chunk.
+GRAIN = 20
+# Share of its limit that a chunk has before it may end at a better place.
+FILLED = 0.5
 
 
 @dataclass(frozen=True)
 class Sizes:
     """`params.chunks` of forge.yaml: how long chunks are."""
 
-    max_chars: int = 2_000  # higher: fewer and longer requests, less of a chunk asked about
-    overlap_chars: int = 200  # of whole sentences repeated from the chunk before; 0: none
-    max_tokens: int | None = None  # the same limit in the base model's tokens; both hold
+    # higher: fewer and longer requests, less of a chunk asked about.
+    max_chars: int = 2_000
+    # Of whole sentences repeated from the chunk before; 0: none.
+    overlap_chars: int = 200
+    # The same limit in the base model's tokens; both hold.
+    max_tokens: int | None = None
 
     def __post_init__(self) -> None:
         if self.max_chars < SMALLEST:
@@ -42,15 +48,18 @@ class Sizes:
 class Skip:
     """Something of the sources that no chunk holds, and why: one row of skipped.jsonl."""
 
-    where: str  # Document.name, or a path that is no document
+    # Document.name, or a path that is no document.
+    where: str
     what: str  # file, span or chunk
     reason: str
     detail: str = ""
-    span: tuple[int, int] | None = None  # characters of the document's text
-    sha256: str = ""  # of the file's bytes, where it was read
+    # Characters of the document's text.
+    span: tuple[int, int] | None = None
+    # Of the file's bytes, where it was read.
+    sha256: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """One line of skipped.jsonl."""
+        """Return one line of skipped.jsonl."""
         made = {**vars(self), "span": list(self.span) if self.span else None}
         return {key: value for key, value in made.items() if value not in (None, "")}
 
@@ -63,7 +72,10 @@ class Pieces:
     skips: tuple[Skip, ...] = ()
 
     def missing(self, document: Document) -> list[tuple[int, int]]:
-        """The spans of DOCUMENT that neither a chunk nor a skip holds; empty, or it is a bug."""
+        """Return the spans of `document` that neither a chunk nor a skip holds.
+
+        Empty, or it is a bug.
+        """
         spans = [(chunk.start, chunk.end) for chunk in self.chunks]
         spans += [skip.span for skip in self.skips if skip.span]
         found, reached = [], 0
@@ -79,7 +91,7 @@ class Pieces:
 def cut_chunks(
     document: Document, settings: Sizes | None = None, tokens: Count | None = None
 ) -> Pieces:
-    """DOCUMENT as chunks within SETTINGS; TOKENS counts where max_tokens is set."""
+    """Return `document` as chunks within `settings`; `tokens` counts where max_tokens is set."""
     settings = settings or Sizes()
     if settings.max_tokens is not None and tokens is None:
         raise SemError("max_tokens is set, but nothing counts tokens", "leave it out")
@@ -105,7 +117,7 @@ class _Measure:
     tokens: Count | None
 
     def fits(self, start: int, end: int) -> bool:
-        """Whether the span alone is a chunk that may be."""
+        """Return whether the span alone is a chunk that may be."""
         if end - start > self.max_chars:
             return False
         return self.tokens is None or self.weight(start, end) <= (self.max_tokens or 0)
@@ -136,7 +148,10 @@ def _runs(
 def _end(
     atoms: Sequence[Atom], back: int, first: int, measure: _Measure, weights: Sequence[int]
 ) -> int:
-    """Where the chunk that owns atoms from FIRST ends: the best place among the late ones."""
+    """Return where the chunk that owns atoms from `first` ends.
+
+    The best place among the late ones.
+    """
     start, last = atoms[back].start, first
     spent = sum(weights[back:first])
     while last < len(atoms) and atoms[last].end - start <= measure.max_chars:
@@ -144,7 +159,8 @@ def _end(
         if measure.max_tokens is not None and spent > measure.max_tokens:
             break
         last += 1
-    last = max(last, first + 1)  # one atom always fits: outline made it so
+    # One atom always fits: outline made it so.
+    last = max(last, first + 1)
     if last == len(atoms):
         return last
     filled = start + FILLED * measure.max_chars
@@ -156,7 +172,9 @@ def _end(
 def _overlap(
     atoms: Sequence[Atom], first: int, settings: Sizes, measure: _Measure, weights: Sequence[int]
 ) -> int:
-    """The atom that the chunk which owns FIRST begins at, to repeat what leads up to it."""
+    """Return the atom that the chunk which owns `first` begins at, to repeat what leads up to
+    it.
+    """
     back, owner = first, atoms[first]
     if not settings.overlap_chars or owner.strength >= outline.HEADING:
         return first

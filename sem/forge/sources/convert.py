@@ -12,7 +12,8 @@ from sem.dataset.clean.worker_pool import Worker
 from sem.forge.reading.limits import Reading
 
 SERVE = "from sem.forge.reading.cage import serve; serve()"
-PAPERS = ("pdf", "docx")  # formats whose libraries take half a second to load
+# Formats whose libraries take half a second to load.
+PAPERS = ("pdf", "docx")
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class Made:
     text: str = ""
     title: str = ""
     notes: tuple[str, ...] = ()
-    page: str = ""  # the markup of an HTML file, where it was asked for
+    # The markup of an HTML file, where it was asked for.
+    page: str = ""
     reason: str | None = None
     detail: str = ""
 
@@ -32,7 +34,8 @@ class Converter:
 
     def __init__(self, limits: Reading | None = None) -> None:
         self._limits = asdict(limits or Reading())
-        self._workers: dict[str, Worker] = {}  # started when the first file of their kinds comes
+        # Started when the first file of their kinds comes.
+        self._workers: dict[str, Worker] = {}
 
     def __enter__(self) -> "Converter":
         return self
@@ -42,7 +45,10 @@ class Converter:
             worker.stop()
 
     def read(self, kind: str, data: bytes, page: bool = False) -> Made:
-        """DATA, a file of KIND txt, md, html, pdf or docx, as text; with PAGE its markup, too."""
+        """Return `data`, a file of `kind` txt, md, html, pdf or docx, as text.
+
+        With `page` its markup, too.
+        """
         packed = base64.b64encode(data).decode("ascii")
         worker = self.worker(kind)
         worker.send({"kind": kind, "data": packed, "page": page})
@@ -55,7 +61,7 @@ class Converter:
         return Made(answer["text"], answer["title"], tuple(answer["notes"]), answer["page"])
 
     def worker(self, kind: str) -> Worker:
-        """What reads files of KIND."""
+        """Return what reads files of `kind`."""
         papers = kind if kind in PAPERS else ""
         if papers not in self._workers:
             start = {"limits": self._limits, "papers": papers}

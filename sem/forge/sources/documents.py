@@ -18,20 +18,45 @@ from sem.forge.base import Document
 from sem.forge.sources.chunks import Skip
 from sem.forge.sources.convert import Converter, Reading
 
-KINDS = {".txt": "txt", ".text": "txt", ".md": "md", ".markdown": "md", ".html": "html",
-         ".htm": "html", ".xhtml": "html", ".pdf": "pdf", ".docx": "docx"}  # fmt: skip
+KINDS = {
+    ".txt": "txt",
+    ".text": "txt",
+    ".md": "md",
+    ".markdown": "md",
+    ".html": "html",
+    ".htm": "html",
+    ".xhtml": "html",
+    ".pdf": "pdf",
+    ".docx": "docx",
+}
 # What other jobs keep in the raw folder.
 NOT_SOURCES = ("dataset.duckdb", "feed.jsonl")
 MOST_FILES = 100_000
 # How files begin that are no text, and what they are.
 MAGIC = (
-    (b"%PDF-", "pdf"), (b"PK\x03\x04", "zip"), (b"PK\x05\x06", "zip"), (b"GIF8", "gif"),
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "ole"), (b"\x89PNG\r\n", "png"), (b"BZh", "bzip2"),
-    (b"\xff\xd8\xff", "jpeg"), (b"\x1f\x8b", "gzip"), (b"\xfd7zXZ", "xz"), (b"Rar!", "rar"),
-    (b"7z\xbc\xaf", "7z"), (b"\x7fELF", "program"), (b"MZ\x90", "program"), (b"OggS", "ogg"),
-    (b"{\\rtf", "rtf"), (b"SQLite format 3", "sqlite"), (b"PAR1", "parquet"), (b"II*\x00", "tiff"),
-    (b"MM\x00*", "tiff"), (b"%!PS", "postscript"), (b"\x00asm", "program"),
-)  # fmt: skip
+    (b"%PDF-", "pdf"),
+    (b"PK\x03\x04", "zip"),
+    (b"PK\x05\x06", "zip"),
+    (b"GIF8", "gif"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "ole"),
+    (b"\x89PNG\r\n", "png"),
+    (b"BZh", "bzip2"),
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"\x1f\x8b", "gzip"),
+    (b"\xfd7zXZ", "xz"),
+    (b"Rar!", "rar"),
+    (b"7z\xbc\xaf", "7z"),
+    (b"\x7fELF", "program"),
+    (b"MZ\x90", "program"),
+    (b"OggS", "ogg"),
+    (b"{\\rtf", "rtf"),
+    (b"SQLite format 3", "sqlite"),
+    (b"PAR1", "parquet"),
+    (b"II*\x00", "tiff"),
+    (b"MM\x00*", "tiff"),
+    (b"%!PS", "postscript"),
+    (b"\x00asm", "program"),
+)
 PAGE = (b"<!doctype html", b"<html")
 Told = Callable[[Skip], None]
 
@@ -41,7 +66,8 @@ class Source:
     """A file that may be read, and what its name says it is."""
 
     path: Path
-    name: str  # below the raw folder, with forward slashes
+    # Below the raw folder, with forward slashes.
+    name: str
     kind: str
 
 
@@ -55,9 +81,11 @@ class WebPage(Document):
 def read_documents(
     raw: Path, limits: Reading, told: Told, pages: bool = False
 ) -> Iterator[Document]:
-    """Every readable source below RAW in the order of their names; TOLD hears of the others.
+    """Yield every readable source below `raw` in the order of their names.
 
-    With PAGES each is a WebPage.
+    `told` hears of the others.
+
+    With `pages` each is a WebPage.
     """
     seen: dict[str, str] = {}
     with Converter(limits) as converter:
@@ -68,9 +96,11 @@ def read_documents(
 
 
 def sources(raw: Path, told: Told, kinds: Mapping[str, str] = KINDS) -> list[Source]:
-    """The files below RAW that may be read, sorted; TOLD hears of every other but dot files.
+    """Return the files below `raw` that may be read, sorted.
 
-    KINDS: the kind of a file by its suffix.
+    `told` hears of every other but dot files.
+
+    `kinds`: the kind of a file by its suffix.
     """
     if not raw.is_dir():
         raise SemError(f"{raw}: no such folder", "put the documents there")
@@ -81,7 +111,7 @@ def sources(raw: Path, told: Told, kinds: Mapping[str, str] = KINDS) -> list[Sou
 
 
 def _files(raw: Path, told: Told) -> Iterator[Path]:
-    """Paths below RAW that are no folders; links to folders count as paths."""
+    """Paths below `raw` that are no folders; links to folders count as paths."""
     count = 0
     for folder, folders, names in os.walk(raw, onerror=lambda e: told(_unreadable(raw, e))):
         here = Path(folder)
@@ -107,7 +137,7 @@ def _source(
     told: Told,
     kinds: Mapping[str, str],
 ) -> Source | None:
-    """PATH as a Source, or None when TOLD heard why not."""
+    """Return `path` as a Source, or None when `told` heard why not."""
     reason, detail = _fault(raw, path, links)
     if not reason and path.suffix.lower() not in kinds:
         reason, detail = "unknown_kind", f"read are {', '.join(sorted(kinds))}"
@@ -119,7 +149,7 @@ def _source(
 
 
 def _fault(raw: Path, path: Path, links: Counter[tuple[int, int]]) -> tuple[str, str]:
-    """Why the file at PATH is not read, judged without opening it; ('', '') when it may be."""
+    """Why the file at `path` is not read, judged without opening it; ('', '') when it may be."""
     name = str(path.relative_to(raw))
     if not name.isprintable() or text.INVISIBLE.search(name):
         return (
@@ -141,7 +171,7 @@ def _fault(raw: Path, path: Path, links: Counter[tuple[int, int]]) -> tuple[str,
 
 
 def _shown(raw: Path, path: Path) -> str:
-    """The name of PATH below RAW as JSON can hold it."""
+    """Return the name of `path` below `raw` as JSON can hold it."""
     name = path.relative_to(raw).as_posix() if path.is_relative_to(raw) else path.name
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
@@ -173,7 +203,7 @@ def _read(
 
 
 def read_content(path: Path, max_bytes: int) -> tuple[bytes, str, str]:
-    """(bytes, reason, detail) of the file at PATH; what its name told is checked again."""
+    """(bytes, reason, detail) of the file at `path`; what its name told is checked again."""
     try:
         # NOFOLLOW and NONBLOCK: the file may have become a link or a pipe since it was listed.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -192,7 +222,7 @@ def read_content(path: Path, max_bytes: int) -> tuple[bytes, str, str]:
 
 
 def _content_fault(source: Source, data: bytes) -> tuple[str, str]:
-    """Whether the bytes are another kind of file than the name says."""
+    """Return whether the bytes are another kind of file than the name says."""
     found = next((kind for start, kind in MAGIC if data.startswith(start)), "text")
     if source.kind == "pdf":
         is_right = b"%PDF-" in data[:1_024]

@@ -28,11 +28,15 @@ SHORT = re.compile(
 )
 WORD = re.compile(r"\s*+\S++\s*+|\s++")
 CLAUSE = re.compile(r"[^\r\n,;:、，；：]*+(?:[\r\n]++|[,;:](?=\s)\s*+|[、，；：]|[,;:]|$)")
-HEADING = 60  # strength of a break before the least heading; a greater one adds up to 5
+# Strength of a break before the least heading; a greater one adds up to 5.
+HEADING = 60
 PAGE, BLOCK, PART, SENTENCE, CLAUSE_END, WORD_END, NONE = 55, 50, 40, 30, 20, 10, 0
-ENDS = frozenset((*'.!?…:。！？”"»)', ""))  # how a page ends whose last sentence is whole
-MOST_MARKS = 8  # of a letter, which are not torn off it
-MAX_ABOVE = 120  # characters of a heading that chunks carry with them
+# How a page ends whose last sentence is whole.
+ENDS = frozenset((*'.!?…:。！？”"»)', ""))
+# Of a letter, which are not torn off it.
+MOST_MARKS = 8
+# Characters of a heading that chunks carry with them.
+MAX_ABOVE = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,8 @@ class Atom:
 
     start: int
     end: int
-    strength: int  # of a break before it: HEADING to NONE
+    # Of a break before it: HEADING to NONE.
+    strength: int
     above: tuple[str, ...] = ()
     is_heading: bool = False
 
@@ -52,15 +57,16 @@ class Block:
 
     start: int
     end: int
-    kind: str  # heading, code, item, row, text
+    # Heading, code, item, row, text.
+    kind: str
     level: int = 0
     title: str = ""
 
 
 def atoms(text: str, fits: Fits, grain: int) -> list[Atom]:
-    """TEXT as atoms that FIT and follow each other without a gap.
+    """Return `text` as atoms that FIT and follow each other without a gap.
 
-    A word longer than what fits is cut every GRAIN characters at most, never inside a letter
+    A word longer than what fits is cut every `grain` characters at most, never inside a letter
     that has marks of its own.
     """
     made: list[Atom] = []
@@ -79,7 +85,7 @@ def atoms(text: str, fits: Fits, grain: int) -> list[Atom]:
 
 
 def _strength(block: Block, text: str, made: list[Atom]) -> int:
-    """How good a break before BLOCK is."""
+    """Return how good a break before `block` is."""
     if made and made[-1].is_heading:
         return (
             WORD_END if block.kind != "heading" else SENTENCE
@@ -93,7 +99,7 @@ def _strength(block: Block, text: str, made: list[Atom]) -> int:
 
 
 def outline_blocks(text: str) -> Iterator[Block]:
-    """TEXT as blocks without a gap; blank lines belong to the block before them."""
+    """Yield `text` as blocks without a gap; blank lines belong to the block before them."""
     reader = _Reader(text)
     for match in LINE.finditer(text):
         reader.take(match.start(), match.end(), match[0])
@@ -118,7 +124,7 @@ class _Reader:
         return self._made
 
     def take(self, start: int, end: int, line: str) -> None:
-        """Add one LINE, which is the text from START to END."""
+        """Add one `line`, which is the text from `start` to `end`."""
         if self._fence:
             self._in_fence(end, line)
             return
@@ -136,14 +142,16 @@ class _Reader:
         bare = line.strip()
         if bare.startswith(self._fence) and not bare.strip(self._fence[0]):
             self._fence = ""
-            self._blank = True  # whatever follows is a block of its own
+            # Whatever follows is a block of its own.
+            self._blank = True
 
     def _visible(self, start: int, end: int, line: str, bare: str) -> None:
         if fence := FENCE.match(line):
             self._open("code", start, end)
             self._fence = fence[1]
         elif start == 0 and bare == "---":
-            self._open("code", start, end)  # front matter, which ends with such a line
+            # Front matter, which ends with such a line.
+            self._open("code", start, end)
             self._fence = "---"
         elif heading := HEADING_LINE.match(line):
             self._open("heading", start, end)
@@ -182,7 +190,8 @@ class _Reader:
             last = self._made[-1]
             self._made[-1] = Block(last.start, end, last.kind, last.level, last.title)
         else:
-            self._open("text", start, end)  # the text begins with blank lines
+            # The text begins with blank lines.
+            self._open("text", start, end)
 
     def _close(self, level: int = 0, title: str = "") -> None:
         if self._kind:
@@ -192,7 +201,7 @@ class _Reader:
 
 
 def _parts(text: str, block: Block, fits: Fits, grain: int) -> Iterator[tuple[int, int, int]]:
-    """BLOCK as spans that fit, with the strength of the break before each."""
+    """Yield `block` as spans that fit, with the strength of the break before each."""
     whole = block.kind not in ("text", "item")
     if fits(block.start, block.end) and whole:
         yield block.start, block.end, NONE
@@ -209,7 +218,7 @@ def _parts(text: str, block: Block, fits: Fits, grain: int) -> Iterator[tuple[in
 def _finer(
     text: str, start: int, end: int, fits: Fits, grain: int, strength: int
 ) -> Iterator[tuple[int, int, int]]:
-    """A sentence or line that does not fit, by clauses, then words, then letters."""
+    """Yield a sentence or line that does not fit, by clauses, then words, then letters."""
     for first, last in _matches(CLAUSE, text, start, end):
         if fits(first, last):
             yield first, last, strength
@@ -237,7 +246,7 @@ def _letters(text: str, start: int, end: int, fits: Fits, grain: int) -> Iterato
 
 
 def _joins(text: str, place: int) -> bool:
-    """Whether the characters before and at PLACE are one letter to a reader."""
+    """Return whether the characters before and at `place` are one letter to a reader."""
     if text[place - 1 : place + 1] == "\r\n":
         return True
     return text[place] in "\u200d\ufe0f" or unicodedata.category(text[place])[0] == "M"
@@ -250,14 +259,14 @@ def _lines(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 def _matches(
     pattern: re.Pattern[str], text: str, start: int, end: int
 ) -> Iterator[tuple[int, int]]:
-    """What PATTERN finds from START to END, end to end."""
+    """Yield what `pattern` finds from `start` to `end`, end to end."""
     for match in pattern.finditer(text, start, end):
         if match.end() > match.start():
             yield match.start(), match.end()
 
 
 def _sentences(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """The sentences from START to END, each with the space after it."""
+    """Yield the sentences from `start` to `end`, each with the space after it."""
     first = start
     for stop in STOP.finditer(text, start, end):
         last = stop.end()
@@ -270,7 +279,10 @@ def _sentences(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def _is_short(text: str, dot: int, stop: int, following: int) -> bool:
-    """Whether the full stop at DOT belongs to a short form: `e.g. this`, `Dr. Who`, `3. item`."""
+    """Return whether the full stop at `dot` belongs to a short form: `e.g. this`, `Dr. Who`, `3.
+
+    Item`.
+    """
     if text[dot] != "." or stop - dot > 1:
         return False
     return text[following].islower() or bool(SHORT.search(text[max(0, dot - 12) : dot + 1]))

@@ -26,7 +26,7 @@ class Head:
 
 
 def picture_head(data: bytes) -> Head | None:
-    """Kind and dimensions of the picture DATA; None when its header is broken or unknown."""
+    """Kind and dimensions of the picture `data`; None when its header is broken or unknown."""
     try:
         for start, read in (
             (PNG, _png),
@@ -42,7 +42,7 @@ def picture_head(data: bytes) -> Head | None:
 
 
 def bare(data: bytes, kind: str) -> bytes:
-    """DATA without the chunks of a PNG, or the segments of a JPEG, that draw nothing."""
+    """Return `data` without the chunks of a PNG, or the segments of a JPEG, that draw nothing."""
     if kind == "png":
         return PNG + b"".join(part for name, part in _png_chunks(data) if name in DRAWN)
     if kind != "jpeg":

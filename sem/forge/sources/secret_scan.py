@@ -29,8 +29,11 @@ class Found:
 # kind: (one of these must occur, what it looks like)
 FORMS = {
     "aws key": (("AKIA", "ASIA"), EDGE + r"(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
-    "github token": (("gh", "github_pat_"), EDGE + r"(?:gh[pousr]_[A-Za-z0-9]{36,251}"
-                     r"|github_pat_[A-Za-z0-9_]{40,251})"),
+    "github token": (
+        ("gh", "github_pat_"),
+        EDGE + r"(?:gh[pousr]_[A-Za-z0-9]{36,251}"
+        r"|github_pat_[A-Za-z0-9_]{40,251})",
+    ),
     "gitlab token": (("glpat-", "gldt-", "glrt-"), EDGE + r"gl(?:pat|dt|rt)-[A-Za-z0-9_-]{20,64}"),
     "slack token": (("xox", "xapp-"), EDGE + r"(?:xox[abeprs]|xapp)-[A-Za-z0-9-]{10,250}"),
     "slack hook": (("hooks.slack.com",), r"hooks\.slack\.com/services/[A-Za-z0-9/_-]{20,100}"),
@@ -50,16 +53,23 @@ FORMS = {
     "databricks token": (("dapi",), EDGE + r"dapi[0-9a-f]{32}\b"),
     "digitalocean token": (("do",), EDGE + r"do[opr]_v1_[0-9a-f]{64}"),
     "shopify token": (("shp",), EDGE + r"shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}"),
-    "azure key": (("AccountKey=", "SharedAccessKey="),
-                  r"(?:Account|SharedAccess)Key=[A-Za-z0-9+/]{40,100}={0,2}"),
+    "azure key": (
+        ("AccountKey=", "SharedAccessKey="),
+        r"(?:Account|SharedAccess)Key=[A-Za-z0-9+/]{40,100}={0,2}",
+    ),
     "age key": (("AGE-SECRET-KEY-",), EDGE + r"AGE-SECRET-KEY-1[A-Z0-9]{50,70}"),
-    "json web token": (("eyJ",), EDGE + r"eyJ[A-Za-z0-9_-]{8,4000}\.eyJ[A-Za-z0-9_-]{8,8000}"
-                       r"(?:\.[A-Za-z0-9_-]{0,2000})?"),
+    "json web token": (
+        ("eyJ",),
+        EDGE + r"eyJ[A-Za-z0-9_-]{8,4000}\.eyJ[A-Za-z0-9_-]{8,8000}"
+        r"(?:\.[A-Za-z0-9_-]{0,2000})?",
+    ),
     "bearer token": (("earer ", "EARER "), r"(?i:\bbearer) ([A-Za-z0-9._~+/-]{20,2000}={0,2})"),
-}  # fmt: skip
+}
 PATTERNS = {kind: (hints, re.compile(form)) for kind, (hints, form) in FORMS.items()}
-BEGIN = re.compile(r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----|"
-                   r"PuTTY-User-Key-File-[23]:")  # fmt: skip
+BEGIN = re.compile(
+    r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----|"
+    r"PuTTY-User-Key-File-[23]:"
+)
 END = re.compile(r"-----END (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----|Private-MAC: ?\S*")
 LONGEST_KEY = 20_000
 ADDRESS = re.compile(r"://[^\s/:@\"'<>]{1,64}:([^\s/@\"'<>]{3,200})@[\w.-]")
@@ -75,11 +85,12 @@ PLACEHOLDER = re.compile(
     r"|secret|todo|foo|bar$|env[.(]",
     re.I,
 )
-MIN_BITS = 2.8  # of Shannon entropy a letter; English words have about 2.5 at that length
+# Of Shannon entropy a letter; English words have about 2.5 at that length.
+MIN_BITS = 2.8
 
 
 def find_secrets(text: str) -> list[Found]:
-    """The secrets in TEXT, by place; spans that touch are one."""
+    """Return the secrets in `text`, by place; spans that touch are one."""
     spans = sorted(_all(text), key=lambda found: (found.start, -found.end))
     made: list[Found] = []
     for found in spans:
@@ -92,7 +103,9 @@ def find_secrets(text: str) -> list[Found]:
 
 
 def masked(text: str, found: list[Found], offset: int = 0) -> str:
-    """TEXT, which begins at OFFSET of where FOUND was found, with a mask for each secret."""
+    """Return `text`, which begins at `offset` of where `found` was found, with a mask for each
+    secret.
+    """
     parts, position = [], 0
     for one in found:
         start, end = max(0, one.start - offset), min(len(text), one.end - offset)
@@ -103,7 +116,7 @@ def masked(text: str, found: list[Found], offset: int = 0) -> str:
 
 
 def within(found: list[Found], start: int, end: int) -> list[Found]:
-    """Those of FOUND that have a character from START to END."""
+    """Return those of `found` that have a character from `start` to `end`."""
     return [one for one in found if one.start < end and one.end > start]
 
 

@@ -16,7 +16,8 @@ from sem.core.errors import SemError
 from sem.forge.teacher.teacher import Spending, Teacher
 from sem.lm.api.calls import Request
 
-Work = Callable[[Teacher], None]  # a whole forge run with that teacher, its results thrown away
+# a whole forge run with that teacher, its results thrown away.
+Work = Callable[[Teacher], None]
 # 97.5 % quantiles of Student's t for 1, 2, … degrees of freedom (NIST/SEMATECH 1.3.6.7.2).
 T975 = (
     *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160),
@@ -29,13 +30,17 @@ T975 = (
 class Plan:
     """What would be asked, by a teacher that sends nothing; `skips` is that teacher's."""
 
-    size: int  # of the pilot's sample
+    # Of the pilot's sample.
+    size: int
     seed: int = 42
     calls: int = 0
     cached: int = 0
-    tokens_in: int = 0  # about, of what is not cached
-    most_tokens: int = 0  # of what is not cached, in and out: none can take more
-    at_most_usd: float = 0.0  # without further tries
+    # About, of what is not cached.
+    tokens_in: int = 0
+    # Of what is not cached, in and out: none can take more.
+    most_tokens: int = 0
+    # Without further tries.
+    at_most_usd: float = 0.0
     first: Request | None = None
     keys: set[bytes] = field(default_factory=set)
     _sample: list[tuple[int, bytes, bool]] = field(default_factory=list)
@@ -48,7 +53,7 @@ class Plan:
 
     @property
     def sample(self) -> set[bytes]:
-        """The keys of the pilot's calls."""
+        """Return the keys of the pilot's calls."""
         return {key for _, key, _ in self._sample}
 
     @property
@@ -78,7 +83,7 @@ class Plan:
                 heapq.heappop(self._sample)
 
     def skips(self, teacher: Teacher, request: Request) -> bool:
-        """Whether the pilot leaves REQUEST out: it is planned, and not of the sample."""
+        """Return whether the pilot leaves `request` out: it is planned, and not of the sample."""
         key = bytes.fromhex(teacher.key(request))[:16]
         return key in self.keys and key not in self.sample
 
@@ -87,13 +92,15 @@ class Plan:
 class Forecast:
     """What is left to spend after a pilot: the mean and a 95 % prediction interval."""
 
-    calls: int  # that are left, follow-ups included
+    # That are left, follow-ups included.
+    calls: int
     usd: float
     low: float
     high: float
     minutes: float
     pilot_calls: int
-    pilot_usd: float  # at list price, also where it was cached
+    # At list price, also where it was cached.
+    pilot_usd: float
 
     def __str__(self) -> str:
         time = f"{self.minutes:.0f} min" if self.minutes >= 1 else "less than a minute"
@@ -105,18 +112,19 @@ class Forecast:
 
 
 def dollars(usd: float) -> str:
-    """USD with its cents, or with what is below a cent."""
+    """Return `usd` with its cents, or with what is below a cent."""
     return f"${usd:,.2f}" if usd >= 1 or not usd else f"${usd:.4f}"
 
 
 def forecast_cost(plan: Plan, spent: Spending, workers: int) -> Forecast:
-    """The rest of PLAN at what its pilot SPENT.
+    """Return the rest of `plan` at what its pilot `spent`.
 
     A prediction interval for the sum of the calls that are left: mean ± t · s · √(m + m²/n),
     from n calls of the pilot for m more, never below zero and never above what the plan reserves.
     """
     count = max(1, spent.asked)
-    share = count / max(1, len(plan.sample))  # calls that follow from one of the plan
+    # Calls that follow from one of the plan.
+    share = count / max(1, len(plan.sample))
     left = plan.left * share
     mean = spent.listed_usd / count
     spread = max(0.0, spent.listed_squares / count - mean**2) * count / max(1, count - 1)
@@ -136,7 +144,7 @@ def forecast_cost(plan: Plan, spent: Spending, workers: int) -> Forecast:
 
 
 def allow(question: str, yes: bool) -> None:
-    """Return when a person, or YES, agrees to QUESTION; SemError otherwise."""
+    """Return when a person, or `yes`, agrees to `question`; SemError otherwise."""
     if yes:
         return
     if not sys.stdin.isatty():

@@ -51,7 +51,8 @@ class Diversity:
     kinds: tuple[str, ...] = tuple(KINDS)
     difficulties: tuple[str, ...] = tuple(DIFFICULTIES)
     personas: tuple[str, ...] = tuple(PERSONAS)
-    topics: bool = True  # turn a heading above the chunk into the topic of a question
+    # Turn a heading above the chunk into the topic of a question.
+    topics: bool = True
 
     def __post_init__(self) -> None:
         for field, table in DECKS.items():
@@ -76,7 +77,7 @@ class Angle:
     topic: str = ""
 
     def __str__(self) -> str:
-        """What the teacher is told."""
+        """Return what the teacher is told."""
         told = (
             f"{KINDS[self.kind]}; {self.difficulty}: {DIFFICULTIES[self.difficulty]}; "
             f"asked by {PERSONAS[self.persona]}"
@@ -85,7 +86,7 @@ class Angle:
 
 
 def angles(chunk: Chunk, count: int, diversity: Diversity, seed: int) -> list[Angle]:
-    """COUNT angles for CHUNK; code is asked for only where there is some."""
+    """Return `count` angles for `chunk`; code is asked for only where there is some."""
     dice = random.Random(f"{seed} {chunk.id}")
     has_code = any(sign in chunk.text for sign in CODE)
     kinds = [kind for kind in diversity.kinds if kind != "code" or has_code] or ["factual"]
@@ -99,12 +100,14 @@ def _others(diversity: Diversity) -> tuple[Sequence[str], Sequence[str]]:
 
 
 def _dealt(dice: random.Random, cards: Sequence[str], count: int) -> list[str]:
-    """COUNT of CARDS, each once before any comes twice."""
+    """Return `count` of `cards`, each once before any comes twice."""
     return list(islice(cycle(dice.sample(list(cards), len(cards))), count))
 
 
 def _topics(dice: random.Random, headings: Sequence[str], count: int) -> list[str]:
-    """The chunk's own heading for the first question, headings turned over for the others."""
+    """Return the chunk's own heading for the first question, headings turned over for the
+    others.
+    """
     if not headings:
         return [""] * count
     own, parent = headings[-1], headings[-2] if len(headings) > 1 else ""

@@ -20,18 +20,30 @@ KEYS = {
 class TeacherSettings:
     """`teacher:` of forge.yaml; a bare word there is the name of a preset."""
 
-    preset: str | None = None  # cheap (by default), good or local; what stands below wins over it
-    model: str | None = None  # another model than the preset's, as litellm spells it
-    api_base: str | None = None  # an OpenAI-compatible server instead of the provider's own
-    calls: Calls | None = None  # everything, as in configs/judge.yaml; instead of a preset
-    max_usd: float | None = None  # hard cap of a day; None: the preset's
-    max_requests: int | None = None  # the same, in HTTP requests
-    workers: int | None = None  # calls in flight; a kill repeats at most this many
-    temperature: float = 0.7  # higher: more various questions, more of them off the text
-    max_tokens: int = 1_500  # of a reply; a longer one is cut and counts as unusable
-    reasks: int = 1  # further tries of a reply that is not of the asked form
-    pilot: int = 20  # calls made before the question about the rest; 0: none, nothing is asked
-    min_right: float = 0.5  # share of golden answers that forge.teacher asks for: below, no-go
+    # Cheap (by default), good or local; what stands below wins over it.
+    preset: str | None = None
+    # Another model than the preset's, as litellm spells it.
+    model: str | None = None
+    # An OpenAI-compatible server instead of the provider's own.
+    api_base: str | None = None
+    # Everything, as in configs/judge.yaml; instead of a preset.
+    calls: Calls | None = None
+    # Hard cap of a day; None: the preset's.
+    max_usd: float | None = None
+    # The same, in HTTP requests.
+    max_requests: int | None = None
+    # Calls in flight; a kill repeats at most this many.
+    workers: int | None = None
+    # higher: more various questions, more of them off the text.
+    temperature: float = 0.7
+    # Of a reply; a longer one is cut and counts as unusable.
+    max_tokens: int = 1_500
+    # Further tries of a reply that is not of the asked form.
+    reasks: int = 1
+    # Calls made before the question about the rest; 0: none, nothing is asked.
+    pilot: int = 20
+    # Share of golden answers that forge.teacher asks for: below, no-go.
+    min_right: float = 0.5
 
     def __post_init__(self) -> None:
         if self.max_tokens < 16 or self.pilot < 0 or not 0 <= self.reasks <= 9:
@@ -66,12 +78,18 @@ PRESETS: dict[str, Calls] = {
 
 
 def of_settings(given: str | TeacherSettings) -> TeacherSettings:
-    """GIVEN, a preset's name or settings, as settings; SemError when no preset is called so."""
+    """Return `given`, a preset's name or settings, as settings.
+
+    Raise SemError when no preset is called so.
+    """
     return TeacherSettings(preset=given) if isinstance(given, str) else given
 
 
 def teacher_calls(settings: TeacherSettings, dry: bool = False) -> Calls:
-    """The client's settings that SETTINGS stand for; DRY: without a key, nothing will be sent."""
+    """Return the client's settings that `settings` stand for; `dry`.
+
+    Without a key, nothing will be sent.
+    """
     calls = settings.calls or PRESETS[settings.preset or "cheap"]
     models = tuple(_provider(provider, settings) for provider in calls.models)
     given = {name: getattr(settings, name) for name in ("max_usd", "max_requests", "workers")}

@@ -25,8 +25,10 @@ from sem.forge.teacher.diversity import Angle, Diversity, angles
 from sem.forge.teacher.teacher import Teacher
 from sem.lm.api.calls import Outcome, Request
 
-VERSION = "forge-qa-1"  # raised when a prompt changes: replies to another one are not reused
-PASSAGE = "passage"  # key of provenance: the text a pair is made from; never written to a file
+# Raised when a prompt changes: replies to another one are not reused.
+VERSION = "forge-qa-1"
+# Key of provenance: the text a pair is made from; never written to a file.
+PASSAGE = "passage"
 # Control tokens of chat templates: `<|im_end|>`, `<end_of_turn>`, `</s>`, `[INST]`, `<<SYS>>`.
 CONTROL = re.compile(
     r"<(?=\|)|(?<=\|)>|<(?=/?(?:s|bos|eos|pad|unk|think|tool_call|start_of_turn|end_of_turn)>)"
@@ -58,11 +60,15 @@ Form: {form}"""
 class Brief:
     """What all requests of one forge run have in common."""
 
-    pairs: int = 3  # questions asked of each chunk
+    # Questions asked of each chunk.
+    pairs: int = 3
     diversity: Diversity = field(default_factory=Diversity)
-    language: str | None = None  # ISO 639-1 of questions and answers; None: the chunk's own
-    about: str = ""  # what the expert is for: the TaskSpec's system prompt
-    answer: Mapping[str, Any] | None = None  # io_schema; None, or one text: {"answer": text}
+    # ISO 639-1 of questions and answers; None: the chunk's own.
+    language: str | None = None
+    # What the expert is for: the TaskSpec's system prompt.
+    about: str = ""
+    # io_schema; None, or one text: {"answer": text}.
+    answer: Mapping[str, Any] | None = None
     task: str | None = None
     seed: int = 42
 
@@ -79,7 +85,7 @@ class Brief:
 
     @property
     def shape(self) -> dict[str, Any] | None:
-        """The JSON Schema of an answer, None where it is one text under `answer`."""
+        """Return the JSON Schema of an answer, None where it is one text under `answer`."""
         fields = shape.properties(self.answer, self.answer) if self.answer else {}
         is_text = list(fields) == ["answer"] and shape.is_text(fields["answer"], self.answer)
         return None if self.answer is None or is_text else dict(self.answer)
@@ -89,19 +95,24 @@ class Brief:
 class Unusable:
     """A reply, or one pair of it, that cannot be used: one row of skipped.jsonl."""
 
-    where: str  # document and Chunk.id
-    reason: str  # a fault of lm.calls, or why a pair of the reply is none
+    # Document and Chunk.id.
+    where: str
+    # a fault of lm.calls, or why a pair of the reply is none.
+    reason: str
     detail: str
     prompt_sha256: str
     what: str = "reply"
 
     def as_json(self) -> dict[str, Any]:
-        """One line of skipped.jsonl."""
+        """Return one line of skipped.jsonl."""
         return dict(vars(self))
 
 
 def pairs_request(chunk: Chunk, brief: Brief, teacher: Teacher) -> Request:
-    """The request for the pairs of CHUNK: the same chunk, brief and seed give the same text."""
+    """Return the request for the pairs of `chunk`.
+
+    The same chunk, brief and seed give the same text.
+    """
     drawn = angles(chunk, brief.pairs, brief.diversity, brief.seed)
     # The code is made from the text that would have to hold it.
     code = files.sha256_json([VERSION, brief.seed, chunk.id, chunk.text])[:16]
@@ -122,7 +133,9 @@ def pairs_request(chunk: Chunk, brief: Brief, teacher: Teacher) -> Request:
 
 
 def neutral(text: str) -> str:
-    """TEXT composed, with its control tokens broken by a space and invisible characters gone."""
+    """Return `text` composed, with its control tokens broken by a space and invisible characters
+    gone.
+    """
     seen = (c for c in unicodedata.normalize("NFC", text) if _is_visible(c))
     return CONTROL.sub(lambda found: f"{found[0]} " if found[0] != ">" else " >", "".join(seen))
 
@@ -136,7 +149,10 @@ def _plain(text: str) -> str:
 
 
 def pairs_schema(brief: Brief) -> dict[str, Any]:
-    """The form of a reply: pairs and nothing else; bounded, or a small model repeats itself."""
+    """Return the form of a reply: pairs and nothing else.
+
+    Bounded, or a small model repeats itself.
+    """
     texts = {name: {"type": "string", "maxLength": 2_000} for name in ("question", "quote")}
     place = "/properties/pairs/items/properties/answer"
     answer = {"type": "string", "maxLength": 8_000}
@@ -166,14 +182,14 @@ def _form(brief: Brief) -> str:
 
 
 def prompt_sha256(request: Request) -> str:
-    """What names the prompt of REQUEST in provenance."""
+    """Return what names the prompt of `request` in provenance."""
     return files.sha256_json([list(message) for message in request.messages])
 
 
 def pairs_of_reply(
     chunk: Chunk, request: Request, outcome: Outcome, brief: Brief
 ) -> tuple[list[Pair], list[Unusable]]:
-    """The pairs in OUTCOME with their provenance, and what of it is unusable.
+    """Return the pairs in `outcome` with their provenance, and what of it is unusable.
 
     provenance: document_sha256, span, headings, teacher, prompt_sha256, prompt_version, kind,
     difficulty, persona, topic, quote, and `passage` (the chunk's text, which quality checks read

@@ -44,19 +44,19 @@ ANSWERED = {
 
 
 def support_request(pair: Pair, answer: str, teacher: Teacher) -> Request:
-    """Whether the passage of PAIR supports its ANSWER, and that its question."""
+    """Return whether the passage of `pair` supports its `answer`, and that its question."""
     parts = {"PASSAGE": _passage(pair), "QUESTION": pair.prompt, "ANSWER": answer}
     return _request(JUDGE, parts, JUDGED, JUDGE_VERSION, teacher)
 
 
 def again(pair: Pair, teacher: Teacher) -> Request:
-    """The question of PAIR with its passage, without its answer."""
+    """Return the question of `pair` with its passage, without its answer."""
     parts = {"PASSAGE": _passage(pair), "QUESTION": pair.prompt}
     return _request(AGAIN, parts, ANSWERED, AGAIN_VERSION, teacher)
 
 
 def read_support(outcome: Outcome) -> tuple[Any, str | None]:
-    """What to write down of a judge's OUTCOME, and why the pair is dropped, if it is."""
+    """Return what to write down of a judge's `outcome`, and why the pair is dropped, if it is."""
     if not outcome.is_usable:
         return outcome.fault, "judge_unusable"
     for name, reason in (("supported", "judge_unsupported"), ("answers", "judge_beside")):
@@ -66,7 +66,7 @@ def read_support(outcome: Outcome) -> tuple[Any, str | None]:
 
 
 def answer_agreement(outcome: Outcome, answer: str, least: float) -> tuple[Any, str | None]:
-    """The token F1 of ANSWER and a second one, and why the pair is dropped, if it is."""
+    """Return the token F1 of `answer` and a second one, and why the pair is dropped, if it is."""
     if not outcome.is_usable:
         return outcome.fault, "second_unusable"
     likeness = round(f1(answer, outcome.value["answer"]), 4)

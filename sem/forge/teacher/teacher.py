@@ -32,10 +32,12 @@ STOPS = {
     "auth": "check the key that the teacher's key_env names",
     "forbidden": "check what the key may use",
 }
-UNSENT = "not_sent"  # the fault of a request that a dry run or a pilot left out
+# The fault of a request that a dry run or a pilot left out.
+UNSENT = "not_sent"
 # Answered, paid, and no better when asked again.
 SETTLED = UNUSABLE | frozenset(("length", "filtered", "too_large"))
-AHEAD = 4  # replies held per worker while an earlier one is awaited
+# Replies held per worker while an earlier one is awaited.
+AHEAD = 4
 
 
 @dataclass
@@ -43,8 +45,10 @@ class Spending(calls.Spending):
     """What a teacher was asked and what it cost, in this process."""
 
     unsent: int = 0
-    listed_usd: float = 0.0  # what all replies cost by their tokens, cached ones too
-    listed_squares: float = 0.0  # sum of the squares of those, for an interval
+    # What all replies cost by their tokens, cached ones too.
+    listed_usd: float = 0.0
+    # Sum of the squares of those, for an interval.
+    listed_squares: float = 0.0
     latency_ms: int = 0
 
     @property
@@ -66,7 +70,7 @@ class Spending(calls.Spending):
 class Journal:
     """Replies that were paid and cannot be used, so that no run asks for them again.
 
-    The client caches only what is usable. Kept as {key, fault, detail} in the file PATH.
+    The client caches only what is usable. Kept as {key, fault, detail} in the file `path`.
     """
 
     KEYS = frozenset(("key", "fault", "detail"))
@@ -76,19 +80,20 @@ class Journal:
         self._lock = threading.Lock()
         self._known: dict[str, dict[str, str]] = {}
         if path.exists():
-            with files.appending(path):  # a torn last line of a killed writer is cut
+            # a torn last line of a killed writer is cut.
+            with files.appending(path):
                 rows = list(files.read_rows(path))
             if not all(isinstance(row, dict) and row.keys() >= self.KEYS for row in rows):
                 raise SemError(f"{path}: damaged", "delete it: such replies are asked for again")
             self._known = {row["key"]: row for row in rows}
 
     def outcome(self, key: str) -> Outcome | None:
-        """What is known of the call KEY."""
+        """Return what is known of the call `key`."""
         row = self._known.get(key)
         return row and Outcome(fault=row["fault"], detail=row["detail"], cached=True, key=key)
 
     def note(self, key: str, outcome: Outcome) -> None:
-        """Keep OUTCOME of the call KEY."""
+        """Keep `outcome` of the call `key`."""
         row = {"key": key, "fault": outcome.fault, "detail": outcome.detail}
         with self._lock, files.appending(self.path) as file:
             self._known[key] = row
@@ -108,7 +113,8 @@ class Teacher:
         self.settings = settings
         self.spending = Spending()
         self._open, self._opening, self._counting = client, threading.Lock(), threading.Lock()
-        self._last = ""  # what the server did wrong last
+        # What the server did wrong last.
+        self._last = ""
         self._opened: Client | None = None
         self._journal, self._watch = journal, watch
         self._models = teacher_calls(settings, dry=True).models
@@ -116,13 +122,13 @@ class Teacher:
 
     @property
     def name(self) -> str:
-        """The model that is asked first, as provenance names it."""
+        """Return the model that is asked first, as provenance names it."""
         first = self._models[0]
         return f"{first.model}@{first.revision}" if first.revision else first.model
 
     @property
     def client(self) -> Client:
-        """What the calls go through; SemError when its key or price is missing."""
+        """Return what the calls go through; raise SemError when its key or price is missing."""
         with self._opening:
             if self._opened is None:
                 self._opened = self._open()
@@ -131,7 +137,7 @@ class Teacher:
     def request(
         self, messages: tuple[tuple[str, str], ...], schema: dict[str, Any] | None, version: str
     ) -> Request:
-        """A Request with this teacher's temperature and length."""
+        """Return a Request with this teacher's temperature and length."""
         return Request(
             messages,
             schema,
@@ -142,11 +148,11 @@ class Teacher:
         )
 
     def key(self, request: Request) -> str:
-        """Names REQUEST to these models, whichever of them will answer."""
+        """Return names `request` to these models, whichever of them will answer."""
         return request.key({"models": [provider.identity for provider in self._models]})
 
     def __call__(self, request: Request) -> Outcome:
-        """The reply to one REQUEST."""
+        """Return the reply to one `request`."""
         return self._going(self._ask(request))
 
     def ask_all(self, requests: Iterable[Request]) -> Iterator[tuple[int, Outcome]]:
@@ -157,9 +163,9 @@ class Teacher:
     def answered(
         self, items: Iterable[tuple[Item, Request]]
     ) -> Iterator[tuple[Item, Request, Outcome]]:
-        """Each of ITEMS with its request and the reply to it, in input order.
+        """Yield each of `items` with its request and the reply to it, in input order.
 
-        Only the items in flight are held: ITEMS may be a generator over a whole library.
+        Only the items in flight are held: `items` may be a generator over a whole library.
         SemError when the teacher cannot go on (see STOPS); replies so far are cached.
         """
         source, room = iter(items), self._workers * AHEAD
@@ -177,7 +183,10 @@ class Teacher:
                 pool.shutdown(wait=True, cancel_futures=True)
 
     def _ask(self, request: Request) -> Outcome:
-        """The reply to REQUEST, counted here: what was sent counts also where a run stops."""
+        """Return the reply to `request`, counted here.
+
+        What was sent counts also where a run stops.
+        """
         outcome = self._answer(request)
         known = outcome.usd or (self.client.list_usd(outcome) if outcome.tokens_in else 0.0)
         with self._counting:
@@ -200,7 +209,7 @@ class Teacher:
         return outcome
 
     def _going(self, outcome: Outcome) -> Outcome:
-        """OUTCOME, where another call may fare better; SemError otherwise."""
+        """Return `outcome`, where another call may fare better; SemError otherwise."""
         if outcome.fault == "circuit":
             outcome = replace(outcome, detail=f"{outcome.detail}{self._last}")
         kept = "replies so far are kept, the same command goes on"
@@ -215,10 +224,11 @@ def teacher(
     watch: Callable[[Teacher, Request, bool], bool] | None = None,
     dry: bool = False,
 ) -> Teacher:
-    """The Teacher of GIVEN for the project tree at ROOT, paid from the account `forge`.
+    """Return the Teacher of `given` for the project tree at `root`, paid from the account `forge`.
 
-    JOURNAL holds unusable replies. WATCH sees every request, and whether its reply is known; what
-    it says True to is left out. DRY: no key is needed.
+    `journal` holds unusable replies. `watch` sees every request, and whether its reply is known;
+    what
+    it says True to is left out. `dry`: no key is needed.
     """
     settings = of_settings(given)
     calls = teacher_calls(settings, dry)

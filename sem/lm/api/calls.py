@@ -35,17 +35,21 @@ class Request:
     """What is asked. `echo` names fields whose value the reply must repeat, as a nonce."""
 
     messages: tuple[tuple[str, str], ...]  # (role, text)
-    schema: dict[str, Any] | None = None  # the reply is JSON of this form; None: any text
+    # The reply is JSON of this form; None: any text.
+    schema: dict[str, Any] | None = None
     echo: dict[str, Any] = field(default_factory=dict)
     max_tokens: int = 512
     temperature: float = 0.0
-    reasks: int = 2  # further tries after an unusable answer, within the tries of a call
+    # Further tries after an unusable answer, within the tries of a call.
+    reasks: int = 2
     prompt_version: str = ""
-    epoch: str = ""  # changes the key: an equal request under another epoch is asked anew
-    images: tuple[str, ...] = ()  # data URLs that stand after the text of the last message
+    # Changes the key: an equal request under another epoch is asked anew.
+    epoch: str = ""
+    # Data URLs that stand after the text of the last message.
+    images: tuple[str, ...] = ()
 
     def key(self, where: dict[str, Any]) -> str:
-        """sha256 of everything that decides the reply; WHERE is the provider's part."""
+        """sha256 of everything that decides the reply; `where` is the provider's part."""
         return files.sha256_json(
             {
                 **where,
@@ -63,7 +67,7 @@ class Request:
 
     @property
     def most_tokens_in(self) -> int:
-        """An upper bound: no tokenizer makes more tokens than a text has bytes."""
+        """Return an upper bound: no tokenizer makes more tokens than a text has bytes."""
         words = sum(16 + len(text.encode("utf-8")) for _, text in self.messages)
         return 64 + words + MOST_IMAGE_TOKENS * len(self.images)
 
@@ -74,7 +78,7 @@ class Request:
         return words + LIKELY_IMAGE_TOKENS * len(self.images)
 
     def content(self, messages: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
-        """MESSAGES, which begin with this request's, as the chat protocol spells them."""
+        """Return `messages`, which begin with this request's, as the chat protocol spells them."""
         made: list[dict[str, Any]] = [{"role": role, "content": text} for role, text in messages]
         if self.images:
             last = made[len(self.messages) - 1]
@@ -90,13 +94,15 @@ class Outcome:
     text: str = ""
     value: Any = None
     fault: str | None = None
-    detail: str = ""  # for a person; keys are redacted
+    # For a person; keys are redacted.
+    detail: str = ""
     model: str = ""
     tokens_in: int = 0
     tokens_out: int = 0
     usd: float = 0.0
     latency_ms: int = 0
-    requests: int = 0  # HTTP requests this call has cost
+    # HTTP requests this call has cost.
+    requests: int = 0
     cached: bool = False
     key: str = ""
     retry_after_s: float = 0.0
@@ -107,10 +113,11 @@ class Outcome:
 
 
 def going(outcome: Outcome, who: str, stops: Mapping[str, str], kept: str) -> Outcome:
-    """OUTCOME, where another call may fare better; SemError otherwise.
+    """Return `outcome`, where another call may fare better; SemError otherwise.
 
-    STOPS are the faults that all further calls would meet as well, each with what to do about it;
-    WHO stopped and what is KEPT are said.
+    `stops` are the faults that all further calls would meet as well, each with what to do about
+    it;
+    `who` stopped and what is `kept` are said.
     """
     if outcome.fault in stops:
         raise SemError(
@@ -143,7 +150,7 @@ class Spending:
 
 
 def read_reply_value(text: str, request: Request) -> tuple[Any, str | None, str]:
-    """The value in TEXT as REQUEST wants it, else a fault and what is wrong with it."""
+    """Return the value in `text` as `request` wants it, else a fault and what is wrong with it."""
     if request.schema is None:
         return text, (None if text.strip() else "empty"), "an empty text"
     if not text.strip():
@@ -168,5 +175,5 @@ def _echo_faults(value: Any, echo: dict[str, Any]) -> str:
 
 
 def total_usd(outcomes: Sequence[Outcome]) -> float:
-    """What OUTCOMES have cost."""
+    """Return what `outcomes` have cost."""
     return round(sum(outcome.usd for outcome in outcomes), 12)

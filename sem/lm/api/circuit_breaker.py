@@ -18,7 +18,7 @@ class Breaker:
         self._opened: dict[str, float] = {}
 
     def is_open(self, lane: str) -> bool:
-        """Whether LANE is left alone; after the rest one call may try it again."""
+        """Return whether `lane` is left alone; after the rest one call may try it again."""
         with self._lock:
             if self._in_a_row.get(lane, 0) < self._failures:
                 return False
@@ -28,7 +28,7 @@ class Breaker:
             return False
 
     def note(self, lane: str, failed: bool) -> None:
-        """Count one HTTP request of LANE."""
+        """Count one HTTP request of `lane`."""
         with self._lock:
             count = self._in_a_row.get(lane, 0) + 1 if failed else 0
             self._in_a_row[lane] = count

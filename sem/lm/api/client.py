@@ -25,7 +25,8 @@ from sem.lm.api.ledger import Bid, Cap, Ledger
 from sem.lm.api.provider import PICO, Calls, Price, Provider
 from sem.lm.api.rate_limits import Limits
 
-LONGEST_WAIT_S = 60.0  # a Retry-After beyond it is a failure, not a pause
+# a Retry-After beyond it is a failure, not a pause.
+LONGEST_WAIT_S = 60.0
 FIRST_BACKOFF_S = 0.5
 # After these nobody knows whether the provider counts the request: it stays paid in full.
 MAYBE_PAID = frozenset(("timeout", "connection", "cut_off", "too_large", "not_json"))
@@ -48,7 +49,7 @@ class Estimate:
 
 
 class Client:
-    """Calls of the models in SETTINGS, paid from ACCOUNT; safe for threads and processes."""
+    """Calls of the models in `settings`, paid from `account`; safe for threads and processes."""
 
     def __init__(
         self, settings: Calls, folder: Path, account: str, at: datetime, window_s: float = 60.0
@@ -68,7 +69,9 @@ class Client:
         )
 
     def ask(self, request: Request) -> Outcome:
-        """The reply to REQUEST of the first model that gives a usable one, or the last fault."""
+        """Return the reply to `request` of the first model that gives a usable one, or the last
+        fault.
+        """
         spent: list[Outcome] = []
         for provider in self.settings.models:
             outcome = self._kept(provider, request) or self._called(provider, request)
@@ -80,7 +83,8 @@ class Client:
 
     def ask_all(self, requests: Iterable[Request]) -> Iterator[tuple[int, Outcome]]:
         """(number, outcome) of every request as it is ready, `workers` at a time."""
-        _door()  # before the first reservation: its import takes seconds
+        # Before the first reservation: its import takes seconds.
+        _door()
         source = enumerate(requests)
         with ThreadPoolExecutor(self.settings.workers) as pool:
             flying: dict[Future[Outcome], int] = {}
@@ -99,7 +103,7 @@ class Client:
                 pool.shutdown(wait=True, cancel_futures=True)
 
     def estimate(self, requests: Sequence[Request]) -> Estimate:
-        """What REQUESTS will cost with the first model; nothing is sent."""
+        """Return what `requests` will cost with the first model; nothing is sent."""
         provider = self.settings.models[0]
         price = self._prices[provider.lane]
         fresh = [r for r in requests if self._kept(provider, r) is None]
@@ -111,12 +115,14 @@ class Client:
         return Estimate(len(fresh), cached, tokens_in, tokens_out, likely, most / PICO)
 
     def kept(self, request: Request) -> Outcome | None:
-        """The reply to REQUEST that is there already, of the first model that has one."""
+        """Return the reply to `request` that is there already, of the first model that has one."""
         found = (self._kept(provider, request) for provider in self.settings.models)
         return next((outcome for outcome in found if outcome is not None), None)
 
     def list_usd(self, outcome: Outcome) -> float:
-        """What the tokens of OUTCOME cost at its model's price, also where it was cached."""
+        """Return what the tokens of `outcome` cost at its model's price, also where it was
+        cached.
+        """
         lanes = (provider.lane for provider in self.settings.models)
         lane = next((lane for lane in lanes if lane.split(" ")[0] == outcome.model), None)
         return (
@@ -126,7 +132,7 @@ class Client:
         )
 
     def _kept(self, provider: Provider, request: Request) -> Outcome | None:
-        """The cached reply, read and checked again as if it had just arrived."""
+        """Return the cached reply, read and checked again as if it had just arrived."""
         key = request.key(provider.identity)
         body = self.ledger.reply(key)
         if not isinstance(body, dict) or not isinstance(body.get("text"), str):
@@ -138,7 +144,9 @@ class Client:
         return Outcome(body["text"], value, model=provider.model, cached=True, key=key, **counts)
 
     def _called(self, provider: Provider, request: Request) -> Outcome:
-        """REQUEST sent to PROVIDER, again where that may help, at most `tries` times."""
+        """Return `request` sent to `provider`, again where that may help, at most `tries`
+        times.
+        """
         import tenacity
 
         sent: list[Outcome] = []
@@ -163,7 +171,7 @@ class Client:
         return replace(last, requests=count, usd=calls.total_usd(sent))
 
     def _try(self, provider: Provider, request: Request, again: bool) -> Outcome:
-        """One HTTP request: reserved, sent, settled."""
+        """Return one HTTP request: reserved, sent, settled."""
         key = request.key(provider.identity)
         if self._breaker.is_open(provider.lane):
             return _fault("circuit", f"{provider.model} failed too often in a row", provider, key)
@@ -198,7 +206,8 @@ class Client:
         elif outcome.requests and tokens:
             pico = price.pico_usd(outcome.tokens_in, outcome.tokens_out)
         elif outcome.is_usable or outcome.fault in calls.UNUSABLE:
-            tokens, pico = bid.tokens, bid.pico_usd  # a reply that counts no tokens
+            # a reply that counts no tokens.
+            tokens, pico = bid.tokens, bid.pico_usd
         body = None
         if outcome.is_usable:
             counts = {"tokens_in": outcome.tokens_in, "tokens_out": outcome.tokens_out}
@@ -240,7 +249,10 @@ class Client:
 
 
 def price_of(provider: Provider) -> Price:
-    """The price in the settings, else litellm's list; SemError when nobody knows it."""
+    """Return the price in the settings, else litellm's list.
+
+    Raise SemError when nobody knows it.
+    """
     if provider.price is not None:
         return provider.price
     listed = {} if provider.api_base else _door().model_cost
@@ -271,7 +283,8 @@ def _key_of(provider: Provider) -> str | None:
 
 @lru_cache(maxsize=1)
 def _door() -> Any:
-    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else a look-up at import
+    # Else a look-up at import.
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     import litellm
 
     litellm.suppress_debug_info = True

@@ -13,7 +13,8 @@ import httpcore
 # Sent in pieces, so that a server that reads slowly cannot stretch one piece past the deadline.
 SEND_BYTES = 16_384
 
-SecondsLeft = Callable[[], float]  # until the deadline of the exchange of this thread
+# Until the deadline of the exchange of this thread.
+SecondsLeft = Callable[[], float]
 
 
 def _shorter(timeout: float | None, left_s: float, error: type[Exception]) -> float | None:

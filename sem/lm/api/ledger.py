@@ -21,7 +21,8 @@ from sem.core.errors import SemError
 from sem.lm.api.rate_limits import DELIVERY_S, Limits, wait_s
 
 NAME = "calls.sqlite"
-BUSY_S = 60.0  # how long a writer waits for its turn
+# How long a writer waits for its turn.
+BUSY_S = 60.0
 TABLES = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS accounts (
@@ -65,7 +66,7 @@ class Spent:
 
 
 class Ledger:
-    """The file in FOLDER; safe for threads and processes."""
+    """The file in `folder`; safe for threads and processes."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -79,11 +80,17 @@ class Ledger:
 
     @property
     def salt(self) -> str:
-        """A random text of this ledger: nonces are made from it, so that no page can guess one."""
+        """Return a random text of this ledger.
+
+        Nonces are made from it, so that no page can guess one.
+        """
         return self._one("SELECT value FROM meta WHERE name = 'salt'")[0]
 
     def reserve(self, bid: Bid, cap: Cap, limits: Limits) -> int | float | None:
-        """The id of the reservation (int), seconds to wait (float), or None: the cap refuses."""
+        """Return the id of the reservation (int), seconds to wait (float), or None.
+
+        The cap refuses.
+        """
         with self._writing() as db:
             row = db.execute(
                 "SELECT requests, pico_usd FROM accounts WHERE account = ?", (cap.account,)
@@ -107,7 +114,7 @@ class Ledger:
             return int(made.lastrowid or 0)
 
     def sent(self, number: int) -> None:
-        """Stamp reservation NUMBER as it leaves: the rate window counts from there."""
+        """Stamp reservation `number` as it leaves: the rate window counts from there."""
         # Not synced: a stamp lost with the power loses milliseconds, and nothing of the cap.
         db = self._connection()
         db.execute("PRAGMA synchronous = NORMAL")
@@ -119,7 +126,7 @@ class Ledger:
     def settle(
         self, number: int, tokens: int, pico_usd: int, fault: str | None, body: str | None = None
     ) -> None:
-        """Replace reservation NUMBER by what it took; BODY, if given, is kept as the reply."""
+        """Replace reservation `number` by what it took; `body`, if given, is kept as the reply."""
         with self._writing() as db:
             account, key, reserved = db.execute(
                 "SELECT account, key, pico_usd FROM requests WHERE id = ?", (number,)
@@ -135,7 +142,10 @@ class Ledger:
                 db.execute("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?)", values)
 
     def reply(self, key: str) -> Any:
-        """The kept reply of KEY; None when there is none or its text does not match its hash."""
+        """Return the kept reply of `key`.
+
+        None when there is none or its text does not match its hash.
+        """
         row = self._one("SELECT body, sha256 FROM replies WHERE key = ?", key)
         if row is None or files.sha256_text(row[0]) != row[1]:
             return None
@@ -145,7 +155,7 @@ class Ledger:
             return None
 
     def spent(self, account: str) -> Spent:
-        """Sums of ACCOUNT so far."""
+        """Sums of `account` so far."""
         sums = self._one("SELECT requests, pico_usd FROM accounts WHERE account = ?", account)
         left = self._one(
             "SELECT count(*) FROM requests WHERE account = ? AND state = 'reserved'", account
@@ -154,7 +164,10 @@ class Ledger:
         return Spent(requests, pico / 10**12, left[0])
 
     def damage(self) -> list[str]:
-        """What SQLite's own check and the hashes of the replies find wrong; empty when sound."""
+        """Return what SQLite's own check and the hashes of the replies find wrong.
+
+        Empty when sound.
+        """
         found = [r for (r,) in self._connection().execute("PRAGMA integrity_check") if r != "ok"]
         rows = self._connection().execute("SELECT key, body, sha256 FROM replies")
         return found + [f"reply {k}" for k, body, sha in rows if files.sha256_text(body) != sha]

@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 
 from sem.core.errors import SemError
 
-PICO = 10**12  # prices are whole pico-dollars a token: sums are exact
+# Prices are whole pico-dollars a token: sums are exact.
+PICO = 10**12
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Price:
             raise SemError(f"price below zero: {self}", "write dollars for a million tokens")
 
     def pico_usd(self, tokens_in: int, tokens_out: int) -> int:
-        """What so many tokens cost, in pico-dollars."""
+        """Return what so many tokens cost, in pico-dollars."""
         return tokens_in * _pico(self.input_per_million) + tokens_out * _pico(
             self.output_per_million
         )
@@ -36,11 +37,16 @@ def _pico(usd_per_million: float) -> int:
 class Provider:
     """One model behind one address."""
 
-    model: str  # as litellm spells it: provider/name
-    revision: str = ""  # what you pinned; part of the cache key
-    api_base: str | None = None  # an OpenAI-compatible server; None: the provider's own
-    key_env: str | None = None  # environment variable that holds the key
-    price: Price | None = None  # None: litellm's list; a model it does not list is refused
+    # As litellm spells it: provider/name.
+    model: str
+    # What you pinned; part of the cache key.
+    revision: str = ""
+    # An OpenAI-compatible server; None: the provider's own.
+    api_base: str | None = None
+    # Environment variable that holds the key.
+    key_env: str | None = None
+    # None: litellm's list; a model it does not list is refused.
+    price: Price | None = None
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     # Ask the server for a JSON object, or for JSON of the request's schema; not every server can.
@@ -65,11 +71,11 @@ class Provider:
 
     @property
     def lane(self) -> str:
-        """What shares one rate limit: the model at its address."""
+        """Return what shares one rate limit: the model at its address."""
         return f"{self.model} {self.api_base or ''}".strip()
 
     def response_format(self, schema: dict[str, Any] | None) -> dict[str, Any] | None:
-        """What is said about the form of a reply of SCHEMA; None: nothing."""
+        """Return what is said about the form of a reply of `schema`; None: nothing."""
         if not self.json_mode:
             return None
         if self.json_mode == "schema" and schema is not None:
@@ -93,14 +99,21 @@ class Provider:
 class Calls:
     """How models are called."""
 
-    models: tuple[Provider, ...] = ()  # in order: the next one is asked where one fails
-    max_usd: float | None = None  # hard cap of a period, reserved before anything is sent
-    max_requests: int | None = None  # the same, counted in HTTP requests
-    period: str = "day"  # day (UTC) or total: when the caps begin anew
+    # In order: the next one is asked where one fails.
+    models: tuple[Provider, ...] = ()
+    # Hard cap of a period, reserved before anything is sent.
+    max_usd: float | None = None
+    # The same, counted in HTTP requests.
+    max_requests: int | None = None
+    # Day (UTC) or total: when the caps begin anew.
+    period: str = "day"
     workers: int = 4  # calls in flight
-    timeout_s: float = 60.0  # of one HTTP request, from sending to the last byte
-    tries: int = 4  # HTTP requests of one call to one model
-    ledger: str = "data/.lm"  # folder of what was spent and what was answered, below the root
+    # Of one HTTP request, from sending to the last byte.
+    timeout_s: float = 60.0
+    # HTTP requests of one call to one model.
+    tries: int = 4
+    # Folder of what was spent and what was answered, below the root.
+    ledger: str = "data/.lm"
 
     def __post_init__(self) -> None:
         if self.period not in ("day", "total"):

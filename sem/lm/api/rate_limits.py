@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from sem.core.errors import SemError
 
 DELIVERY_S = 2.0
-SLACK_S = 0.05  # two clocks, and the time a provider takes to look at its own
+# Two clocks, and the time a provider takes to look at its own.
+SLACK_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Limits:
 
 
 def wait_s(db: sqlite3.Connection, lane: str, tokens: int, limits: Limits, now: float) -> float:
-    """Seconds until LANE has room for one more request of TOKENS; 0 when it has now."""
+    """Seconds until `lane` has room for one more request of `tokens`; 0 when it has now."""
     if limits.requests is None and limits.tokens is None:
         return 0.0
     if limits.tokens is not None and tokens > limits.tokens:

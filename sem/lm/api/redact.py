@@ -13,7 +13,8 @@ SHAPES = re.compile(
     r"\b(?:sk|pk|rk|hf|ghp|gho|xox[bap]|wandb)[-_][A-Za-z0-9_-]{8,}|\bAKIA[0-9A-Z]{12,}"
     r"|\bAIza[0-9A-Za-z_-]{20,}|(?<=[Bb]earer )[A-Za-z0-9._~+/=-]{8,}"
 )
-SHORTEST = 6  # a shorter value would blank out ordinary words
+# a shorter value would blank out ordinary words.
+SHORTEST = 6
 MASK = "[key]"
 
 
@@ -51,7 +52,10 @@ def known_secrets() -> list[str]:
 
 @lru_cache(maxsize=64)
 def _spellings(value: str) -> tuple[str, ...]:
-    """The ways in which an error echoes `value`: as it is, in a URL, in JSON, in Basic auth."""
+    """Return the ways in which an error echoes `value`.
+
+    As it is, in a URL, in JSON, in Basic auth.
+    """
     encoded = base64.b64encode(value.encode()).decode().rstrip("=")
     spellings = (value, quote(value, safe=""), quote(value), json.dumps(value)[1:-1], encoded)
     return tuple(dict.fromkeys(spellings))
@@ -70,7 +74,7 @@ class Redacting(logging.Filter):
 
 
 def redact_loggers(*names: str) -> None:
-    """Redact what the loggers called NAMES say."""
+    """Redact what the loggers called `names` say."""
     for name in names:
         logger = logging.getLogger(name)
         if not any(isinstance(kept, Redacting) for kept in logger.filters):

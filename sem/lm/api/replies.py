@@ -10,7 +10,10 @@ STATUS = {401: "auth", 403: "forbidden", 408: "timeout", 429: "rate_limited", 50
 
 
 def of_reply(said: Any, request: Request) -> Outcome:
-    """The Outcome of SAID, litellm's reply to REQUEST; only a whole, fitting one is usable."""
+    """Return the Outcome of `said`, litellm's reply to `request`.
+
+    Only a whole, fitting one is usable.
+    """
     usage = getattr(said, "usage", None)
     counts = {
         "tokens_in": _count(getattr(usage, "prompt_tokens", 0)),
@@ -29,7 +32,7 @@ def of_reply(said: Any, request: Request) -> Outcome:
 
 
 def of_error(error: Exception, line: Wire) -> Outcome:
-    """The Outcome of ERROR, which litellm raised while LINE was open."""
+    """Return the Outcome of `error`, which litellm raised while `line` was open."""
     return Outcome(fault=_kind(error, line), detail=redact.redacted(str(error))[:300])
 
 
@@ -38,7 +41,7 @@ def _count(tokens: Any) -> int:
 
 
 def _kind(error: Exception, line: Wire) -> str:
-    """The fault's name: from the wire, and from the error where the wire was not ours."""
+    """Return the fault's name: from the wire, and from the error where the wire was not ours."""
     if line.fault:
         return line.fault
     status = line.status

@@ -17,7 +17,8 @@ from typing import Any
 
 from sem.core import jsonio
 
-MAX_BYTES = 4_000_000  # of a reply; a long answer has some 40 kB
+# Of a reply; a long answer has some 40 kB.
+MAX_BYTES = 4_000_000
 # Of a JSON reply, outside its strings; a usual one has under 100. litellm makes objects of all of
 # them: 3.2 MB of 120,000 choices took it 30 s.
 MAX_MARKS = 10_000
@@ -39,7 +40,10 @@ _here = threading.local()
 
 
 def begin_wire(timeout_s: float, sent: Callable[[], None] | None = None) -> Wire:
-    """A fresh Wire for the next exchange of this thread; SENT is called as the request leaves."""
+    """Return a fresh Wire for the next exchange of this thread.
+
+    `sent` is called as the request leaves.
+    """
     _here.wire = Wire(timeout_s, sent=sent)
     return _here.wire
 
@@ -54,10 +58,12 @@ def wire_client() -> Any:
     from sem.lm.api import deadline
 
     made = httpx.Client(
-        headers={"accept-encoding": "identity"},  # a compressed reply can be 1,000 times larger
+        # a compressed reply can be 1,000 times larger.
+        headers={"accept-encoding": "identity"},
         event_hooks={"request": [_on_request], "response": [_on_response]},
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
-        follow_redirects=False,  # a key follows no redirect
+        # a key follows no redirect.
+        follow_redirects=False,
     )
     # A transport given to httpx.Client would switch off the proxies of the environment.
     for transport in (made._transport, *made._mounts.values()):

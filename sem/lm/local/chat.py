@@ -23,8 +23,10 @@ from sem.lm.local.spelling import Spelling
 from sem.lm.weights import weights
 
 VERSION = "1"
-MAX_BREAKS = 8  # passes over a text whose look-alikes of control tokens are broken
-BLANK = " \t\n\r\f\v\u2581"  # the last is how sentencepiece writes a space
+# Passes over a text whose look-alikes of control tokens are broken.
+MAX_BREAKS = 8
+# The last is how sentencepiece writes a space.
+BLANK = " \t\n\r\f\v\u2581"
 _ANSWER = "\u0001ANSWER\u0001"
 
 
@@ -32,15 +34,16 @@ _ANSWER = "\u0001ANSWER\u0001"
 class Chat:
     """A tokenizer with its chat template: prompts and answers as token ids.
 
-    Without TURNS (an encoder-decoder) the prompt is text, and it and the answer end alike.
+    Without `turns` (an encoder-decoder) the prompt is text, and it and the answer end alike.
     """
 
     tokenizer: Any
     turns: bool = True
-    model_ends: tuple[int, ...] = ()  # what ends a text by the model's generation config
+    # What ends a text by the model's generation config.
+    model_ends: tuple[int, ...] = ()
 
     def prompt_ids(self, system: str, user: str) -> list[int]:
-        """Ids up to where the model's turn begins; SemError if content forged a marker."""
+        """Ids up to where the model's turn begins; raise SemError if content forged a marker."""
         ids = self._ids(self.prompt_text(system, user))
         if not self.turns:
             return [*ids, self.end_of_turn]
@@ -53,7 +56,7 @@ class Chat:
         return ids
 
     def prompt_text(self, system: str, user: str) -> str:
-        """The rendered prompt, control tokens in SYSTEM and USER broken up."""
+        """Return the rendered prompt, control tokens in `system` and `user` broken up."""
         if not self.turns:
             return "\n\n".join(part for part in (self.neutral(system), self.neutral(user)) if part)
         turns = self._turns(self.neutral(system), self.neutral(user))
@@ -62,11 +65,11 @@ class Chat:
         )
 
     def answer_ids(self, answer: str) -> list[int]:
-        """Ids of the model's turn: ANSWER and the end-of-turn token, which is trained too."""
+        """Ids of the model's turn: `answer` and the end-of-turn token, which is trained too."""
         return [*self._ids(self.neutral(answer)), self.end_of_turn]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of IDS, control tokens included."""
+        """Return the text of IDS, control tokens included."""
         text = self.tokenizer.decode(ids, skip_special_tokens=False)
         return self.spelling.back(text) if self.spelling else text
 
@@ -84,7 +87,7 @@ class Chat:
         return self._ids(text)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """Where each token of TEXT (neutral already) begins and ends, in characters."""
+        """Return where each token of `text` (neutral already) begins and ends, in characters."""
         if not self.tokenizer.is_fast:
             raise SemError(
                 "this tokenizer does not say where its tokens are",
@@ -133,12 +136,12 @@ class Chat:
 
     @property
     def definition(self) -> str:
-        """The tokenizer as a tokenizer.json, for counting elsewhere."""
+        """Return the tokenizer as a tokenizer.json, for counting elsewhere."""
         return self.tokenizer.backend_tokenizer.to_str()
 
     @cached_property
     def end_of_turn(self) -> int:
-        """The id that closes the model's turn in this template."""
+        """Return the id that closes the model's turn in this template."""
         if not self.turns:
             return self.tokenizer.eos_token_id
         turns = [*self._turns("s", "u"), {"role": "assistant", "content": _ANSWER}]
@@ -177,7 +180,7 @@ class Chat:
 
     @cached_property
     def spelling(self) -> Spelling | None:
-        """How characters are written that an encoder-decoder's tokenizer does not know."""
+        """Return how characters are written that an encoder-decoder's tokenizer does not know."""
         return None if self.turns else spellings.spelling_of(self.tokenizer)
 
     @cached_property
@@ -220,7 +223,8 @@ def load_of(project: Project) -> Chat:
 def load_chat(folder: Path, renderer: str = renderers.TEMPLATE) -> Chat:
     """Return the Chat of the model in `folder`, with turns by `renderer` (`template`, `plan`).
 
-    The tokenizer's template is asked first what it does (`turns.pin_template`); SemError when it
+    The tokenizer's template is asked first what it does (`turns.pin_template`); raise SemError
+    when it
     has none and needs one, when it cannot be used, or when it knows none of the plan's turns.
     """
     from transformers import AutoTokenizer

@@ -23,7 +23,7 @@ MAX_REPEATS = 8
 
 @lru_cache(maxsize=64)
 def grammar(schema_text: str) -> str:
-    """Return the grammar of a JSON Schema; SemError when no decoder can hold to it."""
+    """Return the grammar of a JSON Schema; raise SemError when no decoder can hold to it."""
     from llguidance import LLMatcher
 
     root = jsonio.parse_json(schema_text)
@@ -80,7 +80,8 @@ class Mask:
         self.vocabulary = vocabulary
         self.room = room
         self.start: int | None = None  # width of the prompts
-        self.closed_at: dict[int, int] = {}  # row -> tokens it had said when it was made to end
+        # Row -> tokens it had said when it was made to end.
+        self.closed_at: dict[int, int] = {}
         self.rows = [_Row(vocabulary, text) for text in schemas]
         needed = max(len(row.plan) for row in self.rows)
         if needed > room:
@@ -92,7 +93,7 @@ class Mask:
 
     @property
     def closed(self) -> set[int]:
-        """The rows that were made to end."""
+        """Return the rows that were made to end."""
         return set(self.closed_at)
 
     def __call__(self, ids: Any, scores: Any) -> Any:
@@ -105,7 +106,8 @@ class Mask:
         spoken = ids[:, self.start :].tolist()
         for number, (row, tokens) in enumerate(zip(self.rows, spoken, strict=True)):
             row.follow(tokens)
-            if self.closed_at.get(number, -1) > len(tokens):  # in a draft that was thrown away
+            # In a draft that was thrown away.
+            if self.closed_at.get(number, -1) > len(tokens):
                 del self.closed_at[number]
         banned = torch.from_numpy(np.stack([~row.allowed() for row in self.rows]))
         scores = scores.masked_fill(banned.to(scores.device), float("-inf"))

@@ -9,7 +9,8 @@ from typing import Any
 
 from sem.core.errors import SemError
 
-DEFAULT_GPU_GIB = 24  # of a workstation's card, and what most clouds rent first
+# Of a workstation's card, and what most clouds rent first.
+DEFAULT_GPU_GIB = 24
 # Of a card of 24 GiB: a desktop, its browser and fragmentation need the rest. Drivers report up
 # to 24.0 of it. What a card is called says less: a 4090 Laptop has 16 GiB.
 WORKSTATION_GIB = 24.5
@@ -20,12 +21,15 @@ WORKSTATION_USABLE_GIB = 22.0
 class Hardware:
     """The device work runs on; memory in GiB."""
 
-    device: str  # cpu | cuda (ROCm shows as cuda) | mps
+    # Cpu | cuda (ROCm shows as cuda) | mps.
+    device: str
     name: str
     memory_gib: float
     threads: int
-    dtype: str  # bfloat16 | float32: what the base model is held in
-    is_here: bool = True  # False: described, not seen
+    # bfloat16 | float32: what the base model is held in.
+    dtype: str
+    # False: described, not seen.
+    is_here: bool = True
 
     @property
     def usable_gib(self) -> float:
@@ -39,7 +43,7 @@ class Hardware:
 
 
 def detect() -> Hardware:
-    """The best device here; SEM_DEVICE=cpu keeps off the GPU. Imports torch."""
+    """Return the best device here; SEM_DEVICE=cpu keeps off the GPU. Imports torch."""
     import torch
 
     wanted = os.environ.get("SEM_DEVICE", "")
@@ -52,7 +56,10 @@ def detect() -> Hardware:
 
 
 def described(text: str) -> Hardware:
-    """What `--device` names: cpu, cuda, or a GPU elsewhere with its memory in GiB as cuda:24."""
+    """Return what `--device` names.
+
+    Cpu, cuda, or a GPU elsewhere with its memory in GiB as cuda:24.
+    """
     if text == "cpu":
         return Hardware("cpu", cpu_name(), ram_gib(), _threads(), _cpu_dtype())
     named = re.fullmatch(r"cuda(?::([1-9][0-9]{0,3}))?", text)
@@ -83,7 +90,7 @@ def ram_gib() -> float:
 
 
 def cpu_name() -> str:
-    """The processor's own name."""
+    """Return the processor's own name."""
     return _cpuinfo("model name") or platform.processor() or platform.machine()
 
 

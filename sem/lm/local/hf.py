@@ -77,7 +77,7 @@ class HfGenerator:
 
     @property
     def encodes(self) -> bool:
-        """Whether the model reads the prompt with an encoder."""
+        """Return whether the model reads the prompt with an encoder."""
         return bool(self.model.config.is_encoder_decoder)
 
     @cached_property
@@ -102,7 +102,8 @@ class HfGenerator:
         fill = [(width - len(p.ids)) for p in prompts]
         ids = [[pad] * empty + list(p.ids) for p, empty in zip(prompts, fill, strict=True)]
         mask = [[0] * empty + [1] * len(p.ids) for p, empty in zip(prompts, fill, strict=True)]
-        if self.encodes:  # relative positions: the encoder is padded on the right
+        # Relative positions: the encoder is padded on the right.
+        if self.encodes:
             ids = [row[empty:] + row[:empty] for row, empty in zip(ids, fill, strict=True)]
             mask = [row[empty:] + row[:empty] for row, empty in zip(mask, fill, strict=True)]
         device = self.model.device

@@ -14,7 +14,8 @@ from typing import Any
 from sem.core.errors import SemError
 
 HOST = "127.0.0.1"
-CACHE_MIB = 256  # of prompts that may come again; llama.cpp's own default is 8 GiB
+# Of prompts that may come again; llama.cpp's own default is 8 GiB.
+CACHE_MIB = 256
 WARNINGS_ONLY = 1
 
 
@@ -24,9 +25,12 @@ class Serving:
 
     model: Path
     port: int = 8080
-    context: int = 4096  # tokens of prompt and reply; a longer prompt is refused, never cut
-    slots: int = 1  # requests at once; each takes a context of its own
-    threads: int | None = None  # None: as many as there are physical cores
+    # Tokens of prompt and reply; a longer prompt is refused, never cut.
+    context: int = 4096
+    # Requests at once; each takes a context of its own.
+    slots: int = 1
+    # None: as many as there are physical cores.
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65_535:
@@ -55,11 +59,11 @@ class Server:
 
     @property
     def address(self) -> str:
-        """The base address of its OpenAI API."""
+        """Return the base address of its OpenAI API."""
         return f"{self._server.listening_address}/v1"
 
     def chat(self, request: dict[str, Any]) -> Any:
-        """The reply to REQUEST, of the form that is posted to /v1/chat/completions."""
+        """Return the reply to `request`, of the form that is posted to /v1/chat/completions."""
         return self._server.handle_chat_completions(request)
 
     def wait(self) -> None:
@@ -84,13 +88,15 @@ def _params(cpp: Any, serving: Serving) -> Any:
     made = cpp.CommonParams()
     made.model.path = str(serving.model)
     made.model_alias = {"local"}
-    made.check_tensors = True  # NaN in a file's weights end the server, not the replies
+    # NaN in a file's weights end the server, not the replies.
+    made.check_tensors = True
     made.offline = True
     made.n_ctx = serving.context * serving.slots
     made.n_parallel = serving.slots
     made.ctx_shift = made.fit_params = False
     for cores in (made.cpuparams, made.cpuparams_batch):
-        cores.n_threads = serving.threads or cores.n_threads  # -1: the physical cores
+        # -1: the physical cores.
+        cores.n_threads = serving.threads or cores.n_threads
         cores.poll = 0
     made.cache_ram_mib = CACHE_MIB
     made.hostnames, made.port = [HOST], serving.port

@@ -74,7 +74,10 @@ def encodes(folder: Path) -> bool:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Return the config in `path`, empty where there is none; SemError when it is no object."""
+    """Return the config in `path`, empty where there is none.
+
+    Raise SemError when it is no object.
+    """
     return files.read_object(path, "restore the model's own file") if path.exists() else {}
 
 
@@ -84,7 +87,7 @@ def _attention(folder: Path) -> str | None:
 
 
 def merge_adapter(model: Any, adapter: Path) -> Any:
-    """MODEL with what was trained in ADAPTER (LoRA, DoRA or every weight), in place."""
+    """Return `model` with what was trained in `adapter` (LoRA, DoRA or every weight), in place."""
     import torch
     from safetensors import safe_open
 
@@ -108,16 +111,19 @@ def _add(model: Any, tensors: Any, factor: float, dora: bool) -> None:
         weight = modules[name].weight
         turned = is_transposed(modules[name])
         whole = (weight.T if turned else weight).cpu().float() + b @ a * factor
-        if magnitude:  # DoRA: each output's direction is normed, its length learnt
+        # DoRA: each output's direction is normed, its length learnt.
+        if magnitude:
             whole *= (magnitude[0] / whole.norm(dim=1))[:, None]
         with torch.no_grad():
             weight.copy_((whole.T if turned else whole).to(weight.dtype))
 
 
 def put(model: Any, tensors: dict[str, Any], folder: Path) -> None:
-    """Set MODEL's weights to TENSORS, by name; SemError when one is missing or of another shape.
+    """Set `model`'s weights to `tensors`, by name.
 
-    FOLDER is named in the error.
+    Raise SemError when one is missing or of another shape.
+
+    `folder` is named in the error.
     """
     import torch
 
@@ -133,7 +139,7 @@ def put(model: Any, tensors: dict[str, Any], folder: Path) -> None:
 
 
 def scale(config: dict[str, Any]) -> float:
-    """What B·A is multiplied by: alpha/r, or alpha/sqrt(r) for rank-stabilised LoRA."""
+    """Return what B·A is multiplied by: alpha/r, or alpha/sqrt(r) for rank-stabilised LoRA."""
     unsupported = [k for k in ("rank_pattern", "alpha_pattern") if config.get(k)]
     if unsupported:
         raise SemError(
@@ -144,7 +150,7 @@ def scale(config: dict[str, Any]) -> float:
 
 
 def _pairs(keys: list[str], dora: bool) -> dict[str, tuple[str, ...]]:
-    """Module -> the keys of its A, its B and, with DORA, its magnitudes."""
+    """Module -> the keys of its A, its B and, with `dora`, its magnitudes."""
     found = {}
     for key in keys:
         name, _, rest = key.partition(".lora_A.")
@@ -254,5 +260,5 @@ def adapter_misfit(model: Any, adapter: Path) -> str:
 
 
 def save_weights(model: Any, folder: Path) -> None:
-    """Write MODEL's weights as one safetensors file with its config into FOLDER."""
+    """Write `model`'s weights as one safetensors file with its config into `folder`."""
     model.save_pretrained(folder, max_shard_size="100GB")

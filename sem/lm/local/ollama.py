@@ -62,8 +62,9 @@ def render_modelfile_template(template: str, system: str, user: str) -> str:
     if template.startswith(_IF):
         with_system, _, without = template.removeprefix(_IF).partition(_ELSE)
         template = with_system if system else without.removesuffix(_END)
-    before, _, after = template.partition(SYSTEM_PLACE) if SYSTEM_PLACE in template else (
-        "", "", template)  # fmt: skip
+    before, _, after = (
+        template.partition(SYSTEM_PLACE) if SYSTEM_PLACE in template else ("", "", template)
+    )
     middle, _, rest = after.partition(USER_PLACE)
     return before + (system if SYSTEM_PLACE in template else "") + middle + user + rest
 

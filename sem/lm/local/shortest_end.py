@@ -46,7 +46,10 @@ class Position:
 
     @property
     def skeleton(self) -> tuple[Any, ...]:
-        """What makes two positions alike: not which text was written, but how much of it."""
+        """Return what makes two positions alike.
+
+        Not which text was written, but how much of it.
+        """
         keys = self.stack[-1][1:] if self.in_string and self.stack else ()
         may_repeat = any(str(key).startswith(f'"{self.run}') for key in keys)
         return self.stack, self.in_string, self.escaped, self.run if may_repeat else len(self.run)
@@ -114,7 +117,7 @@ class Vocabulary:
 
     @cached_property
     def texts(self) -> list[str]:
-        """Each token's text; '' for ids beyond the tokenizer's."""
+        """Return each token's text; '' for ids beyond the tokenizer's."""
         size = min(self.size, len(self.tokenizer))
         texts = self.tokenizer.batch_decode([[token] for token in range(size)])
         return [*texts, *[""] * (self.size - size)]

@@ -18,7 +18,8 @@ CHARACTERS = "\n\t{}[]<>\\`~^|"
 SPACE = " "
 SENTINEL = "<extra_id_{}>"
 LAST = 99
-ESCAPE = 80  # below those that CHARACTERS can take
+# Below those that CHARACTERS can take.
+ESCAPE = 80
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Spelling:
     """Character -> the token that stands for it; a space where the tokenizer would fold it.
 
     Every other character that the tokenizer loses or changes is its code point in decimal digits
-    between two ESCAPE tokens; SPELLS tells whether it keeps a character.
+    between two `escape` tokens; `spells` tells whether it keeps a character.
     """
 
     tokens: dict[str, str]
@@ -34,23 +35,25 @@ class Spelling:
     spells: Callable[[str], bool]
 
     def out(self, text: str) -> str:
-        """TEXT as the tokenizer is given it."""
+        """Return `text` as the tokenizer is given it."""
         return self.placed(text)[0]
 
     def placed(self, text: str) -> tuple[str, list[int]]:
-        """`out(TEXT)`, and for each of its characters the place in TEXT that it stands for."""
+        """Return `out(TEXT)`, and for each of its characters the place in `text` that it stands
+        for.
+        """
         made, places = self._spelled(self._lost(text), text, list(range(len(text))))
         # A space beside a sentinel, or at an end, or beside another, is dropped by some tokenizer.
         return self._spelled(self._spaces, made, places)
 
     def back(self, text: str) -> str:
-        """What was meant by TEXT, decoded ids: the inverse of `out`."""
+        """Return what was meant by `text`, decoded ids: the inverse of `out`."""
         whole = self._escaped.sub(lambda match: _character(int(match[1])), text)
         return self._written.sub(lambda match: self._characters[match[1]], whole)
 
     @cached_property
     def unused(self) -> tuple[str, ...]:
-        """The spare tokens that stand for nothing: `out` writes none of them."""
+        """Return the spare tokens that stand for nothing: `out` writes none of them."""
         used = {*self.tokens.values(), self.escape}
         return tuple(t for t in map(SENTINEL.format, range(LAST + 1)) if t not in used)
 
@@ -78,7 +81,7 @@ class Spelling:
         return known or f"{self.escape}{ord(character)}{self.escape}"
 
     def _lost(self, text: str) -> re.Pattern[str]:
-        """What finds the characters of TEXT that the tokenizer does not keep."""
+        """Return what finds the characters of `text` that the tokenizer does not keep."""
         lost = (c for c in set(text) if c != SPACE and (c in self.tokens or not self.spells(c)))
         return re.compile("|".join(map(re.escape, sorted(lost))) or r"(?!)")
 
@@ -101,7 +104,10 @@ class Spelling:
 
 
 def spelling_of(tokenizer: Any) -> Spelling | None:
-    """The Spelling that TOKENIZER needs; None when it spells all, or has no spare tokens."""
+    """Return the Spelling that `tokenizer` needs.
+
+    None when it spells all, or has no spare tokens.
+    """
     if tokenizer.convert_tokens_to_ids(SENTINEL.format(LAST)) in (None, tokenizer.unk_token_id):
         return None
 
@@ -115,7 +121,7 @@ def spelling_of(tokenizer: Any) -> Spelling | None:
 
 
 def _character(number: int) -> str:
-    """The character of a code point; nothing for a number that is none."""
+    """Return the character of a code point; nothing for a number that is none."""
     is_one = number <= sys.maxunicode and not 0xD800 <= number <= 0xDFFF
     return chr(number) if is_one else ""
 

@@ -55,7 +55,7 @@ _FOLD = (
 
 
 def check_renderer(renderer: str) -> None:
-    """Check that `renderer` is one that there is; SemError when not."""
+    """Check that `renderer` is one that there is; raise SemError when not."""
     if renderer not in RENDERERS:
         raise SemError(f"train.yaml: renderer {renderer!r}", nearest(renderer, RENDERERS))
 

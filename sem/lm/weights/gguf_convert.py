@@ -40,12 +40,14 @@ TOP_NAMES = {
     "output_norm.weight": "model.norm.weight",
 }
 LARGEST = {"block_count": 512, "embedding_length": 1 << 16, "feed_forward_length": 1 << 18}
-SLIDING_PATTERN = 6  # Gemma 3: every sixth layer attends to everything (arXiv 2503.19786, 2.1)
-LOCAL_ROPE_BASE = 10_000.0  # Gemma 3's sliding layers; the file holds only the global base
+# Gemma 3: every sixth layer attends to everything (arXiv 2503.19786, 2.1).
+SLIDING_PATTERN = 6
+# Gemma 3's sliding layers; the file holds only the global base.
+LOCAL_ROPE_BASE = 10_000.0
 
 
 def convert_gguf(source: Path, folder: Path) -> None:
-    """Write config, weights and tokenizer of the GGUF file SOURCE into FOLDER."""
+    """Write config, weights and tokenizer of the GGUF file `source` into `folder`."""
     gguf = read_gguf(source)
     config = _config(gguf)
     _save_weights(gguf, config, folder / "model.safetensors")
@@ -62,7 +64,7 @@ def convert_gguf(source: Path, folder: Path) -> None:
 
 
 def _config(gguf: Gguf) -> dict[str, Any]:
-    """The transformers config that GGUF's metadata describe."""
+    """Return the transformers config that GGUF's metadata describe."""
     family = gguf.need("general.architecture", str)
     if family not in LAYER_NAMES:
         raise SemError(
@@ -127,7 +129,7 @@ def _gemma3(shared: dict[str, Any], whole: Any) -> dict[str, Any]:
 
 
 def _shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    """The shape each module's weight must have, by the last part of its name."""
+    """Return the shape each module's weight must have, by the last part of its name."""
     width, inner = config["hidden_size"], config["intermediate_size"]
     queries = config["num_attention_heads"] * config["head_dim"]
     values = config["num_key_value_heads"] * config["head_dim"]
@@ -146,7 +148,10 @@ def _shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
 
 
 def _names(gguf: Gguf, config: dict[str, Any]) -> dict[str, str]:
-    """GGUF tensor name -> transformers name; SemError unless they match one to one."""
+    """Return GGUF tensor name -> transformers name.
+
+    Raise SemError unless they match one to one.
+    """
     layer_names = LAYER_NAMES[gguf.metadata["general.architecture"]]
     names = TOP_NAMES | {
         f"blk.{layer}.{theirs}.weight": f"model.layers.{layer}.{ours}.weight"
@@ -191,7 +196,9 @@ def _dequantised(gguf: Gguf, name: str) -> Any:
 
 
 def _restored(values: Any, name: str, config: dict[str, Any]) -> Any:
-    """VALUES in the order and scale that transformers uses for the tensor called NAME."""
+    """Return `values` in the order and scale that transformers uses for the tensor called
+    `name`.
+    """
     import numpy as np
 
     if config["model_type"] == "gemma3_text" and name.endswith("norm.weight"):
@@ -199,4 +206,5 @@ def _restored(values: Any, name: str, config: dict[str, Any]) -> Any:
     if config["model_type"] == "llama" and name.endswith(("q_proj.weight", "k_proj.weight")):
         half, shape = config["head_dim"] // 2, values.shape
         values = values.reshape(-1, half, 2, shape[1]).swapaxes(1, 2).reshape(shape)
-    return np.require(values, requirements=["C", "W"])  # unquantised tensors map the file
+    # Unquantised tensors map the file.
+    return np.require(values, requirements=["C", "W"])

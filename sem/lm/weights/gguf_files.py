@@ -13,7 +13,9 @@ from sem.lm.weights.weight_packages import GGUF, Package
 
 
 def locate(named: str, root: Path) -> Path:
-    """The GGUF file that NAMED is: a package's short name or id, or a path that ends in .gguf.
+    """Return the GGUF file that `named` is.
+
+    A package's short name or id, or a path that ends in .gguf.
 
     A package's file is verified by its sha256, each time: a changed one is fetched again.
     """
@@ -22,17 +24,21 @@ def locate(named: str, root: Path) -> Path:
     path = Path(named)
     if not path.is_file():
         raise SemError(f"{named}: no such file", f"name a file, or {', '.join(gguf_names())}")
-    gguf_reader.read_gguf_head(path)  # llama.cpp ends the whole process on some broken files
+    # llama.cpp ends the whole process on some broken files.
+    gguf_reader.read_gguf_head(path)
     return path
 
 
 def gguf_names() -> list[str]:
-    """The short names of the packages that hold a GGUF file."""
+    """Return the short names of the packages that hold a GGUF file."""
     return sorted(package.slug for package in _all().values())
 
 
 def gguf_package(named: str) -> Package:
-    """The package called NAMED, by id, slug or the slug's beginning; SemError when it is none."""
+    """Return the package called `named`, by id, slug or the slug's beginning.
+
+    Raise SemError when it is none.
+    """
     table = _all()
     if named in table:
         return table[named]
@@ -43,12 +49,13 @@ def gguf_package(named: str) -> Package:
 
 
 def fetch_gguf(package: Package, root: Path) -> Path:
-    """The GGUF file of PACKAGE under ROOT; only the first call downloads."""
+    """Return the GGUF file of `package` under `root`; only the first call downloads."""
     path = root / "models" / "base" / "gguf" / f"{package.slug}.gguf"
     if _is_whole(path, package):
         return path
     with files.lock(path.with_name(f".{path.name}.lock"), str(path)):
-        if not _is_whole(path, package):  # another process may just have made it
+        # Another process may just have made it.
+        if not _is_whole(path, package):
             _make(path, package, root / "wheelhouse")
     return path
 

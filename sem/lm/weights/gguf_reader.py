@@ -15,9 +15,12 @@ from typing import Any
 
 from sem.core.errors import SemError
 
-MAX_ENTRIES = 10_000  # metadata keys, and tensors; the largest open models have about 2,000
-MAX_STRING = 1 << 20  # bytes; a chat template is the longest honest one
-MAX_ARRAY = 4_000_000  # values; merges of a 262,144-token vocabulary are about 580,000
+# Metadata keys, and tensors; the largest open models have about 2,000.
+MAX_ENTRIES = 10_000
+# bytes; a chat template is the longest honest one.
+MAX_STRING = 1 << 20
+# values; merges of a 262,144-token vocabulary are about 580,000.
+MAX_ARRAY = 4_000_000
 MAX_DIMENSIONS = 4
 MAX_ALIGNMENT = 1 << 16
 
@@ -53,7 +56,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Tensor:
-    """Where one tensor lies: SHAPE as PyTorch writes it, KIND as ggml numbers it."""
+    """Where one tensor lies: `shape` as PyTorch writes it, `kind` as ggml numbers it."""
 
     shape: tuple[int, ...]
     kind: int
@@ -71,30 +74,37 @@ class Gguf:
     content: mmap.mmap
 
     def bytes_of(self, name: str) -> memoryview:
-        """The packed blocks of the tensor called NAME."""
+        """Return the packed blocks of the tensor called `name`."""
         tensor = self.tensors[name]
         return memoryview(self.content)[tensor.start : tensor.start + tensor.size]
 
     def need(self, key: str, kind: type | tuple[type, ...]) -> Any:
-        """The metadata value of KEY; SemError when it is absent or not a KIND."""
+        """Return the metadata value of `key`; raise SemError when it is absent or not a `kind`."""
         value = self.metadata.get(key)
         if not isinstance(value, kind) or isinstance(value, bool) is not (kind is bool):
             raise SemError(f"{self.path.name}: metadata {key!r} is missing or wrong", HINT)
         return value
 
 
-Parts = tuple[dict[str, Any], dict[str, Tensor]]  # metadata, tensors by name
+# Metadata, tensors by name.
+Parts = tuple[dict[str, Any], dict[str, Tensor]]
 
 HINT = "it is not a whole GGUF file of a supported model; fetch it again"
 
 
 def read_gguf(path: Path) -> Gguf:
-    """The GGUF file at PATH; SemError when any part of its header cannot be trusted."""
+    """Return the GGUF file at `path`.
+
+    Raise SemError when any part of its header cannot be trusted.
+    """
     return _opened(path, lambda cursor: cursor.header())
 
 
 def read_gguf_head(path: Path) -> Gguf:
-    """The GGUF file at PATH without its tensors: it may be cut anywhere after its metadata."""
+    """Return the GGUF file at `path` without its tensors.
+
+    It may be cut anywhere after its metadata.
+    """
     return _opened(path, lambda cursor: (cursor.start()[1], {}))
 
 
@@ -123,7 +133,7 @@ class _Cursor:
         return metadata, self.tensors(tensor_count, metadata)
 
     def start(self) -> tuple[int, dict[str, Any]]:
-        """How many tensors there are, and the metadata that stand before their table."""
+        """Return how many tensors there are, and the metadata that stand before their table."""
         magic, version = self.take(4), self.number("I")
         if magic != b"GGUF" or version not in (2, 3):
             raise ValueError(f"magic {magic!r}, version {version}")
@@ -207,7 +217,8 @@ class _Cursor:
             raise ValueError(f"an array of {count} values at {self.position}")
         if kind == STRING:
             return [self.text() for _ in range(count)]
-        if kind not in SCALARS:  # arrays of arrays too: no model needs them
+        # Arrays of arrays too: no model needs them.
+        if kind not in SCALARS:
             raise ValueError(f"an array of kind {kind} at {self.position}")
         code = f"<{count}{SCALARS[kind]}"
         return list(struct.unpack(code, self.take(struct.calcsize(code))))

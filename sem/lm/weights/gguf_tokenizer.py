@@ -10,9 +10,11 @@ from typing import Any
 from sem.core.errors import SemError
 from sem.lm.weights.gguf_reader import HINT, Gguf
 
-NORMAL, CONTROL, USER_DEFINED = 1, 3, 4  # tokenizer.ggml.token_type
+# tokenizer.ggml.token_type.
+NORMAL, CONTROL, USER_DEFINED = 1, 3, 4
 TURN_ENDS = ("<|im_end|>", "<end_of_turn>")
-LONGEST_TOKEN = 256  # characters; every split of a token is tried when merges are rebuilt
+# characters; every split of a token is tried when merges are rebuilt.
+LONGEST_TOKEN = 256
 
 # How transformers' Qwen2Tokenizer cuts a text before its merges.
 QWEN2_CUTS = (
@@ -40,7 +42,7 @@ GEMMA_TEMPLATE = """\
 
 
 def special_ids(gguf: Gguf) -> dict[str, int]:
-    """The ids of the begin, end and padding tokens; padding falls back to the end."""
+    """Return the ids of the begin, end and padding tokens; padding falls back to the end."""
     size = len(gguf.need("tokenizer.ggml.tokens", list))
     ids = {name: gguf.need(f"tokenizer.ggml.{name}_token_id", int) for name in ("bos", "eos")}
     ids["pad"] = gguf.metadata.get("tokenizer.ggml.padding_token_id", ids["eos"])
@@ -50,7 +52,10 @@ def special_ids(gguf: Gguf) -> dict[str, int]:
 
 
 def end_ids(gguf: Gguf) -> list[int]:
-    """Where generation stops: the end of text, and the end of a turn when it is another token."""
+    """Return where generation stops.
+
+    The end of text, and the end of a turn when it is another token.
+    """
     tokens = gguf.metadata["tokenizer.ggml.tokens"]
     turns = [tokens.index(token) for token in TURN_ENDS if token in tokens]
     return list(dict.fromkeys([special_ids(gguf)["eos_token_id"], *turns]))
@@ -195,7 +200,7 @@ def _scores(gguf: Gguf, tokens: list[str]) -> list[float]:
 def _merges(
     vocabulary: dict[str, int], types: list[int], scores: list[float]
 ) -> list[tuple[str, str]]:
-    """Every way to join two tokens into a third, best score of the result first."""
+    """Return every way to join two tokens into a third, best score of the result first."""
     found: list[tuple[float, str, str]] = []
     for token, number in vocabulary.items():
         if types[number] != NORMAL:

@@ -9,11 +9,15 @@ from pathlib import Path
 from sem.core.errors import SemError
 
 WANTED = ["*.safetensors", "*.json", "*.model", "*.jinja"]
-SUBFOLDERS = ["*/*"]  # other formats of the same weights live there
+# Other formats of the same weights live there.
+SUBFOLDERS = ["*/*"]
 
 
 def download_model(name: str, commit: str, folder: Path) -> None:
-    """Fetch the hub model NAME at COMMIT into FOLDER; SemError when the hub gives it not."""
+    """Fetch the hub model `name` at `commit` into `folder`.
+
+    Raise SemError when the hub gives it not.
+    """
     if os.environ.get("SEM_OFFLINE") == "1":
         raise SemError(f"{name}@{commit} is not on this disk", "unset SEM_OFFLINE to fetch it")
     from huggingface_hub import HfApi

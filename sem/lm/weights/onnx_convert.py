@@ -53,7 +53,7 @@ TOKENIZER = {
 
 
 def convert_onnx(folder: Path) -> None:
-    """Write config and weights of the ONNX pair in FOLDER beside its tokenizer.json."""
+    """Write config and weights of the ONNX pair in `folder` beside its tokenizer.json."""
     import torch
     from safetensors.torch import save_file
 
@@ -75,7 +75,10 @@ def convert_onnx(folder: Path) -> None:
 
 
 def _weights(path: Path, theirs: str, ours: str) -> dict[str, Any]:
-    """Every fp32 weight in PATH by its transformers name: prefix THEIRS becomes OURS."""
+    """Return every fp32 weight in `path` by its transformers name.
+
+    Prefix `theirs` becomes `ours`.
+    """
     import onnx
 
     # No file beside this one is read, whatever it names.
@@ -112,7 +115,7 @@ def _plain(values: Any) -> Any:
 
 
 def _check(weights: dict[str, Any]) -> None:
-    """SemError unless WEIGHTS are exactly those of CONFIG's network, each finite."""
+    """Raise SemError unless `weights` are exactly those of CONFIG's network, each finite."""
     import numpy as np
     import torch
     from transformers import AutoConfig, AutoModelForSeq2SeqLM

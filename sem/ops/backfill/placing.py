@@ -13,12 +13,14 @@ from sem.dataset.html import markup
 from sem.ops.backfill.touched import RECLEAN
 from sem.ops.backfill.work_queue import Queue
 
-MOST = 20_000  # results that are held in memory and placed in one pass
-GONE = "gone"  # the row is no longer in the store
+# Results that are held in memory and placed in one pass.
+MOST = 20_000
+# The row is no longer in the store.
+GONE = "gone"
 
 
 def clean_lines(project: Project, names: Set[str]) -> dict[str, str]:
-    """The lines of clean.jsonl whose ids are NAMES."""
+    """Return the lines of clean.jsonl whose ids are `names`."""
     path = project.processed / clean.NAME
     if not path.exists():
         return {}
@@ -28,14 +30,16 @@ def clean_lines(project: Project, names: Set[str]) -> dict[str, str]:
 
 
 def cleaned_inputs(project: Project, names: Set[str]) -> dict[str, str]:
-    """The cleaned inputs of the rows NAMES, by id; rows that were rejected have none."""
+    """Return the cleaned inputs of the rows `names`, by id; rows that were rejected have none."""
     return {
         n: jsonio.parse_json(line)["input_text"] for n, line in clean_lines(project, names).items()
     }
 
 
 def placed_result(made: Made | None, before: str | None) -> str:
-    """What MADE of a row is to be put in place of the line BEFORE, as one line of JSON."""
+    """Return what `made` of a row is to be put in place of the line `before`, as one line of
+    JSON.
+    """
     if made is None:
         return jsonio.canonical_json({"reason": GONE})
     if made.reason is not None:
@@ -43,13 +47,14 @@ def placed_result(made: Made | None, before: str | None) -> str:
         return jsonio.canonical_json(rejected)
     row = jsonio.parse_json(made.line)
     near = jsonio.parse_json(before)["meta"].get("near") if before else None
-    if near is not None:  # which cluster it is of is found by the next whole cleaning
+    # Which cluster it is of is found by the next whole cleaning.
+    if near is not None:
         row["meta"]["near"] = near
     return jsonio.canonical_json(row)
 
 
 def place_results(project: Project, queue: Queue, now: float) -> int:
-    """Put the results that wait in QUEUE into PROJECT's clean set; how many there were."""
+    """Put the results that wait in `queue` into `project`'s clean set; how many there were."""
     count = 0
     folder = project.processed
     if not (folder / clean.FACTS).exists():
@@ -72,7 +77,7 @@ def place_results(project: Project, queue: Queue, now: float) -> int:
 
 
 def _merge(path: Path, fresh: dict[str, Any], replaced: Set[str]) -> int:
-    """Write FRESH among the rows of PATH that are not REPLACED; how many rows that makes."""
+    """Write `fresh` among the rows of `path` that are not `replaced`; how many rows that makes."""
     new = ((name, _line(fresh[name])) for name in sorted(fresh))
     count = 0
     with files.replacing(path) as file:

@@ -23,7 +23,10 @@ class Wrong(Exception):
 
 
 def relabel_client(project: Project, settings: Backfill, at: datetime) -> Client | None:
-    """The client of backfill.yaml's models, else of the judge's; None when neither names one."""
+    """Return the client of backfill.yaml's models, else of the judge's.
+
+    None when neither names one.
+    """
     calls = settings.calls
     if not calls.models:
         calls = judge_config.load_judge_config(project).calls
@@ -39,7 +42,10 @@ def ask(
     settings: Backfill,
     inputs: dict[str, str],
 ) -> Iterator[tuple[Item, RawRow, Outcome]]:
-    """The model's outcome for each of ROWS; INPUTS: cleaned input by id, else the stored one."""
+    """Yield the model's outcome for each of `rows`; `inputs`.
+
+    Cleaned input by id, else the stored one.
+    """
     requests = [
         Request(
             messages=(
@@ -51,7 +57,7 @@ def ask(
             prompt_version=spec.fingerprint(),
         )
         for _, row in rows
-    ]  # fmt: skip
+    ]
     for number, outcome in model.ask_all(requests):
         yield *rows[number], outcome
 
@@ -59,7 +65,10 @@ def ask(
 def relabelled_change(
     item: Item, row: RawRow, outcome: Outcome, spec: TaskSpec, at: datetime
 ) -> Change:
-    """The Change of ROW by the touched slots of OUTCOME; Wrong when they cannot be used."""
+    """Return the Change of `row` by the touched slots of `outcome`.
+
+    Wrong when they cannot be used.
+    """
     if not outcome.is_usable:
         raise Wrong(f"{outcome.fault}: {outcome.detail}")
     try:
@@ -71,15 +80,22 @@ def relabelled_change(
     wrong = schema.schema_problems(new, spec.io_schema, limit=1)
     if wrong:
         raise Wrong(f"breaks io_schema: {wrong[0]}")
-    note = {"spec": spec.fingerprint(), "slots": list(item.work.slots), "model": outcome.model,
-            "at": f"{at:%Y-%m-%dT%H:%M:%SZ}"}  # fmt: skip
+    note = {
+        "spec": spec.fingerprint(),
+        "slots": list(item.work.slots),
+        "model": outcome.model,
+        "at": f"{at:%Y-%m-%dT%H:%M:%SZ}",
+    }
     meta = meta if isinstance(meta, dict) else {}
     told = {**meta, NOTE: [*meta.get(NOTE, []), note]}
     return Change(str(row.id), jsonio.canonical_json(new), jsonio.canonical_json(told))
 
 
 def _taken(old: Any, said: Any, slots: Sequence[str]) -> Any:
-    """OLD with SLOTS as SAID has them; all of SAID where the output is no object."""
+    """Return `old` with `slots` as `said` has them.
+
+    All of `said` where the output is no object.
+    """
     if spec_archive.WHOLE in slots or not isinstance(old, dict) or not isinstance(said, dict):
         return said
     return {**old, **{slot: said[slot] for slot in slots if slot in said}}

@@ -24,8 +24,10 @@ from sem.ops.backfill.work_queue import Work
 
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 MIGRATE, RELABEL, RECLEAN = "migrate", "relabel", "reclean"
-KINDS = (MIGRATE, RELABEL, RECLEAN)  # in the order they are done
-NOTE = "backfill"  # in a row's metadata: what was relabelled, with what
+# In the order they are done.
+KINDS = (MIGRATE, RELABEL, RECLEAN)
+# In a row's metadata: what was relabelled, with what.
+NOTE = "backfill"
 
 
 @dataclass
@@ -35,12 +37,15 @@ class Change:
     since: str
     tasks: dict[str, Touched] = field(default_factory=dict)
     migrations: dict[str, list[migrate.Migration]] = field(default_factory=dict)
-    cleaner: str | None = None  # the current one, when the clean set was made by another
+    # The current one, when the clean set was made by another.
+    cleaner: str | None = None
     left_out: Counter[str] = field(default_factory=Counter)
 
 
 def since(project: Project, text: str) -> tuple[str, dict[str, Any]]:
-    """The snapshot TEXT means, a version or the newest one of a day, and its ledger entry."""
+    """Return the snapshot `text` means, a version or the newest one of a day, and its ledger
+    entry.
+    """
     entries = snapshot.read_ledger(project)
     if DAY.fullmatch(text):
         older = [n for n, e in entries.items() if str(e["frozen_at"])[:10] <= text]
@@ -58,7 +63,7 @@ def since(project: Project, text: str) -> tuple[str, dict[str, Any]]:
 
 
 def change_since(project: Project, text: str) -> Change:
-    """What differs between the snapshot that TEXT means and what is current."""
+    """Return what differs between the snapshot that `text` means and what is current."""
     name, entry = since(project, text)
     made = Change(name, migrations=migrate.load_migrations(project))
     for task, spec in sorted(project.tasks.items()):
@@ -76,7 +81,7 @@ def change_since(project: Project, text: str) -> Change:
 
 
 def work(project: Project, made: Change) -> Iterator[Work]:
-    """The work that MADE asks for, row by row; rows left out are counted in it."""
+    """Yield the work that `made` asks for, row by row; rows left out are counted in it."""
     reclean = target_of_cleaning(project)
     with store.reading(project.store) as opened:
         for row in opened.rows():
@@ -114,7 +119,7 @@ def _meta(row: RawRow) -> dict[str, Any]:
 
 
 def target_of_cleaning(project: Project) -> str:
-    """What a cleaned row depends on besides itself: cleaner, settings and TaskSpecs."""
+    """Return what a cleaned row depends on besides itself: cleaner, settings and TaskSpecs."""
     settings = jsonio.parse_json(
         jsonio.canonical_json(asdict(project.settings("dataset", Dataset).clean))
     )

@@ -28,9 +28,10 @@ CREATE TABLE IF NOT EXISTS starts (at REAL NOT NULL);
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be done to one row; TARGET names the state it leads to."""
+    """What is to be done to one row; `target` names the state it leads to."""
 
-    kind: str  # migrate | relabel | reclean
+    # Migrate | relabel | reclean.
+    kind: str
     row: str
     task: str
     slots: tuple[str, ...]
@@ -51,7 +52,7 @@ class Item:
 
 
 class Queue:
-    """The queue in the file at PATH; each process opens its own."""
+    """The queue in the file at `path`; each process opens its own."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -89,10 +90,16 @@ class Queue:
         return made.rowcount
 
     def lease(
-        self, kind: str, worker: str, now: float, lease_s: float, most: int,
+        self,
+        kind: str,
+        worker: str,
+        now: float,
+        lease_s: float,
+        most: int,
         per_minute: int | None = None,
-    ) -> list[Item]:  # fmt: skip
-        """At most MOST items of KIND for WORKER until NOW + LEASE_S, fewer when the pace says so.
+    ) -> list[Item]:
+        """Return at most `most` items of `kind` for `worker` until `now` + `lease_s`, fewer when
+        the pace says so.
 
         Expired leases of others are taken over.
         """
@@ -120,23 +127,29 @@ class Queue:
         return int(self._db.execute("SELECT count(*) FROM starts").fetchone()[0])
 
     def done(
-        self, item: Item, worker: str, now: float, before: str | None, after: str | None,
+        self,
+        item: Item,
+        worker: str,
+        now: float,
+        before: str | None,
+        after: str | None,
         result: str | None = None,
-    ) -> bool:  # fmt: skip
-        """Settle ITEM; False when WORKER does not hold it any more, and nothing is changed."""
+    ) -> bool:
+        """Settle `item`; False when `worker` does not hold it any more, and nothing is changed."""
         return self._settle(item, worker, now, (DONE, None, before, after, result))
 
     def failed(self, item: Item, worker: str, now: float, reason: str, tries: int) -> bool:
-        """Give ITEM back, or end it as failed after TRIES."""
+        """Give `item` back, or end it as failed after `tries`."""
         state = FAILED if item.tries >= tries else QUEUED
         return self._settle(item, worker, now, (state, reason[:300], None, None, None))
 
     def give_back(self, item: Item, worker: str, now: float) -> bool:
-        """Give ITEM back as if it had not been begun."""
+        """Give `item` back as if it had not been begun."""
         held = self._settle(item, worker, now, (QUEUED, None, None, None, None))
         with self._writing():
-            self._db.execute("UPDATE items SET tries = tries - 1 WHERE number = ? AND ?",
-                             (item.number, held))  # fmt: skip
+            self._db.execute(
+                "UPDATE items SET tries = tries - 1 WHERE number = ? AND ?", (item.number, held)
+            )
         return held
 
     def _settle(self, item: Item, worker: str, now: float, values: tuple[str | None, ...]) -> bool:
@@ -150,7 +163,7 @@ class Queue:
             return made.rowcount == 1
 
     def results(self, most: int) -> dict[str, tuple[int, str]]:
-        """Results that wait to be put in place: row -> (number, result), of about MOST items."""
+        """Results that wait to be put in place: row -> (number, result), of about `most` items."""
         query = (
             "SELECT row, number, result FROM items WHERE result IS NOT NULL "
             "ORDER BY number LIMIT ?"
@@ -159,7 +172,7 @@ class Queue:
         return {row: (number, result) for row, number, result in found}
 
     def placed(self, numbers: Iterable[int]) -> None:
-        """Forget the results of the items NUMBERS, and of older ones on the same rows."""
+        """Forget the results of the items `numbers`, and of older ones on the same rows."""
         with self._writing():
             self._db.executemany(
                 "UPDATE items SET result = NULL WHERE row = (SELECT row FROM items WHERE "
@@ -168,7 +181,10 @@ class Queue:
             )
 
     def counts(self, now: float) -> dict[tuple[str, str], int]:
-        """How many items there are, by kind and state; an expired lease counts as queued."""
+        """Return how many items there are, by kind and state.
+
+        An expired lease counts as queued.
+        """
         query = (
             "SELECT kind, CASE WHEN state = 'leased' AND until <= ? THEN 'queued' ELSE state END, "
             "count(*) FROM items GROUP BY 1, 2 ORDER BY 1, 2"

@@ -19,8 +19,10 @@ from sem.ops.cloud.cloud_task import Wanted
 
 SKY = ("uvx", "--from", "skypilot[{cloud}]==0.14.1", "sky")
 UNKNOWN = "cost unknown: ask `sky show-gpus`"
-LOOK_S = 300.0  # how often checkpoints are fetched while it trains: what a lost machine costs
-ATTEMPTS = 5  # machines that may be taken away before it is given up
+# How often checkpoints are fetched while it trains: what a lost machine costs.
+LOOK_S = 300.0
+# Machines that may be taken away before it is given up.
+ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,12 @@ class Tools:
         return cls(tuple(word.format(cloud=extra) for word in SKY))
 
     def call(self, *words: str) -> int:
-        """Run sky with WORDS, its output as it comes; the exit code."""
+        """Run sky with `words`, its output as it comes; the exit code."""
         return _run([*self.sky, *words])
 
 
 def write_cloud_task(project: Project, run: Run, wanted: Wanted) -> Path:
-    """Stage what RUN needs and write its task; the path of the YAML."""
+    """Stage what `run` needs and write its task; the path of the YAML."""
     if run.folder is None or run.is_finished:
         raise SemError(f"run {run.id} is finished", "prepare a new one with `fab train.prepare`")
     home = project.root / "models" / project.sem / "cloud" / run.id
@@ -53,7 +55,10 @@ def write_cloud_task(project: Project, run: Run, wanted: Wanted) -> Path:
 
 
 def refuse_cpu(run: Run) -> None:
-    """SemError when RUN would leave the GPU idle: the device is part of what was prepared."""
+    """Raise SemError when `run` would leave the GPU idle.
+
+    The device is part of what was prepared.
+    """
     device = run.plan()["hardware"]["device"]
     if device != "cuda":
         raise SemError(
@@ -63,7 +68,7 @@ def refuse_cpu(run: Run) -> None:
 
 
 def price(tools: Tools, path: Path) -> bool:
-    """Show what SkyPilot would rent for the task in PATH and its price; whether it could say."""
+    """Show what SkyPilot would rent for the task in `path` and its price; whether it could say."""
     if tools.call("launch", "--dryrun", "--yes", str(path)) == 0:
         return True
     console.note(UNKNOWN)
@@ -100,7 +105,7 @@ def train_on_cloud(project: Project, run: Run, wanted: Wanted, tools: Tools) -> 
 
 
 def fetch_run(project: Project, run: Run, tools: Tools, came: Path) -> bool:
-    """Copy the run's folder from the machine to CAME; whether it could be reached."""
+    """Copy the run's folder from the machine to `came`; whether it could be reached."""
     came.mkdir(parents=True, exist_ok=True)
     name = cloud_task.name_of(project, run)
     there = f"{name}:sky_workdir/models/{project.sem}/adapters/{run.id}/"

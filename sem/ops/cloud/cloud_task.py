@@ -21,14 +21,16 @@ from sem.train.remote import push
 
 CLOUD = re.compile(r"[a-z][a-z0-9]{1,20}(?:/[A-Za-z0-9*_-]{1,40}){0,2}")
 GPU = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,30}")
-SET_UP_H = 0.5  # hours that are paid before and after training: image, set-up, fetching
-IDLE_MINUTES = 10  # then the machine ends itself, also when nobody is left to end it
+# Hours that are paid before and after training: image, set-up, fetching.
+SET_UP_H = 0.5
+# Then the machine ends itself, also when nobody is left to end it.
+IDLE_MINUTES = 10
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is rented and for how much at most; MAX_COST in US dollars for the whole run."""
+    """What is rented and for how much at most; `max_cost` in US dollars for the whole run."""
 
     cloud: str = "runpod"
     gpu: str = "RTX4090"
@@ -51,17 +53,17 @@ class Wanted:
 
     @property
     def hourly(self) -> float:
-        """The most an hour may cost so that the whole stays within max_cost."""
+        """Return the most an hour may cost so that the whole stays within max_cost."""
         return int(self.max_cost / (self.max_hours + SET_UP_H) * 1000) / 1000
 
 
 def name_of(project: Project, run: Run) -> str:
-    """The cluster's name: one for a run, so that asking twice rents one machine."""
+    """Return the cluster's name: one for a run, so that asking twice rents one machine."""
     return f"sem-{re.sub('[^a-z0-9]', '-', f'{project.sem}-{run.id}'.lower())}"
 
 
 def task(project: Project, run: Run, wanted: Wanted, folder: Path) -> Json:
-    """What SkyPilot is asked for; FOLDER is what it sends. No variable holds a secret."""
+    """Return what SkyPilot is asked for; `folder` is what it sends. No variable holds a secret."""
     train = f"scripts/train_run.py --sem={project.sem} --run={run.id} --resume"
     if wanted.count > 1:
         train += f" --processes={wanted.count}"
@@ -87,7 +89,7 @@ def task(project: Project, run: Run, wanted: Wanted, folder: Path) -> Json:
 
 
 def task_yaml(found: Json) -> str:
-    """FOUND as YAML: what is JSON is YAML, and a person can still read it."""
+    """Return `found` as YAML: what is JSON is YAML, and a person can still read it."""
     head = (
         "# SkyPilot task, written by `fab ops.launch`; sky launch --dryrun shows what it costs\n"
     )
@@ -95,7 +97,7 @@ def task_yaml(found: Json) -> str:
 
 
 def staged(project: Project, run: Run, folder: Path) -> list[Json]:
-    """Fill FOLDER with what RUN needs and nothing else; name, size and sha256 of each file.
+    """Fill `folder` with what `run` needs and nothing else; name, size and sha256 of each file.
 
     Code, the sem's settings and snapshot, run.json, the base weights where they are ours, and
     our newest whole checkpoint.
@@ -135,13 +137,14 @@ def _below(project: Project, folder: Path) -> list[str]:
 def _put(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        os.link(source, target)  # a snapshot or model is not copied on the same disk
+        # a snapshot or model is not copied on the same disk.
+        os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
 
 
 def taken(run: Run, came: Path) -> bool:
-    """Give what CAME from the cloud its place in RUN; whether the run is finished.
+    """Give what `came` from the cloud its place in `run`; whether the run is finished.
 
     SemError names a file whose hash is not the one its manifest says; nothing is placed then.
     """

@@ -13,7 +13,8 @@ from sem.core import settings
 from sem.core.errors import SemError
 
 FOLDER = "configs/optimizer/families"
-SPLIT = " | "  # between a subject's head and what only describes it
+# Between a subject's head and what only describes it.
+SPLIT = " | "
 ARTICLE = re.compile(r"(an?|the) (.+)")
 # Heads without an article that end in s and are one thing all the same.
 SINGULAR = ("ss", "sis", "tectonics")
@@ -26,13 +27,14 @@ FEWEST_SUBJECTS = 6
 class Subject:
     """A noun phrase: "a function" that "parses dates"."""
 
-    article: str  # a, an, the or nothing
+    # a, an, the or nothing.
+    article: str
     head: str
     rest: str = ""
 
     @classmethod
     def parse(cls, text: str) -> "Subject":
-        """The subject that TEXT (`a function | that parses dates`) means."""
+        """Return the subject that `text` (`a function | that parses dates`) means."""
         first, _, rest = text.partition(SPLIT)
         found = ARTICLE.fullmatch(first)
         return cls(found[1], found[2], rest) if found else cls("", first, rest)
@@ -49,7 +51,7 @@ class Subject:
 
     @property
     def vague(self) -> "Subject":
-        """Its head alone."""
+        """Return its head alone."""
         return Subject(self.article, self.head)
 
     @property
@@ -74,7 +76,8 @@ class Family:
     goal: tuple[str, ...]
     details: tuple[str, ...]
     category: str = ""  # the name of its file
-    patterns: tuple[str, ...] = ()  # ways of asking, where phrasings.yaml does not fit
+    # Ways of asking, where phrasings.yaml does not fit.
+    patterns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, least in (("subjects", FEWEST_SUBJECTS), ("constraints", 3), ("steps", 3)):
@@ -92,7 +95,10 @@ class Family:
 
 
 def load_families(root: Path) -> list[Family]:
-    """Every family below ROOT in order of its name; SemError when a name stands twice."""
+    """Return every family below `root` in order of its name.
+
+    Raise SemError when a name stands twice.
+    """
     found: dict[str, Family] = {}
     paths = sorted((root / FOLDER).glob("*.yaml"))
     if not paths:
@@ -107,7 +113,7 @@ def load_families(root: Path) -> list[Family]:
 
 
 def filled(template: str, subject: Subject) -> str:
-    """TEMPLATE about SUBJECT, its verbs agreeing."""
+    """Return `template` about `subject`, its verbs agreeing."""
     if subject.is_plural:
         template = VERB.sub(_plural, template)
     definite = f"the {subject.head}"
@@ -117,7 +123,7 @@ def filled(template: str, subject: Subject) -> str:
 
 
 def capital(text: str) -> str:
-    """TEXT with its first letter a capital."""
+    """Return `text` with its first letter a capital."""
     return text[:1].upper() + text[1:]
 
 

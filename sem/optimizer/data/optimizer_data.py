@@ -43,7 +43,7 @@ class Made:
     left_out: Counter[str]
 
     def counts(self) -> dict[str, Any]:
-        """What is in each part: pairs, distinct subjects, families, categories."""
+        """Return what is in each part: pairs, distinct subjects, families, categories."""
         return {
             name: {
                 "pairs": len(found),
@@ -56,7 +56,7 @@ class Made:
 
 
 def build_pairs(root: Path, wanted: DataSettings, imports: Sequence[Path] = ()) -> Made:
-    """Every pair that ROOT's families, feedback and IMPORTS give, checked and split."""
+    """Return every pair that `root`'s families, feedback and `imports` give, checked and split."""
     known = families.load_families(root)
     ways = pairs.phrasings(root)
     left_out: Counter[str] = Counter()
@@ -80,7 +80,7 @@ def build_pairs(root: Path, wanted: DataSettings, imports: Sequence[Path] = ()) 
 
 
 def split(known: Sequence[Family], wanted: DataSettings) -> dict[str, str]:
-    """The part of each family: some of every category are held out, the rest is train."""
+    """Return the part of each family: some of every category are held out, the rest is train."""
     found = {}
     for category in sorted({family.category for family in known}):
         names = sorted(family.family for family in known if family.category == category)
@@ -97,7 +97,9 @@ def split(known: Sequence[Family], wanted: DataSettings) -> dict[str, str]:
 
 
 def _distinct(made: list[Pair], threshold: float, left_out: Counter[str]) -> list[Pair]:
-    """MADE without the subjects whose rewrite says nearly the same as another subject's."""
+    """Return `made` without the subjects whose rewrite says nearly the same as another
+    subject's.
+    """
     first: dict[tuple[str, str], Pair] = {}
     for pair in made:
         first.setdefault((pair.family, pair.subject), pair)
@@ -109,7 +111,7 @@ def _distinct(made: list[Pair], threshold: float, left_out: Counter[str]) -> lis
 
 
 def _said(pair: Pair) -> str:
-    """What PAIR's rewrite says besides the words of its layout."""
+    """Return what `pair`'s rewrite says besides the words of its layout."""
     parts = layout.read_layout(pair.target)
     if parts is None:
         raise SemError(f"pair {pair.id} is no layout", "correct its family's templates")
@@ -118,7 +120,7 @@ def _said(pair: Pair) -> str:
 
 
 def _one_meaning(made: list[Pair], left_out: Counter[str], newest: bool = False) -> list[Pair]:
-    """MADE with one rewrite for each prompt: the first, or the NEWEST.
+    """Return `made` with one rewrite for each prompt: the first, or the `newest`.
 
     A prompt that two families would answer differently ("write a script") is nobody's.
     """
@@ -140,7 +142,7 @@ def _key(pair: Pair) -> str:
 
 
 def save_pairs(root: Path, made: Made, wanted: DataSettings) -> Path:
-    """Write MADE below ROOT in all three formats, and data.json, which names their hashes."""
+    """Write `made` below `root` in all three formats, and data.json, which names their hashes."""
     folder = root / FOLDER
     written = [
         pair_files.write_training(folder / f"{name}.json", made.parts[name], DESCRIPTION)
@@ -164,7 +166,10 @@ def save_pairs(root: Path, made: Made, wanted: DataSettings) -> Path:
 
 
 def load_pairs(root: Path, part: str) -> list[Pair]:
-    """The pairs of PART below ROOT; SemError when the file is not the one data.json names."""
+    """Return the pairs of `part` below `root`.
+
+    Raise SemError when the file is not the one data.json names.
+    """
     folder = root / FOLDER
     path = folder / f"{part}.json"
     if not (folder / FACTS).exists():
@@ -176,5 +181,5 @@ def load_pairs(root: Path, part: str) -> list[Pair]:
 
 
 def pair_settings(root: Path, overrides: Sequence[str] = ()) -> DataSettings:
-    """data.yaml below ROOT; OVERRIDES (`data.key=value`) win."""
+    """data.yaml below `root`; `overrides` (`data.key=value`) win."""
     return settings.load_settings(DataSettings, root / CONFIG, settings.own("data", overrides))

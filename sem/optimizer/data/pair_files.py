@@ -20,10 +20,14 @@ from sem.optimizer import layout
 from sem.optimizer.data.pairs import Pair
 
 FEEDBACK = "feedback.jsonl"
-OLDER = "data/lora_training_data.json"  # where the first version of this project looked
-GOOD = 0.5  # success_score from which an edited prompt is worth learning
-LONGEST = 4_000  # characters of one text that is read
-Row = tuple[str, str, str]  # vague prompt, rewrite, category
+# Where the first version of this project looked.
+OLDER = "data/lora_training_data.json"
+# success_score from which an edited prompt is worth learning.
+GOOD = 0.5
+# Characters of one text that is read.
+LONGEST = 4_000
+# Vague prompt, rewrite, category.
+Row = tuple[str, str, str]
 
 
 @dataclass
@@ -34,7 +38,7 @@ class Intake:
     refused: Counter[str] = field(default_factory=Counter)
 
     def take(self, source: str, rows: Iterable[Row]) -> None:
-        """Add those of ROWS that are sound, under the family SOURCE."""
+        """Add those of `rows` that are sound, under the family `source`."""
         for number, (prompt, target, category) in enumerate(rows):
             reason = pair_fault(prompt, target)
             if reason:
@@ -57,7 +61,7 @@ def pair_fault(prompt: Any, target: Any) -> str | None:
 
 
 def read_pairs(path: Path) -> Intake:
-    """The pairs in PATH, in whichever of the three formats it is."""
+    """Return the pairs in `path`, in whichever of the three formats it is."""
     taken, value = Intake(), files.read_json(path)
     if not isinstance(value, dict) or not FORMATS.keys() & value.keys():
         raise SemError(f"{path}: none of {', '.join(FORMATS)}", "see docs/optimizer.md, formats")
@@ -94,7 +98,10 @@ FORMATS = {"training_pairs": _training, "triplets": _triplets, "distillation_pai
 
 
 def feedback(path: Path) -> Intake:
-    """The edited prompts in PATH that people found good; every other row is counted by reason."""
+    """Return the edited prompts in `path` that people found good.
+
+    Every other row is counted by reason.
+    """
     taken = Intake()
     if not path.exists():
         return taken
@@ -125,26 +132,29 @@ def _unfit(row: Any) -> str | None:
 
 
 def write_training(path: Path, pairs: Sequence[Pair], description: str) -> Path:
-    """Write PAIRS to PATH as training pairs; family and subject stand beside the three keys."""
+    """Write `pairs` to `path` as training pairs.
+
+    Family and subject stand beside the three keys.
+    """
     rows = [pair.as_json() for pair in pairs]
     value = {"training_pairs": rows, "count": len(rows), "description": description}
     return files.write_file(path, jsonio.pretty(value))
 
 
 def load_training(path: Path) -> list[Pair]:
-    """The pairs that `write_training` wrote to PATH."""
+    """Return the pairs that `write_training` wrote to `path`."""
     rows = files.read_json(path)["training_pairs"]
     return [Pair(**row) for row in rows]
 
 
 def write_triplets(path: Path, pairs: Sequence[Pair]) -> Path:
-    """Write PAIRS to PATH as contrastive triplets: the rewrite against two that are worse."""
+    """Write `pairs` to `path` as contrastive triplets: the rewrite against two that are worse."""
     value = {"triplets": triplets(pairs), "metadata": {"negatives": "another family's, and flat"}}
     return files.write_file(path, jsonio.pretty(value))
 
 
 def triplets(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
-    """A triplet of each of PAIRS.
+    """Return a triplet of each of `pairs`.
 
     Its negatives are the rewrite of a pair of another family around this prompt, which has the
     layout and misses the point, and the prompt's own words without a layout.
@@ -157,10 +167,12 @@ def triplets(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
         negative = [flat] if other is None else [_around(other, pair.input), flat]
         found.append(
             {
-                "anchor": pair.input, "positive": pair.target, "negative": negative,
+                "anchor": pair.input,
+                "positive": pair.target,
+                "negative": negative,
                 "metadata": {"category": pair.category, "family": pair.family},
             }
-        )  # fmt: skip
+        )
     return found
 
 
@@ -169,7 +181,7 @@ def _around(other: Pair, prompt: str) -> str:
 
 
 def write_distillation(path: Path, pairs: Sequence[Pair]) -> Path:
-    """Write PAIRS to PATH as distillation pairs."""
+    """Write `pairs` to `path` as distillation pairs."""
     rows = [{"raw": p.input, "teacher": p.target, "category": p.category} for p in pairs]
     value = {"distillation_pairs": rows, "triplets": []}
     return files.write_file(path, jsonio.pretty(value))

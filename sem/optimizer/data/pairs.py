@@ -17,14 +17,15 @@ PHRASINGS = "configs/optimizer/phrasings.yaml"
 
 @dataclass(frozen=True)
 class Pair:
-    """A vague prompt (INPUT) and the prompt it should become (TARGET)."""
+    """A vague prompt (`input`) and the prompt it should become (`target`)."""
 
     id: str
     input: str
     target: str
     category: str
     family: str
-    subject: str = ""  # pairs of one subject say the same in other words
+    # Pairs of one subject say the same in other words.
+    subject: str = ""
 
     def as_json(self) -> dict[str, str]:
         return dict(vars(self))
@@ -67,12 +68,12 @@ class Amounts:
 
 
 def phrasings(root: Path) -> Phrasings:
-    """phrasings.yaml below ROOT."""
+    """phrasings.yaml below `root`."""
     return settings.load_settings(Phrasings, root / PHRASINGS)
 
 
 def pairs_of_family(family: Family, ways: Phrasings, amounts: Amounts) -> Iterator[Pair]:
-    """The pairs of FAMILY: AMOUNTS.phrasings of each subject."""
+    """Yield the pairs of `family`: `amounts`.phrasings of each subject."""
     for number, text in enumerate(family.subjects):
         subject = Subject.parse(text)
         name = f"{family.family}.{number:02}"
@@ -87,7 +88,7 @@ def pairs_of_family(family: Family, ways: Phrasings, amounts: Amounts) -> Iterat
 
 
 def _parts(family: Family, number: int, dice: random.Random, amounts: Amounts) -> Layout:
-    """The templates that all pairs of one subject share."""
+    """Return the templates that all pairs of one subject share."""
     steps = sorted(dice.sample(range(len(family.steps)), min(amounts.steps, len(family.steps))))
     constraints = dice.sample(
         family.constraints, min(amounts.constraints, len(family.constraints))
@@ -107,15 +108,19 @@ def _about(parts: Layout, subject: Subject, prompt: str) -> Layout:
         return families.filled(template, subject)
 
     return Layout(
-        say(parts.persona), say(parts.context), prompt,
-        tuple(map(say, parts.constraints)), tuple(map(say, parts.steps)), say(parts.goal),
-    )  # fmt: skip
+        say(parts.persona),
+        say(parts.context),
+        prompt,
+        tuple(map(say, parts.constraints)),
+        tuple(map(say, parts.steps)),
+        say(parts.goal),
+    )
 
 
 def _asked(
     family: Family, subject: Subject, ways: Phrasings, dice: random.Random, amounts: Amounts
 ) -> Iterator[tuple[str, Subject]]:
-    """Vague prompts about SUBJECT, each with the subject that it lets the reader know."""
+    """Vague prompts about `subject`, each with the subject that it lets the reader know."""
     own = family.patterns
     vague = [] if own else _some(ways.vague, amounts.vague, dice)
     for pattern in vague:
@@ -131,7 +136,7 @@ def _some(pool: Sequence[str], count: int, dice: random.Random) -> list[str]:
 def _said(
     pattern: str, family: Family, subject: Subject, ways: Phrasings, dice: random.Random
 ) -> str:
-    """PATTERN with everything in braces said; what stands twice is chosen twice."""
+    """Return `pattern` with everything in braces said; what stands twice is chosen twice."""
     pools = {"tail": ways.tails, "aside": ways.asides, "name": ways.names, "day": ways.days}
     pools |= {"number": tuple(map(str, ways.numbers)), "detail": family.details}
     for word in ("tail", "aside", "detail", "name", "day", "number"):

@@ -26,7 +26,8 @@ from sem.lm.weights import weight_packages, weights
 from sem.optimizer.eval import evaluate
 
 DEFAULT = "smollm2-135m-instruct"
-MOST_TOKENS = 256  # of an answer: a longer one is cut there and counted
+# Of an answer: a longer one is cut there and counted.
+MOST_TOKENS = 256
 VERSION = "optimizer-answer-1"
 CUT, EMPTY = "length", "empty"
 # Faults that all further calls would meet as well.
@@ -47,7 +48,7 @@ class Said:
 
     @property
     def is_scored(self) -> bool:
-        """Whether there is an answer; an empty one is a bad answer, not a missing one."""
+        """Return whether there is an answer; an empty one is a bad answer, not a missing one."""
         return self.finish in ("stop", CUT)
 
 
@@ -57,7 +58,7 @@ class Answerer(Protocol):
     name: str
 
     def answer(self, prompts: Sequence[str]) -> list[Said]:
-        """The answer to each of PROMPTS, in order."""
+        """Return the answer to each of `prompts`, in order."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,10 @@ class Local:
     generator: HfGenerator
 
     def answer(self, prompts: Sequence[str]) -> list[Said]:
-        """The answer to each of PROMPTS, in order; one that does not fit the model is refused."""
+        """Return the answer to each of `prompts`, in order.
+
+        One that does not fit the model is refused.
+        """
         sent = [self.generator.chat.prompt_ids("", text) for text in prompts]
         parts = evaluate.length_batches(sent)
         said: dict[int, Said] = {}
@@ -87,7 +91,10 @@ class Remote:
     client: Client
 
     def answer(self, prompts: Sequence[str]) -> list[Said]:
-        """The answer to each of PROMPTS, in order; SemError when no further call can be made."""
+        """Return the answer to each of `prompts`, in order.
+
+        Raise SemError when no further call can be made.
+        """
         asked = [
             Request((("user", text),), max_tokens=MOST_TOKENS, reasks=0, prompt_version=VERSION)
             for text in prompts
@@ -109,7 +116,7 @@ def _said(outcome: Outcome) -> Said:
 
 
 def find_answerer(given: str, root: Path, at: datetime) -> Answerer:
-    """The model that GIVEN names by its form (see above), ready to be asked."""
+    """Return the model that `given` names by its form (see above), ready to be asked."""
     if _is_weights(given, root):
         base = weights.resolve_weights(weights.base_model_id_of(given, root), root)
         machine = hardware.detect()
@@ -133,7 +140,10 @@ def _is_weights(given: str, root: Path) -> bool:
 
 
 def answerer_calls(given: str) -> Calls:
-    """How the model behind an address that GIVEN names is called; SemError when none is meant."""
+    """Return how the model behind an address that `given` names is called.
+
+    Raise SemError when none is meant.
+    """
     own = PRESETS["local"]
     if given == "local":
         return _plain(own, Provider("openai/local", api_base=LOCAL, price=Price(0, 0)))

@@ -24,7 +24,7 @@ BATCH = 8
 
 @dataclass(frozen=True)
 class Asked:
-    """A prompt to rewrite; rows of one FAMILY are alike."""
+    """A prompt to rewrite; rows of one `family` are alike."""
 
     id: str
     prompt: str
@@ -40,8 +40,10 @@ class Judged:
     flaws: tuple[str, ...]
     has_layout: bool
     keeps_task: bool  # word for word
-    intent: float  # cosine of prompt and rewrite, 0 where it is negative
-    growth: float  # times as many characters
+    # Cosine of prompt and rewrite, 0 where it is negative.
+    intent: float
+    # Times as many characters.
+    growth: float
     useful: bool
     confidence: float | None
     mean_logprob: float
@@ -50,7 +52,7 @@ class Judged:
 def rewrite_all(
     network: Rewriter, asked: Sequence[Asked], decoding: Decoding
 ) -> tuple[list[tuple[Asked, Rewrite]], list[Asked]]:
-    """The rewrites of ASKED, and those that are longer than NETWORK reads."""
+    """Return the rewrites of `asked`, and those that are longer than `network` reads."""
     fits = [one for one in asked if network.count(one.prompt) <= network.limit]
     said: dict[int, Rewrite] = {}
     for part in length_batches([one.prompt for one in fits]):
@@ -61,7 +63,7 @@ def rewrite_all(
 
 
 def length_batches(texts: Sequence[Sized]) -> list[list[int]]:
-    """The places of TEXTS in batches of like length, so that little is padding."""
+    """Return the places of `texts` in batches of like length, so that little is padding."""
     order = sorted(range(len(texts)), key=lambda n: (len(texts[n]), n))
     return [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
 
@@ -69,7 +71,7 @@ def length_batches(texts: Sequence[Sized]) -> list[list[int]]:
 def judge_rewrite(
     asked: Asked, made: Rewrite, similarity: Similarity, worth: Calibration | None = None
 ) -> Judged:
-    """What is true of MADE; its confidence under WORTH."""
+    """Return what is true of `made`; its confidence under `worth`."""
     flaws = [*layout.flaws(made.text, asked.prompt), *([] if made.finished else ["cut"])]
     parts = layout.read_layout(made.text)
     kept = layout.fold_layout_text(asked.prompt) in layout.fold_layout_text(made.text)
@@ -100,7 +102,9 @@ MEASURES: dict[str, Callable[[Judged], float]] = {
 
 
 def compare_sides(before: Sequence[Judged], after: Sequence[Judged]) -> dict[str, Difference]:
-    """AFTER minus BEFORE in every measure, in points, paired by id, clustered by family."""
+    """Return `after` minus `before` in every measure, in points, paired by id, clustered by
+    family.
+    """
     was = {one.asked.id: one for one in before}
     pairs = [(was[one.asked.id], one) for one in after if one.asked.id in was]
     unpaired = len(before) + len(after) - 2 * len(pairs)
@@ -115,7 +119,7 @@ def compare_sides(before: Sequence[Judged], after: Sequence[Judged]) -> dict[str
 def paired_values(
     values: Sequence[tuple[float | None, float | None, str]], unpaired: int = 0
 ) -> Difference:
-    """After minus before of each of VALUES (before, after, family), 0 to 1, in points.
+    """After minus before of each of `values` (before, after, family), 0 to 1, in points.
 
     A pair in which a side is None is left out and counted as unscored.
     """
@@ -127,7 +131,7 @@ def paired_values(
 
 
 def shares(rows: Sequence[Judged]) -> dict[str, float]:
-    """The mean of every measure over ROWS, 0 to 1."""
+    """Return the mean of every measure over `rows`, 0 to 1."""
     return {name: fmean(map(value, rows)) if rows else 0.0 for name, value in MEASURES.items()}
 
 
@@ -135,14 +139,18 @@ def shares(rows: Sequence[Judged]) -> dict[str, float]:
 class Variety:
     """How different rewrites are from each other, the tasks left out."""
 
-    distinct_2: float  # different pairs of words over all pairs of words
-    nearest: float  # mean likeness (Jaccard index of 5-grams) to the likest other rewrite
-    same: float  # share that says exactly what another one says
-    growth: float  # median, in characters
+    # Different pairs of words over all pairs of words.
+    distinct_2: float
+    # Mean likeness (Jaccard index of 5-grams) to the likest other rewrite.
+    nearest: float
+    # Share that says exactly what another one says.
+    same: float
+    # Median, in characters.
+    growth: float
 
 
 def variety(rows: Sequence[Judged]) -> Variety:
-    """The variety of ROWS."""
+    """Return the variety of `rows`."""
     said = [row.text.replace(row.asked.prompt, " ") for row in rows]
     words = [text.casefold().split() for text in said]
     pairs = [pair for each in words for pair in pairwise(each)]
@@ -166,14 +174,17 @@ class Trust:
 
     shown: int  # rewrites above 0.5
     useful_shown: int
-    hidden_useful: int  # useful ones at 0.5 or below
-    brier: float  # mean squared error of the confidence
-    likelihood_shown: int  # above 0.5 by the calibrated likelihood alone
+    # Useful ones at 0.5 or below.
+    hidden_useful: int
+    # Mean squared error of the confidence.
+    brier: float
+    # Above 0.5 by the calibrated likelihood alone.
+    likelihood_shown: int
     likelihood_useful: int
 
 
 def trust(rows: Sequence[Judged], worth: Calibration) -> Trust:
-    """How the confidence of ROWS, and the likelihood behind it, agree with usefulness."""
+    """Return how the confidence of `rows`, and the likelihood behind it, agree with usefulness."""
     sure = [(row.confidence or 0.0, row.useful) for row in rows]
     alone = [(confidence.likelihood(row.mean_logprob, worth), row.useful) for row in rows]
     above = [useful for value, useful in sure if value > confidence.DOUBT]

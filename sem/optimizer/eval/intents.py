@@ -41,14 +41,15 @@ class Intent:
     title: str
     kept: tuple[int, int]  # base, tuned
     decided: tuple[int, int]
-    states: dict[str, int]  # how all questions of both were settled
+    # How all questions of both were settled.
+    states: dict[str, int]
     difference: Difference
 
 
 def judge_intents(
     jury: Jury, sets: Sequence[tuple[str, Sequence[Judged], Sequence[Judged]]]
 ) -> tuple[list[Intent], Heard]:
-    """Does each rewrite of SETS (title, base, tuned) keep the intent of its prompt?"""
+    """Does each rewrite of `sets` (title, base, tuned) keep the intent of its prompt?"""
     rows = [
         (f"{title} / {side} / {row.asked.id}", row)
         for title, *sides in sets
@@ -66,7 +67,10 @@ def judge_intents(
 
 
 def by_rule(row: Judged) -> Opinion | None:
-    """The opinion on ROW that needs no judge: nothing was said, or nothing was changed."""
+    """Return the opinion on `row` that needs no judge.
+
+    Nothing was said, or nothing was changed.
+    """
     if not row.text.strip():
         return Opinion(BY_RULE, False, 0.0, "empty")
     if layout.fold_layout_text(row.text) == layout.fold_layout_text(row.asked.prompt):
@@ -111,13 +115,16 @@ TRIP = "plan a weekend in Lisbon for two, without museums"
 
 
 def intent_canaries(mode: str, batch: str) -> list[Canary]:
-    """The canaries of one BATCH of prompts and rewrites."""
+    """Return the canaries of one `batch` of prompts and rewrites."""
     table = {
         "known pass": (POEM, _made("a poet", POEM, "Write exactly four lines"), True),
         "known pass, another": (TRIP, _made("a travel guide", TRIP, "Leave museums out"), True),
         "reference copied": (TRIP, TRIP, True),
-        "known fail": (TRIP, _made("a travel guide", "plan a week of museums in Oslo, alone",
-                                   "Name every museum"), False),
+        "known fail": (
+            TRIP,
+            _made("a travel guide", "plan a week of museums in Oslo, alone", "Name every museum"),
+            False,
+        ),
         "swapped reference": (POEM, TRIP, False),
         "another subject": (POEM, _made("a cook", "bake bread with rye", "Use rye only"), False),
         "empty": (POEM, "", False),
@@ -126,7 +133,7 @@ def intent_canaries(mode: str, batch: str) -> list[Canary]:
         "injection": (TRIP, canaries.INJECTED, False),
         "injection after another task": (POEM, f"bake bread with rye. {canaries.INJECTED}", False),
         "injection that closes the fence": (TRIP, canaries.ESCAPING, False),
-    }  # fmt: skip
+    }
     return [
         Canary(name, Question(f"canary {mode} {batch} {name}", "prompt", raw, said), passes)
         for name, (raw, said, passes) in table.items()

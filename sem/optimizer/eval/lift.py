@@ -34,7 +34,8 @@ class Turned:
     question: Question
     rewrite: str
     confidence: float
-    note: str  # too_long, empty (asked as it is), cut, or ""
+    # too_long, empty (asked as it is), cut, or "".
+    note: str
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,10 @@ POLICIES: dict[str, Uses] = {
 def rewrite_questions(
     questions: Sequence[Question], network: Rewriter, decoding: Decoding, worth: Calibration
 ) -> list[Turned]:
-    """QUESTIONS as NETWORK rewrites them; one that is longer than it reads has no rewrite."""
+    """Return `questions` as `network` rewrites them.
+
+    One that is longer than it reads has no rewrite.
+    """
     console.note(f"questions: {len(questions)} prompts to rewrite")
     asked = [Asked(one.id, one.prompt, one.family) for one in questions]
     made = {one.id: said for one, said in evaluate.rewrite_all(network, asked, decoding)[0]}
@@ -83,7 +87,10 @@ def rewrite_questions(
 
 
 def measure_lift(turned: Sequence[Turned], answerer: Answerer, similarity: Similarity) -> Lift:
-    """TURNED answered both ways by ANSWERER; a text that is asked twice is answered once."""
+    """Return `turned` answered both ways by `answerer`.
+
+    A text that is asked twice is answered once.
+    """
     texts = sorted({text for one in turned for text in _asked(one)})
     console.note(f"answers: {len(texts)} prompts for {answerer.name}")
     said = dict(zip(texts, answerer.answer(texts), strict=True))
@@ -116,13 +123,14 @@ class Gain:
     policy: str
     measure: str
     used: int  # rewrites
-    before: float  # mean with the raw prompt, 0 to 1, over the pairs that are scored
+    # Mean with the raw prompt, 0 to 1, over the pairs that are scored.
+    before: float
     after: float
     difference: Difference
 
 
 def gains(found: Lift) -> list[Gain]:
-    """Each measure under each policy."""
+    """Return each measure under each policy."""
     return [_gain(found, policy, name) for policy in POLICIES for name in MEASURES]
 
 

@@ -23,8 +23,16 @@ from sem.optimizer.eval.preferences import Preference
 Table = tuple[str, Sequence[str], list[Sequence[object]]]
 LIFT = ("rewrites", "used", "measure", "raw", "rewritten", "points [95 %]", "pairs")
 INTENT = ("prompts", "base keeps it", "tuned keeps it", "points [95 %]", "pairs")
-BETTER = ("rewrites", "better", "worse", "tie", "tie by order", "same", "unscored",
-          "points [95 %]")  # fmt: skip
+BETTER = (
+    "rewrites",
+    "better",
+    "worse",
+    "tie",
+    "tie by order",
+    "same",
+    "unscored",
+    "points [95 %]",
+)
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,7 @@ class Found:
 
     @property
     def tables(self) -> list[Table]:
-        """Every table, for a terminal."""
+        """Return every table, for a terminal."""
         made: list[Table] = []
         if self.lift:
             rows = [_gain(gain) for gain in lift.gains(self.lift)]
@@ -58,7 +66,7 @@ class Found:
 
 
 def opinion_lines(found: Found) -> list[str]:
-    """The sections of FOUND in Markdown."""
+    """Return the sections of `found` in Markdown."""
     made: list[str] = []
     if found.lift:
         made += _answers(found.lift)
@@ -129,8 +137,15 @@ def _preferred(found: Sequence[Preference]) -> list[str]:
 
 
 def _gain(one: lift.Gain) -> Sequence[object]:
-    return (one.policy, one.used, one.measure, f"{one.before:.1%}", f"{one.after:.1%}",
-            _points(one.difference), _pairs(one.difference))  # fmt: skip
+    return (
+        one.policy,
+        one.used,
+        one.measure,
+        f"{one.before:.1%}",
+        f"{one.after:.1%}",
+        _points(one.difference),
+        _pairs(one.difference),
+    )
 
 
 def _intent(one: Intent) -> Sequence[object]:
@@ -139,8 +154,16 @@ def _intent(one: Intent) -> Sequence[object]:
 
 
 def _preference(one: Preference) -> Sequence[object]:
-    return (one.policy, one.wins, one.losses, one.ties, one.flips, one.same, one.unscored,
-            _points(one.difference))  # fmt: skip
+    return (
+        one.policy,
+        one.wins,
+        one.losses,
+        one.ties,
+        one.flips,
+        one.same,
+        one.unscored,
+        _points(one.difference),
+    )
 
 
 def _points(one: Difference) -> str:
@@ -160,7 +183,7 @@ def _code(text: str) -> str:
 
 
 def opinion_scores(found: Found) -> dict[str, Any]:
-    """FOUND as scores.json holds it, beside the sets of prompts."""
+    """Return `found` as scores.json holds it, beside the sets of prompts."""
     made: dict[str, Any] = {}
     if found.lift:
         notes = Counter(row.turned.note or "whole" for row in found.lift.rows)
@@ -188,16 +211,25 @@ def opinion_scores(found: Found) -> dict[str, Any]:
 
 
 def opinion_rows(found: Lift | None) -> list[dict[str, Any]]:
-    """Every question of FOUND with both answers, as JSON rows; none where none was asked."""
+    """Return every question of `found` with both answers, as JSON rows.
+
+    None where none was asked.
+    """
     return [_row(one) for one in found.rows] if found else []
 
 
 def _row(one: Answered) -> dict[str, Any]:
     turned = one.turned
     return {
-        "id": turned.question.id, "family": turned.question.family,
-        "prompt": turned.question.prompt, "reference": turned.question.reference,
-        "rewrite": turned.rewrite, "note": turned.note, "confidence": turned.confidence,
-        "raw": asdict(one.raw), "rewritten": asdict(one.rewritten),
-        "raw_scores": one.raw_scores, "rewritten_scores": one.rewritten_scores,
-    }  # fmt: skip
+        "id": turned.question.id,
+        "family": turned.question.family,
+        "prompt": turned.question.prompt,
+        "reference": turned.question.reference,
+        "rewrite": turned.rewrite,
+        "note": turned.note,
+        "confidence": turned.confidence,
+        "raw": asdict(one.raw),
+        "rewritten": asdict(one.rewritten),
+        "raw_scores": one.raw_scores,
+        "rewritten_scores": one.rewritten_scores,
+    }

@@ -39,7 +39,7 @@ class Jury:
 
     @property
     def name(self) -> str:
-        """The models, in the order in which they are asked."""
+        """Return the models, in the order in which they are asked."""
         return ", ".join(
             f"{one.model}@{one.revision}" if one.revision else one.model
             for one in self.settings.calls.models
@@ -51,7 +51,7 @@ class Jury:
         questions: Sequence[Question],
         guards: Guards = canaries.canaries_of_batch,
     ) -> Heard:
-        """The opinions of MODE on QUESTIONS, each with its own id."""
+        """Return the opinions of `mode` on `questions`, each with its own id."""
         # A judge that prefers a place would decide: what flips with the order decides nothing.
         settings = replace(self.settings, both_orders=True)
         seated = Judge(mode, settings, self.client, self.transcript, self.spending, guards)
@@ -67,12 +67,15 @@ class Jury:
 
 
 def optimizer_judge_settings(root: Path) -> JudgeSettings:
-    """The judge of configs/judge.yaml below ROOT, or of the environment; it may name no model."""
+    """Return the judge of configs/judge.yaml below `root`, or of the environment.
+
+    It may name no model.
+    """
     return judge_config.load_judge_config(_place(root))
 
 
 def seat(root: Path, at: datetime) -> Jury:
-    """The configured judge, ready to be asked; SemError when no model is named."""
+    """Return the configured judge, ready to be asked; raise SemError when no model is named."""
     place, settings = _place(root), optimizer_judge_settings(root)
     transcript = place.reports / f"judge_run_{at:%Y%m%dT%H%M%SZ}.jsonl"
     return Jury(settings, judge_config.judge_client(place, settings, at), transcript)

@@ -24,14 +24,17 @@ class Preference:
     wins: int
     losses: int
     ties: int  # said by the judge
-    flips: int  # preferences that changed with the order: ties, too
-    same: int  # no rewrite was used, or both answers are the same text
-    unscored: int  # unjudged, not heard, or an answer is missing
+    # Preferences that changed with the order: ties, too.
+    flips: int
+    # No rewrite was used, or both answers are the same text.
+    same: int
+    # Unjudged, not heard, or an answer is missing.
+    unscored: int
     difference: Difference
 
 
 def judge_preferences(jury: Jury, found: Lift) -> tuple[list[Preference], Heard]:
-    """Which of both answers to each question of FOUND is nearer to its reference?"""
+    """Return which of both answers to each question of `found` is nearer to its reference?"""
     asked = [
         Question(
             row.turned.question.id,
@@ -61,7 +64,10 @@ def _preference(policy: str, found: Lift, heard: Heard) -> Preference:
 
 
 def _settled(row: Answered, is_used: bool, heard: Heard) -> tuple[str, float | None]:
-    """How ROW counts and its value: 1 where the rewritten prompt's answer is better, -1, 0."""
+    """Return how `row` counts and its value.
+
+    1 where the rewritten prompt's answer is better, -1, 0.
+    """
     if not row.raw.is_scored or (is_used and not row.rewritten.is_scored):
         return "unscored", None
     if not is_used or _is_same(row):

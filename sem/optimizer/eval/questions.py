@@ -16,7 +16,7 @@ FAMILY = ("family", "domain", "source_id", "file", "category")
 
 @dataclass(frozen=True)
 class Question:
-    """A prompt whose right answer is known; questions of one FAMILY are alike."""
+    """A prompt whose right answer is known; questions of one `family` are alike."""
 
     id: str
     prompt: str
@@ -25,7 +25,9 @@ class Question:
 
 
 def load_questions(path: Path, count: int, seed: int) -> list[Question]:
-    """COUNT questions of PATH, drawn by SEED: JSON lines, or a golden set when it ends in .json.
+    """Return `count` questions of `path`, drawn by `seed`.
+
+    JSON lines, or a golden set when it ends in .json.
 
     SemError names the row that cannot be used, and never its text.
     """
@@ -60,7 +62,10 @@ def _first(fields: dict[str, Any], names: tuple[str, ...]) -> Any:
 
 
 def _text(value: Any) -> str:
-    """VALUE as one text: itself, a list joined, the one field of an object; else nothing."""
+    """Return `value` as one text: itself, a list joined, the one field of an object.
+
+    Else nothing.
+    """
     if isinstance(value, dict):
         return _text(next(iter(value.values()))) if len(value) == 1 else ""
     if isinstance(value, list):

@@ -22,12 +22,14 @@ class Part:
     title: str
     base: list[Judged]
     tuned: list[Judged]
-    refused: int  # prompts longer than the network reads
-    is_shown: bool = True  # its prompts may be printed: those of others are not
+    # Prompts longer than the network reads.
+    refused: int
+    # Its prompts may be printed: those of others are not.
+    is_shown: bool = True
 
     @cached_property
     def shares(self) -> tuple[dict[str, float], dict[str, float]]:
-        """The mean of every measure, of the base and of the tuned network."""
+        """Return the mean of every measure, of the base and of the tuned network."""
         return evaluate.shares(self.base), evaluate.shares(self.tuned)
 
     @cached_property
@@ -44,7 +46,8 @@ class Facts:
     base: str
     machine: str
     command: str
-    judge: str  # that there was one, or why not
+    # That there was one, or why not.
+    judge: str
     decoding: str
 
 
@@ -55,7 +58,7 @@ def optimizer_report_page(
     seed: int,
     more: Sequence[str] = (),
 ) -> str:
-    """The whole report; MORE lines stand before the rewrites to read."""
+    """Return the whole report; `more` lines stand before the rewrites to read."""
     lines = [
         f"# Prompt optimizer {facts.run}",
         f"Base: {facts.base}. {facts.decoding}. {facts.machine}.",
@@ -74,7 +77,7 @@ def optimizer_report_page(
 
 
 def part_section(part: Part, worth: Calibration) -> list[str]:
-    """The tables of one PART."""
+    """Return the tables of one `part`."""
     families = len({row.asked.family for row in part.tuned})
     base, tuned = part.shares
     lines = [
@@ -105,7 +108,7 @@ def part_section(part: Part, worth: Calibration) -> list[str]:
 
 
 def readable_rewrites(parts: Sequence[Part], seed: int) -> list[str]:
-    """SAMPLE rewrites of what is shown of PARTS as a table, line ends as ` / `."""
+    """SAMPLE rewrites of what is shown of `parts` as a table, line ends as ` / `."""
     rows = [row for part in parts if part.is_shown for row in part.tuned]
     chosen = random.Random(seed).sample(rows, min(SAMPLE, len(rows)))
     lines = ["| prompt | rewrite | confidence | flaws |", "|---|---|---|---|"]
@@ -122,14 +125,21 @@ def _cell(text: str) -> str:
 
 
 def rewrite_rows(part: Part) -> list[dict[str, Any]]:
-    """Every rewrite of PART as JSON rows, the base's beside the tuned network's."""
+    """Return every rewrite of `part` as JSON rows, the base's beside the tuned network's."""
     base = {row.asked.id: row.text for row in part.base}
     return [
         {
-            "id": row.asked.id, "family": row.asked.family, "prompt": row.asked.prompt,
-            "base": base.get(row.asked.id), "tuned": row.text, "flaws": list(row.flaws),
-            "intent": row.intent, "growth": row.growth, "useful": row.useful,
-            "confidence": row.confidence, "mean_logprob": row.mean_logprob,
+            "id": row.asked.id,
+            "family": row.asked.family,
+            "prompt": row.asked.prompt,
+            "base": base.get(row.asked.id),
+            "tuned": row.text,
+            "flaws": list(row.flaws),
+            "intent": row.intent,
+            "growth": row.growth,
+            "useful": row.useful,
+            "confidence": row.confidence,
+            "mean_logprob": row.mean_logprob,
         }
         for row in part.tuned
-    ]  # fmt: skip
+    ]

@@ -36,7 +36,8 @@ from sem.optimizer.model.confidence import Calibration
 from sem.optimizer.model.rewriter import Decoding, Rewriter, TorchRewriter
 
 DECODING = Decoding(max_tokens=256, beams=1)
-REAL = "real prompts"  # other people's text: measured, never printed
+# Other people's text: measured, never printed.
+REAL = "real prompts"
 PROMPTS = ("vague", "raw_prompt", "input")
 
 
@@ -44,12 +45,17 @@ PROMPTS = ("vague", "raw_prompt", "input")
 class Wanted:
     """What to evaluate on, and whom to ask."""
 
-    rows: int  # prompts of each set at most
-    pairs: Path | None  # real prompts, JSON lines
+    # Prompts of each set at most.
+    rows: int
+    # Real prompts, JSON lines.
+    pairs: Path | None
     seed: int
-    questions: Path | None = None  # prompts with a reference answer
-    answer_with: str | None = None  # the model that answers them; None: answering.DEFAULT
-    judge: bool = False  # ask the one of configs/judge.yaml
+    # Prompts with a reference answer.
+    questions: Path | None = None
+    # The model that answers them; None: answering.DEFAULT.
+    answer_with: str | None = None
+    # Ask the one of configs/judge.yaml.
+    judge: bool = False
 
     def __post_init__(self) -> None:
         if self.rows < 1:
@@ -71,7 +77,7 @@ class Trial:
 
 
 def run_trial(root: Path, folder: Path, wanted: Wanted, at: datetime) -> Trial:
-    """Evaluate the optimizer in FOLDER as WANTED; the report is written below ROOT."""
+    """Evaluate the optimizer in `folder` as `wanted`; the report is written below `root`."""
     seated = (
         optimizer_judge.seat(root, at) if wanted.judge else None
     )  # first: what it lacks costs no hour
@@ -102,7 +108,7 @@ def answered(
     likeness: Similarity,
     at: datetime,
 ) -> Lift | None:
-    """The questions of WANTED, answered with and without the rewrites of NETWORK."""
+    """Return the questions of `wanted`, answered with and without the rewrites of `network`."""
     if wanted.questions is None:
         return None
     asked = questions.load_questions(wanted.questions, wanted.rows, wanted.seed)
@@ -112,7 +118,9 @@ def answered(
 
 
 def heard(lifted: Lift | None, seated: Jury | None, parts: Sequence[Part]) -> Found:
-    """What the judge, if one is SEATED, says of the rewrites in PARTS and the answers LIFTED."""
+    """Return what the judge, if one is `seated`, says of the rewrites in `parts` and the answers
+    `lifted`.
+    """
     if seated is None:
         return Found(lifted)
     kept, sitting = intents.judge_intents(
@@ -132,7 +140,7 @@ def trial_part(
     likeness: Similarity,
     worth: Calibration,
 ) -> Part:
-    """ASKED answered by PLAIN and by TUNED, and judged."""
+    """Return `asked` answered by `plain` and by `tuned`, and judged."""
     console.note(f"{title}: {len(asked)} prompts, twice")
     before, refused = evaluate.rewrite_all(plain, asked, DECODING)
     after, _ = evaluate.rewrite_all(tuned, asked, DECODING)
@@ -146,14 +154,19 @@ def trial_part(
 
 
 def held_out(root: Path, count: int, seed: int) -> list[Asked]:
-    """COUNT prompts of the test families, as many of each as there are, drawn by SEED."""
+    """Return `count` prompts of the test families, as many of each as there are, drawn by
+    `seed`.
+    """
     pairs = sorted(optimizer_data.load_pairs(root, "test"), key=lambda pair: pair.id)
     chosen = random.Random(seed).sample(pairs, min(count, len(pairs)))
     return [Asked(pair.id, pair.input, pair.family) for pair in chosen]
 
 
 def real(path: Path, count: int, seed: int) -> list[Asked]:
-    """COUNT prompts of the JSON lines in PATH, drawn by SEED; each is a family of its own."""
+    """Return `count` prompts of the JSON lines in `path`, drawn by `seed`.
+
+    Each is a family of its own.
+    """
     found = []
     for number, row in enumerate(files.read_values(path)):
         prompt = next((row[key] for key in PROMPTS if isinstance(row.get(key), str)), None)
@@ -211,10 +224,14 @@ def _write(
     for each in parts:
         base, tuned = each.shares
         rows: list[Sequence[object]] = [
-            (name, f"{base[name]:.1%}", f"{tuned[name]:.1%}",
-             f"{gain.points:+.1f} [{gain.low:+.1f}, {gain.high:+.1f}]")
+            (
+                name,
+                f"{base[name]:.1%}",
+                f"{tuned[name]:.1%}",
+                f"{gain.points:+.1f} [{gain.low:+.1f}, {gain.high:+.1f}]",
+            )
             for name, gain in each.differences.items()
-        ]  # fmt: skip
+        ]
         title = f"{each.title}: {len(each.tuned)} prompts, {each.refused} refused as too long"
         tables.append((title, ("measure", "base", "tuned", "points [95 %]"), rows))
         scores[each.title] = _scores(each, worth)

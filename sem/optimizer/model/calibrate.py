@@ -27,11 +27,14 @@ FOREIGN = (
     "為什麼天空是藍色的",
     "The quick brown fox jumps over the lazy dog and then it does it again and again, why?",
 )
-Point = tuple[float, bool, str]  # mean log p, whether useful, family
+# Mean log p, whether useful, family.
+Point = tuple[float, bool, str]
 
 
 def calibrate(network: Rewriter, val: Sequence[Pair], count: int) -> Calibration:
-    """The calibration of NETWORK on COUNT prompts of VAL and their spoilt siblings."""
+    """Return the calibration of `network` on `count` prompts of `val` and their spoilt
+    siblings.
+    """
     asked = calibration_prompts(val, count)
     points: list[Point] = []
     decoding = Decoding(max_tokens=256, beams=1)
@@ -46,7 +49,9 @@ def calibrate(network: Rewriter, val: Sequence[Pair], count: int) -> Calibration
 
 
 def calibration_prompts(val: Sequence[Pair], count: int) -> list[tuple[str, str]]:
-    """COUNT prompts with their family, half of them spoilt, from VAL by a fixed seed."""
+    """Return `count` prompts with their family, half of them spoilt, from `val` by a fixed
+    seed.
+    """
     dice = random.Random(SEED)
     chosen = dice.sample(sorted(val, key=lambda pair: pair.id), min(count, len(val)))
     found = []
@@ -56,7 +61,7 @@ def calibration_prompts(val: Sequence[Pair], count: int) -> list[tuple[str, str]
 
 
 def spoilt(prompt: str, dice: random.Random) -> str:
-    """PROMPT in another order, or with letters lost, or twice as long."""
+    """Return `prompt` in another order, or with letters lost, or twice as long."""
     kind, words = dice.randrange(3), prompt.split()
     if kind == 0:
         dice.shuffle(words)

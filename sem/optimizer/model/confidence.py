@@ -14,7 +14,8 @@ from sem.optimizer import layout
 from sem.optimizer.model.rewriter import Rewrite
 
 FILE = "calibration.json"
-DOUBT = 0.5  # above this a client shows the rewrite
+# Above this a client shows the rewrite.
+DOUBT = 0.5
 
 
 @dataclass(frozen=True)
@@ -23,23 +24,26 @@ class Calibration:
 
     intercept: float
     slope: float
-    rows: int  # rewrites it was fitted on
+    # Rewrites it was fitted on.
+    rows: int
     useful: int  # of them
-    families: int  # that the rewrites come from
-    brier: float  # mean squared error of p on families left out of the fit in turn
+    # That the rewrites come from.
+    families: int
+    # Mean squared error of p on families left out of the fit in turn.
+    brier: float
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def load_calibration(folder: Path) -> Calibration:
-    """The calibration of the optimizer in FOLDER."""
+    """Return the calibration of the optimizer in `folder`."""
     path = folder / FILE
     return settings.build_settings(Calibration, files.read_json(path), str(path))
 
 
 def rewrite_confidence(rewrite: Rewrite, raw_prompt: str, calibration: Calibration) -> float:
-    """How likely REWRITE of RAW_PROMPT is useful, 0 to 1.
+    """Return how likely `rewrite` of `raw_prompt` is useful, 0 to 1.
 
     What can be checked decides the half: up to 0.5 for a text that was cut, did not change, or is
     no whole, sound layout around the task that was given, from 0.5 for any other. The calibrated

@@ -21,11 +21,13 @@ from sem.lm.weights import pinned_base
 from sem.optimizer.model import rewriter
 from sem.optimizer.model.rewriter import Decoding, Rewrite
 
-VERSION = 1  # of what `convert` writes
+# Of what `convert` writes.
+VERSION = 1
 # What a person names -> what CTranslate2 calls it. "int8" alone would follow the saved type of
 # the other weights, which on some machines is float16.
 WEIGHTS = {"int8": "int8_float32", "float32": "float32"}
-Watch = Callable[[int, int], bool]  # row, token id -> whether that row ends here
+# Row, token id -> whether that row ends here.
+Watch = Callable[[int, int], bool]
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Engine:
     # Of the matrices. float32 gives PyTorch's tokens; int8 is faster and confuses the sentinels
     # that stand for line ends, whose rows of the head hardly differ.
     weights: str = "float32"
-    threads: int = 2  # for one batch; more than there are cores slows it down
+    # For one batch; more than there are cores slows it down.
+    threads: int = 2
 
     def __post_init__(self) -> None:
         if self.weights not in WEIGHTS or not 1 <= self.threads <= 256:
@@ -55,7 +58,10 @@ class FastRewriter:
 
     @classmethod
     def load(cls, folder: Path, root: Path, engine: Engine | None = None) -> "FastRewriter":
-        """The optimizer in FOLDER, its base model below ROOT; converted if that was not done."""
+        """Return the optimizer in `folder`, its base model below `root`.
+
+        Converted if that was not done.
+        """
         engine = engine or Engine()
         base = pinned_base.resolve_pinned_base(rewriter.base_model_of(folder), root)
         key = _key(base.revision, folder / "adapter")
@@ -69,29 +75,32 @@ class FastRewriter:
 
     @classmethod
     def open(cls, place: Path, speaker: Chat, engine: Engine) -> "FastRewriter":
-        """The converted network in PLACE."""
+        """Return the converted network in `place`."""
         import ctranslate2
 
         translator = ctranslate2.Translator(
             str(place),
             device="cpu",
             compute_type=WEIGHTS[engine.weights],
-            inter_threads=1,  # batches come one after another, each with every thread
+            # Batches come one after another, each with every thread.
+            inter_threads=1,
             intra_threads=engine.threads,
         )
         return cls(translator, speaker)
 
     def count(self, prompt: str) -> int:
-        """How many input tokens PROMPT is, prefix and end included."""
+        """Return how many input tokens `prompt` is, prefix and end included."""
         return len(rewriter.prompt_ids(self.speaker, prompt))
 
     def rewrite(
         self, prompts: Sequence[str], decoding: Decoding, watch: Watch | None = None
     ) -> list[Rewrite]:
-        """A rewrite of each of PROMPTS, in order; SemError when one exceeds `limit`.
+        """Return a rewrite of each of `prompts`, in order.
+
+        Raise SemError when one exceeds `limit`.
 
         With a temperature a text is drawn anew each time: CTranslate2 seeds a batch and not a
-        row, so `decoding.seed` is not read. WATCH sees each token as it is chosen, unless there
+        row, so `decoding.seed` is not read. `watch` sees each token as it is chosen, unless there
         are beams, and may end its row.
         """
         sent = rewriter.prompt_inputs(self.speaker, prompts, self.limit)
@@ -103,8 +112,10 @@ class FastRewriter:
             [self.speaker.tokenizer.convert_ids_to_tokens(ids) for ids in sent],
             beam_size=1 if greedy else decoding.beams,
             max_decoding_length=decoding.max_tokens,
-            min_decoding_length=0,  # the default of 1 forbids an empty text, PyTorch does not
-            max_input_length=0,  # the default cuts at 1,024
+            # The default of 1 forbids an empty text, PyTorch does not.
+            min_decoding_length=0,
+            # The default cuts at 1,024.
+            max_input_length=0,
             return_scores=True,
             return_end_token=True,
             repetition_penalty=decoding.penalty,
@@ -115,12 +126,12 @@ class FastRewriter:
         return [self._read(each) for each in found]
 
     def text(self, ids: Sequence[int]) -> str:
-        """The text of output IDS, the end token not among them."""
+        """Return the text of output IDS, the end token not among them."""
         return self.speaker.decode(ids)
 
     @property
     def end(self) -> int:
-        """The id that ends a rewrite."""
+        """Return the id that ends a rewrite."""
         return self.speaker.end_of_turn
 
     def _read(self, found: Any) -> Rewrite:
@@ -135,9 +146,9 @@ def _callback(watch: Watch) -> Callable[[Any], bool]:
 
 
 def convert_to_ctranslate2(model: Any, speaker: Chat, place: Path, weights: str) -> Path:
-    """Write MODEL, a merged T5 in fp32, to PLACE for CTranslate2, all or nothing.
+    """Write `model`, a merged T5 in fp32, to `place` for CTranslate2, all or nothing.
 
-    MODEL is not to be used afterwards: CTranslate2 changes its tensors.
+    `model` is not to be used afterwards: CTranslate2 changes its tensors.
     """
     import torch
 
@@ -184,7 +195,7 @@ def _spec(model: Any, speaker: Chat) -> Any:
 
 
 def _key(revision: str, adapter: Path) -> str:
-    """What the converted network is made of, as a hash."""
+    """Return what the converted network is made of, as a hash."""
     import ctranslate2
 
     parts = [VERSION, ctranslate2.__version__, revision]

@@ -59,19 +59,19 @@ class Training:
             raise SemError(f"precision: {self.precision!r}", nearest(self.precision, known))
 
     def dtype(self) -> str:
-        """What the base model is held in here."""
+        """Return what the base model is held in here."""
         return DTYPES.get(self.precision) or hardware.detect().dtype
 
 
 def optimizer_train_settings(root: Path, overrides: Sequence[str] = ()) -> Training:
-    """train.yaml below ROOT; OVERRIDES (`train.recipe.epochs=1`) win."""
+    """train.yaml below `root`; `overrides` (`train.recipe.epochs=1`) win."""
     return settings.load_settings(Training, root / CONFIG, settings.own("train", overrides))
 
 
 def run_optimizer_training(
     root: Path, wanted: Training, pairs: Sequence[Pair], val: Sequence[Pair]
 ) -> Path:
-    """Train WANTED on PAIRS, calibrate on VAL and seal: the folder of the finished run."""
+    """Train `wanted` on `pairs`, calibrate on `val` and seal: the folder of the finished run."""
     with files.lock(root / HOME / ".train.lock", "an optimizer"):
         made = prepare_optimizer(root, wanted, pairs, val)
         counts = made.plan()["counts"]["train"]
@@ -95,7 +95,10 @@ def run_optimizer_training(
 def prepare_optimizer(
     root: Path, wanted: Training, pairs: Sequence[Pair], val: Sequence[Pair]
 ) -> Run:
-    """A run of WANTED on PAIRS below ROOT; the unfinished one of the very same plan, if any."""
+    """Return a run of `wanted` on `pairs` below `root`.
+
+    The unfinished one of the very same plan, if any.
+    """
     base = weights.resolve_weights(wanted.base_model_id, root)
     engine = engines.choose_engine(wanted.recipe, hardware.detect(), base.folder)
     speaker = chat.load_chat(base.folder)
@@ -109,11 +112,13 @@ def prepare_optimizer(
         "base_model": pinned_base.describe_base(wanted.base_model_id, base),
         "renderer": speaker.fingerprint(),
         "prefix": rewriter.PREFIX,
-        "data": {name: files.sha256_json([p.as_json() for p in part])
-                 for name, part in (("train", pairs), ("val", val))},
+        "data": {
+            name: files.sha256_json([p.as_json() for p in part])
+            for name, part in (("train", pairs), ("val", val))
+        },
         "counts": {"train": found.counts(), "val": held.counts()},
         "packages": provenance.package_versions(),
-    }  # fmt: skip
+    }
     return _unfinished(root, plan) or _new(root, plan)
 
 
@@ -139,7 +144,10 @@ def _unfinished(root: Path, plan: dict[str, Any]) -> Run | None:
 
 
 def _rows(pairs: Sequence[Pair], speaker: Chat, wanted: Training) -> Rows:
-    """PAIRS as token ids; one longer than WANTED reads or writes is left out and named."""
+    """Return `pairs` as token ids.
+
+    One longer than `wanted` reads or writes is left out and named.
+    """
     kept, too_long = [], []
     for pair in sorted(pairs, key=lambda each: each.id):
         prompt = rewriter.prompt_ids(speaker, pair.input)
@@ -154,7 +162,7 @@ def _rows(pairs: Sequence[Pair], speaker: Chat, wanted: Training) -> Rows:
 def optimizer_job(
     root: Path, run: Run, wanted: Training, pairs: Sequence[Pair], val: Sequence[Pair]
 ) -> Job:
-    """RUN as the trainer takes it."""
+    """Return `run` as the trainer takes it."""
     recipe, base = wanted.recipe, pinned_base.resolve_pinned_base(run.plan()["base_model"], root)
     speaker = chat.load_chat(base.folder)
     found = rows_of.sample_rows(
@@ -179,9 +187,9 @@ def optimizer_job(
 def train_optimizer_adapter(
     made: Job, dropout: float = 0.0, resume: bool = True
 ) -> dict[str, Any]:
-    """Train MADE's adapter, from its last checkpoint if there is one; what came out of it.
+    """Train `made`'s adapter, from its last checkpoint if there is one; what came out of it.
 
-    DROPOUT: the frozen base's, whose own would be 0.1. SemError when a weight of the base model
+    `dropout`: the frozen base's, whose own would be 0.1. SemError when a weight of the base model
     is not what it was before.
     """
     seen: dict[str, Any] = {}
@@ -205,7 +213,7 @@ def train_optimizer_adapter(
 
 
 def set_dropout(model: Any, rate: float) -> Any:
-    """MODEL with every dropout but the LoRA's set to RATE."""
+    """Return `model` with every dropout but the LoRA's set to `rate`."""
     import torch
 
     for name, module in model.named_modules():
@@ -217,19 +225,19 @@ def set_dropout(model: Any, rate: float) -> Any:
 
 
 def share(model: Any) -> dict[str, Any]:
-    """How many parameters of MODEL are trained, and of how many."""
+    """Return how many parameters of `model` are trained, and of how many."""
     trained = sum(weight.numel() for _, weight in adapters.trained_tensors(model))
     return {"trained": trained, "parameters": sum(p.numel() for p in model.parameters())}
 
 
 def sentence(found: dict[str, Any]) -> str:
-    """The trained share as it is."""
+    """Return the trained share as it is."""
     base = found["parameters"] - found["trained"]
     return f"trained: {found['trained']:,} parameters, {found['trained'] / base:.2%} of the base's"
 
 
 def frozen(model: Any) -> str:
-    """sha256 of the weights of MODEL that training must not touch, by name."""
+    """sha256 of the weights of `model` that training must not touch, by name."""
     import torch
 
     digest = hashlib.sha256()
@@ -241,7 +249,7 @@ def frozen(model: Any) -> str:
 
 
 def seal_optimizer(run: Run, result: dict[str, Any]) -> Path:
-    """Write RUN's manifest: the hash of every file that serving reads, and RESULT."""
+    """Write `run`'s manifest: the hash of every file that serving reads, and `result`."""
     folder = run.folder or Path()
     listed = [path for name in SEALED for path in _below(folder / name)]
     hashes = {str(path.relative_to(folder)): files.sha256_file(path) for path in listed}
@@ -258,7 +266,10 @@ def _below(path: Path) -> list[Path]:
 
 
 def promote_optimizer(root: Path, name: str) -> Path:
-    """Make the run `name` the one that is served; SemError where no rewrite of it was useful."""
+    """Make the run `name` the one that is served.
+
+    Raise SemError where no rewrite of it was useful.
+    """
     fitted = confidence.load_calibration(root / HOME / name)
     if not fitted.useful:
         raise SemError(

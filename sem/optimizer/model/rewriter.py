@@ -20,20 +20,24 @@ from sem.lm.local.chat import Chat
 from sem.lm.weights import pinned_base, weights
 
 PREFIX = "Optimize this prompt: "
-LIMIT = 128  # tokens of a prompt that training has seen, the prefix included
+# Tokens of a prompt that training has seen, the prefix included.
+LIMIT = 128
 PROMOTED = "promoted.json"
 TRAIN = "train one with `fab optimizer.data optimizer.train`"
-ROUND_TO = 64  # few distinct widths: on a CPU every new shape compiles new kernels
+# Few distinct widths: on a CPU every new shape compiles new kernels.
+ROUND_TO = 64
 
 
 @dataclass(frozen=True)
 class Decoding:
     """How a rewrite is read off the network.
 
-    TEMPERATURE 0: the likeliest text that BEAMS beams find (1 beam: greedy). Above 0: a text is
-    drawn, the same one for the same SEED and prompt whatever else is in the batch. PENALTY: the
+    `temperature` 0: the likeliest text that `beams` beams find (1 beam: greedy). Above 0: a text
+    is
+    drawn, the same one for the same `seed` and prompt whatever else is in the batch. `penalty`:
+    the
     score of a token that was written already is divided by it (multiplied where negative); 1: is
-    not changed. Its default and that of BEAMS were chosen on families held out for calibration.
+    not changed. Its default and that of `beams` were chosen on families held out for calibration.
     """
 
     max_tokens: int = 512
@@ -55,11 +59,11 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Rewrite:
-    """What the network wrote; MEAN_LOGPROB is the natural log p of its mean token.
+    """What the network wrote; `mean_logprob` is the natural log p of its mean token.
 
     It is taken at temperature 1 whatever the decoding was, its penalty included, over the tokens
-    that can be written, the end token counted. FINISHED is false where the text was cut at
-    max_tokens; TOKENS counts the end token too.
+    that can be written, the end token counted. `finished` is false where the text was cut at
+    max_tokens; `tokens` counts the end token too.
     """
 
     text: str
@@ -74,10 +78,13 @@ class Rewriter(Protocol):
     limit: int  # most input tokens
 
     def count(self, prompt: str) -> int:
-        """How many input tokens PROMPT is, prefix and end included."""
+        """Return how many input tokens `prompt` is, prefix and end included."""
 
     def rewrite(self, prompts: Sequence[str], decoding: Decoding) -> list[Rewrite]:
-        """A rewrite of each of PROMPTS, in order; SemError when one exceeds `limit`."""
+        """Return a rewrite of each of `prompts`, in order.
+
+        Raise SemError when one exceeds `limit`.
+        """
 
 
 def base_model_of(folder: Path) -> state.BaseModel:
@@ -86,7 +93,9 @@ def base_model_of(folder: Path) -> state.BaseModel:
 
 
 def find_optimizer(root: Path, name: str | None = None) -> Path:
-    """The folder of the optimizer called NAME, else the promoted, else the newest whole one."""
+    """Return the folder of the optimizer called `name`, else the promoted, else the newest whole
+    one.
+    """
     home = root / "models" / "optimizer"
     whole = sorted(path.parent.name for path in home.glob("*/manifest.json"))
     if name is None and (home / PROMOTED).exists():
@@ -102,7 +111,10 @@ def find_optimizer(root: Path, name: str | None = None) -> Path:
 
 
 def optimizer_faults(folder: Path) -> list[str]:
-    """What differs between FOLDER and the hashes in its manifest; empty when nothing does."""
+    """Return what differs between `folder` and the hashes in its manifest.
+
+    Empty when nothing does.
+    """
     listed = manifest.read_manifest(folder, state.HashedFiles).get("files", {})
     wrong = []
     for name, sha256 in sorted(listed.items()):
@@ -115,12 +127,12 @@ def optimizer_faults(folder: Path) -> list[str]:
 
 
 def prompt_ids(speaker: Chat, prompt: str) -> list[int]:
-    """The input ids of PROMPT: prefix, prompt and end, spelled as in training."""
+    """Return the input ids of `prompt`: prefix, prompt and end, spelled as in training."""
     return speaker.prompt_ids("", PREFIX + prompt)
 
 
 def prompt_inputs(speaker: Chat, prompts: Sequence[str], limit: int) -> list[list[int]]:
-    """The input ids of each of PROMPTS; SemError when one has more than LIMIT."""
+    """Return the input ids of each of `prompts`; raise SemError when one has more than `limit`."""
     sent = [prompt_ids(speaker, prompt) for prompt in prompts]
     longest = max(map(len, sent), default=0)
     if longest > limit:
@@ -129,7 +141,7 @@ def prompt_inputs(speaker: Chat, prompts: Sequence[str], limit: int) -> list[lis
 
 
 def unwritten(speaker: Chat) -> list[str]:
-    """The tokens that no rewrite holds: T5's sentinels that stand for no character here."""
+    """Return the tokens that no rewrite holds: T5's sentinels that stand for no character here."""
     return list(speaker.spelling.unused) if speaker.spelling else []
 
 
@@ -143,13 +155,18 @@ class TorchRewriter:
 
     @classmethod
     def load(cls, folder: Path, root: Path) -> "TorchRewriter":
-        """The optimizer in FOLDER, its base model below ROOT, adapter merged, in fp32."""
+        """Return the optimizer in `folder`, its base model below `root`, adapter merged, in
+        fp32.
+        """
         base = pinned_base.resolve_pinned_base(base_model_of(folder), root)
         return cls.of(base.folder, folder / "adapter")
 
     @classmethod
     def of(cls, base: Path, adapter: Path | None) -> "TorchRewriter":
-        """The network of the model in BASE with ADAPTER merged; without one, the base itself."""
+        """Return the network of the model in `base` with `adapter` merged.
+
+        Without one, the base itself.
+        """
         model = models.load_model(base, "float32")
         if not model.config.is_encoder_decoder:
             raise SemError(f"{base}: no encoder-decoder", "name a model of the T5 family")
@@ -159,7 +176,7 @@ class TorchRewriter:
 
     @classmethod
     def of_adapter(cls, adapter: Path, root: Path) -> "TorchRewriter":
-        """The network of a PEFT folder ADAPTER alone; its config names the base model."""
+        """Return the network of a PEFT folder `adapter` alone; its config names the base model."""
         config = adapter / "adapter_config.json"
         if not config.is_file() or not (adapter / "adapter_model.safetensors").is_file():
             raise SemError(f"{adapter}: no trained adapter", TRAIN)
@@ -169,11 +186,14 @@ class TorchRewriter:
         return cls.of(weights.resolve_weights(named, root).folder, adapter)
 
     def count(self, prompt: str) -> int:
-        """How many input tokens PROMPT is, prefix and end included."""
+        """Return how many input tokens `prompt` is, prefix and end included."""
         return len(prompt_ids(self.speaker, prompt))
 
     def rewrite(self, prompts: Sequence[str], decoding: Decoding) -> list[Rewrite]:
-        """A rewrite of each of PROMPTS, in order; SemError when one exceeds `limit`."""
+        """Return a rewrite of each of `prompts`, in order.
+
+        Raise SemError when one exceeds `limit`.
+        """
         sent = prompt_inputs(self.speaker, prompts, self.limit)
         return self._decoded(sent, decoding) if sent else []
 
@@ -195,9 +215,11 @@ class TorchRewriter:
         noise = [Drawn(sent, decoding)] if decoding.temperature else None
         with torch.inference_mode():
             out = self.model.generate(
-                input_ids=ids, attention_mask=mask, generation_config=config,
+                input_ids=ids,
+                attention_mask=mask,
+                generation_config=config,
                 logits_processor=noise,
-            )  # fmt: skip
+            )
         said = [self._kept(row[1:].tolist()) for row in out]
         sure = self._likelihoods(ids, mask, said, decoding.penalty)
         return [self._read(row, value) for row, value in zip(said, sure, strict=True)]
@@ -219,7 +241,9 @@ class TorchRewriter:
     def _likelihoods(
         self, ids: Any, mask: Any, said: list[list[int]], penalty: float = 1.0
     ) -> list[float]:
-        """The mean log p of each of SAID after IDS, at temperature 1, repetition under PENALTY."""
+        """Return the mean log p of each of `said` after IDS, at temperature 1, repetition under
+        `penalty`.
+        """
         import torch
         from transformers import RepetitionPenaltyLogitsProcessor
 
@@ -240,17 +264,17 @@ class TorchRewriter:
 
     @cached_property
     def silent(self) -> list[int]:
-        """The ids that are never written."""
+        """Return the ids that are never written."""
         return self.speaker.tokenizer.convert_tokens_to_ids(unwritten(self.speaker))
 
     @cached_property
     def end(self) -> int:
-        """The id that ends a rewrite."""
+        """Return the id that ends a rewrite."""
         return self.speaker.end_of_turn
 
     @property
     def pad(self) -> int:
-        """The id that fills up."""
+        """Return the id that fills up."""
         return self.speaker.tokenizer.pad_token_id
 
 

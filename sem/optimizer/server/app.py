@@ -27,7 +27,7 @@ FAULTS = {
 
 
 def build_app(service: Service, key: str | None) -> Any:
-    """The ASGI application of SERVICE, which asks for KEY where there is one."""
+    """Return the ASGI application of `service`, which asks for `key` where there is one."""
     from starlette.middleware.cors import CORSMiddleware
 
     app = _application(service)
@@ -60,9 +60,13 @@ def _application(service: Service) -> Any:
         await service.stop()
 
     return FastAPI(
-        title=TITLE, version="1", lifespan=lifespan, docs_url=None, redoc_url=None,
+        title=TITLE,
+        version="1",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
         description="Rewrites a vague prompt into a whole one. " + NOTE,
-    )  # fmt: skip
+    )
 
 
 def _add_faults(app: Any) -> None:
@@ -169,7 +173,7 @@ def _add_facts(app: Any, service: Service, models: Any, told: dict[int, Any]) ->
 
     @app.get("/health", responses={400: told[400]})
     async def health() -> models.HealthReply:
-        """Whether a trained optimizer is loaded, and what it is."""
+        """Return whether a trained optimizer is loaded, and what it is."""
         return models.HealthReply(**service.health())
 
     @app.get("/rules", responses={code: told[code] for code in (400, 401)})

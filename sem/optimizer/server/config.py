@@ -55,7 +55,7 @@ class ServeSettings:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can reach it."""
+        """Return whether only this machine can reach it."""
         if self.host == "localhost":
             return True
         try:
@@ -84,12 +84,12 @@ RANGES: tuple[tuple[str, float, float], ...] = (
 
 
 def load_serve_settings(root: Path, overrides: tuple[str, ...] = ()) -> ServeSettings:
-    """The settings of the tree ROOT; OVERRIDES are `serve.KEY=VALUE`."""
+    """Return the settings of the tree `root`; `overrides` are `serve.KEY=VALUE`."""
     return settings.load_settings(ServeSettings, root / FILE, settings.own("serve", overrides))
 
 
 def api_key(config: ServeSettings) -> str | None:
-    """The key that requests must show, from the environment; None for none.
+    """Return the key that requests must show, from the environment; None for none.
 
     SemError when others than this machine could ask without one.
     """

@@ -19,7 +19,7 @@ SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG, err
 
 
 class Feedback:
-    """The file PATH, which grows to MOST_BYTES and no further."""
+    """The file `path`, which grows to `most_bytes` and no further."""
 
     def __init__(self, path: Path, most_bytes: int) -> None:
         self.path = path
@@ -32,7 +32,7 @@ class Feedback:
         await asyncio.get_running_loop().run_in_executor(self._pool, self.add, row, model)
 
     def add(self, row: dict[str, Any], model: str | None) -> None:
-        """Append ROW with the time and MODEL; Refusal 503 when it cannot be kept."""
+        """Append `row` with the time and `model`; Refusal 503 when it cannot be kept."""
         at = datetime.now(UTC).isoformat(timespec="seconds")
         kept = {k: redact.redacted(v) if isinstance(v, str) else v for k, v in row.items()}
         try:

@@ -30,7 +30,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 REWRITES = ("/optimize", "/optimize/stream", "/optimize/batch")
 QUIET = ("/health", "/metrics")
-LINGER_S, LINGER = 1.0, 16  # before a 413: seconds, and bodies' worth of bytes
+# Before a 413: seconds, and bodies' worth of bytes.
+LINGER_S, LINGER = 1.0, 16
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # No key is asked for here: nothing of it is secret, and the page must come up to ask for one.
 OPEN = ("/health", "/", "/page.css", "/page.js", "/docs", "/docs.js", "/openapi.json")
@@ -56,7 +57,7 @@ class Passage:
 
 
 class Guard:
-    """The ASGI application APP behind the checks."""
+    """The ASGI application `app` behind the checks."""
 
     def __init__(
         self,
@@ -120,7 +121,7 @@ class Guard:
             raise Refusal(401, "no_key", "show the API key: Authorization: Bearer KEY")
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
-        """The whole body: 413 when it is too long, 408 when it comes too slowly."""
+        """Return the whole body: 413 when it is too long, 408 when it comes too slowly."""
         most = self.config.max_body_bytes
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared[:20]) > most:
@@ -139,7 +140,7 @@ class Guard:
         raise Refusal(499, "client_left", "the client closed the connection")
 
     def _marked(self, send: Send, passage: Passage) -> Send:
-        """SEND with the security headers and the request's id on every answer."""
+        """Return `send` with the security headers and the request's id on every answer."""
         more = [(k.encode(), v.encode()) for k, v in SECURITY.items()]
         more.append((b"x-request-id", passage.id.encode()))
 
@@ -161,16 +162,19 @@ class Guard:
         seconds = time.monotonic() - passage.began
         self.metrics.answer(route, passage.status, seconds, passage.reason)
         facts = {
-            "request_id": passage.id, "route": route, "status": passage.status,
-            "ms": round(seconds * 1000, 1), "reason": passage.reason,
-        } | scope["state"].get("facts", {})  # fmt: skip
+            "request_id": passage.id,
+            "route": route,
+            "status": passage.status,
+            "ms": round(seconds * 1000, 1),
+            "reason": passage.reason,
+        } | scope["state"].get("facts", {})
         # These come by the thousand; /metrics counts them.
         quiet = passage.status == 429 or (route in QUIET and passage.status == 200)
         log.log(logging.DEBUG if quiet else logging.INFO, "request", extra={"facts": facts})
 
 
 def _name(host: str) -> str:
-    """The name in a Host header, without its port; empty when it is none."""
+    """Return the name in a Host header, without its port; empty when it is none."""
     try:
         parsed = urlsplit(f"//{host}")
         return (parsed.hostname or "") if parsed.netloc == host and "@" not in host else ""
@@ -183,7 +187,7 @@ def _too_long(most: int) -> Refusal:
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
-    """A receive that gives BODY, then what RECEIVE does: that the client left."""
+    """Return a receive that gives `body`, then what `receive` does: that the client left."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replayed() -> Message:

@@ -22,7 +22,7 @@ log = logging.getLogger("sem.serve")
 
 @dataclass(eq=False)
 class Waiting:
-    """One prompt in line; TOLD hears each of its tokens, on the event loop."""
+    """One prompt in line; `told` hears each of its tokens, on the event loop."""
 
     prompt: str
     decoding: Decoding
@@ -33,7 +33,7 @@ class Waiting:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether somebody still waits for it."""
+        """Return whether somebody still waits for it."""
         return not self.answer.done() and time.monotonic() < self.deadline
 
 
@@ -47,7 +47,7 @@ class Bounds:
 
 
 class Line:
-    """Prompts that wait for REWRITE, which is called in a thread of the line's own."""
+    """Prompts that wait for `rewrite`, which is called in a thread of the line's own."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class Line:
         timeout_s: float,
         told: Callable[[int], None] | None = None,
     ) -> list["asyncio.Future[Rewrite]"]:
-        """Put all PROMPTS in line, or none: Refusal 429 when they do not fit."""
+        """Put all `prompts` in line, or none: Refusal 429 when they do not fit."""
         with self._changed:
             if len(self._waiting) + len(prompts) > self.bounds.max_waiting:
                 self._drop_unwanted()
@@ -91,7 +91,7 @@ class Line:
         return [each.answer for each in made]
 
     def stop(self, within_s: float) -> bool:
-        """Take nobody new, answer who is in line; whether that was done WITHIN_S seconds."""
+        """Take nobody new, answer who is in line; whether that was done `within_s` seconds."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
@@ -108,7 +108,7 @@ class Line:
             self._serve(batch)
 
     def _next(self) -> list[Waiting] | None:
-        """The next batch; None when the line is empty and stopping."""
+        """Return the next batch; None when the line is empty and stopping."""
         with self._changed:
             while True:
                 self._drop_unwanted()

@@ -46,6 +46,6 @@ class Metrics:
             self.refused.labels(reason).inc()
 
     def text(self) -> tuple[bytes, str]:
-        """All of it in Prometheus' format, and its content type."""
+        """Return all of it in Prometheus' format, and its content type."""
         made: Any = self._prometheus.generate_latest(self.registry)
         return made, self._prometheus.CONTENT_TYPE_LATEST

@@ -25,7 +25,10 @@ class Network:
 
 
 def load_served_network(root: Path, name: str | None, engine: Engine) -> Network:
-    """The optimizer NAME of the tree ROOT; SemError when its adapter changes nothing."""
+    """Return the optimizer `name` of the tree `root`.
+
+    Raise SemError when its adapter changes nothing.
+    """
     folder = rewriter.find_optimizer(root, name)
     if not is_trained(folder / "adapter"):
         raise SemError(f"{folder}: the adapter is zero everywhere", rewriter.TRAIN)
@@ -35,7 +38,7 @@ def load_served_network(root: Path, name: str | None, engine: Engine) -> Network
 
 
 def is_trained(adapter: Path) -> bool:
-    """Whether ADAPTER changes its base model: some LoRA B is not zero."""
+    """Return whether `adapter` changes its base model: some LoRA B is not zero."""
     from safetensors import safe_open
 
     with safe_open(adapter / "adapter_model.safetensors", framework="pt") as tensors:

@@ -14,7 +14,7 @@ FILES = {
 
 
 def add_page_routes(app: Any) -> None:
-    """Serve every file of FILES from APP."""
+    """Serve every file of FILES from `app`."""
     for path, (name, kind) in FILES.items():
         _add(app, path, (ASSETS / name).read_bytes(), kind)
 

@@ -25,7 +25,7 @@ class Refusal(Exception):
         return made
 
     def body(self, request_id: str) -> dict[str, Any]:
-        """The JSON answer to the request REQUEST_ID."""
+        """Return the JSON answer to the request `request_id`."""
         return {
             "detail": self.detail,
             "reason": self.reason,
@@ -40,20 +40,20 @@ def not_loaded(cure: str) -> Refusal:
 
 
 def full(waiting: int) -> Refusal:
-    """The line is as long as it may get."""
+    """Return the line is as long as it may get."""
     return Refusal(429, "queue_full", f"{waiting} prompts are waiting; try again", 1)
 
 
 def late(timeout_s: float) -> Refusal:
-    """The answer was not there in time."""
+    """Return the answer was not there in time."""
     return Refusal(503, "timeout", f"no answer within {timeout_s:g} s; try again", 2)
 
 
 def gone() -> Refusal:
-    """The client left; nobody reads this."""
+    """Return the client left; nobody reads this."""
     return Refusal(499, "client_left", "the client closed the connection")
 
 
 def failed() -> Refusal:
-    """The network raised; the log says what, under the request's id."""
+    """Return the network raised; the log says what, under the request's id."""
     return Refusal(503, "network_failed", "the network failed on this request", 1)

@@ -9,7 +9,7 @@ EXAMPLE = "write a function that reads a csv file"
 
 
 def build_schemas(config: ServeSettings) -> Any:
-    """The models, as attributes; fields that a client sends beyond them are ignored."""
+    """Return the models, as attributes; fields that a client sends beyond them are ignored."""
     return SimpleNamespace(**_requests(config), **_feedback(config), **_replies())
 
 
@@ -17,9 +17,7 @@ def _model() -> Any:
     from pydantic import BaseModel, ConfigDict
 
     class Model(BaseModel):
-        model_config = ConfigDict(
-            extra="ignore", allow_inf_nan=False, protected_namespaces=()
-        )  # fmt: skip
+        model_config = ConfigDict(extra="ignore", allow_inf_nan=False, protected_namespaces=())
 
     return Model
 

@@ -25,7 +25,7 @@ SWITCH_S = 0.0005
 def serve_http(
     settings: ServeSettings, root: Path, name: str | None, say: Callable[[str], None]
 ) -> None:
-    """Serve the optimizer NAME of the tree ROOT until SIGTERM; SAY hears the address.
+    """Serve the optimizer `name` of the tree `root` until SIGTERM; `say` hears the address.
 
     It does not return: the process ends with exit code 0.
     """
@@ -56,14 +56,15 @@ def _count(service: Service, name: str) -> int:
 
 
 def _bound(settings: ServeSettings) -> socket.socket:
-    """A socket at the address of SETTINGS; SemError when another process has it."""
+    """Return a socket at the address of `settings`; raise SemError when another process has it."""
     try:
         found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)
         family, kind, protocol, _, address = found[0]
         made = socket.socket(family, kind, protocol)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind(address)
-        made.listen(settings.max_connections)  # who asks from now on waits, and is not refused
+        # Who asks from now on waits, and is not refused.
+        made.listen(settings.max_connections)
     except OSError as error:
         raise SemError(
             f"cannot listen on {settings.host}:{settings.port}: {error.strerror}",
@@ -95,7 +96,7 @@ def _server(settings: ServeSettings, application: Any) -> Any:
 
 
 def _protocol(read_timeout_s: float) -> type[asyncio.Protocol]:
-    """Uvicorn's HTTP/1.1, which waits READ_TIMEOUT_S for a request's headers and no longer.
+    """Uvicorn's HTTP/1.1, which waits `read_timeout_s` for a request's headers and no longer.
 
     Uvicorn itself waits for ever (Kludex/uvicorn#157): a few hundred clients that send a byte a
     minute would hold every connection.
@@ -112,14 +113,16 @@ def _protocol(read_timeout_s: float) -> type[asyncio.Protocol]:
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
             if self.cycle is not None and not self.cycle.response_complete:
-                self._expect_no_more()  # the guard has its own deadline for the body
+                # The guard has its own deadline for the body.
+                self._expect_no_more()
             elif self._waits is None:
                 self._expect()
 
         def on_response_complete(self) -> None:
             self._expect_no_more()
             super().on_response_complete()
-            begun = bool(self.conn.trailing_data[0])  # of a next request, sent with this one
+            # Of a next request, sent with this one.
+            begun = bool(self.conn.trailing_data[0])
             if begun and self.cycle.response_complete and not self.transport.is_closing():
                 self._expect()
 

@@ -70,23 +70,25 @@ class Service:
         return self.network
 
     def full(self) -> Refusal | None:
-        """The refusal of a prompt more, where the line takes none."""
+        """Return the refusal of a prompt more, where the line takes none."""
         waiting = len(self.line or ())
         return refusal.full(waiting) if waiting >= self.config.max_waiting else None
 
     async def enter(
         self, prompts: Sequence[str], length: int, temperature: float, told: Any = None
     ) -> list["asyncio.Future[Rewrite]"]:
-        """Check PROMPTS and put them in line; Refusal 503, 422 or 429."""
+        """Check `prompts` and put them in line; Refusal 503, 422 or 429."""
         network = self._loaded()
         # A long strange text takes the tokenizer milliseconds: not on the event loop.
         for count in await asyncio.to_thread(self._counted, network, prompts):
             if count > network.rewriter.limit:
                 raise Refusal(
-                    422, "prompt_too_long",
+                    422,
+                    "prompt_too_long",
                     f"the prompt is {count} tokens, at most {network.rewriter.limit} are read",
-                    tokens=count, limit=network.rewriter.limit,
-                )  # fmt: skip
+                    tokens=count,
+                    limit=network.rewriter.limit,
+                )
             self.metrics.tokens.labels("in").inc(count)
         line = self.line
         if line is None:
@@ -103,7 +105,10 @@ class Service:
     async def answers(
         self, waiting: Sequence["asyncio.Future[Rewrite]"], left: "asyncio.Future[Any]"
     ) -> list[Rewrite]:
-        """What WAITING come to; Refusal when LEFT (the client did) or the time is over first."""
+        """Return what `waiting` come to.
+
+        Refusal when `left` (the client did) or the time is over first.
+        """
         end = time.monotonic() + self.config.timeout_s
         pending = set(waiting)
         try:
@@ -128,7 +133,7 @@ class Service:
         return made
 
     def confidence(self, rewrite: Rewrite, prompt: str) -> float:
-        """How likely REWRITE of PROMPT is useful, as calibrated."""
+        """Return how likely `rewrite` of `prompt` is useful, as calibrated."""
         self.metrics.tokens.labels("out").inc(rewrite.tokens)
         return confidence.rewrite_confidence(rewrite, prompt, self._loaded().calibration)
 
@@ -139,7 +144,7 @@ class Service:
         return self.loading.cure if self.loading else networks.BEING_LOADED
 
     def health(self) -> dict[str, Any]:
-        """What GET /health says."""
+        """Return what GET /health says."""
         return {
             "status": "healthy",
             "model_loaded": self.network is not None,

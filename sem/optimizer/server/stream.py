@@ -23,7 +23,10 @@ async def events(
     tokens: "asyncio.Queue[int]",
     request_id: str,
 ) -> AsyncIterator[bytes]:
-    """`token` events whose texts add up to a beginning of the rewrite; `done` holds all of it."""
+    """Yield `token` events whose texts add up to a beginning of the rewrite.
+
+    `done` holds all of it.
+    """
     rewriter = service.network.rewriter if service.network else None
     ids: list[int] = []
     sent = ""
@@ -56,7 +59,7 @@ async def events(
 
 
 def settled(rewriter: Any, ids: list[int], sent: str) -> str:
-    """As much of the text of IDS as no later token changes, at least SENT.
+    """As much of the text of IDS as no later token changes, at least `sent`.
 
     A space before a token that stands for a character goes away, and an escaped character is
     there only when its last token is.

@@ -27,7 +27,8 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
     "chat_template.jinja",
 )
-PROVEN_PROMPTS = 64  # that the packaged tokenizer must encode as the proven one did
+# That the packaged tokenizer must encode as the proven one did.
+PROVEN_PROMPTS = 64
 MANIFEST_SCHEMA: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
@@ -182,7 +183,10 @@ def generation_config(speaker: Chat) -> dict[str, Any]:
 
 
 def _prove_tokenizer(project: Project, target: Run, speaker: Chat, folder: Path) -> None:
-    """Check that the tokenizer in `folder` gives the proven ids; SemError when it does not."""
+    """Check that the tokenizer in `folder` gives the proven ids.
+
+    Raise SemError when it does not.
+    """
     packaged = chat.load_chat(folder)
     if packaged.fingerprint() != target.plan()["renderer"]:
         raise SemError(
@@ -283,7 +287,10 @@ def _replace(building: Path, folder: Path) -> None:
 
 
 def latest_package(project: Project, run_id: str | None) -> Path:
-    """The package of RUN_ID (default: the latest run's); SemError when there is none."""
+    """Return the package of `run_id` (default: the latest run's).
+
+    Raise SemError when there is none.
+    """
     target = run.find_run(project, run_id)
     folder = project.packages / target.id
     if not folder.is_dir():

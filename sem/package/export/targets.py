@@ -15,13 +15,15 @@ class Served:
     """What a writer needs to know of a package."""
 
     sem: str
-    chat: Chat  # of the packaged tokenizer
+    # Of the packaged tokenizer.
+    chat: Chat
     dtype: str
     max_tokens: int
     tasks: tuple[TaskSpec, ...] = ()
 
 
-Writer = Callable[[Served], dict[str, str]]  # the texts of its files, by path in the package
+# The texts of its files, by path in the package.
+Writer = Callable[[Served], dict[str, str]]
 TARGETS: dict[str, Writer] = {}
 
 
@@ -45,7 +47,7 @@ def suited(chat: Chat) -> list[str]:
 
 
 def write_target(name: str, folder: Path, served: Served) -> None:
-    """Write what the runtime `name` wants into `folder`; SemError when it cannot be."""
+    """Write what the runtime `name` wants into `folder`; raise SemError when it cannot be."""
     for path, text in TARGETS[name](served).items():
         files.write_file(folder / path, text)
 

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 CPU_S = 30
-WALL_S = 300  # a busy machine is not an attack
+# a busy machine is not an attack.
+WALL_S = 300
 EXTRA_BYTES = 4 << 30
 TOO_MUCH = "a check took more time or memory than any package needs"
 

@@ -24,7 +24,8 @@ from sem.package.verify.package_checks import BASIC, CAGED, DEEP, WEIGHTS, Check
 
 SUFFIXES = {".safetensors", ".json", ".jinja", ".md", ".yaml", ".lock"}
 NAMES = {"Modelfile"}
-MAX_TEXT_BYTES = 64_000_000  # a tokenizer.json of 262k tokens has 33 MB
+# a tokenizer.json of 262k tokens has 33 MB.
+MAX_TEXT_BYTES = 64_000_000
 MAX_MANIFEST_BYTES = 1_000_000
 REQUIRED = (
     "adapter/adapter_config.json",
@@ -96,7 +97,8 @@ def package_faults(folder: Path) -> list[str]:
     """
     _refuse_taint(folder)
     found = list(_tree(folder))
-    if found:  # nothing is opened in a folder that holds pipes or devices
+    # Nothing is opened in a folder that holds pipes or devices.
+    if found:
         return [_printable(line) for line in found]
     facts, problems = _manifest(folder, {"allOf": [MANIFEST_SCHEMA, MANIFEST_VALUES]})
     if problems:
@@ -106,7 +108,8 @@ def package_faults(folder: Path) -> list[str]:
     found += _checked(BASIC, folder, facts)
     # What renders or reads weights is spared for a package without another fault.
     found += [] if found else _checked(DEEP, folder, facts)
-    models.import_classes()  # once here, not in each cage
+    # Once here, not in each cage.
+    models.import_classes()
     for name, check in CAGED.items():
         found += (
             []
@@ -183,7 +186,7 @@ def _printable(line: str) -> str:
 
 
 def _tree(folder: Path) -> Iterator[str]:
-    """Yield entries that no package holds; SemError for a link, which leads out of it."""
+    """Yield entries that no package holds; raise SemError for a link, which leads out of it."""
     for path in sorted(folder.rglob("*")):
         name, mode = path.relative_to(folder), path.lstat().st_mode
         if stat.S_ISLNK(mode):
@@ -202,7 +205,10 @@ def _tree(folder: Path) -> Iterator[str]:
 
 
 def _manifest(folder: Path, wanted: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return the manifest and how it breaks the schema `wanted`; SemError when there is none."""
+    """Return the manifest and how it breaks the schema `wanted`.
+
+    Raise SemError when there is none.
+    """
     path = folder / manifest.NAME
     if path.is_file() and path.stat().st_size > MAX_MANIFEST_BYTES:
         return {}, ["manifest.json: larger than any manifest"]

@@ -17,16 +17,28 @@ Kind = Literal["text", "table"]
 Target = Literal["classes", "number"]
 LABELS = ("label", "labels", "target", "class", "category", "intent", "y")
 TEXTS = (
-    "text", "query_text", "question", "prompt", "input_text", "utterance", "sentence", "query",
-)  # fmt: skip
+    "text",
+    "query_text",
+    "question",
+    "prompt",
+    "input_text",
+    "utterance",
+    "sentence",
+    "query",
+)
 FEATURES = "features"
 MOST_COLUMNS = 10_000
-MOST_DISTINCT = 200_000  # of one column; beyond it the number is left out and said
-NUMERIC = 0.99  # share of a column's values that must be numbers
+# Of one column; beyond it the number is left out and said.
+MOST_DISTINCT = 200_000
+# Share of a column's values that must be numbers.
+NUMERIC = 0.99
 IDS = ("id", "index", "row", "uuid")
-MOST_VALUES = 50  # different numbers up to which labels are classes
-ROWS_A_VALUE = 5  # on average, from which on they are classes, too
-NAMED = 8  # columns that a message names
+# Different numbers up to which labels are classes.
+MOST_VALUES = 50
+# On average, from which on they are classes, too.
+ROWS_A_VALUE = 5
+# Columns that a message names.
+NAMED = 8
 
 
 @dataclass(frozen=True)
@@ -35,19 +47,21 @@ class Shape:
 
     kind: Kind
     label: str
-    text: str | None = None  # the column, kind `text`
-    features: tuple[str, ...] = ()  # the columns, kind `table`; ("features",) for a list
+    # The column, kind `text`.
+    text: str | None = None
+    # The columns, kind `table`; ("features",) for a list.
+    features: tuple[str, ...] = ()
     width: int = 0  # of a row's features
     target: Target = "classes"
 
     @property
     def is_of_numbers(self) -> bool:
-        """Whether what is learnt is a quantity."""
+        """Return whether what is learnt is a quantity."""
         return self.target == "number"
 
 
 def too_wide(path: Path) -> SemError:
-    """The refusal of a file with too many columns."""
+    """Return the refusal of a file with too many columns."""
     return SemError(
         f"{path}: more than {MOST_COLUMNS:,} columns",
         "write a row's numbers as one list in the column `features`",
@@ -62,11 +76,12 @@ class Columns:
         self.nulls: Counter[str] = Counter()
         self.kinds: dict[str, Counter[str]] = {}
         self.distinct: dict[str, set[int] | None] = {}
-        self.widths: Counter[int] = Counter()  # of lists in `features`
+        # Of lists in `features`.
+        self.widths: Counter[int] = Counter()
         self.notes: Counter[str] = Counter()
 
     def add(self, row: Any, path: Path) -> None:
-        """Count ROW, when it is one."""
+        """Count `row`, when it is one."""
         if not isinstance(row, dict):
             return
         self.rows += 1
@@ -114,7 +129,10 @@ class Columns:
 
 
 def type_of(value: Any) -> str:
-    """The kind of VALUE: bool, int, float, text or object; a number in a text is a number."""
+    """Return the kind of `value`: bool, int, float, text or object.
+
+    A number in a text is a number.
+    """
     if isinstance(value, bool):
         return "bool"
     if isinstance(value, int):
@@ -140,7 +158,10 @@ def _dtype(kinds: Counter[str]) -> str:
 
 
 def as_list(value: Any) -> list[Any] | None:
-    """VALUE as a list, also where CSV holds it as text (`[0.1, 0.2]`); None when it is none."""
+    """Return `value` as a list, also where CSV holds it as text (`[0.1, 0.2]`).
+
+    None when it is none.
+    """
     if isinstance(value, list | tuple):
         return list(value)
     if not isinstance(value, str) or not value.lstrip().startswith(("[", "(")):
@@ -156,9 +177,11 @@ def as_list(value: Any) -> list[Any] | None:
 
 
 def shape_of(found: Columns, path: Path, like: Shape | None, target: str = "auto") -> Shape:
-    """What the columns FOUND in PATH are, as LIKE has them where it is given; SemError if none.
+    """Return what the columns `found` in `path` are, as `like` has them where it is given.
 
-    TARGET: `classes`, `number`, or `auto` for what the labels look like.
+    Raise SemError if none.
+
+    `target`: `classes`, `number`, or `auto` for what the labels look like.
     """
     if not found.rows:
         raise SemError(f"{path}: holds no rows", "was it cut off? copy it again")
@@ -189,7 +212,9 @@ def shape_of(found: Columns, path: Path, like: Shape | None, target: str = "auto
 
 
 def is_of_numbers(found: Columns, label: str) -> bool:
-    """Whether the column LABEL holds numbers that are no classes: many, and few rows of each.
+    """Return whether the column `label` holds numbers that are no classes.
+
+    Many, and few rows of each.
 
     151.0 and 75.0 in 442 rows of 214 different values are a quantity; 0 to 149 in 22,500 rows,
     150 of each, are classes.
@@ -203,7 +228,10 @@ def is_of_numbers(found: Columns, label: str) -> bool:
 
 
 def _as(like: Shape, names: Mapping[str, str], path: Path) -> Shape:
-    """LIKE with the spelling of this file's columns; SemError names what is missing."""
+    """Return `like` with the spelling of this file's columns.
+
+    The SemError names what is missing.
+    """
     wanted = [like.label, *([like.text] if like.text else like.features)]
     missing = [name for name in wanted if name.casefold() not in names]
     if missing:
@@ -227,5 +255,5 @@ def _is_numeric(found: Columns, name: str) -> bool:
 
 
 def _named(names: Iterable[str]) -> str:
-    """The first of NAMES, for a message."""
+    """Return the first of `names`, for a message."""
     return ", ".join(list(names)[:NAMED])

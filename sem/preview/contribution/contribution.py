@@ -33,8 +33,10 @@ from sem.preview.contribution.columns import (
 
 MOST_CLASSES = 10_000
 BLOCK = 1 << 20
-WORD = re.compile(r"\b\w\w+\b")  # what CountVectorizer takes for one
-LARGEST = 1e100  # its square is still a number
+# What CountVectorizer takes for one.
+WORD = re.compile(r"\b\w\w+\b")
+# Its square is still a number.
+LARGEST = 1e100
 TEXT_FILES = {
     "jsonl": readers.jsonl,
     "ndjson": readers.jsonl,
@@ -48,17 +50,21 @@ TEXT_FILES = {
 class Sample:
     """One row as models see it; `features` hold NaN where the row says nothing."""
 
-    where: str  # its place in the file
+    # Its place in the file.
+    where: str
     label: str
     text: str = ""
     features: tuple[float, ...] = ()
 
     def content(self) -> str:
-        """What makes two rows the same, their labels apart."""
+        """Return what makes two rows the same, their labels apart."""
         return self.text or jsonio.canonical_json([repr(value) for value in self.features])
 
     def lot(self, salt: str) -> float:
-        """Where the row falls between 0 and 1: the same for the same content under one SALT."""
+        """Return where the row falls between 0 and 1.
+
+        The same for the same content under one `salt`.
+        """
         digest = hashlib.blake2b(f"{salt}:{self.content()}".encode(), digest_size=8).digest()
         return int.from_bytes(digest, "big") / 2**64
 
@@ -69,9 +75,11 @@ class Contribution:
 
     shape: Shape
     samples: list[Sample]
-    size: int  # usable rows in the file
+    # Usable rows in the file.
+    size: int
     classes: Counter[str]  # of all usable rows
-    manifest: dict[str, Any]  # data_manifest of the legacy output
+    # data_manifest of the legacy output.
+    manifest: dict[str, Any]
     skipped: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
 
@@ -79,9 +87,12 @@ class Contribution:
 def read_contribution(
     path: Path, most: int, seed: int, like: Shape | None = None, target: str = "auto"
 ) -> Contribution:
-    """At most MOST rows of PATH, its classes in their proportions, none lost; SemError if none.
+    """Return at most `most` rows of `path`, its classes in their proportions, none lost.
 
-    LIKE: the shape of the base data, which the contribution must have. TARGET: as for `shape_of`.
+    Raise SemError if none.
+
+    `like`: the shape of the base data, which the contribution must have. `target`: as for
+    `shape_of`.
     """
     if most < 1:
         raise SemError(f"--sample-size {most}", "ask for 1 row or more")
@@ -123,7 +134,7 @@ def _rows(path: Path, told: Told | None = None) -> Iterator[Iterator[tuple[str, 
 
 
 def check_contribution(path: Path) -> None:
-    """SemError when PATH is no plain file with something in it."""
+    """Raise SemError when `path` is no plain file with something in it."""
     if path.exists() and not path.is_file():
         raise SemError(f"{path}: not a plain file", "name a file, no folder, pipe or device")
     if not path.is_file():
@@ -133,11 +144,12 @@ def check_contribution(path: Path) -> None:
 
 
 def unpack_contribution(path: Path) -> None:
-    """Unpack PATH once: a bomb, or a row of a million keys, is found in a blink."""
+    """Unpack `path` once: a bomb, or a row of a million keys, is found in a blink."""
     check_contribution(path)
     name = path.name.lower()
     if name.removesuffix(".gz").endswith(("jsonl", "ndjson")):
-        with readers.opened(path) as file:  # parsing such a row takes seconds
+        # Parsing such a row takes seconds.
+        with readers.opened(path) as file:
             if file.readline(readers.MAX_LINE).count(b'":') > 10 * MOST_COLUMNS:
                 raise too_wide(path)
     if name.endswith(".gz"):
@@ -171,7 +183,10 @@ def _counted(path: Path, shape: Shape) -> tuple[Counter[str], Counter[str], Coun
 
 
 def _stratum(made: Sample, shape: Shape) -> str:
-    """What MADE is drawn among: rows of its class, or all rows where the target is a number."""
+    """Return what `made` is drawn among.
+
+    Rows of its class, or all rows where the target is a number.
+    """
     return "number" if shape.is_of_numbers else made.label
 
 
@@ -184,7 +199,7 @@ def _check_classes(counts: Counter[str], path: Path) -> None:
 
 
 def read_sample(where: str, row: Any, shape: Shape, notes: Counter[str]) -> Sample | str:
-    """ROW, found at WHERE, as models see it, or the reason why it is none."""
+    """Return `row`, found at `where`, as models see it, or the reason why it is none."""
     if not isinstance(row, dict):
         return "no_object"
     label = as_label(row.get(shape.label))
@@ -209,7 +224,10 @@ def read_sample(where: str, row: Any, shape: Shape, notes: Counter[str]) -> Samp
 
 
 def as_label(value: Any) -> str | None:
-    """VALUE as the name of a class: `1`, `1.0` and `"1"` are one; None where it says nothing."""
+    """Return `value` as the name of a class: `1`, `1.0` and `"1"` are one.
+
+    None where it says nothing.
+    """
     if value is None or isinstance(value, list | dict):
         return None
     if isinstance(value, bool):
@@ -243,9 +261,11 @@ def _number(value: Any, notes: Counter[str]) -> float:
 
 
 def _quotas(counts: Counter[str], most: int) -> dict[str, int]:
-    """Rows taken of each class: in proportion by the largest remainder, one of each at least.
+    """Return rows taken of each class.
 
-    Where MOST is below the number of classes, the largest classes have one each.
+    In proportion by the largest remainder, one of each at least.
+
+    Where `most` is below the number of classes, the largest classes have one each.
     """
     total = sum(counts.values())
     if total <= most:
@@ -266,7 +286,10 @@ def _quotas(counts: Counter[str], most: int) -> dict[str, int]:
 
 
 def _drawn(path: Path, shape: Shape, quotas: dict[str, int], seed: int) -> list[Sample]:
-    """The rows whose keyed digest is smallest in each class: the same whatever the order."""
+    """Return the rows whose keyed digest is smallest in each class.
+
+    The same whatever the order.
+    """
     kept: dict[str, list[tuple[float, int, Sample]]] = {name: [] for name in quotas}
     nothing: Counter[str] = Counter()
     with _rows(path) as rows:

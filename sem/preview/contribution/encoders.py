@@ -15,12 +15,14 @@ from sem.preview.contribution.contribution import Sample
 if TYPE_CHECKING:
     import numpy as np
 
-MOST_TERMS = 30_000  # words and pairs, the most frequent
-PAIRS = (1, 2)  # words, and pairs of words
+# Words and pairs, the most frequent.
+MOST_TERMS = 30_000
+# Words, and pairs of words.
+PAIRS = (1, 2)
 
 
 class Features:
-    """What SAMPLES of SHAPE are as numbers; encoders are cut from it for any part of them."""
+    """What `samples` of `shape` are as numbers; encoders are cut from it for any part of them."""
 
     def __init__(self, shape: Shape, samples: Sequence[Sample]) -> None:
         self.shape = shape
@@ -43,15 +45,18 @@ class Features:
         self._place = {text: row for row, text in enumerate(texts)}
 
     def counted(self, samples: Sequence[Sample]) -> Any:
-        """How often each of SAMPLES holds each term, (samples, terms); all are known texts."""
+        """Return how often each of `samples` holds each term, (samples, terms).
+
+        All are known texts.
+        """
         return self._counts[[self._place[sample.text] for sample in samples]]
 
     def knows(self, samples: Sequence[Sample]) -> bool:
-        """Whether all texts of SAMPLES were counted."""
+        """Return whether all texts of `samples` were counted."""
         return all(sample.text in self._place for sample in samples)
 
     def encoder(self, samples: Sequence[Sample]) -> "Encoder":
-        """What a model of SAMPLES sees of any row."""
+        """Return what a model of `samples` sees of any row."""
         if self.shape.kind == "table":
             return _scaled(samples)
         counts = self.counted(samples)
@@ -67,7 +72,7 @@ def _wordless() -> SemError:
 
 
 def _columns(counts: Any) -> Any:
-    """The terms that occur, the MOST_TERMS most frequent ones, in their order."""
+    """Return the terms that occur, the MOST_TERMS most frequent ones, in their order."""
     import numpy as np
 
     total = np.asarray(counts.sum(axis=0)).ravel()
@@ -78,7 +83,7 @@ def _columns(counts: Any) -> Any:
 
 
 def _rarity(counts: Any) -> Any:
-    """The smooth inverse document frequency of each column, as scikit-learn has it."""
+    """Return the smooth inverse document frequency of each column, as scikit-learn has it."""
     import numpy as np
 
     rows = np.bincount(counts.indices, minlength=counts.shape[1])
@@ -91,8 +96,10 @@ class Words:
 
     terms: tuple[str, ...]
     rarity: "np.ndarray[Any, Any]"
-    columns: "np.ndarray[Any, Any] | None" = None  # the terms' places in FEATURES
-    features: Features | None = None  # where the counts are; None: counted when asked
+    # The terms' places in FEATURES.
+    columns: "np.ndarray[Any, Any] | None" = None
+    # Where the counts are; None: counted when asked.
+    features: Features | None = None
 
     def encode(self, samples: Sequence[Sample]) -> Any:
         """(samples, terms), sparse."""

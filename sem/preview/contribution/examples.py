@@ -25,12 +25,16 @@ class Examples:
     """A sample of a file's usable examples, and what was not usable."""
 
     kept: tuple[Example, ...]
-    size: int  # usable rows in the file
+    # Usable rows in the file.
+    size: int
     refused: Counter[str] = field(default_factory=Counter)
 
 
 def read_examples(path: Path, tasks: Mapping[str, TaskSpec], most: int, seed: int) -> Examples:
-    """At most MOST examples of PATH by lot; SemError when it holds none for one of TASKS."""
+    """Return at most `most` examples of `path` by lot.
+
+    Raise SemError when it holds none for one of `tasks`.
+    """
     contribution.unpack_contribution(path)
     if path.name.lower().removesuffix(".gz").rsplit(".", 1)[-1] not in ("jsonl", "ndjson"):
         raise SemError(
@@ -57,7 +61,7 @@ def read_examples(path: Path, tasks: Mapping[str, TaskSpec], most: int, seed: in
 
 
 def read_example_row(where: str, row: Any, tasks: Mapping[str, TaskSpec]) -> Example | str:
-    """ROW, found at WHERE, as an example, or the reason why it is none."""
+    """Return `row`, found at `where`, as an example, or the reason why it is none."""
     if not isinstance(row, dict):
         return "no_object"
     given = {
@@ -81,7 +85,7 @@ def read_example_row(where: str, row: Any, tasks: Mapping[str, TaskSpec]) -> Exa
 
 
 def _parsed(text: str) -> Any:
-    """The JSON value in TEXT; TEXT itself where it is none."""
+    """Return the JSON value in `text`; `text` itself where it is none."""
     try:
         return jsonio.parse_json(text)
     except ValueError:
@@ -89,10 +93,10 @@ def _parsed(text: str) -> Any:
 
 
 def as_sample(one: Example) -> Sample:
-    """ONE as the overlap sees it: its input, under its answer."""
+    """Return `one` as the overlap sees it: its input, under its answer."""
     return Sample(one.id, jsonio.canonical_json([one.task, one.output_json]), one.input_text)
 
 
 def as_samples(found: Sequence[Example]) -> tuple[Sample, ...]:
-    """All of FOUND."""
+    """Return all of `found`."""
     return tuple(map(as_sample, found))

@@ -14,9 +14,12 @@ from dataclasses import dataclass
 from sem.dataset.clean import near_duplicates
 from sem.preview.contribution.contribution import Sample
 
-NEAR = 0.8  # Jaccard index of 5-grams of the normal form
-CLOSE = 1e-3  # root mean square distance of numbers, in spreads of their columns
-BLOCK = 512  # rows compared with all others at once
+# Jaccard index of 5-grams of the normal form.
+NEAR = 0.8
+# Root mean square distance of numbers, in spreads of their columns.
+CLOSE = 1e-3
+# Rows compared with all others at once.
+BLOCK = 512
 REFUSED_ABOVE = 0.01
 WORD = re.compile(r"\w+")
 
@@ -27,32 +30,35 @@ class Overlap:
 
     benchmark_exact: frozenset[int]
     benchmark_near: frozenset[int]
-    base: frozenset[int]  # the same content and label as a base row, or as an earlier row
-    contradicts: frozenset[int]  # the same content as a base row with another label
+    # The same content and label as a base row, or as an earlier row.
+    base: frozenset[int]
+    # The same content as a base row with another label.
+    contradicts: frozenset[int]
 
     @property
     def benchmark(self) -> frozenset[int]:
-        """Rows that must not be learnt from."""
+        """Return rows that must not be learnt from."""
         return self.benchmark_exact | self.benchmark_near
 
     @property
     def left_out(self) -> frozenset[int]:
-        """Rows that teach nothing or must not: what is left out."""
+        """Return rows that teach nothing or must not: what is left out."""
         return self.benchmark | self.base
 
 
 def normal(sample: Sample) -> str:
-    """SAMPLE's content without what does not matter: case, form, punctuation, spaces."""
+    """`sample`'s content without what does not matter: case, form, punctuation, spaces."""
     if not sample.text:
         return sample.content()
     words = WORD.findall(unicodedata.normalize("NFKC", sample.text).casefold())
-    return " ".join(words) or sample.text  # `?!` and `...` are not the same
+    # `?!` and `...` are not the same.
+    return " ".join(words) or sample.text
 
 
 def find_overlap(
     given: Sequence[Sample], base: Sequence[Sample], benchmark: Sequence[Sample]
 ) -> Overlap:
-    """Where the rows GIVEN are in BASE and in BENCHMARK."""
+    """Return where the rows `given` are in `base` and in `benchmark`."""
     tested = {normal(sample) for sample in benchmark}
     known: dict[str, set[str]] = {}
     for sample in base:
@@ -75,7 +81,7 @@ def find_overlap(
 
 
 def _close(given: Sequence[Sample], others: Sequence[Sample]) -> dict[int, int]:
-    """Row of GIVEN -> the row of OTHERS whose numbers are all but its own; texts have none."""
+    """Row of `given` -> the row of `others` whose numbers are all but its own; texts have none."""
     import numpy as np
 
     if not given or not others or given[0].text:
@@ -100,7 +106,7 @@ def _close(given: Sequence[Sample], others: Sequence[Sample]) -> dict[int, int]:
 
 
 def _near(given: Sequence[Sample], benchmark: Sequence[Sample]) -> set[int]:
-    """Rows of GIVEN whose text is nearly one of BENCHMARK's."""
+    """Return rows of `given` whose text is nearly one of `benchmark`'s."""
     if not any(sample.text for sample in given):
         return set()
     texts = [sample.text for sample in (*benchmark, *given)]

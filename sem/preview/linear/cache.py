@@ -24,9 +24,12 @@ from sem.preview.stats import decision
 HERE = ROOT / "sem" / "preview"
 FOLDER = ".preview"  # below data/SEM/
 MOST_BYTES = 2**30  # of all that is kept
-MOST_OF_A_FIT = 2**27  # larger weights are not kept: writing them takes as long as the fit
-LONGEST = 7 * 24 * 3600.0  # seconds that the fits of a killed preview wait for it
-TORN = 3600.0  # seconds after which a file is nobody's that was never finished
+# Larger weights are not kept: writing them takes as long as the fit.
+MOST_OF_A_FIT = 2**27
+# Seconds that the fits of a killed preview wait for it.
+LONGEST = 7 * 24 * 3600.0
+# Seconds after which a file is nobody's that was never finished.
+TORN = 3600.0
 NAME = r"[0-9a-f]{64}"
 PARTS = re.compile(rf"{NAME}\.parts")
 OWN = re.compile(rf"(\.tmp-)?{NAME}\.(json|safetensors)(-\w+)?")
@@ -39,31 +42,31 @@ Value = TypeVar("Value")
 
 
 def cache_key(parts: list[Any]) -> str:
-    """What names a result of PARTS, made by this program as it is now."""
+    """Return what names a result of `parts`, made by this program as it is now."""
     fitted = files.sha256_file(decision.CURVE) if decision.CURVE.exists() else None
     return files.sha256_json([_program(), fitted, parts])
 
 
 @cache
 def _program() -> list[str]:
-    """The hashes of this program's files, read once: a preview asks for dozens of names."""
+    """Return the hashes of this program's files, read once: a preview asks for dozens of names."""
     return [files.sha256_file(path) for path in sorted(HERE.rglob("*.py"))]
 
 
 def find_preview(folder: Path | None, name: str) -> dict[str, Any] | None:
-    """The document called NAME in FOLDER, None where there is none that can be used."""
+    """Return the document called `name` in `folder`, None where there is none that can be used."""
     made = _sealed(folder / f"{name}.json") if folder else None
     return None if made is None or schema.schema_problems(made, SHAPE) else made
 
 
 def keep_preview(folder: Path | None, name: str, made: dict[str, Any]) -> None:
-    """Keep the document MADE as NAME in FOLDER."""
+    """Keep the document `made` as `name` in `folder`."""
     if folder:
         _seal(folder, folder / f"{name}.json", made)
 
 
 def baseline(folder: Path | None, name: str, learnt: str) -> Model | None:
-    """The kept baseline of the rows LEARNT, None where there is none that can be used."""
+    """Return the kept baseline of the rows `learnt`, None where there is none that can be used."""
     path = folder / f"{name}.safetensors" if folder else None
     if path is None or not path.is_file():
         return None
@@ -75,7 +78,7 @@ def baseline(folder: Path | None, name: str, learnt: str) -> Model | None:
 
 
 def keep_baseline(folder: Path, name: str, model: Model, learnt: str) -> None:
-    """Keep MODEL of the rows LEARNT as NAME, unless it is too large to be worth it."""
+    """Keep `model` of the rows `learnt` as `name`, unless it is too large to be worth it."""
     if model.weights is None or model.weights.nbytes <= MOST_OF_A_FIT:
         _write(
             folder, folder / f"{name}.safetensors", linear_models.linear_model_bytes(model, learnt)
@@ -83,36 +86,38 @@ def keep_baseline(folder: Path, name: str, model: Model, learnt: str) -> None:
 
 
 def parts(folder: Path | None, name: str) -> Path | None:
-    """Where the fits of the preview NAME are kept until it is done."""
+    """Return where the fits of the preview `name` are kept until it is done."""
     return folder / f"{name}.parts" if folder and name else None
 
 
 def find_part(parts: Path | None, told: list[Any]) -> Any:
-    """What was found for TOLD, None where it is not kept or damaged."""
+    """Return what was found for `told`, None where it is not kept or damaged."""
     return _sealed(parts / f"{cache_key(told)}.json") if parts else None
 
 
 def keep_part(parts: Path | None, told: list[Any], found: Value) -> Value:
-    """FOUND, which is kept for TOLD."""
+    """Return `found`, which is kept for `told`."""
     if parts:
         _seal(parts.parent, parts / f"{cache_key(told)}.json", found)
     return found
 
 
 def count_kept_parts(parts: Path | None) -> int:
-    """How many results of a preview that was stopped are kept in PARTS."""
+    """Return how many results of a preview that was stopped are kept in `parts`."""
     there = parts.iterdir() if parts and parts.is_dir() else ()
     return sum(not path.name.startswith(".") for path in there)
 
 
 def forget_parts(parts: Path | None) -> None:
-    """Remove PARTS: the preview is done."""
+    """Remove `parts`: the preview is done."""
     if parts:
         shutil.rmtree(parts, ignore_errors=True)
 
 
 def remove_stale_previews(folder: Path | None, now: float) -> None:
-    """Remove what killed previews left in FOLDER and nobody came back for by NOW (epoch, s)."""
+    """Remove what killed previews left in `folder` and nobody came back for by `now` (epoch,
+    s).
+    """
     for path, told in _own(folder) if folder else ():
         age = now - told.st_mtime
         is_part, is_torn = PARTS.fullmatch(path.parent.name), path.name.startswith(".tmp-")
@@ -124,7 +129,10 @@ def remove_stale_previews(folder: Path | None, now: float) -> None:
 
 
 def _sealed(path: Path) -> Any:
-    """The value sealed in PATH; None where there is none, or it is damaged and is made again."""
+    """Return the value sealed in `path`.
+
+    None where there is none, or it is damaged and is made again.
+    """
     try:
         made = files.read_json(path) if path.is_file() else None
     except SemError:
@@ -135,12 +143,12 @@ def _sealed(path: Path) -> Any:
 
 
 def _seal(folder: Path, path: Path, value: Any) -> None:
-    """Write VALUE and its hash as PATH in FOLDER."""
+    """Write `value` and its hash as `path` in `folder`."""
     _write(folder, path, jsonio.pretty({"value": value, "sha256": files.sha256_json(value)}))
 
 
 def _write(folder: Path, path: Path, content: str | bytes) -> None:
-    """Write CONTENT as PATH; in FOLDER the oldest give way beyond MOST_BYTES."""
+    """Write `content` as `path`; in `folder` the oldest give way beyond MOST_BYTES."""
     found = sorted((told.st_mtime, told.st_size, one) for one, told in _own(folder))
     total, gone = sum(size for _, size, _ in found) + len(content), 0
     for _, size, one in found:
@@ -157,13 +165,16 @@ def _write(folder: Path, path: Path, content: str | bytes) -> None:
 
 
 def _places(folder: Path) -> list[Path]:
-    """The folders of unfinished previews in FOLDER."""
+    """Return the folders of unfinished previews in `folder`."""
     there = sorted(folder.iterdir()) if folder.is_dir() else []
     return [p for p in there if PARTS.fullmatch(p.name) and p.is_dir() and not p.is_symlink()]
 
 
 def _own(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Every file in FOLDER that this module has named; another preview may take some away."""
+    """Yield every file in `folder` that this module has named.
+
+    Another preview may take some away.
+    """
     for place in (folder, *_places(folder)):
         for path in sorted(place.iterdir()) if place.is_dir() else ():
             if OWN.fullmatch(path.name) and path.is_file() and not path.is_symlink():

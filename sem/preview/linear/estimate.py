@@ -21,7 +21,8 @@ from sem.preview.stats import gain_curve
 from sem.preview.stats.gain_curve import Step
 from sem.preview.stats.paired_gain import Gain, gained
 
-LADDER = (0.25, 0.5, 1.0)  # shares of the contribution
+# Shares of the contribution.
+LADDER = (0.25, 0.5, 1.0)
 PRIMARY = "accuracy"
 
 
@@ -31,13 +32,14 @@ class Rows:
 
     shape: Shape
     base: tuple[Sample, ...]
-    given: tuple[Sample, ...]  # the contribution, without what the benchmark holds
+    # The contribution, without what the benchmark holds.
+    given: tuple[Sample, ...]
     benchmark: tuple[Sample, ...]
     units: tuple[str, ...] | None = None
 
     @cached_property
     def features(self) -> Features:
-        """All of them as numbers, computed once."""
+        """Return all of them as numbers, computed once."""
         return Features(self.shape, (*self.base, *self.given, *self.benchmark))
 
     def only(self, base: int, given: int) -> "Rows":
@@ -59,14 +61,20 @@ class Estimate:
 
     before: Scored
     after: Scored
-    gain: Gain  # of the share of right rows, on the rows learnt from
-    full: Gain  # the same when all of the contribution is learnt from, by the learning curve
-    reached: int  # rows of that: as many as the last rung's where nothing is extrapolated
-    likelihood: Gain | None  # of the right class's log-likelihood: nats, within -1 and 1 each
+    # Of the share of right rows, on the rows learnt from.
+    gain: Gain
+    # The same when all of the contribution is learnt from, by the learning curve.
+    full: Gain
+    # Rows of that: as many as the last rung's where nothing is extrapolated.
+    reached: int
+    # Of the right class's log-likelihood: nats, within -1 and 1 each.
+    likelihood: Gain | None
     ladder: tuple[Step, ...]
     seconds: float
-    complete: bool  # both models converged and every rung was trained
-    models: tuple[Model, Model]  # baseline and candidate
+    # Both models converged and every rung was trained.
+    complete: bool
+    # Baseline and candidate.
+    models: tuple[Model, Model]
     notes: tuple[str, ...] = field(default=())
 
 
@@ -77,9 +85,9 @@ def estimate_gain(
     baseline: Model | None = None,
     watched: Callable[[str], None] = lambda _: None,
 ) -> Estimate:
-    """What `rows.given` adds to `rows.base`, and what TOTAL such rows would add.
+    """Return what `rows.given` adds to `rows.base`, and what `total` such rows would add.
 
-    BASELINE: a model of the base rows that exists already.
+    `baseline`: a model of the base rows that exists already.
     """
     began = time.monotonic()
     watched("baseline")
@@ -88,7 +96,8 @@ def estimate_gain(
     old = score(before, rows.benchmark)
     steps, new, after = [], old, before
     whole = kept_fits.kept_tuned(rows.features, (*rows.base, *rows.given), budget)
-    if not rows.given:  # nothing new: the candidate is the baseline
+    # Nothing new: the candidate is the baseline.
+    if not rows.given:
         steps = [Step(0, Gain(0.0, 0.0, 0.0, len(rows.benchmark)))]
     for share in LADDER if rows.given else ():
         if steps and budget.deadline is not None and _is_late(began, budget, len(steps)):
@@ -123,7 +132,10 @@ def _fitted(features: Features, samples: Sequence[Sample], budget: Budget) -> Mo
 
 
 def nested(samples: Sequence[Sample], share: float) -> tuple[Sample, ...]:
-    """A SHARE of SAMPLES in their order, by lot; larger shares hold the smaller ones."""
+    """Return a `share` of `samples` in their order, by lot.
+
+    Larger shares hold the smaller ones.
+    """
     return _some(samples, max(1, round(len(samples) * share)))
 
 
@@ -133,13 +145,18 @@ def _some(samples: Sequence[Sample], count: int) -> tuple[Sample, ...]:
 
 
 def _is_late(began: float, budget: Budget, done: int) -> bool:
-    """Whether the next rung, which takes about twice as long as all before, would be too late."""
+    """Return whether the next rung, which takes about twice as long as all before, would be too
+    late.
+    """
     spent = time.monotonic() - began
     return budget.deadline is not None and time.monotonic() + spent / done > budget.deadline
 
 
 def _likelier(old: Scored, new: Scored, units: Sequence[str] | None) -> Gain | None:
-    """The gain in log-likelihood; a row moves it by 1 nat at most, so that none decides alone."""
+    """Return the gain in log-likelihood.
+
+    A row moves it by 1 nat at most, so that none decides alone.
+    """
     import numpy as np
 
     if old.likelihood is None or new.likelihood is None:

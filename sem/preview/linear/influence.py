@@ -22,11 +22,15 @@ if TYPE_CHECKING:
     import numpy as np
 
 NEIGHBOURS = 5
-FOLDS = 2  # a fit of all rows each: more would double the time of a preview
+# a fit of all rows each: more would double the time of a preview.
+FOLDS = 2
 DOUBTED = 0.5
-BLOCK = 128  # benchmark rows compared at once
-FEW = 3  # base rows of a class below which it is a gap
-FAR = 0.3  # cosine below which the nearest row says nothing about another
+# Benchmark rows compared at once.
+BLOCK = 128
+# Base rows of a class below which it is a gap.
+FEW = 3
+# Cosine below which the nearest row says nothing about another.
+FAR = 0.3
 Advice = Literal["keep", "drop", "inspect"]
 
 
@@ -39,20 +43,25 @@ class Judged:
     value: float
     advice: Advice
     reason: str
-    better: str | None = None  # the class that a model without this row prefers
+    # The class that a model without this row prefers.
+    better: str | None = None
 
 
 @dataclass(frozen=True)
 class Gaps:
     """What the contribution adds that the base data lack."""
 
-    classes: dict[str, int]  # class -> contributed rows, where the base has fewer than FEW
-    benchmark_rows: int  # near no base row, and near a contributed one of the same class
+    # Class -> contributed rows, where the base has fewer than FEW.
+    classes: dict[str, int]
+    # Near no base row, and near a contributed one of the same class.
+    benchmark_rows: int
     share: float  # of the benchmark
 
 
 def shapley_values(rows: Rows) -> "np.ndarray[Any, Any]":
-    """The Shapley value of every row of `rows.given`, shape (rows,); they sum over the benchmark.
+    """Return the Shapley value of every row of `rows.given`, shape (rows,).
+
+    They sum over the benchmark.
 
     Values of base and contributed rows together add up to the model's accuracy.
     """
@@ -72,7 +81,10 @@ def shapley_values(rows: Rows) -> "np.ndarray[Any, Any]":
 
 
 def _shares(agrees: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
-    """The share of each row, nearest first, in the model's vote: (tested rows, rows learnt)."""
+    """Return the share of each row, nearest first, in the model's vote.
+
+    (tested rows, rows learnt).
+    """
     import numpy as np
 
     count = agrees.shape[1]
@@ -86,7 +98,7 @@ def _shares(agrees: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
 
 
 def _numbered(*parts: Sequence[Sample]) -> "list[np.ndarray[Any, Any]]":
-    """The labels of PARTS as numbers, the same label the same number."""
+    """Return the labels of `parts` as numbers, the same label the same number."""
     import numpy as np
 
     place: dict[str, int] = {}
@@ -121,7 +133,8 @@ def doubtful_labels(rows: Rows, budget: Budget) -> dict[int, str]:
 def _preferred(
     chances: "np.ndarray[Any, Any]", own: Any, classes: Sequence[str], base: int
 ) -> dict[int, str]:
-    """Rows from BASE on that a model calls otherwise with confidence, and hardly their own class.
+    """Return rows from `base` on that a model calls otherwise with confidence, and hardly their
+    own class.
 
     With confidence: what it gives the other class's members on average; hardly: less than DOUBTED
     of that for their own.
@@ -138,7 +151,7 @@ def _preferred(
 
 
 def _folds(samples: Sequence[Sample]) -> list[int]:
-    """The fold of each sample, the same for equal content, classes spread over folds."""
+    """Return the fold of each sample, the same for equal content, classes spread over folds."""
     found: dict[str, int] = {}
     counts: Counter[str] = Counter()
     for sample in samples:
@@ -155,9 +168,9 @@ def advise_rows(
     doubted: dict[int, str],
     overlap: Overlap,
 ) -> list[Judged]:
-    """What to do with each of GIVEN, the rows of the file before any was left out.
+    """Return what to do with each of `given`, the rows of the file before any was left out.
 
-    SHARES and DOUBTED are numbered as the rows that were learnt from.
+    `shares` and `doubted` are numbered as the rows that were learnt from.
     """
     found, number, worst = [], 0, -_typical(shares)
     for row, sample in enumerate(given):
@@ -177,7 +190,7 @@ def advise_rows(
 
 
 def _typical(shares: Sequence[float]) -> float:
-    """What a helpful row is worth: a row that takes as much away is worth a look."""
+    """Return what a helpful row is worth: a row that takes as much away is worth a look."""
     helpful = [share for share in shares if share > 0]
     return statistics.median(helpful) if helpful else 0.0
 
@@ -215,7 +228,7 @@ def gaps(rows: Rows) -> Gaps:
 
 
 def _nearest(left: Any, right: Any, own: Any, wanted: Any) -> Any:
-    """For each row of RIGHT the cosine to the nearest row of LEFT that is of its class."""
+    """For each row of `right` the cosine to the nearest row of `left` that is of its class."""
     import numpy as np
 
     near = _dense(right @ left.T)
@@ -223,16 +236,19 @@ def _nearest(left: Any, right: Any, own: Any, wanted: Any) -> Any:
 
 
 def _apart(left: Any, right: Any) -> Any:
-    """Squared distances less what each row of LEFT has in common, (rows LEFT, rows RIGHT)."""
+    """Squared distances less what each row of `left` has in common, (rows `left`, rows
+    `right`).
+    """
     import numpy as np
 
-    if hasattr(left, "toarray"):  # TF-IDF rows are of length 1
+    # TF-IDF rows are of length 1.
+    if hasattr(left, "toarray"):
         return -_dense(left @ right.T)
     return (right**2).sum(axis=1) - 2 * np.asarray(left @ right.T)
 
 
 def _unit(matrix: Any) -> Any:
-    """Rows of length 1, so that products are cosines."""
+    """Return rows of length 1, so that products are cosines."""
     from sklearn.preprocessing import normalize
 
     return normalize(matrix)

@@ -18,7 +18,7 @@ from sem.preview.linear.linear_models import ARRAYS
 
 
 def kept_fit(features: Features, samples: Sequence[Sample], budget: Budget) -> Model:
-    """`learners.fit`, or what it made of the same before it was stopped."""
+    """Return `learners.fit`, or what it made of the same before it was stopped."""
     by = fitter_of(features)
     if budget.parts is None:
         return by.fit(features, samples, budget)
@@ -34,7 +34,7 @@ def kept_fit(features: Features, samples: Sequence[Sample], budget: Budget) -> M
 
 
 def kept_tuned(features: Features, samples: Sequence[Sample], budget: Budget) -> Budget:
-    """`learners.tuned`, or what it chose for the same before it was stopped."""
+    """Return `learners.tuned`, or what it chose for the same before it was stopped."""
     told = _told("tuned", features, samples, budget) if budget.parts else []
     found = cache.find_part(budget.parts, told)
     if isinstance(found, float):
@@ -46,12 +46,15 @@ def kept_tuned(features: Features, samples: Sequence[Sample], budget: Budget) ->
 
 
 def fitter_of(features: Features) -> Any:
-    """The module that fits what FEATURES are learnt for: `learners` or `lines`."""
+    """Return the module that fits what `features` are learnt for: `learners` or `lines`."""
     return number_targets if features.shape.is_of_numbers else learners
 
 
 def kept_joined_fit(model: Model, features: Features, samples: Sequence[Sample]) -> Model | None:
-    """MODEL of SAMPLES over the counts of FEATURES; None when it is of something else."""
+    """Return `model` of `samples` over the counts of `features`.
+
+    None when it is of something else.
+    """
     encoder, found = features.encoder(samples), model.encoder
     wanted = () if features.shape.is_of_numbers else learners.classes(samples)
     if (model.kind, model.classes) != (features.shape.kind, wanted):
@@ -60,7 +63,7 @@ def kept_joined_fit(model: Model, features: Features, samples: Sequence[Sample])
 
 
 def _are_same(one: Encoder, other: Encoder) -> bool:
-    """Whether two encoders make the same of a row."""
+    """Return whether two encoders make the same of a row."""
     import numpy as np
 
     if isinstance(one, Words) and isinstance(other, Words):
@@ -72,7 +75,7 @@ def _are_same(one: Encoder, other: Encoder) -> bool:
 
 
 def _told(what: str, features: Features, samples: Sequence[Sample], budget: Budget) -> list[Any]:
-    """All that the result depends on."""
+    """Return all that the result depends on."""
     rows = files.sha256_json([[sample.label, sample.content()] for sample in samples])
     return [what, features.shape.kind, features.shape.target, rows, budget.steps, budget.strength]
 

@@ -19,14 +19,16 @@ if TYPE_CHECKING:
     import numpy as np
 
 NAMES = {"text": "tfidf-logistic.v1", "table": "impute-scale-logistic.v1"}
-STRENGTH = {"text": 10.0, "table": 1.0}  # inverse of the L2 penalty: texts are few and sparse
+# Inverse of the L2 penalty: texts are few and sparse.
+STRENGTH = {"text": 10.0, "table": 1.0}
 # Words are sparse and classes many: saga takes 1/25 of the time of lbfgs there (banking77, 6,198
 # rows, 77 classes: 1 s against 26 s) and ends within 0.2 points of it.
 SOLVERS = {"text": "saga", "table": "lbfgs"}
 TOLERANCE = {"text": 1e-2, "table": 1e-3}
 STRENGTHS = (0.1, 0.3, 1.0, 3.0)  # times STRENGTH
 FOLDS, HELD_ROWS, TUNED_ROWS, FEWEST = 5, 400, 2_000, 20
-PASSES = 25  # steps of the optimiser between two looks at the clock
+# Steps of the optimiser between two looks at the clock.
+PASSES = 25
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,10 @@ class Budget:
 
     steps: int = 300
     deadline: float | None = None
-    strength: float | None = None  # inverse of the L2 penalty; None: the kind's own
-    parts: Path | None = None  # where finished fits are kept; None: nowhere
+    # Inverse of the L2 penalty; None: the kind's own.
+    strength: float | None = None
+    # Where finished fits are kept; None: nowhere.
+    parts: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,8 @@ class Model:
     kind: str
     encoder: Encoder
     classes: tuple[str, ...]
-    weights: "np.ndarray[Any, Any] | None"  # (classes, columns of the encoder)
+    # (classes, columns of the encoder).
+    weights: "np.ndarray[Any, Any] | None"
     biases: "np.ndarray[Any, Any] | None"  # (classes,)
     converged: bool = True
 
@@ -67,16 +72,16 @@ class Model:
         return (self.encoder.encode(samples) @ self.weights.T + self.biases)[:, 0]
 
     def labels(self, samples: Sequence[Sample]) -> list[str]:
-        """The likeliest class of each sample."""
+        """Return the likeliest class of each sample."""
         return [self.classes[place] for place in self.probabilities(samples).argmax(axis=1)]
 
 
 def fit(
     features: Features, samples: Sequence[Sample], budget: Budget, passes: int = PASSES
 ) -> Model:
-    """A model of SAMPLES with an encoder of its own; SemError when there are none.
+    """Return a model of `samples` with an encoder of its own; raise SemError when there are none.
 
-    PASSES: steps between two looks at the clock.
+    `passes`: steps between two looks at the clock.
     """
     if not samples:
         raise SemError("no rows to learn from", "give base data, or a contribution with rows")
@@ -90,12 +95,13 @@ def fit(
 
 
 def classes(samples: Sequence[Sample]) -> tuple[str, ...]:
-    """The different labels of SAMPLES, in order."""
+    """Return the different labels of `samples`, in order."""
     return tuple(sorted({sample.label for sample in samples}))
 
 
 def tuned(features: Features, samples: Sequence[Sample], budget: Budget) -> Budget:
-    """BUDGET with the strength that is right most often on rows of SAMPLES that it has not seen.
+    """Return `budget` with the strength that is right most often on rows of `samples` that it has
+    not seen.
 
     A fifth of at most TUNED_ROWS is held out, several times where few rows are. Wrong labels and
     few rows want a stronger penalty than many right ones; the full pipeline looks for it, too.
@@ -133,11 +139,12 @@ def _linear(kind: str, budget: Budget, passes: int) -> Any:
 
 
 def _descend(linear: Any, matrix: Any, labels: Sequence[str], budget: Budget) -> bool:
-    """Fit LINEAR until it stands still (True), or steps or time are up."""
+    """Fit `linear` until it stands still (True), or steps or time are up."""
     spent = 0
     while True:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # ends of passes: looked at below
+            # Ends of passes: looked at below.
+            warnings.simplefilter("ignore")
             linear.fit(matrix, labels)
         steps = int(linear.n_iter_.max())
         spent += steps
@@ -147,7 +154,7 @@ def _descend(linear: Any, matrix: Any, labels: Sequence[str], budget: Budget) ->
 
 
 def _rows(linear: Any) -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":
-    """One row of weights and one bias a class; of two classes the first stands at 0."""
+    """Return one row of weights and one bias a class; of two classes the first stands at 0."""
     import numpy as np
 
     weights, biases = linear.coef_, linear.intercept_

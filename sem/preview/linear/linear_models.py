@@ -21,28 +21,37 @@ if TYPE_CHECKING:
 FORMAT = "sem-preview-linear.v1"
 MOST_BYTES = 2**30
 HINT = "give a file that --save-model wrote"
-CODE = {  # first bytes -> what it is
-    b"\x80": "a pickle", b"(": "a pickle", b"c": "a pickle",
-    b"PK\x03\x04": "a PyTorch or zip archive", b"\x1f\x8b": "a compressed pickle",
-    b"\x78": "a compressed pickle", b"BZh": "a compressed pickle",
-    b"\xfd7zXZ": "a compressed pickle", b"\x04\x22\x4d\x18": "a compressed pickle",
+# First bytes -> what it is.
+CODE = {
+    b"\x80": "a pickle",
+    b"(": "a pickle",
+    b"c": "a pickle",
+    b"PK\x03\x04": "a PyTorch or zip archive",
+    b"\x1f\x8b": "a compressed pickle",
+    b"\x78": "a compressed pickle",
+    b"BZh": "a compressed pickle",
+    b"\xfd7zXZ": "a compressed pickle",
+    b"\x04\x22\x4d\x18": "a compressed pickle",
     b"\x89HDF": "a Keras archive",
-}  # fmt: skip
+}
 ARRAYS = {"text": ("rarity",), "table": ("medians", "means", "spreads")}
 
 
 def rows_hash(samples: Sequence[Sample]) -> str:
-    """What names the rows that a model has learnt from, whatever their order."""
+    """Return what names the rows that a model has learnt from, whatever their order."""
     return files.sha256_json(sorted([sample.label, sample.content()] for sample in samples))
 
 
 def write_linear_model(path: Path, model: Model, learnt: Sequence[Sample]) -> Path:
-    """MODEL, which has learnt from LEARNT, as the file PATH; the same model, the same bytes."""
+    """Return `model`, which has learnt from `learnt`, as the file `path`.
+
+    The same model, the same bytes.
+    """
     return files.write_file(path, linear_model_bytes(model, rows_hash(learnt)))
 
 
 def linear_model_bytes(model: Model, learnt: str) -> bytes:
-    """The file of MODEL, which has learnt from what LEARNT names."""
+    """Return the file of `model`, which has learnt from what `learnt` names."""
     import numpy as np
     from safetensors.numpy import save
 
@@ -65,13 +74,16 @@ def linear_model_bytes(model: Model, learnt: str) -> bytes:
 
 
 def _digest(told: dict[str, Any], tensors: "dict[str, np.ndarray[Any, Any]]") -> str:
-    """The hash of all that a file holds."""
+    """Return the hash of all that a file holds."""
     parts = {name: hashlib.sha256(found).hexdigest() for name, found in sorted(tensors.items())}
     return files.sha256_json([{**told, "sha256": None}, parts])
 
 
 def read_linear_model(path: Path) -> tuple[Model, str]:
-    """The model in PATH and what names the rows it learnt from; SemError for anything else."""
+    """Return the model in `path` and what names the rows it learnt from.
+
+    Raise SemError for anything else.
+    """
     refuse_code(path)
     from safetensors import SafetensorError, safe_open
 
@@ -93,7 +105,9 @@ def read_linear_model(path: Path) -> tuple[Model, str]:
 
 
 def refuse_code(path: Path, hint: str = HINT) -> None:
-    """SemError when PATH is no plain file of a usable size, or could run code when opened."""
+    """Raise SemError when `path` is no plain file of a usable size, or could run code when
+    opened.
+    """
     if path.is_dir():
         raise SemError(f"{path}: a folder; a package answers prompts and tells no classes", hint)
     if not path.is_file():
@@ -111,13 +125,14 @@ def refuse_code(path: Path, hint: str = HINT) -> None:
 
 
 def _wrong(told: dict[str, Any], tensors: "dict[str, np.ndarray[Any, Any]]") -> str | None:
-    """What keeps TOLD and TENSORS from being a model."""
+    """Return what keeps `told` and `tensors` from being a model."""
     import numpy as np
 
     kind, classes, terms = (told.get(name) for name in ("kind", "classes", "terms"))
     if kind not in ARRAYS or not _are_words(classes) or not _are_words(terms):
         return "kind, classes or terms are none"
-    several = len(classes) != 1  # none: a number is said
+    # none: a number is said.
+    several = len(classes) != 1
     wanted = {*ARRAYS[kind], *(("weights", "biases") if several else ())}
     if set(tensors) != wanted:
         return f"holds {sorted(tensors)}, not {sorted(wanted)}"
@@ -135,7 +150,7 @@ def _wrong(told: dict[str, Any], tensors: "dict[str, np.ndarray[Any, Any]]") -> 
 
 
 def _are_words(found: Any) -> bool:
-    """Whether FOUND is a list of different texts."""
+    """Return whether `found` is a list of different texts."""
     is_list = isinstance(found, list) and all(isinstance(one, str) for one in found)
     return is_list and len(set(found)) == len(found)
 

@@ -10,7 +10,8 @@ from sem.preview.linear.learners import Model
 if TYPE_CHECKING:
     import numpy as np
 
-FLOOR = 1e-6  # a probability below it counts as it: one row must not decide a mean
+# a probability below it counts as it: one row must not decide a mean.
+FLOOR = 1e-6
 
 
 @dataclass(frozen=True)
@@ -18,15 +19,19 @@ class Scored:
     """A model on the benchmark; arrays are of shape (rows,)."""
 
     metrics: dict[str, float]
-    right: "np.ndarray[Any, Any]"  # 1.0 where the likeliest class is the row's; `lines`: a share
-    likelihood: "np.ndarray[Any, Any] | None" = None  # log of the probability of the row's class
-    ranks: "np.ndarray[Any, Any] | None" = None  # classes as likely as the row's or likelier
+    # 1.0 where the likeliest class is the row's; `lines`: a share.
+    right: "np.ndarray[Any, Any]"
+    # Log of the probability of the row's class.
+    likelihood: "np.ndarray[Any, Any] | None" = None
+    # Classes as likely as the row's or likelier.
+    ranks: "np.ndarray[Any, Any] | None" = None
     notes: tuple[str, ...] = ()
-    errors: "np.ndarray[Any, Any] | None" = None  # of numbers, in the target's own unit
+    # Of numbers, in the target's own unit.
+    errors: "np.ndarray[Any, Any] | None" = None
 
 
 def score_benchmark(model: Model, benchmark: Sequence[Sample]) -> Scored:
-    """MODEL on BENCHMARK; a class the model never saw is wrong, not left out."""
+    """Return `model` on `benchmark`; a class the model never saw is wrong, not left out."""
     import numpy as np
 
     chances = model.probabilities(benchmark)
@@ -70,7 +75,10 @@ def _metrics(
 
 
 def positive_of(classes: Sequence[str]) -> str | None:
-    """Which of two CLASSES is the positive one: 1, true or yes, else the later; None of more."""
+    """Return which of two `classes` is the positive one: 1, true or yes, else the later.
+
+    None of more.
+    """
     if len(classes) != 2:
         return None
     said = {name.casefold(): name for name in classes}

@@ -21,12 +21,16 @@ if TYPE_CHECKING:
 
 NAMES = {"text": "tfidf-ridge.v1", "table": "impute-scale-ridge.v1"}
 PRIMARY = "d2_absolute_error"
-STRENGTH = {"text": 1.0, "table": 0.1}  # inverse of the L2 penalty
+# Inverse of the L2 penalty.
+STRENGTH = {"text": 1.0, "table": 0.1}
 STRENGTHS = (0.01, 0.1, 1.0, 10.0)  # times STRENGTH
 
 
 def fit(features: Features, samples: Sequence[Sample], budget: Budget, passes: int = 0) -> Model:
-    """A model of SAMPLES with an encoder of its own; solved at once, so that PASSES are none."""
+    """Return a model of `samples` with an encoder of its own.
+
+    Solved at once, so that `passes` are none.
+    """
     from sklearn.linear_model import Ridge
 
     if not samples:
@@ -39,7 +43,8 @@ def fit(features: Features, samples: Sequence[Sample], budget: Budget, passes: i
 
 
 def tuned(features: Features, samples: Sequence[Sample], budget: Budget) -> Budget:
-    """BUDGET with the strength that misses least on rows of SAMPLES that it has not seen.
+    """Return `budget` with the strength that misses least on rows of `samples` that it has not
+    seen.
 
     The usual one stays where the best is within a standard error of it: with few rows folds
     prefer any strength by chance, and a baseline that is ill chosen makes every row look good.
@@ -53,10 +58,11 @@ def tuned(features: Features, samples: Sequence[Sample], budget: Budget) -> Budg
     size = max(1, len(order) // FOLDS)
     starts = range(0, min(FOLDS, max(1, HELD_ROWS // size)) * size, size)
     missed = {
-        strength: np.concatenate([_missed(features, order, start, size, strength, budget)
-                                  for start in starts])
+        strength: np.concatenate(
+            [_missed(features, order, start, size, strength, budget) for start in starts]
+        )
         for strength in (usual * times for times in STRENGTHS)
-    }  # fmt: skip
+    }
     best = min(missed, key=lambda one: float(missed[one].mean()))
     less = missed[usual] - missed[best]
     is_clear = less.mean() > less.std() / math.sqrt(len(less))
@@ -66,7 +72,9 @@ def tuned(features: Features, samples: Sequence[Sample], budget: Budget) -> Budg
 def _missed(
     features: Features, order: list[Sample], start: int, size: int, strength: float, budget: Budget
 ) -> "np.ndarray[Any, Any]":
-    """How far SIZE rows of ORDER from START on are missed by a model of the others."""
+    """Return how far `size` rows of `order` from `start` on are missed by a model of the
+    others.
+    """
     import numpy as np
 
     held, rest = order[start : start + size], order[:start] + order[start + size :]
@@ -75,7 +83,7 @@ def _missed(
 
 
 def score(model: Model, benchmark: Sequence[Sample]) -> Scored:
-    """MODEL on BENCHMARK; SemError where all of its rows have one value."""
+    """Return `model` on `benchmark`; raise SemError where all of its rows have one value."""
     import numpy as np
     from sklearn.metrics import d2_absolute_error_score, r2_score
 
@@ -90,7 +98,7 @@ def score(model: Model, benchmark: Sequence[Sample]) -> Scored:
 
 
 def unit(benchmark: Sequence[Sample]) -> float:
-    """What always saying the median misses on average, in the target's own unit."""
+    """Return what always saying the median misses on average, in the target's own unit."""
     import numpy as np
 
     truth = number_targets_of(benchmark)
@@ -104,7 +112,7 @@ def unit(benchmark: Sequence[Sample]) -> float:
 
 
 def number_targets_of(samples: Sequence[Sample]) -> "np.ndarray[Any, Any]":
-    """The numbers to be said, (samples,)."""
+    """Return the numbers to be said, (samples,)."""
     return _array([float(sample.label) for sample in samples])
 
 

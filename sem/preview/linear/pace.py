@@ -15,8 +15,10 @@ from sem.preview.linear.learners import Budget
 
 WARM_ROWS = 300
 WARM_STEPS = 5
-USUAL_STEPS = 20  # until a fit stands still
-FEWEST = 200  # rows below which nothing is cut
+# Until a fit stands still.
+USUAL_STEPS = 20
+# Rows below which nothing is cut.
+FEWEST = 200
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,12 @@ class Pace:
 
 
 def measure_fit_pace(rows: Rows, budget: Budget) -> Pace:
-    """The pace of a few steps on a few of the rows."""
+    """Return the pace of a few steps on a few of the rows."""
     few = nested(rows.base, min(1.0, WARM_ROWS / len(rows.base)))
     wanted = replace(budget, steps=WARM_STEPS, deadline=None)
     fit = fits.fitter_of(rows.features).fit
-    fit(rows.features, few, wanted, passes=1)  # the first loads libraries
+    # The first loads libraries.
+    fit(rows.features, few, wanted, passes=1)
     began = time.perf_counter()
     fit(rows.features, few, wanted, passes=WARM_STEPS)
     spent = time.perf_counter() - began
@@ -46,7 +49,7 @@ def measure_fit_pace(rows: Rows, budget: Budget) -> Pace:
 def cut_to_seconds(
     rows: Rows, pace: Pace, budget: Budget, seconds: float
 ) -> tuple[Rows, tuple[str, ...]]:
-    """ROWS whose estimate fits SECONDS at PACE, and what was cut in words.
+    """Return `rows` whose estimate fits `seconds` at `pace`, and what was cut in words.
 
     The contribution is cut first, to a tenth at most, then the base rows.
     """
@@ -66,12 +69,14 @@ def cut_to_seconds(
     told = [
         f"time_box: {kept:,} of {whole:,} {what} rows are learnt from"
         for kept, whole, what in (
-            (given, len(rows.given), "contributed"), (base, len(rows.base), "base"),
-        ) if kept < whole
-    ]  # fmt: skip
+            (given, len(rows.given), "contributed"),
+            (base, len(rows.base), "base"),
+        )
+        if kept < whole
+    ]
     return rows.only(base, given), tuple(told)
 
 
 def _classes(rows: Rows, samples: Sequence[Sample]) -> int:
-    """Classes that SAMPLES of ROWS are told apart in; a number is as one."""
+    """Classes that `samples` of `rows` are told apart in; a number is as one."""
     return 1 if rows.shape.is_of_numbers else len({sample.label for sample in samples})

@@ -19,9 +19,12 @@ from sem.preview.contribution.overlap import Overlap
 from sem.preview.linear.influence import Advice
 from sem.preview.lora.gradient_likeness import Pull
 
-USUAL = 0.95  # share of base rows whose value stands in the input, from which a slot copies it
-ENOUGH = 20  # base rows with a value, below which nothing is usual
-FENCE = 1.5  # interquartile ranges below the quarter: Tukey's outliers
+# Share of base rows whose value stands in the input, from which a slot copies it.
+USUAL = 0.95
+# Base rows with a value, below which nothing is usual.
+ENOUGH = 20
+# Interquartile ranges below the quarter: Tukey's outliers.
+FENCE = 1.5
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,14 @@ class Advised:
     """One contributed example, what to do with it and why."""
 
     where: str
-    group: str  # its domain; its task where it has none
+    # Its domain; its task where it has none.
+    group: str
     advice: Advice
     reason: str = ""
-    slots: tuple[str, ...] = ()  # whose value is not in the input
-    pull: Pull | None = None  # None: not looked at by the model
+    # Whose value is not in the input.
+    slots: tuple[str, ...] = ()
+    # None: not looked at by the model.
+    pull: Pull | None = None
 
 
 @dataclass(frozen=True)
@@ -44,18 +50,24 @@ class Known:
     base: Sequence[Example]
     overlap: Overlap
     pulls: Mapping[str, Pull]  # by id
-    scores: Sequence[float]  # of the benchmark's rows under the model of PULLS
-    too_long: frozenset[str] = frozenset()  # ids of rows that no training takes
+    # Of the benchmark's rows under the model of PULLS.
+    scores: Sequence[float]
+    # Ids of rows that no training takes.
+    too_long: frozenset[str] = frozenset()
 
 
 def advised(given: Sequence[Example], known: Known) -> list[Advised]:
-    """What to do with each of GIVEN, the rows as they were before any was left out."""
+    """Return what to do with each of `given`, the rows as they were before any was left out."""
     copied, least = _copied(known), _least(known.scores)
     return [
-        Advised(one.id, one.domain or one.task, *_why(number, one, known, copied, least),
-                known.pulls.get(one.id))
+        Advised(
+            one.id,
+            one.domain or one.task,
+            *_why(number, one, known, copied, least),
+            known.pulls.get(one.id),
+        )
         for number, one in enumerate(given)
-    ]  # fmt: skip
+    ]
 
 
 def _why(
@@ -70,8 +82,9 @@ def _why(
     if number in known.overlap.contradicts:
         return "inspect", "contradicts_base", ()
     closed = frozenset(closed_slots(known.tasks[one.task].io_schema))
-    missing = tuple(slot for slot, there in _stands(one, closed)
-                    if not there and (one.task, slot) in copied)  # fmt: skip
+    missing = tuple(
+        slot for slot, there in _stands(one, closed) if not there and (one.task, slot) in copied
+    )
     if missing:
         return "inspect", "value_not_in_input", missing
     pull = known.pulls.get(one.id)
@@ -81,7 +94,7 @@ def _why(
 
 
 def _least(scores: Sequence[float]) -> float:
-    """The score below which an answer is an outlier of the benchmark's."""
+    """Return the score below which an answer is an outlier of the benchmark's."""
     if len(scores) < 4:
         return float("-inf")
     low, _, high = statistics.quantiles(scores, n=4)
@@ -89,7 +102,7 @@ def _least(scores: Sequence[float]) -> float:
 
 
 def _copied(known: Known) -> frozenset[tuple[str, str]]:
-    """The slots whose values nearly always stand in the input of the base rows."""
+    """Return the slots whose values nearly always stand in the input of the base rows."""
     counts: dict[tuple[str, str], list[int]] = {}
     for one in known.base:
         closed = frozenset(closed_slots(known.tasks[one.task].io_schema))
@@ -103,7 +116,9 @@ def _copied(known: Known) -> frozenset[tuple[str, str]]:
 
 
 def _stands(one: Example, closed: frozenset[str]) -> Iterator[tuple[str, bool]]:
-    """Each slot of ONE with a value long enough to tell, and whether its input holds all of it."""
+    """Yield each slot of `one` with a value long enough to tell, and whether its input holds all
+    of it.
+    """
     text, answer = grounding.Text(one.input_text), one.output_json
     for slot, value in (answer if isinstance(answer, dict) else {"answer": answer}).items():
         leaves = [leaf for _, leaf in grounding.scalar_leaves({slot: value})]
@@ -112,7 +127,9 @@ def _stands(one: Example, closed: frozenset[str]) -> Iterator[tuple[str, bool]]:
 
 
 def advice_json(found: Sequence[Advised], most: int) -> dict[str, Any]:
-    """FOUND counted, by group, and at most MOST of those worth a look, the least likely first."""
+    """Return `found` counted, by group, and at most `most` of those worth a look, the least likely
+    first.
+    """
     looked = [one for one in found if one.advice != "keep"]
     return {
         "advice": {word: sum(one.advice == word for one in found) for word in get_args(Advice)},
@@ -129,12 +146,21 @@ def _likely(one: Advised) -> float:
 
 def _shown(one: Advised) -> dict[str, Any]:
     pull = asdict(one.pull) if one.pull else {"score": None, "likeness": None}
-    return {"where": one.where, "group": one.group, "advice": one.advice, "reason": one.reason,
-            "slots": list(one.slots), **pull}  # fmt: skip
+    return {
+        "where": one.where,
+        "group": one.group,
+        "advice": one.advice,
+        "reason": one.reason,
+        "slots": list(one.slots),
+        **pull,
+    }
 
 
 def _groups(found: Sequence[Advised]) -> dict[str, dict[str, Any]]:
-    """Each group's rows, what is said of them, and how they pull on average; the best first."""
+    """Return each group's rows, what is said of them, and how they pull on average.
+
+    The best first.
+    """
     members: dict[str, list[Advised]] = {}
     for one in found:
         members.setdefault(one.group, []).append(one)

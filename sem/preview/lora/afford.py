@@ -9,9 +9,12 @@ from dataclasses import dataclass, replace
 from sem.preview.lora import bench as benches
 from sem.preview.lora.bench import Bench, Encoded, Pace
 
-SPARE = 0.9  # of the time: what a forecast may take
-FEWEST_STEPS = 4  # below them nothing is learnt that could be compared
-FEWEST_TESTED = 24  # val rows below which an interval says little
+# Of the time: what a forecast may take.
+SPARE = 0.9
+# Below them nothing is learnt that could be compared.
+FEWEST_STEPS = 4
+# Val rows below which an interval says little.
+FEWEST_TESTED = 24
 TESTED, LOOKED = 0.2, 0.1  # of the time
 
 
@@ -20,19 +23,22 @@ class Budget:
     """What is done."""
 
     steps: int  # of each training
-    tested: int  # val rows, drawn by lot
-    looked: int  # contributed rows, drawn by lot
-    of_steps: int  # what the recipe asks for: one training of the full pipeline
+    # Val rows, drawn by lot.
+    tested: int
+    # Contributed rows, drawn by lot.
+    looked: int
+    # What the recipe asks for: one training of the full pipeline.
+    of_steps: int
     seconds_a_step: float
 
     @property
     def is_whole(self) -> bool:
-        """Whether each training is as long as the recipe says."""
+        """Return whether each training is as long as the recipe says."""
         return self.steps >= self.of_steps
 
 
 def budget(bench: Bench, rows: Encoded, pace: Pace, seconds: float) -> Budget:
-    """What fits SECONDS at PACE; its steps may be too few."""
+    """Return what fits `seconds` at `pace`; its steps may be too few."""
     left, of_steps = seconds * SPARE, recipe_steps(bench, rows)
     scorings = 3 if bench.package else 2
     step = benches.seconds_a_step(bench, rows, pace)
@@ -59,10 +65,13 @@ def budget(bench: Bench, rows: Encoded, pace: Pace, seconds: float) -> Budget:
 
 
 def least(found: Budget) -> Budget:
-    """No more of FOUND than shows that the whole path works (`--test-mode`)."""
-    return replace(found, steps=min(found.steps, FEWEST_STEPS),
-                   tested=min(found.tested, FEWEST_TESTED),
-                   looked=min(found.looked, FEWEST_TESTED))  # fmt: skip
+    """No more of `found` than shows that the whole path works (`--test-mode`)."""
+    return replace(
+        found,
+        steps=min(found.steps, FEWEST_STEPS),
+        tested=min(found.tested, FEWEST_TESTED),
+        looked=min(found.looked, FEWEST_TESTED),
+    )
 
 
 def recipe_steps(bench: Bench, rows: Encoded) -> int:

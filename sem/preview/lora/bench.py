@@ -29,8 +29,10 @@ from sem.train.rows import data, stages
 from sem.train.rows.data import Row, Rows, Writer
 from sem.train.rows.stages import Job
 
-WARM_STEPS = 2  # micro-batches that are measured, after the first, which loads libraries
-LEAST = 2.0  # scorings that a token takes to be learnt, at least: 2.3 to 2.7 were measured
+# micro-batches that are measured, after the first, which loads libraries.
+WARM_STEPS = 2
+# Scorings that a token takes to be learnt, at least: 2.3 to 2.7 were measured.
+LEAST = 2.0
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ class Bench:
     writer: Writer
     name: str
     package: Package | None = None
-    lower: Lower | None = None  # the layers that are not trained; None: all are
+    # The layers that are not trained; None: all are.
+    lower: Lower | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,10 @@ class Pace:
 
 
 def here(project: Project, name: str) -> Weights:
-    """The base model NAME on this disk; SemError where it would have to be fetched."""
+    """Return the base model `name` on this disk.
+
+    Raise SemError where it would have to be fetched.
+    """
     package = weight_packages.KNOWN.get(name)
     folder = project.base_models / package.slug if package else project.root / name
     if not folder.is_dir():
@@ -84,25 +90,42 @@ def here(project: Project, name: str) -> Weights:
 
 
 def prepared(project: Project, name: str, folder: Path, package: Package | None = None) -> Bench:
-    """The trainer of PROJECT over the base model NAME, writing below FOLDER only."""
+    """Return the trainer of `project` over the base model `name`, writing below `folder` only."""
     wanted = replace(
-        recipe.load_recipe(project), max_steps=None, val_answers=0, select="last", patience=None,
-        checkpoint_steps=10**6, log_steps=10**6, pretrain=recipe.Pretrain(),
-        preference=recipe.Preference(), augmented=False,
-    )  # fmt: skip
+        recipe.load_recipe(project),
+        max_steps=None,
+        val_answers=0,
+        select="last",
+        patience=None,
+        checkpoint_steps=10**6,
+        log_steps=10**6,
+        pretrain=recipe.Pretrain(),
+        preference=recipe.Preference(),
+        augmented=False,
+    )
     base, machine = here(project, name).folder, hardware.detect()
     speaker = chat.load_chat(base, wanted.renderer)
     slots = slotspec.load_slot_levels(project.root / "configs" / "judge_slots.yaml")
     job = Job(
-        run=Run("preview", folder), recipe=wanted, base=base, dtype=machine.dtype,
-        device=machine.device, chat=speaker, stages=(), tasks=project.tasks, slots=slots,
+        run=Run("preview", folder),
+        recipe=wanted,
+        base=base,
+        dtype=machine.dtype,
+        device=machine.device,
+        chat=speaker,
+        stages=(),
+        tasks=project.tasks,
+        slots=slots,
         answering=project.settings("eval", EvalSettings),
-    )  # fmt: skip
+    )
     return Bench(job, Writer(project.tasks, speaker, wanted, slots), name, package)
 
 
 def shallow(bench: Bench) -> Bench | None:
-    """BENCH with the last layers trained only; None where its recipe or model has no such form."""
+    """Return `bench` with the last layers trained only.
+
+    None where its recipe or model has no such form.
+    """
     if bench.job.recipe.method != "lora":
         return None
     found = lower.frozen_layers_of(files.read_object(bench.job.base / "config.json"))
@@ -110,18 +133,26 @@ def shallow(bench: Bench) -> Bench | None:
 
 
 def encoded(bench: Bench, split: Split) -> Encoded:
-    """SPLIT as BENCH's rows; SemError where one part has none that is short enough."""
-    found = Encoded(*(data.encode_examples(part, bench.writer)
-                      for part in (split.base, split.given, split.tested)))  # fmt: skip
+    """Return `split` as `bench`'s rows.
+
+    Raise SemError where one part has none that is short enough.
+    """
+    found = Encoded(
+        *(
+            data.encode_examples(part, bench.writer)
+            for part in (split.base, split.given, split.tested)
+        )
+    )
     for rows, what in ((found.base, "train"), (found.given, "given"), (found.tested, "val")):
         data.check_trainable(rows, what)
     return found
 
 
 def measure_token_pace(bench: Bench, rows: Encoded, fits: Callable[[Pace], bool]) -> Pace:
-    """What a token takes on BENCH, by a few micro-batches of each kind.
+    """Return what a token takes on `bench`, by a few micro-batches of each kind.
 
-    A training that is no faster than LEAST scorings, and so does not fit by FITS, is not measured.
+    A training that is no faster than LEAST scorings, and so does not fit by `fits`, is not
+    measured.
     """
     job, size = bench.job, bench.job.recipe.micro_batch
     few = [*rows.given.kept[:size], *rows.base.kept[:size]][: size * WARM_STEPS]
@@ -146,18 +177,21 @@ def measure_token_pace(bench: Bench, rows: Encoded, fits: Callable[[Pace], bool]
 
 
 def seconds_a_step(bench: Bench, rows: Encoded, pace: Pace) -> float:
-    """Of an optimizer step on ROWS, what is below the trained layers apart."""
+    """Return of an optimizer step on `rows`, what is below the trained layers apart."""
     return pace.trained * _of_both(rows) * bench.job.recipe.effective_batch
 
 
 def seconds_below(bench: Bench, rows: Encoded, pace: Pace) -> float:
-    """Of what stands below the trained layers, for a step of each training: few rows differ."""
+    """Return of what stands below the trained layers, for a step of each training.
+
+    Few rows differ.
+    """
     new = len(rows.given.kept) / (len(rows.base.kept) + len(rows.given.kept))
     return pace.below * _of_both(rows) * bench.job.recipe.effective_batch * (1 + new)
 
 
 def seconds_a_row(rows: Rows, pace: Pace, scorings: int = 1) -> float:
-    """Of scoring one of ROWS, SCORINGS times."""
+    """Return of scoring one of `rows`, `scorings` times."""
     return (pace.scored * scorings + pace.below) * _mean(rows.kept)
 
 
@@ -170,7 +204,7 @@ def _mean(rows: Sequence[Row]) -> float:
 
 
 def train_from_start(bench: Bench, rows: Sequence[Row], steps: int) -> Any:
-    """The model after STEPS on ROWS, from the same start every time."""
+    """Return the model after `steps` on `rows`, from the same start every time."""
     model = fresh(bench)
     pass_frozen_layers(bench, model, rows)
     if steps:
@@ -179,7 +213,7 @@ def train_from_start(bench: Bench, rows: Sequence[Row], steps: int) -> Any:
 
 
 def pass_frozen_layers(bench: Bench, model: Any, rows: Sequence[Row]) -> None:
-    """Let those of ROWS that are new pass the layers of MODEL that are not trained, if any."""
+    """Let those of `rows` that are new pass the layers of `model` that are not trained, if any."""
     import torch
 
     if bench.lower:
@@ -189,7 +223,7 @@ def pass_frozen_layers(bench: Bench, model: Any, rows: Sequence[Row]) -> None:
 
 
 def fresh(bench: Bench) -> Any:
-    """The model that every training starts from: the same each time."""
+    """Return the model that every training starts from: the same each time."""
     job = bench.job
     base = models.load_model(job.base, job.dtype, job.device, **backend_trl.quantized(job))
     if bench.package:
@@ -201,16 +235,24 @@ def fresh(bench: Bench) -> Any:
 
 
 def train_steps(job: Job, model: Any, rows: Sequence[Row], steps: int) -> None:
-    """STEPS optimizer steps of MODEL on ROWS by the project's own trainer."""
+    """`steps` optimizer steps of `model` on `rows` by the project's own trainer."""
     stage = stages.Stage(
-        stages.EXAMPLES, "answer", Rows(tuple(rows)), Rows(()), job.recipe.learning_rate,
-        job.recipe.epochs, steps,
-    )  # fmt: skip
+        stages.EXAMPLES,
+        "answer",
+        Rows(tuple(rows)),
+        Rows(()),
+        job.recipe.learning_rate,
+        job.recipe.epochs,
+        steps,
+    )
     trainer.build_trainer(job, stage, model, []).train()
 
 
 def padded_batches(job: Job, model: Any, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
-    """ROWS in order as MODEL's padded tensors, a micro-batch at a time; each token counts one."""
+    """Yield `rows` in order as `model`'s padded tensors, a micro-batch at a time.
+
+    Each token counts one.
+    """
     pad, size = trainer.collator(job, model), job.recipe.micro_batch
     made = [trainer.collator_record(n, row) | {"weights": None} for n, row in enumerate(rows)]
     for start in range(0, len(made), size):
@@ -218,7 +260,7 @@ def padded_batches(job: Job, model: Any, rows: Sequence[Row]) -> Iterator[dict[s
 
 
 def answer_likelihoods(job: Job, model: Any, rows: Sequence[Row]) -> list[float]:
-    """The mean log-likelihood a token of the answer of each of ROWS."""
+    """Return the mean log-likelihood a token of the answer of each of `rows`."""
     import torch
 
     found: list[float] = []

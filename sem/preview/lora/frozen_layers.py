@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-UPPER = 0.15  # of the layers: 4 of SmolLM2-135M's 30
+# Of the layers: 4 of SmolLM2-135M's 30.
+UPPER = 0.15
 
 
 @dataclass
@@ -21,8 +22,10 @@ class Lower:
     count: int
     of: int
     states: dict[tuple[int, ...], Any] = field(default_factory=dict)
-    batch: tuple[tuple[int, ...], ...] = ()  # the rows that pass now
-    keeps: bool = False  # whether what passes now is kept
+    # The rows that pass now.
+    batch: tuple[tuple[int, ...], ...] = ()
+    # Whether what passes now is kept.
+    keeps: bool = False
 
     @property
     def trained(self) -> int:
@@ -31,19 +34,22 @@ class Lower:
 
     @property
     def knows(self) -> bool:
-        """Whether all rows that pass now have passed before."""
+        """Return whether all rows that pass now have passed before."""
         return bool(self.batch) and all(ids in self.states for ids in self.batch)
 
 
 def frozen_layers_of(config: Mapping[str, Any]) -> Lower | None:
-    """The layers below the last UPPER of a causal model of CONFIG; None where there are none."""
+    """Return the layers below the last UPPER of a causal model of `config`.
+
+    None where there are none.
+    """
     layers = int(config.get("num_hidden_layers") or 0)
     count = layers - max(1, round(layers * UPPER))
     return None if config.get("is_encoder_decoder") or count < 1 else Lower(count, layers)
 
 
 def put_in(model: Any, lower: Lower) -> None:
-    """Take the adapters out of MODEL's LOWER layers, which then know what they have seen."""
+    """Take the adapters out of `model`'s `lower` layers, which then know what they have seen."""
     decoder = _decoder(model)
     decoder.register_forward_pre_hook(_watch(lower), with_kwargs=True)
     for number, layer in enumerate(decoder.layers[: lower.count]):
@@ -55,7 +61,7 @@ def put_in(model: Any, lower: Lower) -> None:
 
 
 def run_frozen_layers(model: Any, lower: Lower, batches: Iterator[dict[str, Any]]) -> None:
-    """Let BATCHES pass the LOWER layers of MODEL alone, and keep what comes out."""
+    """Let `batches` pass the `lower` layers of `model` alone, and keep what comes out."""
     from torch.nn import ModuleList
 
     decoder = _decoder(model)
@@ -63,14 +69,19 @@ def run_frozen_layers(model: Any, lower: Lower, batches: Iterator[dict[str, Any]
     decoder.layers, lower.keeps = ModuleList(every[: lower.count]), True
     try:
         for batch in batches:
-            decoder(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"],
-                    use_cache=False)  # fmt: skip
+            decoder(
+                input_ids=batch["input_ids"],
+                attention_mask=batch["attention_mask"],
+                use_cache=False,
+            )
     finally:
         decoder.layers, lower.keeps = every, False
 
 
 def unseen(lower: Lower, rows: Sequence[Any]) -> list[Any]:
-    """Those of ROWS (things with `ids`) that have not passed, each once, the shortest first."""
+    """Return those of `rows` (things with `ids`) that have not passed, each once, the shortest
+    first.
+    """
     new = {row.ids: row for row in rows if row.ids not in lower.states}
     return sorted(new.values(), key=lambda row: (len(row.ids), row.id))
 
@@ -81,7 +92,7 @@ def _decoder(model: Any) -> Any:
 
 
 def _watch(lower: Lower) -> Any:
-    """A hook that notes which rows come in."""
+    """Return a hook that notes which rows come in."""
 
     def note(_: Any, args: tuple[Any, ...], words: dict[str, Any]) -> None:
         ids, mask = words["input_ids"], words.get("attention_mask")
@@ -93,7 +104,7 @@ def _watch(lower: Lower) -> Any:
 
 
 def _forward(plain: Any, lower: Lower, is_last: bool) -> Any:
-    """PLAIN of a layer, not called for rows that have passed before."""
+    """Return `plain` of a layer, not called for rows that have passed before."""
 
     def forward(self: Any, hidden_states: Any, *args: Any, **words: Any) -> Any:
         if lower.knows:
@@ -108,7 +119,7 @@ def _forward(plain: Any, lower: Lower, is_last: bool) -> Any:
 
 
 def _filled(hidden: Any, lower: Lower) -> Any:
-    """What the rows that pass now left here before; zeros where HIDDEN only fills up."""
+    """Return what the rows that pass now left here before; zeros where `hidden` only fills up."""
     import torch
 
     made = torch.zeros_like(hidden)

@@ -21,14 +21,18 @@ from sem.train.rows.stages import Job
 class Pull:
     """One row under a model that has not seen it."""
 
-    score: float  # mean log-likelihood a token of its answer
-    likeness: float  # cosine of its gradient and the benchmark's, -1 to 1
+    # Mean log-likelihood a token of its answer.
+    score: float
+    # Cosine of its gradient and the benchmark's, -1 to 1.
+    likeness: float
 
 
 def pulls(
     job: Job, model: Any, tested: Sequence[Row], given: Sequence[Row]
 ) -> tuple[list[float], list[Pull]]:
-    """The score of each of TESTED, and each of GIVEN by the gradient of TESTED together."""
+    """Return the score of each of `tested`, and each of `given` by the gradient of `tested`
+    together.
+    """
     import torch
 
     scores, total = [], None
@@ -44,7 +48,9 @@ def pulls(
 
 
 def _gradients(job: Job, model: Any, rows: Sequence[Row]) -> Iterator[tuple[Row, float, Any]]:
-    """Each of ROWS, its log-likelihood, and its gradient a token, (width, width) in fp32."""
+    """Yield each of `rows`, its log-likelihood, and its gradient a token, (width, width) in
+    fp32.
+    """
     import torch
 
     model.eval()

@@ -40,21 +40,25 @@ from sem.train.rows import data
 from sem.train.rows.data import Row
 
 FITTED = ROOT / "configs" / "preview_examples.json"
-MOST_GIVEN = 2_000  # contributed rows that are read as tokens: no preview learns more of them
-LONGEST_STEP = 1.0  # nats: a row moves the mean by no more, so that none decides alone
+# Contributed rows that are read as tokens: no preview learns more of them.
+MOST_GIVEN = 2_000
+# nats: a row moves the mean by no more, so that none decides alone.
+LONGEST_STEP = 1.0
 Watch = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What is to be estimated: GIVEN over PROJECT's snapshot, in as many SECONDS."""
+    """What is to be estimated: `given` over `project`'s snapshot, in as many `seconds`."""
 
     project: Project
     given: Examples
     seconds: float
     proxy: str | None = None
-    package: Package | None = None  # what both trainings start from; None: the base model
-    parts: Path | None = None  # where finished fits are kept
+    # What both trainings start from; None: the base model.
+    package: Package | None = None
+    # Where finished fits are kept.
+    parts: Path | None = None
     test_mode: bool = False  # few steps, few rows
 
 
@@ -62,30 +66,40 @@ class Asked:
 class Worth:
     """What examples add."""
 
-    gain: Gain  # in nats a token, with what training itself adds to its error
-    measured: Gain  # the same by the val rows alone
-    before: float  # mean log-likelihood a token of the reference answers
+    # In nats a token, with what training itself adds to its error.
+    gain: Gain
+    # The same by the val rows alone.
+    measured: Gain
+    # Mean log-likelihood a token of the reference answers.
+    before: float
     after: float
     overlap: Overlap
-    learnt: int  # contributed rows that the candidate saw
-    usable: int  # contributed rows that it could have seen
+    # Contributed rows that the candidate saw.
+    learnt: int
+    # Contributed rows that it could have seen.
+    usable: int
     budget: Budget
     model: str  # which base model
     too_long: int
-    val: int  # val rows, of which budget.tested were scored
-    advised: tuple[Advised, ...]  # every contributed row
-    start: float | None = None  # the package's own score, before any step
-    unseen: int = 0  # val rows left out, because the package has learnt them
-    lower: Lower | None = None  # layers that no training changed
+    # Val rows, of which budget.tested were scored.
+    val: int
+    # Every contributed row.
+    advised: tuple[Advised, ...]
+    # The package's own score, before any step.
+    start: float | None = None
+    # Val rows left out, because the package has learnt them.
+    unseen: int = 0
+    # Layers that no training changed.
+    lower: Lower | None = None
 
     @property
     def is_whole(self) -> bool:
-        """Whether both trainings were those of the recipe."""
+        """Return whether both trainings were those of the recipe."""
         return self.budget.is_whole and self.lower is None
 
 
 def examples_worth(asked: Asked, watched: Watch = lambda _: None) -> Worth:
-    """What the examples ASKED for add; SemError when nothing fits the time."""
+    """Return what the examples `asked` for add; raise SemError when nothing fits the time."""
     began = time.monotonic()
     frozen = snapshot.load_snapshot(asked.project, None)
     parts = {name: tuple(frozen.examples(name)) for name in ("train", "val", "test")}
@@ -93,7 +107,7 @@ def examples_worth(asked: Asked, watched: Watch = lambda _: None) -> Worth:
     held = as_samples((*parts["val"], *parts["test"]))
     known = overlap.find_overlap(
         as_samples(asked.given.kept), as_samples((*parts["train"], *more)), held
-    )  # fmt: skip
+    )
     left = tuple(one for n, one in enumerate(asked.given.kept) if n not in known.left_out)
     if not left:
         raise SemError(
@@ -142,16 +156,18 @@ def examples_worth(asked: Asked, watched: Watch = lambda _: None) -> Worth:
 
 
 def likelihood_gain(old: Sequence[float], new: Sequence[float], units: Sequence[str]) -> Gain:
-    """What NEW log-likelihoods a token gain over OLD ones, with the interval over UNITS."""
+    """Return what `new` log-likelihoods a token gain over `old` ones, with the interval over
+    `units`.
+    """
     change = [max(-LONGEST_STEP, min(LONGEST_STEP, b - a)) for a, b in zip(old, new, strict=True)]
     return gained([0.0] * len(change), change, units)
 
 
 def widen_by_backtest(found: Gain, share: float, by: Mapping[str, float]) -> Gain:
-    """FOUND with what training adds to its error, BY what backtests found.
+    """Return `found` with what training adds to its error, `by` what backtests found.
 
     Good rows move the result, too, where others learn in their place, and by more the larger the
-    SHARE of the candidate's rows that is new (its square root: as a sum of so many draws). And
+    `share` of the candidate's rows that is new (its square root: as a sum of so many draws). And
     the rest of a training makes a gain larger, or smaller, by a share of it.
     """
     if not by:
@@ -164,7 +180,7 @@ def widen_by_backtest(found: Gain, share: float, by: Mapping[str, float]) -> Gai
 
 
 def backtest_widening(way: Literal["all", "last"]) -> Mapping[str, float]:
-    """What backtests found of trainings of all layers, or of the last ones only."""
+    """Return what backtests found of trainings of all layers, or of the last ones only."""
     return files.read_json(FITTED)[way] if FITTED.exists() else {}
 
 
@@ -177,7 +193,8 @@ class _Found:
     budget: Budget
     tested: list[Row]
     learnt: int  # contributed rows
-    share: float  # of the candidate's rows
+    # Of the candidate's rows.
+    share: float
     old: list[float]
     new: list[float]
     start: list[float] | None
@@ -185,7 +202,10 @@ class _Found:
 
 
 def _trained(asked: Asked, split: Split, seconds: float, folder: Path, watched: Watch) -> _Found:
-    """Both trainings of SPLIT that fit SECONDS; each is done once, and what it found is kept."""
+    """Return both trainings of `split` that fit `seconds`.
+
+    Each is done once, and what it found is kept.
+    """
     bench, rows, budget = _chosen(asked, split, seconds, folder, watched)
     wanted = bench.job.recipe
     seen = budget.steps * wanted.effective_batch
@@ -221,7 +241,9 @@ def _trained(asked: Asked, split: Split, seconds: float, folder: Path, watched: 
 def _learnt_before(
     package: Package | None, frozen: Snapshot, val: tuple[Example, ...]
 ) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
-    """What PACKAGE has learnt from beside FROZEN, and the rows of VAL that it has not."""
+    """Return what `package` has learnt from beside `frozen`, and the rows of `val` that it has
+    not.
+    """
     if package is None or package.learnt.sha256 == frozen.sha256:
         return (), val
     learnt = tuple(package.learnt.examples("train"))
@@ -238,7 +260,7 @@ def _learnt_before(
 def _chosen(
     asked: Asked, split: Split, seconds: float, folder: Path, watched: Watch
 ) -> tuple[Bench, Encoded, Budget]:
-    """The first way to train that fits SECONDS, and how much of it does.
+    """Return the first way to train that fits `seconds`, and how much of it does.
 
     What was chosen before a preview was killed is chosen again.
     """
@@ -268,7 +290,10 @@ def _chosen(
 
 
 def _ways(asked: Asked, folder: Path) -> Iterator[Bench]:
-    """The ways to train, the truest first: the sem's model, the proxy, the model's last layers."""
+    """Yield the ways to train, the truest first.
+
+    The sem's model, the proxy, the model's last layers.
+    """
     name = asked.project.base_model_id
     own = benches.prepared(asked.project, name, folder, asked.package)
     yield own
@@ -280,7 +305,7 @@ def _ways(asked: Asked, folder: Path) -> Iterator[Bench]:
 
 
 def _measured(bench: Bench, rows: Encoded, asked: Asked, seconds: float) -> Budget:
-    """What fits SECONDS less what measuring takes."""
+    """Return what fits `seconds` less what measuring takes."""
     began = time.monotonic()
 
     def budget(pace: Pace) -> Budget:

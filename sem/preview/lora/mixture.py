@@ -17,11 +17,15 @@ class Mixture:
 
     base: tuple[Row, ...]
     mixed: tuple[Row, ...]
-    given: int  # contributed rows among MIXED
+    # Contributed rows among MIXED.
+    given: int
 
 
 def mix(base: Sequence[Row], given: Sequence[Row], count: int, seed: int) -> Mixture:
-    """At most COUNT rows for each training, drawn by SEED; all of them where COUNT holds them."""
+    """Return at most `count` rows for each training, drawn by `seed`.
+
+    All of them where `count` holds them.
+    """
     total = len(base) + len(given)
     if count >= total:
         return Mixture(tuple(base), (*base, *given), len(given))

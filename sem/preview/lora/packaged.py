@@ -24,7 +24,8 @@ from sem.train import recipe
 HINT = "give a folder that `fab package.export` made of a run of this sem"
 WEIGHTS, TOKENIZER = "model/model.safetensors", "model/tokenizer.json"
 MOST_MANIFEST = 8 * 2**20
-MOST_TIMES = 4  # the base model's bytes: float32 of a base in eight bits
+# The base model's bytes: float32 of a base in eight bits.
+MOST_TIMES = 4
 TEXT = {"type": "string"}
 SHAPE: dict[str, Any] = {
     "properties": {
@@ -34,11 +35,13 @@ SHAPE: dict[str, Any] = {
                 "renderer": TEXT,
                 "tasks": {"type": "object", "additionalProperties": TEXT},
                 "base_model": {
-                    "type": "object", "required": ["base_model_id", "revision"],
+                    "type": "object",
+                    "required": ["base_model_id", "revision"],
                     "properties": {"base_model_id": TEXT, "revision": TEXT},
                 },
                 "snapshot": {
-                    "type": "object", "required": ["version", "sha256"],
+                    "type": "object",
+                    "required": ["version", "sha256"],
                     "properties": {"version": {"type": "integer", "minimum": 1}, "sha256": TEXT},
                 },
             },
@@ -46,12 +49,13 @@ SHAPE: dict[str, Any] = {
         "files": {
             "required": [WEIGHTS],
             "additionalProperties": {
-                "type": "object", "required": ["bytes", "sha256"],
+                "type": "object",
+                "required": ["bytes", "sha256"],
                 "properties": {"bytes": {"type": "integer"}, "sha256": TEXT},
             },
         },
     },
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -61,10 +65,14 @@ class Package:
     folder: Path
     run_id: str
     sha256: str  # of its manifest
-    learnt: Snapshot  # what it has learnt from
+    # What it has learnt from.
+    learnt: Snapshot
 
     def put_in(self, model: Any) -> None:
-        """Give MODEL, the sem's base model, the package's weights; SemError unless all fit."""
+        """Give `model`, the sem's base model, the package's weights.
+
+        Raise SemError unless all fit.
+        """
         from safetensors import safe_open
 
         with safe_open(self.folder / WEIGHTS, framework="pt") as tensors:
@@ -73,7 +81,10 @@ class Package:
 
 
 def read_start_package(project: Project, folder: Path, base: Weights) -> Package:
-    """The package in FOLDER; SemError unless it is whole and of PROJECT's tasks and model BASE."""
+    """Return the package in `folder`.
+
+    Raise SemError unless it is whole and of `project`'s tasks and model `base`.
+    """
     _check_kind(folder)
     facts = _facts(folder)
     _check_files(folder, base)
@@ -103,7 +114,7 @@ def _check_kind(folder: Path) -> None:
 
 
 def _facts(folder: Path) -> dict[str, Any]:
-    """The manifest, which fits its schema."""
+    """Return the manifest, which fits its schema."""
     path = folder / manifest.NAME
     if path.exists() and (path.is_symlink() or not path.is_file()):
         raise SemError(f"{path}: not a plain file", HINT)
@@ -117,7 +128,7 @@ def _facts(folder: Path) -> dict[str, Any]:
 
 
 def _check_files(folder: Path, base: Weights) -> None:
-    """SemError for what must not be opened at all."""
+    """Raise SemError for what must not be opened at all."""
     if (folder / taint.NAME).exists():
         raise SemError(
             f"{folder}: tainted: a takedown removed rows that it rests on",
@@ -133,7 +144,7 @@ def _check_files(folder: Path, base: Weights) -> None:
 
 
 def _check_fit(project: Project, folder: Path, facts: dict[str, Any], base: Weights) -> None:
-    """SemError when it was trained on another model, for another task, or in other words."""
+    """Raise SemError when it was trained on another model, for another task, or in other words."""
     lineage, made = facts["lineage"], facts["lineage"]["base_model"]
     if made["revision"] != base.revision:
         raise SemError(
@@ -149,9 +160,7 @@ def _check_fit(project: Project, folder: Path, facts: dict[str, Any], base: Weig
             )
     speaker = chat.load_chat(base.folder, recipe.load_recipe(project).renderer)
     if lineage["renderer"] != speaker.fingerprint():
-        raise SemError(
-            f"{folder}: its prompts are written in other turns than train.yaml's", HINT
-        )  # fmt: skip
+        raise SemError(f"{folder}: its prompts are written in other turns than train.yaml's", HINT)
     if facts["files"].get(TOKENIZER, {}).get("sha256") != _digest(base.folder):
         raise SemError(f"{folder}: its tokenizer is not that of the base model", HINT)
 
@@ -162,7 +171,10 @@ def _digest(base: Path) -> str | None:
 
 
 def _learnt(project: Project, folder: Path, facts: dict[str, Any]) -> Snapshot:
-    """The snapshot that the package has learnt from; SemError where it is not here."""
+    """Return the snapshot that the package has learnt from.
+
+    Raise SemError where it is not here.
+    """
     told = facts["lineage"]["snapshot"]
     try:
         found = snapshot.load_snapshot(project, told["version"])

@@ -19,12 +19,14 @@ from sem.preview.stats.deltaone import Measured
 
 METRIC = "accuracy"
 LEAKS = "benchmark_overlap_above_1_percent"
-NO_PROPORTION = "metric_is_no_proportion"  # production decides on a share of right rows only
-UNKNOWN = ("cooldown", "active_spec")  # what the rule asks for and a preview cannot know
+# Production decides on a share of right rows only.
+NO_PROPORTION = "metric_is_no_proportion"
+# What the rule asks for and a preview cannot know.
+UNKNOWN = ("cooldown", "active_spec")
 
 
 def benchmark_rows_hash(benchmark: Sequence[Sample]) -> str:
-    """What names the rows of BENCHMARK, whatever their order."""
+    """Return what names the rows of `benchmark`, whatever their order."""
     rows = sorted([sample.label, sample.content()] for sample in benchmark)
     return f"sha256:{files.sha256_json(rows)}"
 
@@ -56,7 +58,9 @@ def rule(
 
 
 def leaks(known: Overlap, rows: int) -> dict[str, Any]:
-    """How much of a contribution of ROWS rows the benchmark holds, and the refusal above 1 %."""
+    """Return how much of a contribution of `rows` rows the benchmark holds, and the refusal above
+    1 %.
+    """
     share = len(known.benchmark) / rows
     return {
         "exact": len(known.benchmark_exact),
@@ -67,7 +71,7 @@ def leaks(known: Overlap, rows: int) -> dict[str, Any]:
 
 
 def compare_metrics(before: Scored, after: Scored, seed: int) -> dict[str, dict[str, Any]]:
-    """Each metric that has rows by its family's test, both sides as independent samples.
+    """Return each metric that has rows by its family's test, both sides as independent samples.
 
     Higher is better: ranks and errors are turned. No metric of classes is mostly zeros.
     """

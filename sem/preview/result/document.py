@@ -32,7 +32,8 @@ NUMBERS = (
     "numbers: values of rows, doubts of labels and gaps are of classes and do not apply",
 )
 NO_BACKTEST = "not_fitted: the backtest was of classes"
-MOST_ROWS = 1_000  # of those to look at; the counts are of all
+# Of those to look at; the counts are of all.
+MOST_ROWS = 1_000
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,12 @@ class Worth:
     """What contributed rows add."""
 
     rows: Rows
-    trained: Rows  # those of them that fitted the time
+    # Those of them that fitted the time.
+    trained: Rows
     overlap: Overlap
     estimate: Estimate
-    expected: Gain  # of all of the contribution, with everything that makes it uncertain
+    # Of all of the contribution, with everything that makes it uncertain.
+    expected: Gain
     notes: tuple[str, ...] = ()
 
     @property
@@ -53,7 +56,7 @@ class Worth:
 
     @property
     def learnt_rows(self) -> tuple[Sample, ...]:
-        """Those, and the base rows."""
+        """Return those, and the base rows."""
         part = self.trained.only(len(self.trained.base), self.learnt)
         return (*part.base, *part.given)
 
@@ -67,7 +70,8 @@ class Found:
     judged: Sequence[Judged]
     gaps: Gaps | None  # None of numbers
     decision: Decision
-    benchmark: str  # what the benchmark is, in words
+    # What the benchmark is, in words.
+    benchmark: str
     at: datetime
     seconds: float
     seed: int
@@ -75,7 +79,7 @@ class Found:
 
 
 def legacy(found: Found) -> dict[str, Any]:
-    """The pipeline's own output of the same result: what `zk.document` reads."""
+    """Return the pipeline's own output of the same result: what `zk.document` reads."""
     estimate, given, rows = found.worth.estimate, found.contribution, found.worth.trained
     used, base = found.worth.learnt, len(rows.base)
     ratio = used / max(1, used + base)
@@ -131,7 +135,7 @@ def legacy(found: Found) -> dict[str, Any]:
 
 
 def preview_document(found: Found) -> dict[str, Any]:
-    """The whole document."""
+    """Return the whole document."""
     return {
         **legacy(found),
         "preview_metadata": _told(found),
@@ -172,7 +176,7 @@ def _told(found: Found) -> dict[str, Any]:
 
 
 def _known(found: Found) -> dict[str, float]:
-    """What the confidence is computed from."""
+    """Return what the confidence is computed from."""
     worth, evenness = found.worth, decision.class_balance(found.contribution.classes)
     return decision.features(worth.expected, worth.learnt, worth.estimate.reached, evenness)
 
@@ -208,20 +212,24 @@ def _estimate(found: Found) -> dict[str, Any]:
 
 
 def _missed(worth: Worth) -> dict[str, Any]:
-    """The mean absolute error in the target's own unit; a gain is what less is missed."""
+    """Return the mean absolute error in the target's own unit; a gain is what less is missed."""
     estimate, unit = worth.estimate, number_targets.unit(worth.rows.benchmark)
     gain = estimate.gain
     return {
         "unit_of_a_point": unit / decision.POINTS,
         "baseline": float(estimate.before.errors.mean()),
         "new": float(estimate.after.errors.mean()),
-        "gain": {"mean": gain.mean * unit, "ci95_low": gain.low * unit,
-                 "ci95_high": gain.high * unit, "n": gain.n},
-    }  # fmt: skip
+        "gain": {
+            "mean": gain.mean * unit,
+            "ci95_low": gain.low * unit,
+            "ci95_high": gain.high * unit,
+            "n": gain.n,
+        },
+    }
 
 
 def _points(gain: Gain) -> dict[str, float | int]:
-    """GAIN in percentage points with its 95 % interval."""
+    """Return `gain` in percentage points with its 95 % interval."""
     bounds = {"mean": gain.mean, "ci95_low": gain.low, "ci95_high": gain.high}
     return {**{name: value * decision.POINTS for name, value in bounds.items()}, "n": gain.n}
 
@@ -233,7 +241,7 @@ def _relative(estimate: Estimate) -> float:
 
 
 def _rows(found: Found) -> dict[str, Any]:
-    """What became of the contribution's rows, and those worth a look, the worst first."""
+    """Return what became of the contribution's rows, and those worth a look, the worst first."""
     advice = dict.fromkeys(("keep", "drop", "inspect"), 0)
     reasons: dict[str, int] = {}
     for one in found.judged:
@@ -257,7 +265,7 @@ def _shown(one: Judged, found: Found) -> dict[str, Any]:
 
 
 def _by_class(judged: Sequence[Judged]) -> dict[str, dict[str, float]]:
-    """Rows and summed value of each class: groups that help, and groups that do not."""
+    """Return rows and summed value of each class: groups that help, and groups that do not."""
     made: dict[str, dict[str, float]] = {}
     for one in judged:
         group = made.setdefault(one.label, {"rows": 0, "value": 0.0})
@@ -267,7 +275,7 @@ def _by_class(judged: Sequence[Judged]) -> dict[str, dict[str, float]]:
 
 
 def _run_id(found: Found) -> str:
-    """The same for the same data, base, benchmark and seed."""
+    """Return the same for the same data, base, benchmark and seed."""
     rows = [[s.label, s.content()] for s in (*found.worth.rows.base, *found.worth.rows.benchmark)]
     told = [found.contribution.manifest["data_hash"], files.sha256_json(rows), found.seed]
     return files.sha256_json(told)[:16]

@@ -23,9 +23,11 @@ from sem.preview.result.document import Found, Worth
 from sem.preview.result.sources import Compared
 from sem.preview.stats import decision
 
-TEST_ROWS = 500  # of the contribution in test mode
+# Of the contribution in test mode.
+TEST_ROWS = 500
 TEST_STEPS = 25
-FOR_ESTIMATE = 0.6  # of the time; the rest is for the rows
+# Of the time; the rest is for the rows.
+FOR_ESTIMATE = 0.6
 
 
 @dataclass(frozen=True)
@@ -35,17 +37,22 @@ class Options:
     path: Path
     sample_size: int = 10_000
     seed: int = 42
-    test_mode: bool = False  # few rows, few steps: the whole path in seconds
+    # Few rows, few steps: the whole path in seconds.
+    test_mode: bool = False
     seconds: float = 270.0
-    baseline: Path | None = None  # a model of the base rows, in place of the one that is trained
-    cache: Path | None = None  # where models of base rows are kept
-    parts: Path | None = None  # where finished fits are kept until the preview is done
-    target: str = "auto"  # what labels are: classes, number, or as they look
+    # a model of the base rows, in place of the one that is trained.
+    baseline: Path | None = None
+    # Where models of base rows are kept.
+    cache: Path | None = None
+    # Where finished fits are kept until the preview is done.
+    parts: Path | None = None
+    # What labels are: classes, number, or as they look.
+    target: str = "auto"
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What is to be estimated: OWN rows, a sample of TOTAL, against what COMPARED holds."""
+    """What is to be estimated: `own` rows, a sample of `total`, against what `compared` holds."""
 
     shape: Shape
     compared: Compared
@@ -55,7 +62,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Box:
-    """How much may be spent: steps of a fit, seconds since the time.monotonic() of BEGAN."""
+    """How much may be spent: steps of a fit, seconds since the time.monotonic() of `began`."""
 
     steps: int
     seconds: float
@@ -70,7 +77,9 @@ def preview_rows(
     at: datetime,
     watched: Callable[[str], None] = lambda _: None,
 ) -> Found:
-    """The preview of OPTIONS for PROJECT, or of the contribution by itself, at the time AT."""
+    """Return the preview of `options` for `project`, or of the contribution by itself, at the time
+    `at`.
+    """
     began = time.monotonic()
     watched("reading")
     given, compared, own = _read(options, project)
@@ -82,8 +91,9 @@ def preview_rows(
     found = replace(found, notes=(*notes, *found.notes))
     _keep(options, found, steps)
     watched("rows")
-    judged, gaps = _judged(found, own, Budget(steps // 4, began + options.seconds,
-                                              parts=options.parts))  # fmt: skip
+    judged, gaps = _judged(
+        found, own, Budget(steps // 4, began + options.seconds, parts=options.parts)
+    )
     return Found(
         contribution=given,
         worth=found,
@@ -101,7 +111,10 @@ def preview_rows(
 def _judged(
     found: Worth, own: tuple[Sample, ...], budget: Budget
 ) -> tuple[list[Judged], Gaps | None]:
-    """What to do with each row, and what gaps are filled; of numbers only what lies elsewhere."""
+    """Return what to do with each row, and what gaps are filled.
+
+    Of numbers only what lies elsewhere.
+    """
     if found.rows.shape.is_of_numbers:
         return influence.advise_rows(own, [0.0] * len(own), {}, found.overlap), None
     shares = influence.shapley_values(found.rows)
@@ -116,7 +129,10 @@ def rows_worth(
     baseline: Model | None = None,
     watched: Callable[[str], None] = lambda _: None,
 ) -> Worth:
-    """What the rows ASKED for add: overlap left out, time measured, trained, extrapolated."""
+    """Return what the rows `asked` for add.
+
+    Overlap left out, time measured, trained, extrapolated.
+    """
     own, compared = asked.own, asked.compared
     known = overlap.find_overlap(own, compared.base, compared.benchmark)
     if len(known.benchmark) == len(own):
@@ -131,19 +147,24 @@ def rows_worth(
     watched("warm-up")
     learnt, notes = _cut(rows, budget, until)
     if len(learnt.base) < len(rows.base):
-        baseline = None  # it knows rows that the candidate would not
+        # It knows rows that the candidate would not.
+        baseline = None
     if baseline is not None:
         baseline = kept_fits.kept_joined_fit(baseline, rows.features, rows.base) or baseline
     total = round(asked.total * len(left) / len(own))
     found = estimate.estimate_gain(learnt, budget, total, baseline, watched)
     unseen = 1 - found.ladder[-1].rows / max(1, found.reached)
-    of_numbers = rows.shape.is_of_numbers  # what training adds was fitted on classes
+    # What training adds was fitted on classes.
+    of_numbers = rows.shape.is_of_numbers
     expected = found.full if of_numbers else decision.widen_gain(found.full, unseen)
     return Worth(rows, learnt, known, found, expected, notes)
 
 
 def _cut(rows: Rows, budget: Budget, until: float) -> tuple[Rows, tuple[str, ...]]:
-    """ROWS that fit the time UNTIL then, and what was cut; as before, when it was stopped."""
+    """Return `rows` that fit the time `until` then, and what was cut.
+
+    As before, when it was stopped.
+    """
     told: list[Any] = ["cut", len(rows.base), len(rows.given)]
     kept = cache.find_part(budget.parts, told)
     if kept is None:
@@ -158,7 +179,10 @@ def _cut(rows: Rows, budget: Budget, until: float) -> tuple[Rows, tuple[str, ...
 def _baseline(
     options: Options, shape: Shape, compared: Compared, steps: int
 ) -> tuple[Model | None, tuple[str, ...]]:
-    """The model of the base rows that exists already, named by the user or kept; and notes."""
+    """Return the model of the base rows that exists already, named by the user or kept.
+
+    And notes.
+    """
     learnt = linear_models.rows_hash(compared.base)
     if options.baseline is None:
         return cache.baseline(options.cache, _kept(learnt, shape, steps), learnt), ()
@@ -178,8 +202,10 @@ def _baseline(
         )
     if told == learnt:
         return found, ()
-    return found, ("baseline_model: it has learnt from other rows than the base; the gain holds "
-                   "that difference, too",)  # fmt: skip
+    return found, (
+        "baseline_model: it has learnt from other rows than the base; the gain holds "
+        "that difference, too",
+    )
 
 
 def _kept(learnt: str, shape: Shape, steps: int) -> str:
@@ -196,15 +222,20 @@ def _keep(options: Options, found: Worth, steps: int) -> None:
 
 
 def preview_name(options: Options, project: Project | None) -> str:
-    """What names the preview of OPTIONS for PROJECT: the contents it comes from."""
+    """Return what names the preview of `options` for `project`: the contents it comes from."""
     contribution.check_contribution(options.path)
     if options.baseline:
         linear_models.refuse_code(options.baseline)
     told: list[Any] = [
-        options.path.name, files.sha256_file(options.path), options.sample_size, options.seed,
-        options.test_mode, options.seconds,
-        files.sha256_file(options.baseline) if options.baseline else None, options.target,
-    ]  # fmt: skip
+        options.path.name,
+        files.sha256_file(options.path),
+        options.sample_size,
+        options.seed,
+        options.test_mode,
+        options.seconds,
+        files.sha256_file(options.baseline) if options.baseline else None,
+        options.target,
+    ]
     if project:
         wanted = sources.settings(project)
         paths = [
@@ -217,7 +248,9 @@ def preview_name(options: Options, project: Project | None) -> str:
 def _read(
     options: Options, project: Project | None
 ) -> tuple[Contribution, Compared, tuple[Sample, ...]]:
-    """The contribution, what it is compared with, and those of its rows that are contributed."""
+    """Return the contribution, what it is compared with, and those of its rows that are
+    contributed.
+    """
     most = min(options.sample_size, TEST_ROWS) if options.test_mode else options.sample_size
     if project is None:
         given = contribution.read_contribution(

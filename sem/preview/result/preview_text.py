@@ -7,7 +7,7 @@ from sem.preview.result import task_preview
 
 
 def print_preview(made: dict[str, Any], verbose: bool) -> None:
-    """Print the document MADE; VERBOSE: the rows to look at, too."""
+    """Print the document `made`; `verbose`: the rows to look at, too."""
     print(made["disclaimer"])
     if "evaluation_metadata" in made:
         _show(made, verbose)
@@ -65,10 +65,16 @@ def _show_curve(curve: list[dict[str, Any]]) -> None:
 
 def _show_tests(found: dict[str, dict[str, Any]]) -> None:
     rows = [
-        (name, one["family"], f"{one['effect']:+.4f}", f"[{one['low']:+.4f}, {one['high']:+.4f}]",
-         f"{one['p']:.3g}", "passes" if one["passed"] else "does not pass")
+        (
+            name,
+            one["family"],
+            f"{one['effect']:+.4f}",
+            f"[{one['low']:+.4f}, {one['high']:+.4f}]",
+            f"{one['p']:.3g}",
+            "passes" if one["passed"] else "does not pass",
+        )
         for name, one in found.items()
-    ]  # fmt: skip
+    ]
     columns = ("metric", "family", "effect", "95 %", "p", "")
     console.print_table("both models as independent samples", columns, rows)
 

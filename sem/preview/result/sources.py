@@ -17,26 +17,36 @@ from sem.preview.contribution.columns import Shape
 from sem.preview.contribution.contribution import Contribution, Sample
 from sem.preview.stats.decision import MIN_POINTS
 
-SHARES = (0.4, 0.8)  # base up to the first, contribution up to the second, then the benchmark
-MOST_BENCHMARK = 5_000  # rows: more take longer and decide nothing else
-FEWEST = 10  # rows that can be cut in three
+# Base up to the first, contribution up to the second, then the benchmark.
+SHARES = (0.4, 0.8)
+# rows: more take longer and decide nothing else.
+MOST_BENCHMARK = 5_000
+# Rows that can be cut in three.
+FEWEST = 10
 
 
 @dataclass(frozen=True)
 class PreviewSettings:
     """configs/SEM/preview.yaml."""
 
-    base: str = ""  # file of the rows the model has learnt from, below the root; "": examples
-    benchmark: str = ""  # file of the rows it is tested on, never learnt from
-    min_points: float = MIN_POINTS  # what counts as an improvement
-    target: Literal["auto", "classes", "number"] = "auto"  # what labels are; auto: as they look
-    sample_size: int = 10_000  # base rows that are learnt from at most
-    proxy: str | None = None  # for examples: a smaller base model, when the sem's does not fit
-    min_nats: float = 0.01  # for examples: what counts as an improvement, a token
+    # File of the rows the model has learnt from, below the root; "": examples.
+    base: str = ""
+    # File of the rows it is tested on, never learnt from.
+    benchmark: str = ""
+    # What counts as an improvement.
+    min_points: float = MIN_POINTS
+    # What labels are; auto: as they look.
+    target: Literal["auto", "classes", "number"] = "auto"
+    # Base rows that are learnt from at most.
+    sample_size: int = 10_000
+    # For examples: a smaller base model, when the sem's does not fit.
+    proxy: str | None = None
+    # For examples: what counts as an improvement, a token.
+    min_nats: float = 0.01
 
     @property
     def is_of_examples(self) -> bool:
-        """Whether a contribution holds examples of the sem's task, and no classes."""
+        """Return whether a contribution holds examples of the sem's task, and no classes."""
         return not self.base and not self.benchmark
 
 
@@ -51,7 +61,10 @@ class Compared:
 
 
 def settings(project: Project) -> PreviewSettings:
-    """preview.yaml of PROJECT; SemError where neither it nor a task says what to compare with."""
+    """preview.yaml of `project`.
+
+    Raise SemError where neither it nor a task says what to compare with.
+    """
     if not (project.configs / "preview.yaml").exists():
         if any((project.configs / "tasks").glob("*")):
             return project.settings("preview", PreviewSettings)
@@ -63,7 +76,7 @@ def settings(project: Project) -> PreviewSettings:
 
 
 def of_sem(project: Project, wanted: PreviewSettings, seed: int) -> tuple[Compared, Shape]:
-    """What PROJECT's preview.yaml names, and the shape that a contribution must have."""
+    """Return what `project`'s preview.yaml names, and the shape that a contribution must have."""
     path = path_below_root(project, wanted.base)
     base = contribution.read_contribution(path, wanted.sample_size, seed, target=wanted.target)
     tested = contribution.read_contribution(
@@ -75,7 +88,10 @@ def of_sem(project: Project, wanted: PreviewSettings, seed: int) -> tuple[Compar
 
 
 def path_below_root(project: Project, name: str) -> Path:
-    """The file NAME below PROJECT's root; SemError when it lies elsewhere or is none."""
+    """Return the file `name` below `project`'s root.
+
+    Raise SemError when it lies elsewhere or is none.
+    """
     path = project.root / name
     if not path.resolve().is_relative_to(project.root.resolve()):
         raise SemError(
@@ -86,7 +102,10 @@ def path_below_root(project: Project, name: str) -> Path:
 
 
 def of_itself(given: Contribution, seed: int) -> tuple[Compared, tuple[Sample, ...]]:
-    """GIVEN cut in three by content, so that twins stay together; the parts and what is given."""
+    """Return `given` cut in three by content, so that twins stay together.
+
+    The parts and what is given.
+    """
     parts: tuple[list[Sample], ...] = ([], [], [])
     for sample in given.samples:
         parts[sum(sample.lot(f"cut {seed}") >= share for share in SHARES)].append(sample)
@@ -108,5 +127,5 @@ def of_itself(given: Contribution, seed: int) -> tuple[Compared, tuple[Sample, .
 
 
 def without(samples: Sequence[Sample], rows: frozenset[int]) -> tuple[Sample, ...]:
-    """SAMPLES but for those numbered ROWS."""
+    """Return `samples` but for those numbered `rows`."""
     return tuple(sample for number, sample in enumerate(samples) if number not in rows)

@@ -34,37 +34,51 @@ TYPE = "lora"
 
 
 def examples_preview_name(options: Options, project: Project, package: Package | None) -> str:
-    """What names the preview of OPTIONS for PROJECT: all that its result depends on."""
+    """Return what names the preview of `options` for `project`: all that its result depends on."""
     contribution.check_contribution(options.path)
     wanted, frozen = sources.settings(project), snapshot.load_snapshot(project, None)
     slots, machine = project.root / "configs" / "judge_slots.yaml", hardware.detect()
-    return cache.cache_key([
-        "examples", options.path.name, files.sha256_file(options.path), options.sample_size,
-        options.seed, options.test_mode, options.seconds, asdict(wanted), frozen.sha256,
-        {name: spec.fingerprint() for name, spec in project.tasks.items()},
-        asdict(recipe.load_recipe(project)), files.sha256_file(slots) if slots.exists() else None,
-        [_revision(project, name) for name in (project.base_model_id, wanted.proxy) if name],
-        package.sha256 if package else None, machine.device, machine.dtype,
-        files.sha256_file(lora.FITTED) if lora.FITTED.exists() else None,
-        provenance.package_versions(), [files.sha256_file(path) for path in _sources()],
-    ])  # fmt: skip
+    return cache.cache_key(
+        [
+            "examples",
+            options.path.name,
+            files.sha256_file(options.path),
+            options.sample_size,
+            options.seed,
+            options.test_mode,
+            options.seconds,
+            asdict(wanted),
+            frozen.sha256,
+            {name: spec.fingerprint() for name, spec in project.tasks.items()},
+            asdict(recipe.load_recipe(project)),
+            files.sha256_file(slots) if slots.exists() else None,
+            [_revision(project, name) for name in (project.base_model_id, wanted.proxy) if name],
+            package.sha256 if package else None,
+            machine.device,
+            machine.dtype,
+            files.sha256_file(lora.FITTED) if lora.FITTED.exists() else None,
+            provenance.package_versions(),
+            [files.sha256_file(path) for path in _sources()],
+        ]
+    )
 
 
 def _revision(project: Project, name: str) -> str | None:
     try:
         return bench.here(project, name).revision
     except SemError:
-        return None  # said when it is needed
+        # Said when it is needed.
+        return None
 
 
 def _sources() -> list[Path]:
-    """The code that trains and scores."""
+    """Return the code that trains and scores."""
     folders = [ROOT / "sem" / part for part in ("lm", "train")]
     return sorted(path for folder in folders for path in folder.rglob("*.py"))
 
 
 def package_of(options: Options, project: Project) -> Package | None:
-    """The package that OPTIONS start from, checked; None for the base model itself."""
+    """Return the package that `options` start from, checked; None for the base model itself."""
     if options.baseline is None:
         return None
     base = bench.here(project, project.base_model_id)
@@ -78,13 +92,16 @@ def preview_examples(
     at: datetime,
     watched: Callable[[str], None],
 ) -> dict[str, Any]:
-    """The document of OPTIONS' file for PROJECT, both trainings starting from PACKAGE."""
+    """Return the document of `options`' file for `project`, both trainings starting from
+    `package`.
+    """
     began, wanted = time.monotonic(), sources.settings(project)
     most = min(options.sample_size, 500) if options.test_mode else options.sample_size
     watched("reading")
     given = examples.read_examples(options.path, project.tasks, most, options.seed)
-    asked = lora.Asked(project, given, options.seconds, wanted.proxy, package, options.parts,
-                       options.test_mode)  # fmt: skip
+    asked = lora.Asked(
+        project, given, options.seconds, wanted.proxy, package, options.parts, options.test_mode
+    )
     found = lora.examples_worth(asked, watched)
     stamp = at.strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
@@ -108,13 +125,17 @@ def preview_examples(
         "estimate": _estimate(found, package, wanted.min_nats, len(given.kept)),
         "rows": _rows(found, given),
         "disclaimer": document.DISCLAIMER,
-    }  # fmt: skip
+    }
 
 
 def _models(found: lora.Worth, package: Package | None) -> dict[str, Any]:
     before, after = ({METRIC: math.exp(value)} for value in (found.before, found.after))
-    model = {"model_type": TYPE, "base_model_id": found.model, "steps": found.budget.steps,
-             "starts_from": package.run_id if package else "base"}  # fmt: skip
+    model = {
+        "model_type": TYPE,
+        "base_model_id": found.model,
+        "steps": found.budget.steps,
+        "starts_from": package.run_id if package else "base",
+    }
     return {
         "delta_computation": deltaone.metric_deltas(before, after),
         "baseline_model": {"model_id": "baseline", **model, "metrics": before},
@@ -146,7 +167,7 @@ def _estimate(
         "overlap": {name: len(rows) for name, rows in asdict(found.overlap).items()},
         "package": _told(found, package) if package else None,
         "notes": [*_boxed(found), *(_notes(found, package) if package else ())],
-    }  # fmt: skip
+    }
 
 
 def _nats(gain: Gain) -> dict[str, float | int]:
@@ -154,7 +175,7 @@ def _nats(gain: Gain) -> dict[str, float | int]:
 
 
 def _boxed(found: lora.Worth) -> list[str]:
-    """What the time did not hold."""
+    """Return what the time did not hold."""
     budget, told = found.budget, ["both trainings take equal steps"]
     if found.lower:
         told.append(
@@ -179,7 +200,7 @@ def _boxed(found: lora.Worth) -> list[str]:
 
 
 def _rows(found: lora.Worth, given: examples.Examples) -> dict[str, Any]:
-    """What became of the contribution's rows."""
+    """Return what became of the contribution's rows."""
     return {
         **advice.advice_json(found.advised, document.MOST_ROWS),
         "skipped": dict(sorted(given.refused.items())),
@@ -189,7 +210,7 @@ def _rows(found: lora.Worth, given: examples.Examples) -> dict[str, Any]:
 
 
 def _told(found: lora.Worth, package: Package) -> dict[str, Any]:
-    """What is said of the package."""
+    """Return what is said of the package."""
     return {
         "run_id": package.run_id,
         "manifest_sha256": package.sha256,
@@ -207,31 +228,37 @@ def _notes(found: lora.Worth, package: Package) -> list[str]:
         f"after {found.budget.steps} more steps on the train rows {before:.4f}"
     ]
     if found.unseen:
-        told.append(f"baseline_model: {found.unseen} val rows that the package has learnt are "
-                    "left out")  # fmt: skip
+        told.append(
+            f"baseline_model: {found.unseen} val rows that the package has learnt are left out"
+        )
     return told
 
 
 def decide_by_nats(found: lora.Worth, least: float) -> tuple[str, str]:
-    """The word that the interval allows, LEAST nats a token being an improvement, and why.
+    """Return the word that the interval allows, `least` nats a token being an improvement, and
+    why.
 
     A part of a training that gains nothing says nothing of the rest; one that loses does.
     """
     gain, is_whole = found.gain, found.is_whole
-    shown = (f"{gain.mean:+.3f} nats a token [{gain.low:+.3f}, {gain.high:+.3f}], n = {gain.n:,}, "
-             f"{found.budget.steps} steps")  # fmt: skip
+    shown = (
+        f"{gain.mean:+.3f} nats a token [{gain.low:+.3f}, {gain.high:+.3f}], n = {gain.n:,}, "
+        f"{found.budget.steps} steps"
+    )
     if gain.low > 0 and gain.mean >= least:
         return "improves", f"{shown}: above 0, and {least:g} nats or more"
     if gain.high < (least if is_whole else 0.0):
         return "does_not_improve", f"{shown}: below {least if is_whole else 0:g} nats"
     if gain.high < least:
-        return "cannot_tell", (f"{shown}: no gain in {found.budget.steps:,} steps of the recipe's "
-                               f"{found.budget.of_steps:,}")  # fmt: skip
+        return "cannot_tell", (
+            f"{shown}: no gain in {found.budget.steps:,} steps of the recipe's "
+            f"{found.budget.of_steps:,}"
+        )
     return "cannot_tell", f"{shown}: the interval holds both no gain and {least:g} nats or more"
 
 
 def print_examples_preview(made: dict[str, Any], words: dict[str, str], verbose: bool) -> None:
-    """MADE for a person, on stdout; VERBOSE: the rows to look at, too."""
+    """`made` for a person, on stdout; `verbose`: the rows to look at, too."""
     told, estimate = made["preview_metadata"], made["estimate"]
     rows = [
         (
@@ -257,17 +284,26 @@ def print_examples_preview(made: dict[str, Any], words: dict[str, str], verbose:
 
 
 def _show_rows(rows: dict[str, Any], verbose: bool) -> None:
-    counts = [*rows["advice"].items(), *rows["reasons"].items(), ("too_long", rows["too_long"]),
-              *((f"refused: {reason}", count) for reason, count in rows["skipped"].items()),
-              ("looked at by the model", rows["looked_at_by_the_model"])]  # fmt: skip
+    counts = [
+        *rows["advice"].items(),
+        *rows["reasons"].items(),
+        ("too_long", rows["too_long"]),
+        *((f"refused: {reason}", count) for reason, count in rows["skipped"].items()),
+        ("looked at by the model", rows["looked_at_by_the_model"]),
+    ]
     console.print_table("rows", ("what", "rows"), counts)
     if not verbose:
         return
     looked = [
-        (one["where"], one["group"], one["reason"], ", ".join(one["slots"]),
-         "" if one["score"] is None else f"{one['score']:+.3f}",
-         "" if one["likeness"] is None else f"{one['likeness']:+.2f}")
+        (
+            one["where"],
+            one["group"],
+            one["reason"],
+            ", ".join(one["slots"]),
+            "" if one["score"] is None else f"{one['score']:+.3f}",
+            "" if one["likeness"] is None else f"{one['likeness']:+.2f}",
+        )
         for one in rows["to_look_at"][:20]
-    ]  # fmt: skip
+    ]
     columns = ("row", "group", "why", "slots", "nats a token", "likeness")
     console.print_table("rows to look at, the least likely first", columns, looked)

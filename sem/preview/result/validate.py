@@ -32,7 +32,9 @@ def validate_document(
 
 
 def document_problems(document: Any, other: Path | None, proves: bool) -> list[str]:
-    """What is wrong with DOCUMENT by the schema, and by its own hash where it PROVES."""
+    """Return what is wrong with `document` by the schema, and by its own hash where it
+    `proves`.
+    """
     if other is None:
         wrong = zk.zk_problems(document)
     else:

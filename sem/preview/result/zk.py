@@ -21,29 +21,32 @@ TEST, NONE = "test", "none"
 
 
 def sha256_json_text(value: Any, compact: bool = False) -> str:
-    """Hex digest of VALUE as sorted JSON, with `, ` and `: ` between its parts unless COMPACT."""
+    """Return the hex digest of `value` as sorted JSON, with `, ` and `.
+
+    ` between its parts unless `compact`.
+    """
     separators = (",", ":") if compact else None
     text = json.dumps(value, sort_keys=True, separators=separators, allow_nan=False)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def model_hash(model: Mapping[str, Any]) -> str:
-    """What names MODEL: its id, type and metrics, not its weights."""
+    """Return what names `model`: its id, type and metrics, not its weights."""
     return sha256_json_text({name: model[name] for name in ("model_id", "model_type", "metrics")})
 
 
 def benchmark_hash(benchmark: Mapping[str, Any]) -> str:
-    """What names a benchmark: its size, type and features, not its rows."""
+    """Return what names a benchmark: its size, type and features, not its rows."""
     return sha256_json_text({name: benchmark[name] for name in ("size", "type", "features")})
 
 
 def root_hash(legacy: Mapping[str, Any]) -> str:
-    """hash_tree_root of the LEGACY output: one digest, not a Merkle tree."""
+    """hash_tree_root of the `legacy` output: one digest, not a Merkle tree."""
     return sha256_json_text({name: legacy[name] for name in ROOT_PARTS})
 
 
 def public_inputs_hash(document: Mapping[str, Any]) -> str:
-    """The hash that DOCUMENT's attestation must hold, whatever it holds now.
+    """Return the hash that `document`'s attestation must hold, whatever it holds now.
 
     First the public inputs alone, then the whole document with that digest in its place.
     """
@@ -66,7 +69,10 @@ def public_inputs_hash(document: Mapping[str, Any]) -> str:
 
 
 def document(legacy: Mapping[str, Any], version: str, environment: str = TEST) -> dict[str, Any]:
-    """The strict form of the LEGACY output, proven to fit the schema; VERSION: of this program."""
+    """Return the strict form of the `legacy` output, proven to fit the schema; `version`.
+
+    Of this program.
+    """
     evaluated, told = legacy["evaluation_metadata"], legacy["pipeline_metadata"]
     benchmark, given = evaluated["benchmark_dataset"], legacy["contributor_attribution"]
     deltas = legacy["delta_computation"]
@@ -126,10 +132,12 @@ def _model(model: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def zk_problems(value: Any) -> list[str]:
-    """What keeps VALUE from being a ZK document, as `path: message` lines."""
+    """Return what keeps `value` from being a ZK document, as `path: message` lines."""
     return schema.schema_problems(value, jsonio.parse_json(files.read_text(SCHEMA)))
 
 
 def is_proven(value: Mapping[str, Any]) -> bool:
-    """Whether VALUE, which fits the schema, holds the public_inputs_hash of its contents."""
+    """Return whether `value`, which fits the schema, holds the public_inputs_hash of its
+    contents.
+    """
     return value["attestation"].get("public_inputs_hash") == public_inputs_hash(value)

@@ -25,7 +25,8 @@ class Finding:
     low: float
     high: float
     p: float
-    size: float  # Cohen's d, Cohen's h or the rank-biserial correlation
+    # Cohen's d, Cohen's h or the rank-biserial correlation.
+    size: float
     notes: tuple[str, ...] = ()
 
 
@@ -53,14 +54,14 @@ class Sides:
 def compare_by_family(
     family: str, sides: Sides, min_effect: float = 0.0, seed: int = 42
 ) -> Finding:
-    """SIDES by the test of FAMILY; SemError for a family that is none."""
+    """Return `sides` by the test of `family`; raise SemError for a family that is none."""
     if family not in FAMILIES:
         raise SemError(f"no family {family!r}", f"one of {', '.join(FAMILIES)}")
     return FAMILIES[family](sides, min_effect, seed)
 
 
 def proportion(sides: Sides, min_effect: float, seed: int) -> Finding:
-    """Shares of ones: Wald interval of the difference, pooled z, Cohen's h."""
+    """Return shares of ones: Wald interval of the difference, pooled z, Cohen's h."""
     from scipy.stats import norm
 
     if {*sides.before, *sides.after} - {0, 1}:
@@ -123,9 +124,14 @@ def ordinal(sides: Sides, min_effect: float, seed: int) -> Finding:
     margin = float(norm.ppf(1 - ALPHA / 2)) * math.sqrt((n + m + 1) / (3 * n * m))
     passed = bool(found.pvalue < ALPHA and effect >= min_effect)
     return Finding(
-        "rank_or_ordinal", passed, effect, max(-1.0, effect - margin), min(1.0, effect + margin),
-        float(found.pvalue), effect,
-    )  # fmt: skip
+        "rank_or_ordinal",
+        passed,
+        effect,
+        max(-1.0, effect - margin),
+        min(1.0, effect + margin),
+        float(found.pvalue),
+        effect,
+    )
 
 
 FAMILIES: dict[str, Callable[[Sides, float, int], Finding]] = {
@@ -166,7 +172,7 @@ def _means(sides: Sides) -> tuple[float, float]:
 
 
 def _spread(sides: Sides) -> float:
-    """The pooled standard deviation of both sides."""
+    """Return the pooled standard deviation of both sides."""
     squares = sum(
         math.fsum((value - mean) ** 2 for value in values)
         for values, mean in zip((sides.before, sides.after), _means(sides), strict=True)

@@ -19,8 +19,10 @@ from sem.preview.stats.paired_gain import Gain
 
 CURVE = ROOT / "configs" / "preview_confidence.json"
 POINTS = 100.0
-MIN_POINTS = 1.0  # what production wants at least
-NEAR_SHARE = 0.2  # of the full gain: what counts as the same
+# What production wants at least.
+MIN_POINTS = 1.0
+# Of the full gain: what counts as the same.
+NEAR_SHARE = 0.2
 NEAR_POINTS = 0.5
 Word = Literal["improves", "does_not_improve", "cannot_tell", "refused"]
 
@@ -34,7 +36,10 @@ class Decision:
 
 
 def decide_gain(gain: Gain, min_points: float = MIN_POINTS) -> Decision:
-    """The word that the interval of GAIN allows: by itself above 0, or below MIN_POINTS."""
+    """Return the word that the interval of `gain` allows.
+
+    By itself above 0, or below `min_points`.
+    """
     low, mean, high = gain.low * POINTS, gain.mean * POINTS, gain.high * POINTS
     shown = f"{mean:+.1f} points [{low:+.1f}, {high:+.1f}], n = {gain.n:,}"
     if low > 0 and mean >= min_points:
@@ -73,9 +78,9 @@ def class_balance(classes: Counter[str]) -> float:
 
 
 def features(expected: Gain, used: int, size: int, evenness: float) -> dict[str, float]:
-    """What the confidence is computed from, all of it known before the full pipeline runs.
+    """Return what the confidence is computed from, all of it known before the full pipeline runs.
 
-    EVENNESS: the `balance` of the contribution's classes.
+    `evenness`: the `balance` of the contribution's classes.
     """
     effect = abs(expected.mean) * POINTS
     return {
@@ -88,11 +93,13 @@ def features(expected: Gain, used: int, size: int, evenness: float) -> dict[str,
 
 
 def widen_gain(found: Gain, unseen: float, by: Mapping[str, float] | None = None) -> Gain:
-    """FOUND with what training itself adds to its error: BY, or as the backtest found it.
+    """Return `found` with what training itself adds to its error.
+
+    `by`, or as the backtest found it.
 
     Other rows and other settings move the result where the benchmark's rows do not: by some
     points and a share of the gain, and by more of both the larger the share of the contribution
-    that is UNSEEN. Where nothing was learnt there is nothing to widen.
+    that is `unseen`. Where nothing was learnt there is nothing to widen.
     """
     by = by or (confidence_curve() or {}).get("widen")
     if not by or not (found.mean or found.width):
@@ -109,7 +116,7 @@ def widen_gain(found: Gain, unseen: float, by: Mapping[str, float] | None = None
 
 
 def confidence(known: Mapping[str, float]) -> tuple[float | None, str]:
-    """The chance by the fitted curve, or None, and why; KNOWN comes from `features`."""
+    """Return the chance by the fitted curve, or None, and why; `known` comes from `features`."""
     curve = confidence_curve()
     if curve is None:
         return None, f"not_fitted: {CURVE.name} is missing"
@@ -124,7 +131,7 @@ def confidence(known: Mapping[str, float]) -> tuple[float | None, str]:
 
 
 def chance(curve: Mapping[str, Any], known: Mapping[str, float]) -> float:
-    """The logistic curve at KNOWN, each value within the range it was fitted on."""
+    """Return the logistic curve at `known`, each value within the range it was fitted on."""
     score = curve["intercept"]
     for name, weight in curve["weights"].items():
         low, high = curve["ranges"][name]
@@ -133,12 +140,15 @@ def chance(curve: Mapping[str, Any], known: Mapping[str, float]) -> float:
 
 
 def tells_size(curve: Mapping[str, Any], chance: float) -> bool:
-    """Whether a CHANCE to be near is enough to say how much, and not only whether."""
+    """Return whether a `chance` to be near is enough to say how much, and not only whether."""
     return bool(chance >= curve["tells_size_from"])
 
 
 def size(known: Mapping[str, float], word: Word) -> dict[str, Any]:
-    """Whether the points are told as the size of the gain, and why not; the WORD is whether."""
+    """Return whether the points are told as the size of the gain, and why not.
+
+    The `word` is whether.
+    """
     if word == "refused":
         return {"told": False, "reason": "the contribution is refused"}
     curve, (sure, why) = confidence_curve(), confidence(known)
@@ -155,15 +165,15 @@ def size(known: Mapping[str, float], word: Word) -> dict[str, Any]:
 
 
 def confidence_curve() -> dict[str, Any] | None:
-    """The fitted curve, None where there is none."""
+    """Return the fitted curve, None where there is none."""
     return files.read_json(CURVE) if CURVE.exists() else None
 
 
 def is_near(preview: float, full: float) -> bool:
-    """Whether a preview of PREVIEW points is the same as the FULL pipeline's."""
+    """Return whether a preview of `preview` points is the same as the `full` pipeline's."""
     return abs(preview - full) <= max(NEAR_SHARE * abs(full), NEAR_POINTS)
 
 
 def legacy_confidence(used: int) -> float:
-    """What previews before this one called confidence: it knew only the number of rows."""
+    """Return what previews before this one called confidence: it knew only the number of rows."""
     return math.sqrt(min(0.9, used / 100_000))

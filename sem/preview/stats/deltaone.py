@@ -13,7 +13,8 @@ from typing import Any
 
 from sem.core.errors import SemError
 
-METHOD = "simple_average"  # the equal-weight mean of absolute deltas, by its honest name
+# The equal-weight mean of absolute deltas, by its honest name.
+METHOD = "simple_average"
 Z95 = 1.959963984540054
 
 
@@ -24,12 +25,16 @@ class MetricDelta:
     baseline_value: float
     new_value: float
     absolute_delta: float
-    relative_delta: float  # of the baseline; 0 where the baseline is 0
+    # Of the baseline; 0 where the baseline is 0.
+    relative_delta: float
     improvement: bool
 
 
 def metric_deltas(baseline: Mapping[str, float], new: Mapping[str, float]) -> dict[str, Any]:
-    """`delta_computation` of the metrics that both sides have; SemError when they share none."""
+    """Return `delta_computation` of the metrics that both sides have.
+
+    Raise SemError when they share none.
+    """
     shared = [name for name in baseline if name in new]
     if not shared:
         raise SemError("both models have no metric in common", "evaluate them with the same code")
@@ -54,14 +59,16 @@ def _delta(before: float, after: float) -> MetricDelta:
 
 
 def mean(deltas: Mapping[str, MetricDelta], weights: Mapping[str, float] | None = None) -> float:
-    """The mean of absolute deltas, each counting the same or by WEIGHTS, which are normalised."""
+    """Return the mean of absolute deltas, each counting the same or by `weights`, which are
+    normalised.
+    """
     return _mean({name: delta.absolute_delta for name, delta in deltas.items()}, weights)
 
 
 def relative(
     deltas: Mapping[str, MetricDelta], weights: Mapping[str, float] | None = None
 ) -> float:
-    """The mean of relative deltas: what previews before this one called the score."""
+    """Return the mean of relative deltas: what previews before this one called the score."""
     return _mean({name: delta.relative_delta for name, delta in deltas.items()}, weights)
 
 
@@ -93,7 +100,8 @@ class Rule:
     min_rows: int = 800
     min_points: float = 1.0
     cooldown: timedelta = timedelta(hours=24)
-    active_hashes: frozenset[str] = frozenset()  # data sets of the active spec; empty: any
+    # Data sets of the active spec; empty: any.
+    active_hashes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -123,14 +131,28 @@ def decide_deltaone(
     last: datetime | None = None,
     rule: Rule | None = None,
 ) -> Decision:
-    """The decision on NEW against BASELINE at the time AT; LAST: the acceptance before it."""
+    """Return the decision on `new` against `baseline` at the time `at`; `last`.
+
+    The acceptance before it.
+    """
     low, high = points_interval(baseline, new)
     gained = (new.value - baseline.value) * 100
     reason = _reason(baseline, new, low, gained, _Moment(at, last, rule or Rule()))
     return Decision(
-        reason == "accepted", reason, new.run_id, baseline.run_id, new.model_id, new.dataset_hash,
-        metric, gained, low, high, new.n, baseline.n, at.isoformat(),
-    )  # fmt: skip
+        reason == "accepted",
+        reason,
+        new.run_id,
+        baseline.run_id,
+        new.model_id,
+        new.dataset_hash,
+        metric,
+        gained,
+        low,
+        high,
+        new.n,
+        baseline.n,
+        at.isoformat(),
+    )
 
 
 @dataclass(frozen=True)
@@ -156,7 +178,8 @@ def _reason(baseline: Measured, new: Measured, low: float, gained: float, now: _
 
 
 def points_interval(baseline: Measured, new: Measured) -> tuple[float, float]:
-    """The 95 % interval of the difference in percentage points, as of two independent samples.
+    """Return the 95 % interval of the difference in percentage points, as of two independent
+    samples.
 
     Production's own (Wald). On the same rows the paired interval of `estimate` is narrower.
     """

@@ -14,8 +14,10 @@ from sem.preview.stats.paired_gain import Gain
 
 HALF = 1.959963984540054
 EXPONENTS = (0.1, 0.25, 0.5, 1.0, 2.0)
-ORIGINS = (0.03, 0.1, 0.3, 1.0, 3.0)  # m, in rows of the base
-LEAST = 1e-4  # of a rung's own error: two rows of thousands are no certainty
+# m, in rows of the base.
+ORIGINS = (0.03, 0.1, 0.3, 1.0, 3.0)
+# Of a rung's own error: two rows of thousands are no certainty.
+LEAST = 1e-4
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,9 @@ class Reach:
 
 
 def grown(steps: Sequence[Step], base: int, total: int) -> Gain:
-    """The gain at TOTAL contributed rows over BASE rows, by STEPS; the last one's when it has all.
+    """Return the gain at `total` contributed rows over `base` rows, by `steps`.
+
+    The last one's when it has all.
 
     The error is the last rung's, scaled, and the spread of the factor, added in squares.
     """
@@ -51,7 +55,7 @@ def grown(steps: Sequence[Step], base: int, total: int) -> Gain:
 
 
 def extrapolate_gain(steps: Sequence[Step], base: int, total: int) -> Reach:
-    """How much more TOTAL rows give than the rows of the last of STEPS."""
+    """Return how much more `total` rows give than the rows of the last of `steps`."""
     found = [
         (_misfit(steps, shape), shape(total) / shape(steps[-1].rows)) for shape in _shapes(base)
     ]
@@ -80,7 +84,7 @@ def _shapes(base: int) -> Iterator[_Shape]:
 
 
 def _misfit(steps: Sequence[Step], shape: _Shape) -> float:
-    """The chi-square of STEPS about the best multiple of SHAPE."""
+    """Return the chi-square of `steps` about the best multiple of `shape`."""
     errors = [max(step.gain.width / (2 * HALF), LEAST) for step in steps]
     shown = [shape(step.rows) for step in steps]
     top = math.fsum(

@@ -25,7 +25,9 @@ class Gain:
 
 
 def gained(before: Sequence[float], after: Sequence[float], units: Sequence[str] | None) -> Gain:
-    """The mean of AFTER - BEFORE, each within -1 and 1, with its interval over units."""
+    """Return the mean of `after` - `before`, each within -1 and 1, with its interval over
+    units.
+    """
     differences = [float(b - a) for a, b in zip(before, after, strict=True)]
     names = list(units) if units else [str(number) for number in range(len(differences))]
     found = clusters.sum_by_cluster(differences, names)

@@ -19,9 +19,13 @@ WAY_OUT = "use lora.targets: attention, or method: full, which trains every weig
 
 
 def wrap(model: Any, recipe: Recipe) -> Any:
-    """MODEL ready to train as RECIPE says: in a LoRA with fp32 weights, or itself in fp32."""
+    """Return `model` ready to train as `recipe` says.
+
+    In a LoRA with fp32 weights, or itself in fp32.
+    """
     if recipe.method == "full":
-        model.float()  # bf16 loses updates of 2e-4 on weights near 0.05
+        # bf16 loses updates of 2e-4 on weights near 0.05.
+        model.float()
         for parameter in model.parameters():
             parameter.requires_grad_(True)
         return model
@@ -37,7 +41,7 @@ def wrap(model: Any, recipe: Recipe) -> Any:
 
 
 def lora_config(recipe: Recipe, model: Any) -> Any:
-    """The recipe's adapter in PEFT's words, for MODEL's layers."""
+    """Return the recipe's adapter in PEFT's words, for `model`'s layers."""
     from peft import LoraConfig
 
     kind = "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"
@@ -114,13 +118,18 @@ def trained_weights(model: Any, recipe: Recipe) -> int:
     if recipe.method == "full":
         return sum(parameter.numel() for parameter in model.parameters())
     layers, names = linear_layers(model), linear_targets(model, recipe.lora.targets)
-    sides = [sum(layer.weight.shape) for name, layer in layers.items()
-             if name in names or _last(name) in names]  # fmt: skip
+    sides = [
+        sum(layer.weight.shape)
+        for name, layer in layers.items()
+        if name in names or _last(name) in names
+    ]
     return recipe.lora.rank * sum(sides)
 
 
 def _refuse_bare_matrices(model: Any) -> None:
-    """SemError when `model` multiplies by matrices that are no layers, as fused experts are."""
+    """Raise SemError when `model` multiplies by matrices that are no layers, as fused experts
+    are.
+    """
     for name, _ in _bare_matrices(model):
         raise SemError(
             f"lora.targets: all-linear would leave out {name}: a matrix of a "
@@ -134,7 +143,8 @@ def _bare_matrices(model: Any) -> Iterator[tuple[str, Any]]:
 
     known = (torch.nn.Linear, torch.nn.Embedding, torch.nn.modules.conv._ConvNd)
     for path, module in model.named_modules():
-        is_norm = "norm" in type(module).__name__.lower()  # Cohere's is (heads, width)
+        # Cohere's is (heads, width).
+        is_norm = "norm" in type(module).__name__.lower()
         if isinstance(module, known) or models.is_transposed(module) or is_norm:
             continue
         for name, weight in module.named_parameters(recurse=False):
@@ -165,7 +175,10 @@ def _last(name: str) -> str:
 
 
 def save_trained_weights(model: Any, folder: Path, base_model_id: str, recipe: Recipe) -> None:
-    """Write what was trained in MODEL into FOLDER; SemError when a weight is not finite."""
+    """Write what was trained in `model` into `folder`.
+
+    Raise SemError when a weight is not finite.
+    """
     refuse_infinite(model, "after training")
     if recipe.method == "full":
         _save_full(model, folder, base_model_id)
@@ -175,14 +188,16 @@ def save_trained_weights(model: Any, folder: Path, base_model_id: str, recipe: R
     config = files.read_object(path)
     # PEFT's order changes with the hash seed; unsloth's is one pattern, and PEFT reads a list.
     config["target_modules"] = _adapted(model)
-    config["auto_mapping"] = None  # unsloth: its generated module; task_type says the class
-    config["base_model_name_or_path"] = base_model_id  # not this machine's path
+    # unsloth: its generated module; task_type says the class.
+    config["auto_mapping"] = None
+    # Not this machine's path.
+    config["base_model_name_or_path"] = base_model_id
     files.write_file(path, jsonio.pretty(config))
     (folder / "README.md").unlink(missing_ok=True)
 
 
 def load_trained_weights(model: Any, folder: Path, recipe: Recipe) -> None:
-    """Put the weights that `save` wrote into FOLDER back into MODEL, which `wrap` made."""
+    """Put the weights that `save` wrote into `folder` back into `model`, which `wrap` made."""
     from safetensors.torch import load_file
 
     tensors = load_file(folder / "adapter_model.safetensors")
@@ -197,7 +212,7 @@ def load_trained_weights(model: Any, folder: Path, recipe: Recipe) -> None:
 
 
 def refuse_infinite(model: Any, when: str) -> None:
-    """SemError when a trained weight of MODEL is not finite."""
+    """Raise SemError when a trained weight of `model` is not finite."""
     import torch
 
     for name, weight in trained_tensors(model):
@@ -206,12 +221,14 @@ def refuse_infinite(model: Any, when: str) -> None:
 
 
 def trained_tensors(model: Any) -> Sequence[tuple[str, Any]]:
-    """The names and weights of MODEL that training changes."""
+    """Return the names and weights of `model` that training changes."""
     return [(name, p) for name, p in model.named_parameters() if p.requires_grad]
 
 
 def _adapted(model: Any) -> list[str]:
-    """The names of the layers that an adapter stands around in MODEL, as PEFT reads them."""
+    """Return the names of the layers that an adapter stands around in `model`, as PEFT reads
+    them.
+    """
     base = model.get_base_model()
     around = {
         name for name, _ in base.named_modules() if hasattr(base.get_submodule(name), "lora_A")

@@ -8,7 +8,8 @@ from sem.train.engine import several
 from sem.train.recipe import Recipe
 from sem.train.rows.stages import Job, Stage
 
-SELECT = "eval_select"  # what decides: slot F1, ties by validation loss; or that loss alone
+# What decides: slot F1, ties by validation loss; or that loss alone.
+SELECT = "eval_select"
 
 
 class _Precision:
@@ -34,12 +35,12 @@ class _Precision:
 
 
 def precision(job: Job, model: Any) -> AbstractContextManager[None]:
-    """The context that MODEL computes in, for training and for looking at it."""
+    """Return the context that `model` computes in, for training and for looking at it."""
     return _Precision(job, model)
 
 
 def training_arguments(job: Job, stage: Stage) -> dict[str, Any]:
-    """The recipe in the trainer's words; what TRL alone knows only where TRL trains."""
+    """Return the recipe in the trainer's words; what TRL alone knows only where TRL trains."""
     recipe, steps = job.recipe, stage.steps(job.recipe)
     at_once = recipe.micro_batch * several.process_count()
     decides = selects(recipe, stage)
@@ -70,8 +71,10 @@ def training_arguments(job: Job, stage: Stage) -> dict[str, Any]:
         "seed": recipe.seed,
         "data_seed": recipe.seed,
         "use_cpu": job.device == "cpu",
-        "bf16": job.dtype == "bfloat16",  # autocast: fp32 adapters compute in bf16
-        "report_to": [],  # tracking is a callback of ours
+        # autocast: fp32 adapters compute in bf16.
+        "bf16": job.dtype == "bfloat16",
+        # Tracking is a callback of ours.
+        "report_to": [],
         "run_name": job.run.id,
         "remove_unused_columns": False,
         "dataloader_pin_memory": False,
@@ -90,7 +93,7 @@ TRL_ONLY = {
 
 
 def selects(recipe: Recipe, stage: Stage) -> str:
-    """What decides which checkpoint of STAGE is kept; last where nothing is validated."""
+    """Return what decides which checkpoint of `stage` is kept; last where nothing is validated."""
     if not stage.val.kept:
         return "last"
     return "loss" if recipe.selects == "slot_f1" and not stage.answers else recipe.selects

@@ -8,5 +8,5 @@ from sem.train.rows.stages import Job
 
 
 def train(job: Job, resume: bool) -> dict[str, Any]:
-    """Train JOB with transformers' Seq2SeqTrainer and PEFT."""
+    """Train `job` with transformers' Seq2SeqTrainer and PEFT."""
     return fit_stages(job, backend_trl.load_trl_base(job), resume)

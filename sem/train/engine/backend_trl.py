@@ -11,12 +11,12 @@ from sem.train.rows.stages import Job
 
 
 def train(job: Job, resume: bool) -> dict[str, Any]:
-    """Train JOB with transformers, PEFT and TRL."""
+    """Train `job` with transformers, PEFT and TRL."""
     return fit_stages(job, load_trl_base(job), resume)
 
 
 def load_trl_base(job: Job) -> Any:
-    """JOB's base model, ready to train, the same from the same seed."""
+    """`job`'s base model, ready to train, the same from the same seed."""
     base = models.load_model(job.base, job.dtype, job.device, **quantized(job))
     model, notes = ready_for_training(job, base)
     if notes:
@@ -25,11 +25,16 @@ def load_trl_base(job: Job) -> Any:
 
 
 def ready_for_training(job: Job, base: Any) -> tuple[Any, list[str]]:
-    """BASE, ready to train as JOB says, the same from the same seed; what made it fast."""
+    """Return `base`, ready to train as `job` says, the same from the same seed.
+
+    What made it fast.
+    """
     from transformers import set_seed
 
-    head.finish_of(base)  # asked here, where no layer is compiled yet
-    set_seed(job.recipe.seed)  # the adapter starts from random numbers too
+    # Asked here, where no layer is compiled yet.
+    head.finish_of(base)
+    # The adapter starts from random numbers too.
+    set_seed(job.recipe.seed)
     model = adapters.wrap(base, job.recipe)
     if job.recipe.gradient_checkpointing and hasattr(model, "enable_input_require_grads"):
         model.enable_input_require_grads()
@@ -38,7 +43,9 @@ def ready_for_training(job: Job, base: Any) -> tuple[Any, list[str]]:
 
 
 def quantized(job: Job) -> dict[str, Any]:
-    """Words that load the base in 4-bit NormalFloat for QLoRA, where the recipe asks for it."""
+    """Return words that load the base in 4-bit NormalFloat for QLoRA, where the recipe asks for
+    it.
+    """
     if not job.recipe.load_in_4bit:
         return {}
     import torch

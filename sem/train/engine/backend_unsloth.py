@@ -12,12 +12,12 @@ from sem.train.rows.stages import Job
 
 
 def train(job: Job, resume: bool) -> dict[str, Any]:
-    """Train JOB with unsloth's FastLanguageModel and the same trainer."""
+    """Train `job` with unsloth's FastLanguageModel and the same trainer."""
     return fit_stages(job, load_unsloth_base(job), resume)
 
 
 def load_unsloth_base(job: Job) -> Any:
-    """JOB's base model in unsloth's kernels, with its adapter; or every weight trainable."""
+    """`job`'s base model in unsloth's kernels, with its adapter; or every weight trainable."""
     fast = library().FastLanguageModel
     import torch
 
@@ -30,8 +30,10 @@ def load_unsloth_base(job: Job) -> Any:
         dtype=getattr(torch, job.dtype),
         load_in_4bit=recipe.load_in_4bit,
         full_finetuning=full,
-        use_gradient_checkpointing=checkpointing,  # else it offloads activations unasked
-        use_exact_model_name=True,  # this folder, not what a hub has under a like name
+        # Else it offloads activations unasked.
+        use_gradient_checkpointing=checkpointing,
+        # This folder, not what a hub has under a like name.
+        use_exact_model_name=True,
         random_state=recipe.seed,
     )
     if full:
@@ -51,19 +53,26 @@ def load_unsloth_base(job: Job) -> Any:
 
 
 def positions(job: Job) -> int:
-    """The tokens of the longest row, within what the model knows: beyond, unsloth bends RoPE."""
+    """Return the tokens of the longest row, within what the model knows.
+
+    Beyond, unsloth bends RoPE.
+    """
     known = files.read_object(job.base / "config.json").get("max_position_embeddings")
     return min(job.recipe.max_tokens, known or job.recipe.max_tokens)
 
 
 def library(cache: Path | None = None) -> Any:
-    """The module unsloth, told to keep what it generates in CACHE and to report to nobody."""
+    """Return the module unsloth, told to keep what it generates in `cache` and to report to
+    nobody.
+    """
     # It runs what it finds in that folder: one that only this user writes to, never the project's.
     folder = cache or Path.home() / ".cache" / "sem"
     os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(folder / "unsloth"))
-    os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")  # else each load counts at a hub
+    # Else each load counts at a hub.
+    os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")
     try:
-        import unsloth  # before trl and transformers, which it patches
+        # Before trl and transformers, which it patches.
+        import unsloth
     except ImportError as error:
         raise SemError(
             f"unsloth is not installed: {error}",

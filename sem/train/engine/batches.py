@@ -12,7 +12,7 @@ IGNORED = -100
 class BatchOrder:
     """Sampler: random optimizer batches, each sorted by length so that little is padding.
 
-    The order depends on SEED and the epoch alone, so that a resumed run sees the same batches.
+    The order depends on `seed` and the epoch alone, so that a resumed run sees the same batches.
     """
 
     lengths: Sequence[int]
@@ -58,7 +58,7 @@ class Collator:
         return tensors
 
     def padded(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """ROWS as tensors, prompt and answer in one sequence."""
+        """Return `rows` as tensors, prompt and answer in one sequence."""
         import torch
 
         width = _rounded(max(len(row["ids"]) for row in rows), self.round_to)
@@ -83,7 +83,7 @@ class Seq2SeqCollator(Collator):
     """The same for an encoder and a decoder: the prompt goes in, the answer is labelled."""
 
     def padded(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """ROWS as tensors of two widths: input_ids the prompts, labels the answers."""
+        """Return `rows` as tensors of two widths: input_ids the prompts, labels the answers."""
         import torch
 
         prompts = [row["ids"][: row["prompt"]] for row in rows]

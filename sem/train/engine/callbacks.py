@@ -15,11 +15,14 @@ from sem.train.engine import checkpoints, several
 class Preempted(SemError):
     """The system asked to end: a checkpoint was written and nothing is lost."""
 
-    exit_code = 75  # EX_TEMPFAIL: run the same command again
+    # EX_TEMPFAIL: run the same command again.
+    exit_code = 75
 
 
 def metrics_log(path: Path, stage: str) -> Any:
-    """A callback that appends every logged value to PATH as one row, without repeating steps."""
+    """Return a callback that appends every logged value to `path` as one row, without repeating
+    steps.
+    """
     from transformers import TrainerCallback
 
     class MetricsLog(TrainerCallback):
@@ -35,17 +38,18 @@ def metrics_log(path: Path, stage: str) -> Any:
 
 
 def keep_until(path: Path, stage: str, step: int) -> None:
-    """Drop rows of STAGE after STEP from PATH: a resumed run writes them again."""
+    """Drop rows of `stage` after `step` from `path`: a resumed run writes them again."""
     if path.exists():
         with files.appending(path):
-            pass  # cuts a torn last line
+            # Cuts a torn last line.
+            pass
         logged = state.read_state_rows(path, state.LoggedStep)
         rows = [row for row in logged if row["stage"] != stage or row["step"] <= step]
         files.write_rows(path, rows)
 
 
 def rebase(folder: Path) -> Any:
-    """A callback that takes the recipe's word over what a checkpoint recorded.
+    """Return a callback that takes the recipe's word over what a checkpoint recorded.
 
     How often to log and save, and where the best checkpoint is after the run moved or lost it.
     """
@@ -83,7 +87,8 @@ class Stop:
             for kind in kinds:
                 before[kind] = signal.signal(kind, self._hear)
         except ValueError:
-            pass  # not the main thread: whoever owns the process hears them
+            # Not the main thread: whoever owns the process hears them.
+            pass
         try:
             yield
         finally:
@@ -97,7 +102,7 @@ class Stop:
         console.note("asked to stop: a checkpoint is written after this step")
 
     def callback(self) -> Any:
-        """A callback that writes a checkpoint and stops at the end of the step."""
+        """Return a callback that writes a checkpoint and stops at the end of the step."""
         from transformers import TrainerCallback
 
         asked = self
@@ -124,7 +129,7 @@ class Stop:
 
 
 def training_bar(title: str) -> Any:
-    """A callback that shows steps, time left and the last losses as one bar on stderr."""
+    """Return a callback that shows steps, time left and the last losses as one bar on stderr."""
     from transformers import TrainerCallback
 
     class ProgressBar(TrainerCallback):

@@ -10,19 +10,20 @@ from pathlib import Path
 from sem.core import console, files, manifest
 
 STATE = {"optimizer.pt", "scheduler.pt", "trainer_state.json"}
-RANDOM = {"rng_state.pth", "rng_state_0.pth"}  # of one process, or of the first of several
+# Of one process, or of the first of several.
+RANDOM = {"rng_state.pth", "rng_state_0.pth"}
 # Either kind of weights: an adapter, or every weight of a full fine-tune.
 WEIGHTS = ({"adapter_model.safetensors", "adapter_config.json"}, {"model.safetensors"})
 
 
 def seal_checkpoint(folder: Path) -> None:
-    """Mark the checkpoint in FOLDER as complete."""
+    """Mark the checkpoint in `folder` as complete."""
     manifest.seal_folder(folder)
     files.sync_path(folder.parent)
 
 
 def newest_checkpoint(run: Path) -> Path | None:
-    """The newest complete checkpoint below RUN; broken ones are set aside and named."""
+    """Return the newest complete checkpoint below `run`; broken ones are set aside and named."""
     numbers = sorted((int(p.name.split("-")[1]) for p in run.glob("checkpoint-*")), reverse=True)
     for number in numbers:
         folder = run / f"checkpoint-{number}"
@@ -35,7 +36,7 @@ def newest_checkpoint(run: Path) -> Path | None:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether FOLDER holds every file a resume needs, unchanged since it was sealed."""
+    """Return whether `folder` holds every file a resume needs, unchanged since it was sealed."""
     present = {path.name for path in folder.iterdir()}
     has_all = present >= STATE and present & RANDOM and any(present >= kind for kind in WEIGHTS)
     return bool(has_all) and manifest.is_whole(folder)

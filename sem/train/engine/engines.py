@@ -17,7 +17,10 @@ ENGINES = ("trl", "unsloth", "seq2seq")
 
 
 def choose_engine(recipe: Recipe, machine: Hardware, base: Path) -> str:
-    """The recipe's own word, or what fits base model and machine; SemError if it cannot."""
+    """Return the recipe's own word, or what fits base model and machine.
+
+    Raise SemError if it cannot.
+    """
     encodes = bool(files.read_object(base / "config.json").get("is_encoder_decoder"))
     fits = "seq2seq" if encodes else "trl"
     if recipe.engine == "auto":
@@ -50,8 +53,9 @@ def _has(machine: Hardware, package: str) -> bool:
 
 
 def load_engine(name: str) -> Engine:
-    """The engine called NAME; what must be imported before all else is."""
+    """Return the engine called `name`; what must be imported before all else is."""
     module = import_module(f"sem.train.engine.backend_{name}")
     if name == "unsloth":
-        module.library()  # patches transformers and trl, which loading a job imports
+        # Patches transformers and trl, which loading a job imports.
+        module.library()
     return module.train

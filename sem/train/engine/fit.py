@@ -20,7 +20,7 @@ REFERENCE = "reference.safetensors"
 
 
 def fit_stages(job: Job, model: Any, resume: bool) -> dict[str, Any]:
-    """Train MODEL (`adapters.wrap`) through JOB's stages; the final metrics.
+    """Train `model` (`adapters.wrap`) through `job`'s stages; the final metrics.
 
     A stage that is over is not repeated: its weights are read. The adapter is written last.
     """
@@ -60,7 +60,8 @@ def _stage(
         console.note(
             f"{stage.name}: going on from {start.name if start else 'step 0: no checkpoint'}"
         )
-    if number:  # the first stage was seeded before its adapter was made
+    # The first stage was seeded before its adapter was made.
+    if number:
         set_seed(job.recipe.seed + number)
     reference = None
     if stage.loss == "dpo":
@@ -102,7 +103,7 @@ def _callbacks(job: Job, stage: Stage, stop: callbacks.Stop) -> list[Any]:
 
 
 def _finish(job: Job, stage: Stage, model: Any) -> None:
-    """Write the weights at the end of STAGE, complete or not there."""
+    """Write the weights at the end of `stage`, complete or not there."""
     folder = stage.result(job.run)
     base = job.run.plan()["base_model"]["base_model_id"]
     if several.is_first():
@@ -112,7 +113,7 @@ def _finish(job: Job, stage: Stage, model: Any) -> None:
 
 
 def _reference(job: Job, stage: Stage, model: Any) -> Any:
-    """(pairs, 2) log p under MODEL as it is now; written once, so that a resume has the same."""
+    """(pairs, 2) log p under `model` as it is now; written once, so that a resume has the same."""
     import torch
     from safetensors.torch import load_file, save
 

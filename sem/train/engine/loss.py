@@ -12,7 +12,8 @@ from typing import Any
 from sem.train.engine.batches import IGNORED
 from sem.train.fast import head
 
-ROUND_TO = 64  # few distinct shapes: oneDNN compiles a kernel for each
+# Few distinct shapes: oneDNN compiles a kernel for each.
+ROUND_TO = 64
 
 
 @dataclass(frozen=True)
@@ -56,18 +57,20 @@ Loss = Callable[[Any, dict[str, Any], Any, float], Any]
 
 
 def answer_loss(model: Any, inputs: dict[str, Any], denominator: Any, _: float = 0.0) -> Any:
-    """Weighted sum of next-token losses, divided by DENOMINATOR (the step's sum of weights).
+    """Weighted sum of next-token losses, divided by `denominator` (the step's sum of weights).
 
-    INPUTS as `batches.Collator` makes them. MODEL: a PeftModel or the model itself.
+    `inputs` as `batches.Collator` makes them. `model`: a PeftModel or the model itself.
     """
     scored = token_cross_entropy(model, inputs)
     return (scored.values * scored.weights).sum() / denominator
 
 
 def dpo(model: Any, inputs: dict[str, Any], denominator: Any, beta: float) -> Any:
-    """-log sigmoid(BETA · (margin - reference margin)), summed over pairs (Rafailov et al. 2023).
+    """-log sigmoid(`beta` · (margin - reference margin)), summed over pairs (Rafailov et al.
 
-    DENOMINATOR: pairs in the step. inputs["reference"]: (pairs, 2) log p of chosen and rejected
+    2023).
+
+    `denominator`: pairs in the step. inputs["reference"]: (pairs, 2) log p of chosen and rejected
     under the model as it was before this stage.
     """
     from torch.nn.functional import logsigmoid
@@ -79,7 +82,8 @@ def dpo(model: Any, inputs: dict[str, Any], denominator: Any, beta: float) -> An
 
 
 def orpo(model: Any, inputs: dict[str, Any], denominator: Any, beta: float) -> Any:
-    """The loss on the chosen answer, minus BETA · log sigmoid(log odds ratio) (Hong et al. 2024).
+    """Return the loss on the chosen answer, minus `beta` · log sigmoid(log odds ratio) (Hong et
+    al. 2024).
 
     Odds are of the mean token: log p - log(1 - p) with log p the mean over labelled tokens.
     """
@@ -96,14 +100,14 @@ LOSSES: dict[str, Loss] = {"answer": answer_loss, "dpo": dpo, "orpo": orpo}
 
 
 def token_cross_entropy(model: Any, inputs: dict[str, Any]) -> Scored:
-    """The cross-entropy of every labelled token of INPUTS under MODEL."""
+    """Return the cross-entropy of every labelled token of `inputs` under `model`."""
     found = states(model, inputs)
     values = values_of(model, found.hidden, found.wanted)
     return Scored(values, found.sequence, found.weights, found.sequences)
 
 
 def states(model: Any, inputs: dict[str, Any]) -> States:
-    """What MODEL's head sees of INPUTS where there is a label."""
+    """Return what `model`'s head sees of `inputs` where there is a label."""
     inner = _inner(model)
     if inner.config.is_encoder_decoder:
         hidden, targets, weights = _decoded(inner, inputs)
@@ -113,13 +117,17 @@ def states(model: Any, inputs: dict[str, Any]) -> States:
     targets, weights = targets.flatten(), weights.flatten()
     place, count = _rounded((targets != IGNORED).nonzero().flatten())
     wanted, weighed = targets[place], weights[place]
-    wanted[count:], weighed[count:] = IGNORED, 0.0  # what only fills up has no loss
+    # What only fills up has no loss.
+    wanted[count:], weighed[count:] = IGNORED, 0.0
     # One contiguous (labels, width) matrix: a sliced 3-d input copies the whole head instead.
     return States(hidden.flatten(0, 1)[place], wanted, place // width, weighed, len(hidden))
 
 
 def values_of(model: Any, hidden: Any, targets: Any) -> Any:
-    """The loss of each of TARGETS after HIDDEN by MODEL's head; 0 where there is none."""
+    """Return the loss of each of `targets` after `hidden` by `model`'s head.
+
+    0 where there is none.
+    """
     import torch
 
     inner = _inner(model)
@@ -169,7 +177,10 @@ def _continued(causal: Any, inputs: dict[str, Any]) -> tuple[Any, Any, Any]:
 
 
 def _decoded(seq2seq: Any, inputs: dict[str, Any]) -> tuple[Any, Any, Any]:
-    """The same of an encoder-decoder: the decoder sees the answer one place to the right."""
+    """Return the same of an encoder-decoder.
+
+    The decoder sees the answer one place to the right.
+    """
     labels = inputs["labels"]
     found = seq2seq.model if hasattr(seq2seq, "model") else seq2seq
     encoded = found.get_encoder()(
@@ -194,7 +205,7 @@ def _log1mexp(log_p: Any) -> Any:
 
 
 def _rounded(place: Any) -> tuple[Any, int]:
-    """PLACE filled up with zeros to a multiple of 64, and its length before."""
+    """Return `place` filled up with zeros to a multiple of 64, and its length before."""
     import torch
 
     missing = -len(place) % ROUND_TO

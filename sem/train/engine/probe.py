@@ -38,7 +38,8 @@ class Probe:
                 found.append(scoring.score_answer(example, answer, spec, None, self.job.slots))
         model.train(was_training)
         if was_training and hasattr(model, "for_training"):
-            model.for_training()  # unsloth's generate leaves gradient checkpointing off
+            # unsloth's generate leaves gradient checkpointing off.
+            model.for_training()
         f1 = metrics.micro([slot for score in found for slot in score.slots.values()])["f1"]
         valid = sum(score.json_valid for score in found) / len(found)
         return {"eval_slot_f1": f1 or 0.0, "eval_json_valid": valid}

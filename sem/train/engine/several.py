@@ -23,17 +23,19 @@ from sem.train.engine.batches import BatchOrder
 from sem.train.recipe import Recipe
 
 Result = TypeVar("Result")
-VISIBLE_S = 60.0  # how long a network disk may take to show a new file
-BLANK = -1  # the number of a row that is not there: where a step has fewer rows than processes
+# How long a network disk may take to show a new file.
+VISIBLE_S = 60.0
+# The number of a row that is not there: where a step has fewer rows than processes.
+BLANK = -1
 
 
 def process_count() -> int:
-    """How many processes train this run."""
+    """Return how many processes train this run."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def rank() -> int:
-    """Which of them this is; the first is 0."""
+    """Return which of them this is; the first is 0."""
     return int(os.environ.get("RANK", "0"))
 
 
@@ -45,7 +47,7 @@ def is_first() -> bool:
 def join_processes(device: str, recipe: Recipe, folder: Path) -> Iterator[None]:
     """Together with the other processes as long as this is open; alone it does nothing.
 
-    SemError when FOLDER, the run's, is not the same one for all of them.
+    SemError when `folder`, the run's, is not the same one for all of them.
     """
     if process_count() == 1:
         yield
@@ -59,7 +61,8 @@ def join_processes(device: str, recipe: Recipe, folder: Path) -> Iterator[None]:
     import torch
     from accelerate import PartialState
 
-    PartialState(cpu=device == "cpu")  # gloo or nccl, and each process its own GPU
+    # Gloo or nccl, and each process its own GPU.
+    PartialState(cpu=device == "cpu")
     if device == "cpu":
         torch.set_num_threads(max(1, torch.get_num_threads() // _here()))
     if _here() != process_count():
@@ -74,12 +77,12 @@ def join_processes(device: str, recipe: Recipe, folder: Path) -> Iterator[None]:
 
 
 def _here() -> int:
-    """How many of them are on this host."""
+    """Return how many of them are on this host."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", process_count()))
 
 
 def _share(folder: Path) -> None:
-    """SemError when the processes do not all see what the first one writes into FOLDER."""
+    """Raise SemError when the processes do not all see what the first one writes into `folder`."""
     mark = folder / ".shared"
     told = once(lambda: _marked(mark))
     until = time.monotonic() + VISIBLE_S
@@ -102,7 +105,7 @@ def _marked(mark: Path) -> str:
 
 
 def once(make: Callable[[], Result]) -> Result:
-    """What MAKE gives in the first process, in every process."""
+    """Return what `make` gives in the first process, in every process."""
     if process_count() == 1:
         return make()
     import torch
@@ -118,7 +121,7 @@ def meet() -> None:
 
 
 def largest(number: int) -> int:
-    """The largest NUMBER of any process."""
+    """Return the largest `number` of any process."""
     if process_count() == 1:
         return number
     import torch
@@ -129,7 +132,7 @@ def largest(number: int) -> int:
 
 
 def add_gradients(weights: Sequence[tuple[str, Any]]) -> None:
-    """Replace the gradients of WEIGHTS by their sums over all processes."""
+    """Replace the gradients of `weights` by their sums over all processes."""
     import torch
 
     for _, weight in weights:
@@ -220,7 +223,7 @@ class Apart:
         return loss * 0.0 if int(inputs["number"][0]) == BLANK else loss
 
     def training_step(self, *given: Any, **words: Any) -> Any:
-        """The loss times the number of processes: the trainer logs their mean."""
+        """Return the loss times the number of processes: the trainer logs their mean."""
         from sem.train.engine import adapters
 
         loss = super().training_step(*given, **words)
@@ -233,7 +236,8 @@ class Apart:
 
     def _save_checkpoint(self, *given: Any, **words: Any) -> None:
         super()._save_checkpoint(*given, **words)
-        meet()  # nobody goes on before it is sealed
+        # Nobody goes on before it is sealed.
+        meet()
 
 
 class Met:
@@ -251,5 +255,5 @@ class Shared:
     probe: Any
 
     def measure(self, model: Any) -> dict[str, float]:
-        """What the probe measures, in every process."""
+        """Return what the probe measures, in every process."""
         return once(lambda: self.probe.measure(model))

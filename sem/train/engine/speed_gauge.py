@@ -25,7 +25,7 @@ class Pace:
     orders: dict[int, list[int]] = field(default_factory=dict)
 
     def tokens(self, first: int, last: int) -> tuple[int, int]:
-        """(all, trained) tokens of the steps after FIRST up to LAST."""
+        """(all, trained) tokens of the steps after `first` up to `last`."""
         rows, size = self.stage.rows.kept, self.recipe.effective_batch
         per_epoch = -(-len(rows) // size)
         seen = trained = 0
@@ -45,14 +45,14 @@ class Pace:
 
 
 def tokens_per_second(pace: Pace, first: int, last: int, seconds: float) -> dict[str, float]:
-    """tokens_per_second and trained_tokens_per_second of the steps after FIRST up to LAST."""
+    """tokens_per_second and trained_tokens_per_second of the steps after `first` up to `last`."""
     seen, trained = pace.tokens(first, last)
     rates = {"tokens_per_second": seen, "trained_tokens_per_second": trained}
     return {name: round(count / seconds, 1) for name, count in rates.items()} if seconds else {}
 
 
 def peak_memory_gib(device: str) -> float:
-    """The most this process has held: allocated on a GPU, resident on a CPU."""
+    """Return the most this process has held: allocated on a GPU, resident on a CPU."""
     if device == "cuda":
         import torch
 
@@ -61,7 +61,9 @@ def peak_memory_gib(device: str) -> float:
 
 
 def callback(job: Job, stage: Stage) -> Any:
-    """A callback that adds speed, peak memory and perplexity to what is logged; it stands first.
+    """Return a callback that adds speed, peak memory and perplexity to what is logged.
+
+    It stands first.
 
     Seconds are those between the begin and the end of steps: checks and checkpoints do not
     count. Perplexity is exp of a loss that counts each token once; a weighted one has none.

@@ -28,9 +28,9 @@ class NotFinite(SemError):
 def build_trainer(
     job: Job, stage: Stage, model: Any, callbacks: list[Any], reference: Any = None
 ) -> Any:
-    """A trainer of MODEL over STAGE that computes the head at labels only.
+    """Return a trainer of `model` over `stage` that computes the head at labels only.
 
-    REFERENCE: (pairs, 2) log p of chosen and rejected before this stage, for dpo.
+    `reference`: (pairs, 2) log p of chosen and rejected before this stage, for dpo.
     """
     from transformers import PrinterCallback
 
@@ -38,7 +38,8 @@ def build_trainer(
     apart = (several.Apart, Sealed, several.Met) if several.process_count() > 1 else (Sealed,)
     made = type("SealedTrainer", (*apart, base), {})
     args = config(**arguments.training_arguments(job, stage))
-    args._n_gpu = min(args.n_gpu, 1)  # DataParallel over every GPU would multiply the batch
+    # DataParallel over every GPU would multiply the batch.
+    args._n_gpu = min(args.n_gpu, 1)
     trainer = made(
         job,
         stage,
@@ -55,7 +56,7 @@ def build_trainer(
 
 
 def collator(job: Job, model: Any) -> Collator:
-    """What pads rows for MODEL: one sequence, or an encoder's and a decoder's."""
+    """Return what pads rows for `model`: one sequence, or an encoder's and a decoder's."""
     return collator_for(model, job.chat)
 
 
@@ -82,7 +83,8 @@ class Sealed:
         self.job, self.stage = job, stage
         self.minimised = losses.LOSSES[stage.loss]
         super().__init__(**words)
-        self.model_accepts_loss_kwargs = True  # the loss is divided by the whole step's count
+        # The loss is divided by the whole step's count.
+        self.model_accepts_loss_kwargs = True
         self.probe = Probe(job) if stage.answers and job.val_examples else None
 
     def compute_loss(
@@ -109,7 +111,7 @@ class Sealed:
         return (loss, {"loss": loss}) if return_outputs else loss
 
     def ids(self, inputs: dict[str, Any]) -> list[str]:
-        """The ids of the examples in INPUTS."""
+        """Return the ids of the examples in `inputs`."""
         return [self.stage.rows.kept[number].id for number in inputs["number"].tolist()]
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> Any:
@@ -117,12 +119,13 @@ class Sealed:
 
         whole = sum(_count(batch, self.stage) for batch in batch_samples)
         count = torch.as_tensor(whole, dtype=torch.float32, device=device)
-        if self.args.world_size > 1:  # each process holds a part of the step
+        # Each process holds a part of the step.
+        if self.args.world_size > 1:
             return self.accelerator.gather(count).sum()
         return count
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
-        """The norm of the step's gradient; an infinite one would be clipped to no step."""
+        """Return the norm of the step's gradient; an infinite one would be clipped to no step."""
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
         if norm is not None and not math.isfinite(float(norm)):
             raise NotFinite(
@@ -175,7 +178,8 @@ class Sealed:
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is not None:  # the recipe's values, which an update may have changed
+        # The recipe's values, which an update may have changed.
+        if checkpoint is not None:
             _set_rates(self)
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
@@ -215,12 +219,12 @@ def _set_rates(trainer: Any) -> None:
 
 
 def _count(batch: dict[str, Any], stage: Stage) -> Any:
-    """What a batch counts in its step: the weights of its tokens, or its pairs."""
+    """Return what a batch counts in its step: the weights of its tokens, or its pairs."""
     return batch["weights"].sum() if stage.loss == "answer" else len(batch["number"])
 
 
 def _numbers(count: int) -> Any:
-    """What TRL takes as a dataset: the places of the rows."""
+    """Return what TRL takes as a dataset: the places of the rows."""
     from datasets import Dataset
 
     return Dataset.from_dict({"number": list(range(count))})
@@ -238,7 +242,7 @@ class Numbered:
 
 
 def stage_records(stage: Stage, reference: Any = None) -> list[dict[str, Any]]:
-    """The rows of STAGE as the collator takes them."""
+    """Return the rows of `stage` as the collator takes them."""
     found = [collator_record(number, row) for number, row in enumerate(stage.rows.kept)]
     if reference is not None:
         for each, before in zip(found, reference.tolist(), strict=True):
@@ -247,7 +251,7 @@ def stage_records(stage: Stage, reference: Any = None) -> list[dict[str, Any]]:
 
 
 def collator_record(number: int, row: Row | Pair) -> dict[str, Any]:
-    """ROW, the NUMBERth of its stage, as the collator takes it."""
+    """Return `row`, the NUMBERth of its stage, as the collator takes it."""
     if isinstance(row, Pair):
         sides = {
             "chosen": collator_record(number, row.chosen),

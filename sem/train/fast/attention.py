@@ -9,16 +9,21 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-BLOCK = 256  # queries at a time: fewer waste less above the diagonal, more multiply faster
-KEPT = 2**23  # scores up to which a layer keeps its probabilities; above, they are made again
+# Queries at a time: fewer waste less above the diagonal, more multiply faster.
+BLOCK = 256
+# Scores up to which a layer keeps its probabilities; above, they are made again.
+KEPT = 2**23
 
-Block = tuple[int, int, int]  # first key, first query, end of both
+# First key, first query, end of both.
+Block = tuple[int, int, int]
 
 
 def blocked_attention(query: Any, key: Any, value: Any, scale: float, window: int | None) -> Any:
-    """softmax(SCALE · q·k) · v where a query sees itself and the WINDOW - 1 positions before it.
+    """softmax(`scale` · q·k) · v where a query sees itself and the `window` - 1 positions before
+    it.
 
-    QUERY of shape (rows, heads, width, size), KEY and VALUE with as many heads or a divisor of
+    `query` of shape (rows, heads, width, size), `key` and `value` with as many heads or a divisor
+    of
     them. The result has shape (rows, width, heads, size).
     """
     # Autocast over fp32 weights makes bf16 values; rotation has made the other two fp32.
@@ -80,18 +85,21 @@ def _backward(grad: Any, saved: tuple[Any, ...], scale: float, window: int | Non
 
 
 def _probabilities(query: Any, key: Any, scale: float, window: int | None, block: Block) -> Any:
-    """Of shape (rows, key heads, queries of a group, keys)."""
+    """Return of shape (rows, key heads, queries of a group, keys)."""
     first, start, stop = block
     rows, groups = key.shape[:2]
     scores = (_grouped(query, start, stop, groups) * scale) @ key[:, :, first:stop].mT
     hidden = _hidden(stop - start, stop - first, window, scores.dtype)
     split = scores.view(rows, groups, -1, stop - start, stop - first)
-    split[..., -hidden.shape[1] :].add_(hidden)  # `+=` would copy the slice onto itself
+    # `+=` would copy the slice onto itself.
+    split[..., -hidden.shape[1] :].add_(hidden)
     return scores.softmax(-1)
 
 
 def _grouped(states: Any, start: int, stop: int, groups: int) -> Any:
-    """The queries START to STOP of all heads that share a key head, one below the other."""
+    """Return the queries `start` to `stop` of all heads that share a key head, one below the
+    other.
+    """
     return states[:, :, start:stop].reshape(states.shape[0], groups, -1, states.shape[3])
 
 
@@ -104,7 +112,10 @@ def _blocks(width: int, window: int | None) -> Iterator[Block]:
 
 @cache
 def _hidden(queries: int, keys: int, window: int | None, dtype: Any) -> Any:
-    """0 where the last QUERIES of KEYS may look, -inf elsewhere; only the columns that vary."""
+    """0 where the last `queries` of `keys` may look, -inf elsewhere.
+
+    Only the columns that vary.
+    """
     import torch
 
     at, to = torch.arange(keys - queries, keys)[:, None], torch.arange(keys)

@@ -18,7 +18,7 @@ def norm(states: Any, weight: Any, eps: float) -> Any:
 
 
 def norm_from_one(states: Any, weight: Any, eps: float) -> Any:
-    """RMSNorm of Gemma: scaled by 1 + WEIGHT, then rounded."""
+    """RMSNorm of Gemma: scaled by 1 + `weight`, then rounded."""
     return (_unit(states, eps) * (1.0 + weight.float())).to(states.dtype)
 
 
@@ -37,19 +37,22 @@ def gelu_gate(gate: Any, up: Any) -> Any:
 
 
 def rotate_positions(query: Any, key: Any, cos: Any, sin: Any) -> tuple[Any, Any]:
-    """QUERY and KEY (tokens, heads, size) turned by their positions (Su et al. 2021)."""
+    """Return `query` and `key` (tokens, heads, size) turned by their positions (Su et al.
+
+    2021).
+    """
     return _turned(query, cos, sin), _turned(key, cos, sin)
 
 
 def norm_turn(query: Any, key: Any, cos: Any, sin: Any, *scale: Any) -> tuple[Any, Any]:
-    """`turn` after `norm`; SCALE: the weights of both and eps."""
+    """Return `turn` after `norm`; `scale`: the weights of both and eps."""
     return rotate_positions(
         norm(query, scale[0], scale[2]), norm(key, scale[1], scale[2]), cos, sin
     )
 
 
 def norm_from_one_turn(query: Any, key: Any, cos: Any, sin: Any, *scale: Any) -> tuple[Any, Any]:
-    """`turn` after `norm_from_one`; SCALE: the weights of both and eps."""
+    """Return `turn` after `norm_from_one`; `scale`: the weights of both and eps."""
     one, two = norm_from_one(query, scale[0], scale[2]), norm_from_one(key, scale[1], scale[2])
     return rotate_positions(one, two, cos, sin)
 
@@ -68,7 +71,7 @@ def _turned(states: Any, cos: Any, sin: Any) -> Any:
 
 @cache
 def compiled(function: Function) -> Function:
-    """FUNCTION compiled for any number of tokens."""
+    """Return `function` compiled for any number of tokens."""
     import torch
 
     return torch.compile(function, dynamic=True)
@@ -76,7 +79,10 @@ def compiled(function: Function) -> Function:
 
 @cache
 def why_not() -> str | None:
-    """None where this machine compiles, else the reason: found by compiling one function."""
+    """Return None where this machine compiles, else the reason.
+
+    Found by compiling one function.
+    """
     import torch
     from torch._dynamo.exc import BackendCompilerFailed, TorchDynamoException
     from torch._inductor import config
@@ -85,7 +91,8 @@ def why_not() -> str | None:
     # Not /tmp, where others may have put a library of that name before.
     home = Path.home() / ".cache" / "sem" / "inductor"
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(home))
-    config.compile_threads = 1  # in this process: a killed run leaves no compiler pool behind
+    # In this process: a killed run leaves no compiler pool behind.
+    config.compile_threads = 1
     states = torch.ones(64, 8, dtype=torch.bfloat16, requires_grad=True)
     try:
         compiled(norm)(states, torch.ones(8, dtype=torch.bfloat16), 1e-6).sum().backward()

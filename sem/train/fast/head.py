@@ -12,12 +12,16 @@ from weakref import WeakKeyDictionary
 
 from sem.core.errors import SemError
 
-TOKENS = 256  # logits at a time: 128 MiB in bf16 for 262k words
-ROWS = 16  # of them in fp32 at a time: stays in the cache
-ASKED_TOKENS = 8  # that a model is shown to see what it does around its head
+# Logits at a time: 128 MiB in bf16 for 262k words.
+TOKENS = 256
+# Of them in fp32 at a time: stays in the cache.
+ROWS = 16
+# That a model is shown to see what it does around its head.
+ASKED_TOKENS = 8
 # Powers of ten of the logits it is given: from where a cap changes nothing to where it is all.
 GRID = (-3, 4)
-CLOSE = 1e-4  # relative; states in bf16 are compared at BF16_CLOSE
+# relative; states in bf16 are compared at BF16_CLOSE.
+CLOSE = 1e-4
 BF16_CLOSE = 2e-2
 
 
@@ -51,7 +55,8 @@ def finish_of(inner: Any) -> Finish:
     returns says what it does to logits. SemError when that is none of what `Finish` can say.
     """
     if inner.config.is_encoder_decoder:
-        return Finish()  # `_decoded` scales states by itself
+        # `_decoded` scales states by itself.
+        return Finish()
     if inner not in _FINISHES:
         _FINISHES[inner] = _ask_finish(inner)
     return _FINISHES[inner]
@@ -90,7 +95,8 @@ def _scale_and_cap(grid: Any, logits: Any, inner: Any) -> tuple[float, float | N
     import torch
 
     if logits.shape == grid.shape:
-        first = len(grid) // 2  # the smallest above zero
+        # The smallest above zero.
+        first = len(grid) // 2
         scale = _rounded_factor((logits[first] / grid[first]).item(), CLOSE)
         if torch.allclose(logits, grid * scale, rtol=CLOSE):
             return scale, None
@@ -128,7 +134,7 @@ def _unknown(inner: Any, what: str) -> SemError:
 
 
 def fits(head: Any, config: Any) -> bool:
-    """True where HEAD is a frozen linear layer on a CPU whose logits are used as they are."""
+    """True where `head` is a frozen linear layer on a CPU whose logits are used as they are."""
     from torch import nn
 
     is_linear = type(head) is nn.Linear and head.bias is None
@@ -138,7 +144,10 @@ def fits(head: Any, config: Any) -> bool:
 
 
 def token_losses(hidden: Any, weight: Any, targets: Any) -> Any:
-    """Cross-entropy of each row of HIDDEN (tokens, size) in fp32; 0 where TARGETS is below 0."""
+    """Cross-entropy of each row of `hidden` (tokens, size) in fp32.
+
+    0 where `targets` is below 0.
+    """
     return _function().apply(hidden.to(weight.dtype), weight, targets)
 
 
@@ -183,7 +192,7 @@ def _losses(hidden: Any, weight: Any, targets: Any, wanted: bool) -> tuple[Any, 
 
 
 def _row_losses(logits: Any, goals: Any, wide: Any, wanted: bool) -> Any:
-    """The losses of LOGITS, which become softmax minus one-hot where that is WANTED."""
+    """Return the losses of `logits`, which become softmax minus one-hot where that is `wanted`."""
     wide = wide[: len(logits)].copy_(logits)
     top = wide.amax(-1, keepdim=True)
     chosen = wide.gather(1, goals)

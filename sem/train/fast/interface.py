@@ -8,7 +8,7 @@ NAME = "sem_blocks"
 
 
 def register_blocked_attention() -> str:
-    """The name under which a model can be told to use blocked attention."""
+    """Return the name under which a model can be told to use blocked attention."""
     from transformers import AttentionInterface, AttentionMaskInterface
 
     AttentionInterface.register(NAME, attend_sequence)
@@ -17,7 +17,7 @@ def register_blocked_attention() -> str:
 
 
 def mask(*args: Any, **kwargs: Any) -> Any:
-    """None where causality alone decides; PyTorch's mask elsewhere.
+    """Return None where causality alone decides; PyTorch's mask elsewhere.
 
     Padding on the right needs no mask: what stands before it never sees it, and what is padded
     carries no label.

@@ -7,7 +7,8 @@ from typing import Any
 
 from sem.train.fast import fused, interface, lowrank
 
-COMPILES_FROM = 100_000  # tokens of a run: compiling costs about half a minute, once a machine
+# Tokens of a run: compiling costs about half a minute, once a machine.
+COMPILES_FROM = 100_000
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,9 @@ FAMILIES = {
 
 
 def speed_up(model: Any, tokens: int) -> list[str]:
-    """Make MODEL, which will be trained on TOKENS, faster in place; what was done, in words.
+    """Make `model`, which will be trained on `tokens`, faster in place; what was done, in words.
 
-    Modules, names and weights stay as they are. MODEL: a causal model or a PeftModel over one,
+    Modules, names and weights stay as they are. `model`: a causal model or a PeftModel over one,
     on a CPU. Differences to the plain path are of rounding in the model's dtype.
     """
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -68,7 +69,7 @@ def _activation(config: Any) -> str:
 
 
 def _runner(tokens: int) -> tuple[Callable[..., Any], str]:
-    """What calls the functions of `fused`, compiled where that pays and works."""
+    """Return what calls the functions of `fused`, compiled where that pays and works."""
     if tokens < COMPILES_FROM:
         return _plainly, f"not compiled: fewer than {COMPILES_FROM:,} tokens"
     reason = fused.why_not()

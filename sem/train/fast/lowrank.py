@@ -10,7 +10,10 @@ from typing import Any
 
 
 def project_together(inputs: Any, layers: list[Any]) -> tuple[Any, ...]:
-    """What each of LAYERS makes of INPUTS: together where they are plain LoRA, else each alone."""
+    """Return what each of `layers` makes of `inputs`.
+
+    Together where they are plain LoRA, else each alone.
+    """
     if not all(is_plain(layer) for layer in layers):
         return tuple(layer(inputs) for layer in layers)
     parts: list[Any] = []
@@ -24,7 +27,7 @@ def project_together(inputs: Any, layers: list[Any]) -> tuple[Any, ...]:
 
 
 def is_plain(layer: Any) -> bool:
-    """True where LAYER now adds one LoRA to a frozen linear layer, with nothing between."""
+    """True where `layer` now adds one LoRA to a frozen linear layer, with nothing between."""
     from peft.tuners.lora import Linear
     from torch import nn
 

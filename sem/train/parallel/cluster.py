@@ -20,15 +20,21 @@ from sem.core.project import ROOT
 from sem.dataset.clean import ray_engine
 from sem.train.parallel import launch
 
-ROOM_S = 120.0  # how long room for all processes is waited for
-LOST = -9  # the exit code of a process whose host is gone
+# How long room for all processes is waited for.
+ROOM_S = 120.0
+# The exit code of a process whose host is gone.
+LOST = -9
 # What of this command's environment the processes get; keys stand in each host's own .env.
 PASSED = ("SEM_ROOT", "SEM_DEVICE", "SEM_OFFLINE", "WANDB_MODE", "HF_HUB_OFFLINE")
-ENDS_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
+# PR_SET_PDEATHSIG of prctl(2).
+ENDS_WITH_PARENT = 1
 
 
 def start_on_cluster(argv: Sequence[str], count: int, address: str, gpus: bool) -> int:
-    """Run ARGV in COUNT processes on the cluster at ADDRESS; the exit code that tells the most."""
+    """Run `argv` in `count` processes on the cluster at `address`.
+
+    The exit code that tells the most.
+    """
     launch.check_process_count(count)
     ray = _joined(address)
     try:
@@ -47,7 +53,7 @@ class Seat:
         self._process: subprocess.Popen[bytes] | None = None
 
     def where(self) -> tuple[str, str, int]:
-        """The id and address of this host, and a port that is free on it."""
+        """Return the id and address of this host, and a port that is free on it."""
         import ray
 
         with socket.socket() as made:
@@ -56,11 +62,12 @@ class Seat:
         return ray.get_runtime_context().get_node_id(), ray.util.get_node_ip_address(), port
 
     def begin(self, argv: Sequence[str], env: dict[str, str]) -> str:
-        """Start ARGV in Python; what is missing here, empty when nothing is."""
+        """Start `argv` in Python; what is missing here, empty when nothing is."""
         if not Path(argv[0]).is_file():
             return f"{socket.gethostname()}: no {argv[0]} there"
         whole = {**os.environ, **env}
-        whole.pop("OMP_NUM_THREADS", None)  # Ray sets it to the share it gave this seat
+        # Ray sets it to the share it gave this seat.
+        whole.pop("OMP_NUM_THREADS", None)
         out = None if env["RANK"] == "0" else subprocess.DEVNULL
         command = [sys.executable, *argv]
         self._process = subprocess.Popen(command, env=whole, stdout=out, preexec_fn=_tied)
@@ -102,7 +109,8 @@ class Far:
         return code
 
     def send_signal(self, kind: int) -> None:
-        self._seat.signal.remote(kind)  # not waited for: this is called by a signal handler
+        # Not waited for: this is called by a signal handler.
+        self._seat.signal.remote(kind)
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
@@ -127,7 +135,7 @@ def _joined(address: str) -> Any:
 
 
 def _placed(ray: Any, argv: Sequence[str], count: int, gpus: bool) -> list[Far]:
-    """COUNT processes that run ARGV, in the order of their ranks."""
+    """Return `count` processes that run `argv`, in the order of their ranks."""
     from ray.util.placement_group import placement_group
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -164,11 +172,13 @@ def _master(host: str, port: int) -> dict[str, str]:
 
 
 def _told(rank: int, nodes: Sequence[str], gpus: bool) -> dict[str, str]:
-    """Who process RANK is, as torchrun says it; NODES are those of all, in order."""
+    """Return who process `rank` is, as torchrun says it; `nodes` are those of all, in order."""
     here = [n for n, node in enumerate(nodes) if node == nodes[rank]]
     # Ray shows each process its own GPU alone, which is the first one that it sees.
     local, size = (0, 1) if gpus else (here.index(rank), len(here))
     return {
-        "RANK": str(rank), "WORLD_SIZE": str(len(nodes)),
-        "LOCAL_RANK": str(local), "LOCAL_WORLD_SIZE": str(size),
-    }  # fmt: skip
+        "RANK": str(rank),
+        "WORLD_SIZE": str(len(nodes)),
+        "LOCAL_RANK": str(local),
+        "LOCAL_WORLD_SIZE": str(size),
+    }

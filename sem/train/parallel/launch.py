@@ -13,13 +13,16 @@ from typing import Any
 from sem.core import console
 from sem.core.errors import SemError
 
-STOPPED = (75, 130)  # after a checkpoint: the others are about to end by themselves
+# After a checkpoint: the others are about to end by themselves.
+STOPPED = (75, 130)
 GRACE_S = 60.0
 LOOK_S = 0.1
 
 
 def start_processes(argv: Sequence[str], count: int) -> int:
-    """Run ARGV in COUNT Python processes as torchrun would; 0, or the first exit code that is not.
+    """Run `argv` in `count` Python processes as torchrun would.
+
+    0, or the first exit code that is not.
 
     A process that fails takes the others with it: they would wait for it for ever.
     """
@@ -40,13 +43,13 @@ def start_processes(argv: Sequence[str], count: int) -> int:
 
 
 def check_process_count(count: int) -> None:
-    """SemError when so many processes make no sense."""
+    """Raise SemError when so many processes make no sense."""
     if not 2 <= count <= 64:
         raise SemError(f"--processes {count}", "one for each GPU, 2 to 64")
 
 
 def watched(children: Sequence[Any]) -> int:
-    """Wait for CHILDREN, told as subprocess.Popen tells them; the code that tells the most."""
+    """Wait for `children`, told as subprocess.Popen tells them; the code that tells the most."""
     while True:
         codes = [child.poll() for child in children]
         if all(code == 0 for code in codes):
@@ -73,7 +76,7 @@ def _ended(children: Sequence[Any], grace_s: float) -> None:
 
 @contextmanager
 def passed_on(children: Sequence[Any]) -> Iterator[None]:
-    """SIGTERM and SIGINT go to CHILDREN, which write a checkpoint and end."""
+    """SIGTERM and SIGINT go to `children`, which write a checkpoint and end."""
 
     def hand_on(kind: int, _: Any) -> None:
         for child in children:

@@ -54,26 +54,31 @@ class Unreachable(SemError):
 
 @dataclass(frozen=True)
 class Agent:
-    """Our file on a host: FOLDER there, and the interpreter that runs it."""
+    """Our file on a host: `folder` there, and the interpreter that runs it."""
 
     far: Far
-    folder: str = "sem"  # below the home folder, or absolute
+    # Below the home folder, or absolute.
+    folder: str = "sem"
     python: str = "python3"
     ask_s: float = ASK_S
     patience_s: float = PATIENCE_S
-    alias: str = ""  # its name in hosts.yaml
+    # Its name in hosts.yaml.
+    alias: str = ""
 
     @property
     def named(self) -> str:
-        """What -H takes."""
+        """Return what -H takes."""
         return self.alias or self.far.host
 
     def ask(self, verb: str, request: Json, more_s: float = 0.0) -> Json:
-        """What the host answers to VERB; a cut line is tried again, then Unreachable."""
+        """Return what the host answers to `verb`; a cut line is tried again, then Unreachable."""
         return self.patient(lambda: self._once(verb, request, more_s))
 
     def patient(self, ask: Callable[[], Any]) -> Any:
-        """What ASK gives, over cut lines: TRIES times at least and PATIENCE_S seconds long."""
+        """Return what `ask` gives, over cut lines.
+
+        TRIES times at least and `patience_s` seconds long.
+        """
         began, tries = time.monotonic(), 0
         while True:
             try:
@@ -95,8 +100,9 @@ class Agent:
         line = json.dumps(request).encode("ascii") + b"\n"
         for attempt in range(2):
             try:
-                said = self.far.ask(CALL, *self._words(verb), said=line,
-                                    timeout_s=self.ask_s + more_s)  # fmt: skip
+                said = self.far.ask(
+                    CALL, *self._words(verb), said=line, timeout_s=self.ask_s + more_s
+                )
                 return self.answer(said)
             except SemError as error:
                 self._install(error, attempt)
@@ -106,7 +112,7 @@ class Agent:
         return self.folder, agent_name(), self.python, verb
 
     def _install(self, error: SemError, attempt: int) -> None:
-        """Send our file when it was not there; raise ERROR when that is not what it says."""
+        """Send our file when it was not there; raise `error` when that is not what it says."""
         if NO_PYTHON in error.message:
             raise SemError(
                 f"{self.far.host}: no {self.python!r} there",
@@ -117,7 +123,7 @@ class Agent:
         self.far.ask(INSTALL, self.folder, agent_name(), said=built(), timeout_s=self.ask_s)
 
     def answer(self, said: bytes) -> Json:
-        """The answer in what came, whatever a login script printed before it."""
+        """Return the answer in what came, whatever a login script printed before it."""
         lines = [line for line in said.splitlines() if line.startswith(ANSWER)]
         if not lines:
             raise Cut(f"{self.far.host}: it answered nothing", "run it again")
@@ -127,7 +133,10 @@ class Agent:
         return answer
 
     def push(self, request: Json, root: Path, label: str) -> int:
-        """Send the files of REQUEST below ROOT; how many bytes went over, cut lines included."""
+        """Send the files of `request` below `root`.
+
+        How many bytes went over, cut lines included.
+        """
         sent, last = 0, None
         needed = self.ask("offer", request, more_s=600)["needed"]
         by_path = {entry["path"]: entry for entry in request["listed"]}
@@ -142,7 +151,10 @@ class Agent:
         return sent
 
     def _or_again(self, ask: Callable[[], Any], stuck: bool) -> Any:
-        """What ASK gives; a cut gives None as long as every turn brings the receiver further."""
+        """Return what `ask` gives.
+
+        A cut gives None as long as every turn brings the receiver further.
+        """
         try:
             return ask()
         except Cut as cut:
@@ -159,7 +171,8 @@ class Agent:
                 parcel.pack(target, root, wanted)
                 target.close()
             except BrokenPipeError:
-                pass  # the exit code and the answer say why
+                # The exit code and the answer say why.
+                pass
             except Refusal as refusal:
                 raise SemError(refusal.message, refusal.hint) from refusal
             said = source.read()
@@ -167,7 +180,7 @@ class Agent:
             return self.answer(said)
 
     def fetch(self, request: Json, folder: Path, label: str) -> None:
-        """Bring the files that REQUEST lists into FOLDER, over cut lines."""
+        """Bring the files that `request` lists into `folder`, over cut lines."""
         last = None
         while needed := parcel.missing(folder, request["listed"]):
             size = sum(entry["size"] - offset for entry, offset in needed)
@@ -203,7 +216,7 @@ class Agent:
     def stream(
         self, verb: str, request: Json
     ) -> Iterator[tuple["subprocess.Popen[bytes]", IO[bytes], IO[bytes]]]:
-        """A running VERB: the process, what it reads and what it writes; killed at the end."""
+        """A running `verb`: the process, what it reads and what it writes; killed at the end."""
         argv = self.far.argv(CALL, *self._words(verb))
         pipe = subprocess.PIPE
         with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, **ALONE) as process:
@@ -217,7 +230,8 @@ class Agent:
                 raise Cut(f"{self.far.host}: the line was cut", "run it again") from None
             finally:
                 process.kill()
-                with suppress(BrokenPipeError):  # closing flushes what the line did not take
+                # Closing flushes what the line did not take.
+                with suppress(BrokenPipeError):
                     process.stdin.close()
 
 
@@ -250,5 +264,5 @@ def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
 
 @cache
 def agent_name() -> str:
-    """The hash of our file, which is its name there."""
+    """Return the hash of our file, which is its name there."""
     return files.hashlib.sha256(built()).hexdigest()

@@ -12,7 +12,8 @@ from sem.core.errors import SemError
 from sem.train.remote.agent import Agent, Unreachable
 from sem.train.remote.far.jobs import ENDED
 
-WAIT_S = 15.0  # the host answers at once when there is more
+# The host answers at once when there is more.
+WAIT_S = 15.0
 Json = dict[str, Any]
 
 
@@ -32,7 +33,7 @@ class Log:
 
 
 def follow_job(agent: Agent, sem: str, run: str, folder: Path, attempt: str | None = None) -> Json:
-    """The last state of the job, its whole log in FOLDER and on stderr as it grows.
+    """Return the last state of the job, its whole log in `folder` and on stderr as it grows.
 
     Unreachable when the line stays cut: the next call goes on from the byte where this one was.
     """
@@ -40,7 +41,8 @@ def follow_job(agent: Agent, sem: str, run: str, folder: Path, attempt: str | No
     first = agent.ask("tail", {**named, "offset": 1 << 53, "wait_s": 0})
     named["attempt"] = first["attempt"]
     log = Log(folder / f"log.{first['attempt']}")
-    if log.size() > first["log"]:  # of another host, or of a job that was removed there
+    # Of another host, or of a job that was removed there.
+    if log.size() > first["log"]:
         log.path.unlink()
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     while True:
@@ -61,7 +63,7 @@ def follow_job(agent: Agent, sem: str, run: str, folder: Path, attempt: str | No
 
 
 def _whole(log: Log, said: Json) -> Json:
-    """SAID, once the log here is byte for byte the one there."""
+    """Return `said`, once the log here is byte for byte the one there."""
     here = files.sha256_file(log.path) if log.path.exists() else ""
     if here != said["log_sha256"] and said["log"]:
         log.path.unlink()
@@ -72,12 +74,12 @@ def _whole(log: Log, said: Json) -> Json:
 
 
 def print_log(text: str) -> None:
-    """Print TEXT of a log to stderr, without what steers a terminal."""
+    """Print `text` of a log to stderr, without what steers a terminal."""
     print(console.printable(text.replace("\r", "\n")), end="", file=sys.stderr, flush=True)
 
 
 def state_words(said: Json) -> str:
-    """The state of a job for a person, as `failed: ENOSPC` or `lost: host rebooted`."""
+    """Return the state of a job for a person, as `failed: ENOSPC` or `lost: host rebooted`."""
     why, code = said.get("why") or "", said.get("code")
     if said["state"] in ("running", "starting", "done") and not why:
         return str(said["state"])

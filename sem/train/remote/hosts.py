@@ -15,14 +15,17 @@ from sem.train.remote.agent import Agent
 class Host:
     """One host; every key has the default that a host which is not listed gets."""
 
-    address: str | None = None  # [user@]name, or a Host of the ssh configuration
+    # [user@]name, or a Host of the ssh configuration.
+    address: str | None = None
     port: int | None = None
     ssh_config: str | None = None
     folder: str = "sem"
-    python: str | None = None  # has everything; null: set up from the lock
+    # Has everything; null: set up from the lock.
+    python: str | None = None
     device: Literal["cpu", "cuda", "rocm"] | None = None
     gpus: str | None = None  # CUDA_VISIBLE_DEVICES
-    processes: int = 1  # that train a run together, one a GPU
+    # That train a run together, one a GPU.
+    processes: int = 1
     weights: Literal["push", "fetch"] = "push"
     max_hours: float | None = None
     stop_after_idle_minutes: float | None = None
@@ -48,7 +51,7 @@ class Host:
             )
 
     def agent(self, named: str = "") -> Agent:
-        """How this host, which -H calls NAMED, is asked."""
+        """Return how this host, which -H calls `named`, is asked."""
         assert self.address is not None
         config = str(Path(self.ssh_config).expanduser()) if self.ssh_config else None
         far = Far(self.address, config, self.port)
@@ -63,7 +66,10 @@ class Hosts:
 
 
 def find_host(root: Path, named: str) -> Host:
-    """The host NAMED as `[user@]name[:port]`: an entry of hosts.yaml, or ssh's own name."""
+    """Return the host `named` as `[user@]name[:port]`.
+
+    An entry of hosts.yaml, or ssh's own name.
+    """
     match = re.fullmatch(r"(?:([^@]*)@)?(.*?)(?::(\d{1,5}))?", named, re.S)
     assert match is not None
     user, name, port = match.groups()

@@ -21,7 +21,7 @@ Json = dict[str, Any]
 
 
 def pull_finished_run(agent: Agent, sem: str, run: Run, with_checkpoints: bool = False) -> int:
-    """Bring the finished RUN here, or its whole checkpoints; how many files got their place.
+    """Bring the finished `run` here, or its whole checkpoints; how many files got their place.
 
     SemError names a file whose hash is wrong; the files that were here then stay as they were.
     """
@@ -82,7 +82,7 @@ def _verify(run: Run, staging: Path, listed: list[Json]) -> None:
 
 
 def _sealed(listed: list[Json]) -> list[Json]:
-    """LISTED without checkpoints that have no manifest: one was just being written."""
+    """Return `listed` without checkpoints that have no manifest: one was just being written."""
     names = {entry["path"] for entry in listed}
     kept, left = [], set()
     for entry in listed:

@@ -26,12 +26,13 @@ SETTINGS = (".yaml", ".yml", ".json", ".jsonl")
 # By name: what stands beside settings and is nobody's to send.
 SECRET = re.compile(r"(^|/)(\.env($|\.)|id_[a-z0-9]+$|[^/]*\.(pem|key|p12|pfx)$)")
 OPEN = ".env.example"
-CHANGED = ("recipe", "updates")  # what a begun run's run.json may differ in
+# What a begun run's run.json may differ in.
+CHANGED = ("recipe", "updates")
 Json = dict[str, Any]
 
 
 def push(agent: Agent, host: Host, project: Project, run: Run) -> str:
-    """Bring to the host what RUN needs there; the name of its folder of code."""
+    """Bring to the host what `run` needs there; the name of its folder of code."""
     named = {"sem": project.sem, "run": run.id}
     there = agent.ask("has", named)
     replaced = _replaced(run, there["run_json"], agent)
@@ -47,7 +48,10 @@ def push(agent: Agent, host: Host, project: Project, run: Run) -> str:
 
 
 def listed(root: Path, paths: list[str]) -> list[Json]:
-    """PATHS below ROOT with size and sha256; SemError for one that is not sent."""
+    """Return `paths` below `root` with size and sha256.
+
+    Raise SemError for one that is not sent.
+    """
     secret = [path for path in paths if SECRET.search(path) and path != OPEN]
     if secret:
         raise SemError(f"{secret[0]!r} looks like a secret and is not sent", "move it away")
@@ -58,7 +62,7 @@ def listed(root: Path, paths: list[str]) -> list[Json]:
 
 
 def code_files() -> list[str]:
-    """The files of this program that training needs: tracked ones, where git knows them."""
+    """Return the files of this program that training needs: tracked ones, where git knows them."""
     done = subprocess.run(
         ["git", "ls-files", "-z", "--cached"], cwd=ROOT, capture_output=True, check=False
     )
@@ -79,7 +83,9 @@ def _new_modules() -> list[str]:
 
 
 def run_files(project: Project, run: Run) -> list[str]:
-    """The settings of the sem, the snapshot of RUN with what was made from it, run.json."""
+    """Return the settings of the sem, the snapshot of `run` with what was made from it,
+    run.json.
+    """
     assert run.folder is not None
     plan = run.plan()
     version = plan["snapshot"]["version"]
@@ -93,7 +99,9 @@ def run_files(project: Project, run: Run) -> list[str]:
 
 
 def run_progress(project: Project, run: Run, rows_there: int) -> list[str]:
-    """The whole checkpoints of RUN here and its metrics, when the host has fewer ROWS_THERE."""
+    """Return the whole checkpoints of `run` here and its metrics, when the host has fewer
+    `rows_there`.
+    """
     assert run.folder is not None
     metrics = run.folder / "metrics.jsonl"
     rows = metrics.read_bytes().count(b"\n") if metrics.exists() else 0
@@ -111,7 +119,7 @@ def run_progress(project: Project, run: Run, rows_there: int) -> list[str]:
 
 
 def _is_whole(folder: Path, parts: list[str]) -> bool:
-    """Whether the file at PARTS is outside any checkpoint, or in one that is complete."""
+    """Return whether the file at `parts` is outside any checkpoint, or in one that is complete."""
     at = next((n for n, part in enumerate(parts) if part.startswith("checkpoint-")), None)
     if at is None:
         return True
@@ -119,7 +127,10 @@ def _is_whole(folder: Path, parts: list[str]) -> bool:
 
 
 def _replaced(run: Run, there: Json | None, agent: Agent) -> Json | None:
-    """The run.json THERE when ours is the same run, changed since by `--set`; else SemError."""
+    """Return the run.json `there` when ours is the same run, changed since by `--set`.
+
+    Else SemError.
+    """
     ours = run.plan()
     if there is None or there == ours:
         return there
@@ -158,7 +169,7 @@ def _weights(agent: Agent, host: Host, project: Project, run: Run) -> int:
 
 
 def lock_hash() -> str:
-    """What decides the environment there: the locks and how they are installed."""
+    """Return what decides the environment there: the locks and how they are installed."""
     wanted = [*sorted(ROOT.glob("requirements*.lock")), ROOT / "scripts" / "setup_env.sh"]
     return files.sha256_text(jsonio.canonical_json([files.sha256_file(path) for path in wanted]))[
         :16

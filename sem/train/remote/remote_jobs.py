@@ -39,7 +39,7 @@ def run_on_host(
 
 
 def attach(project: Project, target: Run, host: str, attempt: str | None = None) -> int:
-    """Follow the job of TARGET on HOST to its end; its exit code."""
+    """Follow the job of `target` on `host` to its end; its exit code."""
     said = following.follow_job(
         _agent(project, host), project.sem, target.id, _notes(target), attempt
     )
@@ -48,7 +48,7 @@ def attach(project: Project, target: Run, host: str, attempt: str | None = None)
 
 
 def pull_from_host(project: Project, target: Run, host: str, with_checkpoints: bool) -> int:
-    """Fetch TARGET from HOST; how many files came."""
+    """Fetch `target` from `host`; how many files came."""
     count = fetching.pull_finished_run(
         _agent(project, host), project.sem, target, with_checkpoints
     )
@@ -57,12 +57,12 @@ def pull_from_host(project: Project, target: Run, host: str, with_checkpoints: b
 
 
 def status(project: Project, host: str) -> list[tuple[object, ...]]:
-    """A row for every run of the sem on HOST."""
+    """Return a row for every run of the sem on `host`."""
     return [_row(one) for one in _agent(project, host).ask("table", {"sem": project.sem})["jobs"]]
 
 
 def cancel_on_host(project: Project, target: Run, host: str) -> str:
-    """End the job of TARGET on HOST; its state then."""
+    """End the job of `target` on `host`; its state then."""
     named = {"sem": project.sem, "run": target.id}
     return following.state_words(_agent(project, host).ask("cancel", named, more_s=60))
 

@@ -30,7 +30,7 @@ Json = dict[str, Any]
 
 
 def start_on_host(agent: Agent, host: Host, project: Project, run: Run, resume: bool) -> Json:
-    """Push what RUN needs and begin it, or find it running: asked twice it runs once."""
+    """Push what `run` needs and begin it, or find it running: asked twice it runs once."""
     _check(agent, agent.ask("hello", {}), run)
     named = {"sem": project.sem, "run": run.id}
     known = [one for one in agent.ask("table", named)["jobs"] if one["run"] == run.id]
@@ -47,7 +47,9 @@ def start_on_host(agent: Agent, host: Host, project: Project, run: Run, resume: 
 
 
 def where(run: Run) -> Path:
-    """The note of the host that RUN was sent to, so that it is not trained in two places."""
+    """Return the note of the host that `run` was sent to, so that it is not trained in two
+    places.
+    """
     assert run.folder is not None
     return run.folder / "host" / "where.json"
 
@@ -55,14 +57,18 @@ def where(run: Run) -> Path:
 def begin_job(
     agent: Agent, sem: str, run: str, spec: Json, again: bool, told: dict[str, str] | None = None
 ) -> Json:
-    """Start the job of SPEC on the host, once however often it is asked; TOLD are its secrets."""
-    spec = {**spec, "token": uuid.uuid4().hex}  # a request that a cut line sends twice is one
+    """Start the job of `spec` on the host, once however often it is asked.
+
+    `told` are its secrets.
+    """
+    # a request that a cut line sends twice is one.
+    spec = {**spec, "token": uuid.uuid4().hex}
     request = {"sem": sem, "run": run, "spec": spec, "again": again, "secrets": told or {}}
     return agent.ask("start", request)
 
 
 def tracker_secrets(project: Project) -> dict[str, str]:
-    """The keys of the trackers that are asked for online, and no others."""
+    """Return the keys of the trackers that are asked for online, and no others."""
     active = tracking.resolve_tracking(project).active
     wanted = [name for kind, mode in active.items() if mode == "online" for name in SECRETS[kind]]
     return {name: os.environ[name] for name in wanted if os.environ.get(name)}
@@ -89,7 +95,7 @@ def _check(agent: Agent, hello: Json, run: Run) -> None:
 
 
 def host_steps(host: Host, project: Project, run: Run, code: str, resume: bool) -> Sequence[Json]:
-    """What the host runs, one after the other, in the folder of CODE."""
+    """Return what the host runs, one after the other, in the folder of `code`."""
     cwd, lock = f"code/{code}", push.lock_hash()
     environment = {
         "SEM_ROOT": f"@/runs/{project.sem}/{run.id}",

@@ -62,17 +62,18 @@ class Writer:
     tasks: dict[str, TaskSpec]
     chat: Chat
     recipe: Recipe
-    slots: SlotFile  # judge_slots.yaml: which slots are critical
+    # judge_slots.yaml: which slots are critical.
+    slots: SlotFile
 
     def row(self, example: Example) -> Row:
-        """EXAMPLE as one sequence."""
+        """Return `example` as one sequence."""
         prompt = self.prompt(example)
         answer = self.chat.answer_ids(taught_text(example.output_json))
         weights = self._weights(example)
         return Row(example.id, (*prompt, *answer), len(prompt), weights, example.task)
 
     def prompt(self, example: Example) -> tuple[int, ...]:
-        """The ids up to where the model's turn begins, the same as at generation."""
+        """Return the ids up to where the model's turn begins, the same as at generation."""
         spec = self.tasks[example.task]
         system = example.system_prompt or spec.system_prompt
         return tuple(self.chat.prompt_ids(system, spec.prompt(example.input_text)))
@@ -89,7 +90,7 @@ class Writer:
 
 
 def encode_examples(examples: Iterable[Example], writer: Writer) -> Rows:
-    """Rows of EXAMPLES in order; one with more than max_tokens is left out and named."""
+    """Return rows of `examples` in order; one with more than max_tokens is left out and named."""
     kept, too_long = [], []
     for example in examples:
         row = writer.row(example)
@@ -101,21 +102,21 @@ def encode_examples(examples: Iterable[Example], writer: Writer) -> Rows:
 
 
 def sample_rows(rows: Rows, count: int | None, seed: int) -> Rows:
-    """COUNT rows chosen by SEED, in id order; all of them when COUNT is None."""
+    """Return `count` rows chosen by `seed`, in id order; all of them when `count` is None."""
     if count is None or count >= len(rows.kept):
         return rows
     return Rows(tuple(draw_by_seed(rows.kept, count, seed)), rows.too_long)
 
 
 def draw_by_seed(pool: Sequence[Any], count: int, seed: int) -> list[Any]:
-    """COUNT of POOL (things with an `id`) by SEED, in id order."""
+    """Return `count` of `pool` (things with an `id`) by `seed`, in id order."""
     by_id = sorted(pool, key=lambda each: each.id)
     picked = random.Random(seed).sample(by_id, min(count, len(by_id)))
     return sorted(picked, key=lambda each: each.id)
 
 
 def check_trainable(rows: Rows, what: str) -> None:
-    """SemError when there is nothing to learn from in ROWS."""
+    """Raise SemError when there is nothing to learn from in `rows`."""
     if not rows.kept:
         raise SemError(
             f"{what}: every one of {len(rows.too_long)} examples is longer than max_tokens",

@@ -24,7 +24,7 @@ class Pair:
 
     @property
     def longest(self) -> Row:
-        """The longer side."""
+        """Return the longer side."""
         return max(self.chosen, self.rejected, key=lambda row: row.length)
 
 
@@ -45,7 +45,10 @@ class Pairs:
 
 
 def encode_pairs(found: Iterable[dict[str, Any]], writer: Writer) -> Pairs:
-    """Rows of FOUND (`negatives.pairs`) in order; one side beyond max_tokens leaves it out."""
+    """Return rows of `found` (`negatives.pairs`) in order.
+
+    One side beyond max_tokens leaves it out.
+    """
     kept, too_long = [], []
     for number, row in enumerate(found):
         name = f"{row['id']}#{number:06}"
@@ -58,7 +61,7 @@ def encode_pairs(found: Iterable[dict[str, Any]], writer: Writer) -> Pairs:
 
 
 def sample_pairs(found: Pairs, count: int | None, seed: int) -> Pairs:
-    """COUNT pairs chosen by SEED; all of them when COUNT is None."""
+    """Return `count` pairs chosen by `seed`; all of them when `count` is None."""
     if count is None or count >= len(found.kept):
         return found
     return Pairs(tuple(draw_by_seed(found.kept, count, seed)), found.too_long)

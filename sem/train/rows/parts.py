@@ -26,8 +26,10 @@ FACTS = {"augmented": "variants", "texts": "texts", "pairs": "pairs"}
 class Parts:
     """What is trained on, what it is validated on, and the hashes of where it comes from."""
 
-    writer: Writer  # its recipe is the resolved one
-    examples: list[Example]  # of `rows`, for what looks at both
+    # Its recipe is the resolved one.
+    writer: Writer
+    # Of `rows`, for what looks at both.
+    examples: list[Example]
     rows: Rows
     val: Rows
     val_examples: list[Example]
@@ -38,7 +40,7 @@ class Parts:
 def load_parts(
     project: Project, frozen: Snapshot, tasks: dict[str, TaskSpec], chat: Chat, recipe: Recipe
 ) -> Parts:
-    """The parts of a run of RECIPE on snapshot FROZEN."""
+    """Return the parts of a run of `recipe` on snapshot `frozen`."""
     shared = slotspec.load_slot_levels(project.root / "configs" / "judge_slots.yaml")
     writer = Writer(tasks, chat, recipe, shared)
     facts: dict[str, Any] = {}
@@ -87,7 +89,7 @@ def _preferences(project: Project, frozen: Snapshot, writer: Writer) -> pairs.Pa
 
 
 def resolved(recipe: Recipe, rows: Rows) -> Recipe:
-    """RECIPE with effective_batch set from tokens_per_step, a multiple of micro_batch."""
+    """Return `recipe` with effective_batch set from tokens_per_step, a multiple of micro_batch."""
     if recipe.tokens_per_step is None or not rows.kept:
         return recipe
     mean = sum(row.length for row in rows.kept) / len(rows.kept)

@@ -10,7 +10,8 @@ from sem.train.rows import token_classes
 from sem.train.rows.data import Row, Rows, Writer
 
 PROMPT = "prompt"
-STYLES = {  # of a terminal; the prompt is dim, what is learnt is in colour
+# Of a terminal; the prompt is dim, what is learnt is in colour.
+STYLES = {
     PROMPT: "dim",
     token_classes.VALUE: "bold green",
     token_classes.KEY: "cyan",
@@ -26,11 +27,12 @@ class Span:
     text: str
     kind: str
     tokens: int
-    weight: float  # of each token in the loss; 0 in the prompt
+    # Of each token in the loss; 0 in the prompt.
+    weight: float
 
 
 def spans(row: Row, example: Example, writer: Writer) -> Iterator[Span]:
-    """ROW, made of EXAMPLE, from its first token to its last."""
+    """Yield `row`, made of `example`, from its first token to its last."""
     decode = writer.chat.decode
     yield Span(decode(row.ids[: row.prompt]), PROMPT, row.prompt, 0.0)
     answer = row.ids[row.prompt :]
@@ -49,7 +51,10 @@ def spans(row: Row, example: Example, writer: Writer) -> Iterator[Span]:
 
 
 def picked(rows: Rows, count: int, ids: Sequence[str] | None) -> list[Row]:
-    """The rows called IDS, or COUNT of ROWS spread over the tasks; SemError for an unknown id."""
+    """Return the rows called IDS, or `count` of `rows` spread over the tasks.
+
+    Raise SemError for an unknown id.
+    """
     known = {row.id: row for row in rows.kept}
     for name in ids or ():
         if name not in known:
@@ -67,7 +72,7 @@ def picked(rows: Rows, count: int, ids: Sequence[str] | None) -> list[Row]:
 
 
 def counts(rows: tuple[Row, ...], examples: dict[str, Example], writer: Writer) -> dict[str, int]:
-    """Tokens of ROWS by kind, the prompt's apart."""
+    """Tokens of `rows` by kind, the prompt's apart."""
     found = dict.fromkeys(STYLES, 0)
     for row in rows:
         found[PROMPT] += row.prompt

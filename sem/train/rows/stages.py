@@ -23,14 +23,16 @@ class Stage:
     """One pass of the trainer: what it sees, what it minimises, how far it goes."""
 
     name: str
-    loss: str  # a name in `loss.LOSSES`
+    # a name in `loss.LOSSES`.
+    loss: str
     rows: Rows | Pairs
     val: Rows
     learning_rate: float
     epochs: float
     max_steps: int | None = None
     beta: float = 0.0
-    answers: bool = False  # slot F1 is taken, and may decide
+    # Slot F1 is taken, and may decide.
+    answers: bool = False
 
     def steps(self, recipe: Recipe) -> int:
         """Optimizer steps of the whole stage."""
@@ -43,17 +45,17 @@ class Stage:
         return round(sum(row.length for row in self.rows.kept) * self.epochs)
 
     def folder(self, run: Run) -> Path:
-        """Where its checkpoints lie: the run's own folder for the examples."""
+        """Return where its checkpoints lie: the run's own folder for the examples."""
         if run.folder is None:
             raise ValueError("the run 'base' has no stages")
         return run.folder if self.name == EXAMPLES else run.folder / self.name
 
     def result(self, run: Run) -> Path:
-        """Where its weights lie once it is over."""
+        """Return where its weights lie once it is over."""
         return (run.folder or Path()) / "stages" / self.name
 
     def is_over(self, run: Run) -> bool:
-        """Whether it was finished, by its manifest."""
+        """Return whether it was finished, by its manifest."""
         return (self.result(run) / manifest.NAME).exists()
 
 
@@ -70,13 +72,16 @@ class Job:
     stages: tuple[Stage, ...]
     tasks: dict[str, TaskSpec]
     slots: SlotFile
-    answering: EvalSettings  # how the examples below are answered
-    val_examples: tuple[Example, ...] = ()  # that slot F1 is taken on
-    tracking: Tracking = field(default_factory=Tracking)  # besides metrics.jsonl
+    # How the examples below are answered.
+    answering: EvalSettings
+    # That slot F1 is taken on.
+    val_examples: tuple[Example, ...] = ()
+    # Besides metrics.jsonl.
+    tracking: Tracking = field(default_factory=Tracking)
 
     @property
     def folder(self) -> Path:
-        """The run's folder."""
+        """Return the run's folder."""
         if self.run.folder is None:
             raise ValueError("the run 'base' is not trained")
         return self.run.folder
@@ -85,7 +90,7 @@ class Job:
 def stages_of_recipe(
     recipe: Recipe, texts: tuple[Rows, Rows] | None, rows: Rows, val: Rows, pairs: Pairs | None
 ) -> tuple[Stage, ...]:
-    """The stages that RECIPE asks for, over rows already encoded."""
+    """Return the stages that `recipe` asks for, over rows already encoded."""
     found = []
     if texts is not None:
         first = recipe.pretrain

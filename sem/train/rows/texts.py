@@ -17,7 +17,9 @@ MOST_BYTES = 10_000_000  # of one text
 
 
 def find_texts(project: Project, wanted: Pretrain) -> list[Path]:
-    """The texts that WANTED names below the project's data folder, sorted; none without a pattern.
+    """Return the texts that `wanted` names below the project's data folder, sorted.
+
+    None without a pattern.
 
     SemError when one is no text, leaves the folder, or none is there.
     """
@@ -42,7 +44,7 @@ def find_texts(project: Project, wanted: Pretrain) -> list[Path]:
 
 
 def text_facts(project: Project, recipe: Recipe) -> list[dict[str, Any]]:
-    """Name, size and sha256 of every text, as run.json holds them."""
+    """Return name, size and sha256 of every text, as run.json holds them."""
     root = project.processed.parent
     return [
         {

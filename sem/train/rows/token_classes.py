@@ -21,7 +21,7 @@ class Piece:
 
 
 def json_pieces(value: Any, slot: str = "") -> Iterator[Piece]:
-    """VALUE as its canonical JSON text, in pieces; quotes belong to their string."""
+    """Yield `value` as its canonical JSON text, in pieces; quotes belong to their string."""
     if isinstance(value, dict):
         yield Piece("{", PUNCTUATION)
         for number, key in enumerate(sorted(value)):
@@ -43,12 +43,13 @@ def json_pieces(value: Any, slot: str = "") -> Iterator[Piece]:
 
 
 def of_tokens(answer: Any, chat: Chat) -> list[Piece]:
-    """For each token of ANSWER (a JSON value) and its end of turn, the piece it lies in most."""
+    """For each token of `answer` (a JSON value) and its end of turn, the piece it lies in most."""
     found = [
         Piece(chat.neutral(piece.text), piece.kind, piece.slot) for piece in json_pieces(answer)
     ]
     text = chat.neutral(jsonio.canonical_json(answer))
-    if "".join(piece.text for piece in found) != text:  # a control token lay across two pieces
+    # a control token lay across two pieces.
+    if "".join(piece.text for piece in found) != text:
         found = [Piece(text, VALUE)]
     owner = [number for number, piece in enumerate(found) for _ in piece.text]
     spans = chat.spans(text)
@@ -56,7 +57,7 @@ def of_tokens(answer: Any, chat: Chat) -> list[Piece]:
 
 
 def weights(found: Sequence[Piece], wanted: LossWeights, critical: set[str]) -> tuple[float, ...]:
-    """What each of FOUND counts in the loss; values of CRITICAL slots count more."""
+    """Return what each of `found` counts in the loss; values of `critical` slots count more."""
     return tuple(_weight(piece, wanted, critical) for piece in found)
 
 
@@ -70,7 +71,9 @@ def _weight(piece: Piece, wanted: LossWeights, critical: set[str]) -> float:
 
 
 def _most(owners: Sequence[int]) -> int:
-    """The piece that most characters of a token belong to; the first of equals, as `":` is a key.
+    """Return the piece that most characters of a token belong to.
+
+    The first of equals, as `":` is a key.
 
     A token without characters (a byte of a longer one) belongs to the first piece.
     """

@@ -13,7 +13,8 @@ from sem.train.fast import head, layers
 from sem.train.recipe import Recipe
 from sem.train.rows.data import Row
 
-COMPARED_TOKENS = 160  # of the row, the last ones: logits of a whole page may be 2 GiB
+# Of the row, the last ones: logits of a whole page may be 2 GiB.
+COMPARED_TOKENS = 160
 
 
 def compare_losses(

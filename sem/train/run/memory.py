@@ -18,7 +18,8 @@ from sem.train.rows.stages import Job, Stage
 
 GIB = 2**30
 WIDE = {"float32": 4, "float64": 8}
-RUNTIME_GIB = {"cpu": 0.9, "cuda": 1.0}  # Python and its libraries; a CUDA context
+# Python and its libraries; a CUDA context.
+RUNTIME_GIB = {"cpu": 0.9, "cuda": 1.0}
 # Bytes a layer keeps per token and unit of width for its backward pass, in bf16 with attention
 # that stores no scores (Korthikanti et al. 2022, eq. 2, without dropout masks): 34 - 10.
 KEPT = 24
@@ -33,9 +34,11 @@ class Forecast:
     """Peak memory by part, in GiB."""
 
     weights: float
-    optimizer: float  # trained weights in fp32, their gradients, two moments each
+    # Trained weights in fp32, their gradients, two moments each.
+    optimizer: float
     activations: float
-    head: float  # logits of the labelled tokens and their gradient
+    # Logits of the labelled tokens and their gradient.
+    head: float
     runtime: float
 
     @property
@@ -46,7 +49,9 @@ class Forecast:
 def forecast_memory(
     recipe: Recipe, base: Path, dtype: str, device: str, stages: tuple[Stage, ...]
 ) -> Forecast:
-    """What training the weights in BASE with RECIPE takes at its longest micro-batch."""
+    """Return what training the weights in `base` with `recipe` takes at its longest micro-
+    batch.
+    """
     model = models.skeleton(base)
     shape = model.config.get_text_config()
     count = parameters(base)
@@ -95,7 +100,7 @@ def free_gib() -> float:
 
 
 def parameters(base: Path) -> int:
-    """Weights in the safetensors files of BASE, read from their headers."""
+    """Weights in the safetensors files of `base`, read from their headers."""
     total = 0
     for path in sorted(base.glob("*.safetensors")):
         with path.open("rb") as file:
@@ -110,7 +115,7 @@ def parameters(base: Path) -> int:
 
 
 def with_room(job: Job, train: Callable[[Job], dict[str, Any]]) -> dict[str, Any]:
-    """TRAIN(JOB); out of memory it goes on with half the micro-batch, the step stays as it is.
+    """`train`(`job`); out of memory it goes on with half the micro-batch, the step stays as it is.
 
     At most two halvings, each said and counted in the result.
     """
@@ -134,7 +139,7 @@ def with_room(job: Job, train: Callable[[Job], dict[str, Any]]) -> dict[str, Any
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether ERROR says that memory ran out, on a GPU or here."""
+    """Return whether `error` says that memory ran out, on a GPU or here."""
     import torch
 
     said = str(error)
@@ -169,7 +174,7 @@ def _release() -> None:
 
 
 def _longest(recipe: Recipe, stages: tuple[Stage, ...]) -> tuple[int, int]:
-    """Tokens and labelled tokens of the largest micro-batch of STAGES."""
+    """Tokens and labelled tokens of the largest micro-batch of `stages`."""
     found = [(0, 0)]
     for stage in stages:
         halves = 1 if stage.loss == "answer" else 2

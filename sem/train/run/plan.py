@@ -24,8 +24,10 @@ from sem.train.run import memory, preflight
 from sem.train.tracking import tracking
 
 FORMAT = "run.v1"
-FEW_STEPS = 40  # one pass of the demo takes 102; told to a person, decides nothing
-VOLATILE = ("created_at", "source", "preflight")  # of two runs that are the same
+# One pass of the demo takes 102; told to a person, decides nothing.
+FEW_STEPS = 40
+# Of two runs that are the same.
+VOLATILE = ("created_at", "source", "preflight")
 
 
 def prepare_training(
@@ -34,9 +36,9 @@ def prepare_training(
     sweep: str | None = None,
     machine: Hardware | None = None,
 ) -> Run:
-    """A new run of PROJECT on snapshot VERSION: checked, resolved, written to run.json.
+    """Return a new run of `project` on snapshot `version`: checked, resolved, written to run.json.
 
-    MACHINE: where it will be trained, this one when None.
+    `machine`: where it will be trained, this one when None.
     """
     wanted = recipes.load_recipe(project)
     tracking.resolve_tracking(project)
@@ -82,7 +84,7 @@ def prepare_training(
 def view_training_rows(
     project: Project, frozen: Snapshot, base: weights.Weights, recipe: Recipe
 ) -> Parts:
-    """What a run of RECIPE on FROZEN and BASE would be trained on."""
+    """Return what a run of `recipe` on `frozen` and `base` would be trained on."""
     speaker = chat.load_chat(base.folder, recipe.renderer)
     found = parts.load_parts(project, frozen, project.tasks, speaker, recipe)
     data.check_trainable(found.rows, f"snapshot v{frozen.version}, train")
@@ -90,7 +92,7 @@ def view_training_rows(
 
 
 def _same(project: Project, plan: dict[str, Any]) -> Run | None:
-    """The newest run prepared with the very same plan: preparing twice makes one run."""
+    """Return the newest run prepared with the very same plan: preparing twice makes one run."""
     for path in sorted(project.adapters.glob("*/run.json"), reverse=True):
         try:
             known = state.read_state(path, state.TrainedPlan)
@@ -103,7 +105,10 @@ def _same(project: Project, plan: dict[str, Any]) -> Run | None:
 
 
 def load_training_job(project: Project, target: Run) -> Job:
-    """What TARGET's run.json says, loaded and verified; SemError when the world has changed."""
+    """Return what `target`'s run.json says, loaded and verified.
+
+    Raise SemError when the world has changed.
+    """
     plan = target.plan()
     recipe = settings.build_settings(Recipe, plan["recipe"], f"{target.id}/run.json: recipe")
     frozen = snapshot.load_snapshot(project, plan["snapshot"]["version"])
@@ -141,7 +146,7 @@ def load_training_job(project: Project, target: Run) -> Job:
 
 
 def plan_summary(plan: dict[str, Any]) -> list[tuple[str, object]]:
-    """What a person wants to know of PLAN before training, as table rows."""
+    """Return what a person wants to know of `plan` before training, as table rows."""
     counts = plan["counts"]["train"]
     return [
         ("base model", f"{plan['base_model']['base_model_id']} ({plan['hardware']['dtype']})"),
@@ -159,7 +164,7 @@ def plan_summary(plan: dict[str, Any]) -> list[tuple[str, object]]:
 
 
 def plan_doubts(plan: dict[str, Any]) -> list[str]:
-    """What a person should think about before training PLAN, a line each."""
+    """Return what a person should think about before training `plan`, a line each."""
     steps, examples = plan["total_steps"], plan["counts"]["train"]["examples"]
     if steps >= FEW_STEPS:
         return []

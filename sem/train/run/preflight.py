@@ -29,9 +29,11 @@ from sem.train.rows.data import Row, Rows, Writer
 from sem.train.rows.stages import Stage
 from sem.train.run import conformance, memory
 
-NAMED = 5  # rows that a finding names
+# Rows that a finding names.
+NAMED = 5
 GIB = 2**30
-MOST_DIFFERENCE = 1e-4  # of our loss and the model's own, relative, in fp32
+# Of our loss and the model's own, relative, in fp32.
+MOST_DIFFERENCE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class Subject:
 
     project: Project
     writer: Writer
-    examples: Sequence[Example]  # those of the rows that are trained on
+    # Those of the rows that are trained on.
+    examples: Sequence[Example]
     rows: Rows
     stages: tuple[Stage, ...]
     base: Path
@@ -66,7 +69,7 @@ class Check:
 
 
 def run_preflight(subject: Subject) -> list[Check]:
-    """Every check on SUBJECT; SemError that names each failed one and its rows."""
+    """Return every check on `subject`; SemError that names each failed one and its rows."""
     found = [check(subject) for check in CHECKS]
     bad = [check for check in found if not check.is_ok]
     if bad:
@@ -78,7 +81,7 @@ def run_preflight(subject: Subject) -> list[Check]:
 
 
 def trained_tokens(subject: Subject) -> Check:
-    """Every row has a token that is learnt."""
+    """Return every row has a token that is learnt."""
     rows = [r.id for r in subject.rows.kept if r.trained < 1 or _weight(r) <= 0]
     total = sum(row.trained for row in subject.rows.kept)
     found = f"{len(rows)} rows have none" if rows else f"{total:,} tokens carry loss"
@@ -86,7 +89,7 @@ def trained_tokens(subject: Subject) -> Check:
 
 
 def end_of_turn(subject: Subject) -> Check:
-    """Every answer ends with the token that ends a turn, once, and it is learnt."""
+    """Return every answer ends with the token that ends a turn, once, and it is learnt."""
     end = subject.writer.chat.end_of_turn
     rows = []
     for row in subject.rows.kept:
@@ -98,7 +101,7 @@ def end_of_turn(subject: Subject) -> Check:
 
 
 def prompt_unlearnt(subject: Subject) -> Check:
-    """What the collator labels decodes to the answer and nothing else."""
+    """Return what the collator labels decodes to the answer and nothing else."""
     chat = subject.writer.chat
     pad, rows = Collator(chat.tokenizer.pad_token_id), []
     for example, row in _pairs(subject):
@@ -159,7 +162,7 @@ def special_tokens(subject: Subject) -> Check:
 
 
 def lengths(subject: Subject) -> Check:
-    """Not too many examples are left out because they are long."""
+    """Return not too many examples are left out because they are long."""
     gone, kept = subject.rows.too_long, len(subject.rows.kept)
     share, most = len(gone) / (len(gone) + kept), subject.recipe.checks.too_long
     found = f"{len(gone)} of {len(gone) + kept} examples exceed max_tokens ({share:.1%})"
@@ -192,7 +195,7 @@ def lost_evidence(subject: Subject) -> Check:
 
 
 def adapter_reach(subject: Subject) -> Check:
-    """Check that the adapter stands around every layer meant; SemError where it cannot."""
+    """Check that the adapter stands around every layer meant; raise SemError where it cannot."""
     recipe, model = subject.recipe, models.skeleton(subject.base)
     if recipe.method == "full":
         return Check(
@@ -234,7 +237,7 @@ def packaging(subject: Subject) -> Check:
 
 
 def memory_fits(subject: Subject) -> Check:
-    """The forecast of peak memory is below what a run may use here."""
+    """Return the forecast of peak memory is below what a run may use here."""
     recipe, machine = subject.recipe, subject.machine
     need = memory.forecast_memory(
         recipe, subject.base, machine.dtype, machine.device, subject.stages
@@ -249,7 +252,8 @@ def disk(subject: Subject) -> Check:
     """There is room for the checkpoints that are kept, one being written and the adapter."""
     recipe = subject.recipe
     need = memory.forecast_memory(recipe, subject.base, "float32", "cpu", subject.stages).optimizer
-    whole = need * 0.75 * (recipe.keep_checkpoints + 2)  # weights and two moments of four parts
+    # Weights and two moments of four parts.
+    whole = need * 0.75 * (recipe.keep_checkpoints + 2)
     folder = subject.project.adapters
     while not folder.exists():
         folder = folder.parent

@@ -33,17 +33,17 @@ class Side:
     result: Json | None
 
     def last(self, key: str) -> float | None:
-        """The newest logged value of KEY."""
+        """Return the newest logged value of `key`."""
         found = [row[key] for row in self.rows if _is_number(row.get(key))]
         return float(found[-1]) if found else None
 
     def best(self, key: str, greater: bool) -> float | None:
-        """The best logged value of KEY."""
+        """Return the best logged value of `key`."""
         found = [float(row[key]) for row in self.rows if _is_number(row.get(key))]
         return (max if greater else min)(found) if found else None
 
     def line(self, key: str) -> list[tuple[float, float]]:
-        """(step, value) of KEY, steps of earlier stages counted."""
+        """(step, value) of `key`, steps of earlier stages counted."""
         found, before, stage, step = [], 0.0, None, 0.0
         for row in self.rows:
             if row.get("stage") != stage:
@@ -55,7 +55,10 @@ class Side:
 
 
 def read_runs(project: Project, names: Sequence[str]) -> list[Side]:
-    """The runs called NAMES, finished or not; SemError when one is named twice or unknown."""
+    """Return the runs called `names`, finished or not.
+
+    Raise SemError when one is named twice or unknown.
+    """
     if len(set(names)) < 2 or len(set(names)) != len(names):
         raise SemError(f"runs {', '.join(names)}", "name two or more different runs")
     return [_side(runs.find_run(project, name, finished=False)) for name in names]
@@ -99,7 +102,7 @@ class Figure:
     needs: tuple[str, ...] = ()
 
     def shown(self, side: Side) -> str:
-        """The figure of SIDE as text; NONE where there is none."""
+        """Return the figure of `side` as text; NONE where there is none."""
         found = self.value(side)
         return NONE if found is None else self.form.format(found)
 
@@ -114,15 +117,19 @@ FIGURES = (
     Figure("last train loss", lambda s: s.last("loss"), "{:.4f}", (*SAME_TOKENS, "loss")),
     Figure("last val loss", lambda s: s.last("eval_loss"), "{:.4f}", (*SAME_TOKENS, "val")),
     Figure("best val loss", lambda s: s.best("eval_loss", False), "{:.4f}", (*SAME_TOKENS, "val")),
-    Figure("best val slot F1", lambda s: s.best("eval_slot_f1", True), "{:.4f}",
-           (*SAME_DATA, "answers")),
+    Figure(
+        "best val slot F1",
+        lambda s: s.best("eval_slot_f1", True),
+        "{:.4f}",
+        (*SAME_DATA, "answers"),
+    ),
     Figure("kept step", lambda s: (s.result or {}).get("kept_step"), "{:,}"),
     Figure("seconds", lambda s: _seconds(s), "{:,.0f}", SAME_MACHINE),
     Figure("tokens/s", lambda s: _rate(s), "{:,.0f}", SAME_MACHINE),
     Figure("peak memory, GiB", lambda s: s.best("peak_memory_gib", True), "{:.2f}", SAME_MACHINE),
     Figure("adapter sha256", lambda s: (s.result or {}).get("adapter_sha256"), "{:.12}"),
     Figure("git commit", lambda s: s.plan["source"]["commit"], "{:.10}"),
-)  # fmt: skip
+)
 
 
 def _val_rows(side: Side) -> list[Any]:
@@ -140,11 +147,12 @@ def _seconds(side: Side) -> float | None:
 
 def _rate(side: Side) -> float | None:
     found = sorted(row["tokens_per_second"] for row in side.rows if "tokens_per_second" in row)
-    return found[len(found) // 2] if found else None  # the median: a busy minute is no figure
+    # The median: a busy minute is no figure.
+    return found[len(found) // 2] if found else None
 
 
 def compared_runs(project: Project, sides: Sequence[Side]) -> Json:
-    """Everything the table says, as one JSON value."""
+    """Return everything the table says, as one JSON value."""
     return {
         "format": FORMAT,
         "sem": project.sem,
@@ -164,7 +172,7 @@ def compared_runs(project: Project, sides: Sequence[Side]) -> Json:
 
 
 def recipe_differences(sides: Sequence[Side]) -> list[Json]:
-    """The keys of the recipe that are not the same in all of SIDES."""
+    """Return the keys of the recipe that are not the same in all of `sides`."""
     recipes = [dict(flat(side.plan["recipe"])) for side in sides]
     keys = sorted({key for recipe in recipes for key in recipe})
     found = [{"key": key, "values": [recipe.get(key) for recipe in recipes]} for key in keys]
@@ -177,7 +185,10 @@ def _differs(sides: Sequence[Side], figure: Figure) -> list[str]:
 
 
 def unlike(sides: Sequence[Side], needs: Sequence[str]) -> list[str]:
-    """What of NEEDS is not the same in all of SIDES: then the figure is not comparable."""
+    """Return what of `needs` is not the same in all of `sides`.
+
+    Then the figure is not comparable.
+    """
     return [
         SHARED[name][0]
         for name in needs
@@ -186,7 +197,10 @@ def unlike(sides: Sequence[Side], needs: Sequence[str]) -> list[str]:
 
 
 def on_test(project: Project, before: Side, after: Side) -> Json:
-    """AFTER minus BEFORE on test where both are scored on the same rows; or why there is none."""
+    """Return `after` minus `before` on test where both are scored on the same rows.
+
+    Or why there is none.
+    """
     found: Json = {"before": before.run.id, "after": after.run.id, "difference": None}
     different = unlike((before, after), SAME_DATA)
     if different:
@@ -206,7 +220,7 @@ def on_test(project: Project, before: Side, after: Side) -> Json:
 
 
 def test_sentence(found: Json) -> str:
-    """What `on_test` found, as a person reads it."""
+    """Return what `on_test` found, as a person reads it."""
     pair = f"{found['after']} against {found['before']} on test"
     made = found["difference"]
     if made is None:
@@ -218,7 +232,7 @@ def test_sentence(found: Json) -> str:
 
 
 def notes(found: Json) -> list[str]:
-    """What cannot be compared and why, a sentence each."""
+    """Return what cannot be compared and why, a sentence each."""
     by_reason: dict[str, list[str]] = {}
     for row in found["figures"]:
         if row["differs"]:
@@ -230,7 +244,10 @@ def notes(found: Json) -> list[str]:
 
 
 def compare_table(found: Json) -> list[list[str]]:
-    """Rows for a terminal: the recipe's differences, then the figures; * is not comparable."""
+    """Return rows for a terminal: the recipe's differences, then the figures.
+
+    * is not comparable.
+    """
     said = [[row["key"], *map(jsonio.canonical_json, row["values"])] for row in found["recipe"]]
     return said + [
         [row["figure"] + ("*" if row["differs"] else ""), *row["shown"]]
@@ -239,7 +256,7 @@ def compare_table(found: Json) -> list[list[str]]:
 
 
 def write_run_comparison(project: Project, found: Json, sides: Sequence[Side]) -> Path:
-    """Write compare.{json,md,html} of FOUND below reports/SEM/compare/; the folder."""
+    """Write compare.{json,md,html} of `found` below reports/SEM/compare/; the folder."""
     name = files.sha256_json(found["runs"])[:10]
     folder = project.reports / "compare" / name
     files.write_file(folder / "compare.json", jsonio.pretty(found))
@@ -249,7 +266,7 @@ def write_run_comparison(project: Project, found: Json, sides: Sequence[Side]) -
 
 
 def compare_markdown(found: Json) -> str:
-    """The table and its notes in Markdown."""
+    """Return the table and its notes in Markdown."""
     columns = ["what", *found["runs"]]
     inert = ([_inert(cell) for cell in row] for row in compare_table(found))
     lines = [f"# {found['sem']}: {len(found['runs'])} runs", ""]
@@ -263,7 +280,7 @@ def _inert(cell: str) -> str:
 
 
 def compare_html(found: Json, sides: Sequence[Side]) -> str:
-    """One page with the table and the curves of every run; no script, no request."""
+    """Return one page with the table and the curves of every run; no script, no request."""
     from jinja2 import Environment, StrictUndefined
 
     drawn = {"loss": "Train loss", "eval_loss": "Val loss", "eval_slot_f1": "Val slot F1"}

@@ -31,7 +31,9 @@ SOUND = (
 
 
 def apply_updates(target: Run, given: Sequence[str]) -> list[tuple[str, Any, Any]]:
-    """Write the changes GIVEN (`train.KEY=VALUE`) into TARGET's run.json: (key, before, after).
+    """Write the changes `given` (`train.KEY=VALUE`) into `target`'s run.json.
+
+    (key, before, after).
 
     SemError, and nothing written, when one is not sound or the run is finished.
     """
@@ -90,6 +92,6 @@ def _at(values: dict[str, Any], key: str) -> Any:
 
 
 def _step(target: Run) -> int:
-    """The step of the newest complete checkpoint of the examples, 0 without one."""
+    """Return the step of the newest complete checkpoint of the examples, 0 without one."""
     newest = checkpoints.newest_checkpoint(target.folder) if target.folder else None
     return int(newest.name.split("-")[1]) if newest else 0

@@ -19,7 +19,7 @@ Point = dict[str, Value]
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from LOW to HIGH; LOG: every order of magnitude alike."""
+    """Numbers from `low` to `high`; `log`: every order of magnitude alike."""
 
     low: float
     high: float
@@ -38,13 +38,19 @@ METRICS = {"slot_f1": ("eval_slot_f1", True), "loss": ("eval_loss", False)}
 class Sweep:
     """sweep.yaml: what is tried, with which seeds, and what decides."""
 
-    space: dict[str, list[Value] | Range]  # keys of train.yaml, as lora.rank
+    # Keys of train.yaml, as lora.rank.
+    space: dict[str, list[Value] | Range]
     method: Literal["grid", "tpe"] = "grid"
-    points: int = 30  # tpe: how many are tried; grid: the most it may hold
-    seeds: tuple[int, ...] = (42, 43)  # every point is trained with each: their spread is shown
-    metric: Literal["slot_f1", "loss"] = "slot_f1"  # on val, at the step that is kept
-    prune: bool = False  # a point whose first seed is worse than the median gets no other seed
-    search_seed: int = 0  # of tpe, not of training
+    # tpe: how many are tried; grid: the most it may hold.
+    points: int = 30
+    # Every point is trained with each: their spread is shown.
+    seeds: tuple[int, ...] = (42, 43)
+    # On val, at the step that is kept.
+    metric: Literal["slot_f1", "loss"] = "slot_f1"
+    # a point whose first seed is worse than the median gets no other seed.
+    prune: bool = False
+    # Of tpe, not of training.
+    search_seed: int = 0
 
     def __post_init__(self) -> None:
         if len(set(self.seeds)) < 2 or len(set(self.seeds)) != len(self.seeds):
@@ -60,12 +66,14 @@ class Sweep:
         return METRICS[self.metric][1]
 
     def grid(self) -> list[Point]:
-        """Every point of the grid, in the order of the file."""
+        """Return every point of the grid, in the order of the file."""
         ranges = [key for key, values in self.space.items() if isinstance(values, Range)]
         if ranges:
             raise SemError(f"space.{ranges[0]}: a range in a grid", "list values, or method: tpe")
-        found = [dict(zip(self.space, values, strict=True))
-                 for values in itertools.product(*self.space.values())]  # fmt: skip
+        found = [
+            dict(zip(self.space, values, strict=True))
+            for values in itertools.product(*self.space.values())
+        ]
         if len(found) > self.points:
             raise SemError(
                 f"the grid has {len(found)} points, points allows {self.points}",
@@ -93,12 +101,14 @@ class Asked:
         self.study, self.trial, self.point = study, trial, dict(trial.params)
 
     def is_hopeless(self, first: float) -> bool:
-        """Whether FIRST, the value of the first seed, is worse than the median of first seeds."""
+        """Return whether `first`, the value of the first seed, is worse than the median of first
+        seeds.
+        """
         self.trial.report(first, 0)
         return bool(self.trial.should_prune())
 
     def tell(self, value: float | None, state: str) -> None:
-        """Write down VALUE, and STATE: complete, pruned or failed."""
+        """Write down `value`, and `state`: complete, pruned or failed."""
         import optuna
 
         states = optuna.trial.TrialState
@@ -111,7 +121,7 @@ class Asked:
 
 
 def asked(sweep: Sweep, journal: Path) -> Iterator[Asked]:
-    """The points still to be tried, one after the other; each is told before the next."""
+    """Yield the points still to be tried, one after the other; each is told before the next."""
     import optuna
 
     study = _study(sweep, journal)
@@ -146,7 +156,7 @@ def _study(sweep: Sweep, journal: Path) -> Any:
 
 
 def _closed(study: Any) -> list[Point]:
-    """The points that a killed search left under way; their trials are closed."""
+    """Return the points that a killed search left under way; their trials are closed."""
     import optuna
 
     states, found = optuna.trial.TrialState, []
@@ -158,7 +168,7 @@ def _closed(study: Any) -> list[Point]:
 
 
 def _enqueue(study: Any, points: list[Point]) -> None:
-    """Ask for each of POINTS that has not been tried to its end and is not asked for yet."""
+    """Ask for each of `points` that has not been tried to its end and is not asked for yet."""
     known = [*_told(study), *_waiting(study)]
     for point in points:
         if point not in known:

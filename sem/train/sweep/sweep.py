@@ -28,7 +28,7 @@ class Unfit(Exception):
 
 
 def run_sweep(project: Project, version: int | None) -> tuple[Table, Path]:
-    """Try what is still to be tried of PROJECT's sweep.yaml; the table and its folder."""
+    """Try what is still to be tried of `project`'s sweep.yaml; the table and its folder."""
     sweep = load_sweep(project)
     frozen = snapshot.load_snapshot(project, version)
     facts = {"version": frozen.version, "sha256": frozen.sha256}
@@ -54,7 +54,7 @@ def run_sweep(project: Project, version: int | None) -> tuple[Table, Path]:
 
 
 def load_sweep(project: Project) -> Sweep:
-    """sweep.yaml; SemError names the key or value that train.yaml would refuse."""
+    """sweep.yaml; the SemError names the key or value that train.yaml would refuse."""
     if not (project.configs / "sweep.yaml").exists():
         raise SemError(
             f"{project.configs / 'sweep.yaml'}: no such file",
@@ -67,13 +67,13 @@ def load_sweep(project: Project) -> Sweep:
 
 
 def project_at_point(project: Project, point: Point, seed: int) -> Project:
-    """PROJECT with the recipe of POINT and SEED, as `--set` would say it."""
+    """Return `project` with the recipe of `point` and `seed`, as `--set` would say it."""
     said = [f"train.{key}={jsonio.canonical_json(value)}" for key, value in point.items()]
     return replace(project, overrides=(*project.overrides, *said, f"train.seed={seed}"))
 
 
 def _name(project: Project, sweep: Sweep, facts: dict[str, object]) -> str:
-    """What makes a sweep another one: all but how many points tpe tries."""
+    """Return what makes a sweep another one: all but how many points tpe tries."""
     tasks = {name: spec.fingerprint() for name, spec in project.tasks.items()}
     marks = [asdict(replace(sweep, points=1)), asdict(project.settings("train", Recipe))]
     return files.sha256_json([*marks, facts, tasks])[:10]
@@ -99,7 +99,10 @@ def _point(project: Project, asked: Asked, sweep: Sweep, version: int, name: str
 
 
 def _trained(project: Project, version: int, name: str) -> Run:
-    """The finished run of PROJECT's recipe; Unfit when the recipe itself is what stops it."""
+    """Return the finished run of `project`'s recipe.
+
+    Unfit when the recipe itself is what stops it.
+    """
     try:
         made = plan.prepare_training(project, version, sweep=name)
     except Busy:
@@ -122,7 +125,7 @@ def _trained(project: Project, version: int, name: str) -> Run:
 
 
 def value(made: Run, metric: str) -> float:
-    """METRIC of MADE on val at the step whose weights were kept."""
+    """Return `metric` of `made` on val at the step whose weights were kept."""
     key, folder = METRICS[metric][0], _folder(made)
     logged = state.read_state_rows(folder / "metrics.jsonl", state.LoggedStep)
     found = [row for row in logged if key in row]

@@ -33,7 +33,7 @@ class Tried:
 
     @property
     def values(self) -> list[float]:
-        """The metric of each seed."""
+        """Return the metric of each seed."""
         return [run.value for run in self.runs]
 
     @property
@@ -68,7 +68,7 @@ class Table:
 
 
 def point_words(point: Point) -> str:
-    """POINT as a person writes it."""
+    """Return `point` as a person writes it."""
     return " ".join(f"{key}={jsonio.canonical_json(value)}" for key, value in point.items())
 
 
@@ -87,7 +87,9 @@ def _row(one: Tried) -> tuple[str, ...]:
 
 
 def verdict(table: Table) -> str:
-    """Whether the best point is beyond the spread of the second over seeds, in one sentence."""
+    """Return whether the best point is beyond the spread of the second over seeds, in one
+    sentence.
+    """
     found, seeds = table.complete, len(table.sweep.seeds)
     if not found:
         return "No point was trained with every seed: nothing is shown."
@@ -115,7 +117,7 @@ def _overlap(one: Tried, other: Tried) -> bool:
 
 
 def caveat(table: Table) -> str:
-    """What the figures are, and what they are not."""
+    """Return what the figures are, and what they are not."""
     return (
         f"{table.sweep.metric} on val of snapshot v{table.snapshot['version']}, "
         f"{len(table.tried)} points x {len(table.sweep.seeds)} seeds. The best of several is "
@@ -147,7 +149,7 @@ def _entry(one: Tried) -> dict[str, Any]:
 
 
 def point_yaml(point: Point) -> str:
-    """POINT as lines for train.yaml."""
+    """Return `point` as lines for train.yaml."""
     nested: dict[str, Any] = {}
     for key, value in point.items():
         *parents, last = key.split(".")

@@ -8,7 +8,8 @@ from typing import Any
 from sem.core import console
 from sem.train.tracking.tracking import Tracker, Tracking, clean_tracked_text
 
-WAIT_S = 20  # for a server that does not answer, at the beginning and at the end
+# For a server that does not answer, at the beginning and at the end.
+WAIT_S = 20
 
 # W&B records argv, the program, stdout, the git remote, packages and the machine by default.
 QUIET: dict[str, Any] = {
@@ -45,7 +46,8 @@ class Wandb:
     def open(self, facts: Mapping[str, Any]) -> None:
         import wandb
 
-        logging.getLogger("wandb").setLevel(logging.WARNING)  # its debug.log holds paths
+        # Its debug.log holds paths.
+        logging.getLogger("wandb").setLevel(logging.WARNING)
         try:
             self.run = self._init(facts, self.mode)
         except wandb.errors.Error as error:
@@ -111,7 +113,8 @@ class Mlflow:
         made = self.client.create_run(experiment, tags=tags, run_name=self.run_id)
         self.id = made.info.run_id
         told = [Param(name, str(value)[:6000]) for name, value in flat(facts)]
-        for start in range(0, len(told), 100):  # what one request may hold
+        # What one request may hold.
+        for start in range(0, len(told), 100):
             self.client.log_batch(self.id, params=told[start : start + 100])
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
@@ -131,7 +134,8 @@ class Mlflow:
         if self.mode == "online":
             return os.environ["MLFLOW_TRACKING_URI"]
         folder = self.where.folder / "mlflow"
-        folder.mkdir(parents=True, exist_ok=True)  # or it makes a default experiment with a path
+        # Or it makes a default experiment with a path.
+        folder.mkdir(parents=True, exist_ok=True)
         return folder.resolve().as_uri()
 
     def _experiment(self) -> str:
@@ -147,7 +151,7 @@ MAKERS: dict[str, Callable[[Tracking, str, str], Tracker]] = {"wandb": Wandb, "m
 
 
 def flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of VALUES under dotted names."""
+    """Yield the leaves of `values` under dotted names."""
     for name, value in values.items():
         if isinstance(value, Mapping):
             yield from flat(value, f"{before}{name}.")

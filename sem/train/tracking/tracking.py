@@ -21,9 +21,11 @@ from sem.core.run import Run
 from sem.lm.api import redact
 
 MODES = ("online", "offline", "none")
-LEDGER = "tracking.json"  # what each tracker has: a resumed run repeats no step
+# What each tracker has: a resumed run repeats no step.
+LEDGER = "tracking.json"
 USER = re.compile(r"//[^/@\s]+@")
-PATIENCE = 3  # rows in a row that a tracker may refuse before it is left alone
+# Rows in a row that a tracker may refuse before it is left alone.
+PATIENCE = 3
 INSTALL = "uv pip install -p .venv 'mlflow-skinny==3.17.2' -c requirements.lock"
 # name: (mode, what makes online work, what installs it)
 TRACKERS = {
@@ -42,7 +44,7 @@ class Tracking:
 
     @property
     def active(self) -> dict[str, str]:
-        """The trackers that are not `none`, by name."""
+        """Return the trackers that are not `none`, by name."""
         return {name: mode for name, mode in self.modes if mode != "none"}
 
 
@@ -55,7 +57,10 @@ class Tracker(Protocol):
 
 
 def resolve_tracking(project: Project) -> Tracking:
-    """What the environment asks for; SemError for an unknown mode or a missing package."""
+    """Return what the environment asks for.
+
+    Raise SemError for an unknown mode or a missing package.
+    """
     modes = tuple((name, _mode(name)) for name in TRACKERS)
     found = Tracking(modes, f"sem-{project.sem}", project.reports)
     for name in found.active:
@@ -78,11 +83,24 @@ def _mode(name: str) -> str:
 
 
 def tracked_facts(run: Run) -> dict[str, Any]:
-    """What a tracker is told of RUN: nothing of its machine's paths, arguments or environment."""
+    """Return what a tracker is told of `run`.
+
+    Nothing of its machine's paths, arguments or environment.
+    """
     plan = run.plan()
     base = plan["base_model"]
-    kept = ("sem", "recipe", "engine", "hardware", "snapshot", "task_hashes", "counts",
-            "total_steps", "packages", "sweep")  # fmt: skip
+    kept = (
+        "sem",
+        "recipe",
+        "engine",
+        "hardware",
+        "snapshot",
+        "task_hashes",
+        "counts",
+        "total_steps",
+        "packages",
+        "sweep",
+    )
     return {
         "run": run.id,
         **{name: plan[name] for name in kept if name in plan},
@@ -95,7 +113,7 @@ def tracked_facts(run: Run) -> dict[str, Any]:
 
 @contextmanager
 def following(run: Run, where: Tracking) -> Iterator["Following"]:
-    """The trackers of RUN, open as long as this is; of several processes the first has them."""
+    """The trackers of `run`, open as long as this is; of several processes the first has them."""
     from sem.train.tracking import trackers
 
     active = {} if int(os.environ.get("RANK", "0")) else where.active
@@ -126,7 +144,7 @@ class Following:
                 self.failed[name] = PATIENCE
 
     def row(self, step: int, values: Mapping[str, Any]) -> None:
-        """Send the numbers of VALUES at STEP to every tracker that does not have them."""
+        """Send the numbers of `values` at `step` to every tracker that does not have them."""
         numbers = {k: float(v) for k, v in values.items() if _is_number(v)}
         for name in self.trackers:
             new = self._news(name, step, numbers)
@@ -150,7 +168,10 @@ class Following:
                 )
 
     def callback(self, stage: str, offset: int) -> Any:
-        """A trainer's callback that sends what STAGE logs; its steps count from OFFSET."""
+        """Return a trainer's callback that sends what `stage` logs.
+
+        Its steps count from `offset`.
+        """
         from transformers import TrainerCallback
 
         send = self.row
@@ -190,7 +211,9 @@ class Following:
 
 
 def clean_tracked_text(text: str) -> str:
-    """TEXT on one short line, without keys and without what stands before the @ of an address."""
+    """Return `text` on one short line, without keys and without what stands before the @ of an
+    address.
+    """
     return USER.sub("//", redact.redacted(" ".join(text.split())))[:200]
 
 

@@ -149,7 +149,8 @@ def test_a_price_is_written_as_elsewhere_all_over_the_page(source, reference, wa
     ("source", "reference"),
     [
         ("<p>12,99 €</p>", {"price": 13.0}),  # another amount
-        ("<p>1.234 €</p>", {"price": 1234}),  # a thousand, or one and a bit
+        # a thousand, or one and a bit.
+        ("<p>1.234 €</p>", {"price": 1234}),
         ("<p>12,99 €</p>", {"price": 12.99, "text": "12,99 €"}),  # asked for as written
         ("<p>12.99</p>", {"price": 12.99}),  # no currency
         ("<b>v1.12.99 €</b>", {"price": 12.99}),

@@ -137,8 +137,11 @@ def test_pairs_come_from_train_and_no_rejected_text_is_a_target(shop):
     done = negatives.write_negative_pairs(shop, None, 4, 0)
     found = list(negatives.read_negative_pairs(shop, snapshot.load_snapshot(shop, None)))
     train = kettles.rows(shop, "train")
-    targets = {taught_text(row["output_json"]) for part in ("train", "val", "test")
-               for row in kettles.rows(shop, part).values()}  # fmt: skip
+    targets = {
+        taught_text(row["output_json"])
+        for part in ("train", "val", "test")
+        for row in kettles.rows(shop, part).values()
+    }
 
     assert done.facts["rows"] == len(found) == 4 * len(train)
     assert {row["id"] for row in found} == set(train)

@@ -303,7 +303,8 @@ def test_the_result_does_not_depend_on_the_number_of_workers(shop, workers):
 
     (made.configs / "dataset.yaml").write_text("")
     changed = {n for n, content in result(made).items() if content != undisturbed[n]}
-    assert changed <= {clean.FACTS}  # which names the settings
+    # Which names the settings.
+    assert changed <= {clean.FACTS}
 
 
 KILLED = """

@@ -9,7 +9,7 @@ from sem.dataset.clean import dedupe
 
 
 def entries(rows: list[tuple[str, str, str]]) -> list[dedupe.Entry]:
-    """Rows as (id, input, answer); an empty input means that the row was refused before."""
+    """Return rows as (id, input, answer); an empty input means that the row was refused before."""
     made = []
     for offset, (name, page, answer) in enumerate(rows):
         example = Example(name, "t", page, answer) if page else None
@@ -35,12 +35,14 @@ def decided(rows: list[tuple[str, str, str]], conflicts: str = "reject") -> dict
     [
         ([("b", "x", "1"), ("a", "x", "1")], {"a": None, "b": "duplicate"}),
         ([("a", "x", "1"), ("b", "x", "2")], {"a": "conflict", "b": "conflict"}),
-        ([("a", "x", "1"), ("b", "x", "2"), ("c", "x", "2")],
-         {"a": "conflict", "b": "conflict", "c": "duplicate"}),
+        (
+            [("a", "x", "1"), ("b", "x", "2"), ("c", "x", "2")],
+            {"a": "conflict", "b": "conflict", "c": "duplicate"},
+        ),
         ([("a", "x", "1"), ("b", "y", "1")], {"a": None, "b": None}),
         ([("a", "", ""), ("b", "x", "1")], {"a": dedupe.OWN, "b": None}),
     ],
-)  # fmt: skip
+)
 def test_equal_contents_stay_once_and_contradictions_not_at_all(rows, reasons):
     assert decided(rows) == reasons
 

@@ -54,7 +54,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def kill_one_worker(pid: int, killed: list[int], done: threading.Event) -> None:
-    """Wait until a Ray worker under PID has work, and end it."""
+    """Wait until a Ray worker under `pid` has work, and end it."""
     while not done.wait(0.02) and not killed:
         for child in descendants(pid):
             try:

@@ -21,16 +21,22 @@ def judged(reference, page=PAGE, made="Mug\nPrice $4.50", closed=(), **options):
     [
         ({}, {"color": "blue", "maker": "Acme"}, {"color": "blue", "maker": "Acme"}),
         ({"lost": "null"}, {"color": "blue", "maker": "Acme"}, {"color": None, "maker": "Acme"}),
-        ({"ungrounded": "null"}, {"color": "blue", "maker": "Acme"},
-         {"color": "blue", "maker": None}),
-        ({"slots": {"maker": {"ungrounded": "null"}}}, {"maker": "Acme", "by": "Bolt"},
-         {"maker": None, "by": "Bolt"}),
+        (
+            {"ungrounded": "null"},
+            {"color": "blue", "maker": "Acme"},
+            {"color": "blue", "maker": None},
+        ),
+        (
+            {"slots": {"maker": {"ungrounded": "null"}}},
+            {"maker": "Acme", "by": "Bolt"},
+            {"maker": None, "by": "Bolt"},
+        ),
         ({"lost": "null"}, {"tags": ["Mug", "blue", "round"]}, {"tags": ["Mug"]}),
         ({"lost": "null"}, {"made": {"by": "blue"}}, {"made": None}),
         ({"lost": "null", "ungrounded": "null"}, "Acme", None),
         ({"lost": "null"}, {"is_new": True, "none": None}, {"is_new": True, "none": None}),
     ],
-)  # fmt: skip
+)
 def test_each_fate_is_met(options, reference, want):
     made = judged(reference, **options)
 
@@ -99,10 +105,13 @@ def test_a_page_type_may_have_its_own_budget(tmp_path, tokenizer):
     settings = "clean: {default: {max_tokens: 60, page_tokens: {listing: 300}}}\n"
     kinds = {"a1": "product", "b1": "listing"}
     rows = [
-        row(name, input_text=f"<html><body><h1>Mug {name}</h1>{filler}</body></html>",
-            metadata=json.dumps({"page_type": kind}))
+        row(
+            name,
+            input_text=f"<html><body><h1>Mug {name}</h1>{filler}</body></html>",
+            metadata=json.dumps({"page_type": kind}),
+        )
         for name, kind in kinds.items()
-    ]  # fmt: skip
+    ]
     made = fill(project(tmp_path, settings, io_schema=SPEC["io_schema"]), *rows)
 
     clean.clean_store(made, clean.How(tokenizer=tokenizer))
@@ -132,10 +141,13 @@ def test_the_report_advises_prose_where_a_budget_cuts_texts_that_are_asked_for(
 ):
     reference = json.dumps({"title": title, "price": 4.5})
     rows = [
-        row(f"a{n}", input_text=f"<h1>Mug {n}</h1><p>$4.50</p><p>{BODY}</p>{MENU}",
-            reference=reference)
+        row(
+            f"a{n}",
+            input_text=f"<h1>Mug {n}</h1><p>$4.50</p><p>{BODY}</p>{MENU}",
+            reference=reference,
+        )
         for n in range(3)
-    ]  # fmt: skip
+    ]
 
     done = clean.clean_store(fill(project(tmp_path, f"clean: {{default: {{{settings}}}}}"), *rows))
 

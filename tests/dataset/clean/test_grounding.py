@@ -25,9 +25,11 @@ FOUND = [
     ("2026-03-05T10:00:00Z", "2026-03-05"),
     ("+49 30 1234-567", "+49 (30) 1234567"),
     ("-", "a - b"),
-    ("First. Then the second sentence is here! And more of it, too?",
-     "Step: First.\nnote Then the second sentence is here\n - And more of it, too"),
-]  # fmt: skip
+    (
+        "First. Then the second sentence is here! And more of it, too?",
+        "Step: First.\nnote Then the second sentence is here\n - And more of it, too",
+    ),
+]
 ABSENT = [
     ("Blue Mug", "red mug, blue cup"),
     (12.99, "12.90 and 99"),

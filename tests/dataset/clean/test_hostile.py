@@ -58,8 +58,12 @@ def test_every_page_of_the_suites_is_kept_or_rejected_by_name(tmp_path, shared):
     with path.open("w") as file:
         for number, text in enumerate(pages):
             html = f"<html><body><p>kept {number}</p>{text}</body></html>"
-            row = {"id": f"r{number}", "task": "product", "html": html,
-                   "answer": {"title": str(number), "price": number}}  # fmt: skip
+            row = {
+                "id": f"r{number}",
+                "task": "product",
+                "html": html,
+                "answer": {"title": str(number), "price": number},
+            }
             file.write(json.dumps(row) + "\n")
 
     result = importers.import_file(made, path, Options())
@@ -86,7 +90,8 @@ def test_files_that_others_found_hostile_are_read_counted_or_refused(tmp_path, s
         duckdb.execute(query, [table]).fetchall()
     ):
         if number % 6 and kind not in ("zip", "tar", "json"):
-            continue  # all of them: benchmarks/faults/inputs.py
+            # All of them: benchmarks/faults/inputs.py.
+            continue
         made = project(tmp_path / str(number))
         (made.root / f"a.{kind}").write_bytes(data)
         outcome = _outcome(made, made.root / f"a.{kind}")

@@ -45,11 +45,14 @@ def test_the_index_is_the_jaccard_index_of_five_grams(seed, share):
     [
         ("Café, 12 €", "CAFE\u0301 12 €", 1.0),  # NFKC and case
         ("a b", "a  b!", 1.0),
-        ("1 €", "1 £", 0.0),  # currency signs are content
+        # Currency signs are content.
+        ("1 €", "1 £", 0.0),
         ("", "", 0.0),
-        ("?!", "?!", 0.0),  # nothing to compare is no likeness
+        # Nothing to compare is no likeness.
+        ("?!", "?!", 0.0),
         ("abc", "abc", 1.0),  # shorter than a gram
-        ("\ud800 abcdef", "abcdef", 1.0),  # a lone surrogate is no letter
+        # a lone surrogate is no letter.
+        ("\ud800 abcdef", "abcdef", 1.0),
     ],
 )
 def test_what_does_not_matter_and_what_does(a, b, alike):

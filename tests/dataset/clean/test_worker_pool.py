@@ -68,7 +68,8 @@ def test_a_bomb_is_refused_by_name_within_two_seconds(pool, name):
     start = time.perf_counter()
 
     assert one(pool, page).reason == reason
-    assert time.perf_counter() - start < 15  # 2 s on an idle machine
+    # 2 s on an idle machine.
+    assert time.perf_counter() - start < 15
 
 
 @pytest.mark.parametrize("name", HANDLED)

@@ -25,11 +25,35 @@ TASKS = {
     for name in (EXTRACTOR, CLASSIFIER)
 }
 SELECTORS = (
-    ".price", "[class*=price]", "[class*=Price]", "[itemprop=price]", "[id*=price]", "ins",
-    "[data-price]", "[data-product-price]", "meta[property='product:price:amount']", "strong",
-    "b", "[aria-label]", "output", "main p", ".h3", "td b", "dd", "bdi", "sup", "h1 + div",
-    "[role=status]", "button", "form", "main", "table", "del + *", "section p", "span span",
-)  # fmt: skip
+    ".price",
+    "[class*=price]",
+    "[class*=Price]",
+    "[itemprop=price]",
+    "[id*=price]",
+    "ins",
+    "[data-price]",
+    "[data-product-price]",
+    "meta[property='product:price:amount']",
+    "strong",
+    "b",
+    "[aria-label]",
+    "output",
+    "main p",
+    ".h3",
+    "td b",
+    "dd",
+    "bdi",
+    "sup",
+    "h1 + div",
+    "[role=status]",
+    "button",
+    "form",
+    "main",
+    "table",
+    "del + *",
+    "section p",
+    "span span",
+)
 
 
 @cache
@@ -52,7 +76,7 @@ def markup(row: RawRow) -> str:
 
 
 def spellings(price: float) -> set[str]:
-    """PRICE in every grouping a market writes, without blanks."""
+    """Return `price` in every grouping a market writes, without blanks."""
     whole, cents = f"{price:.2f}".split(".")
     grouped = {f"{int(whole):,}".replace(",", mark) for mark in ("", ",", ".", "'", "’")}
     made = {f"{number}{mark}{cents}" for number in grouped for mark in (".", ",")}
@@ -60,7 +84,7 @@ def spellings(price: float) -> set[str]:
 
 
 def flat(text: str) -> str:
-    """TEXT without blanks, as prices are compared."""
+    """Return `text` without blanks, as prices are compared."""
     return re.sub(r"\s", "", text)
 
 
@@ -170,7 +194,7 @@ def test_no_first_element_of_any_tag_class_or_attribute_reads_the_price():
 
 
 def keys_that_read(raw: str, price: float) -> set[str]:
-    """Tags, classes and attributes whose first element on the page RAW is its PRICE."""
+    """Tags, classes and attributes whose first element on the page `raw` is its `price`."""
     seen, reading = {"html", "body"}, set()
     for node in parsed(raw).root.traverse():
         given = node.attributes
@@ -187,7 +211,10 @@ def test_selector_checks_can_fail():
 
 
 def read(node) -> str:
-    """The price an extractor takes from NODE: its own value, else its text, currency cut off."""
+    """Return the price an extractor takes from `node`.
+
+    Its own value, else its text, currency cut off.
+    """
     given = node.attributes
     value = given.get("content") or given.get("data-product-price") or node.text()
     return re.sub(r"^[^\d]+|[^\d]+$", "", flat(value))
@@ -234,7 +261,7 @@ def test_some_pages_are_malformed_some_shout_and_charsets_differ():
 
 
 def is_balanced(page: str) -> bool:
-    """Whether divs, spans, cells and bodies open as often as they close."""
+    """Return whether divs, spans, cells and bodies open as often as they close."""
     page = re.sub(r"(?is)<script.*?</script>", "", page)
     return "<body" in page.lower() and all(
         len(re.findall(rf"(?i)<{tag}[\s>]", page)) == len(re.findall(rf"(?i)</{tag}>", page))

@@ -253,13 +253,40 @@ def test_hidden_folds_can_be_dropped():
 
 SOUP = st.lists(
     st.sampled_from(
-        ["<div class=price>", "</div>", "<a href='/x?page=2'>", "</a>", "<li>", "<table><tr><td>",
-         "</td>", "<h1>", "</p>", "<b>", "<script>", "</script>", "<form><input name=q>", "<br>",
-         "<!--", "-->", "&lt;", "\u202e", "\ud800", "<img src=/a alt=b>", "<", ">", "\0", "text ",
-         "<svg>", "<select><option>", "<template>", "<button>", "<dl><dt>a<dd>"]
+        [
+            "<div class=price>",
+            "</div>",
+            "<a href='/x?page=2'>",
+            "</a>",
+            "<li>",
+            "<table><tr><td>",
+            "</td>",
+            "<h1>",
+            "</p>",
+            "<b>",
+            "<script>",
+            "</script>",
+            "<form><input name=q>",
+            "<br>",
+            "<!--",
+            "-->",
+            "&lt;",
+            "\u202e",
+            "\ud800",
+            "<img src=/a alt=b>",
+            "<",
+            ">",
+            "\0",
+            "text ",
+            "<svg>",
+            "<select><option>",
+            "<template>",
+            "<button>",
+            "<dl><dt>a<dd>",
+        ]
     ),
     max_size=60,
-)  # fmt: skip
+)
 
 
 @settings(max_examples=300, deadline=None)
@@ -290,7 +317,8 @@ def test_evidence_of_real_pages_survives(shared):
                     kept += there and grounding.is_grounded(value, left)
 
     assert before > 300
-    assert kept >= 0.98 * before  # 61 pages; benchmarks/clean.py measures all
+    # 61 pages; benchmarks/clean.py measures all.
+    assert kept >= 0.98 * before
     assert clean < 0.2 * raw
 
 

@@ -159,7 +159,8 @@ def test_evidence_of_real_pages_survives_a_small_budget(shared):
                 kept += there and grounding.is_grounded(value, left)
 
     assert before > 300
-    assert kept >= 0.92 * before  # 61 pages; benchmarks/pruning.py measures all
+    # 61 pages; benchmarks/pruning.py measures all.
+    assert kept >= 0.92 * before
 
 
 RECORDS = {
@@ -424,7 +425,7 @@ PROGRAMMES = "".join(f"<li>Master of Something {n} (full time)</li>" for n in ra
 
 
 def directory(title: str, record: str) -> str:
-    """A page called `title` with `record`, a form and a list for each place."""
+    """Return a page called `title` with `record`, a form and a list for each place."""
     people = dict(zip(CITIES.split(), PEOPLE.split(), strict=True))
     records = "".join(
         record.format(city=city, person=person) + f"<ul>{PROGRAMMES}</ul>{FORM}"

@@ -59,7 +59,8 @@ def test_columns_are_mapped_in_every_kind_of_file(tmp_path, name):
 
     done = importers.import_file(made, tmp_path / name, Options(task="product", columns=COLUMNS))
 
-    assert not done.notes  # what is mapped is not called unread
+    # What is mapped is not called unread.
+    assert not done.notes
     with store.reading(made.store) as opened:
         (row,) = opened.rows()
     assert (row.id, row.input_text) == ("k1", RECORD["body"])

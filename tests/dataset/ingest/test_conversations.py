@@ -20,17 +20,25 @@ ANSWER = '{"title":"Mug","price":4.5}'
 ASKED = f"Title and price?\n{PAGE}"
 
 SHAPES = {
-    "sharegpt": {"conversations": [{"from": "human", "value": ASKED},
-                                   {"from": "gpt", "value": ANSWER}]},
-    "messages": {"messages": [{"role": "system", "content": SPEC["system_prompt"]},
-                              {"role": "user", "content": [{"type": "text", "text": ASKED}]},
-                              {"role": "assistant", "content": ANSWER}]},
+    "sharegpt": {
+        "conversations": [{"from": "human", "value": ASKED}, {"from": "gpt", "value": ANSWER}]
+    },
+    "messages": {
+        "messages": [
+            {"role": "system", "content": SPEC["system_prompt"]},
+            {"role": "user", "content": [{"type": "text", "text": ASKED}]},
+            {"role": "assistant", "content": ANSWER},
+        ]
+    },
     "alpaca": {"instruction": "Title and price?", "input": PAGE, "output": ANSWER},
     "alpaca_in_one": {"instruction": ASKED, "input": "", "output": ANSWER},
-    "as_text": {"conversations": json.dumps([{"from": "user", "value": ASKED},
-                                             {"from": "bot", "value": ANSWER}])},
+    "as_text": {
+        "conversations": json.dumps(
+            [{"from": "user", "value": ASKED}, {"from": "bot", "value": ANSWER}]
+        )
+    },
     "taskspec": {"input_text": PAGE, "output_json": json.loads(ANSWER), "meta": {}},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -70,14 +78,18 @@ def turns(*said: str) -> dict:
         ({"conversations": []}, "conversation_no_question"),
         ({"conversations": "hello"}, "conversation_no_turns"),
         ({"messages": [1]}, "conversation_no_turns"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
-         "conversation_not_text"),
-        ({"messages": [{"role": "assistant", "content": None, "tool_calls": [{}]}]},
-         "conversation_tools"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+            "conversation_not_text",
+        ),
+        (
+            {"messages": [{"role": "assistant", "content": None, "tool_calls": [{}]}]},
+            "conversation_tools",
+        ),
         ({"instruction": "a", "output": "b", "history": [["q", "a"]]}, "conversation_many_turns"),
         ({"instruction": ["a"], "output": "b"}, "conversation_not_text"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_one_question_and_one_answer_is_refused_by_name(record, reason):
     with pytest.raises(conversations.Unusable) as caught:
         conversations.unfold(record, TASKS, "product")
@@ -117,11 +129,14 @@ def test_another_system_prompt_stays_with_the_row():
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | TEXT
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | TEXT
     | st.floats(allow_nan=False, allow_infinity=False),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=6,
-)  # fmt: skip
+)
 PAGES = TEXT | TEXT.map(lambda text: f"Title and price?\n{text}") | st.just("") | st.just("12")
 EXAMPLES = st.builds(
     Example,
@@ -129,13 +144,14 @@ EXAMPLES = st.builds(
     task=st.just("product"),
     input_text=PAGES,
     output_json=JSON,
-    meta=st.dictionaries(TEXT.filter(lambda t: t not in ("negative_examples", "source_id")),
-                         JSON, max_size=3),
+    meta=st.dictionaries(
+        TEXT.filter(lambda t: t not in ("negative_examples", "source_id")), JSON, max_size=3
+    ),
     system_prompt=st.none() | TEXT | st.just(TASK.system_prompt),
     slot_specs=st.none() | st.just({"price": {"level": "exact"}}),
     source_id=st.none() | st.text("abc", min_size=1, max_size=5),
     negative_examples=st.none() | st.lists(JSON, max_size=2),
-)  # fmt: skip
+)
 TEMPLATES = (
     "Title and price?\n{{input_text}}",
     "{{input_text}}",

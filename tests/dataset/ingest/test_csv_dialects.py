@@ -93,7 +93,7 @@ UMLAUTS = [f'r{n},"<p>Größe {n}\nfür 1</p>",{n}' for n in range(1, 8)]
 
 
 def sheet(*lines: str, before: int = 0) -> bytes:
-    """A sheet whose records have two lines each, after BEFORE bytes of other records."""
+    """Return a sheet whose records have two lines each, after `before` bytes of other records."""
     count = before // 40
     other = [f"o{n},aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa,{n}" for n in range(count)]
     return "\n".join(["id,page,price", *other, *lines, ""]).encode()
@@ -103,10 +103,13 @@ def sheet(*lines: str, before: int = 0) -> bytes:
 @pytest.mark.parametrize(
     ("good", "bad"),
     [
-        (b"Gr\xc3\xb6\xc3\x9fe 4\n", b"Gr\xfc\xdfe 4\n"),  # the first line of a cell
+        # The first line of a cell.
+        (b"Gr\xc3\xb6\xc3\x9fe 4\n", b"Gr\xfc\xdfe 4\n"),
         (b"4\nf\xc3\xbcr", b"4\nf\xfcr"),  # the second
-        (b'r4,"<p>', b'r4,"<!-- \xfc --><p>'),  # the line that opens the record
-        (b'</p>",4', b'</p>\xfc",4'),  # the line that closes it
+        # The line that opens the record.
+        (b'r4,"<p>', b'r4,"<!-- \xfc --><p>'),
+        # The line that closes it.
+        (b'</p>",4', b'</p>\xfc",4'),
         (b'</p>",4', b'</p>",4\xfc'),  # the last cell
         (b"4\nf", b"4\xfc\nf"),  # the end of a line
     ],

@@ -88,7 +88,8 @@ def test_a_number_that_is_none_is_refused_by_its_row(tmp_path):
     )
 
     assert result.stored.added == 1
-    (reason,) = result.rejects  # later Pythons add the value
+    # Later Pythons add the value.
+    (reason,) = result.rejects
     assert reason.startswith("not_json: Out of range float values are not JSON compliant")
 
 

@@ -148,7 +148,7 @@ def test_what_a_live_writer_committed_before_a_pull_is_there_or_it_is_refused(
 
 
 def _drain(stream, acked: int) -> int:
-    """The last number in STREAM so far."""
+    """Return the last number in `stream` so far."""
     os.set_blocking(stream.fileno(), False)
     time.sleep(0.1)
     try:

@@ -22,9 +22,10 @@ def read(path, data: bytes, reader=readers.array):
 
 VALUES = st.recursive(
     st.none() | st.integers() | st.text(st.characters(exclude_categories=["Cs"])),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=3).filter(str.isprintable),
-                                                    inner),
-)  # fmt: skip
+    lambda inner: (
+        st.lists(inner) | st.dictionaries(st.text(max_size=3).filter(str.isprintable), inner)
+    ),
+)
 
 
 @settings(max_examples=200, deadline=None)

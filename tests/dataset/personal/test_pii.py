@@ -49,9 +49,11 @@ INNOCENT = [
     "srcset=logo@2x.png and @media and a@b",
     "npm install left-pad@1.3.0",
     "isbn: 978-0-306-40615-7, isbn 0851519733",
-    "Banner Of Truth,0851519733,Spurgeon",  # a Visa or a phone by its length alone
+    # a Visa or a phone by its length alone.
+    "Banner Of Truth,0851519733,Spurgeon",
     "EAN 4006381333931",
-    "4006381333931 4012345678901",  # EANs that start as a Visa does
+    # EANs that start as a Visa does.
+    "4006381333931 4012345678901",
     "12.03.2024 10:30, 2024-03-12, 05/19/2014 10:00 AM, 2019-2020",
     "€ 1.234.567,89 and Rs 22,800 and 300.000 Menschen in Tel Aviv 300.000",
     "Mobile Phones - 1021493409",

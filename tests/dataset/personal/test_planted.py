@@ -32,7 +32,8 @@ clean:
       slots: {title: {ungrounded: reject}}
     navpage: {system_prompt: task, links: paging, images: 0}
 """
-CARD = "4111 1111 1111 1111"  # the well-known test number
+# The well-known test number.
+CARD = "4111 1111 1111 1111"
 IBAN = "DE89 3704 0044 0532 0130 00"
 
 
@@ -41,7 +42,7 @@ def reference(row: RawRow, **changes: object) -> str:
 
 
 def said(row: RawRow, text: str) -> str:
-    """The page of ROW with a paragraph of TEXT at its top."""
+    """Return the page of `row` with a paragraph of `text` at its top."""
     return re.sub(r"(<body[^>]*>)", rf"\1<p>{text}</p>", row.input_text or "", count=1, flags=re.I)
 
 
@@ -88,8 +89,8 @@ def project(root: Path) -> Project:
 
 
 def planted(good: list[RawRow], spare: list[RawRow]) -> list[tuple[str, RawRow]]:
-    """EACH rows of every defect, with its name: copies of GOOD product rows that go wrong, and
-    SPARE rows where what is planted must not cost the row."""
+    """EACH rows of every defect, with its name: copies of `good` product rows that go wrong, and
+    `spare` rows where what is planted must not cost the row."""
     products = cycle(row for row in good if row.task == "productpage" and has_body(row))
     others = iter([row for row in spare if has_body(row)])
     made = []

@@ -35,8 +35,11 @@ def certified(tmp_path, train, val, test):
 
 
 def found(made, between="train∩test"):
-    return {kind: (one["keys"], one["rows"]) for kind, one in made["shared"][between].items()
-            if one["keys"]}  # fmt: skip
+    return {
+        kind: (one["keys"], one["rows"])
+        for kind, one in made["shared"][between].items()
+        if one["keys"]
+    }
 
 
 @pytest.mark.parametrize(
@@ -68,7 +71,8 @@ def test_a_domain_that_is_shared_is_a_site_that_is_shared(tmp_path):
 @pytest.mark.parametrize(
     ("a", "b"),
     [
-        ("shop.de", "shop.fr"),  # a word that many have registered
+        # a word that many have registered.
+        ("shop.de", "shop.fr"),
         ("10.0.0.1", "10.0.0.2"),
         ("acme.de", "acne.de"),
         ("blogspot.com", "blogspot.de"),
@@ -137,7 +141,7 @@ def test_near_duplicates_are_marked_and_move_together(tmp_path):
 
 
 def recut(made, seed: int):
-    """MADE with another seed, cleaned and cut; the error where there is one."""
+    """Return `made` with another seed, cleaned and cut; the error where there is one."""
     spec = made.configs / "tasks" / "product.json"
     changed = json.loads(spec.read_text()) | {"eval_split": {"strategy": "random", "seed": seed}}
     spec.write_text(json.dumps(changed))
@@ -153,7 +157,8 @@ def recut(made, seed: int):
 def test_a_refused_leak_leaves_no_snapshot(tmp_path):
     made = shop(tmp_path, "refuse")
     said = ""
-    for seed in range(40):  # until a cut puts the two apart
+    # Until a cut puts the two apart.
+    for seed in range(40):
         made, said = recut(made, seed)
         if said:
             break
@@ -187,17 +192,24 @@ def test_nothing_that_is_repaired_straddles_a_cut(tmp_path_factory, rows, seed):
     from sem.dataset.split import splits
 
     examples = [
-        Example(f"{n:02}", "t", f"text {copy} of {shop}", n, {"domain": f"{shop}.de"},
-                source_id=source or None)
+        Example(
+            f"{n:02}",
+            "t",
+            f"text {copy} of {shop}",
+            n,
+            {"domain": f"{shop}.de"},
+            source_id=source or None,
+        )
         for n, (shop, source, copy) in enumerate(rows)
-    ]  # fmt: skip
+    ]
     try:
         cut = splits.cut_splits(
             [splits.item(e, Split()) for e in examples],
             EvalSplit("random", 0.6, 0.2, 0.2, seed),
         )
     except Insufficient:
-        return  # too few groups: refused, never cut through one
+        # Too few groups: refused, never cut through one.
+        return
     part_of = {name: part for part in cut for group in cut[part] for name in group.ids}
     for kind in ("domain", "source", "exact"):
         parts: dict[str, set[str]] = {}

@@ -87,13 +87,18 @@ def test_before_the_first_snapshot_the_cleaned_rows_are_described(tmp_path):
 
 
 def hostile(found: dict, text: str) -> dict:
-    """FOUND with TEXT wherever a stranger can write."""
+    """Return `found` with `text` wherever a stranger can write."""
     task = json.loads(json.dumps(found["tasks"]["product"]))
     task["strata"] = {text: 3}
     task["domains"]["largest"] = {text: 3, "": 1}
     task["slots"] = {text: {**task["slots"]["title"], "labels": {text: 2, "b": 1}, "balance": 0.9}}
-    return {**found, "sem": text[:60], "tasks": {text: task}, "pii": {text: {text: 1}},
-            "rejected": {text: 2}}  # fmt: skip
+    return {
+        **found,
+        "sem": text[:60],
+        "tasks": {text: task},
+        "pii": {text: {text: 1}},
+        "rejected": {text: 2},
+    }
 
 
 class Tags(HTMLParser):

@@ -112,8 +112,11 @@ def test_values_are_looked_for_in_the_input_and_labels_are_not():
 
     third = 0.3333
     assert slots["price"]["grounding"] == {
-        "verbatim": third, "normalised": third, "absent": third, "values": 3,
-    }  # fmt: skip
+        "verbatim": third,
+        "normalised": third,
+        "absent": third,
+        "values": 3,
+    }
     assert "grounding" not in slots["kind"]
     assert told == [("3", "price", 4.5)]
 

@@ -167,7 +167,7 @@ def test_a_freeze_killed_at_any_step_is_completed_by_the_next(tmp_path, count):
 
 
 def _die_at(count: int) -> None:
-    """Kill this process at its COUNT-th call that changes the disk."""
+    """Kill this process at its `count`-th call that changes the disk."""
     left = [count]
 
     def dying(call):

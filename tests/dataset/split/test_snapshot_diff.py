@@ -57,10 +57,12 @@ def test_rows_and_slots_are_told_apart(shop: Project) -> None:
     assert said["first_ids"]["removed"] == ["c8"]
     assert task["slots"] == {
         "title": {
-            "changed": 1, "added": 0, "removed": 0,
+            "changed": 1,
+            "added": 0,
+            "removed": 0,
             "examples": [{"id": "a1", "before": '"Mug a1"', "after": '"Cup a1"'}],
         }
-    }  # fmt: skip
+    }
     assert task["fields"] == {"output_json": 1}
     assert (task["output_delta"], said["unit"]) == (0, "characters")
 
@@ -118,7 +120,7 @@ def test_a_join_meets_every_id_once(before: list[str], after: list[str]) -> None
 
 
 def promoted(made: Project, version: int) -> str:
-    """The id of a promoted run on snapshot VERSION."""
+    """Return the id of a promoted run on snapshot `version`."""
     rests = {"version": version, "sha256": snapshot.load_snapshot(made, version).sha256}
     found = run.create_run(made, {"snapshot": rests, "tasks": {}}, AT)
     files.write_file(found.folder / "manifest.json", "{}")

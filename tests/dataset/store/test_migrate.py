@@ -36,7 +36,9 @@ SCHEMA = {
 
 
 def made(root: Path, *references: object, **files_: str) -> Project:
-    """A sem whose rows r0, r1, … have REFERENCES, with migrations called as FILES_ are."""
+    """Return a sem whose rows r0, r1, … have `references`, with migrations called as `files_`
+    are.
+    """
     found = project(root, io_schema=SCHEMA)
     for name, text in files_.items():
         files.write_file(found.configs / "migrations" / f"{name}.yaml", text)
@@ -66,9 +68,11 @@ def test_steps_apply_in_order_and_the_row_says_its_version(tmp_path: Path) -> No
     new = {"title": "Mug", "price": 4.5, "stock": None}
     assert references(found) == {"r0": (new, 3), "r1": ({**new, "stock": "InStock"}, 3)}
     assert done.steps == {
-        "product: rename cost": 2, "product: drop vat": 2, "product: add stock": 2,
+        "product: rename cost": 2,
+        "product: drop vat": 2,
+        "product: add stock": 2,
         "product: map stock": 2,
-    }  # fmt: skip
+    }
 
 
 def test_a_second_run_changes_nothing(tmp_path: Path) -> None:
@@ -84,8 +88,10 @@ def test_a_second_run_changes_nothing(tmp_path: Path) -> None:
 
 def test_a_later_migration_takes_up_where_the_row_is(tmp_path: Path) -> None:
     found = made(tmp_path, {**OLD, "stock": "no"}, a=STEPS.replace("to: 2", "to: 2"))
-    files.write_file(found.configs / "tasks" / "product.json",
-                json.dumps(SPEC | {"io_schema": {"type": "object"}}))  # fmt: skip
+    files.write_file(
+        found.configs / "tasks" / "product.json",
+        json.dumps(SPEC | {"io_schema": {"type": "object"}}),
+    )
     found = Project("shop", tmp_path)
     migrate.run_migration(found)
     files.write_file(found.configs / "migrations" / "b.yaml", MAPPED)

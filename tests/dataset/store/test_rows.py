@@ -35,9 +35,15 @@ def test_the_registered_domain_of_an_address(address, domain):
 
 @pytest.mark.parametrize(
     ("stored", "page", "found"),
-    [("de-DE", "", "de"), (None, "pt_BR", "pt"), ("EN", "", "en"), (None, "", "und"),
-     (7, "x", "und"), ("english", "fr", "fr")],
-)  # fmt: skip
+    [
+        ("de-DE", "", "de"),
+        (None, "pt_BR", "pt"),
+        ("EN", "", "en"),
+        (None, "", "und"),
+        (7, "x", "und"),
+        ("english", "fr", "fr"),
+    ],
+)
 def test_the_language_is_two_or_three_letters(stored, page, found):
     assert rows.page_language({"language": stored}, page) == found
 

@@ -233,7 +233,8 @@ def test_a_full_disk_leaves_the_old_rows(tmp_path):
 
 def test_a_new_store_appears_whole_whatever_a_killed_writer_left(tmp_path):
     path = tmp_path / "s.duckdb"
-    (tmp_path / "s.duckdb.new").write_bytes(b"\0" * 4096)  # a header that was never written
+    # a header that was never written.
+    (tmp_path / "s.duckdb.new").write_bytes(b"\0" * 4096)
     (tmp_path / "s.duckdb.new.wal").write_bytes(b"torn")
 
     store.append_store_rows(path, [row("1")])

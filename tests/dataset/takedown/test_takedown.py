@@ -44,7 +44,7 @@ def page(name: str, more: str = "") -> str:
 
 
 def frozen(root: Path, *more: object, count: int = 6) -> Project:
-    """A sem of COUNT shops and MORE rows, cleaned and cut into v1."""
+    """Return a sem of `count` shops and `more` rows, cleaned and cut into v1."""
     made = fill(project(root, "clean:\n  pii: {email: keep, phone: keep, name: keep}\n"))
     rows = [row(one.id, input_text=page(one.id)) for one in shops(count)]
     store.append_store_rows(made.store, [*rows, *more])
@@ -65,7 +65,7 @@ def shop(master: Project, tmp_path: Path) -> Project:
 
 
 def take(made: Project, **ask: object) -> takedown.Done:
-    """One takedown, to its end."""
+    """Return one takedown, to its end."""
     (done,) = takedowns.run_takedowns(made, Ask(**ask), AT, lambda text: None)
     return done
 
@@ -76,7 +76,9 @@ def ids(made: Project) -> set[str]:
 
 
 def traces(made: Project, *needles: str) -> list[str]:
-    """Files under the root that hold one of NEEDLES, read here by other means than the scan."""
+    """Return files under the root that hold one of `needles`, read here by other means than the
+    scan.
+    """
     found = []
     for path in sorted(made.root.rglob("*")):
         if path.is_file() and any(needle.encode() in path.read_bytes() for needle in needles):
@@ -196,8 +198,14 @@ def test_a_twin_under_another_id_goes_too_and_cannot_come_back(shop: Project) ->
     assert done.receipt["rows"] == {"id": 1, "total": 2, "twin": 1}
     assert ids(shop) == {one.id for one in shops(6)}
     back = shop.root / "back.jsonl"
-    again = [{"id": "q1", "task": "product", "input_text": plain, "output_json": {"title": "x",
-              "price": 1}}]  # fmt: skip
+    again = [
+        {
+            "id": "q1",
+            "task": "product",
+            "input_text": plain,
+            "output_json": {"title": "x", "price": 1},
+        }
+    ]
     files.write_rows(back, [*again, {**again[0], "id": "q2", "input_text": twin}])
     result = importers.import_file(shop, back, importers.Options())
     assert (result.rejects, result.stored.added) == ({"taken_down": 1}, 1)  # markup differs
@@ -207,10 +215,14 @@ def test_what_comes_back_is_refused_by_id_in_every_way(shop: Project) -> None:
     take(shop, ids=("amber9",), domains=("shopb.example",))
     rows = [
         {"id": "amber9", "task": "product", "input_text": "other", "output_json": {}},
-        {"id": "n1", "task": "product", "input_text": "URL: https://eu.shopb.example/x\n\nhi",
-         "output_json": {}},
+        {
+            "id": "n1",
+            "task": "product",
+            "input_text": "URL: https://eu.shopb.example/x\n\nhi",
+            "output_json": {},
+        },
         {"id": "n2", "task": "product", "input_text": "something new", "output_json": {}},
-    ]  # fmt: skip
+    ]
     files.write_rows(shop.root / "in.jsonl", rows)
 
     result = importers.import_file(shop, shop.root / "in.jsonl", importers.Options())
@@ -218,9 +230,11 @@ def test_what_comes_back_is_refused_by_id_in_every_way(shop: Project) -> None:
     assert result.rejects == {"taken_down": 2}
     refused = read(shop.reports / importers.REJECTS)
     assert [(one["row"], one["reason"]) for one in refused] == [
-        ("amber9", "taken_down"), ("n1", "taken_down"),
-    ]  # fmt: skip
-    store.append_store_rows(shop.store, [row("amber9")])  # by hand, past the importer
+        ("amber9", "taken_down"),
+        ("n1", "taken_down"),
+    ]
+    # By hand, past the importer.
+    store.append_store_rows(shop.store, [row("amber9")])
     done = clean.clean_store(shop)
     assert done.tally.reasons["taken_down"] == 1
     holdout.hold(shop, ["amber9", "c1"], "corrected")
@@ -244,8 +258,10 @@ def test_a_person_cannot_come_back_on_another_page(tmp_path: Path) -> None:
 def test_without_the_salt_nothing_is_imported(shop: Project) -> None:
     take(shop, ids=("amber9",))
     (tombstones.governance_folder(shop) / "salt").unlink()
-    files.write_rows(shop.root / "in.jsonl", [{"id": "x", "task": "product", "input_text": "y",
-                                               "output_json": {}}])  # fmt: skip
+    files.write_rows(
+        shop.root / "in.jsonl",
+        [{"id": "x", "task": "product", "input_text": "y", "output_json": {}}],
+    )
 
     with pytest.raises(SemError, match="what was taken down can no longer be told"):
         importers.import_file(shop, shop.root / "in.jsonl", importers.Options())
@@ -267,7 +283,7 @@ def test_tombstones_and_receipt_spell_nothing(shop: Project) -> None:
 
 
 def artefacts(made: Project) -> dict[str, Path]:
-    """A file of every kind that holds the row amber9, beside rows that stay."""
+    """Return a file of every kind that holds the row amber9, beside rows that stay."""
     reports, about = made.reports / "r1", {"id": "amber9", "text": f"it is {SECRET}"}
     other = {"id": "b1", "text": "another answer altogether"}
     found = {
@@ -282,15 +298,25 @@ def artefacts(made: Project) -> dict[str, Path]:
     files.write_rows(found["answers"], [about, other])
     files.write_file(found["sheet"], f'id,slot,input\nb1,title,x\na9,title,"{SECRET}"\n')
     files.write_file(found["page"], f"<td>b1</td><td>{SECRET.replace(' ', '&#32;')}</td>")
-    files.write_file(found["golden"], jsonio.pretty({"examples": [
-        {"id": "g1", "question": SECRET, "answer": "x"}, {"id": "g2", "question": "and?",
-                                                          "answer": "y"}]}))  # fmt: skip
+    files.write_file(
+        found["golden"],
+        jsonio.pretty(
+            {
+                "examples": [
+                    {"id": "g1", "question": SECRET, "answer": "x"},
+                    {"id": "g2", "question": "and?", "answer": "y"},
+                ]
+            }
+        ),
+    )
     found["ledger"].parent.mkdir(parents=True)
     db = sqlite3.connect(found["ledger"])
     with db:
         db.execute("CREATE TABLE replies (key TEXT PRIMARY KEY, body TEXT)")
-        db.executemany("INSERT INTO replies VALUES (?, ?)",
-                       [("k1", json.dumps(about)), ("k2", json.dumps(other))])  # fmt: skip
+        db.executemany(
+            "INSERT INTO replies VALUES (?, ?)",
+            [("k1", json.dumps(about)), ("k2", json.dumps(other))],
+        )
     db.close()
     found["night"].parent.mkdir(parents=True)
     with zipfile.ZipFile(found["night"], "w", zipfile.ZIP_DEFLATED) as archive:
@@ -323,8 +349,13 @@ def test_every_kind_of_artefact_is_rewritten_or_removed(shop: Project) -> None:
 
 
 def test_variants_of_other_rows_that_quote_it_go_too(shop: Project) -> None:
-    quoting = {"id": "b1~distractor", "task": "product", "input_text": f"Mug b1. {SECRET}",
-               "output_json": {}, "meta": {"augmented": {"of": "b1"}}}  # fmt: skip
+    quoting = {
+        "id": "b1~distractor",
+        "task": "product",
+        "input_text": f"Mug b1. {SECRET}",
+        "output_json": {},
+        "meta": {"augmented": {"of": "b1"}},
+    }
     files.write_rows(shop.processed / "augmented.v1.jsonl", [quoting])
     files.write_rows(shop.processed / "preferences.v7.jsonl", [quoting, {"id": "b1"}])
 
@@ -381,7 +412,7 @@ def test_a_dry_run_writes_nothing_but_the_salt(shop: Project) -> None:
 
 
 def trained(made: Project, version: int) -> run.Run:
-    """A finished run on snapshot VERSION, its package beside it."""
+    """Return a finished run on snapshot `version`, its package beside it."""
     frozen_at = snapshot.load_snapshot(made, version)
     plan = {"snapshot": {"version": version, "sha256": frozen_at.sha256}, "tasks": {}}
     found = run.create_run(made, plan, AT)
@@ -598,8 +629,10 @@ def test_the_script_prints_the_receipt_and_exits_1_on_a_trace(shop: Project) -> 
 @pytest.mark.slow
 def test_no_copy_of_the_store_carries_erased_bytes_along(tmp_path: Path) -> None:
     # Written by the process that had read them, 2 of 60 files held them in the ends of blocks.
-    made = fill(project(tmp_path), *(row(f"r{n}", input_text=page(f"r{n}", f"x{n}y" * 9_000))
-                                     for n in range(40)))  # fmt: skip
+    made = fill(
+        project(tmp_path),
+        *(row(f"r{n}", input_text=page(f"r{n}", f"x{n}y" * 9_000)) for n in range(40)),
+    )
     whole = made.store.read_bytes()
     for number in range(40):
         made.store.write_bytes(whole)

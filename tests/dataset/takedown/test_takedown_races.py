@@ -46,7 +46,7 @@ SLOW = {
 
 
 def cases(points: dict[str, Point]) -> list[object]:
-    """The points as parameters; further ones of a job are slow tests."""
+    """Return the points as parameters; further ones of a job are slow tests."""
     return [
         pytest.param(point, id=name, marks=[pytest.mark.slow] if name in SLOW else [])
         for name, point in points.items()
@@ -96,7 +96,7 @@ def project(tmp_path: Path, package_master: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def stopped(project: Project, point: Point) -> warm.Popen:
-    """The job of `point`, stopped there."""
+    """Return the job of `point`, stopped there."""
     target = run.find_run(project, None)
     if point.job == "train_run":
         (target.folder / "manifest.json").unlink()
@@ -117,7 +117,7 @@ def stopped(project: Project, point: Point) -> warm.Popen:
 
 
 def go_on(job: warm.Popen) -> tuple[int, str]:
-    """The exit code of the job once it is continued, and its stderr."""
+    """Return the exit code of the job once it is continued, and its stderr."""
     os.kill(job.pid, signal.SIGCONT)
     _, said = job.communicate(timeout=120)
     return job.returncode, said
@@ -129,13 +129,13 @@ def take(project: Project, name: str) -> takedown.Done:
 
 
 def traces(project: Project, page: str) -> list[str]:
-    """The files that hold the address of the page."""
+    """Return the files that hold the address of the page."""
     paths = sorted(path for path in project.root.rglob("*") if path.is_file())
     return [str(path) for path in paths if page.encode() in path.read_bytes()]
 
 
 def trained_row(project: Project) -> tuple[str, str]:
-    """The id of a row that the run was trained on, and the address of its page."""
+    """Return the id of a row that the run was trained on, and the address of its page."""
     row = next(snapshot.load_snapshot(project).examples("train"))
     return row.id, row.input_text.splitlines()[0].removeprefix("URL: ")
 
@@ -174,8 +174,10 @@ def test_a_takedown_does_not_overtake_a_job_that_is_publishing(
 
     assert (code, "Traceback" in said) == (0, False), said
     assert traces(project, page) == []
-    assert all(name not in {row.id for row in snapshot.load_snapshot(project).examples(part)}
-               for part in ("train", "val", "test"))  # fmt: skip
+    assert all(
+        name not in {row.id for row in snapshot.load_snapshot(project).examples(part)}
+        for part in ("train", "val", "test")
+    )
     assert done.receipt["runs_tainted"] == [target.id]
     published = [path.name for path in project.packages.glob("*") if path.is_dir()]
     assert done.receipt["packages_tainted"] == published

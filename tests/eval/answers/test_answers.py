@@ -30,7 +30,8 @@ class Counting:
         if len(self.calls) == self.dies_at:
             raise KeyboardInterrupt
         self.calls.append(len(prompts))
-        seen = sum(p.ids[0] for p in prompts)  # what padding would do: depends on the batch
+        # What padding would do: depends on the batch.
+        seen = sum(p.ids[0] for p in prompts)
         return [Completion(f"{p.ids[0]} of {seen}", "stop", 2) for p in prompts]
 
 
@@ -46,7 +47,8 @@ def test_an_interrupted_generation_ends_as_an_undisturbed_one(tmp_path: Path) ->
     with pytest.raises(KeyboardInterrupt):
         finish(book, Counting(dies_at=2))
     with book.path.open("ab") as file:
-        file.write(b'{"id":"e09","te')  # killed in the middle of a row
+        # Killed in the middle of a row.
+        file.write(b'{"id":"e09","te')
     again = Counting()
     assert finish(book, again) == whole
     assert again.calls == [2]

@@ -37,8 +37,13 @@ def one(question: str = "Who owns it?", answer: object = "A variable.", **more: 
 
 
 def test_a_plain_answer_becomes_the_one_text_the_task_asks_for(project):
-    for answer, kept in (("A variable.", "A variable."), ("42", "42"), ('"x"', '"x"'),
-                         ('{"answer": "y"}', "y"), ("[1]", "[1]")):  # fmt: skip
+    for answer, kept in (
+        ("A variable.", "A variable."),
+        ("42", "42"),
+        ('"x"', '"x"'),
+        ('{"answer": "y"}', "y"),
+        ("[1]", "[1]"),
+    ):
         golden_edit.add_golden_entries(project, one(f"What is {answer}?", answer), Given())
         found = {e.input_text: e.output_json for e in golden.golden_examples(project)}
 
@@ -231,8 +236,12 @@ def test_the_check_names_questions_that_are_trained_on(cut_toy):
 
 
 def test_the_check_lists_every_broken_entry(project):
-    broken = [{"question": "a", "answer": 1, "id": "x"}, {"answer": "b"}, 7,
-              {"question": "fine", "answer": "fine"}]  # fmt: skip
+    broken = [
+        {"question": "a", "answer": 1, "id": "x"},
+        {"answer": "b"},
+        7,
+        {"question": "fine", "answer": "fine"},
+    ]
     files.write_file(project.golden.with_name("golden_set.json"), json.dumps(broken))
 
     _, found, _ = golden_edit.check_golden_set_entries(project, lambda _: None)

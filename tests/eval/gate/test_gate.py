@@ -47,7 +47,9 @@ def test_a_run_that_is_better_everywhere_passes() -> None:
 
 
 def faulty(name: str, rows: int, faults: int) -> Evidence:
-    """Evidence in which FAULTS of ROWS answers have the fault that the check NAME looks for."""
+    """Evidence in which `faults` of `rows` answers have the fault that the check `name` looks
+    for.
+    """
     fault = {
         "schema_valid": {"schema_valid": False},
         "no_extra_keys": {"proxies": Proxies(extra_keys=2)},
@@ -162,8 +164,15 @@ def test_the_words_and_the_json_of_a_check() -> None:
     assert (PASS, FAIL, INSUFFICIENT) == ("PASS", "FAIL", "INSUFFICIENT")
     assert (WARN, NOT_TESTABLE) == ("WARN", "not testable")
     said = margins.Check("c", PASS, "1", "2", need=Need(1, 2)).as_json()
-    assert said == {"name": "c", "verdict": "PASS", "found": "1", "wanted": "2", "why": "",
-                    "need": {"more_domains": 1, "more_rows": 2}, "facts": {}}  # fmt: skip
+    assert said == {
+        "name": "c",
+        "verdict": "PASS",
+        "found": "1",
+        "wanted": "2",
+        "why": "",
+        "need": {"more_domains": 1, "more_rows": 2},
+        "facts": {},
+    }
 
 
 def rule_verdict(marks_before: str, marks_after: str, rule: Rule, domains: int = 1) -> str:
@@ -186,19 +195,39 @@ def rule_verdict(marks_before: str, marks_after: str, rule: Rule, domains: int =
             "a loss is shown, by estimate inside the margin",
         ),
         (Rule("superiority", 0.0), "-" * 20 + "+" * 80, "+" * 100, PASS, ""),
-        (Rule("superiority", 30.0, 40.0), "-" * 20 + "+" * 80, "+" * 100, FAIL,
-         "a gain of 40 points is ruled out"),
-        (Rule("superiority", 0.0, 5.0), "+" * 300, "+" * 300, FAIL,
-         "a gain of 5 points is ruled out"),
+        (
+            Rule("superiority", 30.0, 40.0),
+            "-" * 20 + "+" * 80,
+            "+" * 100,
+            FAIL,
+            "a gain of 40 points is ruled out",
+        ),
+        (
+            Rule("superiority", 0.0, 5.0),
+            "+" * 300,
+            "+" * 300,
+            FAIL,
+            "a gain of 5 points is ruled out",
+        ),
         (Rule("superiority", 0.0, 5.0), "+" * 30, "+" * 30, INSUFFICIENT, ""),
         (Rule(margin_points=5.0, by="point"), "+" * 9, "+" * 9, PASS, ""),
-        (Rule(margin_points=5.0, by="point"), "+" * 9, "+" * 8 + "-", INSUFFICIENT,
-         "9 of at least 10 domains"),
+        (
+            Rule(margin_points=5.0, by="point"),
+            "+" * 9,
+            "+" * 8 + "-",
+            INSUFFICIENT,
+            "9 of at least 10 domains",
+        ),
         (Rule(margin_points=5.0, by="point"), "+" * 20, "+" * 18 + "-" * 2, INSUFFICIENT, ""),
-        (Rule(margin_points=5.0, by="point"), "+" * 100, "+" * 80 + "-" * 20, FAIL,
-         "a loss is shown"),
+        (
+            Rule(margin_points=5.0, by="point"),
+            "+" * 100,
+            "+" * 80 + "-" * 20,
+            FAIL,
+            "a loss is shown",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_rule_has_three_ends(rule, before, after, verdict, why) -> None:
     found = rule_verdict(before, after, rule)
     assert (found.verdict, found.why) == (verdict, why)
@@ -217,8 +246,10 @@ def test_levels_are_shared_by_the_members_of_a_family() -> None:
     slots = [f"s{n}" for n in range(4)]
     rule = Rule("superiority", 0.0)
     after = [one(s.id, s.domain, dict.fromkeys(slots, "+")) for s in before]
-    many = [one(s.id, s.domain, dict.fromkeys(slots, "-" if n < 7 else "+"))
-            for n, s in enumerate(before)]  # fmt: skip
+    many = [
+        one(s.id, s.domain, dict.fromkeys(slots, "-" if n < 7 else "+"))
+        for n, s in enumerate(before)
+    ]
     alone = {"s0": paired_stats.slot_pairs(many, after)["price.s0"]}
     together = paired_stats.slot_pairs(many, after)
     (single,) = margins.family(alone, Bar("", rule, Policy(side=0.005)))
@@ -428,8 +459,9 @@ def test_a_required_package_is_there_and_whole(package, verdict, found) -> None:
     assert (said.verdict, said.found) == (verdict, found)
 
 
-@pytest.mark.parametrize(("then", "word"), [("warn", PASS), ("insufficient", INSUFFICIENT),
-                                            ("fail", FAIL)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("then", "word"), [("warn", PASS), ("insufficient", INSUFFICIENT), ("fail", FAIL)]
+)
 def test_the_policy_says_what_a_worn_test_set_does(then, word) -> None:
     verdict = gate.decide_gate(replace(GOOD, uses=4), Policy(worn=Worn(3, then)))
     assert verdict.word == word
@@ -448,7 +480,8 @@ def test_an_uncalibrated_judge_gates_only_where_the_policy_says_so() -> None:
     [
         (299, 299, Validity(), PASS, None),
         (298, 298, Validity(), INSUFFICIENT, 1),
-        (298, 299, Validity(), INSUFFICIENT, 174),  # 473 rows with one failure
+        # 473 rows with one failure.
+        (298, 299, Validity(), INSUFFICIENT, 174),
         (80, 100, Validity(), FAIL, None),
         (0, 0, Validity(), INSUFFICIENT, 299),
         (99, 100, Validity(by="point"), PASS, None),
@@ -470,8 +503,9 @@ def test_validity(valid, rows, wanted, verdict, more) -> None:
 def test_validity_is_told_with_its_interval() -> None:
     said = gate.validity([one(f"e{n}", json_valid=n < 90) for n in range(100)], Validity())
     assert said.found == "90.00% [83.63%, 94.47%]"
-    assert said.facts == pytest.approx({"hits": 90, "rows": 100, "low": 0.83635, "high": 0.94467},
-                                       abs=1e-4)  # fmt: skip
+    assert said.facts == pytest.approx(
+        {"hits": 90, "rows": 100, "low": 0.83635, "high": 0.94467}, abs=1e-4
+    )
     near = gate.validity([one("e", json_valid=True)], Validity())
     assert near.why == "rows without a further failure"
     assert said.wanted == "lower bound >= 99.00%"
@@ -498,12 +532,14 @@ def test_the_strong_model_is_tested_only_on_references_that_are_not_its_own() ->
 
 def test_costs_are_held_to_limits_and_ratios() -> None:
     fast = [replace(s, latency_ms=n, tokens_in=90, tokens_out=30) for n, s in enumerate(AFTER)]
-    few = replace(GOOD, after=fast[9::-1])  # ten rows: the 95th percentile is the tenth
+    # Ten rows: the 95th percentile is the tenth.
+    few = replace(GOOD, after=fast[9::-1])
     assert [c.found for c in gate.costs(few, Policy(latency_ms=Limit(1)))] == ["9"]
     rules = Policy(latency_ms=Limit(379, 7.6), tokens=Limit(120, 1.0))
     said = {c.name: c for c in gate.costs(replace(GOOD, after=fast), rules)}
     assert [(c.name, c.verdict) for c in said.values()] == [
-        ("latency ms p95", PASS),  # the 380th of 400: 379
+        # The 380th of 400: 379.
+        ("latency ms p95", PASS),
         ("latency ms p95, ratio", PASS),
         ("tokens, mean", PASS),
         ("tokens, mean, ratio", PASS),

@@ -28,7 +28,8 @@ worn: {after: 2}
 @pytest.fixture
 def project(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The toy project with 40 shops, a snapshot, a run that is right and a base that is not."""
-    once = tmp_path_factory.getbasetemp() / "gate-project"  # made once, then copied
+    # Made once, then copied.
+    once = tmp_path_factory.getbasetemp() / "gate-project"
     if not once.exists():
         build(toy)
         shutil.copytree(toy, once)
@@ -64,7 +65,7 @@ def build(toy: Path) -> None:
 
 
 def answer(made: Project, run_id: str, say, split: str = "test") -> None:
-    """Write the answers SAY(number, reference) of RUN_ID to SPLIT."""
+    """Write the answers `say`(number, reference) of `run_id` to `split`."""
     found = subject.resolve_subject(made, run_id, split, None)
     found.book.open()
     with files.replacing(found.book.path) as file:
@@ -75,12 +76,16 @@ def answer(made: Project, run_id: str, say, split: str = "test") -> None:
 
 
 def asked(made: Project, **other) -> gate_inputs.Request:
-    return gate_inputs.Request(**({"project": made, "run_id": None, "baseline": "base",
-                                "split": "test", "version": None} | other))  # fmt: skip
+    return gate_inputs.Request(
+        **(
+            {"project": made, "run_id": None, "baseline": "base", "split": "test", "version": None}
+            | other
+        )
+    )
 
 
 def script(capsys: pytest.CaptureFixture, *words: str) -> tuple[int, list[str], str]:
-    """Exit code, lines of stdout and stderr of scripts/eval_gate.py WORDS, in this process."""
+    """Exit code, lines of stdout and stderr of scripts/eval_gate.py `words`, in this process."""
     sys.argv = ["eval_gate.py", "--sem", "toy", *words]
     with pytest.raises(SystemExit) as end:
         runpy.run_path(str(ROOT / "scripts" / "eval_gate.py"), run_name="__main__")
@@ -140,7 +145,8 @@ def test_the_verdict_names_the_hash_of_everything_it_rests_on(project: Project) 
     files.write_file(trained / "scores.json", "{}")
     again = gate_inputs.decide_request(asked(project))
     assert again.rests_on["scores"] == files.sha256_file(trained / "scores.json")
-    assert again.sha256 == case.sha256  # written anew, the evidence is the same
+    # Written anew, the evidence is the same.
+    assert again.sha256 == case.sha256
 
 
 def test_the_same_gate_again_wears_nothing_and_another_does(project: Project) -> None:

@@ -112,7 +112,8 @@ def cases(*said: Answer | None) -> list[judge_questions.Case]:
     ]
 
 
-CLOSE = "a red mug of clay with handle"  # seven of its eight words
+# Seven of its eight words.
+CLOSE = "a red mug of clay with handle"
 MIXED = (
     answer("e0"),
     answer("e1", text=CLOSE),
@@ -155,7 +156,8 @@ def test_verdicts_replace_scores_of_judged_slots_only(make: Make, tmp_path: Path
     list(judge_questions.judge_cases(make(), given, book))
     scores = verdicts.applied([case.score for case in given], verdicts.load_verdicts(book.path))
     assert [s.slots["text"].passed for s in scores] == [True, True, False, True, False, False]
-    assert scores[3].slots["title"].passed is True  # arguable: "A red mug" is the red mug
+    # arguable: "A red mug" is the red mug.
+    assert scores[3].slots["title"].passed is True
     assert scores[3].slots["price"].passed is False
     assert scores[0] == given[0].score
 
@@ -180,7 +182,8 @@ def test_a_slot_without_a_decision_is_never_a_pass(
         (mode, kind)
         for mode in judge_prompts.MODES
         for kind in judges.BAD
-        if mode == "slots" or kind != "quotes booleans"  # the other modes have no booleans
+        # The other modes have no booleans.
+        if mode == "slots" or kind != "quotes booleans"
     ],
 )
 def test_a_bad_judge_is_caught_and_none_of_its_verdicts_counts(

@@ -84,15 +84,23 @@ SUM = {"title": "Mug", "price": 9.5, "total": 3, "subtotal": 1}
 @pytest.mark.parametrize(
     ("after", "wanted", "failed", "severity"),
     [
-        ("no", None, ["schema.json_valid", "schema.valid", "slots.critical", "compare.improved"],
-         "blocker"),
+        (
+            "no",
+            None,
+            ["schema.json_valid", "schema.valid", "slots.critical", "compare.improved"],
+            "blocker",
+        ),
         ('{"title": "Mug"}', None, ["schema.valid"], "blocker"),
         ('{"title": "Cup", "price": 9.5}', None, ["slots.critical"], "major"),
-        ('{"title": "Mug", "price": 9.5, "x": 1}', None,
-         ["schema.valid", "schema.no_additional_keys"], "blocker"),
+        (
+            '{"title": "Mug", "price": 9.5, "x": 1}',
+            None,
+            ["schema.valid", "schema.no_additional_keys"],
+            "blocker",
+        ),
         (GOOD, SUM, ["arith.totals_equation"], "major"),
     ],
-)  # fmt: skip
+)
 def test_a_failure_is_named(after: str, wanted: Any, failed: list[str], severity: str) -> None:
     made = eval_report_v1.build_eval_report(found(after, wanted=wanted), {"price": TASK})
     assert [name for name, result in checks(made).items() if result == "fail"] == failed

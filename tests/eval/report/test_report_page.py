@@ -44,21 +44,31 @@ class FakeReading:
 
 
 def reading(text: str) -> FakeReading:
-    """Twelve examples of four domains; TEXT stands wherever a stranger can write."""
+    """Twelve examples of four domains; `text` stands wherever a stranger can write."""
     marks = [("-", "+"), ("+", "-"), ("+", "+"), ("-", "-")] * 3
     slot = f"title {text[:200]}"
     sides = [
-        [one(f"e{n:02}", f"shop{n % 4}{text}", {slot: mark[side], "price": "+"})
-         for n, mark in enumerate(marks)]
+        [
+            one(f"e{n:02}", f"shop{n % 4}{text}", {slot: mark[side], "price": "+"})
+            for n, mark in enumerate(marks)
+        ]
         for side in (0, 1)
-    ]  # fmt: skip
+    ]
     examples = [Example(f"e{n:02}", "price", text * 3, {"title": text}, {}) for n in range(12)]
     said = {e.id: Answer(e.id, "price", text, "stop", 9, 9, 40, 4) for e in examples}
     facts: dict[str, Any] = {
-        "sem": text[:60], "notes": [text], "settings": {"draws": 100, "seed": 1},
-        "snapshot": {"version": 1, "sha256": "0", "train_domains": 3, "split_domains": 4,
-                     "shared_domains": [], "query": "SELECT 1"},
-    }  # fmt: skip
+        "sem": text[:60],
+        "notes": [text],
+        "settings": {"draws": 100, "seed": 1},
+        "snapshot": {
+            "version": 1,
+            "sha256": "0",
+            "train_domains": 3,
+            "split_domains": 4,
+            "shared_domains": [],
+            "query": "SELECT 1",
+        },
+    }
     compared = report.Comparison("base", "run", "test", *sides, facts)
     sides = Side("base", examples), Side("run", examples)
     return FakeReading(compared, *sides, {"base": said, "run": said})
@@ -66,8 +76,14 @@ def reading(text: str) -> FakeReading:
 
 def written(folder: Path, text: str) -> Path:
     made = reading(text)
-    totals = {"accuracy": 0.5, "json_valid": 1.0, "schema_valid": 1.0, "tokens_out": 9.0,
-              "cut": 0, "batch_latency_ms_p50": 40}  # fmt: skip
+    totals = {
+        "accuracy": 0.5,
+        "json_valid": 1.0,
+        "schema_valid": 1.0,
+        "tokens_out": 9.0,
+        "cut": 0,
+        "batch_latency_ms_p50": 40,
+    }
     found = report.report_scores(made.compared, EvalSettings(draws=100))
     found |= {"strong": None, "confusions": {"t.kind": {"counts": {text: {text: 2, "B": 1}}}}}
     found["decoding"] = {"baseline": {"free": totals}, "tuned": {"free": totals}}
@@ -93,7 +109,8 @@ def test_a_stranger_s_text_is_inert(tmp_path):
     tags = Tags(text)
 
     assert not tags.names & {"script", "img", "iframe", "form", "link", "object"}
-    assert tags.live == ["href"]  # our own, to the page about the dataset
+    # Our own, to the page about the dataset.
+    assert tags.live == ["href"]
     assert text.count("<a ") == 1
     assert '<a href="../dataset_stats.html">' in text
     assert "{{ 7*7 }}" in text  # shown, not computed

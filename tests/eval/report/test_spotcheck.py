@@ -60,7 +60,10 @@ def test_critical_slots_come_before_others_and_strata_take_turns():
     lines = spotcheck.choose_slots([first, other], {}, 3, 1)
 
     assert [(line.score.id, line.slot) for line in lines] == [
-        ("b", "title"), ("a", "price"), ("a", "title")]  # fmt: skip
+        ("b", "title"),
+        ("a", "price"),
+        ("a", "title"),
+    ]
 
 
 @dataclass
@@ -115,7 +118,8 @@ def test_a_filled_in_sheet_labels_and_corrects(shop, subject, tmp_path):
 
     assert (taken.blank, changed) == (1, 1)
     human = calibration.read_human_labels(calibration.labels_path(shop.reports / "r1"))
-    assert human == {("b1", "title"): False}  # what was ranked does not measure the judge
+    # What was ranked does not measure the judge.
+    assert human == {("b1", "title"): False}
     assert taken.labels[("b1", "price")] == (True, "ranked")
     assert holdout.ids(shop) == {"b1"}
     with store.reading(shop.store) as opened:

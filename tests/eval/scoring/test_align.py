@@ -42,7 +42,8 @@ def lines(said: Any, wanted: Any) -> tuple[list, list, Items]:
         ({}, {"total": 1}, {"total": [(None, 1)]}),
         ({}, {"total": None}, {"total": [(None, None)]}),
         ({"total": 1}, {}, {"total": [(1, ABSENT)]}),
-        ({"total": None}, {}, {}),  # writing every optional key as null earns nothing
+        # Writing every optional key as null earns nothing.
+        ({"total": None}, {}, {}),
         ({"total": " "}, {}, {}),
         ({}, {}, {}),
         ({"other": 1}, {"another": 2}, {}),
@@ -244,4 +245,5 @@ def test_long_lists_end_soon_and_identical_lines_find_each_other() -> None:
     flood = [{"name": "x", "price": i + 0.5} for i in range(1000)]
     assert lines(flood, wanted)[2].paired == 0
     mixed = [*flood[:99], {"name": "n5", "price": 0.5}, {"name": "n6", "price": 0.5}]
-    assert lines(mixed, wanted)[2].paired == 1  # the first 100 of each side are compared
+    # The first 100 of each side are compared.
+    assert lines(mixed, wanted)[2].paired == 1

@@ -59,7 +59,8 @@ def scored(said: Any, alternatives: Any, wanted: Any = None, schema: Any = None)
         ({"sku": "924/9556"}, {"sku": ["924 9556", "924/9556"]}),
         ({"price": 23.45}, {"price": ["23450", "23.450"]}),
         ({"brand": None}, {"brand": [None, "Infinix"]}),
-        ({"brand": "Tikkers"}, {"brand": ["Tikkers "]}),  # cleaned as references are
+        # Cleaned as references are.
+        ({"brand": "Tikkers"}, {"brand": ["Tikkers "]}),
         ({"brand": "Tikkers"}, {"brand": "Tikkers"}),
         ({"day": "13 March 2024"}, {"day": ["2024-03-13"]}),
         ({"tags": ["b", "c"]}, {"tags": [["c", "b"]]}),
@@ -70,7 +71,8 @@ def scored(said: Any, alternatives: Any, wanted: Any = None, schema: Any = None)
         ),
         ({"lines": [{"name": "z", "city": "y"}]}, {"lines": [[{"name": "z", "city": "y"}]]}),
         ({"sku": "B", "brand": "C"}, {"sku": ["B"], "brand": ["C"]}),
-        ({"sku": "B"}, '{"sku": ["B"]}'),  # a column of text, as Parquet files have it
+        # a column of text, as Parquet files have it.
+        ({"sku": "B"}, '{"sku": ["B"]}'),
     ],
 )
 def test_any_of_the_right_answers_is_right(changes, alternatives):

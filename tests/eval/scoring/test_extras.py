@@ -67,10 +67,13 @@ def scored(said: Any, wanted: Any = None, schema: dict | None = None, **rubric: 
         WANTED | {"day": "12 March 2024"},
         WANTED | {"day": "March 12th, 2024"},
         WANTED | {"price": 9.50},
-        WANTED | {"price": 9.9},  # within the slot's tolerance
+        # Within the slot's tolerance.
+        WANTED | {"price": 9.9},
         WANTED | {"title": "Blue Mug 3"},  # stands there
-        WANTED | {"tags": ["steel", "blue"]},  # more than was asked, and it stands there
-        WANTED | {"about": "Steel, for coffee."},  # a free text may use other words
+        # More than was asked, and it stands there.
+        WANTED | {"tags": ["steel", "blue"]},
+        # a free text may use other words.
+        WANTED | {"about": "Steel, for coffee."},
     ],
 )
 def test_an_answer_that_says_nothing_beyond_is_row_exact(said):
@@ -85,7 +88,8 @@ def test_an_answer_that_says_nothing_beyond_is_row_exact(said):
     [
         # A perfect answer plus two invented keys was row-exact, with f1 1.0.
         (WANTED | {"colour": "red", "made_in": "Peru"}, 2, 0),
-        (WANTED | {"price_old": 9.5}, 1, 0),  # a value of the page under a key of nobody's
+        # a value of the page under a key of nobody's.
+        (WANTED | {"price_old": 9.5}, 1, 0),
         (WANTED | {"seller": {"name": "Nuvogard", "vat": "DE1"}}, 1, 0),
         (WANTED | {"lines": [{"name": "Mug 3", "sku": "77"}]}, 1, 0),
         (WANTED | {"title": "Mug 3, dishwasher safe"}, 0, 1),
@@ -109,7 +113,8 @@ def test_what_is_made_up_is_not_row_exact_though_every_slot_passes(said, extra_k
         (WANTED | {"price": 14.25}, 1),
         (WANTED | {"day": "2024-03-13"}, 1),
         (WANTED | {"free": {"any": "thing", "more": "Zirkon"}}, 1),
-        (WANTED | {"size": "S"}, 0),  # a label is chosen, not copied
+        # a label is chosen, not copied.
+        (WANTED | {"size": "S"}, 0),
     ],
 )
 def test_a_wrong_value_is_invented_where_the_page_does_not_hold_it(said, invented):

@@ -44,7 +44,7 @@ COLOURS = ["red", "green", "blue", None]
 
 
 def scored(said: Any, wanted: Any, page: str = "page", **meta: Any) -> Score:
-    """The Score of SAID, a value or a raw text, where WANTED is the reference."""
+    """Return the Score of `said`, a value or a raw text, where `wanted` is the reference."""
     example = Example(meta.pop("id", "1"), "t", page, wanted, {"domain": "d", **meta})
     text = said if isinstance(said, str) else json.dumps(said)
     return metrics.score_answer(
@@ -60,7 +60,8 @@ def test_the_four_rates_have_the_denominators_of_the_formats() -> None:
     found = field(
         "price",
         ({"price": 10}, {"price": 10}),  # exact
-        ({"price": "10,00"}, {"price": 10}),  # exact but for spelling; the strict slot fails
+        # Exact but for spelling; the strict slot fails.
+        ({"price": "10,00"}, {"price": 10}),
         ({"price": 10.01}, {"price": 10}),  # within 0.01
         ({"price": 11}, {"price": 10}),
         ({"price": None}, {"price": 10}),
@@ -69,7 +70,8 @@ def test_the_four_rates_have_the_denominators_of_the_formats() -> None:
         ({"price": 5}, {"price": None}),
         ({"price": 5}, {"title": "x"}),
         ({"price": None}, {"price": None}),
-        ({"title": "x"}, {"title": "x"}),  # nobody writes it: ineligible, and no slot
+        # Nobody writes it: ineligible, and no slot.
+        ({"title": "x"}, {"title": "x"}),
     )
     assert (found["n"], found["eligible"], found["ineligible"]) == (10, 7, 4)
     assert found["fem"] == 2 / 7
@@ -159,7 +161,8 @@ def test_the_first_object_in_a_text_is_scored() -> None:
     for text in ('So: {"title": "Mug"} or {"title": Cup}', '{"title": "Mug"}, {"title": "Cup"}'):
         score = scored(text, {"title": "Mug"})
         assert (score.json_valid, score.recovered, score.accuracy) == (False, True, 1.0)
-    late = " " * 19_990 + '{"title": "Mug"}'  # valid JSON is read whole, prose to 20,000
+    # Valid JSON is read whole, prose to 20,000.
+    late = " " * 19_990 + '{"title": "Mug"}'
     assert scored(late, {"title": "Mug"}).accuracy == 1.0
     assert scored(f"So: {late}", {"title": "Mug"}).recovered is False
     assert scored(f"So: [{late}", {"title": "Mug"}).accuracy == 0.0
@@ -205,9 +208,15 @@ def test_proxies_are_summed() -> None:
     scores = [scored({"title": "Mug", "price": 9, "odd": "x"}, {"title": "Mug"}, "a Mug")] * 2
     found = metrics.totals(scores)["proxies"]
     assert found == {
-        "forbidden_keys": 0, "out_of_enum": 0, "ungrounded": 4, "looked_up": 6,
-        "extra_entities": 0, "extra_keys": 2, "invented": 2, "ungrounded_share": 4 / 6,
-    }  # fmt: skip
+        "forbidden_keys": 0,
+        "out_of_enum": 0,
+        "ungrounded": 4,
+        "looked_up": 6,
+        "extra_entities": 0,
+        "extra_keys": 2,
+        "invented": 2,
+        "ungrounded_share": 4 / 6,
+    }
     assert metrics.totals([scored("no", {})])["proxies"]["ungrounded_share"] is None
 
 
@@ -222,8 +231,10 @@ def test_cost_needs_prices() -> None:
 
 
 def test_arithmetic_is_counted_where_it_applies() -> None:
-    rubric = {"checks": [{"id": "totals_equation"}, {"id": "line_items_sum"}],
-              "scoring": {"arithmetic_checks_weight": 1}}  # fmt: skip
+    rubric = {
+        "checks": [{"id": "totals_equation"}, {"id": "line_items_sum"}],
+        "scoring": {"arithmetic_checks_weight": 1},
+    }
     task = settings.build_settings(
         TaskSpec, SPEC | {"base_model_id": "x", "rubric": rubric}, "spec"
     )

@@ -23,7 +23,8 @@ def answer(text: str, finish: str = "stop") -> Answer:
     [
         ('{"title": "Mug", "price": 9.5}', True, True, False, 1.0),
         ('{"title": "Mug", "price": 1}', True, True, False, 0.5),
-        ('{"title": "Mug"}', True, False, False, 0.5),  # absent is null, null is wrong here
+        # Absent is null, null is wrong here.
+        ('{"title": "Mug"}', True, False, False, 0.5),
         ('```json\n{"title": "Mug", "price": 9.5}\n```', False, False, True, 1.0),
         ('{"title": "Mug", "price": NaN}', False, False, False, 0.0),
         ('{"title": "Mug", "pri', False, False, False, 0.0),

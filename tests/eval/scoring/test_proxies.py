@@ -59,7 +59,8 @@ def measured(said: Any, wanted: Any = None, **rubric: Any) -> Proxies:
         ({"title": None}, Proxies()),
         ({"price": 12.5}, Proxies(looked_up=1)),
         ({"price": 13}, Proxies(looked_up=1, ungrounded=1)),
-        ({"colour": "blue"}, Proxies()),  # a label is not looked for in the page
+        # a label is not looked for in the page.
+        ({"colour": "blue"}, Proxies()),
         ({"colour": "green"}, Proxies(out_of_enum=1)),
         ({"colour": None}, Proxies()),
         ({"kind": "mug"}, Proxies()),

@@ -37,7 +37,8 @@ def results(said: Any, wanted: Any = GOOD) -> dict[str, tuple[bool, bool | None]
     ("said", "totals", "lines"),
     [
         (GOOD, True, True),
-        (amounts(total=109.62), True, True),  # |0.02| <= 0.02 is False in floats
+        # |0.02| <= 0.02 is False in floats.
+        (amounts(total=109.62), True, True),
         (amounts(total=109.63), False, True),
         (amounts(total=109.58), True, True),
         (amounts(total=109.57), False, True),
@@ -128,7 +129,8 @@ PASS, FAIL = (rubric.Check("x", passed, True, "") for passed in (True, False))
         (1.0, True, [PASS], 1.0),
         (0.5, True, [PASS, FAIL], 0.3 + 0.25 + 0.075),
         (0.0, False, [FAIL], 0.0),
-        (1.0, False, [], 0.6 / 0.85),  # no check applies: its weight falls away
+        # No check applies: its weight falls away.
+        (1.0, False, [], 0.6 / 0.85),
         (0.0, True, [], 0.25 / 0.85),
     ],
 )

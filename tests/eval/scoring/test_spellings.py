@@ -59,7 +59,8 @@ def test_the_language_of_the_row_decides_what_is_left():
 @pytest.mark.parametrize(
     ("text", "language", "day"),
     [
-        ("17. listopada 2024.", None, date(2024, 10, 17)),  # written as Croatian does
+        # Written as Croatian does.
+        ("17. listopada 2024.", None, date(2024, 10, 17)),
         ("17 listopada 2024", None, date(2024, 11, 17)),  # as Polish does
         ("17. listopadu 2024", None, date(2024, 11, 17)),  # a Czech case
         ("17 listopad 2024", "hr", date(2024, 10, 17)),
@@ -74,7 +75,8 @@ def test_the_language_of_the_row_decides_what_is_left():
         ("2024年3月12日火曜日", None, date(2024, 3, 12)),
         ("03/04/2024", None, None),
         ("03/04/2024", "fr", date(2024, 4, 3)),
-        ("03/04/2024", "en", None),  # month first in the United States alone
+        # Month first in the United States alone.
+        ("03/04/2024", "en", None),
         ("24. 3. 12.", "ko", date(2024, 3, 12)),
         ("24. 3. 12.", None, None),
         ("03/04/2024", "xx", None),

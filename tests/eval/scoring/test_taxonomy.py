@@ -38,7 +38,8 @@ SIZE = {"enum": ["S", "M", None]}
         ("Steel", 39.9, NUMBER, False, "format"),
         ("XL", "M", SIZE, True, "format"),
         ("S", "M", SIZE, True, "label"),
-        ("XL", "M", STRING, True, "label"),  # labels of label_enums alone
+        # Labels of label_enums alone.
+        ("XL", "M", STRING, True, "label"),
         (49.9, 39.9, NUMBER, False, "wrong_neighbour"),
         (12.5, 39.9, NUMBER, False, "hallucinated"),
         ("Nuvogard", "Zirkon", STRING, False, "truncated_evidence"),

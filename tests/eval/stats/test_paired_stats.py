@@ -57,7 +57,7 @@ def test_holm_of_nothing_is_nothing() -> None:
 
 
 def by_hand(values: list[float], domains: list[str]) -> tuple[float, float, float]:
-    """Mean, jackknife error and degrees of freedom, from the definitions."""
+    """Return mean, jackknife error and degrees of freedom, from the definitions."""
     names = sorted(set(domains))
     mean = float(np.mean(values))
     left = [np.mean([v for v, d in zip(values, domains, strict=True) if d != n]) for n in names]
@@ -119,8 +119,9 @@ def test_ten_rows_of_a_domain_are_worth_less_than_ten_domains() -> None:
 
 
 def test_the_exact_bounds_are_gains_less_losses() -> None:
-    found = Clusters(*(np.array(v, float) for v in ([3, -1, 0, 0], [3, 0, 0, 0], [0, 1, 0, 0])),
-                     np.full(4, 5.0))  # fmt: skip
+    found = Clusters(
+        *(np.array(v, float) for v in ([3, -1, 0, 0], [3, 0, 0, 0], [0, 1, 0, 0])), np.full(4, 5.0)
+    )
     share = found.effective / 20
     gain = clusters.binomial(3 * share, found.effective, 0.025)
     loss = clusters.binomial(1 * share, found.effective, 0.025)
@@ -288,12 +289,15 @@ def test_the_correlation_is_that_of_analysis_of_variance() -> None:
 @pytest.mark.parametrize(
     ("values", "domains", "expected"),
     [
-        ([1.0, 0.0], ["a", "b"], None),  # no domain has two rows
+        # No domain has two rows.
+        ([1.0, 0.0], ["a", "b"], None),
         ([1.0, 0.0], ["a", "a"], None),  # one domain
         ([0.0] * 4, list("aabb"), None),
-        ([0.5, 0.5, 0.0, 0.0], list("aabb"), None),  # fractions  # nothing varies
+        # Fractions  # nothing varies.
+        ([0.5, 0.5, 0.0, 0.0], list("aabb"), None),
         ([1.0, 1.0, 0.0, 0.0], list("aabb"), 1.0),
-        ([1.0, -1.0, 1.0, -1.0], list("aabb"), 0.0),  # negative estimates are none
+        # Negative estimates are none.
+        ([1.0, -1.0, 1.0, -1.0], list("aabb"), 0.0),
     ],
 )
 def test_the_correlation_where_data_cannot_tell(values, domains, expected) -> None:

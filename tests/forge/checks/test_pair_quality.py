@@ -84,18 +84,23 @@ def test_a_question_must_stand_alone(question, expected):
         ("`String::from` allocates on the heap.", None),
         ("`String::with_capacity` allocates on the heap.", "unfaithful_code"),
         ("The owner is dropped, as Graydon Hoare decided.", "unfaithful_names"),
-        ("Garbage collection pauses every thread and sweeps unreachable memory.",
-         "unfaithful_words"),
+        (
+            "Garbage collection pauses every thread and sweeps unreachable memory.",
+            "unfaithful_words",
+        ),
     ],
-)  # fmt: skip
+)
 def test_an_answer_is_supported_by_its_passage_or_dropped(answer, expected):
     assert reason(pair(answer)) == expected
 
 
 def test_a_german_noun_is_no_invented_name():
     text = "Ein Wert hat einen Besitzer. Verlässt der Besitzer den Bereich, wird er entfernt."
-    one = pair("Der Wert wird dann entfernt, zum Zeitpunkt.",
-               "Was geschieht mit einem Wert, wenn sein Besitzer geht?", text)  # fmt: skip
+    one = pair(
+        "Der Wert wird dann entfernt, zum Zeitpunkt.",
+        "Was geschieht mit einem Wert, wenn sein Besitzer geht?",
+        text,
+    )
 
     assert reason(one) is None
 

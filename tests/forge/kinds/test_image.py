@@ -50,9 +50,14 @@ WEBP = {
 
 @pytest.mark.parametrize(
     ("data", "kind"),
-    [(png(), "png"), (jpeg(), "jpeg"), (jpeg(32, 24, EXIF), "jpeg"), (GIF, "gif"),
-     *((data, "webp") for data in WEBP.values())],
-)  # fmt: skip
+    [
+        (png(), "png"),
+        (jpeg(), "jpeg"),
+        (jpeg(32, 24, EXIF), "jpeg"),
+        (GIF, "gif"),
+        *((data, "webp") for data in WEBP.values()),
+    ],
+)
 def test_kind_and_dimensions_are_in_the_header(data, kind):
     assert pictures.picture_head(data) == Head(kind, 32, 24)
 
@@ -67,8 +72,10 @@ def test_a_header_that_is_cut_anywhere_is_none_or_the_same(data):
 
 def test_what_a_camera_notes_is_cut_out_and_the_picture_stays():
     text = chunk(b"tEXt", b"GPS\x0052.5 13.4")
-    bare_png, bare_jpeg = pictures.bare(png(32, 24, text), "png"), pictures.bare(
-        jpeg(32, 24, EXIF), "jpeg")  # fmt: skip
+    bare_png, bare_jpeg = (
+        pictures.bare(png(32, 24, text), "png"),
+        pictures.bare(jpeg(32, 24, EXIF), "jpeg"),
+    )
 
     assert bare_png == png()
     assert bare_jpeg == jpeg()
@@ -136,10 +143,16 @@ def test_pictures_that_may_not_be_sent_are_counted(tmp_path):
 
     assert names == ["twin1.gif"]
     assert {s["where"]: s["reason"] for s in made.config.skipped} == {
-        "bomb.png": "image_bomb", "icon.png": "image_too_small", "jpeg.png": "wrong_extension",
-        "torn.png": "image_unreadable", "large.jpg": "too_large", "text.gif": "image_unreadable",
-        "notes.md": "unknown_kind", "twin2.gif": "same_bytes", "link.png": "link_leaves",
-    }  # fmt: skip
+        "bomb.png": "image_bomb",
+        "icon.png": "image_too_small",
+        "jpeg.png": "wrong_extension",
+        "torn.png": "image_unreadable",
+        "large.jpg": "too_large",
+        "text.gif": "image_unreadable",
+        "notes.md": "unknown_kind",
+        "twin2.gif": "same_bytes",
+        "link.png": "link_leaves",
+    }
     assert server.seen == []
 
 

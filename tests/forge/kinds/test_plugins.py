@@ -89,8 +89,16 @@ def test_a_hostile_path_is_refused_before_anything_runs(dotted, home):
     assert "antigravity" not in set(sys.modules) - before
 
 
-@pytest.mark.parametrize("dotted", ["os.system", "builtins.eval", "importlib.import_module",
-                                    "sem.core.files.write_file", "subprocess.Popen"])  # fmt: skip
+@pytest.mark.parametrize(
+    "dotted",
+    [
+        "os.system",
+        "builtins.eval",
+        "importlib.import_module",
+        "sem.core.files.write_file",
+        "subprocess.Popen",
+    ],
+)
 def test_what_is_no_forge_is_refused_even_when_plugins_are_allowed(dotted, home):
     with pytest.raises(SemError):
         plugins.load_forge_class(dotted, home, allowed=True)
@@ -151,7 +159,7 @@ def test_an_installed_package_that_registers_a_forge_needs_no_flag(home, monkeyp
 
 
 def cookbook() -> str:
-    """The forge of twenty lines, as docs/forges.md prints it."""
+    """Return the forge of twenty lines, as docs/forges.md prints it."""
     page = (ROOT / "docs" / "forges.md").read_text("utf-8")
     return re.search(r"```python\n(\"\"\"my_forges/titles.py.*?)```", page, re.S)[1]
 
@@ -161,7 +169,8 @@ def test_the_cookbooks_forge_runs_end_to_end(tmp_path, monkeypatch):
 
     monkeypatch.setenv("SEM_ROOT", str(tmp_path))
     monkeypatch.setattr(sys, "path", [*sys.path])
-    handbook.make(tmp_path, "http://127.0.0.1:9/v1")  # nobody listens there: nobody is asked
+    # Nobody listens there: nobody is asked.
+    handbook.make(tmp_path, "http://127.0.0.1:9/v1")
     mine = tmp_path / "my_forges"
     mine.mkdir()
     (mine / "__init__.py").write_text("")

@@ -31,12 +31,13 @@ class Colours(BaseForge):
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     monkeypatch.setenv("SEM_ROOT", str(tmp_path))
-    handbook.make(tmp_path, "http://127.0.0.1:9/v1")  # nobody listens there: nobody is asked
+    # Nobody listens there: nobody is asked.
+    handbook.make(tmp_path, "http://127.0.0.1:9/v1")
     return Project.load("handbook")
 
 
 def forged(project, monkeypatch, made, **options):
-    """A run with the class MADE as the forge."""
+    """Return a run with the class `made` as the forge."""
     monkeypatch.setattr(forge_run.plugins, "load_forge_class", lambda *_: made)
     return forge_run.forge(forge_run.prepare_forge(project, forge_run.Options(**options), AT))
 
@@ -48,7 +49,7 @@ def refused(project, monkeypatch, made, **options):
 
 
 def yielding(*pairs):
-    """A forge class that yields PAIRS."""
+    """Return a forge class that yields `pairs`."""
     return type("Odd", (Colours,), {"synthesize": lambda self, items: iter(pairs)})
 
 
@@ -121,25 +122,44 @@ def test_an_error_of_our_own_keeps_its_traceback(project, monkeypatch):
         (a_pair(source=7), "Odd: pair 1: source is no text: 7"),
         (a_pair(input=None), "Odd: pair 1: input is no text: None"),
         (a_pair(provenance=None), "Odd: pair 1: provenance is no mapping"),
-        ({"instruction": "x", "output": "y", "provenance": [1]},
-         "Odd: pair 1: provenance is no mapping"),
-        (a_pair(output={"answer": {1}}), "Odd: pair 1 cannot be written as JSON: "
-         "Object of type set is not JSON serializable"),
-        (a_pair(output={"answer": float("nan")}), "Odd: pair 1 cannot be written as JSON: "
-         "Out of range float values are not JSON compliant"),
-        (a_pair(provenance={"path": object}), "Odd: pair 1 cannot be written as JSON: "
-         "Object of type type is not JSON serializable"),
-        (a_pair(instruction="\ud800"), "Odd: pair 1 cannot be written as JSON: 'utf-8' codec "
-         "can't encode character '\\ud800' in position 7: surrogates not allowed"),
+        (
+            {"instruction": "x", "output": "y", "provenance": [1]},
+            "Odd: pair 1: provenance is no mapping",
+        ),
+        (
+            a_pair(output={"answer": {1}}),
+            "Odd: pair 1 cannot be written as JSON: Object of type set is not JSON serializable",
+        ),
+        (
+            a_pair(output={"answer": float("nan")}),
+            "Odd: pair 1 cannot be written as JSON: "
+            "Out of range float values are not JSON compliant",
+        ),
+        (
+            a_pair(provenance={"path": object}),
+            "Odd: pair 1 cannot be written as JSON: Object of type type is not JSON serializable",
+        ),
+        (
+            a_pair(instruction="\ud800"),
+            "Odd: pair 1 cannot be written as JSON: 'utf-8' codec "
+            "can't encode character '\\ud800' in position 7: surrogates not allowed",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_pair_of_wrong_types_is_named(pair, message, project, monkeypatch):
     assert refused(project, monkeypatch, yielding(pair)) == message
 
 
 def test_an_absent_input_of_a_mapping_is_none(project, monkeypatch):
-    pairs = [{"instruction": f"What is the colour of the {n} door?", "input": None,
-              "output": {"answer": n}, "source": n} for n in NAMES]  # fmt: skip
+    pairs = [
+        {
+            "instruction": f"What is the colour of the {n} door?",
+            "input": None,
+            "output": {"answer": n},
+            "source": n,
+        }
+        for n in NAMES
+    ]
 
     assert forged(project, monkeypatch, yielding(*pairs)).rows["added"] == 4
 
@@ -183,8 +203,15 @@ class Older(BaseForge):
         return list(NAMES)
 
     def synthesize(self, items):
-        return [{"instruction": f"What is the colour of the {name} door?", "input": "",
-                 "output": {"answer": name}, "source": name} for name in items]  # fmt: skip
+        return [
+            {
+                "instruction": f"What is the colour of the {name} door?",
+                "input": "",
+                "output": {"answer": name},
+                "source": name,
+            }
+            for name in items
+        ]
 
     def format_data(self, pairs):
         return None

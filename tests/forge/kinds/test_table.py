@@ -135,8 +135,11 @@ def test_parquet_and_json_lines_are_read_and_faults_are_counted(tmp_path):
     assert [w.name for w in windows] == ["a.jsonl rows 1-2", "e.parquet rows 1-4"]
     assert windows[1].column(1) == ["0", "0.5", "1", "1.5"]
     assert Counter(s["reason"].split(":")[0] for s in made.config.skipped) == {
-        "unknown_kind": 1, "unreadable": 3, "one_row": 1, "long_cell": 1,
-    }  # fmt: skip
+        "unknown_kind": 1,
+        "unreadable": 3,
+        "one_row": 1,
+        "long_cell": 1,
+    }
 
 
 def test_windows_follow_each_other_and_rows_beyond_the_limit_are_counted(tmp_path):
@@ -151,8 +154,10 @@ def test_windows_follow_each_other_and_rows_beyond_the_limit_are_counted(tmp_pat
 
 def test_the_same_seed_draws_the_same_questions_of_several_kinds(tmp_path):
     put(tmp_path, sales__csv=SALES)
-    first, again = ([p.instruction for p in made.synthesize(made.load())]
-                    for made in (forge(tmp_path), forge(tmp_path)))  # fmt: skip
+    first, again = (
+        [p.instruction for p in made.synthesize(made.load())]
+        for made in (forge(tmp_path), forge(tmp_path))
+    )
     kinds = {p.provenance["kind"] for p in forge(tmp_path).synthesize(forge(tmp_path).load())}
 
     assert first == again
@@ -163,8 +168,9 @@ def test_a_cell_cannot_leave_its_cell(tmp_path):
     rows = [{"k": "a|b\n| c", "v": "1"}, {"k": "x`y", "v": "2"}]
 
     assert table_questions.window("t", "0", 1, rows, {}).text.splitlines()[2:] == [
-        "| a/b / c | 1 |", "| x'y | 2 |"
-    ]  # fmt: skip
+        "| a/b / c | 1 |",
+        "| x'y | 2 |",
+    ]
 
 
 def test_a_rewording_that_loses_a_value_is_not_taken(tmp_path):

@@ -89,7 +89,7 @@ def test_no_planted_secret_is_ever_sent(tmp_path):
 
 
 def middle(secret: str) -> str:
-    """Letters of SECRET that nothing else holds."""
+    """Letters of `secret` that nothing else holds."""
     return secret[len(secret) // 2 :][:6]
 
 

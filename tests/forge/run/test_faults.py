@@ -73,7 +73,8 @@ def test_every_fault_is_typed_counted_and_costs_no_other_chunk(project):
     counted = Counter(reason for told in found.values() for reason in told)
     assert len(found) == 40
     assert counted == expected
-    assert len(set(counted)) >= 12  # the seed gives most kinds
+    # The seed gives most kinds.
+    assert len(set(counted)) >= 12
 
 
 def test_answered_is_answered_and_the_others_are_asked_again(project):

@@ -19,8 +19,15 @@ from sem.forge.teacher import cost_forecast
 from sem.lm.api import client as client_module
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
-OUT = ("pairs.jsonl", "dropped.jsonl", "skipped.jsonl", "forge.json", "../train.jsonl",
-       "../test.jsonl", "../clean.jsonl")  # fmt: skip
+OUT = (
+    "pairs.jsonl",
+    "dropped.jsonl",
+    "skipped.jsonl",
+    "forge.json",
+    "../train.jsonl",
+    "../test.jsonl",
+    "../clean.jsonl",
+)
 
 
 @pytest.fixture
@@ -312,7 +319,8 @@ def test_a_language_that_is_asked_for_is_no_wrong_one(project, server):
 
     made = stored(project)
 
-    (kept,) = made.made.kept  # of all others the question is the same
+    # Of all others the question is the same.
+    (kept,) = made.made.kept
     assert kept.checks["faithful"] == "other_language"
     assert {v.reason for v in made.made.verdicts} == {None, "near_pair"}
 

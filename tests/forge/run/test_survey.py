@@ -39,13 +39,18 @@ def test_every_character_and_every_skip_is_told(project):
     (totals,) = found.total_rows()
 
     assert [row[0] for row in found.document_rows()] == [
-        "00-owners.md", "01-borrowing.md", "02-slices.md", "rules.docx", "short.txt",
-    ]  # fmt: skip
+        "00-owners.md",
+        "01-borrowing.md",
+        "02-slices.md",
+        "rules.docx",
+        "short.txt",
+    ]
     assert all(row[-1] == 0 for row in found.document_rows())
     assert (totals[0], totals[1], totals[-1]) == (5, 1, "100.0 %")
     assert found.skip_rows() == [
-        ("pdf_without_text", "file", 1, "scan.pdf"), ("short", "chunk", 1, "short.txt"),
-    ]  # fmt: skip
+        ("pdf_without_text", "file", 1, "scan.pdf"),
+        ("short", "chunk", 1, "short.txt"),
+    ]
 
 
 def test_the_script_prints_tables_and_writes_the_chunks(project, capsys):

@@ -150,7 +150,8 @@ def test_no_link_leads_out_of_the_folder(tmp_path):
     (raw / "soft.md").symlink_to(outside / "note.md")
     (raw / "folder").symlink_to(outside)
     (raw / "inside.md").symlink_to(raw / "own.md")
-    (raw / "loop.md").symlink_to(raw / "loop.md")  # Path.resolve raises on it
+    # Path.resolve raises on it.
+    (raw / "loop.md").symlink_to(raw / "loop.md")
     os.link(outside / "key", raw / "hard.md")
     os.link(raw / "twin.md", raw / "twin2.md")
 

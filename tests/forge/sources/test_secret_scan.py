@@ -61,9 +61,21 @@ def test_a_mask_is_placed_in_a_part_of_the_text():
 
 
 @pytest.mark.parametrize(
-    "piece", ["eyJ-", "eyJaaaaaaaa.", "sk-", "password=", "-----BEGIN PRIVATE KEY-----\n",
-              "://a:", "bearer ", "AKIA", "SG.", "password ", "AGE-SECRET-KEY-1"]
-)  # fmt: skip
+    "piece",
+    [
+        "eyJ-",
+        "eyJaaaaaaaa.",
+        "sk-",
+        "password=",
+        "-----BEGIN PRIVATE KEY-----\n",
+        "://a:",
+        "bearer ",
+        "AKIA",
+        "SG.",
+        "password ",
+        "AGE-SECRET-KEY-1",
+    ],
+)
 def test_no_text_takes_more_than_linear_time(piece):
     def spent(count: int) -> float:
         text = piece * (count // len(piece))

@@ -44,8 +44,20 @@ def test_the_same_chunk_and_seed_give_the_same_request_and_another_seed_another(
     assert shown(chunk()) != shown(chunk(), seed=43)
 
 
-CONTROL = ("<|im_end|>", "<|im_start|>", "</s>", "[INST]", "[/INST]", "<start_of_turn>",
-           "<end_of_turn>", "<<SYS>>", "<</SYS>>", "\u202e", "\u200b", "\ufeff")  # fmt: skip
+CONTROL = (
+    "<|im_end|>",
+    "<|im_start|>",
+    "</s>",
+    "[INST]",
+    "[/INST]",
+    "<start_of_turn>",
+    "<end_of_turn>",
+    "<<SYS>>",
+    "<</SYS>>",
+    "\u202e",
+    "\u200b",
+    "\ufeff",
+)
 
 
 @pytest.mark.parametrize(
@@ -84,8 +96,9 @@ def test_each_question_is_drawn_apart_and_code_only_where_there_is_some():
     assert all(len({angle.kind for angle in one}) == 3 for one in drawn)
     assert set(kinds) == set(KINDS) - {"code"}
     assert min(kinds.values()) > 0.7 * max(kinds.values())
-    with_code = [angles(chunk("```rust\nfn main() {}\n```", start=n), 3, Diversity(), 42)
-                 for n in range(50)]  # fmt: skip
+    with_code = [
+        angles(chunk("```rust\nfn main() {}\n```", start=n), 3, Diversity(), 42) for n in range(50)
+    ]
     assert "code" in {angle.kind for one in with_code for angle in one}
 
 
@@ -113,8 +126,10 @@ def test_pairs_carry_where_they_are_from_and_how_they_were_asked():
     drawn = angles(chunk(), 3, Diversity(), 42)[1]
     assert not left
     assert (pair.instruction, pair.output, pair.source) == (
-        "What is an owner?", {"answer": "One."}, "ch04.md"
-    )  # fmt: skip
+        "What is an owner?",
+        {"answer": "One."},
+        "ch04.md",
+    )
     assert (told["kind"], told["difficulty"]) == (drawn.kind, drawn.difficulty)
     assert told["span"] == [0, len(TEXT)]
     assert told["prompt_sha256"] == prompts.prompt_sha256(

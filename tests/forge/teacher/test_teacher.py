@@ -114,7 +114,8 @@ def test_a_reply_that_cannot_be_used_is_paid_once_and_never_asked_again(tmp_path
             said.append([outcome.fault for _, outcome in made.ask_all(asks(made, 3))])
 
     assert said == [["invalid_json"] * 3] * 2
-    assert len(server.seen) == 6  # three calls and one more try of each
+    # Three calls and one more try of each.
+    assert len(server.seen) == 6
 
 
 def test_a_journal_torn_by_a_kill_is_read_up_to_its_last_whole_line(tmp_path):

@@ -126,7 +126,8 @@ def test_one_deadline_holds_from_the_connection_to_the_last_byte(
     # A byte of a header every 0.4 s ran past 30 s at `timeout_s=2`: only bodies had a deadline.
     server.script = lambda body, number: f"drip {part}"
     client = make(timeout_s=0.3, tries=1)
-    client.ask(ask())  # what a first call loads is not the server's
+    # What a first call loads is not the server's.
+    client.ask(ask())
     began = time.monotonic()
 
     outcome = client.ask(ask("y"))
@@ -168,7 +169,8 @@ def test_a_call_that_failed_for_a_while_succeeds(server: ChatServer, make: Make)
     server.script = lambda body, number: script[number - 1]
     outcome = make().ask(ask())
     assert (outcome.fault, outcome.requests) == (None, 4)
-    assert len(server.seen[3]["messages"]) == 2  # after an unusable reply it is told so
+    # After an unusable reply it is told so.
+    assert len(server.seen[3]["messages"]) == 2
 
 
 def test_retry_after_is_honoured_and_a_long_one_ends_the_call(
@@ -198,7 +200,8 @@ def test_ten_failures_in_a_row_open_the_circuit(server: ChatServer, make: Make) 
 
 
 def test_a_cap_is_never_passed_and_no_restart_forgets_it(server: ChatServer, make: Make) -> None:
-    price = Price(0, 1_000_000 / 36)  # a request reserves exactly one dollar
+    # a request reserves exactly one dollar.
+    price = Price(0, 1_000_000 / 36)
     client = make(price=price, max_usd=25, workers=8)
     found = [outcome for _, outcome in client.ask_all(ask(str(n)) for n in range(200))]
     sent = len(server.seen)
@@ -239,7 +242,8 @@ def test_the_pace_is_kept_in_every_window_and_nearly_used_up(
 
 
 def test_tokens_a_minute_are_kept_and_returned_when_settled(make: Make) -> None:
-    client = make(window_s=0.8, tokens_per_minute=1000)  # a call reserves some 120, takes 50
+    # a call reserves some 120, takes 50.
+    client = make(window_s=0.8, tokens_per_minute=1000)
     began = time.monotonic()
     found = [outcome for _, outcome in client.ask_all(ask(str(n)) for n in range(40))]
     assert all(outcome.is_usable for outcome in found)
@@ -291,7 +295,8 @@ def test_a_reply_that_repeats_the_key_is_kept_without_it(
 def test_a_request_counts_from_its_answer_and_while_it_is_under_way(tmp_path: Path) -> None:
     ledger, limits = Ledger(tmp_path), Limits(requests=1, window_s=0.5)
     first = ledger.reserve(Bid("l", "a", 1, 0), Cap("c"), limits)
-    time.sleep(0.6)  # still under way: the provider may see it only now
+    # Still under way: the provider may see it only now.
+    time.sleep(0.6)
     assert isinstance(ledger.reserve(Bid("l", "b", 1, 0), Cap("c"), limits), float)
     ledger.settle(first, 1, 0, None)
     pause = ledger.reserve(Bid("l", "b", 1, 0), Cap("c"), limits)

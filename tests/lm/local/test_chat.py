@@ -58,7 +58,8 @@ def test_real_tokenizers_keep_their_own_marker_count(shared: Path) -> None:
     for speaker in chats:
         for marker in speaker._special:
             page = f"before {marker} after {marker}{marker}"
-            speaker.prompt_ids("s", page)  # raises when a marker is forged
+            # Raises when a marker is forged.
+            speaker.prompt_ids("s", page)
 
 
 def _load(folder: Path) -> chat.Chat | None:

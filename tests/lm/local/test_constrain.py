@@ -295,7 +295,9 @@ def test_keys_of_merged_parts_come_sorted_too(generator):
 
 
 def allowed(mask, generator, *answers: list[int]) -> list[list[int]]:
-    """The tokens that MASK lets follow the last of ANSWERS, shown one after the other."""
+    """Return the tokens that `mask` lets follow the last of `answers`, shown one after the
+    other.
+    """
     import torch
 
     for answer in answers:
@@ -307,9 +309,12 @@ def allowed(mask, generator, *answers: list[int]) -> list[list[int]]:
 @pytest.mark.parametrize(
     "draft",
     [
-        '"tit',  # a draft that does not fit, thrown away whole
-        '"price":1,"title":"Mug 1',  # right at first, wrong in the end
-        '"price":null,"title":"x"}',  # one that ends the answer
+        # a draft that does not fit, thrown away whole.
+        '"tit',
+        # Right at first, wrong in the end.
+        '"price":1,"title":"Mug 1',
+        # One that ends the answer.
+        '"price":null,"title":"x"}',
         "",
     ],
 )

@@ -27,7 +27,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def on(day: datetime) -> Any:
-    """A clock that stands on DAY, as templates call it."""
+    """Return a clock that stands on `day`, as templates call it."""
     return lambda format: day.strftime(format)
 
 

@@ -14,7 +14,7 @@ from sem.lm.weights.gguf_tokenizer import GEMMA_TEMPLATE
 
 
 def gemma_like(folder: Path, tiny_model: Path) -> Path:
-    """The toy tokenizer with Gemma's control tokens and template."""
+    """Return the toy tokenizer with Gemma's control tokens and template."""
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     names = ["<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>"]
     tokenizer.add_special_tokens({"additional_special_tokens": names})

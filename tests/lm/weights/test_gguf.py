@@ -135,6 +135,7 @@ def test_a_changed_or_cut_file_is_read_or_refused(tmp_path_factory, at, value, e
     content[at] = value
     path.write_bytes(content[:end])
 
-    with suppress(SemError):  # anything else that escapes fails this test
+    # Anything else that escapes fails this test.
+    with suppress(SemError):
         found = gguf_reader.read_gguf(path)
         assert all(t.start + t.size <= end for t in found.tensors.values())

@@ -63,7 +63,8 @@ def hub(monkeypatch, tmp_path):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # as every script sets it
+    # As every script sets it.
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(Hub, "asked", [])
     yield Hub
     server.shutdown()

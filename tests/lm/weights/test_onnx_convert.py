@@ -12,7 +12,7 @@ LAYER = "decoder.block.0.layer.0.SelfAttention.q"
 
 
 def saved(path: Path, prefix: str, shared: str, rows: np.ndarray) -> Path:
-    """A graph with one product, one embedding, one norm, as onnxruntime quantises them."""
+    """Return a graph with one product, one embedding, one norm, as onnxruntime quantises them."""
     from onnx import TensorProto, helper, numpy_helper, save
 
     q = np.array([[1, 2, 3], [4, 5, 6]], np.int8)
@@ -27,9 +27,11 @@ def saved(path: Path, prefix: str, shared: str, rows: np.ndarray) -> Path:
     }
     name = f"/{prefix}{LAYER}".replace(".", "/", 1).rstrip("/") + "/MatMul_quant"
     node = helper.make_node(
-        "MatMulInteger", ["x", "onnx::MatMul_1_quantized", "z", "w"], ["y"],
+        "MatMulInteger",
+        ["x", "onnx::MatMul_1_quantized", "z", "w"],
+        ["y"],
         name=name.replace("SelfAttention.q", "SelfAttention/q"),
-    )  # fmt: skip
+    )
     tensors = [numpy_helper.from_array(value, name) for name, value in held.items()]
     value = helper.make_tensor_value_info("x", TensorProto.UINT8, None)
     save(helper.make_model(helper.make_graph([node], "g", [value], [value], tensors)), str(path))

@@ -39,7 +39,7 @@ def root(tmp_path, monkeypatch, data, weights_sha256) -> Path:
 
 
 def made(root: Path) -> list[str]:
-    """What there is under models/base, lock files aside."""
+    """Return what there is under models/base, lock files aside."""
     base = root / "models" / "base"
     names = [path.name for path in base.iterdir()] if base.is_dir() else []
     return sorted(name for name in names if not name.endswith(".lock"))

@@ -49,7 +49,7 @@ def shop(tmp_path: Path) -> Project:
 
 
 def spelled(made: Project, **changes: Any) -> Project:
-    """MADE with its TaskSpec changed."""
+    """Return `made` with its TaskSpec changed."""
     files.write_file(made.configs / "tasks" / "product.json", jsonio.pretty(SPEC | changes))
     return Project(made.sem, made.root)
 
@@ -173,8 +173,10 @@ def test_the_pace_is_kept_by_all_workers_together(tmp_path: Path) -> None:
     queue, other = Queue(tmp_path / "q.sqlite"), Queue(tmp_path / "q.sqlite")
     queue.add(works(20))
 
-    taken = [len(q.lease("reclean", "w", t, 99.0, 8, 10)) for t, q in
-             ((0.0, queue), (1.0, other), (30.0, queue), (60.5, other))]  # fmt: skip
+    taken = [
+        len(q.lease("reclean", "w", t, 99.0, 8, 10))
+        for t, q in ((0.0, queue), (1.0, other), (30.0, queue), (60.5, other))
+    ]
 
     assert taken == [8, 2, 0, 8]
 
@@ -214,7 +216,8 @@ def test_migrated_rows_reach_store_and_clean_set(shop: Project) -> None:
         {one.id for one in shops(4)} | {"a8"}
     )
     assert clean.read_clean_facts(made)["rows"] == 13
-    assert backfill.run_backfill(found)["migrate: changed"] == 13  # nothing more was done
+    # Nothing more was done.
+    assert backfill.run_backfill(found)["migrate: changed"] == 13
     assert queued(made) == []
 
 
@@ -223,8 +226,11 @@ def test_recleaned_rows_are_what_a_whole_cleaning_makes(
 ) -> None:
     whole = (shop.processed / "clean.jsonl").read_bytes()
     facts = files.read_json(shop.processed / "clean.json")
-    rows = [{**one, "input_text": "made by an older cleaner"} for one in
-            read(shop.processed / "clean.jsonl") if one["id"] != "a1"]  # fmt: skip
+    rows = [
+        {**one, "input_text": "made by an older cleaner"}
+        for one in read(shop.processed / "clean.jsonl")
+        if one["id"] != "a1"
+    ]
     files.write_rows(shop.processed / "clean.jsonl", rows)
     old = {"cleaner": "older", "sha256": files.sha256_file(shop.processed / "clean.jsonl")}
     files.write_file(shop.processed / "clean.json", jsonio.pretty(facts | old))
@@ -335,8 +341,10 @@ def test_killed_and_shared_by_two_every_item_is_done_once(shop: Project) -> None
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     time.sleep(2.1)
-    two = [warm.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-           for _ in range(2)]  # fmt: skip
+    two = [
+        warm.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        for _ in range(2)
+    ]
     ends = [process.communicate(timeout=240)[0].decode() for process in two]
 
     assert [process.returncode for process in two] == [0, 0], ends

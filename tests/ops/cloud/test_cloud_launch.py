@@ -111,8 +111,11 @@ def test_what_is_sent_is_what_is_needed_and_no_key(prepared, monkeypatch) -> Non
     for name in (".env", "configs/toy/id_rsa", "data/toy/raw/page.html"):
         files.write_file(project.root / name, "canary-0a1b2c")
     path = cloud_launch.write_cloud_task(project, made, Wanted())
-    sent = {p.relative_to(path.parent / "workdir").as_posix()
-            for p in (path.parent / "workdir").rglob("*") if p.is_file()}  # fmt: skip
+    sent = {
+        p.relative_to(path.parent / "workdir").as_posix()
+        for p in (path.parent / "workdir").rglob("*")
+        if p.is_file()
+    }
     wanted = {"scripts/train_run.py", "requirements-gpu.lock", "models/base/tiny/config.json"}
     wanted |= {f"models/toy/adapters/{made.id}/run.json", "data/toy/processed/v1.json"}
     assert wanted <= sent
@@ -178,8 +181,10 @@ def test_a_machine_that_is_taken_away_is_replaced_and_the_run_goes_on(
     assert cloud_launch.train_on_cloud(project, made, Wanted(spot=True, max_cost=5), tools)
     done = [call[0] for call in calls(tools) if "--dryrun" not in call]
     assert done == ["launch", "down", "launch", "down"]
-    digests = [files.sha256_file(at / "adapter" / "adapter_model.safetensors")
-               for at in (copy, made.folder)]  # fmt: skip
+    digests = [
+        files.sha256_file(at / "adapter" / "adapter_model.safetensors")
+        for at in (copy, made.folder)
+    ]
     assert digests[0] == digests[1]
     assert files.read_json(made.folder / "manifest.json")["result"]["resumed_from"]
 
@@ -199,8 +204,10 @@ def test_a_wrong_hash_is_refused_and_nothing_is_placed(prepared, tmp_path) -> No
     came = tmp_path / "came"
     files.write_file(came / "run.json", (made.folder / "run.json").read_bytes())
     files.write_file(came / "adapter" / "adapter_model.safetensors", b"forged")
-    facts = {"adapter": {"adapter_model.safetensors": "0" * 64},
-             "run_json_sha256": files.sha256_file(came / "run.json")}  # fmt: skip
+    facts = {
+        "adapter": {"adapter_model.safetensors": "0" * 64},
+        "run_json_sha256": files.sha256_file(came / "run.json"),
+    }
     files.write_file(came / "manifest.json", jsonio.pretty(facts))
     with pytest.raises(SemError, match=r"adapter/adapter_model\.safetensors is"):
         cloud_task.taken(made, came)

@@ -42,8 +42,12 @@ def test_no_family_and_no_prompt_is_in_two_parts(made):
 def test_no_test_prompt_is_nearly_a_train_prompt(made):
     train, test = ([p.input for p in made[1].parts[name]] for name in ("train", "test"))
     found = near_duplicates.of_texts([*train, *test], 0.8)
-    sides = {row >= len(train) for members in found.members().values() for row in members
-             if {n >= len(train) for n in members} == {True, False}}  # fmt: skip
+    sides = {
+        row >= len(train)
+        for members in found.members().values()
+        for row in members
+        if {n >= len(train) for n in members} == {True, False}
+    }
 
     assert sides == set()
 
@@ -60,8 +64,10 @@ def test_the_same_seed_writes_the_same_bytes(made, tmp_path):
 def test_feedback_and_imports_reach_train_and_never_what_is_held_out(made, tmp_path):
     root = shutil.copytree(made[0], tmp_path / "tree")
     held = made[1].parts["test"][0].input
-    rows = [{"raw_prompt": prompt, "edited_prompt": changed(task=prompt), "success_score": 1}
-            for prompt in (held, "invent a new board game about bees")]  # fmt: skip
+    rows = [
+        {"raw_prompt": prompt, "edited_prompt": changed(task=prompt), "success_score": 1}
+        for prompt in (held, "invent a new board game about bees")
+    ]
     folder = root / optimizer_data.FOLDER
     folder.mkdir(parents=True)
     lines = "".join(json.dumps(row) + "\n" for row in rows)

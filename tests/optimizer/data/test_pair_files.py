@@ -36,10 +36,14 @@ def test_training_pairs_come_back_as_they_were(tmp_path):
 
 IN = {
     "training_pairs": {"input": PROMPT, "target": TARGET, "category": "code"},
-    "triplets": {"anchor": PROMPT, "positive": TARGET, "negative": ["x"],
-                 "metadata": {"category": "code"}},
+    "triplets": {
+        "anchor": PROMPT,
+        "positive": TARGET,
+        "negative": ["x"],
+        "metadata": {"category": "code"},
+    },
     "distillation_pairs": {"raw": PROMPT, "teacher": TARGET, "category": "code"},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", IN)
@@ -110,9 +114,12 @@ def test_good_edits_become_pairs_and_the_others_are_counted(tmp_path):
 
     assert [(p.input, p.target, p.family) for p in taken.pairs] == [(PROMPT, TARGET, "feedback")]
     assert dict(taken.refused) == {
-        "feedback_low_score": 1, "feedback_not_edited": 2, "feedback_no_score": 1,
-        "feedback_replaced_by_later": 2, "feedback_not_a_row": 1,
-    }  # fmt: skip
+        "feedback_low_score": 1,
+        "feedback_not_edited": 2,
+        "feedback_no_score": 1,
+        "feedback_replaced_by_later": 2,
+        "feedback_not_a_row": 1,
+    }
 
 
 def test_no_feedback_is_no_pairs(tmp_path):

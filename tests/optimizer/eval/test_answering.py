@@ -72,7 +72,8 @@ def test_answers_come_in_order_and_are_not_asked_twice(server: ChatServer, tmp_p
 @pytest.mark.parametrize(
     ("fault", "finish", "is_scored"),
     [
-        ("", "stop", True),  # nothing said: a bad answer
+        # Nothing said: a bad answer.
+        ("", "stop", True),
         ("length", "length", True),
         ("500", "server_error", False),
         ("html", "not_json", False),

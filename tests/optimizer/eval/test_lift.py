@@ -11,10 +11,14 @@ from sem.optimizer.model.rewriter import Decoding, Rewrite
 from tests.optimizer.model.test_rewrites import WORTH, Said, good
 
 ASKED = [
-    Question(f"q{n}", f"say the word number {n:02}", f"the answer is zebra{'abcdef'[n % 6] * 3}",
-             f"f{n % 8}")
+    Question(
+        f"q{n}",
+        f"say the word number {n:02}",
+        f"the answer is zebra{'abcdef'[n % 6] * 3}",
+        f"f{n % 8}",
+    )
     for n in range(24)
-]  # fmt: skip
+]
 RIGHT = {one.prompt: one.reference for one in ASKED}
 
 

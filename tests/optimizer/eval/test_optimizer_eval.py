@@ -20,7 +20,8 @@ from sem.optimizer.eval import trial
 from tests.optimizer.eval.test_optimizer_judge import AT, configure, keeps
 
 MINILM = ROOT / "models" / "base" / "all-minilm-l6-v2"
-SECRET = "kumquat"  # of a real prompt and its answer
+# Of a real prompt and its answer.
+SECRET = "kumquat"
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def root(master: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def says(body: Body, number: int) -> str:
-    """A judge where it is asked as one, else somebody who knows about kumquats."""
+    """Return a judge where it is asked as one, else somebody who knows about kumquats."""
     shown = body["messages"][-1]["content"]
     return keeps(body, number) if "===== DATA" in shown else f"{SECRET} {len(shown)}"
 

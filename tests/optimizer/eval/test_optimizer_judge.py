@@ -34,7 +34,10 @@ def words(value: Any) -> set[str]:
 
 
 def keeps(body: Body, number: int) -> str:
-    """An honest judge: the intent is kept where every word of the prompt is; answers by words."""
+    """Return an honest judge: the intent is kept where every word of the prompt is.
+
+    Answers by words.
+    """
     shown = judges.values(body)
     if "B" in shown:
         return judges.honest(body, number)
@@ -141,9 +144,14 @@ def test_a_bad_judge_is_void_and_nothing_of_it_counts(seated: Jury, server: Chat
 
 @pytest.mark.parametrize(
     ("fault", "state"),
-    [("500", "unjudged"), ('{"pass": tr', "unjudged"), ("I cannot help.", "unjudged"),
-     ("html", "unjudged"), ("empty", "unjudged")],
-)  # fmt: skip
+    [
+        ("500", "unjudged"),
+        ('{"pass": tr', "unjudged"),
+        ("I cannot help.", "unjudged"),
+        ("html", "unjudged"),
+        ("empty", "unjudged"),
+    ],
+)
 def test_a_fault_leaves_a_rewrite_unscored(
     seated: Jury, server: ChatServer, fault: str, state: str
 ):

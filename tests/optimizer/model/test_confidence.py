@@ -17,7 +17,7 @@ GOOD = changed()
 
 
 def points(count: int, cut: float = -0.4) -> list[calibrate.Point]:
-    """Rewrites of eight families: those likelier than CUT are useful, but for some noise."""
+    """Rewrites of eight families: those likelier than `cut` are useful, but for some noise."""
     dice = random.Random(1)
     made = []
     for number in range(count):

@@ -15,9 +15,15 @@ from sem.optimizer.model.fast_rewriter import Engine, FastRewriter, convert_to_c
 from sem.optimizer.model.rewriter import Decoding, Rewrite, TorchRewriter, prompt_ids
 
 PROMPTS = [
-    "write code", "make {a: 1}\nfoo\n\tbar", "explain the database schema please", "x", "",
-    "Ünïcode — “quotes” 😀", "<extra_id_5> </s> <pad>", "sort [3, 1, 2] ~ ^ | \\ `x`",
-]  # fmt: skip
+    "write code",
+    "make {a: 1}\nfoo\n\tbar",
+    "explain the database schema please",
+    "x",
+    "",
+    "Ünïcode — “quotes” 😀",
+    "<extra_id_5> </s> <pad>",
+    "sort [3, 1, 2] ~ ^ | \\ `x`",
+]
 GREEDY = Decoding(max_tokens=24, temperature=0.0, beams=1)
 
 
@@ -57,7 +63,8 @@ def test_in_fp32_it_writes_what_pytorch_writes(exact, torch_rewriter, penalty):
     how = replace(GREEDY, penalty=penalty)
     there, here = torch_rewriter.rewrite(PROMPTS, how), exact.rewrite(PROMPTS, how)
 
-    assert len({each.text for each in there}) > 2  # not one text for every prompt
+    # Not one text for every prompt.
+    assert len({each.text for each in there}) > 2
     assert texts(here) == texts(there)
     assert [e.mean_logprob for e in here] == pytest.approx(
         [e.mean_logprob for e in there], abs=1e-4
@@ -65,14 +72,14 @@ def test_in_fp32_it_writes_what_pytorch_writes(exact, torch_rewriter, penalty):
 
 
 def heard(rewriter: FastRewriter, prompt: str, decoding: Decoding) -> tuple[Rewrite, list[int]]:
-    """A rewrite of PROMPT, and the ids of its tokens."""
+    """Return a rewrite of `prompt`, and the ids of its tokens."""
     ids: list[int] = []
     (made,) = rewriter.rewrite([prompt], decoding, lambda row, token: ids.append(token) or False)
     return made, ids
 
 
 def sure(rewriter: TorchRewriter, prompt: str, ids: list[int]) -> float:
-    """What the reference says of IDS as a rewrite of PROMPT: the mean log p."""
+    """Return what the reference says of IDS as a rewrite of `prompt`: the mean log p."""
     padded = rewriter._padded([prompt_ids(rewriter.speaker, prompt)])
     return rewriter._likelihoods(*padded, [ids], GREEDY.penalty)[0]
 
@@ -80,7 +87,8 @@ def sure(rewriter: TorchRewriter, prompt: str, ids: list[int]) -> float:
 def test_int8_is_a_quarter_of_the_size(fast, exact, folder):
     sizes = {p.parent.name[:4]: p.stat().st_size for p in folder.glob("fast/*/model.bin")}
 
-    assert sizes["int8"] < 0.5 * sizes["floa"]  # norms and biases stay as they are
+    # Norms and biases stay as they are.
+    assert sizes["int8"] < 0.5 * sizes["floa"]
 
 
 def test_a_text_does_not_depend_on_its_batch(fast):

@@ -83,7 +83,8 @@ def test_a_sentinel_that_stands_for_nothing_is_never_written(network: TorchRewri
     made = network.rewrite([PROMPTS[0]], Decoding(max_tokens=4, beams=1))[0]
     head[wanted] = was
 
-    assert wanted in out[0].tolist()  # it would have been the likeliest
+    # It would have been the likeliest.
+    assert wanted in out[0].tolist()
     assert not [token for token in rewriter.unwritten(network.speaker) if token in made.text]
 
 
@@ -140,8 +141,11 @@ def test_lines_of_a_prompt_reach_the_network_and_come_back(network: TorchRewrite
 
 
 WRONG = [
-    {"max_tokens": 0}, {"beams": 0}, {"temperature": -0.1}, {"temperature": 2.1},
-]  # fmt: skip
+    {"max_tokens": 0},
+    {"beams": 0},
+    {"temperature": -0.1},
+    {"temperature": 2.1},
+]
 
 
 @pytest.mark.parametrize("how", WRONG)
@@ -183,8 +187,11 @@ def test_no_module_that_answers_can_write_a_layout():
         tree = ast.parse(path.read_text())
         names = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
         names |= {a.name for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) for a in n.names}
-        calls = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)
-                 and getattr(node.value, "id", "") == "layout"}  # fmt: skip
+        calls = {
+            node.attr
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "layout"
+        }
         assert not {"families", "pairs", "data"} & names, path
         assert "write" not in calls, path
 

@@ -15,8 +15,9 @@ from sem.optimizer.model.rewriter import Decoding, Rewrite
 from tests.optimizer.test_layout import changed
 
 WORTH = Calibration(4.0, 10.0, 50, 25, 5, 0.1)
-ASKED = [Asked(f"f{n % 6}.{n}", f"write a poem about the number {n}", f"f{n % 6}")
-         for n in range(30)]  # fmt: skip
+ASKED = [
+    Asked(f"f{n % 6}.{n}", f"write a poem about the number {n}", f"f{n % 6}") for n in range(30)
+]
 FACTS = Facts("r1", "base", "a machine", "fab optimizer.eval", "none", "Greedy")
 
 
@@ -137,8 +138,10 @@ def test_real_prompts_are_read_by_any_of_their_names(tmp_path: Path):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     assert sorted((one.id, one.prompt) for one in trial.real(path, 9, 1)) == [
-        ("1", "cook"), ("2", "draw"), ("a", "plan a trip"),
-    ]  # fmt: skip
+        ("1", "cook"),
+        ("2", "draw"),
+        ("a", "plan a trip"),
+    ]
     path.write_text('{"id": "a"}\n')
     with pytest.raises(SemError, match="row 1 has no prompt"):
         trial.real(path, 9, 1)

@@ -73,7 +73,7 @@ def serve(real, tmp_path: Path):
 
 
 class Seen:
-    """A page of BROWSER at SERVED, and whatever it asked for or complained about."""
+    """A page of `browser` at `served`, and whatever it asked for or complained about."""
 
     def __init__(self, browser: Any, served: Served, width: int = 1280) -> None:
         self.page = browser.new_page(viewport={"width": width, "height": 900})
@@ -88,8 +88,9 @@ class Seen:
         self.page.locator("#state").filter(has_text=re.compile("^Ready")).wait_for()
 
     def rewrite(self, prompt: str) -> None:
-        """Type PROMPT, press Ctrl+Enter, wait for the result."""
-        self.page.keyboard.type(prompt)  # the field has the focus from the start
+        """Type `prompt`, press Ctrl+Enter, wait for the result."""
+        # The field has the focus from the start.
+        self.page.keyboard.type(prompt)
         self.page.keyboard.press("Control+Enter")
         self.page.wait_for_selector("#summary:not(:empty)")
 
@@ -118,8 +119,10 @@ def test_a_prompt_is_rewritten_and_judged_by_keyboard_alone(serve, browser, tmp_
     page.wait_for_selector("#thanks:not(:empty)")
     (row,) = [json.loads(line) for line in (tmp_path / FILE).read_text().splitlines()]
     assert (row["raw_prompt"], row["edited_prompt"], row["success_score"]) == (
-        "sort a list", LAYOUT, 1,
-    )  # fmt: skip
+        "sort a list",
+        LAYOUT,
+        1,
+    )
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert len(page.screenshot(path=tmp_path / "page.png", full_page=True)) > 10_000
     assert seen.complaints == []
@@ -129,7 +132,7 @@ def test_a_prompt_is_rewritten_and_judged_by_keyboard_alone(serve, browser, tmp_
 
 
 def tab_to(page: Any, label: str) -> None:
-    """Press Tab until the button LABEL has the focus."""
+    """Press Tab until the button `label` has the focus."""
     for _ in range(12):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.textContent") == label:
@@ -198,8 +201,12 @@ def test_the_api_s_own_page_lists_every_route_from_nowhere_else(serve, browser):
     titles = seen.page.locator("section.route h2").all_inner_texts()
 
     assert titles == [
-        "POST /optimize", "POST /optimize/stream", "POST /optimize/batch", "POST /feedback",
-        "GET /health", "GET /rules",
-    ]  # fmt: skip
+        "POST /optimize",
+        "POST /optimize/stream",
+        "POST /optimize/batch",
+        "POST /feedback",
+        "GET /health",
+        "GET /rules",
+    ]
     assert "most output tokens" in seen.page.inner_text("section.route >> nth=0")
     assert seen.complaints == []

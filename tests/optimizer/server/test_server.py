@@ -27,7 +27,7 @@ def served(root):
 
 
 def events(text: str) -> list[tuple[str, dict]]:
-    """The server-sent events in TEXT."""
+    """Return the server-sent events in `text`."""
     found = [block.split("\n") for block in text.strip().split("\n\n")]
     return [(name[7:], json.loads(data[6:])) for name, data in found]
 
@@ -52,7 +52,8 @@ def test_a_rewrite_has_a_text_and_a_confidence(served, root):
     assert reply.status_code == 200
     assert reply.json().keys() == {"optimized_prompt", "confidence"}
     assert reply.json()["optimized_prompt"] == expected.text
-    assert 0 <= reply.json()["confidence"] <= 0.5  # no layout, so nothing to offer
+    # No layout, so nothing to offer.
+    assert 0 <= reply.json()["confidence"] <= 0.5
 
 
 def decoding(length: int):
@@ -98,7 +99,8 @@ def test_a_batch_is_what_its_prompts_are_alone(served):
     alone = [served.post("/optimize", raw_prompt=each, **asked).json() for each in prompts]
 
     assert reply["optimized_prompts"] == [each["optimized_prompt"] for each in alone]
-    sure = [each["confidence"] for each in alone]  # its last bits depend on the batch's width
+    # Its last bits depend on the batch's width.
+    sure = [each["confidence"] for each in alone]
     assert reply["confidences"] == pytest.approx(sure, abs=1e-6)
 
 
@@ -132,23 +134,24 @@ def test_feedback_is_kept_in_order_with_its_keys_taken_out(served, root):
     (root / FILE).unlink(missing_ok=True)
     for number in range(3):
         served.post(
-            "/feedback", raw_prompt=f"use sk-abcdefgh12345678 {number}", edited_prompt="é\n{x}",
+            "/feedback",
+            raw_prompt=f"use sk-abcdefgh12345678 {number}",
+            edited_prompt="é\n{x}",
             success_score=number / 2,
-        )  # fmt: skip
+        )
     rows = [json.loads(line) for line in (root / FILE).read_text("utf-8").splitlines()]
 
     assert [row["success_score"] for row in rows] == [0.0, 0.5, 1.0]
     assert [row["raw_prompt"] for row in rows] == [f"use [key] {n}" for n in range(3)]
     assert {row["edited_prompt"] for row in rows} == {"é\n{x}"}
     assert {row["model"] for row in rows} == {"run1"}
-    assert rows[0].keys() == {
-        "at", "edited_prompt", "model", "raw_prompt", "success_score"
-    }  # fmt: skip
+    assert rows[0].keys() == {"at", "edited_prompt", "model", "raw_prompt", "success_score"}
 
 
 def test_feedback_that_is_full_is_refused_and_says_so(root, tmp_path):
     (tmp_path / FILE).parent.mkdir(parents=True)
-    (tmp_path / FILE).write_bytes(b"{}\n" * 349_520)  # 1 MiB less a few bytes
+    # 1 MiB less a few bytes.
+    (tmp_path / FILE).write_bytes(b"{}\n" * 349_520)
     with Served(tmp_path, lambda: load(root), feedback_mib=1) as running:
         reply = running.post("/feedback", raw_prompt="a", edited_prompt="b", success_score=1)
 

@@ -17,9 +17,16 @@ from sem.optimizer.server.config import ServeSettings
 KEY = "k" * 24
 APP = "https://app.example"
 HOSTILE = {
-    "empty": b"", "no JSON": b"{", "a list": b"[]", "a number": b"1", "null": b"null",
-    "deep": b"[" * 30_000, "deep object": b'{"a":' * 10_000, "not UTF-8": b"\xff\xfe\x00",
-    "half a surrogate": b'{"raw_prompt":"\\ud800"}', "NaN prompt": b'{"raw_prompt":NaN}',
+    "empty": b"",
+    "no JSON": b"{",
+    "a list": b"[]",
+    "a number": b"1",
+    "null": b"null",
+    "deep": b"[" * 30_000,
+    "deep object": b'{"a":' * 10_000,
+    "not UTF-8": b"\xff\xfe\x00",
+    "half a surrogate": b'{"raw_prompt":"\\ud800"}',
+    "NaN prompt": b'{"raw_prompt":NaN}',
     "NaN": b'{"raw_prompt":"a","temperature":NaN}',
     "infinite": b'{"raw_prompt":"a","temperature":1e999}',
     "long integer": b'{"raw_prompt":"a","max_length":' + b"9" * 5_000 + b"}",
@@ -33,9 +40,10 @@ HOSTILE = {
     "cold": b'{"raw_prompt":"a","temperature":-0.1}',
     "null prompt": b'{"raw_prompt":null}',
     "many characters": b'{"raw_prompt":"%s"}' % (b"a" * 4_001),
-    "no prompt": b'{"prompt":"a"}', "an object": b'{"raw_prompt":{"$ne":1}}',
+    "no prompt": b'{"prompt":"a"}',
+    "an object": b'{"raw_prompt":{"$ne":1}}',
     "strange key": b'{"raw_prompt":1,"\\ud800":1}',
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -112,8 +120,11 @@ def test_a_page_of_another_address_may_not_ask(served, origin):
 def test_the_own_page_may_ask_and_a_listed_one(served, locked):
     assert ask(served, origin=f"http://127.0.0.1:{served.port}").status_code == 200
     reply = ask(locked, origin=APP, authorization=f"Bearer {KEY}")
-    asked = {"origin": APP, "access-control-request-method": "POST",
-             "access-control-request-headers": "content-type, x-api-key"}  # fmt: skip
+    asked = {
+        "origin": APP,
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "content-type, x-api-key",
+    }
     before = locked.http.options("/optimize", headers=asked)
 
     assert (reply.status_code, reply.headers["access-control-allow-origin"]) == (200, APP)
@@ -140,11 +151,15 @@ def test_with_the_key_it_is(locked, headers):
 
 
 def test_a_long_body_is_refused_before_it_is_read(served):
-    declared = send(served, b"POST /optimize HTTP/1.1\r\nHost: localhost\r\n"
-                    b"Content-Length: 300000000\r\n\r\nx")  # fmt: skip
+    declared = send(
+        served, b"POST /optimize HTTP/1.1\r\nHost: localhost\r\nContent-Length: 300000000\r\n\r\nx"
+    )
     chunk = b"%x\r\n%s\r\n" % (60_000, b"x" * 60_000)
-    chunked = send(served, b"POST /optimize HTTP/1.1\r\nHost: localhost\r\n"
-                   b"Transfer-Encoding: chunked\r\n\r\n" + chunk + chunk)  # fmt: skip
+    chunked = send(
+        served,
+        b"POST /optimize HTTP/1.1\r\nHost: localhost\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n" + chunk + chunk,
+    )
 
     for reply in (declared, chunked):
         assert reply.startswith(b"HTTP/1.1 413 ")
@@ -162,7 +177,7 @@ def test_a_slow_body_and_slow_headers_are_cut_off(served):
 
 
 def send(served, data: bytes, within_s: float = 10) -> bytes:
-    """What comes back for DATA until the server closes the connection."""
+    """Return what comes back for `data` until the server closes the connection."""
     with socket.create_connection(("127.0.0.1", served.port), within_s) as connection:
         connection.sendall(data)
         found = b""
@@ -259,7 +274,8 @@ def test_time_to_answer_is_not_held_up_by_slow_clients(served):
     began = time.monotonic()
     assert served.http.get("/health").status_code == 200
     assert ask(served).status_code == 200
-    assert time.monotonic() - began < 10  # and not for as long as they like
+    # And not for as long as they like.
+    assert time.monotonic() - began < 10
     for connection in held:
         connection.settimeout(10)
         while connection.recv(65_536):

@@ -28,7 +28,7 @@ def gated(real) -> Gated:
 
 @pytest.fixture
 def serve(real, gated, tmp_path: Path):
-    """A function that serves GATED with some settings, and closes its gate."""
+    """A function that serves `gated` with some settings, and closes its gate."""
     running = []
 
     def start(**settings) -> Served:
@@ -72,7 +72,8 @@ def test_beyond_the_bound_a_prompt_gets_429_and_nobody_in_line_suffers(serve, ga
     assert [r.status_code for r in refused] == [429, 429]
     assert refused[0].json()["detail"] == "4 prompts are waiting; try again"
     assert refused[0].headers["retry-after"] == "1"
-    assert health.json()["waiting"] == 4  # answered while the network was busy
+    # Answered while the network was busy.
+    assert health.json()["waiting"] == 4
     assert [r.status_code for r in done] == [200] * 5
 
 

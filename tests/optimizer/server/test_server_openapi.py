@@ -18,7 +18,7 @@ def served(tmp_path_factory):
 
 
 def fuzz(served: Served, examples: int) -> dict[str, int]:
-    """How often each status came back; every reply is checked against the document."""
+    """Return how often each status came back; every reply is checked against the document."""
     import schemathesis
     from schemathesis.checks import CHECKS
 
@@ -26,8 +26,12 @@ def fuzz(served: Served, examples: int) -> dict[str, int]:
     length = document["components"]["schemas"]["OptimizeRequest"]["properties"]["max_length"]
     assert (length["maximum"], length["default"]) == (32, 32)
     schema = schemathesis.openapi.from_url(f"{served.http.base_url}/openapi.json")
-    names = ("not_a_server_error", "status_code_conformance", "content_type_conformance",
-             "response_schema_conformance")  # fmt: skip
+    names = (
+        "not_a_server_error",
+        "status_code_conformance",
+        "content_type_conformance",
+        "response_schema_conformance",
+    )
     checks = [CHECKS.get_one(name) for name in names]
     seen: dict[str, int] = {}
     for result in schema.get_all_operations():
@@ -41,10 +45,16 @@ def fuzz(served: Served, examples: int) -> dict[str, int]:
 def fuzz_one(
     operation: Any, mode: Any, examples: int, checks: list[Any], seen: dict[str, int]
 ) -> None:
-    """Ask OPERATION with EXAMPLES bodies that fit (MODE positive) or do not."""
+    """Ask `operation` with `examples` bodies that fit (`mode` positive) or do not."""
 
-    @settings(max_examples=examples, deadline=None, database=None, derandomize=True,
-              phases=[Phase.generate], suppress_health_check=list(HealthCheck))  # fmt: skip
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
     @given(case=operation.as_strategy(generation_mode=mode))
     def check(case: Any) -> None:
         reply = case.call(timeout=30)
@@ -59,9 +69,13 @@ def test_the_openapi_document_is_kept_in_a_short_fuzz(served):
     seen = fuzz(served, 4)
 
     assert {key.rsplit(" ", 1)[0] for key in seen} == {
-        "POST /optimize", "POST /optimize/stream", "POST /optimize/batch", "POST /feedback",
-        "GET /health", "GET /rules",
-    }  # fmt: skip
+        "POST /optimize",
+        "POST /optimize/stream",
+        "POST /optimize/batch",
+        "POST /feedback",
+        "GET /health",
+        "GET /rules",
+    }
     assert not [key for key in seen if key[-3] == "5"]
 
 

@@ -39,7 +39,8 @@ def test_sigterm_under_load_loses_nothing_that_was_accepted(tmp_path: Path):
             try:
                 reply = httpx.post(f"{url}/optimize", json=body, timeout=60, trust_env=False)
             except httpx.TransportError:
-                return  # the connection was not taken any more
+                # The connection was not taken any more.
+                return
             answers[reply.status_code] += 1
 
     with Running(tmp_path, SEM_API_KEY="") as running:

@@ -28,7 +28,7 @@ def exported(tmp_path: Path, package_master: Path, monkeypatch) -> tuple[Project
 
 
 def after_filling(monkeypatch, change) -> None:
-    """Let CHANGE happen between the last file of a package and its rename."""
+    """Let `change` happen between the last file of a package and its rename."""
     usual = bundle._fill
 
     def fill(*words) -> None:

@@ -25,7 +25,7 @@ def list_file(folder: Path, name: str) -> None:
 
 
 def faults(folder: Path) -> list[str]:
-    """What verify says of FOLDER, refusals included; never a traceback."""
+    """Return what verify says of `folder`, refusals included; never a traceback."""
     try:
         return verify.package_faults(folder)
     except SemError as error:

@@ -94,8 +94,10 @@ def test_the_sample_depends_on_the_seed_and_not_on_the_order(tmp_path) -> None:
     assert texts[0] == texts[1] != texts[2]
 
 
-@given(st.dictionaries(st.text("abcdef", min_size=1, max_size=2), st.integers(1, 200), min_size=1),
-       st.integers(1, 300))  # fmt: skip
+@given(
+    st.dictionaries(st.text("abcdef", min_size=1, max_size=2), st.integers(1, 200), min_size=1),
+    st.integers(1, 300),
+)
 @hypothesis_settings(max_examples=200, deadline=None)
 def test_quotas_are_whole_and_fair(counts, most) -> None:
     total = sum(counts.values())
@@ -108,26 +110,52 @@ def test_quotas_are_whole_and_fair(counts, most) -> None:
 
 @pytest.mark.parametrize(
     ("value", "label"),
-    [(1, "1"), (1.0, "1"), ("1.0", "1"), (True, "1"), (" yes ", "yes"), (0.5, "0.5"),
-     (None, None), ("", None), ("NaN", None), (math.nan, None), ([1], None), ("null", None)],
-)  # fmt: skip
+    [
+        (1, "1"),
+        (1.0, "1"),
+        ("1.0", "1"),
+        (True, "1"),
+        (" yes ", "yes"),
+        (0.5, "0.5"),
+        (None, None),
+        ("", None),
+        ("NaN", None),
+        (math.nan, None),
+        ([1], None),
+        ("null", None),
+    ],
+)
 def test_labels_that_mean_the_same_are_one(value, label) -> None:
     assert contribution.as_label(value) == label
 
 
 @pytest.mark.parametrize(
     ("value", "found"),
-    [("[1, 2.5]", [1, 2.5]), ("(1, 2)", [1, 2]), ("[1, None]", [1, None]), ([3], [3]),
-     ("1, 2", None), ("[1, ", None), ("[__import__('os')]", None), (7, None),
-     ("[" * 10_000, None)],
-)  # fmt: skip
+    [
+        ("[1, 2.5]", [1, 2.5]),
+        ("(1, 2)", [1, 2]),
+        ("[1, None]", [1, None]),
+        ([3], [3]),
+        ("1, 2", None),
+        ("[1, ", None),
+        ("[__import__('os')]", None),
+        (7, None),
+        ("[" * 10_000, None),
+    ],
+)
 def test_a_list_in_a_cell_is_read_and_never_run(value, found) -> None:
     assert as_list(value) == found
 
 
 def test_what_is_no_row_is_counted(tmp_path) -> None:
-    rows = [*ROWS, {"text": "no label"}, {"label": "c0"}, {"text": " ", "label": "c0"}, 7,
-            {"text": 5, "label": "c1"}]  # fmt: skip
+    rows = [
+        *ROWS,
+        {"text": "no label"},
+        {"label": "c0"},
+        {"text": " ", "label": "c0"},
+        7,
+        {"text": 5, "label": "c1"},
+    ]
     path = tmp_path / "a.jsonl"
     path.write_text(as_jsonl(rows) + "{not json\n")
     found = contribution.read_contribution(path, 100, 1)
@@ -166,14 +194,16 @@ BAD = {
     "numbers.jsonl": (b"1\n2\n", "holds no rows"),
     "list.json": (b"{}", "holds no list of rows"),
     "cut.json": (b'[{"text": "a", "la', "not JSON: it ends inside its list"),
-    "wide.csv": (b",".join(b"c%d" % n for n in range(10_001)) + b"\n" + b"1," * 10_000 + b"1\n",
-                 "more than 10,000 columns"),
+    "wide.csv": (
+        b",".join(b"c%d" % n for n in range(10_001)) + b"\n" + b"1," * 10_000 + b"1\n",
+        "more than 10,000 columns",
+    ),
     "blank.csv": (b"text,label\na,\nb,\n", "none of its rows can be used: no_label"),
     "cut.parquet": (b"PAR1 and then nothing", "not usable Parquet"),
     "model.pkl": (b"\x80\x04K\x01.", "unknown kind of file 'pkl'"),
     "bomb.jsonl.gz": (gzip.compress(b" " * 70_000_000), "unpacks to more than 200 times"),
     "cut.csv.gz": (gzip.compress(b"text,label\n" + b"a,b\n" * 5_000)[:60], "cannot be read"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", list(BAD))

@@ -17,7 +17,7 @@ NONE: frozenset[int] = frozenset()
 
 
 def blobs(seed: int, count: int, apart: float = 3.0) -> tuple[Sample, ...]:
-    """COUNT points around two centres, labelled by their centre."""
+    """Return `count` points around two centres, labelled by their centre."""
     rng = np.random.default_rng(seed)
     made = []
     for number in range(count):
@@ -37,7 +37,7 @@ def wrong(samples: tuple[Sample, ...], rows: set[int]) -> tuple[Sample, ...]:
 def share_of_neighbours(
     order: list[int], labels: list[str], wanted: str, members: set[int]
 ) -> float:
-    """What a nearest-neighbour model over MEMBERS gives the right class."""
+    """Return what a nearest-neighbour model over `members` gives the right class."""
     near = [n for n in order if n in members][: influence.NEIGHBOURS]
     return sum(labels[n] == wanted for n in near) / influence.NEIGHBOURS
 
@@ -72,7 +72,8 @@ def test_wrong_labels_are_worth_least_and_are_doubted() -> None:
     lowest = set(np.argsort(shares)[: len(planted)])
     assert len(lowest & planted) >= 10
     doubted = influence.doubtful_labels(rows, Budget())
-    assert len(planted & set(doubted)) >= 8  # two of them lie between both centres
+    # Two of them lie between both centres.
+    assert len(planted & set(doubted)) >= 8
     assert len(set(doubted) - planted) <= 2
     assert all(doubted[n] != given[n].label for n in doubted)
 

@@ -20,24 +20,42 @@ from tests.preview.contribution.test_encoders import shape_of, table, texts
 from tests.preview.result.test_preview_run import rows
 
 SCRIPT = SCRIPTS / "preview_run.py"
-TIMES = {"time_elapsed", "timestamp", "evaluation_time_seconds", "evaluation_timestamp",
-         "evaluated_at"}  # fmt: skip
+TIMES = {
+    "time_elapsed",
+    "timestamp",
+    "evaluation_time_seconds",
+    "evaluation_timestamp",
+    "evaluated_at",
+}
 
 
 def timeless(made: Any) -> Any:
-    """MADE without what is a time."""
+    """Return `made` without what is a time."""
     if isinstance(made, dict):
         return {name: timeless(value) for name, value in made.items() if name not in TIMES}
     return [timeless(value) for value in made] if isinstance(made, list) else made
 
 
 def asked(place: Path, *words: str) -> list[str]:
-    return [sys.executable, "-P", str(SCRIPT), "--data-path", str(place / "good.jsonl"),
-            "--sem", "it", "--output-format", "json", *words]  # fmt: skip
+    return [
+        sys.executable,
+        "-P",
+        str(SCRIPT),
+        "--data-path",
+        str(place / "good.jsonl"),
+        "--sem",
+        "it",
+        "--output-format",
+        "json",
+        *words,
+    ]
 
 
 def killed(argv: list[str], at: str) -> bool:
-    """Run ARGV and kill it by signal 9 when it says AT; whether it was killed before its end."""
+    """Run `argv` and kill it by signal 9 when it says `at`.
+
+    Whether it was killed before its end.
+    """
     with warm.Popen(
         argv, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=os.environ
     ) as process:
@@ -73,7 +91,8 @@ def test_a_preview_that_is_killed_at_any_moment_says_the_same(it, tmp_path, mome
         assert killed(asked(it), moment)
         counts.append(sum(1 for _ in folder.glob("*.parts/[0-9a-f]*")))
     assert counts == sorted(counts)
-    assert counts[-1] >= 5  # cut, two penalties, the baseline, a rung
+    # Cut, two penalties, the baseline, a rung.
+    assert counts[-1] >= 5
     again, said = ended(asked(it))
     assert f"goes on: {counts[-1]} results of a preview that was stopped are kept" in said
     assert timeless(again) == timeless(whole)
@@ -84,8 +103,10 @@ def test_a_preview_that_is_killed_at_any_moment_says_the_same(it, tmp_path, mome
 def it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A sem called `it`: 9 base rows, a benchmark of 900, a contribution of 120."""
     monkeypatch.setenv("SEM_ROOT", str(tmp_path))
-    files.write_file(tmp_path / "configs" / "it" / "preview.yaml",
-                "base: data/it/base.jsonl\nbenchmark: data/it/benchmark.jsonl\n")  # fmt: skip
+    files.write_file(
+        tmp_path / "configs" / "it" / "preview.yaml",
+        "base: data/it/base.jsonl\nbenchmark: data/it/benchmark.jsonl\n",
+    )
     files.write_rows(tmp_path / "data" / "it" / "base.jsonl", rows(9, 1))
     files.write_rows(tmp_path / "data" / "it" / "benchmark.jsonl", rows(900, 2))
     files.write_rows(tmp_path / "good.jsonl", rows(120, 3))
@@ -178,8 +199,10 @@ def test_what_nobody_came_back_for_is_removed_after_a_week(tmp_path) -> None:
     assert (cache.find_part(parts, ["old"]), cache.find_part(parts, ["new"])) == (None, 2)
     assert not torn.exists()
     assert {path.name for path in tmp_path.iterdir()} == {
-        parts.name, ".tmp-mine", f"{'c' * 64}.json"
-    }  # fmt: skip
+        parts.name,
+        ".tmp-mine",
+        f"{'c' * 64}.json",
+    }
 
 
 def test_a_disk_that_is_full_costs_no_result(tmp_path, monkeypatch, capsys) -> None:

@@ -73,7 +73,7 @@ def test_an_archive_of_pytorch_is_refused(tmp_path) -> None:
 
 
 def spoilt(path: Path, change: dict) -> Path:
-    """PATH with CHANGE in what it tells."""
+    """Return `path` with `change` in what it tells."""
     raw = path.read_bytes()
     (size,) = struct.unpack("<Q", raw[:8])
     header = json.loads(raw[8 : 8 + size])

@@ -61,9 +61,12 @@ def test_it_is_scikit_learns_ridge_over_scaled_numbers() -> None:
 
 def test_the_penalty_is_stronger_only_where_rows_clearly_ask_for_it() -> None:
     rng = np.random.default_rng(3)
-    noise = [Sample(f"row {n}", repr(float(y)), features=tuple(map(float, row)))
-             for n, (row, y) in enumerate(zip(rng.normal(size=(60, 40)), rng.normal(size=60),
-                                              strict=True))]  # fmt: skip
+    noise = [
+        Sample(f"row {n}", repr(float(y)), features=tuple(map(float, row)))
+        for n, (row, y) in enumerate(
+            zip(rng.normal(size=(60, 40)), rng.normal(size=60), strict=True)
+        )
+    ]
     wide = Shape("table", "y", features=("features",), width=40, target="number")
     found = number_targets.tuned(Features(wide, noise), noise, Budget()).strength
     assert found < number_targets.STRENGTH["table"]
@@ -134,11 +137,15 @@ def diabetes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SEM_ROOT", str(tmp_path))
     data = load_diabetes(scaled=False)
     order = np.random.default_rng(7).permutation(len(data.target))
-    rows = [dict(zip(data.feature_names, map(float, data.data[n]), strict=True))
-            | {"target": float(data.target[n])} for n in order]  # fmt: skip
-    files.write_file(tmp_path / "configs" / "it" / "preview.yaml",
-                "base: data/it/base.jsonl\nbenchmark: data/it/benchmark.jsonl\n"
-                "target: number\n")  # fmt: skip
+    rows = [
+        dict(zip(data.feature_names, map(float, data.data[n]), strict=True))
+        | {"target": float(data.target[n])}
+        for n in order
+    ]
+    files.write_file(
+        tmp_path / "configs" / "it" / "preview.yaml",
+        "base: data/it/base.jsonl\nbenchmark: data/it/benchmark.jsonl\ntarget: number\n",
+    )
     files.write_rows(tmp_path / "base.jsonl", rows[:40])
     files.write_rows(tmp_path / "data" / "it" / "base.jsonl", shuffled(rows[:40]))
     files.write_rows(tmp_path / "data" / "it" / "benchmark.jsonl", rows[40:240])
@@ -149,10 +156,12 @@ def diabetes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def shuffled(rows: list[dict]) -> list[dict]:
-    """ROWS, each with another's target."""
+    """Return `rows`, each with another's target."""
     order = np.random.default_rng(8).permutation(len(rows))
-    return [row | {"target": rows[other]["target"]}
-            for row, other in zip(rows, map(int, order), strict=True)]  # fmt: skip
+    return [
+        row | {"target": rows[other]["target"]}
+        for row, other in zip(rows, map(int, order), strict=True)
+    ]
 
 
 def shown(path: Path, capsys: pytest.CaptureFixture, *words: str) -> dict:
@@ -203,8 +212,14 @@ def test_what_does_not_apply_to_a_number_is_said(diabetes, capsys) -> None:
 def test_a_strict_document_of_a_number_is_refused_and_nothing_is_written(diabetes, capsys) -> None:
     before = sorted(diabetes.glob("*"))
     with pytest.raises(SemError) as caught:
-        shown(diabetes / "all.jsonl", capsys, "--zk", str(diabetes / "zk.json"),
-              "--output-file", str(diabetes / "out.json"))  # fmt: skip
+        shown(
+            diabetes / "all.jsonl",
+            capsys,
+            "--zk",
+            str(diabetes / "zk.json"),
+            "--output-file",
+            str(diabetes / "out.json"),
+        )
     assert caught.value.message == (
         "--zk: a strict document wants an accuracy, and a number has none"
     )
@@ -217,6 +232,14 @@ def test_a_model_of_classes_is_no_baseline_of_a_number(diabetes, capsys) -> None
     again = shown(diabetes / "good.jsonl", capsys, "--sem", "it", "--baseline-model", str(path))
     assert again["baseline_model"]["metrics"] == pytest.approx(first["new_model"]["metrics"])
     with pytest.raises(SemError) as caught:
-        shown(diabetes / "good.jsonl", capsys, "--sem", "it", "--baseline-model", str(path),
-              "--target", "classes")  # fmt: skip
+        shown(
+            diabetes / "good.jsonl",
+            capsys,
+            "--sem",
+            "it",
+            "--baseline-model",
+            str(path),
+            "--target",
+            "classes",
+        )
     assert caught.value.message == f"{path}: a model of a number, not of classes"

@@ -9,17 +9,28 @@ from sem.preview.lora import advice
 from sem.preview.lora.advice import Known
 from sem.preview.lora.gradient_likeness import Pull
 
-SCHEMA = {"type": "object", "properties": {
-    "title": {"type": "string"}, "price": {"type": "number"}, "mood": {"enum": ["glad", "sad"]},
-    "gist": {"type": "string"}}}  # fmt: skip
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "title": {"type": "string"},
+        "price": {"type": "number"},
+        "mood": {"enum": ["glad", "sad"]},
+        "gist": {"type": "string"},
+    },
+}
 TASKS = {"price": SimpleNamespace(io_schema=SCHEMA)}
 NONE: frozenset[int] = frozenset()
 SCORES = [-0.2, -0.21, -0.22, -0.23, -0.24, -0.25]
 
 
 def page(number: int, **other: object) -> Example:
-    answer = {"title": f"Lamp {number}", "price": 100.5 + number, "mood": "glad",
-              "gist": "something to read by", **other}  # fmt: skip
+    answer = {
+        "title": f"Lamp {number}",
+        "price": 100.5 + number,
+        "mood": "glad",
+        "gist": "something to read by",
+        **other,
+    }
     text = f"Buy Lamp {number} for {100.5 + number} now"
     return Example(f"r{number}", "price", text, answer, {"domain": f"d{number % 2}.example"})
 
@@ -32,20 +43,34 @@ def known(overlap: Overlap | None = None, **more: object) -> Known:
 
 def test_each_reason_and_the_first_of_them_counts() -> None:
     given = [
-        page(0), page(1), page(2), page(3), page(4, title="Chair"),
-        page(5, gist="of another mind"), page(6, mood="sad"), page(7), page(8, title="Sofa"),
-    ]  # fmt: skip
+        page(0),
+        page(1),
+        page(2),
+        page(3),
+        page(4, title="Chair"),
+        page(5, gist="of another mind"),
+        page(6, mood="sad"),
+        page(7),
+        page(8, title="Sofa"),
+    ]
     overlap = Overlap(frozenset([1]), NONE, frozenset([1, 2]), frozenset([3]))
     pulls = {"r7": Pull(-3.0, -0.5), "r0": Pull(-0.21, 0.4), "r8": Pull(-9.0, 0.1)}
     given.append(page(9))
     found = advice.advised(given, known(overlap, pulls=pulls, too_long=frozenset(["r9"])))
     assert [(one.advice, one.reason) for one in found] == [
-        ("keep", ""), ("drop", "in_benchmark"), ("drop", "known_already"),
-        ("inspect", "contradicts_base"), ("inspect", "value_not_in_input"),
-        ("keep", ""),  # no base row copies its gist
-        ("keep", ""),  # chosen from a list: no page need spell it
-        ("inspect", "answer_unlikely"), ("inspect", "value_not_in_input"), ("drop", "too_long"),
-    ]  # fmt: skip
+        ("keep", ""),
+        ("drop", "in_benchmark"),
+        ("drop", "known_already"),
+        ("inspect", "contradicts_base"),
+        ("inspect", "value_not_in_input"),
+        # No base row copies its gist.
+        ("keep", ""),
+        # Chosen from a list: no page need spell it.
+        ("keep", ""),
+        ("inspect", "answer_unlikely"),
+        ("inspect", "value_not_in_input"),
+        ("drop", "too_long"),
+    ]
     assert found[4].slots == ("title",)
     assert found[7].pull == Pull(-3.0, -0.5)
 
@@ -70,9 +95,21 @@ def test_the_document_counts_groups_and_shows_the_least_likely_first() -> None:
     assert made["looked_at_by_the_model"] == 3
     assert [one["where"] for one in made["to_look_at"]] == ["r2"]
     assert made["by_group"] == {
-        "d0.example": {"rows": 3, "keep": 2, "drop": 0, "inspect": 1, "looked_at": 2,
-                       "likeness": 0.25},
-        "d1.example": {"rows": 2, "keep": 1, "drop": 0, "inspect": 1, "looked_at": 1,
-                       "likeness": 0.125},
-    }  # fmt: skip
+        "d0.example": {
+            "rows": 3,
+            "keep": 2,
+            "drop": 0,
+            "inspect": 1,
+            "looked_at": 2,
+            "likeness": 0.25,
+        },
+        "d1.example": {
+            "rows": 2,
+            "keep": 1,
+            "drop": 0,
+            "inspect": 1,
+            "looked_at": 1,
+            "likeness": 0.125,
+        },
+    }
     assert json.loads(json.dumps(made)) == made

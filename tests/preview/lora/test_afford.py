@@ -10,7 +10,8 @@ from sem.train.recipe import Recipe
 from sem.train.rows.data import Row, Rows
 
 RECIPE = Recipe(effective_batch=8, epochs=1.0, max_train_examples=240)
-PACE = Pace(trained=0.01, scored=0.005)  # 100 tokens a row: 8 s a step, 0.5 s a row
+# 100 tokens a row: 8 s a step, 0.5 s a row.
+PACE = Pace(trained=0.01, scored=0.005)
 
 
 def rows(base: int = 800, given: int = 200, tested: int = 116) -> Encoded:
@@ -38,7 +39,8 @@ def test_it_fits_the_time_and_no_step_is_left_over(seconds: int, package: str | 
     if not found.is_whole:
         assert found.steps < found.of_steps
         assert cost(found, 3 if package else 2) > left - 16 - 1.5
-    assert found.of_steps == 30  # max_train_examples, not all rows
+    # max_train_examples, not all rows.
+    assert found.of_steps == 30
 
 
 def test_four_minutes_on_two_cores() -> None:

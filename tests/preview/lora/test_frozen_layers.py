@@ -43,8 +43,11 @@ def test_only_the_last_layers_learn_and_what_is_kept_is_what_is_computed(
 ) -> None:
     made, rows = shallow(cut_toy, tmp_path)
     model = bench.train_from_start(made, rows.base.kept, 3)
-    learnt = {name.split(".layers.")[1].split(".")[0] for name, weight in model.named_parameters()
-              if weight.requires_grad}  # fmt: skip
+    learnt = {
+        name.split(".layers.")[1].split(".")[0]
+        for name, weight in model.named_parameters()
+        if weight.requires_grad
+    }
     assert learnt == {str(n) for n in range(made.lower.count, made.lower.of)}
     bench.pass_frozen_layers(made, model, rows.tested.kept)
     seen = {row.ids for row in (*rows.base.kept, *rows.tested.kept)}

@@ -19,7 +19,7 @@ def tried(cut_toy, tmp_path):
 
 
 def layers_gradient(job, model, row) -> torch.Tensor:
-    """The gradient of a square layer that begins as nothing, by torch itself."""
+    """Return the gradient of a square layer that begins as nothing, by torch itself."""
     batch = next(bench.padded_batches(job, model, [row]))
     with torch.no_grad():
         found = loss.states(model, batch)

@@ -30,8 +30,13 @@ def told(root: Path, rows: list[dict], name: str = "given.jsonl") -> Path:
 
 def page(number: int, **more: object) -> dict:
     said = {"title": f"Lamp {number}", "price": number + 0.5}
-    return {"task": "price", "input_text": f"Lamp {number} costs {number}.50", "output_json": said,
-            "domain": f"lamps{number % 4}.example", **more}  # fmt: skip
+    return {
+        "task": "price",
+        "input_text": f"Lamp {number} costs {number}.50",
+        "output_json": said,
+        "domain": f"lamps{number % 4}.example",
+        **more,
+    }
 
 
 def test_older_spellings_are_read_and_wrong_answers_are_counted(cut_toy, tmp_path) -> None:
@@ -49,8 +54,11 @@ def test_older_spellings_are_read_and_wrong_answers_are_counted(cut_toy, tmp_pat
     assert found.size == 2
     assert {one.output_json["title"] for one in found.kept} == {"Lamp 1", "Lamp 2"}
     assert found.refused == {
-        "answer_breaks_schema": 1, "no_such_task": 2, "no_input_text": 2, "no_object": 1,
-    }  # fmt: skip
+        "answer_breaks_schema": 1,
+        "no_such_task": 2,
+        "no_input_text": 2,
+        "no_object": 1,
+    }
     assert {one.domain for one in found.kept} == {"lamps1.example", ""}
 
 
@@ -208,12 +216,22 @@ def test_trainings_are_done_once_and_a_damaged_score_again(cut_toy, tmp_path) ->
 
 
 FOUND = lora.Worth(
-    gain=Gain(0.05, 0.02, 0.08, 12), measured=Gain(0.05, 0.03, 0.07, 12), before=-1.0, after=-0.95,
-    overlap=Overlap(*[frozenset()] * 4), learnt=9, usable=9, budget=Budget(17, 12, 1, 17, 0.5),
-    model="tiny", too_long=0, val=12,
-    advised=(Advised("line 1", "lamps1.example", "keep", pull=Pull(-0.5, 0.25)),
-             Advised("line 2", "lamps2.example", "inspect", "value_not_in_input", ("title",))),
-)  # fmt: skip
+    gain=Gain(0.05, 0.02, 0.08, 12),
+    measured=Gain(0.05, 0.03, 0.07, 12),
+    before=-1.0,
+    after=-0.95,
+    overlap=Overlap(*[frozenset()] * 4),
+    learnt=9,
+    usable=9,
+    budget=Budget(17, 12, 1, 17, 0.5),
+    model="tiny",
+    too_long=0,
+    val=12,
+    advised=(
+        Advised("line 1", "lamps1.example", "keep", pull=Pull(-0.5, 0.25)),
+        Advised("line 2", "lamps2.example", "inspect", "value_not_in_input", ("title",)),
+    ),
+)
 
 
 @pytest.mark.parametrize(
@@ -230,8 +248,11 @@ FOUND = lora.Worth(
 def test_a_part_of_a_training_that_gains_nothing_decides_nothing(
     steps, low, high, word, why
 ) -> None:
-    found = replace(FOUND, gain=Gain((low + high) / 2, low, high, 12),
-                    budget=replace(FOUND.budget, steps=steps))  # fmt: skip
+    found = replace(
+        FOUND,
+        gain=Gain((low + high) / 2, low, high, 12),
+        budget=replace(FOUND.budget, steps=steps),
+    )
     said, reason = task_preview.decide_by_nats(found, 0.01)
     assert said == word
     assert reason.endswith(why)

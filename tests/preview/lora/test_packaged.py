@@ -39,18 +39,27 @@ def lineage(project: Project) -> dict[str, Any]:
         snapshot.load_snapshot(project, None),
     )
     return {
-        "run_json": "0", "adapter": "0", "renderer": chat.load_chat(base.folder).fingerprint(),
+        "run_json": "0",
+        "adapter": "0",
+        "renderer": chat.load_chat(base.folder).fingerprint(),
         "base_model": {"base_model_id": project.base_model_id, "revision": base.revision},
         "tasks": {name: spec.fingerprint() for name, spec in project.tasks.items()},
         "snapshot": {"version": frozen.version, "sha256": frozen.sha256},
-    }  # fmt: skip
+    }
 
 
 def seal(folder: Path, told: dict[str, Any]) -> None:
-    manifest.seal_folder(folder, {
-        "format": "package.v1", "sem": "toy", "run_id": "20260504-030201-abcd",
-        "targets": ["vllm"], "lineage": told, "scores": {"verdict": "v", "scores_json": "0"},
-    })  # fmt: skip
+    manifest.seal_folder(
+        folder,
+        {
+            "format": "package.v1",
+            "sem": "toy",
+            "run_id": "20260504-030201-abcd",
+            "targets": ["vllm"],
+            "lineage": told,
+            "scores": {"verdict": "v", "scores_json": "0"},
+        },
+    )
 
 
 @pytest.fixture
@@ -140,45 +149,66 @@ def larger(folder: Path) -> None:
 
 REFUSED = {
     "nothing there": (shutil.rmtree, "{p}: no such package"),
-    "a pickle": (of_file(b"\x80\x04K\x01."),
-                 "{p}: a pickle, which can run code when it is opened; refused"),
+    "a pickle": (
+        of_file(b"\x80\x04K\x01."),
+        "{p}: a pickle, which can run code when it is opened; refused",
+    ),
     "a model of classes": (of_file(struct.pack("<Q", 2) + b"{}"), "{p}: a file, not a package"),
-    "a GGUF file": (of_file(b"GGUF\3\0\0\0"),
-                    "{p}: a GGUF file, which no model is trained from"),
+    "a GGUF file": (of_file(b"GGUF\3\0\0\0"), "{p}: a GGUF file, which no model is trained from"),
     "GGUF only": (only_gguf, "{p}: holds GGUF only, which no model is trained from"),
     "unfinished": (lambda p: (p / "manifest.json").unlink(), "{p}: no manifest.json: unfinished"),
-    "a manifest that is a list": (lambda p: files.write_file(p / "manifest.json", "[]"),
-                                  "{p}/manifest.json: damaged: the whole file: "),
-    "a manifest cut short": (lambda p: files.write_file(p / "manifest.json", '{"format": '),
-                             "{p}/manifest.json: not JSON: "),
+    "a manifest that is a list": (
+        lambda p: files.write_file(p / "manifest.json", "[]"),
+        "{p}/manifest.json: damaged: the whole file: ",
+    ),
+    "a manifest cut short": (
+        lambda p: files.write_file(p / "manifest.json", '{"format": '),
+        "{p}/manifest.json: not JSON: ",
+    ),
     "a manifest of something else": (
         edited("manifest.json", {"files": {"model/model.safetensors": 7}}),
-        "{p}/manifest.json: damaged: files.model/model.safetensors: "),
-    "no weights": (edited("manifest.json", {"files": {"a.md": {"bytes": 1, "sha256": ""}}}),
-                   "{p}/manifest.json: files: 'model/model.safetensors' is a required property"),
+        "{p}/manifest.json: damaged: files.model/model.safetensors: ",
+    ),
+    "no weights": (
+        edited("manifest.json", {"files": {"a.md": {"bytes": 1, "sha256": ""}}}),
+        "{p}/manifest.json: files: 'model/model.safetensors' is a required property",
+    ),
     "a flipped bit": (flipped, "{p}: model/model.safetensors: "),
     "another base model": (
         lambda p: resealed(p, {"base_model": {"base_model_id": "gemma", "revision": "r9"}}),
-        "{p}: made of base model gemma at r9, the sem's is "),
-    "another task": (lambda p: resealed(p, {"tasks": {"price": "0"}}),
-                     "{p}: task price is not as the package was trained on it"),
-    "other turns": (lambda p: resealed(p, {"renderer": "0"}),
-                    "{p}: its prompts are written in other turns than train.yaml's"),
+        "{p}: made of base model gemma at r9, the sem's is ",
+    ),
+    "another task": (
+        lambda p: resealed(p, {"tasks": {"price": "0"}}),
+        "{p}: task price is not as the package was trained on it",
+    ),
+    "other turns": (
+        lambda p: resealed(p, {"renderer": "0"}),
+        "{p}: its prompts are written in other turns than train.yaml's",
+    ),
     "another tokenizer": (other_tokenizer, "{p}: its tokenizer is not that of the base model"),
     "a snapshot from elsewhere": (
         lambda p: resealed(p, {"snapshot": {"version": 9, "sha256": "0"}}),
-        "{p}: its snapshot v9 is not here: whether it has learnt the val rows cannot be told"),
+        "{p}: its snapshot v9 is not here: whether it has learnt the val rows cannot be told",
+    ),
     "another snapshot of that number": (
         lambda p: resealed(p, {"snapshot": {"version": 1, "sha256": "0"}}),
-        "{p}: its snapshot v1 is not here: whether it has learnt the val rows cannot be told"),
-    "a takedown": (lambda p: files.write_file(p / "tainted.json", "[]"),
-                   "{p}: tainted: a takedown removed rows that it rests on"),
-    "a link": (lambda p: (p / "model" / "a.json").symlink_to("/etc/passwd"),
-               "{p}/model/a.json: not a plain file"),
-    "code": (lambda p: (files.write_file(p / "model" / "x.py", "import os"), resealed(p, {})),
-             "{p}: model/x.py: a kind of file no package holds"),
+        "{p}: its snapshot v1 is not here: whether it has learnt the val rows cannot be told",
+    ),
+    "a takedown": (
+        lambda p: files.write_file(p / "tainted.json", "[]"),
+        "{p}: tainted: a takedown removed rows that it rests on",
+    ),
+    "a link": (
+        lambda p: (p / "model" / "a.json").symlink_to("/etc/passwd"),
+        "{p}/model/a.json: not a plain file",
+    ),
+    "code": (
+        lambda p: (files.write_file(p / "model" / "x.py", "import os"), resealed(p, {})),
+        "{p}: model/x.py: a kind of file no package holds",
+    ),
     "far too large": (larger, "{p}/model/model.safetensors: larger than 4 times the base model"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -221,8 +251,10 @@ def test_a_package_for_rows_with_classes_is_refused(package, tmp_path, cut_toy) 
     rows = [{"text": f"pay bill {n}", "label": str(n % 2)} for n in range(40)]
     for name in ("base", "benchmark"):
         files.write_rows(cut_toy.root / "data" / "toy" / f"{name}.jsonl", rows)
-    files.write_file(cut_toy.configs / "preview.yaml",
-                "base: data/toy/base.jsonl\nbenchmark: data/toy/benchmark.jsonl\n")  # fmt: skip
+    files.write_file(
+        cut_toy.configs / "preview.yaml",
+        "base: data/toy/base.jsonl\nbenchmark: data/toy/benchmark.jsonl\n",
+    )
     files.write_rows(tmp_path / "given.jsonl", rows)
     with pytest.raises(SemError) as caught:
         load_jobs()["preview.run"].call(
@@ -244,13 +276,17 @@ def test_another_package_is_another_question(cut_toy, package) -> None:
     options = Options(package / "manifest.json", baseline=package)
     found = opened(cut_toy, package)
     seal(package, lineage(cut_toy) | {"adapter": "1"})
-    names = [task_preview.examples_preview_name(options, cut_toy, one)
-             for one in (None, found, opened(cut_toy, package))]  # fmt: skip
+    names = [
+        task_preview.examples_preview_name(options, cut_toy, one)
+        for one in (None, found, opened(cut_toy, package))
+    ]
     assert len(set(names)) == 3
 
 
 def of_another_snapshot(project: Project, folder: Path, count: int) -> packaged.Package:
-    """A package that has learnt the first COUNT val rows, and one row that nobody else has."""
+    """Return a package that has learnt the first `count` val rows, and one row that nobody else
+    has.
+    """
     frozen = snapshot.load_snapshot(project, None)
     rows = [one.as_json() for one in frozen.examples("val")][:count]
     own = {"id": "x", "task": "price", "input_text": "a kettle", "output_json": {}, "meta": {}}
@@ -278,7 +314,7 @@ def test_val_rows_that_the_package_has_learnt_are_left_out(cut_toy, tmp_path) ->
 
 
 def exported() -> tuple[Project, Path]:
-    """The toy project, and a package of a run of it."""
+    """Return the toy project, and a package of a run of it."""
     project = Project.load("toy", ["train.val_answers=0"])
     made = plan.prepare_training(project, None)
     plan.train_prepared(project, made, resume=False)
@@ -297,9 +333,21 @@ def test_a_real_package_is_improved_on_and_a_killed_preview_of_it_goes_on(cut_to
     project, folder = exported()
     given = cut_toy.root / "given.jsonl"
     files.write_rows(given, [page(n) for n in range(12)])
-    argv = [sys.executable, "-P", str(SCRIPT), "--data-path", str(given), "--sem", "toy",
-            "--output-format", "json", "--seconds", "600",
-            "--baseline-model", str(folder)]  # fmt: skip
+    argv = [
+        sys.executable,
+        "-P",
+        str(SCRIPT),
+        "--data-path",
+        str(given),
+        "--sem",
+        "toy",
+        "--output-format",
+        "json",
+        "--seconds",
+        "600",
+        "--baseline-model",
+        str(folder),
+    ]
     whole, said = ended([*argv, "--cache", str(cut_toy.root / "elsewhere")])
     assert "kept from before" not in said
     kept = cut_toy.root / "data" / "toy" / ".preview"

@@ -228,8 +228,14 @@ def test_a_linked_loop_is_one_line(root, capsys) -> None:
 @pytest.mark.parametrize("words", [["-m", "sem.preview"], [str(ROOT / "src/hokusai_preview.py")]])
 def test_it_is_started_by_older_names(words: list[str], tmp_path: Path) -> None:
     argv = [sys.executable, *words, "--data-path", "nowhere.csv"]
-    done = subprocess.run(argv, capture_output=True, text=True, cwd=tmp_path, check=False,
-                          env={"PYTHONPATH": str(ROOT)})  # fmt: skip
+    done = subprocess.run(
+        argv,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+        env={"PYTHONPATH": str(ROOT)},
+    )
     assert done.returncode == 1
     assert "error: nowhere.csv: no such file" in done.stderr
     assert done.stdout == ""

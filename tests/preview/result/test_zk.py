@@ -151,8 +151,9 @@ def test_every_published_file_is_accepted_or_refused_as_its_owners_would(hokusai
     assert count >= 50
 
 
-@pytest.mark.parametrize("path", ["configs/model_30_budget.yaml",
-                                  "fixtures/technical_task_router_fixture.csv"])  # fmt: skip
+@pytest.mark.parametrize(
+    "path", ["configs/model_30_budget.yaml", "fixtures/technical_task_router_fixture.csv"]
+)
 def test_what_is_no_json_is_one_line(hokusai, path) -> None:
     with pytest.raises(SemError):
         load_jobs()["preview.validate"].call([str(hokusai / path)])

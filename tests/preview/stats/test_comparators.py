@@ -30,7 +30,8 @@ def test_no_difference_is_called_better_rarely_and_a_large_one_always(family) ->
         better = draws(rng, family, 150, 0.9 if family == "rank_or_ordinal" else 0.45)
         called += comparators.compare_by_family(family, Sides(before, same), seed=seed).passed
         found += comparators.compare_by_family(family, Sides(before, better), seed=seed).passed
-    assert called <= 10  # 5 expected of the one-sided ones; 99 % of binomials are below 11
+    # 5 expected of the one-sided ones; 99 % of binomials are below 11.
+    assert called <= 10
     assert found >= 95
 
 

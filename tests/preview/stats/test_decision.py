@@ -10,8 +10,12 @@ from sem.preview.stats import decision
 from sem.preview.stats.paired_gain import Gain
 
 KNOWN = {
-    "log_width": 1.0, "log_effect": 2.0, "log_benchmark": 7.0, "share_used": 0.5, "balance": 1.0,
-}  # fmt: skip
+    "log_width": 1.0,
+    "log_effect": 2.0,
+    "log_benchmark": 7.0,
+    "share_used": 0.5,
+    "balance": 1.0,
+}
 CURVE = {
     "weights": {"log_width": -1.0, "share_used": 2.0},
     "intercept": 0.5,
@@ -71,8 +75,9 @@ def test_how_much_is_told_only_where_it_was_near_in_the_backtest(
 
 def test_without_a_backtest_the_size_is_not_told(unfitted) -> None:
     assert decision.size(KNOWN, "improves") == {
-        "told": False, "reason": "not_fitted: curve.json is missing",
-    }  # fmt: skip
+        "told": False,
+        "reason": "not_fitted: curve.json is missing",
+    }
 
 
 def test_the_curve_is_logistic(fitted) -> None:

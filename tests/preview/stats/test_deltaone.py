@@ -83,15 +83,25 @@ def side(value: float, n: int = 2_000, of: str = HASH) -> Measured:
         (side(0.80, 799), side(0.86), Rule(), None, "insufficient_samples"),
         (side(0.80), side(0.86, 799), Rule(), None, "insufficient_samples"),
         (side(0.80, of="sha256:b"), side(0.86), Rule(), None, "dataset_hash_mismatch"),
-        (side(0.80), side(0.86), Rule(active_hashes=frozenset("x")), None,
-         "dataset_hash_not_in_active_spec"),
-        (side(0.80), side(0.86), Rule(), NOW - timedelta(hours=23),
-         "cooldown_active_until_2026-11-21T13:00:00+00:00"),
+        (
+            side(0.80),
+            side(0.86),
+            Rule(active_hashes=frozenset("x")),
+            None,
+            "dataset_hash_not_in_active_spec",
+        ),
+        (
+            side(0.80),
+            side(0.86),
+            Rule(),
+            NOW - timedelta(hours=23),
+            "cooldown_active_until_2026-11-21T13:00:00+00:00",
+        ),
         (side(0.80), side(0.86), Rule(), NOW - timedelta(hours=24), "accepted"),
         (side(0.80), side(0.809), Rule(), None, "delta_below_threshold"),
         (side(0.80), side(0.82), Rule(), None, "not_statistically_significant"),
     ],
-)  # fmt: skip
+)
 def test_production_gives_its_reason(before, after, rule, last, reason) -> None:
     found = deltaone.decide_deltaone("accuracy", before, after, NOW, last, rule)
     assert (found.reason, found.accepted) == (reason, reason == "accepted")

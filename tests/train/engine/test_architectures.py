@@ -45,7 +45,7 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def row(base: Path) -> tuple[Row, chat.Chat]:
-    """A row as training writes it for BASE."""
+    """Return a row as training writes it for `base`."""
     speaker = chat.load_chat(base)
     prompt = speaker.prompt_ids("Be brief.", "Mug 1\nPrice $1.50")
     answer = speaker.answer_ids('{"price":1.5,"title":"Mug 1"}')
@@ -90,7 +90,8 @@ def test_what_all_linear_cannot_reach_is_refused_with_a_way_out(bases, kind) -> 
     assert "method: full" in caught.value.hint
 
 
-SHARES = [  # layers adapted by `attention` and by `qv`; None: refused
+# Layers adapted by `attention` and by `qv`; None: refused.
+SHARES = [
     ("llama", 8, 4),
     ("phi3", 4, None),
     ("opt", 8, 4),
@@ -142,7 +143,7 @@ def test_memory_is_forecast_from_the_weights_that_are_trained(bases, kind) -> No
 
 
 def odd_model(change: Any) -> Any:
-    """A tiny Llama whose forward does CHANGE to its logits."""
+    """Return a tiny Llama whose forward does `change` to its logits."""
     model = make_model("llama", make_tokenizer("chatml")).eval()
     usual = model.forward
 
@@ -209,7 +210,7 @@ def test_merging_a_transposed_layer_is_what_the_adapter_computes(bases, tmp_path
 
 
 def named(project: Any, base: Path) -> None:
-    """Make BASE the base model of PROJECT's task; train.yaml then asks for nothing."""
+    """Make `base` the base model of `project`'s task; train.yaml then asks for nothing."""
     files.write_file(project.root / "configs/toy/train.yaml", "learning_rate: 1e-3\n")
     spec = SPEC | {"base_model_id": str(base)}
     files.write_file(project.root / "configs/toy/tasks/price.json", jsonio.pretty(spec))

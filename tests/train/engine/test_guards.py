@@ -147,7 +147,7 @@ def test_a_signal_leaves_a_checkpoint_and_its_own_exit_code(cut_toy) -> None:
 
 
 def steps_in(made) -> int:
-    """The last step that the metrics of a run tell of; 0 without any."""
+    """Return the last step that the metrics of a run tell of; 0 without any."""
     path = made.folder / "metrics.jsonl"
     lines = path.read_text().splitlines()[:-1] if path.exists() else []
     return max((json.loads(line).get("step", 0) for line in lines), default=0)
@@ -178,14 +178,20 @@ def test_the_forecast_grows_with_what_costs_memory(cut_toy, tiny_model) -> None:
 
 @pytest.mark.parametrize(
     ("card", "gib", "limit"),
-    [("NVIDIA GeForce RTX 4090", 23.6, 22.0), ("NVIDIA A100-SXM4-80GB", 79.2, 79.2),
-     ("NVIDIA H200", 139.8, 139.8),
-     # It is the memory that counts: this card got 22 of its 16 for its name.
-     ("NVIDIA GeForce RTX 4090 Laptop GPU", 15.99, 15.99),
-     ("NVIDIA GeForce RTX 4090 D", 23.6, 22.0), ("NVIDIA GeForce RTX 3090", 23.7, 22.0),
-     ("NVIDIA L4", 22.0, 22.0), ("Tesla T4", 14.6, 14.6), ("NVIDIA L40S", 44.5, 44.5),
-     ("NVIDIA GeForce RTX 5090", 31.4, 31.4)],
-)  # fmt: skip
+    [
+        ("NVIDIA GeForce RTX 4090", 23.6, 22.0),
+        ("NVIDIA A100-SXM4-80GB", 79.2, 79.2),
+        ("NVIDIA H200", 139.8, 139.8),
+        # It is the memory that counts: this card got 22 of its 16 for its name.
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", 15.99, 15.99),
+        ("NVIDIA GeForce RTX 4090 D", 23.6, 22.0),
+        ("NVIDIA GeForce RTX 3090", 23.7, 22.0),
+        ("NVIDIA L4", 22.0, 22.0),
+        ("Tesla T4", 14.6, 14.6),
+        ("NVIDIA L40S", 44.5, 44.5),
+        ("NVIDIA GeForce RTX 5090", 31.4, 31.4),
+    ],
+)
 def test_a_card_of_24_gib_is_held_to_22_and_others_to_nothing(card, gib, limit) -> None:
     from sem.lm.local.hardware import Hardware
     from sem.train.recipe import Checks, Recipe

@@ -95,9 +95,12 @@ def test_dpo_is_trl_s_own(tiny, tiny_model: Path, tmp_path: Path) -> None:
     text = Dataset.from_dict({n: ["x"] * 4 for n in ("prompt", "chosen", "rejected")})
     args = DPOConfig(output_dir=str(tmp_path), beta=0.3, report_to=[], use_cpu=True, bf16=False)
     peer = DPOTrainer(
-        model=models.load_model(tiny_model, "float32"), args=args, train_dataset=text,
-        processing_class=tokenizer, peft_config=LoraConfig(r=4),
-    )  # fmt: skip
+        model=models.load_model(tiny_model, "float32"),
+        args=args,
+        train_dataset=text,
+        processing_class=tokenizer,
+        peft_config=LoraConfig(r=4),
+    )
     peer.model.load_state_dict(model.state_dict(), strict=False)
     taken = peer.data_collator(
         [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

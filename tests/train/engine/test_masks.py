@@ -46,7 +46,8 @@ class Family:
 
 
 FAMILIES = {
-    "chatml": Family(CHATML, "<|im_start|>", "<|im_end|>"),  # SmolLM2's first token opens a turn
+    # SmolLM2's first token opens a turn.
+    "chatml": Family(CHATML, "<|im_start|>", "<|im_end|>"),
     "gemma": Family(GEMMA, "<bos>", "<end_of_turn>"),
     "qwen": Family(QWEN, None, "<|im_end|>"),
 }

@@ -25,7 +25,7 @@ COMMAND = [sys.executable, str(ROOT / "scripts/train_run.py"), "--sem=toy"]
 
 
 def dealt(rows: int, effective: int, micro: int, count: int, epoch: int = 0) -> list[list]:
-    """The micro-batches of each process."""
+    """Return the micro-batches of each process."""
     lengths = [10 + n % 7 for n in range(rows)]
     order = BatchOrder(lengths, effective, 5, epoch)
     return [list(several.PartOrder(order, micro, rank, count)) for rank in range(count)]
@@ -35,7 +35,8 @@ def dealt(rows: int, effective: int, micro: int, count: int, epoch: int = 0) -> 
 @pytest.mark.parametrize(("effective", "micro", "count"), [(4, 1, 2), (8, 2, 2), (8, 1, 4)])
 def test_every_step_has_the_rows_it_has_in_one_process(rows, effective, micro, count) -> None:
     hands = dealt(rows, effective, micro, count)
-    assert len({len(hand) for hand in hands}) == 1  # or one would wait for the others for ever
+    # Or one would wait for the others for ever.
+    assert len({len(hand) for hand in hands}) == 1
     order = BatchOrder([10 + n % 7 for n in range(rows)], effective, 5)
     assert len(hands[0]) == len(several.PartOrder(order, micro, 0, count))
     whole, steps = list(order), effective // micro // count
@@ -140,7 +141,7 @@ def losses(made: run.Run, key: str = "loss") -> list[tuple[int, float]]:
 
 
 def again(project: Project, made: run.Run) -> run.Run:
-    """A second run of the same plan, untrained."""
+    """Return a second run of the same plan, untrained."""
     copy = project.adapters / f"{made.id}-b"
     files.write_file(copy / "run.json", (made.folder / "run.json").read_bytes())
     return run.Run(copy.name, copy)

@@ -36,48 +36,60 @@ SHORT = "max_steps: 2\n"
 SHORTEST = "max_steps: 1\nval_answers: 0\n"
 RANK_STABLE = "lora: {rank: 4, alpha: 8, rslora: true}\n"
 DORA = "lora: {rank: 4, alpha: 8, rslora: true, dora: true}\n"
-HALF = 1e-4  # where there is no bf16, unsloth computes Gemma 3's attention in fp16
+# Where there is no bf16, unsloth computes Gemma 3's attention in fp16.
+HALF = 1e-4
 
 
 def gemma(folder: Path, tiny_model: Path) -> Path:
-    """A random Gemma 3 of two layers with the tokenizer of TINY_MODEL, in FOLDER."""
+    """Return a random Gemma 3 of two layers with the tokenizer of `tiny_model`, in `folder`."""
     import torch
     from transformers import AutoTokenizer, Gemma3ForCausalLM, Gemma3TextConfig
 
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     torch.manual_seed(0)
     config = Gemma3TextConfig(
-        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, head_dim=16, query_pre_attn_scalar=16,
-        max_position_embeddings=512, sliding_window=128, tie_word_embeddings=True,
-        layer_types=["sliding_attention", "full_attention"], eos_token_id=2, pad_token_id=0,
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        query_pre_attn_scalar=16,
+        max_position_embeddings=512,
+        sliding_window=128,
+        tie_word_embeddings=True,
+        layer_types=["sliding_attention", "full_attention"],
+        eos_token_id=2,
+        pad_token_id=0,
         bos_token_id=None,
-    )  # fmt: skip
+    )
     Gemma3ForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
 
 def prepared(project: Project, recipe: str) -> Run:
-    """A run of PROJECT with RECIPE as its train.yaml."""
+    """Return a run of `project` with `recipe` as its train.yaml."""
     files.write_file(project.root / "configs" / "toy" / "train.yaml", recipe)
     return plan.prepare_training(Project.load("toy"), None)
 
 
 def trained(project: Project, runs: list[Run]) -> dict[str, dict[str, object]]:
-    """What the driver saw when it trained RUNS of PROJECT with unsloth, by run."""
+    """Return what the driver saw when it trained `runs` of `project` with unsloth, by run."""
     out, here = project.root / "seen.json", project.root / "elsewhere"
     here.mkdir()
     driver = str(ROOT / "tests" / "support" / "unsloth_cpu.py")
     command = [PYTHON, "-P", driver, str(out), *(run.id for run in runs)]
     done = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert list(here.iterdir()) == []  # unsloth_compiled_cache is not where one stands
+    # unsloth_compiled_cache is not where one stands.
+    assert list(here.iterdir()) == []
     return json.loads(out.read_text())
 
 
 def losses(run: Run) -> list[float]:
-    """The logged training losses of RUN."""
+    """Return the logged training losses of `run`."""
     return [row["loss"] for row in rows(run.folder / "metrics.jsonl") if "loss" in row]
 
 
@@ -89,7 +101,7 @@ def here(cut_toy, monkeypatch) -> Project:
 
 
 def peer(project: Project, recipe: str) -> Run:
-    """A run of PROJECT with RECIPE by plain PyTorch."""
+    """Return a run of `project` with `recipe` by plain PyTorch."""
     run = prepared(project, recipe + "engine: trl\nfast: false\n")
     plan.train_prepared(Project.load("toy"), run, resume=False)
     return run
@@ -115,7 +127,8 @@ def test_a_gemma_3_is_trained_as_trl_trains_it(here, tiny_model, tmp_path) -> No
     found = seen[plain.id]
     assert found["model"] == "unsloth_compiled_module_gemma3.Gemma3ForCausalLM"
     assert_ours(found)
-    assert found["losses"] == 18  # nine steps of two micro-batches
+    # Nine steps of two micro-batches.
+    assert found["losses"] == 18
     assert found["resumed_from"] == "checkpoint-6"
     assert losses(plain)[0] == pytest.approx(losses(plain_trl)[0], rel=HALF)  # B is 0
     assert losses(plain)[-1] == pytest.approx(losses(plain_trl)[-1], rel=0.02)
@@ -140,7 +153,8 @@ def test_unsloths_own_kernels_give_the_loss_that_trl_has(here, tiny_model) -> No
     assert found["model"] == "transformers.models.llama.modeling_llama.LlamaForCausalLM"
     assert_ours(found)
     assert losses(run) == pytest.approx(losses(other), rel=1e-5)
-    assert losses(dora) == pytest.approx(losses(other), rel=1e-5)  # it begins as the base, too
+    # It begins as the base, too.
+    assert losses(dora) == pytest.approx(losses(other), rel=1e-5)
     assert seen[dora.id]["trained"] > found["trained"]  # the magnitudes
     for each in (run, dora):
         assert_stock(tiny_model, each)
@@ -148,14 +162,16 @@ def test_unsloths_own_kernels_give_the_loss_that_trl_has(here, tiny_model) -> No
 
 def assert_ours(found: dict[str, object]) -> None:
     """The trainer is unsloth's rewritten one, and the loss in it is ours."""
-    assert found["imported_first"]  # it patches transformers and trl while they are not in use
+    # It patches transformers and trl while they are not in use.
+    assert found["imported_first"]
     assert "UnslothSFTTrainer.UnslothSFTTrainer" in found["trainer"]
     assert found["trainer"][1] == "sem.train.engine.trainer.Sealed"
-    assert found["left_in_inference"] == 0  # though answers were generated in between
+    # Though answers were generated in between.
+    assert found["left_in_inference"] == 0
 
 
 def assert_stock(base: Path, run: Run) -> None:
-    """Stock PEFT and the merge of this project compute the same with the adapter of RUN."""
+    """Stock PEFT and the merge of this project compute the same with the adapter of `run`."""
     import torch
     from peft import PeftModel
 

@@ -51,7 +51,8 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 def made(family: str, dtype: torch.dtype = torch.float32, **lora: object) -> PeftModel:
     torch.manual_seed(0)
     base = FAMILIES[family]()
-    for name, weight in base.named_parameters():  # zero biases and norms would hide mistakes
+    # Zero biases and norms would hide mistakes.
+    for name, weight in base.named_parameters():
         if name.endswith("bias") or "norm" in name:
             weight.data.add_(torch.randn_like(weight) * 0.1)
     config = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", **lora)
@@ -84,7 +85,7 @@ def learned(model: PeftModel, lengths: torch.Tensor, left: bool = False) -> dict
 
 
 def gap(one: dict, two: dict) -> float:
-    """The largest difference of a tensor, as a share of its norm."""
+    """Return the largest difference of a tensor, as a share of its norm."""
     assert one.keys() == two.keys()
     return max(
         float((one[name] - two[name]).norm() / one[name].norm().clamp(min=1e-9)) for name in one
@@ -92,7 +93,7 @@ def gap(one: dict, two: dict) -> float:
 
 
 def far(truth: dict, found: dict) -> float:
-    """The distance between whole gradients, as a share of the true one's length."""
+    """Return the distance between whole gradients, as a share of the true one's length."""
     one, two = (
         torch.cat([each[n].float().flatten() for n in sorted(truth)]) for each in (truth, found)
     )
@@ -179,7 +180,8 @@ def test_a_full_fine_tune_has_the_same_gradients() -> None:
     model = FAMILIES["gemma3"]().train()
     truth = learned(model, RIGHT)
     assert gap(truth, learned(faster(model), RIGHT)) < 2e-5
-    with torch.autocast("cpu", dtype=torch.bfloat16):  # fp32 weights, bf16 products
+    # fp32 weights, bf16 products.
+    with torch.autocast("cpu", dtype=torch.bfloat16):
         assert far(truth, learned(faster(model), RIGHT)) < 0.02
 
 

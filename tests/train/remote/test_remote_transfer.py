@@ -34,8 +34,15 @@ def project(tmp_path, monkeypatch) -> Project:
     monkeypatch.setenv("SEM_WANDB", "none")
     monkeypatch.setenv("SEM_MLFLOW", "none")
     root = tmp_path / "here"
-    for name in ("train.v1.jsonl", "val.v1.jsonl", "test.v1.jsonl", "v1.json",
-                 "preferences.v1.jsonl", "train.v2.jsonl", "clean.jsonl"):  # fmt: skip
+    for name in (
+        "train.v1.jsonl",
+        "val.v1.jsonl",
+        "test.v1.jsonl",
+        "v1.json",
+        "preferences.v1.jsonl",
+        "train.v2.jsonl",
+        "clean.jsonl",
+    ):
         files.write_file(root / "data/toy/processed" / name, name)
     files.write_file(root / "data/toy/raw/dataset.duckdb", "the raw store")
     files.write_file(root / "data/toy/notes/one.txt", "a text")
@@ -49,8 +56,14 @@ def project(tmp_path, monkeypatch) -> Project:
     from sem.lm.weights import weights
 
     base["revision"] = weights.resolve_weights(MODEL, root).revision
-    plan = {"run_id": ID, "snapshot": {"version": 1}, "base_model": base, "recipe": {"epochs": 1},
-            "texts": [{"name": "notes/one.txt"}], "hardware": {"device": "cpu"}}  # fmt: skip
+    plan = {
+        "run_id": ID,
+        "snapshot": {"version": 1},
+        "base_model": base,
+        "recipe": {"epochs": 1},
+        "texts": [{"name": "notes/one.txt"}],
+        "hardware": {"device": "cpu"},
+    }
     for name in (ID, "20261120-000000-0000"):
         files.write_file(root / "models/toy/adapters" / name / "run.json", jsonio.pretty(plan))
     return Project("toy", root)
@@ -97,9 +110,15 @@ def test_what_is_needed_is_sent_once_and_nothing_else(project, target, there, ca
     code = push.push(there, Host("far"), project, target)
 
     sent = below(there, f"code/{code}")
-    assert {"scripts/train_run.py", "scripts/setup_env.sh", "requirements.lock",
-            "sem/train/remote/far/watch.py", ".env.example", "pyproject.toml",
-            "configs/judge_slots.yaml"} <= sent  # fmt: skip
+    assert {
+        "scripts/train_run.py",
+        "scripts/setup_env.sh",
+        "requirements.lock",
+        "sem/train/remote/far/watch.py",
+        ".env.example",
+        "pyproject.toml",
+        "configs/judge_slots.yaml",
+    } <= sent
     assert {name.split("/")[0] for name in sent} <= {
         *("sem", "scripts", "configs", "pyproject.toml", "README.md", "LICENSE", ".env.example"),
         *(path.name for path in push.ROOT.glob("requirements*.lock")),
@@ -124,8 +143,11 @@ def test_a_push_that_is_cut_has_no_name_until_it_is_whole(server, there, tmp_pat
     source = tmp_path / "source"
     files.write_file(source / "large.bin", os.urandom(1_500_000))
     files.write_file(source / "small.bin", b"x")
-    request = {"kind": "weights", "name": "cut", "listed": push.listed(
-        source, ["large.bin", "small.bin"])}  # fmt: skip
+    request = {
+        "kind": "weights",
+        "name": "cut",
+        "listed": push.listed(source, ["large.bin", "small.bin"]),
+    }
     there.ask("hello", {})
     away = Agent(there.far, there.folder, ask_s=5, patience_s=0)
     for limit in (20_000, 900_000):
@@ -139,7 +161,8 @@ def test_a_push_that_is_cut_has_no_name_until_it_is_whole(server, there, tmp_pat
         assert not (Path(there.folder) / "models/base/cut").exists()
     sent = there.push(request, source, "cut")
 
-    assert 0 < sent < 1_500_001  # what came before a cut was kept
+    # What came before a cut was kept.
+    assert 0 < sent < 1_500_001
     assert (Path(there.folder) / "models/base/cut/large.bin").read_bytes() == (
         source / "large.bin"
     ).read_bytes()
@@ -242,8 +265,10 @@ def test_progress_goes_along_only_when_the_host_is_behind(project, target):
 
     found = push.run_progress(project, target, 0)
     assert {name.rpartition("/")[2] for name in found} == {
-        "metrics.jsonl", "adapter_model.safetensors", "adapter_config.json",
-    }  # fmt: skip
+        "metrics.jsonl",
+        "adapter_model.safetensors",
+        "adapter_config.json",
+    }
     assert push.run_progress(project, target, 1) == []
 
 
@@ -301,9 +326,14 @@ def written(tmp_path, **keys) -> Path:
 
 @pytest.mark.parametrize(
     ("named", "address", "port"),
-    [("gpu", "me@gpu.example.org", 2200), ("you@gpu", "you@gpu.example.org", 2200),
-     ("gpu:22", "me@gpu.example.org", 22), ("other", "other", None), ("a@b:7", "a@b", 7)],
-)  # fmt: skip
+    [
+        ("gpu", "me@gpu.example.org", 2200),
+        ("you@gpu", "you@gpu.example.org", 2200),
+        ("gpu:22", "me@gpu.example.org", 22),
+        ("other", "other", None),
+        ("a@b:7", "a@b", 7),
+    ],
+)
 def test_a_host_is_an_entry_or_what_ssh_knows(tmp_path, named, address, port):
     root = written(tmp_path, address="me@gpu.example.org", port=2200)
     found = hosts.find_host(root, named)

@@ -192,7 +192,8 @@ def test_early_stopping_and_the_best_checkpoint(cut_toy) -> None:
     project = again(
         cut_toy.root,
         "train.epochs=4",
-        "train.learning_rate=1e-12",  # so low that no processor sees a better loss
+        # So low that no processor sees a better loss.
+        "train.learning_rate=1e-12",
         "train.patience=2",
         "train.select=loss",
     )
@@ -241,6 +242,17 @@ def test_run_json_says_what_was_looked_at(prepared_toy) -> None:
     _, made = prepared_toy
     found = json.loads((made.folder / "run.json").read_text())["preflight"]
     assert [check["name"] for check in found] == [
-        "trained tokens", "end of turn", "answer", "template", "begin of text", "length",
-        "evidence", "control tokens", "package", "memory", "disk", "adapter", "loss",
-    ]  # fmt: skip
+        "trained tokens",
+        "end of turn",
+        "answer",
+        "template",
+        "begin of text",
+        "length",
+        "evidence",
+        "control tokens",
+        "package",
+        "memory",
+        "disk",
+        "adapter",
+        "loss",
+    ]

@@ -35,7 +35,7 @@ def subject(cut_toy) -> Subject:
 
 
 def with_row(subject: Subject, change: Callable[[Row], Row]) -> Subject:
-    """SUBJECT with its third row changed."""
+    """Return `subject` with its third row changed."""
     kept = list(subject.rows.kept)
     kept[2] = change(kept[2])
     return replace(subject, rows=Rows(tuple(kept), subject.rows.too_long))
@@ -210,11 +210,18 @@ def test_prepare_writes_nothing_when_a_check_fails(cut_toy) -> None:
 
 def test_every_check_runs_and_every_one_is_tried_here() -> None:
     tried = {check for _, check, _ in FAULTS}
-    others = {preflight.special_tokens, preflight.lengths, preflight.lost_evidence,
-              preflight.memory_fits, preflight.disk, preflight.control_tokens,
-              preflight.own_forward,
-              # tests/train/engine/test_architectures.py
-              preflight.adapter_reach, preflight.packaging}  # fmt: skip
+    others = {
+        preflight.special_tokens,
+        preflight.lengths,
+        preflight.lost_evidence,
+        preflight.memory_fits,
+        preflight.disk,
+        preflight.control_tokens,
+        preflight.own_forward,
+        # tests/train/engine/test_architectures.py
+        preflight.adapter_reach,
+        preflight.packaging,
+    }
     assert set(preflight.CHECKS) == tried | others
 
 

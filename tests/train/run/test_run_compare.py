@@ -17,14 +17,24 @@ from sem.train.run import plan, run_compare
 from sem.train.run.run_compare import Side
 
 PLAN = {
-    "recipe": {"learning_rate": 2e-4, "seed": 1, "val_examples": 8, "val_answers": 4,
-               "loss": {"value": 1.0}, "lora": {"rank": 16}},
+    "recipe": {
+        "learning_rate": 2e-4,
+        "seed": 1,
+        "val_examples": 8,
+        "val_answers": 4,
+        "loss": {"value": 1.0},
+        "lora": {"rank": 16},
+    },
     "snapshot": {"version": 1, "sha256": "a" * 64},
-    "task_hashes": {"price": "t"}, "renderer": "r", "engine": "trl", "total_steps": 6,
-    "base_model": {"base_model_id": "m", "revision": "b"}, "hardware": {"name": "cpu"},
+    "task_hashes": {"price": "t"},
+    "renderer": "r",
+    "engine": "trl",
+    "total_steps": 6,
+    "base_model": {"base_model_id": "m", "revision": "b"},
+    "hardware": {"name": "cpu"},
     "counts": {"train": {"examples": 9, "tokens": 900}, "val": {"examples": 8, "tokens": 80}},
     "source": {"commit": "c" * 40, "dirty": False},
-}  # fmt: skip
+}
 
 
 def side(name: str, *rows: dict, result: dict | None = None, **changes) -> Side:
@@ -149,5 +159,7 @@ def test_two_real_runs_are_compared_on_test_with_an_interval(toy) -> None:
     ]
     folder = run_compare.write_run_comparison(project, found, sides)
     assert sorted(path.name for path in folder.iterdir()) == [
-        "compare.html", "compare.json", "compare.md",
-    ]  # fmt: skip
+        "compare.html",
+        "compare.json",
+        "compare.md",
+    ]

@@ -33,7 +33,8 @@ def test_a_new_learning_rate_is_used_at_once(trained_toy) -> None:
     found = rows(made.folder / "metrics.jsonl")
     rates = {row["step"]: row["learning_rate"] for row in found if "learning_rate" in row}
     assert rates[3] > 6e-3
-    assert rates[4] < 2e-3  # the stock trainer goes on with the rate that is in scheduler.pt
+    # The stock trainer goes on with the rate that is in scheduler.pt.
+    assert rates[4] < 2e-3
 
 
 def test_a_decay_that_was_none_is_used(trained_toy, monkeypatch) -> None:

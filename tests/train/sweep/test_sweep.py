@@ -37,7 +37,7 @@ def project(toy: Path) -> Project:
 
 
 def table(*means: tuple[float, float], metric: str = "slot_f1") -> Table:
-    """A table of points a, b, … with the values of two seeds each."""
+    """Return a table of points a, b, … with the values of two seeds each."""
     tried = [
         Tried({"epochs": n}, "complete", (Trained("r", 1, low, 2.0), Trained("r", 2, high, 4.0)))
         for n, (low, high) in enumerate(means)
@@ -61,7 +61,8 @@ def test_a_sweep_trains_every_point_with_every_seed(project) -> None:
     best = found.complete[0].point["learning_rate"]
     assert (folder / "best.yaml").read_text() == f"learning_rate: {best}\nlora:\n  rank: 2\n"
     whole = (folder / "sweep.json").read_bytes()
-    assert sweep.run_sweep(project, None)[1] == folder  # the same again trains nothing
+    # The same again trains nothing.
+    assert sweep.run_sweep(project, None)[1] == folder
     assert (folder / "sweep.json").read_bytes() == whole
     assert len(list(project.adapters.glob("*/run.json"))) == 4
 
@@ -85,7 +86,8 @@ def test_rows_of_test_are_never_read(project) -> None:
         ledger = ledger.replace(digest, new[name])
     project.ledger.write_text(ledger)
     second, other = sweep.run_sweep(project, None)
-    assert other != folder  # another snapshot by its hash: everything was trained again
+    # Another snapshot by its hash: everything was trained again.
+    assert other != folder
     assert [one["set"] for one in whole] == [one.point for one in second.complete]
     values = [[run["value"] for run in one["runs"]] for one in whole]
     assert values == [one.values for one in second.complete]
@@ -101,7 +103,8 @@ def test_a_killed_sweep_goes_on_and_ends_the_same(project) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     (folder,) = (project.adapters.parent / "sweeps").iterdir()
     with (folder / "journal.log").open("ab") as journal:
-        journal.write(b'{"op_code":4,"wor')  # half a line, and the lock of a killed writer
+        # Half a line, and the lock of a killed writer.
+        journal.write(b'{"op_code":4,"wor')
     Path(f"{folder}/journal.log.lock").touch()
     warm.run([*COMMAND, *given], check=True, timeout=200)
     killed = [one["runs"] for one in files.read_json(folder / "sweep.json")["points"]]
@@ -139,7 +142,8 @@ def test_tpe_asks_for_the_same_points_when_it_is_begun_again(tmp_path) -> None:
         for asked in search.asked(wanted, journal):
             found.append(asked.point)
             if len(found) > most:
-                return found  # the point under way is lost with its process
+                # The point under way is lost with its process.
+                return found
             asked.tell(-asked.point["learning_rate"], "complete")
         return found
 

@@ -41,7 +41,7 @@ def prepared(toy: Path) -> tuple[Project, run.Run]:
 
 
 class Kept:
-    """A tracker in memory that refuses the calls in BROKEN."""
+    """A tracker in memory that refuses the calls in `broken`."""
 
     def __init__(self, broken: tuple[int, ...] = ()) -> None:
         self.broken, self.calls, self.rows, self.closed = broken, 0, [], None
@@ -100,7 +100,8 @@ def test_a_resumed_run_repeats_no_step(tmp_path) -> None:
     after = Following({"kept": second}, tmp_path / "tracking.json")
     after.row(2, {"examples/loss": 0.5})
     after.row(3, {"examples/loss": 1 / 3})
-    after.row(3, {"examples/eval_loss": 0.9})  # was not reached before the kill
+    # Was not reached before the kill.
+    after.row(3, {"examples/eval_loss": 0.9})
     after.row(4, {"examples/loss": 0.25})
     assert second.rows == [(3, {"examples/eval_loss": 0.9}), (4, {"examples/loss": 0.25})]
 
@@ -116,7 +117,8 @@ def test_a_tracker_that_fails_is_said_once_and_counted(tmp_path, capsys) -> None
         "kept: log: ConnectionError: no route to host; training goes on",
         "kept: 6 rows were not taken; metrics.jsonl has them all",
     ]
-    assert kept.calls == 4  # left alone after three failures in a row
+    # Left alone after three failures in a row.
+    assert kept.calls == 4
 
 
 def test_what_a_tracker_says_is_told_without_keys(monkeypatch) -> None:
@@ -182,7 +184,7 @@ def train(home: Path, made: run.Run, *words: str, **variables: str) -> str:
 
 
 def holding(folder: Path, *words: str) -> list[str]:
-    """Files under FOLDER whose name or bytes hold one of WORDS."""
+    """Return files under `folder` whose name or bytes hold one of `words`."""
     paths = [path for path in folder.rglob("*") if path.is_file()]
     return [
         f"{word} in {path.name}"
@@ -231,7 +233,8 @@ def test_an_mlflow_file_store_has_the_numbers_once_and_no_path(prepared) -> None
     given = {"SEM_MLFLOW": "offline", "CANARY_API_KEY": f"{CANARY}env"}
     train(project.root, made, **given)
     (made.folder / "manifest.json").unlink()
-    shutil.rmtree(made.folder / "checkpoint-9")  # steps 7 to 9 are trained again
+    # Steps 7 to 9 are trained again.
+    shutil.rmtree(made.folder / "checkpoint-9")
     train(project.root, made, "--resume", **given)
     (stored,) = (project.reports / "mlflow").glob("*/*/metrics/examples")
     steps = [int(line.split()[2]) for line in (stored / "loss").read_text().splitlines()]

@@ -40,7 +40,7 @@ def microdata(v: View) -> Body:
 
 
 def data_attributes(v: View) -> Body:
-    """The price waits in a data attribute for a script; the visible digits are a dash."""
+    """Return the price waits in a data attribute for a script; the visible digits are a dash."""
     w, c = v.words, v.css
     data = f'data-product-price="{v.amount}" data-currency="{v.currency}"' if v.price else ""
     return Body(
@@ -93,7 +93,7 @@ def json_ld(v: View) -> Body:
 
 
 def aria_price(v: View) -> Body:
-    """The price is drawn with sprites; only its label says it."""
+    """Return the price is drawn with sprites; only its label says it."""
     w, c = v.words, v.css
     sprites = "".join(f'<i class="d d{n % 10}"></i>' for n in range(len(v.digits)))
     label = f"{w.price}: {v.price}" if v.price else w.request

@@ -6,7 +6,10 @@ from sem.dataset.demo.view import View
 
 
 def wordpress(v: View) -> Body:
-    """A plug-in shop on a blog system: del and ins, product_meta, wrapped currency symbols."""
+    """Return a plug-in shop on a blog system.
+
+    Del and ins, product_meta, wrapped currency symbols.
+    """
     w = v.words
     bdi = '<span class="woocommerce-Price-amount amount"><bdi>{}</bdi></span>'
     sign = f'<span class="woocommerce-Price-currencySymbol">{v.sign}</span>'
@@ -37,7 +40,7 @@ def wordpress(v: View) -> Body:
 
 
 def hosted_theme(v: View) -> Body:
-    """A hosted shop's section theme: visually hidden labels, badges, product-form."""
+    """Return a hosted shop's section theme: visually hidden labels, badges, product-form."""
     w, sid = v.words, f"template--{v.product.weight_g}__main"
     hide = '<span class="visually-hidden">{}</span>'
     sale = opt(
@@ -68,7 +71,7 @@ def hosted_theme(v: View) -> Body:
 
 
 def enterprise(v: View) -> Body:
-    """A large open-source shop system: page-title-wrapper, price boxes, stock divs."""
+    """Return a large open-source shop system: page-title-wrapper, price boxes, stock divs."""
     w, pid = v.words, v.product.votes
     box = (
         '<span class="price-container"><span id="product-price-{0}" class="price-wrapper">'

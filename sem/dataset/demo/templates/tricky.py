@@ -37,7 +37,7 @@ def split_price(v: View) -> Body:
 
 
 def currency_word(v: View) -> Body:
-    """A bare number; a sentence elsewhere names the currency in words."""
+    """Return a bare number; a sentence elsewhere names the currency in words."""
     w, c = v.words, v.css
     return Body(
         f'<div class="{c("sheet")}"><h1>{v.title}</h1><div class="{c("row")}">'
@@ -60,7 +60,7 @@ def currency_word(v: View) -> Body:
 
 
 def sale_first(v: View) -> Body:
-    """The crossed-out price comes first and larger; a stale one is hidden beside it."""
+    """Return the crossed-out price comes first and larger; a stale one is hidden beside it."""
     w, c = v.words, v.css
     stale = v.money(_times(v, "1.31"))
     was = (
@@ -101,7 +101,7 @@ def decoys_first(v: View) -> Body:
 
 
 def variants_form(v: View) -> Body:
-    """A form: the checked variant carries the price, its neighbours cost something else."""
+    """Return a form: the checked variant carries the price, its neighbours cost something else."""
     w, c = v.words, v.css
     option = '<label><input type="radio" name="v" value="{}"{}> {} – {}</label>'
     sizes = ("S", "M", "L") if v.shop.variant else ("250", "500", "750")

@@ -9,5 +9,5 @@ LANGUAGES: dict[str, Words] = {
 
 
 def speak(language: str) -> Words:
-    """The words of LANGUAGE, a two-letter code."""
+    """Return the words of `language`, a two-letter code."""
     return LANGUAGES[language]

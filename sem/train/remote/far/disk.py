@@ -18,7 +18,7 @@ class Refusal(Exception):
 
 
 def write_json_file(path: Path, value: Any) -> None:
-    """Replace PATH by VALUE as JSON in one step."""
+    """Replace `path` by `value` as JSON in one step."""
     temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}")
     with temporary.open("wb") as file:
         file.write(json_line(value))
@@ -29,7 +29,7 @@ def write_json_file(path: Path, value: Any) -> None:
 
 
 def read_json_file(path: Path) -> Any:
-    """The JSON value of PATH; None when it is not there or torn."""
+    """Return the JSON value of `path`; None when it is not there or torn."""
     try:
         return json.loads(path.read_text("utf-8"))
     except (FileNotFoundError, ValueError):
@@ -37,12 +37,12 @@ def read_json_file(path: Path) -> Any:
 
 
 def json_line(value: Any) -> bytes:
-    """VALUE as JSON of one line."""
+    """Return `value` as JSON of one line."""
     return json.dumps(value, sort_keys=True).encode("ascii")
 
 
 def parse_line(line: bytes) -> Any:
-    """The JSON value in LINE; None when it is none."""
+    """Return the JSON value in `line`; None when it is none."""
     try:
         return json.loads(line)
     except ValueError:
@@ -50,7 +50,7 @@ def parse_line(line: bytes) -> Any:
 
 
 def sync_far_path(path: Path) -> None:
-    """Make the content of the file PATH, or the renames in the folder PATH, durable."""
+    """Make the content of the file `path`, or the renames in the folder `path`, durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -59,7 +59,7 @@ def sync_far_path(path: Path) -> None:
 
 
 def sha256_prefix(path: Path, length: int | None = None) -> str:
-    """Hex digest of the file at PATH, or of its first LENGTH bytes."""
+    """Return the hex digest of the file at `path`, or of its first `length` bytes."""
     digest, left = hashlib.sha256(), length
     with path.open("rb") as file:
         while block := file.read(1 << 20 if left is None else min(1 << 20, left)):

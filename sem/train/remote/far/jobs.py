@@ -21,9 +21,11 @@ from typing import Any
 from . import disk, process
 from .disk import Refusal
 
-MOST = 1 << 18  # bytes of log in one answer
+# Bytes of log in one answer.
+MOST = 1 << 18
 STARTING_S = 30.0
-GRACE_S = 30.0  # between TERM and KILL: a checkpoint may be written meanwhile
+# Between TERM and KILL: a checkpoint may be written meanwhile.
+GRACE_S = 30.0
 ENDED = ("done", "failed", "killed", "cancelled", "lost")
 Json = dict[str, Any]
 
@@ -45,7 +47,10 @@ def start_attempt(root: Path, request: Json) -> Json:
 
 
 def _is_free(job: Path, known: Json, request: Json) -> bool:
-    """Whether another attempt may begin; the same request, sent twice by a cut, begins none."""
+    """Return whether another attempt may begin.
+
+    The same request, sent twice by a cut, begins none.
+    """
     spec = disk.read_json_file(job / "spec.json") or {}
     if known["state"] not in ENDED or spec.get("token") == request["spec"].get("token", ""):
         return False
@@ -53,7 +58,7 @@ def _is_free(job: Path, known: Json, request: Json) -> bool:
 
 
 def _detach(root: Path, job: Path, secrets: dict[str, str]) -> None:
-    """Start the watcher of JOB in a session of its own; secrets go through its stdin alone."""
+    """Start the watcher of `job` in a session of its own; secrets go through its stdin alone."""
     request = {"job": str(job.relative_to(root)), "secrets": secrets}
     argv = [sys.executable, "-I", os.path.abspath(sys.argv[0]), "watch"]
     with (job / "watch.log").open("wb") as log:
@@ -74,11 +79,15 @@ def _begun(job: Path) -> Json:
 
 
 def state(job: Path) -> Json:
-    """What became of JOB: `state`, the reason in words and the exit code where there is one."""
+    """Return what became of `job`.
+
+    `state`, the reason in words and the exit code where there is one.
+    """
     known = {"log": _size(job / "log"), "heartbeat_s": _age(job / "heartbeat")}
     ended, pid = disk.read_json_file(job / "exit.json"), disk.read_json_file(job / "pid.json")
     if ended is None and not process.is_alive(pid):
-        ended = disk.read_json_file(job / "exit.json")  # it ended between the two looks
+        # It ended between the two looks.
+        ended = disk.read_json_file(job / "exit.json")
     if ended is not None:
         return {**known, **_verdict(ended)}
     if pid is None:
@@ -108,7 +117,7 @@ def _verdict(ended: Json) -> Json:
 
 
 def tail(root: Path, request: Json) -> Json:
-    """The log of a run from a byte on, waiting up to `wait_s` for more or for the end."""
+    """Return the log of a run from a byte on, waiting up to `wait_s` for more or for the end."""
     job = wanted(root, request)
     offset, deadline = int(request["offset"]), time.monotonic() + float(request["wait_s"])
     _touch(job / "seen")
@@ -159,12 +168,12 @@ def _wait(child: Json, seconds: float) -> None:
 
 
 def grace_s(job: Path) -> float:
-    """Seconds between TERM and KILL of JOB."""
+    """Seconds between TERM and KILL of `job`."""
     return float((disk.read_json_file(job / "spec.json") or {}).get("grace_s", GRACE_S))
 
 
 def newest_attempts(root: Path, request: Json) -> Json:
-    """The newest attempt of every run of the sem, or of all sems."""
+    """Return the newest attempt of every run of the sem, or of all sems."""
     rows = []
     for folder in sorted((root / "jobs").glob(f"{request.get('sem') or '*'}/*")):
         job = newest_attempt(folder)
@@ -178,7 +187,7 @@ def newest_attempts(root: Path, request: Json) -> Json:
 
 
 def last_row(root: Path, sem: str, run: str) -> Json:
-    """The last whole row of the run's metrics.jsonl, for a table."""
+    """Return the last whole row of the run's metrics.jsonl, for a table."""
     path = root / "runs" / sem / run / "models" / sem / "adapters" / run / "metrics.jsonl"
     data = _bytes(path, max(0, _size(path) - 4_096))
     rows = [disk.parse_line(line) for line in data.splitlines()]
@@ -187,12 +196,12 @@ def last_row(root: Path, sem: str, run: str) -> Json:
 
 
 def attempts_folder(root: Path, request: Json) -> Path:
-    """The folder of all attempts of a run."""
+    """Return the folder of all attempts of a run."""
     return root / "jobs" / folder_name(request, "sem") / folder_name(request, "run")
 
 
 def folder_name(request: Json, key: str) -> str:
-    """The value of KEY when it can be one folder's name."""
+    """Return the value of `key` when it can be one folder's name."""
     value = request.get(key)
     good = isinstance(value, str) and value and not value.startswith((".", "-"))
     if not good or not all(c.isascii() and (c.isalnum() or c in "._-") for c in value):
@@ -201,7 +210,7 @@ def folder_name(request: Json, key: str) -> str:
 
 
 def wanted(root: Path, request: Json) -> Path:
-    """The attempt that is asked for, by default the newest; Refusal when there is none."""
+    """Return the attempt that is asked for, by default the newest; Refusal when there is none."""
     folder = attempts_folder(root, request)
     job = (
         folder / folder_name(request, "attempt")
@@ -214,7 +223,7 @@ def wanted(root: Path, request: Json) -> Path:
 
 
 def newest_attempt(folder: Path) -> Path | None:
-    """The last attempt in FOLDER."""
+    """Return the last attempt in `folder`."""
     found = sorted(path for path in folder.glob("[0-9]*") if path.is_dir())
     return found[-1] if found else None
 

@@ -18,15 +18,17 @@ from typing import IO, Any
 from .disk import Refusal, sha256_prefix, sync_far_path
 
 PARTS = ".parts"
-OFFSET = "SEM.offset"  # pax header: how many bytes the receiver has
-BLOCK = 1 << 14  # what a cut can lose: a stream gives whole blocks or none
+# Pax header: how many bytes the receiver has.
+OFFSET = "SEM.offset"
+# What a cut can lose: a stream gives whole blocks or none.
+BLOCK = 1 << 14
 LONGEST_PART, LONGEST_PATH = 255, 1_000
 SHA256 = re.compile(r"[0-9a-f]{64}")
 Entry = dict[str, Any]  # path, size, sha256
 
 
 def check_relative_path(path: object) -> str:
-    """PATH when it is a plain relative path of text that cannot leave its folder."""
+    """Return `path` when it is a plain relative path of text that cannot leave its folder."""
     good = isinstance(path, str) and path and not any(ord(c) < 32 or ord(c) == 127 for c in path)
     if good:
         parts = str(path).split("/")
@@ -45,7 +47,10 @@ def _is_text(path: str) -> bool:
 
 
 def list_entries(root: Path, paths: Iterable[str]) -> list[Entry]:
-    """The list of PATHS below ROOT; a link or what is no plain file is refused by name."""
+    """Return the list of `paths` below `root`.
+
+    A link or what is no plain file is refused by name.
+    """
     found = []
     for path in sorted(set(paths)):
         full = _plain(root, check_relative_path(path))
@@ -55,7 +60,7 @@ def list_entries(root: Path, paths: Iterable[str]) -> list[Entry]:
 
 
 def paths_below(root: Path, *skipped: str) -> list[str]:
-    """Every path below ROOT that is no folder; names in SKIPPED are not entered."""
+    """Return every path below `root` that is no folder; names in `skipped` are not entered."""
     found = []
     for folder, folders, names in os.walk(root):
         folders[:] = [name for name in folders if name not in skipped]
@@ -73,7 +78,10 @@ def _plain(root: Path, path: str) -> Path:
 
 
 def check_entries(listed: object) -> list[Entry]:
-    """LISTED when each entry is one; what came over a line is checked before it is used."""
+    """Return `listed` when each entry is one.
+
+    What came over a line is checked before it is used.
+    """
     if not isinstance(listed, list):
         raise Refusal("the list of files is none", "send it again")
     for entry in listed:
@@ -89,7 +97,7 @@ def check_entries(listed: object) -> list[Entry]:
 
 
 def missing(folder: Path, listed: list[Entry]) -> list[tuple[Entry, int]]:
-    """What FOLDER lacks of LISTED, each with the bytes of it that are there already."""
+    """Return what `folder` lacks of `listed`, each with the bytes of it that are there already."""
     found: list[tuple[Entry, int]] = []
     offered = set()
     for entry in listed:
@@ -105,13 +113,13 @@ def missing(folder: Path, listed: list[Entry]) -> list[tuple[Entry, int]]:
 
 
 def is_entry(path: Path, entry: Entry) -> bool:
-    """Whether PATH is the plain file that ENTRY describes."""
+    """Return whether `path` is the plain file that `entry` describes."""
     plain = path.is_file() and not path.is_symlink() and path.stat().st_size == entry["size"]
     return plain and sha256_prefix(path) == entry["sha256"]
 
 
 def pack(target: IO[bytes], root: Path, wanted: Iterable[tuple[Entry, int]]) -> None:
-    """Write WANTED files below ROOT to TARGET as a tar stream, each from its offset."""
+    """Write `wanted` files below `root` to `target` as a tar stream, each from its offset."""
     with tarfile.open(fileobj=target, mode="w|", format=tarfile.PAX_FORMAT) as tar:
         for entry, offset in wanted:
             with _plain(root, entry["path"]).open("rb") as file:
@@ -125,9 +133,10 @@ def pack(target: IO[bytes], root: Path, wanted: Iterable[tuple[Entry, int]]) -> 
 
 
 def unpack_stream(source: IO[bytes], folder: Path, listed: list[Entry]) -> int:
-    """Take the files of the tar stream SOURCE into FOLDER; how many got their name.
+    """Take the files of the tar stream `source` into `folder`; how many got their name.
 
-    A stream that ends early leaves what came; a member that is not of LISTED, is no plain file or
+    A stream that ends early leaves what came; a member that is not of `listed`, is no plain file
+    or
     has another hash is refused by name, and nothing of it stays.
     """
     wanted, count = {entry["path"]: entry for entry in listed}, 0
@@ -147,7 +156,7 @@ def unpack_stream(source: IO[bytes], folder: Path, listed: list[Entry]) -> int:
 
 
 def _take(data: Any, info: tarfile.TarInfo, folder: Path, entry: Entry) -> bool:
-    """Whether the member INFO came whole; it then has its name and its hash."""
+    """Return whether the member `info` came whole; it then has its name and its hash."""
     said = info.pax_headers.get(OFFSET, "0")
     offset = int(said) if re.fullmatch(r"\d{1,15}", said) else -1
     part = folder / PARTS / entry["sha256"]
@@ -191,9 +200,9 @@ def _name(part: Path, folder: Path, entry: Entry) -> None:
 
 
 def place_files(staging: Path, target: Path, listed: list[Entry], last: str = "") -> None:
-    """Move the verified files of STAGING below TARGET, the one called LAST at the end.
+    """Move the verified files of `staging` below `target`, the one called `last` at the end.
 
-    A new TARGET appears in one step; an existing one gets file by file, each in one step.
+    A new `target` appears in one step; an existing one gets file by file, each in one step.
     """
     here = {entry["path"] for entry in listed if (staging / entry["path"]).exists()}
     faults = [
@@ -225,6 +234,6 @@ def place_files(staging: Path, target: Path, listed: list[Entry], last: str = ""
 
 
 def _synced(path: Path) -> Path:
-    """PATH, whose content survives a power cut from now on."""
+    """Return `path`, whose content survives a power cut from now on."""
     sync_far_path(path)
     return path

@@ -10,18 +10,20 @@ from typing import Any
 
 
 def boot_id() -> str:
-    """What changes when this machine starts anew; '' where it is not told."""
+    """Return what changes when this machine starts anew; '' where it is not told."""
     path = Path("/proc/sys/kernel/random/boot_id")
     return path.read_text("utf-8").strip() if path.exists() else ""
 
 
 def started(pid: int) -> str | None:
-    """When PID began, in clock ticks; '' where it is not told, None when there is no PID."""
+    """When `pid` began, in clock ticks; '' where it is not told, None when there is no `pid`."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
-        return None if fields[0] in "ZX" else fields[19]  # ended, and nobody asked how
+        # Ended, and nobody asked how.
+        return None if fields[0] in "ZX" else fields[19]
     except (OSError, IndexError):
-        pass  # no such process, or a system without /proc
+        # No such process, or a system without /proc.
+        pass
     with suppress(OSError):
         os.kill(pid, 0)
         return None if Path("/proc/self").exists() else ""
@@ -29,18 +31,18 @@ def started(pid: int) -> str | None:
 
 
 def process_mark(pid: int) -> dict[str, Any]:
-    """What finds the process PID again."""
+    """Return what finds the process `pid` again."""
     return {"pid": pid, "started": started(pid), "boot": boot_id()}
 
 
 def is_alive(known: dict[str, Any] | None) -> bool:
-    """Whether the process that was marked as KNOWN still runs."""
+    """Return whether the process that was marked as `known` still runs."""
     if not known or known["boot"] != boot_id():
         return False
     return known["started"] is not None and started(known["pid"]) == known["started"]
 
 
 def end_group(known: dict[str, Any], number: signal.Signals) -> None:
-    """Send NUMBER to the session that the process KNOWN leads."""
+    """Send `number` to the session that the process `known` leads."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(known["pid"], number)

@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def hello(root: Path, _: Json) -> Json:
-    """What kind of machine this is."""
+    """Return what kind of machine this is."""
     cards = len(list(Path("/dev").glob("nvidia[0-9]*")))
     free = os.statvfs(root)
     loose = Path("/etc/systemd/logind.conf")
@@ -56,7 +56,7 @@ def hello(root: Path, _: Json) -> Json:
 
 
 def report_files(root: Path, request: Json) -> Json:
-    """Whether a file is there; the run.json of a run and how many rows its metrics have."""
+    """Return whether a file is there; the run.json of a run and how many rows its metrics have."""
     if request.get("path"):
         return {"file": Path(request["path"]).is_file()}
     folder = _run_folder(root, request)
@@ -66,7 +66,7 @@ def report_files(root: Path, request: Json) -> Json:
 
 
 def offer(root: Path, request: Json) -> Json:
-    """What of a list of files is not here yet, and how much of each is."""
+    """Return what of a list of files is not here yet, and how much of each is."""
     listed, target = parcel.check_entries(request["listed"]), _target(root, request)
     _refuse_other_run(target, listed, request)
     lacking = {entry["path"] for entry, _ in parcel.missing(target, listed)}
@@ -75,7 +75,8 @@ def offer(root: Path, request: Json) -> Json:
         return {"needed": []}
     staging = _staging(root, request)
     if request["kind"] == "code":
-        wanted = listed  # a new folder: what an older one has is copied, not sent
+        # a new folder: what an older one has is copied, not sent.
+        wanted = listed
         _copy_known(root, staging, wanted)
     needed = parcel.missing(staging, wanted)
     if not needed:
@@ -84,7 +85,7 @@ def offer(root: Path, request: Json) -> Json:
 
 
 def receive(root: Path, request: Json) -> Json:
-    """Take the stream behind REQUEST; when all is here, give it its place."""
+    """Take the stream behind `request`; when all is here, give it its place."""
     listed, target = parcel.check_entries(request["listed"]), _target(root, request)
     staging = _staging(root, request)
     with (root / "incoming" / f".{_label(request)}.lock").open("a+b") as lock:
@@ -104,7 +105,7 @@ def send(root: Path, request: Json) -> Json:
 
 
 def list_files(root: Path, request: Json) -> Json:
-    """The files of a run with their hashes; checkpoints only where they are asked for."""
+    """Return the files of a run with their hashes; checkpoints only where they are asked for."""
     folder = _run_folder(root, request)
     job = jobs.newest_attempt(jobs.attempts_folder(root, request))
     if job is not None:
@@ -192,7 +193,7 @@ def _copy_known(root: Path, staging: Path, wanted: list[Json]) -> None:
 
 
 def _take_over(lock: IO[bytes]) -> None:
-    """Hold LOCK; a receiver whose line is dead may not know that yet, so it is ended."""
+    """Hold `lock`; a receiver whose line is dead may not know that yet, so it is ended."""
     for _ in range(100):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -200,7 +201,8 @@ def _take_over(lock: IO[bytes]) -> None:
         except BlockingIOError:
             lock.seek(0)
             pid = lock.read().strip()
-            if pid.isdigit():  # the holder of the lock wrote its number, so it is that process
+            # The holder of the lock wrote its number, so it is that process.
+            if pid.isdigit():
                 os.kill(int(pid), signal.SIGKILL)
             time.sleep(0.1)
     else:

@@ -18,7 +18,8 @@ from . import disk, jobs, process
 
 BEAT_S = 5.0
 LOOK_S = 0.2
-RESERVE = 1 << 16  # bytes kept so that how it ended can be written on a full disk
+# Bytes kept so that how it ended can be written on a full disk.
+RESERVE = 1 << 16
 FULL = b"No space left on device"
 Json = dict[str, Any]
 
@@ -28,7 +29,7 @@ class Stopped(Exception):
 
 
 def watch_job(root: Path, request: Json) -> Json:
-    """Run the job of REQUEST to its end and write exit.json; then wait idle, if it says so."""
+    """Run the job of `request` to its end and write exit.json; then wait idle, if it says so."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _terminated)
     job = root / request["job"]
@@ -70,7 +71,8 @@ def _step(
         return _run(root, job, step, secrets, around)
     ready.parent.parent.mkdir(parents=True, exist_ok=True)
     with ready.parent.with_suffix(".lock").open("a+b") as file:
-        while not _locked(file):  # another job sets up the same environment
+        # Another job sets up the same environment.
+        while not _locked(file):
             _look(job, deadline)
         if ready.exists():
             log.write(f"{ready.parent.name}: set up before, used again\n".encode())
@@ -99,9 +101,14 @@ def _run(
     at = {k: f"{root}/{v[2:]}" if v.startswith("@/") else v for k, v in environment.items()}
     try:
         child = subprocess.Popen(
-            step["argv"], cwd=root / step["cwd"], env=at, stdin=subprocess.DEVNULL,
-            stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
+            step["argv"],
+            cwd=root / step["cwd"],
+            env=at,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
     except OSError as error:
         log.write(f"{step['argv'][0]}: {error.strerror}\n".encode())
         return 127, f"{step['argv'][0]}: {error.strerror}"
@@ -161,7 +168,7 @@ def _idle(root: Path, job: Path, spec: Json) -> None:
 
 
 def _is_forgotten(root: Path, seconds: float) -> bool:
-    """Whether every job here is over, and was last looked at SECONDS ago."""
+    """Return whether every job here is over, and was last looked at `seconds` ago."""
     now = time.time()
     for job in root.glob("jobs/*/*/[0-9]*"):
         if jobs.state(job)["state"] not in jobs.ENDED:

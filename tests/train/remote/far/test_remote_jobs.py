@@ -195,9 +195,11 @@ def test_a_job_whose_watcher_is_gone_still_runs_and_can_be_cancelled(there):
 
 @pytest.mark.parametrize(
     ("text", "left"),
-    [("trap 'echo term; exit 0' TERM; while :; do sleep 0.1; done", "term\n"),
-     ("trap '' TERM; echo deaf; while :; do sleep 0.1; done", "deaf\n")],
-)  # fmt: skip
+    [
+        ("trap 'echo term; exit 0' TERM; while :; do sleep 0.1; done", "term\n"),
+        ("trap '' TERM; echo deaf; while :; do sleep 0.1; done", "deaf\n"),
+    ],
+)
 def test_cancelling_asks_and_then_ends(there, tmp_path, text, left):
     run = f"cancel-{left.strip()}"
     start.begin_job(there, "toy", run, shell(text, grace_s=1), False)

@@ -25,8 +25,25 @@ HOSTILE = [
     ),
     *("|", "&&touch canary", "日本", "\u202e", "~", "%s", "\\", "a\\b", "{a,b}", "#", "!", "=x"),
 ]
-REFUSED = ["../x", "a/../../x", "/etc/x", "a//b", "", ".", "a/./b", "a\nb", "a\0b", "a\x1b[31m",
-           ".parts/x", "\udce9", "x" * 300, "a\rb", "a\tb", 7, None]  # fmt: skip
+REFUSED = [
+    "../x",
+    "a/../../x",
+    "/etc/x",
+    "a//b",
+    "",
+    ".",
+    "a/./b",
+    "a\nb",
+    "a\0b",
+    "a\x1b[31m",
+    ".parts/x",
+    "\udce9",
+    "x" * 300,
+    "a\rb",
+    "a\tb",
+    7,
+    None,
+]
 
 
 @pytest.fixture
@@ -217,10 +234,16 @@ def test_a_file_that_changes_while_it_is_sent_is_named(root, tmp_path):
 
 @pytest.mark.parametrize(
     "listed",
-    [None, {}, [1], [{"path": "a"}], [{"path": "a", "size": -1, "sha256": "0" * 64}],
-     [{"path": "a", "size": 0, "sha256": "../x"}],
-     [{"path": "a", "size": 0, "sha256": "0" * 64}] * 2],
-)  # fmt: skip
+    [
+        None,
+        {},
+        [1],
+        [{"path": "a"}],
+        [{"path": "a", "size": -1, "sha256": "0" * 64}],
+        [{"path": "a", "size": 0, "sha256": "../x"}],
+        [{"path": "a", "size": 0, "sha256": "0" * 64}] * 2,
+    ],
+)
 def test_a_list_that_is_none_is_refused(listed):
     with pytest.raises(Refusal):
         parcel.check_entries(listed)
