@@ -156,7 +156,7 @@ import sys; sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from sem.core import files, jsonio
 while True:
-    files.write(Path(sys.argv[2]), jsonio.pretty({"rows": ["x" * 50] * 20_000}))
+    files.write_file(Path(sys.argv[2]), jsonio.pretty({"rows": ["x" * 50] * 20_000}))
 """
 
 

@@ -51,7 +51,7 @@ from pathlib import Path
 from sem.core.ssh import Far
 from sem.train.remote import attach
 from sem.train.remote.agent import Agent
-attach.follow(Agent(Far("far", sys.argv[2]), sys.argv[3], sys.executable), "toy", sys.argv[4],
+attach.follow_job(Agent(Far("far", sys.argv[2]), sys.argv[3], sys.executable), "toy", sys.argv[4],
               Path(sys.argv[5]))
 """
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from sem.core import files, jsonio
 number = 0
 while True:
-    files.write(Path({path!r}), jsonio.pretty({{"i": number, "rows": ["x" * 50] * 20000}}))
+    files.write_file(Path({path!r}), jsonio.pretty({{"i": number, "rows": ["x" * 50] * 20000}}))
     number += 1
 """
 
@@ -47,7 +47,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     script = (
         f"import sys; sys.path.insert(0, {str(ROOT / 'scripts')!r})\n"
         "from pathlib import Path\nfrom sem.core import console, files\n"
-        f"console.run(lambda: files.write(Path({str(path)!r}), 'x' * 100_000))"
+        f"console.run_main(lambda: files.write_file(Path({str(path)!r}), 'x' * 100_000))"
     )
 
     def small() -> None:

@@ -156,7 +156,7 @@ def counted(*given, **named):
     left[0] -= 1
     return real(*given, **named)
 os.unlink = counted
-delete.delete(delete.look(Path(sys.argv[1]), "mine"))
+delete.delete(delete.list_deletion(Path(sys.argv[1]), "mine"))
 """
 
 

@@ -140,14 +140,14 @@ import os, signal, sys
 from pathlib import Path
 from sem.core import files
 from sem.projects import new
-left, write = [int(sys.argv[2])], files.write
+left, write = [int(sys.argv[2])], files.write_file
 def counted(*given):
     if not left[0]:
         os.kill(os.getpid(), signal.SIGKILL)
     left[0] -= 1
     return write(*given)
-files.write = counted
-new.create(Path(sys.argv[1]), "rust")
+files.write_file = counted
+new.create_from_template(Path(sys.argv[1]), "rust")
 """
 
 

@@ -23,7 +23,7 @@ from sem.dataset.store.examples_table import RawRow
 
 Context = TypeVar("Context")
 
-SERVE = "from sem.dataset.clean.row_worker import serve; serve()"
+SERVE = "from sem.dataset.clean.row_worker import serve_rows; serve_rows()"
 # Share of memory_mib beyond which a worker is started anew after a page.
 RETIRED_AT = 0.6
 # Thread pools of numerical libraries map hundreds of megabytes that a worker never uses.

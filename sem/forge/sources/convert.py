@@ -11,7 +11,7 @@ from typing import Any
 from sem.dataset.clean.worker_pool import Worker
 from sem.forge.reading.limits import Reading
 
-SERVE = "from sem.forge.reading.cage import serve; serve()"
+SERVE = "from sem.forge.reading.cage import serve_documents; serve_documents()"
 # Formats whose libraries take half a second to load.
 PAPERS = ("pdf", "docx")
 

@@ -311,9 +311,9 @@ KILLED = """
 import sys; sys.path.insert(0, {scripts!r})
 from pathlib import Path
 from sem.core.project import Project
-from sem.dataset import clean
+from sem.dataset.clean import clean
 print("going", flush=True)
-clean.run(Project("shop", Path({root!r})))
+clean.clean_store(Project("shop", Path({root!r})))
 """
 
 

@@ -157,10 +157,10 @@ import os, signal, sys
 from datetime import datetime, UTC
 from pathlib import Path
 from sem.core.project import Project
-from sem.dataset.ingest import feed
+from sem.dataset.ingest import capture_feed
 from sem.dataset.ingest.importers import Options
-feed._remember = lambda *a: os.kill(os.getpid(), signal.SIGKILL)
-feed.run(Project("shop", Path(sys.argv[1])), [Path(sys.argv[2])], Options(), datetime.now(UTC))
+capture_feed._remember = lambda *a: os.kill(os.getpid(), signal.SIGKILL)
+capture_feed.import_feed(Project("shop", Path(sys.argv[1])), [Path(sys.argv[2])], Options(), datetime.now(UTC))
 """
 
 

@@ -190,12 +190,12 @@ SLOW_IMPORT = """
 import sys; sys.path[:0] = [{scripts!r}, {tests!r}]
 from pathlib import Path
 from rowmaker import row
-from sem.dataset import store, storewrite
+from sem.dataset.store import store
 def rows():
     for number in range(100000):
         yield row(f"n{{number:06}}", input_text="x" * 4000)
         if number == 200: print("going", flush=True)
-store.append(Path({path!r}), rows())
+store.append_store_rows(Path({path!r}), rows())
 """
 
 

@@ -96,11 +96,11 @@ def test_a_member_that_unpacks_to_more_than_recorded_is_stopped(root, data):
 def test_a_killed_build_leaves_nothing_and_the_next_call_finishes(root):
     code = (
         "import os, sys; from pathlib import Path; import gguf_file\n"
-        "from sem.lm import weight_packages, weights, gguf_convert\n"
+        "from sem.lm.weights import weight_packages, weights, gguf_convert\n"
         "data = gguf_file.build(); package = gguf_file.package(data, '0')\n"
         "weight_packages.KNOWN = {package.base_model_id: package}\n"
-        "gguf_convert.convert = lambda source, folder: os.kill(os.getpid(), 9)\n"
-        f"weights.resolve({TINY!r}, Path({str(root)!r}))\n"
+        "gguf_convert.convert_gguf = lambda source, folder: os.kill(os.getpid(), 9)\n"
+        f"weights.resolve_weights({TINY!r}, Path({str(root)!r}))\n"
     )
     path = [str(ROOT), str(ROOT / "tests" / "support")]
     killed = subprocess.run(

@@ -68,14 +68,14 @@ import os
 import sys
 from pathlib import Path
 from sem.core.errors import SemError
-from sem.train import several
+from sem.train.engine import several
 from sem.train.recipe import Recipe
 os.environ["LOCAL_WORLD_SIZE"] = "1"  # as torchrun sets it on two hosts with a process each
 several.VISIBLE_S = 1.0
 folder = Path(sys.argv[1]) / (str(several.rank()) if sys.argv[2] == "apart" else "one")
 folder.mkdir(exist_ok=True)
 try:
-    with several.joined("cpu", Recipe(effective_batch=2, micro_batch=1), folder):
+    with several.join_processes("cpu", Recipe(effective_batch=2, micro_batch=1), folder):
         pass
 except SemError as error:
     sys.exit(7 if "sees another" in error.message else 8)

@@ -253,7 +253,7 @@ def test_compiled_parts_compute_the_same(family, tmp_path, monkeypatch) -> None:
 @pytest.mark.slow
 def test_without_a_compiler_the_same_parts_run_as_written(tmp_path) -> None:
     code = (
-        "import sys; sys.path.insert(0, 'scripts')\n"
+        "import sys; sys.path.insert(0, '.')\n"
         "from torch._inductor import config; config.cpp.cxx = ('no-such-compiler',)\n"
         "from sem.train.fast import fused, layers\n"
         "assert fused.why_not(), 'it compiled'\n"
