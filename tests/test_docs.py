@@ -8,7 +8,7 @@ from paths import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 # Words after `fab` that are Fabric's own or stand for any name.
-NOT_JOBS = {"GROUP.TASK", "GROUP.JOB", "--list", "--dry", "-H"}
+NOT_JOBS = {"GROUP.TASK", "GROUP.JOB", "JOB", "--list", "--dry", "-H"}
 
 
 def job_names() -> set[str]:

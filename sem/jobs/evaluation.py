@@ -78,8 +78,8 @@ def judge_answers(
 ) -> None:
     """Have a judge model decide what rules cannot: free texts, and failures marked arguable.
 
-        fab eval.judge --sem shop --run `run` --split test --estimate
-        fab eval.judge --sem shop --run `run` --split test
+        fab eval.judge --sem shop --run RUN --split test --estimate
+        fab eval.judge --sem shop --run RUN --split test
 
     A killed job goes on where it stopped and pays for no reply twice. Modes: slots (default),
     golden (the whole answer on a scale of 1 to 5), pairwise (better than the baseline's answer or
@@ -121,7 +121,7 @@ def report_run(
 ) -> None:
     """Score a run against the baseline on the same examples and say what is shown.
 
-        fab eval.report --sem shop --run `run` --split test
+        fab eval.report --sem shop --run RUN --split test
 
     Reads   reports/SEM/{base,RUN}/answers.SPLIT.jsonl, data/SEM/processed/*.vN.jsonl
     Writes  reports/SEM/RUN/{scores.json, report.md, report.html, *.eval-report.json},
@@ -169,7 +169,7 @@ def gate_run(
 ) -> None:
     """Decide whether a run may replace the baseline: PASS, FAIL, INSUFFICIENT (exit 0, 1, 3).
 
-        fab eval.gate --sem shop --run `run` --split test
+        fab eval.gate --sem shop --run RUN --split test
 
     Reads   configs/SEM/gate.yaml or configs/gate.yaml, the answers of both runs, the snapshot
     Writes  reports/SEM/RUN/gate.json, reports/SEM/gates.jsonl
@@ -206,8 +206,8 @@ def sample_slots(
 ) -> None:
     """Pick slots for a person to check, as a sheet; take the filled-in sheet back.
 
-        fab eval.sample --sem shop --run `run` --count 40
-        fab eval.sample --sem shop --run `run` --take reports/shop/RUN/spotcheck.test.csv
+        fab eval.sample --sem shop --run RUN --count 40
+        fab eval.sample --sem shop --run RUN --take reports/shop/RUN/spotcheck.test.csv
 
     Fill in `human_pass` (yes or no: is the candidate right?) and, where the reference is wrong,
     `correction` (JSON: "text", 12.5, null). Labels calibrate the judge. Corrected rows go back

@@ -30,8 +30,7 @@ class Positional:
     """Marks a parameter that is given as a word, not as a flag; `name` is what help calls it."""
 
     name: str
-    # Fabric takes one word; as a flag it takes several.
-    is_flag_of_fab: bool = False
+    is_flag_of_fab: bool = False  # Fabric takes one word; as a flag it takes several
 
 
 @dataclass(frozen=True)
@@ -63,8 +62,7 @@ class Parameter:
     """One parameter of a job, as every door to it needs it."""
 
     name: str
-    # Str, int, float, Path, bool.
-    type: Any
+    type: Any  # str, int, float, Path, bool
     default: Any
     help: str
     choices: tuple[str, ...] = ()

@@ -23,7 +23,7 @@ def promote_run(
 ) -> None:
     """Name the run that serves: nightly watches it and later runs are compared with it.
 
-        fab ops.promote --sem shop --run `run`
+        fab ops.promote --sem shop --run RUN
 
     Needs a gate verdict PASS (`fab eval.gate`) of this run on the test set, by today's policy and
     in the ledger of gates; or a --reason that is written down.
@@ -60,8 +60,7 @@ def check_promoted_run(
     """
     from sem.ops import nightly
 
-    # Answers and verdicts may quote private pages.
-    os.umask(0o077)
+    os.umask(0o077)  # answers and verdicts may quote private pages
     desk, at = nightly.desk(Project.load(sem, set)), provenance.now()
     try:
         with files.lock(desk.folder / ".lock", "the nightly run"):

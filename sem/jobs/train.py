@@ -70,10 +70,10 @@ def train_run(
     """Fine-tune a prepared run; a function of its run.json.
 
         fab train.run --sem shop
-        fab train.run --sem shop --run `run` --resume --set train.epochs=5
+        fab train.run --sem shop --run RUN --resume --set train.epochs=5
         fab -H me@gpu train.run --sem shop              push, train there, fetch
         fab train.run --sem shop --processes 4          one a GPU; the same steps
-        fab train.run --sem shop --processes 16 --ray-address `host`:6379   across hosts
+        fab train.run --sem shop --processes 16 --ray-address HOST:6379   across hosts
 
     With --resume it goes on from the last complete checkpoint; a broken one is set aside. --set
     then changes what can soundly change in a run that has begun; anything else is refused.
@@ -121,7 +121,7 @@ def resume_run(
 ) -> None:
     """Continue a run from its last complete checkpoint, with what may soundly change changed.
 
-        fab train.resume --sem shop --run `run` --set train.epochs=5
+        fab train.resume --sem shop --run RUN --set train.epochs=5
 
     The same as `train.run --resume`.
     """
@@ -174,7 +174,7 @@ def show_rows(
 def attach_to_run(host: RequiredHostName, sem: Sem = None, run: RunId = None) -> None:
     """Follow a run that trains on a host, from where the last look ended, to its exit code.
 
-        fab -H me@gpu train.attach --sem shop --run `run`
+        fab -H me@gpu train.attach --sem shop --run RUN
 
     The job there goes on whatever happens to this command; exit 75 says that the host was not
     reached.
@@ -214,7 +214,7 @@ def show_remote_runs(host: RequiredHostName, sem: Sem = None) -> None:
 def cancel_run(host: RequiredHostName, sem: Sem = None, run: RunId = None) -> None:
     """End a run that trains on a host: TERM, half a minute to write a checkpoint, then KILL.
 
-        fab -H me@gpu train.cancel --sem shop --run `run`
+        fab -H me@gpu train.cancel --sem shop --run RUN
 
     Writes  jobs/SEM/RUN/NNNN/{cancel, exit.json} on the host; nothing here
     """
@@ -234,7 +234,7 @@ def pull_run(
 ) -> None:
     """Fetch a run that was trained on a host, every file checked by its hash.
 
-        fab -H me@gpu train.pull --sem shop --run `run`
+        fab -H me@gpu train.pull --sem shop --run RUN
         fab -H me@gpu train.pull --sem shop --checkpoints     also when unfinished
 
     A cut transfer goes on where it was when the command is given again; the files that are here
@@ -284,7 +284,7 @@ def compare_runs(
 ) -> None:
     """Show two or more runs side by side: recipe, data, losses, speed, what is not comparable.
 
-        fab train.compare `run` `run` --sem shop
+        fab train.compare RUN RUN --sem shop
 
     The first run is the one that the others are compared with on test.
 

@@ -40,12 +40,8 @@ VERBS = {
     "delete": "sem.delete",
 }
 # Other spellings of the same verbs.
-OLDER_VERBS = {
-    "new-project": "new",
-    "list": "list-projects",
-    "use": "set-project",
-    "evaluate": "eval",
-}
+OLDER_VERBS = {"new-project": "new", "list": "list-projects", "use": "set-project",
+               "evaluate": "eval"}  # fmt: skip
 
 
 def start_verb() -> NoReturn:

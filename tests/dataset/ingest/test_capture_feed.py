@@ -160,7 +160,8 @@ from sem.core.project import Project
 from sem.dataset.ingest import capture_feed
 from sem.dataset.ingest.importers import Options
 capture_feed._remember = lambda *a: os.kill(os.getpid(), signal.SIGKILL)
-capture_feed.import_feed(Project("shop", Path(sys.argv[1])), [Path(sys.argv[2])], Options(), datetime.now(UTC))
+project = Project("shop", Path(sys.argv[1]))
+capture_feed.import_feed(project, [Path(sys.argv[2])], Options(), datetime.now(UTC))
 """
 
 

@@ -1,7 +1,6 @@
 """The gate on a real project: what it reads, writes and remembers, and the script's exits."""
 
 import os
-import runpy
 import shutil
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.eval.answers import answers, subject
 from sem.eval.gate import gate_inputs
+from sem.jobs import run_job
 
 AT = provenance.now()
 POLICY = """min_domains: 5
@@ -86,9 +86,8 @@ def asked(made: Project, **other) -> gate_inputs.Request:
 
 def script(capsys: pytest.CaptureFixture, *words: str) -> tuple[int, list[str], str]:
     """Exit code, lines of stdout and stderr of scripts/eval_gate.py `words`, in this process."""
-    sys.argv = ["eval_gate.py", "--sem", "toy", *words]
     with pytest.raises(SystemExit) as end:
-        runpy.run_path(str(ROOT / "scripts" / "eval_gate.py"), run_name="__main__")
+        run_job("eval.gate", ["--sem", "toy", *words])
     said = capsys.readouterr()
     return int(end.value.code or 0), said.out.splitlines(), said.err
 

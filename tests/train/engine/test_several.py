@@ -15,6 +15,7 @@ from toy import rows
 from sem.core import files, run
 from sem.core.errors import SemError
 from sem.core.project import Project
+from sem.jobs import load_jobs
 from sem.train.engine import checkpoints, several
 from sem.train.engine.batches import BatchOrder
 from sem.train.parallel import cluster, launch
@@ -240,10 +241,9 @@ def test_a_process_killed_on_its_host_ends_the_run_and_it_goes_on(project, hosts
 
 
 def test_a_host_and_a_cluster_are_not_both_asked_for() -> None:
-    import train_run
 
     with pytest.raises(SemError) as caught:
-        train_run.main(["--host=me@h", "--processes=2", "--ray-address=h:6379"])
+        load_jobs()["train.run"].call(["--host=me@h", "--processes=2", "--ray-address=h:6379"])
     assert caught.value.message == (
         "--host and --ray-address: one names a host, the other a cluster"
     )
