@@ -1,7 +1,7 @@
 """One block of a page: its text and addresses, and where on the page it stood."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 LINK = frozenset({"link"})
 PAGING = frozenset({"paging"})
@@ -66,7 +66,24 @@ class Line:
         if not self.has(kinds):
             return self
         left = tuple(p for p in self.parts if isinstance(p, str) or p.kind not in kinds)
-        return replace(self, parts=left)
+        return self.with_parts(left)
+
+    def with_parts(
+        self, parts: tuple[str | Address, ...], is_linked: bool | None = None
+    ) -> "Line":
+        """Return this line with other `parts`; several times as fast as `dataclasses.replace`."""
+        return Line(
+            self.kind,
+            parts,
+            self.section,
+            self.hint,
+            self.shape,
+            self.prefix,
+            self.label,
+            self.mark,
+            self.depth,
+            self.is_linked if is_linked is None else is_linked,
+        )
 
     def has(self, kinds: frozenset[str]) -> bool:
         """Return True if the line holds an address of `kinds`."""

@@ -209,7 +209,7 @@ def best_images(lines: Sequence[Line], limit: int) -> list[Line]:
     for _, number, place in ranked[limit:]:
         poor.setdefault(number, set()).add(place)
     return [
-        replace(line, parts=tuple(p for n, p in enumerate(line.parts) if n not in poor[number]))
+        line.with_parts(tuple(p for n, p in enumerate(line.parts) if n not in poor[number]))
         if number in poor
         else line
         for number, line in enumerate(lines)

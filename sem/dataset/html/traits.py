@@ -5,10 +5,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from sem.dataset.html import words
-from sem.dataset.html.line import LINK, Address, Line
+from sem.dataset.html.line import Address, Line
 
 MONEY = re.compile(r"[$€£¥₹₽]\s?\d|\d\s?(?:[$€£¥₹₽]|(?:EUR|USD|GBP|kr|zł|Kč|руб|SEK|CHF)\b)")
-CONTACT = re.compile(r"[\w.+-]+@[\w-]+\.\w|\+?\(?\d[\d\s()./-]{7,}\d|\b(?:tel|fax|phone)\b", re.I)
+EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.\w")
+# Searched in lower case.
+CALL = re.compile(r"\+?\(?\d[\d\s()./-]{7,}\d|\b(?:tel|fax|phone)\b")
 CALLED = ("tel", "fax", "phone")
 LEGAL_WORDS = (
     *("cookie", "privacy", "datenschutz", "terms of", "all rights reserved", "javascript", "©"),
@@ -16,27 +18,25 @@ LEGAL_WORDS = (
     *("share on", "follow us", "facebook", "twitter", "pinterest", "instagram"),
 )
 DIGIT = re.compile(r"\d")
+# These are searched in lower case: letters of either case take an expression three times as long.
 STREET = re.compile(
     r"\b(?:street|st|road|rd|avenue|ave|blvd|drive|dr|lane|suite|floor|po box|p\.o\.|straat|"
     r"platz|weg|rue|via|calle|plaza|highway|hwy|building|house)\b|str(?:aße|asse|\.)",
-    re.I,
 )
 POSTCODE = re.compile(
     r"\b\d{5}(?:-\d{4})?\b|\b[A-Z]{1,2}\d[\dA-Z]? ?\d[A-Z]{2}\b|\b\d{4} ?[A-Z]{2}\b"
 )
-DURATION = re.compile(r"\d\s?(?:min|mins|minutes?|minuten|hours?|hrs?|h|std|stunden?)\b", re.I)
+DURATION = re.compile(r"\d\s?(?:min|mins|minutes?|minuten|hours?|hrs?|h|std|stunden?)\b")
 DAY = re.compile(
     r"\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|mai|okt|dez)[a-zé]{0,6}\.? \d|"
     r"\b\d{1,2}[./-]\d{1,2}[./-](?:19|20)?\d\d\b|\b(?:19|20)\d\d-\d\d-\d\d|"
     r"\d\.? (?:jan|feb|mar|mär|apr|may|mai|jun|jul|aug|sep|oct|okt|nov|dec|dez)",
-    re.I,
 )
 AMOUNT = re.compile(
     r"(?:\d[\d/.,–-]*|[½¼¾⅓⅔⅛])\s?(?:[½¼¾⅓⅔⅛]\s?)?(?:cups?|c\.|tsps?|tbsps?|tea|table|oz|ounces?|"
     r"pounds?|lbs?|g|kg|gr|grams?|grammes?|ml|cl|dl|l|litres?|cloves?|cans?|pinch|large|medium|"
     r"small|slices?|el|tl|stück|cucchiai|spsk|tsk|msk|krm|eetlepels?|theelepels?|sticks?|bunch|"
     r"packages?|pkg|sprigs?|whole)\b",
-    re.I,
 )
 BYLINE = re.compile(r"(?:written |posted |recipe )?(?:by|von|par|por|di|door|av)\b[: ]\s?\w", re.I)
 LABELLED = re.compile(r"[^:|]{2,30}:\s\S")
@@ -171,22 +171,21 @@ def told(text: str) -> Iterator[str]:
         yield "level: title"
     lowered = text.lower()
     has_digit = DIGIT.search(text) is not None
-    # Plain words first: most lines hold none, and an expression takes ten times as long.
-    if (has_digit or "@" in text or _holds(CALLED, lowered)) and CONTACT.search(text):
+    if has_contact(text, lowered, has_digit):
         yield "contact"
     if has_digit:
         yield "money" if MONEY.search(text) else "digit"
         if POSTCODE.search(text):
             yield "postcode"
-        if DURATION.search(text):
+        if DURATION.search(lowered):
             yield "duration"
-        if DAY.search(text):
+        if DAY.search(lowered):
             yield "day"
-        if AMOUNT.search(text, 0, 60):
+        if AMOUNT.search(lowered, 0, 60):
             yield "amount"
     if _holds(LEGAL_WORDS, lowered):
         yield "legal"
-    if STREET.search(text):
+    if STREET.search(lowered):
         yield "street"
     if BUTTONS.search(text):
         yield "button"
@@ -199,6 +198,14 @@ def told(text: str) -> Iterator[str]:
     yield from _enumerated(text, count)
     if SENTENCE.search(text):
         yield "sentence"
+
+
+def has_contact(text: str, lowered: str, has_digit: bool = True) -> bool:
+    """Return True if `text` holds an e-mail address, what could be a number, or its label."""
+    # Plain signs first: most texts hold none, and an expression takes ten times as long.
+    if "@" in text and EMAIL.search(text):
+        return True
+    return (has_digit or _holds(CALLED, lowered)) and CALL.search(lowered) is not None
 
 
 def _enumerated(text: str, count: int) -> Iterator[str]:
@@ -223,7 +230,11 @@ def is_legal(text: str) -> bool:
 
 def _holds(spelled: tuple[str, ...], lowered: str) -> bool:
     """Return True if one of the words `spelled` is in `lowered`."""
-    return any(word in lowered for word in spelled)
+    # A loop: a generator would take most of the time of a line.
+    for word in spelled:  # noqa: SIM110
+        if word in lowered:
+            return True
+    return False
 
 
 def line_image_rank(line: Line) -> int | None:
@@ -302,14 +313,16 @@ def _heading(text: str) -> str:
 
 
 def _addressed(line: Line, best: int | None) -> Iterator[str]:
-    if line.has(LINK):
+    kinds = [part.kind for part in line.parts if isinstance(part, Address)]
+    if not kinds:
+        return
+    if "link" in kinds:
         yield "link"
-    pages = sum(isinstance(part, Address) and part.kind == "paging" for part in line.parts)
-    if pages:
+    if pages := kinds.count("paging"):
         yield "pages" if pages > 2 else "page"
-    if line.has(frozenset({"contact"})):
+    if "contact" in kinds:
         yield "contact address"
-    if line.has(frozenset({"meta image"})):
+    if "meta image" in kinds:
         yield "image: told"
     rank = line_image_rank(line)
     if rank is not None:
@@ -326,4 +339,7 @@ def _stands(number: int, top: int | None) -> str:
 
 def _name(number: float, steps: Sequence[tuple[float, str]], last: str) -> str:
     """Return the name of the first of `steps` that `number` is below."""
-    return next((name for below, name in steps if number < below), last)
+    for below, name in steps:
+        if number < below:
+            return name
+    return last

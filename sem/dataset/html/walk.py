@@ -7,7 +7,7 @@ from sem.dataset import text
 from sem.dataset.config import TaskOptions
 from sem.dataset.html import fields, raised, words
 from sem.dataset.html.line import Address, Line
-from sem.dataset.html.traits import CONTACT
+from sem.dataset.html.traits import has_contact
 from sem.dataset.html.writer import INLINE_HINTS, Writer
 
 MAX_LABEL = 300
@@ -120,7 +120,8 @@ class Walk:
             return False
         if at.section not in ("", "main", "hidden"):
             # The address in a drop-down menu.
-            return CONTACT.search(node.text()) is not None
+            text = node.text()
+            return has_contact(text, text.lower())
         if node.attributes.get("role") == "tabpanel" or REVEALED & set(words.label_words(label)):
             return True
         return len(node.text()) > HIDDEN_CHARS

@@ -121,7 +121,7 @@ class Writer:
     def attach(self, address: Address) -> None:
         """Put `address` at the end of the last line."""
         last = self.lines[-1]
-        self.lines[-1] = replace(last, parts=(*last.parts, address))
+        self.lines[-1] = last.with_parts((*last.parts, address))
 
     def flush(self) -> None:
         """End the line being written."""
@@ -150,7 +150,18 @@ class Writer:
         kind = _kind(prefix, shown)
         is_linked = linked > 0 and linked >= LIST_SHARE * len(shown)
         self.lines.append(
-            replace(first, kind=kind, parts=parts, prefix=prefix, label=label, is_linked=is_linked)
+            Line(
+                kind,
+                parts,
+                first.section,
+                first.hint,
+                first.shape,
+                prefix,
+                label,
+                first.mark,
+                first.depth,
+                is_linked,
+            )
         )
 
     def unite(self, start: int, limit: int, is_row: bool) -> None:
@@ -170,7 +181,7 @@ class Writer:
             label = line.label if line.hint in INLINE_HINTS else ""
             parts += [f" | {label}" if is_row else f" {label}", *line.parts]
         is_linked = all(line.is_linked for line in found)
-        united = replace(found[0], parts=_addresses_last(tuple(parts)), is_linked=is_linked)
+        united = found[0].with_parts(_addresses_last(tuple(parts)), is_linked)
         self.lines[start:] = [united]
 
 
