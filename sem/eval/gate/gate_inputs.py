@@ -135,7 +135,7 @@ def _evidence(found: Reading, gone: tuple[str, ...], used: int) -> Evidence:
         package=_package_faults(after),
         uses=used,
         is_judge_calibrated=None if judged is None else bool(judged.get("calibrated")),
-        rivals=baselines.score_rivals(after, found.marked).scores,
+        rivals=baselines.score_rivals(after, found.score_answers).scores,
         by_rule=found.by_rule,
         strong=compare.strong_scores(found.after, found.closeness),
         independent=frozenset(e.id for e in examples if e.meta.get("reference_source") in rules),

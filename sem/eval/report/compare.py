@@ -52,7 +52,7 @@ def comparison_scores(reading: Reading) -> dict[str, Any]:
         "tuned": _decodings(reading.after, reading.closeness),
     }
     strong = strong_scores(reading.after, reading.closeness)
-    beside = baselines.score_rivals(reading.after, reading.marked)
+    beside = baselines.score_rivals(reading.after, reading.score_answers)
     rivals = baselines.compare_rivals(reading.after, reading.by_rule, beside)
     reading.compared.facts["notes"].extend(_rival_notes(rivals))
     prices = reading.after.settings.prices
