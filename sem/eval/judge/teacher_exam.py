@@ -142,7 +142,7 @@ def _request(project: Project, example: Example, teacher: Asked) -> Request:
 
 
 def sit(exam: Exam, teacher: Asked, least: float) -> Result:
-    """Return the scores of what `teacher` answers; a reply that cannot be used is a wrong answer."""
+    """Return the scores of the replies of `teacher`; an unusable one is a wrong answer."""
     scores, faults = [], {}
     for example, _, outcome in teacher.answered(requests(exam, teacher)):
         if outcome.fault:
