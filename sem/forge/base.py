@@ -142,12 +142,12 @@ class BaseForge(ABC):
         A forge that changes what the model sees overrides this.
         """
         if _overrides(self, "format_data"):
-            kept = list(pairs)
-            made = self._older("format_data")([pair_as_older(pair) for pair in kept])
-            if made is not None:
-                return made
+            all_pairs = list(pairs)
+            rows = self._older("format_data")([pair_as_older(pair) for pair in all_pairs])
+            if rows is not None:
+                return rows
             # It wrote files of its own, as it did elsewhere.
-            pairs = kept
+            pairs = all_pairs
         return (pair_row(pair) for pair in pairs)
 
     def source_of(self, item: Any) -> str | None:
@@ -160,16 +160,17 @@ class BaseForge(ABC):
 
     def _older(self, name: str) -> Callable[..., Any]:
         if not _overrides(self, name):
-            wanted = {"load_data": "load", "format_data": "format"}[name]
+            newer_name = {"load_data": "load", "format_data": "format"}[name]
             raise SemError(
-                f"{type(self).__name__} has no {wanted}", f"define {wanted} (or {name}) in it"
+                f"{type(self).__name__} has no {newer_name}",
+                f"define {newer_name} (or {name}) in it",
             )
         return getattr(self, name)
 
 
 def pair_row(pair: Pair) -> dict[str, Any]:
     """Return `pair` as a row of the example store."""
-    made = {
+    row = {
         "id": pair.id,
         "input_text": pair.prompt,
         "output_json": pair.output,
@@ -179,12 +180,12 @@ def pair_row(pair: Pair) -> dict[str, Any]:
             "forge": jsonio.parse_json(jsonio.canonical_json(dict(pair.provenance))),
         },
     }
-    return made if pair.task is None else {**made, "task": pair.task}
+    return row if pair.task is None else {**row, "task": pair.task}
 
 
-def pair_of(made: Pair | Mapping[str, Any], where: str) -> Pair:
-    """Return `made` as a Pair of texts and JSON; the SemError names `where` it does not fit."""
-    pair = made if isinstance(made, Pair) else _of_mapping(made, where)
+def pair_of(pair_like: Pair | Mapping[str, Any], where: str) -> Pair:
+    """Return `pair_like` as a Pair of texts and JSON; a SemError names `where` it does not fit."""
+    pair = pair_like if isinstance(pair_like, Pair) else _of_mapping(pair_like, where)
     for name in ("instruction", "input", "source"):
         value = getattr(pair, name)
         if not isinstance(value, str):
@@ -201,17 +202,21 @@ def pair_of(made: Pair | Mapping[str, Any], where: str) -> Pair:
     return pair
 
 
-def _of_mapping(made: Any, where: str) -> Pair:
-    if not isinstance(made, Mapping) or not {"instruction", "output"} <= set(made):
+def _of_mapping(pair_like: Any, where: str) -> Pair:
+    if not isinstance(pair_like, Mapping) or not {"instruction", "output"} <= set(pair_like):
         raise SemError(
             f"{where}: a pair needs instruction and output", "yield Pair(…) or a mapping"
         )
-    known = {name: made[name] for name in Pair.__dataclass_fields__ if made.get(name) is not None}
-    extra = {name: made[name] for name in made if name not in Pair.__dataclass_fields__}
-    told = known.pop("provenance", {})
-    if not isinstance(told, Mapping):
+    fields = {
+        name: pair_like[name]
+        for name in Pair.__dataclass_fields__
+        if pair_like.get(name) is not None
+    }
+    extra = {name: pair_like[name] for name in pair_like if name not in Pair.__dataclass_fields__}
+    provenance = fields.pop("provenance", {})
+    if not isinstance(provenance, Mapping):
         raise SemError(f"{where}: provenance is no mapping", "leave it out, or write a dict")
-    return Pair(**{"output": None, **known}, provenance={**extra, **told})
+    return Pair(**{"output": None, **fields}, provenance={**extra, **provenance})
 
 
 def pair_as_older(pair: Pair) -> dict[str, Any]:

@@ -40,10 +40,10 @@ def stems(text: str) -> list[str]:
     """Return the stems of the content words of `text`, code included, in order."""
     folded = fold_case(text)
     words = [word for word in WORD.findall(folded) if not CJK.search(word)]
-    found = [stem(word) for word in words if word not in STOP and len(word) > 2]
+    word_stems = [stem(word) for word in words if word not in STOP and len(word) > 2]
     for run in CJK.findall(folded):
-        found += [run[n : n + 2] for n in range(max(1, len(run) - 1))]
-    return found
+        word_stems += [run[n : n + 2] for n in range(max(1, len(run) - 1))]
+    return word_stems
 
 
 def stem(word: str) -> str:
@@ -61,17 +61,17 @@ def fold_case(text: str) -> str:
     return unicodedata.normalize("NFKC", text).casefold()
 
 
-def f1(one: str, other: str) -> float:
+def f1(text: str, other: str) -> float:
     """Token F1 of two texts by their stems (SQuAD, Rajpurkar et al. 2016); 1.0 when both are bare.
 
     Symmetric: 2 * shared / (all of one + all of the other), repeats counted.
     """
-    a, b = stems(one), stems(other)
+    a, b = stems(text), stems(other)
     if not a or not b:
-        return float(fold_case(one).split() == fold_case(other).split())
-    left, shared = list(b), 0
+        return float(fold_case(text).split() == fold_case(other).split())
+    remaining, shared = list(b), 0
     for word in a:
-        if word in left:
-            left.remove(word)
+        if word in remaining:
+            remaining.remove(word)
             shared += 1
     return 2 * shared / (len(a) + len(b))

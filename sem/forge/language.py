@@ -51,8 +51,8 @@ def detect_language(text: str) -> str | None:
     # A sign of Chinese or Japanese says as much as three letters.
     if letters + 2 * sum("\u3040" <= c <= "\u9fff" for c in prose) < FEWEST_LETTERS:
         return None
-    found, probability = _identifier().classify(prose)
-    return SAME.get(found, found) if probability >= SURE else None
+    code, probability = _identifier().classify(prose)
+    return SAME.get(code, code) if probability >= SURE else None
 
 
 def check_language(code: str, where: str) -> str:

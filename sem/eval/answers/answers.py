@@ -132,13 +132,13 @@ def file_name(split: str, decoding: str) -> str:
 
 def read_answers(path: Path) -> dict[str, Answer]:
     """Answers in `path` by example id; raise SemError when a row does not fit."""
-    found = {}
+    answers_by_id = {}
     for number, row in enumerate(state.read_state_rows(path, state.AnswerRow), 1):
         try:
-            found[row["id"]] = Answer(**row)
+            answers_by_id[row["id"]] = Answer(**row)
         except TypeError as error:
             raise SemError(f"{path}:{number}: no answer row", "generate it again") from error
-    return found
+    return answers_by_id
 
 
 def read_value(text: str) -> tuple[Any, bool, bool]:
@@ -172,20 +172,20 @@ def take_answers(path: Path, target: Path, task_of: Mapping[str, str]) -> tuple[
 
     `task_of`: task by example id. Returns (kept, of no example here, examples without an answer).
     """
-    found: dict[str, Answer] = {}
+    answers_by_id: dict[str, Answer] = {}
     strangers = 0
     for number, row in enumerate(files.read_values(path), 1):
-        one = _taken(row, f"{path}:{number}", task_of)
-        strangers += one is None
-        if one is not None:
-            found[one.id] = one
-    if not found:
+        answer = _taken(row, f"{path}:{number}", task_of)
+        strangers += answer is None
+        if answer is not None:
+            answers_by_id[answer.id] = answer
+    if not answers_by_id:
         raise SemError(
             f"{path}: answers none of the {len(task_of)} examples here",
             "write rows of id and candidate, with the ids of this split",
         )
-    files.write_rows(target, [asdict(found[name]) for name in sorted(found)])
-    return len(found), strangers, len(task_of) - len(found)
+    files.write_rows(target, [asdict(answers_by_id[name]) for name in sorted(answers_by_id)])
+    return len(answers_by_id), strangers, len(task_of) - len(answers_by_id)
 
 
 def _taken(row: Any, where: str, task_of: Mapping[str, str]) -> Answer | None:
@@ -198,8 +198,8 @@ def _taken(row: Any, where: str, task_of: Mapping[str, str]) -> Answer | None:
     counts = [fields.get(name) or 0 for name in ("tokens_in", "tokens_out", "latency_ms")]
     if not all(isinstance(count, int) for count in counts):
         raise SemError(f"{where}: tokens or latency_ms is no whole number", "correct the row")
-    said = text if isinstance(text, str) else jsonio.canonical_json(text)
-    return Answer(fields["id"], task_of[fields["id"]], said, "stop", *counts, 1)
+    candidate = text if isinstance(text, str) else jsonio.canonical_json(text)
+    return Answer(fields["id"], task_of[fields["id"]], candidate, "stop", *counts, 1)
 
 
 def sample_examples(examples: Sequence[Example], count: int | None, seed: int) -> list[Example]:
@@ -216,10 +216,10 @@ def sample_examples(examples: Sequence[Example], count: int | None, seed: int) -
         units.setdefault(example.unit, []).append(example)
     in_order = sorted(units.values(), key=lambda rows: rows[0].domain or rows[0].id)
     queues = [dice.sample(rows, len(rows)) for rows in in_order]
-    chosen: list[Example] = []
-    while len(chosen) < count:
-        chosen += [queue.pop() for queue in queues if queue]
-    return sorted(chosen[:count], key=lambda e: e.id)
+    sample: list[Example] = []
+    while len(sample) < count:
+        sample += [queue.pop() for queue in queues if queue]
+    return sorted(sample[:count], key=lambda e: e.id)
 
 
 def ordered_prompts(
@@ -230,14 +230,14 @@ def ordered_prompts(
     Batches are fixed and little is padding.
     """
     is_held = settings.decoding == "constrained"
-    made = []
+    pairs = []
     for example in examples:
         spec = tasks[example.task]
         system = example.system_prompt or spec.system_prompt
         ids = chat.prompt_ids(system, spec.prompt(example.input_text))
         held = jsonio.canonical_json(spec.io_schema) if is_held else None
-        made.append((example, Prompt(tuple(ids), settings.max_new_tokens, held)))
-    return sorted(made, key=lambda pair: (-len(pair[1].ids), pair[0].id))
+        pairs.append((example, Prompt(tuple(ids), settings.max_new_tokens, held)))
+    return sorted(pairs, key=lambda pair: (-len(pair[1].ids), pair[0].id))
 
 
 def generate(
@@ -251,18 +251,18 @@ def generate(
     A batch interrupted half-way is decoded again as a whole, so that padding, and with it the
     last bit of every logit, is what an undisturbed run has; rows already there are not repeated.
     """
-    there = target.open()
-    if any(example.id not in there for example, _ in pairs):
-        target.note_machine(len(there))
+    answered_ids = target.open()
+    if any(example.id not in answered_ids for example, _ in pairs):
+        target.note_machine(len(answered_ids))
     with files.appending(target.path) as file:
         for start in range(0, len(pairs), settings.batch):
             batch = pairs[start : start + settings.batch]
-            if any(example.id not in there for example, _ in batch):
+            if any(example.id not in answered_ids for example, _ in batch):
                 began = time.perf_counter()
-                said = generator.generate([prompt for _, prompt in batch])
+                completions = generator.generate([prompt for _, prompt in batch])
                 took = round((time.perf_counter() - began) * 1000)
-                for (example, prompt), completion in zip(batch, said, strict=True):
-                    if example.id not in there:
+                for (example, prompt), completion in zip(batch, completions, strict=True):
+                    if example.id not in answered_ids:
                         row = _answer(example, prompt, completion, took, len(batch))
                         files.append_row(file, asdict(row))
             yield len(batch)

@@ -40,9 +40,9 @@ def golden_examples(project: Project) -> list[Example]:
     """
     source = written(project)
     if source is not None:
-        made = tombstones.spared(project, _read(source, project.tasks), str(source))
-        files.write_rows(project.golden, [example.as_json() for example in made])
-        return made
+        examples = tombstones.spared(project, _read(source, project.tasks), str(source))
+        files.write_rows(project.golden, [example.as_json() for example in examples])
+        return examples
     if not project.golden.exists():
         raise SemError(
             f"{project.sem} has no golden set",
@@ -74,13 +74,13 @@ def is_of(project: Project, path: Path) -> bool:
     named = value.get("sem") if isinstance(value, dict) else None
     if named is not None:
         return bool(named == project.sem)
-    asked = {str(item.get("task") or item.get("task_id") or "") for item in _objects(path)}
-    if asked - {""}:
-        return asked - {""} <= set(project.tasks)
-    there = [place.name for place in projects.every(project.root) if place.exists]
+    task_names = {str(item.get("task") or item.get("task_id") or "") for item in _objects(path)}
+    if task_names - {""}:
+        return task_names - {""} <= set(project.tasks)
+    project_names = [place.name for place in projects.every(project.root) if place.exists]
     return project.sem in (
         projects.current_project(project.root),
-        *(there if len(there) == 1 else ()),
+        *(project_names if len(project_names) == 1 else ()),
     )
 
 
@@ -102,13 +102,15 @@ def golden_entries(path: Path) -> list[Any]:
 
 
 def _read(path: Path, tasks: dict[str, TaskSpec]) -> list[Example]:
-    made: dict[str, Example] = {}
+    examples: dict[str, Example] = {}
     for number, item in enumerate(golden_entries(path), 1):
-        one = golden_example(item, f"{path}: entry {number}", number, tasks)
-        if one.id in made:
-            raise SemError(f"{path}: entry {number}: id {one.id!r} is there twice", "rename one")
-        made[one.id] = one
-    return [made[name] for name in sorted(made)]
+        example = golden_example(item, f"{path}: entry {number}", number, tasks)
+        if example.id in examples:
+            raise SemError(
+                f"{path}: entry {number}: id {example.id!r} is there twice", "rename one"
+            )
+        examples[example.id] = example
+    return [examples[name] for name in sorted(examples)]
 
 
 def golden_example(item: Any, where: str, number: int, tasks: dict[str, TaskSpec]) -> Example:
@@ -119,9 +121,9 @@ def golden_example(item: Any, where: str, number: int, tasks: dict[str, TaskSpec
     if unknown:
         raise SemError(f"{where}: unknown key {unknown[0]!r}", nearest(unknown[0], OTHER + INPUT))
     task = _task(item, where, tasks)
-    said = _one_of(item, INPUT, where)
+    input_text = _one_of(item, INPUT, where)
     if "instruction" in item and "input" in item:
-        said = f"{item['instruction']}\n\n{item['input']}"
+        input_text = f"{item['instruction']}\n\n{item['input']}"
     reference = _one_of(item, ANSWER, where)
     spec = tasks[task]
     if isinstance(reference, str) and not shape.is_text(spec.io_schema, spec.io_schema):
@@ -136,7 +138,7 @@ def golden_example(item: Any, where: str, number: int, tasks: dict[str, TaskSpec
     return Example(
         id=str(item.get("id") or f"golden-{number:04}"),
         task=task,
-        input_text=str(said),
+        input_text=str(input_text),
         output_json=reference,
         meta={"reference_source": "human", **meta, **named},
         system_prompt=item.get("system_prompt"),
@@ -155,10 +157,10 @@ def _task(item: dict[str, Any], where: str, tasks: dict[str, TaskSpec]) -> str:
 
 
 def _one_of(item: dict[str, Any], names: tuple[str, ...], where: str) -> Any:
-    found = next((item[name] for name in names if name in item), None)
-    if found is None or found == "":
+    value = next((item[name] for name in names if name in item), None)
+    if value is None or value == "":
         raise SemError(f"{where}: {names[0]} is missing", f"name it {', '.join(names[:3])} or so")
-    return found
+    return value
 
 
 def _in_shape(text: str, io_schema: dict[str, Any]) -> Any:

@@ -62,15 +62,15 @@ class Finding:
 
 def golden_columns(pairs: Sequence[str]) -> dict[str, str]:
     """{ours: theirs} of `pairs` (`question=q,answer=a`); raise SemError when ours is no field."""
-    found: dict[str, str] = {}
+    columns: dict[str, str] = {}
     for pair in ",".join(pairs).split(",") if pairs else ():
         ours, equals, theirs = pair.partition("=")
         if not equals or not theirs:
             raise SemError(f"--map {pair!r}: not OURS=THEIRS", "write question=their_name")
         if ours not in FIELDS and not ours.startswith("meta."):
             raise SemError(f"--map {pair!r}: no field {ours!r} here", nearest(ours, FIELDS))
-        found[ours] = theirs
-    return found
+        columns[ours] = theirs
+    return columns
 
 
 def read_golden_entries(path: Path) -> list[tuple[str, Any]]:
@@ -103,9 +103,9 @@ def _csv(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def add_golden_entries(
-    project: Project, given: Iterable[tuple[str, Any]], how: Given, replace: bool = False
+    project: Project, items: Iterable[tuple[str, Any]], how: Given, replace: bool = False
 ) -> Added:
-    """Add the entries `given` to the golden set of `project`.
+    """Add `items` to the golden set of `project`.
 
     The SemError names the first that cannot be.
 
@@ -113,18 +113,18 @@ def add_golden_entries(
     there once. Another answer under a known id needs `replace`.
     """
     with files.lock(project.golden.with_name(".golden.lock"), f"the golden set of {project.sem}"):
-        entries, told = _there(project), Added()
-        made = [_made(item, where, how, project, told) for where, item in given]
-        living = tombstones.spared(project, [one for one, _ in made], "given")
-        told.taken_down = len(made) - len(living)
-        for example, where in made:
+        entries, tally = _there(project), Added()
+        pairs = [_made(item, where, how, project, tally) for where, item in items]
+        living = tombstones.spared(project, [example for example, _ in pairs], "given")
+        tally.taken_down = len(pairs) - len(living)
+        for example, where in pairs:
             if example in living:
-                _put(entries, example, where, replace, told)
-        if told.added or told.replaced:
+                _put(entries, example, where, replace, tally)
+        if tally.added or tally.replaced:
             target = project.golden.with_name("golden_set.json")
             files.write_file(target, jsonio.pretty(list(entries.values())))
             golden.golden_examples(project)
-    return told
+    return tally
 
 
 def _there(project: Project) -> dict[str, Any]:
@@ -143,25 +143,27 @@ def _there(project: Project) -> dict[str, Any]:
     return {example.id: example.as_json() for example in golden.golden_examples(project)}
 
 
-def _made(item: Any, where: str, how: Given, project: Project, told: Added) -> tuple[Example, str]:
+def _made(
+    item: Any, where: str, how: Given, project: Project, tally: Added
+) -> tuple[Example, str]:
     if not isinstance(item, dict):
         raise SemError(f"{where} is no object", "write question and answer")
-    entry = _renamed(item, where, how, told)
+    entry = _renamed(item, where, how, tally)
     answer = entry.get("answer")
-    if isinstance(answer, list) and answer and all(isinstance(one, str) for one in answer):
+    if isinstance(answer, list) and answer and all(isinstance(part, str) for part in answer):
         entry["answer"] = JOINED.join(answer)
-        told.joined += 1
+        tally.joined += 1
     if not str(entry.get("question") or "").strip():
         raise SemError(f"{where}: the question is empty", "name its key: --map question=THEIRS")
     if answer is None or (isinstance(answer, str) and not answer.strip()):
         raise SemError(f"{where}: the answer is empty", "name its key: --map answer=THEIRS")
     if entry.get("id") is None:
-        said = [entry.get("task"), entry["question"]]
-        entry["id"] = f"golden-{files.sha256_json(said)[:12]}"
+        identity = [entry.get("task"), entry["question"]]
+        entry["id"] = f"golden-{files.sha256_json(identity)[:12]}"
     return golden.golden_example(entry, where, 0, project.tasks), where
 
 
-def _renamed(item: dict[str, Any], where: str, how: Given, told: Added) -> dict[str, Any]:
+def _renamed(item: dict[str, Any], where: str, how: Given, tally: Added) -> dict[str, Any]:
     """Return `item` under our names; what is left over goes to meta, or is refused by name."""
     named = dict(how.columns)
     for ours, spellings in (("question", golden.INPUT), ("answer", golden.ANSWER)):
@@ -172,107 +174,117 @@ def _renamed(item: dict[str, Any], where: str, how: Given, told: Added) -> dict[
         if theirs not in item and ours in how.columns:
             raise SemError(f"{where}: no key {theirs!r}", nearest(theirs, item))
     entry = {ours: item[theirs] for ours, theirs in named.items() if theirs in item}
-    left = {name: value for name, value in item.items() if name not in named.values()}
-    entry |= {name: left.pop(name) for name in golden.OTHER if name in left and name not in entry}
+    extra = {name: value for name, value in item.items() if name not in named.values()}
+    entry |= {
+        name: extra.pop(name) for name in golden.OTHER if name in extra and name not in entry
+    }
     meta = {ours.removeprefix("meta."): entry.pop(ours) for ours in [*entry] if "meta." in ours}
-    if left and not how.keep:
-        name = min(left)
+    if extra and not how.keep:
+        name = min(extra)
         raise SemError(
             f"{where}: unknown key {name!r}", "add --keep to keep such keys in meta, or --map it"
         )
-    told.kept.update(list(left))
+    tally.kept.update(list(extra))
     held = entry.pop("metadata", None) or entry.pop("meta", None) or {}
-    return {**entry, "meta": {**left, **meta, **(held if isinstance(held, dict) else {})}}
+    return {**entry, "meta": {**extra, **meta, **(held if isinstance(held, dict) else {})}}
 
 
 def _put(
-    entries: dict[str, Any], example: Example, where: str, replace: bool, told: Added
+    entries: dict[str, Any], example: Example, where: str, replace: bool, tally: Added
 ) -> None:
     row, before = example.as_json(), entries.get(example.id)
     if before is None:
-        told.added.append(example.id)
+        tally.added.append(example.id)
     elif before == row:
-        told.same += 1
+        tally.same += 1
     elif not replace:
         raise SemError(
             f"{where}: id {example.id!r} is in the set with another content",
             "add --replace, or give it another id",
         )
     else:
-        told.replaced += 1
+        tally.replaced += 1
     entries[example.id] = row
 
 
 def check_golden_set_entries(
-    project: Project, language: Callable[[str], str | None], wanted: str | None = None
+    project: Project, language: Callable[[str], str | None], expected_language: str | None = None
 ) -> tuple[int, list[Finding], Counter[str]]:
     """Return how many questions there are, what is wrong with them, and their languages.
 
-    `language` tells the language of a text, None where it cannot; with `wanted` others are
-    findings.
+    `language` tells the language of a text, None where it cannot; with `expected_language`
+    others are findings.
     """
-    found = _broken(project)
-    if found:
-        return len(found), found, Counter()
-    given = golden.golden_examples(project)
-    for example in given:
-        found += _alone(example)
-    found += _alike(given, project)
-    spoken = {example.id: language(example.input_text) for example in given}
-    for name, said in spoken.items():
-        if wanted and said not in (None, wanted):
-            found.append(Finding(name, "language", f"{said}, not {wanted}"))
-    return len(given), found, Counter(said or "too short to tell" for said in spoken.values())
+    findings = _broken(project)
+    if findings:
+        return len(findings), findings, Counter()
+    examples = golden.golden_examples(project)
+    for example in examples:
+        findings += _alone(example)
+    findings += _alike(examples, project)
+    spoken = {example.id: language(example.input_text) for example in examples}
+    for name, spoken_language in spoken.items():
+        if expected_language and spoken_language not in (None, expected_language):
+            findings.append(
+                Finding(name, "language", f"{spoken_language}, not {expected_language}")
+            )
+    return (
+        len(examples),
+        findings,
+        Counter(spoken_language or "too short to tell" for spoken_language in spoken.values()),
+    )
 
 
 def _broken(project: Project) -> list[Finding]:
     """Return the entries that cannot be read at all, each with its reason."""
-    source, found = golden.written(project), []
+    source, findings = golden.written(project), []
     for number, item in enumerate(golden.golden_entries(source) if source else (), 1):
         try:
             golden.golden_example(item, f"entry {number}", number, project.tasks)
         except SemError as error:
             name = item.get("id") if isinstance(item, dict) else None
-            found.append(Finding(str(name or f"entry {number}"), "schema", error.message))
-    return found
+            findings.append(Finding(str(name or f"entry {number}"), "schema", error.message))
+    return findings
 
 
 def _alone(example: Example) -> list[Finding]:
     answers = _texts(example.output_json)
-    found = []
+    findings = []
     if not example.input_text.strip() or not any(text.strip() for text in answers):
-        found.append(Finding(example.id, "empty", "a question or an answer without a character"))
+        findings.append(
+            Finding(example.id, "empty", "a question or an answer without a character")
+        )
     given_away = [t for t in answers if len(t) >= GIVEN_AWAY and t in example.input_text]
     if given_away:
-        found.append(Finding(example.id, "answer in the question", _short(given_away[0])))
-    return found
+        findings.append(Finding(example.id, "answer in the question", _short(given_away[0])))
+    return findings
 
 
 def _texts(value: Any) -> list[str]:
     """Return every text and number in `value`, as text."""
     if isinstance(value, dict):
-        return [text for one in value.values() for text in _texts(one)]
+        return [text for item in value.values() for text in _texts(item)]
     if isinstance(value, list):
-        return [text for one in value for text in _texts(one)]
+        return [text for item in value for text in _texts(item)]
     return [] if value is None else [str(value)]
 
 
-def _alike(given: Sequence[Example], project: Project) -> list[Finding]:
+def _alike(examples: Sequence[Example], project: Project) -> list[Finding]:
     """Questions that are the same or nearly, among themselves and with what is trained on."""
-    known = snapshot.snapshot_versions(project)
+    versions = snapshot.snapshot_versions(project)
     trained = []
-    if known:
-        frozen = snapshot.load_snapshot(project, known[-1])
-        trained = [one for part in ("train", "val") for one in frozen.examples(part)]
+    if versions:
+        frozen = snapshot.load_snapshot(project, versions[-1])
+        trained = [example for part in ("train", "val") for example in frozen.examples(part)]
     # What is trained on comes first, so that it is named.
-    everything = [*trained, *given]
+    everything = [*trained, *examples]
     texts = [example.input_text for example in everything]
     folded = [" ".join(text.casefold().split()) for text in texts]
     first_of: dict[str, int] = {}
     for number, text in enumerate(folded):
         first_of.setdefault(text, number)
     near = near_duplicates.of_texts(texts).first
-    found = []
+    findings = []
     for number in range(len(trained), len(everything)):
         same, alike = first_of[folded[number]], near[number]
         other = same if same != number else alike
@@ -280,8 +292,8 @@ def _alike(given: Sequence[Example], project: Project) -> list[Finding]:
             continue
         where = "in train" if other < len(trained) else "there twice"
         kind = where if same != number else f"nearly {where}"
-        found.append(Finding(everything[number].id, kind, everything[other].id))
-    return found
+        findings.append(Finding(everything[number].id, kind, everything[other].id))
+    return findings
 
 
 def _short(text: str) -> str:

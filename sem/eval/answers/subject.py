@@ -53,16 +53,16 @@ class Subject:
 
         No dtype, no batch.
         """
-        known: dict[str, Any] = {}
+        facts: dict[str, Any] = {}
         # Free decoding and the template's turns have no key: older answers stay what they are.
         if self.settings.decoding != "free":
-            known["decoding"] = self.settings.decoding
+            facts["decoding"] = self.settings.decoding
         if self.turns != turns.TEMPLATE:
-            known["turns"] = self.turns
+            facts["turns"] = self.turns
         if self.base.get("revision"):
-            known["base_model"] = self.base["revision"]
+            facts["base_model"] = self.base["revision"]
         if not self.run.is_base:
-            known["renderer"] = self.run.plan().get("renderer")
+            facts["renderer"] = self.run.plan().get("renderer")
         return {
             "format": "answers.v1",
             "run": self.run.id,
@@ -72,7 +72,7 @@ class Subject:
             "adapter": self._adapter_sha256,
             "max_new_tokens": self.settings.max_new_tokens,
             "examples": files.sha256_json([e.id for e in self.examples]),
-            **known,
+            **facts,
         }
 
     @property
@@ -131,11 +131,11 @@ def resolve_subject(
         version = version or plan["snapshot"]["version"]
     frozen = snapshot.load_snapshot(project, version)
     pool = golden.golden_examples(project) if split == "golden" else list(frozen.examples(split))
-    chosen = answers.sample_examples(pool, settings.max_examples, settings.seed)
+    examples = answers.sample_examples(pool, settings.max_examples, settings.seed)
     shared = slotspec.load_slot_levels(project.root / "configs" / "judge_slots.yaml")
     named = _renderer(project, target)
     return Subject(
-        project, target, split, settings, base, tasks, frozen, chosen, shared, turns=named
+        project, target, split, settings, base, tasks, frozen, examples, shared, turns=named
     )
 
 
@@ -154,18 +154,18 @@ def answer_subject(subject: Subject) -> int:
     """
     machine = hardware.detect()
     book = generated_book(subject, machine)
-    there = book.open()
-    if any(example.id not in there for example in subject.examples):
+    answered_ids = book.open()
+    if any(example.id not in answered_ids for example in subject.examples):
         _note_unenforced(subject)
-        made = _loaded(subject, machine)
+        model = _loaded(subject, machine)
         pairs = answers.ordered_prompts(
-            subject.examples, subject.tasks, made.chat, subject.settings
+            subject.examples, subject.tasks, model.chat, subject.settings
         )
-        steps = answers.generate(book, pairs, made, subject.settings)
+        steps = answers.generate(book, pairs, model, subject.settings)
         title = f"answers of {subject.run.id} on {subject.split}"
         for _ in console.show_progress(steps, len(pairs), title, weight=True):
             pass
-    return len(there)
+    return len(answered_ids)
 
 
 def _note_unenforced(subject: Subject) -> None:
@@ -178,17 +178,17 @@ def _note_unenforced(subject: Subject) -> None:
 
 def generated_book(subject: Subject, machine: hardware.Hardware) -> answers.Book:
     """Return the book that `machine` writes: all that a reader checks, and what only it knows."""
-    known = {"base_model": subject.weights.revision, "renderer": subject.renderer}
+    model_facts = {"base_model": subject.weights.revision, "renderer": subject.renderer}
     expected = subject.header.get("renderer")
-    if expected not in (None, known["renderer"]):
+    if expected not in (None, model_facts["renderer"]):
         raise SemError(
             f"run {subject.run.id}: the chat renderer has changed since it was trained "
-            f"({expected[:8]}…, now {known['renderer'][:8]}…)",
+            f"({expected[:8]}…, now {model_facts['renderer'][:8]}…)",
             "restore the tokenizer and the version it was trained with, or prepare a new run",
         )
     facts = {"dtype": machine.dtype, "batch": subject.settings.batch, "machine": machine.as_json()}
     folder = subject.project.reports / subject.run.id
-    return answers.answers_book(folder, subject.split, subject.header | known, facts)
+    return answers.answers_book(folder, subject.split, subject.header | model_facts, facts)
 
 
 def generator(subject: Subject) -> HfGenerator:

@@ -53,11 +53,11 @@ class Verdict:
 
     @property
     def word(self) -> str:
-        found = {check.verdict for check in self.checks}
-        if FAIL in found:
+        verdicts = {check.verdict for check in self.checks}
+        if FAIL in verdicts:
             return FAIL
         # Without a single check nothing is shown.
-        return INSUFFICIENT if INSUFFICIENT in found or not found else PASS
+        return INSUFFICIENT if INSUFFICIENT in verdicts or not verdicts else PASS
 
     @property
     def exit_code(self) -> int:
@@ -115,14 +115,14 @@ def preconditions(evidence: Evidence, policy: Policy) -> Iterator[Check]:
         yield _parity(evidence.package)
     if evidence.is_judge_calibrated is not None:
         fine = evidence.is_judge_calibrated or policy.judge == "any"
-        found = "calibrated" if evidence.is_judge_calibrated else "not calibrated"
-        yield Check("judge", PASS if fine else INSUFFICIENT, found, policy.judge)
+        state = "calibrated" if evidence.is_judge_calibrated else "not calibrated"
+        yield Check("judge", PASS if fine else INSUFFICIENT, state, policy.judge)
     yield _worn(evidence.uses, policy)
 
 
 def _takedown(withdrawn: tuple[str, ...]) -> Check:
-    found = f"withdrawn: {', '.join(withdrawn)}" if withdrawn else "none withdrawn"
-    return Check("takedown", FAIL if withdrawn else PASS, found, "no withdrawn snapshot")
+    state = f"withdrawn: {', '.join(withdrawn)}" if withdrawn else "none withdrawn"
+    return Check("takedown", FAIL if withdrawn else PASS, state, "no withdrawn snapshot")
 
 
 def _leakage(shared: dict[str, int], domains: int) -> Iterator[Check]:
@@ -141,45 +141,45 @@ def _complete(evidence: Evidence) -> Check:
     faults += [f"{unpaired} unpaired"] if unpaired else []
     faults += [] if evidence.after else ["no example"]
     verdict = INSUFFICIENT if faults else PASS
-    found = ", ".join(faults) or f"{len(evidence.after)} pairs"
-    return Check("answers", verdict, found, "every example, by both")
+    state = ", ".join(faults) or f"{len(evidence.after)} pairs"
+    return Check("answers", verdict, state, "every example, by both")
 
 
 def _parity(package: tuple[str, ...] | None) -> Check:
     if package is None:
         return Check("package", INSUFFICIENT, "none", "whole", "make it with `fab package.export`")
-    found = package[0] if package else "whole"
-    return Check("package", FAIL if package else PASS, found, "whole")
+    state = package[0] if package else "whole"
+    return Check("package", FAIL if package else PASS, state, "whole")
 
 
 def _worn(uses: int, policy: Policy) -> Check:
     is_worn = uses > policy.worn.after
     verdict = {"warn": WARN, "insufficient": INSUFFICIENT, "fail": FAIL}[policy.worn.then]
     why = "worn: choosing runs by it has fitted it; cut a new snapshot" if is_worn else ""
-    wanted = f"at most {policy.worn.after} gates"
-    return Check("test set", verdict if is_worn else PASS, f"gate {uses}", wanted, why)
+    limit = f"at most {policy.worn.after} gates"
+    return Check("test set", verdict if is_worn else PASS, f"gate {uses}", limit, why)
 
 
-def validity(scores: Sequence[Score], wanted: Validity) -> Check:
+def validity(scores: Sequence[Score], rule: Validity) -> Check:
     """Return the share of valid answers, by its exact lower bound or by the share alone."""
-    hits, rows = sum(bool(getattr(s, wanted.measure)) for s in scores), len(scores)
+    hits, rows = sum(bool(getattr(s, rule.measure)) for s in scores), len(scores)
     # Two-sided with the one-sided level on each side.
-    low, high = paired_stats.clopper_pearson(hits, rows, 2 * wanted.confidence - 1)
+    low, high = paired_stats.clopper_pearson(hits, rows, 2 * rule.confidence - 1)
     share = hits / rows if rows else 0.0
     facts = {"hits": hits, "rows": rows, "low": low, "high": high}
-    found = f"{share:.2%} [{low:.2%}, {high:.2%}]"
-    if wanted.by == "point":
-        verdict = PASS if share >= wanted.at_least else FAIL
-        asked = f">= {wanted.at_least:.2%}"
-        return Check(wanted.measure, verdict, found, asked, facts=facts)
-    asked = f"lower bound >= {wanted.at_least:.2%}"
-    if low >= wanted.at_least or high < wanted.at_least:
-        verdict = PASS if low >= wanted.at_least else FAIL
-        return Check(wanted.measure, verdict, found, asked, facts=facts)
-    total = planning.rows_to_certify(rows - hits, wanted.at_least, 1 - wanted.confidence)
+    estimate = f"{share:.2%} [{low:.2%}, {high:.2%}]"
+    if rule.by == "point":
+        verdict = PASS if share >= rule.at_least else FAIL
+        bar = f">= {rule.at_least:.2%}"
+        return Check(rule.measure, verdict, estimate, bar, facts=facts)
+    bar = f"lower bound >= {rule.at_least:.2%}"
+    if low >= rule.at_least or high < rule.at_least:
+        verdict = PASS if low >= rule.at_least else FAIL
+        return Check(rule.measure, verdict, estimate, bar, facts=facts)
+    total = planning.rows_to_certify(rows - hits, rule.at_least, 1 - rule.confidence)
     need = Need(more_rows=None if total is None else total - rows)
     why = "rows without a further failure"
-    return Check(wanted.measure, INSUFFICIENT, found, asked, why, need, facts)
+    return Check(rule.measure, INSUFFICIENT, estimate, bar, why, need, facts)
 
 
 def cleanness(scores: Sequence[Score], policy: Policy) -> Iterator[Check]:
@@ -194,9 +194,9 @@ def cleanness(scores: Sequence[Score], policy: Policy) -> Iterator[Check]:
         if share < least:
             verdict = FAIL if high < least else INSUFFICIENT
             why = "" if verdict == FAIL else "too few rows to tell"
-        found = f"{share:.2%} [{low:.2%}, {high:.2%}]"
+        estimate = f"{share:.2%} [{low:.2%}, {high:.2%}]"
         facts = {"hits": hits, "rows": rows, "low": low, "high": high}
-        yield Check(name, verdict, found, f">= {least:.2%}", why, facts=facts)
+        yield Check(name, verdict, estimate, f">= {least:.2%}", why, facts=facts)
 
 
 def gate_differences(evidence: Evidence, policy: Policy) -> list[Check]:
@@ -209,7 +209,7 @@ def gate_differences(evidence: Evidence, policy: Policy) -> list[Check]:
     overall = paired_stats.pair(evidence.before, evidence.after, lambda one: getattr(one, measure))
     slots = paired_stats.slot_pairs(evidence.before, evidence.after)
     critical = {name: slots.get(name, _no_pairs()) for name in evidence.critical}
-    others = {name: made for name, made in slots.items() if name not in evidence.critical}
+    others = {name: pairs for name, pairs in slots.items() if name not in evidence.critical}
     (first,) = margins.family({measure: overall}, Bar("", policy.overall, policy))
     gained = bool(first.facts["improved"])
     rules = (policy.critical, policy.non_critical)
@@ -241,21 +241,21 @@ def against_strong(evidence: Evidence, policy: Policy) -> list[Check]:
     """
     if policy.strong.test == "off" or not evidence.critical:
         return []
-    wanted = f"> -{policy.strong.margin_points:.1f} points"
-    for there, why in (
+    bar = f"> -{policy.strong.margin_points:.1f} points"
+    for condition, why in (
         (evidence.independent, "no reference is marked independent of it (meta.reference_source)"),
         (evidence.strong, "no answers of the strong model"),
     ):
-        if not there:
-            return [Check("against strong", NOT_TESTABLE, "-", wanted, why)]
+        if not condition:
+            return [Check("against strong", NOT_TESTABLE, "-", bar, why)]
     strong, after = (
         [score for score in scores if score.id in evidence.independent]
         for scores in (evidence.strong or (), evidence.after)
     )
     slots = paired_stats.slot_pairs(strong, after)
-    made = {name: slots.get(name, _no_pairs()) for name in evidence.critical}
+    critical = {name: slots.get(name, _no_pairs()) for name in evidence.critical}
     rule = Rule("non_inferiority", policy.strong.margin_points)
-    return margins.family(made, Bar("against strong", rule, policy))
+    return margins.family(critical, Bar("against strong", rule, policy))
 
 
 def costs(evidence: Evidence, policy: Policy) -> Iterator[Check]:
@@ -272,8 +272,10 @@ def costs(evidence: Evidence, policy: Policy) -> Iterator[Check]:
             yield Check(name, verdict, f"{now:,.0f}", f"<= {limit.at_most:g}", facts=facts)
         if limit.ratio is not None:
             verdict = PASS if now <= limit.ratio * was else FAIL
-            found = f"{now:,.0f} of {was:,.0f}"
-            yield Check(f"{name}, ratio", verdict, found, f"<= {limit.ratio:g} x", facts=facts)
+            ratio_text = f"{now:,.0f} of {was:,.0f}"
+            yield Check(
+                f"{name}, ratio", verdict, ratio_text, f"<= {limit.ratio:g} x", facts=facts
+            )
 
 
 def _latency_p95(scores: Sequence[Score]) -> float:

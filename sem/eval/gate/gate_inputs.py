@@ -52,33 +52,35 @@ class Case:
 VARYING = ("code", "scores")
 
 
-def decide_request(asked: Request) -> Case:
-    """Read what `asked` needs and decide it."""
-    rules = policy.load_gate_policy(asked.project)
-    target = run.find_run(asked.project, asked.run_id)
-    gone = withdrawn(asked)
-    base = {"policy": policy_facts(asked.project, rules), "code": provenance.commit(ROOT)}
-    if gone and rules.takedown == "required":
-        base["withdrawn"] = list(gone)
-        return Case(target.id, gate.refuse_gate(gone), base, None)
-    found = compare.read_comparison(
-        asked.project, asked.run_id, asked.baseline, asked.split, asked.version
+def decide_request(request: Request) -> Case:
+    """Read what `request` needs and decide it."""
+    rules = policy.load_gate_policy(request.project)
+    target = run.find_run(request.project, request.run_id)
+    withdrawals = withdrawn(request)
+    base = {"policy": policy_facts(request.project, rules), "code": provenance.commit(ROOT)}
+    if withdrawals and rules.takedown == "required":
+        base["withdrawn"] = list(withdrawals)
+        return Case(target.id, gate.refuse_gate(withdrawals), base, None)
+    reading = compare.read_comparison(
+        request.project, request.run_id, request.baseline, request.split, request.version
     )
-    split = _split(found.after)
-    base |= _hashes(found) | {"split": {"name": asked.split, "sha256": files.sha256_file(split)}}
+    split = _split(reading.after)
+    base |= _hashes(reading) | {
+        "split": {"name": request.split, "sha256": files.sha256_file(split)}
+    }
     case = Case(target.id, Verdict(()), base, files.sha256_file(split))
-    evidence = _evidence(found, gone, uses(asked.project, case))
+    evidence = _evidence(reading, withdrawals, uses(request.project, case))
     return Case(target.id, gate.decide_gate(evidence, rules), base, case.split_sha256)
 
 
-def withdrawn(asked: Request) -> tuple[str, ...]:
+def withdrawn(request: Request) -> tuple[str, ...]:
     """Return the snapshots, of training or of this split, that a takedown has withdrawn."""
-    target = run.find_run(asked.project, asked.run_id)
+    target = run.find_run(request.project, request.run_id)
     trained = None if target.is_base else target.plan()["snapshot"]["version"]
-    entries = snapshot.read_ledger(asked.project)
-    names = {f"v{version}" for version in (trained, asked.version) if version is not None}
-    gone = sorted(n for n in names if entries.get(n, {}).get("status") == "withdrawn")
-    return (*gone, *(f"run tainted by {name}" for name in taint.takedowns(target.folder)))
+    entries = snapshot.read_ledger(request.project)
+    names = {f"v{version}" for version in (trained, request.version) if version is not None}
+    withdrawals = sorted(n for n in names if entries.get(n, {}).get("status") == "withdrawn")
+    return (*withdrawals, *(f"run tainted by {name}" for name in taint.takedowns(target.folder)))
 
 
 def uses(project: Project, case: Case) -> int:
@@ -89,16 +91,16 @@ def uses(project: Project, case: Case) -> int:
     return len(same | {case.sha256})
 
 
-def write_gate(asked: Request, case: Case, at: datetime) -> Path:
+def write_gate(request: Request, case: Case, at: datetime) -> Path:
     """Write gate.json and enter the gate into the ledger; the path of gate.json."""
     when = f"{at:%Y-%m-%dT%H:%M:%SZ}"
-    said = {
+    document = {
         "format": "gate.v1",
         "at": when,
-        "sem": asked.project.sem,
+        "sem": request.project.sem,
         "run": case.run_id,
-        "baseline": asked.baseline,
-        "split": asked.split,
+        "baseline": request.baseline,
+        "split": request.split,
         "verdict": case.verdict.word,
         "sentence": case.verdict.sentence(),
         "more_domains": case.verdict.more_domains,
@@ -107,10 +109,10 @@ def write_gate(asked: Request, case: Case, at: datetime) -> Path:
         "rests_on": case.rests_on,
         "evidence_sha256": case.sha256,
     }
-    reports = asked.project.reports
-    path = files.write_file(reports / case.run_id / "gate.json", jsonio.pretty(said))
+    reports = request.project.reports
+    path = files.write_file(reports / case.run_id / "gate.json", jsonio.pretty(document))
     entry = {
-        name: said[name]
+        name: document[name]
         for name in ("at", "run", "baseline", "split", "verdict", "evidence_sha256")
     }
     entry |= {"split_sha256": case.split_sha256, "gate_sha256": files.sha256_file(path)}
@@ -122,44 +124,46 @@ def write_gate(asked: Request, case: Case, at: datetime) -> Path:
     return path
 
 
-def _evidence(found: Reading, gone: tuple[str, ...], used: int) -> Evidence:
-    after, examples = found.after, found.after.examples
+def _evidence(reading: Reading, withdrawals: tuple[str, ...], used: int) -> Evidence:
+    after, examples = reading.after, reading.after.examples
     rules = policy.load_gate_policy(after.project).strong.independent
-    judged = found.compared.facts.get("judge")
+    judge_facts = reading.compared.facts.get("judge")
     return Evidence(
-        before=found.compared.before,
-        after=found.compared.after,
-        critical=frozenset(_critical(found)),
-        shared=_shared(found),
-        withdrawn=gone,
+        before=reading.compared.before,
+        after=reading.compared.after,
+        critical=frozenset(_critical(reading)),
+        shared=_shared(reading),
+        withdrawn=withdrawals,
         package=_package_faults(after),
         uses=used,
-        is_judge_calibrated=None if judged is None else bool(judged.get("calibrated")),
-        rivals=baselines.score_rivals(after, found.marked).scores,
-        by_rule=found.by_rule,
-        strong=compare.strong_scores(found.after, found.closeness),
+        is_judge_calibrated=None if judge_facts is None else bool(judge_facts.get("calibrated")),
+        rivals=baselines.score_rivals(after, reading.score_answers).scores,
+        by_rule=reading.by_rule,
+        strong=compare.strong_scores(reading.after, reading.closeness),
         independent=frozenset(e.id for e in examples if e.meta.get("reference_source") in rules),
     )
 
 
-def _critical(found: Reading) -> Iterator[str]:
+def _critical(reading: Reading) -> Iterator[str]:
     """Critical slots of the TaskSpecs, also those no row has, and those that were compared."""
-    for example in found.after.examples:
-        levels = metrics.levels_of(found.after.tasks[example.task], example, found.after.shared)
+    for example in reading.after.examples:
+        levels = metrics.levels_of(
+            reading.after.tasks[example.task], example, reading.after.shared
+        )
         yield from (f"{example.task}.{name}" for name in levels if levels[name].critical)
-    for score in (*found.compared.before, *found.compared.after):
+    for score in (*reading.compared.before, *reading.compared.after):
         yield from (f"{score.task}.{name}" for name in score.critical)
 
 
-def _shared(found: Reading) -> dict[str, int]:
+def _shared(reading: Reading) -> dict[str, int]:
     """Return what train and the split have in common.
 
     Domains as counted now, the rest as frozen.
     """
-    counts = {"domains": len(found.compared.facts["snapshot"]["shared_domains"])}
-    frozen = found.after.frozen.facts.get("shared", {})
+    counts = {"domains": len(reading.compared.facts["snapshot"]["shared_domains"])}
+    frozen = reading.after.frozen.facts.get("shared", {})
     for kind in ("ids", "groups"):
-        pair = f"train∩{found.after.split}"
+        pair = f"train∩{reading.after.split}"
         if pair in frozen.get(kind, {}):
             counts[kind] = int(frozen[kind][pair])
     return counts
@@ -195,9 +199,9 @@ def policy_facts(project: Project, rules: Policy) -> dict[str, Any]:
     }
 
 
-def _hashes(found: Reading) -> dict[str, Any]:
+def _hashes(reading: Reading) -> dict[str, Any]:
     """Hashes of every file and contract that the scores depend on."""
-    after, before = found.after, found.before
+    after, before = reading.after, reading.before
     strong = _answers(after.project, STRONG, after.split)
     package = after.project.packages / after.run.id / manifest.NAME
     settings = after.project.root / "configs" / "judge_slots.yaml"

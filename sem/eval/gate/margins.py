@@ -56,43 +56,45 @@ class Bar:
     may_gain: bool = True
 
 
-def family(made: Mapping[str, Pairs], bar: Bar) -> list[Check]:
-    """Return one check a member of `made`, levels adjusted by Holm over all of them.
+def family(members: Mapping[str, Pairs], bar: Bar) -> list[Check]:
+    """Return one check for each of `members`, levels adjusted by Holm over all of them.
 
     Passing, failing and improving are three claims, each held over the family at `side`.
     """
     rule = bar.rule
     claims = {
-        "p_pass": paired_stats.holm({n: _p(m, rule.target) for n, m in made.items()}),
-        "p_fail": paired_stats.holm({n: _p(m, rule.fails_below, False) for n, m in made.items()}),
-        "p_gain": paired_stats.holm({n: _p(m, 0.0) for n, m in made.items()}),
+        "p_pass": paired_stats.holm({n: _p(m, rule.target) for n, m in members.items()}),
+        "p_fail": paired_stats.holm(
+            {n: _p(m, rule.fails_below, False) for n, m in members.items()}
+        ),
+        "p_gain": paired_stats.holm({n: _p(m, 0.0) for n, m in members.items()}),
     }
     checks = []
-    for name, one in sorted(made.items()):
+    for name, pairs in sorted(members.items()):
         p = {claim: adjusted[name] for claim, adjusted in claims.items()}
-        checks.append(_check(f"{bar.label} {name}".strip(), one, bar, p, len(made)))
+        checks.append(_check(f"{bar.label} {name}".strip(), pairs, bar, p, len(members)))
     return checks
 
 
-def _p(made: Pairs, target: float, above: bool = True) -> float:
-    if not made.found.count:
+def _p(pairs: Pairs, target: float, above: bool = True) -> float:
+    if not pairs.found.count:
         return 1.0
     test = clusters.p_above if above else clusters.p_below
-    return float(test(made.found, target))
+    return float(test(pairs.found, target))
 
 
-def _check(name: str, made: Pairs, bar: Bar, p: dict[str, float], members: int) -> Check:
-    change = paired_stats.mean_difference(made, draws=0)
-    verdict, why = _judged(made, bar, p)
-    is_open = verdict == INSUFFICIENT and not (bar.is_whole and made.unscored)
+def _check(name: str, pairs: Pairs, bar: Bar, p: dict[str, float], members: int) -> Check:
+    change = paired_stats.mean_difference(pairs, draws=0)
+    verdict, why = _judged(pairs, bar, p)
+    is_open = verdict == INSUFFICIENT and not (bar.is_whole and pairs.unscored)
     facts = {
         **change.as_json(),
         **p,
-        "gains": made.gains,
-        "losses": made.losses,
-        "mcnemar_p": paired_stats.mcnemar(made.gains, made.losses),
-        "icc": clusters.correlation(made.found) if made.found.count else None,
-        "detectable_points": _detectable(made, bar),
+        "gains": pairs.gains,
+        "losses": pairs.losses,
+        "mcnemar_p": paired_stats.mcnemar(pairs.gains, pairs.losses),
+        "icc": clusters.correlation(pairs.found) if pairs.found.count else None,
+        "detectable_points": _detectable(pairs, bar),
         "improved": bar.may_gain and p["p_gain"] <= bar.policy.side,
     }
     return Check(
@@ -101,40 +103,40 @@ def _check(name: str, made: Pairs, bar: Bar, p: dict[str, float], members: int) 
         found=f"{change.points:+.1f} [{change.low:+.1f}, {change.high:+.1f}]",
         wanted=_wanted(bar.rule),
         why=why,
-        need=_needed(made, bar, bar.policy.side / members) if is_open else Need(),
+        need=_needed(pairs, bar, bar.policy.side / members) if is_open else Need(),
         facts=facts,
     )
 
 
-def _detectable(made: Pairs, bar: Bar) -> float | None:
+def _detectable(pairs: Pairs, bar: Bar) -> float | None:
     """Return the true difference, in points, that data like these show with the planned power."""
-    if made.found.domains < 2:
+    if pairs.found.domains < 2:
         return None
     policy = bar.policy
-    return round(100 * planning.detectable_with(made.found, policy.side, policy.power), 2)
+    return round(100 * planning.detectable_with(pairs.found, policy.side, policy.power), 2)
 
 
 def _wanted(rule: Rule) -> str:
-    shown = f"> {rule.target * 100:+.1f} points"
-    return shown if rule.by == "interval" else f"{shown}, estimate"
+    bound = f"> {rule.target * 100:+.1f} points"
+    return bound if rule.by == "interval" else f"{bound}, estimate"
 
 
-def _judged(made: Pairs, bar: Bar, p: dict[str, float]) -> tuple[str, str]:
+def _judged(pairs: Pairs, bar: Bar, p: dict[str, float]) -> tuple[str, str]:
     """Return the verdict on one difference, and the reason where it is no plain PASS."""
-    rule, policy, found = bar.rule, bar.policy, made.found
-    if not found.count:
-        return INSUFFICIENT, f"unscored in {made.unscored} rows" if made.unscored else "no row"
-    if bar.is_whole and made.unscored:
-        return INSUFFICIENT, f"unscored in {made.unscored} rows"
-    if rule.by == "point" and float(found.mean) > rule.target:
+    rule, policy, differences = bar.rule, bar.policy, pairs.found
+    if not differences.count:
+        return INSUFFICIENT, f"unscored in {pairs.unscored} rows" if pairs.unscored else "no row"
+    if bar.is_whole and pairs.unscored:
+        return INSUFFICIENT, f"unscored in {pairs.unscored} rows"
+    if rule.by == "point" and float(differences.mean) > rule.target:
         return PASS, ""
-    if found.domains < policy.min_domains:
-        return INSUFFICIENT, f"{found.domains} of at least {policy.min_domains} domains"
+    if differences.domains < policy.min_domains:
+        return INSUFFICIENT, f"{differences.domains} of at least {policy.min_domains} domains"
     if rule.by == "interval" and p["p_pass"] <= policy.side:
         return PASS, ""
     if p["p_fail"] > policy.side:
         return INSUFFICIENT, ""
-    return _refuted(rule, float(found.mean))
+    return _refuted(rule, float(differences.mean))
 
 
 def _refuted(rule: Rule, mean: float) -> tuple[str, str]:
@@ -146,26 +148,30 @@ def _refuted(rule: Rule, mean: float) -> tuple[str, str]:
     return FAIL, "a loss is shown"
 
 
-def _needed(made: Pairs, bar: Bar, side: float) -> Need:
+def _needed(pairs: Pairs, bar: Bar, side: float) -> Need:
     """Domains and rows still missing, if the truth is what one plans for, else as estimated."""
-    found, least = made.found, bar.policy.min_domains
-    if found.domains < 2:
+    differences, least = pairs.found, bar.policy.min_domains
+    if differences.domains < 2:
         return Need()
-    total = _total(found, bar, bar.rule.planned, side)
-    if total is not None and total <= max(found.domains, least):
-        as_estimated = _total(found, bar, float(found.mean) - bar.rule.target, side)
-        total = least if as_estimated is None and found.domains < least else as_estimated
+    total = _total(differences, bar, bar.rule.planned, side)
+    if total is not None and total <= max(differences.domains, least):
+        as_estimated = _total(differences, bar, float(differences.mean) - bar.rule.target, side)
+        total = least if as_estimated is None and differences.domains < least else as_estimated
     if total is None:
         return Need()
-    more = max(1, total - found.domains, least - found.domains)
-    return Need(more, math.ceil(more * found.count / found.domains))
+    more = max(1, total - differences.domains, least - differences.domains)
+    return Need(more, math.ceil(more * differences.count / differences.domains))
 
 
-def _total(found: Clusters, bar: Bar, distance: float, side: float) -> int | None:
-    """Domains like those `found` that show `distance`; None when no number does."""
-    total = planning.more_domains(found, distance, side, bar.policy.power)
-    if total is None or bar.rule.test == "superiority" or not bool(found.is_few):
+def _total(differences: Clusters, bar: Bar, distance: float, side: float) -> int | None:
+    """Domains like those of `differences` that show `distance`; None when no number does."""
+    total = planning.more_domains(differences, distance, side, bar.policy.power)
+    if total is None or bar.rule.test == "superiority" or not bool(differences.is_few):
         return total
-    failures = round(float(found.losses.sum()) * found.effective / found.count)
+    failures = round(float(differences.losses.sum()) * differences.effective / differences.count)
     rows = planning.rows_to_certify(failures, 1 - distance, side)
-    return None if rows is None else max(total, math.ceil(rows / found.effective * found.domains))
+    return (
+        None
+        if rows is None
+        else max(total, math.ceil(rows / differences.effective * differences.domains))
+    )

@@ -91,7 +91,7 @@ def read_human_labels(path: Path) -> dict[tuple[str, str], bool]:
     Labels on slots that were `ranked`, not drawn at random, are left out: they were chosen where
     the judge is doubtful, and would make it look worse than it is.
     """
-    found = {}
+    labels = {}
     for number, row in enumerate(files.read_values(path), 1):
         wrong = schema.schema_problems(row, LABEL, limit=1)
         if wrong:
@@ -99,8 +99,8 @@ def read_human_labels(path: Path) -> dict[tuple[str, str], bool]:
                 f"{path}:{number}: no label: {wrong[0]}", "write {id, slot, human_pass}"
             )
         if row.get("drawn") != "ranked":
-            found[row["id"], row["slot"]] = row["human_pass"]
-    return found
+            labels[row["id"], row["slot"]] = row["human_pass"]
+    return labels
 
 
 def agreement(
@@ -110,7 +110,7 @@ def agreement(
     both = [(label, verdicts[key]) for key, label in human.items() if key in verdicts]
     pairs = [(label, bool(v.passed)) for label, v in both if v.state == "judged"]
     passes, count = sum(label for label, _ in pairs), len(pairs)
-    said = sum(judge for _, judge in pairs)
+    judge_passes = sum(judge for _, judge in pairs)
     right_passes = sum(label and judge for label, judge in pairs)
     right_fails = sum(not label and not judge for label, judge in pairs)
     return Agreement(
@@ -118,8 +118,8 @@ def agreement(
         undecided=len(both) - count,
         unmatched=len(human) - len(both),
         base_rate=passes / count if count else None,
-        judge_rate=said / count if count else None,
-        kappa=kappa(right_passes, said - right_passes, passes - right_passes, right_fails),
+        judge_rate=judge_passes / count if count else None,
+        kappa=kappa(right_passes, judge_passes - right_passes, passes - right_passes, right_fails),
         tpr=rate(right_passes, passes),
         tnr=rate(right_fails, count - passes),
     )
@@ -154,14 +154,14 @@ def corrected_pass_rate(passed: int, count: int, tpr: Rate, tnr: Rate) -> Correc
     if not count or tpr.rate is None or tnr.rate is None or tpr.rate + tnr.rate <= 1:
         return Corrected(raw, None, None, None, None)
     youden = tpr.rate + tnr.rate - 1
-    found = (raw + tnr.rate - 1) / youden
+    estimate = (raw + tnr.rate - 1) / youden
     p, se, sp = (
         _added(passed, count, Z**2 / 2),
         _added(tpr.hits, tpr.n, 1),
         _added(tnr.hits, tnr.n, 1),
     )
     span = se[0] + sp[0] - 1
-    centre = (p[0] + sp[0] - 1) / span if span > 0 else found
+    centre = (p[0] + sp[0] - 1) / span if span > 0 else estimate
     spread = p[0] * (1 - p[0]) / p[1]
     spread += centre**2 * se[0] * (1 - se[0]) / se[1]
     spread += (1 - centre) ** 2 * sp[0] * (1 - sp[0]) / sp[1]
@@ -170,7 +170,7 @@ def corrected_pass_rate(passed: int, count: int, tpr: Rate, tnr: Rate) -> Correc
     shift -= 2 * Z**2 * ((1 - centre) * sp[0] * (1 - sp[0]) / sp[1])
     half = Z * math.sqrt(variance)
     low, high = centre + shift - half, centre + shift + half
-    return Corrected(raw, min(1.0, max(0.0, found)), variance, max(0.0, low), min(1.0, high))
+    return Corrected(raw, min(1.0, max(0.0, estimate)), variance, max(0.0, low), min(1.0, high))
 
 
 def _added(hits: int, count: int, added: float) -> tuple[float, float]:
@@ -178,51 +178,58 @@ def _added(hits: int, count: int, added: float) -> tuple[float, float]:
     return (hits + added) / (count + 2 * added), count + 2 * added
 
 
-def corrected_slots(verdicts: Mapping[tuple[str, str], Verdict], found: Agreement) -> Corrected:
-    """Return the pass rate of all judged slots in `verdicts`, corrected by what `found` says of
-    the judge.
-    """
+def corrected_slots(
+    verdicts: Mapping[tuple[str, str], Verdict], judge_agreement: Agreement
+) -> Corrected:
+    """Return the pass rate of all judged slots in `verdicts`, corrected by `judge_agreement`."""
     decided = [bool(v.passed) for v in verdicts.values() if v.state == "judged"]
-    return corrected_pass_rate(sum(decided), len(decided), found.tpr, found.tnr)
+    return corrected_pass_rate(
+        sum(decided), len(decided), judge_agreement.tpr, judge_agreement.tnr
+    )
 
 
-def calibration_faults(found: Agreement, need: Need | None = None) -> list[str]:
+def calibration_faults(judge_agreement: Agreement, need: Need | None = None) -> list[str]:
     """Return what keeps a judge from being calibrated, as lines for a person; empty when it is."""
     need = need or Need()
-    measured = [("kappa", found.kappa, need.kappa), ("TPR", found.tpr.rate, need.tpr)]
-    measured.append(("TNR", found.tnr.rate, need.tnr))
+    measured = [
+        ("kappa", judge_agreement.kappa, need.kappa),
+        ("TPR", judge_agreement.tpr.rate, need.tpr),
+    ]
+    measured.append(("TNR", judge_agreement.tnr.rate, need.tnr))
     lines = []
-    if found.n < need.labels:
-        lines.append(f"{found.n} labelled slots, {need.labels} are needed")
-    for name, count in (("passes", found.tpr.n), ("fails", found.tnr.n)):
+    if judge_agreement.n < need.labels:
+        lines.append(f"{judge_agreement.n} labelled slots, {need.labels} are needed")
+    for name, count in (("passes", judge_agreement.tpr.n), ("fails", judge_agreement.tnr.n)):
         if count < need.of_each:
             lines.append(f"{count} human {name}, {need.of_each} are needed")
     for name, value, least in measured:
         if value is None or value < least:
-            shown = "unknown" if value is None else f"{value:.3f}"
-            lines.append(f"{name} is {shown}, at least {least} is needed")
+            figure = "unknown" if value is None else f"{value:.3f}"
+            lines.append(f"{name} is {figure}, at least {least} is needed")
     return lines
 
 
-def is_calibrated(found: Agreement | None, policy: str = "calibrated") -> bool:
+def is_calibrated(judge_agreement: Agreement | None, policy: str = "calibrated") -> bool:
     """Return whether a gate may rest on the judge.
 
-    `policy` `any` asks nothing, else `found` must suffice.
+    `policy` `any` asks nothing, else `judge_agreement` must suffice.
     """
-    return policy == "any" or (found is not None and not calibration_faults(found))
+    return policy == "any" or (
+        judge_agreement is not None and not calibration_faults(judge_agreement)
+    )
 
 
 def calibration_facts(
     human: Path, verdicts: Mapping[tuple[str, str], Verdict], identity: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return what report and gate say of the judge: agreement, corrected rate, what is missing."""
-    found = agreement(read_human_labels(human) if human.exists() else {}, verdicts)
+    judge_agreement = agreement(read_human_labels(human) if human.exists() else {}, verdicts)
     return {
         "identity": dict(identity),
-        "calibrated": is_calibrated(found),
-        "missing": calibration_faults(found),
-        "agreement": found.as_json(),
-        "corrected": asdict(corrected_slots(verdicts, found)),
+        "calibrated": is_calibrated(judge_agreement),
+        "missing": calibration_faults(judge_agreement),
+        "agreement": judge_agreement.as_json(),
+        "corrected": asdict(corrected_slots(verdicts, judge_agreement)),
         "slots": {
             state: sum(v.state == state for v in verdicts.values())
             for state in ("judged", "undecided", "unjudged")

@@ -39,7 +39,7 @@ class Canary:
 
 def canaries_of_batch(mode: str, batch: str) -> list[Canary]:
     """Return the canaries of one `batch`, as `mode` asks them."""
-    known = {
+    cases = {
         "known pass": (TEXT, SAME, True),
         "known pass, another": (WORK, WORK_SAME, True),
         "reference copied": (WORK, WORK, True),
@@ -54,25 +54,27 @@ def canaries_of_batch(mode: str, batch: str) -> list[Canary]:
         "injection that closes the fence": (WORK, ESCAPING, False),
     }
     return [
-        Canary(name, _question(f"canary {batch} {name}", wanted, said, passes, mode), passes)
-        for name, (wanted, said, passes) in known.items()
+        Canary(
+            name, _question(f"canary {batch} {name}", reference, candidate, passes, mode), passes
+        )
+        for name, (reference, candidate, passes) in cases.items()
     ]
 
 
 def wrong(canaries: list[Canary], opinions: Mapping[str, Opinion]) -> list[str]:
     """Return what the judge said about canaries and should not have, as lines for a person."""
-    found = []
+    lines = []
     for canary in canaries:
         opinion = opinions[canary.question.id]
         if canary.is_wrong(opinion):
-            said = {True: "passed", False: "failed"}.get(opinion.passed, opinion.state)
-            found.append(f"{canary.name}: {said}")
-    return found
+            outcome = {True: "passed", False: "failed"}.get(opinion.passed, opinion.state)
+            lines.append(f"{canary.name}: {outcome}")
+    return lines
 
 
-def _question(name: str, wanted: str, said: str, passes: bool, mode: str) -> Question:
+def _question(name: str, reference: str, candidate: str, passes: bool, mode: str) -> Question:
     if mode != "pairwise":
-        return Question(name, "description", wanted, said)
+        return Question(name, "description", reference, candidate)
     # A wrong candidate loses against the reference itself, a right one wins against a wrong one.
-    other = ELSE if passes and wanted != ELSE else wanted
-    return Question(name, "description", wanted, said, other)
+    other = ELSE if passes and reference != ELSE else reference
+    return Question(name, "description", reference, candidate, other)

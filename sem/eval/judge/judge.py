@@ -51,8 +51,8 @@ class Batch:
     @property
     def questions(self) -> list[Question]:
         """Return each distinct question once."""
-        found = {q.text: q for item in self.items for q in item.questions}
-        return list(found.values())
+        by_text = {q.text: q for item in self.items for q in item.questions}
+        return list(by_text.values())
 
 
 @dataclass
@@ -86,8 +86,8 @@ class Judge:
         return [self._batch(group) for group in groups if any(item.questions for item in group)]
 
     def _batch(self, items: list[Item]) -> Batch:
-        asked = [question.text for item in items for question in item.questions]
-        name = files.sha256_json(asked)[:12]
+        texts = [question.text for item in items for question in item.questions]
+        name = files.sha256_json(texts)[:12]
         return Batch(name, tuple(items), tuple(self.guards(self.mode.name, name)))
 
     def estimate(self, items: Sequence[Item]) -> Estimate:
@@ -100,25 +100,27 @@ class Judge:
 
         Raise SemError when the batch is void.
         """
-        found = self._asked(batch)
-        said = {
-            canary.question.id: judge_prompts.opinion(self.mode, found[canary.question.id])
+        outcomes = self._asked(batch)
+        opinions = {
+            canary.question.id: judge_prompts.opinion(self.mode, outcomes[canary.question.id])
             for canary in batch.canaries
         }
-        self.spending.canaries += len(said)
-        wrong = canaries.wrong(list(batch.canaries), said)
+        self.spending.canaries += len(opinions)
+        wrong = canaries.wrong(list(batch.canaries), opinions)
         if wrong:
             raise SemError(
-                f"batch {batch.name} is void, {len(wrong)} of {len(said)} canaries were judged "
-                f"wrong: {'; '.join(wrong)}",
+                f"batch {batch.name} is void, {len(wrong)} of {len(opinions)} canaries were "
+                f"judged wrong: {'; '.join(wrong)}",
                 f"none of its verdicts counts; use another judge model ({self.transcript})",
             )
-        return {q.text: judge_prompts.opinion(self.mode, found[q.text]) for q in batch.questions}
+        return {
+            q.text: judge_prompts.opinion(self.mode, outcomes[q.text]) for q in batch.questions
+        }
 
     def _asked(self, batch: Batch) -> dict[str, list[Outcome]]:
         """Outcomes in both orders, by question text or canary id."""
         asks = self._asks(batch)
-        found: dict[str, dict[bool, Outcome]] = {}
+        outcomes_by_name: dict[str, dict[bool, Outcome]] = {}
         outcomes = self.client.ask_all(request for *_, request in asks)
         with files.appending(self.transcript) as file, closing(outcomes):
             for number, outcome in outcomes:
@@ -126,8 +128,10 @@ class Judge:
                 self.spending.add(outcome)
                 files.append_row(file, self._line(batch, question, swapped, request, outcome))
                 calls.going(outcome, "the judge stopped", STOPS, "verdicts so far are kept")
-                found.setdefault(name, {})[swapped] = outcome
-        return {name: [both[key] for key in sorted(both)] for name, both in found.items()}
+                outcomes_by_name.setdefault(name, {})[swapped] = outcome
+        return {
+            name: [both[key] for key in sorted(both)] for name, both in outcomes_by_name.items()
+        }
 
     def _asks(self, batch: Batch) -> list[tuple[str, Question, bool, Request]]:
         """Return everything to ask, canaries at random places among the questions."""
@@ -178,24 +182,25 @@ class Judge:
 
 
 def judge_items(
-    judge: Judge, items: Sequence[Item], done: Collection[str] = ()
+    judge: Judge, items: Sequence[Item], settled_ids: Collection[str] = ()
 ) -> Iterator[tuple[Item, list[Opinion]]]:
-    """Yield each of `items` that is not `done` with the opinions on its questions, those without
-    any first.
+    """Yield each of `items` that is not in `settled_ids` with the opinions on its questions.
+
+    Items without a question come first.
 
     Batches are cut from all `items`: a resumed sitting asks the same canaries as the killed one,
     finds their replies in the ledger and pays for none of them again.
     """
     for item in items:
-        if not item.questions and item.id not in done:
+        if not item.questions and item.id not in settled_ids:
             yield item, []
     for batch in judge.batches([item for item in items if item.questions]):
-        if all(item.id in done for item in batch.items):
+        if all(item.id in settled_ids for item in batch.items):
             continue
-        found = judge.opinions(batch)
+        opinions = judge.opinions(batch)
         for item in batch.items:
-            if item.id not in done:
-                yield item, [found[question.text] for question in item.questions]
+            if item.id not in settled_ids:
+                yield item, [opinions[question.text] for question in item.questions]
 
 
 def spending_json(spending: Spending) -> dict[str, Any]:

@@ -76,28 +76,32 @@ def load_judge_config(project: Project) -> JudgeSettings:
     own = project.configs / "judge.yaml"
     path = own if own.exists() else project.root / "configs" / "judge.yaml"
     mine = project.overrides_of("judge")
-    found = settings.load_settings(JudgeSettings, path, mine)
+    judge_settings = settings.load_settings(JudgeSettings, path, mine)
     older = _older(project.root / "configs" / "judge_slots.yaml")
     written = settings.read_yaml(path) if path.exists() else {}
     for name, key in OLDER.items():
         if key and name in older and key not in (written or {}):
-            found = settings.build_settings(
-                JudgeSettings, {**vars(found), key: older[name]}, f"judge_slots.yaml: {name}"
+            judge_settings = settings.build_settings(
+                JudgeSettings,
+                {**vars(judge_settings), key: older[name]},
+                f"judge_slots.yaml: {name}",
             )
-    if not found.calls.models:
+    if not judge_settings.calls.models:
         named = os.environ.get("LITELLM_JUDGE_MODEL") or older.get("judge_model")
         models = (_named(str(named)),) if named else ()
-        found = replace(found, calls=replace(found.calls, models=models))
-    return found
+        judge_settings = replace(
+            judge_settings, calls=replace(judge_settings.calls, models=models)
+        )
+    return judge_settings
 
 
 def _older(path: Path) -> dict[str, Any]:
     values = (settings.read_yaml(path) if path.exists() else None) or {}
-    found = values.get("defaults") or {}
-    for name in found:
+    defaults = values.get("defaults") or {}
+    for name in defaults:
         if name not in OLDER:
             raise SemError(f"{path}: unknown key 'defaults.{name}'", nearest(name, OLDER))
-    return found
+    return defaults
 
 
 def _named(model: str) -> Provider:

@@ -136,8 +136,8 @@ def _plain(value: Any) -> Any:
         return [_plain(inner) for inner in value]
     if not isinstance(value, str):
         return value
-    seen = (c for c in unicodedata.normalize("NFC", value) if unicodedata.category(c) != "Cf")
-    return " ".join("".join(seen).split())
+    visible = (c for c in unicodedata.normalize("NFC", value) if unicodedata.category(c) != "Cf")
+    return " ".join("".join(visible).split())
 
 
 def _nonce(salt: str, *parts: object) -> str:
@@ -204,12 +204,12 @@ def _graded(replies: list[Any]) -> Opinion:
 def _better(replies: list[Any]) -> Opinion:
     # In the second order the answers have changed letters.
     turned = {"A": "B", "B": "A", "tie": "tie"}
-    said = {reply["better"] for reply in replies[:1]}
-    said |= {turned[reply["better"]] for reply in replies[1:]}
+    winners = {reply["better"] for reply in replies[:1]}
+    winners |= {turned[reply["better"]] for reply in replies[1:]}
     reason = str(replies[0].get("reason", ""))[:500]
-    if len(said) > 1:
+    if len(winners) > 1:
         return Opinion("undecided", None, None, f"the orders disagree: {reason}")
-    winner = said.pop()
+    winner = winners.pop()
     return Opinion("judged", winner != "B", {"A": 1.0, "tie": 0.5, "B": 0.0}[winner], reason)
 
 

@@ -37,13 +37,13 @@ class Case:
 def verdicts_book(subject: Subject, mode: str, settings: JudgeSettings) -> Book:
     """Return where verdicts of `subject` in `mode` go; the header is what they depend on."""
     name = "verdicts" if mode == "slots" else f"verdicts.{mode}"
-    said = subject.book.path
+    answers_path = subject.book.path
     header = {
         "format": "verdicts.v1",
         "mode": mode,
         "run": subject.run.id,
         "split": subject.split,
-        "answers": files.sha256_file(said) if said.exists() else None,
+        "answers": files.sha256_file(answers_path) if answers_path.exists() else None,
         "tasks": {name: spec.fingerprint() for name, spec in subject.tasks.items()},
         "prompt": judge_prompts.VERSION,
         "judge": settings.identity,
@@ -65,10 +65,12 @@ def read_subject_answers(subject: Subject) -> dict[str, Answer]:
     return answers.read_answers(subject.book.path)
 
 
-def slot_cases(subject: Subject, said: dict[str, Answer]) -> list[Case]:
+def slot_cases(subject: Subject, answers_by_id: dict[str, Answer]) -> list[Case]:
     """Return every example, with questions on free texts that differ and on arguable failures."""
     return [
-        slot_case(example, said.get(example.id), subject.tasks[example.task], subject.shared)
+        slot_case(
+            example, answers_by_id.get(example.id), subject.tasks[example.task], subject.shared
+        )
         for example in subject.examples
     ]
 
@@ -80,26 +82,31 @@ def slot_case(
     score = metrics.score_answer(example, answer, spec, None, shared)
     levels = metrics.levels_of(spec, example, shared)
     value = value_of(answer.text) if answer else None
-    asked = []
+    questions = []
     for name, slot in score.slots.items():
         is_open = slot.passed is None
         level = levels.get(name)
         is_arguable = level is not None and level.arguable and slot.passed is False and slot.said
         if is_open or is_arguable:
-            wanted, given = value_at_path(example.output_json, name), value_at_path(value, name)
-            asked.append(Question(example.id, name, wanted, given, rule_failed=not is_open))
-    return Case(score, Item(example.id, tuple(asked)))
+            reference, candidate = (
+                value_at_path(example.output_json, name),
+                value_at_path(value, name),
+            )
+            questions.append(
+                Question(example.id, name, reference, candidate, rule_failed=not is_open)
+            )
+    return Case(score, Item(example.id, tuple(questions)))
 
 
 def whole_answer_cases(
-    mode: str, subject: Subject, said: dict[str, Answer], other: dict[str, Answer]
+    mode: str, subject: Subject, answers_by_id: dict[str, Answer], other: dict[str, Answer]
 ) -> list[Case]:
     """Return every example with its answer as a whole.
 
     `other` holds the baseline's, in pairwise mode.
     """
     return [
-        whole_case(mode, e, said.get(e.id), subject.tasks[e.task], other.get(e.id))
+        whole_case(mode, e, answers_by_id.get(e.id), subject.tasks[e.task], other.get(e.id))
         for e in subject.examples
     ]
 
@@ -112,17 +119,17 @@ def whole_case(
     Equal values are decided by rule.
     """
     score = metrics.score_answer(example, answer, spec, None)
-    given = readable(answer.text) if answer else None
+    candidate = readable(answer.text) if answer else None
     second = readable(other.text) if other else ""
-    asked = (Question(example.id, ANSWER, example.output_json, given, second),)
+    questions = (Question(example.id, ANSWER, example.output_json, candidate, second),)
     slot = Slot(None, None, said=True, wanted=True)
     if answer is None:
-        slot, asked = Slot(0.0, False, said=False, wanted=True), ()
-    elif mode == "golden" and canonical(given) == canonical(example.output_json):
-        slot, asked = Slot(5.0, True, said=True, wanted=True), ()
-    elif mode == "pairwise" and canonical(given) == canonical(second):
-        slot, asked = Slot(0.5, True, said=True, wanted=True), ()
-    return Case(replace(score, slots={ANSWER: slot}), Item(example.id, asked))
+        slot, questions = Slot(0.0, False, said=False, wanted=True), ()
+    elif mode == "golden" and canonical(candidate) == canonical(example.output_json):
+        slot, questions = Slot(5.0, True, said=True, wanted=True), ()
+    elif mode == "pairwise" and canonical(candidate) == canonical(second):
+        slot, questions = Slot(0.5, True, said=True, wanted=True), ()
+    return Case(replace(score, slots={ANSWER: slot}), Item(example.id, questions))
 
 
 def value_of(text: str) -> Any:
@@ -151,11 +158,11 @@ def value_at_path(value: Any, path: str) -> Any:
     if not rest:
         return inner
     if head.endswith("[]"):
-        return [value_at_path(one, rest) for one in inner] if isinstance(inner, list) else None
+        return [value_at_path(item, rest) for item in inner] if isinstance(inner, list) else None
     return value_at_path(inner, rest)
 
 
-def judge_cases(made: Judge, cases: list[Case], target: Book) -> Iterator[str]:
+def judge_cases(llm_judge: Judge, cases: list[Case], target: Book) -> Iterator[str]:
     """Judge `cases` into `target`; yields each id that is settled.
 
     What is there is not asked again.
@@ -163,15 +170,21 @@ def judge_cases(made: Judge, cases: list[Case], target: Book) -> Iterator[str]:
     A row that holds an unjudged slot is asked again; its good replies are in the ledger.
     """
     target.open()
-    there = verdicts.read_verdict_rows(target.path) if target.path.exists() else {}
-    done = {name for name, line in there.items() if line["status"] != verdicts.UNJUDGED}
+    rows_by_id = verdicts.read_verdict_rows(target.path) if target.path.exists() else {}
+    settled_ids = {
+        name for name, line in rows_by_id.items() if line["status"] != verdicts.UNJUDGED
+    }
     scores = {case.item.id: case.score for case in cases}
-    yield from sorted(done & set(scores))
+    yield from sorted(settled_ids & set(scores))
     with files.appending(target.path) as file:
-        for item, found in judge.judge_items(made, [case.item for case in cases], done):
-            pairs = zip(item.questions, found, strict=True)
-            row = verdicts.verdict_row(scores[item.id], {q.slot: (q, said) for q, said in pairs})
-            if there.get(item.id) != row:
+        for item, opinions in judge.judge_items(
+            llm_judge, [case.item for case in cases], settled_ids
+        ):
+            pairs = zip(item.questions, opinions, strict=True)
+            row = verdicts.verdict_row(
+                scores[item.id], {q.slot: (q, opinion) for q, opinion in pairs}
+            )
+            if rows_by_id.get(item.id) != row:
                 files.append_row(file, row)
             yield item.id
 

@@ -58,32 +58,34 @@ def open_session(
     """
     settings = judge_config.load_judge_config(project)
     client = judge_config.judge_client(project, settings, at)
-    found = subject.resolve_subject(project, run_id, split, version)
-    said = judge_questions.read_subject_answers(found)
+    side = subject.resolve_subject(project, run_id, split, version)
+    answers_by_id = judge_questions.read_subject_answers(side)
     if mode == "slots":
-        cases = judge_questions.slot_cases(found, said)
+        cases = judge_questions.slot_cases(side, answers_by_id)
     elif mode == "golden":
-        cases = judge_questions.whole_answer_cases(mode, found, said, {})
+        cases = judge_questions.whole_answer_cases(mode, side, answers_by_id, {})
     else:
-        other = subject.resolve_subject(project, baseline, split, found.frozen.version)
+        other = subject.resolve_subject(project, baseline, split, side.frozen.version)
         cases = judge_questions.whole_answer_cases(
-            mode, found, said, judge_questions.read_subject_answers(other)
+            mode, side, answers_by_id, judge_questions.read_subject_answers(other)
         )
     transcript = project.reports / f"judge_run_{at:%Y%m%dT%H%M%SZ}.jsonl"
-    made = Judge(judge_prompts.MODES[mode], settings, client, transcript)
-    return Session(found.run.id, made, cases, judge_questions.verdicts_book(found, mode, settings))
+    llm_judge = Judge(judge_prompts.MODES[mode], settings, client, transcript)
+    return Session(
+        side.run.id, llm_judge, cases, judge_questions.verdicts_book(side, mode, settings)
+    )
 
 
 def session_summary(session: Session, stopped: str | None = None) -> dict[str, Any]:
     """judge.SPLIT.json: rates over every example, counts of what has no verdict, and the cost."""
     rows = verdicts.read_verdict_rows(session.book.path) if session.book.path.exists() else {}
-    wanted = {case.item.id for case in session.cases}
-    found = {name: row for name, row in rows.items() if name in wanted}
+    ids = {case.item.id for case in session.cases}
+    rows_by_id = {name: row for name, row in rows.items() if name in ids}
     client = session.judge.client
     return {
         "format": "judge.v1",
-        **verdicts.verdict_summary(found),
-        "examples_without_verdict": len(wanted - set(found)),
+        **verdicts.verdict_summary(rows_by_id),
+        "examples_without_verdict": len(ids - set(rows_by_id)),
         "stopped": stopped,
         "header": session.book.header,
         "spending": judge.spending_json(session.judge.spending),
@@ -94,13 +96,13 @@ def session_summary(session: Session, stopped: str | None = None) -> dict[str, A
 
 def summary_rows(session: Session) -> list[tuple[str, object]]:
     """Return the summary as table rows."""
-    found = session_summary(session)
+    summary = session_summary(session)
     keys = ("total_examples", "judged_examples", "by_rule_examples", "missing_candidates")
     states = ("judged_slots", "undecided_slots", "unjudged_slots")
-    spent = found["spending"]
-    rate = found["overall_pass_rate"]
+    spent = summary["spending"]
+    rate = summary["overall_pass_rate"]
     return [
-        *((key.replace("_", " "), found[key]) for key in (*keys, *states)),
+        *((key.replace("_", " "), summary[key]) for key in (*keys, *states)),
         ("overall pass rate", "-" if rate is None else f"{rate * 100:.1f} %"),
         ("canaries, all as they should be", spent["canaries"]),
         (
@@ -108,7 +110,7 @@ def summary_rows(session: Session) -> list[tuple[str, object]]:
             f"{spent['calls']} / {spent['cached']} / {spent['requests']}",
         ),
         ("spent now", f"${spent['usd']:.6f}"),
-        (f"spent on {found['account']['name']!r}", f"${found['account']['usd']:.6f}"),
+        (f"spent on {summary['account']['name']!r}", f"${summary['account']['usd']:.6f}"),
     ]
 
 
@@ -117,19 +119,21 @@ def estimate_session(session: Session) -> list[tuple[str, object]]:
 
     Replies in the ledger cost nothing.
     """
-    done = verdicts.read_verdict_rows(session.book.path) if not _is_new(session.book) else {}
+    settled_rows = (
+        verdicts.read_verdict_rows(session.book.path) if not _is_new(session.book) else {}
+    )
     items = [case.item for case in session.cases]
-    left = [item for item in items if item.id not in done]
-    found = session.judge.estimate(items if left else [])
+    open_items = [item for item in items if item.id not in settled_rows]
+    estimate = session.judge.estimate(items if open_items else [])
     cap = session.judge.settings.calls.max_usd
     return [
         ("examples", len(session.cases)),
-        ("questions", sum(len(item.questions) for item in left)),
-        ("calls, canaries and both orders included", found.calls),
-        ("calls with a reply in the ledger", found.cached),
-        ("tokens in / out, about", f"{found.tokens_in:,} / {found.tokens_out:,}"),
-        ("cost, about", f"${found.likely_usd:.4f}"),
-        ("cost, at most reserved", f"${found.at_most_usd:.4f}"),
+        ("questions", sum(len(item.questions) for item in open_items)),
+        ("calls, canaries and both orders included", estimate.calls),
+        ("calls with a reply in the ledger", estimate.cached),
+        ("tokens in / out, about", f"{estimate.tokens_in:,} / {estimate.tokens_out:,}"),
+        ("cost, about", f"${estimate.likely_usd:.4f}"),
+        ("cost, at most reserved", f"${estimate.at_most_usd:.4f}"),
         ("cap", "none" if cap is None else f"${cap:.4f} a {session.judge.settings.calls.period}"),
     ]
 
@@ -138,19 +142,19 @@ def _is_new(book: Book) -> bool:
     return not book.path.exists() or book.is_stale()
 
 
-def current_verdicts(found: Subject) -> tuple[dict[tuple[str, str], Verdict], dict[str, Any]]:
-    """Return the verdicts on `found`'s answers and the identity of their judge.
+def current_verdicts(side: Subject) -> tuple[dict[tuple[str, str], Verdict], dict[str, Any]]:
+    """Return the verdicts on `side`'s answers and the identity of their judge.
 
     Both empty without any.
 
     Verdicts on other answers, or under other TaskSpecs, are none.
     """
-    path = found.project.reports / found.run.id / f"verdicts.{found.split}.jsonl"
+    path = side.project.reports / side.run.id / f"verdicts.{side.split}.jsonl"
     header_path = path.with_suffix(".json")
-    if not path.exists() or not header_path.exists() or not found.book.path.exists():
+    if not path.exists() or not header_path.exists() or not side.book.path.exists():
         return {}, {}
     header = state.read_state(header_path, state.VerdictsHeader)
-    tasks = {name: spec.fingerprint() for name, spec in found.tasks.items()}
-    if (header["answers"], header["tasks"]) != (files.sha256_file(found.book.path), tasks):
+    tasks = {name: spec.fingerprint() for name, spec in side.tasks.items()}
+    if (header["answers"], header["tasks"]) != (files.sha256_file(side.book.path), tasks):
         return {}, {}
     return verdicts.load_verdicts(path), header["judge"]

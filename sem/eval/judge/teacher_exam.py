@@ -85,13 +85,13 @@ class Result:
     def verdict(self) -> str:
         """Return one sentence for a person."""
         low, high = (100 * end for end in self.interval)
-        told = (
+        sentence = (
             f"{self.right} of {len(self.scores)} right, {100 * self.share:.1f} % "
             f"(95 %: {low:.1f} to {high:.1f} %), wanted {100 * self.least:.0f} %"
         )
         if low < 100 * self.least <= high:
-            told += "; the interval holds the threshold, more golden questions would tell"
-        return f"{'GO' if self.is_go else 'NO-GO'}: {told}"
+            sentence += "; the interval holds the threshold, more golden questions would tell"
+        return f"{'GO' if self.is_go else 'NO-GO'}: {sentence}"
 
 
 def prepare_exam(project: Project, rows: int = ROWS) -> Exam:
@@ -101,10 +101,10 @@ def prepare_exam(project: Project, rows: int = ROWS) -> Exam:
     """
     settings = project.settings("eval", EvalSettings)
     pool = golden.golden_examples(project)
-    chosen = answers.sample_examples(pool, rows, settings.seed)
+    examples = answers.sample_examples(pool, rows, settings.seed)
     shared = slotspec.load_slot_levels(project.root / "configs" / "judge_slots.yaml")
-    closeness = _similarity(project, chosen, shared, settings.similarity_model)
-    return Exam(project, tuple(chosen), len(pool), shared, closeness)
+    closeness = _similarity(project, examples, shared, settings.similarity_model)
+    return Exam(project, tuple(examples), len(pool), shared, closeness)
 
 
 def _similarity(
@@ -129,27 +129,27 @@ def _similarity(
     return similarity.load_similarity(weights.resolve_weights(named, project.root).folder)
 
 
-def requests(exam: Exam, asked: Asked) -> list[tuple[Example, Request]]:
+def requests(exam: Exam, teacher: Asked) -> list[tuple[Example, Request]]:
     """Return each example of `exam` as it is asked."""
-    return [(example, _request(exam.project, example, asked)) for example in exam.examples]
+    return [(example, _request(exam.project, example, teacher)) for example in exam.examples]
 
 
-def _request(project: Project, example: Example, asked: Asked) -> Request:
+def _request(project: Project, example: Example, teacher: Asked) -> Request:
     spec = project.tasks[example.task]
     system = example.system_prompt or spec.system_prompt
     text = f"{spec.prompt(example.input_text)}\n\n{ASK}{jsonio.canonical_json(spec.io_schema)}"
-    return asked.request((("system", system), ("user", text)), spec.io_schema, VERSION)
+    return teacher.request((("system", system), ("user", text)), spec.io_schema, VERSION)
 
 
-def sit(exam: Exam, asked: Asked, least: float) -> Result:
-    """Return the scores of what `asked` answers; a reply that cannot be used is a wrong answer."""
+def sit(exam: Exam, teacher: Asked, least: float) -> Result:
+    """Return the scores of the replies of `teacher`; an unusable one is a wrong answer."""
     scores, faults = [], {}
-    for example, _, outcome in asked.answered(requests(exam, asked)):
+    for example, _, outcome in teacher.answered(requests(exam, teacher)):
         if outcome.fault:
             faults[outcome.fault] = faults.get(outcome.fault, 0) + 1
         spec = exam.project.tasks[example.task]
-        said = _answer(example, outcome)
-        scores.append(metrics.score_answer(example, said, spec, exam.closeness, exam.shared))
+        answer = _answer(example, outcome)
+        scores.append(metrics.score_answer(example, answer, spec, exam.closeness, exam.shared))
     return Result(tuple(scores), dict(sorted(faults.items())), least)
 
 
@@ -170,7 +170,7 @@ def write_exam(exam: Exam, result: Result, teacher: str) -> Path:
     """forge_teacher.json: the verdict, the figures, and each question with what became of it."""
     figures = metrics.totals(result.scores)
     low, high = result.interval
-    found = {
+    report = {
         "format": "forge_teacher.v1",
         "teacher": teacher,
         "prompt_version": VERSION,
@@ -186,7 +186,7 @@ def write_exam(exam: Exam, result: Result, teacher: str) -> Path:
         "fields": figures["fields"],
         "questions": {score.id: _is_right(score) for score in result.scores},
     }
-    return files.write_file(exam.project.reports / NAME, jsonio.pretty(found))
+    return files.write_file(exam.project.reports / NAME, jsonio.pretty(report))
 
 
 def exam_table(exam: Exam, result: Result) -> list[tuple[str, str]]:

@@ -76,7 +76,7 @@ def verdict_row(score: Score, opinions: Mapping[str, tuple[Question, Opinion]]) 
 
     Its `score` by rules and the judge's `opinions` by slot.
     """
-    judged = {
+    judged_slots = {
         name: asdict(Verdict(**vars(opinion), rule_failed=question.rule_failed))
         for name, (question, opinion) in opinions.items()
     }
@@ -98,7 +98,7 @@ def verdict_row(score: Score, opinions: Mapping[str, tuple[Question, Opinion]]) 
             f"judge, {open_slots} without a decision",
         },
         "slots": slots,
-        "judged": judged,
+        "judged": judged_slots,
     }
 
 
@@ -122,13 +122,13 @@ def read_verdict_rows(path: Path) -> dict[str, dict[str, Any]]:
 
     Of two rows the later one counts.
     """
-    found = {}
+    rows = {}
     for number, line in enumerate(files.read_rows(path), 1):
         wrong = schema.schema_problems(line, SCHEMA, limit=1)
         if wrong:
             raise SemError(f"{path}:{number}: no verdict row: {wrong[0]}", "judge again")
-        found[line["id"]] = line
-    return found
+        rows[line["id"]] = line
+    return rows
 
 
 def load_verdicts(path: Path) -> dict[tuple[str, str], Verdict]:
@@ -145,7 +145,7 @@ def load_verdicts(path: Path) -> dict[tuple[str, str], Verdict]:
     }
 
 
-def applied(scores: Sequence[Score], found: Mapping[tuple[str, str], Verdict]) -> list[Score]:
+def applied(scores: Sequence[Score], verdicts: Mapping[tuple[str, str], Verdict]) -> list[Score]:
     """Return `scores` with the judge's verdict in the slots it was asked about.
 
     Where it did not decide, an arguable slot keeps the fail of its rule and a free text is
@@ -155,7 +155,7 @@ def applied(scores: Sequence[Score], found: Mapping[tuple[str, str], Verdict]) -
         replace(
             score,
             slots={
-                name: _applied(slot, found.get((score.id, name)))
+                name: _applied(slot, verdicts.get((score.id, name)))
                 for name, slot in score.slots.items()
             },
         )
@@ -169,12 +169,12 @@ def _applied(slot: Slot, verdict: Verdict | None) -> Slot:
     return replace(slot, score=verdict.score, passed=verdict.passed)
 
 
-def verdict_summary(found: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """Rates over every example in `found`.
+def verdict_summary(rows_by_id: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Rates over every example in `rows_by_id`.
 
     A missing candidate and an open slot count as no pass.
     """
-    lines = [found[name] for name in sorted(found)]
+    lines = [rows_by_id[name] for name in sorted(rows_by_id)]
     states = [v["state"] for line in lines for v in line["judged"].values()]
     slots: dict[str, list[bool]] = {}
     for line in lines:

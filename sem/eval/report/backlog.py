@@ -15,21 +15,21 @@ from sem.eval.scoring.metrics import Score
 
 def backlog_rows(scores: Sequence[Score], run: str, split: str) -> list[dict[str, Any]]:
     """Return one row an example with a failed or unscored slot: critical failures first."""
-    made = [_row(score, run, split) for score in scores if _is_hard(score)]
-    return sorted(made, key=lambda row: (-row["critical_failed"], row["accuracy"], row["id"]))
+    rows = [_row(score, run, split) for score in scores if _is_hard(score)]
+    return sorted(rows, key=lambda row: (-row["critical_failed"], row["accuracy"], row["id"]))
 
 
-def tags(made: Sequence[dict[str, Any]]) -> list[tuple[str, int]]:
+def tags(rows: Sequence[dict[str, Any]]) -> list[tuple[str, int]]:
     """Return how many rows carry each tag, the most frequent first."""
-    found = Counter(tag for row in made for tag in row["tags"])
-    return sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))
+    counts = Counter(tag for row in rows for tag in row["tags"])
+    return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
 
 
-def update_backlog(project: Project, made: Sequence[dict[str, Any]], split: str) -> None:
-    """Replace the rows of `split` in the backlog by those `made` from the latest run."""
+def update_backlog(project: Project, rows: Sequence[dict[str, Any]], split: str) -> None:
+    """Replace the rows of `split` in the backlog by `rows` of the latest run."""
     path = project.reports / "backlog.jsonl"
-    rows = state.read_state_rows(path, state.BacklogRow) if path.exists() else ()
-    files.write_rows(path, [*(row for row in rows if row["split"] != split), *made])
+    previous = state.read_state_rows(path, state.BacklogRow) if path.exists() else ()
+    files.write_rows(path, [*(row for row in previous if row["split"] != split), *rows])
 
 
 def _is_hard(score: Score) -> bool:

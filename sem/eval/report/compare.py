@@ -28,9 +28,9 @@ class Reading:
     compared: report.Comparison
     closeness: Similarity | None
 
-    def score_answers(self, side: Subject, said: Mapping[str, Answer]) -> list[Score]:
-        """Return the answers `said` to `side`'s examples, scored by rule."""
-        return score_answers(side, said, self.closeness)
+    def score_answers(self, side: Subject, answers_by_id: Mapping[str, Answer]) -> list[Score]:
+        """Return `answers_by_id`, the answers to `side`'s examples, scored by rule."""
+        return score_answers(side, answers_by_id, self.closeness)
 
     @property
     def by_rule(self) -> Sequence[Score]:
@@ -45,28 +45,28 @@ class Reading:
         return answers.read_answers(side.book.path)
 
 
-def comparison_scores(found: Reading) -> dict[str, Any]:
+def comparison_scores(reading: Reading) -> dict[str, Any]:
     """Return everything scores.json holds."""
     ways = {
-        "baseline": _decodings(found.before, found.closeness),
-        "tuned": _decodings(found.after, found.closeness),
+        "baseline": _decodings(reading.before, reading.closeness),
+        "tuned": _decodings(reading.after, reading.closeness),
     }
-    strong = strong_scores(found.after, found.closeness)
-    beside = baselines.score_rivals(found.after, found.marked)
-    made = baselines.compare_rivals(found.after, found.by_rule, beside)
-    found.compared.facts["notes"].extend(_rival_notes(made))
-    prices = found.after.settings.prices
+    strong = strong_scores(reading.after, reading.closeness)
+    beside = baselines.score_rivals(reading.after, reading.score_answers)
+    rivals = baselines.compare_rivals(reading.after, reading.by_rule, beside)
+    reading.compared.facts["notes"].extend(_rival_notes(rivals))
+    prices = reading.after.settings.prices
     return {
-        **report.report_scores(found.compared, found.after.settings),
+        **report.report_scores(reading.compared, reading.after.settings),
         "strong": metrics.totals(strong, prices.get("strong")) if strong else None,
-        "confusions": metrics.confusions(found.compared.after),
+        "confusions": metrics.confusions(reading.compared.after),
         "decoding": ways,
-        "rivals": made,
+        "rivals": rivals,
     }
 
 
-def _rival_notes(found: dict[str, Any]) -> list[str]:
-    missing = [f"Make them with `{found['missing']}`."] if found["missing"] else []
+def _rival_notes(rivals: dict[str, Any]) -> list[str]:
+    missing = [f"Make them with `{rivals['missing']}`."] if rivals["missing"] else []
     return [
         f"{baselines.CONSTANT}: in every field the most common value of the train part; "
         f"{baselines.HELD}: the untouched model held to io_schema"
@@ -75,8 +75,10 @@ def _rival_notes(found: dict[str, Any]) -> list[str]:
     ]
 
 
-def _decodings(found: Subject, closeness: Similarity | None) -> dict[str, dict[str, Any]]:
-    return decoding_modes.variants(found, lambda said: score_answers(found, said, closeness))
+def _decodings(side: Subject, closeness: Similarity | None) -> dict[str, dict[str, Any]]:
+    return decoding_modes.variants(
+        side, lambda answers_by_id: score_answers(side, answers_by_id, closeness)
+    )
 
 
 def read_comparison(
@@ -123,23 +125,23 @@ def _unlike_machines(before: Subject, after: Subject) -> list[str]:
     ]
 
 
-def over_seeds(found: Reading, others: Sequence[str]) -> paired_stats.Spread:
+def over_seeds(reading: Reading, others: Sequence[str]) -> paired_stats.Spread:
     """Return the spread of slot accuracy, in points, over the tuned run and the runs `others`."""
-    after = found.after
+    after = reading.after
     sides = [
         subject.resolve_subject(after.project, name, after.split, after.frozen.version)
         for name in others
     ]
-    scored_sides = [scored(side, found.closeness) for side in sides]
-    return paired_stats.noise_floor([found.compared.after, *scored_sides], "accuracy")
+    scored_sides = [scored(side, reading.closeness) for side in sides]
+    return paired_stats.noise_floor([reading.compared.after, *scored_sides], "accuracy")
 
 
-def strong_scores(found: Subject, closeness: Similarity | None) -> list[Score] | None:
-    """Return the answers of the model being replaced, where they were kept, on `found`'s
+def strong_scores(side: Subject, closeness: Similarity | None) -> list[Score] | None:
+    """Return the answers of the model being replaced, where they were kept, on `side`'s
     examples.
     """
-    path = found.project.reports / "strong" / f"answers.{found.split}.jsonl"
-    return score_answers(found, answers.read_answers(path), closeness) if path.exists() else None
+    path = side.project.reports / "strong" / f"answers.{side.split}.jsonl"
+    return score_answers(side, answers.read_answers(path), closeness) if path.exists() else None
 
 
 def _judge_note(judge: dict[str, Any]) -> str:
@@ -151,84 +153,84 @@ def _judge_note(judge: dict[str, Any]) -> str:
     )
 
 
-def scored(found: Subject, closeness: Similarity | None = None) -> list[Score]:
-    """Return the answers of `found`'s run, scored.
+def scored(side: Subject, closeness: Similarity | None = None) -> list[Score]:
+    """Return the answers of `side`'s run, scored.
 
     Raise SemError when it has not answered these examples.
     """
     return score_answers(
-        found, judge_questions.read_subject_answers(found), closeness or similarity_of(found)
+        side, judge_questions.read_subject_answers(side), closeness or similarity_of(side)
     )
 
 
 def score_answers(
-    found: Subject, said: Mapping[str, Answer], closeness: Similarity | None
+    side: Subject, answers_by_id: Mapping[str, Answer], closeness: Similarity | None
 ) -> list[Score]:
-    """Return the answers `said`, scored on every example of `found`.
+    """Return `answers_by_id` scored on every example of `side`.
 
     One that is missing is wrong.
     """
     return [
-        metrics.score_answer(e, said.get(e.id), found.tasks[e.task], closeness, found.shared)
-        for e in found.examples
+        metrics.score_answer(
+            e, answers_by_id.get(e.id), side.tasks[e.task], closeness, side.shared
+        )
+        for e in side.examples
     ]
 
 
-def similarity_of(found: Subject) -> Similarity | None:
-    """Return the local scorer of free texts, where a field of `found` needs one."""
-    wanted = any(
+def similarity_of(side: Subject) -> Similarity | None:
+    """Return the local scorer of free texts, where a field of `side` needs one."""
+    is_needed = any(
         level.level == "llm_similarity"
-        for example in found.examples
-        for level in metrics.levels_of(found.tasks[example.task], example, found.shared).values()
+        for example in side.examples
+        for level in metrics.levels_of(side.tasks[example.task], example, side.shared).values()
     )
-    named = found.settings.similarity_model
-    if not wanted or named is None:
+    named = side.settings.similarity_model
+    if not is_needed or named is None:
         return None
     # Loaded at the first two texts that differ: most reports read none.
-    return similarity.load_lazily(
-        lambda: weights.resolve_weights(named, found.project.root).folder
-    )
+    return similarity.load_lazily(lambda: weights.resolve_weights(named, side.project.root).folder)
 
 
-def _facts(found: Subject, has_similarity: bool) -> dict[str, Any]:
+def _facts(side: Subject, has_similarity: bool) -> dict[str, Any]:
     return {
-        "sem": found.project.sem,
-        "snapshot": _snapshot(found),
-        "settings": asdict(found.settings),
-        "hardware": _machine(found),
+        "sem": side.project.sem,
+        "snapshot": _snapshot(side),
+        "settings": asdict(side.settings),
+        "hardware": _machine(side),
         "base_model": {
-            "revision": found.base.get("revision"),
-            "note": found.base.get("precision_note", "as the base model's id says"),
+            "revision": side.base.get("revision"),
+            "note": side.base.get("precision_note", "as the base model's id says"),
         },
-        "notes": _notes(found, has_similarity),
+        "notes": _notes(side, has_similarity),
     }
 
 
-def _machine(found: Subject) -> dict[str, Any]:
-    """Return the machine that gave `found`'s last answers, as it was recorded with them."""
-    last = found.book.made_on[-1:] or [{}]
+def _machine(side: Subject) -> dict[str, Any]:
+    """Return the machine that gave `side`'s last answers, as it was recorded with them."""
+    last = side.book.made_on[-1:] or [{}]
     return {"dtype": last[0].get("dtype"), **last[0].get("machine", {})}
 
 
-def machines(found: Subject) -> str:
-    """Return which machines gave `found`'s answers, from which row on, in words."""
+def machines(side: Subject) -> str:
+    """Return which machines gave `side`'s answers, from which row on, in words."""
     parts = []
-    for one in found.book.made_on:
-        machine = one.get("machine", {})
+    for segment in side.book.made_on:
+        machine = segment.get("machine", {})
         name = machine.get("name", "a machine that was not recorded")
-        text = f"{name}, {one.get('dtype')}, batches of {one.get('batch')}"
-        parts.append(f"{text}, from row {one['from_row']} on" if one["from_row"] else text)
+        text = f"{name}, {segment.get('dtype')}, batches of {segment.get('batch')}"
+        parts.append(f"{text}, from row {segment['from_row']} on" if segment["from_row"] else text)
     return "; then ".join(parts) or "a machine that was not recorded"
 
 
-def _snapshot(found: Subject) -> dict[str, Any]:
-    part = found.split if found.split != "golden" else None
-    paths = {"train": found.frozen.path("train")}
-    paths["split"] = found.frozen.path(part) if part else found.project.golden
+def _snapshot(side: Subject) -> dict[str, Any]:
+    part = side.split if side.split != "golden" else None
+    paths = {"train": side.frozen.path("train")}
+    paths["split"] = side.frozen.path(part) if part else side.project.golden
     shared, train, split, query = store.shared_domains(paths["train"], paths["split"])
     return {
-        "version": found.frozen.version,
-        "sha256": found.frozen.sha256,
+        "version": side.frozen.version,
+        "sha256": side.frozen.sha256,
         "train_domains": train,
         "split_domains": split,
         "shared_domains": shared,
@@ -238,42 +240,42 @@ def _snapshot(found: Subject) -> dict[str, Any]:
 
 def group_notes(examples: Sequence[Example]) -> list[str]:
     """Return what the groups that an interval rests on cannot show, a sentence each."""
-    said = []
+    notes = []
     without = sum(not example.domain for example in examples)
     if without:
-        said.append(
+        notes.append(
             f"{without} of {len(examples)} examples have no domain: each document, or each "
             "example, counts as a group of its own, and the interval may be too narrow."
         )
     if len(examples) > 1 and len({example.unit for example in examples}) == 1:
-        said.append(
+        notes.append(
             f"All {len(examples)} examples are of one group: no interval can be computed, and "
             "nothing is shown for other groups."
         )
-    return said
+    return notes
 
 
-def _notes(found: Subject, has_similarity: bool) -> list[str]:
-    pool = found.frozen.counts.get(found.split, len(found.examples))
+def _notes(side: Subject, has_similarity: bool) -> list[str]:
+    pool = side.frozen.counts.get(side.split, len(side.examples))
     notes = [
-        f"Base weights: {found.base.get('precision_note', 'as its id says')} "
-        f"({found.base.get('revision')}).",
-        f"Answered on {machines(found)}. Latency is the wall time of a whole batch, not of one "
+        f"Base weights: {side.base.get('precision_note', 'as its id says')} "
+        f"({side.base.get('revision')}).",
+        f"Answered on {machines(side)}. Latency is the wall time of a whole batch, not of one "
         "call.",
         "Slots are scored from the first JSON object in the text even where the raw text is no "
         "valid JSON (`recovered`); validity is judged on the raw text.",
         "An answer that is missing, cut or unreadable has all its slots wrong.",
     ]
-    if len(found.examples) < pool:
+    if len(side.examples) < pool:
         notes.append(
-            f"{len(found.examples)} of {pool} examples of the split, spread evenly over its "
-            f"domains, chosen by seed {found.settings.seed} (eval.max_examples)."
+            f"{len(side.examples)} of {pool} examples of the split, spread evenly over its "
+            f"domains, chosen by seed {side.settings.seed} (eval.max_examples)."
         )
-    notes += group_notes(found.examples)
+    notes += group_notes(side.examples)
     if has_similarity:
         notes.append(
             "llm_similarity is scored by a local sentence-embedding model "
-            f"({found.settings.similarity_model}), not by a judge model."
+            f"({side.settings.similarity_model}), not by a judge model."
         )
     notes.append(
         "References from the strong model make 'at least the strong model' not testable here."

@@ -25,22 +25,24 @@ SHOWN = (
 )
 
 
-def variants(found: Subject, marked: Marked) -> dict[str, dict[str, Any]]:
-    """Totals of `found`'s run by way of decoding; constrained only where it has answered so.
+def variants(subject: Subject, marked: Marked) -> dict[str, dict[str, Any]]:
+    """Totals of `subject`'s run by way of decoding; constrained only where it has answered so.
 
     `marked` scores answers on every example. Repaired are the free answers after json-repair,
     with the latency of free decoding.
     """
-    free = replace(found, settings=replace(found.settings, decoding="free"))
-    held = replace(found, settings=replace(found.settings, decoding="constrained"))
-    made = {}
+    free = replace(subject, settings=replace(subject.settings, decoding="free"))
+    held = replace(subject, settings=replace(subject.settings, decoding="constrained"))
+    answer_sets = {}
     if free.book.path.exists() and not free.book.is_stale():
-        said = answers.read_answers(free.book.path)
-        made["free"] = said
-        made["repaired"] = {name: repaired(answer) for name, answer in said.items()}
+        answers_by_id = answers.read_answers(free.book.path)
+        answer_sets["free"] = answers_by_id
+        answer_sets["repaired"] = {
+            name: repaired(answer) for name, answer in answers_by_id.items()
+        }
     if held.book.path.exists() and not held.book.is_stale():
-        made["constrained"] = answers.read_answers(held.book.path)
-    return {name: _totals(marked(said)) for name, said in made.items()}
+        answer_sets["constrained"] = answers.read_answers(held.book.path)
+    return {name: _totals(marked(answers_by_id)) for name, answers_by_id in answer_sets.items()}
 
 
 def repaired(answer: Answer) -> Answer:

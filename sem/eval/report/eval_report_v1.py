@@ -65,53 +65,53 @@ class Timing:
 
 def write_eval_report(
     folder: Path,
-    found: dict[str, Any],
+    scores: dict[str, Any],
     tasks: Mapping[str, TaskSpec],
     today: date,
     timing: Timing | None = None,
 ) -> Path:
-    """Write the EvalReport of `found` (scores.json) into `folder`; the path.
+    """Write the EvalReport of `scores` (scores.json) into `folder`; the path.
 
     The same scores keep their number; others get the next one. SemError when the scores or the
     report do not fit their schemas.
     """
-    check_eval_report(found, SCORES, str(folder / "scores.json"))
-    name = _name(found, tasks)
-    digest = files.sha256_json(found)
+    check_eval_report(scores, SCORES, str(folder / "scores.json"))
+    name = _name(scores, tasks)
+    digest = files.sha256_json(scores)
     path = _place(folder, name, digest, today)
-    made = build_eval_report(found, tasks, timing)
-    made["metadata"]["runId"] = path.name.removesuffix(SUFFIX).partition("__")[2]
-    made["notes"]["scoresSha256"] = digest
-    check_eval_report(made, VERSION, str(path))
-    return files.write_file(path, jsonio.pretty(made))
+    report = build_eval_report(scores, tasks, timing)
+    report["metadata"]["runId"] = path.name.removesuffix(SUFFIX).partition("__")[2]
+    report["notes"]["scoresSha256"] = digest
+    check_eval_report(report, VERSION, str(path))
+    return files.write_file(path, jsonio.pretty(report))
 
 
 def build_eval_report(
-    found: dict[str, Any], tasks: Mapping[str, TaskSpec], timing: Timing | None = None
+    scores: dict[str, Any], tasks: Mapping[str, TaskSpec], timing: Timing | None = None
 ) -> dict[str, Any]:
-    """Return the EvalReport of `found` as a value."""
-    checks = [check for _, check in _checks(found)]
+    """Return the EvalReport of `scores` as a value."""
+    checks = [check for _, check in _checks(scores)]
     return {
         "$schema": f"{VERSION}.schema.json",
         "schemaVersion": VERSION,
         "metadata": {
-            "runId": found["tuned"]["run"],
+            "runId": scores["tuned"]["run"],
             "evaluator": "sem",
-            "environment": _environment(found),
+            "environment": _environment(scores),
             **(timing.as_json() if timing else {}),
         },
-        "task": _task(found, tasks),
-        "inputs": _inputs(found, tasks),
-        "outputs": _outputs(found),
+        "task": _task(scores, tasks),
+        "inputs": _inputs(scores, tasks),
+        "outputs": _outputs(scores),
         "checks": checks,
-        "overallResult": _overall(found),
+        "overallResult": _overall(scores),
         "notes": {
-            "verdict": found["verdict"],
-            "baseline": found["baseline"],
-            "tuned": found["tuned"],
-            "differencePoints": found["difference_points"],
-            "tasks": found["tasks"],
-            "strata": found["strata"],
+            "verdict": scores["verdict"],
+            "baseline": scores["baseline"],
+            "tuned": scores["tuned"],
+            "differencePoints": scores["difference_points"],
+            "tasks": scores["tasks"],
+            "strata": scores["strata"],
         },
     }
 
@@ -148,8 +148,8 @@ def read_eval_report(path: Path) -> dict[str, Any]:
     return value
 
 
-def _name(found: dict[str, Any], tasks: Mapping[str, TaskSpec]) -> str:
-    name = next(iter(tasks)) if len(tasks) == 1 else found["sem"]
+def _name(scores: dict[str, Any], tasks: Mapping[str, TaskSpec]) -> str:
+    name = next(iter(tasks)) if len(tasks) == 1 else scores["sem"]
     return re.sub(r"[^A-Za-z0-9._-]+|_{2,}", "-", name)
 
 
@@ -164,21 +164,21 @@ def _place(folder: Path, name: str, digest: str, today: date) -> Path:
     return folder / f"{today.isoformat()}__{name}__run-{number + 1}{SUFFIX}"
 
 
-def _checks(found: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+def _checks(scores: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """(severity, check) in the order they are reported."""
-    tuned = found["tuned"]
-    made = [_rate(rule, tuned[rule.key], tuned["n"]) for rule in RATES if _is_there(tuned, rule)]
-    made += [
+    tuned = scores["tuned"]
+    checks = [_rate(rule, tuned[rule.key], tuned["n"]) for rule in RATES if _is_there(tuned, rule)]
+    checks += [
         ("major", _check(name, says, not tuned["proxies"][key], f"{tuned['proxies'][key]} found"))
         for name, says, key in COUNTS
     ]
     for name, sums in tuned["total_consist"].items():
         rule = Rule(name, f"The amounts add up ({name.removeprefix('arith.')})", "", 1.0, "major")
-        made.append(_rate(rule, sums["pass"], sums["n"], sums["reference_fails"]))
-    gain = found["difference_points"]["accuracy"]
-    says = f"Slot accuracy is better than that of {found['baseline']['run']}"
-    made.append(("minor", _check("compare.improved", says, gain["shown"], found["verdict"])))
-    return made
+        checks.append(_rate(rule, sums["pass"], sums["n"], sums["reference_fails"]))
+    gain = scores["difference_points"]["accuracy"]
+    says = f"Slot accuracy is better than that of {scores['baseline']['run']}"
+    checks.append(("minor", _check("compare.improved", says, gain["shown"], scores["verdict"])))
+    return checks
 
 
 def _is_there(totals: dict[str, Any], rule: Rule) -> bool:
@@ -196,8 +196,10 @@ def _check(name: str, says: str, passed: bool, evidence: str) -> dict[str, Any]:
     return {"id": name, "check": says, "method": "auto", "result": result, "evidence": evidence}
 
 
-def _overall(found: dict[str, Any]) -> dict[str, Any]:
-    failed = [(worse, one["id"]) for worse, one in _checks(found) if one["result"] == "fail"]
+def _overall(scores: dict[str, Any]) -> dict[str, Any]:
+    failed = [
+        (worse, check["id"]) for worse, check in _checks(scores) if check["result"] == "fail"
+    ]
     if not failed:
         return {"status": "PASS", "severityIfFail": None, "reasonIfFail": None}
     return {
@@ -207,14 +209,14 @@ def _overall(found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _environment(found: dict[str, Any]) -> dict[str, Any]:
+def _environment(scores: dict[str, Any]) -> dict[str, Any]:
     names = ("sem", "split", "snapshot", "settings", "hardware", "base_model")
-    runs = {"baseline": found["baseline"]["run"], "model": found["tuned"]["run"]}
-    return {**{name: found[name] for name in names}, **runs}
+    runs = {"baseline": scores["baseline"]["run"], "model": scores["tuned"]["run"]}
+    return {**{name: scores[name] for name in names}, **runs}
 
 
-def _task(found: dict[str, Any], tasks: Mapping[str, TaskSpec]) -> dict[str, Any]:
-    sem = found["sem"]
+def _task(scores: dict[str, Any], tasks: Mapping[str, TaskSpec]) -> dict[str, Any]:
+    sem = scores["sem"]
     if len(tasks) != 1:
         named = ", ".join(f"{name} {tasks[name].task_version}" for name in sorted(tasks))
         return {"taskId": sem, "goal": f"Answer the tasks of {sem}: {named}"}
@@ -229,17 +231,17 @@ def _task(found: dict[str, Any], tasks: Mapping[str, TaskSpec]) -> dict[str, Any
     }
 
 
-def _inputs(found: dict[str, Any], tasks: Mapping[str, TaskSpec]) -> dict[str, Any]:
-    snapshot = found["snapshot"]
-    file = f"{found['split']}.v{snapshot['version']}.jsonl"
+def _inputs(scores: dict[str, Any], tasks: Mapping[str, TaskSpec]) -> dict[str, Any]:
+    snapshot = scores["snapshot"]
+    file = f"{scores['split']}.v{snapshot['version']}.jsonl"
     flags = ("json_schema_valid", "forbid_additional_keys", "null_when_missing")
     return {
         "userInputs": [
             {
                 "type": "file",
-                "content": f"{found['tuned']['n']} examples of snapshot sha256 "
+                "content": f"{scores['tuned']['n']} examples of snapshot sha256 "
                 f"{snapshot['sha256']}",
-                "path": f"data/{found['sem']}/processed/{file}",
+                "path": f"data/{scores['sem']}/processed/{file}",
             }
         ],
         "assumptions": {
@@ -249,10 +251,10 @@ def _inputs(found: dict[str, Any], tasks: Mapping[str, TaskSpec]) -> dict[str, A
     }
 
 
-def _outputs(found: dict[str, Any]) -> dict[str, Any]:
-    tuned = found["tuned"]
-    folder = f"reports/{found['sem']}/{tuned['run']}"
-    names = (f"answers.{found['split']}.jsonl", "scores.json")
+def _outputs(scores: dict[str, Any]) -> dict[str, Any]:
+    tuned = scores["tuned"]
+    folder = f"reports/{scores['sem']}/{tuned['run']}"
+    names = (f"answers.{scores['split']}.jsonl", "scores.json")
     errors = [{"kind": kind, "slots": count} for kind, count in tuned["errors"].items()]
     return {
         "primaryOutputs": [
@@ -260,5 +262,5 @@ def _outputs(found: dict[str, Any]) -> dict[str, Any]:
             for name in names
         ],
         "sideEffects": [],
-        "logs": {"errors": errors, "warnings": list(found["notes"])},
+        "logs": {"errors": errors, "warnings": list(scores["notes"])},
     }

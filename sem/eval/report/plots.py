@@ -99,27 +99,27 @@ def heat(confusions: Mapping[str, Any]) -> list[dict[str, Any]]:
     `confusions`: field -> matrix of `confusion.matrix`.
     """
     return [
-        {"name": name, **_table(found["counts"])}
-        for name, found in sorted(confusions.items())
-        if found["counts"]
+        {"name": name, **_table(matrix["counts"])}
+        for name, matrix in sorted(confusions.items())
+        if matrix["counts"]
     ]
 
 
 def _table(counts: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
-    columns = sorted({said for row in counts.values() for said in row} | set(counts))
+    columns = sorted({answer for row in counts.values() for answer in row} | set(counts))
     rows = [
         {
-            "label": wanted,
+            "label": reference,
             "cells": [
                 {
-                    "count": row.get(said, 0),
-                    "right": said == wanted,
-                    "share": round(row.get(said, 0) / sum(row.values()), 3),
+                    "count": row.get(answer, 0),
+                    "right": answer == reference,
+                    "share": round(row.get(answer, 0) / sum(row.values()), 3),
                 }
-                for said in columns
+                for answer in columns
             ],
         }
-        for wanted, row in sorted(counts.items())
+        for reference, row in sorted(counts.items())
     ]
     return {"columns": columns, "rows": rows}
 

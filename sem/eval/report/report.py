@@ -54,7 +54,9 @@ def report_scores(comparison: Comparison, settings: EvalSettings) -> dict[str, A
         "format": "scores.v1",
         "baseline": {"run": comparison.baseline, **totals("baseline", comparison.before)},
         "tuned": {"run": comparison.run, **totals("tuned", comparison.after)},
-        "difference_points": {name: made.as_json() for name, made in differences.items()},
+        "difference_points": {
+            name: difference.as_json() for name, difference in differences.items()
+        },
         "tests": _tests(comparison),
         "verdict": differences["accuracy"].sentence(),
         "tasks": _groups(comparison, "task"),
@@ -82,9 +84,9 @@ def _tests(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def test_sentences(found: dict[str, Any]) -> list[str]:
+def test_sentences(scores: dict[str, Any]) -> list[str]:
     """Return what the exact tests say, a sentence each."""
-    rows, bounds = found["tests"]["row_exact"], found["tests"]["bounds"]
+    rows, bounds = scores["tests"]["row_exact"], scores["tests"]["bounds"]
     return [
         f"Rows with every slot right: {rows['gained']} gained, {rows['lost']} lost, exact McNemar "
         f"p = {rows['mcnemar_p']:.2g} (rows taken as independent).",
@@ -105,97 +107,102 @@ def seeds_note(spread: dict[str, Any]) -> str:
     )
 
 
-def report_columns(found: dict[str, Any]) -> tuple[str, ...]:
+def report_columns(scores: dict[str, Any]) -> tuple[str, ...]:
     """Return the columns of `table`.
 
     The model being replaced has one where its answers were kept.
     """
-    first = ("metric", "baseline", "tuned", "difference", *baselines.baseline_columns(found))
-    return (*first, "strong") if found["strong"] else first
+    first = ("metric", "baseline", "tuned", "difference", *baselines.baseline_columns(scores))
+    return (*first, "strong") if scores["strong"] else first
 
 
-def report_table(found: dict[str, Any]) -> list[tuple[str, ...]]:
+def report_table(scores: dict[str, Any]) -> list[tuple[str, ...]]:
     """Return rows of `columns`.
 
     Metric, baseline, tuned, difference [95 % interval], for every report.
     """
-    made = []
+    rows = []
     for name, label in RATES.items():
-        change = found["difference_points"][name]
-        shown = f"{change['points']:+.1f} [{change['low']:+.1f}, {change['high']:+.1f}]"
-        made.append(_row(found, name, label, _percent, shown))
+        change = scores["difference_points"][name]
+        interval_text = f"{change['points']:+.1f} [{change['low']:+.1f}, {change['high']:+.1f}]"
+        rows.append(_row(scores, name, label, _percent, interval_text))
     for name in ("precision", "recall", "f1"):
-        made.append(_row(found, name, f"{name} (micro)", _percent))
-    if any(found[side] and found[side]["rubric_score"] is not None for side in SIDES):
-        made.append(_row(found, "rubric_score", "rubric score (weighted)", _percent))
+        rows.append(_row(scores, name, f"{name} (micro)", _percent))
+    if any(scores[side] and scores[side]["rubric_score"] is not None for side in SIDES):
+        rows.append(_row(scores, "rubric_score", "rubric score (weighted)", _percent))
     for name in ("tokens_in", "tokens_out"):
-        made.append(_row(found, name, f"{name} (mean)", "{:.0f}".format))
+        rows.append(_row(scores, name, f"{name} (mean)", "{:.0f}".format))
     for name in COUNTS:
-        made.append(_row(found, name, name.replace("_", " "), str))
-    if any(found[side] and found[side]["cost_usd_per_1000"] is not None for side in SIDES):
-        made.append(_row(found, "cost_usd_per_1000", "USD for 1,000 requests", _usd))
+        rows.append(_row(scores, name, name.replace("_", " "), str))
+    if any(scores[side] and scores[side]["cost_usd_per_1000"] is not None for side in SIDES):
+        rows.append(_row(scores, "cost_usd_per_1000", "USD for 1,000 requests", _usd))
     for share in ("p50", "p95"):
         name = f"batch_latency_ms_{share}"
-        made.append(_row(found, name, f"batch latency ms {share}", str))
-    return made
+        rows.append(_row(scores, name, f"batch latency ms {share}", str))
+    return rows
 
 
 def _row(
-    found: dict[str, Any], name: str, label: str, shown: Callable[[Any], str], change: str = ""
+    scores: dict[str, Any],
+    name: str,
+    label: str,
+    formatter: Callable[[Any], str],
+    change: str = "",
 ) -> tuple[str, ...]:
-    was, now, *strong = [shown(found[side][name]) for side in SIDES if found[side]]
+    was, now, *strong = [formatter(scores[side][name]) for side in SIDES if scores[side]]
     # What a constant answer costs in tokens or time says nothing.
     others = (
-        found["rivals"][r] if name in COMPARED else None for r in baselines.baseline_columns(found)
+        scores["rivals"][r] if name in COMPARED else None
+        for r in baselines.baseline_columns(scores)
     )
-    beside = [shown(other[name]) if other else "-" for other in others]
+    beside = [formatter(other[name]) if other else "-" for other in others]
     return (label, was, now, change, *beside, *strong)
 
 
 ERROR_COLUMNS = ("why a slot failed", "baseline", "tuned")
 
 
-def error_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
+def error_rows(scores: dict[str, Any]) -> list[tuple[str, ...]]:
     """Return one row an error kind or hallucination proxy that occurs: how often in either run."""
-    made = []
+    rows = []
     for group in ("errors", "proxies"):
-        was, now = found["baseline"][group], found["tuned"][group]
+        was, now = scores["baseline"][group], scores["tuned"][group]
         for name in {**was, **now}:
             pair = (was.get(name) or 0, now.get(name) or 0)
             if any(pair) and name != "ungrounded_share":
                 label = name.replace("_", " ")
                 prefix = "" if group == "errors" else "proxy: "
-                made.append((f"{prefix}{label}", *map(str, pair)))
-    return made
+                rows.append((f"{prefix}{label}", *map(str, pair)))
+    return rows
 
 
-def write_report(folder: Path, found: dict[str, Any]) -> Path:
+def write_report(folder: Path, scores: dict[str, Any]) -> Path:
     """Write scores.json, then report.md, into `folder`; the path of report.md."""
-    files.write_file(folder / "scores.json", jsonio.pretty(found))
-    return files.write_file(folder / "report.md", report_markdown(found))
+    files.write_file(folder / "scores.json", jsonio.pretty(scores))
+    return files.write_file(folder / "report.md", report_markdown(scores))
 
 
-def report_markdown(found: dict[str, Any]) -> str:
+def report_markdown(scores: dict[str, Any]) -> str:
     """Return the report for a person to read."""
     parts = [
-        f"# {cell(found['sem'])}: {cell(found['tuned']['run'])} against "
-        f"{cell(found['baseline']['run'])}",
-        f"**{found['verdict']}** (percentage points of slot accuracy, 95 % interval).",
-        *([f"**{cell(found['rivals']['sentence'])}**."] if "rivals" in found else []),
-        f"n = {found['tuned']['n']} examples of {found['tuned']['domains']} domains "
+        f"# {cell(scores['sem'])}: {cell(scores['tuned']['run'])} against "
+        f"{cell(scores['baseline']['run'])}",
+        f"**{scores['verdict']}** (percentage points of slot accuracy, 95 % interval).",
+        *([f"**{cell(scores['rivals']['sentence'])}**."] if "rivals" in scores else []),
+        f"n = {scores['tuned']['n']} examples of {scores['tuned']['domains']} domains "
         f"(without a domain: its document, else itself), "
-        f"split {found['split']} of snapshot v{found['snapshot']['version']}. "
+        f"split {scores['split']} of snapshot v{scores['snapshot']['version']}. "
         "Interval: paired, jackknife over domains with a t quantile; exact bounds where fewer "
         "than five domains moved. The percentile bootstrap is in scores.json.",
-        _section("Result", report_columns(found), report_table(found)),
-        "\n".join(f"- {line}" for line in test_sentences(found)),
-        _section("By field", field_columns(found), field_rows(found)),
-        _section("By task", GROUP_COLUMNS, group_rows(found["tasks"])),
-        _section("By page type and language", GROUP_COLUMNS, group_rows(found["strata"])),
-        _section("Why slots fail", ERROR_COLUMNS, error_rows(found)),
-        _section("Decoding", DECODING_COLUMNS, decoding_rows(found)),
-        _domains(found["snapshot"]),
-        _notes(found),
+        _section("Result", report_columns(scores), report_table(scores)),
+        "\n".join(f"- {line}" for line in test_sentences(scores)),
+        _section("By field", field_columns(scores), field_rows(scores)),
+        _section("By task", GROUP_COLUMNS, group_rows(scores["tasks"])),
+        _section("By page type and language", GROUP_COLUMNS, group_rows(scores["strata"])),
+        _section("Why slots fail", ERROR_COLUMNS, error_rows(scores)),
+        _section("Decoding", DECODING_COLUMNS, decoding_rows(scores)),
+        _domains(scores["snapshot"]),
+        _notes(scores),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -224,14 +231,14 @@ DECODING_COLUMNS = (
 )
 
 
-def decoding_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
+def decoding_rows(scores: dict[str, Any]) -> list[tuple[str, ...]]:
     """Return one row a run and way of decoding.
 
     Free, repaired and, where it was run, constrained.
     """
     return [
         (
-            found[side]["run"],
+            scores[side]["run"],
             way,
             *(_percent(totals[name]) for name in ("accuracy", "json_valid", "schema_valid")),
             f"{totals['tokens_out']:.0f}",
@@ -239,33 +246,33 @@ def decoding_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
             str(totals["batch_latency_ms_p50"]),
         )
         for side in ("baseline", "tuned")
-        for way, totals in found["decoding"][side].items()
+        for way, totals in scores["decoding"][side].items()
     ]
 
 
-def field_columns(found: dict[str, Any]) -> tuple[str, ...]:
+def field_columns(scores: dict[str, Any]) -> tuple[str, ...]:
     """Return the columns of `field_rows`."""
-    others = baselines.baseline_columns(found)
+    others = baselines.baseline_columns(scores)
     return (*FIELD_COLUMNS[:4], *others, *["beats the better"][: len(others)], *FIELD_COLUMNS[4:])
 
 
-def field_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
+def field_rows(scores: dict[str, Any]) -> list[tuple[str, ...]]:
     """Return one row a field; precision, recall, F1, missing and spurious are the tuned run's."""
-    before = found["baseline"]["fields"]
-    has_rivals = bool(baselines.baseline_columns(found))
+    before = scores["baseline"]["fields"]
+    has_rivals = bool(baselines.baseline_columns(scores))
     return [
         (
             name,
             str(after["n"]),
             _percent(before.get(name, {}).get("pass")),
             _percent(after["pass"]),
-            *map(_percent, baselines.cells(found, name)),
-            *(["yes" if baselines.is_beaten(found, name) else "not shown"] if has_rivals else []),
+            *map(_percent, baselines.cells(scores, name)),
+            *(["yes" if baselines.is_beaten(scores, name) else "not shown"] if has_rivals else []),
             *(_percent(after[key]) for key in ("precision", "recall", "f1")),
             str(after["missing"]),
             str(after["spurious"]),
         )
-        for name, after in found["tuned"]["fields"].items()
+        for name, after in scores["tuned"]["fields"].items()
     ]
 
 
@@ -319,8 +326,8 @@ def _domains(snapshot: dict[str, Any]) -> str:
     )
 
 
-def _notes(found: dict[str, Any]) -> str:
-    return "## Read with care\n" + "\n".join(f"- {cell(note)}" for note in found["notes"])
+def _notes(scores: dict[str, Any]) -> str:
+    return "## Read with care\n" + "\n".join(f"- {cell(note)}" for note in scores["notes"])
 
 
 def _percent(value: float | None) -> str:

@@ -48,12 +48,12 @@ class Flip:
     fields: Sequence[tuple[str, bool | None, bool | None]]
 
 
-def write_report_page(folder: Path, found: dict[str, Any], reading: Reading) -> Path:
-    """Write report.html into `folder` from scores `found` and what they were made of."""
-    return files.write_file(folder / "report.html", report_html(found, reading))
+def write_report_page(folder: Path, scores: dict[str, Any], reading: Reading) -> Path:
+    """Write report.html into `folder` from scores `scores` and what they were made of."""
+    return files.write_file(folder / "report.html", report_html(scores, reading))
 
 
-def report_html(found: dict[str, Any], reading: Reading) -> str:
+def report_html(scores: dict[str, Any], reading: Reading) -> str:
     """Return the whole page."""
     from jinja2 import Environment, StrictUndefined
 
@@ -61,34 +61,34 @@ def report_html(found: dict[str, Any], reading: Reading) -> str:
         TEMPLATE.read_text("utf-8")
     )
     before, after = reading.compared.before, reading.compared.after
-    shown, counts = flips(reading)
+    top_flips, counts = flips(reading)
     return template.render(
-        found=found,
-        rate_columns=report.report_columns(found),
-        rates=report.report_table(found),
-        tests=report.test_sentences(found),
+        found=scores,
+        rate_columns=report.report_columns(scores),
+        rates=report.report_table(scores),
+        tests=report.test_sentences(scores),
         error_columns=report.ERROR_COLUMNS,
-        errors=report.error_rows(found),
-        slots=plots.forest(_slot_differences(before, after, found.get("rivals"))),
+        errors=report.error_rows(scores),
+        slots=plots.forest(_slot_differences(before, after, scores.get("rivals"))),
         domains=plots.dumbbells(_by_domain(before, after)[:MOST_DOMAINS]),
         hidden_domains=max(0, len({s.domain for s in after}) - MOST_DOMAINS),
         latency=plots.cumulative_steps(
             {
-                found["baseline"]["run"]: [s.latency_ms for s in before],
-                found["tuned"]["run"]: [s.latency_ms for s in after],
+                scores["baseline"]["run"]: [s.latency_ms for s in before],
+                scores["tuned"]["run"]: [s.latency_ms for s in after],
             }
         ),
-        confusions=plots.heat(found["confusions"]),
-        field_columns=report.field_columns(found),
-        fields=report.field_rows(found),
+        confusions=plots.heat(scores["confusions"]),
+        field_columns=report.field_columns(scores),
+        fields=report.field_rows(scores),
         group_columns=report.GROUP_COLUMNS,
         groups={
-            "By task": report.group_rows(found["tasks"]),
-            "By page type and language": report.group_rows(found["strata"]),
+            "By task": report.group_rows(scores["tasks"]),
+            "By page type and language": report.group_rows(scores["strata"]),
         },
         decoding_columns=report.DECODING_COLUMNS,
-        decodings=report.decoding_rows(found),
-        flips=shown,
+        decodings=report.decoding_rows(scores),
+        flips=top_flips,
         flip_counts=counts,
         kinds=KINDS,
     )
@@ -98,13 +98,18 @@ def _slot_differences(
     before: Sequence[Score], after: Sequence[Score], rivals: dict[str, Any] | None
 ) -> list[plots.Interval]:
     fields = rivals["fields"] if rivals else {}
-    beats = {name: bool(made["beats"]) for name, made in fields.items()}
+    beats = {name: bool(field["beats"]) for name, field in fields.items()}
     return [
         plots.Interval(
-            name, made.points, made.low, made.high, made.pairs, beats.get(name, not rivals)
+            name,
+            difference.points,
+            difference.low,
+            difference.high,
+            difference.pairs,
+            beats.get(name, not rivals),
         )
         for name, pairs in paired_stats.slot_pairs(before, after).items()
-        if (made := paired_stats.mean_difference(pairs, draws=0)).pairs
+        if (difference := paired_stats.mean_difference(pairs, draws=0)).pairs
     ]
 
 
@@ -116,11 +121,11 @@ def _by_domain(before: Sequence[Score], after: Sequence[Score]) -> list[plots.Du
     for number, scores in enumerate((before, after)):
         for score in scores:
             sides.setdefault(score.domain, ([], []))[number].append(score.accuracy)
-    made = [
+    dumbbells = [
         plots.Dumbbell(name, 100 * _mean(was), 100 * _mean(now), len(now))
         for name, (was, now) in sides.items()
     ]
-    return sorted(made, key=lambda one: (one.after - one.before, one.label))
+    return sorted(dumbbells, key=lambda row: (row.after - row.before, row.label))
 
 
 def flips(reading: Reading) -> tuple[list[Flip], dict[str, int]]:
@@ -131,15 +136,15 @@ def flips(reading: Reading) -> tuple[list[Flip], dict[str, int]]:
     said_before = reading.answers(reading.before)
     said_after = reading.answers(reading.after)
     examples = {example.id: example for example in reading.after.examples}
-    made = [
+    all_flips = [
         _flip(examples[now.id], was[now.id], now, said_before, said_after)
         for now in reading.compared.after
         if now.id in was
     ]
-    counts = {kind: sum(flip.kind == kind for flip in made) for kind in KINDS}
+    counts = {kind: sum(flip.kind == kind for flip in all_flips) for kind in KINDS}
     order = list(KINDS)
-    made.sort(key=lambda flip: (order.index(flip.kind), flip.accuracy[1], flip.id))
-    return made[:MOST_FLIPS], counts
+    all_flips.sort(key=lambda flip: (order.index(flip.kind), flip.accuracy[1], flip.id))
+    return all_flips[:MOST_FLIPS], counts
 
 
 def _flip(
@@ -177,8 +182,8 @@ def _passed(score: Score, name: str) -> bool | None:
     return True if slot is None else slot.passed
 
 
-def _text(said: Mapping[str, Answer], name: str) -> str:
-    return said[name].text[:EXCERPT] if name in said else "(no answer)"
+def _text(answers_by_id: Mapping[str, Answer], name: str) -> str:
+    return answers_by_id[name].text[:EXCERPT] if name in answers_by_id else "(no answer)"
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -98,12 +98,12 @@ def choose_slots(
         raise SemError(f"a sheet of {count} slots", "ask for 1 or more")
     dice = random.Random(seed)
     lines = sorted(_lines(scores, verdicts), key=lambda line: (line.score.id, line.slot))
-    judged = [line for line in lines if line.judge in ("pass", "fail")]
-    drawn = dice.sample(judged, min(len(judged), (count + 1) // 2))
-    there = {(line.score.id, line.slot) for line in drawn}
-    left = [line for line in lines if (line.score.id, line.slot) not in there]
-    ranked = _ranked(left, count - len(drawn), dice)
-    return [*(replace(line, drawn=RANDOM) for line in drawn), *ranked]
+    judged_lines = [line for line in lines if line.judge in ("pass", "fail")]
+    random_lines = dice.sample(judged_lines, min(len(judged_lines), (count + 1) // 2))
+    random_places = {(line.score.id, line.slot) for line in random_lines}
+    other_lines = [line for line in lines if (line.score.id, line.slot) not in random_places]
+    ranked = _ranked(other_lines, count - len(random_lines), dice)
+    return [*(replace(line, drawn=RANDOM) for line in random_lines), *ranked]
 
 
 def _ranked(lines: Sequence[Line], count: int, dice: random.Random) -> list[Line]:
@@ -113,10 +113,10 @@ def _ranked(lines: Sequence[Line], count: int, dice: random.Random) -> list[Line
     for name in sorted(queues):
         dice.shuffle(queues[name])
         queues[name].sort(key=lambda line: line.worth)
-    chosen: list[Line] = []
-    while len(chosen) < count and any(queues.values()):
-        chosen += [queues[name].pop() for name in sorted(queues) if queues[name]]
-    return chosen[:count]
+    picks: list[Line] = []
+    while len(picks) < count and any(queues.values()):
+        picks += [queues[name].pop() for name in sorted(queues) if queues[name]]
+    return picks[:count]
 
 
 def _lines(scores: Sequence[Score], verdicts: Mapping[tuple[str, str], Verdict]) -> Iterator[Line]:
@@ -125,8 +125,8 @@ def _lines(scores: Sequence[Score], verdicts: Mapping[tuple[str, str], Verdict])
             verdict = verdicts.get((score.id, name))
             why = _why(slot.passed, verdict)
             worth = WORTH[why] * (2 if name in score.critical else 1)
-            judged = DECIDED[verdict.passed] if verdict else "-"
-            yield Line(score, name, why, worth, judged)
+            judgement = DECIDED[verdict.passed] if verdict else "-"
+            yield Line(score, name, why, worth, judgement)
 
 
 def _why(passed: bool | None, verdict: Verdict | None) -> str:
@@ -140,7 +140,7 @@ def _why(passed: bool | None, verdict: Verdict | None) -> str:
 
 def sheet(lines: Sequence[Line], subject: Subject) -> str:
     """Return `lines` as CSV for a person; no cell can start a formula."""
-    said, by_id = (
+    answers_by_id, by_id = (
         judge_questions.read_subject_answers(subject),
         {example.id: example for example in subject.examples},
     )
@@ -149,7 +149,9 @@ def sheet(lines: Sequence[Line], subject: Subject) -> str:
     writer.writerow(COLUMNS)
     for line in lines:
         example, name = by_id[line.score.id], line.score.id
-        answer = judge_questions.value_of(said[name].text) if name in said else None
+        answer = (
+            judge_questions.value_of(answers_by_id[name].text) if name in answers_by_id else None
+        )
         cells = (
             name,
             line.slot,
@@ -171,7 +173,9 @@ def sheet(lines: Sequence[Line], subject: Subject) -> str:
     return text.getvalue()
 
 
-def take_sheet(path: Path, tasks: Mapping[str, Any], known: Mapping[str, Example]) -> Taken:
+def take_sheet(
+    path: Path, tasks: Mapping[str, Any], examples_by_id: Mapping[str, Example]
+) -> Taken:
     """Return the labels and corrections in the sheet `path`.
 
     The SemError names a line that cannot be used.
@@ -182,18 +186,18 @@ def take_sheet(path: Path, tasks: Mapping[str, Any], known: Mapping[str, Example
     for number, row in enumerate(_rows(path), 2):
         where, name = f"{path}:{number}", _bare(row["id"])
         place = (name, _bare(row["slot"]))
-        if name not in known:
+        if name not in examples_by_id:
             raise SemError(f"{where}: no example {name!r} in this split", "keep the id as it was")
         word = row["human_pass"].strip().casefold()
         if word and word not in WORDS:
             raise SemError(f"{where}: human_pass {word!r}", f"write {', '.join(WORDS)} or nothing")
         if word:
-            drawn = RANDOM if row.get("drawn") == RANDOM else RANKED
-            labels[place] = WORDS[word], drawn
+            sampling = RANDOM if row.get("drawn") == RANDOM else RANKED
+            labels[place] = WORDS[word], sampling
         if row["correction"].strip():
             corrections[place] = _value(row["correction"], where)
         blank += not (word or row["correction"].strip())
-    _check(corrections, known, tasks, path)
+    _check(corrections, examples_by_id, tasks, path)
     return Taken(labels, corrections, blank)
 
 
@@ -219,12 +223,12 @@ def _value(text: str, where: str) -> Any:
 
 def _check(
     corrections: Mapping[tuple[str, str], Any],
-    known: Mapping[str, Example],
+    examples_by_id: Mapping[str, Example],
     tasks: Mapping[str, Any],
     path: Path,
 ) -> None:
     for name, slot in corrections:
-        reference = known[name].output_json
+        reference = examples_by_id[name].output_json
         # Put in as it stands, `seller.name` would become a key of its own.
         is_field = not isinstance(reference, dict) or slot == WHOLE or slot in reference
         if not is_field and ("." in slot or "[]" in slot):
@@ -233,9 +237,9 @@ def _check(
                 f"correct the whole of {slot.partition('.')[0].removesuffix('[]')!r} instead",
             )
     for name in sorted({name for name, _ in corrections}):
-        task = tasks[known[name].task]
+        task = tasks[examples_by_id[name].task]
         wrong = schema.schema_problems(
-            corrected_reference(known[name], corrections), task.io_schema, limit=1
+            corrected_reference(examples_by_id[name], corrections), task.io_schema, limit=1
         )
         if wrong:
             raise SemError(f"{path}: correction of {name}: {wrong[0]}", "write what io_schema has")
@@ -251,8 +255,8 @@ def corrected_reference(example: Example, corrections: Mapping[tuple[str, str], 
     return reference
 
 
-def keep_labels(project: Project, subject: Subject, taken: Taken, at: str) -> int:
-    """Write `taken`'s labels beside the verdicts and its corrections into the store.
+def keep_labels(project: Project, subject: Subject, entries: Taken, at: str) -> int:
+    """Write `entries`'s labels beside the verdicts and its corrections into the store.
 
     How many rows.
 
@@ -260,27 +264,27 @@ def keep_labels(project: Project, subject: Subject, taken: Taken, at: str) -> in
     """
     folder = project.reports / subject.run.id
     with files.appending(calibration.labels_path(folder)) as file:
-        for (name, slot), (passed, drawn) in sorted(taken.labels.items()):
+        for (name, slot), (passed, sampling) in sorted(entries.labels.items()):
             label = {"id": name, "slot": slot, "human_pass": passed}
-            files.append_row(file, {**label, "drawn": drawn, "at": at})
-    names = {name for name, _ in taken.corrections}
+            files.append_row(file, {**label, "drawn": sampling, "at": at})
+    names = {name for name, _ in entries.corrections}
     if not names:
         return 0
     holdout.hold(project, sorted(names), f"corrected in a spot-check of {subject.run.id}")
-    known = {example.id: example for example in subject.examples}
+    examples_by_id = {example.id: example for example in subject.examples}
     with store.reading(project.store) as opened:
         rows = [row for row in opened.rows() if row.id in names]
-    changed = [_row(row, known[str(row.id)], taken, subject.run.id, at) for row in rows]
+    changed = [_row(row, examples_by_id[str(row.id)], entries, subject.run.id, at) for row in rows]
     store.append_store_rows(project.store, changed, "replace")
     return len(changed)
 
 
-def _row(row: Any, example: Example, taken: Taken, run: str, at: str) -> Any:
+def _row(row: Any, example: Example, entries: Taken, run: str, at: str) -> Any:
     meta = jsonio.parse_json(row.metadata) if row.metadata else {}
-    slots = sorted(slot for name, slot in taken.corrections if name == example.id)
+    slots = sorted(slot for name, slot in entries.corrections if name == example.id)
     note = {"run": run, "slots": slots, "at": at, "before": example.output_json}
     meta |= {"reference_source": "human", "corrections": [*meta.get("corrections", []), note]}
-    reference = jsonio.canonical_json(corrected_reference(example, taken.corrections))
+    reference = jsonio.canonical_json(corrected_reference(example, entries.corrections))
     return replace(row, reference=reference, metadata=jsonio.canonical_json(meta))
 
 

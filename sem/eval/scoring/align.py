@@ -89,29 +89,29 @@ class _Node:
         return own or any(child.is_critical for child in self.children.values())
 
 
-def align(said: Any, wanted: Any, levels: Mapping[str, SlotSpec]) -> Alignment:
-    """Return `said` against the reference `wanted` in every field of `levels`.
+def align(candidate: Any, reference: Any, levels: Mapping[str, SlotSpec]) -> Alignment:
+    """Return `candidate` against `reference` in every field of `levels`.
 
     A key that the reference does not write is a decision only where the answer puts a value
     there: otherwise an answer of one field would be rewarded with all the optional ones.
     """
-    sides = [side for side in (said, wanted) if isinstance(side, dict)]
+    sides = [side for side in (candidate, reference) if isinstance(side, dict)]
     # a key that is spelt like a path.
     literal = frozenset(
         name for name in levels if "." in name and any(name in side for side in sides)
     )
-    found = Alignment()
-    _walk(_tree(tuple(levels.items()), literal), _object(said), wanted, found)
-    return found
+    alignment = Alignment()
+    _walk(_tree(tuple(levels.items()), literal), _object(candidate), reference, alignment)
+    return alignment
 
 
 def best_reference(
-    wanted: Any,
+    reference: Any,
     alternatives: Mapping[str, Sequence[Any]],
     levels: Mapping[str, SlotSpec],
     worth: Callable[[Any, Collection[str]], float],
 ) -> Any:
-    """Return the reference `wanted` with, in each slot of `alternatives`, its best right answer.
+    """Return `reference` with, in each slot of `alternatives`, its best right answer.
 
     Annotators of a benchmark may accept several values of a field; an answer is as right as it
     is beside the nearest of them, field by field. `worth(reference, names)` is what the answer is
@@ -121,18 +121,18 @@ def best_reference(
     for slot, values in alternatives.items():
         names = [n for n in levels if n == slot or n.startswith((f"{slot}.", f"{slot}[]."))]
         if names:
-            choices = [wanted, *(_with_value(wanted, slot, value) for value in values)]
-            wanted = max(choices, key=lambda choice: worth(choice, names))
-    return wanted
+            choices = [reference, *(_with_value(reference, slot, value) for value in values)]
+            reference = max(choices, key=lambda choice: worth(choice, names))
+    return reference
 
 
-def _with_value(wanted: Any, slot: str, value: Any) -> Any:
-    if not isinstance(wanted, dict):
+def _with_value(reference: Any, slot: str, value: Any) -> Any:
+    if not isinstance(reference, dict):
         return value
     head, _, rest = slot.partition(".")
-    if not rest or slot in wanted:
-        return wanted | {slot: value}
-    return wanted | {head: _with_value(wanted.get(head) or {}, rest, value)}
+    if not rest or slot in reference:
+        return reference | {slot: value}
+    return reference | {head: _with_value(reference.get(head) or {}, rest, value)}
 
 
 @lru_cache(maxsize=256)
@@ -149,84 +149,99 @@ def _tree(levels: tuple[tuple[str, SlotSpec], ...], literal: frozenset[str]) -> 
     return root
 
 
-def _object(said: Any) -> Any:
-    return said if isinstance(said, dict) else NOTHING
+def _object(candidate: Any) -> Any:
+    return candidate if isinstance(candidate, dict) else NOTHING
 
 
-def _walk(node: _Node, said: Any, wanted: Any, found: Alignment) -> None:
+def _walk(node: _Node, candidate: Any, reference: Any, alignment: Alignment) -> None:
     for key, child in node.children.items():
-        inner = said if said is NOTHING else said.get(key) if isinstance(said, dict) else None
-        reference = wanted.get(key, ABSENT) if isinstance(wanted, dict) else ABSENT
+        candidate_part = (
+            candidate
+            if candidate is NOTHING
+            else candidate.get(key)
+            if isinstance(candidate, dict)
+            else None
+        )
+        reference_part = reference.get(key, ABSENT) if isinstance(reference, dict) else ABSENT
         if child.spec is not None:
-            _decide(child.path, child.spec, Part(inner, reference), found)
+            _decide(child.path, child.spec, Part(candidate_part, reference_part), alignment)
             continue
-        before = sum(map(len, found.parts.values()))
-        (_walk_list if child.is_list else _walk_object)(child, inner, reference, found)
-        if sum(map(len, found.parts.values())) == before:
+        before = sum(map(len, alignment.parts.values()))
+        (_walk_list if child.is_list else _walk_object)(
+            child, candidate_part, reference_part, alignment
+        )
+        if sum(map(len, alignment.parts.values())) == before:
             # Nothing below: null for null, or a text where an object should be.
             spec = SlotSpec(critical=child.is_critical)
-            _decide(child.path.removesuffix("[]"), spec, Part(inner, reference), found)
+            _decide(
+                child.path.removesuffix("[]"),
+                spec,
+                Part(candidate_part, reference_part),
+                alignment,
+            )
 
 
-def _decide(path: str, spec: SlotSpec, part: Part, found: Alignment) -> None:
+def _decide(path: str, spec: SlotSpec, part: Part, alignment: Alignment) -> None:
     if part.wanted is not ABSENT or part.is_said:
-        found.specs[path] = spec
-        found.parts[path].append(part)
+        alignment.specs[path] = spec
+        alignment.parts[path].append(part)
 
 
-def _walk_object(node: _Node, said: Any, wanted: Any, found: Alignment) -> None:
-    is_extra = isinstance(said, dict) and said and not isinstance(wanted, dict)
+def _walk_object(node: _Node, candidate: Any, reference: Any, alignment: Alignment) -> None:
+    is_extra = isinstance(candidate, dict) and candidate and not isinstance(reference, dict)
     if is_extra:
-        _count(node.path, Items(1, 0, 0), found)
-    if is_extra or (isinstance(wanted, dict) and wanted):
-        _walk(node, said, wanted, found)
+        _count(node.path, Items(1, 0, 0), alignment)
+    if is_extra or (isinstance(reference, dict) and reference):
+        _walk(node, candidate, reference, alignment)
 
 
-def _walk_list(node: _Node, said: Any, wanted: Any, found: Alignment) -> None:
-    ours = said if isinstance(said, list) else []
-    theirs = wanted if isinstance(wanted, list) else []
+def _walk_list(node: _Node, candidate: Any, reference: Any, alignment: Alignment) -> None:
+    ours = candidate if isinstance(candidate, list) else []
+    theirs = reference if isinstance(reference, list) else []
     partners = partner(node, ours, theirs)
     if ours or theirs:
-        _count(node.path, Items(len(ours), len(theirs), len(partners)), found)
+        _count(node.path, Items(len(ours), len(theirs), len(partners)), alignment)
     for i, j in partners:
-        _walk(node, ours[i], theirs[j], found)
+        _walk(node, ours[i], theirs[j], alignment)
     alone = Alignment()
-    taken = {i for i, _ in partners}, {j for _, j in partners}
+    paired = {i for i, _ in partners}, {j for _, j in partners}
     for j, item in enumerate(theirs):
-        if j not in taken[1]:
-            _walk(node, NOTHING if said is NOTHING else None, item, alone)
+        if j not in paired[1]:
+            _walk(node, NOTHING if candidate is NOTHING else None, item, alone)
     for i, item in enumerate(ours):
-        if i not in taken[0]:
+        if i not in paired[0]:
             _walk(node, item, ABSENT, alone)
     for pair in alone.pairs:
         for part in pair.parts:
             # An empty field of a lost item is no decision.
             if part.is_wanted or part.is_said:
-                _decide(pair.name, pair.spec, part, found)
+                _decide(pair.name, pair.spec, part, alignment)
 
 
-def _count(path: str, items: Items, found: Alignment) -> None:
-    found.items[path] = found.items.get(path, Items(0, 0, 0)) + items
+def _count(path: str, items: Items, alignment: Alignment) -> None:
+    alignment.items[path] = alignment.items.get(path, Items(0, 0, 0)) + items
 
 
 def partner(node: _Node, ours: Sequence[Any], theirs: Sequence[Any]) -> list[tuple[int, int]]:
     """Index pairs of the items of `ours` and `theirs` that belong together, by best assignment."""
     same = _identical(ours, theirs)
-    left = [i for i in range(len(ours)) if i not in same][:MAX_ITEMS]
-    right = [j for j in range(len(theirs)) if j not in set(same.values())][:MAX_ITEMS]
-    if not left or not right:
+    our_indexes = [i for i in range(len(ours)) if i not in same][:MAX_ITEMS]
+    their_indexes = [j for j in range(len(theirs)) if j not in set(same.values())][:MAX_ITEMS]
+    if not our_indexes or not their_indexes:
         return sorted(same.items())
     from scipy.optimize import linear_sum_assignment
 
-    close = [[_closeness(node, ours[i], theirs[j]) for j in right] for i in left]
+    close = [[_closeness(node, ours[i], theirs[j]) for j in their_indexes] for i in our_indexes]
     # Among equal sums the written order: two lines of the same article stay first and second.
     ranked = [
         [value - 1e-6 * abs(i - j) / MAX_ITEMS for j, value in enumerate(row)]
         for i, row in enumerate(close)
     ]
     rows, columns = linear_sum_assignment(ranked, maximize=True)
-    chosen = zip(rows.tolist(), columns.tolist(), strict=True)
-    near = {left[i]: right[j] for i, j in chosen if close[i][j] >= PARTNERS_FROM}
+    assignment = zip(rows.tolist(), columns.tolist(), strict=True)
+    near = {
+        our_indexes[i]: their_indexes[j] for i, j in assignment if close[i][j] >= PARTNERS_FROM
+    }
     return sorted((same | near).items())
 
 
@@ -234,22 +249,22 @@ def _identical(ours: Sequence[Any], theirs: Sequence[Any]) -> dict[int, int]:
     places: dict[str, list[int]] = defaultdict(list)
     for j in reversed(range(len(theirs))):
         places[canonical(theirs[j])].append(j)
-    found = {}
+    partners = {}
     for i, item in enumerate(ours):
         if waiting := places.get(canonical(item)):
-            found[i] = waiting.pop()
-    return found
+            partners[i] = waiting.pop()
+    return partners
 
 
-def _closeness(node: _Node, said: Any, wanted: Any) -> float:
+def _closeness(node: _Node, candidate: Any, reference: Any) -> float:
     """Return mean closeness of the fields of two items, 0 to 1."""
-    if not (isinstance(said, dict) and isinstance(wanted, dict)):
+    if not (isinstance(candidate, dict) and isinstance(reference, dict)):
         return 0.0
-    found = Alignment()
-    _walk(node, said, wanted, found)
+    alignment = Alignment()
+    _walk(node, candidate, reference, alignment)
     near = [
         _near(part, pair.spec)
-        for pair in found.pairs
+        for pair in alignment.pairs
         for part in pair.parts
         if part.is_said or part.is_wanted
     ]
@@ -262,6 +277,12 @@ def _near(part: Part, spec: SlotSpec) -> float:
     rule = slots.score_slot(part.said, part.wanted, spec)
     if rule == 1.0 or not isinstance(part.wanted, str):
         return rule or 0.0
-    said, wanted = (Counter(fold_text(value_text(v)).split()) for v in (part.said, part.wanted))
-    shared = 2 * (said & wanted).total() / ((said + wanted).total() or 1)
+    candidate_words, reference_words = (
+        Counter(fold_text(value_text(v)).split()) for v in (part.said, part.wanted)
+    )
+    shared = (
+        2
+        * (candidate_words & reference_words).total()
+        / ((candidate_words + reference_words).total() or 1)
+    )
     return max(rule or 0.0, shared)

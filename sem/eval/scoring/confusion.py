@@ -10,14 +10,14 @@ from sem.eval.scoring.values import canonical, is_empty
 NULL, NO_ANSWER, OTHER = "(null)", "(no answer)", "(other)"
 
 
-def confusion_labels(part: Part, known: frozenset[str]) -> tuple[str, str]:
-    """(reference, answer) as labels; an answer outside `known` is `(other)`."""
-    wanted = NULL if part.wanted is ABSENT or is_empty(part.wanted) else _label(part.wanted)
+def confusion_labels(part: Part, labels: frozenset[str]) -> tuple[str, str]:
+    """(reference, answer) as labels; an answer outside `labels` is `(other)`."""
+    reference = NULL if part.wanted is ABSENT or is_empty(part.wanted) else _label(part.wanted)
     if part.said is NOTHING:
-        return wanted, NO_ANSWER
+        return reference, NO_ANSWER
     if is_empty(part.said):
-        return wanted, NULL
-    return wanted, _label(part.said) if canonical(part.said) in known else OTHER
+        return reference, NULL
+    return reference, _label(part.said) if canonical(part.said) in labels else OTHER
 
 
 def matrix(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
@@ -26,8 +26,8 @@ def matrix(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
     The macro F1 is the mean over labels that occur in references, null left out.
     """
     counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for wanted, said in pairs:
-        counts[wanted][said] += 1
+    for reference, answer in pairs:
+        counts[reference][answer] += 1
     names = sorted(set(counts) - {NULL})
     rates = {name: _rates(name, counts) for name in names}
     f1s = [rate["f1"] for rate in rates.values()]
@@ -39,14 +39,14 @@ def matrix(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
 
 
 def _rates(name: str, counts: dict[str, Counter[str]]) -> dict[str, Any]:
-    right, wanted = counts[name][name], counts[name].total()
-    said = sum(row[name] for row in counts.values())
-    precision = right / said if said else None
+    right, reference_count = counts[name][name], counts[name].total()
+    answer_count = sum(row[name] for row in counts.values())
+    precision = right / answer_count if answer_count else None
     return {
-        "n": wanted,
+        "n": reference_count,
         "precision": precision,
-        "recall": right / wanted,
-        "f1": 2 * right / (said + wanted),
+        "recall": right / reference_count,
+        "f1": 2 * right / (answer_count + reference_count),
     }
 
 

@@ -139,7 +139,7 @@ def _packed(text: str) -> str:
 
 @lru_cache(maxsize=1)
 def _languages() -> dict[str, _Names]:
-    return {code: _names(one) for code, one in locales.languages().items()}
+    return {code: _names(language) for code, language in locales.languages().items()}
 
 
 def _names(language: locales.Language) -> _Names:

@@ -82,12 +82,23 @@ def _numeric(match: re.Match[str], day_first: bool | None, order: str = "") -> d
     # "24. 3. 12." is how Korean writes the year first; nobody else ends so with two digits.
     if mark == "." and point and len(last) == 2 and day_first is None:
         return None
-    one, two, year = int(first), int(middle), full_year(last)
-    is_open = one <= 12 and two <= 12 and one != two and mark != "."
-    is_day_first = day_first if is_open else one > 12 or mark == "." or one == two
+    first_number, second_number, year = int(first), int(middle), full_year(last)
+    is_open = (
+        first_number <= 12
+        and second_number <= 12
+        and first_number != second_number
+        and mark != "."
+    )
+    is_day_first = (
+        day_first if is_open else first_number > 12 or mark == "." or first_number == second_number
+    )
     if is_day_first is None:
         return None
-    return to_date(year, two, one) if is_day_first else to_date(year, one, two)
+    return (
+        to_date(year, second_number, first_number)
+        if is_day_first
+        else to_date(year, first_number, second_number)
+    )
 
 
 def _week(match: re.Match[str], *_: Any) -> date | None:

@@ -65,13 +65,16 @@ def totals(scores: Sequence[Score], prices: Prices | None = None) -> dict[str, A
 
 def fields(scores: Sequence[Score]) -> dict[str, dict[str, Any]]:
     """Per `task.field`: pass rate, precision, recall, F1, how often missing or spurious."""
-    found: dict[str, list[Slot]] = defaultdict(list)
+    slots_by_field: dict[str, list[Slot]] = defaultdict(list)
     expected: Counter[str] = Counter()
-    for one in scores:
-        expected.update(f"{one.task}.{name}" for name in {*one.expected, *one.slots})
-        for name, slot in one.slots.items():
-            found[f"{one.task}.{name}"].append(slot)
-    return {name: _field_totals(found[name], expected[name]) for name in sorted(found)}
+    for score in scores:
+        expected.update(f"{score.task}.{name}" for name in {*score.expected, *score.slots})
+        for name, slot in score.slots.items():
+            slots_by_field[f"{score.task}.{name}"].append(slot)
+    return {
+        name: _field_totals(slots_by_field[name], expected[name])
+        for name in sorted(slots_by_field)
+    }
 
 
 def group_scores(scores: Sequence[Score], key: str) -> dict[str, list[Score]]:
@@ -80,8 +83,8 @@ def group_scores(scores: Sequence[Score], key: str) -> dict[str, list[Score]]:
     Task, stratum, page_type or language.
     """
     groups: dict[str, list[Score]] = defaultdict(list)
-    for one in scores:
-        groups[getattr(one, key)].append(one)
+    for score in scores:
+        groups[getattr(score, key)].append(score)
     return dict(sorted(groups.items()))
 
 
@@ -95,48 +98,48 @@ def breakdown(scores: Sequence[Score]) -> dict[str, dict[str, dict[str, Any]]]:
 
 def confusions(scores: Sequence[Score]) -> dict[str, dict[str, Any]]:
     """Per `task.field` with a closed list of values: its confusion matrix."""
-    found: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for one in scores:
-        for name, labels in one.labels.items():
-            found[f"{one.task}.{name}"].append(labels)
-    return {name: confusion.matrix(found[name]) for name in sorted(found)}
+    labels_by_field: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for score in scores:
+        for name, labels in score.labels.items():
+            labels_by_field[f"{score.task}.{name}"].append(labels)
+    return {name: confusion.matrix(labels_by_field[name]) for name in sorted(labels_by_field)}
 
 
-def _field_totals(found: list[Slot], documents: int) -> dict[str, Any]:
-    scored = [slot for slot in found if slot.passed is not None]
-    wanted = [slot for slot in found if slot.wanted]
-    ineligible = documents - len(wanted)
+def _field_totals(slots: list[Slot], documents: int) -> dict[str, Any]:
+    scored = [slot for slot in slots if slot.passed is not None]
+    eligible = [slot for slot in slots if slot.wanted]
+    ineligible = documents - len(eligible)
     rates = micro(scored)
     return {
-        "n": len(found),
-        "unscored": len(found) - len(scored),
+        "n": len(slots),
+        "unscored": len(slots) - len(scored),
         "pass": _mean(bool(s.passed) for s in scored),
         "score": _mean(s.score or 0.0 for s in scored),
         **{name: rates[name] for name in ("precision", "recall", "f1")},
         "missing": rates["missing_values"],
         "spurious": rates["spurious_values"],
-        "eligible": len(wanted),
+        "eligible": len(eligible),
         "ineligible": ineligible,
-        "fem": _share(slot.exact for slot in wanted),
-        "fwt": _share(slot.within or bool(slot.passed) for slot in wanted),
-        "miss": _share(not slot.said for slot in wanted),
-        "hall": sum(s.said and not s.wanted for s in found) / ineligible if ineligible else None,
-        "errors": _errors(found),
+        "fem": _share(slot.exact for slot in eligible),
+        "fwt": _share(slot.within or bool(slot.passed) for slot in eligible),
+        "miss": _share(not slot.said for slot in eligible),
+        "hall": sum(s.said and not s.wanted for s in slots) / ineligible if ineligible else None,
+        "errors": _errors(slots),
     }
 
 
-def micro(found: Iterable[Slot], extra_keys: int = 0) -> dict[str, Any]:
+def micro(slots: Iterable[Slot], extra_keys: int = 0) -> dict[str, Any]:
     """Precision over what was said, recall over what was wanted; items of lists count singly.
 
     A key that no slot compares was said and is spurious.
     """
-    counts = [slot.counts or _single(slot) for slot in found if slot.passed is not None]
-    right, said = sum(c.right for c in counts), sum(c.said for c in counts) + extra_keys
-    wanted = sum(c.wanted for c in counts)
+    counts = [slot.counts or _single(slot) for slot in slots if slot.passed is not None]
+    right, said_count = sum(c.right for c in counts), sum(c.said for c in counts) + extra_keys
+    wanted_count = sum(c.wanted for c in counts)
     return {
-        "precision": right / said if said else None,
-        "recall": right / wanted if wanted else None,
-        "f1": 2 * right / (said + wanted) if wanted else None,
+        "precision": right / said_count if said_count else None,
+        "recall": right / wanted_count if wanted_count else None,
+        "f1": 2 * right / (said_count + wanted_count) if wanted_count else None,
         "missing_values": sum(c.missing for c in counts),
         "spurious_values": sum(c.spurious for c in counts) + extra_keys,
     }
@@ -152,38 +155,38 @@ def _single(slot: Slot) -> Counts:
     )
 
 
-def _errors(found: Iterable[Slot]) -> dict[str, int]:
+def _errors(slots: Iterable[Slot]) -> dict[str, int]:
     # A judge may have passed what the rule failed: its errors are none.
-    failed = (slot for slot in found if slot.passed is False)
+    failed = (slot for slot in slots if slot.passed is False)
     counted = Counter(error for slot in failed for error in slot.errors)
     return {kind: counted[kind] for kind in KINDS if counted[kind]}
 
 
 def _arithmetic(scores: Sequence[Score]) -> dict[str, dict[str, Any]]:
     """Per rubric check: documents it applies to, share that pass, references that fail it."""
-    found: dict[str, list[Any]] = defaultdict(list)
-    for one in scores:
-        for check in one.checks:
-            found[check.id].append(check)
+    checks_by_name: dict[str, list[Any]] = defaultdict(list)
+    for score in scores:
+        for check in score.checks:
+            checks_by_name[check.id].append(check)
     return {
         name: {
             "n": len(checks),
             "pass": _mean(check.passed for check in checks),
             "reference_fails": sum(check.reference is False for check in checks),
         }
-        for name, checks in sorted(found.items())
+        for name, checks in sorted(checks_by_name.items())
     }
 
 
 def _items(scores: Sequence[Score]) -> dict[str, float | None]:
     """Per list of objects: items with a partner over the items of either side."""
-    found: dict[str, Items] = {}
-    for one in scores:
-        for name, items in one.items.items():
+    items_by_list: dict[str, Items] = {}
+    for score in scores:
+        for name, items in score.items.items():
             if name.endswith("[]"):
-                key = f"{one.task}.{name}"
-                found[key] = found.get(key, Items(0, 0, 0)) + items
-    return {name: _overlap(items) for name, items in sorted(found.items())}
+                key = f"{score.task}.{name}"
+                items_by_list[key] = items_by_list.get(key, Items(0, 0, 0)) + items
+    return {name: _overlap(items) for name, items in sorted(items_by_list.items())}
 
 
 def _overlap(items: Items) -> float | None:
@@ -216,13 +219,13 @@ def _cost(scores: Sequence[Score], prices: Prices | None) -> float | None:
 
 
 def _mean(values: Iterable[float]) -> float:
-    found = [float(value) for value in values]
-    return sum(found) / len(found) if found else 0.0
+    numbers = [float(value) for value in values]
+    return sum(numbers) / len(numbers) if numbers else 0.0
 
 
 def _share(values: Iterable[float | None]) -> float | None:
-    found = [float(value) for value in values if value is not None]
-    return sum(found) / len(found) if found else None
+    numbers = [float(value) for value in values if value is not None]
+    return sum(numbers) / len(numbers) if numbers else None
 
 
 def _quantile(ordered: Sequence[int], share: float) -> int:

@@ -36,23 +36,27 @@ class Proxies:
 
 
 def measure_proxies(
-    said: Any, spec: TaskSpec, text: grounding.Text, aligned: Alignment, wanted: Any = NOTHING
+    candidate: Any,
+    spec: TaskSpec,
+    text: grounding.Text,
+    aligned: Alignment,
+    reference: Any = NOTHING,
 ) -> Proxies:
-    """Return the Proxies of answer `said` to an input `text`; all 0 where there is no answer.
+    """Return the Proxies of answer `candidate` to an input `text`; all 0 where there is no answer.
 
-    `wanted` is the reference; without one no key counts as extra.
+    Without a `reference` no key counts as extra.
     """
-    if said is NOTHING:
+    if candidate is NOTHING:
         return Proxies()
     shapes = slotspec.schema_leaves(spec.io_schema, aligned.specs)
-    places = list(_places(said, spec.io_schema, "", spec))
+    places = list(_places(candidate, spec.io_schema, "", spec))
     looked_up = [
         value
         for value, labels in places
         if labels is None and not is_empty(value) and not isinstance(value, bool)
     ]
     return Proxies(
-        forbidden_keys=_forbidden(said, spec.io_schema, spec),
+        forbidden_keys=_forbidden(candidate, spec.io_schema, spec),
         out_of_enum=sum(
             labels is not None and value is not None and canonical(value) not in labels
             for value, labels in places
@@ -60,7 +64,9 @@ def measure_proxies(
         ungrounded=sum(not grounding.is_grounded(value, text) for value in looked_up),
         looked_up=len(looked_up),
         extra_entities=_extra(aligned),
-        extra_keys=0 if wanted is NOTHING else _extra_keys(said, wanted, spec.io_schema, spec),
+        extra_keys=0
+        if reference is NOTHING
+        else _extra_keys(candidate, reference, spec.io_schema, spec),
         invented=sum(
             _invented(pair, text)
             for pair in aligned.pairs
@@ -108,8 +114,8 @@ def _forbidden(value: Any, kind: Any, spec: TaskSpec) -> int:
         return sum(_forbidden(v, inner, spec) for v, inner in zip(value, items, strict=True))
     if not isinstance(value, dict) or held is None:
         return 0
-    known = held.get("properties", {})
-    unknown = 0 if _is_allowed(held, spec) else sum(key not in known for key in value)
+    properties = held.get("properties", {})
+    unknown = 0 if _is_allowed(held, spec) else sum(key not in properties for key in value)
     inner = {key: shape.property_schema(held, key) for key in value}
     return unknown + sum(_forbidden(value[key], inner[key], spec) for key in value)
 
@@ -122,33 +128,41 @@ def _is_allowed(held: shape.Schema, spec: TaskSpec) -> bool:
     return not (is_closed or spec.rubric.get("forbid_additional_keys") is True)
 
 
-def _extra_keys(said: Any, wanted: Any, kind: Any, spec: TaskSpec, by_name: bool = False) -> int:
+def _extra_keys(
+    candidate: Any, reference: Any, kind: Any, spec: TaskSpec, by_name: bool = False
+) -> int:
     """Keys beside the named properties, added, changed or left out: no slot compares them."""
     held = shape.resolve_shape(kind, spec.io_schema) or {}
-    if isinstance(said, list):
+    if isinstance(candidate, list):
         # Items have no fixed partner here: a key is extra when no item of the reference has it.
-        items = [i for i in wanted if isinstance(i, dict)] if isinstance(wanted, list) else []
-        known = {key: value for item in items for key, value in item.items()}
-        inner = (shape.item_schema(held, number) for number in range(len(said)))
+        items = (
+            [i for i in reference if isinstance(i, dict)] if isinstance(reference, list) else []
+        )
+        merged_item = {key: value for item in items for key, value in item.items()}
+        inner = (shape.item_schema(held, number) for number in range(len(candidate)))
         return sum(
-            _extra_keys(v, known, k, spec, by_name=True) for v, k in zip(said, inner, strict=True)
+            _extra_keys(v, merged_item, k, spec, by_name=True)
+            for v, k in zip(candidate, inner, strict=True)
         )
     named = held.get("properties")
-    if not isinstance(said, dict) or not named:
+    if not isinstance(candidate, dict) or not named:
         return 0
-    theirs = wanted if isinstance(wanted, dict) else {}
-    beside = ({*said} if by_name else {*said, *theirs}) - named.keys()
-    is_same_key = partial(_is_same_key, said, theirs, by_name)
+    theirs = reference if isinstance(reference, dict) else {}
+    beside = ({*candidate} if by_name else {*candidate, *theirs}) - named.keys()
+    is_same_key = partial(_is_same_key, candidate, theirs, by_name)
     deeper = (
-        _extra_keys(said[k], theirs.get(k), named[k], spec, by_name) for k in said.keys() & named
+        _extra_keys(candidate[k], theirs.get(k), named[k], spec, by_name)
+        for k in candidate.keys() & named
     )
     return sum(not is_same_key(key) for key in beside) + sum(deeper)
 
 
-def _is_same_key(said: dict[str, Any], theirs: dict[str, Any], by_name: bool, key: str) -> bool:
-    if key not in said or key not in theirs:
+def _is_same_key(
+    candidate: dict[str, Any], theirs: dict[str, Any], by_name: bool, key: str
+) -> bool:
+    if key not in candidate or key not in theirs:
         return False
-    return by_name or canonical(said[key]) == canonical(theirs[key])
+    return by_name or canonical(candidate[key]) == canonical(theirs[key])
 
 
 def _invented(pair: Pair, text: grounding.Text) -> int:
@@ -163,15 +177,20 @@ def _invented(pair: Pair, text: grounding.Text) -> int:
 
 
 def _invented_in(part: Part, spec: SlotSpec, text: grounding.Text) -> int:
-    said = [value for _, value in grounding.scalar_leaves({"": part.said})] if part.is_said else []
-    strange = [value for value in said if not grounding.is_grounded(value, text)]
+    candidate_values = (
+        [value for _, value in grounding.scalar_leaves({"": part.said})] if part.is_said else []
+    )
+    strange = [value for value in candidate_values if not grounding.is_grounded(value, text)]
     if not strange or not part.is_wanted:
         return len(strange)
     is_whole = spec.level not in ("substring", "set_match")
     if is_whole and slots.score_slot(part.said, part.wanted, spec) == 1.0:
         return 0
-    wanted = [value for _, value in grounding.scalar_leaves({"": part.wanted})]
-    return sum(not any(says_the_same(value, other, spec) for other in wanted) for value in strange)
+    reference_values = [value for _, value in grounding.scalar_leaves({"": part.wanted})]
+    return sum(
+        not any(says_the_same(value, other, spec) for other in reference_values)
+        for value in strange
+    )
 
 
 def _extra(aligned: Alignment) -> int:
@@ -181,12 +200,12 @@ def _extra(aligned: Alignment) -> int:
     )
 
 
-def _more(said: Any, wanted: Any) -> int:
-    """Members of the list `said` that the list `wanted` does not have."""
-    if not isinstance(said, list) or any(isinstance(item, dict) for item in said):
+def _more(candidate: Any, reference: Any) -> int:
+    """Members of the list `candidate` that the list `reference` does not have."""
+    if not isinstance(candidate, list) or any(isinstance(item, dict) for item in candidate):
         return 0
     ours, theirs = (
         Counter(fold_text(item) if isinstance(item, str) else canonical(item) for item in items)
-        for items in (said, wanted if isinstance(wanted, list) else [])
+        for items in (candidate, reference if isinstance(reference, list) else [])
     )
     return (ours - theirs).total()

@@ -49,8 +49,8 @@ def totals_equation(value: Any) -> Sum | None:
         tax, shipping, discount = (
             _number(amounts, name) or Decimal(0) for name in ("taxtotal", "shipping", "discount")
         )
-        shown = f"{subtotal} + {tax} + {shipping} - {discount}"
-        return Sum(total, subtotal + tax + shipping - discount, shown)
+        equation = f"{subtotal} + {tax} + {shipping} - {discount}"
+        return Sum(total, subtotal + tax + shipping - discount, equation)
     return None
 
 
@@ -58,14 +58,14 @@ def line_items_sum(value: Any) -> Sum | None:
     """Return the subtotal and the sum of the line totals; None where one of them is not there."""
     subtotals = [n for o in _objects(value) if (n := _number(o, "subtotal")) is not None]
     lists = [_get(o, "lineitems") for o in _objects(value)]
-    items = next((found for found in lists if isinstance(found, list) and found), None)
+    items = next((entries for entries in lists if isinstance(entries, list) and entries), None)
     if not subtotals or items is None:
         return None
     lines = [_number(item, "linetotal") for item in items if isinstance(item, dict)]
     if len(lines) != len(items) or None in lines:
         return None
-    known = [line for line in lines if line is not None]
-    return Sum(subtotals[0], sum(known, Decimal(0)), " + ".join(map(str, known)))
+    amounts = [line for line in lines if line is not None]
+    return Sum(subtotals[0], sum(amounts, Decimal(0)), " + ".join(map(str, amounts)))
 
 
 EQUATIONS: dict[str, Callable[[Any], Sum | None]] = {
@@ -74,18 +74,18 @@ EQUATIONS: dict[str, Callable[[Any], Sum | None]] = {
 }
 
 
-def arithmetic(said: Any, wanted: Any, spec: TaskSpec) -> list[Check]:
-    """Return the rubric's equations on the answer `said`.
+def arithmetic(candidate: Any, reference: Any, spec: TaskSpec) -> list[Check]:
+    """Return the rubric's equations on the answer `candidate`.
 
     A check applies where the answer or the reference can be computed: an answer that leaves the
     total out does not escape it. A reference that fails is reported, not corrected.
     """
-    made = []
+    checks = []
     for name, tolerance in _equations(spec):
-        ours, theirs = EQUATIONS[name](said), EQUATIONS[name](wanted)
+        ours, theirs = EQUATIONS[name](candidate), EQUATIONS[name](reference)
         if ours is None and theirs is None:
             continue
-        made.append(
+        checks.append(
             Check(
                 id=f"arith.{name}",
                 passed=ours is not None and ours.holds(tolerance),
@@ -93,7 +93,7 @@ def arithmetic(said: Any, wanted: Any, spec: TaskSpec) -> list[Check]:
                 evidence=_evidence(ours, tolerance),
             )
         )
-    return made
+    return checks
 
 
 def unknown(spec: TaskSpec) -> list[str]:
@@ -141,15 +141,16 @@ def _equations(spec: TaskSpec) -> Iterator[tuple[str, float]]:
 
 def _named(spec: TaskSpec) -> dict[str, dict[str, Any]]:
     checks = spec.rubric.get("checks")
-    found = [c for c in checks if isinstance(c, dict)] if isinstance(checks, list) else []
-    return {str(check.get("id")): check for check in found}
+    entries = [c for c in checks if isinstance(c, dict)] if isinstance(checks, list) else []
+    return {str(check.get("id")): check for check in entries}
 
 
-def _evidence(found: Sum | None, tolerance: float) -> str:
-    if found is None:
+def _evidence(equation: Sum | None, tolerance: float) -> str:
+    if equation is None:
         return "not computable from the answer"
-    sign = "=" if found.left == found.right else "is not"
-    return f"{found.shown} = {found.right}; said {found.left} ({sign}; tolerance {tolerance})"
+    sign = "=" if equation.left == equation.right else "is not"
+    computed = f"{equation.shown} = {equation.right}"
+    return f"{computed}; said {equation.left} ({sign}; tolerance {tolerance})"
 
 
 def _objects(value: Any) -> Iterator[dict[str, Any]]:
@@ -164,6 +165,6 @@ def _get(value: dict[str, Any], name: str) -> Any:
 
 
 def _number(value: dict[str, Any], name: str) -> Decimal | None:
-    found = _get(value, name)
-    amount = values.amount(found, _NUMBER) if isinstance(found, int | float) else None
+    raw_number = _get(value, name)
+    amount = values.amount(raw_number, _NUMBER) if isinstance(raw_number, int | float) else None
     return amount.number if amount else None

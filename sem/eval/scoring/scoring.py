@@ -123,8 +123,8 @@ class Score:
     @property
     def critical_ok(self) -> bool | None:
         """Return whether every critical slot passes; None where the task has none here."""
-        found = [self.slots[name].passed for name in self.critical if name in self.slots]
-        return all(found) if found else None
+        passes = [self.slots[name].passed for name in self.critical if name in self.slots]
+        return all(passes) if passes else None
 
     @property
     def page_type(self) -> str:
@@ -147,15 +147,15 @@ def score_answer(
     `shared` are the levels of judge_slots.yaml, below the TaskSpec's own.
     """
     text = answer.text if answer else ""
-    said, json_valid, recovered = answers.read_value(text)
+    candidate, json_valid, recovered = answers.read_value(text)
     levels = levels_of(spec, example, shared)
-    example = _beside_its_nearest(example, said, levels, similarity)
-    aligned = _aligned(said, example.output_json, levels)
+    example = _beside_its_nearest(example, candidate, levels, similarity)
+    aligned = _aligned(candidate, example.output_json, levels)
     compared = _compared(aligned, example, spec, similarity)
-    checks = rubric.arithmetic(said, example.output_json, spec)
+    checks = rubric.arithmetic(candidate, example.output_json, spec)
     evidence = taxonomy.evidence(example.input_text)
-    found = proxies.measure_proxies(said, spec, evidence, aligned, example.output_json)
-    schema_valid = json_valid and not schema.schema_problems(said, spec.io_schema, limit=1)
+    proxy_counts = proxies.measure_proxies(candidate, spec, evidence, aligned, example.output_json)
+    schema_valid = json_valid and not schema.schema_problems(candidate, spec.io_schema, limit=1)
     return Score(
         id=example.id,
         task=example.task,
@@ -174,13 +174,13 @@ def score_answer(
         labels=_labels(aligned, spec),
         items=dict(aligned.items),
         checks=tuple(checks),
-        proxies=found,
+        proxies=proxy_counts,
         rubric=rubric.weighted(
             _exact_share(compared),
             schema_valid,
             checks,
             spec,
-            clean=(not found.extra_keys, not found.invented),
+            clean=(not proxy_counts.extra_keys, not proxy_counts.invented),
             shared=(shared or SlotFile()).scoring,
         ),
     )
@@ -197,28 +197,30 @@ def levels_of(
     return levels or {WHOLE: SlotSpec(language=example.language)}
 
 
-def _aligned(said: Any, wanted: Any, levels: Mapping[str, SlotSpec]) -> Alignment:
+def _aligned(candidate: Any, reference: Any, levels: Mapping[str, SlotSpec]) -> Alignment:
     if WHOLE not in levels:
-        return align.align(said, wanted, levels)
+        return align.align(candidate, reference, levels)
     whole = Alignment()
     whole.specs[WHOLE] = levels[WHOLE]
-    whole.parts[WHOLE].append(Part(said, wanted))
+    whole.parts[WHOLE].append(Part(candidate, reference))
     return whole
 
 
 def _beside_its_nearest(
-    example: Example, said: Any, levels: Mapping[str, SlotSpec], similarity: Similarity | None
+    example: Example, candidate: Any, levels: Mapping[str, SlotSpec], similarity: Similarity | None
 ) -> Example:
-    """Return `example` with the right answer of each slot that `said` comes nearest to."""
-    if not example.alternatives or said is NOTHING:
+    """Return `example` with the right answer of each slot that `candidate` comes nearest to."""
+    if not example.alternatives or candidate is NOTHING:
         return example
 
-    def worth(wanted: Any, names: Collection[str]) -> float:
-        pairs = [pair for pair in _aligned(said, wanted, levels).pairs if pair.name in names]
-        each = [
+    def worth(reference: Any, names: Collection[str]) -> float:
+        pairs = [
+            pair for pair in _aligned(candidate, reference, levels).pairs if pair.name in names
+        ]
+        scores = [
             _score(part, pair.spec, similarity) or 0.0 for pair in pairs for part in pair.parts
         ]
-        return sum(each) / len(each) if each else 1.0
+        return sum(scores) / len(scores) if scores else 1.0
 
     others = rows.tidy(example.alternatives)
     return replace(
@@ -304,14 +306,14 @@ def _counts(pair: Pair, passes: list[bool | None]) -> Counts:
 def _labels(aligned: Alignment, spec: TaskSpec) -> dict[str, tuple[str, str]]:
     """(reference, answer) of every field with a closed list of values, lists of objects apart."""
     shapes = slotspec.schema_leaves(spec.io_schema, aligned.specs) | {WHOLE: spec.io_schema}
-    found = {}
+    labels_by_field = {}
     for pair in aligned.pairs:
-        known = proxies.labels_of(shapes.get(pair.name), pair.name, spec)
-        if known is not None and "[]" not in pair.name:
-            found[pair.name] = confusion.confusion_labels(pair.parts[0], known)
-    return found
+        labels = proxies.labels_of(shapes.get(pair.name), pair.name, spec)
+        if labels is not None and "[]" not in pair.name:
+            labels_by_field[pair.name] = confusion.confusion_labels(pair.parts[0], labels)
+    return labels_by_field
 
 
 def _exact_share(compared: dict[str, Slot]) -> float:
-    wanted = [slot.exact for slot in compared.values() if slot.wanted]
-    return sum(wanted) / len(wanted) if wanted else 0.0
+    exact_scores = [slot.exact for slot in compared.values() if slot.wanted]
+    return sum(exact_scores) / len(exact_scores) if exact_scores else 0.0

@@ -22,7 +22,7 @@ def load_lazily(folder: Callable[[], Path]) -> Similarity:
     def loaded() -> Similarity:
         return load_similarity(folder())
 
-    return lambda one, other: loaded()(one, other)
+    return lambda text, other: loaded()(text, other)
 
 
 def load_similarity(folder: Path) -> Similarity:
@@ -43,7 +43,7 @@ def load_similarity(folder: Path) -> Similarity:
         mean = (hidden * weights).sum(1) / weights.sum(1)
         return torch.nn.functional.normalize(mean[0], dim=0)
 
-    def similarity(one: str, other: str) -> float:
-        return round(float(vector(one) @ vector(other)), 6)
+    def similarity(text: str, other: str) -> float:
+        return round(float(vector(text) @ vector(other)), 6)
 
     return similarity

@@ -70,74 +70,81 @@ def substring(candidate: Any, reference: Any, spec: SlotSpec) -> float:
     """
     if not isinstance(candidate, str) or not isinstance(reference, str):
         return exact(candidate, reference, spec)
-    said, wanted = fold_text(candidate), fold_text(reference)
-    return float(not is_dump(said, wanted, "substring") and _holds(said, wanted))
+    candidate_text, reference_text = fold_text(candidate), fold_text(reference)
+    return float(
+        not is_dump(candidate_text, reference_text, "substring")
+        and _holds(candidate_text, reference_text)
+    )
 
 
 @level
 def numeric_tol(candidate: Any, reference: Any, spec: SlotSpec) -> float:
     """1.0 when two finite numbers differ by at most the tolerance."""
-    said, wanted = amount(candidate, spec), amount(reference, spec)
-    if said is None or wanted is None:
+    candidate_amount, reference_amount = amount(candidate, spec), amount(reference, spec)
+    if candidate_amount is None or reference_amount is None:
         return exact(candidate, reference, spec)
-    return float(agree(said, wanted, spec))
+    return float(agree(candidate_amount, reference_amount, spec))
 
 
 @level
 def set_match(candidate: Any, reference: Any, spec: SlotSpec) -> float:
     """Shared members over all members, order apart; repeats count (["a","a"] is not ["a"])."""
-    said, wanted = _members(candidate), _members(reference)
-    return (said & wanted).total() / (said | wanted).total()
+    candidate_members, reference_members = _members(candidate), _members(reference)
+    return (candidate_members & reference_members).total() / (
+        candidate_members | reference_members
+    ).total()
 
 
 @level
 def date_norm(candidate: Any, reference: Any, spec: SlotSpec) -> float:
     """1.0 when both name the same day once read as dates (the rules: eval/dates.py)."""
-    said = as_date(candidate, spec.day_first, spec.language)
-    wanted = as_date(reference, spec.day_first, spec.language)
-    if said is None or wanted is None:
+    candidate_date = as_date(candidate, spec.day_first, spec.language)
+    reference_date = as_date(reference, spec.day_first, spec.language)
+    if candidate_date is None or reference_date is None:
         return exact(candidate, reference, spec)
-    return float(said == wanted)
+    return float(candidate_date == reference_date)
 
 
 def llm_similarity(candidate: Any, reference: Any, similarity: Similarity | None) -> float | None:
     """Closeness of two texts by `similarity`; equal texts are 1.0, None without a scorer."""
-    said, wanted = value_text(candidate), value_text(reference)
-    if fold_text(said) == fold_text(wanted):
+    candidate_text, reference_text = value_text(candidate), value_text(reference)
+    if fold_text(candidate_text) == fold_text(reference_text):
         return 1.0
-    if is_dump(said, wanted, "llm_similarity"):
+    if is_dump(candidate_text, reference_text, "llm_similarity"):
         return 0.0
     if similarity is None:
         return None
-    closeness = similarity(said, wanted)
+    closeness = similarity(candidate_text, reference_text)
     # min(1.0, nan) is 1.0: a scorer that breaks would pass everything.
     return max(0.0, min(1.0, closeness)) if math.isfinite(closeness) else None
 
 
-def is_dump(said: str, wanted: str, kind: str) -> bool:
-    """Return whether `said` is so much longer than `wanted` that it answers by saying
+def is_dump(candidate: str, reference: str, kind: str) -> bool:
+    """Return whether `candidate` is so much longer than `reference` that it answers by saying
     everything.
     """
-    return len(said) > max(3 * len(wanted), len(wanted) + SLACK[kind])
+    return len(candidate) > max(3 * len(reference), len(reference) + SLACK[kind])
 
 
-def _holds(said: str, wanted: str) -> bool:
-    start = said.find(wanted)
+def _holds(candidate: str, reference: str) -> bool:
+    start = candidate.find(reference)
     while start >= 0:
-        before, after = said[:start][-1:], said[start + len(wanted) :][:1]
-        if not (_runs_on(before, wanted[0], wanted) or _runs_on(after, wanted[-1], wanted)):
+        before, after = candidate[:start][-1:], candidate[start + len(reference) :][:1]
+        if not (
+            _runs_on(before, reference[0], reference) or _runs_on(after, reference[-1], reference)
+        ):
             return True
-        start = said.find(wanted, start + 1)
+        start = candidate.find(reference, start + 1)
     return False
 
 
-def _runs_on(beside: str, edge: str, wanted: str) -> bool:
-    """Return whether the character `beside` the `edge` of `wanted` makes it part of a longer
+def _runs_on(beside: str, edge: str, reference: str) -> bool:
+    """Return whether the character `beside` the `edge` of `reference` makes it part of a longer
     word.
     """
     if edge.isdigit():
         return beside.isdigit()
-    return len(wanted) < SHORT and _is_cased(beside) and _is_cased(edge)
+    return len(reference) < SHORT and _is_cased(beside) and _is_cased(edge)
 
 
 def _is_cased(character: str) -> bool:

@@ -79,53 +79,65 @@ def is_found(value: Any, text: grounding.Text) -> bool:
     return all(grounding.is_grounded(scalar, text) for _, scalar in grounding.scalar_leaves(value))
 
 
-def says_the_same(said: Any, wanted: Any, spec: SlotSpec | None = None) -> bool:
+def says_the_same(candidate: Any, reference: Any, spec: SlotSpec | None = None) -> bool:
     """Return whether both say the same once case, width, number and date spelling are set aside.
 
     With `spec` a text is read as a number or date only where the slot's level does: the article
     numbers "1,234" and "1234" are two. Without, wherever both can be read so.
     """
-    if values.canonical(said) == values.canonical(wanted):
+    if values.canonical(candidate) == values.canonical(reference):
         return True
-    if isinstance(said, list) and isinstance(wanted, list):
-        return _members(said) == _members(wanted)
-    if isinstance(said, bool) or isinstance(wanted, bool):
-        return values.fold_text(values.value_text(said)) == values.fold_text(
-            values.value_text(wanted)
+    if isinstance(candidate, list) and isinstance(reference, list):
+        return _members(candidate) == _members(reference)
+    if isinstance(candidate, bool) or isinstance(reference, bool):
+        return values.fold_text(values.value_text(candidate)) == values.fold_text(
+            values.value_text(reference)
         )
-    both_text = isinstance(said, str) and isinstance(wanted, str)
-    if both_text and values.fold_text(said) == values.fold_text(wanted):
+    both_text = isinstance(candidate, str) and isinstance(reference, str)
+    if both_text and values.fold_text(candidate) == values.fold_text(reference):
         return True
-    return _same_number(said, wanted, spec, both_text) or _same_day(said, wanted, spec)
+    return _same_number(candidate, reference, spec, both_text) or _same_day(
+        candidate, reference, spec
+    )
 
 
-def is_within(said: Any, wanted: Any, spec: SlotSpec) -> bool:
+def is_within(candidate: Any, reference: Any, spec: SlotSpec) -> bool:
     """Return whether two numbers are within 0.01 or 0.1 % of each other, if `spec` names no
     tolerance.
     """
     if spec.level != "numeric_tol" or spec.tolerance or spec.relative:
         return False
     near = SlotSpec("numeric_tol", unit=spec.unit, decimal_mark=spec.decimal_mark, **_NEAR)
-    return _agree(said, wanted, near)
+    return _agree(candidate, reference, near)
 
 
-def _same_number(said: Any, wanted: Any, spec: SlotSpec | None, both_text: bool) -> bool:
+def _same_number(candidate: Any, reference: Any, spec: SlotSpec | None, both_text: bool) -> bool:
     if both_text and spec is not None and spec.level != "numeric_tol":
         return False
-    return _agree(said, wanted, _MONEY)
+    return _agree(candidate, reference, _MONEY)
 
 
-def _agree(said: Any, wanted: Any, spec: SlotSpec) -> bool:
-    one, other = values.amount(said, spec), values.amount(wanted, spec)
-    return one is not None and other is not None and values.agree(one, other, spec)
+def _agree(candidate: Any, reference: Any, spec: SlotSpec) -> bool:
+    candidate_amount, reference_amount = (
+        values.amount(candidate, spec),
+        values.amount(reference, spec),
+    )
+    return (
+        candidate_amount is not None
+        and reference_amount is not None
+        and values.agree(candidate_amount, reference_amount, spec)
+    )
 
 
-def _same_day(said: Any, wanted: Any, spec: SlotSpec | None) -> bool:
+def _same_day(candidate: Any, reference: Any, spec: SlotSpec | None) -> bool:
     if spec is not None and spec.level != "date_norm":
         return False
     order, language = (spec.day_first, spec.language) if spec else (None, None)
-    one, other = as_date(said, order, language), as_date(wanted, order, language)
-    return one is not None and one == other
+    candidate_day, reference_day = (
+        as_date(candidate, order, language),
+        as_date(reference, order, language),
+    )
+    return candidate_day is not None and candidate_day == reference_day
 
 
 def _members(items: list[Any]) -> list[str]:

@@ -54,8 +54,8 @@ def fold_text(text: str) -> str:
     plain = unicodedata.normalize("NFKC", text).casefold()
     plain = unicodedata.normalize("NFKC", plain).translate(_TYPOGRAPHY)
     # Soft hyphens, byte order marks and zero-width spaces are not seen, so they do not count.
-    seen = "".join(c for c in plain if unicodedata.category(c) != "Cf")
-    return " ".join(seen.split())
+    visible = "".join(c for c in plain if unicodedata.category(c) != "Cf")
+    return " ".join(visible.split())
 
 
 def is_empty(value: Any) -> bool:
@@ -127,13 +127,17 @@ def amount(value: Any, spec: SlotSpec) -> Amount | None:
     return _written(value, spec)
 
 
-def agree(said: Amount, wanted: Amount, spec: SlotSpec) -> bool:
+def agree(candidate: Amount, reference: Amount, spec: SlotSpec) -> bool:
     """Return whether two amounts differ by at most the slot's tolerance, in one currency."""
-    if said.currencies and wanted.currencies and not said.currencies & wanted.currencies:
+    if (
+        candidate.currencies
+        and reference.currencies
+        and not candidate.currencies & reference.currencies
+    ):
         return False
     # Decimal, because prices sit on the boundary: 20 - 19.99 > 0.01 in floats.
-    relative = Decimal(str(spec.relative)) * abs(wanted.number)
-    return abs(said.number - wanted.number) <= max(Decimal(str(spec.tolerance)), relative)
+    relative = Decimal(str(spec.relative)) * abs(reference.number)
+    return abs(candidate.number - reference.number) <= max(Decimal(str(spec.tolerance)), relative)
 
 
 def _plain(value: int | float | str) -> Decimal | None:
@@ -173,10 +177,10 @@ def _written(text: str, spec: SlotSpec) -> Amount | None:
     if after.startswith("-") and not (sign or inner):
         # "5,00- €": accounts write the sign behind the number.
         inner, after = "-", after[1:]
-    found = _in_unit(before.strip(), after.strip(), spec)
-    if found is None or (sign and inner):
+    conversion = _in_unit(before.strip(), after.strip(), spec)
+    if conversion is None or (sign and inner):
         return None
-    factor, currencies = found
+    factor, currencies = conversion
     number = number_of(digits.strip(), spec, currencies)
     if number is None:
         return None
@@ -230,12 +234,12 @@ def _in_money(
     part = units.subunit_of(after)
     named = [units.currencies_of(before)] if before else []
     named += [part or units.currencies_of(after)] if after else []
-    wanted = None if spec.unit == "currency" else frozenset([str(spec.unit)])
+    currencies = None if spec.unit == "currency" else frozenset([str(spec.unit)])
     for meant in named:
-        wanted = meant if wanted is None or meant is None else wanted & meant
-        if not wanted:
+        currencies = meant if currencies is None or meant is None else currencies & meant
+        if not currencies:
             return None
-    return factor / 100 if part else factor, wanted if named else None
+    return factor / 100 if part else factor, currencies if named else None
 
 
 def number_of(

@@ -90,79 +90,87 @@ def sum_by_cluster(differences: list[float], domains: list[str]) -> Clusters:
     )
 
 
-def error(found: Clusters) -> Any:
+def error(differences: Clusters) -> Any:
     """Standard error of the mean: jackknife that leaves out one domain at a time."""
     import numpy as np
 
-    mean = np.asarray(found.mean)[..., None]
-    others = found.sums.sum(-1)[..., None] - found.sums
-    without = others / (found.count - found.rows)
-    share = (found.domains - 1) / found.domains
+    mean = np.asarray(differences.mean)[..., None]
+    others = differences.sums.sum(-1)[..., None] - differences.sums
+    without = others / (differences.count - differences.rows)
+    share = (differences.domains - 1) / differences.domains
     return np.sqrt(share * ((without - mean) ** 2).sum(-1))
 
 
-def bounds(found: Clusters, confidence: float = 0.95) -> tuple[Any, Any]:
+def bounds(differences: Clusters, confidence: float = 0.95) -> tuple[Any, Any]:
     """Return the interval of the mean difference at `confidence`, within -1 and 1."""
     import numpy as np
     from scipy import special
 
-    if found.domains < 2:
-        return np.full(found.sums.shape[:-1], -1.0), np.full(found.sums.shape[:-1], 1.0)
+    if differences.domains < 2:
+        return np.full(differences.sums.shape[:-1], -1.0), np.full(
+            differences.sums.shape[:-1], 1.0
+        )
     side = (1 - confidence) / 2
-    wide = -special.stdtrit(found.freedom, side) * error(found)
-    low, high = found.mean - wide, found.mean + wide
-    if np.any(found.is_few):
-        floor, ceiling = _exact(found, side)
-        low = np.where(found.is_few, np.minimum(low, floor), low)
-        high = np.where(found.is_few, np.maximum(high, ceiling), high)
+    wide = -special.stdtrit(differences.freedom, side) * error(differences)
+    low, high = differences.mean - wide, differences.mean + wide
+    if np.any(differences.is_few):
+        floor, ceiling = _exact(differences, side)
+        low = np.where(differences.is_few, np.minimum(low, floor), low)
+        high = np.where(differences.is_few, np.maximum(high, ceiling), high)
     return np.clip(low, -1, 1), np.clip(high, -1, 1)
 
 
-def p_above(found: Clusters, target: float) -> Any:
+def p_above(differences: Clusters, target: float) -> Any:
     """One-sided p-value of "the mean difference is at most `target`"."""
     import numpy as np
     from scipy import special
 
-    if found.domains < 2:
-        return np.ones(found.sums.shape[:-1])
-    distance, wide = found.mean - target, error(found)
+    if differences.domains < 2:
+        return np.ones(differences.sums.shape[:-1])
+    distance, wide = differences.mean - target, error(differences)
     with np.errstate(divide="ignore", invalid="ignore"):
         score = np.where(wide > 0, distance / wide, np.sign(distance) * np.inf)
-    p = np.where(distance == 0, 0.5, special.stdtr(found.freedom, -score))
-    if not np.any(found.is_few):
+    p = np.where(distance == 0, 0.5, special.stdtr(differences.freedom, -score))
+    if not np.any(differences.is_few):
         return p
-    return np.where(found.is_few, np.maximum(p, _p_exact(found, target)), p)
+    return np.where(differences.is_few, np.maximum(p, _p_exact(differences, target)), p)
 
 
-def p_below(found: Clusters, target: float) -> Any:
+def p_below(differences: Clusters, target: float) -> Any:
     """One-sided p-value of "the mean difference is at least `target`"."""
-    return p_above(turned(found), -target)
+    return p_above(turned(differences), -target)
 
 
-def turned(found: Clusters) -> Clusters:
+def turned(differences: Clusters) -> Clusters:
     """Return the same comparison the other way round."""
-    return Clusters(-found.sums, found.losses, found.gains, found.rows, found.binary)
+    return Clusters(
+        -differences.sums,
+        differences.losses,
+        differences.gains,
+        differences.rows,
+        differences.binary,
+    )
 
 
-def _exact(found: Clusters, side: Any) -> tuple[Any, Any]:
+def _exact(differences: Clusters, side: Any) -> tuple[Any, Any]:
     """Clopper-Pearson bounds on gains less losses; a fraction gained counts 0, one lost 1."""
-    share = found.effective / found.count
-    gains, losses = found.gains.sum(-1) * share, found.losses.sum(-1) * share
-    rows = found.effective
+    share = differences.effective / differences.count
+    gains, losses = differences.gains.sum(-1) * share, differences.losses.sum(-1) * share
+    rows = differences.effective
     least_gain, most_gain = binomial(gains, rows, side)
     least_loss, most_loss = binomial(losses, rows, side)
-    sure = float(found.binary)
+    sure = float(differences.binary)
     return sure * least_gain - most_loss, most_gain - sure * least_loss
 
 
-def _p_exact(found: Clusters, target: float) -> Any:
+def _p_exact(differences: Clusters, target: float) -> Any:
     """Return the level at which the exact lower bound meets `target`, by bisection."""
     import numpy as np
 
-    low, high = np.zeros(found.sums.shape[:-1]), np.ones(found.sums.shape[:-1])
+    low, high = np.zeros(differences.sums.shape[:-1]), np.ones(differences.sums.shape[:-1])
     for _ in range(40):
         middle = (low + high) / 2
-        above = _exact(found, middle)[0] > target
+        above = _exact(differences, middle)[0] > target
         low, high = np.where(above, low, middle), np.where(above, middle, high)
     return high
 
@@ -182,7 +190,7 @@ def binomial(hits: Any, rows: float, side: Any) -> tuple[Any, Any]:
     return np.where(none, 0.0, low), np.where(every, 1.0, high)
 
 
-def bootstrap(found: Clusters, draws: int, seed: int) -> tuple[float, float]:
+def bootstrap(differences: Clusters, draws: int, seed: int) -> tuple[float, float]:
     """Percentile bootstrap over domains, 95 % (Efron & Tibshirani 1993, ch. 13); for the record.
 
     It is what most reports print; with few domains it is too narrow, see above.
@@ -190,23 +198,27 @@ def bootstrap(found: Clusters, draws: int, seed: int) -> tuple[float, float]:
     import numpy as np
 
     dice = np.random.default_rng(seed)
-    drawn = dice.integers(0, found.domains, size=(draws, found.domains))
-    means = found.sums[drawn].sum(1) / found.rows[drawn].sum(1)
+    resamples = dice.integers(0, differences.domains, size=(draws, differences.domains))
+    means = differences.sums[resamples].sum(1) / differences.rows[resamples].sum(1)
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
 
 
-def correlation(found: Clusters) -> float | None:
+def correlation(differences: Clusters) -> float | None:
     """Intraclass correlation of binary differences (ANOVA estimator), 0 to 1; None: unknown."""
-    if not found.binary or found.domains < 2 or found.count <= found.domains:
+    if (
+        not differences.binary
+        or differences.domains < 2
+        or differences.count <= differences.domains
+    ):
         return None
-    mean = float(found.mean)
-    squares = float((found.gains + found.losses).sum())
-    among = float((found.sums**2 / found.rows).sum()) - found.count * mean**2
-    within = squares - float((found.sums**2 / found.rows).sum())
-    between_mean = among / (found.domains - 1)
-    within_mean = within / (found.count - found.domains)
-    own = float((found.rows**2).sum()) / found.count
-    size = (found.count - own) / (found.domains - 1)
+    mean = float(differences.mean)
+    squares = float((differences.gains + differences.losses).sum())
+    among = float((differences.sums**2 / differences.rows).sum()) - differences.count * mean**2
+    within = squares - float((differences.sums**2 / differences.rows).sum())
+    between_mean = among / (differences.domains - 1)
+    within_mean = within / (differences.count - differences.domains)
+    own = float((differences.rows**2).sum()) / differences.count
+    size = (differences.count - own) / (differences.domains - 1)
     total = between_mean + (size - 1) * within_mean
     return min(1.0, max(0.0, (between_mean - within_mean) / total)) if total > 0 else None

@@ -87,21 +87,28 @@ def paired_differences(
     return mean_difference(pair(before, after, lambda one: getattr(one, measure)), draws, seed)
 
 
-def mean_difference(made: Pairs, draws: int = DRAWS, seed: int = SEED) -> Difference:
-    """Return the mean of `made` with its intervals, in points.
+def mean_difference(pairs: Pairs, draws: int = DRAWS, seed: int = SEED) -> Difference:
+    """Return the mean of `pairs` with its intervals, in points.
 
     Without pairs everything is possible.
 
     Without `draws` there is no bootstrap interval beside the one that decides.
     """
-    found = made.found
-    if not found.count:
-        return Difference(0.0, -100.0, 100.0, 0, 0, made.unpaired, made.unscored)
-    drawn = clusters.bootstrap(found, draws, seed) if draws else ()
-    shown = [found.mean, *clusters.bounds(found), *drawn]
-    points, low, high, *drawn = (round(float(value) * 100, 2) for value in shown)
+    differences = pairs.found
+    if not differences.count:
+        return Difference(0.0, -100.0, 100.0, 0, 0, pairs.unpaired, pairs.unscored)
+    bootstrap_bounds = clusters.bootstrap(differences, draws, seed) if draws else ()
+    figures = [differences.mean, *clusters.bounds(differences), *bootstrap_bounds]
+    points, low, high, *bootstrap_bounds = (round(float(value) * 100, 2) for value in figures)
     return Difference(
-        points, low, high, found.count, found.domains, made.unpaired, made.unscored, *drawn
+        points,
+        low,
+        high,
+        differences.count,
+        differences.domains,
+        pairs.unpaired,
+        pairs.unscored,
+        *bootstrap_bounds,
     )
 
 
@@ -144,12 +151,12 @@ def slot_pairs(before: Sequence[Score], after: Sequence[Score]) -> dict[str, Pai
         for score in (before_of[name], after_of[name]):
             for field in score.slots:
                 holders.setdefault((score.task, field), set()).add(name)
-    made = {}
+    pairs_by_field = {}
     for task, field in sorted(holders):
         ids = holders[task, field]
         old, new = ([side[name] for name in ids] for side in (before_of, after_of))
-        made[f"{task}.{field}"] = pair(old, new, _passes(field))
-    return made
+        pairs_by_field[f"{task}.{field}"] = pair(old, new, _passes(field))
+    return pairs_by_field
 
 
 def _by_id(scores: Sequence[Score]) -> Mapping[str, Score]:
@@ -184,11 +191,11 @@ def clopper_pearson(hits: int, rows: int, confidence: float = 0.95) -> tuple[flo
 
 def holm(values: Mapping[str, float]) -> dict[str, float]:
     """Holm's step-down adjusted p-values of a family, by name (Holm 1979)."""
-    made, least = {}, 0.0
+    adjusted, least = {}, 0.0
     for place, name in enumerate(sorted(values, key=lambda key: (values[key], key))):
         least = max(least, min(1.0, values[name] * (len(values) - place)))
-        made[name] = least
-    return made
+        adjusted[name] = least
+    return adjusted
 
 
 @dataclass(frozen=True)
@@ -230,6 +237,6 @@ def noise_floor(repeats: Sequence[Sequence[Score]], measure: str) -> Spread:
     means = []
     for scores in repeats:
         values = [getattr(score, measure) for score in scores]
-        known = [float(value) for value in values if value is not None]
-        means.append(100 * sum(known) / len(known) if known else 0.0)
+        numbers = [float(value) for value in values if value is not None]
+        means.append(100 * sum(numbers) / len(numbers) if numbers else 0.0)
     return spread(means)

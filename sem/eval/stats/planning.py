@@ -47,12 +47,12 @@ def detectable(
     return _quantiles(side, power) * math.sqrt(discordance / pairs)
 
 
-def detectable_with(found: Clusters, side: float = SIDE, power: float = POWER) -> float:
-    """Return the smallest true difference that data like `found` show; at most 1."""
+def detectable_with(differences: Clusters, side: float = SIDE, power: float = POWER) -> float:
+    """Return the smallest true difference that data like `differences` show; at most 1."""
     from scipy import special
 
-    quantiles = special.stdtrit(found.freedom, [1 - side, power])
-    return min(1.0, float(quantiles.sum() * clusters.error(found)))
+    quantiles = special.stdtrit(differences.freedom, [1 - side, power])
+    return min(1.0, float(quantiles.sum() * clusters.error(differences)))
 
 
 def design_effect(rows_per_domain: float, icc: float) -> float:
@@ -76,21 +76,25 @@ def domains_needed(
     """Fewest domains that show a difference `distance` away from its margin; None beyond MOST."""
     deff = design_effect(rows_per_domain, icc)
     # Error of a mean over one domain.
-    one = math.sqrt(discordance * deff / rows_per_domain)
-    return _fewest(distance, one, 1.0, side, power)
+    unit_error = math.sqrt(discordance * deff / rows_per_domain)
+    return _fewest(distance, unit_error, 1.0, side, power)
 
 
-def more_domains(found: Clusters, distance: float, side: float, power: float) -> int | None:
-    """Domains like those `found` that would show `distance`; None when nothing helps."""
-    if found.domains < 2 or not distance > 0:
+def more_domains(differences: Clusters, distance: float, side: float, power: float) -> int | None:
+    """Domains like those of `differences` that would show `distance`; None when nothing helps."""
+    if differences.domains < 2 or not distance > 0:
         return None
-    one = float(clusters.error(found)) * math.sqrt(found.domains)
-    return _fewest(distance, one, (found.freedom + 1) / found.domains, side, power)
+    unit_error = float(clusters.error(differences)) * math.sqrt(differences.domains)
+    return _fewest(
+        distance, unit_error, (differences.freedom + 1) / differences.domains, side, power
+    )
 
 
-def _fewest(distance: float, one: float, weight: float, side: float, power: float) -> int | None:
-    """Fewest domains of error `one` / √domains whose t test has `power` at `distance`."""
-    return _first(2, lambda count: _power(count, distance, one, weight, side) >= power)
+def _fewest(
+    distance: float, unit_error: float, weight: float, side: float, power: float
+) -> int | None:
+    """Fewest domains of error `unit_error` / √domains whose t test has `power` at `distance`."""
+    return _first(2, lambda count: _power(count, distance, unit_error, weight, side) >= power)
 
 
 def _first(least: int, is_enough: Callable[[int], bool]) -> int | None:
@@ -109,14 +113,14 @@ def _first(least: int, is_enough: Callable[[int], bool]) -> int | None:
     return high
 
 
-def _power(domains: int, distance: float, one: float, weight: float, side: float) -> float:
+def _power(domains: int, distance: float, unit_error: float, weight: float, side: float) -> float:
     """Power of the one-sided t test; `weight` is effective domains per domain."""
     from scipy import special
 
     freedom = max(domains * weight - 1, 0.5)
-    if one == 0:
+    if unit_error == 0:
         return 1.0
-    shift = distance * math.sqrt(domains) / one
+    shift = distance * math.sqrt(domains) / unit_error
     limit = -float(special.stdtrit(freedom, side))
     # nct is slow and unstable far out, where the answer is 1 or the normal one.
     if freedom > 200:

@@ -80,22 +80,26 @@ class Passage:
         """
         text = "\n".join(str(value) for _, value in grounding.scalar_leaves(answer))
         bare = TICKED.sub(" ", FENCE.sub(" ", text))
-        asked = Passage(question)
+        question_passage = Passage(question)
         return Support(
-            self._words(text, asked),
-            tuple(n for n in _numbers(text) if not self._has_number(n, asked)),
-            tuple(dict.fromkeys(n for n in NAME.findall(bare) if not self._has_name(n, asked))),
-            tuple(self._strange_code(text, asked)),
+            self._words(text, question_passage),
+            tuple(n for n in _numbers(text) if not self._has_number(n, question_passage)),
+            tuple(
+                dict.fromkeys(
+                    n for n in NAME.findall(bare) if not self._has_name(n, question_passage)
+                )
+            ),
+            tuple(self._strange_code(text, question_passage)),
         )
 
-    def _words(self, text: str, asked: "Passage") -> float:
-        wanted = [stem for stem in stems(text) if stem not in asked.stems]
+    def _words(self, text: str, question: "Passage") -> float:
+        answer_stems = [stem for stem in stems(text) if stem not in question.stems]
         # One word more that is found: of two words one may be the teacher's own.
-        return (1 + sum(s in self.stems for s in wanted)) / (1 + len(wanted))
+        return (1 + sum(s in self.stems for s in answer_stems)) / (1 + len(answer_stems))
 
-    def _has_number(self, number: str, asked: "Passage") -> bool:
+    def _has_number(self, number: str, question: "Passage") -> bool:
         readings = grounding.Text(number).numbers
-        for place in (self, asked):
+        for place in (self, question):
             if readings & place.prepared.numbers:
                 return True
             spelled = (word for word, value in NUMBERS.items() if value in readings)
@@ -103,27 +107,27 @@ class Passage:
                 return True
         return False
 
-    def _has_name(self, name: str, asked: "Passage") -> bool:
+    def _has_name(self, name: str, question: "Passage") -> bool:
         root = stem(fold_case(name))
         return any(
-            root in place.stems or fold_case(name) in place.folded for place in (self, asked)
+            root in place.stems or fold_case(name) in place.folded for place in (self, question)
         )
 
-    def _strange_code(self, text: str, asked: "Passage") -> list[str]:
-        known = self.identifiers | asked.identifiers
+    def _strange_code(self, text: str, question: "Passage") -> list[str]:
+        identifiers = self.identifiers | question.identifiers
         bare = FENCE.sub(" ", text)
         marked = [*TICKED.findall(bare), *SHAPED.findall(TICKED.sub(" ", bare))]
-        names = [name for one in marked for name in IDENTIFIER.findall(one)]
-        strange = [name for name in dict.fromkeys(names) if name not in known]
+        names = [name for snippet in marked for name in IDENTIFIER.findall(snippet)]
+        strange = [name for name in dict.fromkeys(names) if name not in identifiers]
         blocks = [n for block in FENCE.findall(text) for n in IDENTIFIER.findall(block)]
-        own = sum(name not in known for name in blocks)
+        own = sum(name not in identifiers for name in blocks)
         if blocks and own > (1 - CODE_SHARE) * len(blocks):
-            strange += [name for name in dict.fromkeys(blocks) if name not in known]
+            strange += [name for name in dict.fromkeys(blocks) if name not in identifiers]
         return strange
 
 
 def _numbers(text: str) -> list[str]:
     """Return the numbers of `text` as written, number words from two to twelve included."""
-    found = [n.strip() for n in grounding.NUMBER.findall(text)]
+    numbers = [n.strip() for n in grounding.NUMBER.findall(text)]
     words = (word for word in WORD.findall(fold_case(text)) if word in NUMBERS)
-    return list(dict.fromkeys([*found, *(str(NUMBERS[word]) for word in words)]))
+    return list(dict.fromkeys([*numbers, *(str(NUMBERS[word]) for word in words)]))

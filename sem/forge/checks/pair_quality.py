@@ -113,15 +113,17 @@ class _Trial:
     def has_passage(self) -> bool:
         return bool(self.pair.provenance.get(PASSAGE))
 
-    def note(self, check: str, found: Any, reason: str | None) -> None:
-        self.checks[check] = found
+    def note(self, check: str, value: Any, reason: str | None) -> None:
+        self.checks[check] = value
         self.reason = self.reason or reason
 
     def verdict(self) -> Verdict:
-        told = {name: value for name, value in self.pair.provenance.items() if name != PASSAGE}
-        told |= {"checks": self.checks, "reason": self.reason}
-        made = replace(self.pair, provenance=told)
-        return Verdict(made, self.reason is None, self.reason, self.checks)
+        provenance = {
+            name: value for name, value in self.pair.provenance.items() if name != PASSAGE
+        }
+        provenance |= {"checks": self.checks, "reason": self.reason}
+        pair = replace(self.pair, provenance=provenance)
+        return Verdict(pair, self.reason is None, self.reason, self.checks)
 
 
 def sift_pairs(pairs: Iterable[Pair], context: Context) -> Iterator[Verdict]:
@@ -159,10 +161,12 @@ def _misfit(pair: Pair, context: Context) -> str | None:
 
     Cleaning would refuse it later.
     """
-    wanted = context.schemas.get(pair.task or context.task or "")
-    if wanted is None:
+    io_schema = context.schemas.get(pair.task or context.task or "")
+    if io_schema is None:
         return "unknown_task"
-    return "wrong_schema" if schema.schema_problems(pair.output, dict(wanted), limit=1) else None
+    return (
+        "wrong_schema" if schema.schema_problems(pair.output, dict(io_schema), limit=1) else None
+    )
 
 
 def _passed(reason: str | None) -> tuple[bool, str | None]:
@@ -173,39 +177,39 @@ def _supported(trial: _Trial, case: Case, settings: Quality) -> None:
     if not trial.has_passage:
         trial.note("faithful", NO_PASSAGE, None)
         return
-    told = trial.pair.provenance
-    spoken = language.detect_language(str(told[PASSAGE]))
+    provenance = trial.pair.provenance
+    spoken = language.detect_language(str(provenance[PASSAGE]))
     if None not in (spoken, case.expected) and spoken != case.expected:
         trial.note("faithful", OTHER_LANGUAGE, None)
         return
-    also = (*map(str, told.get("headings", ())), trial.pair.source)
-    found = Passage(str(told[PASSAGE]), also).support(trial.pair.output, case.question)
+    also = (*map(str, provenance.get("headings", ())), trial.pair.source)
+    support = Passage(str(provenance[PASSAGE]), also).support(trial.pair.output, case.question)
     if case.expected in NO_NAMES:
-        found = replace(found, names=())
-    trial.note("faithful", round(found.words, 4), found.fault(settings.min_support))
+        support = replace(support, names=())
+    trial.note("faithful", round(support.words, 4), support.fault(settings.min_support))
 
 
 def _compared(trials: list[_Trial], context: Context) -> None:
     """Note what is near to what, among those that passed so far."""
-    left = [trial for trial in trials if trial.reason is None]
-    found = question_duplicates.near(
-        [trial.pair.prompt for trial in left],
+    passing = [trial for trial in trials if trial.reason is None]
+    neighbours = question_duplicates.near(
+        [trial.pair.prompt for trial in passing],
         context.others,
         context.settings.near_threshold,
         context.settings.near_words,
     )
-    for number, trial in enumerate(left):
-        near = found.get(number)
+    for number, trial in enumerate(passing):
+        near = neighbours.get(number)
         trial.note("near", near is None, None if near is None else f"near_{near.where}")
 
 
 def _held_apart(trials: list[_Trial], context: Context) -> None:
     """Note what is a golden or test question itself: no setting lets one be trained on."""
-    known = {_folded(text): where for where, text in context.others}
-    for trial in trials if known else ():
+    reserved = {_folded(text): where for where, text in context.others}
+    for trial in trials if reserved else ():
         if trial.reason is None:
-            asked = (_folded(trial.pair.prompt), _folded(trial.pair.input))
-            where = next((known[text] for text in asked if text in known), None)
+            texts = (_folded(trial.pair.prompt), _folded(trial.pair.input))
+            where = next((reserved[text] for text in texts if text in reserved), None)
             trial.note("apart", where is None, where and f"same_as_{where}")
 
 
@@ -215,18 +219,18 @@ def _folded(text: str) -> str:
 
 def _asked(trials: list[_Trial], check: str, settings: Quality, teacher: Teacher) -> None:
     """Note the teacher's second opinion of those that passed so far."""
-    left = [trial for trial in trials if trial.reason is None]
-    for trial in left:
+    passing = [trial for trial in trials if trial.reason is None]
+    for trial in passing:
         if not trial.has_passage:
             trial.note(check, NO_PASSAGE, None)
-    items = ((trial, _question(trial, check, teacher)) for trial in left if trial.has_passage)
+    items = ((trial, _question(trial, check, teacher)) for trial in passing if trial.has_passage)
     for trial, _, outcome in teacher.answered(items):
         if check == "judge":
             trial.note(check, *second_opinion.read_support(outcome))
         else:
-            said = Case(trial.pair, None).answer
+            answer = Case(trial.pair, None).answer
             trial.note(
-                check, *second_opinion.answer_agreement(outcome, said, settings.min_agreement)
+                check, *second_opinion.answer_agreement(outcome, answer, settings.min_agreement)
             )
 
 

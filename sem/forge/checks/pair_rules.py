@@ -147,11 +147,13 @@ def standalone(case: Case) -> str | None:
 
 def loop(case: Case) -> str | None:
     """Return the answer repeats itself, or only the question."""
-    asked, said = (text.casefold().split() for text in (case.question, case.answer))
-    if asked == said:
+    question_words, answer_words = (
+        text.casefold().split() for text in (case.question, case.answer)
+    )
+    if question_words == answer_words:
         return "answer_is_question"
-    runs = [tuple(said[n : n + LOOP]) for n in range(len(said) - LOOP + 1)]
-    is_stuck = len(said) >= FEWEST and len(set(runs)) < (1 - LOOPED) * len(runs)
+    runs = [tuple(answer_words[n : n + LOOP]) for n in range(len(answer_words) - LOOP + 1)]
+    is_stuck = len(answer_words) >= FEWEST and len(set(runs)) < (1 - LOOPED) * len(runs)
     return "loop" if is_stuck else None
 
 
@@ -159,8 +161,12 @@ def tongue(case: Case) -> str | None:
     """Question or answer is in another language than expected; too little text is in none."""
     if case.expected is None:
         return None
-    found = [detect_language(text) for text in (case.question, case.answer)]
-    return "wrong_language" if any(one not in (None, case.expected) for one in found) else None
+    languages = [detect_language(text) for text in (case.question, case.answer)]
+    return (
+        "wrong_language"
+        if any(language not in (None, case.expected) for language in languages)
+        else None
+    )
 
 
 RULES: dict[str, Callable[[Case], str | None]] = {

@@ -50,13 +50,13 @@ def near(
     texts = [text for _, text in others] + list(questions)
     first = near_duplicates.of_texts(texts, threshold).first
     by_words = _by_words([question_stems(text) for text in texts], words)
-    found: dict[int, Near] = {}
+    neighbours: dict[int, Near] = {}
     for row in range(len(others), len(texts)):
         head = first[row] if first[row] != row else by_words.get(row)
         if head is not None:
             where = others[head][0] if head < len(others) else "pair"
-            found[row - len(others)] = Near(where, texts[head])
-    return found
+            neighbours[row - len(others)] = Near(where, texts[head])
+    return neighbours
 
 
 def _by_words(sets: Sequence[frozenset[str]], least: float) -> dict[int, int]:
@@ -65,23 +65,23 @@ def _by_words(sets: Sequence[frozenset[str]], least: float) -> dict[int, int]:
     Two such sets share one of their rarest words, of each so many as could be missing and one
     more (prefix filtering, Bayardo et al. 2007), so only those are looked up.
     """
-    rarity = Counter(word for one in sets for word in one)
+    rarity = Counter(word for row_words in sets for word in row_words)
     rows_of: dict[str, list[int]] = defaultdict(list)
-    found: dict[int, int] = {}
+    heads: dict[int, int] = {}
     for row, own in enumerate(sets):
         ordered = sorted(own, key=lambda word: (rarity[word], word))
         rarest = ordered[: len(own) - math.ceil(least * len(own)) + 1]
         near = sorted({other for word in rarest for other in rows_of[word]})
         head = next((o for o in near if _jaccard(own, sets[o]) >= least), None)
         if head is not None:
-            found[row] = head
+            heads[row] = head
         for word in rarest if head is None else ():
             rows_of[word].append(row)
-    return found
+    return heads
 
 
-def _jaccard(one: frozenset[str], other: frozenset[str]) -> float:
-    return len(one & other) / len(one | other)
+def _jaccard(own: frozenset[str], other: frozenset[str]) -> float:
+    return len(own & other) / len(own | other)
 
 
 def question_stems(question: str) -> frozenset[str]:

@@ -85,17 +85,17 @@ class ExtractionForge(BaseForge):
     @cached_property
     def task(self) -> TaskSpec:
         """Return what is to be extracted."""
-        found = pairs_task(self.config)
-        if found is None:
+        spec = pairs_task(self.config)
+        if spec is None:
             raise SemError("ExtractionForge needs a TaskSpec", "write tasks/NAME.yaml")
-        return found
+        return spec
 
     def load(self) -> Iterator[WebPage]:
         """Yield every page that may be sent."""
-        found = documents.read_documents(
+        pages = documents.read_documents(
             self.config.raw, self.params.documents, self._skip, pages=True
         )
-        for document in found:
+        for document in pages:
             page = self._page(document)  # type: ignore[arg-type]
             if page is not None:
                 yield page
@@ -106,14 +106,14 @@ class ExtractionForge(BaseForge):
         if ask is None:
             raise SemError("ExtractionForge needs a teacher", "name one in forge.yaml")
         count, replies = self.params.rollouts, []
-        asked = ((page, self._request(page, n)) for page in items for n in range(count))
-        for page, request, outcome in ask.answered(asked):
+        requests = ((page, self._request(page, n)) for page in items for n in range(count))
+        for page, request, outcome in ask.answered(requests):
             replies.append(outcome)
             if len(replies) == count:
-                made = self._pair(page, request, replies)
+                pair = self._pair(page, request, replies)
                 replies = []
-                if made is not None:
-                    yield made
+                if pair is not None:
+                    yield pair
 
     def format(self, pairs: Iterable[Pair]) -> Iterator[dict[str, Any]]:
         """Return rows whose input is the page alone: the TaskSpec holds the instruction."""
@@ -132,9 +132,9 @@ class ExtractionForge(BaseForge):
         self.config.skipped.append(skip.as_json())
 
     def _page(self, document: WebPage) -> WebPage | None:
-        found = secret_scan.find_secrets(document.text)
+        secrets = secret_scan.find_secrets(document.text)
         reason = ""
-        if found and self.params.secrets == "skip":
+        if secrets and self.params.secrets == "skip":
             reason = "secret"
         elif len(document.text) > self.params.max_chars:
             reason = "page_too_long"
@@ -142,45 +142,45 @@ class ExtractionForge(BaseForge):
             detail = f"{len(document.text):,} characters" if reason == "page_too_long" else ""
             self._skip(Skip(document.name, "file", reason, detail, sha256=document.sha256))
             return None
-        return replace(document, text=secret_scan.masked(document.text, found))
+        return replace(document, text=secret_scan.masked(document.text, secrets))
 
     def _request(self, page: WebPage, number: int) -> Request:
         code = files.sha256_json([VERSION, page.sha256, page.text])[:16]
-        wanted = jsonio.canonical_json(self.task.io_schema)
+        schema_text = jsonio.canonical_json(self.task.io_schema)
         about = self.task.system_prompt
         text = f"{code}\n{prompts.neutral(page.text)}\n{code}"
         messages = (
-            ("system", SYSTEM.format(about=about, code=code, schema=wanted)),
+            ("system", SYSTEM.format(about=about, code=code, schema=schema_text)),
             ("user", self.task.prompt(text)),
         )
-        made = self.config.ask.request(messages, self.task.io_schema, VERSION)  # type: ignore[union-attr]
+        request = self.config.ask.request(messages, self.task.io_schema, VERSION)  # type: ignore[union-attr]
         # Equal requests share a cached reply: each rollout needs a key of its own.
-        return replace(made, epoch=f"rollout {number}")
+        return replace(request, epoch=f"rollout {number}")
 
     def _pair(self, page: WebPage, request: Request, replies: Sequence[Outcome]) -> Pair | None:
         valid = [outcome.value for outcome in replies if outcome.is_usable]
         faults = Counter(str(outcome.fault) for outcome in replies if not outcome.is_usable)
-        reason, detail, judged, found = "", "", None, None
+        reason, detail, judgement, agreed = "", "", None, None
         if 2 * len(valid) <= len(replies):
             reason = "too_few_valid"
             detail = ", ".join(f"{count} {fault}" for fault, count in sorted(faults.items()))
         else:
-            found = agreed_value(valid, len(replies))
-            if found.agreement < self.params.min_agreement:
+            agreed = agreed_value(valid, len(replies))
+            if agreed.agreement < self.params.min_agreement:
                 reason = "rollouts_disagree"
-                detail = ", ".join(n for n, share in found.by_slot.items() if share < 1)
-        if found is not None and not reason:
-            judged = self._judged(found.value, page)
-            reason, detail = judged.reason or "", judged.detail
+                detail = ", ".join(n for n, share in agreed.by_slot.items() if share < 1)
+        if agreed is not None and not reason:
+            judgement = self._judged(agreed.value, page)
+            reason, detail = judgement.reason or "", judgement.detail
             if not reason and schema.schema_problems(
-                judged.reference, self.task.io_schema, limit=1
+                judgement.reference, self.task.io_schema, limit=1
             ):
-                reason, detail = "schema_without_it", ", ".join(judged.ungrounded)
+                reason, detail = "schema_without_it", ", ".join(judgement.ungrounded)
         if reason:
             where, digest = page.name, page.sha256
             self._skip(Skip(where, "reply", reason, detail, sha256=digest))
             return None
-        return self._made(page, request, replies, found, judged)  # type: ignore[arg-type]
+        return self._made(page, request, replies, agreed, judgement)  # type: ignore[arg-type]
 
     def _judged(self, value: Any, page: WebPage) -> evidence.Judged:
         closed = frozenset(tally.closed_slots(self.task.io_schema)) | set(self.task.label_enums)
@@ -192,13 +192,13 @@ class ExtractionForge(BaseForge):
         page: WebPage,
         request: Request,
         replies: Sequence[Outcome],
-        found: Agreed,
-        judged: evidence.Judged,
+        agreed: Agreed,
+        judgement: evidence.Judged,
     ) -> Pair:
         before, _, after = self.task.instruction_template.partition("{{input_text}}")
         return Pair(
             f"{before}{after}".strip() or "Extract.",
-            judged.reference,
+            judgement.reference,
             page.page,
             page.name,
             self.task.task_id,
@@ -209,15 +209,15 @@ class ExtractionForge(BaseForge):
                 "prompt_version": VERSION,
                 "kind": "extraction",
                 "rollouts": len(replies),
-                "agreement": {name: round(share, 4) for name, share in found.by_slot.items()},
-                "ungrounded": judged.ungrounded,
+                "agreement": {name: round(share, 4) for name, share in agreed.by_slot.items()},
+                "ungrounded": judgement.ungrounded,
             },
         )
 
 
-def agreed_value(values: Sequence[Any], asked: int) -> Agreed:
-    """Return of `values` the one that agrees most with all, and the share of `asked` that has its
-    slots.
+def agreed_value(values: Sequence[Any], rollouts: int) -> Agreed:
+    """Return of `values` the one that agrees most with all, and by slot the share of `rollouts`
+    that agrees.
 
     A reply that failed agrees with nothing: 2 equal of 3 asked is 0.67, though nobody differs.
     """
@@ -226,7 +226,7 @@ def agreed_value(values: Sequence[Any], asked: int) -> Agreed:
     votes = {name: Counter(slots.get(name, "") for slots in spread) for name in names}
 
     def shares(slots: Mapping[str, str]) -> dict[str, float]:
-        return {name: votes[name][slots.get(name, "")] / asked for name in names}
+        return {name: votes[name][slots.get(name, "")] / rollouts for name in names}
 
     # The first of equals: replies come in the order of their rollouts.
     best = max(range(len(values)), key=lambda n: (sum(shares(spread[n]).values()), -n))
@@ -238,8 +238,8 @@ def _slots(value: Any) -> dict[str, str]:
 
     Case, spaces, punctuation.
     """
-    given = value if isinstance(value, dict) else {"answer": value}
-    return {name: _plain(inner) for name, inner in given.items()}
+    fields = value if isinstance(value, dict) else {"answer": value}
+    return {name: _plain(inner) for name, inner in fields.items()}
 
 
 def _plain(value: Any) -> str:

@@ -90,8 +90,8 @@ class ImageForge(TextForge):
         ask = self.config.ask
         if ask is None:
             raise SemError("ImageForge needs a teacher", "name one that sees pictures")
-        asked = ((picture, self._request(picture)) for picture in self.pictures())
-        for picture, _, outcome in ask.answered(asked):
+        requests = ((picture, self._request(picture)) for picture in self.pictures())
+        for picture, _, outcome in ask.answered(requests):
             if outcome.is_usable:
                 yield _described(picture, outcome)
             else:
@@ -100,15 +100,15 @@ class ImageForge(TextForge):
 
     def pictures(self) -> Iterator[Picture]:
         """Yield every picture that may be sent; the others are in `config.skipped`."""
-        seen: dict[str, str] = {}
+        names_by_digest: dict[str, str] = {}
         for source in documents.sources(self.config.raw, self.skip, KINDS):
-            found = self._picture(source, seen)
-            if isinstance(found, Skip):
-                self.skip(found)
+            picture = self._picture(source, names_by_digest)
+            if isinstance(picture, Skip):
+                self.skip(picture)
             else:
-                yield found
+                yield picture
 
-    def _picture(self, source: Source, seen: dict[str, str]) -> Picture | Skip:
+    def _picture(self, source: Source, names_by_digest: dict[str, str]) -> Picture | Skip:
         limits = self.params.pictures
         data, reason, detail = documents.read_content(source.path, limits.max_bytes)
         digest = sha256(data).hexdigest()
@@ -117,8 +117,8 @@ class ImageForge(TextForge):
             return Skip(source.name, "file", reason, detail)
         if secret_scan.find_secrets(source.name):
             reason, detail = "secret", "in its name"
-        elif digest in seen:
-            reason, detail = "same_bytes", seen[digest]
+        elif digest in names_by_digest:
+            reason, detail = "same_bytes", names_by_digest[digest]
         elif head is None:
             reason, detail = "image_unreadable", "no header of a PNG, JPEG, GIF or WebP"
         elif head.kind != source.kind:
@@ -130,7 +130,7 @@ class ImageForge(TextForge):
             reason, detail = "image_too_small", f"{head.width} x {head.height}"
         if reason or head is None:
             return Skip(source.name, "file", reason, detail, sha256=digest)
-        seen[digest] = source.name
+        names_by_digest[digest] = source.name
         return Picture(source.name, digest, head, pictures.bare(data, head.kind))
 
     def _request(self, picture: Picture) -> Request:
@@ -140,10 +140,10 @@ class ImageForge(TextForge):
 
 
 def _described(picture: Picture, outcome: Outcome) -> Document:
-    said = outcome.value
-    text = said["description"].strip()
-    if said.get("text", "").strip():
-        text += f"\n\nWritten in it: {said['text'].strip()}"
+    reply = outcome.value
+    text = reply["description"].strip()
+    if reply.get("text", "").strip():
+        text += f"\n\nWritten in it: {reply['text'].strip()}"
     size = f"{picture.head.width} x {picture.head.height} {picture.head.kind}"
     note = f"described by {outcome.model} ({size})"
     return Document(picture.name, picture.sha256, text, "image", notes=(note,))

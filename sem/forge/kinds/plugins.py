@@ -97,10 +97,10 @@ def _allowed(dotted: str, root: Path) -> ModuleType:
             f"forge_class {dotted!r} cannot be imported {where}: {error}",
             f"put {name.replace('.', '/')}.py below {root}, or correct its imports",
         ) from error
-    found = Path(getattr(module, "__file__", None) or "/").resolve()
-    if path is not None and found != path:
+    origin = Path(getattr(module, "__file__", None) or "/").resolve()
+    if path is not None and origin != path:
         raise SemError(
-            f"forge_class {dotted!r}: {top} is the name of another package, at {found.parent}",
+            f"forge_class {dotted!r}: {top} is the name of another package, at {origin.parent}",
             "give your module another name",
         )
     return module
@@ -123,17 +123,17 @@ def _file(name: str, root: Path) -> Path | None:
 def _class(module: ModuleType, dotted: str) -> type[BaseForge]:
     name = dotted.rpartition(".")[2]
     if not hasattr(module, name):
-        known = [n for n, v in vars(module).items() if isinstance(v, type)]
-        raise SemError(f"{module.__name__} has no {name!r}", nearest(name, known))
+        classes = [n for n, v in vars(module).items() if isinstance(v, type)]
+        raise SemError(f"{module.__name__} has no {name!r}", nearest(name, classes))
     return _checked(getattr(module, name), dotted)
 
 
-def _checked(found: object, dotted: str) -> type[BaseForge]:
-    if not isinstance(found, type) or not issubclass(found, BaseForge):
+def _checked(candidate: object, dotted: str) -> type[BaseForge]:
+    if not isinstance(candidate, type) or not issubclass(candidate, BaseForge):
         raise SemError(
             f"forge_class {dotted!r} is no forge", "derive it from sem.forge.base.BaseForge"
         )
-    missing = sorted(getattr(found, "__abstractmethods__", ()))
+    missing = sorted(getattr(candidate, "__abstractmethods__", ()))
     if missing:
         raise SemError(f"{dotted} has no {', '.join(missing)}", "define it in the class")
-    return found
+    return candidate

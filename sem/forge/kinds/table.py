@@ -98,14 +98,14 @@ class TableForge(BaseForge):
 
     def synthesize(self, items: Iterable[Window]) -> Iterator[Pair]:
         """Questions on each window with their answers; reworded where that is asked for."""
-        made = (self._pair(window, one) for window in items for one in self._drawn(window))
+        pairs = (self._pair(window, case) for window in items for case in self._drawn(window))
         if not self.params.paraphrase:
-            yield from made
+            yield from pairs
             return
         ask = self.config.ask
         if ask is None:
             raise SemError("paraphrase needs a teacher", "name one, or leave paraphrase out")
-        asked_for = ((pair, self._request(pair)) for pair in made)
+        asked_for = ((pair, self._request(pair)) for pair in pairs)
         for pair, request, outcome in ask.answered(asked_for):
             yield self._reworded(pair, request, outcome)
 
@@ -130,8 +130,8 @@ class TableForge(BaseForge):
         rows = self._rows(source)
         while batch := list(islice(rows, limits.rows)):
             if first > limits.max_rows:
-                left = len(batch) + sum(1 for _ in rows)
-                self._skip(Skip(source.name, "rows", "max_rows", f"{left:,} rows beyond"))
+                rest_count = len(batch) + sum(1 for _ in rows)
+                self._skip(Skip(source.name, "rows", "max_rows", f"{rest_count:,} rows beyond"))
                 return
             window = table_questions.window(source.name, digest, first, batch, limits.columns)
             reason = self._fault(window)
@@ -155,16 +155,16 @@ class TableForge(BaseForge):
         def refuse(where: str, reason: str) -> None:
             self._skip(Skip(f"{source.name} {where}", "rows", "unreadable", reason))
 
-        def note(said: str) -> None:
-            self.config.notes.append(f"{source.name}: {said}")
+        def note(message: str) -> None:
+            self.config.notes.append(f"{source.name}: {message}")
 
-        told = Told(refuse, note)
+        listener = Told(refuse, note)
         if source.kind == "parquet":
             with parquet_files.parquet(source.path) as rows:
                 yield from rows
             return
         read = csv_dialects.read_csv_rows if source.kind == "csv" else readers.jsonl
-        for where, row in read(Path(source.path), told):
+        for where, row in read(Path(source.path), listener):
             if isinstance(row, dict):
                 yield row
             else:
@@ -177,20 +177,20 @@ class TableForge(BaseForge):
         for _, deck in decks:
             chance.shuffle(deck)
         chance.shuffle(decks)
-        found: list[Answered] = []
-        while len(found) < self.params.questions and any(deck for _, deck in decks):
+        questions: list[Answered] = []
+        while len(questions) < self.params.questions and any(deck for _, deck in decks):
             for kind, deck in decks:
-                if deck and len(found) < self.params.questions:
-                    found.append(replace(deck.pop(), kind=kind))
-        return found
+                if deck and len(questions) < self.params.questions:
+                    questions.append(replace(deck.pop(), kind=kind))
+        return questions
 
-    def _pair(self, window: Window, one: Answered) -> Pair:
+    def _pair(self, window: Window, case: Answered) -> Pair:
         task = self._task
         return Pair(
-            one.question,
-            one.answer
+            case.question,
+            case.answer
             if task and shape.is_text(task.io_schema, task.io_schema)
-            else {"answer": one.answer},
+            else {"answer": case.answer},
             window.text,
             window.name,
             task.task_id if task else None,
@@ -198,7 +198,7 @@ class TableForge(BaseForge):
                 "document_sha256": window.sha256,
                 "rows": [window.first, window.last],
                 "teacher": None,
-                "kind": one.kind,
+                "kind": case.kind,
             },
         )
 
@@ -215,12 +215,12 @@ class TableForge(BaseForge):
         """Return `pair` in the teacher's words, or as it was where they lose or add a value."""
         if not outcome.is_usable:
             return replace(pair, provenance={**pair.provenance, "reworded": str(outcome.fault)})
-        said = text.line(outcome.value["question"])
-        if table_questions.question_values(said) != table_questions.question_values(
+        question = text.line(outcome.value["question"])
+        if table_questions.question_values(question) != table_questions.question_values(
             pair.instruction
         ):
             return replace(pair, provenance={**pair.provenance, "reworded": "lost_a_value"})
-        told = {
+        provenance = {
             **pair.provenance,
             "teacher": outcome.model,
             "reworded": True,
@@ -229,5 +229,7 @@ class TableForge(BaseForge):
             "prompt_sha256": prompts.prompt_sha256(request),
         }
         return replace(
-            pair, instruction=said, provenance=jsonio.parse_json(jsonio.canonical_json(told))
+            pair,
+            instruction=question,
+            provenance=jsonio.parse_json(jsonio.canonical_json(provenance)),
         )

@@ -60,9 +60,9 @@ class Window:
     @cached_property
     def text(self) -> str:
         """Return the window as Markdown, with what its columns mean."""
-        told = [f"{c}: {self.meanings[c]}" for c in self.columns if c in self.meanings]
+        meanings = [f"{c}: {self.meanings[c]}" for c in self.columns if c in self.meanings]
         head = [_line(self.columns), _line(["---"] * len(self.columns))]
-        return "\n".join([*told, *([""] if told else []), *head, *map(_line, self.rows)])
+        return "\n".join([*meanings, *([""] if meanings else []), *head, *map(_line, self.rows)])
 
     def column(self, number: int) -> list[str]:
         """Return the cells of a column."""
@@ -71,27 +71,27 @@ class Window:
     @cached_property
     def numbers(self) -> dict[int, list[Decimal]]:
         """Columns whose every cell is a plain number: `1,234` may be one or a thousand."""
-        found = {}
+        numbers_by_column = {}
         for number in range(len(self.columns)):
             cells = self.column(number)
             if all(NUMBER.fullmatch(cell) for cell in cells):
-                found[number] = [Decimal(cell) for cell in cells]
-        return {n: values for n, values in found.items() if n not in self._codes}
+                numbers_by_column[number] = [Decimal(cell) for cell in cells]
+        return {n: values for n, values in numbers_by_column.items() if n not in self._codes}
 
     @cached_property
     def _codes(self) -> set[int]:
         """Columns of whole numbers that count up or have a leading zero name rows, not amounts."""
-        found = set()
+        codes = set()
         for number in range(len(self.columns)):
             cells = self.column(number)
             if any(re.match(r"0[0-9]", cell) for cell in cells):
-                found.add(number)
+                codes.add(number)
             elif all(cell.isdecimal() for cell in cells):
                 values = [int(cell) for cell in cells]
                 is_named = self.columns[number].casefold().strip("_ ") in NAMING
                 if is_named or all(b - a == 1 for a, b in pairwise(values)):
-                    found.add(number)
-        return found
+                    codes.add(number)
+        return codes
 
     @cached_property
     def key(self) -> int | None:
@@ -155,10 +155,10 @@ def lookup(w: Window) -> list[Answered]:
 
 def aggregate(w: Window) -> list[Answered]:
     """Sum, mean, smallest and greatest of a column."""
-    made = []
+    questions = []
     for n, values in w.numbers.items():
         name = w.columns[n]
-        made += [
+        questions += [
             Answered(
                 f"What is the sum of `{name}` over all rows?",
                 plain_decimal(sum(values, Decimal())),
@@ -170,26 +170,26 @@ def aggregate(w: Window) -> list[Answered]:
                 round_half_even(sum(values, Decimal()) / len(values)),
             ),
         ]
-    return made
+    return questions
 
 
 def extreme(w: Window) -> list[Answered]:
     """Return the row with the greatest or smallest value, where one row has it."""
     if w.key is None:
         return []
-    made = []
+    questions = []
     for n, values in w.numbers.items():
         for word, value in (("greatest", max(values)), ("smallest", min(values))):
             if values.count(value) == 1:
                 named = w.rows[values.index(value)][w.key]
                 asks = f"Which `{w.columns[w.key]}` has the {word} `{w.columns[n]}`?"
-                made.append(Answered(asks, named))
-    return made
+                questions.append(Answered(asks, named))
+    return questions
 
 
 def count_question(w: Window) -> list[Answered]:
     """Return how many rows have a value, or more than one."""
-    made = [
+    questions = [
         Answered(f"How many rows have `{w.columns[n]}` equal to `{value}`?", str(times))
         for n in w.groups
         for value, times in Counter(w.column(n)).items()
@@ -198,13 +198,13 @@ def count_question(w: Window) -> list[Answered]:
         for limit in sorted(set(values))[1:-1]:
             over = sum(value > limit for value in values)
             asks = f"How many rows have `{w.columns[n]}` above `{plain_decimal(limit)}`?"
-            made.append(Answered(asks, str(over)))
-    return made
+            questions.append(Answered(asks, str(over)))
+    return questions
 
 
 def grouped_sum(w: Window) -> list[Answered]:
     """Return the sum of a column over the rows of one group."""
-    made = []
+    questions = []
     for g in w.groups:
         for n, values in w.numbers.items():
             for value in dict.fromkeys(w.column(g)):
@@ -212,30 +212,30 @@ def grouped_sum(w: Window) -> list[Answered]:
                     (v for v, c in zip(values, w.column(g), strict=True) if c == value), Decimal()
                 )
                 asks = f"What is the sum of `{w.columns[n]}` where `{w.columns[g]}` is `{value}`?"
-                made.append(Answered(asks, plain_decimal(total)))
-    return made
+                questions.append(Answered(asks, plain_decimal(total)))
+    return questions
 
 
 def trend(w: Window) -> list[Answered]:
     """Return how a time series changes, and when it changes most."""
     if w.time is None or len(w.rows) < 3:
         return []
-    made, times = [], w.column(w.time)
+    questions, times = [], w.column(w.time)
     for n, values in w.numbers.items():
         name, steps = w.columns[n], [b - a for a, b in pairwise(values)]
         change = values[-1] - values[0]
         asks = f"By how much does `{name}` change from `{times[0]}` to `{times[-1]}`?"
-        made.append(Answered(asks, plain_decimal(change)))
+        questions.append(Answered(asks, plain_decimal(change)))
         asks = f"Is `{name}` at `{times[-1]}` higher, lower or the same as at `{times[0]}`?"
-        made.append(Answered(asks, ("same", "higher", "lower")[(change > 0) - (change < 0)]))
+        questions.append(Answered(asks, ("same", "higher", "lower")[(change > 0) - (change < 0)]))
         for word, step in (("greatest rise", max(steps)), ("greatest fall", min(steps))):
             if steps.count(step) == 1 and (step > 0) == (word == "greatest rise") and step:
                 asks = f"At which `{w.columns[w.time]}` is the {word} of `{name}` from row to row?"
-                made.append(Answered(asks, times[steps.index(step) + 1]))
+                questions.append(Answered(asks, times[steps.index(step) + 1]))
         rises = sum(step > 0 for step in steps)
         asks = f"How many times does `{name}` rise from one row to the next?"
-        made.append(Answered(asks, str(rises)))
-    return made
+        questions.append(Answered(asks, str(rises)))
+    return questions
 
 
 KINDS: dict[str, Callable[[Window], list[Answered]]] = {
@@ -250,9 +250,9 @@ KINDS: dict[str, Callable[[Window], list[Answered]]] = {
 
 def plain_decimal(value: Decimal) -> str:
     """Return `value` without an exponent and without zeros at its end."""
-    shown = f"{value:f}"
-    shown = shown.rstrip("0").rstrip(".") if "." in shown else shown
-    return "0" if shown in ("-0", "") else shown
+    digits = f"{value:f}"
+    digits = digits.rstrip("0").rstrip(".") if "." in digits else digits
+    return "0" if digits in ("-0", "") else digits
 
 
 def round_half_even(value: Decimal) -> str:
@@ -272,9 +272,9 @@ def _cell(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, float | Decimal) and Decimal(str(value)).is_finite():
         return plain_decimal(Decimal(str(value)))
-    shown = value if isinstance(value, str) else _said(value)
+    cell_text = value if isinstance(value, str) else _said(value)
     # A bar would begin another cell, a backtick end a name.
-    return text.line(shown).replace("|", "/").replace("`", "'")
+    return text.line(cell_text).replace("|", "/").replace("`", "'")
 
 
 def _said(value: Any) -> str:

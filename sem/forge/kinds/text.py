@@ -78,11 +78,11 @@ class TextForge(BaseForge):
         if ask is None:
             raise SemError(f"{type(self).__name__} needs a teacher", "name one in forge.yaml")
         brief = self.brief()
-        asked = ((chunk, prompts.pairs_request(chunk, brief, ask)) for chunk in items)
-        for chunk, request, outcome in ask.answered(asked):
-            made, unusable = prompts.pairs_of_reply(chunk, request, outcome, brief)
+        requests = ((chunk, prompts.pairs_request(chunk, brief, ask)) for chunk in items)
+        for chunk, request, outcome in ask.answered(requests):
+            pairs, unusable = prompts.pairs_of_reply(chunk, request, outcome, brief)
             self.config.skipped.extend(row.as_json() for row in unusable)
-            yield from made
+            yield from pairs
 
     def source_of(self, item: Chunk) -> str:
         """Return its document."""
@@ -114,13 +114,13 @@ class TextForge(BaseForge):
 
     def brief(self) -> prompts.Brief:
         """Return what all requests have in common."""
-        given, task = self.config.settings, self.task
-        if given is None:
+        forge_settings, task = self.config.settings, self.task
+        if forge_settings is None:
             return prompts.Brief(seed=self.config.seed)
         return prompts.Brief(
-            pairs=given.pairs_per_chunk,
-            diversity=given.diversity,
-            language=given.language,
+            pairs=forge_settings.pairs_per_chunk,
+            diversity=forge_settings.diversity,
+            language=forge_settings.language,
             about=task.system_prompt if task else "",
             answer=task.io_schema if task else None,
             task=task.task_id if task else None,
@@ -132,20 +132,20 @@ class TextForge(BaseForge):
         self.config.skipped.append(skip.as_json())
 
     def _chunks(self, document: Document) -> tuple[list[Chunk], Tally]:
-        found = secret_scan.find_secrets(document.text)
+        secrets = secret_scan.find_secrets(document.text)
         whole, beyond = self._shortened(document)
         pieces = chunks.cut_chunks(whole, self.params.chunks, self._tokens)
         pieces = replace(pieces, skips=(*pieces.skips, *beyond))
-        kept, skips = [], list(pieces.skips)
+        usable_chunks, skips = [], list(pieces.skips)
         for chunk in pieces.chunks:
-            checked = self._checked(chunk, found)
+            checked = self._checked(chunk, secrets)
             if isinstance(checked, Skip):
                 skips.append(checked)
             else:
-                kept.append(checked)
+                usable_chunks.append(checked)
         for skip in skips:
             self.skip(skip)
-        return kept, tally(document, kept, skips)
+        return usable_chunks, tally(document, usable_chunks, skips)
 
     def _shortened(self, document: Document) -> tuple[Document, list[Skip]]:
         most = self.params.max_chars_per_document
@@ -156,17 +156,17 @@ class TextForge(BaseForge):
             Skip(document.name, "span", "max_chars_per_document", span=span)
         ]
 
-    def _checked(self, chunk: Chunk, found: list[Found]) -> Chunk | Skip:
+    def _checked(self, chunk: Chunk, all_secrets: list[Found]) -> Chunk | Skip:
         """Return `chunk` as it may be sent, or why it may not."""
         span = (chunk.start, chunk.end)
-        secrets = secret_scan.within(found, *span)
+        secrets = secret_scan.within(all_secrets, *span)
         if secrets and self.params.secrets == "skip":
-            kinds = ", ".join(sorted({one.kind for one in secrets}))
+            kinds = ", ".join(sorted({secret.kind for secret in secrets}))
             return Skip(chunk.document, "chunk", "secret", kinds, span, chunk.sha256)
         if sum(not c.isspace() for c in chunk.text) < self.params.min_chars:
             return Skip(chunk.document, "chunk", "short", "", span, chunk.sha256)
         if secrets:
-            kinds = ", ".join(sorted({one.kind for one in secrets}))
+            kinds = ", ".join(sorted({secret.kind for secret in secrets}))
             self.config.notes.append(f"{chunk.document}: {kinds} masked in {chunk.id}")
         text = secret_scan.masked(chunk.text, secrets, chunk.start)
         # A heading goes with every chunk below it, and its secret would, too.
@@ -180,16 +180,16 @@ class TextForge(BaseForge):
         return counter_of(self.config.project)
 
 
-def tally(document: Document, kept: list[Chunk], skips: list[Skip]) -> Tally:
-    """Return how many characters of `document` are in `kept` chunks, in `skips`, or in neither."""
-    pieces = chunks.Pieces(tuple(kept), tuple(skips))
-    in_chunks = len(document.text) - _length(chunks.Pieces(tuple(kept)).missing(document))
+def tally(document: Document, usable_chunks: list[Chunk], skips: list[Skip]) -> Tally:
+    """Count the characters of `document` in `usable_chunks`, in `skips`, and in neither."""
+    pieces = chunks.Pieces(tuple(usable_chunks), tuple(skips))
+    in_chunks = len(document.text) - _length(chunks.Pieces(tuple(usable_chunks)).missing(document))
     missing = _length(pieces.missing(document))
     reasons: dict[str, int] = {}
     for skip in skips:
         reasons[skip.reason] = reasons.get(skip.reason, 0) + 1
     rest = len(document.text) - in_chunks - missing
-    return Tally(document, len(kept), in_chunks, rest, missing, reasons)
+    return Tally(document, len(usable_chunks), in_chunks, rest, missing, reasons)
 
 
 def _length(spans: list[tuple[int, int]]) -> int:

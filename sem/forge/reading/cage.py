@@ -47,9 +47,9 @@ FORBIDDEN = (
 
 def serve_documents() -> None:
     """Read documents from stdin until it ends; the limits come first. Runs in the worker."""
-    given = frames.read_frame(sys.stdin.buffer) or {}
-    limits = Reading(**given["limits"])
-    _warm(given["papers"])
+    options = frames.read_frame(sys.stdin.buffer) or {}
+    limits = Reading(**options["limits"])
+    _warm(options["papers"])
     # Libraries map far more than they use: what is resident, and may yet be, is what counts.
     mapped, resident = frames.memory()
     cap = mapped + max(64 << 20, (limits.memory_mib << 20) - resident)
@@ -82,9 +82,9 @@ def _forbid(event: str, _: Any) -> None:
 def _answer(request: dict[str, Any], limits: Reading) -> dict[str, Any]:
     kind = request["kind"]
     try:
-        made = READERS[kind](base64.b64decode(request["data"]), _clock(limits))
+        document = READERS[kind](base64.b64decode(request["data"]), _clock(limits))
         page = _page(kind, request["data"]) if request.get("page") else ""
-        return _told(made, limits) | {"page": page}
+        return _told(document, limits) | {"page": page}
     except Refused as refused:
         return {"reason": refused.reason, "detail": refused.detail}
     except MemoryError:
@@ -101,17 +101,17 @@ def _page(kind: str, data: str) -> str:
     return text.INVISIBLE.sub("", decoded)
 
 
-def _told(made: Text, limits: Reading) -> dict[str, Any]:
-    """Return `made` without characters that nobody sees but a model reads."""
-    if len(made.text) > GROWTH * limits.max_bytes:
-        raise Refused("document_bomb", f"{len(made.text):,} characters of text")
-    shown, removed = text.INVISIBLE.subn("", made.text)
-    if not shown.strip():
+def _told(document: Text, limits: Reading) -> dict[str, Any]:
+    """Return `document` without characters that nobody sees but a model reads."""
+    if len(document.text) > GROWTH * limits.max_bytes:
+        raise Refused("document_bomb", f"{len(document.text):,} characters of text")
+    visible, removed = text.INVISIBLE.subn("", document.text)
+    if not visible.strip():
         raise Refused("empty", "no text in it")
-    notes = [*made.notes, *([f"{removed:,} invisible characters removed"] if removed else [])]
-    found = HEADING.search(shown, 0, TITLE_WITHIN)
-    title = text.line(made.title) or (text.line(found[1]) if found else "")
-    return {"text": shown, "title": title, "notes": notes}
+    notes = [*document.notes, *([f"{removed:,} invisible characters removed"] if removed else [])]
+    heading = HEADING.search(visible, 0, TITLE_WITHIN)
+    title = text.line(document.title) or (text.line(heading[1]) if heading else "")
+    return {"text": visible, "title": title, "notes": notes}
 
 
 def _clock(limits: Reading) -> Step:

@@ -43,16 +43,19 @@ def read_docx(data: bytes, step: Step) -> Text:
         images += 1
         return []
 
-    made = mammoth.convert_to_html(
+    conversion = mammoth.convert_to_html(
         io.BytesIO(data),
         convert_image=without,
         include_embedded_style_map=False,
         external_file_access=False,
     )
-    step(len(made.value) / 1e6)
-    text = html.page_document_lines(f"<html><body>{made.value}</body></html>")
-    said = Counter(message.message for message in made.messages).most_common(MOST_SAID)
-    notes = (*count_note(images, "images left out"), *(f"{n:,} times: {what}" for what, n in said))
+    step(len(conversion.value) / 1e6)
+    text = html.page_document_lines(f"<html><body>{conversion.value}</body></html>")
+    messages = Counter(message.message for message in conversion.messages).most_common(MOST_SAID)
+    notes = (
+        *count_note(images, "images left out"),
+        *(f"{n:,} times: {what}" for what, n in messages),
+    )
     return Text(text.text, text.title, notes + text.notes)
 
 

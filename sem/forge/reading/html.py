@@ -22,10 +22,10 @@ def read_html(data: bytes, step: Step) -> Text:
     """Return the page `data` as lines, headings as Markdown."""
     step(len(data) / 1e6)
     decoded = charset.decode(data)
-    made = page_document_lines(decoded.text)
+    document = page_document_lines(decoded.text)
     notes = () if decoded.encoding == "utf-8" else (f"read as {decoded.encoding}",)
     notes += count_note(decoded.replaced, "characters unreadable")
-    return Text(made.text, made.title, notes + made.notes)
+    return Text(document.text, document.title, notes + document.notes)
 
 
 def page_document_lines(page: str) -> Text:
@@ -35,25 +35,25 @@ def page_document_lines(page: str) -> Text:
         raise Refused(fault.replace("page_", "html_"))
     mark = f"preformatted{files.sha256_text(page)[:12]}"
     bare, blocks = _without_code(page, mark)
-    made = markup.simplify(bare, OPTIONS)
-    text, lost = _with_code(_spaced(made.text), mark, blocks)
-    notes = count_note(made.report.get("repeated_lines", 0), "repeated lines left out")
-    notes += count_note(made.report.get("hidden_nodes", 0), "hidden elements left out")
+    plain_page = markup.simplify(bare, OPTIONS)
+    text, lost = _with_code(_spaced(plain_page.text), mark, blocks)
+    notes = count_note(plain_page.report.get("repeated_lines", 0), "repeated lines left out")
+    notes += count_note(plain_page.report.get("hidden_nodes", 0), "hidden elements left out")
     notes += count_note(lost, "preformatted blocks were not shown")
     return Text(text, "", notes)
 
 
 def _without_code(page: str, mark: str) -> tuple[str, list[str]]:
     """Return `page` with each `<pre>` as one word that `mark` begins, and what stood there."""
-    kept, blocks, position = [], [], 0
+    parts, blocks, position = [], [], 0
     while opened := PRE.search(page, position):
         closed = END.search(page, opened.end())
         if closed is None:
             break
-        kept.append(f"{page[position : opened.start()]}<p>{mark}x{len(blocks):06}</p>")
+        parts.append(f"{page[position : opened.start()]}<p>{mark}x{len(blocks):06}</p>")
         blocks.append(html.unescape(TAG.sub("", page[opened.end() : closed.start()])))
         position = closed.end()
-    return "".join([*kept, page[position:]]), blocks
+    return "".join([*parts, page[position:]]), blocks
 
 
 def _with_code(text: str, mark: str, blocks: list[str]) -> tuple[str, int]:
@@ -69,8 +69,8 @@ def _with_code(text: str, mark: str, blocks: list[str]) -> tuple[str, int]:
         ticks = "`" * max([3, *(len(run) + 1 for run in TICKS.findall(code))])
         return f"\n{ticks}\n{code}\n{ticks}\n"
 
-    made = re.sub(rf"[ \t|]*+{mark}x([0-9]{{6}})[ \t|]*+", fence, text)
-    return made, len(blocks) - len(used)
+    full_text = re.sub(rf"[ \t|]*+{mark}x([0-9]{{6}})[ \t|]*+", fence, text)
+    return full_text, len(blocks) - len(used)
 
 
 def _spaced(text: str) -> str:
@@ -78,11 +78,11 @@ def _spaced(text: str) -> str:
 
     List items and table rows stay together.
     """
-    made: list[str] = []
+    lines: list[str] = []
     for line in text.split("\n"):
         is_row = " | " in line
-        shown = f"| {line} |" if is_row and not line.startswith(("#", "- ")) else line
-        if made and not (shown.startswith(TIGHT) and made[-1].startswith(shown[:2])):
-            made.append("")
-        made.append(shown)
-    return "\n".join(made)
+        markdown = f"| {line} |" if is_row and not line.startswith(("#", "- ")) else line
+        if lines and not (markdown.startswith(TIGHT) and lines[-1].startswith(markdown[:2])):
+            lines.append("")
+        lines.append(markdown)
+    return "\n".join(lines)

@@ -54,5 +54,5 @@ def _joined(text: str) -> tuple[str, int]:
 
 
 def _title(reader: Any) -> str:
-    found = reader.metadata.title if reader.metadata else None
-    return " ".join(str(found or "").split())[:200]
+    title = reader.metadata.title if reader.metadata else None
+    return " ".join(str(title or "").split())[:200]

@@ -59,11 +59,11 @@ def _encoding(data: bytes) -> str:
 
     Of the single-byte ones that statistics mix up, the commonest.
     """
-    found = charset.of_file(io.BytesIO(data))
-    if not found.startswith(RARE):
-        return found
+    encoding = charset.of_file(io.BytesIO(data))
+    if not encoding.startswith(RARE):
+        return encoding
     try:
         data.decode("cp1252")
     except UnicodeDecodeError:
-        return found
+        return encoding
     return "cp1252"

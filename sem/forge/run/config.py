@@ -96,57 +96,58 @@ def load_forge_config(project: Project) -> Loaded:
         values = _from_older(settings.read_settings_file(older), older, notes) | values
         where = older
     values = _plain(values, notes)
-    made = settings.build_settings(ForgeSettings, values, str(where))
-    return Loaded(made, tuple(notes))
+    forge_settings = settings.build_settings(ForgeSettings, values, str(where))
+    return Loaded(forge_settings, tuple(notes))
 
 
-def raw_folder(project: Project, made: ForgeSettings) -> Path:
+def raw_folder(project: Project, forge_settings: ForgeSettings) -> Path:
     """Return where the sources of `project` lie; raise SemError when `raw` leaves the tree."""
-    if made.raw is None:
+    if forge_settings.raw is None:
         return project.root / "data" / project.sem / "raw"
-    folder = (project.root / made.raw).resolve()
+    folder = (project.root / forge_settings.raw).resolve()
     if not folder.is_relative_to(project.root.resolve()):
         raise SemError(
-            f"raw: {made.raw!r} is not below {project.root}", "copy the sources into data/SEM/raw"
+            f"raw: {forge_settings.raw!r} is not below {project.root}",
+            "copy the sources into data/SEM/raw",
         )
     return folder
 
 
 def _plain(values: dict[str, Any], notes: list[str]) -> dict[str, Any]:
     """Return `values` with a preset's bare name and an older class name spelled out."""
-    made = dict(values)
-    if isinstance(made.get("teacher"), str):
-        made["teacher"] = {"preset": made["teacher"]}
-    named = made.get("forge_class")
+    plain_values = dict(values)
+    if isinstance(plain_values.get("teacher"), str):
+        plain_values["teacher"] = {"preset": plain_values["teacher"]}
+    named = plain_values.get("forge_class")
     if isinstance(named, str) and named in OLDER_CLASSES:
-        made["forge_class"] = OLDER_CLASSES[named]
+        plain_values["forge_class"] = OLDER_CLASSES[named]
         notes.append(f"forge_class {named} is {OLDER_CLASSES[named]} here")
-    return made
+    return plain_values
 
 
-def _from_older(given: Mapping[str, Any], path: Path, notes: list[str]) -> dict[str, Any]:
+def _from_older(older: Mapping[str, Any], path: Path, notes: list[str]) -> dict[str, Any]:
     """Return the values of a data_config.yaml as forge.yaml spells them.
 
     `notes` say each change.
     """
-    known = {"forge_class", "params", "raw_data_dir", "processed_data_dir"}
-    made = {key: value for key, value in given.items() if key not in known}
+    own_keys = {"forge_class", "params", "raw_data_dir", "processed_data_dir"}
+    values = {key: value for key, value in older.items() if key not in own_keys}
     notes.append(f"{path.name} is read, as there is no forge.yaml")
-    params = dict(given.get("params") or {})
-    if given.get("forge_class"):
-        made["forge_class"] = given["forge_class"]
+    params = dict(older.get("params") or {})
+    if older.get("forge_class"):
+        values["forge_class"] = older["forge_class"]
     teacher = params.get("teacher_model")
     if teacher:
-        made["teacher"] = {"model": _spelled(str(teacher)), "preset": "cheap"}
+        values["teacher"] = {"model": _spelled(str(teacher)), "preset": "cheap"}
         notes.append(f"params.teacher_model {teacher} is teacher.model {_spelled(str(teacher))}")
-    if OLDER_CLASSES.get(str(given.get("forge_class")), given.get("forge_class")) in (None, TEXT):
+    if OLDER_CLASSES.get(str(older.get("forge_class")), older.get("forge_class")) in (None, TEXT):
         params = _text_params(params, notes)
-    if given.get("raw_data_dir"):
-        made["raw"] = str(given["raw_data_dir"])
-        notes.append(f"raw_data_dir {made['raw']} is raw")
-    if given.get("processed_data_dir"):
+    if older.get("raw_data_dir"):
+        values["raw"] = str(older["raw_data_dir"])
+        notes.append(f"raw_data_dir {values['raw']} is raw")
+    if older.get("processed_data_dir"):
         notes.append("processed_data_dir is not read: results go to data/SEM/processed")
-    return made | {"params": params}
+    return values | {"params": params}
 
 
 def _text_params(params: dict[str, Any], notes: list[str]) -> dict[str, Any]:

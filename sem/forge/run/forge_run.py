@@ -82,8 +82,8 @@ class Job:
         """Return where pairs and reports of the forge lie."""
         return self.project.processed / "forge"
 
-    def pass_over(self, asked: Teacher, progress: Progress | None = None) -> Made:
-        """Return every source to verdicts on pairs, with `asked` as the teacher.
+    def pass_over(self, teacher_client: Teacher, progress: Progress | None = None) -> Made:
+        """Return every source to verdicts on pairs, with `teacher_client` as the teacher.
 
         Nothing is written.
         """
@@ -92,11 +92,11 @@ class Job:
             configs.raw_folder(self.project, self.settings),
             self.folder,
             self.settings.params,
-            asked,
+            teacher_client,
             self.settings.seed,
             self.settings,
         )
-        made = Made(config, [])
+        outcome = Made(config, [])
         with plugins.blamed(self.forge):
             forge = self.forge(config)
             quality = forge.checks(self.settings.checks)
@@ -105,22 +105,24 @@ class Job:
                 f"{self.forge.__name__}.checks gives no quality settings",
                 "return replace(quality, …)",
             )
-        context = Context(quality, self.others, asked, self._schemas, outputs.default_task(self))
-        made.verdicts = list(sift_pairs(self._pairs(forge, made, progress), context))
-        return made
+        context = Context(
+            quality, self.others, teacher_client, self._schemas, outputs.default_task(self)
+        )
+        outcome.verdicts = list(sift_pairs(self._pairs(forge, outcome, progress), context))
+        return outcome
 
     @property
     def _schemas(self) -> Mapping[str, Mapping[str, Any]]:
         return {name: spec.io_schema for name, spec in self.project.tasks.items()}
 
-    def _pairs(self, forge: BaseForge, made: Made, progress: Progress | None) -> Iterator[Pair]:
+    def _pairs(self, forge: BaseForge, outcome: Made, progress: Progress | None) -> Iterator[Pair]:
         name = type(forge).__name__
         with plugins.blamed(self.forge):
-            items = self._items(forge, made.count, progress)
-            for number, one in enumerate(forge.synthesize(items), 1):
+            items = self._items(forge, outcome.count, progress)
+            for number, pair in enumerate(forge.synthesize(items), 1):
                 if number > MOST_PAIRS:
                     raise SemError(f"{name}: more than {MOST_PAIRS:,} pairs", "see that it ends")
-                yield pair_of(one, f"{name}: pair {number}")
+                yield pair_of(pair, f"{name}: pair {number}")
 
     def _items(self, forge: BaseForge, count: selection.Count, progress: Progress | None) -> Any:
         """Return what `forge` loads, drawn and counted.
@@ -192,13 +194,13 @@ def prepare_forge(project: Project, options: Options, at: datetime) -> Prepared:
     plan = Plan(loaded.settings.teacher.pilot, loaded.settings.seed)
     prepared = Prepared(job, plan, 0, at)
 
-    def watch(asked: Teacher, request: Any, is_known: bool) -> bool:
-        plan.note(asked, request, is_known)
+    def watch(teacher_client: Teacher, request: Any, is_known: bool) -> bool:
+        plan.note(teacher_client, request, is_known)
         return not is_known
 
-    made = job.pass_over(prepared.teacher(watch, dry=True))
-    selection.check_selection(project, made.count.sources, ORIGIN)
-    return Prepared(job, plan, made.count.items, at)
+    outcome = job.pass_over(prepared.teacher(watch, dry=True))
+    selection.check_selection(project, outcome.count.sources, ORIGIN)
+    return Prepared(job, plan, outcome.count.items, at)
 
 
 def pilot(prepared: Prepared) -> Forecast | None:
@@ -209,43 +211,45 @@ def pilot(prepared: Prepared) -> Forecast | None:
     plan = prepared.plan
     if not plan.size or not plan.at_most_usd or plan.fresh <= plan.size:
         return None
-    asked = prepared.teacher(lambda teacher, request, _: plan.skips(teacher, request))
-    asked.spending = prepared.piloted
+    teacher_client = prepared.teacher(lambda teacher, request, _: plan.skips(teacher, request))
+    teacher_client.spending = prepared.piloted
     try:
-        prepared.job.pass_over(asked)
+        prepared.job.pass_over(teacher_client)
     finally:
-        outputs.spent(prepared.job.folder, asked.spending, prepared.at)
-    return cost_forecast.forecast_cost(plan, asked.spending, asked.client.settings.workers)
+        outputs.spent(prepared.job.folder, teacher_client.spending, prepared.at)
+    return cost_forecast.forecast_cost(
+        plan, teacher_client.spending, teacher_client.client.settings.workers
+    )
 
 
 def forge(prepared: Prepared, progress: Progress | None = None) -> Forged:
     """Ask, sift and write the pairs of `prepared`; raise SemError when none of them is left."""
-    job, asked = prepared.job, prepared.teacher()
+    job, teacher_client = prepared.job, prepared.teacher()
     with _alone(job):
         files.remove_temporary_files(job.folder, (".tmp-*",))
         try:
-            made = job.pass_over(asked, progress)
+            outcome = job.pass_over(teacher_client, progress)
         finally:
-            outputs.spent(job.folder, asked.spending, prepared.at)
-        forged = Forged(made, asked.spending)
-        forged.pairs_sha256 = outputs.write_pairs(job.folder, made)
-        if not made.kept:
-            forged.report = outputs.publish_forge(job, asked.name, forged)
+            outputs.spent(job.folder, teacher_client.spending, prepared.at)
+        forged = Forged(outcome, teacher_client.spending)
+        forged.pairs_sha256 = outputs.write_pairs(job.folder, outcome)
+        if not outcome.kept:
+            forged.report = outputs.publish_forge(job, teacher_client.name, forged)
             raise SemError(
-                f"none of {len(made.verdicts):,} pairs is left",
+                f"none of {len(outcome.verdicts):,} pairs is left",
                 f"the reasons are in {forged.report}; the rows of the run before stay",
             )
-        _store(job, made, forged)
+        _store(job, outcome, forged)
     return forged
 
 
-def _store(job: Job, made: Made, forged: Forged) -> None:
-    """Bring the rows of `made` into the store in place of those of the run before."""
+def _store(job: Job, outcome: Made, forged: Forged) -> None:
+    """Bring the rows of `outcome` into the store in place of those of the run before."""
     path = job.folder / "rows.jsonl"
-    forged.formatted = files.write_rows(path, _rows(job, made))
+    forged.formatted = files.write_rows(path, _rows(job, outcome))
     if not forged.formatted:
         raise SemError(
-            f"{job.forge.__name__}.format made no row of {len(made.kept):,} pairs",
+            f"{job.forge.__name__}.format made no row of {len(outcome.kept):,} pairs",
             "yield a row for each; the rows of the run before stay",
         )
     result = importers.Result()
@@ -255,18 +259,18 @@ def _store(job: Job, made: Made, forged: Forged) -> None:
         importers.prepare_source_rows(job.project, path, options, result, rejects) as ready,
     ):
         forged.rows = dict(vars(store_writer.exchange(job.project.store, ready, ORIGIN)))
-    there = sum(forged.rows.values()) - forged.rows["removed"]
-    result.rejects["same_id"] = forged.formatted - sum(result.rejects.values()) - there
+    stored = sum(forged.rows.values()) - forged.rows["removed"]
+    result.rejects["same_id"] = forged.formatted - sum(result.rejects.values()) - stored
     forged.refused = {name: count for name, count in sorted(result.rejects.items()) if count}
 
 
-def _rows(job: Job, made: Made) -> Iterator[dict[str, Any]]:
+def _rows(job: Job, outcome: Made) -> Iterator[dict[str, Any]]:
     """Yield rows of the kept pairs, marked as the forge's, whatever a forge of one's own wrote
     there.
     """
     with plugins.blamed(job.forge):
-        maker = job.forge(made.config)
-        for number, row in enumerate(maker.format([verdict.pair for verdict in made.kept]), 1):
+        maker = job.forge(outcome.config)
+        for number, row in enumerate(maker.format([verdict.pair for verdict in outcome.kept]), 1):
             if not isinstance(row, Mapping):
                 raise SemError(
                     f"{job.forge.__name__}.format: row {number} is no mapping: {row!r:.80}",

@@ -50,8 +50,8 @@ def _entries(path: Path) -> list[Any]:
 
 def _asked(item: Any, path: Path) -> str:
     """Return the question of a golden `item`, as the golden set reads it."""
-    found = (item.get(name) for name in QUESTION) if isinstance(item, dict) else ()
-    text = next((str(one) for one in found if one not in (None, "")), None)
+    values = (item.get(name) for name in QUESTION) if isinstance(item, dict) else ()
+    text = next((str(value) for value in values if value not in (None, "")), None)
     if text is None:
         raise SemError(f"{path}: an entry without a question", "see `fab golden.check`")
     is_two = "instruction" in item and "input" in item
@@ -64,11 +64,11 @@ def _golden(project: Project) -> list[Path]:
     return [path for path in (own, flat, project.golden) if path.exists()]
 
 
-def write_pairs(folder: Path, made: "Made") -> str:
+def write_pairs(folder: Path, outcome: "Made") -> str:
     """Pairs, dropped pairs and skipped sources with their provenance; the hash of the pairs."""
-    files.write_rows(folder / PAIRS, (v.as_json() for v in made.kept))
-    files.write_rows(folder / DROPPED, (v.as_json() for v in made.verdicts if not v.kept))
-    files.write_rows(folder / SKIPPED, made.config.skipped)
+    files.write_rows(folder / PAIRS, (v.as_json() for v in outcome.kept))
+    files.write_rows(folder / DROPPED, (v.as_json() for v in outcome.verdicts if not v.kept))
+    files.write_rows(folder / SKIPPED, outcome.config.skipped)
     return files.sha256_file(folder / PAIRS)
 
 
@@ -103,17 +103,19 @@ def publish_forge(job: "Job", teacher: str, forged: "Forged") -> Path:
     """forge.json and the report; the report's path."""
     from sem.forge.run import report
 
-    found = forge_facts(job, teacher, forged)
-    path = report.write_forge_report(job.project, found, forged.made.verdicts)
-    files.write_file(job.folder / FACTS, jsonio.pretty(found))
+    facts = forge_facts(job, teacher, forged)
+    path = report.write_forge_report(job.project, facts, forged.made.verdicts)
+    files.write_file(job.folder / FACTS, jsonio.pretty(facts))
     return path
 
 
 def forge_facts(job: "Job", teacher: str, forged: "Forged") -> dict[str, Any]:
     """forge.json: every count and hash, nothing that differs when the same is run again."""
-    made, project = forged.made, job.project
+    outcome, project = forged.made, job.project
     settings = jsonio.parse_json(jsonio.canonical_json(asdict(job.settings)))
-    documents = {(v.pair.source, v.pair.provenance.get("document_sha256")) for v in made.verdicts}
+    documents = {
+        (v.pair.source, v.pair.provenance.get("document_sha256")) for v in outcome.verdicts
+    }
     listed = sorted([str(name), str(sha)] for name, sha in documents)
     written = [job.folder / name for name in (PAIRS, DROPPED, SKIPPED)]
     written += [project.processed / name for name in forged.parts]
@@ -126,18 +128,18 @@ def forge_facts(job: "Job", teacher: str, forged: "Forged") -> dict[str, Any]:
         "limit": job.options.limit,
         "teacher": teacher,
         "prompt_version": prompts.VERSION,
-        "items": made.count.items,
-        "left_out": made.count.left_out,
+        "items": outcome.count.items,
+        "left_out": outcome.count.left_out,
         "sources": {"count": len(listed), "sha256": files.sha256_json(listed)},
         "calls": forged.spending.asked,
         "unusable": dict(sorted(forged.spending.faults.items())),
-        "pairs": len(made.verdicts),
-        "kept": len(made.kept),
-        "dropped": _counts(v.reason for v in made.verdicts if not v.kept),
-        "checks": checks(made.verdicts),
-        "skipped": _counts(f"{s.get('what')}: {s.get('reason')}" for s in made.config.skipped),
+        "pairs": len(outcome.verdicts),
+        "kept": len(outcome.kept),
+        "dropped": _counts(v.reason for v in outcome.verdicts if not v.kept),
+        "checks": checks(outcome.verdicts),
+        "skipped": _counts(f"{s.get('what')}: {s.get('reason')}" for s in outcome.config.skipped),
         "compared_with": _counts(where for where, _ in job.others),
-        "notes": [*job.notes, *made.config.notes],
+        "notes": [*job.notes, *outcome.config.notes],
         "rows": forged.formatted,
         "refused": forged.refused,
         "uncleaned": forged.uncleaned,
@@ -154,12 +156,12 @@ def forge_facts(job: "Job", teacher: str, forged: "Forged") -> dict[str, Any]:
 
 def checks(verdicts: Iterable[Verdict]) -> dict[str, dict[str, int]]:
     """Return of each check: pairs it looked at, and pairs it could not look at."""
-    found: dict[str, dict[str, int]] = {}
+    counts: dict[str, dict[str, int]] = {}
     for verdict in verdicts:
         for name, value in verdict.checks.items():
-            count = found.setdefault(name, {"ran": 0, "did_not_run": 0})
+            count = counts.setdefault(name, {"ran": 0, "did_not_run": 0})
             count["did_not_run" if isinstance(value, str) else "ran"] += 1
-    return dict(sorted(found.items()))
+    return dict(sorted(counts.items()))
 
 
 def _counts(names: Iterable[Any]) -> dict[str, int]:

@@ -36,9 +36,9 @@ def write_forge_report(
     project: Project, facts: dict[str, Any], verdicts: Sequence[Verdict]
 ) -> Path:
     """Write the report of `facts` and `verdicts` in both forms; the HTML page's path."""
-    found = gather_forge_report(facts, verdicts)
-    files.write_file(project.reports / f"{NAME}.md", forge_markdown(found))
-    return files.write_file(project.reports / f"{NAME}.html", forge_html(found))
+    figures = gather_forge_report(facts, verdicts)
+    files.write_file(project.reports / f"{NAME}.md", forge_markdown(figures))
+    return files.write_file(project.reports / f"{NAME}.html", forge_html(figures))
 
 
 def gather_forge_report(facts: dict[str, Any], verdicts: Sequence[Verdict]) -> dict[str, Any]:
@@ -46,9 +46,9 @@ def gather_forge_report(facts: dict[str, Any], verdicts: Sequence[Verdict]) -> d
 
     Rates, distributions of the kept pairs, samples of both.
     """
-    kept = [verdict for verdict in verdicts if verdict.kept]
-    told = [verdict.pair.provenance for verdict in kept]
-    answers = [_text(verdict) for verdict in kept]
+    kept_verdicts = [verdict for verdict in verdicts if verdict.kept]
+    provenances = [verdict.pair.provenance for verdict in kept_verdicts]
+    answers = [_text(verdict) for verdict in kept_verdicts]
     pairs = len(verdicts)
     return {
         "facts": facts,
@@ -58,9 +58,9 @@ def gather_forge_report(facts: dict[str, Any], verdicts: Sequence[Verdict]) -> d
             ("calls", facts["calls"], None),
             ("unusable replies", sum(facts["unusable"].values()), facts["calls"]),
             ("pairs", pairs, None),
-            ("kept", len(kept), pairs),
-            ("dropped", pairs - len(kept), pairs),
-            ("rows made of kept pairs", facts["rows"], len(kept)),
+            ("kept", len(kept_verdicts), pairs),
+            ("dropped", pairs - len(kept_verdicts), pairs),
+            ("rows made of kept pairs", facts["rows"], len(kept_verdicts)),
         ],
         "lost": [
             *((f"not taken: {name}", count) for name, count in facts["refused"].items()),
@@ -73,46 +73,51 @@ def gather_forge_report(facts: dict[str, Any], verdicts: Sequence[Verdict]) -> d
         "skipped": _ordered(facts["skipped"]),
         "files": [(n, f["rows"], f["sha256"][:16]) for n, f in facts["files"].items()],
         "bars": [
-            _bar("Kept and dropped", [("kept", len(kept)), *_ordered(facts["dropped"])]),
-            _bar("Kinds", _counted(one.get("kind") for one in told)),
-            _bar("Difficulty", _counted(one.get("difficulty") for one in told)),
-            _bar("Asked by", _counted(one.get("persona") for one in told)),
+            _bar("Kept and dropped", [("kept", len(kept_verdicts)), *_ordered(facts["dropped"])]),
+            _bar("Kinds", _counted(provenance.get("kind") for provenance in provenances)),
+            _bar(
+                "Difficulty", _counted(provenance.get("difficulty") for provenance in provenances)
+            ),
+            _bar("Asked by", _counted(provenance.get("persona") for provenance in provenances)),
             _bar("Language of the answers", _counted(detect_language(text) for text in answers)),
-            _bar("Characters of questions", _lengths(v.pair.prompt for v in kept)),
+            _bar("Characters of questions", _lengths(v.pair.prompt for v in kept_verdicts)),
             _bar("Characters of answers", _lengths(answers)),
-            _bar("Documents with the most pairs", _counted(v.pair.source for v in kept)[:12]),
+            _bar(
+                "Documents with the most pairs",
+                _counted(v.pair.source for v in kept_verdicts)[:12],
+            ),
         ],
-        "samples": [_sample(verdict) for verdict in _drawn(kept)],
+        "samples": [_sample(verdict) for verdict in _drawn(kept_verdicts)],
         "refused": [_sample(verdict) for verdict in _drawn(v for v in verdicts if not v.kept)],
     }
 
 
-def forge_markdown(found: dict[str, Any]) -> str:
+def forge_markdown(figures: dict[str, Any]) -> str:
     """Return the figures as tables, the samples as lists."""
-    facts = found["facts"]
+    facts = figures["facts"]
     head = (
         f"# Forge of {escape(facts['sem'])}\n\n"
         f"Teacher {escape(facts['teacher'])}, prompts {facts['prompt_version']}, "
         f"{facts['items']:,} items of {facts['sources']['count']:,} sources with pairs, "
         f"snapshot {facts['snapshot'] or 'none'}.\n"
     )
-    rates = [(name, f"{count:,}", _percent(count, of)) for name, count, of in found["rates"]]
+    rates = [(name, f"{count:,}", _percent(count, of)) for name, count, of in figures["rates"]]
     parts = [
         head,
         _table("Rates", ("", "count", "share"), rates),
-        _table("Unusable replies", ("reason", "calls"), found["unusable"]),
-        _table("Dropped pairs, by the first check they failed", DROPPED, found["dropped"]),
-        _table("Checks", CHECKS, found["checks"]),
-        _table("Skipped", SKIPPED, found["skipped"]),
-        _table("Rows lost on the way to the snapshot", LOST, found["lost"]),
+        _table("Unusable replies", ("reason", "calls"), figures["unusable"]),
+        _table("Dropped pairs, by the first check they failed", DROPPED, figures["dropped"]),
+        _table("Checks", CHECKS, figures["checks"]),
+        _table("Skipped", SKIPPED, figures["skipped"]),
+        _table("Rows lost on the way to the snapshot", LOST, figures["lost"]),
     ]
-    for bar in found["bars"][1:]:
+    for bar in figures["bars"][1:]:
         rows = [(row["label"], row["count"]) for row in bar["rows"]]
         parts.append(_table(bar["title"], ("", "pairs"), rows))
     for title, name in (("Sample of kept pairs", "samples"), ("Sample of dropped", "refused")):
-        parts += [f"## {title}\n", *(map(_item, found[name]))]
-    parts += [_table("Files", FILES, found["files"])]
-    parts += [f"- {escape(note)}" for note in found["notes"]]
+        parts += [f"## {title}\n", *(map(_item, figures[name]))]
+    parts += [_table("Files", FILES, figures["files"])]
+    parts += [f"- {escape(note)}" for note in figures["notes"]]
     return "\n".join(parts) + "\n"
 
 
@@ -122,22 +127,22 @@ def _item(sample: dict[str, Any]) -> str:
     return "  \n".join(lines) + "\n"
 
 
-def forge_html(found: dict[str, Any]) -> str:
+def forge_html(figures: dict[str, Any]) -> str:
     """Return the page, its plots drawn by CSS."""
     from jinja2 import Environment, StrictUndefined
 
-    made = Environment(autoescape=True, undefined=StrictUndefined)
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
     tables = {
-        "Unusable replies": (("reason", "calls"), found["unusable"]),
-        "Dropped pairs, by the first check they failed": (DROPPED, found["dropped"]),
-        "Checks": (CHECKS, found["checks"]),
-        "Skipped": (SKIPPED, found["skipped"]),
-        "Rows lost on the way to the snapshot": (LOST, found["lost"]),
-        "Files": (FILES, found["files"]),
+        "Unusable replies": (("reason", "calls"), figures["unusable"]),
+        "Dropped pairs, by the first check they failed": (DROPPED, figures["dropped"]),
+        "Checks": (CHECKS, figures["checks"]),
+        "Skipped": (SKIPPED, figures["skipped"]),
+        "Rows lost on the way to the snapshot": (LOST, figures["lost"]),
+        "Files": (FILES, figures["files"]),
     }
-    rates = [(name, f"{count:,}", _percent(count, of)) for name, count, of in found["rates"]]
-    return made.from_string(TEMPLATE.read_text("utf-8")).render(
-        found=found, rates=rates, tables=tables
+    rates = [(name, f"{count:,}", _percent(count, of)) for name, count, of in figures["rates"]]
+    return environment.from_string(TEMPLATE.read_text("utf-8")).render(
+        found=figures, rates=rates, tables=tables
     )
 
 
@@ -148,12 +153,12 @@ def _table(title: str, columns: Any, rows: Any) -> str:
 def _drawn(verdicts: Iterable[Verdict]) -> list[Verdict]:
     """SAMPLES of `verdicts`, the same ones for the same pairs."""
     lots = {verdict.pair.id: verdict for verdict in verdicts}
-    chosen = sorted(lots, key=lambda name: hashlib.sha256(name.encode()).digest())
-    return [lots[name] for name in chosen[:SAMPLES]]
+    names = sorted(lots, key=lambda name: hashlib.sha256(name.encode()).digest())
+    return [lots[name] for name in names[:SAMPLES]]
 
 
 def _sample(verdict: Verdict) -> dict[str, Any]:
-    told = verdict.pair.provenance
+    provenance = verdict.pair.provenance
     names = (
         "kind",
         "difficulty",
@@ -166,12 +171,12 @@ def _sample(verdict: Verdict) -> dict[str, Any]:
         "reason",
         "checks",
     )
-    shown = [(name, told[name]) for name in names if told.get(name)]
+    details = [(name, provenance[name]) for name in names if provenance.get(name)]
     return {
         "question": _cut(verdict.pair.prompt),
         "answer": _cut(_text(verdict)),
         "source": verdict.pair.source,
-        "told": [("source", verdict.pair.source), *shown],
+        "told": [("source", verdict.pair.source), *details],
     }
 
 

@@ -15,16 +15,16 @@ from sem.lm.api.calls import TRANSIENT
 
 def print_plan(prepared: Prepared) -> None:
     """Print what would be asked, and what it can cost at most."""
-    found, calls = prepared.plan, teacher_calls(prepared.job.settings.teacher, dry=True)
+    plan, calls = prepared.plan, teacher_calls(prepared.job.settings.teacher, dry=True)
     cap = [f"${calls.max_usd:.2f}"] if calls.max_usd is not None else []
     cap += [f"{calls.max_requests:,} requests"] if calls.max_requests is not None else []
     rows = [
         ("items", f"{prepared.items:,}"),
-        ("calls", f"{found.calls:,}"),
-        ("answered before", f"{found.cached:,}"),
-        ("tokens in, about", f"{found.tokens_in:,}"),
-        ("tokens in and out, at most", f"{found.most_tokens:,}"),
-        ("cost, at most, each call once", cost_forecast.dollars(found.at_most_usd)),
+        ("calls", f"{plan.calls:,}"),
+        ("answered before", f"{plan.cached:,}"),
+        ("tokens in, about", f"{plan.tokens_in:,}"),
+        ("tokens in and out, at most", f"{plan.most_tokens:,}"),
+        ("cost, at most, each call once", cost_forecast.dollars(plan.at_most_usd)),
         (f"cap of a {calls.period}", " and ".join(cap) or "none"),
     ]
     for note in prepared.job.notes:
@@ -32,7 +32,7 @@ def print_plan(prepared: Prepared) -> None:
     console.print_table(f"Teacher {calls.models[0].model}", ("plan", ""), rows)
     settings = prepared.job.settings.quality
     extra = [name for name in ("judge", "consistent") if getattr(settings, name)]
-    if extra and found.calls:
+    if extra and plan.calls:
         console.note(f"each pair that the rules keep is one more call for {' and '.join(extra)}")
 
 
@@ -75,10 +75,13 @@ def print_result(prepared: Prepared, forged: Forged) -> None:
     unanswered = sum(count for name, count in spent.faults.items() if name in TRANSIENT)
     if unanswered:
         console.note(f"{unanswered:,} calls were not answered: the same command asks them again")
-    said = ", ".join(f"{count:,} {name}" for name, count in forged.rows.items())
-    console.note(f"rows of the store: {said}")
-    for what, found in (("not taken", forged.refused), ("not kept by cleaning", forged.uncleaned)):
-        for reason, count in found.items():
+    row_counts = ", ".join(f"{count:,} {name}" for name, count in forged.rows.items())
+    console.note(f"rows of the store: {row_counts}")
+    for what, counts in (
+        ("not taken", forged.refused),
+        ("not kept by cleaning", forged.uncleaned),
+    ):
+        for reason, count in counts.items():
             console.note(f"{count:,} rows were {what}: {reason}")
     parts = ", ".join(f"{count:,} rows in {name}" for name, count in forged.parts.items())
     console.note(f"snapshot {forged.snapshot}; {parts} ({prepared.job.settings.format})")

@@ -32,14 +32,14 @@ def draw_items(items: Iterable[Any], limit: int | None, seed: int, count: Count)
     if limit is None:
         yield from items
         return
-    chosen: list[tuple[int, int, Any]] = []
+    heap: list[tuple[int, int, Any]] = []
     for number, item in enumerate(items):
         lot = hashlib.sha256(b"%d %d" % (seed, number)).digest()
-        heapq.heappush(chosen, (-int.from_bytes(lot[:8], "big"), number, item))
-        if len(chosen) > limit:
-            heapq.heappop(chosen)
+        heapq.heappush(heap, (-int.from_bytes(lot[:8], "big"), number, item))
+        if len(heap) > limit:
+            heapq.heappop(heap)
             count.left_out += 1
-    yield from (item for _, _, item in sorted(chosen, key=lambda one: one[1]))
+    yield from (item for _, _, item in sorted(heap, key=lambda entry: entry[1]))
 
 
 def count_items(
@@ -61,14 +61,14 @@ def check_selection(project: Project, sources: Set[str], origin: str) -> None:
     """
     split, options = project.split, project.settings("dataset", Dataset).split
     ratios = (split.train_ratio, split.val_ratio, split.test_ratio)
-    wanted = [part for part, ratio in zip(splits.PARTS, ratios, strict=True) if ratio > 0]
+    parts = [part for part, ratio in zip(splits.PARTS, ratios, strict=True) if ratio > 0]
     is_free = options.group_by == "row" and options.leaks.source != "repair"
-    if not sources or len(sources) >= len(wanted) or is_free:
+    if not sources or len(sources) >= len(parts) or is_free:
         return
     if store_writer.count_other_origins(project.store, origin):
         return
     raise Insufficient(
-        f"{len(sources)} of {len(wanted)} sources: {', '.join(sorted(sources))} cannot fill "
-        f"{', '.join(wanted)}, and none stands on two sides; nobody was asked",
+        f"{len(sources)} of {len(parts)} sources: {', '.join(sorted(sources))} cannot fill "
+        f"{', '.join(parts)}, and none stands on two sides; nobody was asked",
         "bring more documents (ten or more make a test worth reading), or raise --limit",
     )

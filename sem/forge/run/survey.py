@@ -71,7 +71,7 @@ class Survey:
 def survey_documents(project: Project, allow_plugins: bool = False) -> Survey:
     """Return the chunks that `project`'s documents would be asked about."""
     loaded = config.load_forge_config(project)
-    given = ForgeConfig(
+    forge_config = ForgeConfig(
         project,
         config.raw_folder(project, loaded.settings),
         project.processed / "forge",
@@ -81,24 +81,24 @@ def survey_documents(project: Project, allow_plugins: bool = False) -> Survey:
         notes=list(loaded.notes),
     )
     forge = plugins.load_forge_class(loaded.settings.forge_class, project.root, allow_plugins)(
-        given
+        forge_config
     )
     if not isinstance(forge, TextForge):
         raise SemError(
             f"{loaded.settings.forge_class} makes no chunks of documents",
             "forge.run runs it; forge.chunks is for TextForge and what derives from it",
         )
-    made = Survey(skipped=given.skipped, notes=given.notes)
+    survey = Survey(skipped=forge_config.skipped, notes=forge_config.notes)
     for chunks, tally in forge.tallied():
-        made.chunks += chunks
-        made.tallies.append(tally)
-    return made
+        survey.chunks += chunks
+        survey.tallies.append(tally)
+    return survey
 
 
-def write_chunks(project: Project, made: Survey) -> Path:
+def write_chunks(project: Project, survey: Survey) -> Path:
     """Write the chunks and what is in none; the path of the chunks."""
     folder = project.processed / "forge"
-    rows = [{**vars(chunk), "id": chunk.id} for chunk in made.chunks]
-    files.write_rows(folder / SKIPS, made.skipped)
+    rows = [{**vars(chunk), "id": chunk.id} for chunk in survey.chunks]
+    files.write_rows(folder / SKIPS, survey.skipped)
     files.write_rows(folder / CHUNKS, rows)
     return folder / CHUNKS

@@ -60,8 +60,8 @@ class Skip:
 
     def as_json(self) -> dict[str, Any]:
         """Return one line of skipped.jsonl."""
-        made = {**vars(self), "span": list(self.span) if self.span else None}
-        return {key: value for key, value in made.items() if value not in (None, "")}
+        record = {**vars(self), "span": list(self.span) if self.span else None}
+        return {key: value for key, value in record.items() if value not in (None, "")}
 
 
 @dataclass(frozen=True)
@@ -78,14 +78,14 @@ class Pieces:
         """
         spans = [(chunk.start, chunk.end) for chunk in self.chunks]
         spans += [skip.span for skip in self.skips if skip.span]
-        found, reached = [], 0
+        gaps, reached = [], 0
         for start, end in sorted(spans):
             if start > reached:
-                found.append((reached, start))
+                gaps.append((reached, start))
             reached = max(reached, end)
         if reached < len(document.text):
-            found.append((reached, len(document.text)))
-        return found
+            gaps.append((reached, len(document.text)))
+        return gaps
 
 
 def cut_chunks(

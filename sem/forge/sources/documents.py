@@ -79,41 +79,41 @@ class WebPage(Document):
 
 
 def read_documents(
-    raw: Path, limits: Reading, told: Told, pages: bool = False
+    raw: Path, limits: Reading, on_skip: Told, pages: bool = False
 ) -> Iterator[Document]:
     """Yield every readable source below `raw` in the order of their names.
 
-    `told` hears of the others.
+    `on_skip` hears of the others.
 
     With `pages` each is a WebPage.
     """
-    seen: dict[str, str] = {}
+    names_by_digest: dict[str, str] = {}
     with Converter(limits) as converter:
-        for source in sources(raw, told):
-            document = _read(source, limits, converter, seen, told, pages)
+        for source in sources(raw, on_skip):
+            document = _read(source, limits, converter, names_by_digest, on_skip, pages)
             if document is not None:
                 yield document
 
 
-def sources(raw: Path, told: Told, kinds: Mapping[str, str] = KINDS) -> list[Source]:
+def sources(raw: Path, on_skip: Told, kinds: Mapping[str, str] = KINDS) -> list[Source]:
     """Return the files below `raw` that may be read, sorted.
 
-    `told` hears of every other but dot files.
+    `on_skip` hears of every other but dot files.
 
     `kinds`: the kind of a file by its suffix.
     """
     if not raw.is_dir():
         raise SemError(f"{raw}: no such folder", "put the documents there")
-    paths = list(_files(raw, told))
+    paths = list(_files(raw, on_skip))
     links = Counter((s.st_dev, s.st_ino) for s in (os.lstat(path) for path in paths))
-    found = [_source(raw, path, links, told, kinds) for path in paths]
-    return sorted((s for s in found if s is not None), key=lambda source: source.name)
+    candidates = [_source(raw, path, links, on_skip, kinds) for path in paths]
+    return sorted((s for s in candidates if s is not None), key=lambda source: source.name)
 
 
-def _files(raw: Path, told: Told) -> Iterator[Path]:
+def _files(raw: Path, on_skip: Told) -> Iterator[Path]:
     """Paths below `raw` that are no folders; links to folders count as paths."""
     count = 0
-    for folder, folders, names in os.walk(raw, onerror=lambda e: told(_unreadable(raw, e))):
+    for folder, folders, names in os.walk(raw, onerror=lambda e: on_skip(_unreadable(raw, e))):
         here = Path(folder)
         linked = [name for name in folders if (here / name).is_symlink()]
         folders[:] = sorted(n for n in folders if not n.startswith(".") and n not in linked)
@@ -134,16 +134,16 @@ def _source(
     raw: Path,
     path: Path,
     links: Counter[tuple[int, int]],
-    told: Told,
+    on_skip: Told,
     kinds: Mapping[str, str],
 ) -> Source | None:
-    """Return `path` as a Source, or None when `told` heard why not."""
+    """Return `path` as a Source, or None when `on_skip` heard why not."""
     reason, detail = _fault(raw, path, links)
     if not reason and path.suffix.lower() not in kinds:
         reason, detail = "unknown_kind", f"read are {', '.join(sorted(kinds))}"
     name = _shown(raw, path)
     if reason:
-        told(Skip(name, "file", reason, detail))
+        on_skip(Skip(name, "file", reason, detail))
         return None
     return Source(path, name, kinds[path.suffix.lower()])
 
@@ -156,16 +156,16 @@ def _fault(raw: Path, path: Path, links: Counter[tuple[int, int]]) -> tuple[str,
             "unsafe_name",
             "its name holds characters that steer a terminal or cannot be written",
         )
-    found = os.lstat(path)
-    if stat.S_ISLNK(found.st_mode):
+    status = os.lstat(path)
+    if stat.S_ISLNK(status.st_mode):
         # Not Path.resolve, which raises where a link leads to itself.
         inside = Path(os.path.realpath(path)).is_relative_to(os.path.realpath(raw))
         return (
             ("link", "its target is read itself") if inside else ("link_leaves", "copy the file")
         )
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         return "not_a_file", "a device, a pipe or a socket"
-    if found.st_nlink > links[found.st_dev, found.st_ino]:
+    if status.st_nlink > links[status.st_dev, status.st_ino]:
         return "link_leaves", "the file has another name outside this folder; copy it"
     return "", ""
 
@@ -180,26 +180,26 @@ def _read(
     source: Source,
     limits: Reading,
     converter: Converter,
-    seen: dict[str, str],
-    told: Told,
+    names_by_digest: dict[str, str],
+    on_skip: Told,
     pages: bool,
 ) -> Document | None:
     data, reason, detail = read_content(source.path, limits.max_bytes)
     digest = sha256(data).hexdigest() if not reason else ""
     if not reason:
         reason, detail = _content_fault(source, data)
-    if not reason and digest in seen:
-        reason, detail = "same_bytes", seen[digest]
+    if not reason and digest in names_by_digest:
+        reason, detail = "same_bytes", names_by_digest[digest]
     if reason:
-        told(Skip(source.name, "file", reason, detail, sha256=digest))
+        on_skip(Skip(source.name, "file", reason, detail, sha256=digest))
         return None
-    seen[digest] = source.name
-    made = converter.read(source.kind, data, pages)
-    if made.reason:
-        told(Skip(source.name, "file", made.reason, made.detail, sha256=digest))
+    names_by_digest[digest] = source.name
+    content = converter.read(source.kind, data, pages)
+    if content.reason:
+        on_skip(Skip(source.name, "file", content.reason, content.detail, sha256=digest))
         return None
-    given = (source.name, digest, made.text, source.kind, made.title, made.notes)
-    return WebPage(*given, page=made.page or made.text) if pages else Document(*given)
+    fields = (source.name, digest, content.text, source.kind, content.title, content.notes)
+    return WebPage(*fields, page=content.page or content.text) if pages else Document(*fields)
 
 
 def read_content(path: Path, max_bytes: int) -> tuple[bytes, str, str]:
@@ -223,17 +223,17 @@ def read_content(path: Path, max_bytes: int) -> tuple[bytes, str, str]:
 
 def _content_fault(source: Source, data: bytes) -> tuple[str, str]:
     """Return whether the bytes are another kind of file than the name says."""
-    found = next((kind for start, kind in MAGIC if data.startswith(start)), "text")
+    content_kind = next((kind for start, kind in MAGIC if data.startswith(start)), "text")
     if source.kind == "pdf":
         is_right = b"%PDF-" in data[:1_024]
     elif source.kind == "docx":
-        if found == "ole":
+        if content_kind == "ole":
             return "docx_encrypted", "encrypted, or an older .doc: save it anew as .docx"
-        is_right = found == "zip"
+        is_right = content_kind == "zip"
     else:
-        is_right = found == "text"
+        is_right = content_kind == "text"
         if source.kind == "txt" and data[:64].lstrip().lower().startswith(PAGE):
-            is_right, found = False, "html"
+            is_right, content_kind = False, "html"
     if is_right:
         return "", ""
-    return "wrong_extension", f"named {source.path.suffix.lower()}, its bytes are {found}"
+    return "wrong_extension", f"named {source.path.suffix.lower()}, its bytes are {content_kind}"

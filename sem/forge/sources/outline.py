@@ -69,24 +69,24 @@ def atoms(text: str, fits: Fits, grain: int) -> list[Atom]:
     A word longer than what fits is cut every `grain` characters at most, never inside a letter
     that has marks of its own.
     """
-    made: list[Atom] = []
+    pieces: list[Atom] = []
     above: tuple[tuple[int, str], ...] = ()
     for block in outline_blocks(text):
         titles = tuple(title for _, title in above)
         if block.kind == "heading":
             above = (*((n, t) for n, t in above if n < block.level), (block.level, block.title))
             titles = tuple(title for _, title in above[:-1])
-        strength = _strength(block, text, made)
+        strength = _strength(block, text, pieces)
         is_heading = block.kind == "heading"
         for start, end, inner in _parts(text, block, fits, grain):
             first = start == block.start
-            made.append(Atom(start, end, strength if first else inner, titles, is_heading))
-    return made
+            pieces.append(Atom(start, end, strength if first else inner, titles, is_heading))
+    return pieces
 
 
-def _strength(block: Block, text: str, made: list[Atom]) -> int:
+def _strength(block: Block, text: str, pieces: list[Atom]) -> int:
     """Return how good a break before `block` is."""
-    if made and made[-1].is_heading:
+    if pieces and pieces[-1].is_heading:
         return (
             WORD_END if block.kind != "heading" else SENTENCE
         )  # not between a title and its text
@@ -94,7 +94,7 @@ def _strength(block: Block, text: str, made: list[Atom]) -> int:
         return HEADING + 6 - block.level
     if text.startswith("\f", block.start):
         return PAGE if text[max(0, block.start - 40) : block.start].rstrip()[-1:] in ENDS else NONE
-    is_apart = made and text[: block.start].endswith(("\n\n", "\r\n\r\n", "\r\r"))
+    is_apart = pieces and text[: block.start].endswith(("\n\n", "\r\n\r\n", "\r\r"))
     return BLOCK if block.kind in ("text", "code") or is_apart else PART
 
 
@@ -195,8 +195,8 @@ class _Reader:
 
     def _close(self, level: int = 0, title: str = "") -> None:
         if self._kind:
-            shown = " ".join(title.split())[:MAX_ABOVE]
-            self._made.append(Block(self._start, self._end, self._kind, level, shown))
+            heading = " ".join(title.split())[:MAX_ABOVE]
+            self._made.append(Block(self._start, self._end, self._kind, level, heading))
         self._kind, self._lines = "", 0
 
 

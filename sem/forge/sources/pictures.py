@@ -47,12 +47,12 @@ def bare(data: bytes, kind: str) -> bytes:
         return PNG + b"".join(part for name, part in _png_chunks(data) if name in DRAWN)
     if kind != "jpeg":
         return data
-    kept, end = [data[:2]], 2
+    parts, end = [data[:2]], 2
     for marker, start, stop in _jpeg_segments(data):
         end = stop
         if marker not in NOTES:
-            kept.append(data[start:stop])
-    return b"".join([*kept, data[end:]])
+            parts.append(data[start:stop])
+    return b"".join([*parts, data[end:]])
 
 
 def _png(data: bytes) -> Head | None:

@@ -92,32 +92,32 @@ MIN_BITS = 2.8
 def find_secrets(text: str) -> list[Found]:
     """Return the secrets in `text`, by place; spans that touch are one."""
     spans = sorted(_all(text), key=lambda found: (found.start, -found.end))
-    made: list[Found] = []
-    for found in spans:
-        if made and found.start <= made[-1].end:
-            last = made[-1]
-            made[-1] = Found(last.kind, last.start, max(last.end, found.end))
+    secrets: list[Found] = []
+    for secret in spans:
+        if secrets and secret.start <= secrets[-1].end:
+            last = secrets[-1]
+            secrets[-1] = Found(last.kind, last.start, max(last.end, secret.end))
         else:
-            made.append(found)
-    return made
+            secrets.append(secret)
+    return secrets
 
 
-def masked(text: str, found: list[Found], offset: int = 0) -> str:
-    """Return `text`, which begins at `offset` of where `found` was found, with a mask for each
+def masked(text: str, secrets: list[Found], offset: int = 0) -> str:
+    """Return `text`, which begins at `offset` of where `secrets` were found, with a mask for each
     secret.
     """
     parts, position = [], 0
-    for one in found:
-        start, end = max(0, one.start - offset), min(len(text), one.end - offset)
+    for secret in secrets:
+        start, end = max(0, secret.start - offset), min(len(text), secret.end - offset)
         if start < end:
             parts += [text[position:start], MASK]
             position = end
     return "".join([*parts, text[position:]])
 
 
-def within(found: list[Found], start: int, end: int) -> list[Found]:
-    """Return those of `found` that have a character from `start` to `end`."""
-    return [one for one in found if one.start < end and one.end > start]
+def within(secrets: list[Found], start: int, end: int) -> list[Found]:
+    """Return those of `secrets` that have a character from `start` to `end`."""
+    return [secret for secret in secrets if secret.start < end and secret.end > start]
 
 
 def _all(text: str) -> Iterator[Found]:

@@ -64,7 +64,7 @@ class Plan:
     def note(self, teacher: Teacher, request: Request, is_known: bool) -> None:
         """Count one call that a run would make."""
         key = bytes.fromhex(teacher.key(request))[:16]
-        told = None if is_known else teacher.client.estimate([request])
+        estimate = None if is_known else teacher.client.estimate([request])
         lot = hashlib.sha256(b"%d" % self.seed + key).digest()
         with self._lock:
             if key in self.keys:
@@ -72,10 +72,10 @@ class Plan:
             self.calls += 1
             self.cached += is_known
             self.first = self.first or request
-            if told is not None:
-                self.tokens_in += told.tokens_in
+            if estimate is not None:
+                self.tokens_in += estimate.tokens_in
                 self.most_tokens += request.most_tokens_in + request.max_tokens
-                self.at_most_usd += told.at_most_usd
+                self.at_most_usd += estimate.at_most_usd
             self.keys.add(key)
             # The calls with the smallest lots: the same sample in whatever order they come.
             heapq.heappush(self._sample, (-int.from_bytes(lot[:8], "big"), key, is_known))
@@ -125,19 +125,19 @@ def forecast_cost(plan: Plan, spent: Spending, workers: int) -> Forecast:
     count = max(1, spent.asked)
     # Calls that follow from one of the plan.
     share = count / max(1, len(plan.sample))
-    left = plan.left * share
+    calls_left = plan.left * share
     mean = spent.listed_usd / count
     spread = max(0.0, spent.listed_squares / count - mean**2) * count / max(1, count - 1)
     quantile = T975[min(count - 1, len(T975)) - 1] if count > 1 else T975[0]
-    wide = quantile * (spread * (left + left**2 / count)) ** 0.5
+    wide = quantile * (spread * (calls_left + calls_left**2 / count)) ** 0.5
     most = plan.at_most_usd * max(1.0, share)
     sent = max(1, spent.asked - spent.cached)
     return Forecast(
-        round(left),
-        min(mean * left, most),
-        max(0.0, mean * left - wide),
-        min(mean * left + wide, most),
-        left * spent.latency_ms / sent / workers / 60_000,
+        round(calls_left),
+        min(mean * calls_left, most),
+        max(0.0, mean * calls_left - wide),
+        min(mean * calls_left + wide, most),
+        calls_left * spent.latency_ms / sent / workers / 60_000,
         spent.asked,
         spent.listed_usd,
     )

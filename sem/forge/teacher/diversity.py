@@ -56,10 +56,10 @@ class Diversity:
 
     def __post_init__(self) -> None:
         for field, table in DECKS.items():
-            chosen = getattr(self, field)
-            if not chosen:
+            names = getattr(self, field)
+            if not names:
                 raise SemError(f"diversity.{field} is empty", f"name some of {', '.join(table)}")
-            for name in chosen:
+            for name in names:
                 if name not in table:
                     raise SemError(f"diversity.{field}: {name!r} is none", nearest(name, table))
 
@@ -78,11 +78,11 @@ class Angle:
 
     def __str__(self) -> str:
         """Return what the teacher is told."""
-        told = (
+        text = (
             f"{KINDS[self.kind]}; {self.difficulty}: {DIFFICULTIES[self.difficulty]}; "
             f"asked by {PERSONAS[self.persona]}"
         )
-        return f"{told}; about {self.topic}" if self.topic else told
+        return f"{text}; about {self.topic}" if self.topic else text
 
 
 def angles(chunk: Chunk, count: int, diversity: Diversity, seed: int) -> list[Angle]:
@@ -90,9 +90,9 @@ def angles(chunk: Chunk, count: int, diversity: Diversity, seed: int) -> list[An
     dice = random.Random(f"{seed} {chunk.id}")
     has_code = any(sign in chunk.text for sign in CODE)
     kinds = [kind for kind in diversity.kinds if kind != "code" or has_code] or ["factual"]
-    drawn = [_dealt(dice, cards, count) for cards in (kinds, *_others(diversity))]
+    hands = [_dealt(dice, cards, count) for cards in (kinds, *_others(diversity))]
     topics = _topics(dice, chunk.headings, count) if diversity.topics else [""] * count
-    return [Angle(*cards) for cards in zip(*drawn, topics, strict=True)]
+    return [Angle(*cards) for cards in zip(*hands, topics, strict=True)]
 
 
 def _others(diversity: Diversity) -> tuple[Sequence[str], Sequence[str]]:
@@ -112,5 +112,5 @@ def _topics(dice: random.Random, headings: Sequence[str], count: int) -> list[st
         return [""] * count
     own, parent = headings[-1], headings[-2] if len(headings) > 1 else ""
     ways = [way for way in MUTATIONS[1:] if parent or "{parent}" not in way]
-    chosen = [MUTATIONS[0], *_dealt(dice, ways, max(0, count - 1))]
-    return [way.format(heading=f'"{own}"', parent=f'"{parent}"') for way in chosen[:count]]
+    mutations = [MUTATIONS[0], *_dealt(dice, ways, max(0, count - 1))]
+    return [way.format(heading=f'"{own}"', parent=f'"{parent}"') for way in mutations[:count]]

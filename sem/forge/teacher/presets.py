@@ -77,12 +77,12 @@ PRESETS: dict[str, Calls] = {
 }
 
 
-def of_settings(given: str | TeacherSettings) -> TeacherSettings:
-    """Return `given`, a preset's name or settings, as settings.
+def of_settings(choice: str | TeacherSettings) -> TeacherSettings:
+    """Return `choice`, a preset's name or settings, as settings.
 
     Raise SemError when no preset is called so.
     """
-    return TeacherSettings(preset=given) if isinstance(given, str) else given
+    return TeacherSettings(preset=choice) if isinstance(choice, str) else choice
 
 
 def teacher_calls(settings: TeacherSettings, dry: bool = False) -> Calls:
@@ -92,11 +92,11 @@ def teacher_calls(settings: TeacherSettings, dry: bool = False) -> Calls:
     """
     calls = settings.calls or PRESETS[settings.preset or "cheap"]
     models = tuple(_provider(provider, settings) for provider in calls.models)
-    given = {name: getattr(settings, name) for name in ("max_usd", "max_requests", "workers")}
-    given = {name: value for name, value in given.items() if value is not None}
+    limits = {name: getattr(settings, name) for name in ("max_usd", "max_requests", "workers")}
+    limits = {name: value for name, value in limits.items() if value is not None}
     if dry:
         models = tuple(replace(provider, key_env=None) for provider in models)
-    return replace(calls, models=models, **given)
+    return replace(calls, models=models, **limits)
 
 
 def _provider(provider: Provider, settings: TeacherSettings) -> Provider:

@@ -113,10 +113,10 @@ def pairs_request(chunk: Chunk, brief: Brief, teacher: Teacher) -> Request:
 
     The same chunk, brief and seed give the same text.
     """
-    drawn = angles(chunk, brief.pairs, brief.diversity, brief.seed)
+    chunk_angles = angles(chunk, brief.pairs, brief.diversity, brief.seed)
     # The code is made from the text that would have to hold it.
     code = files.sha256_json([VERSION, brief.seed, chunk.id, chunk.text])[:16]
-    numbered = [f"{number}. {_plain(str(one))}" for number, one in enumerate(drawn, 1)]
+    numbered = [f"{number}. {_plain(str(angle))}" for number, angle in enumerate(chunk_angles, 1)]
     under = " > ".join(_plain(heading) for heading in chunk.headings)
     text = ASK.format(
         code=code,
@@ -136,8 +136,8 @@ def neutral(text: str) -> str:
     """Return `text` composed, with its control tokens broken by a space and invisible characters
     gone.
     """
-    seen = (c for c in unicodedata.normalize("NFC", text) if _is_visible(c))
-    return CONTROL.sub(lambda found: f"{found[0]} " if found[0] != ">" else " >", "".join(seen))
+    visible = (c for c in unicodedata.normalize("NFC", text) if _is_visible(c))
+    return CONTROL.sub(lambda found: f"{found[0]} " if found[0] != ">" else " >", "".join(visible))
 
 
 def _is_visible(sign: str) -> bool:
@@ -174,11 +174,11 @@ def pairs_schema(brief: Brief) -> dict[str, Any]:
 
 def _form(brief: Brief) -> str:
     answer = '"…"' if brief.shape is None else "{…}"
-    made = '{"pairs": [{"number": 1, "question": "…", "answer": ANSWER, "quote": "…"}]}'
-    made = made.replace("ANSWER", answer)
+    form = '{"pairs": [{"number": 1, "question": "…", "answer": ANSWER, "quote": "…"}]}'
+    form = form.replace("ANSWER", answer)
     if brief.shape is None:
-        return made
-    return f"{made}, where an answer is JSON of this schema: {jsonio.canonical_json(brief.shape)}"
+        return form
+    return f"{form}, where an answer is JSON of this schema: {jsonio.canonical_json(brief.shape)}"
 
 
 def prompt_sha256(request: Request) -> str:
@@ -195,43 +195,51 @@ def pairs_of_reply(
     difficulty, persona, topic, quote, and `passage` (the chunk's text, which quality checks read
     and `run` takes out before anything is written).
     """
-    asked = prompt_sha256(request)
+    prompt_digest = prompt_sha256(request)
 
     def unusable(reason: str, detail: str) -> Unusable:
-        return Unusable(f"{chunk.document} {chunk.id}", reason, detail, asked)
+        return Unusable(f"{chunk.document} {chunk.id}", reason, detail, prompt_digest)
 
     if not outcome.is_usable:
         return [], [unusable(str(outcome.fault), outcome.detail)]
     if not outcome.value["pairs"]:
         return [], [unusable("no_pairs", "the reply holds none")]
-    drawn = angles(chunk, brief.pairs, brief.diversity, brief.seed)
-    made, left = [], []
-    for place, said in enumerate(outcome.value["pairs"]):
-        fault = _fault(said, place, brief)
+    chunk_angles = angles(chunk, brief.pairs, brief.diversity, brief.seed)
+    pairs, rejects = [], []
+    for place, reply_pair in enumerate(outcome.value["pairs"]):
+        fault = _fault(reply_pair, place, brief)
         if fault:
-            left.append(unusable(fault, str(said["question"])[:80]))
+            rejects.append(unusable(fault, str(reply_pair["question"])[:80]))
             continue
-        number = said.get("number", place + 1)
-        angle = drawn[number - 1 if 1 <= number <= len(drawn) else place]
-        made.append(_pair(chunk, said, angle, brief, {"teacher": outcome.model, "asked": asked}))
-    return made, left
+        number = reply_pair.get("number", place + 1)
+        angle = chunk_angles[number - 1 if 1 <= number <= len(chunk_angles) else place]
+        pairs.append(
+            _pair(
+                chunk, reply_pair, angle, brief, {"teacher": outcome.model, "asked": prompt_digest}
+            )
+        )
+    return pairs, rejects
 
 
-def _fault(said: dict[str, Any], place: int, brief: Brief) -> str | None:
+def _fault(reply_pair: dict[str, Any], place: int, brief: Brief) -> str | None:
     if place >= brief.pairs:
         return "more_pairs_than_asked"
-    if not said["question"].strip():
+    if not reply_pair["question"].strip():
         return "empty_question"
-    is_empty = isinstance(said["answer"], str) and not said["answer"].strip()
+    is_empty = isinstance(reply_pair["answer"], str) and not reply_pair["answer"].strip()
     return "empty_answer" if is_empty else None
 
 
 def _pair(
-    chunk: Chunk, said: dict[str, Any], angle: Angle, brief: Brief, told: dict[str, str]
+    chunk: Chunk, reply_pair: dict[str, Any], angle: Angle, brief: Brief, origin: dict[str, str]
 ) -> Pair:
-    output = said["answer"] if brief.shape is not None else {"answer": said["answer"].strip()}
+    output = (
+        reply_pair["answer"]
+        if brief.shape is not None
+        else {"answer": reply_pair["answer"].strip()}
+    )
     return Pair(
-        said["question"].strip(),
+        reply_pair["question"].strip(),
         output,
         source=chunk.document,
         task=brief.task,
@@ -239,11 +247,11 @@ def _pair(
             "document_sha256": chunk.sha256,
             "span": [chunk.start, chunk.end],
             "headings": list(chunk.headings),
-            "teacher": told["teacher"],
-            "prompt_sha256": told["asked"],
+            "teacher": origin["teacher"],
+            "prompt_sha256": origin["asked"],
             "prompt_version": VERSION,
             **vars(angle),
-            "quote": said.get("quote", ""),
+            "quote": reply_pair.get("quote", ""),
             PASSAGE: chunk.text,
         },
     )

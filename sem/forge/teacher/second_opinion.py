@@ -81,6 +81,8 @@ def _request(
     system: str, parts: dict[str, str], schema: dict[str, Any], version: str, teacher: Teacher
 ) -> Request:
     code = files.sha256_json([version, parts])[:16]
-    shown = [f"===== {name} {code} =====\n{prompts.neutral(text)}" for name, text in parts.items()]
-    text = "\n".join((*shown, f"===== END {code} ====="))
+    sections = [
+        f"===== {name} {code} =====\n{prompts.neutral(text)}" for name, text in parts.items()
+    ]
+    text = "\n".join((*sections, f"===== END {code} ====="))
     return teacher.request((("system", system.format(code=code)), ("user", text)), schema, version)

@@ -188,21 +188,21 @@ class Teacher:
         What was sent counts also where a run stops.
         """
         outcome = self._answer(request)
-        known = outcome.usd or (self.client.list_usd(outcome) if outcome.tokens_in else 0.0)
+        usd = outcome.usd or (self.client.list_usd(outcome) if outcome.tokens_in else 0.0)
         with self._counting:
-            self.spending.add(outcome, known)
+            self.spending.add(outcome, usd)
             if outcome.fault in calls.PROVIDER:
                 self._last = f" (at last {outcome.fault}: {outcome.detail})"
         return outcome
 
     def _answer(self, request: Request) -> Outcome:
         key = self.key(request)
-        known = self._journal.outcome(key) if self._journal else None
-        found = known or self.client.kept(request)
-        if self._watch is not None and self._watch(self, request, found is not None):
+        journal_outcome = self._journal.outcome(key) if self._journal else None
+        kept_outcome = journal_outcome or self.client.kept(request)
+        if self._watch is not None and self._watch(self, request, kept_outcome is not None):
             return Outcome(fault=UNSENT, model=self.name, key=key)
-        if found is not None:
-            return found
+        if kept_outcome is not None:
+            return kept_outcome
         outcome = self.client.ask(request)
         if outcome.fault in SETTLED and self._journal is not None:
             self._journal.note(key, outcome)
@@ -212,25 +212,25 @@ class Teacher:
         """Return `outcome`, where another call may fare better; SemError otherwise."""
         if outcome.fault == "circuit":
             outcome = replace(outcome, detail=f"{outcome.detail}{self._last}")
-        kept = "replies so far are kept, the same command goes on"
-        return calls.going(outcome, "the teacher stopped", STOPS, kept)
+        hint = "replies so far are kept, the same command goes on"
+        return calls.going(outcome, "the teacher stopped", STOPS, hint)
 
 
 def teacher(
-    given: str | TeacherSettings,
+    choice: str | TeacherSettings,
     root: Path,
     at: datetime,
     journal: Journal | None = None,
     watch: Callable[[Teacher, Request, bool], bool] | None = None,
     dry: bool = False,
 ) -> Teacher:
-    """Return the Teacher of `given` for the project tree at `root`, paid from the account `forge`.
+    """Return the Teacher of `choice` for the project at `root`, paid from the account `forge`.
 
     `journal` holds unusable replies. `watch` sees every request, and whether its reply is known;
     what
     it says True to is left out. `dry`: no key is needed.
     """
-    settings = of_settings(given)
+    settings = of_settings(choice)
     calls = teacher_calls(settings, dry)
 
     def client() -> Client:
