@@ -129,7 +129,7 @@ def rows_worth(
     baseline: Model | None = None,
     watched: Callable[[str], None] = lambda _: None,
 ) -> Worth:
-    """Return what the rows `request` for add.
+    """Return what the requested rows add.
 
     Overlap left out, time measured, trained, extrapolated.
     """
