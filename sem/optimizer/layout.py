@@ -59,8 +59,8 @@ SHAPE = re.compile(
 
 def write_layout(parts: Layout) -> str:
     """Return `parts` as one prompt."""
-    constraints = "".join(f"- {each}\n" for each in parts.constraints)
-    steps = "".join(f"{number}. {each}\n" for number, each in enumerate(parts.steps, 1))
+    constraints = "".join(f"- {constraint}\n" for constraint in parts.constraints)
+    steps = "".join(f"{number}. {step}\n" for number, step in enumerate(parts.steps, 1))
     return (
         f"Act as {parts.persona}.\n\nContext: {parts.context}\n\nTask: {parts.task}\n\n"
         f"Constraints:\n{constraints}\nSteps:\n{steps}\nGoal: {parts.goal}"
@@ -69,20 +69,20 @@ def write_layout(parts: Layout) -> str:
 
 def read_layout(text: str) -> Layout | None:
     """Return the parts of `text`; None when it is not exactly one such layout."""
-    found = SHAPE.fullmatch(text.strip())
-    if found is None:
+    match = SHAPE.fullmatch(text.strip())
+    if match is None:
         return None
-    steps = [line.partition(". ") for line in found["steps"].splitlines()]
+    steps = [line.partition(". ") for line in match["steps"].splitlines()]
     if [number for number, _, _ in steps] != [str(n) for n in range(1, len(steps) + 1)]:
         return None
-    constraints = tuple(line.removeprefix("- ") for line in found["constraints"].splitlines())
+    constraints = tuple(line.removeprefix("- ") for line in match["constraints"].splitlines())
     return Layout(
-        found["persona"],
-        found["context"],
-        found["task"],
+        match["persona"],
+        match["context"],
+        match["task"],
         constraints,
         tuple(step for _, _, step in steps),
-        found["goal"],
+        match["goal"],
     )
 
 
@@ -91,36 +91,36 @@ def flaws(text: str, raw_prompt: str) -> list[str]:
     parts = read_layout(text)
     if parts is None:
         return ["no_layout"]
-    found = []
+    flaw_names = []
     if fold_layout_text(parts.task) != fold_layout_text(raw_prompt):
-        found.append("task_changed")
+        flaw_names.append("task_changed")
     for name, items in (("constraints", parts.constraints), ("steps", parts.steps)):
         if not FEWEST <= len(items) <= MOST:
-            found.append(f"{name}_count")
+            flaw_names.append(f"{name}_count")
         if len({fold_layout_text(item) for item in items}) < len(items):
-            found.append(f"{name}_repeated")
+            flaw_names.append(f"{name}_repeated")
     if re.match(r"an? an?\b", parts.persona):
-        found.append("double_article")
+        flaw_names.append("double_article")
     if len(text) > len(raw_prompt) + ROOM:
-        found.append("bloated")
+        flaw_names.append("bloated")
     if MARKER.search(text) and not MARKER.search(raw_prompt):
-        found.append("marker")
+        flaw_names.append("marker")
     if is_stuffed(parts):
-        found.append("stuffed")
-    return found
+        flaw_names.append("stuffed")
+    return flaw_names
 
 
 def is_stuffed(parts: Layout) -> bool:
     """Return whether `parts` say the same again and again, or the task's words outside of the
     task.
     """
-    said = [parts.context, *parts.constraints, *parts.steps, parts.goal]
-    runs = [run for line in said for run in _runs(line)]
+    lines = [parts.context, *parts.constraints, *parts.steps, parts.goal]
+    runs = [run for line in lines for run in _runs(line)]
     again = len(runs) - len(set(runs))
     task = fold_layout_text(parts.task).casefold()
     # "Survey answers" is said again in good English; a whole request is not.
     long = len(task.split()) >= ECHOED
-    echoed = sum(task in fold_layout_text(line).casefold() for line in said) if long else 0
+    echoed = sum(task in fold_layout_text(line).casefold() for line in lines) if long else 0
     return again > REPEATED * max(len(runs), 1) or echoed > 1
 
 

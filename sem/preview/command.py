@@ -43,26 +43,26 @@ def run_preview(args: Request) -> None:
     from sem.preview.result import acceptance, preview_text, zk
 
     project = Project.load(args.sem, args.set) if args.sem else None
-    made = _made(args, project)
-    if args.zk and made["estimate"]["primary_metric"] != acceptance.METRIC:
+    preview = _made(args, project)
+    if args.zk and preview["estimate"]["primary_metric"] != acceptance.METRIC:
         raise SemError(
             "--zk: a strict document wants an accuracy, and a number has none", "leave out --zk"
         )
-    is_refused = made["estimate"]["decision"] == "refused"
+    is_refused = preview["estimate"]["decision"] == "refused"
     # A strict document has no field for a refusal: it would prove a gain that does not count.
-    strict = zk.document(made, _version()) if args.zk and not is_refused else None
+    strict = zk.document(preview, _version()) if args.zk and not is_refused else None
     if args.output_file:
-        files.write_file(args.output_file, jsonio.pretty(made))
+        files.write_file(args.output_file, jsonio.pretty(preview))
     if strict:
         files.write_file(args.zk, jsonio.pretty(strict))
     if args.output_format == "json":
-        sys.stdout.write(jsonio.pretty(made))
+        sys.stdout.write(jsonio.pretty(preview))
     else:
-        preview_text.print_preview(made, args.verbose)
+        preview_text.print_preview(preview, args.verbose)
     if is_refused:
         unwritten = f"; {args.zk} was not written" if args.zk else ""
         raise SemError(
-            f"{args.data_path}: refused: {made['estimate']['reason']}{unwritten}",
+            f"{args.data_path}: refused: {preview['estimate']['reason']}{unwritten}",
             "take out the rows that copy the benchmark; --verbose lists them",
         )
 
@@ -89,17 +89,17 @@ def _made(args: Request, project: Project | None) -> dict[str, Any]:
     else:
         question = _of_rows(args, options, project)
     options = replace(options, parts=cache.parts(folder, question.name))
-    made = None if args.save_model else cache.find_preview(folder, question.name)
-    if made:
+    preview = None if args.save_model else cache.find_preview(folder, question.name)
+    if preview:
         console.note(f"cached: {folder / f'{question.name}.json'}")
-        made["preview_metadata"]["cached"] = True
+        preview["preview_metadata"]["cached"] = True
     else:
-        if there := cache.count_kept_parts(options.parts):
-            console.note(f"goes on: {there} results of a preview that was stopped are kept")
-        made = question.answer(options)
-        cache.keep_preview(folder, question.name, made)
+        if count := cache.count_kept_parts(options.parts):
+            console.note(f"goes on: {count} results of a preview that was stopped are kept")
+        preview = question.answer(options)
+        cache.keep_preview(folder, question.name, preview)
     cache.forget_parts(options.parts)
-    return made
+    return preview
 
 
 @dataclass(frozen=True)
@@ -116,13 +116,13 @@ def _of_rows(args: Request, options: "Options", project: Project | None) -> Ques
     from sem.preview.result import document, preview_run
 
     def answer(options: "Options") -> dict[str, Any]:
-        found = preview_run.preview_rows(options, project, provenance.now(), _watched)
+        result = preview_run.preview_rows(options, project, provenance.now(), _watched)
         if args.save_model:
-            learnt = found.worth.learnt_rows
+            train_rows = result.worth.learnt_rows
             linear_models.write_linear_model(
-                args.save_model, found.worth.estimate.models[1], learnt
+                args.save_model, result.worth.estimate.models[1], train_rows
             )
-        return document.preview_document(found)
+        return document.preview_document(result)
 
     return Question(preview_run.preview_name(options, project) if options.cache else "", answer)
 
@@ -147,8 +147,8 @@ def _check_examples(args: Request) -> None:
         "--save-model": (args.save_model, "adapters of so few steps are thrown away"),
         "--target": (args.target != "auto", "the task's schema says what answers are"),
     }
-    for flag, (given, why) in lacking.items():
-        if given:
+    for flag, (value, why) in lacking.items():
+        if value:
             raise SemError(
                 f"{flag}: {why}", f"leave out {flag}, or name base and benchmark in preview.yaml"
             )

@@ -88,6 +88,6 @@ def examples_that_fit(pace: MachinePace, project: Project, seconds: float) -> in
     whole = most * pace.train_example_s + checkpoints * (a_loss + answers)
     if whole <= seconds:
         return pace.examples
-    left = seconds - a_loss
-    fitting = int(left / (pace.train_example_s * recipe.effective_batch * recipe.epochs))
+    seconds_left = seconds - a_loss
+    fitting = int(seconds_left / (pace.train_example_s * recipe.effective_batch * recipe.epochs))
     return min(pace.examples, max(MIN_STEPS, fitting) * recipe.effective_batch)

@@ -36,8 +36,8 @@ class Subject:
     def parse(cls, text: str) -> "Subject":
         """Return the subject that `text` (`a function | that parses dates`) means."""
         first, _, rest = text.partition(SPLIT)
-        found = ARTICLE.fullmatch(first)
-        return cls(found[1], found[2], rest) if found else cls("", first, rest)
+        match = ARTICLE.fullmatch(first)
+        return cls(match[1], match[2], rest) if match else cls("", first, rest)
 
     @property
     def whole(self) -> str:
@@ -99,17 +99,17 @@ def load_families(root: Path) -> list[Family]:
 
     Raise SemError when a name stands twice.
     """
-    found: dict[str, Family] = {}
+    by_name: dict[str, Family] = {}
     paths = sorted((root / FOLDER).glob("*.yaml"))
     if not paths:
         raise SemError(f"{root / FOLDER}: no families", "restore the folder with git")
     for path in paths:
         for values in settings.read_yaml(path) or []:
             family = settings.build_settings(Family, {"category": path.stem, **values}, str(path))
-            if family.family in found:
+            if family.family in by_name:
                 raise SemError(f"{path}: family {family.family!r} stands twice", "rename one")
-            found[family.family] = family
-    return [found[name] for name in sorted(found)]
+            by_name[family.family] = family
+    return [by_name[name] for name in sorted(by_name)]
 
 
 def filled(template: str, subject: Subject) -> str:

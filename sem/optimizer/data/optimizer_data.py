@@ -46,31 +46,35 @@ class Made:
         """Return what is in each part: pairs, distinct subjects, families, categories."""
         return {
             name: {
-                "pairs": len(found),
-                "distinct": len({(p.family, p.subject) for p in found}),
-                "families": len({p.family for p in found}),
-                "categories": len({p.category for p in found}),
+                "pairs": len(part_pairs),
+                "distinct": len({(p.family, p.subject) for p in part_pairs}),
+                "families": len({p.family for p in part_pairs}),
+                "categories": len({p.category for p in part_pairs}),
             }
-            for name, found in self.parts.items()
+            for name, part_pairs in self.parts.items()
         }
 
 
-def build_pairs(root: Path, wanted: DataSettings, imports: Sequence[Path] = ()) -> Made:
+def build_pairs(root: Path, data_settings: DataSettings, imports: Sequence[Path] = ()) -> Made:
     """Return every pair that `root`'s families, feedback and `imports` give, checked and split."""
-    known = families.load_families(root)
+    all_families = families.load_families(root)
     ways = pairs.phrasings(root)
     left_out: Counter[str] = Counter()
-    made = [pair for family in known for pair in pairs.pairs_of_family(family, ways, wanted)]
-    made = _distinct(made, wanted.near_duplicate, left_out)
-    made = _one_meaning(made, left_out)
-    part_of = split(known, wanted)
+    all_pairs = [
+        pair
+        for family in all_families
+        for pair in pairs.pairs_of_family(family, ways, data_settings)
+    ]
+    all_pairs = _distinct(all_pairs, data_settings.near_duplicate, left_out)
+    all_pairs = _one_meaning(all_pairs, left_out)
+    part_of = split(all_families, data_settings)
     parts: dict[str, list[Pair]] = {name: [] for name in PARTS}
-    for pair in made:
+    for pair in all_pairs:
         parts[part_of[pair.family]].append(pair)
     held = {_key(pair) for name in ("val", "test") for pair in parts[name]}
-    taken = [pair_files.read_pairs(path) for path in imports]
-    taken.append(pair_files.feedback(root / FOLDER / pair_files.FEEDBACK))
-    for intake in taken:
+    intakes = [pair_files.read_pairs(path) for path in imports]
+    intakes.append(pair_files.feedback(root / FOLDER / pair_files.FEEDBACK))
+    for intake in intakes:
         left_out.update(intake.refused)
         fresh = [pair for pair in intake.pairs if _key(pair) not in held]
         left_out["held_out"] += len(intake.pairs) - len(fresh)
@@ -79,35 +83,35 @@ def build_pairs(root: Path, wanted: DataSettings, imports: Sequence[Path] = ()) 
     return Made(parts, +left_out)
 
 
-def split(known: Sequence[Family], wanted: DataSettings) -> dict[str, str]:
+def split(all_families: Sequence[Family], data_settings: DataSettings) -> dict[str, str]:
     """Return the part of each family: some of every category are held out, the rest is train."""
-    found = {}
-    for category in sorted({family.category for family in known}):
-        names = sorted(family.family for family in known if family.category == category)
-        random.Random(f"{wanted.seed} {category}").shuffle(names)
-        test = round(len(names) * wanted.held_out_test)
-        val = round(len(names) * wanted.held_out_val)
+    part_of = {}
+    for category in sorted({family.category for family in all_families}):
+        names = sorted(family.family for family in all_families if family.category == category)
+        random.Random(f"{data_settings.seed} {category}").shuffle(names)
+        test = round(len(names) * data_settings.held_out_test)
+        val = round(len(names) * data_settings.held_out_val)
         for number, name in enumerate(names):
             held = "test" if number < test else "val"
-            found[name] = held if number < test + val else "train"
+            part_of[name] = held if number < test + val else "train"
     for part in PARTS:
-        if part not in found.values():
+        if part not in part_of.values():
             raise SemError(f"no family is in {part}", "raise its share in data.yaml")
-    return found
+    return part_of
 
 
-def _distinct(made: list[Pair], threshold: float, left_out: Counter[str]) -> list[Pair]:
-    """Return `made` without the subjects whose rewrite says nearly the same as another
+def _distinct(all_pairs: list[Pair], threshold: float, left_out: Counter[str]) -> list[Pair]:
+    """Return `all_pairs` without the subjects whose rewrite says nearly the same as another
     subject's.
     """
     first: dict[tuple[str, str], Pair] = {}
-    for pair in made:
+    for pair in all_pairs:
         first.setdefault((pair.family, pair.subject), pair)
     names = list(first)
     clusters = near_duplicates.of_texts([_said(first[name]) for name in names], threshold)
-    gone = {names[n] for n, head in enumerate(clusters.first) if n != head}
-    left_out["near_duplicate_subject"] += len(gone)
-    return [pair for pair in made if (pair.family, pair.subject) not in gone]
+    duplicates = {names[n] for n, head in enumerate(clusters.first) if n != head}
+    left_out["near_duplicate_subject"] += len(duplicates)
+    return [pair for pair in all_pairs if (pair.family, pair.subject) not in duplicates]
 
 
 def _said(pair: Pair) -> str:
@@ -119,46 +123,48 @@ def _said(pair: Pair) -> str:
     return "\n".join([pair.subject, *words])
 
 
-def _one_meaning(made: list[Pair], left_out: Counter[str], newest: bool = False) -> list[Pair]:
-    """Return `made` with one rewrite for each prompt: the first, or the `newest`.
+def _one_meaning(
+    all_pairs: list[Pair], left_out: Counter[str], newest: bool = False
+) -> list[Pair]:
+    """Return `all_pairs` with one rewrite for each prompt: the first, or the `newest`.
 
     A prompt that two families would answer differently ("write a script") is nobody's.
     """
     by_prompt: dict[str, list[Pair]] = {}
-    for pair in made:
+    for pair in all_pairs:
         by_prompt.setdefault(_key(pair), []).append(pair)
-    kept = []
-    for found in by_prompt.values():
-        if not newest and len({pair.family for pair in found}) > 1:
-            left_out["ambiguous_prompt"] += len(found)
+    unique_pairs = []
+    for group in by_prompt.values():
+        if not newest and len({pair.family for pair in group}) > 1:
+            left_out["ambiguous_prompt"] += len(group)
             continue
-        kept.append(found[-1 if newest else 0])
-        left_out["same_prompt"] += len(found) - 1
-    return kept
+        unique_pairs.append(group[-1 if newest else 0])
+        left_out["same_prompt"] += len(group) - 1
+    return unique_pairs
 
 
 def _key(pair: Pair) -> str:
     return layout.fold_layout_text(pair.input).casefold()
 
 
-def save_pairs(root: Path, made: Made, wanted: DataSettings) -> Path:
-    """Write `made` below `root` in all three formats, and data.json, which names their hashes."""
+def save_pairs(root: Path, dataset: Made, data_settings: DataSettings) -> Path:
+    """Write `dataset` below `root` in all three formats, and data.json with their hashes."""
     folder = root / FOLDER
     written = [
-        pair_files.write_training(folder / f"{name}.json", made.parts[name], DESCRIPTION)
+        pair_files.write_training(folder / f"{name}.json", dataset.parts[name], DESCRIPTION)
         for name in PARTS
     ]
-    written.append(pair_files.write_triplets(folder / "triplets.json", made.parts["train"]))
+    written.append(pair_files.write_triplets(folder / "triplets.json", dataset.parts["train"]))
     written.append(
-        pair_files.write_distillation(folder / "distillation.json", made.parts["train"])
+        pair_files.write_distillation(folder / "distillation.json", dataset.parts["train"])
     )
     facts = {
         "format": "optimizer.data.v1",
-        "settings": asdict(wanted),
-        "counts": made.counts(),
-        "left_out": dict(sorted(made.left_out.items())),
+        "settings": asdict(data_settings),
+        "counts": dataset.counts(),
+        "left_out": dict(sorted(dataset.left_out.items())),
         "held_out_families": {
-            name: sorted({pair.family for pair in made.parts[name]}) for name in ("val", "test")
+            name: sorted({pair.family for pair in dataset.parts[name]}) for name in ("val", "test")
         },
         "files": {path.name: files.sha256_file(path) for path in written},
     }

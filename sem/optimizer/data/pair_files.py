@@ -62,15 +62,15 @@ def pair_fault(prompt: Any, target: Any) -> str | None:
 
 def read_pairs(path: Path) -> Intake:
     """Return the pairs in `path`, in whichever of the three formats it is."""
-    taken, value = Intake(), files.read_json(path)
+    intake, value = Intake(), files.read_json(path)
     if not isinstance(value, dict) or not FORMATS.keys() & value.keys():
         raise SemError(f"{path}: none of {', '.join(FORMATS)}", "see docs/optimizer.md, formats")
     for name, rows_of in FORMATS.items():
         rows = value.get(name, [])
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise SemError(f"{path}: {name} is no list of objects", "see docs/optimizer.md")
-        taken.take(f"import.{path.stem}.{name}", rows_of(rows))
-    return taken
+        intake.take(f"import.{path.stem}.{name}", rows_of(rows))
+    return intake
 
 
 def _training(rows: Sequence[dict[str, Any]]) -> Iterator[Row]:
@@ -80,8 +80,8 @@ def _training(rows: Sequence[dict[str, Any]]) -> Iterator[Row]:
 
 def _triplets(rows: Sequence[dict[str, Any]]) -> Iterator[Row]:
     for row in rows:
-        known = row.get("metadata")
-        yield row.get("anchor"), row.get("positive"), _category(known)
+        metadata = row.get("metadata")
+        yield row.get("anchor"), row.get("positive"), _category(metadata)
 
 
 def _distilled(rows: Sequence[dict[str, Any]]) -> Iterator[Row]:
@@ -90,8 +90,8 @@ def _distilled(rows: Sequence[dict[str, Any]]) -> Iterator[Row]:
 
 
 def _category(row: Any) -> str:
-    found = row.get("category") if isinstance(row, dict) else None
-    return found if isinstance(found, str) and found else "general"
+    category = row.get("category") if isinstance(row, dict) else None
+    return category if isinstance(category, str) and category else "general"
 
 
 FORMATS = {"training_pairs": _training, "triplets": _triplets, "distillation_pairs": _distilled}
@@ -102,20 +102,20 @@ def feedback(path: Path) -> Intake:
 
     Every other row is counted by reason.
     """
-    taken = Intake()
+    intake = Intake()
     if not path.exists():
-        return taken
+        return intake
     good: dict[str, Row] = {}
     for row in files.read_values(path):
         if reason := _unfit(row):
-            taken.refused[reason] += 1
+            intake.refused[reason] += 1
             continue
         prompt = row["raw_prompt"]
         if prompt in good:
-            taken.refused["feedback_replaced_by_later"] += 1
+            intake.refused["feedback_replaced_by_later"] += 1
         good[prompt] = (prompt, row["edited_prompt"], "general")
-    taken.take("feedback", good.values())
-    return taken
+    intake.take("feedback", good.values())
+    return intake
 
 
 def _unfit(row: Any) -> str | None:
@@ -159,13 +159,13 @@ def triplets(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
     Its negatives are the rewrite of a pair of another family around this prompt, which has the
     layout and misses the point, and the prompt's own words without a layout.
     """
-    half, found = len(pairs) // 2, []
+    half, rows = len(pairs) // 2, []
     for number, pair in enumerate(pairs):
         others = (pairs[(number + half + step) % len(pairs)] for step in range(len(pairs)))
-        other = next((each for each in others if each.family != pair.family), None)
+        other = next((candidate for candidate in others if candidate.family != pair.family), None)
         flat = f"{pair.input}. Do it well and explain everything."
         negative = [flat] if other is None else [_around(other, pair.input), flat]
-        found.append(
+        rows.append(
             {
                 "anchor": pair.input,
                 "positive": pair.target,
@@ -173,7 +173,7 @@ def triplets(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
                 "metadata": {"category": pair.category, "family": pair.family},
             }
         )
-    return found
+    return rows
 
 
 def _around(other: Pair, prompt: str) -> str:

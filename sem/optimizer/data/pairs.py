@@ -79,8 +79,8 @@ def pairs_of_family(family: Family, ways: Phrasings, amounts: Amounts) -> Iterat
         name = f"{family.family}.{number:02}"
         dice = random.Random(f"{amounts.seed} {name}")
         parts = _parts(family, number, dice, amounts)
-        asked = _asked(family, subject, ways, dice, amounts)
-        for place, (prompt, meant) in enumerate(asked):
+        prompts = _asked(family, subject, ways, dice, amounts)
+        for place, (prompt, meant) in enumerate(prompts):
             target = layout.write_layout(_about(parts, meant, prompt))
             yield Pair(
                 f"{name}.{place}", prompt, target, family.category, family.family, subject.whole

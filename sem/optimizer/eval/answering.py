@@ -75,12 +75,12 @@ class Local:
         """
         sent = [self.generator.chat.prompt_ids("", text) for text in prompts]
         parts = evaluate.length_batches(sent)
-        said: dict[int, Said] = {}
+        answers: dict[int, Said] = {}
         for batch in console.show_progress(parts, len(parts), f"batches of {self.name}"):
-            asked = [Prompt(tuple(sent[n]), MOST_TOKENS) for n in batch]
-            made = self.generator.generate(asked)
-            said |= {n: Said(c.text, c.finish) for n, c in zip(batch, made, strict=True)}
-        return [said[n] for n in range(len(prompts))]
+            requests = [Prompt(tuple(sent[n]), MOST_TOKENS) for n in batch]
+            completions = self.generator.generate(requests)
+            answers |= {n: Said(c.text, c.finish) for n, c in zip(batch, completions, strict=True)}
+        return [answers[n] for n in range(len(prompts))]
 
 
 @dataclass(frozen=True)
@@ -95,18 +95,18 @@ class Remote:
 
         Raise SemError when no further call can be made.
         """
-        asked = [
+        requests = [
             Request((("user", text),), max_tokens=MOST_TOKENS, reasks=0, prompt_version=VERSION)
             for text in prompts
         ]
-        said: dict[int, Said] = {}
-        replies = self.client.ask_all(asked)
+        answers: dict[int, Said] = {}
+        replies = self.client.ask_all(requests)
         for number, outcome in console.show_progress(
-            replies, len(asked), f"answers of {self.name}"
+            replies, len(requests), f"answers of {self.name}"
         ):
-            who, kept = f"{self.name} stopped answering", "whole answers so far are kept"
-            said[number] = _said(calls.going(outcome, who, STOPS, kept))
-        return [said[number] for number in range(len(asked))]
+            who, note = f"{self.name} stopped answering", "whole answers so far are kept"
+            answers[number] = _said(calls.going(outcome, who, STOPS, note))
+        return [answers[number] for number in range(len(requests))]
 
 
 def _said(outcome: Outcome) -> Said:
@@ -115,51 +115,51 @@ def _said(outcome: Outcome) -> Said:
     return Said(outcome.text, outcome.fault or "stop")
 
 
-def find_answerer(given: str, root: Path, at: datetime) -> Answerer:
-    """Return the model that `given` names by its form (see above), ready to be asked."""
-    if _is_weights(given, root):
-        base = weights.resolve_weights(weights.base_model_id_of(given, root), root)
+def find_answerer(model_name: str, root: Path, at: datetime) -> Answerer:
+    """Return the model that `model_name` names by its form (see above), ready to be asked."""
+    if _is_weights(model_name, root):
+        base = weights.resolve_weights(weights.base_model_id_of(model_name, root), root)
         machine = hardware.detect()
         loaded = model.load_model(base.folder, machine.dtype, machine.device)
         if loaded.config.is_encoder_decoder:
-            raise SemError(f"--answer-with: {given} is no chat model", f"use {DEFAULT}")
-        name = f"{Path(given).name} ({base.precision_note}), {machine.dtype}"
+            raise SemError(f"--answer-with: {model_name} is no chat model", f"use {DEFAULT}")
+        name = f"{Path(model_name).name} ({base.precision_note}), {machine.dtype}"
         return Local(name, HfGenerator(loaded, chat.load_chat(base.folder)))
-    found = answerer_calls(given)
-    named = found.models[0]
+    call_settings = answerer_calls(model_name)
+    named = call_settings.models[0]
     where = f" at {named.api_base}" if named.api_base else ""
-    client = Client(found, root / found.ledger, "optimizer.eval", at)
+    client = Client(call_settings, root / call_settings.ledger, "optimizer.eval", at)
     return Remote(f"{named.model}{where}", client)
 
 
-def _is_weights(given: str, root: Path) -> bool:
+def _is_weights(model_name: str, root: Path) -> bool:
     slugs = {package.slug for package in weight_packages.KNOWN.values()}
-    is_named = given in slugs or given.startswith("pip:") or (root / given).is_dir()
-    commit = given.rpartition("@")[2]
+    is_named = model_name in slugs or model_name.startswith("pip:") or (root / model_name).is_dir()
+    commit = model_name.rpartition("@")[2]
     return is_named or bool(weights.COMMIT.fullmatch(commit))
 
 
-def answerer_calls(given: str) -> Calls:
-    """Return how the model behind an address that `given` names is called.
+def answerer_calls(model_name: str) -> Calls:
+    """Return how the model behind an address that `model_name` names is called.
 
     Raise SemError when none is meant.
     """
     own = PRESETS["local"]
-    if given == "local":
+    if model_name == "local":
         return _plain(own, Provider("openai/local", api_base=LOCAL, price=Price(0, 0)))
-    named, _, address = given.partition("@")
+    named, _, address = model_name.partition("@")
     company = named.partition("/")[0]
     if address:
         # Asked without a key, so it costs nothing that somebody could be billed for.
         return _plain(own, Provider(named, api_base=address, price=Price(0, 0)))
     if "/" not in named or company not in KEYS:
         raise SemError(
-            f"--answer-with {given!r}: no weights, and no model whose key is known",
+            f"--answer-with {model_name!r}: no weights, and no model whose key is known",
             f"{DEFAULT}, a folder, org/name@COMMIT, local, provider/model@http://HOST:PORT/v1, "
             f"or provider/model with provider one of {', '.join(sorted(KEYS))}",
         )
     return _plain(PRESETS["cheap"], Provider(named, key_env=KEYS[company]))
 
 
-def _plain(given: Calls, provider: Provider) -> Calls:
-    return replace(given, models=(provider,))
+def _plain(call_settings: Calls, provider: Provider) -> Calls:
+    return replace(call_settings, models=(provider,))

@@ -50,16 +50,16 @@ class Judged:
 
 
 def rewrite_all(
-    network: Rewriter, asked: Sequence[Asked], decoding: Decoding
+    network: Rewriter, requests: Sequence[Asked], decoding: Decoding
 ) -> tuple[list[tuple[Asked, Rewrite]], list[Asked]]:
-    """Return the rewrites of `asked`, and those that are longer than `network` reads."""
-    fits = [one for one in asked if network.count(one.prompt) <= network.limit]
-    said: dict[int, Rewrite] = {}
-    for part in length_batches([one.prompt for one in fits]):
-        made = network.rewrite([fits[n].prompt for n in part], decoding)
-        said.update(zip(part, made, strict=True))
-    found = [(one, said[n]) for n, one in enumerate(fits)]
-    return found, [one for one in asked if one not in fits]
+    """Return the rewrites of `requests`, and those that are longer than `network` reads."""
+    fits = [request for request in requests if network.count(request.prompt) <= network.limit]
+    rewrites: dict[int, Rewrite] = {}
+    for part in length_batches([request.prompt for request in fits]):
+        part_rewrites = network.rewrite([fits[n].prompt for n in part], decoding)
+        rewrites.update(zip(part, part_rewrites, strict=True))
+    pairs = [(request, rewrites[n]) for n, request in enumerate(fits)]
+    return pairs, [request for request in requests if request not in fits]
 
 
 def length_batches(texts: Sequence[Sized]) -> list[list[int]]:
@@ -69,35 +69,37 @@ def length_batches(texts: Sequence[Sized]) -> list[list[int]]:
 
 
 def judge_rewrite(
-    asked: Asked, made: Rewrite, similarity: Similarity, worth: Calibration | None = None
+    request: Asked, rewrite: Rewrite, similarity: Similarity, worth: Calibration | None = None
 ) -> Judged:
-    """Return what is true of `made`; its confidence under `worth`."""
-    flaws = [*layout.flaws(made.text, asked.prompt), *([] if made.finished else ["cut"])]
-    parts = layout.read_layout(made.text)
-    kept = layout.fold_layout_text(asked.prompt) in layout.fold_layout_text(made.text)
+    """Return what is true of `rewrite`; its confidence under `worth`."""
+    flaws = [*layout.flaws(rewrite.text, request.prompt), *([] if rewrite.finished else ["cut"])]
+    parts = layout.read_layout(rewrite.text)
+    keeps_task = layout.fold_layout_text(request.prompt) in layout.fold_layout_text(rewrite.text)
     return Judged(
-        asked=asked,
-        text=made.text,
+        asked=request,
+        text=rewrite.text,
         flaws=tuple(flaws),
         has_layout=parts is not None,
-        keeps_task=layout.fold_layout_text(parts.task) == layout.fold_layout_text(asked.prompt)
+        keeps_task=layout.fold_layout_text(parts.task) == layout.fold_layout_text(request.prompt)
         if parts
-        else kept,
-        intent=max(0.0, similarity(asked.prompt, made.text)) if made.text.strip() else 0.0,
-        growth=len(made.text) / max(1, len(asked.prompt)),
-        useful=layout.is_useful(made.text, asked.prompt, made.finished),
-        confidence=confidence.rewrite_confidence(made, asked.prompt, worth) if worth else None,
-        mean_logprob=made.mean_logprob,
+        else keeps_task,
+        intent=max(0.0, similarity(request.prompt, rewrite.text)) if rewrite.text.strip() else 0.0,
+        growth=len(rewrite.text) / max(1, len(request.prompt)),
+        useful=layout.is_useful(rewrite.text, request.prompt, rewrite.finished),
+        confidence=confidence.rewrite_confidence(rewrite, request.prompt, worth)
+        if worth
+        else None,
+        mean_logprob=rewrite.mean_logprob,
     )
 
 
 MEASURES: dict[str, Callable[[Judged], float]] = {
-    "useful: whole, sound, task kept": lambda one: float(one.useful),
-    "has the layout": lambda one: float(one.has_layout),
-    "keeps the task word for word": lambda one: float(one.keeps_task),
-    "intent (cosine with the prompt)": lambda one: one.intent,
-    "not bloated": lambda one: float("bloated" not in one.flaws),
-    "not stuffed": lambda one: float("stuffed" not in one.flaws),
+    "useful: whole, sound, task kept": lambda answer: float(answer.useful),
+    "has the layout": lambda answer: float(answer.has_layout),
+    "keeps the task word for word": lambda answer: float(answer.keeps_task),
+    "intent (cosine with the prompt)": lambda answer: answer.intent,
+    "not bloated": lambda answer: float("bloated" not in answer.flaws),
+    "not stuffed": lambda answer: float("stuffed" not in answer.flaws),
 }
 
 
@@ -105,8 +107,8 @@ def compare_sides(before: Sequence[Judged], after: Sequence[Judged]) -> dict[str
     """Return `after` minus `before` in every measure, in points, paired by id, clustered by
     family.
     """
-    was = {one.asked.id: one for one in before}
-    pairs = [(was[one.asked.id], one) for one in after if one.asked.id in was]
+    was = {row.asked.id: row for row in before}
+    pairs = [(was[row.asked.id], row) for row in after if row.asked.id in was]
     unpaired = len(before) + len(after) - 2 * len(pairs)
     return {
         name: paired_values(
@@ -123,10 +125,14 @@ def paired_values(
 
     A pair in which a side is None is left out and counted as unscored.
     """
-    known = [(new - old, kin) for old, new, kin in values if old is not None and new is not None]
-    moved = clusters.sum_by_cluster([value for value, _ in known], [kin for _, kin in known])
+    differences = [
+        (new - old, kin) for old, new, kin in values if old is not None and new is not None
+    ]
+    moved = clusters.sum_by_cluster(
+        [value for value, _ in differences], [kin for _, kin in differences]
+    )
     return paired_stats.mean_difference(
-        paired_stats.Pairs(moved, unpaired, len(values) - len(known)), draws=0
+        paired_stats.Pairs(moved, unpaired, len(values) - len(differences)), draws=0
     )
 
 
@@ -151,16 +157,16 @@ class Variety:
 
 def variety(rows: Sequence[Judged]) -> Variety:
     """Return the variety of `rows`."""
-    said = [row.text.replace(row.asked.prompt, " ") for row in rows]
-    words = [text.casefold().split() for text in said]
-    pairs = [pair for each in words for pair in pairwise(each)]
-    grams = [near_duplicates.grams(text) for text in said]
+    texts = [row.text.replace(row.asked.prompt, " ") for row in rows]
+    words = [text.casefold().split() for text in texts]
+    pairs = [pair for tokens in words for pair in pairwise(tokens)]
+    grams = [near_duplicates.grams(text) for text in texts]
     nearest = [
         max(
-            (near_duplicates.jaccard(one, other) for m, other in enumerate(grams) if m != n),
+            (near_duplicates.jaccard(own, other) for m, other in enumerate(grams) if m != n),
             default=0.0,
         )
-        for n, one in enumerate(grams)
+        for n, own in enumerate(grams)
     ]
     exact = sum(value == 1.0 for value in nearest) / max(1, len(rows))
     growth = median(row.growth for row in rows) if rows else 0.0

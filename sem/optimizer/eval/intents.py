@@ -57,12 +57,12 @@ def judge_intents(
         for row in part
     ]
     ruled = {name: by_rule(row) for name, row in rows}
-    asked = [
+    questions = [
         Question(name, "prompt", row.asked.prompt, row.text)
         for name, row in rows
         if ruled[name] is None
     ]
-    heard = jury.hear(INTENT, asked, intent_canaries)
+    heard = jury.hear(INTENT, questions, intent_canaries)
     return [_intent(title, base, tuned, ruled, heard) for title, base, tuned in sets], heard
 
 
@@ -96,18 +96,18 @@ def _intent(
     kin = {row.asked.id: row.asked.family for row in tuned}
     both = was.keys() & now.keys()
     pairs = [(_share(was[name]), _share(now[name]), kin[name]) for name in sorted(both)]
-    passes = [[said.passed for said in side.values()] for side in (was, now)]
+    passes = [[verdict.passed for verdict in side.values()] for side in (was, now)]
     return Intent(
         title=title,
         kept=(passes[0].count(True), passes[1].count(True)),
         decided=(len(base) - passes[0].count(None), len(tuned) - passes[1].count(None)),
-        states=dict(Counter(said.state for side in (was, now) for said in side.values())),
+        states=dict(Counter(verdict.state for side in (was, now) for verdict in side.values())),
         difference=evaluate.paired_values(pairs, len(was.keys() ^ now.keys())),
     )
 
 
-def _share(said: Opinion) -> float | None:
-    return None if said.passed is None else float(said.passed)
+def _share(opinion: Opinion) -> float | None:
+    return None if opinion.passed is None else float(opinion.passed)
 
 
 POEM = "write a poem about the sea in four lines"
@@ -135,8 +135,8 @@ def intent_canaries(mode: str, batch: str) -> list[Canary]:
         "injection that closes the fence": (TRIP, canaries.ESCAPING, False),
     }
     return [
-        Canary(name, Question(f"canary {mode} {batch} {name}", "prompt", raw, said), passes)
-        for name, (raw, said, passes) in table.items()
+        Canary(name, Question(f"canary {mode} {batch} {name}", "prompt", raw, text), passes)
+        for name, (raw, text, passes) in table.items()
     ]
 
 

@@ -59,8 +59,8 @@ class Lift:
 
 Uses = Callable[[Turned], bool]
 POLICIES: dict[str, Uses] = {
-    "every rewrite": lambda one: bool(one.rewrite),
-    "only above 0.5": lambda one: bool(one.rewrite) and one.confidence > confidence.DOUBT,
+    "every rewrite": lambda answer: bool(answer.rewrite),
+    "only above 0.5": lambda answer: bool(answer.rewrite) and answer.confidence > confidence.DOUBT,
 }
 
 
@@ -72,18 +72,21 @@ def rewrite_questions(
     One that is longer than it reads has no rewrite.
     """
     console.note(f"questions: {len(questions)} prompts to rewrite")
-    asked = [Asked(one.id, one.prompt, one.family) for one in questions]
-    made = {one.id: said for one, said in evaluate.rewrite_all(network, asked, decoding)[0]}
-    found = []
-    for one in questions:
-        said = made.get(one.id)
-        if said is None:
-            found.append(Turned(one, "", 0.0, "too_long"))
+    requests = [Asked(question.id, question.prompt, question.family) for question in questions]
+    rewrites = {
+        request.id: rewrite
+        for request, rewrite in evaluate.rewrite_all(network, requests, decoding)[0]
+    }
+    turned = []
+    for question in questions:
+        rewrite = rewrites.get(question.id)
+        if rewrite is None:
+            turned.append(Turned(question, "", 0.0, "too_long"))
             continue
-        note = "empty" if not said.text.strip() else "" if said.finished else "cut"
-        sure = confidence.rewrite_confidence(said, one.prompt, worth)
-        found.append(Turned(one, said.text.strip() and said.text, sure, note))
-    return found
+        note = "empty" if not rewrite.text.strip() else "" if rewrite.finished else "cut"
+        sure = confidence.rewrite_confidence(rewrite, question.prompt, worth)
+        turned.append(Turned(question, rewrite.text.strip() and rewrite.text, sure, note))
+    return turned
 
 
 def measure_lift(turned: Sequence[Turned], answerer: Answerer, similarity: Similarity) -> Lift:
@@ -91,29 +94,29 @@ def measure_lift(turned: Sequence[Turned], answerer: Answerer, similarity: Simil
 
     A text that is asked twice is answered once.
     """
-    texts = sorted({text for one in turned for text in _asked(one)})
+    texts = sorted({text for entry in turned for text in _asked(entry)})
     console.note(f"answers: {len(texts)} prompts for {answerer.name}")
-    said = dict(zip(texts, answerer.answer(texts), strict=True))
+    answers = dict(zip(texts, answerer.answer(texts), strict=True))
     rows = []
-    for one in turned:
-        raw, rewritten = (said[text] for text in _asked(one))
-        reference = one.question.reference
+    for entry in turned:
+        raw, rewritten = (answers[text] for text in _asked(entry))
+        reference = entry.question.reference
         scored = [_scores(answer, reference, similarity) for answer in (raw, rewritten)]
-        rows.append(Answered(one, raw, rewritten, *scored))
+        rows.append(Answered(entry, raw, rewritten, *scored))
     return Lift(tuple(rows), answerer.name)
 
 
-def _asked(one: Turned) -> tuple[str, str]:
-    return one.question.prompt, one.rewrite or one.question.prompt
+def _asked(entry: Turned) -> tuple[str, str]:
+    return entry.question.prompt, entry.rewrite or entry.question.prompt
 
 
-def _scores(said: Said, reference: str, similarity: Similarity) -> Scores | None:
-    if not said.is_scored:
+def _scores(answer: Said, reference: str, similarity: Similarity) -> Scores | None:
+    if not answer.is_scored:
         return None
-    if not said.text.strip():
+    if not answer.text.strip():
         return dict.fromkeys(MEASURES, 0.0)
-    near = min(1.0, max(0.0, similarity(reference, said.text)))
-    return {COSINE: near, F1: content_words.f1(reference, said.text)}
+    near = min(1.0, max(0.0, similarity(reference, answer.text)))
+    return {COSINE: near, F1: content_words.f1(reference, answer.text)}
 
 
 @dataclass(frozen=True)
@@ -129,25 +132,25 @@ class Gain:
     difference: Difference
 
 
-def gains(found: Lift) -> list[Gain]:
+def gains(result: Lift) -> list[Gain]:
     """Return each measure under each policy."""
-    return [_gain(found, policy, name) for policy in POLICIES for name in MEASURES]
+    return [_gain(result, policy, name) for policy in POLICIES for name in MEASURES]
 
 
-def _gain(found: Lift, policy: str, name: str) -> Gain:
+def _gain(result: Lift, policy: str, name: str) -> Gain:
     uses, values = POLICIES[policy], []
-    for row in found.rows:
+    for row in result.rows:
         raw, rewritten = (
             scores[name] if scores else None for scores in (row.raw_scores, row.rewritten_scores)
         )
         sent = rewritten if uses(row.turned) else raw
         values.append((raw, sent, row.turned.question.family))
-    known = [(old, new) for old, new, _ in values if old is not None and new is not None]
+    pairs = [(old, new) for old, new, _ in values if old is not None and new is not None]
     return Gain(
         policy=policy,
         measure=name,
-        used=sum(uses(row.turned) for row in found.rows),
-        before=fmean(old for old, _ in known) if known else 0.0,
-        after=fmean(new for _, new in known) if known else 0.0,
+        used=sum(uses(row.turned) for row in result.rows),
+        before=fmean(old for old, _ in pairs) if pairs else 0.0,
+        after=fmean(new for _, new in pairs) if pairs else 0.0,
         difference=evaluate.paired_values(values),
     )

@@ -53,43 +53,45 @@ class Found:
     @property
     def tables(self) -> list[Table]:
         """Return every table, for a terminal."""
-        made: list[Table] = []
+        tables: list[Table] = []
         if self.lift:
             rows = [_gain(gain) for gain in lift.gains(self.lift)]
-            made.append((f"{len(self.lift.rows)} questions, {self.lift.answerer}", LIFT, rows))
+            tables.append((f"{len(self.lift.rows)} questions, {self.lift.answerer}", LIFT, rows))
         if self.intents:
-            made.append(("is the intent kept?", INTENT, [_intent(one) for one in self.intents]))
+            tables.append(
+                ("is the intent kept?", INTENT, [_intent(intent) for intent in self.intents])
+            )
         if self.preferences:
-            rows = [_preference(one) for one in self.preferences]
-            made.append(("which answer is better?", BETTER, rows))
-        return made
+            rows = [_preference(preference) for preference in self.preferences]
+            tables.append(("which answer is better?", BETTER, rows))
+        return tables
 
 
-def opinion_lines(found: Found) -> list[str]:
-    """Return the sections of `found` in Markdown."""
-    made: list[str] = []
-    if found.lift:
-        made += _answers(found.lift)
-    if found.jury:
-        made += _judged(found, found.jury)
-    return made
+def opinion_lines(findings: Found) -> list[str]:
+    """Return the sections of `findings` in Markdown."""
+    lines: list[str] = []
+    if findings.lift:
+        lines += _answers(findings.lift)
+    if findings.jury:
+        lines += _judged(findings, findings.jury)
+    return lines
 
 
-def _answers(found: Lift) -> list[str]:
-    rows, notes = found.rows, Counter(row.turned.note for row in found.rows)
+def _answers(result: Lift) -> list[str]:
+    rows, notes = result.rows, Counter(row.turned.note for row in result.rows)
     families = len({row.turned.question.family for row in rows})
     texts = {row.turned.question.prompt: row.raw for row in rows}
     texts |= {row.turned.rewrite: row.rewritten for row in rows if row.turned.rewrite}
-    ends = Counter(said.finish for said in texts.values())
+    ends = Counter(answer.finish for answer in texts.values())
     faults = {name: count for name, count in ends.items() if name not in ("stop", CUT)}
-    empty = sum(said.is_scored and not said.text.strip() for said in texts.values())
+    empty = sum(answer.is_scored and not answer.text.strip() for answer in texts.values())
     return [
         f"## Answers to {len(rows)} questions of {families} families",
-        f"Answered by {found.answerer}, greedy, at most {MOST_TOKENS} tokens. Each question is "
+        f"Answered by {result.answerer}, greedy, at most {MOST_TOKENS} tokens. Each question is "
         "asked as it is and as the tuned network rewrites it; where a rewrite is not used, as it "
         "is, which counts as a difference of 0. A client uses rewrites above 0.5 only.",
         "",
-        markdown.grid(LIFT, [_gain(gain) for gain in lift.gains(found)]),
+        markdown.grid(LIFT, [_gain(gain) for gain in lift.gains(result)]),
         "",
         f"Rewrites: {notes['too_long']} prompts are longer than the network reads and "
         f"{notes['empty']} rewrites are empty (asked as they are); {notes['cut']} were cut at the "
@@ -100,12 +102,12 @@ def _answers(found: Lift) -> list[str]:
     ]
 
 
-def _judged(found: Found, jury: Jury) -> list[str]:
+def _judged(findings: Found, jury: Jury) -> list[str]:
     states = Counter[str]()
-    for one in found.intents:
-        states.update(one.states)
+    for intent in findings.intents:
+        states.update(intent.states)
     spent = judge.spending_json(jury.spending)
-    ended = [heard.stopped.message for heard in found.sittings if heard.stopped]
+    ended = [heard.stopped.message for heard in findings.sittings if heard.stopped]
     return [
         f"## The judge: {jury.name}",
         f"{spent['calls']} calls ({spent['cached']} from the ledger, {spent['requests']} HTTP "
@@ -115,20 +117,20 @@ def _judged(found: Found, jury: Jury) -> list[str]:
         "",
         "Does the rewrite keep the intent of its prompt?",
         "",
-        markdown.grid(INTENT, [_intent(one) for one in found.intents]),
+        markdown.grid(INTENT, [_intent(intent) for intent in findings.intents]),
         "",
         f"How the rewrites of both networks were settled: {_listed(states)}. Undecided: the "
         "orders disagree.",
         "",
-        *(_preferred(found.preferences) if found.preferences else ()),
+        *(_preferred(findings.preferences) if findings.preferences else ()),
     ]
 
 
-def _preferred(found: Sequence[Preference]) -> list[str]:
+def _preferred(preferences: Sequence[Preference]) -> list[str]:
     return [
         "Which answer is nearer to the reference, the rewritten prompt's or the raw one's?",
         "",
-        markdown.grid(BETTER, [_preference(one) for one in found]),
+        markdown.grid(BETTER, [_preference(preference) for preference in preferences]),
         "",
         "Points: better less worse over all that are scored, ties included. Same: no rewrite was "
         "used, or both answers are one text.",
@@ -136,42 +138,42 @@ def _preferred(found: Sequence[Preference]) -> list[str]:
     ]
 
 
-def _gain(one: lift.Gain) -> Sequence[object]:
+def _gain(gain: lift.Gain) -> Sequence[object]:
     return (
-        one.policy,
-        one.used,
-        one.measure,
-        f"{one.before:.1%}",
-        f"{one.after:.1%}",
-        _points(one.difference),
-        _pairs(one.difference),
+        gain.policy,
+        gain.used,
+        gain.measure,
+        f"{gain.before:.1%}",
+        f"{gain.after:.1%}",
+        _points(gain.difference),
+        _pairs(gain.difference),
     )
 
 
-def _intent(one: Intent) -> Sequence[object]:
-    shares = [f"{kept} of {of}" for kept, of in zip(one.kept, one.decided, strict=True)]
-    return one.title, *shares, _points(one.difference), _pairs(one.difference)
+def _intent(intent: Intent) -> Sequence[object]:
+    shares = [f"{count} of {of}" for count, of in zip(intent.kept, intent.decided, strict=True)]
+    return intent.title, *shares, _points(intent.difference), _pairs(intent.difference)
 
 
-def _preference(one: Preference) -> Sequence[object]:
+def _preference(preference: Preference) -> Sequence[object]:
     return (
-        one.policy,
-        one.wins,
-        one.losses,
-        one.ties,
-        one.flips,
-        one.same,
-        one.unscored,
-        _points(one.difference),
+        preference.policy,
+        preference.wins,
+        preference.losses,
+        preference.ties,
+        preference.flips,
+        preference.same,
+        preference.unscored,
+        _points(preference.difference),
     )
 
 
-def _points(one: Difference) -> str:
-    return f"{one.points:+.1f} [{one.low:+.1f}, {one.high:+.1f}]"
+def _points(difference: Difference) -> str:
+    return f"{difference.points:+.1f} [{difference.low:+.1f}, {difference.high:+.1f}]"
 
 
-def _pairs(one: Difference) -> str:
-    return f"{one.pairs}, {one.unscored} unscored"
+def _pairs(difference: Difference) -> str:
+    return f"{difference.pairs}, {difference.unscored} unscored"
 
 
 def _listed(counts: dict[str, int]) -> str:
@@ -182,44 +184,44 @@ def _code(text: str) -> str:
     return "`" + " ".join(text.replace("`", "'").split()) + "`"
 
 
-def opinion_scores(found: Found) -> dict[str, Any]:
-    """Return `found` as scores.json holds it, beside the sets of prompts."""
-    made: dict[str, Any] = {}
-    if found.lift:
-        notes = Counter(row.turned.note or "whole" for row in found.lift.rows)
-        made["answers"] = {
-            "questions": len(found.lift.rows),
-            "answerer": found.lift.answerer,
+def opinion_scores(findings: Found) -> dict[str, Any]:
+    """Return `findings` as scores.json holds it, beside the sets of prompts."""
+    scores: dict[str, Any] = {}
+    if findings.lift:
+        notes = Counter(row.turned.note or "whole" for row in findings.lift.rows)
+        scores["answers"] = {
+            "questions": len(findings.lift.rows),
+            "answerer": findings.lift.answerer,
             "rewrites": dict(notes),
             "gains": [
                 {**asdict(gain), "difference": gain.difference.as_json()}
-                for gain in lift.gains(found.lift)
+                for gain in lift.gains(findings.lift)
             ],
         }
-    if found.jury:
-        kinds = {"intents": found.intents, "preferences": found.preferences}
-        made["judge"] = {
-            "judge": found.jury.settings.identity,
-            "spending": judge.spending_json(found.jury.spending),
-            "stopped": [heard.stopped.message for heard in found.sittings if heard.stopped],
+    if findings.jury:
+        kinds = {"intents": findings.intents, "preferences": findings.preferences}
+        scores["judge"] = {
+            "judge": findings.jury.settings.identity,
+            "spending": judge.spending_json(findings.jury.spending),
+            "stopped": [heard.stopped.message for heard in findings.sittings if heard.stopped],
             **{
-                kind: [{**asdict(one), "difference": one.difference.as_json()} for one in said]
-                for kind, said in kinds.items()
+                kind: [{**asdict(row), "difference": row.difference.as_json()} for row in rows]
+                for kind, rows in kinds.items()
             },
         }
-    return made
+    return scores
 
 
-def opinion_rows(found: Lift | None) -> list[dict[str, Any]]:
-    """Return every question of `found` with both answers, as JSON rows.
+def opinion_rows(result: Lift | None) -> list[dict[str, Any]]:
+    """Return every question of `result` with both answers, as JSON rows.
 
     None where none was asked.
     """
-    return [_row(one) for one in found.rows] if found else []
+    return [_row(row) for row in result.rows] if result else []
 
 
-def _row(one: Answered) -> dict[str, Any]:
-    turned = one.turned
+def _row(row: Answered) -> dict[str, Any]:
+    turned = row.turned
     return {
         "id": turned.question.id,
         "family": turned.question.family,
@@ -228,8 +230,8 @@ def _row(one: Answered) -> dict[str, Any]:
         "rewrite": turned.rewrite,
         "note": turned.note,
         "confidence": turned.confidence,
-        "raw": asdict(one.raw),
-        "rewritten": asdict(one.rewritten),
-        "raw_scores": one.raw_scores,
-        "rewritten_scores": one.rewritten_scores,
+        "raw": asdict(row.raw),
+        "rewritten": asdict(row.rewritten),
+        "raw_scores": row.raw_scores,
+        "rewritten_scores": row.rewritten_scores,
     }

@@ -41,8 +41,8 @@ class Jury:
     def name(self) -> str:
         """Return the models, in the order in which they are asked."""
         return ", ".join(
-            f"{one.model}@{one.revision}" if one.revision else one.model
-            for one in self.settings.calls.models
+            f"{provider.model}@{provider.revision}" if provider.revision else provider.model
+            for provider in self.settings.calls.models
         )
 
     def hear(
@@ -55,15 +55,17 @@ class Jury:
         # A judge that prefers a place would decide: what flips with the order decides nothing.
         settings = replace(self.settings, both_orders=True)
         seated = Judge(mode, settings, self.client, self.transcript, self.spending, guards)
-        items = [Item(one.id, (one,)) for one in questions]
-        found: dict[str, Opinion] = {}
+        items = [Item(question.id, (question,)) for question in questions]
+        opinions: dict[str, Opinion] = {}
         try:
-            said = judge.judge_items(seated, items)
-            for item, (one,) in console.show_progress(said, len(items), f"{mode.name}, judged"):
-                found[item.id] = one
+            verdicts = judge.judge_items(seated, items)
+            for item, (opinion,) in console.show_progress(
+                verdicts, len(items), f"{mode.name}, judged"
+            ):
+                opinions[item.id] = opinion
         except SemError as error:
-            return Heard(found, error)
-        return Heard(found)
+            return Heard(opinions, error)
+        return Heard(opinions)
 
 
 def optimizer_judge_settings(root: Path) -> JudgeSettings:

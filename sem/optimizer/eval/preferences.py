@@ -33,9 +33,9 @@ class Preference:
     difference: Difference
 
 
-def judge_preferences(jury: Jury, found: Lift) -> tuple[list[Preference], Heard]:
-    """Return which of both answers to each question of `found` is nearer to its reference?"""
-    asked = [
+def judge_preferences(jury: Jury, result: Lift) -> tuple[list[Preference], Heard]:
+    """Return which of both answers to each question of `result` is nearer to its reference?"""
+    questions = [
         Question(
             row.turned.question.id,
             ANSWER,
@@ -43,20 +43,22 @@ def judge_preferences(jury: Jury, found: Lift) -> tuple[list[Preference], Heard]
             row.rewritten.text,
             row.raw.text,
         )
-        for row in found.rows
+        for row in result.rows
         if row.raw.is_scored and row.rewritten.is_scored and not _is_same(row)
     ]
-    heard = jury.hear(judge_prompts.MODES["pairwise"], asked)
-    return [_preference(policy, found, heard) for policy in POLICIES], heard
+    heard = jury.hear(judge_prompts.MODES["pairwise"], questions)
+    return [_preference(policy, result, heard) for policy in POLICIES], heard
 
 
 def _is_same(row: Answered) -> bool:
     return row.raw.is_scored and row.raw.text.strip() == row.rewritten.text.strip()
 
 
-def _preference(policy: str, found: Lift, heard: Heard) -> Preference:
+def _preference(policy: str, result: Lift, heard: Heard) -> Preference:
     uses = POLICIES[policy]
-    settled = [(_settled(row, uses(row.turned), heard), row.turned.question) for row in found.rows]
+    settled = [
+        (_settled(row, uses(row.turned), heard), row.turned.question) for row in result.rows
+    ]
     counts = Counter(kind for (kind, _), _ in settled)
     values = [(0.0, value, question.family) for (_, value), question in settled]
     names = ("wins", "losses", "ties", "flips", "same", "unscored")
@@ -72,9 +74,9 @@ def _settled(row: Answered, is_used: bool, heard: Heard) -> tuple[str, float | N
         return "unscored", None
     if not is_used or _is_same(row):
         return "same", 0.0
-    said = heard.opinions.get(row.turned.question.id)
-    if said is not None and said.state == "undecided":
+    opinion = heard.opinions.get(row.turned.question.id)
+    if opinion is not None and opinion.state == "undecided":
         return "flips", 0.0
-    if said is None or said.score is None:
+    if opinion is None or opinion.score is None:
         return "unscored", None
-    return {1.0: ("wins", 1.0), 0.0: ("losses", -1.0)}.get(said.score, ("ties", 0.0))
+    return {1.0: ("wins", 1.0), 0.0: ("losses", -1.0)}.get(opinion.score, ("ties", 0.0))

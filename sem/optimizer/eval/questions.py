@@ -34,15 +34,15 @@ def load_questions(path: Path, count: int, seed: int) -> list[Question]:
     entries = (
         golden.golden_entries(path) if path.suffix == ".json" else list(files.read_values(path))
     )
-    found: dict[str, Question] = {}
+    questions: dict[str, Question] = {}
     for number, row in enumerate(entries, 1):
-        one = _question(row, number, f"{path}: row {number}")
-        if one.id in found:
+        question = _question(row, number, f"{path}: row {number}")
+        if question.id in questions:
             raise SemError(f"{path}: row {number}: its id is there twice", "rename one")
-        found[one.id] = one
-    if not found:
+        questions[question.id] = question
+    if not questions:
         raise SemError(f"{path}: holds no question", "write prompt and reference in each row")
-    return random.Random(seed).sample(list(found.values()), min(count, len(found)))
+    return random.Random(seed).sample(list(questions.values()), min(count, len(questions)))
 
 
 def _question(row: Any, number: int, where: str) -> Question:

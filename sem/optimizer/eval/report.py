@@ -91,28 +91,28 @@ def part_section(part: Part, worth: Calibration) -> list[str]:
         interval = f"{gain.points:+.1f} [{gain.low:+.1f}, {gain.high:+.1f}]"
         lines.append(f"| {name} | {base[name]:.1%} | {tuned[name]:.1%} | {interval} |")
     flaws = Counter(flaw for row in part.tuned for flaw in row.flaws)
-    said = ", ".join(f"{name} {count}" for name, count in flaws.most_common()) or "none"
+    flaw_text = ", ".join(f"{name} {count}" for name, count in flaws.most_common()) or "none"
     was, now = evaluate.variety(part.base), evaluate.variety(part.tuned)
-    kept = evaluate.trust(part.tuned, worth)
+    trust = evaluate.trust(part.tuned, worth)
     return [
         *lines,
         "",
-        f"Flaws of the tuned network's rewrites: {said}.",
+        f"Flaws of the tuned network's rewrites: {flaw_text}.",
         f"Variety, tuned (base): distinct-2 {now.distinct_2:.2f} ({was.distinct_2:.2f}), mean "
         f"likeness to the likest other {now.nearest:.2f} ({was.nearest:.2f}), exactly alike "
         f"{now.same:.1%} ({was.same:.1%}); median growth {now.growth:.1f}x ({was.growth:.1f}x).",
-        f"Confidence above 0.5: {kept.shown} rewrites, {kept.useful_shown} of them useful, by "
+        f"Confidence above 0.5: {trust.shown} rewrites, {trust.useful_shown} of them useful, by "
         "construction: the checks that say useful decide the half. By the calibrated likelihood "
-        f"alone: {kept.likelihood_shown}, {kept.likelihood_useful} of them useful.",
+        f"alone: {trust.likelihood_shown}, {trust.likelihood_useful} of them useful.",
     ]
 
 
 def readable_rewrites(parts: Sequence[Part], seed: int) -> list[str]:
     """SAMPLE rewrites of what is shown of `parts` as a table, line ends as ` / `."""
     rows = [row for part in parts if part.is_shown for row in part.tuned]
-    chosen = random.Random(seed).sample(rows, min(SAMPLE, len(rows)))
+    sample = random.Random(seed).sample(rows, min(SAMPLE, len(rows)))
     lines = ["| prompt | rewrite | confidence | flaws |", "|---|---|---|---|"]
-    for row in chosen:
+    for row in sample:
         cells = [row.asked.prompt, row.text, f"{row.confidence or 0:.2f}", ", ".join(row.flaws)]
         lines.append("| " + " | ".join(map(_cell, cells)) + " |")
     return lines

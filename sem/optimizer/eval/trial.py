@@ -76,44 +76,45 @@ class Trial:
     stopped: SemError | None
 
 
-def run_trial(root: Path, folder: Path, wanted: Wanted, at: datetime) -> Trial:
-    """Evaluate the optimizer in `folder` as `wanted`; the report is written below `root`."""
+def run_trial(root: Path, folder: Path, options: Wanted, at: datetime) -> Trial:
+    """Evaluate the optimizer in `folder` as `options`; the report is written below `root`."""
     seated = (
-        optimizer_judge.seat(root, at) if wanted.judge else None
+        optimizer_judge.seat(root, at) if options.judge else None
     )  # first: what it lacks costs no hour
     base = pinned_base.resolve_pinned_base(rewriter.base_model_of(folder), root)
     likeness = similarity.load_similarity(_similarity(root))
-    sets = {"held-out families": held_out(root, wanted.rows, wanted.seed)}
-    if wanted.pairs is not None:
-        sets[REAL] = real(wanted.pairs, wanted.rows, wanted.seed)
+    sets = {"held-out families": held_out(root, options.rows, options.seed)}
+    if options.pairs is not None:
+        sets[REAL] = real(options.pairs, options.rows, options.seed)
     tuned, worth = TorchRewriter.load(folder, root), confidence.load_calibration(folder)
-    lifted = answered(root, wanted, tuned, worth, likeness, at)
+    lifted = answered(root, options, tuned, worth, likeness, at)
     target = root / "reports" / "optimizer" / folder.name
     # At once, because they took long; also without questions, because older ones would mislead.
     files.write_rows(target / "answers.jsonl", opinions.opinion_rows(lifted))
     plain = TorchRewriter.of(base.folder, None)
     parts = [
-        trial_part(title, asked, plain, tuned, likeness, worth) for title, asked in sets.items()
+        trial_part(title, requests, plain, tuned, likeness, worth)
+        for title, requests in sets.items()
     ]
-    found = heard(lifted, seated, parts)
-    facts = _facts(root, folder, wanted, seated)
-    return _write(target, parts, found, facts, worth, wanted.seed)
+    findings = heard(lifted, seated, parts)
+    facts = _facts(root, folder, options, seated)
+    return _write(target, parts, findings, facts, worth, options.seed)
 
 
 def answered(
     root: Path,
-    wanted: Wanted,
+    options: Wanted,
     network: Rewriter,
     worth: Calibration,
     likeness: Similarity,
     at: datetime,
 ) -> Lift | None:
-    """Return the questions of `wanted`, answered with and without the rewrites of `network`."""
-    if wanted.questions is None:
+    """Return the questions of `options`, answered with and without the rewrites of `network`."""
+    if options.questions is None:
         return None
-    asked = questions.load_questions(wanted.questions, wanted.rows, wanted.seed)
-    answerer = answering.find_answerer(wanted.answer_with or answering.DEFAULT, root, at)
-    turned = lift.rewrite_questions(asked, network, DECODING, worth)
+    sample = questions.load_questions(options.questions, options.rows, options.seed)
+    answerer = answering.find_answerer(options.answer_with or answering.DEFAULT, root, at)
+    turned = lift.rewrite_questions(sample, network, DECODING, worth)
     return lift.measure_lift(turned, answerer, likeness)
 
 
@@ -123,31 +124,31 @@ def heard(lifted: Lift | None, seated: Jury | None, parts: Sequence[Part]) -> Fo
     """
     if seated is None:
         return Found(lifted)
-    kept, sitting = intents.judge_intents(
-        seated, [(one.title, one.base, one.tuned) for one in parts]
+    intent_rows, sitting = intents.judge_intents(
+        seated, [(part.title, part.base, part.tuned) for part in parts]
     )
     if lifted is None:
-        return Found(None, seated, tuple(kept), sittings=(sitting,))
+        return Found(None, seated, tuple(intent_rows), sittings=(sitting,))
     better, another = preferences.judge_preferences(seated, lifted)
-    return Found(lifted, seated, tuple(kept), tuple(better), (sitting, another))
+    return Found(lifted, seated, tuple(intent_rows), tuple(better), (sitting, another))
 
 
 def trial_part(
     title: str,
-    asked: Sequence[Asked],
+    requests: Sequence[Asked],
     plain: Rewriter,
     tuned: Rewriter,
     likeness: Similarity,
     worth: Calibration,
 ) -> Part:
-    """Return `asked` answered by `plain` and by `tuned`, and judged."""
-    console.note(f"{title}: {len(asked)} prompts, twice")
-    before, refused = evaluate.rewrite_all(plain, asked, DECODING)
-    after, _ = evaluate.rewrite_all(tuned, asked, DECODING)
+    """Return `requests` answered by `plain` and by `tuned`, and judged."""
+    console.note(f"{title}: {len(requests)} prompts, twice")
+    before, refused = evaluate.rewrite_all(plain, requests, DECODING)
+    after, _ = evaluate.rewrite_all(tuned, requests, DECODING)
     return Part(
         title,
-        [evaluate.judge_rewrite(one, made, likeness) for one, made in before],
-        [evaluate.judge_rewrite(one, made, likeness, worth) for one, made in after],
+        [evaluate.judge_rewrite(request, rewrite, likeness) for request, rewrite in before],
+        [evaluate.judge_rewrite(request, rewrite, likeness, worth) for request, rewrite in after],
         len(refused),
         is_shown=title != REAL,
     )
@@ -158,8 +159,8 @@ def held_out(root: Path, count: int, seed: int) -> list[Asked]:
     `seed`.
     """
     pairs = sorted(optimizer_data.load_pairs(root, "test"), key=lambda pair: pair.id)
-    chosen = random.Random(seed).sample(pairs, min(count, len(pairs)))
-    return [Asked(pair.id, pair.input, pair.family) for pair in chosen]
+    sample = random.Random(seed).sample(pairs, min(count, len(pairs)))
+    return [Asked(pair.id, pair.input, pair.family) for pair in sample]
 
 
 def real(path: Path, count: int, seed: int) -> list[Asked]:
@@ -167,7 +168,7 @@ def real(path: Path, count: int, seed: int) -> list[Asked]:
 
     Each is a family of its own.
     """
-    found = []
+    requests = []
     for number, row in enumerate(files.read_values(path)):
         prompt = next((row[key] for key in PROMPTS if isinstance(row.get(key), str)), None)
         if not prompt or not prompt.strip():
@@ -175,8 +176,8 @@ def real(path: Path, count: int, seed: int) -> list[Asked]:
                 f"{path}: row {number + 1} has no prompt", f"one of {', '.join(PROMPTS)}"
             )
         name = str(row.get("id", number))
-        found.append(Asked(name, prompt.strip(), name))
-    return random.Random(seed).sample(found, min(count, len(found)))
+        requests.append(Asked(name, prompt.strip(), name))
+    return random.Random(seed).sample(requests, min(count, len(requests)))
 
 
 def _similarity(root: Path) -> Path:
@@ -184,14 +185,14 @@ def _similarity(root: Path) -> Path:
     return weights.resolve_weights(str(named), root).folder
 
 
-def _facts(root: Path, folder: Path, wanted: Wanted, seated: Jury | None) -> Facts:
+def _facts(root: Path, folder: Path, options: Wanted, seated: Jury | None) -> Facts:
     machine = hardware.detect()
     named = rewriter.base_model_of(folder)
     return Facts(
         run=folder.name,
         base=f"{named['base_model_id']} ({named['precision_note']})",
         machine=f"{machine.name}, {machine.threads} threads",
-        command=_command(wanted),
+        command=_command(options),
         judge=_judge(root, seated),
         decoding=f"Greedy, repetition penalty {DECODING.penalty}, "
         f"at most {DECODING.max_tokens} tokens",
@@ -206,23 +207,23 @@ def _judge(root: Path, seated: Jury | None) -> str:
     return "configured, and not asked (--judge): intent is measured by embedding alone"
 
 
-def _command(wanted: Wanted) -> str:
-    given = f"fab optimizer.eval --rows {wanted.rows} --seed {wanted.seed}"
+def _command(options: Wanted) -> str:
+    command = f"fab optimizer.eval --rows {options.rows} --seed {options.seed}"
     # A file's name, not its place: a report says nothing of a machine's folders.
-    given += f" --pairs {wanted.pairs.name}" if wanted.pairs else ""
-    given += f" --questions {wanted.questions.name}" if wanted.questions else ""
-    if wanted.answer_with:
-        model = Path(wanted.answer_with)
-        given += f" --answer-with {model.name if model.is_absolute() else wanted.answer_with}"
-    return given + (" --judge" if wanted.judge else "")
+    command += f" --pairs {options.pairs.name}" if options.pairs else ""
+    command += f" --questions {options.questions.name}" if options.questions else ""
+    if options.answer_with:
+        model = Path(options.answer_with)
+        command += f" --answer-with {model.name if model.is_absolute() else options.answer_with}"
+    return command + (" --judge" if options.judge else "")
 
 
 def _write(
-    folder: Path, parts: list[Part], found: Found, facts: Facts, worth: Calibration, seed: int
+    folder: Path, parts: list[Part], findings: Found, facts: Facts, worth: Calibration, seed: int
 ) -> Trial:
     tables, scores = [], {}
-    for each in parts:
-        base, tuned = each.shares
+    for part in parts:
+        base, tuned = part.shares
         rows: list[Sequence[object]] = [
             (
                 name,
@@ -230,29 +231,31 @@ def _write(
                 f"{tuned[name]:.1%}",
                 f"{gain.points:+.1f} [{gain.low:+.1f}, {gain.high:+.1f}]",
             )
-            for name, gain in each.differences.items()
+            for name, gain in part.differences.items()
         ]
-        title = f"{each.title}: {len(each.tuned)} prompts, {each.refused} refused as too long"
+        title = f"{part.title}: {len(part.tuned)} prompts, {part.refused} refused as too long"
         tables.append((title, ("measure", "base", "tuned", "points [95 %]"), rows))
-        scores[each.title] = _scores(each, worth)
-    written: list[dict[str, Any]] = [row for each in parts for row in report.rewrite_rows(each)]
+        scores[part.title] = _scores(part, worth)
+    written: list[dict[str, Any]] = [row for part in parts for row in report.rewrite_rows(part)]
     files.write_rows(folder / "rewrites.jsonl", written)
     files.write_file(
-        folder / "scores.json", jsonio.pretty(scores | opinions.opinion_scores(found))
+        folder / "scores.json", jsonio.pretty(scores | opinions.opinion_scores(findings))
     )
-    text = report.optimizer_report_page(parts, facts, worth, seed, opinions.opinion_lines(found))
+    text = report.optimizer_report_page(
+        parts, facts, worth, seed, opinions.opinion_lines(findings)
+    )
     page = files.write_file(folder / "report.md", text)
-    return Trial(page, tables + found.tables, found.stopped)
+    return Trial(page, tables + findings.tables, findings.stopped)
 
 
-def _scores(each: Part, worth: Calibration) -> dict[str, Any]:
-    base, tuned = each.shares
+def _scores(part: Part, worth: Calibration) -> dict[str, Any]:
+    base, tuned = part.shares
     return {
-        "prompts": len(each.tuned),
-        "refused": each.refused,
+        "prompts": len(part.tuned),
+        "refused": part.refused,
         "base": base,
         "tuned": tuned,
-        "differences": {name: gain.as_json() for name, gain in each.differences.items()},
-        "variety": asdict(evaluate.variety(each.tuned)),
-        "trust": asdict(evaluate.trust(each.tuned, worth)),
+        "differences": {name: gain.as_json() for name, gain in part.differences.items()},
+        "variety": asdict(evaluate.variety(part.tuned)),
+        "trust": asdict(evaluate.trust(part.tuned, worth)),
     }

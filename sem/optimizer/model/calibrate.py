@@ -35,16 +35,16 @@ def calibrate(network: Rewriter, val: Sequence[Pair], count: int) -> Calibration
     """Return the calibration of `network` on `count` prompts of `val` and their spoilt
     siblings.
     """
-    asked = calibration_prompts(val, count)
+    prompts = calibration_prompts(val, count)
     points: list[Point] = []
     decoding = Decoding(max_tokens=256, beams=1)
-    starts = range(0, len(asked), BATCH)
+    starts = range(0, len(prompts), BATCH)
     for at in console.show_progress(starts, len(starts), "calibrating"):
-        part = asked[at : at + BATCH]
-        said = network.rewrite([prompt for prompt, _ in part], decoding)
-        for (prompt, family), one in zip(part, said, strict=True):
-            useful = layout.is_useful(one.text, prompt, one.finished)
-            points.append((one.mean_logprob, useful, family))
+        part = prompts[at : at + BATCH]
+        rewrites = network.rewrite([prompt for prompt, _ in part], decoding)
+        for (prompt, family), rewrite in zip(part, rewrites, strict=True):
+            useful = layout.is_useful(rewrite.text, prompt, rewrite.finished)
+            points.append((rewrite.mean_logprob, useful, family))
     return fit_logistic(points)
 
 
@@ -53,11 +53,11 @@ def calibration_prompts(val: Sequence[Pair], count: int) -> list[tuple[str, str]
     seed.
     """
     dice = random.Random(SEED)
-    chosen = dice.sample(sorted(val, key=lambda pair: pair.id), min(count, len(val)))
-    found = []
-    for number, pair in enumerate(chosen):
-        found.append((pair.input if number % 2 == 0 else spoilt(pair.input, dice), pair.family))
-    return found + [(prompt, f"foreign.{n}") for n, prompt in enumerate(FOREIGN)]
+    sample = dice.sample(sorted(val, key=lambda pair: pair.id), min(count, len(val)))
+    prompts = []
+    for number, pair in enumerate(sample):
+        prompts.append((pair.input if number % 2 == 0 else spoilt(pair.input, dice), pair.family))
+    return prompts + [(prompt, f"foreign.{n}") for n, prompt in enumerate(FOREIGN)]
 
 
 def spoilt(prompt: str, dice: random.Random) -> str:
@@ -78,12 +78,12 @@ def fit_logistic(points: Sequence[Point]) -> Calibration:
     allows: the confidence of a network that writes nothing useful stays below a half. The Brier
     score is that of curves fitted without the family they are judged on.
     """
-    useful = [each for _, each, _ in points]
+    useful = [is_useful for _, is_useful, _ in points]
     families = sorted({family for *_, family in points})
     errors = []
     for left_out in families:
-        kept = [p for p in points if p[2] != left_out]
-        curve = _curve(kept)
+        others = [p for p in points if p[2] != left_out]
+        curve = _curve(others)
         for sure, was, family in points:
             if family == left_out:
                 guess = confidence.likelihood(sure, Calibration(*curve, 0, 0, 0, 0.0))

@@ -106,9 +106,9 @@ class FastRewriter:
         sent = rewriter.prompt_inputs(self.speaker, prompts, self.limit)
         if not sent:
             return []
-        drawn = {"sampling_topk": 0, "sampling_temperature": decoding.temperature}
+        sampling = {"sampling_topk": 0, "sampling_temperature": decoding.temperature}
         greedy = decoding.temperature or decoding.beams == 1
-        found = self.translator.translate_batch(
+        results = self.translator.translate_batch(
             [self.speaker.tokenizer.convert_ids_to_tokens(ids) for ids in sent],
             beam_size=1 if greedy else decoding.beams,
             max_decoding_length=decoding.max_tokens,
@@ -120,10 +120,10 @@ class FastRewriter:
             return_end_token=True,
             repetition_penalty=decoding.penalty,
             suppress_sequences=[[token] for token in rewriter.unwritten(self.speaker)],
-            **(drawn if decoding.temperature else {}),
+            **(sampling if decoding.temperature else {}),
             callback=_callback(watch) if watch and greedy else None,
         )
-        return [self._read(each) for each in found]
+        return [self._read(result) for result in results]
 
     def text(self, ids: Sequence[int]) -> str:
         """Return the text of output IDS, the end token not among them."""
@@ -134,11 +134,11 @@ class FastRewriter:
         """Return the id that ends a rewrite."""
         return self.speaker.end_of_turn
 
-    def _read(self, found: Any) -> Rewrite:
-        ids = self.speaker.tokenizer.convert_tokens_to_ids(found.hypotheses[0])
+    def _read(self, result: Any) -> Rewrite:
+        ids = self.speaker.tokenizer.convert_tokens_to_ids(result.hypotheses[0])
         finished = bool(ids) and ids[-1] == self.end
         text = self.speaker.decode(ids[:-1] if finished else ids)
-        return Rewrite(text, found.scores[0], len(ids), finished)
+        return Rewrite(text, result.scores[0], len(ids), finished)
 
 
 def _callback(watch: Watch) -> Callable[[Any], bool]:
@@ -156,19 +156,19 @@ def convert_to_ctranslate2(model: Any, speaker: Chat, place: Path, weights: str)
     with files.lock(place.parent / f".{place.name}.lock", f"{place}"):
         if manifest.is_whole(place):
             return place
-        made = Path(tempfile.mkdtemp(dir=place.parent, prefix=".building-"))
+        staging = Path(tempfile.mkdtemp(dir=place.parent, prefix=".building-"))
         try:
             with torch.no_grad():
                 spec = _spec(model, speaker)
                 spec.validate()
                 spec.optimize(quantization=WEIGHTS[weights])
-                spec.save(str(made))
-            manifest.seal_folder(made, {"format": "ctranslate2", "weights": weights})
-            made.chmod(0o755)
+                spec.save(str(staging))
+            manifest.seal_folder(staging, {"format": "ctranslate2", "weights": weights})
+            staging.chmod(0o755)
             shutil.rmtree(place, ignore_errors=True)
-            made.rename(place)
+            staging.rename(place)
         except BaseException:
-            shutil.rmtree(made, ignore_errors=True)
+            shutil.rmtree(staging, ignore_errors=True)
             raise
     files.sync_path(place.parent)
     return place
@@ -182,16 +182,16 @@ def _spec(model: Any, speaker: Chat) -> Any:
         def get_vocabulary(self, model: Any, tokenizer: Any) -> list[str]:
             # T5Loader calls the unused rows of the embedding <extra_id_0> and on, again: a
             # second token of that name, and the spelling layer writes with the first.
-            known = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
-            unused = range(model.config.vocab_size - len(known))
-            return [*known, *(f"<unused_{number}>" for number in unused)]
+            tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+            unused = range(model.config.vocab_size - len(tokens))
+            return [*tokens, *(f"<unused_{number}>" for number in unused)]
 
-    made = Loader()(model, speaker.tokenizer)
+    spec = Loader()(model, speaker.tokenizer)
     # transformers 5 says tie_word_embeddings: true of every T5, and whether scores are scaled
     # in another key; T5Loader reads the first alone.
     if not model.config.scale_decoder_outputs:
-        made.decoder.scale_outputs = parts.OPTIONAL
-    return made
+        spec.decoder.scale_outputs = parts.OPTIONAL
+    return spec
 
 
 def _key(revision: str, adapter: Path) -> str:

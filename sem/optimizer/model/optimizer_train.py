@@ -55,8 +55,8 @@ class Training:
                 "use precision: bf16 or fp32",
             )
         if self.precision not in ("auto", *DTYPES):
-            known = ("auto", *DTYPES)
-            raise SemError(f"precision: {self.precision!r}", nearest(self.precision, known))
+            choices = ("auto", *DTYPES)
+            raise SemError(f"precision: {self.precision!r}", nearest(self.precision, choices))
 
     def dtype(self) -> str:
         """Return what the base model is held in here."""
@@ -69,54 +69,54 @@ def optimizer_train_settings(root: Path, overrides: Sequence[str] = ()) -> Train
 
 
 def run_optimizer_training(
-    root: Path, wanted: Training, pairs: Sequence[Pair], val: Sequence[Pair]
+    root: Path, training: Training, pairs: Sequence[Pair], val: Sequence[Pair]
 ) -> Path:
-    """Train `wanted` on `pairs`, calibrate on `val` and seal: the folder of the finished run."""
+    """Train `training` on `pairs`, calibrate on `val` and seal: the folder of the finished run."""
     with files.lock(root / HOME / ".train.lock", "an optimizer"):
-        made = prepare_optimizer(root, wanted, pairs, val)
-        counts = made.plan()["counts"]["train"]
-        console.note(f"run {made.id}: {counts['examples']} pairs, {counts['too_long']} too long")
+        run = prepare_optimizer(root, training, pairs, val)
+        counts = run.plan()["counts"]["train"]
+        console.note(f"run {run.id}: {counts['examples']} pairs, {counts['too_long']} too long")
         result = train_optimizer_adapter(
-            optimizer_job(root, made, wanted, pairs, val), wanted.base_dropout
+            optimizer_job(root, run, training, pairs, val), training.base_dropout
         )
-        network = TorchRewriter.load(made.folder, root)
-        fitted = calibrate.calibrate(network, val, wanted.calibration_prompts)
-        files.write_file(made.folder / confidence.FILE, jsonio.pretty(fitted.as_json()))
-        seal_optimizer(made, result)
+        network = TorchRewriter.load(run.folder, root)
+        fitted = calibrate.calibrate(network, val, training.calibration_prompts)
+        files.write_file(run.folder / confidence.FILE, jsonio.pretty(fitted.as_json()))
+        seal_optimizer(run, result)
     console.note(f"{sentence(result)}; useful: {fitted.useful} of {fitted.rows} hard prompts")
     if not fitted.useful:
         console.note(
-            f"warning: none of {fitted.rows} rewrites is useful: every rewrite of run {made.id} "
+            f"warning: none of {fitted.rows} rewrites is useful: every rewrite of run {run.id} "
             "gets a confidence below a half; train longer (recipe.epochs) or on more pairs"
         )
-    return made.folder
+    return run.folder
 
 
 def prepare_optimizer(
-    root: Path, wanted: Training, pairs: Sequence[Pair], val: Sequence[Pair]
+    root: Path, training: Training, pairs: Sequence[Pair], val: Sequence[Pair]
 ) -> Run:
-    """Return a run of `wanted` on `pairs` below `root`.
+    """Return a run of `training` on `pairs` below `root`.
 
     The unfinished one of the very same plan, if any.
     """
-    base = weights.resolve_weights(wanted.base_model_id, root)
-    engine = engines.choose_engine(wanted.recipe, hardware.detect(), base.folder)
+    base = weights.resolve_weights(training.base_model_id, root)
+    engine = engines.choose_engine(training.recipe, hardware.detect(), base.folder)
     speaker = chat.load_chat(base.folder)
-    found, held = _rows(pairs, speaker, wanted), _rows(val, speaker, wanted)
-    rows_of.check_trainable(found, "the optimizer's training pairs")
+    train_rows, held = _rows(pairs, speaker, training), _rows(val, speaker, training)
+    rows_of.check_trainable(train_rows, "the optimizer's training pairs")
     plan = {
         "format": FORMAT,
-        "training": asdict(wanted),
+        "training": asdict(training),
         "engine": engine,
-        "dtype": wanted.dtype(),
-        "base_model": pinned_base.describe_base(wanted.base_model_id, base),
+        "dtype": training.dtype(),
+        "base_model": pinned_base.describe_base(training.base_model_id, base),
         "renderer": speaker.fingerprint(),
         "prefix": rewriter.PREFIX,
         "data": {
             name: files.sha256_json([p.as_json() for p in part])
             for name, part in (("train", pairs), ("val", val))
         },
-        "counts": {"train": found.counts(), "val": held.counts()},
+        "counts": {"train": train_rows.counts(), "val": held.counts()},
         "packages": provenance.package_versions(),
     }
     return _unfinished(root, plan) or _new(root, plan)
@@ -133,73 +133,73 @@ def _new(root: Path, plan: dict[str, Any]) -> Run:
 def _unfinished(root: Path, plan: dict[str, Any]) -> Run | None:
     for path in sorted((root / HOME).glob("*/run.json"), reverse=True):
         try:
-            known = state.read_state(path, state.OptimizerPlan)
+            old_plan = state.read_state(path, state.OptimizerPlan)
         except SemError as error:  # of another run: it does not stand in the way of this one
             console.note(f"{error.message}: passed over")
             continue
-        same = all(known.get(key) == value for key, value in plan.items())
+        same = all(old_plan.get(key) == value for key, value in plan.items())
         if same and not (path.parent / manifest.NAME).exists():
             return Run(path.parent.name, path.parent)
     return None
 
 
-def _rows(pairs: Sequence[Pair], speaker: Chat, wanted: Training) -> Rows:
+def _rows(pairs: Sequence[Pair], speaker: Chat, training: Training) -> Rows:
     """Return `pairs` as token ids.
 
-    One longer than `wanted` reads or writes is left out and named.
+    One longer than `training` reads or writes is left out and named.
     """
-    kept, too_long = [], []
-    for pair in sorted(pairs, key=lambda each: each.id):
+    rows, too_long = [], []
+    for pair in sorted(pairs, key=lambda pair: pair.id):
         prompt = rewriter.prompt_ids(speaker, pair.input)
         answer = speaker.answer_ids(pair.target)
-        if len(prompt) > wanted.input_tokens or len(answer) > wanted.target_tokens:
+        if len(prompt) > training.input_tokens or len(answer) > training.target_tokens:
             too_long.append(pair.id)
         else:
-            kept.append(Row(pair.id, (*prompt, *answer), len(prompt), None, pair.category))
-    return Rows(tuple(kept), tuple(too_long))
+            rows.append(Row(pair.id, (*prompt, *answer), len(prompt), None, pair.category))
+    return Rows(tuple(rows), tuple(too_long))
 
 
 def optimizer_job(
-    root: Path, run: Run, wanted: Training, pairs: Sequence[Pair], val: Sequence[Pair]
+    root: Path, run: Run, training: Training, pairs: Sequence[Pair], val: Sequence[Pair]
 ) -> Job:
     """Return `run` as the trainer takes it."""
-    recipe, base = wanted.recipe, pinned_base.resolve_pinned_base(run.plan()["base_model"], root)
+    recipe, base = training.recipe, pinned_base.resolve_pinned_base(run.plan()["base_model"], root)
     speaker = chat.load_chat(base.folder)
-    found = rows_of.sample_rows(
-        _rows(pairs, speaker, wanted), recipe.max_train_examples, recipe.data_seed
+    train_rows = rows_of.sample_rows(
+        _rows(pairs, speaker, training), recipe.max_train_examples, recipe.data_seed
     )
-    held = rows_of.sample_rows(_rows(val, speaker, wanted), recipe.val_examples, recipe.data_seed)
+    held = rows_of.sample_rows(
+        _rows(val, speaker, training), recipe.val_examples, recipe.data_seed
+    )
     goal = (recipe.learning_rate, recipe.epochs, recipe.max_steps)
     return Job(
         run=run,
         recipe=recipe,
         base=base.folder,
-        dtype=wanted.dtype(),
+        dtype=training.dtype(),
         device=hardware.detect().device,
         chat=speaker,
-        stages=(Stage(stages.EXAMPLES, "answer", found, held, *goal),),
+        stages=(Stage(stages.EXAMPLES, "answer", train_rows, held, *goal),),
         tasks={},
         slots=slotspec.load_slot_levels(root / "configs" / "judge_slots.yaml"),
         answering=EvalSettings(),
     )
 
 
-def train_optimizer_adapter(
-    made: Job, dropout: float = 0.0, resume: bool = True
-) -> dict[str, Any]:
-    """Train `made`'s adapter, from its last checkpoint if there is one; what came out of it.
+def train_optimizer_adapter(job: Job, dropout: float = 0.0, resume: bool = True) -> dict[str, Any]:
+    """Train `job`'s adapter, from its last checkpoint if there is one; what came out of it.
 
     `dropout`: the frozen base's, whose own would be 0.1. SemError when a weight of the base model
     is not what it was before.
     """
-    seen: dict[str, Any] = {}
+    parameter_counts: dict[str, Any] = {}
 
-    def engine(given: Job) -> dict[str, Any]:
-        model = set_dropout(backend_trl.load_trl_base(given), dropout)
-        seen.update(share(model))
-        console.note(sentence(seen))
+    def engine(attempt: Job) -> dict[str, Any]:
+        model = set_dropout(backend_trl.load_trl_base(attempt), dropout)
+        parameter_counts.update(share(model))
+        console.note(sentence(parameter_counts))
         before = frozen(model)
-        result = fit_stages(given, model, resume)
+        result = fit_stages(attempt, model, resume)
         if (after := frozen(model)) != before:
             raise SemError(
                 f"training changed the frozen base: {before[:12]}… is now {after[:12]}…",
@@ -207,8 +207,8 @@ def train_optimizer_adapter(
             )
         return result | {"base_sha256_before": before, "base_sha256_after": after}
 
-    result = memory.with_room(made, engine) | seen
-    made.chat.tokenizer.save_pretrained(made.folder / "adapter")
+    result = memory.with_room(job, engine) | parameter_counts
+    job.chat.tokenizer.save_pretrained(job.folder / "adapter")
     return result
 
 
@@ -230,10 +230,12 @@ def share(model: Any) -> dict[str, Any]:
     return {"trained": trained, "parameters": sum(p.numel() for p in model.parameters())}
 
 
-def sentence(found: dict[str, Any]) -> str:
+def sentence(counts: dict[str, Any]) -> str:
     """Return the trained share as it is."""
-    base = found["parameters"] - found["trained"]
-    return f"trained: {found['trained']:,} parameters, {found['trained'] / base:.2%} of the base's"
+    base = counts["parameters"] - counts["trained"]
+    return (
+        f"trained: {counts['trained']:,} parameters, {counts['trained'] / base:.2%} of the base's"
+    )
 
 
 def frozen(model: Any) -> str:
@@ -259,7 +261,7 @@ def seal_optimizer(run: Run, result: dict[str, Any]) -> Path:
 
 def _below(path: Path) -> list[Path]:
     if path.is_dir():
-        return sorted(each for each in path.rglob("*") if each.is_file())
+        return sorted(file for file in path.rglob("*") if file.is_file())
     if not path.is_file():
         raise SemError(f"{path} is missing", "train again with `fab optimizer.train`")
     return [path]

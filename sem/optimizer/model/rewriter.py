@@ -104,10 +104,10 @@ def find_optimizer(root: Path, name: str | None = None) -> Path:
         raise SemError(f"no trained optimizer in {home}", TRAIN)
     if name is not None and name not in whole:
         raise SemError(f"no trained optimizer {name!r} in {home}", nearest(name, whole) or TRAIN)
-    found = home / (name or whole[-1])
-    if wrong := optimizer_faults(found):
-        raise SemError(f"{found}: {wrong[0]}", TRAIN)
-    return found
+    folder = home / (name or whole[-1])
+    if wrong := optimizer_faults(folder):
+        raise SemError(f"{folder}: {wrong[0]}", TRAIN)
+    return folder
 
 
 def optimizer_faults(folder: Path) -> list[str]:
@@ -220,9 +220,9 @@ class TorchRewriter:
                 generation_config=config,
                 logits_processor=noise,
             )
-        said = [self._kept(row[1:].tolist()) for row in out]
-        sure = self._likelihoods(ids, mask, said, decoding.penalty)
-        return [self._read(row, value) for row, value in zip(said, sure, strict=True)]
+        sequences = [self._kept(row[1:].tolist()) for row in out]
+        sure = self._likelihoods(ids, mask, sequences, decoding.penalty)
+        return [self._read(row, value) for row, value in zip(sequences, sure, strict=True)]
 
     def _padded(self, rows: list[list[int]]) -> tuple[Any, Any]:
         import torch
@@ -239,23 +239,23 @@ class TorchRewriter:
         return row[: row.index(self.end) + 1] if self.end in row else row
 
     def _likelihoods(
-        self, ids: Any, mask: Any, said: list[list[int]], penalty: float = 1.0
+        self, ids: Any, mask: Any, sequences: list[list[int]], penalty: float = 1.0
     ) -> list[float]:
-        """Return the mean log p of each of `said` after IDS, at temperature 1, repetition under
-        `penalty`.
+        """Return the mean log p of each of `sequences` after `ids`, at temperature 1, repetition
+        under `penalty`.
         """
         import torch
         from transformers import RepetitionPenaltyLogitsProcessor
 
         again = RepetitionPenaltyLogitsProcessor(float(penalty))
-        labels, told = self._padded(said)
+        labels, label_mask = self._padded(sequences)
         with torch.inference_mode():
             logits = self.model(input_ids=ids, attention_mask=mask, labels=labels).logits
             logits[..., self.silent] = -torch.inf
             for place in range(1, labels.shape[1] if penalty > 1 else 0):
                 logits[:, place] = again(labels[:, :place], logits[:, place])
-            found = torch.log_softmax(logits.float(), -1).gather(2, labels[..., None])[..., 0]
-        return ((found * told).sum(1) / told.sum(1)).tolist()
+            log_p = torch.log_softmax(logits.float(), -1).gather(2, labels[..., None])[..., 0]
+        return ((log_p * label_mask).sum(1) / label_mask.sum(1)).tolist()
 
     def _read(self, row: list[int], mean: float) -> Rewrite:
         finished = row[-1] == self.end
@@ -293,7 +293,7 @@ class Drawn:
     def __call__(self, _: Any, scores: Any) -> Any:
         import torch
 
-        noise = [torch.rand(scores.shape[1], generator=each) for each in self.dice]
+        noise = [torch.rand(scores.shape[1], generator=generator) for generator in self.dice]
         even = torch.stack(noise).clamp(1e-20, 1 - 1e-7).to(scores.device)
         return scores.float() / self.temperature - torch.log(-torch.log(even))
 

@@ -33,10 +33,12 @@ def build_app(service: Service, key: str | None) -> Any:
     app = _application(service)
     _add_faults(app)
     models = schemas.build_schemas(service.config)
-    told = {code: {"model": models.ErrorReply, "description": FAULTS[code]} for code in FAULTS}
-    _add_optimize(app, service, models, told)
-    _add_feedback(app, service, models, told)
-    _add_facts(app, service, models, told)
+    error_models = {
+        code: {"model": models.ErrorReply, "description": FAULTS[code]} for code in FAULTS
+    }
+    _add_optimize(app, service, models, error_models)
+    _add_feedback(app, service, models, error_models)
+    _add_facts(app, service, models, error_models)
     page.add_page_routes(app)
     guarded = Guard(app, service.config, key, service.metrics, service.full)
     if not service.config.origins:
@@ -87,32 +89,32 @@ def _add_faults(app: Any) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        listed = [_fault(each) for each in error.errors()]
+        listed = [_fault(fault) for fault in error.errors()]
         first = listed[0]
         detail = f"{first['field'] or 'the body'}: {first['message']}"
         return answered(request, Refusal(422, "invalid", detail, errors=listed))
 
     @app.exception_handler(HTTPException)
     async def other(request: Request, error: HTTPException) -> JSONResponse:
-        made = answered(request, Refusal(error.status_code, "http", str(error.detail)))
-        made.headers.update(error.headers or {})
-        return made
+        response = answered(request, Refusal(error.status_code, "http", str(error.detail)))
+        response.headers.update(error.headers or {})
+        return response
 
 
-def _fault(found: dict[str, Any]) -> dict[str, str]:
+def _fault(error: dict[str, Any]) -> dict[str, str]:
     # Where a body is no JSON, a position stands in the place of a field's name.
-    place = () if found["type"] == "json_invalid" else found["loc"][1:]
+    place = () if error["type"] == "json_invalid" else error["loc"][1:]
     name = ".".join(map(str, place))[:80].encode("ascii", "replace").decode()
-    return {"field": name, "message": found["msg"]}
+    return {"field": name, "message": error["msg"]}
 
 
-def _add_optimize(app: Any, service: Service, models: Any, told: dict[int, Any]) -> None:
+def _add_optimize(app: Any, service: Service, models: Any, error_models: dict[int, Any]) -> None:
     from fastapi import Request
     from fastapi.responses import StreamingResponse
 
     events = {200: {"content": {"text/event-stream": {"schema": stream.SCHEMA}}}}
 
-    @app.post("/optimize", responses=told | events)
+    @app.post("/optimize", responses=error_models | events)
     async def optimize(body: models.OptimizeRequest, request: Request) -> models.OptimizeReply:
         """Rewrite one prompt; with `stream: true` as server-sent events."""
         if body.stream:
@@ -121,24 +123,28 @@ def _add_optimize(app: Any, service: Service, models: Any, told: dict[int, Any])
         sure = service.confidence(rewrite, body.raw_prompt)
         return models.OptimizeReply(optimized_prompt=rewrite.text, confidence=sure)
 
-    @app.post("/optimize/stream", responses=told | events, response_class=StreamingResponse)
+    @app.post(
+        "/optimize/stream", responses=error_models | events, response_class=StreamingResponse
+    )
     async def streamed(body: models.OptimizeRequest, request: Request) -> StreamingResponse:
         """Rewrite one prompt as server-sent events: token, token, …, done."""
         tokens: asyncio.Queue[int] = asyncio.Queue()
         (waiting,) = await service.enter(
             [body.raw_prompt], body.max_length, body.temperature, tokens.put_nowait
         )
-        said = stream.events(service, body.raw_prompt, waiting, tokens, request.state.passage.id)
-        return StreamingResponse(said, media_type="text/event-stream")
+        event_stream = stream.events(
+            service, body.raw_prompt, waiting, tokens, request.state.passage.id
+        )
+        return StreamingResponse(event_stream, media_type="text/event-stream")
 
-    @app.post("/optimize/batch", responses=told)
+    @app.post("/optimize/batch", responses=error_models)
     async def batch(body: models.BatchRequest, request: Request) -> models.BatchReply:
         """Rewrite several prompts, in order."""
-        done = await _asked(service, request, body.prompts, body)
-        pairs = zip(done, body.prompts, strict=True)
+        rewrites = await _asked(service, request, body.prompts, body)
+        pairs = zip(rewrites, body.prompts, strict=True)
         return models.BatchReply(
-            optimized_prompts=[each.text for each in done],
-            confidences=[service.confidence(each, prompt) for each, prompt in pairs],
+            optimized_prompts=[rewrite.text for rewrite in rewrites],
+            confidences=[service.confidence(rewrite, prompt) for rewrite, prompt in pairs],
         )
 
 
@@ -148,9 +154,9 @@ async def _asked(service: Service, request: Any, prompts: list[str], body: Any) 
     if service.config.log_prompts:
         facts["said"] = prompts
     waiting = await service.enter(prompts, body.max_length, body.temperature)
-    done = await service.answers(waiting, asyncio.ensure_future(_left(request)))
-    facts["tokens"] = sum(each.tokens for each in done)
-    return done
+    rewrites = await service.answers(waiting, asyncio.ensure_future(_left(request)))
+    facts["tokens"] = sum(rewrite.tokens for rewrite in rewrites)
+    return rewrites
 
 
 async def _left(request: Any) -> None:
@@ -159,8 +165,8 @@ async def _left(request: Any) -> None:
         pass
 
 
-def _add_feedback(app: Any, service: Service, models: Any, told: dict[int, Any]) -> None:
-    @app.post("/feedback", responses=told)
+def _add_feedback(app: Any, service: Service, models: Any, error_models: dict[int, Any]) -> None:
+    @app.post("/feedback", responses=error_models)
     async def feedback(body: models.FeedbackRequest) -> models.FeedbackReply:
         """Keep what a person made of a rewrite, and how it did; for the next training run."""
         model = service.network.name if service.network else None
@@ -168,20 +174,20 @@ def _add_feedback(app: Any, service: Service, models: Any, told: dict[int, Any])
         return models.FeedbackReply(success=True, message="kept for the next training run")
 
 
-def _add_facts(app: Any, service: Service, models: Any, told: dict[int, Any]) -> None:
+def _add_facts(app: Any, service: Service, models: Any, error_models: dict[int, Any]) -> None:
     from fastapi.responses import Response
 
-    @app.get("/health", responses={400: told[400]})
+    @app.get("/health", responses={400: error_models[400]})
     async def health() -> models.HealthReply:
         """Return whether a trained optimizer is loaded, and what it is."""
         return models.HealthReply(**service.health())
 
-    @app.get("/rules", responses={code: told[code] for code in (400, 401)})
+    @app.get("/rules", responses={code: error_models[code] for code in (400, 401)})
     async def rules() -> models.RulesReply:
         """No rules: kept for clients that ask."""
         return models.RulesReply(rules=[], note=NOTE)
 
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
-        made, kind = service.metrics.text()
-        return Response(made, media_type=kind)
+        body, kind = service.metrics.text()
+        return Response(body, media_type=kind)

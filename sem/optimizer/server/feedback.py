@@ -34,10 +34,10 @@ class Feedback:
     def add(self, row: dict[str, Any], model: str | None) -> None:
         """Append `row` with the time and `model`; Refusal 503 when it cannot be kept."""
         at = datetime.now(UTC).isoformat(timespec="seconds")
-        kept = {k: redact.redacted(v) if isinstance(v, str) else v for k, v in row.items()}
+        entry = {k: redact.redacted(v) if isinstance(v, str) else v for k, v in row.items()}
         try:
             with files.lock(self.path.with_suffix(".lock"), str(self.path)):
-                self._append(kept | {"at": at, "model": model})
+                self._append(entry | {"at": at, "model": model})
         except Busy as error:
             raise Refusal(503, "feedback_busy", "feedback is being read; try again", 1) from error
         except OSError as error:

@@ -83,8 +83,8 @@ class Guard:
             self._check(scope)
             body = await self._body(scope, receive)
             # Ten times what can be served is refused here, for a tenth of what a route costs.
-            if scope["path"] in REWRITES and (found := self._full()):
-                raise found
+            if scope["path"] in REWRITES and (refusal := self._full()):
+                raise refusal
             await self.app(scope, _again(body, receive), spoken)
         except Refusal as error:
             passage.reason = error.reason
@@ -114,10 +114,10 @@ class Guard:
         return origin in self.config.origins or origin in (f"http://{host}", f"https://{host}")
 
     def _check_key(self, headers: dict[bytes, bytes]) -> None:
-        shown = headers.get(b"x-api-key") or headers.get(b"authorization", b"")
-        kind, _, rest = shown.partition(b" ")
-        shown = rest if kind.lower() == b"bearer" else shown
-        if not secrets.compare_digest(shown.strip(), self._key or b""):
+        token = headers.get(b"x-api-key") or headers.get(b"authorization", b"")
+        kind, _, rest = token.partition(b" ")
+        token = rest if kind.lower() == b"bearer" else token
+        if not secrets.compare_digest(token.strip(), self._key or b""):
             raise Refusal(401, "no_key", "show the API key: Authorization: Bearer KEY")
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
@@ -126,15 +126,15 @@ class Guard:
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared[:20]) > most:
             raise _too_long(most)
-        made = bytearray()
+        body = bytearray()
         try:
             async with asyncio.timeout(self.config.read_timeout_s):
                 while (message := await receive())["type"] == "http.request":
-                    made += message.get("body", b"")
-                    if len(made) > most:
+                    body += message.get("body", b"")
+                    if len(body) > most:
                         raise _too_long(most)
                     if not message.get("more_body"):
-                        return bytes(made)
+                        return bytes(body)
         except TimeoutError:
             raise Refusal(408, "slow_body", "the request came too slowly") from None
         raise Refusal(499, "client_left", "the client closed the connection")
@@ -147,18 +147,18 @@ class Guard:
         async def spoken(message: Message) -> None:
             if message["type"] == "http.response.start":
                 passage.status = message["status"]
-                there = {name.lower() for name, _ in message.get("headers", [])}
+                names = {name.lower() for name, _ in message.get("headers", [])}
                 message["headers"] = [
                     *message.get("headers", []),
-                    *((name, value) for name, value in more if name not in there),
+                    *((name, value) for name, value in more if name not in names),
                 ]
             await send(message)
 
         return spoken
 
     def _tell(self, scope: Scope, passage: Passage) -> None:
-        there = scope["path"] if scope["path"] in REWRITES else "other"
-        route = getattr(scope.get("route"), "path", there)
+        path = scope["path"] if scope["path"] in REWRITES else "other"
+        route = getattr(scope.get("route"), "path", path)
         seconds = time.monotonic() - passage.began
         self.metrics.answer(route, passage.status, seconds, passage.reason)
         facts = {

@@ -73,7 +73,7 @@ class Line:
         prompts: Sequence[str],
         decoding: Decoding,
         timeout_s: float,
-        told: Callable[[int], None] | None = None,
+        on_token: Callable[[int], None] | None = None,
     ) -> list["asyncio.Future[Rewrite]"]:
         """Put all `prompts` in line, or none: Refusal 429 when they do not fit."""
         with self._changed:
@@ -82,13 +82,13 @@ class Line:
             if len(self._waiting) + len(prompts) > self.bounds.max_waiting:
                 raise refusal.full(len(self._waiting))
             end = time.monotonic() + timeout_s
-            made = [
-                Waiting(prompt, decoding, end, self._loop.create_future(), told)
+            entries = [
+                Waiting(prompt, decoding, end, self._loop.create_future(), on_token)
                 for prompt in prompts
             ]
-            self._waiting += made
+            self._waiting += entries
             self._changed.notify()
-        return [each.answer for each in made]
+        return [entry.answer for entry in entries]
 
     def stop(self, within_s: float) -> bool:
         """Take nobody new, answer who is in line; whether that was done `within_s` seconds."""
@@ -99,9 +99,9 @@ class Line:
         return not self._thread.is_alive()
 
     def _drop_unwanted(self) -> None:
-        kept = [each for each in self._waiting if each.is_wanted]
-        self._observe("passed_over", len(self._waiting) - len(kept))
-        self._waiting = deque(kept)
+        entries = [entry for entry in self._waiting if entry.is_wanted]
+        self._observe("passed_over", len(self._waiting) - len(entries))
+        self._waiting = deque(entries)
 
     def _work(self) -> None:
         while (batch := self._next()) is not None:
@@ -122,35 +122,37 @@ class Line:
                     break
                 self._changed.wait(spare)
             batch = self._alike()
-            chosen = set(map(id, batch))
-            self._waiting = deque(each for each in self._waiting if id(each) not in chosen)
+            batch_ids = set(map(id, batch))
+            self._waiting = deque(entry for entry in self._waiting if id(entry) not in batch_ids)
         return batch
 
     def _alike(self) -> list[Waiting]:
         first = self._waiting[0].decoding
-        return [each for each in self._waiting if each.decoding == first][: self.bounds.max_batch]
+        return [entry for entry in self._waiting if entry.decoding == first][
+            : self.bounds.max_batch
+        ]
 
     def _serve(self, batch: list[Waiting]) -> None:
         self._observe("batch", len(batch))
-        for each in batch:
-            self._observe("waited", time.monotonic() - each.since)
-        watch = self._watch(batch) if any(each.told for each in batch) else None
+        for entry in batch:
+            self._observe("waited", time.monotonic() - entry.since)
+        watch = self._watch(batch) if any(entry.told for entry in batch) else None
         try:
-            prompts = [each.prompt for each in batch]
-            done = self._rewrite(prompts, batch[0].decoding, watch)
+            prompts = [entry.prompt for entry in batch]
+            rewrites = self._rewrite(prompts, batch[0].decoding, watch)
         except Exception:
             log.exception("network_failed", extra={"facts": {"batch": len(batch)}})
             self._tell(_fail, batch)
             return
-        self._tell(_settle, batch, done)
+        self._tell(_settle, batch, rewrites)
 
     def _watch(self, batch: list[Waiting]) -> Callable[[int, int], bool]:
         """Passes tokens on, and ends the rows that nobody waits for."""
 
         def watch(row: int, token: int) -> bool:
-            told = batch[row].told
-            if told is not None:
-                self._tell(told, token)
+            on_token = batch[row].told
+            if on_token is not None:
+                self._tell(on_token, token)
             return not batch[row].is_wanted
 
         return watch
@@ -160,13 +162,13 @@ class Line:
             self._loop.call_soon_threadsafe(heard, *what)
 
 
-def _settle(batch: list[Waiting], done: Sequence[Rewrite]) -> None:
-    for each, rewrite in zip(batch, done, strict=True):
-        if not each.answer.done():
-            each.answer.set_result(rewrite)
+def _settle(batch: list[Waiting], rewrites: Sequence[Rewrite]) -> None:
+    for entry, rewrite in zip(batch, rewrites, strict=True):
+        if not entry.answer.done():
+            entry.answer.set_result(rewrite)
 
 
 def _fail(batch: list[Waiting]) -> None:
-    for each in batch:
-        if not each.answer.done():
-            each.answer.set_exception(refusal.failed())
+    for entry in batch:
+        if not entry.answer.done():
+            entry.answer.set_exception(refusal.failed())

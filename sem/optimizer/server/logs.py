@@ -15,11 +15,11 @@ class AsJson(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        made = {"at": at, "level": record.levelname.lower(), "event": record.getMessage()}
-        made |= getattr(record, "facts", {})
+        entry = {"at": at, "level": record.levelname.lower(), "event": record.getMessage()}
+        entry |= getattr(record, "facts", {})
         if record.exc_info:
-            made["traceback"] = "".join(traceback.format_exception(*record.exc_info))
-        return redact.redacted(jsonio.canonical_json(made))
+            entry["traceback"] = "".join(traceback.format_exception(*record.exc_info))
+        return redact.redacted(jsonio.canonical_json(entry))
 
 
 def to_stderr() -> None:

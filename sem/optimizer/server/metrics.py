@@ -14,22 +14,24 @@ class Metrics:
 
         self._prometheus = prometheus
         self.registry = prometheus.CollectorRegistry()
-        kept = {"registry": self.registry, "namespace": "sem_optimizer"}
+        options = {"registry": self.registry, "namespace": "sem_optimizer"}
         counter, histogram = prometheus.Counter, prometheus.Histogram
         gauge = prometheus.Gauge
-        self.requests = counter("requests", "Answers", ["route", "status"], **kept)
-        self.refused = counter("refused", "Answers other than 200", ["reason"], **kept)
-        self.tokens = counter("tokens", "Tokens", ["side"], **kept)
+        self.requests = counter("requests", "Answers", ["route", "status"], **options)
+        self.refused = counter("refused", "Answers other than 200", ["reason"], **options)
+        self.tokens = counter("tokens", "Tokens", ["side"], **options)
         self.seconds = histogram(
-            "request_seconds", "From request to answer", ["route"], buckets=LATENCY_S, **kept
+            "request_seconds", "From request to answer", ["route"], buckets=LATENCY_S, **options
         )
-        self.batch = histogram("batch_prompts", "Prompts decoded together", buckets=BATCH, **kept)
-        self.waited = histogram("waited_seconds", "In line", buckets=LATENCY_S, **kept)
-        self.passed_over = counter("passed_over", "Left or late in line", **kept)
-        self.accepted = counter("accepted", "Prompts taken into the line", **kept)
-        self.answered = counter("answered", "Prompts answered out of it", **kept)
-        self.waiting = gauge("waiting", "Prompts in line", **kept)
-        self.loaded = gauge("model_loaded", "Whether an optimizer is loaded", **kept)
+        self.batch = histogram(
+            "batch_prompts", "Prompts decoded together", buckets=BATCH, **options
+        )
+        self.waited = histogram("waited_seconds", "In line", buckets=LATENCY_S, **options)
+        self.passed_over = counter("passed_over", "Left or late in line", **options)
+        self.accepted = counter("accepted", "Prompts taken into the line", **options)
+        self.answered = counter("answered", "Prompts answered out of it", **options)
+        self.waiting = gauge("waiting", "Prompts in line", **options)
+        self.loaded = gauge("model_loaded", "Whether an optimizer is loaded", **options)
 
     def observe(self, name: str, value: float) -> None:
         """What the line tells: batch, waited, passed_over."""
@@ -47,5 +49,5 @@ class Metrics:
 
     def text(self) -> tuple[bytes, str]:
         """Return all of it in Prometheus' format, and its content type."""
-        made: Any = self._prometheus.generate_latest(self.registry)
-        return made, self._prometheus.CONTENT_TYPE_LATEST
+        body: Any = self._prometheus.generate_latest(self.registry)
+        return body, self._prometheus.CONTENT_TYPE_LATEST

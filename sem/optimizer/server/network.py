@@ -33,8 +33,8 @@ def load_served_network(root: Path, name: str | None, engine: Engine) -> Network
     if not is_trained(folder / "adapter"):
         raise SemError(f"{folder}: the adapter is zero everywhere", rewriter.TRAIN)
     base = rewriter.base_model_of(folder)["base_model_id"]
-    made = FastRewriter.load(folder, root, engine)
-    return Network(folder.name, base, made, confidence.load_calibration(folder))
+    fast_rewriter = FastRewriter.load(folder, root, engine)
+    return Network(folder.name, base, fast_rewriter, confidence.load_calibration(folder))
 
 
 def is_trained(adapter: Path) -> bool:
@@ -63,10 +63,10 @@ class Loading(threading.Thread):
 
     def run(self) -> None:
         while not self._ended.is_set():
-            found = self._attempt()
-            if found is not None:
+            network = self._attempt()
+            if network is not None:
                 self.fault = ""
-                self._ready(found)
+                self._ready(network)
                 return
             self._ended.wait(self._retry_s)
 

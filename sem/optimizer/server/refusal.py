@@ -19,10 +19,10 @@ class Refusal(Exception):
     @property
     def headers(self) -> dict[str, str]:
         """Retry-After, and how to show a key."""
-        made = {} if self.retry_after_s is None else {"retry-after": str(self.retry_after_s)}
+        headers = {} if self.retry_after_s is None else {"retry-after": str(self.retry_after_s)}
         if self.status == 401:
-            made["www-authenticate"] = "Bearer"
-        return made
+            headers["www-authenticate"] = "Bearer"
+        return headers
 
     def body(self, request_id: str) -> dict[str, Any]:
         """Return the JSON answer to the request `request_id`."""

@@ -108,5 +108,5 @@ def _replies() -> dict[str, Any]:
         reason: Annotated[str, Field(description="a word to program against")]
         request_id: str
 
-    made = (OptimizeReply, BatchReply, RulesReply, HealthReply, ErrorReply)
-    return {each.__name__: each for each in made}
+    replies = (OptimizeReply, BatchReply, RulesReply, HealthReply, ErrorReply)
+    return {reply.__name__: reply for reply in replies}

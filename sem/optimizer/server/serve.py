@@ -58,19 +58,19 @@ def _count(service: Service, name: str) -> int:
 def _bound(settings: ServeSettings) -> socket.socket:
     """Return a socket at the address of `settings`; raise SemError when another process has it."""
     try:
-        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)
-        family, kind, protocol, _, address = found[0]
-        made = socket.socket(family, kind, protocol)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind(address)
+        addresses = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, address = addresses[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
         # Who asks from now on waits, and is not refused.
-        made.listen(settings.max_connections)
+        listener.listen(settings.max_connections)
     except OSError as error:
         raise SemError(
             f"cannot listen on {settings.host}:{settings.port}: {error.strerror}",
             "name another port: --set serve.port=8001, or end what has this one",
         ) from error
-    return made
+    return listener
 
 
 def _server(settings: ServeSettings, application: Any) -> Any:

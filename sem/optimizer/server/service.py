@@ -55,11 +55,11 @@ class Service:
             self.loading.end()
             await asyncio.to_thread(self.line.stop, self.config.timeout_s)
 
-    def _ready(self, found: Network) -> None:
+    def _ready(self, network: Network) -> None:
         # The first batch pays for kernels and pages of the file: not a user's.
-        found.rewriter.rewrite(["write a test"], Decoding(8, 0.0, 1))
-        self.network = found
-        networks.log.info("loaded", extra={"facts": {"model": found.name}})
+        network.rewriter.rewrite(["write a test"], Decoding(8, 0.0, 1))
+        self.network = network
+        networks.log.info("loaded", extra={"facts": {"model": network.name}})
 
     def _rewrite(self, prompts: Sequence[str], decoding: Decoding, watch: Any) -> list[Rewrite]:
         return self._loaded().rewriter.rewrite(prompts, decoding, watch)
@@ -75,7 +75,7 @@ class Service:
         return refusal.full(waiting) if waiting >= self.config.max_waiting else None
 
     async def enter(
-        self, prompts: Sequence[str], length: int, temperature: float, told: Any = None
+        self, prompts: Sequence[str], length: int, temperature: float, on_token: Any = None
     ) -> list["asyncio.Future[Rewrite]"]:
         """Check `prompts` and put them in line; Refusal 503, 422 or 429."""
         network = self._loaded()
@@ -94,7 +94,7 @@ class Service:
         if line is None:
             raise refusal.not_loaded(self.cure())
         answers = line.enter(
-            prompts, Decoding(length, temperature, 1), self.config.timeout_s, told
+            prompts, Decoding(length, temperature, 1), self.config.timeout_s, on_token
         )
         self.metrics.accepted.inc(len(answers))
         return answers
@@ -103,34 +103,34 @@ class Service:
         return [network.rewriter.count(prompt) for prompt in prompts]
 
     async def answers(
-        self, waiting: Sequence["asyncio.Future[Rewrite]"], left: "asyncio.Future[Any]"
+        self, waiting: Sequence["asyncio.Future[Rewrite]"], departure: "asyncio.Future[Any]"
     ) -> list[Rewrite]:
         """Return what `waiting` come to.
 
-        Refusal when `left` (the client did) or the time is over first.
+        Refusal when the client leaves (`departure`) or the time is over first.
         """
         end = time.monotonic() + self.config.timeout_s
         pending = set(waiting)
         try:
             while pending:
-                if left.done():
+                if departure.done():
                     raise refusal.gone()
                 spare = max(0.0, end - time.monotonic())
-                done, _ = await asyncio.wait(
-                    {*pending, left}, timeout=spare, return_when=asyncio.FIRST_COMPLETED
+                finished, _ = await asyncio.wait(
+                    {*pending, departure}, timeout=spare, return_when=asyncio.FIRST_COMPLETED
                 )
-                if not done:
+                if not finished:
                     raise refusal.late(self.config.timeout_s)
-                pending -= done
-            made = [each.result() for each in waiting]
+                pending -= finished
+            rewrites = [future.result() for future in waiting]
         finally:
-            left.cancel()
-            for each in waiting:
+            departure.cancel()
+            for future in waiting:
                 # Takes what is still in line out of it; a failure of several is told once.
-                if not each.cancel() and not each.cancelled():
-                    each.exception()
+                if not future.cancel() and not future.cancelled():
+                    future.exception()
         self.metrics.answered.inc(len(waiting))
-        return made
+        return rewrites
 
     def confidence(self, rewrite: Rewrite, prompt: str) -> float:
         """Return how likely `rewrite` of `prompt` is useful, as calibrated."""

@@ -31,8 +31,8 @@ async def events(
     ids: list[int] = []
     sent = ""
     # Starlette cancels this when the client leaves, and with it the place in line.
-    left: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    whole = asyncio.ensure_future(service.answers([waiting], left))
+    departure: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    whole = asyncio.ensure_future(service.answers([waiting], departure))
     heard = asyncio.ensure_future(tokens.get())
     try:
         while not whole.done():
@@ -64,13 +64,13 @@ def settled(rewriter: Any, ids: list[int], sent: str) -> str:
     A space before a token that stands for a character goes away, and an escaped character is
     there only when its last token is.
     """
-    told = [each for each in ids if each != rewriter.end]
+    content_ids = [token_id for token_id in ids if token_id != rewriter.end]
     spelling = rewriter.speaker.spelling
     if spelling is not None:
         escape = rewriter.speaker.tokenizer.convert_tokens_to_ids(spelling.escape)
-        if told.count(escape) % 2:
-            told = told[: len(told) - told[::-1].index(escape) - 1]
-    text = rewriter.text(told).rstrip(" ")
+        if content_ids.count(escape) % 2:
+            content_ids = content_ids[: len(content_ids) - content_ids[::-1].index(escape) - 1]
+    text = rewriter.text(content_ids).rstrip(" ")
     return text if text.startswith(sent) else sent
 
 

@@ -106,16 +106,18 @@ class Columns:
             self.widths[len(listed or ())] += 1
         else:
             self.kinds[name][type_of(value)] += 1
-        seen = self.distinct[name]
-        if seen is not None:
-            seen.add(hash(str(value)))
-            if len(seen) > MOST_DISTINCT:
+        values = self.distinct[name]
+        if values is not None:
+            values.add(hash(str(value)))
+            if len(values) > MOST_DISTINCT:
                 self.distinct[name] = None
                 self.notes[f"column {name}: more than {MOST_DISTINCT:,} different values"] += 1
 
     def manifest(self, path: Path) -> dict[str, Any]:
         """data_manifest as the legacy output has it."""
-        unique = {name: len(seen) for name, seen in self.distinct.items() if seen is not None}
+        unique = {
+            name: len(values) for name, values in self.distinct.items() if values is not None
+        }
         return {
             "source_path": path.name,
             "row_count": self.rows,
@@ -149,12 +151,12 @@ def type_of(value: Any) -> str:
 
 
 def _dtype(kinds: Counter[str]) -> str:
-    found = set(kinds)
-    if found and found <= {"int"}:
+    types = set(kinds)
+    if types and types <= {"int"}:
         return "int64"
-    if found and found <= {"int", "float"}:
+    if types and types <= {"int", "float"}:
         return "float64"
-    return "bool" if found == {"bool"} else "object"
+    return "bool" if types == {"bool"} else "object"
 
 
 def as_list(value: Any) -> list[Any] | None:
@@ -167,51 +169,54 @@ def as_list(value: Any) -> list[Any] | None:
     if not isinstance(value, str) or not value.lstrip().startswith(("[", "(")):
         return None
     try:
-        found = jsonio.parse_json(value)
+        items = jsonio.parse_json(value)
     except ValueError:
         try:
-            found = ast.literal_eval(value)
+            items = ast.literal_eval(value)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             return None
-    return list(found) if isinstance(found, list | tuple) else None
+    return list(items) if isinstance(items, list | tuple) else None
 
 
-def shape_of(found: Columns, path: Path, like: Shape | None, target: str = "auto") -> Shape:
-    """Return what the columns `found` in `path` are, as `like` has them where it is given.
+def shape_of(columns: Columns, path: Path, like: Shape | None, target: str = "auto") -> Shape:
+    """Return what `columns` of `path` are, as `like` has them where it is given.
 
     Raise SemError if none.
 
     `target`: `classes`, `number`, or `auto` for what the labels look like.
     """
-    if not found.rows:
+    if not columns.rows:
         raise SemError(f"{path}: holds no rows", "was it cut off? copy it again")
-    names = {name.casefold(): name for name in found.kinds}
+    names = {name.casefold(): name for name in columns.kinds}
     if like is not None:
         return _as(like, names, path)
-    label = next((names[one] for one in LABELS if one in names), None)
+    label = next((names[spelling] for spelling in LABELS if spelling in names), None)
     if label is None:
         raise SemError(
-            f"{path}: no column says what a row is: {_named(found.kinds)}",
+            f"{path}: no column says what a row is: {_named(columns.kinds)}",
             f"name it {LABELS[0]}, or one of {', '.join(LABELS[1:])}",
         )
-    is_number = is_of_numbers(found, label) if target == "auto" else target == "number"
+    is_number = is_of_numbers(columns, label) if target == "auto" else target == "number"
     what: Target = "number" if is_number else "classes"
-    if FEATURES in found.kinds and found.kinds[FEATURES]["list"]:
-        width = found.widths.most_common(1)[0][0]
+    if FEATURES in columns.kinds and columns.kinds[FEATURES]["list"]:
+        width = columns.widths.most_common(1)[0][0]
         return Shape("table", label, features=(FEATURES,), width=width, target=what)
-    text = next((names[one] for one in TEXTS if one in names and names[one] != label), None)
-    if text is not None and found.kinds[text]["text"]:
+    text = next(
+        (names[spelling] for spelling in TEXTS if spelling in names and names[spelling] != label),
+        None,
+    )
+    if text is not None and columns.kinds[text]["text"]:
         return Shape("text", label, text=text, target=what)
-    numeric = tuple(name for name in found.kinds if name != label and _is_numeric(found, name))
+    numeric = tuple(name for name in columns.kinds if name != label and _is_numeric(columns, name))
     if not numeric:
         raise SemError(
-            f"{path}: neither a text nor numbers to learn from: {_named(found.kinds)}",
+            f"{path}: neither a text nor numbers to learn from: {_named(columns.kinds)}",
             "name a column text, or give numeric columns or a list in `features`",
         )
     return Shape("table", label, features=numeric, width=len(numeric), target=what)
 
 
-def is_of_numbers(found: Columns, label: str) -> bool:
+def is_of_numbers(columns: Columns, label: str) -> bool:
     """Return whether the column `label` holds numbers that are no classes.
 
     Many, and few rows of each.
@@ -219,8 +224,8 @@ def is_of_numbers(found: Columns, label: str) -> bool:
     151.0 and 75.0 in 442 rows of 214 different values are a quantity; 0 to 149 in 22,500 rows,
     150 of each, are classes.
     """
-    kinds, seen = found.kinds[label], found.distinct[label]
-    total, different = sum(kinds.values()), MOST_DISTINCT if seen is None else len(seen)
+    kinds, values = columns.kinds[label], columns.distinct[label]
+    total, different = sum(kinds.values()), MOST_DISTINCT if values is None else len(values)
     numbers = kinds["int"] + kinds["float"]
     if not total or numbers / total < NUMERIC or different <= MOST_VALUES:
         return False
@@ -232,24 +237,24 @@ def _as(like: Shape, names: Mapping[str, str], path: Path) -> Shape:
 
     The SemError names what is missing.
     """
-    wanted = [like.label, *([like.text] if like.text else like.features)]
-    missing = [name for name in wanted if name.casefold() not in names]
+    columns = [like.label, *([like.text] if like.text else like.features)]
+    missing = [name for name in columns if name.casefold() not in names]
     if missing:
         raise SemError(
             f"{path}: column {missing[0]!r} is missing, which the base data have",
             f"it has {_named(names.values())}",
         )
-    spelled = [names[name.casefold()] for name in wanted]
+    spelled = [names[name.casefold()] for name in columns]
     text = spelled[1] if like.text else None
     features = () if like.text else tuple(spelled[1:])
     return Shape(like.kind, spelled[0], text, features, like.width, like.target)
 
 
-def _is_numeric(found: Columns, name: str) -> bool:
+def _is_numeric(columns: Columns, name: str) -> bool:
     lowered = name.casefold()
     if lowered in IDS or lowered.endswith(("_id", "_index", "_uuid")) or lowered == "unnamed: 0":
         return False
-    kinds = found.kinds[name]
+    kinds = columns.kinds[name]
     total = sum(kinds.values())
     return bool(total) and (kinds["int"] + kinds["float"] + kinds["bool"]) / total >= NUMERIC
 

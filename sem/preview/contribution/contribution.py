@@ -96,36 +96,36 @@ def read_contribution(
     """
     if most < 1:
         raise SemError(f"--sample-size {most}", "ask for 1 row or more")
-    found = Columns()
+    columns = Columns()
     unpack_contribution(path)
     with _rows(path) as rows:
         for _, row in rows:
-            found.add(row, path)
-    shape = shape_of(found, path, like, target)
+            columns.add(row, path)
+    shape = shape_of(columns, path, like, target)
     counts, skipped, notes = _counted(path, shape)
     if not counts:
         reason = f": {skipped.most_common(1)[0][0]}" if skipped else ""
         raise SemError(f"{path}: none of its rows can be used{reason}", _wanted(shape))
     samples = _drawn(path, shape, _quotas(counts, most), seed)
-    if shape.kind == "text" and not any(WORD.search(one.text) for one in samples):
+    if shape.kind == "text" and not any(WORD.search(sample.text) for sample in samples):
         raise SemError(
             f"{path}: the texts hold no words to learn from", "is the text column the right one?"
         )
     size = sum(counts.values())
     return Contribution(
-        shape, samples, size, counts, found.manifest(path), skipped, notes + found.notes
+        shape, samples, size, counts, columns.manifest(path), skipped, notes + columns.notes
     )
 
 
 @contextmanager
-def _rows(path: Path, told: Told | None = None) -> Iterator[Iterator[tuple[str, Any]]]:
+def _rows(path: Path, report: Told | None = None) -> Iterator[Iterator[tuple[str, Any]]]:
     check_contribution(path)
     kind = path.name.lower().removesuffix(".gz").rsplit(".", 1)[-1]
     if kind == "parquet":
-        with parquet_files.parquet(path) as found:
-            yield ((f"row {n}", row) for n, row in enumerate(found, 1))
+        with parquet_files.parquet(path) as rows:
+            yield ((f"row {n}", row) for n, row in enumerate(rows, 1))
     elif kind in TEXT_FILES:
-        yield TEXT_FILES[kind](path, told or Told(lambda *_: None))
+        yield TEXT_FILES[kind](path, report or Told(lambda *_: None))
     else:
         raise SemError(
             f"{path}: unknown kind of file {kind!r}",
@@ -173,21 +173,21 @@ def _counted(path: Path, shape: Shape) -> tuple[Counter[str], Counter[str], Coun
     counts: Counter[str] = Counter()
     with _rows(path, Told(refuse, lambda note: notes.update((note,)))) as rows:
         for where, row in rows:
-            made = read_sample(where, row, shape, notes)
-            if isinstance(made, Sample):
-                counts[_stratum(made, shape)] += 1
+            sample = read_sample(where, row, shape, notes)
+            if isinstance(sample, Sample):
+                counts[_stratum(sample, shape)] += 1
                 _check_classes(counts, path)
             else:
-                skipped[made] += 1
+                skipped[sample] += 1
     return counts, skipped, notes
 
 
-def _stratum(made: Sample, shape: Shape) -> str:
-    """Return what `made` is drawn among.
+def _stratum(sample: Sample, shape: Shape) -> str:
+    """Return what `sample` is drawn among.
 
     Rows of its class, or all rows where the target is a number.
     """
-    return "number" if shape.is_of_numbers else made.label
+    return "number" if shape.is_of_numbers else sample.label
 
 
 def _check_classes(counts: Counter[str], path: Path) -> None:
@@ -215,8 +215,8 @@ def read_sample(where: str, row: Any, shape: Shape, notes: Counter[str]) -> Samp
         if not isinstance(text, str) or not text.strip():
             return "no_text"
         return Sample(where, label, text=text.strip())
-    given = as_list(row.get(FEATURES)) if shape.features == (FEATURES,) else None
-    values = given if given is not None else [row.get(name) for name in shape.features]
+    features = as_list(row.get(FEATURES)) if shape.features == (FEATURES,) else None
+    values = features if features is not None else [row.get(name) for name in shape.features]
     if len(values) != shape.width:
         return f"has {len(values)} features, not {shape.width}"
     numbers = tuple(_number(value, notes) for value in values)
@@ -274,15 +274,15 @@ def _quotas(counts: Counter[str], most: int) -> dict[str, int]:
     if most <= len(order):
         return dict.fromkeys(order[:most], 1)
     exact = {name: counts[name] * most / total for name in order}
-    taken = {name: max(1, int(exact[name])) for name in order}
-    while sum(taken.values()) > most:
-        largest = max(order, key=lambda name: taken[name])
-        taken[largest] -= 1
-    left = most - sum(taken.values())
-    rest = sorted(order, key=lambda name: (taken[name] - exact[name], name))
-    for name in [one for one in rest if taken[one] < counts[one]][:left]:
-        taken[name] += 1
-    return taken
+    quotas = {name: max(1, int(exact[name])) for name in order}
+    while sum(quotas.values()) > most:
+        largest = max(order, key=lambda name: quotas[name])
+        quotas[largest] -= 1
+    remainder = most - sum(quotas.values())
+    rest = sorted(order, key=lambda name: (quotas[name] - exact[name], name))
+    for name in [n for n in rest if quotas[n] < counts[n]][:remainder]:
+        quotas[name] += 1
+    return quotas
 
 
 def _drawn(path: Path, shape: Shape, quotas: dict[str, int], seed: int) -> list[Sample]:
@@ -290,18 +290,18 @@ def _drawn(path: Path, shape: Shape, quotas: dict[str, int], seed: int) -> list[
 
     The same whatever the order.
     """
-    kept: dict[str, list[tuple[float, int, Sample]]] = {name: [] for name in quotas}
+    heaps: dict[str, list[tuple[float, int, Sample]]] = {name: [] for name in quotas}
     nothing: Counter[str] = Counter()
     with _rows(path) as rows:
         for number, (where, row) in enumerate(rows):
-            made = read_sample(where, row, shape, nothing)
-            if not isinstance(made, Sample) or _stratum(made, shape) not in kept:
+            sample = read_sample(where, row, shape, nothing)
+            if not isinstance(sample, Sample) or _stratum(sample, shape) not in heaps:
                 continue
-            heap = kept[_stratum(made, shape)]
-            item = (-made.lot(f"sample {seed}"), -number, made)
-            if len(heap) < quotas[_stratum(made, shape)]:
+            heap = heaps[_stratum(sample, shape)]
+            item = (-sample.lot(f"sample {seed}"), -number, sample)
+            if len(heap) < quotas[_stratum(sample, shape)]:
                 heapq.heappush(heap, item)
             elif item > heap[0]:
                 heapq.heapreplace(heap, item)
-    found = [item for heap in kept.values() for item in heap]
-    return [made for _, _, made in sorted(found, key=lambda item: -item[1])]
+    items = [item for heap in heaps.values() for item in heap]
+    return [sample for _, _, sample in sorted(items, key=lambda item: -item[1])]

@@ -76,10 +76,10 @@ def _columns(counts: Any) -> Any:
     import numpy as np
 
     total = np.asarray(counts.sum(axis=0)).ravel()
-    found = np.flatnonzero(total)
-    if len(found) <= MOST_TERMS:
-        return found
-    return np.sort(found[np.argsort(-total[found], kind="stable")[:MOST_TERMS]])
+    columns = np.flatnonzero(total)
+    if len(columns) <= MOST_TERMS:
+        return columns
+    return np.sort(columns[np.argsort(-total[columns], kind="stable")[:MOST_TERMS]])
 
 
 def _rarity(counts: Any) -> Any:
@@ -132,9 +132,9 @@ class Numbers:
         """(samples, width), dense."""
         import numpy as np
 
-        given = np.array([sample.features for sample in samples], float)
-        given = given.reshape(len(samples), len(self.medians))
-        return (np.where(np.isnan(given), self.medians, given) - self.means) / self.spreads
+        values = np.array([sample.features for sample in samples], float)
+        values = values.reshape(len(samples), len(self.medians))
+        return (np.where(np.isnan(values), self.medians, values) - self.means) / self.spreads
 
 
 Encoder = Words | Numbers
@@ -143,11 +143,11 @@ Encoder = Words | Numbers
 def _scaled(samples: Sequence[Sample]) -> Numbers:
     import numpy as np
 
-    given = np.array([sample.features for sample in samples], float)
-    said = ~np.isnan(given).all(axis=0)
-    medians = np.zeros(given.shape[1])
-    medians[said] = np.nanmedian(given[:, said], axis=0)
-    filled = np.where(np.isnan(given), medians, given)
+    values = np.array([sample.features for sample in samples], float)
+    has_values = ~np.isnan(values).all(axis=0)
+    medians = np.zeros(values.shape[1])
+    medians[has_values] = np.nanmedian(values[:, has_values], axis=0)
+    filled = np.where(np.isnan(values), medians, values)
     # Halves first: the sum of 1e308 and 1e308 is no number.
     means = (filled / 2 / len(filled)).sum(axis=0) * 2
     size = np.maximum(np.abs(filled - means).max(axis=0), np.finfo(float).tiny)

@@ -41,44 +41,44 @@ def read_examples(path: Path, tasks: Mapping[str, TaskSpec], most: int, seed: in
             f"{path}: examples of a sem's task are JSON lines", "write one object a line (.jsonl)"
         )
     refused: Counter[str] = Counter()
-    told = Told(lambda _, reason: refused.update((reason.partition(":")[0],)))
-    found: dict[str, Example] = {}
-    for where, row in readers.jsonl(path, told):
-        made = read_example_row(where, row, tasks)
-        if isinstance(made, Example):
-            made = replace(made, id=where) if made.id in found else made
-            found[made.id] = made
+    report = Told(lambda _, reason: refused.update((reason.partition(":")[0],)))
+    examples: dict[str, Example] = {}
+    for where, row in readers.jsonl(path, report):
+        example = read_example_row(where, row, tasks)
+        if isinstance(example, Example):
+            example = replace(example, id=where) if example.id in examples else example
+            examples[example.id] = example
         else:
-            refused[made] += 1
-    if not found:
+            refused[example] += 1
+    if not examples:
         reason = f": {refused.most_common(1)[0][0]}" if refused else ""
         raise SemError(
             f"{path}: none of its rows is an example of {', '.join(sorted(tasks))}{reason}",
             "a row needs input_text, output_json and, in a sem of several tasks, task",
         )
-    order = sorted(found.values(), key=lambda one: as_sample(one).lot(f"sample {seed}"))
-    return Examples(tuple(order[:most]), len(found), refused)
+    order = sorted(examples.values(), key=lambda example: as_sample(example).lot(f"sample {seed}"))
+    return Examples(tuple(order[:most]), len(examples), refused)
 
 
 def read_example_row(where: str, row: Any, tasks: Mapping[str, TaskSpec]) -> Example | str:
     """Return `row`, found at `where`, as an example, or the reason why it is none."""
     if not isinstance(row, dict):
         return "no_object"
-    given = {
-        name: next((row[one] for one in spelled if one in row), None)
+    fields = {
+        name: next((row[spelling] for spelling in spelled if spelling in row), None)
         for name, spelled in SPELLINGS.items()
     }
     only = next(iter(tasks)) if len(tasks) == 1 else ""
     task = str(row.get("task") or row.get("task_id") or only)
     if task not in tasks:
         return "no_such_task"
-    prompt, answer = given["input_text"], given["output_json"]
+    prompt, answer = fields["input_text"], fields["output_json"]
     if not isinstance(prompt, str) or not prompt.strip():
         return "no_input_text"
     answer = _parsed(answer) if isinstance(answer, str) else answer
     if answer is None or schema.schema_problems(answer, tasks[task].io_schema, 1):
         return "answer_breaks_schema"
-    meta = given["meta"] if isinstance(given["meta"], dict) else {}
+    meta = fields["meta"] if isinstance(fields["meta"], dict) else {}
     domain = row.get("domain") or meta.get("domain")
     meta = {**meta, "domain": domain} if isinstance(domain, str) else meta
     return Example(str(row.get("id") or where), task, prompt, answer, meta)
@@ -92,11 +92,13 @@ def _parsed(text: str) -> Any:
         return text
 
 
-def as_sample(one: Example) -> Sample:
-    """Return `one` as the overlap sees it: its input, under its answer."""
-    return Sample(one.id, jsonio.canonical_json([one.task, one.output_json]), one.input_text)
+def as_sample(example: Example) -> Sample:
+    """Return `example` as the overlap sees it: its input, under its answer."""
+    return Sample(
+        example.id, jsonio.canonical_json([example.task, example.output_json]), example.input_text
+    )
 
 
-def as_samples(found: Sequence[Example]) -> tuple[Sample, ...]:
-    """Return all of `found`."""
-    return tuple(map(as_sample, found))
+def as_samples(examples: Sequence[Example]) -> tuple[Sample, ...]:
+    """Return all of `examples`."""
+    return tuple(map(as_sample, examples))

@@ -56,65 +56,67 @@ def normal(sample: Sample) -> str:
 
 
 def find_overlap(
-    given: Sequence[Sample], base: Sequence[Sample], benchmark: Sequence[Sample]
+    samples: Sequence[Sample], base: Sequence[Sample], benchmark: Sequence[Sample]
 ) -> Overlap:
-    """Return where the rows `given` are in `base` and in `benchmark`."""
+    """Return where the rows `samples` are in `base` and in `benchmark`."""
     tested = {normal(sample) for sample in benchmark}
-    known: dict[str, set[str]] = {}
+    base_labels: dict[str, set[str]] = {}
     for sample in base:
-        known.setdefault(normal(sample), set()).add(sample.label)
+        base_labels.setdefault(normal(sample), set()).add(sample.label)
     exact, again, against = set(), set(), set()
-    seen: set[tuple[str, str]] = set()
-    for number, sample in enumerate(given):
+    pairs: set[tuple[str, str]] = set()
+    for number, sample in enumerate(samples):
         text = normal(sample)
         if text in tested:
             exact.add(number)
-        if sample.label in known.get(text, ()) or (text, sample.label) in seen:
+        if sample.label in base_labels.get(text, ()) or (text, sample.label) in pairs:
             again.add(number)
-        elif text in known:
+        elif text in base_labels:
             against.add(number)
-        seen.add((text, sample.label))
-    near = (_near(given, benchmark) | set(_close(given, benchmark))) - exact
-    for number, other in _close(given, base).items():
-        (again if base[other].label == given[number].label else against).add(number)
+        pairs.add((text, sample.label))
+    near = (_near(samples, benchmark) | set(_close(samples, benchmark))) - exact
+    for number, other in _close(samples, base).items():
+        (again if base[other].label == samples[number].label else against).add(number)
     return Overlap(*map(frozenset, (exact, near, again, against - again)))
 
 
-def _close(given: Sequence[Sample], others: Sequence[Sample]) -> dict[int, int]:
-    """Row of `given` -> the row of `others` whose numbers are all but its own; texts have none."""
+def _close(samples: Sequence[Sample], others: Sequence[Sample]) -> dict[int, int]:
+    """Row of `samples` -> the row of `others` whose numbers are all but its own; no texts."""
     import numpy as np
 
-    if not given or not others or given[0].text:
+    if not samples or not others or samples[0].text:
         return {}
-    left, right = (np.array([one.features for one in part], float) for part in (given, others))
-    rows = np.vstack([left, right])
+    vectors, other_vectors = (
+        np.array([sample.features for sample in part], float) for part in (samples, others)
+    )
+    rows = np.vstack([vectors, other_vectors])
     middle = np.nanmedian(np.where(np.isnan(rows).all(axis=0), 0.0, rows), axis=0)
     spread = np.nanstd(np.where(np.isnan(rows), middle, rows), axis=0)
-    left, right = (
+    vectors, other_vectors = (
         (np.where(np.isnan(part), middle, part) - middle) / np.where(spread > 0, spread, 1.0)
-        for part in (left, right)
+        for part in (vectors, other_vectors)
     )
-    found: dict[int, int] = {}
-    for start in range(0, len(left), BLOCK):
-        block = left[start : start + BLOCK]
-        near = (block @ right.T) * 2 - (right**2).sum(axis=1)
+    matches: dict[int, int] = {}
+    for start in range(0, len(vectors), BLOCK):
+        block = vectors[start : start + BLOCK]
+        near = (block @ other_vectors.T) * 2 - (other_vectors**2).sum(axis=1)
         best = near.argmax(axis=1)
         # Products cancel where numbers are large: the nearest are measured again.
-        apart = ((block - right[best]) ** 2).mean(axis=1)
-        found |= {start + int(n): int(best[n]) for n in np.flatnonzero(apart <= CLOSE**2)}
-    return found
+        apart = ((block - other_vectors[best]) ** 2).mean(axis=1)
+        matches |= {start + int(n): int(best[n]) for n in np.flatnonzero(apart <= CLOSE**2)}
+    return matches
 
 
-def _near(given: Sequence[Sample], benchmark: Sequence[Sample]) -> set[int]:
-    """Return rows of `given` whose text is nearly one of `benchmark`'s."""
-    if not any(sample.text for sample in given):
+def _near(samples: Sequence[Sample], benchmark: Sequence[Sample]) -> set[int]:
+    """Return rows of `samples` whose text is nearly one of `benchmark`'s."""
+    if not any(sample.text for sample in samples):
         return set()
-    texts = [sample.text for sample in (*benchmark, *given)]
-    count, found = len(benchmark), set()
+    texts = [sample.text for sample in (*benchmark, *samples)]
+    count, near = len(benchmark), set()
     for rows in near_duplicates.of_texts(texts, NEAR).members().values():
         tested = [texts[row] for row in rows if row < count]
         # A cluster is a chain: its ends may be far apart.
         for row in (row for row in rows if row >= count):
             if any(near_duplicates.similarity(texts[row], text) >= NEAR for text in tested):
-                found.add(row - count)
-    return found
+                near.add(row - count)
+    return near

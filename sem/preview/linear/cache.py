@@ -55,33 +55,35 @@ def _program() -> list[str]:
 
 def find_preview(folder: Path | None, name: str) -> dict[str, Any] | None:
     """Return the document called `name` in `folder`, None where there is none that can be used."""
-    made = _sealed(folder / f"{name}.json") if folder else None
-    return None if made is None or schema.schema_problems(made, SHAPE) else made
+    document = _sealed(folder / f"{name}.json") if folder else None
+    return None if document is None or schema.schema_problems(document, SHAPE) else document
 
 
-def keep_preview(folder: Path | None, name: str, made: dict[str, Any]) -> None:
-    """Keep the document `made` as `name` in `folder`."""
+def keep_preview(folder: Path | None, name: str, document: dict[str, Any]) -> None:
+    """Keep `document` as `name` in `folder`."""
     if folder:
-        _seal(folder, folder / f"{name}.json", made)
+        _seal(folder, folder / f"{name}.json", document)
 
 
-def baseline(folder: Path | None, name: str, learnt: str) -> Model | None:
-    """Return the kept baseline of the rows `learnt`, None where there is none that can be used."""
+def baseline(folder: Path | None, name: str, rows_sha256: str) -> Model | None:
+    """Return the kept baseline of `rows_sha256`, None where there is none that can be used."""
     path = folder / f"{name}.safetensors" if folder else None
     if path is None or not path.is_file():
         return None
     try:
-        model, told = linear_models.read_linear_model(path)
+        model, learnt_sha256 = linear_models.read_linear_model(path)
     except SemError:
         return None
-    return model if told == learnt else None
+    return model if learnt_sha256 == rows_sha256 else None
 
 
-def keep_baseline(folder: Path, name: str, model: Model, learnt: str) -> None:
-    """Keep `model` of the rows `learnt` as `name`, unless it is too large to be worth it."""
+def keep_baseline(folder: Path, name: str, model: Model, rows_sha256: str) -> None:
+    """Keep `model` of the rows `rows_sha256` as `name`, unless it is too large to be worth it."""
     if model.weights is None or model.weights.nbytes <= MOST_OF_A_FIT:
         _write(
-            folder, folder / f"{name}.safetensors", linear_models.linear_model_bytes(model, learnt)
+            folder,
+            folder / f"{name}.safetensors",
+            linear_models.linear_model_bytes(model, rows_sha256),
         )
 
 
@@ -90,22 +92,22 @@ def parts(folder: Path | None, name: str) -> Path | None:
     return folder / f"{name}.parts" if folder and name else None
 
 
-def find_part(parts: Path | None, told: list[Any]) -> Any:
-    """Return what was found for `told`, None where it is not kept or damaged."""
-    return _sealed(parts / f"{cache_key(told)}.json") if parts else None
+def find_part(parts: Path | None, inputs: list[Any]) -> Any:
+    """Return what was found for `inputs`, None where it is not kept or damaged."""
+    return _sealed(parts / f"{cache_key(inputs)}.json") if parts else None
 
 
-def keep_part(parts: Path | None, told: list[Any], found: Value) -> Value:
-    """Return `found`, which is kept for `told`."""
+def keep_part(parts: Path | None, inputs: list[Any], value: Value) -> Value:
+    """Return `value`, which is kept for `inputs`."""
     if parts:
-        _seal(parts.parent, parts / f"{cache_key(told)}.json", found)
-    return found
+        _seal(parts.parent, parts / f"{cache_key(inputs)}.json", value)
+    return value
 
 
 def count_kept_parts(parts: Path | None) -> int:
     """Return how many results of a preview that was stopped are kept in `parts`."""
-    there = parts.iterdir() if parts and parts.is_dir() else ()
-    return sum(not path.name.startswith(".") for path in there)
+    paths = parts.iterdir() if parts and parts.is_dir() else ()
+    return sum(not path.name.startswith(".") for path in paths)
 
 
 def forget_parts(parts: Path | None) -> None:
@@ -118,8 +120,8 @@ def remove_stale_previews(folder: Path | None, now: float) -> None:
     """Remove what killed previews left in `folder` and nobody came back for by `now` (epoch,
     s).
     """
-    for path, told in _own(folder) if folder else ():
-        age = now - told.st_mtime
+    for path, stat in _own(folder) if folder else ():
+        age = now - stat.st_mtime
         is_part, is_torn = PARTS.fullmatch(path.parent.name), path.name.startswith(".tmp-")
         if (is_part and age > LONGEST) or (is_torn and age > TORN):
             path.unlink(missing_ok=True)
@@ -134,12 +136,14 @@ def _sealed(path: Path) -> Any:
     None where there is none, or it is damaged and is made again.
     """
     try:
-        made = files.read_json(path) if path.is_file() else None
+        record = files.read_json(path) if path.is_file() else None
     except SemError:
         return None
-    if not isinstance(made, dict) or made.get("sha256") != files.sha256_json(made.get("value")):
+    if not isinstance(record, dict) or record.get("sha256") != files.sha256_json(
+        record.get("value")
+    ):
         return None
-    return made["value"]
+    return record["value"]
 
 
 def _seal(folder: Path, path: Path, value: Any) -> None:
@@ -149,15 +153,15 @@ def _seal(folder: Path, path: Path, value: Any) -> None:
 
 def _write(folder: Path, path: Path, content: str | bytes) -> None:
     """Write `content` as `path`; in `folder` the oldest give way beyond MOST_BYTES."""
-    found = sorted((told.st_mtime, told.st_size, one) for one, told in _own(folder))
-    total, gone = sum(size for _, size, _ in found) + len(content), 0
-    for _, size, one in found:
+    entries = sorted((stat.st_mtime, stat.st_size, entry) for entry, stat in _own(folder))
+    total, removals = sum(size for _, size, _ in entries) + len(content), 0
+    for _, size, entry in entries:
         if total <= MOST_BYTES:
             break
-        one.unlink(missing_ok=True)
-        total, gone = total - size, gone + 1
-    if gone:
-        console.note(f"cache: the {gone} oldest files gave way: {MOST_BYTES // 2**20:,} MiB")
+        entry.unlink(missing_ok=True)
+        total, removals = total - size, removals + 1
+    if removals:
+        console.note(f"cache: the {removals} oldest files gave way: {MOST_BYTES // 2**20:,} MiB")
     try:
         files.write_file(path, content)
     except OSError as error:  # a full disk must not cost the result
@@ -166,8 +170,8 @@ def _write(folder: Path, path: Path, content: str | bytes) -> None:
 
 def _places(folder: Path) -> list[Path]:
     """Return the folders of unfinished previews in `folder`."""
-    there = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [p for p in there if PARTS.fullmatch(p.name) and p.is_dir() and not p.is_symlink()]
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [p for p in paths if PARTS.fullmatch(p.name) and p.is_dir() and not p.is_symlink()]
 
 
 def _own(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:

@@ -42,11 +42,11 @@ class Rows:
         """Return all of them as numbers, computed once."""
         return Features(self.shape, (*self.base, *self.given, *self.benchmark))
 
-    def only(self, base: int, given: int) -> "Rows":
+    def only(self, base: int, contribution: int) -> "Rows":
         """As many base and contributed rows, by lot; the features are shared."""
-        left = replace(self, base=_some(self.base, base), given=_some(self.given, given))
-        left.__dict__["features"] = self.features
-        return left
+        rows = replace(self, base=_some(self.base, base), given=_some(self.given, contribution))
+        rows.__dict__["features"] = self.features
+        return rows
 
     def __post_init__(self) -> None:
         if len(self.benchmark) < 2:
@@ -144,12 +144,12 @@ def _some(samples: Sequence[Sample], count: int) -> tuple[Sample, ...]:
     return tuple(samples[n] for n in sorted(order[:count]))
 
 
-def _is_late(began: float, budget: Budget, done: int) -> bool:
+def _is_late(began: float, budget: Budget, rungs: int) -> bool:
     """Return whether the next rung, which takes about twice as long as all before, would be too
     late.
     """
     spent = time.monotonic() - began
-    return budget.deadline is not None and time.monotonic() + spent / done > budget.deadline
+    return budget.deadline is not None and time.monotonic() + spent / rungs > budget.deadline
 
 
 def _likelier(old: Scored, new: Scored, units: Sequence[str] | None) -> Gain | None:

@@ -69,13 +69,13 @@ def shapley_values(rows: Rows) -> "np.ndarray[Any, Any]":
 
     samples = (*rows.base, *rows.given)
     encoder = rows.features.encoder(samples)
-    left, count = encoder.encode(samples), len(samples)
-    labels, wanted = _numbered(samples, rows.benchmark)
+    vectors, count = encoder.encode(samples), len(samples)
+    labels, targets = _numbered(samples, rows.benchmark)
     total = np.zeros(count)
     for start in range(0, len(rows.benchmark), BLOCK):
-        right = encoder.encode(rows.benchmark[start : start + BLOCK])
-        order = np.argsort(_apart(right, left), axis=1, kind="stable")
-        agrees = labels[order] == wanted[start : start + BLOCK, None]
+        queries = encoder.encode(rows.benchmark[start : start + BLOCK])
+        order = np.argsort(_apart(queries, vectors), axis=1, kind="stable")
+        agrees = labels[order] == targets[start : start + BLOCK, None]
         total += np.bincount(order.ravel(), _shares(agrees).ravel(), count)
     return total[len(rows.base) :] / len(rows.benchmark)
 
@@ -119,14 +119,14 @@ def doubtful_labels(rows: Rows, budget: Budget) -> dict[int, str]:
     chances = np.zeros((len(samples), len(classes)))
     folds = _folds(samples)
     for fold in range(FOLDS):
-        learnt = [s for s, at in zip(samples, folds, strict=True) if at != fold]
-        asked = [n for n, at in enumerate(folds) if at == fold]
-        if not learnt or not asked:
+        train = [s for s, at in zip(samples, folds, strict=True) if at != fold]
+        held = [n for n, at in enumerate(folds) if at == fold]
+        if not train or not held:
             continue
-        model = kept_fits.kept_fit(rows.features, learnt, budget)
-        found = model.probabilities([samples[n] for n in asked])
+        model = kept_fits.kept_fit(rows.features, train, budget)
+        fold_chances = model.probabilities([samples[n] for n in held])
         for column, name in enumerate(model.classes):
-            chances[asked, place[name]] = found[:, column]
+            chances[held, place[name]] = fold_chances[:, column]
     return _preferred(chances, own, classes, len(rows.base))
 
 
@@ -146,47 +146,47 @@ def _preferred(
         [chances[own == n, n].mean() if (own == n).any() else 1.0 for n in range(len(classes))]
     )
     sure = chances[rows, best] >= mean[best]
-    doubted = (best != own) & sure & (chances[rows, own] < DOUBTED * mean[own])
-    return {int(n) - base: classes[best[n]] for n in np.flatnonzero(doubted) if n >= base}
+    is_doubtful = (best != own) & sure & (chances[rows, own] < DOUBTED * mean[own])
+    return {int(n) - base: classes[best[n]] for n in np.flatnonzero(is_doubtful) if n >= base}
 
 
 def _folds(samples: Sequence[Sample]) -> list[int]:
     """Return the fold of each sample, the same for equal content, classes spread over folds."""
-    found: dict[str, int] = {}
+    folds: dict[str, int] = {}
     counts: Counter[str] = Counter()
     for sample in samples:
         content = sample.content()
-        if content not in found:
-            found[content] = counts[sample.label] % FOLDS
+        if content not in folds:
+            folds[content] = counts[sample.label] % FOLDS
             counts[sample.label] += 1
-    return [found[sample.content()] for sample in samples]
+    return [folds[sample.content()] for sample in samples]
 
 
 def advise_rows(
-    given: Sequence[Sample],
+    samples: Sequence[Sample],
     shares: Sequence[float],
-    doubted: dict[int, str],
+    doubts: dict[int, str],
     overlap: Overlap,
 ) -> list[Judged]:
-    """Return what to do with each of `given`, the rows of the file before any was left out.
+    """Return what to do with each of `samples`, the rows of the file before any was left out.
 
-    `shares` and `doubted` are numbered as the rows that were learnt from.
+    `shares` and `doubts` are numbered as the rows that were learnt from.
     """
-    found, number, worst = [], 0, -_typical(shares)
-    for row, sample in enumerate(given):
+    judged_rows, number, worst = [], 0, -_typical(shares)
+    for row, sample in enumerate(samples):
         if row in overlap.left_out:
             reason = "in_benchmark" if row in overlap.benchmark else "known_already"
-            found.append(Judged(sample.where, sample.label, 0.0, "drop", reason))
+            judged_rows.append(Judged(sample.where, sample.label, 0.0, "drop", reason))
             continue
-        advice, reason = _advice(row, number, doubted, overlap)
+        advice, reason = _advice(row, number, doubts, overlap)
         if advice == "keep" and shares[number] < worst:
             advice, reason = "inspect", "hurts_neighbours"
-        better = doubted.get(number)
-        found.append(
+        better = doubts.get(number)
+        judged_rows.append(
             Judged(sample.where, sample.label, float(shares[number]), advice, reason, better)
         )
         number += 1
-    return found
+    return judged_rows
 
 
 def _typical(shares: Sequence[float]) -> float:
@@ -195,12 +195,10 @@ def _typical(shares: Sequence[float]) -> float:
     return statistics.median(helpful) if helpful else 0.0
 
 
-def _advice(
-    row: int, number: int, doubted: dict[int, str], overlap: Overlap
-) -> tuple[Advice, str]:
+def _advice(row: int, number: int, doubts: dict[int, str], overlap: Overlap) -> tuple[Advice, str]:
     if row in overlap.contradicts:
         return "inspect", "contradicts_base"
-    if number in doubted:
+    if number in doubts:
         return "inspect", "label_doubtful"
     return "keep", ""
 
@@ -209,42 +207,42 @@ def gaps(rows: Rows) -> Gaps:
     """Classes and benchmark rows that only the contribution covers."""
 
     base = Counter(sample.label for sample in rows.base)
-    given = Counter(sample.label for sample in rows.given)
-    classes = {name: count for name, count in sorted(given.items()) if base[name] < FEW}
+    contribution = Counter(sample.label for sample in rows.given)
+    classes = {name: count for name, count in sorted(contribution.items()) if base[name] < FEW}
     if not rows.given:
         return Gaps({}, 0, 0.0)
     encoder = rows.features.encoder((*rows.base, *rows.given))
-    wanted, *labels = _numbered(rows.benchmark, rows.base, rows.given)
+    targets, *labels = _numbered(rows.benchmark, rows.base, rows.given)
     matrices = [_unit(encoder.encode(part)) for part in (rows.base, rows.given)]
     filled = 0
     for start in range(0, len(rows.benchmark), BLOCK):
-        right = _unit(encoder.encode(rows.benchmark[start : start + BLOCK]))
+        queries = _unit(encoder.encode(rows.benchmark[start : start + BLOCK]))
         was, now = (
-            _nearest(left, right, own, wanted[start : start + BLOCK])
-            for left, own in zip(matrices, labels, strict=True)
+            _nearest(vectors, queries, own, targets[start : start + BLOCK])
+            for vectors, own in zip(matrices, labels, strict=True)
         )
         filled += int(((was < FAR) & (now >= FAR)).sum())
     return Gaps(classes, filled, filled / len(rows.benchmark))
 
 
-def _nearest(left: Any, right: Any, own: Any, wanted: Any) -> Any:
-    """For each row of `right` the cosine to the nearest row of `left` that is of its class."""
+def _nearest(vectors: Any, queries: Any, labels: Any, targets: Any) -> Any:
+    """For each of `queries` the cosine to the nearest of `vectors` that is of its class."""
     import numpy as np
 
-    near = _dense(right @ left.T)
-    return np.where(own[None, :] == wanted[:, None], near, -1.0).max(axis=1)
+    near = _dense(queries @ vectors.T)
+    return np.where(labels[None, :] == targets[:, None], near, -1.0).max(axis=1)
 
 
-def _apart(left: Any, right: Any) -> Any:
-    """Squared distances less what each row of `left` has in common, (rows `left`, rows
-    `right`).
+def _apart(queries: Any, vectors: Any) -> Any:
+    """Squared distances less what each row of `queries` has in common, (rows `queries`, rows
+    `vectors`).
     """
     import numpy as np
 
     # TF-IDF rows are of length 1.
-    if hasattr(left, "toarray"):
-        return -_dense(left @ right.T)
-    return (right**2).sum(axis=1) - 2 * np.asarray(left @ right.T)
+    if hasattr(queries, "toarray"):
+        return -_dense(queries @ vectors.T)
+    return (vectors**2).sum(axis=1) - 2 * np.asarray(queries @ vectors.T)
 
 
 def _unit(matrix: Any) -> Any:

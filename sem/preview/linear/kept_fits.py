@@ -22,27 +22,30 @@ def kept_fit(features: Features, samples: Sequence[Sample], budget: Budget) -> M
     by = fitter_of(features)
     if budget.parts is None:
         return by.fit(features, samples, budget)
-    told = _told("fit", features, samples, budget)
-    name, learnt = cache.cache_key(told), files.sha256_json(told)
-    found = cache.baseline(budget.parts, name, learnt)
-    if found is not None and (same := kept_joined_fit(found, features, samples)) is not None:
+    inputs = _told("fit", features, samples, budget)
+    name, inputs_sha256 = cache.cache_key(inputs), files.sha256_json(inputs)
+    kept_model = cache.baseline(budget.parts, name, inputs_sha256)
+    if (
+        kept_model is not None
+        and (same := kept_joined_fit(kept_model, features, samples)) is not None
+    ):
         return same
-    made = by.fit(features, samples, budget)
+    model = by.fit(features, samples, budget)
     if not _is_late(budget):
-        cache.keep_baseline(budget.parts, name, made, learnt)
-    return made
+        cache.keep_baseline(budget.parts, name, model, inputs_sha256)
+    return model
 
 
 def kept_tuned(features: Features, samples: Sequence[Sample], budget: Budget) -> Budget:
     """Return `learners.tuned`, or what it chose for the same before it was stopped."""
-    told = _told("tuned", features, samples, budget) if budget.parts else []
-    found = cache.find_part(budget.parts, told)
-    if isinstance(found, float):
-        return replace(budget, strength=found)
-    made = fitter_of(features).tuned(features, samples, budget)
-    if made.strength is not None and not _is_late(budget):
-        cache.keep_part(budget.parts, told, made.strength)
-    return made
+    inputs = _told("tuned", features, samples, budget) if budget.parts else []
+    strength = cache.find_part(budget.parts, inputs)
+    if isinstance(strength, float):
+        return replace(budget, strength=strength)
+    tuned_budget = fitter_of(features).tuned(features, samples, budget)
+    if tuned_budget.strength is not None and not _is_late(budget):
+        cache.keep_part(budget.parts, inputs, tuned_budget.strength)
+    return tuned_budget
 
 
 def fitter_of(features: Features) -> Any:
@@ -55,21 +58,21 @@ def kept_joined_fit(model: Model, features: Features, samples: Sequence[Sample])
 
     None when it is of something else.
     """
-    encoder, found = features.encoder(samples), model.encoder
-    wanted = () if features.shape.is_of_numbers else learners.classes(samples)
-    if (model.kind, model.classes) != (features.shape.kind, wanted):
+    encoder, model_encoder = features.encoder(samples), model.encoder
+    classes = () if features.shape.is_of_numbers else learners.classes(samples)
+    if (model.kind, model.classes) != (features.shape.kind, classes):
         return None
-    return replace(model, encoder=encoder) if _are_same(encoder, found) else None
+    return replace(model, encoder=encoder) if _are_same(encoder, model_encoder) else None
 
 
-def _are_same(one: Encoder, other: Encoder) -> bool:
+def _are_same(first: Encoder, second: Encoder) -> bool:
     """Return whether two encoders make the same of a row."""
     import numpy as np
 
-    if isinstance(one, Words) and isinstance(other, Words):
-        return one.terms == other.terms and np.array_equal(one.rarity, other.rarity)
-    if isinstance(one, Numbers) and isinstance(other, Numbers):
-        pairs = ((getattr(one, name), getattr(other, name)) for name in ARRAYS["table"])
+    if isinstance(first, Words) and isinstance(second, Words):
+        return first.terms == second.terms and np.array_equal(first.rarity, second.rarity)
+    if isinstance(first, Numbers) and isinstance(second, Numbers):
+        pairs = ((getattr(first, name), getattr(second, name)) for name in ARRAYS["table"])
         return all(np.array_equal(*pair) for pair in pairs)
     return False
 

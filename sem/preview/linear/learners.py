@@ -86,12 +86,12 @@ def fit(
     if not samples:
         raise SemError("no rows to learn from", "give base data, or a contribution with rows")
     labels = [sample.label for sample in samples]
-    kind, encoder, found = features.shape.kind, features.encoder(samples), classes(samples)
-    if len(found) == 1:
-        return Model(kind, encoder, found, None, None)
+    kind, encoder, class_names = features.shape.kind, features.encoder(samples), classes(samples)
+    if len(class_names) == 1:
+        return Model(kind, encoder, class_names, None, None)
     linear = _linear(kind, budget, passes)
     converged = _descend(linear, encoder.encode(samples), labels, budget)
-    return Model(kind, encoder, found, *_rows(linear), converged)
+    return Model(kind, encoder, class_names, *_rows(linear), converged)
 
 
 def classes(samples: Sequence[Sample]) -> tuple[str, ...]:
@@ -109,7 +109,7 @@ def tuned(features: Features, samples: Sequence[Sample], budget: Budget) -> Budg
     usual = STRENGTH[features.shape.kind]
     if budget.strength is not None or len(samples) < FEWEST:
         return budget
-    order = sorted(samples, key=lambda one: one.lot("tuned"))[:TUNED_ROWS]
+    order = sorted(samples, key=lambda sample: sample.lot("tuned"))[:TUNED_ROWS]
     size = max(1, len(order) // FOLDS)
     folds = min(FOLDS, max(1, HELD_ROWS // size))
     right = dict.fromkeys((usual * times for times in STRENGTHS), 0)
@@ -118,10 +118,10 @@ def tuned(features: Features, samples: Sequence[Sample], budget: Budget) -> Budg
         rest = order[:start] + order[start + size :]
         for strength in right:
             model = fit(features, rest, replace(budget, strength=strength))
-            said = model.labels(held)
-            right[strength] += sum(a == b.label for a, b in zip(said, held, strict=True))
+            predictions = model.labels(held)
+            right[strength] += sum(a == b.label for a, b in zip(predictions, held, strict=True))
     # Of equals the one nearest to the usual, which more rows have chosen.
-    best = max(right, key=lambda one: (right[one], -abs(math.log(one / usual))))
+    best = max(right, key=lambda strength: (right[strength], -abs(math.log(strength / usual))))
     return replace(budget, strength=best)
 
 

@@ -42,16 +42,16 @@ def rows_hash(samples: Sequence[Sample]) -> str:
     return files.sha256_json(sorted([sample.label, sample.content()] for sample in samples))
 
 
-def write_linear_model(path: Path, model: Model, learnt: Sequence[Sample]) -> Path:
-    """Return `model`, which has learnt from `learnt`, as the file `path`.
+def write_linear_model(path: Path, model: Model, samples: Sequence[Sample]) -> Path:
+    """Return `model`, which has learnt from `samples`, as the file `path`.
 
     The same model, the same bytes.
     """
-    return files.write_file(path, linear_model_bytes(model, rows_hash(learnt)))
+    return files.write_file(path, linear_model_bytes(model, rows_hash(samples)))
 
 
-def linear_model_bytes(model: Model, learnt: str) -> bytes:
-    """Return the file of `model`, which has learnt from what `learnt` names."""
+def linear_model_bytes(model: Model, rows_sha256: str) -> bytes:
+    """Return the file of `model`, which has learnt from what `rows_sha256` names."""
     import numpy as np
     from safetensors.numpy import save
 
@@ -60,23 +60,23 @@ def linear_model_bytes(model: Model, learnt: str) -> bytes:
     if model.weights is not None:
         tensors |= {"weights": model.weights, "biases": model.biases}
     # save() writes memory as it lies, and scikit-learn's weights lie turned.
-    tensors = {name: np.ascontiguousarray(found) for name, found in sorted(tensors.items())}
-    told = {
+    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in sorted(tensors.items())}
+    header = {
         "format": FORMAT,
         "kind": model.kind,
         "classes": list(model.classes),
         "terms": list(encoder.terms) if isinstance(encoder, Words) else [],
         "converged": model.converged,
-        "learnt_sha256": learnt,
+        "learnt_sha256": rows_sha256,
     }
-    told["sha256"] = _digest(told, tensors)
-    return save(tensors, {"sem": jsonio.canonical_json(told)})
+    header["sha256"] = _digest(header, tensors)
+    return save(tensors, {"sem": jsonio.canonical_json(header)})
 
 
-def _digest(told: dict[str, Any], tensors: "dict[str, np.ndarray[Any, Any]]") -> str:
+def _digest(header: dict[str, Any], tensors: "dict[str, np.ndarray[Any, Any]]") -> str:
     """Return the hash of all that a file holds."""
-    parts = {name: hashlib.sha256(found).hexdigest() for name, found in sorted(tensors.items())}
-    return files.sha256_json([{**told, "sha256": None}, parts])
+    parts = {name: hashlib.sha256(tensor).hexdigest() for name, tensor in sorted(tensors.items())}
+    return files.sha256_json([{**header, "sha256": None}, parts])
 
 
 def read_linear_model(path: Path) -> tuple[Model, str]:
@@ -89,19 +89,19 @@ def read_linear_model(path: Path) -> tuple[Model, str]:
 
     try:
         with safe_open(path, framework="numpy") as file:
-            told = jsonio.parse_json((file.metadata() or {}).get("sem", "null"))
+            header = jsonio.parse_json((file.metadata() or {}).get("sem", "null"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, ValueError, OSError, MemoryError) as error:
         raise SemError(f"{path}: not usable safetensors: {error}", HINT) from error
-    if not isinstance(told, dict) or told.get("format") != FORMAT:
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise SemError(f"{path}: holds no {FORMAT}", HINT)
-    wrong = _wrong(told, tensors)
+    wrong = _wrong(header, tensors)
     # Files that are older than the hash have none.
-    if not wrong and "sha256" in told and told["sha256"] != _digest(told, tensors):
+    if not wrong and "sha256" in header and header["sha256"] != _digest(header, tensors):
         wrong = "damaged: not what --save-model wrote"
     if wrong:
         raise SemError(f"{path}: {wrong}", HINT)
-    return _model(told, tensors), str(told["learnt_sha256"])
+    return _model(header, tensors), str(header["learnt_sha256"])
 
 
 def refuse_code(path: Path, hint: str = HINT) -> None:
@@ -119,23 +119,23 @@ def refuse_code(path: Path, hint: str = HINT) -> None:
     # The ninth byte of safetensors opens its JSON header; the eight before it may be any number.
     if first[8:9] == b"{":
         return
-    found = next((what for start, what in CODE.items() if first.startswith(start)), None)
-    if found:
-        raise SemError(f"{path}: {found}, which can run code when it is opened; refused", hint)
+    kind = next((what for start, what in CODE.items() if first.startswith(start)), None)
+    if kind:
+        raise SemError(f"{path}: {kind}, which can run code when it is opened; refused", hint)
 
 
-def _wrong(told: dict[str, Any], tensors: "dict[str, np.ndarray[Any, Any]]") -> str | None:
-    """Return what keeps `told` and `tensors` from being a model."""
+def _wrong(header: dict[str, Any], tensors: "dict[str, np.ndarray[Any, Any]]") -> str | None:
+    """Return what keeps `header` and `tensors` from being a model."""
     import numpy as np
 
-    kind, classes, terms = (told.get(name) for name in ("kind", "classes", "terms"))
+    kind, classes, terms = (header.get(name) for name in ("kind", "classes", "terms"))
     if kind not in ARRAYS or not _are_words(classes) or not _are_words(terms):
         return "kind, classes or terms are none"
     # none: a number is said.
     several = len(classes) != 1
-    wanted = {*ARRAYS[kind], *(("weights", "biases") if several else ())}
-    if set(tensors) != wanted:
-        return f"holds {sorted(tensors)}, not {sorted(wanted)}"
+    tensor_names = {*ARRAYS[kind], *(("weights", "biases") if several else ())}
+    if set(tensors) != tensor_names:
+        return f"holds {sorted(tensors)}, not {sorted(tensor_names)}"
     width = len(terms) if kind == "text" else tensors["medians"].size
     shapes = dict.fromkeys(ARRAYS[kind], (width,))
     if several:
@@ -149,18 +149,18 @@ def _wrong(told: dict[str, Any], tensors: "dict[str, np.ndarray[Any, Any]]") -> 
     return None
 
 
-def _are_words(found: Any) -> bool:
-    """Return whether `found` is a list of different texts."""
-    is_list = isinstance(found, list) and all(isinstance(one, str) for one in found)
-    return is_list and len(set(found)) == len(found)
+def _are_words(value: Any) -> bool:
+    """Return whether `value` is a list of different texts."""
+    is_list = isinstance(value, list) and all(isinstance(word, str) for word in value)
+    return is_list and len(set(value)) == len(value)
 
 
-def _model(told: dict[str, Any], tensors: dict[str, Any]) -> Model:
+def _model(header: dict[str, Any], tensors: dict[str, Any]) -> Model:
     encoder: Encoder
-    if told["kind"] == "text":
-        encoder = Words(tuple(told["terms"]), tensors["rarity"])
+    if header["kind"] == "text":
+        encoder = Words(tuple(header["terms"]), tensors["rarity"])
     else:
         encoder = Numbers(*(tensors[name] for name in ARRAYS["table"]))
     weights, biases = tensors.get("weights"), tensors.get("biases")
-    converged = told.get("converged", True) is True
-    return Model(told["kind"], encoder, tuple(told["classes"]), weights, biases, converged)
+    converged = header.get("converged", True) is True
+    return Model(header["kind"], encoder, tuple(header["classes"]), weights, biases, converged)

@@ -36,19 +36,19 @@ def score_benchmark(model: Model, benchmark: Sequence[Sample]) -> Scored:
 
     chances = model.probabilities(benchmark)
     place = {name: number for number, name in enumerate(model.classes)}
-    wanted = np.array([place.get(sample.label, -1) for sample in benchmark])
+    targets = np.array([place.get(sample.label, -1) for sample in benchmark])
     rows = np.arange(len(benchmark))
-    known = wanted >= 0
-    own = np.where(known, chances[rows, np.where(known, wanted, 0)], 0.0)
-    right = (chances.argmax(axis=1) == wanted).astype(float)
-    said = [model.classes[number] for number in chances.argmax(axis=1)]
-    metrics, notes = _metrics(model, benchmark, said, chances)
-    ranks = np.where(known, (chances >= own[:, None]).sum(axis=1), len(model.classes) + 1)
+    is_known = targets >= 0
+    own = np.where(is_known, chances[rows, np.where(is_known, targets, 0)], 0.0)
+    right = (chances.argmax(axis=1) == targets).astype(float)
+    predictions = [model.classes[number] for number in chances.argmax(axis=1)]
+    metrics, notes = _metrics(model, benchmark, predictions, chances)
+    ranks = np.where(is_known, (chances >= own[:, None]).sum(axis=1), len(model.classes) + 1)
     return Scored(metrics, right, np.log(np.maximum(own, FLOOR)), ranks.astype(float), notes)
 
 
 def _metrics(
-    model: Model, benchmark: Sequence[Sample], said: Sequence[str], chances: Any
+    model: Model, benchmark: Sequence[Sample], predictions: Sequence[str], chances: Any
 ) -> tuple[dict[str, float], tuple[str, ...]]:
     """accuracy, precision, recall, f1 and, where it is defined, auroc."""
     from sklearn.metrics import accuracy_score, precision_recall_fscore_support
@@ -61,17 +61,17 @@ def _metrics(
         averaged["average"] = "binary"
     labels = sorted(set(truth)) if positive is None else None
     precision, recall, f1, _ = precision_recall_fscore_support(
-        truth, said, labels=labels, zero_division=0, **averaged
+        truth, predictions, labels=labels, zero_division=0, **averaged
     )
-    found = {
-        "accuracy": float(accuracy_score(truth, said)),
+    metrics = {
+        "accuracy": float(accuracy_score(truth, predictions)),
         "precision": float(precision),
         "recall": float(recall),
         "f1": float(f1),
     }
     notes = () if positive else (f"precision, recall and f1 are means over {len(labels)} classes",)
     area = _area(model, truth, chances, positive)
-    return (found if area is None else found | {"auroc": area}), notes
+    return (metrics if area is None else metrics | {"auroc": area}), notes
 
 
 def positive_of(classes: Sequence[str]) -> str | None:
@@ -81,8 +81,8 @@ def positive_of(classes: Sequence[str]) -> str | None:
     """
     if len(classes) != 2:
         return None
-    said = {name.casefold(): name for name in classes}
-    return next((said[one] for one in ("1", "true", "yes") if one in said), max(classes))
+    names = {name.casefold(): name for name in classes}
+    return next((names[word] for word in ("1", "true", "yes") if word in names), max(classes))
 
 
 def _area(model: Model, truth: Sequence[str], chances: Any, positive: str | None) -> float | None:

@@ -54,7 +54,7 @@ def tuned(features: Features, samples: Sequence[Sample], budget: Budget) -> Budg
     if budget.strength is not None or len(samples) < FEWEST:
         return budget
     usual = STRENGTH[features.shape.kind]
-    order = sorted(samples, key=lambda one: one.lot("tuned"))[:TUNED_ROWS]
+    order = sorted(samples, key=lambda sample: sample.lot("tuned"))[:TUNED_ROWS]
     size = max(1, len(order) // FOLDS)
     starts = range(0, min(FOLDS, max(1, HELD_ROWS // size)) * size, size)
     missed = {
@@ -63,7 +63,7 @@ def tuned(features: Features, samples: Sequence[Sample], budget: Budget) -> Budg
         )
         for strength in (usual * times for times in STRENGTHS)
     }
-    best = min(missed, key=lambda one: float(missed[one].mean()))
+    best = min(missed, key=lambda strength: float(missed[strength].mean()))
     less = missed[usual] - missed[best]
     is_clear = less.mean() > less.std() / math.sqrt(len(less))
     return replace(budget, strength=best if is_clear else usual)
@@ -87,14 +87,14 @@ def score(model: Model, benchmark: Sequence[Sample]) -> Scored:
     import numpy as np
     from sklearn.metrics import d2_absolute_error_score, r2_score
 
-    truth, said = number_targets_of(benchmark), model.values(benchmark)
-    errors = np.abs(said - truth)
-    found = unit(benchmark)
+    truth, predictions = number_targets_of(benchmark), model.values(benchmark)
+    errors = np.abs(predictions - truth)
+    mean_error = unit(benchmark)
     metrics = {
-        PRIMARY: float(d2_absolute_error_score(truth, said)),
-        "r2": float(r2_score(truth, said)),
+        PRIMARY: float(d2_absolute_error_score(truth, predictions)),
+        "r2": float(r2_score(truth, predictions)),
     }
-    return Scored(metrics, 1 - errors / found, errors=errors)
+    return Scored(metrics, 1 - errors / mean_error, errors=errors)
 
 
 def unit(benchmark: Sequence[Sample]) -> float:
@@ -102,13 +102,13 @@ def unit(benchmark: Sequence[Sample]) -> float:
     import numpy as np
 
     truth = number_targets_of(benchmark)
-    found = float(np.abs(truth - np.median(truth)).mean())
-    if not found > 0:
+    mean_error = float(np.abs(truth - np.median(truth)).mean())
+    if not mean_error > 0:
         raise SemError(
             f"every one of the {len(truth):,} benchmark rows has the value {truth[0]:g}",
             "give a benchmark whose rows differ",
         )
-    return found
+    return mean_error
 
 
 def number_targets_of(samples: Sequence[Sample]) -> "np.ndarray[Any, Any]":

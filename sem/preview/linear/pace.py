@@ -27,21 +27,21 @@ class Pace:
 
     seconds: float
 
-    def of(self, base: int, given: int, classes: int, steps: int) -> float:
+    def of(self, base: int, contribution: int, classes: int, steps: int) -> float:
         """Seconds that the baseline and every rung of the ladder take."""
-        learnt = base + sum(base + share * given for share in LADDER)
-        return self.seconds * learnt * classes * min(steps, USUAL_STEPS)
+        row_count = base + sum(base + share * contribution for share in LADDER)
+        return self.seconds * row_count * classes * min(steps, USUAL_STEPS)
 
 
 def measure_fit_pace(rows: Rows, budget: Budget) -> Pace:
     """Return the pace of a few steps on a few of the rows."""
     few = nested(rows.base, min(1.0, WARM_ROWS / len(rows.base)))
-    wanted = replace(budget, steps=WARM_STEPS, deadline=None)
+    warm_budget = replace(budget, steps=WARM_STEPS, deadline=None)
     fit = fits.fitter_of(rows.features).fit
     # The first loads libraries.
-    fit(rows.features, few, wanted, passes=1)
+    fit(rows.features, few, warm_budget, passes=1)
     began = time.perf_counter()
-    fit(rows.features, few, wanted, passes=WARM_STEPS)
+    fit(rows.features, few, warm_budget, passes=WARM_STEPS)
     spent = time.perf_counter() - began
     return Pace(spent / (len(few) * _classes(rows, few) * WARM_STEPS))
 
@@ -55,26 +55,26 @@ def cut_to_seconds(
     """
     classes = _classes(rows, (*rows.base, *rows.given))
 
-    def fits(base: int, given: int) -> bool:
-        return pace.of(base, given, classes, budget.steps) <= seconds
+    def fits(base: int, contribution: int) -> bool:
+        return pace.of(base, contribution, classes, budget.steps) <= seconds
 
-    base, given = len(rows.base), len(rows.given)
-    least = min(given, max(FEWEST, given // 10))
-    while given > least and not fits(base, given):
-        given = max(least, given * 4 // 5)
-    while base > FEWEST and not fits(base, given):
+    base, contribution = len(rows.base), len(rows.given)
+    least = min(contribution, max(FEWEST, contribution // 10))
+    while contribution > least and not fits(base, contribution):
+        contribution = max(least, contribution * 4 // 5)
+    while base > FEWEST and not fits(base, contribution):
         base = max(FEWEST, base * 4 // 5)
-    if (base, given) == (len(rows.base), len(rows.given)):
+    if (base, contribution) == (len(rows.base), len(rows.given)):
         return rows, ()
-    told = [
-        f"time_box: {kept:,} of {whole:,} {what} rows are learnt from"
-        for kept, whole, what in (
-            (given, len(rows.given), "contributed"),
+    notes = [
+        f"time_box: {count:,} of {whole:,} {what} rows are learnt from"
+        for count, whole, what in (
+            (contribution, len(rows.given), "contributed"),
             (base, len(rows.base), "base"),
         )
-        if kept < whole
+        if count < whole
     ]
-    return rows.only(base, given), tuple(told)
+    return rows.only(base, contribution), tuple(notes)
 
 
 def _classes(rows: Rows, samples: Sequence[Sample]) -> int:

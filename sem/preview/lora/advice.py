@@ -56,38 +56,40 @@ class Known:
     too_long: frozenset[str] = frozenset()
 
 
-def advised(given: Sequence[Example], known: Known) -> list[Advised]:
-    """Return what to do with each of `given`, the rows as they were before any was left out."""
-    copied, least = _copied(known), _least(known.scores)
+def advised(examples: Sequence[Example], context: Known) -> list[Advised]:
+    """Return what to do with each of `examples`, the rows as they were before any was left out."""
+    copied, least = _copied(context), _least(context.scores)
     return [
         Advised(
-            one.id,
-            one.domain or one.task,
-            *_why(number, one, known, copied, least),
-            known.pulls.get(one.id),
+            example.id,
+            example.domain or example.task,
+            *_why(number, example, context, copied, least),
+            context.pulls.get(example.id),
         )
-        for number, one in enumerate(given)
+        for number, example in enumerate(examples)
     ]
 
 
 def _why(
-    number: int, one: Example, known: Known, copied: frozenset[tuple[str, str]], least: float
+    number: int, example: Example, context: Known, copied: frozenset[tuple[str, str]], least: float
 ) -> tuple[Advice, str, tuple[str, ...]]:
-    if number in known.overlap.benchmark:
+    if number in context.overlap.benchmark:
         return "drop", "in_benchmark", ()
-    if number in known.overlap.left_out:
+    if number in context.overlap.left_out:
         return "drop", "known_already", ()
-    if one.id in known.too_long:
+    if example.id in context.too_long:
         return "drop", "too_long", ()
-    if number in known.overlap.contradicts:
+    if number in context.overlap.contradicts:
         return "inspect", "contradicts_base", ()
-    closed = frozenset(closed_slots(known.tasks[one.task].io_schema))
+    closed = frozenset(closed_slots(context.tasks[example.task].io_schema))
     missing = tuple(
-        slot for slot, there in _stands(one, closed) if not there and (one.task, slot) in copied
+        slot
+        for slot, is_in_input in _stands(example, closed)
+        if not is_in_input and (example.task, slot) in copied
     )
     if missing:
         return "inspect", "value_not_in_input", missing
-    pull = known.pulls.get(one.id)
+    pull = context.pulls.get(example.id)
     if pull is not None and pull.score < least:
         return "inspect", "answer_unlikely", ()
     return "keep", "", ()
@@ -101,73 +103,75 @@ def _least(scores: Sequence[float]) -> float:
     return low - FENCE * (high - low)
 
 
-def _copied(known: Known) -> frozenset[tuple[str, str]]:
+def _copied(context: Known) -> frozenset[tuple[str, str]]:
     """Return the slots whose values nearly always stand in the input of the base rows."""
     counts: dict[tuple[str, str], list[int]] = {}
-    for one in known.base:
-        closed = frozenset(closed_slots(known.tasks[one.task].io_schema))
-        for slot, there in _stands(one, closed):
-            count = counts.setdefault((one.task, slot), [0, 0])
+    for example in context.base:
+        closed = frozenset(closed_slots(context.tasks[example.task].io_schema))
+        for slot, is_in_input in _stands(example, closed):
+            count = counts.setdefault((example.task, slot), [0, 0])
             count[0] += 1
-            count[1] += there
+            count[1] += is_in_input
     return frozenset(
-        name for name, (rows, there) in counts.items() if rows >= ENOUGH and there >= USUAL * rows
+        name
+        for name, (rows, copies) in counts.items()
+        if rows >= ENOUGH and copies >= USUAL * rows
     )
 
 
-def _stands(one: Example, closed: frozenset[str]) -> Iterator[tuple[str, bool]]:
-    """Yield each slot of `one` with a value long enough to tell, and whether its input holds all
-    of it.
+def _stands(example: Example, closed: frozenset[str]) -> Iterator[tuple[str, bool]]:
+    """Yield each slot of `example` with a value long enough to tell, and whether its input holds
+    all of it.
     """
-    text, answer = grounding.Text(one.input_text), one.output_json
+    text, answer = grounding.Text(example.input_text), example.output_json
     for slot, value in (answer if isinstance(answer, dict) else {"answer": answer}).items():
         leaves = [leaf for _, leaf in grounding.scalar_leaves({slot: value})]
         if slot not in closed and any(len(str(leaf)) >= grounding.TELLING for leaf in leaves):
             yield slot, all(grounding.is_grounded(leaf, text) for leaf in leaves)
 
 
-def advice_json(found: Sequence[Advised], most: int) -> dict[str, Any]:
-    """Return `found` counted, by group, and at most `most` of those worth a look, the least likely
+def advice_json(rows: Sequence[Advised], most: int) -> dict[str, Any]:
+    """Return `rows` counted, by group, and at most `most` of those worth a look, the least likely
     first.
     """
-    looked = [one for one in found if one.advice != "keep"]
+    suspects = [row for row in rows if row.advice != "keep"]
     return {
-        "advice": {word: sum(one.advice == word for one in found) for word in get_args(Advice)},
-        "reasons": dict(sorted(Counter(one.reason for one in found if one.reason).items())),
-        "looked_at_by_the_model": sum(one.pull is not None for one in found),
-        "by_group": _groups(found),
-        "to_look_at": [_shown(one) for one in sorted(looked, key=_likely)[:most]],
+        "advice": {word: sum(row.advice == word for row in rows) for word in get_args(Advice)},
+        "reasons": dict(sorted(Counter(row.reason for row in rows if row.reason).items())),
+        "looked_at_by_the_model": sum(row.pull is not None for row in rows),
+        "by_group": _groups(rows),
+        "to_look_at": [_shown(row) for row in sorted(suspects, key=_likely)[:most]],
     }
 
 
-def _likely(one: Advised) -> float:
-    return one.pull.score if one.pull else 0.0
+def _likely(row: Advised) -> float:
+    return row.pull.score if row.pull else 0.0
 
 
-def _shown(one: Advised) -> dict[str, Any]:
-    pull = asdict(one.pull) if one.pull else {"score": None, "likeness": None}
+def _shown(row: Advised) -> dict[str, Any]:
+    pull = asdict(row.pull) if row.pull else {"score": None, "likeness": None}
     return {
-        "where": one.where,
-        "group": one.group,
-        "advice": one.advice,
-        "reason": one.reason,
-        "slots": list(one.slots),
+        "where": row.where,
+        "group": row.group,
+        "advice": row.advice,
+        "reason": row.reason,
+        "slots": list(row.slots),
         **pull,
     }
 
 
-def _groups(found: Sequence[Advised]) -> dict[str, dict[str, Any]]:
+def _groups(rows: Sequence[Advised]) -> dict[str, dict[str, Any]]:
     """Return each group's rows, what is said of them, and how they pull on average.
 
     The best first.
     """
     members: dict[str, list[Advised]] = {}
-    for one in found:
-        members.setdefault(one.group, []).append(one)
-    made = {}
-    for name, rows in members.items():
-        pulled = [one.pull.likeness for one in rows if one.pull]
-        counts = {word: sum(one.advice == word for one in rows) for word in get_args(Advice)}
+    for row in rows:
+        members.setdefault(row.group, []).append(row)
+    groups = {}
+    for name, group in members.items():
+        pulled = [row.pull.likeness for row in group if row.pull]
+        counts = {word: sum(row.advice == word for row in group) for word in get_args(Advice)}
         mean = statistics.fmean(pulled) if pulled else None
-        made[name] = {"rows": len(rows), **counts, "looked_at": len(pulled), "likeness": mean}
-    return dict(sorted(made.items(), key=lambda item: (-(item[1]["likeness"] or 0.0), item[0])))
+        groups[name] = {"rows": len(group), **counts, "looked_at": len(pulled), "likeness": mean}
+    return dict(sorted(groups.items(), key=lambda item: (-(item[1]["likeness"] or 0.0), item[0])))

@@ -39,7 +39,7 @@ class Budget:
 
 def budget(bench: Bench, rows: Encoded, pace: Pace, seconds: float) -> Budget:
     """Return what fits `seconds` at `pace`; its steps may be too few."""
-    left, of_steps = seconds * SPARE, recipe_steps(bench, rows)
+    available_s, of_steps = seconds * SPARE, recipe_steps(bench, rows)
     scorings = 3 if bench.package else 2
     step = benches.seconds_a_step(bench, rows, pace)
     both = 2 * step + benches.seconds_below(bench, rows, pace)
@@ -52,25 +52,25 @@ def budget(bench: Bench, rows: Encoded, pace: Pace, seconds: float) -> Budget:
             max(0, int(for_looks / a_look)), len(rows.given.kept)
         )
 
-    tested, looked = spent(left * TESTED, left * LOOKED)
-    steps = int((left - tested * a_test - looked * a_look) / both)
+    tested, looks = spent(available_s * TESTED, available_s * LOOKED)
+    steps = int((available_s - tested * a_test - looks * a_look) / both)
     if steps < FEWEST_STEPS:
-        looked, steps = 0, int((left - tested * a_test) / both)
+        looks, steps = 0, int((available_s - tested * a_test) / both)
     if steps >= of_steps:
-        rest = left - of_steps * both
+        rest = available_s - of_steps * both
         tested, _ = spent(rest * TESTED / (TESTED + LOOKED), 0.0)
-        _, looked = spent(0.0, rest - tested * a_test)
+        _, looks = spent(0.0, rest - tested * a_test)
         steps = of_steps
-    return Budget(max(0, steps), tested, looked, of_steps, step)
+    return Budget(max(0, steps), tested, looks, of_steps, step)
 
 
-def least(found: Budget) -> Budget:
-    """No more of `found` than shows that the whole path works (`--test-mode`)."""
+def least(budget: Budget) -> Budget:
+    """No more of `budget` than shows that the whole path works (`--test-mode`)."""
     return replace(
-        found,
-        steps=min(found.steps, FEWEST_STEPS),
-        tested=min(found.tested, FEWEST_TESTED),
-        looked=min(found.looked, FEWEST_TESTED),
+        budget,
+        steps=min(budget.steps, FEWEST_STEPS),
+        tested=min(budget.tested, FEWEST_TESTED),
+        looked=min(budget.looked, FEWEST_TESTED),
     )
 
 

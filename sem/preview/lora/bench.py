@@ -91,7 +91,7 @@ def here(project: Project, name: str) -> Weights:
 
 def prepared(project: Project, name: str, folder: Path, package: Package | None = None) -> Bench:
     """Return the trainer of `project` over the base model `name`, writing below `folder` only."""
-    wanted = replace(
+    preview_recipe = replace(
         recipe.load_recipe(project),
         max_steps=None,
         val_answers=0,
@@ -104,11 +104,11 @@ def prepared(project: Project, name: str, folder: Path, package: Package | None 
         augmented=False,
     )
     base, machine = here(project, name).folder, hardware.detect()
-    speaker = chat.load_chat(base, wanted.renderer)
+    speaker = chat.load_chat(base, preview_recipe.renderer)
     slots = slotspec.load_slot_levels(project.root / "configs" / "judge_slots.yaml")
     job = Job(
         run=Run("preview", folder),
-        recipe=wanted,
+        recipe=preview_recipe,
         base=base,
         dtype=machine.dtype,
         device=machine.device,
@@ -118,7 +118,7 @@ def prepared(project: Project, name: str, folder: Path, package: Package | None 
         slots=slots,
         answering=project.settings("eval", EvalSettings),
     )
-    return Bench(job, Writer(project.tasks, speaker, wanted, slots), name, package)
+    return Bench(job, Writer(project.tasks, speaker, preview_recipe, slots), name, package)
 
 
 def shallow(bench: Bench) -> Bench | None:
@@ -128,8 +128,8 @@ def shallow(bench: Bench) -> Bench | None:
     """
     if bench.job.recipe.method != "lora":
         return None
-    found = lower.frozen_layers_of(files.read_object(bench.job.base / "config.json"))
-    return replace(bench, lower=found) if found else None
+    layers = lower.frozen_layers_of(files.read_object(bench.job.base / "config.json"))
+    return replace(bench, lower=layers) if layers else None
 
 
 def encoded(bench: Bench, split: Split) -> Encoded:
@@ -137,15 +137,15 @@ def encoded(bench: Bench, split: Split) -> Encoded:
 
     Raise SemError where one part has none that is short enough.
     """
-    found = Encoded(
+    parts = Encoded(
         *(
             data.encode_examples(part, bench.writer)
             for part in (split.base, split.given, split.tested)
         )
     )
-    for rows, what in ((found.base, "train"), (found.given, "given"), (found.tested, "val")):
+    for rows, what in ((parts.base, "train"), (parts.given, "given"), (parts.tested, "val")):
         data.check_trainable(rows, what)
-    return found
+    return parts
 
 
 def measure_token_pace(bench: Bench, rows: Encoded, fits: Callable[[Pace], bool]) -> Pace:
@@ -172,8 +172,8 @@ def measure_token_pace(bench: Bench, rows: Encoded, fits: Callable[[Pace], bool]
     began = time.perf_counter()
     train_steps(small, model, few, WARM_STEPS)
     # WARM_STEPS whole micro-batches were learnt, though the rows may be fewer.
-    learnt = (time.perf_counter() - began) / (WARM_STEPS * size * _mean(few))
-    return replace(pace, trained=learnt)
+    train_s = (time.perf_counter() - began) / (WARM_STEPS * size * _mean(few))
+    return replace(pace, trained=train_s)
 
 
 def seconds_a_step(bench: Bench, rows: Encoded, pace: Pace) -> float:
@@ -254,18 +254,18 @@ def padded_batches(job: Job, model: Any, rows: Sequence[Row]) -> Iterator[dict[s
     Each token counts one.
     """
     pad, size = trainer.collator(job, model), job.recipe.micro_batch
-    made = [trainer.collator_record(n, row) | {"weights": None} for n, row in enumerate(rows)]
-    for start in range(0, len(made), size):
-        yield {k: v.to(job.device) for k, v in pad(made[start : start + size]).items()}
+    records = [trainer.collator_record(n, row) | {"weights": None} for n, row in enumerate(rows)]
+    for start in range(0, len(records), size):
+        yield {k: v.to(job.device) for k, v in pad(records[start : start + size]).items()}
 
 
 def answer_likelihoods(job: Job, model: Any, rows: Sequence[Row]) -> list[float]:
     """Return the mean log-likelihood a token of the answer of each of `rows`."""
     import torch
 
-    found: list[float] = []
+    likelihoods: list[float] = []
     model.eval()
     with torch.no_grad(), arguments.precision(job, model):
         for batch in padded_batches(job, model, rows):
-            found += loss.token_cross_entropy(model, batch).by_sequence().float().tolist()
-    return [value / row.trained for value, row in zip(found, rows, strict=True)]
+            likelihoods += loss.token_cross_entropy(model, batch).by_sequence().float().tolist()
+    return [value / row.trained for value, row in zip(likelihoods, rows, strict=True)]

@@ -97,8 +97,8 @@ def _watch(lower: Lower) -> Any:
     def note(_: Any, args: tuple[Any, ...], words: dict[str, Any]) -> None:
         ids, mask = words["input_ids"], words.get("attention_mask")
         sizes = [ids.shape[1]] * len(ids) if mask is None else mask.sum(dim=1).tolist()
-        found = zip(ids.tolist(), sizes, strict=True)
-        lower.batch = tuple(tuple(row[: int(size)]) for row, size in found)
+        pairs = zip(ids.tolist(), sizes, strict=True)
+        lower.batch = tuple(tuple(row[: int(size)]) for row, size in pairs)
 
     return note
 
@@ -109,11 +109,11 @@ def _forward(plain: Any, lower: Lower, is_last: bool) -> Any:
     def forward(self: Any, hidden_states: Any, *args: Any, **words: Any) -> Any:
         if lower.knows:
             return _filled(hidden_states, lower) if is_last else hidden_states
-        found = plain(hidden_states, *args, **words)
+        outputs = plain(hidden_states, *args, **words)
         if is_last and lower.keeps:
-            for ids, states in zip(lower.batch, found, strict=True):
+            for ids, states in zip(lower.batch, outputs, strict=True):
                 lower.states[ids] = states[: len(ids)].detach().clone()
-        return found
+        return outputs
 
     return forward
 
@@ -122,7 +122,7 @@ def _filled(hidden: Any, lower: Lower) -> Any:
     """Return what the rows that pass now left here before; zeros where `hidden` only fills up."""
     import torch
 
-    made = torch.zeros_like(hidden)
+    states = torch.zeros_like(hidden)
     for place, ids in enumerate(lower.batch):
-        made[place, : len(ids)] = lower.states[ids]
-    return made
+        states[place, : len(ids)] = lower.states[ids]
+    return states

@@ -28,9 +28,9 @@ class Pull:
 
 
 def pulls(
-    job: Job, model: Any, tested: Sequence[Row], given: Sequence[Row]
+    job: Job, model: Any, tested: Sequence[Row], contribution: Sequence[Row]
 ) -> tuple[list[float], list[Pull]]:
-    """Return the score of each of `tested`, and each of `given` by the gradient of `tested`
+    """Return the score of each of `tested`, and each of `contribution` by the gradient of `tested`
     together.
     """
     import torch
@@ -40,11 +40,11 @@ def pulls(
         scores.append(value / row.trained)
         total = gradient if total is None else total + gradient
     goal = torch.nn.functional.normalize(total.flatten(), dim=0) if total is not None else None
-    found = []
-    for row, value, gradient in _gradients(job, model, given if goal is not None else ()):
+    row_pulls = []
+    for row, value, gradient in _gradients(job, model, contribution if goal is not None else ()):
         own = torch.nn.functional.normalize(gradient.flatten(), dim=0)
-        found.append(Pull(value / row.trained, float(own @ goal)))
-    return scores, found
+        row_pulls.append(Pull(value / row.trained, float(own @ goal)))
+    return scores, row_pulls
 
 
 def _gradients(job: Job, model: Any, rows: Sequence[Row]) -> Iterator[tuple[Row, float, Any]]:

@@ -98,60 +98,62 @@ class Worth:
         return self.budget.is_whole and self.lower is None
 
 
-def examples_worth(asked: Asked, watched: Watch = lambda _: None) -> Worth:
-    """Return what the examples `asked` for add; raise SemError when nothing fits the time."""
+def examples_worth(request: Asked, watched: Watch = lambda _: None) -> Worth:
+    """Return what the requested examples add; raise SemError when nothing fits the time."""
     began = time.monotonic()
-    frozen = snapshot.load_snapshot(asked.project, None)
+    frozen = snapshot.load_snapshot(request.project, None)
     parts = {name: tuple(frozen.examples(name)) for name in ("train", "val", "test")}
-    more, tested = _learnt_before(asked.package, frozen, parts["val"])
+    more, tested = _learnt_before(request.package, frozen, parts["val"])
     held = as_samples((*parts["val"], *parts["test"]))
-    known = overlap.find_overlap(
-        as_samples(asked.given.kept), as_samples((*parts["train"], *more)), held
+    row_overlap = overlap.find_overlap(
+        as_samples(request.given.kept), as_samples((*parts["train"], *more)), held
     )
-    left = tuple(one for n, one in enumerate(asked.given.kept) if n not in known.left_out)
-    if not left:
+    new_examples = tuple(
+        example for n, example in enumerate(request.given.kept) if n not in row_overlap.left_out
+    )
+    if not new_examples:
         raise SemError(
-            f"every one of the {len(asked.given.kept):,} examples is known already or in val or "
+            f"every one of the {len(request.given.kept):,} examples is known already or in val or "
             "test",
             "contribute examples that the snapshot does not hold",
         )
-    split = Split(parts["train"], left[:MOST_GIVEN], tested)  # in an order by lot
+    split = Split(parts["train"], new_examples[:MOST_GIVEN], tested)  # in an order by lot
     with TemporaryDirectory(prefix="sem-preview-") as folder:
-        seconds = asked.seconds - (time.monotonic() - began)
-        found = _trained(asked, split, seconds, Path(folder), watched)
-    old, new, rows = found.old, found.new, found.tested
-    units = {one.id: one.unit for one in tested}
+        seconds = request.seconds - (time.monotonic() - began)
+        result = _trained(request, split, seconds, Path(folder), watched)
+    old, new, rows = result.old, result.new, result.tested
+    units = {example.id: example.unit for example in tested}
     measured = likelihood_gain(old, new, [units[row.id] for row in rows])
     return Worth(
         gain=widen_by_backtest(
-            measured, found.share, backtest_widening("last" if found.bench.lower else "all")
+            measured, result.share, backtest_widening("last" if result.bench.lower else "all")
         ),
         measured=measured,
         before=sum(old) / len(old),
         after=sum(new) / len(new),
-        overlap=known,
-        learnt=found.learnt,
-        usable=len(left) - len(found.rows.given.too_long),
-        budget=found.budget,
-        model=found.bench.name,
-        too_long=len(found.rows.given.too_long),
+        overlap=row_overlap,
+        learnt=result.learnt,
+        usable=len(new_examples) - len(result.rows.given.too_long),
+        budget=result.budget,
+        model=result.bench.name,
+        too_long=len(result.rows.given.too_long),
         val=len(tested),
         advised=tuple(
             advice.advised(
-                asked.given.kept,
+                request.given.kept,
                 Known(
-                    asked.project.tasks,
+                    request.project.tasks,
                     parts["train"],
-                    known,
-                    found.pulls,
+                    row_overlap,
+                    result.pulls,
                     old,
-                    frozenset(found.rows.given.too_long),
+                    frozenset(result.rows.given.too_long),
                 ),
             )
         ),
-        start=sum(found.start) / len(found.start) if found.start else None,
+        start=sum(result.start) / len(result.start) if result.start else None,
         unseen=len(parts["val"]) - len(tested),
-        lower=found.bench.lower,
+        lower=result.bench.lower,
     )
 
 
@@ -163,20 +165,20 @@ def likelihood_gain(old: Sequence[float], new: Sequence[float], units: Sequence[
     return gained([0.0] * len(change), change, units)
 
 
-def widen_by_backtest(found: Gain, share: float, by: Mapping[str, float]) -> Gain:
-    """Return `found` with what training adds to its error, `by` what backtests found.
+def widen_by_backtest(gain: Gain, share: float, by: Mapping[str, float]) -> Gain:
+    """Return `gain` with what training adds to its error, `by` what backtests found.
 
     Good rows move the result, too, where others learn in their place, and by more the larger the
     `share` of the candidate's rows that is new (its square root: as a sum of so many draws). And
     the rest of a training makes a gain larger, or smaller, by a share of it.
     """
     if not by:
-        return found
+        return gain
     noise = by["t"] * by["sd"] * math.sqrt(share / by["share"])
-    up, down = ("larger", "smaller") if found.mean > 0 else ("smaller", "larger")
-    below = math.hypot(found.mean - found.low, noise, by[down] * found.mean)
-    above = math.hypot(found.high - found.mean, noise, by[up] * found.mean)
-    return Gain(found.mean, found.mean - below, found.mean + above, found.n)
+    up, down = ("larger", "smaller") if gain.mean > 0 else ("smaller", "larger")
+    below = math.hypot(gain.mean - gain.low, noise, by[down] * gain.mean)
+    above = math.hypot(gain.high - gain.mean, noise, by[up] * gain.mean)
+    return Gain(gain.mean, gain.mean - below, gain.mean + above, gain.n)
 
 
 def backtest_widening(way: Literal["all", "last"]) -> Mapping[str, float]:
@@ -201,39 +203,44 @@ class _Found:
     pulls: dict[str, Pull]
 
 
-def _trained(asked: Asked, split: Split, seconds: float, folder: Path, watched: Watch) -> _Found:
+def _trained(request: Asked, split: Split, seconds: float, folder: Path, watched: Watch) -> _Found:
     """Return both trainings of `split` that fit `seconds`.
 
     Each is done once, and what it found is kept.
     """
-    bench, rows, budget = _chosen(asked, split, seconds, folder, watched)
-    wanted = bench.job.recipe
-    seen = budget.steps * wanted.effective_batch
-    both = mixture.mix(rows.base.kept, rows.given.kept, seen, wanted.data_seed)
-    tested = data.draw_by_seed(rows.tested.kept, budget.tested, wanted.data_seed)
-    looked = data.draw_by_seed(rows.given.kept, budget.looked, wanted.data_seed)
+    bench, rows, budget = _chosen(request, split, seconds, folder, watched)
+    recipe = bench.job.recipe
+    row_count = budget.steps * recipe.effective_batch
+    both = mixture.mix(rows.base.kept, rows.given.kept, row_count, recipe.data_seed)
+    tested = data.draw_by_seed(rows.tested.kept, budget.tested, recipe.data_seed)
+    look_rows = data.draw_by_seed(rows.given.kept, budget.looked, recipe.data_seed)
 
-    def once(name: str, steps: int, learnt: tuple[Row, ...], own: list[Row]) -> list[list[float]]:
-        ids = [[row.id for row in part] for part in (learnt, tested, own)]
-        told = [name, _words(bench), steps, ids]
-        kept = cache.find_part(asked.parts, told)
-        if kept is not None and [len(part) for part in kept] == [len(tested), len(own) * 2]:
+    def once(
+        name: str, steps: int, train_rows: tuple[Row, ...], own: list[Row]
+    ) -> list[list[float]]:
+        ids = [[row.id for row in part] for part in (train_rows, tested, own)]
+        inputs = [name, _words(bench), steps, ids]
+        kept_results = cache.find_part(request.parts, inputs)
+        if kept_results is not None and [len(part) for part in kept_results] == [
+            len(tested),
+            len(own) * 2,
+        ]:
             watched(f"{name}: kept from before")
-            return list(kept)
+            return list(kept_results)
         watched(f"{name}: {steps} steps")
-        model = benches.train_from_start(bench, learnt, steps)
+        model = benches.train_from_start(bench, train_rows, steps)
         benches.pass_frozen_layers(bench, model, [*tested, *own])
         if not own:
-            made = [benches.answer_likelihoods(bench.job, model, tested), []]
+            results = [benches.answer_likelihoods(bench.job, model, tested), []]
         else:
             scores, pulls = gradient_likeness.pulls(bench.job, model, tested, own)
-            made = [scores, [value for one in pulls for value in (one.score, one.likeness)]]
-        return cache.keep_part(asked.parts, told, made)
+            results = [scores, [value for pull in pulls for value in (pull.score, pull.likeness)]]
+        return cache.keep_part(request.parts, inputs, results)
 
-    start = once("package", 0, (), [])[0] if asked.package else None
-    old, flat = once("baseline", budget.steps, both.base, looked)
+    start = once("package", 0, (), [])[0] if request.package else None
+    old, flat = once("baseline", budget.steps, both.base, look_rows)
     new = once("candidate", budget.steps, both.mixed, [])[0]
-    pulls = {row.id: Pull(*flat[n * 2 : n * 2 + 2]) for n, row in enumerate(looked)}
+    pulls = {row.id: Pull(*flat[n * 2 : n * 2 + 2]) for n, row in enumerate(look_rows)}
     share = both.given / len(both.mixed)
     return _Found(bench, rows, budget, tested, both.given, share, old, new, start, pulls)
 
@@ -246,65 +253,65 @@ def _learnt_before(
     """
     if package is None or package.learnt.sha256 == frozen.sha256:
         return (), val
-    learnt = tuple(package.learnt.examples("train"))
-    seen = overlap.find_overlap(as_samples(val), (), as_samples(learnt)).benchmark
-    tested = tuple(one for number, one in enumerate(val) if number not in seen)
+    train = tuple(package.learnt.examples("train"))
+    duplicates = overlap.find_overlap(as_samples(val), (), as_samples(train)).benchmark
+    tested = tuple(example for number, example in enumerate(val) if number not in duplicates)
     if len(tested) < 2:
         raise SemError(
-            f"{package.folder}: has learnt {len(seen)} of the {len(val)} val rows",
+            f"{package.folder}: has learnt {len(duplicates)} of the {len(val)} val rows",
             "give a package that was trained on the latest snapshot",
         )
-    return learnt, tested
+    return train, tested
 
 
 def _chosen(
-    asked: Asked, split: Split, seconds: float, folder: Path, watched: Watch
+    request: Asked, split: Split, seconds: float, folder: Path, watched: Watch
 ) -> tuple[Bench, Encoded, Budget]:
     """Return the first way to train that fits `seconds`, and how much of it does.
 
     What was chosen before a preview was killed is chosen again.
     """
-    began, tried = time.monotonic(), []
+    began, attempts = time.monotonic(), []
     encoded: dict[str, Encoded] = {}
-    kept = cache.find_part(asked.parts, ["chosen"])
-    for bench in _ways(asked, folder):
-        told = {"name": bench.name, "trained_layers": bench.lower.trained if bench.lower else None}
-        if kept and kept["way"] != told:
+    choice = cache.find_part(request.parts, ["chosen"])
+    for bench in _ways(request, folder):
+        way = {"name": bench.name, "trained_layers": bench.lower.trained if bench.lower else None}
+        if choice and choice["way"] != way:
             continue
         if bench.name not in encoded:
             encoded[bench.name] = benches.encoded(bench, split)
         rows = encoded[bench.name]
-        if kept:
-            return bench, rows, Budget(**kept["budget"])
+        if choice:
+            return bench, rows, Budget(**choice["budget"])
         watched(f"warm-up: {_words(bench)}")
-        budget = _measured(bench, rows, asked, seconds - (time.monotonic() - began))
+        budget = _measured(bench, rows, request, seconds - (time.monotonic() - began))
         if budget.steps >= FEWEST_STEPS:
-            cache.keep_part(asked.parts, ["chosen"], {"way": told, "budget": asdict(budget)})
+            cache.keep_part(request.parts, ["chosen"], {"way": way, "budget": asdict(budget)})
             return bench, rows, budget
-        tried.append(f"{_words(bench)}: {budget.seconds_a_step:.1f} s a step")
+        attempts.append(f"{_words(bench)}: {budget.seconds_a_step:.1f} s a step")
     raise SemError(
-        f"{FEWEST_STEPS} steps of two trainings do not fit {seconds:.0f} s: {'; '.join(tried)}",
+        f"{FEWEST_STEPS} steps of two trainings do not fit {seconds:.0f} s: {'; '.join(attempts)}",
         "give more --seconds"
-        + ("" if asked.package else ", or name a smaller model as `proxy` in preview.yaml"),
+        + ("" if request.package else ", or name a smaller model as `proxy` in preview.yaml"),
     )
 
 
-def _ways(asked: Asked, folder: Path) -> Iterator[Bench]:
+def _ways(request: Asked, folder: Path) -> Iterator[Bench]:
     """Yield the ways to train, the truest first.
 
     The sem's model, the proxy, the model's last layers.
     """
-    name = asked.project.base_model_id
-    own = benches.prepared(asked.project, name, folder, asked.package)
+    name = request.project.base_model_id
+    own = benches.prepared(request.project, name, folder, request.package)
     yield own
-    if asked.proxy and asked.package is None:
-        yield benches.prepared(asked.project, asked.proxy, folder)
+    if request.proxy and request.package is None:
+        yield benches.prepared(request.project, request.proxy, folder)
     shallow = benches.shallow(own)
     if shallow:
         yield shallow
 
 
-def _measured(bench: Bench, rows: Encoded, asked: Asked, seconds: float) -> Budget:
+def _measured(bench: Bench, rows: Encoded, request: Asked, seconds: float) -> Budget:
     """Return what fits `seconds` less what measuring takes."""
     began = time.monotonic()
 
@@ -312,8 +319,8 @@ def _measured(bench: Bench, rows: Encoded, asked: Asked, seconds: float) -> Budg
         return afford.budget(bench, rows, pace, seconds - (time.monotonic() - began))
 
     pace = benches.measure_token_pace(bench, rows, lambda pace: budget(pace).steps >= FEWEST_STEPS)
-    found = budget(pace)
-    return afford.least(found) if asked.test_mode else found
+    time_budget = budget(pace)
+    return afford.least(time_budget) if request.test_mode else time_budget
 
 
 def _words(bench: Bench) -> str:

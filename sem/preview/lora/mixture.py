@@ -21,16 +21,16 @@ class Mixture:
     given: int
 
 
-def mix(base: Sequence[Row], given: Sequence[Row], count: int, seed: int) -> Mixture:
+def mix(base: Sequence[Row], contribution: Sequence[Row], count: int, seed: int) -> Mixture:
     """Return at most `count` rows for each training, drawn by `seed`.
 
     All of them where `count` holds them.
     """
-    total = len(base) + len(given)
+    total = len(base) + len(contribution)
     if count >= total:
-        return Mixture(tuple(base), (*base, *given), len(given))
+        return Mixture(tuple(base), (*base, *contribution), len(contribution))
     lot = random.Random(seed)
-    old, new = (lot.sample(rows, len(rows)) for rows in (_by_id(base), _by_id(given)))
+    old, new = (lot.sample(rows, len(rows)) for rows in (_by_id(base), _by_id(contribution)))
     share = min(len(new), max(1, round(count * len(new) / total)))
     return Mixture(
         tuple(old[: min(count, len(old))]), (*old[: count - share], *new[:share]), share

@@ -76,8 +76,8 @@ class Package:
         from safetensors import safe_open
 
         with safe_open(self.folder / WEIGHTS, framework="pt") as tensors:
-            found = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
-        models.put(model, found, self.folder)
+            weights = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
+        models.put(model, weights, self.folder)
 
 
 def read_start_package(project: Project, folder: Path, base: Weights) -> Package:
@@ -145,11 +145,11 @@ def _check_files(folder: Path, base: Weights) -> None:
 
 def _check_fit(project: Project, folder: Path, facts: dict[str, Any], base: Weights) -> None:
     """Raise SemError when it was trained on another model, for another task, or in other words."""
-    lineage, made = facts["lineage"], facts["lineage"]["base_model"]
-    if made["revision"] != base.revision:
+    lineage, base_model = facts["lineage"], facts["lineage"]["base_model"]
+    if base_model["revision"] != base.revision:
         raise SemError(
-            f"{folder}: made of base model {made['base_model_id']} at {made['revision']}, "
-            f"the sem's is {base.base_model_id} at {base.revision}",
+            f"{folder}: made of base model {base_model['base_model_id']} at "
+            f"{base_model['revision']}, the sem's is {base.base_model_id} at {base.revision}",
             HINT,
         )
     for name, spec in sorted(project.tasks.items()):
@@ -175,14 +175,14 @@ def _learnt(project: Project, folder: Path, facts: dict[str, Any]) -> Snapshot:
 
     Raise SemError where it is not here.
     """
-    told = facts["lineage"]["snapshot"]
+    entry = facts["lineage"]["snapshot"]
     try:
-        found = snapshot.load_snapshot(project, told["version"])
+        frozen = snapshot.load_snapshot(project, entry["version"])
     except SemError as error:
-        raise _unknown(folder, told["version"]) from error
-    if found.sha256 != told["sha256"]:
-        raise _unknown(folder, told["version"])
-    return found
+        raise _unknown(folder, entry["version"]) from error
+    if frozen.sha256 != entry["sha256"]:
+        raise _unknown(folder, entry["version"])
+    return frozen
 
 
 def _unknown(folder: Path, version: int) -> SemError:

@@ -57,14 +57,14 @@ def rule(
     return {**record, "not_known": list(UNKNOWN)}
 
 
-def leaks(known: Overlap, rows: int) -> dict[str, Any]:
+def leaks(overlap: Overlap, rows: int) -> dict[str, Any]:
     """Return how much of a contribution of `rows` rows the benchmark holds, and the refusal above
     1 %.
     """
-    share = len(known.benchmark) / rows
+    share = len(overlap.benchmark) / rows
     return {
-        "exact": len(known.benchmark_exact),
-        "near": len(known.benchmark_near),
+        "exact": len(overlap.benchmark_exact),
+        "near": len(overlap.benchmark_near),
         "share": share,
         "refused": LEAKS if share > REFUSED_ABOVE else None,
     }

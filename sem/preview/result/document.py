@@ -78,15 +78,15 @@ class Found:
     test_mode: bool
 
 
-def legacy(found: Found) -> dict[str, Any]:
+def legacy(result: Found) -> dict[str, Any]:
     """Return the pipeline's own output of the same result: what `zk.document` reads."""
-    estimate, given, rows = found.worth.estimate, found.contribution, found.worth.trained
-    used, base = found.worth.learnt, len(rows.base)
+    estimate, contribution, rows = result.worth.estimate, result.contribution, result.worth.trained
+    used, base = result.worth.learnt, len(rows.base)
     ratio = used / max(1, used + base)
     names = number_targets.NAMES if rows.shape.is_of_numbers else learners.NAMES
     model = {"model_type": names[rows.shape.kind], "mlflow_run_id": None}
-    stamp = found.at.strftime("%Y-%m-%dT%H:%M:%SZ")
-    run_id = _run_id(found)
+    stamp = result.at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    run_id = _run_id(result)
     return {
         "schema_version": SCHEMA_VERSION,
         "delta_computation": deltaone.metric_deltas(
@@ -105,21 +105,21 @@ def legacy(found: Found) -> dict[str, Any]:
                 "base_samples": base,
                 "contributed_samples": used,
                 "contribution_ratio": ratio,
-                "data_manifest": given.manifest,
+                "data_manifest": contribution.manifest,
             },
         },
         "contributor_attribution": {
-            "data_hash": given.manifest["data_hash"],
+            "data_hash": contribution.manifest["data_hash"],
             "contributor_weights": ratio,
             "contributed_samples": used,
             "total_samples": used + base,
-            "data_manifest": given.manifest,
+            "data_manifest": contribution.manifest,
         },
         "evaluation_metadata": {
             "benchmark_dataset": {
                 "size": len(rows.benchmark),
                 "features": list(rows.shape.features or (rows.shape.text,)),
-                "type": found.benchmark,
+                "type": result.benchmark,
             },
             "evaluation_timestamp": stamp,
             "evaluation_time_seconds": round(estimate.seconds, 3),
@@ -128,74 +128,74 @@ def legacy(found: Found) -> dict[str, Any]:
         "pipeline_metadata": {
             "run_id": run_id,
             "timestamp": stamp,
-            "config": {"random_seed": found.seed, "sample_size": len(given.samples)},
+            "config": {"random_seed": result.seed, "sample_size": len(contribution.samples)},
             "dry_run": True,
         },
     }
 
 
-def preview_document(found: Found) -> dict[str, Any]:
+def preview_document(result: Found) -> dict[str, Any]:
     """Return the whole document."""
     return {
-        **legacy(found),
-        "preview_metadata": _told(found),
-        "estimate": _estimate(found),
+        **legacy(result),
+        "preview_metadata": _told(result),
+        "estimate": _estimate(result),
         "production_rule": acceptance.rule(
-            found.worth.estimate.before,
-            found.worth.estimate.after,
-            found.worth.rows.benchmark,
-            _run_id(found),
-            found.at,
-            _leaks(found)["refused"],
+            result.worth.estimate.before,
+            result.worth.estimate.after,
+            result.worth.rows.benchmark,
+            _run_id(result),
+            result.at,
+            _leaks(result)["refused"],
         ),
-        "rows": _rows(found),
+        "rows": _rows(result),
         "disclaimer": DISCLAIMER,
     }
 
 
-def _told(found: Found) -> dict[str, Any]:
+def _told(result: Found) -> dict[str, Any]:
     """preview_metadata."""
-    given, worth = found.contribution, found.worth
-    sure, why = decision.confidence(_known(found))
+    contribution, worth = result.contribution, result.worth
+    sure, why = decision.confidence(_known(result))
     if worth.rows.shape.is_of_numbers:
         sure, why = None, NO_BACKTEST
     return {
         "preview_mode": True,
-        "test_mode": found.test_mode,
+        "test_mode": result.test_mode,
         "cached": False,
         "estimation_confidence": sure,
         "estimation_confidence_reason": why or None,
         "legacy_confidence": decision.legacy_confidence(worth.learnt),
         "sample_size_used": worth.learnt,
-        "original_data_size": given.size,
-        "time_elapsed": round(found.seconds, 3),
-        "data_path": given.manifest["source_path"],
-        "timestamp": found.at.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "random_seed": found.seed,
+        "original_data_size": contribution.size,
+        "time_elapsed": round(result.seconds, 3),
+        "data_path": contribution.manifest["source_path"],
+        "timestamp": result.at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "random_seed": result.seed,
     }
 
 
-def _known(found: Found) -> dict[str, float]:
+def _known(result: Found) -> dict[str, float]:
     """Return what the confidence is computed from."""
-    worth, evenness = found.worth, decision.class_balance(found.contribution.classes)
+    worth, evenness = result.worth, decision.class_balance(result.contribution.classes)
     return decision.features(worth.expected, worth.learnt, worth.estimate.reached, evenness)
 
 
-def _leaks(found: Found) -> dict[str, Any]:
-    rows = len(found.worth.rows.given) + len(found.worth.overlap.left_out)
-    return acceptance.leaks(found.worth.overlap, rows)
+def _leaks(result: Found) -> dict[str, Any]:
+    rows = len(result.worth.rows.given) + len(result.worth.overlap.left_out)
+    return acceptance.leaks(result.worth.overlap, rows)
 
 
-def _estimate(found: Found) -> dict[str, Any]:
-    worth, estimate, leaks = found.worth, found.worth.estimate, _leaks(found)
-    decided = decision.refused(leaks) or found.decision
+def _estimate(result: Found) -> dict[str, Any]:
+    worth, estimate, leaks = result.worth, result.worth.estimate, _leaks(result)
+    decided = decision.refused(leaks) or result.decision
     of_numbers = worth.rows.shape.is_of_numbers
     return {
         "decision": decided.word,
         "reason": decided.reason,
         "size": {"told": False, "reason": NO_BACKTEST}
         if of_numbers
-        else decision.size(_known(found), decided.word),
+        else decision.size(_known(result), decided.word),
         "primary_metric": number_targets.PRIMARY if of_numbers else acceptance.METRIC,
         "percentage_points": _points(worth.expected),
         "measured": {"rows": worth.learnt, **_points(estimate.gain)},
@@ -204,7 +204,7 @@ def _estimate(found: Found) -> dict[str, Any]:
         "log_likelihood": asdict(estimate.likelihood) if estimate.likelihood else None,
         "mean_absolute_error": _missed(worth) if of_numbers else None,
         "learning_curve": [{"rows": s.rows, **_points(s.gain)} for s in estimate.ladder],
-        "comparators": acceptance.compare_metrics(estimate.before, estimate.after, found.seed),
+        "comparators": acceptance.compare_metrics(estimate.before, estimate.after, result.seed),
         "in_benchmark": leaks,
         "complete": estimate.complete,
         "notes": [*estimate.notes, *worth.notes, *(NUMBERS if of_numbers else ())],
@@ -235,47 +235,49 @@ def _points(gain: Gain) -> dict[str, float | int]:
 
 
 def _relative(estimate: Estimate) -> float:
-    found = deltaone.metric_deltas(estimate.before.metrics, estimate.after.metrics)
-    deltas = {n: deltaone.MetricDelta(**d) for n, d in found["metric_deltas"].items()}
+    report = deltaone.metric_deltas(estimate.before.metrics, estimate.after.metrics)
+    deltas = {n: deltaone.MetricDelta(**d) for n, d in report["metric_deltas"].items()}
     return deltaone.relative(deltas)
 
 
-def _rows(found: Found) -> dict[str, Any]:
+def _rows(result: Found) -> dict[str, Any]:
     """Return what became of the contribution's rows, and those worth a look, the worst first."""
     advice = dict.fromkeys(("keep", "drop", "inspect"), 0)
     reasons: dict[str, int] = {}
-    for one in found.judged:
-        advice[one.advice] += 1
-        if one.reason:
-            reasons[one.reason] = reasons.get(one.reason, 0) + 1
-    shown = sorted((one for one in found.judged if one.advice != "keep"), key=lambda j: j.value)
+    for row in result.judged:
+        advice[row.advice] += 1
+        if row.reason:
+            reasons[row.reason] = reasons.get(row.reason, 0) + 1
+    rows = sorted((row for row in result.judged if row.advice != "keep"), key=lambda j: j.value)
     return {
         "advice": advice,
         "reasons": dict(sorted(reasons.items())),
-        "skipped": dict(sorted(found.contribution.skipped.items())),
-        "notes": dict(sorted(found.contribution.notes.items())),
-        "gaps_filled": asdict(found.gaps) if found.gaps else None,
-        "by_class": _by_class(found.judged) if found.gaps else {},
-        "to_look_at": [_shown(one, found) for one in shown[:MOST_ROWS]],
+        "skipped": dict(sorted(result.contribution.skipped.items())),
+        "notes": dict(sorted(result.contribution.notes.items())),
+        "gaps_filled": asdict(result.gaps) if result.gaps else None,
+        "by_class": _by_class(result.judged) if result.gaps else {},
+        "to_look_at": [_shown(row, result) for row in rows[:MOST_ROWS]],
     }
 
 
-def _shown(one: Judged, found: Found) -> dict[str, Any]:
-    return asdict(one) if found.gaps else {**asdict(one), "value": None}
+def _shown(row: Judged, result: Found) -> dict[str, Any]:
+    return asdict(row) if result.gaps else {**asdict(row), "value": None}
 
 
-def _by_class(judged: Sequence[Judged]) -> dict[str, dict[str, float]]:
+def _by_class(rows: Sequence[Judged]) -> dict[str, dict[str, float]]:
     """Return rows and summed value of each class: groups that help, and groups that do not."""
-    made: dict[str, dict[str, float]] = {}
-    for one in judged:
-        group = made.setdefault(one.label, {"rows": 0, "value": 0.0})
+    groups: dict[str, dict[str, float]] = {}
+    for row in rows:
+        group = groups.setdefault(row.label, {"rows": 0, "value": 0.0})
         group["rows"] += 1
-        group["value"] += one.value
-    return dict(sorted(made.items(), key=lambda item: -item[1]["value"]))
+        group["value"] += row.value
+    return dict(sorted(groups.items(), key=lambda item: -item[1]["value"]))
 
 
-def _run_id(found: Found) -> str:
+def _run_id(result: Found) -> str:
     """Return the same for the same data, base, benchmark and seed."""
-    rows = [[s.label, s.content()] for s in (*found.worth.rows.base, *found.worth.rows.benchmark)]
-    told = [found.contribution.manifest["data_hash"], files.sha256_json(rows), found.seed]
-    return files.sha256_json(told)[:16]
+    rows = [
+        [s.label, s.content()] for s in (*result.worth.rows.base, *result.worth.rows.benchmark)
+    ]
+    inputs = [result.contribution.manifest["data_hash"], files.sha256_json(rows), result.seed]
+    return files.sha256_json(inputs)[:16]

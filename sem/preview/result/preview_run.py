@@ -82,24 +82,24 @@ def preview_rows(
     """
     began = time.monotonic()
     watched("reading")
-    given, compared, own = _read(options, project)
+    source, compared, own = _read(options, project)
     steps = TEST_STEPS if options.test_mode else Budget().steps
     box = Box(steps, options.seconds, began, parts=options.parts)
-    total = given.size if project else len(own)
-    baseline, notes = _baseline(options, given.shape, compared, steps)
-    found = rows_worth(Asked(given.shape, compared, own, total), box, baseline, watched)
-    found = replace(found, notes=(*notes, *found.notes))
-    _keep(options, found, steps)
+    total = source.size if project else len(own)
+    baseline, notes = _baseline(options, source.shape, compared, steps)
+    worth = rows_worth(Asked(source.shape, compared, own, total), box, baseline, watched)
+    worth = replace(worth, notes=(*notes, *worth.notes))
+    _keep(options, worth, steps)
     watched("rows")
-    judged, gaps = _judged(
-        found, own, Budget(steps // 4, began + options.seconds, parts=options.parts)
+    judged_rows, gaps = _judged(
+        worth, own, Budget(steps // 4, began + options.seconds, parts=options.parts)
     )
     return Found(
-        contribution=given,
-        worth=found,
-        judged=judged,
+        contribution=source,
+        worth=worth,
+        judged=judged_rows,
         gaps=gaps,
-        decision=decision.decide_gain(found.expected, compared.min_points),
+        decision=decision.decide_gain(worth.expected, compared.min_points),
         benchmark=compared.words,
         at=at,
         seconds=time.monotonic() - began,
@@ -109,55 +109,57 @@ def preview_rows(
 
 
 def _judged(
-    found: Worth, own: tuple[Sample, ...], budget: Budget
+    worth: Worth, own: tuple[Sample, ...], budget: Budget
 ) -> tuple[list[Judged], Gaps | None]:
     """Return what to do with each row, and what gaps are filled.
 
     Of numbers only what lies elsewhere.
     """
-    if found.rows.shape.is_of_numbers:
-        return influence.advise_rows(own, [0.0] * len(own), {}, found.overlap), None
-    shares = influence.shapley_values(found.rows)
-    doubted = influence.doubtful_labels(found.rows, budget)
-    made = influence.advise_rows(own, shares.tolist(), doubted, found.overlap)
-    return made, influence.gaps(found.rows)
+    if worth.rows.shape.is_of_numbers:
+        return influence.advise_rows(own, [0.0] * len(own), {}, worth.overlap), None
+    shares = influence.shapley_values(worth.rows)
+    doubts = influence.doubtful_labels(worth.rows, budget)
+    judged_rows = influence.advise_rows(own, shares.tolist(), doubts, worth.overlap)
+    return judged_rows, influence.gaps(worth.rows)
 
 
 def rows_worth(
-    asked: Asked,
+    request: Asked,
     box: Box,
     baseline: Model | None = None,
     watched: Callable[[str], None] = lambda _: None,
 ) -> Worth:
-    """Return what the rows `asked` for add.
+    """Return what the requested rows add.
 
     Overlap left out, time measured, trained, extrapolated.
     """
-    own, compared = asked.own, asked.compared
-    known = overlap.find_overlap(own, compared.base, compared.benchmark)
-    if len(known.benchmark) == len(own):
+    own, compared = request.own, request.compared
+    row_overlap = overlap.find_overlap(own, compared.base, compared.benchmark)
+    if len(row_overlap.benchmark) == len(own):
         raise SemError(
             f"every one of the {len(own):,} contributed rows is in the benchmark",
             "contribute rows that the benchmark does not hold",
         )
-    left = sources.without(own, known.left_out)
-    rows = Rows(asked.shape, compared.base, left, compared.benchmark)
+    new_rows = sources.without(own, row_overlap.left_out)
+    rows = Rows(request.shape, compared.base, new_rows, compared.benchmark)
     until = box.began + box.seconds * FOR_ESTIMATE
     budget = Budget(box.steps, until, box.strength, box.parts)
     watched("warm-up")
-    learnt, notes = _cut(rows, budget, until)
-    if len(learnt.base) < len(rows.base):
+    train_rows, notes = _cut(rows, budget, until)
+    if len(train_rows.base) < len(rows.base):
         # It knows rows that the candidate would not.
         baseline = None
     if baseline is not None:
         baseline = kept_fits.kept_joined_fit(baseline, rows.features, rows.base) or baseline
-    total = round(asked.total * len(left) / len(own))
-    found = estimate.estimate_gain(learnt, budget, total, baseline, watched)
-    unseen = 1 - found.ladder[-1].rows / max(1, found.reached)
+    total = round(request.total * len(new_rows) / len(own))
+    gain_estimate = estimate.estimate_gain(train_rows, budget, total, baseline, watched)
+    unseen = 1 - gain_estimate.ladder[-1].rows / max(1, gain_estimate.reached)
     # What training adds was fitted on classes.
     of_numbers = rows.shape.is_of_numbers
-    expected = found.full if of_numbers else decision.widen_gain(found.full, unseen)
-    return Worth(rows, learnt, known, found, expected, notes)
+    expected = (
+        gain_estimate.full if of_numbers else decision.widen_gain(gain_estimate.full, unseen)
+    )
+    return Worth(rows, train_rows, row_overlap, gain_estimate, expected, notes)
 
 
 def _cut(rows: Rows, budget: Budget, until: float) -> tuple[Rows, tuple[str, ...]]:
@@ -165,15 +167,17 @@ def _cut(rows: Rows, budget: Budget, until: float) -> tuple[Rows, tuple[str, ...
 
     As before, when it was stopped.
     """
-    told: list[Any] = ["cut", len(rows.base), len(rows.given)]
-    kept = cache.find_part(budget.parts, told)
-    if kept is None:
+    inputs: list[Any] = ["cut", len(rows.base), len(rows.given)]
+    part = cache.find_part(budget.parts, inputs)
+    if part is None:
         speed = pace.measure_fit_pace(rows, budget)
-        learnt, notes = pace.cut_to_seconds(rows, speed, budget, until - time.monotonic())
-        cache.keep_part(budget.parts, told, [len(learnt.base), len(learnt.given), *notes])
-        return learnt, notes
-    base, given, *words = kept
-    return (rows.only(base, given) if words else rows), tuple(words)
+        train_rows, notes = pace.cut_to_seconds(rows, speed, budget, until - time.monotonic())
+        cache.keep_part(
+            budget.parts, inputs, [len(train_rows.base), len(train_rows.given), *notes]
+        )
+        return train_rows, notes
+    base, own, *words = part
+    return (rows.only(base, own) if words else rows), tuple(words)
 
 
 def _baseline(
@@ -183,41 +187,41 @@ def _baseline(
 
     And notes.
     """
-    learnt = linear_models.rows_hash(compared.base)
+    rows_sha256 = linear_models.rows_hash(compared.base)
     if options.baseline is None:
-        return cache.baseline(options.cache, _kept(learnt, shape, steps), learnt), ()
-    found, told = linear_models.read_linear_model(options.baseline)
-    width = len(found.encoder.medians) if isinstance(found.encoder, Numbers) else 0
-    if bool(found.classes) == shape.is_of_numbers:
-        one, other = ("classes", "a number") if found.classes else ("a number", "classes")
+        return cache.baseline(options.cache, _kept(rows_sha256, shape, steps), rows_sha256), ()
+    model, learnt_sha256 = linear_models.read_linear_model(options.baseline)
+    width = len(model.encoder.medians) if isinstance(model.encoder, Numbers) else 0
+    if bool(model.classes) == shape.is_of_numbers:
+        kind, other = ("classes", "a number") if model.classes else ("a number", "classes")
         raise SemError(
-            f"{options.baseline}: a model of {one}, not of {other}",
+            f"{options.baseline}: a model of {kind}, not of {other}",
             "give a model of this sem's base rows",
         )
-    if (found.kind, width) != (shape.kind, shape.width):
+    if (model.kind, width) != (shape.kind, shape.width):
         raise SemError(
-            f"{options.baseline}: a model of {found.kind}, {width} numbers a row, not of "
+            f"{options.baseline}: a model of {model.kind}, {width} numbers a row, not of "
             f"{shape.kind}, {shape.width}",
             "give a model of this sem's base rows",
         )
-    if told == learnt:
-        return found, ()
-    return found, (
+    if learnt_sha256 == rows_sha256:
+        return model, ()
+    return model, (
         "baseline_model: it has learnt from other rows than the base; the gain holds "
         "that difference, too",
     )
 
 
-def _kept(learnt: str, shape: Shape, steps: int) -> str:
-    return cache.cache_key(["baseline", learnt, shape.kind, shape.target, steps])
+def _kept(rows_sha256: str, shape: Shape, steps: int) -> str:
+    return cache.cache_key(["baseline", rows_sha256, shape.kind, shape.target, steps])
 
 
-def _keep(options: Options, found: Worth, steps: int) -> None:
+def _keep(options: Options, worth: Worth, steps: int) -> None:
     """Keep the baseline for the next contribution, when it learnt from every base row."""
-    model, base = found.estimate.models[0], found.trained.base
-    if options.cache is None or options.baseline or found.notes or not model.converged:
+    model, base = worth.estimate.models[0], worth.trained.base
+    if options.cache is None or options.baseline or worth.notes or not model.converged:
         return
-    name = _kept(linear_models.rows_hash(base), found.rows.shape, steps)
+    name = _kept(linear_models.rows_hash(base), worth.rows.shape, steps)
     cache.keep_baseline(options.cache, name, model, linear_models.rows_hash(base))
 
 
@@ -226,7 +230,7 @@ def preview_name(options: Options, project: Project | None) -> str:
     contribution.check_contribution(options.path)
     if options.baseline:
         linear_models.refuse_code(options.baseline)
-    told: list[Any] = [
+    inputs: list[Any] = [
         options.path.name,
         files.sha256_file(options.path),
         options.sample_size,
@@ -237,12 +241,12 @@ def preview_name(options: Options, project: Project | None) -> str:
         options.target,
     ]
     if project:
-        wanted = sources.settings(project)
+        settings = sources.settings(project)
         paths = [
-            sources.path_below_root(project, name) for name in (wanted.base, wanted.benchmark)
+            sources.path_below_root(project, name) for name in (settings.base, settings.benchmark)
         ]
-        told += [asdict(wanted), *(files.sha256_file(path) for path in paths)]
-    return cache.cache_key(told)
+        inputs += [asdict(settings), *(files.sha256_file(path) for path in paths)]
+    return cache.cache_key(inputs)
 
 
 def _read(
@@ -253,14 +257,14 @@ def _read(
     """
     most = min(options.sample_size, TEST_ROWS) if options.test_mode else options.sample_size
     if project is None:
-        given = contribution.read_contribution(
+        source = contribution.read_contribution(
             options.path, most, options.seed, target=options.target
         )
-        compared, own = sources.of_itself(given, options.seed)
-        return given, compared, own
-    wanted = sources.settings(project)
+        compared, own = sources.of_itself(source, options.seed)
+        return source, compared, own
+    settings = sources.settings(project)
     if options.target != "auto":
-        wanted = replace(wanted, target=options.target)
-    compared, shape = sources.of_sem(project, wanted, options.seed)
-    given = contribution.read_contribution(options.path, most, options.seed, shape)
-    return given, compared, tuple(given.samples)
+        settings = replace(settings, target=options.target)
+    compared, shape = sources.of_sem(project, settings, options.seed)
+    source = contribution.read_contribution(options.path, most, options.seed, shape)
+    return source, compared, tuple(source.samples)

@@ -6,15 +6,15 @@ from sem.core import console
 from sem.preview.result import task_preview
 
 
-def print_preview(made: dict[str, Any], verbose: bool) -> None:
-    """Print the document `made`; `verbose`: the rows to look at, too."""
-    print(made["disclaimer"])
-    if "evaluation_metadata" in made:
-        _show(made, verbose)
+def print_preview(preview: dict[str, Any], verbose: bool) -> None:
+    """Print the document `preview`; `verbose`: the rows to look at, too."""
+    print(preview["disclaimer"])
+    if "evaluation_metadata" in preview:
+        _show(preview, verbose)
     else:
-        task_preview.print_examples_preview(made, WORDS, verbose)
-    print(f"Preview complete in {made['preview_metadata']['time_elapsed']:.0f} s")
-    print(made["disclaimer"])
+        task_preview.print_examples_preview(preview, WORDS, verbose)
+    print(f"Preview complete in {preview['preview_metadata']['time_elapsed']:.0f} s")
+    print(preview["disclaimer"])
 
 
 WORDS = {
@@ -25,33 +25,32 @@ WORDS = {
 }
 
 
-def _show(made: dict[str, Any], verbose: bool) -> None:
+def _show(preview: dict[str, Any], verbose: bool) -> None:
     """A preview of classes or numbers."""
-    deltas = made["delta_computation"]["metric_deltas"].items()
+    deltas = preview["delta_computation"]["metric_deltas"].items()
     rows = [
         (n, f"{d['baseline_value']:.4f}", f"{d['new_value']:.4f}", f"{d['absolute_delta']:+.4f}")
         for n, d in deltas
     ]
-    told = made["preview_metadata"]
-    title = (
-        f"{told['data_path']}: {told['sample_size_used']:,} of {told['original_data_size']:,} rows"
-    )
+    metadata = preview["preview_metadata"]
+    used, of = metadata["sample_size_used"], metadata["original_data_size"]
+    title = f"{metadata['data_path']}: {used:,} of {of:,} rows"
     console.print_table(title, ("metric", "baseline", "with the contribution", "delta"), rows)
-    _show_curve(made["estimate"]["learning_curve"])
-    _show_tests(made["estimate"]["comparators"])
-    _show_error(made["estimate"]["mean_absolute_error"])
-    _show_rows(made["rows"], verbose)
+    _show_curve(preview["estimate"]["learning_curve"])
+    _show_tests(preview["estimate"]["comparators"])
+    _show_error(preview["estimate"]["mean_absolute_error"])
+    _show_rows(preview["rows"], verbose)
     print(
         f"DeltaOne score (mean of absolute deltas): "
-        f"{made['delta_computation']['delta_one_score']:+.4f}"
+        f"{preview['delta_computation']['delta_one_score']:+.4f}"
     )
-    _show_confidence(told)
-    _show_rule(made)
-    print(f"{WORDS[made['estimate']['decision']]}: {made['estimate']['reason']}")
-    size = made["estimate"]["size"]
+    _show_confidence(metadata)
+    _show_rule(preview)
+    print(f"{WORDS[preview['estimate']['decision']]}: {preview['estimate']['reason']}")
+    size = preview["estimate"]["size"]
     if not size["told"]:
         print(f"how much cannot be told: {size['reason']}")
-    for note in made["estimate"]["notes"]:
+    for note in preview["estimate"]["notes"]:
         print(f"note: {note}")
 
 
@@ -63,41 +62,41 @@ def _show_curve(curve: list[dict[str, Any]]) -> None:
     console.print_table("how the gain grows", ("contributed rows", "points", "95 %"), rows)
 
 
-def _show_tests(found: dict[str, dict[str, Any]]) -> None:
+def _show_tests(tests: dict[str, dict[str, Any]]) -> None:
     rows = [
         (
             name,
-            one["family"],
-            f"{one['effect']:+.4f}",
-            f"[{one['low']:+.4f}, {one['high']:+.4f}]",
-            f"{one['p']:.3g}",
-            "passes" if one["passed"] else "does not pass",
+            test["family"],
+            f"{test['effect']:+.4f}",
+            f"[{test['low']:+.4f}, {test['high']:+.4f}]",
+            f"{test['p']:.3g}",
+            "passes" if test["passed"] else "does not pass",
         )
-        for name, one in found.items()
+        for name, test in tests.items()
     ]
     columns = ("metric", "family", "effect", "95 %", "p", "")
     console.print_table("both models as independent samples", columns, rows)
 
 
-def _show_confidence(told: dict[str, Any]) -> None:
-    sure, why = told["estimation_confidence"], told["estimation_confidence_reason"]
-    shown = "unknown" if sure is None else f"{sure:.0%} to be near the full result"
-    print(f"confidence: {shown}{f' ({why})' if why else ''}")
+def _show_confidence(metadata: dict[str, Any]) -> None:
+    sure, why = metadata["estimation_confidence"], metadata["estimation_confidence_reason"]
+    text = "unknown" if sure is None else f"{sure:.0%} to be near the full result"
+    print(f"confidence: {text}{f' ({why})' if why else ''}")
 
 
-def _show_rule(made: dict[str, Any]) -> None:
-    rule = made["production_rule"]
+def _show_rule(preview: dict[str, Any]) -> None:
+    rule = preview["production_rule"]
     word = "accepted" if rule["accepted"] else f"not accepted: {rule['reason']}"
     unknown = " and ".join(rule["not_known"])
     print(f"production rule: {word} ({unknown} are not known here)")
 
 
-def _show_error(found: dict[str, Any] | None) -> None:
+def _show_error(error: dict[str, Any] | None) -> None:
     """The mean absolute error of a target that is a number."""
-    if found:
-        gain = found["gain"]
+    if error:
+        gain = error["gain"]
         print(
-            f"mean absolute error: {found['baseline']:.4g}, {found['new']:.4g} with the "
+            f"mean absolute error: {error['baseline']:.4g}, {error['new']:.4g} with the "
             f"contribution: {gain['mean']:+.4g} [{gain['ci95_low']:+.4g}, "
             f"{gain['ci95_high']:+.4g}] less"
         )
@@ -108,15 +107,15 @@ def _show_rows(rows: dict[str, Any], verbose: bool) -> None:
     console.print_table("rows", ("what", "rows"), counts)
     if not verbose:
         return
-    looked = [
+    lines = [
         (
-            one["where"],
-            one["label"],
-            one["reason"],
-            one["better"] or "",
-            "" if one["value"] is None else f"{one['value']:+.6f}",
+            row["where"],
+            row["label"],
+            row["reason"],
+            row["better"] or "",
+            "" if row["value"] is None else f"{row['value']:+.6f}",
         )
-        for one in rows["to_look_at"][:20]
+        for row in rows["to_look_at"][:20]
     ]
     columns = ("row", "label", "why", "rather", "value")
-    console.print_table("rows to look at, the worst first", columns, looked)
+    console.print_table("rows to look at, the worst first", columns, lines)

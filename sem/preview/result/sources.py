@@ -75,16 +75,22 @@ def settings(project: Project) -> PreviewSettings:
     return project.settings("preview", PreviewSettings)
 
 
-def of_sem(project: Project, wanted: PreviewSettings, seed: int) -> tuple[Compared, Shape]:
+def of_sem(
+    project: Project, preview_settings: PreviewSettings, seed: int
+) -> tuple[Compared, Shape]:
     """Return what `project`'s preview.yaml names, and the shape that a contribution must have."""
-    path = path_below_root(project, wanted.base)
-    base = contribution.read_contribution(path, wanted.sample_size, seed, target=wanted.target)
-    tested = contribution.read_contribution(
-        path_below_root(project, wanted.benchmark), MOST_BENCHMARK, seed, base.shape
+    path = path_below_root(project, preview_settings.base)
+    base = contribution.read_contribution(
+        path, preview_settings.sample_size, seed, target=preview_settings.target
     )
-    words = f"{wanted.benchmark} of {project.sem}"
-    made = Compared(tuple(base.samples), tuple(tested.samples), words, wanted.min_points)
-    return made, base.shape
+    tested = contribution.read_contribution(
+        path_below_root(project, preview_settings.benchmark), MOST_BENCHMARK, seed, base.shape
+    )
+    words = f"{preview_settings.benchmark} of {project.sem}"
+    compared = Compared(
+        tuple(base.samples), tuple(tested.samples), words, preview_settings.min_points
+    )
+    return compared, base.shape
 
 
 def path_below_root(project: Project, name: str) -> Path:
@@ -101,25 +107,25 @@ def path_below_root(project: Project, name: str) -> Path:
     return path
 
 
-def of_itself(given: Contribution, seed: int) -> tuple[Compared, tuple[Sample, ...]]:
-    """Return `given` cut in three by content, so that twins stay together.
+def of_itself(source: Contribution, seed: int) -> tuple[Compared, tuple[Sample, ...]]:
+    """Return `source` cut in three by content, so that twins stay together.
 
     The parts and what is given.
     """
     parts: tuple[list[Sample], ...] = ([], [], [])
-    for sample in given.samples:
+    for sample in source.samples:
         parts[sum(sample.lot(f"cut {seed}") >= share for share in SHARES)].append(sample)
     base, own, benchmark = map(tuple, parts)
-    name, different = given.manifest["source_path"], len({s.content() for s in given.samples})
-    if len(given.samples) < FEWEST or len(benchmark) < 2 or not base or not own:
+    name, different = source.manifest["source_path"], len({s.content() for s in source.samples})
+    if len(source.samples) < FEWEST or len(benchmark) < 2 or not base or not own:
         raise SemError(
             f"{name}: cannot be cut in base, contribution and benchmark: "
-            f"{len(given.samples):,} usable, {different:,} different",
+            f"{len(source.samples):,} usable, {different:,} different",
             f"give {FEWEST} different rows or more, or --sem with a preview.yaml",
         )
-    if len({sample.label for sample in given.samples}) < 2:
+    if len({sample.label for sample in source.samples}) < 2:
         raise SemError(
-            f"{name}: all rows are of one class, {given.samples[0].label!r}: nothing to tell "
+            f"{name}: all rows are of one class, {source.samples[0].label!r}: nothing to tell "
             "apart",
             "compare it with a sem that knows other classes: --sem",
         )

@@ -36,7 +36,7 @@ TYPE = "lora"
 def examples_preview_name(options: Options, project: Project, package: Package | None) -> str:
     """Return what names the preview of `options` for `project`: all that its result depends on."""
     contribution.check_contribution(options.path)
-    wanted, frozen = sources.settings(project), snapshot.load_snapshot(project, None)
+    settings, frozen = sources.settings(project), snapshot.load_snapshot(project, None)
     slots, machine = project.root / "configs" / "judge_slots.yaml", hardware.detect()
     return cache.cache_key(
         [
@@ -47,12 +47,12 @@ def examples_preview_name(options: Options, project: Project, package: Package |
             options.seed,
             options.test_mode,
             options.seconds,
-            asdict(wanted),
+            asdict(settings),
             frozen.sha256,
             {name: spec.fingerprint() for name, spec in project.tasks.items()},
             asdict(recipe.load_recipe(project)),
             files.sha256_file(slots) if slots.exists() else None,
-            [_revision(project, name) for name in (project.base_model_id, wanted.proxy) if name],
+            [_revision(project, name) for name in (project.base_model_id, settings.proxy) if name],
             package.sha256 if package else None,
             machine.device,
             machine.dtype,
@@ -95,45 +95,45 @@ def preview_examples(
     """Return the document of `options`' file for `project`, both trainings starting from
     `package`.
     """
-    began, wanted = time.monotonic(), sources.settings(project)
+    began, settings = time.monotonic(), sources.settings(project)
     most = min(options.sample_size, 500) if options.test_mode else options.sample_size
     watched("reading")
-    given = examples.read_examples(options.path, project.tasks, most, options.seed)
-    asked = lora.Asked(
-        project, given, options.seconds, wanted.proxy, package, options.parts, options.test_mode
+    source = examples.read_examples(options.path, project.tasks, most, options.seed)
+    request = lora.Asked(
+        project, source, options.seconds, settings.proxy, package, options.parts, options.test_mode
     )
-    found = lora.examples_worth(asked, watched)
+    worth = lora.examples_worth(request, watched)
     stamp = at.strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
         "schema_version": document.SCHEMA_VERSION,
-        **_models(found, package),
+        **_models(worth, package),
         "preview_metadata": {
             "preview_mode": True,
             "test_mode": options.test_mode,
             "cached": False,
             "estimation_confidence": None,
             "estimation_confidence_reason": NO_BACKTEST,
-            "legacy_confidence": decision.legacy_confidence(found.learnt),
-            "sample_size_used": found.learnt,
-            "original_data_size": given.size,
+            "legacy_confidence": decision.legacy_confidence(worth.learnt),
+            "sample_size_used": worth.learnt,
+            "original_data_size": source.size,
             "time_elapsed": round(time.monotonic() - began, 3),
             "data_path": options.path.name,
             "data_sha256": files.sha256_file(options.path),
             "timestamp": stamp,
             "random_seed": options.seed,
         },
-        "estimate": _estimate(found, package, wanted.min_nats, len(given.kept)),
-        "rows": _rows(found, given),
+        "estimate": _estimate(worth, package, settings.min_nats, len(source.kept)),
+        "rows": _rows(worth, source),
         "disclaimer": document.DISCLAIMER,
     }
 
 
-def _models(found: lora.Worth, package: Package | None) -> dict[str, Any]:
-    before, after = ({METRIC: math.exp(value)} for value in (found.before, found.after))
+def _models(worth: lora.Worth, package: Package | None) -> dict[str, Any]:
+    before, after = ({METRIC: math.exp(value)} for value in (worth.before, worth.after))
     model = {
         "model_type": TYPE,
-        "base_model_id": found.model,
-        "steps": found.budget.steps,
+        "base_model_id": worth.model,
+        "steps": worth.budget.steps,
         "starts_from": package.run_id if package else "base",
     }
     return {
@@ -144,29 +144,29 @@ def _models(found: lora.Worth, package: Package | None) -> dict[str, Any]:
 
 
 def _estimate(
-    found: lora.Worth, package: Package | None, least: float, own: int
+    worth: lora.Worth, package: Package | None, least: float, own: int
 ) -> dict[str, Any]:
-    leaks = acceptance.leaks(found.overlap, own)
-    decided = decision.refused(leaks) or decision.Decision(*decide_by_nats(found, least))
+    leaks = acceptance.leaks(worth.overlap, own)
+    decided = decision.refused(leaks) or decision.Decision(*decide_by_nats(worth, least))
     return {
         "decision": decided.word,
         "reason": decided.reason,
         "size": {"told": False, "reason": NO_BACKTEST},
         "primary_metric": "log_likelihood_per_token",
-        "nats_per_token": _nats(found.gain),
-        "measured": _nats(found.measured),
-        "val_rows": {"scored": found.gain.n, "of": found.val},
-        "steps": found.budget.steps,
-        "steps_of_the_recipe": found.budget.of_steps,
-        "trained_layers": found.lower.trained if found.lower else "all",
-        "complete": found.is_whole,
-        "contributed_rows": {"learnt": found.learnt, "of": found.usable},
-        "seconds_a_step": round(found.budget.seconds_a_step, 3),
-        "base_model_id": found.model,
+        "nats_per_token": _nats(worth.gain),
+        "measured": _nats(worth.measured),
+        "val_rows": {"scored": worth.gain.n, "of": worth.val},
+        "steps": worth.budget.steps,
+        "steps_of_the_recipe": worth.budget.of_steps,
+        "trained_layers": worth.lower.trained if worth.lower else "all",
+        "complete": worth.is_whole,
+        "contributed_rows": {"learnt": worth.learnt, "of": worth.usable},
+        "seconds_a_step": round(worth.budget.seconds_a_step, 3),
+        "base_model_id": worth.model,
         "in_benchmark": leaks,
-        "overlap": {name: len(rows) for name, rows in asdict(found.overlap).items()},
-        "package": _told(found, package) if package else None,
-        "notes": [*_boxed(found), *(_notes(found, package) if package else ())],
+        "overlap": {name: len(rows) for name, rows in asdict(worth.overlap).items()},
+        "package": _told(worth, package) if package else None,
+        "notes": [*_boxed(worth), *(_notes(worth, package) if package else ())],
     }
 
 
@@ -174,100 +174,100 @@ def _nats(gain: Gain) -> dict[str, float | int]:
     return {"mean": gain.mean, "ci95_low": gain.low, "ci95_high": gain.high, "n": gain.n}
 
 
-def _boxed(found: lora.Worth) -> list[str]:
+def _boxed(worth: lora.Worth) -> list[str]:
     """Return what the time did not hold."""
-    budget, told = found.budget, ["both trainings take equal steps"]
-    if found.lower:
-        told.append(
+    budget, notes = worth.budget, ["both trainings take equal steps"]
+    if worth.lower:
+        notes.append(
             f"time_box: LoRA in every layer does not fit, so that both trainings change the last "
-            f"{found.lower.trained} of {found.lower.of} layers only"
+            f"{worth.lower.trained} of {worth.lower.of} layers only"
         )
     if lora.FITTED.exists():
-        told.append(
+        notes.append(
             "the interval holds what training itself adds, measured on the demo, and what the "
             "rest of a training changes, measured on few contributions"
         )
     if not budget.is_whole:
-        told.append(
+        notes.append(
             f"time_box: {budget.steps:,} steps of the recipe's {budget.of_steps:,}, in which "
-            f"{found.learnt:,} of {found.usable:,} contributed rows were learnt"
+            f"{worth.learnt:,} of {worth.usable:,} contributed rows were learnt"
         )
-    if found.gain.n < found.val:
-        told.append(
-            f"time_box: {found.gain.n:,} of {found.val:,} val rows, drawn by lot, are scored"
+    if worth.gain.n < worth.val:
+        notes.append(
+            f"time_box: {worth.gain.n:,} of {worth.val:,} val rows, drawn by lot, are scored"
         )
-    return told
+    return notes
 
 
-def _rows(found: lora.Worth, given: examples.Examples) -> dict[str, Any]:
+def _rows(worth: lora.Worth, source: examples.Examples) -> dict[str, Any]:
     """Return what became of the contribution's rows."""
     return {
-        **advice.advice_json(found.advised, document.MOST_ROWS),
-        "skipped": dict(sorted(given.refused.items())),
-        "too_long": found.too_long,
-        "known_already": len(found.overlap.base - found.overlap.benchmark),
+        **advice.advice_json(worth.advised, document.MOST_ROWS),
+        "skipped": dict(sorted(source.refused.items())),
+        "too_long": worth.too_long,
+        "known_already": len(worth.overlap.base - worth.overlap.benchmark),
     }
 
 
-def _told(found: lora.Worth, package: Package) -> dict[str, Any]:
+def _told(worth: lora.Worth, package: Package) -> dict[str, Any]:
     """Return what is said of the package."""
     return {
         "run_id": package.run_id,
         "manifest_sha256": package.sha256,
         "snapshot": package.learnt.name,
-        METRIC: math.exp(found.start or 0.0),
-        "val_rows_left_out": found.unseen,
+        METRIC: math.exp(worth.start or 0.0),
+        "val_rows_left_out": worth.unseen,
     }
 
 
-def _notes(found: lora.Worth, package: Package) -> list[str]:
-    start, before = (math.exp(value) for value in (found.start or 0.0, found.before))
-    told = [
+def _notes(worth: lora.Worth, package: Package) -> list[str]:
+    start, before = (math.exp(value) for value in (worth.start or 0.0, worth.before))
+    notes = [
         f"baseline_model: both trainings start from package {package.run_id} "
         f"({package.learnt.name}): its probability of a token is {start:.4f}, "
-        f"after {found.budget.steps} more steps on the train rows {before:.4f}"
+        f"after {worth.budget.steps} more steps on the train rows {before:.4f}"
     ]
-    if found.unseen:
-        told.append(
-            f"baseline_model: {found.unseen} val rows that the package has learnt are left out"
+    if worth.unseen:
+        notes.append(
+            f"baseline_model: {worth.unseen} val rows that the package has learnt are left out"
         )
-    return told
+    return notes
 
 
-def decide_by_nats(found: lora.Worth, least: float) -> tuple[str, str]:
+def decide_by_nats(worth: lora.Worth, least: float) -> tuple[str, str]:
     """Return the word that the interval allows, `least` nats a token being an improvement, and
     why.
 
     A part of a training that gains nothing says nothing of the rest; one that loses does.
     """
-    gain, is_whole = found.gain, found.is_whole
-    shown = (
+    gain, is_whole = worth.gain, worth.is_whole
+    figures = (
         f"{gain.mean:+.3f} nats a token [{gain.low:+.3f}, {gain.high:+.3f}], n = {gain.n:,}, "
-        f"{found.budget.steps} steps"
+        f"{worth.budget.steps} steps"
     )
     if gain.low > 0 and gain.mean >= least:
-        return "improves", f"{shown}: above 0, and {least:g} nats or more"
+        return "improves", f"{figures}: above 0, and {least:g} nats or more"
     if gain.high < (least if is_whole else 0.0):
-        return "does_not_improve", f"{shown}: below {least if is_whole else 0:g} nats"
+        return "does_not_improve", f"{figures}: below {least if is_whole else 0:g} nats"
     if gain.high < least:
         return "cannot_tell", (
-            f"{shown}: no gain in {found.budget.steps:,} steps of the recipe's "
-            f"{found.budget.of_steps:,}"
+            f"{figures}: no gain in {worth.budget.steps:,} steps of the recipe's "
+            f"{worth.budget.of_steps:,}"
         )
-    return "cannot_tell", f"{shown}: the interval holds both no gain and {least:g} nats or more"
+    return "cannot_tell", f"{figures}: the interval holds both no gain and {least:g} nats or more"
 
 
-def print_examples_preview(made: dict[str, Any], words: dict[str, str], verbose: bool) -> None:
-    """`made` for a person, on stdout; `verbose`: the rows to look at, too."""
-    told, estimate = made["preview_metadata"], made["estimate"]
+def print_examples_preview(preview: dict[str, Any], words: dict[str, str], verbose: bool) -> None:
+    """`preview` for a person, on stdout; `verbose`: the rows to look at, too."""
+    metadata, estimate = preview["preview_metadata"], preview["estimate"]
     rows = [
         (
             "examples learnt from",
-            f"{told['sample_size_used']:,} of {told['original_data_size']:,}",
+            f"{metadata['sample_size_used']:,} of {metadata['original_data_size']:,}",
         ),
         ("base model", estimate["base_model_id"]),
         ("layers trained", estimate["trained_layers"]),
-        ("both trainings start from", made["baseline_model"]["starts_from"]),
+        ("both trainings start from", preview["baseline_model"]["starts_from"]),
         (
             "steps of each training",
             f"{estimate['steps']:,} of the recipe's {estimate['steps_of_the_recipe']:,}",
@@ -275,9 +275,9 @@ def print_examples_preview(made: dict[str, Any], words: dict[str, str], verbose:
         ("val rows scored", "{scored:,} of {of:,}".format(**estimate["val_rows"])),
         ("seconds a step", estimate["seconds_a_step"]),
     ]
-    console.print_table(f"{told['data_path']}: examples", ("what", "found"), rows)
-    _show_rows(made["rows"], verbose)
-    print(f"confidence: unknown ({told['estimation_confidence_reason']})")
+    console.print_table(f"{metadata['data_path']}: examples", ("what", "found"), rows)
+    _show_rows(preview["rows"], verbose)
+    print(f"confidence: unknown ({metadata['estimation_confidence_reason']})")
     print(f"{words[estimate['decision']]}: {estimate['reason']}")
     for note in estimate["notes"]:
         print(f"note: {note}")
@@ -294,16 +294,16 @@ def _show_rows(rows: dict[str, Any], verbose: bool) -> None:
     console.print_table("rows", ("what", "rows"), counts)
     if not verbose:
         return
-    looked = [
+    lines = [
         (
-            one["where"],
-            one["group"],
-            one["reason"],
-            ", ".join(one["slots"]),
-            "" if one["score"] is None else f"{one['score']:+.3f}",
-            "" if one["likeness"] is None else f"{one['likeness']:+.2f}",
+            row["where"],
+            row["group"],
+            row["reason"],
+            ", ".join(row["slots"]),
+            "" if row["score"] is None else f"{row['score']:+.3f}",
+            "" if row["likeness"] is None else f"{row['likeness']:+.2f}",
         )
-        for one in rows["to_look_at"][:20]
+        for row in rows["to_look_at"][:20]
     ]
     columns = ("row", "group", "why", "slots", "nats a token", "likeness")
-    console.print_table("rows to look at, the least likely first", columns, looked)
+    console.print_table("rows to look at, the least likely first", columns, lines)

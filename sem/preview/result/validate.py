@@ -38,9 +38,9 @@ def document_problems(document: Any, other: Path | None, proves: bool) -> list[s
     if other is None:
         wrong = zk.zk_problems(document)
     else:
-        wanted = files.read_json(other)
-        schema.check_schema(wanted, str(other))
-        wrong = schema.schema_problems(document, wanted)
+        json_schema = files.read_json(other)
+        schema.check_schema(json_schema, str(other))
+        wrong = schema.schema_problems(document, json_schema)
     if wrong or not proves:
         return wrong
     if zk.is_proven(document):
@@ -48,11 +48,11 @@ def document_problems(document: Any, other: Path | None, proves: bool) -> list[s
     return ["attestation/public_inputs_hash: does not come out of the document's contents"]
 
 
-def _say(made: dict[str, Any], most: int) -> None:
-    print(f"{made['file']}: {'valid' if made['valid'] else 'not valid'}")
-    for line in made["problems"][:most]:
+def _say(result: dict[str, Any], most: int) -> None:
+    print(f"{result['file']}: {'valid' if result['valid'] else 'not valid'}")
+    for line in result["problems"][:most]:
         print(f"  {console.printable(line)}")
-    if len(made["problems"]) > most:
-        print(f"  and {len(made['problems']) - most} more; --verbose shows them")
-    if "sha256" in made:
-        print(f"sha256 {made['sha256']}")
+    if len(result["problems"]) > most:
+        print(f"  and {len(result['problems']) - most} more; --verbose shows them")
+    if "sha256" in result:
+        print(f"sha256 {result['sha256']}")

@@ -73,17 +73,17 @@ def document(legacy: Mapping[str, Any], version: str, environment: str = TEST) -
 
     Of this program.
     """
-    evaluated, told = legacy["evaluation_metadata"], legacy["pipeline_metadata"]
-    benchmark, given = evaluated["benchmark_dataset"], legacy["contributor_attribution"]
+    evaluated, pipeline = legacy["evaluation_metadata"], legacy["pipeline_metadata"]
+    benchmark, attribution = evaluated["benchmark_dataset"], legacy["contributor_attribution"]
     deltas = legacy["delta_computation"]
-    made = {
+    zk_document = {
         "schema_version": legacy["schema_version"],
         "metadata": {
-            "pipeline_run_id": told["run_id"],
-            "timestamp": told["timestamp"],
+            "pipeline_run_id": pipeline["run_id"],
+            "timestamp": pipeline["timestamp"],
             "pipeline_version": version,
             "environment": environment,
-            "dry_run": told["dry_run"],
+            "dry_run": pipeline["dry_run"],
         },
         "evaluation_results": {
             "baseline_metrics": legacy["baseline_model"]["metrics"],
@@ -98,8 +98,8 @@ def document(legacy: Mapping[str, Any], version: str, environment: str = TEST) -
             "new": _model(legacy["new_model"]),
         },
         "contributor_info": {
-            "data_hash": given["data_hash"],
-            **{name: given[name] for name in CONTRIBUTOR},
+            "data_hash": attribution["data_hash"],
+            **{name: attribution[name] for name in CONTRIBUTOR},
             "validation_status": "valid",
         },
         "attestation": {
@@ -111,16 +111,16 @@ def document(legacy: Mapping[str, Any], version: str, environment: str = TEST) -
             "circuit_hash": None,
         },
     }
-    made["attestation"]["public_inputs_hash"] = public_inputs_hash(made)
-    wrong = zk_problems(made)
+    zk_document["attestation"]["public_inputs_hash"] = public_inputs_hash(zk_document)
+    wrong = zk_problems(zk_document)
     if wrong:
         raise SemError(f"the ZK document breaks its schema: {wrong[0]}", "report this")
-    return made
+    return zk_document
 
 
 def _model(model: Mapping[str, Any]) -> dict[str, Any]:
     trained = model.get("training_metadata")
-    made = {
+    record = {
         "model_id": model["model_id"],
         "model_type": model["model_type"],
         "model_hash": model_hash(model),
@@ -128,7 +128,7 @@ def _model(model: Mapping[str, Any]) -> dict[str, Any]:
         "mlflow_run_id": model.get("mlflow_run_id"),
         "metrics": model["metrics"],
     }
-    return {**made, "training_metadata": trained} if trained else made
+    return {**record, "training_metadata": trained} if trained else record
 
 
 def zk_problems(value: Any) -> list[str]:

@@ -88,13 +88,13 @@ def continuous(sides: Sides, min_effect: float, seed: int) -> Finding:
         passed = effect > 0 and effect >= min_effect
         chance = 0.0 if effect > 0 else 1.0
         return Finding("continuous", passed, effect, effect, effect, chance, 0.0, note)
-    found = ttest_ind(sides.after, sides.before, equal_var=False, alternative="greater")
+    test = ttest_ind(sides.after, sides.before, equal_var=False, alternative="greater")
     both = ttest_ind(sides.after, sides.before, equal_var=False)
     low, high = both.confidence_interval(1 - ALPHA)
-    passed = found.pvalue < ALPHA and effect >= min_effect
+    passed = test.pvalue < ALPHA and effect >= min_effect
     size = effect / _spread(sides)
     return Finding(
-        "continuous", bool(passed), effect, float(low), float(high), float(found.pvalue), size
+        "continuous", bool(passed), effect, float(low), float(high), float(test.pvalue), size
     )
 
 
@@ -119,17 +119,17 @@ def ordinal(sides: Sides, min_effect: float, seed: int) -> Finding:
     from scipy.stats import mannwhitneyu, norm
 
     n, m = _counts(sides)
-    found = mannwhitneyu(sides.after, sides.before, alternative="greater")
-    effect = 2 * float(found.statistic) / (n * m) - 1
+    test = mannwhitneyu(sides.after, sides.before, alternative="greater")
+    effect = 2 * float(test.statistic) / (n * m) - 1
     margin = float(norm.ppf(1 - ALPHA / 2)) * math.sqrt((n + m + 1) / (3 * n * m))
-    passed = bool(found.pvalue < ALPHA and effect >= min_effect)
+    passed = bool(test.pvalue < ALPHA and effect >= min_effect)
     return Finding(
         "rank_or_ordinal",
         passed,
         effect,
         max(-1.0, effect - margin),
         min(1.0, effect + margin),
-        float(found.pvalue),
+        float(test.pvalue),
         effect,
     )
 
@@ -157,8 +157,8 @@ def _bootstrap(sides: Sides, seed: int) -> tuple[float, float]:
             groups.setdefault(units[place] if units else place, []).append(value)
         totals = np.array([sum(group) for group in groups.values()], dtype=float)
         sizes = np.array([len(group) for group in groups.values()], dtype=float)
-        drawn = rng.integers(0, len(totals), (DRAWS, len(totals)))
-        means.append(totals[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
+        draws = rng.integers(0, len(totals), (DRAWS, len(totals)))
+        means.append(totals[draws].sum(axis=1) / sizes[draws].sum(axis=1))
     low, high = np.quantile(means[1] - means[0], [ALPHA / 2, 1 - ALPHA / 2])
     return float(low), float(high)
 

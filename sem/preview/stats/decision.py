@@ -41,14 +41,14 @@ def decide_gain(gain: Gain, min_points: float = MIN_POINTS) -> Decision:
     By itself above 0, or below `min_points`.
     """
     low, mean, high = gain.low * POINTS, gain.mean * POINTS, gain.high * POINTS
-    shown = f"{mean:+.1f} points [{low:+.1f}, {high:+.1f}], n = {gain.n:,}"
+    figures = f"{mean:+.1f} points [{low:+.1f}, {high:+.1f}], n = {gain.n:,}"
     if low > 0 and mean >= min_points:
-        return Decision("improves", f"{shown}: above 0, and {min_points:g} points or more")
+        return Decision("improves", f"{figures}: above 0, and {min_points:g} points or more")
     if high < min_points:
-        return Decision("does_not_improve", f"{shown}: below {min_points:g} points")
+        return Decision("does_not_improve", f"{figures}: below {min_points:g} points")
     return Decision(
         "cannot_tell",
-        f"{shown}: the interval holds both no gain and {min_points:g} points or more",
+        f"{figures}: the interval holds both no gain and {min_points:g} points or more",
     )
 
 
@@ -92,8 +92,8 @@ def features(expected: Gain, used: int, size: int, evenness: float) -> dict[str,
     }
 
 
-def widen_gain(found: Gain, unseen: float, by: Mapping[str, float] | None = None) -> Gain:
-    """Return `found` with what training itself adds to its error.
+def widen_gain(gain: Gain, unseen: float, by: Mapping[str, float] | None = None) -> Gain:
+    """Return `gain` with what training itself adds to its error.
 
     `by`, or as the backtest found it.
 
@@ -102,40 +102,40 @@ def widen_gain(found: Gain, unseen: float, by: Mapping[str, float] | None = None
     that is `unseen`. Where nothing was learnt there is nothing to widen.
     """
     by = by or (confidence_curve() or {}).get("widen")
-    if not by or not (found.mean or found.width):
-        return found
+    if not by or not (gain.mean or gain.width):
+        return gain
     more = math.hypot(
         by["points"] / POINTS,
-        by["share"] * found.mean,
+        by["share"] * gain.mean,
         unseen * by["unseen_points"] / POINTS,
-        unseen * by["unseen_share"] * found.mean,
+        unseen * by["unseen_share"] * gain.mean,
     )
-    sides = (found.mean - found.low, found.high - found.mean)
+    sides = (gain.mean - gain.low, gain.high - gain.mean)
     low, high = (math.hypot(side, more) for side in sides)
-    return Gain(found.mean, found.mean - low, found.mean + high, found.n).bounded()
+    return Gain(gain.mean, gain.mean - low, gain.mean + high, gain.n).bounded()
 
 
-def confidence(known: Mapping[str, float]) -> tuple[float | None, str]:
-    """Return the chance by the fitted curve, or None, and why; `known` comes from `features`."""
+def confidence(values: Mapping[str, float]) -> tuple[float | None, str]:
+    """Return the chance by the fitted curve, or None, and why; `values` comes from `features`."""
     curve = confidence_curve()
     if curve is None:
         return None, f"not_fitted: {CURVE.name} is missing"
-    missing = set(curve["weights"]) - set(known)
+    missing = set(curve["weights"]) - set(values)
     if missing:
         raise SemError(
             f"{CURVE.name} weighs {min(missing)}, which is not measured",
             "fit it again with `python benchmarks/preview_backtest.py`",
         )
-    outside = [n for n, (low, high) in curve["ranges"].items() if not low <= known[n] <= high]
-    return chance(curve, known), f"outside_the_backtest: {', '.join(outside)}" if outside else ""
+    outside = [n for n, (low, high) in curve["ranges"].items() if not low <= values[n] <= high]
+    return chance(curve, values), f"outside_the_backtest: {', '.join(outside)}" if outside else ""
 
 
-def chance(curve: Mapping[str, Any], known: Mapping[str, float]) -> float:
-    """Return the logistic curve at `known`, each value within the range it was fitted on."""
+def chance(curve: Mapping[str, Any], values: Mapping[str, float]) -> float:
+    """Return the logistic curve at `values`, each value within the range it was fitted on."""
     score = curve["intercept"]
     for name, weight in curve["weights"].items():
         low, high = curve["ranges"][name]
-        score += weight * min(max(known[name], low), high)
+        score += weight * min(max(values[name], low), high)
     return 1 / (1 + math.exp(-max(-30.0, min(30.0, score))))
 
 
@@ -144,14 +144,14 @@ def tells_size(curve: Mapping[str, Any], chance: float) -> bool:
     return bool(chance >= curve["tells_size_from"])
 
 
-def size(known: Mapping[str, float], word: Word) -> dict[str, Any]:
+def size(values: Mapping[str, float], word: Word) -> dict[str, Any]:
     """Return whether the points are told as the size of the gain, and why not.
 
     The `word` is whether.
     """
     if word == "refused":
         return {"told": False, "reason": "the contribution is refused"}
-    curve, (sure, why) = confidence_curve(), confidence(known)
+    curve, (sure, why) = confidence_curve(), confidence(values)
     if curve is None or sure is None:
         return {"told": False, "reason": why}
     if word == "cannot_tell":

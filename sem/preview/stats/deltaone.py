@@ -38,14 +38,14 @@ def metric_deltas(baseline: Mapping[str, float], new: Mapping[str, float]) -> di
     shared = [name for name in baseline if name in new]
     if not shared:
         raise SemError("both models have no metric in common", "evaluate them with the same code")
-    found = {name: _delta(float(baseline[name]), float(new[name])) for name in shared}
+    deltas = {name: _delta(float(baseline[name]), float(new[name])) for name in shared}
     return {
-        "delta_one_score": mean(found),
-        "metric_deltas": {name: asdict(delta) for name, delta in found.items()},
+        "delta_one_score": mean(deltas),
+        "metric_deltas": {name: asdict(delta) for name, delta in deltas.items()},
         "computation_method": METHOD,
         "metrics_included": shared,
-        "improved_metrics": [n for n, d in found.items() if d.absolute_delta > 0],
-        "degraded_metrics": [n for n, d in found.items() if d.absolute_delta < 0],
+        "improved_metrics": [n for n, d in deltas.items() if d.absolute_delta > 0],
+        "degraded_metrics": [n for n, d in deltas.items() if d.absolute_delta < 0],
     }
 
 

@@ -46,24 +46,24 @@ def grown(steps: Sequence[Step], base: int, total: int) -> Gain:
     last = steps[-1]
     if total <= last.rows:
         return last.gain
-    found = extrapolate_gain(steps, base, total)
-    mean = last.gain.mean * found.factor
-    by_shape = HALF * abs(last.gain.mean) * found.spread
-    low = math.hypot((last.gain.mean - last.gain.low) * found.factor, by_shape)
-    high = math.hypot((last.gain.high - last.gain.mean) * found.factor, by_shape)
+    reach = extrapolate_gain(steps, base, total)
+    mean = last.gain.mean * reach.factor
+    by_shape = HALF * abs(last.gain.mean) * reach.spread
+    low = math.hypot((last.gain.mean - last.gain.low) * reach.factor, by_shape)
+    high = math.hypot((last.gain.high - last.gain.mean) * reach.factor, by_shape)
     return Gain(mean, mean - low, mean + high, last.gain.n).bounded()
 
 
 def extrapolate_gain(steps: Sequence[Step], base: int, total: int) -> Reach:
     """Return how much more `total` rows give than the rows of the last of `steps`."""
-    found = [
+    fits = [
         (_misfit(steps, shape), shape(total) / shape(steps[-1].rows)) for shape in _shapes(base)
     ]
-    least = min(misfit for misfit, _ in found)
-    weights = [math.exp((least - misfit) / 2) for misfit, _ in found]
+    least = min(misfit for misfit, _ in fits)
+    weights = [math.exp((least - misfit) / 2) for misfit, _ in fits]
     total_weight = math.fsum(weights)
-    factor = math.fsum(w * f for w, (_, f) in zip(weights, found, strict=True)) / total_weight
-    square = math.fsum(w * (f - factor) ** 2 for w, (_, f) in zip(weights, found, strict=True))
+    factor = math.fsum(w * f for w, (_, f) in zip(weights, fits, strict=True)) / total_weight
+    square = math.fsum(w * (f - factor) ** 2 for w, (_, f) in zip(weights, fits, strict=True))
     return Reach(factor, math.sqrt(square / total_weight))
 
 
@@ -86,12 +86,12 @@ def _shapes(base: int) -> Iterator[_Shape]:
 def _misfit(steps: Sequence[Step], shape: _Shape) -> float:
     """Return the chi-square of `steps` about the best multiple of `shape`."""
     errors = [max(step.gain.width / (2 * HALF), LEAST) for step in steps]
-    shown = [shape(step.rows) for step in steps]
+    values = [shape(step.rows) for step in steps]
     top = math.fsum(
-        s * step.gain.mean / e**2 for s, step, e in zip(shown, steps, errors, strict=True)
+        s * step.gain.mean / e**2 for s, step, e in zip(values, steps, errors, strict=True)
     )
-    height = top / math.fsum(s * s / e**2 for s, e in zip(shown, errors, strict=True))
+    height = top / math.fsum(s * s / e**2 for s, e in zip(values, errors, strict=True))
     return math.fsum(
         ((step.gain.mean - height * s) / e) ** 2
-        for s, step, e in zip(shown, steps, errors, strict=True)
+        for s, step, e in zip(values, steps, errors, strict=True)
     )

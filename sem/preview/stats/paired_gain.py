@@ -30,6 +30,6 @@ def gained(before: Sequence[float], after: Sequence[float], units: Sequence[str]
     """
     differences = [float(b - a) for a, b in zip(before, after, strict=True)]
     names = list(units) if units else [str(number) for number in range(len(differences))]
-    found = clusters.sum_by_cluster(differences, names)
-    low, high = clusters.bounds(found)
-    return Gain(float(found.mean), float(low), float(high), len(differences))
+    sums = clusters.sum_by_cluster(differences, names)
+    low, high = clusters.bounds(sums)
+    return Gain(float(sums.mean), float(low), float(high), len(differences))

@@ -59,33 +59,33 @@ def lora_config(recipe: Recipe, model: Any) -> Any:
     )
 
 
-def linear_targets(model: Any, wanted: str) -> list[str]:
+def linear_targets(model: Any, targets: str) -> list[str]:
     """Return the names of the linear layers of `model` that all-linear, attention or qv means.
 
     The model is asked: all-linear is every linear layer but the head, attention those inside a
-    module that is called so. SemError when `wanted` names no layer, or when all-linear would leave
-    matrices out that no adapter can stand around.
+    module that is called so. SemError when `targets` names no layer, or when all-linear would
+    leave matrices out that no adapter can stand around.
     """
     layers = linear_layers(model)
     kind = model.config.model_type
-    if wanted == "all-linear":
+    if targets == "all-linear":
         _refuse_bare_matrices(model)
-        chosen = set(layers)
+        names = set(layers)
     else:
-        chosen = {name for name in layers if _is_in_attention(model, name)}
-    if wanted == "qv":
-        chosen = _queries_and_values(chosen, kind)
-    if not chosen:
+        names = {name for name in layers if _is_in_attention(model, name)}
+    if targets == "qv":
+        names = _queries_and_values(names, kind)
+    if not names:
         raise SemError(
-            f"lora.targets: {wanted} names no layer of a {kind} model",
+            f"lora.targets: {targets} names no layer of a {kind} model",
             f"its linear layers are {', '.join(sorted(set(map(_last, layers))))}: "
             "use all-linear, or method: full",
         )
-    suffixes = {_last(name) for name in chosen}
+    suffixes = {_last(name) for name in names}
     # PEFT takes a name as the end of a path: LFM2's out_proj stands in attention and in the
     # convolution, and a head may be called as a layer is.
     everything = {name for name, _ in model.named_modules() if _last(name) in suffixes}
-    return sorted(suffixes if everything == chosen else chosen)
+    return sorted(suffixes if everything == names else names)
 
 
 def linear_layers(model: Any) -> dict[str, Any]:
@@ -101,16 +101,16 @@ def linear_layers(model: Any) -> dict[str, Any]:
     }
 
 
-def adapted_share(model: Any, wanted: str) -> tuple[int, int, float]:
-    """Return how many linear layers `wanted` adapts, of how many, and its share of weights.
+def adapted_share(model: Any, targets: str) -> tuple[int, int, float]:
+    """Return how many linear layers `targets` adapts, of how many, and its share of weights.
 
     Matrices that are no layers, as fused experts, count among the weights.
     """
-    layers, names = linear_layers(model), linear_targets(model, wanted)
-    chosen = [name for name in layers if name in names or _last(name) in names]
+    layers, names = linear_layers(model), linear_targets(model, targets)
+    adapted_names = [name for name in layers if name in names or _last(name) in names]
     sizes = {name: layer.weight.numel() for name, layer in layers.items()}
     whole = sum(sizes.values()) + sum(weight.numel() for _, weight in _bare_matrices(model))
-    return len(chosen), len(layers), sum(sizes[name] for name in chosen) / whole
+    return len(adapted_names), len(layers), sum(sizes[name] for name in adapted_names) / whole
 
 
 def trained_weights(model: Any, recipe: Recipe) -> int:
@@ -141,11 +141,11 @@ def _refuse_bare_matrices(model: Any) -> None:
 def _bare_matrices(model: Any) -> Iterator[tuple[str, Any]]:
     import torch
 
-    known = (torch.nn.Linear, torch.nn.Embedding, torch.nn.modules.conv._ConvNd)
+    layer_types = (torch.nn.Linear, torch.nn.Embedding, torch.nn.modules.conv._ConvNd)
     for path, module in model.named_modules():
         # Cohere's is (heads, width).
         is_norm = "norm" in type(module).__name__.lower()
-        if isinstance(module, known) or models.is_transposed(module) or is_norm:
+        if isinstance(module, layer_types) or models.is_transposed(module) or is_norm:
             continue
         for name, weight in module.named_parameters(recurse=False):
             # Mamba's A_log has two sides as a router's weight has, but multiplies nothing.
@@ -161,9 +161,9 @@ def _is_in_attention(model: Any, name: str) -> bool:
 
 def _queries_and_values(attention: set[str], kind: str) -> set[str]:
     for pair in QUERIES_AND_VALUES:
-        chosen = {name for name in attention if _last(name) in pair}
-        if {_last(name) for name in chosen} == set(pair):
-            return chosen
+        names = {name for name in attention if _last(name) in pair}
+        if {_last(name) for name in names} == set(pair):
+            return names
     raise SemError(
         f"lora.targets: qv: a {kind} model has no layers of its own for queries and values",
         "use lora.targets: attention or all-linear",
@@ -206,9 +206,9 @@ def load_trained_weights(model: Any, folder: Path, recipe: Recipe) -> None:
         return
     from peft import set_peft_model_state_dict
 
-    found = set_peft_model_state_dict(model, tensors)
-    if found.unexpected_keys:
-        raise SemError(f"{folder}: holds {found.unexpected_keys[0]}", "train it again")
+    result = set_peft_model_state_dict(model, tensors)
+    if result.unexpected_keys:
+        raise SemError(f"{folder}: holds {result.unexpected_keys[0]}", "train it again")
 
 
 def refuse_infinite(model: Any, when: str) -> None:

@@ -57,8 +57,8 @@ def positions(job: Job) -> int:
 
     Beyond, unsloth bends RoPE.
     """
-    known = files.read_object(job.base / "config.json").get("max_position_embeddings")
-    return min(job.recipe.max_tokens, known or job.recipe.max_tokens)
+    limit = files.read_object(job.base / "config.json").get("max_position_embeddings")
+    return min(job.recipe.max_tokens, limit or job.recipe.max_tokens)
 
 
 def library(cache: Path | None = None) -> Any:

@@ -71,8 +71,8 @@ class Collator:
             ids[place, :size] = torch.tensor(row["ids"])
             mask[place, :size] = 1
             labels[place, prompt:size] = ids[place, prompt:size]
-            given = row["weights"]
-            weights[place, prompt:size] = 1.0 if given is None else torch.tensor(given)
+            row_weights = row["weights"]
+            weights[place, prompt:size] = 1.0 if row_weights is None else torch.tensor(row_weights)
         # The first token is predicted by nothing: a text without a prompt has no loss there.
         labels[:, 0], weights[:, 0] = IGNORED, 0.0
         return {"input_ids": ids, "attention_mask": mask, "labels": labels, "weights": weights}
@@ -98,8 +98,10 @@ class Seq2SeqCollator(Collator):
             ids[place, : len(prompt)] = torch.tensor(prompt)
             mask[place, : len(prompt)] = 1
             labels[place, : len(answer)] = torch.tensor(answer)
-            given = rows[place]["weights"]
-            weights[place, : len(answer)] = 1.0 if given is None else torch.tensor(given)
+            row_weights = rows[place]["weights"]
+            weights[place, : len(answer)] = (
+                1.0 if row_weights is None else torch.tensor(row_weights)
+            )
         return {"input_ids": ids, "attention_mask": mask, "labels": labels, "weights": weights}
 
 

@@ -105,12 +105,12 @@ class Stop:
         """Return a callback that writes a checkpoint and stops at the end of the step."""
         from transformers import TrainerCallback
 
-        asked = self
+        stop = self
 
         class Stopper(TrainerCallback):
             def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-                asked.asked = several.largest(asked.asked or 0) or None
-                if asked.asked is not None:
+                stop.asked = several.largest(stop.asked or 0) or None
+                if stop.asked is not None:
                     control.should_save = control.should_training_stop = True
                     control.should_evaluate = False
                 return control

@@ -66,40 +66,40 @@ def _stage(
     reference = None
     if stage.loss == "dpo":
         reference = several.once(lambda: _reference(job, stage, model))
-    before = sum(each.steps(job.recipe) for each in job.stages[:number])
+    before = sum(earlier_stage.steps(job.recipe) for earlier_stage in job.stages[:number])
     watching = [*_callbacks(job, stage, stop), follow.callback(stage.name, before)]
     built = trainer.build_trainer(job, stage, model, watching, reference)
-    made = built.train(resume_from_checkpoint=str(start) if start else None)
+    result = built.train(resume_from_checkpoint=str(start) if start else None)
     state = built.state
     stop.raise_if_asked(state.global_step, state.max_steps)
-    chosen = state.best_global_step if built.args.load_best_model_at_end else None
-    if chosen and chosen != state.global_step:
+    best_step = state.best_global_step if built.args.load_best_model_at_end else None
+    if best_step and best_step != state.global_step:
         console.note(
-            f"{stage.name}: step {chosen} of {state.global_step} is kept: "
+            f"{stage.name}: step {best_step} of {state.global_step} is kept: "
             f"best {arguments.selects(job.recipe, stage)}"
         )
     return {
-        **made.metrics,
+        **result.metrics,
         "steps": state.global_step,
-        "kept_step": chosen or state.global_step,
+        "kept_step": best_step or state.global_step,
         "resumed_from": start.name if start else None,
     }
 
 
 def _callbacks(job: Job, stage: Stage, stop: callbacks.Stop) -> list[Any]:
-    found = [callbacks.rebase(stage.folder(job.run)), stop.callback()]
+    hooks = [callbacks.rebase(stage.folder(job.run)), stop.callback()]
     if several.is_first():
-        found = [
+        hooks = [
             speed_gauge.callback(job, stage),
             callbacks.metrics_log(job.folder / "metrics.jsonl", stage.name),
             callbacks.training_bar("training" if len(job.stages) == 1 else stage.name),
-            *found,
+            *hooks,
         ]
     if job.recipe.patience and arguments.selects(job.recipe, stage) != "last":
         from transformers import EarlyStoppingCallback
 
-        found.append(EarlyStoppingCallback(early_stopping_patience=job.recipe.patience))
-    return found
+        hooks.append(EarlyStoppingCallback(early_stopping_patience=job.recipe.patience))
+    return hooks
 
 
 def _finish(job: Job, stage: Stage, model: Any) -> None:
@@ -121,16 +121,16 @@ def _reference(job: Job, stage: Stage, model: Any) -> Any:
     if path.exists():
         return load_file(path)["log_p"]
     pad, size = trainer.collator(job, model), job.recipe.micro_batch
-    records, found = trainer.stage_records(stage), []
+    records, scores = trainer.stage_records(stage), []
     model.eval()
     steps = range(0, len(records), size)
     with torch.no_grad(), arguments.precision(job, model):
         for at in console.show_progress(steps, len(steps), f"{PREFERENCE}: before"):
             batch = {k: v.to(job.device) for k, v in pad(records[at : at + size]).items()}
-            found.append(
+            scores.append(
                 torch.stack(losses.token_cross_entropy(model, batch).by_sequence().chunk(2), dim=1)
             )
     model.train()
-    log_p = torch.cat(found).float().cpu()
+    log_p = torch.cat(scores).float().cpu()
     files.write_file(path, save({"log_p": log_p}))
     return log_p

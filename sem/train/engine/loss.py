@@ -75,9 +75,9 @@ def dpo(model: Any, inputs: dict[str, Any], denominator: Any, beta: float) -> An
     """
     from torch.nn.functional import logsigmoid
 
-    chosen, rejected = token_cross_entropy(model, inputs).by_sequence().chunk(2)
-    before = inputs["reference"].to(chosen.device)
-    margin = (chosen - rejected) - (before[:, 0] - before[:, 1])
+    chosen_log_p, rejected_log_p = token_cross_entropy(model, inputs).by_sequence().chunk(2)
+    before = inputs["reference"].to(chosen_log_p.device)
+    margin = (chosen_log_p - rejected_log_p) - (before[:, 0] - before[:, 1])
     return -logsigmoid(beta * margin).sum() / denominator
 
 
@@ -91,9 +91,9 @@ def orpo(model: Any, inputs: dict[str, Any], denominator: Any, beta: float) -> A
 
     scored = token_cross_entropy(model, inputs)
     lengths = (inputs["labels"] != IGNORED).sum(dim=1).to(scored.values.device)
-    chosen, rejected = (scored.by_sequence() / lengths).chunk(2)
-    ratio = (chosen - rejected) - (_log1mexp(chosen) - _log1mexp(rejected))
-    return (-chosen - beta * torch.nn.functional.logsigmoid(ratio)).sum() / denominator
+    chosen_log_p, rejected_log_p = (scored.by_sequence() / lengths).chunk(2)
+    ratio = (chosen_log_p - rejected_log_p) - (_log1mexp(chosen_log_p) - _log1mexp(rejected_log_p))
+    return (-chosen_log_p - beta * torch.nn.functional.logsigmoid(ratio)).sum() / denominator
 
 
 LOSSES: dict[str, Loss] = {"answer": answer_loss, "dpo": dpo, "orpo": orpo}
@@ -101,9 +101,9 @@ LOSSES: dict[str, Loss] = {"answer": answer_loss, "dpo": dpo, "orpo": orpo}
 
 def token_cross_entropy(model: Any, inputs: dict[str, Any]) -> Scored:
     """Return the cross-entropy of every labelled token of `inputs` under `model`."""
-    found = states(model, inputs)
-    values = values_of(model, found.hidden, found.wanted)
-    return Scored(values, found.sequence, found.weights, found.sequences)
+    label_states = states(model, inputs)
+    values = values_of(model, label_states.hidden, label_states.wanted)
+    return Scored(values, label_states.sequence, label_states.weights, label_states.sequences)
 
 
 def states(model: Any, inputs: dict[str, Any]) -> States:
@@ -116,11 +116,11 @@ def states(model: Any, inputs: dict[str, Any]) -> States:
     width = targets.shape[1]
     targets, weights = targets.flatten(), weights.flatten()
     place, count = _rounded((targets != IGNORED).nonzero().flatten())
-    wanted, weighed = targets[place], weights[place]
+    label_ids, weighed = targets[place], weights[place]
     # What only fills up has no loss.
-    wanted[count:], weighed[count:] = IGNORED, 0.0
+    label_ids[count:], weighed[count:] = IGNORED, 0.0
     # One contiguous (labels, width) matrix: a sliced 3-d input copies the whole head instead.
-    return States(hidden.flatten(0, 1)[place], wanted, place // width, weighed, len(hidden))
+    return States(hidden.flatten(0, 1)[place], label_ids, place // width, weighed, len(hidden))
 
 
 def values_of(model: Any, hidden: Any, targets: Any) -> Any:
@@ -182,11 +182,11 @@ def _decoded(seq2seq: Any, inputs: dict[str, Any]) -> tuple[Any, Any, Any]:
     The decoder sees the answer one place to the right.
     """
     labels = inputs["labels"]
-    found = seq2seq.model if hasattr(seq2seq, "model") else seq2seq
-    encoded = found.get_encoder()(
+    inner = seq2seq.model if hasattr(seq2seq, "model") else seq2seq
+    encoded = inner.get_encoder()(
         input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]
     ).last_hidden_state
-    hidden = found.get_decoder()(
+    hidden = inner.get_decoder()(
         input_ids=seq2seq.prepare_decoder_input_ids_from_labels(labels),
         encoder_hidden_states=encoded,
         encoder_attention_mask=inputs["attention_mask"],

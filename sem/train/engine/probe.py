@@ -28,18 +28,20 @@ class Probe:
         was_training = model.training
         model.eval()
         generator = HfGenerator(model, self.job.chat)
-        size, found = self.job.answering.batch, []
+        size, scores = self.job.answering.batch, []
         for start in range(0, len(self.prompts), size):
             part = self.prompts[start : start + size]
-            said = generator.generate([prompt for _, prompt in part])
-            for (example, _), one in zip(part, said, strict=True):
-                answer = Answer(example.id, example.task, one.text, one.finish, 0, 0, 0, len(part))
+            outputs = generator.generate([prompt for _, prompt in part])
+            for (example, _), output in zip(part, outputs, strict=True):
+                answer = Answer(
+                    example.id, example.task, output.text, output.finish, 0, 0, 0, len(part)
+                )
                 spec = self.tasks[example.task]
-                found.append(scoring.score_answer(example, answer, spec, None, self.job.slots))
+                scores.append(scoring.score_answer(example, answer, spec, None, self.job.slots))
         model.train(was_training)
         if was_training and hasattr(model, "for_training"):
             # unsloth's generate leaves gradient checkpointing off.
             model.for_training()
-        f1 = metrics.micro([slot for score in found for slot in score.slots.values()])["f1"]
-        valid = sum(score.json_valid for score in found) / len(found)
+        f1 = metrics.micro([slot for score in scores for slot in score.slots.values()])["f1"]
+        valid = sum(score.json_valid for score in scores) / len(scores)
         return {"eval_slot_f1": f1 or 0.0, "eval_json_valid": valid}

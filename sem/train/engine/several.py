@@ -84,11 +84,14 @@ def _here() -> int:
 def _share(folder: Path) -> None:
     """Raise SemError when the processes do not all see what the first one writes into `folder`."""
     mark = folder / ".shared"
-    told = once(lambda: _marked(mark))
+    token = once(lambda: _marked(mark))
     until = time.monotonic() + VISIBLE_S
-    while not (seen := mark.exists() and mark.read_text() == told) and time.monotonic() < until:
+    while (
+        not (is_visible := mark.exists() and mark.read_text() == token)
+        and time.monotonic() < until
+    ):
         time.sleep(0.2)
-    absent = largest(0 if seen else rank())
+    absent = largest(0 if is_visible else rank())
     if is_first():
         mark.unlink()
     if absent:
@@ -99,9 +102,9 @@ def _share(folder: Path) -> None:
 
 
 def _marked(mark: Path) -> str:
-    told = secrets.token_hex(8)
-    files.write_file(mark, told)
-    return told
+    token = secrets.token_hex(8)
+    files.write_file(mark, token)
+    return token
 
 
 def once(make: Callable[[], Result]) -> Result:
@@ -210,9 +213,9 @@ class Apart:
     def _collated(self, places: Sequence[dict[str, int]]) -> dict[str, Any]:
         if places[0]["number"] != BLANK:
             return self.data_collator(places)
-        made = self.data_collator([{"number": 0}])
-        made["number"].fill_(BLANK)
-        return made
+        blank = self.data_collator([{"number": 0}])
+        blank["number"].fill_(BLANK)
+        return blank
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> Any:
         real = [batch for batch in batch_samples if int(batch["number"][0]) != BLANK]

@@ -28,13 +28,13 @@ class Pace:
         """(all, trained) tokens of the steps after `first` up to `last`."""
         rows, size = self.stage.rows.kept, self.recipe.effective_batch
         per_epoch = -(-len(rows) // size)
-        seen = trained = 0
+        total = trained = 0
         for step in range(first, last):
             epoch, place = divmod(step, per_epoch)
             for number in self._order(epoch)[place * size : (place + 1) * size]:
-                seen += rows[number].length
+                total += rows[number].length
                 trained += _trained(rows[number])
-        return seen, trained
+        return total, trained
 
     def _order(self, epoch: int) -> list[int]:
         if epoch not in self.orders:
@@ -46,8 +46,8 @@ class Pace:
 
 def tokens_per_second(pace: Pace, first: int, last: int, seconds: float) -> dict[str, float]:
     """tokens_per_second and trained_tokens_per_second of the steps after `first` up to `last`."""
-    seen, trained = pace.tokens(first, last)
-    rates = {"tokens_per_second": seen, "trained_tokens_per_second": trained}
+    total, trained = pace.tokens(first, last)
+    rates = {"tokens_per_second": total, "trained_tokens_per_second": trained}
     return {name: round(count / seconds, 1) for name, count in rates.items()} if seconds else {}
 
 

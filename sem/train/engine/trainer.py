@@ -36,11 +36,11 @@ def build_trainer(
 
     base, config = _engine(model)
     apart = (several.Apart, Sealed, several.Met) if several.process_count() > 1 else (Sealed,)
-    made = type("SealedTrainer", (*apart, base), {})
+    trainer_class = type("SealedTrainer", (*apart, base), {})
     args = config(**arguments.training_arguments(job, stage))
     # DataParallel over every GPU would multiply the batch.
     args._n_gpu = min(args.n_gpu, 1)
-    trainer = made(
+    trainer = trainer_class(
         job,
         stage,
         model=model,
@@ -136,18 +136,18 @@ class Sealed:
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Token-mean loss, perplexity and slot F1 on the validation rows."""
-        found = self._loss_on_val()
+        metrics = self._loss_on_val()
         if self.probe:
             with precision(self.job, self.model):
-                found |= self.probe.measure(self.accelerator.unwrap_model(self.model))
-        found[SELECT] = -found["eval_loss"] * (TIE if "eval_slot_f1" in found else 1.0)
-        found[SELECT] += found.get("eval_slot_f1", 0.0)
-        found["epoch"] = self.state.epoch
-        self.log(dict(found))
+                metrics |= self.probe.measure(self.accelerator.unwrap_model(self.model))
+        metrics[SELECT] = -metrics["eval_loss"] * (TIE if "eval_slot_f1" in metrics else 1.0)
+        metrics[SELECT] += metrics.get("eval_slot_f1", 0.0)
+        metrics["epoch"] = self.state.epoch
+        self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(
-            self.args, self.state, self.control, found
+            self.args, self.state, self.control, metrics
         )
-        return found
+        return metrics
 
     def _loss_on_val(self) -> dict[str, float]:
         import torch
@@ -243,11 +243,11 @@ class Numbered:
 
 def stage_records(stage: Stage, reference: Any = None) -> list[dict[str, Any]]:
     """Return the rows of `stage` as the collator takes them."""
-    found = [collator_record(number, row) for number, row in enumerate(stage.rows.kept)]
+    records = [collator_record(number, row) for number, row in enumerate(stage.rows.kept)]
     if reference is not None:
-        for each, before in zip(found, reference.tolist(), strict=True):
-            each["reference"] = before
-    return found
+        for record, before in zip(records, reference.tolist(), strict=True):
+            record["reference"] = before
+    return records
 
 
 def collator_record(number: int, row: Row | Pair) -> dict[str, Any]:

@@ -40,8 +40,8 @@ def _function() -> Any:
 
         @staticmethod
         def forward(ctx: Any, query: Any, key: Any, value: Any, *how: Any) -> Any:
-            out, kept = _forward(query, key, value, *how)
-            ctx.save_for_backward(query, key, value, *kept)
+            out, saved_probs = _forward(query, key, value, *how)
+            ctx.save_for_backward(query, key, value, *saved_probs)
             ctx.how = how
             return out
 
@@ -55,32 +55,36 @@ def _function() -> Any:
 def _forward(query: Any, key: Any, value: Any, scale: float, window: int | None) -> Any:
     rows, heads, width, size = query.shape
     out = query.new_empty(rows, width, heads, size)
-    is_small, kept = rows * heads * width * width <= KEPT, []
+    is_small, saved_probs = rows * heads * width * width <= KEPT, []
     for first, start, stop in _blocks(width, window):
-        seen = _probabilities(query, key, scale, window, (first, start, stop))
-        found = seen @ value[:, :, first:stop]
-        out[:, start:stop] = found.view(rows, heads, stop - start, size).transpose(1, 2)
-        kept += [seen] if is_small else []
-    return out, kept
+        probs = _probabilities(query, key, scale, window, (first, start, stop))
+        context = probs @ value[:, :, first:stop]
+        out[:, start:stop] = context.view(rows, heads, stop - start, size).transpose(1, 2)
+        saved_probs += [probs] if is_small else []
+    return out, saved_probs
 
 
 def _backward(grad: Any, saved: tuple[Any, ...], scale: float, window: int | None) -> Any:
     import torch
 
-    query, key, value, *kept = saved
+    query, key, value, *saved_probs = saved
     grad, (rows, heads, width, size) = grad.transpose(1, 2), query.shape
-    to_query, to_key, to_value = (torch.zeros_like(each) for each in (query, key, value))
+    to_query, to_key, to_value = (torch.zeros_like(tensor) for tensor in (query, key, value))
     for number, block in enumerate(_blocks(width, window)):
         first, start, stop = block
-        seen = kept[number] if kept else _probabilities(query, key, scale, window, block)
+        probs = (
+            saved_probs[number]
+            if saved_probs
+            else _probabilities(query, key, scale, window, block)
+        )
         above = _grouped(grad, start, stop, key.shape[1])
-        to_value[:, :, first:stop].add_(seen.mT @ above)
+        to_value[:, :, first:stop].add_(probs.mT @ above)
         change = above @ value[:, :, first:stop].mT
-        change = torch._softmax_backward_data(change, seen, -1, seen.dtype)
-        asked = _grouped(query, start, stop, key.shape[1]) * scale
-        to_key[:, :, first:stop].add_(change.mT @ asked)
-        found = (change @ key[:, :, first:stop]) * scale
-        to_query[:, :, start:stop] = found.view(rows, heads, stop - start, size)
+        change = torch._softmax_backward_data(change, probs, -1, probs.dtype)
+        queries = _grouped(query, start, stop, key.shape[1]) * scale
+        to_key[:, :, first:stop].add_(change.mT @ queries)
+        block_grad = (change @ key[:, :, first:stop]) * scale
+        to_query[:, :, start:stop] = block_grad.view(rows, heads, stop - start, size)
     return to_query, to_key, to_value
 
 

@@ -53,8 +53,11 @@ def norm_turn(query: Any, key: Any, cos: Any, sin: Any, *scale: Any) -> tuple[An
 
 def norm_from_one_turn(query: Any, key: Any, cos: Any, sin: Any, *scale: Any) -> tuple[Any, Any]:
     """Return `turn` after `norm_from_one`; `scale`: the weights of both and eps."""
-    one, two = norm_from_one(query, scale[0], scale[2]), norm_from_one(key, scale[1], scale[2])
-    return rotate_positions(one, two, cos, sin)
+    query_states, key_states = (
+        norm_from_one(query, scale[0], scale[2]),
+        norm_from_one(key, scale[1], scale[2]),
+    )
+    return rotate_positions(query_states, key_states, cos, sin)
 
 
 def _unit(states: Any, eps: float) -> Any:
@@ -65,8 +68,8 @@ def _unit(states: Any, eps: float) -> Any:
 def _turned(states: Any, cos: Any, sin: Any) -> Any:
     import torch
 
-    one, two = states.chunk(2, dim=-1)
-    return states * cos + torch.cat((-two, one), dim=-1) * sin
+    first, second = states.chunk(2, dim=-1)
+    return states * cos + torch.cat((-second, first), dim=-1) * sin
 
 
 @cache

@@ -65,12 +65,12 @@ def finish_of(inner: Any) -> Finish:
 def _ask_finish(inner: Any) -> Finish:
     import torch
 
-    seen: dict[str, Any] = {}
+    capture: dict[str, Any] = {}
 
     def note(_: Any, args: tuple[Any, ...], output: Any) -> Any:
         half = torch.logspace(*GRID, output.shape[-1] // 2, device=output.device)
         grid = torch.cat([-half, half, half[: output.shape[-1] % 2]])
-        seen["states"], seen["grid"] = args[0], grid
+        capture["states"], capture["grid"] = args[0], grid
         return grid.expand(output.shape)
 
     was_training = inner.training
@@ -84,11 +84,11 @@ def _ask_finish(inner: Any) -> Finish:
     finally:
         hook.remove()
         inner.train(was_training)
-    if not seen:
+    if not capture:
         # Unsloth multiplies by the head's weight itself; its own forward caps by the config.
         return Finish(cap=getattr(inner.config, "final_logit_softcapping", None) or None)
-    scale, cap = _scale_and_cap(seen["grid"], logits.flatten(0, 1)[0].float(), inner)
-    return Finish(_factor(hidden, seen["states"], inner), scale, cap)
+    scale, cap = _scale_and_cap(capture["grid"], logits.flatten(0, 1)[0].float(), inner)
+    return Finish(_factor(hidden, capture["states"], inner), scale, cap)
 
 
 def _scale_and_cap(grid: Any, logits: Any, inner: Any) -> tuple[float, float | None]:
@@ -172,32 +172,32 @@ def _function() -> Any:
     return Head
 
 
-def _losses(hidden: Any, weight: Any, targets: Any, wanted: bool) -> tuple[Any, Any]:
+def _losses(hidden: Any, weight: Any, targets: Any, needs_grad: bool) -> tuple[Any, Any]:
     import torch
 
     wide = torch.empty(ROWS, len(weight), dtype=torch.float32)
     values = torch.empty(len(hidden), dtype=torch.float32)
-    change = torch.empty_like(hidden) if wanted else None
+    change = torch.empty_like(hidden) if needs_grad else None
     goals = targets.clamp(min=0)[:, None]
     for start in range(0, len(hidden), TOKENS):
         logits = hidden[start : start + TOKENS] @ weight.mT
         for row in range(0, len(logits), ROWS):
             at = slice(start + row, start + row + len(logits[row : row + ROWS]))
-            values[at] = _row_losses(logits[row : row + ROWS], goals[at], wide, wanted)
-        if wanted:
+            values[at] = _row_losses(logits[row : row + ROWS], goals[at], wide, needs_grad)
+        if needs_grad:
             change[start : start + TOKENS] = logits @ weight
     shut = targets < 0
     values.masked_fill_(shut, 0.0)
-    return values, change.masked_fill_(shut[:, None], 0.0) if wanted else None
+    return values, change.masked_fill_(shut[:, None], 0.0) if needs_grad else None
 
 
-def _row_losses(logits: Any, goals: Any, wide: Any, wanted: bool) -> Any:
-    """Return the losses of `logits`, which become softmax minus one-hot where that is `wanted`."""
+def _row_losses(logits: Any, goals: Any, wide: Any, needs_grad: bool) -> Any:
+    """Return the losses of `logits`, which become softmax minus one-hot where `needs_grad`."""
     wide = wide[: len(logits)].copy_(logits)
     top = wide.amax(-1, keepdim=True)
-    chosen = wide.gather(1, goals)
+    target_logits = wide.gather(1, goals)
     total = wide.sub_(top).exp_().sum(-1, keepdim=True)
-    if wanted:
+    if needs_grad:
         wide.div_(total)
         logits.copy_(wide.scatter_add_(1, goals, wide.new_full(goals.shape, -1.0)))
-    return (total.log() + top - chosen)[:, 0]
+    return (total.log() + top - target_logits)[:, 0]

@@ -59,8 +59,8 @@ def speed_up(model: Any, tokens: int) -> list[str]:
     for module in inner.modules():
         name = type(module).__name__.removeprefix(family.prefix)
         if type(module).__name__.startswith(family.prefix) and name in _FORWARDS:
-            made = _FORWARDS[name](module, family, run)
-            module.forward = types.MethodType(made, module)
+            forward = _FORWARDS[name](module, family, run)
+            module.forward = types.MethodType(forward, module)
     return [*notes, note]
 
 
@@ -124,15 +124,20 @@ def _attention(module: Any, family: Family, run: Callable[..., Any]) -> Callable
                 self, hidden_states, position_embeddings, attention_mask, past_key_values, **kwargs
             )
         rows, width, _ = hidden_states.shape
-        found = lowrank.project_together(hidden_states, [self.q_proj, self.k_proj, self.v_proj])
-        query, key, value = (each.view(rows * width, -1, self.head_dim) for each in found)
+        projections = lowrank.project_together(
+            hidden_states, [self.q_proj, self.k_proj, self.v_proj]
+        )
+        query, key, value = (
+            tensor.view(rows * width, -1, self.head_dim) for tensor in projections
+        )
         cos, sin = (
-            each.expand(rows, -1, -1).reshape(rows * width, 1, -1) for each in position_embeddings
+            tensor.expand(rows, -1, -1).reshape(rows * width, 1, -1)
+            for tensor in position_embeddings
         )
         query, key = run(family.turn, query, key, cos, sin, *scale)
         states = (
-            each.view(rows, width, -1, self.head_dim).transpose(1, 2)
-            for each in (query, key, value)
+            tensor.view(rows, width, -1, self.head_dim).transpose(1, 2)
+            for tensor in (query, key, value)
         )
         dropout = self.attention_dropout if self.training else 0.0
         window = getattr(self, "sliding_window", None)

@@ -22,8 +22,8 @@ def project_together(inputs: Any, layers: list[Any]) -> tuple[Any, ...]:
         parts += [base.weight, base.bias, layer.lora_A[name].weight, layer.lora_B[name].weight]
     scales = tuple(layer.scaling[layer.active_adapters[0]] for layer in layers)
     flat = inputs.reshape(-1, inputs.shape[-1]).to(parts[0].dtype)
-    found = _function().apply(flat, scales, *parts)
-    return tuple(out.view(*inputs.shape[:-1], -1) for out in found)
+    outputs = _function().apply(flat, scales, *parts)
+    return tuple(out.view(*inputs.shape[:-1], -1) for out in outputs)
 
 
 def is_plain(layer: Any) -> bool:
@@ -51,15 +51,15 @@ def _function() -> Any:
 
         @staticmethod
         def forward(ctx: Any, inputs: Any, scales: tuple[float, ...], *parts: Any) -> Any:
-            found, saved = _forward(inputs, scales, parts)
+            outputs, saved = _forward(inputs, scales, parts)
             ctx.save_for_backward(*saved)
             ctx.scales, ctx.dtype = scales, parts[2].dtype
-            return tuple(found)
+            return tuple(outputs)
 
         @staticmethod
         def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
-            wanted = ctx.needs_input_grad[0]
-            return _backward(grads, ctx.saved_tensors, ctx.scales, ctx.dtype, wanted)
+            needs_inputs_grad = ctx.needs_input_grad[0]
+            return _backward(grads, ctx.saved_tensors, ctx.scales, ctx.dtype, needs_inputs_grad)
 
     return LowRank
 
@@ -72,15 +72,15 @@ def _forward(inputs: Any, scales: tuple[float, ...], parts: tuple[Any, ...]) -> 
     ups = [(up * scale).to(inputs.dtype) for up, scale in zip(ups, scales, strict=True)]
     low = inputs @ down.mT
     lows = low.split([up.shape[1] for up in ups], dim=1)
-    found = [
+    outputs = [
         torch.nn.functional.linear(inputs, weight, bias).addmm_(part, up.mT)
         for weight, bias, part, up in zip(weights, biases, lows, ups, strict=True)
     ]
-    return found, (inputs, low, down, *weights, *ups)
+    return outputs, (inputs, low, down, *weights, *ups)
 
 
 def _backward(
-    grads: Any, saved: Any, scales: tuple[float, ...], dtype: Any, wanted: bool
+    grads: Any, saved: Any, scales: tuple[float, ...], dtype: Any, needs_inputs_grad: bool
 ) -> tuple[Any, ...]:
     import torch
 
@@ -89,12 +89,12 @@ def _backward(
     ranks = [up.shape[1] for up in ups]
     to_low = torch.cat([grad @ up for grad, up in zip(grads, ups, strict=True)], dim=1)
     to_down = (to_low.mT @ inputs).to(dtype).split(ranks)
-    to_inputs = to_low @ down if wanted else None
-    found = [to_inputs, None]
+    to_inputs = to_low @ down if needs_inputs_grad else None
+    gradients = [to_inputs, None]
     for grad, weight, part, scale, change in zip(
         grads, weights, low.split(ranks, dim=1), scales, to_down, strict=True
     ):
-        if wanted:
+        if needs_inputs_grad:
             to_inputs.addmm_(grad, weight)
-        found += [None, None, change, (grad.mT @ part).to(dtype).mul_(scale)]
-    return tuple(found)
+        gradients += [None, None, change, (grad.mT @ part).to(dtype).mul_(scale)]
+    return tuple(gradients)

@@ -56,9 +56,9 @@ class Seat:
         """Return the id and address of this host, and a port that is free on it."""
         import ray
 
-        with socket.socket() as made:
-            made.bind(("", 0))
-            port = int(made.getsockname()[1])
+        with socket.socket() as listener:
+            listener.bind(("", 0))
+            port = int(listener.getsockname()[1])
         return ray.get_runtime_context().get_node_id(), ray.util.get_node_ip_address(), port
 
     def begin(self, argv: Sequence[str], env: dict[str, str]) -> str:
@@ -142,27 +142,30 @@ def _placed(ray: Any, argv: Sequence[str], count: int, gpus: bool) -> list[Far]:
     share = {"CPU": 1, "GPU": 1} if gpus else {"CPU": 1}
     group = placement_group([share] * count, strategy="PACK")
     if not group.wait(ROOM_S):
-        there = {name: ray.cluster_resources().get(name, 0) for name in share}
+        resources = {name: ray.cluster_resources().get(name, 0) for name in share}
         raise SemError(
-            f"--processes {count}: no room on the cluster within {ROOM_S:.0f} s; it has {there}",
+            f"--processes {count}: no room on the cluster within {ROOM_S:.0f} s; "
+            f"it has {resources}",
             "wait for other jobs, or ask for fewer",
         )
-    made = ray.remote(num_cpus=1, num_gpus=share.get("GPU", 0))(Seat)
-    told = PlacementGroupSchedulingStrategy(group)
-    seats = [made.options(scheduling_strategy=told).remote() for _ in range(count)]
+    seat_class = ray.remote(num_cpus=1, num_gpus=share.get("GPU", 0))(Seat)
+    strategy = PlacementGroupSchedulingStrategy(group)
+    seats = [seat_class.options(scheduling_strategy=strategy).remote() for _ in range(count)]
     places = ray.get([seat.where.remote() for seat in seats])
     hosts = list(dict.fromkeys(node for node, _, _ in places))
     order = sorted(range(count), key=lambda n: (hosts.index(places[n][0]), n))
     nodes = [places[n][0] for n in order]
     _, first, port = places[order[0]]
-    said = ray.get(
+    errors = ray.get(
         [
             seats[n].begin.remote(list(argv), _told(rank, nodes, gpus) | _master(first, port))
             for rank, n in enumerate(order)
         ]
     )
-    if any(said):
-        raise SemError(next(filter(None, said)), "give every host the same tree at the same path")
+    if any(errors):
+        raise SemError(
+            next(filter(None, errors)), "give every host the same tree at the same path"
+        )
     return [Far(ray, seats[n]) for n in order]
 
 

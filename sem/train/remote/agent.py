@@ -87,10 +87,11 @@ class Agent:
                 tries += 1
                 if tries == 1:
                     console.note(f"{cut.message}: trying for {self.patience_s:.0f} s more")
-                gone = time.monotonic() - began
-                if tries >= TRIES and gone > self.patience_s:
+                elapsed_s = time.monotonic() - began
+                if tries >= TRIES and elapsed_s > self.patience_s:
                     raise Unreachable(
-                        f"{cut.message} ({tries} tries in {gone:.0f} s); its state is unknown",
+                        f"{cut.message} ({tries} tries in {elapsed_s:.0f} s); "
+                        "its state is unknown",
                         "what runs there goes on: ask again with "
                         f"`fab -H {self.named} train.attach`",
                     ) from cut
@@ -100,10 +101,10 @@ class Agent:
         line = json.dumps(request).encode("ascii") + b"\n"
         for attempt in range(2):
             try:
-                said = self.far.ask(
+                reply = self.far.ask(
                     CALL, *self._words(verb), said=line, timeout_s=self.ask_s + more_s
                 )
-                return self.answer(said)
+                return self.answer(reply)
             except SemError as error:
                 self._install(error, attempt)
         raise AssertionError("unreachable")
@@ -122,9 +123,9 @@ class Agent:
             raise error
         self.far.ask(INSTALL, self.folder, agent_name(), said=built(), timeout_s=self.ask_s)
 
-    def answer(self, said: bytes) -> Json:
+    def answer(self, reply: bytes) -> Json:
         """Return the answer in what came, whatever a login script printed before it."""
-        lines = [line for line in said.splitlines() if line.startswith(ANSWER)]
+        lines = [line for line in reply.splitlines() if line.startswith(ANSWER)]
         if not lines:
             raise Cut(f"{self.far.host}: it answered nothing", "run it again")
         answer = json.loads(lines[-1].removeprefix(ANSWER))
@@ -141,13 +142,13 @@ class Agent:
         needed = self.ask("offer", request, more_s=600)["needed"]
         by_path = {entry["path"]: entry for entry in request["listed"]}
         while needed:
-            wanted = [(by_path[path], offset) for path, offset in needed]
-            size = sum(entry["size"] - offset for entry, offset in wanted)
-            console.note(f"{label}: sending {len(wanted):,} files, {size:,} bytes")
+            pieces = [(by_path[path], offset) for path, offset in needed]
+            size = sum(entry["size"] - offset for entry, offset in pieces)
+            console.note(f"{label}: sending {len(pieces):,} files, {size:,} bytes")
             sent += size
             stuck, last = needed == last, needed
-            said = self._or_again(lambda w=wanted: self._send(request, root, w), stuck)
-            needed = (said or self.ask("offer", request, more_s=600))["needed"]
+            reply = self._or_again(lambda p=pieces: self._send(request, root, p), stuck)
+            needed = (reply or self.ask("offer", request, more_s=600))["needed"]
         return sent
 
     def _or_again(self, ask: Callable[[], Any], stuck: bool) -> Any:
@@ -165,19 +166,19 @@ class Agent:
             time.sleep(PAUSE_S)
             return None
 
-    def _send(self, request: Json, root: Path, wanted: list[tuple[Json, int]]) -> Json:
+    def _send(self, request: Json, root: Path, pieces: list[tuple[Json, int]]) -> Json:
         with self.stream("receive", request) as (process, target, source):
             try:
-                parcel.pack(target, root, wanted)
+                parcel.pack(target, root, pieces)
                 target.close()
             except BrokenPipeError:
                 # The exit code and the answer say why.
                 pass
             except Refusal as refusal:
                 raise SemError(refusal.message, refusal.hint) from refusal
-            said = source.read()
+            reply = source.read()
             self._ended(process)
-            return self.answer(said)
+            return self.answer(reply)
 
     def fetch(self, request: Json, folder: Path, label: str) -> None:
         """Bring the files that `request` lists into `folder`, over cut lines."""
@@ -185,8 +186,8 @@ class Agent:
         while needed := parcel.missing(folder, request["listed"]):
             size = sum(entry["size"] - offset for entry, offset in needed)
             console.note(f"{label}: fetching {len(needed):,} files, {size:,} bytes")
-            asked = {**request, "wanted": needed}
-            self._or_again(lambda asked=asked: self._receive(asked, folder), needed == last)
+            fetch_request = {**request, "wanted": needed}
+            self._or_again(lambda r=fetch_request: self._receive(r, folder), needed == last)
             last = needed
 
     def _receive(self, request: Json, folder: Path) -> None:
@@ -250,12 +251,12 @@ class Rest:
 @cache
 def built() -> bytes:
     """Our file: the modules of `far` as one zip that Python runs; the same bytes every time."""
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w") as archive:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
         _add(archive, "__main__.py", MAIN.encode())
         for path in sorted(FOLDER.glob("*.py")):
             _add(archive, f"far/{path.name}", path.read_bytes())
-    return made.getvalue()
+    return buffer.getvalue()
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:

@@ -46,31 +46,31 @@ def follow_job(agent: Agent, sem: str, run: str, folder: Path, attempt: str | No
         log.path.unlink()
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     while True:
-        asked = {**named, "offset": log.size(), "wait_s": WAIT_S}
+        request = {**named, "offset": log.size(), "wait_s": WAIT_S}
         try:
-            said = agent.ask("tail", asked, more_s=WAIT_S)
+            reply = agent.ask("tail", request, more_s=WAIT_S)
         except Unreachable as error:
             raise Unreachable(
                 error.message,
                 f"the job there goes on; `fab -H {agent.named} train.attach --run {run}` shows "
                 f"the rest from byte {log.size():,}",
             ) from error
-        data = base64.b64decode(said.pop("data"))
+        data = base64.b64decode(reply.pop("data"))
         log.add(data)
         print_log(decoder.decode(data))
-        if said["state"] in ENDED and "log_sha256" in said:
-            return _whole(log, said)
+        if reply["state"] in ENDED and "log_sha256" in reply:
+            return _whole(log, reply)
 
 
-def _whole(log: Log, said: Json) -> Json:
-    """Return `said`, once the log here is byte for byte the one there."""
+def _whole(log: Log, reply: Json) -> Json:
+    """Return `reply`, once the log here is byte for byte the one there."""
     here = files.sha256_file(log.path) if log.path.exists() else ""
-    if here != said["log_sha256"] and said["log"]:
+    if here != reply["log_sha256"] and reply["log"]:
         log.path.unlink()
         raise SemError(
             f"{log.path.name} differs from the log on the host", "attach again: it is read anew"
         )
-    return said
+    return reply
 
 
 def print_log(text: str) -> None:
@@ -78,9 +78,9 @@ def print_log(text: str) -> None:
     print(console.printable(text.replace("\r", "\n")), end="", file=sys.stderr, flush=True)
 
 
-def state_words(said: Json) -> str:
+def state_words(job: Json) -> str:
     """Return the state of a job for a person, as `failed: ENOSPC` or `lost: host rebooted`."""
-    why, code = said.get("why") or "", said.get("code")
-    if said["state"] in ("running", "starting", "done") and not why:
-        return str(said["state"])
-    return f"{said['state']}: {why or f'exit {code}'}"
+    why, code = job.get("why") or "", job.get("code")
+    if job["state"] in ("running", "starting", "done") and not why:
+        return str(job["state"])
+    return f"{job['state']}: {why or f'exit {code}'}"

@@ -74,8 +74,8 @@ def find_host(root: Path, named: str) -> Host:
     assert match is not None
     user, name, port = match.groups()
     check_host(f"{user}@{name}" if user is not None else name)
-    known = settings.load_settings(Hosts, root / "configs" / "hosts.yaml").hosts
-    host = known.get(name, Host())
+    hosts = settings.load_settings(Hosts, root / "configs" / "hosts.yaml").hosts
+    host = hosts.get(name, Host())
     address = host.address or name
     if user is not None:
         address = f"{user}@{address.rpartition('@')[2]}"

@@ -27,12 +27,12 @@ def pull_finished_run(agent: Agent, sem: str, run: Run, with_checkpoints: bool =
     """
     assert run.folder is not None
     request = {"sem": sem, "run": run.id, "checkpoints": with_checkpoints}
-    said = agent.ask("list", request, more_s=600)
-    listed = _sealed(_agreed(agent, said["files"]))
+    reply = agent.ask("list", request, more_s=600)
+    listed = _sealed(_agreed(agent, reply["files"]))
     names = {entry["path"] for entry in listed}
     if manifest.NAME not in names and not with_checkpoints:
         raise SemError(
-            f"run {run.id} is not finished on {agent.far.host}: {said['state']}",
+            f"run {run.id} is not finished on {agent.far.host}: {reply['state']}",
             "wait with `fab train.attach`, or fetch its checkpoints with --checkpoints",
         )
     own = next((entry for entry in listed if entry["path"] == "run.json"), None)
@@ -41,13 +41,13 @@ def pull_finished_run(agent: Agent, sem: str, run: Run, with_checkpoints: bool =
             f"run {run.id}: run.json on {agent.far.host} is not the one here",
             "it is another run: nothing was fetched",
         )
-    wanted = [e for e in listed if e["path"] != "run.json" and not _is_here(run.folder, e)]
+    entries = [e for e in listed if e["path"] != "run.json" and not _is_here(run.folder, e)]
     staging = run.folder / INCOMING
     staging.mkdir(parents=True, exist_ok=True)
-    agent.fetch({**request, "listed": wanted}, staging, f"run {run.id}")
+    agent.fetch({**request, "listed": entries}, staging, f"run {run.id}")
     _verify(run, staging, listed)
-    _move(run.folder, staging, [entry["path"] for entry in wanted])
-    return len(wanted)
+    _move(run.folder, staging, [entry["path"] for entry in entries])
+    return len(entries)
 
 
 def _agreed(agent: Agent, listed: Any) -> list[Json]:
@@ -73,8 +73,8 @@ def _verify(run: Run, staging: Path, listed: list[Json]) -> None:
             raise SemError(
                 f"run {run.id}: its manifest names another run.json", "it is another run"
             )
-        for name, wanted in facts["adapter"].items():
-            _compare(at.get(f"adapter/{name}"), f"adapter/{name}", wanted)
+        for name, sha256 in facts["adapter"].items():
+            _compare(at.get(f"adapter/{name}"), f"adapter/{name}", sha256)
     for path in [path for path in at if path.endswith(f"/{manifest.NAME}")]:
         folder = path.removesuffix(f"/{manifest.NAME}")
         for name, entry in state.read_state(at[path], state.Sealed)["files"].items():
@@ -84,18 +84,18 @@ def _verify(run: Run, staging: Path, listed: list[Json]) -> None:
 def _sealed(listed: list[Json]) -> list[Json]:
     """Return `listed` without checkpoints that have no manifest: one was just being written."""
     names = {entry["path"] for entry in listed}
-    kept, left = [], set()
+    entries, torn_folders = [], set()
     for entry in listed:
         parts = entry["path"].split("/")
         at = next((n for n, part in enumerate(parts) if part.startswith("checkpoint-")), None)
         folder = "/".join(parts[: at + 1]) if at is not None else ""
         if at is None or f"{folder}/{manifest.NAME}" in names:
-            kept.append(entry)
+            entries.append(entry)
         else:
-            left.add(folder)
-    for folder in sorted(left):
+            torn_folders.add(folder)
+    for folder in sorted(torn_folders):
         console.note(f"{folder} is not complete on the host: left out")
-    return kept
+    return entries
 
 
 def _where(folder: Path, staging: Path, entry: Json) -> Path:
@@ -103,18 +103,18 @@ def _where(folder: Path, staging: Path, entry: Json) -> Path:
     return came if came.exists() else folder / entry["path"]
 
 
-def _compare(path: Path | None, name: str, wanted: str) -> None:
-    found = files.sha256_file(path) if path is not None and path.is_file() else "missing"
-    if found != wanted:
+def _compare(path: Path | None, name: str, expected_sha256: str) -> None:
+    sha256 = files.sha256_file(path) if path is not None and path.is_file() else "missing"
+    if sha256 != expected_sha256:
         raise SemError(
-            f"{name} is {found[:12]}…, the run's manifest says {wanted[:12]}…",
+            f"{name} is {sha256[:12]}…, the run's manifest says {expected_sha256[:12]}…",
             "the files here were not changed; look at that run on the host",
         )
 
 
 def _move(folder: Path, staging: Path, names: list[str]) -> None:
     """Give every file its place in one step each, manifest.json last."""
-    for name in sorted(names, key=lambda one: (one == manifest.NAME, one)):
+    for name in sorted(names, key=lambda name: (name == manifest.NAME, name)):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         files.sync_path(staging / name)
         os.replace(staging / name, folder / name)

@@ -34,13 +34,13 @@ Json = dict[str, Any]
 def push(agent: Agent, host: Host, project: Project, run: Run) -> str:
     """Bring to the host what `run` needs there; the name of its folder of code."""
     named = {"sem": project.sem, "run": run.id}
-    there = agent.ask("has", named)
-    replaced = _replaced(run, there["run_json"], agent)
+    host_state = agent.ask("has", named)
+    replaced = _replaced(run, host_state["run_json"], agent)
     code = listed(ROOT, code_files())
     name = files.sha256_json(code)[:16]
     sent = agent.push({"kind": "code", "name": name, "listed": code}, ROOT, "code")
     sent += _weights(agent, host, project, run)
-    paths = [*run_files(project, run), *run_progress(project, run, there["rows"])]
+    paths = [*run_files(project, run), *run_progress(project, run, host_state["rows"])]
     request = {"kind": "run", "listed": listed(project.root, paths), "replaces": replaced, **named}
     sent += agent.push(request, project.root, f"run {run.id}")
     console.note(f"{agent.far.host}: everything is there ({sent:,} bytes were sent)")
@@ -63,14 +63,16 @@ def listed(root: Path, paths: list[str]) -> list[Json]:
 
 def code_files() -> list[str]:
     """Return the files of this program that training needs: tracked ones, where git knows them."""
-    done = subprocess.run(
+    listing = subprocess.run(
         ["git", "ls-files", "-z", "--cached"], cwd=ROOT, capture_output=True, check=False
     )
-    tracked = done.stdout.decode("utf-8", "replace").split("\0") if not done.returncode else []
+    tracked = (
+        listing.stdout.decode("utf-8", "replace").split("\0") if not listing.returncode else []
+    )
     if not tracked:
         tracked = parcel.paths_below(ROOT, "__pycache__", ".venv", ".git")
-    wanted = [name for name in tracked if name and _is_code(name) and (ROOT / name).exists()]
-    return sorted({*wanted, *_new_modules()})
+    names = [name for name in tracked if name and _is_code(name) and (ROOT / name).exists()]
+    return sorted({*names, *_new_modules()})
 
 
 def _is_code(name: str) -> bool:
@@ -94,8 +96,8 @@ def run_files(project: Project, run: Run) -> list[str]:
     frozen = [p for p in project.processed.glob(f"*.v{version}.json*") if p.is_file()]
     frozen.append(project.processed / f"v{version}.json")
     texts = [data / text["name"] for text in plan.get("texts", [])]
-    found = [*settings, *frozen, *texts, run.folder / "run.json"]
-    return [path.relative_to(project.root).as_posix() for path in found]
+    paths = [*settings, *frozen, *texts, run.folder / "run.json"]
+    return [path.relative_to(project.root).as_posix() for path in paths]
 
 
 def run_progress(project: Project, run: Run, rows_there: int) -> list[str]:
@@ -109,13 +111,13 @@ def run_progress(project: Project, run: Run, rows_there: int) -> list[str]:
         if rows:
             console.note(f"the host is as far ({rows_there} rows of metrics): its own are used")
         return []
-    home, found = run.folder.relative_to(project.root).as_posix(), []
+    home, paths = run.folder.relative_to(project.root).as_posix(), []
     for name in parcel.paths_below(run.folder, "host"):
         parts = name.split("/")
-        left = any(part.startswith((".", "quarantine-")) for part in parts)
-        if not left and name != "run.json" and _is_whole(run.folder, parts):
-            found.append(f"{home}/{name}")
-    return found
+        is_left_out = any(part.startswith((".", "quarantine-")) for part in parts)
+        if not is_left_out and name != "run.json" and _is_whole(run.folder, parts):
+            paths.append(f"{home}/{name}")
+    return paths
 
 
 def _is_whole(folder: Path, parts: list[str]) -> bool:
@@ -126,22 +128,22 @@ def _is_whole(folder: Path, parts: list[str]) -> bool:
     return checkpoints.is_complete(folder.joinpath(*parts[: at + 1]))
 
 
-def _replaced(run: Run, there: Json | None, agent: Agent) -> Json | None:
-    """Return the run.json `there` when ours is the same run, changed since by `--set`.
+def _replaced(run: Run, remote_plan: Json | None, agent: Agent) -> Json | None:
+    """Return the run.json `remote_plan` when ours is the same run, changed since by `--set`.
 
     Else SemError.
     """
     ours = run.plan()
-    if there is None or there == ours:
-        return there
-    fixed = [{k: v for k, v in one.items() if k not in CHANGED} for one in (ours, there)]
-    before, now = (one.get("updates", []) for one in (there, ours))
+    if remote_plan is None or remote_plan == ours:
+        return remote_plan
+    fixed = [{k: v for k, v in plan.items() if k not in CHANGED} for plan in (ours, remote_plan)]
+    before, now = (plan.get("updates", []) for plan in (remote_plan, ours))
     if fixed[0] != fixed[1] or now[: len(before)] != before:
         raise SemError(
             f"run {run.id}: run.json on {agent.far.host} is another one",
             "prepare a new run, or remove that one there",
         )
-    return there
+    return remote_plan
 
 
 def _weights(agent: Agent, host: Host, project: Project, run: Run) -> int:
@@ -170,7 +172,7 @@ def _weights(agent: Agent, host: Host, project: Project, run: Run) -> int:
 
 def lock_hash() -> str:
     """Return what decides the environment there: the locks and how they are installed."""
-    wanted = [*sorted(ROOT.glob("requirements*.lock")), ROOT / "scripts" / "setup_env.sh"]
-    return files.sha256_text(jsonio.canonical_json([files.sha256_file(path) for path in wanted]))[
+    paths = [*sorted(ROOT.glob("requirements*.lock")), ROOT / "scripts" / "setup_env.sh"]
+    return files.sha256_text(jsonio.canonical_json([files.sha256_file(path) for path in paths]))[
         :16
     ]

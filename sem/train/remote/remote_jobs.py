@@ -26,9 +26,9 @@ def run_on_host(
             f"run {target.id} is finished", "prepare a new one with `fab train.prepare`"
         )
     _only_there(target, host)
-    known = hosts.find_host(project.root, host)
-    known = replace(known, processes=processes) if processes != 1 else known
-    begun = beginning.start_on_host(known.agent(host), known, project, target, resume)
+    host_spec = hosts.find_host(project.root, host)
+    host_spec = replace(host_spec, processes=processes) if processes != 1 else host_spec
+    begun = beginning.start_on_host(host_spec.agent(host), host_spec, project, target, resume)
     if detach:
         console.note(f"it goes on without us; look with `fab -H {host} train.attach`")
         return 0
@@ -40,11 +40,11 @@ def run_on_host(
 
 def attach(project: Project, target: Run, host: str, attempt: str | None = None) -> int:
     """Follow the job of `target` on `host` to its end; its exit code."""
-    said = following.follow_job(
+    job = following.follow_job(
         _agent(project, host), project.sem, target.id, _notes(target), attempt
     )
-    console.note(f"run {target.id} on {host}: {following.state_words(said)}")
-    return int(said["code"])
+    console.note(f"run {target.id} on {host}: {following.state_words(job)}")
+    return int(job["code"])
 
 
 def pull_from_host(project: Project, target: Run, host: str, with_checkpoints: bool) -> int:
@@ -58,7 +58,7 @@ def pull_from_host(project: Project, target: Run, host: str, with_checkpoints: b
 
 def status(project: Project, host: str) -> list[tuple[object, ...]]:
     """Return a row for every run of the sem on `host`."""
-    return [_row(one) for one in _agent(project, host).ask("table", {"sem": project.sem})["jobs"]]
+    return [_row(job) for job in _agent(project, host).ask("table", {"sem": project.sem})["jobs"]]
 
 
 def cancel_on_host(project: Project, target: Run, host: str) -> str:
@@ -67,11 +67,11 @@ def cancel_on_host(project: Project, target: Run, host: str) -> str:
     return following.state_words(_agent(project, host).ask("cancel", named, more_s=60))
 
 
-def _row(one: Json) -> tuple[object, ...]:
-    progress = one["progress"]
-    shown = [progress.get(key, "") for key in ("step", "loss")]
-    beat = one["heartbeat_s"] if one["state"] == "running" else ""
-    return (one["run"], one["attempt"], following.state_words(one), *shown, one["log"], beat)
+def _row(job: Json) -> tuple[object, ...]:
+    progress = job["progress"]
+    figures = [progress.get(key, "") for key in ("step", "loss")]
+    beat = job["heartbeat_s"] if job["state"] == "running" else ""
+    return (job["run"], job["attempt"], following.state_words(job), *figures, job["log"], beat)
 
 
 def _agent(project: Project, host: str) -> Agent:
@@ -86,9 +86,9 @@ def _notes(target: Run) -> Any:
 def _only_there(target: Run, host: str) -> None:
     """Refuse a second host for a run that is on one already: two would train it."""
     path = beginning.where(target)
-    known = state.read_state(path, state.Sent)["host"] if path.exists() else host
-    if known != host:
+    sent_host = state.read_state(path, state.Sent)["host"] if path.exists() else host
+    if sent_host != host:
         raise SemError(
-            f"run {target.id} was sent to {known!r}",
+            f"run {target.id} was sent to {sent_host!r}",
             f"fetch or cancel it there; to move it here remove {path}",
         )

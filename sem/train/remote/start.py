@@ -33,10 +33,10 @@ def start_on_host(agent: Agent, host: Host, project: Project, run: Run, resume: 
     """Push what `run` needs and begin it, or find it running: asked twice it runs once."""
     _check(agent, agent.ask("hello", {}), run)
     named = {"sem": project.sem, "run": run.id}
-    known = [one for one in agent.ask("table", named)["jobs"] if one["run"] == run.id]
-    if known and known[0]["state"] in ("running", "starting"):
-        console.note(f"run {run.id} is {known[0]['state']} on {agent.far.host}: attaching")
-        return known[0]
+    jobs = [job for job in agent.ask("table", named)["jobs"] if job["run"] == run.id]
+    if jobs and jobs[0]["state"] in ("running", "starting"):
+        console.note(f"run {run.id} is {jobs[0]['state']} on {agent.far.host}: attaching")
+        return jobs[0]
     code = push.push(agent, host, project, run)
     spec = {"steps": host_steps(host, project, run, code, resume), "run": run.id, **limits(host)}
     # Before it is asked for: a cut line may hide that it began.
@@ -55,23 +55,28 @@ def where(run: Run) -> Path:
 
 
 def begin_job(
-    agent: Agent, sem: str, run: str, spec: Json, again: bool, told: dict[str, str] | None = None
+    agent: Agent,
+    sem: str,
+    run: str,
+    spec: Json,
+    again: bool,
+    secrets: dict[str, str] | None = None,
 ) -> Json:
     """Start the job of `spec` on the host, once however often it is asked.
 
-    `told` are its secrets.
+    Its `secrets` go with the request.
     """
     # a request that a cut line sends twice is one.
     spec = {**spec, "token": uuid.uuid4().hex}
-    request = {"sem": sem, "run": run, "spec": spec, "again": again, "secrets": told or {}}
+    request = {"sem": sem, "run": run, "spec": spec, "again": again, "secrets": secrets or {}}
     return agent.ask("start", request)
 
 
 def tracker_secrets(project: Project) -> dict[str, str]:
     """Return the keys of the trackers that are asked for online, and no others."""
     active = tracking.resolve_tracking(project).active
-    wanted = [name for kind, mode in active.items() if mode == "online" for name in SECRETS[kind]]
-    return {name: os.environ[name] for name in wanted if os.environ.get(name)}
+    names = [name for kind, mode in active.items() if mode == "online" for name in SECRETS[kind]]
+    return {name: os.environ[name] for name in names if os.environ.get(name)}
 
 
 def _check(agent: Agent, hello: Json, run: Run) -> None:
@@ -81,13 +86,13 @@ def _check(agent: Agent, hello: Json, run: Run) -> None:
             f"{agent.far.host}: logind ends what a login leaves running (KillUserProcesses=yes): "
             "the job may end with the line; set it to no there"
         )
-    wanted = run.plan()["hardware"]["device"]
-    if wanted == "cuda" and not hello["gpus"]:
+    device = run.plan()["hardware"]["device"]
+    if device == "cuda" and not hello["gpus"]:
         raise SemError(
             f"run {run.id} was prepared for a GPU, and {agent.far.host} shows none",
             "prepare one with `fab train.prepare --device cpu`, or choose another host",
         )
-    if wanted == "cpu" and hello["gpus"]:
+    if device == "cpu" and hello["gpus"]:
         console.note(
             f"run {run.id} was prepared for a CPU and trains on one, though {agent.far.host} "
             "has a GPU: prepare one with `fab train.prepare --device cuda` to use it"

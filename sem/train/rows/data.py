@@ -85,20 +85,20 @@ class Writer:
             return None
         levels = scoring.levels_of(self.tasks[example.task], example, self.slots)
         critical = {name for name, spec in levels.items() if spec.critical}
-        found = token_classes.of_tokens(example.output_json, self.chat)
-        return tuple(weight * by_task for weight in token_classes.weights(found, loss, critical))
+        pieces = token_classes.of_tokens(example.output_json, self.chat)
+        return tuple(weight * by_task for weight in token_classes.weights(pieces, loss, critical))
 
 
 def encode_examples(examples: Iterable[Example], writer: Writer) -> Rows:
     """Return rows of `examples` in order; one with more than max_tokens is left out and named."""
-    kept, too_long = [], []
+    rows, too_long = [], []
     for example in examples:
         row = writer.row(example)
         if row.length > writer.recipe.max_tokens:
             too_long.append(example.id)
         else:
-            kept.append(row)
-    return Rows(tuple(kept), tuple(too_long))
+            rows.append(row)
+    return Rows(tuple(rows), tuple(too_long))
 
 
 def sample_rows(rows: Rows, count: int | None, seed: int) -> Rows:
@@ -110,9 +110,9 @@ def sample_rows(rows: Rows, count: int | None, seed: int) -> Rows:
 
 def draw_by_seed(pool: Sequence[Any], count: int, seed: int) -> list[Any]:
     """Return `count` of `pool` (things with an `id`) by `seed`, in id order."""
-    by_id = sorted(pool, key=lambda each: each.id)
+    by_id = sorted(pool, key=lambda example: example.id)
     picked = random.Random(seed).sample(by_id, min(count, len(by_id)))
-    return sorted(picked, key=lambda each: each.id)
+    return sorted(picked, key=lambda example: example.id)
 
 
 def check_trainable(rows: Rows, what: str) -> None:

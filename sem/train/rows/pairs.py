@@ -44,33 +44,33 @@ class Pairs:
         }
 
 
-def encode_pairs(found: Iterable[dict[str, Any]], writer: Writer) -> Pairs:
-    """Return rows of `found` (`negatives.pairs`) in order.
+def encode_pairs(rows: Iterable[dict[str, Any]], writer: Writer) -> Pairs:
+    """Return `rows` (`negatives.pairs`) encoded, in order.
 
     One side beyond max_tokens leaves it out.
     """
-    kept, too_long = [], []
-    for number, row in enumerate(found):
+    pairs, too_long = [], []
+    for number, row in enumerate(rows):
         name = f"{row['id']}#{number:06}"
         pair = _pair(name, row, writer)
         if pair.longest.length > writer.recipe.max_tokens:
             too_long.append(name)
         else:
-            kept.append(pair)
-    return Pairs(tuple(kept), tuple(too_long))
+            pairs.append(pair)
+    return Pairs(tuple(pairs), tuple(too_long))
 
 
-def sample_pairs(found: Pairs, count: int | None, seed: int) -> Pairs:
+def sample_pairs(pairs: Pairs, count: int | None, seed: int) -> Pairs:
     """Return `count` pairs chosen by `seed`; all of them when `count` is None."""
-    if count is None or count >= len(found.kept):
-        return found
-    return Pairs(tuple(draw_by_seed(found.kept, count, seed)), found.too_long)
+    if count is None or count >= len(pairs.kept):
+        return pairs
+    return Pairs(tuple(draw_by_seed(pairs.kept, count, seed)), pairs.too_long)
 
 
 def _pair(name: str, row: dict[str, Any], writer: Writer) -> Pair:
-    given = {n: row[n] for n in ("system_prompt", "slot_specs", "source_id") if n in row}
+    fields = {n: row[n] for n in ("system_prompt", "slot_specs", "source_id") if n in row}
     right = jsonio.parse_json(row["chosen"])
-    example = Example(row["id"], row["task"], row["input_text"], right, **given)
+    example = Example(row["id"], row["task"], row["input_text"], right, **fields)
     prompt = writer.prompt(example)
     sides = (writer.chat.answer_ids(row[side]) for side in ("chosen", "rejected"))
     good, bad = (Row(name, (*prompt, *ids), len(prompt), None, row["task"]) for ids in sides)

@@ -46,8 +46,8 @@ def load_parts(
     facts: dict[str, Any] = {}
     examples: Iterable[Example] = frozen.examples("train")
     if recipe.augmented:
-        known = augment.variants_facts(project, frozen)
-        facts["augmented"] = {"sha256": known["sha256"], "rows": known["rows"]}
+        variant_facts = augment.variants_facts(project, frozen)
+        facts["augmented"] = {"sha256": variant_facts["sha256"], "rows": variant_facts["rows"]}
         examples = chain(examples, augment.read_variants(project, frozen))
     read = list(examples)
     rows = data.sample_rows(
@@ -65,10 +65,10 @@ def load_parts(
     if recipe.preference.method != "none":
         facts["pairs"] = {"sha256": negatives.negative_pairs_facts(project, frozen)["sha256"]}
         written = _preferences(project, frozen, writer)
-    kept = {row.id for row in rows.kept}
+    row_ids = {row.id for row in rows.kept}
     return Parts(
         writer,
-        [example for example in read if example.id in kept],
+        [example for example in read if example.id in row_ids],
         rows,
         val,
         data.draw_by_seed(held, recipe.val_answers, recipe.data_seed),
@@ -79,13 +79,13 @@ def load_parts(
 
 def _preferences(project: Project, frozen: Snapshot, writer: Writer) -> pairs.Pairs:
     recipe = writer.recipe
-    found = pairs.encode_pairs(negatives.read_negative_pairs(project, frozen), writer)
-    if not found.kept:
+    encoded_pairs = pairs.encode_pairs(negatives.read_negative_pairs(project, frozen), writer)
+    if not encoded_pairs.kept:
         raise SemError(
-            f"preference: every one of {len(found.too_long)} pairs exceeds max_tokens",
+            f"preference: every one of {len(encoded_pairs.too_long)} pairs exceeds max_tokens",
             "raise train.max_tokens",
         )
-    return pairs.sample_pairs(found, recipe.preference.max_pairs, recipe.data_seed)
+    return pairs.sample_pairs(encoded_pairs, recipe.preference.max_pairs, recipe.data_seed)
 
 
 def resolved(recipe: Recipe, rows: Rows) -> Recipe:

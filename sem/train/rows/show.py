@@ -55,13 +55,13 @@ def picked(rows: Rows, count: int, ids: Sequence[str] | None) -> list[Row]:
 
     Raise SemError for an unknown id.
     """
-    known = {row.id: row for row in rows.kept}
+    by_id = {row.id: row for row in rows.kept}
     for name in ids or ():
-        if name not in known:
-            left = "longer than max_tokens" if name in rows.too_long else "not in the train part"
-            raise SemError(f"example {name!r} is {left}", "name one that is trained on")
+        if name not in by_id:
+            reason = "longer than max_tokens" if name in rows.too_long else "not in the train part"
+            raise SemError(f"example {name!r} is {reason}", "name one that is trained on")
     if ids:
-        return [known[name] for name in ids]
+        return [by_id[name] for name in ids]
     if count < 1:
         raise SemError(f"--rows {count}", "ask for 1 or more")
     by_task: dict[str, list[Row]] = {}
@@ -73,9 +73,9 @@ def picked(rows: Rows, count: int, ids: Sequence[str] | None) -> list[Row]:
 
 def counts(rows: tuple[Row, ...], examples: dict[str, Example], writer: Writer) -> dict[str, int]:
     """Tokens of `rows` by kind, the prompt's apart."""
-    found = dict.fromkeys(STYLES, 0)
+    by_kind = dict.fromkeys(STYLES, 0)
     for row in rows:
-        found[PROMPT] += row.prompt
+        by_kind[PROMPT] += row.prompt
         for piece in token_classes.of_tokens(examples[row.id].output_json, writer.chat):
-            found[piece.kind] += 1
-    return found
+            by_kind[piece.kind] += 1
+    return by_kind

@@ -91,15 +91,15 @@ def stages_of_recipe(
     recipe: Recipe, texts: tuple[Rows, Rows] | None, rows: Rows, val: Rows, pairs: Pairs | None
 ) -> tuple[Stage, ...]:
     """Return the stages that `recipe` asks for, over rows already encoded."""
-    found = []
+    stages = []
     if texts is not None:
         first = recipe.pretrain
-        found.append(Stage(PRETRAIN, "answer", *texts, first.learning_rate, first.epochs))
+        stages.append(Stage(PRETRAIN, "answer", *texts, first.learning_rate, first.epochs))
     goal = (recipe.learning_rate, recipe.epochs, recipe.max_steps)
-    found.append(Stage(EXAMPLES, "answer", rows, val, *goal, answers=True))
+    stages.append(Stage(EXAMPLES, "answer", rows, val, *goal, answers=True))
     if pairs is not None:
         last = recipe.preference
         rate, epochs = last.learning_rate, last.epochs
         stage = Stage(PREFERENCE, last.method, pairs, val, rate, epochs, None, last.beta, True)
-        found.append(stage)
-    return tuple(found)
+        stages.append(stage)
+    return tuple(stages)

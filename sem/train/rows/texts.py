@@ -16,19 +16,19 @@ SUFFIXES = (".txt", ".md")
 MOST_BYTES = 10_000_000  # of one text
 
 
-def find_texts(project: Project, wanted: Pretrain) -> list[Path]:
-    """Return the texts that `wanted` names below the project's data folder, sorted.
+def find_texts(project: Project, pretrain: Pretrain) -> list[Path]:
+    """Return the texts that `pretrain` names below the project's data folder, sorted.
 
     None without a pattern.
 
     SemError when one is no text, leaves the folder, or none is there.
     """
-    if wanted.texts is None:
+    if pretrain.texts is None:
         return []
     root = project.processed.parent
-    if Path(wanted.texts).is_absolute() or ".." in Path(wanted.texts).parts:
-        raise SemError(f"pretrain.texts: {wanted.texts!r} leaves {root}", "name files below it")
-    paths = sorted(path for path in root.glob(wanted.texts) if path.is_file())
+    if Path(pretrain.texts).is_absolute() or ".." in Path(pretrain.texts).parts:
+        raise SemError(f"pretrain.texts: {pretrain.texts!r} leaves {root}", "name files below it")
+    paths = sorted(path for path in root.glob(pretrain.texts) if path.is_file())
     for path in paths:
         if path.suffix.lower() not in SUFFIXES:
             raise SemError(f"{path}: no text", f"name {' and '.join(SUFFIXES)} files only")
@@ -38,7 +38,7 @@ def find_texts(project: Project, wanted: Pretrain) -> list[Path]:
             raise SemError(f"{path}: more than {MOST_BYTES:,} bytes", "cut it into several texts")
     if not paths:
         raise SemError(
-            f"pretrain.texts: no file fits {root / wanted.texts}", "correct the pattern"
+            f"pretrain.texts: no file fits {root / pretrain.texts}", "correct the pattern"
         )
     return paths
 

@@ -44,30 +44,32 @@ def json_pieces(value: Any, slot: str = "") -> Iterator[Piece]:
 
 def of_tokens(answer: Any, chat: Chat) -> list[Piece]:
     """For each token of `answer` (a JSON value) and its end of turn, the piece it lies in most."""
-    found = [
+    pieces = [
         Piece(chat.neutral(piece.text), piece.kind, piece.slot) for piece in json_pieces(answer)
     ]
     text = chat.neutral(jsonio.canonical_json(answer))
     # a control token lay across two pieces.
-    if "".join(piece.text for piece in found) != text:
-        found = [Piece(text, VALUE)]
-    owner = [number for number, piece in enumerate(found) for _ in piece.text]
+    if "".join(piece.text for piece in pieces) != text:
+        pieces = [Piece(text, VALUE)]
+    owner = [number for number, piece in enumerate(pieces) for _ in piece.text]
     spans = chat.spans(text)
-    return [found[_most(owner[start:end])] for start, end in spans] + [Piece("", END)]
+    return [pieces[_most(owner[start:end])] for start, end in spans] + [Piece("", END)]
 
 
-def weights(found: Sequence[Piece], wanted: LossWeights, critical: set[str]) -> tuple[float, ...]:
-    """Return what each of `found` counts in the loss; values of `critical` slots count more."""
-    return tuple(_weight(piece, wanted, critical) for piece in found)
+def weights(
+    pieces: Sequence[Piece], loss_weights: LossWeights, critical: set[str]
+) -> tuple[float, ...]:
+    """Return what each of `pieces` counts in the loss; values of `critical` slots count more."""
+    return tuple(_weight(piece, loss_weights, critical) for piece in pieces)
 
 
-def _weight(piece: Piece, wanted: LossWeights, critical: set[str]) -> float:
+def _weight(piece: Piece, loss_weights: LossWeights, critical: set[str]) -> float:
     if piece.kind == END:
         return 1.0
     if piece.kind == VALUE:
         is_critical = piece.slot.removesuffix("[]") in critical
-        return wanted.value * (wanted.critical if is_critical else 1.0)
-    return wanted.key if piece.kind == KEY else wanted.punctuation
+        return loss_weights.value * (loss_weights.critical if is_critical else 1.0)
+    return loss_weights.key if piece.kind == KEY else loss_weights.punctuation
 
 
 def _most(owners: Sequence[int]) -> int:

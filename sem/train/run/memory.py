@@ -60,8 +60,8 @@ def forecast_memory(
     per_weight = 0.55 if recipe.load_in_4bit else WIDE.get(dtype, 2)
     trained = count if recipe.method == "full" else adapters.trained_weights(model, recipe)
     tokens, labels = _longest(recipe, stages)
-    kept = KEPT * (2 if dtype == "float32" else 1)
-    per_layer = tokens * width * kept
+    kept_bytes = KEPT * (2 if dtype == "float32" else 1)
+    per_layer = tokens * width * kept_bytes
     deep = per_layer * layers
     if recipe.gradient_checkpointing:
         deep = tokens * width * 2 * layers + per_layer
@@ -76,8 +76,8 @@ def forecast_memory(
 
 def limit(recipe: Recipe, machine: Hardware) -> float:
     """Return the GiB that a run may use: the recipe's word, else what `machine` can give."""
-    wanted = recipe.checks.memory_gib
-    return machine.usable_gib if wanted is None else wanted
+    limit_gib = recipe.checks.memory_gib
+    return machine.usable_gib if limit_gib is None else limit_gib
 
 
 def enforce_memory_limit(recipe: Recipe, machine: Hardware) -> None:
@@ -142,10 +142,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Return whether `error` says that memory ran out, on a GPU or here."""
     import torch
 
-    said = str(error)
+    message = str(error)
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError)
-        and ("can't allocate memory" in said or "bad_alloc" in said)
+        and ("can't allocate memory" in message or "bad_alloc" in message)
     )
 
 
@@ -175,10 +175,10 @@ def _release() -> None:
 
 def _longest(recipe: Recipe, stages: tuple[Stage, ...]) -> tuple[int, int]:
     """Tokens and labelled tokens of the largest micro-batch of `stages`."""
-    found = [(0, 0)]
+    sizes = [(0, 0)]
     for stage in stages:
         halves = 1 if stage.loss == "answer" else 2
         rows = [row.longest if halves == 2 else row for row in stage.rows.kept]
         length, trained = max(row.length for row in rows), max(row.trained for row in rows)
-        found.append(tuple(each * halves * recipe.micro_batch for each in (length, trained)))
-    return max(found)
+        sizes.append(tuple(size * halves * recipe.micro_batch for size in (length, trained)))
+    return max(sizes)

@@ -40,18 +40,24 @@ def prepare_training(
 
     `machine`: where it will be trained, this one when None.
     """
-    wanted = recipes.load_recipe(project)
+    loaded_recipe = recipes.load_recipe(project)
     tracking.resolve_tracking(project)
     frozen = snapshot.load_snapshot(project, version)
     acknowledge.require(project, frozen)
     machine = machine or hardware.detect()
     base = weights.resolve_weights(project.base_model_id, project.root)
-    engine = engines.choose_engine(wanted, machine, base.folder)
-    found = view_training_rows(project, frozen, base, wanted)
-    recipe, speaker = found.writer.recipe, found.writer.chat
-    looked = preflight.run_preflight(
+    engine = engines.choose_engine(loaded_recipe, machine, base.folder)
+    training_parts = view_training_rows(project, frozen, base, loaded_recipe)
+    recipe, speaker = training_parts.writer.recipe, training_parts.writer.chat
+    checks = preflight.run_preflight(
         preflight.Subject(
-            project, found.writer, found.examples, found.rows, found.stages, base.folder, machine
+            project,
+            training_parts.writer,
+            training_parts.examples,
+            training_parts.rows,
+            training_parts.stages,
+            base.folder,
+            machine,
         )
     )
     plan = {
@@ -64,16 +70,16 @@ def prepare_training(
         "tasks": {name: spec.as_json() for name, spec in project.tasks.items()},
         "task_hashes": {name: spec.fingerprint() for name, spec in project.tasks.items()},
         "snapshot": {"version": frozen.version, "sha256": frozen.sha256},
-        **found.facts,
+        **training_parts.facts,
         "base_model": pinned_base.describe_base(project.base_model_id, base),
         "renderer": speaker.fingerprint(),
         "counts": {
-            **{stage.name: stage.rows.counts() for stage in found.stages},
-            "train": found.rows.counts(),
-            "val": found.val.counts(),
+            **{stage.name: stage.rows.counts() for stage in training_parts.stages},
+            "train": training_parts.rows.counts(),
+            "val": training_parts.val.counts(),
         },
-        "total_steps": sum(stage.steps(recipe) for stage in found.stages),
-        "preflight": [check.as_json() for check in looked],
+        "total_steps": sum(stage.steps(recipe) for stage in training_parts.stages),
+        "preflight": [check.as_json() for check in checks],
         "source": provenance.commit(project.root),
         "packages": provenance.package_versions(),
         **({"sweep": sweep} if sweep else {}),
@@ -86,20 +92,20 @@ def view_training_rows(
 ) -> Parts:
     """Return what a run of `recipe` on `frozen` and `base` would be trained on."""
     speaker = chat.load_chat(base.folder, recipe.renderer)
-    found = parts.load_parts(project, frozen, project.tasks, speaker, recipe)
-    data.check_trainable(found.rows, f"snapshot v{frozen.version}, train")
-    return found
+    training_parts = parts.load_parts(project, frozen, project.tasks, speaker, recipe)
+    data.check_trainable(training_parts.rows, f"snapshot v{frozen.version}, train")
+    return training_parts
 
 
 def _same(project: Project, plan: dict[str, Any]) -> Run | None:
     """Return the newest run prepared with the very same plan: preparing twice makes one run."""
     for path in sorted(project.adapters.glob("*/run.json"), reverse=True):
         try:
-            known = state.read_state(path, state.TrainedPlan)
+            old_plan = state.read_state(path, state.TrainedPlan)
         except SemError as error:  # of another run: it does not stand in the way of this one
             console.note(f"{error.message}: passed over")
             continue
-        if all(known.get(key) == plan[key] for key in plan if key not in VOLATILE):
+        if all(old_plan.get(key) == plan[key] for key in plan if key not in VOLATILE):
             return Run(path.parent.name, path.parent)
     return None
 
@@ -122,9 +128,9 @@ def load_training_job(project: Project, target: Run) -> Job:
     if speaker.fingerprint() != plan["renderer"]:
         raise SemError(f"run {target.id}: the chat renderer has changed", "prepare a new run")
     tasks = run.tasks_of(plan)
-    found = parts.load_parts(project, frozen, tasks, speaker, recipe)
+    training_parts = parts.load_parts(project, frozen, tasks, speaker, recipe)
     for name, words in parts.FACTS.items():
-        if found.facts.get(name) != plan.get(name):
+        if training_parts.facts.get(name) != plan.get(name):
             raise SemError(
                 f"run {target.id}: the {words} of snapshot v{frozen.version} have changed",
                 "prepare a new run with `fab train.prepare`",
@@ -136,10 +142,10 @@ def load_training_job(project: Project, target: Run) -> Job:
         dtype=plan["hardware"]["dtype"],
         device=plan["hardware"]["device"],
         chat=speaker,
-        stages=found.stages,
+        stages=training_parts.stages,
         tasks=tasks,
-        slots=found.writer.slots,
-        val_examples=tuple(found.val_examples),
+        slots=training_parts.writer.slots,
+        val_examples=tuple(training_parts.val_examples),
         answering=project.settings("eval", EvalSettings),
         tracking=tracking.resolve_tracking(project),
     )
@@ -207,13 +213,13 @@ def train_prepared(project: Project, target: Run, resume: bool) -> dict[str, Any
 
 
 def _check_device(target: Run, machine: Hardware) -> None:
-    wanted = target.plan()["hardware"]["device"]
-    if wanted == "cuda" and machine.device != "cuda":
+    device = target.plan()["hardware"]["device"]
+    if device == "cuda" and machine.device != "cuda":
         raise SemError(
             f"run {target.id} was prepared for a GPU, and this machine shows none",
             "train it on a host with `fab -H HOST train.run`, or prepare one here",
         )
-    if wanted == "cpu" and machine.device == "cuda":
+    if device == "cpu" and machine.device == "cuda":
         console.note(f"run {target.id} was prepared for a CPU and trains on it, not on the GPU")
 
 

@@ -70,22 +70,22 @@ class Check:
 
 def run_preflight(subject: Subject) -> list[Check]:
     """Return every check on `subject`; SemError that names each failed one and its rows."""
-    found = [check(subject) for check in CHECKS]
-    bad = [check for check in found if not check.is_ok]
+    checks = [check(subject) for check in CHECKS]
+    bad = [check for check in checks if not check.is_ok]
     if bad:
         raise SemError(
             "\n       ".join(f"{c.name}: {c.found}{_named(c.rows)}" for c in bad),
             "\n       ".join(dict.fromkeys(c.hint for c in bad)),
         )
-    return found
+    return checks
 
 
 def trained_tokens(subject: Subject) -> Check:
     """Return every row has a token that is learnt."""
     rows = [r.id for r in subject.rows.kept if r.trained < 1 or _weight(r) <= 0]
     total = sum(row.trained for row in subject.rows.kept)
-    found = f"{len(rows)} rows have none" if rows else f"{total:,} tokens carry loss"
-    return _check("trained tokens", found, rows, "raise train.loss weights above 0")
+    finding = f"{len(rows)} rows have none" if rows else f"{total:,} tokens carry loss"
+    return _check("trained tokens", finding, rows, "raise train.loss weights above 0")
 
 
 def end_of_turn(subject: Subject) -> Check:
@@ -96,8 +96,10 @@ def end_of_turn(subject: Subject) -> Check:
         last = row.ids[row.prompt :].count(end)
         if row.ids[-1] != end or last != 1 or (row.weights and row.weights[-1] <= 0):
             rows.append(row.id)
-    found = f"not the last trained token of {len(rows)} rows" if rows else "the last trained token"
-    return _check("end of turn", found, rows, "without it the model never stops: report this")
+    finding = (
+        f"not the last trained token of {len(rows)} rows" if rows else "the last trained token"
+    )
+    return _check("end of turn", finding, rows, "without it the model never stops: report this")
 
 
 def prompt_unlearnt(subject: Subject) -> Check:
@@ -107,12 +109,14 @@ def prompt_unlearnt(subject: Subject) -> Check:
     for example, row in _pairs(subject):
         record = {"number": 0, "ids": row.ids, "prompt": row.prompt, "weights": row.weights}
         labels = pad([record])["labels"][0]
-        said = chat.decode(labels[labels != IGNORED][:-1].tolist())
-        if said.strip() != chat.neutral(taught_text(example.output_json)).strip():
+        text = chat.decode(labels[labels != IGNORED][:-1].tolist())
+        if text.strip() != chat.neutral(taught_text(example.output_json)).strip():
             rows.append(row.id)
-    found = f"the loss sees more or less in {len(rows)} rows" if rows else "the loss sees it alone"
+    finding = (
+        f"the loss sees more or less in {len(rows)} rows" if rows else "the loss sees it alone"
+    )
     hint = "the mask is wrong, or the tokenizer cannot spell it: report these"
-    return _check("answer", found, rows, hint)
+    return _check("answer", finding, rows, hint)
 
 
 def template(subject: Subject) -> Check:
@@ -133,9 +137,9 @@ def template(subject: Subject) -> Check:
         )
         if sent[row.id] != row.ids[: row.prompt] or whole[: len(row.ids)] != list(row.ids):
             rows.append(row.id)
-    found = f"differs in {len(rows)} rows" if rows else "training and generation agree"
+    finding = f"differs in {len(rows)} rows" if rows else "training and generation agree"
     hint = f"the chat template renders an answer otherwise: {turns.way_out(chat.tokenizer)}"
-    return _check("template", found, rows, hint)
+    return _check("template", finding, rows, hint)
 
 
 def control_tokens(subject: Subject) -> Check:
@@ -146,30 +150,32 @@ def control_tokens(subject: Subject) -> Check:
     outputs = sum(
         chat.neutral(text) != text for text in (taught_text(e.output_json) for e, _ in pairs)
     )
-    found = "no text holds one"
+    finding = "no text holds one"
     if inputs or outputs:
-        found = f"broken by a space in {inputs} inputs and {outputs} answers"
-    return Check("control tokens", found)
+        finding = f"broken by a space in {inputs} inputs and {outputs} answers"
+    return Check("control tokens", finding)
 
 
 def special_tokens(subject: Subject) -> Check:
     """No row begins with two begin-of-text tokens."""
     first = subject.writer.chat.tokenizer.bos_token_id
     rows = [r.id for r in subject.rows.kept if first is not None and r.ids[:2] == (first, first)]
-    found = f"twice at the start of {len(rows)} rows" if rows else "no row begins with two"
+    finding = f"twice at the start of {len(rows)} rows" if rows else "no row begins with two"
     hint = "the template writes a begin-of-text token and the tokenizer adds one"
-    return _check("begin of text", found, rows, hint)
+    return _check("begin of text", finding, rows, hint)
 
 
 def lengths(subject: Subject) -> Check:
     """Return not too many examples are left out because they are long."""
-    gone, kept = subject.rows.too_long, len(subject.rows.kept)
-    share, most = len(gone) / (len(gone) + kept), subject.recipe.checks.too_long
-    found = f"{len(gone)} of {len(gone) + kept} examples exceed max_tokens ({share:.1%})"
+    too_long, count = subject.rows.too_long, len(subject.rows.kept)
+    share, most = len(too_long) / (len(too_long) + count), subject.recipe.checks.too_long
+    finding = (
+        f"{len(too_long)} of {len(too_long) + count} examples exceed max_tokens ({share:.1%})"
+    )
     if share <= most:
-        return Check("length", found)
+        return Check("length", finding)
     hint = "raise train.max_tokens, clean with a smaller budget, or raise checks.too_long"
-    return Check("length", f"{found}, more than {most:.1%}", False, hint, gone)
+    return Check("length", f"{finding}, more than {most:.1%}", False, hint, too_long)
 
 
 def lost_evidence(subject: Subject) -> Check:
@@ -180,18 +186,20 @@ def lost_evidence(subject: Subject) -> Check:
     closed = {
         name: frozenset(closed_slots(s.io_schema)) for name, s in subject.writer.tasks.items()
     }
-    wanted, rows = {example.id: example for example in subject.examples}, []
+    examples, rows = {example.id: example for example in subject.examples}, []
     with store.reading(path) as opened:
         for raw in opened.rows():
-            example = wanted.get(raw.id)
+            example = examples.get(raw.id)
             if example is not None and _lost(example, raw.input_text or "", closed):
                 rows.append(raw.id)
-    share, most = len(rows) / max(1, len(wanted)), subject.recipe.checks.lost_evidence
-    found = f"{len(rows)} of {len(wanted)} rows lost a value that their page holds ({share:.1%})"
+    share, most = len(rows) / max(1, len(examples)), subject.recipe.checks.lost_evidence
+    finding = (
+        f"{len(rows)} of {len(examples)} rows lost a value that their page holds ({share:.1%})"
+    )
     if share <= most:
-        return Check("evidence", found)
+        return Check("evidence", finding)
     hint = "clean with a larger budget (dataset.yaml), or raise checks.lost_evidence"
-    return Check("evidence", f"{found}, more than {most:.1%}", False, hint, tuple(rows))
+    return Check("evidence", f"{finding}, more than {most:.1%}", False, hint, tuple(rows))
 
 
 def adapter_reach(subject: Subject) -> Check:
@@ -201,12 +209,14 @@ def adapter_reach(subject: Subject) -> Check:
         return Check(
             "adapter", f"none: all {memory.parameters(subject.base):,} weights are trained"
         )
-    wanted = recipe.lora.targets
-    adapted, layers, share = adapters.adapted_share(model, wanted)
+    targets = recipe.lora.targets
+    adapted, layers, share = adapters.adapted_share(model, targets)
     adapters.wrap(model, recipe)
-    found = f"{wanted}: around {adapted} of {layers} linear layers, {share:.0%} of their weights"
-    is_ok = adapted == layers or wanted != "all-linear"
-    return Check("adapter", found, is_ok, "use method: full")
+    finding = (
+        f"{targets}: around {adapted} of {layers} linear layers, {share:.0%} of their weights"
+    )
+    is_ok = adapted == layers or targets != "all-linear"
+    return Check("adapter", finding, is_ok, "use method: full")
 
 
 def own_forward(subject: Subject) -> Check:
@@ -214,19 +224,19 @@ def own_forward(subject: Subject) -> Check:
     recipe, base = subject.recipe, subject.base
     need, free = memory.parameters(base) * 4 * 1.5 / GIB, memory.free_gib()
     if need > free:
-        found = f"not compared: the weights take {need:.1f} GiB in fp32, {free:.1f} GiB are free"
-        return Check("loss", found)
+        finding = f"not compared: the weights take {need:.1f} GiB in fp32, {free:.1f} GiB are free"
+        return Check("loss", finding)
     row = min(subject.rows.kept, key=lambda row: (row.length, row.id))
     own, ours, untrained = conformance.compare_losses(base, recipe, row, subject.writer.chat)
     difference = abs(ours - own) / max(abs(own), 1e-9)
-    found = f"{ours:.8g} on a row, {own:.8g} by the model's own forward"
+    finding = f"{ours:.8g} on a row, {own:.8g} by the model's own forward"
     if difference > MOST_DIFFERENCE:
         hint = "training would teach this architecture something else: use another base model"
-        return Check("loss", f"{found}: {difference:.1e} apart", False, hint, (row.id,))
+        return Check("loss", f"{finding}: {difference:.1e} apart", False, hint, (row.id,))
     if untrained and recipe.lora.targets == "all-linear":
-        found = f"{len(untrained)} adapted layers get no gradient from a row: {untrained[0]}"
-        return Check("loss", found, False, adapters.WAY_OUT)
-    return Check("loss", found)
+        finding = f"{len(untrained)} adapted layers get no gradient from a row: {untrained[0]}"
+        return Check("loss", finding, False, adapters.WAY_OUT)
+    return Check("loss", finding)
 
 
 def packaging(subject: Subject) -> Check:
@@ -243,9 +253,9 @@ def memory_fits(subject: Subject) -> Check:
         recipe, subject.base, machine.dtype, machine.device, subject.stages
     )
     most = memory.limit(recipe, machine)
-    found = f"about {need.total:.1f} GiB at its peak, {most:.1f} GiB may be used"
+    finding = f"about {need.total:.1f} GiB at its peak, {most:.1f} GiB may be used"
     hint = "lower train.micro_batch or max_tokens, or set gradient_checkpointing: true"
-    return Check("memory", found, need.total <= most, hint)
+    return Check("memory", finding, need.total <= most, hint)
 
 
 def disk(subject: Subject) -> Check:
@@ -258,8 +268,8 @@ def disk(subject: Subject) -> Check:
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free / GIB
-    found = f"{whole:.2f} GiB for checkpoints, {free:.1f} GiB free"
-    return Check("disk", found, whole <= free, "free space, or keep fewer checkpoints")
+    finding = f"{whole:.2f} GiB for checkpoints, {free:.1f} GiB free"
+    return Check("disk", finding, whole <= free, "free space, or keep fewer checkpoints")
 
 
 CHECKS: tuple[Callable[[Subject], Check], ...] = (
@@ -279,8 +289,8 @@ CHECKS: tuple[Callable[[Subject], Check], ...] = (
 )
 
 
-def _check(name: str, found: str, rows: list[str], hint: str) -> Check:
-    return Check(name, found, not rows, hint if rows else "", tuple(rows))
+def _check(name: str, finding: str, rows: list[str], hint: str) -> Check:
+    return Check(name, finding, not rows, hint if rows else "", tuple(rows))
 
 
 def _weight(row: Row) -> float:
@@ -293,15 +303,15 @@ def _pairs(subject: Subject) -> Iterator[tuple[Example, Row]]:
 
 
 def _lost(example: Example, page: str, closed: dict[str, frozenset[str]]) -> bool:
-    judged = evidence.find_evidence(
+    verdict = evidence.find_evidence(
         example.output_json, page, example.input_text, TaskOptions(), closed[example.task]
     )
     answer = example.output_json
     slots = answer if isinstance(answer, dict) else {"answer": answer}
-    found = (
-        value for slot in judged.lost for _, value in grounding.scalar_leaves({slot: slots[slot]})
+    values = (
+        value for slot in verdict.lost for _, value in grounding.scalar_leaves({slot: slots[slot]})
     )
-    return any(len(str(value)) >= grounding.TELLING for value in found)
+    return any(len(str(value)) >= grounding.TELLING for value in values)
 
 
 def _named(rows: Sequence[str]) -> str:

@@ -34,24 +34,24 @@ class Side:
 
     def last(self, key: str) -> float | None:
         """Return the newest logged value of `key`."""
-        found = [row[key] for row in self.rows if _is_number(row.get(key))]
-        return float(found[-1]) if found else None
+        values = [row[key] for row in self.rows if _is_number(row.get(key))]
+        return float(values[-1]) if values else None
 
     def best(self, key: str, greater: bool) -> float | None:
         """Return the best logged value of `key`."""
-        found = [float(row[key]) for row in self.rows if _is_number(row.get(key))]
-        return (max if greater else min)(found) if found else None
+        values = [float(row[key]) for row in self.rows if _is_number(row.get(key))]
+        return (max if greater else min)(values) if values else None
 
     def line(self, key: str) -> list[tuple[float, float]]:
         """(step, value) of `key`, steps of earlier stages counted."""
-        found, before, stage, step = [], 0.0, None, 0.0
+        points, before, stage, step = [], 0.0, None, 0.0
         for row in self.rows:
             if row.get("stage") != stage:
                 before, stage = before + step, row.get("stage")
             step = float(row["step"])
             if _is_number(row.get(key)):
-                found.append((before + step, float(row[key])))
-        return found
+                points.append((before + step, float(row[key])))
+        return points
 
 
 def read_runs(project: Project, names: Sequence[str]) -> list[Side]:
@@ -64,13 +64,13 @@ def read_runs(project: Project, names: Sequence[str]) -> list[Side]:
     return [_side(runs.find_run(project, name, finished=False)) for name in names]
 
 
-def _side(found: Run) -> Side:
-    plan = found.plan()
-    assert found.folder is not None
-    log = found.folder / "metrics.jsonl"
+def _side(run: Run) -> Side:
+    plan = run.plan()
+    assert run.folder is not None
+    log = run.folder / "metrics.jsonl"
     rows = tuple(state.read_state_rows(log, state.LoggedStep)) if log.exists() else ()
-    sealed = state.read_if_there(found.folder / manifest.NAME, state.FinishedRun)
-    return Side(found, plan, rows, sealed["result"] if sealed else None)
+    sealed = state.read_if_there(run.folder / manifest.NAME, state.FinishedRun)
+    return Side(run, plan, rows, sealed["result"] if sealed else None)
 
 
 # What two runs must share for a figure of theirs to mean the same; why not, when they do not.
@@ -103,8 +103,8 @@ class Figure:
 
     def shown(self, side: Side) -> str:
         """Return the figure of `side` as text; NONE where there is none."""
-        found = self.value(side)
-        return NONE if found is None else self.form.format(found)
+        value = self.value(side)
+        return NONE if value is None else self.form.format(value)
 
 
 FIGURES = (
@@ -135,20 +135,20 @@ FIGURES = (
 def _val_rows(side: Side) -> list[Any]:
     recipe, counts = side.plan["recipe"], side.plan["counts"]["val"]
     # A seed chooses the rows only where fewer are taken than there are.
-    chosen = counts["examples"] == recipe["val_examples"]
-    return [counts, recipe.get("data_seed", recipe["seed"]) if chosen else None]
+    is_sample = counts["examples"] == recipe["val_examples"]
+    return [counts, recipe.get("data_seed", recipe["seed"]) if is_sample else None]
 
 
 def _seconds(side: Side) -> float | None:
     stages = (side.result or {}).get("stages") or {}
-    found = [stage["train_runtime"] for stage in stages.values() if "train_runtime" in stage]
-    return sum(found) if found else (side.result or {}).get("train_runtime")
+    seconds = [stage["train_runtime"] for stage in stages.values() if "train_runtime" in stage]
+    return sum(seconds) if seconds else (side.result or {}).get("train_runtime")
 
 
 def _rate(side: Side) -> float | None:
-    found = sorted(row["tokens_per_second"] for row in side.rows if "tokens_per_second" in row)
+    rates = sorted(row["tokens_per_second"] for row in side.rows if "tokens_per_second" in row)
     # The median: a busy minute is no figure.
-    return found[len(found) // 2] if found else None
+    return rates[len(rates) // 2] if rates else None
 
 
 def compared_runs(project: Project, sides: Sequence[Side]) -> Json:
@@ -175,13 +175,13 @@ def recipe_differences(sides: Sequence[Side]) -> list[Json]:
     """Return the keys of the recipe that are not the same in all of `sides`."""
     recipes = [dict(flat(side.plan["recipe"])) for side in sides]
     keys = sorted({key for recipe in recipes for key in recipe})
-    found = [{"key": key, "values": [recipe.get(key) for recipe in recipes]} for key in keys]
-    return [row for row in found if any(value != row["values"][0] for value in row["values"])]
+    rows = [{"key": key, "values": [recipe.get(key) for recipe in recipes]} for key in keys]
+    return [row for row in rows if any(value != row["values"][0] for value in row["values"])]
 
 
 def _differs(sides: Sequence[Side], figure: Figure) -> list[str]:
-    known = [side for side in sides if figure.value(side) is not None]
-    return unlike(known, figure.needs) if known else []
+    present_sides = [side for side in sides if figure.value(side) is not None]
+    return unlike(present_sides, figure.needs) if present_sides else []
 
 
 def unlike(sides: Sequence[Side], needs: Sequence[str]) -> list[str]:
@@ -201,40 +201,42 @@ def on_test(project: Project, before: Side, after: Side) -> Json:
 
     Or why there is none.
     """
-    found: Json = {"before": before.run.id, "after": after.run.id, "difference": None}
+    test_result: Json = {"before": before.run.id, "after": after.run.id, "difference": None}
     different = unlike((before, after), SAME_DATA)
     if different:
-        return found | {"reason": f"different {' and '.join(different)}"}
+        return test_result | {"reason": f"different {' and '.join(different)}"}
     for side in (before, after):
         if not (project.reports / side.run.id / "scores.json").exists():
-            return found | {"reason": f"{side.run.id} has no scores.json: `fab eval.report`"}
+            return test_result | {"reason": f"{side.run.id} has no scores.json: `fab eval.report`"}
     try:
         scores = [
             scoring.scored(subject.resolve_subject(project, side.run.id, "test", None))
             for side in (before, after)
         ]
     except SemError as error:  # its answers are older than its adapter, say
-        return found | {"reason": error.message}
-    made = paired_stats.paired_differences(*scores, "accuracy")
-    return found | {"reason": None, "difference": made.as_json()}
+        return test_result | {"reason": error.message}
+    difference = paired_stats.paired_differences(*scores, "accuracy")
+    return test_result | {"reason": None, "difference": difference.as_json()}
 
 
-def test_sentence(found: Json) -> str:
+def test_sentence(test_result: Json) -> str:
     """Return what `on_test` found, as a person reads it."""
-    pair = f"{found['after']} against {found['before']} on test"
-    made = found["difference"]
-    if made is None:
-        return f"{pair}: not compared: {found['reason']}"
-    interval = f"{made['points']:+.1f} points [{made['low']:+.1f}, {made['high']:+.1f}]"
-    of = f"{made['pairs']} examples of {made['domains']} domains"
-    shows = "" if made["low"] > 0 or made["high"] < 0 else ": no difference shown"
+    pair = f"{test_result['after']} against {test_result['before']} on test"
+    difference = test_result["difference"]
+    if difference is None:
+        return f"{pair}: not compared: {test_result['reason']}"
+    interval = (
+        f"{difference['points']:+.1f} points [{difference['low']:+.1f}, {difference['high']:+.1f}]"
+    )
+    of = f"{difference['pairs']} examples of {difference['domains']} domains"
+    shows = "" if difference["low"] > 0 or difference["high"] < 0 else ": no difference shown"
     return f"{pair}: slot accuracy {interval}, {of}{shows}"
 
 
-def notes(found: Json) -> list[str]:
+def notes(comparison: Json) -> list[str]:
     """Return what cannot be compared and why, a sentence each."""
     by_reason: dict[str, list[str]] = {}
-    for row in found["figures"]:
+    for row in comparison["figures"]:
         if row["differs"]:
             by_reason.setdefault(" and ".join(row["differs"]), []).append(row["figure"])
     return [
@@ -243,35 +245,39 @@ def notes(found: Json) -> list[str]:
     ]
 
 
-def compare_table(found: Json) -> list[list[str]]:
+def compare_table(comparison: Json) -> list[list[str]]:
     """Return rows for a terminal: the recipe's differences, then the figures.
 
     * is not comparable.
     """
-    said = [[row["key"], *map(jsonio.canonical_json, row["values"])] for row in found["recipe"]]
-    return said + [
+    rows = [
+        [row["key"], *map(jsonio.canonical_json, row["values"])] for row in comparison["recipe"]
+    ]
+    return rows + [
         [row["figure"] + ("*" if row["differs"] else ""), *row["shown"]]
-        for row in found["figures"]
+        for row in comparison["figures"]
     ]
 
 
-def write_run_comparison(project: Project, found: Json, sides: Sequence[Side]) -> Path:
-    """Write compare.{json,md,html} of `found` below reports/SEM/compare/; the folder."""
-    name = files.sha256_json(found["runs"])[:10]
+def write_run_comparison(project: Project, comparison: Json, sides: Sequence[Side]) -> Path:
+    """Write compare.{json,md,html} of `comparison` below reports/SEM/compare/; the folder."""
+    name = files.sha256_json(comparison["runs"])[:10]
     folder = project.reports / "compare" / name
-    files.write_file(folder / "compare.json", jsonio.pretty(found))
-    files.write_file(folder / "compare.md", compare_markdown(found))
-    files.write_file(folder / "compare.html", compare_html(found, sides))
+    files.write_file(folder / "compare.json", jsonio.pretty(comparison))
+    files.write_file(folder / "compare.md", compare_markdown(comparison))
+    files.write_file(folder / "compare.html", compare_html(comparison, sides))
     return folder
 
 
-def compare_markdown(found: Json) -> str:
+def compare_markdown(comparison: Json) -> str:
     """Return the table and its notes in Markdown."""
-    columns = ["what", *found["runs"]]
-    inert = ([_inert(cell) for cell in row] for row in compare_table(found))
-    lines = [f"# {found['sem']}: {len(found['runs'])} runs", ""]
+    columns = ["what", *comparison["runs"]]
+    inert = ([_inert(cell) for cell in row] for row in compare_table(comparison))
+    lines = [f"# {comparison['sem']}: {len(comparison['runs'])} runs", ""]
     lines += [grid([*map(_inert, columns)], inert), ""]
-    lines += [f"- {line}" for line in (*notes(found), *map(test_sentence, found["test"]))]
+    lines += [
+        f"- {line}" for line in (*notes(comparison), *map(test_sentence, comparison["test"]))
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -279,17 +285,17 @@ def _inert(cell: str) -> str:
     return console.printable(cell).replace("|", "\\|")
 
 
-def compare_html(found: Json, sides: Sequence[Side]) -> str:
+def compare_html(comparison: Json, sides: Sequence[Side]) -> str:
     """Return one page with the table and the curves of every run; no script, no request."""
     from jinja2 import Environment, StrictUndefined
 
-    drawn = {"loss": "Train loss", "eval_loss": "Val loss", "eval_slot_f1": "Val slot F1"}
-    lines = {label: {s.run.id: s.line(key) for s in sides} for key, label in drawn.items()}
-    made = Environment(autoescape=True, undefined=StrictUndefined)
-    return made.from_string(TEMPLATE.read_text("utf-8")).render(
-        found=found,
-        rows=compare_table(found),
-        notes=[*notes(found), *map(test_sentence, found["test"])],
+    titles = {"loss": "Train loss", "eval_loss": "Val loss", "eval_slot_f1": "Val slot F1"}
+    lines = {label: {s.run.id: s.line(key) for s in sides} for key, label in titles.items()}
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    return environment.from_string(TEMPLATE.read_text("utf-8")).render(
+        found=comparison,
+        rows=compare_table(comparison),
+        notes=[*notes(comparison), *map(test_sentence, comparison["test"])],
         plots={label: plots.curves(line) for label, line in lines.items() if any(line.values())},
     )
 

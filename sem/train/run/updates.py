@@ -30,14 +30,14 @@ SOUND = (
 )
 
 
-def apply_updates(target: Run, given: Sequence[str]) -> list[tuple[str, Any, Any]]:
-    """Write the changes `given` (`train.KEY=VALUE`) into `target`'s run.json.
+def apply_updates(target: Run, changes: Sequence[str]) -> list[tuple[str, Any, Any]]:
+    """Write `changes` (`train.KEY=VALUE`) into `target`'s run.json.
 
     (key, before, after).
 
     SemError, and nothing written, when one is not sound or the run is finished.
     """
-    if not given:
+    if not changes:
         return []
     if target.folder is None or target.is_finished:
         raise SemError(
@@ -47,8 +47,8 @@ def apply_updates(target: Run, given: Sequence[str]) -> list[tuple[str, Any, Any
         plan = target.plan()
         recipe = copy.deepcopy(plan["recipe"])
         changed = []
-        for each in given:
-            key = settings.override(recipe, _key(each))
+        for change in changes:
+            key = settings.override(recipe, _key(change))
             before, after = _at(plan["recipe"], key), _at(recipe, key)
             if before != after:
                 _check(target, key)
@@ -65,12 +65,12 @@ def apply_updates(target: Run, given: Sequence[str]) -> list[tuple[str, Any, Any
     return changed
 
 
-def _key(given: str) -> str:
-    if not given.startswith("train."):
+def _key(change: str) -> str:
+    if not change.startswith("train."):
         raise SemError(
-            f"--set {given!r}: not of train.yaml", "a resumed run takes train.KEY=VALUE"
+            f"--set {change!r}: not of train.yaml", "a resumed run takes train.KEY=VALUE"
         )
-    return given.removeprefix("train.")
+    return change.removeprefix("train.")
 
 
 def _check(target: Run, key: str) -> None:

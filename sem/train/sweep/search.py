@@ -70,16 +70,16 @@ class Sweep:
         ranges = [key for key, values in self.space.items() if isinstance(values, Range)]
         if ranges:
             raise SemError(f"space.{ranges[0]}: a range in a grid", "list values, or method: tpe")
-        found = [
+        points = [
             dict(zip(self.space, values, strict=True))
             for values in itertools.product(*self.space.values())
         ]
-        if len(found) > self.points:
+        if len(points) > self.points:
             raise SemError(
-                f"the grid has {len(found)} points, points allows {self.points}",
+                f"the grid has {len(points)} points, points allows {self.points}",
                 "list fewer values, or raise points",
             )
-        return found
+        return points
 
     def corners(self) -> list[Point]:
         """Points that hold every listed value and every bound at least once."""
@@ -125,8 +125,8 @@ def asked(sweep: Sweep, journal: Path) -> Iterator[Asked]:
     import optuna
 
     study = _study(sweep, journal)
-    left = _closed(study)
-    _enqueue(study, sweep.grid() if sweep.method == "grid" else left)
+    open_points = _closed(study)
+    _enqueue(study, sweep.grid() if sweep.method == "grid" else open_points)
     while _waiting(study) or (sweep.method == "tpe" and len(_told(study)) < sweep.points):
         # A seed for each point: one sampler's state would not outlive a kill.
         study.sampler = optuna.samplers.TPESampler(seed=sweep.search_seed + len(_told(study)))
@@ -159,19 +159,19 @@ def _closed(study: Any) -> list[Point]:
     """Return the points that a killed search left under way; their trials are closed."""
     import optuna
 
-    states, found = optuna.trial.TrialState, []
+    states, points = optuna.trial.TrialState, []
     for trial in study.get_trials(states=(states.RUNNING,)):
         study.tell(trial.number, state=states.FAIL)
         if point := trial.system_attrs.get("fixed_params") or dict(trial.params):
-            found.append(point)
-    return found
+            points.append(point)
+    return points
 
 
 def _enqueue(study: Any, points: list[Point]) -> None:
     """Ask for each of `points` that has not been tried to its end and is not asked for yet."""
-    known = [*_told(study), *_waiting(study)]
+    old_points = [*_told(study), *_waiting(study)]
     for point in points:
-        if point not in known:
+        if point not in old_points:
             study.enqueue_trial(point)
 
 
@@ -192,15 +192,15 @@ def _distributions(sweep: Sweep) -> dict[str, Any]:
     from optuna.distributions import FloatDistribution as Real
     from optuna.distributions import IntDistribution as Whole
 
-    found: dict[str, Any] = {}
+    distributions: dict[str, Any] = {}
     for key, values in sweep.space.items():
         if not isinstance(values, Range):
-            found[key] = Choice(tuple(values))
+            distributions[key] = Choice(tuple(values))
         elif values.whole:
-            found[key] = Whole(int(values.low), int(values.high), log=values.log)
+            distributions[key] = Whole(int(values.low), int(values.high), log=values.log)
         else:
-            found[key] = Real(values.low, values.high, log=values.log)
-    return found
+            distributions[key] = Real(values.low, values.high, log=values.log)
+    return distributions
 
 
 def _typed(values: Any, value: Any) -> Value:

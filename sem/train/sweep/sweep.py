@@ -35,16 +35,19 @@ def run_sweep(project: Project, version: int | None) -> tuple[Table, Path]:
     name = _name(project, sweep, facts)
     folder = project.adapters.parent / "sweeps" / name
     with files.lock(folder / ".lock", f"sweep {name}"):
-        tried = _known(folder)
-        for asked in search.asked(sweep, folder / "journal.log"):
+        outcomes = _known(folder)
+        for trial in search.asked(sweep, folder / "journal.log"):
             console.note(
-                f"sweep {name}, point {len(tried) + 1}: {sweep_points.point_words(asked.point)}"
+                f"sweep {name}, point {len(outcomes) + 1}: {sweep_points.point_words(trial.point)}"
             )
-            one = _point(project, asked, sweep, frozen.version, name)
-            tried = [*(each for each in tried if each.point != one.point), one]
-            files.write_rows(folder / "points.jsonl", [asdict(each) for each in tried])
-            asked.tell(one.mean if one.state == "complete" else None, one.state)
-        table = Table(project.sem, name, sweep, facts, tuple(tried))
+            outcome = _point(project, trial, sweep, frozen.version, name)
+            outcomes = [
+                *(earlier for earlier in outcomes if earlier.point != outcome.point),
+                outcome,
+            ]
+            files.write_rows(folder / "points.jsonl", [asdict(outcome) for outcome in outcomes])
+            trial.tell(outcome.mean if outcome.state == "complete" else None, outcome.state)
+        table = Table(project.sem, name, sweep, facts, tuple(outcomes))
         files.write_file(folder / "sweep.json", jsonio.pretty(sweep_points.sweep_json(table)))
         if table.complete:
             files.write_file(
@@ -68,8 +71,8 @@ def load_sweep(project: Project) -> Sweep:
 
 def project_at_point(project: Project, point: Point, seed: int) -> Project:
     """Return `project` with the recipe of `point` and `seed`, as `--set` would say it."""
-    said = [f"train.{key}={jsonio.canonical_json(value)}" for key, value in point.items()]
-    return replace(project, overrides=(*project.overrides, *said, f"train.seed={seed}"))
+    overrides = [f"train.{key}={jsonio.canonical_json(value)}" for key, value in point.items()]
+    return replace(project, overrides=(*project.overrides, *overrides, f"train.seed={seed}"))
 
 
 def _name(project: Project, sweep: Sweep, facts: dict[str, object]) -> str:
@@ -84,18 +87,18 @@ def _known(folder: Path) -> list[Tried]:
     return sweep_points.from_rows(list(files.read_rows(path))) if path.exists() else []
 
 
-def _point(project: Project, asked: Asked, sweep: Sweep, version: int, name: str) -> Tried:
+def _point(project: Project, trial: Asked, sweep: Sweep, version: int, name: str) -> Tried:
     runs: list[Trained] = []
     try:
         for seed in sweep.seeds:
-            made = _trained(project_at_point(project, asked.point, seed), version, name)
-            runs.append(Trained(made.id, seed, value(made, sweep.metric), _seconds(made)))
-            if len(runs) == 1 and asked.is_hopeless(runs[0].value):
-                return Tried(asked.point, "pruned", tuple(runs), "its first seed")
+            run = _trained(project_at_point(project, trial.point, seed), version, name)
+            runs.append(Trained(run.id, seed, value(run, sweep.metric), _seconds(run)))
+            if len(runs) == 1 and trial.is_hopeless(runs[0].value):
+                return Tried(trial.point, "pruned", tuple(runs), "its first seed")
     except Unfit as unfit:
-        console.note(f"{sweep_points.point_words(asked.point)}: left out: {unfit}")
-        return Tried(asked.point, "failed", tuple(runs), str(unfit))
-    return Tried(asked.point, "complete", tuple(runs))
+        console.note(f"{sweep_points.point_words(trial.point)}: left out: {unfit}")
+        return Tried(trial.point, "failed", tuple(runs), str(unfit))
+    return Tried(trial.point, "complete", tuple(runs))
 
 
 def _trained(project: Project, version: int, name: str) -> Run:
@@ -104,15 +107,15 @@ def _trained(project: Project, version: int, name: str) -> Run:
     Unfit when the recipe itself is what stops it.
     """
     try:
-        made = plan.prepare_training(project, version, sweep=name)
+        run = plan.prepare_training(project, version, sweep=name)
     except Busy:
         raise
     except SemError as error:  # the preflight of this point
         raise Unfit(error.message) from error
-    if made.is_finished:
-        return made
+    if run.is_finished:
+        return run
     try:
-        plan.train_prepared(project, made, resume=False)
+        plan.train_prepared(project, run, resume=False)
     except NotFinite as error:
         raise Unfit(error.message) from error
     except SemError as error:
@@ -121,31 +124,31 @@ def _trained(project: Project, version: int, name: str) -> Run:
         raise Unfit(error.message) from error
     finally:
         gc.collect()
-    return made
+    return run
 
 
-def value(made: Run, metric: str) -> float:
-    """Return `metric` of `made` on val at the step whose weights were kept."""
-    key, folder = METRICS[metric][0], _folder(made)
+def value(run: Run, metric: str) -> float:
+    """Return `metric` of `run` on val at the step whose weights were kept."""
+    key, folder = METRICS[metric][0], _folder(run)
     logged = state.read_state_rows(folder / "metrics.jsonl", state.LoggedStep)
-    found = [row for row in logged if key in row]
-    if not found:
+    rows = [row for row in logged if key in row]
+    if not rows:
         raise SemError(
-            f"run {made.id}: no {key} in metrics.jsonl",
+            f"run {run.id}: no {key} in metrics.jsonl",
             "lower train.checkpoint_steps, or set train.val_answers above 0",
         )
-    last = [row for row in found if row["stage"] == found[-1]["stage"]]
-    kept = manifest.read_manifest(folder, state.FinishedRun)["result"].get("kept_step")
-    at_kept: Sequence[dict[str, float]] = [row for row in last if row["step"] == kept]
+    last = [row for row in rows if row["stage"] == rows[-1]["stage"]]
+    kept_step = manifest.read_manifest(folder, state.FinishedRun)["result"].get("kept_step")
+    at_kept: Sequence[dict[str, float]] = [row for row in last if row["step"] == kept_step]
     return float((at_kept or last)[-1][key])
 
 
-def _seconds(made: Run) -> float:
-    result = manifest.read_manifest(_folder(made), state.FinishedRun)["result"]
+def _seconds(run: Run) -> float:
+    result = manifest.read_manifest(_folder(run), state.FinishedRun)["result"]
     return float(sum(stage.get("train_runtime", 0) for stage in result.get("stages", {}).values()))
 
 
-def _folder(made: Run) -> Path:
-    if made.folder is None:
+def _folder(run: Run) -> Path:
+    if run.folder is None:
         raise ValueError("the run 'base' is no run of a sweep")
-    return made.folder
+    return run.folder

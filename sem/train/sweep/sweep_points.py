@@ -58,13 +58,13 @@ class Table:
     @property
     def complete(self) -> list[Tried]:
         """Points with a value for every seed, best first."""
-        whole = [one for one in self.tried if one.state == "complete"]
-        return sorted(whole, key=lambda one: one.mean, reverse=self.sweep.greater_is_better)
+        whole = [point for point in self.tried if point.state == "complete"]
+        return sorted(whole, key=lambda point: point.mean, reverse=self.sweep.greater_is_better)
 
     @property
     def rest(self) -> list[Tried]:
         """Points that were pruned or failed."""
-        return [one for one in self.tried if one.state != "complete"]
+        return [point for point in self.tried if point.state != "complete"]
 
 
 def point_words(point: Point) -> str:
@@ -74,28 +74,34 @@ def point_words(point: Point) -> str:
 
 def point_rows(table: Table) -> list[tuple[str, ...]]:
     """COLUMNS of every point, best first."""
-    return [_row(one) for one in (*table.complete, *table.rest)]
+    return [_row(point) for point in (*table.complete, *table.rest)]
 
 
-def _row(one: Tried) -> tuple[str, ...]:
-    state = f"{one.state}: {one.reason}" if one.reason else one.state
-    if not one.runs:
-        return (one.name, "-", "-", "-", "0", "-", state)
-    figures = (one.mean, min(one.values), max(one.values))
-    seconds = statistics.fmean(run.seconds for run in one.runs)
-    return (one.name, *(f"{x:.4f}" for x in figures), str(len(one.runs)), f"{seconds:.1f}", state)
+def _row(point: Tried) -> tuple[str, ...]:
+    state = f"{point.state}: {point.reason}" if point.reason else point.state
+    if not point.runs:
+        return (point.name, "-", "-", "-", "0", "-", state)
+    figures = (point.mean, min(point.values), max(point.values))
+    seconds = statistics.fmean(run.seconds for run in point.runs)
+    return (
+        point.name,
+        *(f"{x:.4f}" for x in figures),
+        str(len(point.runs)),
+        f"{seconds:.1f}",
+        state,
+    )
 
 
 def verdict(table: Table) -> str:
     """Return whether the best point is beyond the spread of the second over seeds, in one
     sentence.
     """
-    found, seeds = table.complete, len(table.sweep.seeds)
-    if not found:
+    points, seeds = table.complete, len(table.sweep.seeds)
+    if not points:
         return "No point was trained with every seed: nothing is shown."
-    if len(found) == 1:
-        return f"Only {found[0].name} was trained with every seed: there is nothing to compare."
-    best, second = found[:2]
+    if len(points) == 1:
+        return f"Only {points[0].name} was trained with every seed: there is nothing to compare."
+    best, second = points[:2]
     greater = table.sweep.greater_is_better
     apart = (
         min(best.values) > max(second.values) if greater else max(best.values) < min(second.values)
@@ -105,15 +111,15 @@ def verdict(table: Table) -> str:
             f"{best.name} is beyond the spread of the second, {second.name}: every one of its "
             f"{seeds} seeds is better than all of the other's."
         )
-    alike = [one.name for one in found[1:] if _overlap(best, one)]
+    alike = [point.name for point in points[1:] if _overlap(best, point)]
     return (
         f"No difference shown: over {seeds} seeds the values of {best.name} overlap with "
         f"those of {len(alike)} other points ({'; '.join(alike[:3])})."
     )
 
 
-def _overlap(one: Tried, other: Tried) -> bool:
-    return min(one.values) <= max(other.values) and min(other.values) <= max(one.values)
+def _overlap(first: Tried, second: Tried) -> bool:
+    return min(first.values) <= max(second.values) and min(second.values) <= max(first.values)
 
 
 def caveat(table: Table) -> str:
@@ -127,7 +133,7 @@ def caveat(table: Table) -> str:
 
 def sweep_json(table: Table) -> dict[str, Any]:
     """sweep.json: every point with its runs, the best and what is shown."""
-    found = table.complete
+    points = table.complete
     return {
         "format": FORMAT,
         "sem": table.sem,
@@ -135,17 +141,22 @@ def sweep_json(table: Table) -> dict[str, Any]:
         "settings": asdict(table.sweep),
         "snapshot": table.snapshot,
         "part": "val",
-        "points": [_entry(one) for one in (*found, *table.rest)],
-        "best": found[0].point if found else None,
+        "points": [_entry(point) for point in (*points, *table.rest)],
+        "best": points[0].point if points else None,
         "verdict": verdict(table),
     }
 
 
-def _entry(one: Tried) -> dict[str, Any]:
-    found = {"set": one.point, "state": one.state, "reason": one.reason, "n": len(one.runs)}
-    if one.runs:
-        found |= {"mean": one.mean, "min": min(one.values), "max": max(one.values)}
-    return found | {"runs": [asdict(run) for run in one.runs]}
+def _entry(point: Tried) -> dict[str, Any]:
+    entry = {
+        "set": point.point,
+        "state": point.state,
+        "reason": point.reason,
+        "n": len(point.runs),
+    }
+    if point.runs:
+        entry |= {"mean": point.mean, "min": min(point.values), "max": max(point.values)}
+    return entry | {"runs": [asdict(run) for run in point.runs]}
 
 
 def point_yaml(point: Point) -> str:
@@ -169,8 +180,6 @@ def _lines(values: dict[str, Any], indent: str = "") -> Iterator[str]:
             yield f"{indent}{key}: {jsonio.canonical_json(value)}"
 
 
-def from_rows(found: Sequence[dict[str, Any]]) -> list[Tried]:
+def from_rows(rows: Sequence[dict[str, Any]]) -> list[Tried]:
     """Points as `asdict` wrote them."""
-    return [
-        Tried(**{**row, "runs": tuple(Trained(**run) for run in row["runs"])}) for row in found
-    ]
+    return [Tried(**{**row, "runs": tuple(Trained(**run) for run in row["runs"])}) for row in rows]

@@ -103,19 +103,19 @@ class Mlflow:
 
         self.client = MlflowClient(tracking_uri=self._place())
         experiment = self._experiment()
-        known = self.client.search_runs([experiment], f"tags.`sem.run` = '{self.run_id}'")
-        if known:
-            self.id = known[0].info.run_id
+        runs = self.client.search_runs([experiment], f"tags.`sem.run` = '{self.run_id}'")
+        if runs:
+            self.id = runs[0].info.run_id
             self.client.update_run(self.id, status="RUNNING")
             return
         tags = {"sem.run": self.run_id, "sem.git_commit": str(facts["git_commit"])}
         tags["sem.snapshot"] = facts["snapshot"]["sha256"]
-        made = self.client.create_run(experiment, tags=tags, run_name=self.run_id)
-        self.id = made.info.run_id
-        told = [Param(name, str(value)[:6000]) for name, value in flat(facts)]
+        run = self.client.create_run(experiment, tags=tags, run_name=self.run_id)
+        self.id = run.info.run_id
+        params = [Param(name, str(value)[:6000]) for name, value in flat(facts)]
         # What one request may hold.
-        for start in range(0, len(told), 100):
-            self.client.log_batch(self.id, params=told[start : start + 100])
+        for start in range(0, len(params), 100):
+            self.client.log_batch(self.id, params=params[start : start + 100])
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         import time
@@ -139,9 +139,9 @@ class Mlflow:
         return folder.resolve().as_uri()
 
     def _experiment(self) -> str:
-        found = self.client.get_experiment_by_name(self.where.project)
-        if found is not None:
-            return str(found.experiment_id)
+        experiment = self.client.get_experiment_by_name(self.where.project)
+        if experiment is not None:
+            return str(experiment.experiment_id)
         # No artifact is sent; a place for them would be a path of this machine.
         place = "mlflow-artifacts:/" if self.mode == "offline" else None
         return str(self.client.create_experiment(self.where.project, place))

@@ -62,14 +62,14 @@ def resolve_tracking(project: Project) -> Tracking:
     Raise SemError for an unknown mode or a missing package.
     """
     modes = tuple((name, _mode(name)) for name in TRACKERS)
-    found = Tracking(modes, f"sem-{project.sem}", project.reports)
-    for name in found.active:
+    tracking = Tracking(modes, f"sem-{project.sem}", project.reports)
+    for name in tracking.active:
         variable, _, install = TRACKERS[name]
         if not find_spec(name):
             raise SemError(
                 f"{name} is asked for and not installed", f"run `{install}`, or {variable}=none"
             )
-    return found
+    return tracking
 
 
 def _mode(name: str) -> str:
@@ -89,7 +89,7 @@ def tracked_facts(run: Run) -> dict[str, Any]:
     """
     plan = run.plan()
     base = plan["base_model"]
-    kept = (
+    names = (
         "sem",
         "recipe",
         "engine",
@@ -103,7 +103,7 @@ def tracked_facts(run: Run) -> dict[str, Any]:
     )
     return {
         "run": run.id,
-        **{name: plan[name] for name in kept if name in plan},
+        **{name: plan[name] for name in names if name in plan},
         "base_model": Path(base["base_model_id"]).name,
         "base_revision": base.get("revision"),
         "git_commit": plan["source"]["commit"],
@@ -117,15 +117,17 @@ def following(run: Run, where: Tracking) -> Iterator["Following"]:
     from sem.train.tracking import trackers
 
     active = {} if int(os.environ.get("RANK", "0")) else where.active
-    made = {name: trackers.MAKERS[name](where, run.id, mode) for name, mode in active.items()}
-    found = Following(made, (run.folder or Path()) / LEDGER)
-    found.open(tracked_facts(run) if made else {})
+    active_trackers = {
+        name: trackers.MAKERS[name](where, run.id, mode) for name, mode in active.items()
+    }
+    follower = Following(active_trackers, (run.folder or Path()) / LEDGER)
+    follower.open(tracked_facts(run) if active_trackers else {})
     try:
-        yield found
+        yield follower
     except BaseException:
-        found.close(False)
+        follower.close(False)
         raise
-    found.close(True)
+    follower.close(True)
 
 
 class Following:
@@ -137,10 +139,10 @@ class Following:
         self.failed = dict.fromkeys(trackers, 0)
         self.missing = dict.fromkeys(trackers, 0)
 
-    def open(self, told: Mapping[str, Any]) -> None:
+    def open(self, facts: Mapping[str, Any]) -> None:
         """Begin, or go on with the same run there."""
         for name in list(self.trackers):
-            if not self._tried(name, "open", told):
+            if not self._tried(name, "open", facts):
                 self.failed[name] = PATIENCE
 
     def row(self, step: int, values: Mapping[str, Any]) -> None:
@@ -189,8 +191,8 @@ class Following:
         had = self.had.get(name, {"step": -1, "names": []})
         if step < had["step"]:
             return {}
-        known = had["names"] if step == had["step"] else ()
-        return {key: value for key, value in values.items() if key not in known}
+        names = had["names"] if step == had["step"] else ()
+        return {key: value for key, value in values.items() if key not in names}
 
     def _note(self, name: str, step: int, values: Mapping[str, float]) -> None:
         had = self.had.get(name, {"step": -1, "names": []})
@@ -198,13 +200,13 @@ class Following:
         self.had[name] = {"step": step, "names": sorted({*names, *values})}
         files.write_file(self.ledger, jsonio.pretty(self.had))
 
-    def _tried(self, name: str, verb: str, *given: Any) -> bool:
+    def _tried(self, name: str, verb: str, *values: Any) -> bool:
         try:
-            getattr(self.trackers[name], verb)(*given)
+            getattr(self.trackers[name], verb)(*values)
         except Exception as error:  # each library has its own, and none may stop training
             if not self.failed[name]:
-                said = f"{type(error).__name__}: {clean_tracked_text(str(error))}"
-                console.note(f"{name}: {verb}: {said}; training goes on")
+                message = f"{type(error).__name__}: {clean_tracked_text(str(error))}"
+                console.note(f"{name}: {verb}: {message}; training goes on")
             self.failed[name] += 1
             return False
         return True

@@ -60,9 +60,9 @@ def sync_far_path(path: Path) -> None:
 
 def sha256_prefix(path: Path, length: int | None = None) -> str:
     """Return the hex digest of the file at `path`, or of its first `length` bytes."""
-    digest, left = hashlib.sha256(), length
+    digest, bytes_left = hashlib.sha256(), length
     with path.open("rb") as file:
-        while block := file.read(1 << 20 if left is None else min(1 << 20, left)):
+        while block := file.read(1 << 20 if bytes_left is None else min(1 << 20, bytes_left)):
             digest.update(block)
-            left = None if left is None else left - len(block)
+            bytes_left = None if bytes_left is None else bytes_left - len(block)
     return digest.hexdigest()

@@ -36,9 +36,9 @@ def start_attempt(root: Path, request: Json) -> Json:
     folder.mkdir(parents=True, exist_ok=True)
     with _lock(folder / ".lock"):
         job = newest_attempt(folder)
-        known = state(job) if job else None
-        if job and known and not _is_free(job, known, request):
-            return {**known, "attempt": job.name, "new": False}
+        status = state(job) if job else None
+        if job and status and not _is_free(job, status, request):
+            return {**status, "attempt": job.name, "new": False}
         job = folder / f"{(int(job.name) if job else 0) + 1:04d}"
         job.mkdir()
         disk.write_json_file(job / "spec.json", request["spec"])
@@ -46,15 +46,15 @@ def start_attempt(root: Path, request: Json) -> Json:
         return {**_begun(job), "attempt": job.name, "new": True}
 
 
-def _is_free(job: Path, known: Json, request: Json) -> bool:
+def _is_free(job: Path, status: Json, request: Json) -> bool:
     """Return whether another attempt may begin.
 
     The same request, sent twice by a cut, begins none.
     """
     spec = disk.read_json_file(job / "spec.json") or {}
-    if known["state"] not in ENDED or spec.get("token") == request["spec"].get("token", ""):
+    if status["state"] not in ENDED or spec.get("token") == request["spec"].get("token", ""):
         return False
-    return known["state"] != "done" or bool(request.get("again"))
+    return status["state"] != "done" or bool(request.get("again"))
 
 
 def _detach(root: Path, job: Path, secrets: dict[str, str]) -> None:
@@ -83,23 +83,23 @@ def state(job: Path) -> Json:
 
     `state`, the reason in words and the exit code where there is one.
     """
-    known = {"log": _size(job / "log"), "heartbeat_s": _age(job / "heartbeat")}
+    facts = {"log": _size(job / "log"), "heartbeat_s": _age(job / "heartbeat")}
     ended, pid = disk.read_json_file(job / "exit.json"), disk.read_json_file(job / "pid.json")
     if ended is None and not process.is_alive(pid):
         # It ended between the two looks.
         ended = disk.read_json_file(job / "exit.json")
     if ended is not None:
-        return {**known, **_verdict(ended)}
+        return {**facts, **_verdict(ended)}
     if pid is None:
         fresh = (_age(job / "spec.json") or 0.0) < STARTING_S
-        return {**known, **({"state": "starting"} if fresh else _lost("never started"))}
+        return {**facts, **({"state": "starting"} if fresh else _lost("never started"))}
     if pid["boot"] != process.boot_id():
-        return {**known, **_lost("host rebooted")}
+        return {**facts, **_lost("host rebooted")}
     if process.is_alive(pid):
-        return {**known, "state": "running", "why": "", "code": None}
+        return {**facts, "state": "running", "why": "", "code": None}
     if process.is_alive(disk.read_json_file(job / "child.json")):
-        return {**known, "state": "running", "why": "its watcher is gone", "code": None}
-    return {**known, "state": "killed", "why": "it ended without a word", "code": 137}
+        return {**facts, "state": "running", "why": "its watcher is gone", "code": None}
+    return {**facts, "state": "killed", "why": "it ended without a word", "code": 137}
 
 
 def _lost(why: str) -> Json:
@@ -122,14 +122,14 @@ def tail(root: Path, request: Json) -> Json:
     offset, deadline = int(request["offset"]), time.monotonic() + float(request["wait_s"])
     _touch(job / "seen")
     while True:
-        known = state(job)
-        if known["log"] > offset or known["state"] in ENDED or time.monotonic() > deadline:
+        status = state(job)
+        if status["log"] > offset or status["state"] in ENDED or time.monotonic() > deadline:
             break
         time.sleep(0.2)
     data = _bytes(job / "log", offset)
-    answer = {**known, "attempt": job.name, "offset": offset}
+    answer = {**status, "attempt": job.name, "offset": offset}
     answer["data"] = base64.b64encode(data).decode("ascii")
-    if known["state"] in ENDED and offset + len(data) >= known["log"]:
+    if status["state"] in ENDED and offset + len(data) >= status["log"]:
         answer["log_sha256"] = disk.sha256_prefix(job / "log") if (job / "log").exists() else ""
     return answer
 
@@ -137,9 +137,9 @@ def tail(root: Path, request: Json) -> Json:
 def cancel_attempt(root: Path, request: Json) -> Json:
     """End a run, TERM and later KILL; its watcher does it, or this where that is gone."""
     job = wanted(root, request)
-    known = state(job)
-    if known["state"] in ENDED:
-        return {**known, "attempt": job.name}
+    status = state(job)
+    if status["state"] in ENDED:
+        return {**status, "attempt": job.name}
     _touch(job / "cancel")
     deadline = time.monotonic() + grace_s(job) + 10
     while time.monotonic() < deadline and state(job)["state"] not in ENDED:
@@ -224,8 +224,8 @@ def wanted(root: Path, request: Json) -> Path:
 
 def newest_attempt(folder: Path) -> Path | None:
     """Return the last attempt in `folder`."""
-    found = sorted(path for path in folder.glob("[0-9]*") if path.is_dir())
-    return found[-1] if found else None
+    attempts = sorted(path for path in folder.glob("[0-9]*") if path.is_dir())
+    return attempts[-1] if attempts else None
 
 
 @contextmanager

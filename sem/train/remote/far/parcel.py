@@ -51,23 +51,23 @@ def list_entries(root: Path, paths: Iterable[str]) -> list[Entry]:
 
     A link or what is no plain file is refused by name.
     """
-    found = []
+    entries = []
     for path in sorted(set(paths)):
         full = _plain(root, check_relative_path(path))
         size = full.stat().st_size
-        found.append({"path": path, "size": size, "sha256": sha256_prefix(full)})
-    return found
+        entries.append({"path": path, "size": size, "sha256": sha256_prefix(full)})
+    return entries
 
 
 def paths_below(root: Path, *skipped: str) -> list[str]:
     """Return every path below `root` that is no folder; names in `skipped` are not entered."""
-    found = []
+    paths = []
     for folder, folders, names in os.walk(root):
         folders[:] = [name for name in folders if name not in skipped]
         at = Path(folder).relative_to(root)
         links = [name for name in folders if (Path(folder) / name).is_symlink()]
-        found += [(at / name).as_posix() for name in (*names, *links) if name not in skipped]
-    return sorted(found)
+        paths += [(at / name).as_posix() for name in (*names, *links) if name not in skipped]
+    return sorted(paths)
 
 
 def _plain(root: Path, path: str) -> Path:
@@ -85,8 +85,8 @@ def check_entries(listed: object) -> list[Entry]:
     if not isinstance(listed, list):
         raise Refusal("the list of files is none", "send it again")
     for entry in listed:
-        known = isinstance(entry, dict) and set(entry) == {"path", "size", "sha256"}
-        if not known or not isinstance(entry["size"], int) or entry["size"] < 0:
+        has_keys = isinstance(entry, dict) and set(entry) == {"path", "size", "sha256"}
+        if not has_keys or not isinstance(entry["size"], int) or entry["size"] < 0:
             raise Refusal("the list of files holds something else", "send it again")
         if not SHA256.fullmatch(str(entry["sha256"])):
             raise Refusal(f"{entry['path']!r} has no sha256", "send it again")
@@ -98,7 +98,7 @@ def check_entries(listed: object) -> list[Entry]:
 
 def missing(folder: Path, listed: list[Entry]) -> list[tuple[Entry, int]]:
     """Return what `folder` lacks of `listed`, each with the bytes of it that are there already."""
-    found: list[tuple[Entry, int]] = []
+    pieces: list[tuple[Entry, int]] = []
     offered = set()
     for entry in listed:
         path = folder / entry["path"]
@@ -106,10 +106,10 @@ def missing(folder: Path, listed: list[Entry]) -> list[tuple[Entry, int]]:
             continue
         part = folder / PARTS / entry["sha256"]
         first = entry["sha256"] not in offered and part.is_file()
-        there = part.stat().st_size if first else 0
+        held_bytes = part.stat().st_size if first else 0
         offered.add(entry["sha256"])
-        found.append((entry, there if there <= entry["size"] else 0))
-    return found
+        pieces.append((entry, held_bytes if held_bytes <= entry["size"] else 0))
+    return pieces
 
 
 def is_entry(path: Path, entry: Entry) -> bool:
@@ -118,10 +118,10 @@ def is_entry(path: Path, entry: Entry) -> bool:
     return plain and sha256_prefix(path) == entry["sha256"]
 
 
-def pack(target: IO[bytes], root: Path, wanted: Iterable[tuple[Entry, int]]) -> None:
-    """Write `wanted` files below `root` to `target` as a tar stream, each from its offset."""
+def pack(target: IO[bytes], root: Path, pieces: Iterable[tuple[Entry, int]]) -> None:
+    """Write `pieces` of files below `root` to `target` as a tar stream, each from its offset."""
     with tarfile.open(fileobj=target, mode="w|", format=tarfile.PAX_FORMAT) as tar:
-        for entry, offset in wanted:
+        for entry, offset in pieces:
             with _plain(root, entry["path"]).open("rb") as file:
                 if os.fstat(file.fileno()).st_size != entry["size"]:
                     raise Refusal(f"{entry['path']} changed while it was sent", "run it again")
@@ -139,12 +139,12 @@ def unpack_stream(source: IO[bytes], folder: Path, listed: list[Entry]) -> int:
     or
     has another hash is refused by name, and nothing of it stays.
     """
-    wanted, count = {entry["path"]: entry for entry in listed}, 0
+    by_path, count = {entry["path"]: entry for entry in listed}, 0
     (folder / PARTS).mkdir(parents=True, exist_ok=True)
     try:
         with tarfile.open(fileobj=source, mode="r|") as tar:
             for info in tar:
-                entry = wanted.get(info.name)
+                entry = by_path.get(info.name)
                 if entry is None or not info.isreg():
                     raise Refusal(f"{info.name[:120]!r} was not announced", "send it again")
                 if not _take(tar.extractfile(info), info, folder, entry):
@@ -157,15 +157,15 @@ def unpack_stream(source: IO[bytes], folder: Path, listed: list[Entry]) -> int:
 
 def _take(data: Any, info: tarfile.TarInfo, folder: Path, entry: Entry) -> bool:
     """Return whether the member `info` came whole; it then has its name and its hash."""
-    said = info.pax_headers.get(OFFSET, "0")
-    offset = int(said) if re.fullmatch(r"\d{1,15}", said) else -1
+    offset_text = info.pax_headers.get(OFFSET, "0")
+    offset = int(offset_text) if re.fullmatch(r"\d{1,15}", offset_text) else -1
     part = folder / PARTS / entry["sha256"]
     if offset < 0 or offset + info.size != entry["size"]:
         raise Refusal(f"{entry['path']!r} has another size", "send it again")
-    there = part.stat().st_size if part.is_file() else 0
-    if offset > there:
+    held_bytes = part.stat().st_size if part.is_file() else 0
+    if offset > held_bytes:
         raise Refusal(f"{entry['path']!r} begins behind what is here", "send it again")
-    with part.open("r+b" if there else "wb") as file:
+    with part.open("r+b" if held_bytes else "wb") as file:
         file.truncate(offset)
         file.seek(offset)
         _copy(data, file)
@@ -184,11 +184,11 @@ def _copy(data: Any, file: IO[bytes]) -> None:
 
 
 def _name(part: Path, folder: Path, entry: Entry) -> None:
-    found = sha256_prefix(part)
-    if found != entry["sha256"]:
+    digest = sha256_prefix(part)
+    if digest != entry["sha256"]:
         part.unlink()
         raise Refusal(
-            f"{entry['path']} came as {found[:12]}…, its sender's list says "
+            f"{entry['path']} came as {digest[:12]}…, its sender's list says "
             f"{entry['sha256'][:12]}…",
             "run it again: that file is sent anew",
         )
@@ -224,7 +224,7 @@ def place_files(staging: Path, target: Path, listed: list[Entry], last: str = ""
         os.rename(staging, target)
         sync_far_path(target.parent)
         return
-    for path in sorted(here, key=lambda one: (one == last, one)):
+    for path in sorted(here, key=lambda path: (path == last, path)):
         (target / path).parent.mkdir(parents=True, exist_ok=True)
         if (target / path).parent.resolve() != target.resolve() / Path(path).parent:
             raise Refusal(f"{path!r} leads out of its folder", "remove the link there")

@@ -35,14 +35,14 @@ def process_mark(pid: int) -> dict[str, Any]:
     return {"pid": pid, "started": started(pid), "boot": boot_id()}
 
 
-def is_alive(known: dict[str, Any] | None) -> bool:
-    """Return whether the process that was marked as `known` still runs."""
-    if not known or known["boot"] != boot_id():
+def is_alive(mark: dict[str, Any] | None) -> bool:
+    """Return whether the process that `mark` describes still runs."""
+    if not mark or mark["boot"] != boot_id():
         return False
-    return known["started"] is not None and started(known["pid"]) == known["started"]
+    return mark["started"] is not None and started(mark["pid"]) == mark["started"]
 
 
-def end_group(known: dict[str, Any], number: signal.Signals) -> None:
-    """Send `number` to the session that the process `known` leads."""
+def end_group(mark: dict[str, Any], number: signal.Signals) -> None:
+    """Send `number` to the session that the process of `mark` leads."""
     with suppress(ProcessLookupError, PermissionError):
-        os.killpg(known["pid"], number)
+        os.killpg(mark["pid"], number)

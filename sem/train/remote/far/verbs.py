@@ -70,17 +70,17 @@ def offer(root: Path, request: Json) -> Json:
     listed, target = parcel.check_entries(request["listed"]), _target(root, request)
     _refuse_other_run(target, listed, request)
     lacking = {entry["path"] for entry, _ in parcel.missing(target, listed)}
-    wanted = [entry for entry in listed if entry["path"] in lacking]
-    if not wanted:
+    entries = [entry for entry in listed if entry["path"] in lacking]
+    if not entries:
         return {"needed": []}
     staging = _staging(root, request)
     if request["kind"] == "code":
         # a new folder: what an older one has is copied, not sent.
-        wanted = listed
-        _copy_known(root, staging, wanted)
-    needed = parcel.missing(staging, wanted)
+        entries = listed
+        _copy_known(root, staging, entries)
+    needed = parcel.missing(staging, entries)
     if not needed:
-        parcel.place_files(staging, target, wanted, _last(request))
+        parcel.place_files(staging, target, entries, _last(request))
     return {"needed": [[entry["path"], offset] for entry, offset in needed]}
 
 
@@ -97,11 +97,11 @@ def receive(root: Path, request: Json) -> Json:
 def send(root: Path, request: Json) -> Json:
     """Write the asked files of a run to stdout as one stream."""
     folder = _run_folder(root, request)
-    wanted = [(entry, offset) for entry, offset in request["wanted"]]
-    parcel.check_entries([entry for entry, _ in wanted])
+    pieces = [(entry, offset) for entry, offset in request["wanted"]]
+    parcel.check_entries([entry for entry, _ in pieces])
     sys.stdout.buffer.write(b"\n" + STREAM)
-    parcel.pack(sys.stdout.buffer, folder, wanted)
-    return {"sent": len(wanted)}
+    parcel.pack(sys.stdout.buffer, folder, pieces)
+    return {"sent": len(pieces)}
 
 
 def list_files(root: Path, request: Json) -> Json:
@@ -115,8 +115,8 @@ def list_files(root: Path, request: Json) -> Json:
     names = [
         n for n in parcel.paths_below(folder) if _is_asked(n, bool(request.get("checkpoints")))
     ]
-    known = jobs.state(job) if job is not None else {"state": "none"}
-    return {**known, "files": parcel.list_entries(folder, names)}
+    status = jobs.state(job) if job is not None else {"state": "none"}
+    return {**status, "files": parcel.list_entries(folder, names)}
 
 
 def _is_asked(name: str, checkpoints: bool) -> bool:
@@ -154,8 +154,8 @@ def _refuse_other_run(target: Path, listed: list[Json], request: Json) -> None:
     last = _last(request)
     entry = next((entry for entry in listed if entry["path"] == last), None)
     here = disk.read_json_file(target / last) if last else None
-    known = here is None or here == request.get("replaces")
-    if entry and not known and disk.sha256_prefix(target / last) != entry["sha256"]:
+    is_expected = here is None or here == request.get("replaces")
+    if entry and not is_expected and disk.sha256_prefix(target / last) != entry["sha256"]:
         raise Refusal(f"{last} here is another one", "prepare a new run, or remove that one here")
 
 
@@ -182,14 +182,14 @@ def _run_folder(root: Path, request: Json) -> Path:
     return root / "runs" / sem / run / "models" / sem / "adapters" / run
 
 
-def _copy_known(root: Path, staging: Path, wanted: list[Json]) -> None:
+def _copy_known(root: Path, staging: Path, entries: list[Json]) -> None:
     """Copy what the newest folder of code has already, file by file of the same hash."""
     older = sorted((root / "code").glob("*"), key=lambda path: path.stat().st_mtime)[-1:]
-    for entry in wanted if older else []:
-        known, path = older[0] / entry["path"], staging / entry["path"]
-        if not path.exists() and parcel.is_entry(known, entry):
+    for entry in entries if older else []:
+        source, path = older[0] / entry["path"], staging / entry["path"]
+        if not path.exists() and parcel.is_entry(source, entry):
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(known.read_bytes())
+            path.write_bytes(source.read_bytes())
 
 
 def _take_over(lock: IO[bytes]) -> None:

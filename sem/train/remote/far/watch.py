@@ -160,10 +160,10 @@ def _idle(root: Path, job: Path, spec: Json) -> None:
         return
     while not _is_forgotten(root, minutes * 60):
         time.sleep(min(BEAT_S, max(LOOK_S, minutes * 6)))
-    done = subprocess.run(stop, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    said = done.stderr[-500:].decode("utf-8", "replace")
+    result = subprocess.run(stop, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    error_text = result.stderr[-500:].decode("utf-8", "replace")
     disk.write_json_file(
-        job / "stopped.json", {"argv": stop, "code": done.returncode, "said": said}
+        job / "stopped.json", {"argv": stop, "code": result.returncode, "said": error_text}
     )
 
 
