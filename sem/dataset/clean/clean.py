@@ -102,8 +102,8 @@ def clean_store(
             stones = tombstones.load_tombstones(project).as_json()
             plan = Plan(settings, project.tasks, share, how.tokenizer, how.today, stones)
             records = _records(opened.rows(), plan, how)
-            shown = progress(records, opened.count) if progress else records
-            _spill(folder, shown, index, tally, settings)
+            stream = progress(records, opened.count) if progress else records
+            _spill(folder, stream, index, tally, settings)
             ordered = _ordered(folder, index, settings)
         _mark_near(folder, ordered, settings, tally)
         _settle(folder, ordered, tally)
@@ -151,34 +151,34 @@ def _spill(
     offset, blank = 0, near_duplicates.empty(settings.near.threshold)
     with (folder / SPILL).open("wb") as spill, (folder / SKETCHES).open("wb") as keys:
         for record in records:
-            made = record.made
-            line = made.line or jsonio.canonical_json(_rejected(record))
-            tally.page(made)
+            outcome = record.made
+            line = outcome.line or jsonio.canonical_json(_rejected(record))
+            tally.page(outcome)
             index.add(
                 dedupe.Entry(
                     record.id,
                     record.row,
                     offset,
-                    bytes.fromhex(made.key),
-                    bytes.fromhex(made.answer),
+                    bytes.fromhex(outcome.key),
+                    bytes.fromhex(outcome.answer),
                 )
             )
             offset += spill.write((line + "\n").encode("utf-8"))
-            keys.write(bytes.fromhex(made.sketch) or blank)
+            keys.write(bytes.fromhex(outcome.sketch) or blank)
 
 
 def _rejected(record: Record) -> dict[str, Any]:
-    made = record.made
+    outcome = record.made
     return {
         "id": record.id or None,
         "task": record.task,
-        "reason": made.reason,
-        "detail": made.detail,
+        "reason": outcome.reason,
+        "detail": outcome.detail,
     }
 
 
 def _ordered(folder: Path, index: dedupe.Index, settings: Clean) -> Ordered:
-    made = Ordered()
+    ordered = Ordered()
     with (folder / SPILL).open("rb") as spill:
 
         def absent(entry: dedupe.Entry) -> int:
@@ -186,11 +186,11 @@ def _ordered(folder: Path, index: dedupe.Index, settings: Clean) -> Ordered:
 
         for entry, reason, detail in index.verdicts(settings.conflicts, absent):
             if detail:
-                made.details[len(made.offsets)] = detail
-            made.offsets.append(entry.offset)
-            made.numbers.append(entry.number)
-            made.reasons.append(REASONS.index(reason))
-    return made
+                ordered.details[len(ordered.offsets)] = detail
+            ordered.offsets.append(entry.offset)
+            ordered.numbers.append(entry.number)
+            ordered.reasons.append(REASONS.index(reason))
+    return ordered
 
 
 def _absent(row: dict[str, Any]) -> int:
@@ -217,26 +217,26 @@ def _mark_near(folder: Path, ordered: Ordered, settings: Clean, tally: Tally) ->
         def row_at(row: int) -> dict[str, Any]:
             return _row(_line(spill, ordered.offsets[places[row]]))
 
-        found = near_duplicates.cluster(
+        clusters = near_duplicates.cluster(
             keys, lambda row: row_at(row)["input_text"], settings.near.threshold, numbers
         )
-        members = found.members()
+        members = clusters.members()
         for head, cluster in members.items():
-            name, seen = row_at(head)["id"], set()
+            name, answers = row_at(head)["id"], set()
             for row in cluster:
                 ordered.near[places[row]] = name
                 if settings.near.drop == "same_answer":
-                    one = row_at(row)
-                    key = jsonio.canonical_json([one["task"], one["output_json"]])
-                    if key in seen:
+                    example = row_at(row)
+                    key = jsonio.canonical_json([example["task"], example["output_json"]])
+                    if key in answers:
                         ordered.reasons[places[row]] = REASONS.index(NEAR)
-                    seen.add(key)
+                    answers.add(key)
     tally.near = {
         "clusters": len(members),
         "rows": sum(map(len, members.values())),
         "largest": max(map(len, members.values()), default=0),
-        "compared_pairs": found.compared,
-        "skipped_pairs": found.skipped,
+        "compared_pairs": clusters.compared,
+        "skipped_pairs": clusters.skipped,
     }
 
 
@@ -253,8 +253,8 @@ def _settle(folder: Path, ordered: Ordered, tally: Tally) -> None:
     """Write the rows that stay and the rejects, both in order of id."""
     with (
         (folder / SPILL).open("rb") as spill,
-        files.replacing(folder / REJECTS) as refused,
-        files.replacing(folder / NAME) as kept,
+        files.replacing(folder / REJECTS) as rejects_file,
+        files.replacing(folder / NAME) as clean_file,
     ):
         for place, offset in enumerate(ordered.offsets):
             line, reason = _line(spill, offset), REASONS[ordered.reasons[place]]
@@ -264,19 +264,19 @@ def _settle(folder: Path, ordered: Ordered, tally: Tally) -> None:
                 if place in ordered.near:
                     row["meta"]["near"] = ordered.near[place]
                     line = (jsonio.canonical_json(row) + "\n").encode("utf-8")
-                kept.write(line)
+                clean_file.write(line)
                 continue
             if reason != dedupe.OWN:
                 near = f"near {ordered.near[place]}" if reason == NEAR else ""
                 detail = ordered.details.get(place, near)
                 row = {"id": row["id"], "task": row["task"], "reason": reason, "detail": detail}
             tally.refuse(row["reason"], row["id"] or "")
-            refused.write((jsonio.canonical_json(row) + "\n").encode("utf-8"))
+            rejects_file.write((jsonio.canonical_json(row) + "\n").encode("utf-8"))
 
 
 def _publish(project: Project, settings: Clean, tally: Tally, source: str) -> Cleaned:
     folder = project.processed
-    found = {
+    facts = {
         "store_sha256": source,
         "cleaner": markup.FINGERPRINT,
         "settings_sha256": files.sha256_json(
@@ -291,9 +291,9 @@ def _publish(project: Project, settings: Clean, tally: Tally, source: str) -> Cl
         "pii": tally.pii,
     }
     report = files.write_file(
-        project.reports / REPORT, validation.render_validation_report(project.sem, tally, found)
+        project.reports / REPORT, validation.render_validation_report(project.sem, tally, facts)
     )
-    files.write_file(folder / FACTS, jsonio.pretty(found))
+    files.write_file(folder / FACTS, jsonio.pretty(facts))
     if not tally.kept:
         raise SemError(
             f"{project.store}: none of {tally.read:,} rows can be used",
@@ -314,11 +314,11 @@ def read_clean_facts(project: Project) -> dict[str, Any]:
     path = project.processed / FACTS
     if not path.exists():
         raise SemError(f"{path}: no such file", "run `fab dataset.clean` first")
-    found = state.read_state(path, state.CleanFacts)
-    there = files.sha256_file(project.processed / NAME)
-    if there != found["sha256"]:
+    facts = state.read_state(path, state.CleanFacts)
+    digest = files.sha256_file(project.processed / NAME)
+    if digest != facts["sha256"]:
         raise SemError(
-            f"{project.processed / NAME} is {there[:12]}…, {FACTS} says {found['sha256'][:12]}…",
+            f"{project.processed / NAME} is {digest[:12]}…, {FACTS} says {facts['sha256'][:12]}…",
             "run `fab dataset.clean` again",
         )
-    return found
+    return facts

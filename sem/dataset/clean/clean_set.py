@@ -39,45 +39,47 @@ def drop_clean_rows(
             clean_set_sha256(project),
             clean_before,
         )
-        gone = _filter(path, names) + _filter(folder / clean.REJECTS, names)
+        count = _filter(path, names) + _filter(folder / clean.REJECTS, names)
         if facts is None or not is_whole:
             facts_path.unlink(missing_ok=True)
-            return gone
+            return count
         if facts["store_sha256"] == store_before and project.store.exists():
             facts["store_sha256"] = files.sha256_file(project.store)
-        kept, refused = (_reasons(folder / name) for name in (clean.NAME, clean.REJECTS))
-        rows = {"rows": kept.total(), "read": kept.total() + refused.total()}
+        clean_counts, reject_counts = (
+            _reasons(folder / name) for name in (clean.NAME, clean.REJECTS)
+        )
+        rows = {"rows": clean_counts.total(), "read": clean_counts.total() + reject_counts.total()}
         facts |= {
             "sha256": clean_set_sha256(project),
             **rows,
-            "rejected": dict(sorted(refused.items())),
+            "rejected": dict(sorted(reject_counts.items())),
         }
         files.write_file(facts_path, jsonio.pretty(facts))
-    return gone
+    return count
 
 
 def _filter(path: Path, names: Set[str]) -> int:
     if not path.exists():
         return 0
-    near, gone = heads([path], names), 0
+    near, count = heads([path], names), 0
     with path.open("rb") as old, files.replacing(path) as new:
         for line, row in zip(old, files.read_rows(path), strict=True):
             if row.get("id") in names:
-                gone += 1
+                count += 1
             else:
                 new.write(relinked(row, line, near))
-    return gone
+    return count
 
 
 def heads(paths: Iterable[Path], names: Set[str]) -> dict[str, str]:
     """From an erased id that names a near-duplicate cluster to the first id of it that is left."""
-    found: dict[str, str] = {}
+    new_heads: dict[str, str] = {}
     for path in paths:
         for row in state.read_state_rows(path, state.ExampleRow):
             head = (row.get("meta") or {}).get("near")
             if head in names and row["id"] not in names:
-                found[head] = min(found.get(head, row["id"]), row["id"])
-    return found
+                new_heads[head] = min(new_heads.get(head, row["id"]), row["id"])
+    return new_heads
 
 
 def relinked(row: dict[str, Any], line: bytes, near: dict[str, str]) -> bytes:

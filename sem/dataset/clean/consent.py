@@ -58,14 +58,14 @@ def flags(meta: dict[str, Any]) -> Flags:
     """Return the Flags in `meta`."""
     inner = meta.get("consent")
     inner = inner if isinstance(inner, dict) else {}
-    found = {key: _first(meta, inner, key) for key in KEYS}
-    purposes = found["purpose"]
+    fields = {key: _first(meta, inner, key) for key in KEYS}
+    purposes = fields["purpose"]
     listed = purposes if isinstance(purposes, list) else [purposes] * (purposes is not None)
     return Flags(
-        consent=_state(found["consent"]),
-        expires=_day(found["consent_expires"]),
-        license=None if found["license"] is None else licence(str(found["license"])),
-        purposes=tuple(sorted({_word(str(one)) for one in listed})),
+        consent=_state(fields["consent"]),
+        expires=_day(fields["consent_expires"]),
+        license=None if fields["license"] is None else licence(str(fields["license"])),
+        purposes=tuple(sorted({_word(str(purpose)) for purpose in listed})),
     )
 
 
@@ -106,19 +106,21 @@ def reason(meta: dict[str, Any], policy: Consent, today: str) -> str | None:
 
     What cannot be read is refused unless `policy` keeps it: it may have been a no.
     """
-    found = flags(meta)
-    if UNREADABLE in (found.consent, found.expires) and policy.on_unreadable == "reject":
+    row_flags = flags(meta)
+    if UNREADABLE in (row_flags.consent, row_flags.expires) and policy.on_unreadable == "reject":
         return "consent_unreadable"
-    if found.consent in ("denied", "withdrawn"):
-        return f"consent_{found.consent}"
-    if policy.require == "granted" and found.consent != "granted":
+    if row_flags.consent in ("denied", "withdrawn"):
+        return f"consent_{row_flags.consent}"
+    if policy.require == "granted" and row_flags.consent != "granted":
         return "consent_missing"
-    is_dated = found.expires and found.expires != UNREADABLE
-    if is_dated and policy.on_expired == "reject" and _is_past(found.expires, today):
+    is_dated = row_flags.expires and row_flags.expires != UNREADABLE
+    if is_dated and policy.on_expired == "reject" and _is_past(row_flags.expires, today):
         return "consent_expired"
-    if policy.licenses and found.license not in set(map(licence, policy.licenses)):
+    if policy.licenses and row_flags.license not in set(map(licence, policy.licenses)):
         return "license_not_allowed"
-    if policy.purposes and not {_word(one) for one in policy.purposes} & set(found.purposes):
+    if policy.purposes and not {_word(purpose) for purpose in policy.purposes} & set(
+        row_flags.purposes
+    ):
         return "purpose_not_allowed"
     return None
 
@@ -135,13 +137,13 @@ def check_consent(row: Prepared, policy: Consent, today: str) -> Prepared:
     Reject when `policy` refuses it.
     """
     refused = reason(row.meta, policy, today)
-    said = flags(row.meta)
+    row_flags = flags(row.meta)
     if refused:
-        detail = ", ".join(f"{key}: {value}" for key, value in sorted(said.as_meta().items()))
+        detail = ", ".join(f"{key}: {value}" for key, value in sorted(row_flags.as_meta().items()))
         raise Reject(refused, detail)
-    if said == Flags():
+    if row_flags == Flags():
         return row
-    notes = [f"consent {said.consent}"] if said.consent else []
-    notes += [f"license {said.license}"] if said.license else []
-    readable = {key: value for key, value in said.as_meta().items() if value != UNREADABLE}
+    notes = [f"consent {row_flags.consent}"] if row_flags.consent else []
+    notes += [f"license {row_flags.license}"] if row_flags.license else []
+    readable = {key: value for key, value in row_flags.as_meta().items() if value != UNREADABLE}
     return replace(row, meta={**row.meta, **readable}, notes=(*row.notes, *notes))

@@ -58,7 +58,7 @@ class Conflict:
     def objection(self, entry: Entry) -> str:
         """Return why `entry` goes, "" when its answer is the one that stays."""
         mine = self.answers[entry.answer][0]
-        others = [found for answer, found in self.answers.items() if answer != entry.answer]
+        others = [rank for answer, rank in self.answers.items() if answer != entry.answer]
         best, twin = min(others)
         if mine < best:
             return ""
@@ -117,30 +117,30 @@ class Index:
         Where two are equally well supported, all are refused. The detail names the twin.
         """
         self._flush()
-        found = ((entry.number, why) for entry, why in self._one_per_id() if why is not None)
+        refused = ((entry.number, why) for entry, why in self._one_per_id() if why is not None)
         with self._disk():
-            self._table.executemany("INSERT INTO refused VALUES (?, ?)", found)
+            self._table.executemany("INSERT INTO refused VALUES (?, ?)", refused)
         settled = self._settled(absent) if conflicts == "reject" else {}
-        seen: set[bytes] = set()
+        digests: set[bytes] = set()
         for entry, reason in self._one_per_id():
             both = digest_of(entry.key + entry.answer)
             if reason is not None:
                 yield entry, reason, ""
-            elif both in seen:
+            elif both in digests:
                 yield entry, "duplicate", ""
             else:
-                seen.add(both)
+                digests.add(both)
                 detail = settled[entry.key].objection(entry) if entry.key in settled else ""
                 yield entry, "conflict" if detail else None, detail
 
     def _settled(self, absent: Callable[[Entry], int]) -> dict[bytes, "Conflict"]:
-        found: dict[bytes, Conflict] = {}
+        conflicts: dict[bytes, Conflict] = {}
         for values in self._table.execute(CONTRADICTED):
             entry = Entry(*values)
-            conflict = found.setdefault(entry.key, Conflict())
+            conflict = conflicts.setdefault(entry.key, Conflict())
             if entry.answer not in conflict.answers:
                 conflict.answers[entry.answer] = (absent(entry), entry.id)
-        return found
+        return conflicts
 
     def _one_per_id(self) -> Iterator[tuple[Entry, str | None]]:
         """Equal rows under one id count once, different ones not at all."""

@@ -31,15 +31,15 @@ class Record:
 def local(stored: Iterable[RawRow], plan: Plan) -> Iterator[Record]:
     """Yield the record of every row of `stored`, in order, by `clean.workers` processes here."""
     with worker_pool.Pool(plan.clean, plan) as pool:
-        for batch, made in pool.map(
+        for batch, outcomes in pool.map(
             (rows, worker_pool.RowsJob(rows)) for rows in row_batches(stored)
         ):
-            yield from map(row_record, batch, made)
+            yield from map(row_record, batch, outcomes)
 
 
-def row_record(row: RawRow, made: Made) -> Record:
-    """Return the Record of `row` and what was `made` of it."""
-    return Record(row.id or "", row.task, dedupe.digest(repr(row)), made)
+def row_record(row: RawRow, outcome: Made) -> Record:
+    """Return the Record of `row` and its `outcome`."""
+    return Record(row.id or "", row.task, dedupe.digest(repr(row)), outcome)
 
 
 def row_batches(stored: Iterable[RawRow], chars: int = MOST_CHARS, rows: int = MOST_ROWS) -> Any:

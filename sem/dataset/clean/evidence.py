@@ -31,72 +31,75 @@ class Judged:
 
 
 def find_evidence(
-    reference: Any, page: str, made: str, options: TaskOptions, closed: frozenset[str]
+    reference: Any, page: str, text: str, options: TaskOptions, closed: frozenset[str]
 ) -> Judged:
-    """Return `reference` looked up in `page` and in what was `made` of it.
+    """Return `reference` looked up in `page` and in the `text` made of it.
 
     Labels (`closed`) are not.
     """
-    before, after = grounding.groundable_text(page), grounding.Text(made)
-    judged = Judged(reference)
+    before, after = grounding.groundable_text(page), grounding.Text(text)
+    verdict = Judged(reference)
     is_object = isinstance(reference, dict)
     slots = reference if is_object else {"answer": reference}
-    kept = {
-        name: value if name in closed else _slot(name, value, before, after, options, judged)
+    values = {
+        name: value if name in closed else _slot(name, value, before, after, options, verdict)
         for name, value in slots.items()
     }
-    if judged.reason is None and kept != slots:
-        judged.reference = kept if is_object else kept["answer"]
-    return judged
+    if verdict.reason is None and values != slots:
+        verdict.reference = values if is_object else values["answer"]
+    return verdict
 
 
 def check_evidence_options(
     options: TaskOptions, schemas: Iterable[dict[str, Any]], where: str
 ) -> None:
     """Raise SemError at `where` when `options` name a field that is in none of `schemas`."""
-    known: set[str] = {"answer"}
+    slots: set[str] = {"answer"}
     for io_schema in schemas:
         held = shape.resolve_shape(io_schema, io_schema) or {}
         if "object" in shape.types(held) and not held.get("properties"):
             # Objects of any shape: any field may be there.
             return
-        known.update(held.get("properties", {}))
+        slots.update(held.get("properties", {}))
     for name in options.slots:
-        if name not in known:
-            raise SemError(f"{where}.slots: no slot {name!r}", nearest(name, known))
+        if name not in slots:
+            raise SemError(f"{where}.slots: no slot {name!r}", nearest(name, slots))
 
 
 def _slot(
-    name: str, value: Any, before: Any, after: Any, options: TaskOptions, judged: Judged
+    name: str, value: Any, before: Any, after: Any, options: TaskOptions, verdict: Judged
 ) -> Any:
     """Return `value` of slot `name`, or what the policy leaves of it."""
     if isinstance(value, list) and not any(isinstance(inner, dict | list) for inner in value):
-        fates = [_fate(name, [inner], before, after, options, judged) for inner in value]
+        fates = [_fate(name, [inner], before, after, options, verdict) for inner in value]
         return [inner for inner, fate in zip(value, fates, strict=True) if fate != "null"]
     scalars = [scalar for _, scalar in grounding.scalar_leaves({name: value})]
-    return None if _fate(name, scalars, before, after, options, judged) == "null" else value
+    return None if _fate(name, scalars, before, after, options, verdict) == "null" else value
 
 
 def _fate(
-    name: str, scalars: list[Any], before: Any, after: Any, options: TaskOptions, judged: Judged
+    name: str, scalars: list[Any], before: Any, after: Any, options: TaskOptions, verdict: Judged
 ) -> str:
-    """Return what happens to `scalars` of slot `name`, all together; counted in `judged`."""
+    """Return what happens to `scalars` of slot `name`, all together; counted in `verdict`."""
     fate = "keep"
-    for scalar in (one for _, one in grounding.scalar_leaves({name: scalars})):
-        there, left = grounding.is_grounded(scalar, before), grounding.is_grounded(scalar, after)
-        counts = judged.survival.setdefault(name, [0, 0, 0, 0])
-        for number, holds in enumerate((True, there, there and left, left)):
+    for scalar in (value for _, value in grounding.scalar_leaves({name: scalars})):
+        is_in_page, is_in_text = (
+            grounding.is_grounded(scalar, before),
+            grounding.is_grounded(scalar, after),
+        )
+        counts = verdict.survival.setdefault(name, [0, 0, 0, 0])
+        for number, holds in enumerate((True, is_in_page, is_in_page and is_in_text, is_in_text)):
             counts[number] += holds
-        if left:
+        if is_in_text:
             continue
-        of = "lost" if there else "ungrounded"
-        listed = getattr(judged, of)
+        of = "lost" if is_in_page else "ungrounded"
+        listed = getattr(verdict, of)
         if name not in listed:
             listed.append(name)
         fate = max(fate, options.fate(name, of), key=("keep", "null", "reject").index)
-        if fate == "reject" and judged.reason is None:
-            judged.reason = f"evidence_{of}"
-            judged.detail = f"{name}: {str(scalar)[:80]!r}"
+        if fate == "reject" and verdict.reason is None:
+            verdict.reason = f"evidence_{of}"
+            verdict.detail = f"{name}: {str(scalar)[:80]!r}"
         elif fate == "null":
-            judged.notes.append(f"{of}_nulled: {name}")
+            verdict.notes.append(f"{of}_nulled: {name}")
     return fate

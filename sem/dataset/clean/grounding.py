@@ -65,12 +65,12 @@ class Text:
     def numbers(self) -> frozenset[Decimal]:
         """Return every number the text may be read to contain, in either separator style."""
         folded = unicodedata.normalize("NFKC", SMALL_DIGITS.sub("_", self.value))
-        found: set[Decimal] = set()
+        numbers: set[Decimal] = set()
         for match in set(NUMBER.findall(folded)):
-            found.update(_readings(match))
+            numbers.update(_readings(match))
         for hours, minutes in HOURS.findall(folded):
-            found.add((Decimal(hours) * 60 + Decimal(minutes or 0)).normalize())
-        return frozenset(found)
+            numbers.add((Decimal(hours) * 60 + Decimal(minutes or 0)).normalize())
+        return frozenset(numbers)
 
 
 def groundable_text(page: str) -> Text:
@@ -85,25 +85,25 @@ def groundable_text(page: str) -> Text:
 
 
 def _without_code(page: str) -> str:
-    kept, position = [], 0
+    pieces, position = [], 0
     while match := CODE.search(page, position):
-        kept.append(page[position : match.start()])
+        pieces.append(page[position : match.start()])
         opened = next((name for name in match.groups() if name), None)
         end = match.end()
         position = end if opened is None else end_of(page, opened.lower(), end)
-    return " ".join([*kept, page[position:]])
+    return " ".join([*pieces, page[position:]])
 
 
 def is_grounded(value: Any, text: Text) -> bool:
     """Return whether the scalar `value` is in `text`."""
     if isinstance(value, int | float):
         return Decimal(str(value)).normalize() in text.numbers
-    wanted = NOT_WORD.sub("", _fold(value))
-    if not wanted:
+    packed = NOT_WORD.sub("", _fold(value))
+    if not packed:
         return value.strip() in text.value
-    if len(wanted) < SHORT:
+    if len(packed) < SHORT:
         return f" {' '.join(NOT_WORD.split(_fold(value))).strip()} " in text.flat
-    if wanted in text.packed or _date(value, text):
+    if packed in text.packed or _date(value, text):
         return True
     return len(value) > LONG and _in_parts(value, text)
 
@@ -116,10 +116,10 @@ def how(value: Any, text: Text) -> How:
     """
     if isinstance(value, int | float):
         spelled = rf"(?<![\d.,]){re.escape(str(value))}(?![\d]|[.,]\d)"
-        there = re.search(spelled, text.value) is not None
+        is_verbatim = re.search(spelled, text.value) is not None
     else:
-        there = value.strip() != "" and value in text.value
-    return "verbatim" if there else "normalised" if is_grounded(value, text) else "absent"
+        is_verbatim = value.strip() != "" and value in text.value
+    return "verbatim" if is_verbatim else "normalised" if is_grounded(value, text) else "absent"
 
 
 def scalar_leaves(reference: Any) -> Iterator[tuple[str, Any]]:
@@ -140,8 +140,8 @@ def survival(reference: Any, page: str, text: str) -> dict[str, list[int]]:
     counts: dict[str, list[int]] = {}
     for slot, value in scalar_leaves(reference):
         count = counts.setdefault(slot, [0, 0, 0, 0])
-        there, left = is_grounded(value, before), is_grounded(value, after)
-        for number, holds in enumerate((True, there, there and left, left)):
+        is_in_page, is_in_text = is_grounded(value, before), is_grounded(value, after)
+        for number, holds in enumerate((True, is_in_page, is_in_page and is_in_text, is_in_text)):
             count[number] += holds
     return counts
 
@@ -163,10 +163,10 @@ def _fold(value: str) -> str:
 def _readings(digits: str) -> set[Decimal]:
     """'1.234,50' -> 1234.5; '1,234' -> 1234 and 1.234, as nobody can tell."""
     compact = re.sub(r"[\s'\u2019]", "", digits)
-    made = {compact.replace(",", ""), compact.replace(".", "").replace(",", ".")}
-    made.update(part for part in re.split(r"[^\d.,]", digits))
-    made.update(re.split(r"[.,]\s|\s", digits))
-    return {number for text in made if (number := _decimal(text.strip(".,"))) is not None}
+    spellings = {compact.replace(",", ""), compact.replace(".", "").replace(",", ".")}
+    spellings.update(part for part in re.split(r"[^\d.,]", digits))
+    spellings.update(re.split(r"[.,]\s|\s", digits))
+    return {number for text in spellings if (number := _decimal(text.strip(".,"))) is not None}
 
 
 def _decimal(text: str) -> Decimal | None:
@@ -195,5 +195,5 @@ def _in_parts(value: str, text: Text) -> bool:
     """Return a long text counts when nearly all of its sentences are there."""
     parts = [NOT_WORD.sub("", _fold(part)) for part in re.split(r"[.!?\n;:,]+", value)]
     parts = [part for part in parts if len(part) >= SHORT]
-    there = sum(len(part) for part in parts if part in text.packed)
-    return bool(parts) and there >= PARTS_NEEDED * sum(map(len, parts))
+    chars_found = sum(len(part) for part in parts if part in text.packed)
+    return bool(parts) and chars_found >= PARTS_NEEDED * sum(map(len, parts))

@@ -71,13 +71,13 @@ def _hashes(text: str) -> Any:
         return points
     points = np.concatenate([points, np.zeros(max(0, GRAM - len(points)), np.uint64)])
     windows = len(points) - GRAM + 1
-    made = points[:windows] * FACTORS[0]
+    hashes = points[:windows] * FACTORS[0]
     for place in range(1, GRAM):
-        made += points[place : place + windows] * FACTORS[place]
+        hashes += points[place : place + windows] * FACTORS[place]
     # The finaliser of splitmix64 (Steele et al. 2014): neighbours must not hash alike.
-    made = (made ^ (made >> 30)) * 0xBF58476D1CE4E5B9
-    made = (made ^ (made >> 27)) * 0x94D049BB133111EB
-    return made ^ (made >> 31)
+    hashes = (hashes ^ (hashes >> 30)) * 0xBF58476D1CE4E5B9
+    hashes = (hashes ^ (hashes >> 27)) * 0x94D049BB133111EB
+    return hashes ^ (hashes >> 31)
 
 
 @cache
@@ -87,10 +87,10 @@ def _word_characters() -> Any:
 
     import numpy as np
 
-    found = np.fromiter((chr(n).isalnum() for n in range(sys.maxunicode + 1)), np.bool_)
-    found[[ord(sign) for sign in CURRENCIES]] = True  # `1 €` is not `1 £`
-    found[0x20A0:0x20D0] = True
-    return found
+    is_word = np.fromiter((chr(n).isalnum() for n in range(sys.maxunicode + 1)), np.bool_)
+    is_word[[ord(sign) for sign in CURRENCIES]] = True  # `1 €` is not `1 £`
+    is_word[0x20A0:0x20D0] = True
+    return is_word
 
 
 def sketches(texts: Sequence[str], threshold: float = THRESHOLD) -> Any:
@@ -112,14 +112,14 @@ def sketches(texts: Sequence[str], threshold: float = THRESHOLD) -> Any:
         seed=SEED,
     )
     minima = np.array(digest.to_rows(), np.uint64).reshape(len(hashed), MINIMA)
-    made = np.zeros((len(hashed), count), np.uint64)
+    keys = np.zeros((len(hashed), count), np.uint64)
     for column in range(width):
-        made = (made ^ minima[:, column::width]) * 0x9E3779B97F4A7C15
-        made ^= made >> 29
+        keys = (keys ^ minima[:, column::width]) * 0x9E3779B97F4A7C15
+        keys ^= keys >> 29
     low = (minima & 0xFF).astype(np.uint8).view("<u8")
-    made = np.concatenate([made, low], axis=1).astype("<u8")
-    made[ends[1:] == ends[:-1]] = 0
-    return made
+    keys = np.concatenate([keys, low], axis=1).astype("<u8")
+    keys[ends[1:] == ends[:-1]] = 0
+    return keys
 
 
 def empty(threshold: float) -> bytes:
@@ -159,33 +159,33 @@ class Clusters:
 
     def members(self) -> dict[int, list[int]]:
         """Return the rows of every cluster of two or more, by its first row."""
-        found: dict[int, list[int]] = {}
+        clusters: dict[int, list[int]] = {}
         for row, head in enumerate(self.first):
             if row != head:
-                found.setdefault(head, [head]).append(row)
-        return found
+                clusters.setdefault(head, [head]).append(row)
+        return clusters
 
 
 def cluster(
     keys: Any,
     text_of: Callable[[int], str],
     threshold: float = THRESHOLD,
-    chosen: Any = None,
+    numbers: Any = None,
 ) -> Clusters:
     """Return rows joined wherever a chain of pairs agrees by `threshold` (single linkage).
 
-    `keys` is what `sketches` gives, also mapped from a file; `chosen`
+    `keys` is what `sketches` gives, also mapped from a file; `numbers`
     holds the numbers of the rows to look at, by default all, and rows are numbered as in it.
     `text_of`(row) is the input of a row. Memory: about 40 bytes a row besides `keys`.
     """
     import numpy as np
 
-    chosen = np.arange(len(keys)) if chosen is None else chosen
-    join = _Join(keys, chosen, text_of, threshold)
+    numbers = np.arange(len(keys)) if numbers is None else numbers
+    join = _Join(keys, numbers, text_of, threshold)
     for band in range(shape(threshold)[0]):
-        for group in _same(keys[:, band][chosen]):
+        for group in _same(keys[:, band][numbers]):
             join.group(group)
-    first = [join.find(n) for n in range(len(chosen))]
+    first = [join.find(n) for n in range(len(numbers))]
     return Clusters(first, join.compared, join.skipped)
 
 
@@ -218,12 +218,12 @@ class _Join:
     """Disjoint sets of rows, joined by comparing texts; the smallest row leads its set."""
 
     def __init__(
-        self, keys: Any, chosen: Any, text_of: Callable[[int], str], threshold: float
+        self, keys: Any, numbers: Any, text_of: Callable[[int], str], threshold: float
     ) -> None:
         from array import array
 
-        self._keys, self._chosen = keys, chosen
-        self._leader = array("l", range(len(chosen)))
+        self._keys, self._numbers = keys, numbers
+        self._leader = array("l", range(len(numbers)))
         self._text_of, self._threshold = text_of, threshold
         self._grams: OrderedDict[int, Any] = OrderedDict()
         self.compared = self.skipped = 0
@@ -237,20 +237,20 @@ class _Join:
 
     def group(self, rows: Sequence[int]) -> None:
         """Compare each of `rows` with one member of every cluster before it, the newest first."""
-        seen: OrderedDict[int, int] = OrderedDict()
+        newest: OrderedDict[int, int] = OrderedDict()
         for row in rows:
-            near = list(reversed(seen.items()))
+            near = list(reversed(newest.items()))
             self.skipped += max(0, len(near) - MOST_COMPARED)
             for head, other in near[:MOST_COMPARED]:
                 if self.find(row) == self.find(head):
                     break
                 if self._agree(other, row):
                     break
-            seen.pop(self.find(row), None)
-            seen[self.find(row)] = row
+            newest.pop(self.find(row), None)
+            newest[self.find(row)] = row
 
     def _agree(self, a: int, b: int) -> bool:
-        low = [self._keys[self._chosen[n], -BYTES:].view("u1") for n in (a, b)]
+        low = [self._keys[self._numbers[n], -BYTES:].view("u1") for n in (a, b)]
         if (low[0] == low[1]).mean() < self._threshold - MARGIN:
             return False
         self.compared += 1
@@ -261,10 +261,10 @@ class _Join:
         return True
 
     def _of(self, row: int) -> Any:
-        found = self._grams.pop(row, None)
-        if found is None:
-            found = grams(self._text_of(row))
-        self._grams[row] = found
+        row_grams = self._grams.pop(row, None)
+        if row_grams is None:
+            row_grams = grams(self._text_of(row))
+        self._grams[row] = row_grams
         if len(self._grams) > CACHED:
             self._grams.popitem(last=False)
-        return found
+        return row_grams

@@ -53,7 +53,7 @@ def _started(plan: Plan, address: str | None) -> Any:
     import logging
 
     reach_cluster(address, "--engine ray")
-    given: dict[str, Any] = (
+    options: dict[str, Any] = (
         {"address": address}
         if address
         else {
@@ -65,7 +65,7 @@ def _started(plan: Plan, address: str | None) -> Any:
     )
     try:
         ray.init(
-            **given,
+            **options,
             log_to_driver=False,
             logging_level=logging.ERROR,
             configure_logging=True,
@@ -117,7 +117,7 @@ def _window(ray: Any, rows: tuple[RawRow, ...], plan: Any, workers: int) -> Iter
         )
         for part in (rows[at : at + BLOCK_ROWS] for at in range(0, len(rows), BLOCK_ROWS))
     ]
-    found = ray.data.from_arrow_refs(blocks).map_batches(
+    dataset = ray.data.from_arrow_refs(blocks).map_batches(
         _work,
         batch_size=BLOCK_ROWS,
         batch_format="pyarrow",
@@ -125,7 +125,7 @@ def _window(ray: Any, rows: tuple[RawRow, ...], plan: Any, workers: int) -> Iter
         num_cpus=1,
         compute=ray.data.TaskPoolStrategy(size=workers),
     )
-    for batch in found.iter_batches(batch_size=None, batch_format="pyarrow"):
+    for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
         for line in batch.column("record").to_pylist():
             yield _record(line)
 
@@ -135,11 +135,11 @@ def _work(table: Any, plan: Any) -> Any:
     import pyarrow
 
     rows = [RawRow(**row) for row in table.to_pylist()]
-    made = []
+    lines = []
     jobs = ((batch, worker_pool.RowsJob(batch)) for batch in engine.row_batches(rows))
     for batch, outcome in _pool(plan).map(jobs):
-        made += [_line(engine.row_record(*pair)) for pair in zip(batch, outcome, strict=True)]
-    return pyarrow.table({"record": pyarrow.array(made, pyarrow.large_string())})
+        lines += [_line(engine.row_record(*pair)) for pair in zip(batch, outcome, strict=True)]
+    return pyarrow.table({"record": pyarrow.array(lines, pyarrow.large_string())})
 
 
 def _pool(plan: Any) -> worker_pool.Pool:
@@ -147,8 +147,8 @@ def _pool(plan: Any) -> worker_pool.Pool:
     import ray
 
     if plan.hex() not in _POOLS:
-        given = plan_of(ray.get(plan))
-        _POOLS[plan.hex()] = worker_pool.Pool(replace(given.clean, workers=1), given)
+        full_plan = plan_of(ray.get(plan))
+        _POOLS[plan.hex()] = worker_pool.Pool(replace(full_plan.clean, workers=1), full_plan)
     return _POOLS[plan.hex()]
 
 
@@ -157,5 +157,5 @@ def _line(record: Record) -> str:
 
 
 def _record(line: str) -> Record:
-    name, task, row, made = json.loads(line)
-    return Record(name, task, bytes.fromhex(row), Made(**made))
+    name, task, row, outcome = json.loads(line)
+    return Record(name, task, bytes.fromhex(row), Made(**outcome))

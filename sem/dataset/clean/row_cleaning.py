@@ -111,33 +111,33 @@ class Worker:
         except Exception as error:  # one row of a million must not end the run, nor pass unseen
             return Made(reason="row_fault", detail=f"{type(error).__name__}: {error}"[:300])
 
-    def _simplified(self, made: Prepared) -> markup.Simplified:
+    def _simplified(self, row: Prepared) -> markup.Simplified:
         self._restart()
-        options = made.options
-        if len(made.page.encode("utf-8", "replace")) > self._plan.clean.max_bytes:
+        options = row.options
+        if len(row.page.encode("utf-8", "replace")) > self._plan.clean.max_bytes:
             raise Reject("page_size")
-        if options.input != "text" and (reason := bombs.page_fault(made.page, self._plan.clean)):
+        if options.input != "text" and (reason := bombs.page_fault(row.page, self._plan.clean)):
             raise Reject(reason)
         chars = options.max_chars
-        left = None if chars is None else max(0, chars - len(made.before) - 1)
-        return markup.simplify(made.page, options, left, self._budgets(made))
+        chars_left = None if chars is None else max(0, chars - len(row.before) - 1)
+        return markup.simplify(row.page, options, chars_left, self._budgets(row))
 
-    def _budgets(self, made: Prepared) -> list[Budget]:
-        limit = made.options.page_tokens.get(made.page_type, made.options.max_tokens)
+    def _budgets(self, row: Prepared) -> list[Budget]:
+        limit = row.options.page_tokens.get(row.page_type, row.options.max_tokens)
         if limit is None or self._count is None:
             return []
-        return [Budget(max(0, limit - self._count(f"{made.before}\n")), self._count)]
+        return [Budget(max(0, limit - self._count(f"{row.before}\n")), self._count)]
 
-    def _finish(self, made: Prepared, page: markup.Simplified) -> Made:
-        if len(page.text) < max(1, made.options.min_chars):
+    def _finish(self, row: Prepared, page: markup.Simplified) -> Made:
+        if len(page.text) < max(1, row.options.min_chars):
             raise Reject("empty_input", f"{len(page.text)} characters after cleaning")
         self._restart()
-        judged = self._judged(made, page)
-        input_text = "\n".join(part for part in (made.before, page.text) if part)
-        private = self._private(made, page, input_text, judged.reference)
-        example = self._example(made, page, private)
-        if judged.lost and made.options.judges_evidence:
-            example = replace(example, meta={**example.meta, "evidence_lost": judged.lost})
+        verdict = self._judged(row, page)
+        input_text = "\n".join(part for part in (row.before, page.text) if part)
+        private = self._private(row, page, input_text, verdict.reference)
+        example = self._example(row, page, private)
+        if verdict.lost and row.options.judges_evidence:
+            example = replace(example, meta={**example.meta, "evidence_lost": verdict.lost})
         threshold = self._plan.clean.near.threshold
         return Made(
             line=jsonio.canonical_json(example.as_json()),
@@ -146,67 +146,67 @@ class Worker:
             sketch=near_duplicates.sketches([example.input_text], threshold).tobytes().hex(),
             task=example.task,
             report={**page.report, **self._tokens(example)},
-            survival=judged.survival,
-            notes=[*made.notes, *judged.notes, *_advice(made, page)],
+            survival=verdict.survival,
+            notes=[*row.notes, *verdict.notes, *_advice(row, page)],
             pii=private.counts,
         )
 
     def _private(
-        self, made: Prepared, page: markup.Simplified, input_text: str, reference: Any
+        self, row: Prepared, page: markup.Simplified, input_text: str, reference: Any
     ) -> pii.Applied:
         """Return the row's texts after the policy for personal data, also those beside the
         input.
         """
         beside = {
-            "meta": {key: value for key, value in made.meta.items() if key not in ABOUT},
-            "system_prompt": made.system_prompt,
+            "meta": {key: value for key, value in row.meta.items() if key not in ABOUT},
+            "system_prompt": row.system_prompt,
         }
-        hints = {"url": made.meta.get("url"), "language": page.language}
+        hints = {"url": row.meta.get("url"), "language": page.language}
         private = pii.apply_pii_policy(input_text, reference, self._plan.clean.pii, hints, beside)
         if private.reason:
             raise Reject(private.reason)
         if private.reference != reference:
-            found = schema.schema_problems(private.reference, made.spec.io_schema, limit=1)
-            if found:
-                raise Reject("pii_breaks_schema", found[0])
+            problems = schema.schema_problems(private.reference, row.spec.io_schema, limit=1)
+            if problems:
+                raise Reject("pii_breaks_schema", problems[0])
         return private
 
-    def _judged(self, made: Prepared, page: markup.Simplified) -> evidence.Judged:
-        if not made.options.judges_evidence and lot(made.id) >= self._plan.share:
-            return evidence.Judged(made.reference)
-        task = made.spec.task_id
-        judged = evidence.find_evidence(
-            made.reference, made.page, page.text, made.options, self._closed[task]
+    def _judged(self, row: Prepared, page: markup.Simplified) -> evidence.Judged:
+        if not row.options.judges_evidence and lot(row.id) >= self._plan.share:
+            return evidence.Judged(row.reference)
+        task = row.spec.task_id
+        verdict = evidence.find_evidence(
+            row.reference, row.page, page.text, row.options, self._closed[task]
         )
-        if judged.reason:
-            raise Reject(judged.reason, judged.detail)
-        found = schema.schema_problems(judged.reference, made.spec.io_schema, limit=1)
-        if judged.notes and found:
-            raise Reject("evidence_lost", f"without evidence, and needed: {found[0]}")
-        return judged
+        if verdict.reason:
+            raise Reject(verdict.reason, verdict.detail)
+        problems = schema.schema_problems(verdict.reference, row.spec.io_schema, limit=1)
+        if verdict.notes and problems:
+            raise Reject("evidence_lost", f"without evidence, and needed: {problems[0]}")
+        return verdict
 
-    def _example(self, made: Prepared, page: markup.Simplified, private: pii.Applied) -> Example:
-        meta = {**made.meta, **private.also["meta"]}
+    def _example(self, row: Prepared, page: markup.Simplified, private: pii.Applied) -> Example:
+        meta = {**row.meta, **private.also["meta"]}
         negatives = meta.get("negative_examples")
         facts: dict[str, Any] = {
-            "language": rows.page_language(made.meta, page.language),
-            "chars_before": len(made.page),
+            "language": rows.page_language(row.meta, page.language),
+            "chars_before": len(row.page),
             "chars_after": len(page.text),
         }
         if page.template:
             facts["template"] = page.template
         if self._count is not None:
-            facts["tokens_before"] = self._count(made.page)
+            facts["tokens_before"] = self._count(row.page)
             facts["tokens_after"] = self._count(private.text)
         return Example(
-            id=made.id,
-            task=made.spec.task_id,
+            id=row.id,
+            task=row.spec.task_id,
             input_text=private.text,
             output_json=private.reference,
             meta={**meta, **facts},
             system_prompt=private.also["system_prompt"],
-            slot_specs=made.slot_specs,
-            source_id=made.source_id,
+            slot_specs=row.slot_specs,
+            source_id=row.source_id,
             negative_examples=negatives if isinstance(negatives, list) else None,
         )
 
@@ -215,15 +215,15 @@ class Worker:
         return {name: example.meta[name] for name in names if name in example.meta}
 
 
-def _advice(made: Prepared, page: markup.Simplified) -> list[str]:
+def _advice(row: Prepared, page: markup.Simplified) -> list[str]:
     """Return a note where a budget took from a page whose answer is mostly long texts of it."""
-    if made.options.prose or not page.report.get("over_budget"):
+    if row.options.prose or not page.report.get("over_budget"):
         return []
-    values = [str(value) for _, value in grounding.scalar_leaves(made.reference)]
+    values = [str(value) for _, value in grounding.scalar_leaves(row.reference)]
     half = sum(map(len, values)) / 2
     long = [value for value in values if len(value) > LONG_ANSWER]
     if sum(map(len, long)) <= half:
         return []
-    source = grounding.groundable_text(made.page)
+    source = grounding.groundable_text(row.page)
     copied = sum(len(value) for value in long if grounding.is_grounded(value, source))
-    return [f"long_answer: {made.spec.task_id}"] if copied > half else []
+    return [f"long_answer: {row.spec.task_id}"] if copied > half else []

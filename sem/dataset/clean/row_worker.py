@@ -17,10 +17,10 @@ WALL_FACTOR = 15
 
 def serve_rows() -> None:
     """Do jobs from stdin until it ends; limits and plan come first. Runs in the worker."""
-    given = frames.read_frame(sys.stdin.buffer) or {}
-    plan = plan_of(given["plan"]) if given["plan"] else None
+    setup = frames.read_frame(sys.stdin.buffer) or {}
+    plan = plan_of(setup["plan"]) if setup["plan"] else None
     limits = Clean(
-        **{**given["limits"], "default": TaskOptions(), "tasks": {}, "pii": Pii(), "near": Near()}
+        **{**setup["limits"], "default": TaskOptions(), "tasks": {}, "pii": Pii(), "near": Near()}
     )
     worker = Worker(plan, lambda: _set_timers(limits.deadline_s)) if plan else None
     markup.simplify("<p>warm</p>")
@@ -52,14 +52,16 @@ def _answer(request: dict[str, Any], limits: Clean) -> dict[str, Any]:
     try:
         if options.input != "text" and (reason := bombs.page_fault(page, limits)):
             return {"reason": reason}
-        made = markup.simplify(page, options, request["budget"])
-        wanted = request["reference"]
-        survival = grounding.survival(wanted, page, made.text) if wanted is not None else {}
+        simplified = markup.simplify(page, options, request["budget"])
+        reference = request["reference"]
+        survival = (
+            grounding.survival(reference, page, simplified.text) if reference is not None else {}
+        )
     except MemoryError:
         return {"reason": "page_memory"}
     return {
-        "text": made.text,
-        "language": made.language,
-        "report": made.report,
+        "text": simplified.text,
+        "language": simplified.language,
+        "report": simplified.report,
         "survival": survival,
     }

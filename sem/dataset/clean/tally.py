@@ -24,22 +24,22 @@ class Tally:
     # How near-duplicates were found.
     near: dict[str, int] = field(default_factory=dict)
 
-    def page(self, made: Any) -> None:
+    def page(self, outcome: Any) -> None:
         """Count what became of a row; duplicates are among them, they are seen later."""
         self.read += 1
-        if made.reason is not None:
+        if outcome.reason is not None:
             return
-        task = self.tasks.setdefault(made.task, {"kept": 0, "pages": 0})
+        task = self.tasks.setdefault(outcome.task, {"kept": 0, "pages": 0})
         task["pages"] += 1
-        for name, number in made.report.items():
+        for name, number in outcome.report.items():
             task[name] = task.get(name, 0) + number
-        for note in made.notes:
+        for note in outcome.notes:
             self.notes[note] = self.notes.get(note, 0) + 1
-        for slot, counts in made.survival.items():
-            name = f"{made.task}.{slot}"
+        for slot, counts in outcome.survival.items():
+            name = f"{outcome.task}.{slot}"
             before = self.survival.setdefault(name, [0, 0, 0, 0])
             self.survival[name] = [a + b for a, b in zip(before, counts, strict=True)]
-        for kind, actions in made.pii.items():
+        for kind, actions in outcome.pii.items():
             counted = self.pii.setdefault(kind, {})
             for action, number in actions.items():
                 counted[action] = counted.get(action, 0) + number

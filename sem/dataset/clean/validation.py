@@ -101,17 +101,17 @@ def _advice(tally: Any) -> Iterator[str]:
 
 
 def _survival_rows(tally: Any) -> list[tuple[Any, ...]]:
-    made = [(escape(slot), *_shares(counts)) for slot, counts in sorted(tally.survival.items())]
-    if made:
+    rows = [(escape(slot), *_shares(counts)) for slot, counts in sorted(tally.survival.items())]
+    if rows:
         totals = [sum(column) for column in zip(*tally.survival.values(), strict=True)]
-        made.append(("**all**", *_shares(totals)))
-    return made
+        rows.append(("**all**", *_shares(totals)))
+    return rows
 
 
 def _shares(counts: list[int]) -> tuple[str, ...]:
-    values, before, kept, _ = counts
-    share = f"{kept / before:.2%}" if before else "-"
-    return f"{values:,}", f"{before:,}", f"{kept:,}", share
+    values, before, survivors, _ = counts
+    share = f"{survivors / before:.2%}" if before else "-"
+    return f"{values:,}", f"{before:,}", f"{survivors:,}", share
 
 
 def _pii_rows(tally: Any) -> list[tuple[Any, ...]]:
@@ -139,8 +139,8 @@ def escape(value: str) -> str:
 
     No markup, no control characters, no formulas.
     """
-    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in value[:80])
-    shown = html.escape(shown, quote=False)
+    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in value[:80])
+    text = html.escape(text, quote=False)
     for mark in "\\`*[]|!":
-        shown = shown.replace(mark, f"&#{ord(mark)};")
-    return f"'{shown}" if shown[:1] in "=+-@" else shown
+        text = text.replace(mark, f"&#{ord(mark)};")
+    return f"'{text}" if text[:1] in "=+-@" else text

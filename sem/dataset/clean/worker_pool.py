@@ -78,7 +78,7 @@ class RowsJob:
         """Return what each row became."""
         if "made" not in answer:
             return [Made(**answer) for _ in self.rows]
-        return [Made(**made) for made in answer["made"]]
+        return [Made(**fields) for fields in answer["made"]]
 
     def parts(self) -> list["RowsJob"]:
         return [RowsJob((row,)) for row in self.rows] if len(self.rows) > 1 else []
@@ -156,11 +156,11 @@ def _outcome(job: Any, worker: "Worker") -> Any:
     parts = job.parts() if "reason" in answer and "made" not in answer else []
     if not parts:
         return job.outcome(answer)
-    made = []
+    outcomes = []
     for part in parts:
         worker.send(part.request())
-        made += part.outcome(worker.receive())
-    return made
+        outcomes += part.outcome(worker.receive())
+    return outcomes
 
 
 class Worker:
@@ -171,7 +171,7 @@ class Worker:
     """
 
     def __init__(self, start: dict[str, Any], serve: str = SERVE) -> None:
-        self._given = start
+        self._setup = start
         self._serve = serve
         self._limit = start["limits"]["memory_mib"] << 20
         self._process: subprocess.Popen[bytes] | None = None
@@ -232,7 +232,7 @@ class Worker:
         )
         assert process.stdin is not None
         assert process.stdout is not None
-        frames.write_frame(process.stdin, self._given)
+        frames.write_frame(process.stdin, self._setup)
         if frames.read_frame(process.stdout) is None:
             raise RuntimeError(
                 "the page worker does not start: import sem.dataset.clean.row_cleaning by hand"

@@ -23,25 +23,25 @@ def acknowledgements_path(project: Project) -> Path:
     return project.configs / NAME
 
 
-def write_acknowledgement(project: Project, found: Diff, why: str, at: datetime) -> Path:
-    """Write down that `found` is wanted, and `why`; the same twice is one line."""
+def write_acknowledgement(project: Project, diff: Diff, why: str, at: datetime) -> Path:
+    """Write down that `diff` is wanted, and `why`; the same twice is one line."""
     if not why.strip():
         raise SemError("--acknowledge without a reason", "say why the difference is wanted")
-    made = {
-        "from": {"version": found.before.name, "sha256": found.before.sha256},
-        "to": {"version": found.after.name, "sha256": found.after.sha256},
-        "diff_sha256": found.sha256,
+    entry = {
+        "from": {"version": diff.before.name, "sha256": diff.before.sha256},
+        "to": {"version": diff.after.name, "sha256": diff.after.sha256},
+        "diff_sha256": diff.sha256,
         "reason": why.strip(),
         "at": f"{at:%Y-%m-%dT%H:%M:%SZ}",
     }
-    if not any(_is_same(row, made) for row in _rows(project)):
+    if not any(_is_same(row, entry) for row in _rows(project)):
         with files.appending(acknowledgements_path(project)) as file:
-            files.append_row(file, made)
+            files.append_row(file, entry)
     return acknowledgements_path(project)
 
 
-def _is_same(row: dict[str, Any], made: dict[str, Any]) -> bool:
-    return all(row[key] == made[key] for key in ("from", "to", "diff_sha256", "reason"))
+def _is_same(row: dict[str, Any], entry: dict[str, Any]) -> bool:
+    return all(row[key] == entry[key] for key in ("from", "to", "diff_sha256", "reason"))
 
 
 def _rows(project: Project) -> list[dict[str, Any]]:
@@ -71,8 +71,8 @@ def require(project: Project, frozen: Snapshot) -> None:
             f"{frozen.name} cannot be compared with it"
         )
         return
-    known = ((row["from"]["sha256"], row["to"]["sha256"]) for row in _rows(project))
-    if (rests["sha256"], frozen.sha256) not in known:
+    acknowledged = ((row["from"]["sha256"], row["to"]["sha256"]) for row in _rows(project))
+    if (rests["sha256"], frozen.sha256) not in acknowledged:
         call = f"fab dataset.diff {name} {frozen.name}"
         raise SemError(
             f"snapshot {frozen.name} differs from {name}, which the promoted run "

@@ -50,7 +50,7 @@ def certify(paths: dict[str, Path], threshold: float, work: Path) -> dict[str, A
     and `pairs` ([id, id, what]). Near means a chain of pairs whose Jaccard index of 5-grams is
     at least `threshold`. `work` is a folder for a temporary file.
     """
-    found: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "version": 1,
         "near_threshold": threshold,
         "near_method": "MinHash {}x{} of 5-grams, Jaccard exact".format(
@@ -70,24 +70,24 @@ def certify(paths: dict[str, Path], threshold: float, work: Path) -> dict[str, A
         places = _Places(paths, threshold)
         table.executemany("INSERT INTO ties VALUES (?, ?, ?, ?)", places.ties())
         table.executemany("INSERT INTO ties VALUES (?, ?, ?, ?)", places.near())
-        found["rows"] = places.rows
+        facts["rows"] = places.rows
         for a, b in PAIRS:
-            found["shared"][f"{a}∩{b}"] = _shared(table, a, b)
+            facts["shared"][f"{a}∩{b}"] = _shared(table, a, b)
     finally:
         table.close()
         path.unlink(missing_ok=True)
-    return found
+    return facts
 
 
 def _shared(table: sqlite3.Connection, a: str, b: str) -> dict[str, Any]:
     counts = {kind: (keys, rows) for kind, keys, rows in table.execute(COUNTS, {"a": a, "b": b})}
-    made = {}
+    shared = {}
     for kind in leak_links.KINDS:
         keys, rows = counts.get(kind, (0, 0))
-        asked = {"a": a, "b": b, "kind": kind, "shown": SHOWN}
-        pairs = [list(pair) for pair in table.execute(FIRST, asked)] if keys else []
-        made[kind] = {"keys": keys, "rows": rows, "pairs": pairs}
-    return made
+        query = {"a": a, "b": b, "kind": kind, "shown": SHOWN}
+        pairs = [list(pair) for pair in table.execute(FIRST, query)] if keys else []
+        shared[kind] = {"keys": keys, "rows": rows, "pairs": pairs}
+    return shared
 
 
 class _Places:
@@ -126,10 +126,10 @@ class _Places:
         self._places = [self._places[n] for n in order]
         keys = np.frombuffer(bytes(self._keys), "<u8").reshape(len(order), -1)[order]
         with _Texts(self._paths) as texts:
-            found = near_duplicates.cluster(
+            clusters = near_duplicates.cluster(
                 keys, lambda n: texts.at(*self._places[n][:2]), self._threshold
             )
-        for head, rows in found.members().items():
+        for head, rows in clusters.members().items():
             for row in rows:
                 part, _, name = self._places[row]
                 yield "near", self._places[head][2], part, name
@@ -158,22 +158,22 @@ def proof(paths: dict[str, Path], groups: dict[str, set[str]]) -> dict[str, dict
     """Return how many ids, domains and groups each pair of parts has in common, read from the
     files.
     """
-    found: dict[str, dict[str, set[str]]] = {"groups": groups, "ids": {}, "domains": {}}
+    members: dict[str, dict[str, set[str]]] = {"groups": groups, "ids": {}, "domains": {}}
     for part, path in paths.items():
         rows = [(row["id"], row["meta"].get("domain") or "") for row in files.read_rows(path)]
-        found["ids"][part] = {name for name, _ in rows}
-        found["domains"][part] = {domain for _, domain in rows if domain}
+        members["ids"][part] = {name for name, _ in rows}
+        members["domains"][part] = {domain for _, domain in rows if domain}
     return {
         kind: {f"{a}∩{b}": len(names[a] & names[b]) for a, b in PAIRS}
-        for kind, names in sorted(found.items())
+        for kind, names in sorted(members.items())
     }
 
 
-def enforce_certificate(found: dict[str, Any], leaks: Leaks) -> None:
-    """Raise SemError when the certificate `found` holds what `leaks` refuses, or says was
+def enforce_certificate(facts: dict[str, Any], leaks: Leaks) -> None:
+    """Raise SemError when the certificate `facts` holds what `leaks` refuses, or says was
     repaired.
     """
-    for between, kinds in found["shared"].items():
+    for between, kinds in facts["shared"].items():
         for kind, counted in kinds.items():
             if counted["keys"] and getattr(leaks, kind) != "report":
                 a, b, _ = counted["pairs"][0]

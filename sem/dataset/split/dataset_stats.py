@@ -57,13 +57,15 @@ def gather_dataset_stats(
     else:
         name, facts, parts = clean.NAME, {}, {"all": clean.read_clean_examples(project)}
     with collecting(project) as (take, ungrounded):
-        found = profile.describe_parts(parts, project.tasks, count_tokens, take)
+        profiles = profile.describe_parts(parts, project.tasks, count_tokens, take)
     path = project.processed / clean.FACTS
     cleaned = state.read_state(path, state.CleanFacts) if path.exists() else {}
     return {
         "sem": project.sem,
         "of": name,
-        "tasks": {task: profile.profile_json(one) for task, one in found.items()},
+        "tasks": {
+            task: profile.profile_json(task_profile) for task, task_profile in profiles.items()
+        },
         "ungrounded": ungrounded[0],
         "certificate": facts.get("certificate"),
         "rejected": cleaned.get("rejected", {}),
@@ -74,71 +76,81 @@ def gather_dataset_stats(
     }
 
 
-def write_dataset_stats(project: Project, found: dict[str, Any]) -> Path:
-    """Write `found` as JSON, Markdown and HTML; the page."""
+def write_dataset_stats(project: Project, stats: dict[str, Any]) -> Path:
+    """Write `stats` as JSON, Markdown and HTML; the page."""
     folder = project.reports
-    files.write_file(folder / f"{NAME}.json", jsonio.pretty(found))
-    files.write_file(folder / f"{NAME}.md", dataset_stats_markdown(found))
-    return files.write_file(folder / f"{NAME}.html", dataset_stats_html(found))
+    files.write_file(folder / f"{NAME}.json", jsonio.pretty(stats))
+    files.write_file(folder / f"{NAME}.md", dataset_stats_markdown(stats))
+    return files.write_file(folder / f"{NAME}.html", dataset_stats_html(stats))
 
 
-def token_rows(found: dict[str, Any]) -> list[tuple[Any, ...]]:
+def token_rows(stats: dict[str, Any]) -> list[tuple[Any, ...]]:
     """Return rows of TOKENS."""
     return [
-        (task, part, kind, one["rows"], *(_cell(one[f"{kind}_tokens"][q]) for q in QUANTILES))
-        for task, whole in found["tasks"].items()
-        for part, one in whole["parts"].items()
+        (
+            task,
+            part,
+            kind,
+            figures["rows"],
+            *(_cell(figures[f"{kind}_tokens"][q]) for q in QUANTILES),
+        )
+        for task, whole in stats["tasks"].items()
+        for part, figures in whole["parts"].items()
         for kind in ("prompt", "answer")
     ]
 
 
-def slot_rows(found: dict[str, Any]) -> list[tuple[Any, ...]]:
+def slot_rows(stats: dict[str, Any]) -> list[tuple[Any, ...]]:
     """Return rows of SLOTS: shares of rows, then shares of the values that were looked for."""
     rows = []
-    for task, whole in found["tasks"].items():
-        for slot, one in whole["slots"].items():
-            ground = one.get("grounding", {})
-            labels = (len(one["labels"]), one["balance"]) if "labels" in one else (NONE, NONE)
-            shares = [_percent(one[key]) for key in ("coverage", "null", "absent")]
+    for task, whole in stats["tasks"].items():
+        for slot, figures in whole["slots"].items():
+            ground = figures.get("grounding", {})
+            labels = (
+                (len(figures["labels"]), figures["balance"])
+                if "labels" in figures
+                else (NONE, NONE)
+            )
+            shares = [_percent(figures[key]) for key in ("coverage", "null", "absent")]
             stands = [_percent(ground.get(how)) for how in profile.HOW]
             rows.append((f"{task}.{slot}", *shares, *labels, _cell(ground.get("values")), *stands))
     return rows
 
 
-def reject_rows(found: dict[str, Any]) -> list[tuple[Any, ...]]:
+def reject_rows(stats: dict[str, Any]) -> list[tuple[Any, ...]]:
     """Reason, what it means, rows; most frequent first."""
-    ordered = sorted(found["rejected"].items(), key=lambda item: (-item[1], item[0]))
+    ordered = sorted(stats["rejected"].items(), key=lambda item: (-item[1], item[0]))
     return [(reason, REASONS.get(reason, ""), count) for reason, count in ordered]
 
 
-def pii_rows(found: dict[str, Any]) -> list[tuple[Any, ...]]:
+def pii_rows(stats: dict[str, Any]) -> list[tuple[Any, ...]]:
     """Kind of personal data, what was done, how often."""
     return [
         (kind, action, count)
-        for kind, actions in sorted(found["pii"].items())
+        for kind, actions in sorted(stats["pii"].items())
         for action, count in sorted(actions.items())
     ]
 
 
-def shared_rows(found: dict[str, Any]) -> list[tuple[Any, ...]]:
+def shared_rows(stats: dict[str, Any]) -> list[tuple[Any, ...]]:
     """Return rows of SHARED; none before the first snapshot."""
-    return certificate.certificate_table(found) if found["certificate"] else []
+    return certificate.certificate_table(stats) if stats["certificate"] else []
 
 
-def dataset_stats_markdown(found: dict[str, Any]) -> str:
+def dataset_stats_markdown(stats: dict[str, Any]) -> str:
     """Return the figures as tables."""
-    counts = f"{_cell(found['read'])} rows read, {_cell(found['kept'])} kept by cleaning"
+    counts = f"{_cell(stats['read'])} rows read, {_cell(stats['kept'])} kept by cleaning"
     parts = [
-        f"# Dataset {escape(found['of'])} of {escape(found['sem'])}\n",
-        f"{counts}; {found['ungrounded']:,} label values are not in their input: "
+        f"# Dataset {escape(stats['of'])} of {escape(stats['sem'])}\n",
+        f"{counts}; {stats['ungrounded']:,} label values are not in their input: "
         f"`{UNGROUNDED}`.\n",
-        _table("Tokens", TOKENS, token_rows(found)),
-        _table("Slots", SLOTS, slot_rows(found)),
-        _table("What the parts have in common", SHARED, shared_rows(found)),
-        _table("Rejected by cleaning", ("reason", "meaning", "rows"), reject_rows(found)),
-        _table("Personal data found", ("kind", "done", "times"), pii_rows(found)),
+        _table("Tokens", TOKENS, token_rows(stats)),
+        _table("Slots", SLOTS, slot_rows(stats)),
+        _table("What the parts have in common", SHARED, shared_rows(stats)),
+        _table("Rejected by cleaning", ("reason", "meaning", "rows"), reject_rows(stats)),
+        _table("Personal data found", ("kind", "done", "times"), pii_rows(stats)),
     ]
-    for task, whole in found["tasks"].items():
+    for task, whole in stats["tasks"].items():
         strata = list(islice(whole["strata"].items(), MOST))
         parts.append(_table(f"Page type and language, {task}", ("stratum", "rows"), strata))
         rights = list(whole["rights"].items())
@@ -154,35 +166,35 @@ def _table(title: str, columns: Any, rows: Any) -> str:
     return titled_table(escape(title), columns, inert)
 
 
-def dataset_stats_html(found: dict[str, Any]) -> str:
+def dataset_stats_html(stats: dict[str, Any]) -> str:
     """Return the page, with plots of CSS."""
     from jinja2 import Environment, StrictUndefined
 
-    made = Environment(autoescape=True, undefined=StrictUndefined)
-    return made.from_string(TEMPLATE.read_text("utf-8")).render(
-        found=found,
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    return environment.from_string(TEMPLATE.read_text("utf-8")).render(
+        found=stats,
         tables={
-            "What the parts have in common": (SHARED, shared_rows(found)),
-            "Rejected by cleaning": (("reason", "meaning", "rows"), reject_rows(found)),
-            "Personal data found": (("kind", "done", "times"), pii_rows(found)),
+            "What the parts have in common": (SHARED, shared_rows(stats)),
+            "Rejected by cleaning": (("reason", "meaning", "rows"), reject_rows(stats)),
+            "Personal data found": (("kind", "done", "times"), pii_rows(stats)),
         },
         token_columns=TOKENS,
-        tokens=token_rows(found),
+        tokens=token_rows(stats),
         slot_columns=SLOTS,
-        slots=slot_rows(found),
-        histograms=[_histogram(*one) for one in _histograms(found)],
-        grounding=_grounding(found),
-        bars=list(_bars(found)),
+        slots=slot_rows(stats),
+        histograms=[_histogram(*histogram) for histogram in _histograms(stats)],
+        grounding=_grounding(stats),
+        bars=list(_bars(stats)),
         edges=[_short(edge) for edge in profile.EDGES] + ["more"],
         ungrounded_file=UNGROUNDED,
     )
 
 
-def _histograms(found: dict[str, Any]) -> Iterator[tuple[str, str, list[int]]]:
-    for task, whole in found["tasks"].items():
+def _histograms(stats: dict[str, Any]) -> Iterator[tuple[str, str, list[int]]]:
+    for task, whole in stats["tasks"].items():
         for kind in ("prompt", "answer"):
-            for part, one in whole["parts"].items():
-                yield f"{task}, {kind}", part, one["histogram"][kind]
+            for part, figures in whole["parts"].items():
+                yield f"{task}, {kind}", part, figures["histogram"][kind]
 
 
 def _histogram(title: str, part: str, counts: list[int]) -> dict[str, Any]:
@@ -191,23 +203,25 @@ def _histogram(title: str, part: str, counts: list[int]) -> dict[str, Any]:
     return {"title": title, "part": part, "rows": total, "columns": list(zip(heights, counts))}  # noqa: B905
 
 
-def _grounding(found: dict[str, Any]) -> list[dict[str, Any]]:
+def _grounding(stats: dict[str, Any]) -> list[dict[str, Any]]:
     """Return a bar in three pieces for each slot whose values were looked for, worst first."""
-    made = [
-        {"label": f"{task}.{slot}", **one["grounding"]}
-        for task, whole in found["tasks"].items()
-        for slot, one in whole["slots"].items()
-        if "grounding" in one
+    bars = [
+        {"label": f"{task}.{slot}", **figures["grounding"]}
+        for task, whole in stats["tasks"].items()
+        for slot, figures in whole["slots"].items()
+        if "grounding" in figures
     ]
-    return sorted(made, key=lambda one: (-one["absent"], one["label"]))
+    return sorted(bars, key=lambda bar: (-bar["absent"], bar["label"]))
 
 
-def _bars(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _bars(stats: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Bars of labels, strata and domains, the longest first."""
-    for task, whole in found["tasks"].items():
-        for slot, one in whole["slots"].items():
-            if "labels" in one:
-                yield _bar(f"Labels of {task}.{slot}, balance {one['balance']}", one["labels"])
+    for task, whole in stats["tasks"].items():
+        for slot, figures in whole["slots"].items():
+            if "labels" in figures:
+                yield _bar(
+                    f"Labels of {task}.{slot}, balance {figures['balance']}", figures["labels"]
+                )
         yield _bar(f"Page type and language, {task}", whole["strata"])
         yield _bar(f"Consent and licence, {task}", whole["rights"])
         count = whole["domains"]["count"]

@@ -12,7 +12,7 @@ def leak_keys(example: Example) -> dict[str, str]:
 
     Absent where it has none.
     """
-    found = {
+    keys = {
         "exact": dedupe.digest(example.input_text).hex(),
         "near": str(example.meta.get("near") or ""),
         "source": example.source_id or "",
@@ -21,7 +21,7 @@ def leak_keys(example: Example) -> dict[str, str]:
         "template": str(example.meta.get("template") or ""),
         "answer": dedupe.answer_key(example).hex(),
     }
-    return {kind: key for kind, key in found.items() if key}
+    return {kind: key for kind, key in keys.items() if key}
 
 
 def binding(example: Example, leaks: Leaks) -> tuple[str, ...]:

@@ -71,27 +71,27 @@ def describe_parts(
 
     `ungrounded` is told every (example, slot, value) that its input does not hold, labels aside.
     """
-    found: dict[str, Profile] = {}
+    profiles: dict[str, Profile] = {}
     for part, examples in parts.items():
         for batch in batched(examples, BATCH):
             for example in batch:
-                profile = found.setdefault(example.task, Profile())
+                profile = profiles.setdefault(example.task, Profile())
                 profile.parts.setdefault(part, Part()).rows += 1
                 _add(profile, example, tasks[example.task])
                 _ground(profile, example, tasks[example.task], ungrounded)
             if count_tokens is not None:
-                _count(found, part, batch, tasks, count_tokens)
-    return dict(sorted(found.items()))
+                _count(profiles, part, batch, tasks, count_tokens)
+    return dict(sorted(profiles.items()))
 
 
 def _add(profile: Profile, example: Example, spec: TaskSpec) -> None:
     profile.rows += 1
     profile.strata[example.stratum] += 1
     for key in ("consent", "license"):
-        said = f"{key}: {str(example.meta.get(key) or 'not said')[:60]}"
-        if len(profile.rights) >= MAX_LABELS and said not in profile.rights:
-            said = f"{key}: other"
-        profile.rights[said] += 1
+        statement = f"{key}: {str(example.meta.get(key) or 'not said')[:60]}"
+        if len(profile.rights) >= MAX_LABELS and statement not in profile.rights:
+            statement = f"{key}: other"
+        profile.rights[statement] += 1
     profile.domains[example.domain] += 1
     profile.chars_before += int(example.meta.get("chars_before") or 0)
     profile.chars_after += int(example.meta.get("chars_after") or 0)
@@ -134,7 +134,7 @@ def _label(slot: Slot, value: Any, is_closed: bool) -> None:
 
 
 def _count(
-    found: dict[str, Profile],
+    profiles: dict[str, Profile],
     part: str,
     batch: Sequence[Example],
     tasks: dict[str, TaskSpec],
@@ -148,9 +148,9 @@ def _count(
     answers = [taskspec.taught_text(example.output_json) for example in batch]
     counts = zip(batch, count_tokens(prompts), count_tokens(answers), strict=True)
     for example, prompt, answer in counts:
-        for one in (found[example.task], found[example.task].parts[part]):
-            one.prompt_tokens.append(prompt)
-            one.answer_tokens.append(answer)
+        for figures in (profiles[example.task], profiles[example.task].parts[part]):
+            figures.prompt_tokens.append(prompt)
+            figures.answer_tokens.append(answer)
 
 
 def quantile(values: Sequence[int], share: float) -> int | None:
@@ -199,24 +199,24 @@ def histogram(values: Sequence[int]) -> list[int]:
 
 
 def _spread(values: Sequence[int]) -> dict[str, int | None]:
-    made = {f"p{round(share * 100)}": quantile(values, share) for share in QUANTILES}
-    return {**made, "max": max(values, default=None), "sum": sum(values)}
+    quantiles = {f"p{round(share * 100)}": quantile(values, share) for share in QUANTILES}
+    return {**quantiles, "max": max(values, default=None), "sum": sum(values)}
 
 
 def _slot(slot: Slot, rows: int) -> dict[str, Any]:
-    made: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "coverage": round(slot.present / rows, 4),
         "null": round(slot.null / rows, 4),
         "absent": round(slot.absent / rows, 4),
     }
     if slot.grounding:
         total = slot.grounding.total()
-        made["grounding"] = {how: round(slot.grounding[how] / total, 4) for how in HOW}
-        made["grounding"]["values"] = total
+        figures["grounding"] = {how: round(slot.grounding[how] / total, 4) for how in HOW}
+        figures["grounding"]["values"] = total
     if slot.labels:
-        made["labels"] = dict(slot.labels.most_common())
-        made["balance"] = round(label_balance(slot.labels), 4)
-    return made
+        figures["labels"] = dict(slot.labels.most_common())
+        figures["balance"] = round(label_balance(slot.labels), 4)
+    return figures
 
 
 def label_balance(labels: Counter[str]) -> float:

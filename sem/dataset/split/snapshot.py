@@ -79,9 +79,9 @@ def freeze_snapshot(project: Project, at: datetime) -> tuple[Snapshot, bool]:
         if same is not None:
             return same, False
         items = (splits.item(e, options) for e in clean.read_clean_examples(project))
-        made = splits.cut_splits(items, project.split, holdout.ids(project))
+        cut = splits.cut_splits(items, project.split, holdout.ids(project))
         version = (last or 0) + 1
-        facts = _write_parts(project, version, made, inputs, options)
+        facts = _write_parts(project, version, cut, inputs, options)
         write_new(project.processed / f"v{version}.json", jsonio.pretty(facts).encode())
         enter(project, version, facts, at)
         return load_snapshot(project, version), True
@@ -92,11 +92,11 @@ def _same(project: Project, last: int | None, inputs: dict[str, Any]) -> Snapsho
     if last not in snapshot_versions(project):
         return None
     try:
-        found = load_snapshot(project, last)
+        previous = load_snapshot(project, last)
     except SemError as error:  # a ledger from git without its data, or a damaged part
         console.note(f"{error.message}: cutting v{(last or 0) + 1}")
         return None
-    return found if found.facts["inputs"] == inputs else None
+    return previous if previous.facts["inputs"] == inputs else None
 
 
 def _inputs(project: Project, source: dict[str, Any], options: Split) -> dict[str, Any]:
@@ -116,9 +116,9 @@ def _inputs(project: Project, source: dict[str, Any], options: Split) -> dict[st
 
 
 def _write_parts(
-    project: Project, version: int, made: splits.Cut, inputs: dict[str, Any], options: Split
+    project: Project, version: int, cut: splits.Cut, inputs: dict[str, Any], options: Split
 ) -> dict[str, Any]:
-    part_of = {name: part for part in made for group in made[part] for name in group.ids}
+    part_of = {name: part for part in cut for group in cut[part] for name in group.ids}
     paths = {part: project.processed / f"{part}.v{version}.jsonl" for part in splits.PARTS}
     temporary = {part: path.with_name(f".tmp-{path.name}") for part, path in paths.items()}
     opened = {part: path.open("wb") for part, path in temporary.items()}
@@ -151,14 +151,14 @@ def _write_parts(
         "inputs": inputs,
         "rows": {part: sum(tasks[part].values()) for part in splits.PARTS},
         "sha256": {part: files.sha256_file(paths[part]) for part in splits.PARTS},
-        "groups": {part: len(made[part]) for part in splits.PARTS},
-        "held_groups": sum(group.is_held for group in made["test"]),
+        "groups": {part: len(cut[part]) for part in splits.PARTS},
+        "held_groups": sum(group.is_held for group in cut["test"]),
         "tasks": {part: dict(sorted(tasks[part].items())) for part in splits.PARTS},
         "strata": {part: dict(sorted(strata[part].items())) for part in splits.PARTS},
         "domains": {part: dict(sorted(domains[part].items())) for part in splits.PARTS},
-        "quality": splits.quality(made, project.split),
+        "quality": splits.quality(cut, project.split),
         "certificate": certified,
-        "shared": proof(paths, {p: {g.name for g in made[p]} for p in made}),
+        "shared": proof(paths, {p: {g.name for g in cut[p]} for p in cut}),
     }
 
 
@@ -168,21 +168,21 @@ def snapshot_doubts(facts: dict[str, Any]) -> list[str]:
     A domain that all rows share makes one group of them, and rows without a domain are each their
     own: either way the number of rows says little about how many shops were seen.
     """
-    said = []
+    doubts = []
     for part in splits.PARTS:
         rows, groups = facts["rows"][part], facts["groups"][part]
         if groups == 1 and rows > 1:
-            said.append(
+            doubts.append(
                 f"all {rows} rows of {part} are one group: they are no independent examples; see "
                 "split.group_by in dataset.yaml and the metadata key domain"
             )
         without = facts["domains"][part].get("", 0)
         if without:
-            said.append(
+            doubts.append(
                 f"{without} of {rows} rows of {part} have no domain: each document, or each row, "
                 "counts as one of its own"
             )
-    return said
+    return doubts
 
 
 def publish_part(temporary: Path, path: Path) -> None:
@@ -213,24 +213,24 @@ def recover(project: Project, at: datetime) -> None:
         match = re.fullmatch(r"(?:train|val|test)\.v([0-9]+)\.jsonl", path.name)
         if match is None or f"v{match[1]}" in listed:
             continue
-        facts = project.processed / f"v{match[1]}.json"
-        known = state.read_state(facts, state.SnapshotFacts) if facts.exists() else None
-        if known and not _faults(project.processed, known):
-            enter(project, int(match[1]), known, at)
+        facts_path = project.processed / f"v{match[1]}.json"
+        facts = state.read_state(facts_path, state.SnapshotFacts) if facts_path.exists() else None
+        if facts and not _faults(project.processed, facts):
+            enter(project, int(match[1]), facts, at)
             listed = read_ledger(project)
         else:
             path.unlink()
-            facts.unlink(missing_ok=True)
+            facts_path.unlink(missing_ok=True)
 
 
 def _faults(folder: Path, facts: dict[str, Any]) -> list[str]:
-    found = []
-    for part, wanted in facts["sha256"].items():
+    faults = []
+    for part, sha256 in facts["sha256"].items():
         path = folder / f"{part}.v{facts['version']}.jsonl"
-        there = files.sha256_file(path) if path.exists() else "missing"
-        if there != wanted:
-            found.append(f"{path.name} is {there[:12]}…, the ledger says {wanted[:12]}…")
-    return found
+        digest = files.sha256_file(path) if path.exists() else "missing"
+        if digest != sha256:
+            faults.append(f"{path.name} is {digest[:12]}…, the ledger says {sha256[:12]}…")
+    return faults
 
 
 def read_ledger(project: Project) -> dict[str, Any]:
@@ -274,29 +274,29 @@ def load_snapshot(project: Project, version: int | str | None = None) -> Snapsho
 
     Default the newest), verified against the ledger.
     """
-    known = snapshot_versions(project)
-    if not known:
+    versions = snapshot_versions(project)
+    if not versions:
         raise SemError(f"{project.sem}: no snapshot", "cut one with `fab dataset.split`")
-    number = known[-1] if version is None else _number(version)
+    number = versions[-1] if version is None else _number(version)
     by = read_ledger(project).get(f"v{number}", {}).get("takedown")
     if by:
         raise SemError(
-            f"snapshot v{number} was withdrawn by takedown {by}", f"the newest is v{known[-1]}"
+            f"snapshot v{number} was withdrawn by takedown {by}", f"the newest is v{versions[-1]}"
         )
-    if number not in known:
-        names = [f"v{n}" for n in known]
+    if number not in versions:
+        names = [f"v{n}" for n in versions]
         raise SemError(f"{project.sem}: no snapshot v{number}", nearest(f"v{number}", names))
     entry = read_ledger(project)[f"v{number}"]
     path = project.processed / f"v{number}.json"
-    found = _faults(project.processed, {"version": number, "sha256": entry["sha256"]})
-    there = files.sha256_file(path) if path.exists() else "missing"
-    if there != entry["facts_sha256"]:
-        found.append(
-            f"{path.name} is {there[:12]}…, the ledger says {entry['facts_sha256'][:12]}…"
+    faults = _faults(project.processed, {"version": number, "sha256": entry["sha256"]})
+    digest = files.sha256_file(path) if path.exists() else "missing"
+    if digest != entry["facts_sha256"]:
+        faults.append(
+            f"{path.name} is {digest[:12]}…, the ledger says {entry['facts_sha256'][:12]}…"
         )
-    if found:
+    if faults:
         raise SemError(
-            f"snapshot v{number} changed on disk: {found[0]}",
+            f"snapshot v{number} changed on disk: {faults[0]}",
             "restore it, or cut a new one with `fab dataset.split`",
         )
     return Snapshot(number, project.processed, state.read_state(path, state.SnapshotFacts))

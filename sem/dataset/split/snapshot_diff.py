@@ -81,8 +81,8 @@ class Diff:
     @property
     def sha256(self) -> str:
         """Return what an acknowledgement names: both snapshots and every row that differs."""
-        found = self.as_json()
-        return files.sha256_json([found[k] for k in ("before", "after", "rows", "rows_sha256")])
+        document = self.as_json()
+        return files.sha256_json([document[k] for k in ("before", "after", "rows", "rows_sha256")])
 
 
 def _task_json(task: Task) -> Row:
@@ -103,14 +103,14 @@ def between(
 
     `count` tokens, else characters are counted.
     """
-    made = Diff(
+    diff = Diff(
         snapshot.load_snapshot(project, before),
         snapshot.load_snapshot(project, after),
         "tokens" if count else "characters",
     )
-    for old, new in join_rows(snapshot_rows(made.before), snapshot_rows(made.after)):
-        _compare(made, old, new, count or len)
-    return made
+    for old, new in join_rows(snapshot_rows(diff.before), snapshot_rows(diff.after)):
+        _compare(diff, old, new, count or len)
+    return diff
 
 
 def snapshot_rows(frozen: Snapshot) -> Iterator[tuple[str, str, Row]]:
@@ -153,16 +153,16 @@ def join_rows(
             old, new = next(before, None), next(after, None)
 
 
-def _compare(made: Diff, old: Side, new: Side, count: Count) -> None:
+def _compare(diff: Diff, old: Side, new: Side, count: Count) -> None:
     name, _, row = new or old
-    task = made.tasks.setdefault(row["task"], Task())
+    task = diff.tasks.setdefault(row["task"], Task())
     kind = _kind(old, new)
     task.rows[kind] += 1
     if kind == "same":
         return
-    if len(made.ids.setdefault(kind, [])) < NAMED:
-        made.ids[kind].append(name)
-    made.digest.update((jsonio.canonical_json([old, new]) + "\n").encode("utf-8"))
+    if len(diff.ids.setdefault(kind, [])) < NAMED:
+        diff.ids[kind].append(name)
+    diff.digest.update((jsonio.canonical_json([old, new]) + "\n").encode("utf-8"))
     task.input_delta += _size(new, "input_text", count) - _size(old, "input_text", count)
     task.output_delta += _size(new, "output_json", count) - _size(old, "output_json", count)
     if old and new and old[1] != new[1]:
@@ -201,12 +201,12 @@ def _slots(task: Task, name: str, old: Any, new: Any) -> None:
             and jsonio.canonical_json(old[slot]) == jsonio.canonical_json(new[slot])
         ):
             continue
-        found = task.slots.setdefault(slot, Slot())
+        changes = task.slots.setdefault(slot, Slot())
         kind = "changed" if slot in old and slot in new else "added" if slot in new else "removed"
-        setattr(found, kind, getattr(found, kind) + 1)
-        if len(found.examples) < EXAMPLES:
+        setattr(changes, kind, getattr(changes, kind) + 1)
+        if len(changes.examples) < EXAMPLES:
             sides = {"before": _shown(old.get(slot)), "after": _shown(new.get(slot))}
-            found.examples.append({"id": name, **sides})
+            changes.examples.append({"id": name, **sides})
 
 
 def _as_slots(reference: Any) -> Row:

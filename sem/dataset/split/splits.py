@@ -79,35 +79,35 @@ def cut_splits(items: Iterable[Item], split: EvalSplit, held: Collection[str] = 
     A group with one of the ids `held` goes into test.
     """
     groups = group_items(items, held)
-    wanted = [part for part, ratio in zip(PARTS, _ratios(split), strict=True) if ratio > 0]
-    _check(groups, wanted)
+    parts = [part for part, ratio in zip(PARTS, _ratios(split), strict=True) if ratio > 0]
+    _check(groups, parts)
     targets = apportion(sum(group.size for group in groups), split)
     attempts = max(1, min(ATTEMPTS, 60_000 // len(groups)))
     salts = [f"{split.seed}:{n}" for n in range(attempts)]
-    cuts = [_attempt(groups, targets, wanted, salt) for salt in salts]
-    best = min(cuts, key=lambda made: cost(made, groups, targets, wanted))
-    if cost(best, groups, targets, wanted)[0] == 0:
+    cuts = [_attempt(groups, targets, parts, salt) for salt in salts]
+    best = min(cuts, key=lambda cut: cost(cut, groups, targets, parts))
+    if cost(best, groups, targets, parts)[0] == 0:
         return best
     # Few groups: what keeps a part small took the only groups that have a task of another part.
-    cuts = [_attempt(groups, targets, wanted, salt, few=True) for salt in salts]
-    return min([best, *cuts], key=lambda made: cost(made, groups, targets, wanted))
+    cuts = [_attempt(groups, targets, parts, salt, few=True) for salt in salts]
+    return min([best, *cuts], key=lambda cut: cost(cut, groups, targets, parts))
 
 
-def _check(groups: Sequence[Group], wanted: Sequence[str]) -> None:
+def _check(groups: Sequence[Group], parts: Sequence[str]) -> None:
     free = [group for group in groups if not group.is_held]
-    if len(free) < len(groups) and "test" not in wanted:
+    if len(free) < len(groups) and "test" not in parts:
         raise SemError(
             "eval_split.test_ratio is 0, but rows were tested on before",
             "give test a ratio: what was tested on is never trained on",
         )
-    short = len(wanted) - len(free) - (len(free) < len(groups))
+    short = len(parts) - len(free) - (len(free) < len(groups))
     if short > 0:
         rows = sum(group.size for group in groups)
         tested = len(groups) - len(free)
         held = f", {tested} of them tested on before" if tested else ""
         raise Insufficient(
-            f"{rows} rows in {len(groups)} groups{held} cannot fill {len(wanted)} parts "
-            f"({', '.join(wanted)}) without a group on two sides",
+            f"{rows} rows in {len(groups)} groups{held} cannot fill {len(parts)} parts "
+            f"({', '.join(parts)}) without a group on two sides",
             f"add examples of at least {short} more domains, or set split.group_by to source_id "
             "or row, or what ties them under split.leaks to report, in dataset.yaml",
         )
@@ -119,15 +119,15 @@ def group_items(items: Iterable[Item], held: Collection[str] = ()) -> list[Group
     Groups with a link in common are one, under the name that sorts first.
     """
     groups: dict[str, Group] = {}
-    ordered = sorted(items, key=lambda one: one.id)
+    ordered = sorted(items, key=lambda member: member.id)
     names = _joined(ordered)
-    for one in ordered:
-        name = names(one.group)
+    for member in ordered:
+        name = names(member.group)
         group = groups.setdefault(name, Group(name))
-        group.ids.append(one.id)
-        group.strata[one.stratum] += 1
-        group.tasks.add(one.task)
-        group.is_held |= one.id in held
+        group.ids.append(member.id)
+        group.strata[member.stratum] += 1
+        group.tasks.add(member.task)
+        group.is_held |= member.id in held
     return [groups[name] for name in sorted(groups)]
 
 
@@ -142,9 +142,9 @@ def _joined(items: Sequence[Item]) -> Callable[[str], str]:
         return name
 
     first: dict[str, str] = {}
-    for one in items:
-        for link in one.links:
-            a, b = sorted((find(first.setdefault(link, one.group)), find(one.group)))
+    for member in items:
+        for link in member.links:
+            a, b = sorted((find(first.setdefault(link, member.group)), find(member.group)))
             leader[b] = a
     return find
 
@@ -171,27 +171,27 @@ def _ratios(split: EvalSplit) -> tuple[float, float, float]:
 def _attempt(
     groups: Sequence[Group],
     targets: dict[str, int],
-    wanted: Sequence[str],
+    parts: Sequence[str],
     salt: str,
     few: bool = False,
 ) -> Cut:
-    made: Cut = {part: [] for part in PARTS}
-    made["test"] = [group for group in groups if group.is_held]
+    cut: Cut = {part: [] for part in PARTS}
+    cut["test"] = [group for group in groups if group.is_held]
     free = [group for group in groups if not group.is_held]
     order = sorted(free, key=lambda group: (-group.size, _shuffled(salt, group.name)))
-    left = _seed_tasks(order, made, targets, wanted, salt, few)
-    filler = _Filler(groups, made, targets, wanted)
-    for group in left:
+    rest = _seed_tasks(order, cut, targets, parts, salt, few)
+    filler = _Filler(groups, cut, targets, parts)
+    for group in rest:
         filler.place(group)
-    rebalance.even_out(made, targets, wanted)
-    return made
+    rebalance.even_out(cut, targets, parts)
+    return cut
 
 
 def _seed_tasks(
     order: list[Group],
-    made: Cut,
+    cut: Cut,
     targets: dict[str, int],
-    wanted: Sequence[str],
+    parts: Sequence[str],
     salt: str,
     few: bool,
 ) -> list[Group]:
@@ -201,26 +201,26 @@ def _seed_tasks(
     part leaves one for every part that is still empty.
     """
     counts = Counter(task for group in order for task in group.tasks)
-    due = {task for task, count in counts.items() if count >= len(wanted)}
-    left = list(order)
-    for part in sorted(wanted, key=lambda part: targets[part]):
-        while left:
-            empty = sum(not made[other] for other in wanted if other != part)
-            if few and made[part] and len(left) <= empty:
+    due = {task for task, count in counts.items() if count >= len(parts)}
+    rest = list(order)
+    for part in sorted(parts, key=lambda part: targets[part]):
+        while rest:
+            empty = sum(not cut[other] for other in parts if other != part)
+            if few and cut[part] and len(rest) <= empty:
                 break
-            missing = due - {task for group in made[part] for task in group.tasks}
-            if not missing and made[part]:
+            missing = due - {task for group in cut[part] for task in group.tasks}
+            if not missing and cut[part]:
                 break
-            fits = [g for g in left if g.tasks & missing or not missing]
+            fits = [g for g in rest if g.tasks & missing or not missing]
             if not fits:
                 break
             costs = {
                 g.name: _seed_cost(g, missing, counts, targets[part], salt, few) for g in fits
             }
             best = min(fits, key=lambda g: costs[g.name])
-            made[part].append(best)
-            left.remove(best)
-    return left
+            cut[part].append(best)
+            rest.remove(best)
+    return rest
 
 
 def _seed_cost(
@@ -242,20 +242,20 @@ class _Filler:
     """Places groups one by one where their strata are most wanted and there is room."""
 
     def __init__(
-        self, groups: Sequence[Group], made: Cut, targets: dict[str, int], wanted: Sequence[str]
+        self, groups: Sequence[Group], cut: Cut, targets: dict[str, int], parts: Sequence[str]
     ) -> None:
-        self._made, self._targets, self._wanted = made, targets, wanted
+        self._cut, self._targets, self._parts = cut, targets, parts
         self._total = sum((group.strata for group in groups), Counter())
         self._rows = max(1, sum(targets.values()))
         self._have = {part: Counter[str]() for part in PARTS}
         self._size = dict.fromkeys(PARTS, 0)
         for part in PARTS:
-            for group in made[part]:
+            for group in cut[part]:
                 self._add(part, group)
 
     def place(self, group: Group) -> None:
-        part = max(self._wanted, key=lambda part: self._wish(part, group))
-        self._made[part].append(group)
+        part = max(self._parts, key=lambda part: self._wish(part, group))
+        self._cut[part].append(group)
         self._add(part, group)
 
     def _add(self, part: str, group: Group) -> None:
@@ -275,19 +275,19 @@ class _Filler:
 
 
 def cost(
-    made: Cut, groups: Sequence[Group], targets: dict[str, int], wanted: Sequence[str]
+    cut: Cut, groups: Sequence[Group], targets: dict[str, int], parts: Sequence[str]
 ) -> tuple[float, float, float]:
     """Empty parts and tasks missing from parts, then rows off target, then strata off shares."""
     counts = Counter(task for group in groups for task in group.tasks)
-    due = {task for task, count in counts.items() if count >= len(wanted)}
-    missing = sum(not made[part] for part in wanted)
-    missing += sum(len(due - {t for g in made[part] for t in g.tasks}) for part in wanted)
-    off = sum(abs(sum(g.size for g in made[part]) - targets[part]) for part in PARTS)
+    due = {task for task, count in counts.items() if count >= len(parts)}
+    missing = sum(not cut[part] for part in parts)
+    missing += sum(len(due - {t for g in cut[part] for t in g.tasks}) for part in parts)
+    off = sum(abs(sum(g.size for g in cut[part]) - targets[part]) for part in PARTS)
     total = sum((group.strata for group in groups), Counter())
     rows = max(1, sum(targets.values()))
     uneven = 0.0
-    for part in wanted:
-        have: Counter[str] = sum((group.strata for group in made[part]), Counter())
+    for part in parts:
+        have: Counter[str] = sum((group.strata for group in cut[part]), Counter())
         share = targets[part] / rows
         uneven += sum(abs(have[name] - share * count) for name, count in total.items())
     return missing, off, uneven
@@ -297,18 +297,18 @@ def _shuffled(salt: str, name: str) -> bytes:
     return hashlib.sha256(f"{salt}:{name}".encode()).digest()
 
 
-def quality(made: Cut, split: EvalSplit) -> dict[str, dict[str, float]]:
+def quality(cut: Cut, split: EvalSplit) -> dict[str, dict[str, float]]:
     """Return of each part: rows off its target, and how alike its strata are to those of all rows.
 
     The likeness is 1 - the total variation distance of both distributions: 1.0 is the same.
     """
-    total = sum((group.strata for groups in made.values() for group in groups), Counter[str]())
+    total = sum((group.strata for groups in cut.values() for group in groups), Counter[str]())
     rows = sum(total.values())
     targets = apportion(rows, split)
-    found = {}
-    for part, groups in made.items():
+    figures = {}
+    for part, groups in cut.items():
         have = sum((group.strata for group in groups), Counter[str]())
         size = sum(have.values())
         apart = sum(abs(have[s] / max(1, size) - n / rows) for s, n in total.items()) / 2
-        found[part] = {"rows_off": size - targets[part], "balance": round(1 - apart, 4)}
-    return found
+        figures[part] = {"rows_off": size - targets[part], "balance": round(1 - apart, 4)}
+    return figures

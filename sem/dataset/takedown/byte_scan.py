@@ -55,12 +55,12 @@ class Sought:
         if self.trace.count(data):
             return True
         text = data.decode("utf-8", "replace") if self.people else ""
-        return any(person.mentions(text, one) for one in self.people)
+        return any(person.mentions(text, target) for target in self.people)
 
     def named(self, data: bytes) -> bool:
         """Return whether `data` spells one of the ids, with nothing but punctuation around it."""
-        found = data.translate(SPACES).split(b" ")
-        return any(word in self._words for word in found) if self._words else False
+        words = data.translate(SPACES).split(b" ")
+        return any(word in self._words for word in words) if self._words else False
 
     @property
     def _words(self) -> frozenset[bytes]:
@@ -118,23 +118,23 @@ class Found:
 
 
 def scan_tree(
-    project: Project, sought: Sought, told: Callable[[Path], object] | None = None
+    project: Project, sought: Sought, note: Callable[[Path], object] | None = None
 ) -> Found:
     """Return every trace of `sought` below `project`'s root."""
-    found = Found()
+    scan = Found()
     for path in paths(project):
         if path.suffix in WEIGHTS or path.name in VOCABULARY:
             kind = "weights and vocabularies"
-            found.left_out[kind] = found.left_out.get(kind, 0) + 1
+            scan.left_out[kind] = scan.left_out.get(kind, 0) + 1
             continue
-        if told:
-            told(path)
-        found.read += 1
-        found.bytes += path.stat().st_size
+        if note:
+            note(path)
+        scan.read += 1
+        scan.bytes += path.stat().st_size
         where = shown(project, path)
         try:
             if holds(path, sought):
-                found.hits.append(where)
+                scan.hits.append(where)
         except (
             SemError,
             OSError,
@@ -143,17 +143,17 @@ def scan_tree(
             zlib.error,
             sqlite3.Error,
         ) as error:
-            found.unreadable[where] = " ".join(str(error).split())[:160]
-    return found
+            scan.unreadable[where] = " ".join(str(error).split())[:160]
+    return scan
 
 
 def paths(project: Project) -> Iterator[Path]:
     """Yield the files of `project`'s root that could hold rows, its store included, in order."""
     roots = [project.root / name for name in ROOTS]
-    there = {path for root in roots if root.is_dir() for path in root.rglob("*")}
-    there |= set(project.store.parent.glob(project.store.name + "*"))
+    candidates = {path for root in roots if root.is_dir() for path in root.rglob("*")}
+    candidates |= set(project.store.parent.glob(project.store.name + "*"))
     base = project.base_models
-    for path in sorted(there):
+    for path in sorted(candidates):
         is_working = path.name.startswith(WORKING)
         if (
             path.is_file()
@@ -261,16 +261,16 @@ def overlapping_blocks(file: IO[bytes]) -> Iterator[bytes]:
 
 def join_texts(texts: Iterable[str]) -> Iterator[bytes]:
     """Yield `texts` in blocks with SEPARATOR between them; a text is never cut."""
-    made: list[bytes] = []
+    encoded: list[bytes] = []
     size = 0
     for text in texts:
-        made.append(text.encode("utf-8", "surrogatepass"))
-        size += len(made[-1])
+        encoded.append(text.encode("utf-8", "surrogatepass"))
+        size += len(encoded[-1])
         if size > BLOCK:
-            yield SEPARATOR.join(made)
-            made, size = [], 0
-    if made:
-        yield SEPARATOR.join(made)
+            yield SEPARATOR.join(encoded)
+            encoded, size = [], 0
+    if encoded:
+        yield SEPARATOR.join(encoded)
 
 
 def _sqlite(path: Path) -> Iterator[str]:

@@ -36,7 +36,7 @@ def erase(path: Path, names: Collection[str]) -> int:
         store.remove_store_leftovers(path)
         try:
             _fold_wal(path)
-            gone = _copy(path, fresh, names)
+            count = _copy(path, fresh, names)
         except duckdb.Error as error:
             raise SemError(
                 f"{path}: not rewritten: {' '.join(str(error).split())[:200]}",
@@ -46,7 +46,7 @@ def erase(path: Path, names: Collection[str]) -> int:
         os.replace(fresh, path)
         files.sync_path(path.parent)
         store.remove_store_leftovers(path)
-    return gone
+    return count
 
 
 def _fold_wal(path: Path) -> None:
@@ -71,8 +71,10 @@ def _copy(old: Path, new: Path, names: Collection[str]) -> int:
         listed = []
         for name, sql in _tables(connection):
             packed = folder / f"{len(listed)}.parquet"
-            kept = " WHERE id IS NULL OR id::VARCHAR NOT IN (FROM gone)" if name == table else ""
-            query = f'SELECT * FROM old."{name}"{kept}'  # noqa: S608 - a checked name
+            condition = (
+                " WHERE id IS NULL OR id::VARCHAR NOT IN (FROM gone)" if name == table else ""
+            )
+            query = f'SELECT * FROM old."{name}"{condition}'  # noqa: S608 - a checked name
             connection.execute(f"COPY ({query}) TO {_quoted(packed)} (FORMAT parquet)")
             listed.append({"name": name, "sql": sql, "rows": str(packed)})
         before = connection.execute(f'SELECT count(*) FROM old."{table}"').fetchone()[0]  # noqa: S608
@@ -85,27 +87,27 @@ def _copy(old: Path, new: Path, names: Collection[str]) -> int:
 
 def _written(new: Path, listed: list[dict[str, str]]) -> dict[str, int]:
     """Return rows of each table of `new`, which a process of its own has written from `listed`."""
-    asked = {
+    request = {
         "path": str(new),
         "config": store.CLOSED,
         "tables": listed,
         "version": store.STORAGE_VERSION,
     }
     # -I: neither this folder nor the environment decides what the program imports.
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-I", str(Path(__file__).with_name("fresh_store.py"))],
-        input=jsonio.canonical_json(asked),
+        input=jsonio.canonical_json(request),
         capture_output=True,
         text=True,
         check=False,
     )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+    if process.returncode:
+        last = (process.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise SemError(
             f"{new}: not written: {last[:200]}",
             "the old file is whole; free space, then run the same command again",
         )
-    return jsonio.parse_json(done.stdout)
+    return jsonio.parse_json(process.stdout)
 
 
 def _between(old: Path, folder: Path) -> Any:
@@ -128,12 +130,12 @@ def _quoted(path: Path) -> str:
 
 def _tables(connection: Any) -> list[tuple[str, str]]:
     """Return name and CREATE statement of every table of the old file."""
-    found = connection.execute(
+    rows = connection.execute(
         "SELECT table_name, sql FROM duckdb_tables() WHERE database_name = 'old' ORDER BY 1"
     ).fetchall()
-    if any('"' in name for name, _ in found):
-        raise SemError(f"a table is called {found!r}", "a store holds one plain table of rows")
-    return found
+    if any('"' in name for name, _ in rows):
+        raise SemError(f"a table is called {rows!r}", "a store holds one plain table of rows")
+    return rows
 
 
 def store_texts(path: Path) -> Iterator[str]:
@@ -145,8 +147,8 @@ def store_texts(path: Path) -> Iterator[str]:
         query = "SELECT table_name FROM duckdb_tables() WHERE NOT internal"
         for (name,) in connection.execute(query).fetchall():
             quoted = name.replace('"', '""')
-            found = connection.execute(f'SELECT COLUMNS(*)::VARCHAR FROM "{quoted}"')  # noqa: S608
-            while batch := found.fetchmany(BATCH):
+            cursor = connection.execute(f'SELECT COLUMNS(*)::VARCHAR FROM "{quoted}"')  # noqa: S608
+            while batch := cursor.fetchmany(BATCH):
                 yield from (value for row in batch for value in row if value)
         connection.close()
     except duckdb.Error as error:

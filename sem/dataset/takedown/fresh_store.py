@@ -11,21 +11,21 @@ import sys
 from typing import Any
 
 
-def write_fresh_store(asked: dict[str, Any]) -> dict[str, int]:
-    """Write the file `asked` describes; how many rows each table has."""
+def write_fresh_store(request: dict[str, Any]) -> dict[str, int]:
+    """Write the file `request` describes; how many rows each table has."""
     import duckdb
 
-    config = {k: v for k, v in asked["config"].items() if k != "enable_external_access"}
-    config["storage_compatibility_version"] = asked["version"]
+    config = {k: v for k, v in request["config"].items() if k != "enable_external_access"}
+    config["storage_compatibility_version"] = request["version"]
     counts = {}
-    with duckdb.connect(asked["path"], config=config) as connection:
+    with duckdb.connect(request["path"], config=config) as connection:
         connection.execute("BEGIN")
-        for table in asked["tables"]:
+        for table in request["tables"]:
             connection.execute(table["sql"])
             name = f'"{table["name"]}"'
             connection.execute(f"INSERT INTO {name} FROM read_parquet(?)", [table["rows"]])
-            found = connection.execute(f"SELECT count(*) FROM {name}")  # noqa: S608
-            counts[table["name"]] = found.fetchone()[0]
+            cursor = connection.execute(f"SELECT count(*) FROM {name}")  # noqa: S608
+            counts[table["name"]] = cursor.fetchone()[0]
         connection.execute("COMMIT")
         connection.execute("CHECKPOINT")
     return counts

@@ -38,7 +38,7 @@ class Purged:
 
 def purge_files(project: Project, sought: Sought) -> Purged:
     """Rewrite or remove every file of `project`'s own that holds a trace of `sought`."""
-    done = Purged()
+    purged = Purged()
     for path in list(byte_scan.paths(project)):
         if not is_own(project, path):
             continue
@@ -51,12 +51,12 @@ def purge_files(project: Project, sought: Sought) -> Purged:
         where = byte_scan.shown(project, path)
         way = WAYS.get(path.name) or WAYS.get(path.suffix)
         if way is not None:
-            done.rows[where] = way(path, sought)
+            purged.rows[where] = way(path, sought)
         elif path.suffix in DOCUMENTS and project.adapters not in path.parents:
             path.unlink()
             files.sync_path(path.parent)
-            done.documents.append(where)
-    return done
+            purged.documents.append(where)
+    return purged
 
 
 def has_writer(project: Project, path: Path) -> bool:
@@ -114,20 +114,20 @@ def _is_hit(path: Path, sought: Sought) -> bool:
 
 
 def _lines(path: Path, sought: Sought) -> int:
-    gone = 0
+    count = 0
     with path.open("rb") as old, files.replacing(path) as new:
-        gone = _sift(old, new.write, sought)
-    return gone
+        count = _sift(old, new.write, sought)
+    return count
 
 
 def _sift(lines: object, write: Callable[[bytes], object], sought: Sought) -> int:
-    gone = 0
+    count = 0
     for line in lines:  # type: ignore[attr-defined]
         if _is_row(line, sought):
-            gone += 1
+            count += 1
         else:
             write(line)
-    return gone
+    return count
 
 
 def _is_row(line: bytes, sought: Sought) -> bool:
@@ -148,15 +148,15 @@ def _packed_lines(path: Path, sought: Sought) -> int:
 
 def _table(path: Path, sought: Sought) -> int:
     text = path.read_bytes().decode("utf-8-sig")
-    made, gone = io.StringIO(newline=""), 0
-    writer = csv.writer(made, lineterminator="\n")
+    buffer, count = io.StringIO(newline=""), 0
+    writer = csv.writer(buffer, lineterminator="\n")
     for number, cells in enumerate(csv.reader(io.StringIO(text, newline=""))):
         is_gone = number > 0 and sought.is_row([cell.removeprefix("'") for cell in cells])
-        gone += is_gone
+        count += is_gone
         if not is_gone:
             writer.writerow(cells)
-    files.write_file(path, made.getvalue())
-    return gone
+    files.write_file(path, buffer.getvalue())
+    return count
 
 
 def _golden(path: Path, sought: Sought) -> int:
@@ -166,36 +166,36 @@ def _golden(path: Path, sought: Sought) -> int:
     """
     value = files.read_json(path)
     lists = [value] if isinstance(value, list) else [v for v in value.values() if type(v) is list]
-    gone = 0
+    count = 0
     for entries in lists:
-        kept = [entry for entry in entries if not sought.is_row(entry)]
-        gone += len(entries) - len(kept)
-        entries[:] = kept
+        rest = [entry for entry in entries if not sought.is_row(entry)]
+        count += len(entries) - len(rest)
+        entries[:] = rest
     files.write_file(path, jsonio.pretty(value))
-    return gone
+    return count
 
 
 def _sqlite(path: Path, sought: Sought) -> int:
     """Return rows of every table; VACUUM writes a new file, so that no free page keeps them."""
-    gone = 0
+    count = 0
     db = sqlite3.connect(path, timeout=60.0, isolation_level=None)
     try:
         db.execute("PRAGMA secure_delete = ON")
         query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
         for (name,) in db.execute(query).fetchall():
             quoted = '"' + name.replace('"', '""') + '"'
-            found = [
+            row_ids = [
                 row[0]
                 for row in db.execute(f"SELECT rowid, * FROM {quoted}")  # noqa: S608
                 if sought.is_row([v for v in row[1:] if isinstance(v, str)])
             ]
-            db.executemany(f"DELETE FROM {quoted} WHERE rowid = ?", [(n,) for n in found])  # noqa: S608
-            gone += len(found)
+            db.executemany(f"DELETE FROM {quoted} WHERE rowid = ?", [(n,) for n in row_ids])  # noqa: S608
+            count += len(row_ids)
         db.execute("VACUUM")
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     finally:
         db.close()
-    return gone
+    return count
 
 
 def _archive(path: Path, sought: Sought) -> int:
@@ -207,12 +207,14 @@ def _archive(path: Path, sought: Sought) -> int:
     with zipfile.ZipFile(path) as archive:
         # Our own file: no path in it leads elsewhere.
         archive.extractall(folder)
-    gone = sum(_member(inner, sought) for inner in sorted(folder.rglob("*")) if inner.is_file())
-    made = Path(shutil.make_archive(str(folder.with_name(f".tmp-new-{path.stem}")), "zip", folder))
-    files.write_file(path, made.read_bytes())
-    made.unlink()
+    count = sum(_member(inner, sought) for inner in sorted(folder.rglob("*")) if inner.is_file())
+    packed = Path(
+        shutil.make_archive(str(folder.with_name(f".tmp-new-{path.stem}")), "zip", folder)
+    )
+    files.write_file(path, packed.read_bytes())
+    packed.unlink()
     shutil.rmtree(folder)
-    return gone
+    return count
 
 
 def _member(path: Path, sought: Sought) -> int:

@@ -44,7 +44,7 @@ class Ask:
             return "source"
         if any(domain in self.domains for domain in row.domains):
             return "domain"
-        named = (person.mentions(text, one) for one in self.people for text in row.texts)
+        named = (person.mentions(text, target) for target in self.people for text in row.texts)
         return "person" if any(named) else None
 
 
@@ -56,13 +56,13 @@ def parse_request(
     for text, host in zip(domains, hosts, strict=True):
         if not host:
             raise SemError(f"--domain {text!r} is no domain", "write it as example.com")
-    wanted = tuple(person.parse_person(text) for text in people)
-    if any(person.mentions(reason, one) for one in wanted):
+    targets = tuple(person.parse_person(text) for text in people)
+    if any(person.mentions(reason, target) for target in targets):
         raise SemError(
             "the reason names the person, and reasons are kept",
             "write it without the name, as --reason 'request 2026-17'",
         )
-    return Ask(tuple(ids), tuple(sources), tuple(hosts), wanted, reason)
+    return Ask(tuple(ids), tuple(sources), tuple(hosts), targets, reason)
 
 
 @dataclass
@@ -100,43 +100,43 @@ def choose_rows(project: Project, ask: Ask, threshold: float) -> Chosen:
     """Return the rows of `project` that `ask` is about, with twins and near-duplicates at
     `threshold`.
     """
-    made = Chosen()
+    selection = Chosen()
     for _, row in everything(project):
         if why := ask.wants(row):
-            made.take(row, why)
-    _add_near(project, made, threshold)
-    _add_twins(project, made)
-    return made
+            selection.take(row, why)
+    _add_near(project, selection, threshold)
+    _add_twins(project, selection)
+    return selection
 
 
-def _add_twins(project: Project, made: Chosen) -> None:
+def _add_twins(project: Project, selection: Chosen) -> None:
     size = -1
-    while made.why and size != len(made.why) + len(made.contents):
-        size = len(made.why) + len(made.contents)
+    while selection.why and size != len(selection.why) + len(selection.contents):
+        size = len(selection.why) + len(selection.contents)
         for _, row in everything(project):
             # A row that is known stands elsewhere in another form, which has twins of its own.
-            if row.id in made.why or made.is_twin(row):
-                made.take(row, "twin")
+            if row.id in selection.why or selection.is_twin(row):
+                selection.take(row, "twin")
 
 
-def _add_near(project: Project, made: Chosen, threshold: float) -> None:
+def _add_near(project: Project, selection: Chosen, threshold: float) -> None:
     """Rows of the near-duplicate clusters that cleaning found, where they are alike themselves."""
     from sem.dataset.clean import near_duplicates
 
     for _, row in _examples(project):
-        if row["id"] in made.why and (cluster := row.get("meta", {}).get("near")):
-            made.near.setdefault(cluster, []).append(row["input_text"])
-    for _, row in _examples(project) if made.near else ():
-        others = made.near.get(row.get("meta", {}).get("near"), ())
-        if row["id"] in made.why or not others:
+        if row["id"] in selection.why and (cluster := row.get("meta", {}).get("near")):
+            selection.near.setdefault(cluster, []).append(row["input_text"])
+    for _, row in _examples(project) if selection.near else ():
+        others = selection.near.get(row.get("meta", {}).get("near"), ())
+        if row["id"] in selection.why or not others:
             continue
         if any(
             near_duplicates.similarity(row["input_text"], other) >= threshold for other in others
         ):
-            made.take(row_marks.marks_of_json(row), "near")
+            selection.take(row_marks.marks_of_json(row), "near")
         else:
-            made.kept_near.add(row["id"])
-    made.kept_near -= set(made.why)
+            selection.kept_near.add(row["id"])
+    selection.kept_near -= set(selection.why)
 
 
 def everything(project: Project) -> Iterator[tuple[str, Marks]]:
@@ -170,22 +170,22 @@ def row_files(project: Project) -> list[Path]:
 
     Not what is made from several rows (variants, pairs): a row that goes can be inside another.
     """
-    found = sorted(project.processed.glob("*.jsonl"))
-    named = [p for p in found if p.name == "clean.jsonl" or p.name.split(".")[0] in splits.PARTS]
+    paths = sorted(project.processed.glob("*.jsonl"))
+    named = [p for p in paths if p.name == "clean.jsonl" or p.name.split(".")[0] in splits.PARTS]
     return named + [path for path in (project.golden,) if path.exists()]
 
 
 def trace(project: Project, names: frozenset[str]) -> Trace:
     """Return the shingles that the rows `names` have and no other row, nor a TaskSpec."""
-    made = Trace.of(t for _, row in everything(project) if row.id in names for t in row.texts)
-    if len(made.hashes):
-        seen: set[bytes] = set()
+    shingles = Trace.of(t for _, row in everything(project) if row.id in names for t in row.texts)
+    if len(shingles.hashes):
+        digests: set[bytes] = set()
         for _, row in everything(project):
             key = dedupe.digest("\0".join((*row.texts, *row.stored)))
-            if row.id not in names and key not in seen:
-                seen.add(key)
+            if row.id not in names and key not in digests:
+                digests.add(key)
                 for text in (*row.texts, *row.stored):
-                    made.forget(text)
+                    shingles.forget(text)
         for path in sorted(project.configs.glob("tasks/*")):
-            made.forget(files.read_text(path))
-    return made.settled()
+            shingles.forget(files.read_text(path))
+    return shingles.settled()

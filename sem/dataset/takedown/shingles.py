@@ -43,9 +43,9 @@ def readings(data: bytes) -> Iterator[bytes]:
         yield fold_bytes(text.encode("utf-8", "replace"))
 
 
-def _unescaped(found: re.Match[bytes]) -> bytes:
+def _unescaped(match: re.Match[bytes]) -> bytes:
     # A lone surrogate becomes `?`: emoji written as two escapes end a shingle, no more.
-    return chr(int(found[1], 16)).encode("utf-8", "replace") if found[1] else b" "
+    return chr(int(match[1], 16)).encode("utf-8", "replace") if match[1] else b" "
 
 
 def windows(folded: bytes) -> Any:
@@ -55,10 +55,10 @@ def windows(folded: bytes) -> Any:
     if len(folded) < LENGTH:
         return np.empty(0, np.uint64)
     # 24 = 8 + 16: hashes of 1, 2, 4, 8 and 16 bytes, each from two of half its length.
-    size, made, spans = 1, _table()[np.frombuffer(folded, np.uint8)], {}
+    size, hashes, spans = 1, _table()[np.frombuffer(folded, np.uint8)], {}
     while size <= 16:
-        spans[size] = made
-        made = made[:-size] * _factor(size) + made[size:]
+        spans[size] = hashes
+        hashes = hashes[:-size] * _factor(size) + hashes[size:]
         size *= 2
     places = len(folded) - LENGTH + 1
     both = spans[8][:places] * _factor(16) + spans[16][8 : 8 + places]
@@ -78,8 +78,8 @@ def _table() -> Any:
     """Return a random number for every byte, always the same ones."""
     import numpy as np
 
-    made = hashlib.shake_256(b"sem shingles").digest(256 * 8)
-    return np.frombuffer(made, "<u8").astype(np.uint64)
+    digest = hashlib.shake_256(b"sem shingles").digest(256 * 8)
+    return np.frombuffer(digest, "<u8").astype(np.uint64)
 
 
 class Trace:
@@ -99,15 +99,15 @@ class Trace:
         """Return the Trace of the texts `erased`."""
         import numpy as np
 
-        step, made, parts, size = 1, np.empty(0, np.uint64), [], 0
+        step, hashes, parts, size = 1, np.empty(0, np.uint64), [], 0
         for text in erased:
             parts += [_kept(windows(folded), step) for folded in _readings(text)]
             size = sum(map(len, parts)) if len(parts) % 64 == 0 else size
             if size > MOST:
-                made, step = _thinned(np.unique(np.concatenate([made, *parts])), step)
+                hashes, step = _thinned(np.unique(np.concatenate([hashes, *parts])), step)
                 parts, size = [], 0
-        made, step = _thinned(np.unique(np.concatenate([made, *parts])), step)
-        return cls(made, step)
+        hashes, step = _thinned(np.unique(np.concatenate([hashes, *parts])), step)
+        return cls(hashes, step)
 
     def forget(self, text: str) -> None:
         """Leave out the shingles of `text`: what says the same and stays is no trace."""

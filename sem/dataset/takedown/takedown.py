@@ -88,63 +88,63 @@ def plan_takedown(
     Writes nothing but the salt.
     """
     stones = tombstones.keyed(project)
-    chosen = asked.choose_rows(project, ask, threshold)
-    names = frozenset(chosen.why)
+    selection = asked.choose_rows(project, ask, threshold)
+    names = frozenset(selection.why)
     trace = asked.trace(project, names)
     digest = files.sha256_json([stones.digest("ask", repr(ask)), at.isoformat()])[:4]
     name = f"td-{at:%Y%m%d-%H%M%S}-{digest}"
     common = {"takedown": name, "at": f"{at:%Y-%m-%d}", "reason": ask.reason}
-    made = Plan(
+    plan = Plan(
         takedown=name,
         at=at.isoformat(),
         reason=ask.reason,
         asked={k: len(v) for k, v in asdict(ask).items() if k != "reason"},
         names=tuple(sorted(names)),
         people=ask.people,
-        stones=tuple({**common, **stone} for stone in _stones(project, stones, ask, chosen)),
-        counts=chosen.counts(),
-        kept_near=len(chosen.kept_near),
+        stones=tuple({**common, **stone} for stone in _stones(project, stones, ask, selection)),
+        counts=selection.counts(),
+        kept_near=len(selection.kept_near),
         store_sha256=files.sha256_file(project.store) if project.store.exists() else None,
         clean_sha256=clean_set.clean_set_sha256(project),
         step=trace.step,
         short=sum(not byte_scan.is_telling(name) for name in names),
     )
-    return made, trace
+    return plan, trace
 
 
 def _stones(
-    project: Project, stones: Stones, ask: Ask, chosen: Chosen
+    project: Project, stones: Stones, ask: Ask, selection: Chosen
 ) -> Iterator[dict[str, Any]]:
     """Yield a stone for each thing asked for, and for id, content and page of each row that
     goes.
     """
-    found: set[tuple[str, str]] = {("id", name) for name in (*ask.ids, *chosen.why)}
-    found |= {("source", name) for name in ask.sources}
-    found |= {("domain", name) for name in ask.domains}
-    for _, row in asked.everything(project) if chosen.why else ():
-        if row.id in chosen.why:
+    keys: set[tuple[str, str]] = {("id", name) for name in (*ask.ids, *selection.why)}
+    keys |= {("source", name) for name in ask.sources}
+    keys |= {("domain", name) for name in ask.domains}
+    for _, row in asked.everything(project) if selection.why else ():
+        if row.id in selection.why:
             page = row.page
-            found.add(("content", row.content))
-            found |= {("page", page)} if page else set()
-    yield from ({"kind": k, "digest": stones.digest(k, text)} for k, text in sorted(found))
-    for one in ask.people:
-        digest = stones.digest("person", f"{one.form} {one.key}")
-        yield {"kind": "person", "digest": digest, "form": one.form, "words": one.words}
+            keys.add(("content", row.content))
+            keys |= {("page", page)} if page else set()
+    yield from ({"kind": k, "digest": stones.digest(k, text)} for k, text in sorted(keys))
+    for target in ask.people:
+        digest = stones.digest("person", f"{target.form} {target.key}")
+        yield {"kind": "person", "digest": digest, "form": target.form, "words": target.words}
 
 
-def begin_takedown(project: Project, made: Plan, trace: Trace) -> None:
-    """Write the plan `made` and `trace`.
+def begin_takedown(project: Project, plan: Plan, trace: Trace) -> None:
+    """Write `plan` and `trace`.
 
     From here on the takedown is finished, whatever happens.
     """
     import numpy as np
 
     folder = tombstones.governance_folder(project)
-    with files.replacing(_trace_path(folder, made.takedown), 0o600) as file:
+    with files.replacing(_trace_path(folder, plan.takedown), 0o600) as file:
         np.save(file, trace.hashes)
-    with files.replacing(_plan_path(folder, made.takedown), 0o600) as file:
-        file.write(jsonio.pretty(asdict(made)).encode("utf-8"))
-    _log(project, made, "planned", {"rows": len(made.names)})
+    with files.replacing(_plan_path(folder, plan.takedown), 0o600) as file:
+        file.write(jsonio.pretty(asdict(plan)).encode("utf-8"))
+    _log(project, plan, "planned", {"rows": len(plan.names)})
 
 
 def _plan_path(folder: Path, takedown: str) -> Path:
@@ -155,9 +155,9 @@ def _trace_path(folder: Path, takedown: str) -> Path:
     return folder / f"{byte_scan.WORKING}{takedown}.npy"
 
 
-def _log(project: Project, made: Plan, state: str, facts: dict[str, Any]) -> None:
+def _log(project: Project, plan: Plan, state: str, facts: dict[str, Any]) -> None:
     with files.appending(tombstones.governance_folder(project) / JOURNAL) as file:
-        files.append_row(file, {"takedown": made.takedown, "state": state, **facts})
+        files.append_row(file, {"takedown": plan.takedown, "state": state, **facts})
 
 
 def remove_stale_traces(project: Project) -> None:
@@ -178,80 +178,82 @@ def _read(path: Path) -> Plan:
 
 
 def finish_takedown(
-    project: Project, made: Plan, told: Callable[[str], object] = lambda step: None
+    project: Project, plan: Plan, note: Callable[[str], object] = lambda step: None
 ) -> Done:
-    """Return every step of the plan `made`, again or for the first time.
+    """Return every step of `plan`, again or for the first time.
 
-    `told` is called before each.
+    `note` is called before each.
     """
     import numpy as np
 
     folder = tombstones.governance_folder(project)
-    hashes = np.load(_trace_path(folder, made.takedown), allow_pickle=False)
-    sought = Sought(Trace(hashes, made.step), frozenset(made.names), made.people)
-    found: dict[str, Any] = {}
+    hashes = np.load(_trace_path(folder, plan.takedown), allow_pickle=False)
+    sought = Sought(Trace(hashes, plan.step), frozenset(plan.names), plan.people)
+    results: dict[str, Any] = {}
     for step in STEPS:
-        told(step)
-        found[step] = ACTS[step](project, made, sought)
-        _log(project, made, step, {})
-    done = _receipt(project, made, found)
-    if not done.hits:
-        _plan_path(folder, made.takedown).unlink()
-        _trace_path(folder, made.takedown).unlink()
+        note(step)
+        results[step] = ACTS[step](project, plan, sought)
+        _log(project, plan, step, {})
+    outcome = _receipt(project, plan, results)
+    if not outcome.hits:
+        _plan_path(folder, plan.takedown).unlink()
+        _trace_path(folder, plan.takedown).unlink()
         files.sync_path(folder)
-    _log(project, made, "open" if done.hits else "done", {"hits": len(done.hits)})
-    return done
+    _log(project, plan, "open" if outcome.hits else "done", {"hits": len(outcome.hits)})
+    return outcome
 
 
-def _tombstones(project: Project, made: Plan, sought: Sought) -> int:
-    return tombstones.add_tombstones(project, made.stones)
+def _tombstones(project: Project, plan: Plan, sought: Sought) -> int:
+    return tombstones.add_tombstones(project, plan.stones)
 
 
-def _store(project: Project, made: Plan, sought: Sought) -> int:
+def _store(project: Project, plan: Plan, sought: Sought) -> int:
     return erase.erase(project.store, sought.names)
 
 
-def _clean(project: Project, made: Plan, sought: Sought) -> int:
-    return clean_set.drop_clean_rows(project, sought.names, made.store_sha256, made.clean_sha256)
+def _clean(project: Project, plan: Plan, sought: Sought) -> int:
+    return clean_set.drop_clean_rows(project, sought.names, plan.store_sha256, plan.clean_sha256)
 
 
-def _snapshots(project: Project, made: Plan, sought: Sought) -> list[str]:
+def _snapshots(project: Project, plan: Plan, sought: Sought) -> list[str]:
     renamed = {}
-    if made.store_sha256 and project.store.exists():
-        renamed[made.store_sha256] = files.sha256_file(project.store)
-    if made.clean_sha256 and (now := clean_set.clean_set_sha256(project)):
-        renamed[made.clean_sha256] = now
-    return withdraw.withdraw_snapshots(project, sought.names, made.note, renamed)
+    if plan.store_sha256 and project.store.exists():
+        renamed[plan.store_sha256] = files.sha256_file(project.store)
+    if plan.clean_sha256 and (now := clean_set.clean_set_sha256(project)):
+        renamed[plan.clean_sha256] = now
+    return withdraw.withdraw_snapshots(project, sought.names, plan.note, renamed)
 
 
-def _purge(project: Project, made: Plan, sought: Sought) -> dict[str, Any]:
+def _purge(project: Project, plan: Plan, sought: Sought) -> dict[str, Any]:
     return asdict(purge.purge_files(project, sought))
 
 
-def _taint(project: Project, made: Plan, sought: Sought) -> dict[str, list[str]]:
+def _taint(project: Project, plan: Plan, sought: Sought) -> dict[str, list[str]]:
     """Mark every run and package that rests on a snapshot which this takedown withdrew."""
-    gone = withdraw.rows_taken(project, made.takedown)
-    found: dict[str, list[str]] = {"runs": [], "packages": []}
+    rows_taken = withdraw.rows_taken(project, plan.takedown)
+    tainted: dict[str, list[str]] = {"runs": [], "packages": []}
     with taint.publishing(project.models):
         for path in sorted(project.adapters.glob("*/run.json")):
             rests = state.read_state(path, state.TrainedPlan)["snapshot"]
-            _mark(path.parent, rests, gone, made, found["runs"])
+            _mark(path.parent, rests, rows_taken, plan, tainted["runs"])
         for path in sorted(project.packages.glob("*/manifest.json")):
             rests = state.read_state(path, state.Package).get("lineage", {}).get("snapshot", {})
-            _mark(path.parent, rests, gone, made, found["packages"])
-    return found
+            _mark(path.parent, rests, rows_taken, plan, tainted["packages"])
+    return tainted
 
 
 def _mark(
-    folder: Path, rests: dict[str, Any], gone: dict[str, Any], made: Plan, into: list[str]
+    folder: Path, rests: dict[str, Any], rows_taken: dict[str, Any], plan: Plan, into: list[str]
 ) -> None:
     name = f"v{rests.get('version')}"
-    if name in gone:
-        taint.mark_tainted(folder, made.takedown, made.at, {"snapshot": name, "rows": gone[name]})
+    if name in rows_taken:
+        taint.mark_tainted(
+            folder, plan.takedown, plan.at, {"snapshot": name, "rows": rows_taken[name]}
+        )
         into.append(folder.name)
 
 
-def _scan(project: Project, made: Plan, sought: Sought) -> Found:
+def _scan(project: Project, plan: Plan, sought: Sought) -> Found:
     return byte_scan.scan_tree(project, sought)
 
 
@@ -277,25 +279,25 @@ ACTS: dict[str, Callable[[Project, Plan, Sought], Any]] = {
 }
 
 
-def _receipt(project: Project, made: Plan, found: dict[str, Any]) -> Done:
+def _receipt(project: Project, plan: Plan, results: dict[str, Any]) -> Done:
     """Return the receipt of the takedown, without an id or a word of what went."""
-    path = project.reports / f"takedown-{made.takedown}.json"
+    path = project.reports / f"takedown-{plan.takedown}.json"
     serves = promotion.read_promotion(project)
     receipt = {
         "format": "takedown.v1",
-        **made.note,
-        "asked": made.asked,
-        "rows": {"total": len(made.names), **made.counts},
-        "near_duplicates_kept": made.kept_near,
-        "tombstones": len(made.stones),
-        "snapshots_withdrawn": withdraw.rows_taken(project, made.takedown),
-        "snapshot_made": withdraw.successor(project, made.takedown),
-        "runs_tainted": found["taint"]["runs"],
-        "packages_tainted": found["taint"]["packages"],
-        "promoted_and_tainted": _serving(serves, found["taint"]["runs"]),
-        "purged": _earlier(path, found["purge"]),
-        "scan": {**asdict(found["scan"]), "every_nth_shingle": made.step},
-        "ids_not_looked_for_in_documents": made.short,
+        **plan.note,
+        "asked": plan.asked,
+        "rows": {"total": len(plan.names), **plan.counts},
+        "near_duplicates_kept": plan.kept_near,
+        "tombstones": len(plan.stones),
+        "snapshots_withdrawn": withdraw.rows_taken(project, plan.takedown),
+        "snapshot_made": withdraw.successor(project, plan.takedown),
+        "runs_tainted": results["taint"]["runs"],
+        "packages_tainted": results["taint"]["packages"],
+        "promoted_and_tainted": _serving(serves, results["taint"]["runs"]),
+        "purged": _earlier(path, results["purge"]),
+        "scan": {**asdict(results["scan"]), "every_nth_shingle": plan.step},
+        "ids_not_looked_for_in_documents": plan.short,
         "out_of_reach": list(OUT_OF_REACH),
     }
     files.write_file(path, jsonio.pretty(receipt))
@@ -322,7 +324,7 @@ def _earlier(path: Path, purged: dict[str, Any]) -> dict[str, Any]:
 def is_taken_down(project: Project, ask: Ask) -> bool:
     """Return whether everything `ask` names was taken down before."""
     stones = tombstones.load_tombstones(project)
-    people = [("person", f"{one.form} {one.key}") for one in ask.people]
+    people = [("person", f"{target.form} {target.key}") for target in ask.people]
     named = [("id", n) for n in ask.ids] + [("source", n) for n in ask.sources]
     named += [("domain", n) for n in ask.domains] + people
     return all(stones.has(kind, text) for kind, text in named)

@@ -28,23 +28,23 @@ def run_takedowns(
     with files.lock(folder / ".takedown.lock", f"the takedowns of {project.sem}"):
         takedown.refuse_while_written(project)
         takedown.remove_stale_traces(project)
-        left = takedown.unfinished(project)
-        for made in left:
-            note(f"{made.takedown}: was not finished, goes on")
-            yield takedown.finish_takedown(project, made, note)
-        if ask.is_empty and not left:
+        plans = takedown.unfinished(project)
+        for plan in plans:
+            note(f"{plan.takedown}: was not finished, goes on")
+            yield takedown.finish_takedown(project, plan, note)
+        if ask.is_empty and not plans:
             raise SemError(
                 "nothing is named to take down",
                 "name rows with --id, --source, --domain or --person",
             )
         if ask.is_empty:
             return
-        made, trace = takedown.plan_takedown(project, ask, at, _threshold(project))
-        if not made.names and takedown.is_taken_down(project, ask):
+        plan, trace = takedown.plan_takedown(project, ask, at, _threshold(project))
+        if not plan.names and takedown.is_taken_down(project, ask):
             note("it was taken down before, and no row of it has come back")
             return
-        takedown.begin_takedown(project, made, trace)
-        yield takedown.finish_takedown(project, made, note)
+        takedown.begin_takedown(project, plan, trace)
+        yield takedown.finish_takedown(project, plan, note)
 
 
 def _threshold(project: Project) -> float:
@@ -53,10 +53,10 @@ def _threshold(project: Project) -> float:
 
 def preview_takedown(project: Project, ask: Ask) -> list[tuple[str, object]]:
     """Return what a takedown of `ask` would do, as table rows; nothing is written but the salt."""
-    made, trace = takedown.plan_takedown(project, ask, datetime.now(UTC), _threshold(project))
-    names = frozenset(made.names)
+    plan, trace = takedown.plan_takedown(project, ask, datetime.now(UTC), _threshold(project))
+    names = frozenset(plan.names)
     holding = withdraw.holding(project, names)
-    found = byte_scan.scan_tree(project, Sought(trace, names, made.people))
+    scan = byte_scan.scan_tree(project, Sought(trace, names, plan.people))
     versions = {f"v{version}" for version in holding}
     runs = [
         path.parent.name
@@ -64,11 +64,11 @@ def preview_takedown(project: Project, ask: Ask) -> list[tuple[str, object]]:
         if f"v{state.read_state(path, state.TrainedPlan)['snapshot']['version']}" in versions
     ]
     return [
-        *(_counts(made.counts, made.names, made.kept_near)),
+        *(_counts(plan.counts, plan.names, plan.kept_near)),
         *((f"snapshot v{n} withdrawn", _parts(c)) for n, c in sorted(holding.items())),
         *(("run tainted", name) for name in runs),
-        *(("file that holds them", name) for name in found.hits),
-        *(("not readable", f"{name}: {why}") for name, why in sorted(found.unreadable.items())),
+        *(("file that holds them", name) for name in scan.hits),
+        *(("not readable", f"{name}: {why}") for name, why in sorted(scan.unreadable.items())),
     ]
 
 
@@ -85,26 +85,35 @@ def _parts(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} of {part}" for part, count in counts.items() if count)
 
 
-def receipt_table(done: Done) -> list[tuple[str, object]]:
-    """Return the receipt of `done` as table rows."""
-    told = done.receipt
-    scanned = told["scan"]
+def receipt_table(outcome: Done) -> list[tuple[str, object]]:
+    """Return the receipt of `outcome` as table rows."""
+    receipt = outcome.receipt
+    scanned = receipt["scan"]
     listed: list[tuple[str, Any]] = [
-        *((f"rows by {why}" if why != "total" else "rows", n) for why, n in told["rows"].items()),
-        ("near-duplicates kept: not alike enough", told["near_duplicates_kept"]),
-        ("tombstones", told["tombstones"]),
-        *((f"snapshot {n} withdrawn", _parts(c)) for n, c in told["snapshots_withdrawn"].items()),
-        ("snapshot made", told["snapshot_made"] or "-"),
-        ("runs tainted", ", ".join(told["runs_tainted"]) or "-"),
-        ("packages tainted", ", ".join(told["packages_tainted"]) or "-"),
-        ("promoted and tainted: retrain", told["promoted_and_tainted"] or "-"),
-        *((f"rows purged from {name}", count) for name, count in told["purged"]["rows"].items()),
-        *(("document removed", name) for name in told["purged"]["documents"]),
+        *(
+            (f"rows by {why}" if why != "total" else "rows", n)
+            for why, n in receipt["rows"].items()
+        ),
+        ("near-duplicates kept: not alike enough", receipt["near_duplicates_kept"]),
+        ("tombstones", receipt["tombstones"]),
+        *(
+            (f"snapshot {n} withdrawn", _parts(c))
+            for n, c in receipt["snapshots_withdrawn"].items()
+        ),
+        ("snapshot made", receipt["snapshot_made"] or "-"),
+        ("runs tainted", ", ".join(receipt["runs_tainted"]) or "-"),
+        ("packages tainted", ", ".join(receipt["packages_tainted"]) or "-"),
+        ("promoted and tainted: retrain", receipt["promoted_and_tainted"] or "-"),
+        *(
+            (f"rows purged from {name}", count)
+            for name, count in receipt["purged"]["rows"].items()
+        ),
+        *(("document removed", name) for name in receipt["purged"]["documents"]),
         ("files scanned", f"{scanned['read']:,} ({scanned['bytes']:,} bytes)"),
         *((f"not scanned: {what}", count) for what, count in scanned["left_out"].items()),
         *(("not readable", f"{name}: {why}") for name, why in scanned["unreadable"].items()),
         ("files with a trace", len(scanned["hits"])),
         *(("trace in", name) for name in scanned["hits"]),
-        *(("out of reach", what) for what in told["out_of_reach"]),
+        *(("out of reach", what) for what in receipt["out_of_reach"]),
     ]
     return listed

@@ -37,15 +37,15 @@ class Kept:
 
 def holding(project: Project, names: Set[str]) -> dict[int, dict[str, int]]:
     """Return the snapshots that hold rows `names`, and how many in each part."""
-    found = {}
+    counts_by_version = {}
     for version in snapshot.snapshot_versions(project):
         paths = {part: _part(project, part, version) for part in splits.PARTS}
         counts = {
             part: _count(path, names) if path.exists() else 0 for part, path in paths.items()
         }
         if sum(counts.values()):
-            found[version] = counts
-    return found
+            counts_by_version[version] = counts
+    return counts_by_version
 
 
 def _count(path: Path, names: Set[str]) -> int:
@@ -74,10 +74,10 @@ def withdraw_snapshots(
         for version, counts in sorted(affected.items()):
             _hold_tested(project, version, names)
             _enter(project, version, counts, note)
-        gone = withdrawn_by(project, note["takedown"])
-        for name in gone:
+        withdrawn = withdrawn_by(project, note["takedown"])
+        for name in withdrawn:
             _strip(project, int(name.removeprefix("v")))
-    return gone
+    return withdrawn
 
 
 def withdrawn_by(project: Project, takedown: str) -> list[str]:
@@ -121,8 +121,8 @@ def _succeed(
     options = project.settings("dataset", Dataset).split
     whole = {part: _part(project, part, old) for part in splits.PARTS}
     near = clean_set.heads(whole.values(), names)
-    kept = {p: _copy(whole[p], temporary[p], names, options, near) for p in splits.PARTS}
-    if not any(kept.values()):
+    rows = {p: _copy(whole[p], temporary[p], names, options, near) for p in splits.PARTS}
+    if not any(rows.values()):
         for path in temporary.values():
             path.unlink()
         # Nothing is left to freeze.
@@ -130,7 +130,7 @@ def _succeed(
     for part, path in paths.items():
         snapshot.publish_part(temporary[part], path)
     fresh = {
-        **_facts(project, facts, paths, kept),
+        **_facts(project, facts, paths, rows),
         "version": version,
         "inputs": {k: _renamed(v, renamed) for k, v in facts["inputs"].items()},
         "made_by": {"takedown": note["takedown"], "from": f"v{old}"},
@@ -144,66 +144,73 @@ def _renamed(value: Any, renamed: Mapping[str, str]) -> Any:
 
 
 def _facts(
-    project: Project, old: dict[str, Any], paths: dict[str, Path], kept: dict[str, list[Kept]]
+    project: Project, old: dict[str, Any], paths: dict[str, Path], parts: dict[str, list[Kept]]
 ) -> dict[str, Any]:
     """Return the facts of the parts in `paths`, counted anew.
 
     What cannot change is as in `old`.
     """
-    made = {part: splits.group_items(one.item for one in rows) for part, rows in kept.items()}
+    cut = {part: splits.group_items(row.item for row in rows) for part, rows in parts.items()}
     counts = {
         key: {
-            part: dict(sorted(Counter(getattr(one, name) for one in rows).items()))
-            for part, rows in kept.items()
+            part: dict(sorted(Counter(getattr(row, name) for row in rows).items()))
+            for part, rows in parts.items()
         }
         for key, name in (("tasks", "task"), ("strata", "stratum"), ("domains", "domain"))
     }
-    found = {
+    facts = {
         **old,
         **counts,
-        "rows": {part: len(rows) for part, rows in kept.items()},
+        "rows": {part: len(rows) for part, rows in parts.items()},
         "sha256": {part: files.sha256_file(path) for part, path in paths.items()},
-        "groups": {part: len(groups) for part, groups in made.items()},
-        "held_groups": min(old["held_groups"], len(made["test"])),
-        "shared": snapshot.proof(paths, {p: {g.name for g in made[p]} for p in made}),
+        "groups": {part: len(groups) for part, groups in cut.items()},
+        "held_groups": min(old["held_groups"], len(cut["test"])),
+        "shared": snapshot.proof(paths, {p: {g.name for g in cut[p]} for p in cut}),
     }
     if "quality" in old:
-        found["quality"] = splits.quality(made, project.split)
+        facts["quality"] = splits.quality(cut, project.split)
     if "certificate" in old:
         threshold = old["inputs"]["near_threshold"]
-        found["certificate"] = certificate.certify(paths, threshold, project.processed)
-    return found
+        facts["certificate"] = certificate.certify(paths, threshold, project.processed)
+    return facts
 
 
 def _copy(
     old: Path, new: Path, names: Set[str], options: Split, near: dict[str, str]
 ) -> list[Kept]:
     """Return the lines of `old` whose rows are not `names`, written to `new` as they are."""
-    kept = []
+    rows = []
     with old.open("rb") as lines, files.replacing(new) as file:
         for number, line in enumerate(lines, 1):
             row = jsonio.parse_json(line.decode("utf-8"))
-            one = from_json(row, f"{old}:{number}")
-            if one.id not in names:
+            example = from_json(row, f"{old}:{number}")
+            if example.id not in names:
                 file.write(clean_set.relinked(row, line, near))
-                kept.append(Kept(splits.item(one, options), one.task, one.stratum, one.domain))
-    return kept
+                rows.append(
+                    Kept(
+                        splits.item(example, options),
+                        example.task,
+                        example.stratum,
+                        example.domain,
+                    )
+                )
+    return rows
 
 
 def _hold_tested(project: Project, version: int, names: Set[str]) -> None:
     """Rows tested on in `version` stay out of train when its test part is gone."""
     path = _part(project, "test", version)
     if path.exists():
-        known = names | holdout.ids_without(project, version)
+        excluded = names | holdout.ids_without(project, version)
         tested = (row["id"] for row in state.read_state_rows(path, state.NamedRow))
-        left = [name for name in tested if name not in known]
-        holdout.hold(project, left, f"tested in v{version}, withdrawn")
+        ids = [name for name in tested if name not in excluded]
+        holdout.hold(project, ids, f"tested in v{version}, withdrawn")
 
 
 def _enter(project: Project, version: int, counts: dict[str, int], note: dict[str, Any]) -> None:
     entries = snapshot.read_ledger(project)
-    said = {"status": WITHDRAWN, "withdrawn_at": note["at"], "taken_down": counts}
-    entry = {**entries[f"v{version}"], **said, **{k: note[k] for k in ("takedown", "reason")}}
+    fields = {"status": WITHDRAWN, "withdrawn_at": note["at"], "taken_down": counts}
+    entry = {**entries[f"v{version}"], **fields, **{k: note[k] for k in ("takedown", "reason")}}
     snapshot.write_ledger(project, {**entries, f"v{version}": entry})
 
 
