@@ -120,8 +120,8 @@ class Walk:
             return False
         if at.section not in ("", "main", "hidden"):
             # The address in a drop-down menu.
-            text = node.text()
-            return has_contact(text, text.lower())
+            content = node.text()
+            return has_contact(content, content.lower())
         if node.attributes.get("role") == "tabpanel" or REVEALED & set(words.label_words(label)):
             return True
         return len(node.text()) > HIDDEN_CHARS
