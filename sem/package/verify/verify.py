@@ -114,7 +114,9 @@ def package_faults(folder: Path) -> list[str]:
         faults += (
             []
             if faults
-            else check_process.run_check(lambda one={name: check}: _checked(one, folder, facts))
+            else check_process.run_check(
+                lambda checks={name: check}: _checked(checks, folder, facts)
+            )
         )
     _refuse_taint(folder)
     return [_printable(line) for line in dict.fromkeys(faults)]
