@@ -337,7 +337,7 @@ def _take_strong_answers(project: Project, path: Path, split: str, snapshot: str
     target = subject.resolve_subject(project, None, split, console.read_version(snapshot))
     book = project.reports / "strong" / f"answers.{split}.jsonl"
     tasks = {example.id: example.task for example in target.examples}
-    taken, strangers, missing = answers.take_answers(path, book, tasks)
-    rows = [("kept", taken), ("of no example here", strangers), ("without an answer", missing)]
+    count, strangers, missing = answers.take_answers(path, book, tasks)
+    rows = [("kept", count), ("of no example here", strangers), ("without an answer", missing)]
     console.print_table(f"strong on {split}", ("what", "rows"), rows)
     console.done(book)

@@ -92,10 +92,11 @@ def _repeat_answers(project: Project, folder: Path, count: int) -> None:
             "its answers were not compared",
             "answer the test part first: `fab eval.generate`, or `opensem-cli eval`",
         )
-    equal, asked = verify.answers_again(proven, folder, count)
-    print(f"{equal} of {asked} proven answers are byte-equal")
-    if equal < asked:
+    equal, prompt_count = verify.answers_again(proven, folder, count)
+    print(f"{equal} of {prompt_count} proven answers are byte-equal")
+    if equal < prompt_count:
         raise SemError(
-            f"{folder}: {asked - equal} of {asked} answers differ from the proven ones",
+            f"{folder}: {prompt_count - equal} of {prompt_count} answers "
+            "differ from the proven ones",
             "was it evaluated on another machine or precision? evaluate again here",
         )

@@ -220,9 +220,11 @@ class TimeFit:
             an_answer *= TUNED_ANSWER_SHARE
             answers = self.choice["answers"] + REPEATED_ANSWERS_IN_A_HURRY
             later = an_answer * answers + REPORT_AND_PACKAGE_S
-            left = self.seconds - (time.monotonic() - self.began) - later
+            seconds_left = self.seconds - (time.monotonic() - self.began) - later
             measured = replace(pace, answer_s=an_answer)
-            self.choice["examples"] = pacing.examples_that_fit(measured, self.project, left)
+            self.choice["examples"] = pacing.examples_that_fit(
+                measured, self.project, seconds_left
+            )
             files.write_file(self.path, jsonio.pretty(self.choice))
         count, most = self.choice["examples"], self.choice["pace"]["examples"]
         console.note(f"trained on: {count} of {most} examples, to end in {self.seconds:.0f} s")

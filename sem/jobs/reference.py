@@ -27,7 +27,7 @@ def _section(job: Job) -> str:
         lines += ["```text", rest.strip("\n"), "```", ""]
     if job.parameters:
         lines += ["| flag | |", "|---|---|"]
-        lines += [f"| {_flag(each)} | {_cell(each)} |" for each in job.parameters]
+        lines += [f"| {_flag(parameter)} | {_cell(parameter)} |" for parameter in job.parameters]
         lines.append("")
     return "\n".join(lines)
 

@@ -42,8 +42,8 @@ def signature(secret: str, timestamp: str, body: str) -> str:
 
     HMAC-SHA256 (RFC 2104) of `timestamp`, a dot and `body`.
     """
-    said = f"{timestamp}.{body}".encode()
-    return "sha256=" + hmac.new(secret.encode(), said, hashlib.sha256).hexdigest()
+    message = f"{timestamp}.{body}".encode()
+    return "sha256=" + hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
 
 
 def _send(url: str, secret: str, body: str, timestamp: str) -> int:

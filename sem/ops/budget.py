@@ -121,10 +121,10 @@ def load_budget(path: Path) -> BudgetSettings:
     """Return the budget in the YAML file `path`; the older `usage.yaml` has the same keys."""
     if not path.is_file():
         raise SemError(f"{path}: no such file", "name a budget file with --config")
-    found = settings.load_settings(BudgetSettings, path)
-    if not found.traffic_profile:
+    budget = settings.load_settings(BudgetSettings, path)
+    if not budget.traffic_profile:
         raise SemError(f"{path}: traffic_profile is empty", "add one entry per kind of page")
-    return found
+    return budget
 
 
 def find_answers(sem: Project, run: str | None, split: str) -> Path | None:
@@ -132,8 +132,8 @@ def find_answers(sem: Project, run: str | None, split: str) -> Path | None:
 
     Of free and constrained answers those count that eval.yaml asks for, else the other ones.
     """
-    asked = sem.settings("eval", EvalSettings).decoding
-    kinds = sorted(("free", "constrained"), key=lambda kind: kind != asked)
+    decoding = sem.settings("eval", EvalSettings).decoding
+    kinds = sorted(("free", "constrained"), key=lambda kind: kind != decoding)
     names = [file_name(split, kind) for kind in kinds]
     for name in names:
         paths = [sem.reports / run / name] if run else sem.reports.glob(f"*/{name}")
@@ -171,13 +171,13 @@ def project_daily_tokens(config: BudgetSettings, measured: Mapping[str, Measured
     """
     lines = []
     for page, traffic in config.traffic_profile.items():
-        found = measured.get(traffic.task or _task_like(page, measured))
-        prompt = found.tokens_in if found else traffic.avg_prompt_tokens
-        completion = found.tokens_out if found else traffic.avg_completion_tokens
+        measurement = measured.get(traffic.task or _task_like(page, measured))
+        prompt = measurement.tokens_in if measurement else traffic.avg_prompt_tokens
+        completion = measurement.tokens_out if measurement else traffic.avg_completion_tokens
         prompt = min(prompt, config.mitigations.html_truncation_tokens or prompt)
-        asked = traffic.requests_per_day * (1 - config.mitigations.caching_hit_rate)
-        source = f"measured, n={found.rows:,}" if found else "profile"
-        daily = asked * (prompt + completion)
+        requests = traffic.requests_per_day * (1 - config.mitigations.caching_hit_rate)
+        source = f"measured, n={measurement.rows:,}" if measurement else "profile"
+        daily = requests * (prompt + completion)
         lines.append(Line(page, traffic.requests_per_day, prompt, completion, daily, source))
     return Projection(tuple(lines), config.budget)
 
@@ -189,7 +189,7 @@ def _task_like(page: str, tasks: Iterable[str]) -> str:
 
 def projection_rows(projection: Projection) -> list[tuple[Any, ...]]:
     """Return the projection as table rows, the sum last."""
-    made: list[tuple[Any, ...]] = [
+    rows: list[tuple[Any, ...]] = [
         (
             line.page,
             f"{line.requests:,}",
@@ -202,4 +202,4 @@ def projection_rows(projection: Projection) -> list[tuple[Any, ...]]:
     ]
     total = f"{projection.daily_tokens / 1e6:,.1f} M"
     limit = f"{projection.budget.daily_tokens / 1e6:,.1f} M"
-    return [*made, ("all", "", "", "", total, f"{projection.share:,.1f} x the budget of {limit}")]
+    return [*rows, ("all", "", "", "", total, f"{projection.share:,.1f} x the budget of {limit}")]

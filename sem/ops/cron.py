@@ -28,13 +28,13 @@ def installed(text: str, project: Project) -> str:
     was.
     """
     first, last = (f"# {edge} sem nightly {project.sem}" for edge in ("begin", "end"))
-    kept, inside = [], False
+    lines, inside = [], False
     for row in text.splitlines():
         inside = inside or row == first
         if not inside:
-            kept.append(row)
+            lines.append(row)
         inside = inside and row != last
-    return "\n".join([*kept, first, cron_line(project), last]) + "\n"
+    return "\n".join([*lines, first, cron_line(project), last]) + "\n"
 
 
 def write_crontab(project: Project) -> None:
@@ -48,11 +48,11 @@ def write_crontab(project: Project) -> None:
         ) from error
     if read.returncode and "no crontab" not in read.stderr:
         raise SemError(f"crontab -l: {read.stderr.strip()[:200]}", "ask who runs this machine")
-    done = subprocess.run(
+    process = subprocess.run(
         ["crontab", "-"], input=installed(read.stdout, project), capture_output=True, text=True
     )
-    if done.returncode:
-        raise SemError(f"crontab: {done.stderr.strip()[:200]}", "the crontab is as it was")
+    if process.returncode:
+        raise SemError(f"crontab: {process.stderr.strip()[:200]}", "the crontab is as it was")
 
 
 def log(project: Project) -> Path:

@@ -22,7 +22,7 @@ def differing(lock: Path) -> list[str]:
 
     Found, locked`.
     """
-    found = []
+    differences = []
     for name, locked, marker in pins(lock):
         try:
             installed = version(name)
@@ -30,8 +30,8 @@ def differing(lock: Path) -> list[str]:
             installed = "absent"
         # 2.13.0+cpu is a build of 2.13.0.
         if installed.partition("+")[0] != locked and not (marker and installed == "absent"):
-            found.append(f"{name}: {installed}, locked is {locked}")
-    return found
+            differences.append(f"{name}: {installed}, locked is {locked}")
+    return differences
 
 
 def pins(lock: Path) -> list[tuple[str, str, str]]:

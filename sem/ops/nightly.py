@@ -62,23 +62,27 @@ def desk(project: Project) -> Desk:
 FAILED = "failed"
 
 
-def nights_of(found: Desk, at: datetime) -> list[dict[str, Any]]:
+def nights_of(night_desk: Desk, at: datetime) -> list[dict[str, Any]]:
     """Return the rows of the history that are of the UTC date of `at`, the oldest first."""
     day = f"{at:%Y-%m-%d}"
-    rows = state.read_state_rows(found.history, state.Night) if found.history.exists() else ()
+    rows = (
+        state.read_state_rows(night_desk.history, state.Night)
+        if night_desk.history.exists()
+        else ()
+    )
     return [row for row in rows if row["date"] == day]
 
 
-def status_of_night(found: Desk, at: datetime) -> str | None:
+def status_of_night(night_desk: Desk, at: datetime) -> str | None:
     """Return how the night of `at` ended, `ok` or `regressed`; None where it has not run.
 
     A night that failed has not run: cron's next call tries it again.
     """
-    ended = [row["status"] for row in nights_of(found, at) if row["status"] != FAILED]
+    ended = [row["status"] for row in nights_of(night_desk, at) if row["status"] != FAILED]
     return ended[-1] if ended else None
 
 
-def run_night(found: Desk, at: datetime) -> dict[str, Any]:
+def run_night(night_desk: Desk, at: datetime) -> dict[str, Any]:
     """Return the night of `at`.
 
     One row of the history, whatever happens, and the alert it deserves.
@@ -86,9 +90,9 @@ def run_night(found: Desk, at: datetime) -> dict[str, Any]:
     began = time.monotonic()
     night: dict[str, Any] = {"date": f"{at:%Y-%m-%d}", "at": at.isoformat(), "splits": {}}
     try:
-        night["run"] = promotion.promoted_run_id(found.project)
-        for split in _splits(found):
-            night["splits"][split] = watch_split(found, night["run"], split, at)
+        night["run"] = promotion.promoted_run_id(night_desk.project)
+        for split in _splits(night_desk):
+            night["splits"][split] = watch_split(night_desk, night["run"], split, at)
         night["status"] = "regressed" if _regressions(night) else "ok"
     except SemError as error:
         night |= {"status": FAILED, "error": error.message}
@@ -96,32 +100,32 @@ def run_night(found: Desk, at: datetime) -> dict[str, Any]:
         night |= {"status": FAILED, "error": f"{type(error).__name__}: {str(error)[:300]}"}
     night["seconds"] = round(time.monotonic() - began)
     if night["status"] == "ok":
-        found.alert.unlink(missing_ok=True)
-    elif _has_rung(found, night, at):
+        night_desk.alert.unlink(missing_ok=True)
+    elif _has_rung(night_desk, night, at):
         night["alert"] = "webhook: told of this failure before"
     else:
-        night["alert"] = alert.ring(found.alert, night)
-    with files.appending(found.history) as file:
+        night["alert"] = alert.ring(night_desk.alert, night)
+    with files.appending(night_desk.history) as file:
         files.append_row(file, night)
-    night["archived"] = list(archive(found, at))
+    night["archived"] = list(archive(night_desk, at))
     return night
 
 
-def _has_rung(found: Desk, night: dict[str, Any], at: datetime) -> bool:
+def _has_rung(night_desk: Desk, night: dict[str, Any], at: datetime) -> bool:
     """Return whether the same failure has rung on this date.
 
     Cron tries a failed night every hour.
     """
-    before = [row.get("error") for row in nights_of(found, at) if row["status"] == FAILED]
+    before = [row.get("error") for row in nights_of(night_desk, at) if row["status"] == FAILED]
     return night["status"] == FAILED and bool(before) and before[-1] == night["error"]
 
 
-def watch_split(found: Desk, run_id: str, split: str, at: datetime) -> dict[str, Any]:
+def watch_split(night_desk: Desk, run_id: str, split: str, at: datetime) -> dict[str, Any]:
     """Return what the run says on `split` tonight, against its record."""
-    tonight = subject.resolve_subject(found.night(at), run_id, split, None)
+    tonight = subject.resolve_subject(night_desk.night(at), run_id, split, None)
     subject.answer_subject(tonight)
-    judged = _judge(found, tonight, at)
-    record = replace(tonight, project=found.record(run_id))
+    judge_note = _judge(night_desk, tonight, at)
+    record = replace(tonight, project=night_desk.record(run_id))
     is_first = not record.book.path.exists()
     if is_first:
         _keep(tonight, record)
@@ -138,14 +142,14 @@ def watch_split(found: Desk, run_id: str, split: str, at: datetime) -> dict[str,
         "difference": change.as_json(),
         "other_answers": sum(was[i].text != now[i].text for i in was.keys() & now.keys()),
         "changed": _changed(record, tonight),
-        "regressed": change.high < 0 or change.points < -found.settings.drop_points,
-        "judge": judged,
+        "regressed": change.high < 0 or change.points < -night_desk.settings.drop_points,
+        "judge": judge_note,
     }
 
 
-def _splits(found: Desk) -> Iterator[str]:
-    for split in found.settings.splits:
-        project = found.project
+def _splits(night_desk: Desk) -> Iterator[str]:
+    for split in night_desk.settings.splits:
+        project = night_desk.project
         if split != "golden" or golden.written(project) or project.golden.exists():
             yield split
 
@@ -154,11 +158,11 @@ def _regressions(night: dict[str, Any]) -> list[str]:
     return [name for name, split in night["splits"].items() if split["regressed"]]
 
 
-def _judge(found: Desk, tonight: Subject, at: datetime) -> str:
+def _judge(night_desk: Desk, tonight: Subject, at: datetime) -> str:
     """Judge `tonight`'s answers within the judge's own cap; what became of it, in words."""
-    if not found.settings.judge:
+    if not night_desk.settings.judge:
         return "off (nightly.judge)"
-    if not judge_config.load_judge_config(found.project).calls.models:
+    if not judge_config.load_judge_config(night_desk.project).calls.models:
         return "none configured"
     session = judge_session.open_session(
         tonight.project, tonight.run.id, tonight.split, None, "slots", "base", at
@@ -178,31 +182,31 @@ def _keep(tonight: Subject, record: Subject) -> None:
     files.write_file(record.book.path, tonight.book.path.read_bytes())
 
 
-def _read(found: Subject) -> dict[str, answers.Answer]:
-    return answers.read_answers(found.book.path)
+def _read(side: Subject) -> dict[str, answers.Answer]:
+    return answers.read_answers(side.book.path)
 
 
-def _scores(found: Subject, said: dict[str, answers.Answer]) -> list[metrics.Score]:
-    path = found.project.reports / found.run.id / f"verdicts.{found.split}.jsonl"
-    scores = compare.score_answers(found, said, compare.similarity_of(found))
+def _scores(side: Subject, answers_by_id: dict[str, answers.Answer]) -> list[metrics.Score]:
+    path = side.project.reports / side.run.id / f"verdicts.{side.split}.jsonl"
+    scores = compare.score_answers(side, answers_by_id, compare.similarity_of(side))
     return verdicts.applied(scores, verdicts.load_verdicts(path))
 
 
 def _changed(record: Subject, tonight: Subject) -> list[str]:
     """Return what the answers depend on that is not as it was for the record."""
-    was, now = (one.book.recorded() for one in (record, tonight))
+    was, now = (side.book.recorded() for side in (record, tonight))
     return sorted(key for key in was.keys() | now.keys() if was.get(key) != now.get(key))
 
 
-def archive(found: Desk, at: datetime) -> Iterator[str]:
+def archive(night_desk: Desk, at: datetime) -> Iterator[str]:
     """Pack nights before `at` into ZIP files and drop the oldest beyond `keep`; their names."""
-    nights = [path for path in sorted(found.folder.glob("20??-??-??")) if path.is_dir()]
+    nights = [path for path in sorted(night_desk.folder.glob("20??-??-??")) if path.is_dir()]
     for folder in nights:
         if folder.name < f"{at:%Y-%m-%d}":
             shutil.make_archive(str(folder), "zip", folder)
             shutil.rmtree(folder)
             yield f"{folder.name}.zip"
-    packed = sorted(found.folder.glob("20??-??-??.zip"))
-    for path in packed[: max(0, len(packed) - found.settings.keep)]:
+    packed = sorted(night_desk.folder.glob("20??-??-??.zip"))
+    for path in packed[: max(0, len(packed) - night_desk.settings.keep)]:
         path.unlink()
-        yield f"{path.name} removed (nightly.keep: {found.settings.keep})"
+        yield f"{path.name} removed (nightly.keep: {night_desk.settings.keep})"

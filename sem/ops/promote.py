@@ -60,9 +60,9 @@ def _obstacle(gate: state.Gate | None, faults: list[str]) -> str:
 def gate_faults(project: Project, target: Run, gate: state.Gate) -> list[str]:
     """Return why `gate` does not decide on `target`, a clause each; empty when it does."""
     faults = []
-    for name, wanted in (("sem", project.sem), ("run", target.id), ("split", SPLIT)):
-        if gate.get(name) != wanted:
-            faults.append(f"it is of the {name} {gate.get(name)!r}, not {wanted!r}")
+    for name, expected in (("sem", project.sem), ("run", target.id), ("split", SPLIT)):
+        if gate.get(name) != expected:
+            faults.append(f"it is of the {name} {gate.get(name)!r}, not {expected!r}")
     rules = gate_inputs.policy_facts(project, policy.load_gate_policy(project))
     decided_by = gate.get("rests_on", {}).get("policy")
     if not isinstance(decided_by, dict) or decided_by.get("sha256") != rules["sha256"]:
@@ -70,7 +70,7 @@ def gate_faults(project: Project, target: Run, gate: state.Gate) -> list[str]:
     digest = files.sha256_file(project.reports / target.id / "gate.json")
     ledger = project.reports / gate_inputs.LEDGER
     entries = list(state.read_state_rows(ledger, state.GateEntry)) if ledger.exists() else []
-    known = [entry for entry in entries if entry["gate_sha256"] == digest]
-    if not known or known[-1]["run"] != target.id or known[-1]["verdict"] != gate["verdict"]:
+    matches = [entry for entry in entries if entry["gate_sha256"] == digest]
+    if not matches or matches[-1]["run"] != target.id or matches[-1]["verdict"] != gate["verdict"]:
         faults.append(f"{gate_inputs.LEDGER} does not list it")
     return faults

@@ -29,23 +29,26 @@ class Added:
     state: str
 
 
-def copy_documents(place: Place, given: Sequence[Path], replace: bool = False) -> list[Added]:
-    """Copy the files `given`, and those in folders `given`, to the raw folder of `place`.
+def copy_documents(place: Place, paths: Sequence[Path], replace: bool = False) -> list[Added]:
+    """Copy the files of `paths`, and those in its folders, to the raw folder of `place`.
 
     Everything is looked at before anything is copied: SemError names the first file that cannot
     be taken, and then nothing was.
     """
     if place.raw.is_symlink() or place.folder("data").is_symlink():
         raise SemError(f"{place.raw} is a link", "a project has folders of its own")
-    wanted: dict[str, Path] = {}
-    for path in given:
+    source_by_name: dict[str, Path] = {}
+    for path in paths:
         for name, source in _found(path):
-            if name in wanted:
-                raise SemError(f"{source} and {wanted[name]} have one name", "rename one of them")
-            wanted[name] = source
-    plans = [_plan(place, name, source, replace) for name, source in wanted.items()]
+            if name in source_by_name:
+                raise SemError(
+                    f"{source} and {source_by_name[name]} have one name", "rename one of them"
+                )
+            source_by_name[name] = source
+    plans = [_plan(place, name, source, replace) for name, source in source_by_name.items()]
     return [
-        _copy(place, source, plan) for source, plan in zip(wanted.values(), plans, strict=True)
+        _copy(place, source, plan)
+        for source, plan in zip(source_by_name.values(), plans, strict=True)
     ]
 
 
@@ -56,25 +59,25 @@ def documents(raw: Path) -> list[Path]:
     """
     if raw.is_symlink() or not raw.is_dir():
         return []
-    found = (path for path in raw.rglob("*") if path.suffix.lower() in KINDS)
+    candidates = (path for path in raw.rglob("*") if path.suffix.lower() in KINDS)
     return sorted(
         path
-        for path in found
+        for path in candidates
         if _is_plain(path)
         and not _is_hidden(path, raw)
         and not str(path.relative_to(raw)).startswith(texts.NOT_SOURCES)
     )
 
 
-def left_out(given: Sequence[Path]) -> Counter[str]:
-    """Return how many files in the folders `given` are not taken, by what they are."""
-    found: Counter[str] = Counter()
-    for folder in (path for path in given if path.is_dir()):
-        taken = set(documents(folder))
+def left_out(paths: Sequence[Path]) -> Counter[str]:
+    """Return how many files in the folders of `paths` are not taken, by what they are."""
+    counts: Counter[str] = Counter()
+    for folder in (path for path in paths if path.is_dir()):
+        usable_files = set(documents(folder))
         for path in folder.rglob("*"):
-            if path not in taken and (path.is_symlink() or not path.is_dir()):
-                found[_kind(path, folder)] += 1
-    return found
+            if path not in usable_files and (path.is_symlink() or not path.is_dir()):
+                counts[_kind(path, folder)] += 1
+    return counts
 
 
 def _kind(path: Path, folder: Path) -> str:

@@ -57,8 +57,8 @@ def list_deletion(root: Path, name: str) -> Listing:
     """
     place = Place(projects.check_project_name(name), root)
     present = [_own(place, kind) for kind in ORDER]
-    left = [_going(place, kind) for kind in ORDER if _going(place, kind).is_dir()]
-    shares = tuple(_share(folder) for folder in [*(p for p in present if p), *left])
+    remains = [_going(place, kind) for kind in ORDER if _going(place, kind).is_dir()]
+    shares = tuple(_share(folder) for folder in [*(p for p in present if p), *remains])
     if not shares:
         projects.find_place(root, name)
     models = place.folder("models")
@@ -121,5 +121,5 @@ def _own(place: Place, kind: str) -> Path | None:
 
 
 def _share(folder: Path) -> Share:
-    found = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
-    return Share(folder, len(found), sum(path.lstat().st_size for path in found))
+    members = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
+    return Share(folder, len(members), sum(path.lstat().st_size for path in members))

@@ -37,13 +37,13 @@ class Status:
     @property
     def rows(self) -> list[tuple[str, str]]:
         """Return one line for each thing."""
-        done = sum(run.is_finished for run in self.runs)
+        finished = sum(run.is_finished for run in self.runs)
         return [
             ("documents", f"{self.documents:,}"),
             ("examples", f"{self.examples:,}"),
             ("golden questions", f"{self.golden:,}"),
             ("snapshot", self.snapshot or "none"),
-            ("runs", f"{done} finished, {len(self.runs) - done} begun"),
+            ("runs", f"{finished} finished, {len(self.runs) - finished} begun"),
             ("last report", _said(self.scores)),
             ("packages", str(self.packages)),
             ("promoted", self.promoted or "none"),
@@ -60,8 +60,8 @@ class Status:
             (not self.packages, "opensem-cli package"),
             (self.promoted is None, "fab eval.gate ops.promote"),
         )
-        found = next((command for wanted, command in steps if wanted), "opensem-cli report")
-        return f"{found} --sem {self.sem}" if found.startswith("fab") else found
+        command = next((command for is_due, command in steps if is_due), "opensem-cli report")
+        return f"{command} --sem {self.sem}" if command.startswith("fab") else command
 
 
 def project_status(project: Project) -> Status:
@@ -112,14 +112,14 @@ def overview(root: Path) -> list[tuple[str, ...]]:
 
 def runs(place: Place) -> list[Run]:
     """Return the runs of `place`, oldest first."""
-    found = sorted((place.folder("models") / "adapters").glob("*/run.json"))
-    return [Run(path.parent.name, path.parent) for path in found]
+    paths = sorted((place.folder("models") / "adapters").glob("*/run.json"))
+    return [Run(path.parent.name, path.parent) for path in paths]
 
 
 def newest_scores(reports: Path) -> dict[str, Any] | None:
     """Return the scores.json below `reports` of the run with the latest id; None where none is."""
-    found = sorted(reports.glob("*/scores.json"))
-    return scores_in(found[-1]) if found else None
+    paths = sorted(reports.glob("*/scores.json"))
+    return scores_in(paths[-1]) if paths else None
 
 
 def scores_in(path: Path) -> dict[str, Any]:
@@ -133,16 +133,16 @@ def _promoted(project: Project) -> str | None:
 
     None where none is.
     """
-    found = promotion.read_promotion(project)
-    return None if found is None else str(found["run"])
+    promotion_facts = promotion.read_promotion(project)
+    return None if promotion_facts is None else str(promotion_facts["run"])
 
 
 def _examples(path: Path) -> int:
     if not path.is_file():
         return 0
     try:
-        with store.reading(path) as found:
-            return found.count
+        with store.reading(path) as opened:
+            return opened.count
     except SemError as error:
         if "has no rows" in error.message:
             return 0
@@ -169,5 +169,7 @@ def _said(scores: dict[str, Any] | None) -> str:
     if scores is None:
         return "none"
     before, after = (scores[side]["accuracy"] for side in ("baseline", "tuned"))
-    shown = f"{before:.1%} to {after:.1%}, n = {scores['tuned']['n']}" if after is not None else ""
-    return f"run {scores['tuned']['run']}: {scores['verdict']} ({shown})"
+    figures = (
+        f"{before:.1%} to {after:.1%}, n = {scores['tuned']['n']}" if after is not None else ""
+    )
+    return f"run {scores['tuned']['run']}: {scores['verdict']} ({figures})"

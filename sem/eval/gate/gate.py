@@ -206,7 +206,9 @@ def gate_differences(evidence: Evidence, policy: Policy) -> list[Check]:
     an improvement together err as rarely as one.
     """
     measure = policy.overall.measure
-    overall = paired_stats.pair(evidence.before, evidence.after, lambda one: getattr(one, measure))
+    overall = paired_stats.pair(
+        evidence.before, evidence.after, lambda score: getattr(score, measure)
+    )
     slots = paired_stats.slot_pairs(evidence.before, evidence.after)
     critical = {name: slots.get(name, _no_pairs()) for name in evidence.critical}
     others = {name: pairs for name, pairs in slots.items() if name not in evidence.critical}
@@ -221,7 +223,7 @@ def gate_differences(evidence: Evidence, policy: Policy) -> list[Check]:
 
 
 def _no_pairs() -> Pairs:
-    return paired_stats.pair([], [], lambda one: None)
+    return paired_stats.pair([], [], lambda _: None)
 
 
 def against_rivals(evidence: Evidence, policy: Policy) -> list[Check]:
@@ -231,7 +233,7 @@ def against_rivals(evidence: Evidence, policy: Policy) -> list[Check]:
     if policy.rivals == "off" or best is None:
         return []
     after = evidence.after if evidence.by_rule is None else evidence.by_rule
-    pairs = paired_stats.pair(evidence.rivals[best], after, lambda one: getattr(one, measure))
+    pairs = paired_stats.pair(evidence.rivals[best], after, lambda score: getattr(score, measure))
     return margins.family({best: pairs}, Bar("against", policy.overall, policy))
 
 

@@ -68,7 +68,9 @@ def report_scores(comparison: Comparison, settings: EvalSettings) -> dict[str, A
 
 def _tests(comparison: Comparison) -> dict[str, Any]:
     """Exact tests that take rows as independent: McNemar on whole rows, bounds of validity."""
-    rows = paired_stats.pair(comparison.before, comparison.after, lambda one: float(one.row_exact))
+    rows = paired_stats.pair(
+        comparison.before, comparison.after, lambda score: float(score.row_exact)
+    )
     after = comparison.after
     valid = {
         name: paired_stats.clopper_pearson(sum(getattr(s, name) for s in after), len(after))

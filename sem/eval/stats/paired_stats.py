@@ -84,7 +84,7 @@ def paired_differences(
     those
     of the percentile bootstrap that is reported beside it.
     """
-    return mean_difference(pair(before, after, lambda one: getattr(one, measure)), draws, seed)
+    return mean_difference(pair(before, after, lambda score: getattr(score, measure)), draws, seed)
 
 
 def mean_difference(pairs: Pairs, draws: int = DRAWS, seed: int = SEED) -> Difference:

@@ -214,7 +214,7 @@ def _counted(names: Iterable[Any]) -> list[tuple[str, int]]:
 
 
 def _ordered(counts: dict[str, int]) -> list[tuple[str, int]]:
-    return sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+    return sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
 
 
 def _percent(count: int, of: int | None) -> str:

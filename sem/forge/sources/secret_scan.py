@@ -91,7 +91,7 @@ MIN_BITS = 2.8
 
 def find_secrets(text: str) -> list[Found]:
     """Return the secrets in `text`, by place; spans that touch are one."""
-    spans = sorted(_all(text), key=lambda found: (found.start, -found.end))
+    spans = sorted(_all(text), key=lambda span: (span.start, -span.end))
     secrets: list[Found] = []
     for secret in spans:
         if secrets and secret.start <= secrets[-1].end:

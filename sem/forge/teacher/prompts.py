@@ -137,7 +137,7 @@ def neutral(text: str) -> str:
     gone.
     """
     visible = (c for c in unicodedata.normalize("NFC", text) if _is_visible(c))
-    return CONTROL.sub(lambda found: f"{found[0]} " if found[0] != ">" else " >", "".join(visible))
+    return CONTROL.sub(lambda match: f"{match[0]} " if match[0] != ">" else " >", "".join(visible))
 
 
 def _is_visible(sign: str) -> bool:

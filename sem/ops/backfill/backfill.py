@@ -197,11 +197,11 @@ def _reclean(desk: Desk, items: Sequence[Item]) -> Iterator[Settled]:
     stones = tombstones.load_tombstones(desk.project).as_json()
     day = f"{desk.at:%Y-%m-%d}"
     plan = Plan(settings, desk.project.tasks, 0.0, desk.tokenizer, day, stones)
-    made = {one.id: one.made for one in engine.local(iter(rows.values()), plan)}
+    results = {cleaned.id: cleaned.made for cleaned in engine.local(iter(rows.values()), plan)}
     for item in items:
         name = item.work.row
         was = before.get(name)
-        result = placing.placed_result(made.get(name), was)
+        result = placing.placed_result(results.get(name), was)
         old = None if was is None else _digest(was)
         yield Settled(item, old, _digest(result), result)
 

@@ -25,8 +25,8 @@ def clean_lines(project: Project, names: Set[str]) -> dict[str, str]:
     if not path.exists():
         return {}
     with path.open("r", encoding="utf-8", newline="\n") as file:
-        found = ((jsonio.parse_json(line)["id"], line.rstrip("\n")) for line in file)
-        return {name: line for name, line in found if name in names}
+        pairs = ((jsonio.parse_json(line)["id"], line.rstrip("\n")) for line in file)
+        return {name: line for name, line in pairs if name in names}
 
 
 def cleaned_inputs(project: Project, names: Set[str]) -> dict[str, str]:
@@ -36,16 +36,16 @@ def cleaned_inputs(project: Project, names: Set[str]) -> dict[str, str]:
     }
 
 
-def placed_result(made: Made | None, before: str | None) -> str:
-    """Return what `made` of a row is to be put in place of the line `before`, as one line of
+def placed_result(outcome: Made | None, before: str | None) -> str:
+    """Return what `outcome` of a row is to be put in place of the line `before`, as one line of
     JSON.
     """
-    if made is None:
+    if outcome is None:
         return jsonio.canonical_json({"reason": GONE})
-    if made.reason is not None:
-        rejected = {"task": made.task, "reason": made.reason, "detail": made.detail}
+    if outcome.reason is not None:
+        rejected = {"task": outcome.task, "reason": outcome.reason, "detail": outcome.detail}
         return jsonio.canonical_json(rejected)
-    row = jsonio.parse_json(made.line)
+    row = jsonio.parse_json(outcome.line)
     near = jsonio.parse_json(before)["meta"].get("near") if before else None
     # Which cluster it is of is found by the next whole cleaning.
     if near is not None:
@@ -59,20 +59,20 @@ def place_results(project: Project, queue: Queue, now: float) -> int:
     folder = project.processed
     if not (folder / clean.FACTS).exists():
         return 0
-    while found := queue.results(MOST):
-        made = {name: jsonio.parse_json(line) for name, (_, line) in found.items()}
+    while results := queue.results(MOST):
+        rows_by_id = {name: jsonio.parse_json(line) for name, (_, line) in results.items()}
         with files.lock(folder / ".clean.lock", str(folder / clean.NAME)):
-            kept = {n: row for n, row in made.items() if "reason" not in row}
+            clean_rows = {n: row for n, row in rows_by_id.items() if "reason" not in row}
             refused = {
                 n: {"id": n, **row}
-                for n, row in made.items()
+                for n, row in rows_by_id.items()
                 if row.get("reason") not in (None, GONE)
             }
-            rows = _merge(folder / clean.NAME, kept, set(made))
-            _merge(folder / clean.REJECTS, refused, set(made))
+            rows = _merge(folder / clean.NAME, clean_rows, set(rows_by_id))
+            _merge(folder / clean.REJECTS, refused, set(rows_by_id))
             _say(project, rows, queue, now)
-        queue.placed(number for number, _ in found.values())
-        count += len(found)
+        queue.placed(number for number, _ in results.values())
+        count += len(results)
     return count
 
 

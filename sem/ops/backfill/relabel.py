@@ -87,15 +87,15 @@ def relabelled_change(
         "at": f"{at:%Y-%m-%dT%H:%M:%SZ}",
     }
     meta = meta if isinstance(meta, dict) else {}
-    told = {**meta, NOTE: [*meta.get(NOTE, []), note]}
-    return Change(str(row.id), jsonio.canonical_json(new), jsonio.canonical_json(told))
+    new_meta = {**meta, NOTE: [*meta.get(NOTE, []), note]}
+    return Change(str(row.id), jsonio.canonical_json(new), jsonio.canonical_json(new_meta))
 
 
-def _taken(old: Any, said: Any, slots: Sequence[str]) -> Any:
-    """Return `old` with `slots` as `said` has them.
+def _taken(old: Any, reply: Any, slots: Sequence[str]) -> Any:
+    """Return `old` with `slots` as `reply` has them.
 
-    All of `said` where the output is no object.
+    All of `reply` where the output is no object.
     """
-    if spec_archive.WHOLE in slots or not isinstance(old, dict) or not isinstance(said, dict):
-        return said
-    return {**old, **{slot: said[slot] for slot in slots if slot in said}}
+    if spec_archive.WHOLE in slots or not isinstance(old, dict) or not isinstance(reply, dict):
+        return reply
+    return {**old, **{slot: reply[slot] for slot in slots if slot in reply}}

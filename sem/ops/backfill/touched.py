@@ -65,48 +65,50 @@ def since(project: Project, text: str) -> tuple[str, dict[str, Any]]:
 def change_since(project: Project, text: str) -> Change:
     """Return what differs between the snapshot that `text` means and what is current."""
     name, entry = since(project, text)
-    made = Change(name, migrations=migrate.load_migrations(project))
+    change = Change(name, migrations=migrate.load_migrations(project))
     for task, spec in sorted(project.tasks.items()):
         was = entry["tasks"].get(task)
         if was is not None and was != spec.fingerprint():
-            found = spec_archive.touched(spec_archive.find_archived_spec(project, task, was), spec)
-            if found.slots:
-                made.tasks[task] = found
+            touched_slots = spec_archive.touched(
+                spec_archive.find_archived_spec(project, task, was), spec
+            )
+            if touched_slots.slots:
+                change.tasks[task] = touched_slots
     facts = project.processed / clean.FACTS
     is_old = entry["cleaner"] != markup.FINGERPRINT
     cleaned = state.read_if_there(facts, state.CleanFacts) if is_old else None
     if cleaned and cleaned["cleaner"] != markup.FINGERPRINT:
-        made.cleaner = markup.FINGERPRINT
-    return made
+        change.cleaner = markup.FINGERPRINT
+    return change
 
 
-def work(project: Project, made: Change) -> Iterator[Work]:
-    """Yield the work that `made` asks for, row by row; rows left out are counted in it."""
+def work(project: Project, change: Change) -> Iterator[Work]:
+    """Yield the work that `change` asks for, row by row; rows left out are counted in it."""
     reclean = target_of_cleaning(project)
     with store.reading(project.store) as opened:
         for row in opened.rows():
             if row.task in project.tasks and row.id:
-                yield from _row(project, row, made, reclean)
+                yield from _row(project, row, change, reclean)
 
 
-def _row(project: Project, row: RawRow, made: Change, reclean: str) -> Iterator[Work]:
+def _row(project: Project, row: RawRow, change: Change, reclean: str) -> Iterator[Work]:
     name, task, meta = str(row.id), str(row.task), _meta(row)
-    listed = made.migrations.get(task, [])
-    pending = [one for one in listed if one.to > migrate.schema_version(meta)]
-    moved = {slot for one in pending for step in one.steps for slot in step.slots}
+    listed = change.migrations.get(task, [])
+    pending = [migration for migration in listed if migration.to > migrate.schema_version(meta)]
+    moved = {slot for migration in pending for step in migration.steps for slot in step.slots}
     if pending:
         yield Work(MIGRATE, name, task, tuple(sorted(moved)), f"version {listed[-1].to}")
     fingerprint = project.tasks[task].fingerprint()
     # A migration says what becomes of its slots, also where it was done before.
-    moved |= {slot for one in listed for step in one.steps for slot in step.slots}
-    slots = tuple(s for s in made.tasks.get(task, Touched()).slots if s not in moved)
+    moved |= {slot for migration in listed for step in migration.steps for slot in step.slots}
+    slots = tuple(s for s in change.tasks.get(task, Touched()).slots if s not in moved)
     if slots and meta.get("reference_source") == "human":
-        made.left_out["a person wrote the reference"] += 1
+        change.left_out["a person wrote the reference"] += 1
     elif slots and any(note.get("spec") == fingerprint for note in meta.get(NOTE, [])):
-        made.left_out["relabelled before"] += 1
+        change.left_out["relabelled before"] += 1
     elif slots:
         yield Work(RELABEL, name, task, slots, fingerprint)
-    if made.cleaner:
+    if change.cleaner:
         yield Work(RECLEAN, name, task, (), reclean)
 
 

@@ -74,20 +74,20 @@ class Queue:
     def close(self) -> None:
         self._db.close()
 
-    def add(self, found: Iterable[Work]) -> int:
+    def add(self, items: Iterable[Work]) -> int:
         """Queue what is not there yet, whatever became of it; how much that was."""
         with self._writing():
-            return sum(self._add(work) for work in found)
+            return sum(self._add(work) for work in items)
 
     def _add(self, work: Work) -> int:
         slots = jsonio.canonical_json(list(work.slots))
         values = (work.key, work.kind, work.row, work.task, slots, work.target, QUEUED)
-        made = self._db.execute(
+        cursor = self._db.execute(
             "INSERT OR IGNORE INTO items (key, kind, row, task, slots, target, state, tries) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, 0)",
             values,
         )
-        return made.rowcount
+        return cursor.rowcount
 
     def lease(
         self,
@@ -104,13 +104,13 @@ class Queue:
         Expired leases of others are taken over.
         """
         with self._writing():
-            left = most if per_minute is None else min(most, per_minute - self._started(now))
+            allowance = most if per_minute is None else min(most, per_minute - self._started(now))
             query = (
                 "SELECT number, kind, row, task, slots, target, tries FROM items "
                 "WHERE kind = ? AND (state = 'queued' OR (state = 'leased' AND until <= ?)) "
                 "ORDER BY number LIMIT ?"
             )
-            rows = self._db.execute(query, (kind, now, max(0, left))).fetchall()
+            rows = self._db.execute(query, (kind, now, max(0, allowance))).fetchall()
             for row in rows:
                 self._db.execute(
                     "UPDATE items SET state = 'leased', worker = ?, until = ?, tries = tries + 1 "
@@ -154,13 +154,13 @@ class Queue:
 
     def _settle(self, item: Item, worker: str, now: float, values: tuple[str | None, ...]) -> bool:
         with self._writing():
-            made = self._db.execute(
+            cursor = self._db.execute(
                 "UPDATE items SET state = ?, reason = ?, before = ?, after = ?, result = ?, "
                 "settled_at = ?, worker = NULL, until = NULL "
                 "WHERE number = ? AND state = 'leased' AND worker = ?",
                 (*values, now, item.number, worker),
             )
-            return made.rowcount == 1
+            return cursor.rowcount == 1
 
     def results(self, most: int) -> dict[str, tuple[int, str]]:
         """Results that wait to be put in place: row -> (number, result), of about `most` items."""
@@ -168,8 +168,8 @@ class Queue:
             "SELECT row, number, result FROM items WHERE result IS NOT NULL "
             "ORDER BY number LIMIT ?"
         )
-        found = self._db.execute(query, (most,))
-        return {row: (number, result) for row, number, result in found}
+        cursor = self._db.execute(query, (most,))
+        return {row: (number, result) for row, number, result in cursor}
 
     def placed(self, numbers: Iterable[int]) -> None:
         """Forget the results of the items `numbers`, and of older ones on the same rows."""

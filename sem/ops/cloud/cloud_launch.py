@@ -42,7 +42,7 @@ class Tools:
         return _run([*self.sky, *words])
 
 
-def write_cloud_task(project: Project, run: Run, wanted: Wanted) -> Path:
+def write_cloud_task(project: Project, run: Run, machine: Wanted) -> Path:
     """Stage what `run` needs and write its task; the path of the YAML."""
     if run.folder is None or run.is_finished:
         raise SemError(f"run {run.id} is finished", "prepare a new one with `fab train.prepare`")
@@ -50,8 +50,8 @@ def write_cloud_task(project: Project, run: Run, wanted: Wanted) -> Path:
     listed = cloud_task.staged(project, run, home / "workdir")
     size = sum(entry["size"] for entry in listed)
     console.note(f"to send: {len(listed):,} files, {size:,} bytes; no key is among them")
-    made = cloud_task.task(project, run, wanted, home / "workdir")
-    return files.write_file(home / "task.yaml", cloud_task.task_yaml(made))
+    document = cloud_task.task(project, run, machine, home / "workdir")
+    return files.write_file(home / "task.yaml", cloud_task.task_yaml(document))
 
 
 def refuse_cpu(run: Run) -> None:
@@ -75,18 +75,18 @@ def price(tools: Tools, path: Path) -> bool:
     return False
 
 
-def train_on_cloud(project: Project, run: Run, wanted: Wanted, tools: Tools) -> bool:
+def train_on_cloud(project: Project, run: Run, machine: Wanted, tools: Tools) -> bool:
     """Rent, train, fetch and end; whether the run is finished here.
 
     However this ends, by an error or ^C too, the machine is ended; it also ends itself when idle.
     """
-    if not wanted.max_cost:
+    if not machine.max_cost:
         raise SemError("no --max-cost", "say how many dollars this run may cost at most")
     name = cloud_task.name_of(project, run)
     came = project.root / "models" / project.sem / "cloud" / run.id / "came"
     with _rented(tools, name):
         for attempt in range(1, ATTEMPTS + 1):
-            path = write_cloud_task(project, run, wanted)
+            path = write_cloud_task(project, run, machine)
             if not price(tools, path):
                 raise SemError(UNKNOWN, "nothing was rented; check `sky check`")
             with _fetching(project, run, tools, came):
@@ -94,7 +94,7 @@ def train_on_cloud(project: Project, run: Run, wanted: Wanted, tools: Tools) -> 
             reached = fetch_run(project, run, tools, came)
             if cloud_task.taken(run, came):
                 return True
-            if reached or not wanted.spot:
+            if reached or not machine.spot:
                 raise SemError(
                     f"run {run.id} did not finish in the cloud (sky ended with {code})",
                     "its checkpoints are here: `fab ops.launch` or `fab train.resume` goes on",
@@ -108,8 +108,8 @@ def fetch_run(project: Project, run: Run, tools: Tools, came: Path) -> bool:
     """Copy the run's folder from the machine to `came`; whether it could be reached."""
     came.mkdir(parents=True, exist_ok=True)
     name = cloud_task.name_of(project, run)
-    there = f"{name}:sky_workdir/models/{project.sem}/adapters/{run.id}/"
-    return _run([*tools.rsync, there, f"{came}/"]) == 0
+    remote_path = f"{name}:sky_workdir/models/{project.sem}/adapters/{run.id}/"
+    return _run([*tools.rsync, remote_path, f"{came}/"]) == 0
 
 
 @contextmanager

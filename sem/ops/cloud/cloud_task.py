@@ -62,21 +62,21 @@ def name_of(project: Project, run: Run) -> str:
     return f"sem-{re.sub('[^a-z0-9]', '-', f'{project.sem}-{run.id}'.lower())}"
 
 
-def task(project: Project, run: Run, wanted: Wanted, folder: Path) -> Json:
+def task(project: Project, run: Run, machine: Wanted, folder: Path) -> Json:
     """Return what SkyPilot is asked for; `folder` is what it sends. No variable holds a secret."""
     train = f"scripts/train_run.py --sem={project.sem} --run={run.id} --resume"
-    if wanted.count > 1:
-        train += f" --processes={wanted.count}"
-    limit = f"timeout --signal=TERM --kill-after=120 {round(wanted.max_hours * 3600)}"
-    cost = {"max_hourly_cost": wanted.hourly} if wanted.max_cost else {}
+    if machine.count > 1:
+        train += f" --processes={machine.count}"
+    limit = f"timeout --signal=TERM --kill-after=120 {round(machine.max_hours * 3600)}"
+    cost = {"max_hourly_cost": machine.hourly} if machine.max_cost else {}
     return {
         "name": name_of(project, run),
         "workdir": str(folder),
         "resources": {
-            "infra": wanted.cloud,
-            "accelerators": {wanted.gpu: wanted.count},
-            "use_spot": wanted.spot,
-            "disk_size": wanted.disk_gb,
+            "infra": machine.cloud,
+            "accelerators": {machine.gpu: machine.count},
+            "use_spot": machine.spot,
+            "disk_size": machine.disk_gb,
             "autostop": {"idle_minutes": IDLE_MINUTES, "down": True},
             **cost,
         },
@@ -88,12 +88,12 @@ def task(project: Project, run: Run, wanted: Wanted, folder: Path) -> Json:
     }
 
 
-def task_yaml(found: Json) -> str:
-    """Return `found` as YAML: what is JSON is YAML, and a person can still read it."""
+def task_yaml(document: Json) -> str:
+    """Return `document` as YAML: what is JSON is YAML, and a person can still read it."""
     head = (
         "# SkyPilot task, written by `fab ops.launch`; sky launch --dryrun shows what it costs\n"
     )
-    return head + jsonio.pretty(found)
+    return head + jsonio.pretty(document)
 
 
 def staged(project: Project, run: Run, folder: Path) -> list[Json]:
@@ -155,11 +155,11 @@ def taken(run: Run, came: Path) -> bool:
     if files.sha256_file(came / "run.json") != ours:
         raise SemError(f"run {run.id}: another run.json came back", "nothing was taken")
     for folder in sorted(came.rglob("checkpoint-*")):
-        there = run.folder / folder.relative_to(came)
-        if not there.exists() and checkpoints.is_complete(folder):
-            there.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copytree(folder, there.with_name(f".coming-{there.name}"), dirs_exist_ok=True)
-            there.with_name(f".coming-{there.name}").rename(there)
+        target = run.folder / folder.relative_to(came)
+        if not target.exists() and checkpoints.is_complete(folder):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copytree(folder, target.with_name(f".coming-{target.name}"), dirs_exist_ok=True)
+            target.with_name(f".coming-{target.name}").rename(target)
     if (came / "metrics.jsonl").exists():
         files.write_file(run.folder / "metrics.jsonl", (came / "metrics.jsonl").read_bytes())
     sealed = came / manifest.NAME
@@ -168,10 +168,10 @@ def taken(run: Run, came: Path) -> bool:
     facts = state.read_state(sealed, state.RunManifest)
     for name, digest in facts["adapter"].items():
         path = came / "adapter" / name
-        found = files.sha256_file(path) if path.is_file() else "missing"
-        if found != digest or facts.get("run_json_sha256") != ours:
+        actual = files.sha256_file(path) if path.is_file() else "missing"
+        if actual != digest or facts.get("run_json_sha256") != ours:
             raise SemError(
-                f"adapter/{name} is {found[:12]}…, the run's manifest says {digest[:12]}…",
+                f"adapter/{name} is {actual[:12]}…, the run's manifest says {digest[:12]}…",
                 "what came is kept beside; fetch it again",
             )
     for name in facts["adapter"]:

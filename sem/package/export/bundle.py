@@ -49,22 +49,22 @@ MANIFEST_SCHEMA: dict[str, Any] = {
 }
 
 
-def export(project: Project, target: Run, wanted: Sequence[str]) -> Path:
+def export(project: Project, target: Run, requested: Sequence[str]) -> Path:
     """Build the package of `target`, whole or not at all, and return its folder.
 
-    `wanted`: runtimes; none means every one that can be told how to serve such a model.
+    `requested`: runtimes; none means every one that can be told how to serve such a model.
     """
     if target.folder is None:
         raise SemError("the run 'base' has nothing to package", "name a trained run with --run")
     taint.refuse_tainted(target.folder, f"run {target.id}")
-    for name in wanted:
+    for name in requested:
         if name not in targets.TARGETS:
             raise SemError(f"target {name!r} is unknown", f"use {', '.join(targets.TARGETS)}")
     plan = target.plan()
     base = pinned_base.resolve_pinned_base(plan["base_model"], project.root)
     speaker = chat.load_chat(base.folder, _renderer(plan))
     suited = targets.suited(speaker)
-    for name in wanted:
+    for name in requested:
         if name not in suited:
             raise SemError(f"{name} does not serve an encoder-decoder", f"use {', '.join(suited)}")
     folder = project.packages / target.id
@@ -75,14 +75,14 @@ def export(project: Project, target: Run, wanted: Sequence[str]) -> Path:
         plan["recipe"]["max_tokens"],
         tuple(run.tasks_of(plan).values()),
     )
-    chosen = _writable(served, {*(wanted or suited), *_present(folder)}, set(wanted))
+    target_names = _writable(served, {*(requested or suited), *_present(folder)}, set(requested))
     _check_adapter(target)
     report = _report(project, target)
     building = project.packages / f".building-{target.id}"
     with files.lock(project.packages / f".{target.id}.lock", f"package {target.id}"):
         shutil.rmtree(building, ignore_errors=True)
         building.mkdir(parents=True)
-        _fill(project, target, building, report, served, chosen)
+        _fill(project, target, building, report, served, target_names)
         _publish(project, target, building, folder)
     return folder
 
@@ -103,18 +103,18 @@ def _renderer(plan: dict[str, Any]) -> str:
     return plan["recipe"].get("renderer", turns.TEMPLATE)
 
 
-def _writable(served: Served, names: set[str], wanted: set[str]) -> list[str]:
-    """Return the `names` that can be written; others are said, or refused when `wanted`."""
-    chosen = []
+def _writable(served: Served, names: set[str], requested: set[str]) -> list[str]:
+    """Return the `names` that can be written; others are said, or refused when `requested`."""
+    writable = []
     for name in sorted(names):
         try:
             targets.TARGETS[name](served)
-            chosen.append(name)
+            writable.append(name)
         except SemError as error:
-            if name in wanted:
+            if name in requested:
                 raise
             console.note(error.message)
-    return chosen
+    return writable
 
 
 def _fill(
@@ -123,7 +123,7 @@ def _fill(
     folder: Path,
     report: Path,
     served: Served,
-    chosen: Sequence[str],
+    target_names: Sequence[str],
 ) -> None:
     plan = target.plan()
     # First, because merging the weights takes minutes.
@@ -144,9 +144,9 @@ def _fill(
     files.write_file(folder / "eval_report.md", reports.report_markdown(scores))
     files.write_file(folder / "task_spec.json", jsonio.pretty(_specs(plan)))
     files.write_file(folder / "repro.lock", _lock(project, plan))
-    for name in chosen:
+    for name in target_names:
         targets.write_target(name, folder, served)
-    facts = _facts(project, target, folder, chosen)
+    facts = _facts(project, target, folder, target_names)
     manifest.seal_folder(folder, facts)
     problems = schema.schema_problems(manifest.read_manifest(folder), MANIFEST_SCHEMA)
     if problems:
@@ -198,9 +198,9 @@ def _prove_tokenizer(project: Project, target: Run, speaker: Chat, folder: Path)
     proven, served = (
         [
             pair[1].ids
-            for pair in answers.ordered_prompts(sample, tested.tasks, each, tested.settings)
+            for pair in answers.ordered_prompts(sample, tested.tasks, renderer, tested.settings)
         ]
-        for each in (speaker, packaged)
+        for renderer in (speaker, packaged)
     )
     if proven != served:
         raise SemError(
@@ -214,7 +214,9 @@ def _specs(plan: dict[str, Any]) -> Any:
     return specs[0] if len(specs) == 1 else {"format": "task_specs.v1", "tasks": specs}
 
 
-def _facts(project: Project, target: Run, folder: Path, wanted: Sequence[str]) -> dict[str, Any]:
+def _facts(
+    project: Project, target: Run, folder: Path, target_names: Sequence[str]
+) -> dict[str, Any]:
     plan = target.plan()
     scores = state.read_state(folder / "scores.json", state.Scores)
     return {
@@ -222,7 +224,7 @@ def _facts(project: Project, target: Run, folder: Path, wanted: Sequence[str]) -
         "sem": project.sem,
         "run_id": target.id,
         "created_at": provenance.now().isoformat(),
-        "targets": list(wanted),
+        "targets": list(target_names),
         "lineage": {
             "run_json": files.sha256_file(target.folder / "run.json"),
             "snapshot": plan["snapshot"],

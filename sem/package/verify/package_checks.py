@@ -52,8 +52,8 @@ def _proof(folder: Path, facts: dict[str, Any]) -> Iterator[str]:
         ),
         "base model": (scores["base_model"]["revision"], lineage["base_model"]["revision"]),
     }
-    for what, (here, there) in claims.items():
-        if here != there:
+    for what, (own, listed) in claims.items():
+        if own != listed:
             yield f"scores.json: its {what} is not that of the manifest"
     if report.report_markdown(scores) != files.read_text(folder / "eval_report.md"):
         yield "eval_report.md: not the report of scores.json"
@@ -69,8 +69,8 @@ def _contract(folder: Path, facts: dict[str, Any]) -> Iterator[str]:
 def _tasks(folder: Path) -> list[TaskSpec]:
     value = files.read_json(folder / "task_spec.json")
     return [
-        settings.build_settings(TaskSpec, each, "task_spec.json")
-        for each in value.get("tasks", [value])
+        settings.build_settings(TaskSpec, entry, "task_spec.json")
+        for entry in value.get("tasks", [value])
     ]
 
 
@@ -182,16 +182,16 @@ def _served(folder: Path, facts: dict[str, Any]) -> Iterator[str]:
 
 def _max_tokens(folder: Path) -> int:
     """Return the context that the package was made for, the one number taken from its files."""
-    found = set()
+    contexts = set()
     for name, pattern in (
         ("serve/vllm.yaml", r"^max-model-len: ([1-9][0-9]{0,8})$"),
         ("Modelfile", r"^PARAMETER num_ctx ([1-9][0-9]{0,8})$"),
     ):
         if (folder / name).exists():
-            found.update(re.findall(pattern, files.read_text(folder / name), re.M))
-    if len(found) > 1:
-        raise SemError(f"two contexts: {' and '.join(sorted(found))} tokens", "export it again")
-    return int(next(iter(found), 1))
+            contexts.update(re.findall(pattern, files.read_text(folder / name), re.M))
+    if len(contexts) > 1:
+        raise SemError(f"two contexts: {' and '.join(sorted(contexts))} tokens", "export it again")
+    return int(next(iter(contexts), 1))
 
 
 BASIC: dict[str, Check] = {

@@ -96,28 +96,30 @@ def package_faults(folder: Path) -> list[str]:
     SemError when a takedown tainted it, before or meanwhile: then nothing in it may be used.
     """
     _refuse_taint(folder)
-    found = list(_tree(folder))
+    faults = list(_tree(folder))
     # Nothing is opened in a folder that holds pipes or devices.
-    if found:
-        return [_printable(line) for line in found]
+    if faults:
+        return [_printable(line) for line in faults]
     facts, problems = _manifest(folder, {"allOf": [MANIFEST_SCHEMA, MANIFEST_VALUES]})
     if problems:
         return [_printable(line) for line in problems]
-    found += _guarded("manifest.json", lambda: manifest.manifest_faults(folder))
-    found += _guarded("manifest.json", lambda: list(_names(facts)))
-    found += _checked(BASIC, folder, facts)
+    faults += _guarded("manifest.json", lambda: manifest.manifest_faults(folder))
+    faults += _guarded("manifest.json", lambda: list(_names(facts)))
+    faults += _checked(BASIC, folder, facts)
     # What renders or reads weights is spared for a package without another fault.
-    found += [] if found else _checked(DEEP, folder, facts)
+    faults += [] if faults else _checked(DEEP, folder, facts)
     # Once here, not in each cage.
     models.import_classes()
     for name, check in CAGED.items():
-        found += (
+        faults += (
             []
-            if found
-            else check_process.run_check(lambda one={name: check}: _checked(one, folder, facts))
+            if faults
+            else check_process.run_check(
+                lambda checks={name: check}: _checked(checks, folder, facts)
+            )
         )
     _refuse_taint(folder)
-    return [_printable(line) for line in dict.fromkeys(found)]
+    return [_printable(line) for line in dict.fromkeys(faults)]
 
 
 def model_faults(folder: Path) -> list[str]:
@@ -126,16 +128,16 @@ def model_faults(folder: Path) -> list[str]:
     Taint, the files and their hashes, foreign code and weights that are not finite.
     """
     _refuse_taint(folder)
-    found = list(_tree(folder))
-    if not found:
-        _, found = _manifest(folder, MANIFEST_SCHEMA)
-    if found:
-        return [_printable(line) for line in found]
-    found += _guarded("manifest.json", lambda: manifest.manifest_faults(folder))
-    found += _guarded("model/config.json", lambda: _refused_code(folder / "model"))
-    if not found:
-        found += _guarded(WEIGHTS[1], lambda: list(infinite(folder, WEIGHTS[1])))
-    return [_printable(line) for line in found]
+    faults = list(_tree(folder))
+    if not faults:
+        _, faults = _manifest(folder, MANIFEST_SCHEMA)
+    if faults:
+        return [_printable(line) for line in faults]
+    faults += _guarded("manifest.json", lambda: manifest.manifest_faults(folder))
+    faults += _guarded("model/config.json", lambda: _refused_code(folder / "model"))
+    if not faults:
+        faults += _guarded(WEIGHTS[1], lambda: list(infinite(folder, WEIGHTS[1])))
+    return [_printable(line) for line in faults]
 
 
 def _refused_code(folder: Path) -> list[str]:
@@ -204,8 +206,8 @@ def _tree(folder: Path) -> Iterator[str]:
             yield f"{name}: larger than any file of its kind"
 
 
-def _manifest(folder: Path, wanted: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return the manifest and how it breaks the schema `wanted`.
+def _manifest(folder: Path, expected_schema: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the manifest and how it breaks the schema `expected_schema`.
 
     Raise SemError when there is none.
     """
@@ -213,17 +215,19 @@ def _manifest(folder: Path, wanted: dict[str, Any]) -> tuple[dict[str, Any], lis
     if path.is_file() and path.stat().st_size > MAX_MANIFEST_BYTES:
         return {}, ["manifest.json: larger than any manifest"]
     facts: Any = manifest.read_manifest(folder)
-    problems = [f"manifest.json: {line}" for line in schema.schema_problems(facts, wanted)]
+    problems = [
+        f"manifest.json: {line}" for line in schema.schema_problems(facts, expected_schema)
+    ]
     return facts if isinstance(facts, dict) else {}, problems
 
 
 def _names(facts: dict[str, Any]) -> Iterator[str]:
     """Yield files that are missing, or that belong to no target of the manifest."""
-    listed, wanted = set(facts["files"]), set(REQUIRED)
+    listed, expected_files = set(facts["files"]), set(REQUIRED)
     for name in facts["targets"]:
-        wanted |= set(targets.FILES[name])
-    yield from (f"{name}: missing, a package holds it" for name in sorted(wanted - listed))
-    for name in sorted(listed - wanted - set(OPTIONAL)):
+        expected_files |= set(targets.FILES[name])
+    yield from (f"{name}: missing, a package holds it" for name in sorted(expected_files - listed))
+    for name in sorted(listed - expected_files - set(OPTIONAL)):
         yield f"{name}: a kind of file no package holds for {', '.join(facts['targets'])}"
 
 
@@ -238,11 +242,11 @@ def answers_again(proven: Subject, folder: Path, count: int) -> tuple[int, int]:
     size = proven.settings.batch
     # The shortest prompts come last and are the quickest to repeat.
     first = max(0, (len(pairs) - count) // size * size)
-    asked = equal = 0
+    prompt_count = equal = 0
     for start in range(first, len(pairs), size):
         batch = pairs[start : start + size]
         completions = packaged.generate([prompt for _, prompt in batch])
         for (example, _), completion in zip(batch, completions, strict=True):
-            asked += 1
+            prompt_count += 1
             equal += example.id in recorded and recorded[example.id].text == completion.text
-    return equal, asked
+    return equal, prompt_count
