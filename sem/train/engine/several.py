@@ -186,13 +186,13 @@ class Apart:
     own forward: the loss computes the head at labels only and calls the model itself.
     """
 
-    def __init__(self, *given: Any, **words: Any) -> None:
+    def __init__(self, *args: Any, **words: Any) -> None:
         import torch
 
         if words["args"].device.type == "cpu":
             # A checkpoint is read onto args.device, and torch.load knows no "cpu:0".
             vars(words["args"])["_setup_devices"] = torch.device("cpu")
-        super().__init__(*given, **words)
+        super().__init__(*args, **words)
         if self.probe:
             self.probe = Shared(self.probe)
 
@@ -221,15 +221,15 @@ class Apart:
         real = [batch for batch in batch_samples if int(batch["number"][0]) != BLANK]
         return super()._get_num_items_in_batch(real, device)
 
-    def compute_loss(self, model: Any, inputs: dict[str, Any], *given: Any, **words: Any) -> Any:
-        loss = super().compute_loss(model, inputs, *given, **words)
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **words: Any) -> Any:
+        loss = super().compute_loss(model, inputs, *args, **words)
         return loss * 0.0 if int(inputs["number"][0]) == BLANK else loss
 
-    def training_step(self, *given: Any, **words: Any) -> Any:
+    def training_step(self, *args: Any, **words: Any) -> Any:
         """Return the loss times the number of processes: the trainer logs their mean."""
         from sem.train.engine import adapters
 
-        loss = super().training_step(*given, **words)
+        loss = super().training_step(*args, **words)
         if self.accelerator.sync_gradients:
             add_gradients(adapters.trained_tensors(self.model))
         return loss * process_count()
@@ -237,8 +237,8 @@ class Apart:
     def _loss_on_val(self) -> dict[str, float]:
         return once(super()._loss_on_val)
 
-    def _save_checkpoint(self, *given: Any, **words: Any) -> None:
-        super()._save_checkpoint(*given, **words)
+    def _save_checkpoint(self, *args: Any, **words: Any) -> None:
+        super()._save_checkpoint(*args, **words)
         # Nobody goes on before it is sealed.
         meet()
 
@@ -246,8 +246,8 @@ class Apart:
 class Met:
     """What stands after ours and before the Trainer's own: sealed when all have written."""
 
-    def _save_checkpoint(self, *given: Any, **words: Any) -> None:
-        super()._save_checkpoint(*given, **words)
+    def _save_checkpoint(self, *args: Any, **words: Any) -> None:
+        super()._save_checkpoint(*args, **words)
         meet()
 
 

@@ -200,7 +200,7 @@ def train_prepared(project: Project, target: Run, resume: bool) -> dict[str, Any
         engine = engines.load_engine(target.plan()["engine"])
         memory.enforce_memory_limit(recipe, machine)
         result = memory.with_room(
-            load_training_job(project, target), lambda given: engine(given, resume)
+            load_training_job(project, target), lambda job: engine(job, resume)
         )
         result["adapter_sha256"] = files.sha256_file(target.adapter / "adapter_model.safetensors")
         result["processes"] = several.process_count()
