@@ -48,12 +48,12 @@ DEFAULT_ENVIRONMENT = {
 
 def parser(doc: str | None, *flags: str) -> argparse.ArgumentParser:
     """Return a parser that shows the script's own docstring and takes the named common `flags`."""
-    made = argparse.ArgumentParser(
+    argument_parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     for flag in flags:
-        made.add_argument(f"--{flag}", **FLAGS[flag])
-    return made
+        argument_parser.add_argument(f"--{flag}", **FLAGS[flag])
+    return argument_parser
 
 
 def run_main(main: Callable[[], None]) -> NoReturn:
@@ -119,13 +119,13 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(title=Text(title), title_justify="left")
+    table = Table(title=Text(title), title_justify="left")
     for number, column in enumerate(columns):
-        made.add_column(Text(column), justify="left" if number == 0 else "right")
+        table.add_column(Text(column), justify="left" if number == 0 else "right")
     for row in rows:
-        made.add_row(*(Text(printable(str(cell))) for cell in row))
+        table.add_row(*(Text(printable(str(cell))) for cell in row))
     width = None if sys.stdout.isatty() else 120
-    Console(width=width, highlight=False).print(made)
+    Console(width=width, highlight=False).print(table)
 
 
 def print_marked_text(title: str, parts: Iterable[tuple[str, str, bool]]) -> None:
@@ -136,16 +136,16 @@ def print_marked_text(title: str, parts: Iterable[tuple[str, str, bool]]) -> Non
     from rich.console import Console
     from rich.text import Text
 
-    made, inside = Text(f"{title}\n", style="bold"), False
+    output, inside = Text(f"{title}\n", style="bold"), False
     plain = not sys.stdout.isatty()
     for text, style, stands_out in parts:
         if plain and stands_out != inside:
-            made.append("⟦" if stands_out else "⟧")
+            output.append("⟦" if stands_out else "⟧")
         inside = stands_out
-        made.append(printable(text), style=style)
+        output.append(printable(text), style=style)
     if plain and inside:
-        made.append("⟧")
-    Console(highlight=False, soft_wrap=True).print(made, "")
+        output.append("⟧")
+    Console(highlight=False, soft_wrap=True).print(output, "")
 
 
 def read_version(text: str | None) -> int | None:
@@ -165,10 +165,10 @@ def show_progress(
 
     With `weight` an item is the number of rows it settles, else each item counts one.
     """
-    with progress_bar() as shown:
-        task = shown.add_task(label, total=total)
+    with progress_bar() as bar:
+        task = bar.add_task(label, total=total)
         for item in items:
-            shown.advance(task, item if weight else 1)
+            bar.advance(task, item if weight else 1)
             yield item
 
 
@@ -206,5 +206,5 @@ def ask_yes_no(question: str) -> bool:
 def done(path: Path | str) -> None:
     """Name the result on the last line of stdout, relative to the working directory if below."""
     path = Path(path)
-    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-    print(shown)
+    display_path = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    print(display_path)

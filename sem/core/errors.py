@@ -31,10 +31,10 @@ class Insufficient(SemError):
     exit_code = 3
 
 
-def nearest(word: str, known: object) -> str:
-    """Return a hint that names the closest of `known`, or lists them when none is close."""
+def nearest(word: str, candidates: object) -> str:
+    """Return a hint that names the closest of `candidates`, or lists them when none is close."""
     from difflib import get_close_matches
 
-    names = sorted(str(name) for name in known)  # type: ignore[attr-defined]
+    names = sorted(str(name) for name in candidates)  # type: ignore[attr-defined]
     close = get_close_matches(word, names, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else f"one of: {', '.join(names)}"

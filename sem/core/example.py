@@ -103,8 +103,8 @@ class Example:
         Absent options are left out, a null answer is none of them.
         """
         # Not asdict: it copies every value of every page, and nobody changes them.
-        given = vars(self).items()
-        return {n: value for n, value in given if value is not None or n == "output_json"}
+        fields = vars(self).items()
+        return {n: value for n, value in fields if value is not None or n == "output_json"}
 
     def content(self) -> str:
         """Return what makes two examples the same: task, input and reference."""
@@ -135,10 +135,10 @@ def from_json(row: Any, where: str) -> Example:
     """
     if not isinstance(row, dict):
         raise SemError(f"{where}: a row is an object", "write one JSON object a line")
-    known = {f.name for f in Example.__dataclass_fields__.values()}
+    field_names = {f.name for f in Example.__dataclass_fields__.values()}
     for name in row:
-        if name not in known:
-            raise SemError(f"{where}: unknown field {name!r}", nearest(name, known))
+        if name not in field_names:
+            raise SemError(f"{where}: unknown field {name!r}", nearest(name, field_names))
     missing = {"id", "task", "input_text", "output_json"} - set(row)
     if missing:
         raise SemError(f"{where}: field {min(missing)!r} is missing", "cut the snapshot anew")

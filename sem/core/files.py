@@ -102,8 +102,8 @@ def remove_temporary_files(folder: Path, patterns: Sequence[str]) -> int:
     `patterns` are those of the files that the caller's own lock guards: another job may be writing
     its own in the same folder.
     """
-    left = [path for pattern in patterns for path in folder.glob(pattern)]
-    dead = [path for path in left if not is_being_written(path)]
+    candidates = [path for pattern in patterns for path in folder.glob(pattern)]
+    dead = [path for path in candidates if not is_being_written(path)]
     for path in dead:
         path.unlink(missing_ok=True)
     return len(dead)

@@ -149,12 +149,12 @@ def _too_deep(text: str) -> bool:
 
 
 def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    mapping = dict(pairs)
+    if len(mapping) != len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
         raise ValueError(f"key {twice!r} appears twice")
-    return found
+    return mapping
 
 
 def _refuse(constant: str) -> Json:

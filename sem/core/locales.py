@@ -68,18 +68,20 @@ def _language(code: str, locales: Sequence[Any]) -> Language:
     formats = [str(f.pattern) for locale in locales for f in _formats(locale)]
     figures = {"d": "d", "M": "m", "L": "m", "y": "y"}
     orders = {
-        "".join(figures.get(v[0], "") for k, v in tokenize_pattern(one) if k == "field")
-        for one in (str(locale.date_formats["short"].pattern) for locale in locales)
+        "".join(figures.get(v[0], "") for k, v in tokenize_pattern(pattern) if k == "field")
+        for pattern in (str(locale.date_formats["short"].pattern) for locale in locales)
     }
-    months = dict.fromkeys((name, n) for one in locales for n, name in _forms(one.months))
-    eras = [str(n) for one in locales for names in one.eras.values() for n in names.values()]
+    months = dict.fromkeys((name, n) for locale in locales for n, name in _forms(locale.months))
+    eras = [str(n) for locale in locales for names in locale.eras.values() for n in names.values()]
     return Language(
         code=code,
         # CLDR calls months M01 to M12 where it knows no name.
         months=tuple(pair for pair in months if pair[0] != f"M{pair[1]:02}"),
-        weekdays=tuple(dict.fromkeys(name for one in locales for _, name in _forms(one.days))),
+        weekdays=tuple(
+            dict.fromkeys(name for locale in locales for _, name in _forms(locale.days))
+        ),
         eras=tuple(dict.fromkeys(eras)),
-        patterns=tuple(tuple(tokenize_pattern(one)) for one in dict.fromkeys(formats)),
+        patterns=tuple(tuple(tokenize_pattern(pattern)) for pattern in dict.fromkeys(formats)),
         order=_only(orders - {"ymd"}) or _only(orders),
     )
 

@@ -36,17 +36,17 @@ def manifest_faults(folder: Path) -> list[str]:
     Empty when nothing does.
     """
     listed = read_manifest(folder)["files"]
-    there = {str(path.relative_to(folder)) for path in _files(folder)}
-    found = [f"{name}: missing" for name in sorted(set(listed) - there)]
-    found += [f"{name}: not in the manifest" for name in sorted(there - set(listed))]
-    for name in sorted(set(listed) & there):
+    names = {str(path.relative_to(folder)) for path in _files(folder)}
+    faults = [f"{name}: missing" for name in sorted(set(listed) - names)]
+    faults += [f"{name}: not in the manifest" for name in sorted(names - set(listed))]
+    for name in sorted(set(listed) & names):
         entry = _entry(folder / name)
         if entry != listed[name]:
-            found.append(
+            faults.append(
                 f"{name}: {entry['sha256'][:12]}…, the manifest says "
                 f"{listed[name]['sha256'][:12]}…"
             )
-    return found
+    return faults
 
 
 def is_whole(folder: Path) -> bool:
@@ -58,13 +58,13 @@ def is_whole(folder: Path) -> bool:
 
 
 def _files(folder: Path) -> list[Path]:
-    found = []
+    paths = []
     for path in sorted(folder.rglob("*")):
         if path.is_symlink():
             raise SemError(f"{path}: a link", "a sealed folder holds plain files only")
         if path.is_file() and path != folder / NAME and not path.name.startswith(".tmp-"):
-            found.append(path)
-    return found
+            paths.append(path)
+    return paths
 
 
 def _entry(path: Path) -> dict[str, Any]:

@@ -117,8 +117,8 @@ class Project:
         specs = [taskspec.load_taskspec(path) for path in paths]
         if not specs:
             raise SemError(f"{self.configs / 'tasks'}: no TaskSpec", "add tasks/NAME.yaml")
-        found = {spec.task_id: spec for spec in specs}
-        if len(found) != len(specs):
+        tasks = {spec.task_id: spec for spec in specs}
+        if len(tasks) != len(specs):
             raise SemError(
                 f"{self.configs / 'tasks'}: two TaskSpecs share a task_id", "rename one"
             )
@@ -132,7 +132,7 @@ class Project:
             raise SemError(
                 f"{self.configs / 'tasks'}: tasks disagree on eval_split", "write the same in each"
             )
-        return found
+        return tasks
 
     @property
     def split(self) -> taskspec.EvalSplit:

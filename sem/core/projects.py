@@ -73,13 +73,13 @@ def check_project_name(name: str) -> str:
     return name
 
 
-def choose_project(given: str | None, root: Path) -> tuple[str, str]:
+def choose_project(name: str | None, root: Path) -> tuple[str, str]:
     """Return the project to work on and what named it.
 
-    `given`, $SEM, the dot file, fabric.yaml.
+    `name`, $SEM, the dot file, fabric.yaml.
     """
-    if given is not None:
-        return check_project_name(given), "--sem"
+    if name is not None:
+        return check_project_name(name), "--sem"
     if named := os.environ.get("SEM"):
         return check_project_name(named), "$SEM"
     if path := _dot_file(root):
@@ -95,8 +95,8 @@ def current_project(root: Path) -> str | None:
 
 
 def _dot_file(root: Path) -> Path | None:
-    found = (root / name for name in (CURRENT, OLDER_CURRENT))
-    return next((path for path in found if path.is_file()), None)
+    candidates = (root / name for name in (CURRENT, OLDER_CURRENT))
+    return next((path for path in candidates if path.is_file()), None)
 
 
 def _written(path: Path) -> str:
@@ -111,8 +111,8 @@ def _written(path: Path) -> str:
 
 def set_current_project(root: Path, name: str) -> Path:
     """Make `name` the current project of the tree `root`; the dot file."""
-    found = find_place(root, name)
-    return files.write_file(root / CURRENT, f"{found.name}\n")
+    place = find_place(root, name)
+    return files.write_file(root / CURRENT, f"{place.name}\n")
 
 
 def unset_current_project(root: Path, name: str) -> bool:
@@ -144,7 +144,7 @@ def find_place(root: Path, name: str, named_by: str = "--sem") -> Place:
             f"{place.folder('configs')} has the layout of an older system, and no tasks/",
             f"add what is missing with `opensem-cli new {name} --from-older`; its files stay",
         )
-    known = [found.name for found in every(root)]
-    hint = nearest(name, known) if known else f"make it with `opensem-cli new {name}`"
+    names = [other.name for other in every(root)]
+    hint = nearest(name, names) if names else f"make it with `opensem-cli new {name}`"
     why = "" if named_by == "--sem" else f" (named by {named_by})"
     raise SemError(f"no sem called {name!r} under {root / 'configs'}{why}", hint)

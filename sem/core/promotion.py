@@ -17,8 +17,8 @@ def promoted_run_id(project: Project) -> str:
 
     Raise SemError when there is none, or a takedown tainted it.
     """
-    found = read_promotion(project)
-    if found is None:
+    promotion = read_promotion(project)
+    if promotion is None:
         raise SemError(f"{project.sem} has no promoted run", "name one with `fab ops.promote`")
-    taint.refuse_tainted(project.adapters / found["run"], f"promoted run {found['run']}")
-    return str(found["run"])
+    taint.refuse_tainted(project.adapters / promotion["run"], f"promoted run {promotion['run']}")
+    return str(promotion["run"])

@@ -39,20 +39,20 @@ def commit(root: Path) -> dict[str, Any]:
 
 def package_versions() -> dict[str, str]:
     """Installed versions of what decides a result."""
-    found = {}
+    versions = {}
     for name in PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def _git(root: Path, *argv: str) -> str:
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             ["git", *argv], cwd=root, capture_output=True, text=True, timeout=20, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return process.stdout.strip() if process.returncode == 0 else ""

@@ -60,9 +60,9 @@ def find_run(project: Project, run_id: str | None, finished: bool = True) -> Run
     """
     if run_id == BASE:
         return Run(BASE, None)
-    known = sorted(path.parent.name for path in project.adapters.glob("*/run.json"))
+    names = sorted(path.parent.name for path in project.adapters.glob("*/run.json"))
     if run_id is None:
-        runs = [Run(name, project.adapters / name) for name in known]
+        runs = [Run(name, project.adapters / name) for name in names]
         runs = [run for run in runs if run.is_finished or not finished]
         if not runs:
             state = "finished" if finished else "prepared"
@@ -71,8 +71,8 @@ def find_run(project: Project, run_id: str | None, finished: bool = True) -> Run
                 "make one with `fab train.prepare train.run`",
             )
         return runs[-1]
-    if run_id not in known:
-        raise SemError(f"{project.sem}: no run {run_id!r}", nearest(run_id, [BASE, *known]))
+    if run_id not in names:
+        raise SemError(f"{project.sem}: no run {run_id!r}", nearest(run_id, [BASE, *names]))
     run = Run(run_id, project.adapters / run_id)
     if finished and not run.is_finished:
         raise SemError(f"run {run_id!r} is not finished", "go on with `fab train.resume`")

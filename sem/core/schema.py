@@ -48,18 +48,18 @@ def problems_at(value: Any, kind: Any, root: dict[str, Any], limit: int = 20) ->
     """
     from referencing.exceptions import Unresolvable
 
-    found = []
+    problems = []
     try:
         validator = _validator(jsonio.canonical_json(root))
         validator = validator if kind is root else validator.evolve(schema=kind)
         for error in validator.iter_errors(value):
             path = "/".join(str(part) for part in error.absolute_path) or "(root)"
-            found.append(f"{path}: {error.message[:160]}")
-            if len(found) == limit:
+            problems.append(f"{path}: {error.message[:160]}")
+            if len(problems) == limit:
                 break
     except (ValueError, RecursionError, TimeoutError, Unresolvable) as error:
-        found.append(f"(root): cannot be checked: {error}")
-    return sorted(found)
+        problems.append(f"(root): cannot be checked: {error}")
+    return sorted(problems)
 
 
 @lru_cache(maxsize=64)
@@ -85,13 +85,13 @@ def _dialect(schema: dict[str, Any], where: str) -> Any:
     named = schema.get("$schema")
     if named is None:
         return Draft202012Validator
-    found = validators.validator_for(schema, default=None) if isinstance(named, str) else None
-    if found is None:
+    validator = validators.validator_for(schema, default=None) if isinstance(named, str) else None
+    if validator is None:
         raise SemError(
             f"{where}: unknown draft {named!r}",
             "use https://json-schema.org/draft/2020-12/schema or an older draft's own address",
         )
-    return found
+    return validator
 
 
 def follow_reference(reference: str, root: Any) -> Any:

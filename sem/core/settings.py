@@ -38,8 +38,8 @@ def read_settings_file(path: Path, overrides: Sequence[str] = ()) -> dict[str, A
         values = {}
     if not isinstance(values, dict):
         raise SemError(f"{path}: holds no settings", "write `key: value` lines")
-    for given in overrides:
-        override(values, given)
+    for pair in overrides:
+        override(values, pair)
     return values
 
 
@@ -136,27 +136,27 @@ def _is_replaced(tag: str) -> bool:
     return tag.rsplit(":", 1)[-1] in ("bool", "int", "float", "timestamp")
 
 
-def override(values: dict[str, Any], given: str) -> str:
-    """Set in `values` what `given` (`a.b=1`) says; the key, as `a.b`."""
-    key, equals, text = given.partition("=")
+def override(values: dict[str, Any], pair: str) -> str:
+    """Set in `values` what `pair` (`a.b=1`) says; the key, as `a.b`."""
+    key, equals, text = pair.partition("=")
     if not equals or not key:
-        raise SemError(f"--set {given!r}: not KEY=VALUE", "write it as key.sub=value")
+        raise SemError(f"--set {pair!r}: not KEY=VALUE", "write it as key.sub=value")
     *parents, last = key.split(".")
     for parent in parents:
         inner = values.setdefault(parent, {})
         if not isinstance(inner, dict):
-            raise SemError(f"--set {given!r}: {parent!r} has no keys below it", "shorten it")
+            raise SemError(f"--set {pair!r}: {parent!r} has no keys below it", "shorten it")
         values = inner
     values[last] = parse_yaml(text, f"--set {key}")
     return key
 
 
-def own(name: str, given: Sequence[str]) -> list[str]:
-    """Return `given` (`NAME.key=value`) without `name`; raise SemError for one of another file."""
-    for each in given:
-        if not each.startswith(f"{name}."):
-            raise SemError(f"--set {each!r}: not one of {name}.yaml", f"write {name}.KEY=VALUE")
-    return [each.removeprefix(f"{name}.") for each in given]
+def own(name: str, pairs: Sequence[str]) -> list[str]:
+    """Return `pairs` (`NAME.key=value`) without `name`; raise SemError for one of another file."""
+    for pair in pairs:
+        if not pair.startswith(f"{name}."):
+            raise SemError(f"--set {pair!r}: not one of {name}.yaml", f"write {name}.KEY=VALUE")
+    return [pair.removeprefix(f"{name}.") for pair in pairs]
 
 
 def _forbid_unknown(cls: Any, config: Any) -> None:
@@ -171,13 +171,13 @@ def _forbid_unknown(cls: Any, config: Any) -> None:
 def _dataclasses_in(cls: Any) -> list[Any]:
     import typing
 
-    found, pending = [], list(typing.get_type_hints(cls).values())
+    classes, pending = [], list(typing.get_type_hints(cls).values())
     while pending:
         kind = pending.pop()
         pending.extend(typing.get_args(kind))
         if dataclasses.is_dataclass(kind):
-            found.append(kind)
-    return found
+            classes.append(kind)
+    return classes
 
 
 def shortened(value: Any) -> str:
@@ -190,14 +190,14 @@ def _explained(cls: Any, fault: Any, where: str) -> SemError:
     location = [str(part) for part in fault["loc"]]
     name = ".".join(location)
     if fault["type"] == "unexpected_keyword_argument":
-        known = _keys_at(cls, location[:-1])
-        return SemError(f"{where}: unknown key {name!r}", nearest(location[-1], known))
+        keys = _keys_at(cls, location[:-1])
+        return SemError(f"{where}: unknown key {name!r}", nearest(location[-1], keys))
     if fault["type"] in ("missing", "missing_argument"):
         return SemError(f"{where}: key {name!r} is missing", f"add a line `{location[-1]}: …`")
-    shown = shortened(fault.get("input"))
+    excerpt = shortened(fault.get("input"))
     hint = "write true or false" if str(fault.get("input")) in ("yes", "no", "on", "off") else ""
     return SemError(
-        f"{where}: {name or 'the file'}: {fault['msg']}, not {shown}",
+        f"{where}: {name or 'the file'}: {fault['msg']}, not {excerpt}",
         hint or f"correct {location[-1] if location else 'it'!r}",
     )
 

@@ -238,16 +238,16 @@ def _tighter(first: Any, second: Any) -> Any:
 
 _BOTH: dict[str, Callable[[Any, Any], Any]] = {
     "type": _shared_types,
-    "enum": lambda one, other: [
-        v for v in one if jsonio.canonical_json(v) in map(jsonio.canonical_json, other)
+    "enum": lambda first, second: [
+        v for v in first if jsonio.canonical_json(v) in map(jsonio.canonical_json, second)
     ],
-    "required": lambda one, other: sorted({*one, *other}),
+    "required": lambda first, second: sorted({*first, *second}),
     "properties": _joined,
     "patternProperties": _joined,
     "items": _tighter,
     "additionalProperties": _tighter,
-    "anyOf": lambda one, other: one,
-    "allOf": lambda one, other: [*one, *other],
+    "anyOf": lambda first, second: first,
+    "allOf": lambda first, second: [*first, *second],
     **dict.fromkeys(_LARGER, max),
     **dict.fromkeys(_SMALLER, min),
 }

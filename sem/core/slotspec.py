@@ -105,17 +105,17 @@ class SlotFile:
 
 def load_slot_levels(path: Path) -> SlotFile:
     """Return the levels in `path` (judge_slots.yaml), checked; without a file, the plan's own."""
-    found = settings.load_settings(SlotFile, path)
-    for name in found.scoring:
+    slot_file = settings.load_settings(SlotFile, path)
+    for name in slot_file.scoring:
         if name not in SCORING:
             raise SemError(f"{path}: scoring: {name!r} is unknown", nearest(name, SCORING))
-    for name, note in found.levels.items():
+    for name, note in slot_file.levels.items():
         if name not in LEVELS:
             raise SemError(f"{path}: levels: {name!r} is unknown", nearest(name, LEVELS))
         read_slotspec({"level": name, "threshold": note.threshold}, f"{path}: level {name!r}")
-    for name, values in found.slots.items():
+    for name, values in slot_file.slots.items():
         read_slotspec(values, f"{path}: slot {name!r}")
-    return found
+    return slot_file
 
 
 def read_slotspec(values: Any, where: str) -> SlotSpec:
@@ -155,13 +155,13 @@ def _of(
     schema_text: str, named_text: str, levels_text: str, where: str, language: str | None
 ) -> dict[str, SlotSpec]:
     named, thresholds = jsonio.parse_json(named_text), jsonio.parse_json(levels_text)
-    made = {
+    specs = {
         name: read_slotspec(named[name], f"{where}: slot {name!r}")
         if name in named
         else SlotSpec(default_level(kind))
         for name, kind in schema_leaves(jsonio.parse_json(schema_text), named).items()
     }
-    return {name: _completed(spec, thresholds, language) for name, spec in made.items()}
+    return {name: _completed(spec, thresholds, language) for name, spec in specs.items()}
 
 
 def _completed(
@@ -180,20 +180,20 @@ def schema_leaves(io_schema: dict[str, Any], named: Collection[str] = ()) -> dic
 
     An object in `named` is compared whole.
     """
-    found: dict[str, Any] = {}
-    _open(io_schema, io_schema, "", named, found)
-    return found
+    leaves: dict[str, Any] = {}
+    _open(io_schema, io_schema, "", named, leaves)
+    return leaves
 
 
-def _open(kind: Any, root: Any, prefix: str, named: Collection[str], found: dict) -> None:
+def _open(kind: Any, root: Any, prefix: str, named: Collection[str], leaves: dict) -> None:
     for name, written in shape.properties(kind, root).items():
         path, inner = prefix + name, shape.resolve_shape(written, root)
         opened, mark = _inside(inner, root)
         is_deep = path.count(".") >= MAX_DEPTH or "." in name or "[" in name
         if opened is None or path in named or is_deep:
-            found[path] = inner
+            leaves[path] = inner
         else:
-            _open(opened, root, f"{path}{mark}.", named, found)
+            _open(opened, root, f"{path}{mark}.", named, leaves)
 
 
 def _inside(kind: shape.Schema | None, root: Any) -> tuple[Any, str]:

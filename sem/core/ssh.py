@@ -63,16 +63,16 @@ class Far:
         return [*SSH, "-o", f"ServerAliveInterval={self.alive_s}", *config, *port]
 
     def ask(
-        self, script: str, *words: str, said: bytes = b"", timeout_s: float = ANSWER_S
+        self, script: str, *words: str, stdin: bytes = b"", timeout_s: float = ANSWER_S
     ) -> bytes:
-        """Return what `script` prints there, given `said` on its stdin.
+        """Return what `script` prints there, given `stdin`.
 
         Cut when no answer comes in time.
         """
         try:
-            done = subprocess.run(
+            process = subprocess.run(
                 self.argv(script, *words),
-                input=said,
+                input=stdin,
                 capture_output=True,
                 timeout=timeout_s,
                 **ALONE,
@@ -81,25 +81,25 @@ class Far:
             raise SemError("no `ssh` on this machine", "install OpenSSH's client") from error
         except subprocess.TimeoutExpired as error:
             raise Cut(f"{self.host}: no answer for {timeout_s:.0f} s", "run it again") from error
-        self.check(done.returncode, done.stderr.decode("utf-8", "replace"))
-        return done.stdout
+        self.check(process.returncode, process.stderr.decode("utf-8", "replace"))
+        return process.stdout
 
-    def check(self, code: int, said: str) -> None:
-        """Raise what exit `code` and the words `said` on stderr mean; nothing when `code` is 0."""
+    def check(self, code: int, stderr: str) -> None:
+        """Raise what exit `code` and the text on `stderr` mean; nothing when `code` is 0."""
         if code == 0:
             return
-        last = " ".join((said.strip().splitlines() or ["no reason given"])[-1].split())[:200]
+        last = " ".join((stderr.strip().splitlines() or ["no reason given"])[-1].split())[:200]
         if code != 255:
             raise SemError(
                 f"{self.host}: {last} (exit {code})", "the words are the host's own: look there"
             )
         for mark, message, hint in REFUSALS:
-            if mark in said:
+            if mark in stderr:
                 raise SemError(f"{self.host}: {message}", hint)
         for mark, message in KEYS:
-            if mark in said:
+            if mark in stderr:
                 raise self._unverified(message)
-        if "ssh: connect to host" in said:
+        if "ssh: connect to host" in stderr:
             raise Cut(
                 f"{self.host}: cannot be reached: {last.rpartition(': ')[2]}",
                 "check the host and its port, then run it again",
@@ -110,12 +110,12 @@ class Far:
         """Return the refusal of a host key, with the fingerprint that was shown and how to add
         it.
         """
-        shown = self._look()
-        key = re.findall(r"Server host key: (?:ssh-)?(\S+) (SHA256:\S+)", shown)
+        log = self._look()
+        key = re.findall(r"Server host key: (?:ssh-)?(\S+) (SHA256:\S+)", log)
         # A jump host that may ask, and cannot, does not name itself: the last place then does.
-        said = r"(?:No \S+ host key is known for|[Hh]ost key for) (\S+)"
-        asked = re.findall(r"Authenticating to (\S+):(\d+) as ", shown)
-        where = re.findall(said, shown) or [known_hosts_label(*place) for place in asked]
+        pattern = r"(?:No \S+ host key is known for|[Hh]ost key for) (\S+)"
+        addresses = re.findall(r"Authenticating to (\S+):(\d+) as ", log)
+        where = re.findall(pattern, log) or [known_hosts_label(*place) for place in addresses]
         if not key or not where:
             return SemError(
                 f"{self.host}: {message}",
@@ -124,7 +124,7 @@ class Far:
         kind, fingerprint = key[-1]
         return SemError(
             f"{self.host}: {message}: {where[-1]} shows {kind} {fingerprint}",
-            f"ask its owner whether that is right; only then: {_add(where[-1], kind, shown)}",
+            f"ask its owner whether that is right; only then: {_add(where[-1], kind, log)}",
         )
 
     def _look(self) -> str:
@@ -134,12 +134,12 @@ class Far:
         """
         argv = [*self.words(), "-v", "-o", "PreferredAuthentications=none", "--", self.host, ":"]
         try:
-            done = subprocess.run(
+            process = subprocess.run(
                 argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, **ALONE
             )
         except (OSError, subprocess.TimeoutExpired):
             return ""
-        return done.stderr.decode("utf-8", "replace")
+        return process.stderr.decode("utf-8", "replace")
 
 
 def check_host(host: str) -> str:
@@ -157,18 +157,18 @@ def known_hosts_label(name: str, port: str) -> str:
     return name if port == "22" else f"[{name}]:{port}"
 
 
-def _add(named: str, kind: str, shown: str) -> str:
+def _add(named: str, kind: str, log: str) -> str:
     """Return the commands that put the key of `named` into the known hosts, replacing an older
     one.
     """
     match = re.fullmatch(r"\[(.+)\]:(\d+)", named)
     name, port = (match[1], match[2]) if match else (named, "22")
-    asked = re.findall(r"Connecting to (\S+) \[\S+ port (\d+)", shown)
-    through = "Executing proxy command" in shown
+    addresses = re.findall(r"Connecting to (\S+) \[\S+ port (\d+)", log)
+    through = "Executing proxy command" in log
     scan = f"ssh-keyscan -t {kind.lower().split('-')[0]} -p {port} {name} >> ~/.ssh/known_hosts"
-    if through and (name, port) not in asked:
+    if through and (name, port) not in addresses:
         scan = f"ssh JUMP {scan}"
-    forget = f"ssh-keygen -R {shlex.quote(named)} && " if "HAS CHANGED" in shown else ""
+    forget = f"ssh-keygen -R {shlex.quote(named)} && " if "HAS CHANGED" in log else ""
     return f"`{forget}{scan}`"
 
 

@@ -476,8 +476,8 @@ def check_state(value: Any, shape: type[State], where: str) -> State:
         if fault["type"] == "missing":
             problem = f"key {place!r} is missing"
         else:
-            shown = settings.shortened(fault["input"])
-            problem = f"{place or 'the whole file'}: {fault['msg']}, not {shown}"
+            excerpt = settings.shortened(fault["input"])
+            problem = f"{place or 'the whole file'}: {fault['msg']}, not {excerpt}"
         remedy = REMEDIES.get(shape, "restore it from a copy, or make it anew")
         raise SemError(f"{where}: damaged: {problem}", remedy) from error
     return value

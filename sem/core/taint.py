@@ -29,11 +29,11 @@ def publishing(models: Path) -> Iterator[None]:
 def mark_tainted(folder: Path, takedown: str, at: str, facts: dict[str, Any]) -> None:
     """Mark the run or package in `folder`; an earlier takedown's mark stays and is added to."""
     marks = [m for m in read_taints(folder) if m["takedown"] != takedown]
-    made = {
+    document = {
         "format": "tainted.v1",
         "marks": [*marks, {"takedown": takedown, "at": at, **facts}],
     }
-    files.write_file(folder / NAME, jsonio.pretty(made))
+    files.write_file(folder / NAME, jsonio.pretty(document))
 
 
 def read_taints(folder: Path) -> list[dict[str, Any]]:
@@ -49,9 +49,9 @@ def takedowns(folder: Path | None) -> tuple[str, ...]:
 
 def refuse_tainted(folder: Path | None, what: str) -> None:
     """Raise SemError when `folder` is marked; `what` names it, as in `run 2026…`."""
-    found = takedowns(folder)
-    if found:
+    names = takedowns(folder)
+    if names:
         raise SemError(
-            f"{what} is tainted: takedown {', '.join(found)} removed rows it rests on",
+            f"{what} is tainted: takedown {', '.join(names)} removed rows it rests on",
             "train a new run on a snapshot cut after it: `fab train.prepare train.run`",
         )

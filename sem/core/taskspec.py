@@ -78,7 +78,7 @@ class TaskSpec:
 
     def as_json(self) -> dict[str, Any]:
         """This spec as `task_spec.json` in the package holds it."""
-        made = {
+        document = {
             "task_id": self.task_id,
             "task_version": self.task_version,
             "base_model_id": self.base_model_id,
@@ -90,8 +90,8 @@ class TaskSpec:
             "eval_split": vars(self.eval_split),
         }
         if self.example:
-            made["example"] = vars(self.example)
-        return made
+            document["example"] = vars(self.example)
+        return document
 
 
 def load_taskspec(path: Path) -> TaskSpec:
@@ -151,16 +151,16 @@ def _check_fields(spec: TaskSpec, path: Path) -> None:
     for name in spec.label_enums:
         if not has_field(spec.io_schema, name):
             _refuse_field(f"{path}: label_enums names {name!r}", name, fields)
-    known = slotspec.schema_leaves(spec.io_schema, slots)
+    leaves = slotspec.schema_leaves(spec.io_schema, slots)
     for name in slots:
-        if name not in known:
+        if name not in leaves:
             every = slotspec.schema_leaves(spec.io_schema)
             _refuse_field(f"{path}: rubric.slots names {name!r}", name, every)
     spec.slots(where=str(path))
 
 
-def _refuse_field(what: str, name: str, known: Any) -> None:
-    hint = nearest(name, known) if known else "io_schema declares no properties"
+def _refuse_field(what: str, name: str, names: Any) -> None:
+    hint = nearest(name, names) if names else "io_schema declares no properties"
     raise SemError(f"{what}, which io_schema does not have", hint)
 
 
@@ -179,10 +179,11 @@ def has_field(io_schema: Any, name: str) -> bool:
 def _check_example(spec: TaskSpec, path: Path) -> None:
     if spec.example is None:
         return
-    found = schema.schema_problems(spec.example.output_json, spec.io_schema)
-    if found:
+    problems = schema.schema_problems(spec.example.output_json, spec.io_schema)
+    if problems:
         raise SemError(
-            f"{path}: example.output_json breaks io_schema: {found[0]}", "correct one of the two"
+            f"{path}: example.output_json breaks io_schema: {problems[0]}",
+            "correct one of the two",
         )
 
 

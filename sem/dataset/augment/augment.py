@@ -69,23 +69,23 @@ class Augmented:
 def write_variants(
     project: Project,
     version: int | str | None = None,
-    wanted: Wanted | None = None,
+    request: Wanted | None = None,
     progress: Callable[[Any, int], Any] | None = None,
 ) -> Augmented:
     """Write the variants of the train part of snapshot `version`, read-only, facts last."""
-    wanted = wanted or Wanted()
+    request = request or Wanted()
     frozen = snapshot.load_snapshot(project, version)
     settings = project.settings("dataset", Dataset).clean
     path, refused = project.processed / variants_path(frozen), Counter[str]()
     with files.lock(project.processed / ".augment.lock", str(path)):
-        known = {example.id: _digest(example) for example in frozen.examples("train")}
-        plan = Plan(settings, project.tasks, 0.0, wanted.tokenizer, wanted.today)
+        digests = {example.id: _digest(example) for example in frozen.examples("train")}
+        plan = Plan(settings, project.tasks, 0.0, request.tokenizer, request.today)
         with store.reading(project.store) as opened:
-            stored = (row for row in opened.rows() if row.id in known)
-            raw = progress(stored, len(known)) if progress else stored
-            made = _checked(raw, plan, wanted, known, refused)
-            count = write_sorted(path, made)
-        facts = _facts(frozen, wanted, path, count, refused)
+            stored = (row for row in opened.rows() if row.id in digests)
+            raw = progress(stored, len(digests)) if progress else stored
+            variants = _checked(raw, plan, request, digests, refused)
+            count = write_sorted(path, variants)
+        facts = _facts(frozen, request, path, count, refused)
         variant_files.write_facts(project, frozen, path, facts)
     return Augmented(facts, path)
 
@@ -117,14 +117,14 @@ def _digest(example: Example) -> bytes:
     return hashlib.sha256(example.content().encode("utf-8")).digest()[:16]
 
 
-def write_sorted(path: Path, made: Iterable[dict[str, Any]]) -> int:
-    """Write the rows `made` to `path` in order of id, read-only; how many there were.
+def write_sorted(path: Path, variants: Iterable[dict[str, Any]]) -> int:
+    """Write the rows `variants` to `path` in order of id, read-only; how many there were.
 
     They are spilled as they come: a million variants of pages do not fit into memory.
     """
     places: list[tuple[str, int]] = []
     with tempfile.TemporaryFile(dir=path.parent) as spill:
-        for row in made:
+        for row in variants:
             places.append((row["id"], spill.tell()))
             spill.write((jsonio.canonical_json(row) + "\n").encode("utf-8"))
         with files.replacing(path, 0o444) as file:
@@ -135,43 +135,43 @@ def write_sorted(path: Path, made: Iterable[dict[str, Any]]) -> int:
 
 
 def _checked(
-    raw: Iterable[RawRow], plan: Plan, wanted: Wanted, known: dict[str, bytes], refused: Counter
+    raw: Iterable[RawRow], plan: Plan, request: Wanted, digests: dict[str, bytes], refused: Counter
 ) -> Iterator[dict[str, Any]]:
     """Yield every variant that keeps its row's answer, as a row of a snapshot part."""
     base: Example | None = None
-    seen: set[str] = set()
-    planned = _variants(raw, plan, wanted, known, refused)
+    texts: set[str] = set()
+    planned = _variants(raw, plan, request, digests, refused)
     for record in engine.local(planned, plan):
         origin, mark, variant = record.id.rpartition(MARK)
-        if not mark or record.id in known:
-            base, seen = _base(record, known, refused), set()
+        if not mark or record.id in digests:
+            base, texts = _base(record, digests, refused), set()
             continue
         if base is None:
             continue
-        if len(seen) == wanted.each:
+        if len(texts) == request.each:
             refused[NOT_NEEDED] += 1
             continue
-        reason, example = _verdict(record, base, seen)
+        reason, example = _verdict(record, base, texts)
         if reason:
             refused[f"{variant}:{reason}"] += 1
             continue
-        seen.add(example.input_text)
-        tagged = {"of": origin, "kind": variant, "seed": wanted.seed}
+        texts.add(example.input_text)
+        tagged = {"of": origin, "kind": variant, "seed": request.seed}
         yield replace(example, meta={**example.meta, "augmented": tagged}).as_json()
 
 
-def _base(record: engine.Record, known: dict[str, bytes], refused: Counter) -> Example | None:
+def _base(record: engine.Record, digests: dict[str, bytes], refused: Counter) -> Example | None:
     """Return the row itself, cleaned again; None where it is not what the snapshot holds."""
     if record.made.reason is None:
         example = Example(**jsonio.parse_json(record.made.line))
-        if _digest(example) == known[record.id]:
+        if _digest(example) == digests[record.id]:
             return example
     refused[BASE_DIFFERS] += 1
     return None
 
 
 def _verdict(
-    record: engine.Record, base: Example, seen: Collection[str]
+    record: engine.Record, base: Example, texts: Collection[str]
 ) -> tuple[str | None, Example]:
     """Why the variant `record` of `base` is refused, None for not at all; and its example."""
     if record.made.reason is not None:
@@ -179,7 +179,7 @@ def _verdict(
     example = Example(**jsonio.parse_json(record.made.line))
     if jsonio.canonical_json(example.output_json) != jsonio.canonical_json(base.output_json):
         return "answer_changed", example
-    if example.input_text == base.input_text or example.input_text in seen:
+    if example.input_text == base.input_text or example.input_text in texts:
         return "same_text", example
     before, after = grounding.Text(base.input_text), grounding.Text(example.input_text)
     values = list(grounding.scalar_leaves(base.output_json))
@@ -201,39 +201,43 @@ def _order(values: list[tuple[str, Any]], text: grounding.Text) -> list[list[int
 
 
 def _variants(
-    raw: Iterable[RawRow], plan: Plan, wanted: Wanted, known: Collection[str], refused: Counter
+    raw: Iterable[RawRow],
+    plan: Plan,
+    request: Wanted,
+    known_ids: Collection[str],
+    refused: Counter,
 ) -> Iterator[RawRow]:
     """Yield each row of `raw`, as it is and then edited."""
     options = Worker(replace(plan, tokenizer=None))
     for row in raw:
         try:
-            made = rows.prepare_row(row, plan.tasks, options)
+            prepared = rows.prepare_row(row, plan.tasks, options)
         except rows.Reject:
             refused[BASE_DIFFERS] += 1
             continue
         yield row
-        for variant in _edited(row, _page(made), wanted, refused):
-            if variant.id in known:
+        for variant in _edited(row, _page(prepared), request, refused):
+            if variant.id in known_ids:
                 refused["id_taken"] += 1
             else:
                 yield variant
 
 
-def _page(made: rows.Prepared) -> Page:
-    kind = made.options.input
-    is_html = kind == "html" or (kind == "auto" and words.HTML.search(made.page) is not None)
-    return Page(made.page, made.reference, rows.page_language(made.meta, ""), is_html)
+def _page(row: rows.Prepared) -> Page:
+    kind = row.options.input
+    is_html = kind == "html" or (kind == "auto" and words.HTML.search(row.page) is not None)
+    return Page(row.page, row.reference, rows.page_language(row.meta, ""), is_html)
 
 
-def _edited(row: RawRow, page: Page, wanted: Wanted, refused: Counter) -> Iterator[RawRow]:
+def _edited(row: RawRow, page: Page, request: Wanted, refused: Counter) -> Iterator[RawRow]:
     """Yield every variant of `row` that applies, in an order of its own.
 
     Many leave the text as it is.
     """
     prompt, name = row.input_text or "", row.id or ""
-    kinds = sorted(wanted.kinds)
-    for variant in random_of(wanted.seed, name, "").sample(kinds, len(kinds)):
-        edited = page_edits.KINDS[variant](page, random_of(wanted.seed, name, variant))
+    kinds = sorted(request.kinds)
+    for variant in random_of(request.seed, name, "").sample(kinds, len(kinds)):
+        edited = page_edits.KINDS[variant](page, random_of(request.seed, name, variant))
         if edited is None or edited == page.source:
             refused[f"{variant}:{NOT_APPLICABLE}"] += 1
             continue
@@ -250,16 +254,16 @@ def random_of(seed: int, row: str, variant: str) -> random.Random:
 
 
 def _facts(
-    frozen: Snapshot, wanted: Wanted, path: Path, count: int, refused: Counter
+    frozen: Snapshot, request: Wanted, path: Path, count: int, refused: Counter
 ) -> dict[str, Any]:
     kinds = Counter(row["meta"]["augmented"]["kind"] for row in files.read_rows(path))
     return {
         "snapshot": frozen.name,
         "snapshot_sha256": frozen.sha256,
         "cleaner": markup.FINGERPRINT,
-        "seed": wanted.seed,
-        "each": wanted.each,
-        "kinds": sorted(wanted.kinds),
+        "seed": request.seed,
+        "each": request.each,
+        "kinds": sorted(request.kinds),
         "rows": count,
         "by_kind": dict(sorted(kinds.items())),
         "refused": dict(sorted(refused.items())),

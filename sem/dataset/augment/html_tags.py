@@ -41,8 +41,8 @@ class Element:
     @property
     def kind(self) -> tuple[str, str]:
         """Return name and classes: siblings of one kind are likely of one rank."""
-        found = CLASS.search(self.tag.rest)
-        return self.tag.name, " ".join(sorted(found[1].split())) if found else ""
+        match = CLASS.search(self.tag.rest)
+        return self.tag.name, " ".join(sorted(match[1].split())) if match else ""
 
 
 def scan(page: str) -> Iterator[Tag]:
@@ -77,22 +77,22 @@ def elements(page: str) -> list[Element]:
     An end tag closes the nearest open element of its name within 64; what it jumps over stays
     open, and so does everything that a broken page never closes.
     """
-    found: list[Element] = []
+    nodes: list[Element] = []
     stack: list[Element] = []
     for tag in scan(page):
         if tag.is_end:
             _close(stack, tag)
             continue
         parent = stack[-1] if stack else None
-        made = Element(tag, parent)
-        found.append(made)
+        element = Element(tag, parent)
+        nodes.append(element)
         if parent:
-            parent.children.append(made)
+            parent.children.append(element)
         if tag.name in VOID or tag.rest.endswith("/"):
-            made.end = tag.end
+            element.end = tag.end
         else:
-            stack.append(made)
-    return found
+            stack.append(element)
+    return nodes
 
 
 def _close(stack: list[Element], tag: Tag) -> None:
@@ -118,9 +118,9 @@ def siblings(page: str, names: frozenset[str], least: int = 3) -> list[list[Elem
     return sorted((r for r in runs if len(r) >= least), key=lambda run: run[0].tag.start)
 
 
-def _is_next(page: str, one: Element, other: Element) -> bool:
-    is_near = not page[one.end : other.tag.start].strip()
-    return is_near and one.kind == other.kind
+def _is_next(page: str, element: Element, other: Element) -> bool:
+    is_near = not page[element.end : other.tag.start].strip()
+    return is_near and element.kind == other.kind
 
 
 def spliced(page: str, edits: list[tuple[int, int, str]]) -> str:

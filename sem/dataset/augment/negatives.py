@@ -54,15 +54,15 @@ class Preferences:
 def write_negative_pairs(
     project: Project,
     version: int | str | None,
-    each: int,
+    limit: int,
     seed: int,
     progress: Callable[[Any, int], Any] | None = None,
 ) -> Preferences:
-    """Write at most `each` pairs for every train row of snapshot `version`, read-only, facts
+    """Write at most `limit` pairs for every train row of snapshot `version`, read-only, facts
     last.
     """
-    if each < 1:
-        raise SemError(f"{each} wrong answers of each row", "ask for 1 or more")
+    if limit < 1:
+        raise SemError(f"{limit} wrong answers of each row", "ask for 1 or more")
     frozen = snapshot.load_snapshot(project, version)
     path, refused, kinds = (
         project.processed / negative_pairs_path(frozen),
@@ -70,20 +70,20 @@ def write_negative_pairs(
         Counter[str](),
     )
     with files.lock(project.processed / ".augment.lock", str(path)):
-        known = collected(frozen.examples("train"))
+        corpus = collected(frozen.examples("train"))
         rows = frozen.examples("train")
         rows = progress(rows, frozen.counts["train"]) if progress else rows
-        made = (
+        pairs = (
             negative_pair_row(example, negative, kinds)
             for example in rows
-            for negative in wrong_answers_of(Case(example, known), each, seed, refused)
+            for negative in wrong_answers_of(Case(example, corpus), limit, seed, refused)
         )
-        count = files.write_rows(path, made, 0o444)
+        count = files.write_rows(path, pairs, 0o444)
         facts = {
             "snapshot": frozen.name,
             "snapshot_sha256": frozen.sha256,
             "seed": seed,
-            "each": each,
+            "each": limit,
             "rows": count,
             "by_kind": dict(sorted(kinds.items())),
             "refused": dict(sorted(refused.items())),
@@ -132,48 +132,52 @@ def negative_pair_row(example: Example, negative: Negative, kinds: Counter[str])
 
 def collected(examples: Iterator[Example]) -> Known:
     """Return every reference's text, and the first values of every slot in order of id."""
-    known = Known()
+    corpus = Known()
     for example in examples:
-        known.targets.add(files.sha256_text(taught_text(example.output_json)))
+        corpus.targets.add(files.sha256_text(taught_text(example.output_json)))
         for slot, value in wrong_answers.answer_slots(example.output_json):
-            held = known.values.setdefault((example.task, slot), [])
+            held = corpus.values.setdefault((example.task, slot), [])
             if value not in (None, "", []) and len(held) < MOST_VALUES and value not in held:
                 held.append(value)
-    return known
+    return corpus
 
 
 def wrong_answers_of(
-    case: Case, each: int, seed: int, refused: Counter[str]
+    case: Case, limit: int, seed: int, refused: Counter[str]
 ) -> Iterator[Negative]:
-    """Yield at most `each` wrong answers of `case`; those that cannot be used are counted.
+    """Yield at most `limit` wrong answers of `case`; those that cannot be used are counted.
 
     The row's own `negative_examples` come first: somebody saw a model give them. The others are
     made, each of another kind.
     """
     for text in _own(case.example):
-        reason = _fault(case, text) if each else "beyond_each"
+        reason = _fault(case, text) if limit else "beyond_each"
         if reason:
             refused[f"{GIVEN}:{reason}"] += 1
             continue
-        each -= 1
+        limit -= 1
         yield Negative(GIVEN, "", text)
     rng = random_of(seed, case.example.id, "negative")
     for kind in rng.sample(sorted(wrong_answers.KINDS), len(wrong_answers.KINDS)):
-        if not each:
+        if not limit:
             return
-        made = wrong_answers.KINDS[kind](case, rng)
-        reason = NOT_APPLICABLE if made is None else _fault(case, made[1], made[0])
-        if made is None or reason:
+        wrong_answer = wrong_answers.KINDS[kind](case, rng)
+        reason = (
+            NOT_APPLICABLE
+            if wrong_answer is None
+            else _fault(case, wrong_answer[1], wrong_answer[0])
+        )
+        if wrong_answer is None or reason:
             refused[f"{kind}:{reason}"] += 1
             continue
-        each -= 1
-        yield Negative(kind, ".".join(made[0]), made[1])
+        limit -= 1
+        yield Negative(kind, ".".join(wrong_answer[0]), wrong_answer[1])
 
 
 def _own(example: Example) -> list[str]:
     """Return the texts of the row's own wrong answers; a text is taken as it was given."""
-    given = example.negative_examples or []
-    texts = [one if isinstance(one, str) else taught_text(one) for one in given]
+    answers = example.negative_examples or []
+    texts = [answer if isinstance(answer, str) else taught_text(answer) for answer in answers]
     return list(dict.fromkeys(texts))
 
 
@@ -194,9 +198,11 @@ def _fault(case: Case, text: str, slot: Slot | None = None) -> str | None:
         return "is_valid"
     if slot is not None:
         return "is_equal" if _is_right(case, slot, wrong_answers.slot_value(value, slot)) else None
-    slots, wanted = (dict(wrong_answers.answer_slots(each)) for each in (value, case.answer))
-    is_equal = slots.keys() == wanted.keys() and type(value) is type(case.answer)
-    is_equal = is_equal and all(_is_right(case, each, slots[each]) for each in slots)
+    slots, right_slots = (
+        dict(wrong_answers.answer_slots(answer)) for answer in (value, case.answer)
+    )
+    is_equal = slots.keys() == right_slots.keys() and type(value) is type(case.answer)
+    is_equal = is_equal and all(_is_right(case, name, slots[name]) for name in slots)
     return "is_equal" if is_equal else None
 
 
@@ -207,4 +213,4 @@ def _is_right(case: Case, slot: Slot, value: Any) -> bool:
     for depth in range(1, len(slot) + 1):
         others = case.example.alternatives.get(".".join(slot[:depth]), [])
         right += [wrong_answers.slot_value(other, slot[depth:]) for other in others]
-    return any(wrong_answers.is_same_answer(value, each) for each in right)
+    return any(wrong_answers.is_same_answer(value, answer) for answer in right)

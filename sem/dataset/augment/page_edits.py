@@ -53,26 +53,26 @@ def shuffle(page: Page, rng: random.Random) -> str | None:
         return None
     values = [value for _, value in grounding.scalar_leaves(page.reference)]
     runs = html_tags.siblings(page.source, SHUFFLED)
-    chosen: list[list[html_tags.Element]] = []
+    groups: list[list[html_tags.Element]] = []
     for run in rng.sample(runs, min(len(runs), MOST_TRIES)):
         start, end = run[0].tag.start, run[-1].end
-        is_free = all(end <= other[0].tag.start or other[-1].end <= start for other in chosen)
+        is_free = all(end <= other[0].tag.start or other[-1].end <= start for other in groups)
         is_ordered = run[0].parent is not None and run[0].parent.tag.name == "ol"
         if is_free and not is_ordered and not _holds(page.source[start:end], values):
-            chosen.append(run)
-        if len(chosen) == MOST_GROUPS:
+            groups.append(run)
+        if len(groups) == MOST_GROUPS:
             break
     edits = [
         (old.tag.start, old.end, page.source[new.tag.start : new.end])
-        for run in chosen
+        for run in groups
         for old, new in zip(run, rng.sample(run, len(run)), strict=True)
     ]
     return html_tags.spliced(page.source, edits) if edits else None
 
 
 def _holds(source: str, values: list[Any]) -> bool:
-    there = grounding.groundable_text(source)
-    return any(grounding.is_grounded(value, there) for value in values)
+    page_text = grounding.groundable_text(source)
+    return any(grounding.is_grounded(value, page_text) for value in values)
 
 
 OPTIONAL = words.to_set("p li td th tr option dt dd span b i em strong small font label")
@@ -84,8 +84,8 @@ def malform(page: Page, rng: random.Random) -> str | None:
     """End tags lost, stray or in upper case, inline tags closed in the wrong order."""
     if not page.is_html:
         return None
-    found = [tag for tag in html_tags.scan(page.source) if tag.name not in html_tags.RAW]
-    ends = [tag for tag in found if tag.is_end and tag.name in OPTIONAL]
+    tags = [tag for tag in html_tags.scan(page.source) if tag.name not in html_tags.RAW]
+    ends = [tag for tag in tags if tag.is_end and tag.name in OPTIONAL]
     if len(ends) < 2:
         return None
     edits: list[tuple[int, int, str]] = []
@@ -94,12 +94,12 @@ def malform(page: Page, rng: random.Random) -> str | None:
         lost = "" if choice == 0 else f"</{tag.name.upper()} >"
         edits.append((tag.start, tag.end, lost if choice < 2 else f"</{tag.name}></{tag.name}>"))
     body = page.source.lower().find("<body")
-    inside = [tag.end for tag in found if tag.start > body and tag.name not in ("html", "head")]
+    inside = [tag.end for tag in tags if tag.start > body and tag.name not in ("html", "head")]
     for spot in rng.sample(inside, min(len(inside), 2 + min(MOST_EDITS, len(inside) // 40))):
         edits.append((spot, spot, rng.choice(STRAY)))
     pairs = [(a, b) for a, b in pairwise(ends) if a.end == b.start and a.name != b.name]
-    for one, two in rng.sample(pairs, min(len(pairs), 1 + len(pairs) // 20)):
-        edits.append((one.start, two.end, f"</{two.name}></{one.name}>"))
+    for first, second in rng.sample(pairs, min(len(pairs), 1 + len(pairs) // 20)):
+        edits.append((first.start, second.end, f"</{second.name}></{first.name}>"))
     return html_tags.spliced(page.source, edits)
 
 
@@ -111,11 +111,11 @@ def attributes(page: Page, rng: random.Random) -> str | None:
     """Attributes and classes that frameworks add, which say nothing."""
     if not page.is_html:
         return None
-    found = [t for t in html_tags.scan(page.source) if not t.is_end and not t.rest.endswith("/")]
-    if not found:
+    tags = [t for t in html_tags.scan(page.source) if not t.is_end and not t.rest.endswith("/")]
+    if not tags:
         return None
     edits = []
-    for tag in rng.sample(found, min(len(found), 3 + len(found) // 5)):
+    for tag in rng.sample(tags, min(len(tags), 3 + len(tags) // 5)):
         hashed = f"{rng.getrandbits(32):08x}"
         added = f' {rng.choice(NOISE)}{hashed}="{rng.getrandbits(24):06x}"'
         if "class=" not in tag.rest.lower() and rng.random() < 0.4:
@@ -167,14 +167,14 @@ def distract(page: Page, rng: random.Random) -> str | None:
     """Blocks that every page has and no answer is in: newsletter, cookies, promises."""
     if not page.is_html:
         return None
-    found = list(html_tags.scan(page.source))
-    spots = [tag.end for tag in found if tag.is_end and tag.name in BOUNDARIES]
-    bodies = [tag.end for tag in found if tag.name == "body" and not tag.is_end]
+    tags = list(html_tags.scan(page.source))
+    spots = [tag.end for tag in tags if tag.is_end and tag.name in BOUNDARIES]
+    bodies = [tag.end for tag in tags if tag.name == "body" and not tag.is_end]
     if not spots:
         return None
     lines = BLOCKS.get(page.language, BLOCKS["en"])
-    chosen = rng.sample(lines, min(len(lines), rng.randint(1, 3)))
-    blocks = [rng.choice(SHELLS).format(html.escape(line, quote=False)) for line in chosen]
+    block_lines = rng.sample(lines, min(len(lines), rng.randint(1, 3)))
+    blocks = [rng.choice(SHELLS).format(html.escape(line, quote=False)) for line in block_lines]
     edits = [(spot, spot, block) for block in blocks for spot in [rng.choice([*bodies, *spots])]]
     return html_tags.spliced(page.source, edits)
 

@@ -18,14 +18,14 @@ def read_variant_facts(path: Path, frozen: Snapshot, what: str, command: str) ->
     """
     if not path.with_suffix(".json").exists():
         raise SemError(f"{path.name}: no {what} of {frozen.name}", f"make them with `{command}`")
-    found = state.read_state(path.with_suffix(".json"), state.Written)
-    there = files.sha256_file(path) if path.exists() else "missing"
-    if there != found["sha256"] or found["snapshot_sha256"] != frozen.sha256:
+    facts = state.read_state(path.with_suffix(".json"), state.Written)
+    digest = files.sha256_file(path) if path.exists() else "missing"
+    if digest != facts["sha256"] or facts["snapshot_sha256"] != frozen.sha256:
         raise SemError(
-            f"{path.name} is {there[:12]}…, {path.stem}.json says {found['sha256'][:12]}…",
+            f"{path.name} is {digest[:12]}…, {path.stem}.json says {facts['sha256'][:12]}…",
             f"make it again with `{command}`",
         )
-    return found
+    return facts
 
 
 def write_facts(project: Project, frozen: Snapshot, path: Path, facts: dict[str, Any]) -> None:

@@ -39,23 +39,23 @@ Break = Callable[[Case, random.Random], "tuple[Slot, str] | None"]
 KINDS: dict[str, Break] = {}
 
 
-def register_wrong_answer(made: Break) -> Break:
-    """Register `made` under its own name."""
-    KINDS[made.__name__] = made
-    return made
+def register_wrong_answer(breaker: Break) -> Break:
+    """Register `breaker` under its own name."""
+    KINDS[breaker.__name__] = breaker
+    return breaker
 
 
-def is_same_answer(one: Any, other: Any) -> bool:
+def is_same_answer(value: Any, other: Any) -> bool:
     """Return whether two values may count as the same: numbers by amount, texts by their words.
 
     A text inside the other counts as well: a slot of level `substring` would pass it.
     """
-    if _is_number(one) and _is_number(other):
-        return Decimal(str(one)) == Decimal(str(other))
-    if isinstance(one, str) and isinstance(other, str):
-        a, b = grounding.Text(one).packed, grounding.Text(other).packed
+    if _is_number(value) and _is_number(other):
+        return Decimal(str(value)) == Decimal(str(other))
+    if isinstance(value, str) and isinstance(other, str):
+        a, b = grounding.Text(value).packed, grounding.Text(other).packed
         return a in b or b in a
-    return jsonio.canonical_json(one) == jsonio.canonical_json(other)
+    return jsonio.canonical_json(value) == jsonio.canonical_json(other)
 
 
 def _is_number(value: Any) -> bool:
@@ -78,17 +78,17 @@ def slot_value(value: Any, slot: Slot) -> Any:
 
 
 def _with(value: Any, slot: Slot, new: Any) -> Any:
-    made = copy.deepcopy(value)
-    here = made
+    answer = copy.deepcopy(value)
+    here = answer
     for name in slot[:-1]:
         here = here[name]
     here[slot[-1]] = new
-    return made
+    return answer
 
 
 def _chosen(case: Case, rng: random.Random, fits: Callable[[Any], bool]) -> Slot | None:
-    found = [slot for slot, value in answer_slots(case.answer) if fits(value)]
-    return rng.choice(found) if found else None
+    slots = [slot for slot, value in answer_slots(case.answer) if fits(value)]
+    return rng.choice(slots) if slots else None
 
 
 def _replaced(case: Case, slot: Slot, new: Any) -> tuple[Slot, str]:
@@ -169,18 +169,18 @@ def duplicate_key(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
 @register_wrong_answer
 def swapped(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
     """Return two slots of one type hold each other's value."""
-    found = list(answer_slots(case.answer))
+    items = list(answer_slots(case.answer))
     pairs = [
         (a, b)
-        for number, (a, one) in enumerate(found)
-        for b, two in found[number + 1 :]
-        if type(one) is type(two) and one is not None and not is_same_answer(one, two)
+        for number, (a, first) in enumerate(items)
+        for b, second in items[number + 1 :]
+        if type(first) is type(second) and first is not None and not is_same_answer(first, second)
     ]
     if not pairs:
         return None
-    one, two = rng.choice(pairs)
-    made = _with(case.answer, one, slot_value(case.answer, two))
-    return one, jsonio.canonical_json(_with(made, two, slot_value(case.answer, one)))
+    first, second = rng.choice(pairs)
+    answer = _with(case.answer, first, slot_value(case.answer, second))
+    return first, jsonio.canonical_json(_with(answer, second, slot_value(case.answer, first)))
 
 
 @register_wrong_answer
@@ -202,13 +202,13 @@ def nulled(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
 @register_wrong_answer
 def invented(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
     """Return a value that is not in the input, where the reference has none or another."""
-    seen = grounding.Text(case.example.input_text)
+    input_text = grounding.Text(case.example.input_text)
     slot = _chosen(case, rng, lambda value: isinstance(value, str) or value is None)
     if slot is None:
         return None
     values = case.others.values.get((case.example.task, slot), [])
     texts = [v for v in values if isinstance(v, str | int | float) and not isinstance(v, bool)]
-    absent = [value for value in texts if not grounding.is_grounded(value, seen)]
+    absent = [value for value in texts if not grounding.is_grounded(value, input_text)]
     return _replaced(case, slot, rng.choice(absent)) if absent else None
 
 

@@ -102,23 +102,25 @@ def reviews(view: View) -> str:
     w, rng = view.words, view.rng
     if not view.rating:
         return f'<div class="{view.css("reviews")}">{w.no_votes}</div>'
-    chosen = zip(rng.sample(w.people, 2), rng.sample(w.opinions, 2), strict=True)
-    made = "".join(_review(view, who, said) for who, said in list(chosen)[: rng.choice((1, 1, 2))])
-    return f'<div class="{view.css("reviews")}" id="reviews"><h3>{w.reviews}</h3>{made}</div>'
+    pairs = zip(rng.sample(w.people, 2), rng.sample(w.opinions, 2), strict=True)
+    items = "".join(
+        _review(view, who, opinion) for who, opinion in list(pairs)[: rng.choice((1, 1, 2))]
+    )
+    return f'<div class="{view.css("reviews")}" id="reviews"><h3>{w.reviews}</h3>{items}</div>'
 
 
-def _review(view: View, who: str, said: str) -> str:
-    given, rng = view.rng.randint(2, 5), view.rng
+def _review(view: View, who: str, opinion: str) -> str:
+    stars, rng = view.rng.randint(2, 5), view.rng
     day = f"2025-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}"
     if view.shop.variant == 1:
         return (
-            f'<blockquote><p>{said}</p><cite>{who}</cite> <time datetime="{day}"></time>'
-            f"<span>{'★' * given}{'☆' * (5 - given)}</span></blockquote>"
+            f'<blockquote><p>{opinion}</p><cite>{who}</cite> <time datetime="{day}"></time>'
+            f"<span>{'★' * stars}{'☆' * (5 - stars)}</span></blockquote>"
         )
     mail = f"{seeded.token(who, size=5)}@mail.example"
     return (
-        f'<div class="{view.css("review")}" data-author="{mail}"><b>{who}</b> {given}/5'
-        f"<div>{said}</div></div>"
+        f'<div class="{view.css("review")}" data-author="{mail}"><b>{who}</b> {stars}/5'
+        f"<div>{opinion}</div></div>"
     )
 
 

@@ -157,8 +157,8 @@ def _model(rng: Random) -> str:
 
 
 def _title(pattern: str, brand: str | None, noun: str, model: str, colour: str) -> str:
-    made = pattern.format(brand=brand or "", noun=noun, model=model, colour=colour)
-    return " ".join(made.split()).strip(" –,").replace(" ,", ",").replace("– –", "–")
+    title = pattern.format(brand=brand or "", noun=noun, model=model, colour=colour)
+    return " ".join(title.split()).strip(" –,").replace(" ,", ",").replace("– –", "–")
 
 
 def _price(rng: Random, market: Market, department: str) -> Decimal:

@@ -188,11 +188,11 @@ def _lazy(rng: Random, level: int) -> str:
 
 
 def _minified(rng: Random, size: int) -> str:
-    made = []
-    while sum(map(len, made)) < size:
+    functions = []
+    while sum(map(len, functions)) < size:
         a, b, n = (rng.choice("abcdeghkmnprtuvwxyz") for _ in range(3))
-        made.append(
+        functions.append(
             f"function {a}{_hex(rng, 2)}({b},{n}){{return {b}?{n}.c({b}[{rng.randint(0, 99)}]"
             f"||0x{_hex(rng, 4)}):!1}}"
         )
-    return "".join(made)
+    return "".join(functions)

@@ -102,9 +102,9 @@ def _listed(shop: Shop, rng: Random, kind: str, base: str, title: str, heading: 
     ]
     pager = _pager(shop, here, turn, more)
     total = (here - 1) * count + count + (rng.randint(1, 90) if more else 0)
-    shown = shop.words.shown.format(a=(here - 1) * count + 1, b=here * count, n=total)
+    summary = shop.words.shown.format(a=(here - 1) * count + 1, b=here * count, n=total)
     main = (
-        f'{heading}<div class="{shop.css("bar")}"><span>{shown}</span> <select><option>'
+        f'{heading}<div class="{shop.css("bar")}"><span>{summary}</span> <select><option>'
         f"{shop.words.sort}</option></select></div>{_grid(shop, cards)}{pager}"
     )
     path = base if here == 1 else turn(here).removeprefix(f"https://{shop.host}")
@@ -216,9 +216,9 @@ def _cart(shop: Shop, rng: Random) -> Nav:
 
 def _info(shop: Shop, rng: Random) -> Nav:
     title, *paragraphs = rng.choice(shop.words.info)
-    said = "".join(f"<p>{text}</p>" for text in paragraphs)
+    body = "".join(f"<p>{text}</p>" for text in paragraphs)
     extra = "".join(f"<p>{text}</p>" for text in rng.sample(shop.words.pitch, 2))
-    main = f'<div class="{shop.css("cms")}"><h1>{title}</h1>{said}{extra}</div>'
+    main = f'<div class="{shop.css("cms")}"><h1>{title}</h1>{body}{extra}</div>'
     return Nav(f"/info/{slug(title)}", title, main, listing_reference("info"))
 
 

@@ -72,9 +72,9 @@ def _tab(view: View) -> str:
 
 
 def _nav(shop: Shop, rng: Random, kind: str) -> Page:
-    made = listing.listing_page(shop, rng, kind)
-    html = _whole(shop, rng, made.title, Body(made.main))
-    return Page(shop, CLASSIFIER, kind, made.path, html, made.reference)
+    nav = listing.listing_page(shop, rng, kind)
+    html = _whole(shop, rng, nav.title, Body(nav.main))
+    return Page(shop, CLASSIFIER, kind, nav.path, html, nav.reference)
 
 
 def _whole(shop: Shop, rng: Random, title: str, body: Body) -> str:

@@ -32,13 +32,13 @@ def unclose(html: str, rng: Random) -> str:
     """Return two closing tags are missing, none of a hidden part: it would swallow the page."""
     for _ in range(2):
         unseen = [hidden.span() for hidden in HIDDEN.finditer(html)]
-        found = [
+        tags = [
             tag
             for tag in CLOSING.finditer(html, html.find("</head>"))
             if not any(a <= tag.start() < b for a, b in unseen)
         ]
-        if found:
-            lost = rng.choice(found)
+        if tags:
+            lost = rng.choice(tags)
             html = html[: lost.start()] + html[lost.end() :]
     return html
 

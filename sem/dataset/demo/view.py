@@ -83,7 +83,7 @@ def product_view(shop: Shop, rng: Random) -> View:
     """Return a page of `shop` about one new product."""
     item = product(rng, shop.market, shop.assortment, shop.title)
     price = item.price
-    shown = price is not None
+    has_price = price is not None
     return View(
         shop=shop,
         product=item,
@@ -91,11 +91,11 @@ def product_view(shop: Shop, rng: Random) -> View:
         title=escape(item.title, quote=False),
         brand=escape(item.brand or "") if shop.shows_brand else "",
         sku=item.sku if shop.shows_sku else "",
-        price=escape(shop.style.text(price), quote=False) if shown else "",
-        digits=escape(shop.style.digits(price), quote=False) if shown else "",
-        amount=f"{price:.2f}" if shown else "",
+        price=escape(shop.style.text(price), quote=False) if has_price else "",
+        digits=escape(shop.style.digits(price), quote=False) if has_price else "",
+        amount=f"{price:.2f}" if has_price else "",
         old=escape(shop.style.text(item.old_price), quote=False)
-        if shown and item.old_price
+        if has_price and item.old_price
         else "",
         stock=_stock(shop, item, rng) if shop.shows_stock else "",
         state=item.availability,
@@ -158,5 +158,5 @@ def slug(title: str) -> str:
     """Return `title` as the last part of an address."""
     plain = unicodedata.normalize("NFKD", title.replace("ł", "l").replace("ß", "ss"))
     plain = "".join(c for c in plain if not unicodedata.combining(c))
-    kept = "".join(c.lower() if c.isascii() and c.isalnum() else "-" for c in plain)
-    return "-".join(part for part in kept.split("-") if part)[:60] or "item"
+    dashed = "".join(c.lower() if c.isascii() and c.isalnum() else "-" for c in plain)
+    return "-".join(part for part in dashed.split("-") if part)[:60] or "item"

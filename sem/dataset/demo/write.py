@@ -28,25 +28,25 @@ def demo_rows(
     About 3 % repeat another row's page and reference.
     """
     repeated = int(count * DUPLICATE_SHARE)
-    found = shops(seed, tuple(TEMPLATES))
-    made = [
-        _row(tasks, seed, number, make(seed, found[number % COUNT], number // COUNT))
+    all_shops = shops(seed, tuple(TEMPLATES))
+    rows = [
+        _row(tasks, seed, number, make(seed, all_shops[number % COUNT], number // COUNT))
         for number in range(count - repeated)
     ]
-    again = seeded.seeded_random(seed, "duplicates").sample(range(len(made)), repeated)
-    made += [_again(made[number], seed) for number in again]
-    return sorted(made, key=lambda row: row.id)
+    again = seeded.seeded_random(seed, "duplicates").sample(range(len(rows)), repeated)
+    rows += [_again(rows[number], seed) for number in again]
+    return sorted(rows, key=lambda row: row.id)
 
 
-def write_demo_rows(path: Path, made: Sequence[RawRow]) -> Path:
-    """Replace the store at `path` by one with `made` rows; readers never see half of it."""
+def write_demo_rows(path: Path, rows: Sequence[RawRow]) -> Path:
+    """Replace the store at `path` by one with `rows` rows; readers never see half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
         files.lock(path.with_name(path.name + ".lock"), str(path)),
         tempfile.TemporaryDirectory(dir=path.parent, prefix=".tmp-demo-") as folder,
     ):
         fresh = Path(folder) / path.name
-        store.append_store_rows(fresh, made)
+        store.append_store_rows(fresh, rows)
         with fresh.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(fresh, path)

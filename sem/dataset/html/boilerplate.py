@@ -29,20 +29,20 @@ def drop_repeats(lines: Sequence[Line]) -> list[Line]:
     Two people may have the same role, two branches the same hours: what a page says of a record
     stays, however often it says the same of others.
     """
-    kept, seen = [], set()
+    rest, texts = [], set()
     for line in lines:
-        shown = line.render()
-        if shown and (shown not in seen or not _is_boilerplate(line, shown)):
-            seen.add(shown)
-            kept.append(line)
-    return kept
+        text = line.render()
+        if text and (text not in texts or not _is_boilerplate(line, text)):
+            texts.add(text)
+            rest.append(line)
+    return rest
 
 
-def _is_boilerplate(line: Line, shown: str) -> bool:
+def _is_boilerplate(line: Line, text: str) -> bool:
     if line.kind == "field":
         return False
     if line.section == "nav" or line.kind == "fact":
         return True
-    if line.section in FRAME and (line.is_linked or traits.is_legal(shown)):
+    if line.section in FRAME and (line.is_linked or traits.is_legal(text)):
         return True
-    return BOILERPLATE.fullmatch(shown) is not None or not any(map(str.isalnum, shown))
+    return BOILERPLATE.fullmatch(text) is not None or not any(map(str.isalnum, text))

@@ -28,17 +28,17 @@ NOT_LD = frozenset(
 
 def fact_lines(tree: Any) -> tuple[list[Line], dict[str, int]]:
     """Return the facts of `tree`, each value once, and how much linked data was broken."""
-    made: list[Line] = []
-    seen: set[str] = set()
+    lines: list[Line] = []
+    keys: set[str] = set()
     counts = dict.fromkeys(("linked_data_repaired", "linked_data_unreadable"), 0)
     for name, value in _all(tree, counts):
-        shown = text.line(_decoded(value))[:MAX_VALUE]
+        content = text.line(_decoded(value))[:MAX_VALUE]
         # Punctuation aside: a title is told with `|` here and with `-` there.
-        key = NOT_LETTER.sub("", shown.casefold()) or shown
-        if shown and key not in seen:
-            seen.add(key)
-            made.append(_line(name, shown))
-    return made, {name: number for name, number in counts.items() if number}
+        key = NOT_LETTER.sub("", content.casefold()) or content
+        if content and key not in keys:
+            keys.add(key)
+            lines.append(_line(name, content))
+    return lines, {name: number for name, number in counts.items() if number}
 
 
 def _decoded(value: str) -> str:
@@ -74,13 +74,13 @@ def _all(tree: Any, counts: dict[str, int]) -> Iterator[tuple[str, str]]:
 
 def _metas(tree: Any) -> Iterator[tuple[str, str]]:
     for node in tree.css("meta"):
-        given = node.attributes
+        attributes = node.attributes
         # Microdata within the body is told where it stands.
-        name = given.get("property") or given.get("name") or ""
+        name = attributes.get("property") or attributes.get("name") or ""
         if words.META.search(name) and not words.NOT_META.search(name):
             yield (
                 name.removeprefix("og:").removeprefix("twitter:"),
-                given.get("content") or given.get("value") or "",
+                attributes.get("content") or attributes.get("value") or "",
             )
 
 

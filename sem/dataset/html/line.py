@@ -42,10 +42,10 @@ class Line:
 
     def render(self, form: str = "lines") -> str:
         """Return the line as it is shown: `price: 9 €`, or `main>p.price | 9 €` if addressed."""
-        shown = "".join(str(part) for part in self.parts).strip()
-        if not shown or form == "lines":
-            return f"{self.prefix}{self.label}{shown}" if shown else ""
-        return f"{self.address} | {shown}"
+        text = "".join(str(part) for part in self.parts).strip()
+        if not text or form == "lines":
+            return f"{self.prefix}{self.label}{text}" if text else ""
+        return f"{self.address} | {text}"
 
     @property
     def address(self) -> str:
@@ -65,8 +65,8 @@ class Line:
         """Return this line less its addresses of `kinds`."""
         if not self.has(kinds):
             return self
-        left = tuple(p for p in self.parts if isinstance(p, str) or p.kind not in kinds)
-        return self.with_parts(left)
+        parts = tuple(p for p in self.parts if isinstance(p, str) or p.kind not in kinds)
+        return self.with_parts(parts)
 
     def with_parts(
         self, parts: tuple[str | Address, ...], is_linked: bool | None = None

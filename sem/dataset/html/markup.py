@@ -64,18 +64,18 @@ def simplify(
     if options.input == "text" or (options.input == "auto" and not words.HTML.search(page)):
         return _plain(page, (Budget(budget), *also), options)
     lines, language, counts = read_lines(page, options)
-    kept = boilerplate.drop_repeats(lines)
-    fitted = prune.prune_lines(kept, (Budget(budget), *also), options)
-    made = "\n".join(fitted.texts)
+    rest = boilerplate.drop_repeats(lines)
+    fitted = prune.prune_lines(rest, (Budget(budget), *also), options)
+    output = "\n".join(fitted.texts)
     report = {
         "chars_before": len(page),
-        "chars_after": len(made),
+        "chars_after": len(output),
         "lines": len(fitted.texts),
-        "repeated_lines": len(lines) - len(kept),
+        "repeated_lines": len(lines) - len(rest),
         **counts,
         **fitted.report,
     }
-    return Simplified(made, language, report, _template(lines))
+    return Simplified(output, language, report, _template(lines))
 
 
 def _template(lines: Sequence[Line]) -> str:
@@ -87,13 +87,15 @@ def _template(lines: Sequence[Line]) -> str:
 
 def _plain(value: str, budgets: Sequence[Budget], options: TaskOptions) -> Simplified:
     """Text that is no HTML: spaces are normalised; over a budget its lines are ranked too."""
-    made = text.normalise(value)
+    output = text.normalise(value)
     report = {"over_budget": 0, "pruned_lines": 0, "cut_lines": 0}
-    if not all(budget.holds([made]) for budget in budgets):
-        lines = [Line("plain", (line,)) for line in made.split("\n") if line]
+    if not all(budget.holds([output]) for budget in budgets):
+        lines = [Line("plain", (line,)) for line in output.split("\n") if line]
         fitted = prune.prune_lines(lines, budgets, options)
-        made, report = "\n".join(fitted.texts), fitted.report
-    return Simplified(made, "", {"chars_before": len(value), "chars_after": len(made), **report})
+        output, report = "\n".join(fitted.texts), fitted.report
+    return Simplified(
+        output, "", {"chars_before": len(value), "chars_after": len(output), **report}
+    )
 
 
 def _with_shadows(page: str) -> str:
@@ -123,7 +125,7 @@ def read_lines(page: str, options: TaskOptions) -> tuple[list[Line], str, dict[s
     tree = LexborHTMLParser(_with_shadows(page))
     root = tree.root
     language = (root.attributes.get("lang") or "") if root is not None else ""
-    told, counts = facts.fact_lines(tree)
+    fact_lines, counts = facts.fact_lines(tree)
     templates = _templates(tree)
     if DRAWN_TEXT.search(page):
         for node in tree.css(words.UNDRAWN):
@@ -135,15 +137,15 @@ def read_lines(page: str, options: TaskOptions) -> tuple[list[Line], str, dict[s
     for body in (tree.body, *(LexborHTMLParser(source).body for source in templates)):
         if body is not None:
             walk.down(body)
-    return told + walk.out.lines, language, {"hidden_nodes": walk.hidden, **counts}
+    return fact_lines + walk.out.lines, language, {"hidden_nodes": walk.hidden, **counts}
 
 
 def _templates(tree: Any) -> list[str]:
     """Markup that some blogs keep in `<script type="text/template">` until it is shown."""
-    found = []
+    sources = []
     for node in tree.css("body script[type]"):
         if (node.attributes.get("type") or "").lower() in ("text/template", "text/html"):
             source = node.text()
             if len(source) > MIN_TEMPLATE and not PLACEHOLDERS.search(source):
-                found.append(source)
-    return found
+                sources.append(source)
+    return sources

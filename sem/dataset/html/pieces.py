@@ -62,13 +62,13 @@ def _sentences(text: str) -> Iterator[str]:
         yield held.strip()
 
 
-def write_pieces(pieces: Sequence[Piece], kept: dict[int, Piece]) -> list[str]:
-    """Return the lines that the pieces `kept`, by their numbers, make."""
+def write_pieces(pieces: Sequence[Piece], selection: dict[int, Piece]) -> list[str]:
+    """Return the lines that the pieces `selection`, by their numbers, make."""
     texts: list[str] = []
     before: Piece | None = None
     last = -1
-    for number in sorted(kept):
-        piece = kept[number]
+    for number in sorted(selection):
+        piece = selection[number]
         is_gap = number != last + 1
         if before is not None and before.line == piece.line:
             is_gap = is_gap and not texts[-1].endswith("…")

@@ -73,49 +73,49 @@ def prune_lines(lines: Sequence[Line], budgets: Sequence[Budget], options: TaskO
 
     A task that asks for prose has no use for addresses in the middle of it: they go at once.
     """
-    chosen = best_images(lines, options.images)
+    candidates = best_images(lines, options.images)
     if options.prose:
-        chosen = [line.without(ADDRESSES) for line in chosen]
-    texts = [line.render(options.form) for line in chosen]
+        candidates = [line.without(ADDRESSES) for line in candidates]
+    texts = [line.render(options.form) for line in candidates]
     if all(budget.holds(texts) for budget in budgets):
-        shown = [text for text in texts if text]
-        return Fitted(shown, {"over_budget": 0, "pruned_lines": 0, "cut_lines": 0})
-    chosen = best_images(lines, 0 if options.prose else min(options.images, IMAGES))
-    bare = [line.without(ADDRESSES if options.prose else LINK) for line in chosen]
+        renderings = [text for text in texts if text]
+        return Fitted(renderings, {"over_budget": 0, "pruned_lines": 0, "cut_lines": 0})
+    candidates = best_images(lines, 0 if options.prose else min(options.images, IMAGES))
+    bare = [line.without(ADDRESSES if options.prose else LINK) for line in candidates]
     plain = [line.render() for line in bare]
-    shown = plain if options.form == "lines" else [line.render(options.form) for line in bare]
-    pieces = [piece for n, line in enumerate(bare) for piece in pieces_of(n, line, shown[n])]
+    renderings = plain if options.form == "lines" else [line.render(options.form) for line in bare]
+    pieces = [piece for n, line in enumerate(bare) for piece in pieces_of(n, line, renderings[n])]
     if bare[0].kind == "plain":
         points = [0.0 if options.prose else _plain_score(piece.text) for piece in pieces]
     elif options.prose:
         points = prose_scores(piece_traits(lines, plain, pieces)[1], pieces)
     else:
-        kind, found = piece_traits(chosen, plain, pieces)
+        kind, traits_by_piece = piece_traits(candidates, plain, pieces)
         first = _outright(bare, plain)
         points = [
-            _score(known, kind, piece.text) + (OUTRIGHT if piece.line in first else 0)
-            for known, piece in zip(found, pieces, strict=True)
+            _score(trait_names, kind, piece.text) + (OUTRIGHT if piece.line in first else 0)
+            for trait_names, piece in zip(traits_by_piece, pieces, strict=True)
         ]
     order = sorted(range(len(pieces)), key=lambda n: (-points[n], n))
-    kept = {n: pieces[n] for n in order}
+    selection = {n: pieces[n] for n in order}
     for budget in budgets:
-        if not budget.holds(write_pieces(pieces, kept)):
-            kept = _greedy(pieces, kept, order, budget)
-    left = {piece.line for piece in kept.values()}
-    whole = {piece.line for n, piece in enumerate(pieces) if kept.get(n) != piece}
+        if not budget.holds(write_pieces(pieces, selection)):
+            selection = _greedy(pieces, selection, order, budget)
+    numbers = {piece.line for piece in selection.values()}
+    whole = {piece.line for n, piece in enumerate(pieces) if selection.get(n) != piece}
     return Fitted(
-        write_pieces(pieces, kept),
+        write_pieces(pieces, selection),
         {
             "over_budget": 1,
-            "pruned_lines": len(lines) - len(left),
-            "cut_lines": len(left & whole),
+            "pruned_lines": len(lines) - len(numbers),
+            "cut_lines": len(numbers & whole),
         },
     )
 
 
 def _outright(lines: Sequence[Line], texts: Sequence[str]) -> set[int]:
     """Return the lines in which a page says outright what it is and where it goes on."""
-    found: set[int] = set()
+    numbers: set[int] = set()
     names = set()
     for number, (line, text) in enumerate(zip(lines, texts, strict=True)):
         name = ""
@@ -127,8 +127,8 @@ def _outright(lines: Sequence[Line], texts: Sequence[str]) -> set[int]:
             name = "breadcrumb"
         if name in OUTRIGHT_NAMES and name not in names and len(text) <= LONG:
             names.add(name)
-            found.add(number)
-    return found
+            numbers.add(number)
+    return numbers
 
 
 def piece_traits(
@@ -138,16 +138,17 @@ def piece_traits(
 
     `texts` are the `lines` as they are shown, without the addresses of links.
     """
-    told = [list(traits.told(text)) for text in texts]
-    found = [
-        context + said for context, said in zip(traits.contexts(lines, texts), told, strict=True)
+    own_by_line = [list(traits.told(text)) for text in texts]
+    traits_by_line = [
+        context + own
+        for context, own in zip(traits.contexts(lines, texts), own_by_line, strict=True)
     ]
-    kind = traits.page_kind(found)
+    kind = traits.page_kind(traits_by_line)
     return kind, [
-        found[piece.line]
+        traits_by_line[piece.line]
         if piece.text == texts[piece.line]
         else [
-            *found[piece.line][: -len(told[piece.line]) or None],
+            *traits_by_line[piece.line][: -len(own_by_line[piece.line]) or None],
             *traits.told(piece.text),
             *_place(piece),
         ]
@@ -166,7 +167,7 @@ def prose_scores(traits_by_piece: Sequence[Sequence[str]], pieces: Sequence[Piec
     A piece counts half by its own traits and half by the mean of its neighbourhood, itself
     included, in which each character counts alike and the nearer piece more.
     """
-    own = [worth.line_worth(known, worth.PROSE) for known in traits_by_piece]
+    own = [worth.line_worth(trait_names, worth.PROSE) for trait_names in traits_by_piece]
     sizes = [len(piece.text) for piece in pieces]
     points = []
     for number, score in enumerate(own):
@@ -179,13 +180,13 @@ def prose_scores(traits_by_piece: Sequence[Sequence[str]], pieces: Sequence[Piec
 
 def _plain_score(text: str) -> int:
     """Rank `text` of no page: money and contacts, then numbers, then in the order it came."""
-    found = set(traits.told(text))
-    return 2 if found & {"money", "contact"} else int("digit" in found)
+    trait_names = set(traits.told(text))
+    return 2 if trait_names & {"money", "contact"} else int("digit" in trait_names)
 
 
-def _score(found: Sequence[str], kind: str, text: str) -> float:
+def _score(trait_names: Sequence[str], kind: str, text: str) -> float:
     size = worth.LENGTH * math.log(max(SHORTEST, len(text)))
-    return round(worth.line_worth(found, kind) - size, 2)
+    return round(worth.line_worth(trait_names, kind) - size, 2)
 
 
 def line_scores(lines: Sequence[Line], texts: Sequence[str]) -> list[float]:
@@ -194,8 +195,11 @@ def line_scores(lines: Sequence[Line], texts: Sequence[str]) -> list[float]:
     `texts` are the `lines` as they are shown, without the addresses of links.
     """
     pieces = [Piece(n, 0, text, "", True) for n, text in enumerate(texts)]
-    kind, found = piece_traits(lines, texts, pieces)
-    return [_score(known, kind, text) for known, text in zip(found, texts, strict=True)]
+    kind, traits_by_line = piece_traits(lines, texts, pieces)
+    return [
+        _score(trait_names, kind, text)
+        for trait_names, text in zip(traits_by_line, texts, strict=True)
+    ]
 
 
 def best_images(lines: Sequence[Line], limit: int) -> list[Line]:
@@ -217,47 +221,47 @@ def best_images(lines: Sequence[Line], limit: int) -> list[Line]:
 
 
 def _greedy(
-    pieces: Sequence[Piece], there: dict[int, Piece], order: Sequence[int], budget: Budget
+    pieces: Sequence[Piece], candidates: dict[int, Piece], order: Sequence[int], budget: Budget
 ) -> dict[int, Piece]:
-    kept: dict[int, Piece] = {}
-    left = (budget.limit or 0) + 1
-    chosen: list[int] = []
+    selection: dict[int, Piece] = {}
+    room = (budget.limit or 0) + 1
+    numbers: list[int] = []
     passed: list[int] = []
-    told = ""
+    transcript = ""
     gap = budget.size(" …")
-    queue = deque((number, True) for number in order if number in there)
-    while queue and left > 1:
+    queue = deque((number, True) for number in order if number in candidates)
+    while queue and room > 1:
         number, is_new = queue.popleft()
-        piece = there[number]
-        if is_new and piece.said and piece.said in told:
+        piece = candidates[number]
+        if is_new and piece.said and piece.said in transcript:
             # What a kept line says already comes last.
             queue.append((number, False))
             continue
-        if len(piece.text) > MAX_CHARS_PER_UNIT * left:
+        if len(piece.text) > MAX_CHARS_PER_UNIT * room:
             passed.append(number)
             continue
         size = (
             budget.size(piece.text) + 1 + (gap * (1 + (piece.number > 0)) if piece.is_part else 0)
         )
-        if size > left:
+        if size > room:
             passed.append(number)
             continue
-        kept[number] = piece
-        chosen.append(number)
-        told += f"{piece.said} "
-        left -= size
+        selection[number] = piece
+        numbers.append(number)
+        transcript += f"{piece.said} "
+        room -= size
     # A short line is no loss: half of it would say nothing.
-    long = [n for n in passed if there[n].is_text and len(there[n].text) >= MIN_PIECE]
-    for number in (long if kept else passed)[:8]:
-        share = MIN_SHARE if kept else 0
-        if part := _cut(there[number].text, left - 1, budget.size, share):
-            kept[number] = replace(there[number], text=part)
-            chosen.append(number)
+    long = [n for n in passed if candidates[n].is_text and len(candidates[n].text) >= MIN_PIECE]
+    for number in (long if selection else passed)[:8]:
+        share = MIN_SHARE if selection else 0
+        if part := _cut(candidates[number].text, room - 1, budget.size, share):
+            selection[number] = replace(candidates[number], text=part)
+            numbers.append(number)
             break
     # Tokens of lines need not add up to those of their text: what is too much goes, worst first.
-    while chosen and not budget.holds(write_pieces(pieces, kept)):
-        del kept[chosen.pop()]
-    return kept
+    while numbers and not budget.holds(write_pieces(pieces, selection)):
+        del selection[numbers.pop()]
+    return selection
 
 
 def _cut(text: str, room: int, size: Size, share: float) -> str:

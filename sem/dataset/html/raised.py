@@ -77,9 +77,9 @@ class Raised(str):
     is_price: bool
 
     def __new__(cls, value: str, kind: str, mark: int, is_price: bool) -> "Raised":
-        made = super().__new__(cls, value)
-        made.kind, made.mark, made.is_price = kind, mark, is_price
-        return made
+        text = super().__new__(cls, value)
+        text.kind, text.mark, text.is_price = kind, mark, is_price
+        return text
 
 
 def raised_kind(tag: str, label: str, style: str | None) -> str:
@@ -144,25 +144,25 @@ def _following(parts: Sequence[Any], start: int) -> list[str]:
 
 def _join(before: str, raised: str, following: str, plain: str, part: Raised) -> str:
     """Return `before` and the `raised` text behind it, as one text."""
-    stem, shown = before.rstrip(), raised.strip()
+    stem, raised_text = before.rstrip(), raised.strip()
     number = NUMBER.search(stem)
-    leading = LEADING.match(shown)
-    if number and shown[:1] in (".", ",") and shown[1:2].isdigit():
-        return stem + shown
-    if number and shown in ("o", "0", "º") and DEGREES.match(following):
+    leading = LEADING.match(raised_text)
+    if number and raised_text[:1] in (".", ",") and raised_text[1:2].isdigit():
+        return stem + raised_text
+    if number and raised_text in ("o", "0", "º") and DEGREES.match(following):
         return f"{stem}°"
-    if number and (sign := SIGN_FIRST.match(shown)) and not _has_decimals(number[0]):
+    if number and (sign := SIGN_FIRST.match(raised_text)) and not _has_decimals(number[0]):
         return f"{stem}{_point(number[0])}{sign[2]} {sign[1]}{sign[3]}"
     if leading is None:
-        return before + MARKS.get(shown.lower(), raised)
+        return before + MARKS.get(raised_text.lower(), raised)
     if stem.endswith(SLASH):
-        return stem + shown
+        return stem + raised_text
     if number:
         joined = _beside_number(stem, number[0], leading, following, plain, part)
     elif between := SIGN_BETWEEN.search(stem):
-        joined = _behind_sign(stem, between, shown, part)
+        joined = _behind_sign(stem, between, raised_text, part)
     else:
-        joined = _beside_word(before, shown, following, part.kind)
+        joined = _beside_word(before, raised_text, following, part.kind)
     is_run_on = joined[-1:].isdigit() and following[:1].isdigit()
     is_note = joined.endswith("]") and following[:1].isalnum()
     return f"{joined} " if is_run_on or is_note else joined
@@ -176,11 +176,11 @@ def _beside_number(
     `leading` is their sign, digits and rest.
     """
     sign, digits, rest = leading.groups()
-    shown = f"{sign}{digits}{rest}"
+    raised_text = f"{sign}{digits}{rest}"
     before = stem[: -len(number)]
-    apart = f"{stem} {shown}"
-    note = f"{stem} [{shown}]" if part.kind == "sup" else apart
-    power = f"{stem}^{shown}" if part.kind == "sup" else apart
+    apart = f"{stem} {raised_text}"
+    note = f"{stem} [{raised_text}]" if part.kind == "sup" else apart
+    power = f"{stem}^{raised_text}" if part.kind == "sup" else apart
     is_price = bool(
         part.kind == "cents"
         or part.is_price
@@ -189,22 +189,22 @@ def _beside_number(
     )
     if sign:
         return power
-    if (FRACTION.match(shown) or DENOMINATOR.match(rest + following)) and not (
+    if (FRACTION.match(raised_text) or DENOMINATOR.match(rest + following)) and not (
         is_price and len(digits) == 2
     ):
         return apart
     if number[-1] in ".,":
         is_decimal = len(digits) == 2 or is_price or part.kind == "cents"
-        return stem + shown if is_decimal and not YEAR.fullmatch(number[:-1]) else note
+        return stem + raised_text if is_decimal and not YEAR.fullmatch(number[:-1]) else note
     if _has_decimals(number):
         is_tenth = digits == "9" and not rest and FUEL.search(f"{before} {plain}")
-        return stem + shown if is_tenth else note
+        return stem + raised_text if is_tenth else note
     if len(digits) == 2 and _ends_price(rest):
-        return _two_digits(stem, number, shown, plain, part, is_price, (note, power))
+        return _two_digits(stem, number, raised_text, plain, part, is_price, (note, power))
     if part.kind == "cents" and not rest and len(digits) < 3:
-        return f"{stem}{_point(number)}{shown}"
+        return f"{stem}{_point(number)}{raised_text}"
     if len(digits) == 3 and is_price and THOUSANDTHS.match(rest + plain):
-        return f"{stem}{_point(number)}{shown}"
+        return f"{stem}{_point(number)}{raised_text}"
     is_base = number in ("10", "2") or (len(number) == 1 and len(digits) == 1)
     if is_base and not before[-1:].isalpha():
         return note if is_price else power
@@ -214,7 +214,7 @@ def _beside_number(
 def _two_digits(
     stem: str,
     number: str,
-    shown: str,
+    raised_text: str,
     plain: str,
     part: Raised,
     is_price: bool,
@@ -226,13 +226,13 @@ def _two_digits(
     """
     note, power = others
     before = stem[: -len(number)]
-    decimal = f"{stem}{_point(number)}{shown}"
+    decimal = f"{stem}{_point(number)}{raised_text}"
     if is_price:
         return decimal
-    if number.isdigit() and int(number) <= 24 and int(shown[:2]) < 60:
+    if number.isdigit() and int(number) <= 24 and int(raised_text[:2]) < 60:
         around = f"{before} {plain[:40]}"
         if HOURS.search(around) or SPAN_OF_HOURS.search(f"{before}0{plain[:8]}"):
-            return f"{stem}:{shown}"
+            return f"{stem}:{raised_text}"
     if number in ("10", "2") and part.kind == "sup":
         return power
     is_prose = len(before.split()) >= MIN_PROSE
@@ -241,30 +241,31 @@ def _two_digits(
     return decimal
 
 
-def _behind_sign(stem: str, between: re.Match[str], shown: str, part: Raised) -> str:
+def _behind_sign(stem: str, between: re.Match[str], raised_text: str, part: Raised) -> str:
     """Return `stem`, which ends in a whole number and a currency sign, and raised digits."""
-    if re.fullmatch(r"\d\d\*?", shown) and not _has_decimals(between[1]):
+    if re.fullmatch(r"\d\d\*?", raised_text) and not _has_decimals(between[1]):
         start = stem[: between.start()]
-        return f"{start}{between[1]}{_point(between[1])}{shown[:2]}{between[2]}{shown[2:]}"
-    return f"{stem} [{shown}]" if part.kind == "sup" else f"{stem} {shown}"
+        cents, rest = raised_text[:2], raised_text[2:]
+        return f"{start}{between[1]}{_point(between[1])}{cents}{between[2]}{rest}"
+    return f"{stem} [{raised_text}]" if part.kind == "sup" else f"{stem} {raised_text}"
 
 
-def _beside_word(before: str, shown: str, following: str, kind: str) -> str:
-    """Return `before`, which does not end in a number, and the raised digits `shown`."""
+def _beside_word(before: str, raised_text: str, following: str, kind: str) -> str:
+    """Return `before`, which does not end in a number, and the raised digits `raised_text`."""
     last = before[-1:]
     if not last or last.isspace() or last in OPENING or SIGN_BEFORE.search(before):
-        return before + shown
+        return before + raised_text
     word = WORD.search(before)
     size = len(word[0]) if word else 0
     if kind == "sub" or (kind != "sup" and size <= 2):
-        return before + shown if word or kind == "sub" else f"{before} {shown}"
+        return before + raised_text if word or kind == "sub" else f"{before} {raised_text}"
     if kind != "sup":
-        return f"{before} {shown}"
-    if 0 < size <= MAX_UNIT and shown in SQUARES:
-        return before + SQUARES[shown]
-    if 0 < size <= MAX_UNIT and shown[0] in "-\u2212\u2013":
-        return f"{before}^{shown}"
-    return f"{before} [{shown}]"
+        return f"{before} {raised_text}"
+    if 0 < size <= MAX_UNIT and raised_text in SQUARES:
+        return before + SQUARES[raised_text]
+    if 0 < size <= MAX_UNIT and raised_text[0] in "-\u2212\u2013":
+        return f"{before}^{raised_text}"
+    return f"{before} [{raised_text}]"
 
 
 def _has_decimals(number: str) -> bool:

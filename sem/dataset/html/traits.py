@@ -116,9 +116,9 @@ def contexts(lines: Sequence[Line], texts: Sequence[str]) -> list[list[str]]:
     around = _links_around(lines)
     naming = _naming(lines, texts)
     shapes: Counter[str] = Counter()
-    seen: set[str] = set()
+    earlier: set[str] = set()
     before, heading, below = None, "", 0
-    found = []
+    traits_by_line = []
     for number, (line, text) in enumerate(zip(lines, texts, strict=True)):
         traits = [f"kind: {line.kind}", f"section: {line.section}", f"hint: {line.hint}"]
         traits += _addressed(line, best)
@@ -141,22 +141,22 @@ def contexts(lines: Sequence[Line], texts: Sequence[str]) -> list[list[str]]:
         if line.is_linked:
             traits.append("linked")
         if times[text] > 1:
-            traits.append("again" if text in seen else "said often")
-            if line.kind == "field" and text in seen:
+            traits.append("again" if text in earlier else "said often")
+            if line.kind == "field" and text in earlier:
                 traits.append("field again")
-            seen.add(text)
+            earlier.add(text)
         if number == naming:
             traits.append("names a contact page")
         if title and line.kind != "fact" and _shares(text, title):
             traits.append("like the title")
         before = (line.kind, line.shape)
-        found.append(traits)
-    return found
+        traits_by_line.append(traits)
+    return traits_by_line
 
 
-def page_kind(found: Sequence[Sequence[str]]) -> str:
+def page_kind(traits_by_line: Sequence[Sequence[str]]) -> str:
     """Return what a page is about (see PAGE_KINDS), by the traits of all its lines."""
-    counts = Counter(trait for line in found for trait in line)
+    counts = Counter(trait for line in traits_by_line for trait in line)
     for name, least, traits in PAGE_KINDS:
         if sum(counts[trait] for trait in traits) >= least:
             return name
@@ -253,14 +253,14 @@ def _fact(text: str) -> str:
 
 def _title(lines: Sequence[Line], texts: Sequence[str], top: int | None) -> frozenset[str]:
     """Return the words of the page's title: of its first heading and of what its head says."""
-    said = [
+    titles = [
         text
         for line, text in zip(lines, texts, strict=True)
         if line.kind == "fact" and text.startswith("title: ")
     ][:2]
     if top is not None:
-        said.append(texts[top])
-    return frozenset(word for text in said for word in TITLE_WORD.findall(text.casefold()))
+        titles.append(texts[top])
+    return frozenset(word for text in titles for word in TITLE_WORD.findall(text.casefold()))
 
 
 def _naming(lines: Sequence[Line], texts: Sequence[str]) -> int | None:
@@ -281,8 +281,10 @@ def _naming(lines: Sequence[Line], texts: Sequence[str]) -> int | None:
 
 def _shares(text: str, title: frozenset[str]) -> bool:
     """Return True if at least half of the words of `text` are in `title`."""
-    found = TITLE_WORD.findall(text[:200].casefold())
-    return bool(found) and sum(word in title for word in found) >= MIN_SHARED * len(found)
+    text_words = TITLE_WORD.findall(text[:200].casefold())
+    return bool(text_words) and sum(word in title for word in text_words) >= MIN_SHARED * len(
+        text_words
+    )
 
 
 def _links_around(lines: Sequence[Line]) -> list[str]:

@@ -103,17 +103,17 @@ class Walk:
 
     def _frame(self, node: Any, tag: str) -> Frame:
         parent = self._frames[-1]
-        given = node.attributes
-        label = given.get("class") or given.get("id") or ""
+        attributes = node.attributes
+        label = attributes.get("class") or attributes.get("id") or ""
         muted = parent.muted
-        at = self._at(node, tag, given, label, parent.at)
-        if not muted and given and fields.is_hidden(given):
+        at = self._at(node, tag, attributes, label, parent.at)
+        if not muted and attributes and fields.is_hidden(attributes):
             self.hidden += 1
             muted = not self._is_revealed(node, label, at)
             at = at if muted else replace(at, section="hidden")
         out = self.out
-        kind = raised.raised_kind(tag, label, given.get("style"))
-        return Frame(tag, node.next, given, at, muted, out.said, out.written, out.place, kind)
+        kind = raised.raised_kind(tag, label, attributes.get("style"))
+        return Frame(tag, node.next, attributes, at, muted, out.said, out.written, out.place, kind)
 
     def _is_revealed(self, node: Any, label: str, at: Line) -> bool:
         if self._options.hidden == "drop":
@@ -126,15 +126,17 @@ class Walk:
             return True
         return len(node.text()) > HIDDEN_CHARS
 
-    def _at(self, node: Any, tag: str, given: fields.Given, label: str, above: Line) -> Line:
+    def _at(self, node: Any, tag: str, attributes: fields.Given, label: str, above: Line) -> Line:
         """Return what `above` says of a line, as changed by an element with `tag` and `label`."""
         section, hint, mark, depth = above.section, above.hint, above.mark, len(self._frames)
         if section in ("", "main", "header"):
-            section = _section(node, tag, given, label) or section
+            section = _section(node, tag, attributes, label) or section
         if hint and depth - above.depth > HINT_DEPTH:
             hint, mark = "", 0
         if hint not in words.WHOLE:
-            own = words.hint(given.get("itemprop") or "") or (words.hint(label) if label else "")
+            own = words.hint(attributes.get("itemprop") or "") or (
+                words.hint(label) if label else ""
+            )
             if own and own != hint:
                 self._marks += 1
                 hint, mark = own, self._marks
@@ -263,18 +265,18 @@ class Walk:
         scheme, _, rest = href.partition(":")
         if scheme.lower() in ("mailto", "tel", "callto", "sms", "fax"):
             return None if rest in label else Address("contact", rest)
-        wanted, section = self._options.links, frame.at.section
-        if wanted != "none" and _is_paging(frame, label, href):
+        policy, section = self._options.links, frame.at.section
+        if policy != "none" and _is_paging(frame, label, href):
             return Address("paging", href)
-        is_content = wanted == "content" and section in ("", "main")
-        if href in self._seen or not (wanted == "all" or is_content):
+        is_content = policy == "content" and section in ("", "main")
+        if href in self._seen or not (policy == "all" or is_content):
             return None
         self._seen.add(href)
         return Address("link", href)
 
 
-def _section(node: Any, tag: str, given: fields.Given, label: str) -> str:
-    named = words.SECTION_TAGS.get(tag) or words.ROLES.get(given.get("role") or "")
+def _section(node: Any, tag: str, attributes: fields.Given, label: str) -> str:
+    named = words.SECTION_TAGS.get(tag) or words.ROLES.get(attributes.get("role") or "")
     if not named and tag == "header":
         named = "header"
     if not named and label and tag in words.BLOCKS:

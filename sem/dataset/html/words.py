@@ -153,11 +153,11 @@ WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+|[^\W\d_a-zA-Z]+")
 @lru_cache(maxsize=20_000)
 def label_words(label: str) -> tuple[str, ...]:
     """Return the words of a class or id label, whole parts first: 'productPrice big' -> …"""
-    found: list[str] = []
+    words: list[str] = []
     for part in label.split()[:12]:
         small = [word.lower() for word in WORDS.findall(part[:60])]
-        found.extend(("".join(small), *small))
-    return tuple(found)
+        words.extend(("".join(small), *small))
+    return tuple(words)
 
 
 @lru_cache(maxsize=20_000)
@@ -166,9 +166,9 @@ def hint(label: str) -> str:
     spelled = label_words(label)
     is_styled = not STYLING.isdisjoint(spelled)
     for word in spelled:
-        found = HINT_OF.get(word)
-        if found and not (is_styled and found in ("color", "size")):
-            return found
+        candidate = HINT_OF.get(word)
+        if candidate and not (is_styled and candidate in ("color", "size")):
+            return candidate
     return ""
 
 
@@ -186,10 +186,10 @@ _PLAUSIBLE = {
 }
 
 
-def is_plausible(hint: str, shown: str) -> bool:
-    """Return True if a text `shown` may be what `hint` says: `email: 3` is not an address."""
-    wanted = _PLAUSIBLE.get(hint)
-    return wanted is None or wanted.search(shown) is not None
+def is_plausible(hint: str, text: str) -> bool:
+    """Return True if `text` may be what `hint` says: `email: 3` is not an address."""
+    pattern = _PLAUSIBLE.get(hint)
+    return pattern is None or pattern.search(text) is not None
 
 
 @lru_cache(maxsize=20_000)

@@ -24,10 +24,10 @@ WEIGHTS: dict[str, dict[str, int]] = json.loads(
 )
 
 
-def line_worth(found: Iterable[str], kind: str) -> int:
-    """Return the points of a line with the traits `found` on a page about `kind`."""
+def line_worth(trait_names: Iterable[str], kind: str) -> int:
+    """Return the points of a line with the traits `trait_names` on a page about `kind`."""
     table = _table(kind)
-    return sum(table.get(trait, 0) for trait in found)
+    return sum(table.get(trait, 0) for trait in trait_names)
 
 
 @lru_cache(maxsize=16)

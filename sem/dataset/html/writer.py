@@ -132,9 +132,9 @@ class Writer:
         self.apart = False
         if not parts:
             return
-        shown = "".join(part for part in parts if isinstance(part, str))
+        content = "".join(part for part in parts if isinstance(part, str))
         links = sum(isinstance(part, Address) and part.kind == "link" for part in parts)
-        if links < 2 or linked < LIST_SHARE * len(shown) or self.prefix.startswith("-"):
+        if links < 2 or linked < LIST_SHARE * len(content) or self.prefix.startswith("-"):
             parts = _addresses_last(parts)
         first, prefix = self._first, self.prefix
         self.prefix = ""
@@ -143,12 +143,12 @@ class Writer:
             self._last_mark = first.mark
             # `## Ingredients` has said it already.
             is_said = first.hint in words.WHOLE and self.lines and self.lines[-1].prefix[:1] == "#"
-            is_said = is_said or first.hint in shown[: len(first.hint) + 4].casefold()
+            is_said = is_said or first.hint in content[: len(first.hint) + 4].casefold()
             whole = "".join(map(str, parts))
             if not is_said and words.is_plausible(first.hint, whole):
                 label = f"{first.hint}: "
-        kind = _kind(prefix, shown)
-        is_linked = linked > 0 and linked >= LIST_SHARE * len(shown)
+        kind = _kind(prefix, content)
+        is_linked = linked > 0 and linked >= LIST_SHARE * len(content)
         self.lines.append(
             Line(
                 kind,
@@ -168,20 +168,20 @@ class Writer:
         """Make the lines from `start` on one, if they are plain and at most `limit` characters."""
         if len(self.lines) - start < 2:
             return
-        found = self.lines[start:]
-        if any(_is_closed(line) for line in found):
+        lines = self.lines[start:]
+        if any(_is_closed(line) for line in lines):
             return
-        if any(line.prefix for line in found[1:]) or sum(map(len, found)) > limit:
+        if any(line.prefix for line in lines[1:]) or sum(map(len, lines)) > limit:
             return
-        parts, seen = list(found[0].parts), {found[0].parts}
-        for line in found[1:]:
-            if line.parts in seen:
+        parts, contents = list(lines[0].parts), {lines[0].parts}
+        for line in lines[1:]:
+            if line.parts in contents:
                 continue
-            seen.add(line.parts)
+            contents.add(line.parts)
             label = line.label if line.hint in INLINE_HINTS else ""
             parts += [f" | {label}" if is_row else f" {label}", *line.parts]
-        is_linked = all(line.is_linked for line in found)
-        united = found[0].with_parts(_addresses_last(tuple(parts)), is_linked)
+        is_linked = all(line.is_linked for line in lines)
+        united = lines[0].with_parts(_addresses_last(tuple(parts)), is_linked)
         self.lines[start:] = [united]
 
 
@@ -191,19 +191,19 @@ def _is_closed(line: Line) -> bool:
 
 def _tidy(parts: list[str | Address]) -> tuple[str | Address, ...]:
     """Return `parts` with neighbouring text joined and spaced once."""
-    made: list[str | Address] = []
+    joined: list[str | Address] = []
     for part in parts:
-        if isinstance(part, str) and made and isinstance(made[-1], str):
-            made[-1] += part
+        if isinstance(part, str) and joined and isinstance(joined[-1], str):
+            joined[-1] += part
         else:
-            made.append(part)
+            joined.append(part)
     tidy: list[str | Address] = []
-    for part in made:
-        shown = text.line(part) if isinstance(part, str) else part
-        if isinstance(shown, str) and tidy:
-            shown = f" {shown}" if shown and shown[0] not in ",.;:!?)" else shown
-        if shown != "":
-            tidy.append(shown)
+    for part in joined:
+        piece = text.line(part) if isinstance(part, str) else part
+        if isinstance(piece, str) and tidy:
+            piece = f" {piece}" if piece and piece[0] not in ",.;:!?)" else piece
+        if piece != "":
+            tidy.append(piece)
     if all(isinstance(part, str) and not part.strip(" :|") for part in tidy):
         return ()
     return tuple(tidy)
@@ -215,14 +215,14 @@ def _addresses_last(parts: tuple[str | Address, ...]) -> tuple[str | Address, ..
     return (*(part for part in parts if part not in late), *late)
 
 
-def _kind(prefix: str, shown: str) -> str:
+def _kind(prefix: str, content: str) -> str:
     if prefix.startswith("#"):
         return "heading"
-    if "[" in shown and any(kind in shown for kind in FIELD_KINDS):
+    if "[" in content and any(kind in content for kind in FIELD_KINDS):
         return "field"
     if prefix.startswith("-"):
         return "item"
-    return "row" if " | " in shown else "text"
+    return "row" if " | " in content else "text"
 
 
 def _touch(before: str | Address, after: str) -> bool:

@@ -15,7 +15,7 @@ RULES = {64: "sha256", 40: "sha1", 32: "md5"}
 
 
 def check_prompt_hashes(
-    rows: Iterable[tuple[str, RawRow]], told: Told
+    rows: Iterable[tuple[str, RawRow]], reporter: Told
 ) -> Iterator[tuple[str, RawRow]]:
     """Yield `rows` without those whose prompt_hash denies their prompt.
 
@@ -31,24 +31,24 @@ def check_prompt_hashes(
         if agrees is None:
             yield where, row
         elif is_known and not agrees:
-            told.refuse(row.id or where, "prompt_hash_differs")
+            reporter.refuse(row.id or where, "prompt_hash_differs")
         else:
             counts[agrees] += 1
             yield where, row
     if counts[True]:
-        told.note(f"prompt_hash agrees with the prompt: {counts[True]:,} rows")
+        reporter.note(f"prompt_hash agrees with the prompt: {counts[True]:,} rows")
     if counts[False]:
-        told.note(f"prompt_hash kept unchecked, its rule is not known: {counts[False]:,} rows")
+        reporter.note(f"prompt_hash kept unchecked, its rule is not known: {counts[False]:,} rows")
 
 
 def _agrees(row: RawRow) -> bool | None:
     """Return whether `row`'s prompt_hash is that of its prompt; None when it has none."""
     if not row.capture or '"prompt_hash"' not in row.capture:
         return None
-    found = jsonio.parse_json(row.capture).get("prompt_hash")
-    if not isinstance(found, str) or not found:
+    prompt_hash = jsonio.parse_json(row.capture).get("prompt_hash")
+    if not isinstance(prompt_hash, str) or not prompt_hash:
         return None
-    digest = found.lower().rpartition(":")[2]
+    digest = prompt_hash.lower().rpartition(":")[2]
     rule = RULES.get(len(digest))
     if rule is None:
         return False

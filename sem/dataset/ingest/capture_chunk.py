@@ -38,18 +38,18 @@ def unpacked(path: Path) -> Iterator[tuple[Path, int]]:
         raise SemError(f"{path}: not a usable ZIP: {error}", "copy the file again") from error
     with archive, tempfile.TemporaryDirectory(prefix="sem-import-") as folder:
         entry, sidecar = _entries(path, archive)
-        inner, told = Path(folder) / "chunk.duckdb", Path(folder) / "chunk.json"
-        _unpack(path, archive, sidecar, told)
-        wanted = _sidecar_count(path, told.read_bytes())
+        inner, sidecar_path = Path(folder) / "chunk.duckdb", Path(folder) / "chunk.json"
+        _unpack(path, archive, sidecar, sidecar_path)
+        count = _sidecar_count(path, sidecar_path.read_bytes())
         _unpack(path, archive, entry, inner)
         with store.reading(inner) as opened:
-            if opened.count != wanted:
+            if opened.count != count:
                 raise SemError(
                     f"{path}: {entry.filename} holds {opened.count:,} rows, its sidecar says "
-                    f"{wanted:,}",
+                    f"{count:,}",
                     "the chunk is incomplete: fetch it again",
                 )
-        yield inner, wanted
+        yield inner, count
 
 
 def _check_listing(path: Path) -> None:
@@ -77,7 +77,7 @@ def _entries(path: Path, archive: zipfile.ZipFile) -> tuple[zipfile.ZipInfo, zip
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise SemError(f"{path}: entry {twice!r} is there twice", "make the chunk anew")
-    found = {entry.filename: entry for entry in archive.infolist()}
+    entries = {entry.filename: entry for entry in archive.infolist()}
     stores = [name for name in names if CHUNK.fullmatch(name)]
     sidecar = stores[0].removesuffix(".duckdb") + ".json" if stores else ""
     if len(stores) != 1 or set(names) != {stores[0], sidecar}:
@@ -85,11 +85,12 @@ def _entries(path: Path, archive: zipfile.ZipFile) -> tuple[zipfile.ZipInfo, zip
             f"{path}: not a chunk: {sorted(names)[:4]}",
             "a chunk holds llm_training_chunk_<ts>.duckdb and its .json with the row count",
         )
-    if found[sidecar].file_size > MAX_SIDECAR:
+    if entries[sidecar].file_size > MAX_SIDECAR:
         raise SemError(
-            f"{path}: the sidecar takes {found[sidecar].file_size:,} bytes", "it holds row counts"
+            f"{path}: the sidecar takes {entries[sidecar].file_size:,} bytes",
+            "it holds row counts",
         )
-    return found[stores[0]], found[sidecar]
+    return entries[stores[0]], entries[sidecar]
 
 
 def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:
@@ -118,13 +119,13 @@ def _unpack(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, to: Pa
     try:
         with archive.open(entry) as packed, to.open("wb") as file:
             # The declared size was checked; a lying entry must not unpack beyond it.
-            left = entry.file_size
-            while left >= 0 and (block := packed.read(1 << 20)):
-                left -= len(block)
+            bytes_left = entry.file_size
+            while bytes_left >= 0 and (block := packed.read(1 << 20)):
+                bytes_left -= len(block)
                 file.write(block)
     except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError, zlib.error) as error:
         raise _damaged(path, entry, str(error)) from error
-    if left:
+    if bytes_left:
         raise _damaged(path, entry, f"it unpacks to other than its {entry.file_size:,} bytes")
 
 
@@ -140,9 +141,9 @@ def _sidecar_count(path: Path, data: bytes) -> int:
     nested = value.get("row_counts") or value.get("tables") if isinstance(value, dict) else None
     for place, keys in ((nested, (TABLE,)), (value, SIDECAR_COUNTS)):
         for key in keys:
-            found = place.get(key) if isinstance(place, dict) else None
-            if isinstance(found, int) and not isinstance(found, bool):
-                return found
+            count = place.get(key) if isinstance(place, dict) else None
+            if isinstance(count, int) and not isinstance(count, bool):
+                return count
     raise SemError(
         f"{path}: the sidecar names no row count", f"it has one of {', '.join(SIDECAR_COUNTS)}"
     )

@@ -62,9 +62,9 @@ class Feed:
         if len(self.items) == 1 and failed:
             raise failed[0].error  # type: ignore[misc]
         if failed:
-            said = "; ".join(f"{i.path.name}: {i.error.message}" for i in failed[:3] if i.error)
+            summary = "; ".join(f"{i.path.name}: {i.error.message}" for i in failed[:3] if i.error)
             raise SemError(
-                f"{len(failed)} of {len(self.items)} files were not imported: {said}"[:1_000],
+                f"{len(failed)} of {len(self.items)} files were not imported: {summary}"[:1_000],
                 "the others are in; run the same command again when these are whole",
             )
 
@@ -83,15 +83,15 @@ def import_feed(
     """
     importers.check_import_options(project, options)
     feed = Feed(report=project.reports / importers.REJECTS)
-    found = list(expanded(paths, feed.notes))
+    sources = list(expanded(paths, feed.notes))
     folder = project.store.parent
     with (
         files.lock(folder / ".feed.lock", str(folder / LEDGER)),
         files.replacing(project.reports / importers.REJECTS) as rejects,
     ):
-        known = _known(project, feed, again)
-        for path in progress(found, len(found)) if progress else found:
-            item = _import(project, path, options, known, rejects, at)
+        imported_keys = _known(project, feed, again)
+        for path in progress(sources, len(sources)) if progress else sources:
+            item = _import(project, path, options, imported_keys, rejects, at)
             feed.items.append(item)
             feed.notes.update(item.result.notes)
     return feed
@@ -107,8 +107,10 @@ def expanded(paths: Iterable[Path], notes: Counter[str]) -> Iterator[Path]:
             yield path
             continue
         inside = sorted(path.iterdir(), key=_in_order)
-        chunks = [one for one in inside if one.suffix.lower() == ".zip" and _is_plain(one)]
-        notes.update(f"not a chunk: {one.name[:80]!r}" for one in inside if one not in chunks)
+        chunks = [entry for entry in inside if entry.suffix.lower() == ".zip" and _is_plain(entry)]
+        notes.update(
+            f"not a chunk: {entry.name[:80]!r}" for entry in inside if entry not in chunks
+        )
         if not chunks:
             raise SemError(f"{path}: no chunk in this folder", "chunks are .zip; name a file")
         yield from chunks
@@ -135,7 +137,8 @@ def _known(project: Project, feed: Feed, again: bool) -> set[tuple[str, str]]:
             feed.notes["the store is new: chunks taken before are taken again"] += 1
         return set()
     return {
-        (one["sha256"], jsonio.canonical_json(one["options"])) for one in read_feed_ledger(project)
+        (entry["sha256"], jsonio.canonical_json(entry["options"]))
+        for entry in read_feed_ledger(project)
     }
 
 
@@ -149,7 +152,7 @@ def _import(
     project: Project,
     path: Path,
     options: Options,
-    known: set[tuple[str, str]],
+    imported_keys: set[tuple[str, str]],
     rejects: Any,
     at: datetime,
 ) -> Item:
@@ -157,7 +160,7 @@ def _import(
     is_chunk = path.suffix.lower() == ".zip" and path.is_file()
     digest = files.sha256_file(path) if is_chunk else ""
     key = (digest, jsonio.canonical_json(_remembered(options)))
-    if is_chunk and key in known:
+    if is_chunk and key in imported_keys:
         return Item(path, "before", result)
     try:
         if not importers.add_source_rows(project, path, options, result, rejects):
@@ -167,7 +170,7 @@ def _import(
     # A limit takes a part; a file that changed meanwhile was another one.
     if is_chunk and options.limit is None and files.sha256_file(path) == digest:
         _remember(project, path, digest, options, result, at)
-        known.add(key)
+        imported_keys.add(key)
     return Item(path, "taken", result)
 
 

@@ -64,15 +64,17 @@ def decode(data: bytes) -> Decoded:
     declared = DECLARED.search(data[:HEAD])
     if declared:
         name = declared[1].decode("ascii").lower()
-        made = _decoded(data, ALIASES.get(name, name)) if _is_known(name) else None
-        if made is not None and not made.replaced:
-            return made
+        decoded = _decoded(data, ALIASES.get(name, name)) if _is_known(name) else None
+        if decoded is not None and not decoded.replaced:
+            return decoded
     strict = _decoded(data, "utf-8")
     if not strict.replaced or _is_utf8(*_counted(data.decode("utf-8", "surrogateescape"))):
         return strict
     guessed = _decoded(data, _guess(data))
-    candidates = [made for made in (made if declared else None, guessed, strict) if made]
-    return min(candidates, key=lambda made: made.replaced)
+    candidates = [
+        decoded for decoded in (decoded if declared else None, guessed, strict) if decoded
+    ]
+    return min(candidates, key=lambda decoded: decoded.replaced)
 
 
 def of_file(file: IO[bytes]) -> str:

@@ -24,17 +24,17 @@ PATIENCE = 1_000
 
 def parse_column_pairs(pairs: Sequence[str]) -> dict[str, str]:
     """{ours: theirs} of `pairs` written OURS=THEIRS; raise SemError when ours is no field here."""
-    found = {}
+    columns = {}
     for pair in pairs:
         ours, equals, theirs = pair.partition("=")
         if not equals or not ours or not theirs:
             raise SemError(f"--map {pair!r}: not OURS=THEIRS", "write both names")
         if ours not in NAMES and not ours.startswith(f"{META}."):
             raise SemError(f"--map {pair!r}: no field {ours!r} here", nearest(ours, NAMES))
-        if ours in found:
+        if ours in columns:
             raise SemError(f"--map names {ours!r} twice", "a field has one source")
-        found[ours] = theirs
-    return found
+        columns[ours] = theirs
+    return columns
 
 
 def mapped(
@@ -47,30 +47,30 @@ def mapped(
     if not columns:
         yield from rows
         return
-    missing, seen, number = dict(columns), {}, 0
+    missing, names, number = dict(columns), {}, 0
     used = {part for theirs in columns.values() for part in (theirs, theirs.partition(".")[0])}
     for number, (place, record) in enumerate(rows, 1):
         if isinstance(record, dict):
-            seen |= dict.fromkeys(record)
-            found = {ours: _at(record, theirs) for ours, theirs in columns.items()}
-            missing = {o: t for o, t in missing.items() if found[o] is None}
-            record = _renamed(record, found, used)
+            names |= dict.fromkeys(record)
+            values = {ours: _at(record, theirs) for ours, theirs in columns.items()}
+            missing = {o: t for o, t in missing.items() if values[o] is None}
+            record = _renamed(record, values, used)
         if number == patience:
-            _check(missing, seen, where)
+            _check(missing, names, where)
         yield place, record
     if number < patience:
-        _check(missing, seen, where)
+        _check(missing, names, where)
 
 
-def _check(missing: Mapping[str, str], seen: Iterable[str], where: str) -> None:
-    seen = list(map(str, seen))
+def _check(missing: Mapping[str, str], names: Iterable[str], where: str) -> None:
+    names = list(map(str, names))
     for ours, theirs in missing.items():
-        top = theirs if theirs in seen else theirs.partition(".")[0]
-        if seen and top not in seen:
+        top = theirs if theirs in names else theirs.partition(".")[0]
+        if names and top not in names:
             raise SemError(
-                f"{where}: --map {ours}={theirs}: no column {top!r}", nearest(top, seen)
+                f"{where}: --map {ours}={theirs}: no column {top!r}", nearest(top, names)
             )
-        if seen and top != theirs:
+        if names and top != theirs:
             raise SemError(
                 f"{where}: --map {ours}={theirs}: no row has {theirs!r}",
                 f"column {top!r} is there: check the path below it",
@@ -104,19 +104,27 @@ def _opened(value: Any) -> Any:
         return None
 
 
-def _renamed(record: dict[str, Any], found: dict[str, Any], used: Iterable[str]) -> dict[str, Any]:
-    replaced = {s for ours in found for s in NAMES.get(ours, ())}
+def _renamed(
+    record: dict[str, Any], values: dict[str, Any], used: Iterable[str]
+) -> dict[str, Any]:
+    replaced = {s for ours in values for s in NAMES.get(ours, ())}
     replaced |= {name for name in used if name not in NAMES}
-    made = {name: value for name, value in record.items() if name not in replaced}
-    made |= {ours: value for ours, value in found.items() if ours in NAMES}
+    renamed = {name: value for name, value in record.items() if name not in replaced}
+    renamed |= {ours: value for ours, value in values.items() if ours in NAMES}
     added = {
         ours.removeprefix(f"{META}."): value
-        for ours, value in found.items()
+        for ours, value in values.items()
         if ours not in NAMES and value is not None
     }
     if added:
-        kept = next((made[s] for s in OURS["metadata"] if made.get(s) is not None), None)
-        inner = _opened(kept)
-        first = inner if isinstance(inner, dict) else {} if kept is None else {"unusable": kept}
-        made["metadata"] = {**first, **added}
-    return made
+        metadata = next((renamed[s] for s in OURS["metadata"] if renamed.get(s) is not None), None)
+        inner = _opened(metadata)
+        first = (
+            inner
+            if isinstance(inner, dict)
+            else {}
+            if metadata is None
+            else {"unusable": metadata}
+        )
+        renamed["metadata"] = {**first, **added}
+    return renamed

@@ -54,17 +54,17 @@ def unfold(record: dict[str, Any], tasks: Mapping[str, TaskSpec], task: str | No
     own = {name: record[name] for name in OWN if record.get(name) is not None}
     rest = {name: value for name, value in record.items() if name not in SHADOWED}
     spec = tasks.get(str(record.get("task") or record.get("task_id") or task))
-    made = _alpaca(record, spec) if turns is None else _chat(turns, record, spec)
-    if spec is not None and (made["system_prompt"] or "") == spec.system_prompt:
-        made["system_prompt"] = None
+    fields = _alpaca(record, spec) if turns is None else _chat(turns, record, spec)
+    if spec is not None and (fields["system_prompt"] or "") == spec.system_prompt:
+        fields["system_prompt"] = None
     if "output_json" in own:
-        del made["response_strong"]
-    return {**rest, **made, **own}
+        del fields["response_strong"]
+    return {**rest, **fields, **own}
 
 
 def _chat(turns: Any, record: dict[str, Any], spec: TaskSpec | None) -> dict[str, Any]:
-    said = _said(turns, record.get("system"))
-    roles = [role for role, _ in said]
+    messages = _said(turns, record.get("system"))
+    roles = [role for role, _ in messages]
     if roles.count("system") > 1:
         raise Unusable("conversation_two_system_turns")
     if roles.count("user") > 1 or roles.count("assistant") > 1:
@@ -73,7 +73,7 @@ def _chat(turns: Any, record: dict[str, Any], spec: TaskSpec | None) -> dict[str
         raise Unusable("conversation_no_answer" if "user" in roles else "conversation_no_question")
     if roles[-2:] != ["user", "assistant"]:
         raise Unusable("conversation_out_of_order")
-    texts = dict(said)
+    texts = dict(messages)
     return {
         "input_text": _without_instruction(texts["user"], spec),
         # a text that holds JSON, or words.
@@ -87,15 +87,15 @@ def _said(turns: Any, system: Any) -> list[tuple[str, str]]:
     turns = _parsed(turns)
     if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
         raise Unusable("conversation_no_turns")
-    said = [("system", system)] if isinstance(system, str) and system else []
+    messages = [("system", system)] if isinstance(system, str) and system else []
     for turn in turns:
         named = str(turn.get("from") or turn.get("role") or "").lower()
         if named in TOOLS or turn.get("tool_calls") or turn.get("function_call"):
             raise Unusable("conversation_tools")
         if named not in ROLES:
             raise Unusable(f"conversation_role: {named[:40]!r}")
-        said.append((ROLES[named], _content(turn.get("value", turn.get("content")))))
-    return said
+        messages.append((ROLES[named], _content(turn.get("value", turn.get("content")))))
+    return messages
 
 
 def _chatml_turns(text: str) -> list[dict[str, str]]:
@@ -105,7 +105,7 @@ def _chatml_turns(text: str) -> list[dict[str, str]]:
     """
     if CHATML.sub("", text).strip():
         raise Unusable("conversation_not_chatml")
-    return [{"role": role, "content": said} for role, said in CHATML.findall(text)]
+    return [{"role": role, "content": content} for role, content in CHATML.findall(text)]
 
 
 def _parsed(turns: Any) -> Any:
@@ -124,7 +124,7 @@ def _content(value: Any) -> str:
         return value
     parts = value if isinstance(value, list) else []
     texts = [part.get("text") for part in parts if isinstance(part, dict)]
-    if not parts or len(texts) != len(parts) or not all(isinstance(one, str) for one in texts):
+    if not parts or len(texts) != len(parts) or not all(isinstance(text, str) for text in texts):
         raise Unusable("conversation_not_text")
     return "".join(texts)
 
@@ -132,13 +132,15 @@ def _content(value: Any) -> str:
 def _alpaca(record: dict[str, Any], spec: TaskSpec | None) -> dict[str, Any]:
     if record.get("history"):
         raise Unusable("conversation_many_turns")
-    instruction, given = record["instruction"] or "", record.get("input") or ""
-    if not isinstance(instruction, str) or not isinstance(given, str):
+    instruction, user_input = record["instruction"] or "", record.get("input") or ""
+    if not isinstance(instruction, str) or not isinstance(user_input, str):
         raise Unusable("conversation_not_text")
-    is_ours = spec is not None and instruction == _instruction(spec) and given
-    asked = given if is_ours else "\n\n".join(part for part in (instruction, given) if part)
+    is_ours = spec is not None and instruction == _instruction(spec) and user_input
+    question = (
+        user_input if is_ours else "\n\n".join(part for part in (instruction, user_input) if part)
+    )
     return {
-        "input_text": asked if is_ours else _without_instruction(asked, spec),
+        "input_text": question if is_ours else _without_instruction(question, spec),
         "response_strong": record["output"],
         "system_prompt": record.get("system") or None,
     }
@@ -164,43 +166,45 @@ def as_conversation(example: Example, spec: TaskSpec, form: str) -> dict[str, An
     whole = example.as_json()
     if form == "taskspec":
         return whole
-    made = {name: value for name, value in whole.items() if name not in OWN}
-    made |= FORMS[form](example, spec)
-    back = unfold(made, {spec.task_id: spec}, spec.task_id)
+    row = {name: value for name, value in whole.items() if name not in OWN}
+    row |= FORMS[form](example, spec)
+    back = unfold(row, {spec.task_id: spec}, spec.task_id)
     for name in ("input_text", "system_prompt"):
         if back[name] != whole.get(name):
-            made[name] = whole.get(name)
+            row[name] = whole.get(name)
     if back["response_strong"] != taskspec.taught_text(example.output_json):
-        made["output_json"] = taskspec.taught_text(example.output_json)
+        row["output_json"] = taskspec.taught_text(example.output_json)
     if form in FLAT:
-        made |= {name: jsonio.canonical_json(made[name]) for name in VARIOUS if name in made}
-    return made
+        row |= {name: jsonio.canonical_json(row[name]) for name in VARIOUS if name in row}
+    return row
 
 
 def _sharegpt(example: Example, spec: TaskSpec) -> dict[str, Any]:
-    system, asked, answer = _three(example, spec)
-    turns = (("system", system), ("human", asked), ("gpt", answer))
+    system, question, answer = _three(example, spec)
+    turns = (("system", system), ("human", question), ("gpt", answer))
     return {"conversations": [{"from": name, "value": text} for name, text in turns]}
 
 
 def _messages(example: Example, spec: TaskSpec) -> dict[str, Any]:
-    system, asked, answer = _three(example, spec)
-    turns = (("system", system), ("user", asked), ("assistant", answer))
+    system, question, answer = _three(example, spec)
+    turns = (("system", system), ("user", question), ("assistant", answer))
     return {"messages": [{"role": name, "content": text} for name, text in turns]}
 
 
 def _chatml(example: Example, spec: TaskSpec) -> dict[str, Any]:
     # A control token in a text is broken by a space: it would end its turn for whoever trains.
     turns = zip(("system", "user", "assistant"), _three(example, spec), strict=True)
-    parts = [f"<|im_start|>{role}\n{CONTROL.sub('< ', said)}<|im_end|>\n" for role, said in turns]
+    parts = [
+        f"<|im_start|>{role}\n{CONTROL.sub('< ', content)}<|im_end|>\n" for role, content in turns
+    ]
     return {"text": "".join(parts)}
 
 
 def _alpaca_row(example: Example, spec: TaskSpec) -> dict[str, Any]:
     system, _, answer = _three(example, spec)
     instruction = _instruction(spec)
-    asked = (instruction, example.input_text) if instruction else (example.input_text, "")
-    return {"instruction": asked[0], "input": asked[1], "output": answer, "system": system}
+    turn = (instruction, example.input_text) if instruction else (example.input_text, "")
+    return {"instruction": turn[0], "input": turn[1], "output": answer, "system": system}
 
 
 def _three(example: Example, spec: TaskSpec) -> tuple[str, str, str]:

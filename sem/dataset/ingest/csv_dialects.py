@@ -22,18 +22,18 @@ BAD = re.compile("[\ud800-\udfff]")
 WIDE_BAD = re.compile("\ufffd")
 
 
-def read_csv_rows(path: Path, told: Told) -> Iterator[Row]:
+def read_csv_rows(path: Path, reporter: Told) -> Iterator[Row]:
     """Yield the rows of the CSV file at `path` as dicts; an empty cell is None."""
     with readers.opened(path) as file:
         encoding = charset.of_file(file)
     with readers.opened(path) as file:
         head = file.read(HEAD)
     if encoding not in ("utf-8", "utf-8-sig"):
-        told.note(f"{path.name} is read as {encoding}")
+        reporter.note(f"{path.name} is read as {encoding}")
     start = head.decode(encoding, "replace")
     with readers.opened(path) as file:
         lines = _Lines(file, path, encoding, _line_end(start))
-        yield from _cells(lines, path, delimiter(start), told)
+        yield from _cells(lines, path, delimiter(start), reporter)
 
 
 def delimiter(text: str) -> str:
@@ -56,11 +56,11 @@ def _line_end(text: str) -> str:
     return "\r" if "\r" in text and "\n" not in text else "\n"
 
 
-def _cells(lines: "_Lines", path: Path, mark: str, told: Told) -> Iterator[Row]:
+def _cells(lines: "_Lines", path: Path, mark: str, reporter: Told) -> Iterator[Row]:
     names, count = None, 0
-    found = csv.reader(lines, delimiter=mark, strict=True)
+    reader = csv.reader(lines, delimiter=mark, strict=True)
     try:
-        for cells in found:
+        for cells in reader:
             where = f"line {lines.number}"
             if not any(cell.strip() for cell in cells):
                 continue
@@ -72,9 +72,9 @@ def _cells(lines: "_Lines", path: Path, mark: str, told: Told) -> Iterator[Row]:
             if names is None:
                 names = _header([cell.strip() for cell in cells], path)
             elif len(cells) != len(names):
-                told.refuse(where, f"has {len(cells)} cells, not {len(names)}")
+                reporter.refuse(where, f"has {len(cells)} cells, not {len(names)}")
             elif bad := [n for n, cell in zip(names, cells, strict=True) if lines.is_bad(cell)]:
-                told.refuse(where, f"not_{lines.encoding}: {bad[0]}{_id_of(names, cells)}")
+                reporter.refuse(where, f"not_{lines.encoding}: {bad[0]}{_id_of(names, cells)}")
             else:
                 yield where, {n: cell or None for n, cell in zip(names, cells, strict=True)}
     except csv.Error as error:

@@ -86,8 +86,8 @@ def import_file(
     check_import_options(project, options)
     result = Result(report=project.reports / REJECTS)
     with files.replacing(project.reports / REJECTS) as rejects:
-        taken = add_source_rows(project, path, options, result, rejects, into)
-    if not taken:
+        has_rows = add_source_rows(project, path, options, result, rejects, into)
+    if not has_rows:
         raise nothing_usable(path, result)
     return result
 
@@ -114,9 +114,9 @@ def add_source_rows(
     `rejects`: a binary file that gets a line for each row that is not taken.
     """
     try:
-        with prepare_source_rows(project, path, options, result, rejects) as chosen:
+        with prepare_source_rows(project, path, options, result, rejects) as rows:
             result.stored = store.append_store_rows(
-                into or project.store, chosen, options.on_conflict
+                into or project.store, rows, options.on_conflict
             )
     except _NothingUsable:
         return False
@@ -147,10 +147,12 @@ def prepare_source_rows(
     def note(text: str) -> None:
         result.notes[text] += 1
 
-    told = Told(refuse, note)
-    with read_source_rows(project, path, options, told) as found:
-        chosen = _chosen(capture.check_prompt_hashes(found, told), options, result, told)
-        yield tombstones.drop_taken_down(project, chosen, told.refuse)
+    reporter = Told(refuse, note)
+    with read_source_rows(project, path, options, reporter) as placed_rows:
+        rows = _chosen(
+            capture.check_prompt_hashes(placed_rows, reporter), options, result, reporter
+        )
+        yield tombstones.drop_taken_down(project, rows, reporter.refuse)
 
 
 def nothing_usable(path: Path, result: Result) -> SemError:
@@ -166,19 +168,19 @@ def nothing_usable(path: Path, result: Result) -> SemError:
 
 
 def _chosen(
-    found: Iterator[tuple[str, RawRow]], options: Options, result: Result, told: Told
+    placed_rows: Iterator[tuple[str, RawRow]], options: Options, result: Result, reporter: Told
 ) -> Iterator[RawRow]:
-    for where, row in found:
+    for where, row in placed_rows:
         result.read += 1
         task = row.task or options.task
         if options.only and task not in options.only:
             result.other_task += 1
             continue
         if task is None:
-            told.refuse(row.id or where, "no_task")
+            reporter.refuse(row.id or where, "no_task")
             continue
         if not row.input_text or not row.input_text.strip():
-            told.refuse(row.id or where, "no_input")
+            reporter.refuse(row.id or where, "no_input")
             continue
         if options.limit is not None and result.taken == options.limit:
             result.read -= 1
@@ -210,32 +212,34 @@ def _named(row: RawRow) -> RawRow:
 
 @contextmanager
 def read_source_rows(
-    project: Project, path: Path, options: Options, told: Told
+    project: Project, path: Path, options: Options, reporter: Told
 ) -> Iterator[Iterator[tuple[str, RawRow]]]:
-    """The rows of `path` with their places, by what its name ends in; the others go to `told`."""
+    """The rows of `path` with their places, by what its name ends in; others go to `reporter`."""
     name = path.name.lower().removesuffix(".gz")
     kind = name.rsplit(".", 1)[-1]
     if kind == "zip":
         with (
             capture_chunk.unpacked(path) as (inner, _),
-            read_source_rows(project, inner, options, told) as found,
+            read_source_rows(project, inner, options, reporter) as placed_rows,
         ):
-            yield found
+            yield placed_rows
     elif kind in ("duckdb", "db") and not options.columns:
         with store.reading(path) as opened:
             numbered = enumerate(opened.rows(), 1)
             yield ((f"row {n}", records.as_stored(row)) for n, row in numbered)
     elif kind in ("duckdb", "db", "parquet"):
-        with (parquet_files.parquet if kind == "parquet" else store.store_records)(path) as found:
-            numbered = ((f"row {n}", record) for n, record in enumerate(found, 1))
+        with (parquet_files.parquet if kind == "parquet" else store.store_records)(
+            path
+        ) as raw_records:
+            numbered = ((f"row {n}", record) for n, record in enumerate(raw_records, 1))
             named = column_mapping.mapped(numbered, options.columns, str(path), patience=1)
-            yield records.rows_of_records(named, told, project.tasks, options.task)
+            yield records.rows_of_records(named, reporter, project.tasks, options.task)
     elif kind in TEXTS:
         patience = column_mapping.PATIENCE if kind in TYPED else 1
         named = column_mapping.mapped(
-            TEXTS[kind](path, told), options.columns, str(path), patience
+            TEXTS[kind](path, reporter), options.columns, str(path), patience
         )
-        yield records.rows_of_records(named, told, project.tasks, options.task, kind in TYPED)
+        yield records.rows_of_records(named, reporter, project.tasks, options.task, kind in TYPED)
     else:
         raise SemError(
             f"{path}: unknown kind of file {kind!r}",

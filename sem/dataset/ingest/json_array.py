@@ -39,8 +39,8 @@ class Source:
                 raise self._fault(f"longer than {limit:,} characters and no list")
         return self._held.lstrip("\ufeff")
 
-    def elements(self, told: Any) -> Iterator[tuple[str, Any]]:
-        """(place, value) of each element; one that is no strict JSON goes to `told`.refuse."""
+    def elements(self, reporter: Any) -> Iterator[tuple[str, Any]]:
+        """(place, value) of each element; one that is no strict JSON goes to `reporter`.refuse."""
         self._start = self._held.index("[") + 1
         number, closed = 0, False
         while not closed:
@@ -51,7 +51,7 @@ class Source:
             try:
                 value = jsonio.parse_json(text)
             except ValueError as error:
-                told.refuse(f"row {number}", f"not_json: {error}"[:200])
+                reporter.refuse(f"row {number}", f"not_json: {error}"[:200])
                 continue
             yield f"row {number}", value
         self._check_end()
@@ -69,17 +69,17 @@ class Source:
         depth = marks = 0
         self._at = self._start
         while True:
-            found = MARK.search(self._held, self._at)
-            if found is None:
+            match = MARK.search(self._held, self._at)
+            if match is None:
                 self._at = len(self._held)
                 self._need()
                 continue
-            mark, self._at, marks = found[0], found.end(), marks + 1
+            mark, self._at, marks = match[0], match.end(), marks + 1
             if mark == '"':
-                self._at = found.start()
+                self._at = match.start()
                 self._skip_string()
             elif depth == 0 and mark in ",]":
-                text = self._held[self._start : found.start()]
+                text = self._held[self._start : match.start()]
                 self._start = self._at
                 return text, mark == "]"
             else:

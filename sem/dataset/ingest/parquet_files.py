@@ -37,16 +37,16 @@ def parquet(path: Path) -> Iterator[Iterator[dict[str, Any]]]:
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
         # No row yet: executing already reads the first 2,048 of them.
-        found = connection.execute("SELECT * FROM read_parquet(?) LIMIT 0", [str(path.resolve())])
+        cursor = connection.execute("SELECT * FROM read_parquet(?) LIMIT 0", [str(path.resolve())])
         # Of the connection: the next query replaces it.
-        columns = found.description
+        columns = cursor.description
         names = [column[0] for column in columns]
         limit = max(MIN_CAP, MAX_RATIO * path.stat().st_size)
         _check_rows(connection, path, len(names), limit)
         if path.stat().st_size < SUSPECT:
             _check_vectors(connection, path, columns)
-        found = connection.execute("SELECT * FROM read_parquet(?)", [str(path.resolve())])
-        yield _weighed(found, names, path, limit)
+        cursor = connection.execute("SELECT * FROM read_parquet(?)", [str(path.resolve())])
+        yield _weighed(cursor, names, path, limit)
     except duckdb.Error as error:
         raise SemError(
             f"{path}: not usable Parquet: {' '.join(str(error).split())[:200]}",
@@ -99,12 +99,12 @@ def _check_vectors(connection: Any, path: Path, columns: Any) -> None:
         )
 
 
-def _weighed(found: Any, names: list[str], path: Path, limit: int) -> Iterator[dict[str, Any]]:
-    left = limit
-    while batch := found.fetchmany(BATCH):
+def _weighed(cursor: Any, names: list[str], path: Path, limit: int) -> Iterator[dict[str, Any]]:
+    budget = limit
+    while batch := cursor.fetchmany(BATCH):
         for row in batch:
-            left -= sum(map(_weight, row))
-            if left < 0:
+            budget -= sum(map(_weight, row))
+            if budget < 0:
                 raise SemError(
                     f"{path}: unpacks to more than {MAX_RATIO} times its size",
                     "read it yourself if you trust it, and write the rows as JSON lines",

@@ -60,46 +60,46 @@ def pull_source(
             return _chunks(project, Source(place, path.rstrip("/")), folder, options, at, sleep)
         copied = remote_copy.copy(Source(place, path), folder, sleep)
         if replaces:
-            made = _replace(project, copied, options)
+            pulled = _replace(project, copied, options)
         else:
-            made = Pulled(feed.import_feed(project, [copied], options, at))
-            made.feed.check()
+            pulled = Pulled(feed.import_feed(project, [copied], options, at))
+            pulled.feed.check()
         _clear(folder)
-        return made
+        return pulled
 
 
 def _chunks(
     project: Project, source: Source, folder: Path, options: Options, at: datetime, sleep: Sleep
 ) -> Pulled:
     """Import the chunks of `source` that are not in the ledger; those being written are left."""
-    left: Counter[str] = Counter()
-    taken = (
-        {one["sha256"] for one in feed.read_feed_ledger(project)}
+    skip_reasons: Counter[str] = Counter()
+    digests = (
+        {entry["sha256"] for entry in feed.read_feed_ledger(project)}
         if project.store.exists()
         else set()
     )
-    there: list[Path] = []
+    paths: list[Path] = []
     for name in remote_copy.patient(lambda: source.place.zips(source.path), sleep):
-        one = Source(source.place, f"{source.path}/{name}")
+        chunk = Source(source.place, f"{source.path}/{name}")
         if not CHUNK_NAME.fullmatch(name):
-            left[f"not the name of a chunk: {name[:80]!r}"] += 1
+            skip_reasons[f"not the name of a chunk: {name[:80]!r}"] += 1
             continue
-        facts = remote_copy.patient(lambda one=one: one.place.facts(one.path), sleep)
-        if facts is None or facts.sha256 in taken:
-            left["taken before" if facts else f"gone: {name}"] += 1
+        facts = remote_copy.patient(lambda chunk=chunk: chunk.place.facts(chunk.path), sleep)
+        if facts is None or facts.sha256 in digests:
+            skip_reasons["taken before" if facts else f"gone: {name}"] += 1
             continue
         try:
-            remote_copy.fetch_source(one, facts, folder / name, sleep)
+            remote_copy.fetch_source(chunk, facts, folder / name, sleep)
         except Changed as error:
-            left[f"being written: {error.message}"] += 1
+            skip_reasons[f"being written: {error.message}"] += 1
             continue
-        there.append(folder / name)
-    there.sort(key=feed._in_order)
-    made = feed.import_feed(project, there, options, at) if there else feed.Feed()
-    for item in made.items:
+        paths.append(folder / name)
+    paths.sort(key=feed._in_order)
+    feed_result = feed.import_feed(project, paths, options, at) if paths else feed.Feed()
+    for item in feed_result.items:
         if not item.error:
             item.path.unlink()
-    return Pulled(made, left)
+    return Pulled(feed_result, skip_reasons)
 
 
 def _replace(project: Project, copied: Path, options: Options) -> Pulled:

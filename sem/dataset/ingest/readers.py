@@ -51,13 +51,13 @@ class _Capped:
     """A packed file that stops a bomb: more than `limit` bytes unpacked is an error."""
 
     def __init__(self, file: Any, limit: int, path: Path) -> None:
-        self._file, self._left, self._path = file, limit, path
+        self._file, self._budget, self._path = file, limit, path
 
     def readline(self, size: int = -1) -> bytes:
         return self._spend(self._file.readline, size)
 
     def read(self, size: int = -1) -> bytes:
-        return self._spend(self._file.read, min(size, self._left + 1) if size >= 0 else size)
+        return self._spend(self._file.read, min(size, self._budget + 1) if size >= 0 else size)
 
     def _spend(self, read: Callable[[int], bytes], size: int) -> bytes:
         try:
@@ -66,8 +66,8 @@ class _Capped:
             raise SemError(
                 f"{self._path}: cannot be read: {error}", "copy the file again"
             ) from error
-        self._left -= len(data)
-        if self._left < 0:
+        self._budget -= len(data)
+        if self._budget < 0:
             raise SemError(
                 f"{self._path}: unpacks to more than {MAX_RATIO} times its size",
                 "unpack it yourself if you trust it",
@@ -75,33 +75,33 @@ class _Capped:
         return data
 
 
-def jsonl(path: Path, told: Told) -> Iterator[Row]:
+def jsonl(path: Path, reporter: Told) -> Iterator[Row]:
     """Yield every line of `path` that is a JSON value; the others are refused by their number."""
     with opened(path) as file:
-        for where, line in _lines(file, told):
+        for where, line in _lines(file, reporter):
             if line.strip():
                 try:
                     yield where, jsonio.parse_json(line)
                 except ValueError as error:
-                    told.refuse(where, f"not_json: {error}"[:200])
+                    reporter.refuse(where, f"not_json: {error}"[:200])
 
 
-def _lines(file: Any, told: Told) -> Iterator[tuple[str, str]]:
+def _lines(file: Any, reporter: Told) -> Iterator[tuple[str, str]]:
     number = 0
     while data := file.readline(MAX_LINE):
         number += 1
         if len(data) == MAX_LINE and not data.endswith(b"\n"):
-            told.refuse(f"line {number}", f"longer than {MAX_LINE:,} bytes")
+            reporter.refuse(f"line {number}", f"longer than {MAX_LINE:,} bytes")
             while (data := file.readline(MAX_LINE)) and not data.endswith(b"\n"):
                 pass
             continue
         try:
             yield f"line {number}", data.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError:
-            told.refuse(f"line {number}", "not_utf8")
+            reporter.refuse(f"line {number}", "not_utf8")
 
 
-def array(path: Path, told: Told) -> Iterator[Row]:
+def array(path: Path, reporter: Told) -> Iterator[Row]:
     """Yield the elements of the JSON list in `path`, or of the one an object there holds as
     `rows`.
     """
@@ -110,14 +110,14 @@ def array(path: Path, told: Told) -> Iterator[Row]:
     with opened(path) as file:
         source = json_array.Source(file, path)
         if source.starts_list():
-            yield from source.elements(told)
+            yield from source.elements(reporter)
             return
         value = _whole(source.rest(jsonio.MAX_CHARS), path)
     if isinstance(value, dict):
         value = next((value[key] for key in LISTS if key in value), None)
     if not isinstance(value, list):
         raise SemError(f"{path}: holds no list of rows", "write [{…}, {…}]")
-    yield from ((f"row {number}", one) for number, one in enumerate(value, 1))
+    yield from ((f"row {number}", row) for number, row in enumerate(value, 1))
 
 
 def _whole(text: str, path: Path) -> Any:

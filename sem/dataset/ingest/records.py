@@ -25,59 +25,59 @@ MOST_FIELDS = 10_000
 
 def rows_of_records(
     records: Iterable[Row],
-    told: Told,
+    reporter: Told,
     tasks: Mapping[str, TaskSpec],
     task: str | None,
     typed: bool = False,
 ) -> Iterator[tuple[str, RawRow]]:
     """Yield each of `records` as a row with its place.
 
-    What cannot be one goes to `told` with a reason.
+    What cannot be one goes to `reporter` with a reason.
 
     `typed`: the records were JSON, so that a text under `output_json` is the value itself.
     """
     unread: dict[str, None] = {}
     for where, record in records:
         if not isinstance(record, dict):
-            told.refuse(where, "not_an_object")
+            reporter.refuse(where, "not_an_object")
             continue
         if len(record) > MOST_FIELDS:
-            told.refuse(where, "too_many_fields")
+            reporter.refuse(where, "too_many_fields")
             continue
         unread |= dict.fromkeys(map(str, record.keys() - KNOWN))
         name = record.get("id") or record.get("example_id")
         try:
             yield where, from_record(conversations.unfold(record, tasks, task), typed)
         except conversations.Unusable as error:
-            told.refuse(str(name or where)[:80], str(error))
+            reporter.refuse(str(name or where)[:80], str(error))
         except (ValueError, TypeError) as error:
-            told.refuse(str(name or where)[:80], f"not_json: {error}"[:200])
+            reporter.refuse(str(name or where)[:80], f"not_json: {error}"[:200])
     for column in sorted(unread)[:MOST_NOTES]:
-        told.note(f"not read: field {column[:80]!r}")
+        reporter.note(f"not read: field {column[:80]!r}")
 
 
 def from_record(record: dict[str, Any], typed: bool = False) -> RawRow:
     """Return the row in `record`; ValueError when a value is no JSON."""
     record = {name: plain_value(value) for name, value in record.items()}
-    found = {
+    values = {
         name: next((record[s] for s in spellings if record.get(s) is not None), None)
         for name, spellings in FIELDS.items()
     }
     if record.get("html") is not None:
-        found["input_text"] = _page(record)
-        found["metadata"] = found["metadata"] or {
+        values["input_text"] = _page(record)
+        values["metadata"] = values["metadata"] or {
             name: record[name] for name in PAGE_FACTS if record.get(name) is not None
         }
-    made = {name: _json(found[name]) for name in ("metadata", "slot_specs")}
+    columns = {name: _json(values[name]) for name in ("metadata", "slot_specs")}
     if record.get("negative_examples") is not None:
         wrong = {"negative_examples": _negatives(record["negative_examples"])}
-        made["metadata"] = jsonio.canonical_json(wrong | as_object(made["metadata"]))
+        columns["metadata"] = jsonio.canonical_json(wrong | as_object(columns["metadata"]))
     for name in ("id", "task", "page_type", "input_text", "system_prompt", "source_id"):
-        made[name] = None if found[name] is None else str(found[name])
+        columns[name] = None if values[name] is None else str(values[name])
     return RawRow(
-        reference=_reference(record, found["reference"], typed),
+        reference=_reference(record, values["reference"], typed),
         capture=_capture(record),
-        **made,
+        **columns,
     )
 
 
@@ -145,16 +145,16 @@ def _json(value: Any) -> str | None:
 
 
 def _capture(record: dict[str, Any]) -> str | None:
-    found = {name: record[name] for name in CAPTURE if record.get(name) is not None}
-    return jsonio.canonical_json(found) if found else None
+    fields = {name: record[name] for name in CAPTURE if record.get(name) is not None}
+    return jsonio.canonical_json(fields) if fields else None
 
 
 def _negatives(value: Any) -> list[Any]:
     """Wrong answers; a cell of a table holds them as JSON text."""
-    made = jsonio.parse_json(value) if isinstance(value, str) else value
-    if not isinstance(made, list):
+    answers = jsonio.parse_json(value) if isinstance(value, str) else value
+    if not isinstance(answers, list):
         raise ValueError("negative_examples is no list")
-    return made
+    return answers
 
 
 def as_object(text: str | None) -> dict[str, Any]:

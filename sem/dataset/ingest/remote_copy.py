@@ -111,7 +111,7 @@ def _wal(source: Source, folder: Path, sleep: Sleep) -> Path | None:
 def _check_wal(source: Source, log: Path | None, beside: set[str], sleep: Sleep) -> None:
     name = source.path.rpartition("/")[2]
     # DuckDB keeps .wal.checkpoint and .wal.recovery while it merges.
-    if any(one.startswith(f"{name}.wal.") for one in beside):
+    if any(neighbour.startswith(f"{name}.wal.") for neighbour in beside):
         raise Changed(f"{source} is being checkpointed", "copy it again")
     if log is None:
         return
@@ -165,11 +165,11 @@ def _fill(source: Source, facts: Facts, part: Path, sleep: Sleep) -> None:
                 raise Changed(f"{source} became shorter", "copy it again")
 
 
-def _check_room(part: Path, wanted: int) -> None:
+def _check_room(part: Path, size: int) -> None:
     free = shutil.disk_usage(part.parent).free
-    if wanted + SPARE > free:
+    if size + SPARE > free:
         raise SemError(
-            f"{part.parent}: {free:,} bytes are free, {wanted + SPARE:,} are needed",
+            f"{part.parent}: {free:,} bytes are free, {size + SPARE:,} are needed",
             "free space, then run again",
         )
 

@@ -65,12 +65,16 @@ class Local:
     def beside(self, path: str) -> set[str]:
         """Return names that are `path`'s own with something behind it."""
         start = f"{Path(path).name}."
-        return {one.name for one in Path(path).parent.iterdir() if one.name.startswith(start)}
+        return {
+            entry.name for entry in Path(path).parent.iterdir() if entry.name.startswith(start)
+        }
 
     def zips(self, path: str) -> list[str]:
         """Return the .zip files in the folder `path`."""
-        found = Path(path).glob("*.zip")
-        return sorted(one.name for one in found if one.is_file() and not one.is_symlink())
+        entries = Path(path).glob("*.zip")
+        return sorted(
+            entry.name for entry in entries if entry.is_file() and not entry.is_symlink()
+        )
 
 
 @dataclass(frozen=True)
@@ -85,8 +89,8 @@ class Remote:
         return self._ask(KIND, path)
 
     def facts(self, path: str) -> Facts | None:
-        said = self._ask(FACTS, path).split()
-        return None if said[:1] == ["none"] else Facts(int(said[0]), said[1])
+        words = self._ask(FACTS, path).split()
+        return None if words[:1] == ["none"] else Facts(int(words[0]), words[1])
 
     def prefix(self, path: str, length: int) -> str:
         return (self._ask(PREFIX, path, str(length)).split() or [""])[0]
@@ -120,8 +124,8 @@ class Remote:
                     yield block
                 else:
                     raise Cut(f"{self.host}: nothing came for {STALL_S:.0f} s", "run it again")
-                said = process.stderr.read().decode("utf-8", "replace")
-                self._far.check(process.wait(), said)
+                message = process.stderr.read().decode("utf-8", "replace")
+                self._far.check(process.wait(), message)
             finally:
                 process.kill()
 

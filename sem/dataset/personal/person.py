@@ -66,17 +66,17 @@ def readable_text(text: str) -> str:
     return TAG.sub(" ", text) if "<" in text else text
 
 
-def mentions(text: str, wanted: Person) -> bool:
-    """Return whether `text` names `wanted`, in what a reader sees or in an attribute."""
-    return wanted.key in person_keys_in_text(text, wanted.form, wanted.words)
+def mentions(text: str, person: Person) -> bool:
+    """Return whether `text` names `person`, in what a reader sees or in an attribute."""
+    return person.key in person_keys_in_text(text, person.form, person.words)
 
 
 def person_keys_in_text(text: str, form: str, words: int = 1) -> Iterator[str]:
     """Yield the keys of everything in `text`, with markup and without, that could be one of
     `form`.
     """
-    shown = readable_text(text)
-    yield from person_keys(shown, form, words)
+    readable = readable_text(text)
+    yield from person_keys(readable, form, words)
     if "<" in text:
         yield from person_keys(html.unescape(unquote(text)), form, words)
 
@@ -86,12 +86,12 @@ def person_keys(text: str, form: str, words: int = 1) -> Iterator[str]:
     `Person.key`.
     """
     if form == "email":
-        yield from (_folded(found[0].strip(".")) for found in EMAIL.finditer(text))
+        yield from (_folded(match[0].strip(".")) for match in EMAIL.finditer(text))
     elif form == "phone":
-        said = (re.sub(r"\D", "", found[0]) for found in PHONE.finditer(text))
-        yield from (digits[-SAME_DIGITS:] for digits in said)
+        numbers = (re.sub(r"\D", "", match[0]) for match in PHONE.finditer(text))
+        yield from (digits[-SAME_DIGITS:] for digits in numbers)
     else:
-        named = [_folded(found[0]) for found in WORD.finditer(text)]
+        named = [_folded(match[0]) for match in WORD.finditer(text)]
         runs = (named[start : start + words] for start in range(len(named) - words + 1))
         yield from (" ".join(sorted(run)) for run in runs)
 

@@ -78,16 +78,16 @@ def apply_pii_policy(
     """
     if not policy.slots and all(getattr(policy, kind) == "keep" for kind in KINDS):
         return Applied(text, reference, {}, None, also)
-    told = {name: str(value or "") for name, value in (hints or {}).items()}
-    countries = regions(told.get("language", ""), told.get("url", ""), policy.regions)
+    page_hints = {name: str(value or "") for name, value in (hints or {}).items()}
+    countries = regions(page_hints.get("language", ""), page_hints.get("url", ""), policy.regions)
     row = _Row(policy, countries)
     row.read(text, reference, also)
-    made = row.rewritten(text)
+    rewritten = row.rewritten(text)
     answer, more = row.rewritten_all(reference), row.rewritten_all(also)
     counts = {kind: dict(sorted(n.items())) for kind, n in sorted(row.counts.items())}
     rejects = [kind for kind, n in counts.items() if n.get("reject")]
     reason = f"pii_{rejects[0]}" if rejects else NOT_TEXT if row.is_stuck else None
-    return Applied(made, answer, counts, reason, more)
+    return Applied(rewritten, answer, counts, reason, more)
 
 
 def check_pii_policy(policy: Pii, schemas: Iterable[dict[str, Any]], where: str) -> None:
@@ -136,12 +136,12 @@ class _Row:
         for value in (text, *(value for _, value in leaves), *others):
             for kind, number in PLACEHOLDER.findall(value if isinstance(value, str) else ""):
                 self.last[kind] = max(self.last[kind], int(number))
-        found = [(value, self._in_slot(path, value)) for path, value in leaves]
-        whole = [(text, find_personal_data(text, self.kinds, self.regions)), *found]
+        slot_spans = [(value, self._in_slot(path, value)) for path, value in leaves]
+        whole = [(text, find_personal_data(text, self.kinds, self.regions)), *slot_spans]
         whole += [(v, self._plain(v)) for v in others]
-        known = {self._key(s): s for _, spans in whole for s in spans if self._acts(s)}
+        spans_by_key = {self._key(s): s for _, spans in whole for s in spans if self._acts(s)}
         for value, spans in whole:
-            self._settle(value, spans, known)
+            self._settle(value, spans, spans_by_key)
 
     def _in_slot(self, path: str, value: Any) -> list[Span]:
         """Return the spans of a slot's `value`.
@@ -185,9 +185,9 @@ class _Row:
         return identity_key(span, self.regions)
 
     def _action(self, span: Span) -> PiiAction:
-        told = self.by_slot.get(self._key(span), set())
-        if told:
-            return next(action for action in ("reject", "keep", "redact") if action in told)
+        actions = self.by_slot.get(self._key(span), set())
+        if actions:
+            return next(action for action in ("reject", "keep", "redact") if action in actions)
         is_answer = span.kind not in WORDS and self._holds_answer(_packed(span.text))
         return "keep" if is_answer else getattr(self.policy, span.kind)
 
@@ -204,10 +204,10 @@ class _Row:
     def _acts(self, span: Span) -> bool:
         return self._action(span) != "keep"
 
-    def _settle(self, value: Any, spans: list[Span], known: dict[Key, Span]) -> None:
-        """Remember what of `value` is redacted, with what is `known` from elsewhere in the row."""
+    def _settle(self, value: Any, spans: list[Span], spans_by_key: dict[Key, Span]) -> None:
+        """Remember what of `value` is redacted; `spans_by_key` are from the whole row."""
         if isinstance(value, str):
-            spans = merge_spans(spans, _again(value, known))
+            spans = merge_spans(spans, _again(value, spans_by_key))
         acting = []
         for span in spans:
             action = self._action(span)
@@ -262,16 +262,16 @@ def _packed(value: str) -> str:
     return re.sub(r"[\W_]", "", value).casefold()
 
 
-def _again(value: str, known: dict[Key, Span]) -> Iterator[Span]:
-    """Yield where what is `known` stands in `value` once more, written without gaps or by
+def _again(value: str, spans_by_key: dict[Key, Span]) -> Iterator[Span]:
+    """Yield where a text of `spans_by_key` stands in `value` once more, written without gaps or by
     itself.
     """
-    names = {span.text for span in known.values() if span.kind == "name"}
+    names = {span.text for span in spans_by_key.values() if span.kind == "name"}
     for name in sorted(names, key=lambda text: (-len(text), text)):
         if len(name) >= SHORTEST_NAME and name in value:
             for match in re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", value):
                 yield Span("name", *match.span(), name)
-    numbers = {name[1]: span.kind for name, span in known.items() if span.kind not in WORDS}
+    numbers = {name[1]: span.kind for name, span in spans_by_key.items() if span.kind not in WORDS}
     if numbers:
         for token in TOKEN.finditer(value):
             kind = numbers.get(token[0].casefold()) or numbers.get(token[0].lstrip("0"))

@@ -64,17 +64,17 @@ def ibans(value: str) -> Iterator[Span]:
     position = 0
     while match := IBAN.search(value, position):
         position = match.end()
-        wanted = LENGTHS.get(match["land"].upper())
-        end = _end(value, match.end(), (wanted or 4) - 4)
-        if wanted is None or end is None or not _is_iban(value[match.start() : end]):
+        length = LENGTHS.get(match["land"].upper())
+        end = _end(value, match.end(), (length or 4) - 4)
+        if length is None or end is None or not _is_iban(value[match.start() : end]):
             continue
         position = end
         yield Span("iban", match.start(), end, value[match.start() : end])
 
 
-def _end(value: str, position: int, wanted: int) -> int | None:
-    """Return where `wanted` more letters and digits end, None when they do not or more follow."""
-    for _ in range(wanted):
+def _end(value: str, position: int, count: int) -> int | None:
+    """Return where `count` more letters and digits end, None when they do not or more follow."""
+    for _ in range(count):
         step = SPACED.match(value, position)
         if step is None:
             return None
@@ -82,8 +82,8 @@ def _end(value: str, position: int, wanted: int) -> int | None:
     return None if value[position : position + 1].isalnum() else position
 
 
-def _is_iban(found: str) -> bool:
-    packed = re.sub(r"[^A-Za-z0-9]", "", found).upper()
+def _is_iban(text: str) -> bool:
+    packed = re.sub(r"[^A-Za-z0-9]", "", text).upper()
     rest = "".join(str(int(sign, 36)) for sign in packed[4:] + packed[:4])
     if int(rest) % 97 != 1:
         return False

@@ -111,20 +111,20 @@ NAMED = (
 def national_ids(value: str) -> Iterator[Span]:
     """Numbers that a state gave a person; their checksum must be right where they have one."""
     for token in TOKEN.finditer(value):
-        found = token[0].rstrip(".+-")
-        if any(k.shape.fullmatch(found) and _is_valid(k.module, found) for k in SURE):
-            yield Span("national_id", token.start(), token.start() + len(found), found)
+        number = token[0].rstrip(".+-")
+        if any(k.shape.fullmatch(number) and _is_valid(k.module, number) for k in SURE):
+            yield Span("national_id", token.start(), token.start() + len(number), number)
     lowered = _lower(value)
-    for known in NAMED:
+    for kind in NAMED:
         past = 0
-        for at, end in _places(lowered, known.words):
+        for at, end in _places(lowered, kind.words):
             first = max(past, at - NEAR, value.rfind(GONE, max(0, at - NEAR), at) + 1)
             last = end + NEAR
-            gone = value.find(GONE, end, last)
-            last = gone if gone >= 0 else last
+            gap = value.find(GONE, end, last)
+            last = gap if gap >= 0 else last
             # Read past the last place: the start of a longer number is not an id.
-            for match in known.shape.finditer(value, first, last + MAX_ID_CHARS):
-                if match.end() <= last and _is_valid(known.module, match[0]):
+            for match in kind.shape.finditer(value, first, last + MAX_ID_CHARS):
+                if match.end() <= last and _is_valid(kind.module, match[0]):
                     past = match.end()
                     yield Span("national_id", *match.span(), match[0])
 
@@ -149,10 +149,10 @@ def _places(lowered: str, words: tuple[str, ...]) -> Iterator[tuple[int, int]]:
 
 
 @lru_cache(maxsize=4096)
-def _is_valid(module: str, found: str) -> bool:
+def _is_valid(module: str, number: str) -> bool:
     if not module:
         return True
-    packed = found.upper() if module in SIGNED else re.sub(r"[ :/.-]", "", found.upper())
+    packed = number.upper() if module in SIGNED else re.sub(r"[ :/.-]", "", number.upper())
     # Numbers for foreigners and newborns are temporary; they name a person all the same.
     more = {"allow_temporary": True} if module == "fi.hetu" else {}
     return importlib.import_module(f"stdnum.{module}").is_valid(packed, **more)

@@ -113,14 +113,14 @@ def _pieces(
         return
     edges = [start, *(edge for cut in cuts for edge in cut), end]
     parts = [pair for pair in zip(edges[::2], edges[1::2], strict=True) if pair != (start, end)]
-    found = False
+    has_phone = False
     for part in parts or _trimmed(value, start, end):
         if _is_phone(value, *part, last, regions):
             yield part
-            found, last = True, part[1]
+            has_phone, last = True, part[1]
             if not parts:
                 return
-    if not found and not is_one and _is_phone(value, start, end, last, regions):
+    if not has_phone and not is_one and _is_phone(value, start, end, last, regions):
         yield start, end
 
 
@@ -136,9 +136,9 @@ def _trimmed(value: str, start: int, end: int) -> list[tuple[int, int]]:
 
 
 def _is_phone(value: str, start: int, end: int, last: int, regions: tuple[str, ...]) -> bool:
-    found = value[start:end].replace("\n", "")
-    digits = "".join(filter(str.isdigit, found))
-    if not 6 <= len(digits) <= 15 or found.count("(") != found.count(")"):
+    number = value[start:end].replace("\n", "")
+    digits = "".join(filter(str.isdigit, number))
+    if not 6 <= len(digits) <= 15 or number.count("(") != number.count(")"):
         return False
     if _is_other(value, start, end):
         return False
@@ -147,29 +147,29 @@ def _is_phone(value: str, start: int, end: int, last: int, regions: tuple[str, .
         return False
     if named in ("goods", "version", "card"):
         # `Design-Build, Inc. (979) 696-0524`: a word further off says nothing of such a shape.
-        is_shaped = named == "version" or found.startswith(("+", "("))
-        is_shaped = is_shaped and AMERICAN.fullmatch(found) is not None
+        is_shaped = named == "version" or number.startswith(("+", "("))
+        is_shaped = is_shaped and AMERICAN.fullmatch(number) is not None
         if not is_shaped or is_tight(value, start, 0):
             return False
         named = ""
-    if POSTCODE.fullmatch(found) and not (named == "phone" and is_tight(value, start, 0)):
+    if POSTCODE.fullmatch(number) and not (named == "phone" and is_tight(value, start, 0)):
         return False
-    is_grouped = len(GROUPS.findall(found)) > 1
+    is_grouped = len(GROUPS.findall(number)) > 1
     if named == "phone" or labelled_after(value, end):
-        is_plain = is_grouped and not AMOUNT.fullmatch(found)
+        is_plain = is_grouped and not AMOUNT.fullmatch(number)
         if is_tight(value, start, int(is_grouped)) and (is_grouped or len(digits) >= 7):
             return is_plain or named == "phone"
-        if named == "phone" and len(digits) >= 8 and _confirmed(found, regions):
+        if named == "phone" and len(digits) >= 8 and _confirmed(number, regions):
             return True
     is_chained = last > 0 and start - last <= 12 and CHAINED.fullmatch(value, last, start)
     if named == "call" or is_chained:
-        return len(digits) >= 7 and (is_grouped or _confirmed(found, regions))
-    return not AMOUNT.fullmatch(found) and _has_shape(found, digits, regions)
+        return len(digits) >= 7 and (is_grouped or _confirmed(number, regions))
+    return not AMOUNT.fullmatch(number) and _has_shape(number, digits, regions)
 
 
 def _is_other(value: str, start: int, end: int) -> bool:
     """Return whether a date, a range of years, a sum, an ISBN or an IP address stands there."""
-    found = value[start:end]
+    number = value[start:end]
     is_glued = value[end : end + 1].isalpha() and not GLUED.match(value, end)
     if is_glued and not EXTENSION.match(value, end):
         return True
@@ -177,49 +177,49 @@ def _is_other(value: str, start: int, end: int) -> bool:
     return bool(
         is_money
         or MONEY_AFTER.match(value, end)
-        or NOT_PHONE.fullmatch(found)
-        or BANDS.fullmatch(found)
+        or NOT_PHONE.fullmatch(number)
+        or BANDS.fullmatch(number)
     )
 
 
-def _has_shape(found: str, digits: str, regions: tuple[str, ...]) -> bool:
-    """Return whether `found` is dialled somewhere, going by its signs and libphonenumber alone."""
-    if found.startswith(("+", "(+")) or digits.startswith("00"):
+def _has_shape(number: str, digits: str, regions: tuple[str, ...]) -> bool:
+    """Return whether `number` is dialled somewhere, by its signs and libphonenumber alone."""
+    if number.startswith(("+", "(+")) or digits.startswith("00"):
         return _is_valid("+" + digits.removeprefix("00"), None) or _is_valid(
-            re.sub(r"\(0\)", "", found), None
+            re.sub(r"\(0\)", "", number), None
         )
-    if AMERICAN.fullmatch(found):
-        is_spaced = not re.search(r"[-.()]", found) or re.match(r"\d{3} \d{3}-", found)
+    if AMERICAN.fullmatch(number):
+        is_spaced = not re.search(r"[-.()]", number) or re.match(r"\d{3} \d{3}-", number)
         return _is_valid(digits, NANP) and (not is_spaced or NANP in regions)
-    if BRACKETED.fullmatch(found):
+    if BRACKETED.fullmatch(number):
         return len(digits) >= 9
-    is_trunk = TRUNK.fullmatch(found) or TOLL_FREE.fullmatch(found)
-    return bool(is_trunk) and _confirmed(found, regions)
+    is_trunk = TRUNK.fullmatch(number) or TOLL_FREE.fullmatch(number)
+    return bool(is_trunk) and _confirmed(number, regions)
 
 
-def _confirmed(found: str, regions: tuple[str, ...]) -> bool:
-    return any(_is_valid(found, region) for region in regions[:MOST_TRIES])
+def _confirmed(number: str, regions: tuple[str, ...]) -> bool:
+    return any(_is_valid(number, region) for region in regions[:MOST_TRIES])
 
 
 @lru_cache(maxsize=4096)
-def _is_valid(found: str, region: str | None) -> bool:
+def _is_valid(number: str, region: str | None) -> bool:
     import phonenumbers
 
     try:
-        return phonenumbers.is_valid_number(phonenumbers.parse(found, region))
+        return phonenumbers.is_valid_number(phonenumbers.parse(number, region))
     except phonenumbers.NumberParseException:
         return False
 
 
 @lru_cache(maxsize=4096)
-def dialled_digits(found: str, regions: tuple[str, ...] = ()) -> str:
+def dialled_digits(number: str, regions: tuple[str, ...] = ()) -> str:
     """Return what is dialled within the country.
 
     `+1 (555) 010-0199` and `5550100199` are the same.
     """
     import phonenumbers
 
-    bare = EXTENSION.sub("", found)
+    bare = EXTENSION.sub("", number)
     for region in (None, *regions[:MOST_TRIES], NANP):
         try:
             return str(phonenumbers.parse(bare, region).national_number)

@@ -46,23 +46,23 @@ def find_personal_data(
     the second number is found first, and the first one once the second is out of its way. A
     placeholder of ours in `text` is not a label: `[PHONE_1]` says nothing about what follows it.
     """
-    taken: list[Span] = []
+    spans: list[Span] = []
     bare = PLACEHOLDER.sub(lambda match: _blank(len(match[0])), text)
     while True:
-        left = _without(bare, taken)
-        before = len(taken)
+        rest = _without(bare, spans)
+        before = len(spans)
         for kind in KINDS:
             if kind in kinds:
                 more = {"regions": tuple(regions)} if kind == "phone" else {}
-                taken = merge_spans(taken, FINDERS[kind](left, **more))
-        if len(taken) == before:
-            return taken
+                spans = merge_spans(spans, FINDERS[kind](rest, **more))
+        if len(spans) == before:
+            return spans
 
 
-def _without(text: str, taken: Sequence[Span]) -> str:
-    """Return `text`, as long as before, with a blank in place of each span of `taken`."""
+def _without(text: str, spans: Sequence[Span]) -> str:
+    """Return `text`, as long as before, with a blank in place of each span of `spans`."""
     parts, position = [], 0
-    for span in taken:
+    for span in spans:
         parts += [text[position : span.start], _blank(span.end - span.start)]
         position = span.end
     return "".join((*parts, text[position:]))
@@ -73,29 +73,29 @@ def _blank(size: int) -> str:
     return f"{pii_spans.GONE}0{'_' * size}"[:size]
 
 
-def merge_spans(taken: list[Span], found: Iterator[Span]) -> list[Span]:
-    """Return `taken` and what of `found` does not overlap it, in order."""
-    ranked = [(span.start, 0, span) for span in taken]
-    ranked += [(span.start, 1, span) for span in found]
-    kept: list[tuple[int, Span]] = []
+def merge_spans(spans: list[Span], new_spans: Iterator[Span]) -> list[Span]:
+    """Return `spans` and what of `new_spans` does not overlap it, in order."""
+    ranked = [(span.start, 0, span) for span in spans]
+    ranked += [(span.start, 1, span) for span in new_spans]
+    merged: list[tuple[int, Span]] = []
     for _, rank, span in sorted(ranked, key=lambda entry: entry[:2]):
-        if kept and kept[-1][1].end > span.start:
-            if rank >= kept[-1][0]:
+        if merged and merged[-1][1].end > span.start:
+            if rank >= merged[-1][0]:
                 continue
-            kept.pop()
-        kept.append((rank, span))
-    return [span for _, span in kept]
+            merged.pop()
+        merged.append((rank, span))
+    return [span for _, span in merged]
 
 
-def regions(language: str = "", url: str = "", asked: Collection[str] = ()) -> tuple[str, ...]:
-    """Countries to read a page's national numbers by: `asked`, then its host's, its language's."""
-    found = list(asked)
+def regions(language: str = "", url: str = "", preferred: Collection[str] = ()) -> tuple[str, ...]:
+    """Countries to read a page's national numbers by: `preferred`, its host's, its language's."""
+    countries = list(preferred)
     top = HOST.match(url)
     if top and top[1].lower() not in NO_COUNTRY:
-        found.append({"UK": "GB"}.get(top[1].upper(), top[1].upper()))
+        countries.append({"UK": "GB"}.get(top[1].upper(), top[1].upper()))
     spoken, _, land = language.replace("_", "-").partition("-")
-    found += [land.upper()] if len(land) == 2 else []
-    return tuple(dict.fromkeys((*found, *SPOKEN.get(spoken.lower(), ()))))
+    countries += [land.upper()] if len(land) == 2 else []
+    return tuple(dict.fromkeys((*countries, *SPOKEN.get(spoken.lower(), ()))))
 
 
 def identity_key(span: Span, regions: tuple[str, ...] = ()) -> tuple[str, str]:

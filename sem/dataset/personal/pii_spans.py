@@ -80,8 +80,8 @@ def is_tight(value: str, start: int, words: int = 1) -> bool:
 def _nearest(value: str, start: int) -> tuple[str, str]:
     """Return the kind of the nearest label before `start`, and what stands between the two."""
     window = value[max(0, start - BEFORE) : start]
-    found = list(LABELS.finditer(window))
-    last = found[-1] if found else None
+    labels = list(LABELS.finditer(window))
+    last = labels[-1] if labels else None
     between = window[last.end() :] if last else "0"
     if last is None or any(map(str.isdigit, between)):
         return "", ""
@@ -151,13 +151,13 @@ def addresses(value: str) -> Iterator[Span]:
                 yield Span("ip", match.start(), match.end(), match[0])
 
 
-def _is_ip(found: str) -> bool:
+def _is_ip(text: str) -> bool:
     try:
-        made = ipaddress.ip_interface(found).ip
+        address = ipaddress.ip_interface(text).ip
     except ValueError:
         return False
     # `::1` and `ff02::1` name no one, and `Home :: Shop` is a breadcrumb.
-    return made.version == 4 or found.count(":") > 2 or "." in found
+    return address.version == 4 or text.count(":") > 2 or "." in text
 
 
 def _is_version(value: str, match: re.Match[str]) -> bool:
@@ -195,5 +195,5 @@ def introduced_names(value: str) -> Iterator[Span]:
     that must not learn names redacts the slots that hold them as well (`pii.slots`).
     """
     for match in INTRODUCED.finditer(value):
-        found = match["name"].rstrip(".'’-")
-        yield Span("name", match.start("name"), match.start("name") + len(found), found)
+        name = match["name"].rstrip(".'’-")
+        yield Span("name", match.start("name"), match.start("name") + len(name), name)

@@ -123,32 +123,34 @@ def load_migrations(project: Project) -> dict[str, list[Migration]]:
 
     SemError on a gap or an unknown task.
     """
-    found: dict[str, list[Migration]] = {}
+    migrations: dict[str, list[Migration]] = {}
     for path in sorted((project.configs / "migrations").glob("*.y*ml")):
         value = settings.read_yaml(path)
         if not isinstance(value, dict) or "name" in value:
             raise SemError(f"{path}: no migration", "write task, to and steps")
-        made = settings.build_settings(Migration, {**value, "name": path.name}, str(path))
-        if made.task not in project.tasks:
+        migration = settings.build_settings(Migration, {**value, "name": path.name}, str(path))
+        if migration.task not in project.tasks:
             raise SemError(
-                f"{path}: task {made.task!r} has no TaskSpec", nearest(made.task, project.tasks)
+                f"{path}: task {migration.task!r} has no TaskSpec",
+                nearest(migration.task, project.tasks),
             )
-        found.setdefault(made.task, []).append(made)
-    for task, listed in found.items():
-        listed.sort(key=lambda one: one.to)
-        wanted = list(range(2, 2 + len(listed)))
-        if [one.to for one in listed] != wanted:
+        migrations.setdefault(migration.task, []).append(migration)
+    for task, listed in migrations.items():
+        listed.sort(key=lambda migration: migration.to)
+        versions = list(range(2, 2 + len(listed)))
+        targets = [migration.to for migration in listed]
+        if targets != versions:
             raise SemError(
-                f"migrations of {task} lead to {[one.to for one in listed]}, not to {wanted}",
+                f"migrations of {task} lead to {targets}, not to {versions}",
                 "one file for each version, none left out, none twice",
             )
-    return found
+    return migrations
 
 
 def schema_version(meta: dict[str, Any]) -> int:
     """Return the schema version that metadata `meta` names, 1 when it names none."""
-    found = meta.get(KEY, 1)
-    return int(found) if str(found).isdigit() else 1
+    version = meta.get(KEY, 1)
+    return int(version) if str(version).isdigit() else 1
 
 
 def apply_migrations(
@@ -158,18 +160,20 @@ def apply_migrations(
 
     Stuck when one fails.
     """
-    taken: list[Step] = []
-    for made in listed:
-        if made.to > schema_version(meta):
-            for step in made.steps:
+    steps: list[Step] = []
+    for migration in listed:
+        if migration.to > schema_version(meta):
+            for step in migration.steps:
                 if not isinstance(reference, dict):
-                    raise Stuck(f"{made.name}: the reference is no object")
+                    raise Stuck(f"{migration.name}: the reference is no object")
                 try:
                     reference = ACTS[step.kind](dict(reference), step.what)
                 except Stuck as error:
-                    raise Stuck(f"{made.name}: {step.kind} {step.what.slot}: {error}") from error
-                taken.append(step)
-    return reference, taken
+                    raise Stuck(
+                        f"{migration.name}: {step.kind} {step.what.slot}: {error}"
+                    ) from error
+                steps.append(step)
+    return reference, steps
 
 
 def _rename(reference: dict[str, Any], step: Rename) -> dict[str, Any]:
@@ -196,7 +200,7 @@ def _map(reference: dict[str, Any], step: Map) -> dict[str, Any]:
     if step.slot not in reference or value is None:
         return reference
     if isinstance(value, list):
-        reference[step.slot] = [_mapped(one, step) for one in value]
+        reference[step.slot] = [_mapped(item, step) for item in value]
     else:
         reference[step.slot] = _mapped(value, step)
     return reference
@@ -223,26 +227,26 @@ ACTS: dict[str, Callable[[dict[str, Any], Any], dict[str, Any]]] = {
 
 def plan_migration(project: Project) -> Migrated:
     """Return what a migration of `project`'s store would do; nothing is written."""
-    listed, made = load_migrations(project), Migrated()
+    listed, outcome = load_migrations(project), Migrated()
     if listed:
         with store.reading(project.store) as opened:
             for row in opened.rows():
                 if row.task in listed:
-                    _one(row, listed[row.task], project.tasks[row.task], made)
-    return made
+                    _one(row, listed[row.task], project.tasks[row.task], outcome)
+    return outcome
 
 
-def _one(row: RawRow, listed: list[Migration], spec: TaskSpec, made: Migrated) -> None:
+def _one(row: RawRow, listed: list[Migration], spec: TaskSpec, outcome: Migrated) -> None:
     try:
-        change, taken = change_of(row, listed, spec)
+        change, steps = change_of(row, listed, spec)
     except Stuck as error:
-        made.stuck.append({"id": row.id, "task": row.task, "reason": str(error)})
+        outcome.stuck.append({"id": row.id, "task": row.task, "reason": str(error)})
         return
     if change is None:
-        made.already += 1
+        outcome.already += 1
         return
-    made.changes.append(change)
-    made.steps.update(f"{row.task}: {step.kind} {step.what.slot}" for step in taken)
+    outcome.changes.append(change)
+    outcome.steps.update(f"{row.task}: {step.kind} {step.what.slot}" for step in steps)
 
 
 def change_of(
@@ -261,31 +265,31 @@ def change_of(
         raise Stuck("the metadata is no object")
     if schema_version(meta) >= listed[-1].to:
         return None, []
-    new, taken = apply_migrations(reference, meta, listed)
+    new, steps = apply_migrations(reference, meta, listed)
     wrong = schema.schema_problems(new, spec.io_schema, limit=1)
     if wrong:
         raise Stuck(f"breaks io_schema afterwards: {wrong[0]}"[:200])
-    told = jsonio.canonical_json({**meta, KEY: listed[-1].to})
-    return Change(str(row.id), jsonio.canonical_json(new), told), taken
+    metadata = jsonio.canonical_json({**meta, KEY: listed[-1].to})
+    return Change(str(row.id), jsonio.canonical_json(new), metadata), steps
 
 
 def run_migration(project: Project) -> tuple[Migrated, Path]:
     """Migrate `project`'s store and its references; the rows left as they are go to a report."""
     steps = store_writer.migrate(project.store)
-    made = plan_migration(project)
-    made.store = steps
-    store_writer.update_store_rows(project.store, made.changes)
+    outcome = plan_migration(project)
+    outcome.store = steps
+    store_writer.update_store_rows(project.store, outcome.changes)
     path = project.reports / REJECTS
-    files.write_rows(path, made.stuck)
-    return made, path
+    files.write_rows(path, outcome.stuck)
+    return outcome, path
 
 
-def migration_table(made: Migrated) -> Iterator[tuple[str, object]]:
-    """Yield `made` as table rows."""
-    yield from (("store", step) for step in made.store)
-    yield "rows changed", len(made.changes)
-    yield "rows at their version already", made.already
-    yield from sorted(made.steps.items())
-    yield "rows left as they are", len(made.stuck)
-    reasons = Counter(one["reason"] for one in made.stuck)
+def migration_table(outcome: Migrated) -> Iterator[tuple[str, object]]:
+    """Yield `outcome` as table rows."""
+    yield from (("store", step) for step in outcome.store)
+    yield "rows changed", len(outcome.changes)
+    yield "rows at their version already", outcome.already
+    yield from sorted(outcome.steps.items())
+    yield "rows left as they are", len(outcome.stuck)
+    reasons = Counter(row["reason"] for row in outcome.stuck)
     yield from ((f"left: {reason}", count) for reason, count in reasons.most_common(12))

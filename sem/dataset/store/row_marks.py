@@ -56,16 +56,21 @@ def of_raw(row: RawRow) -> Marks:
     """Return the Marks of a stored `row`."""
     reference, meta = _value(row.reference), _value(row.metadata)
     texts = (row.input_text or "", *strings(reference), *strings(meta), row.system_prompt or "")
-    made = _marks(row.id or "", texts, reference, meta, row.source_id)
-    return replace(made, stored=tuple(filter(None, (row.reference, row.metadata, row.slot_specs))))
+    marks = _marks(row.id or "", texts, reference, meta, row.source_id)
+    return replace(
+        marks, stored=tuple(filter(None, (row.reference, row.metadata, row.slot_specs)))
+    )
 
 
 def marks_of_json(row: dict[str, Any]) -> Marks:
     """Return the Marks of `row` of a snapshot, of clean.jsonl or of a golden set."""
-    said = next((row[name] for name in SPELLINGS["input_text"] if name in row), "")
+    input_text = next((row[name] for name in SPELLINGS["input_text"] if name in row), "")
     reference = next((row[name] for name in SPELLINGS["output_json"] if name in row), None)
     meta = next((row[name] for name in SPELLINGS["meta"] if name in row), None)
-    texts = (str(said), *strings({k: v for k, v in row.items() if k != "id" and v != said}))
+    texts = (
+        str(input_text),
+        *strings({k: v for k, v in row.items() if k != "id" and v != input_text}),
+    )
     return _marks(str(row.get("id") or ""), texts, reference, meta, row.get("source_id"))
 
 
@@ -86,8 +91,8 @@ def fold_letters(text: str) -> str:
     plain = text if text.isascii() else unicodedata.normalize("NFKC", text)
     # Most of a page is ASCII: bytes drop its markup ten times faster than the expression.
     short = plain.casefold().encode("utf-8", "surrogatepass").translate(None, ASCII_MARKS)
-    left = short.decode("utf-8", "surrogatepass")
-    return left if left.isascii() else NOT_WORD.sub("", left)
+    letters = short.decode("utf-8", "surrogatepass")
+    return letters if letters.isascii() else NOT_WORD.sub("", letters)
 
 
 def strings(value: Any) -> Iterator[str]:

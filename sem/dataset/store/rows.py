@@ -62,21 +62,21 @@ def prepare_row(row: RawRow, tasks: dict[str, TaskSpec], options: Any) -> Prepar
     spec = _task(row, meta, tasks)
     if row.input_text is None or not row.input_text.strip():
         raise Reject("no_input")
-    chosen = options.of(spec.task_id)
-    before, page, found = cut_prompt(row.input_text, chosen)
-    reference = _reference(row.reference, spec, chosen)
+    task_options = options.of(spec.task_id)
+    before, page, has_marker = cut_prompt(row.input_text, task_options)
+    reference = _reference(row.reference, spec, task_options)
     facts, more = _facts(row, meta, before, reference)
-    notes += more if found else (*more, "page_marker_missing")
+    notes += more if has_marker else (*more, "page_marker_missing")
     notes += _alternatives(meta, spec)
     return Prepared(
         id=row.id,
         spec=spec,
-        options=chosen,
+        options=task_options,
         before=before,
         page=page,
         reference=reference,
         meta={**meta, **facts},
-        system_prompt=_system_prompt(row, meta, spec, chosen),
+        system_prompt=_system_prompt(row, meta, spec, task_options),
         slot_specs=_slot_specs(row, spec),
         source_id=_text(row.source_id) or _text(meta.get("source_id")),
         page_type=_text(meta.get("page_type")) or _text(row.page_type) or "",
@@ -90,15 +90,15 @@ def cut_prompt(prompt: str, options: TaskOptions) -> tuple[str, str, bool]:
     """
     marker = options.page_starts_at
     start = prompt.find(marker) if marker else 0
-    kept = prompt[max(0, start) :]
+    tail = prompt[max(0, start) :]
     if options.input == "text":
-        return "", kept, start >= 0
-    tag = words.HTML.search(kept)
+        return "", tail, start >= 0
+    tag = words.HTML.search(tail)
     if tag is None:
-        return "", kept, start >= 0
+        return "", tail, start >= 0
     # A comment, doctype or stray text may open the page: the page starts at the first `<`.
-    opened = kept.find("<", 0, tag.start() + 1)
-    return text.normalise(kept[:opened]), kept[opened:], start >= 0
+    opened = tail.find("<", 0, tag.start() + 1)
+    return text.normalise(tail[:opened]), tail[opened:], start >= 0
 
 
 def _meta(stored: str | None) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -115,12 +115,14 @@ def _alternatives(meta: dict[str, Any], spec: TaskSpec) -> tuple[str, ...]:
     """Return a note where further right answers (`metadata.alternatives`) name no slot or are
     none.
     """
-    found = read_alternatives(meta.get("alternatives"))
-    if found is None:
+    alternatives = read_alternatives(meta.get("alternatives"))
+    if alternatives is None:
         return ("alternatives_not_an_object",)
-    known = [*spec.slots(), WHOLE]
+    slots = [*spec.slots(), WHOLE]
     odd = [
-        s for s in found if not any(n == s or n.startswith((f"{s}.", f"{s}[].")) for n in known)
+        s
+        for s in alternatives
+        if not any(n == s or n.startswith((f"{s}.", f"{s}[].")) for n in slots)
     ]
     return ("alternatives_of_no_slot",) if odd else ()
 
@@ -140,9 +142,9 @@ def _reference(stored: str | None, spec: TaskSpec, options: TaskOptions) -> Any:
     value = tidy(_parsed(stored, spec))
     if options.nulls == "fill":
         value = shape.fill_nulls(value, spec.io_schema, spec.io_schema)
-    found = schema.schema_problems(value, spec.io_schema, limit=3)
-    if found:
-        raise Reject("reference_breaks_schema", "; ".join(found))
+    problems = schema.schema_problems(value, spec.io_schema, limit=3)
+    if problems:
+        raise Reject("reference_breaks_schema", "; ".join(problems))
     return value
 
 
@@ -200,9 +202,9 @@ def _facts(
 def page_language(meta: dict[str, Any], page_language: str) -> str:
     """Return two or three letters from the metadata or the page, 'und' when neither says."""
     for named in (meta.get("language"), page_language):
-        found = LANGUAGE.match(named.strip().lower()) if isinstance(named, str) else None
-        if found:
-            return found[0]
+        match = LANGUAGE.match(named.strip().lower()) if isinstance(named, str) else None
+        if match:
+            return match[0]
     return "und"
 
 

@@ -45,9 +45,9 @@ def find_archived_spec(project: Project, task: str, fingerprint: str) -> dict[st
     if path.exists():
         return state.read_state(path, state.KeptSpec)
     for plan in sorted(project.adapters.glob("*/run.json")):
-        found = state.read_state(plan, state.Plan)
-        if found.get("task_hashes", {}).get(task) == fingerprint:
-            return found["tasks"][task]
+        document = state.read_state(plan, state.Plan)
+        if document.get("task_hashes", {}).get(task) == fingerprint:
+            return document["tasks"][task]
     return None
 
 
@@ -72,8 +72,8 @@ def _slots(spec: dict[str, Any]) -> dict[str, str]:
     """Return each slot's own schema and labels, as text that can be compared."""
     io_schema = spec["io_schema"]
     labels = spec.get("label_enums") or {}
-    found = shape.properties(io_schema, io_schema) or {WHOLE: io_schema}
+    properties = shape.properties(io_schema, io_schema) or {WHOLE: io_schema}
     return {
         slot: jsonio.canonical_json([shape.describe_shape(inner, io_schema), labels.get(slot)])
-        for slot, inner in found.items()
+        for slot, inner in properties.items()
     }

@@ -55,20 +55,20 @@ class Store:
 
         Sorting pages spills gigabytes.
         """
-        names, chosen = list(self.columns), ", ".join(self.columns.values())
-        query = f"SELECT {chosen} FROM {self.table}"  # noqa: S608 - checked names
+        names, select_list = list(self.columns), ", ".join(self.columns.values())
+        query = f"SELECT {select_list} FROM {self.table}"  # noqa: S608 - checked names
         if only:
             query += f" WHERE {self.columns['id']} IN ({', '.join('?' for _ in only)})"
         # DuckDB streams this; it holds one vector of 2,048 rows, whatever the store's size.
-        found = self.connection.execute(query, list(only))
-        while batch := found.fetchmany(BATCH):
+        cursor = self.connection.execute(query, list(only))
+        while batch := cursor.fetchmany(BATCH):
             for row in batch:
                 yield RawRow(**dict(zip(names, row, strict=True)))
 
     def ids(self) -> Iterator[str]:
         """Yield the id of every row."""
-        found = self.connection.execute(f"SELECT {self.columns['id']} FROM {self.table}")  # noqa: S608
-        while batch := found.fetchmany(2_048):
+        cursor = self.connection.execute(f"SELECT {self.columns['id']} FROM {self.table}")  # noqa: S608
+        while batch := cursor.fetchmany(2_048):
             yield from (row[0] for row in batch)
 
 
@@ -146,13 +146,13 @@ def _columns(connection: Any, path: Path, table: str) -> dict[str, str]:
             [table],
         ).fetchall()
     )
-    chosen = {}
+    columns = {}
     for name, spellings in FIELDS.items():
         column = next((s for s in spellings if s in types), None)
         if column is not None:
-            chosen[name] = _as_text(column, types[column])
+            columns[name] = _as_text(column, types[column])
     for name in NEEDED:
-        if name not in chosen:
+        if name not in columns:
             raise SemError(
                 f"{path}: table {table!r} has no column {FIELDS[name][0]!r}",
                 f"it has {', '.join(sorted(types))[:200]}; {nearest(FIELDS[name][0], types)}",
@@ -160,8 +160,8 @@ def _columns(connection: Any, path: Path, table: str) -> dict[str, str]:
     captured = [column for column in CAPTURE if column in types]
     if captured:
         pairs = ", ".join(f"'{column}', \"{column}\"" for column in captured)
-        chosen["capture"] = f"json_object({pairs})::VARCHAR"
-    return chosen
+        columns["capture"] = f"json_object({pairs})::VARCHAR"
+    return columns
 
 
 def _check_table(connection: Any, path: Path, table: str) -> None:
@@ -172,8 +172,8 @@ def _check_table(connection: Any, path: Path, table: str) -> None:
         ).fetchall()
     )
     if kinds.get(table) != "BASE TABLE":
-        found = f"is a {kinds[table]}" if table in kinds else "is missing"
-        raise SemError(f"{path}: table {table!r} {found}", "a store holds one plain table of rows")
+        fault = f"is a {kinds[table]}" if table in kinds else "is missing"
+        raise SemError(f"{path}: table {table!r} {fault}", "a store holds one plain table of rows")
 
 
 def _as_text(column: str, kind: str) -> str:
@@ -191,16 +191,16 @@ def store_records(path: Path) -> Iterator[Iterator[dict[str, Any]]]:
     table, connection = table_name(), connect(path)
     try:
         _check_table(connection, path, table)
-        found = connection.execute(f"SELECT * FROM {table}")  # noqa: S608 - a checked name
-        yield _records(found, [column[0] for column in found.description])
+        cursor = connection.execute(f"SELECT * FROM {table}")  # noqa: S608 - a checked name
+        yield _records(cursor, [column[0] for column in cursor.description])
     except duckdb.Error as error:
         raise explained(path, error) from error
     finally:
         connection.close()
 
 
-def _records(found: Any, names: list[str]) -> Iterator[dict[str, Any]]:
-    while batch := found.fetchmany(BATCH):
+def _records(cursor: Any, names: list[str]) -> Iterator[dict[str, Any]]:
+    while batch := cursor.fetchmany(BATCH):
         for row in batch:
             yield dict(zip(names, row, strict=True))
 
@@ -222,7 +222,7 @@ def append_store_rows(path: Path, rows: Iterable[RawRow], on_conflict: str = "er
         try:
             connection.execute("BEGIN")
             _ensure_table(connection, path)
-            done = insert(connection, path, rows, on_conflict)
+            appended = insert(connection, path, rows, on_conflict)
             connection.execute("COMMIT")
             connection.execute("CHECKPOINT")
         except duckdb.Error as error:
@@ -237,7 +237,7 @@ def append_store_rows(path: Path, rows: Iterable[RawRow], on_conflict: str = "er
         if place != path:
             os.replace(place, path)
             files.sync_path(path.parent)
-        return done
+        return appended
 
 
 def remove_store_leftovers(path: Path) -> None:
@@ -276,10 +276,10 @@ def insert(connection: Any, path: Path, rows: Iterable[RawRow], on_conflict: str
     counts = vars(Appended()).copy()
     for batch in batched(rows, BATCH):
         fresh: dict[str, tuple[Any, ...]] = {}
-        there = _existing(connection, [row.id for row in batch])
+        existing = _existing(connection, [row.id for row in batch])
         for row in batch:
             values = row.columns()
-            old = fresh.get(values[0]) or there.get(values[0])
+            old = fresh.get(values[0]) or existing.get(values[0])
             kind = examples_table.outcome(str(path), old, values, on_conflict)
             counts[kind] += 1
             if kind in ("added", "replaced"):
@@ -290,8 +290,8 @@ def insert(connection: Any, path: Path, rows: Iterable[RawRow], on_conflict: str
 
 def _existing(connection: Any, ids: Sequence[str | None]) -> dict[str, tuple[Any, ...]]:
     marks = ", ".join("?" for _ in ids)
-    chosen = ", ".join(f"{name}::VARCHAR" for name in COLUMNS)
-    query = f"SELECT {chosen} FROM examples WHERE id IN ({marks})"  # noqa: S608 - our names
+    select_list = ", ".join(f"{name}::VARCHAR" for name in COLUMNS)
+    query = f"SELECT {select_list} FROM examples WHERE id IN ({marks})"  # noqa: S608 - our names
     return {row[0]: row for row in connection.execute(query, list(ids)).fetchall()}
 
 
@@ -335,13 +335,13 @@ def shared_domains(train: Path, split: Path) -> tuple[list[str], int, int, str]:
     """
     import duckdb
 
-    shown = "SELECT DISTINCT json->'meta'->>'domain' AS domain FROM read_ndjson_objects('{}')"
-    part = shown.replace("'{}'", "?")
+    template = "SELECT DISTINCT json->'meta'->>'domain' AS domain FROM read_ndjson_objects('{}')"
+    part = template.replace("'{}'", "?")
     with duckdb.connect(":memory:") as connection:
         sizes = [
             len({row[0] for row in connection.execute(part, [str(path)]).fetchall()} - {None, ""})
             for path in (train, split)
         ]
         both = connection.execute(f"{part} INTERSECT {part}", [str(train), str(split)]).fetchall()
-    query = f"{shown.format(train.name)} INTERSECT {shown.format(split.name)}"
+    query = f"{template.format(train.name)} INTERSECT {template.format(split.name)}"
     return sorted(row[0] for row in both if row[0]), *sizes, query

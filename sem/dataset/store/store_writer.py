@@ -39,15 +39,15 @@ def store_version(path: Path) -> int:
     """Return the version of the store at `path`; raise SemError when a newer Sem wrote it."""
     connection = store.connect(path)
     try:
-        found = _version(connection)
+        version = _version(connection)
     finally:
         connection.close()
-    if found > CURRENT:
+    if version > CURRENT:
         raise SemError(
-            f"{path}: the store is of version {found}, this Sem knows {CURRENT}",
+            f"{path}: the store is of version {version}, this Sem knows {CURRENT}",
             "use the Sem that wrote it, or a newer one",
         )
-    return found
+    return version
 
 
 def _version(connection: Any) -> int:
@@ -61,21 +61,21 @@ def migrate(path: Path) -> list[str]:
     """Bring the store at `path` to CURRENT; what each step did, none when it was there."""
     if store_version(path) == CURRENT:
         return []
-    done = []
+    descriptions = []
 
     def act(connection: Any) -> None:
         for number in range(_version(connection), CURRENT):
             STEPS[number - 1](connection)
             connection.execute("UPDATE schema_meta SET version = ?", [number + 1])
-            done.append((STEPS[number - 1].__doc__ or "").strip())
+            descriptions.append((STEPS[number - 1].__doc__ or "").strip())
 
     _within(path, act)
-    return done
+    return descriptions
 
 
 def update_store_rows(path: Path, changes: Iterable[Change]) -> int:
     """Give rows of the store at `path` their `changes`, all or none; how many there were."""
-    values = [[one.reference, one.metadata, one.id] for one in changes]
+    values = [[change.reference, change.metadata, change.id] for change in changes]
 
     def act(connection: Any) -> None:
         connection.executemany(
@@ -114,18 +114,18 @@ def exchange(path: Path, rows: Iterable[RawRow], origin: str) -> Exchanged:
     same = {name for name, row in fresh.items() if old.get(name) == row.columns()}
     changed = [row for name, row in fresh.items() if name in old and name not in same]
     added = [row for name, row in fresh.items() if name not in old]
-    gone = sorted(old.keys() - fresh.keys())
+    stale_ids = sorted(old.keys() - fresh.keys())
 
     def act(connection: Any) -> None:
-        if gone:
-            names = [[name] for name in gone]
+        if stale_ids:
+            names = [[name] for name in stale_ids]
             connection.executemany("DELETE FROM examples WHERE id = ?", names)
         store.insert(connection, path, changed, "replace")
         store.insert(connection, path, added, "error")
 
-    if gone or changed or added:
+    if stale_ids or changed or added:
         _within(path, act)
-    return Exchanged(len(added), len(same), len(changed), len(gone))
+    return Exchanged(len(added), len(same), len(changed), len(stale_ids))
 
 
 def count_other_origins(path: Path, origin: str) -> int:
@@ -154,9 +154,9 @@ def _of_origin(connection: Any, path: Path, origin: str) -> dict[str, tuple[Any,
     """id -> columns of every row of `origin`."""
     import duckdb
 
-    chosen = ", ".join(f"{name}::VARCHAR" for name in examples_table.COLUMNS)
+    select_list = ", ".join(f"{name}::VARCHAR" for name in examples_table.COLUMNS)
     query = (
-        f"SELECT {chosen} FROM examples "  # noqa: S608 - our names
+        f"SELECT {select_list} FROM examples "  # noqa: S608 - our names
         "WHERE json_extract_string(metadata, '$.reference_source') = ?"
     )
     try:

@@ -44,13 +44,13 @@ class Stones:
 
     def digest(self, kind: str, text: str) -> str:
         """Return what stands for `text` of `kind`: 128 bits of HMAC-SHA256."""
-        made = hmac.new(self.salt, f"{kind}\0{text}".encode("utf-8", "surrogatepass"), "sha256")
-        return made.hexdigest()[:32]
+        mac = hmac.new(self.salt, f"{kind}\0{text}".encode("utf-8", "surrogatepass"), "sha256")
+        return mac.hexdigest()[:32]
 
     def has(self, kind: str, text: str | None) -> bool:
         """Return whether `text` of `kind` has a stone."""
-        found = self.digests.get(kind)
-        return bool(found) and text is not None and self.digest(kind, text) in found
+        digests = self.digests.get(kind)
+        return bool(digests) and text is not None and self.digest(kind, text) in digests
 
     def holds(self, row: Marks) -> str | None:
         """Return the kind of stone that `row` lies under, None when it may stay."""
@@ -75,7 +75,7 @@ class Stones:
         """These stones as plain JSON, for a worker elsewhere; empty when there are none."""
         if not self:
             return {}
-        digests = {kind: sorted(found) for kind, found in sorted(self.digests.items())}
+        digests = {kind: sorted(values) for kind, values in sorted(self.digests.items())}
         return {"salt": self.salt.hex(), "digests": digests, "people": sorted(self.people)}
 
     def _names(self, row: Marks) -> bool:
@@ -91,7 +91,7 @@ def stones_of_json(value: dict[str, Any]) -> Stones:
     """Return the Stones that `value`, their as_json(), describes."""
     if not value:
         return Stones()
-    digests = {kind: frozenset(found) for kind, found in value["digests"].items()}
+    digests = {kind: frozenset(values) for kind, values in value["digests"].items()}
     people = frozenset((form, int(words)) for form, words in value["people"])
     return Stones(bytes.fromhex(value["salt"]), digests, people)
 
@@ -121,7 +121,7 @@ def load_tombstones(project: Project) -> Stones:
         if row["kind"] == "person":
             stone = state.check_state(row, state.PersonStone, f"{path}:{number}")
             people.add((stone["form"], stone["words"]))
-    frozen = {kind: frozenset(found) for kind, found in digests.items()}
+    frozen = {kind: frozenset(values) for kind, values in digests.items()}
     return Stones(_salt(key), frozen, frozenset(people))
 
 
@@ -143,31 +143,31 @@ def keyed(project: Project) -> Stones:
     if not path.exists() and not (governance_folder(project) / NAME).exists():
         with files.replacing(path, 0o600) as file:
             file.write(secrets.token_hex(SALT_BYTES).encode())
-    found = load_tombstones(project)
-    return found if found else Stones(_salt(path))
+    stones = load_tombstones(project)
+    return stones if stones else Stones(_salt(path))
 
 
 def add_tombstones(project: Project, stones: Iterable[dict[str, Any]]) -> int:
     """Write `stones` (kind, digest, takedown, at, reason) that are not there yet; how many."""
-    there = load_tombstones(project).digests
+    digests = load_tombstones(project).digests
     added = 0
     with files.appending(governance_folder(project) / NAME) as file:
         for stone in stones:
-            if stone["digest"] not in there.get(stone["kind"], ()):
+            if stone["digest"] not in digests.get(stone["kind"], ()):
                 files.append_row(file, stone)
                 added += 1
     return added
 
 
 def drop_taken_down(
-    project: Project, found: Iterable[RawRow], refuse: Callable[[str, str], None]
+    project: Project, rows: Iterable[RawRow], refuse: Callable[[str, str], None]
 ) -> Iterator[RawRow]:
-    """Yield the rows of `found` that were not taken down.
+    """Yield those of `rows` that were not taken down.
 
     Each other one goes to `refuse` by its id.
     """
     stones = load_tombstones(project)
-    for row in found:
+    for row in rows:
         if stones and stones.holds(row_marks.of_raw(row)):
             refuse(row.id or "", REASON)
         else:
@@ -180,16 +180,16 @@ def living(project: Project, names: Iterable[str]) -> list[str]:
     return [name for name in names if not stones.has("id", name)]
 
 
-def spared(project: Project, found: Iterable[Example], where: str) -> list[Example]:
-    """Return those of `found`, read from `where`, that were not taken down.
+def spared(project: Project, examples: Iterable[Example], where: str) -> list[Example]:
+    """Return those of `examples`, read from `where`, that were not taken down.
 
     The others are named.
     """
     stones = load_tombstones(project)
-    kept = []
-    for example in found:
+    rest = []
+    for example in examples:
         if stones and stones.holds(row_marks.marks_of_json(example.as_json())):
             console.note(f"{where}: {example.id}: {REASON}, left out")
         else:
-            kept.append(example)
-    return kept
+            rest.append(example)
+    return rest

@@ -79,12 +79,16 @@ class Request:
 
     def content(self, messages: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
         """Return `messages`, which begin with this request's, as the chat protocol spells them."""
-        made: list[dict[str, Any]] = [{"role": role, "content": text} for role, text in messages]
+        chat_messages: list[dict[str, Any]] = [
+            {"role": role, "content": text} for role, text in messages
+        ]
         if self.images:
-            last = made[len(self.messages) - 1]
-            shown = [{"type": "image_url", "image_url": {"url": image}} for image in self.images]
-            last["content"] = [{"type": "text", "text": last["content"]}, *shown]
-        return made
+            last = chat_messages[len(self.messages) - 1]
+            image_parts = [
+                {"type": "image_url", "image_url": {"url": image}} for image in self.images
+            ]
+            last["content"] = [{"type": "text", "text": last["content"]}, *image_parts]
+        return chat_messages
 
 
 @dataclass(frozen=True)
@@ -112,16 +116,16 @@ class Outcome:
         return self.fault is None
 
 
-def going(outcome: Outcome, who: str, stops: Mapping[str, str], kept: str) -> Outcome:
+def going(outcome: Outcome, who: str, stops: Mapping[str, str], kept_note: str) -> Outcome:
     """Return `outcome`, where another call may fare better; SemError otherwise.
 
     `stops` are the faults that all further calls would meet as well, each with what to do about
     it;
-    `who` stopped and what is `kept` are said.
+    `who` stopped and `kept_note` are said.
     """
     if outcome.fault in stops:
         raise SemError(
-            f"{who}: {outcome.fault}: {outcome.detail}", f"{stops[outcome.fault]}; {kept}"
+            f"{who}: {outcome.fault}: {outcome.detail}", f"{stops[outcome.fault]}; {kept_note}"
         )
     return outcome
 
@@ -163,8 +167,8 @@ def read_reply_value(text: str, request: Request) -> tuple[Any, str | None, str]
     wrong = _echo_faults(value, request.echo)
     if wrong:
         return None, "wrong_echo", wrong
-    found = schema.schema_problems(value, request.schema, limit=3)
-    return (None, "wrong_schema", "; ".join(found)[:300]) if found else (value, None, "")
+    problems = schema.schema_problems(value, request.schema, limit=3)
+    return (None, "wrong_schema", "; ".join(problems)[:300]) if problems else (value, None, "")
 
 
 def _echo_faults(value: Any, echo: dict[str, Any]) -> str:

@@ -116,8 +116,8 @@ class Client:
 
     def kept(self, request: Request) -> Outcome | None:
         """Return the reply to `request` that is there already, of the first model that has one."""
-        found = (self._kept(provider, request) for provider in self.settings.models)
-        return next((outcome for outcome in found if outcome is not None), None)
+        outcomes = (self._kept(provider, request) for provider in self.settings.models)
+        return next((outcome for outcome in outcomes if outcome is not None), None)
 
     def list_usd(self, outcome: Outcome) -> float:
         """Return what the tokens of `outcome` cost at its model's price, also where it was
@@ -222,7 +222,7 @@ class Client:
         form = provider.response_format(request.schema)
         line = wire.begin_wire(self.settings.timeout_s, lambda: self.ledger.sent(number))
         try:
-            said = _door().completion(
+            reply = _door().completion(
                 model=provider.model,
                 messages=request.content(messages),
                 api_base=provider.api_base,
@@ -235,12 +235,12 @@ class Client:
                 **({"response_format": form} if form else {}),
             )
         except Exception as error:  # litellm raises some thirty classes, and bare ones too
-            made = replies.of_error(error, line)
+            outcome = replies.of_error(error, line)
         else:
-            made = replies.of_reply(said, request)
+            outcome = replies.of_reply(reply, request)
         took = round((time.perf_counter() - began) * 1000)
         return replace(
-            made,
+            outcome,
             model=provider.model,
             latency_ms=took,
             requests=1,
@@ -257,8 +257,8 @@ def price_of(provider: Provider) -> Price:
         return provider.price
     listed = {} if provider.api_base else _door().model_cost
     name = provider.model
-    found = listed.get(name) or listed.get(name.partition("/")[2]) or {}
-    costs = [found.get("input_cost_per_token"), found.get("output_cost_per_token")]
+    entry = listed.get(name) or listed.get(name.partition("/")[2]) or {}
+    costs = [entry.get("input_cost_per_token"), entry.get("output_cost_per_token")]
     if not all(isinstance(cost, int | float) for cost in costs):
         raise SemError(
             f"the price of {provider.model} is unknown, so no cap could hold",

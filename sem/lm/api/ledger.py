@@ -106,12 +106,12 @@ class Ledger:
                 return float(pause)
             _add(db, cap.account, 1, bid.pico_usd)
             values = (cap.account, bid.lane, bid.key, now, bid.tokens, bid.pico_usd)
-            made = db.execute(
+            cursor = db.execute(
                 "INSERT INTO requests (account, lane, key, state, at, tokens, pico_usd) "
                 "VALUES (?, ?, ?, 'reserved', ?, ?, ?)",
                 values,
             )
-            return int(made.lastrowid or 0)
+            return int(cursor.lastrowid or 0)
 
     def sent(self, number: int) -> None:
         """Stamp reservation `number` as it leaves: the rate window counts from there."""
@@ -157,20 +157,20 @@ class Ledger:
     def spent(self, account: str) -> Spent:
         """Sums of `account` so far."""
         sums = self._one("SELECT requests, pico_usd FROM accounts WHERE account = ?", account)
-        left = self._one(
+        open_row = self._one(
             "SELECT count(*) FROM requests WHERE account = ? AND state = 'reserved'", account
         )
         requests, pico = sums or (0, 0)
-        return Spent(requests, pico / 10**12, left[0])
+        return Spent(requests, pico / 10**12, open_row[0])
 
     def damage(self) -> list[str]:
         """Return what SQLite's own check and the hashes of the replies find wrong.
 
         Empty when sound.
         """
-        found = [r for (r,) in self._connection().execute("PRAGMA integrity_check") if r != "ok"]
+        faults = [r for (r,) in self._connection().execute("PRAGMA integrity_check") if r != "ok"]
         rows = self._connection().execute("SELECT key, body, sha256 FROM replies")
-        return found + [f"reply {k}" for k, body, sha in rows if files.sha256_text(body) != sha]
+        return faults + [f"reply {k}" for k, body, sha in rows if files.sha256_text(body) != sha]
 
     def _one(self, query: str, *values: object) -> Any:
         return self._connection().execute(query, values).fetchone()
@@ -188,11 +188,11 @@ class Ledger:
 
     def _connection(self) -> sqlite3.Connection:
         # One for each thread of each process: a connection must not cross a fork.
-        kept = getattr(self._local, "kept", None)
-        if kept is None or kept[0] != os.getpid():
-            kept = (os.getpid(), _connected(self.path))
-            self._local.kept = kept
-        return kept[1]
+        entry = getattr(self._local, "kept", None)
+        if entry is None or entry[0] != os.getpid():
+            entry = (os.getpid(), _connected(self.path))
+            self._local.kept = entry
+        return entry[1]
 
 
 def _connected(path: Path) -> sqlite3.Connection:

@@ -42,10 +42,10 @@ def wait_s(db: sqlite3.Connection, lane: str, tokens: int, limits: Limits, now: 
         (DELIVERY_S, now, lane, now - span - DELIVERY_S),
     )
     count, used = 1, tokens
-    for arrived, taken in rows:
+    for arrived, row_tokens in rows:
         if arrived <= now - span:
             break
-        count, used = count + 1, used + taken
+        count, used = count + 1, used + row_tokens
         full = limits.requests is not None and count > limits.requests
         if full or (limits.tokens is not None and used > limits.tokens):
             return max(0.001, arrived + span - now)

@@ -77,5 +77,5 @@ def redact_loggers(*names: str) -> None:
     """Redact what the loggers called `names` say."""
     for name in names:
         logger = logging.getLogger(name)
-        if not any(isinstance(kept, Redacting) for kept in logger.filters):
+        if not any(isinstance(log_filter, Redacting) for log_filter in logger.filters):
             logger.addFilter(Redacting())

@@ -9,19 +9,19 @@ from sem.lm.api.wire import Wire
 STATUS = {401: "auth", 403: "forbidden", 408: "timeout", 429: "rate_limited", 503: "unavailable"}
 
 
-def of_reply(said: Any, request: Request) -> Outcome:
-    """Return the Outcome of `said`, litellm's reply to `request`.
+def of_reply(reply: Any, request: Request) -> Outcome:
+    """Return the Outcome of `reply`, litellm's reply to `request`.
 
     Only a whole, fitting one is usable.
     """
-    usage = getattr(said, "usage", None)
+    usage = getattr(reply, "usage", None)
     counts = {
         "tokens_in": _count(getattr(usage, "prompt_tokens", 0)),
         "tokens_out": _count(getattr(usage, "completion_tokens", 0)),
     }
-    if not said.choices:
+    if not reply.choices:
         return Outcome(fault="empty", detail="no choice in the reply", **counts)
-    choice = said.choices[0]
+    choice = reply.choices[0]
     content = getattr(choice.message, "content", None)
     text = redact.redacted(content if isinstance(content, str) else "")
     if choice.finish_reason != "stop":

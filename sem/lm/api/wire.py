@@ -57,7 +57,7 @@ def wire_client() -> Any:
 
     from sem.lm.api import deadline
 
-    made = httpx.Client(
+    client = httpx.Client(
         # a compressed reply can be 1,000 times larger.
         headers={"accept-encoding": "identity"},
         event_hooks={"request": [_on_request], "response": [_on_response]},
@@ -66,11 +66,11 @@ def wire_client() -> Any:
         follow_redirects=False,
     )
     # A transport given to httpx.Client would switch off the proxies of the environment.
-    for transport in (made._transport, *made._mounts.values()):
+    for transport in (client._transport, *client._mounts.values()):
         if transport is not None:
             pool = transport._pool
             pool._network_backend = deadline.Backend(pool._network_backend, _left_s)
-    return made
+    return client
 
 
 def _left_s() -> float:
@@ -78,10 +78,10 @@ def _left_s() -> float:
     wire = getattr(_here, "wire", None)
     if wire is None:
         return float("inf")
-    left = wire.deadline - time.monotonic()
-    if left <= 0:
+    remaining_s = wire.deadline - time.monotonic()
+    if remaining_s <= 0:
         wire.fault = "timeout"
-    return left
+    return remaining_s
 
 
 def _on_request(request: Any) -> None:

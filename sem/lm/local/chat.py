@@ -93,8 +93,8 @@ class Chat:
                 "this tokenizer does not say where its tokens are",
                 "leave train.loss and train.task_weights out",
             )
-        said, places = self.spelling.placed(text) if self.spelling else (text, None)
-        encoded = self.tokenizer(said, add_special_tokens=False, return_offsets_mapping=True)
+        input_text, places = self.spelling.placed(text) if self.spelling else (text, None)
+        encoded = self.tokenizer(input_text, add_special_tokens=False, return_offsets_mapping=True)
         spans = [(start, end) for start, end in encoded["offset_mapping"]]
         if places is None:
             return spans
@@ -279,7 +279,7 @@ def _model_ends(folder: Path, size: int) -> tuple[int, ...]:
     """Return the ids that end a text by the generation config, those that the tokenizer has."""
     ends = models.read_config(folder / "generation_config.json").get("eos_token_id")
     listed = ends if isinstance(ends, list) else [ends]
-    return tuple(each for each in listed if type(each) is int and 0 <= each < size)
+    return tuple(token_id for token_id in listed if type(token_id) is int and 0 <= token_id < size)
 
 
 def _broken(token: str) -> str:

@@ -46,8 +46,8 @@ def detect() -> Hardware:
     """Return the best device here; SEM_DEVICE=cpu keeps off the GPU. Imports torch."""
     import torch
 
-    wanted = os.environ.get("SEM_DEVICE", "")
-    if wanted != "cpu" and torch.cuda.is_available():
+    device = os.environ.get("SEM_DEVICE", "")
+    if device != "cpu" and torch.cuda.is_available():
         card = torch.cuda.get_device_properties(0)
         dtype = "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
         return Hardware("cuda", card.name, card.total_memory / 2**30, _threads(), dtype)

@@ -24,9 +24,9 @@ class HfGenerator:
         """Greedy completions; a prompt that leaves no room in the context is refused, not cut."""
         limit = getattr(self.model.config, "max_position_embeddings", None)  # T5 has no limit
         fits = [p for p in prompts if not limit or len(p.ids) + p.max_new_tokens <= limit]
-        done = iter(self._decode(fits) if fits else [])
+        completions = iter(self._decode(fits) if fits else [])
         refused = Completion("", "refused", 0)
-        return [next(done) if p in fits else refused for p in prompts]
+        return [next(completions) if p in fits else refused for p in prompts]
 
     def _decode(self, prompts: Sequence[Prompt]) -> list[Completion]:
         import torch
@@ -60,7 +60,7 @@ class HfGenerator:
         # An encoder-decoder's output begins with its own start token, not with the prompt.
         start = 1 if self.encodes else ids.shape[1]
         rows = enumerate(row[start:].tolist() for row in out)
-        return [self._completion(said, number in closed) for number, said in rows]
+        return [self._completion(row_ids, number in closed) for number, row_ids in rows]
 
     def _limits(self, prompts: Sequence[Prompt], room: int) -> Mask | None:
         schemas = [p.schema for p in prompts if p.schema is not None]
@@ -88,10 +88,10 @@ class HfGenerator:
 
     def _completion(self, ids: list[int], was_closed: bool) -> Completion:
         stops = [i for i, token in enumerate(ids) if token in self.chat.stop_ids]
-        kept = ids[: stops[0]] if stops else ids
-        text = self.chat.decode(kept)
+        answer_ids = ids[: stops[0]] if stops else ids
+        text = self.chat.decode(answer_ids)
         finish = "closed" if was_closed and stops else "stop" if stops else "length"
-        return Completion(text, finish, len(kept) + bool(stops))
+        return Completion(text, finish, len(answer_ids) + bool(stops))
 
     def _padded(self, prompts: Sequence[Prompt]) -> tuple[Any, Any]:
         import torch

@@ -85,22 +85,22 @@ def _door() -> Any:
 
 
 def _params(cpp: Any, serving: Serving) -> Any:
-    made = cpp.CommonParams()
-    made.model.path = str(serving.model)
-    made.model_alias = {"local"}
+    params = cpp.CommonParams()
+    params.model.path = str(serving.model)
+    params.model_alias = {"local"}
     # NaN in a file's weights end the server, not the replies.
-    made.check_tensors = True
-    made.offline = True
-    made.n_ctx = serving.context * serving.slots
-    made.n_parallel = serving.slots
-    made.ctx_shift = made.fit_params = False
-    for cores in (made.cpuparams, made.cpuparams_batch):
+    params.check_tensors = True
+    params.offline = True
+    params.n_ctx = serving.context * serving.slots
+    params.n_parallel = serving.slots
+    params.ctx_shift = params.fit_params = False
+    for cores in (params.cpuparams, params.cpuparams_batch):
         # -1: the physical cores.
         cores.n_threads = serving.threads or cores.n_threads
         cores.poll = 0
-    made.cache_ram_mib = CACHE_MIB
-    made.hostnames, made.port = [HOST], serving.port
-    made.ui = made.endpoint_slots = made.endpoint_props = made.cors_credentials = False
-    made.cors_origins, made.cors_origins_explicit = f"http://{HOST}", True
-    made.verbosity = WARNINGS_ONLY
-    return made
+    params.cache_ram_mib = CACHE_MIB
+    params.hostnames, params.port = [HOST], serving.port
+    params.ui = params.endpoint_slots = params.endpoint_props = params.cors_credentials = False
+    params.cors_origins, params.cors_origins_explicit = f"http://{HOST}", True
+    params.verbosity = WARNINGS_ONLY
+    return params

@@ -151,16 +151,16 @@ def scale(config: dict[str, Any]) -> float:
 
 def _pairs(keys: list[str], dora: bool) -> dict[str, tuple[str, ...]]:
     """Module -> the keys of its A, its B and, with `dora`, its magnitudes."""
-    found = {}
+    pairs = {}
     for key in keys:
         name, _, rest = key.partition(".lora_A.")
         if rest:
             module = name.removeprefix("base_model.model.")
             magnitude = (f"{name}.lora_magnitude_vector",) if dora else ()
-            found[module] = (key, key.replace(".lora_A.", ".lora_B."), *magnitude)
-    if sorted(key for pair in found.values() for key in pair) != sorted(keys):
+            pairs[module] = (key, key.replace(".lora_A.", ".lora_B."), *magnitude)
+    if sorted(key for pair in pairs.values() for key in pair) != sorted(keys):
         raise SemError("the adapter holds tensors that are no LoRA pair", "train it with LoRA")
-    return found
+    return pairs
 
 
 CONFIGS = (
@@ -228,7 +228,7 @@ def misfits(folder: Path) -> dict[str, set[str]]:
     kinds = {
         "missing": facts["missing_keys"],
         "unknown to this architecture": facts["unexpected_keys"],
-        "of another shape": {each[0] for each in facts["mismatched_keys"]},
+        "of another shape": {mismatch[0] for mismatch in facts["mismatched_keys"]},
         "cannot be read": set(facts.get("error_msgs") or ()),
     }
     return {kind: {str(key) for key in keys} for kind, keys in kinds.items() if keys}
@@ -242,19 +242,19 @@ def adapter_misfit(model: Any, adapter: Path) -> str:
     with safe_open(adapter / "adapter_model.safetensors", framework="pt") as tensors:
         shapes = {key: list(tensors.get_slice(key).get_shape()) for key in tensors.keys()}  # noqa: SIM118
     if config.get("method") == "full":
-        wanted = {name: list(weight.shape) for name, weight in model.named_parameters()}
+        expected = {name: list(weight.shape) for name, weight in model.named_parameters()}
     else:
-        modules, wanted = dict(model.named_modules()), {}
+        modules, expected = dict(model.named_modules()), {}
         for name, keys in _pairs(list(shapes), bool(config.get("use_dora"))).items():
             if name not in modules or not hasattr(modules[name], "weight"):
                 return f"{name} is no layer of this model"
             sides = list(modules[name].weight.shape)
             out, into = reversed(sides) if is_transposed(modules[name]) else sides
             a, b, *magnitude = keys
-            wanted |= {a: [config["r"], into], b: [out, config["r"]]}
-            wanted |= {key: [out] for key in magnitude}
+            expected |= {a: [config["r"], into], b: [out, config["r"]]}
+            expected |= {key: [out] for key in magnitude}
     other = sorted(
-        key for key in shapes.keys() | wanted.keys() if shapes.get(key) != wanted.get(key)
+        key for key in shapes.keys() | expected.keys() if shapes.get(key) != expected.get(key)
     )
     return f"{other[0]} does not fit this model" if other else ""
 

@@ -42,9 +42,9 @@ class Spelling:
         """Return `out(TEXT)`, and for each of its characters the place in `text` that it stands
         for.
         """
-        made, places = self._spelled(self._lost(text), text, list(range(len(text))))
+        spelled, places = self._spelled(self._lost(text), text, list(range(len(text))))
         # A space beside a sentinel, or at an end, or beside another, is dropped by some tokenizer.
-        return self._spelled(self._spaces, made, places)
+        return self._spelled(self._spaces, spelled, places)
 
     def back(self, text: str) -> str:
         """Return what was meant by `text`, decoded ids: the inverse of `out`."""
@@ -58,12 +58,12 @@ class Spelling:
         return tuple(t for t in map(SENTINEL.format, range(LAST + 1)) if t not in used)
 
     def _spelled(
-        self, found: re.Pattern[str], text: str, places: list[int]
+        self, pattern: re.Pattern[str], text: str, places: list[int]
     ) -> tuple[str, list[int]]:
         parts: list[str] = []
         moved: list[int] = []
         last = 0
-        for match in found.finditer(text):
+        for match in pattern.finditer(text):
             parts.append(text[last : match.start()])
             moved += places[last : match.start()]
             last = match.end()
@@ -77,8 +77,8 @@ class Spelling:
         return {token: character for character, token in self.tokens.items()}
 
     def _written_as(self, character: str) -> str:
-        known = self.tokens.get(character)
-        return known or f"{self.escape}{ord(character)}{self.escape}"
+        token = self.tokens.get(character)
+        return token or f"{self.escape}{ord(character)}{self.escape}"
 
     def _lost(self, text: str) -> re.Pattern[str]:
         """Return what finds the characters of `text` that the tokenizer does not keep."""

@@ -62,9 +62,9 @@ def check_renderer(renderer: str) -> None:
 
 def markers(tokenizer: Any) -> tuple[str, str]:
     """Return what opens and closes a turn in `tokenizer`; SemError without such tokens."""
-    known = tokenizer.get_vocab()
+    vocabulary = tokenizer.get_vocab()
     for pair in MARKERS:
-        if known.keys() >= set(pair):
+        if vocabulary.keys() >= set(pair):
             return pair
     names = " or ".join(opens for opens, _ in MARKERS)
     raise SemError(f"renderer: plan needs a tokenizer with {names}", INSTEAD)
@@ -109,8 +109,8 @@ def pin_template(tokenizer: Any, is_strict: bool = True) -> str:
 
 def way_out(tokenizer: Any) -> str:
     """Return what a person can do about a chat template that cannot be used."""
-    known = tokenizer.get_vocab()
-    if any(known.keys() >= set(pair) for pair in MARKERS):
+    vocabulary = tokenizer.get_vocab()
+    if any(vocabulary.keys() >= set(pair) for pair in MARKERS):
         return "set `renderer: plan` in train.yaml, which needs no template of the base model's"
     return "use another base model, or give its tokenizer another chat template"
 
@@ -165,7 +165,7 @@ class _Asker:
             return f"cannot write a conversation: {reason}"
         if self._pair(template, {"strftime_now": _clock(OTHER_DAY, set())}) != (prompt, whole):
             return "writes another prompt on another day"
-        if [prompt.count(each) for each in (SYSTEM, USER)] != [1, 1]:
+        if [prompt.count(marker) for marker in (SYSTEM, USER)] != [1, 1]:
             return "does not write the system text and the user's text once each"
         if whole.startswith(prompt + ANSWER):
             return ""
@@ -225,7 +225,9 @@ def _own_template(tokenizer: Any) -> str:
 
 
 def _day_macro(formats: set[str]) -> str:
-    days = jsonio.canonical_json({each: PINNED_DAY.strftime(each) for each in sorted(formats)})
+    days = jsonio.canonical_json(
+        {day_format: PINNED_DAY.strftime(day_format) for day_format in sorted(formats)}
+    )
     return f"{{%- macro strftime_now(format) -%}}{{{{- ({days})[format] -}}}}{{%- endmacro -%}}"
 
 

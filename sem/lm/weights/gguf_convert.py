@@ -165,8 +165,8 @@ def _names(gguf: Gguf, config: dict[str, Any]) -> dict[str, str]:
     for theirs, ours in names.items():
         expected = shapes.get(ours.split(".")[-2], (config["hidden_size"],))
         if gguf.tensors[theirs].shape != expected:
-            found = gguf.tensors[theirs].shape
-            raise SemError(f"{gguf.path.name}: {theirs} is {found}, not {expected}", HINT)
+            shape = gguf.tensors[theirs].shape
+            raise SemError(f"{gguf.path.name}: {theirs} is {shape}, not {expected}", HINT)
     return names
 
 

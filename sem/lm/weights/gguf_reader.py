@@ -154,15 +154,15 @@ class _Cursor:
         if not isinstance(alignment, int) or not 8 <= alignment <= MAX_ALIGNMENT or alignment % 8:
             raise ValueError(f"alignment {alignment!r}")
         base = -(-self.position // alignment) * alignment
-        found: dict[str, Tensor] = {}
+        tensors: dict[str, Tensor] = {}
         for name, shape, kind, offset in entries:
-            if name in found:
+            if name in tensors:
                 raise ValueError(f"tensor {name!r} appears twice")
             if offset % alignment:
                 raise ValueError(f"tensor {name!r} starts at {offset}")
-            found[name] = self.place(name, shape, kind, base + offset)
-        self.refuse_overlaps(found)
-        return found
+            tensors[name] = self.place(name, shape, kind, base + offset)
+        self.refuse_overlaps(tensors)
+        return tensors
 
     def entry(self) -> tuple[str, tuple[int, ...], int, int]:
         name, dimensions = self.text(), self.number("I")
@@ -182,11 +182,11 @@ class _Cursor:
             raise ValueError(f"tensor {name!r} ends {start + size - len(self.content)} bytes late")
         return Tensor(shape, kind, start, size)
 
-    def refuse_overlaps(self, found: dict[str, Tensor]) -> None:
-        placed = sorted(found.values(), key=lambda tensor: tensor.start)
-        for left, right in pairwise(placed):
-            if left.start + left.size > right.start:
-                raise ValueError(f"two tensors share the bytes at {right.start}")
+    def refuse_overlaps(self, tensors: dict[str, Tensor]) -> None:
+        placed = sorted(tensors.values(), key=lambda tensor: tensor.start)
+        for first, second in pairwise(placed):
+            if first.start + first.size > second.start:
+                raise ValueError(f"two tensors share the bytes at {second.start}")
 
     def take(self, count: int) -> bytes:
         if count > len(self.content) - self.position:

@@ -67,14 +67,14 @@ def save_gguf_tokenizer(gguf: Gguf, folder: Path) -> dict[str, Any]:
 
     tokens, types = _vocabulary(gguf)
     is_gemma = gguf.metadata["general.architecture"] == "gemma3"
-    made = _sentencepiece(gguf, tokens, types) if is_gemma else _byte_level(gguf, tokens)
+    tokenizer = _sentencepiece(gguf, tokens, types) if is_gemma else _byte_level(gguf, tokens)
     for kind, special in ((CONTROL, True), (USER_DEFINED, False)):
         names = [token for token, its in zip(tokens, types, strict=True) if its == kind]
         added = [AddedToken(name, special=special, normalized=False) for name in names]
-        (made.add_special_tokens if special else made.add_tokens)(added)
+        (tokenizer.add_special_tokens if special else tokenizer.add_tokens)(added)
     if gguf.metadata.get("tokenizer.ggml.add_bos_token") is True:
-        _begin_with(made, tokens, special_ids(gguf)["bos_token_id"])
-    made.save(str(folder / "tokenizer.json"))
+        _begin_with(tokenizer, tokens, special_ids(gguf)["bos_token_id"])
+    tokenizer.save(str(folder / "tokenizer.json"))
     return _settings(gguf, tokens, is_gemma)
 
 
@@ -126,20 +126,20 @@ def _byte_level(gguf: Gguf, tokens: list[str]) -> Any:
 
     kind = gguf.metadata.get("tokenizer.ggml.pre")
     if kind not in CUTS:
-        known = f"one of: {', '.join(CUTS)}"
-        raise SemError(f"{gguf.path.name}: pre-tokenizer {kind!r} is not known", known)
+        hint = f"one of: {', '.join(CUTS)}"
+        raise SemError(f"{gguf.path.name}: pre-tokenizer {kind!r} is not known", hint)
     pairs = [tuple(merge.split(" ")) for merge in gguf.need("tokenizer.ggml.merges", list)]
-    known = set(tokens)
-    if any(len(pair) != 2 or not known.issuperset((*pair, "".join(pair))) for pair in pairs):
+    token_set = set(tokens)
+    if any(len(pair) != 2 or not token_set.issuperset((*pair, "".join(pair))) for pair in pairs):
         raise SemError(f"{gguf.path.name}: a merge joins unknown tokens", HINT)
     vocabulary = {token: number for number, token in enumerate(tokens)}
-    made = Tokenizer(models.BPE(vocab=vocabulary, merges=pairs))
-    made.pre_tokenizer = CUTS[kind]()
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=pairs))
+    tokenizer.pre_tokenizer = CUTS[kind]()
     if kind == "qwen2":
-        made.normalizer = normalizers.NFC()
-    made.decoder = decoders.ByteLevel()
-    made.post_processor = processors.ByteLevel(trim_offsets=False)
-    return made
+        tokenizer.normalizer = normalizers.NFC()
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
+    return tokenizer
 
 
 def _cut_smollm() -> Any:
@@ -173,7 +173,7 @@ def _sentencepiece(gguf: Gguf, tokens: list[str], types: list[int]) -> Any:
 
     vocabulary = {token: number for number, token in enumerate(tokens)}
     merges = _merges(vocabulary, types, _scores(gguf, tokens))
-    made = Tokenizer(
+    tokenizer = Tokenizer(
         models.BPE(
             vocab=vocabulary,
             merges=merges,
@@ -182,12 +182,12 @@ def _sentencepiece(gguf: Gguf, tokens: list[str], types: list[int]) -> Any:
             byte_fallback=True,
         )
     )
-    made.normalizer = normalizers.Replace(" ", "▁")
-    made.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
-    made.decoder = decoders.Sequence(
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    tokenizer.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
     )
-    return made
+    return tokenizer
 
 
 def _scores(gguf: Gguf, tokens: list[str]) -> list[float]:
@@ -201,23 +201,23 @@ def _merges(
     vocabulary: dict[str, int], types: list[int], scores: list[float]
 ) -> list[tuple[str, str]]:
     """Return every way to join two tokens into a third, best score of the result first."""
-    found: list[tuple[float, str, str]] = []
+    merges: list[tuple[float, str, str]] = []
     for token, number in vocabulary.items():
         if types[number] != NORMAL:
             continue
         cuts = [(token[:at], token[at:]) for at in range(1, len(token))]
         whole = [cut for cut in cuts if cut[0] in vocabulary and cut[1] in vocabulary]
         whole.sort(key=lambda cut: (vocabulary[cut[0]], vocabulary[cut[1]]))
-        found.extend((scores[number], *cut) for cut in whole)
-    found.sort(key=lambda merge: -merge[0])
-    return [(left, right) for _, left, right in found]
+        merges.extend((scores[number], *cut) for cut in whole)
+    merges.sort(key=lambda merge: -merge[0])
+    return [(head, tail) for _, head, tail in merges]
 
 
-def _begin_with(made: Any, tokens: list[str], begin: int) -> None:
+def _begin_with(tokenizer: Any, tokens: list[str], begin: int) -> None:
     from tokenizers import processors
 
     name = tokens[begin]
-    made.post_processor = processors.TemplateProcessing(
+    tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{name}:0 $A:0",
         pair=f"{name}:0 $A:0 {name}:1 $B:1",
         special_tokens=[(name, begin)],

@@ -84,18 +84,18 @@ def _weights(path: Path, theirs: str, ours: str) -> dict[str, Any]:
     # No file beside this one is read, whatever it names.
     graph = onnx.load(path, load_external_data=False).graph
     held = {tensor.name: tensor for tensor in graph.initializer}
-    found = {}
+    weights = {}
     for node in graph.node:
         matrix = node.input[1] if node.op_type == "MatMulInteger" else ""
         if matrix in held:
             layer = node.name.strip("/").rpartition("/")[0].replace("/", ".")
-            found[f"{layer}.weight"] = _dequantised(held, matrix).T
+            weights[f"{layer}.weight"] = _dequantised(held, matrix).T
     for name, tensor in held.items():
         if name.endswith(f"weight{QUANTIZED}"):
-            found[name.removesuffix(QUANTIZED)] = _dequantised(held, name)
+            weights[name.removesuffix(QUANTIZED)] = _dequantised(held, name)
         elif name.endswith("weight"):
-            found[name] = onnx.numpy_helper.to_array(tensor)
-    return {ours + name.removeprefix(theirs): _plain(value) for name, value in found.items()}
+            weights[name] = onnx.numpy_helper.to_array(tensor)
+    return {ours + name.removeprefix(theirs): _plain(value) for name, value in weights.items()}
 
 
 def _dequantised(held: dict[str, Any], name: str) -> Any:

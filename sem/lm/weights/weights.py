@@ -75,17 +75,17 @@ def revision(base_model_id: str, root: Path) -> str | None:
     return commit if COMMIT.fullmatch(commit) else None
 
 
-def base_model_id_of(given: str, root: Path) -> str:
-    """Return the base_model_id that `given`, an id or a package's short name, is.
+def base_model_id_of(name: str, root: Path) -> str:
+    """Return the base_model_id that `name`, an id or a package's short name, is.
 
     Nothing is fetched.
     """
     by_slug = {package.slug: id_ for id_, package in weight_packages.KNOWN.items()}
-    if given in by_slug or given.startswith("pip:"):
-        return by_slug.get(given) or known_package(given).base_model_id
-    if not (root / given).is_dir():
-        _hub_name(given)
-    return given
+    if name in by_slug or name.startswith("pip:"):
+        return by_slug.get(name) or known_package(name).base_model_id
+    if not (root / name).is_dir():
+        _hub_name(name)
+    return name
 
 
 def _hub_name(base_model_id: str) -> tuple[str, str]:
@@ -109,15 +109,15 @@ def known_package(base_model_id: str) -> Package:
     """Return the weight package of that id or slug; the SemError names the nearest one."""
     table = weight_packages.KNOWN
     by_slug = {package.slug: package for package in table.values()}
-    found = table.get(base_model_id) or by_slug.get(base_model_id)
+    match = table.get(base_model_id) or by_slug.get(base_model_id)
     if served := weight_packages.GGUF_ONLY.get(base_model_id):
         raise SemError(
             f"{base_model_id} is kept as GGUF only, no model is trained on it",
             f"serve it as a teacher: `fab forge.serve --model {served.slug}`",
         )
-    if found is None:
+    if match is None:
         raise SemError(f"no weight package {base_model_id!r}", nearest(base_model_id, table))
-    return found
+    return match
 
 
 def _package(package: Package, root: Path) -> Weights:
@@ -153,10 +153,10 @@ def _unpack(package: Package, temporary: Path, wheelhouse: Path) -> None:
 
 
 def _expect(path: Path, recorded: str) -> None:
-    found = files.sha256_file(path)
-    if found != recorded:
+    digest = files.sha256_file(path)
+    if digest != recorded:
         raise SemError(
-            f"{path.name} is {found}, recorded is {recorded}",
+            f"{path.name} is {digest}, recorded is {recorded}",
             "install the versions of requirements.lock, or report this as a bug",
         )
 
@@ -193,20 +193,20 @@ def _weight_files(folder: Path) -> list[Path]:
 
     Raise SemError when it is no model folder.
     """
-    found = sorted(folder.glob("*.safetensors"))
+    paths = sorted(folder.glob("*.safetensors"))
     if not (folder / "config.json").is_file():
         raise SemError(f"{folder}: no config.json", "name a folder that transformers can load")
-    if not found:
+    if not paths:
         pickles = sorted(path.name for kind in PICKLES for path in folder.glob(kind))
         what = f"pickle weights only ({pickles[0]})" if pickles else "no *.safetensors"
         raise SemError(f"{folder}: {what}", "save the model as safetensors; pickle can run code")
     _refuse_code(folder / "config.json")
     index = folder / "model.safetensors.index.json"
-    wanted = files.read_object(index).get("weight_map", {}).values() if index.is_file() else ()
-    missing = sorted(set(wanted) - {path.name for path in found})
+    expected = files.read_object(index).get("weight_map", {}).values() if index.is_file() else ()
+    missing = sorted(set(expected) - {path.name for path in paths})
     if missing:
         raise SemError(f"{folder}: {len(missing)} shards missing: {missing[0]}", "copy it again")
-    return found
+    return paths
 
 
 def _refuse_code(path: Path) -> None:
@@ -218,24 +218,24 @@ def _refuse_code(path: Path) -> None:
 
 def _kept(folder: Path, base_model_id: str, build: Callable[[Path], dict[str, Any]]) -> Weights:
     """Return the weights in `folder`, made by `build` when they are not there yet."""
-    if found := _read(folder, base_model_id):
-        return found
+    if weights := _read(folder, base_model_id):
+        return weights
     with files.lock(folder.parent / f".{folder.name}.lock", f"base model {folder.name}"):
         # Another process may just have made it.
         if not _read(folder, base_model_id):
             _make(folder, base_model_id, build)
-    found = _read(folder, base_model_id)
-    if found is None:
+    weights = _read(folder, base_model_id)
+    if weights is None:
         raise SemError(f"{folder}: not whole after it was made", "free space, then run again")
-    return found
+    return weights
 
 
 def _make(folder: Path, base_model_id: str, build: Callable[[Path], dict[str, Any]]) -> None:
     temporary = folder.parent / f".tmp-{folder.name}"
     # Of a killed run, or of an older format.
-    for left in (temporary, folder):
-        if left.exists():
-            shutil.rmtree(left)
+    for leftover in (temporary, folder):
+        if leftover.exists():
+            shutil.rmtree(leftover)
     temporary.mkdir(parents=True)
     try:
         facts = build(temporary)

