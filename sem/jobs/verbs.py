@@ -40,8 +40,12 @@ VERBS = {
     "delete": "sem.delete",
 }
 # Other spellings of the same verbs.
-OLDER_VERBS = {"new-project": "new", "list": "list-projects", "use": "set-project",
-               "evaluate": "eval"}  # fmt: skip
+OLDER_VERBS = {
+    "new-project": "new",
+    "list": "list-projects",
+    "use": "set-project",
+    "evaluate": "eval",
+}
 
 
 def start_verb() -> NoReturn:
