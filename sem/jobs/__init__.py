@@ -10,7 +10,7 @@ from sem.jobs.job import JOBS, Job
 
 def load_jobs() -> dict[str, Job]:
     """Return every job by its name, in the order in which a user meets them."""
-    from sem.jobs import (  # noqa: F401 - each registers its jobs
+    from sem.jobs import (
         dataset,
         evaluation,
         forge,
@@ -24,7 +24,14 @@ def load_jobs() -> dict[str, Job]:
         train,
     )
 
-    return JOBS
+    modules = (project, dataset, forge, train, evaluation, package, pipeline, path, ops, preview)
+    # Not the order in which they registered: whoever imports one of them first changes that.
+    return {
+        job.name: job
+        for module in (*modules, optimizer)
+        for job in JOBS.values()
+        if job.function.__module__ == module.__name__
+    }
 
 
 def run_job(name: str, words: Sequence[str] | None = None, program: str | None = None) -> NoReturn:
