@@ -5,7 +5,7 @@ from typing import Annotated
 
 from sem.core import console
 from sem.core.errors import SemError
-from sem.core.project import Project
+from sem.core.project import ROOT, Project
 from sem.core.run import Run, find_run
 from sem.jobs.job import Overrides, Positional, RunId, Sem, SnapshotVersion, job
 
@@ -310,7 +310,10 @@ def _train_in_processes(
     """Train `run` in several processes; return the exit code that tells the most."""
     from sem.train.parallel import cluster, launch
 
-    words = ["-m", "sem", "train.run", f"--sem={project.sem}", f"--run={run.id}"]
+    # A file that each host of a cluster can be asked for; an installed package has none.
+    script = ROOT / "scripts" / "train_run.py"
+    words = [str(script)] if script.is_file() else ["-m", "sem", "train.run"]
+    words += [f"--sem={project.sem}", f"--run={run.id}"]
     words += ["--resume"] if resume else []
     if not ray_address:
         return launch.start_processes(words, processes)

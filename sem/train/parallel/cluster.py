@@ -63,7 +63,7 @@ class Seat:
 
     def begin(self, argv: Sequence[str], env: dict[str, str]) -> str:
         """Start `argv` in Python; what is missing here, empty when nothing is."""
-        if not Path(argv[0]).is_file():
+        if argv[0] != "-m" and not Path(argv[0]).is_file():
             return f"{socket.gethostname()}: no {argv[0]} there"
         whole = {**os.environ, **env}
         # Ray sets it to the share it gave this seat.
