@@ -84,7 +84,6 @@ def timed(name: str, words: list[str], root: Path) -> tuple[str, ...]:
     """Return one line of the table."""
     argv = [
         sys.executable,
-        "-P",
         str(ROOT / "scripts" / "preview_run.py"),
         "--output-format",
         "json",

@@ -79,7 +79,7 @@ class Running:
         words = [sys.executable, "-P", str(ROOT / "scripts" / "optimizer_serve.py")]
         for each in ("port=0", "threads=1", "retry_s=0.2", *settings):
             words += ["--set", f"serve.{each}"]
-        there = {**os.environ, "SEM_ROOT": str(root), "PYTHONPATH": str(ROOT), **env}
+        there = {**os.environ, "SEM_ROOT": str(root), "PYTHONPATH": str(ROOT / "scripts"), **env}
         self.log = root / "serve.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=log, env=there)

@@ -65,4 +65,4 @@ def test_the_alias_is_the_same_program(tmp_path: Path):
     words = [sys.executable, str(ROOT / "src" / "start_lora_api.py"), "--help"]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
 
-    assert "Serve the prompt optimizer on this machine" in done.stdout
+    assert "Serve the prompt optimizer here" in done.stdout
