@@ -43,8 +43,7 @@ def task_of(job: Job) -> Task:
 
     parameters = [_fab_parameter(job, parameter) for parameter in job.parameters]
     older = {p.older_name.name: p for p in job.parameters if p.older_name}
-    keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    parameters += [inspect.Parameter(name, keyword, default=None) for name in older]
+    parameters += [_keyword(name) for name in older]
     context = inspect.Parameter("c", inspect.Parameter.POSITIONAL_ONLY)
     # Fabric wants those without a default first.
     parameters.sort(key=lambda parameter: parameter.default is not parameter.empty)
@@ -71,9 +70,11 @@ def _fab_parameter(job: Job, parameter: Parameter) -> inspect.Parameter:
         default = False
     elif parameter.is_required and not _is_list(parameter) and not _is_host(job, parameter):
         default = inspect.Parameter.empty
-    return inspect.Parameter(
-        parameter.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default
-    )
+    return _keyword(parameter.name, default)
+
+
+def _keyword(name: str, default: object = None) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default)
 
 
 def _is_host(job: Job, parameter: Parameter) -> bool:

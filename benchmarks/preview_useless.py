@@ -151,7 +151,7 @@ def rows_of(pool: Pool, given: Sequence[Sample]) -> estimates.Rows:
 
 
 def errors(pool: Pool) -> list[str]:
-    """Return one row in ten has another class's label."""
+    """Return rows of which one in ten has another class's label."""
     dice = random.Random(11)
     given = pool.pool[:2_000]
     wrong = set(dice.sample(range(len(given)), len(given) // 10))
@@ -175,7 +175,7 @@ def errors(pool: Pool) -> list[str]:
 
 
 def good(pool: Pool) -> list[str]:
-    """Return one row in five is good, the others have labels drawn by lot."""
+    """Return rows of which one in five is good; the others have labels drawn by lot."""
     dice = random.Random(12)
     given = pool.pool[:1_500]
     kept = set(dice.sample(range(len(given)), len(given) // 5))

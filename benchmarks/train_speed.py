@@ -30,6 +30,7 @@ from typing import Any
 from sem.core import console, files
 from sem.core.project import Project
 from sem.core.run import Run
+from sem.jobs.job import add_shared_flags
 
 HERE = Path(__file__).resolve().parent
 LONG = 2048
@@ -51,7 +52,8 @@ class Timed:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = console.parser(__doc__, "sem", "set")
+    parser = console.parser(__doc__)
+    add_shared_flags(parser, "sem", "set")
     parser.add_argument("--base", default="smollm2-135m-instruct", help="a folder of models/base")
     parser.add_argument("--examples", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=2)

@@ -25,6 +25,7 @@ from typing import Any
 
 from sem.core import console, files
 from sem.core.errors import SemError
+from sem.jobs.job import add_shared_flags
 
 HERE = Path(__file__).resolve().parent
 EPOCHS = 3
@@ -74,7 +75,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def arguments(argv: list[str] | None) -> Namespace:
     """Return the command line; raise SemError when a number makes no sense."""
-    parser = console.parser(__doc__, "sem", "set")
+    parser = console.parser(__doc__)
+    add_shared_flags(parser, "sem", "set")
     parser.add_argument("--base", default="gemma-3-270m", help="a folder of models/base")
     parser.add_argument("--steps", type=int, default=60, help="optimizer steps an epoch")
     parser.add_argument("--rounds", type=int, default=3, help="seeds")

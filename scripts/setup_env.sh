@@ -179,7 +179,8 @@ set_up() {
   local site
   site=$($VENV/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
   # A path file instead of `pip install -e .`: no build, so it works offline.
-  echo "$PWD" >"$site/sem.pth"
+  # scripts/, too: under `python -P` or PYTHONSAFEPATH a script does not see what lies beside it.
+  printf '%s\n' "$PWD" "$PWD/scripts" >"$site/sem.pth"
   if [ -n "${PYTHONDONTWRITEBYTECODE:-}" ]; then # else every process would compile torch again
     say "compiling what is installed, because PYTHONDONTWRITEBYTECODE is set"
     env -u PYTHONDONTWRITEBYTECODE $VENV/bin/python -m compileall -q -j 0 \

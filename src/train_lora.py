@@ -15,6 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from sem.core import console, projects
+from sem.jobs.job import add_shared_flags
 from sem.optimizer.data import optimizer_data, pair_files
 from sem.optimizer.model import optimizer_train
 
@@ -39,7 +40,8 @@ def main() -> None:
 
 def parsed() -> Namespace:
     """Return the older script's flags."""
-    parser = console.parser(__doc__, "set")
+    parser = console.parser(__doc__)
+    add_shared_flags(parser, "set")
     parser.add_argument("--data_path", type=Path, help="default: data/lora_training_data.json")
     parser.add_argument("--output_dir", type=Path, help="default: checkpoints/lora_model")
     parser.add_argument("--num_epochs", type=float, help="default: that of train.yaml")

@@ -218,7 +218,7 @@ def damaged(bench: Bench) -> tuple[str, str, str]:
 
 
 def poisoned(bench: Bench, dice: random.Random, count: int = 10) -> tuple[str, str, str]:
-    """Return a loss or a weight becomes NaN at a random step."""
+    """Make a loss or a weight NaN at a random step."""
     stopped = published = later = 0
     for number in range(count):
         bench.fresh()

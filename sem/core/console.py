@@ -13,19 +13,6 @@ from typing import Any, NoReturn
 
 from sem.core.errors import SemError
 
-FLAGS: dict[str, dict[str, Any]] = {
-    "sem": {"default": None, "help": "project under configs/ (default: $SEM, sem.use's, demo)"},
-    "run": {"default": None, "help": "training run, 'base' or 'strong' (default: the latest)"},
-    "split": {"default": "test", "help": "val, test or golden (default: test)"},
-    "snapshot": {"default": None, "help": "version as 3 or v3 (default: the latest)"},
-    "set": {
-        "action": "append",
-        "default": [],
-        "metavar": "FILE.KEY=VALUE",
-        "help": "override one setting, e.g. train.epochs=1 (repeatable)",
-    },
-}
-
 # Set before any of these libraries is imported: no telemetry, no look-ups, same order every time.
 DEFAULT_ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -46,14 +33,11 @@ DEFAULT_ENVIRONMENT = {
 }
 
 
-def parser(doc: str | None, *flags: str) -> argparse.ArgumentParser:
-    """Return a parser that shows the script's own docstring and takes the named common `flags`."""
-    argument_parser = argparse.ArgumentParser(
+def parser(doc: str | None) -> argparse.ArgumentParser:
+    """Return a parser that shows the script's own docstring."""
+    return argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    for flag in flags:
-        argument_parser.add_argument(f"--{flag}", **FLAGS[flag])
-    return argument_parser
 
 
 def run_main(main: Callable[[], None]) -> NoReturn:

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
+from sem.core import console
+
 # Flags that many jobs share.
-SEM_HELP = "project under configs/ (default: $SEM, sem.use's, demo)"
-Sem = Annotated[str | None, SEM_HELP]
 RunId = Annotated[str | None, "training run, 'base' or 'strong' (default: the latest)"]
 SnapshotVersion = Annotated[str | None, "version of the splits, as 3 or v3 (default: the latest)"]
 Overrides = Annotated[tuple[str, ...], "override one setting, as FILE.KEY=VALUE"]
@@ -31,6 +31,11 @@ class Positional:
 
     name: str
     is_flag_of_fab: bool = False  # Fabric takes one word; as a flag it takes several
+
+
+@dataclass(frozen=True)
+class CurrentProject:
+    """Marks the sem of a job that works on the current project where none is given."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,9 @@ class BareValue:
     value: str
 
 
+Sem = Annotated[
+    str | None, "project under configs/ (default: $SEM, sem.use's, demo)", CurrentProject()
+]
 Split = Annotated[str, "val, test or golden", OlderValues({"validation": "val"})]
 
 
@@ -72,6 +80,7 @@ class Parameter:
     older_name: OlderName | None = None
     bare_value: BareValue | None = None
     older_values: OlderValues | None = None
+    is_current_project: bool = False
 
     @property
     def flag(self) -> str:
@@ -102,7 +111,7 @@ class Job:
     @property
     def follows_project(self) -> bool:
         """Return True if it works on the current project where no --sem is given."""
-        return any(p.name == "sem" and p.help == SEM_HELP for p in self.parameters)
+        return any(parameter.is_current_project for parameter in self.parameters)
 
     @property
     def script(self) -> str:
@@ -127,11 +136,8 @@ class Job:
 
     def parser(self, program: str | None = None) -> argparse.ArgumentParser:
         """Return the parser of its command line."""
-        parser = argparse.ArgumentParser(
-            prog=program,
-            description=self.document,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
+        parser = console.parser(self.document)
+        parser.prog = program or parser.prog
         for parameter in self.parameters:
             _add_argument(parser, parameter)
         return parser
@@ -159,6 +165,16 @@ def job(name: str, *, runs_on_hosts: bool = False) -> Callable[[Function], Funct
     return register
 
 
+def add_shared_flags(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Add the flags of jobs called `names`, `sem` or `set`, to the parser of another script."""
+    hints = {"sem": (Sem, None), "set": (Overrides, ())}
+    for name in names:
+        hint, default = hints[name]
+        kind = inspect.Parameter.KEYWORD_ONLY
+        value = inspect.Parameter(name, kind, default=default, annotation=hint)
+        _add_argument(parser, _parameter(value))
+
+
 def _parameter(value: inspect.Parameter) -> Parameter:
     if get_origin(value.annotation) is not Annotated:
         raise TypeError(f"{value.name}: write Annotated[type, help]")
@@ -177,6 +193,7 @@ def _parameter(value: inspect.Parameter) -> Parameter:
         by_type.get(OlderName),
         by_type.get(BareValue),
         by_type.get(OlderValues),
+        CurrentProject in by_type,
     )
 
 
@@ -185,7 +202,8 @@ def _read_type(hint: Any) -> tuple[Any, bool, tuple[str, ...]]:
     if get_origin(hint) in (Union, types.UnionType):
         (hint,) = (part for part in get_args(hint) if part is not types.NoneType)
     if get_origin(hint) is tuple:
-        return (*_read_type(get_args(hint)[0])[:1], True, _read_type(get_args(hint)[0])[2])
+        value, _, choices = _read_type(get_args(hint)[0])
+        return value, True, choices
     if get_origin(hint) is Literal:
         return str, False, get_args(hint)
     return hint, False, ()
@@ -218,6 +236,8 @@ def _add_argument(parser: argparse.ArgumentParser, parameter: Parameter) -> None
             settings |= {"action": "append", "default": []}
         if parameter.choices:
             settings["choices"] = parameter.choices
-    older = parameter.older_name.name if parameter.older_name else parameter.name
-    flags = dict.fromkeys([parameter.flag, f"--{older}", f"--{older.replace('_', '-')}"])
+    flags = [parameter.flag]
+    if parameter.older_name:
+        name = parameter.older_name.name
+        flags += dict.fromkeys([f"--{name}", f"--{name.replace('_', '-')}"])
     parser.add_argument(*flags, **settings)

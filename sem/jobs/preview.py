@@ -45,27 +45,10 @@ def preview_contribution(
     Writes  the result to stdout, progress to stderr, files only where they are named; with --sem
             also data/SEM/.preview: the same question is answered once, a killed preview goes on
     """
+    request = locals()
     from sem.preview import command
 
-    command.run_preview(
-        command.Request(
-            data_path,
-            output_format,
-            output_file,
-            sample_size,
-            sem,
-            target,
-            test_mode,
-            random_seed,
-            seconds,
-            zk,
-            verbose,
-            baseline_model,
-            save_model,
-            cache,
-            tuple(set),
-        )
-    )
+    command.run_preview(command.Request(**request))
 
 
 @job("preview.validate")

@@ -34,7 +34,8 @@ def _section(job: Job) -> str:
 
 def _flag(parameter: Parameter) -> str:
     if parameter.positional:
-        return f"`{parameter.positional.name}`"
+        of_fab = f" (`{parameter.flag}` under fab)" if parameter.positional.is_flag_of_fab else ""
+        return f"`{parameter.positional.name}`{of_fab}"
     return f"`{parameter.flag}`"
 
 

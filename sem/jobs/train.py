@@ -280,11 +280,12 @@ def compare_runs(
     run: Annotated[str, "the run that the others are compared with", Positional("RUN")],
     other: Annotated[str, "another run", Positional("OTHER")],
     sem: Sem = None,
-    also: Annotated[tuple[str, ...], "a further run"] = (),
+    also: Annotated[tuple[str, ...], "a further run", Positional("RUN", is_flag_of_fab=True)] = (),
 ) -> None:
     """Show two or more runs side by side: recipe, data, losses, speed, what is not comparable.
 
         fab train.compare RUN RUN --sem shop
+        fab train.compare RUN RUN --also RUN --sem shop
 
     The first run is the one that the others are compared with on test.
 

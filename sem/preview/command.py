@@ -21,20 +21,20 @@ class Request:
     """What `preview.run` was asked; the fields are its flags."""
 
     data_path: Path
-    output_format: str = "pretty"
-    output_file: Path | None = None
-    sample_size: int = 10_000
-    sem: str | None = None
-    target: str = "auto"
-    test_mode: bool = False
-    random_seed: int = 42
-    seconds: float = 270.0
-    zk: Path | None = None
-    verbose: bool = False
-    baseline_model: Path | None = None
-    save_model: Path | None = None
-    cache: Path | None = None
-    set: tuple[str, ...] = ()
+    output_format: str
+    output_file: Path | None
+    sample_size: int
+    sem: str | None
+    target: str
+    test_mode: bool
+    random_seed: int
+    seconds: float
+    zk: Path | None
+    verbose: bool
+    baseline_model: Path | None
+    save_model: Path | None
+    cache: Path | None
+    set: tuple[str, ...]
 
 
 def run_preview(args: Request) -> None:

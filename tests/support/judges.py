@@ -67,7 +67,7 @@ def prefers_the_first(body: Body, number: int) -> str:
 
 
 def passes_all(body: Body, number: int) -> str:
-    """Return everything is a 5."""
+    """Return a 5 for everything."""
     return reply(body, 1.0, True)
 
 

@@ -168,7 +168,7 @@ def duplicate_key(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
 
 @register_wrong_answer
 def swapped(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
-    """Return two slots of one type hold each other's value."""
+    """Return the answer with the values of two slots of one type exchanged."""
     items = list(answer_slots(case.answer))
     pairs = [
         (a, b)
@@ -225,7 +225,7 @@ def factor_ten(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
 
 @register_wrong_answer
 def item_dropped(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
-    """Return one item of a list is missing."""
+    """Return the answer without one item of a list."""
     slot = _chosen(case, rng, lambda value: isinstance(value, list) and len(value) > 1)
     if slot is None:
         return None

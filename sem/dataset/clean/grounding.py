@@ -177,9 +177,7 @@ def _decimal(text: str) -> Decimal | None:
 
 
 def _date(value: str, text: Text) -> bool:
-    """Return an ISO date is found when year, month and day stand within a few words of each
-    other.
-    """
+    """Return True if year, month and day of an ISO date stand within a few words of each other."""
     match = ISO_DATE.match(value)
     if match is None:
         return False
@@ -192,7 +190,7 @@ def _date(value: str, text: Text) -> bool:
 
 
 def _in_parts(value: str, text: Text) -> bool:
-    """Return a long text counts when nearly all of its sentences are there."""
+    """Return True if nearly all sentences of a long text are there."""
     parts = [NOT_WORD.sub("", _fold(part)) for part in re.split(r"[.!?\n;:,]+", value)]
     parts = [part for part in parts if len(part) >= SHORT]
     chars_found = sum(len(part) for part in parts if part in text.packed)

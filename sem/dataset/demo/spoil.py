@@ -29,7 +29,7 @@ def shout(html: str) -> str:
 
 
 def unclose(html: str, rng: Random) -> str:
-    """Return two closing tags are missing, none of a hidden part: it would swallow the page."""
+    """Return the page without two closing tags; a hidden part keeps its own, or it hides all."""
     for _ in range(2):
         unseen = [hidden.span() for hidden in HIDDEN.finditer(html)]
         tags = [

@@ -128,7 +128,7 @@ def refusal(case: Case) -> str | None:
 
 
 def no_answer(case: Case) -> str | None:
-    """Return the answer says that there is none."""
+    """Return the reason to drop a pair whose answer says that there is none."""
     return "no_answer" if NO_ANSWER.search(case.answer) else None
 
 

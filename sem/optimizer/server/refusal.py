@@ -40,12 +40,12 @@ def not_loaded(cure: str) -> Refusal:
 
 
 def full(waiting: int) -> Refusal:
-    """Return the line is as long as it may get."""
+    """Return the refusal of a request while the line is as long as it may get."""
     return Refusal(429, "queue_full", f"{waiting} prompts are waiting; try again", 1)
 
 
 def late(timeout_s: float) -> Refusal:
-    """Return the answer was not there in time."""
+    """Return the refusal of a request whose answer was not there in time."""
     return Refusal(503, "timeout", f"no answer within {timeout_s:g} s; try again", 2)
 
 

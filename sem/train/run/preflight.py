@@ -81,7 +81,7 @@ def run_preflight(subject: Subject) -> list[Check]:
 
 
 def trained_tokens(subject: Subject) -> Check:
-    """Return every row has a token that is learnt."""
+    """Check that every row has a token that is learnt."""
     rows = [r.id for r in subject.rows.kept if r.trained < 1 or _weight(r) <= 0]
     total = sum(row.trained for row in subject.rows.kept)
     finding = f"{len(rows)} rows have none" if rows else f"{total:,} tokens carry loss"
@@ -89,7 +89,7 @@ def trained_tokens(subject: Subject) -> Check:
 
 
 def end_of_turn(subject: Subject) -> Check:
-    """Return every answer ends with the token that ends a turn, once, and it is learnt."""
+    """Check that every answer ends with the token that ends a turn, once, and learns it."""
     end = subject.writer.chat.end_of_turn
     rows = []
     for row in subject.rows.kept:
@@ -166,7 +166,7 @@ def special_tokens(subject: Subject) -> Check:
 
 
 def lengths(subject: Subject) -> Check:
-    """Return not too many examples are left out because they are long."""
+    """Check that not too many examples are left out because they are long."""
     too_long, count = subject.rows.too_long, len(subject.rows.kept)
     share, most = len(too_long) / (len(too_long) + count), subject.recipe.checks.too_long
     finding = (
@@ -247,7 +247,7 @@ def packaging(subject: Subject) -> Check:
 
 
 def memory_fits(subject: Subject) -> Check:
-    """Return the forecast of peak memory is below what a run may use here."""
+    """Check that the forecast of peak memory is below what a run may use here."""
     recipe, machine = subject.recipe, subject.machine
     need = memory.forecast_memory(
         recipe, subject.base, machine.dtype, machine.device, subject.stages

@@ -93,7 +93,7 @@ def json_ld(v: View) -> Body:
 
 
 def aria_price(v: View) -> Body:
-    """Return the price is drawn with sprites; only its label says it."""
+    """Return a price drawn with sprites; only its label says it."""
     w, c = v.words, v.css
     sprites = "".join(f'<i class="d d{n % 10}"></i>' for n in range(len(v.digits)))
     label = f"{w.price}: {v.price}" if v.price else w.request

@@ -60,7 +60,7 @@ def currency_word(v: View) -> Body:
 
 
 def sale_first(v: View) -> Body:
-    """Return the crossed-out price comes first and larger; a stale one is hidden beside it."""
+    """Return the crossed-out price first and larger; a stale one is hidden beside it."""
     w, c = v.words, v.css
     stale = v.money(_times(v, "1.31"))
     was = (
