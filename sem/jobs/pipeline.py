@@ -245,10 +245,11 @@ def _prepare(project: Project) -> Run:
 
 
 def _show_scores(project: Project, path: Any) -> None:
-    """Print the table of baseline and tuned, and the verdict."""
+    """Print the table of baseline and tuned, the verdict, and what a constant would have had."""
     from sem.eval.report import report
 
     scores: Any = state.read_state(path, state.Scores)
     title = f"{project.sem}: baseline vs tuned, n = {scores['tuned']['n']} unseen examples"
     console.print_table(title, report.report_columns(scores), report.report_table(scores))
     print(scores["verdict"])
+    print(scores["rivals"]["sentence"])
