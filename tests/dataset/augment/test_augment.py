@@ -2,6 +2,7 @@
 
 import random
 
+import growth
 import kettles
 import pytest
 from hypothesis import given, settings
@@ -202,22 +203,12 @@ def test_no_page_is_too_broken_to_edit_and_then_to_clean(source, kind, seed):
 
 @pytest.mark.parametrize("bomb", ["<", "<div>", "<li>a</li>", '<a b="', "<!--", "<b></i>", "</p>"])
 def test_scanning_takes_linear_time(bomb):
-    import time
+    def work(count: int) -> None:
+        html_tags.siblings(bomb * count, page_edits.SHUFFLED)
+        list(html_tags.shown_texts(bomb * count))
 
-    def seconds(count: int) -> float:
-        source = bomb * count
-        best = []
-        for _ in range(3):
-            began = time.process_time()
-            html_tags.siblings(source, page_edits.SHUFFLED)
-            list(html_tags.shown_texts(source))
-            best.append(time.process_time() - began)
-        return min(best)
-
-    small, large = seconds(3_000), seconds(12_000)
-
-    # Quadratic would be 16; processor time on a busy machine wavers.
-    assert large < 9 * small + 0.05
+    # Linear is 4, quadratic 16.
+    assert growth.least_growth(work, 3_000, 12_000, 9) < 9
 
 
 def test_a_row_has_as_many_variants_as_were_asked_for_where_that_many_differ(shop):
