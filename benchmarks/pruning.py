@@ -31,10 +31,9 @@ import clean as cleaning
 from sem.core import files, jsonio
 from sem.dataset.clean import grounding
 from sem.dataset.config import TaskOptions
-from sem.dataset.html import boilerplate, markup, prune, worth
+from sem.dataset.html import markup, prune, worth
 from sem.dataset.html.line import LINK, Line
-from sem.dataset.html.pieces import Piece, pieces_of
-from sem.dataset.html.prune import Budget
+from sem.dataset.html.prune import Budget, Piece, pieces_of
 from sem.eval.stats import clusters
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -157,7 +156,7 @@ def prepare(row: dict[str, Any]) -> Page | None:
     values = values_of(row)
     if not values and row["task"] != FORMS:
         return None
-    lines = boilerplate.drop_repeats(markup.read_lines(row["html"], TaskOptions())[0])
+    lines = markup.drop_repeats(markup.read_lines(row["html"], TaskOptions())[0])
     if not lines:
         return None
     is_prose = options_of(row["task"]).prose

@@ -242,7 +242,7 @@ def timed(trainer: Any) -> Trained:
 def score(job: Any, adapter: Path) -> dict[str, float]:
     """Slot F1 of `adapter`, merged as everywhere here, on the job's validation examples."""
     from sem.lm.local import model as models
-    from sem.train.engine.probe import Probe
+    from sem.train.engine.trainer import Probe
 
     model = models.merge_adapter(models.load_model(job.base, job.dtype, job.device), adapter)
     return {"f1": Probe(job).measure(model)["eval_slot_f1"], "answers": len(job.val_examples)}

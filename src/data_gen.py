@@ -12,7 +12,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from sem.core import console, projects
 from sem.jobs import load_jobs
 from sem.optimizer.data import optimizer_data as data
-from sem.optimizer.data import pair_files
 
 
 def main() -> None:
@@ -20,7 +19,7 @@ def main() -> None:
     load_jobs()["optimizer.data"].call()
     root = projects.project_tree()
     pairs = data.load_pairs(root, "train")
-    console.done(pair_files.write_training(root / pair_files.OLDER, pairs, data.DESCRIPTION))
+    console.done(data.write_training(root / data.OLDER, pairs, data.DESCRIPTION))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from sem.core import console, projects
 from sem.jobs.job import add_shared_flags
-from sem.optimizer.data import optimizer_data, pair_files
+from sem.optimizer.data import optimizer_data
 from sem.optimizer.model import optimizer_train
 
 
@@ -24,7 +24,7 @@ def main() -> None:
     args = parsed()
     console.note("src/train_lora.py is `fab optimizer.train`")
     root = projects.project_tree()
-    taken = pair_files.read_pairs(args.data_path or root / pair_files.OLDER)
+    taken = optimizer_data.read_pairs(args.data_path or root / optimizer_data.OLDER)
     for reason, count in sorted(taken.refused.items()):
         console.note(f"left out: {count} {reason}")
     if args.device:

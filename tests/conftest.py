@@ -151,7 +151,7 @@ def prepared_toy(cut_toy: Any) -> tuple[Any, Any]:
 def trained_toy(prepared_toy, monkeypatch) -> Callable[..., tuple[Any, Any]]:
     """A run of the toy project that the system asked to stop after a step."""
 
-    from sem.train.engine import callbacks, fit
+    from sem.train.engine import fit
     from sem.train.run import plan
 
     def until(stop_after: int) -> tuple[Any, Any]:
@@ -170,7 +170,7 @@ def trained_toy(prepared_toy, monkeypatch) -> Callable[..., tuple[Any, Any]]:
 
         with monkeypatch.context() as patch:
             patch.setattr(fit, "_callbacks", with_signal)
-            with pytest.raises(callbacks.Preempted, match="stopped at step"):
+            with pytest.raises(fit.Preempted, match="stopped at step"):
                 plan.train_prepared(project, made, resume=False)
         return project, made
 

@@ -28,7 +28,7 @@ from typing import Any
 
 from artefacts import AT, quote, trained
 
-from sem.core import console, files, taint
+from sem.core import console, files, run
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset.clean import clean
@@ -36,7 +36,7 @@ from sem.dataset.ingest import importers
 from sem.dataset.split import snapshot
 from sem.dataset.store import row_marks, store
 from sem.dataset.store.examples_table import RawRow
-from sem.dataset.takedown import byte_scan, takedown, takedowns
+from sem.dataset.takedown import byte_scan, takedown
 from sem.dataset.takedown.requested_rows import Ask
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -146,7 +146,7 @@ def measure(args: argparse.Namespace, root: Path) -> list[tuple[str, str, str]]:
     )
     there = traces(made, wanted)
     began = time.monotonic()
-    (done,) = takedowns.run_takedowns(
+    (done,) = takedown.run_takedowns(
         made, Ask(ids=tuple(sorted(names)), reason="R20"), AT, console.note
     )
     span = time.monotonic() - began
@@ -154,9 +154,9 @@ def measure(args: argparse.Namespace, root: Path) -> list[tuple[str, str, str]]:
     left = traces(made, wanted)
     after = lines(made, 3)
     erased = set(before) - set(after)
-    tainted = [n for n in runs[2] if taint.read_taints(made.adapters / n)]
-    packages = [n for n in runs[2] if taint.read_taints(made.packages / n)]
-    spared = [n for n in runs[1] if not taint.read_taints(made.adapters / n)]
+    tainted = [n for n in runs[2] if run.read_taints(made.adapters / n)]
+    packages = [n for n in runs[2] if run.read_taints(made.packages / n)]
+    spared = [n for n in runs[1] if not run.read_taints(made.adapters / n)]
     again, renamed = refused(made, [r for r in rows if r.id in names])
     same = sum(before[n] == after[n] for n in after)
     return [

@@ -28,7 +28,6 @@ from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset.clean import clean
 from sem.forge.run import forge_run
-from sem.lm.api import circuit_breaker
 from sem.lm.api import client as client_module
 from sem.lm.api.ledger import Ledger
 
@@ -103,8 +102,8 @@ def faults(args: argparse.Namespace, folder: Path) -> list[Row]:
     Then nothing to ask.
     """
     os.environ["STUB_KEY"] = KEYS[0]
-    usual, circuit_breaker.Breaker.is_open = (
-        circuit_breaker.Breaker.is_open,
+    usual, client_module.Breaker.is_open = (
+        client_module.Breaker.is_open,
         lambda self, lane: False,
     )
     with ChatServer(teachers.faulty(KEYS[0])) as server:
@@ -123,7 +122,7 @@ def faults(args: argparse.Namespace, folder: Path) -> list[Row]:
         second = len(server.seen)
         stored(made)
         third = len(server.seen) - second
-    circuit_breaker.Breaker.is_open = usual
+    client_module.Breaker.is_open = usual
     chunks = args.documents * 6
     return [
         (

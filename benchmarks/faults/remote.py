@@ -38,7 +38,7 @@ from sem.core.errors import SemError  # noqa: E402
 from sem.core.run import Run  # noqa: E402
 from sem.core.ssh import Cut, Far  # noqa: E402
 from sem.lm.local.hardware import cpu_name  # noqa: E402
-from sem.train.remote import attach, pull, start  # noqa: E402
+from sem.train.remote import remote_jobs  # noqa: E402
 from sem.train.remote.agent import Agent, Unreachable  # noqa: E402
 from sem.train.remote.far import parcel  # noqa: E402
 
@@ -96,11 +96,11 @@ def cuts(folder: Path, server: object, there: Agent, count: int) -> list[tuple]:
         for number in range(count):
             run, code = f"{kind.replace(' ', '-').lower()}-{number}", pick.randrange(1, 100)
             step = {"argv": ["bash", "-c", LINES, run, str(code)], "cwd": "."}
-            start.begin_job(there, "toy", run, {"steps": [step]}, False)
+            remote_jobs.begin_job(there, "toy", run, {"steps": [step]}, False)
             notes, after = folder / "notes" / run, pick.uniform(0.2, 3.0)
             if kind == KINDS[-1]:
                 hit += killed_client(there, run, notes, after)
-                said = attach.follow_job(there, "toy", run, notes)
+                said = remote_jobs.follow_job(there, "toy", run, notes)
             else:
                 said, cut = followed(server, there, (run, notes), kind, after)
                 hit += cut
@@ -127,7 +127,7 @@ def followed(
         server.reach(line.at)
         timer = threading.Timer(after, lambda: hits.append(broken(server, line, kind)))
         timer.start()
-        said = attach.follow_job(there, "toy", *job)
+        said = remote_jobs.follow_job(there, "toy", *job)
         timer.join()
         server.reach(server.port)
     return said, int(hits[0] > 0)
@@ -231,7 +231,7 @@ def pulling(folder: Path, there: Agent, here: Path) -> tuple[Callable[[Agent], o
         files.write_file(final / name, "old")
     files.write_file(final / "run.json", "{}")
     run = Run(here.name, final)
-    return (lambda agent: pull.pull_finished_run(agent, "toy", run)), final
+    return (lambda agent: remote_jobs.pull_finished_run(agent, "toy", run)), final
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -277,8 +277,8 @@ def words(folder: Path, there: Agent, count: int) -> list[tuple]:
         wanted = [value.encode("utf-8", "surrogateescape").hex() for value in batch]
         arrived += sum(a == b for a, b in zip(said, wanted, strict=False))
     argv = [sys.executable, "-I", "-c", shown, *values]
-    start.begin_job(there, "toy", "words", {"steps": [{"argv": argv, "cwd": "."}]}, False)
-    attach.follow_job(there, "toy", "words", folder / "notes" / "words")
+    remote_jobs.begin_job(there, "toy", "words", {"steps": [{"argv": argv, "cwd": "."}]}, False)
+    remote_jobs.follow_job(there, "toy", "words", folder / "notes" / "words")
     said = (folder / "notes" / "words" / "log.0001").read_text().split("\n")
     wanted = [value.encode("utf-8", "surrogateescape").hex() for value in values]
     through = sum(a == b for a, b in zip(said, wanted, strict=False))
@@ -303,8 +303,8 @@ def secrets(folder: Path, there: Agent) -> tuple:
 
     thread = threading.Thread(target=watch)
     thread.start()
-    start.begin_job(there, "toy", "secrets", {"steps": [step]}, False, told)
-    code = attach.follow_job(there, "toy", "secrets", folder / "notes" / "secrets")["code"]
+    remote_jobs.begin_job(there, "toy", "secrets", {"steps": [step]}, False, told)
+    code = remote_jobs.follow_job(there, "toy", "secrets", folder / "notes" / "secrets")["code"]
     stop.set()
     thread.join()
     texts = [p.read_bytes() for p in folder.rglob("*") if p.is_file()]

@@ -1,5 +1,7 @@
 """Run: one training attempt, a folder that is complete when its manifest is there."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -9,6 +11,56 @@ from sem.core import files, jsonio, manifest, settings, state
 from sem.core.errors import SemError, nearest
 from sem.core.project import Project
 from sem.core.taskspec import TaskSpec
+
+# Taint: runs and packages whose data were taken down; nobody may promote, package or serve them.
+#
+# `tainted.json` lies beside the manifest of a run or package, so that it travels with a copy.
+
+TAINTED_JSON = "tainted.json"
+PUBLISH_WAIT_S = 30.0
+
+
+@contextmanager
+def publishing(models: Path) -> Iterator[None]:
+    """Hold the moment in which something of the sem in `models` is marked, or becomes public.
+
+    Whoever publishes (a package, a promotion, a finished run) asks `refuse` again inside, so that
+    a takedown that began meanwhile either is seen or sees what was published.
+    """
+    with files.lock(models / ".publish.lock", f"a result of {models.name}", PUBLISH_WAIT_S):
+        yield
+
+
+def mark_tainted(folder: Path, takedown: str, at: str, facts: dict[str, Any]) -> None:
+    """Mark the run or package in `folder`; an earlier takedown's mark stays and is added to."""
+    marks = [m for m in read_taints(folder) if m["takedown"] != takedown]
+    document = {
+        "format": "tainted.v1",
+        "marks": [*marks, {"takedown": takedown, "at": at, **facts}],
+    }
+    files.write_file(folder / TAINTED_JSON, jsonio.pretty(document))
+
+
+def read_taints(folder: Path) -> list[dict[str, Any]]:
+    """Return the marks of `folder`, the oldest first; empty when it is clean."""
+    path = folder / TAINTED_JSON
+    return state.read_state(path, state.Tainted)["marks"] if path.exists() else []
+
+
+def takedowns_of(folder: Path | None) -> tuple[str, ...]:
+    """Return the takedowns that marked `folder`; `base` has no folder and is never marked."""
+    return tuple(m["takedown"] for m in read_taints(folder)) if folder else ()
+
+
+def refuse_tainted(folder: Path | None, what: str) -> None:
+    """Raise SemError when `folder` is marked; `what` names it, as in `run 2026…`."""
+    names = takedowns_of(folder)
+    if names:
+        raise SemError(
+            f"{what} is tainted: takedown {', '.join(names)} removed rows it rests on",
+            "train a new run on a snapshot cut after it: `fab train.prepare train.run`",
+        )
+
 
 BASE = "base"  # the untouched model
 # The model being replaced: its answers are the references.
@@ -84,3 +136,23 @@ def tasks_of(plan: dict[str, Any]) -> dict[str, TaskSpec]:
     return {
         n: settings.build_settings(TaskSpec, v, f"run.json: {n}") for n, v in plan["tasks"].items()
     }
+
+
+# The promoted run: the one that serves. `ops/promote.py` decides which may.
+
+
+def read_promotion(project: Project) -> dict[str, Any] | None:
+    """Return what promoted.json says; None when no run was promoted."""
+    return state.read_if_there(project.promoted, state.Promoted)
+
+
+def promoted_run_id(project: Project) -> str:
+    """Return the id of the promoted run.
+
+    Raise SemError when there is none, or a takedown tainted it.
+    """
+    promotion = read_promotion(project)
+    if promotion is None:
+        raise SemError(f"{project.sem} has no promoted run", "name one with `fab ops.promote`")
+    refuse_tainted(project.adapters / promotion["run"], f"promoted run {promotion['run']}")
+    return str(promotion["run"])

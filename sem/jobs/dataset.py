@@ -399,18 +399,18 @@ def take_down_rows(
             reports/SEM/takedown-ID.json
     """
     from sem.core import provenance
-    from sem.dataset.takedown import requested_rows, takedowns
+    from sem.dataset.takedown import requested_rows, takedown
 
     project = Project.load(sem, set)
     request = requested_rows.parse_request(id, source, domain, person, reason)
     if dry_run:
-        rows = takedowns.preview_takedown(project, request)
+        rows = takedown.preview_takedown(project, request)
         console.print_table("would be taken down", ("what", "count"), rows)
         return
     hits: list[str] = []
-    for result in takedowns.run_takedowns(project, request, provenance.now(), console.note):
+    for result in takedown.run_takedowns(project, request, provenance.now(), console.note):
         name = result.receipt["takedown"]
-        console.print_table(f"takedown {name}", ("what", "found"), takedowns.receipt_table(result))
+        console.print_table(f"takedown {name}", ("what", "found"), takedown.receipt_table(result))
         console.done(result.path)
         hits += result.hits
     if hits:

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Annotated
 
-from sem.core import console, taint
+from sem.core import console
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.core.run import find_run
+from sem.core.run import find_run, refuse_tainted
 from sem.jobs.job import Overrides, RunId, Sem, job
 
 
@@ -76,7 +76,7 @@ def _package_of_run(sem: str | None, run: str | None) -> Path:
 
     project = Project.load(sem)
     folder = bundle.latest_package(project, run)
-    taint.refuse_tainted(project.adapters / folder.name, f"run {folder.name}")
+    refuse_tainted(project.adapters / folder.name, f"run {folder.name}")
     return folder
 
 

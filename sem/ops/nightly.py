@@ -4,6 +4,9 @@ The first night after a promotion is the record. Decoding is greedy, so on the s
 answer is the same; what differs later is drift of weights, libraries, hardware or the judge.
 """
 
+import hashlib
+import hmac
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -12,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, promotion, state
+from sem.core import files, jsonio, run, state
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.eval.answers import answers, golden, subject
@@ -21,8 +24,63 @@ from sem.eval.judge import judge_config, judge_session, verdicts
 from sem.eval.report import compare
 from sem.eval.scoring import metrics
 from sem.eval.stats import paired_stats
-from sem.ops import alert
+from sem.lm.api import redact, wire
 from sem.ops.config import Nightly
+
+# Ring: a file that stays until the next good night, and a signed webhook.
+#
+# $SEM_WEBHOOK_URL gets a POST; its body is signed with $SEM_WEBHOOK_SECRET as `X-Sem-Signature:
+# sha256=HMAC` over `TIMESTAMP.BODY`, TIMESTAMP being `X-Sem-Timestamp`.
+
+TRIES = 3
+# Of one try, from the connection to the last byte.
+TIMEOUT_S = 10.0
+
+
+def ring(path: Path, night: dict[str, Any]) -> str:
+    """Write the alert of `night` to `path` and send it; one line that says what became of it."""
+    files.write_file(path, jsonio.pretty(night))
+    url, secret = os.environ.get("SEM_WEBHOOK_URL"), os.environ.get("SEM_WEBHOOK_SECRET")
+    if not url:
+        return "webhook: none configured (SEM_WEBHOOK_URL)"
+    if not secret:
+        raise SemError(
+            "SEM_WEBHOOK_URL is set without SEM_WEBHOOK_SECRET",
+            "set the secret too: an unsigned alert can be forged",
+        )
+    redact.mask_secret(secret)
+    try:
+        return f"webhook: answered {_send(url, secret, jsonio.canonical_json(night), night['at'])}"
+    except Exception as error:  # the alert file and the exit code stand whatever the network says
+        return f"webhook: not delivered after {TRIES} tries: {type(error).__name__}"
+
+
+def signature(secret: str, timestamp: str, body: str) -> str:
+    """Return what X-Sem-Signature holds.
+
+    HMAC-SHA256 (RFC 2104) of `timestamp`, a dot and `body`.
+    """
+    message = f"{timestamp}.{body}".encode()
+    return "sha256=" + hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
+
+
+def _send(url: str, secret: str, body: str, timestamp: str) -> int:
+    from tenacity import Retrying, stop_after_attempt, wait_exponential
+
+    headers = {
+        "Content-Type": "application/json",
+        "X-Sem-Timestamp": timestamp,
+        "X-Sem-Signature": signature(secret, timestamp, body),
+    }
+    for attempt in Retrying(
+        stop=stop_after_attempt(TRIES), wait=wait_exponential(multiplier=0.2), reraise=True
+    ):
+        with attempt:
+            wire.begin_wire(TIMEOUT_S)
+            with wire.wire_client() as client:
+                sent = client.post(url, content=body, headers=headers, timeout=TIMEOUT_S)
+            sent.raise_for_status()
+    return sent.status_code
 
 
 @dataclass(frozen=True)
@@ -90,7 +148,7 @@ def run_night(night_desk: Desk, at: datetime) -> dict[str, Any]:
     began = time.monotonic()
     night: dict[str, Any] = {"date": f"{at:%Y-%m-%d}", "at": at.isoformat(), "splits": {}}
     try:
-        night["run"] = promotion.promoted_run_id(night_desk.project)
+        night["run"] = run.promoted_run_id(night_desk.project)
         for split in _splits(night_desk):
             night["splits"][split] = watch_split(night_desk, night["run"], split, at)
         night["status"] = "regressed" if _regressions(night) else "ok"
@@ -104,7 +162,7 @@ def run_night(night_desk: Desk, at: datetime) -> dict[str, Any]:
     elif _has_rung(night_desk, night, at):
         night["alert"] = "webhook: told of this failure before"
     else:
-        night["alert"] = alert.ring(night_desk.alert, night)
+        night["alert"] = ring(night_desk.alert, night)
     with files.appending(night_desk.history) as file:
         files.append_row(file, night)
     night["archived"] = list(archive(night_desk, at))

@@ -8,7 +8,7 @@ it is of this run, of the test set, decided by today's policy, and stands in the
 
 from datetime import datetime
 
-from sem.core import files, jsonio, promotion, run, state, taint
+from sem.core import files, jsonio, run, state
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import Run
@@ -23,7 +23,7 @@ def promote_tested_run(
 ) -> str:
     """Make a run the promoted one and return its id; without a usable PASS only for a reason."""
     target = run.find_run(project, run_id)
-    taint.refuse_tainted(target.folder, f"run {target.id}")
+    run.refuse_tainted(target.folder, f"run {target.id}")
     path = project.reports / target.id / "gate.json"
     gate = state.read_if_there(path, state.Gate)
     faults = [] if gate is None else gate_faults(project, target, gate)
@@ -40,13 +40,13 @@ def promote_tested_run(
         "gate": {"verdict": verdict, "sha256": files.sha256_file(path) if gate else None},
         "gate_faults": faults,
         "reason": reason,
-        "before": (promotion.read_promotion(project) or {"run": None})["run"],
+        "before": (run.read_promotion(project) or {"run": None})["run"],
     }
-    with taint.publishing(project.models):
+    with run.publishing(project.models):
         # A takedown may have come in between.
-        taint.refuse_tainted(target.folder, f"run {target.id}")
+        run.refuse_tainted(target.folder, f"run {target.id}")
         files.write_file(project.promoted, jsonio.pretty(entry))
-    return promotion.promoted_run_id(project)
+    return run.promoted_run_id(project)
 
 
 def _obstacle(gate: state.Gate | None, faults: list[str]) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sem.core import files, projects, promotion, state
+from sem.core import files, projects, run, state
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.projects import Place
@@ -133,7 +133,7 @@ def _promoted(project: Project) -> str | None:
 
     None where none is.
     """
-    promotion_facts = promotion.read_promotion(project)
+    promotion_facts = run.read_promotion(project)
     return None if promotion_facts is None else str(promotion_facts["run"])
 
 

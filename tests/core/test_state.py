@@ -5,7 +5,7 @@ from datetime import date
 
 import pytest
 
-from sem.core import files, manifest, promotion, run, state, taint
+from sem.core import files, manifest, run, state
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset.clean import clean
@@ -143,12 +143,12 @@ def book(project: Project) -> answers.Book:
 
 
 READERS = {
-    "models/toy/promoted.json": lambda p: promotion.read_promotion(p),
+    "models/toy/promoted.json": lambda p: run.read_promotion(p),
     "models/toy/adapters/20260101-000000-aaaa/run.json": lambda p: run.find_run(p, None).plan(),
     "models/toy/adapters/20260101-000000-aaaa/manifest.json": lambda p: manifest.read_manifest(
         p.adapters / "20260101-000000-aaaa", state.RunManifest
     ),
-    "models/toy/adapters/20260101-000000-aaaa/tainted.json": lambda p: taint.read_taints(
+    "models/toy/adapters/20260101-000000-aaaa/tainted.json": lambda p: run.read_taints(
         p.adapters / "20260101-000000-aaaa"
     ),
     "models/toy/adapters/20260101-000000-aaaa/metrics.jsonl": lambda p: run_compare.read_runs(

@@ -7,7 +7,7 @@ import pytest
 from chatserver import DRIPS, ChatServer
 
 from sem.lm.api import redact
-from sem.ops import alert
+from sem.ops import nightly
 
 NIGHT = {"at": "2026-11-30T00:00:00+00:00", "verdict": "worse"}
 
@@ -16,11 +16,11 @@ def ring(tmp_path, monkeypatch, script: str) -> tuple[str, int]:
     """Return what became of an alert to a server that answers by `script`, and how often it was
     sent.
     """
-    monkeypatch.setattr(alert, "TIMEOUT_S", 0.3)
+    monkeypatch.setattr(nightly, "TIMEOUT_S", 0.3)
     monkeypatch.setenv("SEM_WEBHOOK_SECRET", "not-a-usual-secret")
     with ChatServer(lambda body, number: script) as server:
         monkeypatch.setenv("SEM_WEBHOOK_URL", server.url)
-        return alert.ring(tmp_path / "alert.json", NIGHT), len(server.seen)
+        return nightly.ring(tmp_path / "alert.json", NIGHT), len(server.seen)
 
 
 @pytest.mark.parametrize("script", ["huge", "many", *(f"drip {part}" for part in DRIPS)])
@@ -28,7 +28,7 @@ def test_a_webhook_that_drips_or_floods_ends_in_time_and_leaves_the_alert(
     tmp_path, monkeypatch, script
 ):
     # An answer of 800 MB was read into 1.6 GB, and a header could drip for ever.
-    monkeypatch.setattr(alert, "TRIES", 1)
+    monkeypatch.setattr(nightly, "TRIES", 1)
     began = time.monotonic()
 
     line, sent = ring(tmp_path, monkeypatch, script)

@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 from sem.core.project import Project
-from sem.ops import alert, cron
+from sem.ops import cron, nightly
 
 
 def test_the_line_survives_odd_folders_and_percent_signs():
@@ -34,4 +34,4 @@ def test_the_signature_is_hmac_over_time_and_body():
         ["openssl", "dgst", "-sha256", "-hmac", "key"], input=b"2026.{}", capture_output=True
     ).stdout.decode()
 
-    assert alert.signature("key", "2026", "{}").partition("=")[2] in expected
+    assert nightly.signature("key", "2026", "{}").partition("=")[2] in expected

@@ -7,7 +7,7 @@ import pytest
 from sem.core import files, provenance
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.ops import alert, nightly
+from sem.ops import nightly
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def desk(toy):
 def rings(monkeypatch):
     """The nights that the webhook was told of."""
     told = []
-    monkeypatch.setattr(alert, "ring", lambda path, night: told.append(night) or "webhook: sent")
+    monkeypatch.setattr(nightly, "ring", lambda path, night: told.append(night) or "webhook: sent")
     return told
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sem.core import files, jsonio, promotion, provenance, run, state, taint
+from sem.core import files, jsonio, provenance, run, state
 from sem.core.errors import SemError
 from sem.eval.gate import gate_inputs, policy
 from sem.ops import promote
@@ -46,7 +46,7 @@ def test_a_passed_gate_of_the_run_on_the_test_set_promotes(gated):
     decide()
 
     assert promote.promote_tested_run(project, target.id, None, NOW) == target.id
-    assert promotion.promoted_run_id(project) == target.id
+    assert run.promoted_run_id(project) == target.id
     assert state.read_state(project.promoted, state.Promoted)["gate"]["verdict"] == "PASS"
 
 
@@ -114,7 +114,7 @@ def test_a_takedown_that_came_in_between_is_seen_before_it_serves(gated, monkeyp
     usual = promote.gate_faults
 
     def slow(*asked: object) -> list[str]:
-        taint.mark_tainted(target.folder, "t1", "2026-11-30", {})
+        run.mark_tainted(target.folder, "t1", "2026-11-30", {})
         return usual(*asked)
 
     monkeypatch.setattr(promote, "gate_faults", slow)

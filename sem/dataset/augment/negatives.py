@@ -7,9 +7,13 @@ value differs from the reference by more than a spelling, and no reference of th
 They are the *rejected* side of a pair and never a target: nothing reads them as examples.
 """
 
+import copy
+import random
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +22,235 @@ from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.core.project import Project
 from sem.core.taskspec import taught_text
-from sem.dataset.augment import variant_files, wrong_answers
+from sem.dataset.augment import variant_files
 from sem.dataset.augment.augment import random_of
-from sem.dataset.augment.wrong_answers import Case, Known, Slot
+from sem.dataset.clean import grounding
 from sem.dataset.split import snapshot
 from sem.dataset.split.snapshot import Snapshot
+
+# The ways an answer goes wrong: each makes one wrong text of a case, None where it cannot.
+
+Slot = tuple[str, ...]
+
+
+@dataclass
+class Known:
+    """What the train part holds: values by task and slot, and every reference's text."""
+
+    values: dict[tuple[str, Slot], list[Any]] = field(default_factory=dict)
+    targets: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One example to go wrong in, with what other rows say."""
+
+    example: Example
+    others: Known
+
+    @property
+    def answer(self) -> Any:
+        return self.example.output_json
+
+
+Break = Callable[[Case, random.Random], "tuple[Slot, str] | None"]
+KINDS: dict[str, Break] = {}
+
+
+def register_wrong_answer(breaker: Break) -> Break:
+    """Register `breaker` under its own name."""
+    KINDS[breaker.__name__] = breaker
+    return breaker
+
+
+def is_same_answer(value: Any, other: Any) -> bool:
+    """Return whether two values may count as the same: numbers by amount, texts by their words.
+
+    A text inside the other counts as well: a slot of level `substring` would pass it.
+    """
+    if _is_number(value) and _is_number(other):
+        return Decimal(str(value)) == Decimal(str(other))
+    if isinstance(value, str) and isinstance(other, str):
+        a, b = grounding.Text(value).packed, grounding.Text(other).packed
+        return a in b or b in a
+    return jsonio.canonical_json(value) == jsonio.canonical_json(other)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def answer_slots(value: Any, path: Slot = ()) -> Iterator[tuple[Slot, Any]]:
+    """Yield every slot of `value` with what stands there; lists are one slot."""
+    if isinstance(value, dict):
+        for name in sorted(value):
+            yield from answer_slots(value[name], (*path, name))
+    elif path:
+        yield path, value
+
+
+def slot_value(value: Any, slot: Slot) -> Any:
+    for name in slot:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def _with(value: Any, slot: Slot, new: Any) -> Any:
+    answer = copy.deepcopy(value)
+    here = answer
+    for name in slot[:-1]:
+        here = here[name]
+    here[slot[-1]] = new
+    return answer
+
+
+def _chosen(case: Case, rng: random.Random, fits: Callable[[Any], bool]) -> Slot | None:
+    slots = [slot for slot, value in answer_slots(case.answer) if fits(value)]
+    return rng.choice(slots) if slots else None
+
+
+def _replaced(case: Case, slot: Slot, new: Any) -> tuple[Slot, str]:
+    return slot, jsonio.canonical_json(_with(case.answer, slot, new))
+
+
+def _is_open(case: Case) -> bool:
+    return isinstance(case.answer, dict) and bool(case.answer)
+
+
+@register_wrong_answer
+def truncated(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
+    """Cut before the end, as a token limit does."""
+    text = jsonio.canonical_json(case.answer)
+    is_json = isinstance(case.answer, dict | list) and len(text) > 2
+    return ((), text[: rng.randrange(len(text) // 2, len(text))]) if is_json else None
+
+
+@register_wrong_answer
+def trailing_comma(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
+    """Return a comma before the last bracket."""
+    text = jsonio.canonical_json(case.answer)
+    return ((), f"{text[:-1]},{text[-1]}") if text[-1:] in ("}", "]") else None
+
+
+@register_wrong_answer
+def single_quotes(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
+    """Python's quotes."""
+    text = jsonio.canonical_json(case.answer)
+    return ((), text.replace('"', "'")) if _is_open(case) else None
+
+
+@register_wrong_answer
+def unquoted_keys(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
+    """JavaScript's keys."""
+    if not _is_open(case):
+        return None
+    return (), re.sub(r'([{,])"(\w+)":', r"\1\2:", jsonio.canonical_json(case.answer))
+
+
+PROSE = ("Here is the JSON: ", "Sure! ", "The answer is:\n", "Output:\n")
+
+
+@register_wrong_answer
+def prose_before(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
+    """Return words before the object."""
+    return ((), rng.choice(PROSE) + jsonio.canonical_json(case.answer)) if _is_open(case) else None
+
+
+@register_wrong_answer
+def code_fence(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
+    """Return the object in a Markdown fence."""
+    return ((), f"```json\n{jsonio.canonical_json(case.answer)}\n```") if _is_open(case) else None
+
+
+@register_wrong_answer
+def not_a_number(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
+    """NaN where a number or null stands."""
+    slot = _chosen(case, rng, lambda value: value is None or _is_number(value))
+    if slot is None:
+        return None
+    mark = "\x00"
+    return (), jsonio.canonical_json(_with(case.answer, slot, mark)).replace(
+        jsonio.canonical_json(mark), "NaN"
+    )
+
+
+@register_wrong_answer
+def duplicate_key(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
+    """Return one key twice."""
+    if not _is_open(case):
+        return None
+    name = rng.choice(sorted(case.answer))
+    pair = jsonio.canonical_json({name: case.answer[name]})[1:-1]
+    return (), "{" + pair + "," + jsonio.canonical_json(case.answer)[1:]
+
+
+@register_wrong_answer
+def swapped(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
+    """Return the answer with the values of two slots of one type exchanged."""
+    items = list(answer_slots(case.answer))
+    pairs = [
+        (a, b)
+        for number, (a, first) in enumerate(items)
+        for b, second in items[number + 1 :]
+        if type(first) is type(second) and first is not None and not is_same_answer(first, second)
+    ]
+    if not pairs:
+        return None
+    first, second = rng.choice(pairs)
+    answer = _with(case.answer, first, slot_value(case.answer, second))
+    return first, jsonio.canonical_json(_with(answer, second, slot_value(case.answer, first)))
+
+
+@register_wrong_answer
+def other_row(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
+    """Return the value of another row."""
+    slot = _chosen(case, rng, lambda value: value not in (None, "", []))
+    values = case.others.values.get((case.example.task, slot or ()), [])
+    values = [v for v in values if slot and not is_same_answer(v, slot_value(case.answer, slot))]
+    return _replaced(case, slot, rng.choice(values)) if slot and values else None
+
+
+@register_wrong_answer
+def nulled(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
+    """Null where the input has a value."""
+    slot = _chosen(case, rng, lambda value: value not in (None, "", []))
+    return _replaced(case, slot, None) if slot else None
+
+
+@register_wrong_answer
+def invented(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
+    """Return a value that is not in the input, where the reference has none or another."""
+    input_text = grounding.Text(case.example.input_text)
+    slot = _chosen(case, rng, lambda value: isinstance(value, str) or value is None)
+    if slot is None:
+        return None
+    values = case.others.values.get((case.example.task, slot), [])
+    texts = [v for v in values if isinstance(v, str | int | float) and not isinstance(v, bool)]
+    absent = [value for value in texts if not grounding.is_grounded(value, input_text)]
+    return _replaced(case, slot, rng.choice(absent)) if absent else None
+
+
+@register_wrong_answer
+def factor_ten(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
+    """Return a number ten times too large or too small, as a lost decimal mark makes it."""
+    slot = _chosen(case, rng, lambda value: _is_number(value) and value != 0)
+    if slot is None:
+        return None
+    value = slot_value(case.answer, slot)
+    is_whole = isinstance(value, int)
+    return _replaced(case, slot, value * 10 if is_whole or rng.random() < 0.5 else value / 10)
+
+
+@register_wrong_answer
+def item_dropped(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
+    """Return the answer without one item of a list."""
+    slot = _chosen(case, rng, lambda value: isinstance(value, list) and len(value) > 1)
+    if slot is None:
+        return None
+    items = list(slot_value(case.answer, slot))
+    dropped = items.pop(rng.randrange(len(items)))
+    return None if dropped in items else _replaced(case, slot, items)
+
 
 COMMAND = "fab dataset.augment --negatives 2"
 # Of one slot, from which another row's is taken.
@@ -135,7 +363,7 @@ def collected(examples: Iterator[Example]) -> Known:
     corpus = Known()
     for example in examples:
         corpus.targets.add(files.sha256_text(taught_text(example.output_json)))
-        for slot, value in wrong_answers.answer_slots(example.output_json):
+        for slot, value in answer_slots(example.output_json):
             held = corpus.values.setdefault((example.task, slot), [])
             if value not in (None, "", []) and len(held) < MOST_VALUES and value not in held:
                 held.append(value)
@@ -158,10 +386,10 @@ def wrong_answers_of(
         limit -= 1
         yield Negative(GIVEN, "", text)
     rng = random_of(seed, case.example.id, "negative")
-    for kind in rng.sample(sorted(wrong_answers.KINDS), len(wrong_answers.KINDS)):
+    for kind in rng.sample(sorted(KINDS), len(KINDS)):
         if not limit:
             return
-        wrong_answer = wrong_answers.KINDS[kind](case, rng)
+        wrong_answer = KINDS[kind](case, rng)
         reason = (
             NOT_APPLICABLE
             if wrong_answer is None
@@ -197,10 +425,8 @@ def _fault(case: Case, text: str, slot: Slot | None = None) -> str | None:
     if slot == ():
         return "is_valid"
     if slot is not None:
-        return "is_equal" if _is_right(case, slot, wrong_answers.slot_value(value, slot)) else None
-    slots, right_slots = (
-        dict(wrong_answers.answer_slots(answer)) for answer in (value, case.answer)
-    )
+        return "is_equal" if _is_right(case, slot, slot_value(value, slot)) else None
+    slots, right_slots = (dict(answer_slots(answer)) for answer in (value, case.answer))
     is_equal = slots.keys() == right_slots.keys() and type(value) is type(case.answer)
     is_equal = is_equal and all(_is_right(case, name, slots[name]) for name in slots)
     return "is_equal" if is_equal else None
@@ -209,8 +435,8 @@ def _fault(case: Case, text: str, slot: Slot | None = None) -> str | None:
 def _is_right(case: Case, slot: Slot, value: Any) -> bool:
     """Return True if `value` in `slot` says what the reference does, or a further right answer."""
     # An alternative may be of a slot around this one: {"seller": [{"name": "ACME GmbH"}]}.
-    right = [wrong_answers.slot_value(case.answer, slot)]
+    right = [slot_value(case.answer, slot)]
     for depth in range(1, len(slot) + 1):
         others = case.example.alternatives.get(".".join(slot[:depth]), [])
-        right += [wrong_answers.slot_value(other, slot[depth:]) for other in others]
-    return any(wrong_answers.is_same_answer(value, answer) for answer in right)
+        right += [slot_value(other, slot[depth:]) for other in others]
+    return any(is_same_answer(value, answer) for answer in right)

@@ -7,15 +7,146 @@ None is trusted: `augment` cleans the result and looks for every value again.
 import html
 import random
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from itertools import pairwise
 from typing import Any
 
-from sem.dataset.augment import html_tags
+from sem.dataset import text
 from sem.dataset.clean import grounding
 from sem.dataset.html import words
+
+# A page as a row of tags and texts, read once from left to right, for edits of its source.
+#
+# No parser: an edit must leave everything else of the page as it is, byte by byte, also what is
+# broken in it. Code, comments, forms' texts and titles are passed over whole.
+
+TAG = re.compile(r"<(?:(/?)([a-zA-Z][a-zA-Z0-9:-]*)((?:[^<>\"']|\"[^\"<>]*\"|'[^'<>]*')*+)>|!--)")
+RAW = frozenset(text.CODE_TAGS)
+VOID = words.to_set("area base br col embed hr img input link meta source track wbr param")
+CLASS = re.compile(r"\sclass\s*=\s*[\"']?([^\"'>]*)", re.I)
+
+
+@dataclass(frozen=True)
+class Tag:
+    """One start or end tag: where it stands, its name in lower case, what follows the name."""
+
+    start: int
+    end: int
+    name: str
+    rest: str
+    is_end: bool
+
+
+@dataclass
+class Element:
+    """A start tag with the end tag that answers it, and its place in the tree."""
+
+    tag: Tag
+    parent: "Element | None"
+    # After the end tag; -1 while it is open.
+    end: int = -1
+    children: list["Element"] = field(default_factory=list)
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        """Return name and classes: siblings of one kind are likely of one rank."""
+        match = CLASS.search(self.tag.rest)
+        return self.tag.name, " ".join(sorted(match[1].split())) if match else ""
+
+
+def scan(page: str) -> Iterator[Tag]:
+    """Yield the tags of `page` in order; what stands in code, comments and titles has none."""
+    position = 0
+    while match := TAG.search(page, position):
+        position = match.end()
+        closing, name, rest = match.groups()
+        if name is None:
+            position = text.end_of(page, "!--", position)
+            continue
+        yield Tag(match.start(), match.end(), name.lower(), rest, bool(closing))
+        if not closing and name.lower() in RAW and not rest.endswith("/"):
+            position = text.end_of(page, name.lower(), position)
+
+
+def shown_texts(page: str) -> Iterator[tuple[int, int]]:
+    """Yield where text that is shown stands: between two tags, and not blank."""
+    position, opened, is_body = 0, "", "<body" not in page.lower()
+    for tag in scan(page):
+        if is_body and opened not in RAW and page[position : tag.start].strip():
+            start = position
+            if "<" not in page[start : tag.start]:
+                yield start, tag.start
+        is_body = is_body or tag.name == "body"
+        position, opened = tag.end, "" if tag.is_end else tag.name
+
+
+def elements(page: str) -> list[Element]:
+    """Return the elements of `page` whose end tags match, in order; an unclosed one has no end.
+
+    An end tag closes the nearest open element of its name within 64; what it jumps over stays
+    open, and so does everything that a broken page never closes.
+    """
+    nodes: list[Element] = []
+    stack: list[Element] = []
+    for tag in scan(page):
+        if tag.is_end:
+            _close(stack, tag)
+            continue
+        parent = stack[-1] if stack else None
+        element = Element(tag, parent)
+        nodes.append(element)
+        if parent:
+            parent.children.append(element)
+        if tag.name in VOID or tag.rest.endswith("/"):
+            element.end = tag.end
+        else:
+            stack.append(element)
+    return nodes
+
+
+def _close(stack: list[Element], tag: Tag) -> None:
+    for depth in range(1, min(len(stack), 64) + 1):
+        if stack[-depth].tag.name == tag.name:
+            stack[-depth].end = tag.end
+            del stack[-depth:]
+            return
+
+
+def siblings(page: str, names: frozenset[str], least: int = 3) -> list[list[Element]]:
+    """Runs of at least `least` whole siblings of one kind, one of `names`, with blanks between."""
+    runs: list[list[Element]] = []
+    for parent in elements(page):
+        last: Element | None = None
+        for child in parent.children:
+            is_whole = child.end >= 0 and child.tag.name in names
+            if is_whole and last and _is_next(page, last, child):
+                runs[-1].append(child)
+            elif is_whole:
+                runs.append([child])
+            last = child if is_whole else None
+    return sorted((r for r in runs if len(r) >= least), key=lambda run: run[0].tag.start)
+
+
+def _is_next(page: str, element: Element, other: Element) -> bool:
+    is_near = not page[element.end : other.tag.start].strip()
+    return is_near and element.kind == other.kind
+
+
+def spliced(page: str, edits: list[tuple[int, int, str]]) -> str:
+    """Return `page` with every (start, end, replacement) of `edits`.
+
+    Of two that overlap the first stays.
+    """
+    parts, position = [], 0
+    for start, end, value in sorted(edits, key=lambda edit: edit[:2]):
+        if start < position:
+            continue
+        parts += [page[position:start], value]
+        position = end
+    return "".join((*parts, page[position:]))
+
 
 Edit = Callable[["Page", random.Random], str | None]
 KINDS: dict[str, Edit] = {}
@@ -52,8 +183,8 @@ def shuffle(page: Page, rng: random.Random) -> str | None:
     if not page.is_html:
         return None
     values = [value for _, value in grounding.scalar_leaves(page.reference)]
-    runs = html_tags.siblings(page.source, SHUFFLED)
-    groups: list[list[html_tags.Element]] = []
+    runs = siblings(page.source, SHUFFLED)
+    groups: list[list[Element]] = []
     for run in rng.sample(runs, min(len(runs), MOST_TRIES)):
         start, end = run[0].tag.start, run[-1].end
         is_free = all(end <= other[0].tag.start or other[-1].end <= start for other in groups)
@@ -67,7 +198,7 @@ def shuffle(page: Page, rng: random.Random) -> str | None:
         for run in groups
         for old, new in zip(run, rng.sample(run, len(run)), strict=True)
     ]
-    return html_tags.spliced(page.source, edits) if edits else None
+    return spliced(page.source, edits) if edits else None
 
 
 def _holds(source: str, values: list[Any]) -> bool:
@@ -84,7 +215,7 @@ def malform(page: Page, rng: random.Random) -> str | None:
     """End tags lost, stray or in upper case, inline tags closed in the wrong order."""
     if not page.is_html:
         return None
-    tags = [tag for tag in html_tags.scan(page.source) if tag.name not in html_tags.RAW]
+    tags = [tag for tag in scan(page.source) if tag.name not in RAW]
     ends = [tag for tag in tags if tag.is_end and tag.name in OPTIONAL]
     if len(ends) < 2:
         return None
@@ -100,7 +231,7 @@ def malform(page: Page, rng: random.Random) -> str | None:
     pairs = [(a, b) for a, b in pairwise(ends) if a.end == b.start and a.name != b.name]
     for first, second in rng.sample(pairs, min(len(pairs), 1 + len(pairs) // 20)):
         edits.append((first.start, second.end, f"</{second.name}></{first.name}>"))
-    return html_tags.spliced(page.source, edits)
+    return spliced(page.source, edits)
 
 
 NOISE = ("data-v-", "data-react-", "data-testid-", "jsname-", "ng-", "x-", "data-track-")
@@ -111,7 +242,7 @@ def attributes(page: Page, rng: random.Random) -> str | None:
     """Attributes and classes that frameworks add, which say nothing."""
     if not page.is_html:
         return None
-    tags = [t for t in html_tags.scan(page.source) if not t.is_end and not t.rest.endswith("/")]
+    tags = [t for t in scan(page.source) if not t.is_end and not t.rest.endswith("/")]
     if not tags:
         return None
     edits = []
@@ -121,7 +252,7 @@ def attributes(page: Page, rng: random.Random) -> str | None:
         if "class=" not in tag.rest.lower() and rng.random() < 0.4:
             added += f' class="css-{hashed}"'
         edits.append((tag.start + 1 + len(tag.name), tag.start + 1 + len(tag.name), added))
-    return html_tags.spliced(page.source, edits)
+    return spliced(page.source, edits)
 
 
 # Without digits, addresses, forms or headings of rank one, so that no answer can be in them.
@@ -167,7 +298,7 @@ def distract(page: Page, rng: random.Random) -> str | None:
     """Blocks that every page has and no answer is in: newsletter, cookies, promises."""
     if not page.is_html:
         return None
-    tags = list(html_tags.scan(page.source))
+    tags = list(scan(page.source))
     spots = [tag.end for tag in tags if tag.is_end and tag.name in BOUNDARIES]
     bodies = [tag.end for tag in tags if tag.name == "body" and not tag.is_end]
     if not spots:
@@ -176,7 +307,7 @@ def distract(page: Page, rng: random.Random) -> str | None:
     block_lines = rng.sample(lines, min(len(lines), rng.randint(1, 3)))
     blocks = [rng.choice(SHELLS).format(html.escape(line, quote=False)) for line in block_lines]
     edits = [(spot, spot, block) for block in blocks for spot in [rng.choice([*bodies, *spots])]]
-    return html_tags.spliced(page.source, edits)
+    return spliced(page.source, edits)
 
 
 @register_page_edit
@@ -185,7 +316,7 @@ def respell(page: Page, rng: random.Random) -> str | None:
     if not page.is_html:
         return None
     edits = []
-    spots = list(html_tags.shown_texts(page.source))
+    spots = list(shown_texts(page.source))
     for start, end in rng.sample(spots, min(len(spots), 3 + len(spots) // 6)):
         value = page.source[start:end]
         at = rng.randrange(len(value))
@@ -195,7 +326,7 @@ def respell(page: Page, rng: random.Random) -> str | None:
         spaces = ("&nbsp;", "\n\t", "  ", " <!-- -->")
         new = rng.choice(spaces) if sign == " " else f"&#{ord(sign)};"
         edits.append((start + at, start + at + 1, new))
-    return html_tags.spliced(page.source, edits) if edits else None
+    return spliced(page.source, edits) if edits else None
 
 
 # Two decimals: `1.234` may be a thousand or one and a bit, `1.234,50` is certain.
@@ -216,7 +347,7 @@ def currency(page: Page, rng: random.Random) -> str | None:
     numbers = {_decimal(v) for v in _scalars(page.reference) if _is_number(v)}
     written = [v for v in _scalars(page.reference) if isinstance(v, str)]
     style = rng.randrange(3)
-    spots = list(html_tags.shown_texts(page.source)) if page.is_html else [(0, len(page.source))]
+    spots = list(shown_texts(page.source)) if page.is_html else [(0, len(page.source))]
     edits, is_asked = [], False
     for match in (m for spot in spots for m in AMOUNT.finditer(page.source, *spot)):
         sign, amount = match["before"] or match["after"], _amount(match["number"])
@@ -226,7 +357,7 @@ def currency(page: Page, rng: random.Random) -> str | None:
             return None
         is_asked = is_asked or amount in numbers
         edits.append((match.start(), match.end(), _written(amount, sign, style)))
-    return html_tags.spliced(page.source, edits) if is_asked else None
+    return spliced(page.source, edits) if is_asked else None
 
 
 def _scalars(value: Any) -> list[Any]:

@@ -4,7 +4,7 @@ import html
 from collections.abc import Iterator
 from typing import Any
 
-from sem.core.markdown import titled_table
+from sem.core.console import titled_table
 
 REASONS = {
     "no_id": "the id is NULL or empty",

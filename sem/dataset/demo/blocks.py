@@ -30,8 +30,8 @@ def header(shop: Shop, rng: Random) -> str:
     w, c = shop.words, shop.css
     name = shop.name if heading(shop) == "h1" else f"<h1>{shop.name}</h1>"
     links = [
-        (label, f"/c/{key}")
-        for key, (label, _) in sorted(w.departments.items())
+        (section.label, f"/c/{key}")
+        for key, section in sorted(w.departments.items())
         if key in shop.assortment.departments
     ] + [(w.help, "/help")]
     if shop.variant == 0:
@@ -58,7 +58,7 @@ def header(shop: Shop, rng: Random) -> str:
 
 def crumbs(view: View) -> str:
     """Return where the product stands in the shop."""
-    label = view.words.departments[view.product.department][0]
+    label = view.words.departments[view.product.department].label
     if view.shop.variant == 0:
         return (
             f'<nav class="{view.css("crumbs")}" aria-label="breadcrumb"><ol>'

@@ -5,7 +5,7 @@ from decimal import Decimal
 from random import Random
 
 from sem.dataset.demo.money import Market, market_price
-from sem.dataset.demo.words import speak
+from sem.dataset.demo.vocabulary import speak
 
 FIRST = (
     "Bral",
@@ -121,7 +121,7 @@ def product(rng: Random, market: Market, stocked: "Assortment", title: str) -> P
     """Return one product of the shop's assortment, named after the shop's `title` pattern."""
     words = speak(market.language)
     department = rng.choice(stocked.departments)
-    noun = rng.choice(words.departments[department][1])
+    noun = rng.choice(words.departments[department].nouns)
     colour = rng.choice(words.colours)
     brand = rng.choice(stocked.brands) if rng.random() < 0.88 else None
     price = _price(rng, market, department)

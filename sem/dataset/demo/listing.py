@@ -57,7 +57,7 @@ def listing_reference(
 
 def _category(shop: Shop, rng: Random) -> Nav:
     department = rng.choice(shop.assortment.departments)
-    label = shop.words.departments[department][0]
+    label = shop.words.departments[department].label
     base = (f"/c/{department}", f"/{slug(label)}", f"/shop/{department}/all")[shop.variant]
     heading = f'<h1 class="{shop.css("h1")}">{label}</h1>'
     return _listed(_only(shop, department), rng, "listing", base, label, heading)
@@ -65,7 +65,7 @@ def _category(shop: Shop, rng: Random) -> Nav:
 
 def _search(shop: Shop, rng: Random) -> Nav:
     department = rng.choice(shop.assortment.departments)
-    noun = rng.choice(shop.words.departments[department][1])
+    noun = rng.choice(shop.words.departments[department].nouns)
     text = shop.words.found.format(q=escape(noun, quote=False))
     heading = (
         f"<h1>{text}</h1>",
@@ -180,7 +180,7 @@ def _home(shop: Shop, rng: Random) -> Nav:
         for n in range(rng.randint(2, 4))
     ]
     doors = "".join(
-        f'<a href="/c/{key}">{w.departments[key][0]}</a> ' for key in sorted(w.departments)
+        f'<a href="/c/{key}">{w.departments[key].label}</a> ' for key in sorted(w.departments)
     )
     main = (
         f'<section class="{shop.css("hero")}"><h2>{w.hero}</h2><p>{rng.choice(w.pitch)}</p>'

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sem.dataset.demo import catalogue, seeded
 from sem.dataset.demo.catalogue import Assortment
 from sem.dataset.demo.money import MARKETS, Market, Style
-from sem.dataset.demo.words import Words, speak
+from sem.dataset.demo.vocabulary import Words, speak
 
 COUNT = 72
 NAMES = (

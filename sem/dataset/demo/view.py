@@ -1,6 +1,7 @@
 """What one product page shows, in the shop's words, and the reference that follows from it."""
 
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from html import escape
@@ -11,7 +12,7 @@ from sem.dataset.demo import seeded
 from sem.dataset.demo.catalogue import Product, product
 from sem.dataset.demo.money import NBSP
 from sem.dataset.demo.shops import Shop
-from sem.dataset.demo.words import Words
+from sem.dataset.demo.vocabulary import Words
 
 
 @dataclass(frozen=True)
@@ -160,3 +161,17 @@ def slug(title: str) -> str:
     plain = "".join(c for c in plain if not unicodedata.combining(c))
     dashed = "".join(c.lower() if c.isascii() and c.isalnum() else "-" for c in plain)
     return "-".join(part for part in dashed.split("-") if part)[:60] or "item"
+
+
+# What a template returns: markup for the page's body and, for some, for its head.
+
+
+@dataclass(frozen=True)
+class Body:
+    """The main part of a page."""
+
+    main: str
+    head: str = ""
+
+
+Template = Callable[[View], Body]

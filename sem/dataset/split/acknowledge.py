@@ -8,9 +8,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sem.core import console, files, promotion, state
+from sem.core import console, files, state
 from sem.core.errors import SemError
 from sem.core.project import Project
+from sem.core.run import read_promotion
 from sem.dataset.split import snapshot
 from sem.dataset.split.snapshot import Snapshot
 from sem.dataset.split.snapshot_diff import Diff
@@ -56,7 +57,7 @@ def require(project: Project, frozen: Snapshot) -> None:
     Without a promoted run there is nothing to compare with; nor when its snapshot was withdrawn,
     which is said.
     """
-    serves = promotion.read_promotion(project)
+    serves = read_promotion(project)
     run = project.adapters / serves["run"] / "run.json" if serves else None
     if serves is None or run is None or not run.exists():
         return

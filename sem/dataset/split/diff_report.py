@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sem.core import files, jsonio
-from sem.core.markdown import titled_table
+from sem.core.console import titled_table
 from sem.core.project import Project
 from sem.dataset.clean.validation import escape
 from sem.dataset.split.snapshot_diff import KINDS, Diff

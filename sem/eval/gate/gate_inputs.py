@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, jsonio, manifest, provenance, run, state, taint
+from sem.core import files, jsonio, manifest, provenance, run, state
 from sem.core.project import ROOT, Project
 from sem.core.run import STRONG
 from sem.dataset.split import snapshot
@@ -80,7 +80,7 @@ def withdrawn(request: Request) -> tuple[str, ...]:
     entries = snapshot.read_ledger(request.project)
     names = {f"v{version}" for version in (trained, request.version) if version is not None}
     withdrawals = sorted(n for n in names if entries.get(n, {}).get("status") == "withdrawn")
-    return (*withdrawals, *(f"run tainted by {name}" for name in taint.takedowns(target.folder)))
+    return (*withdrawals, *(f"run tainted by {name}" for name in run.takedowns_of(target.folder)))
 
 
 def uses(project: Project, case: Case) -> int:

@@ -1,9 +1,10 @@
 """Read two runs' answers, score both on the same examples, and gather what the report says."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from sem.core import jsonio
 from sem.core.example import Example
 from sem.core.project import Project
 from sem.dataset.store import store
@@ -11,12 +12,64 @@ from sem.eval.answers import answers, subject
 from sem.eval.answers.answers import Answer
 from sem.eval.answers.subject import Subject
 from sem.eval.judge import calibration, judge_questions, judge_session, verdicts
-from sem.eval.report import baselines, decoding_modes, report
+from sem.eval.report import baselines, report
 from sem.eval.scoring import metrics, similarity
 from sem.eval.scoring.metrics import Score
 from sem.eval.scoring.slots import Similarity
 from sem.eval.stats import paired_stats
 from sem.lm.weights import weights
+
+# Free, repaired and constrained decoding of one run, side by side on the same examples.
+
+Marked = Callable[[Mapping[str, Answer]], list[Score]]
+
+SHOWN = (
+    "n",
+    "accuracy",
+    "json_valid",
+    "schema_valid",
+    "tokens_out",
+    "cut",
+    "batch_latency_ms_p50",
+    "batch_latency_ms_p95",
+)
+
+
+def variants(subject: Subject, marked: Marked) -> dict[str, dict[str, Any]]:
+    """Totals of `subject`'s run by way of decoding; constrained only where it has answered so.
+
+    `marked` scores answers on every example. Repaired are the free answers after json-repair,
+    with the latency of free decoding.
+    """
+    free = replace(subject, settings=replace(subject.settings, decoding="free"))
+    held = replace(subject, settings=replace(subject.settings, decoding="constrained"))
+    answer_sets = {}
+    if free.book.path.exists() and not free.book.is_stale():
+        answers_by_id = answers.read_answers(free.book.path)
+        answer_sets["free"] = answers_by_id
+        answer_sets["repaired"] = {
+            name: repaired(answer) for name, answer in answers_by_id.items()
+        }
+    if held.book.path.exists() and not held.book.is_stale():
+        answer_sets["constrained"] = answers.read_answers(held.book.path)
+    return {name: _totals(marked(answers_by_id)) for name, answers_by_id in answer_sets.items()}
+
+
+def repaired(answer: Answer) -> Answer:
+    """Return `answer` with its text mended into a JSON object, where json-repair finds one."""
+    from json_repair import repair_json
+
+    try:
+        jsonio.parse_json(answer.text)
+        return answer
+    except ValueError:
+        text = repair_json(answer.text[:100_000], ensure_ascii=False)
+    return replace(answer, text=text) if isinstance(text, str) and text[:1] == "{" else answer
+
+
+def _totals(scores: list[Score]) -> dict[str, Any]:
+    totals = metrics.totals(scores)
+    return {name: totals[name] for name in SHOWN}
 
 
 @dataclass(frozen=True)
@@ -76,9 +129,7 @@ def _rival_notes(rivals: dict[str, Any]) -> list[str]:
 
 
 def _decodings(side: Subject, closeness: Similarity | None) -> dict[str, dict[str, Any]]:
-    return decoding_modes.variants(
-        side, lambda answers_by_id: score_answers(side, answers_by_id, closeness)
-    )
+    return variants(side, lambda answers_by_id: score_answers(side, answers_by_id, closeness))
 
 
 def read_comparison(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sem.core import files, jsonio
-from sem.core.markdown import grid
+from sem.core.console import grid
 from sem.eval.config import EvalSettings
 from sem.eval.report import baselines
 from sem.eval.scoring import metrics

@@ -4,7 +4,9 @@ Files are written whole, forge.json last. A killed run is simply run again: repl
 cache, so nothing is asked twice, and the same bytes are written.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+import hashlib
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,21 +14,86 @@ from pathlib import Path
 from typing import Any
 
 from sem.core import files
-from sem.core.errors import Busy, SemError
+from sem.core.errors import Busy, Insufficient, SemError
 from sem.core.project import Project
 from sem.dataset.clean import clean
+from sem.dataset.config import Dataset
 from sem.dataset.ingest import importers
-from sem.dataset.split import snapshot
+from sem.dataset.split import snapshot, splits
 from sem.dataset.store import store_writer
 from sem.forge.base import BaseForge, ForgeConfig, Pair, pair_of
 from sem.forge.checks.pair_quality import Context, Quality, Verdict, sift_pairs
 from sem.forge.kinds import plugins
 from sem.forge.run import config as configs
-from sem.forge.run import outputs, selection
+from sem.forge.run import outputs
 from sem.forge.run.config import ForgeSettings
 from sem.forge.teacher import cost_forecast
 from sem.forge.teacher.cost_forecast import Forecast, Plan
 from sem.forge.teacher.teacher import Journal, Spending, Teacher, teacher
+
+# Which items of a forge are worked on: all, or some that a seed draws; counted on the way.
+
+
+@dataclass
+class Count:
+    """What one pass over the items met."""
+
+    items: int = 0
+    # That --limit did not draw.
+    left_out: int = 0
+    # Of the items, where the forge tells them.
+    sources: set[str] = field(default_factory=set)
+
+
+def draw_items(items: Iterable[Any], limit: int | None, seed: int, count: Count) -> Iterator[Any]:
+    """Yield `limit` of `items` in their order, drawn by `seed` from all of them.
+
+    All without a limit.
+    """
+    if limit is None:
+        yield from items
+        return
+    heap: list[tuple[int, int, Any]] = []
+    for number, item in enumerate(items):
+        lot = hashlib.sha256(b"%d %d" % (seed, number)).digest()
+        heapq.heappush(heap, (-int.from_bytes(lot[:8], "big"), number, item))
+        if len(heap) > limit:
+            heapq.heappop(heap)
+            count.left_out += 1
+    yield from (item for _, _, item in sorted(heap, key=lambda entry: entry[1]))
+
+
+def count_items(
+    items: Iterable[Any], source_of: Callable[[Any], str | None], count: Count
+) -> Iterator[Any]:
+    """Yield `items` as they are; `count` learns how many, and of which sources."""
+    for item in items:
+        count.items += 1
+        source = source_of(item)
+        if source is not None:
+            count.sources.add(source)
+        yield item
+
+
+def check_selection(project: Project, sources: Set[str], origin: str) -> None:
+    """Insufficient when `sources` cannot fill the parts of a split: nobody need be asked first.
+
+    Rows of another origin than `origin` may fill them, and without any source it is not known yet.
+    """
+    split, options = project.split, project.settings("dataset", Dataset).split
+    ratios = (split.train_ratio, split.val_ratio, split.test_ratio)
+    parts = [part for part, ratio in zip(splits.PARTS, ratios, strict=True) if ratio > 0]
+    is_free = options.group_by == "row" and options.leaks.source != "repair"
+    if not sources or len(sources) >= len(parts) or is_free:
+        return
+    if store_writer.count_other_origins(project.store, origin):
+        return
+    raise Insufficient(
+        f"{len(sources)} of {len(parts)} sources: {', '.join(sorted(sources))} cannot fill "
+        f"{', '.join(parts)}, and none stands on two sides; nobody was asked",
+        "bring more documents (ten or more make a test worth reading), or raise --limit",
+    )
+
 
 # meta.reference_source of the rows a forge run may replace.
 ORIGIN = "forge"
@@ -58,7 +125,7 @@ class Made:
 
     config: ForgeConfig
     verdicts: list[Verdict]
-    count: selection.Count = field(default_factory=selection.Count)
+    count: Count = field(default_factory=Count)
 
     @property
     def kept(self) -> list[Verdict]:
@@ -124,15 +191,15 @@ class Job:
                     raise SemError(f"{name}: more than {MOST_PAIRS:,} pairs", "see that it ends")
                 yield pair_of(pair, f"{name}: pair {number}")
 
-    def _items(self, forge: BaseForge, count: selection.Count, progress: Progress | None) -> Any:
+    def _items(self, forge: BaseForge, count: Count, progress: Progress | None) -> Any:
         """Return what `forge` loads, drawn and counted.
 
         An older one gets what it loaded, as it is.
         """
         items, limit = forge.load(), self.options.limit
         if not hasattr(type(forge), "load_data"):
-            some = selection.draw_items(items, limit, self.settings.seed, count)
-            some = selection.count_items(some, forge.source_of, count)
+            some = draw_items(items, limit, self.settings.seed, count)
+            some = count_items(some, forge.source_of, count)
             return progress(some) if progress else some
         if limit is not None:
             raise SemError(
@@ -199,7 +266,7 @@ def prepare_forge(project: Project, options: Options, at: datetime) -> Prepared:
         return not is_known
 
     outcome = job.pass_over(prepared.teacher(watch, dry=True))
-    selection.check_selection(project, outcome.count.sources, ORIGIN)
+    check_selection(project, outcome.count.sources, ORIGIN)
     return Prepared(job, plan, outcome.count.items, at)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sem.core import files
-from sem.core.markdown import titled_table
+from sem.core.console import titled_table
 from sem.core.project import Project
 from sem.dataset.clean import grounding
 from sem.dataset.clean.validation import escape

@@ -7,6 +7,7 @@ echo the key. Caps, limits, cache, retries and fallbacks are this project's own.
 
 import os
 import random
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -18,12 +19,102 @@ from typing import Any
 
 from sem.core import jsonio
 from sem.core.errors import SemError
-from sem.lm.api import calls, redact, replies, wire
+from sem.lm.api import calls, redact, wire
 from sem.lm.api.calls import Outcome, Request
-from sem.lm.api.circuit_breaker import Breaker
 from sem.lm.api.ledger import Bid, Cap, Ledger
 from sem.lm.api.provider import PICO, Calls, Price, Provider
 from sem.lm.api.rate_limits import Limits
+from sem.lm.api.wire import Wire
+
+# From what litellm returns or raises to an Outcome.
+
+STATUS = {401: "auth", 403: "forbidden", 408: "timeout", 429: "rate_limited", 503: "unavailable"}
+
+
+def of_reply(reply: Any, request: Request) -> Outcome:
+    """Return the Outcome of `reply`, litellm's reply to `request`.
+
+    Only a whole, fitting one is usable.
+    """
+    usage = getattr(reply, "usage", None)
+    counts = {
+        "tokens_in": _count(getattr(usage, "prompt_tokens", 0)),
+        "tokens_out": _count(getattr(usage, "completion_tokens", 0)),
+    }
+    if not reply.choices:
+        return Outcome(fault="empty", detail="no choice in the reply", **counts)
+    choice = reply.choices[0]
+    content = getattr(choice.message, "content", None)
+    text = redact.redacted(content if isinstance(content, str) else "")
+    if choice.finish_reason != "stop":
+        fault = "filtered" if choice.finish_reason == "content_filter" else "length"
+        return Outcome(text, fault=fault, detail=f"finished by {choice.finish_reason}", **counts)
+    value, fault, detail = calls.read_reply_value(text, request)
+    return Outcome(text, value, fault, redact.redacted(detail), **counts)
+
+
+def of_error(error: Exception, line: Wire) -> Outcome:
+    """Return the Outcome of `error`, which litellm raised while `line` was open."""
+    return Outcome(fault=_kind(error, line), detail=redact.redacted(str(error))[:300])
+
+
+def _count(tokens: Any) -> int:
+    return tokens if isinstance(tokens, int) and 0 <= tokens < 10**9 else 0
+
+
+def _kind(error: Exception, line: Wire) -> str:
+    """Return the fault's name: from the wire, and from the error where the wire was not ours."""
+    if line.fault:
+        return line.fault
+    status = line.status
+    if status is None:
+        if "timeout" in type(error).__name__.lower():
+            return "timeout"
+        # litellm reports a broken connection as status 500.
+        status = getattr(error, "status_code", None)
+        if status in (None, 500) or not isinstance(status, int):
+            return "connection"
+    if status < 300:
+        return "not_json"
+    if status in STATUS:
+        return STATUS[status]
+    return "server_error" if status >= 500 else "bad_request"
+
+
+# A circuit breaker: after ten failures in a row a provider is left alone for a while.
+
+FAILURES = 10
+REST_S = 60.0
+
+
+class Breaker:
+    """Counts failures in a row of each lane; one success closes the circuit."""
+
+    def __init__(self, failures: int = FAILURES, rest_s: float = REST_S) -> None:
+        self._failures = failures
+        self._rest_s = rest_s
+        self._lock = threading.Lock()
+        self._in_a_row: dict[str, int] = {}
+        self._opened: dict[str, float] = {}
+
+    def is_open(self, lane: str) -> bool:
+        """Return whether `lane` is left alone; after the rest one call may try it again."""
+        with self._lock:
+            if self._in_a_row.get(lane, 0) < self._failures:
+                return False
+            if time.monotonic() - self._opened[lane] < self._rest_s:
+                return True
+            self._opened[lane] = time.monotonic()
+            return False
+
+    def note(self, lane: str, failed: bool) -> None:
+        """Count one HTTP request of `lane`."""
+        with self._lock:
+            count = self._in_a_row.get(lane, 0) + 1 if failed else 0
+            self._in_a_row[lane] = count
+            if count >= self._failures:
+                self._opened[lane] = time.monotonic()
+
 
 # a Retry-After beyond it is a failure, not a pause.
 LONGEST_WAIT_S = 60.0
@@ -235,9 +326,9 @@ class Client:
                 **({"response_format": form} if form else {}),
             )
         except Exception as error:  # litellm raises some thirty classes, and bare ones too
-            outcome = replies.of_error(error, line)
+            outcome = of_error(error, line)
         else:
-            outcome = replies.of_reply(reply, request)
+            outcome = of_reply(reply, request)
         took = round((time.perf_counter() - began) * 1000)
         return replace(
             outcome,

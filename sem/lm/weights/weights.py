@@ -8,9 +8,11 @@ A folder under models/base/ is whole or absent: it is built beside its place, sy
 with SOURCE.json, its last file, inside. Pickle is never read and no model code is ever run.
 """
 
+import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,56 @@ from sem.core.errors import SemError, nearest
 from sem.core.project import Project
 from sem.lm.weights import gguf_convert, onnx_convert, weight_packages, wheels
 from sem.lm.weights.weight_packages import GGUF, ONNX, Package
+
+# A hub model at one commit: its safetensors, configs and tokenizer, and nothing else.
+
+WANTED = ["*.safetensors", "*.json", "*.model", "*.jinja"]
+# Other formats of the same weights live there.
+SUBFOLDERS = ["*/*"]
+
+
+def download_model(name: str, commit: str, folder: Path) -> None:
+    """Fetch the hub model `name` at `commit` into `folder`.
+
+    Raise SemError when the hub gives it not.
+    """
+    if os.environ.get("SEM_OFFLINE") == "1":
+        raise SemError(f"{name}@{commit} is not on this disk", "unset SEM_OFFLINE to fetch it")
+    from huggingface_hub import HfApi
+
+    # The endpoint is read here, not at import: HF_ENDPOINT names a mirror.
+    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
+    try:
+        with _online():
+            api.snapshot_download(
+                name,
+                revision=commit,
+                local_dir=folder,
+                allow_patterns=WANTED,
+                ignore_patterns=SUBFOLDERS,
+            )
+    except Exception as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise SemError(
+            f"cannot fetch {name}@{commit[:12]} from the hub: {reason[0]}",
+            "check the network and HF_TOKEN, or name a local folder or a pip: weight package",
+        ) from error
+    shutil.rmtree(folder / ".cache", ignore_errors=True)
+
+
+@contextmanager
+def _online() -> Iterator[None]:
+    # Every script starts with HF_HUB_OFFLINE=1, so that no library calls the hub by itself; this
+    # is the one place that may.
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = False
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
 
 SOURCE = "SOURCE.json"
 # Raised when the conversion changes: folders of an older format are made again.
@@ -165,9 +217,8 @@ def _hub(base_model_id: str, name: str, commit: str, root: Path) -> Weights:
     slug = f"{name.replace('/', '--')}--{commit[:12]}".lower()
 
     def build(temporary: Path) -> dict[str, Any]:
-        from sem.lm.weights import hub
 
-        hub.download_model(name, commit, temporary)
+        download_model(name, commit, temporary)
         return {
             "revision": commit,
             "precision_note": "as published",

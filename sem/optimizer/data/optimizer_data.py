@@ -6,8 +6,8 @@ imports only ever reach the train part, and never with a prompt that is held out
 
 import random
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,187 @@ from sem.core import files, jsonio, settings, state
 from sem.core.errors import SemError
 from sem.dataset.clean import near_duplicates
 from sem.optimizer import layout
-from sem.optimizer.data import families, pair_files, pairs
+from sem.optimizer.data import families, pairs
 from sem.optimizer.data.families import Family
 from sem.optimizer.data.pairs import Amounts, Pair
+
+# The file formats of pairs, in and out: training pairs, triplets, distillation, feedback.
+#
+#     {"training_pairs": [{"input", "target", "category"}], "count", "description"}
+#     {"triplets": [{"anchor", "positive", "negative": str | list, "metadata"}], "metadata"}
+#     {"distillation_pairs": [{"raw", "teacher"}], "triplets"}
+#     {"raw_prompt", "optimized_prompt", "edited_prompt", "success_score", "at"}     a line each
+#
+# What comes in is somebody else's: every row is checked, and what is refused is counted by
+# reason.
+
+FEEDBACK = "feedback.jsonl"
+# Where the first version of this project looked.
+OLDER = "data/lora_training_data.json"
+# success_score from which an edited prompt is worth learning.
+GOOD = 0.5
+# Characters of one text that is read.
+LONGEST = 4_000
+# Vague prompt, rewrite, category.
+Row = tuple[str, str, str]
+
+
+@dataclass
+class Intake:
+    """Pairs that came in, and what was refused, by reason."""
+
+    pairs: list[Pair] = field(default_factory=list)
+    refused: Counter[str] = field(default_factory=Counter)
+
+    def take(self, source: str, rows: Iterable[Row]) -> None:
+        """Add those of `rows` that are sound, under the family `source`."""
+        for number, (prompt, target, category) in enumerate(rows):
+            reason = pair_fault(prompt, target)
+            if reason:
+                self.refused[reason] += 1
+                continue
+            name = f"{source}.{number}"
+            self.pairs.append(Pair(name, prompt.strip(), target.strip(), category, source, prompt))
+
+
+def pair_fault(prompt: Any, target: Any) -> str | None:
+    """Why a pair from outside is refused, in a word; None when it is taken."""
+    if not isinstance(prompt, str) or not isinstance(target, str):
+        return "not_text"
+    if not prompt.strip() or not target.strip():
+        return "empty"
+    if max(len(prompt), len(target)) > LONGEST:
+        return "too_long"
+    flaws = layout.flaws(target.strip(), prompt.strip())
+    return flaws[0] if flaws else None
+
+
+def read_pairs(path: Path) -> Intake:
+    """Return the pairs in `path`, in whichever of the three formats it is."""
+    intake, value = Intake(), files.read_json(path)
+    if not isinstance(value, dict) or not FORMATS.keys() & value.keys():
+        raise SemError(f"{path}: none of {', '.join(FORMATS)}", "see docs/optimizer.md, formats")
+    for name, rows_of in FORMATS.items():
+        rows = value.get(name, [])
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise SemError(f"{path}: {name} is no list of objects", "see docs/optimizer.md")
+        intake.take(f"import.{path.stem}.{name}", rows_of(rows))
+    return intake
+
+
+def _training(rows: Sequence[dict[str, Any]]) -> Iterator[Row]:
+    for row in rows:
+        yield row.get("input"), row.get("target"), _category(row)
+
+
+def _triplets(rows: Sequence[dict[str, Any]]) -> Iterator[Row]:
+    for row in rows:
+        metadata = row.get("metadata")
+        yield row.get("anchor"), row.get("positive"), _category(metadata)
+
+
+def _distilled(rows: Sequence[dict[str, Any]]) -> Iterator[Row]:
+    for row in rows:
+        yield row.get("raw"), row.get("teacher"), _category(row)
+
+
+def _category(row: Any) -> str:
+    category = row.get("category") if isinstance(row, dict) else None
+    return category if isinstance(category, str) and category else "general"
+
+
+FORMATS = {"training_pairs": _training, "triplets": _triplets, "distillation_pairs": _distilled}
+
+
+def feedback(path: Path) -> Intake:
+    """Return the edited prompts in `path` that people found good.
+
+    Every other row is counted by reason.
+    """
+    intake = Intake()
+    if not path.exists():
+        return intake
+    good: dict[str, Row] = {}
+    for row in files.read_values(path):
+        if reason := _unfit(row):
+            intake.refused[reason] += 1
+            continue
+        prompt = row["raw_prompt"]
+        if prompt in good:
+            intake.refused["feedback_replaced_by_later"] += 1
+        good[prompt] = (prompt, row["edited_prompt"], "general")
+    intake.take("feedback", good.values())
+    return intake
+
+
+def _unfit(row: Any) -> str | None:
+    if not isinstance(row, dict) or not isinstance(row.get("raw_prompt"), str):
+        return "feedback_not_a_row"
+    edited, score = row.get("edited_prompt"), row.get("success_score")
+    if not isinstance(score, int | float) or isinstance(score, bool) or not 0 <= score <= 1:
+        return "feedback_no_score"
+    if score < GOOD:
+        return "feedback_low_score"
+    if not isinstance(edited, str) or edited.strip() in ("", row.get("optimized_prompt")):
+        return "feedback_not_edited"
+    return None
+
+
+def write_training(path: Path, pairs: Sequence[Pair], description: str) -> Path:
+    """Write `pairs` to `path` as training pairs.
+
+    Family and subject stand beside the three keys.
+    """
+    rows = [pair.as_json() for pair in pairs]
+    value = {"training_pairs": rows, "count": len(rows), "description": description}
+    return files.write_file(path, jsonio.pretty(value))
+
+
+def load_training(path: Path) -> list[Pair]:
+    """Return the pairs that `write_training` wrote to `path`."""
+    rows = files.read_json(path)["training_pairs"]
+    return [Pair(**row) for row in rows]
+
+
+def write_triplets(path: Path, pairs: Sequence[Pair]) -> Path:
+    """Write `pairs` to `path` as contrastive triplets: the rewrite against two that are worse."""
+    value = {"triplets": triplets(pairs), "metadata": {"negatives": "another family's, and flat"}}
+    return files.write_file(path, jsonio.pretty(value))
+
+
+def triplets(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
+    """Return a triplet of each of `pairs`.
+
+    Its negatives are the rewrite of a pair of another family around this prompt, which has the
+    layout and misses the point, and the prompt's own words without a layout.
+    """
+    half, rows = len(pairs) // 2, []
+    for number, pair in enumerate(pairs):
+        others = (pairs[(number + half + step) % len(pairs)] for step in range(len(pairs)))
+        other = next((candidate for candidate in others if candidate.family != pair.family), None)
+        flat = f"{pair.input}. Do it well and explain everything."
+        negative = [flat] if other is None else [_around(other, pair.input), flat]
+        rows.append(
+            {
+                "anchor": pair.input,
+                "positive": pair.target,
+                "negative": negative,
+                "metadata": {"category": pair.category, "family": pair.family},
+            }
+        )
+    return rows
+
+
+def _around(other: Pair, prompt: str) -> str:
+    return other.target.replace(f"Task: {other.input}\n", f"Task: {prompt}\n", 1)
+
+
+def write_distillation(path: Path, pairs: Sequence[Pair]) -> Path:
+    """Write `pairs` to `path` as distillation pairs."""
+    rows = [{"raw": p.input, "teacher": p.target, "category": p.category} for p in pairs]
+    value = {"distillation_pairs": rows, "triplets": []}
+    return files.write_file(path, jsonio.pretty(value))
+
 
 CONFIG = "configs/optimizer/data.yaml"
 FOLDER = "data/optimizer"
@@ -72,8 +250,8 @@ def build_pairs(root: Path, data_settings: DataSettings, imports: Sequence[Path]
     for pair in all_pairs:
         parts[part_of[pair.family]].append(pair)
     held = {_key(pair) for name in ("val", "test") for pair in parts[name]}
-    intakes = [pair_files.read_pairs(path) for path in imports]
-    intakes.append(pair_files.feedback(root / FOLDER / pair_files.FEEDBACK))
+    intakes = [read_pairs(path) for path in imports]
+    intakes.append(feedback(root / FOLDER / FEEDBACK))
     for intake in intakes:
         left_out.update(intake.refused)
         fresh = [pair for pair in intake.pairs if _key(pair) not in held]
@@ -151,13 +329,10 @@ def save_pairs(root: Path, dataset: Made, data_settings: DataSettings) -> Path:
     """Write `dataset` below `root` in all three formats, and data.json with their hashes."""
     folder = root / FOLDER
     written = [
-        pair_files.write_training(folder / f"{name}.json", dataset.parts[name], DESCRIPTION)
-        for name in PARTS
+        write_training(folder / f"{name}.json", dataset.parts[name], DESCRIPTION) for name in PARTS
     ]
-    written.append(pair_files.write_triplets(folder / "triplets.json", dataset.parts["train"]))
-    written.append(
-        pair_files.write_distillation(folder / "distillation.json", dataset.parts["train"])
-    )
+    written.append(write_triplets(folder / "triplets.json", dataset.parts["train"]))
+    written.append(write_distillation(folder / "distillation.json", dataset.parts["train"]))
     facts = {
         "format": "optimizer.data.v1",
         "settings": asdict(data_settings),
@@ -183,7 +358,7 @@ def load_pairs(root: Path, part: str) -> list[Pair]:
     hashes = state.read_state(folder / FACTS, state.HashedFiles).get("files", {})
     if hashes.get(path.name) != files.sha256_file(path):
         raise SemError(f"{path} is not what {FACTS} says", "make it again: `fab optimizer.data`")
-    return pair_files.load_training(path)
+    return load_training(path)
 
 
 def pair_settings(root: Path, overrides: Sequence[str] = ()) -> DataSettings:

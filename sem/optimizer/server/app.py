@@ -3,13 +3,223 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Annotated, Any
 
+from sem.core import jsonio
 from sem.optimizer.model.rewriter import Rewrite
-from sem.optimizer.server import page, schemas, stream
+from sem.optimizer.server.config import ServeSettings
 from sem.optimizer.server.guard import Guard
 from sem.optimizer.server.refusal import Refusal
 from sem.optimizer.server.service import Service
+
+# A rewrite as server-sent events: text as it grows, then the whole with its confidence.
+
+# Of one event, in the OpenAPI document: `data` is JSON.
+STREAM_SCHEMA = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {"event": {"enum": ["token", "done", "error"]}, "data": {"type": "string"}},
+}
+
+
+async def stream_events(
+    service: Service,
+    prompt: str,
+    waiting: "asyncio.Future[Any]",
+    tokens: "asyncio.Queue[int]",
+    request_id: str,
+) -> AsyncIterator[bytes]:
+    """Yield `token` events whose texts add up to a beginning of the rewrite.
+
+    `done` holds all of it.
+    """
+    rewriter = service.network.rewriter if service.network else None
+    ids: list[int] = []
+    sent = ""
+    # Starlette cancels this when the client leaves, and with it the place in line.
+    departure: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    whole = asyncio.ensure_future(service.answers([waiting], departure))
+    heard = asyncio.ensure_future(tokens.get())
+    try:
+        while not whole.done():
+            await asyncio.wait({heard, whole}, return_when=asyncio.FIRST_COMPLETED)
+            if not heard.done():
+                continue
+            ids.append(heard.result())
+            while not tokens.empty():
+                ids.append(tokens.get_nowait())
+            heard = asyncio.ensure_future(tokens.get())
+            grown = settled(rewriter, ids, sent)
+            if len(grown) > len(sent):
+                yield _event("token", {"text": grown[len(sent) :]})
+                sent = grown
+        (rewrite,) = whole.result()
+        sure = service.confidence(rewrite, prompt)
+        yield _event("done", {"optimized_prompt": rewrite.text, "confidence": sure})
+    except Refusal as error:
+        yield _event("error", error.body(request_id))
+    finally:
+        heard.cancel()
+        whole.cancel()
+        waiting.cancel()
+
+
+def settled(rewriter: Any, ids: list[int], sent: str) -> str:
+    """As much of the text of IDS as no later token changes, at least `sent`.
+
+    A space before a token that stands for a character goes away, and an escaped character is
+    there only when its last token is.
+    """
+    content_ids = [token_id for token_id in ids if token_id != rewriter.end]
+    spelling = rewriter.speaker.spelling
+    if spelling is not None:
+        escape = rewriter.speaker.tokenizer.convert_tokens_to_ids(spelling.escape)
+        if content_ids.count(escape) % 2:
+            content_ids = content_ids[: len(content_ids) - content_ids[::-1].index(escape) - 1]
+    text = rewriter.text(content_ids).rstrip(" ")
+    return text if text.startswith(sent) else sent
+
+
+def _event(name: str, value: Any) -> bytes:
+    return f"event: {name}\ndata: {jsonio.canonical_json(value)}\n\n".encode()
+
+
+# The requests and replies of docs/optimizer.md as pydantic models, bounded by the settings.
+
+EXAMPLE = "write a function that reads a csv file"
+
+
+def build_schemas(config: ServeSettings) -> Any:
+    """Return the models, as attributes; fields that a client sends beyond them are ignored."""
+    return SimpleNamespace(**_requests(config), **_feedback(config), **_replies())
+
+
+def _model() -> Any:
+    from pydantic import BaseModel, ConfigDict
+
+    class Model(BaseModel):
+        model_config = ConfigDict(extra="ignore", allow_inf_nan=False, protected_namespaces=())
+
+    return Model
+
+
+def _share() -> Any:
+    from pydantic import Field
+
+    return Annotated[float, Field(strict=True, ge=0, le=1)]
+
+
+def _prompt(config: ServeSettings) -> Any:
+    from pydantic import Field
+
+    return Annotated[str, Field(min_length=1, max_length=config.max_chars, examples=[EXAMPLE])]
+
+
+def _requests(config: ServeSettings) -> dict[str, Any]:
+    from pydantic import Field
+
+    length = Field(strict=True, ge=1, le=config.max_length, description="most output tokens")
+    heat = Field(strict=True, ge=0, le=2, description="0: greedy, the same text each time")
+    several = Field(min_length=1, max_length=config.max_prompts)
+    Prompt, Model = _prompt(config), _model()
+
+    class Decoded(Model):
+        max_length: Annotated[int, length] = config.max_length
+        temperature: Annotated[float, heat] = 0.7
+
+    class OptimizeRequest(Decoded):
+        raw_prompt: Prompt
+        stream: bool = False
+
+    class BatchRequest(Decoded):
+        prompts: Annotated[list[Prompt], several]
+
+    return {"OptimizeRequest": OptimizeRequest, "BatchRequest": BatchRequest}
+
+
+def _feedback(config: ServeSettings) -> dict[str, Any]:
+    from pydantic import Field
+
+    Prompt, Share, Model = _prompt(config), _share(), _model()
+    Text = Annotated[str, Field(min_length=1, max_length=4 * config.max_chars)]
+
+    class FeedbackRequest(Model):
+        raw_prompt: Prompt
+        edited_prompt: Text
+        success_score: Share
+        optimized_prompt: Annotated[Text | None, Field(description="what was edited")] = None
+
+    class FeedbackReply(Model):
+        success: bool
+        message: str
+
+    return {"FeedbackRequest": FeedbackRequest, "FeedbackReply": FeedbackReply}
+
+
+def _replies() -> dict[str, Any]:
+    from pydantic import ConfigDict, Field
+
+    Share, Model = _share(), _model()
+
+    class OptimizeReply(Model):
+        optimized_prompt: str
+        confidence: Share
+
+    class BatchReply(Model):
+        optimized_prompts: list[str]
+        confidences: list[Share]
+
+    class RulesReply(Model):
+        rules: list[str]
+        note: str
+
+    class HealthReply(Model):
+        status: str
+        model_loaded: bool
+        device: str
+        model_type: str
+        approach: str
+        model: str | None
+        waiting: int
+        cure: Annotated[str | None, Field(description="what helps where no model is loaded")]
+
+    class ErrorReply(Model):
+        model_config = ConfigDict(extra="allow")
+        detail: Annotated[str, Field(description="a sentence to show")]
+        reason: Annotated[str, Field(description="a word to program against")]
+        request_id: str
+
+    replies = (OptimizeReply, BatchReply, RulesReply, HealthReply, ErrorReply)
+    return {reply.__name__: reply for reply in replies}
+
+
+# The page at / and the API's at /docs: files beside this module, nothing from elsewhere.
+
+ASSETS = Path(__file__).parent / "assets"
+FILES = {
+    "/": ("page.html", "text/html"),
+    "/page.css": ("page.css", "text/css"),
+    "/page.js": ("page.js", "text/javascript"),
+    "/docs": ("docs.html", "text/html"),
+    "/docs.js": ("docs.js", "text/javascript"),
+}
+
+
+def add_page_routes(app: Any) -> None:
+    """Serve every file of FILES from `app`."""
+    for path, (name, kind) in FILES.items():
+        _add(app, path, (ASSETS / name).read_bytes(), kind)
+
+
+def _add(app: Any, path: str, content: bytes, kind: str) -> None:
+    from fastapi.responses import Response
+
+    @app.get(path, include_in_schema=False)
+    async def asset() -> Response:
+        return Response(content, media_type=f"{kind}; charset=utf-8")
+
 
 TITLE = "Sem prompt optimizer"
 NOTE = "No rules: every rewrite comes from the network."
@@ -32,14 +242,14 @@ def build_app(service: Service, key: str | None) -> Any:
 
     app = _application(service)
     _add_faults(app)
-    models = schemas.build_schemas(service.config)
+    models = build_schemas(service.config)
     error_models = {
         code: {"model": models.ErrorReply, "description": FAULTS[code]} for code in FAULTS
     }
     _add_optimize(app, service, models, error_models)
     _add_feedback(app, service, models, error_models)
     _add_facts(app, service, models, error_models)
-    page.add_page_routes(app)
+    add_page_routes(app)
     guarded = Guard(app, service.config, key, service.metrics, service.full)
     if not service.config.origins:
         return guarded
@@ -112,7 +322,7 @@ def _add_optimize(app: Any, service: Service, models: Any, error_models: dict[in
     from fastapi import Request
     from fastapi.responses import StreamingResponse
 
-    events = {200: {"content": {"text/event-stream": {"schema": stream.SCHEMA}}}}
+    events = {200: {"content": {"text/event-stream": {"schema": STREAM_SCHEMA}}}}
 
     @app.post("/optimize", responses=error_models | events)
     async def optimize(body: models.OptimizeRequest, request: Request) -> models.OptimizeReply:
@@ -132,7 +342,7 @@ def _add_optimize(app: Any, service: Service, models: Any, error_models: dict[in
         (waiting,) = await service.enter(
             [body.raw_prompt], body.max_length, body.temperature, tokens.put_nowait
         )
-        event_stream = stream.events(
+        event_stream = stream_events(
             service, body.raw_prompt, waiting, tokens, request.state.passage.id
         )
         return StreamingResponse(event_stream, media_type="text/event-stream")

@@ -6,16 +6,47 @@ import os
 import signal
 import socket
 import sys
+import traceback
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sem.core import jsonio
 from sem.core.errors import SemError
+from sem.lm.api import redact
 from sem.optimizer.model.fast_rewriter import Engine
-from sem.optimizer.server import app, config, logs, network
+from sem.optimizer.server import app, config, network
 from sem.optimizer.server.config import ServeSettings
 from sem.optimizer.server.service import Service
+
+# One JSON object a line on stderr: what was asked and how it ended, never what a prompt says.
+
+
+class AsJson(logging.Formatter):
+    """A record as one line of canonical JSON, keys redacted."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        entry = {"at": at, "level": record.levelname.lower(), "event": record.getMessage()}
+        entry |= getattr(record, "facts", {})
+        if record.exc_info:
+            entry["traceback"] = "".join(traceback.format_exception(*record.exc_info))
+        return redact.redacted(jsonio.canonical_json(entry))
+
+
+def to_stderr() -> None:
+    """Send what the service, its libraries and Python's warnings say to stderr as JSON lines."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # of loading: no JSON
+    logging.captureWarnings(True)
+    spoken = logging.StreamHandler(sys.stderr)
+    spoken.setFormatter(AsJson())
+    for name in ("sem.serve", "uvicorn.error", "asyncio", "py.warnings"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [spoken], False
+        logger.setLevel(logging.INFO if name == "sem.serve" else logging.WARNING)
+
 
 # Threads of the interpreter change over this often: by default 5 ms, which a short answer of
 # the event loop would wait for whenever another thread tokenizes.
@@ -30,7 +61,7 @@ def serve_http(
     It does not return: the process ends with exit code 0.
     """
     key = config.api_key(settings)
-    logs.to_stderr()
+    to_stderr()
     sys.setswitchinterval(SWITCH_S)
     engine = Engine(settings.weights, settings.threads)
     service = Service(settings, root, partial(network.load_served_network, root, name, engine))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sem.core import console, files, jsonio, manifest, provenance, run, schema, state, taint
+from sem.core import console, files, jsonio, manifest, provenance, run, schema, state
 from sem.core.errors import SemError
 from sem.core.project import ROOT, Project
 from sem.core.run import Run
@@ -56,7 +56,7 @@ def export(project: Project, target: Run, requested: Sequence[str]) -> Path:
     """
     if target.folder is None:
         raise SemError("the run 'base' has nothing to package", "name a trained run with --run")
-    taint.refuse_tainted(target.folder, f"run {target.id}")
+    run.refuse_tainted(target.folder, f"run {target.id}")
     for name in requested:
         if name not in targets.TARGETS:
             raise SemError(f"target {name!r} is unknown", f"use {', '.join(targets.TARGETS)}")
@@ -89,9 +89,9 @@ def export(project: Project, target: Run, requested: Sequence[str]) -> Path:
 
 def _publish(project: Project, target: Run, building: Path, folder: Path) -> None:
     """Give the built package its name, unless a takedown came in between."""
-    with taint.publishing(project.models):
+    with run.publishing(project.models):
         try:
-            taint.refuse_tainted(target.folder, f"run {target.id}")
+            run.refuse_tainted(target.folder, f"run {target.id}")
             _check_adapter(target)
         except SemError:
             shutil.rmtree(building, ignore_errors=True)

@@ -7,20 +7,83 @@ wrote it, names and shapes of tensors from the model's own config. What follows 
 weights of the same shape, other vocabulary under the same template) only a signature can tell.
 """
 
+import json
+import os
+import resource
+import signal
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sem.core import manifest, schema, taint
+from sem.core import manifest, run, schema
 from sem.core.errors import SemError
 from sem.eval.answers import answers, subject
 from sem.eval.answers.subject import Subject
 from sem.lm.local import model as models
 from sem.package.export import targets
 from sem.package.export.bundle import MANIFEST_SCHEMA
-from sem.package.verify import check_process
 from sem.package.verify.package_checks import BASIC, CAGED, DEEP, WEIGHTS, Check, infinite
+
+# A check in a process of its own, which a hostile file can stop and nothing else.
+#
+# Chat templates are programs, and a config can ask for a million layers: both are tried where
+# processor time and memory have an end.
+
+CPU_S = 30
+# a busy machine is not an attack.
+WALL_S = 300
+EXTRA_BYTES = 4 << 30
+TOO_MUCH = "a check took more time or memory than any package needs"
+
+
+def run_check(check: Callable[[], list[str]]) -> list[str]:
+    """Return the lines of `check`, run in a child; a line as well when it does not come back."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        _answer(check, writer)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        raw = pipe.read()
+    _, status = os.waitpid(child, 0)
+    if status != 0:
+        return [TOO_MUCH]
+    return [str(line) for line in json.loads(raw)]
+
+
+def _answer(check: Callable[[], list[str]], writer: int) -> None:
+    """Write what `check` returns and end this process, whatever happens."""
+    try:
+        _confine()
+        lines = check()
+        with os.fdopen(writer, "wb") as pipe:
+            pipe.write(json.dumps(lines).encode())
+        os._exit(0)
+    except BaseException:
+        os._exit(1)
+
+
+def _confine() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(WALL_S)
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        mapped = int(statm.read_text("ascii").split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        resource.setrlimit(resource.RLIMIT_AS, (mapped + EXTRA_BYTES, mapped + EXTRA_BYTES))
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
+    # A pool of threads does not survive a fork: what it would do is done by this one.
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    import torch
+
+    torch.set_num_threads(1)
+
 
 SUFFIXES = {".safetensors", ".json", ".jinja", ".md", ".yaml", ".lock"}
 NAMES = {"Modelfile"}
@@ -114,9 +177,7 @@ def package_faults(folder: Path) -> list[str]:
         faults += (
             []
             if faults
-            else check_process.run_check(
-                lambda checks={name: check}: _checked(checks, folder, facts)
-            )
+            else run_check(lambda checks={name: check}: _checked(checks, folder, facts))
         )
     _refuse_taint(folder)
     return [_printable(line) for line in dict.fromkeys(faults)]
@@ -146,11 +207,11 @@ def _refused_code(folder: Path) -> list[str]:
 
 
 def _refuse_taint(folder: Path) -> None:
-    path = folder / taint.NAME
+    path = folder / run.TAINTED_JSON
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise _unreadable(folder)
     try:
-        taint.refuse_tainted(folder, f"package {folder.name}")
+        run.refuse_tainted(folder, f"package {folder.name}")
     except SemError:
         raise
     except Exception as error:
@@ -159,7 +220,7 @@ def _refuse_taint(folder: Path) -> None:
 
 def _unreadable(folder: Path) -> SemError:
     # A mark that cannot be read is a mark all the same.
-    return SemError(f"package {folder.name}: {taint.NAME} cannot be read", "do not use it")
+    return SemError(f"package {folder.name}: {run.TAINTED_JSON} cannot be read", "do not use it")
 
 
 def _checked(checks: dict[str, Check], folder: Path, facts: dict[str, Any]) -> list[str]:

@@ -10,9 +10,10 @@ is done is kept until the preview is.
 """
 
 import math
+import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -27,10 +28,9 @@ from sem.preview.contribution import overlap
 from sem.preview.contribution.examples import Examples, as_samples
 from sem.preview.contribution.overlap import Overlap
 from sem.preview.linear import cache
-from sem.preview.lora import advice, afford, gradient_likeness, mixture
+from sem.preview.lora import advice, gradient_likeness
 from sem.preview.lora import bench as benches
 from sem.preview.lora.advice import Advised, Known
-from sem.preview.lora.afford import FEWEST_STEPS, Budget
 from sem.preview.lora.bench import Bench, Encoded, Pace, Split
 from sem.preview.lora.frozen_layers import Lower
 from sem.preview.lora.gradient_likeness import Pull
@@ -38,6 +38,120 @@ from sem.preview.lora.packaged import Package
 from sem.preview.stats.paired_gain import Gain, gained
 from sem.train.rows import data
 from sem.train.rows.data import Row
+
+# What of two trainings of a model fits the time: steps, rows that are scored, rows looked at.
+#
+# Scoring takes about a fifth of the time and the look at contributed rows a tenth. Where a
+# training ends sooner, because the recipe asks for no more steps, what is left goes to both.
+
+# Of the time: what a forecast may take.
+SPARE = 0.9
+# Below them nothing is learnt that could be compared.
+FEWEST_STEPS = 4
+# Val rows below which an interval says little.
+FEWEST_TESTED = 24
+TESTED, LOOKED = 0.2, 0.1  # of the time
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What is done."""
+
+    steps: int  # of each training
+    # Val rows, drawn by lot.
+    tested: int
+    # Contributed rows, drawn by lot.
+    looked: int
+    # What the recipe asks for: one training of the full pipeline.
+    of_steps: int
+    seconds_a_step: float
+
+    @property
+    def is_whole(self) -> bool:
+        """Return whether each training is as long as the recipe says."""
+        return self.steps >= self.of_steps
+
+
+def affordable_budget(bench: Bench, rows: Encoded, pace: Pace, seconds: float) -> Budget:
+    """Return what fits `seconds` at `pace`; its steps may be too few."""
+    available_s, of_steps = seconds * SPARE, recipe_steps(bench, rows)
+    scorings = 3 if bench.package else 2
+    step = benches.seconds_a_step(bench, rows, pace)
+    both = 2 * step + benches.seconds_below(bench, rows, pace)
+    a_test = benches.seconds_a_row(rows.tested, pace, scorings)
+    a_look = benches.seconds_a_row(rows.given, pace)
+
+    def spent(for_tests: float, for_looks: float) -> tuple[int, int]:
+        tested = max(FEWEST_TESTED, int(for_tests / a_test))
+        return min(tested, len(rows.tested.kept)), min(
+            max(0, int(for_looks / a_look)), len(rows.given.kept)
+        )
+
+    tested, looks = spent(available_s * TESTED, available_s * LOOKED)
+    steps = int((available_s - tested * a_test - looks * a_look) / both)
+    if steps < FEWEST_STEPS:
+        looks, steps = 0, int((available_s - tested * a_test) / both)
+    if steps >= of_steps:
+        rest = available_s - of_steps * both
+        tested, _ = spent(rest * TESTED / (TESTED + LOOKED), 0.0)
+        _, looks = spent(0.0, rest - tested * a_test)
+        steps = of_steps
+    return Budget(max(0, steps), tested, looks, of_steps, step)
+
+
+def least(budget: Budget) -> Budget:
+    """No more of `budget` than shows that the whole path works (`--test-mode`)."""
+    return replace(
+        budget,
+        steps=min(budget.steps, FEWEST_STEPS),
+        tested=min(budget.tested, FEWEST_TESTED),
+        looked=min(budget.looked, FEWEST_TESTED),
+    )
+
+
+def recipe_steps(bench: Bench, rows: Encoded) -> int:
+    """Optimizer steps that the recipe asks for with the contribution."""
+    recipe = bench.job.recipe
+    count = len(rows.base.kept) + len(rows.given.kept)
+    count = min(count, recipe.max_train_examples or count)
+    return max(1, round(-(-count // recipe.effective_batch) * recipe.epochs))
+
+
+# Which rows both trainings see, where the time is less than one pass over all of them.
+#
+# The candidate's rows are the baseline's, but for the contribution's share of them: so the two
+# differ by the contribution and by nothing else.
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What baseline and candidate learn from."""
+
+    base: tuple[Row, ...]
+    mixed: tuple[Row, ...]
+    # Contributed rows among MIXED.
+    given: int
+
+
+def mix(base: Sequence[Row], contribution: Sequence[Row], count: int, seed: int) -> Mixture:
+    """Return at most `count` rows for each training, drawn by `seed`.
+
+    All of them where `count` holds them.
+    """
+    total = len(base) + len(contribution)
+    if count >= total:
+        return Mixture(tuple(base), (*base, *contribution), len(contribution))
+    lot = random.Random(seed)
+    old, new = (lot.sample(rows, len(rows)) for rows in (_by_id(base), _by_id(contribution)))
+    share = min(len(new), max(1, round(count * len(new) / total)))
+    return Mixture(
+        tuple(old[: min(count, len(old))]), (*old[: count - share], *new[:share]), share
+    )
+
+
+def _by_id(rows: Sequence[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: row.id)
+
 
 FITTED = ROOT / "configs" / "preview_examples.json"
 # Contributed rows that are read as tokens: no preview learns more of them.
@@ -211,7 +325,7 @@ def _trained(request: Asked, split: Split, seconds: float, folder: Path, watched
     bench, rows, budget = _chosen(request, split, seconds, folder, watched)
     recipe = bench.job.recipe
     row_count = budget.steps * recipe.effective_batch
-    both = mixture.mix(rows.base.kept, rows.given.kept, row_count, recipe.data_seed)
+    both = mix(rows.base.kept, rows.given.kept, row_count, recipe.data_seed)
     tested = data.draw_by_seed(rows.tested.kept, budget.tested, recipe.data_seed)
     look_rows = data.draw_by_seed(rows.given.kept, budget.looked, recipe.data_seed)
 
@@ -316,11 +430,11 @@ def _measured(bench: Bench, rows: Encoded, request: Asked, seconds: float) -> Bu
     began = time.monotonic()
 
     def budget(pace: Pace) -> Budget:
-        return afford.budget(bench, rows, pace, seconds - (time.monotonic() - began))
+        return affordable_budget(bench, rows, pace, seconds - (time.monotonic() - began))
 
     pace = benches.measure_token_pace(bench, rows, lambda pace: budget(pace).steps >= FEWEST_STEPS)
     time_budget = budget(pace)
-    return afford.least(time_budget) if request.test_mode else time_budget
+    return least(time_budget) if request.test_mode else time_budget
 
 
 def _words(bench: Bench) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, manifest, schema, taint
+from sem.core import files, manifest, run, schema
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset.split import snapshot
@@ -129,7 +129,7 @@ def _facts(folder: Path) -> dict[str, Any]:
 
 def _check_files(folder: Path, base: Weights) -> None:
     """Raise SemError for what must not be opened at all."""
-    if (folder / taint.NAME).exists():
+    if (folder / run.TAINTED_JSON).exists():
         raise SemError(
             f"{folder}: tainted: a takedown removed rows that it rests on",
             "package a run that was trained after it",

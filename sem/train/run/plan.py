@@ -4,7 +4,7 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
 
-from sem.core import console, files, jsonio, manifest, provenance, run, settings, state, taint
+from sem.core import console, files, jsonio, manifest, provenance, run, settings, state
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import Run
@@ -205,9 +205,9 @@ def train_prepared(project: Project, target: Run, resume: bool) -> dict[str, Any
         result["adapter_sha256"] = files.sha256_file(target.adapter / "adapter_model.safetensors")
         result["processes"] = several.process_count()
         if several.is_first():
-            with taint.publishing(project.models):
+            with run.publishing(project.models):
                 # A takedown may have come in between: the adapter has learnt rows that went.
-                taint.refuse_tainted(target.folder, f"run {target.id}")
+                run.refuse_tainted(target.folder, f"run {target.id}")
                 _seal(target, result)
     return result
 

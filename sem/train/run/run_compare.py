@@ -7,8 +7,8 @@ from typing import Any
 
 from sem.core import console, files, jsonio, manifest, state
 from sem.core import run as runs
+from sem.core.console import grid
 from sem.core.errors import SemError
-from sem.core.markdown import grid
 from sem.core.project import Project
 from sem.core.run import Run
 from sem.eval.answers import subject

@@ -11,7 +11,7 @@ from rowmaker import copied
 
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.dataset.augment import augment, html_tags, page_edits
+from sem.dataset.augment import augment, page_edits
 from sem.dataset.augment.augment import Wanted
 from sem.dataset.augment.page_edits import Page
 from sem.dataset.clean import grounding
@@ -181,7 +181,7 @@ def test_a_text_that_is_no_page_has_no_markup_to_edit(kind):
 def test_code_and_comments_are_passed_over():
     source = "<script>if (a<b) x='</p>'</script><!-- <p> --><title><b></title><p>y</p>"
 
-    assert [tag.name for tag in html_tags.scan(source)] == ["script", "title", "p", "p"]
+    assert [tag.name for tag in page_edits.scan(source)] == ["script", "title", "p", "p"]
 
 
 BITS = (
@@ -204,8 +204,8 @@ def test_no_page_is_too_broken_to_edit_and_then_to_clean(source, kind, seed):
 @pytest.mark.parametrize("bomb", ["<", "<div>", "<li>a</li>", '<a b="', "<!--", "<b></i>", "</p>"])
 def test_scanning_takes_linear_time(bomb):
     def work(count: int) -> None:
-        html_tags.siblings(bomb * count, page_edits.SHUFFLED)
-        list(html_tags.shown_texts(bomb * count))
+        page_edits.siblings(bomb * count, page_edits.SHUFFLED)
+        list(page_edits.shown_texts(bomb * count))
 
     # Linear is 4, quadratic 16.
     assert growth.least_growth(work, 3_000, 12_000, 9) < 9

@@ -15,8 +15,8 @@ from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.core.project import Project
 from sem.core.taskspec import taught_text
-from sem.dataset.augment import negatives, wrong_answers
-from sem.dataset.augment.wrong_answers import Case
+from sem.dataset.augment import negatives
+from sem.dataset.augment.negatives import Case
 from sem.dataset.split import snapshot
 
 
@@ -47,7 +47,7 @@ def case(answer=ANSWER, others=(), text="A-17 by Acme, 12.5, red, blue") -> Case
 
 
 def made(kind: str, one: Case, seed: int = 0):
-    return wrong_answers.KINDS[kind](one, random.Random(seed))
+    return negatives.KINDS[kind](one, random.Random(seed))
 
 
 TEXTS = [
@@ -67,13 +67,13 @@ def test_broken_json_looks_as_models_break_it(kind, wanted):
 def test_wrong_slots_differ_in_the_slot_they_name():
     one = case(others=[{"price": 99.0, "sku": "Z-9", "tags": ["x"], "seller": {"name": "Bolt"}}])
 
-    for kind in sorted(set(wrong_answers.KINDS) - BROKEN):
+    for kind in sorted(set(negatives.KINDS) - BROKEN):
         found = made(kind, one, 3)
         assert found is not None, kind
         slot, text = found
         value = jsonio.parse_json(text)
-        assert not wrong_answers.is_same_answer(
-            wrong_answers.slot_value(value, slot), wrong_answers.slot_value(ANSWER, slot)
+        assert not negatives.is_same_answer(
+            negatives.slot_value(value, slot), negatives.slot_value(ANSWER, slot)
         ), kind
 
 
@@ -109,7 +109,7 @@ def test_what_may_be_right_after_all_is_refused_and_counted():
     ],
 )
 def test_values_count_as_the_same_when_only_spelling_differs(one, other, wanted):
-    assert wrong_answers.is_same_answer(one, other) is wanted
+    assert negatives.is_same_answer(one, other) is wanted
 
 
 VALUES = st.recursive(
@@ -202,7 +202,7 @@ def test_wrong_answers_that_were_imported_are_rejected_sides_of_the_written_pair
     path = next(shop.processed.glob("train.v*.jsonl"))
     rows = [jsonio.parse_json(line) for line in path.read_text("utf-8").splitlines()]
     example = Example(**(rows[0] | {"negative_examples": ["I cannot read this page."]}))
-    found = list(negatives.wrong_answers_of(Case(example, wrong_answers.Known()), 1, 0, Counter()))
+    found = list(negatives.wrong_answers_of(Case(example, negatives.Known()), 1, 0, Counter()))
 
     pair = negatives.negative_pair_row(example, found[0], Counter())
 
@@ -232,7 +232,7 @@ def test_a_further_right_answer_of_a_row_is_no_rejected_side(given, is_right):
     example = Example("a", "t", "A-17 by Acme", ANSWER, meta, negative_examples=[given])
     counted = Counter()
 
-    found = list(negatives.wrong_answers_of(Case(example, wrong_answers.Known()), 1, 0, counted))
+    found = list(negatives.wrong_answers_of(Case(example, negatives.Known()), 1, 0, counted))
 
     assert counted["given:is_equal"] == is_right
     assert [each.text == taught_text(given) for each in found] == [not is_right]
@@ -240,7 +240,7 @@ def test_a_further_right_answer_of_a_row_is_no_rejected_side(given, is_right):
 
 def test_a_made_answer_that_an_alternative_makes_right_is_refused_and_counted():
     meta = {"alternatives": {"sku": ["Q-1"]}}
-    others = wrong_answers.Known(values={("t", ("sku",)): ["Q-1"]})
+    others = negatives.Known(values={("t", ("sku",)): ["Q-1"]})
     example = Example("a", "t", "A-17 or Q-1", {"sku": "A-17"}, meta)
     counted = Counter()
 

@@ -15,9 +15,9 @@ from selectolax.lexbor import LexborHTMLParser
 
 from sem.core import taskspec
 from sem.core.errors import SemError
-from sem.dataset.demo import seeded, spoil, write
-from sem.dataset.demo.page import CLASSIFIER, EXTRACTOR
-from sem.dataset.demo.words import speak
+from sem.dataset.demo import seeded, write
+from sem.dataset.demo.page import CLASSIFIER, EXTRACTOR, shout, unclose
+from sem.dataset.demo.vocabulary import speak
 from sem.dataset.store.store import COLUMNS, RawRow
 
 TASKS = {
@@ -281,14 +281,14 @@ def test_an_unclosed_tag_is_never_that_of_a_hidden_part():
     hidden = '<div style="display:none"><p>old</p></div>'
     page = f"<head></head><body>{hidden}<div><p>new</p></div></body>"
     for seed in range(20):
-        damaged = spoil.unclose(page, seeded.seeded_random(seed))
+        damaged = unclose(page, seeded.seeded_random(seed))
         assert hidden in damaged
         assert damaged != page
 
 
 def test_upper_case_tags_leave_scripts_alone():
     page = '<p>a</p><script>if(a<b){x="<p>"}</script><br>'
-    assert spoil.shout(page) == '<P>a</P><script>if(a<b){x="<p>"}</script><BR>'
+    assert shout(page) == '<P>a</P><script>if(a<b){x="<p>"}</script><BR>'
 
 
 def test_the_store_is_replaced_whole_and_reads_back(tmp_path):

@@ -9,7 +9,7 @@ from rowmaker import SPEC, project, read
 
 from sem.core import taskspec
 from sem.core.example import Example
-from sem.dataset.ingest import conversations, importers, records
+from sem.dataset.ingest import conversations, importers
 from sem.dataset.ingest.importers import Options
 from sem.dataset.store import store
 
@@ -116,7 +116,7 @@ def test_a_prompt_beside_the_turns_is_only_their_first_turn():
     # UltraChat rows carry `prompt`, which is no input of ours when the turns are there.
     record = {"prompt": "other", "answer": "other", **SHAPES["sharegpt"]}
 
-    row = records.from_record(conversations.unfold(record, TASKS, "product"))
+    row = importers.from_record(conversations.unfold(record, TASKS, "product"))
 
     assert (row.input_text, json.loads(row.reference)) == (PAGE, json.loads(ANSWER))
 
@@ -167,9 +167,9 @@ def test_what_is_exported_comes_back_equal(example, form, template):
 
     written = json.loads(json.dumps(conversations.as_conversation(example, spec, form)))
     unfolded = conversations.unfold(written, {"product": spec}, None)
-    row = importers._named(records.from_record(unfolded, typed=True))
+    row = importers._named(importers.from_record(unfolded, typed=True))
 
-    meta = records.as_object(row.metadata)
+    meta = importers.as_object(row.metadata)
     back = Example(
         id=row.id,
         task=row.task,

@@ -16,9 +16,9 @@ from sshd import SSHD, Line, serving
 
 from sem.core import ssh
 from sem.core.errors import SemError
-from sem.dataset.ingest import capture_feed, pull, remote_copy, remote_source
+from sem.dataset.ingest import capture_feed, pull, remote_source
 from sem.dataset.ingest.importers import Options
-from sem.dataset.ingest.remote_copy import Source
+from sem.dataset.ingest.pull import Source
 from sem.dataset.store import store
 
 AT = datetime(2026, 11, 20, tzinfo=UTC)
@@ -315,7 +315,7 @@ def test_a_damaged_source_changes_nothing_here(tmp_path, far):
 
 
 def test_a_copy_from_between_two_checkpoints_is_tried_again(tmp_path, far, monkeypatch):
-    real, written = remote_copy.fetch_source, []
+    real, written = pull.fetch_source, []
 
     def during(source, facts, path, sleep):
         real(source, facts, path, sleep)
@@ -324,23 +324,23 @@ def test_a_copy_from_between_two_checkpoints_is_tried_again(tmp_path, far, monke
             with duckdb.connect(str(far)) as connection:
                 connection.execute("UPDATE examples SET task = 'other' || task")
 
-    monkeypatch.setattr(remote_copy, "fetch_source", during)
-    copied = remote_copy.copy(Source(remote_source.Local(), str(far)), tmp_path, lambda _: None)
+    monkeypatch.setattr(pull, "fetch_source", during)
+    copied = pull.copy(Source(remote_source.Local(), str(far)), tmp_path, lambda _: None)
 
     assert len(written) == 2
     assert copied.read_bytes() == far.read_bytes()
 
 
 def test_a_file_that_never_stands_still_is_refused(tmp_path, far, monkeypatch):
-    real = remote_copy.fetch_source
+    real = pull.fetch_source
 
     def during(source, facts, path, sleep):
         real(source, facts, path, sleep)
         far.write_bytes(far.read_bytes() + b"x")
 
-    monkeypatch.setattr(remote_copy, "fetch_source", during)
+    monkeypatch.setattr(pull, "fetch_source", during)
     with pytest.raises(SemError) as caught:
-        remote_copy.copy(Source(remote_source.Local(), str(far)), tmp_path, lambda _: None)
+        pull.copy(Source(remote_source.Local(), str(far)), tmp_path, lambda _: None)
 
     assert caught.value.message == (
         f"{far}: changed during each of 6 copies: {far} was written meanwhile"

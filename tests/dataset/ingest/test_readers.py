@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sem.core import jsonio
 from sem.core.errors import SemError
-from sem.dataset.ingest import json_array, readers
+from sem.dataset.ingest import readers
 from sem.dataset.ingest.readers import Told
 
 
@@ -34,7 +34,7 @@ def test_a_list_read_in_blocks_is_the_list(tmp_path_factory, values, block, inde
     path = tmp_path_factory.getbasetemp() / "list.json"
     text = json.dumps(values, ensure_ascii=False, indent=1 if indented else None)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_array, "BLOCK", block)
+        patch.setattr(readers, "BLOCK", block)
         found, refused = read(path, text.encode())
 
     assert [value for _, value in found] == values

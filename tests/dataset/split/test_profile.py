@@ -6,7 +6,7 @@ import pytest
 
 from sem.core import taskspec
 from sem.core.example import Example
-from sem.dataset.split import profile
+from sem.dataset.split import dataset_stats
 
 SPEC = taskspec.TaskSpec(
     task_id="t",
@@ -36,16 +36,16 @@ def lengths(texts: list[str]) -> list[int]:
     ("share", "value"), [(0.5, 50), (0.95, 95), (0.99, 99), (1.0, 100), (0.0, 1)]
 )
 def test_quantiles_are_values_that_occur(share, value):
-    assert profile.quantile(list(range(100, 0, -1)), share) == value
+    assert dataset_stats.quantile(list(range(100, 0, -1)), share) == value
 
 
 def test_the_quantile_of_nothing_is_none():
-    assert profile.quantile([], 0.5) is None
+    assert dataset_stats.quantile([], 0.5) is None
 
 
 def test_tokens_are_those_of_the_whole_prompt_and_the_canonical_answer():
-    found = profile.profile_json(
-        profile.describe_parts({"train": EXAMPLES}, {"t": SPEC}, lengths)["t"]
+    found = dataset_stats.profile_json(
+        dataset_stats.describe_parts({"train": EXAMPLES}, {"t": SPEC}, lengths)["t"]
     )
 
     assert found["prompt_tokens"] == {"p50": 24, "p95": 34, "p99": 34, "max": 34, "sum": 72}
@@ -53,8 +53,8 @@ def test_tokens_are_those_of_the_whole_prompt_and_the_canonical_answer():
 
 
 def test_slots_are_there_null_or_absent():
-    slots = profile.profile_json(
-        profile.describe_parts({"train": EXAMPLES}, {"t": SPEC}, None)["t"]
+    slots = dataset_stats.profile_json(
+        dataset_stats.describe_parts({"train": EXAMPLES}, {"t": SPEC}, None)["t"]
     )["slots"]
 
     shares = {name: slots["price"][name] for name in ("coverage", "null", "absent")}
@@ -63,8 +63,8 @@ def test_slots_are_there_null_or_absent():
 
 
 def test_strata_and_domains_are_counted():
-    found = profile.profile_json(
-        profile.describe_parts({"train": EXAMPLES}, {"t": SPEC}, None)["t"]
+    found = dataset_stats.profile_json(
+        dataset_stats.describe_parts({"train": EXAMPLES}, {"t": SPEC}, None)["t"]
     )
 
     assert found["strata"] == {"-|und": 2, "-|de": 1}
@@ -78,7 +78,9 @@ def test_strata_and_domains_are_counted():
 def test_what_rows_say_of_consent_and_licence_is_counted():
     said = [{"consent": "granted", "license": "cc-by-4.0"}, {"consent": "granted"}, {}]
     rows = [Example(str(n), "t", "x", {"kind": "a"}, meta) for n, meta in enumerate(said)]
-    found = profile.profile_json(profile.describe_parts({"train": rows}, {"t": SPEC}, None)["t"])
+    found = dataset_stats.profile_json(
+        dataset_stats.describe_parts({"train": rows}, {"t": SPEC}, None)["t"]
+    )
 
     assert found["rights"] == {
         "consent: granted": 2,
@@ -93,7 +95,7 @@ def test_what_rows_say_of_consent_and_licence_is_counted():
     [({"a": 5, "b": 5}, 1.0), ({"a": 5}, 0.0), ({}, 0.0), ({"a": 9, "b": 1}, 0.469)],
 )
 def test_balance_is_one_when_labels_are_equally_frequent(labels, share):
-    assert profile.label_balance(Counter(labels)) == pytest.approx(share, abs=1e-3)
+    assert dataset_stats.label_balance(Counter(labels)) == pytest.approx(share, abs=1e-3)
 
 
 def test_values_are_looked_for_in_the_input_and_labels_are_not():
@@ -107,8 +109,8 @@ def test_values_are_looked_for_in_the_input_and_labels_are_not():
         Example("2", "t", "costs 1.5 today", {"kind": "b", "price": 1.5}),
         Example("3", "t", "costs 14.5 today", {"kind": "b", "price": 4.5}),
     ]
-    found = profile.describe_parts({"train": examples}, {"t": SPEC}, None, tell)
-    slots = profile.profile_json(found["t"])["slots"]
+    found = dataset_stats.describe_parts({"train": examples}, {"t": SPEC}, None, tell)
+    slots = dataset_stats.profile_json(found["t"])["slots"]
 
     third = 0.3333
     assert slots["price"]["grounding"] == {
@@ -123,7 +125,9 @@ def test_values_are_looked_for_in_the_input_and_labels_are_not():
 
 def test_tokens_are_counted_by_part():
     parts = {"train": EXAMPLES[:2], "test": EXAMPLES[2:]}
-    found = profile.profile_json(profile.describe_parts(parts, {"t": SPEC}, lengths)["t"])["parts"]
+    found = dataset_stats.profile_json(
+        dataset_stats.describe_parts(parts, {"t": SPEC}, lengths)["t"]
+    )["parts"]
 
     assert {name: one["rows"] for name, one in found.items()} == {"train": 2, "test": 1}
     assert found["test"]["prompt_tokens"]["max"] == 34
@@ -131,6 +135,6 @@ def test_tokens_are_counted_by_part():
 
 
 def test_every_length_falls_into_one_column():
-    counts = profile.histogram([0, 16, 17, 99_999])
+    counts = dataset_stats.histogram([0, 16, 17, 99_999])
 
     assert (counts[0], counts[1], counts[-1], sum(counts)) == (2, 1, 1, 4)

@@ -15,7 +15,7 @@ from sem.core.project import Project
 from sem.dataset.clean import clean
 from sem.dataset.split import acknowledge, diff_report, snapshot, snapshot_diff
 from sem.dataset.store import store
-from sem.dataset.takedown import takedowns
+from sem.dataset.takedown import takedown
 from sem.dataset.takedown.requested_rows import Ask
 from sem.ops import promote
 
@@ -168,7 +168,7 @@ def test_a_withdrawn_snapshot_cannot_be_compared_and_that_is_said(
     shop: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = promoted(shop, 2)
-    list(takedowns.run_takedowns(shop, Ask(ids=("a1",)), AT, lambda text: None))
+    list(takedown.run_takedowns(shop, Ask(ids=("a1",)), AT, lambda text: None))
 
     acknowledge.require(shop, snapshot.load_snapshot(shop))
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from paths import SCRIPTS
 from rowmaker import copied, fill, project, read, row, shops
 
-from sem.core import files, jsonio, promotion, run, taint
+from sem.core import files, jsonio, run
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset.augment import variant_files
@@ -25,7 +25,7 @@ from sem.dataset.clean import clean
 from sem.dataset.ingest import importers
 from sem.dataset.split import holdout, snapshot
 from sem.dataset.store import store, tombstones
-from sem.dataset.takedown import byte_scan, erase, requested_rows, takedown, takedowns, withdraw
+from sem.dataset.takedown import byte_scan, erase, requested_rows, takedown, withdraw
 from sem.dataset.takedown.requested_rows import Ask
 from sem.ops import promote
 
@@ -66,7 +66,7 @@ def shop(master: Project, tmp_path: Path) -> Project:
 
 def take(made: Project, **ask: object) -> takedown.Done:
     """Return one takedown, to its end."""
-    (done,) = takedowns.run_takedowns(made, Ask(**ask), AT, lambda text: None)
+    (done,) = takedown.run_takedowns(made, Ask(**ask), AT, lambda text: None)
     return done
 
 
@@ -245,7 +245,7 @@ def test_what_comes_back_is_refused_by_id_in_every_way(shop: Project) -> None:
 def test_a_person_cannot_come_back_on_another_page(tmp_path: Path) -> None:
     made = frozen(tmp_path, row("amber9", input_text=page("amber9", SECRET)))
     takes = Ask(people=(requested_rows.person.parse_person("Ada Lovelace"),))
-    list(takedowns.run_takedowns(made, takes, AT, lambda text: None))
+    list(takedown.run_takedowns(made, takes, AT, lambda text: None))
     new = row("z5", input_text=page("z5", "A talk with Ms. Lovelace, Ada, on looms"))
 
     stones = tombstones.load_tombstones(made)
@@ -373,7 +373,7 @@ def test_a_trace_in_a_file_of_others_is_listed_and_left(shop: Project) -> None:
 
     first = take(shop, ids=("amber9",))
     theirs.unlink()
-    (again,) = takedowns.run_takedowns(shop, Ask(), AT, lambda text: None)
+    (again,) = takedown.run_takedowns(shop, Ask(), AT, lambda text: None)
 
     assert first.hits == ["data/other/notes.txt"]
     assert again.hits == []
@@ -399,7 +399,7 @@ def test_deleted_rows_in_free_pages_are_seen(tmp_path: Path) -> None:
 def test_a_dry_run_writes_nothing_but_the_salt(shop: Project) -> None:
     before = {path: path.read_bytes() for path in shop.root.rglob("*") if path.is_file()}
 
-    said = dict(takedowns.preview_takedown(shop, Ask(ids=("amber9",))))
+    said = dict(takedown.preview_takedown(shop, Ask(ids=("amber9",))))
 
     after = {path: path.read_bytes() for path in shop.root.rglob("*") if path.is_file()}
     assert {path.name for path in set(after) - set(before)} == {"salt"}
@@ -437,7 +437,7 @@ def test_runs_and_packages_of_a_withdrawn_snapshot_are_blocked_by_name(shop: Pro
     assert done.receipt["promoted_and_tainted"] == made.id
     calls = {
         f"run {made.id}": lambda: promote.promote_tested_run(shop, made.id, "please", AT),
-        f"promoted run {made.id}": lambda: promotion.promoted_run_id(shop),
+        f"promoted run {made.id}": lambda: run.promoted_run_id(shop),
         f"package {made.id}": lambda: verify.package_faults(shop.packages / made.id),
         f"run {made.id} ": lambda: bundle.export(shop, made, ["vllm"]),
     }
@@ -448,7 +448,7 @@ def test_runs_and_packages_of_a_withdrawn_snapshot_are_blocked_by_name(shop: Pro
             f"{what.strip()} is tainted: takedown {name} removed rows it rests on"
         )
     fresh = trained(shop, 2)
-    assert taint.read_taints(fresh.folder) == []
+    assert run.read_taints(fresh.folder) == []
 
 
 def test_the_gate_names_the_takedown(shop: Project) -> None:
@@ -471,7 +471,7 @@ def test_the_same_takedown_twice_does_nothing_the_second_time(shop: Project) -> 
     take(shop, ids=("amber9",))
     said: list[str] = []
 
-    assert list(takedowns.run_takedowns(shop, Ask(ids=("amber9",)), AT, said.append)) == []
+    assert list(takedown.run_takedowns(shop, Ask(ids=("amber9",)), AT, said.append)) == []
     assert said == ["it was taken down before, and no row of it has come back"]
 
 
@@ -574,7 +574,7 @@ def test_a_sweep_takes_what_its_own_lock_guards_and_nothing_of_a_live_writer(
 
 def test_nothing_named_is_an_error(shop: Project) -> None:
     with pytest.raises(SemError, match="nothing is named to take down"):
-        list(takedowns.run_takedowns(shop, Ask(), AT, lambda text: None))
+        list(takedown.run_takedowns(shop, Ask(), AT, lambda text: None))
 
 
 @pytest.mark.parametrize("step", takedown.STEPS)
@@ -591,8 +591,8 @@ def test_killed_before_any_step_the_next_run_finishes(
             raise Killed
 
     with pytest.raises(Killed):
-        list(takedowns.run_takedowns(made, Ask(ids=("amber9",)), AT, stop))
-    (done,) = takedowns.run_takedowns(made, Ask(), AT, lambda text: None)
+        list(takedown.run_takedowns(made, Ask(ids=("amber9",)), AT, stop))
+    (done,) = takedown.run_takedowns(made, Ask(), AT, lambda text: None)
 
     assert traces(made, "Lovelace", "amber9") == []
     assert list(tombstones.governance_folder(made).glob(".takedown-*")) == []

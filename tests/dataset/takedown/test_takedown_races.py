@@ -13,11 +13,11 @@ import pytest
 import warm
 from paths import ROOT
 
-from sem.core import promotion, run, taint
+from sem.core import run
 from sem.core.errors import Busy, SemError
 from sem.core.project import Project
 from sem.dataset.split import snapshot
-from sem.dataset.takedown import takedown, takedowns
+from sem.dataset.takedown import takedown
 from sem.dataset.takedown.requested_rows import Ask
 
 AT = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
@@ -124,7 +124,7 @@ def go_on(job: warm.Popen) -> tuple[int, str]:
 
 
 def take(project: Project, name: str) -> takedown.Done:
-    (done,) = takedowns.run_takedowns(project, Ask(ids=(name,)), AT, lambda text: None)
+    (done,) = takedown.run_takedowns(project, Ask(ids=(name,)), AT, lambda text: None)
     return done
 
 
@@ -154,7 +154,7 @@ def test_a_job_that_a_takedown_overtook_refuses_with_one_error(project, point) -
     assert "Traceback" not in said
     assert traces(project, page) == []
     assert [path for path in project.packages.glob("*") if path.is_dir()] == []
-    assert promotion.read_promotion(project) is None
+    assert run.read_promotion(project) is None
     assert target.is_finished is (point.job != "train_run")
 
 
@@ -162,7 +162,7 @@ def test_a_job_that_a_takedown_overtook_refuses_with_one_error(project, point) -
 def test_a_takedown_does_not_overtake_a_job_that_is_publishing(
     project, point, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(taint, "PUBLISH_WAIT_S", 0.1)
+    monkeypatch.setattr(run, "PUBLISH_WAIT_S", 0.1)
     name, page = trained_row(project)
     target = run.find_run(project, None)
     job = stopped(project, point)
@@ -170,7 +170,7 @@ def test_a_takedown_does_not_overtake_a_job_that_is_publishing(
     with pytest.raises(Busy, match="is being written by another process"):
         take(project, name)
     code, said = go_on(job)
-    (done,) = takedowns.run_takedowns(project, Ask(ids=(name,)), AT, lambda text: None)
+    (done,) = takedown.run_takedowns(project, Ask(ids=(name,)), AT, lambda text: None)
 
     assert (code, "Traceback" in said) == (0, False), said
     assert traces(project, page) == []
@@ -181,6 +181,6 @@ def test_a_takedown_does_not_overtake_a_job_that_is_publishing(
     assert done.receipt["runs_tainted"] == [target.id]
     published = [path.name for path in project.packages.glob("*") if path.is_dir()]
     assert done.receipt["packages_tainted"] == published
-    if promotion.read_promotion(project):
+    if run.read_promotion(project):
         with pytest.raises(SemError, match="is tainted"):
-            promotion.promoted_run_id(project)
+            run.promoted_run_id(project)

@@ -3,7 +3,7 @@
 import pytest
 
 from sem.eval.answers.answers import Answer
-from sem.eval.report import decoding_modes
+from sem.eval.report import compare
 
 CASES = {
     "cut": ('{"a": 1, "b": "x', '{"a": 1, "b": "x"}'),
@@ -19,4 +19,4 @@ CASES = {
 def test_an_answer_is_repaired(name):
     text, expected = CASES[name]
 
-    assert decoding_modes.repaired(Answer("1", "t", text, "stop", 1, 1, 1, 1)).text == expected
+    assert compare.repaired(Answer("1", "t", text, "stop", 1, 1, 1, 1)).text == expected

@@ -11,9 +11,8 @@ from chatserver import ChatServer
 
 from sem.core.project import Project
 from sem.forge.base import ForgeConfig
-from sem.forge.kinds.image import ImageForge
-from sem.forge.sources import pictures
-from sem.forge.sources.pictures import Head
+from sem.forge.kinds import image
+from sem.forge.kinds.image import Head, ImageForge
 from sem.forge.teacher import teacher as teachers
 from sem.forge.teacher.presets import TeacherSettings
 from sem.lm.api.calls import Request
@@ -30,7 +29,7 @@ def png(width=32, height=24, *more: bytes) -> bytes:
     head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     rows = zlib.compress(b"\x00" * (min(width, 64) + 1) * min(height, 64))
     parts = [chunk(b"IHDR", head), *more, chunk(b"IDAT", rows), chunk(b"IEND", b"")]
-    return pictures.PNG + b"".join(parts)
+    return image.PNG + b"".join(parts)
 
 
 def jpeg(width=32, height=24, *more: bytes) -> bytes:
@@ -59,22 +58,22 @@ WEBP = {
     ],
 )
 def test_kind_and_dimensions_are_in_the_header(data, kind):
-    assert pictures.picture_head(data) == Head(kind, 32, 24)
+    assert image.picture_head(data) == Head(kind, 32, 24)
 
 
 @pytest.mark.parametrize("data", [png(), jpeg(32, 24, EXIF), GIF, *WEBP.values()])
 def test_a_header_that_is_cut_anywhere_is_none_or_the_same(data):
-    whole = pictures.picture_head(data)
+    whole = image.picture_head(data)
 
     for end in range(len(data)):
-        assert pictures.picture_head(data[:end]) in (None, whole)
+        assert image.picture_head(data[:end]) in (None, whole)
 
 
 def test_what_a_camera_notes_is_cut_out_and_the_picture_stays():
     text = chunk(b"tEXt", b"GPS\x0052.5 13.4")
     bare_png, bare_jpeg = (
-        pictures.bare(png(32, 24, text), "png"),
-        pictures.bare(jpeg(32, 24, EXIF), "jpeg"),
+        image.bare(png(32, 24, text), "png"),
+        image.bare(jpeg(32, 24, EXIF), "jpeg"),
     )
 
     assert bare_png == png()

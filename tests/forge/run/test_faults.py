@@ -17,7 +17,6 @@ from sem.core import files
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.forge.run import forge_run
-from sem.lm.api import circuit_breaker
 from sem.lm.api import client as client_module
 
 SCRIPT = SCRIPTS / "forge_run.py"
@@ -34,7 +33,7 @@ def project(tmp_path, monkeypatch):
     monkeypatch.setenv("STUB_KEY", KEY)
     monkeypatch.setattr(client_module, "FIRST_BACKOFF_S", 0.01)
     # Unlike a real outage, these faults come ten in a row by chance.
-    monkeypatch.setattr(circuit_breaker.Breaker, "is_open", lambda self, lane: False)
+    monkeypatch.setattr(client_module.Breaker, "is_open", lambda self, lane: False)
     with ChatServer(teachers.faulty(KEY, LEFT_OUT)) as server:
         server.hang_s = 1.5
         handbook.make(tmp_path, server.url, documents=8, sections=5, timeout_s=1.0, workers=8)

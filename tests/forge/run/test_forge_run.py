@@ -14,7 +14,7 @@ from sem.core.errors import Busy, Insufficient, SemError
 from sem.core.project import Project
 from sem.dataset.clean import clean
 from sem.dataset.store import store
-from sem.forge.run import forge_run, selection
+from sem.forge.run import forge_run
 from sem.forge.teacher import cost_forecast
 from sem.lm.api import client as client_module
 
@@ -179,7 +179,7 @@ def test_a_limit_draws_from_all_documents_and_always_the_same(project, server):
 
     assert [one.plan.calls for one in prepared] == [5, 5]
     assert prepared[0].plan.keys == prepared[1].plan.keys
-    assert list(selection.draw_items(range(100), 5, 1, selection.Count())) != list(range(5))
+    assert list(forge_run.draw_items(range(100), 5, 1, forge_run.Count())) != list(range(5))
 
 
 def test_golden_questions_are_not_forged(project, server):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sem.core.errors import SemError
 from sem.forge.base import Document
-from sem.forge.sources import chunks, outline
+from sem.forge.sources import chunks
 from sem.forge.sources.chunks import Sizes
 
 PROSE = ["word", "Ein Satz. ", "文章です。", "汉字没有空格", "...", "e.g. this", "؟ ", '."']
@@ -67,7 +67,7 @@ def test_a_limit_in_tokens_holds_as_well(text, most):
 @settings(max_examples=200, deadline=None)
 @given(TEXTS)
 def test_blocks_follow_each_other_without_a_gap(text):
-    found = list(outline.outline_blocks(text))
+    found = list(chunks.outline_blocks(text))
 
     assert [b.start for b in found[1:]] == [b.end for b in found[:-1]]
     assert not text or (found[0].start, found[-1].end) == (0, len(text))
@@ -140,7 +140,7 @@ def test_a_hash_in_code_is_no_heading():
     ],
 )
 def test_sentences_are_those_a_reader_sees(text, count):
-    assert len(list(outline._sentences(text, 0, len(text)))) == count
+    assert len(list(chunks._sentences(text, 0, len(text)))) == count
 
 
 def test_a_line_of_a_million_letters_is_cut_within_the_limit():

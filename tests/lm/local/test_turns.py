@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 from sem.core import files, jsonio
 from sem.core.errors import SemError
 from sem.lm.local import chat, turns
-from sem.lm.weights.gguf_tokenizer import GEMMA_TEMPLATE
+from sem.lm.weights.gguf_convert import GEMMA_TEMPLATE
 
 
 def gemma_like(folder: Path, tiny_model: Path) -> Path:

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, Qwen2Tokenizer
 
 from sem.core import files, jsonio
 from sem.core.errors import SemError
-from sem.lm.weights import gguf_reader, gguf_tokenizer
+from sem.lm.weights import gguf_convert, gguf_reader
 
 CONTROLS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 MERGES = ["Ġ Ġ", "i n", "Ġ in", "1 2", '{ "', '" :', "Ċ Ċ", "' s", "Ã ©", "! !"]
@@ -44,7 +44,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("qwen")
     path = folder / "source.gguf"
     path.write_bytes(gguf_file.build(keys(), {}))
-    config = gguf_tokenizer.save_gguf_tokenizer(gguf_reader.read_gguf(path), folder)
+    config = gguf_convert.save_gguf_tokenizer(gguf_reader.read_gguf(path), folder)
     files.write_file(folder / "tokenizer_config.json", jsonio.pretty(config))
     return AutoTokenizer.from_pretrained(folder)
 
@@ -95,6 +95,6 @@ def test_another_way_of_cutting_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "source.gguf"
     path.write_bytes(gguf_file.build(keys() | {"tokenizer.ggml.pre": "other"}, {}))
     with pytest.raises(SemError) as caught:
-        gguf_tokenizer.save_gguf_tokenizer(gguf_reader.read_gguf(path), tmp_path)
+        gguf_convert.save_gguf_tokenizer(gguf_reader.read_gguf(path), tmp_path)
     assert caught.value.message == "source.gguf: pre-tokenizer 'other' is not known"
     assert caught.value.hint == "one of: smollm, qwen2"

@@ -236,7 +236,7 @@ TURNS = [
 def gemma(turns: list[dict], **options: bool) -> str:
     from transformers.utils.chat_template_utils import render_jinja_template
 
-    from sem.lm.weights.gguf_tokenizer import GEMMA_TEMPLATE
+    from sem.lm.weights.gguf_convert import GEMMA_TEMPLATE
 
     rendered, _ = render_jinja_template(
         [turns], chat_template=GEMMA_TEMPLATE, bos_token="<bos>", eos_token="<eos>", **options

@@ -9,7 +9,7 @@ from paths import ROOT
 
 from sem.core.errors import SemError
 from sem.dataset.clean import near_duplicates
-from sem.optimizer.data import optimizer_data, pair_files
+from sem.optimizer.data import optimizer_data
 from tests.optimizer.test_layout import changed
 
 
@@ -71,7 +71,7 @@ def test_feedback_and_imports_reach_train_and_never_what_is_held_out(made, tmp_p
     folder = root / optimizer_data.FOLDER
     folder.mkdir(parents=True)
     lines = "".join(json.dumps(row) + "\n" for row in rows)
-    (folder / pair_files.FEEDBACK).write_text(lines)
+    (folder / optimizer_data.FEEDBACK).write_text(lines)
 
     built = optimizer_data.build_pairs(root, optimizer_data.pair_settings(root))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sem.core.errors import SemError
-from sem.optimizer.data import pair_files
+from sem.optimizer.data import optimizer_data
 from sem.optimizer.data.pairs import Pair
 from tests.optimizer.test_layout import PROMPT, changed
 
@@ -26,10 +26,10 @@ def pair(number: int, family: str = "f") -> Pair:
 
 def test_training_pairs_come_back_as_they_were(tmp_path):
     made = [pair(1), pair(2)]
-    path = pair_files.write_training(tmp_path / "t.json", made, "why")
+    path = optimizer_data.write_training(tmp_path / "t.json", made, "why")
     value = json.loads(path.read_text())
 
-    assert pair_files.load_training(path) == made
+    assert optimizer_data.load_training(path) == made
     assert (value["count"], value["description"]) == (2, "why")
     assert {"input", "target", "category"} <= value["training_pairs"][0].keys()
 
@@ -48,7 +48,7 @@ IN = {
 
 @pytest.mark.parametrize("name", IN)
 def test_each_of_the_three_formats_is_read(tmp_path, name):
-    taken = pair_files.read_pairs(saved(tmp_path / "x.json", {name: [IN[name]]}))
+    taken = optimizer_data.read_pairs(saved(tmp_path / "x.json", {name: [IN[name]]}))
 
     assert [(p.input, p.target, p.category) for p in taken.pairs] == [(PROMPT, TARGET, "code")]
     assert not taken.refused
@@ -66,7 +66,7 @@ REFUSED = {
 
 def test_what_is_refused_is_counted_by_reason(tmp_path):
     rows = [*REFUSED.values(), IN["training_pairs"]]
-    taken = pair_files.read_pairs(saved(tmp_path / "x.json", {"training_pairs": rows}))
+    taken = optimizer_data.read_pairs(saved(tmp_path / "x.json", {"training_pairs": rows}))
 
     assert len(taken.pairs) == 1
     assert dict(taken.refused) == dict.fromkeys(REFUSED, 1)
@@ -74,19 +74,23 @@ def test_what_is_refused_is_counted_by_reason(tmp_path):
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
     with pytest.raises(SemError, match="none of training_pairs, triplets, distillation_pairs"):
-        pair_files.read_pairs(saved(tmp_path / "x.json", {"rows": []}))
+        optimizer_data.read_pairs(saved(tmp_path / "x.json", {"rows": []}))
     with pytest.raises(SemError, match="triplets is no list of objects"):
-        pair_files.read_pairs(saved(tmp_path / "y.json", {"triplets": [1]}))
+        optimizer_data.read_pairs(saved(tmp_path / "y.json", {"triplets": [1]}))
 
 
 def test_triplets_and_distillation_pairs_are_read_again(tmp_path):
     made = [pair(1), pair(2), pair(1, "g"), pair(2, "g")]
-    triplets = pair_files.write_triplets(tmp_path / "t.json", made)
-    distilled = pair_files.write_distillation(tmp_path / "d.json", made)
+    triplets = optimizer_data.write_triplets(tmp_path / "t.json", made)
+    distilled = optimizer_data.write_distillation(tmp_path / "d.json", made)
     first = json.loads(triplets.read_text())["triplets"][0]
 
-    assert [p.target for p in pair_files.read_pairs(triplets).pairs] == [p.target for p in made]
-    assert [p.target for p in pair_files.read_pairs(distilled).pairs] == [p.target for p in made]
+    assert [p.target for p in optimizer_data.read_pairs(triplets).pairs] == [
+        p.target for p in made
+    ]
+    assert [p.target for p in optimizer_data.read_pairs(distilled).pairs] == [
+        p.target for p in made
+    ]
     assert first["anchor"] in first["negative"][0]
     assert first["positive"] not in first["negative"]
 
@@ -110,7 +114,7 @@ def test_good_edits_become_pairs_and_the_others_are_counted(tmp_path):
     path = tmp_path / "feedback.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
-    taken = pair_files.feedback(path)
+    taken = optimizer_data.feedback(path)
 
     assert [(p.input, p.target, p.family) for p in taken.pairs] == [(PROMPT, TARGET, "feedback")]
     assert dict(taken.refused) == {
@@ -123,4 +127,4 @@ def test_good_edits_become_pairs_and_the_others_are_counted(tmp_path):
 
 
 def test_no_feedback_is_no_pairs(tmp_path):
-    assert pair_files.feedback(tmp_path / "none.jsonl").pairs == []
+    assert optimizer_data.feedback(tmp_path / "none.jsonl").pairs == []

@@ -3,10 +3,10 @@
 import pytest
 
 from sem.dataset.clean import near_duplicates
-from sem.optimizer.eval import answering, lift, opinions
+from sem.optimizer.eval import answering, lift, trial
 from sem.optimizer.eval.lift import COSINE, F1
-from sem.optimizer.eval.opinions import Found
 from sem.optimizer.eval.questions import Question
+from sem.optimizer.eval.trial import Found
 from sem.optimizer.model.rewriter import Decoding, Rewrite
 from tests.optimizer.model.test_rewrites import WORTH, Said, good
 
@@ -95,7 +95,7 @@ def test_what_is_not_rewritten_is_asked_as_it_is_and_counted():
     assert used["only above 0.5"] == [True, False, False, True, False]
     answers = Answers(lambda prompt: answering.Said("an umbrella", "stop"))
     found = Found(lift.measure_lift(turned, answers, near_duplicates.similarity))
-    page = "\n".join(opinions.opinion_lines(found))
+    page = "\n".join(trial.opinion_lines(found))
     assert "## Answers to 5 questions of 5 families" in page
     assert "1 prompts are longer than the network reads and 1 rewrites are empty" in page
     assert "1 were cut at the most tokens" in page
@@ -117,7 +117,7 @@ def test_a_missing_answer_is_unscored_and_an_empty_one_is_zero():
 
     assert (gain.difference.pairs, gain.difference.unscored) == (20, 4)
     assert gain.difference.points == pytest.approx(-20.0)
-    page = "\n".join(opinions.opinion_lines(Found(found)))
+    page = "\n".join(trial.opinion_lines(Found(found)))
     assert (
         "Answers, each text once: 48; 40 cut (scored), 4 empty (score 0), without an answer "
         in page
@@ -127,9 +127,9 @@ def test_a_missing_answer_is_unscored_and_an_empty_one_is_zero():
 
 def test_the_report_names_figures_and_prints_no_text():
     found = Found(measured())
-    page, scores = "\n".join(opinions.opinion_lines(found)), opinions.opinion_scores(found)
+    page, scores = "\n".join(trial.opinion_lines(found)), trial.opinion_scores(found)
 
     assert "| every rewrite | 24 | token F1 with the reference | 0.0% | 100.0% | +100.0 [" in page
     assert not any(one.prompt in page or one.reference in page for one in ASKED)
     assert scores["answers"]["gains"][1]["difference"]["pairs"] == 24
-    assert opinions.opinion_rows(found.lift)[0]["rewritten"]["text"] == ASKED[0].reference
+    assert trial.opinion_rows(found.lift)[0]["rewritten"]["text"] == ASKED[0].reference

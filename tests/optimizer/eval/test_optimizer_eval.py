@@ -14,7 +14,7 @@ from sem.core.errors import SemError
 from sem.forge import content_words
 from sem.jobs import load_jobs
 from sem.lm.api import client as client_module
-from sem.optimizer.data import optimizer_data, pair_files
+from sem.optimizer.data import optimizer_data
 from sem.optimizer.data.pairs import Pair
 from sem.optimizer.eval import trial
 from tests.optimizer.eval.test_optimizer_judge import AT, configure, keeps
@@ -47,7 +47,7 @@ def root(master: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     kept = [
         Pair(f"f{n % 3}.{n}", f"plan a trip {n}", "-", "c", f"f{n % 3}", "s") for n in range(6)
     ]
-    part = pair_files.write_training(tmp_path / optimizer_data.FOLDER / "test.json", kept, "")
+    part = optimizer_data.write_training(tmp_path / optimizer_data.FOLDER / "test.json", kept, "")
     facts = {"files": {part.name: files.sha256_file(part)}}
     files.write_file(tmp_path / optimizer_data.FOLDER / optimizer_data.FACTS, json.dumps(facts))
     rows = [{"prompt": f"what is {SECRET} {n}", "answer": f"{SECRET} is {n}"} for n in range(3)]

@@ -15,13 +15,13 @@ from sem.core import files, jsonio
 from sem.core.errors import SemError
 from sem.eval.judge import canaries
 from sem.lm.api import client as client_module
-from sem.optimizer.eval import intents, opinions, optimizer_judge, preferences
+from sem.optimizer.eval import intents, optimizer_judge, preferences, trial
 from sem.optimizer.eval.answering import Said
 from sem.optimizer.eval.intents import Intent
 from sem.optimizer.eval.lift import Answered, Lift, Turned
-from sem.optimizer.eval.opinions import Found
 from sem.optimizer.eval.optimizer_judge import Jury
 from sem.optimizer.eval.questions import Question
+from sem.optimizer.eval.trial import Found
 from tests.optimizer.model.test_rewrites import ASKED, good, judged
 from tests.optimizer.test_layout import changed
 
@@ -244,11 +244,11 @@ def test_an_obedient_judge_is_void_before_an_injected_answer_wins(
 def test_the_section_says_what_ended_a_sitting_as_inert_text(seated: Jury):
     hostile = "the judge stopped: auth: `<img src=x>`\n# heading ![](http://x)"
     found = Found(jury=seated, sittings=(optimizer_judge.Heard({}, SemError(hostile, "hint")),))
-    (line,) = [line for line in opinions.opinion_lines(found) if "Ended early" in line]
+    (line,) = [line for line in trial.opinion_lines(found) if "Ended early" in line]
 
     assert line.endswith("`the judge stopped: auth: '<img src=x>' # heading ![](http://x)`")
     assert found.stopped
-    assert opinions.opinion_scores(found)["judge"]["stopped"] == [hostile]
+    assert trial.opinion_scores(found)["judge"]["stopped"] == [hostile]
 
 
 def test_without_a_configured_judge_there_is_one_clear_error(tmp_path: Path):

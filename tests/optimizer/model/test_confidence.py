@@ -7,7 +7,7 @@ import pytest
 from sem.core import files, jsonio
 from sem.core.errors import SemError
 from sem.optimizer.data.pairs import Pair
-from sem.optimizer.model import calibrate, confidence, optimizer_train
+from sem.optimizer.model import confidence, optimizer_train
 from sem.optimizer.model.confidence import Calibration
 from sem.optimizer.model.rewriter import Decoding, Rewrite
 from tests.optimizer.test_layout import PROMPT, changed
@@ -16,7 +16,7 @@ WORTH = Calibration(4.0, 10.0, 50, 25, 5, 0.1)
 GOOD = changed()
 
 
-def points(count: int, cut: float = -0.4) -> list[calibrate.Point]:
+def points(count: int, cut: float = -0.4) -> list[optimizer_train.Point]:
     """Rewrites of eight families: those likelier than `cut` are useful, but for some noise."""
     dice = random.Random(1)
     made = []
@@ -28,7 +28,7 @@ def points(count: int, cut: float = -0.4) -> list[calibrate.Point]:
 
 
 def test_a_likelier_rewrite_is_trusted_more():
-    fitted = calibrate.fit_logistic(points(160))
+    fitted = optimizer_train.fit_logistic(points(160))
     values = [confidence.likelihood(-n / 10, fitted) for n in range(11)]
 
     assert values == sorted(values, reverse=True)
@@ -43,12 +43,12 @@ def test_the_brier_score_is_that_of_families_left_out():
     # Two families that say the opposite of each other: known to the curve, unknown to its score.
     told = [(-0.2, True, "a")] * 20 + [(-0.2, False, "b")] * 20
 
-    assert calibrate.fit_logistic(told).brier > 0.8
+    assert optimizer_train.fit_logistic(told).brier > 0.8
 
 
 def test_a_network_that_is_never_useful_is_calibrated_to_doubt():
     # The training ended in an error here, unsealed, although its adapter was there.
-    fitted = calibrate.fit_logistic([(-0.5, False, "a"), (-0.4, False, "b")] * 6)
+    fitted = optimizer_train.fit_logistic([(-0.5, False, "a"), (-0.4, False, "b")] * 6)
 
     assert (fitted.useful, fitted.rows) == (0, 12)
     assert confidence.likelihood(-0.1, fitted) < 0.2
@@ -56,7 +56,7 @@ def test_a_network_that_is_never_useful_is_calibrated_to_doubt():
 
 
 def test_a_network_that_is_never_useful_is_whole_and_not_promoted(tmp_path):
-    fitted = calibrate.fit_logistic([(-0.5, False, "a"), (-0.4, False, "b")] * 6)
+    fitted = optimizer_train.fit_logistic([(-0.5, False, "a"), (-0.4, False, "b")] * 6)
     path = tmp_path / optimizer_train.HOME / "r1" / confidence.FILE
     files.write_file(path, jsonio.pretty(fitted.as_json()))
 
@@ -66,7 +66,7 @@ def test_a_network_that_is_never_useful_is_whole_and_not_promoted(tmp_path):
 
 def test_one_that_is_always_useful_is_still_doubted_a_little():
     sure = confidence.likelihood(
-        -0.5, calibrate.fit_logistic([(-0.5, True, "a"), (-0.6, True, "b")] * 20)
+        -0.5, optimizer_train.fit_logistic([(-0.5, True, "a"), (-0.6, True, "b")] * 20)
     )
 
     assert 0.9 < sure < 1.0
@@ -123,12 +123,12 @@ class Parrot:
 
 def test_calibration_asks_plain_spoilt_and_foreign_prompts():
     val = [Pair(f"f{n % 4}.{n}", f"write poem {n}", "", "writing", f"f{n % 4}") for n in range(40)]
-    asked = calibrate.calibration_prompts(val, 40)
-    fitted = calibrate.calibrate(Parrot(), val, 40)
+    asked = optimizer_train.calibration_prompts(val, 40)
+    fitted = optimizer_train.fit_calibration(Parrot(), val, 40)
 
     plain = [prompt for prompt, family in asked if prompt in {p.input for p in val}]
-    assert len(asked) == 40 + len(calibrate.FOREIGN)
+    assert len(asked) == 40 + len(optimizer_train.FOREIGN)
     assert 15 <= len(plain) <= 30
-    assert asked == calibrate.calibration_prompts(val, 40)
+    assert asked == optimizer_train.calibration_prompts(val, 40)
     assert 0 < fitted.useful < fitted.rows
     assert confidence.likelihood(-0.1, fitted) > 0.5 > confidence.likelihood(-0.9, fitted)

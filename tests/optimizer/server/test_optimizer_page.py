@@ -12,7 +12,7 @@ from toy import make_t5
 
 from sem.optimizer.model.rewriter import Rewrite
 from sem.optimizer.server import network
-from sem.optimizer.server.feedback import FILE
+from sem.optimizer.server.service import FILE
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")

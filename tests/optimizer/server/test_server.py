@@ -8,7 +8,7 @@ import pytest
 from rewriters import Served, load, make_optimizer
 from toy import make_t5
 
-from sem.optimizer.server.feedback import FILE
+from sem.optimizer.server.service import FILE
 
 ASKED = {"raw_prompt": "write code", "temperature": 0, "max_length": 12}
 

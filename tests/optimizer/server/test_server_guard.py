@@ -11,7 +11,7 @@ from rewriters import Served, load, make_optimizer
 from toy import make_t5
 
 from sem.core.errors import SemError
-from sem.optimizer.server import config, logs
+from sem.optimizer.server import config, serve
 from sem.optimizer.server.config import ServeSettings
 
 KEY = "k" * 24
@@ -202,7 +202,7 @@ def logged_lines(caplog, request_id: str, within_s: float = 30) -> list[dict]:
     """Return what was logged, once the request is: the server writes its line after its reply."""
     end = time.monotonic() + within_s
     while True:
-        lines = [json.loads(logs.AsJson().format(record)) for record in [*caplog.records]]
+        lines = [json.loads(serve.AsJson().format(record)) for record in [*caplog.records]]
         is_there = any(line.get("request_id") == request_id for line in lines)
         if is_there or time.monotonic() > end:
             return lines
@@ -222,7 +222,7 @@ def test_the_log_has_the_request_and_neither_prompt_nor_key(served, caplog, monk
     assert (line["prompts"], line["max_length"]) == (1, 4)
     assert "private" not in str(lines)
     logger.warning("very-secret-value-1234 and sk-abcdefgh1234")
-    said = logs.AsJson().format(caplog.records[-1])
+    said = serve.AsJson().format(caplog.records[-1])
     assert json.loads(said)["event"] == "[key] and [key]"
 
 

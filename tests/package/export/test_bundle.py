@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tinymodels import make_tokenizer
 
-from sem.core import files, jsonio, run, taint
+from sem.core import files, jsonio, run
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import Run
@@ -42,7 +42,7 @@ def test_a_takedown_during_an_export_leaves_no_package(exported, monkeypatch) ->
     # Before: taint was asked for at the start only, so a package of a tainted run was left.
     project, target = exported
     mark = ("t1", "2026-01-01T00:00:00+00:00", {})
-    after_filling(monkeypatch, lambda: taint.mark_tainted(target.folder, *mark))
+    after_filling(monkeypatch, lambda: run.mark_tainted(target.folder, *mark))
     with pytest.raises(SemError, match="is tainted"):
         bundle.export(project, target, [])
     assert not (project.packages / target.id).exists()

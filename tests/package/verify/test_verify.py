@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from hostilepackages import CASES, UNTELLABLE
 
-from sem.core import files, jsonio, taint
+from sem.core import files, jsonio, run
 from sem.core.errors import SemError
-from sem.package.verify import check_process, package_checks, verify
+from sem.package.verify import package_checks, verify
 
 
 def flip(path: Path) -> None:
@@ -78,7 +78,7 @@ def test_what_was_changed_after_sealing_is_named(package, name):
 # that is not the lineage's.
 @pytest.mark.parametrize("name", [name for name in CASES if name not in UNTELLABLE])
 def test_a_package_that_was_sealed_with_something_hostile_is_refused(package, name, monkeypatch):
-    monkeypatch.setattr(check_process, "CPU_S", 3)
+    monkeypatch.setattr(verify, "CPU_S", 3)
     CASES[name].plant(package)
 
     found = faults(package)
@@ -100,7 +100,7 @@ def test_a_takedown_while_a_package_is_looked_at_is_not_missed(package, monkeypa
     usual = package_checks._weights
 
     def meanwhile(folder, facts):
-        taint.mark_tainted(folder, "t1", "2026-01-01T00:00:00+00:00", {})
+        run.mark_tainted(folder, "t1", "2026-01-01T00:00:00+00:00", {})
         return usual(folder, facts)
 
     monkeypatch.setitem(package_checks.DEEP, "model/model.safetensors", meanwhile)
@@ -116,8 +116,8 @@ def test_a_check_that_ends_by_a_signal_is_a_fault():
         os.kill(os.getpid(), signal.SIGKILL)
         return []
 
-    assert check_process.run_check(die) == [check_process.TOO_MUCH]
-    assert check_process.run_check(lambda: ["a line"]) == ["a line"]
+    assert verify.run_check(die) == [verify.TOO_MUCH]
+    assert verify.run_check(lambda: ["a line"]) == ["a line"]
 
 
 def test_a_package_is_known_wherever_it_was_copied_to(package, tmp_path):

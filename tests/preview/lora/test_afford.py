@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from sem.preview.lora import afford
+from sem.preview.lora import lora
 from sem.preview.lora.bench import Encoded, Pace
 from sem.train.recipe import Recipe
 from sem.train.rows.data import Row, Rows
@@ -25,16 +25,16 @@ def bench(package: object = None, recipe: Recipe = RECIPE) -> SimpleNamespace:
     return SimpleNamespace(job=SimpleNamespace(recipe=recipe), package=package)
 
 
-def cost(found: afford.Budget, scorings: int = 2) -> float:
+def cost(found: lora.Budget, scorings: int = 2) -> float:
     return found.steps * 16 + found.tested * scorings * 0.5 + found.looked * 0.5
 
 
 @pytest.mark.parametrize("seconds", [150, 240, 290, 600, 5000])
 @pytest.mark.parametrize("package", [None, "one"])
 def test_it_fits_the_time_and_no_step_is_left_over(seconds: int, package: str | None) -> None:
-    found = afford.budget(bench(package), rows(), PACE, seconds)
-    left = seconds * afford.SPARE
-    assert found.steps >= afford.FEWEST_STEPS
+    found = lora.affordable_budget(bench(package), rows(), PACE, seconds)
+    left = seconds * lora.SPARE
+    assert found.steps >= lora.FEWEST_STEPS
     assert cost(found, 3 if package else 2) <= left
     if not found.is_whole:
         assert found.steps < found.of_steps
@@ -44,46 +44,46 @@ def test_it_fits_the_time_and_no_step_is_left_over(seconds: int, package: str | 
 
 
 def test_four_minutes_on_two_cores() -> None:
-    found = afford.budget(bench(), rows(), PACE, 240)
+    found = lora.affordable_budget(bench(), rows(), PACE, 240)
     assert (found.steps, found.tested, found.looked) == (9, 43, 43)
     assert found.seconds_a_step == pytest.approx(8)
 
 
 def test_what_the_recipe_does_not_need_goes_to_rows() -> None:
-    found = afford.budget(bench(), rows(), PACE, 5000)
+    found = lora.affordable_budget(bench(), rows(), PACE, 5000)
     assert (found.steps, found.tested, found.looked) == (30, 116, 200)
     assert found.is_whole
 
 
 def test_a_look_is_given_up_before_a_step() -> None:
-    found = afford.budget(bench(), rows(), PACE, 100)
+    found = lora.affordable_budget(bench(), rows(), PACE, 100)
     assert (found.steps, found.tested, found.looked) == (4, 24, 0)
 
 
 def test_too_little_time_leaves_too_few_steps() -> None:
-    assert afford.budget(bench(), rows(), PACE, 60).steps < afford.FEWEST_STEPS
-    assert afford.budget(bench(), rows(), PACE, -5).steps == 0
+    assert lora.affordable_budget(bench(), rows(), PACE, 60).steps < lora.FEWEST_STEPS
+    assert lora.affordable_budget(bench(), rows(), PACE, -5).steps == 0
 
 
 def test_few_val_rows_are_all_scored() -> None:
-    assert afford.budget(bench(), rows(tested=9), PACE, 240).tested == 9
+    assert lora.affordable_budget(bench(), rows(tested=9), PACE, 240).tested == 9
 
 
 def test_what_stands_below_the_trained_layers_is_paid_once_a_row() -> None:
     pace = Pace(trained=0.002, scored=0.001, below=0.003)
-    found = afford.budget(bench(), rows(), pace, 240)
+    found = lora.affordable_budget(bench(), rows(), pace, 240)
     # A fifth of the candidate's rows are new, 0.3 s below each; 8 rows a step.
     below = (found.steps * 8 * 1.2 + found.tested + found.looked) * 0.3
     above = found.steps * 2 * 8 * 0.2 + (found.tested * 2 + found.looked) * 0.1
-    assert 240 * afford.SPARE - 7 < below + above <= 240 * afford.SPARE
+    assert 240 * lora.SPARE - 7 < below + above <= 240 * lora.SPARE
     assert found.seconds_a_step == pytest.approx(1.6)
 
 
 def test_epochs_of_all_rows_where_the_recipe_takes_no_sample() -> None:
     recipe = Recipe(effective_batch=8, epochs=2.0)
-    assert afford.recipe_steps(bench(recipe=recipe), rows()) == 250
+    assert lora.recipe_steps(bench(recipe=recipe), rows()) == 250
 
 
 def test_test_mode_takes_the_least() -> None:
-    found = afford.least(afford.budget(bench(), rows(), PACE, 5000))
+    found = lora.least(lora.affordable_budget(bench(), rows(), PACE, 5000))
     assert (found.steps, found.tested, found.looked, found.is_whole) == (4, 24, 24, False)

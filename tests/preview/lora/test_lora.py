@@ -16,8 +16,8 @@ from sem.preview.linear import cache
 from sem.preview.lora import bench as benches
 from sem.preview.lora import lora
 from sem.preview.lora.advice import Advised
-from sem.preview.lora.afford import Budget
 from sem.preview.lora.gradient_likeness import Pull
+from sem.preview.lora.lora import Budget
 from sem.preview.result import task_preview
 from sem.preview.stats.paired_gain import Gain
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sem.preview.lora.mixture import mix
+from sem.preview.lora.lora import mix
 from sem.train.rows.data import Row
 
 

@@ -24,7 +24,7 @@ from sem.train.engine.batches import Collator
 from sem.train.fast import head
 from sem.train.recipe import Lora, Recipe
 from sem.train.rows.data import Row
-from sem.train.run import conformance, memory, plan
+from sem.train.run import memory, plan, preflight
 
 LORA = Recipe(lora=Lora(rank=4, alpha=8))
 FULL = Recipe(method="full")
@@ -56,14 +56,14 @@ def row(base: Path) -> tuple[Row, chat.Chat]:
 def test_a_row_has_the_loss_of_the_model_s_own_forward(bases, kind) -> None:
     # Before: granite's logits were trained without their division by 8, Cohere's without their
     # factor, MiniCPM's with states four times too large.
-    own, ours, untrained = conformance.compare_losses(bases[kind], LORA, *row(bases[kind]))
+    own, ours, untrained = preflight.compare_losses(bases[kind], LORA, *row(bases[kind]))
     assert abs(ours - own) <= 1e-5 * own
     assert untrained == []
 
 
 @pytest.mark.parametrize("kind", sorted(REFUSED))
 def test_a_full_fine_tune_has_it_as_well(bases, kind) -> None:
-    own, ours, _ = conformance.compare_losses(bases[kind], FULL, *row(bases[kind]))
+    own, ours, _ = preflight.compare_losses(bases[kind], FULL, *row(bases[kind]))
     assert abs(ours - own) <= 1e-5 * own
 
 
@@ -130,7 +130,7 @@ def test_an_encoder_decoder_is_asked_as_well(tmp_path: Path) -> None:
     speaker = chat.load_chat(base)
     prompt, answer = speaker.prompt_ids("a", "b"), speaker.answer_ids("yes")
     example = Row("r", (*prompt, *answer), len(prompt))
-    own, ours, _ = conformance.compare_losses(base, LORA, example, speaker)
+    own, ours, _ = preflight.compare_losses(base, LORA, example, speaker)
     assert abs(ours - own) <= 1e-5 * own
 
 

@@ -15,7 +15,7 @@ from transformers.models.llama import LlamaConfig, LlamaForCausalLM
 from transformers.models.qwen2 import Qwen2Config, Qwen2ForCausalLM
 from transformers.models.qwen3 import Qwen3Config, Qwen3ForCausalLM
 
-from sem.train.fast import attention, fused, head, layers, lowrank
+from sem.train.fast import attention, head, layers
 
 SHAPE = {
     "vocab_size": 96,
@@ -161,7 +161,7 @@ def test_what_is_not_plain_lora_goes_through_peft(lora) -> None:
     model = get_peft_model(FAMILIES["qwen2"](), config).train()
     twin = faster(model)
     module = twin.base_model.model.model.layers[0].self_attn.q_proj
-    assert not lowrank.is_plain(module)
+    assert not layers.is_plain(module)
     assert gap(learned(model, NONE), learned(twin, NONE)) < 2e-5
 
 
@@ -240,9 +240,9 @@ def test_a_head_that_learns_or_caps_goes_the_plain_way() -> None:
 @pytest.mark.parametrize("family", ["llama", "gemma3"])
 def test_compiled_parts_compute_the_same(family, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    fused.why_not.cache_clear()
-    if fused.why_not():
-        pytest.skip(f"nothing compiles here: {fused.why_not()}")
+    layers.why_not.cache_clear()
+    if layers.why_not():
+        pytest.skip(f"nothing compiles here: {layers.why_not()}")
     model = made(family)
     twin = copy.deepcopy(model)
     assert layers.speed_up(twin, 10**6)[-1] == "norms, gates and rotations compiled"

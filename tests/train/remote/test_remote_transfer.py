@@ -13,7 +13,7 @@ from sem.core import files, jsonio, run
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.ssh import Cut
-from sem.train.remote import attach, hosts, pull, push, remote_jobs, start
+from sem.train.remote import hosts, push, remote_jobs
 from sem.train.remote.agent import Agent, Unreachable
 from sem.train.remote.hosts import Host
 
@@ -180,12 +180,12 @@ def test_a_finished_run_comes_back_and_a_second_pull_brings_nothing(project, tar
     push.push(there, Host("far"), project, target)
     finish(home(there))
 
-    assert pull.pull_finished_run(there, "toy", target) == 4
+    assert remote_jobs.pull_finished_run(there, "toy", target) == 4
     assert target.is_finished
     assert files.sha256_file(target.adapter / "adapter_config.json") == files.sha256_file(
         home(there) / "adapter/adapter_config.json"
     )
-    assert pull.pull_finished_run(there, "toy", target) == 0
+    assert remote_jobs.pull_finished_run(there, "toy", target) == 0
 
 
 @NEEDS_SSHD
@@ -199,7 +199,7 @@ def test_a_wrong_hash_is_refused_by_name_and_the_old_files_stay(project, target,
     damaged.write_bytes(b"\xff" + damaged.read_bytes()[1:])
 
     with pytest.raises(SemError) as caught:
-        pull.pull_finished_run(there, "toy", target)
+        remote_jobs.pull_finished_run(there, "toy", target)
 
     wanted = files.read_json(home(there) / "manifest.json")["adapter"][damaged.name]
     assert caught.value.message == (
@@ -220,8 +220,8 @@ def test_an_unfinished_run_is_not_fetched_but_its_whole_checkpoints_are(project,
     manifest.seal_folder(home(there) / "checkpoint-3")
 
     with pytest.raises(SemError, match="is not finished on far: none"):
-        pull.pull_finished_run(there, "toy", target)
-    assert pull.pull_finished_run(there, "toy", target, with_checkpoints=True) == 2
+        remote_jobs.pull_finished_run(there, "toy", target)
+    assert remote_jobs.pull_finished_run(there, "toy", target, with_checkpoints=True) == 2
     assert (target.folder / "checkpoint-3/manifest.json").exists()
     assert not (target.folder / "checkpoint-6").exists()
 
@@ -242,7 +242,7 @@ def test_another_run_of_the_same_id_is_refused_and_a_changed_recipe_is_not(proje
         push.push(there, Host("far"), project, target)
     finish(home(there))
     with pytest.raises(SemError, match=r"run\.json on far is not the one here"):
-        pull.pull_finished_run(there, "toy", target)
+        remote_jobs.pull_finished_run(there, "toy", target)
 
 
 @NEEDS_SSHD
@@ -289,11 +289,11 @@ def test_a_run_is_not_sent_to_a_second_host(project, target):
 
 def test_only_the_keys_of_trackers_that_are_asked_for_go_along(project, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "k")
-    assert start.tracker_secrets(project) == {}
+    assert remote_jobs.tracker_secrets(project) == {}
     monkeypatch.delenv("SEM_WANDB")
-    assert start.tracker_secrets(project) == {"WANDB_API_KEY": "k"}
+    assert remote_jobs.tracker_secrets(project) == {"WANDB_API_KEY": "k"}
     monkeypatch.setenv("SEM_WANDB", "offline")
-    assert start.tracker_secrets(project) == {}
+    assert remote_jobs.tracker_secrets(project) == {}
 
 
 @NEEDS_SSHD
@@ -304,11 +304,11 @@ def test_the_environment_is_made_there_from_the_lock(project, target, there, tmp
     files.write_file(tree / "requirements.lock", "# nothing\n")
     names = ["scripts/setup_env.sh", ".env.example", "requirements.lock"]
     there.push({"kind": "code", "name": "t", "listed": push.listed(tree, names)}, tree, "code")
-    set_up, work = start.host_steps(Host("far", device="cpu"), project, target, "t", False)
+    set_up, work = remote_jobs.host_steps(Host("far", device="cpu"), project, target, "t", False)
     work["argv"][1:] = ["-c", "import sys; print(sys.prefix)"]
-    start.begin_job(there, "toy", "env", {"steps": [set_up, work]}, False)
+    remote_jobs.begin_job(there, "toy", "env", {"steps": [set_up, work]}, False)
 
-    said = attach.follow_job(there, "toy", "env", tmp_path / "notes")
+    said = remote_jobs.follow_job(there, "toy", "env", tmp_path / "notes")
 
     made = Path(there.folder) / "envs" / push.lock_hash()
     assert said["state"] == "done"

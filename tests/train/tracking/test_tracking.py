@@ -157,7 +157,7 @@ def test_speed_memory_and_perplexity_stand_beside_every_loss(prepared) -> None:
 
 
 def test_steps_hold_every_token_of_an_epoch(prepared) -> None:
-    from sem.train.engine.speed_gauge import Pace
+    from sem.train.engine.fit import Pace
 
     project, made = prepared
     stage = plan.load_training_job(project, made).stages[0]

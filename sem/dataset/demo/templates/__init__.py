@@ -1,7 +1,7 @@
 """Product page templates by name; every one places the same facts differently."""
 
 from sem.dataset.demo.templates import marked, plain, systems, tricky
-from sem.dataset.demo.templates.body import Body, Template
+from sem.dataset.demo.view import Template
 
 TEMPLATES: dict[str, Template] = {
     made.__name__: made
@@ -26,5 +26,3 @@ TEMPLATES: dict[str, Template] = {
         tricky.variants_form,
     )
 }
-
-__all__ = ["TEMPLATES", "Body", "Template"]

@@ -3,8 +3,7 @@
 import json
 
 from sem.dataset.demo.blocks import STAR, crumbs, details, opt, related, reviews
-from sem.dataset.demo.templates.body import Body
-from sem.dataset.demo.view import View
+from sem.dataset.demo.view import Body, View
 
 
 def microdata(v: View) -> Body:

@@ -4,8 +4,7 @@ from decimal import Decimal
 
 from sem.dataset.demo.blocks import STAR, crumbs, details, opt, related, reviews
 from sem.dataset.demo.money import market_price
-from sem.dataset.demo.templates.body import Body
-from sem.dataset.demo.view import View
+from sem.dataset.demo.view import Body, View
 
 
 def div_soup(v: View) -> Body:

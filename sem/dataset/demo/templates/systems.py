@@ -1,8 +1,7 @@
 """Templates in the manner of well-known shop systems."""
 
 from sem.dataset.demo.blocks import STAR, crumbs, details, opt, related, reviews
-from sem.dataset.demo.templates.body import Body
-from sem.dataset.demo.view import View
+from sem.dataset.demo.view import Body, View
 
 
 def wordpress(v: View) -> Body:

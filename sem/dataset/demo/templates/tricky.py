@@ -6,8 +6,7 @@ from decimal import Decimal
 
 from sem.dataset.demo.blocks import crumbs, details, opt, related, reviews
 from sem.dataset.demo.money import market_price
-from sem.dataset.demo.templates.body import Body
-from sem.dataset.demo.view import View
+from sem.dataset.demo.view import Body, View
 
 BARE = re.compile(r"&nbsp;|[^\d.,'’ ]")
 

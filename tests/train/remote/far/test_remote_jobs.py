@@ -16,7 +16,7 @@ from sshd import SSHD, serving
 from sem.core import files
 from sem.core.errors import SemError
 from sem.core.ssh import Far
-from sem.train.remote import agent, attach, start
+from sem.train.remote import agent, remote_jobs
 from sem.train.remote.agent import Agent, Unreachable
 from tests.test_fabfile import hostile
 
@@ -47,20 +47,21 @@ def job_of(there: Agent, run: str, attempt: str = "0001") -> Path:
 
 
 def ended(there: Agent, run: str, tmp_path: Path) -> dict:
-    return attach.follow_job(there, "toy", run, tmp_path / "notes")
+    return remote_jobs.follow_job(there, "toy", run, tmp_path / "notes")
 
 
 def states(there: Agent) -> dict[str, str]:
     return {
-        one["run"]: attach.state_words(one) for one in there.ask("table", {"sem": "toy"})["jobs"]
+        one["run"]: remote_jobs.state_words(one)
+        for one in there.ask("table", {"sem": "toy"})["jobs"]
     }
 
 
 def test_a_job_asked_for_twice_runs_once_and_gives_its_code_and_its_log(there, tmp_path):
     spec = shell(f"echo begun >> {tmp_path}/count; echo out; echo err >&2; sleep 2; exit 3")
 
-    first = start.begin_job(there, "toy", "twice", spec, False)
-    second = start.begin_job(there, "toy", "twice", spec, False)
+    first = remote_jobs.begin_job(there, "toy", "twice", spec, False)
+    second = remote_jobs.begin_job(there, "toy", "twice", spec, False)
     said = ended(there, "twice", tmp_path)
 
     assert (first["new"], second["new"]) == (True, False)
@@ -82,15 +83,15 @@ def test_a_request_that_came_twice_over_a_cut_line_begins_one_attempt(there):
 def test_a_failed_job_is_begun_again_and_a_done_one_only_when_asked(there, tmp_path):
     for code, again, new in ((1, False, "0002"), (0, False, "0001"), (0, True, "0002")):
         run = f"again{code}{again}"
-        start.begin_job(there, "toy", run, shell(f"exit {code}"), False)
+        remote_jobs.begin_job(there, "toy", run, shell(f"exit {code}"), False)
         ended(there, run, tmp_path / run)
 
-        assert start.begin_job(there, "toy", run, shell("exit 0"), again)["attempt"] == new
+        assert remote_jobs.begin_job(there, "toy", run, shell("exit 0"), again)["attempt"] == new
 
 
 @pytest.mark.parametrize("kind", ["rst", "fin", "hole", "restart"])
 def test_a_cut_line_changes_neither_the_job_nor_its_log(server, there, tmp_path, kind):
-    start.begin_job(there, "toy", f"cut-{kind}", shell(LINES), False)
+    remote_jobs.begin_job(there, "toy", f"cut-{kind}", shell(LINES), False)
     with Proxy(server.port) as between:
         server.reach(between.at)
         cutter = threading.Timer(1.0, lambda: broken(server, between, kind))
@@ -118,12 +119,12 @@ def broken(server, between: Proxy, kind: str) -> None:
 
 
 def test_a_host_that_does_not_answer_is_unknown_and_not_failed(server, there, tmp_path):
-    start.begin_job(there, "toy", "unknown", shell("sleep 120", grace_s=1), False)
+    remote_jobs.begin_job(there, "toy", "unknown", shell("sleep 120", grace_s=1), False)
     fast = Agent(there.far, there.folder, ask_s=2, patience_s=0)
     try:
         server.reach(1)
         with pytest.raises(Unreachable) as caught:
-            attach.follow_job(fast, "toy", "unknown", tmp_path)
+            remote_jobs.follow_job(fast, "toy", "unknown", tmp_path)
     finally:
         server.reach(server.port)
 
@@ -156,7 +157,7 @@ def test_what_ended_a_job_is_told_apart(there, tmp_path):
         "done": ("true", "done", 0),
     }
     for run, (text, _, _) in ends.items():
-        start.begin_job(there, "toy", run, shell(text), False)
+        remote_jobs.begin_job(there, "toy", run, shell(text), False)
     codes = {run: ended(there, run, tmp_path / run)["code"] for run in ends}
 
     assert codes == {run: code for run, (_, _, code) in ends.items()}
@@ -167,7 +168,7 @@ def test_what_ended_a_job_is_told_apart(there, tmp_path):
 
 def test_a_reboot_is_a_loss_and_a_number_that_is_another_process_is_not_ours(there):
     for run in ("rebooted", "reused"):
-        start.begin_job(there, "toy", run, shell("sleep 60"), False)
+        remote_jobs.begin_job(there, "toy", run, shell("sleep 60"), False)
         pid = json.loads((job_of(there, run) / "pid.json").read_text())
         other = {"boot": "another"} if run == "rebooted" else {"pid": os.getpid()}
         (job_of(there, run) / "pid.json").write_text(json.dumps({**pid, **other}))
@@ -180,7 +181,7 @@ def test_a_reboot_is_a_loss_and_a_number_that_is_another_process_is_not_ours(the
 
 
 def test_a_job_whose_watcher_is_gone_still_runs_and_can_be_cancelled(there):
-    start.begin_job(there, "toy", "orphan", shell("sleep 60", grace_s=3), False)
+    remote_jobs.begin_job(there, "toy", "orphan", shell("sleep 60", grace_s=3), False)
     waited = time.monotonic() + 10
     while not (job_of(there, "orphan") / "child.json").exists() and time.monotonic() < waited:
         time.sleep(0.05)
@@ -190,7 +191,7 @@ def test_a_job_whose_watcher_is_gone_still_runs_and_can_be_cancelled(there):
 
     assert states(there)["orphan"] == "running: its watcher is gone"
     named = {"sem": "toy", "run": "orphan"}
-    assert attach.state_words(there.ask("cancel", named, more_s=30)) == "cancelled: cancelled"
+    assert remote_jobs.state_words(there.ask("cancel", named, more_s=30)) == "cancelled: cancelled"
 
 
 @pytest.mark.parametrize(
@@ -202,7 +203,7 @@ def test_a_job_whose_watcher_is_gone_still_runs_and_can_be_cancelled(there):
 )
 def test_cancelling_asks_and_then_ends(there, tmp_path, text, left):
     run = f"cancel-{left.strip()}"
-    start.begin_job(there, "toy", run, shell(text, grace_s=1), False)
+    remote_jobs.begin_job(there, "toy", run, shell(text, grace_s=1), False)
     time.sleep(1)
 
     said = there.ask("cancel", {"sem": "toy", "run": run}, more_s=30)
@@ -213,16 +214,20 @@ def test_cancelling_asks_and_then_ends(there, tmp_path, text, left):
 
 
 def test_a_job_past_its_hours_is_ended(there, tmp_path):
-    start.begin_job(there, "toy", "hours", shell("sleep 60", max_hours=0.0003, grace_s=1), False)
+    remote_jobs.begin_job(
+        there, "toy", "hours", shell("sleep 60", max_hours=0.0003, grace_s=1), False
+    )
 
-    assert attach.state_words(ended(there, "hours", tmp_path)) == "cancelled: max_hours is over"
+    assert (
+        remote_jobs.state_words(ended(there, "hours", tmp_path)) == "cancelled: max_hours is over"
+    )
 
 
 def test_a_host_nobody_looks_at_is_stopped_when_its_jobs_are_over(server, tmp_path):
     far = Far("far", str(server.config))
     alone = Agent(far, str(tmp_path / "home"))
     stop = {"stop_after_idle_minutes": 0.05, "stop": ["touch", str(tmp_path / "stopped $(x)")]}
-    start.begin_job(alone, "toy", "idle", shell("exit 0", **stop), False)
+    remote_jobs.begin_job(alone, "toy", "idle", shell("exit 0", **stop), False)
     ended(alone, "idle", tmp_path)
 
     job = job_of(alone, "idle")
@@ -241,7 +246,7 @@ def test_an_environment_is_set_up_once(there, tmp_path):
     spec = {"steps": [set_up, *shell("echo trained")["steps"]]}
     logs = []
     for run in ("first", "second"):
-        start.begin_job(there, "toy", run, spec, False)
+        remote_jobs.begin_job(there, "toy", run, spec, False)
         ended(there, run, tmp_path / run)
         logs.append((tmp_path / run / "notes" / "log.0001").read_text())
 
@@ -255,7 +260,7 @@ def test_hostile_arguments_reach_the_job_byte_for_byte(there, tmp_path):
     values = [v for v in hostile(300, seed=2) if "\udce9" not in v]
     echo = "import json, sys; print(json.dumps(sys.argv[1:]))"
     spec = {"steps": [{"argv": [sys.executable, "-I", "-c", echo, *values], "cwd": "."}]}
-    start.begin_job(there, "toy", "hostile", spec, False)
+    remote_jobs.begin_job(there, "toy", "hostile", spec, False)
     ended(there, "hostile", tmp_path)
 
     assert json.loads((tmp_path / "notes" / "log.0001").read_text()) == values
@@ -278,7 +283,7 @@ def test_hostile_words_on_the_ssh_line_arrive_byte_for_byte(there):
 @pytest.mark.parametrize("run", ["../x", "a/b", "-rf", ".x", "", "a b", "$(x)", "a\n"])
 def test_a_name_that_is_no_folder_is_refused_there(there, run):
     with pytest.raises(SemError, match="is no name"):
-        start.begin_job(there, "toy", run, shell("true"), False)
+        remote_jobs.begin_job(there, "toy", run, shell("true"), False)
 
 
 def test_a_secret_goes_through_stdin_alone(there, tmp_path):
@@ -288,7 +293,7 @@ def test_a_secret_goes_through_stdin_alone(there, tmp_path):
     watching = threading.Thread(target=lambda: watch_ps(seen, stop))
     watching.start()
     told = {"WANDB_API_KEY": "canary-5f2e"}
-    start.begin_job(there, "toy", "secret", {"steps": [step]}, False, told)
+    remote_jobs.begin_job(there, "toy", "secret", {"steps": [step]}, False, told)
     code = ended(there, "secret", tmp_path)["code"]
     stop.set()
     watching.join()

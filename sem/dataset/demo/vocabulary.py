@@ -1,8 +1,21 @@
-"""What a language must be able to say on a shop's pages."""
+"""The words of the invented shops: one file a language in words/, which `speak` reads."""
 
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from sem.core import settings
 
 Phrases = tuple[str, ...]
+FOLDER = Path(__file__).parent / "words"
+
+
+@dataclass(frozen=True)
+class Department:
+    """One department of a shop: its label and its product nouns."""
+
+    label: str
+    nouns: Phrases
 
 
 @dataclass(frozen=True)
@@ -10,8 +23,7 @@ class Words:
     """One language: product vocabulary, shop phrases, invented people and places."""
 
     code: str
-    departments: dict[str, tuple[str, Phrases]]
-    """Department key to its label and its product nouns."""
+    departments: dict[str, Department]
     titles: Phrases
     """Patterns over {brand}, {noun}, {model} and {colour}."""
     colours: Phrases
@@ -77,3 +89,12 @@ class Words:
     featured: str
     info: tuple[Phrases, ...]
     """Information pages: a title and two paragraphs each."""
+
+
+@cache
+def speak(language: str) -> Words:
+    """Return the words of `language`, a two-letter code; KeyError when no file has them."""
+    path = FOLDER / f"{language}.yaml"
+    if not path.is_file():
+        raise KeyError(language)
+    return settings.load_settings(Words, path)
