@@ -23,7 +23,7 @@ from clean import machine
 from sem.core import console, files
 from sem.eval.stats.paired_stats import clopper_pearson
 from sem.forge.base import Chunk, Document
-from sem.forge.checks import question_duplicates
+from sem.forge.checks import pair_quality
 from sem.forge.checks.faithfulness import Passage
 from sem.forge.checks.pair_quality import Quality
 from sem.forge.content_words import stems
@@ -287,12 +287,14 @@ def near_duplicates(dice: random.Random) -> list[str]:
         lines.append(f"| {name} | {len(asked)} | {_share(found, len(asked))} | {alone} |")
     headings = made_up(dice)
     wrong = _found(headings, others, SETTINGS.near_words)
-    own = len(question_duplicates.near(golden, (), SETTINGS.near_threshold, SETTINGS.near_words))
+    own = len(
+        pair_quality.near_questions(golden, (), SETTINGS.near_threshold, SETTINGS.near_words)
+    )
     lines += [
         f"| other questions, which must stay | {len(headings)} | "
         f"{_share(wrong, len(headings))} | {_found(headings, others, 1.0)} |",
         f"| the golden questions among themselves | {len(golden)} | {_share(own, len(golden))} | "
-        f"{len(question_duplicates.near(golden, (), SETTINGS.near_threshold, 1.0))} |",
+        f"{len(pair_quality.near_questions(golden, (), SETTINGS.near_threshold, 1.0))} |",
         "",
         f"All: recall {_share(caught, planted).replace(' | ', ', ')}; precision "
         f"{100 * caught / max(1, caught + wrong):.2f} % with {len(headings)} others. Some golden "
@@ -304,7 +306,7 @@ def near_duplicates(dice: random.Random) -> list[str]:
 
 def _found(questions: list[str], others: list[tuple[str, str]], words: float) -> int:
     """Return how many of `questions` are near one of `others`."""
-    found = question_duplicates.near(questions, others, SETTINGS.near_threshold, words)
+    found = pair_quality.near_questions(questions, others, SETTINGS.near_threshold, words)
     return sum(near.where == "golden" for near in found.values())
 
 

@@ -31,7 +31,7 @@ import clean as cleaning
 from sem.core import files, jsonio
 from sem.dataset.clean import grounding
 from sem.dataset.config import TaskOptions
-from sem.dataset.html import markup, prune, worth
+from sem.dataset.html import markup, prune
 from sem.dataset.html.line import LINK, Line
 from sem.dataset.html.prune import Budget, Piece, pieces_of
 from sem.eval.stats import clusters
@@ -217,7 +217,7 @@ def _holders(
 def scores(page: Page) -> list[float]:
     """Return what the table in use says of each piece."""
     return [
-        worth.line_worth(known, page.kind) - worth.LENGTH * math_log(size)
+        prune.line_worth(known, page.kind) - prune.LENGTH * math_log(size)
         for known, size in zip(page.traits, page.sizes, strict=True)
     ]
 
@@ -261,15 +261,15 @@ def fit(sample: Sequence[Page]) -> tuple[dict[str, dict[str, int]], int, int]:
     """Return the weights fitted to `sample`, the number of its pieces and of positive ones."""
     shipped = json.loads(TABLE.read_text("utf-8"))
     records = [page for page in sample if not page.prose]
-    texts = [(worth.PROSE, *found) for page in sample if page.prose for found in running(page)]
+    texts = [(prune.PROSE, *found) for page in sample if page.prose for found in running(page)]
     prose = _regress(texts, PROSE_C, fit_intercept=False)
-    worth.use_weights(shipped)
+    prune.use_weights(shipped)
     table: dict[str, dict[str, int]] = {}
     for _ in range(ROUNDS):
         made = [(page.kind, *found) for page in records for found in examples(page)]
         table = {**_regress(made, C), **prose}
-        worth.use_weights(table)
-    worth.use_weights(shipped)
+        prune.use_weights(table)
+    prune.use_weights(shipped)
     return table, len(made) + len(texts), sum(is_one for *_, is_one, _ in (*made, *texts))
 
 
@@ -291,14 +291,14 @@ def _regress(
         return {}
     often: Counter[tuple[str, str]] = Counter()
     for kind, known, _, _ in made:
-        for about in worth.tables_of(kind):
+        for about in prune.tables_of(kind):
             often.update((about, trait) for trait in set(known))
     names = sorted(name for name, times in often.items() if times >= RARE)
     place = {name: number for number, name in enumerate(names)}
     cells: list[int] = []
     ends = [0]
     for kind, known, _, _ in made:
-        pairs = ((about, trait) for trait in known for about in worth.tables_of(kind))
+        pairs = ((about, trait) for trait in known for about in prune.tables_of(kind))
         cells += [place[pair] for pair in pairs if pair in place]
         ends.append(len(cells))
     shape = (len(made), len(names))
@@ -315,8 +315,8 @@ def _regress(
 def measure(job: tuple[Page, dict[str, dict[str, int]]]) -> dict[int | None, Share]:
     """Values that PAGE keeps under each budget with the weights of its fold."""
     page, table = job
-    if table != worth.WEIGHTS:
-        worth.use_weights(table)
+    if table != prune.WEIGHTS:
+        prune.use_weights(table)
     kept = {}
     for limit in BUDGETS:
         budget = Budget(limit, counter() if limit else len)
@@ -404,7 +404,7 @@ def main() -> None:
         text = json.dumps(table, ensure_ascii=False, indent=0, sort_keys=True)
         files.write_file(TABLE, text + "\n")
     is_shipped = table == json.loads(TABLE.read_text("utf-8"))
-    worth.use_weights(table)
+    prune.use_weights(table)
     sites = {page.site for page in pages}
     names = ["whole", *(f"{limit:,} tokens" for limit in BUDGETS if limit)]
     lines = [
