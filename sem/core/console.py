@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sem.core.errors import SemError
+from sem.core.errors import SemError, missing_package
 
 # Tables of Markdown reports; whoever fills a cell makes strangers' text inert first.
 
@@ -67,6 +67,11 @@ def run_main(main: Callable[[], None]) -> NoReturn:
         sys.stdout.flush()
     except SemError as error:
         fail(str(error), error.exit_code)
+    except ModuleNotFoundError as error:
+        missing = missing_package(error)
+        if missing is None:
+            raise
+        fail(str(missing), missing.exit_code)
     except KeyboardInterrupt:
         fail("interrupted\n       the same command goes on where this one stopped", 130)
     except BrokenPipeError:
@@ -88,11 +93,15 @@ def _note_unread_overrides() -> None:
 
 
 def _set_environment() -> None:
-    env = Path(__file__).resolve().parents[2] / ".env"
-    if env.exists():
-        from dotenv import load_dotenv
+    from sem.core import projects
 
-        load_dotenv(env, override=False)
+    # What is exported wins, then the tree's own file, then the checkout's.
+    folders = (projects.marked_tree(), projects.ROOT if projects.IS_CHECKOUT else None)
+    for env in dict.fromkeys(folder / ".env" for folder in folders if folder):
+        if env.exists():
+            from dotenv import load_dotenv
+
+            load_dotenv(env, override=False)
     for name, value in DEFAULT_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
 

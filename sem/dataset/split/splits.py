@@ -98,7 +98,7 @@ class Item:
     group: str
     stratum: str
     # Items that share one are of one group, too.
-    certificate: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
 
 
 @dataclass

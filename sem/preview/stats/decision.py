@@ -14,10 +14,10 @@ from typing import Any, Literal
 
 from sem.core import files
 from sem.core.errors import SemError
-from sem.core.project import ROOT
+from sem.core.projects import SHIPPED
 from sem.preview.stats.paired_gain import Gain
 
-CURVE = ROOT / "configs" / "preview_confidence.json"
+CURVE = SHIPPED / "preview_confidence.json"
 POINTS = 100.0
 # What production wants at least.
 MIN_POINTS = 1.0
