@@ -5,7 +5,9 @@ Results go to stdout, progress and notes to stderr, the path of the result on th
 
 import argparse
 import errno
+import itertools
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -108,8 +110,26 @@ def _set_environment() -> None:
 
 def fail(text: str, code: int) -> NoReturn:
     """Say `text` on stderr as an error and exit with `code`."""
-    print(f"error: {printable(text)}", file=sys.stderr)
+    print(f"error: {printable(as_typed_here(text))}", file=sys.stderr)
     sys.exit(code)
+
+
+def as_typed_here(text: str) -> str:
+    """Return `text` with its commands as they are typed here.
+
+    Where there is no checkout there is no fabfile: `fab A B` is `opensem A && opensem B`.
+    """
+    from sem.core import projects
+
+    return text if projects.IS_CHECKOUT else re.sub(r"`fab ([^`]+)`", _as_verbs, text)
+
+
+def _as_verbs(command: re.Match[str]) -> str:
+    words = command[1].split(" ")
+    jobs = list(itertools.takewhile(lambda word: "." in word and word[0] != "-", words))
+    flags = " ".join(words[len(jobs) :])
+    verbs = (f"opensem {job}" for job in jobs or [""])
+    return "`" + " && ".join(f"{verb} {flags}".rstrip() for verb in verbs) + "`"
 
 
 def printable(text: str) -> str:
@@ -121,7 +141,7 @@ def printable(text: str) -> str:
 
 def note(text: str) -> None:
     """Tell the user something on stderr."""
-    print(printable(text), file=sys.stderr)
+    print(printable(as_typed_here(text)), file=sys.stderr)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
