@@ -36,7 +36,8 @@ sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "benchmarks")]
 import handbook  # noqa: E402
 import teachers  # noqa: E402
 from chatserver import ChatServer  # noqa: E402
-from clean import machine  # noqa: E402
+
+from benchmarks.speed.clean import machine  # noqa: E402
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
 KEYS = [f"sk-canary-{number:02}-0123456789abcdef" for number in range(10)]

@@ -23,9 +23,9 @@ from sem.dataset.html.line import LINK, Address, Line
 # logistic regression has it. `weights.json` holds the points of each trait on every page, and
 # what is added on a recipe, a product, a list, a contact page or another one; `prose` stands
 # alone: a character's log-odds of belonging to the running text that a task asks for. It is
-# fitted by `python benchmarks/pruning.py --write`; how it does on sites it has not seen is in
-# benchmarks/results/pruning.md. A trait the table does not name, such as a hint that was rare
-# there, says nothing.
+# fitted by `python benchmarks/quality/pruning.py --write`; how it does on sites it has not seen
+# is in benchmarks/results/pruning.md. A trait the table does not name, such as a hint that was
+# rare there, says nothing.
 
 # Points for each factor of e in characters: a line competes by what it takes.
 LENGTH = 9

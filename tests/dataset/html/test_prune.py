@@ -159,7 +159,7 @@ def test_evidence_of_real_pages_survives_a_small_budget(shared):
                 kept += there and grounding.is_grounded(value, left)
 
     assert before > 300
-    # 61 pages; benchmarks/pruning.py measures all.
+    # 61 pages; benchmarks/quality/pruning.py measures all.
     assert kept >= 0.92 * before
 
 

@@ -1,7 +1,7 @@
 """Backtest: what previews said of 90 contributions, and what the full computation found.
 
-    python benchmarks/preview_backtest.py            # goes on where it was stopped; reports
-    python benchmarks/preview_backtest.py --report   # the report and the confidence only
+    python benchmarks/preview/preview_backtest.py            # goes on where it was stopped; reports
+    python benchmarks/preview/preview_backtest.py --report   # the report and the confidence only
 
 Preview: the contributor's file is sampled and read as `hokusai-preview` does, one setting of the
 penalty, a ladder, an extrapolation. Budgets: a quarter of the rows and half of the benchmark; half
@@ -21,11 +21,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import preview_cases
-import preview_fit
-from clean import machine
-from preview_cases import Case
-
+from benchmarks.preview import preview_cases, preview_fit
+from benchmarks.preview.preview_cases import Case
+from benchmarks.speed.clean import machine
 from sem.core import console, files
 from sem.preview.contribution import contribution, overlap
 from sem.preview.contribution.contribution import Sample
@@ -38,7 +36,7 @@ from sem.preview.result.sources import Compared
 from sem.preview.stats import decision
 from sem.preview.stats.paired_gain import gained
 
-RESULTS = Path(__file__).resolve().parent / "results"
+RESULTS = Path(__file__).resolve().parents[1] / "results"
 BUDGETS = {"quarter": (0.25, 0.5), "half": (0.5, 0.5), "whole": (1.0, 1.0)}  # rows, benchmark
 STRENGTHS = (0.1, 0.3, 1.0, 3.0)  # times the kind's own
 SEEDS = (1, 2, 3)

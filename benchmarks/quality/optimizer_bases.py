@@ -1,6 +1,6 @@
 """The same pairs on an encoder-decoder and on a causal base: what each learns in the same steps.
 
-    python benchmarks/optimizer_bases.py --steps 200
+    python benchmarks/quality/optimizer_bases.py --steps 200
 
 Both are trained by the code and recipe of `fab optimizer.train`. Their tokens differ, so the loss
 on held-out families is given in bits a character of the rewrite: the same characters for both.
@@ -39,14 +39,14 @@ def main() -> None:
         "# The optimizer's pairs on two kinds of base",
         f"{machine.name}, {machine.threads} threads; {len(pairs):,} pairs, {args.steps} steps "
         "each of configs/optimizer/train.yaml's recipe; loss over rewrites of held-out families.",
-        f"Command: `python benchmarks/optimizer_bases.py --steps {args.steps}`",
+        f"Command: `python benchmarks/quality/optimizer_bases.py --steps {args.steps}`",
         "",
         "| " + " | ".join(HEAD) + " |",
         "|" + "---|" * len(HEAD),
         *("| " + " | ".join(row) + " |" for row in rows),
     ]
     console.done(
-        files.write_file(HERE / "results" / "optimizer_bases.md", "\n".join(lines) + "\n")
+        files.write_file(HERE.parent / "results" / "optimizer_bases.md", "\n".join(lines) + "\n")
     )
 
 

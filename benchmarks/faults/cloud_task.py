@@ -1,6 +1,6 @@
 """Hand the tasks that `ops.launch` writes to SkyPilot's own reader, in its own environment.
 
-    python benchmarks/cloud_task.py --python VENV/bin/python
+    python benchmarks/faults/cloud_task.py --python VENV/bin/python
 
 VENV holds `skypilot[runpod]==0.14.1`, as `uv venv VENV` and `uv pip install -p VENV` make it.
 Nothing is rented: `sky.Task.from_yaml` reads and validates each file. Each field that SkyPilot
@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from sem.core import console, files  # noqa: E402
@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
         "| --- | --- | --- | --- |",
         *("| " + " | ".join(row) + " |" for row in rows),
         "",
-        "Command: `python benchmarks/cloud_task.py --python VENV/bin/python`.",
+        "Command: `python benchmarks/faults/cloud_task.py --python VENV/bin/python`.",
     ]
     text = "\n".join(lines) + "\n"
     print(text)

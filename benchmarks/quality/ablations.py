@@ -1,6 +1,6 @@
 """Which settings of train.yaml teach the demo sem more: each against rank 16, same rows.
 
-    python benchmarks/ablations.py [--train 160] [--test 70] [--seeds 2] [--only NAME]
+    python benchmarks/quality/ablations.py [--train 160] [--test 70] [--seeds 2] [--only NAME]
 
 One run for each variant and seed, in turns, so that an interrupted benchmark has compared all of
 them as often as it could; the same command goes on where it stopped. The seed changes the
@@ -17,8 +17,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from clean import machine
-
+from benchmarks.speed.clean import machine
 from sem.core import files
 from sem.core.project import Project
 from sem.eval.answers import subject
@@ -26,7 +25,7 @@ from sem.eval.report import compare
 from sem.eval.stats import clusters
 from sem.train.run import plan
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 # What the others are compared with; the default until rank 64 won here.
 BASE = "rank 16"
 VARIANTS: dict[str, list[str]] = {
@@ -116,7 +115,7 @@ def report(found: list[dict], args: argparse.Namespace) -> str:
         f"{len(first['rows'])} pages of {len(set(first['domains'].values()))} unseen shops, the "
         f"same rows in every run. {machine()}.",
         "",
-        f"Command: `python benchmarks/ablations.py --train {args.train} --test {args.test} "
+        f"Command: `python benchmarks/quality/ablations.py --train {args.train} --test {args.test} "
         f"--seeds {args.seeds}`",
         "",
         "| variant | seeds | slot accuracy, by seed | JSON valid | − rank 16, 95 % | train, s |",

@@ -14,8 +14,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import preview_plot
-
+from benchmarks.preview import preview_plot
 from sem.core import files, jsonio
 from sem.preview.stats import decision
 from sem.preview.stats.paired_gain import Gain
@@ -249,7 +248,7 @@ def table(
         f"{len(rows)} contributions ({made}) to 6 sets of rows, {len(told)} previews. "
         f"{'; '.join(sorted({row['machine'] for row in rows}))}; CPU time: previews "
         f"{cpu['previews']:.0f} s, full {cpu['full']:.0f} s. "
-        "`python benchmarks/preview_backtest.py`: its docstring says what a preview and the full "
+        "`python benchmarks/preview/preview_backtest.py`: its docstring says what a preview and the full "
         "computation are.",
         "",
         f"Fitted on {len(told) - len(tested)} previews (half of the cases, by a digest of their "

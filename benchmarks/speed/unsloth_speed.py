@@ -1,6 +1,6 @@
 """On a CUDA card: our unsloth engine, a bare Unsloth script and a bare TRL script, the same rows.
 
-    python benchmarks/unsloth_speed.py --sem shop --steps 60 --rounds 3
+    python benchmarks/speed/unsloth_speed.py --sem shop --steps 60 --rounds 3
 
 Each trains LoRA r 16 on all linear layers of Gemma 3 270M (`fab env.weights` fetches it) in a
 process of its own, in turns, --steps optimizer steps an epoch, three epochs a round; round N has
@@ -131,8 +131,7 @@ def prepared(args: Namespace) -> Any:
     """Return the job of train_speed on `steps` x effective_batch examples, with this round's
     seed.
     """
-    import train_speed
-
+    from benchmarks.speed import train_speed
     from sem.core.project import Project
     from sem.train.recipe import Recipe
 
@@ -208,7 +207,7 @@ def stock(job: Any, model: Any, kept: Path) -> Trained:
 
     Its adapter goes to `kept`.
     """
-    import train_speed
+    from benchmarks.speed import train_speed
 
     options = {"gradient_checkpointing": False, "seed": job.recipe.seed, "bf16": True}
     trainer = train_speed.stock_trainer(job, model, options)
@@ -251,7 +250,8 @@ def score(job: Any, adapter: Path) -> dict[str, float]:
 def limit(job: Any) -> dict[str, Any]:
     """Return the operations of an epoch, and this card's best rate at bf16 products just now."""
     import torch
-    import train_speed
+
+    from benchmarks.speed import train_speed
 
     left, right = (torch.randn(SIDE, SIDE, device="cuda").bfloat16() for _ in range(2))
     seconds = []
@@ -289,14 +289,14 @@ def write(args: Namespace, runs: dict[str, list[Trained]], limits: dict[str, Any
         f"{limits['card']}; {limits['rows']} examples of `{args.sem}`, {limits['tokens']:,} "
         f"tokens an epoch, {limits['flop'] / 1e12:.1f} Tflop of products; bf16 products of "
         f"{SIDE:,} x {SIDE:,} run here at {limits['rate'] / 1e12:.0f} Tflop/s.",
-        f"Command: `python benchmarks/unsloth_speed.py --sem {args.sem} --base {args.base} "
+        f"Command: `python benchmarks/speed/unsloth_speed.py --sem {args.sem} --base {args.base} "
         f"--steps {args.steps} --rounds {args.rounds} --answers {args.answers}`",
         "",
         "| " + " | ".join(HEAD) + " |",
         "|" + "---|" * len(HEAD),
         *("| " + " | ".join(row) + " |" for row in rows),
     ]
-    path = HERE / "results" / f"unsloth_speed_{args.base}.md"
+    path = HERE.parent / "results" / f"unsloth_speed_{args.base}.md"
     return files.write_file(path, "\n".join(lines) + "\n")
 
 

@@ -1,7 +1,7 @@
 """The prompt optimizer's service against a plain PyTorch + FastAPI server, in one run.
 
-    python benchmarks/optimizer_load.py                     the newest optimizer
-    python benchmarks/optimizer_load.py --name RUN --seconds 60 --max-length 256
+    python benchmarks/speed/optimizer_load.py                     the newest optimizer
+    python benchmarks/speed/optimizer_load.py --name RUN --seconds 60 --max-length 256
 
 Both servers hold the same network and decode greedily with the same room; the plain one is what
 one writes first: a `def` endpoint that calls TorchRewriter.rewrite with one prompt. Then, without
@@ -22,8 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clean import machine
-
+from benchmarks.speed.clean import machine
 from sem.core import console, files, projects
 from sem.core.errors import SemError
 from sem.optimizer import layout
@@ -32,7 +31,7 @@ from sem.optimizer.model import rewriter
 from sem.optimizer.model.rewriter import Decoding, Rewrite
 
 ROOT = projects.project_tree()
-RESULT = Path(__file__).resolve().parent / "results" / "optimizer_load.md"
+RESULT = Path(__file__).resolve().parents[1] / "results" / "optimizer_load.md"
 PORT = 8_642
 SLOTS = ("persona", "context", "task", "constraints", "steps", "goal")
 
@@ -173,7 +172,7 @@ class Server:
 
 def sem_words(run: str, port: int, *settings: str) -> list[str]:
     """Return the command of this project's service for the optimizer `run`."""
-    script = Path(__file__).resolve().parents[1] / "scripts" / "optimizer_serve.py"
+    script = Path(__file__).resolve().parents[2] / "scripts" / "optimizer_serve.py"
     flags = [word for each in settings for word in ("--set", f"serve.{each}")]
     return [str(script), "--name", run, "--set", f"serve.port={port}", *flags]
 
@@ -282,7 +281,7 @@ def report(
     lines = [
         "# The optimizer's service under load",
         "",
-        f"Command: `python benchmarks/optimizer_load.py {' '.join(sys.argv[1:])}`",
+        f"Command: `python benchmarks/speed/optimizer_load.py {' '.join(sys.argv[1:])}`",
         "",
         f"{machine()}. Optimizer {folder.name}. Greedy, at most {args.max_length} tokens, prompts "
         f"of held-out families; {args.seconds:g} s a cell and until the last answer. Client and "

@@ -1,6 +1,6 @@
-"""Presidio's finds, for benchmarks/pii.py: JSON lines {text} in, {spans, seconds} out.
+"""Presidio's finds, for benchmarks/quality/pii.py: JSON lines {text} in, {spans, seconds} out.
 
-    PEER_PYTHON benchmarks/pii_peer.py < texts.jsonl     in an environment with presidio-analyzer
+    PEER_PYTHON benchmarks/quality/pii_peer.py < texts.jsonl     in an environment with presidio-analyzer
 
 A blank English spaCy model: the recognisers of patterns and checksums, no model of language.
 """

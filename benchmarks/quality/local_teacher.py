@@ -1,6 +1,6 @@
 """The local teachers: tokens a second, and how many replies to the forge's own prompts are usable.
 
-    python benchmarks/local_teacher.py [--chunks 20] [--pairs 1] [--model smollm2]
+    python benchmarks/quality/local_teacher.py [--chunks 20] [--pairs 1] [--model smollm2]
 
 Each reply is held to the JSON Schema of its request. Kept: pairs that the default quality checks
 keep, near-duplicates among themselves included.
@@ -17,8 +17,7 @@ from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
-from clean import machine
-
+from benchmarks.speed.clean import machine
 from sem.forge.base import Chunk, Document
 from sem.forge.checks import pair_quality
 from sem.forge.sources import chunks
@@ -30,7 +29,7 @@ from sem.lm.api.provider import Calls, Price, Provider
 from sem.lm.local import llamacpp
 from sem.lm.weights import gguf_files
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 BOOK = ROOT.parent / "shared" / "data" / "forge" / "rust_book" / "raw"
 COLUMNS = (
     *("teacher", "chunks", "usable replies", "faults", "pairs", "kept", "dropped"),
@@ -101,7 +100,11 @@ def main() -> None:
             rows.append((path.stem, *asked(made, given, args.pairs)))
         print(rows[-1], flush=True)
         del server
-    lines = ["# Local teachers", f"Command: `python benchmarks/local_teacher.py`, {machine()}", ""]
+    lines = [
+        "# Local teachers",
+        f"Command: `python benchmarks/quality/local_teacher.py`, {machine()}",
+        "",
+    ]
     lines += [
         f"{args.pairs} pair(s) asked of each chunk, at most 400 tokens a reply, no second try.",
         "",

@@ -1,6 +1,6 @@
 """What each way to show a page to a small model keeps: whole, in 1,500, 750 and 420 tokens.
 
-    python benchmarks/representations.py [--limit 300]
+    python benchmarks/quality/representations.py [--limit 300]
 
 Ours comes from `pruning.py`: each page by weights that have not seen its site. Beside it stand a
 plain tag strip and trafilatura, which know no budget and are cut at its end. Evidence: reference
@@ -19,14 +19,13 @@ from multiprocessing import Pool
 from pathlib import Path
 from typing import Any
 
-import clean as cleaning
-import pruning
-
+from benchmarks.quality import pruning
+from benchmarks.speed import clean as cleaning
 from sem.core import jsonio
 from sem.dataset.clean import grounding
 from sem.dataset.html import markup
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PEERS: dict[str, Callable[[str], str]] = {
     "tag strip": cleaning.strip_tags,
     "trafilatura": cleaning.trafilatura_text,
@@ -138,7 +137,7 @@ def main() -> None:
         f"by site; pages of {pruning.BODY} are cleaned with `prose: true`. Tokens by SmolLM2's",
         f"tokenizer. {cleaning.machine()}.",
         "",
-        f"Commands: `python benchmarks/pruning.py`, `python benchmarks/representations.py{limit}`",
+        f"Commands: `python benchmarks/quality/pruning.py`, `python benchmarks/quality/representations.py{limit}`",
         "",
         *render(pages),
     ]

@@ -1,8 +1,8 @@
 """The prompt optimizer against its untouched base, as Markdown under benchmarks/results/.
 
-    python benchmarks/optimizer_eval.py
-    python benchmarks/optimizer_eval.py --rows 60 --pairs pairs.jsonl
-    python benchmarks/optimizer_eval.py --questions golden_set.json --answer-with MODEL --judge
+    python benchmarks/quality/optimizer_eval.py
+    python benchmarks/quality/optimizer_eval.py --rows 60 --pairs pairs.jsonl
+    python benchmarks/quality/optimizer_eval.py --questions golden_set.json --answer-with MODEL --judge
 
 Held-out task families always; with --pairs also real prompts, which are measured and not printed;
 with --questions also the answers to raw and to rewritten prompts; with --judge its opinions.
@@ -45,7 +45,7 @@ def main() -> None:
     ]
     text = "\n".join(lines) + "\n"
     print(text)
-    console.done(files.write_file(HERE / "results" / "optimizer.md", text))
+    console.done(files.write_file(HERE.parent / "results" / "optimizer.md", text))
     if made.stopped:
         raise made.stopped
 

@@ -1,7 +1,7 @@
 """Our trainer against a plain TRL SFTTrainer: same rows, model, machine, loss; in turns.
 
-    python benchmarks/train_speed.py --sem demo --base gemma-3-270m --examples 24 --rounds 2
-    python benchmarks/train_speed.py --sem demo --base gemma-3-270m --long
+    python benchmarks/speed/train_speed.py --sem demo --base gemma-3-270m --examples 24 --rounds 2
+    python benchmarks/speed/train_speed.py --sem demo --base gemma-3-270m --long
 
 All train LoRA r 16 on all linear layers, completion-only loss, the same optimizer steps, each in a
 process of its own, --epochs times over the rows: the first epoch compiles kernels and is shown
@@ -332,7 +332,7 @@ def write(args: Namespace, runs: dict[str, list[Timed]], limits: dict[str, Any])
         f"{load:.1f} of 2 (other work on the same core); {what} of `{args.sem}`, "
         f"{limits['tokens']:,} tokens; rounds: {args.rounds}, epochs in each: {args.epochs}, "
         "the trainers in turns.",
-        f"Command: `python benchmarks/train_speed.py --sem {args.sem} --base {args.base} {flags} "
+        f"Command: `python benchmarks/speed/train_speed.py --sem {args.sem} --base {args.base} {flags} "
         f"--epochs {args.epochs} --rounds {args.rounds}`",
         "",
         "| " + " | ".join(head) + " |",
@@ -345,7 +345,7 @@ def write(args: Namespace, runs: dict[str, list[Timed]], limits: dict[str, Any])
         f"and {least / best['TRL']:.0%} of TRL's.",
     ]
     name = f"train_memory_{args.base}" if args.long else f"train_speed_{args.sem}_{args.base}"
-    return files.write_file(HERE / "results" / f"{name}.md", "\n".join(lines) + "\n")
+    return files.write_file(HERE.parent / "results" / f"{name}.md", "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

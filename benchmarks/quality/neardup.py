@@ -1,6 +1,6 @@
 """Near-duplicates: precision, recall and speed, against datasketch on the same texts.
 
-    python benchmarks/neardup.py [--rows 20000]
+    python benchmarks/quality/neardup.py [--rows 20000]
 
 Reads   ../shared/data/pii_neardup, ../shared/data/html/examples.duckdb
 Writes  benchmarks/results/neardup.md
@@ -16,14 +16,13 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
-from clean import machine
-
+from benchmarks.speed.clean import machine
 from sem.dataset.clean import near_duplicates
 from sem.dataset.config import TaskOptions
 from sem.dataset.html import markup
 from sem.dataset.store import store
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared" / "data"
 THRESHOLD = near_duplicates.THRESHOLD
 Pair = tuple[str, str, bool]
@@ -199,7 +198,7 @@ def main() -> None:
         "datasketch 2.0.0",
         f"(128 permutations, LSH at {THRESHOLD}) on the same 5-grams. {machine()}.",
         "",
-        f"Command: `python benchmarks/neardup.py --rows {args.rows}`",
+        f"Command: `python benchmarks/quality/neardup.py --rows {args.rows}`",
         "",
         "| pairs | n | true | precision | recall | datasketch precision | recall |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",

@@ -1,6 +1,6 @@
 """Time and memory of previews, each in a process of its own, as a user starts them.
 
-    python benchmarks/preview_speed.py [--only NAME]
+    python benchmarks/speed/preview_speed.py [--only NAME]
 
 Reads   ../shared/data/preview, scikit-learn's sets, the demo (`fab demo`)
 Writes  benchmarks/results/preview_speed.md
@@ -17,15 +17,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import preview_cases
-from clean import machine
-
+from benchmarks.preview import preview_cases
+from benchmarks.speed.clean import machine
 from sem.core import files
 from sem.core.example import Example
 from sem.core.project import Project
 from sem.dataset.split import snapshot
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SHARED = preview_cases.SHARED
 MILLION = 1_000_000
 CONFIG = "base: base.parquet\nbenchmark: benchmark.parquet\n"
@@ -67,7 +66,7 @@ def written(rows: list[tuple[str, ...]]) -> None:
     lines = [
         "# Previews: time and memory",
         "",
-        f"`python benchmarks/preview_speed.py`. {machine()}; load average at the end "
+        f"`python benchmarks/speed/preview_speed.py`. {machine()}; load average at the end "
         f"{os.getloadavg()[1]:.1f} on {os.cpu_count()} cores, so that CPU seconds say more than "
         "the clock. Nothing was cached. The peak is of the whole process, and no less than what "
         "this script holds when it starts it.",

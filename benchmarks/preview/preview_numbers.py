@@ -1,6 +1,6 @@
 """A target that is a number: how often useless and true rows are called an improvement.
 
-    python benchmarks/preview_numbers.py --seeds 30
+    python benchmarks/preview/preview_numbers.py --seeds 30
 
 scikit-learn's diabetes, cut anew for each seed: base rows, 142 contributed, 200 of the benchmark;
 once with their own targets, once with each other's. The word is that of the measured gain.
@@ -14,9 +14,9 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from clean import machine
 from sklearn.datasets import load_diabetes
 
+from benchmarks.speed.clean import machine
 from sem.core import console, files
 from sem.preview.contribution.columns import Shape
 from sem.preview.contribution.contribution import Sample
@@ -25,7 +25,7 @@ from sem.preview.linear.estimate import Rows
 from sem.preview.linear.learners import Budget
 from sem.preview.stats import decision
 
-RESULT = Path(__file__).resolve().parent / "results" / "preview_numbers.md"
+RESULT = Path(__file__).resolve().parents[1] / "results" / "preview_numbers.md"
 WORDS = ("improves", "cannot_tell", "does_not_improve")
 BASES = (40, 100)
 
@@ -52,7 +52,7 @@ def main() -> None:
     ]
     table = "\n".join(f"| {' | '.join(map(str, row))} |" for row in (head, ["---"] * 7, *rows))
     said = (
-        f"# Previews of a number\n\n`python benchmarks/preview_numbers.py --seeds "
+        f"# Previews of a number\n\n`python benchmarks/preview/preview_numbers.py --seeds "
         f"{args.seeds}`. {machine()}. diabetes, 142 rows contributed, 200 of the "
         f"benchmark.\n\n{table}\n"
     )

@@ -1,6 +1,6 @@
 """Chunking: coverage, sizes and where chunks end, against splitters of a fixed size.
 
-    python benchmarks/chunking.py [--chars 2000]
+    python benchmarks/quality/chunking.py [--chars 2000]
 
 A chunk ends inside a sentence when the text goes on after it without a full stop, a paragraph's
 end or another block; inside code when both sides of its end are lines of one fence. Judged by
@@ -21,14 +21,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clean import machine
-
+from benchmarks.speed.clean import machine
 from sem.forge.base import Document
 from sem.forge.sources import chunks, secret_scan
 from sem.forge.sources.chunks import Sizes
 from sem.forge.sources.convert import Converter
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT.parent / "shared" / "data" / "forge"
 CLOSERS = "\"'”’»)\\]*_`」』）"
 ENDS = re.compile(
@@ -166,7 +165,7 @@ def main() -> None:
         f"{len(documents)} documents of ../shared/data/forge (rust_book, opensource_guides in "
         f"four languages), {characters:,} characters. {machine()}.",
         "",
-        f"Command: `python benchmarks/chunking.py --chars {said} --repeat {args.repeat}`",
+        f"Command: `python benchmarks/quality/chunking.py --chars {said} --repeat {args.repeat}`",
     ]
     for chars in args.chars:
         lines += table(documents, chars)

@@ -1,6 +1,6 @@
 """Personal data: precision and recall per kind against Presidio, on the same texts in one run.
 
-    python benchmarks/pii.py --peer-python /path/to/venv/bin/python
+    python benchmarks/quality/pii.py --peer-python /path/to/venv/bin/python
 
 Reads   ../shared/data/pii_neardup/pii_*.jsonl, ../shared/data/html/pages.parquet
 Writes  benchmarks/results/pii.md
@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from sem.core import console, files  # noqa: E402
@@ -287,7 +287,9 @@ def main(argv: list[str] | None = None) -> None:
     if args.peer_python is None:
         console.note("no --peer-python: the columns of the peer stay empty")
     made = ["# Personal data", ""]
-    made += [f"Command: `python benchmarks/pii.py{' --peer-python …' * bool(args.peer_python)}`"]
+    made += [
+        f"Command: `python benchmarks/quality/pii.py{' --peer-python …' * bool(args.peer_python)}`"
+    ]
     made += [f"{platform.machine()}, {os.cpu_count()} CPU, Python {platform.python_version()}. "]
     made += ["Peer: presidio-analyzer 2.2.366, spacy.blank('en'), its default recognisers.", ""]
     for part in (sentences, cases, contacts, products):

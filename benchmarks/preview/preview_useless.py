@@ -1,6 +1,6 @@
 """Useless and duplicate contributions over 200 seeds; planted label errors and planted good rows.
 
-    python benchmarks/preview_useless.py [--seeds 200]
+    python benchmarks/preview/preview_useless.py [--seeds 200]
 
 Called an improvement: the word of the preview with production's least gain of 1 point, and, more
 strictly, its interval above 0. Useless: noise of the base rows' own columns under labels drawn by
@@ -18,10 +18,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import preview_cases
-from clean import machine
-from preview_cases import Pool, Rows, alike, duplicates, labelled, scattered
-
+from benchmarks.preview import preview_cases
+from benchmarks.preview.preview_cases import Pool, Rows, alike, duplicates, labelled, scattered
+from benchmarks.speed.clean import machine
 from sem.core import files
 from sem.preview.contribution.contribution import Sample
 from sem.preview.linear import estimate as estimates
@@ -32,7 +31,7 @@ from sem.preview.result.sources import Compared
 from sem.preview.stats import decision
 from sem.preview.stats.paired_gain import Gain
 
-RESULTS = Path(__file__).resolve().parent / "results" / "preview_useless.md"
+RESULTS = Path(__file__).resolve().parents[1] / "results" / "preview_useless.md"
 ROWS = RESULTS.with_suffix(".jsonl")
 BASE, TESTED = 100, 400
 
@@ -50,7 +49,7 @@ def main() -> None:
     lines = [
         "# Useless contributions, and planted rows",
         "",
-        "`python benchmarks/preview_useless.py` (200 seeds; it goes on where it was stopped). "
+        "`python benchmarks/preview/preview_useless.py` (200 seeds; it goes on where it was stopped). "
         f"{where}. Base of {BASE} rows, benchmark of {TESTED}, both drawn anew for each "
         "seed; at most 5 % may be called an improvement.",
         "",

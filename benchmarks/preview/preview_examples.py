@@ -1,7 +1,7 @@
 """What a preview of examples measures on the demo: contributions of good rows, and of spoilt ones.
 
-    python benchmarks/preview_examples.py            # goes on where it was stopped; reports
-    python benchmarks/preview_examples.py --report   # the report and the fit only
+    python benchmarks/preview/preview_examples.py            # goes on where it was stopped; reports
+    python benchmarks/preview/preview_examples.py --report   # the report and the fit only
 
 Half of the demo's shops are the base, the other half contribute 100 rows at a time: as they are
 (`same`: by equal steps they should neither help nor harm, so that what they move is what training
@@ -23,8 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from clean import machine
-
+from benchmarks.speed.clean import machine
 from sem.core import console, files, jsonio
 from sem.core.example import Example
 from sem.core.project import Project
@@ -35,7 +34,7 @@ from sem.preview.lora.bench import Bench, Split
 from sem.preview.stats.paired_gain import Gain
 from sem.train.rows import data
 
-RESULTS = Path(__file__).resolve().parent / "results"
+RESULTS = Path(__file__).resolve().parents[1] / "results"
 STEPS, TESTED, LOOKED, ROWS = 7, 48, 40, 100
 # Of the candidate's rows, that the fit is told for.
 SHARE = 0.2
@@ -172,7 +171,7 @@ def report(found: list[dict[str, Any]]) -> None:
     lines = [
         "# Previews of examples: contributions to the demo",
         "",
-        f"`python benchmarks/preview_examples.py`. "
+        f"`python benchmarks/preview/preview_examples.py`. "
         f"{'; '.join(sorted({row['machine'] for row in found}))}. Nats a token over the baseline "
         "of the same draw, with the 95 % interval of the val rows' shops alone. `same`: rows of "
         "other shops, as they are.",

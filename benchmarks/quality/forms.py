@@ -1,6 +1,6 @@
 """Which way to show a page teaches a small model more: the same rows, twice, one run each.
 
-    python benchmarks/forms.py [--budget 420] [--train 240] [--test 70]
+    python benchmarks/quality/forms.py [--budget 420] [--train 240] [--test 70]
 
 The embedded demo, cleaned once as `price: 9 €` lines and once as `main>p.price | 9 €` lines, both
 within one budget of tokens; the same ids in train and test, the same recipe and seed.
@@ -17,8 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from clean import machine
-
+from benchmarks.speed.clean import machine
 from sem.core import files
 from sem.core.project import Project
 from sem.dataset.split import snapshot
@@ -26,7 +25,7 @@ from sem.eval.answers import subject
 from sem.eval.report import compare
 from sem.eval.stats import clusters
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FORMS = ("lines", "addressed")
 # Groups by domain alone, so that both cuts hold the same ids whatever the texts look like.
 CUT = ["dataset.split.leaks.near=report", "dataset.split.leaks.exact=report"]
@@ -103,7 +102,7 @@ def main() -> None:
         f"n = {len(gaps)} pages of {moved.domains} unseen shops,",
         f"both within {args.budget} tokens a page. {machine()}.",
         "",
-        f"Command: `python benchmarks/forms.py --budget {args.budget} --train {args.train} "
+        f"Command: `python benchmarks/quality/forms.py --budget {args.budget} --train {args.train} "
         f"--test {args.test}`",
         "",
         "| representation | slot accuracy | JSON validity | tokens a prompt | training, s |",

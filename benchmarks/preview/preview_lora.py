@@ -1,7 +1,7 @@
 """Backtest of previews of examples: a quarter of the steps against LoRA in full, on real texts.
 
-    python benchmarks/preview_lora.py            # goes on where it was stopped; reports
-    python benchmarks/preview_lora.py --report   # the report only
+    python benchmarks/preview/preview_lora.py            # goes on where it was stopped; reports
+    python benchmarks/preview/preview_lora.py --report   # the report only
 
 Two tasks of configs/text (prices as shops write them, restaurants described), SmolLM2-135M. 48
 rows are the base, 128 others a contribution: as they are (`good`), the base rows again with a
@@ -24,9 +24,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from clean import machine
-from preview_examples import mistaken
-
+from benchmarks.preview.preview_examples import mistaken
+from benchmarks.speed.clean import machine
 from sem.core import console, files, jsonio, schema
 from sem.core.example import Example
 from sem.core.project import ROOT, Project
@@ -38,7 +37,7 @@ from sem.preview.stats.paired_gain import Gain
 from sem.train.rows import data
 
 SHARED = ROOT.parent / "shared" / "data" / "text"
-RESULTS = Path(__file__).resolve().parent / "results"
+RESULTS = Path(__file__).resolve().parents[1] / "results"
 POOLS = ("price_strings", "restaurant_facts")
 BASE, GIVEN, VAL = 48, 128, 64
 RECIPE = ("train.effective_batch=8", "train.micro_batch=8", "train.max_train_examples=null")
@@ -246,7 +245,7 @@ def report(found: Sequence[dict[str, Any]]) -> None:
     lines = [
         "# Previews of examples against LoRA in full",
         "",
-        f"`python benchmarks/preview_lora.py`. {where}. "
+        f"`python benchmarks/preview/preview_lora.py`. {where}. "
         f"{len(cases)} contributions that were computed in full, tasks: "
         f"{', '.join(sorted({case.pool for case in cases}))}. "
         "Nats a token over the baseline of equal steps; "

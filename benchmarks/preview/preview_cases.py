@@ -16,7 +16,7 @@ import duckdb
 from sem.preview.contribution.columns import Shape
 from sem.preview.contribution.contribution import Sample
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "preview"
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "preview"
 TEXT = Shape("text", "label", text="text")
 Rows = list[Sample]
 

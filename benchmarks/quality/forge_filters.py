@@ -1,6 +1,6 @@
 """The forge's faithfulness and near-duplicate filters on planted bad pairs: precision and recall.
 
-    python benchmarks/forge_filters.py [--pairs 400]
+    python benchmarks/quality/forge_filters.py [--pairs 400]
 
 Good pairs answer with what a chunk of the book says: as it stands, reworded by rule (other verbs
 and link words, clauses turned round), and, as a check by people, explanations of the book's quiz
@@ -18,8 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from clean import machine
-
+from benchmarks.speed.clean import machine
 from sem.core import console, files
 from sem.eval.stats.paired_stats import clopper_pearson
 from sem.forge.base import Chunk, Document
@@ -29,7 +28,7 @@ from sem.forge.checks.pair_quality import Quality
 from sem.forge.content_words import stems
 from sem.forge.sources.chunks import Sizes, cut_chunks
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 BOOK = ROOT.parent / "shared" / "data" / "forge" / "rust_book"
 SETTINGS = Quality()
 FENCED = re.compile(r"```.*?```|<[^<>]*>", re.S)
@@ -83,7 +82,9 @@ def main(argv: list[str] | None = None) -> None:
     chunks = list(chunked())
     said = sentences(chunks, args.pairs, dice)
     lines = ["# Filters of the forge on planted bad pairs", ""]
-    lines += [f"Command: `python benchmarks/forge_filters.py --pairs {args.pairs}`. {machine()}."]
+    lines += [
+        f"Command: `python benchmarks/quality/forge_filters.py --pairs {args.pairs}`. {machine()}."
+    ]
     told = f"{len(chunks)} chunks of the Rust book, {len(said)} sentences of them, "
     told += f"{len(quiz())} quiz questions by people. Intervals: 95 %, Clopper-Pearson."
     lines += ["", told, ""]
