@@ -31,7 +31,7 @@ from benchmarks.faults import document_cases  # noqa: E402
 from sem.core import console, files  # noqa: E402
 from sem.core.errors import SemError  # noqa: E402
 from sem.forge.sources import chunks, documents, secret_scan  # noqa: E402
-from sem.forge.sources.convert import Converter, Reading  # noqa: E402
+from sem.forge.sources.convert import Converter, ReadingLimits  # noqa: E402
 from sem.forge.teacher import prompts  # noqa: E402
 
 LATE_S, MOST_MIB = 2.0, 512
@@ -68,7 +68,7 @@ class Watched:
 
     shared: Any = None
 
-    def __init__(self, limits: Reading) -> None:
+    def __init__(self, limits: ReadingLimits) -> None:
         if Watched.shared is None:
             Watched.shared = Converter(limits)
 
@@ -94,7 +94,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def tried(family: str, name: str, put: document_cases.Put, allowed: frozenset[str]) -> Said:
     """Return what becomes of the files that `put` lays."""
-    Watched(Reading())
+    Watched(ReadingLimits())
     kind = {"pdf": "pdf", "docx": "docx"}.get(family, "docx" if "docx" in name else "txt")
     kind = "pdf" if family == "damaged" and name.startswith("pdf") else kind
     # a reader that died is started again outside the clock.
@@ -119,7 +119,7 @@ def tried(family: str, name: str, put: document_cases.Put, allowed: frozenset[st
 def through(raw: Path) -> tuple[str, str]:
     """Return the outcome of the one file in `raw`, and a detail."""
     skips: list[chunks.Skip] = []
-    found = list(documents.read_documents(raw, Reading(), skips.append))
+    found = list(documents.read_documents(raw, ReadingLimits(), skips.append))
     for document in found:
         if "PRIVATE" in document.text.split("PRIVATE KEY")[0]:
             return "raised", "a file outside the folder was read"
@@ -128,7 +128,7 @@ def through(raw: Path) -> tuple[str, str]:
             return "raised", f"characters in no chunk: {pieces.missing(document)[:3]}"
         secret_scan.find_secrets(document.text)
         for chunk in pieces.chunks[:50]:
-            if CONTROL.search(prompts.neutral(chunk.text)):
+            if CONTROL.search(prompts.neutralise_text(chunk.text)):
                 return "raised", "a control token would reach the teacher"
     if found:
         return "read", ""
@@ -174,7 +174,7 @@ def told(said: list[Said], is_part: bool) -> None:
     ]
     outcomes = Counter(s.outcome for s in said)
     for line in wrong:
-        console.note(line)
+        console.print_note(line)
     lines = [
         "# Bad documents (R13)",
         f"Command: `python benchmarks/faults/documents.py`, {os.cpu_count()} CPUs. Target: 300 of "
@@ -198,8 +198,8 @@ def told(said: list[Said], is_part: bool) -> None:
         *(f"- {line}" for line in wrong or ["none"]),
     ]
     if not is_part:
-        text = "\n".join(console.printable(line) for line in lines) + "\n"
-        console.done(
+        text = "\n".join(console.replace_control_characters(line) for line in lines) + "\n"
+        console.print_output_path(
             files.write_file(ROOT / "benchmarks" / "results" / "faults_documents.md", text)
         )
     if wrong:

@@ -31,13 +31,14 @@ try:
 except ImportError:
     from sem.dataset import markup
 from sem.dataset.config import TaskOptions
+simplify = getattr(markup, "simplify_page", None) or markup.simplify
 limit = int(sys.argv[3]) or None
 options = TaskOptions(max_chars=limit)
 for line in sys.stdin:
     first, last = map(int, line.split())
     began = time.process_time()
     for page in pages[first:last]:
-        markup.simplify(page, options, limit)
+        simplify(page, options, limit)
     print(time.process_time() - began, flush=True)
 """
 

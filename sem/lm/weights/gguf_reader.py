@@ -92,7 +92,7 @@ Parts = tuple[dict[str, Any], dict[str, Tensor]]
 HINT = "it is not a whole GGUF file of a supported model; fetch it again"
 
 
-def read_gguf(path: Path) -> Gguf:
+def read_gguf_file(path: Path) -> Gguf:
     """Return the GGUF file at `path`.
 
     Raise SemError when any part of its header cannot be trusted.
@@ -149,7 +149,7 @@ class _Cursor:
         return tensor_count, metadata
 
     def tensors(self, count: int, metadata: dict[str, Any]) -> dict[str, Tensor]:
-        entries = [self.entry() for _ in range(count)]
+        entries = [self.read_entry() for _ in range(count)]
         alignment = metadata.get("general.alignment", 32)
         if not isinstance(alignment, int) or not 8 <= alignment <= MAX_ALIGNMENT or alignment % 8:
             raise ValueError(f"alignment {alignment!r}")
@@ -164,7 +164,7 @@ class _Cursor:
         self.refuse_overlaps(tensors)
         return tensors
 
-    def entry(self) -> tuple[str, tuple[int, ...], int, int]:
+    def read_entry(self) -> tuple[str, tuple[int, ...], int, int]:
         name, dimensions = self.text(), self.number("I")
         if not 1 <= dimensions <= MAX_DIMENSIONS:
             raise ValueError(f"tensor {name!r} has {dimensions} dimensions")

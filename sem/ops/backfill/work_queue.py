@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS starts (at REAL NOT NULL);
 
 
 @dataclass(frozen=True)
-class Work:
+class RowWork:
     """What is to be done to one row; `target` names the state it leads to."""
 
     # Migrate | relabel | reclean.
@@ -43,11 +43,11 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Item:
+class QueueItem:
     """Work that a worker holds, and how often it was begun."""
 
     number: int
-    work: Work
+    work: RowWork
     tries: int
 
 
@@ -74,12 +74,12 @@ class Queue:
     def close(self) -> None:
         self._db.close()
 
-    def add(self, items: Iterable[Work]) -> int:
+    def add(self, items: Iterable[RowWork]) -> int:
         """Queue what is not there yet, whatever became of it; how much that was."""
         with self._writing():
             return sum(self._add(work) for work in items)
 
-    def _add(self, work: Work) -> int:
+    def _add(self, work: RowWork) -> int:
         slots = jsonio.canonical_json(list(work.slots))
         values = (work.key, work.kind, work.row, work.task, slots, work.target, QUEUED)
         cursor = self._db.execute(
@@ -97,7 +97,7 @@ class Queue:
         lease_s: float,
         most: int,
         per_minute: int | None = None,
-    ) -> list[Item]:
+    ) -> list[QueueItem]:
         """Return at most `most` items of `kind` for `worker` until `now` + `lease_s`, fewer when
         the pace says so.
 
@@ -119,7 +119,8 @@ class Queue:
                 )
                 self._db.execute("INSERT INTO starts VALUES (?)", (now,))
         return [
-            Item(r[0], Work(*r[1:4], tuple(jsonio.parse_json(r[4])), r[5]), r[6] + 1) for r in rows
+            QueueItem(r[0], RowWork(*r[1:4], tuple(jsonio.parse_json(r[4])), r[5]), r[6] + 1)
+            for r in rows
         ]
 
     def _started(self, now: float) -> int:
@@ -128,7 +129,7 @@ class Queue:
 
     def done(
         self,
-        item: Item,
+        item: QueueItem,
         worker: str,
         now: float,
         before: str | None,
@@ -138,12 +139,12 @@ class Queue:
         """Settle `item`; False when `worker` does not hold it any more, and nothing is changed."""
         return self._settle(item, worker, now, (DONE, None, before, after, result))
 
-    def failed(self, item: Item, worker: str, now: float, reason: str, tries: int) -> bool:
+    def failed(self, item: QueueItem, worker: str, now: float, reason: str, tries: int) -> bool:
         """Give `item` back, or end it as failed after `tries`."""
         state = FAILED if item.tries >= tries else QUEUED
         return self._settle(item, worker, now, (state, reason[:300], None, None, None))
 
-    def give_back(self, item: Item, worker: str, now: float) -> bool:
+    def give_back(self, item: QueueItem, worker: str, now: float) -> bool:
         """Give `item` back as if it had not been begun."""
         held = self._settle(item, worker, now, (QUEUED, None, None, None, None))
         with self._writing():
@@ -152,7 +153,9 @@ class Queue:
             )
         return held
 
-    def _settle(self, item: Item, worker: str, now: float, values: tuple[str | None, ...]) -> bool:
+    def _settle(
+        self, item: QueueItem, worker: str, now: float, values: tuple[str | None, ...]
+    ) -> bool:
         with self._writing():
             cursor = self._db.execute(
                 "UPDATE items SET state = ?, reason = ?, before = ?, after = ?, result = ?, "

@@ -1,7 +1,6 @@
 """Which engine trains a run: a table, one a backend."""
 
 from collections.abc import Callable
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,9 @@ from sem.core import files
 from sem.core.errors import SemError
 from sem.lm.local.hardware import Hardware
 from sem.train.recipe import Recipe
-from sem.train.rows.stages import Job
+from sem.train.rows.stages import TrainingJob
 
-Engine = Callable[[Job, bool], dict[str, Any]]
-# Engine -> the module that trains with it. Encoder-decoders load and train as others do; only
-# which class of model is loaded differs, and that is the base's own matter.
-BACKENDS = {"trl": "backend_trl", "unsloth": "backend_unsloth", "seq2seq": "backend_trl"}
-ENGINES = tuple(BACKENDS)
+Engine = Callable[[TrainingJob, bool], dict[str, Any]]
 
 
 def choose_engine(recipe: Recipe, machine: Hardware, base: Path) -> str:
@@ -57,8 +52,13 @@ def _has(machine: Hardware, package: str) -> bool:
 
 def load_engine(name: str) -> Engine:
     """Return the engine called `name`; what must be imported before all else is."""
-    module = import_module(f"sem.train.engine.{BACKENDS[name]}")
     if name == "unsloth":
+        from sem.train.engine import backend_unsloth
+
         # Patches transformers and trl, which loading a job imports.
-        module.library()
-    return module.train
+        backend_unsloth.import_unsloth()
+        return backend_unsloth.train_with_unsloth
+    from sem.train.engine import backend_trl
+
+    # Encoder-decoders load and train as others do; which class is loaded is the base's own matter.
+    return backend_trl.train_with_trl

@@ -8,39 +8,40 @@ from sem.core import jsonio
 from sem.dataset.clean import grounding
 from sem.dataset.config import TaskOptions
 from sem.dataset.html import markup, prune, traits, words
-from sem.dataset.html.prune import Address, Budget, Line
+from sem.dataset.html.line import PageLine
+from sem.dataset.html.prune import Address, PageBudget
 from sem.dataset.store import store
 
 OPTIONS = TaskOptions()
 # The second line of each pair is worth less.
 PAIRS = {
     "the page's own heading": (
-        Line("heading", ("Blue Mug",), prefix="# "),
-        Line("heading", ("Also nice",), prefix="### "),
+        PageLine("heading", ("Blue Mug",), prefix="# "),
+        PageLine("heading", ("Also nice",), prefix="### "),
     ),
-    "the main part": (Line("text", ("4 left",), "main"), Line("text", ("4 left",), "nav")),
+    "the main part": (PageLine("text", ("4 left",), "main"), PageLine("text", ("4 left",), "nav")),
     "an ingredient": (
-        Line("item", ("2 cups milk",), "main", "ingredients"),
-        Line("item", ("2 cups milk",), "main", "size"),
+        PageLine("item", ("2 cups milk",), "main", "ingredients"),
+        PageLine("item", ("2 cups milk",), "main", "size"),
     ),
-    "a short line": (Line("text", ("4 left",)), Line("text", ("4 left, " * 40,))),
+    "a short line": (PageLine("text", ("4 left",)), PageLine("text", ("4 left, " * 40,))),
     "text that is no link": (
-        Line("text", ("Fresh milk",)),
-        Line("text", ("Fresh milk", Address("link", "/milk"))),
+        PageLine("text", ("Fresh milk",)),
+        PageLine("text", ("Fresh milk", Address("link", "/milk"))),
     ),
-    "a number": (Line("text", ("12 pieces",)), Line("text", ("Twelve pcs",))),
-    "money": (Line("text", ("12 €",)), Line("text", ("ab €",))),
-    "a contact": (Line("text", ("ab@cd.org",)), Line("text", ("ab-cd.org",))),
-    "no small print": (Line("text", ("Read on here",)), Line("text", ("Read cookies",))),
+    "a number": (PageLine("text", ("12 pieces",)), PageLine("text", ("Twelve pcs",))),
+    "money": (PageLine("text", ("12 €",)), PageLine("text", ("ab €",))),
+    "a contact": (PageLine("text", ("ab@cd.org",)), PageLine("text", ("ab-cd.org",))),
+    "no small print": (PageLine("text", ("Read on here",)), PageLine("text", ("Read cookies",))),
     "a page to turn to": (
-        Line("text", ("2", Address("paging", "?p=2"))),
-        Line("text", ("2", Address("contact", "?p=2"))),
+        PageLine("text", ("2", Address("paging", "?p=2"))),
+        PageLine("text", ("2", Address("contact", "?p=2"))),
     ),
 }
 
 
-def fit(lines: list[Line], limit: int, options: TaskOptions = OPTIONS) -> prune.Fitted:
-    return prune.prune_lines(lines, (Budget(limit),), options)
+def fit(lines: list[PageLine], limit: int, options: TaskOptions = OPTIONS) -> prune.Fitted:
+    return prune.prune_lines(lines, (PageBudget(limit),), options)
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -51,15 +52,15 @@ def test_the_better_line_has_more_points(name):
     assert better > worse
 
 
-def points_everywhere(line: Line) -> float:
+def points_everywhere(line: PageLine) -> float:
     text = line.without(prune.LINK).render()
-    found = [*traits.contexts([line], [text])[0], *traits.told(text)]
+    found = [*traits.context_traits([line], [text])[0], *traits.text_traits(text)]
     size = prune.LENGTH * math.log(max(prune.SHORTEST, len(text)))
     return sum(prune.WEIGHTS[prune.EVERY].get(trait, 0) for trait in found) - size
 
 
 def test_cards_that_repeat_without_end_are_worth_less_and_less():
-    cards = [Line("text", (f"Card {n:03}",), shape="div.card") for n in range(40)]
+    cards = [PageLine("text", (f"Card {n:03}",), shape="div.card") for n in range(40)]
 
     points = prune.line_scores(cards, [card.render() for card in cards])
     few = prune.line_scores(cards[:5], [card.render() for card in cards[:5]])
@@ -99,9 +100,9 @@ def test_every_weight_is_of_a_trait_that_lines_have():
 
 
 def test_what_a_kept_line_says_comes_last():
-    told = Line("fact", ("description: A mug for every day",), hint="description")
-    again = Line("text", ("A mug for every day",), "main")
-    other = Line("text", ("It holds half a litre of tea or soup", "."), "aside")
+    told = PageLine("fact", ("description: A mug for every day",), hint="description")
+    again = PageLine("text", ("A mug for every day",), "main")
+    other = PageLine("text", ("It holds half a litre of tea or soup", "."), "aside")
 
     made = fit([told, again, other], 75)
 
@@ -111,24 +112,24 @@ def test_what_a_kept_line_says_comes_last():
 
 def test_it_comes_back_where_there_is_room():
     lines = [
-        Line("fact", ("name: A mug for every day",), hint="name"),
-        Line("text", ("A mug for every day",), "main"),
-        Line("text", ("x" * 200,), "nav"),
+        PageLine("fact", ("name: A mug for every day",), hint="name"),
+        PageLine("text", ("A mug for every day",), "main"),
+        PageLine("text", ("x" * 200,), "nav"),
     ]
 
     assert fit(lines, 120).texts == ["name: A mug for every day", "A mug for every day"]
 
 
 def test_fields_that_say_the_same_all_stay():
-    fields = [Line("field", ("[text password Your password]",))] * 2
-    lines = [*fields, Line("text", ("x" * 40,), "nav")]
+    fields = [PageLine("field", ("[text password Your password]",))] * 2
+    lines = [*fields, PageLine("text", ("x" * 40,), "nav")]
 
     assert fit(lines, 70).texts == ["[text password Your password]"] * 2
 
 
 def test_over_its_budget_a_page_keeps_three_images():
-    pictures = [Line("text", (Address("image", f"/{n}.jpg", n),)) for n in range(6)]
-    long = Line("text", ("word " * 100,), "nav")
+    pictures = [PageLine("text", (Address("image", f"/{n}.jpg", n),)) for n in range(6)]
+    long = PageLine("text", ("word " * 100,), "nav")
 
     assert fit(pictures, 300).texts == [f"(/{n}.jpg)" for n in range(6)]
     assert fit([*pictures, long], 300).texts == ["(/3.jpg)", "(/4.jpg)", "(/5.jpg)"]
@@ -136,10 +137,10 @@ def test_over_its_budget_a_page_keeps_three_images():
 
 
 def test_two_budgets_hold_at_once():
-    lines = [Line("text", (f"line {n:03}",)) for n in range(50)]
+    lines = [PageLine("text", (f"line {n:03}",)) for n in range(50)]
 
     made = prune.prune_lines(
-        lines, (Budget(200), Budget(12, lambda text: len(text.split()))), OPTIONS
+        lines, (PageBudget(200), PageBudget(12, lambda text: len(text.split()))), OPTIONS
     )
 
     assert len(made.texts) == 4
@@ -148,11 +149,11 @@ def test_two_budgets_hold_at_once():
 
 def test_evidence_of_real_pages_survives_a_small_budget(shared):
     kept = before = 0
-    with store.reading(shared / "data" / "html" / "examples.duckdb") as opened:
+    with store.open_store(shared / "data" / "html" / "examples.duckdb") as opened:
         for row in list(opened.rows())[::16]:
             page = row.input_text[row.input_text.index("<") :]
-            whole = grounding.Text(markup.simplify(page).text)
-            left = grounding.Text(markup.simplify(page, budget=3_000).text)
+            whole = grounding.SearchableText(markup.simplify_page(page).text)
+            left = grounding.SearchableText(markup.simplify_page(page, budget=3_000).text)
             for _, value in grounding.scalar_leaves(jsonio.parse_json(row.reference)):
                 there = grounding.is_grounded(value, whole)
                 before += there
@@ -202,14 +203,14 @@ def test_a_fact_of_another_record_is_not_a_repeat(name):
     # The second of two people with the same role lost it, also without a budget.
     page, wanted = RECORDS[name]
 
-    lines = markup.simplify(page).text.splitlines()
+    lines = markup.simplify_page(page).text.splitlines()
 
     assert {line: lines.count(line) for line in wanted} == wanted
 
 
 @pytest.mark.parametrize("name", REPEATED)
 def test_navigation_and_boilerplate_are_said_once(name):
-    lines = markup.simplify(REPEATED[name]).text.splitlines()
+    lines = markup.simplify_page(REPEATED[name]).text.splitlines()
 
     assert len(lines) == len(set(lines))
 
@@ -232,7 +233,7 @@ PARAGRAPH = " ".join(f"This is sentence number {n} of a long story." for n in ra
 @pytest.mark.parametrize("limit", [150, 600, 1_200])
 def test_a_line_longer_than_the_budget_is_cut_and_says_so(page, limit):
     # A paragraph of 1,300 characters left 15 characters in a budget of 1,200.
-    made = markup.simplify(page, budget=limit)
+    made = markup.simplify_page(page, budget=limit)
 
     assert 0.45 * limit < len(made.text) <= limit
     assert "…" in made.text
@@ -241,7 +242,9 @@ def test_a_line_longer_than_the_budget_is_cut_and_says_so(page, limit):
 
 def test_a_long_line_keeps_its_best_part():
     text = f"{'Nothing to see in here at all. ' * 30}Call +49 30 1234567 or pay 12,99 €. "
-    made = markup.simplify(f"<h1>Title</h1><p>{text}{'It goes on and on. ' * 40}</p>", budget=400)
+    made = markup.simplify_page(
+        f"<h1>Title</h1><p>{text}{'It goes on and on. ' * 40}</p>", budget=400
+    )
 
     assert "Call +49 30 1234567 or pay 12,99 €." in made.text
     assert "… " in made.text
@@ -252,7 +255,7 @@ def test_a_budget_holds_for_text_too():
     receipt = "\n".join(f"Item {n} of this long receipt" for n in range(200))
     options = TaskOptions(input="text")
 
-    made = markup.simplify(f"{receipt}\nTotal 12,99 €", options, 500)
+    made = markup.simplify_page(f"{receipt}\nTotal 12,99 €", options, 500)
 
     assert len(made.text) <= 500
     assert "Total 12,99 €" in made.text
@@ -269,7 +272,7 @@ def test_what_a_page_says_outright_comes_first():
         f'<ul class="breadcrumb"><li>Home</li></ul><p>x</p>{filler}<h1>All our mugs</h1>'
     )
 
-    lines = markup.simplify(page, budget=900).text.splitlines()
+    lines = markup.simplify_page(page, budget=900).text.splitlines()
 
     assert {"title: Mugs | Shop", "# All our mugs"} <= set(lines)
     assert any(line.startswith("next: (https://shop.example/list?") for line in lines)
@@ -304,8 +307,8 @@ def test_a_task_that_asks_for_prose_keeps_the_running_text_in_one_piece():
     # line competed by its length, and a body is long.
     text = "\n".join(f"{text} Source." for text in STORY)
 
-    prose = markup.simplify(ARTICLE, PROSE, len(text) + 10).text
-    record = markup.simplify(ARTICLE, budget=len(text) + 10).text
+    prose = markup.simplify_page(ARTICLE, PROSE, len(text) + 10).text
+    record = markup.simplify_page(ARTICLE, budget=len(text) + 10).text
 
     assert text in prose
     assert text not in record
@@ -313,7 +316,7 @@ def test_a_task_that_asks_for_prose_keeps_the_running_text_in_one_piece():
 
 
 def test_a_text_longer_than_the_budget_keeps_its_beginning():
-    text = markup.simplify(ARTICLE, PROSE, 700).text
+    text = markup.simplify_page(ARTICLE, PROSE, 700).text
 
     assert all(paragraph in text for paragraph in STORY[:2])
     assert STORY[5] not in text
@@ -331,8 +334,8 @@ def test_prose_has_no_addresses_in_it(link):
     # A sentence with `(https://…)` in its middle is not the sentence that the answer holds.
     page = f"<main><p>The tower leans, {link} reports, since it was built.</p></main>"
 
-    assert "The tower leans, the paper reports, since" in markup.simplify(page, PROSE).text
-    assert "(" in markup.simplify(page, TaskOptions(links="all")).text
+    assert "The tower leans, the paper reports, since" in markup.simplify_page(page, PROSE).text
+    assert "(" in markup.simplify_page(page, TaskOptions(links="all")).text
 
 
 @pytest.mark.parametrize("inner", ["<ul><li>{}</li><li>{}</li></ul>", "<h2>{}</h2><p>{}</p>"])
@@ -341,7 +344,7 @@ def test_lists_and_headings_inside_a_text_belong_to_it(inner):
     part = inner.format("What the masons found below", "Two coins of the year before")
     page = ARTICLE.replace(f"<p>{STORY[3]}", f"{part}<p>{STORY[3]}")
 
-    lines = markup.simplify(page, PROSE, sum(map(len, STORY)) + 160).text.splitlines()
+    lines = markup.simplify_page(page, PROSE, sum(map(len, STORY)) + 160).text.splitlines()
 
     assert sum("What the masons" in line or "Two coins" in line for line in lines) == 2
     assert not any("Ten reasons" in line for line in lines)
@@ -351,20 +354,21 @@ def test_prose_of_plain_text_is_its_beginning():
     lines = [f"Line {n} of a letter" for n in range(100)]
     text = "\n".join([*lines, "Total 12,99 €"])
 
-    made = markup.simplify(text, TaskOptions(input="text", prose=True), 300).text
+    made = markup.simplify_page(text, TaskOptions(input="text", prose=True), 300).text
 
     assert made.startswith("\n".join(lines[:10]))
     assert "12,99" not in made
 
 
 def test_a_piece_of_prose_counts_half_by_what_stands_around_it():
-    lines = [Line("text", (f"{text} And so on.",), "main", shape="p") for text in STORY[:4]]
-    caption = Line("text", ("The tower",), "main", shape="figcaption")
-    menu = [Line("item", (f"Topic {n}",), "nav", prefix="- ", is_linked=True) for n in range(9)]
+    lines = [PageLine("text", (f"{text} And so on.",), "main", shape="p") for text in STORY[:4]]
+    caption = PageLine("text", ("The tower",), "main", shape="figcaption")
+    topics = [f"Topic {n}" for n in range(9)]
+    menu = [PageLine("item", (topic,), "nav", prefix="- ", is_linked=True) for topic in topics]
 
-    def points(page: list[Line]) -> float:
+    def points(page: list[PageLine]) -> float:
         texts = [line.render() for line in page]
-        pieces = [prune.Piece(n, 0, text, "", True) for n, text in enumerate(texts)]
+        pieces = [prune.LinePiece(n, 0, text, "", True) for n, text in enumerate(texts)]
         known = prune.piece_traits(page, texts, pieces)[1]
         return prune.prose_scores(known, pieces)[page.index(caption)]
 
@@ -386,11 +390,11 @@ def test_a_piece_of_prose_counts_half_by_what_stands_around_it():
 )
 def test_a_page_that_is_called_contact_or_team_is_a_contact_page(title, kind):
     # Thirty people without a telephone number ranked as any page does: its form came first.
-    lines = [Line("fact", (f"title: {title}",)), Line("text", ("Ann Lee, Chief Mason",))]
+    lines = [PageLine("fact", (f"title: {title}",)), PageLine("text", ("Ann Lee, Chief Mason",))]
 
     texts = [line.render() for line in lines]
 
-    assert traits.page_kind(traits.contexts(lines, texts)) == kind
+    assert traits.page_kind(traits.context_traits(lines, texts)) == kind
 
 
 @pytest.mark.parametrize(
@@ -407,7 +411,7 @@ def test_a_page_that_is_called_contact_or_team_is_a_contact_page(title, kind):
     ],
 )
 def test_names_and_lists_of_them_are_told_from_sentences(text, expected):
-    known = {trait for trait in traits.told(text) if trait.startswith(("names", "list"))}
+    known = {trait for trait in traits.text_traits(text) if trait.startswith(("names", "list"))}
 
     assert known == expected
 
@@ -447,7 +451,7 @@ def directory(title: str, record: str) -> str:
 )
 def test_a_directory_keeps_its_records_before_a_form_that_comes_with_each(title, record):
     # Twelve hidden forms of six equal fields came before two thirds of the places and people.
-    text = markup.simplify(directory(title, record), budget=1_800).text
+    text = markup.simplify_page(directory(title, record), budget=1_800).text
 
     assert sum(city in text for city in CITIES.split()) == 12
     assert sum(f"{person} Miller" in text for person in PEOPLE.split()) >= 11

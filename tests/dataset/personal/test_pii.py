@@ -42,7 +42,7 @@ def test_personal_data_is_found_with_its_exact_borders(kind, text, wanted):
     start = text.index(wanted)
 
     assert pii.find_personal_data(text, [kind], ("DE", "US")) == [
-        pii.Span(kind, start, start + len(wanted), wanted)
+        pii.PiiSpan(kind, start, start + len(wanted), wanted)
     ]
 
 
@@ -91,7 +91,7 @@ def test_a_national_number_is_read_by_the_country_of_its_page():
     ],
 )
 def test_regions_come_from_the_settings_the_host_and_the_language(language, url, asked, wanted):
-    assert pii.regions(language, url, asked) == wanted
+    assert pii.phone_regions(language, url, asked) == wanted
 
 
 TEXT = "Ann: ann@x.de, Tel. +1 (555) 010-0199 (tel:5550100199). Card 4012-8888-8888-1881"
@@ -215,14 +215,14 @@ def test_a_region_is_a_country():
     with pytest.raises(SemError) as caught:
         pii.check_pii_policy(Pii(regions=("UK",)), [SCHEMA], "dataset.yaml")
     assert caught.value.message == (
-        "dataset.yaml: pii.regions: 'UK' is no country with telephone numbers"
+        "dataset.yaml: pii.phone_regions: 'UK' is no country with telephone numbers"
     )
 
 
 def test_where_everything_is_kept_nothing_is_looked_for():
     keep = Pii(**dict.fromkeys(pii.KINDS, "keep"))
 
-    assert pii.apply_pii_policy(TEXT, {"a": "ann@x.de"}, keep) == pii.Applied(
+    assert pii.apply_pii_policy(TEXT, {"a": "ann@x.de"}, keep) == pii.PiiResult(
         TEXT, {"a": "ann@x.de"}, {}
     )
 
@@ -328,7 +328,7 @@ def test_recall_on_real_contact_pages_is_what_the_target_asks(shared):
     path = shared / "data" / "pii_neardup" / "pii_real_contact_pages.jsonl"
     wanted = found = 0
     for row in map(json.loads, path.read_text("utf-8").splitlines()):
-        regions = pii.regions(row["language"], row["url"])
+        regions = pii.phone_regions(row["language"], row["url"])
         digits = [
             re.sub(r"\D", "", s.text)
             for s in pii.find_personal_data(row["text"], ["phone"], regions)
@@ -342,7 +342,7 @@ def test_recall_on_real_contact_pages_is_what_the_target_asks(shared):
     assert found / wanted >= 0.95
 
 
-US = pii.regions("en", "https://shop.example.com", ())
+US = pii.phone_regions("en", "https://shop.example.com", ())
 AD = f"https://ad.example/c?aid=1&{'x' * 300}&cid=4111111111111111"
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from sem.core.errors import SemError
 from sem.forge.sources import chunks, documents
-from sem.forge.sources.convert import Converter, Made, Reading
+from sem.forge.sources.convert import ConvertedFile, Converter, ReadingLimits
 
 HTML = b"""<html><head><title>T</title></head><body><h1>Mugs</h1><p>Red ones hold 300 ml.</p>
 <pre>fn main() {
@@ -25,7 +25,7 @@ def converter() -> Iterator[Converter]:
 
 def names(raw, **limits):
     skips = []
-    found = [d.name for d in documents.read_documents(raw, Reading(**limits), skips.append)]
+    found = [d.name for d in documents.read_documents(raw, ReadingLimits(**limits), skips.append)]
     return found, {skip.where: skip.reason for skip in skips}
 
 
@@ -39,7 +39,7 @@ def put(raw, **files):
 def test_text_is_kept_as_it_is(converter):
     made = converter.read("md", "# Titel\r\n\r\nGröße: 3 € \u201eja\u201c\n".encode())
 
-    assert made == Made("# Titel\r\n\r\nGröße: 3 € \u201eja\u201c\n", "Titel")
+    assert made == ConvertedFile("# Titel\r\n\r\nGröße: 3 € \u201eja\u201c\n", "Titel")
 
 
 def test_another_encoding_is_said(converter):
@@ -122,7 +122,7 @@ def test_a_pdf_that_needs_no_password_is_read(converter):
 
 def test_a_reader_that_takes_too_long_is_ended_and_the_next_file_is_read():
     operators = papers.stream(b"BT /F1 12 Tf " + b"(a) Tj 1 0 0 1 0 0 Tm " * 200_000 + b"ET")
-    with Converter(Reading(deadline_s=0.3)) as converter:
+    with Converter(ReadingLimits(deadline_s=0.3)) as converter:
         made = converter.read("pdf", papers.pdf_of([operators]))
         assert made.reason == "document_timeout"
         assert converter.read("txt", b"still here").text == "still here"
@@ -130,7 +130,7 @@ def test_a_reader_that_takes_too_long_is_ended_and_the_next_file_is_read():
 
 def test_a_reader_that_swells_is_ended():
     swollen = papers.stream(b"BT " + b" " * 70_000_000, packed=True)
-    with Converter(Reading(memory_mib=110)) as converter:
+    with Converter(ReadingLimits(memory_mib=110)) as converter:
         made = converter.read("pdf", papers.pdf_of([swollen]))
         assert (made.reason, made.detail) == ("document_memory", "more than 110 MiB")
         assert converter.read("txt", b"still here").text == "still here"

@@ -73,7 +73,7 @@ from sem.train.engine import several
 from sem.train.recipe import Recipe
 os.environ["LOCAL_WORLD_SIZE"] = "1"  # as torchrun sets it on two hosts with a process each
 several.VISIBLE_S = 1.0
-folder = Path(sys.argv[1]) / (str(several.rank()) if sys.argv[2] == "apart" else "one")
+folder = Path(sys.argv[1]) / (str(several.process_rank()) if sys.argv[2] == "apart" else "one")
 folder.mkdir(exist_ok=True)
 try:
     with several.join_processes("cpu", Recipe(effective_batch=2, micro_batch=1), folder):
@@ -128,7 +128,7 @@ def project(toy: Path) -> Project:
     given = ["train.lora.dropout=0", "train.micro_batch=1"]
     made = Project.load("toy", given)
     clean.clean_store(made)
-    snapshot.freeze_snapshot(made, plan.provenance.now())
+    snapshot.freeze_snapshot(made, plan.provenance.utc_now())
     return made
 
 
