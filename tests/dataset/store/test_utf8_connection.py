@@ -1,0 +1,127 @@
+"""Text in DuckDB's files that is not UTF-8 is one error that names the file."""
+
+import bad_text
+import pytest
+from rowmaker import project, row
+
+from sem.core.errors import SemError
+from sem.dataset.ingest import importers
+from sem.dataset.ingest.importers import Options
+from sem.dataset.store import store, store_writer
+from sem.dataset.takedown import erase
+from sem.preview.contribution import contribution
+
+TABLE = store.examples_table.SCHEMA
+NULLS = ", NULL" * 3
+ROW = f"INSERT INTO examples VALUES ('a', 'product', 'page', '1'{NULLS})"
+BAD_ROW = f"INSERT INTO examples VALUES ('a', 'product', 'a page, zzzzz', '1'{NULLS})"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT 'page' AS input_text, '1' AS answer, 1 AS zzzzz",
+        "SELECT 'zzzzz' AS input_text, '1' AS answer",
+        "SELECT 'page' AS input_text, {'zzzzz': 1} AS answer",
+        "SELECT 'page' AS input_text, {'a': ['x', 'zzzzz']} AS answer",
+        "SELECT 'page' AS input_text, MAP {'zzzzz': 1} AS answer",
+        # A value alone in a vector of its own, behind sound ones.
+        "SELECT if(n = 5000, 'zzzzz', 'page') AS input_text, '1' AS answer FROM range(9000) t(n)",
+    ],
+)
+@pytest.mark.parametrize("reader", ["import", "mapped import", "contribution"])
+def test_parquet_that_is_not_utf_8_is_refused_whole_by_every_reader(tmp_path, query, reader):
+    path = bad_text.write_parquet(tmp_path / "a.parquet", query)
+    made = project(tmp_path)
+
+    with pytest.raises(SemError) as caught:
+        if reader == "contribution":
+            contribution.read_contribution(path, 10, 0)
+        else:
+            columns = {"input_text": "input_text"} if reader == "mapped import" else {}
+            importers.import_file(made, path, Options(task="product", columns=columns))
+
+    assert caught.value.message.startswith(f"{path}: ")
+    assert caught.value.message.endswith("is not UTF-8 text")
+    assert "write it again" in caught.value.hint
+    assert not made.store.exists()
+
+
+STORES = {
+    "a value": (TABLE, BAD_ROW),
+    "a column nobody asks for": (TABLE, ROW, "ALTER TABLE examples ADD COLUMN zzzzz INTEGER"),
+    "another table": (TABLE, ROW, "CREATE TABLE zzzzz (n INTEGER)"),
+    "a field of a struct": (
+        "CREATE TABLE examples AS SELECT 'a' AS id, 'page' AS input_text, {'zzzzz': 1} AS answer",
+    ),
+    "a label": (
+        TABLE,
+        ROW,
+        "ALTER TABLE examples ADD COLUMN page_type ENUM('zzzzz') DEFAULT 'zzzzz'",
+    ),
+    # DuckDB makes an empty text of an object that holds it.
+    "a captured text": (
+        TABLE,
+        ROW,
+        "ALTER TABLE examples ADD COLUMN provider VARCHAR",
+        "UPDATE examples SET provider = 'zzzzz'",
+    ),
+}
+
+
+@pytest.mark.parametrize("columns", [{}, {"input_text": "prompt_text"}], ids=["plain", "mapped"])
+@pytest.mark.parametrize("kind", STORES)
+def test_a_store_that_is_not_utf_8_is_refused_whole(tmp_path, kind, columns):
+    if kind == "a field of a struct" and columns:
+        columns = {"input_text": "input_text"}
+    path = bad_text.write_store(tmp_path / "a.duckdb", *STORES[kind])
+    made = project(tmp_path)
+
+    with pytest.raises(SemError, match="is not UTF-8 text") as caught:
+        importers.import_file(made, path, Options(task="product", columns=columns))
+
+    assert str(path) in caught.value.message
+    assert not made.store.exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "place"),
+    [("a value", "row 'a': its input_text"), ("a captured text", "row 'a': its capture")],
+)
+def test_a_row_of_a_store_that_is_not_utf_8_is_named(tmp_path, kind, place):
+    path = bad_text.write_store(tmp_path / "a.duckdb", *STORES[kind])
+
+    with pytest.raises(SemError) as caught, store.reading(path) as opened:
+        list(opened.rows())
+
+    assert caught.value.message == f"{path}: {place} is not UTF-8 text"
+
+
+ACTS = {
+    "append": lambda path: store.append_store_rows(path, [row("a")]),
+    "update": lambda path: store_writer.migrate(path),
+    "erase": lambda path: erase.erase(path, ["b"]),
+    "scan": lambda path: list(erase.store_texts(path)),
+}
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_whoever_works_on_a_store_that_is_not_utf_8_says_so_and_leaves_it(tmp_path, act):
+    path = bad_text.write_store(tmp_path / "a.duckdb", *STORES["a value"])
+    if act == "update":
+        path.unlink()
+        path = bad_text.write_store(path, *STORES["another table"])
+    before = path.read_bytes()
+
+    with pytest.raises(SemError, match="is not UTF-8 text"):
+        ACTS[act](path)
+
+    assert path.read_bytes() == before
+
+
+def test_a_fault_of_who_reads_is_not_taken_for_one_of_the_store(tmp_path):
+    path = tmp_path / "d.duckdb"
+    store.append_store_rows(path, [row("a")])
+
+    with pytest.raises(UnicodeDecodeError), store.reading(path):
+        b"\xff".decode()
