@@ -1,5 +1,7 @@
 """Text in DuckDB's files that is not UTF-8 is one error that names the file."""
 
+from dataclasses import replace
+
 import bad_text
 import pytest
 from rowmaker import project, row
@@ -16,6 +18,15 @@ NULLS = ", NULL" * 3
 ROW = f"INSERT INTO examples VALUES ('a', 'product', 'page', '1'{NULLS})"
 BAD_ROW = f"INSERT INTO examples VALUES ('a', 'product', 'a page, zzzzz', '1'{NULLS})"
 
+OPTIONS = Options(task="product")
+READERS = {
+    "import": lambda made, path: importers.import_file(made, path, OPTIONS),
+    "mapped import": lambda made, path: importers.import_file(
+        made, path, replace(OPTIONS, columns={"input_text": "input_text"})
+    ),
+    "contribution": lambda made, path: contribution.read_contribution(path, 10, 0),
+}
+
 
 @pytest.mark.parametrize(
     "query",
@@ -29,17 +40,13 @@ BAD_ROW = f"INSERT INTO examples VALUES ('a', 'product', 'a page, zzzzz', '1'{NU
         "SELECT if(n = 5000, 'zzzzz', 'page') AS input_text, '1' AS answer FROM range(9000) t(n)",
     ],
 )
-@pytest.mark.parametrize("reader", ["import", "mapped import", "contribution"])
+@pytest.mark.parametrize("reader", READERS)
 def test_parquet_that_is_not_utf_8_is_refused_whole_by_every_reader(tmp_path, query, reader):
     path = bad_text.write_parquet(tmp_path / "a.parquet", query)
     made = project(tmp_path)
 
     with pytest.raises(SemError) as caught:
-        if reader == "contribution":
-            contribution.read_contribution(path, 10, 0)
-        else:
-            columns = {"input_text": "input_text"} if reader == "mapped import" else {}
-            importers.import_file(made, path, Options(task="product", columns=columns))
+        READERS[reader](made, path)
 
     assert caught.value.message.startswith(f"{path}: ")
     assert caught.value.message.endswith("is not UTF-8 text")
