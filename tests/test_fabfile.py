@@ -427,3 +427,12 @@ def test_the_jobs_build_no_command_of_their_own():
 
     for forbidden in ('run(f"', "run(f'", "env=", ".cd(", ".prefix(", ".sudo(", "os.system"):
         assert forbidden not in source
+
+
+def test_the_list_of_a_job_is_its_own_and_not_fabs():
+    # `fab env.weights --list` printed the jobs.
+    shown = fab("env.weights", "--list")
+
+    assert shown.returncode == 0, shown.stderr
+    assert "gemma-3-270m" in shown.stdout
+    assert "env.check" not in shown.stdout

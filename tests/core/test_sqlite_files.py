@@ -91,8 +91,8 @@ def damage(path: Path, seed: int) -> None:
 @pytest.mark.parametrize(
     ("fill", "use", "copies", "loss"),
     [
-        (fill_ledger, use_ledger, 200, "it holds what was spent and the answers that were paid for"),
-        (fill_queue, use_queue, 60, "it holds work on rows and results"),
+        (fill_ledger, use_ledger, 200, "what was spent and the answers that were paid for"),
+        (fill_queue, use_queue, 60, "work on rows and results"),
     ],
     ids=["ledger", "queue"],
 )
