@@ -1,7 +1,7 @@
 """The project's own files, damaged: one error that names the file, the place and the remedy."""
 
 import json
-from datetime import date
+from datetime import UTC, date, datetime
 from types import SimpleNamespace
 
 import pytest
@@ -16,6 +16,7 @@ from sem.dataset.store import spec_archive, tombstones
 from sem.eval.answers import answers
 from sem.eval.gate import gate_inputs
 from sem.eval.report import backlog, eval_report_v1
+from sem.ops import promote
 from sem.train.run import plan, run_compare
 
 GOOD = {
@@ -123,6 +124,7 @@ def finished(tmp_path_factory, cut_master):
     reports = root / "reports/toy"
     files.write_file(reports / "r/answers.test.json", json.dumps({"made_on": []}))
     files.write_file(reports / "r/answers.test.jsonl", json.dumps(ANSWER) + "\n")
+    files.write_file(reports / folder.name / "gate.json", '{"verdict": "FAIL"}')
     files.write_file(reports / "gates.jsonl", json.dumps(GOOD[state.GateEntry]) + "\n")
     files.write_file(reports / "backlog.jsonl", '{"split": "test"}\n')
     files.write_file(reports / "r/2026-01-01__toy__run-1.eval-report.json", '{"notes": {}}')
@@ -167,6 +169,9 @@ READERS = {
     ),
     "reports/toy/r/answers.test.json": lambda p: book(p).made_on,
     "reports/toy/r/answers.test.jsonl": lambda p: answers.read_answers(book(p).path),
+    "reports/toy/20260101-000000-aaaa/gate.json": lambda p: promote.promote_tested_run(
+        p, "20260101-000000-aaaa", "by hand", datetime(2026, 1, 1, tzinfo=UTC)
+    ),
     "reports/toy/gates.jsonl": lambda p: gate_inputs.uses(p, CASE),
     "reports/toy/backlog.jsonl": lambda p: backlog.update_backlog(p, [], "test"),
     "reports/toy/r/2026-01-01__toy__run-1.eval-report.json": lambda p: eval_report_v1._place(
