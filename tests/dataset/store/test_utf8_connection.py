@@ -3,13 +3,14 @@
 from dataclasses import replace
 
 import bad_text
+import duckdb
 import pytest
 from rowmaker import project, row
 
 from sem.core.errors import SemError
 from sem.dataset.ingest import importers
 from sem.dataset.ingest.importers import Options
-from sem.dataset.store import store, store_writer
+from sem.dataset.store import store, store_writer, utf8_connection
 from sem.dataset.takedown import erase
 from sem.preview.contribution import contribution
 
@@ -132,3 +133,31 @@ def test_a_fault_of_who_reads_is_not_taken_for_one_of_the_store(tmp_path):
 
     with pytest.raises(UnicodeDecodeError), store.reading(path):
         b"\xff".decode()
+
+
+FETCHES = {
+    "one": lambda connection, query: connection.execute(query).fetchone(),
+    "many": lambda connection, query: connection.execute(query).fetchmany(9),
+    "all": lambda connection, query: connection.execute(query).fetchall(),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "query"),
+    [
+        # Each was a UnicodeDecodeError: a struct's field, and a name that a message suggests.
+        ("a field of a struct", "SELECT answer FROM examples"),
+        ("another table", "SELECT * FROM xzzz"),
+        ("a value", "SELECT prompt_text FROM examples"),
+    ],
+)
+@pytest.mark.parametrize("fetch", FETCHES.values(), ids=FETCHES.keys())
+def test_text_that_is_not_utf_8_is_an_error_of_duckdb_however_it_is_fetched(
+    tmp_path, kind, query, fetch
+):
+    path = bad_text.write_store(tmp_path / "a.duckdb", *STORES[kind])
+
+    with store.connect(path) as connection, pytest.raises(duckdb.Error) as caught:
+        fetch(connection, query)
+
+    assert utf8_connection.not_utf8_error(path, caught.value) is not None
