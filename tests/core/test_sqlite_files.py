@@ -1,12 +1,12 @@
 """A damaged SQLite file is one error that names it and says what is lost with it."""
 
-import random
 import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import damage
 import pytest
 
 from sem.core.errors import Busy, SemError
@@ -70,24 +70,6 @@ def use_queue(path: Path) -> list[Callable[[], object]]:
     ]
 
 
-def damage(path: Path, seed: int) -> None:
-    """Damage the file at `path` in one of four ways, by `seed`."""
-    chance, data = random.Random(seed), bytearray(path.read_bytes())
-    way = ("cut", "flipped bytes", "an overwritten page", "a page twice")[seed % 4]
-    page = chance.randrange(len(data) // 4096) * 4096
-    if way == "cut":
-        del data[chance.randrange(len(data)) :]
-    elif way == "flipped bytes":
-        for _ in range(chance.choice((1, 8, 64, 512))):
-            data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
-    elif way == "an overwritten page":
-        data[page : page + 4096] = chance.choice((bytes(4096), chance.randbytes(4096)))
-    else:
-        other = chance.randrange(len(data) // 4096) * 4096
-        data[page : page + 4096] = data[other : other + 4096]
-    path.write_bytes(data)
-
-
 @pytest.mark.parametrize(
     ("fill", "use", "copies", "loss"),
     [
@@ -103,7 +85,7 @@ def test_a_damaged_file_is_one_error_that_names_it_and_what_it_holds(
 
     for seed in range(copies):
         path = Path(shutil.copytree(whole.parent, tmp_path / str(seed))) / whole.name
-        damage(path, seed)
+        damage.damage_file(path, seed)
         try:
             acts = use(path)
         except SemError as error:
