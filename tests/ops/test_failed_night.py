@@ -28,7 +28,7 @@ def fail(message, monkeypatch):
     def of(project):
         raise SemError(message, "")
 
-    monkeypatch.setattr(nightly.promotion, "promoted_run_id", of)
+    monkeypatch.setattr(nightly.run, "promoted_run_id", of)
 
 
 def test_a_failed_night_is_tried_again_at_the_next_call_and_rings_once(desk, rings, monkeypatch):
